@@ -1,0 +1,6 @@
+//! Switchboard: a WebSocket signaling and real-time messaging server.
+//!
+//! The map of the modules comes with each of them.
+
+pub mod base;
+pub mod codec;
