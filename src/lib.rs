@@ -4,3 +4,5 @@
 
 pub mod base;
 pub mod codec;
+pub mod dialect;
+pub mod domain;

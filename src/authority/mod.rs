@@ -1,0 +1,31 @@
+//! Layer 3: whoever holds the truth about rooms and users, and applies ops to it.
+//!
+//! What every authority owes its callers:
+//!
+//! 1. exactly one answer per question, in bounded time;
+//! 2. one order per room, its facts told in that order;
+//! 3. nothing is answered or told before its record is as durable as the setting says;
+//! 4. a fact may be lost on the way, never reordered or altered.
+
+pub mod embedded;
+
+use crate::base::Name;
+use crate::base::time::Now;
+use crate::domain::event::Event;
+use crate::domain::op::Op;
+use crate::mail::{Asker, Outgoing};
+
+/// A keeper of rooms and users. What it has to say to shards it appends to `out`, in order.
+pub trait Authority {
+    /// Applies `op` and answers `from`.
+    fn ask(&mut self, now: Now, from: Asker, op: Op, out: &mut Vec<Outgoing>);
+
+    /// Passes `event` on to every connection of `user`.
+    fn notify(&mut self, now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>);
+
+    /// Does what has become due by now.
+    fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>);
+
+    /// When [`Authority::tick`] next has something to do, in monotonic milliseconds.
+    fn next_due(&self) -> Option<u64>;
+}

@@ -1,0 +1,159 @@
+//! Identifiers that name their own whereabouts.
+//!
+//! A connection's id says which node, shard and slot holds it, so finding a connection needs no table; its 96 random
+//! bits make it unguessable and tell the slot's present tenant from an earlier one.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::base::rng::Rng;
+
+/// The characters a [`ConnectionId`] has as text.
+pub const CONNECTION_ID_CHARS: usize = 24;
+
+/// Random bytes in a [`ConnectionId`].
+pub const NONCE_BYTES: usize = 12;
+
+/// The part of a connection's id that cannot be guessed.
+pub type Nonce = [u8; NONCE_BYTES];
+
+/// One connection, anywhere in the cluster: node (16 bits), shard (8), slot (24), then 96 random bits.
+///
+/// As text: 24 characters of base64url. It is `connectionId`, `socketId` and Socket.IO's `sid` on the wires.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId([u8; 18]);
+
+/// Where a connection lives within its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The node's number in the cluster; 0 when there is one node.
+    pub node: u16,
+    /// The shard's number in its node.
+    pub shard: u8,
+    /// The connection's slot in its shard, below 2^24.
+    pub slot: u32,
+}
+
+impl ConnectionId {
+    /// The id of the connection at `place` whose random part is `nonce`.
+    pub fn new(place: Place, nonce: Nonce) -> Self {
+        let mut bytes = [0; 18];
+        bytes[0..2].copy_from_slice(&place.node.to_be_bytes());
+        bytes[2] = place.shard;
+        bytes[3..6].copy_from_slice(&place.slot.to_be_bytes()[1..4]);
+        bytes[6..].copy_from_slice(&nonce);
+        Self(bytes)
+    }
+
+    /// Reads an id from its text; `None` when it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 18];
+        if text.len() != CONNECTION_ID_CHARS {
+            return None;
+        }
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+            Ok(18) => Some(Self(bytes)),
+            _ => None,
+        }
+    }
+
+    /// Node, shard and slot.
+    pub fn place(&self) -> Place {
+        let b = &self.0;
+        Place { node: u16::from_be_bytes([b[0], b[1]]), shard: b[2], slot: u32::from_be_bytes([0, b[3], b[4], b[5]]) }
+    }
+
+    /// The random part.
+    pub fn nonce(&self) -> Nonce {
+        let mut nonce = [0; NONCE_BYTES];
+        nonce.copy_from_slice(&self.0[6..]);
+        nonce
+    }
+
+    /// The id as text, without an allocation.
+    pub fn text(&self) -> IdText {
+        let mut text = [b'A'; CONNECTION_ID_CHARS];
+        // 18 bytes make exactly 24 characters, so the slice always has room.
+        let _ = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text);
+        IdText(text)
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text().as_str())
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = self.place();
+        write!(f, "{}/{}/{}", place.node, place.shard, place.slot)
+    }
+}
+
+/// A [`ConnectionId`] spelled out.
+#[derive(Clone, Copy)]
+pub struct IdText([u8; CONNECTION_ID_CHARS]);
+
+impl IdText {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        // Base64 is ASCII; the fallback cannot be reached.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// A random word of lower-case base32, `chars` long (5 bits a character).
+pub fn random_word(rng: &mut Rng, chars: usize) -> String {
+    (0..chars).map(|_| char::from(BASE32[(rng.next_u32() & 31) as usize])).collect()
+}
+
+/// A room id made by the server: 12 characters of lower-case base32.
+pub fn random_room_id(rng: &mut Rng) -> String {
+    random_word(rng, 12)
+}
+
+/// Whether `name` may name a room, a user or a peer: 1–128 bytes, no control characters.
+pub fn is_name(name: &str) -> bool {
+    (1..=128).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_says_where_its_connection_lives() {
+        let mut rng = Rng::from_seed(1);
+        let place = Place { node: 0xBEEF, shard: 7, slot: 0x00AB_CDEF };
+        let id = ConnectionId::new(place, rng.nonce());
+        assert_eq!(id.place(), place);
+        assert_eq!(ConnectionId::parse(&id.to_string()), Some(id));
+        assert_eq!(id.to_string().len(), CONNECTION_ID_CHARS);
+    }
+
+    #[test]
+    fn what_is_not_an_id_is_refused() {
+        for text in ["", "abc", "????????????????????????", "AAAAAAAAAAAAAAAAAAAAAAAAA"] {
+            assert_eq!(ConnectionId::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_have_bounds() {
+        assert!(is_name("r") && is_name(&"r".repeat(128)) && is_name("räume & möbel"));
+        assert!(!is_name("") && !is_name(&"r".repeat(129)) && !is_name("a\nb") && !is_name("a\u{7f}"));
+    }
+
+    #[test]
+    fn made_room_ids_are_twelve_characters_of_base32() {
+        let id = random_room_id(&mut Rng::from_seed(3));
+        assert_eq!(id.len(), 12);
+        assert!(id.bytes().all(|b| BASE32.contains(&b)));
+    }
+}

@@ -1,0 +1,50 @@
+//! Every bound that is not a setting, with its reason. Those an operator may change are in the settings.
+
+/// Asks one connection may have under way before the shard stops reading from it: enough to keep a pipelining client
+/// busy, few enough that one client cannot fill a room's home with its questions.
+pub const ASKS_PER_CONNECTION: u16 = 128;
+
+/// Asks a shard may have under way in all before new ones are refused with `OVERLOADED`.
+pub const ASKS_PER_SHARD: usize = 262_144;
+
+/// Mail waiting for one shard beyond which its senders refuse new work with `OVERLOADED` rather than queue it.
+pub const MAIL_PER_SHARD: usize = 262_144;
+
+/// How long the server waits for the other side's close frame or for the end of the stream, in milliseconds.
+pub const CLOSING_MS: u64 = 3_000;
+
+/// Bytes a `requestId` may have, as JSON.
+pub const REQUEST_ID_BYTES: usize = 256;
+
+/// Bytes a display name may have.
+pub const DISPLAY_NAME_BYTES: usize = 128;
+
+/// Bytes of a message's `metadata` and `attachment`, each, as JSON.
+pub const EXTRA_BYTES: usize = 16 * 1024;
+
+/// Bytes of a message's type and of a reason.
+pub const LABEL_BYTES: usize = 64;
+
+/// People a room may name as its participants.
+pub const PARTICIPANTS_PER_ROOM: usize = 10_000;
+
+/// Messages of a room whose sender is remembered so that a receipt finds its way.
+pub const RECEIPTED_MESSAGES_PER_ROOM: usize = 1_000;
+
+/// An empty room that came to be by joining is kept this long, in milliseconds.
+pub const JOINED_ROOM_IDLE_MS: u64 = 60_000;
+
+/// A room that was made on purpose is kept this long after it was last used, in milliseconds.
+pub const MADE_ROOM_IDLE_MS: u64 = 24 * 3_600_000;
+
+/// A closed room is remembered this long, in milliseconds, so that who comes late is told that it was closed.
+pub const CLOSED_ROOM_MS: u64 = 60_000;
+
+/// Closed rooms a shard remembers at once.
+pub const CLOSED_ROOMS: usize = 4_096;
+
+/// Bytes of outgoing data a turn may gather before it is written.
+pub const TURN_BYTES: usize = 4 << 20;
+
+/// Rooms in one answer to a question for all rooms.
+pub const ROOMS_LISTED: usize = 1_000;

@@ -1,0 +1,6 @@
+//! Layer 2: translators between the wires and the domain. Stateless: text in, commands out; events in, text out.
+//!
+//! The set of dialects is closed, so they are modules with the same verbs (`decode`, `encode`), not implementers of a
+//! trait.
+
+pub mod raw;

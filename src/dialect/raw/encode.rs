@@ -1,0 +1,221 @@
+//! From events to text. Each function appends one JSON object, without the WebSocket frame around it.
+
+use crate::base::time::Now;
+use crate::codec::json::Object;
+use crate::domain::command::{MediaState, Opaque, Receipt, Signal};
+use crate::domain::event::{Content, Departure, Direct, Event, Joined, Message, Peer, PeerName, Signaled};
+use crate::domain::op::Sent;
+use crate::domain::reject::Reject;
+
+/// An event, as everyone who is told it hears it.
+pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
+    match event {
+        Event::Joined(joined_room) => joined(out, joined_room, "[]", None, now),
+        Event::Left { room, cause: Departure::Left } => left(out, room, None, now),
+        Event::Left { room, cause } => departed(out, room, *cause, now),
+        Event::PeerJoined { room, peer } => {
+            let mut object = begin(out, "peer-joined");
+            object.string("roomId", room);
+            member(&mut object, peer);
+            end(&mut object, None, now);
+        }
+        Event::PeerLeft { room, peer } => {
+            let mut object = begin(out, "peer-left");
+            object.string("roomId", room);
+            named(&mut object, "peerId", peer);
+            end(&mut object, None, now);
+        }
+        Event::Stats { room, participant_count } => {
+            let mut object = begin(out, "room-stats");
+            object.string("roomId", room).number("participantCount", *participant_count as u64);
+            end(&mut object, None, now);
+        }
+        Event::Signal(signaled) => relayed(out, signaled, now),
+        Event::Media { room, peer, media } => {
+            let mut object = begin(out, "media-state-changed");
+            object.string("roomId", room);
+            named(&mut object, "peerId", peer);
+            media_state(&mut object, *media);
+            end(&mut object, None, now);
+        }
+        Event::Message(sent) => message(out, sent),
+        Event::Direct(sent) => direct(out, sent),
+        Event::Typing { room, by, is_typing } => {
+            let mut object = begin(out, "typing");
+            object.string("roomId", room).string("userId", &by.user).bool("isTyping", *is_typing);
+            end(&mut object, None, now);
+        }
+        Event::Receipt { room, message, by, kind } => {
+            let mut object = begin(out, if *kind == Receipt::Read { "read-receipt" } else { "delivered" });
+            object.string("roomId", room);
+            object.string("messageId", message.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+            object.string("userId", &by.user);
+            end(&mut object, None, now);
+        }
+        Event::Presence { user, status, last_seen } => {
+            let mut object = begin(out, "presence");
+            object.string("userId", user).string("status", status.as_str()).number("lastSeen", *last_seen);
+            end(&mut object, None, now);
+        }
+        Event::Closed { room, reason } => {
+            let mut object = begin(out, "room-closed");
+            object.string("roomId", room).string("reason", reason);
+            end(&mut object, None, now);
+        }
+    }
+}
+
+/// The first thing a connection hears.
+pub fn connect(out: &mut Vec<u8>, connection: &str, user: &str, heartbeat_ms: u64, recovery_token: &str, now: Now) {
+    let mut object = begin(out, "connect");
+    object.string("connectionId", connection).string("userId", user);
+    object.number("heartbeatMs", heartbeat_ms).string("recoveryToken", recovery_token);
+    end(&mut object, None, now);
+}
+
+/// The answer to a join. `ice_servers` is a JSON list.
+pub fn joined(out: &mut Vec<u8>, joined: &Joined, ice_servers: &str, request: Option<Opaque<'_>>, now: Now) {
+    let mut object = begin(out, "room-joined");
+    object.string("roomId", &joined.room);
+    named(&mut object, "peerId", &joined.peer);
+    object.list("peers", &joined.peers, |out, peer| {
+        let mut object = Object::begin(out);
+        member(&mut object, peer);
+        object.end();
+    });
+    object.number("participantCount", joined.participant_count as u64);
+    object.raw("iceServers", ice_servers);
+    object.string("epoch", &joined.epoch).number("seq", joined.seq).string("connectionMode", "p2p");
+    end(&mut object, request, now);
+}
+
+/// The answer to a leave.
+pub fn left(out: &mut Vec<u8>, room: &str, request: Option<Opaque<'_>>, now: Now) {
+    let mut object = begin(out, "room-left");
+    object.string("roomId", room);
+    end(&mut object, request, now);
+}
+
+/// The answer to a message: `to` names the room, or the user, that it went to, by field and value.
+pub fn sent(out: &mut Vec<u8>, sent: &Sent, to: (&str, &str), request: Option<Opaque<'_>>) {
+    let mut object = begin(out, "message-sent");
+    object.string("id", sent.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+    if let Some(seq) = sent.seq {
+        object.number("seq", seq);
+    }
+    object.string(to.0, to.1).string("status", "sent");
+    object.optional_raw("requestId", request).number("timestamp", sent.at).end();
+}
+
+/// The answer to a new token. `expires_at` is in seconds since 1970.
+pub fn authenticated(out: &mut Vec<u8>, user: &str, expires_at: Option<u64>, request: Option<Opaque<'_>>, now: Now) {
+    let mut object = begin(out, "authenticated");
+    object.string("userId", user);
+    if let Some(seconds) = expires_at {
+        object.number("expiresAt", seconds * 1000);
+    }
+    end(&mut object, request, now);
+}
+
+/// The answer to a ping.
+pub fn pong(out: &mut Vec<u8>, request: Option<Opaque<'_>>, now: Now) {
+    end(&mut begin(out, "pong"), request, now);
+}
+
+/// A refusal.
+pub fn error(out: &mut Vec<u8>, reject: &Reject, request: Option<Opaque<'_>>, now: Now) {
+    let mut object = begin(out, "error");
+    object.string("error", &reject.text).string("code", reject.code.as_str());
+    end(&mut object, request, now);
+}
+
+/// The last thing a connection hears. `retry_after_ms` says when to come back, if at all.
+pub fn disconnect(out: &mut Vec<u8>, reason: &str, retry_after_ms: Option<u64>, now: Now) {
+    let mut object = begin(out, "disconnect");
+    object.string("reason", reason).bool("reconnect", retry_after_ms.is_some());
+    object.number("retryAfterMs", retry_after_ms.unwrap_or(0));
+    end(&mut object, None, now);
+}
+
+fn departed(out: &mut Vec<u8>, room: &str, cause: Departure, now: Now) {
+    let mut object = begin(out, "disconnect");
+    object.string("reason", if cause == Departure::Replaced { "replaced" } else { "removed" });
+    object.string("roomId", room).bool("reconnect", false).number("retryAfterMs", 0);
+    end(&mut object, None, now);
+}
+
+fn relayed(out: &mut Vec<u8>, signaled: &Signaled, now: Now) {
+    let (kind, field) = match signaled.signal {
+        Signal::Offer => ("offer", "offer"),
+        Signal::Answer => ("answer", "answer"),
+        Signal::Candidate => ("ice-candidate", "candidate"),
+    };
+    let mut object = begin(out, kind);
+    object.string("roomId", &signaled.room);
+    named(&mut object, "fromPeerId", &signaled.from);
+    named(&mut object, "toPeerId", &signaled.to);
+    object.raw(field, &signaled.body);
+    end(&mut object, None, now);
+}
+
+fn message(out: &mut Vec<u8>, message: &Message) {
+    let mut object = begin(out, "message");
+    object.string("id", message.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+    if let Some(seq) = message.seq {
+        object.number("seq", seq);
+    }
+    object.string("roomId", &message.room).string("sender", &message.sender.user);
+    named(&mut object, "fromPeerId", &message.from);
+    if let Some(to) = &message.to {
+        named(&mut object, "toPeerId", to);
+    }
+    object.raw("content", &message.content.body);
+    object.string("messageType", message.content.kind.as_deref().unwrap_or("text"));
+    extras(&mut object, &message.content);
+    object.number("timestamp", message.at).end();
+}
+
+fn direct(out: &mut Vec<u8>, direct: &Direct) {
+    let mut object = begin(out, "message");
+    object.string("id", direct.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+    object.string("sender", &direct.sender.user);
+    object.string("messageType", direct.content.kind.as_deref().unwrap_or("text"));
+    object.raw("data", &direct.content.body);
+    extras(&mut object, &direct.content);
+    object.number("timestamp", direct.at).end();
+}
+
+fn extras(object: &mut Object<'_>, content: &Content) {
+    object.optional("replyToId", content.reply_to.as_deref());
+    object.optional_raw("attachment", content.attachment.as_deref());
+    object.optional_raw("metadata", content.metadata.as_deref());
+}
+
+fn member(object: &mut Object<'_>, peer: &Peer) {
+    named(object, "peerId", &peer.name);
+    object.string("displayName", peer.display_name());
+    media_state(object, peer.media);
+}
+
+fn named(object: &mut Object<'_>, field: &str, name: &PeerName) {
+    name.with(|name| {
+        object.string(field, name);
+    });
+}
+
+fn media_state(object: &mut Object<'_>, media: MediaState) {
+    object.value("mediaState", |out| {
+        let mut object = Object::begin(out);
+        object.bool("audio", media.audio).bool("video", media.video).bool("screen", media.screen).end();
+    });
+}
+
+fn begin<'a>(out: &'a mut Vec<u8>, kind: &str) -> Object<'a> {
+    let mut object = Object::begin(out);
+    object.string("type", kind);
+    object
+}
+
+fn end(object: &mut Object<'_>, request: Option<Opaque<'_>>, now: Now) {
+    object.optional_raw("requestId", request).number("timestamp", now.wall).end();
+}

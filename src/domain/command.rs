@@ -1,0 +1,183 @@
+//! What a peer asks, whatever the dialect it asks in. Borrowed from the bytes it came in; nothing here outlives the turn.
+
+use std::borrow::Cow;
+
+/// JSON text that passes through unread: an SDP, an ICE candidate, a message's content.
+pub type Opaque<'a> = &'a str;
+
+/// One wish of one peer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command<'a> {
+    /// Become a member of a room.
+    Join(Join<'a>),
+    /// Stop being a member, or remove a peer where one may.
+    Leave {
+        /// The room.
+        room: Cow<'a, str>,
+        /// Whose membership ends; the asker's own when absent.
+        peer: Option<Cow<'a, str>>,
+    },
+    /// Relay an offer, an answer or an ICE candidate to one peer of a room.
+    Signal(SignalTo<'a>),
+    /// Tell a room which media one sends.
+    Media {
+        /// The room.
+        room: Cow<'a, str>,
+        /// The sender's own peer id, when given.
+        peer: Option<Cow<'a, str>>,
+        /// The new state.
+        media: MediaState,
+    },
+    /// Send a message.
+    Send {
+        /// To whom.
+        target: Target<'a>,
+        /// What.
+        draft: Draft<'a>,
+    },
+    /// Change one's own presence.
+    SetStatus(Status),
+    /// Tell a room that one types, or stopped.
+    Typing {
+        /// The room.
+        room: Cow<'a, str>,
+        /// Whether one types.
+        is_typing: bool,
+    },
+    /// Say that a message arrived or was read.
+    Receipt {
+        /// The message's room.
+        room: Cow<'a, str>,
+        /// The message's id.
+        message: Cow<'a, str>,
+        /// Which of the two.
+        kind: Receipt,
+    },
+    /// Go on under a newer token.
+    Authenticate {
+        /// The token.
+        token: Cow<'a, str>,
+    },
+    /// Nothing but an answer.
+    Ping,
+}
+
+/// A wish to become a member of a room.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Join<'a> {
+    /// The room.
+    pub room: Cow<'a, str>,
+    /// The name to go by in the room; the connection's id when absent.
+    pub peer: Option<Cow<'a, str>>,
+    /// The name to show; the username when absent.
+    pub display_name: Option<Cow<'a, str>>,
+    /// Which media one sends.
+    pub media: MediaState,
+}
+
+/// A signaling message on its way to one peer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignalTo<'a> {
+    /// The room both are in.
+    pub room: Cow<'a, str>,
+    /// The sender's own peer id, when given.
+    pub from: Option<Cow<'a, str>>,
+    /// The peer addressed.
+    pub to: Cow<'a, str>,
+    /// Offer, answer or candidate.
+    pub signal: Signal,
+    /// Its body.
+    pub body: Opaque<'a>,
+}
+
+/// Which of WebRTC's three signaling messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// A session description that opens a negotiation.
+    Offer,
+    /// The one that closes it.
+    Answer,
+    /// A network path to try.
+    Candidate,
+}
+
+/// Which media a peer sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MediaState {
+    /// Microphone.
+    pub audio: bool,
+    /// Camera.
+    pub video: bool,
+    /// Screen.
+    pub screen: bool,
+}
+
+/// To whom a message goes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target<'a> {
+    /// Every member of a room.
+    Room(Cow<'a, str>),
+    /// Every connection of a user.
+    User(Cow<'a, str>),
+    /// One peer of a room.
+    Peer {
+        /// The room both are in.
+        room: Cow<'a, str>,
+        /// The peer addressed.
+        peer: Cow<'a, str>,
+    },
+}
+
+/// A message as its sender wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft<'a> {
+    /// The content, as JSON.
+    pub content: Opaque<'a>,
+    /// What kind of content; `text` when absent.
+    pub kind: Option<Cow<'a, str>>,
+    /// The message this one answers.
+    pub reply_to: Option<Cow<'a, str>>,
+    /// A file that goes with it, as JSON.
+    pub attachment: Option<Opaque<'a>>,
+    /// Anything else that goes with it, as JSON.
+    pub metadata: Option<Opaque<'a>>,
+}
+
+/// What a user says of their presence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Here.
+    Online,
+    /// Not at the keyboard.
+    Away,
+    /// Not to be disturbed.
+    Busy,
+    /// Not here, or wishing to seem so.
+    Offline,
+}
+
+impl Status {
+    /// The status as it stands on every wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Away => "away",
+            Self::Busy => "busy",
+            Self::Offline => "offline",
+        }
+    }
+
+    /// The status of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Online, Self::Away, Self::Busy, Self::Offline].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// What a receipt says of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// It reached a member.
+    Delivered,
+    /// A member read it.
+    Read,
+}

@@ -1,0 +1,428 @@
+//! Joining and leaving: both halves of being in a room.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::map::{Map, map};
+use crate::domain::access::Identity;
+use crate::domain::command::MediaState;
+use crate::domain::event::{Departure, Event, Joined, Peer, PeerName};
+use crate::domain::op::{Context, JoinRoom, Reply};
+use crate::domain::reject::{Code, Reject};
+use crate::domain::room::{Room, private};
+
+/// A room with more members than this finds them by hashing; fewer are found as fast by looking.
+const INDEXED_FROM: usize = 24;
+
+/// One connection's membership of one room.
+pub struct Member {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The name its client chose; the connection's id when absent.
+    pub name: Option<Name>,
+    /// The name to show, when it is another than the username.
+    pub display_name: Option<Box<str>>,
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// Which media it sends.
+    pub media: MediaState,
+}
+
+impl Member {
+    /// The member's name in the room.
+    pub fn peer_name(&self) -> PeerName {
+        match &self.name {
+            Some(name) => PeerName::Chosen(name.clone()),
+            None => PeerName::Own(self.connection),
+        }
+    }
+
+    /// The member as the others see it.
+    pub fn peer(&self) -> Peer {
+        Peer {
+            name: self.peer_name(),
+            display_name: self.display_name.clone(),
+            identity: self.identity.clone(),
+            media: self.media,
+        }
+    }
+}
+
+/// A room's members, found by connection or by name, and how many of them each shard holds.
+#[derive(Default)]
+pub struct Members {
+    list: Vec<Member>,
+    index: Option<Box<Index>>,
+    shards: SmallVec<[(u8, u32); 2]>,
+}
+
+struct Index {
+    by_connection: Map<ConnectionId, u32>,
+    by_name: Map<Name, u32>,
+}
+
+impl Members {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.list.iter()
+    }
+
+    /// The shards that hold at least one of them.
+    pub fn shards(&self) -> impl Iterator<Item = u8> + '_ {
+        self.shards.iter().map(|(shard, _)| *shard)
+    }
+
+    /// The member that `connection` is.
+    pub fn of(&self, connection: ConnectionId) -> Option<&Member> {
+        self.position(connection).map(|at| &self.list[at])
+    }
+
+    /// The member that goes by `name`.
+    pub fn named(&self, name: &str) -> Option<&Member> {
+        self.position_named(name).map(|at| &self.list[at])
+    }
+
+    fn position(&self, connection: ConnectionId) -> Option<usize> {
+        match &self.index {
+            Some(index) => index.by_connection.get(&connection).map(|at| *at as usize),
+            None => self.list.iter().position(|member| member.connection == connection),
+        }
+    }
+
+    fn position_named(&self, name: &str) -> Option<usize> {
+        let chosen = match &self.index {
+            Some(index) => index.by_name.get(name).map(|at| *at as usize),
+            None => self.list.iter().position(|member| member.name.as_deref() == Some(name)),
+        };
+        chosen.or_else(|| {
+            let at = self.position(ConnectionId::parse(name)?)?;
+            self.list[at].name.is_none().then_some(at)
+        })
+    }
+
+    fn push(&mut self, member: Member, seed: impl FnOnce() -> u64) {
+        self.count(member.connection, true);
+        let at = self.list.len() as u32;
+        self.list.push(member);
+        if let Some(index) = &mut self.index {
+            index.add(&self.list[at as usize], at);
+        } else if self.list.len() > INDEXED_FROM {
+            let seed = seed();
+            let mut index = Box::new(Index { by_connection: map(seed), by_name: map(seed) });
+            for (at, member) in self.list.iter().enumerate() {
+                index.add(member, at as u32);
+            }
+            self.index = Some(index);
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Member {
+        if let Some(index) = &mut self.index {
+            index.remove(&self.list[at]);
+            let last = self.list.len() - 1;
+            if at != last {
+                index.add(&self.list[last], at as u32);
+            }
+        }
+        let member = self.list.swap_remove(at);
+        self.count(member.connection, false);
+        if self.list.len() <= INDEXED_FROM / 2 {
+            self.index = None;
+            self.list.shrink_to(self.list.len() * 2);
+        }
+        member
+    }
+
+    /// Gives the member at `at` another connection; its name stays.
+    fn move_to(&mut self, at: usize, connection: ConnectionId) -> ConnectionId {
+        let former = self.list[at].connection;
+        if let Some(index) = &mut self.index {
+            index.remove(&self.list[at]);
+        }
+        self.list[at].connection = connection;
+        if let Some(index) = &mut self.index {
+            index.add(&self.list[at], at as u32);
+        }
+        self.count(former, false);
+        self.count(connection, true);
+        former
+    }
+
+    fn count(&mut self, connection: ConnectionId, more: bool) {
+        let shard = connection.place().shard;
+        match self.shards.iter().position(|(known, _)| *known == shard) {
+            Some(at) if more => self.shards[at].1 += 1,
+            Some(at) if self.shards[at].1 == 1 => drop(self.shards.remove(at)),
+            Some(at) => self.shards[at].1 -= 1,
+            None if more => self.shards.push((shard, 1)),
+            None => {}
+        }
+    }
+}
+
+impl Index {
+    fn add(&mut self, member: &Member, at: u32) {
+        self.by_connection.insert(member.connection, at);
+        if let Some(name) = &member.name {
+            self.by_name.insert(name.clone(), at);
+        }
+    }
+
+    fn remove(&mut self, member: &Member) {
+        self.by_connection.remove(&member.connection);
+        if let Some(name) = &member.name {
+            self.by_name.remove(name);
+        }
+    }
+}
+
+impl Room {
+    /// Makes a connection a member. Under a peer id that the same user already goes by, it takes that membership over
+    /// without a word to the others; a repeat by the same connection changes nothing but what it says of itself.
+    pub(super) fn join(&mut self, join: JoinRoom, context: &mut Context<'_>) -> Result<Reply, Reject> {
+        if !self.admits(&join.by) {
+            return Err(private());
+        }
+        let taken = match &join.peer {
+            Some(name) => self.members.position_named(name),
+            None => None,
+        };
+        if let Some(at) = taken {
+            if self.members.list[at].identity.user != join.by.user {
+                return Err(Reject::new(Code::PeerIdTaken, "Another user goes by that peerId in this room"));
+            }
+            return Ok(self.take_over(at, join, context));
+        }
+        let known = self.members.position(join.connection);
+        if let Some(at) = known {
+            let same_name = join.peer.is_none() && self.members.list[at].name.is_none();
+            if same_name {
+                return Ok(self.take_over(at, join, context));
+            }
+            self.end(at, context);
+        }
+        if self.is_full(context) {
+            return Err(Reject::new(Code::RoomFull, "The room is full"));
+        }
+        Ok(self.enter(join, context))
+    }
+
+    fn take_over(&mut self, at: usize, join: JoinRoom, context: &mut Context<'_>) -> Reply {
+        // The connection may be in the room under another name; that membership ends, as the others are told.
+        let at = match self.members.position(join.connection) {
+            Some(other) if other != at => {
+                let name = self.members.list[at].peer_name();
+                self.end(other, context);
+                match name.with(|name| self.members.position_named(name)) {
+                    Some(at) => at,
+                    None => return self.enter(join, context),
+                }
+            }
+            _ => at,
+        };
+        let former = self.members.list[at].connection;
+        if former != join.connection {
+            self.members.move_to(at, join.connection);
+            let event = Event::Left { room: self.id.clone(), cause: Departure::Replaced };
+            context.tell(former, event);
+        }
+        let member = &mut self.members.list[at];
+        member.identity = join.by;
+        member.display_name = join.display_name;
+        if member.media != join.media {
+            member.media = join.media;
+            let event = Event::Media { room: self.id.clone(), peer: member.peer_name(), media: join.media };
+            context.tell_members(Some(join.connection), event);
+        }
+        self.joined(join.connection, context)
+    }
+
+    fn enter(&mut self, join: JoinRoom, context: &mut Context<'_>) -> Reply {
+        let connection = join.connection;
+        let member = Member {
+            connection,
+            name: join.peer,
+            display_name: join.display_name,
+            identity: join.by,
+            media: join.media,
+        };
+        let peer = member.peer();
+        self.members.push(member, || context.rng.next_u64());
+        if self.members.len() > context.rules.announce_limit {
+            self.uncounted = true;
+        } else {
+            context.tell_members(Some(connection), Event::PeerJoined { room: self.id.clone(), peer });
+        }
+        self.joined(connection, context)
+    }
+
+    /// A member's first view of the room.
+    fn joined(&self, connection: ConnectionId, context: &Context<'_>) -> Reply {
+        let others = self.members.iter().filter(|member| member.connection != connection);
+        Reply::Joined(Box::new(Joined {
+            room: self.id.clone(),
+            peer: self.members.of(connection).map_or(PeerName::Own(connection), Member::peer_name),
+            peers: others.take(context.rules.announce_limit).map(Member::peer).collect(),
+            participant_count: self.members.len(),
+            epoch: self.epoch.clone(),
+            seq: self.seq,
+        }))
+    }
+
+    fn is_full(&self, context: &Context<'_>) -> bool {
+        let max = self.profile.as_deref().map_or(context.rules.max_participants, |profile| profile.max_participants);
+        max != 0 && self.members.len() >= max
+    }
+
+    /// Ends the membership at `at` and tells the others.
+    fn end(&mut self, at: usize, context: &mut Context<'_>) -> Member {
+        let was_announced = self.members.len() <= context.rules.announce_limit;
+        let member = self.members.remove(at);
+        if was_announced {
+            let event = Event::PeerLeft { room: self.id.clone(), peer: member.peer_name() };
+            context.tell_members(Some(member.connection), event);
+        } else {
+            self.uncounted = true;
+        }
+        member
+    }
+
+    pub(super) fn leave(
+        &mut self,
+        connection: ConnectionId,
+        by: &Identity,
+        peer: Option<&str>,
+        context: &mut Context<'_>,
+    ) -> Result<Reply, Reject> {
+        let own = self.members.position(connection);
+        let named = peer.map(|name| self.members.position_named(name));
+        match (own, named) {
+            (Some(at), None) => drop(self.end(at, context)),
+            (Some(at), Some(Some(named))) if at == named => drop(self.end(at, context)),
+            (_, Some(Some(named))) if self.is_host(by) => {
+                let member = self.end(named, context);
+                let event = Event::Left { room: self.id.clone(), cause: Departure::Removed };
+                context.tell(member.connection, event);
+            }
+            (None, _) => return Err(Reject::not_in_room()),
+            (Some(_), Some(None)) => return Err(peer_not_found()),
+            (Some(_), Some(Some(_))) => return Err(peer_mismatch("peerId")),
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn vanish(&mut self, connection: ConnectionId, context: &mut Context<'_>) -> Result<Reply, Reject> {
+        if let Some(at) = self.members.position(connection) {
+            self.end(at, context);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Makes the caller a participant and its connections members; each of them is told as if it had joined itself.
+    pub(super) fn admit(
+        &mut self,
+        by: Arc<Identity>,
+        connections: &[ConnectionId],
+        context: &mut Context<'_>,
+    ) -> Result<Reply, Reject> {
+        if !self.admits(&by) {
+            return Err(private());
+        }
+        for &connection in connections {
+            if self.members.of(connection).is_some() {
+                continue;
+            }
+            if self.is_full(context) {
+                return Err(Reject::new(Code::RoomFull, "The room is full"));
+            }
+            let join = JoinRoom {
+                connection,
+                by: by.clone(),
+                peer: None,
+                display_name: None,
+                media: MediaState::default(),
+                create: false,
+            };
+            if let Reply::Joined(joined) = self.enter(join, context) {
+                context.tell(connection, Event::Joined(joined));
+            }
+        }
+        if let Some(profile) = &mut self.profile
+            && !profile.participants.contains(&by.user)
+        {
+            profile.participants.push(by.user.clone());
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Ends the memberships of the caller's connections and, unless only one connection was meant, its participation.
+    pub(super) fn withdraw(
+        &mut self,
+        by: &Identity,
+        connection: Option<ConnectionId>,
+        context: &mut Context<'_>,
+    ) -> Result<Reply, Reject> {
+        let mut found = false;
+        let is_theirs = |member: &Member| {
+            member.identity.user == by.user && connection.is_none_or(|connection| member.connection == connection)
+        };
+        while let Some(at) = self.members.list.iter().position(is_theirs) {
+            let member = self.end(at, context);
+            context.tell(member.connection, Event::Left { room: self.id.clone(), cause: Departure::Left });
+            found = true;
+        }
+        if connection.is_none()
+            && let Some(profile) = &mut self.profile
+        {
+            let before = profile.participants.len();
+            profile.participants.retain(|participant| *participant != by.user);
+            found |= profile.participants.len() != before;
+        }
+        if found { Ok(Reply::Done) } else { Err(Reject::not_in_room()) }
+    }
+
+    /// The member that `connection` is, provided the peer id it gave is its own.
+    pub(super) fn member(&self, connection: ConnectionId, peer: Option<&str>, field: &str) -> Result<&Member, Reject> {
+        let member = self.members.of(connection).ok_or_else(Reject::not_in_room)?;
+        match peer {
+            Some(name) if !member.peer_name().is(name) => Err(peer_mismatch(field)),
+            _ => Ok(member),
+        }
+    }
+
+    pub(super) fn set_media(
+        &mut self,
+        connection: ConnectionId,
+        peer: Option<&str>,
+        media: MediaState,
+        context: &mut Context<'_>,
+    ) -> Result<Reply, Reject> {
+        let name = self.member(connection, peer, "peerId")?.peer_name();
+        if let Some(at) = self.members.position(connection) {
+            self.members.list[at].media = media;
+        }
+        context.tell_members(Some(connection), Event::Media { room: self.id.clone(), peer: name, media });
+        Ok(Reply::Done)
+    }
+}
+
+pub(super) fn peer_not_found() -> Reject {
+    Reject::new(Code::PeerNotFound, "No peer of that id is in this room")
+}
+
+fn peer_mismatch(field: &str) -> Reject {
+    Reject::new(Code::PeerMismatch, format!("{field} is not your own peer id in this room"))
+}

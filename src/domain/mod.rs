@@ -1,0 +1,16 @@
+//! Layer 1: meaning without bytes. What people ask for, what rooms and users decide, what everyone concerned learns.
+//!
+//! A peer's wish is a [`command::Command`]. What only the peer's side can check is checked there; what only a room or a
+//! user can decide becomes an [`op::Op`], which its keeper applies: one [`op::Reply`] (or [`reject::Reject`]) to the
+//! asker, and [`event::Event`]s to everyone concerned.
+
+pub mod access;
+pub mod command;
+pub mod event;
+pub mod membership;
+pub mod messages;
+pub mod op;
+pub mod reject;
+pub mod room;
+pub mod signaling;
+pub mod user;

@@ -1,0 +1,352 @@
+//! The atomic acts on one room or one user, their answers, and what everyone concerned learns of them.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::rng::Rng;
+use crate::base::time::Now;
+use crate::domain::access::Identity;
+use crate::domain::command::{MediaState, Receipt, Signal, Status};
+use crate::domain::event::{Content, Event, Joined, Peer};
+
+/// One act, on the thing that keeps it.
+#[derive(Debug)]
+pub enum Op {
+    /// On a room.
+    Room(Name, RoomOp),
+    /// On a user.
+    User(Name, UserOp),
+    /// A look at all rooms of one keeper.
+    Rooms,
+}
+
+/// An act on a room.
+#[derive(Debug)]
+pub enum RoomOp {
+    /// Make the room.
+    Create {
+        /// Its host.
+        by: Arc<Identity>,
+        /// What it is to be.
+        profile: Box<Profile>,
+    },
+    /// Become a member.
+    Join(Box<JoinRoom>),
+    /// End a membership that its owner's connection asked to end.
+    Leave {
+        /// The asking connection.
+        connection: ConnectionId,
+        /// Who asks.
+        by: Arc<Identity>,
+        /// Whose membership; the asker's own when absent.
+        peer: Option<Name>,
+    },
+    /// End the membership of a connection that is gone.
+    Vanish {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Relay a signaling message.
+    Signal(Box<RelaySignal>),
+    /// Tell the others which media one sends.
+    Media {
+        /// The sending connection.
+        connection: ConnectionId,
+        /// Its own peer id, when given.
+        peer: Option<Name>,
+        /// The new state.
+        media: MediaState,
+    },
+    /// Send a message to the room or to one of its peers.
+    Send(Box<SendMessage>),
+    /// Tell the others that one types, or stopped.
+    Typing {
+        /// The typing connection.
+        connection: ConnectionId,
+        /// Whether one types.
+        is_typing: bool,
+    },
+    /// Say that a message arrived or was read.
+    Receipt {
+        /// The connection that says so.
+        connection: ConnectionId,
+        /// The message.
+        message: Uuid,
+        /// Which of the two.
+        kind: Receipt,
+    },
+    /// Make the caller a participant, and its connections members.
+    Admit {
+        /// The caller.
+        by: Arc<Identity>,
+        /// Its live connections.
+        connections: Vec<ConnectionId>,
+    },
+    /// Undo [`RoomOp::Admit`].
+    Withdraw {
+        /// The caller.
+        by: Arc<Identity>,
+        /// The one connection to withdraw; all of the caller's when absent.
+        connection: Option<ConnectionId>,
+    },
+    /// Look at the room.
+    Describe {
+        /// Who looks.
+        by: Arc<Identity>,
+    },
+    /// Close the room.
+    Close {
+        /// Who closes it.
+        by: Arc<Identity>,
+    },
+}
+
+/// See [`RoomOp::Join`].
+#[derive(Debug)]
+pub struct JoinRoom {
+    /// The joining connection.
+    pub connection: ConnectionId,
+    /// Who joins.
+    pub by: Arc<Identity>,
+    /// The name to go by; the connection's id when absent.
+    pub peer: Option<Name>,
+    /// The name to show; the username when absent.
+    pub display_name: Option<Box<str>>,
+    /// Which media it sends.
+    pub media: MediaState,
+    /// Whether a room that is not there is made.
+    pub create: bool,
+}
+
+/// See [`RoomOp::Signal`].
+#[derive(Debug)]
+pub struct RelaySignal {
+    /// The sending connection.
+    pub connection: ConnectionId,
+    /// Its own peer id, when given.
+    pub from: Option<Name>,
+    /// The peer addressed.
+    pub to: Name,
+    /// Offer, answer or candidate.
+    pub signal: Signal,
+    /// Its body, passed on unread.
+    pub body: Box<str>,
+}
+
+/// See [`RoomOp::Send`].
+#[derive(Debug)]
+pub struct SendMessage {
+    /// The sending connection.
+    pub connection: ConnectionId,
+    /// The one peer it is for; everyone when absent.
+    pub to: Option<Name>,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a room was made to be; a room that came to be by joining has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name.
+    pub name: Option<Box<str>>,
+    /// What its makers call its type.
+    pub kind: Option<Box<str>>,
+    /// Whether only its participants may join.
+    pub is_private: bool,
+    /// The users who may always join, its host first.
+    pub participants: Vec<Name>,
+    /// The peer id that its host announced to go by.
+    pub host_peer: Option<Name>,
+    /// Members it takes; 0 is any number.
+    pub max_participants: usize,
+    /// What its makers agreed on for the media; passed on unread.
+    pub encryption: Option<Box<str>>,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            name: None,
+            kind: None,
+            is_private: false,
+            participants: Vec::new(),
+            host_peer: None,
+            max_participants: 0,
+            encryption: None,
+        }
+    }
+}
+
+/// An act on a user.
+#[derive(Debug)]
+pub enum UserOp {
+    /// A connection of theirs came.
+    Attach {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A connection of theirs ended.
+    Detach {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Say how they are.
+    SetStatus {
+        /// To what.
+        status: Status,
+    },
+    /// Send them a message.
+    Send {
+        /// Who sends it.
+        by: Arc<Identity>,
+        /// What it says.
+        content: Content,
+    },
+    /// Look at their connections.
+    Connections,
+}
+
+/// The answer to an op that was granted.
+#[derive(Debug)]
+pub enum Reply {
+    /// Done; nothing more to say.
+    Done,
+    /// You are a member.
+    Joined(Box<Joined>),
+    /// Your message has its place.
+    Sent(Sent),
+    /// The room.
+    Room(Box<RoomView>),
+    /// Rooms of one keeper.
+    Rooms(RoomsView),
+    /// A user's connections.
+    Connections(Vec<ConnectionId>),
+}
+
+/// A receipt for a message that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The message's id.
+    pub id: Uuid,
+    /// Its place in the room's order, when it has one.
+    pub seq: Option<u64>,
+    /// When it was accepted, in milliseconds since 1970.
+    pub at: u64,
+}
+
+/// A room as an onlooker sees it.
+#[derive(Clone, Debug)]
+pub struct RoomView {
+    /// Its id.
+    pub room: Name,
+    /// What it was made to be.
+    pub profile: Profile,
+    /// Whose it is.
+    pub host: Name,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at: u64,
+    /// When something last happened in it, in milliseconds since 1970.
+    pub last_activity: u64,
+    /// Its members.
+    pub participant_count: usize,
+    /// The first of them, at most `rooms.announce_limit`.
+    pub peers: Vec<Peer>,
+}
+
+/// Rooms of one keeper; those of several keepers add up.
+#[derive(Clone, Debug, Default)]
+pub struct RoomsView {
+    /// How many there are.
+    pub total_rooms: usize,
+    /// Members in all of them.
+    pub total_peers: usize,
+    /// The first of them, without their peers.
+    pub rooms: Vec<RoomView>,
+}
+
+/// One thing that everyone concerned learns.
+#[derive(Debug)]
+pub struct Fact {
+    /// Who learns it.
+    pub audience: Audience,
+    /// What.
+    pub event: Event,
+}
+
+/// Who learns a fact.
+#[derive(Debug)]
+pub enum Audience {
+    /// The members of the room that the op was on.
+    Members {
+        /// But this one.
+        except: Option<ConnectionId>,
+    },
+    /// One connection.
+    Connection(ConnectionId),
+    /// All connections of a user.
+    User(Name),
+    /// Every connection there is.
+    Everyone,
+}
+
+/// The rules that rooms and users go by.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Above this many members, joins and leaves are counted, not announced.
+    pub announce_limit: usize,
+    /// Members a room takes when its maker did not say; 0 is any number.
+    pub max_participants: usize,
+    /// How long a user's last connection may be gone before they count as offline, in milliseconds.
+    pub presence_grace_ms: u64,
+    /// Who learns of a change of presence.
+    pub presence_scope: Scope,
+    /// Connections a user may have at once; 0 is any number.
+    pub connections_per_user: usize,
+}
+
+/// Who learns of a change of presence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody while there are few users, then those who share a room.
+    Auto,
+    /// Everybody.
+    All,
+    /// Those who share a room.
+    Rooms,
+    /// Nobody.
+    None,
+}
+
+/// What an op may use while it is applied: the time, randomness, the rules, and a list for the facts it makes.
+pub struct Context<'a> {
+    /// The time.
+    pub now: Now,
+    /// Randomness.
+    pub rng: &'a mut Rng,
+    /// The rules.
+    pub rules: &'a Rules,
+    /// What everyone concerned learns, in order.
+    pub facts: &'a mut Vec<Fact>,
+}
+
+impl Context<'_> {
+    /// Tells the members of the room, but `except`.
+    pub fn tell_members(&mut self, except: Option<ConnectionId>, event: Event) {
+        self.facts.push(Fact { audience: Audience::Members { except }, event });
+    }
+
+    /// Tells one connection.
+    pub fn tell(&mut self, connection: ConnectionId, event: Event) {
+        self.facts.push(Fact { audience: Audience::Connection(connection), event });
+    }
+
+    /// A new message id (UUIDv7, RFC 9562 §5.7): time first, then randomness.
+    pub fn message_id(&mut self) -> Uuid {
+        let mut random = [0; 10];
+        self.rng.fill(&mut random);
+        uuid::Builder::from_unix_timestamp_millis(self.now.wall, &random).into_uuid()
+    }
+}

@@ -1,0 +1,125 @@
+//! A refusal: an answer, not a failure.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// The codes a refusal carries on every wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// Not JSON at all.
+    BadJson,
+    /// JSON, but not of the shape this request has.
+    InvalidMessage,
+    /// A request of no known kind.
+    UnknownType,
+    /// Binary data where text is spoken.
+    UnsupportedData,
+    /// No valid token.
+    Unauthenticated,
+    /// The token's time is over.
+    TokenExpired,
+    /// Known, but not allowed.
+    Forbidden,
+    /// No such room.
+    RoomNotFound,
+    /// The room has as many peers as it takes.
+    RoomFull,
+    /// The room was closed.
+    RoomClosed,
+    /// Only members may do this.
+    NotInRoom,
+    /// No such peer in the room.
+    PeerNotFound,
+    /// Another user goes by that peer id.
+    PeerIdTaken,
+    /// The peer id is not the sender's own.
+    PeerMismatch,
+    /// No such user.
+    UserNotFound,
+    /// No such connection.
+    ConnectionNotFound,
+    /// No such message.
+    MessageNotFound,
+    /// Larger than the limit.
+    MessageTooLarge,
+    /// More often than the limit.
+    RateLimited,
+    /// Nothing to recover with that token.
+    RecoveryFailed,
+    /// More work than the server takes on.
+    Overloaded,
+    /// The server's own fault.
+    Internal,
+}
+
+impl Code {
+    /// The code as it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadJson => "BAD_JSON",
+            Self::InvalidMessage => "INVALID_MESSAGE",
+            Self::UnknownType => "UNKNOWN_TYPE",
+            Self::UnsupportedData => "UNSUPPORTED_DATA",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::TokenExpired => "TOKEN_EXPIRED",
+            Self::Forbidden => "FORBIDDEN",
+            Self::RoomNotFound => "ROOM_NOT_FOUND",
+            Self::RoomFull => "ROOM_FULL",
+            Self::RoomClosed => "ROOM_CLOSED",
+            Self::NotInRoom => "NOT_IN_ROOM",
+            Self::PeerNotFound => "PEER_NOT_FOUND",
+            Self::PeerIdTaken => "PEER_ID_TAKEN",
+            Self::PeerMismatch => "PEER_MISMATCH",
+            Self::UserNotFound => "USER_NOT_FOUND",
+            Self::ConnectionNotFound => "CONNECTION_NOT_FOUND",
+            Self::MessageNotFound => "MESSAGE_NOT_FOUND",
+            Self::MessageTooLarge => "MESSAGE_TOO_LARGE",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::RecoveryFailed => "RECOVERY_FAILED",
+            Self::Overloaded => "OVERLOADED",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// Why a request was not granted, in words for a person and a code for a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// For a program.
+    pub code: Code,
+    /// For a person: what was wrong.
+    pub text: Cow<'static, str>,
+}
+
+impl Reject {
+    /// A refusal with these words.
+    pub fn new(code: Code, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, text: text.into() }
+    }
+
+    /// The room is not there.
+    pub fn room_not_found() -> Self {
+        Self::new(Code::RoomNotFound, "Room not found")
+    }
+
+    /// The asker is no member of the room.
+    pub fn not_in_room() -> Self {
+        Self::new(Code::NotInRoom, "You are not in this room")
+    }
+
+    /// A field that is absent or of the wrong shape.
+    pub fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::InvalidMessage, text)
+    }
+
+    /// The server has more work than it takes on.
+    pub fn overloaded() -> Self {
+        Self::new(Code::Overloaded, "The server is overloaded, try again later")
+    }
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.text)
+    }
+}

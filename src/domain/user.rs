@@ -1,0 +1,103 @@
+//! A user: their connections, how they are, and the messages that reach them wherever they are connected.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::domain::command::Status;
+use crate::domain::event::{Direct, Event};
+use crate::domain::op::{Audience, Context, Fact, Reply, Sent, UserOp};
+use crate::domain::reject::{Code, Reject};
+
+/// One user who is connected, or was a moment ago.
+pub struct User {
+    /// Their id.
+    pub id: Name,
+    /// Their connections, oldest first.
+    pub connections: SmallVec<[ConnectionId; 1]>,
+    /// How they say they are.
+    status: Status,
+    /// When their last connection ended, in monotonic milliseconds; `None` while they have one.
+    gone_since: Option<u64>,
+}
+
+impl User {
+    /// Somebody not yet seen.
+    pub fn new(id: Name) -> Self {
+        Self { id, connections: SmallVec::new(), status: Status::Offline, gone_since: None }
+    }
+
+    /// Applies one act, as [`crate::domain::room::Room::apply`] does.
+    pub fn apply(&mut self, op: UserOp, context: &mut Context<'_>) -> Result<Reply, Reject> {
+        match op {
+            UserOp::Attach { connection } => self.attach(connection, context),
+            UserOp::Detach { connection } => {
+                self.connections.retain(|known| *known != connection);
+                if self.connections.is_empty() {
+                    self.gone_since.get_or_insert(context.now.mono);
+                }
+                Ok(Reply::Done)
+            }
+            UserOp::SetStatus { status } => {
+                self.status = status;
+                self.tell_presence(context);
+                Ok(Reply::Done)
+            }
+            UserOp::Send { by, content } => {
+                if self.connections.is_empty() {
+                    return Err(user_not_found());
+                }
+                let (id, at) = (context.message_id(), context.now.wall);
+                self.tell(&Event::Direct(Arc::new(Direct { id, sender: by, content, at })), context);
+                Ok(Reply::Sent(Sent { id, seq: None, at }))
+            }
+            UserOp::Connections => Ok(Reply::Connections(self.connections.to_vec())),
+        }
+    }
+
+    /// Tells every connection of the user.
+    pub fn tell(&self, event: &Event, context: &mut Context<'_>) {
+        for connection in &self.connections {
+            context.tell(*connection, event.clone());
+        }
+    }
+
+    /// When the user counts as offline, in monotonic milliseconds, if no connection of theirs comes before.
+    pub fn offline_at(&self, grace_ms: u64) -> Option<u64> {
+        self.gone_since.map(|since| since + grace_ms)
+    }
+
+    /// The grace period is over.
+    pub fn go_offline(&mut self, context: &mut Context<'_>) {
+        if self.status != Status::Offline {
+            self.status = Status::Offline;
+            self.tell_presence(context);
+        }
+    }
+
+    fn attach(&mut self, connection: ConnectionId, context: &mut Context<'_>) -> Result<Reply, Reject> {
+        let max = context.rules.connections_per_user;
+        if max != 0 && self.connections.len() >= max {
+            return Err(Reject::new(Code::RateLimited, "Too many connections of this user"));
+        }
+        self.connections.push(connection);
+        let is_back_in_time = self.gone_since.take().is_some();
+        if self.status == Status::Offline && !is_back_in_time {
+            self.status = Status::Online;
+            self.tell_presence(context);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn tell_presence(&self, context: &mut Context<'_>) {
+        let event = Event::Presence { user: self.id.clone(), status: self.status, last_seen: context.now.wall };
+        context.facts.push(Fact { audience: Audience::Everyone, event });
+    }
+}
+
+/// Nobody of that id is connected.
+pub fn user_not_found() -> Reject {
+    Reject::new(Code::UserNotFound, "No user of that id is connected")
+}

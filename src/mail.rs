@@ -1,0 +1,125 @@
+//! Layer 2½: what crosses threads, and who gets it.
+//!
+//! A shard never knows whether it runs alone or with others: it asks about a room or a user, and [`Placement`] says who
+//! answers. Mail between two shards keeps its order; between a room's home and a shard that order is the room's.
+
+use std::sync::Arc;
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::map::home;
+use crate::codec::jwt::Verifier;
+use crate::dialect::packed::Packed;
+use crate::domain::event::Event;
+use crate::domain::op::{Op, Reply};
+use crate::domain::reject::Reject;
+
+/// A shard of this process, by number.
+pub type ShardNumber = u8;
+
+/// Who put a question, so that the answer finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The shard that asks.
+    pub shard: ShardNumber,
+    /// The question's number among those the shard has under way.
+    pub ask: u32,
+}
+
+/// Anything that one thread tells another.
+#[derive(Debug)]
+pub enum Mail {
+    /// A question to whoever keeps the room or the user.
+    Ask {
+        /// Who asks.
+        from: Asker,
+        /// What.
+        op: Op,
+    },
+    /// The one answer to a question.
+    Answer {
+        /// The question's number at the asker.
+        ask: u32,
+        /// The answer.
+        reply: Result<Reply, Reject>,
+    },
+    /// Something one connection is told.
+    Tell {
+        /// The connection.
+        to: ConnectionId,
+        /// What.
+        event: Event,
+    },
+    /// Something a room's members on this shard are told.
+    Publish {
+        /// The room.
+        room: Name,
+        /// The member that is not told.
+        except: Option<ConnectionId>,
+        /// What, encoded.
+        packed: Arc<Packed>,
+    },
+    /// A room is no more; what its members are told of it.
+    Close {
+        /// The room.
+        room: Name,
+        /// What, encoded.
+        packed: Arc<Packed>,
+    },
+    /// Something every connection is told.
+    Everyone {
+        /// What, encoded.
+        packed: Arc<Packed>,
+    },
+    /// Something all connections of a user are told, on its way to the user's home.
+    Notify {
+        /// The user.
+        user: Name,
+        /// What.
+        event: Event,
+    },
+    /// Something that the members of all rooms of a connection are told, on its way to the connection's shard.
+    Announce {
+        /// The connection.
+        of: ConnectionId,
+        /// What.
+        event: Event,
+    },
+    /// The keys that tokens are verified by have changed.
+    Keys(Arc<Verifier>),
+    /// The server is to stop: tell everyone, and close all connections within the time.
+    Drain {
+        /// How long that may take, in milliseconds.
+        window_ms: u64,
+    },
+}
+
+/// Who keeps rooms and users.
+#[derive(Clone, Copy, Debug)]
+pub enum Placement {
+    /// The shards of this process, each its part.
+    Embedded {
+        /// How many there are.
+        shards: usize,
+    },
+}
+
+impl Placement {
+    /// The shard that answers for the room or user called `name`.
+    pub fn of(&self, name: &str) -> ShardNumber {
+        match self {
+            Self::Embedded { shards: 1 } => 0,
+            Self::Embedded { shards } => home(name, *shards) as ShardNumber,
+        }
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        match self {
+            Self::Embedded { shards } => *shards,
+        }
+    }
+}
+
+/// A piece of mail and the shard it goes to.
+pub type Outgoing = (ShardNumber, Mail);
