@@ -2,3 +2,4 @@
 //! the input gives the same output.
 
 pub mod json;
+pub mod jwt;

@@ -1,0 +1,311 @@
+//! The claims of a token (RFC 7519 §4): which of them bind the server, and what they say about the bearer. Time is an
+//! argument; whether the signature is good was settled before, or does not matter.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+
+use super::error::TokenError;
+use super::loose::Loose;
+
+/// How the server names those who come without a token; no token may claim such a name.
+pub const GUEST_PREFIX: &str = "guest:";
+
+/// The longest `sub`, in bytes.
+pub const SUBJECT_BYTES_MAX: usize = 128;
+
+/// The longest user name kept, in bytes.
+pub const USERNAME_BYTES_MAX: usize = 128;
+
+/// The longest e-mail address kept, in bytes: the longest that SMTP carries (RFC 5321 §4.5.3.1.3).
+pub const EMAIL_BYTES_MAX: usize = 254;
+
+/// What an accepted token says about its bearer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// `sub`: 1–128 bytes, no control characters, not `guest:…`.
+    pub user: String,
+    /// The first usable one of `name`, `preferred_username` and `username`: 1–128 bytes, no control characters.
+    pub username: Option<String>,
+    /// `email`: 1–254 bytes, no control characters. Not checked to be an address.
+    pub email: Option<String>,
+    /// `role` is `admin`, or `roles`, `scope` or `scp` has it.
+    pub admin: bool,
+    /// `scope` or `scp` has `push`.
+    pub push: bool,
+    /// `exp` in Unix seconds, a fraction rounded up. The leeway is not added.
+    pub expires_at: Option<u64>,
+}
+
+/// What claims are held against, whoever signed them.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) audience: Vec<String>,
+    pub(super) issuer: Vec<String>,
+    pub(super) require_exp: bool,
+    pub(super) leeway_s: u64,
+}
+
+impl Rules {
+    /// Reads a payload's JSON and applies every rule to it.
+    pub(super) fn check(&self, json: &str, now_unix_s: u64) -> Result<Claims, TokenError> {
+        let raw: RawClaims<'_> = serde_json::from_str(json).map_err(|_| TokenError::Malformed)?;
+        self.check_times(&raw, now_unix_s)?;
+        let is_one_of = |claim: &Loose<'_>, accepted: &[String]| {
+            accepted.is_empty() || accepted.iter().any(|name| claim.names(name))
+        };
+        if !is_one_of(&raw.aud, &self.audience) {
+            return Err(TokenError::WrongAudience);
+        }
+        if !is_one_of(&raw.iss, &self.issuer) {
+            return Err(TokenError::WrongIssuer);
+        }
+        let user = raw.sub.text().and_then(|text| usable(text, SUBJECT_BYTES_MAX));
+        let user = user.ok_or(TokenError::BadSubject)?;
+        if user.starts_with(GUEST_PREFIX) {
+            return Err(TokenError::ReservedSubject);
+        }
+        Ok(raw.told(user.to_owned()))
+    }
+
+    /// "On or after" `exp` is too late (RFC 7519 §4.1.4), before `nbf` too early (§4.1.5).
+    fn check_times(&self, raw: &RawClaims<'_>, now_unix_s: u64) -> Result<(), TokenError> {
+        match raw.exp {
+            None if self.require_exp => return Err(TokenError::NoExpiry),
+            Some(exp) if now_unix_s >= exp.saturating_add(self.leeway_s) => return Err(TokenError::Expired),
+            _ => {}
+        }
+        match raw.nbf {
+            Some(nbf) if now_unix_s.saturating_add(self.leeway_s) < nbf => Err(TokenError::NotYetValid),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The claims we look at, as they came. A claim given twice fails the parse (RFC 7519 §4 leaves that choice).
+#[derive(Deserialize)]
+struct RawClaims<'a> {
+    #[serde(borrow, default)]
+    sub: Loose<'a>,
+    #[serde(default, deserialize_with = "numeric_date")]
+    exp: Option<u64>,
+    #[serde(default, deserialize_with = "numeric_date")]
+    nbf: Option<u64>,
+    /// Nothing depends on it, but a token in which it is not a date is not by a sound issuer.
+    #[serde(default, deserialize_with = "numeric_date", rename = "iat")]
+    _iat: Option<u64>,
+    #[serde(borrow, default)]
+    aud: Loose<'a>,
+    #[serde(borrow, default)]
+    iss: Loose<'a>,
+    #[serde(borrow, default)]
+    name: Loose<'a>,
+    #[serde(borrow, default)]
+    preferred_username: Loose<'a>,
+    #[serde(borrow, default)]
+    username: Loose<'a>,
+    #[serde(borrow, default)]
+    email: Loose<'a>,
+    #[serde(borrow, default)]
+    role: Loose<'a>,
+    #[serde(borrow, default)]
+    roles: Loose<'a>,
+    #[serde(borrow, default)]
+    scope: Loose<'a>,
+    #[serde(borrow, default)]
+    scp: Loose<'a>,
+}
+
+impl RawClaims<'_> {
+    fn told(&self, user: String) -> Claims {
+        let in_scope = |word| self.scope.lists(word, &[' ']) || self.scp.lists(word, &[' ']);
+        let owned =
+            |claim: &Loose<'_>, bytes_max| claim.text().and_then(|text| usable(text, bytes_max)).map(str::to_owned);
+        let names = [&self.name, &self.preferred_username, &self.username];
+        Claims {
+            user,
+            username: names.into_iter().find_map(|name| owned(name, USERNAME_BYTES_MAX)),
+            email: owned(&self.email, EMAIL_BYTES_MAX),
+            admin: self.role.text() == Some("admin") || self.roles.lists("admin", &[' ', ',']) || in_scope("admin"),
+            push: in_scope("push"),
+            expires_at: self.exp,
+        }
+    }
+}
+
+/// The text itself when it may name someone.
+fn usable(text: &str, bytes_max: usize) -> Option<&str> {
+    let fits = (1..=bytes_max).contains(&text.len()) && !text.chars().any(char::is_control);
+    fits.then_some(text)
+}
+
+/// A NumericDate (RFC 7519 §2): any JSON number, fractions included. Rounded up, so that comparing it with whole
+/// seconds decides as the fraction would have; before 1970 is 0. `null` and all other types are errors.
+fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    deserializer.deserialize_any(NumericDateVisitor).map(Some)
+}
+
+struct NumericDateVisitor;
+
+impl Visitor<'_> for NumericDateVisitor {
+    type Value = u64;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a number of seconds since 1970")
+    }
+
+    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<u64, E> {
+        Ok(seconds)
+    }
+
+    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<u64, E> {
+        Ok(u64::try_from(seconds).unwrap_or(0))
+    }
+
+    fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<u64, E> {
+        // The cast saturates at both ends.
+        Ok(seconds.ceil() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn rules() -> Rules {
+        Rules { audience: Vec::new(), issuer: Vec::new(), require_exp: false, leeway_s: 30 }
+    }
+
+    fn check(json: &str) -> Result<Claims, TokenError> {
+        rules().check(json, NOW)
+    }
+
+    #[test]
+    fn a_bare_subject_is_a_plain_user() {
+        let plain =
+            Claims { user: "u1".into(), username: None, email: None, admin: false, push: false, expires_at: None };
+        assert_eq!(check(r#"{"sub":"u1"}"#), Ok(plain));
+    }
+
+    #[test]
+    fn times_at_their_borders() {
+        let cases = [
+            (format!(r#""exp":{}"#, NOW - 29), Ok(Some(NOW - 29))),
+            (format!(r#""exp":{}"#, NOW - 30), Err(TokenError::Expired)),
+            (format!(r#""exp":{}.5"#, NOW - 30), Ok(Some(NOW - 29))),
+            (format!(r#""exp":{}.5"#, NOW - 31), Err(TokenError::Expired)),
+            (r#""exp":-1"#.into(), Err(TokenError::Expired)),
+            (r#""exp":1e300"#.into(), Ok(Some(u64::MAX))),
+            (r#""exp":18446744073709551615"#.into(), Ok(Some(u64::MAX))),
+            (format!(r#""nbf":{}"#, NOW + 30), Ok(None)),
+            (format!(r#""nbf":{}"#, NOW + 31), Err(TokenError::NotYetValid)),
+            (format!(r#""nbf":{}.5"#, NOW + 30), Err(TokenError::NotYetValid)),
+            (r#""nbf":-1.5"#.into(), Ok(None)),
+            (format!(r#""iat":{}"#, NOW + 1_000_000), Ok(None)),
+        ];
+        for (claim, expected) in cases {
+            let result = check(&format!(r#"{{"sub":"u1",{claim}}}"#));
+            assert_eq!(result.map(|claims| claims.expires_at), expected, "{claim}");
+        }
+        let latest = rules().check(r#"{"sub":"u1","exp":18446744073709551615,"nbf":18446744073709551615}"#, u64::MAX);
+        assert_eq!(latest, Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn dates_that_are_not_numbers_are_malformed() {
+        for name in ["exp", "nbf", "iat"] {
+            for value in ["null", r#""1700000000""#, "true", "[1]", "{}", "1e999"] {
+                let json = format!(r#"{{"sub":"u1","{name}":{value}}}"#);
+                assert_eq!(check(&json), Err(TokenError::Malformed), "{json}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_expiry_may_be_required() {
+        let strict = Rules { require_exp: true, ..rules() };
+        assert_eq!(strict.check(r#"{"sub":"u1"}"#, NOW), Err(TokenError::NoExpiry));
+        assert!(strict.check(&format!(r#"{{"sub":"u1","exp":{NOW}}}"#), NOW).is_ok());
+    }
+
+    #[test]
+    fn audience_and_issuer_when_configured() {
+        let particular = Rules { audience: vec!["a".into(), "b".into()], issuer: vec!["i".into()], ..rules() };
+        let cases = [
+            (r#""aud":"a","iss":"i""#, None),
+            (r#""aud":["x","b"],"iss":["i"]"#, None),
+            (r#""iss":"i""#, Some(TokenError::WrongAudience)),
+            (r#""aud":"a b","iss":"i""#, Some(TokenError::WrongAudience)),
+            (r#""aud":[],"iss":"i""#, Some(TokenError::WrongAudience)),
+            (r#""aud":1,"iss":"i""#, Some(TokenError::WrongAudience)),
+            (r#""aud":"a""#, Some(TokenError::WrongIssuer)),
+            (r#""aud":"a","iss":"I""#, Some(TokenError::WrongIssuer)),
+        ];
+        for (claims, expected) in cases {
+            let json = format!(r#"{{"sub":"u1",{claims}}}"#);
+            assert_eq!(particular.check(&json, NOW).err(), expected, "{json}");
+        }
+        assert!(check(r#"{"sub":"u1","aud":"anyone","iss":7}"#).is_ok());
+    }
+
+    #[test]
+    fn subjects() {
+        let longest = "é".repeat(64);
+        assert_eq!(check(&format!(r#"{{"sub":"{longest}"}}"#)).map(|claims| claims.user), Ok(longest.clone()));
+        let too_long = format!(r#""{longest}x""#);
+        for sub in ["null", r#""""#, "7", "[]", r#"["u1"]"#, r#""a\u0000b""#, r#""a\n""#, r#""\u0085""#, &too_long] {
+            assert_eq!(check(&format!(r#"{{"sub":{sub}}}"#)), Err(TokenError::BadSubject), "{sub}");
+        }
+        assert_eq!(check("{}"), Err(TokenError::BadSubject));
+        assert_eq!(check(r#"{"sub":"a","sub":"b"}"#), Err(TokenError::Malformed));
+        assert_eq!(check(r#"{"sub":"guest:1"}"#), Err(TokenError::ReservedSubject));
+        assert_eq!(check(r#"{"sub":"gu\u0065st:1"}"#), Err(TokenError::ReservedSubject));
+        assert!(check(r#"{"sub":"guest"}"#).is_ok());
+    }
+
+    #[test]
+    fn roles_and_scopes() {
+        let cases = [
+            (r#""role":"admin""#, true, false),
+            (r#""role":"administrator""#, false, false),
+            (r#""role":"user admin""#, false, false),
+            (r#""roles":["user","admin"]"#, true, false),
+            (r#""roles":"user,admin""#, true, false),
+            (r#""roles":"user, admin""#, true, false),
+            (r#""roles":"push""#, false, false),
+            (r#""roles":{"admin":true}"#, false, false),
+            (r#""scope":"openid push""#, false, true),
+            (r#""scope":"push admin""#, true, true),
+            (r#""scope":"push,admin""#, false, false),
+            (r#""scp":["push"]"#, false, true),
+            (r#""scp":"admin""#, true, false),
+            (r#""scope":7,"role":null"#, false, false),
+        ];
+        for (claim, admin, push) in cases {
+            let claims = check(&format!(r#"{{"sub":"u1",{claim}}}"#)).expect(claim);
+            assert_eq!((claims.admin, claims.push), (admin, push), "{claim}");
+        }
+    }
+
+    #[test]
+    fn profiles_keep_what_is_usable() {
+        let long = "n".repeat(129);
+        let cases = [
+            (r#""username":"c","preferred_username":"b","name":"a""#.to_owned(), Some("a")),
+            (r#""username":"c","preferred_username":"b","name":"""#.to_owned(), Some("b")),
+            (r#""username":"c","name":7"#.to_owned(), Some("c")),
+            (format!(r#""name":"{long}","username":"c\u0007""#), None),
+        ];
+        for (claim, expected) in cases {
+            let claims = check(&format!(r#"{{"sub":"u1",{claim}}}"#)).expect("accepted");
+            assert_eq!(claims.username.as_deref(), expected, "{claim}");
+        }
+        for (bytes, kept) in [(254, true), (255, false)] {
+            let json = format!(r#"{{"sub":"u1","email":"{}"}}"#, "e".repeat(bytes));
+            assert_eq!(check(&json).expect("accepted").email.is_some(), kept);
+        }
+    }
+}

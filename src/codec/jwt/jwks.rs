@@ -1,0 +1,189 @@
+//! A JSON Web Key Set (RFC 7517 §5): the public keys that an issuer publishes, each under a name. What a key says
+//! about its own use (`use`, `key_ops`, `alg`, `crv`) is respected. Keys we cannot use are left out, as the RFC asks,
+//! and reported, so that an operator can see why a token finds no key.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::error::{KeyError, KeyProblem};
+use super::keys::{Allowed, KEYS_MAX, Key, KeyKind, algorithm_named, ec_key, ed25519_key, hmac_key, rsa_key};
+
+/// The keys of a set that can be used, and why the others cannot.
+#[derive(Debug)]
+pub(super) struct KeySet {
+    pub(super) keys: Vec<Key>,
+    pub(super) left_out: Vec<KeyError>,
+}
+
+impl KeySet {
+    pub(super) fn read(json: &[u8], allowed: &Allowed) -> Result<Self, KeyError> {
+        let refuse = |problem| KeyError::new("jwks", problem);
+        let set: Set = serde_json::from_slice(json).map_err(|_| refuse(KeyProblem::NotJwks))?;
+        if set.keys.len() > KEYS_MAX {
+            return Err(refuse(KeyProblem::TooManyKeys));
+        }
+        let mut read = KeySet { keys: Vec::new(), left_out: Vec::new() };
+        for (index, value) in set.keys.into_iter().enumerate() {
+            let name = match value.get("kid").and_then(Value::as_str) {
+                Some(id) => format!("jwks key {index} ({id:?})"),
+                None => format!("jwks key {index}"),
+            };
+            match read_key(value, allowed) {
+                Ok(key) => read.keys.push(key),
+                Err(problem) => read.left_out.push(KeyError::new(name, problem)),
+            }
+        }
+        if read.keys.is_empty() { Err(refuse(KeyProblem::NoUsableKey)) } else { Ok(read) }
+    }
+}
+
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<Value>,
+}
+
+/// The members of one key, for all key types (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2).
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    #[serde(rename = "use")]
+    public_key_use: Option<String>,
+    key_ops: Option<Vec<String>>,
+    alg: Option<String>,
+    kid: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    k: Option<String>,
+}
+
+fn read_key(value: Value, allowed: &Allowed) -> Result<Key, KeyProblem> {
+    let jwk = Jwk::deserialize(value).map_err(|_| KeyProblem::Broken)?;
+    let other_use = jwk.public_key_use.as_ref().is_some_and(|name| name != "sig");
+    let other_operations = jwk.key_ops.as_ref().is_some_and(|names| !names.iter().any(|name| name == "verify"));
+    if other_use || other_operations {
+        return Err(KeyProblem::NotForVerifying);
+    }
+    let material = jwk.material()?;
+    let only = match &jwk.alg {
+        Some(name) => Some(algorithm_named(name).ok_or(KeyProblem::AlgorithmMismatch)?),
+        None => None,
+    };
+    Key::from_jwk(material, jwk.kid, only, allowed)
+}
+
+impl Jwk {
+    fn material(&self) -> Result<(KeyKind, DecodingKey), KeyProblem> {
+        match (self.kty.as_str(), self.crv.as_deref()) {
+            ("RSA", _) => rsa_key(&bytes(&self.n)?, &bytes(&self.e)?),
+            ("EC", Some("P-256")) => self.ec_material(KeyKind::P256),
+            ("EC", Some("P-384")) => self.ec_material(KeyKind::P384),
+            ("OKP", Some("Ed25519")) => ed25519_key(&bytes(&self.x)?),
+            ("oct", _) => hmac_key(&bytes(&self.k)?),
+            ("EC" | "OKP", _) => Err(KeyProblem::UnsupportedCurve),
+            _ => Err(KeyProblem::UnsupportedType),
+        }
+    }
+
+    fn ec_material(&self, kind: KeyKind) -> Result<(KeyKind, DecodingKey), KeyProblem> {
+        let (x, y) = (bytes(&self.x)?, bytes(&self.y)?);
+        // Coordinates are of full length each, leading zeros included (RFC 7518 §6.2.1.2).
+        if x.len() != y.len() {
+            return Err(KeyProblem::Broken);
+        }
+        ec_key(kind, &[&[0x04], x.as_slice(), y.as_slice()].concat())
+    }
+}
+
+fn bytes(member: &Option<String>) -> Result<Vec<u8>, KeyProblem> {
+    let text = member.as_ref().ok_or(KeyProblem::Broken)?;
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyProblem::Broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::Algorithm;
+    use serde_json::json;
+
+    use super::super::fixtures;
+    use super::*;
+
+    fn read(json: &str) -> Result<KeySet, KeyError> {
+        KeySet::read(json.as_bytes(), &Allowed::from_names(&[]).expect("no names"))
+    }
+
+    /// The fixture's key `index` with some members set anew; `null` takes one away.
+    fn changed(index: usize, members: Value) -> Value {
+        let mut set: Value = serde_json::from_str(fixtures::JWKS).expect("valid JSON");
+        let mut key = set["keys"][index].take();
+        for (name, value) in members.as_object().expect("an object") {
+            key[name] = value.clone();
+        }
+        key
+    }
+
+    /// Reads that key next to a good one, and says why it was left out.
+    fn problem(index: usize, members: Value) -> Option<KeyProblem> {
+        let good = changed(3, json!({"kid": "good"}));
+        let set = json!({"keys": [changed(index, members), good]}).to_string();
+        read(&set).expect("one good key").left_out.first().map(|error| error.problem)
+    }
+
+    #[test]
+    fn every_kind_of_key() {
+        let set = read(fixtures::JWKS).expect("good keys");
+        assert_eq!(set.left_out, []);
+        let named = ["rsa-1", "p256-1", "p384-1", "ed-1", "oct-1"];
+        assert!(set.keys.iter().map(|key| key.id().expect("each has a name")).eq(named));
+        assert!(set.keys[0].accepts(Algorithm::PS512) && !set.keys[0].accepts(Algorithm::HS256));
+        assert!(set.keys[4].accepts(Algorithm::HS256) && !set.keys[4].accepts(Algorithm::HS512), "its alg narrows");
+    }
+
+    #[test]
+    fn what_a_key_says_of_itself_is_respected() {
+        assert_eq!(problem(0, json!({"use": "enc"})), Some(KeyProblem::NotForVerifying));
+        assert_eq!(problem(0, json!({"key_ops": ["encrypt"]})), Some(KeyProblem::NotForVerifying));
+        assert_eq!(problem(0, json!({"use": null, "key_ops": ["sign", "verify"]})), None);
+        assert_eq!(problem(0, json!({"alg": "HS256"})), Some(KeyProblem::AlgorithmMismatch));
+        assert_eq!(problem(0, json!({"alg": "RSA-OAEP"})), Some(KeyProblem::AlgorithmMismatch));
+        assert_eq!(problem(1, json!({"alg": "ES384"})), Some(KeyProblem::AlgorithmMismatch));
+        assert_eq!(problem(3, json!({"alg": "Ed25519"})), None);
+    }
+
+    #[test]
+    fn keys_that_cannot_be_used_are_left_out() {
+        assert_eq!(problem(0, json!({"kty": "DSA"})), Some(KeyProblem::UnsupportedType));
+        assert_eq!(problem(0, json!({"kty": 7})), Some(KeyProblem::Broken));
+        assert_eq!(problem(0, json!({"kid": 7})), Some(KeyProblem::Broken));
+        assert_eq!(problem(0, json!({"n": null})), Some(KeyProblem::Broken));
+        assert_eq!(problem(0, json!({"n": "AQAB"})), Some(KeyProblem::RsaSize));
+        assert_eq!(problem(0, json!({"e": "AQ"})), Some(KeyProblem::RsaExponent));
+        assert_eq!(problem(0, json!({"e": "AQAB="})), Some(KeyProblem::Broken));
+        assert_eq!(problem(1, json!({"crv": "P-384"})), Some(KeyProblem::Broken));
+        assert_eq!(problem(1, json!({"crv": "secp256k1"})), Some(KeyProblem::UnsupportedCurve));
+        assert_eq!(problem(1, json!({"crv": "P-521"})), Some(KeyProblem::UnsupportedCurve));
+        assert_eq!(problem(1, json!({"x": "AA"})), Some(KeyProblem::Broken));
+        assert_eq!(problem(3, json!({"crv": "X25519"})), Some(KeyProblem::UnsupportedCurve));
+        assert_eq!(problem(3, json!({"x": "AA"})), Some(KeyProblem::Broken));
+        assert_eq!(problem(4, json!({"k": ""})), Some(KeyProblem::EmptySecret));
+        let left_out = read(&json!({"keys": [7, changed(3, json!({}))]}).to_string()).expect("one good key").left_out;
+        assert_eq!(left_out, [KeyError::new("jwks key 0", KeyProblem::Broken)]);
+    }
+
+    #[test]
+    fn sets_of_no_use_are_errors() {
+        for json in ["", "7", "[]", "{}", r#"{"keys":{}}"#, r#"{"kty":"RSA"}"#] {
+            assert_eq!(read(json).err(), Some(KeyError::new("jwks", KeyProblem::NotJwks)), "{json}");
+        }
+        for json in [r#"{"keys":[]}"#, r#"{"keys":[{"kty":"DSA"}]}"#] {
+            assert_eq!(read(json).err(), Some(KeyError::new("jwks", KeyProblem::NoUsableKey)), "{json}");
+        }
+        let many = json!({"keys": vec![changed(3, json!({})); KEYS_MAX + 1]}).to_string();
+        assert_eq!(read(&many).err(), Some(KeyError::new("jwks", KeyProblem::TooManyKeys)));
+    }
+}

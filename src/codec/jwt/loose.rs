@@ -1,0 +1,140 @@
+//! A JSON value read no further than a token's rules need: text, a list of texts, or something else. A claim of an
+//! unexpected type is then for the claim's own rule to refuse or ignore, and does not fail the whole token. Texts
+//! borrow from the input unless they hold escapes.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// A claim or header value. `null` is the same as absent.
+#[derive(Debug, Default)]
+pub(super) enum Loose<'a> {
+    #[default]
+    Absent,
+    Text(Cow<'a, str>),
+    /// The array's texts; elements of other types are left out.
+    List(Vec<Cow<'a, str>>),
+    /// A number, a truth value or an object.
+    Other,
+}
+
+impl Loose<'_> {
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Loose::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether the text is, or the list has, exactly `wanted`.
+    pub(super) fn names(&self, wanted: &str) -> bool {
+        match self {
+            Loose::Text(text) => text == wanted,
+            Loose::List(list) => list.iter().any(|element| element == wanted),
+            Loose::Absent | Loose::Other => false,
+        }
+    }
+
+    /// Whether the list has `wanted`, or the text has it among the words between `separators`.
+    pub(super) fn lists(&self, wanted: &str, separators: &[char]) -> bool {
+        match self {
+            Loose::Text(text) => text.split(separators).any(|word| word == wanted),
+            _ => self.names(wanted),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Loose<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LooseVisitor)
+    }
+}
+
+struct LooseVisitor;
+
+impl<'de> Visitor<'de> for LooseVisitor {
+    type Value = Loose<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Loose::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Loose::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Loose::Absent)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Loose::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Loose::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Loose::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Loose::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element::<Loose<'de>>()? {
+            if let Loose::Text(text) = element {
+                list.push(text);
+            }
+        }
+        Ok(Loose::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Loose::Other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Loose<'_> {
+        serde_json::from_str(json).expect("valid JSON")
+    }
+
+    #[test]
+    fn words_and_lists() {
+        assert!(read(r#""a admin b""#).lists("admin", &[' ']));
+        assert!(!read(r#""a,admin""#).lists("admin", &[' ']));
+        assert!(read(r#""a,admin""#).lists("admin", &[' ', ',']));
+        assert!(!read(r#""administrator""#).lists("admin", &[' ']));
+        assert!(read(r#"[1, "admin", {"a": []}]"#).lists("admin", &[' ']));
+        assert!(!read(r#"["not admin"]"#).lists("admin", &[' ']));
+        assert!(!read(r#"[["admin"]]"#).lists("admin", &[' ']));
+        assert!(!read(r#"{"admin": "admin"}"#).lists("admin", &[' ']));
+    }
+
+    #[test]
+    fn plain_texts_borrow_and_escaped_ones_are_decoded() {
+        assert!(matches!(read(r#""plain""#), Loose::Text(Cow::Borrowed("plain"))));
+        assert_eq!(read(r#""\u0061""#).text(), Some("a"));
+    }
+
+    #[test]
+    fn every_other_type_is_told_apart_from_absence() {
+        for json in ["1", "-1", "1.5", "true", "{}"] {
+            assert!(matches!(read(json), Loose::Other), "{json}");
+        }
+        assert!(matches!(read("null"), Loose::Absent));
+    }
+}

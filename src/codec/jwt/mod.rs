@@ -1,0 +1,164 @@
+//! JSON Web Tokens (RFC 7519) signed with JWS (RFC 7515): from a token's text and the time to what it says about its
+//! bearer, or to the reason it is refused.
+//!
+//! A [`Verifier`] is made once from the configured keys and shared by all threads; when a key file changes, a new one
+//! takes its place. It reads no clock and no file, and never panics on a token. Which algorithms are accepted is the
+//! keys' business, never the token's: the header's `alg` and `kid` only select among them. It does not know where in a
+//! request a token was, nor what its bearer may do.
+
+mod claims;
+mod error;
+#[cfg(test)]
+mod fixtures;
+mod jwks;
+mod keys;
+mod loose;
+mod parts;
+mod sign;
+#[cfg(test)]
+mod tests;
+
+pub use claims::{Claims, EMAIL_BYTES_MAX, GUEST_PREFIX, SUBJECT_BYTES_MAX, USERNAME_BYTES_MAX};
+pub use error::{KeyError, KeyProblem, TokenError};
+pub use keys::KEYS_MAX;
+pub use parts::TOKEN_BYTES_MAX;
+pub use sign::{NewToken, sign_hs256};
+
+use claims::Rules;
+use jwks::KeySet;
+use keys::{Allowed, Key};
+use parts::{Header, Parts, Scratch, decode_object};
+
+/// What a [`Verifier`] is made from. Not `Debug`, since it holds the secret.
+#[derive(Clone)]
+pub struct VerifierOptions {
+    /// The shared secret of HS256, HS384 and HS512.
+    pub secret: Option<String>,
+    /// The contents of PEM files, each with a name for errors.
+    pub public_keys_pem: Vec<(String, Vec<u8>)>,
+    /// The contents of a JWKS file.
+    pub jwks: Option<Vec<u8>>,
+    /// The algorithms accepted, by their names in RFC 7518 §3.1 and RFC 8037 §3.1; none: all that the keys allow.
+    pub algorithms: Vec<String>,
+    /// A token must be for one of these; none: `aud` is not looked at.
+    pub audience: Vec<String>,
+    /// A token must be by one of these; none: `iss` is not looked at.
+    pub issuer: Vec<String>,
+    /// Whether a token without `exp` is refused.
+    pub require_exp: bool,
+    /// False accepts whatever claims to be a token, for trials on one's own machine. Claims are still checked.
+    pub verify_signature: bool,
+    /// How far clocks may be apart, in seconds, to the benefit of the token.
+    pub leeway_s: u64,
+}
+
+impl Default for VerifierOptions {
+    fn default() -> Self {
+        VerifierOptions {
+            secret: None,
+            public_keys_pem: Vec::new(),
+            jwks: None,
+            algorithms: Vec::new(),
+            audience: Vec::new(),
+            issuer: Vec::new(),
+            require_exp: true,
+            verify_signature: true,
+            leeway_s: 30,
+        }
+    }
+}
+
+/// Decides which tokens are good, by keys and rules that never change during its life.
+#[derive(Debug)]
+pub struct Verifier {
+    keys: Vec<Key>,
+    left_out: Vec<KeyError>,
+    rules: Rules,
+    verify_signature: bool,
+}
+
+impl Verifier {
+    /// Prepares the keys.
+    ///
+    /// # Errors
+    ///
+    /// The first key that cannot be used, or that there is none though signatures are to be verified. Keys of a JWKS
+    /// are only [left out](Verifier::left_out), unless all of them are.
+    pub fn new(options: VerifierOptions) -> Result<Self, KeyError> {
+        let allowed = Allowed::from_names(&options.algorithms)?;
+        let mut keys = Vec::new();
+        let mut left_out = Vec::new();
+        if let Some(secret) = &options.secret {
+            let key = Key::from_secret(secret.as_bytes(), &allowed);
+            keys.push(key.map_err(|problem| KeyError::new("secret", problem))?);
+        }
+        for (name, pem) in &options.public_keys_pem {
+            keys.push(Key::from_pem(pem, &allowed).map_err(|problem| KeyError::new(name, problem))?);
+        }
+        if let Some(json) = &options.jwks {
+            let set = KeySet::read(json, &allowed)?;
+            keys.extend(set.keys);
+            left_out = set.left_out;
+        }
+        if keys.is_empty() && options.verify_signature {
+            return Err(KeyError::new("keys", KeyProblem::NoKeys));
+        }
+        if keys.len() > KEYS_MAX {
+            return Err(KeyError::new("keys", KeyProblem::TooManyKeys));
+        }
+        let rules = Rules {
+            audience: options.audience,
+            issuer: options.issuer,
+            require_exp: options.require_exp,
+            leeway_s: options.leeway_s,
+        };
+        Ok(Verifier { keys, left_out, rules, verify_signature: options.verify_signature })
+    }
+
+    /// The keys of the JWKS that are not used, each with the reason.
+    pub fn left_out(&self) -> &[KeyError] {
+        &self.left_out
+    }
+
+    /// Verifies a token at a time in Unix seconds.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the token breaks, in the order of [`TokenError`].
+    pub fn verify(&self, token: &str, now_unix_s: u64) -> Result<Claims, TokenError> {
+        let parts = Parts::split(token)?;
+        let mut scratch = Scratch::new();
+        let header = Header::parse(decode_object(parts.header, &mut scratch)?)?;
+        if self.verify_signature {
+            self.check_signature(&header, &parts)?;
+        } else {
+            parts.check_signature_form()?;
+        }
+        self.rules.check(decode_object(parts.payload, &mut scratch)?, now_unix_s)
+    }
+
+    /// A `kid` that names keys restricts the trial to them. One that names none may be by an issuer who numbers the
+    /// secret or the PEM key we know without a name, so those are tried.
+    fn check_signature(&self, header: &Header<'_>, parts: &Parts<'_>) -> Result<(), TokenError> {
+        let algorithm = header.algorithm.ok_or(TokenError::AlgorithmNotAccepted)?;
+        let key_id = header.key_id.text();
+        let is_known = key_id.is_some() && self.keys.iter().any(|key| key.id() == key_id);
+        let mut refusal = TokenError::AlgorithmNotAccepted;
+        for key in self.keys.iter().filter(|key| key.accepts(algorithm)) {
+            let is_selected = match key_id {
+                None => true,
+                Some(_) if is_known => key.id() == key_id,
+                Some(_) => key.id().is_none(),
+            };
+            if is_selected {
+                if key.verifies(parts, algorithm)? {
+                    return Ok(());
+                }
+                refusal = TokenError::BadSignature;
+            } else if !is_known && refusal != TokenError::BadSignature {
+                refusal = TokenError::UnknownKey;
+            }
+        }
+        Err(refusal)
+    }
+}
