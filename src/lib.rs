@@ -4,3 +4,5 @@
 
 pub mod base;
 pub mod codec;
+pub mod command_line;
+pub mod config;
