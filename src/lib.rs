@@ -4,5 +4,7 @@
 
 pub mod base;
 pub mod codec;
+pub mod command_line;
+pub mod config;
 pub mod dialect;
 pub mod domain;

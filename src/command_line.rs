@@ -1,0 +1,224 @@
+//! The command line: what can be asked for, and the small commands that answer at once.
+//!
+//! `serve` is only described here; starting the server is the caller's. `token`, `config` and
+//! `health` are functions from their arguments to a text for standard output or a sentence for
+//! standard error, so that they can be tested without a process. The clock, entropy and the
+//! signing of tokens come in as arguments.
+
+mod health;
+mod logging;
+mod token;
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::{self, ConfigError, Flags, Loaded, Sources};
+
+pub use health::health;
+pub use logging::start_logging;
+pub use token::{TokenArguments, token};
+
+const OVERVIEW: &str = "\
+Settings come from switchboard.toml, overridden by SWITCHBOARD_* variables, overridden by flags.
+`switchboard config` prints what is in force and where each value came from.
+
+Examples:
+  switchboard serve --dev
+  switchboard serve --listen 0.0.0.0:8090 --set auth.jwks_file=keys.json
+  switchboard token --sub alice --ttl 8h
+  switchboard health";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  switchboard serve --dev
+  JWT_SECRET=… switchboard serve
+  switchboard serve --config /etc/switchboard.toml --listen [::]:8090 --shards 4
+  switchboard serve --set auth.public_keys='[\"key.pem\"]' --set limits.messages_per_minute=0
+  SWITCHBOARD_LIMITS__MESSAGES_PER_MINUTE=0 switchboard serve
+
+Without --dev the server needs a key to verify tokens with: auth.secret, auth.public_keys or
+auth.jwks_file.";
+
+const TOKEN_EXAMPLES: &str = "\
+The token is signed with auth.secret (or JWT_SECRET) from the same settings as the server's, and
+names auth.issuer and auth.audience if they are set.
+
+Examples:
+  switchboard token --sub alice
+  switchboard token --sub operator --role admin --ttl 15m
+  switchboard token --sub billing --scope push --ttl 30days
+  curl -H \"Authorization: Bearer $(switchboard token --sub alice)\" http://127.0.0.1:8090/presence/alice";
+
+const CONFIG_EXAMPLES: &str = "\
+The output is itself a settings file, with secrets masked.
+
+Examples:
+  switchboard config
+  switchboard config --dev
+  switchboard config --config /etc/switchboard.toml --set log.level=debug";
+
+const HEALTH_EXAMPLES: &str = "\
+Exits with 0 when the answer is 200, else with 1 and what was wrong.
+
+Examples:
+  switchboard health
+  switchboard health http://10.0.0.7:8090/readyz";
+
+/// A WebSocket signaling and real-time messaging server.
+#[derive(Debug, Parser)]
+#[command(name = "switchboard", version, after_help = OVERVIEW)]
+pub struct CommandLine {
+    /// What to do; none: show the help.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program can be asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(SettingsArguments),
+    /// Print a signed token for a user
+    #[command(after_help = TOKEN_EXAMPLES)]
+    Token(TokenArguments),
+    /// Print the settings in force and where each came from
+    #[command(after_help = CONFIG_EXAMPLES)]
+    Config(SettingsArguments),
+    /// Ask a running server how it is
+    #[command(after_help = HEALTH_EXAMPLES)]
+    Health(HealthArguments),
+}
+
+/// The flags that change settings.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SettingsArguments {
+    /// Try things out on this machine: guests, rooms made by joining, any origin, a fresh secret,
+    /// 127.0.0.1:8090
+    #[arg(long)]
+    pub dev: bool,
+    /// Settings file [default: switchboard.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on, such as 0.0.0.0:8090, an IPv6 address in brackets; may be repeated
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Vec<String>,
+    /// Threads that serve clients [default: number of cores]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub shards: Option<String>,
+    /// Directory for messages and rooms; "" keeps nothing on disk
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Any setting, the value as in the settings file or as plain text; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl SettingsArguments {
+    /// The settings these arguments make together with the settings file and the environment.
+    /// `fresh_secret` makes a random text of at least 32 bytes; it is asked at most once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sources::gather`] and [`config::load`].
+    pub fn load(
+        &self,
+        fresh_secret: impl FnOnce() -> String + 'static,
+    ) -> Result<Loaded, ConfigError> {
+        let flags = Flags {
+            listen: self.listen.clone(),
+            shards: self.shards.clone(),
+            data: self.data.clone(),
+            set: self.set.clone(),
+        };
+        let fresh_secret = Box::new(fresh_secret);
+        config::load(Sources::gather(
+            self.config.as_deref(),
+            flags,
+            self.dev,
+            fresh_secret,
+        )?)
+    }
+}
+
+/// What `health` is asked.
+#[derive(Args, Clone, Debug)]
+pub struct HealthArguments {
+    /// Address to ask; without a path, /healthz is asked for
+    #[arg(value_name = "URL", default_value = "http://127.0.0.1:8090/healthz")]
+    pub url: String,
+}
+
+/// The text that `--help` prints, for when no command was given.
+pub fn help() -> String {
+    CommandLine::command().render_help().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Result<CommandLine, clap::Error> {
+        CommandLine::try_parse_from(words.split(' '))
+    }
+
+    #[test]
+    fn the_definitions_are_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_takes_every_flag() {
+        let words = "switchboard serve --dev --config a.toml --listen 1.2.3.4:5 --listen [::1]:6 \
+                     --shards 3 --data d --set a=b --set c=d=e";
+        let Some(Command::Serve(arguments)) = parse(words).unwrap().command else {
+            panic!("not serve");
+        };
+        assert!(arguments.dev);
+        assert_eq!(arguments.config.unwrap(), PathBuf::from("a.toml"));
+        assert_eq!(arguments.listen, ["1.2.3.4:5", "[::1]:6"]);
+        assert_eq!(arguments.shards.unwrap(), "3");
+        assert_eq!(arguments.data.unwrap(), "d");
+        assert_eq!(arguments.set, ["a=b", "c=d=e"]);
+    }
+
+    #[test]
+    fn the_other_commands_take_theirs() {
+        assert!(parse("switchboard").unwrap().command.is_none());
+        assert!(matches!(
+            parse("switchboard config --dev").unwrap().command,
+            Some(Command::Config(_))
+        ));
+        let Some(Command::Health(arguments)) = parse("switchboard health").unwrap().command else {
+            panic!("not health");
+        };
+        assert_eq!(arguments.url, "http://127.0.0.1:8090/healthz");
+        assert!(parse("switchboard token").is_err(), "a token needs a user");
+        let version = parse("switchboard --version").unwrap_err().to_string();
+        assert_eq!(
+            version.trim(),
+            concat!("switchboard ", env!("CARGO_PKG_VERSION"))
+        );
+    }
+
+    #[test]
+    fn the_help_names_every_command() {
+        for word in ["serve", "token", "config", "health", "Examples:"] {
+            assert!(help().contains(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_named_settings_file_must_exist() {
+        let arguments = SettingsArguments {
+            config: Some("/nowhere/s.toml".into()),
+            ..Default::default()
+        };
+        let error = arguments.load(String::new).unwrap_err().to_string();
+        assert!(
+            error.starts_with("cannot read the settings file /nowhere/s.toml: "),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,283 @@
+//! The command `health`: one HTTP request to a running server, for container health checks and
+//! people in a hurry. It speaks `http://` only and follows nothing.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+/// How long the whole exchange may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer that are read; a health report is far smaller.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Headers of an answer that are understood.
+const HEADERS_MAX: usize = 64;
+
+/// Asks `url` (`http://host[:port][/path]`, path `/healthz` if none) how it is, within 5 s, and
+/// gives back the body of a 200.
+///
+/// # Errors
+///
+/// What was wrong, in one sentence and, for another status than 200, the body.
+pub fn health(url: &str) -> Result<String, String> {
+    let target = Target::parse(url)?;
+    let deadline = Instant::now() + TIMEOUT;
+    let wrong = |error: std::io::Error| {
+        let reason = match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                format!("no answer within {} s", TIMEOUT.as_secs())
+            }
+            _ => error.to_string(),
+        };
+        format!("{url}: {reason}")
+    };
+    let mut stream = connect(&target, deadline).map_err(wrong)?;
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nConnection: close\r\n\r\n",
+        target.path, target.authority
+    );
+    stream
+        .set_write_timeout(Some(left(deadline).map_err(wrong)?))
+        .map_err(wrong)?;
+    stream.write_all(request.as_bytes()).map_err(wrong)?;
+    let (status, body) = read_answer(&mut stream, deadline).map_err(wrong)?;
+    match status {
+        200 => Ok(body),
+        _ => Err(format!("{url}: answered {status}\n{body}")
+            .trim_end()
+            .to_owned()),
+    }
+}
+
+/// Where a URL points.
+struct Target<'a> {
+    /// Host and port as the `Host` header has them.
+    authority: &'a str,
+    /// Host and port to connect to.
+    host: &'a str,
+    port: u16,
+    /// Path and query.
+    path: &'a str,
+}
+
+impl<'a> Target<'a> {
+    fn parse(url: &'a str) -> Result<Self, String> {
+        const EXPECTED: &str = "expected an address such as http://127.0.0.1:8090/healthz";
+        let wrong = || format!("{url:?}: {EXPECTED}");
+        let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
+        if rest.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
+            return Err(wrong());
+        }
+        let (authority, path) = match rest.find('/') {
+            Some(slash) if rest.len() > slash + 1 => rest.split_at(slash),
+            Some(slash) => (&rest[..slash], "/healthz"),
+            None => (rest, "/healthz"),
+        };
+        // The last colon ends an IPv6 address's bracket or stands before the port.
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| wrong())?)
+            }
+            _ => (authority, 80),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        match host.is_empty() || host.contains(['@', '?', '#']) {
+            true => Err(wrong()),
+            false => Ok(Self {
+                authority,
+                host,
+                port,
+                path,
+            }),
+        }
+    }
+}
+
+fn left(deadline: Instant) -> std::io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        Err(ErrorKind::TimedOut.into())
+    } else {
+        Ok(left)
+    }
+}
+
+/// Connects to the first of the host's addresses that answers.
+fn connect(target: &Target<'_>, deadline: Instant) -> std::io::Result<TcpStream> {
+    let mut last_error = ErrorKind::NotFound.into();
+    let addresses: Vec<SocketAddr> = (target.host, target.port).to_socket_addrs()?.collect();
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, left(deadline)?) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last_error = error,
+        }
+    }
+    Err(last_error)
+}
+
+/// Status and body of the answer, read until it is complete by its length or the server closes.
+fn read_answer(stream: &mut TcpStream, deadline: Instant) -> std::io::Result<(u16, String)> {
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        stream.set_read_timeout(Some(left(deadline)?))?;
+        let length = match stream.read(&mut piece) {
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        answer.extend_from_slice(&piece[..length]);
+        let complete = length == 0 || answer.len() >= ANSWER_BYTES_MAX;
+        if let Some(found) = parse_answer(&answer, complete)? {
+            return Ok(found);
+        }
+        if complete {
+            return Err(std::io::Error::other(
+                "the answer ended before it was complete",
+            ));
+        }
+    }
+}
+
+/// The answer, if `bytes` hold all of it; a body of unknown length is all of it once `complete`.
+fn parse_answer(bytes: &[u8], complete: bool) -> std::io::Result<Option<(u16, String)>> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    let head = response.parse(bytes);
+    let head = head.map_err(|_| std::io::Error::other("the answer is not HTTP"))?;
+    let (httparse::Status::Complete(head_bytes), Some(status)) = (head, response.code) else {
+        return Ok(None);
+    };
+    let length = response
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
+    let body = &bytes[head_bytes..];
+    let body = match length {
+        Some(length) => body.get(..length),
+        None => complete.then_some(body),
+    };
+    Ok(body.map(|body| (status, String::from_utf8_lossy(body).into_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread::{JoinHandle, spawn};
+
+    /// A server that answers one request with `pieces` and gives back the request's head.
+    fn server(pieces: &'static [&'static str]) -> (SocketAddr, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            for piece in pieces {
+                stream.write_all(piece.as_bytes()).unwrap();
+            }
+            String::from_utf8(request).unwrap()
+        });
+        (address, served)
+    }
+
+    #[test]
+    fn a_healthy_server_is_told_by_its_body() {
+        let (address, served) = server(&[
+            "HTTP/1.1 200 OK\r\nContent-",
+            "Length: 15\r\n\r\n{\"status\":",
+            "\"ok\"}, more",
+        ]);
+        assert_eq!(
+            health(&format!("http://{address}/readyz?a=b")).unwrap(),
+            r#"{"status":"ok"}"#
+        );
+        let request = served.join().unwrap();
+        assert!(
+            request.starts_with("GET /readyz?a=b HTTP/1.1\r\n"),
+            "{request}"
+        );
+        assert!(
+            request.contains(&format!("\r\nHost: {address}\r\n")),
+            "{request}"
+        );
+    }
+
+    #[test]
+    fn without_a_path_and_a_length_it_works_as_well() {
+        let (address, served) = server(&["HTTP/1.0 200 OK\r\n\r\nfine"]);
+        assert_eq!(health(&format!("http://{address}/")).unwrap(), "fine");
+        assert!(
+            served
+                .join()
+                .unwrap()
+                .starts_with("GET /healthz HTTP/1.1\r\n")
+        );
+    }
+
+    #[test]
+    fn another_status_is_told_with_its_body() {
+        let (address, _served) =
+            server(&["HTTP/1.1 503 Service Unavailable\r\nContent-Length: 8\r\n\r\ncritical"]);
+        let url = format!("http://{address}/healthz");
+        assert_eq!(
+            health(&url).unwrap_err(),
+            format!("{url}: answered 503\ncritical")
+        );
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told() {
+        let (address, _served) = server(&["SSH-2.0-OpenSSH\r\n"]);
+        let url = format!("http://{address}/healthz");
+        assert_eq!(
+            health(&url).unwrap_err(),
+            format!("{url}: the answer is not HTTP")
+        );
+        let (address, _served) = server(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"]);
+        let url = format!("http://{address}/healthz");
+        let expected = format!("{url}: the answer ended before it was complete");
+        assert_eq!(health(&url).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn nobody_there_is_told() {
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let error = health(&format!("http://{address}/healthz")).unwrap_err();
+        assert!(error.contains("refused"), "{error}");
+    }
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        let parts = |url| {
+            let target = Target::parse(url).unwrap();
+            (target.host, target.port, target.path)
+        };
+        assert_eq!(parts("http://a"), ("a", 80, "/healthz"));
+        assert_eq!(parts("http://[::1]:81/x"), ("::1", 81, "/x"));
+        assert_eq!(parts("http://[::1]"), ("::1", 80, "/healthz"));
+        for wrong in [
+            "",
+            "a",
+            "https://a",
+            "http://",
+            "http://:80",
+            "http://a:b",
+            "http://a b",
+            "http://u@a",
+        ] {
+            let error = Target::parse(wrong).err().unwrap();
+            assert!(error.ends_with("expected an address such as http://127.0.0.1:8090/healthz"));
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What is wrong with the settings, and where it was written.
+//!
+//! Every problem names its source (file with line and column, variable or flag), what was found
+//! and what was expected, so that an operator can mend it without reading the documentation. All
+//! problems of one start are told together. Secrets never appear in a problem.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nowhere: the value that holds when nobody says otherwise.
+    Default,
+    /// The flag `--dev`, which moves some defaults.
+    Dev,
+    /// A place in the settings file; line and column (in characters) count from 1.
+    File {
+        /// The file as it was named.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column in characters, from 1.
+        column: usize,
+    },
+    /// The environment variable of this name.
+    Environment(String),
+    /// The flag as it was spelled, without its value.
+    Flag(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => formatter.write_str("default"),
+            Self::Dev => formatter.write_str("--dev"),
+            Self::File { path, line, column } => {
+                write!(formatter, "{}:{line}:{column}", path.display())
+            }
+            Self::Environment(name) | Self::Flag(name) => formatter.write_str(name),
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// A known key has a value it cannot have.
+    Value {
+        /// Where the value was written.
+        source: Source,
+        /// The key in full, such as `limits.frame_bytes`.
+        key: String,
+        /// The value as TOML, secrets masked.
+        found: String,
+        /// What the key takes, in words.
+        expected: String,
+    },
+    /// A key nobody knows.
+    Unknown {
+        /// Where the key was written.
+        source: Source,
+        /// The key as it was written.
+        key: String,
+        /// The known name nearest to it, spelled as that source spells names.
+        nearest: Option<String>,
+    },
+    /// Anything else: unreadable text, or values that contradict each other.
+    Other {
+        /// Where it was written, if at one place.
+        source: Option<Source>,
+        /// The whole sentence.
+        message: String,
+    },
+}
+
+impl Problem {
+    /// A problem that is none of one value alone.
+    pub(super) fn other(source: Option<Source>, message: impl Into<String>) -> Self {
+        Self::Other {
+            source,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value {
+                source,
+                key,
+                found,
+                expected,
+            } => {
+                write!(
+                    formatter,
+                    "{source}: {key}: found {found}, expected {expected}"
+                )
+            }
+            Self::Unknown {
+                source: Source::Environment(name),
+                nearest,
+                ..
+            } => {
+                write!(formatter, "{name}: no setting has this name")?;
+                suggest(formatter, nearest)
+            }
+            Self::Unknown {
+                source,
+                key,
+                nearest,
+            } => {
+                write!(formatter, "{source}: unknown key {key}")?;
+                suggest(formatter, nearest)
+            }
+            Self::Other {
+                source: Some(source),
+                message,
+            } => {
+                write!(formatter, "{source}: {message}")
+            }
+            Self::Other {
+                source: None,
+                message,
+            } => formatter.write_str(message),
+        }
+    }
+}
+
+fn suggest(formatter: &mut fmt::Formatter<'_>, nearest: &Option<String>) -> fmt::Result {
+    match nearest {
+        Some(nearest) => write!(formatter, "; did you mean {nearest}?"),
+        None => Ok(()),
+    }
+}
+
+/// Why the settings were refused: at least one problem, printed one per line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The problems in the order they were found; never empty.
+    pub problems: Vec<Problem>,
+}
+
+impl From<Problem> for ConfigError {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problems: vec![problem],
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                formatter.write_str("\n")?;
+            }
+            write!(formatter, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The known name nearest to `written`, if any is near enough to be what was meant.
+///
+/// A name with the right last word but the wrong group counts as near; otherwise at most a third
+/// of the letters may differ.
+pub(super) fn nearest(
+    written: &str,
+    known: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
+    let last_word = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let allowed = (written.chars().count() / 3).max(1);
+    known
+        .map(|name| match last_word(name) == last_word(written) {
+            true => (1, name),
+            false => (edit_distance(written, name), name),
+        })
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, name)| (*distance, edit_distance(written, name)))
+        .map(|(_, name)| name)
+}
+
+/// How many letters must be put in, left out or replaced to make `left` into `right`.
+fn edit_distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (line, left_letter) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, right_letter) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(left_letter != *right_letter);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: [&str; 4] = [
+        "listen",
+        "limits.messages_per_minute",
+        "auth.secret",
+        "turn.secret",
+    ];
+
+    fn guess(written: &str) -> Option<&'static str> {
+        nearest(written, KNOWN.into_iter())
+    }
+
+    #[test]
+    fn distances_are_those_of_levenshtein() {
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("same", "same"), 0);
+    }
+
+    #[test]
+    fn guesses_a_slip_of_the_pen_and_a_wrong_group_but_nothing_far() {
+        assert_eq!(guess("lisen"), Some("listen"));
+        assert_eq!(
+            guess("limits.mesages_per_minute"),
+            Some("limits.messages_per_minute")
+        );
+        assert_eq!(
+            guess("messages_per_minute"),
+            Some("limits.messages_per_minute")
+        );
+        assert_eq!(
+            guess("limits_messages_per_minute"),
+            Some("limits.messages_per_minute")
+        );
+        assert_eq!(guess("auht.secret"), Some("auth.secret"));
+        assert_eq!(guess("colour"), None);
+        assert_eq!(guess(""), None);
+    }
+}

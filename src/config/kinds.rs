@@ -1,0 +1,412 @@
+//! The kinds of value a setting can take, each with the words for what it expects.
+//!
+//! A check turns a TOML value into the setting's type or says what it expected; it knows neither
+//! the key nor where the value was written.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use jsonwebtoken::Algorithm;
+use toml::Value;
+use tracing::level_filters::LevelFilter;
+
+use super::mask::MASK;
+
+/// A text that must not be shown: its `Debug` form is masked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, to sign, verify or log in with; never to print.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret(…)")
+    }
+}
+
+/// A range of IP addresses as CIDR writes it, such as `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Any address of the range; its bits past `prefix` say nothing.
+    pub address: IpAddr,
+    /// How many leading bits are fixed: 0–32 for IPv4, 0–128 for IPv6.
+    pub prefix: u8,
+}
+
+impl Network {
+    /// Whether the range holds `address`; an IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let shift = 32 - u32::from(self.prefix.min(32));
+                let differing = u64::from(own.to_bits() ^ other.to_bits());
+                differing >> shift == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let shift = 128 - u32::from(self.prefix.min(128));
+                let differing = own.to_bits() ^ other.to_bits();
+                differing.checked_shr(shift).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let prefix_max = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= prefix_max)?,
+            None => prefix_max,
+        };
+        Some(Self { address, prefix })
+    }
+}
+
+/// How text from outside the settings file becomes a value, decided by the setting's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The text is the value.
+    Text,
+    /// A number or a truth value as TOML writes it.
+    Plain,
+    /// A TOML array, or texts with commas between them.
+    List,
+}
+
+/// A type that settings have.
+pub(super) trait Shaped {
+    /// How text becomes a value of it.
+    const SHAPE: Shape = Shape::Text;
+}
+
+impl Shaped for u64 {
+    const SHAPE: Shape = Shape::Plain;
+}
+impl Shaped for usize {
+    const SHAPE: Shape = Shape::Plain;
+}
+impl Shaped for bool {
+    const SHAPE: Shape = Shape::Plain;
+}
+impl<T> Shaped for Vec<T> {
+    const SHAPE: Shape = Shape::List;
+}
+impl<T> Shaped for Option<T> {}
+impl Shaped for String {}
+impl Shaped for LevelFilter {}
+
+/// A value that a check refused.
+#[derive(Debug)]
+pub(super) struct Mismatch {
+    /// The part that is wrong, when it is not the whole value.
+    pub(super) part: Option<Value>,
+    /// What was expected, in words.
+    pub(super) expected: String,
+}
+
+/// What every check answers.
+pub(super) type Checked<T> = Result<T, Mismatch>;
+
+fn expected<T>(words: impl Into<String>) -> Checked<T> {
+    Err(Mismatch {
+        part: None,
+        expected: words.into(),
+    })
+}
+
+/// A whole number within the bounds, both included.
+pub(super) fn whole<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&Value) -> Checked<T> {
+    move |value| {
+        number(value, least, most).map_or_else(
+            || expected(format!("a whole number from {least} to {most}")),
+            Ok,
+        )
+    }
+}
+
+/// A limit: a whole number up to `most`, where 0 switches it off.
+pub(super) fn limit<T: TryFrom<u64>>(most: u64) -> impl Fn(&Value) -> Checked<T> {
+    move |value| {
+        number(value, 0, most).map_or_else(
+            || expected(format!("a whole number from 0 (off) to {most}")),
+            Ok,
+        )
+    }
+}
+
+fn number<T: TryFrom<u64>>(value: &Value, least: u64, most: u64) -> Option<T> {
+    let number = u64::try_from(value.as_integer()?).ok()?;
+    (least..=most)
+        .contains(&number)
+        .then(|| T::try_from(number).ok())?
+}
+
+/// `true` or `false`.
+pub(super) fn truth(value: &Value) -> Checked<bool> {
+    value
+        .as_bool()
+        .map_or_else(|| expected("true or false"), Ok)
+}
+
+/// Any text without control characters; `""` is none.
+pub(super) fn text(value: &Value) -> Checked<Option<String>> {
+    match value.as_str() {
+        Some(text) if !text.chars().any(char::is_control) => {
+            Ok((!text.is_empty()).then(|| text.to_owned()))
+        }
+        _ => expected("a text in quotes, without control characters"),
+    }
+}
+
+/// Any text, kept out of sight; `""` is none.
+pub(super) fn secret(value: &Value) -> Checked<Option<Secret>> {
+    match value.as_str() {
+        // Printed settings used as a file again would make the mask a secret that all know.
+        Some(MASK) => expected("the secret itself, not the asterisks printed in its place"),
+        Some(text) => Ok((!text.is_empty()).then(|| Secret(text.to_owned()))),
+        None => expected("a text in quotes"),
+    }
+}
+
+/// The path of a file or directory; `""` is none.
+pub(super) fn path(value: &Value) -> Checked<Option<PathBuf>> {
+    match text(value) {
+        Ok(path) => Ok(path.map(PathBuf::from)),
+        Err(_) => expected("a path in quotes"),
+    }
+}
+
+/// One of a few words.
+pub(super) fn one_of<T: Copy>(
+    choices: &'static [(&'static str, T)],
+) -> impl Fn(&Value) -> Checked<T> {
+    move |value| {
+        let chosen = choices
+            .iter()
+            .find(|(word, _)| value.as_str() == Some(word));
+        match chosen {
+            Some((_, choice)) => Ok(*choice),
+            None => {
+                let words: Vec<String> = choices
+                    .iter()
+                    .map(|(word, _)| format!("{word:?}"))
+                    .collect();
+                expected(format!("one of {}", words.join(", ")))
+            }
+        }
+    }
+}
+
+/// A list whose elements are texts that `parse` accepts; a text alone is a list of one.
+pub(super) fn list<T>(
+    words: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> impl Fn(&Value) -> Checked<Vec<T>> {
+    move |value| {
+        let single = std::slice::from_ref(value);
+        let elements = match value {
+            Value::Array(elements) => elements.as_slice(),
+            Value::String(_) => single,
+            _ => return expected(format!("a list of texts, each {words}")),
+        };
+        let parse_element = |element: &Value| {
+            element.as_str().and_then(&parse).ok_or_else(|| Mismatch {
+                part: Some(element.clone()),
+                expected: words.to_owned(),
+            })
+        };
+        elements.iter().map(parse_element).collect()
+    }
+}
+
+/// Addresses to listen on; at least one, none twice.
+pub(super) fn addresses(value: &Value) -> Checked<Vec<SocketAddr>> {
+    const WORDS: &str = "an address and a port, such as 127.0.0.1:8090 or [::1]:8090";
+    let addresses = list(WORDS, |text| text.parse::<SocketAddr>().ok())(value)?;
+    // Port 0 asks for any free port, so the same text twice is two different listeners.
+    let twice = addresses
+        .iter()
+        .enumerate()
+        .find(|(index, address)| address.port() != 0 && addresses[..*index].contains(address));
+    match twice {
+        Some((_, address)) => Err(Mismatch {
+            part: Some(Value::from(address.to_string())),
+            expected: "each address once".to_owned(),
+        }),
+        None if addresses.is_empty() => expected("at least one address to listen on"),
+        None => Ok(addresses),
+    }
+}
+
+/// Ranges of IP addresses.
+pub(super) fn networks(value: &Value) -> Checked<Vec<Network>> {
+    list(
+        "an IP address or a range, such as 10.0.0.0/8 or ::1",
+        Network::parse,
+    )(value)
+}
+
+/// Names of signature algorithms.
+pub(super) fn algorithms(value: &Value) -> Checked<Vec<Algorithm>> {
+    const WORDS: &str = "one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, \
+                         ES256, ES384, EdDSA";
+    list(WORDS, |text| text.parse::<Algorithm>().ok())(value)
+}
+
+/// The address of a web page, kept without a slash at its end; `""` is none.
+pub(super) fn web_address(value: &Value) -> Checked<Option<String>> {
+    const WORDS: &str = "an address that begins with http:// or https://";
+    match value.as_str() {
+        Some("") => Ok(None),
+        Some(text) if has_host(text, &["http://", "https://"]) => {
+            Ok(Some(text.trim_end_matches('/').to_owned()))
+        }
+        _ => expected(WORDS),
+    }
+}
+
+/// An address in one of the given schemes; `""` is none.
+pub(super) fn address_in(
+    schemes: &'static [&'static str],
+) -> impl Fn(&Value) -> Checked<Option<String>> {
+    move |value| match value.as_str() {
+        Some("") => Ok(None),
+        Some(text) if has_host(text, schemes) => Ok(Some(text.to_owned())),
+        _ => expected(format!(
+            "an address that begins with {}",
+            schemes.join(" or ")
+        )),
+    }
+}
+
+/// As [`address_in`], for an address that may carry a login before its host.
+pub(super) fn secret_address_in(
+    schemes: &'static [&'static str],
+) -> impl Fn(&Value) -> Checked<Option<Secret>> {
+    move |value| {
+        let text = value.as_str().unwrap_or_default();
+        let scheme = schemes.iter().find(|scheme| text.starts_with(*scheme));
+        if let (Some(scheme), Some((_, host))) = (scheme, text.rsplit_once('@')) {
+            address_in(schemes)(&Value::from(format!("{scheme}{host}")))?;
+            return Ok(Some(Secret(text.to_owned())));
+        }
+        Ok(address_in(schemes)(value)?.map(Secret))
+    }
+}
+
+/// Whether `text` is in one of the schemes and names something after it.
+pub(super) fn has_host(text: &str, schemes: &[&str]) -> bool {
+    let after = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
+    let blank = |letter: char| letter.is_whitespace() || letter.is_control();
+    after.is_some_and(|rest| {
+        !rest.is_empty() && !rest.starts_with(['/', ':', '?', '#', '@']) && !rest.contains(blank)
+    })
+}
+
+/// An origin as browsers send it (RFC 6454 §6.2) in lower case, or `*` for any.
+pub(super) fn origin(text: &str) -> Option<String> {
+    if text == "*" {
+        return Some(text.to_owned());
+    }
+    let origin = text.to_ascii_lowercase();
+    let (_, host) = origin.split_once("://")?;
+    let plain = has_host(&origin, &["http://", "https://"]) && !host.contains(['/', '?', '#', '@']);
+    plain.then_some(origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal<T: fmt::Debug>(checked: Checked<T>) -> String {
+        checked.unwrap_err().expected
+    }
+
+    #[test]
+    fn numbers_keep_their_bounds() {
+        let check = whole::<u64>(1, 9);
+        assert_eq!(check(&Value::from(1)).unwrap(), 1);
+        assert_eq!(check(&Value::from(9)).unwrap(), 9);
+        for wrong in [
+            Value::from(0),
+            Value::from(10),
+            Value::from(-1),
+            Value::from("5"),
+        ] {
+            assert_eq!(refusal(check(&wrong)), "a whole number from 1 to 9");
+        }
+        assert_eq!(limit::<u64>(9)(&Value::from(0)).unwrap(), 0);
+        assert_eq!(
+            refusal(limit::<u64>(9)(&Value::from(1.5))),
+            "a whole number from 0 (off) to 9"
+        );
+    }
+
+    #[test]
+    fn networks_hold_their_addresses_and_no_others() {
+        let holds = |network: &str, address: &str| {
+            Network::parse(network)
+                .unwrap()
+                .contains(address.parse().unwrap())
+        };
+        assert!(holds("10.0.0.0/8", "10.255.1.2") && !holds("10.0.0.0/8", "11.0.0.0"));
+        assert!(holds("10.0.0.1", "10.0.0.1") && !holds("10.0.0.1", "10.0.0.2"));
+        assert!(holds("0.0.0.0/0", "8.8.8.8") && !holds("0.0.0.0/0", "::1"));
+        assert!(holds("::/0", "2001:db8::1") && holds("::1", "::1") && !holds("::1", "::2"));
+        assert!(holds("127.0.0.0/8", "::ffff:127.0.0.1"));
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "::1/129",
+            "10.0.0/8",
+            "10.0.0.0/",
+            "host",
+        ] {
+            assert_eq!(Network::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn origins_are_scheme_host_and_port_alone() {
+        assert_eq!(origin("*").unwrap(), "*");
+        assert_eq!(
+            origin("https://App.Example:8443").unwrap(),
+            "https://app.example:8443"
+        );
+        for wrong in [
+            "app.example",
+            "https://",
+            "https://a/b",
+            "https://u@a",
+            "ftp://a",
+            "https://a b",
+        ] {
+            assert_eq!(origin(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn web_addresses_lose_the_slash_at_their_end() {
+        let kept = web_address(&Value::from("https://app.example/"));
+        assert_eq!(kept.unwrap().unwrap(), "https://app.example");
+        assert_eq!(web_address(&Value::from("")).unwrap(), None);
+        assert!(web_address(&Value::from("app.example")).is_err());
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let secret = secret(&Value::from("hush")).unwrap().unwrap();
+        assert_eq!(format!("{secret:?}"), "Secret(…)");
+        assert_eq!(secret.expose(), "hush");
+    }
+}

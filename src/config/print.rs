@@ -1,0 +1,63 @@
+//! Settings as text: those in force as a settings file, with a comment on each line that says
+//! where the value came from; and all there are as a table for the documentation.
+
+use std::fmt::Write;
+
+use toml::Value;
+
+use super::error::Source;
+use super::{Loaded, NOT_YET_IN_FORCE, keys};
+
+/// One setting as it is in force, fit to be shown.
+#[derive(Clone, Debug)]
+pub(super) struct InForce {
+    /// The key in full.
+    pub(super) key: &'static str,
+    /// Its value, secrets masked.
+    pub(super) value: Value,
+    /// Where it came from.
+    pub(super) source: Source,
+}
+
+/// What is in force, as TOML: every key with its value (secrets masked) and where it came from.
+/// The text is itself a settings file once its masked secrets are filled in.
+pub fn print(loaded: &Loaded) -> String {
+    let mut text = String::from("# Settings in force, each with where it came from.\n");
+    let mut current_group = "";
+    for setting in &loaded.in_force {
+        let (group, word) = setting.key.rsplit_once('.').unwrap_or(("", setting.key));
+        if group != current_group {
+            let _ = write!(text, "\n[{group}]\n");
+            current_group = group;
+        }
+        let marked = if NOT_YET_IN_FORCE.contains(&setting.key) {
+            "; not yet in force"
+        } else {
+            ""
+        };
+        let _ = writeln!(
+            text,
+            "{word} = {}  # {}{marked}",
+            setting.value, setting.source
+        );
+    }
+    text
+}
+
+/// All settings as a Markdown table: key, default, meaning.
+pub fn reference() -> String {
+    let mut text = String::from("| key | default | meaning |\n|---|---|---|\n");
+    for key in keys() {
+        let default = match key.name {
+            "shards" => "number of cores".to_owned(),
+            _ => format!("`{}`", (key.default)()),
+        };
+        let _ = writeln!(
+            text,
+            "| `{}` | {default} | {} |",
+            key.name,
+            key.meaning.trim()
+        );
+    }
+    text
+}

@@ -1,0 +1,433 @@
+//! The places where settings are written, and how each spells them.
+//!
+//! In rising order: defaults, `--dev`, the settings file, the environment under the names that
+//! other software uses too (`REDIS_HOST`, `JWT_SECRET`, …), the environment under `SWITCHBOARD_`,
+//! `--set`, and the flags with a name of their own. Each source puts its values on top of those
+//! below it; none checks more than its own spelling.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::{Spanned, Value};
+
+use super::error::{ConfigError, Problem, Source, nearest};
+use super::kinds::Shape;
+use super::mask::masked;
+use super::raw::{Key, Raw};
+
+/// The file that is read when no other is named, if the working directory has it.
+pub const FILE: &str = "switchboard.toml";
+
+const PREFIX: &str = "SWITCHBOARD_";
+
+/// Variables that other software uses too, each with the setting it stands for. Empty ones count
+/// as not set, since compose files pass on variables that nobody set.
+const COMMON_VARIABLES: [(&str, &str); 6] = [
+    ("JWT_SECRET", "auth.secret"),
+    ("CLIENT_URL", "client_url"),
+    ("STUN_URLS", "ice.stun_urls"),
+    ("TURN_URL", "turn.url"),
+    ("TURN_USERNAME", "turn.username"),
+    ("TURN_CREDENTIAL", "turn.credential"),
+];
+
+/// What the command line says about settings, each value as it was written.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// Values of `--listen`, each one address and port.
+    pub listen: Vec<String>,
+    /// Value of `--shards`.
+    pub shards: Option<String>,
+    /// Value of `--data`.
+    pub data: Option<String>,
+    /// Values of `--set`, each `key=value`.
+    pub set: Vec<String>,
+}
+
+/// Everything that settings are made from, so that loading them touches nothing else.
+pub struct Sources {
+    /// The settings file's name and text; none: no file.
+    pub file: Option<(PathBuf, String)>,
+    /// All environment variables; those with other names are passed over.
+    pub environment: Vec<(String, String)>,
+    /// What the command line says.
+    pub flags: Flags,
+    /// Whether `--dev` was given.
+    pub dev: bool,
+    /// How many cores there are: the default of `shards`.
+    pub cores: usize,
+    /// Makes a random secret; asked at most once, when `--dev` needs one.
+    pub fresh_secret: Box<dyn FnOnce() -> String>,
+}
+
+impl Sources {
+    /// Collects the sources from the operating system: the file `config`, which must exist, or
+    /// else [`FILE`] if there is one, and the environment.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or is not UTF-8, or a `SWITCHBOARD_` variable that is not.
+    pub fn gather(
+        config: Option<&Path>,
+        flags: Flags,
+        dev: bool,
+        fresh_secret: Box<dyn FnOnce() -> String>,
+    ) -> Result<Self, ConfigError> {
+        let path = config.unwrap_or(Path::new(FILE));
+        let file = match std::fs::read_to_string(path) {
+            Ok(text) => Some((path.to_owned(), text)),
+            Err(error) if config.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                let message = format!("cannot read the settings file {}: {error}", path.display());
+                return Err(Problem::other(None, message).into());
+            }
+        };
+        let mut environment = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            match value.into_string() {
+                Ok(value) => environment.push((name, value)),
+                Err(_) if is_ours(&name) => {
+                    let source = Some(Source::Environment(name));
+                    return Err(Problem::other(source, "the value is not UTF-8 text").into());
+                }
+                Err(_) => {}
+            }
+        }
+        // A fixed order, so that problems are told in the same order each time.
+        environment.sort();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            file,
+            environment,
+            flags,
+            dev,
+            cores,
+            fresh_secret,
+        })
+    }
+
+    /// All values of all keys, from all sources.
+    pub(super) fn into_raw(self, keys: &[&'static Key]) -> Raw {
+        let mut raw = Raw::with_defaults(keys.iter().copied());
+        raw.put("shards", value_of_count(self.cores), Source::Default);
+        if self.dev {
+            put_dev(&mut raw);
+        }
+        if let Some((path, text)) = &self.file {
+            put_file(&mut raw, keys, path, text);
+        }
+        put_common_variables(&mut raw, keys, &self.environment);
+        put_own_variables(&mut raw, keys, &self.environment);
+        put_flags(&mut raw, keys, &self.flags);
+        let secret = raw
+            .given("auth.secret")
+            .and_then(|given| given.value.as_str());
+        if self.dev && secret.is_none_or(str::is_empty) {
+            raw.put("auth.secret", (self.fresh_secret)(), Source::Dev);
+        }
+        raw
+    }
+}
+
+fn value_of_count(count: usize) -> Value {
+    Value::from(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// Other defaults, for a machine where only its owner can reach the server.
+fn put_dev(raw: &mut Raw) {
+    raw.put("listen", vec!["127.0.0.1:8090"], Source::Dev);
+    raw.put("auth.guests", true, Source::Dev);
+    raw.put("auth.require_exp", false, Source::Dev);
+    raw.put("rooms.create_on_join", "always", Source::Dev);
+    raw.put("cors.origins", vec!["*"], Source::Dev);
+}
+
+fn find<'a>(keys: &[&'a Key], name: &str) -> Option<&'a Key> {
+    keys.iter().copied().find(|key| key.name == name)
+}
+
+fn nearest_name(keys: &[&Key], written: &str) -> Option<&'static str> {
+    nearest(written, keys.iter().map(|key| key.name))
+}
+
+fn put_file(raw: &mut Raw, keys: &[&'static Key], path: &Path, text: &str) {
+    let reader = FileReader { keys, path, text };
+    match DeTable::parse(text) {
+        Ok(table) => reader.put_table(raw, "", table.get_ref()),
+        Err(error) => {
+            let offset = error.span().map_or(0, |span| span.start);
+            let message = error.message().replace('\n', ", ");
+            raw.problems
+                .push(Problem::other(Some(reader.source(offset)), message));
+        }
+    }
+}
+
+struct FileReader<'a> {
+    keys: &'a [&'static Key],
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl FileReader<'_> {
+    fn put_table(&self, raw: &mut Raw, prefix: &str, table: &DeTable<'_>) {
+        for (word, value) in table {
+            let name = format!("{prefix}{}", word.get_ref());
+            let group = format!("{name}.");
+            let is_group = self.keys.iter().any(|key| key.name.starts_with(&group));
+            let source = self.source(value.span().start);
+            match (find(self.keys, &name), value.get_ref()) {
+                (Some(key), _) => self.put_value(raw, key, value, source),
+                (None, DeValue::Table(inner)) if is_group => self.put_table(raw, &group, inner),
+                (None, _) if is_group => raw.problems.push(Problem::Value {
+                    found: shown(&name, value),
+                    key: name,
+                    source,
+                    expected: "a table of settings".to_owned(),
+                }),
+                (None, _) => raw.problems.push(Problem::Unknown {
+                    source: self.source(word.span().start),
+                    nearest: nearest_name(self.keys, &name).map(str::to_owned),
+                    key: name,
+                }),
+            }
+        }
+    }
+
+    fn put_value(
+        &self,
+        raw: &mut Raw,
+        key: &'static Key,
+        value: &Spanned<DeValue<'_>>,
+        source: Source,
+    ) {
+        match owned(value) {
+            Ok(value) => raw.put(key.name, value, source),
+            Err(error) => {
+                let message = format!("{}: {}", key.name, error.message());
+                raw.problems.push(Problem::other(Some(source), message));
+            }
+        }
+    }
+
+    /// The place `offset` bytes into the file.
+    fn source(&self, offset: usize) -> Source {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Source::File {
+            path: self.path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+fn owned(value: &Spanned<DeValue<'_>>) -> Result<Value, toml::de::Error> {
+    Value::deserialize(ValueDeserializer::from(value.clone()))
+}
+
+/// A value of something that is not a setting, as it may be shown.
+fn shown(name: &str, value: &Spanned<DeValue<'_>>) -> String {
+    let known = owned(value).map(|value| masked(name, &value).to_string());
+    known.unwrap_or_else(|_| "a value".to_owned())
+}
+
+fn put_common_variables(raw: &mut Raw, keys: &[&'static Key], environment: &[(String, String)]) {
+    let variable = |name: &str| {
+        environment
+            .iter()
+            .find(|(other, value)| other == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    };
+    for (name, key) in COMMON_VARIABLES {
+        if let (Some(text), Some(key)) = (variable(name), find(keys, key)) {
+            raw.put(
+                key.name,
+                value_of(key.shape, text),
+                Source::Environment(name.to_owned()),
+            );
+        }
+    }
+    // Without a host the others say nothing: Kubernetes sets REDIS_PORT in every pod beside a
+    // service called redis, and to an address at that.
+    let Some(host) = variable("REDIS_HOST") else {
+        return;
+    };
+    let port = variable("REDIS_PORT").unwrap_or("6379");
+    if port.parse::<u16>().is_ok_and(|port| port > 0) {
+        let login = variable("REDIS_PASSWORD").map(|password| format!(":{}@", escaped(password)));
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        let address = format!("redis://{}{host}:{port}", login.unwrap_or_default());
+        raw.put(
+            "redis.url",
+            address,
+            Source::Environment("REDIS_HOST".to_owned()),
+        );
+    } else {
+        raw.problems.push(Problem::Value {
+            source: Source::Environment("REDIS_PORT".to_owned()),
+            key: "redis.url".to_owned(),
+            found: format!("{port:?}"),
+            expected: "a port number from 1 to 65535".to_owned(),
+        });
+    }
+}
+
+/// `text` as it may stand within a URL (RFC 3986 §2.1).
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+/// Whether a variable is meant for this program. Kubernetes puts the addresses of a service
+/// called `switchboard` into the environment of every pod beside it; those are not settings.
+fn is_ours(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|rest| {
+        let by_kubernetes = rest.starts_with("SERVICE_HOST")
+            || rest.starts_with("SERVICE_PORT")
+            || rest == "PORT"
+            || rest.starts_with("PORT_");
+        !by_kubernetes
+    })
+}
+
+fn put_own_variables(raw: &mut Raw, keys: &[&'static Key], environment: &[(String, String)]) {
+    for (name, text) in environment.iter().filter(|(name, _)| is_ours(name)) {
+        let key_name = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+        let source = Source::Environment(name.clone());
+        match find(keys, &key_name) {
+            Some(key) => raw.put(key.name, value_of(key.shape, text), source),
+            None => raw.problems.push(Problem::Unknown {
+                nearest: nearest_name(keys, &key_name).map(variable_name),
+                key: key_name,
+                source,
+            }),
+        }
+    }
+}
+
+fn variable_name(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
+}
+
+fn put_flags(raw: &mut Raw, keys: &[&'static Key], flags: &Flags) {
+    for written in &flags.set {
+        let Some((name, text)) = written.split_once('=') else {
+            // Not shown whole: what lacks its key may well be a secret.
+            let message = "expected key=value, such as limits.messages_per_minute=0";
+            raw.problems.push(Problem::other(
+                Some(Source::Flag("--set".to_owned())),
+                message,
+            ));
+            continue;
+        };
+        let (name, text) = (name.trim(), text.trim());
+        match find(keys, name) {
+            Some(key) => {
+                let quoted = parsed(text).filter(Value::is_str);
+                let value = quoted.unwrap_or_else(|| value_of(key.shape, text));
+                raw.put(key.name, value, Source::Flag("--set".to_owned()));
+            }
+            None => raw.problems.push(Problem::Unknown {
+                source: Source::Flag("--set".to_owned()),
+                key: name.to_owned(),
+                nearest: nearest_name(keys, name).map(str::to_owned),
+            }),
+        }
+    }
+    if !flags.listen.is_empty() {
+        raw.put(
+            "listen",
+            flags.listen.clone(),
+            Source::Flag("--listen".to_owned()),
+        );
+    }
+    if let Some(shards) = &flags.shards {
+        let value = value_of(Shape::Plain, shards);
+        raw.put("shards", value, Source::Flag("--shards".to_owned()));
+    }
+    if let Some(data) = &flags.data {
+        raw.put("data_dir", data.as_str(), Source::Flag("--data".to_owned()));
+    }
+}
+
+/// Text from a variable or a flag as a value of the wanted shape. What does not fit stays text,
+/// for the check to refuse.
+fn value_of(shape: Shape, text: &str) -> Value {
+    match shape {
+        Shape::Text => Value::from(text),
+        Shape::Plain => parsed(text.trim()).unwrap_or_else(|| Value::from(text)),
+        // `[::1]:8090` begins as an array does but is none.
+        Shape::List => match parsed(text.trim()) {
+            Some(Value::Array(elements)) => Value::Array(elements),
+            _ => {
+                let elements = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|element| !element.is_empty());
+                Value::from(elements.collect::<Vec<_>>())
+            }
+        },
+    }
+}
+
+fn parsed(text: &str) -> Option<Value> {
+    Value::deserialize(ValueDeserializer::parse(text).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_becomes_the_value_its_setting_wants() {
+        assert_eq!(value_of(Shape::Text, "12"), Value::from("12"));
+        assert_eq!(value_of(Shape::Plain, " 12 "), Value::from(12));
+        assert_eq!(value_of(Shape::Plain, "true"), Value::from(true));
+        assert_eq!(value_of(Shape::Plain, "many"), Value::from("many"));
+        assert_eq!(
+            value_of(Shape::List, r#"["a", "b"]"#),
+            Value::from(vec!["a", "b"])
+        );
+        assert_eq!(value_of(Shape::List, "a, b,"), Value::from(vec!["a", "b"]));
+        assert_eq!(
+            value_of(Shape::List, "[::1]:80"),
+            Value::from(vec!["[::1]:80"])
+        );
+        assert_eq!(value_of(Shape::List, ""), Value::from(Vec::<String>::new()));
+    }
+
+    #[test]
+    fn passwords_are_escaped_in_addresses() {
+        assert_eq!(escaped("a-b.c_d~1"), "a-b.c_d~1");
+        assert_eq!(escaped("p@ss:/ü"), "p%40ss%3A%2F%C3%BC");
+    }
+
+    #[test]
+    fn variables_of_kubernetes_are_nobodys_settings() {
+        for name in [
+            "SWITCHBOARD_SERVICE_HOST",
+            "SWITCHBOARD_SERVICE_PORT_HTTP",
+            "SWITCHBOARD_PORT",
+            "SWITCHBOARD_PORT_8090_TCP_ADDR",
+            "OTHER",
+        ] {
+            assert!(!is_ours(name), "{name}");
+        }
+        assert!(is_ours("SWITCHBOARD_LISTEN") && is_ours("SWITCHBOARD_PORTS"));
+    }
+}

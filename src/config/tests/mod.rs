@@ -1,0 +1,387 @@
+//! The settings as a whole: defaults, precedence, `--dev`, warnings, and what is printed.
+
+mod refusals;
+
+use super::*;
+
+fn sources() -> Sources {
+    Sources {
+        file: None,
+        environment: Vec::new(),
+        flags: Flags::default(),
+        dev: false,
+        cores: 3,
+        fresh_secret: Box::new(|| "fresh and thirty-two bytes long!".to_owned()),
+    }
+}
+
+fn file(text: &str) -> Sources {
+    Sources {
+        file: Some((FILE.into(), text.to_owned())),
+        ..sources()
+    }
+}
+
+fn environment(variables: &[(&str, &str)]) -> Sources {
+    let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
+    Sources {
+        environment: variables.iter().map(owned).collect(),
+        ..sources()
+    }
+}
+
+fn set(values: &[&str]) -> Sources {
+    let set = values.iter().map(ToString::to_string).collect();
+    Sources {
+        flags: Flags {
+            set,
+            ..Flags::default()
+        },
+        ..sources()
+    }
+}
+
+fn settings(sources: Sources) -> Settings {
+    load(sources).unwrap().settings
+}
+
+fn refusal(sources: Sources) -> String {
+    load(sources).unwrap_err().to_string()
+}
+
+/// Key and default of PROTOCOL.md §9 and §8, in the order they are printed.
+const TABLE: &str = r#"
+listen = ["0.0.0.0:8090"]
+shards = 3
+data_dir = "./switchboard-data"
+client_url = ""
+trusted_proxies = []
+auth.secret = ""
+auth.public_keys = []
+auth.jwks_file = ""
+auth.algorithms = []
+auth.audience = []
+auth.issuer = ""
+auth.require_exp = true
+auth.guests = false
+auth.verify = "signature"
+rooms.create_on_join = "seed"
+rooms.history = true
+rooms.announce_limit = 500
+rooms.retention_messages = 10000
+rooms.retention_hours = 720
+storage.durability = "process"
+presence.scope = "auto"
+presence.grace_ms = 3000
+presence.batch_ms = 100
+heartbeat.interval_ms = 25000
+heartbeat.timeout_ms = 20000
+recovery.window_ms = 120000
+limits.connection_attempts = 5
+limits.connection_window_s = 300
+limits.connection_block_s = 900
+limits.exempt = ["127.0.0.0/8", "::1/128"]
+limits.messages_per_minute = 100
+limits.typing_per_minute = 10
+limits.signals_per_minute = 600
+limits.signals_burst = 200
+limits.rest_per_minute = 300
+limits.message_bytes = 16384
+limits.frame_bytes = 262144
+limits.outbound_bytes = 1048576
+limits.body_bytes = 1048576
+limits.rooms_per_connection = 100
+limits.connections_per_user = 20
+limits.connections_per_ip = 10000
+limits.connections = 0
+limits.handshake_ms = 10000
+limits.head_ms = 10000
+limits.idle_ms = 60000
+limits.unauthenticated_ms = 45000
+limits.http_head_bytes = 16384
+limits.http_headers = 100
+cors.origins = []
+ice.stun_urls = []
+turn.url = ""
+turn.username = ""
+turn.credential = ""
+turn.secret = ""
+turn.ttl_s = 86400
+redis.url = ""
+redis.prefix = "switchboard"
+drain.seconds = 10
+deflate.enabled = false
+deflate.min_bytes = 256
+log.level = "info"
+log.format = "text"
+"#;
+
+#[test]
+fn every_key_of_the_table_has_its_default() {
+    let loaded = load(sources()).unwrap();
+    let shown: Vec<String> = loaded
+        .in_force
+        .iter()
+        .map(|setting| format!("{} = {}", setting.key, setting.value))
+        .collect();
+    assert_eq!(shown, TABLE.trim().lines().collect::<Vec<_>>());
+    assert!(
+        loaded
+            .in_force
+            .iter()
+            .all(|setting| setting.source == Source::Default)
+    );
+    assert!(loaded.explicit.is_empty() && loaded.warnings.is_empty());
+}
+
+#[test]
+fn every_key_of_the_table_is_taken_from_every_source() {
+    for line in TABLE.trim().lines() {
+        let (key, default) = line.split_once(" = ").unwrap();
+        let variable = format!("SWITCHBOARD_{}", key.replace('.', "__").to_uppercase());
+        let text = default.trim_matches('"');
+        for sources in [
+            file(line),
+            environment(&[(&variable, text)]),
+            set(&[&line.replace(" = ", "=")]),
+        ] {
+            let loaded = load(sources).unwrap();
+            assert_eq!(loaded.explicit, BTreeSet::from([key.to_owned()]));
+            let setting = loaded
+                .in_force
+                .iter()
+                .find(|setting| setting.key == key)
+                .unwrap();
+            assert_eq!(setting.value.to_string(), default);
+        }
+    }
+}
+
+#[test]
+fn defaults_arrive_in_their_types() {
+    let settings = settings(sources());
+    assert_eq!(settings.listen, ["0.0.0.0:8090".parse().unwrap()]);
+    assert_eq!((settings.shards, settings.dev), (3, false));
+    assert_eq!(settings.data_dir, Some("./switchboard-data".into()));
+    assert!(settings.auth.secret.is_none() && settings.auth.accepted_algorithms().is_empty());
+    assert_eq!(settings.auth.verify, Verify::Signature);
+    assert_eq!(settings.rooms.create_on_join, CreateOnJoin::Seed);
+    assert_eq!(settings.storage.durability, Durability::Process);
+    assert_eq!(settings.presence.scope, PresenceScope::Auto);
+    assert!(settings.limits.exempt[0].contains("127.1.2.3".parse().unwrap()));
+    assert_eq!(
+        settings.log.level,
+        tracing::level_filters::LevelFilter::INFO
+    );
+}
+
+#[test]
+fn every_key_not_yet_in_force_exists() {
+    for name in NOT_YET_IN_FORCE {
+        assert!(keys().any(|key| key.name == *name), "{name}");
+    }
+}
+
+#[test]
+fn later_sources_win() {
+    let variables = [
+        ("JWT_SECRET", "common"),
+        ("SWITCHBOARD_AUTH__SECRET", "own"),
+    ];
+    let secret = |variables: &[(&str, &str)], flags: &[&str]| {
+        let sources = Sources {
+            environment: environment(variables).environment,
+            flags: set(flags).flags,
+            ..file("[auth]\nsecret = 'file'")
+        };
+        settings(sources).auth.secret.unwrap().expose().to_owned()
+    };
+    assert_eq!(secret(&[], &[]), "file");
+    assert_eq!(secret(&variables[..1], &[]), "common");
+    assert_eq!(secret(&variables, &[]), "own");
+    assert_eq!(
+        secret(&variables, &["auth.secret=first", "auth.secret=flag"]),
+        "flag"
+    );
+    let flags = Flags {
+        shards: Some("7".to_owned()),
+        ..set(&["shards=6"]).flags
+    };
+    assert_eq!(
+        settings(Sources {
+            flags,
+            ..file("shards = 5")
+        })
+        .shards,
+        7
+    );
+}
+
+#[test]
+fn texts_stay_texts_and_lists_take_both_spellings() {
+    let loaded = environment(&[
+        ("SWITCHBOARD_AUTH__SECRET", "12345"),
+        ("SWITCHBOARD_AUTH__ISSUER", "true"),
+        ("SWITCHBOARD_LISTEN", "[::1]:80, 1.2.3.4:5"),
+        ("SWITCHBOARD_CORS__ORIGINS", r#"["https://A.example", "*"]"#),
+        ("SWITCHBOARD_DATA_DIR", ""),
+        ("STUN_URLS", "stun:a:3478,stuns:b"),
+        ("PATH", "/bin"),
+    ]);
+    let settings = settings(loaded);
+    assert_eq!(settings.auth.secret.unwrap().expose(), "12345");
+    assert_eq!(settings.auth.issuer.unwrap(), "true");
+    assert_eq!(
+        settings.listen,
+        ["[::1]:80".parse().unwrap(), "1.2.3.4:5".parse().unwrap()]
+    );
+    assert_eq!(settings.cors.origins, ["https://a.example", "*"]);
+    assert!(settings.cors.any());
+    assert_eq!(settings.data_dir, None);
+    assert_eq!(settings.ice.stun_urls, ["stun:a:3478", "stuns:b"]);
+    let from_flags = load(set(&[
+        "auth.secret=12",
+        "auth.issuer=\"a b\"",
+        "auth.audience=a",
+    ]));
+    let auth = from_flags.unwrap().settings.auth;
+    assert_eq!(auth.secret.unwrap().expose(), "12");
+    assert_eq!(auth.issuer.unwrap(), "a b");
+    assert_eq!(auth.audience, ["a"]);
+}
+
+#[test]
+fn the_common_variables_set_what_they_stand_for() {
+    let settings = settings(environment(&[
+        ("REDIS_HOST", "redis"),
+        ("REDIS_PORT", "6380"),
+        ("REDIS_PASSWORD", "p@ss"),
+        ("TURN_URL", "turn:t:3478"),
+        ("TURN_USERNAME", "me"),
+        ("TURN_CREDENTIAL", "hush"),
+        ("CLIENT_URL", "http://localhost:3000"),
+        ("JWT_SECRET", ""),
+    ]));
+    assert_eq!(
+        settings.redis.url.unwrap().expose(),
+        "redis://:p%40ss@redis:6380"
+    );
+    assert_eq!(settings.turn.url.unwrap(), "turn:t:3478");
+    assert_eq!(settings.turn.username.unwrap(), "me");
+    assert_eq!(settings.turn.credential.unwrap().expose(), "hush");
+    assert_eq!(settings.client_url.unwrap(), "http://localhost:3000");
+    assert!(settings.auth.secret.is_none());
+}
+
+#[test]
+fn dev_moves_defaults_and_yields_to_what_is_set() {
+    let dev = load(Sources {
+        dev: true,
+        ..sources()
+    })
+    .unwrap();
+    let settings = &dev.settings;
+    assert_eq!(settings.listen, ["127.0.0.1:8090".parse().unwrap()]);
+    assert!(settings.dev && settings.auth.guests && !settings.auth.require_exp);
+    assert!(settings.cors.any());
+    assert_eq!(settings.rooms.create_on_join, CreateOnJoin::Always);
+    let secret = settings.auth.secret.as_ref().unwrap();
+    assert_eq!(secret.expose(), "fresh and thirty-two bytes long!");
+    assert!(dev.explicit.is_empty() && dev.warnings.is_empty());
+    dev.check_serve().unwrap();
+
+    let text = "listen = '127.0.0.1:1'\nauth = { guests = false, secret = 'set' }";
+    let fresh_secret = Box::new(|| panic!("a secret was set"));
+    let set = load(Sources {
+        dev: true,
+        fresh_secret,
+        ..file(text)
+    })
+    .unwrap()
+    .settings;
+    assert_eq!(set.listen, ["127.0.0.1:1".parse().unwrap()]);
+    assert!(!set.auth.guests);
+    assert_eq!(set.auth.secret.unwrap().expose(), "set");
+}
+
+#[test]
+fn what_is_odd_but_possible_is_a_warning() {
+    let warnings = |values: &[&str]| load(set(values)).unwrap().warnings.join("\n");
+    assert_eq!(
+        warnings(&["auth.secret=short"]),
+        "--set: auth.secret: 5 bytes can be guessed, use at least 32"
+    );
+    assert_eq!(
+        warnings(&["turn.secret=a", "turn.credential=b"]),
+        "--set: turn.credential: not used, since turn.secret wins over it"
+    );
+    assert_eq!(
+        warnings(&["limits.message_bytes=300000"]),
+        "--set: limits.message_bytes: \
+         300000 is more than a frame holds (limits.frame_bytes = 262144)"
+    );
+    assert_eq!(
+        warnings(&["limits.frame_bytes=0"]),
+        "--set: limits.frame_bytes: 0 lets a single client take all the memory"
+    );
+}
+
+#[test]
+fn what_is_not_yet_in_force_is_said_once_per_key_that_was_set() {
+    for key in NOT_YET_IN_FORCE {
+        let line = TABLE
+            .lines()
+            .find(|line| line.starts_with(&format!("{key} = ")))
+            .unwrap();
+        assert_eq!(
+            load(set(&[&line.replace(" = ", "=")])).unwrap().warnings,
+            [format!(
+                "--set: {key}: accepted, but not yet in force in this version"
+            )]
+        );
+    }
+}
+
+#[test]
+fn what_is_printed_says_where_it_came_from_and_hides_secrets() {
+    let loaded = load(Sources {
+        environment: environment(&[("REDIS_HOST", "redis"), ("REDIS_PASSWORD", "hush")])
+            .environment,
+        flags: set(&["turn.secret=hush", "turn.credential=hush"]).flags,
+        dev: true,
+        ..file("shards = 2\n[auth]\nsecret = \"hush hush hush hush hush hush hush\"\n")
+    });
+    let loaded = loaded.unwrap();
+    let text = print(&loaded);
+    for line in [
+        "listen = [\"127.0.0.1:8090\"]  # --dev",
+        "shards = 2  # switchboard.toml:1:10",
+        "[auth]",
+        "secret = \"********\"  # switchboard.toml:3:10",
+        "credential = \"********\"  # --set",
+        "url = \"redis://:********@redis:6379\"  # REDIS_HOST; not yet in force",
+        "data_dir = \"./switchboard-data\"  # default; not yet in force",
+        "frame_bytes = 262144  # default",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+    }
+    assert!(
+        !text.contains("hush") && !format!("{loaded:?}").contains("hush"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_printed_can_be_read_again() {
+    let loaded = load(sources()).unwrap();
+    let again = load(file(&print(&loaded))).unwrap();
+    assert_eq!(again.explicit.len(), keys().count());
+}
+
+#[test]
+fn the_reference_has_a_row_for_every_key() {
+    let reference = reference();
+    assert_eq!(reference.lines().count(), keys().count() + 2);
+    assert!(reference.contains("| `shards` | number of cores | "));
+    assert!(keys().all(|key| !key.meaning.contains('|') && key.meaning.trim().ends_with('.')));
+}
