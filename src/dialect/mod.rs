@@ -4,3 +4,4 @@
 //! trait.
 
 pub mod raw;
+pub mod rest;

@@ -1,0 +1,379 @@
+//! From a route and a body to a call.
+//!
+//! A body is first taken apart into unread fields, then each is read as its call wants it, so a refusal can name the
+//! field that was wrong. Fields that a call does not have may be anything; `null` counts as absent.
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::value::RawValue;
+
+use super::refusal::Refusal;
+use super::route::CallRoute;
+use super::{Call, CallKind};
+use crate::base::Name;
+use crate::base::ids::{ConnectionId, is_name};
+use crate::base::limits;
+use crate::domain::op::Profile;
+use crate::domain::reject::{Code, Reject};
+
+/// Bytes a room's name and its type may have: as many as a display name, for they are shown beside each other.
+const TEXT_BYTES: usize = limits::DISPLAY_NAME_BYTES;
+
+/// Members a meeting may be made for: far more than one server holds in one room, so larger numbers are mistakes.
+const PARTICIPANTS_MAX: usize = 100_000;
+
+/// Members a meeting takes when its maker did not say.
+const PARTICIPANTS_DEFAULT: usize = 100;
+
+/// The body of `POST /api/rooms`, unread.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MeetingBody<'a> {
+    #[serde(borrow)]
+    host_peer_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_participants: Option<&'a RawValue>,
+    #[serde(borrow)]
+    encryption: Option<&'a RawValue>,
+}
+
+/// The body of `POST /rooms`, unread.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RoomBody<'a> {
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    participants: Option<&'a RawValue>,
+    #[serde(borrow)]
+    is_private: Option<&'a RawValue>,
+}
+
+/// The body of `POST /rooms/:roomId/join` and `/leave`, unread.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MembershipBody<'a> {
+    #[serde(borrow)]
+    connection_id: Option<&'a RawValue>,
+}
+
+/// Reads the request for `route`. A call without fields does not look at its body; for the others an empty body is
+/// `{}`, and `content_type` (the header's value) must be JSON in UTF-8 unless absent.
+pub fn decode(route: &CallRoute<'_>, content_type: Option<&str>, body: &[u8]) -> Result<Call, Refusal> {
+    let room = || Name::from(&*route.parameter);
+    let text = || text_of(content_type, body);
+    Ok(match route.kind {
+        CallKind::CreateMeeting => Call::CreateMeeting(Box::new(meeting(fields(text()?)?)?)),
+        CallKind::ListMeetings => Call::ListMeetings,
+        CallKind::Meeting => Call::Meeting { room: room() },
+        CallKind::CloseMeeting => Call::CloseMeeting { room: room() },
+        CallKind::CreateRoom => Call::CreateRoom(Box::new(profile(fields(text()?)?)?)),
+        CallKind::Room => Call::Room { room: room() },
+        CallKind::Join => Call::Join { room: room(), connection: connection(fields(text()?)?)? },
+        CallKind::Leave => Call::Leave { room: room(), connection: connection(fields(text()?)?)? },
+    })
+}
+
+fn meeting(body: MeetingBody<'_>) -> Result<Profile, Reject> {
+    let peer = "a string of 1 to 128 bytes without control characters";
+    let count = format!("an integer from 1 to {PARTICIPANTS_MAX}");
+    let label = format!("a string of at most {} bytes", limits::LABEL_BYTES);
+    let is_possible = |count: &usize| (1..=PARTICIPANTS_MAX).contains(count);
+    let max_participants = read("maxParticipants", body.max_participants, &count, is_possible)?;
+    Ok(Profile {
+        host_peer: read::<Name>("hostPeerId", body.host_peer_id, peer, |name| is_name(name))?,
+        max_participants: max_participants.unwrap_or(PARTICIPANTS_DEFAULT),
+        encryption: read::<Box<str>>("encryption", body.encryption, &label, |text| text.len() <= limits::LABEL_BYTES)?,
+        ..Profile::default()
+    })
+}
+
+fn profile(body: RoomBody<'_>) -> Result<Profile, Reject> {
+    let label = format!("a string of 1 to {TEXT_BYTES} bytes");
+    let users = format!("a list of at most {} user ids", limits::PARTICIPANTS_PER_ROOM);
+    let text = |field, value| read::<Box<str>>(field, value, &label, |text| (1..=TEXT_BYTES).contains(&text.len()));
+    let participants = read::<Vec<Name>>("participants", body.participants, &users, |users| {
+        users.len() <= limits::PARTICIPANTS_PER_ROOM && users.iter().all(|user| is_name(user))
+    })?;
+    Ok(Profile {
+        name: text("name", body.name)?,
+        kind: text("type", body.kind)?,
+        participants: participants.unwrap_or_default(),
+        is_private: read("isPrivate", body.is_private, "true or false", |_| true)?.unwrap_or_default(),
+        ..Profile::default()
+    })
+}
+
+fn connection(body: MembershipBody<'_>) -> Result<Option<ConnectionId>, Reject> {
+    let is_id = |text: &String| ConnectionId::parse(text).is_some();
+    let text = read("connectionId", body.connection_id, "a connection's id", is_id)?;
+    Ok(text.and_then(|text| ConnectionId::parse(&text)))
+}
+
+/// The field's value, if it is there, provided that it is a `T` and `fits`; else the refusal says it must be `wanted`.
+fn read<T: DeserializeOwned>(
+    field: &str,
+    value: Option<&RawValue>,
+    wanted: &str,
+    fits: impl FnOnce(&T) -> bool,
+) -> Result<Option<T>, Reject> {
+    let Some(json) = value else { return Ok(None) };
+    match serde_json::from_str(json.get()) {
+        Ok(value) if fits(&value) => Ok(Some(value)),
+        _ => Err(Reject::invalid(format!("{field} must be {wanted}"))),
+    }
+}
+
+/// The fields of a body that is one JSON object.
+fn fields<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Reject> {
+    let bad_json = |error| Reject::new(Code::BadJson, format!("Not valid JSON: {error}"));
+    // Checked by hand, for serde takes a list for an object whose fields come in order.
+    if !text.trim_start().starts_with('{') {
+        serde_json::from_str::<IgnoredAny>(text).map_err(bad_json)?;
+        return Err(Reject::invalid("The body must be a JSON object"));
+    }
+    serde_json::from_str(text).map_err(|error| match error.is_data() {
+        true => Reject::invalid(format!("The body is not of this call's shape: {error}")),
+        false => bad_json(error),
+    })
+}
+
+fn text_of<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<&'a str, Refusal> {
+    if body.is_empty() {
+        return Ok("{}");
+    }
+    if !content_type.is_none_or(is_json) {
+        return Err(Refusal::unsupported_media_type());
+    }
+    let not_text = |_| Refusal::from(Reject::new(Code::BadJson, "Not valid JSON: the body is not UTF-8"));
+    std::str::from_utf8(body).map_err(not_text)
+}
+
+/// Whether a media type is JSON (RFC 8259 §11), or built on it (RFC 6839 §3.1), in UTF-8.
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let is_utf8 = |parameter: &str| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    };
+    (media_type == "application/json" || media_type.ends_with("+json")) && parts.all(is_utf8)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::ids::Place;
+    use crate::base::rng::Rng;
+
+    const KINDS: [CallKind; 8] = [
+        CallKind::CreateMeeting,
+        CallKind::ListMeetings,
+        CallKind::Meeting,
+        CallKind::CloseMeeting,
+        CallKind::CreateRoom,
+        CallKind::Room,
+        CallKind::Join,
+        CallKind::Leave,
+    ];
+
+    fn read_as(kind: CallKind, body: &str) -> Result<Call, Refusal> {
+        decode(&CallRoute { kind, parameter: "r".into() }, Some("application/json"), body.as_bytes())
+    }
+
+    fn refusal(kind: CallKind, body: &str) -> (u16, Code, String) {
+        let refusal = read_as(kind, body).expect_err(body);
+        (refusal.status, refusal.reject.code, refusal.reject.text.into_owned())
+    }
+
+    #[test]
+    fn a_meeting_is_read_to_the_letter() {
+        let body = r#"{ "hostPeerId": "host-unique-id", "maxParticipants": 10, "encryption": "none" }"#;
+        let expected = Profile {
+            host_peer: Some("host-unique-id".into()),
+            max_participants: 10,
+            encryption: Some("none".into()),
+            ..Profile::default()
+        };
+        assert_eq!(read_as(CallKind::CreateMeeting, body), Ok(Call::CreateMeeting(Box::new(expected))));
+    }
+
+    #[test]
+    fn a_room_is_read_to_the_letter() {
+        let body = r#"{"name":"R\u00e4ume","type":"group","participants":["u2","u\"3"],"isPrivate":true,"x":{}}"#;
+        let expected = Profile {
+            name: Some("Räume".into()),
+            kind: Some("group".into()),
+            participants: vec!["u2".into(), "u\"3".into()],
+            is_private: true,
+            ..Profile::default()
+        };
+        assert_eq!(read_as(CallKind::CreateRoom, body), Ok(Call::CreateRoom(Box::new(expected))));
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let meeting = Profile { max_participants: 100, ..Profile::default() };
+        for body in ["", "{}", " {}\n", r#"{"maxParticipants":null,"hostPeerId":null,"name":1}"#] {
+            let call = Call::CreateMeeting(Box::new(meeting.clone()));
+            assert_eq!(read_as(CallKind::CreateMeeting, body), Ok(call), "{body:?}");
+        }
+        assert_eq!(read_as(CallKind::CreateRoom, ""), Ok(Call::CreateRoom(Box::default())));
+        assert_eq!(read_as(CallKind::Join, ""), Ok(Call::Join { room: "r".into(), connection: None }));
+        assert_eq!(read_as(CallKind::Leave, "{}"), Ok(Call::Leave { room: "r".into(), connection: None }));
+    }
+
+    #[test]
+    fn one_connection_may_be_named() {
+        let place = Place { node: 0, shard: 1, slot: 2 };
+        let id = ConnectionId::new(place, Rng::from_seed(1).nonce());
+        let body = format!(r#"{{"connectionId":"{id}"}}"#);
+        let (room, connection) = (Name::from("r"), Some(id));
+        assert_eq!(read_as(CallKind::Join, &body), Ok(Call::Join { room: room.clone(), connection }));
+        assert_eq!(read_as(CallKind::Leave, &body), Ok(Call::Leave { room, connection }));
+    }
+
+    #[test]
+    fn calls_without_fields_do_not_look_at_the_body() {
+        let room = Name::from("r");
+        let table = [
+            (CallKind::ListMeetings, Call::ListMeetings),
+            (CallKind::Meeting, Call::Meeting { room: room.clone() }),
+            (CallKind::CloseMeeting, Call::CloseMeeting { room: room.clone() }),
+            (CallKind::Room, Call::Room { room }),
+        ];
+        for (kind, call) in table {
+            let route = CallRoute { kind, parameter: "r".into() };
+            assert_eq!(decode(&route, Some("text/plain"), b"hello"), Ok(call));
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_field() {
+        let long = "n".repeat(129);
+        let (meeting, room) = (CallKind::CreateMeeting, CallKind::CreateRoom);
+        let table = [
+            (meeting, "hostPeerId", vec!["1", r#""""#, r#""a\nb""#, r#""\ud800""#]),
+            (meeting, "maxParticipants", vec!["0", "-1", "100001", "1.5", "1e999", r#""10""#, "[]"]),
+            (meeting, "encryption", vec!["true", "{}"]),
+            (room, "name", vec!["1", r#""""#]),
+            (room, "type", vec!["[]", r#""""#]),
+            (room, "participants", vec!["{}", r#""u""#, "[1]", r#"[""]"#, r#"["a\tb"]"#]),
+            (room, "isPrivate", vec!["0", r#""true""#]),
+            (CallKind::Join, "connectionId", vec!["1", r#""""#, r#""abc""#]),
+            (CallKind::Leave, "connectionId", vec!["{}", r#""????????????????????????""#]),
+        ];
+        for (kind, field, values) in table {
+            for value in values {
+                let (status, code, text) = refusal(kind, &format!(r#"{{"{field}":{value}}}"#));
+                assert_eq!((status, code), (422, Code::InvalidMessage), "{field}");
+                assert!(text.starts_with(&format!("{field} must be ")), "{text}");
+            }
+        }
+        for (kind, field) in [(meeting, "hostPeerId"), (meeting, "encryption"), (room, "name"), (room, "type")] {
+            assert_eq!(refusal(kind, &format!(r#"{{"{field}":"{long}"}}"#)).0, 422, "{field}");
+        }
+        assert!(refusal(room, r#"{"name":"a","name":"b"}"#).2.contains("duplicate field `name`"));
+    }
+
+    #[test]
+    fn bounds_are_kept_on_both_sides() {
+        let full = format!(r#"{{"participants":[{}"u"]}}"#, r#""u","#.repeat(limits::PARTICIPANTS_PER_ROOM - 1));
+        let over = format!(r#"{{"participants":[{}"u"]}}"#, r#""u","#.repeat(limits::PARTICIPANTS_PER_ROOM));
+        assert!(read_as(CallKind::CreateRoom, &full).is_ok());
+        assert_eq!(refusal(CallKind::CreateRoom, &over).0, 422);
+        for (kind, field, bytes) in [
+            (CallKind::CreateRoom, "name", 128),
+            (CallKind::CreateRoom, "type", 128),
+            (CallKind::CreateMeeting, "encryption", 64),
+        ] {
+            let with = |bytes| format!(r#"{{"{field}":"{}"}}"#, "x".repeat(bytes));
+            assert!(read_as(kind, &with(bytes)).is_ok(), "{field}");
+            assert_eq!(refusal(kind, &with(bytes + 1)).0, 422, "{field}");
+        }
+        for count in [1, 100_000] {
+            assert!(read_as(CallKind::CreateMeeting, &format!(r#"{{"maxParticipants":{count}}}"#)).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_from_what_is_another_shape() {
+        for body in ["{", "nope", "{}x", " ", r#"{"a":}"#, "[1,]", "\"\u{1}\""] {
+            let (status, code, _) = refusal(CallKind::CreateRoom, body);
+            assert_eq!((status, code), (400, Code::BadJson), "{body:?}");
+        }
+        for body in ["[]", "null", "1", r#""x""#, "[null,null,null,null]"] {
+            let (status, code, _) = refusal(CallKind::CreateRoom, body);
+            assert_eq!((status, code), (422, Code::InvalidMessage), "{body:?}");
+        }
+        let route = CallRoute { kind: CallKind::CreateRoom, parameter: "".into() };
+        let refusal = decode(&route, None, b"{\"name\":\"\xff\"}").expect_err("it is not UTF-8");
+        assert_eq!((refusal.status, refusal.reject.code), (400, Code::BadJson));
+    }
+
+    #[test]
+    fn nesting_is_not_followed() {
+        let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(500_000), "]".repeat(500_000));
+        assert!(read_as(CallKind::CreateRoom, &deep).is_ok());
+        let deep = format!(r#"{{"name":{}{}}}"#, "[".repeat(500_000), "]".repeat(500_000));
+        assert_eq!(refusal(CallKind::CreateRoom, &deep).0, 422);
+    }
+
+    #[test]
+    fn a_body_is_json_in_utf8() {
+        let status = |content_type, body: &[u8]| {
+            let route = CallRoute { kind: CallKind::Join, parameter: "r".into() };
+            decode(&route, content_type, body).map_err(|refusal| refusal.status).err()
+        };
+        for accepted in [
+            "application/json",
+            "Application/JSON ; Charset=\"UTF-8\"",
+            "application/json;charset=utf-8;profile=x",
+            "application/merge-patch+json",
+            "application/json;",
+        ] {
+            assert_eq!(status(Some(accepted), b"{}"), None, "{accepted}");
+        }
+        for refused in [
+            "",
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonl",
+            "application/json; charset=utf-16",
+        ] {
+            assert_eq!(status(Some(refused), b"{}"), Some(415), "{refused}");
+            assert_eq!(status(Some(refused), b""), None, "an empty body has no type: {refused}");
+        }
+        assert_eq!(status(None, b"{}"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_is_too_strange(body: Vec<u8>, content_type: Option<String>) {
+            for kind in KINDS {
+                let route = CallRoute { kind, parameter: "r".into() };
+                let _ = decode(&route, content_type.as_deref(), &body);
+                let _ = decode(&route, None, &body);
+            }
+        }
+
+        #[test]
+        fn no_field_is_too_strange(
+            field in "hostPeerId|maxParticipants|encryption|name|type|participants|isPrivate|connectionId",
+            value in "[\\[\\]{}\",:0-9eE.+-]{0,12}|\"(\\\\u[0-9a-f]{4}|.){0,140}\"|-?[0-9]{1,30}",
+        ) {
+            let body = format!(r#"{{"{field}":{value}}}"#);
+            for kind in KINDS {
+                if let Err(refusal) = read_as(kind, &body) {
+                    prop_assert!(matches!(refusal.status, 400 | 422), "{:?}", refusal);
+                }
+            }
+        }
+    }
+}

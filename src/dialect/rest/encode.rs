@@ -1,0 +1,355 @@
+//! From replies to responses.
+//!
+//! Every shape is its source document's, field for field and in its order. A room looks the same by whichever call it
+//! was made: what its maker left unsaid is filled in here, for showing only.
+
+use super::Call;
+use super::refusal::refuse;
+use crate::base::limits;
+use crate::base::time::{Now, rfc3339};
+use crate::codec::json::{self, Object};
+use crate::domain::event::Peer;
+use crate::domain::op::{Reply, RoomView, RoomsView};
+use crate::domain::reject::{Code, Reject};
+
+/// A response: always `application/json; charset=utf-8`, but for 204, which has no body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// JSON, or nothing.
+    pub body: Vec<u8>,
+}
+
+/// Where people open the links that answers hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// The address of the web client, if one is configured (`CLIENT_URL`).
+    pub client_url: Option<&'a str>,
+    /// Where the request went, as `scheme://host[:port]`; stands in for the client's address.
+    pub origin: &'a str,
+}
+
+/// The server as its admins see it; how long it is up, they learn from the time.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerStats<'a> {
+    /// Clients connected, on all shards.
+    pub connections: u64,
+    /// How many shards there are.
+    pub shards: u64,
+    /// The server's version.
+    pub version: &'a str,
+}
+
+/// The answer to a call that was granted. `stats` is shown to whoever lists the rooms.
+pub fn encode(call: &Call, reply: &Reply, site: &Site<'_>, stats: Option<&ServerStats<'_>>, now: Now) -> Answer {
+    let mut body = Vec::with_capacity(256);
+    let out = &mut body;
+    let status = match (call, reply) {
+        (Call::CreateMeeting(_), Reply::Room(view)) => {
+            meeting_made(out, view, site);
+            201
+        }
+        (Call::ListMeetings, Reply::Rooms(view)) => {
+            meetings(out, view, stats, now);
+            200
+        }
+        (Call::Meeting { .. }, Reply::Room(view)) => {
+            meeting(out, view, site);
+            200
+        }
+        (Call::CloseMeeting { .. }, Reply::Done) => 204,
+        (Call::CreateRoom(_), Reply::Room(view)) => {
+            room(out, view);
+            201
+        }
+        (Call::Room { .. }, Reply::Room(view)) => {
+            room(out, view);
+            200
+        }
+        (Call::Join { .. }, Reply::Done) => {
+            message(out, "Joined room");
+            200
+        }
+        (Call::Leave { .. }, Reply::Done) => {
+            message(out, "Left room");
+            200
+        }
+        _ => return refuse(&Reject::new(Code::Internal, "The call was answered with something else")),
+    };
+    Answer { status, body }
+}
+
+fn meeting_made(out: &mut Vec<u8>, view: &RoomView, site: &Site<'_>) {
+    let mut object = Object::begin(out);
+    object.string("roomId", &view.room);
+    object.string("joinLink", &join_link(site, &view.room));
+    terms(&mut object, view);
+    object.end();
+}
+
+fn meeting(out: &mut Vec<u8>, view: &RoomView, site: &Site<'_>) {
+    let mut object = Object::begin(out);
+    object.string("roomId", &view.room);
+    object.value("meetingInfo", |out| {
+        let mut object = Object::begin(out);
+        terms(&mut object, view);
+        object.string("joinLink", &join_link(site, &view.room));
+        object.string("name", name(view)).bool("isPrivate", view.profile.is_private).end();
+    });
+    object.string("connectionMode", "p2p").number("participantCount", view.participant_count as u64);
+    object.list("peers", &view.peers, peer).end();
+}
+
+fn meetings(out: &mut Vec<u8>, view: &RoomsView, stats: Option<&ServerStats<'_>>, now: Now) {
+    let mut object = Object::begin(out);
+    object.number("totalRooms", view.total_rooms as u64).number("totalPeers", view.total_peers as u64);
+    object.list("rooms", view.rooms.iter().take(limits::ROOMS_LISTED), |out, view| {
+        let mut object = Object::begin(out);
+        object.string("roomId", &view.room).string("name", name(view)).bool("isPrivate", view.profile.is_private);
+        object.string("host", &view.host).number("participantCount", view.participant_count as u64);
+        terms(&mut object, view);
+        object.string("lastActivity", &rfc3339(view.last_activity)).end();
+    });
+    object.value("serverStats", |out| {
+        let mut object = Object::begin(out);
+        object.number("uptimeSeconds", now.mono / 1000);
+        if let Some(stats) = stats {
+            object.number("connections", stats.connections).number("shards", stats.shards);
+            object.string("version", stats.version);
+        }
+        object.end();
+    });
+    object.end();
+}
+
+fn room(out: &mut Vec<u8>, view: &RoomView) {
+    let mut object = Object::begin(out);
+    object.value("room", |out| {
+        let mut object = Object::begin(out);
+        object.string("roomId", &view.room).string("id", &view.room).string("name", name(view));
+        object.string("type", view.profile.kind.as_deref().unwrap_or("group"));
+        object.list("participants", &view.profile.participants, |out, user| json::string(out, user));
+        object.bool("isPrivate", view.profile.is_private).string("host", &view.host);
+        object.string("createdAt", &rfc3339(view.created_at)).string("lastActivity", &rfc3339(view.last_activity));
+        // A room that has ended is not found, so one that can be shown is active.
+        object.number("participantCount", view.participant_count as u64).bool("isActive", true).end();
+    });
+    object.end();
+}
+
+fn message(out: &mut Vec<u8>, text: &str) {
+    Object::begin(out).string("message", text).end();
+}
+
+/// What a meeting was agreed to be. A host who announced no peer id is known by the user id; 0 participants is any
+/// number.
+fn terms(object: &mut Object<'_>, view: &RoomView) {
+    let profile = &view.profile;
+    object.string("hostPeerId", profile.host_peer.as_ref().unwrap_or(&view.host));
+    object.number("maxParticipants", profile.max_participants as u64);
+    object.string("encryption", profile.encryption.as_deref().unwrap_or("none"));
+    object.string("createdAt", &rfc3339(view.created_at));
+}
+
+/// A room without a name goes by its id.
+fn name(view: &RoomView) -> &str {
+    view.profile.name.as_deref().unwrap_or(&view.room)
+}
+
+fn peer(out: &mut Vec<u8>, peer: &Peer) {
+    let mut object = Object::begin(out);
+    peer.name.with(|name| {
+        object.string("peerId", name);
+    });
+    object.string("displayName", peer.display_name());
+    object.value("mediaState", |out| {
+        let media = peer.media;
+        Object::begin(out).bool("audio", media.audio).bool("video", media.video).bool("screen", media.screen).end();
+    });
+    object.end();
+}
+
+/// `CLIENT_URL/meeting/roomId`, the room's id escaped as a path segment (RFC 3986 §2.3).
+fn join_link(site: &Site<'_>, room: &str) -> String {
+    let mut link = site.client_url.unwrap_or(site.origin).trim_end_matches('/').to_owned();
+    link.push_str("/meeting/");
+    for byte in room.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            link.push(char::from(byte));
+        } else {
+            link.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    link
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::Name;
+    use crate::base::ids::{ConnectionId, Place};
+    use crate::domain::access::{Identity, Roles};
+    use crate::domain::command::MediaState;
+    use crate::domain::event::PeerName;
+    use crate::domain::op::Profile;
+
+    const NEW_YEAR_2024: u64 = 1_704_067_200_000;
+    const SITE: Site<'_> = Site { client_url: Some("http://localhost:3000"), origin: "http://127.0.0.1:8090" };
+
+    fn view(profile: Profile) -> RoomView {
+        RoomView {
+            room: "abc123".into(),
+            profile,
+            host: "ann".into(),
+            created_at: NEW_YEAR_2024,
+            last_activity: NEW_YEAR_2024 + 1,
+            participant_count: 2,
+            peers: Vec::new(),
+        }
+    }
+
+    fn seed_meeting() -> Profile {
+        let host_peer = Some("host-unique-id".into());
+        Profile { host_peer, max_participants: 10, encryption: Some("none".into()), ..Profile::default() }
+    }
+
+    fn answer(call: &Call, reply: &Reply) -> (u16, String) {
+        let stats = ServerStats { connections: 3, shards: 2, version: "0.1.0" };
+        let answer = encode(call, reply, &SITE, Some(&stats), Now { mono: 61_999, wall: NEW_YEAR_2024 });
+        (answer.status, String::from_utf8(answer.body).expect("it is text"))
+    }
+
+    /// A JSON text spread over several lines, as the encoder writes it.
+    fn one_line(spread: &str) -> String {
+        spread.lines().map(str::trim).collect()
+    }
+
+    fn room_reply(profile: Profile) -> Reply {
+        Reply::Room(Box::new(view(profile)))
+    }
+
+    #[test]
+    fn a_meeting_made_is_answered_to_the_letter() {
+        let expected = one_line(
+            r#"{
+            "roomId":"abc123",
+            "joinLink":"http://localhost:3000/meeting/abc123",
+            "hostPeerId":"host-unique-id",
+            "maxParticipants":10,
+            "encryption":"none",
+            "createdAt":"2024-01-01T00:00:00.000Z"
+            }"#,
+        );
+        assert_eq!(answer(&Call::CreateMeeting(Box::default()), &room_reply(seed_meeting())), (201, expected));
+    }
+
+    #[test]
+    fn what_a_maker_left_unsaid_is_filled_in() {
+        let (status, body) = answer(&Call::CreateMeeting(Box::default()), &room_reply(Profile::default()));
+        assert_eq!(status, 201);
+        assert!(body.contains(r#""hostPeerId":"ann","maxParticipants":0,"encryption":"none""#), "{body}");
+        let (_, body) = answer(&Call::CreateRoom(Box::default()), &room_reply(Profile::default()));
+        assert!(body.contains(r#""name":"abc123","type":"group","participants":[],"isPrivate":false"#), "{body}");
+    }
+
+    #[test]
+    fn a_meeting_is_shown_to_the_letter() {
+        let identity = Identity { user: "jane".into(), username: None, email: None, roles: Roles::default() };
+        let connection = ConnectionId::new(Place { node: 0, shard: 0, slot: 1 }, [0; 12]);
+        let peer = |name, display_name: Option<&str>| Peer {
+            name,
+            display_name: display_name.map(Box::from),
+            identity: Arc::new(identity.clone()),
+            media: MediaState { audio: true, video: true, screen: false },
+        };
+        let mut view = view(seed_meeting());
+        view.peers = vec![
+            peer(PeerName::Chosen("other-peer-id".into()), Some("Jane Smith")),
+            peer(PeerName::Own(connection), None),
+        ];
+        let own = one_line(&format!(
+            r#"{{"roomId":"abc123",
+            "meetingInfo":{{"hostPeerId":"host-unique-id","maxParticipants":10,"encryption":"none",
+            "createdAt":"2024-01-01T00:00:00.000Z","joinLink":"http://localhost:3000/meeting/abc123",
+            "name":"abc123","isPrivate":false}},
+            "connectionMode":"p2p","participantCount":2,
+            "peers":[{{"peerId":"other-peer-id","displayName":"Jane Smith",
+            "mediaState":{{"audio":true,"video":true,"screen":false}}}},
+            {{"peerId":"{connection}","displayName":"jane",
+            "mediaState":{{"audio":true,"video":true,"screen":false}}}}]}}"#
+        ));
+        let call = Call::Meeting { room: "abc123".into() };
+        assert_eq!(answer(&call, &Reply::Room(Box::new(view))), (200, own));
+    }
+
+    #[test]
+    fn all_meetings_are_listed_to_the_letter() {
+        let rooms = RoomsView { total_rooms: 5, total_peers: 12, rooms: vec![view(seed_meeting())] };
+        let expected = one_line(
+            r#"{"totalRooms":5,"totalPeers":12,
+            "rooms":[{"roomId":"abc123","name":"abc123","isPrivate":false,"host":"ann","participantCount":2,
+            "hostPeerId":"host-unique-id","maxParticipants":10,"encryption":"none",
+            "createdAt":"2024-01-01T00:00:00.000Z","lastActivity":"2024-01-01T00:00:00.001Z"}],
+            "serverStats":{"uptimeSeconds":61,"connections":3,"shards":2,"version":"0.1.0"}}"#,
+        );
+        assert_eq!(answer(&Call::ListMeetings, &Reply::Rooms(rooms)), (200, expected));
+    }
+
+    #[test]
+    fn a_list_of_rooms_has_its_bound() {
+        let rooms = vec![view(Profile::default()); limits::ROOMS_LISTED + 1];
+        let rooms = RoomsView { total_rooms: rooms.len(), total_peers: 0, rooms };
+        let answer = encode(&Call::ListMeetings, &Reply::Rooms(rooms), &SITE, None, Now::default());
+        let value: serde_json::Value = serde_json::from_slice(&answer.body).expect("it is JSON");
+        assert_eq!(value["rooms"].as_array().map(Vec::len), Some(limits::ROOMS_LISTED));
+        assert_eq!(value["totalRooms"], limits::ROOMS_LISTED + 1);
+        assert_eq!(value["serverStats"], serde_json::json!({"uptimeSeconds": 0}));
+    }
+
+    #[test]
+    fn a_room_is_answered_to_the_letter() {
+        let profile = Profile {
+            name: Some("Räume".into()),
+            kind: Some("team".into()),
+            is_private: true,
+            participants: ["ann", "bob"].map(Name::from).to_vec(),
+            ..Profile::default()
+        };
+        let expected = one_line(
+            r#"{"room":{"roomId":"abc123","id":"abc123","name":"Räume","type":"team","participants":["ann","bob"],
+            "isPrivate":true,"host":"ann","createdAt":"2024-01-01T00:00:00.000Z",
+            "lastActivity":"2024-01-01T00:00:00.001Z","participantCount":2,"isActive":true}}"#,
+        );
+        let reply = room_reply(profile);
+        assert_eq!(answer(&Call::CreateRoom(Box::default()), &reply), (201, expected.clone()));
+        assert_eq!(answer(&Call::Room { room: "abc123".into() }, &reply), (200, expected));
+    }
+
+    #[test]
+    fn what_is_done_is_said_in_few_words() {
+        let room = Name::from("abc123");
+        let join = Call::Join { room: room.clone(), connection: None };
+        let leave = Call::Leave { room: room.clone(), connection: None };
+        assert_eq!(answer(&join, &Reply::Done), (200, r#"{"message":"Joined room"}"#.to_owned()));
+        assert_eq!(answer(&leave, &Reply::Done), (200, r#"{"message":"Left room"}"#.to_owned()));
+        assert_eq!(answer(&Call::CloseMeeting { room }, &Reply::Done), (204, String::new()));
+    }
+
+    #[test]
+    fn an_answer_to_another_question_is_the_servers_fault() {
+        let (status, body) = answer(&Call::ListMeetings, &Reply::Done);
+        assert_eq!(status, 500);
+        assert!(body.contains(r#""code":"INTERNAL""#), "{body}");
+    }
+
+    #[test]
+    fn links_lead_to_the_client_or_else_to_this_server() {
+        assert_eq!(join_link(&SITE, "a/b c?ä"), "http://localhost:3000/meeting/a%2Fb%20c%3F%C3%A4");
+        let slashed = Site { client_url: Some("https://meet.example/app/"), ..SITE };
+        assert_eq!(join_link(&slashed, "r"), "https://meet.example/app/meeting/r");
+        assert_eq!(join_link(&Site { client_url: None, ..SITE }, "r"), "http://127.0.0.1:8090/meeting/r");
+    }
+}

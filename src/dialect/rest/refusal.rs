@@ -1,0 +1,173 @@
+//! Refusals: which status goes with which code, and the one shape all of them have.
+//!
+//! What the domain refuses has a [`Code`], which decides the status ([`status_of`]). What HTTP itself refuses has a
+//! status, and borrows the code that comes closest ([`Refusal::of_status`]):
+//!
+//! | status | code |
+//! |---|---|
+//! | 404 no such path, 405 method, 501 | `UNKNOWN_TYPE` |
+//! | 413 body, 414, 431 head | `MESSAGE_TOO_LARGE` |
+//! | 415 media type | `UNSUPPORTED_DATA` |
+//! | 401 | `UNAUTHENTICATED` |
+//! | 403 | `FORBIDDEN` |
+//! | 429 | `RATE_LIMITED` |
+//! | 503 | `OVERLOADED` |
+//! | other 5xx, but for 505 | `INTERNAL` |
+//! | the rest: 400 malformed, 408, 411 length, 417, 505 | `INVALID_MESSAGE` |
+
+use std::borrow::Cow;
+
+use super::encode::Answer;
+use super::route::RouteFault;
+use crate::codec::json::Object;
+use crate::domain::reject::{Code, Reject};
+
+/// A refusal and the HTTP status it goes out with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status, 400 to 599.
+    pub status: u16,
+    /// What the body says.
+    pub reject: Reject,
+}
+
+impl Refusal {
+    /// A refusal by HTTP itself; this module's table has the code.
+    pub fn of_status(status: u16, text: impl Into<Cow<'static, str>>) -> Self {
+        let code = match status {
+            401 => Code::Unauthenticated,
+            403 => Code::Forbidden,
+            404 | 405 | 501 => Code::UnknownType,
+            413 | 414 | 431 => Code::MessageTooLarge,
+            415 => Code::UnsupportedData,
+            429 => Code::RateLimited,
+            503 => Code::Overloaded,
+            505 => Code::InvalidMessage,
+            500.. => Code::Internal,
+            _ => Code::InvalidMessage,
+        };
+        Self { status, reject: Reject::new(code, text) }
+    }
+
+    /// A body whose length the request does not give.
+    pub fn length_required() -> Self {
+        Self::of_status(411, "This call needs a body: send Content-Length or Transfer-Encoding: chunked")
+    }
+
+    /// A body of another media type than JSON, or of another charset than UTF-8.
+    pub fn unsupported_media_type() -> Self {
+        Self::of_status(415, "The body must be application/json in UTF-8")
+    }
+
+    /// The refusal as a response.
+    pub fn answer(&self) -> Answer {
+        let mut body = Vec::with_capacity(128);
+        Object::begin(&mut body)
+            .string("error", &self.reject.text)
+            .string("code", self.reject.code.as_str())
+            .bool("success", false)
+            .end();
+        Answer { status: self.status, body }
+    }
+}
+
+impl From<Reject> for Refusal {
+    fn from(reject: Reject) -> Self {
+        Self { status: status_of(reject.code), reject }
+    }
+}
+
+impl From<RouteFault> for Refusal {
+    fn from(fault: RouteFault) -> Self {
+        match fault {
+            RouteFault::NotFound => Self::of_status(404, "There is nothing at this path"),
+            RouteFault::MethodNotAllowed { .. } => Self::of_status(405, "This path does not have that method"),
+        }
+    }
+}
+
+/// What the domain refuses, as a response.
+pub fn refuse(reject: &Reject) -> Answer {
+    Refusal::from(reject.clone()).answer()
+}
+
+/// The HTTP status that goes with a code.
+pub fn status_of(code: Code) -> u16 {
+    match code {
+        Code::BadJson | Code::UnknownType => 400,
+        Code::Unauthenticated | Code::TokenExpired => 401,
+        Code::Forbidden | Code::NotInRoom | Code::PeerMismatch => 403,
+        Code::RoomNotFound
+        | Code::PeerNotFound
+        | Code::UserNotFound
+        | Code::ConnectionNotFound
+        | Code::MessageNotFound => 404,
+        Code::RoomFull | Code::PeerIdTaken | Code::RoomClosed | Code::RecoveryFailed => 409,
+        Code::MessageTooLarge => 413,
+        Code::UnsupportedData => 415,
+        Code::InvalidMessage => 422,
+        Code::RateLimited => 429,
+        Code::Internal => 500,
+        Code::Overloaded => 503,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_status() {
+        let table = [
+            (400, vec![Code::BadJson, Code::UnknownType]),
+            (401, vec![Code::Unauthenticated, Code::TokenExpired]),
+            (403, vec![Code::Forbidden, Code::NotInRoom, Code::PeerMismatch]),
+            (404, vec![Code::RoomNotFound, Code::PeerNotFound, Code::UserNotFound, Code::ConnectionNotFound]),
+            (404, vec![Code::MessageNotFound]),
+            (409, vec![Code::RoomFull, Code::PeerIdTaken, Code::RoomClosed, Code::RecoveryFailed]),
+            (413, vec![Code::MessageTooLarge]),
+            (415, vec![Code::UnsupportedData]),
+            (422, vec![Code::InvalidMessage]),
+            (429, vec![Code::RateLimited]),
+            (500, vec![Code::Internal]),
+            (503, vec![Code::Overloaded]),
+        ];
+        for (status, codes) in table {
+            for code in codes {
+                assert_eq!(refuse(&Reject::new(code, "")).status, status, "{code:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_http_refuses_has_a_code_too() {
+        let table = [
+            (Refusal::from(RouteFault::NotFound), 404, Code::UnknownType),
+            (Refusal::from(RouteFault::MethodNotAllowed { allow: String::new() }), 405, Code::UnknownType),
+            (Refusal::length_required(), 411, Code::InvalidMessage),
+            (Refusal::unsupported_media_type(), 415, Code::UnsupportedData),
+        ];
+        for (refusal, status, code) in table {
+            assert_eq!((refusal.status, refusal.reject.code), (status, code));
+        }
+        let of_status = |status| Refusal::of_status(status, "").reject.code;
+        for status in [400, 408, 411, 417, 505] {
+            assert_eq!(of_status(status), Code::InvalidMessage, "{status}");
+        }
+        for status in [413, 414, 431] {
+            assert_eq!(of_status(status), Code::MessageTooLarge, "{status}");
+        }
+        assert_eq!(
+            [500, 502, 501, 503].map(of_status),
+            [Code::Internal, Code::Internal, Code::UnknownType, Code::Overloaded,]
+        );
+        assert_eq!([401, 403, 429].map(of_status), [Code::Unauthenticated, Code::Forbidden, Code::RateLimited]);
+    }
+
+    #[test]
+    fn a_refusal_has_one_shape() {
+        let answer = refuse(&Reject::room_not_found());
+        let body = r#"{"error":"Room not found","code":"ROOM_NOT_FOUND","success":false}"#;
+        assert_eq!((answer.status, String::from_utf8_lossy(&answer.body).as_ref()), (404, body));
+    }
+}

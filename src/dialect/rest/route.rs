@@ -1,0 +1,300 @@
+//! Where a method and a path lead.
+//!
+//! Paths are compared segment by segment, each with its percent escapes decoded, so an escaped slash stays within its
+//! segment. A trailing slash makes another path, one that leads nowhere; so does a parameter that could name nothing.
+
+use std::borrow::Cow;
+
+use super::CallKind;
+use crate::base::ids::is_name;
+use crate::codec::http::decode_path_segment;
+
+/// What a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// A question, to be decoded.
+    Call(CallRoute<'a>),
+    /// Whether the server lives.
+    Health,
+    /// Whether the server takes work.
+    Ready,
+    /// The page that says what this is.
+    Landing,
+    /// The page to call each other by.
+    CallPage,
+    /// A file that a page needs, by name; whether there is one is for the pages to say.
+    Asset(Cow<'a, str>),
+}
+
+/// A question as its method and path put it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallRoute<'a> {
+    /// Which call.
+    pub kind: CallKind,
+    /// The id in the path, decoded; empty when the path has none.
+    pub parameter: Cow<'a, str>,
+}
+
+/// Why a method and a path lead nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteFault {
+    /// Nothing is at that path.
+    NotFound,
+    /// Something is, under other methods.
+    MethodNotAllowed {
+        /// Those methods, as the header `Allow` lists them.
+        allow: String,
+    },
+}
+
+struct Row {
+    method: &'static str,
+    /// A segment that begins with `:` stands for any name; a path has at most one.
+    path: &'static str,
+    end: End,
+}
+
+enum End {
+    Call(CallKind),
+    Health,
+    Ready,
+    Landing,
+    CallPage,
+    Asset,
+}
+
+const fn row(method: &'static str, path: &'static str, end: End) -> Row {
+    Row { method, path, end }
+}
+
+static TABLE: &[Row] = &[
+    row("GET", "/api/rooms", End::Call(CallKind::ListMeetings)),
+    row("POST", "/api/rooms", End::Call(CallKind::CreateMeeting)),
+    row("GET", "/api/rooms/:roomId", End::Call(CallKind::Meeting)),
+    row("DELETE", "/api/rooms/:roomId", End::Call(CallKind::CloseMeeting)),
+    row("POST", "/rooms", End::Call(CallKind::CreateRoom)),
+    row("GET", "/rooms/:roomId", End::Call(CallKind::Room)),
+    row("POST", "/rooms/:roomId/join", End::Call(CallKind::Join)),
+    row("POST", "/rooms/:roomId/leave", End::Call(CallKind::Leave)),
+    row("GET", "/healthz", End::Health),
+    row("GET", "/readyz", End::Ready),
+    row("GET", "/", End::Landing),
+    row("GET", "/call", End::CallPage),
+    row("GET", "/assets/:name", End::Asset),
+];
+
+/// Where `method` and `path` (without its query) lead. `HEAD` leads where `GET` does; `OPTIONS` is for the caller to
+/// answer from [`allowed`].
+pub fn route<'a>(method: &str, path: &'a str) -> Result<Route<'a>, RouteFault> {
+    let method = if method == "HEAD" { "GET" } else { method };
+    for row in TABLE.iter().filter(|row| row.method == method) {
+        if let Some(parameter) = parameter(row.path, path) {
+            return Ok(match row.end {
+                End::Call(kind) => Route::Call(CallRoute { kind, parameter }),
+                End::Health => Route::Health,
+                End::Ready => Route::Ready,
+                End::Landing => Route::Landing,
+                End::CallPage => Route::CallPage,
+                End::Asset => Route::Asset(parameter),
+            });
+        }
+    }
+    Err(match allowed(path) {
+        Some(allow) => RouteFault::MethodNotAllowed { allow },
+        None => RouteFault::NotFound,
+    })
+}
+
+/// The methods that `path` has, as the header `Allow` lists them; `None` when nothing is there.
+pub fn allowed(path: &str) -> Option<String> {
+    let mut methods = Vec::new();
+    for row in TABLE.iter().filter(|row| parameter(row.path, path).is_some()) {
+        methods.push(row.method);
+        if row.method == "GET" {
+            methods.push("HEAD");
+        }
+    }
+    if methods.is_empty() {
+        return None;
+    }
+    methods.push("OPTIONS");
+    Some(methods.join(", "))
+}
+
+/// Whether a request for `route` that says nothing of a body's length is to be answered with 411. A body of length 0
+/// counts as `{}`.
+pub fn needs_body(route: &CallRoute<'_>) -> bool {
+    matches!(route.kind, CallKind::CreateMeeting | CallKind::CreateRoom)
+}
+
+/// What `path` has in the place of `pattern`'s parameter, or nothing if that has none; `None` when they do not match.
+fn parameter<'a>(pattern: &str, path: &'a str) -> Option<Cow<'a, str>> {
+    let mut parameter = Cow::Borrowed("");
+    let (mut expected, mut given) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (expected.next(), given.next()) {
+            (None, None) => return Some(parameter),
+            (Some(expected), Some(given)) => {
+                let given = decode_path_segment(given)?;
+                if expected.starts_with(':') && is_name(&given) {
+                    parameter = given;
+                } else if expected != given {
+                    return None;
+                }
+            }
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+    fn call(kind: CallKind, parameter: &str) -> Route<'_> {
+        Route::Call(CallRoute { kind, parameter: parameter.into() })
+    }
+
+    #[test]
+    fn every_path_has_its_methods_and_no_others() {
+        let table = [
+            ("/api/rooms", "GET, HEAD, POST, OPTIONS"),
+            ("/api/rooms/r", "GET, HEAD, DELETE, OPTIONS"),
+            ("/rooms", "POST, OPTIONS"),
+            ("/rooms/r", "GET, HEAD, OPTIONS"),
+            ("/rooms/r/join", "POST, OPTIONS"),
+            ("/rooms/r/leave", "POST, OPTIONS"),
+            ("/healthz", "GET, HEAD, OPTIONS"),
+            ("/readyz", "GET, HEAD, OPTIONS"),
+            ("/", "GET, HEAD, OPTIONS"),
+            ("/call", "GET, HEAD, OPTIONS"),
+            ("/assets/call.js", "GET, HEAD, OPTIONS"),
+        ];
+        for (path, allow) in table {
+            assert_eq!(allowed(path).as_deref(), Some(allow), "{path}");
+            for method in METHODS.into_iter().filter(|method| *method != "OPTIONS") {
+                let fault = RouteFault::MethodNotAllowed { allow: allow.to_owned() };
+                match route(method, path) {
+                    Ok(_) => assert!(allow.split(", ").any(|known| known == method), "{method} {path}"),
+                    Err(error) => {
+                        assert!(allow.split(", ").all(|known| known != method), "{method} {path}");
+                        assert_eq!(error, fault, "{method} {path}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_leads_to_its_end() {
+        let table = [
+            ("GET", "/api/rooms", call(CallKind::ListMeetings, "")),
+            ("POST", "/api/rooms", call(CallKind::CreateMeeting, "")),
+            ("GET", "/api/rooms/abc123", call(CallKind::Meeting, "abc123")),
+            ("DELETE", "/api/rooms/abc123", call(CallKind::CloseMeeting, "abc123")),
+            ("POST", "/rooms", call(CallKind::CreateRoom, "")),
+            ("GET", "/rooms/abc123", call(CallKind::Room, "abc123")),
+            ("POST", "/rooms/abc123/join", call(CallKind::Join, "abc123")),
+            ("POST", "/rooms/abc123/leave", call(CallKind::Leave, "abc123")),
+            ("GET", "/healthz", Route::Health),
+            ("GET", "/readyz", Route::Ready),
+            ("GET", "/", Route::Landing),
+            ("GET", "/call", Route::CallPage),
+            ("GET", "/assets/call.js", Route::Asset("call.js".into())),
+        ];
+        assert_eq!(table.len(), TABLE.len());
+        for (method, path, end) in table {
+            if method == "GET" {
+                assert_eq!(route("HEAD", path), Ok(end.clone()), "HEAD {path}");
+            }
+            assert_eq!(route(method, path), Ok(end), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_lead_nowhere_whatever_the_method() {
+        let long = format!("/rooms/{}", "r".repeat(129));
+        let paths = [
+            "",
+            "*",
+            "//",
+            "/rooms/",
+            "/rooms//join",
+            "/rooms/r/",
+            "/rooms/r/dance",
+            "/rooms/r/join/",
+            "/healthz/",
+            "/call/",
+            "/assets/",
+            "/assets/a/b",
+            "/api",
+            "/api/rooms/",
+            "/api/rooms/r/join",
+            "/Rooms",
+            "rooms",
+            "/ws",
+            "/rooms/%",
+            "/rooms/%4",
+            "/rooms/%zz",
+            "/rooms/%+1",
+            "/rooms/%ff",
+            "/rooms/%0a",
+            "/rooms/a%00",
+            &long,
+        ];
+        for path in paths {
+            assert_eq!(allowed(path), None, "{path}");
+            for method in METHODS {
+                assert_eq!(route(method, path), Err(RouteFault::NotFound), "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn methods_are_told_by_their_case() {
+        assert!(matches!(route("get", "/"), Err(RouteFault::MethodNotAllowed { .. })));
+    }
+
+    #[test]
+    fn segments_are_decoded_one_by_one() {
+        let room = |path| match route("GET", path) {
+            Ok(Route::Call(CallRoute { kind: CallKind::Room, parameter })) => Some(parameter),
+            _ => None,
+        };
+        assert_eq!(room("/rooms/a%2Fb%20c+d").as_deref(), Some("a/b c+d"));
+        assert_eq!(room("/rooms/r%C3%a4ume").as_deref(), Some("räume"));
+        assert_eq!(room("/r%6foms/..").as_deref(), Some(".."));
+        assert!(matches!(room("/rooms/plain"), Some(Cow::Borrowed("plain"))));
+        let longest = format!("/rooms/{}", "%72".repeat(128));
+        assert_eq!(room(&longest).as_deref(), Some("r".repeat(128).as_str()));
+    }
+
+    #[test]
+    fn only_calls_that_make_a_room_need_a_body() {
+        for row in TABLE {
+            let End::Call(kind) = row.end else { continue };
+            let route = CallRoute { kind, parameter: "".into() };
+            assert_eq!(needs_body(&route), row.method == "POST" && !row.path.contains(':'), "{}", row.path);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_comes_through_escaped(name in "\\PC{1,32}") {
+            prop_assume!(is_name(&name));
+            let escaped: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let path = format!("/rooms/{escaped}/join");
+            prop_assert_eq!(route("POST", &path), Ok(call(CallKind::Join, &name)));
+        }
+
+        #[test]
+        fn no_path_is_too_strange(method in ".*", path in "(/(rooms|api|[%a-f0-9:]{0,6}|.{0,8})){0,4}") {
+            let known = allowed(&path).is_some();
+            prop_assert_eq!(known, route(&method, &path) != Err(RouteFault::NotFound));
+        }
+    }
+}
