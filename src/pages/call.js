@@ -1,0 +1,466 @@
+// The call page: joins a room over /ws and holds a mesh call in it.
+//
+// This file only connects the parts: `signaling.js` (the link), `peers.js` (the media mesh),
+// `media.js` (this side's devices) and `ui.js` (the page). Address parameters: room, name, token,
+// autojoin=1 (no join screen), audio=0 and video=0 (start with that device off).
+//
+// `window.call` is the page's handle for scripts and tests; see the end of the file.
+
+import { Signaling, signalingUrl } from "./signaling.js";
+import { LocalMedia } from "./media.js";
+import { Mesh } from "./peers.js";
+import * as ui from "./ui.js";
+
+const MESH_PEERS_MAX = 8;
+const TAKEN_RETRY_MS = 3_000;
+const TAKEN_RETRIES_MAX = 15;
+const SPEAKING_LEVEL = 0.02;
+const SPEAKING_EVERY_MS = 300;
+const FRAMES_EVERY_MS = 2_000;
+const MESSAGES_MAX = 1_000;
+const RETRIED_CODES = new Set(["TIMEOUT", "RATE_LIMITED", "OVERLOADED", "STORAGE_UNAVAILABLE", "INTERNAL"]);
+
+const { $ } = ui;
+const params = new URLSearchParams(location.search);
+const token = params.get("token");
+const roomWasGenerated = !params.get("room");
+let roomId = params.get("room") || randomWord(10);
+let peerId = ownPeerId();
+let displayName = params.get("name") || remembered("localStorage", "switchboard.name") || "";
+
+// "lobby", "joining", "joined", "rejoining" or "ended".
+let phase = "lobby";
+let takenRetries = 0;
+let retryTimer = 0;
+const messages = [];
+const media = new LocalMedia();
+let signaling = null;
+let mesh = null;
+
+// ---- joining ----
+
+function join() {
+  phase = "joining";
+  takenRetries = 0;
+  mesh = new Mesh({ selfId: peerId, media, send: sendSignal });
+  mesh.addEventListener("change", render);
+  mesh.addEventListener("chat", ({ detail }) => addMessage({ ...detail, name: detail.displayName, self: false }));
+  signaling = new Signaling(signalingUrl(token));
+  signaling.addEventListener("connect", enterRoom);
+  signaling.addEventListener("message", ({ detail }) => receive(detail));
+  signaling.addEventListener("state", ({ detail }) => linkChanged(detail));
+  signaling.addEventListener("end", ({ detail }) => ended(detail.reason));
+  signaling.start();
+  setJoining(true);
+}
+
+async function enterRoom() {
+  clearTimeout(retryTimer);
+  try {
+    const answer = await signaling.request("join-room", { roomId, peerId, displayName, mediaState: media.state });
+    entered(answer);
+  } catch (error) {
+    refused(error);
+  }
+}
+
+function entered({ peers = [], iceServers = [] }) {
+  const again = phase === "rejoining";
+  const others = peers.filter((entry) => entry.peerId !== peerId);
+  phase = "joined";
+  takenRetries = 0;
+  ui.showStatus("connected", "Connected");
+  if (!again) {
+    setJoining(false);
+    ui.showScreen("room");
+    $("room-name").textContent = roomId;
+    document.title = `${roomId} · Switchboard`;
+  }
+  if (others.length >= MESH_PEERS_MAX) ui.toast(`${others.length + 1} people are here. Everybody sends to everybody: quality may suffer.`);
+  mesh.enter(others, iceServers);
+  // A join that takes over the older connection is not announced, so the state is told by itself.
+  if (again) tellMediaState();
+  render();
+}
+
+function refused({ code, message }) {
+  if (code === "LINK_DOWN" || phase === "ended") return;
+  if (code === "PEER_ID_TAKEN") return nameTaken();
+  if (RETRIED_CODES.has(code)) {
+    retryTimer = setTimeout(enterRoom, TAKEN_RETRY_MS * (1 + Math.random()));
+    return ui.showStatus("reconnecting", "Waiting for the server…");
+  }
+  if (phase === "joining") return notAdmitted(code, message);
+  ended(code === "ROOM_NOT_FOUND" || code === "ROOM_CLOSED" ? "room-closed" : code, message);
+}
+
+// Our older connection may not have been found dead yet. A guest has no identity but its recovery
+// token, so that is shown first; while media still flows the name is worth waiting for.
+async function nameTaken() {
+  const flowing = [...mesh.peers.values()].some((peer) => peer.pc?.connectionState === "connected");
+  if (phase === "rejoining" && flowing && takenRetries++ < TAKEN_RETRIES_MAX) {
+    const recoveryToken = signaling.previousGreeting?.recoveryToken;
+    if (takenRetries === 1 && recoveryToken) {
+      await signaling.request("resume", { recoveryToken }).catch(() => {});
+      return enterRoom();
+    }
+    retryTimer = setTimeout(enterRoom, TAKEN_RETRY_MS);
+    return;
+  }
+  peerId = ownPeerId(true);
+  mesh.close();
+  mesh.selfId = peerId;
+  enterRoom();
+}
+
+function notAdmitted(code, message) {
+  if (code === "ROOM_NOT_FOUND" && roomWasGenerated && !call.roomCreated) return createRoom();
+  leaveQuietly();
+  const words = {
+    ROOM_NOT_FOUND: `There is no room called “${roomId}”.`,
+    ROOM_FULL: "This room is full.",
+    ROOM_CLOSED: "This room has been closed.",
+    FORBIDDEN: "You are not allowed into this room.",
+  };
+  backToLobby(words[code] ?? message ?? code, code === "ROOM_NOT_FOUND" || code === "ROOM_CLOSED");
+}
+
+async function createRoom() {
+  try {
+    const answer = await fetch("/api/rooms", {
+      method: "POST",
+      headers: { "Content-Type": "application/json", ...bearer() },
+      body: JSON.stringify({ hostPeerId: peerId, maxParticipants: MESH_PEERS_MAX, encryption: "none" }),
+    });
+    const body = await answer.json();
+    if (!answer.ok) throw new Error(body.error || answer.statusText);
+    call.roomCreated = true;
+    roomId = body.roomId;
+    remember("sessionStorage", peerKey(), peerId);
+    showAddress();
+    if (signaling?.state === "open") enterRoom();
+    else if ($("join-form").reportValidity()) join();
+  } catch (error) {
+    leaveQuietly();
+    backToLobby(`The room could not be created: ${error.message}.`, true);
+  }
+}
+
+// ---- the link ----
+
+function linkChanged({ state, everOpened }) {
+  if (state !== "waiting") return;
+  clearTimeout(retryTimer);
+  if (phase === "joined") {
+    phase = "rejoining";
+    mesh.online = false;
+    render();
+  }
+  if (phase === "rejoining") ui.showStatus("reconnecting", navigator.onLine ? "Reconnecting…" : "Offline");
+  if (phase === "joining" && !everOpened) diagnose();
+}
+
+// A browser is not told why a WebSocket was refused; plain HTTP is.
+async function diagnose() {
+  const answer = await fetch(`/api/rooms/${encodeURIComponent(roomId)}`, { headers: bearer() }).catch(() => null);
+  if (phase !== "joining") return;
+  if (answer?.status === 401) {
+    leaveQuietly();
+    backToLobby(token
+      ? "The sign-in in this link is not valid any more."
+      : "This server asks for a sign-in: open the call with a link that carries a token.");
+  } else {
+    ui.showStatus("reconnecting", "Trying again…");
+    notice(answer?.status === 429
+      ? "The server has seen too many attempts from here and asks to wait. Trying again…"
+      : "The server cannot be reached. Trying again…");
+  }
+}
+
+function receive(message) {
+  if (message.roomId && message.roomId !== roomId) return;
+  const known = mesh.peers.get(message.peerId);
+  switch (message.type) {
+    case "offer":
+    case "answer":
+    case "ice-candidate":
+      return mesh.signal(message);
+    case "peer-joined":
+      if (message.peerId === peerId) return;
+      if (!known) ui.addEvent(`${message.displayName} joined`);
+      return mesh.arrived(message);
+    case "peer-left":
+      if (known) ui.addEvent(`${known.displayName} left`);
+      return mesh.remove(message.peerId);
+    case "media-state-changed":
+      return mesh.mediaState(message.peerId, message.mediaState);
+    case "message":
+      return roomMessage(message);
+    case "room-closed":
+      return ended("room-closed", message.reason);
+    case "error":
+      return console.warn(`server: ${message.code} ${message.error}`);
+  }
+}
+
+// Members of the room that are not on this page may write to it by the server.
+function roomMessage({ sender, content, timestamp }) {
+  if (typeof content !== "string") return;
+  const name = sender?.displayName || sender?.username || sender?.userId || (typeof sender === "string" ? sender : "Server");
+  addMessage({ peerId: null, name, text: content, at: Number(timestamp) || Date.now(), self: false });
+}
+
+function sendSignal(type, toPeerId, body) {
+  if (phase === "joined") signaling.send(type, { roomId, fromPeerId: peerId, toPeerId, ...body });
+}
+
+function tellMediaState() {
+  if (phase === "joined") signaling.send("media-state-changed", { roomId, peerId, mediaState: media.state });
+}
+
+// ---- the end ----
+
+function leave() {
+  if (phase === "ended") return;
+  signaling?.send("leave-room", { roomId, peerId });
+  ended("left");
+}
+
+function leaveQuietly() {
+  clearTimeout(retryTimer);
+  phase = "lobby";
+  mesh?.close();
+  const link = signaling;
+  signaling = null;
+  link?.stop();
+}
+
+function ended(reason, detail) {
+  if (phase === "lobby" || phase === "ended") return;
+  phase = "ended";
+  clearTimeout(retryTimer);
+  mesh.close();
+  signaling.stop();
+  media.stop();
+  const says = {
+    left: ["You left the call", `Room ${roomId}`],
+    replaced: ["The call continues elsewhere", "Another tab or window joined as you, so this one stepped back.", "Use this one instead"],
+    "token-expired": ["Your sign-in has expired", "Open the call again with a fresh link.", null],
+    removed: ["You were removed from the call", "The host or an administrator ended your connection.", null],
+    "room-closed": ["The room was closed", detail || "Everybody has been sent home.", null],
+  }[reason] ?? ["The call ended", detail || String(reason)];
+  const [title, text, again] = says;
+  ui.showEnded({ title, text, again });
+}
+
+function backToLobby(text, mayCreate = false) {
+  setJoining(false);
+  ui.showScreen("join");
+  notice(text);
+  $("create-room").hidden = !mayCreate;
+}
+
+function notice(text) {
+  $("join-notice-text").textContent = text;
+  $("join-notice").hidden = !text;
+  $("create-room").hidden = true;
+}
+
+function setJoining(joining) {
+  $("join-button").disabled = joining;
+  $("join-button").textContent = joining ? "Joining…" : "Join call";
+  if (joining) notice("");
+}
+
+// ---- showing ----
+
+const notes = { new: "Connecting…", connecting: "Connecting…", disconnected: "Reconnecting…", failed: "Reconnecting…", closed: "" };
+
+function render() {
+  const me = { id: peerId, name: displayName, self: true, mediaState: media.state, camera: media.video };
+  const others = mesh ? [...mesh.peers.values()].map((peer) => ({
+    id: peer.peerId, name: peer.displayName, self: false, mediaState: peer.mediaState,
+    audio: peer.audio, camera: peer.camera, screen: peer.screen,
+    note: notes[peer.pc?.connectionState ?? "new"] ?? "",
+  })) : [];
+  ui.renderTiles([...others, me]);
+  ui.renderPeople([me, ...others]);
+}
+
+function renderPreview() {
+  ui.showPicture($("preview"), $("preview-video"), media.video);
+  $("preview-note").hidden = Boolean(media.video);
+  ui.paintAvatar($("preview-avatar"), $("name").value || "?");
+}
+
+function addMessage(message) {
+  messages.push(message);
+  if (messages.length > MESSAGES_MAX) messages.shift();
+  ui.addMessage(message);
+}
+
+function sendChat(text) {
+  const line = String(text).trim();
+  if (!line || !mesh) return 0;
+  const at = Date.now();
+  const reached = mesh.chat(line, at);
+  addMessage({ peerId, name: displayName, text: line, at, self: true });
+  if (!reached) ui.addEvent("Nobody else was here to read this.");
+  return reached;
+}
+
+setInterval(() => {
+  for (const peer of mesh?.peers.values() ?? []) {
+    ui.showSpeaking(peer.peerId, peer.mediaState.audio && peer.level() > SPEAKING_LEVEL);
+  }
+}, SPEAKING_EVERY_MS);
+setInterval(() => mesh?.stats(), FRAMES_EVERY_MS);
+
+// ---- small things ----
+
+function randomWord(length) {
+  const letters = "abcdefghijkmnpqrstuvwxyz23456789";
+  return Array.from(crypto.getRandomValues(new Uint8Array(length)), (byte) => letters[byte % 32]).join("");
+}
+
+// One per tab and room, kept over reloads.
+function ownPeerId(fresh = false) {
+  const kept = fresh ? null : remembered("sessionStorage", peerKey());
+  const id = kept || `peer-${randomWord(12)}`;
+  remember("sessionStorage", peerKey(), id);
+  return id;
+}
+
+function peerKey() {
+  return `switchboard.peer.${roomId}`;
+}
+
+// Storage may be denied; then nothing is remembered.
+function remembered(storage, key) {
+  try { return window[storage].getItem(key); } catch { return null; }
+}
+
+function remember(storage, key, value) {
+  try { window[storage].setItem(key, value); } catch { /* as above */ }
+}
+
+function bearer() {
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
+function showAddress() {
+  const url = new URL(location.href);
+  url.searchParams.set("room", roomId);
+  history.replaceState(null, "", url);
+  $("join-room").textContent = $("room-name").textContent = roomId;
+}
+
+// The link for others carries the room and nothing of ours.
+function inviteLink() {
+  const url = new URL(location.pathname, location.href);
+  url.searchParams.set("room", roomId);
+  return url.href;
+}
+
+async function copyLink(button) {
+  const label = button.querySelector("span");
+  const before = (button.dataset.label ??= label.textContent);
+  label.textContent = (await ui.copyText(inviteLink())) ? "Copied" : "Could not copy";
+  setTimeout(() => { label.textContent = before; }, 2_000);
+}
+
+// ---- wiring ----
+
+function setMedia(wanted) {
+  return media.set(wanted);
+}
+
+for (const button of document.querySelectorAll("[data-media]")) {
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    await setMedia({ [button.dataset.media]: button.getAttribute("aria-pressed") !== "true" });
+    button.disabled = false;
+    button.focus();
+  });
+}
+for (const button of document.querySelectorAll("[data-copy-link]")) button.addEventListener("click", () => copyLink(button));
+media.addEventListener("change", () => {
+  ui.showMedia(media.state);
+  tellMediaState();
+  renderPreview();
+  if (phase !== "lobby") render();
+});
+media.addEventListener("problem", ({ detail }) => {
+  if (phase !== "lobby") return ui.toast(detail.text);
+  $("device-hint").textContent = detail.text;
+  $("device-hint").hidden = false;
+});
+$("name").addEventListener("input", renderPreview);
+$("join-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  displayName = $("name").value.trim() || "Guest";
+  remember("localStorage", "switchboard.name", displayName);
+  join();
+});
+$("create-room").addEventListener("click", () => {
+  displayName = $("name").value.trim() || "Guest";
+  createRoom();
+});
+$("chat-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sendChat($("chat-text").value);
+  $("chat-text").value = "";
+});
+$("leave").addEventListener("click", leave);
+$("ended-again").addEventListener("click", () => location.reload());
+addEventListener("pagehide", () => {
+  signaling?.send("leave-room", { roomId, peerId });
+  signaling?.stop();
+});
+addEventListener("pageshow", (event) => event.persisted && location.reload());
+
+const call = {
+  get phase() { return phase; },
+  get roomId() { return roomId; },
+  get peerId() { return peerId; },
+  get displayName() { return displayName; },
+  get mediaState() { return media.state; },
+  // Everybody else in the room; framesDecoded is at most two seconds old, stats() is fresh.
+  peers: () => [...(mesh?.peers.values() ?? [])].map((peer) => ({
+    peerId: peer.peerId,
+    displayName: peer.displayName,
+    connectionState: peer.pc?.connectionState ?? "new",
+    iceConnectionState: peer.pc?.iceConnectionState ?? "new",
+    signalingState: peer.pc?.signalingState ?? "stable",
+    mediaState: peer.mediaState,
+    framesDecoded: peer.framesDecoded,
+    dataChannelState: peer.channel?.readyState ?? "none",
+    hasScreen: Boolean(peer.screen && peer.mediaState.screen),
+  })),
+  // [{peerId, displayName, framesDecoded, screenFramesDecoded, bytesReceived}]
+  stats: async () => (mesh ? mesh.stats() : []),
+  sendChat,
+  messages,
+  setMedia,
+  leave,
+  // [{direction: "in" | "out", type, at}]
+  get log() { return signaling?.log ?? []; },
+};
+window.call = call;
+
+showAddress();
+ui.wirePanel();
+ui.showMedia(media.state);
+$("name").value = displayName;
+const devices = { audio: params.get("audio") !== "0", video: params.get("video") !== "0" };
+if (params.get("autojoin") === "1") {
+  displayName ||= "Guest";
+  ui.showScreen("room");
+  await setMedia(devices);
+  join();
+} else {
+  ui.showScreen("join");
+  renderPreview();
+  (displayName ? $("join-button") : $("name")).focus();
+  setMedia(devices);
+}
