@@ -1,2 +1,4 @@
 //! Layer 1: bytes without meaning. Push parsers and encoders: "not enough bytes yet" is not an error, and any split of
 //! the input gives the same output.
+
+pub mod ws;
