@@ -1,0 +1,379 @@
+//! Client bytes to events.
+//!
+//! There are two roads. A frame that is a message by itself, or a control frame, and lies whole in the input, is
+//! unmasked in place and borrowed. Everything else is gathered in a [`Partial`], which exists only while something is
+//! incomplete.
+
+use super::header::{self, FrameHeader, HEADER_BYTES_MAX, Opcode};
+use super::text::GrowingText;
+use super::{Error, Event, Limits, close, mask};
+
+/// Bytes that have come, read once from front to back; the decoder unmasks them where they lie.
+#[derive(Debug)]
+pub struct Input<'b> {
+    bytes: &'b mut [u8],
+    /// Bytes already read.
+    position: usize,
+    /// The message last completed from pieces, here so that its event can borrow it and the decoder need not keep it.
+    gathered: Gathered,
+}
+
+#[derive(Debug)]
+enum Gathered {
+    Bytes(Vec<u8>),
+    Text(String),
+}
+
+impl<'b> Input<'b> {
+    /// A cursor before the first of `bytes`.
+    pub fn new(bytes: &'b mut [u8]) -> Self {
+        Self { bytes, position: 0, gathered: Gathered::Bytes(Vec::new()) }
+    }
+
+    /// Bytes not yet read. Zero after a [`Decoder::next`] that returned `None`.
+    pub fn remaining(&self) -> usize {
+        self.bytes.len() - self.position
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.position..]
+    }
+
+    fn take(&mut self, count: usize) -> &mut [u8] {
+        let start = self.position;
+        self.position += count;
+        &mut self.bytes[start..self.position]
+    }
+}
+
+/// One client's frames: 8 bytes, and nothing behind them between messages.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    partial: Option<Box<Partial>>,
+}
+
+/// What is kept of a frame or message that has not come to its end.
+#[derive(Debug, Default)]
+struct Partial {
+    /// The first `header_bytes` bytes of a header; zero unless it has been cut.
+    header: [u8; HEADER_BYTES_MAX],
+    header_bytes: u8,
+    /// The frame whose payload is still to come.
+    frame: Option<Frame>,
+    /// The message that `frame`, or a continuation, goes on.
+    message: Option<Message>,
+    /// The payload so far of a control frame, which may come between the frames of `message`.
+    control: Vec<u8>,
+}
+
+/// A frame that the rules admit, and how much of it is to come.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    opcode: Opcode,
+    is_final: bool,
+    /// Turned to meet the next byte.
+    mask: [u8; 4],
+    /// Payload bytes to come.
+    remaining: usize,
+}
+
+/// A message so far.
+#[derive(Debug)]
+struct Message {
+    body: Body,
+    /// Frames begun.
+    fragments: u32,
+}
+
+#[derive(Debug)]
+enum Body {
+    Text(GrowingText),
+    Binary(Vec<u8>),
+}
+
+impl Decoder {
+    /// The next event, or `None` when it takes more bytes than there are; then all of them have been read.
+    ///
+    /// # Errors
+    /// The client's fault; see [`Error`]. The caller closes and decodes no more.
+    #[inline]
+    pub fn next<'a>(&mut self, input: &'a mut Input<'_>, limits: &Limits) -> Result<Option<Event<'a>>, Error> {
+        if input.remaining() == 0 {
+            return Ok(None);
+        }
+        if self.partial.is_none()
+            && let Some(header) = header::parse(input.rest())?
+            && header.is_final
+            && header.opcode != Opcode::Continuation
+            && let Ok(count) = usize::try_from(header.payload_bytes)
+            && count <= input.remaining() - header.header_bytes
+            && (count <= limits.message_bytes || header.opcode.is_control())
+        {
+            // The long road would do the same in half as much time again: 9 to 10 ns instead of 6 for a small frame.
+            input.position += header.header_bytes;
+            return whole_event(header.opcode, header.mask, input.take(count));
+        }
+        self.next_in_pieces(input, limits)
+    }
+
+    /// [`Decoder::next`] for any frame in any state.
+    #[inline(never)]
+    fn next_in_pieces<'a>(&mut self, input: &'a mut Input<'_>, limits: &Limits) -> Result<Option<Event<'a>>, Error> {
+        loop {
+            let frame = match self.take_frame() {
+                Some(frame) => frame,
+                None => match self.read_header(input)? {
+                    Some(header) => self.admit(header, limits)?,
+                    None => return Ok(None),
+                },
+            };
+            if frame.remaining <= input.remaining() && self.stands_alone(frame) {
+                self.release();
+                return whole_event(frame.opcode, frame.mask, input.take(frame.remaining));
+            }
+            if let Some(opcode) = self.gather(frame, input)? {
+                return gathered_event(opcode, &input.gathered);
+            }
+            if input.remaining() == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether it holds no bytes: no frame and no message is incomplete.
+    pub fn is_idle(&self) -> bool {
+        self.partial.is_none()
+    }
+
+    #[inline]
+    fn take_frame(&mut self) -> Option<Frame> {
+        self.partial.as_mut()?.frame.take()
+    }
+
+    /// Whether the frame is an event by itself and none of it has been gathered.
+    #[inline]
+    fn stands_alone(&self, frame: Frame) -> bool {
+        let Some(partial) = &self.partial else { return frame.is_final };
+        match frame.opcode.is_control() {
+            true => partial.control.is_empty(),
+            false => frame.is_final && partial.message.is_none(),
+        }
+    }
+
+    /// Reads one header, keeping the beginning of one that is cut.
+    #[inline]
+    fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, Error> {
+        if let Some(partial) = &mut self.partial
+            && partial.header_bytes > 0
+        {
+            return partial.complete_header(input);
+        }
+        let header = header::parse(input.rest())?;
+        match header {
+            Some(header) => input.position += header.header_bytes,
+            None if input.remaining() > 0 => self.partial.get_or_insert_default().keep_header(input),
+            None => {}
+        }
+        Ok(header)
+    }
+
+    /// Checks a header against what came before it: the order of frames and the limits.
+    #[inline]
+    fn admit(&mut self, header: FrameHeader, limits: &Limits) -> Result<Frame, Error> {
+        let FrameHeader { opcode, is_final, mask, payload_bytes, .. } = header;
+        let message = self.partial.as_mut().and_then(|partial| partial.message.as_mut());
+        let message_bytes = match (opcode, message) {
+            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => 0,
+            (Opcode::Text | Opcode::Binary, None) => 0,
+            (Opcode::Text | Opcode::Binary, Some(_)) => {
+                return Err(Error::Protocol("message inside a fragmented message"));
+            }
+            (Opcode::Continuation, None) => return Err(Error::Protocol("continuation of nothing")),
+            (Opcode::Continuation, Some(message)) => {
+                if message.fragments >= limits.fragments {
+                    return Err(Error::TooManyFragments);
+                }
+                message.fragments += 1;
+                message.body.len()
+            }
+        };
+        let remaining = usize::try_from(payload_bytes).map_err(|_| Error::TooLarge)?;
+        // A control frame is bounded by the protocol, and must pass however small the limit.
+        if !opcode.is_control() && remaining > limits.message_bytes.saturating_sub(message_bytes) {
+            return Err(Error::TooLarge);
+        }
+        Ok(Frame { opcode, is_final, mask, remaining })
+    }
+
+    /// Takes what has come of a frame, and returns its opcode if that completes an event, which is then in
+    /// `input.gathered`.
+    #[inline(never)]
+    fn gather(&mut self, mut frame: Frame, input: &mut Input<'_>) -> Result<Option<Opcode>, Error> {
+        let partial = self.partial.get_or_insert_default();
+        let count = frame.remaining.min(input.remaining());
+        if count == 0 && frame.remaining > 0 {
+            // A client that writes header and payload apart: its payload may still come whole.
+            partial.frame = Some(frame);
+            return Ok(None);
+        }
+        let payload = input.take(count);
+        mask::unmask(payload, frame.mask);
+        frame.mask = mask::after(frame.mask, count);
+        frame.remaining -= count;
+        if frame.opcode.is_control() {
+            partial.control.extend_from_slice(payload);
+        } else {
+            partial.message.get_or_insert_with(|| Message::new(frame.opcode)).body.push(payload)?;
+        }
+        if frame.remaining > 0 {
+            partial.frame = Some(frame);
+            return Ok(None);
+        }
+        if frame.opcode.is_control() {
+            input.gathered = Gathered::Bytes(std::mem::take(&mut partial.control));
+        } else if !frame.is_final {
+            return Ok(None);
+        } else if let Some(message) = partial.message.take() {
+            input.gathered = message.body.finish()?;
+        }
+        self.release();
+        Ok(Some(frame.opcode))
+    }
+
+    /// Frees the partial once nothing is in it.
+    #[inline]
+    fn release(&mut self) {
+        if self.partial.as_ref().is_some_and(|partial| partial.is_empty()) {
+            self.partial = None;
+        }
+    }
+}
+
+impl Partial {
+    fn is_empty(&self) -> bool {
+        self.header_bytes == 0 && self.frame.is_none() && self.message.is_none() && self.control.is_empty()
+    }
+
+    /// Keeps all that is left of the input, the beginning of a header.
+    fn keep_header(&mut self, input: &mut Input<'_>) {
+        let bytes = input.take(input.remaining());
+        self.header[..bytes.len()].copy_from_slice(bytes);
+        self.header_bytes = bytes.len() as u8;
+    }
+
+    /// Adds byte after byte to a cut header until it is whole; at most [`HEADER_BYTES_MAX`] make one.
+    #[cold]
+    fn complete_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, Error> {
+        while let Some(&byte) = input.rest().first() {
+            input.position += 1;
+            self.header[usize::from(self.header_bytes)] = byte;
+            self.header_bytes += 1;
+            if let Some(header) = header::parse(&self.header[..usize::from(self.header_bytes)])? {
+                self.header_bytes = 0;
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Message {
+    fn new(opcode: Opcode) -> Self {
+        let body = match opcode {
+            Opcode::Text => Body::Text(GrowingText::default()),
+            _ => Body::Binary(Vec::new()),
+        };
+        Self { body, fragments: 1 }
+    }
+}
+
+impl Body {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Grows by what came, never by what a header announced.
+    fn push(&mut self, payload: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::Text(text) => text.push(payload),
+            Self::Binary(bytes) => {
+                bytes.extend_from_slice(payload);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Gathered, Error> {
+        Ok(match self {
+            Self::Text(text) => Gathered::Text(text.finish()?),
+            Self::Binary(bytes) => Gathered::Bytes(bytes),
+        })
+    }
+}
+
+/// The event of a frame that stands alone and lies whole in the input. Not a call, as its result would go through
+/// memory, which costs more than the mask.
+#[inline(always)]
+fn whole_event(opcode: Opcode, mask: [u8; 4], payload: &mut [u8]) -> Result<Option<Event<'_>>, Error> {
+    mask::unmask(payload, mask);
+    event(opcode, payload)
+}
+
+/// The event of an unmasked frame that is a message by itself, or a control frame.
+#[inline(always)]
+fn event(opcode: Opcode, payload: &[u8]) -> Result<Option<Event<'_>>, Error> {
+    match opcode {
+        Opcode::Text => match simdutf8::basic::from_utf8(payload) {
+            Ok(text) => Ok(Some(Event::Text(text))),
+            Err(_) => Err(Error::InvalidUtf8),
+        },
+        // A continuation comes here as the last of a gathered binary message.
+        Opcode::Binary | Opcode::Continuation => Ok(Some(Event::Binary(payload))),
+        Opcode::Ping => Ok(Some(Event::Ping(payload))),
+        Opcode::Pong => Ok(Some(Event::Pong(payload))),
+        Opcode::Close => Ok(Some(Event::Close(close::parse(payload)?))),
+    }
+}
+
+fn gathered_event(opcode: Opcode, gathered: &Gathered) -> Result<Option<Event<'_>>, Error> {
+    match gathered {
+        Gathered::Text(text) => Ok(Some(Event::Text(text))),
+        Gathered::Bytes(bytes) => event(opcode, bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Capacity of what is kept of a message of 200,000 bytes after `arrived` of them.
+    fn capacity_after(first: u8, arrived: usize) -> usize {
+        let mut bytes = vec![first, 0xFF, 0, 0, 0, 0, 0, 3, 0x0D, 0x40, 0, 0, 0, 0];
+        bytes.resize(bytes.len() + arrived, b'a');
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.next(&mut Input::new(&mut bytes), &Limits::default()), Ok(None));
+        match decoder.partial.and_then(|partial| partial.message).map(|message| message.body) {
+            Some(Body::Text(text)) => text.capacity(),
+            Some(Body::Binary(bytes)) => bytes.capacity(),
+            None => 0,
+        }
+    }
+
+    #[test]
+    fn memory_follows_what_came() {
+        for first in [0x81, 0x82, 0x01] {
+            assert_eq!(capacity_after(first, 0), 0);
+            for arrived in [1, 100, 5_000] {
+                assert!((arrived..=2 * arrived.max(8)).contains(&capacity_after(first, arrived)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_partial_is_small() {
+        assert!(size_of::<Partial>() <= 128, "{} bytes", size_of::<Partial>());
+    }
+}
