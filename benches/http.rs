@@ -28,35 +28,14 @@ fn heads(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("http");
     group.throughput(Throughput::Bytes(UPGRADE.len() as u64));
     group.bench_function("parse_head", |bencher| {
-        bencher.iter(|| {
-            parse_head(black_box(UPGRADE), &limits)
-                .map(|parsed| parsed.map(|(_, consumed)| consumed))
-        });
+        bencher.iter(|| parse_head(black_box(UPGRADE), &limits).map(|parsed| parsed.map(|(_, consumed)| consumed)));
     });
     group.bench_function("parse_head and look up ten headers", |bencher| {
-        let names = [
-            "upgrade",
-            "connection",
-            "origin",
-            "cookie",
-            "authorization",
-            "sec-websocket-key",
-        ];
-        let absent = [
-            "x-forwarded-for",
-            "forwarded",
-            "sec-websocket-protocol",
-            "x-request-id",
-        ];
+        let names = ["upgrade", "connection", "origin", "cookie", "authorization", "sec-websocket-key"];
+        let absent = ["x-forwarded-for", "forwarded", "sec-websocket-protocol", "x-request-id"];
         bencher.iter(|| {
             let (head, _) = parse_head(black_box(UPGRADE), &limits).ok().flatten()?;
-            Some(
-                names
-                    .iter()
-                    .chain(&absent)
-                    .filter_map(|name| head.header(name))
-                    .count(),
-            )
+            Some(names.iter().chain(&absent).filter_map(|name| head.header(name)).count())
         });
     });
     group.bench_function("a head in pieces of 32 bytes", |bencher| {
@@ -64,13 +43,7 @@ fn heads(criterion: &mut Criterion) {
             let mut scan = HeadScan::default();
             let lengths = (32..UPGRADE.len()).step_by(32).chain([UPGRADE.len()]);
             let due = lengths.filter(|&length| scan.is_due(&UPGRADE[..length], &limits));
-            due.filter(|&length| {
-                matches!(
-                    parse_head(black_box(&UPGRADE[..length]), &limits),
-                    Ok(Some(_))
-                )
-            })
-            .count()
+            due.filter(|&length| matches!(parse_head(black_box(&UPGRADE[..length]), &limits), Ok(Some(_)))).count()
         });
     });
     group.finish();

@@ -122,10 +122,7 @@ impl SettingsArguments {
     /// # Errors
     ///
     /// As [`Sources::gather`] and [`config::load`].
-    pub fn load(
-        &self,
-        fresh_secret: impl FnOnce() -> String + 'static,
-    ) -> Result<Loaded, ConfigError> {
+    pub fn load(&self, fresh_secret: impl FnOnce() -> String + 'static) -> Result<Loaded, ConfigError> {
         let flags = Flags {
             listen: self.listen.clone(),
             shards: self.shards.clone(),
@@ -133,12 +130,7 @@ impl SettingsArguments {
             set: self.set.clone(),
         };
         let fresh_secret = Box::new(fresh_secret);
-        config::load(Sources::gather(
-            self.config.as_deref(),
-            flags,
-            self.dev,
-            fresh_secret,
-        )?)
+        config::load(Sources::gather(self.config.as_deref(), flags, self.dev, fresh_secret)?)
     }
 }
 
@@ -186,20 +178,14 @@ mod tests {
     #[test]
     fn the_other_commands_take_theirs() {
         assert!(parse("switchboard").unwrap().command.is_none());
-        assert!(matches!(
-            parse("switchboard config --dev").unwrap().command,
-            Some(Command::Config(_))
-        ));
+        assert!(matches!(parse("switchboard config --dev").unwrap().command, Some(Command::Config(_))));
         let Some(Command::Health(arguments)) = parse("switchboard health").unwrap().command else {
             panic!("not health");
         };
         assert_eq!(arguments.url, "http://127.0.0.1:8090/healthz");
         assert!(parse("switchboard token").is_err(), "a token needs a user");
         let version = parse("switchboard --version").unwrap_err().to_string();
-        assert_eq!(
-            version.trim(),
-            concat!("switchboard ", env!("CARGO_PKG_VERSION"))
-        );
+        assert_eq!(version.trim(), concat!("switchboard ", env!("CARGO_PKG_VERSION")));
     }
 
     #[test]
@@ -211,14 +197,8 @@ mod tests {
 
     #[test]
     fn a_named_settings_file_must_exist() {
-        let arguments = SettingsArguments {
-            config: Some("/nowhere/s.toml".into()),
-            ..Default::default()
-        };
+        let arguments = SettingsArguments { config: Some("/nowhere/s.toml".into()), ..Default::default() };
         let error = arguments.load(String::new).unwrap_err().to_string();
-        assert!(
-            error.starts_with("cannot read the settings file /nowhere/s.toml: "),
-            "{error}"
-        );
+        assert!(error.starts_with("cannot read the settings file /nowhere/s.toml: "), "{error}");
     }
 }

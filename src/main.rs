@@ -1,1 +1,122 @@
-fn main() {}
+//! The `switchboard` command.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use switchboard::codec::jwt::{NewToken, sign_hs256};
+use switchboard::command_line::{self, Command, CommandLine, SettingsArguments, TokenArguments};
+use switchboard::config::{self, Settings};
+use switchboard::runtime::keys::Keys;
+use switchboard::runtime::{clock, entropy, server};
+
+/// Descriptors a server needs beside those of its clients.
+const OWN_DESCRIPTORS: u64 = 64;
+
+/// How long the tokens hold that `--dev` prints, in seconds.
+const DEV_TOKEN_S: u64 = 30 * 86_400;
+
+fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().command {
+        Some(Command::Serve(arguments)) => serve(&arguments),
+        Some(Command::Token(arguments)) => token(&arguments),
+        Some(Command::Config(arguments)) => show_config(&arguments),
+        Some(Command::Health(arguments)) => command_line::health(&arguments.url).map(|body| println!("{body}")),
+        None => {
+            println!("{}", command_line::help());
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("switchboard: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: &SettingsArguments) -> Result<(), String> {
+    let loaded = arguments.load(fresh_secret).map_err(|error| error.to_string())?;
+    command_line::start_logging(&loaded.settings.log);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    loaded.check_serve().map_err(|error| error.to_string())?;
+    end_with_any_thread();
+    let settings = loaded.settings;
+    let files: Vec<PathBuf> = settings.auth.public_keys.clone();
+    let keys = Keys::read(settings.verifier_options(), &files, settings.auth.jwks_file.clone())?;
+    let server = server::start(server::Plan {
+        listen: settings.listen.clone(),
+        options: settings.shard_options(connections_allowed()),
+        keys,
+        drain: Duration::from_secs(settings.drain.seconds),
+    })?;
+    for address in &server.addresses {
+        println!("listening on http://{address}");
+    }
+    if settings.dev
+        && let Some(address) = server.addresses.first()
+    {
+        introduce(&settings, &format!("http://{address}"));
+    }
+    tracing::info!(addresses = ?server.addresses, shards = settings.shards, "serving");
+    server.wait()
+}
+
+/// What a developer needs to try the server out.
+fn introduce(settings: &Settings, base: &str) {
+    println!("landing page       {base}/");
+    println!("make a call        {base}/call");
+    let Some(secret) = &settings.auth.secret else { return };
+    let now = clock::unix_seconds();
+    let sign = |user: &str, role: Option<&str>| {
+        let token = NewToken { user, role, issued_at: now, expires_at: Some(now + DEV_TOKEN_S), ..NewToken::default() };
+        sign_hs256(secret.expose(), &token)
+    };
+    println!("token of a user    {}", sign("alice", None));
+    println!("token of an admin  {}", sign("root", Some("admin")));
+}
+
+fn token(arguments: &TokenArguments) -> Result<(), String> {
+    let loaded = arguments.load().map_err(|error| error.to_string())?;
+    let token = command_line::token(arguments, &loaded.settings, clock::unix_seconds(), |claims, secret| {
+        let key = jsonwebtoken::EncodingKey::from_secret(secret.expose().as_bytes());
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).map_err(|error| error.to_string())
+    })?;
+    println!("{token}");
+    Ok(())
+}
+
+fn show_config(arguments: &SettingsArguments) -> Result<(), String> {
+    let loaded = arguments.load(fresh_secret).map_err(|error| error.to_string())?;
+    print!("{}", config::print(&loaded));
+    Ok(())
+}
+
+fn fresh_secret() -> String {
+    match entropy::fresh_secret() {
+        Ok(secret) => secret,
+        Err(error) => {
+            eprintln!("switchboard: no entropy: {error}");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Connections that the descriptor limit, raised as far as it goes, leaves room for.
+fn connections_allowed() -> usize {
+    let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    usize::try_from(limit.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX)
+}
+
+/// A shard that panics takes the process down with it, rather than limp on without its rooms.
+fn end_with_any_thread() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::authority::Authority;
+use crate::base::Name;
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
 use crate::base::time::Now;
-use crate::base::Name;
 use crate::dialect::packed::Packed;
 use crate::domain::access::Identity;
 use crate::domain::event::Event;
@@ -144,7 +144,8 @@ impl Embedded {
         for Fact { audience, event } in self.facts.drain(..) {
             match audience {
                 Audience::Members { except } => {
-                    let listeners = room.members.len() - usize::from(except.is_some_and(|it| room.members.of(it).is_some()));
+                    let listeners =
+                        room.members.len() - usize::from(except.is_some_and(|it| room.members.of(it).is_some()));
                     if listeners == 0 {
                         continue;
                     }
@@ -191,6 +192,7 @@ impl Embedded {
         Reply::Rooms(RoomsView {
             total_rooms: self.rooms.len(),
             total_peers: self.rooms.values().map(|room| room.members.len()).sum(),
+            connections: self.users.values().map(|user| user.connections.len()).sum(),
             rooms: self.rooms.values().take(limits::ROOMS_LISTED).map(|room| room.view(0)).collect(),
         })
     }

@@ -4,4 +4,5 @@
 pub mod http;
 pub mod json;
 pub mod jwt;
+pub mod turn;
 pub mod ws;

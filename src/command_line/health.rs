@@ -37,16 +37,12 @@ pub fn health(url: &str) -> Result<String, String> {
         "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nConnection: close\r\n\r\n",
         target.path, target.authority
     );
-    stream
-        .set_write_timeout(Some(left(deadline).map_err(wrong)?))
-        .map_err(wrong)?;
+    stream.set_write_timeout(Some(left(deadline).map_err(wrong)?)).map_err(wrong)?;
     stream.write_all(request.as_bytes()).map_err(wrong)?;
     let (status, body) = read_answer(&mut stream, deadline).map_err(wrong)?;
     match status {
         200 => Ok(body),
-        _ => Err(format!("{url}: answered {status}\n{body}")
-            .trim_end()
-            .to_owned()),
+        _ => Err(format!("{url}: answered {status}\n{body}").trim_end().to_owned()),
     }
 }
 
@@ -76,31 +72,20 @@ impl<'a> Target<'a> {
         };
         // The last colon ends an IPv6 address's bracket or stands before the port.
         let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => {
-                (host, port.parse().map_err(|_| wrong())?)
-            }
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
             _ => (authority, 80),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         match host.is_empty() || host.contains(['@', '?', '#']) {
             true => Err(wrong()),
-            false => Ok(Self {
-                authority,
-                host,
-                port,
-                path,
-            }),
+            false => Ok(Self { authority, host, port, path }),
         }
     }
 }
 
 fn left(deadline: Instant) -> std::io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        Err(ErrorKind::TimedOut.into())
-    } else {
-        Ok(left)
-    }
+    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 /// Connects to the first of the host's addresses that answers.
@@ -133,9 +118,7 @@ fn read_answer(stream: &mut TcpStream, deadline: Instant) -> std::io::Result<(u1
             return Ok(found);
         }
         if complete {
-            return Err(std::io::Error::other(
-                "the answer ended before it was complete",
-            ));
+            return Err(std::io::Error::other("the answer ended before it was complete"));
         }
     }
 }
@@ -149,10 +132,7 @@ fn parse_answer(bytes: &[u8], complete: bool) -> std::io::Result<Option<(u16, St
     let (httparse::Status::Complete(head_bytes), Some(status)) = (head, response.code) else {
         return Ok(None);
     };
-    let length = response
-        .headers
-        .iter()
-        .find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
     let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
     let body = &bytes[head_bytes..];
     let body = match length {
@@ -190,57 +170,33 @@ mod tests {
 
     #[test]
     fn a_healthy_server_is_told_by_its_body() {
-        let (address, served) = server(&[
-            "HTTP/1.1 200 OK\r\nContent-",
-            "Length: 15\r\n\r\n{\"status\":",
-            "\"ok\"}, more",
-        ]);
-        assert_eq!(
-            health(&format!("http://{address}/readyz?a=b")).unwrap(),
-            r#"{"status":"ok"}"#
-        );
+        let (address, served) =
+            server(&["HTTP/1.1 200 OK\r\nContent-", "Length: 15\r\n\r\n{\"status\":", "\"ok\"}, more"]);
+        assert_eq!(health(&format!("http://{address}/readyz?a=b")).unwrap(), r#"{"status":"ok"}"#);
         let request = served.join().unwrap();
-        assert!(
-            request.starts_with("GET /readyz?a=b HTTP/1.1\r\n"),
-            "{request}"
-        );
-        assert!(
-            request.contains(&format!("\r\nHost: {address}\r\n")),
-            "{request}"
-        );
+        assert!(request.starts_with("GET /readyz?a=b HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains(&format!("\r\nHost: {address}\r\n")), "{request}");
     }
 
     #[test]
     fn without_a_path_and_a_length_it_works_as_well() {
         let (address, served) = server(&["HTTP/1.0 200 OK\r\n\r\nfine"]);
         assert_eq!(health(&format!("http://{address}/")).unwrap(), "fine");
-        assert!(
-            served
-                .join()
-                .unwrap()
-                .starts_with("GET /healthz HTTP/1.1\r\n")
-        );
+        assert!(served.join().unwrap().starts_with("GET /healthz HTTP/1.1\r\n"));
     }
 
     #[test]
     fn another_status_is_told_with_its_body() {
-        let (address, _served) =
-            server(&["HTTP/1.1 503 Service Unavailable\r\nContent-Length: 8\r\n\r\ncritical"]);
+        let (address, _served) = server(&["HTTP/1.1 503 Service Unavailable\r\nContent-Length: 8\r\n\r\ncritical"]);
         let url = format!("http://{address}/healthz");
-        assert_eq!(
-            health(&url).unwrap_err(),
-            format!("{url}: answered 503\ncritical")
-        );
+        assert_eq!(health(&url).unwrap_err(), format!("{url}: answered 503\ncritical"));
     }
 
     #[test]
     fn what_is_no_answer_is_told() {
         let (address, _served) = server(&["SSH-2.0-OpenSSH\r\n"]);
         let url = format!("http://{address}/healthz");
-        assert_eq!(
-            health(&url).unwrap_err(),
-            format!("{url}: the answer is not HTTP")
-        );
+        assert_eq!(health(&url).unwrap_err(), format!("{url}: the answer is not HTTP"));
         let (address, _served) = server(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"]);
         let url = format!("http://{address}/healthz");
         let expected = format!("{url}: the answer ended before it was complete");
@@ -249,10 +205,7 @@ mod tests {
 
     #[test]
     fn nobody_there_is_told() {
-        let address = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = health(&format!("http://{address}/healthz")).unwrap_err();
         assert!(error.contains("refused"), "{error}");
     }
@@ -266,16 +219,7 @@ mod tests {
         assert_eq!(parts("http://a"), ("a", 80, "/healthz"));
         assert_eq!(parts("http://[::1]:81/x"), ("::1", 81, "/x"));
         assert_eq!(parts("http://[::1]"), ("::1", 80, "/healthz"));
-        for wrong in [
-            "",
-            "a",
-            "https://a",
-            "http://",
-            "http://:80",
-            "http://a:b",
-            "http://a b",
-            "http://u@a",
-        ] {
+        for wrong in ["", "a", "https://a", "http://", "http://:80", "http://a:b", "http://a b", "http://u@a"] {
             let error = Target::parse(wrong).err().unwrap();
             assert!(error.ends_with("expected an address such as http://127.0.0.1:8090/healthz"));
         }

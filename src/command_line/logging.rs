@@ -8,13 +8,9 @@ use crate::config::{Log, LogFormat};
 /// Sends log lines to standard error from now on, as `log` says. To be called once, before
 /// anything is logged; a second call changes nothing.
 pub fn start_logging(log: &Log) {
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(log.level)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_max_level(log.level).with_writer(std::io::stderr);
     let started = match log.format {
-        LogFormat::Text => builder
-            .with_ansi(std::io::stderr().is_terminal())
-            .try_init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     // Refused only if a log was started before, which then goes on.

@@ -47,11 +47,8 @@ impl TokenArguments {
     ///
     /// As [`SettingsArguments::load`].
     pub fn load(&self) -> Result<Loaded, ConfigError> {
-        let arguments = SettingsArguments {
-            config: self.config.clone(),
-            set: self.set.clone(),
-            ..SettingsArguments::default()
-        };
+        let arguments =
+            SettingsArguments { config: self.config.clone(), set: self.set.clone(), ..SettingsArguments::default() };
         arguments.load(String::new)
     }
 
@@ -94,21 +91,13 @@ pub fn token(
     sign: impl FnOnce(&Value, &Secret) -> Result<String, String>,
 ) -> Result<String, String> {
     let Some(secret) = &settings.auth.secret else {
-        return Err(
-            "no secret to sign the token with: set auth.secret in switchboard.toml, \
+        return Err("no secret to sign the token with: set auth.secret in switchboard.toml, \
                     or JWT_SECRET or SWITCHBOARD_AUTH__SECRET in the environment, \
                     to what the server has"
-                .to_owned(),
-        );
+            .to_owned());
     };
-    if !settings
-        .auth
-        .accepted_algorithms()
-        .contains(&Algorithm::HS256)
-    {
-        return Err(
-            "the server would refuse the token: auth.algorithms does not name HS256".into(),
-        );
+    if !settings.auth.accepted_algorithms().contains(&Algorithm::HS256) {
+        return Err("the server would refuse the token: auth.algorithms does not name HS256".into());
     }
     sign(&arguments.claims(settings, now_s), secret)
 }
@@ -117,9 +106,7 @@ fn user_id(text: &str) -> Result<String, String> {
     let fits = (1..=USER_ID_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
     match fits {
         true => Ok(text.to_owned()),
-        false => Err(format!(
-            "expected 1 to {USER_ID_BYTES_MAX} bytes, no control characters"
-        )),
+        false => Err(format!("expected 1 to {USER_ID_BYTES_MAX} bytes, no control characters")),
     }
 }
 
@@ -146,10 +133,7 @@ mod tests {
     }
 
     fn settings(set: &[&str]) -> Settings {
-        let flags = Flags {
-            set: set.iter().map(ToString::to_string).collect(),
-            ..Flags::default()
-        };
+        let flags = Flags { set: set.iter().map(ToString::to_string).collect(), ..Flags::default() };
         let sources = Sources {
             file: None,
             environment: Vec::new(),
@@ -162,12 +146,7 @@ mod tests {
     }
 
     fn made(words: &str, set: &[&str]) -> Result<String, String> {
-        token(
-            &arguments(words),
-            &settings(set),
-            1_000,
-            |claims, secret| Ok(format!("{claims} by {}", secret.expose())),
-        )
+        token(&arguments(words), &settings(set), 1_000, |claims, secret| Ok(format!("{claims} by {}", secret.expose())))
     }
 
     #[test]
@@ -178,41 +157,21 @@ mod tests {
             r#"{"exp":1120,"iat":1000,"name":"Al","role":"admin","scope":"push read","sub":"alice"} by hush"#
         );
         assert_eq!(
-            made(
-                "--sub alice",
-                &["auth.secret=hush", "auth.issuer=me", "auth.audience=a,b"]
-            )
-            .unwrap(),
+            made("--sub alice", &["auth.secret=hush", "auth.issuer=me", "auth.audience=a,b"]).unwrap(),
             r#"{"aud":"a","exp":4600,"iat":1000,"iss":"me","sub":"alice"} by hush"#
         );
     }
 
     #[test]
     fn a_token_needs_a_secret_and_an_algorithm_the_server_takes() {
-        assert!(
-            made("--sub alice", &[])
-                .unwrap_err()
-                .starts_with("no secret to sign the token with")
-        );
-        let error = made(
-            "--sub alice",
-            &["auth.secret=hush", "auth.algorithms=HS512"],
-        )
-        .unwrap_err();
-        assert_eq!(
-            error,
-            "the server would refuse the token: auth.algorithms does not name HS256"
-        );
+        assert!(made("--sub alice", &[]).unwrap_err().starts_with("no secret to sign the token with"));
+        let error = made("--sub alice", &["auth.secret=hush", "auth.algorithms=HS512"]).unwrap_err();
+        assert_eq!(error, "the server would refuse the token: auth.algorithms does not name HS256");
     }
 
     #[test]
     fn what_the_server_would_refuse_is_refused_here() {
-        for words in [
-            "--sub ",
-            "--sub a\u{7}",
-            "--sub a --ttl 0s",
-            "--sub a --ttl soon",
-        ] {
+        for words in ["--sub ", "--sub a\u{7}", "--sub a --ttl 0s", "--sub a --ttl soon"] {
             let words = ["switchboard", "token"].into_iter().chain(words.split(' '));
             assert!(CommandLine::try_parse_from(words).is_err());
         }

@@ -77,53 +77,28 @@ pub enum Problem {
 impl Problem {
     /// A problem that is none of one value alone.
     pub(super) fn other(source: Option<Source>, message: impl Into<String>) -> Self {
-        Self::Other {
-            source,
-            message: message.into(),
-        }
+        Self::Other { source, message: message.into() }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Value {
-                source,
-                key,
-                found,
-                expected,
-            } => {
-                write!(
-                    formatter,
-                    "{source}: {key}: found {found}, expected {expected}"
-                )
+            Self::Value { source, key, found, expected } => {
+                write!(formatter, "{source}: {key}: found {found}, expected {expected}")
             }
-            Self::Unknown {
-                source: Source::Environment(name),
-                nearest,
-                ..
-            } => {
+            Self::Unknown { source: Source::Environment(name), nearest, .. } => {
                 write!(formatter, "{name}: no setting has this name")?;
                 suggest(formatter, nearest)
             }
-            Self::Unknown {
-                source,
-                key,
-                nearest,
-            } => {
+            Self::Unknown { source, key, nearest } => {
                 write!(formatter, "{source}: unknown key {key}")?;
                 suggest(formatter, nearest)
             }
-            Self::Other {
-                source: Some(source),
-                message,
-            } => {
+            Self::Other { source: Some(source), message } => {
                 write!(formatter, "{source}: {message}")
             }
-            Self::Other {
-                source: None,
-                message,
-            } => formatter.write_str(message),
+            Self::Other { source: None, message } => formatter.write_str(message),
         }
     }
 }
@@ -144,9 +119,7 @@ pub struct ConfigError {
 
 impl From<Problem> for ConfigError {
     fn from(problem: Problem) -> Self {
-        Self {
-            problems: vec![problem],
-        }
+        Self { problems: vec![problem] }
     }
 }
 
@@ -168,10 +141,7 @@ impl std::error::Error for ConfigError {}
 ///
 /// A name with the right last word but the wrong group counts as near; otherwise at most a third
 /// of the letters may differ.
-pub(super) fn nearest(
-    written: &str,
-    known: impl Iterator<Item = &'static str>,
-) -> Option<&'static str> {
+pub(super) fn nearest(written: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let last_word = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let allowed = (written.chars().count() / 3).max(1);
     known
@@ -204,12 +174,7 @@ fn edit_distance(left: &str, right: &str) -> usize {
 mod tests {
     use super::*;
 
-    const KNOWN: [&str; 4] = [
-        "listen",
-        "limits.messages_per_minute",
-        "auth.secret",
-        "turn.secret",
-    ];
+    const KNOWN: [&str; 4] = ["listen", "limits.messages_per_minute", "auth.secret", "turn.secret"];
 
     fn guess(written: &str) -> Option<&'static str> {
         nearest(written, KNOWN.into_iter())
@@ -225,18 +190,9 @@ mod tests {
     #[test]
     fn guesses_a_slip_of_the_pen_and_a_wrong_group_but_nothing_far() {
         assert_eq!(guess("lisen"), Some("listen"));
-        assert_eq!(
-            guess("limits.mesages_per_minute"),
-            Some("limits.messages_per_minute")
-        );
-        assert_eq!(
-            guess("messages_per_minute"),
-            Some("limits.messages_per_minute")
-        );
-        assert_eq!(
-            guess("limits_messages_per_minute"),
-            Some("limits.messages_per_minute")
-        );
+        assert_eq!(guess("limits.mesages_per_minute"), Some("limits.messages_per_minute"));
+        assert_eq!(guess("messages_per_minute"), Some("limits.messages_per_minute"));
+        assert_eq!(guess("limits_messages_per_minute"), Some("limits.messages_per_minute"));
         assert_eq!(guess("auht.secret"), Some("auth.secret"));
         assert_eq!(guess("colour"), None);
         assert_eq!(guess(""), None);

@@ -118,52 +118,35 @@ pub(super) struct Mismatch {
 pub(super) type Checked<T> = Result<T, Mismatch>;
 
 fn expected<T>(words: impl Into<String>) -> Checked<T> {
-    Err(Mismatch {
-        part: None,
-        expected: words.into(),
-    })
+    Err(Mismatch { part: None, expected: words.into() })
 }
 
 /// A whole number within the bounds, both included.
 pub(super) fn whole<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&Value) -> Checked<T> {
     move |value| {
-        number(value, least, most).map_or_else(
-            || expected(format!("a whole number from {least} to {most}")),
-            Ok,
-        )
+        number(value, least, most).map_or_else(|| expected(format!("a whole number from {least} to {most}")), Ok)
     }
 }
 
 /// A limit: a whole number up to `most`, where 0 switches it off.
 pub(super) fn limit<T: TryFrom<u64>>(most: u64) -> impl Fn(&Value) -> Checked<T> {
-    move |value| {
-        number(value, 0, most).map_or_else(
-            || expected(format!("a whole number from 0 (off) to {most}")),
-            Ok,
-        )
-    }
+    move |value| number(value, 0, most).map_or_else(|| expected(format!("a whole number from 0 (off) to {most}")), Ok)
 }
 
 fn number<T: TryFrom<u64>>(value: &Value, least: u64, most: u64) -> Option<T> {
     let number = u64::try_from(value.as_integer()?).ok()?;
-    (least..=most)
-        .contains(&number)
-        .then(|| T::try_from(number).ok())?
+    (least..=most).contains(&number).then(|| T::try_from(number).ok())?
 }
 
 /// `true` or `false`.
 pub(super) fn truth(value: &Value) -> Checked<bool> {
-    value
-        .as_bool()
-        .map_or_else(|| expected("true or false"), Ok)
+    value.as_bool().map_or_else(|| expected("true or false"), Ok)
 }
 
 /// Any text without control characters; `""` is none.
 pub(super) fn text(value: &Value) -> Checked<Option<String>> {
     match value.as_str() {
-        Some(text) if !text.chars().any(char::is_control) => {
-            Ok((!text.is_empty()).then(|| text.to_owned()))
-        }
+        Some(text) if !text.chars().any(char::is_control) => Ok((!text.is_empty()).then(|| text.to_owned())),
         _ => expected("a text in quotes, without control characters"),
     }
 }
@@ -187,20 +170,13 @@ pub(super) fn path(value: &Value) -> Checked<Option<PathBuf>> {
 }
 
 /// One of a few words.
-pub(super) fn one_of<T: Copy>(
-    choices: &'static [(&'static str, T)],
-) -> impl Fn(&Value) -> Checked<T> {
+pub(super) fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&Value) -> Checked<T> {
     move |value| {
-        let chosen = choices
-            .iter()
-            .find(|(word, _)| value.as_str() == Some(word));
+        let chosen = choices.iter().find(|(word, _)| value.as_str() == Some(word));
         match chosen {
             Some((_, choice)) => Ok(*choice),
             None => {
-                let words: Vec<String> = choices
-                    .iter()
-                    .map(|(word, _)| format!("{word:?}"))
-                    .collect();
+                let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
                 expected(format!("one of {}", words.join(", ")))
             }
         }
@@ -208,10 +184,7 @@ pub(super) fn one_of<T: Copy>(
 }
 
 /// A list whose elements are texts that `parse` accepts; a text alone is a list of one.
-pub(super) fn list<T>(
-    words: &'static str,
-    parse: impl Fn(&str) -> Option<T>,
-) -> impl Fn(&Value) -> Checked<Vec<T>> {
+pub(super) fn list<T>(words: &'static str, parse: impl Fn(&str) -> Option<T>) -> impl Fn(&Value) -> Checked<Vec<T>> {
     move |value| {
         let single = std::slice::from_ref(value);
         let elements = match value {
@@ -220,10 +193,10 @@ pub(super) fn list<T>(
             _ => return expected(format!("a list of texts, each {words}")),
         };
         let parse_element = |element: &Value| {
-            element.as_str().and_then(&parse).ok_or_else(|| Mismatch {
-                part: Some(element.clone()),
-                expected: words.to_owned(),
-            })
+            element
+                .as_str()
+                .and_then(&parse)
+                .ok_or_else(|| Mismatch { part: Some(element.clone()), expected: words.to_owned() })
         };
         elements.iter().map(parse_element).collect()
     }
@@ -239,10 +212,9 @@ pub(super) fn addresses(value: &Value) -> Checked<Vec<SocketAddr>> {
         .enumerate()
         .find(|(index, address)| address.port() != 0 && addresses[..*index].contains(address));
     match twice {
-        Some((_, address)) => Err(Mismatch {
-            part: Some(Value::from(address.to_string())),
-            expected: "each address once".to_owned(),
-        }),
+        Some((_, address)) => {
+            Err(Mismatch { part: Some(Value::from(address.to_string())), expected: "each address once".to_owned() })
+        }
         None if addresses.is_empty() => expected("at least one address to listen on"),
         None => Ok(addresses),
     }
@@ -250,10 +222,7 @@ pub(super) fn addresses(value: &Value) -> Checked<Vec<SocketAddr>> {
 
 /// Ranges of IP addresses.
 pub(super) fn networks(value: &Value) -> Checked<Vec<Network>> {
-    list(
-        "an IP address or a range, such as 10.0.0.0/8 or ::1",
-        Network::parse,
-    )(value)
+    list("an IP address or a range, such as 10.0.0.0/8 or ::1", Network::parse)(value)
 }
 
 /// Names of signature algorithms.
@@ -268,31 +237,22 @@ pub(super) fn web_address(value: &Value) -> Checked<Option<String>> {
     const WORDS: &str = "an address that begins with http:// or https://";
     match value.as_str() {
         Some("") => Ok(None),
-        Some(text) if has_host(text, &["http://", "https://"]) => {
-            Ok(Some(text.trim_end_matches('/').to_owned()))
-        }
+        Some(text) if has_host(text, &["http://", "https://"]) => Ok(Some(text.trim_end_matches('/').to_owned())),
         _ => expected(WORDS),
     }
 }
 
 /// An address in one of the given schemes; `""` is none.
-pub(super) fn address_in(
-    schemes: &'static [&'static str],
-) -> impl Fn(&Value) -> Checked<Option<String>> {
+pub(super) fn address_in(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Checked<Option<String>> {
     move |value| match value.as_str() {
         Some("") => Ok(None),
         Some(text) if has_host(text, schemes) => Ok(Some(text.to_owned())),
-        _ => expected(format!(
-            "an address that begins with {}",
-            schemes.join(" or ")
-        )),
+        _ => expected(format!("an address that begins with {}", schemes.join(" or "))),
     }
 }
 
 /// As [`address_in`], for an address that may carry a login before its host.
-pub(super) fn secret_address_in(
-    schemes: &'static [&'static str],
-) -> impl Fn(&Value) -> Checked<Option<Secret>> {
+pub(super) fn secret_address_in(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Checked<Option<Secret>> {
     move |value| {
         let text = value.as_str().unwrap_or_default();
         let scheme = schemes.iter().find(|scheme| text.starts_with(*scheme));
@@ -308,9 +268,7 @@ pub(super) fn secret_address_in(
 pub(super) fn has_host(text: &str, schemes: &[&str]) -> bool {
     let after = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
     let blank = |letter: char| letter.is_whitespace() || letter.is_control();
-    after.is_some_and(|rest| {
-        !rest.is_empty() && !rest.starts_with(['/', ':', '?', '#', '@']) && !rest.contains(blank)
-    })
+    after.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':', '?', '#', '@']) && !rest.contains(blank))
 }
 
 /// An origin as browsers send it (RFC 6454 §6.2) in lower case, or `*` for any.
@@ -337,41 +295,22 @@ mod tests {
         let check = whole::<u64>(1, 9);
         assert_eq!(check(&Value::from(1)).unwrap(), 1);
         assert_eq!(check(&Value::from(9)).unwrap(), 9);
-        for wrong in [
-            Value::from(0),
-            Value::from(10),
-            Value::from(-1),
-            Value::from("5"),
-        ] {
+        for wrong in [Value::from(0), Value::from(10), Value::from(-1), Value::from("5")] {
             assert_eq!(refusal(check(&wrong)), "a whole number from 1 to 9");
         }
         assert_eq!(limit::<u64>(9)(&Value::from(0)).unwrap(), 0);
-        assert_eq!(
-            refusal(limit::<u64>(9)(&Value::from(1.5))),
-            "a whole number from 0 (off) to 9"
-        );
+        assert_eq!(refusal(limit::<u64>(9)(&Value::from(1.5))), "a whole number from 0 (off) to 9");
     }
 
     #[test]
     fn networks_hold_their_addresses_and_no_others() {
-        let holds = |network: &str, address: &str| {
-            Network::parse(network)
-                .unwrap()
-                .contains(address.parse().unwrap())
-        };
+        let holds = |network: &str, address: &str| Network::parse(network).unwrap().contains(address.parse().unwrap());
         assert!(holds("10.0.0.0/8", "10.255.1.2") && !holds("10.0.0.0/8", "11.0.0.0"));
         assert!(holds("10.0.0.1", "10.0.0.1") && !holds("10.0.0.1", "10.0.0.2"));
         assert!(holds("0.0.0.0/0", "8.8.8.8") && !holds("0.0.0.0/0", "::1"));
         assert!(holds("::/0", "2001:db8::1") && holds("::1", "::1") && !holds("::1", "::2"));
         assert!(holds("127.0.0.0/8", "::ffff:127.0.0.1"));
-        for wrong in [
-            "",
-            "10.0.0.0/33",
-            "::1/129",
-            "10.0.0/8",
-            "10.0.0.0/",
-            "host",
-        ] {
+        for wrong in ["", "10.0.0.0/33", "::1/129", "10.0.0/8", "10.0.0.0/", "host"] {
             assert_eq!(Network::parse(wrong), None, "{wrong}");
         }
     }
@@ -379,18 +318,8 @@ mod tests {
     #[test]
     fn origins_are_scheme_host_and_port_alone() {
         assert_eq!(origin("*").unwrap(), "*");
-        assert_eq!(
-            origin("https://App.Example:8443").unwrap(),
-            "https://app.example:8443"
-        );
-        for wrong in [
-            "app.example",
-            "https://",
-            "https://a/b",
-            "https://u@a",
-            "ftp://a",
-            "https://a b",
-        ] {
+        assert_eq!(origin("https://App.Example:8443").unwrap(), "https://app.example:8443");
+        for wrong in ["app.example", "https://", "https://a/b", "https://u@a", "ftp://a", "https://a b"] {
             assert_eq!(origin(wrong), None, "{wrong}");
         }
     }

@@ -43,10 +43,7 @@ mod tests {
     use super::*;
 
     fn shown(key: &str, value: &str) -> String {
-        masked(key, &Value::from(value))
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
+        masked(key, &Value::from(value)).as_str().unwrap_or_default().to_owned()
     }
 
     #[test]
@@ -54,23 +51,11 @@ mod tests {
         assert_eq!(shown("auth.secret", "hush"), MASK);
         assert_eq!(shown("auth.secret", ""), "");
         assert_eq!(shown("auth.issuer", "hush"), "hush");
-        assert_eq!(
-            shown("redis.url", "redis://me:hush@redis:6379"),
-            "redis://me:********@redis:6379"
-        );
-        assert_eq!(
-            shown("redis.url", "redis://:h@sh@redis"),
-            "redis://:********@redis"
-        );
-        assert_eq!(
-            shown("redis.url", "redis://hush@redis"),
-            "redis://:********@redis"
-        );
+        assert_eq!(shown("redis.url", "redis://me:hush@redis:6379"), "redis://me:********@redis:6379");
+        assert_eq!(shown("redis.url", "redis://:h@sh@redis"), "redis://:********@redis");
+        assert_eq!(shown("redis.url", "redis://hush@redis"), "redis://:********@redis");
         assert_eq!(shown("redis.url", ":hush@redis"), ":********@redis");
-        assert_eq!(
-            shown("redis.url", "redis://redis:6379"),
-            "redis://redis:6379"
-        );
+        assert_eq!(shown("redis.url", "redis://redis:6379"), "redis://redis:6379");
         assert_eq!(masked("auth.secret", &Value::from(7)), Value::from(MASK));
     }
 }

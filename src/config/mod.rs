@@ -12,6 +12,7 @@ mod kinds;
 mod limits;
 mod mask;
 mod network;
+mod options;
 mod print;
 mod raw;
 mod rooms;
@@ -149,18 +150,9 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
         Some(settings) if problems.is_empty() => {
             let warnings = together::warnings(&settings, &raw);
             let is_explicit = |key: &&&'static Key| raw.is_explicit(key.name);
-            let explicit = keys
-                .iter()
-                .filter(is_explicit)
-                .map(|key| key.name.to_owned())
-                .collect();
+            let explicit = keys.iter().filter(is_explicit).map(|key| key.name.to_owned()).collect();
             let in_force = keys.iter().filter_map(|key| shown(&raw, key)).collect();
-            Ok(Loaded {
-                settings,
-                warnings,
-                explicit,
-                in_force,
-            })
+            Ok(Loaded { settings, warnings, explicit, in_force })
         }
         _ => Err(ConfigError { problems }),
     }
@@ -169,11 +161,7 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
 fn shown(raw: &Raw, key: &'static Key) -> Option<InForce> {
     let given = raw.given(key.name)?;
     let value = masked(key.name, &given.value);
-    Some(InForce {
-        key: key.name,
-        value,
-        source: given.source.clone(),
-    })
+    Some(InForce { key: key.name, value, source: given.source.clone() })
 }
 
 /// Every key there is, in the order they are printed: first those outside any group.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
 use super::kinds::{
-    Checked, Mismatch, Network, Secret, Shaped, address_in, addresses, has_host, limit, list,
-    networks, one_of, origin, path, secret, secret_address_in, text, truth, web_address, whole,
+    Checked, Mismatch, Network, Secret, Shaped, address_in, addresses, has_host, limit, list, networks, one_of, origin,
+    path, secret, secret_address_in, text, truth, web_address, whole,
 };
 use super::raw::settings;
 
@@ -99,13 +99,8 @@ settings! {
 fn key_prefix(value: &toml::Value) -> Checked<String> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-_.:".contains(letter);
     match value.as_str() {
-        Some(text) if (1..=64).contains(&text.len()) && text.chars().all(allowed) => {
-            Ok(text.to_owned())
-        }
-        _ => Err(Mismatch {
-            part: None,
-            expected: "1 to 64 of the characters A-Z a-z 0-9 - _ . :".to_owned(),
-        }),
+        Some(text) if (1..=64).contains(&text.len()) && text.chars().all(allowed) => Ok(text.to_owned()),
+        _ => Err(Mismatch { part: None, expected: "1 to 64 of the characters A-Z a-z 0-9 - _ . :".to_owned() }),
     }
 }
 

@@ -30,16 +30,8 @@ pub fn print(loaded: &Loaded) -> String {
             let _ = write!(text, "\n[{group}]\n");
             current_group = group;
         }
-        let marked = if NOT_YET_IN_FORCE.contains(&setting.key) {
-            "; not yet in force"
-        } else {
-            ""
-        };
-        let _ = writeln!(
-            text,
-            "{word} = {}  # {}{marked}",
-            setting.value, setting.source
-        );
+        let marked = if NOT_YET_IN_FORCE.contains(&setting.key) { "; not yet in force" } else { "" };
+        let _ = writeln!(text, "{word} = {}  # {}{marked}", setting.value, setting.source);
     }
     text
 }
@@ -52,12 +44,7 @@ pub fn reference() -> String {
             "shards" => "number of cores".to_owned(),
             _ => format!("`{}`", (key.default)()),
         };
-        let _ = writeln!(
-            text,
-            "| `{}` | {default} | {} |",
-            key.name,
-            key.meaning.trim()
-        );
+        let _ = writeln!(text, "| `{}` | {default} | {} |", key.name, key.meaning.trim());
     }
     text
 }

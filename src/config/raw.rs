@@ -41,27 +41,13 @@ pub(super) struct Raw {
 impl Raw {
     /// Every key at its default.
     pub(super) fn with_defaults<'a>(keys: impl Iterator<Item = &'a Key>) -> Self {
-        let default = |key: &Key| {
-            (
-                key.name,
-                vec![Given {
-                    value: (key.default)(),
-                    source: Source::Default,
-                }],
-            )
-        };
-        Self {
-            values: keys.map(default).collect(),
-            problems: Vec::new(),
-        }
+        let default = |key: &Key| (key.name, vec![Given { value: (key.default)(), source: Source::Default }]);
+        Self { values: keys.map(default).collect(), problems: Vec::new() }
     }
 
     /// Gives `key` a value that overrides those it has.
     pub(super) fn put(&mut self, key: &'static str, value: impl Into<Value>, source: Source) {
-        self.values.entry(key).or_default().push(Given {
-            value: value.into(),
-            source,
-        });
+        self.values.entry(key).or_default().push(Given { value: value.into(), source });
     }
 
     /// The value in force.
@@ -71,8 +57,7 @@ impl Raw {
 
     /// Where the value in force was written.
     pub(super) fn source(&self, key: &str) -> Source {
-        self.given(key)
-            .map_or(Source::Default, |given| given.source.clone())
+        self.given(key).map_or(Source::Default, |given| given.source.clone())
     }
 
     /// Whether somebody set `key`, be it to its default.
@@ -82,11 +67,7 @@ impl Raw {
 
     /// The value in force in its own type; none, and a problem for each wrong value, if a check
     /// refuses one.
-    pub(super) fn read<T>(
-        &mut self,
-        key: &'static str,
-        check: impl Fn(&Value) -> Checked<T>,
-    ) -> Option<T> {
+    pub(super) fn read<T>(&mut self, key: &'static str, check: impl Fn(&Value) -> Checked<T>) -> Option<T> {
         let mut in_force = None;
         for given in self.values.get(key).into_iter().flatten() {
             match check(&given.value) {

@@ -16,11 +16,8 @@ pub enum CreateOnJoin {
 
 impl Shaped for CreateOnJoin {}
 
-const CREATE_ON_JOIN: &[(&str, CreateOnJoin)] = &[
-    ("seed", CreateOnJoin::Seed),
-    ("always", CreateOnJoin::Always),
-    ("never", CreateOnJoin::Never),
-];
+const CREATE_ON_JOIN: &[(&str, CreateOnJoin)] =
+    &[("seed", CreateOnJoin::Seed), ("always", CreateOnJoin::Always), ("never", CreateOnJoin::Never)];
 
 settings! {
     /// What rooms are like when their maker does not say.
@@ -52,11 +49,8 @@ pub enum Durability {
 
 impl Shaped for Durability {}
 
-const DURABILITY: &[(&str, Durability)] = &[
-    ("process", Durability::Process),
-    ("power", Durability::Power),
-    ("none", Durability::None),
-];
+const DURABILITY: &[(&str, Durability)] =
+    &[("process", Durability::Process), ("power", Durability::Power), ("none", Durability::None)];
 
 settings! {
     /// How safely messages are kept.

@@ -98,14 +98,7 @@ impl Sources {
         // A fixed order, so that problems are told in the same order each time.
         environment.sort();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self {
-            file,
-            environment,
-            flags,
-            dev,
-            cores,
-            fresh_secret,
-        })
+        Ok(Self { file, environment, flags, dev, cores, fresh_secret })
     }
 
     /// All values of all keys, from all sources.
@@ -121,9 +114,7 @@ impl Sources {
         put_common_variables(&mut raw, keys, &self.environment);
         put_own_variables(&mut raw, keys, &self.environment);
         put_flags(&mut raw, keys, &self.flags);
-        let secret = raw
-            .given("auth.secret")
-            .and_then(|given| given.value.as_str());
+        let secret = raw.given("auth.secret").and_then(|given| given.value.as_str());
         if self.dev && secret.is_none_or(str::is_empty) {
             raw.put("auth.secret", (self.fresh_secret)(), Source::Dev);
         }
@@ -159,8 +150,7 @@ fn put_file(raw: &mut Raw, keys: &[&'static Key], path: &Path, text: &str) {
         Err(error) => {
             let offset = error.span().map_or(0, |span| span.start);
             let message = error.message().replace('\n', ", ");
-            raw.problems
-                .push(Problem::other(Some(reader.source(offset)), message));
+            raw.problems.push(Problem::other(Some(reader.source(offset)), message));
         }
     }
 }
@@ -196,13 +186,7 @@ impl FileReader<'_> {
         }
     }
 
-    fn put_value(
-        &self,
-        raw: &mut Raw,
-        key: &'static Key,
-        value: &Spanned<DeValue<'_>>,
-        source: Source,
-    ) {
+    fn put_value(&self, raw: &mut Raw, key: &'static Key, value: &Spanned<DeValue<'_>>, source: Source) {
         match owned(value) {
             Ok(value) => raw.put(key.name, value, source),
             Err(error) => {
@@ -236,18 +220,11 @@ fn shown(name: &str, value: &Spanned<DeValue<'_>>) -> String {
 
 fn put_common_variables(raw: &mut Raw, keys: &[&'static Key], environment: &[(String, String)]) {
     let variable = |name: &str| {
-        environment
-            .iter()
-            .find(|(other, value)| other == name && !value.is_empty())
-            .map(|(_, value)| value.as_str())
+        environment.iter().find(|(other, value)| other == name && !value.is_empty()).map(|(_, value)| value.as_str())
     };
     for (name, key) in COMMON_VARIABLES {
         if let (Some(text), Some(key)) = (variable(name), find(keys, key)) {
-            raw.put(
-                key.name,
-                value_of(key.shape, text),
-                Source::Environment(name.to_owned()),
-            );
+            raw.put(key.name, value_of(key.shape, text), Source::Environment(name.to_owned()));
         }
     }
     // Without a host the others say nothing: Kubernetes sets REDIS_PORT in every pod beside a
@@ -258,17 +235,9 @@ fn put_common_variables(raw: &mut Raw, keys: &[&'static Key], environment: &[(St
     let port = variable("REDIS_PORT").unwrap_or("6379");
     if port.parse::<u16>().is_ok_and(|port| port > 0) {
         let login = variable("REDIS_PASSWORD").map(|password| format!(":{}@", escaped(password)));
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let address = format!("redis://{}{host}:{port}", login.unwrap_or_default());
-        raw.put(
-            "redis.url",
-            address,
-            Source::Environment("REDIS_HOST".to_owned()),
-        );
+        raw.put("redis.url", address, Source::Environment("REDIS_HOST".to_owned()));
     } else {
         raw.problems.push(Problem::Value {
             source: Source::Environment("REDIS_PORT".to_owned()),
@@ -329,10 +298,7 @@ fn put_flags(raw: &mut Raw, keys: &[&'static Key], flags: &Flags) {
         let Some((name, text)) = written.split_once('=') else {
             // Not shown whole: what lacks its key may well be a secret.
             let message = "expected key=value, such as limits.messages_per_minute=0";
-            raw.problems.push(Problem::other(
-                Some(Source::Flag("--set".to_owned())),
-                message,
-            ));
+            raw.problems.push(Problem::other(Some(Source::Flag("--set".to_owned())), message));
             continue;
         };
         let (name, text) = (name.trim(), text.trim());
@@ -350,11 +316,7 @@ fn put_flags(raw: &mut Raw, keys: &[&'static Key], flags: &Flags) {
         }
     }
     if !flags.listen.is_empty() {
-        raw.put(
-            "listen",
-            flags.listen.clone(),
-            Source::Flag("--listen".to_owned()),
-        );
+        raw.put("listen", flags.listen.clone(), Source::Flag("--listen".to_owned()));
     }
     if let Some(shards) = &flags.shards {
         let value = value_of(Shape::Plain, shards);
@@ -375,10 +337,7 @@ fn value_of(shape: Shape, text: &str) -> Value {
         Shape::List => match parsed(text.trim()) {
             Some(Value::Array(elements)) => Value::Array(elements),
             _ => {
-                let elements = text
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|element| !element.is_empty());
+                let elements = text.split(',').map(str::trim).filter(|element| !element.is_empty());
                 Value::from(elements.collect::<Vec<_>>())
             }
         },
@@ -399,15 +358,9 @@ mod tests {
         assert_eq!(value_of(Shape::Plain, " 12 "), Value::from(12));
         assert_eq!(value_of(Shape::Plain, "true"), Value::from(true));
         assert_eq!(value_of(Shape::Plain, "many"), Value::from("many"));
-        assert_eq!(
-            value_of(Shape::List, r#"["a", "b"]"#),
-            Value::from(vec!["a", "b"])
-        );
+        assert_eq!(value_of(Shape::List, r#"["a", "b"]"#), Value::from(vec!["a", "b"]));
         assert_eq!(value_of(Shape::List, "a, b,"), Value::from(vec!["a", "b"]));
-        assert_eq!(
-            value_of(Shape::List, "[::1]:80"),
-            Value::from(vec!["[::1]:80"])
-        );
+        assert_eq!(value_of(Shape::List, "[::1]:80"), Value::from(vec!["[::1]:80"]));
         assert_eq!(value_of(Shape::List, ""), Value::from(Vec::<String>::new()));
     }
 

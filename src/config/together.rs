@@ -14,10 +14,7 @@ const SECRET_BYTES_MIN: usize = 32;
 /// What contradicts itself so that the server must not start.
 pub(super) fn problems(settings: &Settings, raw: &Raw) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let exposed = settings
-        .listen
-        .iter()
-        .find(|address| !address.ip().to_canonical().is_loopback());
+    let exposed = settings.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
     if let (Verify::None, Some(address)) = (settings.auth.verify, exposed) {
         let message = format!(
             "auth.verify: \"none\" lets anybody be anybody, so every listener must be on loopback, \
@@ -51,38 +48,21 @@ pub(super) fn warnings(settings: &Settings, raw: &Raw) -> Vec<String> {
         warnings.push(format!("{source}: {key}: {message}"));
     };
     let auth = &settings.auth;
-    let secret_bytes = auth
-        .secret
-        .as_ref()
-        .map_or(0, |secret| secret.expose().len());
+    let secret_bytes = auth.secret.as_ref().map_or(0, |secret| secret.expose().len());
     if (1..SECRET_BYTES_MIN).contains(&secret_bytes) {
         let least = SECRET_BYTES_MIN;
-        warn(
-            "auth.secret",
-            format!("{secret_bytes} bytes can be guessed, use at least {least}"),
-        );
+        warn("auth.secret", format!("{secret_bytes} bytes can be guessed, use at least {least}"));
     }
-    let uses_secret = auth
-        .accepted_algorithms()
-        .iter()
-        .any(|algorithm| AlgorithmFamily::Hmac.algorithms().contains(algorithm));
+    let uses_secret =
+        auth.accepted_algorithms().iter().any(|algorithm| AlgorithmFamily::Hmac.algorithms().contains(algorithm));
     if secret_bytes > 0 && !uses_secret {
-        warn(
-            "auth.secret",
-            "not used, since auth.algorithms names no HS algorithm".to_owned(),
-        );
+        warn("auth.secret", "not used, since auth.algorithms names no HS algorithm".to_owned());
     }
     if auth.verify == Verify::None {
-        warn(
-            "auth.verify",
-            "tokens are taken without checking their signature".to_owned(),
-        );
+        warn("auth.verify", "tokens are taken without checking their signature".to_owned());
     }
     if settings.turn.secret.is_some() && settings.turn.credential.is_some() {
-        warn(
-            "turn.credential",
-            "not used, since turn.secret wins over it".to_owned(),
-        );
+        warn("turn.credential", "not used, since turn.secret wins over it".to_owned());
     }
     let limits = &settings.limits;
     let (message, frame) = (limits.message_bytes, limits.frame_bytes);
@@ -100,10 +80,7 @@ pub(super) fn warnings(settings: &Settings, raw: &Raw) -> Vec<String> {
         }
     }
     for key in NOT_YET_IN_FORCE.iter().filter(|key| raw.is_explicit(key)) {
-        warn(
-            key,
-            "accepted, but not yet in force in this version".to_owned(),
-        );
+        warn(key, "accepted, but not yet in force in this version".to_owned());
     }
     warnings
 }

@@ -3,5 +3,6 @@
 //! The set of dialects is closed, so they are modules with the same verbs (`decode`, `encode`), not implementers of a
 //! trait.
 
+pub mod packed;
 pub mod raw;
 pub mod rest;

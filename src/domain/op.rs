@@ -92,6 +92,11 @@ pub enum RoomOp {
         /// The one connection to withdraw; all of the caller's when absent.
         connection: Option<ConnectionId>,
     },
+    /// Pass on to the members what concerns one of them wherever they are.
+    Announce {
+        /// What.
+        event: Event,
+    },
     /// Look at the room.
     Describe {
         /// Who looks.
@@ -148,7 +153,7 @@ pub struct SendMessage {
 }
 
 /// What a room was made to be; a room that came to be by joining has none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
     /// Its name.
     pub name: Option<Box<str>>,
@@ -164,20 +169,6 @@ pub struct Profile {
     pub max_participants: usize,
     /// What its makers agreed on for the media; passed on unread.
     pub encryption: Option<Box<str>>,
-}
-
-impl Default for Profile {
-    fn default() -> Self {
-        Self {
-            name: None,
-            kind: None,
-            is_private: false,
-            participants: Vec::new(),
-            host_peer: None,
-            max_participants: 0,
-            encryption: None,
-        }
-    }
 }
 
 /// An act on a user.
@@ -263,6 +254,8 @@ pub struct RoomsView {
     pub total_rooms: usize,
     /// Members in all of them.
     pub total_peers: usize,
+    /// Connections of all users.
+    pub connections: usize,
     /// The first of them, without their peers.
     pub rooms: Vec<RoomView>,
 }

@@ -77,13 +77,7 @@ impl Body {
             Framing::Length(remaining) => Stage::Length { remaining },
             Framing::Chunked => Stage::Size { digits: 0, size: 0 },
         };
-        Ok(Self {
-            bytes: Vec::new(),
-            bytes_max: limit_bytes,
-            stage,
-            extension_bytes: 0,
-            trailer_bytes: 0,
-        })
+        Ok(Self { bytes: Vec::new(), bytes_max: limit_bytes, stage, extension_bytes: 0, trailer_bytes: 0 })
     }
 
     /// Takes in the next bytes of the stream; returns how many of them belonged to the body, and whether it is complete.
@@ -99,20 +93,12 @@ impl Body {
                 Stage::Complete => break,
                 Stage::Length { remaining } => {
                     let (rest, remaining) = self.gather(rest, remaining);
-                    self.stage = if remaining == 0 {
-                        Stage::Complete
-                    } else {
-                        Stage::Length { remaining }
-                    };
+                    self.stage = if remaining == 0 { Stage::Complete } else { Stage::Length { remaining } };
                     rest
                 }
                 Stage::Data { remaining } => {
                     let (rest, remaining) = self.gather(rest, remaining);
-                    self.stage = if remaining == 0 {
-                        Stage::DataCarriageReturn
-                    } else {
-                        Stage::Data { remaining }
-                    };
+                    self.stage = if remaining == 0 { Stage::DataCarriageReturn } else { Stage::Data { remaining } };
                     rest
                 }
                 stage => {
@@ -136,8 +122,7 @@ impl Body {
 
     /// Keeps as much of the input as the announced length still covers; returns what is left of both.
     fn gather<'a>(&mut self, input: &'a [u8], remaining: u64) -> (&'a [u8], u64) {
-        let length =
-            usize::try_from(remaining).map_or(input.len(), |remaining| remaining.min(input.len()));
+        let length = usize::try_from(remaining).map_or(input.len(), |remaining| remaining.min(input.len()));
         let (content, rest) = input.split_at(length);
         self.bytes.extend_from_slice(content);
         (rest, remaining - length as u64)
@@ -148,10 +133,9 @@ impl Body {
         match (stage, byte) {
             (Stage::Size { digits: 1.., size }, b';' | b'\r') => self.end_size(size, byte),
             (Stage::Size { digits, size }, _) => match hex_digit(byte) {
-                Some(digit) if digits < SIZE_DIGITS_MAX => Ok(Stage::Size {
-                    digits: digits + 1,
-                    size: size << 4 | u64::from(digit),
-                }),
+                Some(digit) if digits < SIZE_DIGITS_MAX => {
+                    Ok(Stage::Size { digits: digits + 1, size: size << 4 | u64::from(digit) })
+                }
                 _ => Err(Error::ChunkSize),
             },
             (Stage::Extension { size }, b'\r') => Ok(Stage::SizeLineFeed { size }),
@@ -162,17 +146,11 @@ impl Body {
             (Stage::DataLineFeed, b'\n') => Ok(Stage::Size { digits: 0, size: 0 }),
             (Stage::TrailerStart, b'\r') => Ok(Stage::LastLineFeed),
             (Stage::LastLineFeed, b'\n') => Ok(Stage::Complete),
-            (Stage::SizeLineFeed { .. } | Stage::DataCarriageReturn | Stage::DataLineFeed, _) => {
-                Err(Error::ChunkEnd)
-            }
+            (Stage::SizeLineFeed { .. } | Stage::DataCarriageReturn | Stage::DataLineFeed, _) => Err(Error::ChunkEnd),
             (Stage::LastLineFeed, _) => Err(Error::Trailer),
-            (
-                Stage::TrailerStart
-                | Stage::TrailerName
-                | Stage::TrailerValue
-                | Stage::TrailerLineFeed,
-                _,
-            ) => self.step_trailer(stage, byte),
+            (Stage::TrailerStart | Stage::TrailerName | Stage::TrailerValue | Stage::TrailerLineFeed, _) => {
+                self.step_trailer(stage, byte)
+            }
             (Stage::Length { .. } | Stage::Data { .. } | Stage::Complete, _) => {
                 unreachable!("feed passes framing bytes only")
             }
@@ -206,9 +184,7 @@ impl Body {
         }
         match (stage, byte) {
             (Stage::TrailerName, b':') => Ok(Stage::TrailerValue),
-            (Stage::TrailerStart | Stage::TrailerName, _) if is_token_byte(byte) => {
-                Ok(Stage::TrailerName)
-            }
+            (Stage::TrailerStart | Stage::TrailerName, _) if is_token_byte(byte) => Ok(Stage::TrailerName),
             (Stage::TrailerValue, b'\r') => Ok(Stage::TrailerLineFeed),
             (Stage::TrailerValue, _) if !is_forbidden_in_text(byte) => Ok(Stage::TrailerValue),
             (Stage::TrailerLineFeed, b'\n') => Ok(Stage::TrailerStart),
@@ -250,26 +226,16 @@ mod tests {
 
     #[test]
     fn a_length_is_counted_off() {
-        assert_eq!(
-            read(Framing::Length(3), b"abcGET"),
-            Ok(Some((b"abc".to_vec(), 3)))
-        );
+        assert_eq!(read(Framing::Length(3), b"abcGET"), Ok(Some((b"abc".to_vec(), 3))));
         assert_eq!(read(Framing::Length(3), b"ab"), Ok(None));
-        assert_eq!(
-            read(Framing::Length(100), &[7; 100]),
-            Ok(Some((vec![7; 100], 0)))
-        );
+        assert_eq!(read(Framing::Length(100), &[7; 100]), Ok(Some((vec![7; 100], 0))));
         assert_eq!(read(Framing::Length(101), b""), Err(Error::BodyTooLarge));
-        assert_eq!(
-            read(Framing::Length(u64::MAX), b""),
-            Err(Error::BodyTooLarge)
-        );
+        assert_eq!(read(Framing::Length(u64::MAX), b""), Err(Error::BodyTooLarge));
     }
 
     #[test]
     fn chunks_are_joined_and_what_surrounds_them_is_dropped() {
-        let input =
-            b"3\r\nabc\r\n0A;name=\"x;y\"\r\n0123456789\r\n0\r\nDigest: x\r\nEmpty:\r\n\r\nGET";
+        let input = b"3\r\nabc\r\n0A;name=\"x;y\"\r\n0123456789\r\n0\r\nDigest: x\r\nEmpty:\r\n\r\nGET";
         assert_eq!(chunked(input), Ok(Some((b"abc0123456789".to_vec(), 3))));
         assert_eq!(chunked(b"0000000000000000\r\n\r\n"), Ok(Some((vec![], 0))));
         assert_eq!(chunked(&input[..input.len() - 4]), Ok(None));
@@ -277,46 +243,18 @@ mod tests {
 
     #[test]
     fn chunk_sizes_are_plain_hexadecimal() {
-        for size in [
-            "",
-            "+1",
-            "-1",
-            " 1",
-            "1 ",
-            "0x1",
-            "g",
-            "1\t",
-            "00000000000000001",
-            "\n",
-            "1\n",
-            ";a",
-        ] {
-            assert_eq!(
-                chunked(format!("{size}\r\na\r\n").as_bytes()),
-                Err(Error::ChunkSize),
-                "{size:?}"
-            );
+        for size in ["", "+1", "-1", " 1", "1 ", "0x1", "g", "1\t", "00000000000000001", "\n", "1\n", ";a"] {
+            assert_eq!(chunked(format!("{size}\r\na\r\n").as_bytes()), Err(Error::ChunkSize), "{size:?}");
         }
     }
 
     #[test]
     fn chunk_ends_are_exact() {
-        for input in [
-            "1\rX",
-            "1\r\nab",
-            "1\r\na\n",
-            "1\r\na\rX",
-            "1;a\rX",
-            "1\r\na0\r\n\r\n",
-        ] {
+        for input in ["1\rX", "1\r\nab", "1\r\na\n", "1\r\na\rX", "1;a\rX", "1\r\na0\r\n\r\n"] {
             assert_eq!(chunked(input.as_bytes()), Err(Error::ChunkEnd), "{input:?}");
         }
         for input in ["1;a\n", "1;a\0", "1;\x7f"] {
-            assert_eq!(
-                chunked(input.as_bytes()),
-                Err(Error::ChunkExtension),
-                "{input:?}"
-            );
+            assert_eq!(chunked(input.as_bytes()), Err(Error::ChunkExtension), "{input:?}");
         }
     }
 
@@ -335,44 +273,18 @@ mod tests {
     fn extensions_are_bounded_over_all_chunks() {
         let chunk = format!("1;{}\r\na\r\n", "x".repeat(EXTENSION_BYTES_MAX / 2 - 1));
         let last = "0\r\n\r\n";
-        assert_eq!(
-            chunked(format!("{chunk}{chunk}{last}").as_bytes()),
-            Ok(Some((b"aa".to_vec(), 0)))
-        );
-        assert_eq!(
-            chunked(format!("{chunk}{chunk}1;").as_bytes()),
-            Err(Error::ChunkExtension)
-        );
+        assert_eq!(chunked(format!("{chunk}{chunk}{last}").as_bytes()), Ok(Some((b"aa".to_vec(), 0))));
+        assert_eq!(chunked(format!("{chunk}{chunk}1;").as_bytes()), Err(Error::ChunkExtension));
     }
 
     #[test]
     fn trailers_are_header_lines_and_bounded() {
-        for trailer in [
-            " a: b\r\n",
-            "a b\r\n",
-            ": b\r\n",
-            "a : b\r\n",
-            "a: b\n",
-            "a: \0",
-            "a: b\r\r\n",
-            "\n",
-            "\rX",
-        ] {
-            assert_eq!(
-                chunked(format!("0\r\n{trailer}").as_bytes()),
-                Err(Error::Trailer),
-                "{trailer:?}"
-            );
+        for trailer in [" a: b\r\n", "a b\r\n", ": b\r\n", "a : b\r\n", "a: b\n", "a: \0", "a: b\r\r\n", "\n", "\rX"] {
+            assert_eq!(chunked(format!("0\r\n{trailer}").as_bytes()), Err(Error::Trailer), "{trailer:?}");
         }
         let fits = format!("a:{}\r\n", "x".repeat(TRAILER_BYTES_MAX - 4));
-        assert_eq!(
-            chunked(format!("0\r\n{fits}\r\n").as_bytes()),
-            Ok(Some((vec![], 0)))
-        );
-        assert_eq!(
-            chunked(format!("0\r\n{fits}a").as_bytes()),
-            Err(Error::TrailersTooLarge)
-        );
+        assert_eq!(chunked(format!("0\r\n{fits}\r\n").as_bytes()), Ok(Some((vec![], 0))));
+        assert_eq!(chunked(format!("0\r\n{fits}a").as_bytes()), Err(Error::TrailersTooLarge));
     }
 
     #[test]

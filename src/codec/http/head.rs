@@ -30,10 +30,7 @@ pub struct HeadLimits {
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self {
-            bytes: 16 * 1024,
-            headers: 100,
-        }
+        Self { bytes: 16 * 1024, headers: 100 }
     }
 }
 
@@ -84,9 +81,8 @@ impl HeadScan {
             let before = &buffer[..at];
             buffer[at] == b'\n' && (before.ends_with(b"\r\n\r") || !before.ends_with(b"\r"))
         };
-        let is_due = buffer.len() >= self.retry_at
-            || buffer.len() >= limits.bytes
-            || (self.searched..buffer.len()).any(decides);
+        let is_due =
+            buffer.len() >= self.retry_at || buffer.len() >= limits.bytes || (self.searched..buffer.len()).any(decides);
         self.searched = buffer.len();
         if is_due {
             self.retry_at = buffer.len() * 2;
@@ -102,10 +98,7 @@ impl HeadScan {
 ///
 /// Anything malformed or ambiguous, see [`Error`]; and a head that cannot stay within the limits any more, as soon as
 /// that is known. The first wrong byte decides which error, so it does not matter how much has arrived after it.
-pub fn parse_head<'a>(
-    input: &'a [u8],
-    limits: &HeadLimits,
-) -> Result<Option<(Head<'a>, usize)>, Error> {
+pub fn parse_head<'a>(input: &'a [u8], limits: &HeadLimits) -> Result<Option<(Head<'a>, usize)>, Error> {
     let bytes_max = limits.bytes.min(HEAD_BYTES_MAX);
     let within_limit = &input[..input.len().min(bytes_max)];
     match parse_within(within_limit, limits.headers.min(HEADERS_MAX))? {
@@ -149,10 +142,7 @@ fn refuse(text: &[u8], read: httparse::Result<usize>, headers_max: usize) -> Res
         Some(at) => {
             let mut space = [const { MaybeUninit::uninit() }; HEADERS_MAX];
             let mut request = httparse::Request::new(&mut []);
-            (
-                request.parse_with_uninit_headers(&text[..at], &mut space[..headers_max]),
-                Err(Error::LineEnd),
-            )
+            (request.parse_with_uninit_headers(&text[..at], &mut space[..headers_max]), Err(Error::LineEnd))
         }
         None => (read, Ok(())),
     };
@@ -169,15 +159,8 @@ fn refuse(text: &[u8], read: httparse::Result<usize>, headers_max: usize) -> Res
 
 /// Another version's number is a version we do not speak; anything else there is no version.
 fn version_error(text: &[u8]) -> Error {
-    let version = text
-        .splitn(3, |&byte| byte == b' ')
-        .nth(2)
-        .unwrap_or_default();
-    match version
-        .iter()
-        .zip(b"HTTP/1.1")
-        .position(|(given, spoken)| given != spoken)
-    {
+    let version = text.splitn(3, |&byte| byte == b' ').nth(2).unwrap_or_default();
+    match version.iter().zip(b"HTTP/1.1").position(|(given, spoken)| given != spoken) {
         Some(at @ (5 | 7)) if version[at].is_ascii_digit() => Error::Version,
         _ => Error::RequestLine,
     }
@@ -208,9 +191,7 @@ impl<'a> Head<'a> {
 
     /// All values of this name, in order; as [`header`](Self::header).
     pub fn headers_named(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.lines
-            .values(name)
-            .filter_map(|value| str::from_utf8(value).ok())
+        self.lines.values(name).filter_map(|value| str::from_utf8(value).ok())
     }
 
     /// Every header line in order: the name as sent, the value without surrounding white space.
@@ -221,11 +202,7 @@ impl<'a> Head<'a> {
     /// Whether the comma-separated lists under this name hold the token, in any case (RFC 9110 §5.6.1).
     pub fn list_contains(&self, name: &str, token: &str) -> bool {
         let mut elements = self.headers_named(name).flat_map(|value| value.split(','));
-        elements.any(|element| {
-            element
-                .trim_matches([' ', '\t'])
-                .eq_ignore_ascii_case(token)
-        })
+        elements.any(|element| element.trim_matches([' ', '\t']).eq_ignore_ascii_case(token))
     }
 
     /// Whether the client wants the connection to stay open after this request (RFC 9112 §9.3).
@@ -246,31 +223,19 @@ impl<'a> Head<'a> {
     /// Whether the client waits for [`CONTINUE`](super::CONTINUE) before it sends its body (RFC 9110 §10.1.1).
     pub fn expects_continue(&self) -> bool {
         // HTTP/1.0 clients do not know the interim answer; without a body there is nothing to wait for.
-        self.expects_continue
-            && self.version == 1
-            && !matches!(self.framing, Framing::None | Framing::Length(0))
+        self.expects_continue && self.version == 1 && !matches!(self.framing, Framing::None | Framing::Length(0))
     }
 
     /// What the grammar does not say: target, host, length, expectation.
     fn check(request: &httparse::Request<'_, 'a>, lines: Lines<'a>) -> Result<Self, Error> {
-        let (Some(method), Some(target), Some(version)) =
-            (request.method, request.path, request.version)
-        else {
+        let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
             return Err(Error::RequestLine);
         };
         let parts = Target::parse(method, target)?;
         check_host(version, &lines)?;
         let framing = framing(version, &lines)?;
         let expects_continue = expects_continue(&lines)?;
-        Ok(Self {
-            method,
-            target,
-            version,
-            framing,
-            parts,
-            expects_continue,
-            lines,
-        })
+        Ok(Self { method, target, version, framing, parts, expects_continue, lines })
     }
 }
 
@@ -294,12 +259,9 @@ fn framing(version: u8, lines: &Lines<'_>) -> Result<Framing, Error> {
         (Some(length), None) if lengths.next().is_none() => content_length(length),
         (Some(_), None) => Err(Error::ContentLength),
         (None, Some(encoding)) => {
-            let is_one_chunked =
-                encoding.eq_ignore_ascii_case(b"chunked") && encodings.next().is_none();
+            let is_one_chunked = encoding.eq_ignore_ascii_case(b"chunked") && encodings.next().is_none();
             let is_valid = is_one_chunked && version == 1;
-            is_valid
-                .then_some(Framing::Chunked)
-                .ok_or(Error::TransferEncoding)
+            is_valid.then_some(Framing::Chunked).ok_or(Error::TransferEncoding)
         }
     }
 }

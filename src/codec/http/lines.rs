@@ -29,13 +29,8 @@ impl<'a> Lines<'a> {
         };
         starts[count] = rest.len() as u32;
         let follows_line = |&start: &u32| text[..start as usize].ends_with(b"\r\n");
-        let lines_end_in_crlf =
-            !text.starts_with(b"\n") && starts[..=count].iter().all(follows_line);
-        lines_end_in_crlf.then_some(Self {
-            text,
-            starts,
-            count,
-        })
+        let lines_end_in_crlf = !text.starts_with(b"\n") && starts[..=count].iter().all(follows_line);
+        lines_end_in_crlf.then_some(Self { text, starts, count })
     }
 
     /// The values under a name, in any case, without surrounding white space.

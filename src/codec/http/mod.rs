@@ -27,8 +27,6 @@ mod tests;
 
 pub use body::{Body, EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX};
 pub use error::Error;
-pub use head::{
-    EMPTY_LINES_MAX, Framing, HEAD_BYTES_MAX, HEADERS_MAX, Head, HeadLimits, HeadScan, parse_head,
-};
+pub use head::{EMPTY_LINES_MAX, Framing, HEAD_BYTES_MAX, HEADERS_MAX, Head, HeadLimits, HeadScan, parse_head};
 pub use response::{CONTINUE, Connection, Response, reason};
 pub use target::{Target, cookie, decode_path_segment, query_value};

@@ -38,26 +38,15 @@ impl<'o> Response<'o> {
         out.extend_from_slice(reason(status).as_bytes());
         out.extend_from_slice(b"\r\n");
         let response = Self { out, status };
-        if date.is_empty() {
-            response
-        } else {
-            response.header("Date", date)
-        }
+        if date.is_empty() { response } else { response.header("Date", date) }
     }
 
     /// Adds a header line. Control characters in the value are left out, so no value can end its line.
     pub fn header(self, name: &'static str, value: &str) -> Self {
-        debug_assert!(
-            !name.is_empty() && name.bytes().all(is_token_byte),
-            "a header name is a token"
-        );
+        debug_assert!(!name.is_empty() && name.bytes().all(is_token_byte), "a header name is a token");
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b": ");
-        self.out.extend(
-            value
-                .bytes()
-                .filter(|byte| !byte.is_ascii_control() || *byte == b'\t'),
-        );
+        self.out.extend(value.bytes().filter(|byte| !byte.is_ascii_control() || *byte == b'\t'));
         self.out.extend_from_slice(b"\r\n");
         self
     }
@@ -176,10 +165,7 @@ mod tests {
     fn a_response_is_written_in_full() {
         let text = written(|out| {
             let response = Response::begin(out, 201, "Sun, 06 Nov 1994 08:49:37 GMT");
-            response
-                .header("Content-Type", "text/plain")
-                .connection(Connection::Close)
-                .body(b"made\n");
+            response.header("Content-Type", "text/plain").connection(Connection::Close).body(b"made\n");
         });
         let expected = "HTTP/1.1 201 Created\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: text/plain\r\n\
                         Connection: close\r\nContent-Length: 5\r\n\r\nmade\n";
@@ -189,12 +175,8 @@ mod tests {
     #[test]
     fn responses_queue_up_behind_each_other() {
         let text = written(|out| {
-            Response::begin(out, 200, "")
-                .connection(Connection::KeepAlive)
-                .empty();
-            Response::begin(out, 404, "")
-                .connection(Connection::Persistent)
-                .empty();
+            Response::begin(out, 200, "").connection(Connection::KeepAlive).empty();
+            Response::begin(out, 404, "").connection(Connection::Persistent).empty();
         });
         let expected = "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n\
                         HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
@@ -204,46 +186,28 @@ mod tests {
     #[test]
     fn head_keeps_the_length_and_drops_the_body() {
         let text = written(|out| Response::begin(out, 200, "").body_omitted(1_234_567_890));
-        assert_eq!(
-            text,
-            "HTTP/1.1 200 OK\r\nContent-Length: 1234567890\r\n\r\n"
-        );
+        assert_eq!(text, "HTTP/1.1 200 OK\r\nContent-Length: 1234567890\r\n\r\n");
     }
 
     #[test]
     fn statuses_without_content_have_no_length_either() {
         for status in [100, 101, 204, 304] {
             let text = written(|out| Response::begin(out, status, "").body(b"nothing of this"));
-            assert_eq!(
-                text,
-                format!("HTTP/1.1 {status} {}\r\n\r\n", reason(status))
-            );
+            assert_eq!(text, format!("HTTP/1.1 {status} {}\r\n\r\n", reason(status)));
         }
-        assert_eq!(
-            written(|out| Response::begin(out, 100, "").empty()).as_bytes(),
-            CONTINUE
-        );
+        assert_eq!(written(|out| Response::begin(out, 100, "").empty()).as_bytes(), CONTINUE);
     }
 
     #[test]
     fn no_value_ends_its_line() {
-        let text = written(|out| {
-            Response::begin(out, 200, "")
-                .header("X", "a\r\nY: b\0\n\tc\u{7f}é")
-                .empty()
-        });
-        assert_eq!(
-            text,
-            "HTTP/1.1 200 OK\r\nX: aY: b\tcé\r\nContent-Length: 0\r\n\r\n"
-        );
+        let text = written(|out| Response::begin(out, 200, "").header("X", "a\r\nY: b\0\n\tc\u{7f}é").empty());
+        assert_eq!(text, "HTTP/1.1 200 OK\r\nX: aY: b\tcé\r\nContent-Length: 0\r\n\r\n");
     }
 
     #[test]
     fn every_status_in_use_has_a_phrase() {
-        let others = [
-            100, 101, 200, 201, 204, 304, 410, 411, 413, 414, 415, 417, 421, 422, 426, 429, 431,
-            500, 501, 503, 505,
-        ];
+        let others =
+            [100, 101, 200, 201, 204, 304, 410, 411, 413, 414, 415, 417, 421, 422, 426, 429, 431, 500, 501, 503, 505];
         for status in (400..=408).chain(others) {
             assert!(!reason(status).is_empty(), "{status}");
         }

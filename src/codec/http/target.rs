@@ -33,11 +33,7 @@ impl<'a> Target<'a> {
         }
         if text == "*" && method == "OPTIONS" {
             let (authority, path, query) = (None, text, None);
-            return Ok(Self {
-                authority,
-                path,
-                query,
-            });
+            return Ok(Self { authority, path, query });
         }
         let (authority, rest) = match strip_scheme(text) {
             Some(absolute) => {
@@ -56,11 +52,7 @@ impl<'a> Target<'a> {
             None => (rest, None),
         };
         let path = if path.is_empty() { "/" } else { path };
-        Ok(Self {
-            authority,
-            path,
-            query,
-        })
+        Ok(Self { authority, path, query })
     }
 }
 
@@ -85,9 +77,7 @@ pub(super) fn is_authority(text: &str) -> bool {
             let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
             !address.is_empty() && address.bytes().all(is_valid)
         }),
-        None => host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(&byte)),
+        None => host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(&byte)),
     };
     host_is_valid && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -97,11 +87,8 @@ pub(super) fn is_authority(text: &str) -> bool {
 ///
 /// `None` too when that first value has a broken escape or decodes to something other than UTF-8.
 pub fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    let pairs = query
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let mut values =
-        pairs.filter(|(key, _)| decode(key, Plus::IsSpace).is_some_and(|key| key == name));
+    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut values = pairs.filter(|(key, _)| decode(key, Plus::IsSpace).is_some_and(|key| key == name));
     let (_, value) = values.next()?;
     decode(value, Plus::IsSpace)
 }
@@ -117,13 +104,9 @@ pub fn decode_path_segment(segment: &str) -> Option<Cow<'_, str>> {
 /// The value of the first cookie of this name in a `Cookie` header value, without the quotes it may stand in
 /// (RFC 6265 §4.2.1). Cookie names are case-sensitive.
 pub fn cookie<'a>(head_value: &'a str, name: &str) -> Option<&'a str> {
-    let mut pairs = head_value
-        .split(';')
-        .filter_map(|pair| pair.trim().split_once('='));
+    let mut pairs = head_value.split(';').filter_map(|pair| pair.trim().split_once('='));
     let (_, value) = pairs.find(|(key, _)| *key == name)?;
-    let unquoted = value
-        .strip_prefix('"')
-        .and_then(|value| value.strip_suffix('"'));
+    let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
     Some(unquoted.unwrap_or(value))
 }
 
@@ -178,28 +161,13 @@ mod tests {
     #[test]
     fn every_form_a_server_must_read_is_taken_apart() {
         assert_eq!(parts("GET", "/"), Ok((None, "/", None)));
-        assert_eq!(
-            parts("GET", "/ws?token=a?b&c"),
-            Ok((None, "/ws", Some("token=a?b&c")))
-        );
+        assert_eq!(parts("GET", "/ws?token=a?b&c"), Ok((None, "/ws", Some("token=a?b&c"))));
         assert_eq!(parts("GET", "//twice?"), Ok((None, "//twice", Some(""))));
-        assert_eq!(
-            parts("GET", "http://h:80/ws?q"),
-            Ok((Some("h:80"), "/ws", Some("q")))
-        );
-        assert_eq!(
-            parts("GET", "HTTPS://[::1]:443"),
-            Ok((Some("[::1]:443"), "/", None))
-        );
-        assert_eq!(
-            parts("GET", "http://h?q=/"),
-            Ok((Some("h"), "/", Some("q=/")))
-        );
+        assert_eq!(parts("GET", "http://h:80/ws?q"), Ok((Some("h:80"), "/ws", Some("q"))));
+        assert_eq!(parts("GET", "HTTPS://[::1]:443"), Ok((Some("[::1]:443"), "/", None)));
+        assert_eq!(parts("GET", "http://h?q=/"), Ok((Some("h"), "/", Some("q=/"))));
         assert_eq!(parts("OPTIONS", "*"), Ok((None, "*", None)));
-        assert_eq!(
-            parts("GET", "/?next=http://h/"),
-            Ok((None, "/", Some("next=http://h/")))
-        );
+        assert_eq!(parts("GET", "/?next=http://h/"), Ok((None, "/", Some("next=http://h/"))));
     }
 
     #[test]
@@ -226,23 +194,12 @@ mod tests {
 
     #[test]
     fn an_authority_is_a_host_and_perhaps_a_port() {
-        for valid in [
-            "",
-            "h",
-            "example.com",
-            "h:",
-            "h:8090",
-            "127.0.0.1:1",
-            "[::1]",
-            "[fe80::1]:80",
-            "a_b",
-        ] {
+        for valid in ["", "h", "example.com", "h:", "h:8090", "127.0.0.1:1", "[::1]", "[fe80::1]:80", "a_b"] {
             assert!(is_authority(valid), "{valid}");
         }
-        for invalid in [
-            "a b", "a/b", "a@b", "a,b", "a:b", "a:1:2", "h:123456", "h:+1", "[::1", "::1]", "[]",
-            "[a]b", "é",
-        ] {
+        for invalid in
+            ["a b", "a/b", "a@b", "a,b", "a:b", "a:1:2", "h:123456", "h:+1", "[::1", "::1]", "[]", "[a]b", "é"]
+        {
             assert!(!is_authority(invalid), "{invalid}");
         }
     }

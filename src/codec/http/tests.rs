@@ -5,10 +5,7 @@ use proptest::prelude::*;
 use super::transcript::{Event, transcript};
 use super::*;
 
-const LIMITS: HeadLimits = HeadLimits {
-    bytes: 1024,
-    headers: 8,
-};
+const LIMITS: HeadLimits = HeadLimits { bytes: 1024, headers: 8 };
 
 fn fault(text: &str) -> Option<Error> {
     parse_head(text.as_bytes(), &LIMITS).err()
@@ -30,25 +27,14 @@ fn a_browser_upgrade_is_read() {
     let text = "GET /ws?token=a HTTP/1.1\r\nHost: example.com:8090\r\nConnection: keep-alive, Upgrade\r\n\
                 Upgrade: WebSocket\r\nCookie: \t a=1; b=2 \t \r\nX-Bytes: \u{ff}\r\ncookie: c=3\r\nEmpty:\r\n\r\n";
     let head = head(text);
-    assert_eq!(
-        (head.method, head.target, head.version),
-        ("GET", "/ws?token=a", 1)
-    );
-    assert_eq!(
-        (head.path(), head.query(), head.host()),
-        ("/ws", Some("token=a"), Some("example.com:8090"))
-    );
+    assert_eq!((head.method, head.target, head.version), ("GET", "/ws?token=a", 1));
+    assert_eq!((head.path(), head.query(), head.host()), ("/ws", Some("token=a"), Some("example.com:8090")));
     assert_eq!(head.framing, Framing::None);
     assert_eq!(head.header("COOKIE"), Some("a=1; b=2"));
-    assert_eq!(
-        head.headers_named("Cookie").collect::<Vec<_>>(),
-        ["a=1; b=2", "c=3"]
-    );
+    assert_eq!(head.headers_named("Cookie").collect::<Vec<_>>(), ["a=1; b=2", "c=3"]);
     assert_eq!(head.header("empty"), Some(""));
     assert_eq!(head.header("absent"), None);
-    assert!(
-        head.list_contains("connection", "upgrade") && head.list_contains("upgrade", "websocket")
-    );
+    assert!(head.list_contains("connection", "upgrade") && head.list_contains("upgrade", "websocket"));
     assert!(!head.list_contains("connection", "up") && !head.list_contains("absent", ""));
     assert!(head.keep_alive() && !head.expects_continue());
     assert_eq!(head.headers().nth(5), Some(("cookie", b"c=3".as_slice())));
@@ -65,23 +51,14 @@ fn values_that_are_not_utf_8_are_absent_as_text() {
 #[test]
 fn an_absolute_target_outranks_the_host_header() {
     let head = head("GET http://other:1/p?q HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert_eq!(
-        (head.path(), head.query(), head.host()),
-        ("/p", Some("q"), Some("other:1"))
-    );
+    assert_eq!((head.path(), head.query(), head.host()), ("/p", Some("q"), Some("other:1")));
 }
 
 #[test]
 fn every_prefix_of_a_valid_head_is_incomplete_not_wrong() {
-    let text = format!(
-        "\r\n\r\n{}",
-        with("Content-Length: 5\r\nExpect: 100-Continue\r\n")
-    );
+    let text = format!("\r\n\r\n{}", with("Content-Length: 5\r\nExpect: 100-Continue\r\n"));
     for length in 0..text.len() {
-        assert!(
-            matches!(parse_head(&text.as_bytes()[..length], &LIMITS), Ok(None)),
-            "{length}"
-        );
+        assert!(matches!(parse_head(&text.as_bytes()[..length], &LIMITS), Ok(None)), "{length}");
     }
     assert_eq!(head(&text).framing, Framing::Length(5));
 }
@@ -98,70 +75,28 @@ fn two_empty_lines_are_skipped_and_no_third() {
 
 #[test]
 fn request_lines_are_exact() {
-    for line in [
-        " ",
-        "\0",
-        "G\0",
-        "GE(T",
-        "GET  ",
-        "GET /\t",
-        "GET /\r",
-        "GET /a b",
-        "GET / http",
-        "GET /  HTTP",
-        "\u{16}",
-    ] {
+    for line in
+        [" ", "\0", "G\0", "GE(T", "GET  ", "GET /\t", "GET /\r", "GET /a b", "GET / http", "GET /  HTTP", "\u{16}"]
+    {
         assert_eq!(fault(line), Some(Error::RequestLine), "{line:?}");
     }
     assert_eq!(fault("GET / HTTP/1.1 "), Some(Error::LineEnd));
     for target in ["x", "*", "/#f", "ftp://h/", "h:80"] {
-        assert_eq!(
-            fault(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")),
-            Some(Error::Target),
-            "{target}"
-        );
+        assert_eq!(fault(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")), Some(Error::Target), "{target}");
     }
-    assert_eq!(
-        fault("CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n"),
-        Some(Error::Target)
-    );
+    assert_eq!(fault("CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n"), Some(Error::Target));
     assert_eq!(head("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n").path(), "*");
 }
 
 #[test]
 fn other_versions_are_known_at_their_first_digit() {
-    for version in [
-        "HTTP/2",
-        "HTTP/2.0\r\n",
-        "HTTP/0.9",
-        "HTTP/3.x",
-        "HTTP/1.2",
-        "HTTP/1.9\r\n\r\n",
-    ] {
-        assert_eq!(
-            fault(&format!("GET / {version}")),
-            Some(Error::Version),
-            "{version:?}"
-        );
+    for version in ["HTTP/2", "HTTP/2.0\r\n", "HTTP/0.9", "HTTP/3.x", "HTTP/1.2", "HTTP/1.9\r\n\r\n"] {
+        assert_eq!(fault(&format!("GET / {version}")), Some(Error::Version), "{version:?}");
     }
-    for version in [
-        "x",
-        "HTTX",
-        "HTTP/x",
-        "HTTP/11",
-        "HTTP/1.x",
-        "HTTP/1.\r\n\r\n",
-    ] {
-        assert_eq!(
-            fault(&format!("GET / {version}")),
-            Some(Error::RequestLine),
-            "{version:?}"
-        );
+    for version in ["x", "HTTX", "HTTP/x", "HTTP/11", "HTTP/1.x", "HTTP/1.\r\n\r\n"] {
+        assert_eq!(fault(&format!("GET / {version}")), Some(Error::RequestLine), "{version:?}");
     }
-    assert_eq!(
-        fault("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-        Some(Error::Version)
-    );
+    assert_eq!(fault("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(Error::Version));
 }
 
 #[test]
@@ -186,65 +121,31 @@ fn lines_end_in_cr_lf_only() {
 
 #[test]
 fn the_first_fault_is_the_one_told() {
-    assert_eq!(
-        fault("GET / HTTP/1.1\r\n: x\nHost: h\n\n"),
-        Some(Error::HeaderName)
-    );
-    assert_eq!(
-        fault("GET / HTTP/1.1\r\nHost: h\n: x\r\n\r\n"),
-        Some(Error::LineEnd)
-    );
+    assert_eq!(fault("GET / HTTP/1.1\r\n: x\nHost: h\n\n"), Some(Error::HeaderName));
+    assert_eq!(fault("GET / HTTP/1.1\r\nHost: h\n: x\r\n\r\n"), Some(Error::LineEnd));
 }
 
 #[test]
 fn header_lines_are_exact() {
-    for line in [
-        " X: y",
-        "\tX: y",
-        "X : y",
-        "X\t: y",
-        ": y",
-        "X",
-        "X y: z",
-        "X\0: y",
-        "Bücher: y",
-    ] {
-        assert_eq!(
-            fault(&with(&format!("{line}\r\n"))),
-            Some(Error::HeaderName),
-            "{line:?}"
-        );
+    for line in [" X: y", "\tX: y", "X : y", "X\t: y", ": y", "X", "X y: z", "X\0: y", "Bücher: y"] {
+        assert_eq!(fault(&with(&format!("{line}\r\n"))), Some(Error::HeaderName), "{line:?}");
     }
-    assert_eq!(
-        fault("GET / HTTP/1.1\r\n Host: h\r\n\r\n"),
-        Some(Error::HeaderName)
-    );
+    assert_eq!(fault("GET / HTTP/1.1\r\n Host: h\r\n\r\n"), Some(Error::HeaderName));
     assert_eq!(fault(&with("X: a\r\n folded\r\n")), Some(Error::HeaderName));
     for value in ["\0", "a\0b", "\u{1}", "\u{7f}", "a\u{b}"] {
-        assert_eq!(
-            fault(&with(&format!("X: {value}\r\n"))),
-            Some(Error::HeaderValue),
-            "{value:?}"
-        );
+        assert_eq!(fault(&with(&format!("X: {value}\r\n"))), Some(Error::HeaderValue), "{value:?}");
     }
 }
 
 #[test]
 fn the_host_is_told_once() {
     assert_eq!(fault("GET / HTTP/1.1\r\n\r\n"), Some(Error::Host));
-    assert_eq!(
-        fault("GET / HTTP/1.0\r\nHost: h\r\nHost: h\r\n\r\n"),
-        Some(Error::Host)
-    );
+    assert_eq!(fault("GET / HTTP/1.0\r\nHost: h\r\nHost: h\r\n\r\n"), Some(Error::Host));
     for lines in ["HOST: h\r\n", "host: other\r\n"] {
         assert_eq!(fault(&with(lines)), Some(Error::Host), "{lines:?}");
     }
     for host in ["a b", "a/b", "u@h", "h:x", "a, b"] {
-        assert_eq!(
-            fault(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")),
-            Some(Error::Host),
-            "{host}"
-        );
+        assert_eq!(fault(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), Some(Error::Host), "{host}");
     }
     assert_eq!(head("GET / HTTP/1.0\r\n\r\n").host(), None);
     assert_eq!(head("GET / HTTP/1.1\r\nHost:\r\n\r\n").host(), Some(""));
@@ -252,74 +153,26 @@ fn the_host_is_told_once() {
 
 #[test]
 fn lengths_are_plain_decimal_and_told_once() {
-    for value in [
-        "",
-        "+5",
-        "-5",
-        "5 5",
-        "5, 5",
-        "5,5",
-        "0x5",
-        "5a",
-        "18446744073709551616",
-        "５",
-    ] {
-        assert_eq!(
-            fault(&with(&format!("Content-Length: {value}\r\n"))),
-            Some(Error::ContentLength),
-            "{value}"
-        );
+    for value in ["", "+5", "-5", "5 5", "5, 5", "5,5", "0x5", "5a", "18446744073709551616", "５"] {
+        assert_eq!(fault(&with(&format!("Content-Length: {value}\r\n"))), Some(Error::ContentLength), "{value}");
     }
-    assert_eq!(
-        fault(&with("Content-Length: 5\r\ncontent-length: 5\r\n")),
-        Some(Error::ContentLength)
-    );
+    assert_eq!(fault(&with("Content-Length: 5\r\ncontent-length: 5\r\n")), Some(Error::ContentLength));
     let text = with("Content-Length: 18446744073709551615\r\n");
     assert_eq!(head(&text).framing, Framing::Length(u64::MAX));
-    assert_eq!(
-        head(&with("Content-Length:  007 \r\n")).framing,
-        Framing::Length(7)
-    );
+    assert_eq!(head(&with("Content-Length:  007 \r\n")).framing, Framing::Length(7));
 }
 
 #[test]
 fn the_only_transfer_encoding_is_one_chunked() {
-    for value in [
-        "",
-        "gzip",
-        "gzip, chunked",
-        "chunked, chunked",
-        "chunked,",
-        "chunked;q=1",
-        "identity",
-        "xchunked",
-    ] {
-        assert_eq!(
-            fault(&with(&format!("Transfer-Encoding: {value}\r\n"))),
-            Some(Error::TransferEncoding),
-            "{value}"
-        );
+    for value in ["", "gzip", "gzip, chunked", "chunked, chunked", "chunked,", "chunked;q=1", "identity", "xchunked"] {
+        assert_eq!(fault(&with(&format!("Transfer-Encoding: {value}\r\n"))), Some(Error::TransferEncoding), "{value}");
     }
     let twice = "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n";
     assert_eq!(fault(&with(twice)), Some(Error::TransferEncoding));
-    assert_eq!(
-        fault(&with("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n")),
-        Some(Error::AmbiguousLength)
-    );
-    assert_eq!(
-        fault(&with(
-            "Content-Length: 5\r\nTransfer-Encoding: identity\r\n"
-        )),
-        Some(Error::AmbiguousLength)
-    );
-    assert_eq!(
-        fault("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
-        Some(Error::TransferEncoding)
-    );
-    assert_eq!(
-        head(&with("transfer-encoding: Chunked\r\n")).framing,
-        Framing::Chunked
-    );
+    assert_eq!(fault(&with("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n")), Some(Error::AmbiguousLength));
+    assert_eq!(fault(&with("Content-Length: 5\r\nTransfer-Encoding: identity\r\n")), Some(Error::AmbiguousLength));
+    assert_eq!(fault("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), Some(Error::TransferEncoding));
+    assert_eq!(head(&with("transfer-encoding: Chunked\r\n")).framing, Framing::Chunked);
 }
 
 #[test]
@@ -338,88 +191,44 @@ fn connections_stay_open_as_their_version_says() {
 #[test]
 fn only_continue_is_expected_and_only_with_a_body() {
     let expects = |text: &str| head(text).expects_continue();
-    assert!(expects(&with(
-        "Expect: 100-Continue\r\nContent-Length: 5\r\n"
-    )));
-    assert!(expects(&with(
-        "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n"
-    )));
-    assert!(!expects(&with(
-        "Expect: 100-continue\r\nContent-Length: 0\r\n"
-    )));
+    assert!(expects(&with("Expect: 100-Continue\r\nContent-Length: 5\r\n")));
+    assert!(expects(&with("Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n")));
+    assert!(!expects(&with("Expect: 100-continue\r\nContent-Length: 0\r\n")));
     assert!(!expects(&with("Expect: 100-continue\r\n")));
-    assert!(!expects(
-        "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-    ));
+    assert!(!expects("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"));
     for value in ["", "200-ok", "100-continue, 200-ok"] {
-        assert_eq!(
-            fault(&with(&format!("Expect: {value}\r\n"))),
-            Some(Error::Expectation),
-            "{value}"
-        );
+        assert_eq!(fault(&with(&format!("Expect: {value}\r\n"))), Some(Error::Expectation), "{value}");
     }
 }
 
 #[test]
 fn heads_have_limits() {
     let room = LIMITS.bytes - with("X: \r\n").len();
-    assert_eq!(
-        head(&with(&format!("X: {}\r\n", "x".repeat(room)))).path(),
-        "/x"
-    );
-    assert_eq!(
-        fault(&with(&format!("X: {}\r\n", "x".repeat(room + 1)))),
-        Some(Error::HeadTooLarge)
-    );
-    assert_eq!(
-        fault(&format!("GET /{}", "x".repeat(LIMITS.bytes - 6))),
-        None
-    );
-    assert_eq!(
-        fault(&format!("GET /{}", "x".repeat(LIMITS.bytes - 5))),
-        Some(Error::HeadTooLarge)
-    );
-    assert_eq!(
-        head(&with(&"X: y\r\n".repeat(LIMITS.headers - 1)))
-            .headers()
-            .count(),
-        LIMITS.headers
-    );
-    assert_eq!(
-        fault(&with(&"X: y\r\n".repeat(LIMITS.headers))),
-        Some(Error::TooManyHeaders)
-    );
+    assert_eq!(head(&with(&format!("X: {}\r\n", "x".repeat(room)))).path(), "/x");
+    assert_eq!(fault(&with(&format!("X: {}\r\n", "x".repeat(room + 1)))), Some(Error::HeadTooLarge));
+    assert_eq!(fault(&format!("GET /{}", "x".repeat(LIMITS.bytes - 6))), None);
+    assert_eq!(fault(&format!("GET /{}", "x".repeat(LIMITS.bytes - 5))), Some(Error::HeadTooLarge));
+    assert_eq!(head(&with(&"X: y\r\n".repeat(LIMITS.headers - 1))).headers().count(), LIMITS.headers);
+    assert_eq!(fault(&with(&"X: y\r\n".repeat(LIMITS.headers))), Some(Error::TooManyHeaders));
     let text = with(&"X: y\r\n".repeat(LIMITS.headers));
-    assert_eq!(
-        fault(text.trim_end()),
-        None,
-        "the last line may still be a longer one"
-    );
+    assert_eq!(fault(text.trim_end()), None, "the last line may still be a longer one");
 }
 
 #[test]
 fn as_many_headers_as_the_highest_limit_fit() {
-    let limits = HeadLimits {
-        bytes: 16 * 1024,
-        headers: usize::MAX,
-    };
+    let limits = HeadLimits { bytes: 16 * 1024, headers: usize::MAX };
     let text = with(&"X: y\r\n".repeat(HEADERS_MAX - 1));
     let (head, _) = parse_head(text.as_bytes(), &limits).unwrap().unwrap();
     assert_eq!(head.headers().count(), HEADERS_MAX);
     let text = with(&"X: y\r\n".repeat(HEADERS_MAX));
-    assert_eq!(
-        parse_head(text.as_bytes(), &limits).err(),
-        Some(Error::TooManyHeaders)
-    );
+    assert_eq!(parse_head(text.as_bytes(), &limits).err(), Some(Error::TooManyHeaders));
 }
 
 #[test]
 fn a_head_in_single_bytes_is_tried_seldom() {
     let text = with(&format!("X: {}\r\n", "x".repeat(900)));
     let mut scan = HeadScan::default();
-    let tries = (1..=text.len())
-        .filter(|&length| scan.is_due(&text.as_bytes()[..length], &LIMITS))
-        .count();
+    let tries = (1..=text.len()).filter(|&length| scan.is_due(&text.as_bytes()[..length], &LIMITS)).count();
     assert!(tries <= 12, "{tries}");
 }
 

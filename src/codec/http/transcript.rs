@@ -35,15 +35,8 @@ pub fn transcript<'a>(
     limits: &HeadLimits,
     body_bytes_max: usize,
 ) -> Vec<Event> {
-    let mut reader = Reader {
-        limits: *limits,
-        body_bytes_max,
-        ..Reader::default()
-    };
-    let read = pieces
-        .into_iter()
-        .try_for_each(|piece| reader.feed(piece))
-        .and_then(|()| reader.finish());
+    let mut reader = Reader { limits: *limits, body_bytes_max, ..Reader::default() };
+    let read = pieces.into_iter().try_for_each(|piece| reader.feed(piece)).and_then(|()| reader.finish());
     reader.events.extend(read.err().map(Event::Fault));
     reader.events
 }
@@ -73,8 +66,7 @@ impl Reader {
             if !complete {
                 return Ok(());
             }
-            self.events
-                .extend(self.body.take().map(|body| Event::Body(body.into_bytes())));
+            self.events.extend(self.body.take().map(|body| Event::Body(body.into_bytes())));
         }
     }
 
@@ -88,10 +80,7 @@ impl Reader {
             target: head.target.to_owned(),
             version: head.version,
             framing,
-            headers: head
-                .headers()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
+            headers: head.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             consumed,
         });
         self.buffer.drain(..consumed);

@@ -16,29 +16,17 @@ fn sources() -> Sources {
 }
 
 fn file(text: &str) -> Sources {
-    Sources {
-        file: Some((FILE.into(), text.to_owned())),
-        ..sources()
-    }
+    Sources { file: Some((FILE.into(), text.to_owned())), ..sources() }
 }
 
 fn environment(variables: &[(&str, &str)]) -> Sources {
     let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
-    Sources {
-        environment: variables.iter().map(owned).collect(),
-        ..sources()
-    }
+    Sources { environment: variables.iter().map(owned).collect(), ..sources() }
 }
 
 fn set(values: &[&str]) -> Sources {
     let set = values.iter().map(ToString::to_string).collect();
-    Sources {
-        flags: Flags {
-            set,
-            ..Flags::default()
-        },
-        ..sources()
-    }
+    Sources { flags: Flags { set, ..Flags::default() }, ..sources() }
 }
 
 fn settings(sources: Sources) -> Settings {
@@ -119,18 +107,10 @@ log.format = "text"
 #[test]
 fn every_key_of_the_table_has_its_default() {
     let loaded = load(sources()).unwrap();
-    let shown: Vec<String> = loaded
-        .in_force
-        .iter()
-        .map(|setting| format!("{} = {}", setting.key, setting.value))
-        .collect();
+    let shown: Vec<String> =
+        loaded.in_force.iter().map(|setting| format!("{} = {}", setting.key, setting.value)).collect();
     assert_eq!(shown, TABLE.trim().lines().collect::<Vec<_>>());
-    assert!(
-        loaded
-            .in_force
-            .iter()
-            .all(|setting| setting.source == Source::Default)
-    );
+    assert!(loaded.in_force.iter().all(|setting| setting.source == Source::Default));
     assert!(loaded.explicit.is_empty() && loaded.warnings.is_empty());
 }
 
@@ -140,18 +120,10 @@ fn every_key_of_the_table_is_taken_from_every_source() {
         let (key, default) = line.split_once(" = ").unwrap();
         let variable = format!("SWITCHBOARD_{}", key.replace('.', "__").to_uppercase());
         let text = default.trim_matches('"');
-        for sources in [
-            file(line),
-            environment(&[(&variable, text)]),
-            set(&[&line.replace(" = ", "=")]),
-        ] {
+        for sources in [file(line), environment(&[(&variable, text)]), set(&[&line.replace(" = ", "=")])] {
             let loaded = load(sources).unwrap();
             assert_eq!(loaded.explicit, BTreeSet::from([key.to_owned()]));
-            let setting = loaded
-                .in_force
-                .iter()
-                .find(|setting| setting.key == key)
-                .unwrap();
+            let setting = loaded.in_force.iter().find(|setting| setting.key == key).unwrap();
             assert_eq!(setting.value.to_string(), default);
         }
     }
@@ -169,10 +141,7 @@ fn defaults_arrive_in_their_types() {
     assert_eq!(settings.storage.durability, Durability::Process);
     assert_eq!(settings.presence.scope, PresenceScope::Auto);
     assert!(settings.limits.exempt[0].contains("127.1.2.3".parse().unwrap()));
-    assert_eq!(
-        settings.log.level,
-        tracing::level_filters::LevelFilter::INFO
-    );
+    assert_eq!(settings.log.level, tracing::level_filters::LevelFilter::INFO);
 }
 
 #[test]
@@ -184,10 +153,7 @@ fn every_key_not_yet_in_force_exists() {
 
 #[test]
 fn later_sources_win() {
-    let variables = [
-        ("JWT_SECRET", "common"),
-        ("SWITCHBOARD_AUTH__SECRET", "own"),
-    ];
+    let variables = [("JWT_SECRET", "common"), ("SWITCHBOARD_AUTH__SECRET", "own")];
     let secret = |variables: &[(&str, &str)], flags: &[&str]| {
         let sources = Sources {
             environment: environment(variables).environment,
@@ -199,22 +165,9 @@ fn later_sources_win() {
     assert_eq!(secret(&[], &[]), "file");
     assert_eq!(secret(&variables[..1], &[]), "common");
     assert_eq!(secret(&variables, &[]), "own");
-    assert_eq!(
-        secret(&variables, &["auth.secret=first", "auth.secret=flag"]),
-        "flag"
-    );
-    let flags = Flags {
-        shards: Some("7".to_owned()),
-        ..set(&["shards=6"]).flags
-    };
-    assert_eq!(
-        settings(Sources {
-            flags,
-            ..file("shards = 5")
-        })
-        .shards,
-        7
-    );
+    assert_eq!(secret(&variables, &["auth.secret=first", "auth.secret=flag"]), "flag");
+    let flags = Flags { shards: Some("7".to_owned()), ..set(&["shards=6"]).flags };
+    assert_eq!(settings(Sources { flags, ..file("shards = 5") }).shards, 7);
 }
 
 #[test]
@@ -231,19 +184,12 @@ fn texts_stay_texts_and_lists_take_both_spellings() {
     let settings = settings(loaded);
     assert_eq!(settings.auth.secret.unwrap().expose(), "12345");
     assert_eq!(settings.auth.issuer.unwrap(), "true");
-    assert_eq!(
-        settings.listen,
-        ["[::1]:80".parse().unwrap(), "1.2.3.4:5".parse().unwrap()]
-    );
+    assert_eq!(settings.listen, ["[::1]:80".parse().unwrap(), "1.2.3.4:5".parse().unwrap()]);
     assert_eq!(settings.cors.origins, ["https://a.example", "*"]);
     assert!(settings.cors.any());
     assert_eq!(settings.data_dir, None);
     assert_eq!(settings.ice.stun_urls, ["stun:a:3478", "stuns:b"]);
-    let from_flags = load(set(&[
-        "auth.secret=12",
-        "auth.issuer=\"a b\"",
-        "auth.audience=a",
-    ]));
+    let from_flags = load(set(&["auth.secret=12", "auth.issuer=\"a b\"", "auth.audience=a"]));
     let auth = from_flags.unwrap().settings.auth;
     assert_eq!(auth.secret.unwrap().expose(), "12");
     assert_eq!(auth.issuer.unwrap(), "a b");
@@ -262,10 +208,7 @@ fn the_common_variables_set_what_they_stand_for() {
         ("CLIENT_URL", "http://localhost:3000"),
         ("JWT_SECRET", ""),
     ]));
-    assert_eq!(
-        settings.redis.url.unwrap().expose(),
-        "redis://:p%40ss@redis:6380"
-    );
+    assert_eq!(settings.redis.url.unwrap().expose(), "redis://:p%40ss@redis:6380");
     assert_eq!(settings.turn.url.unwrap(), "turn:t:3478");
     assert_eq!(settings.turn.username.unwrap(), "me");
     assert_eq!(settings.turn.credential.unwrap().expose(), "hush");
@@ -275,11 +218,7 @@ fn the_common_variables_set_what_they_stand_for() {
 
 #[test]
 fn dev_moves_defaults_and_yields_to_what_is_set() {
-    let dev = load(Sources {
-        dev: true,
-        ..sources()
-    })
-    .unwrap();
+    let dev = load(Sources { dev: true, ..sources() }).unwrap();
     let settings = &dev.settings;
     assert_eq!(settings.listen, ["127.0.0.1:8090".parse().unwrap()]);
     assert!(settings.dev && settings.auth.guests && !settings.auth.require_exp);
@@ -292,13 +231,7 @@ fn dev_moves_defaults_and_yields_to_what_is_set() {
 
     let text = "listen = '127.0.0.1:1'\nauth = { guests = false, secret = 'set' }";
     let fresh_secret = Box::new(|| panic!("a secret was set"));
-    let set = load(Sources {
-        dev: true,
-        fresh_secret,
-        ..file(text)
-    })
-    .unwrap()
-    .settings;
+    let set = load(Sources { dev: true, fresh_secret, ..file(text) }).unwrap().settings;
     assert_eq!(set.listen, ["127.0.0.1:1".parse().unwrap()]);
     assert!(!set.auth.guests);
     assert_eq!(set.auth.secret.unwrap().expose(), "set");
@@ -307,10 +240,7 @@ fn dev_moves_defaults_and_yields_to_what_is_set() {
 #[test]
 fn what_is_odd_but_possible_is_a_warning() {
     let warnings = |values: &[&str]| load(set(values)).unwrap().warnings.join("\n");
-    assert_eq!(
-        warnings(&["auth.secret=short"]),
-        "--set: auth.secret: 5 bytes can be guessed, use at least 32"
-    );
+    assert_eq!(warnings(&["auth.secret=short"]), "--set: auth.secret: 5 bytes can be guessed, use at least 32");
     assert_eq!(
         warnings(&["turn.secret=a", "turn.credential=b"]),
         "--set: turn.credential: not used, since turn.secret wins over it"
@@ -329,15 +259,10 @@ fn what_is_odd_but_possible_is_a_warning() {
 #[test]
 fn what_is_not_yet_in_force_is_said_once_per_key_that_was_set() {
     for key in NOT_YET_IN_FORCE {
-        let line = TABLE
-            .lines()
-            .find(|line| line.starts_with(&format!("{key} = ")))
-            .unwrap();
+        let line = TABLE.lines().find(|line| line.starts_with(&format!("{key} = "))).unwrap();
         assert_eq!(
             load(set(&[&line.replace(" = ", "=")])).unwrap().warnings,
-            [format!(
-                "--set: {key}: accepted, but not yet in force in this version"
-            )]
+            [format!("--set: {key}: accepted, but not yet in force in this version")]
         );
     }
 }
@@ -345,8 +270,7 @@ fn what_is_not_yet_in_force_is_said_once_per_key_that_was_set() {
 #[test]
 fn what_is_printed_says_where_it_came_from_and_hides_secrets() {
     let loaded = load(Sources {
-        environment: environment(&[("REDIS_HOST", "redis"), ("REDIS_PASSWORD", "hush")])
-            .environment,
+        environment: environment(&[("REDIS_HOST", "redis"), ("REDIS_PASSWORD", "hush")]).environment,
         flags: set(&["turn.secret=hush", "turn.credential=hush"]).flags,
         dev: true,
         ..file("shards = 2\n[auth]\nsecret = \"hush hush hush hush hush hush hush\"\n")
@@ -365,10 +289,7 @@ fn what_is_printed_says_where_it_came_from_and_hides_secrets() {
     ] {
         assert!(text.lines().any(|other| other == line), "{line}\n{text}");
     }
-    assert!(
-        !text.contains("hush") && !format!("{loaded:?}").contains("hush"),
-        "{text}"
-    );
+    assert!(!text.contains("hush") && !format!("{loaded:?}").contains("hush"), "{text}");
 }
 
 #[test]

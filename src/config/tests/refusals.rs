@@ -12,9 +12,7 @@ fn a_wrong_value_in_the_file_is_told_with_its_place() {
     );
     // Columns count characters, not bytes.
     assert_eq!(
-        refusal(file(
-            "log = { format = \"text\", level = 'schön' }\nrooms = { history = 'ü' }"
-        )),
+        refusal(file("log = { format = \"text\", level = 'schön' }\nrooms = { history = 'ü' }")),
         "switchboard.toml:2:21: rooms.history: found \"ü\", expected true or false\n\
          switchboard.toml:1:34: log.level: found \"schön\", expected one of \
          \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\""
@@ -30,26 +28,14 @@ fn an_unknown_key_is_told_with_its_neighbour() {
         ),
         ("lisen = []", "1:1: unknown key lisen; did you mean listen?"),
         ("[lmits]\nframe_bytes = 1", "1:2: unknown key lmits"),
-        (
-            "secret = 'x'",
-            "1:1: unknown key secret; did you mean auth.secret?",
-        ),
-        (
-            "[auth.secret.more]",
-            "1:7: auth.secret: found \"********\", expected a text in quotes",
-        ),
-        (
-            "limits = 3",
-            "1:10: limits: found 3, expected a table of settings",
-        ),
+        ("secret = 'x'", "1:1: unknown key secret; did you mean auth.secret?"),
+        ("[auth.secret.more]", "1:7: auth.secret: found \"********\", expected a text in quotes"),
+        ("limits = 3", "1:10: limits: found 3, expected a table of settings"),
     ] {
         assert_eq!(refusal(file(text)), format!("switchboard.toml:{expected}"));
     }
     assert_eq!(
-        refusal(environment(&[
-            ("SWITCHBOARD_LIMITS_FRAME_BYTES", "1"),
-            ("SWITCHBOARD_COLOUR", "1")
-        ])),
+        refusal(environment(&[("SWITCHBOARD_LIMITS_FRAME_BYTES", "1"), ("SWITCHBOARD_COLOUR", "1")])),
         "SWITCHBOARD_LIMITS_FRAME_BYTES: no setting has this name; did you mean SWITCHBOARD_LIMITS__FRAME_BYTES?\n\
          SWITCHBOARD_COLOUR: no setting has this name"
     );
@@ -64,15 +50,9 @@ fn an_unknown_key_is_told_with_its_neighbour() {
 fn text_that_is_not_toml_is_told_with_its_place() {
     let error = refusal(file("shards = 1\nlisten = [\n"));
     assert!(error.starts_with("switchboard.toml:"), "{error}");
-    assert_eq!(
-        refusal(file("shards = 1\nshards = 2")),
-        "switchboard.toml:2:1: duplicate key"
-    );
+    assert_eq!(refusal(file("shards = 1\nshards = 2")), "switchboard.toml:2:1: duplicate key");
     let huge = refusal(file("shards = 99999999999999999999"));
-    assert!(
-        huge.starts_with("switchboard.toml:1:10: shards: "),
-        "{huge}"
-    );
+    assert!(huge.starts_with("switchboard.toml:1:10: shards: "), "{huge}");
 }
 
 #[test]
@@ -82,10 +62,7 @@ fn wrong_values_from_the_environment_and_flags_name_the_variable_and_the_flag() 
         "SWITCHBOARD_SHARDS: shards: found 0, expected a whole number from 1 to 1024"
     );
     assert_eq!(
-        refusal(environment(&[(
-            "SWITCHBOARD_LISTEN",
-            "localhost:80, [::1]:80"
-        )])),
+        refusal(environment(&[("SWITCHBOARD_LISTEN", "localhost:80, [::1]:80")])),
         "SWITCHBOARD_LISTEN: listen: found \"localhost:80\", \
          expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090"
     );
@@ -94,11 +71,7 @@ fn wrong_values_from_the_environment_and_flags_name_the_variable_and_the_flag() 
         "--set: storage.durability: found \"paper\", \
          expected one of \"process\", \"power\", \"none\""
     );
-    let flags = Flags {
-        listen: vec!["here".to_owned()],
-        shards: Some("-1".to_owned()),
-        ..Flags::default()
-    };
+    let flags = Flags { listen: vec!["here".to_owned()], shards: Some("-1".to_owned()), ..Flags::default() };
     assert_eq!(
         refusal(Sources { flags, ..sources() }),
         "--listen: listen: found \"here\", \
@@ -109,71 +82,29 @@ fn wrong_values_from_the_environment_and_flags_name_the_variable_and_the_flag() 
 
 /// One wrong value, as `--set` has it, for each kind of check; and what is said to it.
 const WRONG: &[(&str, &str)] = &[
-    (
-        "listen=[]",
-        "found [], expected at least one address to listen on",
-    ),
-    (
-        "listen=[::1]:80,[::1]:80",
-        "found \"[::1]:80\", expected each address once",
-    ),
-    (
-        "listen=7",
-        "found \"7\", expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090",
-    ),
-    (
-        "client_url=app.example",
-        "found \"app.example\", expected an address that begins with http:// or https://",
-    ),
+    ("listen=[]", "found [], expected at least one address to listen on"),
+    ("listen=[::1]:80,[::1]:80", "found \"[::1]:80\", expected each address once"),
+    ("listen=7", "found \"7\", expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090"),
+    ("client_url=app.example", "found \"app.example\", expected an address that begins with http:// or https://"),
     (
         "trusted_proxies=10.0.0.0/40",
         "found \"10.0.0.0/40\", expected an IP address or a range, such as 10.0.0.0/8 or ::1",
     ),
-    (
-        "auth.verify=maybe",
-        "found \"maybe\", expected one of \"signature\", \"none\"",
-    ),
+    ("auth.verify=maybe", "found \"maybe\", expected one of \"signature\", \"none\""),
     (
         "auth.algorithms=none",
         "found \"none\", expected one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
     ),
     ("auth.guests=yes", "found \"yes\", expected true or false"),
-    (
-        "auth.secret=********",
-        "found \"********\", expected the secret itself, not the asterisks printed in its place",
-    ),
-    (
-        "auth.audience=[7]",
-        "found 7, expected a text that is not empty",
-    ),
-    (
-        "rooms.create_on_join=sometimes",
-        "found \"sometimes\", expected one of \"seed\", \"always\", \"never\"",
-    ),
-    (
-        "presence.scope=some",
-        "found \"some\", expected one of \"auto\", \"all\", \"rooms\", \"none\"",
-    ),
-    (
-        "heartbeat.interval_ms=0",
-        "found 0, expected a whole number from 1 to 86400000",
-    ),
-    (
-        "heartbeat.timeout_ms=0",
-        "found 0, expected a whole number from 1 to 86400000",
-    ),
-    (
-        "cors.origins=app.example",
-        "found \"app.example\", expected an origin, such as https://app.example, or *",
-    ),
-    (
-        "ice.stun_urls=turn:a",
-        "found \"turn:a\", expected an address that begins with stun: or stuns:",
-    ),
-    (
-        "turn.url=stun:a",
-        "found \"stun:a\", expected an address that begins with turn: or turns:",
-    ),
+    ("auth.secret=********", "found \"********\", expected the secret itself, not the asterisks printed in its place"),
+    ("auth.audience=[7]", "found 7, expected a text that is not empty"),
+    ("rooms.create_on_join=sometimes", "found \"sometimes\", expected one of \"seed\", \"always\", \"never\""),
+    ("presence.scope=some", "found \"some\", expected one of \"auto\", \"all\", \"rooms\", \"none\""),
+    ("heartbeat.interval_ms=0", "found 0, expected a whole number from 1 to 86400000"),
+    ("heartbeat.timeout_ms=0", "found 0, expected a whole number from 1 to 86400000"),
+    ("cors.origins=app.example", "found \"app.example\", expected an origin, such as https://app.example, or *"),
+    ("ice.stun_urls=turn:a", "found \"turn:a\", expected an address that begins with stun: or stuns:"),
+    ("turn.url=stun:a", "found \"stun:a\", expected an address that begins with turn: or turns:"),
     (
         "redis.url=http://:hush@a",
         "found \"http://:********@a\", expected an address that begins with redis:// or rediss://",
@@ -182,77 +113,40 @@ const WRONG: &[(&str, &str)] = &[
         "redis.url=redis://me:hush@",
         "found \"redis://me:********@\", expected an address that begins with redis:// or rediss://",
     ),
-    (
-        "redis.prefix={a}",
-        "found \"{a}\", expected 1 to 64 of the characters A-Z a-z 0-9 - _ . :",
-    ),
-    (
-        "limits.http_headers=0",
-        "found 0, expected a whole number from 8 to 1000",
-    ),
-    (
-        "log.format=xml",
-        "found \"xml\", expected one of \"text\", \"json\"",
-    ),
+    ("redis.prefix={a}", "found \"{a}\", expected 1 to 64 of the characters A-Z a-z 0-9 - _ . :"),
+    ("limits.http_headers=0", "found 0, expected a whole number from 8 to 1000"),
+    ("log.format=xml", "found \"xml\", expected one of \"text\", \"json\""),
 ];
 
 #[test]
 fn each_kind_of_value_is_refused_with_what_was_expected() {
     for (written, expected) in WRONG {
         let key = written.split('=').next().unwrap();
-        assert_eq!(
-            refusal(set(&[written])),
-            format!("--set: {key}: {expected}")
-        );
+        assert_eq!(refusal(set(&[written])), format!("--set: {key}: {expected}"));
     }
 }
 
 #[test]
 fn a_wrong_value_is_told_even_where_another_overrides_it() {
-    let flags = Flags {
-        shards: Some("2".to_owned()),
-        ..Flags::default()
-    };
-    let error = refusal(Sources {
-        flags,
-        ..file("shards = 0")
-    });
-    assert_eq!(
-        error,
-        "switchboard.toml:1:10: shards: found 0, expected a whole number from 1 to 1024"
-    );
+    let flags = Flags { shards: Some("2".to_owned()), ..Flags::default() };
+    let error = refusal(Sources { flags, ..file("shards = 0") });
+    assert_eq!(error, "switchboard.toml:1:10: shards: found 0, expected a whole number from 1 to 1024");
 }
 
 #[test]
 fn redis_needs_a_host_and_a_port_that_is_one() {
     let url = |variables| settings(environment(variables)).redis.url;
+    assert_eq!(url(&[("REDIS_PORT", "tcp://10.0.0.1:6379"), ("REDIS_PASSWORD", "x")]), None);
+    assert_eq!(url(&[("REDIS_HOST", "::1")]).unwrap().expose(), "redis://[::1]:6379");
     assert_eq!(
-        url(&[
-            ("REDIS_PORT", "tcp://10.0.0.1:6379"),
-            ("REDIS_PASSWORD", "x")
-        ]),
-        None
-    );
-    assert_eq!(
-        url(&[("REDIS_HOST", "::1")]).unwrap().expose(),
-        "redis://[::1]:6379"
-    );
-    assert_eq!(
-        refusal(environment(&[
-            ("REDIS_HOST", "redis"),
-            ("REDIS_PORT", "tcp://10.0.0.1:6379")
-        ])),
+        refusal(environment(&[("REDIS_HOST", "redis"), ("REDIS_PORT", "tcp://10.0.0.1:6379")])),
         "REDIS_PORT: redis.url: found \"tcp://10.0.0.1:6379\", expected a port number from 1 to 65535"
     );
 }
 
 #[test]
 fn serving_needs_a_key() {
-    let error = load(sources())
-        .unwrap()
-        .check_serve()
-        .unwrap_err()
-        .to_string();
+    let error = load(sources()).unwrap().check_serve().unwrap_err().to_string();
     assert_eq!(
         error,
         "no key to verify tokens with. Give one of:
@@ -261,17 +155,10 @@ fn serving_needs_a_key() {
   auth.jwks_file    a JWKS file with public keys
 or, to try things out on this machine alone: switchboard serve --dev"
     );
-    for key in [
-        "auth.secret=hush",
-        "auth.public_keys=a.pem",
-        "auth.jwks_file=a.json",
-    ] {
+    for key in ["auth.secret=hush", "auth.public_keys=a.pem", "auth.jwks_file=a.json"] {
         load(set(&[key])).unwrap().check_serve().unwrap();
     }
-    load(set(&["auth.verify=none", "listen=127.0.0.1:0"]))
-        .unwrap()
-        .check_serve()
-        .unwrap();
+    load(set(&["auth.verify=none", "listen=127.0.0.1:0"])).unwrap().check_serve().unwrap();
 }
 
 #[test]
@@ -282,10 +169,7 @@ fn unverified_tokens_stay_on_loopback() {
          be on loopback, such as 127.0.0.1:8090; 10.0.0.1:80 is not"
     );
     let loaded = load(set(&["auth.verify=none", "listen=[::1]:80,127.0.0.2:80"])).unwrap();
-    assert_eq!(
-        loaded.warnings,
-        ["--set: auth.verify: tokens are taken without checking their signature"]
-    );
+    assert_eq!(loaded.warnings, ["--set: auth.verify: tokens are taken without checking their signature"]);
 }
 
 #[test]
@@ -294,10 +178,7 @@ fn algorithms_fit_the_keys() {
     let accepted = |values: &[&str]| settings(set(values)).auth.accepted_algorithms();
     assert_eq!(accepted(&["auth.secret=x"]), [HS256, HS384, HS512]);
     assert_eq!(accepted(&["auth.public_keys=a.pem"]).len(), 9);
-    assert_eq!(
-        accepted(&["auth.public_keys=a.pem", "auth.algorithms=HS256,EdDSA"]),
-        [EdDSA]
-    );
+    assert_eq!(accepted(&["auth.public_keys=a.pem", "auth.algorithms=HS256,EdDSA"]), [EdDSA]);
     assert_eq!(
         refusal(set(&["auth.secret=x", "auth.algorithms=RS256"])),
         "--set: auth.algorithms: none of them fits the keys given: HS algorithms \
@@ -308,10 +189,7 @@ fn algorithms_fit_the_keys() {
 #[test]
 fn turn_needs_what_browsers_need() {
     assert_eq!(
-        refusal(environment(&[
-            ("TURN_URL", "turn:t"),
-            ("TURN_USERNAME", "me")
-        ])),
+        refusal(environment(&[("TURN_URL", "turn:t"), ("TURN_USERNAME", "me")])),
         "TURN_URL: turn.url: a TURN server needs turn.secret, or turn.username and turn.credential"
     );
     settings(set(&["turn.url=turn:t", "turn.secret=hush"]));

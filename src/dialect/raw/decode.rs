@@ -159,6 +159,8 @@ fn command<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Command<'a>,
         "delivered" => receipt(Receipt::Delivered),
         "authenticate" => Ok(Command::Authenticate { token: required("token", text("token", fields.token)?)? }),
         "ping" => Ok(Command::Ping),
+        // Nothing of an earlier connection is kept yet, so there is nothing to go on from.
+        "resume" => Err(Reject::new(Code::RecoveryFailed, "There is nothing to recover; join anew")),
         other => {
             let shown: String = other.chars().take(limits::LABEL_BYTES).collect();
             Err(Reject::new(Code::UnknownType, format!("Unknown message type {shown:?}")))

@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn all_meetings_are_listed_to_the_letter() {
-        let rooms = RoomsView { total_rooms: 5, total_peers: 12, rooms: vec![view(seed_meeting())] };
+        let rooms = RoomsView { total_rooms: 5, total_peers: 12, connections: 9, rooms: vec![view(seed_meeting())] };
         let expected = one_line(
             r#"{"totalRooms":5,"totalPeers":12,
             "rooms":[{"roomId":"abc123","name":"abc123","isPrivate":false,"host":"ann","participantCount":2,
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn a_list_of_rooms_has_its_bound() {
         let rooms = vec![view(Profile::default()); limits::ROOMS_LISTED + 1];
-        let rooms = RoomsView { total_rooms: rooms.len(), total_peers: 0, rooms };
+        let rooms = RoomsView { total_rooms: rooms.len(), rooms, ..RoomsView::default() };
         let answer = encode(&Call::ListMeetings, &Reply::Rooms(rooms), &SITE, None, Now::default());
         let value: serde_json::Value = serde_json::from_slice(&answer.body).expect("it is JSON");
         assert_eq!(value["rooms"].as_array().map(Vec::len), Some(limits::ROOMS_LISTED));

@@ -1,0 +1,154 @@
+//! What a shard keeps for each TCP connection. An idle one is this struct and nothing behind it but its identity: every
+//! field is a decision, and the size test says what it costs.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::base::ids::Nonce;
+use crate::base::wheel::Tick;
+use crate::client::http::Http;
+use crate::client::outbound::Queue;
+use crate::client::websocket::WebSocket;
+use crate::domain::access::Identity;
+
+/// One TCP connection, without its socket.
+pub struct Conn {
+    /// How far it has come.
+    pub stage: Stage,
+    /// What waits to be sent.
+    pub queue: Queue,
+    /// Who is behind it; `None` until it is known.
+    pub identity: Option<Arc<Identity>>,
+    /// The rooms it is a member of.
+    pub rooms: SmallVec<[Membership; 2]>,
+    /// The unguessable part of its id.
+    pub nonce: Nonce,
+    /// Where it comes from.
+    pub remote: Remote,
+    /// When it is to be looked at; other entries on the wheel are stale. 0: never.
+    pub armed: Tick,
+    /// When its present stage ends by itself; 0: never.
+    pub deadline: Tick,
+    /// When bytes last came.
+    pub seen: Tick,
+    /// Until when its signaling allowance is spent: milliseconds on the monotonic clock, wrapping.
+    pub signals_until: u32,
+    /// When its token expires, in seconds since 1970; 0: never.
+    pub expires_at: u32,
+    /// Questions under way.
+    pub asks: u16,
+    /// What becomes of it once everything is sent.
+    pub ending: Ending,
+}
+
+/// How far a connection has come.
+pub enum Stage {
+    /// It speaks HTTP; the box is there while something is incomplete or under way.
+    Http(Option<Box<Http>>),
+    /// It speaks WebSocket, in the `raw` dialect.
+    WebSocket(WebSocket),
+    /// It has left; what still comes is discarded until the other side ends, too.
+    Lingering,
+}
+
+/// What becomes of a connection once everything is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// It goes on.
+    #[default]
+    None,
+    /// Our side of the stream is ended, then the other side's end is waited for.
+    HalfClose,
+    /// That has been done.
+    HalfClosed,
+    /// It is closed at once, sent or not.
+    Abort,
+}
+
+/// A connection's place in a room of its shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Membership {
+    /// The room, by its slot in the shard.
+    pub room: u32,
+    /// The connection's place in the room's list.
+    pub position: u32,
+}
+
+/// A client's address, in 18 bytes (IPv4 as mapped IPv6, RFC 4291 §2.5.5.2).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Remote {
+    ip: [u8; 16],
+    port: [u8; 2],
+}
+
+impl From<SocketAddr> for Remote {
+    fn from(address: SocketAddr) -> Self {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => ip.octets(),
+        };
+        Self { ip, port: address.port().to_be_bytes() }
+    }
+}
+
+impl Remote {
+    /// The address.
+    pub fn ip(&self) -> IpAddr {
+        Ipv6Addr::from(self.ip).to_canonical()
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        u16::from_be_bytes(self.port)
+    }
+}
+
+impl Conn {
+    /// A connection that has just been accepted.
+    pub fn new(nonce: Nonce, remote: SocketAddr) -> Self {
+        Self {
+            stage: Stage::Http(None),
+            queue: Queue::default(),
+            identity: None,
+            rooms: SmallVec::new(),
+            nonce,
+            remote: remote.into(),
+            armed: 0,
+            deadline: 0,
+            seen: 0,
+            signals_until: 0,
+            expires_at: 0,
+            asks: 0,
+            ending: Ending::None,
+        }
+    }
+
+    /// Whether it is told things: it speaks WebSocket and has not been told to go.
+    pub fn is_listening(&self) -> bool {
+        matches!(self.stage, Stage::WebSocket(_)) && self.ending == Ending::None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hot_structs_keep_their_size() {
+        // An idle connection is one of these, 4 bytes of socket and its identity.
+        assert_eq!(size_of::<Conn>(), 128);
+        assert_eq!(size_of::<Membership>(), 8);
+        assert_eq!(size_of::<Remote>(), 18);
+    }
+
+    #[test]
+    fn addresses_come_back_as_they_were() {
+        for text in ["127.0.0.1:80", "[::1]:443", "[2001:db8::1]:65535"] {
+            let address: SocketAddr = text.parse().expect("an address");
+            let remote = Remote::from(address);
+            assert_eq!(SocketAddr::new(remote.ip(), remote.port()), address);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! From checked settings to what each layer goes by.
+
+use std::sync::Arc;
+
+use super::{CreateOnJoin, PresenceScope, Settings, Verify};
+use crate::client::credentials::Origins;
+use crate::client::websocket::Heartbeat;
+use crate::codec::http::HeadLimits;
+use crate::codec::jwt::VerifierOptions;
+use crate::codec::turn::TurnSecret;
+use crate::codec::ws;
+use crate::domain::op::{Rules, Scope};
+use crate::shard::{Ice, Options, TurnAccess};
+
+/// What bounds the pieces a WebSocket message may come in.
+const FRAGMENTS: u32 = 65_536;
+
+impl Settings {
+    /// What shards go by. `connections` is how many of them one shard can hold.
+    pub fn shard_options(&self, connections: usize) -> Options {
+        let unless_off = |value: usize| if value == 0 { usize::MAX } else { value };
+        let forever_if_off = |ms: u64| if ms == 0 { 86_400_000 } else { ms };
+        Options {
+            node: 0,
+            shards: self.shards,
+            head: HeadLimits { bytes: self.limits.http_head_bytes, headers: self.limits.http_headers },
+            body_bytes: unless_off(self.limits.body_bytes),
+            websocket: ws::Limits { message_bytes: unless_off(self.limits.frame_bytes), fragments: FRAGMENTS },
+            content_bytes: unless_off(self.limits.message_bytes),
+            outbound_bytes: unless_off(self.limits.outbound_bytes),
+            rooms_per_connection: self.limits.rooms_per_connection,
+            connections: match self.limits.connections {
+                0 => connections,
+                limit => limit.div_ceil(self.shards).min(connections),
+            },
+            signals_per_minute: u32::try_from(self.limits.signals_per_minute).unwrap_or(0),
+            signals_burst: u32::try_from(self.limits.signals_burst).unwrap_or(u32::MAX),
+            heartbeat: Heartbeat { interval_ms: self.heartbeat.interval_ms, timeout_ms: self.heartbeat.timeout_ms },
+            handshake_ms: forever_if_off(self.limits.handshake_ms),
+            head_ms: forever_if_off(self.limits.head_ms),
+            idle_ms: forever_if_off(self.limits.idle_ms),
+            presence_batch_ms: self.presence.batch_ms,
+            guests: self.auth.guests,
+            create_on_join: self.rooms.create_on_join == CreateOnJoin::Always,
+            origins: self.origins(),
+            client_url: self.client_url.clone(),
+            ice: self.ice_servers(),
+            rules: Arc::new(self.rules()),
+        }
+    }
+
+    /// What tokens are verified by, but for the contents of key files.
+    pub fn verifier_options(&self) -> VerifierOptions {
+        VerifierOptions {
+            secret: self.auth.secret.as_ref().map(|secret| secret.expose().to_owned()),
+            algorithms: self.auth.algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect(),
+            audience: self.auth.audience.clone(),
+            issuer: self.auth.issuer.iter().cloned().collect(),
+            require_exp: self.auth.require_exp,
+            verify_signature: self.auth.verify != Verify::None,
+            ..VerifierOptions::default()
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            announce_limit: match self.rooms.announce_limit {
+                0 => usize::MAX,
+                limit => limit,
+            },
+            max_participants: 0,
+            presence_grace_ms: self.presence.grace_ms,
+            presence_scope: match self.presence.scope {
+                PresenceScope::Auto => Scope::Auto,
+                PresenceScope::All => Scope::All,
+                PresenceScope::Rooms => Scope::Rooms,
+                PresenceScope::None => Scope::None,
+            },
+            connections_per_user: self.limits.connections_per_user,
+        }
+    }
+
+    fn origins(&self) -> Origins {
+        let mut allowed = self.cors.origins.clone();
+        allowed.extend(self.client_url.clone());
+        Origins { any: self.cors.any(), allowed }
+    }
+
+    fn ice_servers(&self) -> Ice {
+        let turn_access = match (&self.turn.secret, &self.turn.username, &self.turn.credential) {
+            (Some(secret), ..) => {
+                TurnAccess::Timed { secret: TurnSecret::new(secret.expose()), ttl_s: self.turn.ttl_s }
+            }
+            (None, Some(username), Some(credential)) => {
+                TurnAccess::Fixed { username: username.clone(), credential: credential.expose().to_owned() }
+            }
+            _ => TurnAccess::Open,
+        };
+        Ice { stun_urls: self.ice.stun_urls.clone(), turn_url: self.turn.url.clone(), turn_access }
+    }
+}

@@ -1,0 +1,29 @@
+//! The clocks, read once per turn.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::base::time::Now;
+
+/// Where the monotonic clock starts; all shards share one.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock whose zero is now.
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// One reading of both clocks.
+    pub fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { mono: self.start.elapsed().as_millis() as u64, wall: wall.as_millis() as u64 }
+    }
+}
+
+/// Seconds since 1970.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,22 @@
+//! Entropy from the operating system.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// 256 random bits.
+///
+/// # Errors
+/// The operating system has none to give; nothing can be served safely then.
+pub fn seed() -> std::io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(std::io::Error::other)?;
+    Ok(seed)
+}
+
+/// A fresh secret to sign tokens with, as text.
+///
+/// # Errors
+/// As [`seed`].
+pub fn fresh_secret() -> std::io::Result<String> {
+    Ok(URL_SAFE_NO_PAD.encode(seed()?))
+}

@@ -1,0 +1,276 @@
+//! One shard's thread: wait, read the clock, read mail, read sockets, run, flush, look at timers.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::base::limits;
+use crate::base::time::Now;
+use crate::mail::ShardNumber;
+use crate::runtime::clock::Clock;
+use crate::runtime::mailbox::{Inbox, Mailbox};
+use crate::runtime::sockets::{FIRST_SLOT, Sockets, Taken};
+use crate::shard::{Shard, Wire};
+
+/// The token of the waker; listeners have those from 1 on.
+pub const WAKER: Token = Token(0);
+
+/// Bytes read at once, into the buffer all of a shard's connections share.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Reads of one connection in one turn, so that a firehose starves nobody.
+const READS_PER_TURN: usize = 4;
+
+/// Connections accepted in one turn.
+const ACCEPTS_PER_TURN: usize = 256;
+
+/// After the kernel had no descriptor left, accepting is tried again after this many milliseconds.
+const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Mail read in one turn, so that sockets are not kept waiting.
+const MAIL_PER_TURN: usize = 4096;
+
+/// One shard with everything the operating system gives it.
+pub struct EventLoop {
+    poll: Poll,
+    clock: Clock,
+    listeners: Vec<TcpListener>,
+    /// Listeners that may have more connections waiting.
+    acceptable: Vec<usize>,
+    /// No connection is accepted before this moment, in monotonic milliseconds.
+    accept_after: u64,
+    sockets: Sockets,
+    /// Connections with more to read than one turn allowed.
+    still_ready: Vec<u32>,
+    buffer: Vec<u8>,
+    inbox: Inbox,
+    mailboxes: Arc<[Mailbox]>,
+    shard: Shard,
+}
+
+impl EventLoop {
+    /// A loop for `shard`, which listens on `listeners` and writes to the others by `mailboxes`.
+    ///
+    /// # Errors
+    /// The kernel refuses to report on a listener.
+    pub fn new(
+        poll: Poll,
+        clock: Clock,
+        mut listeners: Vec<TcpListener>,
+        inbox: Inbox,
+        mailboxes: Arc<[Mailbox]>,
+        shard: Shard,
+    ) -> io::Result<Self> {
+        for (at, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener, Token(1 + at), Interest::READABLE)?;
+        }
+        Ok(Self {
+            poll,
+            clock,
+            acceptable: Vec::new(),
+            accept_after: 0,
+            listeners,
+            sockets: Sockets::default(),
+            still_ready: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+            inbox,
+            mailboxes,
+            shard,
+        })
+    }
+
+    /// Runs until the shard has drained.
+    ///
+    /// # Errors
+    /// The kernel no longer reports events.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        while !self.shard.is_drained() {
+            self.wait(&mut events)?;
+            let now = self.clock.now();
+            self.turn(now, &events);
+        }
+        Ok(())
+    }
+
+    /// Sleeps until something happens or is due; not at all when there is something left to do.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let now = self.clock.now();
+        let mut timeout = self.shard.next_due().map(|at| Duration::from_millis(at.saturating_sub(now.mono)));
+        if !self.acceptable.is_empty() {
+            let pause = Duration::from_millis(self.accept_after.saturating_sub(now.mono));
+            timeout = Some(timeout.map_or(pause, |timeout| timeout.min(pause)));
+        }
+        let is_busy = !self.still_ready.is_empty() || self.shard.has_mail() || self.shard.has_output();
+        if is_busy || !self.inbox.fall_asleep() {
+            timeout = Some(Duration::ZERO);
+        }
+        let outcome = self.poll.poll(events, timeout);
+        self.inbox.wake_up();
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// One turn. Mail comes before sockets, so that what was decided reaches a connection before what it asks next is
+    /// read; timers come after both, so that who was heard from just now is not taken for dead; the flush comes last,
+    /// so that each connection is written once, whatever it got.
+    fn turn(&mut self, now: Now, events: &Events) {
+        self.watch_queues();
+        self.read_mail(now);
+        for event in events {
+            self.event(now, event);
+        }
+        self.accept(now);
+        self.read_more(now);
+        self.shard.run(now);
+        self.shard.tick(now);
+        self.shard.run(now);
+        self.flush(now);
+        if self.shard.is_draining() {
+            self.stop_listening();
+        }
+    }
+
+    /// Tells the shard which others have more mail waiting than they should.
+    fn watch_queues(&mut self) {
+        if self.mailboxes.len() > 1 {
+            for (number, mailbox) in self.mailboxes.iter().enumerate() {
+                self.shard.set_congested(number as ShardNumber, mailbox.len() > limits::MAIL_PER_SHARD);
+            }
+        }
+    }
+
+    fn read_mail(&mut self, now: Now) {
+        for _ in 0..MAIL_PER_TURN {
+            let Some(mail) = self.inbox.take() else { return };
+            self.shard.mail(now, mail);
+            self.flush_if_full(now);
+        }
+    }
+
+    fn event(&mut self, now: Now, event: &Event) {
+        let token = event.token();
+        if token.0 < FIRST_SLOT {
+            if token != WAKER {
+                self.acceptable.push(token.0 - 1);
+            }
+            return;
+        }
+        let slot = (token.0 - FIRST_SLOT) as u32;
+        if event.is_writable() {
+            self.shard.writable(slot, &mut self.sockets);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.sockets.set_readable(slot, true);
+            self.read(now, slot, event.is_read_closed() || event.is_error());
+        }
+    }
+
+    /// Reads a connection that has something to read. `to_the_end`: its end has come, and is to be found.
+    fn read(&mut self, now: Now, slot: u32, to_the_end: bool) {
+        for _ in 0..READS_PER_TURN {
+            if !self.shard.wants_read(slot) {
+                return;
+            }
+            match self.sockets.read(slot, &mut self.buffer) {
+                Taken::Bytes(count) => self.shard.received(now, slot, &mut self.buffer[..count]),
+                Taken::Last(count) => {
+                    self.shard.received(now, slot, &mut self.buffer[..count]);
+                    if !to_the_end {
+                        self.sockets.set_readable(slot, false);
+                        return self.flush_if_full(now);
+                    }
+                }
+                Taken::Nothing => return self.sockets.set_readable(slot, false),
+                Taken::End => {
+                    self.sockets.set_readable(slot, false);
+                    return self.shard.ended(now, slot);
+                }
+            }
+            self.flush_if_full(now);
+        }
+        self.still_ready.push(slot);
+    }
+
+    fn read_more(&mut self, now: Now) {
+        while let Some(slot) = self.shard.resumed() {
+            if self.sockets.is_readable(slot) {
+                self.still_ready.push(slot);
+            }
+        }
+        for slot in std::mem::take(&mut self.still_ready) {
+            self.read(now, slot, true);
+        }
+    }
+
+    fn accept(&mut self, now: Now) {
+        if now.mono < self.accept_after {
+            return;
+        }
+        for at in std::mem::take(&mut self.acceptable) {
+            if self.accept_from(now, at) {
+                self.acceptable.push(at);
+            }
+        }
+    }
+
+    /// Accepts what waits at a listener, within bounds; whether more may be waiting.
+    fn accept_from(&mut self, now: Now, at: usize) -> bool {
+        let Some(listener) = self.listeners.get(at) else { return false };
+        for _ in 0..ACCEPTS_PER_TURN {
+            let (stream, remote) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    self.accept_after = now.mono + ACCEPT_PAUSE_MS;
+                    return true;
+                }
+            };
+            // Without it small messages would wait for acknowledgements of earlier ones (RFC 896).
+            let _ = stream.set_nodelay(true);
+            let Some(slot) = self.shard.accepted(now, remote) else { continue };
+            if let Err(error) = self.sockets.add(self.poll.registry(), slot, stream) {
+                tracing::warn!(%error, "cannot watch a connection");
+                self.shard.ended(now, slot);
+            }
+        }
+        true
+    }
+
+    fn flush_if_full(&mut self, now: Now) {
+        if self.shard.wants_flush() {
+            self.flush(now);
+        }
+    }
+
+    fn flush(&mut self, now: Now) {
+        self.shard.flush(now, &mut self.sockets);
+        for (to, mail) in self.shard.outgoing() {
+            self.mailboxes[usize::from(to)].send(mail);
+        }
+    }
+
+    fn stop_listening(&mut self) {
+        for mut listener in self.listeners.drain(..) {
+            let _ = self.poll.registry().deregister(&mut listener);
+        }
+        self.acceptable.clear();
+    }
+}
+
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        // Whatever is left of a drain that ran out of time.
+        for slot in 0..self.shard.connections() as u32 {
+            self.sockets.close(slot);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The files that hold keys: read at start, and the JWKS file again when it changes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+use std::{fs, io};
+
+use crate::codec::jwt::{Verifier, VerifierOptions};
+
+/// Where the keys are, and the rules they are used by.
+pub struct Keys {
+    options: VerifierOptions,
+    jwks_file: Option<PathBuf>,
+    changed: Option<SystemTime>,
+}
+
+impl Keys {
+    /// Reads all key files. `options` has everything but their contents.
+    ///
+    /// # Errors
+    /// Which file could not be read.
+    pub fn read(
+        mut options: VerifierOptions,
+        public_keys: &[PathBuf],
+        jwks_file: Option<PathBuf>,
+    ) -> Result<Self, String> {
+        for path in public_keys {
+            let pem = fs::read(path).map_err(|error| unreadable(path, &error))?;
+            options.public_keys_pem.push((path.display().to_string(), pem));
+        }
+        let mut keys = Self { options, jwks_file, changed: None };
+        keys.read_jwks()?;
+        Ok(keys)
+    }
+
+    /// A verifier by the keys as they are now.
+    ///
+    /// # Errors
+    /// Which key is of no use, and why.
+    pub fn verifier(&self) -> Result<Arc<Verifier>, String> {
+        let verifier = Verifier::new(self.options.clone()).map_err(|error| error.to_string())?;
+        for error in verifier.left_out() {
+            tracing::warn!(%error, "a key of the JWKS file is not used");
+        }
+        Ok(Arc::new(verifier))
+    }
+
+    /// A new verifier if the JWKS file has changed; the old one stays in force when the new file is of no use.
+    pub fn reread(&mut self) -> Option<Arc<Verifier>> {
+        let path = self.jwks_file.as_deref()?;
+        if modified(path).ok() == self.changed {
+            return None;
+        }
+        let verifier = self.read_jwks().and_then(|()| self.verifier());
+        match verifier {
+            Ok(verifier) => {
+                tracing::info!("the JWKS file has changed and is in force");
+                Some(verifier)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the JWKS file has changed but is of no use; the former keys stay in force");
+                None
+            }
+        }
+    }
+
+    fn read_jwks(&mut self) -> Result<(), String> {
+        let Some(path) = &self.jwks_file else { return Ok(()) };
+        self.changed = modified(path).ok();
+        self.options.jwks = Some(fs::read(path).map_err(|error| unreadable(path, &error))?);
+        Ok(())
+    }
+}
+
+fn modified(path: &std::path::Path) -> io::Result<SystemTime> {
+    fs::metadata(path)?.modified()
+}
+
+fn unreadable(path: &std::path::Path, error: &io::Error) -> String {
+    format!("{}: {error}", path.display())
+}

@@ -1,0 +1,128 @@
+//! The queue into each shard, and the waker that is used only when its reader sleeps.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use mio::{Poll, Token, Waker};
+
+use crate::mail::Mail;
+
+/// The writing end of a shard's mail.
+#[derive(Clone)]
+pub struct Mailbox {
+    mail: Sender<Mail>,
+    sleeper: Arc<Sleeper>,
+}
+
+/// The reading end.
+pub struct Inbox {
+    mail: Receiver<Mail>,
+    sleeper: Arc<Sleeper>,
+}
+
+struct Sleeper {
+    waker: Waker,
+    is_asleep: AtomicBool,
+}
+
+/// A mailbox whose reader sleeps in `poll`.
+///
+/// # Errors
+/// The kernel refuses the waker's descriptor.
+pub fn mailbox(poll: &Poll, token: Token) -> io::Result<(Mailbox, Inbox)> {
+    let (sender, receiver) = unbounded();
+    let waker = Waker::new(poll.registry(), token)?;
+    let sleeper = Arc::new(Sleeper { waker, is_asleep: AtomicBool::new(false) });
+    Ok((Mailbox { mail: sender, sleeper: sleeper.clone() }, Inbox { mail: receiver, sleeper }))
+}
+
+impl Mailbox {
+    /// Puts mail into the queue. To a shard that has ended it goes nowhere.
+    pub fn send(&self, mail: Mail) {
+        if self.mail.send(mail).is_ok() {
+            self.wake();
+        }
+    }
+
+    /// Wakes the reader if it sleeps.
+    fn wake(&self) {
+        // Pairs with the fence in `fall_asleep`: either the reader sees the mail, or this sees it asleep.
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.sleeper.is_asleep.load(Ordering::Relaxed)
+            && self.sleeper.is_asleep.swap(false, Ordering::AcqRel)
+            && let Err(error) = self.sleeper.waker.wake()
+        {
+            tracing::error!(%error, "cannot wake a shard");
+        }
+    }
+
+    /// How much mail waits.
+    pub fn len(&self) -> usize {
+        self.mail.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.mail.is_empty()
+    }
+}
+
+impl Inbox {
+    /// Takes the next piece of mail.
+    pub fn take(&self) -> Option<Mail> {
+        self.mail.try_recv().ok()
+    }
+
+    /// Announces that the reader is about to sleep; whether it may, there being no mail.
+    pub fn fall_asleep(&self) -> bool {
+        self.sleeper.is_asleep.store(true, Ordering::Relaxed);
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.mail.is_empty() {
+            return true;
+        }
+        self.sleeper.is_asleep.store(false, Ordering::Relaxed);
+        false
+    }
+
+    /// The reader is up.
+    pub fn wake_up(&self) {
+        self.sleeper.is_asleep.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::Events;
+    use std::time::Duration;
+
+    #[test]
+    fn a_sleeper_is_woken_and_finds_its_mail_in_order() {
+        let mut poll = Poll::new().expect("a poll");
+        let (mailbox, inbox) = mailbox(&poll, Token(7)).expect("a mailbox");
+        assert!(inbox.fall_asleep());
+        let writer = std::thread::spawn(move || {
+            for window_ms in 0..1000 {
+                mailbox.send(Mail::Drain { window_ms });
+            }
+        });
+        let mut events = Events::with_capacity(4);
+        let mut seen = 0;
+        while seen < 1000 {
+            poll.poll(&mut events, Some(Duration::from_secs(10))).expect("a wake-up");
+            inbox.wake_up();
+            loop {
+                while let Some(Mail::Drain { window_ms }) = inbox.take() {
+                    assert_eq!(window_ms, seen);
+                    seen += 1;
+                }
+                if seen == 1000 || inbox.fall_asleep() {
+                    break;
+                }
+            }
+        }
+        writer.join().expect("the writer ends");
+    }
+}

@@ -1,0 +1,10 @@
+//! Layer 5: the operating system. The only files that name sockets, files, clocks, threads and entropy.
+
+pub mod clock;
+pub mod entropy;
+pub mod event_loop;
+pub mod keys;
+pub mod listener;
+pub mod mailbox;
+pub mod server;
+pub mod sockets;

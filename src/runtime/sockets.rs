@@ -1,0 +1,125 @@
+//! A shard's TCP sockets, by slot.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::shard::{Gone, Wire};
+
+/// Tokens below this are the loop's own.
+pub const FIRST_SLOT: usize = 256;
+
+/// The token of the socket at `slot`.
+pub fn token(slot: u32) -> Token {
+    Token(FIRST_SLOT + slot as usize)
+}
+
+/// The sockets of one shard.
+#[derive(Default)]
+pub struct Sockets {
+    by_slot: Vec<Option<Socket>>,
+}
+
+struct Socket {
+    stream: TcpStream,
+    /// The kernel said there is something to read, and it has not all been read.
+    is_readable: bool,
+}
+
+/// What one read came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// So many bytes, and there may be more.
+    Bytes(usize),
+    /// So many bytes, and that was all for now.
+    Last(usize),
+    /// Nothing for now.
+    Nothing,
+    /// The stream has ended or failed.
+    End,
+}
+
+impl Sockets {
+    /// Takes a socket on at `slot` and has the kernel report on it.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn add(&mut self, registry: &Registry, slot: u32, mut stream: TcpStream) -> io::Result<()> {
+        registry.register(&mut stream, token(slot), Interest::READABLE | Interest::WRITABLE)?;
+        if self.by_slot.len() <= slot as usize {
+            self.by_slot.resize_with(slot as usize + 1, || None);
+        }
+        self.by_slot[slot as usize] = Some(Socket { stream, is_readable: false });
+        Ok(())
+    }
+
+    /// Notes whether there is something to read at `slot`.
+    pub fn set_readable(&mut self, slot: u32, is_readable: bool) {
+        if let Some(socket) = self.get(slot) {
+            socket.is_readable = is_readable;
+        }
+    }
+
+    /// Whether there is something to read at `slot`.
+    pub fn is_readable(&self, slot: u32) -> bool {
+        self.by_slot.get(slot as usize).and_then(Option::as_ref).is_some_and(|socket| socket.is_readable)
+    }
+
+    /// Reads once into `buffer`. A read that does not fill it has emptied the socket: the kernel reports anew when more
+    /// comes (epoll(7), question 9), so another call to find that out is saved.
+    pub fn read(&mut self, slot: u32, buffer: &mut [u8]) -> Taken {
+        let Some(socket) = self.get(slot) else { return Taken::Nothing };
+        loop {
+            return match socket.stream.read(buffer) {
+                Ok(0) => Taken::End,
+                Ok(count) if count < buffer.len() => Taken::Last(count),
+                Ok(count) => Taken::Bytes(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Taken::Nothing,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => Taken::End,
+            };
+        }
+    }
+
+    fn get(&mut self, slot: u32) -> Option<&mut Socket> {
+        self.by_slot.get_mut(slot as usize)?.as_mut()
+    }
+}
+
+impl Wire for Sockets {
+    fn write(&mut self, slot: u32, bytes: &[u8]) -> Result<usize, Gone> {
+        let socket = self.get(slot).ok_or(Gone)?;
+        let mut written = 0;
+        while written < bytes.len() {
+            match socket.stream.write(&bytes[written..]) {
+                Ok(0) => return Err(Gone),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(Gone),
+            }
+        }
+        Ok(written)
+    }
+
+    fn half_close(&mut self, slot: u32) {
+        if let Some(socket) = self.get(slot) {
+            // It fails only when the connection is gone already, which reading will find out.
+            let _ = socket.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn close(&mut self, slot: u32) {
+        if let Some(socket) = self.by_slot.get_mut(slot as usize) {
+            *socket = None;
+        }
+        while let Some(None) = self.by_slot.last() {
+            self.by_slot.pop();
+        }
+        if self.by_slot.capacity() > 1024 && self.by_slot.capacity() > 4 * self.by_slot.len() {
+            self.by_slot.shrink_to(2 * self.by_slot.len());
+        }
+    }
+}

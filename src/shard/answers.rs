@@ -1,0 +1,176 @@
+//! Questions under way, and what becomes of their answers.
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::limits;
+use crate::base::time::Now;
+use crate::codec::ws;
+use crate::dialect::raw;
+use crate::domain::event::{Event, Joined};
+use crate::domain::op::{Op, Reply, RoomOp};
+use crate::domain::reject::{Code, Reject};
+use crate::shard::Shard;
+use crate::shard::requests::RestAsk;
+
+/// A question whose answer is awaited.
+pub(super) struct Ask {
+    /// Whom the answer is for; nobody when it is of no interest.
+    pub(super) to: Option<ConnectionId>,
+    /// The `requestId`, as JSON.
+    pub(super) request: Option<Box<str>>,
+    /// What the answer is for.
+    pub(super) then: Then,
+}
+
+/// What an answer is for.
+pub(super) enum Then {
+    /// Only a refusal is told.
+    Refusal,
+    /// The connection belongs to its user from now on, or is refused.
+    Attached,
+    /// The connection becomes a member.
+    Joined {
+        /// The room.
+        room: Name,
+    },
+    /// The connection's own membership, or another's, is over.
+    Left {
+        /// The room.
+        room: Name,
+        /// Whether it was the connection's own.
+        own: bool,
+    },
+    /// The sender gets a receipt that names, by field, where the message went.
+    Sent(&'static str, Name),
+    /// An HTTP request is answered.
+    Rest(Box<RestAsk>),
+}
+
+impl Ask {
+    /// A question whose answer is of no interest.
+    pub(super) fn forgotten() -> Self {
+        Self { to: None, request: None, then: Then::Refusal }
+    }
+}
+
+impl Shard {
+    /// The answer to one of this shard's questions has come.
+    pub(super) fn answered(&mut self, now: Now, number: u32, reply: Result<Reply, Reject>) {
+        let Some(ask) = self.asks.get_mut(number as usize) else { return };
+        if let Then::Rest(rest) = &mut ask.then
+            && !rest.take_part(&reply)
+        {
+            return;
+        }
+        let ask = self.asks.remove(number as usize);
+        let slot = ask.to.and_then(|id| self.slot_of(id));
+        if let Some(slot) = slot {
+            let conn = &mut self.conns[slot as usize];
+            conn.asks -= 1;
+            if conn.asks + 1 == limits::ASKS_PER_CONNECTION {
+                self.resumed.push(slot);
+            }
+        }
+        if let Then::Rest(rest) = ask.then {
+            return self.rest_answered(now, slot, *rest, reply);
+        }
+        let slot = slot.filter(|slot| self.conns[*slot as usize].is_listening());
+        match (slot, ask.to) {
+            (Some(slot), _) => self.answer_peer(now, slot, ask.request.as_deref(), ask.then, reply),
+            (None, Some(connection)) => self.undo(connection, ask.then, reply),
+            (None, None) => {}
+        }
+    }
+
+    fn answer_peer(&mut self, now: Now, slot: u32, request: Option<&str>, then: Then, reply: Result<Reply, Reject>) {
+        match (then, reply) {
+            (Then::Attached, Err(reject)) => {
+                self.refuse(now, slot, request, &reject);
+                self.disconnect(now, slot, "too-many-connections", 1008);
+            }
+            (_, Err(reject)) => self.refuse(now, slot, request, &reject),
+            (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.become_member(now, slot, request, &joined),
+            (Then::Left { room, own }, Ok(_)) => {
+                if own {
+                    self.fanout.leave(&room, slot, &mut self.conns, &mut self.outbound);
+                }
+                self.send_raw(slot, |out| raw::left(out, &room, request, now));
+            }
+            (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
+                self.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), request));
+            }
+            (Then::Refusal | Then::Attached | Then::Rest(_), Ok(_)) => {}
+            (Then::Joined { .. } | Then::Sent(..), Ok(_)) => {
+                let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
+                self.refuse(now, slot, request, &reject);
+            }
+        }
+    }
+
+    /// The asker has gone meanwhile: what it was granted is given back.
+    fn undo(&mut self, connection: ConnectionId, then: Then, reply: Result<Reply, Reject>) {
+        if let (Then::Joined { room }, Ok(_)) = (then, reply) {
+            self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
+        }
+    }
+
+    fn become_member(&mut self, now: Now, slot: u32, request: Option<&str>, joined: &Joined) {
+        self.fanout.join(&joined.room, slot, &mut self.conns, &mut self.outbound);
+        let ice = match &self.conns[slot as usize].identity {
+            Some(identity) => self.options.ice.servers(&identity.user, now),
+            None => "[]".to_owned(),
+        };
+        self.send_raw(slot, |out| raw::joined(out, joined, &ice, request, now));
+    }
+
+    /// One connection is told something.
+    pub(super) fn told(&mut self, now: Now, to: ConnectionId, event: Event) {
+        let slot = self.slot_of(to).filter(|slot| self.conns[*slot as usize].is_listening());
+        let Some(slot) = slot else {
+            if let Event::Joined(joined) = event {
+                self.ask(Ask::forgotten(), Op::Room(joined.room, RoomOp::Vanish { connection: to }));
+            }
+            return;
+        };
+        match &event {
+            Event::Joined(joined) => self.become_member(now, slot, None, joined),
+            Event::Left { room, .. } => {
+                self.fanout.leave(room, slot, &mut self.conns, &mut self.outbound);
+                self.send_raw(slot, |out| raw::encode(out, &event, now));
+            }
+            other => {
+                if other.room().is_some() {
+                    self.fanout.settle_for(slot, &mut self.conns, &mut self.outbound);
+                }
+                self.send_raw(slot, |out| raw::encode(out, &event, now));
+            }
+        }
+    }
+
+    /// Has every room that a connection is in hear something.
+    pub(super) fn announce(&mut self, _now: Now, of: ConnectionId, event: Event) {
+        let Some(slot) = self.slot_of(of) else { return };
+        for membership in self.conns[slot as usize].rooms.clone() {
+            let room = self.fanout.name_of(membership.room).clone();
+            self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Announce { event: event.clone() }));
+        }
+    }
+
+    /// Sends one connection a frame whose text `write` writes.
+    pub(super) fn send_raw(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        let segment = self.outbound.encode(|out| {
+            let mark = ws::begin_text(out);
+            write(out);
+            ws::finish(out, mark);
+        });
+        if let Some(conn) = self.conns.get_mut(slot as usize) {
+            self.outbound.push(slot, &mut conn.queue, segment);
+        }
+    }
+
+    /// Tells one connection that its request was not granted.
+    pub(super) fn refuse(&mut self, now: Now, slot: u32, request: Option<&str>, reject: &Reject) {
+        self.stats.refusals += 1;
+        self.send_raw(slot, |out| raw::error(out, reject, request, now));
+    }
+}

@@ -1,0 +1,231 @@
+//! From one event to everyone on this shard who is told it.
+//!
+//! Each room keeps the slots of its members here, and gathers what they all get during a turn in one run of bytes. At
+//! the end of the turn, or as soon as the order demands it, the room is *settled*: the run is appended to the turn's
+//! bytes once, and each member gets it as one segment. Who sent some of it gets the run without those pieces.
+
+use slab::Slab;
+
+use crate::base::Name;
+use crate::base::map::{Map, map};
+use crate::client::conn::{Conn, Membership};
+use crate::client::outbound::{NOBODY, Outbound, Segment};
+use crate::dialect::packed::Packed;
+
+/// The rooms that have members on this shard, and what is gathered for everybody.
+pub(super) struct Fanout {
+    rooms: Slab<LocalRoom>,
+    by_name: Map<Name, u32>,
+    /// Rooms with a turn, each once.
+    dirty: Vec<u32>,
+    /// Turns to use again, for their memory.
+    spare: Vec<Box<Turn>>,
+    /// What everybody is told when the next batch is due.
+    pub(super) batch: Vec<u8>,
+}
+
+struct LocalRoom {
+    name: Name,
+    /// The members' slots; each member knows its position.
+    members: Vec<u32>,
+    /// What they get in this turn.
+    turn: Option<Box<Turn>>,
+}
+
+/// What a room's members get in one turn.
+#[derive(Default)]
+struct Turn {
+    bytes: Vec<u8>,
+    pieces: Vec<Piece>,
+    /// The slots that some piece leaves out.
+    excepted: Vec<u32>,
+}
+
+struct Piece {
+    end: u32,
+    droppable: bool,
+    except: u32,
+}
+
+/// A run of bytes beyond which a room is settled before the turn's end.
+const TURN_BYTES: usize = 256 * 1024;
+
+/// Turns kept for further use.
+const SPARE_TURNS: usize = 256;
+
+impl Fanout {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { rooms: Slab::new(), by_name: map(seed), dirty: Vec::new(), spare: Vec::new(), batch: Vec::new() }
+    }
+
+    /// The room's name as it is shared here; a new copy when it has no members here.
+    pub(super) fn name(&self, room: &str) -> Name {
+        match self.by_name.get_key_value(room) {
+            Some((name, _)) => name.clone(),
+            None => room.into(),
+        }
+    }
+
+    /// The name of the room in `slot`.
+    pub(super) fn name_of(&self, room: u32) -> &Name {
+        &self.rooms[room as usize].name
+    }
+
+    /// Whether something is gathered that members are to get.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Rooms with members here.
+    pub(super) fn rooms(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Makes the connection at `slot` a member; what was gathered before is not for it.
+    pub(super) fn join(&mut self, room: &Name, slot: u32, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
+        let at = match self.by_name.get(room) {
+            Some(at) => *at,
+            None => {
+                let at = self.rooms.insert(LocalRoom { name: room.clone(), members: Vec::new(), turn: None }) as u32;
+                self.by_name.insert(room.clone(), at);
+                at
+            }
+        };
+        self.settle(at, conns, outbound);
+        let Some(conn) = conns.get_mut(slot as usize) else { return };
+        if conn.rooms.iter().any(|membership| membership.room == at) {
+            return;
+        }
+        let members = &mut self.rooms[at as usize].members;
+        conn.rooms.push(Membership { room: at, position: members.len() as u32 });
+        members.push(slot);
+    }
+
+    /// Ends a membership; what was gathered before is still for it.
+    pub(super) fn leave(&mut self, room: &str, slot: u32, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
+        let Some(at) = self.by_name.get(room).copied() else { return };
+        self.settle(at, conns, outbound);
+        let Some(conn) = conns.get_mut(slot as usize) else { return };
+        let Some(own) = conn.rooms.iter().position(|membership| membership.room == at) else { return };
+        let position = conn.rooms.swap_remove(own).position;
+        let members = &mut self.rooms[at as usize].members;
+        members.swap_remove(position as usize);
+        if let Some(moved) = members.get(position as usize).and_then(|moved| conns.get_mut(*moved as usize))
+            && let Some(membership) = moved.rooms.iter_mut().find(|membership| membership.room == at)
+        {
+            membership.position = position;
+        }
+        if members.is_empty() {
+            self.forget(at);
+        } else if members.capacity() > 4 * members.len() {
+            members.shrink_to(2 * members.len());
+        }
+    }
+
+    /// Ends all memberships of a room.
+    pub(super) fn close(&mut self, room: &str, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
+        let Some(at) = self.by_name.get(room).copied() else { return };
+        self.settle(at, conns, outbound);
+        for slot in &self.rooms[at as usize].members {
+            if let Some(conn) = conns.get_mut(*slot as usize) {
+                conn.rooms.retain(|membership| membership.room != at);
+            }
+        }
+        self.forget(at);
+    }
+
+    fn forget(&mut self, at: u32) {
+        let room = self.rooms.remove(at as usize);
+        self.by_name.remove(&room.name);
+    }
+
+    /// Gathers something for a room's members, but not for the one at `except` (or [`NOBODY`]).
+    pub(super) fn publish(
+        &mut self,
+        room: &str,
+        except: u32,
+        packed: &Packed,
+        conns: &mut Slab<Conn>,
+        outbound: &mut Outbound,
+    ) {
+        let Some(at) = self.by_name.get(room).copied() else { return };
+        let room = &mut self.rooms[at as usize];
+        let turn = room.turn.get_or_insert_with(|| {
+            self.dirty.push(at);
+            self.spare.pop().unwrap_or_default()
+        });
+        turn.bytes.extend_from_slice(&packed.raw);
+        turn.pieces.push(Piece { end: turn.bytes.len() as u32, droppable: packed.droppable, except });
+        if except != NOBODY && !turn.excepted.contains(&except) {
+            turn.excepted.push(except);
+        }
+        if turn.bytes.len() > TURN_BYTES {
+            self.settle(at, conns, outbound);
+        }
+    }
+
+    /// Settles the rooms of one connection, so that what it is told alone comes after what its rooms were told before.
+    pub(super) fn settle_for(&mut self, slot: u32, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        let Some(conn) = conns.get(slot as usize) else { return };
+        for membership in conn.rooms.clone() {
+            self.settle(membership.room, conns, outbound);
+        }
+    }
+
+    /// Settles every room.
+    pub(super) fn settle_all(&mut self, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
+        while let Some(at) = self.dirty.last().copied() {
+            if !self.settle(at, conns, outbound) {
+                self.dirty.pop();
+            }
+        }
+    }
+
+    /// Hands a room's run to its members; answers whether there was one.
+    fn settle(&mut self, at: u32, conns: &mut Slab<Conn>, outbound: &mut Outbound) -> bool {
+        let Some(room) = self.rooms.get_mut(at as usize) else { return false };
+        let Some(mut turn) = room.turn.take() else { return false };
+        if self.dirty.last() == Some(&at) {
+            self.dirty.pop();
+        }
+        let run = outbound.encode(|out| out.extend_from_slice(&turn.bytes));
+        turn.excepted.sort_unstable();
+        for &slot in &room.members {
+            let Some(conn) = conns.get_mut(slot as usize) else { continue };
+            let is_plain = conn.queue.backlog.is_none() && turn.excepted.binary_search(&slot).is_err();
+            if is_plain {
+                outbound.push(slot, &mut conn.queue, run);
+            } else {
+                turn.hand_piecewise(slot, conn, run, outbound);
+            }
+        }
+        turn.clear();
+        if self.spare.len() < SPARE_TURNS && turn.bytes.capacity() <= TURN_BYTES {
+            self.spare.push(turn);
+        }
+        true
+    }
+}
+
+impl Turn {
+    /// Gives one member the run's pieces that are for it, each marked whether it may be dropped.
+    fn hand_piecewise(&self, slot: u32, conn: &mut Conn, run: Segment, outbound: &mut Outbound) {
+        let mut start = run.start;
+        for piece in &self.pieces {
+            let end = run.start + piece.end;
+            if piece.except != slot {
+                outbound.push(slot, &mut conn.queue, Segment { start, end, droppable: piece.droppable });
+            }
+            start = end;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.pieces.clear();
+        self.excepted.clear();
+    }
+}

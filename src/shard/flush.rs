@@ -1,0 +1,135 @@
+//! The turn's end: each connection that has something to get is written once.
+
+use crate::base::time::Now;
+use crate::client::conn::Ending;
+use crate::client::outbound::{Backlog, NOBODY};
+use crate::shard::Shard;
+
+/// What a shard does to its sockets.
+pub trait Wire {
+    /// Writes as much of `bytes` as the socket takes now, and answers how much that was. Less than all of it means that
+    /// the socket is full, and that [`Shard::writable`] will be called when it no longer is.
+    ///
+    /// # Errors
+    /// [`Gone`] when the socket is of no more use.
+    fn write(&mut self, slot: u32, bytes: &[u8]) -> Result<usize, Gone>;
+
+    /// Ends our side of the stream, leaving the other open.
+    fn half_close(&mut self, slot: u32);
+
+    /// Closes the socket; the slot may be used again at once.
+    fn close(&mut self, slot: u32);
+}
+
+/// The other side of a socket is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl Shard {
+    /// Writes what the turn has gathered, and ends the connections that are to end.
+    pub fn flush(&mut self, now: Now, wire: &mut impl Wire) {
+        self.fanout.settle_all(&mut self.conns, &mut self.outbound);
+        let mut cork = std::mem::take(&mut self.cork);
+        for at in 0..self.outbound.shares() {
+            self.write_share(at, &mut cork, wire);
+        }
+        cork.clear();
+        cork.shrink_to(64 * 1024);
+        self.cork = cork;
+        self.outbound.clear();
+        while let Some(slot) = self.overflowed.pop() {
+            self.drop_slow_consumer(now, slot);
+        }
+        // Whoever was dropped just now has a last word to get.
+        for at in 0..self.outbound.shares() {
+            self.write_share(at, &mut Vec::new(), wire);
+        }
+        self.outbound.clear();
+        for slot in std::mem::take(&mut self.ending) {
+            self.end(slot, wire);
+        }
+    }
+
+    /// Writes one connection's share of the turn, or adds it to the backlog.
+    fn write_share(&mut self, at: usize, cork: &mut Vec<u8>, wire: &mut impl Wire) {
+        let share = self.outbound.share(at);
+        if share.slot == NOBODY {
+            return;
+        }
+        let Some(conn) = self.conns.get_mut(share.slot as usize) else { return };
+        conn.queue.settle();
+        if conn.ending == Ending::Abort {
+            return;
+        }
+        if let Some(backlog) = &mut conn.queue.backlog {
+            for segment in &share.segments {
+                if segment.droppable && backlog.rest().len() > self.options.outbound_bytes / 2 {
+                    continue;
+                }
+                backlog.push(self.outbound.bytes(*segment));
+            }
+        } else {
+            let bytes = match share.segments.as_slice() {
+                [one] => self.outbound.bytes(*one),
+                several => {
+                    cork.clear();
+                    for segment in several {
+                        cork.extend_from_slice(self.outbound.bytes(*segment));
+                    }
+                    cork.as_slice()
+                }
+            };
+            match wire.write(share.slot, bytes) {
+                Ok(count) if count == bytes.len() => return,
+                Ok(count) => {
+                    let mut backlog = Box::<Backlog>::default();
+                    backlog.push(&bytes[count..]);
+                    conn.queue.backlog = Some(backlog);
+                }
+                Err(Gone) => {
+                    conn.ending = Ending::Abort;
+                    self.ending.push(share.slot);
+                    return;
+                }
+            }
+        }
+        if conn.queue.backlog_bytes() > self.options.outbound_bytes && conn.ending == Ending::None {
+            self.overflowed.push(share.slot);
+        }
+    }
+
+    /// A socket takes bytes again.
+    pub fn writable(&mut self, slot: u32, wire: &mut impl Wire) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Some(backlog) = &mut conn.queue.backlog else { return };
+        match wire.write(slot, backlog.rest()) {
+            Ok(count) => {
+                backlog.take(count);
+                if backlog.rest().is_empty() {
+                    conn.queue.backlog = None;
+                    if conn.ending != Ending::None {
+                        self.ending.push(slot);
+                    }
+                    self.resumed.push(slot);
+                }
+            }
+            Err(Gone) => self.abort(slot),
+        }
+    }
+
+    /// Does to a connection's socket what its ending asks for.
+    fn end(&mut self, slot: u32, wire: &mut impl Wire) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        match conn.ending {
+            Ending::HalfClose if conn.queue.is_empty() => {
+                conn.ending = Ending::HalfClosed;
+                wire.half_close(slot);
+            }
+            Ending::Abort => {
+                self.forget(slot);
+                wire.close(slot);
+            }
+            Ending::None | Ending::HalfClose | Ending::HalfClosed => {}
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Layer 4: the clients and the domain of one thread, sans-IO.
+//!
+//! The rule of use: feed a shard what happened ([`Shard::accepted`], [`Shard::received`], [`Shard::ended`],
+//! [`Shard::mail`], [`Shard::tick`]), in any order and as often as there is something; then [`Shard::run`], then
+//! [`Shard::flush`], and take what it has for other shards from [`Shard::outgoing`]. Time is an argument, randomness
+//! comes from a seed, so the same inputs give the same outputs.
+
+mod answers;
+mod drain;
+mod fanout;
+mod flush;
+mod options;
+mod peers;
+mod requests;
+mod stats;
+mod timers;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use slab::Slab;
+
+pub use flush::{Gone, Wire};
+pub use options::{Ice, Options, TurnAccess};
+pub use stats::Stats;
+
+use crate::authority::Authority;
+use crate::authority::embedded::Embedded;
+use crate::base::Name;
+use crate::base::ids::{ConnectionId, Place};
+use crate::base::limits;
+use crate::base::rng::Rng;
+use crate::base::time::Now;
+use crate::base::wheel::{Wheel, tick};
+use crate::client::conn::{Conn, Ending, Stage};
+use crate::client::outbound::Outbound;
+use crate::codec::jwt::Verifier;
+use crate::domain::op::{Op, RoomOp, UserOp};
+use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
+
+use answers::Ask;
+use drain::Drain;
+use fanout::Fanout;
+
+/// One thread's part of the server.
+pub struct Shard {
+    number: ShardNumber,
+    options: Arc<Options>,
+    verifier: Arc<Verifier>,
+    placement: Placement,
+    rng: Rng,
+    conns: Slab<Conn>,
+    timers: Wheel<u32>,
+    fanout: Fanout,
+    outbound: Outbound,
+    authority: Embedded,
+    asks: Slab<Ask>,
+    /// Mail to itself, not yet read.
+    local: VecDeque<Mail>,
+    /// Mail to other shards, in order.
+    outgoing: Vec<Outgoing>,
+    /// Shards that have more mail waiting than they should.
+    congested: Vec<bool>,
+    /// Connections whose ending is to be looked at.
+    ending: Vec<u32>,
+    /// Connections whose backlog has outgrown its bound.
+    overflowed: Vec<u32>,
+    /// Connections that may be read again.
+    resumed: Vec<u32>,
+    /// Several segments, joined for one write.
+    cork: Vec<u8>,
+    /// When the batch for everybody goes out, in monotonic milliseconds; 0 when there is none.
+    batch_due: u64,
+    drain: Option<Box<Drain>>,
+    stats: Stats,
+}
+
+impl Shard {
+    /// Shard `number`, without clients.
+    pub fn new(number: ShardNumber, options: Arc<Options>, verifier: Arc<Verifier>, mut rng: Rng, now: Now) -> Self {
+        let placement = Placement::Embedded { shards: options.shards };
+        let seed = rng.next_u64();
+        let mut kept = [0; 32];
+        rng.fill(&mut kept);
+        Self {
+            number,
+            authority: Embedded::new(options.rules.clone(), placement, Rng::from_entropy(kept)),
+            congested: vec![false; options.shards],
+            options,
+            verifier,
+            placement,
+            rng,
+            conns: Slab::new(),
+            timers: Wheel::new(now.mono),
+            fanout: Fanout::new(seed),
+            outbound: Outbound::default(),
+            asks: Slab::new(),
+            local: VecDeque::new(),
+            outgoing: Vec::new(),
+            ending: Vec::new(),
+            overflowed: Vec::new(),
+            resumed: Vec::new(),
+            cork: Vec::new(),
+            batch_due: 0,
+            drain: None,
+            stats: Stats::default(),
+        }
+    }
+
+    /// A connection was accepted; the slot it is known by from now on. `None` when the shard takes on no more, and the
+    /// socket is to be closed.
+    pub fn accepted(&mut self, now: Now, remote: SocketAddr) -> Option<u32> {
+        let max = self.options.connections;
+        if self.drain.is_some() || (max != 0 && self.conns.len() >= max) {
+            self.stats.refused += 1;
+            return None;
+        }
+        self.stats.accepted += 1;
+        let mut conn = Conn::new(self.rng.nonce(), remote);
+        conn.seen = tick(now.mono);
+        let slot = self.conns.insert(conn) as u32;
+        self.set_deadline(now, slot, self.options.handshake_ms);
+        Some(slot)
+    }
+
+    /// Bytes came from a connection. They may be changed in place.
+    pub fn received(&mut self, now: Now, slot: u32, input: &mut [u8]) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        conn.seen = tick(now.mono);
+        if conn.ending != Ending::None {
+            return;
+        }
+        match conn.stage {
+            Stage::Http(_) => self.received_http(now, slot, input),
+            Stage::WebSocket(_) => self.received_frames(now, slot, input),
+            Stage::Lingering => {}
+        }
+    }
+
+    /// A connection's stream ended, or its socket failed.
+    pub fn ended(&mut self, now: Now, slot: u32) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let is_owed_an_answer = match &conn.stage {
+            Stage::Http(Some(_)) => conn.asks > 0 || !conn.queue.is_empty(),
+            _ => false,
+        };
+        if is_owed_an_answer && conn.ending == Ending::None {
+            self.close_after_answer(slot);
+            return;
+        }
+        self.depart(now, slot);
+        self.abort(slot);
+    }
+
+    /// Whether a connection may be read now. When that changes to yes, [`Shard::resumed`] says so.
+    pub fn wants_read(&self, slot: u32) -> bool {
+        let Some(conn) = self.conns.get(slot as usize) else { return false };
+        match &conn.stage {
+            Stage::Http(Some(http)) => !http.is_answering() && conn.queue.backlog.is_none(),
+            _ => conn.asks < limits::ASKS_PER_CONNECTION,
+        }
+    }
+
+    /// Takes one of the connections that may be read again.
+    pub fn resumed(&mut self) -> Option<u32> {
+        self.resumed.pop()
+    }
+
+    /// Mail came from another shard or from the server.
+    pub fn mail(&mut self, now: Now, mail: Mail) {
+        match mail {
+            Mail::Ask { from, op } => {
+                let mut out = Vec::new();
+                self.authority.ask(now, from, op, &mut out);
+                self.post_all(out);
+            }
+            Mail::Notify { user, event } => {
+                let mut out = Vec::new();
+                self.authority.notify(now, &user, event, &mut out);
+                self.post_all(out);
+            }
+            Mail::Answer { ask, reply } => self.answered(now, ask, reply),
+            Mail::Tell { to, event } => self.told(now, to, event),
+            Mail::Publish { room, except, packed } => {
+                let except = except.and_then(|id| self.slot_of(id)).unwrap_or(crate::client::outbound::NOBODY);
+                self.stats.published += 1;
+                self.fanout.publish(&room, except, &packed, &mut self.conns, &mut self.outbound);
+            }
+            Mail::Close { room, packed } => {
+                let nobody = crate::client::outbound::NOBODY;
+                self.fanout.publish(&room, nobody, &packed, &mut self.conns, &mut self.outbound);
+                self.fanout.close(&room, &mut self.conns, &mut self.outbound);
+            }
+            Mail::Everyone { packed } => {
+                self.fanout.batch.extend_from_slice(&packed.raw);
+                if self.batch_due == 0 {
+                    self.batch_due = now.mono + self.options.presence_batch_ms;
+                }
+            }
+            Mail::Announce { of, event } => self.announce(now, of, event),
+            Mail::Keys(verifier) => self.verifier = verifier,
+            Mail::Drain { window_ms } => self.start_draining(now, window_ms),
+        }
+    }
+
+    /// Reads the shard's mail to itself until there is none.
+    pub fn run(&mut self, now: Now) {
+        while let Some(mail) = self.local.pop_front() {
+            self.mail(now, mail);
+        }
+    }
+
+    /// Takes the mail for other shards.
+    pub fn outgoing(&mut self) -> std::vec::Drain<'_, Outgoing> {
+        self.outgoing.drain(..)
+    }
+
+    /// Whether it has mail to itself that is not yet read.
+    pub fn has_mail(&self) -> bool {
+        !self.local.is_empty()
+    }
+
+    /// Says whether `shard` has more mail waiting than it should; new work for it is then refused.
+    pub fn set_congested(&mut self, shard: ShardNumber, is_congested: bool) {
+        if let Some(known) = self.congested.get_mut(usize::from(shard)) {
+            *known = is_congested;
+        }
+    }
+
+    /// Whether so much was gathered that it should be flushed before more comes.
+    pub fn wants_flush(&self) -> bool {
+        self.outbound.len() > limits::TURN_BYTES
+    }
+
+    /// Whether anything was gathered that a flush would send or end.
+    pub fn has_output(&self) -> bool {
+        !self.outbound.is_empty() || !self.ending.is_empty() || self.fanout.is_dirty()
+    }
+
+    /// Connections, in whatever stage.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// The shard's counters.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            connections: self.conns.len(),
+            rooms: self.authority.rooms(),
+            users: self.authority.users(),
+            asks: self.asks.len(),
+            listened_rooms: self.fanout.rooms(),
+            ..self.stats
+        }
+    }
+
+    /// The id of the connection at `slot`.
+    fn id_of(&self, slot: u32) -> ConnectionId {
+        let place = Place { node: self.options.node, shard: self.number, slot };
+        ConnectionId::new(place, self.conns.get(slot as usize).map(|conn| conn.nonce).unwrap_or_default())
+    }
+
+    /// The slot of a connection, if it is here and still the same one.
+    fn slot_of(&self, id: ConnectionId) -> Option<u32> {
+        let place = id.place();
+        let conn = self.conns.get(place.slot as usize)?;
+        (place.shard == self.number && conn.nonce == id.nonce()).then_some(place.slot)
+    }
+
+    /// Sends mail, to itself or to another shard.
+    fn post(&mut self, to: ShardNumber, mail: Mail) {
+        if to == self.number {
+            self.local.push_back(mail);
+        } else {
+            self.outgoing.push((to, mail));
+        }
+    }
+
+    fn post_all(&mut self, mail: Vec<Outgoing>) {
+        for (to, mail) in mail {
+            self.post(to, mail);
+        }
+    }
+
+    /// Puts a question to whoever keeps what `op` is about; the number it goes by.
+    fn ask(&mut self, ask: Ask, op: Op) -> u32 {
+        if let Some(slot) = ask.to.and_then(|id| self.slot_of(id)) {
+            self.conns[slot as usize].asks += 1;
+        }
+        let to = match &op {
+            Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
+            Op::Rooms => self.number,
+        };
+        let number = self.asks.insert(ask) as u32;
+        let from = Asker { shard: self.number, ask: number };
+        self.post(to, Mail::Ask { from, op });
+        number
+    }
+
+    /// Whether the keeper of `name` takes on new work.
+    fn is_open(&self, name: &str) -> bool {
+        self.asks.len() < limits::ASKS_PER_SHARD && !self.congested[usize::from(self.placement.of(name))]
+    }
+
+    /// Takes a connection out of the domain: its rooms and its user hear that it is gone.
+    fn depart(&mut self, now: Now, slot: u32) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let was_attached = matches!(conn.stage, Stage::WebSocket(_));
+        if !was_attached {
+            return;
+        }
+        conn.stage = Stage::Lingering;
+        conn.deadline = 0;
+        let identity = conn.identity.take();
+        let connection = self.id_of(slot);
+        while let Some(membership) = self.conns[slot as usize].rooms.last().copied() {
+            let name: Name = self.fanout.name_of(membership.room).clone();
+            self.fanout.leave(&name, slot, &mut self.conns, &mut self.outbound);
+            self.ask(Ask::forgotten(), Op::Room(name, RoomOp::Vanish { connection }));
+        }
+        if let Some(identity) = identity {
+            self.ask(Ask::forgotten(), Op::User(identity.user.clone(), UserOp::Detach { connection }));
+        }
+        self.set_deadline(now, slot, limits::CLOSING_MS);
+    }
+
+    /// Closes a connection at the turn's end, whatever it has not been sent.
+    fn abort(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.get_mut(slot as usize) {
+            conn.ending = Ending::Abort;
+            self.ending.push(slot);
+        }
+    }
+
+    /// Ends our side of a connection as soon as everything is sent.
+    fn half_close(&mut self, now: Now, slot: u32) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        if conn.ending == Ending::None {
+            conn.ending = Ending::HalfClose;
+            self.ending.push(slot);
+            self.set_deadline(now, slot, limits::CLOSING_MS);
+        }
+    }
+
+    /// Removes a connection; nothing refers to it any more.
+    fn forget(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.get_mut(slot as usize) {
+            self.outbound.forget(&mut conn.queue);
+            self.conns.remove(slot as usize);
+            self.stats.closed += 1;
+        }
+        if self.conns.is_empty() {
+            self.conns.shrink_to_fit();
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What a shard goes by: checked settings, read once at start and shared by all shards.
+
+use std::sync::Arc;
+
+use crate::base::time::Now;
+use crate::client::credentials::Origins;
+use crate::client::websocket::Heartbeat;
+use crate::codec::http::HeadLimits;
+use crate::codec::turn::{self, TurnSecret};
+use crate::codec::{json, ws};
+use crate::domain::op::Rules;
+
+/// A shard's settings.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node's number in the cluster.
+    pub node: u16,
+    /// Shards of this process.
+    pub shards: usize,
+    /// What a request's head may be.
+    pub head: HeadLimits,
+    /// Bytes a request's body may have.
+    pub body_bytes: usize,
+    /// What a WebSocket message may be.
+    pub websocket: ws::Limits,
+    /// Bytes a message's content may have.
+    pub content_bytes: usize,
+    /// Bytes that may wait for a connection that does not read.
+    pub outbound_bytes: usize,
+    /// Rooms a connection may be in; 0 is any number.
+    pub rooms_per_connection: usize,
+    /// Connections this shard takes on; 0 is any number.
+    pub connections: usize,
+    /// Signaling messages a connection may send in a minute; 0 is any number.
+    pub signals_per_minute: u32,
+    /// How many of them at once.
+    pub signals_burst: u32,
+    /// WebSocket heartbeats.
+    pub heartbeat: Heartbeat,
+    /// How long a new connection may be silent, in milliseconds.
+    pub handshake_ms: u64,
+    /// How long a request's head, and then its body, may take, in milliseconds.
+    pub head_ms: u64,
+    /// How long a connection may be kept alive between requests, in milliseconds.
+    pub idle_ms: u64,
+    /// How long changes of presence are gathered, in milliseconds.
+    pub presence_batch_ms: u64,
+    /// Whether clients without a token are guests.
+    pub guests: bool,
+    /// Whether joining a room that is not there makes it.
+    pub create_on_join: bool,
+    /// Pages that may use the server.
+    pub origins: Origins,
+    /// Where the application's pages are, for links; the server's own address when absent.
+    pub client_url: Option<String>,
+    /// What peers need to find a way to each other.
+    pub ice: Ice,
+    /// What rooms and users go by.
+    pub rules: Arc<Rules>,
+}
+
+/// STUN and TURN servers, as clients are told of them.
+#[derive(Clone, Debug, Default)]
+pub struct Ice {
+    /// STUN servers, `stun:host:port`.
+    pub stun_urls: Vec<String>,
+    /// The TURN server, `turn:host:port`.
+    pub turn_url: Option<String>,
+    /// What opens it.
+    pub turn_access: TurnAccess,
+}
+
+/// What opens a TURN server.
+#[derive(Clone, Debug, Default)]
+pub enum TurnAccess {
+    /// Nothing is needed.
+    #[default]
+    Open,
+    /// A name and a password, the same for everyone.
+    Fixed {
+        /// The name.
+        username: String,
+        /// The password.
+        credential: String,
+    },
+    /// Credentials made for each user, which end by themselves.
+    Timed {
+        /// Shared with the TURN server.
+        secret: TurnSecret,
+        /// How long they hold, in seconds.
+        ttl_s: u64,
+    },
+}
+
+impl Ice {
+    /// The list of servers for `user`, as JSON.
+    pub fn servers(&self, user: &str, now: Now) -> String {
+        let mut out = Vec::with_capacity(256);
+        out.push(b'[');
+        if !self.stun_urls.is_empty() {
+            let mut object = json::Object::begin(&mut out);
+            object.list("urls", &self.stun_urls, |out, url| json::string(out, url)).end();
+        }
+        if let Some(url) = &self.turn_url {
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            let mut object = json::Object::begin(&mut out);
+            object.list("urls", [url], |out, url| json::string(out, url));
+            let access = match &self.turn_access {
+                TurnAccess::Open => None,
+                TurnAccess::Fixed { username, credential } => Some((username.clone(), credential.clone())),
+                TurnAccess::Timed { secret, ttl_s } => {
+                    Some(turn::credentials(secret, user, now.unix_seconds().saturating_add(*ttl_s)))
+                }
+            };
+            if let Some((username, credential)) = access {
+                object.string("username", &username).string("credential", &credential);
+                object.string("credentialType", "password");
+            }
+            object.end();
+        }
+        out.push(b']');
+        // It was written as JSON text just now.
+        String::from_utf8(out).unwrap_or_default()
+    }
+}

@@ -1,0 +1,317 @@
+//! From a WebSocket's frames to the domain: the peer's half of each command.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::base::time::Now;
+use crate::client::conn::Stage;
+use crate::codec::ws::{self, Event as Frame, Input};
+use crate::dialect::raw;
+use crate::domain::access::{Identity, Roles};
+use crate::domain::command::{Command, Draft, Join, Target};
+use crate::domain::event::Content;
+use crate::domain::op::{JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
+use crate::domain::reject::{Code, Reject};
+use crate::shard::Shard;
+use crate::shard::answers::{Ask, Then};
+
+impl Shard {
+    /// Bytes came on a WebSocket.
+    pub(super) fn received_frames(&mut self, now: Now, slot: u32, bytes: &mut [u8]) {
+        let mut input = Input::new(bytes);
+        let limits = self.options.websocket;
+        loop {
+            // The decoder is taken along, so that handling a frame may change the connection.
+            let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+            let Stage::WebSocket(socket) = &mut conn.stage else { return };
+            let mut decoder = std::mem::take(&mut socket.decoder);
+            let outcome = decoder.next(&mut input, &limits);
+            let is_more = match outcome {
+                Ok(Some(frame)) => {
+                    self.frame(now, slot, frame);
+                    true
+                }
+                Ok(None) => false,
+                Err(error) => {
+                    self.close_websocket(now, slot, error.close_code(), error.text());
+                    return;
+                }
+            };
+            if let Some(conn) = self.conns.get_mut(slot as usize)
+                && let Stage::WebSocket(socket) = &mut conn.stage
+            {
+                socket.decoder = decoder;
+            }
+            if !is_more {
+                return;
+            }
+        }
+    }
+
+    fn frame(&mut self, now: Now, slot: u32, frame: Frame<'_>) {
+        match frame {
+            Frame::Text(text) => self.text(now, slot, text),
+            Frame::Binary(_) => {
+                let reject = Reject::new(Code::UnsupportedData, "Binary frames are not spoken here; send JSON as text");
+                self.refuse(now, slot, None, &reject);
+                self.close_websocket(now, slot, 1003, "binary frames are not supported");
+            }
+            Frame::Ping(payload) => {
+                let segment = self.outbound.encode(|out| ws::encode_pong(out, payload));
+                let conn = &mut self.conns[slot as usize];
+                self.outbound.push(slot, &mut conn.queue, segment);
+            }
+            Frame::Pong(_) => {}
+            Frame::Close(close) => {
+                let segment = self.outbound.encode(|out| match close {
+                    Some((code, _)) => ws::encode_close(out, code, ""),
+                    None => ws::encode_close_without_code(out),
+                });
+                let conn = &mut self.conns[slot as usize];
+                self.outbound.push(slot, &mut conn.queue, segment);
+                self.depart(now, slot);
+                self.half_close(now, slot);
+            }
+        }
+    }
+
+    fn text(&mut self, now: Now, slot: u32, text: &str) {
+        match raw::decode(text, self.options.content_bytes) {
+            Ok(request) => {
+                if let Err(reject) = self.command(now, slot, request.id, request.command) {
+                    self.refuse(now, slot, request.id, &reject);
+                }
+            }
+            Err(fault) => self.refuse(now, slot, fault.id, &fault.reject),
+        }
+    }
+
+    /// The peer's half of a command: what only its side can check is checked, the rest goes to the keeper.
+    fn command(&mut self, now: Now, slot: u32, request: Option<&str>, command: Command<'_>) -> Result<(), Reject> {
+        let connection = self.id_of(slot);
+        match command {
+            Command::Join(join) => self.join(slot, request, join),
+            Command::Leave { room, peer } => {
+                let room = self.fanout.name(&room);
+                let peer = peer.map(name);
+                let own = peer.is_none();
+                let by = self.identity(slot)?;
+                let then = Then::Left { room: room.clone(), own };
+                self.ask_room(slot, request, then, room, RoomOp::Leave { connection, by, peer })
+            }
+            Command::Signal(signal) => {
+                self.spend_signal(now, slot)?;
+                let relay = RelaySignal {
+                    connection,
+                    from: signal.from.map(name),
+                    to: name(signal.to),
+                    signal: signal.signal,
+                    body: signal.body.into(),
+                };
+                let room = self.fanout.name(&signal.room);
+                self.ask_room(slot, request, Then::Refusal, room, RoomOp::Signal(Box::new(relay)))
+            }
+            Command::Media { room, peer, media } => {
+                self.spend_signal(now, slot)?;
+                let room = self.fanout.name(&room);
+                let op = RoomOp::Media { connection, peer: peer.map(name), media };
+                self.ask_room(slot, request, Then::Refusal, room, op)
+            }
+            Command::Send { target, draft } => self.send(slot, request, target, draft),
+            Command::SetStatus(status) => {
+                let user = self.identity(slot)?.user.clone();
+                self.ask_user(slot, request, Then::Refusal, user, UserOp::SetStatus { status })
+            }
+            Command::Typing { room, is_typing } => {
+                let room = self.fanout.name(&room);
+                self.ask_room(slot, request, Then::Refusal, room, RoomOp::Typing { connection, is_typing })
+            }
+            Command::Receipt { room, message, kind } => {
+                let unknown = || Reject::new(Code::MessageNotFound, "No such message in this room");
+                let message = Uuid::try_parse(&message).map_err(|_| unknown())?;
+                let room = self.fanout.name(&room);
+                self.ask_room(slot, request, Then::Refusal, room, RoomOp::Receipt { connection, message, kind })
+            }
+            Command::Authenticate { token } => self.authenticate(now, slot, request, &token),
+            Command::Ping => {
+                self.send_raw(slot, |out| raw::pong(out, request, now));
+                Ok(())
+            }
+        }
+    }
+
+    fn join(&mut self, slot: u32, request: Option<&str>, join: Join<'_>) -> Result<(), Reject> {
+        let max = self.options.rooms_per_connection;
+        let room = self.fanout.name(&join.room);
+        if max != 0 && self.conns[slot as usize].rooms.len() >= max {
+            return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
+        }
+        let by = self.identity(slot)?;
+        let display_name = join.display_name.filter(|shown| *shown != by.username()).map(|shown| shown.into());
+        let op = JoinRoom {
+            connection: self.id_of(slot),
+            by,
+            peer: join.peer.map(name),
+            display_name,
+            media: join.media,
+            create: self.options.create_on_join,
+        };
+        let then = Then::Joined { room: room.clone() };
+        self.ask_room(slot, request, then, room, RoomOp::Join(Box::new(op)))
+    }
+
+    fn send(&mut self, slot: u32, request: Option<&str>, target: Target<'_>, draft: Draft<'_>) -> Result<(), Reject> {
+        let content = Content {
+            body: draft.content.into(),
+            kind: draft.kind.map(|text| text.into()),
+            reply_to: draft.reply_to.map(|text| text.into()),
+            attachment: draft.attachment.map(Into::into),
+            metadata: draft.metadata.map(Into::into),
+        };
+        let (room, to) = match target {
+            Target::Room(room) => (room, None),
+            Target::Peer { room, peer } => (room, Some(name(peer))),
+            Target::User(user) => {
+                let by = self.identity(slot)?;
+                let user = name(user);
+                let then = Then::Sent("toUserId", user.clone());
+                return self.ask_user(slot, request, then, user, UserOp::Send { by, content });
+            }
+        };
+        let room = self.fanout.name(&room);
+        let message = SendMessage { connection: self.id_of(slot), to, content };
+        let then = Then::Sent("roomId", room.clone());
+        self.ask_room(slot, request, then, room, RoomOp::Send(Box::new(message)))
+    }
+
+    fn authenticate(&mut self, now: Now, slot: u32, request: Option<&str>, token: &str) -> Result<(), Reject> {
+        let (identity, expires_at) = self.verify(token, now)?;
+        let known = self.identity(slot)?;
+        if known.user != identity.user {
+            return Err(Reject::new(Code::Forbidden, "The token is another user's; connect anew to change users"));
+        }
+        let user = identity.user.clone();
+        let conn = &mut self.conns[slot as usize];
+        conn.expires_at = expires_at.map_or(0, seconds);
+        conn.identity = Some(Arc::new(identity));
+        self.rearm(now, slot);
+        self.send_raw(slot, |out| raw::authenticated(out, &user, expires_at, request, now));
+        Ok(())
+    }
+
+    /// Who a token says its bearer is, and when that ends (seconds since 1970).
+    pub(super) fn verify(&self, token: &str, now: Now) -> Result<(Identity, Option<u64>), Reject> {
+        let claims = self.verifier.verify(token, now.unix_seconds()).map_err(|error| {
+            let code = if error.code() == "TOKEN_EXPIRED" { Code::TokenExpired } else { Code::Unauthenticated };
+            Reject::new(code, error.text())
+        })?;
+        let username = claims.username.filter(|username| *username != claims.user).map(String::into_boxed_str);
+        let identity = Identity {
+            user: claims.user.into(),
+            username,
+            email: claims.email.map(String::into_boxed_str),
+            roles: Roles { admin: claims.admin, push: claims.push, guest: false },
+        };
+        Ok((identity, claims.expires_at))
+    }
+
+    fn identity(&self, slot: u32) -> Result<Arc<Identity>, Reject> {
+        let identity = self.conns.get(slot as usize).and_then(|conn| conn.identity.clone());
+        identity.ok_or_else(|| Reject::new(Code::Unauthenticated, "Not authenticated"))
+    }
+
+    fn ask_room(
+        &mut self,
+        slot: u32,
+        request: Option<&str>,
+        then: Then,
+        room: crate::base::Name,
+        op: RoomOp,
+    ) -> Result<(), Reject> {
+        let is_an_end = matches!(op, RoomOp::Leave { .. });
+        if !is_an_end && !self.is_open(&room) {
+            return Err(Reject::overloaded());
+        }
+        let ask = Ask { to: Some(self.id_of(slot)), request: request.map(Into::into), then };
+        self.ask(ask, Op::Room(room, op));
+        Ok(())
+    }
+
+    fn ask_user(
+        &mut self,
+        slot: u32,
+        request: Option<&str>,
+        then: Then,
+        user: crate::base::Name,
+        op: UserOp,
+    ) -> Result<(), Reject> {
+        if !self.is_open(&user) {
+            return Err(Reject::overloaded());
+        }
+        let ask = Ask { to: Some(self.id_of(slot)), request: request.map(Into::into), then };
+        self.ask(ask, Op::User(user, op));
+        Ok(())
+    }
+
+    /// Counts a signaling message against the connection's allowance (the generic cell rate algorithm: one number says
+    /// until when the allowance is spent).
+    fn spend_signal(&mut self, now: Now, slot: u32) -> Result<(), Reject> {
+        let per_minute = self.options.signals_per_minute;
+        if per_minute == 0 {
+            return Ok(());
+        }
+        let each_ms = (60_000 / per_minute).max(1);
+        let ahead_max = each_ms.saturating_mul(self.options.signals_burst.saturating_sub(1));
+        let current = now.mono as u32;
+        let conn = &mut self.conns[slot as usize];
+        // The clock wraps after 49 days; a number from before counts as long past.
+        let ahead = match conn.signals_until.wrapping_sub(current) {
+            ahead if ahead <= ahead_max.saturating_add(each_ms) => ahead,
+            _ => 0,
+        };
+        if ahead > ahead_max {
+            let text = format!("Signaling is limited to {per_minute} messages a minute");
+            return Err(Reject::new(Code::RateLimited, text));
+        }
+        conn.signals_until = current.wrapping_add(ahead).wrapping_add(each_ms);
+        Ok(())
+    }
+
+    /// Tells a connection that it must go, and closes it. `code` is a WebSocket close code.
+    pub(super) fn disconnect(&mut self, now: Now, slot: u32, reason: &str, code: u16) {
+        self.send_raw(slot, |out| raw::disconnect(out, reason, None, now));
+        self.close_websocket(now, slot, code, reason);
+    }
+
+    /// Sends a close frame and takes the connection out of the domain; the other side's end is waited for.
+    pub(super) fn close_websocket(&mut self, now: Now, slot: u32, code: u16, reason: &str) {
+        let segment = self.outbound.encode(|out| ws::encode_close(out, code, reason));
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        self.outbound.push(slot, &mut conn.queue, segment);
+        self.depart(now, slot);
+        self.half_close(now, slot);
+    }
+
+    /// A connection did not read what it was sent, and its backlog has outgrown the bound.
+    pub(super) fn drop_slow_consumer(&mut self, now: Now, slot: u32) {
+        let is_listening = self.conns.get(slot as usize).is_some_and(|conn| conn.is_listening());
+        if is_listening {
+            self.stats.slow_consumers += 1;
+            self.send_raw(slot, |out| raw::disconnect(out, "slow-consumer", Some(0), now));
+            self.close_websocket(now, slot, 4413, "slow consumer");
+        } else {
+            self.abort(slot);
+        }
+    }
+}
+
+/// Seconds since 1970, as a connection keeps them: past 2106 counts as never.
+pub(super) fn seconds(at: u64) -> u32 {
+    u32::try_from(at).unwrap_or(0)
+}
+
+fn name(text: Cow<'_, str>) -> crate::base::Name {
+    text.as_ref().into()
+}

@@ -1,0 +1,216 @@
+//! HTTP on a shard: requests are read, answered one at a time and in order, or become a WebSocket.
+
+mod answer;
+mod upgrade;
+
+use std::sync::Arc;
+
+use crate::base::limits;
+use crate::base::time::Now;
+use crate::client::conn::{Ending, Stage};
+use crate::client::http::{Http, Phase, Request};
+use crate::codec::http::{Body, CONTINUE, Connection, Framing, Head, parse_head};
+use crate::dialect::rest::Call;
+use crate::domain::access::Identity;
+use crate::domain::op::{Reply, RoomsView};
+use crate::domain::reject::Reject;
+use crate::shard::Shard;
+
+use answer::Admitted;
+
+/// A REST call whose answer is awaited.
+pub(super) struct RestAsk {
+    call: Call,
+    by: Arc<Identity>,
+    site: String,
+    /// Keepers that have not answered yet.
+    awaited: usize,
+    /// What those that have said.
+    rooms: RoomsView,
+}
+
+impl RestAsk {
+    /// Takes one keeper's answer; whether it was the last.
+    pub(super) fn take_part(&mut self, reply: &Result<Reply, Reject>) -> bool {
+        if let Ok(Reply::Rooms(part)) = reply {
+            self.rooms.total_rooms += part.total_rooms;
+            self.rooms.total_peers += part.total_peers;
+            let room_for = limits::ROOMS_LISTED - self.rooms.rooms.len().min(limits::ROOMS_LISTED);
+            self.rooms.rooms.extend(part.rooms.iter().take(room_for).cloned());
+        }
+        self.awaited -= 1;
+        self.awaited == 0
+    }
+}
+
+/// What reading one head came to.
+enum Step {
+    /// So many bytes were read; there may be more.
+    Read(usize),
+    /// The connection speaks WebSocket from here on, after so many bytes.
+    Upgraded(usize),
+    /// The request cannot be served, and the stream not be read on.
+    Broken,
+}
+
+impl Shard {
+    /// Bytes came on a connection that speaks HTTP.
+    pub(super) fn received_http(&mut self, now: Now, slot: u32, input: &mut [u8]) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Stage::Http(kept) = &mut conn.stage else { return };
+        match kept.as_mut().map(|http| std::mem::take(&mut http.unread)) {
+            Some(mut unread) if !unread.is_empty() => {
+                unread.extend_from_slice(input);
+                self.read_http(now, slot, &mut unread);
+            }
+            _ => self.read_http(now, slot, input),
+        }
+    }
+
+    /// Reads requests from `bytes` until one of them has to be waited for, or they end.
+    fn read_http(&mut self, now: Now, slot: u32, bytes: &mut [u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+            if conn.ending != Ending::None {
+                return;
+            }
+            let Stage::Http(kept) = &mut conn.stage else { return };
+            let mut http = kept.take().unwrap_or_default();
+            let step = match std::mem::take(&mut http.phase) {
+                Phase::Answering(reply) => {
+                    http.phase = Phase::Answering(reply);
+                    self.keep(slot, http);
+                    break;
+                }
+                Phase::Body { request, body } => self.read_body(now, slot, http, (request, body), &bytes[at..]),
+                Phase::Head => {
+                    if !http.scan.is_due(&bytes[at..], &self.options.head) {
+                        self.keep(slot, http);
+                        break;
+                    }
+                    match parse_head(&bytes[at..], &self.options.head) {
+                        Ok(Some((head, used))) => self.head(now, slot, &head, used),
+                        Ok(None) => {
+                            self.keep(slot, http);
+                            break;
+                        }
+                        Err(error) => {
+                            self.fail_http(now, slot, error);
+                            Step::Broken
+                        }
+                    }
+                }
+            };
+            match step {
+                Step::Read(used) => at += used,
+                Step::Upgraded(used) => return self.received_frames(now, slot, &mut bytes[at + used..]),
+                Step::Broken => return,
+            }
+        }
+        self.keep_unread(now, slot, &bytes[at..]);
+    }
+
+    fn keep(&mut self, slot: u32, http: Box<Http>) {
+        if let Some(conn) = self.conns.get_mut(slot as usize) {
+            conn.stage = Stage::Http(Some(http));
+        }
+    }
+
+    /// Keeps what has not been read, and sets the time it may take to become whole.
+    fn keep_unread(&mut self, now: Now, slot: u32, unread: &[u8]) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Stage::Http(kept) = &mut conn.stage else { return };
+        if unread.is_empty() {
+            return;
+        }
+        let http = kept.get_or_insert_default();
+        let is_first = http.unread.capacity() == 0 && matches!(http.phase, Phase::Head);
+        http.unread = unread.to_vec();
+        if is_first {
+            self.set_deadline(now, slot, self.options.head_ms);
+        }
+    }
+
+    /// Reads a part of a request's body, and answers the request when that was the last.
+    fn read_body(
+        &mut self,
+        now: Now,
+        slot: u32,
+        mut http: Box<Http>,
+        (request, mut body): (Box<Request>, Body),
+        bytes: &[u8],
+    ) -> Step {
+        match body.feed(bytes) {
+            Ok((used, false)) => {
+                http.phase = Phase::Body { request, body };
+                self.keep(slot, http);
+                Step::Read(used)
+            }
+            Ok((used, true)) => {
+                http.phase = Phase::Answering(request.reply.clone());
+                self.keep(slot, http);
+                self.call(now, slot, *request, &body.into_bytes());
+                Step::Read(used)
+            }
+            Err(error) => {
+                self.fail_http(now, slot, error);
+                Step::Broken
+            }
+        }
+    }
+
+    /// A whole head has come: the request is answered, or its body awaited, or the connection upgraded.
+    fn head(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize) -> Step {
+        self.stats.requests += 1;
+        if head.path() == "/ws" && head.header("upgrade").is_some() {
+            return self.upgrade(now, slot, head, used);
+        }
+        let form = self.reply_form(head);
+        match self.admit(now, head, form) {
+            Admitted::Call(request) => match head.framing {
+                Framing::None | Framing::Length(0) => {
+                    self.keep(slot, Http::answering(request.reply.clone()));
+                    self.call(now, slot, *request, &[]);
+                    Step::Read(used)
+                }
+                framing => match Body::new(framing, self.options.body_bytes) {
+                    Ok(body) => self.await_body(now, slot, head, (request, body), used),
+                    Err(error) => {
+                        self.fail_http(now, slot, error);
+                        Step::Broken
+                    }
+                },
+            },
+            Admitted::Answered(mut form, answer) => {
+                // A body that nobody reads could not be told from the next request.
+                let has_body = !matches!(head.framing, Framing::None | Framing::Length(0));
+                if has_body {
+                    form.connection = Some(Connection::Close);
+                }
+                self.keep(slot, Http::answering(form));
+                self.answer(now, slot, answer);
+                if has_body { Step::Broken } else { Step::Read(used) }
+            }
+        }
+    }
+
+    fn await_body(
+        &mut self,
+        now: Now,
+        slot: u32,
+        head: &Head<'_>,
+        (request, body): (Box<Request>, Body),
+        used: usize,
+    ) -> Step {
+        if head.expects_continue() {
+            let segment = self.outbound.encode(|out| out.extend_from_slice(CONTINUE));
+            if let Some(conn) = self.conns.get_mut(slot as usize) {
+                self.outbound.push(slot, &mut conn.queue, segment);
+            }
+        }
+        self.keep(slot, Box::new(Http { phase: Phase::Body { request, body }, ..Http::default() }));
+        self.set_deadline(now, slot, self.options.head_ms);
+        Step::Read(used)
+    }
+}

@@ -1,0 +1,346 @@
+//! From a request's head to its answer: who may ask what, and the question that is put for it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::base::ids::random_room_id;
+use crate::base::time::{Now, http_date};
+use crate::base::{Name, ids};
+use crate::client::conn::Stage;
+use crate::client::credentials;
+use crate::client::http::{CONTENT_SECURITY_POLICY, Phase, Reply as Form, Request};
+use crate::codec::http::{self, Connection, Framing, Head};
+use crate::codec::json::Object;
+use crate::codec::ws;
+use crate::dialect::rest::{self, Call, CallKind, Refusal, Route, RouteFault, ServerStats, Site};
+use crate::domain::access::Identity;
+use crate::domain::op::{Op, Reply, RoomOp, RoomsView, UserOp};
+use crate::domain::reject::{Code, Reject};
+use crate::mail::{Asker, Mail, ShardNumber};
+use crate::pages;
+use crate::shard::Shard;
+use crate::shard::answers::{Ask, Then};
+use crate::shard::requests::RestAsk;
+
+/// What a head alone leads to.
+pub(super) enum Admitted {
+    /// A call, to be put when its body is there.
+    Call(Box<Request>),
+    /// An answer, in this form.
+    Answered(Form, Answer),
+}
+
+/// An answer, before it is written in the form its request wants.
+pub(super) struct Answer {
+    status: u16,
+    content_type: &'static str,
+    body: Cow<'static, [u8]>,
+    headers: Vec<(&'static str, String)>,
+}
+
+const JSON: &str = "application/json; charset=utf-8";
+
+impl Answer {
+    fn json(status: u16, body: Vec<u8>) -> Self {
+        Self { status, content_type: JSON, body: body.into(), headers: Vec::new() }
+    }
+
+    fn page(page: pages::Page) -> Self {
+        let headers = vec![
+            ("Content-Security-Policy", CONTENT_SECURITY_POLICY.to_owned()),
+            ("Cache-Control", "no-cache".to_owned()),
+            ("Referrer-Policy", "no-referrer".to_owned()),
+        ];
+        Self { status: 200, content_type: page.content_type, body: Cow::Borrowed(page.body), headers }
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        let answer = Self::json(refusal.status, refusal.answer().body);
+        match refusal.status {
+            401 => answer.with("WWW-Authenticate", "Bearer"),
+            // RFC 6455 §4.4 has the server say which version it speaks.
+            426 => answer.with("Upgrade", "websocket").with("Sec-WebSocket-Version", ws::VERSION),
+            429 | 503 => answer.with("Retry-After", "1"),
+            _ => answer,
+        }
+    }
+}
+
+impl From<Reject> for Answer {
+    fn from(reject: Reject) -> Self {
+        Refusal::from(reject).into()
+    }
+}
+
+impl Shard {
+    /// What the answer to a request must look like.
+    pub(super) fn reply_form(&self, head: &Head<'_>) -> Form {
+        let origin = head.header("origin").filter(|origin| self.options.origins.allows(Some(origin), head.host()));
+        let connection = if self.is_draining() { Connection::Close } else { head.connection() };
+        Form { head_only: head.method == "HEAD", connection: Some(connection), origin: origin.map(Into::into) }
+    }
+
+    /// Where a head leads, and whether its sender may go there.
+    pub(super) fn admit(&mut self, now: Now, head: &Head<'_>, form: Form) -> Admitted {
+        match self.route(now, head, &form) {
+            Ok(admitted) => admitted,
+            Err(answer) => Admitted::Answered(form, answer),
+        }
+    }
+
+    fn route(&mut self, now: Now, head: &Head<'_>, form: &Form) -> Result<Admitted, Answer> {
+        let origin = head.header("origin");
+        if head.method == "OPTIONS" {
+            return Err(self.options_answer(head, form));
+        }
+        if head.path() == "/ws" {
+            let text = "This is a WebSocket endpoint: send Upgrade: websocket";
+            return Err(Refusal::of_status(426, text).into());
+        }
+        let route = rest::route(head.method, head.path()).map_err(|fault| match &fault {
+            RouteFault::MethodNotAllowed { allow } => {
+                let allow = allow.clone();
+                Answer::from(Refusal::from(fault)).with("Allow", allow)
+            }
+            RouteFault::NotFound => Refusal::from(fault).into(),
+        })?;
+        let call = match route {
+            Route::Call(call) => call,
+            Route::Health => return Err(self.health(now)),
+            Route::Ready => return Err(self.ready()),
+            Route::Landing => return Err(Answer::page(pages::LANDING)),
+            Route::CallPage => return Err(Answer::page(pages::CALL)),
+            Route::Asset(name) => {
+                let page = pages::asset(&name);
+                return Err(page.map_or_else(|| Refusal::from(RouteFault::NotFound).into(), Answer::page));
+            }
+        };
+        if origin.is_some() && form.origin.is_none() {
+            return Err(Reject::new(Code::Forbidden, "This origin may not use the server").into());
+        }
+        let identity = self.identify(now, head, call.kind.guests_may())?;
+        if call.kind.admin_only() && !identity.roles.admin {
+            return Err(Reject::new(Code::Forbidden, "Only admins may do this").into());
+        }
+        if head.framing == Framing::None && rest::needs_body(&call) {
+            return Err(Refusal::length_required().into());
+        }
+        Ok(Admitted::Call(Box::new(Request {
+            kind: call.kind,
+            parameter: call.parameter.into_owned(),
+            content_type: head.header("content-type").map(str::to_owned),
+            site: format!("http://{}", head.host().unwrap_or("localhost")),
+            identity,
+            reply: form.clone(),
+        })))
+    }
+
+    /// Who sends a request: its token's bearer, or a guest where guests may come.
+    fn identify(&mut self, now: Now, head: &Head<'_>, guests_may: bool) -> Result<Arc<Identity>, Answer> {
+        match credentials::token(head) {
+            Some(token) => Ok(Arc::new(self.verify(&token, now)?.0)),
+            None if guests_may && self.options.guests => {
+                Ok(Arc::new(Identity::guest(&ids::random_word(&mut self.rng, 16))))
+            }
+            None => Err(Reject::new(Code::Unauthenticated, "A token is required").into()),
+        }
+    }
+
+    /// The answer to OPTIONS: which methods there are, and to a page of another site, that it may use them.
+    fn options_answer(&self, head: &Head<'_>, form: &Form) -> Answer {
+        let allow = match head.path() {
+            "*" => "GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned(),
+            "/ws" => "GET, OPTIONS".to_owned(),
+            path => match rest::allowed(path) {
+                Some(allow) => allow,
+                None => return Refusal::from(RouteFault::NotFound).into(),
+            },
+        };
+        let mut answer = Answer::json(204, Vec::new()).with("Allow", allow.clone());
+        if form.origin.is_some() {
+            let asked = head.header("access-control-request-headers").unwrap_or("authorization, content-type");
+            answer = answer.with("Access-Control-Allow-Methods", allow);
+            answer = answer.with("Access-Control-Allow-Headers", asked).with("Access-Control-Max-Age", "600");
+        }
+        answer
+    }
+
+    fn health(&self, now: Now) -> Answer {
+        let mut body = Vec::new();
+        Object::begin(&mut body)
+            .string("status", "healthy")
+            .string("version", env!("CARGO_PKG_VERSION"))
+            .number("uptimeSeconds", now.mono / 1000)
+            .end();
+        Answer::json(200, body)
+    }
+
+    fn ready(&self) -> Answer {
+        let mut body = Vec::new();
+        let is_ready = !self.is_draining();
+        Object::begin(&mut body).string("status", if is_ready { "ready" } else { "draining" }).end();
+        if is_ready { Answer::json(200, body) } else { Answer::json(503, body).with("Retry-After", "1") }
+    }
+
+    /// Puts the question that a request asks, its body being there.
+    pub(super) fn call(&mut self, now: Now, slot: u32, request: Request, body: &[u8]) {
+        let route = rest::CallRoute { kind: request.kind, parameter: request.parameter.as_str().into() };
+        let mut call = match rest::decode(&route, request.content_type.as_deref(), body) {
+            Ok(call) => call,
+            Err(refusal) => return self.answer(now, slot, refusal.into()),
+        };
+        let by = request.identity;
+        let room_op = match &mut call {
+            Call::CreateMeeting(_) | Call::CreateRoom(_) => {
+                let room: Name = random_room_id(&mut self.rng).into();
+                call.take_profile(&by.user).map(|profile| (room, RoomOp::Create { by: by.clone(), profile }))
+            }
+            Call::Meeting { room } | Call::Room { room } => Some((room.clone(), RoomOp::Describe { by: by.clone() })),
+            Call::CloseMeeting { room } => Some((room.clone(), RoomOp::Close { by: by.clone() })),
+            Call::Leave { room, connection } => {
+                Some((room.clone(), RoomOp::Withdraw { by: by.clone(), connection: *connection }))
+            }
+            Call::ListMeetings | Call::Join { .. } => None,
+        };
+        let op = match (room_op, &call) {
+            (Some((room, op)), _) => Op::Room(room, op),
+            // A room needs to know the caller's connections before it can take them in.
+            (None, Call::Join { .. }) => Op::User(by.user.clone(), UserOp::Connections),
+            (None, _) => Op::Rooms,
+        };
+        let is_open = match &op {
+            Op::Room(name, _) | Op::User(name, _) => self.is_open(name),
+            Op::Rooms => true,
+        };
+        if !is_open {
+            return self.answer(now, slot, Reject::overloaded().into());
+        }
+        self.ask_rest(slot, call, by, request.site, op);
+    }
+
+    /// Puts a question for an HTTP request: to whoever keeps what it is about, or for a list to every shard.
+    fn ask_rest(&mut self, slot: u32, call: Call, by: Arc<Identity>, site: String, op: Op) {
+        let awaited = if matches!(op, Op::Rooms) { self.placement.shards() } else { 1 };
+        let rest = RestAsk { call, by, site, awaited, rooms: RoomsView::default() };
+        let ask = Ask { to: Some(self.id_of(slot)), request: None, then: Then::Rest(Box::new(rest)) };
+        let number = self.ask(ask, op);
+        for shard in (0..self.placement.shards()).filter(|_| awaited > 1) {
+            let shard = shard as ShardNumber;
+            if shard != self.number {
+                self.post(shard, Mail::Ask { from: Asker { shard: self.number, ask: number }, op: Op::Rooms });
+            }
+        }
+    }
+
+    /// The answer to a request's question has come.
+    pub(in crate::shard) fn rest_answered(
+        &mut self,
+        now: Now,
+        slot: Option<u32>,
+        rest: RestAsk,
+        reply: Result<Reply, Reject>,
+    ) {
+        let Some(slot) = slot else { return };
+        let reply = match reply {
+            Ok(Reply::Connections(connections)) => return self.join_by_rest(now, slot, rest, connections),
+            Ok(Reply::Rooms(_)) => Reply::Rooms(rest.rooms),
+            Ok(reply) => reply,
+            Err(reject) => return self.answer(now, slot, reject.into()),
+        };
+        let stats = match &reply {
+            Reply::Rooms(rooms) => Some(ServerStats {
+                connections: rooms.connections as u64,
+                shards: self.placement.shards() as u64,
+                version: env!("CARGO_PKG_VERSION"),
+            }),
+            _ => None,
+        };
+        let site = Site { client_url: self.options.client_url.as_deref(), origin: &rest.site };
+        let answer = rest::encode(&rest.call, &reply, &site, stats.as_ref(), now);
+        let location = match (&reply, rest.call.kind()) {
+            (Reply::Room(view), CallKind::CreateMeeting) => Some(format!("/api/rooms/{}", view.room)),
+            (Reply::Room(view), CallKind::CreateRoom) => Some(format!("/rooms/{}", view.room)),
+            _ => None,
+        };
+        let mut answer = Answer::json(answer.status, answer.body);
+        if let Some(location) = location {
+            answer = answer.with("Location", location);
+        }
+        self.answer(now, slot, answer);
+    }
+
+    /// The caller's connections are known; they, or the one that was named, become members.
+    fn join_by_rest(&mut self, now: Now, slot: u32, rest: RestAsk, mut connections: Vec<ids::ConnectionId>) {
+        let Call::Join { room, connection } = &rest.call else { return };
+        if let Some(connection) = connection {
+            connections.retain(|known| known == connection);
+            if connections.is_empty() {
+                let reject = Reject::new(Code::ConnectionNotFound, "You have no connection of that id");
+                return self.answer(now, slot, reject.into());
+            }
+        }
+        let (room, by) = (room.clone(), rest.by.clone());
+        let op = Op::Room(room, RoomOp::Admit { by: by.clone(), connections });
+        self.ask_rest(slot, rest.call, by, rest.site, op);
+    }
+
+    /// Writes the answer to the request under way, and goes on to what came after it.
+    pub(super) fn answer(&mut self, now: Now, slot: u32, answer: Answer) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Stage::Http(Some(kept)) = &mut conn.stage else { return };
+        let Phase::Answering(form) = std::mem::take(&mut kept.phase) else { return };
+        let unread = std::mem::take(&mut kept.unread);
+        conn.stage = Stage::Http(None);
+        let mut headers = vec![("Content-Type", answer.content_type)];
+        headers.extend(answer.headers.iter().map(|(name, value)| (*name, value.as_str())));
+        let date = http_date(now.wall);
+        let segment = self.outbound.encode(|out| form.write(out, answer.status, &date, &headers, &answer.body));
+        self.outbound.push(slot, &mut conn.queue, segment);
+        if form.closes() {
+            return self.half_close(now, slot);
+        }
+        self.set_deadline(now, slot, self.options.idle_ms);
+        self.resumed.push(slot);
+        if !unread.is_empty() {
+            let mut unread = unread;
+            self.received_http(now, slot, &mut unread);
+        }
+    }
+
+    /// What came is not HTTP, or not HTTP that is served: says so and closes.
+    pub(super) fn fail_http(&mut self, now: Now, slot: u32, error: http::Error) {
+        self.close_with(now, slot, Refusal::of_status(error.status(), error.text()));
+    }
+
+    /// A request did not come to its end in time.
+    pub(in crate::shard) fn request_timed_out(&mut self, now: Now, slot: u32) {
+        self.close_with(now, slot, Refusal::of_status(408, "The request took too long to arrive"));
+    }
+
+    /// The connection is to end once the request under way is answered.
+    pub(in crate::shard) fn close_after_answer(&mut self, slot: u32) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        if let Stage::Http(Some(http)) = &mut conn.stage
+            && let Phase::Answering(form) = &mut http.phase
+        {
+            form.connection = Some(Connection::Close);
+            http.unread = Vec::new();
+        }
+    }
+
+    /// Answers whatever was asked with a refusal, and closes.
+    pub(super) fn close_with(&mut self, now: Now, slot: u32, refusal: Refusal) {
+        if let Some(conn) = self.conns.get_mut(slot as usize) {
+            let form = Form { connection: Some(Connection::Close), ..Form::default() };
+            conn.stage = Stage::Http(Some(crate::client::http::Http::answering(form)));
+        }
+        self.answer(now, slot, refusal.into());
+    }
+}

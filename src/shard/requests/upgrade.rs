@@ -1,0 +1,94 @@
+//! From HTTP to WebSocket: who may come in, and the first thing they hear.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::base::ids;
+use crate::base::time::Now;
+use crate::client::conn::Stage;
+use crate::client::credentials;
+use crate::client::http::Http;
+use crate::client::websocket::WebSocket;
+use crate::codec::http::{Framing, Head};
+use crate::codec::ws::{self, Handshake};
+use crate::dialect::raw;
+use crate::dialect::rest::Refusal;
+use crate::domain::access::Identity;
+use crate::domain::op::{Op, UserOp};
+use crate::domain::reject::{Code, Reject};
+use crate::shard::Shard;
+use crate::shard::answers::{Ask, Then};
+use crate::shard::peers::seconds;
+use crate::shard::requests::Step;
+
+impl Shard {
+    /// Makes a connection a WebSocket in the `raw` dialect, or says why not.
+    pub(super) fn upgrade(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize) -> Step {
+        match self.try_upgrade(now, slot, head) {
+            Ok(()) => Step::Upgraded(used),
+            Err(refusal) => {
+                let form = self.reply_form(head);
+                let is_last = form.closes() || !matches!(head.framing, Framing::None | Framing::Length(0));
+                if is_last {
+                    self.close_with(now, slot, refusal);
+                    return Step::Broken;
+                }
+                self.keep(slot, Http::answering(form));
+                self.answer(now, slot, refusal.into());
+                Step::Read(used)
+            }
+        }
+    }
+
+    fn try_upgrade(&mut self, now: Now, slot: u32, head: &Head<'_>) -> Result<(), Refusal> {
+        let handshake = Handshake {
+            method: head.method,
+            version: head.version,
+            upgrade: head.header("upgrade"),
+            connection: head.header("connection"),
+            version_header: head.header("sec-websocket-version"),
+            key: head.header("sec-websocket-key"),
+        };
+        let accept = handshake.check().map_err(|error| Refusal::of_status(error.status(), error.text()))?;
+        if !self.options.origins.allows(head.header("origin"), head.host()) {
+            return Err(Reject::new(Code::Forbidden, "This origin may not connect").into());
+        }
+        if self.is_draining() {
+            return Err(Reject::new(Code::Overloaded, "The server is shutting down").into());
+        }
+        let (identity, expires_at) = match credentials::token(head) {
+            Some(token) => self.verify(&token, now)?,
+            None if self.options.guests => (Identity::guest(&ids::random_word(&mut self.rng, 16)), None),
+            None => return Err(Reject::new(Code::Unauthenticated, "A token is required").into()),
+        };
+        let protocol = credentials::offers_bearer(head).then_some(credentials::BEARER_PROTOCOL);
+        let segment = self.outbound.encode(|out| ws::encode_switching_protocols(out, &accept, protocol, None));
+        let conn = &mut self.conns[slot as usize];
+        self.outbound.push(slot, &mut conn.queue, segment);
+        conn.stage = Stage::WebSocket(WebSocket::new(now.mono));
+        conn.deadline = 0;
+        conn.expires_at = expires_at.map_or(0, seconds);
+        conn.identity = Some(Arc::new(identity));
+        self.greet(now, slot);
+        Ok(())
+    }
+
+    /// Tells a new connection who it is, and its user's keeper that it is there.
+    fn greet(&mut self, now: Now, slot: u32) {
+        self.stats.opened += 1;
+        let connection = self.id_of(slot);
+        let Some(identity) = self.conns[slot as usize].identity.clone() else { return };
+        let mut token = [0; 18];
+        self.rng.fill(&mut token);
+        let token = URL_SAFE_NO_PAD.encode(token);
+        let heartbeat_ms = self.options.heartbeat.interval_ms;
+        self.send_raw(slot, |out| {
+            raw::connect(out, connection.text().as_str(), &identity.user, heartbeat_ms, &token, now);
+        });
+        self.rearm(now, slot);
+        let ask = Ask { to: Some(connection), request: None, then: Then::Attached };
+        self.ask(ask, Op::User(identity.user.clone(), UserOp::Attach { connection }));
+    }
+}

@@ -1,0 +1,6 @@
+//! What the integration tests share: the real binary as a server, and clients to talk to it.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+pub(crate) mod client;
+pub(crate) mod server;

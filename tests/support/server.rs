@@ -1,0 +1,93 @@
+//! The real binary, started on a port of its own and stopped at the end of the test.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// The secret that the tests' tokens are signed with.
+pub(crate) const SECRET: &str = "a secret that only these tests know, long enough";
+
+/// A running server.
+pub(crate) struct Server {
+    child: Child,
+    /// `127.0.0.1:PORT`.
+    pub(crate) address: String,
+}
+
+impl Server {
+    /// Starts `switchboard serve` with these arguments on a free port, and waits until it listens. Tokens are those of
+    /// [`token`]; all settings come from the arguments, none from the environment.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// As [`Server::start`], with these environment variables.
+    pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut child = command(arguments, environment).spawn().expect("the server starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let first = lines.next().and_then(Result::ok).unwrap_or_default();
+        // The rest is read on, so that the server never waits for a reader.
+        std::thread::spawn(move || lines.for_each(drop));
+        let Some(address) = first.strip_prefix("listening on http://") else {
+            let _ = child.kill();
+            panic!("the server did not start: {first:?}");
+        };
+        Self { child, address: address.to_owned() }
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its number.
+    pub(crate) fn signal(&self, signal: i32) {
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn wait(&mut self, timeout: Duration) -> ExitStatus {
+        let until = Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                return status;
+            }
+            assert!(Instant::now() < until, "the server is still there after {timeout:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Takes what the server logs.
+    pub(crate) fn stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The command that runs the server in an empty environment on a free port.
+pub(crate) fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+    command.arg("serve").args(arguments).args(["--listen", "127.0.0.1:0"]);
+    command.env_clear().env("JWT_SECRET", SECRET).envs(environment.iter().copied());
+    command.current_dir(std::env::temp_dir());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command
+}
+
+/// A token of `user` that holds for an hour, with more claims if wanted.
+pub(crate) fn token(user: &str, claims: &serde_json::Value) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
+    let mut all = serde_json::json!({ "sub": user, "iat": now, "exp": now + 3600 });
+    if let (Some(all), Some(more)) = (all.as_object_mut(), claims.as_object()) {
+        all.extend(more.clone());
+    }
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &all, &key).expect("a token")
+}
