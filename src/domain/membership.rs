@@ -300,6 +300,7 @@ impl Room {
         member
     }
 
+    /// Ends the asker's own membership ([`Reply::Left`]) or, where it may, another's ([`Reply::Done`]).
     pub(super) fn leave(
         &mut self,
         connection: ConnectionId,
@@ -310,18 +311,24 @@ impl Room {
         let own = self.members.position(connection);
         let named = peer.map(|name| self.members.position_named(name));
         match (own, named) {
-            (Some(at), None) => drop(self.end(at, context)),
-            (Some(at), Some(Some(named))) if at == named => drop(self.end(at, context)),
+            (Some(at), None) => {
+                self.end(at, context);
+                Ok(Reply::Left)
+            }
+            (Some(at), Some(Some(named))) if at == named => {
+                self.end(at, context);
+                Ok(Reply::Left)
+            }
             (_, Some(Some(named))) if self.is_host(by) => {
                 let member = self.end(named, context);
                 let event = Event::Left { room: self.id.clone(), cause: Departure::Removed };
                 context.tell(member.connection, event);
+                Ok(Reply::Done)
             }
-            (None, _) => return Err(Reject::not_in_room()),
-            (Some(_), Some(None)) => return Err(peer_not_found()),
-            (Some(_), Some(Some(_))) => return Err(peer_mismatch("peerId")),
+            (None, _) => Err(Reject::not_in_room()),
+            (Some(_), Some(None)) => Err(peer_not_found()),
+            (Some(_), Some(Some(_))) => Err(peer_mismatch("peerId")),
         }
-        Ok(Reply::Done)
     }
 
     pub(super) fn vanish(&mut self, connection: ConnectionId, context: &mut Context<'_>) -> Result<Reply, Reject> {

@@ -207,6 +207,8 @@ pub enum Reply {
     Done,
     /// You are a member.
     Joined(Box<Joined>),
+    /// You are no longer a member.
+    Left,
     /// Your message has its place.
     Sent(Sent),
     /// The room.
