@@ -20,7 +20,7 @@ use crate::shard::{Shard, Wire};
 pub const WAKER: Token = Token(0);
 
 /// Bytes read at once, into the buffer all of a shard's connections share.
-const READ_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 
 /// Reads of one connection in one turn, so that a firehose starves nobody.
 const READS_PER_TURN: usize = 4;

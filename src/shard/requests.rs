@@ -3,8 +3,6 @@
 mod answer;
 mod upgrade;
 
-use std::sync::Arc;
-
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::client::conn::{Ending, Stage};
@@ -21,7 +19,7 @@ use answer::Admitted;
 /// A REST call whose answer is awaited.
 pub(super) struct RestAsk {
     call: Call,
-    by: Arc<Identity>,
+    by: Identity,
     site: String,
     /// Keepers that have not answered yet.
     awaited: usize,
