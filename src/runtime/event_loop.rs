@@ -105,7 +105,8 @@ impl EventLoop {
             let pause = Duration::from_millis(self.accept_after.saturating_sub(now.mono));
             timeout = Some(timeout.map_or(pause, |timeout| timeout.min(pause)));
         }
-        let is_busy = !self.still_ready.is_empty() || self.shard.has_mail() || self.shard.has_output();
+        let has_more_to_read = !self.still_ready.is_empty() || self.shard.has_resumed();
+        let is_busy = has_more_to_read || self.shard.has_mail() || self.shard.has_output();
         if is_busy || !self.inbox.fall_asleep() {
             timeout = Some(Duration::ZERO);
         }

@@ -165,6 +165,11 @@ impl Shard {
         }
     }
 
+    /// Whether there are connections that may be read again.
+    pub fn has_resumed(&self) -> bool {
+        !self.resumed.is_empty()
+    }
+
     /// Takes one of the connections that may be read again.
     pub fn resumed(&mut self) -> Option<u32> {
         self.resumed.pop()

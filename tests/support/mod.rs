@@ -3,4 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod client;
+pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod wire;
+pub(crate) mod witness;

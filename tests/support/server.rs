@@ -23,7 +23,12 @@ impl Server {
 
     /// As [`Server::start`], with these environment variables.
     pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = command(arguments, environment).spawn().expect("the server starts");
+        Self::spawn(&mut command(arguments, environment))
+    }
+
+    /// Starts what [`command`] made, as [`Server::start`] does.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let first = lines.next().and_then(Result::ok).unwrap_or_default();
         // The rest is read on, so that the server never waits for a reader.
@@ -38,6 +43,11 @@ impl Server {
     /// The process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether the process is there.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_none()
     }
 
     /// Sends a signal by its number.
