@@ -4,6 +4,7 @@
 
 pub(crate) mod client;
 pub(crate) mod process;
+pub(crate) mod http;
 pub(crate) mod server;
 pub(crate) mod wire;
 pub(crate) mod witness;
