@@ -2,5 +2,6 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod chromium;
 pub(crate) mod client;
 pub(crate) mod server;
