@@ -1,6 +1,31 @@
 //! Switchboard: a WebSocket signaling and real-time messaging server.
 //!
-//! The map of the modules comes with each of them.
+//! One thread per core, each with everything it needs; between them nothing but queues and immutable bytes. Everything
+//! between the operating system and the queues is sans-IO: bytes, time and randomness come in as arguments, so a
+//! simulator can run many shards in one thread and replay any run from its seed.
+//!
+//! # The map
+//!
+//! A module imports only from rows below its own, and two modules in one row are blind to each other; a test holds the
+//! source to that.
+//!
+//! | layer | module | what it is |
+//! |---|---|---|
+//! | 6 | [`config`], [`command_line`] | settings from five sources, checked once; the commands |
+//! | 5 | [`runtime`] | the operating system: event loops, sockets, mailboxes, clocks, entropy, key files, signals |
+//! | 4 | [`shard`] | the clients and the domain of one thread, sans-IO |
+//! | 3 | [`client`], [`authority`] | one client's protocol stack; the truth about rooms and users |
+//! | 2½ | [`mail`] | what crosses threads, and who gets it |
+//! | 2 | [`dialect`] | translators between wires and domain: `raw` JSON over WebSocket, `rest` over HTTP |
+//! | 1 | [`codec`], [`domain`] | bytes without meaning; meaning without bytes |
+//! | 0 | [`base`], [`pages`] | ids, time values, seeded randomness, maps, timers, limits; what a browser gets |
+//!
+//! # The line of a message
+//!
+//! A frame that becomes a broadcast goes, within one turn of [`runtime::event_loop`]: socket → the shard's read buffer →
+//! [`shard::Shard::received`] → [`codec::ws`] → [`dialect::raw`] → the peer's half of the command → [`mail::Placement`]
+//! says who keeps the room → [`authority`] → [`domain::room::Room::apply`] → [`dialect::packed`], encoded once → one
+//! shared copy to each shard with members → the room's run of bytes for this turn → one write per member at the end.
 
 pub mod authority;
 pub mod base;

@@ -92,7 +92,7 @@ pub struct Outbound {
 const KEEP_BYTES: usize = 1 << 20;
 
 /// Shares kept for the next turn.
-const KEEP_SHARES: usize = 4096;
+const KEEP_SHARES: usize = 1024;
 
 impl Outbound {
     /// Appends what `write` writes; it is nobody's until it is pushed.
@@ -166,7 +166,10 @@ impl Outbound {
         self.bytes.clear();
         self.bytes.shrink_to(KEEP_BYTES);
         self.used = 0;
-        self.shares.truncate(KEEP_SHARES);
+        if self.shares.len() > KEEP_SHARES {
+            self.shares.truncate(KEEP_SHARES);
+            self.shares.shrink_to_fit();
+        }
     }
 }
 

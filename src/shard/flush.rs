@@ -48,6 +48,7 @@ impl Shard {
         for slot in std::mem::take(&mut self.ending) {
             self.end(slot, wire);
         }
+        self.shrink();
     }
 
     /// Writes one connection's share of the turn, or adds it to the backlog.

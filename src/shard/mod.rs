@@ -43,6 +43,9 @@ use answers::Ask;
 use drain::Drain;
 use fanout::Fanout;
 
+/// A list that is empty keeps room for this many entries.
+const KEEP_ENTRIES: usize = 1024;
+
 /// One thread's part of the server.
 pub struct Shard {
     number: ShardNumber,
@@ -214,6 +217,19 @@ impl Shard {
     /// Takes the mail for other shards.
     pub fn outgoing(&mut self) -> std::vec::Drain<'_, Outgoing> {
         self.outgoing.drain(..)
+    }
+
+    /// Gives back what a burst of work made the shard's own lists grow to.
+    fn shrink(&mut self) {
+        if self.asks.is_empty() && self.asks.capacity() > KEEP_ENTRIES {
+            self.asks.shrink_to_fit();
+        }
+        if self.local.is_empty() && self.local.capacity() > KEEP_ENTRIES {
+            self.local.shrink_to(KEEP_ENTRIES);
+        }
+        if self.outgoing.is_empty() && self.outgoing.capacity() > KEEP_ENTRIES {
+            self.outgoing.shrink_to(KEEP_ENTRIES);
+        }
     }
 
     /// Whether it has mail to itself that is not yet read.

@@ -1,0 +1,43 @@
+//! What a process costs, as the kernel accounts for it.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+/// A reading of one process.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Reading {
+    /// CPU time of all its threads so far, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Bytes of memory that are its own, without the kernel's share for its sockets.
+    pub private_bytes: u64,
+    /// Bytes resident.
+    pub resident_bytes: u64,
+}
+
+/// Reads `/proc/PID`. Threads that have ended are not counted.
+pub fn read(pid: u32) -> std::io::Result<Reading> {
+    let mut cpu_ns = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end between the listing and the look at it.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        cpu_ns += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
+    }
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let kilobytes = |name: &str| {
+        let line = rollup.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0)
+    };
+    Ok(Reading {
+        cpu_ns,
+        private_bytes: 1024 * (kilobytes("Private_Dirty:") + kilobytes("Private_Clean:")),
+        resident_bytes: 1024 * kilobytes("Rss:"),
+    })
+}
+
+/// Kernel memory in slab caches and sockets, of the whole machine, in bytes.
+pub fn kernel_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("Slab:"));
+    1024 * line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0)
+}

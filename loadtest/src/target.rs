@@ -1,0 +1,81 @@
+//! The server under load: one that runs already, or one started for the run.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use crate::process::{self, Reading};
+
+/// The secret that tokens are signed with when the server is started for the run.
+const SECRET: &str = "loadtest signs with this secret, and so verifies";
+
+/// A server.
+pub struct Target {
+    /// Where it listens.
+    pub address: SocketAddr,
+    secret: String,
+    pid: Option<u32>,
+    child: Option<Child>,
+}
+
+impl Target {
+    /// A server that runs already; `pid` is its process when its cost is to be read.
+    pub fn running(address: SocketAddr, pid: Option<u32>, secret: Option<String>) -> Self {
+        Self { address, secret: secret.unwrap_or_default(), pid, child: None }
+    }
+
+    /// Starts `binary serve` on a free port of loopback, with every limit off that a load run would meet.
+    pub fn start(binary: &str, shards: usize, settings: &[String]) -> Result<Self, String> {
+        let mut command = Command::new(binary);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
+        for off in ["signals_per_minute", "connections_per_user", "messages_per_minute", "connections_per_ip"] {
+            command.args(["--set", &format!("limits.{off}=0")]);
+        }
+        command.args(["--set", "rooms.create_on_join=always", "--set", "presence.scope=none", "--data", ""]);
+        command.args(["--set", "log.level=error"]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        command.env("JWT_SECRET", SECRET).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("{binary}: {error}"))?;
+        let mut first = String::new();
+        if let Some(output) = child.stdout.take() {
+            let _ = BufReader::new(output).read_line(&mut first);
+        }
+        let address = first.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
+        match address {
+            Some(address) => {
+                Ok(Self { address, secret: SECRET.to_owned(), pid: Some(child.id()), child: Some(child) })
+            }
+            None => {
+                let _ = child.kill();
+                Err(format!("{binary} did not start: {first:?}"))
+            }
+        }
+    }
+
+    /// What the server has cost so far.
+    pub fn reading(&self) -> Option<Reading> {
+        self.pid.and_then(|pid| process::read(pid).ok())
+    }
+
+    /// The path of a WebSocket for `user`.
+    pub fn path(&self, user: &str) -> String {
+        if self.secret.is_empty() {
+            return "/ws".to_owned();
+        }
+        let claims = serde_json::json!({ "sub": user, "exp": 4_000_000_000u64 });
+        let key = jsonwebtoken::EncodingKey::from_secret(self.secret.as_bytes());
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap_or_default();
+        format!("/ws?token={token}")
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
