@@ -161,12 +161,7 @@ impl Swarm {
         }
     }
 
-    fn read(
-        &mut self,
-        number: usize,
-        buffer: &mut [u8],
-        on: &mut impl FnMut(&mut Outgoing<'_>, usize, Happening<'_>),
-    ) {
+    fn read(&mut self, number: usize, buffer: &mut [u8], on: &mut impl FnMut(&mut Outgoing<'_>, usize, Happening<'_>)) {
         loop {
             let Some(Some(client)) = self.clients.get_mut(number) else { return };
             match client.stream.read(buffer) {

@@ -19,6 +19,7 @@ pub(super) struct Fanout {
     /// Rooms with a turn, each once.
     dirty: Vec<u32>,
     /// Turns to use again, for their memory.
+    #[expect(clippy::vec_box, reason = "they go to and from their rooms as they are, boxed so that rooms stay small")]
     spare: Vec<Box<Turn>>,
     /// What everybody is told when the next batch is due.
     pub(super) batch: Vec<u8>,
