@@ -91,7 +91,7 @@ impl Settings {
     fn ice_servers(&self) -> Ice {
         let turn_access = match (&self.turn.secret, &self.turn.username, &self.turn.credential) {
             (Some(secret), ..) => {
-                TurnAccess::Timed { secret: TurnSecret::new(secret.expose()), ttl_s: self.turn.ttl_s }
+                TurnAccess::Timed { secret: Box::new(TurnSecret::new(secret.expose())), ttl_s: self.turn.ttl_s }
             }
             (None, Some(username), Some(credential)) => {
                 TurnAccess::Fixed { username: username.clone(), credential: credential.expose().to_owned() }

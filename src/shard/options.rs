@@ -84,7 +84,7 @@ pub enum TurnAccess {
     /// Credentials made for each user, which end by themselves.
     Timed {
         /// Shared with the TURN server.
-        secret: TurnSecret,
+        secret: Box<TurnSecret>,
         /// How long they hold, in seconds.
         ttl_s: u64,
     },

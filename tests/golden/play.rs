@@ -22,7 +22,8 @@ const FENCE: &str = "fence";
 pub(crate) fn perform(name: &str, shards: usize) {
     let path = format!("{DIRECTORY}/{name}.txt");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let script = Script::parse(&text).unwrap_or_else(|(line, problem)| panic!("tests/golden/{name}.txt:{line}: {problem}"));
+    let script =
+        Script::parse(&text).unwrap_or_else(|(line, problem)| panic!("tests/golden/{name}.txt:{line}: {problem}"));
     let shards = shards.to_string();
     let mut arguments: Vec<&str> = script.arguments.iter().map(String::as_str).collect();
     arguments.extend(["--shards", &shards]);
@@ -30,7 +31,8 @@ pub(crate) fn perform(name: &str, shards: usize) {
     let mut stage = Stage::new(Server::start_with(&arguments, &environment));
     let mut lines = script.lines.iter().peekable();
     while let Some(line) = lines.next() {
-        let greeted = matches!(lines.peek(), Some(Line { step: Step::Hear(_, hello), .. }) if hello["type"] == "connect");
+        let greeted =
+            matches!(lines.peek(), Some(Line { step: Step::Hear(_, hello), .. }) if hello["type"] == "connect");
         let outcome = stage.perform(&line.step, greeted);
         outcome.unwrap_or_else(|problem| fail(name, line.number, &shards, &line.text, &problem));
     }
@@ -170,7 +172,9 @@ impl Stage {
         match sent {
             Sent::Text(_) => client.send_text(&text),
             Sent::Binary(bytes) => client.send_message(Message::binary(bytes.clone())),
-            Sent::Bytes(bytes) => std::io::Write::write_all(client.stream(), bytes).map_err(|error| error.to_string())?,
+            Sent::Bytes(bytes) => {
+                std::io::Write::write_all(client.stream(), bytes).map_err(|error| error.to_string())?
+            }
         }
         self.last_sender = Some(who.to_owned());
         Ok(())
