@@ -48,7 +48,7 @@ Examples:
   switchboard token --sub alice
   switchboard token --sub operator --role admin --ttl 15m
   switchboard token --sub billing --scope push --ttl 30days
-  curl -H \"Authorization: Bearer $(switchboard token --sub alice)\" http://127.0.0.1:8090/presence/alice";
+  curl -H \"Authorization: Bearer $(switchboard token --sub alice)\" http://127.0.0.1:8090/rooms/abc123";
 
 const CONFIG_EXAMPLES: &str = "\
 The output is itself a settings file, with secrets masked.

@@ -44,9 +44,7 @@ impl Target {
         }
         let address = first.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
         match address {
-            Some(address) => {
-                Ok(Self { address, secret: SECRET.to_owned(), pid: Some(child.id()), child: Some(child) })
-            }
+            Some(address) => Ok(Self { address, secret: SECRET.to_owned(), pid: Some(child.id()), child: Some(child) }),
             None => {
                 let _ = child.kill();
                 Err(format!("{binary} did not start: {first:?}"))

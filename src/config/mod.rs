@@ -41,10 +41,11 @@ use print::InForce;
 use raw::{Key, Raw};
 
 /// Settings that are accepted and checked, but change nothing yet. Setting one is worth a
-/// warning, and `switchboard config` marks them.
+/// warning, and `switchboard config` and the reference mark them.
 pub const NOT_YET_IN_FORCE: &[&str] = &[
     "data_dir",
     "trusted_proxies",
+    "rooms.history",
     "rooms.retention_messages",
     "rooms.retention_hours",
     "storage.durability",
@@ -56,6 +57,8 @@ pub const NOT_YET_IN_FORCE: &[&str] = &[
     "limits.messages_per_minute",
     "limits.typing_per_minute",
     "limits.rest_per_minute",
+    "limits.connections_per_ip",
+    "limits.unauthenticated_ms",
     "redis.url",
     "redis.prefix",
     "deflate.enabled",

@@ -36,7 +36,7 @@ pub fn print(loaded: &Loaded) -> String {
     text
 }
 
-/// All settings as a Markdown table: key, default, meaning.
+/// All settings as a Markdown table: key, default, meaning. Those that change nothing yet say so.
 pub fn reference() -> String {
     let mut text = String::from("| key | default | meaning |\n|---|---|---|\n");
     for key in keys() {
@@ -44,7 +44,8 @@ pub fn reference() -> String {
             "shards" => "number of cores".to_owned(),
             _ => format!("`{}`", (key.default)()),
         };
-        let _ = writeln!(text, "| `{}` | {default} | {} |", key.name, key.meaning.trim());
+        let marked = if NOT_YET_IN_FORCE.contains(&key.name) { " *Not yet in force.*" } else { "" };
+        let _ = writeln!(text, "| `{}` | {default} | {}{marked} |", key.name, key.meaning.trim());
     }
     text
 }

@@ -13,20 +13,22 @@ import * as ui from "./ui.js";
 
 const MESH_PEERS_MAX = 8;
 const TAKEN_RETRY_MS = 3_000;
-const TAKEN_RETRIES_MAX = 15;
+const TAKEN_RETRIES_MAX = 20;
 const SPEAKING_LEVEL = 0.02;
 const SPEAKING_EVERY_MS = 300;
 const FRAMES_EVERY_MS = 2_000;
 const MESSAGES_MAX = 1_000;
+// What the server takes, in bytes of UTF-8.
+const NAME_BYTES_MAX = 128;
 const RETRIED_CODES = new Set(["TIMEOUT", "RATE_LIMITED", "OVERLOADED", "STORAGE_UNAVAILABLE", "INTERNAL"]);
 
 const { $ } = ui;
 const params = new URLSearchParams(location.search);
 const token = params.get("token");
 const roomWasGenerated = !params.get("room");
-let roomId = params.get("room") || randomWord(10);
+let roomId = fitting(params.get("room")) || randomWord(10);
 let peerId = ownPeerId();
-let displayName = params.get("name") || remembered("localStorage", "switchboard.name") || "";
+let displayName = fitting(params.get("name")) || remembered("localStorage", "switchboard.name") || "";
 
 // "lobby", "joining", "joined", "rejoining" or "ended".
 let phase = "lobby";
@@ -323,6 +325,13 @@ function randomWord(length) {
   return Array.from(crypto.getRandomValues(new Uint8Array(length)), (byte) => letters[byte % 32]).join("");
 }
 
+// Text as the server takes it for a name: without control characters, and cut before it gets too long.
+function fitting(text) {
+  let kept = (text ?? "").replace(/\p{Cc}/gu, "").trim();
+  while (new TextEncoder().encode(kept).length > NAME_BYTES_MAX) kept = [...kept].slice(0, -1).join("");
+  return kept;
+}
+
 // One per tab and room, kept over reloads.
 function ownPeerId(fresh = false) {
   const kept = fresh ? null : remembered("sessionStorage", peerKey());
@@ -398,12 +407,12 @@ media.addEventListener("problem", ({ detail }) => {
 $("name").addEventListener("input", renderPreview);
 $("join-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  displayName = $("name").value.trim() || "Guest";
+  displayName = fitting($("name").value) || "Guest";
   remember("localStorage", "switchboard.name", displayName);
   join();
 });
 $("create-room").addEventListener("click", () => {
-  displayName = $("name").value.trim() || "Guest";
+  displayName = fitting($("name").value) || "Guest";
   createRoom();
 });
 $("chat-form").addEventListener("submit", (event) => {

@@ -163,6 +163,8 @@ class Peer {
     this.displayName = displayName || this.displayName;
     this.mediaState = mediaState || this.mediaState;
     if (!this.pc) return;
+    // The other side saw us leave and hung up; it waits for a newcomer's offer.
+    if (this.channel?.readyState === "closed") return this.connect();
     if (this.pc.signalingState === "have-local-offer") return this.#sendOffer(this.pc, RESEND_FIRST_MS);
     if (this.pc.connectionState !== "connected") this.#restart();
   }

@@ -115,7 +115,7 @@ impl Shard {
     fn become_member(&mut self, now: Now, slot: u32, request: Option<&str>, joined: &Joined) {
         self.fanout.join(&joined.room, slot, &mut self.conns, &mut self.outbound);
         let ice = match &self.conns[slot as usize].identity {
-            Some(identity) => self.options.ice.servers(&identity.user, now),
+            Some(identity) => self.options.ice.servers(identity.user(), now),
             None => "[]".to_owned(),
         };
         self.send_raw(slot, |out| raw::joined(out, joined, &ice, request, now));
@@ -148,8 +148,8 @@ impl Shard {
     /// Has every room that a connection is in hear something.
     pub(super) fn announce(&mut self, _now: Now, of: ConnectionId, event: Event) {
         let Some(slot) = self.slot_of(of) else { return };
-        for membership in self.conns[slot as usize].rooms.clone() {
-            let room = self.fanout.name_of(membership.room).clone();
+        for membership in self.conns[slot as usize].rooms.clone().as_slice() {
+            let Some(room) = self.fanout.name_of(membership.room).cloned() else { continue };
             self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Announce { event: event.clone() }));
         }
     }

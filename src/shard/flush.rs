@@ -127,7 +127,7 @@ impl Shard {
                 wire.half_close(slot);
             }
             Ending::Abort => {
-                // Who is found gone by a failed write has not left its rooms yet.
+                // A write may be what found out that the other side is gone; its rooms have not heard of it then.
                 self.depart(now, slot);
                 self.forget(slot);
                 wire.close(slot);

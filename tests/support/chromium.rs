@@ -5,7 +5,8 @@
 //! microphone; each [`Page`] is a window in a private context, so two pages share no cookies or
 //! storage, as two people's browsers share none. Tests wait for conditions with
 //! [`Page::wait_for`], never for time. It is no general driver: one thread, no network
-//! interception, no events. Dropping the browser kills its processes and removes the profile.
+//! interception, and of all events only what [`Page::problems`] tells. Dropping the browser kills
+//! its processes and removes the profile.
 
 // Every test program compiles its own copy and uses a part of it.
 #![allow(dead_code)]
@@ -69,7 +70,8 @@ impl Browser {
         Browser { link: Rc::new(RefCell::new(Link::open(&url))), _process: process }
     }
 
-    /// Opens `url` in a new window and waits until its document has loaded.
+    /// Opens `url` in a new window, which is 1280 by 760 pixels, and waits until its document has
+    /// loaded.
     pub(crate) fn page(&self, url: &str) -> Page {
         let call = |method: &str, params: Value| self.link.borrow_mut().call(None, method, params).expect(method);
         let context_id = text(&call("Target.createBrowserContext", json!({})), "browserContextId");
@@ -78,6 +80,8 @@ impl Browser {
         let attached = call("Target.attachToTarget", json!({"targetId": target_id, "flatten": true}));
         let session_id = text(&attached, "sessionId");
         let page = Page { link: Rc::clone(&self.link), target_id, session_id, context_id, closed: false };
+        page.call("Runtime.enable", json!({})).expect("Runtime.enable");
+        page.call("Log.enable", json!({})).expect("Log.enable");
         page.navigate(url);
         page
     }
@@ -132,6 +136,16 @@ impl Page {
         }
     }
 
+    /// What went wrong in the page so far, in the browser's words: uncaught exceptions, console
+    /// warnings and errors, failed requests, violations of the content security policy.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        // Events come before the answer to a command sent after them.
+        self.evaluate("0").expect("the page answers");
+        let link = self.link.borrow();
+        let of_this_page = link.events.iter().filter(|event| event["sessionId"] == self.session_id.as_str());
+        of_this_page.filter_map(|event| problem(&event["method"], &event["params"])).collect()
+    }
+
     /// Writes what the window shows as a PNG file.
     pub(crate) fn screenshot(&self, path: impl AsRef<Path>) {
         let answer = self.call("Page.captureScreenshot", json!({"format": "png"})).expect("Page.captureScreenshot");
@@ -172,10 +186,28 @@ impl Drop for Page {
     }
 }
 
-/// The DevTools connection: numbered commands, each answered once, events passed over.
+/// The problem that a DevTools event tells of, if it does.
+fn problem(method: &Value, params: &Value) -> Option<String> {
+    match method.as_str()? {
+        "Runtime.exceptionThrown" => Some(params["exceptionDetails"].to_string()),
+        "Runtime.consoleAPICalled" => {
+            ["error", "warning", "assert"].contains(&params["type"].as_str()?).then(|| params["args"].to_string())
+        }
+        "Log.entryAdded" => {
+            let entry = &params["entry"];
+            ["error", "warning"]
+                .contains(&entry["level"].as_str()?)
+                .then(|| format!("{} {}", entry["text"], entry["url"]))
+        }
+        _ => None,
+    }
+}
+
+/// The DevTools connection: numbered commands, each answered once, and events as they come between.
 struct Link {
     socket: WebSocket<TcpStream>,
     next_id: u64,
+    events: Vec<Value>,
 }
 
 impl Link {
@@ -185,7 +217,7 @@ impl Link {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_read_timeout(Some(COMMAND_TIMEOUT)).expect("a read timeout");
         let (socket, _) = tungstenite::client(url, stream).expect("the DevTools handshake");
-        Link { socket, next_id: 1 }
+        Link { socket, next_id: 1, events: Vec::new() }
     }
 
     fn call(&mut self, session_id: Option<&str>, method: &str, params: Value) -> Result<Value, String> {
@@ -202,6 +234,7 @@ impl Link {
             let Message::Text(body) = message else { continue };
             let mut answer: Value = serde_json::from_str(&body).map_err(|error| format!("{method}: {error}"))?;
             if answer["id"] != id {
+                self.events.push(answer);
                 continue;
             }
             return match answer.get("error") {

@@ -2,5 +2,10 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod chromium;
 pub(crate) mod client;
+pub(crate) mod http;
+pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod wire;
+pub(crate) mod witness;

@@ -23,7 +23,17 @@ impl Server {
 
     /// As [`Server::start`], with these environment variables.
     pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = command(arguments, environment).spawn().expect("the server starts");
+        Self::spawn(&mut command(arguments, environment))
+    }
+
+    /// As [`Server::start`], on this address.
+    pub(crate) fn start_at(address: &str, arguments: &[&str]) -> Self {
+        Self::spawn(&mut command_at(address, arguments, &[]))
+    }
+
+    /// Starts what [`command`] made, as [`Server::start`] does.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let first = lines.next().and_then(Result::ok).unwrap_or_default();
         // The rest is read on, so that the server never waits for a reader.
@@ -38,6 +48,18 @@ impl Server {
     /// The process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether the process is there.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_none()
+    }
+
+    /// Ends the process at once, without a word to its clients; gives back the address it had.
+    pub(crate) fn kill(mut self) -> String {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("its end");
+        self.address.clone()
     }
 
     /// Sends a signal by its number.
@@ -73,8 +95,12 @@ impl Drop for Server {
 
 /// The command that runs the server in an empty environment on a free port.
 pub(crate) fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    command_at("127.0.0.1:0", arguments, environment)
+}
+
+fn command_at(address: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
-    command.arg("serve").args(arguments).args(["--listen", "127.0.0.1:0"]);
+    command.arg("serve").args(arguments).args(["--listen", address]);
     command.env_clear().env("JWT_SECRET", SECRET).envs(environment.iter().copied());
     command.current_dir(std::env::temp_dir());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());

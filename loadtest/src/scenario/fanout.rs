@@ -165,7 +165,8 @@ impl<'a> Run<'a> {
         state.sent_at[at] = Instant::now();
         self.under_way += 1;
         let padding = "x".repeat(self.options.bytes.saturating_sub(DIGITS + 1));
-        format!(r##"{{"type":"message","roomId":"room-{room}","content":"#{:0DIGITS$}{padding}"}}"##, state.sent).into_bytes()
+        format!(r##"{{"type":"message","roomId":"room-{room}","content":"#{:0DIGITS$}{padding}"}}"##, state.sent)
+            .into_bytes()
     }
 
     fn happened(&mut self, out: &mut Outgoing<'_>, number: usize, what: Happening<'_>) {

@@ -26,7 +26,7 @@ pub struct Answer {
 pub struct Site<'a> {
     /// The address of the web client, if one is configured (`CLIENT_URL`).
     pub client_url: Option<&'a str>,
-    /// Where the request went, as `scheme://host[:port]`; stands in for the client's address.
+    /// Where the request went, as `scheme://host[:port]`; without a web client, its call page is where links lead.
     pub origin: &'a str,
 }
 
@@ -170,10 +170,12 @@ fn peer(out: &mut Vec<u8>, peer: &Peer) {
     object.end();
 }
 
-/// `CLIENT_URL/meeting/roomId`, the room's id escaped as a path segment (RFC 3986 §2.3).
+/// `CLIENT_URL/meeting/roomId`, or else the server's own call page; the room's id escaped (RFC 3986 §2.3).
 fn join_link(site: &Site<'_>, room: &str) -> String {
-    let mut link = site.client_url.unwrap_or(site.origin).trim_end_matches('/').to_owned();
-    link.push_str("/meeting/");
+    let mut link = match site.client_url {
+        Some(client) => format!("{}/meeting/", client.trim_end_matches('/')),
+        None => format!("{}/call?room=", site.origin),
+    };
     for byte in room.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             link.push(char::from(byte));
@@ -186,8 +188,6 @@ fn join_link(site: &Site<'_>, room: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::base::Name;
     use crate::base::ids::{ConnectionId, Place};
@@ -257,12 +257,12 @@ mod tests {
 
     #[test]
     fn a_meeting_is_shown_to_the_letter() {
-        let identity = Identity { user: "jane".into(), username: None, email: None, roles: Roles::default() };
+        let identity = Identity::new("jane", None, None, Roles::default());
         let connection = ConnectionId::new(Place { node: 0, shard: 0, slot: 1 }, [0; 12]);
         let peer = |name, display_name: Option<&str>| Peer {
             name,
             display_name: display_name.map(Box::from),
-            identity: Arc::new(identity.clone()),
+            identity: identity.clone(),
             media: MediaState { audio: true, video: true, screen: false },
         };
         let mut view = view(seed_meeting());
@@ -350,6 +350,6 @@ mod tests {
         assert_eq!(join_link(&SITE, "a/b c?ä"), "http://localhost:3000/meeting/a%2Fb%20c%3F%C3%A4");
         let slashed = Site { client_url: Some("https://meet.example/app/"), ..SITE };
         assert_eq!(join_link(&slashed, "r"), "https://meet.example/app/meeting/r");
-        assert_eq!(join_link(&Site { client_url: None, ..SITE }, "r"), "http://127.0.0.1:8090/meeting/r");
+        assert_eq!(join_link(&Site { client_url: None, ..SITE }, "r"), "http://127.0.0.1:8090/call?room=r");
     }
 }
