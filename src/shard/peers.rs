@@ -96,9 +96,8 @@ impl Shard {
             Command::Leave { room, peer } => {
                 let room = self.fanout.name(&room);
                 let peer = peer.map(name);
-                let own = peer.is_none();
                 let by = self.identity(slot)?;
-                let then = Then::Left { room: room.clone(), own };
+                let then = Then::Left { room: room.clone() };
                 self.ask_room(slot, request, then, room, RoomOp::Leave { connection, by, peer })
             }
             Command::Signal(signal) => {
