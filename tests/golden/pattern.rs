@@ -209,7 +209,10 @@ mod tests {
         let mut names = Names::new();
         let pattern = json!(["<text:a>", "<text:a>", "in <text:b>!"]);
         assert_eq!(differences(&pattern, &json!(["x", "x", "in y!"]), &mut names), [""; 0]);
-        assert_eq!(differences(&pattern, &json!(["x", "z", "in y!"]), &mut names), [r#"[1]: "z" does not fit <text:a>"#]);
+        assert_eq!(
+            differences(&pattern, &json!(["x", "z", "in y!"]), &mut names),
+            [r#"[1]: "z" does not fit <text:a>"#]
+        );
         let value = |kind: &str, name: Option<&str>| names.get(&key(kind, name?)).cloned();
         assert_eq!(substitute("1 <text:a> <text:c> <text> <text:b>", value), "1 x <text:c> <text> y");
     }

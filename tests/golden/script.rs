@@ -217,7 +217,10 @@ mod tests {
             ("a closed 1002 b c", Step::Closed("a".into(), 1002, "b c".into())),
             ("a vanishes", Step::Vanish("a".into())),
             ("GET /b as a", Step::Ask("GET".into(), "/b".into(), None, Caller::Party("a".into()))),
-            ("POST /b {\"c\": 1} as guest", Step::Ask("POST".into(), "/b".into(), Some("{\"c\": 1}".into()), Caller::Guest)),
+            (
+                "POST /b {\"c\": 1} as guest",
+                Step::Ask("POST".into(), "/b".into(), Some("{\"c\": 1}".into()), Caller::Guest),
+            ),
             ("-> 204", Step::Answer(204, None)),
             ("-> 200 {}", Step::Answer(200, Some(json!({})))),
         ];
@@ -228,7 +231,9 @@ mod tests {
 
     #[test]
     fn what_is_no_step_is_told_with_its_line() {
-        for line in ["a", "a says b", "a < {", "-> ok {}", "connect a", "GET /b", "a closes x", "a > bytes zz", "GET / as b c"] {
+        for line in
+            ["a", "a says b", "a < {", "-> ok {}", "connect a", "GET /b", "a closes x", "a > bytes zz", "GET / as b c"]
+        {
             assert_eq!(Script::parse(&format!("# x\n{line}")).expect_err(line).0, 2, "{line}");
         }
     }
