@@ -62,14 +62,15 @@ impl Shard {
         match kept.as_mut().map(|http| std::mem::take(&mut http.unread)) {
             Some(mut unread) if !unread.is_empty() => {
                 unread.extend_from_slice(input);
-                self.read_http(now, slot, &mut unread);
+                self.read_http(now, slot, &mut unread, false);
             }
-            _ => self.read_http(now, slot, input),
+            _ => self.read_http(now, slot, input, true),
         }
     }
 
-    /// Reads requests from `bytes` until one of them has to be waited for, or they end.
-    fn read_http(&mut self, now: Now, slot: u32, bytes: &mut [u8]) {
+    /// Reads requests from `bytes` until one of them has to be waited for, or they end. `is_fresh`: none of them was there
+    /// before.
+    fn read_http(&mut self, now: Now, slot: u32, bytes: &mut [u8], is_fresh: bool) {
         let mut at = 0;
         while at < bytes.len() {
             let Some(conn) = self.conns.get_mut(slot as usize) else { return };
@@ -109,7 +110,7 @@ impl Shard {
                 Step::Broken => return,
             }
         }
-        self.keep_unread(now, slot, &bytes[at..]);
+        self.keep_unread(now, slot, &bytes[at..], is_fresh || at > 0);
     }
 
     fn keep(&mut self, slot: u32, http: Box<Http>) {
@@ -118,17 +119,17 @@ impl Shard {
         }
     }
 
-    /// Keeps what has not been read, and sets the time it may take to become whole.
-    fn keep_unread(&mut self, now: Now, slot: u32, unread: &[u8]) {
+    /// Keeps what has not been read. With a head's first byte begins the time the head may take; later ones do not prolong
+    /// it.
+    fn keep_unread(&mut self, now: Now, slot: u32, unread: &[u8], is_beginning: bool) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         let Stage::Http(kept) = &mut conn.stage else { return };
         if unread.is_empty() {
             return;
         }
         let http = kept.get_or_insert_default();
-        let is_first = http.unread.capacity() == 0 && matches!(http.phase, Phase::Head);
         http.unread = unread.to_vec();
-        if is_first {
+        if is_beginning && matches!(http.phase, Phase::Head) {
             self.set_deadline(now, slot, self.options.head_ms);
         }
     }
