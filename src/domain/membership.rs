@@ -309,18 +309,20 @@ impl Room {
         let own = self.members.position(connection);
         let named = peer.map(|name| self.members.position_named(name));
         match (own, named) {
-            (Some(at), None) => drop(self.end(at, context)),
-            (Some(at), Some(Some(named))) if at == named => drop(self.end(at, context)),
+            (Some(at), named) if named.is_none_or(|named| named == Some(at)) => {
+                self.end(at, context);
+                Ok(Reply::Left { own: true })
+            }
             (_, Some(Some(named))) if self.is_host(by) => {
                 let member = self.end(named, context);
                 let event = Event::Left { room: self.id.clone(), cause: Departure::Removed };
                 context.tell(member.connection, event);
+                Ok(Reply::Left { own: false })
             }
-            (None, _) => return Err(Reject::not_in_room()),
-            (Some(_), Some(None)) => return Err(peer_not_found()),
-            (Some(_), Some(Some(_))) => return Err(peer_mismatch("peerId")),
+            (None, _) => Err(Reject::not_in_room()),
+            (Some(_), Some(None)) => Err(peer_not_found()),
+            (Some(_), _) => Err(peer_mismatch("peerId")),
         }
-        Ok(Reply::Done)
     }
 
     pub(super) fn vanish(&mut self, connection: ConnectionId, context: &mut Context<'_>) -> Result<Reply, Reject> {

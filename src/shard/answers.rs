@@ -37,8 +37,6 @@ pub(super) enum Then {
     Left {
         /// The room.
         room: Name,
-        /// Whether it was the connection's own.
-        own: bool,
     },
     /// The sender gets a receipt that names, by field, where the message went.
     Sent(&'static str, Name),
@@ -90,7 +88,7 @@ impl Shard {
             }
             (_, Err(reject)) => self.refuse(now, slot, request, &reject),
             (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.become_member(now, slot, request, &joined),
-            (Then::Left { room, own }, Ok(_)) => {
+            (Then::Left { room }, Ok(Reply::Left { own })) => {
                 if own {
                     self.fanout.leave(&room, slot, &mut self.conns, &mut self.outbound);
                 }
@@ -100,7 +98,7 @@ impl Shard {
                 self.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), request));
             }
             (Then::Refusal | Then::Attached | Then::Rest(_), Ok(_)) => {}
-            (Then::Joined { .. } | Then::Sent(..), Ok(_)) => {
+            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..), Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);
             }

@@ -95,9 +95,8 @@ impl Shard {
             Command::Leave { room, peer } => {
                 let room = self.fanout.name(&room);
                 let peer = peer.map(name);
-                let own = peer.is_none();
                 let by = self.identity(slot)?;
-                let then = Then::Left { room: room.clone(), own };
+                let then = Then::Left { room: room.clone() };
                 self.ask_room(slot, request, then, room, RoomOp::Leave { connection, by, peer })
             }
             Command::Signal(signal) => {
@@ -144,7 +143,9 @@ impl Shard {
     fn join(&mut self, slot: u32, request: Option<&str>, join: Join<'_>) -> Result<(), Reject> {
         let max = self.options.rooms_per_connection;
         let room = self.fanout.name(&join.room);
-        if max != 0 && self.conns[slot as usize].rooms.len() >= max {
+        let rooms = &self.conns[slot as usize].rooms;
+        let is_member = rooms.iter().any(|membership| *self.fanout.name_of(membership.room) == room);
+        if max != 0 && rooms.len() >= max && !is_member {
             return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
         }
         let by = self.identity(slot)?;
