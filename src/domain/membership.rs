@@ -299,7 +299,6 @@ impl Room {
         member
     }
 
-    /// Ends the asker's own membership ([`Reply::Left`]) or, where it may, another's ([`Reply::Done`]).
     pub(super) fn leave(
         &mut self,
         connection: ConnectionId,
@@ -310,23 +309,19 @@ impl Room {
         let own = self.members.position(connection);
         let named = peer.map(|name| self.members.position_named(name));
         match (own, named) {
-            (Some(at), None) => {
+            (Some(at), named) if named.is_none_or(|named| named == Some(at)) => {
                 self.end(at, context);
-                Ok(Reply::Left)
-            }
-            (Some(at), Some(Some(named))) if at == named => {
-                self.end(at, context);
-                Ok(Reply::Left)
+                Ok(Reply::Left { own: true })
             }
             (_, Some(Some(named))) if self.is_host(by) => {
                 let member = self.end(named, context);
                 let event = Event::Left { room: self.id.clone(), cause: Departure::Removed };
                 context.tell(member.connection, event);
-                Ok(Reply::Done)
+                Ok(Reply::Left { own: false })
             }
             (None, _) => Err(Reject::not_in_room()),
             (Some(_), Some(None)) => Err(peer_not_found()),
-            (Some(_), Some(Some(_))) => Err(peer_mismatch("peerId")),
+            (Some(_), _) => Err(peer_mismatch("peerId")),
         }
     }
 

@@ -207,8 +207,11 @@ pub enum Reply {
     Done,
     /// You are a member.
     Joined(Box<Joined>),
-    /// You are no longer a member.
-    Left,
+    /// A membership is over.
+    Left {
+        /// Whether it was the asking connection's own.
+        own: bool,
+    },
     /// Your message has its place.
     Sent(Sent),
     /// The room.

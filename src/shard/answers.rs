@@ -88,8 +88,8 @@ impl Shard {
             }
             (_, Err(reject)) => self.refuse(now, slot, request, &reject),
             (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.become_member(now, slot, request, &joined),
-            (Then::Left { room }, Ok(reply @ (Reply::Left | Reply::Done))) => {
-                if matches!(reply, Reply::Left) {
+            (Then::Left { room }, Ok(Reply::Left { own })) => {
+                if own {
                     self.fanout.leave(&room, slot, &mut self.conns, &mut self.outbound);
                 }
                 self.send_raw(slot, |out| raw::left(out, &room, request, now));

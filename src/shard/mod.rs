@@ -144,12 +144,9 @@ impl Shard {
     /// A connection's stream ended, or its socket failed.
     pub fn ended(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let is_owed_an_answer = match &conn.stage {
-            Stage::Http(Some(_)) => conn.asks > 0 || !conn.queue.is_empty(),
-            _ => false,
-        };
+        let is_owed_an_answer = matches!(conn.stage, Stage::Http(_)) && (conn.asks > 0 || !conn.queue.is_empty());
         if is_owed_an_answer && conn.ending == Ending::None {
-            self.close_after_answer(slot);
+            self.close_after_answer(now, slot);
             return;
         }
         self.depart(now, slot);

@@ -139,7 +139,10 @@ impl Shard {
     fn join(&mut self, slot: u32, request: Option<&str>, join: Join<'_>) -> Result<(), Reject> {
         let max = self.options.rooms_per_connection;
         let room = self.fanout.name(&join.room);
-        if max != 0 && self.conns[slot as usize].rooms.len() >= max {
+        let rooms = &self.conns[slot as usize].rooms;
+        let is_member =
+            rooms.as_slice().iter().any(|membership| self.fanout.name_of(membership.room) == Some(&room));
+        if max != 0 && rooms.len() >= max && !is_member {
             return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
         }
         let by = self.identity(slot)?;

@@ -16,8 +16,7 @@ macro_rules! conversations {
         $(
             #[test]
             fn $name() {
-                play::perform(stringify!($name), 1);
-                play::perform(stringify!($name), 3);
+                play::perform(stringify!($name));
             }
         )+
     };

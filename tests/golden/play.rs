@@ -18,29 +18,37 @@ pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/g
 /// The `requestId` of the pings that find out what a client has been sent before.
 const FENCE: &str = "fence";
 
-/// Performs the file of that name on a server with so many shards.
-pub(crate) fn perform(name: &str, shards: usize) {
+/// Performs the file of that name: with one shard and again with several, or with as many as it says itself.
+pub(crate) fn perform(name: &str) {
     let path = format!("{DIRECTORY}/{name}.txt");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let script =
-        Script::parse(&text).unwrap_or_else(|(line, problem)| panic!("tests/golden/{name}.txt:{line}: {problem}"));
-    let shards = shards.to_string();
+    let script = Script::parse(&text);
+    let script = script.unwrap_or_else(|(line, problem)| panic!("tests/golden/{name}.txt:{line}: {problem}"));
+    let says_shards = script.arguments.iter().any(|argument| argument == "--shards");
+    let runs: &[&[&str]] = if says_shards { &[&[]] } else { &[&["--shards", "1"], &["--shards", "3"]] };
+    for shards in runs {
+        if let Err((number, line, problem)) = run(&script, shards) {
+            panic!("\ntests/golden/{name}.txt:{number} {}\n  {line}\n{problem}\n", shards.join(" "));
+        }
+    }
+}
+
+/// Performs a conversation; the step that went wrong, by its number and text, and how.
+fn run<'a>(script: &'a Script, shards: &[&str]) -> Result<(), (usize, &'a str, String)> {
     let mut arguments: Vec<&str> = script.arguments.iter().map(String::as_str).collect();
-    arguments.extend(["--shards", &shards]);
+    arguments.extend(shards);
     let environment: Vec<_> = script.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let mut stage = Stage::new(Server::start_with(&arguments, &environment));
     let mut lines = script.lines.iter().peekable();
     while let Some(line) = lines.next() {
-        let greeted =
-            matches!(lines.peek(), Some(Line { step: Step::Hear(_, hello), .. }) if hello["type"] == "connect");
-        let outcome = stage.perform(&line.step, greeted);
-        outcome.unwrap_or_else(|problem| fail(name, line.number, &shards, &line.text, &problem));
+        let next_hears_connect =
+            |next: &&Line| matches!(&next.step, Step::Hear(_, hello) if hello["type"] == "connect");
+        let is_greeting_written = lines.peek().is_some_and(next_hears_connect);
+        let outcome = stage.perform(&line.step, is_greeting_written);
+        outcome.map_err(|problem| (line.number, line.text.as_str(), problem))?;
     }
-    stage.end().unwrap_or_else(|problem| fail(name, text.lines().count(), &shards, "(the end)", &problem));
-}
-
-fn fail(name: &str, number: usize, shards: &str, line: &str, problem: &str) -> ! {
-    panic!("\ntests/golden/{name}.txt:{number} (--shards {shards})\n  {line}\n{problem}\n");
+    let last = script.lines.last().map_or(0, |line| line.number);
+    stage.end().map_err(|problem| (last, "(the end)", problem))
 }
 
 /// A performance under way.

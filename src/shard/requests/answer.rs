@@ -321,15 +321,18 @@ impl Shard {
         self.close_with(now, slot, Refusal::of_status(408, "The request took too long to arrive"));
     }
 
-    /// The connection is to end once the request under way is answered.
-    pub(in crate::shard) fn close_after_answer(&mut self, slot: u32) {
+    /// The connection is to end once the request under way, if any, is answered and everything is sent.
+    pub(in crate::shard) fn close_after_answer(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         if let Stage::Http(Some(http)) = &mut conn.stage
             && let Phase::Answering(form) = &mut http.phase
         {
             form.connection = Some(Connection::Close);
             http.unread = Vec::new();
+            return;
         }
+        conn.stage = Stage::Http(None);
+        self.half_close(now, slot);
     }
 
     /// Answers whatever was asked with a refusal, and closes.

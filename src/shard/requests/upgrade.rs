@@ -41,11 +41,13 @@ impl Shard {
     }
 
     fn try_upgrade(&mut self, now: Now, slot: u32, head: &Head<'_>) -> Result<(), Refusal> {
+        let joined = |name| head.headers_named(name).collect::<Vec<_>>().join(", ");
+        let (upgrade, connection) = (joined("upgrade"), joined("connection"));
         let handshake = Handshake {
             method: head.method,
             version: head.version,
-            upgrade: head.header("upgrade"),
-            connection: head.header("connection"),
+            upgrade: Some(&upgrade),
+            connection: Some(&connection),
             version_header: head.header("sec-websocket-version"),
             key: head.header("sec-websocket-key"),
         };
