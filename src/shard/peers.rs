@@ -64,14 +64,10 @@ impl Shard {
             }
             Frame::Pong(_) => {}
             Frame::Close(close) => {
-                let segment = self.outbound.encode(|out| match close {
+                self.say_goodbye(now, slot, |out| match close {
                     Some((code, _)) => ws::encode_close(out, code, ""),
                     None => ws::encode_close_without_code(out),
                 });
-                let conn = &mut self.conns[slot as usize];
-                self.outbound.push(slot, &mut conn.queue, segment);
-                self.depart(now, slot);
-                self.half_close(now, slot);
             }
         }
     }
@@ -144,7 +140,7 @@ impl Shard {
         let max = self.options.rooms_per_connection;
         let room = self.fanout.name(&join.room);
         let rooms = &self.conns[slot as usize].rooms;
-        let is_member = rooms.iter().any(|membership| *self.fanout.name_of(membership.room) == room);
+        let is_member = rooms.as_slice().iter().any(|own| self.fanout.name_of(own.room) == Some(&room));
         if max != 0 && rooms.len() >= max && !is_member {
             return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
         }
@@ -265,16 +261,23 @@ impl Shard {
 
     /// Tells a connection that it must go, and closes it. `code` is a WebSocket close code.
     pub(super) fn disconnect(&mut self, now: Now, slot: u32, reason: &str, code: u16) {
+        self.fanout.settle_for(slot, &mut self.conns, &mut self.outbound);
         self.send_raw(slot, |out| raw::disconnect(out, reason, None, now));
         self.close_websocket(now, slot, code, reason);
     }
 
     /// Sends a close frame and takes the connection out of the domain; the other side's end is waited for.
     pub(super) fn close_websocket(&mut self, now: Now, slot: u32, code: u16, reason: &str) {
-        let segment = self.outbound.encode(|out| ws::encode_close(out, code, reason));
+        self.say_goodbye(now, slot, |out| ws::encode_close(out, code, reason));
+    }
+
+    /// Takes a connection out of the domain and ends it with the close frame that `write` writes. Leaving its rooms hands
+    /// it what they have gathered, so that comes first: nothing may follow a close frame (RFC 6455 §5.5.1).
+    fn say_goodbye(&mut self, now: Now, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        self.depart(now, slot);
+        let segment = self.outbound.encode(write);
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         self.outbound.push(slot, &mut conn.queue, segment);
-        self.depart(now, slot);
         self.half_close(now, slot);
     }
 
