@@ -140,8 +140,7 @@ impl Shard {
         let max = self.options.rooms_per_connection;
         let room = self.fanout.name(&join.room);
         let rooms = &self.conns[slot as usize].rooms;
-        let is_member =
-            rooms.as_slice().iter().any(|membership| self.fanout.name_of(membership.room) == Some(&room));
+        let is_member = rooms.as_slice().iter().any(|own| self.fanout.name_of(own.room) == Some(&room));
         if max != 0 && rooms.len() >= max && !is_member {
             return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
         }
