@@ -112,6 +112,7 @@ impl Peer {
 
     /// Sends text as it is.
     pub(crate) fn say(&self, net: &mut Network, text: &str) {
+        net.show(&format!("peer {}", self.number), '>', text);
         let mut out = Vec::new();
         masked_text(&mut out, &mut net.rng, text);
         net.send(self.socket, &out);
@@ -184,6 +185,7 @@ impl Peer {
     }
 
     fn hear(&mut self, frame: Frame, net: &mut Network, book: &mut Book) {
+        net.show(&format!("peer {}", self.number), '<', &format!("{frame:?}"));
         assert_eq!(self.closed, None, "a frame after the close frame: {frame:?}");
         match frame {
             Frame::Text(text) => {
