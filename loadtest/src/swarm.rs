@@ -16,6 +16,9 @@ const OPENING_MAX: usize = 512;
 /// Clients per source address: each has 28,000 ports or so.
 const PER_ADDRESS: usize = 20_000;
 
+/// The first source address; the machine's other programs use that of localhost itself.
+const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
+
 /// One client.
 struct Client {
     stream: TcpStream,
@@ -89,8 +92,10 @@ impl Swarm {
         if let IpAddr::V4(ip) = self.server.ip()
             && ip.is_loopback()
         {
-            let source = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + 1 + (number / PER_ADDRESS) as u32);
+            let source = Ipv4Addr::from(u32::from(FIRST_SOURCE) + (number / PER_ADDRESS) as u32);
             socket.bind(&SocketAddr::new(source.into(), 0).into())?;
+            // Thousands of connections that linger after their end would take the ports of the next run.
+            socket.set_linger(Some(Duration::ZERO))?;
         }
         socket.set_nonblocking(true)?;
         match socket.connect(&self.server.into()) {

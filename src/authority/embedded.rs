@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::authority::Authority;
 use crate::base::Name;
 use crate::base::limits;
-use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
+use crate::base::table::Table;
 use crate::base::time::Now;
 use crate::dialect::packed::Packed;
 use crate::domain::access::Identity;
@@ -29,8 +29,8 @@ pub struct Embedded {
     rules: Arc<Rules>,
     placement: Placement,
     rng: Rng,
-    rooms: Map<Name, Room>,
-    users: Map<Name, User>,
+    rooms: Table<Box<Room>>,
+    users: Table<User>,
     /// Rooms that were closed a moment ago, oldest first, with the time they are forgotten.
     closed: VecDeque<(u64, Name)>,
     /// What is to be looked at, and when.
@@ -52,8 +52,8 @@ impl Embedded {
         Self {
             rules,
             placement,
-            rooms: map(seed),
-            users: map(seed),
+            rooms: Table::new(seed),
+            users: Table::new(seed),
             rng,
             closed: VecDeque::new(),
             due: BTreeMap::new(),
@@ -72,7 +72,7 @@ impl Embedded {
     }
 
     fn room_op(&mut self, now: Now, name: Name, op: RoomOp, out: &mut Vec<Outgoing>) -> Result<Reply, Reject> {
-        let is_made = !self.rooms.contains_key(&name) && self.make(now, &name, &op)?;
+        let is_made = !self.rooms.contains(&name) && self.make(now, &name, &op)?;
         let Some(room) = self.rooms.get_mut(&name) else { return Err(Reject::room_not_found()) };
         let mut context = Context { now, rng: &mut self.rng, rules: &self.rules, facts: &mut self.facts };
         let is_closing = matches!(op, RoomOp::Close { .. });
@@ -103,7 +103,7 @@ impl Embedded {
 
     /// Makes the room if `op` is one that makes rooms; answers whether it did.
     fn make(&mut self, now: Now, name: &Name, op: &RoomOp) -> Result<bool, Reject> {
-        let (by, profile): (&Arc<Identity>, Option<Box<Profile>>) = match op {
+        let (by, profile): (&Identity, Option<Box<Profile>>) = match op {
             RoomOp::Create { by, profile } => (by, Some(profile.clone())),
             RoomOp::Join(join) if join.create => (&join.by, None),
             RoomOp::Describe { .. } | RoomOp::Close { .. } => return Err(Reject::room_not_found()),
@@ -115,14 +115,14 @@ impl Embedded {
         };
         let mut context = Context { now, rng: &mut self.rng, rules: &self.rules, facts: &mut self.facts };
         let room = Room::new(name.clone(), by, profile, &mut context);
-        self.rooms.insert(name.clone(), room);
+        self.rooms.insert(Box::new(room));
         Ok(true)
     }
 
     fn user_op(&mut self, now: Now, name: Name, op: UserOp, out: &mut Vec<Outgoing>) -> Result<Reply, Reject> {
-        if !self.users.contains_key(&name) {
-            match op {
-                UserOp::Attach { .. } => drop(self.users.insert(name.clone(), User::new(name.clone()))),
+        if !self.users.contains(&name) {
+            match &op {
+                UserOp::Attach { by, .. } => drop(self.users.insert(User::new(by.clone()))),
                 UserOp::Connections => return Ok(Reply::Connections(Vec::new())),
                 _ => return Err(user_not_found()),
             }
@@ -191,9 +191,9 @@ impl Embedded {
     fn list(&self) -> Reply {
         Reply::Rooms(RoomsView {
             total_rooms: self.rooms.len(),
-            total_peers: self.rooms.values().map(|room| room.members.len()).sum(),
-            connections: self.users.values().map(|user| user.connections.len()).sum(),
-            rooms: self.rooms.values().take(limits::ROOMS_LISTED).map(|room| room.view(0)).collect(),
+            total_peers: self.rooms.iter().map(|room| room.members.len()).sum(),
+            connections: self.users.iter().map(|user| user.connections.len()).sum(),
+            rooms: self.rooms.iter().take(limits::ROOMS_LISTED).map(|room| room.view(0)).collect(),
         })
     }
 
@@ -242,7 +242,7 @@ impl Authority for Embedded {
 
     fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
         let Some(user) = self.users.get(user) else { return };
-        for &to in &user.connections {
+        for &to in user.connections.as_slice() {
             out.push((to.place().shard, Mail::Tell { to, event: event.clone() }));
         }
     }

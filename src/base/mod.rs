@@ -3,10 +3,13 @@
 //! Nothing here knows of clients, wires or the operating system, and nothing reads a clock or an entropy source: time
 //! and seeds come in as arguments, so that whatever is built on this layer replays from its inputs.
 
+pub mod few;
+pub mod grow;
 pub mod ids;
 pub mod limits;
 pub mod map;
 pub mod rng;
+pub mod table;
 pub mod time;
 pub mod wheel;
 

@@ -1,11 +1,7 @@
 //! What a shard keeps for each TCP connection. An idle one is this struct and nothing behind it but its identity: every
 //! field is a decision, and the size test says what it costs.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-
-use smallvec::SmallVec;
-
+use crate::base::few::Few;
 use crate::base::ids::Nonce;
 use crate::base::wheel::Tick;
 use crate::client::http::Http;
@@ -20,21 +16,17 @@ pub struct Conn {
     /// What waits to be sent.
     pub queue: Queue,
     /// Who is behind it; `None` until it is known.
-    pub identity: Option<Arc<Identity>>,
+    pub identity: Option<Identity>,
     /// The rooms it is a member of.
-    pub rooms: SmallVec<[Membership; 2]>,
+    pub rooms: Few<Membership>,
     /// The unguessable part of its id.
     pub nonce: Nonce,
-    /// Where it comes from.
-    pub remote: Remote,
     /// When it is to be looked at; other entries on the wheel are stale. 0: never.
     pub armed: Tick,
     /// When its present stage ends by itself; 0: never.
     pub deadline: Tick,
     /// When bytes last came.
     pub seen: Tick,
-    /// Until when its signaling allowance is spent: milliseconds on the monotonic clock, wrapping.
-    pub signals_until: u32,
     /// When its token expires, in seconds since 1970; 0: never.
     pub expires_at: u32,
     /// Questions under way.
@@ -76,49 +68,18 @@ pub struct Membership {
     pub position: u32,
 }
 
-/// A client's address, in 18 bytes (IPv4 as mapped IPv6, RFC 4291 §2.5.5.2).
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Remote {
-    ip: [u8; 16],
-    port: [u8; 2],
-}
-
-impl From<SocketAddr> for Remote {
-    fn from(address: SocketAddr) -> Self {
-        let ip = match address.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-            IpAddr::V6(ip) => ip.octets(),
-        };
-        Self { ip, port: address.port().to_be_bytes() }
-    }
-}
-
-impl Remote {
-    /// The address.
-    pub fn ip(&self) -> IpAddr {
-        Ipv6Addr::from(self.ip).to_canonical()
-    }
-
-    /// The port.
-    pub fn port(&self) -> u16 {
-        u16::from_be_bytes(self.port)
-    }
-}
-
 impl Conn {
     /// A connection that has just been accepted.
-    pub fn new(nonce: Nonce, remote: SocketAddr) -> Self {
+    pub fn new(nonce: Nonce) -> Self {
         Self {
             stage: Stage::Http(None),
             queue: Queue::default(),
             identity: None,
-            rooms: SmallVec::new(),
+            rooms: Few::None,
             nonce,
-            remote: remote.into(),
             armed: 0,
             deadline: 0,
             seen: 0,
-            signals_until: 0,
             expires_at: 0,
             asks: 0,
             ending: Ending::None,
@@ -138,17 +99,7 @@ mod tests {
     #[test]
     fn the_hot_structs_keep_their_size() {
         // An idle connection is one of these, 4 bytes of socket and its identity.
-        assert_eq!(size_of::<Conn>(), 128);
+        assert_eq!(size_of::<Conn>(), 96);
         assert_eq!(size_of::<Membership>(), 8);
-        assert_eq!(size_of::<Remote>(), 18);
-    }
-
-    #[test]
-    fn addresses_come_back_as_they_were() {
-        for text in ["127.0.0.1:80", "[::1]:443", "[2001:db8::1]:65535"] {
-            let address: SocketAddr = text.parse().expect("an address");
-            let remote = Remote::from(address);
-            assert_eq!(SocketAddr::new(remote.ip(), remote.port()), address);
-        }
     }
 }

@@ -3,8 +3,6 @@
 //! Requests are answered one at a time and in order. While one is being answered the bytes behind it wait, and when
 //! there are too many of them, so does the client.
 
-use std::sync::Arc;
-
 use crate::codec::http::{Body, Connection, HeadScan, Response};
 use crate::dialect::rest::CallKind;
 use crate::domain::access::Identity;
@@ -48,7 +46,7 @@ pub struct Request {
     /// `scheme://host` as the client wrote it, for links.
     pub site: String,
     /// Who sends it.
-    pub identity: Arc<Identity>,
+    pub identity: Identity,
     /// What its answer must look like.
     pub reply: Reply,
 }

@@ -89,7 +89,7 @@ pub struct Outbound {
 }
 
 /// A turn's buffer that grew beyond this gives its memory back.
-const KEEP_BYTES: usize = 1 << 20;
+const KEEP_BYTES: usize = 32 * 1024;
 
 /// Shares kept for the next turn.
 const KEEP_SHARES: usize = 1024;

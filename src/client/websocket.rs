@@ -1,7 +1,7 @@
-//! A WebSocket's state between frames: its decoder and its heartbeat.
+//! A WebSocket's state between frames: its decoder, its heartbeat, its allowance of signaling messages.
 //!
 //! The server pings at each interval. A client from which nothing at all has come within the timeout after a ping is
-//! gone, whatever its TCP connection seems to say.
+//! gone, whatever its TCP connection seems to say; while a ping is unanswered, no further one is sent.
 
 use crate::base::wheel::{TICK_MS, Tick, tick};
 use crate::codec::ws::Decoder;
@@ -10,10 +10,10 @@ use crate::codec::ws::Decoder;
 pub struct WebSocket {
     /// What has come of a frame or message that is incomplete.
     pub decoder: Decoder,
-    /// When it was last pinged.
+    /// When it was last pinged; when it opened, before the first ping.
     pinged: Tick,
-    /// The earliest ping that nothing has come after; 0 when there is none.
-    unanswered: Tick,
+    /// Until when its allowance of signaling messages is spent: milliseconds on the monotonic clock, wrapping.
+    signals_until: u32,
 }
 
 /// How a server sees that clients are there.
@@ -36,39 +36,62 @@ pub enum Beat {
     Gone,
 }
 
+/// How many signaling messages a connection may send.
+#[derive(Clone, Copy, Debug)]
+pub struct SignalRate {
+    /// In a minute; 0 is any number.
+    pub per_minute: u32,
+    /// At once.
+    pub burst: u32,
+}
+
 impl WebSocket {
     /// One that opened at `mono` milliseconds.
     pub fn new(mono: u64) -> Self {
-        Self { decoder: Decoder::default(), pinged: tick(mono), unanswered: 0 }
+        Self { decoder: Decoder::default(), pinged: tick(mono), signals_until: mono as u32 }
     }
 
     /// Looks at the heartbeat at `mono` milliseconds; `seen` is when bytes last came.
     pub fn beat(&mut self, mono: u64, seen: Tick, heartbeat: Heartbeat) -> Beat {
         let current = tick(mono);
-        if self.unanswered != 0 && seen >= self.unanswered {
-            self.unanswered = 0;
-        }
-        if self.unanswered != 0 && current >= self.unanswered.saturating_add(ticks(heartbeat.timeout_ms)) {
-            return Beat::Gone;
+        if seen < self.pinged {
+            let is_over = current >= self.pinged.saturating_add(ticks(heartbeat.timeout_ms));
+            return if is_over { Beat::Gone } else { Beat::Wait };
         }
         if current >= self.pinged.saturating_add(ticks(heartbeat.interval_ms)) {
             self.pinged = current;
-            if self.unanswered == 0 {
-                self.unanswered = current;
-            }
             return Beat::Ping;
         }
         Beat::Wait
     }
 
     /// When to look next, in milliseconds on the monotonic clock.
-    pub fn next_beat(&self, heartbeat: Heartbeat) -> u64 {
+    pub fn next_beat(&self, seen: Tick, heartbeat: Heartbeat) -> u64 {
         let ping = self.pinged.saturating_add(ticks(heartbeat.interval_ms));
-        let next = match self.unanswered {
-            0 => ping,
-            since => ping.min(since.saturating_add(ticks(heartbeat.timeout_ms))),
-        };
+        let end = self.pinged.saturating_add(ticks(heartbeat.timeout_ms));
+        let next = if seen < self.pinged { end } else { ping };
         u64::from(next) * TICK_MS
+    }
+
+    /// Counts a signaling message against the allowance; whether it is within it. This is the generic cell rate
+    /// algorithm: one number says until when the allowance is spent.
+    pub fn spend_signal(&mut self, mono: u64, rate: SignalRate) -> bool {
+        if rate.per_minute == 0 {
+            return true;
+        }
+        let each_ms = (60_000 / rate.per_minute).max(1);
+        let ahead_max = each_ms.saturating_mul(rate.burst.saturating_sub(1));
+        let current = mono as u32;
+        // The clock wraps after 49 days; a number from before counts as long past.
+        let ahead = match self.signals_until.wrapping_sub(current) {
+            ahead if ahead <= ahead_max.saturating_add(each_ms) => ahead,
+            _ => 0,
+        };
+        if ahead > ahead_max {
+            return false;
+        }
+        self.signals_until = current.wrapping_add(ahead).wrapping_add(each_ms);
+        true
     }
 }
 
@@ -89,10 +112,11 @@ mod tests {
         let mut pings = Vec::new();
         let mut now = 0;
         while now <= until {
-            match socket.beat(now, tick(now.min(seen_until)), heartbeat) {
+            let seen = tick(now.min(seen_until));
+            match socket.beat(now, seen, heartbeat) {
                 Beat::Ping => pings.push(now),
                 Beat::Gone => return (pings, Some(now)),
-                Beat::Wait => now = socket.next_beat(heartbeat),
+                Beat::Wait => now = socket.next_beat(seen, heartbeat),
             }
         }
         (pings, None)
@@ -111,6 +135,18 @@ mod tests {
     #[test]
     fn a_timeout_may_be_longer_than_the_interval() {
         let heartbeat = Heartbeat { interval_ms: 1_000, timeout_ms: 3_200 };
-        assert_eq!(run(1_500, heartbeat, 20_000), (vec![1_000, 2_000, 3_000, 4_000, 5_000], Some(5_200)));
+        assert_eq!(run(1_500, heartbeat, 20_000), (vec![1_000, 2_000], Some(5_200)));
+    }
+
+    #[test]
+    fn signals_come_in_bursts_and_then_at_their_rate() {
+        let rate = SignalRate { per_minute: 600, burst: 5 };
+        for start in [1_000, u64::from(u32::MAX) - 200] {
+            let mut socket = WebSocket::new(start);
+            assert_eq!((0..10).filter(|_| socket.spend_signal(start, rate)).count(), 5);
+            assert!(!socket.spend_signal(start + 99, rate) && socket.spend_signal(start + 100, rate));
+            let later = (0..600).filter(|n| socket.spend_signal(start + 200 + n * 10, rate)).count();
+            assert!((59..=61).contains(&later), "{later} in six seconds");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! when it ends and whose it is, the password is a signature of the name.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -9,12 +10,12 @@ use base64::engine::general_purpose::STANDARD;
 
 /// The secret shared with the TURN server.
 #[derive(Clone)]
-pub struct TurnSecret(hmac::Key);
+pub struct TurnSecret(Arc<hmac::Key>);
 
 impl TurnSecret {
     /// From its text.
     pub fn new(secret: &str) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes()))
+        Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes())))
     }
 }
 

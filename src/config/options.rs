@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{CreateOnJoin, PresenceScope, Settings, Verify};
 use crate::client::credentials::Origins;
-use crate::client::websocket::Heartbeat;
+use crate::client::websocket::{Heartbeat, SignalRate};
 use crate::codec::http::HeadLimits;
 use crate::codec::jwt::VerifierOptions;
 use crate::codec::turn::TurnSecret;
@@ -33,8 +33,10 @@ impl Settings {
                 0 => connections,
                 limit => limit.div_ceil(self.shards).min(connections),
             },
-            signals_per_minute: u32::try_from(self.limits.signals_per_minute).unwrap_or(0),
-            signals_burst: u32::try_from(self.limits.signals_burst).unwrap_or(u32::MAX),
+            signals: SignalRate {
+                per_minute: u32::try_from(self.limits.signals_per_minute).unwrap_or(0),
+                burst: u32::try_from(self.limits.signals_burst).unwrap_or(u32::MAX),
+            },
             heartbeat: Heartbeat { interval_ms: self.heartbeat.interval_ms, timeout_ms: self.heartbeat.timeout_ms },
             handshake_ms: forever_if_off(self.limits.handshake_ms),
             head_ms: forever_if_off(self.limits.head_ms),

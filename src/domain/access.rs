@@ -1,19 +1,17 @@
 //! Who somebody is, and what that lets them do.
 
+use std::fmt;
+
+use triomphe::ThinArc;
+
 use crate::base::Name;
 
 /// A user as a verified token (or a guest's arrival) describes them; fixed for the life of that token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The user's id: the token's `sub`, or `guest:` and a random word.
-    pub user: Name,
-    /// The profile's name, when it is another than the id.
-    pub username: Option<Box<str>>,
-    /// The profile's e-mail address.
-    pub email: Option<Box<str>>,
-    /// What the user may do beyond their own affairs.
-    pub roles: Roles,
-}
+///
+/// One thin allocation, shared by everything that refers to its user: the id, then, each behind a line end that no name
+/// can contain, the user name and the e-mail address as far as they are needed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity(ThinArc<Roles, u8>);
 
 /// The roles a token grants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,18 +25,76 @@ pub struct Roles {
 }
 
 impl Identity {
+    /// Somebody with these names, none of which has control characters, and roles.
+    pub fn new(user: &str, username: Option<&str>, email: Option<&str>, roles: Roles) -> Self {
+        let username = username.filter(|username| *username != user).unwrap_or_default();
+        let text = match email {
+            Some(email) => format!("{user}\n{username}\n{email}"),
+            None if username.is_empty() => user.to_owned(),
+            None => format!("{user}\n{username}"),
+        };
+        Self(ThinArc::from_header_and_slice(roles, text.as_bytes()))
+    }
+
     /// A guest with a random word for a name.
     pub fn guest(word: &str) -> Self {
-        Self {
-            user: format!("guest:{word}").into(),
-            username: None,
-            email: None,
-            roles: Roles { guest: true, ..Roles::default() },
-        }
+        Self::new(&format!("guest:{word}"), None, None, Roles { guest: true, ..Roles::default() })
+    }
+
+    fn part(&self, number: usize) -> Option<&str> {
+        let part = self.0.slice.split(|byte| *byte == b'\n').nth(number)?;
+        // It was text when it was put in.
+        std::str::from_utf8(part).ok()
+    }
+
+    /// The user's id: the token's `sub`, or `guest:` and a random word.
+    pub fn user(&self) -> &str {
+        self.part(0).unwrap_or_default()
+    }
+
+    /// The user's id, to keep.
+    pub fn user_name(&self) -> Name {
+        self.user().into()
     }
 
     /// The name to show: the profile's, or else the user's id.
     pub fn username(&self) -> &str {
-        self.username.as_deref().unwrap_or(&self.user)
+        self.part(1).filter(|username| !username.is_empty()).unwrap_or(self.user())
+    }
+
+    /// The profile's e-mail address.
+    pub fn email(&self) -> Option<&str> {
+        self.part(2)
+    }
+
+    /// What the user may do beyond their own affairs.
+    pub fn roles(&self) -> Roles {
+        self.0.header.header
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({:?}, {:?})", self.user(), self.roles())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        for roles in [Roles::default(), Roles { admin: true, push: true, guest: false }] {
+            for (username, email) in
+                [(None, None), (Some("Ann"), None), (None, Some("a@b")), (Some("Ann"), Some("a@b"))]
+            {
+                let identity = Identity::new("u1", username, email, roles);
+                assert_eq!((identity.user(), identity.username()), ("u1", username.unwrap_or("u1")));
+                assert_eq!((identity.email(), identity.roles()), (email, roles));
+            }
+        }
+        let guest = Identity::guest("word");
+        assert_eq!((guest.user(), guest.roles().guest), ("guest:word", true));
     }
 }

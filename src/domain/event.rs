@@ -62,7 +62,7 @@ pub enum Event {
         /// The room.
         room: Name,
         /// Who.
-        by: Arc<Identity>,
+        by: Identity,
         /// Whether they type.
         is_typing: bool,
     },
@@ -73,7 +73,7 @@ pub enum Event {
         /// The message.
         message: Uuid,
         /// Who received or read it.
-        by: Arc<Identity>,
+        by: Identity,
         /// Which of the two.
         kind: Receipt,
     },
@@ -179,7 +179,7 @@ pub struct Peer {
     /// The name to show, when it is another than the username.
     pub display_name: Option<Box<str>>,
     /// Who it is.
-    pub identity: Arc<Identity>,
+    pub identity: Identity,
     /// Which media it sends.
     pub media: MediaState,
 }
@@ -231,7 +231,7 @@ pub struct Message {
     /// The room.
     pub room: Name,
     /// Who sent it.
-    pub sender: Arc<Identity>,
+    pub sender: Identity,
     /// The sender's name in the room.
     pub from: PeerName,
     /// The one peer it is for; everyone when absent.
@@ -248,7 +248,7 @@ pub struct Direct {
     /// Its id, a UUIDv7.
     pub id: Uuid,
     /// Who sent it.
-    pub sender: Arc<Identity>,
+    pub sender: Identity,
     /// What it says.
     pub content: Content,
     /// When it was accepted, in milliseconds since 1970.

@@ -1,10 +1,9 @@
 //! Joining and leaving: both halves of being in a room.
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
 use crate::base::Name;
+use crate::base::grow;
 use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::domain::access::Identity;
@@ -26,7 +25,7 @@ pub struct Member {
     /// The name to show, when it is another than the username.
     pub display_name: Option<Box<str>>,
     /// Who it is.
-    pub identity: Arc<Identity>,
+    pub identity: Identity,
     /// Which media it sends.
     pub media: MediaState,
 }
@@ -116,7 +115,7 @@ impl Members {
     fn push(&mut self, member: Member, seed: impl FnOnce() -> u64) {
         self.count(member.connection, true);
         let at = self.list.len() as u32;
-        self.list.push(member);
+        grow::push(&mut self.list, member);
         if let Some(index) = &mut self.index {
             index.add(&self.list[at as usize], at);
         } else if self.list.len() > INDEXED_FROM {
@@ -141,8 +140,8 @@ impl Members {
         self.count(member.connection, false);
         if self.list.len() <= INDEXED_FROM / 2 {
             self.index = None;
-            self.list.shrink_to(self.list.len() * 2);
         }
+        grow::shrink(&mut self.list);
         member
     }
 
@@ -201,7 +200,7 @@ impl Room {
             None => None,
         };
         if let Some(at) = taken {
-            if self.members.list[at].identity.user != join.by.user {
+            if self.members.list[at].identity.user() != join.by.user() {
                 return Err(Reject::new(Code::PeerIdTaken, "Another user goes by that peerId in this room"));
             }
             return Ok(self.take_over(at, join, context));
@@ -310,18 +309,20 @@ impl Room {
         let own = self.members.position(connection);
         let named = peer.map(|name| self.members.position_named(name));
         match (own, named) {
-            (Some(at), None) => drop(self.end(at, context)),
-            (Some(at), Some(Some(named))) if at == named => drop(self.end(at, context)),
+            (Some(at), named) if named.is_none_or(|named| named == Some(at)) => {
+                self.end(at, context);
+                Ok(Reply::Left { own: true })
+            }
             (_, Some(Some(named))) if self.is_host(by) => {
                 let member = self.end(named, context);
                 let event = Event::Left { room: self.id.clone(), cause: Departure::Removed };
                 context.tell(member.connection, event);
+                Ok(Reply::Left { own: false })
             }
-            (None, _) => return Err(Reject::not_in_room()),
-            (Some(_), Some(None)) => return Err(peer_not_found()),
-            (Some(_), Some(Some(_))) => return Err(peer_mismatch("peerId")),
+            (None, _) => Err(Reject::not_in_room()),
+            (Some(_), Some(None)) => Err(peer_not_found()),
+            (Some(_), _) => Err(peer_mismatch("peerId")),
         }
-        Ok(Reply::Done)
     }
 
     pub(super) fn vanish(&mut self, connection: ConnectionId, context: &mut Context<'_>) -> Result<Reply, Reject> {
@@ -334,7 +335,7 @@ impl Room {
     /// Makes the caller a participant and its connections members; each of them is told as if it had joined itself.
     pub(super) fn admit(
         &mut self,
-        by: Arc<Identity>,
+        by: Identity,
         connections: &[ConnectionId],
         context: &mut Context<'_>,
     ) -> Result<Reply, Reject> {
@@ -361,9 +362,9 @@ impl Room {
             }
         }
         if let Some(profile) = &mut self.profile
-            && !profile.participants.contains(&by.user)
+            && !profile.participants.iter().any(|participant| **participant == *by.user())
         {
-            profile.participants.push(by.user.clone());
+            profile.participants.push(by.user_name());
         }
         Ok(Reply::Done)
     }
@@ -377,7 +378,7 @@ impl Room {
     ) -> Result<Reply, Reject> {
         let mut found = false;
         let is_theirs = |member: &Member| {
-            member.identity.user == by.user && connection.is_none_or(|connection| member.connection == connection)
+            member.identity.user() == by.user() && connection.is_none_or(|connection| member.connection == connection)
         };
         while let Some(at) = self.members.list.iter().position(is_theirs) {
             let member = self.end(at, context);
@@ -388,7 +389,7 @@ impl Room {
             && let Some(profile) = &mut self.profile
         {
             let before = profile.participants.len();
-            profile.participants.retain(|participant| *participant != by.user);
+            profile.participants.retain(|participant| **participant != *by.user());
             found |= profile.participants.len() != before;
         }
         if found { Ok(Reply::Done) } else { Err(Reject::not_in_room()) }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
+use crate::domain::access::Identity;
 use crate::domain::command::Receipt;
 use crate::domain::event::{Event, Message};
 use crate::domain::membership::peer_not_found;
@@ -29,7 +30,7 @@ impl Room {
         };
         let id = context.message_id();
         let at = context.now.wall;
-        let seq = target.is_none().then(|| self.take_seq(id, &sender.user));
+        let seq = target.is_none().then(|| self.take_seq(id, sender.clone()));
         let (connection, to) = target.unzip();
         let room = self.id.clone();
         let message = Message { id, seq, room, sender, from, to, content: draft.content, at };
@@ -41,12 +42,12 @@ impl Room {
         Ok(Reply::Sent(Sent { id, seq, at }))
     }
 
-    fn take_seq(&mut self, id: Uuid, sender: &crate::base::Name) -> u64 {
+    fn take_seq(&mut self, id: Uuid, sender: Identity) -> u64 {
         self.seq += 1;
         if self.recent.len() == limits::RECEIPTED_MESSAGES_PER_ROOM {
             self.recent.pop_front();
         }
-        self.recent.push_back((id, sender.clone()));
+        self.recent.push_back((id, sender));
         self.seq
     }
 
@@ -65,7 +66,7 @@ impl Room {
             return Err(Reject::new(Code::MessageNotFound, "No such message in this room"));
         };
         let event = Event::Receipt { room: self.id.clone(), message, by, kind };
-        context.facts.push(Fact { audience: Audience::User(sender.clone()), event });
+        context.facts.push(Fact { audience: Audience::User(sender.user_name()), event });
         Ok(Reply::Done)
     }
 

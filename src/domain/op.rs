@@ -1,7 +1,5 @@
 //! The atomic acts on one room or one user, their answers, and what everyone concerned learns of them.
 
-use std::sync::Arc;
-
 use uuid::Uuid;
 
 use crate::base::Name;
@@ -29,7 +27,7 @@ pub enum RoomOp {
     /// Make the room.
     Create {
         /// Its host.
-        by: Arc<Identity>,
+        by: Identity,
         /// What it is to be.
         profile: Box<Profile>,
     },
@@ -40,7 +38,7 @@ pub enum RoomOp {
         /// The asking connection.
         connection: ConnectionId,
         /// Who asks.
-        by: Arc<Identity>,
+        by: Identity,
         /// Whose membership; the asker's own when absent.
         peer: Option<Name>,
     },
@@ -81,14 +79,14 @@ pub enum RoomOp {
     /// Make the caller a participant, and its connections members.
     Admit {
         /// The caller.
-        by: Arc<Identity>,
+        by: Identity,
         /// Its live connections.
         connections: Vec<ConnectionId>,
     },
     /// Undo [`RoomOp::Admit`].
     Withdraw {
         /// The caller.
-        by: Arc<Identity>,
+        by: Identity,
         /// The one connection to withdraw; all of the caller's when absent.
         connection: Option<ConnectionId>,
     },
@@ -100,12 +98,12 @@ pub enum RoomOp {
     /// Look at the room.
     Describe {
         /// Who looks.
-        by: Arc<Identity>,
+        by: Identity,
     },
     /// Close the room.
     Close {
         /// Who closes it.
-        by: Arc<Identity>,
+        by: Identity,
     },
 }
 
@@ -115,7 +113,7 @@ pub struct JoinRoom {
     /// The joining connection.
     pub connection: ConnectionId,
     /// Who joins.
-    pub by: Arc<Identity>,
+    pub by: Identity,
     /// The name to go by; the connection's id when absent.
     pub peer: Option<Name>,
     /// The name to show; the username when absent.
@@ -178,6 +176,8 @@ pub enum UserOp {
     Attach {
         /// The connection.
         connection: ConnectionId,
+        /// Who they are.
+        by: Identity,
     },
     /// A connection of theirs ended.
     Detach {
@@ -192,7 +192,7 @@ pub enum UserOp {
     /// Send them a message.
     Send {
         /// Who sends it.
-        by: Arc<Identity>,
+        by: Identity,
         /// What it says.
         content: Content,
     },
@@ -207,6 +207,11 @@ pub enum Reply {
     Done,
     /// You are a member.
     Joined(Box<Joined>),
+    /// A membership is over.
+    Left {
+        /// Whether it was the asking connection's own.
+        own: bool,
+    },
     /// Your message has its place.
     Sent(Sent),
     /// The room.

@@ -5,13 +5,13 @@
 //! authority to pass on in the same order.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::random_word;
 use crate::base::limits;
+use crate::base::table::Named;
 use crate::domain::access::Identity;
 use crate::domain::event::{Event, Peer};
 use crate::domain::membership::Members;
@@ -27,15 +27,13 @@ pub struct Room {
     /// What it was made to be; `None` when it came to be by joining.
     pub(super) profile: Option<Box<Profile>>,
     /// Whose it is.
-    pub(super) host: Name,
-    /// Whether its host was a guest, who cannot come back and prove it.
-    hosted_by_guest: bool,
+    pub(super) host: Identity,
     /// Which run of its log `seq` counts in.
     pub(super) epoch: Name,
     /// The number of the last message.
     pub(super) seq: u64,
     /// The last messages' ids and senders, oldest first.
-    pub(super) recent: VecDeque<(Uuid, Name)>,
+    pub(super) recent: VecDeque<(Uuid, Identity)>,
     /// When it was made, in milliseconds since 1970.
     created_at: u64,
     /// When something last happened in it: monotonic and wall milliseconds.
@@ -47,6 +45,12 @@ pub struct Room {
     pub end_is_due: bool,
 }
 
+impl Named for Box<Room> {
+    fn name(&self) -> &str {
+        &self.id
+    }
+}
+
 impl Room {
     /// A room that `by` makes, on purpose (with a profile) or by joining (without).
     pub fn new(id: Name, by: &Identity, profile: Option<Box<Profile>>, context: &mut Context<'_>) -> Self {
@@ -54,8 +58,7 @@ impl Room {
             id,
             members: Members::default(),
             profile,
-            host: by.user.clone(),
-            hosted_by_guest: by.roles.guest,
+            host: by.clone(),
             epoch: random_word(context.rng, 8).into(),
             seq: 0,
             recent: VecDeque::new(),
@@ -118,7 +121,7 @@ impl Room {
         RoomView {
             room: self.id.clone(),
             profile: self.profile.as_deref().cloned().unwrap_or_default(),
-            host: self.host.clone(),
+            host: self.host.user_name(),
             created_at: self.created_at,
             last_activity: self.active_wall,
             participant_count: self.members.len(),
@@ -126,7 +129,7 @@ impl Room {
         }
     }
 
-    fn describe(&self, by: &Arc<Identity>, context: &Context<'_>) -> Result<Reply, Reject> {
+    fn describe(&self, by: &Identity, context: &Context<'_>) -> Result<Reply, Reject> {
         if !self.admits(by) {
             return Err(private());
         }
@@ -137,7 +140,7 @@ impl Room {
         if !self.may_close(by) {
             return Err(Reject::new(Code::Forbidden, "Only the room's host or an admin may close it"));
         }
-        let reason = if *by.user == *self.host { "closed by host" } else { "closed by admin" };
+        let reason = if by.user() == self.host.user() { "closed by host" } else { "closed by admin" };
         let event = Event::Closed { room: self.id.clone(), reason: reason.into() };
         context.tell_members(None, event);
         Ok(Reply::Done)
@@ -145,19 +148,21 @@ impl Room {
 
     /// Whether `by` is the room's host, or an admin.
     pub(super) fn is_host(&self, by: &Identity) -> bool {
-        by.roles.admin || by.user == self.host
+        by.roles().admin || by.user() == self.host.user()
     }
 
     /// A guest's room has no owner who could prove it (each request without a token is another guest), so any guest may
     /// close it.
     fn may_close(&self, by: &Identity) -> bool {
-        self.is_host(by) || (self.hosted_by_guest && by.roles.guest)
+        self.is_host(by) || (self.host.roles().guest && by.roles().guest)
     }
 
     /// Whether `by` may join.
     pub(super) fn admits(&self, by: &Identity) -> bool {
         let Some(profile) = &self.profile else { return true };
-        !profile.is_private || self.is_host(by) || profile.participants.contains(&by.user)
+        !profile.is_private
+            || self.is_host(by)
+            || profile.participants.iter().any(|participant| **participant == *by.user())
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
-use crate::base::Name;
+use crate::base::few::Few;
 use crate::base::ids::ConnectionId;
+use crate::base::table::Named;
+use crate::base::wheel::{TICK_MS, Tick, tick};
+use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::{Direct, Event};
 use crate::domain::op::{Audience, Context, Fact, Reply, Sent, UserOp};
@@ -13,30 +14,41 @@ use crate::domain::reject::{Code, Reject};
 
 /// One user who is connected, or was a moment ago.
 pub struct User {
-    /// Their id.
-    pub id: Name,
+    /// Who they are, as their first connection's token said.
+    pub identity: Identity,
     /// Their connections, oldest first.
-    pub connections: SmallVec<[ConnectionId; 1]>,
+    pub connections: Few<ConnectionId>,
     /// How they say they are.
     status: Status,
-    /// When their last connection ended, in monotonic milliseconds; `None` while they have one.
-    gone_since: Option<u64>,
+    /// When their last connection ended, in ticks of the monotonic clock; [`HERE`] while they have one.
+    gone_since: Tick,
+}
+
+/// The time at which somebody who is here has gone.
+const HERE: Tick = Tick::MAX;
+
+impl Named for User {
+    fn name(&self) -> &str {
+        self.identity.user()
+    }
 }
 
 impl User {
     /// Somebody not yet seen.
-    pub fn new(id: Name) -> Self {
-        Self { id, connections: SmallVec::new(), status: Status::Offline, gone_since: None }
+    pub fn new(identity: Identity) -> Self {
+        Self { identity, connections: Few::None, status: Status::Offline, gone_since: HERE }
     }
 
     /// Applies one act, as [`crate::domain::room::Room::apply`] does.
     pub fn apply(&mut self, op: UserOp, context: &mut Context<'_>) -> Result<Reply, Reject> {
         match op {
-            UserOp::Attach { connection } => self.attach(connection, context),
+            UserOp::Attach { connection, .. } => self.attach(connection, context),
             UserOp::Detach { connection } => {
-                self.connections.retain(|known| *known != connection);
+                if let Some(at) = self.connections.as_slice().iter().position(|known| *known == connection) {
+                    self.connections.remove(at);
+                }
                 if self.connections.is_empty() {
-                    self.gone_since.get_or_insert(context.now.mono);
+                    self.gone_since = self.gone_since.min(tick(context.now.mono));
                 }
                 Ok(Reply::Done)
             }
@@ -53,20 +65,20 @@ impl User {
                 self.tell(&Event::Direct(Arc::new(Direct { id, sender: by, content, at })), context);
                 Ok(Reply::Sent(Sent { id, seq: None, at }))
             }
-            UserOp::Connections => Ok(Reply::Connections(self.connections.to_vec())),
+            UserOp::Connections => Ok(Reply::Connections(self.connections.as_slice().to_vec())),
         }
     }
 
     /// Tells every connection of the user.
     pub fn tell(&self, event: &Event, context: &mut Context<'_>) {
-        for connection in &self.connections {
+        for connection in self.connections.as_slice() {
             context.tell(*connection, event.clone());
         }
     }
 
     /// When the user counts as offline, in monotonic milliseconds, if no connection of theirs comes before.
     pub fn offline_at(&self, grace_ms: u64) -> Option<u64> {
-        self.gone_since.map(|since| since + grace_ms)
+        (self.gone_since != HERE).then(|| u64::from(self.gone_since) * TICK_MS + grace_ms)
     }
 
     /// The grace period is over.
@@ -83,7 +95,7 @@ impl User {
             return Err(Reject::new(Code::RateLimited, "Too many connections of this user"));
         }
         self.connections.push(connection);
-        let is_back_in_time = self.gone_since.take().is_some();
+        let is_back_in_time = std::mem::replace(&mut self.gone_since, HERE) != HERE;
         if self.status == Status::Offline && !is_back_in_time {
             self.status = Status::Online;
             self.tell_presence(context);
@@ -92,7 +104,8 @@ impl User {
     }
 
     fn tell_presence(&self, context: &mut Context<'_>) {
-        let event = Event::Presence { user: self.id.clone(), status: self.status, last_seen: context.now.wall };
+        let event =
+            Event::Presence { user: self.identity.user_name(), status: self.status, last_seen: context.now.wall };
         context.facts.push(Fact { audience: Audience::Everyone, event });
     }
 }

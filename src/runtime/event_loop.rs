@@ -20,7 +20,7 @@ use crate::shard::{Shard, Wire};
 pub const WAKER: Token = Token(0);
 
 /// Bytes read at once, into the buffer all of a shard's connections share.
-const READ_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 
 /// Reads of one connection in one turn, so that a firehose starves nobody.
 const READS_PER_TURN: usize = 4;
@@ -105,7 +105,8 @@ impl EventLoop {
             let pause = Duration::from_millis(self.accept_after.saturating_sub(now.mono));
             timeout = Some(timeout.map_or(pause, |timeout| timeout.min(pause)));
         }
-        let is_busy = !self.still_ready.is_empty() || self.shard.has_mail() || self.shard.has_output();
+        let has_more_to_read = !self.still_ready.is_empty() || self.shard.has_resumed();
+        let is_busy = has_more_to_read || self.shard.has_mail() || self.shard.has_output();
         if is_busy || !self.inbox.fall_asleep() {
             timeout = Some(Duration::ZERO);
         }

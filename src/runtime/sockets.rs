@@ -19,13 +19,9 @@ pub fn token(slot: u32) -> Token {
 /// The sockets of one shard.
 #[derive(Default)]
 pub struct Sockets {
-    by_slot: Vec<Option<Socket>>,
-}
-
-struct Socket {
-    stream: TcpStream,
+    by_slot: Vec<Option<TcpStream>>,
     /// The kernel said there is something to read, and it has not all been read.
-    is_readable: bool,
+    readable: Vec<bool>,
 }
 
 /// What one read came to.
@@ -50,29 +46,31 @@ impl Sockets {
         registry.register(&mut stream, token(slot), Interest::READABLE | Interest::WRITABLE)?;
         if self.by_slot.len() <= slot as usize {
             self.by_slot.resize_with(slot as usize + 1, || None);
+            self.readable.resize(slot as usize + 1, false);
         }
-        self.by_slot[slot as usize] = Some(Socket { stream, is_readable: false });
+        self.by_slot[slot as usize] = Some(stream);
+        self.readable[slot as usize] = false;
         Ok(())
     }
 
     /// Notes whether there is something to read at `slot`.
     pub fn set_readable(&mut self, slot: u32, is_readable: bool) {
-        if let Some(socket) = self.get(slot) {
-            socket.is_readable = is_readable;
+        if let Some(known) = self.readable.get_mut(slot as usize) {
+            *known = is_readable;
         }
     }
 
     /// Whether there is something to read at `slot`.
     pub fn is_readable(&self, slot: u32) -> bool {
-        self.by_slot.get(slot as usize).and_then(Option::as_ref).is_some_and(|socket| socket.is_readable)
+        self.readable.get(slot as usize).is_some_and(|is_readable| *is_readable)
     }
 
     /// Reads once into `buffer`. A read that does not fill it has emptied the socket: the kernel reports anew when more
     /// comes (epoll(7), question 9), so another call to find that out is saved.
     pub fn read(&mut self, slot: u32, buffer: &mut [u8]) -> Taken {
-        let Some(socket) = self.get(slot) else { return Taken::Nothing };
+        let Some(stream) = self.get(slot) else { return Taken::Nothing };
         loop {
-            return match socket.stream.read(buffer) {
+            return match stream.read(buffer) {
                 Ok(0) => Taken::End,
                 Ok(count) if count < buffer.len() => Taken::Last(count),
                 Ok(count) => Taken::Bytes(count),
@@ -83,17 +81,17 @@ impl Sockets {
         }
     }
 
-    fn get(&mut self, slot: u32) -> Option<&mut Socket> {
+    fn get(&mut self, slot: u32) -> Option<&mut TcpStream> {
         self.by_slot.get_mut(slot as usize)?.as_mut()
     }
 }
 
 impl Wire for Sockets {
     fn write(&mut self, slot: u32, bytes: &[u8]) -> Result<usize, Gone> {
-        let socket = self.get(slot).ok_or(Gone)?;
+        let stream = self.get(slot).ok_or(Gone)?;
         let mut written = 0;
         while written < bytes.len() {
-            match socket.stream.write(&bytes[written..]) {
+            match stream.write(&bytes[written..]) {
                 Ok(0) => return Err(Gone),
                 Ok(count) => written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -105,21 +103,24 @@ impl Wire for Sockets {
     }
 
     fn half_close(&mut self, slot: u32) {
-        if let Some(socket) = self.get(slot) {
+        if let Some(stream) = self.get(slot) {
             // It fails only when the connection is gone already, which reading will find out.
-            let _ = socket.stream.shutdown(Shutdown::Write);
+            let _ = stream.shutdown(Shutdown::Write);
         }
     }
 
     fn close(&mut self, slot: u32) {
-        if let Some(socket) = self.by_slot.get_mut(slot as usize) {
-            *socket = None;
+        if let Some(stream) = self.by_slot.get_mut(slot as usize) {
+            *stream = None;
+            self.readable[slot as usize] = false;
         }
         while let Some(None) = self.by_slot.last() {
             self.by_slot.pop();
+            self.readable.pop();
         }
         if self.by_slot.capacity() > 1024 && self.by_slot.capacity() > 4 * self.by_slot.len() {
             self.by_slot.shrink_to(2 * self.by_slot.len());
+            self.readable.shrink_to(2 * self.by_slot.len());
         }
     }
 }

@@ -37,8 +37,6 @@ pub(super) enum Then {
     Left {
         /// The room.
         room: Name,
-        /// Whether it was the connection's own.
-        own: bool,
     },
     /// The sender gets a receipt that names, by field, where the message went.
     Sent(&'static str, Name),
@@ -90,7 +88,7 @@ impl Shard {
             }
             (_, Err(reject)) => self.refuse(now, slot, request, &reject),
             (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.become_member(now, slot, request, &joined),
-            (Then::Left { room, own }, Ok(_)) => {
+            (Then::Left { room }, Ok(Reply::Left { own })) => {
                 if own {
                     self.fanout.leave(&room, slot, &mut self.conns, &mut self.outbound);
                 }
@@ -100,7 +98,7 @@ impl Shard {
                 self.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), request));
             }
             (Then::Refusal | Then::Attached | Then::Rest(_), Ok(_)) => {}
-            (Then::Joined { .. } | Then::Sent(..), Ok(_)) => {
+            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..), Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);
             }
@@ -117,7 +115,7 @@ impl Shard {
     fn become_member(&mut self, now: Now, slot: u32, request: Option<&str>, joined: &Joined) {
         self.fanout.join(&joined.room, slot, &mut self.conns, &mut self.outbound);
         let ice = match &self.conns[slot as usize].identity {
-            Some(identity) => self.options.ice.servers(&identity.user, now),
+            Some(identity) => self.options.ice.servers(identity.user(), now),
             None => "[]".to_owned(),
         };
         self.send_raw(slot, |out| raw::joined(out, joined, &ice, request, now));
@@ -150,8 +148,8 @@ impl Shard {
     /// Has every room that a connection is in hear something.
     pub(super) fn announce(&mut self, _now: Now, of: ConnectionId, event: Event) {
         let Some(slot) = self.slot_of(of) else { return };
-        for membership in self.conns[slot as usize].rooms.clone() {
-            let room = self.fanout.name_of(membership.room).clone();
+        for membership in self.conns[slot as usize].rooms.clone().as_slice() {
+            let Some(room) = self.fanout.name_of(membership.room).cloned() else { continue };
             self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Announce { event: event.clone() }));
         }
     }

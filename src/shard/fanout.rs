@@ -7,19 +7,19 @@
 use slab::Slab;
 
 use crate::base::Name;
-use crate::base::map::{Map, map};
+use crate::base::grow;
+use crate::base::table::{Named, Table};
 use crate::client::conn::{Conn, Membership};
 use crate::client::outbound::{NOBODY, Outbound, Segment};
 use crate::dialect::packed::Packed;
 
 /// The rooms that have members on this shard, and what is gathered for everybody.
 pub(super) struct Fanout {
-    rooms: Slab<LocalRoom>,
-    by_name: Map<Name, u32>,
+    rooms: Table<LocalRoom>,
     /// Rooms with a turn, each once.
     dirty: Vec<u32>,
     /// Turns to use again, for their memory.
-    #[expect(clippy::vec_box, reason = "they go to and from their rooms as they are, boxed so that rooms stay small")]
+    #[expect(clippy::vec_box, reason = "the boxes move between this list and the rooms")]
     spare: Vec<Box<Turn>>,
     /// What everybody is told when the next batch is due.
     pub(super) batch: Vec<u8>,
@@ -31,6 +31,12 @@ struct LocalRoom {
     members: Vec<u32>,
     /// What they get in this turn.
     turn: Option<Box<Turn>>,
+}
+
+impl Named for LocalRoom {
+    fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// What a room's members get in one turn.
@@ -56,20 +62,17 @@ const SPARE_TURNS: usize = 256;
 
 impl Fanout {
     pub(super) fn new(seed: u64) -> Self {
-        Self { rooms: Slab::new(), by_name: map(seed), dirty: Vec::new(), spare: Vec::new(), batch: Vec::new() }
+        Self { rooms: Table::new(seed), dirty: Vec::new(), spare: Vec::new(), batch: Vec::new() }
     }
 
     /// The room's name as it is shared here; a new copy when it has no members here.
     pub(super) fn name(&self, room: &str) -> Name {
-        match self.by_name.get_key_value(room) {
-            Some((name, _)) => name.clone(),
-            None => room.into(),
-        }
+        self.rooms.get(room).map_or_else(|| room.into(), |known| known.name.clone())
     }
 
     /// The name of the room in `slot`.
-    pub(super) fn name_of(&self, room: u32) -> &Name {
-        &self.rooms[room as usize].name
+    pub(super) fn name_of(&self, room: u32) -> Option<&Name> {
+        self.rooms.at(room).map(|room| &room.name)
     }
 
     /// Whether something is gathered that members are to get.
@@ -84,60 +87,51 @@ impl Fanout {
 
     /// Makes the connection at `slot` a member; what was gathered before is not for it.
     pub(super) fn join(&mut self, room: &Name, slot: u32, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
-        let at = match self.by_name.get(room) {
-            Some(at) => *at,
-            None => {
-                let at = self.rooms.insert(LocalRoom { name: room.clone(), members: Vec::new(), turn: None }) as u32;
-                self.by_name.insert(room.clone(), at);
-                at
-            }
+        let Some(conn) = conns.get(slot as usize) else { return };
+        let at = match self.rooms.find(room) {
+            Some(at) if conn.rooms.as_slice().iter().any(|membership| membership.room == at) => return,
+            Some(at) => at,
+            None => self.rooms.insert(LocalRoom { name: room.clone(), members: Vec::new(), turn: None }),
         };
         self.settle(at, conns, outbound);
-        let Some(conn) = conns.get_mut(slot as usize) else { return };
-        if conn.rooms.iter().any(|membership| membership.room == at) {
-            return;
-        }
-        let members = &mut self.rooms[at as usize].members;
-        conn.rooms.push(Membership { room: at, position: members.len() as u32 });
-        members.push(slot);
+        let (Some(conn), Some(room)) = (conns.get_mut(slot as usize), self.rooms.at_mut(at)) else { return };
+        conn.rooms.push(Membership { room: at, position: room.members.len() as u32 });
+        grow::push(&mut room.members, slot);
     }
 
     /// Ends a membership; what was gathered before is still for it.
     pub(super) fn leave(&mut self, room: &str, slot: u32, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
-        let Some(at) = self.by_name.get(room).copied() else { return };
+        let Some(at) = self.rooms.find(room) else { return };
         self.settle(at, conns, outbound);
-        let Some(conn) = conns.get_mut(slot as usize) else { return };
-        let Some(own) = conn.rooms.iter().position(|membership| membership.room == at) else { return };
-        let position = conn.rooms.swap_remove(own).position;
-        let members = &mut self.rooms[at as usize].members;
-        members.swap_remove(position as usize);
-        if let Some(moved) = members.get(position as usize).and_then(|moved| conns.get_mut(*moved as usize))
-            && let Some(membership) = moved.rooms.iter_mut().find(|membership| membership.room == at)
+        let (Some(conn), Some(local)) = (conns.get_mut(slot as usize), self.rooms.at_mut(at)) else { return };
+        let own = conn.rooms.as_slice().iter().position(|membership| membership.room == at);
+        let Some(position) = own.and_then(|own| conn.rooms.remove(own)).map(|own| own.position as usize) else {
+            return;
+        };
+        local.members.swap_remove(position);
+        if let Some(moved) = local.members.get(position).and_then(|moved| conns.get_mut(*moved as usize))
+            && let Some(membership) = moved.rooms.as_mut_slice().iter_mut().find(|membership| membership.room == at)
         {
-            membership.position = position;
+            membership.position = position as u32;
         }
-        if members.is_empty() {
-            self.forget(at);
-        } else if members.capacity() > 4 * members.len() {
-            members.shrink_to(2 * members.len());
+        if local.members.is_empty() {
+            self.rooms.remove(room);
+        } else {
+            grow::shrink(&mut local.members);
         }
     }
 
     /// Ends all memberships of a room.
     pub(super) fn close(&mut self, room: &str, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
-        let Some(at) = self.by_name.get(room).copied() else { return };
+        let Some(at) = self.rooms.find(room) else { return };
         self.settle(at, conns, outbound);
-        for slot in &self.rooms[at as usize].members {
-            if let Some(conn) = conns.get_mut(*slot as usize) {
-                conn.rooms.retain(|membership| membership.room != at);
+        let Some(local) = self.rooms.remove(room) else { return };
+        for slot in local.members {
+            let Some(conn) = conns.get_mut(slot as usize) else { continue };
+            if let Some(own) = conn.rooms.as_slice().iter().position(|membership| membership.room == at) {
+                conn.rooms.remove(own);
             }
         }
-        self.forget(at);
-    }
-
-    fn forget(&mut self, at: u32) {
-        let room = self.rooms.remove(at as usize);
-        self.by_name.remove(&room.name);
     }
 
     /// Gathers something for a room's members, but not for the one at `except` (or [`NOBODY`]).
@@ -149,8 +143,8 @@ impl Fanout {
         conns: &mut Slab<Conn>,
         outbound: &mut Outbound,
     ) {
-        let Some(at) = self.by_name.get(room).copied() else { return };
-        let room = &mut self.rooms[at as usize];
+        let Some(at) = self.rooms.find(room) else { return };
+        let Some(room) = self.rooms.at_mut(at) else { return };
         let turn = room.turn.get_or_insert_with(|| {
             self.dirty.push(at);
             self.spare.pop().unwrap_or_default()
@@ -171,7 +165,10 @@ impl Fanout {
             return;
         }
         let Some(conn) = conns.get(slot as usize) else { return };
-        for membership in conn.rooms.clone() {
+        for own in 0..conn.rooms.len() {
+            let Some(membership) = conns.get(slot as usize).and_then(|conn| conn.rooms.as_slice().get(own)) else {
+                return;
+            };
             self.settle(membership.room, conns, outbound);
         }
     }
@@ -187,7 +184,7 @@ impl Fanout {
 
     /// Hands a room's run to its members; answers whether there was one.
     fn settle(&mut self, at: u32, conns: &mut Slab<Conn>, outbound: &mut Outbound) -> bool {
-        let Some(room) = self.rooms.get_mut(at as usize) else { return false };
+        let Some(room) = self.rooms.at_mut(at) else { return false };
         let Some(mut turn) = room.turn.take() else { return false };
         if self.dirty.last() == Some(&at) {
             self.dirty.pop();

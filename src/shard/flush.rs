@@ -46,7 +46,7 @@ impl Shard {
         }
         self.outbound.clear();
         for slot in std::mem::take(&mut self.ending) {
-            self.end(slot, wire);
+            self.end(now, slot, wire);
         }
         self.shrink();
     }
@@ -119,7 +119,7 @@ impl Shard {
     }
 
     /// Does to a connection's socket what its ending asks for.
-    fn end(&mut self, slot: u32, wire: &mut impl Wire) {
+    fn end(&mut self, now: Now, slot: u32, wire: &mut impl Wire) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         match conn.ending {
             Ending::HalfClose if conn.queue.is_empty() => {
@@ -127,6 +127,8 @@ impl Shard {
                 wire.half_close(slot);
             }
             Ending::Abort => {
+                // A write may be what found out that the other side is gone; its rooms have not heard of it then.
+                self.depart(now, slot);
                 self.forget(slot);
                 wire.close(slot);
             }

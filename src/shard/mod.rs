@@ -27,7 +27,6 @@ pub use stats::Stats;
 
 use crate::authority::Authority;
 use crate::authority::embedded::Embedded;
-use crate::base::Name;
 use crate::base::ids::{ConnectionId, Place};
 use crate::base::limits;
 use crate::base::rng::Rng;
@@ -44,7 +43,7 @@ use drain::Drain;
 use fanout::Fanout;
 
 /// A list that is empty keeps room for this many entries.
-const KEEP_ENTRIES: usize = 1024;
+const KEEP_ENTRIES: usize = 256;
 
 /// One thread's part of the server.
 pub struct Shard {
@@ -120,9 +119,10 @@ impl Shard {
             return None;
         }
         self.stats.accepted += 1;
-        let mut conn = Conn::new(self.rng.nonce(), remote);
+        let mut conn = Conn::new(self.rng.nonce());
         conn.seen = tick(now.mono);
         let slot = self.conns.insert(conn) as u32;
+        tracing::debug!(%remote, shard = self.number, slot, "accepted");
         self.set_deadline(now, slot, self.options.handshake_ms);
         Some(slot)
     }
@@ -144,12 +144,9 @@ impl Shard {
     /// A connection's stream ended, or its socket failed.
     pub fn ended(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let is_owed_an_answer = match &conn.stage {
-            Stage::Http(Some(_)) => conn.asks > 0 || !conn.queue.is_empty(),
-            _ => false,
-        };
+        let is_owed_an_answer = matches!(conn.stage, Stage::Http(_)) && (conn.asks > 0 || !conn.queue.is_empty());
         if is_owed_an_answer && conn.ending == Ending::None {
-            self.close_after_answer(slot);
+            self.close_after_answer(now, slot);
             return;
         }
         self.depart(now, slot);
@@ -163,6 +160,11 @@ impl Shard {
             Stage::Http(Some(http)) => !http.is_answering() && conn.queue.backlog.is_none(),
             _ => conn.asks < limits::ASKS_PER_CONNECTION,
         }
+    }
+
+    /// Whether there are connections that may be read again.
+    pub fn has_resumed(&self) -> bool {
+        !self.resumed.is_empty()
     }
 
     /// Takes one of the connections that may be read again.
@@ -330,13 +332,13 @@ impl Shard {
         conn.deadline = 0;
         let identity = conn.identity.take();
         let connection = self.id_of(slot);
-        while let Some(membership) = self.conns[slot as usize].rooms.last().copied() {
-            let name: Name = self.fanout.name_of(membership.room).clone();
+        for membership in self.conns[slot as usize].rooms.clone().as_slice() {
+            let Some(name) = self.fanout.name_of(membership.room).cloned() else { continue };
             self.fanout.leave(&name, slot, &mut self.conns, &mut self.outbound);
             self.ask(Ask::forgotten(), Op::Room(name, RoomOp::Vanish { connection }));
         }
         if let Some(identity) = identity {
-            self.ask(Ask::forgotten(), Op::User(identity.user.clone(), UserOp::Detach { connection }));
+            self.ask(Ask::forgotten(), Op::User(identity.user_name(), UserOp::Detach { connection }));
         }
         self.set_deadline(now, slot, limits::CLOSING_MS);
     }

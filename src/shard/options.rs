@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::time::Now;
 use crate::client::credentials::Origins;
-use crate::client::websocket::Heartbeat;
+use crate::client::websocket::{Heartbeat, SignalRate};
 use crate::codec::http::HeadLimits;
 use crate::codec::turn::{self, TurnSecret};
 use crate::codec::{json, ws};
@@ -31,10 +31,8 @@ pub struct Options {
     pub rooms_per_connection: usize,
     /// Connections this shard takes on; 0 is any number.
     pub connections: usize,
-    /// Signaling messages a connection may send in a minute; 0 is any number.
-    pub signals_per_minute: u32,
-    /// How many of them at once.
-    pub signals_burst: u32,
+    /// Signaling messages a connection may send.
+    pub signals: SignalRate,
     /// WebSocket heartbeats.
     pub heartbeat: Heartbeat,
     /// How long a new connection may be silent, in milliseconds.

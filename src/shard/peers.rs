@@ -1,7 +1,6 @@
 //! From a WebSocket's frames to the domain: the peer's half of each command.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -65,14 +64,10 @@ impl Shard {
             }
             Frame::Pong(_) => {}
             Frame::Close(close) => {
-                let segment = self.outbound.encode(|out| match close {
+                self.say_goodbye(now, slot, |out| match close {
                     Some((code, _)) => ws::encode_close(out, code, ""),
                     None => ws::encode_close_without_code(out),
                 });
-                let conn = &mut self.conns[slot as usize];
-                self.outbound.push(slot, &mut conn.queue, segment);
-                self.depart(now, slot);
-                self.half_close(now, slot);
             }
         }
     }
@@ -96,9 +91,8 @@ impl Shard {
             Command::Leave { room, peer } => {
                 let room = self.fanout.name(&room);
                 let peer = peer.map(name);
-                let own = peer.is_none();
                 let by = self.identity(slot)?;
-                let then = Then::Left { room: room.clone(), own };
+                let then = Then::Left { room: room.clone() };
                 self.ask_room(slot, request, then, room, RoomOp::Leave { connection, by, peer })
             }
             Command::Signal(signal) => {
@@ -121,7 +115,7 @@ impl Shard {
             }
             Command::Send { target, draft } => self.send(slot, request, target, draft),
             Command::SetStatus(status) => {
-                let user = self.identity(slot)?.user.clone();
+                let user = self.identity(slot)?.user_name();
                 self.ask_user(slot, request, Then::Refusal, user, UserOp::SetStatus { status })
             }
             Command::Typing { room, is_typing } => {
@@ -145,7 +139,9 @@ impl Shard {
     fn join(&mut self, slot: u32, request: Option<&str>, join: Join<'_>) -> Result<(), Reject> {
         let max = self.options.rooms_per_connection;
         let room = self.fanout.name(&join.room);
-        if max != 0 && self.conns[slot as usize].rooms.len() >= max {
+        let rooms = &self.conns[slot as usize].rooms;
+        let is_member = rooms.as_slice().iter().any(|own| self.fanout.name_of(own.room) == Some(&room));
+        if max != 0 && rooms.len() >= max && !is_member {
             return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
         }
         let by = self.identity(slot)?;
@@ -189,13 +185,13 @@ impl Shard {
     fn authenticate(&mut self, now: Now, slot: u32, request: Option<&str>, token: &str) -> Result<(), Reject> {
         let (identity, expires_at) = self.verify(token, now)?;
         let known = self.identity(slot)?;
-        if known.user != identity.user {
+        if known.user() != identity.user() {
             return Err(Reject::new(Code::Forbidden, "The token is another user's; connect anew to change users"));
         }
-        let user = identity.user.clone();
+        let user = identity.user_name();
         let conn = &mut self.conns[slot as usize];
         conn.expires_at = expires_at.map_or(0, seconds);
-        conn.identity = Some(Arc::new(identity));
+        conn.identity = Some(identity);
         self.rearm(now, slot);
         self.send_raw(slot, |out| raw::authenticated(out, &user, expires_at, request, now));
         Ok(())
@@ -207,17 +203,12 @@ impl Shard {
             let code = if error.code() == "TOKEN_EXPIRED" { Code::TokenExpired } else { Code::Unauthenticated };
             Reject::new(code, error.text())
         })?;
-        let username = claims.username.filter(|username| *username != claims.user).map(String::into_boxed_str);
-        let identity = Identity {
-            user: claims.user.into(),
-            username,
-            email: claims.email.map(String::into_boxed_str),
-            roles: Roles { admin: claims.admin, push: claims.push, guest: false },
-        };
+        let roles = Roles { admin: claims.admin, push: claims.push, guest: false };
+        let identity = Identity::new(&claims.user, claims.username.as_deref(), claims.email.as_deref(), roles);
         Ok((identity, claims.expires_at))
     }
 
-    fn identity(&self, slot: u32) -> Result<Arc<Identity>, Reject> {
+    fn identity(&self, slot: u32) -> Result<Identity, Reject> {
         let identity = self.conns.get(slot as usize).and_then(|conn| conn.identity.clone());
         identity.ok_or_else(|| Reject::new(Code::Unauthenticated, "Not authenticated"))
     }
@@ -255,42 +246,38 @@ impl Shard {
         Ok(())
     }
 
-    /// Counts a signaling message against the connection's allowance (the generic cell rate algorithm: one number says
-    /// until when the allowance is spent).
+    /// Counts a signaling message against the connection's allowance.
     fn spend_signal(&mut self, now: Now, slot: u32) -> Result<(), Reject> {
-        let per_minute = self.options.signals_per_minute;
-        if per_minute == 0 {
-            return Ok(());
-        }
-        let each_ms = (60_000 / per_minute).max(1);
-        let ahead_max = each_ms.saturating_mul(self.options.signals_burst.saturating_sub(1));
-        let current = now.mono as u32;
-        let conn = &mut self.conns[slot as usize];
-        // The clock wraps after 49 days; a number from before counts as long past.
-        let ahead = match conn.signals_until.wrapping_sub(current) {
-            ahead if ahead <= ahead_max.saturating_add(each_ms) => ahead,
-            _ => 0,
-        };
-        if ahead > ahead_max {
-            let text = format!("Signaling is limited to {per_minute} messages a minute");
+        let rate = self.options.signals;
+        let conn = self.conns.get_mut(slot as usize);
+        if let Some(Stage::WebSocket(socket)) = conn.map(|conn| &mut conn.stage)
+            && !socket.spend_signal(now.mono, rate)
+        {
+            let text = format!("Signaling is limited to {} messages a minute", rate.per_minute);
             return Err(Reject::new(Code::RateLimited, text));
         }
-        conn.signals_until = current.wrapping_add(ahead).wrapping_add(each_ms);
         Ok(())
     }
 
     /// Tells a connection that it must go, and closes it. `code` is a WebSocket close code.
     pub(super) fn disconnect(&mut self, now: Now, slot: u32, reason: &str, code: u16) {
+        self.fanout.settle_for(slot, &mut self.conns, &mut self.outbound);
         self.send_raw(slot, |out| raw::disconnect(out, reason, None, now));
         self.close_websocket(now, slot, code, reason);
     }
 
     /// Sends a close frame and takes the connection out of the domain; the other side's end is waited for.
     pub(super) fn close_websocket(&mut self, now: Now, slot: u32, code: u16, reason: &str) {
-        let segment = self.outbound.encode(|out| ws::encode_close(out, code, reason));
+        self.say_goodbye(now, slot, |out| ws::encode_close(out, code, reason));
+    }
+
+    /// Takes a connection out of the domain and ends it with the close frame that `write` writes. Leaving its rooms hands
+    /// it what they have gathered, so that comes first: nothing may follow a close frame (RFC 6455 §5.5.1).
+    fn say_goodbye(&mut self, now: Now, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        self.depart(now, slot);
+        let segment = self.outbound.encode(write);
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         self.outbound.push(slot, &mut conn.queue, segment);
-        self.depart(now, slot);
         self.half_close(now, slot);
     }
 

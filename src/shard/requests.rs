@@ -3,8 +3,6 @@
 mod answer;
 mod upgrade;
 
-use std::sync::Arc;
-
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::client::conn::{Ending, Stage};
@@ -21,7 +19,7 @@ use answer::Admitted;
 /// A REST call whose answer is awaited.
 pub(super) struct RestAsk {
     call: Call,
-    by: Arc<Identity>,
+    by: Identity,
     site: String,
     /// Keepers that have not answered yet.
     awaited: usize,
@@ -61,14 +59,15 @@ impl Shard {
         match kept.as_mut().map(|http| std::mem::take(&mut http.unread)) {
             Some(mut unread) if !unread.is_empty() => {
                 unread.extend_from_slice(input);
-                self.read_http(now, slot, &mut unread);
+                self.read_http(now, slot, &mut unread, true);
             }
-            _ => self.read_http(now, slot, input),
+            _ => self.read_http(now, slot, input, false),
         }
     }
 
-    /// Reads requests from `bytes` until one of them has to be waited for, or they end.
-    fn read_http(&mut self, now: Now, slot: u32, bytes: &mut [u8]) {
+    /// Reads requests from `bytes` until one of them has to be waited for, or they end. `is_begun`: they begin with what
+    /// was kept of an incomplete one.
+    fn read_http(&mut self, now: Now, slot: u32, bytes: &mut [u8], is_begun: bool) {
         let mut at = 0;
         while at < bytes.len() {
             let Some(conn) = self.conns.get_mut(slot as usize) else { return };
@@ -108,7 +107,7 @@ impl Shard {
                 Step::Broken => return,
             }
         }
-        self.keep_unread(now, slot, &bytes[at..]);
+        self.keep_unread(now, slot, &bytes[at..], is_begun && at == 0);
     }
 
     fn keep(&mut self, slot: u32, http: Box<Http>) {
@@ -117,17 +116,17 @@ impl Shard {
         }
     }
 
-    /// Keeps what has not been read, and sets the time it may take to become whole.
-    fn keep_unread(&mut self, now: Now, slot: u32, unread: &[u8]) {
+    /// Keeps what has not been read, and sets the time it may take to become whole: once, from its first byte, so that
+    /// nobody gets more by sending it bit by bit.
+    fn keep_unread(&mut self, now: Now, slot: u32, unread: &[u8], is_begun: bool) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         let Stage::Http(kept) = &mut conn.stage else { return };
         if unread.is_empty() {
             return;
         }
         let http = kept.get_or_insert_default();
-        let is_first = http.unread.capacity() == 0 && matches!(http.phase, Phase::Head);
         http.unread = unread.to_vec();
-        if is_first {
+        if !is_begun && matches!(http.phase, Phase::Head) {
             self.set_deadline(now, slot, self.options.head_ms);
         }
     }

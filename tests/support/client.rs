@@ -80,9 +80,14 @@ impl Client {
 
     /// The next message, or the end.
     pub(crate) fn next_or_end(&mut self) -> Result<Value, End> {
+        self.next_text_or_end().map(|text| serde_json::from_str(&text).expect("it is JSON"))
+    }
+
+    /// The next message as it was written, or the end.
+    pub(crate) fn next_text_or_end(&mut self) -> Result<String, End> {
         loop {
             match self.socket.read() {
-                Ok(Message::Text(text)) => return Ok(serde_json::from_str(&text).expect("it is JSON")),
+                Ok(Message::Text(text)) => return Ok(text.to_string()),
                 Ok(Message::Close(frame)) => {
                     // Reading on lets the closing handshake come to its end.
                     let _ = self.socket.read();
@@ -98,6 +103,19 @@ impl Client {
                 Err(_) => return Err(End::Cut),
             }
         }
+    }
+
+    /// The next message that is not about anybody's presence.
+    pub(crate) fn next_event(&mut self) -> Value {
+        self.wait_until(|message| message["type"] != "presence")
+    }
+
+    /// Writes text frames, all in one go.
+    pub(crate) fn send_all(&mut self, texts: impl IntoIterator<Item = String>) {
+        for text in texts {
+            self.socket.write(Message::text(text)).expect("the message goes out");
+        }
+        self.socket.flush().expect("the messages go out");
     }
 
     /// The next message of that type; others are passed over.

@@ -4,4 +4,8 @@
 
 pub(crate) mod chromium;
 pub(crate) mod client;
+pub(crate) mod http;
+pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod wire;
+pub(crate) mod witness;

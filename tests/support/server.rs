@@ -23,15 +23,16 @@ impl Server {
 
     /// As [`Server::start`], with these environment variables.
     pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        Self::ready(command(arguments, environment))
+        Self::spawn(&mut command(arguments, environment))
     }
 
     /// As [`Server::start`], on this address.
     pub(crate) fn start_at(address: &str, arguments: &[&str]) -> Self {
-        Self::ready(command_at(address, arguments, &[]))
+        Self::spawn(&mut command_at(address, arguments, &[]))
     }
 
-    fn ready(mut command: Command) -> Self {
+    /// Starts what [`command`] made, as [`Server::start`] does.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command.spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let first = lines.next().and_then(Result::ok).unwrap_or_default();
@@ -47,6 +48,11 @@ impl Server {
     /// The process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether the process is there.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_none()
     }
 
     /// Ends the process at once, without a word to its clients; gives back the address it had.

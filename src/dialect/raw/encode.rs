@@ -42,14 +42,14 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
         Event::Direct(sent) => direct(out, sent),
         Event::Typing { room, by, is_typing } => {
             let mut object = begin(out, "typing");
-            object.string("roomId", room).string("userId", &by.user).bool("isTyping", *is_typing);
+            object.string("roomId", room).string("userId", by.user()).bool("isTyping", *is_typing);
             end(&mut object, None, now);
         }
         Event::Receipt { room, message, by, kind } => {
             let mut object = begin(out, if *kind == Receipt::Read { "read-receipt" } else { "delivered" });
             object.string("roomId", room);
             object.string("messageId", message.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
-            object.string("userId", &by.user);
+            object.string("userId", by.user());
             end(&mut object, None, now);
         }
         Event::Presence { user, status, last_seen } => {
@@ -164,7 +164,7 @@ fn message(out: &mut Vec<u8>, message: &Message) {
     if let Some(seq) = message.seq {
         object.number("seq", seq);
     }
-    object.string("roomId", &message.room).string("sender", &message.sender.user);
+    object.string("roomId", &message.room).string("sender", message.sender.user());
     named(&mut object, "fromPeerId", &message.from);
     if let Some(to) = &message.to {
         named(&mut object, "toPeerId", to);
@@ -178,7 +178,7 @@ fn message(out: &mut Vec<u8>, message: &Message) {
 fn direct(out: &mut Vec<u8>, direct: &Direct) {
     let mut object = begin(out, "message");
     object.string("id", direct.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
-    object.string("sender", &direct.sender.user);
+    object.string("sender", direct.sender.user());
     object.string("messageType", direct.content.kind.as_deref().unwrap_or("text"));
     object.raw("data", &direct.content.body);
     extras(&mut object, &direct.content);

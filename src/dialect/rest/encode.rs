@@ -188,8 +188,6 @@ fn join_link(site: &Site<'_>, room: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::base::Name;
     use crate::base::ids::{ConnectionId, Place};
@@ -259,12 +257,12 @@ mod tests {
 
     #[test]
     fn a_meeting_is_shown_to_the_letter() {
-        let identity = Identity { user: "jane".into(), username: None, email: None, roles: Roles::default() };
+        let identity = Identity::new("jane", None, None, Roles::default());
         let connection = ConnectionId::new(Place { node: 0, shard: 0, slot: 1 }, [0; 12]);
         let peer = |name, display_name: Option<&str>| Peer {
             name,
             display_name: display_name.map(Box::from),
-            identity: Arc::new(identity.clone()),
+            identity: identity.clone(),
             media: MediaState { audio: true, video: true, screen: false },
         };
         let mut view = view(seed_meeting());

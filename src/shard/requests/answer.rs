@@ -1,7 +1,6 @@
 //! From a request's head to its answer: who may ask what, and the question that is put for it.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use crate::base::ids::random_room_id;
 use crate::base::time::{Now, http_date};
@@ -126,7 +125,7 @@ impl Shard {
             return Err(Reject::new(Code::Forbidden, "This origin may not use the server").into());
         }
         let identity = self.identify(now, head, call.kind.guests_may())?;
-        if call.kind.admin_only() && !identity.roles.admin {
+        if call.kind.admin_only() && !identity.roles().admin {
             return Err(Reject::new(Code::Forbidden, "Only admins may do this").into());
         }
         if head.framing == Framing::None && rest::needs_body(&call) {
@@ -143,12 +142,10 @@ impl Shard {
     }
 
     /// Who sends a request: its token's bearer, or a guest where guests may come.
-    fn identify(&mut self, now: Now, head: &Head<'_>, guests_may: bool) -> Result<Arc<Identity>, Answer> {
+    fn identify(&mut self, now: Now, head: &Head<'_>, guests_may: bool) -> Result<Identity, Answer> {
         match credentials::token(head) {
-            Some(token) => Ok(Arc::new(self.verify(&token, now)?.0)),
-            None if guests_may && self.options.guests => {
-                Ok(Arc::new(Identity::guest(&ids::random_word(&mut self.rng, 16))))
-            }
+            Some(token) => Ok(self.verify(&token, now)?.0),
+            None if guests_may && self.options.guests => Ok(Identity::guest(&ids::random_word(&mut self.rng, 16))),
             None => Err(Reject::new(Code::Unauthenticated, "A token is required").into()),
         }
     }
@@ -200,7 +197,7 @@ impl Shard {
         let room_op = match &mut call {
             Call::CreateMeeting(_) | Call::CreateRoom(_) => {
                 let room: Name = random_room_id(&mut self.rng).into();
-                call.take_profile(&by.user).map(|profile| (room, RoomOp::Create { by: by.clone(), profile }))
+                call.take_profile(&by.user_name()).map(|profile| (room, RoomOp::Create { by: by.clone(), profile }))
             }
             Call::Meeting { room } | Call::Room { room } => Some((room.clone(), RoomOp::Describe { by: by.clone() })),
             Call::CloseMeeting { room } => Some((room.clone(), RoomOp::Close { by: by.clone() })),
@@ -212,7 +209,7 @@ impl Shard {
         let op = match (room_op, &call) {
             (Some((room, op)), _) => Op::Room(room, op),
             // A room needs to know the caller's connections before it can take them in.
-            (None, Call::Join { .. }) => Op::User(by.user.clone(), UserOp::Connections),
+            (None, Call::Join { .. }) => Op::User(by.user_name(), UserOp::Connections),
             (None, _) => Op::Rooms,
         };
         let is_open = match &op {
@@ -226,7 +223,7 @@ impl Shard {
     }
 
     /// Puts a question for an HTTP request: to whoever keeps what it is about, or for a list to every shard.
-    fn ask_rest(&mut self, slot: u32, call: Call, by: Arc<Identity>, site: String, op: Op) {
+    fn ask_rest(&mut self, slot: u32, call: Call, by: Identity, site: String, op: Op) {
         let awaited = if matches!(op, Op::Rooms) { self.placement.shards() } else { 1 };
         let rest = RestAsk { call, by, site, awaited, rooms: RoomsView::default() };
         let ask = Ask { to: Some(self.id_of(slot)), request: None, then: Then::Rest(Box::new(rest)) };
@@ -324,15 +321,18 @@ impl Shard {
         self.close_with(now, slot, Refusal::of_status(408, "The request took too long to arrive"));
     }
 
-    /// The connection is to end once the request under way is answered.
-    pub(in crate::shard) fn close_after_answer(&mut self, slot: u32) {
+    /// The connection is to end once the request under way, if any, is answered and everything is sent.
+    pub(in crate::shard) fn close_after_answer(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         if let Stage::Http(Some(http)) = &mut conn.stage
             && let Phase::Answering(form) = &mut http.phase
         {
             form.connection = Some(Connection::Close);
             http.unread = Vec::new();
+            return;
         }
+        conn.stage = Stage::Http(None);
+        self.half_close(now, slot);
     }
 
     /// Answers whatever was asked with a refusal, and closes.

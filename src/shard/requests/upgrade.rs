@@ -1,7 +1,5 @@
 //! From HTTP to WebSocket: who may come in, and the first thing they hear.
 
-use std::sync::Arc;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -43,11 +41,13 @@ impl Shard {
     }
 
     fn try_upgrade(&mut self, now: Now, slot: u32, head: &Head<'_>) -> Result<(), Refusal> {
+        let joined = |name| head.headers_named(name).collect::<Vec<_>>().join(", ");
+        let (upgrade, connection) = (joined("upgrade"), joined("connection"));
         let handshake = Handshake {
             method: head.method,
             version: head.version,
-            upgrade: head.header("upgrade"),
-            connection: head.header("connection"),
+            upgrade: Some(&upgrade),
+            connection: Some(&connection),
             version_header: head.header("sec-websocket-version"),
             key: head.header("sec-websocket-key"),
         };
@@ -70,7 +70,7 @@ impl Shard {
         conn.stage = Stage::WebSocket(WebSocket::new(now.mono));
         conn.deadline = 0;
         conn.expires_at = expires_at.map_or(0, seconds);
-        conn.identity = Some(Arc::new(identity));
+        conn.identity = Some(identity);
         self.greet(now, slot);
         Ok(())
     }
@@ -85,10 +85,10 @@ impl Shard {
         let token = URL_SAFE_NO_PAD.encode(token);
         let heartbeat_ms = self.options.heartbeat.interval_ms;
         self.send_raw(slot, |out| {
-            raw::connect(out, connection.text().as_str(), &identity.user, heartbeat_ms, &token, now);
+            raw::connect(out, connection.text().as_str(), identity.user(), heartbeat_ms, &token, now);
         });
         self.rearm(now, slot);
         let ask = Ask { to: Some(connection), request: None, then: Then::Attached };
-        self.ask(ask, Op::User(identity.user.clone(), UserOp::Attach { connection }));
+        self.ask(ask, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity }));
     }
 }

@@ -1,0 +1,34 @@
+//! Vectors that there are many of and that stay small: they grow by a quarter, not by doubling, and give memory back.
+
+/// Adds an entry, making room for as few more as keeps growing cheap.
+pub fn push<T>(entries: &mut Vec<T>, entry: T) {
+    if entries.len() == entries.capacity() {
+        entries.reserve_exact((entries.len() / 4).max(2));
+    }
+    entries.push(entry);
+}
+
+/// Gives memory back when less than a quarter of it is used.
+pub fn shrink<T>(entries: &mut Vec<T>) {
+    if entries.capacity() > 4 * entries.len() + 4 {
+        entries.shrink_to(2 * entries.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_follows_what_is_there() {
+        let mut entries = Vec::new();
+        for n in 0..1000 {
+            push(&mut entries, n);
+            assert!(entries.capacity() <= entries.len() + entries.len() / 4 + 2);
+        }
+        while entries.pop().is_some() {
+            shrink(&mut entries);
+            assert!(entries.capacity() <= 4 * entries.len() + 4);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Conversations between clients and the server, each in a file that reads like a play, performed by the real binary over
+//! real sockets: with one shard, and again with several, so that rooms and users live on other threads than their
+//! clients. `README.md` beside the files says how they are written.
+
+mod pattern;
+mod play;
+mod script;
+#[path = "../support/mod.rs"]
+mod support;
+
+macro_rules! conversations {
+    ($($name:ident),+ $(,)?) => {
+        /// Every file of this directory, by its name without `.txt`.
+        const ALL: &[&str] = &[$(stringify!($name)),+];
+
+        $(
+            #[test]
+            fn $name() {
+                play::perform(stringify!($name));
+            }
+        )+
+    };
+}
+
+conversations! {
+    authentication,
+    closing,
+    create_on_join_always,
+    create_on_join_never,
+    create_on_join_seed,
+    defaults,
+    errors,
+    guests,
+    host_removes,
+    ice_servers,
+    ice_turn_secret,
+    joining,
+    large_room,
+    leaving,
+    limits,
+    meetings,
+    messages,
+    peer_ids,
+    presence,
+    presence_in_rooms,
+    private_rooms,
+    receipts,
+    request_ids,
+    rooms,
+    room_closed,
+    room_full,
+    signaling,
+    token_expires,
+}
+
+#[test]
+fn every_file_is_performed() {
+    let files = std::fs::read_dir(play::DIRECTORY).expect("the directory is there");
+    let names = files.map(|file| file.expect("an entry").file_name().into_string().expect("a plain name"));
+    let mut found: Vec<String> = names.filter_map(|name| name.strip_suffix(".txt").map(str::to_owned)).collect();
+    found.sort();
+    let mut listed = ALL.to_vec();
+    listed.sort_unstable();
+    assert_eq!(found, listed);
+}

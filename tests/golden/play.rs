@@ -1,0 +1,281 @@
+//! Performing a conversation: a server of its own, a socket per client, every step checked where it is written.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::{Value, json};
+use tungstenite::Message;
+use tungstenite::protocol::CloseFrame;
+
+use crate::pattern::{self, Names, differences, key};
+use crate::script::{Caller, Line, Script, Sent, Step};
+use crate::support::client::{Client, End};
+use crate::support::http::{self, Response};
+use crate::support::server::{Server, token};
+
+/// Where the files are.
+pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+
+/// The `requestId` of the pings that find out what a client has been sent before.
+const FENCE: &str = "fence";
+
+/// Performs the file of that name: with one shard and again with several, or with as many as it says itself.
+pub(crate) fn perform(name: &str) {
+    let path = format!("{DIRECTORY}/{name}.txt");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let script = Script::parse(&text);
+    let script = script.unwrap_or_else(|(line, problem)| panic!("tests/golden/{name}.txt:{line}: {problem}"));
+    let says_shards = script.arguments.iter().any(|argument| argument == "--shards");
+    let runs: &[&[&str]] = if says_shards { &[&[]] } else { &[&["--shards", "1"], &["--shards", "3"]] };
+    for shards in runs {
+        if let Err((number, line, problem)) = run(&script, shards) {
+            panic!("\ntests/golden/{name}.txt:{number} {}\n  {line}\n{problem}\n", shards.join(" "));
+        }
+    }
+}
+
+/// Performs a conversation; the step that went wrong, by its number and text, and how.
+fn run<'a>(script: &'a Script, shards: &[&str]) -> Result<(), (usize, &'a str, String)> {
+    let mut arguments: Vec<&str> = script.arguments.iter().map(String::as_str).collect();
+    arguments.extend(shards);
+    let environment: Vec<_> = script.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut stage = Stage::new(Server::start_with(&arguments, &environment));
+    let mut lines = script.lines.iter().peekable();
+    while let Some(line) = lines.next() {
+        let next_hears_connect =
+            |next: &&Line| matches!(&next.step, Step::Hear(_, hello) if hello["type"] == "connect");
+        let is_greeting_written = lines.peek().is_some_and(next_hears_connect);
+        let outcome = stage.perform(&line.step, is_greeting_written);
+        outcome.map_err(|problem| (line.number, line.text.as_str(), problem))?;
+    }
+    let last = script.lines.last().map_or(0, |line| line.number);
+    stage.end().map_err(|problem| (last, "(the end)", problem))
+}
+
+/// A performance under way.
+struct Stage {
+    server: Server,
+    parties: BTreeMap<String, Party>,
+    names: Names,
+    last_sender: Option<String>,
+    answer: Option<Response>,
+}
+
+/// A connected client.
+struct Party {
+    client: Client,
+    /// What came and was not looked at yet.
+    heard: VecDeque<Value>,
+    token: Option<String>,
+}
+
+impl Party {
+    fn next(&mut self) -> Result<Value, End> {
+        self.heard.pop_front().map_or_else(|| self.client.next_or_end(), Ok)
+    }
+
+    /// Reads all that the client had been sent when the server read this ping.
+    fn fence(&mut self) -> Result<(), String> {
+        self.client.send(&json!({ "type": "ping", "requestId": FENCE }));
+        loop {
+            let message = self.client.next_or_end().map_err(|end| format!("  the connection ended: {end:?}"))?;
+            if message["type"] == "pong" && message["requestId"] == FENCE {
+                return Ok(());
+            }
+            self.heard.push_back(message);
+        }
+    }
+}
+
+impl Stage {
+    fn new(server: Server) -> Self {
+        Self { server, parties: BTreeMap::new(), names: Names::new(), last_sender: None, answer: None }
+    }
+
+    fn perform(&mut self, step: &Step, is_greeting_written: bool) -> Result<(), String> {
+        match step {
+            Step::Connect(who, caller) => self.connect(who, caller, is_greeting_written),
+            Step::Send(who, sent) => self.send(who, sent),
+            Step::Hear(who, expected) => self.hear(who, expected),
+            Step::HearNothing(who) => {
+                self.fence_all()?;
+                match self.party(who)?.heard.front() {
+                    None => Ok(()),
+                    Some(message) => Err(format!("  {who} got {message}")),
+                }
+            }
+            Step::Close(who, code, reason) => {
+                let frame = CloseFrame { code: (*code).into(), reason: reason.as_str().into() };
+                self.settle(who)?;
+                self.party(who)?.client.send_message(Message::Close(Some(frame)));
+                self.closed(who, *code, "")
+            }
+            Step::Closed(who, code, reason) => self.closed(who, *code, reason),
+            Step::Vanish(who) => {
+                self.settle(who)?;
+                let party = self.parties.remove(who).ok_or_else(|| unknown(who))?;
+                drop(party);
+                Ok(())
+            }
+            Step::Ask(method, path, body, caller) => self.ask(method, path, body.as_deref(), caller),
+            Step::Answer(status, expected) => self.answered(*status, expected.as_ref()),
+        }
+    }
+
+    fn connect(&mut self, who: &str, caller: &Caller, is_greeting_written: bool) -> Result<(), String> {
+        let token = self.token_of(caller)?;
+        let client = Client::connect(&self.server.address, token.as_deref());
+        let (hello, connection) = (client.hello.clone(), client.id().to_owned());
+        let user = hello["userId"].as_str().unwrap_or_default().to_owned();
+        let heard = VecDeque::from([hello]);
+        self.parties.insert(who.to_owned(), Party { client, heard, token });
+        self.names.insert(key("connection", who), connection);
+        if *caller == Caller::Guest {
+            self.names.insert(key("guest", who), user);
+        }
+        if is_greeting_written {
+            return Ok(());
+        }
+        let user = match caller {
+            Caller::User { id, .. } => id.clone(),
+            _ => format!("<guest:{who}>"),
+        };
+        let greeting = json!({
+            "type": "connect",
+            "connectionId": format!("<connection:{who}>"),
+            "userId": user,
+            "heartbeatMs": 25_000,
+            "recoveryToken": "<text>",
+            "timestamp": "<time>",
+        });
+        self.hear(who, &greeting)
+    }
+
+    fn token_of(&self, caller: &Caller) -> Result<Option<String>, String> {
+        match caller {
+            Caller::Guest => Ok(None),
+            Caller::Party(who) => match self.parties.get(who) {
+                Some(party) => Ok(party.token.clone()),
+                None => Err(unknown(who)),
+            },
+            Caller::User { id, is_admin, called, seconds } => {
+                let mut claims = json!({ "exp": pattern::now().as_secs() + seconds });
+                if *is_admin {
+                    claims["role"] = "admin".into();
+                }
+                if let Some(called) = called {
+                    claims["name"] = called.as_str().into();
+                }
+                Ok(Some(token(id, &claims)))
+            }
+        }
+    }
+
+    fn send(&mut self, who: &str, sent: &Sent) -> Result<(), String> {
+        self.settle(who)?;
+        let text = match sent {
+            Sent::Text(text) => self.spoken(text),
+            _ => String::new(),
+        };
+        let client = &mut self.party(who)?.client;
+        match sent {
+            Sent::Text(_) => client.send_text(&text),
+            Sent::Binary(bytes) => client.send_message(Message::binary(bytes.clone())),
+            Sent::Bytes(bytes) => {
+                std::io::Write::write_all(client.stream(), bytes).map_err(|error| error.to_string())?
+            }
+        }
+        self.last_sender = Some(who.to_owned());
+        Ok(())
+    }
+
+    /// Waits until the server has read what another client sent before.
+    fn settle(&mut self, next: &str) -> Result<(), String> {
+        match self.last_sender.take() {
+            Some(last) if last != next => self.parties.get_mut(&last).map_or(Ok(()), Party::fence),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every client has heard what it had been sent.
+    fn fence_all(&mut self) -> Result<(), String> {
+        // Twice, since what one has sent may still be on its way to another when that one is asked first.
+        for _ in 0..2 {
+            for (who, party) in &mut self.parties {
+                party.fence().map_err(|problem| format!("{problem} ({who})"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, who: &str, expected: &Value) -> Result<(), String> {
+        let message = self.party(who)?.next();
+        let message = message.map_err(|end| format!("  the connection ended: {end:?}"))?;
+        agree(expected, &message, &mut self.names)
+    }
+
+    fn closed(&mut self, who: &str, code: u16, reason: &str) -> Result<(), String> {
+        let next = self.party(who)?.next();
+        self.parties.remove(who);
+        match next {
+            Ok(message) => Err(format!("  {who} got {message}")),
+            Err(end) if end == End::Close(code, reason.to_owned()) => Ok(()),
+            Err(end) => Err(format!("  the connection ended otherwise: {end:?}")),
+        }
+    }
+
+    fn ask(&mut self, method: &str, path: &str, body: Option<&str>, caller: &Caller) -> Result<(), String> {
+        self.settle("")?;
+        let token = self.token_of(caller)?;
+        let header = token.map(|token| http::bearer(&token));
+        let headers: Vec<&str> = header.as_deref().into_iter().collect();
+        let (path, body) = (self.spoken(path), body.map(|body| self.spoken(body)));
+        let body = body.as_deref().or((method == "POST").then_some("{}"));
+        self.answer = Some(http::ask(&self.server.address, method, &path, &headers, body));
+        Ok(())
+    }
+
+    fn answered(&mut self, status: u16, expected: Option<&Value>) -> Result<(), String> {
+        let response = self.answer.take().ok_or("  nothing was asked")?;
+        if response.status != status {
+            return Err(format!("  the answer was {} {}", response.status, response.text()));
+        }
+        match expected {
+            Some(expected) => agree(expected, &response.json(), &mut self.names),
+            None if response.body.is_empty() => Ok(()),
+            None => Err(format!("  the body was {}", response.text())),
+        }
+    }
+
+    /// A text as it is sent: placeholders have their values.
+    fn spoken(&self, text: &str) -> String {
+        pattern::substitute(text, |kind, name| match (kind, name) {
+            ("token", Some(user)) => Some(token(user, &json!({}))),
+            ("expired", Some(user)) => Some(token(user, &json!({ "exp": 1_000_000_000 }))),
+            (kind, None) => kind.strip_prefix("text*").map(|count| "x".repeat(count.parse().expect("a number"))),
+            (kind, Some(name)) => self.names.get(&key(kind, name)).cloned(),
+        })
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        self.fence_all()?;
+        let left = self.parties.iter().filter_map(|(who, party)| Some((who, party.heard.front()?)));
+        let lines: Vec<String> = left.map(|(who, message)| format!("  {who} got {message}")).collect();
+        if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
+    }
+
+    fn party(&mut self, who: &str) -> Result<&mut Party, String> {
+        self.parties.get_mut(who).ok_or_else(|| unknown(who))
+    }
+}
+
+fn unknown(who: &str) -> String {
+    format!("  nobody is connected as {who}")
+}
+
+fn agree(expected: &Value, found: &Value, names: &mut Names) -> Result<(), String> {
+    let lines = differences(expected, found, names);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    Err(format!("  came: {found}\n  {}", lines.join("\n  ")))
+}

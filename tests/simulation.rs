@@ -1,0 +1,81 @@
+//! Whole servers in one thread: several shards, a clock that only moves when told, connections that cut and delay bytes
+//! as they like, and clients that behave well, badly or not at all. Each run follows from its seed alone.
+//!
+//! `SWITCHBOARD_SEEDS=n` runs the first `n` seeds instead of the usual number; `SWITCHBOARD_SEED=k` runs that one.
+
+#[path = "simulation/mod.rs"]
+mod simulation;
+
+use std::ops::Range;
+use std::panic::catch_unwind;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use simulation::run;
+
+/// Seeds run when nobody says how many.
+const SEEDS: u64 = 1000;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}")))
+}
+
+fn seeds() -> Range<u64> {
+    match (number("SWITCHBOARD_SEED"), number("SWITCHBOARD_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, Some(count)) => 0..count,
+        (None, None) => 0..SEEDS,
+    }
+}
+
+/// Seeds that may fail before the others are spared.
+const FAILURES_MAX: usize = 20;
+
+#[test]
+fn every_seed_keeps_the_promises() {
+    let seeds = seeds();
+    let next = AtomicU64::new(seeds.start);
+    let failed = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end || failed.lock().expect("a list").len() >= FAILURES_MAX {
+                return;
+            }
+            if catch_unwind(|| run(seed)).is_err() {
+                eprintln!("to see seed {seed} again: SWITCHBOARD_SEED={seed} cargo test --test simulation every_seed");
+                failed.lock().expect("a list").push(seed);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let failed = failed.into_inner().expect("a list");
+    assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
+}
+
+#[test]
+fn a_seed_replays_to_the_byte() {
+    let traces: Vec<u64> = (0..8).map(|seed| run(seed).trace).collect();
+    let again: Vec<u64> = (0..8).map(|seed| run(seed).trace).collect();
+    assert_eq!(traces, again);
+    for (at, trace) in traces.iter().enumerate() {
+        assert!(!traces[..at].contains(trace), "seed {at} does what an earlier one did");
+    }
+}
+
+/// A simulation that never gets anywhere would find nothing, so what the first seeds lead to is counted.
+#[test]
+fn seeds_lead_to_everything_worth_testing() {
+    let mut seen = simulation::Tally::default();
+    for seed in 0..40 {
+        seen.add(&run(seed).tally);
+    }
+    let missing = seen.missing();
+    assert!(missing.is_empty(), "40 seeds without: {missing:?}");
+}

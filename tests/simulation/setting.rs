@@ -1,0 +1,122 @@
+//! What one run goes by: the settings of its server, its people and their tokens, all drawn from the seed.
+
+use std::sync::{Arc, OnceLock};
+
+use switchboard::base::rng::Rng;
+use switchboard::client::credentials::Origins;
+use switchboard::client::websocket::Heartbeat;
+use switchboard::codec::http::HeadLimits;
+use switchboard::codec::jwt::{NewToken, Verifier, VerifierOptions, sign_hs256};
+use switchboard::codec::ws;
+use switchboard::domain::op::{Rules, Scope};
+use switchboard::shard::{Ice, Options};
+
+const SECRET: &str = "a secret that only this simulation knows";
+
+/// When every run begins, in milliseconds since 1970.
+pub(crate) const BEGINNING: u64 = 1_750_000_000_000;
+
+/// The people with tokens. The first is an admin, and so is the last, who only looks after the others.
+pub(crate) const USERS: [&str; 7] = ["ada", "bob", "cyd", "dan", "eve", "fay", "inspector"];
+
+/// The last of the users.
+pub(crate) const INSPECTOR: usize = USERS.len() - 1;
+
+/// How long short tokens hold, in milliseconds.
+pub(crate) const SHORT_TOKEN_MS: u64 = 20_000;
+
+/// Content longer than this is refused, in bytes.
+pub(crate) const CONTENT_BYTES: usize = 1024;
+
+/// How long a drain may take, in milliseconds.
+pub(crate) const DRAIN_MS: u64 = 2_000;
+
+/// The tokens of everybody, made once for all runs: they are the same in each.
+pub(crate) struct Tokens {
+    /// Good for longer than any run.
+    pub(crate) long: Vec<String>,
+    /// Good for the first seconds of a run.
+    pub(crate) short: Vec<String>,
+}
+
+pub(crate) fn tokens() -> &'static Tokens {
+    static TOKENS: OnceLock<Tokens> = OnceLock::new();
+    TOKENS.get_or_init(|| {
+        let issued_at = BEGINNING / 1000;
+        let sign = |at: usize, expires_at| {
+            let role = (at == 0 || at == INSPECTOR).then_some("admin");
+            let token =
+                NewToken { user: USERS[at], role, issued_at, expires_at: Some(expires_at), ..NewToken::default() };
+            sign_hs256(SECRET, &token)
+        };
+        let all = |expires_at: u64| (0..USERS.len()).map(|at| sign(at, expires_at)).collect();
+        Tokens { long: all(issued_at + 10 * 365 * 86_400), short: all(issued_at + SHORT_TOKEN_MS / 1000) }
+    })
+}
+
+pub(crate) fn verifier() -> Arc<Verifier> {
+    static VERIFIER: OnceLock<Arc<Verifier>> = OnceLock::new();
+    let new = || Verifier::new(VerifierOptions { secret: Some(SECRET.into()), ..VerifierOptions::default() });
+    VERIFIER.get_or_init(|| Arc::new(new().expect("a good key"))).clone()
+}
+
+/// What one run goes by.
+pub(crate) struct Setting {
+    pub(crate) options: Arc<Options>,
+    /// Whether members hear of everyone who joins or leaves, however many there are.
+    pub(crate) announces_all: bool,
+    /// Whether backlogs are so short that clients are dropped for them.
+    pub(crate) is_slow: bool,
+}
+
+impl Setting {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let mut one_in = |n: u64| rng.below(n) == 0;
+        let announces_all = !one_in(5);
+        let is_slow = one_in(4);
+        let create_on_join = !one_in(5);
+        let connections_per_user = if one_in(4) { 2 } else { 0 };
+        let rooms_per_connection = if one_in(5) { 2 } else { 0 };
+        let (signals_per_minute, signals_burst) = if one_in(5) { (60, 3) } else { (0, 0) };
+        let connections = if one_in(10) { 4 } else { 0 };
+        let presence_scope = if one_in(4) { Scope::Rooms } else { Scope::Auto };
+        let shards = 2 + rng.below(3) as usize;
+        let interval_ms = 4_000 + rng.below(4) * 3_000;
+        let rules = Rules {
+            announce_limit: if announces_all { 500 } else { 2 },
+            max_participants: 0,
+            presence_grace_ms: 3_000,
+            presence_scope,
+            connections_per_user,
+        };
+        let options = Options {
+            node: 0,
+            shards,
+            head: HeadLimits { bytes: 2048, headers: 20 },
+            body_bytes: 4096,
+            websocket: ws::Limits { message_bytes: 8192, fragments: 64 },
+            content_bytes: CONTENT_BYTES,
+            outbound_bytes: if is_slow { 12 * 1024 } else { 1 << 20 },
+            rooms_per_connection,
+            connections,
+            signals_per_minute,
+            signals_burst,
+            heartbeat: Heartbeat { interval_ms, timeout_ms: 4_000 },
+            handshake_ms: 10_000,
+            head_ms: 10_000,
+            idle_ms: 30_000,
+            presence_batch_ms: 100,
+            guests: true,
+            create_on_join,
+            origins: Origins::default(),
+            client_url: None,
+            ice: Ice::default(),
+            rules: Arc::new(rules),
+        };
+        Self { options: Arc::new(options), announces_all, is_slow }
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.options.shards
+    }
+}

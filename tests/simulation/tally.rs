@@ -1,0 +1,91 @@
+//! What happened in a run, by name and number: the proof that the simulation gets anywhere.
+
+use std::collections::BTreeMap;
+
+/// How often what happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally(BTreeMap<String, u64>);
+
+/// What a few dozen seeds must lead to.
+const WANTED: [&str; 60] = [
+    "connect",
+    "room-joined",
+    "room-left",
+    "room-closed",
+    "room-stats",
+    "peer-joined",
+    "peer-left",
+    "message",
+    "message to a peer",
+    "message to a user",
+    "message-sent",
+    "offer",
+    "answer",
+    "ice-candidate",
+    "media-state-changed",
+    "typing",
+    "delivered",
+    "read-receipt",
+    "presence",
+    "pong",
+    "authenticated",
+    "joined by REST",
+    "left by REST",
+    "replaced",
+    "removed",
+    "renamed",
+    "server-shutdown",
+    "heartbeat-timeout",
+    "token-expired",
+    "slow-consumer",
+    "too-many-connections",
+    "BAD_JSON",
+    "INVALID_MESSAGE",
+    "UNKNOWN_TYPE",
+    "UNSUPPORTED_DATA",
+    "UNAUTHENTICATED",
+    "FORBIDDEN",
+    "ROOM_NOT_FOUND",
+    "ROOM_FULL",
+    "NOT_IN_ROOM",
+    "PEER_NOT_FOUND",
+    "PEER_ID_TAKEN",
+    "PEER_MISMATCH",
+    "USER_NOT_FOUND",
+    "MESSAGE_NOT_FOUND",
+    "MESSAGE_TOO_LARGE",
+    "RATE_LIMITED",
+    "OVERLOADED",
+    "RECOVERY_FAILED",
+    "closed 1000",
+    "closed 1001",
+    "closed 1003",
+    "closed 1007",
+    "closed 1012",
+    "closed 4401",
+    "closed 4408",
+    "closed 4413",
+    "status 201",
+    "status 204",
+    "two peers compared",
+];
+
+impl Tally {
+    pub(crate) fn count(&mut self, what: &str) {
+        match self.0.get_mut(what) {
+            Some(count) => *count += 1,
+            None => drop(self.0.insert(what.to_owned(), 1)),
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            *self.0.entry(what.clone()).or_default() += count;
+        }
+    }
+
+    /// What should have happened and did not.
+    pub(crate) fn missing(&self) -> Vec<&str> {
+        WANTED.into_iter().filter(|what| !self.0.contains_key(*what)).collect()
+    }
+}

@@ -1,0 +1,218 @@
+//! A connection byte by byte, for what no well-behaved client would send.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::client::PATIENCE;
+
+/// The opcode of a text frame.
+pub(crate) const TEXT: u8 = 1;
+
+/// The opcode of a close frame.
+pub(crate) const CLOSE: u8 = 8;
+
+/// One TCP connection and what came on it but has not been taken yet.
+pub(crate) struct Wire {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Wire {
+    /// Connects and says nothing.
+    pub(crate) fn connect(address: &str) -> Self {
+        Self::of(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// Connects with so small a receive buffer that the server soon finds it full.
+    pub(crate) fn connect_narrow(address: &str) -> Self {
+        let address: SocketAddr = address.parse().expect("an address");
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("an option");
+        socket.connect(&address.into()).expect("the server listens");
+        Self::of(socket.into())
+    }
+
+    fn of(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("an option");
+        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+        stream.set_write_timeout(Some(PATIENCE)).expect("an option");
+        Self { stream, unread: Vec::new() }
+    }
+
+    /// Makes it a WebSocket of the token's bearer.
+    pub(crate) fn upgrade(mut self, token: &str) -> Self {
+        self.send(upgrade_request(token).as_bytes());
+        let head = self.http_head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        self
+    }
+
+    /// Sends bytes, which must be taken.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.try_send(bytes).expect("the bytes go out");
+    }
+
+    /// Sends bytes, or finds out that the other side takes no more.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Sends a text frame.
+    pub(crate) fn send_text(&mut self, text: &str) {
+        self.send(&frame(TEXT, text.as_bytes()));
+    }
+
+    /// Sends no more.
+    pub(crate) fn half_close(&self) {
+        // It may be closed from the other side by now.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Ends the connection by a reset, as a machine does that was switched off and on.
+    pub(crate) fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("an option");
+    }
+
+    /// Takes more of what came; `false` when the stream has ended.
+    fn fill(&mut self) -> bool {
+        let mut piece = [0; 64 * 1024];
+        match self.stream.read(&mut piece) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.unread.extend_from_slice(&piece[..count]);
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("nothing came in {PATIENCE:?}"),
+            Err(_) => false,
+        }
+    }
+
+    /// Reads a head up to its empty line; what came of it when the stream ended before.
+    pub(crate) fn http_head(&mut self) -> String {
+        let end = loop {
+            match self.unread.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                Some(at) => break at + 4,
+                None if self.fill() => {}
+                None => break self.unread.len(),
+            }
+        };
+        String::from_utf8_lossy(&self.unread.drain(..end).collect::<Vec<u8>>()).into_owned()
+    }
+
+    /// Reads an answer with its body by its `Content-Length`; `None` when the stream ended before it was whole.
+    pub(crate) fn http_answer(&mut self) -> Option<(String, Vec<u8>)> {
+        let head = self.http_head();
+        if !head.ends_with("\r\n\r\n") {
+            return None;
+        }
+        let length =
+            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length: usize = length.unwrap_or(0);
+        while self.unread.len() < length {
+            if !self.fill() {
+                return None;
+            }
+        }
+        Some((head, self.unread.drain(..length).collect()))
+    }
+
+    /// Everything that comes until the stream ends.
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        while self.fill() {}
+        std::mem::take(&mut self.unread)
+    }
+
+    /// The next frame's opcode and payload; `None` when the stream has ended.
+    pub(crate) fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        loop {
+            if let Some((opcode, start, end)) = parse_frame(&self.unread) {
+                let payload = self.unread[start..end].to_vec();
+                self.unread.drain(..end);
+                return Some((opcode, payload));
+            }
+            if !self.fill() {
+                return None;
+            }
+        }
+    }
+
+    /// The next text frame as JSON; `None` when the stream has ended or a close frame came.
+    pub(crate) fn next_json(&mut self) -> Option<serde_json::Value> {
+        loop {
+            match self.next_frame()? {
+                (TEXT, payload) => return Some(serde_json::from_slice(&payload).expect("it is JSON")),
+                (CLOSE, _) => return None,
+                _ => {}
+            }
+        }
+    }
+
+    /// The text frames up to the close frame, and its code; no code when the stream ended without one.
+    pub(crate) fn last_words(&mut self) -> (Vec<serde_json::Value>, Option<u16>) {
+        let mut texts = Vec::new();
+        while let Some((opcode, payload)) = self.next_frame() {
+            match (opcode, payload.as_slice()) {
+                (TEXT, payload) => texts.push(serde_json::from_slice(payload).expect("it is JSON")),
+                (CLOSE, [high, low, ..]) => return (texts, Some(u16::from_be_bytes([*high, *low]))),
+                _ => {}
+            }
+        }
+        (texts, None)
+    }
+}
+
+/// A request that makes a connection a WebSocket.
+pub(crate) fn upgrade_request(token: &str) -> String {
+    format!(
+        "GET /ws?token={token} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+/// A whole frame as a client sends it: final and masked.
+pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0x5A, 0xC3, 0x0F, 0x99];
+    let mut bytes = vec![0x80 | opcode];
+    match payload.len() {
+        length @ 0..126 => bytes.push(0x80 | length as u8),
+        length @ 126..65_536 => {
+            bytes.push(0x80 | 126);
+            bytes.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            bytes.push(0x80 | 127);
+            bytes.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(&mask);
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
+/// The first frame's opcode and the place of its payload, when it is there as a whole.
+fn parse_frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
+    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
+    assert_eq!(second & 0x80, 0, "a server masks nothing");
+    let (start, length) = match second {
+        126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
+        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
+        length => (2, u64::from(length)),
+    };
+    let end = start + length as usize;
+    (bytes.len() >= end).then_some((first & 0x0F, start, end))
+}
+
+/// Bytes that look random and are the same in each run.
+pub(crate) fn noise(seed: u64, count: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..count).map(next).collect()
+}
