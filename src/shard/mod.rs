@@ -145,9 +145,11 @@ impl Shard {
     pub fn ended(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         let is_owed_an_answer = matches!(conn.stage, Stage::Http(_)) && (conn.asks > 0 || !conn.queue.is_empty());
-        if is_owed_an_answer && conn.ending == Ending::None {
-            self.close_after_answer(now, slot);
-            return;
+        match conn.ending {
+            Ending::None if is_owed_an_answer => return self.close_after_answer(now, slot),
+            // The kernel tells of the end once more whenever the socket takes bytes again.
+            Ending::HalfClose if is_owed_an_answer => return,
+            _ => {}
         }
         self.depart(now, slot);
         self.abort(slot);

@@ -247,7 +247,7 @@ impl Life {
         for at in 0..self.peers.len() {
             match (self.peers[at].stage, self.net.below(3)) {
                 (Stage::Over, _) => {}
-                (Stage::Open, 0) => self.peers[at].close(&mut self.net, &mut self.book),
+                (Stage::Open, 0) => self.peers[at].close(&mut self.net),
                 (_, how) => self.peers[at].vanish(&mut self.net, &mut self.book, how == 1),
             }
         }

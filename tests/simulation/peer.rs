@@ -126,11 +126,9 @@ impl Peer {
     }
 
     /// Closes as one should.
-    pub(crate) fn close(&mut self, net: &mut Network, book: &mut Book) {
+    pub(crate) fn close(&mut self, net: &mut Network) {
         self.say_frame(net, 0x88, &1000u16.to_be_bytes());
         self.stage = Stage::Closing;
-        // What comes until the close frame comes back is still told in order, but nobody waits for it.
-        self.cut(book);
     }
 
     /// Is gone, in one of two ways.
@@ -191,9 +189,7 @@ impl Peer {
             Frame::Text(text) => {
                 let told: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
                 assert!(told["timestamp"].is_u64(), "everything has a timestamp: {text}");
-                if self.stage == Stage::Open {
-                    self.told(&told, net, book);
-                }
+                self.told(&told, net, book);
             }
             Frame::Ping(payload) => {
                 if !self.is_silent {
