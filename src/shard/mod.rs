@@ -144,10 +144,16 @@ impl Shard {
     /// A connection's stream ended, or its socket failed.
     pub fn ended(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let is_owed_an_answer = matches!(conn.stage, Stage::Http(_)) && (conn.asks > 0 || !conn.queue.is_empty());
-        if is_owed_an_answer && conn.ending == Ending::None {
-            self.close_after_answer(now, slot);
-            return;
+        // Who has said their last word may still want to hear ours.
+        let is_owed_something = match &conn.stage {
+            Stage::Http(_) => conn.asks > 0 || !conn.queue.is_empty(),
+            Stage::Lingering => !conn.queue.is_empty(),
+            Stage::WebSocket(_) => false,
+        };
+        match conn.ending {
+            Ending::None if is_owed_something => return self.close_after_answer(now, slot),
+            Ending::HalfClose if is_owed_something => return,
+            _ => {}
         }
         self.depart(now, slot);
         self.abort(slot);
