@@ -152,8 +152,9 @@ impl Server {
         self.join()
     }
 
+    /// What became of the shards that have ended. After a failure the others are not waited for: they would serve on.
     fn join(self) -> Result<(), String> {
-        for shard in self.shards {
+        for shard in self.shards.into_iter().filter(JoinHandle::is_finished) {
             match shard.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(format!("a shard failed: {error}")),
