@@ -70,6 +70,8 @@ pub struct Shard {
     overflowed: Vec<u32>,
     /// Connections that may be read again.
     resumed: Vec<u32>,
+    /// Connections with requests that may have waited for answers to be sent.
+    paused: Vec<u32>,
     /// Several segments, joined for one write.
     cork: Vec<u8>,
     /// When the batch for everybody goes out, in monotonic milliseconds; 0 when there is none.
@@ -103,6 +105,7 @@ impl Shard {
             ending: Vec::new(),
             overflowed: Vec::new(),
             resumed: Vec::new(),
+            paused: Vec::new(),
             cork: Vec::new(),
             batch_due: 0,
             drain: None,
@@ -144,10 +147,16 @@ impl Shard {
     /// A connection's stream ended, or its socket failed.
     pub fn ended(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let is_owed_an_answer = matches!(conn.stage, Stage::Http(_)) && (conn.asks > 0 || !conn.queue.is_empty());
-        if is_owed_an_answer && conn.ending == Ending::None {
-            self.close_after_answer(now, slot);
-            return;
+        // Who has said their last word may still want to hear ours.
+        let is_owed_something = match &conn.stage {
+            Stage::Http(_) => conn.asks > 0 || !conn.queue.is_empty(),
+            Stage::Lingering => !conn.queue.is_empty(),
+            Stage::WebSocket(_) => false,
+        };
+        match conn.ending {
+            Ending::None if is_owed_something => return self.close_after_answer(now, slot),
+            Ending::HalfClose if is_owed_something => return,
+            _ => {}
         }
         self.depart(now, slot);
         self.abort(slot);
@@ -157,7 +166,7 @@ impl Shard {
     pub fn wants_read(&self, slot: u32) -> bool {
         let Some(conn) = self.conns.get(slot as usize) else { return false };
         match &conn.stage {
-            Stage::Http(Some(http)) => !http.is_answering() && conn.queue.backlog.is_none(),
+            Stage::Http(Some(http)) => !http.is_answering() && !http.is_paused && conn.queue.backlog.is_none(),
             _ => conn.asks < limits::ASKS_PER_CONNECTION,
         }
     }
