@@ -99,7 +99,7 @@ impl Shard {
             at => Some(u64::from(at) * TICK_MS),
         };
         if let Stage::WebSocket(socket) = &conn.stage {
-            next = Some(socket.next_beat(conn.seen, self.options.heartbeat));
+            next = Some(socket.next_beat(now.mono, conn.seen, self.options.heartbeat));
             if conn.expires_at != 0 {
                 let left_ms = (u64::from(conn.expires_at) * 1000).saturating_sub(now.wall);
                 next = next.map(|at| at.min(now.mono + left_ms));
