@@ -12,7 +12,7 @@ const TERMINATE: i32 = 15;
 
 #[test]
 fn a_connection_that_says_nothing_is_closed() {
-    let server = Server::start(&["--set", "limits.handshake_ms=200", "--set", "limits.idle_ms=200"]);
+    let server = Server::start(&["--set", "limits.handshake_ms=700", "--set", "limits.idle_ms=700"]);
     let mut silent = Http::connect(&server.address);
     assert_eq!(silent.rest(), "");
     let mut idle = Http::connect(&server.address);
