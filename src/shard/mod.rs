@@ -145,9 +145,14 @@ impl Shard {
     pub fn ended(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         let is_owed_an_answer = matches!(conn.stage, Stage::Http(_)) && (conn.asks > 0 || !conn.queue.is_empty());
-        if is_owed_an_answer && conn.ending == Ending::None {
-            self.close_after_answer(now, slot);
-            return;
+        match conn.ending {
+            Ending::None if is_owed_an_answer => return self.close_after_answer(now, slot),
+            // Whoever only ended their side may still be reading; a socket that failed shows when it is written to.
+            Ending::HalfClose | Ending::Close if !conn.queue.is_empty() => {
+                conn.ending = Ending::Close;
+                return;
+            }
+            _ => {}
         }
         self.depart(now, slot);
         self.abort(slot);
