@@ -271,6 +271,7 @@ impl Network {
         is_due
             || self.shards[shard].has_mail()
             || self.shards[shard].has_output()
+            || self.shards[shard].has_resumed()
             || !self.arrivals[shard].is_empty()
             || (0..count).any(|from| !self.links[from * count + shard].is_empty())
             || self.slots[shard].iter().flatten().any(|socket| self.sockets[*socket].wants_shard())
