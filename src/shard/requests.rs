@@ -33,6 +33,7 @@ impl RestAsk {
         if let Ok(Reply::Rooms(part)) = reply {
             self.rooms.total_rooms += part.total_rooms;
             self.rooms.total_peers += part.total_peers;
+            self.rooms.connections += part.connections;
             let room_for = limits::ROOMS_LISTED - self.rooms.rooms.len().min(limits::ROOMS_LISTED);
             self.rooms.rooms.extend(part.rooms.iter().take(room_for).cloned());
         }
