@@ -56,6 +56,8 @@ pub struct Queue {
 pub struct Backlog {
     bytes: Vec<u8>,
     taken: usize,
+    /// Bytes taken since [`Backlog::take_progress`] was last asked.
+    progress: usize,
 }
 
 impl Backlog {
@@ -76,6 +78,12 @@ impl Backlog {
     /// The socket took `count` of them.
     pub fn take(&mut self, count: usize) {
         self.taken = (self.taken + count).min(self.bytes.len());
+        self.progress += count;
+    }
+
+    /// How many bytes were taken since this was last asked.
+    pub fn take_progress(&mut self) -> usize {
+        std::mem::take(&mut self.progress)
     }
 }
 
@@ -126,6 +134,14 @@ impl Outbound {
         share.slot = slot;
         share.segments.clear();
         self.used += 1;
+    }
+
+    /// Bytes that the connection gets in this turn.
+    pub fn share_bytes(&self, queue: &Queue) -> usize {
+        match queue.share {
+            0 => 0,
+            share => self.shares[share as usize - 1].segments.iter().map(Segment::len).sum(),
+        }
     }
 
     /// Drops what the connection was to get; it is gone.
@@ -218,5 +234,6 @@ mod tests {
         assert_eq!(backlog.rest(), b"efgh");
         backlog.take(4);
         assert!(backlog.rest().is_empty());
+        assert_eq!((backlog.take_progress(), backlog.take_progress()), (8, 0));
     }
 }

@@ -48,6 +48,7 @@ impl Shard {
         for slot in std::mem::take(&mut self.ending) {
             self.end(now, slot, wire);
         }
+        self.read_paused(now);
         self.shrink();
     }
 
@@ -112,6 +113,7 @@ impl Shard {
                         self.ending.push(slot);
                     }
                     self.resumed.push(slot);
+                    self.paused.push(slot);
                 }
             }
             Err(Gone) => self.abort(slot),
@@ -126,7 +128,8 @@ impl Shard {
                 conn.ending = Ending::HalfClosed;
                 wire.half_close(slot);
             }
-            Ending::Abort => {
+            Ending::Close if !conn.queue.is_empty() => {}
+            Ending::Close | Ending::Abort => {
                 // A write may be what found out that the other side is gone; its rooms have not heard of it then.
                 self.depart(now, slot);
                 self.forget(slot);

@@ -70,6 +70,8 @@ pub struct Shard {
     overflowed: Vec<u32>,
     /// Connections that may be read again.
     resumed: Vec<u32>,
+    /// Connections with requests that may have waited for answers to be sent.
+    paused: Vec<u32>,
     /// Several segments, joined for one write.
     cork: Vec<u8>,
     /// When the batch for everybody goes out, in monotonic milliseconds; 0 when there is none.
@@ -103,6 +105,7 @@ impl Shard {
             ending: Vec::new(),
             overflowed: Vec::new(),
             resumed: Vec::new(),
+            paused: Vec::new(),
             cork: Vec::new(),
             batch_due: 0,
             drain: None,
@@ -147,8 +150,11 @@ impl Shard {
         let is_owed_an_answer = matches!(conn.stage, Stage::Http(_)) && (conn.asks > 0 || !conn.queue.is_empty());
         match conn.ending {
             Ending::None if is_owed_an_answer => return self.close_after_answer(now, slot),
-            // The kernel tells of the end once more whenever the socket takes bytes again.
-            Ending::HalfClose if is_owed_an_answer => return,
+            // Whoever only ended their side may still be reading; a socket that failed shows when it is written to.
+            Ending::HalfClose | Ending::Close if !conn.queue.is_empty() => {
+                conn.ending = Ending::Close;
+                return;
+            }
             _ => {}
         }
         self.depart(now, slot);
@@ -159,7 +165,7 @@ impl Shard {
     pub fn wants_read(&self, slot: u32) -> bool {
         let Some(conn) = self.conns.get(slot as usize) else { return false };
         match &conn.stage {
-            Stage::Http(Some(http)) => !http.is_answering() && conn.queue.backlog.is_none(),
+            Stage::Http(Some(http)) => !http.is_answering() && !http.is_paused && conn.queue.backlog.is_none(),
             _ => conn.asks < limits::ASKS_PER_CONNECTION,
         }
     }

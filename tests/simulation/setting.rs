@@ -88,6 +88,7 @@ impl Setting {
             presence_grace_ms: 3_000,
             presence_scope,
             connections_per_user,
+            rest_per_minute: 0,
         };
         let options = Options {
             node: 0,
