@@ -1,0 +1,63 @@
+//! Any text is a request or a fault, never a panic; what is let through keeps to its bounds, and what is passed on unread
+//! is JSON, or it would break the frames of other clients.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use serde::de::IgnoredAny;
+use switchboard::base::ids::is_name;
+use switchboard::base::limits;
+use switchboard::dialect::raw::decode;
+use switchboard::domain::command::{Command, Target};
+
+/// Small, so that the fuzzer finds it.
+const CONTENT_BYTES: usize = 64;
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+fn check_request_id(id: Option<&str>) {
+    let is_scalar = |id: &str| !id.starts_with(['{', '[', 't', 'f', 'n']);
+    assert!(id.is_none_or(|id| id.len() <= limits::REQUEST_ID_BYTES && is_json(id) && is_scalar(id)), "{id:?}");
+}
+
+fn check(command: &Command<'_>) {
+    let is_name_if_any = |name: Option<&str>| name.is_none_or(is_name);
+    match command {
+        Command::Join(join) => {
+            assert!(is_name(&join.room) && is_name_if_any(join.peer.as_deref()));
+            assert!(join.display_name.as_deref().is_none_or(|shown| shown.len() <= limits::DISPLAY_NAME_BYTES));
+        }
+        Command::Leave { room, peer } | Command::Media { room, peer, .. } => {
+            assert!(is_name(room) && is_name_if_any(peer.as_deref()));
+        }
+        Command::Signal(signal) => {
+            assert!(is_name(&signal.room) && is_name(&signal.to) && is_name_if_any(signal.from.as_deref()));
+            assert!(is_json(signal.body));
+        }
+        Command::Send { target, draft } => {
+            match target {
+                Target::Room(name) | Target::User(name) => assert!(is_name(name)),
+                Target::Peer { room, peer } => assert!(is_name(room) && is_name(peer)),
+            }
+            // An escape spells a character in up to six bytes.
+            assert!(is_json(draft.content) && draft.content.len() <= 6 * CONTENT_BYTES + 2);
+            let extras = [draft.attachment, draft.metadata];
+            assert!(extras.into_iter().flatten().all(|json| is_json(json) && json.len() <= limits::EXTRA_BYTES));
+        }
+        Command::Typing { room, .. } | Command::Receipt { room, .. } => assert!(is_name(room)),
+        Command::SetStatus(_) | Command::Authenticate { .. } | Command::Ping => {}
+    }
+}
+
+fuzz_target!(|text: &str| {
+    match decode(text, CONTENT_BYTES) {
+        Ok(request) => {
+            assert!(is_json(text));
+            check_request_id(request.id);
+            check(&request.command);
+        }
+        Err(fault) => check_request_id(fault.id),
+    }
+});
