@@ -13,6 +13,46 @@ use switchboard::domain::command::{Command, Target};
 /// Small, so that the fuzzer finds it.
 const CONTENT_BYTES: usize = 64;
 
+const TYPES: [&str; 14] = [
+    "join-room",
+    "leave-room",
+    "offer",
+    "answer",
+    "ice-candidate",
+    "media-state-changed",
+    "message",
+    "presence",
+    "typing",
+    "read-receipt",
+    "delivered",
+    "authenticate",
+    "ping",
+    "resume",
+];
+
+const FIELDS: [&str; 20] = [
+    "requestId",
+    "roomId",
+    "peerId",
+    "displayName",
+    "mediaState",
+    "fromPeerId",
+    "toPeerId",
+    "toUserId",
+    "offer",
+    "answer",
+    "candidate",
+    "content",
+    "messageType",
+    "replyToId",
+    "attachment",
+    "metadata",
+    "status",
+    "isTyping",
+    "messageId",
+    "token",
+];
+
 fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
@@ -51,7 +91,8 @@ fn check(command: &Command<'_>) {
     }
 }
 
-fuzz_target!(|text: &str| {
+/// Decodes a text and checks what came of it.
+fn hear(text: &str) {
     match decode(text, CONTENT_BYTES) {
         Ok(request) => {
             assert!(is_json(text));
@@ -60,4 +101,23 @@ fuzz_target!(|text: &str| {
         }
         Err(fault) => check_request_id(fault.id),
     }
+}
+
+/// A message made of lines: the first says its type, each other a field (by its first character) and its value. Few
+/// texts that a fuzzer thinks of are messages; all of these nearly are.
+fn message(text: &str) -> String {
+    let mut lines = text.lines();
+    let pick = |names: &[&'static str], line: &str| names[line.bytes().next().map_or(0, usize::from) % names.len()];
+    let mut message = format!(r#"{{"type":"{}""#, pick(&TYPES, lines.next().unwrap_or_default()));
+    for line in lines {
+        let value = line.get(1..).unwrap_or_default();
+        let value = if value.is_empty() { r#""r""# } else { value };
+        message += &format!(r#","{}":{value}"#, pick(&FIELDS, line));
+    }
+    message + "}"
+}
+
+fuzz_target!(|text: &str| {
+    hear(text);
+    hear(&message(text));
 });
