@@ -39,8 +39,8 @@ fn a_meeting_from_its_making_to_its_end() {
     let room = meeting["roomId"].as_str().expect("a room");
     assert_eq!(made.header("location"), Some(format!("/api/rooms/{room}").as_str()));
     assert_eq!(keys(&meeting), ["createdAt", "encryption", "hostPeerId", "joinLink", "maxParticipants", "roomId"]);
-    // Without a CLIENT_URL, links lead to the call page of the server that was asked.
-    assert_eq!(meeting["joinLink"], format!("http://switchboard.test/call?room={room}"));
+    // Without a CLIENT_URL, links lead to the server that was asked.
+    assert_eq!(meeting["joinLink"], format!("http://switchboard.test/meeting/{room}"));
     let path = format!("/api/rooms/{room}");
     let shown = http.ask("GET", &path, &[&alice], None);
     assert_eq!(shown.status, 200);
