@@ -44,6 +44,8 @@ pub(crate) struct Book {
     /// Each message of each room: its id, its content and its sender's name.
     messages: BTreeMap<(String, String, u64), (String, String, String)>,
     errands: BTreeMap<String, Errand>,
+    /// Who asked to go by which name in which room; whether it came to that, a connection that ended may not know.
+    pub(crate) wishes: Vec<(usize, String, String)>,
     /// Rooms made by REST that were not closed since.
     pub(crate) made: BTreeSet<String>,
     /// Calls that may have made or closed a room and were never answered.
@@ -57,6 +59,8 @@ pub(crate) struct Book {
 /// Which clients are still there, for the judgement.
 pub(crate) struct Present<'a> {
     pub(crate) alive: &'a dyn Fn(usize) -> bool,
+    /// Whether a connection that is gone may have had this id.
+    pub(crate) has_lost: &'a dyn Fn(&str) -> bool,
 }
 
 impl Book {
@@ -127,10 +131,12 @@ impl Book {
         }
     }
 
-    /// The names that were held in a room, and by whom.
+    /// Who may have gone by a name in a room.
     fn holders(&self, room: &str, name: &str) -> impl Iterator<Item = usize> {
-        let held = move |membership: &&Membership| membership.room == *room && membership.name == *name;
-        self.memberships.iter().filter(held).map(|membership| membership.peer)
+        let held = move |own: &&Membership| own.room == *room && own.name == *name;
+        let wished = move |wish: &&(usize, String, String)| wish.1 == *room && wish.2 == *name;
+        let held = self.memberships.iter().filter(held).map(|own| own.peer);
+        held.chain(self.wishes.iter().filter(wished).map(|wish| wish.0))
     }
 
     /// Everything is at rest: what was sent has come, what was told agrees.
@@ -162,6 +168,7 @@ impl Book {
         match (&errand.address, errand.reach) {
             (Some((room, name)), _) if errand.heard.is_empty() => {
                 let has_lost = self.holders(room, name).any(|peer| !(present.alive)(peer));
+                let has_lost = has_lost || (present.has_lost)(name);
                 assert!(has_lost, "{key}, sent to {name} in {room} by {}, came to nobody", errand.by);
             }
             _ => {

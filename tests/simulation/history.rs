@@ -12,6 +12,9 @@ pub(crate) enum End {
     Open,
     /// The others were told: the member left, was removed, or goes by another name now.
     Told,
+    /// As [`End::Told`], by an act that may have ended several memberships at once: which of them first, nobody is
+    /// owed to know.
+    Withdrawn,
     /// The room was closed.
     Closed,
     /// The others were not told: the name lives on.
@@ -185,8 +188,8 @@ pub(crate) fn compare(a: &Membership, b: &Membership) -> bool {
     let (left_a, left_b) = (leaves(facts_b, a), leaves(facts_a, b));
     let mut is_prefix = a.end == End::Cut || b.end == End::Cut;
     match (left_a, left_b) {
-        (Some(at), _) if matches!(a.end, End::Told | End::Cut) => facts_b = &facts_b[..at],
-        (_, Some(at)) if matches!(b.end, End::Told | End::Cut) => facts_a = &facts_a[..at],
+        (Some(at), _) if matches!(a.end, End::Told | End::Withdrawn | End::Cut) => facts_b = &facts_b[..at],
+        (_, Some(at)) if matches!(b.end, End::Told | End::Withdrawn | End::Cut) => facts_a = &facts_a[..at],
         _ if is_prefix => {}
         _ if a.end == b.end && matches!(a.end, End::Open | End::Closed) => {}
         _ => {
@@ -204,8 +207,15 @@ pub(crate) fn compare(a: &Membership, b: &Membership) -> bool {
         Fact::Typing { user, .. } => with_typing && *user != a.user && *user != b.user,
         Fact::Stats { .. } => true,
     };
-    let facts_a: Vec<&Fact> = facts_a.iter().filter(concerns_both).collect();
-    let facts_b: Vec<&Fact> = facts_b.iter().filter(concerns_both).collect();
+    let mut facts_a: Vec<&Fact> = facts_a.iter().filter(concerns_both).collect();
+    let mut facts_b: Vec<&Fact> = facts_b.iter().filter(concerns_both).collect();
+    if a.end == End::Withdrawn || b.end == End::Withdrawn {
+        for facts in [&mut facts_a, &mut facts_b] {
+            while matches!(facts.last(), Some(Fact::Left { .. })) {
+                facts.pop();
+            }
+        }
+    }
     let common = if is_prefix { facts_a.len().min(facts_b.len()) } else { usize::MAX };
     let (facts_a, facts_b) = (&facts_a[..common.min(facts_a.len())], &facts_b[..common.min(facts_b.len())]);
     assert_eq!(facts_a, facts_b, "{} and {} in {} were told different things", a.name, b.name, a.room);

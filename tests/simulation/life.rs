@@ -1,5 +1,6 @@
 //! One life of a server, from its seed: a time of work, then rest and judgement or a drain, then the end of everything.
 
+use switchboard::base::ids::ConnectionId;
 use switchboard::base::rng::Rng;
 use switchboard::mail::{Mail, ShardNumber};
 use switchboard::shard::Shard;
@@ -165,7 +166,9 @@ impl Life {
         self.peers.iter().filter(|peer| peer.is_open()).for_each(Peer::check_rest);
         self.callers.iter().for_each(Caller::check_rest);
         let peers = &self.peers;
-        self.book.judge(&Present { alive: &|peer| peers[peer].is_open() });
+        let lost = |id: &str| peers.iter().any(|peer| !peer.is_open() && (peer.id.is_empty() || peer.id == id));
+        let has_lost = |name: &str| ConnectionId::parse(name).is_some() && lost(name);
+        self.book.judge(&Present { alive: &|peer| peers[peer].is_open(), has_lost: &has_lost });
         self.judge_presence();
     }
 

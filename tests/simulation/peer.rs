@@ -127,7 +127,7 @@ impl Peer {
 
     /// Closes as one should.
     pub(crate) fn close(&mut self, net: &mut Network) {
-        self.say_frame(net, 0x88, &1000u16.to_be_bytes());
+        self.say_frame(net, 0x88, &1000_u16.to_be_bytes());
         self.stage = Stage::Closing;
     }
 
@@ -329,15 +329,16 @@ impl Peer {
     fn left(&mut self, told: &Value, asked: Option<Asked>, book: &mut Book) {
         let room = text(told, "roomId");
         let own = self.rooms.get(room).map(|at| book.memberships[*at].name.as_str());
-        let names = match asked {
-            Some(asked) => asked.names,
+        match asked {
             None => {
                 book.tally.count("left by REST");
-                None
+                self.end_membership(room, End::Withdrawn, book);
             }
-        };
-        if names.is_none() || names.as_deref() == own {
-            self.end_membership(room, End::Told, book);
+            Some(Asked { names, .. }) if names.is_none() || names.as_deref() == own => {
+                self.end_membership(room, End::Told, book);
+            }
+            // It was another peer that left.
+            Some(_) => {}
         }
     }
 

@@ -131,14 +131,16 @@ impl Life {
         let mut fields = format!(r#","roomId":"{room}""#);
         match self.net.below(10) {
             0..6 => {
-                let at = self.net.below(NAMES.len() as u64) as usize;
-                fields += &format!(r#","peerId":"{}""#, NAMES[at]);
+                let name = NAMES[self.net.below(NAMES.len() as u64) as usize];
+                self.book.wishes.push((peer, room.clone(), name.to_owned()));
+                fields += &format!(r#","peerId":"{name}""#);
             }
             6 => {
                 // The id of some connection, present or past, makes a name, too.
                 let other = self.net.below(self.peers.len() as u64) as usize;
                 let id = &self.peers[other].id;
                 if !id.is_empty() {
+                    self.book.wishes.push((peer, room.clone(), id.clone()));
                     fields += &format!(r#","peerId":"{id}""#);
                 }
             }
