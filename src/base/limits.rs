@@ -49,5 +49,8 @@ pub const CLOSED_ROOMS: usize = 4_096;
 /// Bytes of outgoing data a turn may gather before it is written.
 pub const TURN_BYTES: usize = 4 << 20;
 
+/// Bytes of answers to pipelined requests that one connection may have waiting before its next request is read.
+pub const ANSWERS_BYTES: usize = 64 * 1024;
+
 /// Rooms in one answer to a question for all rooms.
 pub const ROOMS_LISTED: usize = 1_000;

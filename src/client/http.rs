@@ -16,6 +16,8 @@ pub struct Http {
     pub scan: HeadScan,
     /// What is under way.
     pub phase: Phase,
+    /// What is unread waits for answers to be sent, not for more to come.
+    pub is_paused: bool,
 }
 
 /// What is under way on an HTTP connection.

@@ -136,6 +136,14 @@ impl Outbound {
         self.used += 1;
     }
 
+    /// Bytes that the connection gets in this turn.
+    pub fn share_bytes(&self, queue: &Queue) -> usize {
+        match queue.share {
+            0 => 0,
+            share => self.shares[share as usize - 1].segments.iter().map(Segment::len).sum(),
+        }
+    }
+
     /// Drops what the connection was to get; it is gone.
     pub fn forget(&mut self, queue: &mut Queue) {
         if queue.share != 0 {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mio::event::Event;
@@ -83,16 +84,24 @@ impl EventLoop {
         })
     }
 
-    /// Runs until the shard has drained.
+    /// Runs until all shards have drained: one without clients may still be home to rooms and users of the others'.
+    /// `occupied` counts the shards that have not drained.
     ///
     /// # Errors
     /// The kernel no longer reports events.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(mut self, occupied: &AtomicUsize) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
-        while !self.shard.is_drained() {
+        let mut is_counted = true;
+        while is_counted || occupied.load(Ordering::Acquire) > 0 {
             self.wait(&mut events)?;
             let now = self.clock.now();
             self.turn(now, &events);
+            if is_counted && self.shard.is_drained() {
+                is_counted = false;
+                if occupied.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    self.mailboxes.iter().for_each(Mailbox::rouse);
+                }
+            }
         }
         Ok(())
     }

@@ -50,10 +50,14 @@ impl Mailbox {
     fn wake(&self) {
         // Pairs with the fence in `fall_asleep`: either the reader sees the mail, or this sees it asleep.
         std::sync::atomic::fence(Ordering::SeqCst);
-        if self.sleeper.is_asleep.load(Ordering::Relaxed)
-            && self.sleeper.is_asleep.swap(false, Ordering::AcqRel)
-            && let Err(error) = self.sleeper.waker.wake()
-        {
+        if self.sleeper.is_asleep.load(Ordering::Relaxed) && self.sleeper.is_asleep.swap(false, Ordering::AcqRel) {
+            self.rouse();
+        }
+    }
+
+    /// Has the reader look up, whether it sleeps or is about to, and whether there is mail or not.
+    pub fn rouse(&self) {
+        if let Err(error) = self.sleeper.waker.wake() {
             tracing::error!(%error, "cannot wake a shard");
         }
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -77,14 +78,15 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     }
     let mailboxes: Arc<[Mailbox]> = mailboxes.into();
     let (options, clock) = (Arc::new(plan.options), Clock::start());
+    let occupied = Arc::new(AtomicUsize::new(shards));
     let mut handles = Vec::new();
     for (number, (poll, inbox, listeners)) in ends.into_iter().enumerate() {
         let shard = shard(number as ShardNumber, &options, &verifier, clock).map_err(|error| error.to_string())?;
-        let mailboxes = mailboxes.clone();
+        let (mailboxes, occupied) = (mailboxes.clone(), occupied.clone());
         let event_loop =
             EventLoop::new(poll, clock, listeners, inbox, mailboxes, shard).map_err(|error| error.to_string())?;
         let thread = thread::Builder::new().name(format!("shard-{number}"));
-        handles.push(thread.spawn(move || event_loop.run()).map_err(|error| error.to_string())?);
+        handles.push(thread.spawn(move || event_loop.run(&occupied)).map_err(|error| error.to_string())?);
     }
     Ok(Server { addresses, keys: plan.keys, drain: plan.drain, mailboxes, shards: handles, signals })
 }
@@ -150,8 +152,9 @@ impl Server {
         self.join()
     }
 
+    /// What became of the shards that have ended. After a failure the others are not waited for: they would serve on.
     fn join(self) -> Result<(), String> {
-        for shard in self.shards {
+        for shard in self.shards.into_iter().filter(JoinHandle::is_finished) {
             match shard.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(format!("a shard failed: {error}")),

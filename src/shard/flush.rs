@@ -48,6 +48,7 @@ impl Shard {
         for slot in std::mem::take(&mut self.ending) {
             self.end(now, slot, wire);
         }
+        self.read_paused(now);
         self.shrink();
     }
 
@@ -112,6 +113,7 @@ impl Shard {
                         self.ending.push(slot);
                     }
                     self.resumed.push(slot);
+                    self.paused.push(slot);
                 }
             }
             Err(Gone) => self.abort(slot),

@@ -70,6 +70,8 @@ pub struct Shard {
     overflowed: Vec<u32>,
     /// Connections that may be read again.
     resumed: Vec<u32>,
+    /// Connections with requests that may have waited for answers to be sent.
+    paused: Vec<u32>,
     /// Several segments, joined for one write.
     cork: Vec<u8>,
     /// When the batch for everybody goes out, in monotonic milliseconds; 0 when there is none.
@@ -103,6 +105,7 @@ impl Shard {
             ending: Vec::new(),
             overflowed: Vec::new(),
             resumed: Vec::new(),
+            paused: Vec::new(),
             cork: Vec::new(),
             batch_due: 0,
             drain: None,
@@ -162,7 +165,7 @@ impl Shard {
     pub fn wants_read(&self, slot: u32) -> bool {
         let Some(conn) = self.conns.get(slot as usize) else { return false };
         match &conn.stage {
-            Stage::Http(Some(http)) => !http.is_answering() && conn.queue.backlog.is_none(),
+            Stage::Http(Some(http)) => !http.is_answering() && !http.is_paused && conn.queue.backlog.is_none(),
             _ => conn.asks < limits::ASKS_PER_CONNECTION,
         }
     }

@@ -10,7 +10,7 @@ use crate::client::http::{Http, Phase, Request};
 use crate::codec::http::{Body, CONTINUE, Connection, Framing, Head, parse_head};
 use crate::dialect::rest::Call;
 use crate::domain::access::Identity;
-use crate::domain::op::{Reply, RoomsView};
+use crate::domain::op::{Op, Reply, RoomsView};
 use crate::domain::reject::Reject;
 use crate::shard::Shard;
 
@@ -21,6 +21,8 @@ pub(super) struct RestAsk {
     call: Call,
     by: Identity,
     site: String,
+    /// The question itself, while it is asked whether the caller may put it.
+    next: Option<Op>,
     /// Keepers that have not answered yet.
     awaited: usize,
     /// What those that have said.
@@ -57,13 +59,33 @@ impl Shard {
     pub(super) fn received_http(&mut self, now: Now, slot: u32, input: &mut [u8]) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         let Stage::Http(kept) = &mut conn.stage else { return };
+        let was_paused = kept.as_mut().is_some_and(|http| std::mem::take(&mut http.is_paused));
         match kept.as_mut().map(|http| std::mem::take(&mut http.unread)) {
             Some(mut unread) if !unread.is_empty() => {
                 unread.extend_from_slice(input);
-                self.read_http(now, slot, &mut unread, true);
+                self.read_http(now, slot, &mut unread, !was_paused);
             }
             _ => self.read_http(now, slot, input, false),
         }
+    }
+
+    /// Goes on with the requests that waited for earlier answers to be sent, on those connections where they have been.
+    pub(super) fn read_paused(&mut self, now: Now) {
+        for slot in std::mem::take(&mut self.paused) {
+            let Some(conn) = self.conns.get(slot as usize) else { continue };
+            let is_paused = matches!(&conn.stage, Stage::Http(Some(http)) if http.is_paused);
+            // A backlog's end brings the connection here again.
+            if is_paused && conn.queue.backlog.is_none() {
+                self.received_http(now, slot, &mut []);
+                self.resumed.push(slot);
+            }
+        }
+    }
+
+    /// Whether so many answers wait to be sent that the next request has to wait as well.
+    fn is_owed_much(&self, slot: u32) -> bool {
+        let Some(conn) = self.conns.get(slot as usize) else { return false };
+        conn.queue.backlog.is_some() || self.outbound.share_bytes(&conn.queue) > limits::ANSWERS_BYTES
     }
 
     /// Reads requests from `bytes` until one of them has to be waited for, or they end. `is_begun`: they begin with what
@@ -84,6 +106,12 @@ impl Shard {
                     break;
                 }
                 Phase::Body { request, body } => self.read_body(now, slot, http, (request, body), &bytes[at..]),
+                Phase::Head if self.is_owed_much(slot) => {
+                    http.is_paused = true;
+                    self.paused.push(slot);
+                    self.keep(slot, http);
+                    break;
+                }
                 Phase::Head => {
                     if !http.scan.is_due(&bytes[at..], &self.options.head) {
                         self.keep(slot, http);
@@ -127,7 +155,7 @@ impl Shard {
         }
         let http = kept.get_or_insert_default();
         http.unread = unread.to_vec();
-        if !is_begun && matches!(http.phase, Phase::Head) {
+        if !is_begun && !http.is_paused && matches!(http.phase, Phase::Head) {
             self.set_deadline(now, slot, self.options.head_ms);
         }
     }

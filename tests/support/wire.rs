@@ -71,9 +71,22 @@ impl Wire {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
+    /// The same connection once more, for a thread that reads while another writes; it starts with what comes next.
+    pub(crate) fn duplicate(&self) -> Self {
+        Self { stream: self.stream.try_clone().expect("a descriptor"), unread: self.unread.clone() }
+    }
+
     /// Ends the connection by a reset, as a machine does that was switched off and on.
     pub(crate) fn reset(self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("an option");
+    }
+
+    /// Whether something has come that was not taken yet, be it the end.
+    pub(crate) fn has_something(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("an option");
+        let outcome = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).expect("an option");
+        !matches!(outcome, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Takes more of what came; `false` when the stream has ended.
