@@ -154,7 +154,7 @@ fn maps_come_from_base(source: &Source) -> Vec<String> {
     if source.path == "base/map.rs" || layer(source).is_none_or(|layer| layer >= RUNTIME) {
         return Vec::new();
     }
-    let named = paths(&source.code).into_iter().filter(|(_, path)| is_or_below(path, "hashbrown"));
+    let named = paths(&source.code).into_iter().filter(|(_, path)| is_or_below(path, "hashbrown::HashMap"));
     named.map(|(at, _)| format!("{}: a map without a seed; take the one in base::map", source.at(at))).collect()
 }
 

@@ -11,6 +11,7 @@ use crate::base::table::Table;
 use crate::base::time::Now;
 use crate::dialect::packed::Packed;
 use crate::domain::access::Identity;
+use crate::domain::allowance::{Allowance, WINDOW_MS};
 use crate::domain::event::Event;
 use crate::domain::op::{Audience, Context, Fact, Op, Profile, Reply, RoomOp, RoomsView, Rules, Scope, UserOp};
 use crate::domain::reject::{Code, Reject};
@@ -33,6 +34,9 @@ pub struct Embedded {
     users: Table<User>,
     /// Rooms that were closed a moment ago, oldest first, with the time they are forgotten.
     closed: VecDeque<(u64, Name)>,
+    /// What users have spent of their REST allowance, and when each of these is over, the first first.
+    allowances: Table<Allowance>,
+    spent: VecDeque<(u64, Name)>,
     /// What is to be looked at, and when.
     due: BTreeMap<u64, BTreeSet<Due>>,
     facts: Vec<Fact>,
@@ -56,6 +60,8 @@ impl Embedded {
             users: Table::new(seed),
             rng,
             closed: VecDeque::new(),
+            allowances: Table::new(seed),
+            spent: VecDeque::new(),
             due: BTreeMap::new(),
             facts: Vec::new(),
         }
@@ -120,6 +126,9 @@ impl Embedded {
     }
 
     fn user_op(&mut self, now: Now, name: Name, op: UserOp, out: &mut Vec<Outgoing>) -> Result<Reply, Reject> {
+        if matches!(op, UserOp::SpendRest) {
+            return self.spend_rest(now, name);
+        }
         if !self.users.contains(&name) {
             match &op {
                 UserOp::Attach { by, .. } => drop(self.users.insert(User::new(by.clone()))),
@@ -135,6 +144,28 @@ impl Embedded {
         }
         self.tell_user_facts(now, &name, out);
         reply
+    }
+
+    /// Counts a request against a user's allowance, whether or not they are connected.
+    fn spend_rest(&mut self, now: Now, user: Name) -> Result<Reply, Reject> {
+        if !self.allowances.contains(&user) {
+            self.spent.push_back((now.mono + WINDOW_MS, user.clone()));
+            self.allowances.insert(Allowance::new(user.clone(), now));
+        }
+        match self.allowances.get_mut(&user) {
+            Some(allowance) => allowance.spend(self.rules.rest_per_minute, now).map(|()| Reply::Done),
+            None => Ok(Reply::Done),
+        }
+    }
+
+    /// Forgets the allowances whose minute is over; one that was begun anew stays for another.
+    fn forget_allowances(&mut self, now: Now) {
+        while let Some((_, user)) = self.spent.pop_front_if(|(until, _)| *until <= now.mono) {
+            match self.allowances.get(&user).map(Allowance::ends_at) {
+                Some(at) if at > now.mono => self.spent.push_back((at, user)),
+                _ => drop(self.allowances.remove(&user)),
+            }
+        }
     }
 
     /// Passes on what a room's act made known. A fact for the members is encoded once and goes to each shard that holds
@@ -251,6 +282,7 @@ impl Authority for Embedded {
         while self.closed.front().is_some_and(|(until, _)| *until <= now.mono) {
             self.closed.pop_front();
         }
+        self.forget_allowances(now);
         while let Some(entry) = self.due.first_entry()
             && *entry.key() <= now.mono
         {
@@ -261,7 +293,9 @@ impl Authority for Embedded {
     }
 
     fn next_due(&self) -> Option<u64> {
-        self.due.first_key_value().map(|(at, _)| *at)
+        let spent = self.spent.front().map(|(at, _)| *at);
+        let due = self.due.first_key_value().map(|(at, _)| *at);
+        [spent, due].into_iter().flatten().min()
     }
 }
 

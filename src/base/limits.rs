@@ -13,6 +13,9 @@ pub const MAIL_PER_SHARD: usize = 262_144;
 /// How long the server waits for the other side's close frame or for the end of the stream, in milliseconds.
 pub const CLOSING_MS: u64 = 3_000;
 
+/// Bytes of an HTTP answer that a client must take in each such time for the server to wait longer: 5 KiB a second.
+pub const TAKEN_BYTES_MIN: usize = 16 * 1024;
+
 /// Bytes a `requestId` may have, as JSON.
 pub const REQUEST_ID_BYTES: usize = 256;
 

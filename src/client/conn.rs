@@ -55,6 +55,8 @@ pub enum Ending {
     HalfClose,
     /// That has been done.
     HalfClosed,
+    /// The other side has ended; it is closed.
+    Close,
     /// It is closed at once, sent or not.
     Abort,
 }

@@ -56,6 +56,8 @@ pub struct Queue {
 pub struct Backlog {
     bytes: Vec<u8>,
     taken: usize,
+    /// Bytes taken since [`Backlog::take_progress`] was last asked.
+    progress: usize,
 }
 
 impl Backlog {
@@ -76,6 +78,12 @@ impl Backlog {
     /// The socket took `count` of them.
     pub fn take(&mut self, count: usize) {
         self.taken = (self.taken + count).min(self.bytes.len());
+        self.progress += count;
+    }
+
+    /// How many bytes were taken since this was last asked.
+    pub fn take_progress(&mut self) -> usize {
+        std::mem::take(&mut self.progress)
     }
 }
 
@@ -226,5 +234,6 @@ mod tests {
         assert_eq!(backlog.rest(), b"efgh");
         backlog.take(4);
         assert!(backlog.rest().is_empty());
+        assert_eq!((backlog.take_progress(), backlog.take_progress()), (8, 0));
     }
 }

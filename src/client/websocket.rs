@@ -65,11 +65,12 @@ impl WebSocket {
         Beat::Wait
     }
 
-    /// When to look next, in milliseconds on the monotonic clock.
-    pub fn next_beat(&self, seen: Tick, heartbeat: Heartbeat) -> u64 {
+    /// When to look next after `mono` milliseconds, on the same clock. While an answer is awaited, the next ping's time is
+    /// looked at, too: should the answer have come by then, the ping is due, however long the timeout.
+    pub fn next_beat(&self, mono: u64, seen: Tick, heartbeat: Heartbeat) -> u64 {
         let ping = self.pinged.saturating_add(ticks(heartbeat.interval_ms));
         let end = self.pinged.saturating_add(ticks(heartbeat.timeout_ms));
-        let next = if seen < self.pinged { end } else { ping };
+        let next = if seen >= self.pinged || (ping < end && tick(mono) < ping) { ping } else { end };
         u64::from(next) * TICK_MS
     }
 
@@ -116,7 +117,7 @@ mod tests {
             match socket.beat(now, seen, heartbeat) {
                 Beat::Ping => pings.push(now),
                 Beat::Gone => return (pings, Some(now)),
-                Beat::Wait => now = socket.next_beat(seen, heartbeat),
+                Beat::Wait => now = socket.next_beat(now, seen, heartbeat),
             }
         }
         (pings, None)
@@ -136,6 +137,11 @@ mod tests {
     fn a_timeout_may_be_longer_than_the_interval() {
         let heartbeat = Heartbeat { interval_ms: 1_000, timeout_ms: 3_200 };
         assert_eq!(run(1_500, heartbeat, 20_000), (vec![1_000, 2_000], Some(5_200)));
+        // An answer that comes after its ping does not put off the next one.
+        let mut socket = WebSocket::new(0);
+        assert_eq!(socket.beat(1_000, tick(0), heartbeat), Beat::Ping);
+        assert_eq!(socket.next_beat(1_000, tick(0), heartbeat), 2_000);
+        assert_eq!(socket.beat(2_000, tick(1_100), heartbeat), Beat::Ping);
     }
 
     #[test]

@@ -79,6 +79,7 @@ impl Settings {
                 PresenceScope::None => Scope::None,
             },
             connections_per_user: self.limits.connections_per_user,
+            rest_per_minute: u32::try_from(self.limits.rest_per_minute).unwrap_or(0),
         }
     }
 

@@ -151,7 +151,10 @@ impl Members {
         if let Some(index) = &mut self.index {
             index.remove(&self.list[at]);
         }
-        self.list[at].connection = connection;
+        let member = &mut self.list[at];
+        member.connection = connection;
+        // Who went by a connection's id still goes by the same one.
+        member.name.get_or_insert_with(|| former.text().as_str().into());
         if let Some(index) = &mut self.index {
             index.add(&self.list[at], at as u32);
         }
@@ -197,7 +200,8 @@ impl Room {
         }
         let taken = match &join.peer {
             Some(name) => self.members.position_named(name),
-            None => None,
+            // Somebody may have chosen this connection's id for a name.
+            None => self.members.position_named(join.connection.text().as_str()),
         };
         if let Some(at) = taken {
             if self.members.list[at].identity.user() != join.by.user() {
@@ -205,12 +209,7 @@ impl Room {
             }
             return Ok(self.take_over(at, join, context));
         }
-        let known = self.members.position(join.connection);
-        if let Some(at) = known {
-            let same_name = join.peer.is_none() && self.members.list[at].name.is_none();
-            if same_name {
-                return Ok(self.take_over(at, join, context));
-            }
+        if let Some(at) = self.members.position(join.connection) {
             self.end(at, context);
         }
         if self.is_full(context) {
@@ -346,9 +345,6 @@ impl Room {
             if self.members.of(connection).is_some() {
                 continue;
             }
-            if self.is_full(context) {
-                return Err(Reject::new(Code::RoomFull, "The room is full"));
-            }
             let join = JoinRoom {
                 connection,
                 by: by.clone(),
@@ -357,7 +353,7 @@ impl Room {
                 media: MediaState::default(),
                 create: false,
             };
-            if let Reply::Joined(joined) = self.enter(join, context) {
+            if let Reply::Joined(joined) = self.join(join, context)? {
                 context.tell(connection, Event::Joined(joined));
             }
         }

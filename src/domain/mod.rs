@@ -5,6 +5,7 @@
 //! asker, and [`event::Event`]s to everyone concerned.
 
 pub mod access;
+pub mod allowance;
 pub mod command;
 pub mod event;
 pub mod membership;

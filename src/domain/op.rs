@@ -198,6 +198,8 @@ pub enum UserOp {
     },
     /// Look at their connections.
     Connections,
+    /// Count a request by REST against their allowance.
+    SpendRest,
 }
 
 /// The answer to an op that was granted.
@@ -303,6 +305,8 @@ pub struct Rules {
     pub presence_scope: Scope,
     /// Connections a user may have at once; 0 is any number.
     pub connections_per_user: usize,
+    /// Requests by REST a user may make in a minute; 0 is any number.
+    pub rest_per_minute: u32,
 }
 
 /// Who learns of a change of presence.

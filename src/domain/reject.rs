@@ -89,12 +89,14 @@ pub struct Reject {
     pub code: Code,
     /// For a person: what was wrong.
     pub text: Cow<'static, str>,
+    /// When it is worth trying again, in seconds, where that is known.
+    pub retry_after_s: Option<u64>,
 }
 
 impl Reject {
     /// A refusal with these words.
     pub fn new(code: Code, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, text: text.into() }
+        Self { code, text: text.into(), retry_after_s: None }
     }
 
     /// The room is not there.

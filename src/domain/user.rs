@@ -65,6 +65,7 @@ impl User {
                 self.tell(&Event::Direct(Arc::new(Direct { id, sender: by, content, at })), context);
                 Ok(Reply::Sent(Sent { id, seq: None, at }))
             }
+            UserOp::SpendRest => Ok(Reply::Done),
             UserOp::Connections => Ok(Reply::Connections(self.connections.as_slice().to_vec())),
         }
     }

@@ -85,16 +85,20 @@ impl Fanout {
         self.rooms.len()
     }
 
-    /// Makes the connection at `slot` a member; what was gathered before is not for it.
+    /// Makes the connection at `slot` a member; what was gathered before is not for it, or comes first if it is one
+    /// already.
     pub(super) fn join(&mut self, room: &Name, slot: u32, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
-        let Some(conn) = conns.get(slot as usize) else { return };
-        let at = match self.rooms.find(room) {
-            Some(at) if conn.rooms.as_slice().iter().any(|membership| membership.room == at) => return,
-            Some(at) => at,
-            None => self.rooms.insert(LocalRoom { name: room.clone(), members: Vec::new(), turn: None }),
-        };
+        if !conns.contains(slot as usize) {
+            return;
+        }
+        let known = self.rooms.find(room);
+        let at = known
+            .unwrap_or_else(|| self.rooms.insert(LocalRoom { name: room.clone(), members: Vec::new(), turn: None }));
         self.settle(at, conns, outbound);
         let (Some(conn), Some(room)) = (conns.get_mut(slot as usize), self.rooms.at_mut(at)) else { return };
+        if conn.rooms.as_slice().iter().any(|membership| membership.room == at) {
+            return;
+        }
         conn.rooms.push(Membership { room: at, position: room.members.len() as u32 });
         grow::push(&mut room.members, slot);
     }

@@ -128,7 +128,8 @@ impl Shard {
                 conn.ending = Ending::HalfClosed;
                 wire.half_close(slot);
             }
-            Ending::Abort => {
+            Ending::Close if !conn.queue.is_empty() => {}
+            Ending::Close | Ending::Abort => {
                 // A write may be what found out that the other side is gone; its rooms have not heard of it then.
                 self.depart(now, slot);
                 self.forget(slot);

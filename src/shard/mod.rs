@@ -149,15 +149,14 @@ impl Shard {
     /// A connection's stream ended, or its socket failed.
     pub fn ended(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        // Who has said their last word may still want to hear ours.
-        let is_owed_something = match &conn.stage {
-            Stage::Http(_) => conn.asks > 0 || !conn.queue.is_empty(),
-            Stage::Lingering => !conn.queue.is_empty(),
-            Stage::WebSocket(_) => false,
-        };
+        let is_owed_an_answer = matches!(conn.stage, Stage::Http(_)) && (conn.asks > 0 || !conn.queue.is_empty());
         match conn.ending {
-            Ending::None if is_owed_something => return self.close_after_answer(now, slot),
-            Ending::HalfClose if is_owed_something => return,
+            Ending::None if is_owed_an_answer => return self.close_after_answer(now, slot),
+            // Whoever only ended their side may still be reading; a socket that failed shows when it is written to.
+            Ending::HalfClose | Ending::Close if !conn.queue.is_empty() => {
+                conn.ending = Ending::Close;
+                return;
+            }
             _ => {}
         }
         self.depart(now, slot);

@@ -10,7 +10,7 @@ use crate::client::http::{Http, Phase, Request};
 use crate::codec::http::{Body, CONTINUE, Connection, Framing, Head, parse_head};
 use crate::dialect::rest::Call;
 use crate::domain::access::Identity;
-use crate::domain::op::{Reply, RoomsView};
+use crate::domain::op::{Op, Reply, RoomsView};
 use crate::domain::reject::Reject;
 use crate::shard::Shard;
 
@@ -21,6 +21,8 @@ pub(super) struct RestAsk {
     call: Call,
     by: Identity,
     site: String,
+    /// The question itself, while it is asked whether the caller may put it.
+    next: Option<Op>,
     /// Keepers that have not answered yet.
     awaited: usize,
     /// What those that have said.
@@ -33,6 +35,7 @@ impl RestAsk {
         if let Ok(Reply::Rooms(part)) = reply {
             self.rooms.total_rooms += part.total_rooms;
             self.rooms.total_peers += part.total_peers;
+            self.rooms.connections += part.connections;
             let room_for = limits::ROOMS_LISTED - self.rooms.rooms.len().min(limits::ROOMS_LISTED);
             self.rooms.rooms.extend(part.rooms.iter().take(room_for).cloned());
         }

@@ -2,6 +2,7 @@
 //! business.
 
 use crate::authority::Authority;
+use crate::base::limits;
 use crate::base::time::Now;
 use crate::base::wheel::{TICK_MS, tick};
 use crate::client::conn::{Ending, Stage};
@@ -74,8 +75,14 @@ impl Shard {
         }
     }
 
-    /// A stage took longer than it may.
+    /// A stage took longer than it may. A client that is still taking an answer is waited for.
     fn out_of_time(&mut self, now: Now, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        if let (Stage::Http(_), Some(backlog)) = (&conn.stage, &mut conn.queue.backlog)
+            && backlog.take_progress() >= limits::TAKEN_BYTES_MIN
+        {
+            return self.set_deadline(now, slot, limits::CLOSING_MS);
+        }
         match &self.conns[slot as usize].stage {
             Stage::Http(Some(http)) if http.has_begun() => self.request_timed_out(now, slot),
             Stage::Http(_) | Stage::Lingering => self.abort(slot),
@@ -99,7 +106,7 @@ impl Shard {
             at => Some(u64::from(at) * TICK_MS),
         };
         if let Stage::WebSocket(socket) = &conn.stage {
-            next = Some(socket.next_beat(conn.seen, self.options.heartbeat));
+            next = Some(socket.next_beat(now.mono, conn.seen, self.options.heartbeat));
             if conn.expires_at != 0 {
                 let left_ms = (u64::from(conn.expires_at) * 1000).saturating_sub(now.wall);
                 next = next.map(|at| at.min(now.mono + left_ms));

@@ -44,6 +44,7 @@ impl Caller {
 
     /// Sends a call. `token` is absent for a guest.
     pub(crate) fn call(&mut self, net: &mut Network, call: Call, line: &str, token: Option<&str>, body: Option<&str>) {
+        net.show("caller", '>', &format!("{line} {}", body.unwrap_or_default()));
         let mut text = format!("{line} HTTP/1.1\r\nHost: sim\r\n");
         if let Some(token) = token {
             text += &format!("Authorization: Bearer {token}\r\n");
@@ -76,6 +77,7 @@ impl Caller {
     pub(crate) fn receive(&mut self, news: &News, net: &mut Network, book: &mut Book) {
         self.inbox.extend_from_slice(&news.bytes);
         while let Some(response) = take_response(&mut self.inbox) {
+            net.show("caller", '<', &format!("{} {}", response.status, response.body));
             book.tally.count(&format!("status {}", response.status));
             if response.status == 408 {
                 continue;

@@ -2,6 +2,7 @@
 
 use switchboard::base::rng::Rng;
 use switchboard::mail::{Mail, ShardNumber};
+use switchboard::shard::Shard;
 
 use super::book::{Book, Present};
 use super::caller::Caller;
@@ -45,8 +46,8 @@ pub(crate) fn run(seed: u64) -> Outcome {
         life.inspect();
         life.judge();
         life.everyone_goes();
+        life.end();
     }
-    life.end();
     Outcome { trace: life.net.trace(), tally: life.book.tally }
 }
 
@@ -234,20 +235,19 @@ impl Life {
             socket.capacity = 1 << 20;
         }
         self.advance(DRAIN_MS);
-        let late = self.net.stats().connections;
         assert_eq!(self.peers.iter().filter(|peer| peer.is_open()).count(), 0, "everyone is told to go");
+        // A server is gone by now, but the rest of its keeping comes to an end, too.
         self.advance(4_000);
-        assert!(
-            self.net.shards.iter().all(switchboard::shard::Shard::is_drained),
-            "{late} connections outlive the drain"
-        );
+        assert!(self.net.shards.iter().all(Shard::is_drained), "{} outlive the drain", self.net.stats().connections);
+        let stats = self.net.stats();
+        assert_eq!((stats.users, stats.listened_rooms, stats.asks), (0, 0, 0), "nobody is kept after the drain");
     }
 
     fn everyone_goes(&mut self) {
         for at in 0..self.peers.len() {
             match (self.peers[at].stage, self.net.below(3)) {
                 (Stage::Over, _) => {}
-                (Stage::Open, 0) => self.peers[at].close(&mut self.net, &mut self.book),
+                (Stage::Open, 0) => self.peers[at].close(&mut self.net),
                 (_, how) => self.peers[at].vanish(&mut self.net, &mut self.book, how == 1),
             }
         }

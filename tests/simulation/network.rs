@@ -114,6 +114,7 @@ pub(crate) struct Network {
     chances: Vec<Chance>,
     /// Turns since the clock last moved.
     turns: u64,
+    is_shown: bool,
 }
 
 impl Network {
@@ -136,6 +137,7 @@ impl Network {
             trace: DefaultHasher::new(),
             chances: Vec::new(),
             turns: 0,
+            is_shown: std::env::var_os("SWITCHBOARD_SEED").is_some(),
         }
     }
 
@@ -212,6 +214,13 @@ impl Network {
     /// Whether everything that a client sent was read.
     pub(crate) fn was_read(&self, socket: usize) -> bool {
         self.sockets[socket].up.is_empty()
+    }
+
+    /// Shows what passes over a connection, when one seed is replayed.
+    pub(crate) fn show(&self, who: &str, way: char, what: &str) {
+        if self.is_shown {
+            eprintln!("{:>8} ms {who} {way} {what}", self.now.mono);
+        }
     }
 
     /// Lets one thing happen: a shard's turn, or a client that reads. `None` when there is nothing to do at this time.

@@ -112,6 +112,7 @@ impl Peer {
 
     /// Sends text as it is.
     pub(crate) fn say(&self, net: &mut Network, text: &str) {
+        net.show(&format!("peer {}", self.number), '>', text);
         let mut out = Vec::new();
         masked_text(&mut out, &mut net.rng, text);
         net.send(self.socket, &out);
@@ -125,11 +126,9 @@ impl Peer {
     }
 
     /// Closes as one should.
-    pub(crate) fn close(&mut self, net: &mut Network, book: &mut Book) {
+    pub(crate) fn close(&mut self, net: &mut Network) {
         self.say_frame(net, 0x88, &1000u16.to_be_bytes());
         self.stage = Stage::Closing;
-        // What comes until the close frame comes back is still told in order, but nobody waits for it.
-        self.cut(book);
     }
 
     /// Is gone, in one of two ways.
@@ -184,14 +183,13 @@ impl Peer {
     }
 
     fn hear(&mut self, frame: Frame, net: &mut Network, book: &mut Book) {
+        net.show(&format!("peer {}", self.number), '<', &format!("{frame:?}"));
         assert_eq!(self.closed, None, "a frame after the close frame: {frame:?}");
         match frame {
             Frame::Text(text) => {
                 let told: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
                 assert!(told["timestamp"].is_u64(), "everything has a timestamp: {text}");
-                if self.stage == Stage::Open {
-                    self.told(&told, net, book);
-                }
+                self.told(&told, net, book);
             }
             Frame::Ping(payload) => {
                 if !self.is_silent {

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use switchboard::base::rng::Rng;
 use switchboard::client::credentials::Origins;
-use switchboard::client::websocket::Heartbeat;
+use switchboard::client::websocket::{Heartbeat, SignalRate};
 use switchboard::codec::http::HeadLimits;
 use switchboard::codec::jwt::{NewToken, Verifier, VerifierOptions, sign_hs256};
 use switchboard::codec::ws;
@@ -77,7 +77,7 @@ impl Setting {
         let create_on_join = !one_in(5);
         let connections_per_user = if one_in(4) { 2 } else { 0 };
         let rooms_per_connection = if one_in(5) { 2 } else { 0 };
-        let (signals_per_minute, signals_burst) = if one_in(5) { (60, 3) } else { (0, 0) };
+        let (per_minute, burst) = if one_in(5) { (60, 3) } else { (0, 0) };
         let connections = if one_in(10) { 4 } else { 0 };
         let presence_scope = if one_in(4) { Scope::Rooms } else { Scope::Auto };
         let shards = 2 + rng.below(3) as usize;
@@ -88,6 +88,7 @@ impl Setting {
             presence_grace_ms: 3_000,
             presence_scope,
             connections_per_user,
+            rest_per_minute: 0,
         };
         let options = Options {
             node: 0,
@@ -99,8 +100,7 @@ impl Setting {
             outbound_bytes: if is_slow { 12 * 1024 } else { 1 << 20 },
             rooms_per_connection,
             connections,
-            signals_per_minute,
-            signals_burst,
+            signals: SignalRate { per_minute, burst },
             heartbeat: Heartbeat { interval_ms, timeout_ms: 4_000 },
             handshake_ms: 10_000,
             head_ms: 10_000,

@@ -290,7 +290,7 @@ impl Life {
         let Some(peer) = self.somebody() else { return };
         let (net, book) = (&mut self.net, &mut self.book);
         match net.below(6) {
-            0 => self.peers[peer].close(net, book),
+            0 => self.peers[peer].close(net),
             1 => self.peers[peer].vanish(net, book, true),
             2 => self.peers[peer].vanish(net, book, false),
             3 => self.peers[peer].is_silent = true,

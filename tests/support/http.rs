@@ -42,6 +42,11 @@ impl Http {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
+    /// The same socket once more, to write while answers are awaited.
+    pub(crate) fn clone_writer(&self) -> TcpStream {
+        self.stream.try_clone().expect("a descriptor")
+    }
+
     /// Ends our side of the stream.
     pub(crate) fn half_close(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("it is open");

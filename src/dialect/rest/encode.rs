@@ -26,7 +26,8 @@ pub struct Answer {
 pub struct Site<'a> {
     /// The address of the web client, if one is configured (`CLIENT_URL`).
     pub client_url: Option<&'a str>,
-    /// Where the request went, as `scheme://host[:port]`; without a web client, its call page is where links lead.
+    /// Where the request went, as `scheme://host[:port]`; stands in for the web client, since the server leads
+    /// `/meeting/:roomId` to its own call page.
     pub origin: &'a str,
 }
 
@@ -170,13 +171,21 @@ fn peer(out: &mut Vec<u8>, peer: &Peer) {
     object.end();
 }
 
-/// `CLIENT_URL/meeting/roomId`, or else the server's own call page; the room's id escaped (RFC 3986 §2.3).
+/// `CLIENT_URL/meeting/roomId`.
 fn join_link(site: &Site<'_>, room: &str) -> String {
-    let mut link = match site.client_url {
-        Some(client) => format!("{}/meeting/", client.trim_end_matches('/')),
-        None => format!("{}/call?room=", site.origin),
-    };
-    for byte in room.bytes() {
+    let client = site.client_url.unwrap_or(site.origin).trim_end_matches('/');
+    format!("{client}/meeting/{}", escaped(room))
+}
+
+/// The path of the server's own page that calls into `room`.
+pub fn call_page(room: &str) -> String {
+    format!("/call?room={}", escaped(room))
+}
+
+/// A text with all but unreserved characters escaped (RFC 3986 §2.3), fit for a path segment and a query.
+fn escaped(text: &str) -> String {
+    let mut link = String::with_capacity(text.len());
+    for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             link.push(char::from(byte));
         } else {
@@ -350,6 +359,6 @@ mod tests {
         assert_eq!(join_link(&SITE, "a/b c?ä"), "http://localhost:3000/meeting/a%2Fb%20c%3F%C3%A4");
         let slashed = Site { client_url: Some("https://meet.example/app/"), ..SITE };
         assert_eq!(join_link(&slashed, "r"), "https://meet.example/app/meeting/r");
-        assert_eq!(join_link(&Site { client_url: None, ..SITE }, "r"), "http://127.0.0.1:8090/call?room=r");
+        assert_eq!(join_link(&Site { client_url: None, ..SITE }, "r"), "http://127.0.0.1:8090/meeting/r");
     }
 }

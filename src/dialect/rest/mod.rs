@@ -13,7 +13,7 @@ mod refusal;
 mod route;
 
 pub use decode::decode;
-pub use encode::{Answer, ServerStats, Site, encode};
+pub use encode::{Answer, ServerStats, Site, call_page, encode};
 pub use refusal::{Refusal, refuse, status_of};
 pub use route::{CallRoute, Route, RouteFault, allowed, needs_body, route};
 

@@ -22,6 +22,8 @@ pub enum Route<'a> {
     Landing,
     /// The page to call each other by.
     CallPage,
+    /// The link of a room, which leads to that page.
+    MeetingLink(Cow<'a, str>),
     /// A file that a page needs, by name; whether there is one is for the pages to say.
     Asset(Cow<'a, str>),
 }
@@ -60,6 +62,7 @@ enum End {
     Ready,
     Landing,
     CallPage,
+    MeetingLink,
     Asset,
 }
 
@@ -80,6 +83,7 @@ static TABLE: &[Row] = &[
     row("GET", "/readyz", End::Ready),
     row("GET", "/", End::Landing),
     row("GET", "/call", End::CallPage),
+    row("GET", "/meeting/:roomId", End::MeetingLink),
     row("GET", "/assets/:name", End::Asset),
 ];
 
@@ -95,6 +99,7 @@ pub fn route<'a>(method: &str, path: &'a str) -> Result<Route<'a>, RouteFault> {
                 End::Ready => Route::Ready,
                 End::Landing => Route::Landing,
                 End::CallPage => Route::CallPage,
+                End::MeetingLink => Route::MeetingLink(parameter),
                 End::Asset => Route::Asset(parameter),
             });
         }
@@ -204,6 +209,7 @@ mod tests {
             ("GET", "/readyz", Route::Ready),
             ("GET", "/", Route::Landing),
             ("GET", "/call", Route::CallPage),
+            ("GET", "/meeting/abc%20123", Route::MeetingLink("abc 123".into())),
             ("GET", "/assets/call.js", Route::Asset("call.js".into())),
         ];
         assert_eq!(table.len(), TABLE.len());

@@ -66,7 +66,7 @@ impl From<Refusal> for Answer {
             401 => answer.with("WWW-Authenticate", "Bearer"),
             // RFC 6455 §4.4 has the server say which version it speaks.
             426 => answer.with("Upgrade", "websocket").with("Sec-WebSocket-Version", ws::VERSION),
-            429 | 503 => answer.with("Retry-After", "1"),
+            429 | 503 => answer.with("Retry-After", refusal.reject.retry_after_s.unwrap_or(1).to_string()),
             _ => answer,
         }
     }
@@ -116,6 +116,9 @@ impl Shard {
             Route::Ready => return Err(self.ready()),
             Route::Landing => return Err(Answer::page(pages::LANDING)),
             Route::CallPage => return Err(Answer::page(pages::CALL)),
+            Route::MeetingLink(room) => {
+                return Err(Answer::json(302, Vec::new()).with("Location", rest::call_page(&room)));
+            }
             Route::Asset(name) => {
                 let page = pages::asset(&name);
                 return Err(page.map_or_else(|| Refusal::from(RouteFault::NotFound).into(), Answer::page));
@@ -219,13 +222,18 @@ impl Shard {
         if !is_open {
             return self.answer(now, slot, Reject::overloaded().into());
         }
-        self.ask_rest(slot, call, by, request.site, op);
+        let rest = RestAsk { call, by, site: request.site, next: None, awaited: 1, rooms: RoomsView::default() };
+        if self.options.rules.rest_per_minute == 0 || rest.by.roles().guest {
+            return self.ask_rest(slot, rest, op);
+        }
+        let spend = Op::User(rest.by.user_name(), UserOp::SpendRest);
+        self.ask_rest(slot, RestAsk { next: Some(op), ..rest }, spend);
     }
 
     /// Puts a question for an HTTP request: to whoever keeps what it is about, or for a list to every shard.
-    fn ask_rest(&mut self, slot: u32, call: Call, by: Identity, site: String, op: Op) {
+    fn ask_rest(&mut self, slot: u32, mut rest: RestAsk, op: Op) {
         let awaited = if matches!(op, Op::Rooms) { self.placement.shards() } else { 1 };
-        let rest = RestAsk { call, by, site, awaited, rooms: RoomsView::default() };
+        rest.awaited = awaited;
         let ask = Ask { to: Some(self.id_of(slot)), request: None, then: Then::Rest(Box::new(rest)) };
         let number = self.ask(ask, op);
         for shard in (0..self.placement.shards()).filter(|_| awaited > 1) {
@@ -241,10 +249,13 @@ impl Shard {
         &mut self,
         now: Now,
         slot: Option<u32>,
-        rest: RestAsk,
+        mut rest: RestAsk,
         reply: Result<Reply, Reject>,
     ) {
         let Some(slot) = slot else { return };
+        if let (Some(op), Ok(_)) = (rest.next.take(), &reply) {
+            return self.ask_rest(slot, rest, op);
+        }
         let reply = match reply {
             Ok(Reply::Connections(connections)) => return self.join_by_rest(now, slot, rest, connections),
             Ok(Reply::Rooms(_)) => Reply::Rooms(rest.rooms),
@@ -283,9 +294,8 @@ impl Shard {
                 return self.answer(now, slot, reject.into());
             }
         }
-        let (room, by) = (room.clone(), rest.by.clone());
-        let op = Op::Room(room, RoomOp::Admit { by: by.clone(), connections });
-        self.ask_rest(slot, rest.call, by, rest.site, op);
+        let op = Op::Room(room.clone(), RoomOp::Admit { by: rest.by.clone(), connections });
+        self.ask_rest(slot, rest, op);
     }
 
     /// Writes the answer to the request under way, and goes on to what came after it.

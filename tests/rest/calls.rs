@@ -1,0 +1,242 @@
+//! Each call, each status, and the headers that go with them.
+
+use serde_json::{Value, json};
+
+use crate::support::http::{Http, Response, ask, bearer, request};
+use crate::support::server::{Server, token};
+
+const NONE: &str = "";
+
+/// A server, a user's token line and an admin's.
+fn start() -> (Server, String, String) {
+    let server = Server::start(&["--set", "limits.body_bytes=10000"]);
+    (server, bearer(&token("alice", &json!({}))), bearer(&token("root", &json!({ "role": "admin" }))))
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[track_caller]
+fn assert_refused(response: &Response, status: u16, code: &str) {
+    assert_eq!((response.status, response.code().as_str()), (status, code), "{}", response.text());
+    assert_eq!(response.header("content-type"), Some("application/json; charset=utf-8"));
+    let body = response.json();
+    assert_eq!(keys(&body), ["code", "error", "success"]);
+    assert_eq!(body["success"], false);
+    assert!(!body["error"].as_str().expect("a text").is_empty());
+}
+
+#[test]
+fn a_meeting_from_its_making_to_its_end() {
+    let (server, alice, root) = start();
+    let mut http = Http::connect(&server.address);
+    let body = r#"{"hostPeerId": "host-unique-id", "maxParticipants": 10, "encryption": "none"}"#;
+    let made = http.ask("POST", "/api/rooms", &[&alice], Some(body));
+    assert_eq!(made.status, 201);
+    assert_eq!(made.header("content-type"), Some("application/json; charset=utf-8"));
+    let meeting = made.json();
+    let room = meeting["roomId"].as_str().expect("a room");
+    assert_eq!(made.header("location"), Some(format!("/api/rooms/{room}").as_str()));
+    assert_eq!(keys(&meeting), ["createdAt", "encryption", "hostPeerId", "joinLink", "maxParticipants", "roomId"]);
+    // Without a CLIENT_URL, links lead to the call page of the server that was asked.
+    assert_eq!(meeting["joinLink"], format!("http://switchboard.test/call?room={room}"));
+    let path = format!("/api/rooms/{room}");
+    let shown = http.ask("GET", &path, &[&alice], None);
+    assert_eq!(shown.status, 200);
+    let fields = ["connectionMode", "meetingInfo", "participantCount", "peers", "roomId"];
+    assert_eq!(keys(&shown.json()), fields);
+    let list = http.ask("GET", "/api/rooms", &[&root], None);
+    assert_eq!(list.status, 200);
+    assert_eq!(keys(&list.json()), ["rooms", "serverStats", "totalPeers", "totalRooms"]);
+    let gone = http.ask("DELETE", &path, &[&alice], None);
+    assert_eq!((gone.status, gone.text().as_str(), gone.header("content-length")), (204, "", None));
+    assert_refused(&http.ask("GET", &path, &[&alice], None), 404, "ROOM_NOT_FOUND");
+}
+
+#[test]
+fn a_room_by_its_name_in_the_path() {
+    let (server, alice, _) = start();
+    let mut http = Http::connect(&server.address);
+    let made = http.ask("POST", "/rooms", &[&alice], Some(r#"{"name": "A & B"}"#));
+    let room = made.json()["room"]["roomId"].as_str().expect("a room").to_owned();
+    assert_eq!(made.header("location"), Some(format!("/rooms/{room}").as_str()));
+    let escaped: String = room.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let shown = http.ask("GET", &format!("/rooms/{escaped}?x=1"), &[&alice], None);
+    assert_eq!((shown.status, &shown.json()["room"]["name"]), (200, &json!("A & B")));
+    assert_eq!(http.ask("POST", &format!("/rooms/{room}/join"), &[&alice], None).status, 200);
+}
+
+#[test]
+fn every_refusal_has_its_status_and_code() {
+    let (server, alice, _) = start();
+    let long = format!("{{\"name\": \"{}\"}}", "x".repeat(10_000));
+    let huge = format!("X-Filler: {}", "x".repeat(17_000));
+    let table = [
+        ("POST", "/rooms", alice.as_str(), Some("{"), 400, "BAD_JSON"),
+        ("POST", "/rooms", NONE, Some("{}"), 401, "UNAUTHENTICATED"),
+        ("POST", "/rooms", "Authorization: Basic YTpi", Some("{}"), 401, "UNAUTHENTICATED"),
+        ("POST", "/rooms", "Authorization: Bearer x.y.z", Some("{}"), 401, "UNAUTHENTICATED"),
+        ("GET", "/api/rooms", alice.as_str(), None, 403, "FORBIDDEN"),
+        ("GET", "/rooms/none", alice.as_str(), None, 404, "ROOM_NOT_FOUND"),
+        ("GET", "/nowhere", alice.as_str(), None, 404, "UNKNOWN_TYPE"),
+        ("GET", "/rooms/", alice.as_str(), None, 404, "UNKNOWN_TYPE"),
+        ("PUT", "/rooms/none", alice.as_str(), Some("{}"), 405, "UNKNOWN_TYPE"),
+        ("POST", "/rooms", alice.as_str(), None, 411, "INVALID_MESSAGE"),
+        ("POST", "/rooms", alice.as_str(), Some(long.as_str()), 413, "MESSAGE_TOO_LARGE"),
+        ("POST", "/rooms", alice.as_str(), Some("[]"), 422, "INVALID_MESSAGE"),
+        ("POST", "/rooms", alice.as_str(), Some(r#"{"isPrivate": "yes"}"#), 422, "INVALID_MESSAGE"),
+        ("GET", "/ws", alice.as_str(), None, 426, "INVALID_MESSAGE"),
+        ("GET", "/healthz", huge.as_str(), None, 431, "MESSAGE_TOO_LARGE"),
+        ("GET", "/healthz", "Expect: the-unexpected", None, 417, "INVALID_MESSAGE"),
+    ];
+    for (method, path, header, body, status, code) in table {
+        let headers: Vec<&str> = Some(header).filter(|header| !header.is_empty()).into_iter().collect();
+        println!("{method} {path} {}", header.get(..20).unwrap_or(header));
+        assert_refused(&ask(&server.address, method, path, &headers, body), status, code);
+    }
+}
+
+#[test]
+fn expired_tokens_are_told_from_wrong_ones() {
+    let (server, ..) = start();
+    let expired = bearer(&token("alice", &json!({ "exp": 1_000_000_000 })));
+    let response = ask(&server.address, "GET", "/rooms/r", &[&expired], None);
+    assert_refused(&response, 401, "TOKEN_EXPIRED");
+    assert_eq!(response.header("www-authenticate"), Some("Bearer"));
+}
+
+#[test]
+fn a_body_is_json_in_utf8() {
+    let (server, alice, _) = start();
+    let mut http = Http::connect(&server.address);
+    let with_type = |kind: &str| {
+        format!("POST /rooms HTTP/1.1\r\nHost: h\r\n{alice}\r\nContent-Type: {kind}\r\nContent-Length: 2\r\n\r\n{{}}")
+    };
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1"] {
+        http.write(with_type(kind));
+        assert_refused(&http.answer(), 415, "UNSUPPORTED_DATA");
+    }
+    for kind in ["application/json", "application/json; charset=utf-8", "application/vnd.api+json"] {
+        http.write(with_type(kind));
+        assert_eq!(http.answer().status, 201, "{kind}");
+    }
+    // No type at all, and no body but a length.
+    http.write(format!("POST /rooms HTTP/1.1\r\nHost: h\r\n{alice}\r\nContent-Length: 0\r\n\r\n"));
+    assert_eq!(http.answer().status, 201);
+}
+
+#[test]
+fn other_methods_are_told_which_there_are() {
+    let (server, alice, _) = start();
+    let table = [
+        ("/api/rooms", "DELETE", "GET, HEAD, POST, OPTIONS"),
+        ("/api/rooms/r", "POST", "GET, HEAD, DELETE, OPTIONS"),
+        ("/rooms", "GET", "POST, OPTIONS"),
+        ("/rooms/r", "PATCH", "GET, HEAD, OPTIONS"),
+        ("/rooms/r/join", "HEAD", "POST, OPTIONS"),
+        ("/rooms/r/leave", "GET", "POST, OPTIONS"),
+        ("/healthz", "POST", "GET, HEAD, OPTIONS"),
+        ("/readyz", "BREW", "GET, HEAD, OPTIONS"),
+        ("/", "DELETE", "GET, HEAD, OPTIONS"),
+    ];
+    for (path, method, allow) in table {
+        let response = ask(&server.address, method, path, &[&alice], None);
+        assert_eq!((response.status, response.header("allow")), (405, Some(allow)), "{method} {path}");
+        let options = ask(&server.address, "OPTIONS", path, &[], None);
+        assert_eq!((options.status, options.header("allow")), (204, Some(allow)), "{path}");
+        assert!(options.body.is_empty() && options.header("content-length").is_none());
+    }
+    assert_eq!(ask(&server.address, "OPTIONS", "*", &[], None).status, 204);
+    assert_refused(&ask(&server.address, "OPTIONS", "/nowhere", &[], None), 404, "UNKNOWN_TYPE");
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let (server, alice, _) = start();
+    let mut http = Http::connect(&server.address);
+    let room = http.ask("POST", "/rooms", &[&alice], Some("{}")).json()["room"]["roomId"].as_str().map(str::to_owned);
+    let room = format!("/rooms/{}", room.expect("a room"));
+    for path in ["/", "/call", "/rooms/none", "/nowhere", &room] {
+        let get = http.ask("GET", path, &[&alice], None);
+        let head = http.ask("HEAD", path, &[&alice], None);
+        assert!(head.body.is_empty());
+        assert_eq!(head.status, get.status, "{path}");
+        for name in ["content-type", "content-length", "vary"] {
+            assert_eq!(head.header(name), get.header(name), "{path} {name}");
+        }
+        assert_eq!(get.header("content-length"), Some(get.body.len().to_string().as_str()));
+    }
+}
+
+#[test]
+fn health_readiness_and_pages_need_no_token() {
+    let (server, ..) = start();
+    let mut http = Http::connect(&server.address);
+    let health = http.ask("GET", "/healthz", &[], None);
+    assert_eq!((health.status, &health.json()["status"]), (200, &json!("healthy")));
+    let ready = http.ask("GET", "/readyz", &[], None);
+    assert_eq!((ready.status, &ready.json()["status"]), (200, &json!("ready")));
+    for (path, kind) in [("/", "text/html"), ("/call", "text/html"), ("/assets/call.js", "text/javascript")] {
+        let page = http.ask("GET", path, &[], None);
+        assert_eq!(page.status, 200, "{path}");
+        assert!(page.header("content-type").is_some_and(|found| found.starts_with(kind)), "{path}");
+        assert!(page.header("content-security-policy").is_some(), "{path}");
+        assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    }
+    assert_refused(&http.ask("GET", "/assets/none.js", &[], None), 404, "UNKNOWN_TYPE");
+}
+
+#[test]
+fn answers_say_when_they_were_made() {
+    let (server, ..) = start();
+    let response = ask(&server.address, "GET", "/healthz", &[], None);
+    let date = httpdate::parse_http_date(response.header("date").expect("a Date")).expect("an IMF-fixdate");
+    let age = std::time::SystemTime::now().duration_since(date).expect("not in the future");
+    assert!(age.as_secs() < 60, "{age:?}");
+}
+
+#[test]
+fn other_versions_of_http_are_refused() {
+    let (server, ..) = start();
+    let mut http = Http::connect(&server.address);
+    http.write("GET /healthz HTTP/2.0\r\nHost: h\r\n\r\n");
+    assert_refused(&http.answer(), 505, "INVALID_MESSAGE");
+    assert_eq!(http.rest(), "", "and the connection ends");
+    let mut http = Http::connect(&server.address);
+    http.write("GET /healthz HTTP/1.0\r\n\r\n");
+    let old = http.answer();
+    assert_eq!((old.status, old.header("connection")), (200, Some("close")));
+    assert_eq!(http.rest(), "");
+    let mut http = Http::connect(&server.address);
+    http.write("GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!(http.answer().header("connection"), Some("keep-alive"));
+    http.write("GET /healthz HTTP/1.0\r\n\r\n");
+    assert_eq!(http.answer().status, 200);
+}
+
+#[test]
+fn too_many_header_lines_are_refused() {
+    let (server, ..) = start();
+    let lines = |count: usize| (0..count).map(|at| format!("X-{at}: y")).collect::<Vec<_>>();
+    let with = |count| {
+        let lines = lines(count);
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        ask(&server.address, "GET", "/healthz", &lines, None).status
+    };
+    // `Host` is one of the hundred.
+    assert_eq!((with(99), with(100)), (200, 431));
+}
+
+#[test]
+fn the_caller_is_asked_for_before_the_body_is_read() {
+    let (server, ..) = start();
+    let mut http = Http::connect(&server.address);
+    let whole = request("POST", "/rooms", &[], Some("{\"name\": \"n\"}"));
+    http.write(whole.split_once("\r\n\r\n").expect("a head").0);
+    http.write("\r\n\r\n");
+    assert_refused(&http.answer(), 401, "UNAUTHENTICATED");
+    // What would have been the body is not taken for a request.
+    http.try_write("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(http.rest(), "");
+}

@@ -1,0 +1,250 @@
+//! Tokens: where they may be carried, by which keys they count, and what a bad one is answered.
+
+use std::path::{Path, PathBuf};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+
+use crate::support::http::{Http, Response, ask, bearer, request};
+use crate::support::process::wait_until;
+use crate::support::server::{SECRET, Server, token};
+
+const UPGRADE: [&str; 4] = [
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+];
+
+/// Keys made for tests; they guard nothing.
+const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/codec/jwt/fixtures");
+
+fn upgrade(server: &Server, path: &str, headers: &[&str]) -> Response {
+    let headers: Vec<&str> = UPGRADE.iter().chain(headers).copied().collect();
+    Http::connect(&server.address).ask("GET", path, &headers, None)
+}
+
+fn key(name: &str) -> String {
+    let path = format!("{KEYS}/{name}");
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A token of `alice` by a private key.
+fn signed(algorithm: Algorithm, private_key: &str, key_id: Option<&str>, more: &Value) -> String {
+    let pem = key(private_key);
+    let key = match algorithm {
+        Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_pem(pem.as_bytes()),
+        Algorithm::EdDSA => EncodingKey::from_ed_pem(pem.as_bytes()),
+        _ => EncodingKey::from_rsa_pem(pem.as_bytes()),
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
+    let mut claims = json!({ "sub": "alice", "exp": now + 3600 });
+    claims.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+    let header = Header { kid: key_id.map(str::to_owned), ..Header::new(algorithm) };
+    encode(&header, &claims, &key.expect("a good key")).expect("a token")
+}
+
+/// What a call with this token is answered.
+fn status(server: &Server, token: &str) -> u16 {
+    match ask(&server.address, "GET", "/rooms/none", &[&bearer(token)], None).status {
+        404 => 200,
+        other => other,
+    }
+}
+
+/// A file that is gone when this is.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("switchboard-{}-{name}", std::process::id()));
+        let scratch = Self(path);
+        scratch.write(text);
+        scratch
+    }
+
+    /// Replaces the file at once, as tools that rotate keys do.
+    fn write(&self, text: &str) {
+        let new = self.0.with_extension("new");
+        std::fs::write(&new, text).expect("the file is written");
+        std::fs::rename(&new, &self.0).expect("the file is replaced");
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_token_is_found_wherever_it_is_carried() {
+    let server = Server::start(&[]);
+    let good = token("alice", &json!({}));
+    let (query, cookie) = (format!("/ws?x=1&token={good}"), format!("Cookie: theme=dark; token={good}"));
+    let protocols = format!("Sec-WebSocket-Protocol: bearer, {good}");
+    for (path, headers) in [
+        ("/ws", vec![bearer(&good)]),
+        (query.as_str(), vec![]),
+        ("/ws", vec![cookie.clone()]),
+        ("/ws", vec![protocols.clone()]),
+    ] {
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        assert_eq!(upgrade(&server, path, &headers).status, 101, "{path} {headers:?}");
+    }
+    // The subprotocol is selected, and only it: the token does not come back.
+    let selected = upgrade(&server, "/ws", &[&protocols]);
+    assert_eq!(selected.header("sec-websocket-protocol"), Some("bearer"));
+    assert_eq!(upgrade(&server, "/ws", &[&bearer(&good)]).header("sec-websocket-protocol"), None);
+    let other = upgrade(&server, "/ws", &[&bearer(&good), "Sec-WebSocket-Protocol: chat"]);
+    assert_eq!((other.status, other.header("sec-websocket-protocol")), (101, None));
+    // The first place that has one counts.
+    assert_eq!(upgrade(&server, &query, &[&bearer("bad")]).status, 401);
+    assert_eq!(upgrade(&server, "/ws?token=bad", &[&cookie]).status, 401);
+    assert_eq!(upgrade(&server, "/ws", &["Cookie: token=bad", &protocols]).status, 401);
+    // REST takes them from the same places.
+    assert_eq!(ask(&server.address, "GET", &format!("/rooms/none?token={good}"), &[], None).status, 404);
+    assert_eq!(ask(&server.address, "GET", "/rooms/none", &[&cookie], None).status, 404);
+}
+
+#[test]
+fn an_upgrade_without_a_good_token_is_answered_in_json() {
+    let server = Server::start(&[]);
+    let expired = token("alice", &json!({ "exp": 1_000_000_000 }));
+    let early = token("alice", &json!({ "nbf": 4_000_000_000_u32 }));
+    let secret = EncodingKey::from_secret(SECRET.as_bytes());
+    let lasting = encode(&Header::default(), &json!({ "sub": "alice" }), &secret).expect("a token");
+    let nobody = token("", &json!({}));
+    let guest = token("guest:abcdefghijklmnop", &json!({}));
+    let table = [
+        (None, "UNAUTHENTICATED", "A token is required"),
+        (Some("x"), "UNAUTHENTICATED", "The token is not a well-formed JWT."),
+        (Some(expired.as_str()), "TOKEN_EXPIRED", "The token has expired."),
+        (Some(&early), "UNAUTHENTICATED", "The token is not valid yet."),
+        (Some(&lasting), "UNAUTHENTICATED", "The token has no expiry (exp), and one is required."),
+        (Some(&guest), "UNAUTHENTICATED", "The token's subject (sub) starts with guest:, which is reserved."),
+    ];
+    for (token, code, text) in table {
+        let header = token.map(bearer);
+        let headers: Vec<&str> = header.as_deref().into_iter().collect();
+        let refused = upgrade(&server, "/ws", &headers);
+        assert_eq!(refused.status, 401, "{text}");
+        assert_eq!(refused.json(), json!({ "error": text, "code": code, "success": false }));
+        assert_eq!(refused.header("content-type"), Some("application/json; charset=utf-8"));
+        assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
+    }
+    assert_eq!(upgrade(&server, "/ws", &[&bearer(&nobody)]).status, 401);
+    // The connection can be used for another try.
+    let mut http = Http::connect(&server.address);
+    assert_eq!(http.ask("GET", "/ws", &UPGRADE, None).status, 401);
+    let good = bearer(&token("alice", &json!({})));
+    let headers: Vec<&str> = UPGRADE.into_iter().chain([good.as_str()]).collect();
+    assert_eq!(http.ask("GET", "/ws", &headers, None).status, 101);
+}
+
+#[test]
+fn what_is_no_handshake_is_refused() {
+    let server = Server::start(&[]);
+    let good = bearer(&token("alice", &json!({})));
+    let without = |left_out: &str, instead: &[&str]| {
+        let kept = UPGRADE.into_iter().filter(|line| !line.starts_with(left_out));
+        let headers: Vec<&str> = kept.chain([good.as_str()]).chain(instead.iter().copied()).collect();
+        ask(&server.address, "GET", "/ws", &headers, None)
+    };
+    assert_eq!(without("Upgrade", &[]).status, 426);
+    assert_eq!(without("Upgrade", &["Upgrade: h2c"]).status, 400);
+    assert_eq!(without("Connection", &[]).status, 400);
+    assert_eq!(without("Sec-WebSocket-Key", &[]).status, 400);
+    assert_eq!(without("Sec-WebSocket-Key", &["Sec-WebSocket-Key: short"]).status, 400);
+    let version = without("Sec-WebSocket-Version", &["Sec-WebSocket-Version: 8"]);
+    assert_eq!((version.status, version.header("sec-websocket-version")), (426, Some("13")));
+    assert_eq!(version.header("upgrade"), Some("websocket"));
+    // A list may come in one line or in several (RFC 9110 §5.3).
+    assert_eq!(without("Connection", &["Connection: keep-alive, Upgrade"]).status, 101);
+    assert_eq!(without("Connection", &["Connection: keep-alive", "Connection: upgrade"]).status, 101);
+    let accepted = without("nothing", &[]);
+    assert_eq!(accepted.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(accepted.header("sec-websocket-extensions"), None);
+    let mut http = Http::connect(&server.address);
+    http.write(request("POST", "/ws", &UPGRADE, Some("{}")));
+    assert_eq!(http.answer().status, 400);
+}
+
+#[test]
+fn public_keys_verify_what_their_private_keys_signed() {
+    let keys = format!("auth.public_keys=[\"{KEYS}/rsa_public.pem\", \"{KEYS}/p256_public.pem\"]");
+    let server = Server::start_with(&["--set", &keys], &[("JWT_SECRET", "")]);
+    let none = json!({});
+    assert_eq!(status(&server, &signed(Algorithm::RS256, "rsa_private.pem", None, &none)), 200);
+    assert_eq!(status(&server, &signed(Algorithm::PS512, "rsa_private.pem", None, &none)), 200);
+    assert_eq!(status(&server, &signed(Algorithm::ES256, "p256_private.pem", None, &none)), 200);
+    assert_eq!(status(&server, &signed(Algorithm::RS256, "rsa_other_private.pem", None, &none)), 401);
+    assert_eq!(status(&server, &signed(Algorithm::ES384, "p384_private.pem", None, &none)), 401);
+    assert_eq!(status(&server, &signed(Algorithm::EdDSA, "ed25519_private.pem", None, &none)), 401);
+    // A public key is no secret: what it signs as one does not count.
+    let public = EncodingKey::from_secret(key("rsa_public.pem").as_bytes());
+    let forged = encode(&Header::new(Algorithm::HS256), &json!({ "sub": "alice", "exp": 4_000_000_000_u32 }), &public);
+    assert_eq!(status(&server, &forged.expect("a token")), 401);
+}
+
+#[test]
+fn only_the_algorithms_that_are_set_count() {
+    let keys = format!("auth.public_keys=[\"{KEYS}/rsa_public.pem\"]");
+    let server = Server::start(&["--set", &keys, "--set", "auth.algorithms=[\"RS256\", \"HS256\"]"]);
+    let none = json!({});
+    assert_eq!(status(&server, &token("alice", &none)), 200);
+    assert_eq!(status(&server, &signed(Algorithm::RS256, "rsa_private.pem", None, &none)), 200);
+    assert_eq!(status(&server, &signed(Algorithm::RS512, "rsa_private.pem", None, &none)), 401);
+    let unsigned = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsImV4cCI6NDAwMDAwMDAwMH0.";
+    assert_eq!(status(&server, unsigned), 401);
+}
+
+#[test]
+fn audience_and_issuer_are_checked_when_set() {
+    let server = Server::start(&["--set", "auth.audience=calls", "--set", "auth.issuer=https://id.example"]);
+    let with = |claims: Value| status(&server, &token("alice", &claims));
+    assert_eq!(with(json!({ "aud": "calls", "iss": "https://id.example" })), 200);
+    assert_eq!(with(json!({ "aud": ["other", "calls"], "iss": "https://id.example" })), 200);
+    assert_eq!(with(json!({ "aud": "other", "iss": "https://id.example" })), 401);
+    assert_eq!(with(json!({ "aud": "calls", "iss": "https://evil.example" })), 401);
+    assert_eq!(with(json!({})), 401);
+}
+
+#[test]
+fn a_jwks_file_is_read_again_when_it_changes() {
+    let all: Value = serde_json::from_str(&key("jwks.json")).expect("JSON");
+    let only = |name: &str| {
+        let keys = all["keys"].as_array().expect("a list").iter().filter(|key| key["kid"] == name).collect::<Vec<_>>();
+        assert_eq!(keys.len(), 1, "{name}");
+        json!({ "keys": keys }).to_string()
+    };
+    let file = Scratch::new("jwks.json", &only("rsa-1"));
+    let setting = format!("auth.jwks_file={}", file.path().display());
+    let server = Server::start_with(&["--set", &setting], &[("JWT_SECRET", "")]);
+    let none = json!({});
+    let former = signed(Algorithm::RS256, "rsa_private.pem", Some("rsa-1"), &none);
+    let latter = signed(Algorithm::ES256, "p256_private.pem", Some("p256-1"), &none);
+    assert_eq!((status(&server, &former), status(&server, &latter)), (200, 401));
+
+    let answers = || (status(&server, &former), status(&server, &latter));
+    file.write(&only("p256-1"));
+    wait_until("the new file alone is in force", || answers() == (401, 200));
+    file.write(&all.to_string());
+    wait_until("both keys are in force", || answers() == (200, 200));
+}
+
+#[test]
+fn unverified_tokens_count_only_where_that_was_asked_for() {
+    let server = Server::start(&["--set", "auth.verify=none"]);
+    let foreign = signed(Algorithm::ES256, "p256_private.pem", None, &json!({}));
+    assert_eq!(status(&server, &foreign), 200);
+    assert_eq!(status(&server, &token("alice", &json!({ "exp": 1_000_000_000 }))), 401);
+    let mut exposed = crate::support::server::command(&["--set", "auth.verify=none", "--listen", "0.0.0.0:0"], &[]);
+    let output = exposed.stderr(std::process::Stdio::piped()).output().expect("it runs");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("auth.verify"));
+}
