@@ -67,6 +67,7 @@ impl Shard {
             conn.asks -= 1;
             if conn.asks + 1 == limits::ASKS_PER_CONNECTION {
                 self.resumed.push(slot);
+                self.waiting.look_again(slot);
             }
         }
         if let Then::Rest(rest) = ask.then {

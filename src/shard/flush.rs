@@ -48,7 +48,7 @@ impl Shard {
         for slot in std::mem::take(&mut self.ending) {
             self.end(now, slot, wire);
         }
-        self.read_paused(now);
+        self.read_waiting(now);
         self.shrink();
     }
 
@@ -113,7 +113,7 @@ impl Shard {
                         self.ending.push(slot);
                     }
                     self.resumed.push(slot);
-                    self.paused.push(slot);
+                    self.waiting.look_again(slot);
                 }
             }
             Err(Gone) => self.abort(slot),

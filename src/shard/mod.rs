@@ -14,6 +14,7 @@ mod peers;
 mod requests;
 mod stats;
 mod timers;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
 use answers::Ask;
 use drain::Drain;
 use fanout::Fanout;
+use waiting::Waiting;
 
 /// A list that is empty keeps room for this many entries.
 const KEEP_ENTRIES: usize = 256;
@@ -70,8 +72,8 @@ pub struct Shard {
     overflowed: Vec<u32>,
     /// Connections that may be read again.
     resumed: Vec<u32>,
-    /// Connections with requests that may have waited for answers to be sent.
-    paused: Vec<u32>,
+    /// What came and has to wait.
+    waiting: Waiting,
     /// Several segments, joined for one write.
     cork: Vec<u8>,
     /// When the batch for everybody goes out, in monotonic milliseconds; 0 when there is none.
@@ -105,7 +107,7 @@ impl Shard {
             ending: Vec::new(),
             overflowed: Vec::new(),
             resumed: Vec::new(),
-            paused: Vec::new(),
+            waiting: Waiting::default(),
             cork: Vec::new(),
             batch_due: 0,
             drain: None,
@@ -166,7 +168,7 @@ impl Shard {
         let Some(conn) = self.conns.get(slot as usize) else { return false };
         match &conn.stage {
             Stage::Http(Some(http)) => !http.is_answering() && !http.is_paused && conn.queue.backlog.is_none(),
-            _ => conn.asks < limits::ASKS_PER_CONNECTION,
+            _ => conn.asks < limits::ASKS_PER_CONNECTION && !self.waiting.holds(slot),
         }
     }
 
@@ -336,6 +338,7 @@ impl Shard {
         if !was_attached {
             return;
         }
+        self.waiting.forget(slot);
         conn.stage = Stage::Lingering;
         conn.deadline = 0;
         let identity = conn.identity.take();

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
+use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
 use crate::client::conn::Stage;
 use crate::codec::ws::{self, Event as Frame, Input};
@@ -17,14 +18,18 @@ use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
 
 impl Shard {
-    /// Bytes came on a WebSocket.
-    pub(super) fn received_frames(&mut self, now: Now, slot: u32, bytes: &mut [u8]) {
+    /// Bytes came on a WebSocket. Answers how many of them were left unread because too many of the connection's
+    /// questions are under way.
+    pub(super) fn read_frames(&mut self, now: Now, slot: u32, bytes: &mut [u8]) -> usize {
         let mut input = Input::new(bytes);
         let limits = self.options.websocket;
         loop {
+            let Some(conn) = self.conns.get_mut(slot as usize) else { return 0 };
+            if conn.asks >= ASKS_PER_CONNECTION {
+                return input.remaining();
+            }
             // The decoder is taken along, so that handling a frame may change the connection.
-            let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-            let Stage::WebSocket(socket) = &mut conn.stage else { return };
+            let Stage::WebSocket(socket) = &mut conn.stage else { return 0 };
             let mut decoder = std::mem::take(&mut socket.decoder);
             let outcome = decoder.next(&mut input, &limits);
             let is_more = match outcome {
@@ -35,7 +40,7 @@ impl Shard {
                 Ok(None) => false,
                 Err(error) => {
                     self.close_websocket(now, slot, error.close_code(), error.text());
-                    return;
+                    return 0;
                 }
             };
             if let Some(conn) = self.conns.get_mut(slot as usize)
@@ -44,7 +49,7 @@ impl Shard {
                 socket.decoder = decoder;
             }
             if !is_more {
-                return;
+                return 0;
             }
         }
     }

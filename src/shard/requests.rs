@@ -69,19 +69,6 @@ impl Shard {
         }
     }
 
-    /// Goes on with the requests that waited for earlier answers to be sent, on those connections where they have been.
-    pub(super) fn read_paused(&mut self, now: Now) {
-        for slot in std::mem::take(&mut self.paused) {
-            let Some(conn) = self.conns.get(slot as usize) else { continue };
-            let is_paused = matches!(&conn.stage, Stage::Http(Some(http)) if http.is_paused);
-            // A backlog's end brings the connection here again.
-            if is_paused && conn.queue.backlog.is_none() {
-                self.received_http(now, slot, &mut []);
-                self.resumed.push(slot);
-            }
-        }
-    }
-
     /// Whether so many answers wait to be sent that the next request has to wait as well.
     fn is_owed_much(&self, slot: u32) -> bool {
         let Some(conn) = self.conns.get(slot as usize) else { return false };
@@ -108,7 +95,7 @@ impl Shard {
                 Phase::Body { request, body } => self.read_body(now, slot, http, (request, body), &bytes[at..]),
                 Phase::Head if self.is_owed_much(slot) => {
                     http.is_paused = true;
-                    self.paused.push(slot);
+                    self.waiting.look_again(slot);
                     self.keep(slot, http);
                     break;
                 }

@@ -15,7 +15,7 @@ use crate::support::server::{Server, token};
 /// Where the files are.
 pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
 
-/// The `requestId` of the pings that find out what a client has been sent before.
+/// Marks what the runner itself sends: as a `requestId`, and as the type of messages that nobody is to hear of.
 const FENCE: &str = "fence";
 
 /// Performs the file of that name: with one shard and again with several, or with as many as it says itself.
@@ -44,6 +44,8 @@ fn run<'a>(script: &'a Script, shards: &[&str]) -> Result<(), (usize, &'a str, S
         let next_hears_connect =
             |next: &&Line| matches!(&next.step, Step::Hear(_, hello) if hello["type"] == "connect");
         let is_greeting_written = lines.peek().is_some_and(next_hears_connect);
+        // Shown should the step never come to its end.
+        println!("{}: {}", line.number, line.text);
         let outcome = stage.perform(&line.step, is_greeting_written);
         outcome.map_err(|problem| (line.number, line.text.as_str(), problem))?;
     }
@@ -65,23 +67,56 @@ struct Party {
     client: Client,
     /// What came and was not looked at yet.
     heard: VecDeque<Value>,
+    /// How the connection ended, behind all that.
+    ended: Option<End>,
     token: Option<String>,
 }
 
 impl Party {
     fn next(&mut self) -> Result<Value, End> {
-        self.heard.pop_front().map_or_else(|| self.client.next_or_end(), Ok)
+        loop {
+            let message = match (self.heard.pop_front(), self.ended.take()) {
+                (Some(message), ended) => {
+                    self.ended = ended;
+                    message
+                }
+                (None, Some(end)) => return Err(end),
+                (None, None) => self.client.next_or_end()?,
+            };
+            if message["messageType"] != FENCE {
+                return Ok(message);
+            }
+        }
     }
 
     /// Reads all that the client had been sent when the server read this ping.
     fn fence(&mut self) -> Result<(), String> {
-        self.client.send(&json!({ "type": "ping", "requestId": FENCE }));
+        self.exchange(&json!({ "type": "ping", "requestId": FENCE }));
+        self.ended.take().map_or(Ok(()), |end| Err(format!("  the connection ended: {end:?}")))
+    }
+
+    /// Waits until the server knows that this connection is its user's, so that messages to the user reach it: it is
+    /// greeted before that.
+    fn arrive(&mut self, user: &str) {
+        let message = json!({
+            "type": "message", "toUserId": user, "content": "", "messageType": FENCE, "requestId": FENCE
+        });
+        self.exchange(&message);
+    }
+
+    /// Sends a request and reads up to its answer, or to the end.
+    fn exchange(&mut self, request: &Value) {
+        self.client.send(request);
         loop {
-            let message = self.client.next_or_end().map_err(|end| format!("  the connection ended: {end:?}"))?;
-            if message["type"] == "pong" && message["requestId"] == FENCE {
-                return Ok(());
+            match self.client.next_or_end() {
+                Ok(message) if message["requestId"] == FENCE => return,
+                Ok(message) if message["messageType"] == FENCE => {}
+                Ok(message) => self.heard.push_back(message),
+                Err(end) => {
+                    self.ended = Some(end);
+                    return;
+                }
             }
-            self.heard.push_back(message);
         }
     }
 }
@@ -126,8 +161,9 @@ impl Stage {
         let client = Client::connect(&self.server.address, token.as_deref());
         let (hello, connection) = (client.hello.clone(), client.id().to_owned());
         let user = hello["userId"].as_str().unwrap_or_default().to_owned();
-        let heard = VecDeque::from([hello]);
-        self.parties.insert(who.to_owned(), Party { client, heard, token });
+        let mut party = Party { client, heard: VecDeque::from([hello]), ended: None, token };
+        party.arrive(&user);
+        self.parties.insert(who.to_owned(), party);
         self.names.insert(key("connection", who), connection);
         if *caller == Caller::Guest {
             self.names.insert(key("guest", who), user);

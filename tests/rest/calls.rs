@@ -39,8 +39,8 @@ fn a_meeting_from_its_making_to_its_end() {
     let room = meeting["roomId"].as_str().expect("a room");
     assert_eq!(made.header("location"), Some(format!("/api/rooms/{room}").as_str()));
     assert_eq!(keys(&meeting), ["createdAt", "encryption", "hostPeerId", "joinLink", "maxParticipants", "roomId"]);
-    // Without a CLIENT_URL, links lead to the call page of the server that was asked.
-    assert_eq!(meeting["joinLink"], format!("http://switchboard.test/call?room={room}"));
+    // Without a CLIENT_URL, links lead to the server that was asked.
+    assert_eq!(meeting["joinLink"], format!("http://switchboard.test/meeting/{room}"));
     let path = format!("/api/rooms/{room}");
     let shown = http.ask("GET", &path, &[&alice], None);
     assert_eq!(shown.status, 200);
@@ -239,4 +239,29 @@ fn the_caller_is_asked_for_before_the_body_is_read() {
     // What would have been the body is not taken for a request.
     http.try_write("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!(http.rest(), "");
+}
+
+#[test]
+fn a_user_who_asks_too_often_is_told_when_to_go_on() {
+    let server = Server::start(&["--set", "limits.rest_per_minute=5", "--shards", "3"]);
+    let line = |user: &str| bearer(&token(user, &json!({})));
+    // Each request comes on a connection of its own, so on whichever shard the kernel gives it to.
+    let status = |user: &str| {
+        let mut http = Http::connect(&server.address);
+        http.ask("GET", "/rooms/nowhere", &[&line(user)], None)
+    };
+    assert!((0..5).all(|_| status("alice").status == 404));
+    let refused = status("alice");
+    assert_refused(&refused, 429, "RATE_LIMITED");
+    let wait: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).expect("seconds");
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert_eq!(status("bob").status, 404, "another user has an allowance of their own");
+    assert_eq!(Http::connect(&server.address).ask("GET", "/healthz", &[], None).status, 200);
+}
+
+#[test]
+fn a_meeting_link_leads_to_the_call_page() {
+    let (server, ..) = start();
+    let answer = Http::connect(&server.address).ask("GET", "/meeting/a%20b", &[], None);
+    assert_eq!((answer.status, answer.header("location")), (302, Some("/call?room=a%20b")));
 }
