@@ -388,6 +388,7 @@ impl Peer {
         let from = text(told, "fromPeerId");
         let Some(seq) = told["seq"].as_u64() else {
             book.tally.count("message to a peer");
+            self.addressed(told, book);
             return book.hear(content, self.number);
         };
         let id = text(told, "id");
@@ -399,8 +400,18 @@ impl Peer {
     }
 
     fn signaled(&self, kind: &str, told: &Value, book: &mut Book) {
+        self.addressed(told, book);
         let body = &told[if kind == "ice-candidate" { "candidate" } else { kind }];
         book.hear(text(body, "key"), self.number);
+    }
+
+    /// What a peer is told alone is for it, and is by somebody whom it knows to be there.
+    fn addressed(&self, told: &Value, book: &Book) {
+        let own = &book.memberships[self.membership(text(told, "roomId"), told)];
+        assert_eq!(text(told, "toPeerId"), own.name, "it is for peer {}: {told}", self.number);
+        let from = text(told, "fromPeerId");
+        let is_known = from == own.name || own.view.contains_key(from);
+        assert!(is_known || !book.announces_all, "peer {} does not know whom it is by: {told}", self.number);
     }
 
     fn room_fact(&self, kind: &str, told: &Value, book: &mut Book) {

@@ -155,6 +155,11 @@ impl Life {
         }
         let asked = Asked { answer: Some("room-joined"), display, ..Asked::default() };
         self.peers[peer].ask(&mut self.net, "join-room", &fields, asked);
+        if self.net.one_in(3) {
+            // It does not wait for the answer.
+            let to = self.name(peer, &room);
+            self.signal_to(peer, &room, &to, "");
+        }
     }
 
     fn leave(&mut self, peer: usize) {
@@ -175,17 +180,20 @@ impl Life {
     fn signal(&mut self, peer: usize) {
         let room = self.room(peer);
         let to = self.name(peer, &room);
-        let (kind, field) =
-            [("offer", "offer"), ("answer", "answer"), ("ice-candidate", "candidate")][self.net.below(3) as usize];
-        let key = format!("signal {}", self.book.serial());
         let from = match self.own_name(peer, &room) {
             Some(own) if !self.net.one_in(10) => own,
             _ => self.name(peer, &room),
         };
-        let fields = format!(
-            r#","roomId":"{room}","fromPeerId":"{from}","toPeerId":"{to}","{field}":{{"key":"{key}", "sdp":"v=0\r\n"}}"#
-        );
-        self.book.send(&key, peer, Reach::One, Vec::new(), Some((&room, &to)));
+        self.signal_to(peer, &room, &to, &format!(r#","fromPeerId":"{from}""#));
+    }
+
+    fn signal_to(&mut self, peer: usize, room: &str, to: &str, from: &str) {
+        let (kind, field) =
+            [("offer", "offer"), ("answer", "answer"), ("ice-candidate", "candidate")][self.net.below(3) as usize];
+        let key = format!("signal {}", self.book.serial());
+        let body = format!(r#""{field}":{{"key":"{key}", "sdp":"v=0\r\n"}}"#);
+        let fields = format!(r#","roomId":"{room}"{from},"toPeerId":"{to}",{body}"#);
+        self.book.send(&key, peer, Reach::One, Vec::new(), Some((room, to)));
         self.peers[peer].ask(&mut self.net, kind, &fields, Asked { errand: Some(key), ..Asked::default() });
     }
 
