@@ -84,6 +84,7 @@ impl Shard {
     fn answer_peer(&mut self, now: Now, slot: u32, request: Option<&str>, then: Then, reply: Result<Reply, Reject>) {
         match (then, reply) {
             (Then::Attached, Err(reject)) => {
+                self.greet(now, slot);
                 self.refuse(now, slot, request, &reject);
                 self.disconnect(now, slot, "too-many-connections", 1008);
             }
@@ -98,7 +99,8 @@ impl Shard {
             (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
                 self.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), request));
             }
-            (Then::Refusal | Then::Attached | Then::Rest(_), Ok(_)) => {}
+            (Then::Attached, Ok(_)) => self.greet(now, slot),
+            (Then::Refusal | Then::Rest(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..), Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);
@@ -114,6 +116,12 @@ impl Shard {
     }
 
     fn become_member(&mut self, now: Now, slot: u32, request: Option<&str>, joined: &Joined) {
+        if !self.has_room_for(slot, &joined.room) {
+            // Several joins were under way at once, and others were granted before this one.
+            let connection = self.id_of(slot);
+            self.ask(Ask::forgotten(), Op::Room(joined.room.clone(), RoomOp::Vanish { connection }));
+            return self.refuse(now, slot, request, &self.too_many_rooms());
+        }
         self.fanout.join(&joined.room, slot, &mut self.conns, &mut self.outbound);
         let ice = match &self.conns[slot as usize].identity {
             Some(identity) => self.options.ice.servers(identity.user(), now),
