@@ -89,6 +89,12 @@ impl Shard {
                 self.disconnect(now, slot, "too-many-connections", 1008);
             }
             (_, Err(reject)) => self.refuse(now, slot, request, &reject),
+            (Then::Joined { room }, Ok(Reply::Joined(_))) if !self.has_room_for(slot, &room) => {
+                // Several joins were under way at once, and others were granted before this one.
+                let connection = self.id_of(slot);
+                self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
+                self.refuse(now, slot, request, &self.too_many_rooms());
+            }
             (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.become_member(now, slot, request, &joined),
             (Then::Left { room }, Ok(Reply::Left { own })) => {
                 if own {
@@ -116,12 +122,6 @@ impl Shard {
     }
 
     fn become_member(&mut self, now: Now, slot: u32, request: Option<&str>, joined: &Joined) {
-        if !self.has_room_for(slot, &joined.room) {
-            // Several joins were under way at once, and others were granted before this one.
-            let connection = self.id_of(slot);
-            self.ask(Ask::forgotten(), Op::Room(joined.room.clone(), RoomOp::Vanish { connection }));
-            return self.refuse(now, slot, request, &self.too_many_rooms());
-        }
         self.fanout.join(&joined.room, slot, &mut self.conns, &mut self.outbound);
         let ice = match &self.conns[slot as usize].identity {
             Some(identity) => self.options.ice.servers(identity.user(), now),

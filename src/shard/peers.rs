@@ -283,6 +283,7 @@ impl Shard {
 
     /// Tells a connection that it must go, and closes it. `code` is a WebSocket close code.
     pub(super) fn disconnect(&mut self, now: Now, slot: u32, reason: &str, code: u16) {
+        self.greet(now, slot);
         self.fanout.settle_for(slot, &mut self.conns, &mut self.outbound);
         self.send_raw(slot, |out| raw::disconnect(out, reason, None, now));
         self.close_websocket(now, slot, code, reason);
