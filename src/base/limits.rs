@@ -16,6 +16,9 @@ pub const CLOSING_MS: u64 = 3_000;
 /// Bytes of an HTTP answer that a client must take in each such time for the server to wait longer: 5 KiB a second.
 pub const TAKEN_BYTES_MIN: usize = 16 * 1024;
 
+/// How far this server's clock and a token issuer's may be apart, in seconds.
+pub const TOKEN_LEEWAY_S: u64 = 30;
+
 /// Bytes a `requestId` may have, as JSON.
 pub const REQUEST_ID_BYTES: usize = 256;
 

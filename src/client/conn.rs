@@ -31,6 +31,8 @@ pub struct Conn {
     pub expires_at: u32,
     /// Questions under way.
     pub asks: u16,
+    /// Whether it has been told who it is, which is the first thing it hears.
+    pub is_greeted: bool,
     /// What becomes of it once everything is sent.
     pub ending: Ending,
 }
@@ -84,6 +86,7 @@ impl Conn {
             seen: 0,
             expires_at: 0,
             asks: 0,
+            is_greeted: false,
             ending: Ending::None,
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{CreateOnJoin, PresenceScope, Settings, Verify};
+use crate::base::limits;
 use crate::client::credentials::Origins;
 use crate::client::websocket::{Heartbeat, SignalRate};
 use crate::codec::http::HeadLimits;
@@ -60,6 +61,7 @@ impl Settings {
             issuer: self.auth.issuer.iter().cloned().collect(),
             require_exp: self.auth.require_exp,
             verify_signature: self.auth.verify != Verify::None,
+            leeway_s: limits::TOKEN_LEEWAY_S,
             ..VerifierOptions::default()
         }
     }

@@ -423,3 +423,6 @@ pub(super) fn peer_not_found() -> Reject {
 fn peer_mismatch(field: &str) -> Reject {
     Reject::new(Code::PeerMismatch, format!("{field} is not your own peer id in this room"))
 }
+
+#[cfg(test)]
+mod tests;

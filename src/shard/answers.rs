@@ -84,10 +84,17 @@ impl Shard {
     fn answer_peer(&mut self, now: Now, slot: u32, request: Option<&str>, then: Then, reply: Result<Reply, Reject>) {
         match (then, reply) {
             (Then::Attached, Err(reject)) => {
+                self.greet(now, slot);
                 self.refuse(now, slot, request, &reject);
                 self.disconnect(now, slot, "too-many-connections", 1008);
             }
             (_, Err(reject)) => self.refuse(now, slot, request, &reject),
+            (Then::Joined { room }, Ok(Reply::Joined(_))) if !self.has_room_for(slot, &room) => {
+                // Several joins were under way at once, and others were granted before this one.
+                let connection = self.id_of(slot);
+                self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
+                self.refuse(now, slot, request, &self.too_many_rooms());
+            }
             (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.become_member(now, slot, request, &joined),
             (Then::Left { room }, Ok(Reply::Left { own })) => {
                 if own {
@@ -98,7 +105,8 @@ impl Shard {
             (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
                 self.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), request));
             }
-            (Then::Refusal | Then::Attached | Then::Rest(_), Ok(_)) => {}
+            (Then::Attached, Ok(_)) => self.greet(now, slot),
+            (Then::Refusal | Then::Rest(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..), Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);

@@ -46,6 +46,7 @@ impl Shard {
         for slot in slots {
             if self.conns[slot as usize].is_listening() {
                 let retry_ms = self.rng.below(window_ms.max(1));
+                self.greet(now, slot);
                 self.send_raw(slot, |out| raw::disconnect(out, "server-shutdown", Some(retry_ms), now));
             } else if matches!(self.conns[slot as usize].stage, Stage::Http(None)) {
                 self.half_close(now, slot);

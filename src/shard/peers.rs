@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
+use crate::base::limits;
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
-use crate::client::conn::Stage;
+use crate::client::conn::{Membership, Stage};
 use crate::codec::ws::{self, Event as Frame, Input};
 use crate::dialect::raw;
 use crate::domain::access::{Identity, Roles};
@@ -55,6 +56,7 @@ impl Shard {
     }
 
     fn frame(&mut self, now: Now, slot: u32, frame: Frame<'_>) {
+        self.greet(now, slot);
         match frame {
             Frame::Text(text) => self.text(now, slot, text),
             Frame::Binary(_) => {
@@ -142,12 +144,9 @@ impl Shard {
     }
 
     fn join(&mut self, slot: u32, request: Option<&str>, join: Join<'_>) -> Result<(), Reject> {
-        let max = self.options.rooms_per_connection;
         let room = self.fanout.name(&join.room);
-        let rooms = &self.conns[slot as usize].rooms;
-        let is_member = rooms.as_slice().iter().any(|own| self.fanout.name_of(own.room) == Some(&room));
-        if max != 0 && rooms.len() >= max && !is_member {
-            return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
+        if !self.has_room_for(slot, &room) {
+            return Err(self.too_many_rooms());
         }
         let by = self.identity(slot)?;
         let display_name = join.display_name.filter(|shown| *shown != by.username()).map(|shown| shown.into());
@@ -161,6 +160,19 @@ impl Shard {
         };
         let then = Then::Joined { room: room.clone() };
         self.ask_room(slot, request, then, room, RoomOp::Join(Box::new(op)))
+    }
+
+    /// Whether a connection may be in `room` beside those it is in.
+    pub(super) fn has_room_for(&self, slot: u32, room: &str) -> bool {
+        let max = self.options.rooms_per_connection;
+        let rooms = self.conns[slot as usize].rooms.as_slice();
+        let is_this = |own: &Membership| self.fanout.name_of(own.room).is_some_and(|name| **name == *room);
+        max == 0 || rooms.len() < max || rooms.iter().any(is_this)
+    }
+
+    pub(super) fn too_many_rooms(&self) -> Reject {
+        let max = self.options.rooms_per_connection;
+        Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once"))
     }
 
     fn send(&mut self, slot: u32, request: Option<&str>, target: Target<'_>, draft: Draft<'_>) -> Result<(), Reject> {
@@ -210,7 +222,12 @@ impl Shard {
         })?;
         let roles = Roles { admin: claims.admin, push: claims.push, guest: false };
         let identity = Identity::new(&claims.user, claims.username.as_deref(), claims.email.as_deref(), roles);
-        Ok((identity, claims.expires_at))
+        // A token that has just expired is still taken, since clocks differ; it must then hold for as long as that.
+        let expires_at = claims.expires_at.map(|at| {
+            let is_over = at <= now.unix_seconds();
+            if is_over { at + limits::TOKEN_LEEWAY_S } else { at }
+        });
+        Ok((identity, expires_at))
     }
 
     fn identity(&self, slot: u32) -> Result<Identity, Reject> {
@@ -266,6 +283,7 @@ impl Shard {
 
     /// Tells a connection that it must go, and closes it. `code` is a WebSocket close code.
     pub(super) fn disconnect(&mut self, now: Now, slot: u32, reason: &str, code: u16) {
+        self.greet(now, slot);
         self.fanout.settle_for(slot, &mut self.conns, &mut self.outbound);
         self.send_raw(slot, |out| raw::disconnect(out, reason, None, now));
         self.close_websocket(now, slot, code, reason);
@@ -279,6 +297,7 @@ impl Shard {
     /// Takes a connection out of the domain and ends it with the close frame that `write` writes. Leaving its rooms hands
     /// it what they have gathered, so that comes first: nothing may follow a close frame (RFC 6455 §5.5.1).
     fn say_goodbye(&mut self, now: Now, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        self.greet(now, slot);
         self.depart(now, slot);
         let segment = self.outbound.encode(write);
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };

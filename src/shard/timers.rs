@@ -125,7 +125,7 @@ impl Shard {
         let segment = self.outbound.encode(|out| out.extend_from_slice(&batch));
         let segment = Segment { droppable: true, ..segment };
         for (slot, conn) in &mut self.conns {
-            if conn.is_listening() {
+            if conn.is_listening() && conn.is_greeted {
                 self.outbound.push(slot as u32, &mut conn.queue, segment);
             }
         }

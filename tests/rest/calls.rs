@@ -240,3 +240,28 @@ fn the_caller_is_asked_for_before_the_body_is_read() {
     http.try_write("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!(http.rest(), "");
 }
+
+#[test]
+fn a_user_who_asks_too_often_is_told_when_to_go_on() {
+    let server = Server::start(&["--set", "limits.rest_per_minute=5", "--shards", "3"]);
+    let line = |user: &str| bearer(&token(user, &json!({})));
+    // Each request comes on a connection of its own, so on whichever shard the kernel gives it to.
+    let status = |user: &str| {
+        let mut http = Http::connect(&server.address);
+        http.ask("GET", "/rooms/nowhere", &[&line(user)], None)
+    };
+    assert!((0..5).all(|_| status("alice").status == 404));
+    let refused = status("alice");
+    assert_refused(&refused, 429, "RATE_LIMITED");
+    let wait: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).expect("seconds");
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert_eq!(status("bob").status, 404, "another user has an allowance of their own");
+    assert_eq!(Http::connect(&server.address).ask("GET", "/healthz", &[], None).status, 200);
+}
+
+#[test]
+fn a_meeting_link_leads_to_the_call_page() {
+    let (server, ..) = start();
+    let answer = Http::connect(&server.address).ask("GET", "/meeting/a%20b", &[], None);
+    assert_eq!((answer.status, answer.header("location")), (302, Some("/call?room=a%20b")));
+}

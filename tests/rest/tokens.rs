@@ -224,9 +224,8 @@ fn a_jwks_file_is_read_again_when_it_changes() {
     };
     let file = Scratch::new("jwks.json", &only("rsa-1"));
     let setting = format!("auth.jwks_file={}", file.path().display());
-    // Looking again and again would soon be more than a user may ask in a minute.
-    let arguments = ["--set", &setting, "--set", "limits.rest_per_minute=0"];
-    let server = Server::start_with(&arguments, &[("JWT_SECRET", "")]);
+    // It is asked again and again whether the change has been noticed.
+    let server = Server::start_with(&["--set", &setting, "--set", "limits.rest_per_minute=0"], &[("JWT_SECRET", "")]);
     let none = json!({});
     let former = signed(Algorithm::RS256, "rsa_private.pem", Some("rsa-1"), &none);
     let latter = signed(Algorithm::ES256, "p256_private.pem", Some("p256-1"), &none);

@@ -70,16 +70,24 @@ impl Shard {
         conn.stage = Stage::WebSocket(WebSocket::new(now.mono));
         conn.deadline = 0;
         conn.expires_at = expires_at.map_or(0, seconds);
-        conn.identity = Some(identity);
-        self.greet(now, slot);
+        conn.identity = Some(identity.clone());
+        self.rearm(now, slot);
+        let connection = self.id_of(slot);
+        let ask = Ask { to: Some(connection), request: None, then: Then::Attached };
+        self.ask(ask, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity }));
         Ok(())
     }
 
-    /// Tells a new connection who it is, and its user's keeper that it is there.
-    fn greet(&mut self, now: Now, slot: u32) {
-        self.stats.opened += 1;
+    /// Tells a new connection who it is, once: when its user's keeper knows it, so that whatever is sent to the user from
+    /// then on reaches it; or sooner when it has said something already, since this is the first thing it hears.
+    pub(in crate::shard) fn greet(&mut self, now: Now, slot: u32) {
         let connection = self.id_of(slot);
-        let Some(identity) = self.conns[slot as usize].identity.clone() else { return };
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        if std::mem::replace(&mut conn.is_greeted, true) {
+            return;
+        }
+        self.stats.opened += 1;
+        let Some(identity) = conn.identity.clone() else { return };
         let mut token = [0; 18];
         self.rng.fill(&mut token);
         let token = URL_SAFE_NO_PAD.encode(token);
@@ -87,8 +95,5 @@ impl Shard {
         self.send_raw(slot, |out| {
             raw::connect(out, connection.text().as_str(), identity.user(), heartbeat_ms, &token, now);
         });
-        self.rearm(now, slot);
-        let ask = Ask { to: Some(connection), request: None, then: Then::Attached };
-        self.ask(ask, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity }));
     }
 }
