@@ -1,5 +1,6 @@
 //! A `raw` client: a WebSocket by `tungstenite` that speaks JSON.
 
+use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,11 @@ impl Client {
     /// Sends text as it is.
     pub(crate) fn send_text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).expect("the message goes out");
+    }
+
+    /// Sends bytes past the WebSocket, in one write.
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
+        self.socket.get_mut().write_all(bytes).expect("the bytes go out");
     }
 
     /// Sends any message.

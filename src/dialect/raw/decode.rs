@@ -209,7 +209,7 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
 
 /// Whether a content has more than `bytes` bytes: a string's text is counted, not its escapes.
 fn is_longer(content: &str, bytes: usize) -> bool {
-    if content.len() <= bytes + 2 {
+    if content.len() <= bytes.saturating_add(2) {
         return false;
     }
     match serde_json::from_str::<Cow<'_, str>>(content) {
