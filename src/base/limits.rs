@@ -2,7 +2,7 @@
 
 /// Asks one connection may have under way before the shard stops reading from it: enough to keep a pipelining client
 /// busy, few enough that one client cannot fill a room's home with its questions.
-pub const ASKS_PER_CONNECTION: u16 = 128;
+pub const ASKS_PER_CONNECTION: u8 = 128;
 
 /// Asks a shard may have under way in all before new ones are refused with `OVERLOADED`.
 pub const ASKS_PER_SHARD: usize = 262_144;

@@ -29,8 +29,10 @@ pub struct Conn {
     pub seen: Tick,
     /// When its token expires, in seconds since 1970; 0: never.
     pub expires_at: u32,
-    /// Questions under way.
-    pub asks: u16,
+    /// Questions under way, [`crate::base::limits::ASKS_PER_CONNECTION`] at most.
+    pub asks: u8,
+    /// How many of them are joins.
+    pub joins: u8,
     /// Whether it has been told who it is, which is the first thing it hears.
     pub is_greeted: bool,
     /// What becomes of it once everything is sent.
@@ -87,6 +89,7 @@ impl Conn {
             expires_at: 0,
             asks: 0,
             is_greeted: false,
+            joins: 0,
             ending: Ending::None,
         }
     }

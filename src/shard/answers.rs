@@ -65,6 +65,7 @@ impl Shard {
         if let Some(slot) = slot {
             let conn = &mut self.conns[slot as usize];
             conn.asks -= 1;
+            conn.joins -= u8::from(matches!(ask.then, Then::Joined { .. }));
             if conn.asks + 1 == limits::ASKS_PER_CONNECTION {
                 self.resumed.push(slot);
                 self.waiting.look_again(slot);
@@ -89,12 +90,6 @@ impl Shard {
                 self.disconnect(now, slot, "too-many-connections", 1008);
             }
             (_, Err(reject)) => self.refuse(now, slot, request, &reject),
-            (Then::Joined { room }, Ok(Reply::Joined(_))) if !self.has_room_for(slot, &room) => {
-                // Several joins were under way at once, and others were granted before this one.
-                let connection = self.id_of(slot);
-                self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
-                self.refuse(now, slot, request, &self.too_many_rooms());
-            }
             (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.become_member(now, slot, request, &joined),
             (Then::Left { room }, Ok(Reply::Left { own })) => {
                 if own {

@@ -146,7 +146,8 @@ impl Shard {
     fn join(&mut self, slot: u32, request: Option<&str>, join: Join<'_>) -> Result<(), Reject> {
         let room = self.fanout.name(&join.room);
         if !self.has_room_for(slot, &room) {
-            return Err(self.too_many_rooms());
+            let max = self.options.rooms_per_connection;
+            return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
         }
         let by = self.identity(slot)?;
         let display_name = join.display_name.filter(|shown| *shown != by.username()).map(|shown| shown.into());
@@ -159,20 +160,18 @@ impl Shard {
             create: self.options.create_on_join,
         };
         let then = Then::Joined { room: room.clone() };
-        self.ask_room(slot, request, then, room, RoomOp::Join(Box::new(op)))
+        self.ask_room(slot, request, then, room, RoomOp::Join(Box::new(op)))?;
+        self.conns[slot as usize].joins += 1;
+        Ok(())
     }
 
-    /// Whether a connection may be in `room` beside those it is in.
-    pub(super) fn has_room_for(&self, slot: u32, room: &str) -> bool {
+    /// Whether a connection may be in `room` beside those it is in and those it is about to be in.
+    fn has_room_for(&self, slot: u32, room: &str) -> bool {
         let max = self.options.rooms_per_connection;
-        let rooms = self.conns[slot as usize].rooms.as_slice();
+        let conn = &self.conns[slot as usize];
+        let rooms = conn.rooms.as_slice();
         let is_this = |own: &Membership| self.fanout.name_of(own.room).is_some_and(|name| **name == *room);
-        max == 0 || rooms.len() < max || rooms.iter().any(is_this)
-    }
-
-    pub(super) fn too_many_rooms(&self) -> Reject {
-        let max = self.options.rooms_per_connection;
-        Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once"))
+        max == 0 || rooms.len() + usize::from(conn.joins) < max || rooms.iter().any(is_this)
     }
 
     fn send(&mut self, slot: u32, request: Option<&str>, target: Target<'_>, draft: Draft<'_>) -> Result<(), Reject> {
