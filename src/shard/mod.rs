@@ -384,3 +384,6 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! One shard by itself, byte by byte: orders that clients can see.
+
+use super::*;
+use crate::client::credentials::Origins;
+use crate::client::websocket::{Heartbeat, SignalRate};
+use crate::codec::http::HeadLimits;
+use crate::codec::jwt::VerifierOptions;
+use crate::codec::ws;
+use crate::domain::op::{Rules, Scope};
+
+const NOW: Now = Now { mono: 1000, wall: 1_750_000_000_000 };
+
+fn options() -> Options {
+    let rules = Rules {
+        announce_limit: 500,
+        max_participants: 0,
+        presence_grace_ms: 3_000,
+        presence_scope: Scope::None,
+        connections_per_user: 0,
+        rest_per_minute: 0,
+    };
+    Options {
+        node: 0,
+        shards: 1,
+        head: HeadLimits { bytes: 4096, headers: 20 },
+        body_bytes: 4096,
+        websocket: ws::Limits::default(),
+        content_bytes: 4096,
+        outbound_bytes: 1 << 20,
+        rooms_per_connection: 0,
+        connections: 0,
+        signals: SignalRate { per_minute: 0, burst: 0 },
+        heartbeat: Heartbeat { interval_ms: 25_000, timeout_ms: 20_000 },
+        handshake_ms: 10_000,
+        head_ms: 10_000,
+        idle_ms: 60_000,
+        presence_batch_ms: 100,
+        guests: true,
+        create_on_join: true,
+        origins: Origins::default(),
+        client_url: None,
+        ice: Ice::default(),
+        rules: Arc::new(rules),
+    }
+}
+
+/// Takes what is written, as much at once as it is told to.
+#[derive(Default)]
+struct Paper {
+    written: Vec<(u32, Vec<u8>)>,
+    /// Bytes taken at once; 0 is any number.
+    at_once: usize,
+    ended: Vec<u32>,
+}
+
+impl Wire for Paper {
+    fn write(&mut self, slot: u32, bytes: &[u8]) -> Result<usize, Gone> {
+        let count = if self.at_once == 0 { bytes.len() } else { self.at_once.min(bytes.len()) };
+        self.written.push((slot, bytes[..count].to_vec()));
+        Ok(count)
+    }
+
+    fn half_close(&mut self, slot: u32) {
+        self.ended.push(slot);
+    }
+
+    fn close(&mut self, slot: u32) {
+        self.ended.push(slot);
+    }
+}
+
+impl Paper {
+    /// Everything written to one connection since the last time, as text where it is text.
+    fn take(&mut self, slot: u32) -> String {
+        let (own, others) = std::mem::take(&mut self.written).into_iter().partition(|(to, _)| *to == slot);
+        self.written = others;
+        let bytes: Vec<u8> = own.into_iter().flat_map(|(_, bytes): (u32, Vec<u8>)| bytes).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+struct Desk {
+    shard: Shard,
+    paper: Paper,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let verifier = VerifierOptions { verify_signature: false, ..VerifierOptions::default() };
+        let verifier = Arc::new(Verifier::new(verifier).expect("no key is needed"));
+        Self { shard: Shard::new(0, Arc::new(options()), verifier, Rng::from_seed(1), NOW), paper: Paper::default() }
+    }
+
+    fn connect(&mut self) -> u32 {
+        self.shard.accepted(NOW, ([127, 0, 0, 1], 1).into()).expect("there is room")
+    }
+
+    fn receive(&mut self, slot: u32, bytes: &[u8]) {
+        self.shard.received(NOW, slot, &mut bytes.to_vec());
+    }
+
+    /// One frame, masked with zeros.
+    fn frame(&mut self, slot: u32, first: u8, payload: &[u8]) {
+        assert!(payload.len() < 126);
+        let mut bytes = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+        bytes.extend_from_slice(payload);
+        self.receive(slot, &bytes);
+    }
+
+    fn turn(&mut self) {
+        self.shard.run(NOW);
+        self.shard.flush(NOW, &mut self.paper);
+    }
+
+    /// A guest's WebSocket that has joined the room `r`.
+    fn member(&mut self) -> u32 {
+        let slot = self.connect();
+        self.receive(slot, UPGRADE);
+        self.turn();
+        self.frame(slot, 0x81, br#"{"type":"join-room","roomId":"r"}"#);
+        self.turn();
+        assert!(self.paper.take(slot).contains("room-joined"));
+        slot
+    }
+}
+
+const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+const MESSAGE: &[u8] = br#"{"type":"message","roomId":"r","content":"hello"}"#;
+
+#[test]
+fn nothing_follows_a_close_frame() {
+    for (first, payload, last) in
+        [(0x88, &1000_u16.to_be_bytes()[..], &b"\x88\x02\x03\xE8"[..]), (0x83, b"", b"\x88\x11\x03\xEAreserved opcode")]
+    {
+        let mut desk = Desk::new();
+        let (one, other) = (desk.member(), desk.member());
+        desk.frame(one, 0x81, MESSAGE);
+        desk.shard.run(NOW);
+        desk.frame(other, first, payload);
+        desk.turn();
+        let told = desk.paper.written.iter().filter(|(slot, _)| *slot == other).flat_map(|(_, bytes)| bytes.clone());
+        let told: Vec<u8> = told.collect();
+        assert!(told.ends_with(last), "{}", String::from_utf8_lossy(&told));
+        assert!(desk.paper.take(other).contains("hello"));
+        assert_eq!(desk.paper.ended, [other]);
+    }
+}
+
+#[test]
+fn who_joins_again_hears_first_what_came_before() {
+    let mut desk = Desk::new();
+    let (one, other) = (desk.member(), desk.member());
+    desk.frame(one, 0x81, MESSAGE);
+    desk.frame(other, 0x81, br#"{"type":"join-room","roomId":"r"}"#);
+    desk.turn();
+    let told = desk.paper.take(other);
+    let (message, joined) = (told.find("hello").expect("the message"), told.find("room-joined").expect("the answer"));
+    assert!(message < joined && told[joined..].contains(r#""seq":1"#), "{told}");
+}
+
+#[test]
+fn what_one_is_told_alone_comes_after_what_all_were_told() {
+    let mut desk = Desk::new();
+    let one = desk.member();
+    let other = desk.connect();
+    let peer = desk.shard.id_of(one);
+    desk.receive(other, UPGRADE);
+    desk.turn();
+    desk.frame(other, 0x81, br#"{"type":"join-room","roomId":"r"}"#);
+    let offer = format!(r#"{{"type":"offer","roomId":"r","toPeerId":"{peer}","offer":1}}"#);
+    desk.frame(other, 0x81, offer.as_bytes());
+    desk.turn();
+    let told = desk.paper.take(one);
+    let (joined, offer) = (told.find("peer-joined").expect("the news"), told.find("offer").expect("the offer"));
+    assert!(joined < offer, "{told}");
+}
+
+#[test]
+fn an_answer_goes_out_whole_however_often_the_end_is_told() {
+    let mut desk = Desk::new();
+    desk.paper.at_once = 100;
+    let slot = desk.connect();
+    desk.receive(slot, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
+    desk.shard.ended(NOW, slot);
+    desk.turn();
+    while desk.paper.ended.is_empty() {
+        desk.shard.writable(slot, &mut desk.paper);
+        desk.shard.ended(NOW, slot);
+        desk.turn();
+        assert!(desk.paper.written.len() < 20, "it ends");
+    }
+    let told = desk.paper.take(slot);
+    assert!(told.starts_with("HTTP/1.1 200 OK") && told.ends_with('}'), "{told}");
+}
+
+#[test]
+fn joins_under_way_count_against_the_limit_before_they_are_granted() {
+    let mut desk = Desk::new();
+    desk.shard.options = Arc::new(Options { rooms_per_connection: 2, ..options() });
+    let (one, other) = (desk.member(), desk.member());
+    for room in ["a", "b"] {
+        desk.frame(one, 0x81, format!(r#"{{"type":"join-room","roomId":"{room}"}}"#).as_bytes());
+    }
+    desk.turn();
+    let told = desk.paper.take(one);
+    assert_eq!((told.matches("room-joined").count(), told.matches("RATE_LIMITED").count()), (1, 1), "{told}");
+    // A room that refused it is not there, one that it is in already does not count.
+    desk.frame(other, 0x81, br#"{"type":"message","roomId":"b","content":"x"}"#);
+    desk.frame(one, 0x81, br#"{"type":"join-room","roomId":"a"}"#);
+    desk.turn();
+    assert!(desk.paper.take(other).contains("ROOM_NOT_FOUND"));
+    assert!(desk.paper.take(one).contains("room-joined"));
+}
