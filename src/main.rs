@@ -1,5 +1,6 @@
 //! The `switchboard` command.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,9 +23,9 @@ fn main() -> ExitCode {
         Some(Command::Serve(arguments)) => serve(&arguments),
         Some(Command::Token(arguments)) => token(&arguments),
         Some(Command::Config(arguments)) => show_config(&arguments),
-        Some(Command::Health(arguments)) => command_line::health(&arguments.url).map(|body| println!("{body}")),
+        Some(Command::Health(arguments)) => command_line::health(&arguments.url).map(|body| say(&body)),
         None => {
-            println!("{}", command_line::help());
+            say(&command_line::help());
             Ok(())
         }
     };
@@ -55,7 +56,7 @@ fn serve(arguments: &SettingsArguments) -> Result<(), String> {
         drain: Duration::from_secs(settings.drain.seconds),
     })?;
     for address in &server.addresses {
-        println!("listening on http://{address}");
+        say(&format!("listening on http://{address}"));
     }
     if settings.dev
         && let Some(address) = server.addresses.first()
@@ -68,16 +69,16 @@ fn serve(arguments: &SettingsArguments) -> Result<(), String> {
 
 /// What a developer needs to try the server out.
 fn introduce(settings: &Settings, base: &str) {
-    println!("landing page       {base}/");
-    println!("make a call        {base}/call");
+    say(&format!("landing page       {base}/"));
+    say(&format!("make a call        {base}/call"));
     let Some(secret) = &settings.auth.secret else { return };
     let now = clock::unix_seconds();
     let sign = |user: &str, role: Option<&str>| {
         let token = NewToken { user, role, issued_at: now, expires_at: Some(now + DEV_TOKEN_S), ..NewToken::default() };
         sign_hs256(secret.expose(), &token)
     };
-    println!("token of a user    {}", sign("alice", None));
-    println!("token of an admin  {}", sign("root", Some("admin")));
+    say(&format!("token of a user    {}", sign("alice", None)));
+    say(&format!("token of an admin  {}", sign("root", Some("admin"))));
 }
 
 fn token(arguments: &TokenArguments) -> Result<(), String> {
@@ -86,14 +87,19 @@ fn token(arguments: &TokenArguments) -> Result<(), String> {
         let key = jsonwebtoken::EncodingKey::from_secret(secret.expose().as_bytes());
         jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).map_err(|error| error.to_string())
     })?;
-    println!("{token}");
+    say(&token);
     Ok(())
 }
 
 fn show_config(arguments: &SettingsArguments) -> Result<(), String> {
     let loaded = arguments.load(fresh_secret).map_err(|error| error.to_string())?;
-    print!("{}", config::print(&loaded));
+    say(config::print(&loaded).trim_end());
     Ok(())
+}
+
+/// Prints a line. Whoever reads standard output may stop at any time, as `head` does; that is no failure of ours.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn fresh_secret() -> String {

@@ -4,12 +4,13 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::json;
 use support::client::Client;
+use support::process::wait_until;
 use support::server::{SECRET, Server, token};
 use support::wire::Wire;
 
@@ -334,6 +335,30 @@ fn unchecked_signatures_are_for_loopback_alone() {
         Serving::start(&directory, &["serve", "--set", "auth.verify=none", "--listen", "127.0.0.1:0"], &[]);
     let client = Client::connect(&serving.address(), Some(&token("ann", &json!({}))));
     assert_eq!(client.hello["userId"], "ann");
+}
+
+/// Standard output whose reader has gone, as with `| head -1`, is no reason to fail.
+#[test]
+fn nobody_has_to_read_what_it_prints() {
+    let directory = scratch("unread");
+    for arguments in [&["config", "--dev"][..], &["token", "--sub", "ann"], &["--help"], &[]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = program(&directory, arguments, &[("JWT_SECRET", SECRET)]);
+        let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("it runs");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    }
+    // Nobody is told which port it picks, so it is given one that was free a moment ago.
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").to_string();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = program(&directory, &["serve", "--dev", "--listen", &free], &[]);
+    let mut child = command.stdout(writer).spawn().expect("it runs");
+    wait_until("it serves", || TcpStream::connect(&free).is_ok());
+    let (status, _) = get(&free, "/healthz", None);
+    child.kill().expect("it runs");
+    child.wait().expect("its end");
+    assert_eq!(status, 200);
 }
 
 #[test]
