@@ -26,6 +26,13 @@ const READ_BYTES: usize = 64 * 1024;
 /// Reads of one connection in one turn, so that a firehose starves nobody.
 const READS_PER_TURN: usize = 4;
 
+/// A flush to this many connections or more is worth another look for what has come meanwhile: it costs them a write
+/// each, the look a single call.
+const GATHER_FROM: usize = 256;
+
+/// Such looks in one turn, so that nobody is kept waiting.
+const GATHERS_PER_TURN: usize = 16;
+
 /// Connections accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 256;
 
@@ -95,7 +102,9 @@ impl EventLoop {
         while is_counted || occupied.load(Ordering::Acquire) > 0 {
             self.wait(&mut events)?;
             let now = self.clock.now();
-            self.turn(now, &events);
+            self.read_events(now, &events);
+            self.gather(now, &mut events)?;
+            self.finish(now);
             if is_counted && self.shard.is_drained() {
                 is_counted = false;
                 if occupied.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -130,7 +139,7 @@ impl EventLoop {
     /// One turn. Mail comes before sockets, so that what was decided reaches a connection before what it asks next is
     /// read; timers come after both, so that who was heard from just now is not taken for dead; the flush comes last,
     /// so that each connection is written once, whatever it got.
-    fn turn(&mut self, now: Now, events: &Events) {
+    fn read_events(&mut self, now: Now, events: &Events) {
         self.watch_queues();
         self.read_mail(now);
         for event in events {
@@ -139,6 +148,28 @@ impl EventLoop {
         self.accept(now);
         self.read_more(now);
         self.shard.run(now);
+    }
+
+    /// Reads what has come meanwhile, too, when the flush would write to many: messages to the same rooms then go out by
+    /// the same writes, and looking once more costs next to nothing beside them.
+    fn gather(&mut self, now: Now, events: &mut Events) -> io::Result<()> {
+        for _ in 0..GATHERS_PER_TURN {
+            if self.shard.waiting_members() < GATHER_FROM || self.shard.wants_flush() {
+                return Ok(());
+            }
+            match self.poll.poll(events, Some(Duration::ZERO)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+                outcome => outcome?,
+            }
+            if events.is_empty() && self.inbox.is_empty() {
+                return Ok(());
+            }
+            self.read_events(now, events);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, now: Now) {
         self.shard.tick(now);
         self.shard.run(now);
         self.flush(now);

@@ -79,6 +79,11 @@ impl Inbox {
         self.mail.try_recv().ok()
     }
 
+    /// Whether there is no mail.
+    pub fn is_empty(&self) -> bool {
+        self.mail.is_empty()
+    }
+
     /// Announces that the reader is about to sleep; whether it may, there being no mail.
     pub fn fall_asleep(&self) -> bool {
         self.sleeper.is_asleep.store(true, Ordering::Relaxed);

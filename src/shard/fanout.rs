@@ -18,6 +18,8 @@ pub(super) struct Fanout {
     rooms: Table<LocalRoom>,
     /// Rooms with a turn, each once.
     dirty: Vec<u32>,
+    /// Members of those rooms, as many as they were when the turn began.
+    waiting_members: usize,
     /// Turns to use again, for their memory.
     #[expect(clippy::vec_box, reason = "the boxes move between this list and the rooms")]
     spare: Vec<Box<Turn>>,
@@ -62,7 +64,7 @@ const SPARE_TURNS: usize = 256;
 
 impl Fanout {
     pub(super) fn new(seed: u64) -> Self {
-        Self { rooms: Table::new(seed), dirty: Vec::new(), spare: Vec::new(), batch: Vec::new() }
+        Self { rooms: Table::new(seed), dirty: Vec::new(), waiting_members: 0, spare: Vec::new(), batch: Vec::new() }
     }
 
     /// The room's name as it is shared here; a new copy when it has no members here.
@@ -73,6 +75,11 @@ impl Fanout {
     /// The name of the room in `slot`.
     pub(super) fn name_of(&self, room: u32) -> Option<&Name> {
         self.rooms.at(room).map(|room| &room.name)
+    }
+
+    /// How many members the next flush has something for, about.
+    pub(super) fn waiting_members(&self) -> usize {
+        self.waiting_members
     }
 
     /// Whether something is gathered that members are to get.
@@ -151,6 +158,7 @@ impl Fanout {
         let Some(room) = self.rooms.at_mut(at) else { return };
         let turn = room.turn.get_or_insert_with(|| {
             self.dirty.push(at);
+            self.waiting_members += room.members.len();
             self.spare.pop().unwrap_or_default()
         });
         turn.bytes.extend_from_slice(&packed.raw);
@@ -179,6 +187,7 @@ impl Fanout {
 
     /// Settles every room.
     pub(super) fn settle_all(&mut self, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
+        self.waiting_members = 0;
         while let Some(at) = self.dirty.last().copied() {
             if !self.settle(at, conns, outbound) {
                 self.dirty.pop();

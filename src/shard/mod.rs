@@ -261,6 +261,11 @@ impl Shard {
         self.outbound.len() > limits::TURN_BYTES
     }
 
+    /// How many connections the next flush writes to on behalf of their rooms, about.
+    pub fn waiting_members(&self) -> usize {
+        self.fanout.waiting_members()
+    }
+
     /// Whether anything was gathered that a flush would send or end.
     pub fn has_output(&self) -> bool {
         !self.outbound.is_empty() || !self.ending.is_empty() || self.fanout.is_dirty()
