@@ -134,6 +134,8 @@ impl Shard {
             }
             return;
         };
+        // What a room's keeper has to say may overtake what the user's keeper has.
+        self.greet(now, slot);
         match &event {
             Event::Joined(joined) => self.become_member(now, slot, None, joined),
             Event::Left { room, .. } => {

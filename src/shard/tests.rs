@@ -6,6 +6,7 @@ use crate::client::websocket::{Heartbeat, SignalRate};
 use crate::codec::http::HeadLimits;
 use crate::codec::jwt::VerifierOptions;
 use crate::codec::ws;
+use crate::domain::event::{Event, Joined, PeerName};
 use crate::domain::op::{Rules, Scope};
 
 const NOW: Now = Now { mono: 1000, wall: 1_750_000_000_000 };
@@ -212,4 +213,26 @@ fn joins_under_way_count_against_the_limit_before_they_are_granted() {
     desk.turn();
     assert!(desk.paper.take(other).contains("ROOM_NOT_FOUND"));
     assert!(desk.paper.take(one).contains("room-joined"));
+}
+
+#[test]
+fn the_greeting_comes_first_though_a_room_is_quicker_than_the_user() {
+    let mut desk = Desk::new();
+    let slot = desk.connect();
+    desk.receive(slot, UPGRADE);
+    // A call by REST made the connection a member; its own shard has not heard yet that its user knows of it.
+    let to = desk.shard.id_of(slot);
+    let joined = Joined {
+        room: "r".into(),
+        peer: PeerName::Own(to),
+        peers: Vec::new(),
+        participant_count: 1,
+        epoch: "e".into(),
+        seq: 0,
+    };
+    desk.shard.mail(NOW, Mail::Tell { to, event: Event::Joined(Box::new(joined)) });
+    desk.turn();
+    let told = desk.paper.take(slot);
+    let (greeting, joined) = (told.find(r#""connect""#).expect("a greeting"), told.find("room-joined").expect("news"));
+    assert!(greeting < joined && told.matches(r#""connect""#).count() == 1, "{told}");
 }

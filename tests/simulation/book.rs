@@ -150,7 +150,8 @@ impl Book {
         let mut compared = 0;
         for (at, a) in self.memberships.iter().enumerate() {
             let same = |b: &&Membership| a.room == b.room && a.epoch == b.epoch && a.peer != b.peer;
-            compared += self.memberships[at + 1..].iter().filter(same).filter(|b| compare(a, b)).count();
+            compared +=
+                self.memberships[at + 1..].iter().filter(same).filter(|b| compare(a, b, self.announces_all)).count();
         }
         if compared > 0 {
             self.tally.count("two peers compared");
