@@ -9,17 +9,7 @@ use support::server::{Server, token};
 use support::wire::{TEXT, Wire, frame};
 
 fn server(settings: &[&str]) -> Server {
-    server_of(2, settings)
-}
-
-fn server_of(shards: usize, settings: &[&str]) -> Server {
-    let shards = shards.to_string();
-    let mut arguments =
-        vec!["--shards", &shards, "--set", "rooms.create_on_join=always", "--set", "presence.scope=none"];
-    for setting in settings {
-        arguments.extend(["--set", setting]);
-    }
-    Server::start(&arguments)
+    Server::of_shards(2, settings)
 }
 
 fn connect(server: &Server, user: &str) -> Client {
@@ -302,7 +292,7 @@ fn who_does_not_read_may_have_so_much_waiting_and_no_more() {
 
 #[test]
 fn the_server_takes_on_so_many_connections_and_no_more() {
-    let server = server_of(1, &["limits.connections=4"]);
+    let server = Server::of_shards(1, &["limits.connections=4"]);
     let mut kept: Vec<Client> = (0..3).map(|number| connect(&server, &format!("u{number}"))).collect();
     // One that has not said anything yet counts as well.
     let silent = Wire::connect(&server.address);

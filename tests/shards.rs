@@ -17,17 +17,7 @@ use support::wire::{TEXT, Wire, frame};
 const ROOMS: [&str; 8] = ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"];
 
 fn server(settings: &[&str]) -> Server {
-    server_of(3, settings)
-}
-
-fn server_of(shards: usize, settings: &[&str]) -> Server {
-    let shards = shards.to_string();
-    let mut arguments =
-        vec!["--shards", &shards, "--set", "rooms.create_on_join=always", "--set", "presence.scope=none"];
-    for setting in settings {
-        arguments.extend(["--set", setting]);
-    }
-    Server::start(&arguments)
+    Server::of_shards(3, settings)
 }
 
 /// The shard that a connection's id names: node (16 bits), shard (8), slot (24), 96 random bits.
@@ -410,7 +400,7 @@ fn all_that_came_before_the_end_of_a_stream_counts() {
     const MESSAGES: usize = 400;
     // Nothing but what comes on a socket wakes this server within the time that the listener waits.
     let settings = ["limits.handshake_ms=0", "heartbeat.interval_ms=3600000", "presence.grace_ms=3600000"];
-    let server = server_of(1, &settings);
+    let server = Server::of_shards(1, &settings);
     let mut listener = Client::connect(&server.address, Some(&token("listener", &json!({}))));
     listener.join("r", "listener");
     let mut seq = 0;

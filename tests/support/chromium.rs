@@ -8,9 +8,6 @@
 //! interception, and of all events only what [`Page::problems`] tells. Dropping the browser kills
 //! its processes and removes the profile.
 
-// Every test program compiles its own copy and uses a part of it.
-#![allow(dead_code)]
-
 use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -21,6 +21,17 @@ impl Server {
         Self::start_with(arguments, &[])
     }
 
+    /// A server of so many shards with these settings, where joining makes rooms and nobody is told of presence.
+    pub(crate) fn of_shards(shards: usize, settings: &[&str]) -> Self {
+        let shards = shards.to_string();
+        let mut arguments =
+            vec!["--shards", &shards, "--set", "rooms.create_on_join=always", "--set", "presence.scope=none"];
+        for setting in settings {
+            arguments.extend(["--set", setting]);
+        }
+        Self::start(&arguments)
+    }
+
     /// As [`Server::start`], with these environment variables.
     pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         Self::spawn(&mut command(arguments, environment))
