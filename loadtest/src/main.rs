@@ -4,7 +4,6 @@
 //! what it cost the server in CPU time and memory, read from `/proc`. `floor` measures in the same sitting what the
 //! kernel alone allows, so that figures can be given as a fraction of it.
 
-mod client;
 mod process;
 mod report;
 mod scenario;

@@ -57,15 +57,14 @@ impl Target {
         self.pid.and_then(|pid| process::read(pid).ok())
     }
 
-    /// The path of a WebSocket for `user`.
-    pub fn path(&self, user: &str) -> String {
+    /// The token of `user`; `None` for a guest.
+    pub fn token(&self, user: &str) -> Option<String> {
         if self.secret.is_empty() {
-            return "/ws".to_owned();
+            return None;
         }
         let claims = serde_json::json!({ "sub": user, "exp": 4_000_000_000u64 });
         let key = jsonwebtoken::EncodingKey::from_secret(self.secret.as_bytes());
-        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap_or_default();
-        format!("/ws?token={token}")
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).ok()
     }
 }
 

@@ -68,8 +68,7 @@ pub fn run(options: &Fanout, common: &Common) -> Result<Vec<Report>, String> {
     let total = options.rooms * options.members;
     let mut swarm = Swarm::new(target.address).map_err(fail)?;
     let mut run = Run::new(options)?;
-    let paths: Vec<String> = (0..total).map(|user| target.path(&format!("user-{user}"))).collect();
-    swarm.open(paths.into_iter(), |_, _, _| {}).map_err(fail)?;
+    swarm.open((0..total).map(|user| target.token(&format!("user-{user}"))), |_, _, _| {}).map_err(fail)?;
     for number in 0..total {
         let join = format!(r#"{{"type":"join-room","roomId":"room-{}"}}"#, number / options.members);
         swarm.send(number, join.as_bytes());
@@ -169,7 +168,7 @@ impl<'a> Run<'a> {
             .into_bytes()
     }
 
-    fn happened(&mut self, out: &mut Outgoing<'_>, number: usize, what: Happening<'_>) {
+    fn happened(&mut self, out: &mut Outgoing, number: usize, what: Happening<'_>) {
         let Happening::Message(text) = what else { return };
         let Some(mark) = memchr::memmem::find(text, MARK) else {
             self.joined += usize::from(text.starts_with(br#"{"type":"room-joined""#));
@@ -197,7 +196,7 @@ impl<'a> Run<'a> {
             self.under_way -= 1;
             if self.is_sending {
                 let text = self.next_message(room);
-                out.send(room * self.options.members, &text);
+                out.send(room * self.options.members, text);
             }
         }
     }
