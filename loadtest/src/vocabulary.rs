@@ -277,6 +277,7 @@ impl Sign {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Settings;
 
     const MARK: Mark = Mark { seq: 42, sent_ns: 0xDEAD_BEEF };
 
@@ -351,6 +352,23 @@ mod tests {
         assert_eq!(other.recognise(br#"[{"ok":true}]"#), Heard::Joined);
         assert_eq!(other.recognise(br##"["said","#000000000042@00000000deadbeef"]"##), Heard::Delivery(MARK));
         assert!(!other.hears_own());
+    }
+
+    #[test]
+    fn words_are_options_beside_the_clients() {
+        #[derive(clap::Parser)]
+        struct CommandLine {
+            #[command(flatten)]
+            settings: Settings,
+            #[command(flatten)]
+            words: Words,
+        }
+        let arguments = ["loadtest", "--dialect", "socketio", "--join", "[\"in\"]", "--hears-own", "false"];
+        let CommandLine { settings, words } = clap::Parser::parse_from(arguments);
+        let read: Words = serde_json::from_str(&serde_json::to_string(&words).unwrap()).unwrap();
+        let vocabulary = Vocabulary::new(settings.dialect, &read).unwrap();
+        assert_eq!(said(|out| vocabulary.join("a", out)), "[\"in\"]");
+        assert!(!vocabulary.hears_own());
     }
 
     #[test]

@@ -152,6 +152,10 @@ impl Polling {
         if is_end {
             return self.packet_end(data, effects);
         }
+        self.keep(data)
+    }
+
+    fn keep(&mut self, data: &[u8]) -> Result<(), Reason> {
         if data.len() > MESSAGE_BYTES_MAX - self.packet.len() {
             return Err(Reason::Fault("a packet is too large"));
         }
@@ -164,8 +168,8 @@ impl Polling {
         if self.packet.is_empty() {
             return self.packet(end, effects);
         }
+        self.keep(end)?;
         let mut packet = mem::take(&mut self.packet);
-        packet.extend_from_slice(end);
         self.packet(&packet, effects)?;
         if packet.capacity() <= KEPT_CAPACITY_MAX {
             packet.clear();

@@ -183,3 +183,17 @@ fn an_answer_that_is_none_closes() {
         assert!(matches!(reason(0, &ok(body)), Reason::Fault(_)), "{body:?}");
     }
 }
+
+#[test]
+fn a_packet_is_bounded() {
+    let (mut client, mut lines) = (Client::new(&settings(), 0, None), Lines::default());
+    client.connected(0, &mut lines);
+    client.received(0, b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", &mut lines);
+    let piece = vec![b'x'; 1 << 20];
+    for _ in 0..16 {
+        client.received(0, &piece, &mut lines);
+        assert_eq!(client.reason(), None);
+    }
+    client.received(0, b"x", &mut lines);
+    assert_eq!(client.reason(), Some(&Reason::Fault("a packet is too large")));
+}
