@@ -40,6 +40,8 @@ pub struct Embedded {
     /// What is to be looked at, and when.
     due: BTreeMap<u64, BTreeSet<Due>>,
     facts: Vec<Fact>,
+    /// Where events are encoded; empty but for its memory.
+    draft: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +66,7 @@ impl Embedded {
             spent: VecDeque::new(),
             due: BTreeMap::new(),
             facts: Vec::new(),
+            draft: Vec::new(),
         }
     }
 
@@ -180,7 +183,7 @@ impl Embedded {
                     if listeners == 0 {
                         continue;
                     }
-                    let packed = Arc::new(Packed::new(&event, now));
+                    let packed = Arc::new(Packed::new(&event, now, &mut self.draft));
                     for shard in room.members.shards() {
                         let (room, packed) = (name.clone(), packed.clone());
                         let mail = if is_closed {
@@ -193,7 +196,7 @@ impl Embedded {
                 }
                 Audience::Connection(to) => out.push((to.place().shard, Mail::Tell { to, event })),
                 Audience::User(user) => out.push((self.placement.of(&user), Mail::Notify { user, event })),
-                Audience::Everyone => tell_everyone(self.placement, &event, now, out),
+                Audience::Everyone => tell_everyone(self.placement, &event, now, &mut self.draft, out),
             }
         }
     }
@@ -205,9 +208,9 @@ impl Embedded {
         for Fact { audience, event } in self.facts.drain(..) {
             match (audience, self.rules.presence_scope) {
                 (Audience::Connection(to), _) => out.push((to.place().shard, Mail::Tell { to, event })),
-                (Audience::Everyone, Scope::All) => tell_everyone(self.placement, &event, now, out),
+                (Audience::Everyone, Scope::All) => tell_everyone(self.placement, &event, now, &mut self.draft, out),
                 (Audience::Everyone, Scope::Auto) if users <= TELL_ALL_UP_TO => {
-                    tell_everyone(self.placement, &event, now, out);
+                    tell_everyone(self.placement, &event, now, &mut self.draft, out);
                 }
                 (Audience::Everyone, Scope::Auto | Scope::Rooms) => {
                     for &of in connections {
@@ -299,8 +302,8 @@ impl Authority for Embedded {
     }
 }
 
-fn tell_everyone(placement: Placement, event: &Event, now: Now, out: &mut Vec<Outgoing>) {
-    let packed = Arc::new(Packed::new(event, now));
+fn tell_everyone(placement: Placement, event: &Event, now: Now, draft: &mut Vec<u8>, out: &mut Vec<Outgoing>) {
+    let packed = Arc::new(Packed::new(event, now, draft));
     for shard in 0..placement.shards() {
         out.push((shard as u8, Mail::Everyone { packed: packed.clone() }));
     }
