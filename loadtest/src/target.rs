@@ -13,7 +13,8 @@ const SECRET: &str = "loadtest signs with this secret, and so verifies";
 pub struct Target {
     /// Where it listens.
     pub address: SocketAddr,
-    secret: String,
+    /// What it verifies tokens by; without it, clients are guests.
+    pub secret: Option<String>,
     pid: Option<u32>,
     child: Option<Child>,
 }
@@ -21,7 +22,7 @@ pub struct Target {
 impl Target {
     /// A server that runs already; `pid` is its process when its cost is to be read.
     pub fn running(address: SocketAddr, pid: Option<u32>, secret: Option<String>) -> Self {
-        Self { address, secret: secret.unwrap_or_default(), pid, child: None }
+        Self { address, secret, pid, child: None }
     }
 
     /// Starts `binary serve` on a free port of loopback, with every limit off that a load run would meet.
@@ -44,7 +45,9 @@ impl Target {
         }
         let address = first.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
         match address {
-            Some(address) => Ok(Self { address, secret: SECRET.to_owned(), pid: Some(child.id()), child: Some(child) }),
+            Some(address) => {
+                Ok(Self { address, secret: Some(SECRET.to_owned()), pid: Some(child.id()), child: Some(child) })
+            }
             None => {
                 let _ = child.kill();
                 Err(format!("{binary} did not start: {first:?}"))
@@ -57,15 +60,9 @@ impl Target {
         self.pid.and_then(|pid| process::read(pid).ok())
     }
 
-    /// The path of a WebSocket for `user`.
-    pub fn path(&self, user: &str) -> String {
-        if self.secret.is_empty() {
-            return "/ws".to_owned();
-        }
-        let claims = serde_json::json!({ "sub": user, "exp": 4_000_000_000u64 });
-        let key = jsonwebtoken::EncodingKey::from_secret(self.secret.as_bytes());
-        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap_or_default();
-        format!("/ws?token={token}")
+    /// Its CPU time so far, in nanoseconds.
+    pub fn cpu_ns(&self) -> Option<u64> {
+        self.pid.and_then(|pid| process::cpu_ns(pid).ok())
     }
 }
 

@@ -11,7 +11,6 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::process;
 use crate::report::Report;
-use crate::scenario::Common;
 
 /// Options of `floor`.
 #[derive(Args, Debug)]
@@ -64,7 +63,7 @@ pub fn send(options: &Sender) -> Result<(), String> {
 }
 
 /// Runs `floor`.
-pub fn run(options: &Floor, _common: &Common) -> Result<Report, String> {
+pub fn run(options: &Floor) -> Result<Report, String> {
     let fail = |error: std::io::Error| error.to_string();
     let send_bytes = options.bytes * options.batch;
     let own = std::env::current_exe().map_err(fail)?;
