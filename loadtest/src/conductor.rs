@@ -8,14 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::Settings;
-use crate::deal::{self, CONNECTIONS_MAX, Crowd};
 use crate::options::Common;
 use crate::process::Reading;
 use crate::report::Report;
 use crate::scenario::Choice;
 use crate::tally::{self, Counts, Tally};
 use crate::target::Target;
-use crate::words::{Answer, Command, Phase, Setup};
+use crate::words::{Answer, Command, Phase, Setup, Share};
 
 use band::Band;
 use span::Mark;
@@ -34,15 +33,14 @@ pub struct Conductor {
 }
 
 impl Conductor {
-    /// Starts workers for the clients of a scenario, none of which is open yet.
+    /// Starts a worker for each share of a scenario's clients, none of which is open yet.
     pub fn start(
         choice: &Choice,
-        crowd: Crowd,
+        shares: &[Share],
         client: Settings,
         target: Target,
         common: &Common,
     ) -> Result<Self, String> {
-        let shares = deal::deal(crowd, common.workers.unwrap_or(0), CONNECTIONS_MAX / client.lanes())?;
         let setups = shares.iter().map(|share| Setup {
             choice: choice.clone(),
             share: *share,
@@ -50,7 +48,6 @@ impl Conductor {
             client: client.clone(),
             is_bare: choice.scenario().is_bare(),
             secret: target.secret.clone(),
-            opening_max: (crowd.opening_max / shares.len()).max(1),
             patience: common.patience,
         });
         Ok(Self { band: Band::start(setups, common.patience)?, target })

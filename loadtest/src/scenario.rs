@@ -43,6 +43,11 @@ pub trait Scenario {
         false
     }
 
+    /// What to measure alternately with it, so that a run can be quoted as a fraction: the floor of what was reported.
+    fn floor(&self, _dialect: Dialect, _report: &Report) -> Option<floor::Floor> {
+        None
+    }
+
     /// The server to put load on: one that runs, or one that is started.
     fn target(&self, common: &Common) -> Result<Target, String> {
         match common.target {
@@ -61,6 +66,8 @@ pub enum Choice {
     Echo(echo::Echo),
     /// One message to many: rooms × members, so many messages under way or at a fixed rate
     Fanout(fanout::Fanout),
+    /// What the kernel allows: plain sends of the same bytes to as many sockets, or reads and writes between pairs
+    Floor(floor::Floor),
 }
 
 impl Choice {
@@ -70,6 +77,7 @@ impl Choice {
             Self::Idle(idle) => idle,
             Self::Echo(echo) => echo,
             Self::Fanout(fanout) => fanout,
+            Self::Floor(floor) => floor,
         }
     }
 }

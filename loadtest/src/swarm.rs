@@ -198,7 +198,7 @@ impl Swarm {
             }
             stage.give_back(acts, texts);
         }
-        while self.opening < self.setup.opening_max
+        while self.opening < self.setup.share.opening_max
             && let Some(number) = self.waiting.pop_front()
         {
             self.start(number, play, stage)?;

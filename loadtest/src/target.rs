@@ -37,20 +37,25 @@ impl Target {
         for setting in settings {
             command.args(["--set", setting]);
         }
-        command.env("JWT_SECRET", SECRET).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| format!("{binary}: {error}"))?;
+        command.env("JWT_SECRET", SECRET).stdin(Stdio::null());
+        Self::spawn(&mut command, Some(SECRET.to_owned()))
+    }
+
+    /// Starts a process that says in its first line where it listens.
+    pub fn spawn(command: &mut Command, secret: Option<String>) -> Result<Self, String> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{name}: {error}"))?;
         let mut first = String::new();
         if let Some(output) = child.stdout.take() {
             let _ = BufReader::new(output).read_line(&mut first);
         }
-        let address = first.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
-        match address {
-            Some(address) => {
-                Ok(Self { address, secret: Some(SECRET.to_owned()), pid: Some(child.id()), child: Some(child) })
-            }
+        let address = first.trim().strip_prefix("listening on ").map(|address| address.trim_start_matches("http://"));
+        match address.and_then(|address| address.parse().ok()) {
+            Some(address) => Ok(Self { address, secret, pid: Some(child.id()), child: Some(child) }),
             None => {
                 let _ = child.kill();
-                Err(format!("{binary} did not start: {first:?}"))
+                let _ = child.wait();
+                Err(format!("{name} did not start: {first:?}"))
             }
         }
     }
