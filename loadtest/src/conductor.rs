@@ -64,13 +64,16 @@ impl Conductor {
     /// Has the load begin, lets it warm up, and measures for so many seconds.
     pub fn measure(&mut self, seconds: f64, report: &mut Report) -> Result<Span, String> {
         self.phase(Phase::Go)?;
-        self.band.wait("warming up", WARM_UP)?;
+        let (now, warm) = (Instant::now(), Instant::now() + WARM_UP);
+        self.band.wait("warming up", warm, now, warm)?;
         let first = self.mark(true)?;
         let end = first.at + Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
         let mut last = first.clone();
         while last.at < end {
-            let left = end.saturating_duration_since(Instant::now());
-            self.band.wait("measuring", if left < STEP * 3 / 2 { left } else { STEP })?;
+            // The last step is longer rather than very short.
+            let next = last.at + STEP;
+            let until = if next + STEP / 2 < end { next } else { end };
+            self.band.wait("measuring", until, first.at, end)?;
             let next = self.mark(false)?;
             Span::between(&last, &next).draw(&first, report);
             last = next;
