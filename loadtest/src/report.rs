@@ -13,12 +13,22 @@ pub struct Report {
     pub numbers: BTreeMap<String, f64>,
     /// Missing, doubled and out-of-order deliveries, and connections lost.
     pub faults: BTreeMap<String, u64>,
+    /// What changed over the run, by name: seconds since the measurement began, and the value.
+    pub series: BTreeMap<String, Vec<[f64; 2]>>,
+    /// Distributions, by name: a percentile, and the microseconds that it does not exceed.
+    pub percentiles: BTreeMap<String, Vec<[f64; 2]>>,
 }
 
 impl Report {
     /// An empty report.
     pub fn new(scenario: &str) -> Self {
-        Self { scenario: scenario.to_owned(), numbers: BTreeMap::new(), faults: BTreeMap::new() }
+        Self {
+            scenario: scenario.to_owned(),
+            numbers: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            series: BTreeMap::new(),
+            percentiles: BTreeMap::new(),
+        }
     }
 
     /// Adds a measurement.

@@ -1,282 +1,463 @@
-//! Many clients on one thread: nonblocking sockets, one read buffer, bytes kept only for frames that are incomplete.
+//! Many clients on one thread: nonblocking sockets, one read buffer, and a [`Play`] that hears what happens and says what
+//! is done. A client has up to two connections, its lanes.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
 
+use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use rustix::fd::OwnedFd;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::client::{self, Frame};
+use crate::client::{Client, Effects};
+use crate::mark;
+use crate::play::{Act, Play, Stage};
+use crate::token;
+use crate::words::Setup;
 
-/// Clients whose connection or handshake is under way at once.
-const OPENING_MAX: usize = 512;
-
-/// Clients per source address: each has 28,000 ports or so.
+/// Connections per source address: each has 28,000 ports or so.
 const PER_ADDRESS: usize = 20_000;
 
 /// The first source address; the machine's other programs use that of localhost itself.
 const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
 
-/// One client.
-struct Client {
-    stream: TcpStream,
-    /// Bytes that came and are not a whole frame yet.
-    unread: Vec<u8>,
+const LANES: usize = 2;
+const BUFFER_BYTES: usize = 1 << 20;
+const EVENTS: usize = 4096;
+const WAKE: Token = Token(usize::MAX - 1);
+const TIMER: Token = Token(usize::MAX - 2);
+
+/// Connecting is under way.
+const EINPROGRESS: i32 = 115;
+
+/// One client's place.
+#[derive(Default)]
+struct Member {
+    speech: Speech,
+    lanes: [Lane; LANES],
+    is_opening: bool,
+    is_paused: bool,
+}
+
+/// What a client speaks.
+#[derive(Default)]
+enum Speech {
+    /// It is not there.
+    #[default]
+    Absent,
+    /// Bytes as they come.
+    Bare,
+    Client(Client),
+}
+
+/// A connection.
+#[derive(Default)]
+struct Lane {
+    stream: Option<TcpStream>,
+    is_connected: bool,
     /// Bytes that could not be sent yet.
     unsent: Vec<u8>,
-    is_open: bool,
 }
 
 /// Many clients of one server.
 pub struct Swarm {
     poll: Poll,
-    server: SocketAddr,
-    clients: Vec<Option<Client>>,
+    timer: OwnedFd,
+    setup: Setup,
+    members: Vec<Member>,
     buffer: Vec<u8>,
-    /// Clients the server or the network closed.
-    pub closed: usize,
-}
-
-/// What happened to a client.
-pub enum Happening<'a> {
-    /// Its handshake is done.
-    Opened,
-    /// Text came.
-    Message(&'a [u8]),
-    /// It is closed.
-    Closed,
+    events: Option<Events>,
+    /// Clients to be opened when others are.
+    waiting: VecDeque<usize>,
+    opening: usize,
+    /// Clients that are open.
+    pub open: usize,
+    /// Clients that could not be opened.
+    pub refused: u64,
+    /// Clients that the server or the network closed.
+    pub closed: u64,
 }
 
 impl Swarm {
-    /// No clients yet.
-    pub fn new(server: SocketAddr) -> io::Result<Self> {
-        Ok(Self { poll: Poll::new()?, server, clients: Vec::new(), buffer: vec![0; 1 << 20], closed: 0 })
+    /// No client is open yet.
+    pub fn new(setup: Setup) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+        Ok(Self {
+            poll,
+            timer,
+            members: (0..setup.share.clients).map(|_| Member::default()).collect(),
+            setup,
+            buffer: vec![0; BUFFER_BYTES],
+            events: Some(Events::with_capacity(EVENTS)),
+            waiting: VecDeque::new(),
+            opening: 0,
+            open: 0,
+            refused: 0,
+            closed: 0,
+        })
     }
 
-    /// Opens one client for each path; `on_opened` hears of each with its number, `on_message` of everything that comes.
-    pub fn open(
-        &mut self,
-        paths: impl ExactSizeIterator<Item = String>,
-        mut on: impl FnMut(&mut Outgoing<'_>, usize, Happening<'_>),
-    ) -> io::Result<()> {
-        let first = self.clients.len();
-        let total = paths.len();
-        let (mut opened, mut failed) = (0, 0);
-        let mut started = 0;
-        for path in paths {
-            let number = self.start(&path)?;
-            debug_assert_eq!(number, first + started);
-            started += 1;
-            while started - opened - failed >= OPENING_MAX || (started == total && opened + failed < total) {
-                self.turn(Duration::from_secs(10), |out, number, happening| {
-                    match happening {
-                        Happening::Opened => opened += 1,
-                        Happening::Closed => failed += 1,
-                        Happening::Message(_) => {}
-                    }
-                    on(out, number, happening);
-                })?;
-            }
-        }
-        if failed > 0 {
-            return Err(io::Error::other(format!("{failed} of {total} clients could not connect")));
-        }
-        Ok(())
+    /// Ends a wait from another thread.
+    pub fn waker(&self) -> io::Result<Arc<Waker>> {
+        Waker::new(self.poll.registry(), WAKE).map(Arc::new)
     }
 
-    fn start(&mut self, path: &str) -> io::Result<usize> {
-        let number = self.clients.len();
-        let socket = Socket::new(Domain::for_address(self.server), Type::STREAM, Some(Protocol::TCP))?;
-        if let IpAddr::V4(ip) = self.server.ip()
-            && ip.is_loopback()
-        {
-            let source = Ipv4Addr::from(u32::from(FIRST_SOURCE) + (number / PER_ADDRESS) as u32);
-            socket.bind(&SocketAddr::new(source.into(), 0).into())?;
-            // Thousands of connections that linger after their end would take the ports of the next run.
-            socket.set_linger(Some(Duration::ZERO))?;
-        }
-        socket.set_nonblocking(true)?;
-        match socket.connect(&self.server.into()) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(115) => {}
-            Err(error) => return Err(error),
-        }
-        let mut stream = TcpStream::from_std(socket.into());
-        self.poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
-        let _ = stream.set_nodelay(true);
-        let mut unsent = Vec::new();
-        client::open(&mut unsent, &self.server.to_string(), path);
-        self.clients.push(Some(Client { stream, unread: Vec::new(), unsent, is_open: false }));
-        Ok(number)
+    /// Clients there can be.
+    pub fn places(&self) -> usize {
+        self.members.len()
     }
 
-    /// Waits at most `timeout` for something to happen, and hands on everything that did; whether anything did.
+    /// Clients that are being opened or wait for it.
+    pub fn opening(&self) -> usize {
+        self.opening + self.waiting.len()
+    }
+
+    /// Opens all clients, not too many at once.
+    pub fn open_all(&mut self) {
+        self.waiting = (0..self.members.len()).collect();
+    }
+
+    /// Closes all clients.
+    pub fn close_all(&mut self, stage: &mut Stage) {
+        self.waiting.clear();
+        for number in 0..self.members.len() {
+            self.leave(number, stage);
+        }
+    }
+
+    /// Waits at most `timeout` or until a time (in nanoseconds since 1970) for something to happen, and hands on what
+    /// did; whether anything did.
     pub fn turn(
         &mut self,
         timeout: Duration,
-        mut on: impl FnMut(&mut Outgoing<'_>, usize, Happening<'_>),
+        until_ns: Option<u64>,
+        play: &mut dyn Play,
+        stage: &mut Stage,
     ) -> io::Result<bool> {
-        let mut events = Events::with_capacity(4096);
-        match self.poll.poll(&mut events, Some(timeout)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
-            outcome => outcome?,
+        self.act(play, stage)?;
+        let timeout = if self.set_timer(until_ns)? { timeout } else { Duration::ZERO };
+        let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(EVENTS));
+        let outcome = self.poll.poll(&mut events, Some(timeout));
+        let mut has_happened = false;
+        for event in events.iter().filter(|event| event.token() != WAKE && event.token() != TIMER) {
+            has_happened = true;
+            self.happened(event, play, stage)?;
+            self.act(play, stage)?;
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        for event in &events {
-            let number = event.token().0;
-            if event.is_writable() {
-                self.send_rest(number);
-            }
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
-                self.read(number, &mut buffer, &mut on);
-            }
+        self.events = Some(events);
+        match outcome {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(has_happened),
         }
-        self.buffer = buffer;
-        Ok(!events.is_empty())
     }
 
-    /// Goes on until `is_done`, or says that nothing happened for `patience`.
-    pub fn until(
-        &mut self,
-        patience: Duration,
-        mut is_done: impl FnMut() -> bool,
-        mut on: impl FnMut(&mut Outgoing<'_>, usize, Happening<'_>),
-    ) -> io::Result<()> {
-        let mut last = Instant::now();
-        while !is_done() {
-            if self.turn(Duration::from_millis(100), &mut on)? {
-                last = Instant::now();
-            } else if last.elapsed() > patience {
-                return Err(io::Error::other(format!("nothing came for {patience:?}")));
+    /// Sets the timer; false when that time is past.
+    fn set_timer(&self, until_ns: Option<u64>) -> io::Result<bool> {
+        let Some(until) = until_ns else { return Ok(true) };
+        let left = Duration::from_nanos(until.saturating_sub(mark::now_ns()));
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let it_value = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
+        rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
+        Ok(true)
+    }
+
+    /// Carries out what was noted, and what that leads to.
+    fn act(&mut self, play: &mut dyn Play, stage: &mut Stage) -> io::Result<()> {
+        while let Some((acts, texts)) = stage.take() {
+            for act in &acts {
+                match act {
+                    Act::Send(number, range) => {
+                        self.with(*number, play, stage, |speech, hand| speech.send(&texts[range.clone()], hand))?;
+                    }
+                    Act::Open(number) => self.waiting.push_back(*number),
+                    Act::Close(number) => {
+                        self.waiting.retain(|waiting| waiting != number);
+                        self.leave(*number, stage);
+                    }
+                    Act::Pause(number) => self.members[*number].is_paused = true,
+                    Act::Resume(number) => {
+                        self.members[*number].is_paused = false;
+                        for lane in 0..LANES as u8 {
+                            self.read(*number, lane, play, stage)?;
+                        }
+                    }
+                }
             }
+            stage.give_back(acts, texts);
+        }
+        while self.opening < self.setup.share.opening_max
+            && let Some(number) = self.waiting.pop_front()
+        {
+            self.start(number, play, stage)?;
         }
         Ok(())
     }
 
-    /// Sends text from one client.
-    pub fn send(&mut self, number: usize, text: &[u8]) {
-        Outgoing { clients: &mut self.clients }.send(number, text);
+    fn start(&mut self, number: usize, play: &mut dyn Play, stage: &mut Stage) -> io::Result<()> {
+        self.leave(number, stage);
+        let global = self.setup.share.first + number;
+        let speech = if self.setup.is_bare {
+            Speech::Bare
+        } else {
+            let token = self.setup.secret.as_deref().map(|secret| token::sign(secret, &format!("user-{global}")));
+            Speech::Client(Client::new(&self.setup.client, global, token.as_deref()))
+        };
+        self.members[number] = Member { speech, is_opening: true, ..Member::default() };
+        self.opening += 1;
+        self.with(number, play, stage, |speech, hand| speech.start(hand))
     }
 
-    fn send_rest(&mut self, number: usize) {
-        if let Some(Some(client)) = self.clients.get_mut(number) {
-            client.send_rest();
-        }
-    }
-
-    fn read(&mut self, number: usize, buffer: &mut [u8], on: &mut impl FnMut(&mut Outgoing<'_>, usize, Happening<'_>)) {
-        loop {
-            let Some(Some(client)) = self.clients.get_mut(number) else { return };
-            match client.stream.read(buffer) {
-                Ok(0) => return self.close(number, on),
-                Ok(count) => {
-                    let is_all = count < buffer.len();
-                    self.received(number, &mut buffer[..count], on);
-                    if is_all {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.close(number, on),
-            }
-        }
-    }
-
-    fn received(
+    /// Lets a client's protocol do something, and keeps count of what became of the client.
+    fn with(
         &mut self,
         number: usize,
-        bytes: &mut [u8],
-        on: &mut impl FnMut(&mut Outgoing<'_>, usize, Happening<'_>),
-    ) {
-        let Some(Some(client)) = self.clients.get_mut(number) else { return };
-        let mut kept = std::mem::take(&mut client.unread);
-        let bytes: &[u8] = if kept.is_empty() {
-            bytes
-        } else {
-            kept.extend_from_slice(bytes);
-            &kept
-        };
-        let mut at = 0;
-        if !client.is_open {
-            let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
-                client.unread = bytes.to_vec();
-                return;
-            };
-            if !bytes.starts_with(b"HTTP/1.1 101") {
-                return self.close(number, on);
-            }
-            client.is_open = true;
-            at = end + 4;
-            on(&mut Outgoing { clients: &mut self.clients }, number, Happening::Opened);
+        play: &mut dyn Play,
+        stage: &mut Stage,
+        run: impl FnOnce(&mut Speech, &mut Hand<'_>),
+    ) -> io::Result<()> {
+        let Member { speech, lanes, .. } = &mut self.members[number];
+        if matches!(speech, Speech::Absent) {
+            return Ok(());
         }
-        while let Some((frame, used)) = client::parse(&bytes[at..]) {
-            at += used;
-            let mut out = Outgoing { clients: &mut self.clients };
-            match frame {
-                Frame::Data(text) => on(&mut out, number, Happening::Message(text)),
-                Frame::Ping(payload) => out.pong(number, payload),
-                Frame::Close => return self.close(number, on),
-                Frame::Other => {}
-            }
+        let (registry, setup) = (self.poll.registry(), &self.setup);
+        let mut hand =
+            Hand { registry, setup, number, lanes, play, stage, is_opened: false, is_closed: false, error: None };
+        run(speech, &mut hand);
+        let Hand { is_opened, is_closed, error, .. } = hand;
+        let member = &mut self.members[number];
+        if is_opened && member.is_opening {
+            member.is_opening = false;
+            self.opening -= 1;
+            self.open += 1;
         }
-        if at < bytes.len()
-            && let Some(Some(client)) = self.clients.get_mut(number)
-        {
-            client.unread = bytes[at..].to_vec();
+        if is_closed {
+            let counter = if member.is_opening { &mut self.refused } else { &mut self.closed };
+            *counter += 1;
+            self.leave(number, stage);
+        }
+        error.map_or(Ok(()), Err)
+    }
+
+    /// Takes a client away; its connections are closed.
+    fn leave(&mut self, number: usize, stage: &mut Stage) {
+        let member = std::mem::take(&mut self.members[number]);
+        stage.unsent_bytes -= member.lanes.iter().map(|lane| lane.unsent.len()).sum::<usize>();
+        match member.speech {
+            Speech::Absent => {}
+            _ if member.is_opening => self.opening -= 1,
+            _ => self.open -= 1,
         }
     }
 
-    fn close(&mut self, number: usize, on: &mut impl FnMut(&mut Outgoing<'_>, usize, Happening<'_>)) {
-        self.clients[number] = None;
-        self.closed += 1;
-        on(&mut Outgoing { clients: &mut self.clients }, number, Happening::Closed);
+    fn happened(&mut self, event: &Event, play: &mut dyn Play, stage: &mut Stage) -> io::Result<()> {
+        let (number, index) = (event.token().0 / LANES, event.token().0 % LANES);
+        if event.is_writable() {
+            let lane = &mut self.members[number].lanes[index];
+            if lane.has_connected() {
+                self.with(number, play, stage, |speech, hand| speech.connected(index as u8, hand))?;
+            }
+            self.members[number].lanes[index].send_rest(stage);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.read(number, index as u8, play, stage)?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, number: usize, lane: u8, play: &mut dyn Play, stage: &mut Stage) -> io::Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let outcome = loop {
+            let Member { lanes, is_paused, .. } = &mut self.members[number];
+            let Some(stream) = lanes[lane as usize].stream.as_mut().filter(|_| !*is_paused) else { break Ok(()) };
+            match stream.read(&mut buffer) {
+                Ok(count) if count > 0 => {
+                    stage.received();
+                    let bytes = &buffer[..count];
+                    let outcome = self.with(number, play, stage, |speech, hand| speech.received(lane, bytes, hand));
+                    if outcome.is_err() || count < buffer.len() {
+                        break outcome;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => {
+                    lanes[lane as usize].end(stage);
+                    break self.with(number, play, stage, |speech, hand| speech.ended(lane, hand));
+                }
+            }
+        };
+        self.buffer = buffer;
+        outcome
     }
 }
 
-impl Client {
-    fn write(&mut self, bytes: &[u8]) {
-        if self.unsent.is_empty() {
-            let count = self.stream.write(bytes).unwrap_or(0);
-            self.unsent.extend_from_slice(&bytes[count..]);
-        } else {
-            self.unsent.extend_from_slice(bytes);
+impl Speech {
+    fn start(&mut self, hand: &mut Hand<'_>) {
+        match self {
+            Self::Absent => {}
+            Self::Bare => hand.open(0),
+            Self::Client(client) => client.start(hand),
         }
     }
 
-    fn send_rest(&mut self) {
+    fn connected(&mut self, lane: u8, hand: &mut Hand<'_>) {
+        match self {
+            Self::Absent => {}
+            Self::Bare => hand.opened(),
+            Self::Client(client) => client.connected(lane, hand),
+        }
+    }
+
+    fn received(&mut self, lane: u8, bytes: &[u8], hand: &mut Hand<'_>) {
+        match self {
+            Self::Absent => {}
+            Self::Bare => hand.message(bytes),
+            Self::Client(client) => client.received(lane, bytes, hand),
+        }
+    }
+
+    fn ended(&mut self, lane: u8, hand: &mut Hand<'_>) {
+        match self {
+            Self::Absent => {}
+            Self::Bare => hand.closed(),
+            Self::Client(client) => client.ended(lane, hand),
+        }
+    }
+
+    fn send(&mut self, text: &[u8], hand: &mut Hand<'_>) {
+        match self {
+            Self::Absent => {}
+            Self::Bare => hand.write(0, text),
+            Self::Client(client) => client.send(text, hand),
+        }
+    }
+}
+
+impl Lane {
+    /// Whether the connection has just come to be. An event may be that of a connection which had this place before.
+    fn has_connected(&mut self) -> bool {
+        let Some(stream) = self.stream.as_ref().filter(|_| !self.is_connected) else { return false };
+        self.is_connected = stream.peer_addr().is_ok();
+        self.is_connected
+    }
+
+    /// What the kernel does not take waits. An error is left to the reading side, which sees it too.
+    fn write(&mut self, bytes: &[u8], stage: &mut Stage) {
+        let Some(stream) = &mut self.stream else { return };
+        let count = if self.unsent.is_empty() { stream.write(bytes).unwrap_or(0) } else { 0 };
+        self.unsent.extend_from_slice(&bytes[count..]);
+        stage.unsent_bytes += bytes.len() - count;
+    }
+
+    fn send_rest(&mut self, stage: &mut Stage) {
+        let Some(stream) = self.stream.as_mut().filter(|_| self.is_connected) else { return };
         while !self.unsent.is_empty() {
-            match self.stream.write(&self.unsent) {
-                Ok(count) => drop(self.unsent.drain(..count)),
-                Err(_) => return,
-            }
+            let Ok(count) = stream.write(&self.unsent) else { return };
+            self.unsent.drain(..count);
+            stage.unsent_bytes -= count;
         }
         self.unsent = Vec::new();
     }
+
+    fn end(&mut self, stage: &mut Stage) {
+        stage.unsent_bytes -= self.unsent.len();
+        *self = Self::default();
+    }
 }
 
-/// The sending side of all clients, for use while something that came is looked at.
-pub struct Outgoing<'a> {
-    clients: &'a mut [Option<Client>],
+/// What a client's protocol may do, carried out at once.
+struct Hand<'a> {
+    registry: &'a Registry,
+    setup: &'a Setup,
+    number: usize,
+    lanes: &'a mut [Lane; LANES],
+    play: &'a mut dyn Play,
+    stage: &'a mut Stage,
+    is_opened: bool,
+    is_closed: bool,
+    error: Option<io::Error>,
 }
 
-impl Outgoing<'_> {
-    /// Sends text from one client.
-    pub fn send(&mut self, number: usize, text: &[u8]) {
-        self.write(number, |out| client::text(out, text));
+impl Hand<'_> {
+    fn connect(&self, lane: u8) -> io::Result<TcpStream> {
+        let server = self.setup.server;
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
+        let number = self.setup.share.first + self.number;
+        if server.ip().is_loopback() {
+            // Thousands of connections that linger after their end would take the ports of the next run.
+            socket.set_linger(Some(Duration::ZERO))?;
+        }
+        if let Some(source) = source(server, number * LANES + lane as usize) {
+            socket.bind(&source.into())?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&server.into()) {
+            Err(error) if error.raw_os_error() != Some(EINPROGRESS) => return Err(error),
+            _ => {}
+        }
+        let mut stream = TcpStream::from_std(socket.into());
+        let token = Token(self.number * LANES + lane as usize);
+        self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(stream)
     }
+}
 
-    fn pong(&mut self, number: usize, payload: &[u8]) {
-        self.write(number, |out| client::pong(out, payload));
+/// Where the connection with this number comes from: so many share an address.
+fn source(server: SocketAddr, connection: usize) -> Option<SocketAddr> {
+    if !matches!(server.ip(), IpAddr::V4(ip) if ip.is_loopback()) {
+        return None;
     }
+    let address = Ipv4Addr::from(u32::from(FIRST_SOURCE) + (connection / PER_ADDRESS) as u32);
+    Some(SocketAddr::new(address.into(), 0))
+}
 
-    fn write(&mut self, number: usize, write: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(Some(client)) = self.clients.get_mut(number) {
-            let mut frame = Vec::with_capacity(512);
-            write(&mut frame);
-            client.write(&frame);
+impl Effects for Hand<'_> {
+    fn open(&mut self, lane: u8) {
+        self.close(lane);
+        match self.connect(lane) {
+            Ok(stream) => self.lanes[lane as usize].stream = Some(stream),
+            Err(error) => {
+                self.error = Some(io::Error::new(error.kind(), format!("cannot connect: {error}")));
+            }
         }
     }
+
+    fn write(&mut self, lane: u8, bytes: &[u8]) {
+        self.lanes[lane as usize].write(bytes, self.stage);
+    }
+
+    fn close(&mut self, lane: u8) {
+        self.lanes[lane as usize].end(self.stage);
+    }
+
+    fn opened(&mut self) {
+        self.is_opened = true;
+        self.play.opened(self.number, self.stage);
+    }
+
+    fn message(&mut self, text: &[u8]) {
+        self.play.message(self.number, text, self.stage);
+    }
+
+    fn closed(&mut self) {
+        self.is_closed = true;
+        self.play.closed(self.number, self.stage);
+    }
 }
+
+#[cfg(test)]
+mod tests;
