@@ -5,11 +5,12 @@ mod floor;
 mod idle;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::report::{self, Report};
+use crate::report::{self, Report, Sitting};
 use crate::target::Target;
 
 /// How long a run waits for something to happen before it gives up.
@@ -17,10 +18,13 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Puts load on a WebSocket server and accounts for every delivery.
 #[derive(Parser, Debug)]
-#[command(version)]
+#[command(version, subcommand_negates_reqs = true, arg_required_else_help = true)]
 pub struct Arguments {
     #[command(subcommand)]
-    scenario: Scenario,
+    scenario: Option<Scenario>,
+    /// Compare two reports that `--json` wrote, as `compare` does
+    #[arg(long, required = true, num_args = 2, value_names = ["A.json", "B.json"])]
+    compare: Option<Vec<PathBuf>>,
     #[command(flatten)]
     common: Common,
 }
@@ -49,9 +53,8 @@ pub struct Common {
     /// Runs, of which the medians are quoted
     #[arg(long, global = true, default_value_t = 3)]
     runs: usize,
-    /// Write the report as JSON to this file
-    #[arg(long, global = true, value_name = "FILE")]
-    json: Option<String>,
+    #[command(flatten)]
+    output: report::Output,
 }
 
 impl Common {
@@ -75,25 +78,29 @@ enum Scenario {
     /// The process that sends, for `floor`
     #[command(hide = true)]
     FloorSender(floor::Sender),
+    #[command(flatten)]
+    Report(report::Command),
 }
 
 /// Runs what the arguments ask for; whether every delivery was accounted for.
 pub fn run(arguments: &Arguments) -> Result<bool, String> {
     let common = &arguments.common;
-    let mut reports: Vec<Report> = Vec::new();
+    let scenario = match (&arguments.scenario, arguments.compare.as_deref()) {
+        (Some(scenario), None) => scenario,
+        (None, Some([first, second])) => return report::compare(first, second, &common.output).map(|()| true),
+        _ => return Err("either --compare or a command, not both".to_owned()),
+    };
+    let mut sitting = Sitting::begin();
     for _ in 0..common.runs.max(1) {
-        let more = match &arguments.scenario {
+        let more = match scenario {
             Scenario::Idle(idle) => idle::run(idle, common),
             Scenario::Fanout(fanout) => fanout::run(fanout, common),
             Scenario::Floor(floor) => floor::run(floor, common).map(|report| vec![report]),
             Scenario::FloorSender(sender) => return floor::send(sender).map(|()| true),
+            Scenario::Report(command) => return command.run(&common.output).map(|()| true),
         };
-        reports.extend(more?);
+        sitting.reports.extend(more?);
     }
-    report::print(&reports);
-    if let Some(file) = &common.json {
-        let json = serde_json::to_string_pretty(&reports).map_err(|error| error.to_string())?;
-        std::fs::write(file, json).map_err(|error| format!("{file}: {error}"))?;
-    }
-    Ok(reports.iter().all(Report::is_exact))
+    common.output.publish(&mut sitting)?;
+    Ok(sitting.reports.iter().all(Report::is_exact))
 }
