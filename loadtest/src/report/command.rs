@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use super::comparison::Comparison;
 use super::output::print;
+use super::page::Page;
 use super::{Output, Sitting, terminal};
 
 /// The commands.
@@ -35,7 +36,8 @@ impl Command {
             Self::Show { file } => {
                 refuse_json(output)?;
                 let sitting = Sitting::read(file)?;
-                print(&terminal::sitting(&sitting))
+                print(&terminal::sitting(&sitting))?;
+                output.write_page(&Page::of(&sitting))
             }
             Self::Compare { first, second } => compare(first, second, output),
         }
@@ -48,12 +50,13 @@ pub fn compare(first: &Path, second: &Path, output: &Output) -> Result<(), Strin
     let sittings = [Sitting::read(first)?, Sitting::read(second)?];
     let names = [first, second].map(|path| path.display().to_string());
     let comparison = Comparison::of(&sittings[0], &sittings[1]);
-    print(&terminal::comparison(&comparison, &names))
+    print(&terminal::comparison(&comparison, &names))?;
+    output.write_page(&Page::comparing(&sittings, &names, &comparison))
 }
 
 fn refuse_json(output: &Output) -> Result<(), String> {
     match output.json {
-        Some(_) => Err("--json is for what is measured".to_owned()),
+        Some(_) => Err("--json is for what is measured; --html goes with reports, too".to_owned()),
         None => Ok(()),
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! A scenario fills a [`Report`] for each run: named numbers, counts that must be zero, what went on over time, and how
 //! latencies are spread. All runs of one call of the program are a [`Sitting`], which is printed, written as JSON and read
-//! back. Two are compared.
+//! back. One sitting makes a page of HTML; so do two, side by side.
 
 mod command;
 mod comparison;
+mod figures;
 mod output;
+mod page;
+mod plot;
+mod scale;
 mod sitting;
 mod summary;
 mod terminal;

@@ -1,10 +1,12 @@
 //! Where a sitting goes when its runs are done: to the terminal, and to files.
 
+use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
+use super::page::Page;
 use super::{Sitting, terminal};
 
 /// Files to write.
@@ -13,6 +15,9 @@ pub struct Output {
     /// Write the report as JSON to this file
     #[arg(long, global = true, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write the report as a page of HTML to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 impl Output {
@@ -23,7 +28,15 @@ impl Output {
         if let Some(path) = &self.json {
             sitting.write(path)?;
         }
-        Ok(())
+        self.write_page(&Page::of(sitting))
+    }
+
+    /// Writes the page, if it is asked for.
+    pub fn write_page(&self, page: &Page<'_>) -> Result<(), String> {
+        match &self.html {
+            Some(path) => fs::write(path, page.html()).map_err(|error| format!("{}: {error}", path.display())),
+            None => Ok(()),
+        }
     }
 }
 

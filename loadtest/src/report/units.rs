@@ -52,6 +52,48 @@ impl Unit {
             Self::Plain => "",
         }
     }
+
+    /// What an axis up to `most` is divided by, and the sign of what results: 2,000,000 bytes are 1.9 MiB.
+    pub fn scaled(self, most: f64) -> (f64, String) {
+        let pick = |steps: &[(f64, &str)], sign: &str| {
+            let step = steps.iter().find(|(factor, _)| most >= *factor).or(steps.last());
+            let (factor, prefix) = step.copied().unwrap_or((1.0, ""));
+            (factor, format!("{prefix}{sign}"))
+        };
+        match self {
+            Self::Nanoseconds => pick(&[(1e9, ""), (1e6, "m"), (1e3, "µ"), (1.0, "n")], "s"),
+            Self::Microseconds => pick(&[(1e6, ""), (1e3, "m"), (1.0, "µ"), (1e-3, "n")], "s"),
+            Self::Milliseconds => pick(&[(1e3, ""), (1.0, "m"), (1e-3, "µ"), (1e-6, "n")], "s"),
+            Self::Seconds => pick(&[(1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")], "s"),
+            Self::Bytes => pick(&[(1_073_741_824.0, "Gi"), (1_048_576.0, "Mi"), (1024.0, "Ki"), (1.0, "")], "B"),
+            Self::PerSecond | Self::PerCpuSecond | Self::Plain => {
+                pick(&[(1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")], self.sign())
+            }
+        }
+    }
+
+    /// A figure in the unit that suits its size, such as `1.2 ms`.
+    pub fn short(self, value: f64) -> String {
+        let (factor, sign) = self.scaled(value.abs());
+        let gap = if sign.is_empty() || sign.starts_with('/') { "" } else { " " };
+        format!("{}{gap}{sign}", trimmed(value / factor))
+    }
+}
+
+/// A figure's name for people: in words, without the unit that stands beside it.
+pub fn label(name: &str) -> String {
+    // What bytes are of says less than that they are bytes.
+    let ending = ENDINGS.iter().find(|(ending, unit)| name.ends_with(ending) && *unit != Unit::Bytes);
+    let name = ending.and_then(|(ending, _)| name.strip_suffix(ending)).unwrap_or(name);
+    name.split('_').map(percentile).collect::<Vec<_>>().join(" ")
+}
+
+/// `p999` is the percentile 99.9.
+fn percentile(word: &str) -> String {
+    match word.strip_prefix("p99") {
+        Some(more) if !more.is_empty() && more.bytes().all(|digit| digit.is_ascii_digit()) => format!("p99.{more}"),
+        _ => word.to_owned(),
+    }
 }
 
 /// By what figures are sorted: percentiles of the same grow, and the largest value of all comes last.
@@ -86,9 +128,34 @@ pub fn grouped(value: f64, decimals: usize) -> String {
     out + fraction
 }
 
+/// A value with four digits at most and no zeros behind the last that tells something.
+fn trimmed(value: f64) -> String {
+    let text = grouped(value, decimals(&[value]));
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_end_in_their_unit() {
+        for (name, in_words, unit) in [
+            ("deliveries_per_s", "deliveries", Unit::PerSecond),
+            ("deliveries_per_cpu_s", "deliveries", Unit::PerCpuSecond),
+            ("latency_p50_us", "latency p50", Unit::Microseconds),
+            ("open_s", "open", Unit::Seconds),
+            ("kernel_bytes", "kernel bytes", Unit::Bytes),
+            ("latency_p999_us", "latency p99.9", Unit::Microseconds),
+            ("p99x_p99_p100", "p99x p99 p100", Unit::Plain),
+            ("bytes_in_room", "bytes in room", Unit::Bytes),
+            ("of_floor", "of floor", Unit::Plain),
+            ("_us", "", Unit::Microseconds),
+            ("", "", Unit::Plain),
+        ] {
+            assert_eq!((label(name).as_str(), Unit::of(name)), (in_words, unit), "{name}");
+        }
+    }
 
     #[test]
     fn percentiles_are_sorted() {
@@ -115,5 +182,15 @@ mod tests {
         }
         assert_eq!(decimals(&[0.9667, 12.0]), 2);
         assert_eq!(decimals(&[9.0, 12.0]), 0);
+    }
+
+    #[test]
+    fn figures_have_the_unit_that_suits_them() {
+        assert_eq!(Unit::PerSecond.short(1_234_567.0), "1.235 M/s");
+        assert_eq!(Unit::PerSecond.short(12.0), "12/s");
+        assert_eq!(Unit::Microseconds.short(0.0), "0 ns");
+        assert_eq!(Unit::Microseconds.short(1500.0), "1.5 ms");
+        assert_eq!(Unit::Seconds.short(0.02), "20 ms");
+        assert_eq!(Unit::Bytes.short(3.0 * 1_048_576.0), "3 MiB");
     }
 }
