@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -9,17 +10,20 @@ use clap::{Args, Parser, Subcommand};
 use crate::client::Settings;
 use crate::conductor::Conductor;
 use crate::deal::{self, CONNECTIONS_MAX};
-use crate::report::{self, Report};
+use crate::report::{self, Report, Sitting};
 use crate::scenario::Choice;
 use crate::scenario::floor::{self, Floor};
 use crate::worker;
 
 /// Puts load on a WebSocket server and accounts for every delivery.
 #[derive(Parser, Debug)]
-#[command(version)]
+#[command(version, subcommand_negates_reqs = true, arg_required_else_help = true)]
 pub struct Arguments {
     #[command(subcommand)]
-    task: Task,
+    task: Option<Task>,
+    /// Compare two reports that `--json` wrote, as `compare` does
+    #[arg(long, required = true, num_args = 2, value_names = ["A.json", "B.json"])]
+    compare: Option<Vec<PathBuf>>,
     #[command(flatten)]
     common: Common,
 }
@@ -28,6 +32,8 @@ pub struct Arguments {
 enum Task {
     #[command(flatten)]
     Scenario(Choice),
+    #[command(flatten)]
+    Report(report::Command),
     /// The process that `floor` measures
     #[command(hide = true)]
     FloorServer(floor::server::Server),
@@ -71,9 +77,8 @@ pub struct Common {
     /// After each run, measure its floor: what the kernel alone allows for the same deliveries
     #[arg(long, global = true)]
     pub with_floor: bool,
-    /// Write the report as JSON to this file
-    #[arg(long, global = true, value_name = "FILE")]
-    pub json: Option<String>,
+    #[command(flatten)]
+    pub output: report::Output,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -85,24 +90,24 @@ impl Arguments {
     /// Runs what is asked for; whether every delivery was accounted for.
     pub fn run(&self) -> Result<bool, String> {
         let common = &self.common;
-        let mut reports: Vec<Report> = Vec::new();
+        let choice = match (&self.task, self.compare.as_deref()) {
+            (Some(Task::Worker), None) => return worker::run().map(|()| true),
+            (Some(Task::FloorServer(server)), None) => return floor::server::serve(server).map(|()| true),
+            (Some(Task::Report(command)), None) => return command.run(&common.output).map(|()| true),
+            (None, Some([first, second])) => return report::compare(first, second, &common.output).map(|()| true),
+            (Some(Task::Scenario(choice)), None) => choice,
+            _ => return Err("either --compare or a command, not both".to_owned()),
+        };
+        let mut sitting = Sitting::begin();
         let mut floors = BTreeMap::new();
         for _ in 0..common.runs.max(1) {
-            match &self.task {
-                Task::Worker => return worker::run().map(|()| true),
-                Task::FloorServer(server) => return floor::server::serve(server).map(|()| true),
-                Task::Scenario(choice) if common.with_floor => {
-                    reports.extend(play_with_floor(choice, common, &mut floors)?)
-                }
-                Task::Scenario(choice) => reports.extend(play(choice, common)?),
-            }
+            sitting.reports.extend(match common.with_floor {
+                true => play_with_floor(choice, common, &mut floors)?,
+                false => play(choice, common)?,
+            });
         }
-        report::print(&reports);
-        if let Some(file) = &common.json {
-            let json = serde_json::to_string_pretty(&reports).map_err(|error| error.to_string())?;
-            std::fs::write(file, json).map_err(|error| format!("{file}: {error}"))?;
-        }
-        Ok(reports.iter().all(Report::is_exact))
+        common.output.publish(&mut sitting)?;
+        Ok(sitting.reports.iter().all(Report::is_exact))
     }
 }
 

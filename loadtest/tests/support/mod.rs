@@ -39,7 +39,10 @@ pub(crate) fn run_with(arguments: &str) -> Run {
     }
     let Output { status, stderr, .. } = command.output().expect("the load test runs");
     let complaints = String::from_utf8_lossy(&stderr).into_owned();
-    let reports = std::fs::read(&file).map_or(Vec::new(), |json| serde_json::from_slice(&json).expect("it is JSON"));
+    let reports = std::fs::read(&file).map_or(Vec::new(), |json| {
+        let mut sitting: Value = serde_json::from_slice(&json).expect("it is JSON");
+        serde_json::from_value(sitting["reports"].take()).expect("reports")
+    });
     let _ = std::fs::remove_file(&file);
     Run { code: status.code(), complaints, reports }
 }
