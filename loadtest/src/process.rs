@@ -15,21 +15,26 @@ pub struct Reading {
     pub resident_bytes: u64,
 }
 
-/// Reads `/proc/PID`. Threads that have ended are not counted.
-pub fn read(pid: u32) -> std::io::Result<Reading> {
+/// CPU time of all threads so far, in nanoseconds. Threads that have ended are not counted.
+pub fn cpu_ns(pid: u32) -> std::io::Result<u64> {
     let mut cpu_ns = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread may end between the listing and the look at it.
         let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
         cpu_ns += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
     }
+    Ok(cpu_ns)
+}
+
+/// Reads `/proc/PID`.
+pub fn read(pid: u32) -> std::io::Result<Reading> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let kilobytes = |name: &str| {
         let line = rollup.lines().find(|line| line.starts_with(name));
         line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0)
     };
     Ok(Reading {
-        cpu_ns,
+        cpu_ns: cpu_ns(pid)?,
         private_bytes: 1024 * (kilobytes("Private_Dirty:") + kilobytes("Private_Clean:")),
         resident_bytes: 1024 * kilobytes("Rss:"),
     })

@@ -1,8 +1,28 @@
-//! What a run found out: named numbers, counts that must be zero, and medians over runs.
+//! What runs found out, and how it is shown.
+//!
+//! A scenario fills a [`Report`] for each run: named numbers, counts that must be zero, what went on over time, and how
+//! latencies are spread. All runs of one call of the program are a [`Sitting`], which is printed, written as JSON and read
+//! back. One sitting makes a page of HTML; so do two, side by side.
+
+mod command;
+mod comparison;
+mod figures;
+mod output;
+mod page;
+mod plot;
+mod scale;
+mod sitting;
+mod summary;
+mod terminal;
+mod units;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use command::{Command, compare};
+pub use output::Output;
+pub use sitting::Sitting;
 
 /// One run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,12 +33,28 @@ pub struct Report {
     pub numbers: BTreeMap<String, f64>,
     /// Missing, doubled and out-of-order deliveries, and connections lost.
     pub faults: BTreeMap<String, u64>,
+    /// Why the first client was closed that should not have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_closed: Option<String>,
+    /// What went on over time, by name, which ends in the unit: seconds since the start, and the value then.
+    #[serde(default)]
+    pub series: BTreeMap<String, Vec<[f64; 2]>>,
+    /// How latencies are spread, by name: a percentile, 0 to 100, and the microseconds within which so many were.
+    #[serde(default)]
+    pub percentiles: BTreeMap<String, Vec<[f64; 2]>>,
 }
 
 impl Report {
     /// An empty report.
     pub fn new(scenario: &str) -> Self {
-        Self { scenario: scenario.to_owned(), numbers: BTreeMap::new(), faults: BTreeMap::new() }
+        Self {
+            scenario: scenario.to_owned(),
+            numbers: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            why_closed: None,
+            series: BTreeMap::new(),
+            percentiles: BTreeMap::new(),
+        }
     }
 
     /// Adds a measurement.
@@ -34,29 +70,5 @@ impl Report {
     /// Whether nothing was missing, doubled or lost.
     pub fn is_exact(&self) -> bool {
         self.faults.values().all(|count| *count == 0)
-    }
-}
-
-/// Prints the medians of runs of the same scenario.
-pub fn print(reports: &[Report]) {
-    let mut groups: Vec<(&str, Vec<&Report>)> = Vec::new();
-    for report in reports {
-        match groups.iter_mut().find(|(scenario, _)| *scenario == report.scenario) {
-            Some((_, group)) => group.push(report),
-            None => groups.push((&report.scenario, vec![report])),
-        }
-    }
-    for (scenario, group) in groups {
-        println!("{scenario}: median of {} (least – most)", group.len());
-        for name in group[0].numbers.keys() {
-            let mut values: Vec<f64> = group.iter().filter_map(|report| report.numbers.get(name).copied()).collect();
-            values.sort_by(f64::total_cmp);
-            let (least, most) = (values[0], values[values.len() - 1]);
-            println!("  {name:<28} {:>14.2}   ({least:.2} – {most:.2})", values[values.len() / 2]);
-        }
-        for name in group[0].faults.keys() {
-            let total: u64 = group.iter().filter_map(|report| report.faults.get(name)).sum();
-            println!("  {name:<28} {total:>14}");
-        }
     }
 }

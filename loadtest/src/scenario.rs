@@ -1,99 +1,94 @@
-//! The scenarios, and what they have in common.
+//! The scenarios. Each is a file of its own with its options, which are its state on both sides: what the conductor asks of
+//! the workers ([`Scenario::conduct`]), and what a worker's clients do ([`Scenario::play`]). To add one, write the file and
+//! name it in [`Choice`].
 
+mod echo;
 mod fanout;
-mod floor;
+pub mod floor;
 mod idle;
+mod joining;
+mod timetable;
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use clap::Subcommand;
+use serde::{Deserialize, Serialize};
 
-use clap::{Args, Parser, Subcommand};
-
-use crate::report::{self, Report};
+use crate::client::Dialect;
+use crate::conductor::Conductor;
+use crate::deal::Crowd;
+use crate::mark;
+use crate::options::Common;
+use crate::play::Play;
+use crate::report::Report;
 use crate::target::Target;
+use crate::vocabulary::Vocabulary;
+use crate::words::Setup;
 
-/// How long a run waits for something to happen before it gives up.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// A scenario's options, and with them all that is known before a run.
+pub trait Scenario {
+    /// The clients it takes; or what is wrong with the options, or with what clients are to speak.
+    fn crowd(&self, words: &Vocabulary) -> Result<Crowd, String>;
 
-/// Puts load on a WebSocket server and accounts for every delivery.
-#[derive(Parser, Debug)]
-#[command(version)]
-pub struct Arguments {
-    #[command(subcommand)]
-    scenario: Scenario,
-    #[command(flatten)]
-    common: Common,
-}
+    /// What the clients of one worker do.
+    fn play(&self, setup: &Setup) -> Box<dyn Play>;
 
-/// What every scenario takes.
-#[derive(Args, Debug)]
-pub struct Common {
-    /// A server that runs already, such as 127.0.0.1:8090; else one is started for the run
-    #[arg(long, global = true, value_name = "ADDR:PORT")]
-    target: Option<SocketAddr>,
-    /// The process of that server, for its CPU time and memory
-    #[arg(long, global = true)]
-    pid: Option<u32>,
-    /// The secret that the server verifies tokens by; without one, clients are guests
-    #[arg(long, global = true)]
-    secret: Option<String>,
-    /// The binary to start
-    #[arg(long, global = true, default_value = "target/release/switchboard")]
-    binary: String,
-    /// Shards of the server that is started
-    #[arg(long, global = true, default_value_t = 1)]
-    shards: usize,
-    /// A setting of the server that is started, key=value; may be repeated
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Runs, of which the medians are quoted
-    #[arg(long, global = true, default_value_t = 3)]
-    runs: usize,
-    /// Write the report as JSON to this file
-    #[arg(long, global = true, value_name = "FILE")]
-    json: Option<String>,
-}
+    /// Has the workers do it once, and reports what came of it.
+    fn conduct(&self, conductor: &mut Conductor) -> Result<Vec<Report>, String>;
 
-impl Common {
-    /// The server to put load on.
-    pub fn target(&self) -> Result<Target, String> {
-        match self.target {
-            Some(address) => Ok(Target::running(address, self.pid, self.secret.clone())),
-            None => Target::start(&self.binary, self.shards, &self.set),
+    /// What is spoken when the user asks for this.
+    fn dialect(&self, asked: Dialect) -> Dialect {
+        asked
+    }
+
+    /// Whether connections are bare: nothing is spoken on them but what the scenario writes.
+    fn is_bare(&self) -> bool {
+        false
+    }
+
+    /// What to measure alternately with it, so that a run can be quoted as a fraction: the floor of what was reported.
+    fn floor(&self, _words: &Vocabulary, _report: &Report) -> Option<floor::Floor> {
+        None
+    }
+
+    /// The server to put load on: one that runs, or one that is started.
+    fn target(&self, common: &Common) -> Result<Target, String> {
+        match common.target {
+            Some(address) => Ok(Target::running(address, common.pid, common.secret.clone())),
+            None => Target::start(&common.binary, common.shards, &common.set),
         }
     }
 }
 
-#[derive(Subcommand, Debug)]
-enum Scenario {
+/// Which scenario, with its options.
+#[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
+pub enum Choice {
     /// Memory of idle connections: upgraded, then in rooms
     Idle(idle::Idle),
-    /// One message to many: rooms × members, so many messages under way
+    /// Messages to the server and back, so many under way on each connection
+    Echo(echo::Echo),
+    /// One message to many: rooms × members, so many messages under way or at a fixed rate
     Fanout(fanout::Fanout),
-    /// What the kernel allows: plain sends of the same bytes to as many sockets
+    /// What the kernel allows: plain sends of the same bytes to as many sockets, or reads and writes between pairs
     Floor(floor::Floor),
-    /// The process that sends, for `floor`
-    #[command(hide = true)]
-    FloorSender(floor::Sender),
 }
 
-/// Runs what the arguments ask for; whether every delivery was accounted for.
-pub fn run(arguments: &Arguments) -> Result<bool, String> {
-    let common = &arguments.common;
-    let mut reports: Vec<Report> = Vec::new();
-    for _ in 0..common.runs.max(1) {
-        let more = match &arguments.scenario {
-            Scenario::Idle(idle) => idle::run(idle, common),
-            Scenario::Fanout(fanout) => fanout::run(fanout, common),
-            Scenario::Floor(floor) => floor::run(floor, common).map(|report| vec![report]),
-            Scenario::FloorSender(sender) => return floor::send(sender).map(|()| true),
-        };
-        reports.extend(more?);
+impl Choice {
+    /// The scenario.
+    pub fn scenario(&self) -> &dyn Scenario {
+        match self {
+            Self::Idle(idle) => idle,
+            Self::Echo(echo) => echo,
+            Self::Fanout(fanout) => fanout,
+            Self::Floor(floor) => floor,
+        }
     }
-    report::print(&reports);
-    if let Some(file) = &common.json {
-        let json = serde_json::to_string_pretty(&reports).map_err(|error| error.to_string())?;
-        std::fs::write(file, json).map_err(|error| format!("{file}: {error}"))?;
-    }
-    Ok(reports.iter().all(Report::is_exact))
+}
+
+/// There are rooms.
+fn check_rooms(words: &Vocabulary) -> Result<(), String> {
+    if words.has_rooms() { Ok(()) } else { Err("there are no rooms to join in what clients speak".to_owned()) }
+}
+
+/// Content has room for its mark.
+fn check_bytes(bytes: usize) -> Result<(), String> {
+    if bytes >= mark::LENGTH { Ok(()) } else { Err(format!("content has at least {} bytes", mark::LENGTH)) }
 }

@@ -2,18 +2,25 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::process::{self, Reading};
 
 /// The secret that tokens are signed with when the server is started for the run.
 const SECRET: &str = "loadtest signs with this secret, and so verifies";
 
+/// How long a server may take until it listens.
+const START: Duration = Duration::from_secs(20);
+
 /// A server.
 pub struct Target {
     /// Where it listens.
     pub address: SocketAddr,
-    secret: String,
+    /// What it verifies tokens by; without it, clients are guests.
+    pub secret: Option<String>,
     pid: Option<u32>,
     child: Option<Child>,
 }
@@ -21,7 +28,7 @@ pub struct Target {
 impl Target {
     /// A server that runs already; `pid` is its process when its cost is to be read.
     pub fn running(address: SocketAddr, pid: Option<u32>, secret: Option<String>) -> Self {
-        Self { address, secret: secret.unwrap_or_default(), pid, child: None }
+        Self { address, secret, pid, child: None }
     }
 
     /// Starts `binary serve` on a free port of loopback, with every limit off that a load run would meet.
@@ -36,18 +43,22 @@ impl Target {
         for setting in settings {
             command.args(["--set", setting]);
         }
-        command.env("JWT_SECRET", SECRET).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| format!("{binary}: {error}"))?;
-        let mut first = String::new();
-        if let Some(output) = child.stdout.take() {
-            let _ = BufReader::new(output).read_line(&mut first);
-        }
-        let address = first.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
-        match address {
-            Some(address) => Ok(Self { address, secret: SECRET.to_owned(), pid: Some(child.id()), child: Some(child) }),
+        command.env("JWT_SECRET", SECRET).stdin(Stdio::null());
+        Self::spawn(&mut command, Some(SECRET.to_owned()))
+    }
+
+    /// Starts a process that says in its first line where it listens.
+    pub fn spawn(command: &mut Command, secret: Option<String>) -> Result<Self, String> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{name}: {error}"))?;
+        let first = child.stdout.take().map_or(String::new(), first_line);
+        let address = first.trim().strip_prefix("listening on ").map(|address| address.trim_start_matches("http://"));
+        match address.and_then(|address| address.parse().ok()) {
+            Some(address) => Ok(Self { address, secret, pid: Some(child.id()), child: Some(child) }),
             None => {
                 let _ = child.kill();
-                Err(format!("{binary} did not start: {first:?}"))
+                let _ = child.wait();
+                Err(format!("{name} did not start: {first:?}"))
             }
         }
     }
@@ -57,15 +68,21 @@ impl Target {
         self.pid.and_then(|pid| process::read(pid).ok())
     }
 
-    /// The token of `user`; `None` for a guest.
-    pub fn token(&self, user: &str) -> Option<String> {
-        if self.secret.is_empty() {
-            return None;
-        }
-        let claims = serde_json::json!({ "sub": user, "exp": 4_000_000_000u64 });
-        let key = jsonwebtoken::EncodingKey::from_secret(self.secret.as_bytes());
-        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).ok()
+    /// Its CPU time so far, in nanoseconds.
+    pub fn cpu_ns(&self) -> Option<u64> {
+        self.pid.and_then(|pid| process::cpu_ns(pid).ok())
     }
+}
+
+/// The first line of a process, if it comes in time.
+fn first_line(output: ChildStdout) -> String {
+    let (sender, line) = mpsc::channel();
+    thread::spawn(move || {
+        let mut first = String::new();
+        let _ = BufReader::new(output).read_line(&mut first);
+        let _ = sender.send(first);
+    });
+    line.recv_timeout(START).unwrap_or_default()
 }
 
 impl Drop for Target {

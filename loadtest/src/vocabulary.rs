@@ -1,20 +1,23 @@
 //! How an application says join and publish, and what it calls their outcomes: by default Switchboard's `raw` and
 //! `camel`, by templates any other.
 //!
-//! What is published carries a [`Mark`]: its number in the room, by which deliveries are accounted for, and when it was
-//! sent. The mark is looked for in the text of a delivery wherever it stands, so a delivery is never parsed. Rooms and
-//! content are of an alphabet that JSON need not escape, and that has no `#`.
+//! What is published has content that begins with a [`mark`], by which deliveries are accounted for. The mark
+//! is looked for in the text of a delivery wherever it stands, and content ends where its padding does, so a delivery is
+//! never parsed. Rooms and content are of an alphabet that JSON need not escape; rooms have no `#`.
+
+use std::io::Write as _;
 
 use clap::Args;
-use memchr::{memchr_iter, memmem};
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use crate::client::Dialect;
+use crate::mark;
 
 /// What an application calls things; what is not given is as Switchboard has it.
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 pub struct Words {
-    /// How a client asks to join, such as '["joinRoom","{room}"]'
+    /// How a client asks to join, such as '["joinRoom","{room}"]'; empty if there are no rooms
     #[arg(long, global = true, value_name = "TEMPLATE")]
     pub join: Option<String>,
     /// How a client publishes, such as '["sendMessage",{"roomId":"{room}","content":"{content}"}]'
@@ -31,31 +34,41 @@ pub struct Words {
     pub hears_own: Option<bool>,
 }
 
+impl Words {
+    /// What is wrong with them, if anything is. A vocabulary takes them as they are.
+    pub fn check(&self, dialect: Dialect) -> Result<(), String> {
+        let given = [&self.join, &self.publish, &self.joined, &self.delivered];
+        if dialect == Dialect::Echo && given.iter().any(|word| word.is_some()) {
+            return Err("--join, --publish, --joined and --delivered are not for --dialect echo".to_owned());
+        }
+        match self.publish.as_deref() {
+            Some(publish) if !publish.contains("{content}") => Err(format!("--publish {publish} has no {{content}}")),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// An application's words, ready for use.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
-    join: Option<Template>,
+    dialect: Dialect,
+    /// Empty where there are no rooms.
+    join: Template,
     publish: Template,
     joined: Sign,
     delivered: Sign,
-    hears_own: bool,
-}
-
-/// What a message from the server is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// The answer to a join.
-    Joined,
-    /// A published message.
-    Delivery(Mark),
-    /// Anything else.
-    Other,
+    hears_itself: bool,
 }
 
 impl Vocabulary {
+    /// The words of a dialect.
+    pub fn of(dialect: Dialect) -> Self {
+        Self::new(dialect, &Words::default())
+    }
+
     /// The words of a dialect, but for those that are given.
-    pub fn new(dialect: Dialect, words: &Words) -> Result<Self, String> {
-        let default = match dialect {
+    pub fn new(dialect: Dialect, words: &Words) -> Self {
+        let [join, publish, joined, delivered] = match dialect {
             Dialect::Raw => [
                 r#"{"type":"join-room","roomId":"{room}"}"#,
                 r#"{"type":"message","roomId":"{room}","content":"{content}"}"#,
@@ -68,124 +81,60 @@ impl Vocabulary {
                 "joinedRoom",
                 "newMessage",
             ],
-            Dialect::Echo => return Self::echo(words),
+            // Each message comes back to its sender; there are no rooms and no words.
+            Dialect::Echo => ["", "{content}", "", ""],
         };
-        let [join, publish, joined, delivered] = default;
-        let join = words.join.as_deref().unwrap_or(join);
-        let publish = words.publish.as_deref().unwrap_or(publish);
-        if !publish.contains("{content}") {
-            return Err(format!("--publish {publish} has no {{content}}"));
-        }
-        Ok(Self {
-            join: Some(Template::new(join)),
-            publish: Template::new(publish),
+        Self {
+            dialect,
+            join: Template::new(words.join.as_deref().unwrap_or(join)),
+            publish: Template::new(words.publish.as_deref().unwrap_or(publish)),
             joined: Sign::new(dialect, words.joined.as_deref().unwrap_or(joined)),
             delivered: Sign::new(dialect, words.delivered.as_deref().unwrap_or(delivered)),
-            hears_own: words.hears_own.unwrap_or(dialect != Dialect::Raw),
-        })
+            hears_itself: words.hears_own.unwrap_or(dialect != Dialect::Raw),
+        }
     }
 
-    /// Each message comes back to its sender; there are no rooms and no words.
-    fn echo(words: &Words) -> Result<Self, String> {
-        if [&words.join, &words.publish, &words.joined, &words.delivered].iter().any(|word| word.is_some()) {
-            return Err("--join, --publish, --joined and --delivered are not for --dialect echo".to_owned());
-        }
-        Ok(Self {
-            join: None,
-            publish: Template::new("{content}"),
-            joined: Sign::Never,
-            delivered: Sign::Always,
-            hears_own: words.hears_own.unwrap_or(true),
-        })
+    /// The dialect that they are of.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Whether there are rooms to join.
     pub fn has_rooms(&self) -> bool {
-        self.join.is_some()
+        !self.join.pieces.is_empty()
     }
 
-    /// Whether a sender hears its own messages.
-    pub fn hears_own(&self) -> bool {
-        self.hears_own
+    /// Whether a member of a room gets its own messages too.
+    pub fn hears_itself(&self) -> bool {
+        self.hears_itself
     }
 
-    /// Appends the request to join a room; nothing where there are none.
-    pub fn join(&self, room: &str, out: &mut Vec<u8>) {
-        if let Some(join) = &self.join {
-            join.append(room, |_| {}, out);
-        }
+    /// Asks to join a room; empty where there are none.
+    pub fn join(&self, room: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.join.append(&mut out, room, &[]);
+        out
     }
 
-    /// Appends a message to a room. Its content is the mark, padded to so many bytes.
+    /// Appends a message to a room.
     #[inline]
-    pub fn publish(&self, room: &str, mark: Mark, content_bytes: usize, out: &mut Vec<u8>) {
-        self.publish.append(room, |out| mark.append(content_bytes, out), out);
+    pub fn publish(&self, out: &mut Vec<u8>, room: usize, content: &[u8]) {
+        self.publish.append(out, room, content);
     }
 
-    /// Recognises what came from the server.
+    /// Whether this is the answer to a join that succeeded.
     #[inline]
-    pub fn recognise(&self, text: &[u8]) -> Heard {
-        if self.delivered.is_on(text)
-            && let Some(mark) = Mark::find(text)
-        {
-            return Heard::Delivery(mark);
-        }
-        if self.joined.is_on(text) { Heard::Joined } else { Heard::Other }
+    pub fn is_joined(&self, text: &[u8]) -> bool {
+        self.has_rooms() && self.joined.is_on(text)
     }
-}
 
-/// What marks a published message: `#<seq, 12 digits>@<sent_ns, 16 hexadecimal digits>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// Its number in the room.
-    pub seq: u64,
-    /// When it was sent, in nanoseconds by the generator's clock.
-    pub sent_ns: u64,
-}
-
-impl Mark {
-    /// Bytes of a mark, and so the least that content has.
-    pub const BYTES: usize = 30;
-
-    const SEQ_DIGITS: usize = 12;
-    const PADDING: u8 = b'x';
-
-    /// Appends the mark, padded to `content_bytes`.
+    /// The content, if this is a message of the run.
     #[inline]
-    pub fn append(self, content_bytes: usize, out: &mut Vec<u8>) {
-        let mut bytes = [b'#'; Self::BYTES];
-        let (seq, sent_ns) = bytes[1..].split_at_mut(Self::SEQ_DIGITS);
-        let mut left = self.seq;
-        for digit in seq.iter_mut().rev() {
-            *digit = b'0' + (left % 10) as u8;
-            left /= 10;
+    pub fn delivery<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
+        if self.dialect != Dialect::Echo && !self.delivered.is_on(text) {
+            return None;
         }
-        sent_ns[0] = b'@';
-        for (at, digit) in sent_ns[1..].iter_mut().rev().enumerate() {
-            *digit = b"0123456789abcdef"[(self.sent_ns >> (4 * at)) as usize & 0xF];
-        }
-        out.extend_from_slice(&bytes);
-        out.resize(out.len() + content_bytes.saturating_sub(Self::BYTES), Self::PADDING);
-    }
-
-    /// The first mark in `text`.
-    #[inline]
-    pub fn find(text: &[u8]) -> Option<Self> {
-        memchr_iter(b'#', text).find_map(|at| Self::parse(text[at + 1..].first_chunk()?))
-    }
-
-    fn parse(bytes: &[u8; Self::BYTES - 1]) -> Option<Self> {
-        let (seq, sent_ns) = bytes.split_at(Self::SEQ_DIGITS);
-        let (seq, mut is_mark) = seq.iter().fold((0, sent_ns[0] == b'@'), |(seq, is_mark), byte| {
-            let digit = byte.wrapping_sub(b'0');
-            (seq * 10 + u64::from(digit), is_mark & (digit < 10))
-        });
-        let sent_ns = sent_ns[1..].iter().fold(0, |sent_ns, byte| {
-            // In ASCII a letter's low four bits are 9 less than its value, and its bit 6 is set; a digit's is not.
-            is_mark &= byte.is_ascii_hexdigit();
-            sent_ns << 4 | u64::from((byte & 0xF) + 9 * (byte >> 6))
-        });
-        is_mark.then_some(Self { seq, sent_ns })
+        mark::content(text)
     }
 }
 
@@ -223,12 +172,13 @@ impl Template {
     }
 
     #[inline]
-    fn append(&self, room: &str, content: impl Fn(&mut Vec<u8>), out: &mut Vec<u8>) {
+    fn append(&self, out: &mut Vec<u8>, room: usize, content: &[u8]) {
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => out.extend_from_slice(text),
-                Piece::Room => out.extend_from_slice(room.as_bytes()),
-                Piece::Content => content(out),
+                // A vector takes whatever is written.
+                Piece::Room => drop(write!(out, "room-{room}")),
+                Piece::Content => out.extend_from_slice(content),
             }
         }
     }
@@ -240,12 +190,7 @@ enum Sign {
     /// How its text begins.
     Start(Box<[u8]>),
     /// A field of a JSON object, which mostly begins with it.
-    Field {
-        start: Box<[u8]>,
-        field: Box<memmem::Finder<'static>>,
-    },
-    Always,
-    Never,
+    Field { start: Box<[u8]>, field: Box<memmem::Finder<'static>> },
 }
 
 impl Sign {
@@ -268,8 +213,6 @@ impl Sign {
         match self {
             Self::Start(start) => text.starts_with(start),
             Self::Field { start, field } => text.starts_with(start) || field.find(text).is_some(),
-            Self::Always => true,
-            Self::Never => false,
         }
     }
 }
@@ -279,62 +222,60 @@ mod tests {
     use super::*;
     use crate::client::Settings;
 
-    const MARK: Mark = Mark { seq: 42, sent_ns: 0xDEAD_BEEF };
+    const CONTENT: &str = "#000000000042@00000000deadbeefxx";
 
-    fn vocabulary(dialect: Dialect) -> Vocabulary {
-        Vocabulary::new(dialect, &Words::default()).expect("there is nothing to refuse")
+    fn published(words: &Vocabulary, room: usize) -> String {
+        let mut out = Vec::new();
+        words.publish(&mut out, room, CONTENT.as_bytes());
+        text(out)
     }
 
-    fn said(say: impl Fn(&mut Vec<u8>)) -> String {
-        let mut out = Vec::new();
-        say(&mut out);
-        String::from_utf8(out).unwrap()
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).expect("what is said is text")
+    }
+
+    /// Content of the text that `{}` in a template stands for.
+    fn delivered(words: &Vocabulary, template: &str) -> bool {
+        let text = template.replace("{}", CONTENT);
+        let content = words.delivery(text.as_bytes());
+        assert!(content.is_none_or(|content| content == CONTENT.as_bytes()), "{text}");
+        content.is_some()
     }
 
     #[test]
     fn raw_says_it_as_switchboard_has_it() {
-        let raw = vocabulary(Dialect::Raw);
-        assert_eq!(said(|out| raw.join("room-1", out)), r#"{"type":"join-room","roomId":"room-1"}"#);
-        assert_eq!(
-            said(|out| raw.publish("room-1", MARK, 32, out)),
-            r##"{"type":"message","roomId":"room-1","content":"#000000000042@00000000deadbeefxx"}"##
-        );
-        assert_eq!(raw.recognise(br#"{"type":"room-joined","roomId":"a"}"#), Heard::Joined);
-        let delivery = br##"{"type":"message","id":"a#b","content":"#000000000042@00000000deadbeefxx"}"##;
-        assert_eq!(raw.recognise(delivery), Heard::Delivery(MARK));
-        let delivery = br##"{"content":"#000000000042@00000000deadbeefxx","type":"message"}"##;
-        assert_eq!(raw.recognise(delivery), Heard::Delivery(MARK));
-        let receipt = br##"{"type":"message-sent","content":"#000000000042@00000000deadbeef"}"##;
-        assert_eq!(raw.recognise(receipt), Heard::Other);
-        assert_eq!(raw.recognise(br#"{"type":"message","content":"hello"}"#), Heard::Other);
-        assert!(raw.has_rooms() && !raw.hears_own());
+        let raw = Vocabulary::of(Dialect::Raw);
+        assert_eq!(text(raw.join(1)), r#"{"type":"join-room","roomId":"room-1"}"#);
+        let expected = r#"{"type":"message","roomId":"room-1","content":"{}"}"#.replace("{}", CONTENT);
+        assert_eq!(published(&raw, 1), expected);
+        assert!(raw.is_joined(br#"{"type":"room-joined","roomId":"a"}"#));
+        assert!(delivered(&raw, r#"{"type":"message","id":"1","content":"{}","seq":1}"#));
+        assert!(delivered(&raw, r#"{"type":"message","id":"a#b","content":"{}"}"#));
+        assert!(delivered(&raw, r#"{"content":"{}","type":"message"}"#));
+        assert!(!delivered(&raw, r#"{"type":"message-sent","content":"{}"}"#));
+        assert!(!delivered(&raw, r#"{"type":"message","content":"hello"}"#));
+        assert!(raw.has_rooms() && !raw.hears_itself());
     }
 
     #[test]
     fn socketio_says_it_in_events() {
-        let socketio = vocabulary(Dialect::SocketIo);
-        assert_eq!(said(|out| socketio.join("a", out)), r#"["joinRoom","a"]"#);
-        assert_eq!(
-            said(|out| socketio.publish("a", MARK, 0, out)),
-            r##"["sendMessage",{"roomId":"a","content":"#000000000042@00000000deadbeef"}]"##
-        );
-        assert_eq!(socketio.recognise(br#"["joinedRoom","a"]"#), Heard::Joined);
-        let delivery = br##"["newMessage",{"content":"#000000000042@00000000deadbeef"}]"##;
-        assert_eq!(socketio.recognise(delivery), Heard::Delivery(MARK));
-        let other = br##"["newMessages",{"content":"#000000000042@00000000deadbeef"}]"##;
-        assert_eq!(socketio.recognise(other), Heard::Other);
-        assert!(socketio.has_rooms() && socketio.hears_own());
+        let socketio = Vocabulary::of(Dialect::SocketIo);
+        assert_eq!(text(socketio.join(2)), r#"["joinRoom","room-2"]"#);
+        let expected = r#"["sendMessage",{"roomId":"room-3","content":"{}"}]"#.replace("{}", CONTENT);
+        assert_eq!(published(&socketio, 3), expected);
+        assert!(socketio.is_joined(br#"["joinedRoom","a"]"#));
+        assert!(delivered(&socketio, r#"["newMessage",{"content":"{}"}]"#));
+        assert!(!delivered(&socketio, r#"["newMessages",{"content":"{}"}]"#));
+        assert!(socketio.has_rooms() && socketio.hears_itself());
     }
 
     #[test]
     fn an_echo_is_what_was_sent() {
-        let echo = vocabulary(Dialect::Echo);
-        let text = said(|out| echo.publish("a", MARK, 40, out));
-        assert_eq!(text, "#000000000042@00000000deadbeefxxxxxxxxxx");
-        assert_eq!(echo.recognise(text.as_bytes()), Heard::Delivery(MARK));
-        assert_eq!(echo.recognise(b"welcome"), Heard::Other);
-        assert!(!echo.has_rooms() && echo.hears_own());
-        assert_eq!(said(|out| echo.join("a", out)), "");
+        let echo = Vocabulary::of(Dialect::Echo);
+        assert_eq!(published(&echo, 1), CONTENT);
+        assert!(delivered(&echo, "{}"));
+        assert_eq!(echo.delivery(b"welcome"), None);
+        assert!(!echo.has_rooms() && echo.hears_itself() && echo.join(1).is_empty() && !echo.is_joined(b"[\"\""));
     }
 
     #[test]
@@ -346,12 +287,16 @@ mod tests {
             delivered: Some("said".to_owned()),
             hears_own: Some(false),
         };
-        let other = Vocabulary::new(Dialect::SocketIo, &words).unwrap();
-        assert_eq!(said(|out| other.join("a", out)), r#"7["enter",{"room":"a","as":"a"}]"#);
-        assert_eq!(said(|out| other.publish("a", MARK, 30, out)), r##"["say","#000000000042@00000000deadbeef","a"]"##);
-        assert_eq!(other.recognise(br#"[{"ok":true}]"#), Heard::Joined);
-        assert_eq!(other.recognise(br##"["said","#000000000042@00000000deadbeef"]"##), Heard::Delivery(MARK));
-        assert!(!other.hears_own());
+        assert_eq!(words.check(Dialect::SocketIo), Ok(()));
+        let other = Vocabulary::new(Dialect::SocketIo, &words);
+        assert_eq!(text(other.join(1)), r#"7["enter",{"room":"room-1","as":"room-1"}]"#);
+        assert_eq!(published(&other, 1), r#"["say","{}","room-1"]"#.replace("{}", CONTENT));
+        assert!(other.is_joined(br#"[{"ok":true}]"#));
+        assert!(delivered(&other, r#"["said","<{}>"]"#));
+        assert!(!other.hears_itself());
+        let words = Words { join: Some(String::new()), ..words };
+        let roomless = Vocabulary::new(Dialect::SocketIo, &words);
+        assert!(!roomless.has_rooms() && !roomless.is_joined(br#"[{"ok":true}]"#));
     }
 
     #[test]
@@ -365,37 +310,19 @@ mod tests {
         }
         let arguments = ["loadtest", "--dialect", "socketio", "--join", "[\"in\"]", "--hears-own", "false"];
         let CommandLine { settings, words } = clap::Parser::parse_from(arguments);
-        let read: Words = serde_json::from_str(&serde_json::to_string(&words).unwrap()).unwrap();
-        let vocabulary = Vocabulary::new(settings.dialect, &read).unwrap();
-        assert_eq!(said(|out| vocabulary.join("a", out)), "[\"in\"]");
-        assert!(!vocabulary.hears_own());
+        let json = serde_json::to_string(&words).expect("it is JSON");
+        let read: Words = serde_json::from_str(&json).expect("it is what was written");
+        let vocabulary = Vocabulary::new(settings.dialect, &read);
+        assert_eq!((text(vocabulary.join(1)).as_str(), vocabulary.dialect()), ("[\"in\"]", Dialect::SocketIo));
+        assert!(!vocabulary.hears_itself());
     }
 
     #[test]
     fn words_that_cannot_be_are_refused() {
         let publish = Words { publish: Some(r#"["say","{room}"]"#.to_owned()), ..Words::default() };
-        assert!(Vocabulary::new(Dialect::SocketIo, &publish).unwrap_err().contains("{content}"));
-        assert!(Vocabulary::new(Dialect::Echo, &publish).unwrap_err().contains("--dialect echo"));
-    }
-
-    #[test]
-    fn a_mark_is_found_whole_or_not_at_all() {
-        for mark in [MARK, Mark { seq: 0, sent_ns: 0 }, Mark { seq: 999_999_999_999, sent_ns: u64::MAX }] {
-            let text = said(|out| mark.append(0, out));
-            assert_eq!(text.len(), Mark::BYTES);
-            assert_eq!(Mark::find(format!("#1 #{text}\"").as_bytes()), Some(mark));
-            assert_eq!(Mark::find(text.to_uppercase().as_bytes()), Some(mark));
-            for end in 0..text.len() {
-                assert_eq!(Mark::find(&text.as_bytes()[..end]), None);
-            }
-            for at in 0..text.len() {
-                for wrong in [b'g', b'/', b':', b'`', b'F' + 1, b'\0', 0xFF] {
-                    let mut text = text.clone().into_bytes();
-                    text[at] = wrong;
-                    assert_eq!(Mark::find(&text), None, "{}", text.escape_ascii());
-                }
-            }
-        }
+        let refused = |dialect| publish.check(dialect).expect_err("there is no content");
+        assert!(refused(Dialect::SocketIo).contains("{content}"));
+        assert!(refused(Dialect::Echo).contains("--dialect echo"));
     }
 
     #[test]
@@ -403,7 +330,7 @@ mod tests {
         for dialect in [Dialect::Raw, Dialect::SocketIo, Dialect::Echo] {
             let mut out = Vec::with_capacity(256);
             let before = out.as_ptr();
-            vocabulary(dialect).publish("room-1", MARK, 128, &mut out);
+            Vocabulary::of(dialect).publish(&mut out, 1, CONTENT.as_bytes());
             assert!(out.capacity() == 256 && std::ptr::eq(before, out.as_ptr()));
         }
     }

@@ -5,7 +5,8 @@ mod support;
 use std::thread;
 
 use loadtest::client::{Dialect, Reason, Settings, Transport};
-use loadtest::vocabulary::{Heard, Mark, Vocabulary, Words};
+use loadtest::mark;
+use loadtest::vocabulary::Vocabulary;
 use support::driver::Driver;
 use support::node::Node;
 
@@ -23,49 +24,47 @@ fn opened(node: &Node, transport: Transport) -> Driver {
 }
 
 fn vocabulary() -> Vocabulary {
-    Vocabulary::new(Dialect::SocketIo, &Words::default()).expect("there is nothing to refuse")
+    Vocabulary::of(Dialect::SocketIo)
 }
 
-fn said(say: impl Fn(&mut Vec<u8>)) -> String {
-    let mut out = Vec::new();
-    say(&mut out);
-    String::from_utf8(out).expect("what is said is text")
+fn say(client: &mut Driver, text: Vec<u8>) {
+    client.send(&String::from_utf8(text).expect("what is said is text"));
 }
 
-fn join(client: &mut Driver, room: &str) {
+fn join(client: &mut Driver, room: usize) {
     let vocabulary = vocabulary();
-    client.send(&said(|out| vocabulary.join(room, out)));
-    client.until(|wire| wire.heard.iter().any(|text| vocabulary.recognise(text.as_bytes()) == Heard::Joined));
+    say(client, vocabulary.join(room));
+    client.until(|wire| wire.heard.iter().any(|text| vocabulary.is_joined(text.as_bytes())));
 }
 
-fn publish(client: &mut Driver, room: &str, seq: u64) {
-    client.send(&said(|out| vocabulary().publish(room, Mark { seq, sent_ns: seq << 32 }, 128, out)));
+fn publish(client: &mut Driver, room: usize, seq: u64) {
+    let (mut content, mut text) = (Vec::new(), Vec::new());
+    mark::write(&mut content, seq, seq << 32, 128);
+    vocabulary().publish(&mut text, room, &content);
+    say(client, text);
 }
 
-/// The marks of what was delivered, in order.
-fn deliveries(heard: &[String]) -> Vec<Mark> {
+/// Number, time and bytes of what was delivered, in order.
+fn deliveries(heard: &[String]) -> Vec<(u64, Option<u64>, usize)> {
     let vocabulary = vocabulary();
-    let mark = |text: &String| match vocabulary.recognise(text.as_bytes()) {
-        Heard::Delivery(mark) => Some(mark),
-        _ => None,
-    };
-    heard.iter().filter_map(mark).collect()
+    let contents = heard.iter().filter_map(|text| vocabulary.delivery(text.as_bytes()));
+    let marks = contents.map(|content| (mark::read(content).expect("it has a mark"), content.len()));
+    marks.map(|(mark, bytes)| (mark.seq, mark.sent_ns(), bytes)).collect()
 }
 
 #[test]
 fn messages_are_heard_in_order() {
     // Small enough that what piles up behind a POST takes several.
     let node = Node::start(r#"{"maxHttpBufferSize":2000}"#);
-    for transport in TRANSPORTS {
+    for (room, transport) in TRANSPORTS.into_iter().enumerate() {
         let mut sender = opened(&node, transport);
         let mut member = opened(&node, transport);
-        let room = format!("room-{transport:?}");
-        join(&mut sender, &room);
-        join(&mut member, &room);
+        join(&mut sender, room);
+        join(&mut member, room);
         for seq in 1..=300 {
-            publish(&mut sender, &room, seq);
+            publish(&mut sender, room, seq);
         }
-        let expected: Vec<Mark> = (1..=300).map(|seq| Mark { seq, sent_ns: seq << 32 }).collect();
+        let expected: Vec<_> = (1..=300).map(|seq| (seq, Some(seq << 32), 128)).collect();
         for client in [&mut sender, &mut member] {
             client.until(|wire| wire.heard.last().is_some_and(|text| text.contains("#000000000300@")));
             assert_eq!(deliveries(&client.wire.heard), expected);
@@ -95,10 +94,10 @@ fn heartbeats_are_answered() {
     let node = Node::start(r#"{"pingInterval":2200,"pingTimeout":5000,"keepAliveTimeout":300}"#);
     let survive = |transport| {
         let mut client = opened(&node, transport);
-        let room = format!("room-{transport:?}");
-        join(&mut client, &room);
+        let room = transport as usize;
+        join(&mut client, room);
         client.until(|wire| wire.heard.iter().any(|text| text == r#"["beats",3]"#));
-        publish(&mut client, &room, 1);
+        publish(&mut client, room, 1);
         client.until(|wire| !deliveries(&wire.heard).is_empty());
         assert!(!client.wire.is_closed);
         client.wire.opens

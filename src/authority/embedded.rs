@@ -40,6 +40,8 @@ pub struct Embedded {
     /// What is to be looked at, and when.
     due: BTreeMap<u64, BTreeSet<Due>>,
     facts: Vec<Fact>,
+    /// Where events are encoded; empty but for its memory.
+    draft: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +66,7 @@ impl Embedded {
             spent: VecDeque::new(),
             due: BTreeMap::new(),
             facts: Vec::new(),
+            draft: Vec::new(),
         }
     }
 
@@ -78,12 +81,13 @@ impl Embedded {
     }
 
     fn room_op(&mut self, now: Now, name: Name, op: RoomOp, out: &mut Vec<Outgoing>) -> Result<Reply, Reject> {
-        let is_made = !self.rooms.contains(&name) && self.make(now, &name, &op)?;
-        let Some(room) = self.rooms.get_mut(&name) else { return Err(Reject::room_not_found()) };
+        let known = self.rooms.find(&name);
+        let place = known.map_or_else(|| self.make(now, &name, &op), Ok)?;
+        let Some(room) = self.rooms.at_mut(place) else { return Err(Reject::room_not_found()) };
         let mut context = Context { now, rng: &mut self.rng, rules: &self.rules, facts: &mut self.facts };
         let is_closing = matches!(op, RoomOp::Close { .. });
         let reply = match op {
-            RoomOp::Create { .. } if is_made => Ok(Reply::Room(Box::new(room.view(0)))),
+            RoomOp::Create { .. } if known.is_none() => Ok(Reply::Room(Box::new(room.view(0)))),
             op => room.apply(op, &mut context),
         };
         if let Some(at) = room.ends_at()
@@ -96,7 +100,7 @@ impl Embedded {
             self.due.entry(next).or_default().insert(Due::TellStats(name.clone()));
         }
         let is_closed = is_closing && reply.is_ok();
-        self.tell_room_facts(now, &name, is_closed, out);
+        self.tell_room_facts(now, place, is_closed, out);
         if is_closed {
             self.rooms.remove(&name);
             if self.closed.len() == limits::CLOSED_ROOMS {
@@ -107,13 +111,14 @@ impl Embedded {
         reply
     }
 
-    /// Makes the room if `op` is one that makes rooms; answers whether it did.
-    fn make(&mut self, now: Now, name: &Name, op: &RoomOp) -> Result<bool, Reject> {
+    /// Makes the room, if `op` is one that makes rooms; its place.
+    fn make(&mut self, now: Now, name: &Name, op: &RoomOp) -> Result<u32, Reject> {
         let (by, profile): (&Identity, Option<Box<Profile>>) = match op {
             RoomOp::Create { by, profile } => (by, Some(profile.clone())),
             RoomOp::Join(join) if join.create => (&join.by, None),
-            RoomOp::Describe { .. } | RoomOp::Close { .. } => return Err(Reject::room_not_found()),
-            RoomOp::Vanish { .. } => return Ok(false),
+            RoomOp::Describe { .. } | RoomOp::Close { .. } | RoomOp::Vanish { .. } => {
+                return Err(Reject::room_not_found());
+            }
             _ if self.closed.iter().any(|(_, closed)| closed == name) => {
                 return Err(Reject::new(Code::RoomClosed, "The room was closed"));
             }
@@ -121,8 +126,7 @@ impl Embedded {
         };
         let mut context = Context { now, rng: &mut self.rng, rules: &self.rules, facts: &mut self.facts };
         let room = Room::new(name.clone(), by, profile, &mut context);
-        self.rooms.insert(Box::new(room));
-        Ok(true)
+        Ok(self.rooms.insert(Box::new(room)))
     }
 
     fn user_op(&mut self, now: Now, name: Name, op: UserOp, out: &mut Vec<Outgoing>) -> Result<Reply, Reject> {
@@ -170,8 +174,8 @@ impl Embedded {
 
     /// Passes on what a room's act made known. A fact for the members is encoded once and goes to each shard that holds
     /// one of them.
-    fn tell_room_facts(&mut self, now: Now, name: &Name, is_closed: bool, out: &mut Vec<Outgoing>) {
-        let Some(room) = self.rooms.get(name) else { return };
+    fn tell_room_facts(&mut self, now: Now, place: u32, is_closed: bool, out: &mut Vec<Outgoing>) {
+        let Some(room) = self.rooms.at(place) else { return };
         for Fact { audience, event } in self.facts.drain(..) {
             match audience {
                 Audience::Members { except } => {
@@ -180,9 +184,9 @@ impl Embedded {
                     if listeners == 0 {
                         continue;
                     }
-                    let packed = Arc::new(Packed::new(&event, now));
+                    let packed = Arc::new(Packed::new(&event, now, &mut self.draft));
                     for shard in room.members.shards() {
-                        let (room, packed) = (name.clone(), packed.clone());
+                        let (room, packed) = (room.id.clone(), packed.clone());
                         let mail = if is_closed {
                             Mail::Close { room, packed }
                         } else {
@@ -193,7 +197,7 @@ impl Embedded {
                 }
                 Audience::Connection(to) => out.push((to.place().shard, Mail::Tell { to, event })),
                 Audience::User(user) => out.push((self.placement.of(&user), Mail::Notify { user, event })),
-                Audience::Everyone => tell_everyone(self.placement, &event, now, out),
+                Audience::Everyone => tell_everyone(self.placement, &event, now, &mut self.draft, out),
             }
         }
     }
@@ -205,9 +209,9 @@ impl Embedded {
         for Fact { audience, event } in self.facts.drain(..) {
             match (audience, self.rules.presence_scope) {
                 (Audience::Connection(to), _) => out.push((to.place().shard, Mail::Tell { to, event })),
-                (Audience::Everyone, Scope::All) => tell_everyone(self.placement, &event, now, out),
+                (Audience::Everyone, Scope::All) => tell_everyone(self.placement, &event, now, &mut self.draft, out),
                 (Audience::Everyone, Scope::Auto) if users <= TELL_ALL_UP_TO => {
-                    tell_everyone(self.placement, &event, now, out);
+                    tell_everyone(self.placement, &event, now, &mut self.draft, out);
                 }
                 (Audience::Everyone, Scope::Auto | Scope::Rooms) => {
                     for &of in connections {
@@ -239,11 +243,12 @@ impl Embedded {
                 }
             }
             Due::TellStats(name) => {
-                let Some(room) = self.rooms.get_mut(&name) else { return };
+                let Some(place) = self.rooms.find(&name) else { return };
+                let Some(room) = self.rooms.at_mut(place) else { return };
                 if room.take_uncounted() && !room.members.is_empty() {
                     let event = room.stats();
                     self.facts.push(Fact { audience: Audience::Members { except: None }, event });
-                    self.tell_room_facts(now, &name, false, out);
+                    self.tell_room_facts(now, place, false, out);
                 }
             }
             Due::GoOffline(name) => {
@@ -299,8 +304,8 @@ impl Authority for Embedded {
     }
 }
 
-fn tell_everyone(placement: Placement, event: &Event, now: Now, out: &mut Vec<Outgoing>) {
-    let packed = Arc::new(Packed::new(event, now));
+fn tell_everyone(placement: Placement, event: &Event, now: Now, draft: &mut Vec<u8>, out: &mut Vec<Outgoing>) {
+    let packed = Arc::new(Packed::new(event, now, draft));
     for shard in 0..placement.shards() {
         out.push((shard as u8, Mail::Everyone { packed: packed.clone() }));
     }

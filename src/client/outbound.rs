@@ -94,13 +94,15 @@ pub struct Outbound {
     shares: Vec<Share>,
     /// How many of `shares` this turn uses; the others are kept for their memory.
     used: usize,
+    /// The most bytes and shares a turn has used since the last [`Outbound::trim`].
+    most: (usize, usize),
 }
 
-/// A turn's buffer that grew beyond this gives its memory back.
-const KEEP_BYTES: usize = 32 * 1024;
+/// Bytes kept for the next turn, whatever the last ones used.
+const KEEP_BYTES: usize = 16 * 1024;
 
 /// Shares kept for the next turn.
-const KEEP_SHARES: usize = 1024;
+const KEEP_SHARES: usize = 64;
 
 impl Outbound {
     /// Appends what `write` writes; it is nobody's until it is pushed.
@@ -179,13 +181,22 @@ impl Outbound {
 
     /// Ends the turn: all shares have been dealt with.
     pub fn clear(&mut self) {
+        self.most = (self.most.0.max(self.bytes.len()), self.most.1.max(self.used));
         self.bytes.clear();
-        self.bytes.shrink_to(KEEP_BYTES);
         self.used = 0;
-        if self.shares.len() > KEEP_SHARES {
-            self.shares.truncate(KEEP_SHARES);
-            self.shares.shrink_to_fit();
-        }
+    }
+
+    /// Whether it holds memory that [`Outbound::trim`] might give back.
+    pub fn is_large(&self) -> bool {
+        self.bytes.capacity() > KEEP_BYTES || self.shares.capacity() > KEEP_SHARES
+    }
+
+    /// Gives back the memory that no turn has used since this was last called.
+    pub fn trim(&mut self) {
+        let (bytes, shares) = std::mem::take(&mut self.most);
+        self.bytes.shrink_to(bytes.max(KEEP_BYTES));
+        self.shares.truncate(shares.max(KEEP_SHARES).max(self.used));
+        self.shares.shrink_to_fit();
     }
 }
 

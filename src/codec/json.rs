@@ -12,18 +12,29 @@ impl<'a> Object<'a> {
         Self { out, separator: b'{' }
     }
 
+    #[inline(always)] // so that the pieces, of known length, are stored and not copied by a call
     fn name(&mut self, name: &str) {
-        self.out.push(self.separator);
+        self.out.reserve(name.len() + 4);
+        self.out.extend_from_slice(&[self.separator, b'"']);
         self.separator = b',';
-        self.out.push(b'"');
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b"\":");
     }
 
     /// A text field. `name` must need no escaping.
+    #[inline]
     pub fn string(&mut self, name: &str, value: &str) -> &mut Self {
         self.name(name);
         string(self.out, value);
+        self
+    }
+
+    /// A text field whose value needs no escaping, either.
+    #[inline]
+    pub fn plain(&mut self, name: &str, value: &str) -> &mut Self {
+        debug_assert!(is_plain(value.as_bytes()), "{value:?} needs escaping");
+        self.name(name);
+        quoted(self.out, value);
         self
     }
 
@@ -36,6 +47,7 @@ impl<'a> Object<'a> {
     }
 
     /// A number.
+    #[inline]
     pub fn number(&mut self, name: &str, value: u64) -> &mut Self {
         self.name(name);
         number(self.out, value);
@@ -48,6 +60,7 @@ impl<'a> Object<'a> {
     }
 
     /// A value that is JSON already, passed on byte for byte.
+    #[inline]
     pub fn raw(&mut self, name: &str, json: &str) -> &mut Self {
         self.name(name);
         self.out.extend_from_slice(json.as_bytes());
@@ -104,8 +117,41 @@ pub fn list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut write:
 
 /// Appends a text, quoted and escaped (RFC 8259 §7).
 pub fn string(out: &mut Vec<u8>, value: &str) {
-    // Writing text to a vector cannot fail.
-    let _ = serde_json::to_writer(out, value);
+    if is_plain(value.as_bytes()) {
+        quoted(out, value);
+    } else {
+        // Writing text to a vector cannot fail.
+        let _ = serde_json::to_writer(out, value);
+    }
+}
+
+#[inline]
+fn quoted(out: &mut Vec<u8>, value: &str) {
+    out.reserve(value.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'"');
+}
+
+/// Whether every byte of a text may stand for itself. Eight are looked at together; the last eight overlap those before.
+fn is_plain(text: &[u8]) -> bool {
+    let (words, _) = text.as_chunks::<8>();
+    let Some(last) = text.last_chunk::<8>() else { return !text.iter().any(|byte| is_escaped(*byte)) };
+    words.iter().fold(escaped(*last), |found, word| found | escaped(*word)) == 0
+}
+
+/// Not zero when one of eight bytes cannot stand for itself: subtracting from a byte that is too small borrows into its
+/// highest bit.
+fn escaped(bytes: [u8; 8]) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let word = u64::from_ne_bytes(bytes);
+    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7)
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 /// Appends a number.
@@ -134,6 +180,20 @@ mod tests {
         });
         assert_eq!(value, expected);
         assert!(out.windows(6).any(|bytes| bytes == b"[1, 2]"), "raw JSON passes unchanged");
+    }
+
+    #[test]
+    fn each_byte_that_needs_it_is_escaped_wherever_it_stands() {
+        for length in 1..40 {
+            for at in 0..length {
+                for byte in 0..=127 {
+                    let mut text = vec![b'a'; length];
+                    text[at] = byte;
+                    assert_eq!(is_plain(&text), !is_escaped(byte), "{byte} at {at} of {length}");
+                }
+            }
+        }
+        assert!(is_plain("é€😀 and as many more".as_bytes()) && is_plain(b""));
     }
 
     #[test]

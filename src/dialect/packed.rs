@@ -14,13 +14,18 @@ pub struct Packed {
     pub droppable: bool,
 }
 
+/// A draft that is kept for the next event has room for this many bytes at most.
+const DRAFT_BYTES: usize = 16 * 1024;
+
 impl Packed {
-    /// Encodes `event`.
-    pub fn new(event: &Event, now: Now) -> Self {
-        let mut frame = Vec::with_capacity(256);
-        let mark = ws::begin_text(&mut frame);
-        raw::encode(&mut frame, event, now);
-        ws::finish(&mut frame, mark);
-        Self { raw: frame.into_boxed_slice(), droppable: event.droppable() }
+    /// Encodes `event`, by way of `draft`, which is left empty.
+    pub fn new(event: &Event, now: Now, draft: &mut Vec<u8>) -> Self {
+        let mark = ws::begin_text(draft);
+        raw::encode(draft, event, now);
+        ws::finish(draft, mark);
+        let raw = draft.as_slice().into();
+        draft.clear();
+        draft.shrink_to(DRAFT_BYTES);
+        Self { raw, droppable: event.droppable() }
     }
 }

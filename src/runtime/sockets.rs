@@ -1,10 +1,12 @@
 //! A shard's TCP sockets, by slot.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::Shutdown;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::shard::{Gone, Wire};
 
@@ -70,12 +72,12 @@ impl Sockets {
     pub fn read(&mut self, slot: u32, buffer: &mut [u8]) -> Taken {
         let Some(stream) = self.get(slot) else { return Taken::Nothing };
         loop {
-            return match stream.read(buffer) {
-                Ok(0) => Taken::End,
-                Ok(count) if count < buffer.len() => Taken::Last(count),
-                Ok(count) => Taken::Bytes(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Taken::Nothing,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            return match recv(&*stream, &mut *buffer, RecvFlags::empty()) {
+                Ok((0, _)) => Taken::End,
+                Ok((count, _)) if count < buffer.len() => Taken::Last(count),
+                Ok((count, _)) => Taken::Bytes(count),
+                Err(Errno::AGAIN) => Taken::Nothing,
+                Err(Errno::INTR) => continue,
                 Err(_) => Taken::End,
             };
         }
@@ -91,11 +93,11 @@ impl Wire for Sockets {
         let stream = self.get(slot).ok_or(Gone)?;
         let mut written = 0;
         while written < bytes.len() {
-            match stream.write(&bytes[written..]) {
+            match send(&*stream, &bytes[written..], SendFlags::NOSIGNAL) {
                 Ok(0) => return Err(Gone),
                 Ok(count) => written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
                 Err(_) => return Err(Gone),
             }
         }

@@ -1,9 +1,9 @@
 //! The turn's end: each connection that has something to get is written once.
 
 use crate::base::time::Now;
-use crate::client::conn::Ending;
+use crate::client::conn::{Conn, Ending};
 use crate::client::outbound::{Backlog, NOBODY};
-use crate::shard::Shard;
+use crate::shard::{Shard, TRIM_AFTER_MS};
 
 /// What a shard does to its sockets.
 pub trait Wire {
@@ -28,13 +28,11 @@ pub struct Gone;
 impl Shard {
     /// Writes what the turn has gathered, and ends the connections that are to end.
     pub fn flush(&mut self, now: Now, wire: &mut impl Wire) {
-        self.fanout.settle_all(&mut self.conns, &mut self.outbound);
+        self.write_rooms(wire);
         let mut cork = std::mem::take(&mut self.cork);
         for at in 0..self.outbound.shares() {
             self.write_share(at, &mut cork, wire);
         }
-        cork.clear();
-        cork.shrink_to(64 * 1024);
         self.cork = cork;
         self.outbound.clear();
         while let Some(slot) = self.overflowed.pop() {
@@ -49,7 +47,28 @@ impl Shard {
             self.end(now, slot, wire);
         }
         self.read_waiting(now);
-        self.shrink();
+        if self.trim_due == 0 && self.is_large() {
+            self.trim_due = now.mono + TRIM_AFTER_MS;
+        }
+    }
+
+    /// Writes what the rooms have gathered to those who get nothing else.
+    fn write_rooms(&mut self, wire: &mut impl Wire) {
+        let (ending, overflowed) = (&mut self.ending, &mut self.overflowed);
+        let bytes_max = self.options.outbound_bytes;
+        self.fanout.write_turns(&mut self.conns, &mut self.outbound, |conns, slot, bytes| {
+            let outcome = wire.write(slot, bytes);
+            if outcome == Ok(bytes.len()) {
+                return;
+            }
+            let conn = &mut conns[slot as usize];
+            keep_rest(conn, bytes, outcome);
+            match conn.ending {
+                Ending::Abort => ending.push(slot),
+                _ if conn.queue.backlog_bytes() > bytes_max => overflowed.push(slot),
+                _ => {}
+            }
+        });
     }
 
     /// Writes one connection's share of the turn, or adds it to the backlog.
@@ -81,18 +100,13 @@ impl Shard {
                     cork.as_slice()
                 }
             };
-            match wire.write(share.slot, bytes) {
-                Ok(count) if count == bytes.len() => return,
-                Ok(count) => {
-                    let mut backlog = Box::<Backlog>::default();
-                    backlog.push(&bytes[count..]);
-                    conn.queue.backlog = Some(backlog);
-                }
-                Err(Gone) => {
-                    conn.ending = Ending::Abort;
-                    self.ending.push(share.slot);
-                    return;
-                }
+            let outcome = wire.write(share.slot, bytes);
+            if outcome == Ok(bytes.len()) {
+                return;
+            }
+            keep_rest(conn, bytes, outcome);
+            if conn.ending == Ending::Abort {
+                return self.ending.push(share.slot);
             }
         }
         if conn.queue.backlog_bytes() > self.options.outbound_bytes && conn.ending == Ending::None {
@@ -137,5 +151,18 @@ impl Shard {
             }
             Ending::None | Ending::HalfClose | Ending::HalfClosed => {}
         }
+    }
+}
+
+/// A write has not taken all of `bytes`: the rest becomes the connection's backlog; without a socket, the connection is
+/// to end.
+fn keep_rest(conn: &mut Conn, bytes: &[u8], outcome: Result<usize, Gone>) {
+    match outcome {
+        Ok(count) => {
+            let mut backlog = Box::<Backlog>::default();
+            backlog.push(&bytes[count..]);
+            conn.queue.backlog = Some(backlog);
+        }
+        Err(Gone) => conn.ending = Ending::Abort,
     }
 }

@@ -47,6 +47,9 @@ use waiting::Waiting;
 /// A list that is empty keeps room for this many entries.
 const KEEP_ENTRIES: usize = 256;
 
+/// How long memory that a burst of work has left is kept for the next one, in milliseconds.
+const TRIM_AFTER_MS: u64 = 250;
+
 /// One thread's part of the server.
 pub struct Shard {
     number: ShardNumber,
@@ -64,6 +67,8 @@ pub struct Shard {
     local: VecDeque<Mail>,
     /// Mail to other shards, in order.
     outgoing: Vec<Outgoing>,
+    /// What the authority has just said; empty but for its memory.
+    said: Vec<Outgoing>,
     /// Shards that have more mail waiting than they should.
     congested: Vec<bool>,
     /// Connections whose ending is to be looked at.
@@ -78,6 +83,8 @@ pub struct Shard {
     cork: Vec<u8>,
     /// When the batch for everybody goes out, in monotonic milliseconds; 0 when there is none.
     batch_due: u64,
+    /// When memory that is no longer used is given back, in monotonic milliseconds; 0 when there is hardly any.
+    trim_due: u64,
     drain: Option<Box<Drain>>,
     stats: Stats,
 }
@@ -104,12 +111,14 @@ impl Shard {
             asks: Slab::new(),
             local: VecDeque::new(),
             outgoing: Vec::new(),
+            said: Vec::new(),
             ending: Vec::new(),
             overflowed: Vec::new(),
             resumed: Vec::new(),
             waiting: Waiting::default(),
             cork: Vec::new(),
             batch_due: 0,
+            trim_due: 0,
             drain: None,
             stats: Stats::default(),
         }
@@ -186,12 +195,12 @@ impl Shard {
     pub fn mail(&mut self, now: Now, mail: Mail) {
         match mail {
             Mail::Ask { from, op } => {
-                let mut out = Vec::new();
+                let mut out = std::mem::take(&mut self.said);
                 self.authority.ask(now, from, op, &mut out);
                 self.post_all(out);
             }
             Mail::Notify { user, event } => {
-                let mut out = Vec::new();
+                let mut out = std::mem::take(&mut self.said);
                 self.authority.notify(now, &user, event, &mut out);
                 self.post_all(out);
             }
@@ -231,17 +240,24 @@ impl Shard {
         self.outgoing.drain(..)
     }
 
+    /// Whether a burst of work has made the shard's own lists grow.
+    fn is_large(&self) -> bool {
+        let entries = [self.asks.capacity(), self.local.capacity(), self.outgoing.capacity(), self.said.capacity()];
+        self.outbound.is_large() || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
+    }
+
     /// Gives back what a burst of work made the shard's own lists grow to.
-    fn shrink(&mut self) {
-        if self.asks.is_empty() && self.asks.capacity() > KEEP_ENTRIES {
+    fn trim(&mut self, now: Now) {
+        self.outbound.trim();
+        self.fanout.trim();
+        self.cork = Vec::new();
+        if self.asks.is_empty() {
             self.asks.shrink_to_fit();
         }
-        if self.local.is_empty() && self.local.capacity() > KEEP_ENTRIES {
-            self.local.shrink_to(KEEP_ENTRIES);
-        }
-        if self.outgoing.is_empty() && self.outgoing.capacity() > KEEP_ENTRIES {
-            self.outgoing.shrink_to(KEEP_ENTRIES);
-        }
+        self.local.shrink_to(KEEP_ENTRIES);
+        self.outgoing.shrink_to(KEEP_ENTRIES);
+        self.said.shrink_to(KEEP_ENTRIES);
+        self.trim_due = if self.is_large() { now.mono + TRIM_AFTER_MS } else { 0 };
     }
 
     /// Whether it has mail to itself that is not yet read.
@@ -310,10 +326,12 @@ impl Shard {
         }
     }
 
-    fn post_all(&mut self, mail: Vec<Outgoing>) {
-        for (to, mail) in mail {
+    /// Sends what the authority has said, and keeps the list for its memory.
+    fn post_all(&mut self, mut said: Vec<Outgoing>) {
+        for (to, mail) in said.drain(..) {
             self.post(to, mail);
         }
+        self.said = said;
     }
 
     /// Puts a question to whoever keeps what `op` is about; the number it goes by.

@@ -52,6 +52,8 @@ impl Shard {
             if !is_more {
                 return 0;
             }
+            // What a frame asked of this shard is answered before the next is read, while its memory is still at hand.
+            self.run(now);
         }
     }
 

@@ -29,12 +29,15 @@ impl Shard {
             self.timers.give_back(at, due);
         }
         if self.authority.next_due().is_some_and(|at| at <= now.mono) {
-            let mut out = Vec::new();
+            let mut out = std::mem::take(&mut self.said);
             self.authority.tick(now, &mut out);
             self.post_all(out);
         }
         if self.batch_due != 0 && self.batch_due <= now.mono {
             self.tell_everybody();
+        }
+        if self.trim_due != 0 && self.trim_due <= now.mono {
+            self.trim(now);
         }
         self.continue_draining(now);
     }
@@ -43,7 +46,8 @@ impl Shard {
     pub fn next_due(&mut self) -> Option<u64> {
         let batch = (self.batch_due != 0).then_some(self.batch_due);
         let drain = self.drain.as_ref().map(|drain| drain.next);
-        [self.timers.next_due(), self.authority.next_due(), batch, drain].into_iter().flatten().min()
+        let trim = (self.trim_due != 0).then_some(self.trim_due);
+        [self.timers.next_due(), self.authority.next_due(), batch, trim, drain].into_iter().flatten().min()
     }
 
     /// A connection's time has come. All pings of a turn share the same two bytes.

@@ -140,6 +140,16 @@ impl Client {
         }
     }
 
+    /// Bytes of messages that wait for a request which may carry them. It grows as long as more is sent than the server
+    /// takes: whoever sends without waiting for answers looks at it.
+    #[inline]
+    pub fn waiting_bytes(&self) -> usize {
+        match &self.link {
+            Link::WebSocket(_) => 0,
+            Link::Polling(link) => link.waiting_bytes(),
+        }
+    }
+
     /// Why it is closed; `None` while it is not.
     pub fn reason(&self) -> Option<&Reason> {
         self.reason.as_ref()

@@ -104,6 +104,10 @@ impl Polling {
         }
     }
 
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.outbox.len()
+    }
+
     pub(super) fn close(&mut self, effects: &mut impl Effects) {
         self.get.close(GET, effects);
         self.post.close(POST, effects);

@@ -5,6 +5,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::socketio;
+
 /// What stands for itself in a query (RFC 3986 section 2.3).
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -74,6 +76,19 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// TCP connections of a client.
+    pub fn lanes(&self) -> usize {
+        match (self.dialect, self.transport) {
+            (Dialect::SocketIo, Transport::Polling) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Bytes that go before each message on the wire, a frame's header not among them.
+    pub fn prefix_bytes(&self) -> usize {
+        if self.dialect == Dialect::SocketIo { socketio::event_prefix(&self.namespace).len() } else { 0 }
+    }
+
     /// What is wrong with them, if anything is. Clients take them as they are.
     pub fn check(&self) -> Result<(), String> {
         if self.transport == Transport::Polling && self.dialect != Dialect::SocketIo {
@@ -205,6 +220,8 @@ mod tests {
         let right = settings(&["--dialect", "socketio", "--transport", "polling", "--auth", r#"{"a":"{token}"}"#]);
         assert_eq!(right.check(), Ok(()));
         assert_eq!(Settings::default().check(), Ok(()));
+        assert_eq!((right.lanes(), Settings::default().lanes()), (2, 1));
+        assert_eq!((right.prefix_bytes(), Settings::default().prefix_bytes()), ("42/chat,".len(), 0));
     }
 
     #[test]

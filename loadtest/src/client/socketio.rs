@@ -45,9 +45,8 @@ pub(super) enum Answer {
 impl Session {
     /// A session that waits for its open packet.
     pub(super) fn new(namespace: &str, filled: &Filled) -> Self {
-        let event = if namespace == "/" { "42".to_owned() } else { format!("42{namespace},") };
         let auth = filled.auth.as_deref().unwrap_or_default();
-        Self { event: event.into_bytes().into(), auth: auth.into(), stage: Stage::Opening }
+        Self { event: event_prefix(namespace).into_bytes().into(), auth: auth.into(), stage: Stage::Opening }
     }
 
     /// Reads one Engine.IO text packet.
@@ -130,6 +129,11 @@ impl Session {
     pub(super) fn event(&self) -> Option<&[u8]> {
         (self.stage == Stage::Open).then_some(&*self.event)
     }
+}
+
+/// What an event in this namespace begins with, before its JSON array.
+pub(super) fn event_prefix(namespace: &str) -> String {
+    if namespace == "/" { "42".to_owned() } else { format!("42{namespace},") }
 }
 
 fn without_digits(bytes: &[u8]) -> &[u8] {

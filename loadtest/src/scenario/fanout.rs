@@ -1,18 +1,29 @@
-//! One message to many: each room has one sender, which keeps so many messages under way; a message is done when every
-//! other member has it. Every delivery is counted: none may be missing, doubled or out of order.
-
-use std::time::{Duration, Instant};
+//! One message to many: the first member of each room sends, and all others receive; so does the sender where senders hear
+//! themselves. Either each room keeps so many messages under way, where a message is done when all who receive have it; or messages are sent at a fixed rate by a
+//! timetable that does not wait for anyone, and a delivery's time counts from when the message was due.
+//!
+//! A room may have members at several workers. Then it is done for the sender when the members at its own worker have it;
+//! that all others have it too is seen in the end.
 
 use clap::Args;
-use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
+use crate::conductor::Conductor;
+use crate::deal::Crowd;
+use crate::mark;
+use crate::play::{Play, Stage};
+use crate::reception::Reception;
 use crate::report::Report;
-use crate::scenario::{Common, PATIENCE};
-use crate::swarm::{Happening, Outgoing, Swarm};
-use crate::target::Target;
+use crate::scenario::floor::Floor;
+use crate::scenario::joining::Joining;
+use crate::scenario::timetable::Timetable;
+use crate::scenario::{Scenario, check_bytes, check_rooms};
+use crate::tally::{Counts, Durations, Tally};
+use crate::vocabulary::Vocabulary;
+use crate::words::{Phase, Setup, Share};
 
 /// Options of `fanout`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub struct Fanout {
     /// Rooms
     #[arg(long, default_value_t = 1)]
@@ -23,6 +34,9 @@ pub struct Fanout {
     /// Messages under way in each room
     #[arg(long, default_value_t = 1)]
     window: usize,
+    /// Messages a second in all, sent by a timetable instead
+    #[arg(long, conflicts_with = "window", value_name = "PER_SECOND")]
+    rate: Option<f64>,
     /// Bytes of content
     #[arg(long, default_value_t = 128)]
     bytes: usize,
@@ -31,173 +45,276 @@ pub struct Fanout {
     seconds: f64,
 }
 
-/// Marks the number in a message's content.
-const MARK: &[u8] = b"\"content\":\"#";
-const DIGITS: usize = 10;
-
-/// Messages of a room that may be under way at most; a power of two.
+/// Messages of a room that can be told apart while they are under way; a power of two.
 const RING: usize = 256;
+
+/// With so many bytes waiting to be sent, the timetable waits too; what is sent late still carries its time.
+const UNSENT_MAX: usize = 4 << 20;
+
+impl Scenario for Fanout {
+    fn crowd(&self, words: &Vocabulary) -> Result<Crowd, String> {
+        check_bytes(self.bytes)?;
+        check_rooms(words)?;
+        if self.members < 2 || !(1..=RING / 2).contains(&self.window) {
+            return Err(format!("a room has at least 2 members, and 1 to {} messages under way", RING / 2));
+        }
+        if self.rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1e7)) {
+            return Err("a rate is more than 0 and at most 10,000,000 messages a second".to_owned());
+        }
+        Ok(Crowd::of(self.rooms * self.members, self.members))
+    }
+
+    fn play(&self, setup: &Setup) -> Box<dyn Play> {
+        Box::new(Rooms::new(self, setup.share, setup.vocabulary()))
+    }
+
+    fn conduct(&self, conductor: &mut Conductor) -> Result<Vec<Report>, String> {
+        let mut report = Report::new(&self.title());
+        conductor.phase(Phase::Open)?;
+        conductor.phase(Phase::Prepare)?;
+        let span = conductor.measure(self.seconds, &mut report)?;
+        if let Some(rate) = self.rate {
+            report.number("asked_per_s", rate);
+        }
+        report.number("sent_per_s", span.count("sent") / span.seconds);
+        conductor.finish(&mut report)?;
+        Ok(vec![report])
+    }
+
+    fn floor(&self, words: &Vocabulary, report: &Report) -> Option<Floor> {
+        let receivers = self.members - usize::from(!words.hears_itself());
+        let bytes = websocket_bytes(report.numbers.get("message_bytes")?.round() as usize);
+        let batch = if self.rate.is_some() { 1 } else { self.window };
+        Some(Floor { sockets: self.rooms * receivers, pairs: None, batch, bytes, seconds: self.seconds })
+    }
+}
+
+impl Fanout {
+    fn title(&self) -> String {
+        let Self { rooms, members, window, .. } = self;
+        match self.rate {
+            Some(rate) => format!("fanout {rooms} × {members}, {rate} messages/s"),
+            None => format!("fanout {rooms} × {members}, {window} under way"),
+        }
+    }
+}
+
+/// Bytes of a server's frame with so much text (RFC 6455 section 5.2).
+fn websocket_bytes(text: usize) -> usize {
+    text + match text {
+        0..=125 => 2,
+        126..=65_535 => 4,
+        _ => 10,
+    }
+}
+
+/// The rooms of one worker, whole or in part.
+struct Rooms {
+    options: Fanout,
+    share: Share,
+    words: Vocabulary,
+    joining: Joining,
+    /// The rooms whose sender is here.
+    rooms: Vec<Room>,
+    /// The number of the first of them.
+    first_room: usize,
+    reception: Reception,
+    timetable: Option<Timetable>,
+    /// How much later than due messages were sent.
+    lateness: Durations,
+    phase: Phase,
+    content: Vec<u8>,
+}
 
 struct Room {
     sent: u64,
-    /// Members that have each message under way.
+    /// Members of this worker that receive.
+    receivers: usize,
+    /// How many of them have each message under way.
     have: [u32; RING],
-    sent_at: Vec<Instant>,
 }
 
-struct Run<'a> {
-    options: &'a Fanout,
-    rooms: Vec<Room>,
-    /// The last number each member saw.
-    last: Vec<u64>,
-    deliveries: u64,
-    bytes: u64,
-    doubled: u64,
-    disordered: u64,
-    joined: usize,
-    is_sending: bool,
-    /// Messages under way.
-    under_way: u64,
-    latency: Histogram<u64>,
-}
-
-/// Runs `fanout`.
-pub fn run(options: &Fanout, common: &Common) -> Result<Vec<Report>, String> {
-    let target = common.target()?;
-    let fail = |error: std::io::Error| error.to_string();
-    let total = options.rooms * options.members;
-    let mut swarm = Swarm::new(target.address).map_err(fail)?;
-    let mut run = Run::new(options)?;
-    swarm.open((0..total).map(|user| target.token(&format!("user-{user}"))), |_, _, _| {}).map_err(fail)?;
-    for number in 0..total {
-        let join = format!(r#"{{"type":"join-room","roomId":"room-{}"}}"#, number / options.members);
-        swarm.send(number, join.as_bytes());
-        // A large room announces each join to all who are there; let them hear it before the next.
-        if number % 64 == 63 {
-            settle(&mut swarm, &mut run, |run| run.joined > number.saturating_sub(256)).map_err(fail)?;
+impl Rooms {
+    fn new(options: &Fanout, share: Share, words: Vocabulary) -> Self {
+        let members = options.members;
+        let end = share.first + share.clients;
+        let (first_room, end_room) = (share.first.div_ceil(members), end.div_ceil(members));
+        let rooms = (first_room..end_room).map(|room| {
+            let here = end.min((room + 1) * members) - room * members;
+            Room { sent: 0, receivers: here - usize::from(!words.hears_itself()), have: [0; RING] }
+        });
+        Self {
+            rooms: rooms.collect(),
+            first_room,
+            joining: Joining::new(share, members),
+            reception: Reception::new(share.clients, options.bytes, members),
+            timetable: None,
+            lateness: Durations::default(),
+            phase: Phase::Open,
+            content: Vec::new(),
+            options: options.clone(),
+            share,
+            words,
         }
     }
-    settle(&mut swarm, &mut run, |run| run.joined == total).map_err(fail)?;
-    measure(&mut swarm, &mut run, &target).map_err(fail).map(|report| vec![report])
-}
 
-fn settle(swarm: &mut Swarm, run: &mut Run<'_>, is_done: impl Fn(&Run<'_>) -> bool) -> std::io::Result<()> {
-    let mut last = Instant::now();
-    while !is_done(run) {
-        if swarm.turn(Duration::from_millis(100), |out, number, what| run.happened(out, number, what))? {
-            last = Instant::now();
-        } else if last.elapsed() > PATIENCE {
-            return Err(std::io::Error::other(format!("nothing came for {PATIENCE:?}")));
-        }
-    }
-    Ok(())
-}
-
-fn measure(swarm: &mut Swarm, run: &mut Run<'_>, target: &Target) -> std::io::Result<Report> {
-    run.is_sending = true;
-    for room in 0..run.options.rooms {
-        for _ in 0..run.options.window {
-            let text = run.next_message(room);
-            swarm.send(room * run.options.members, &text);
-        }
-    }
-    let warm_up = Instant::now();
-    while warm_up.elapsed() < Duration::from_millis(500) {
-        swarm.turn(Duration::from_millis(100), |out, number, what| run.happened(out, number, what))?;
-    }
-    run.latency.reset();
-    let (deliveries, bytes) = (run.deliveries, run.bytes);
-    let before = target.reading().unwrap_or_default();
-    let started = Instant::now();
-    while started.elapsed().as_secs_f64() < run.options.seconds {
-        swarm.turn(Duration::from_millis(100), |out, number, what| run.happened(out, number, what))?;
-    }
-    let after = target.reading().unwrap_or_default();
-    let seconds = started.elapsed().as_secs_f64();
-    let (deliveries, bytes) = (run.deliveries - deliveries, run.bytes - bytes);
-    run.is_sending = false;
-    let drained = settle(swarm, run, |run| run.under_way == 0);
-    let options = run.options;
-    let title = format!("fanout {} × {}, {} under way", options.rooms, options.members, options.window);
-    let mut report = Report::new(&title);
-    let cpu_ns = (after.cpu_ns - before.cpu_ns) as f64;
-    report.number("deliveries_per_s", deliveries as f64 / seconds);
-    report.number("deliveries_per_cpu_s", deliveries as f64 * 1e9 / cpu_ns.max(1.0));
-    report.number("server_cpu_share", cpu_ns / 1e9 / seconds);
-    report.number("frame_bytes", bytes as f64 / deliveries.max(1) as f64);
-    for (name, quantile) in [("latency_p50_us", 0.5), ("latency_p99_us", 0.99)] {
-        report.number(name, run.latency.value_at_quantile(quantile) as f64);
-    }
-    report.count("missing", if drained.is_ok() { 0 } else { run.under_way });
-    report.count("doubled", run.doubled);
-    report.count("out_of_order", run.disordered);
-    report.count("closed", swarm.closed as u64);
-    Ok(report)
-}
-
-impl<'a> Run<'a> {
-    fn new(options: &'a Fanout) -> Result<Self, String> {
-        if options.window > RING / 2 || options.members < 2 {
-            return Err(format!("a room has at least 2 members, and at most {} messages under way", RING / 2));
-        }
-        let room = || Room { sent: 0, have: [0; RING], sent_at: vec![Instant::now(); RING] };
-        Ok(Self {
-            options,
-            rooms: (0..options.rooms).map(|_| room()).collect(),
-            last: vec![0; options.rooms * options.members],
-            deliveries: 0,
-            bytes: 0,
-            doubled: 0,
-            disordered: 0,
-            joined: 0,
-            is_sending: false,
-            under_way: 0,
-            latency: Histogram::new(3).map_err(|error| error.to_string())?,
-        })
-    }
-
-    fn next_message(&mut self, room: usize) -> Vec<u8> {
+    /// Has the sender of a room of this worker send a message that is due at a time.
+    fn send(&mut self, room: usize, due_ns: u64, stage: &mut Stage) {
         let state = &mut self.rooms[room];
         state.sent += 1;
-        let at = state.sent as usize % RING;
-        state.have[at] = 0;
-        state.sent_at[at] = Instant::now();
-        self.under_way += 1;
-        let padding = "x".repeat(self.options.bytes.saturating_sub(DIGITS + 1));
-        format!(r##"{{"type":"message","roomId":"room-{room}","content":"#{:0DIGITS$}{padding}"}}"##, state.sent)
-            .into_bytes()
+        state.have[state.sent as usize % RING] = 0;
+        self.content.clear();
+        mark::write(&mut self.content, state.sent, due_ns, self.options.bytes);
+        let number = self.first_room + room;
+        let sender = number * self.options.members - self.share.first;
+        stage.write(sender, |out| self.words.publish(out, number, &self.content));
     }
 
-    fn happened(&mut self, out: &mut Outgoing, number: usize, what: Happening<'_>) {
-        let Happening::Message(text) = what else { return };
-        let Some(mark) = memchr::memmem::find(text, MARK) else {
-            self.joined += usize::from(text.starts_with(br#"{"type":"room-joined""#));
+    fn start(&mut self, stage: &mut Stage) {
+        if let Some(rate) = self.options.rate {
+            let now = mark::now_ns();
+            self.timetable = Some(Timetable::new(now, rate, self.options.rooms, self.first_room, self.rooms.len()));
+            return;
+        }
+        for room in 0..self.rooms.len() {
+            (0..self.options.window).for_each(|_| self.send(room, mark::now_ns(), stage));
+        }
+    }
+
+    /// How many messages a client must have when its room was sent so many.
+    fn due(&self, client: usize, sent: &[u64]) -> u64 {
+        let (room, member) = self.place(client);
+        if member == 0 && !self.words.hears_itself() { 0 } else { sent.get(room).copied().unwrap_or(0) }
+    }
+
+    /// A client's room, and its number among the members.
+    fn place(&self, client: usize) -> (usize, usize) {
+        let number = self.share.first + client;
+        (number / self.options.members, number % self.options.members)
+    }
+
+    fn drained(&self) -> &[u64] {
+        match &self.phase {
+            Phase::Drain { sent } => sent,
+            _ => &[],
+        }
+    }
+}
+
+impl Play for Rooms {
+    fn begin(&mut self, phase: &Phase, stage: &mut Stage) {
+        self.phase = phase.clone();
+        self.timetable = None;
+        match phase {
+            Phase::Prepare => self.joining.begin(&self.words, stage),
+            Phase::Go => self.start(stage),
+            _ => {}
+        }
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        match &self.phase {
+            Phase::Prepare => self.joining.progress(),
+            Phase::Drain { sent } => self.reception.progress(|client| self.due(client, sent)),
+            _ => (0, 0),
+        }
+    }
+
+    fn message(&mut self, client: usize, text: &[u8], stage: &mut Stage) {
+        let Some(content) = self.words.delivery(text) else {
+            if self.words.is_joined(text) {
+                self.joining.joined(&self.words, stage);
+            }
             return;
         };
-        let digits = &text[mark + MARK.len()..][..DIGITS];
-        let seq = digits.iter().fold(0, |seq, digit| seq * 10 + u64::from(digit - b'0'));
-        self.deliveries += 1;
-        self.bytes += text.len() as u64;
-        let last = &mut self.last[number];
-        if seq <= *last {
-            self.doubled += 1;
+        let Some(seq) = self.reception.enter(client, content, text.len(), stage) else { return };
+        if self.options.rate.is_some() {
             return;
         }
-        self.disordered += u64::from(seq != *last + 1);
-        *last = seq;
-        let room = number / self.options.members;
+        // A room before the first has its sender at another worker.
+        let Some(room) = self.place(client).0.checked_sub(self.first_room) else { return };
         let state = &mut self.rooms[room];
-        let at = seq as usize % RING;
-        state.have[at] += 1;
-        if state.have[at] as usize % 16 == 1 {
-            self.latency.saturating_record(state.sent_at[at].elapsed().as_micros() as u64);
+        let have = &mut state.have[seq as usize % RING];
+        *have += 1;
+        if *have as usize == state.receivers && self.phase == Phase::Go {
+            self.send(room, mark::now_ns(), stage);
         }
-        if state.have[at] as usize == self.options.members - 1 {
-            self.under_way -= 1;
-            if self.is_sending {
-                let text = self.next_message(room);
-                out.send(room * self.options.members, text);
-            }
+    }
+
+    fn closed(&mut self, client: usize, _stage: &mut Stage) {
+        self.reception.close(client);
+    }
+
+    fn tick(&mut self, stage: &mut Stage) -> Option<u64> {
+        let mut timetable = self.timetable.take()?;
+        let now = mark::now_ns();
+        let mut unsent = stage.unsent_bytes();
+        while let Some((room, due)) = timetable.due(now).filter(|_| unsent < UNSENT_MAX) {
+            self.lateness.record(mark::now_ns().saturating_sub(due));
+            self.send(room, due, stage);
+            unsent += self.options.bytes;
         }
+        // What waits to be sent is looked after in each turn that the sockets have; there is nothing to hurry for.
+        let next = if unsent < UNSENT_MAX { timetable.next() } else { Some(now + 1_000_000) };
+        self.timetable = Some(timetable);
+        next
+    }
+
+    fn restart(&mut self) {
+        self.reception.restart();
+        self.lateness.clear();
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = self.reception.counts();
+        counts.insert("sent".to_owned(), self.rooms.iter().map(|room| room.sent).sum());
+        counts
+    }
+
+    fn tally(&self) -> Tally {
+        let mut tally = self.reception.tally(|client| self.due(client, self.drained()));
+        tally.sent = self.rooms.iter().enumerate().map(|(room, state)| (self.first_room + room, state.sent)).collect();
+        if self.options.rate.is_some() {
+            tally.durations.insert("lateness".to_owned(), self.lateness.clone());
+        }
+        tally
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Dialect;
+
+    const OPTIONS: Fanout = Fanout { rooms: 3, members: 10, window: 1, rate: None, bytes: 64, seconds: 1.0 };
+
+    fn rooms(first: usize, clients: usize, dialect: Dialect) -> Rooms {
+        let share = Share { workers: 2, first, clients, opening_max: 1 };
+        Rooms::new(&OPTIONS, share, Vocabulary::of(dialect))
+    }
+
+    #[test]
+    fn a_sender_that_hears_itself_is_a_receiver() {
+        let mut report = Report::new("a");
+        report.number("message_bytes", 100.0);
+        for (dialect, receivers, own) in [(Dialect::Raw, 9, 0), (Dialect::SocketIo, 10, 7)] {
+            let rooms = rooms(0, 30, dialect);
+            assert!(rooms.rooms.iter().all(|room| room.receivers == receivers));
+            assert_eq!([0, 1, 10].map(|client| rooms.due(client, &[7, 8, 9])), [own, 7, own + own.min(1)]);
+            let floor = OPTIONS.floor(&rooms.words, &report).expect("there is a floor");
+            assert_eq!((floor.sockets, floor.bytes), (3 * receivers, 102));
+        }
+    }
+
+    #[test]
+    fn a_worker_has_the_rooms_whose_sender_it_has() {
+        let rooms = |first, clients| {
+            let rooms = rooms(first, clients, Dialect::Raw);
+            (rooms.first_room, rooms.rooms.iter().map(|room| room.receivers).collect::<Vec<_>>())
+        };
+        assert_eq!(rooms(0, 30), (0, vec![9, 9, 9]));
+        assert_eq!(rooms(0, 15), (0, vec![9, 4]));
+        assert_eq!(rooms(15, 15), (2, vec![9]));
+        assert_eq!(rooms(3, 5), (1, vec![]));
     }
 }

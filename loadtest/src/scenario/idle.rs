@@ -1,18 +1,24 @@
 //! What an idle connection costs: the server's own memory before and after so many of them, upgraded and authenticated,
 //! then each in a room of ten.
 
-use std::cell::Cell;
 use std::time::Instant;
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
-use crate::process::kernel_bytes;
+use crate::conductor::Conductor;
+use crate::deal::Crowd;
+use crate::play::{Play, Stage};
+use crate::process::{Reading, kernel_bytes};
 use crate::report::Report;
-use crate::scenario::{Common, PATIENCE};
-use crate::swarm::{Happening, Swarm};
+use crate::scenario::joining::Joining;
+use crate::scenario::{Scenario, check_rooms};
+use crate::tally::{Counts, Tally};
+use crate::vocabulary::Vocabulary;
+use crate::words::{Phase, Setup};
 
 /// Options of `idle`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub struct Idle {
     /// Connections
     #[arg(long, default_value_t = 15_000)]
@@ -25,58 +31,81 @@ pub struct Idle {
     rounds: usize,
 }
 
-/// Runs `idle`.
-pub fn run(options: &Idle, common: &Common) -> Result<Vec<Report>, String> {
-    let target = common.target()?;
-    let fail = |error: std::io::Error| error.to_string();
-    let empty = target.reading().ok_or("the server's process is not known: give --pid")?;
-    let mut reports = Vec::new();
-    for round in 0..options.rounds {
-        let mut report = Report::new(&format!("idle, {} connections, round {}", options.connections, round + 1));
-        let before = target.reading().unwrap_or_default();
-        let kernel = kernel_bytes();
+impl Scenario for Idle {
+    fn crowd(&self, words: &Vocabulary) -> Result<Crowd, String> {
+        if self.room > 0 {
+            check_rooms(words).map_err(|error| format!("{error}: give --room 0"))?;
+        }
+        Ok(Crowd::of(self.connections, self.room))
+    }
+
+    fn play(&self, setup: &Setup) -> Box<dyn Play> {
+        let joining = Joining::new(setup.share, self.room.max(1));
+        Box::new(Rest { words: setup.vocabulary(), joining })
+    }
+
+    fn conduct(&self, conductor: &mut Conductor) -> Result<Vec<Report>, String> {
+        let empty = conductor.reading().ok_or("the server's process is not known: give --pid")?;
+        (1..=self.rounds).map(|round| self.round(round, empty, conductor)).collect()
+    }
+}
+
+impl Idle {
+    fn round(&self, round: usize, empty: Reading, conductor: &mut Conductor) -> Result<Report, String> {
+        let mut report = Report::new(&format!("idle, {} connections, round {round}", self.connections));
+        let count = self.connections as f64;
+        let each = |after: u64, before: u64| (after as f64 - before as f64) / count;
+        let (before, kernel) = (conductor.reading().unwrap_or_default(), kernel_bytes());
         let started = Instant::now();
-        let mut swarm = Swarm::new(target.address).map_err(fail)?;
-        let tokens: Vec<_> = (0..options.connections).map(|user| target.token(&format!("user-{user}"))).collect();
-        swarm.open(tokens.into_iter(), |_, _, _| {}).map_err(fail)?;
-        let opened = target.reading().unwrap_or_default();
+        conductor.phase(Phase::Open)?;
+        let opened = conductor.reading().unwrap_or_default();
         report.number("open_s", started.elapsed().as_secs_f64());
-        report.number("handshakes_per_cpu_s", rate(options.connections, opened.cpu_ns - before.cpu_ns));
-        report.number("bytes_upgraded", per(opened.private_bytes, empty.private_bytes, options.connections));
-        report.number("kernel_bytes", per(kernel_bytes(), kernel, 2 * options.connections));
-        if options.room > 0 {
-            join_rooms(&mut swarm, options).map_err(fail)?;
-            let in_rooms = target.reading().unwrap_or_default();
-            report.number("bytes_in_room", per(in_rooms.private_bytes, empty.private_bytes, options.connections));
+        report.number("handshakes_per_cpu_s", count * 1e9 / (opened.cpu_ns - before.cpu_ns).max(1) as f64);
+        report.number("bytes_upgraded", each(opened.private_bytes, empty.private_bytes));
+        // Half of it is this side's.
+        report.number("kernel_bytes", each(kernel_bytes(), kernel) / 2.0);
+        if self.room > 0 {
+            conductor.phase(Phase::Prepare)?;
+            let in_rooms = conductor.reading().unwrap_or_default();
+            report.number("bytes_in_room", each(in_rooms.private_bytes, empty.private_bytes));
         }
-        report.count("closed", swarm.closed as u64);
-        drop(swarm);
-        reports.push(report);
+        conductor.tally()?.quote(&mut report);
+        conductor.phase(Phase::Close)?;
+        conductor.settle();
+        let closed = conductor.reading().unwrap_or_default();
+        report.number("bytes_after", closed.private_bytes as f64);
+        Ok(report)
     }
-    Ok(reports)
 }
 
-/// Has every client join its room, and waits for all the answers.
-fn join_rooms(swarm: &mut Swarm, options: &Idle) -> std::io::Result<()> {
-    for number in 0..options.connections {
-        let join = format!(r#"{{"type":"join-room","roomId":"room-{}"}}"#, number / options.room);
-        swarm.send(number, join.as_bytes());
-    }
-    let joined = Cell::new(0);
-    let on = |what: Happening<'_>| {
-        if let Happening::Message(text) = what
-            && memchr::memmem::find(text, b"room-joined").is_some()
-        {
-            joined.set(joined.get() + 1);
+/// Clients that join their room and rest.
+struct Rest {
+    words: Vocabulary,
+    joining: Joining,
+}
+
+impl Play for Rest {
+    fn begin(&mut self, phase: &Phase, stage: &mut Stage) {
+        if *phase == Phase::Prepare {
+            self.joining.begin(&self.words, stage);
         }
-    };
-    swarm.until(PATIENCE, || joined.get() >= options.connections, |_, _, what| on(what))
-}
+    }
 
-fn per(after: u64, before: u64, count: usize) -> f64 {
-    (after as f64 - before as f64) / count as f64
-}
+    fn progress(&self) -> (u64, u64) {
+        self.joining.progress()
+    }
 
-fn rate(count: usize, cpu_ns: u64) -> f64 {
-    count as f64 * 1e9 / cpu_ns.max(1) as f64
+    fn message(&mut self, _client: usize, text: &[u8], stage: &mut Stage) {
+        if self.words.is_joined(text) {
+            self.joining.joined(&self.words, stage);
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        Counts::new()
+    }
+
+    fn tally(&self) -> Tally {
+        Tally::default()
+    }
 }

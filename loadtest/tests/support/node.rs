@@ -26,6 +26,11 @@ impl Node {
         let port: u16 = port.trim().parse().expect("a port");
         Self { address: ([127, 0, 0, 1], port).into(), child }
     }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for Node {

@@ -48,7 +48,7 @@ macro_rules! fields {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields = Fields::default();
-                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                while let Some(FieldName(name)) = map.next_key::<FieldName<'de>>()? {
                     match name.as_ref() {
                         $($name => fields.$field = Some(map.next_value()?),)+
                         _ => drop(map.next_value::<IgnoredAny>()?),
@@ -61,6 +61,10 @@ macro_rules! fields {
 }
 
 struct FieldsVisitor;
+
+/// A field's name. A bare [`Cow`] would be read as a copy, whether it has escapes or not.
+#[derive(Deserialize)]
+struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fields! {
     kind = "type",

@@ -48,13 +48,13 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
         Event::Receipt { room, message, by, kind } => {
             let mut object = begin(out, if *kind == Receipt::Read { "read-receipt" } else { "delivered" });
             object.string("roomId", room);
-            object.string("messageId", message.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+            object.plain("messageId", message.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
             object.string("userId", by.user());
             end(&mut object, None, now);
         }
         Event::Presence { user, status, last_seen } => {
             let mut object = begin(out, "presence");
-            object.string("userId", user).string("status", status.as_str()).number("lastSeen", *last_seen);
+            object.string("userId", user).plain("status", status.as_str()).number("lastSeen", *last_seen);
             end(&mut object, None, now);
         }
         Event::Closed { room, reason } => {
@@ -85,7 +85,7 @@ pub fn joined(out: &mut Vec<u8>, joined: &Joined, ice_servers: &str, request: Op
     });
     object.number("participantCount", joined.participant_count as u64);
     object.raw("iceServers", ice_servers);
-    object.string("epoch", &joined.epoch).number("seq", joined.seq).string("connectionMode", "p2p");
+    object.string("epoch", &joined.epoch).number("seq", joined.seq).plain("connectionMode", "p2p");
     end(&mut object, request, now);
 }
 
@@ -99,11 +99,11 @@ pub fn left(out: &mut Vec<u8>, room: &str, request: Option<Opaque<'_>>, now: Now
 /// The answer to a message: `to` names the room, or the user, that it went to, by field and value.
 pub fn sent(out: &mut Vec<u8>, sent: &Sent, to: (&str, &str), request: Option<Opaque<'_>>) {
     let mut object = begin(out, "message-sent");
-    object.string("id", sent.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+    object.plain("id", sent.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
     if let Some(seq) = sent.seq {
         object.number("seq", seq);
     }
-    object.string(to.0, to.1).string("status", "sent");
+    object.string(to.0, to.1).plain("status", "sent");
     object.optional_raw("requestId", request).number("timestamp", sent.at).end();
 }
 
@@ -125,7 +125,7 @@ pub fn pong(out: &mut Vec<u8>, request: Option<Opaque<'_>>, now: Now) {
 /// A refusal.
 pub fn error(out: &mut Vec<u8>, reject: &Reject, request: Option<Opaque<'_>>, now: Now) {
     let mut object = begin(out, "error");
-    object.string("error", &reject.text).string("code", reject.code.as_str());
+    object.string("error", &reject.text).plain("code", reject.code.as_str());
     end(&mut object, request, now);
 }
 
@@ -139,7 +139,7 @@ pub fn disconnect(out: &mut Vec<u8>, reason: &str, retry_after_ms: Option<u64>, 
 
 fn departed(out: &mut Vec<u8>, room: &str, cause: Departure, now: Now) {
     let mut object = begin(out, "disconnect");
-    object.string("reason", if cause == Departure::Replaced { "replaced" } else { "removed" });
+    object.plain("reason", if cause == Departure::Replaced { "replaced" } else { "removed" });
     object.string("roomId", room).bool("reconnect", false).number("retryAfterMs", 0);
     end(&mut object, None, now);
 }
@@ -160,7 +160,7 @@ fn relayed(out: &mut Vec<u8>, signaled: &Signaled, now: Now) {
 
 fn message(out: &mut Vec<u8>, message: &Message) {
     let mut object = begin(out, "message");
-    object.string("id", message.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+    object.plain("id", message.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
     if let Some(seq) = message.seq {
         object.number("seq", seq);
     }
@@ -170,19 +170,26 @@ fn message(out: &mut Vec<u8>, message: &Message) {
         named(&mut object, "toPeerId", to);
     }
     object.raw("content", &message.content.body);
-    object.string("messageType", message.content.kind.as_deref().unwrap_or("text"));
+    kind(&mut object, &message.content);
     extras(&mut object, &message.content);
     object.number("timestamp", message.at).end();
 }
 
 fn direct(out: &mut Vec<u8>, direct: &Direct) {
     let mut object = begin(out, "message");
-    object.string("id", direct.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+    object.plain("id", direct.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
     object.string("sender", direct.sender.user());
-    object.string("messageType", direct.content.kind.as_deref().unwrap_or("text"));
+    kind(&mut object, &direct.content);
     object.raw("data", &direct.content.body);
     extras(&mut object, &direct.content);
     object.number("timestamp", direct.at).end();
+}
+
+fn kind(object: &mut Object<'_>, content: &Content) {
+    match &content.kind {
+        Some(kind) => object.string("messageType", kind),
+        None => object.plain("messageType", "text"),
+    };
 }
 
 fn extras(object: &mut Object<'_>, content: &Content) {
@@ -198,9 +205,10 @@ fn member(object: &mut Object<'_>, peer: &Peer) {
 }
 
 fn named(object: &mut Object<'_>, field: &str, name: &PeerName) {
-    name.with(|name| {
-        object.string(field, name);
-    });
+    match name {
+        PeerName::Chosen(name) => object.string(field, name),
+        PeerName::Own(id) => object.plain(field, id.text().as_str()),
+    };
 }
 
 fn media_state(object: &mut Object<'_>, media: MediaState) {
@@ -212,7 +220,7 @@ fn media_state(object: &mut Object<'_>, media: MediaState) {
 
 fn begin<'a>(out: &'a mut Vec<u8>, kind: &str) -> Object<'a> {
     let mut object = Object::begin(out);
-    object.string("type", kind);
+    object.plain("type", kind);
     object
 }
 
