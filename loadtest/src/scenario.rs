@@ -7,6 +7,7 @@ mod fanout;
 pub mod floor;
 mod idle;
 mod joining;
+mod signal;
 mod timetable;
 
 use clap::Subcommand;
@@ -61,6 +62,8 @@ pub enum Choice {
     Echo(echo::Echo),
     /// One message to many: rooms × members, so many messages under way or at a fixed rate
     Fanout(fanout::Fanout),
+    /// WebRTC signaling from peer to peer: pairs, or meetings as they are made
+    Signal(signal::Signal),
 }
 
 impl Choice {
@@ -70,6 +73,7 @@ impl Choice {
             Self::Idle(idle) => idle,
             Self::Echo(echo) => echo,
             Self::Fanout(fanout) => fanout,
+            Self::Signal(signal) => signal,
         }
     }
 }
