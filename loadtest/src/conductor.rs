@@ -8,14 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::Settings;
-use crate::deal::{self, CONNECTIONS_MAX, Crowd};
 use crate::options::Common;
 use crate::process::Reading;
 use crate::report::Report;
 use crate::scenario::Choice;
 use crate::tally::{self, Counts, Tally};
 use crate::target::Target;
-use crate::words::{Answer, Command, Phase, Setup};
+use crate::words::{Answer, Command, Phase, Setup, Share};
 
 use band::Band;
 use span::Mark;
@@ -34,15 +33,14 @@ pub struct Conductor {
 }
 
 impl Conductor {
-    /// Starts workers for the clients of a scenario, none of which is open yet.
+    /// Starts a worker for each share of a scenario's clients, none of which is open yet.
     pub fn start(
         choice: &Choice,
-        crowd: Crowd,
+        shares: &[Share],
         client: Settings,
         target: Target,
         common: &Common,
     ) -> Result<Self, String> {
-        let shares = deal::deal(crowd, common.workers.unwrap_or(0), CONNECTIONS_MAX / client.lanes())?;
         let setups = shares.iter().map(|share| Setup {
             choice: choice.clone(),
             share: *share,
@@ -50,7 +48,6 @@ impl Conductor {
             client: client.clone(),
             is_bare: choice.scenario().is_bare(),
             secret: target.secret.clone(),
-            opening_max: (crowd.opening_max / shares.len()).max(1),
             patience: common.patience,
         });
         Ok(Self { band: Band::start(setups, common.patience)?, target })
@@ -67,13 +64,16 @@ impl Conductor {
     /// Has the load begin, lets it warm up, and measures for so many seconds.
     pub fn measure(&mut self, seconds: f64, report: &mut Report) -> Result<Span, String> {
         self.phase(Phase::Go)?;
-        self.band.wait("warming up", WARM_UP)?;
+        let (now, warm) = (Instant::now(), Instant::now() + WARM_UP);
+        self.band.wait("warming up", warm, now, warm)?;
         let first = self.mark(true)?;
         let end = first.at + Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
         let mut last = first.clone();
         while last.at < end {
-            let left = end.saturating_duration_since(Instant::now());
-            self.band.wait("measuring", if left < STEP * 3 / 2 { left } else { STEP })?;
+            // The last step is longer rather than very short.
+            let next = last.at + STEP;
+            let until = if next + STEP / 2 < end { next } else { end };
+            self.band.wait("measuring", until, first.at, end)?;
             let next = self.mark(false)?;
             Span::between(&last, &next).draw(&first, report);
             last = next;

@@ -13,7 +13,7 @@ pub struct Crowd {
     pub clients: usize,
     /// So many belong together, such as the members of a room: 0 to so many, and so on.
     pub group: usize,
-    /// How many may be half open at once.
+    /// How many may be half open at once, of all workers.
     pub opening_max: usize,
 }
 
@@ -43,7 +43,9 @@ pub fn deal(crowd: Crowd, workers: usize, clients_max: usize) -> Result<Vec<Shar
         let cut = at * clients / workers;
         if group > 1 && cut % group == 1 && at < workers { cut - 1 } else { cut }
     };
-    Ok((0..workers).map(|at| Share { workers, first: cut(at), clients: cut(at + 1) - cut(at) }).collect())
+    let opening_max = (crowd.opening_max / workers).max(1);
+    let share = |at| Share { workers, first: cut(at), clients: cut(at + 1) - cut(at), opening_max };
+    Ok((0..workers).map(share).collect())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The command line, and the runs it asks for.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -7,8 +8,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::client::Settings;
 use crate::conductor::Conductor;
+use crate::deal::{self, CONNECTIONS_MAX};
 use crate::report::{self, Report};
-use crate::scenario::{Choice, floor};
+use crate::scenario::Choice;
+use crate::scenario::floor::{self, Floor};
 use crate::worker;
 
 /// Puts load on a WebSocket server and accounts for every delivery.
@@ -25,11 +28,9 @@ pub struct Arguments {
 enum Task {
     #[command(flatten)]
     Scenario(Choice),
-    /// What the kernel allows: plain sends of the same bytes to as many sockets
-    Floor(floor::Floor),
-    /// The process that sends, for `floor`
+    /// The process that `floor` measures
     #[command(hide = true)]
-    FloorSender(floor::Sender),
+    FloorServer(floor::server::Server),
     /// A process with a part of the clients, which hears from its standard input what to do
     #[command(hide = true)]
     Worker,
@@ -67,6 +68,9 @@ pub struct Common {
     /// Runs, of which the medians are quoted
     #[arg(long, global = true, default_value_t = 3)]
     pub runs: usize,
+    /// After each run, measure its floor: what the kernel alone allows for the same deliveries
+    #[arg(long, global = true)]
+    pub with_floor: bool,
     /// Write the report as JSON to this file
     #[arg(long, global = true, value_name = "FILE")]
     pub json: Option<String>,
@@ -82,11 +86,14 @@ impl Arguments {
     pub fn run(&self) -> Result<bool, String> {
         let common = &self.common;
         let mut reports: Vec<Report> = Vec::new();
+        let mut floors = BTreeMap::new();
         for _ in 0..common.runs.max(1) {
             match &self.task {
                 Task::Worker => return worker::run().map(|()| true),
-                Task::FloorSender(sender) => return floor::send(sender).map(|()| true),
-                Task::Floor(floor) => reports.push(floor::run(floor)?),
+                Task::FloorServer(server) => return floor::server::serve(server).map(|()| true),
+                Task::Scenario(choice) if common.with_floor => {
+                    reports.extend(play_with_floor(choice, common, &mut floors)?)
+                }
                 Task::Scenario(choice) => reports.extend(play(choice, common)?),
             }
         }
@@ -105,7 +112,35 @@ fn play(choice: &Choice, common: &Common) -> Result<Vec<Report>, String> {
     let mut client = common.client.clone();
     client.dialect = scenario.dialect(client.dialect);
     let crowd = scenario.crowd(client.dialect)?;
+    let shares = deal::deal(crowd, common.workers.unwrap_or(0), CONNECTIONS_MAX / client.lanes())?;
     let target = scenario.target(common)?;
     client.host = target.address.to_string();
-    scenario.conduct(&mut Conductor::start(choice, crowd, client, target, common)?)
+    scenario.conduct(&mut Conductor::start(choice, &shares, client, target, common)?)
+}
+
+/// One run, and one of the floor of each of its reports, of which they are quoted as a fraction. The floors stay as they
+/// were in the first run, whose messages may have been a byte shorter.
+fn play_with_floor(
+    choice: &Choice,
+    common: &Common,
+    floors: &mut BTreeMap<String, Floor>,
+) -> Result<Vec<Report>, String> {
+    let scenario = choice.scenario();
+    let dialect = scenario.dialect(common.client.dialect);
+    let mut all = Vec::new();
+    for mut report in play(choice, common)? {
+        if !floors.contains_key(&report.scenario) {
+            let floor = scenario.floor(dialect, &report);
+            let floor = floor.ok_or_else(|| format!("{}: there is no floor to measure with it", report.scenario))?;
+            floors.insert(report.scenario.clone(), floor);
+        }
+        let more = play(&Choice::Floor(floors[&report.scenario].clone()), common)?;
+        let rate = |report: &Report| report.numbers.get("deliveries_per_cpu_s").copied();
+        let rates = rate(&report).zip(more.first().and_then(rate));
+        let (own, floor) = rates.ok_or("the server's process is not known: give --pid")?;
+        report.number("of_floor", own / floor);
+        all.push(report);
+        all.extend(more);
+    }
+    Ok(all)
 }

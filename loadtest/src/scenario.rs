@@ -44,6 +44,11 @@ pub trait Scenario {
         false
     }
 
+    /// What to measure alternately with it, so that a run can be quoted as a fraction: the floor of what was reported.
+    fn floor(&self, _dialect: Dialect, _report: &Report) -> Option<floor::Floor> {
+        None
+    }
+
     /// The server to put load on: one that runs, or one that is started.
     fn target(&self, common: &Common) -> Result<Target, String> {
         match common.target {
@@ -64,6 +69,8 @@ pub enum Choice {
     Fanout(fanout::Fanout),
     /// WebRTC signaling from peer to peer: pairs, or meetings as they are made
     Signal(signal::Signal),
+    /// What the kernel allows: plain sends of the same bytes to as many sockets, or reads and writes between pairs
+    Floor(floor::Floor),
 }
 
 impl Choice {
@@ -74,6 +81,7 @@ impl Choice {
             Self::Echo(echo) => echo,
             Self::Fanout(fanout) => fanout,
             Self::Signal(signal) => signal,
+            Self::Floor(floor) => floor,
         }
     }
 }

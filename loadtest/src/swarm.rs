@@ -198,7 +198,7 @@ impl Swarm {
             }
             stage.give_back(acts, texts);
         }
-        while self.opening < self.setup.opening_max
+        while self.opening < self.setup.share.opening_max
             && let Some(number) = self.waiting.pop_front()
         {
             self.start(number, play, stage)?;
@@ -460,17 +460,4 @@ impl Effects for Hand<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn source_addresses_are_used_one_after_the_other_and_on_loopback_only() {
-        let loopback: SocketAddr = "127.0.0.1:80".parse().expect("an address");
-        let from = |connection| source(loopback, connection).map(|address| address.to_string());
-        assert_eq!(from(0).as_deref(), Some("127.0.1.1:0"));
-        assert_eq!(from(PER_ADDRESS - 1).as_deref(), Some("127.0.1.1:0"));
-        assert_eq!(from(PER_ADDRESS).as_deref(), Some("127.0.1.2:0"));
-        assert_eq!(source("192.0.2.1:80".parse().expect("an address"), 0), None);
-        assert_eq!(source("[::1]:80".parse().expect("an address"), 0), None);
-    }
-}
+mod tests;

@@ -2,12 +2,18 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::process::{self, Reading};
 
 /// The secret that tokens are signed with when the server is started for the run.
 const SECRET: &str = "loadtest signs with this secret, and so verifies";
+
+/// How long a server may take until it listens.
+const START: Duration = Duration::from_secs(20);
 
 /// A server.
 pub struct Target {
@@ -37,20 +43,22 @@ impl Target {
         for setting in settings {
             command.args(["--set", setting]);
         }
-        command.env("JWT_SECRET", SECRET).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| format!("{binary}: {error}"))?;
-        let mut first = String::new();
-        if let Some(output) = child.stdout.take() {
-            let _ = BufReader::new(output).read_line(&mut first);
-        }
-        let address = first.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
-        match address {
-            Some(address) => {
-                Ok(Self { address, secret: Some(SECRET.to_owned()), pid: Some(child.id()), child: Some(child) })
-            }
+        command.env("JWT_SECRET", SECRET).stdin(Stdio::null());
+        Self::spawn(&mut command, Some(SECRET.to_owned()))
+    }
+
+    /// Starts a process that says in its first line where it listens.
+    pub fn spawn(command: &mut Command, secret: Option<String>) -> Result<Self, String> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{name}: {error}"))?;
+        let first = child.stdout.take().map_or(String::new(), first_line);
+        let address = first.trim().strip_prefix("listening on ").map(|address| address.trim_start_matches("http://"));
+        match address.and_then(|address| address.parse().ok()) {
+            Some(address) => Ok(Self { address, secret, pid: Some(child.id()), child: Some(child) }),
             None => {
                 let _ = child.kill();
-                Err(format!("{binary} did not start: {first:?}"))
+                let _ = child.wait();
+                Err(format!("{name} did not start: {first:?}"))
             }
         }
     }
@@ -64,6 +72,17 @@ impl Target {
     pub fn cpu_ns(&self) -> Option<u64> {
         self.pid.and_then(|pid| process::cpu_ns(pid).ok())
     }
+}
+
+/// The first line of a process, if it comes in time.
+fn first_line(output: ChildStdout) -> String {
+    let (sender, line) = mpsc::channel();
+    thread::spawn(move || {
+        let mut first = String::new();
+        let _ = BufReader::new(output).read_line(&mut first);
+        let _ = sender.send(first);
+    });
+    line.recv_timeout(START).unwrap_or_default()
 }
 
 impl Drop for Target {

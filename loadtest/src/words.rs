@@ -25,8 +25,6 @@ pub struct Setup {
     pub is_bare: bool,
     /// Signs the clients' tokens; without it they are guests.
     pub secret: Option<String>,
-    /// Clients that this worker may have half open at once.
-    pub opening_max: usize,
     /// How long nothing may happen before a phase is given up.
     pub patience: Duration,
 }
@@ -40,6 +38,8 @@ pub struct Share {
     pub first: usize,
     /// Clients of this worker.
     pub clients: usize,
+    /// How many of them may be half open at once.
+    pub opening_max: usize,
 }
 
 /// Says the conductor.

@@ -52,11 +52,8 @@ pub fn run() -> Result<(), String> {
     let Command::Setup(setup) = serde_json::from_str(&first).map_err(|error| format!("{error} in {first:?}"))? else {
         return Err("a worker is started by the load test itself".to_owned());
     };
-    let outcome = play(*setup);
-    if let Err(error) = &outcome {
-        answer(&Answer::Failed(error.to_string()))?;
-    }
-    outcome.map_err(|error| error.to_string())
+    // The conductor complains for all.
+    play(*setup).or_else(|error| answer(&Answer::Failed(error.to_string())))
 }
 
 fn play(setup: Setup) -> io::Result<()> {

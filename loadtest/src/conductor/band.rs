@@ -69,7 +69,8 @@ impl Band {
             return Ok(());
         }
         // What it said last tells more than the broken pipe.
-        self.wait("", MORE_PATIENCE)?;
+        let until = Instant::now() + MORE_PATIENCE;
+        while self.hear(until)?.is_some() {}
         Err(format!("worker {number} does not listen"))
     }
 
@@ -94,16 +95,15 @@ impl Band {
                 picked[number] = pick(answer);
             }
         }
-        self.bar.set_length(0);
         Ok(picked.into_iter().flatten().collect())
     }
 
-    /// Lets time pass, unless a worker has something to complain of.
-    pub(super) fn wait(&mut self, name: &str, time: Duration) -> Result<(), String> {
-        let start = Instant::now();
-        while start.elapsed() < time {
-            self.show(name, start.elapsed().as_millis() as u64, time.as_millis() as u64);
-            self.hear((start + time).min(Instant::now() + Duration::from_millis(100)))?;
+    /// Lets time pass until then, unless a worker has something to complain of. It is a part of what takes from `start` to
+    /// `end`.
+    pub(super) fn wait(&mut self, name: &str, until: Instant, start: Instant, end: Instant) -> Result<(), String> {
+        while Instant::now() < until {
+            self.show(name, start.elapsed().as_millis() as u64, (end - start).as_millis() as u64);
+            self.hear(until.min(Instant::now() + Duration::from_millis(100)))?;
         }
         Ok(())
     }

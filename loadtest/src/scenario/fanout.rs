@@ -15,6 +15,7 @@ use crate::mark;
 use crate::play::{Play, Stage};
 use crate::reception::Reception;
 use crate::report::Report;
+use crate::scenario::floor::Floor;
 use crate::scenario::joining::Joining;
 use crate::scenario::timetable::Timetable;
 use crate::scenario::{Scenario, check_bytes};
@@ -79,6 +80,13 @@ impl Scenario for Fanout {
         conductor.finish(&mut report)?;
         Ok(vec![report])
     }
+
+    fn floor(&self, dialect: Dialect, report: &Report) -> Option<Floor> {
+        let receivers = self.members - usize::from(!Vocabulary::of(dialect).hears_itself());
+        let bytes = websocket_bytes(report.numbers.get("message_bytes")?.round() as usize);
+        let batch = if self.rate.is_some() { 1 } else { self.window };
+        Some(Floor { sockets: self.rooms * receivers, pairs: None, batch, bytes, seconds: self.seconds })
+    }
 }
 
 impl Fanout {
@@ -88,6 +96,15 @@ impl Fanout {
             Some(rate) => format!("fanout {rooms} × {members}, {rate} messages/s"),
             None => format!("fanout {rooms} × {members}, {window} under way"),
         }
+    }
+}
+
+/// Bytes of a server's frame with so much text (RFC 6455 section 5.2).
+fn websocket_bytes(text: usize) -> usize {
+    text + match text {
+        0..=125 => 2,
+        126..=65_535 => 4,
+        _ => 10,
     }
 }
 
@@ -272,7 +289,7 @@ mod tests {
     fn a_worker_has_the_rooms_whose_sender_it_has() {
         let options = Fanout { rooms: 3, members: 10, window: 1, rate: None, bytes: 64, seconds: 1.0 };
         let rooms = |first, clients| {
-            let share = Share { workers: 2, first, clients };
+            let share = Share { workers: 2, first, clients, opening_max: 1 };
             let rooms = Rooms::new(&options, share, Vocabulary::of(Dialect::Raw));
             (rooms.first_room, rooms.rooms.iter().map(|room| room.receivers).collect::<Vec<_>>())
         };

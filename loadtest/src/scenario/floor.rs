@@ -1,137 +1,183 @@
-//! What the kernel allows on this machine: a process of its own that does nothing but `send` the same bytes to as many
-//! loopback sockets, driven in the same closed loop and read by the same reader as the server is.
+//! What the kernel allows on this machine: a process of its own ([`server`]) that does nothing but the system calls which a
+//! delivery cannot do without, driven in the same closed loop and read by the same reader as a real server is.
+//!
+//! Either it sends the same bytes to so many sockets, one round under way; or it reads a message from one socket of each
+//! pair and writes it to the other, all pairs in a round. Connections are bare: nothing is spoken on them but a call sign.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+pub mod server;
+
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use clap::Args;
-use mio::{Events, Interest, Poll, Token};
+use serde::{Deserialize, Serialize};
 
-use crate::process;
+use crate::client::Dialect;
+use crate::conductor::Conductor;
+use crate::deal::Crowd;
+use crate::options::Common;
+use crate::play::{Play, Stage};
 use crate::report::Report;
+use crate::scenario::Scenario;
+use crate::tally::{Counts, Tally};
+use crate::target::Target;
+use crate::words::{Phase, Setup};
+
+use server::{CallSign, TRIGGER};
 
 /// Options of `floor`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub struct Floor {
     /// Sockets
     #[arg(long, default_value_t = 1000)]
-    sockets: usize,
+    pub sockets: usize,
+    /// Relay between so many pairs of sockets instead
+    #[arg(long, conflicts_with_all = ["sockets", "batch"])]
+    pub pairs: Option<usize>,
     /// Messages in one send
     #[arg(long, default_value_t = 1)]
-    batch: usize,
+    pub batch: usize,
     /// Bytes of a message as it is on the wire
     #[arg(long, default_value_t = 340)]
-    bytes: usize,
+    pub bytes: usize,
     /// Seconds to measure
     #[arg(long, default_value_t = 3.0)]
-    seconds: f64,
+    pub seconds: f64,
 }
 
-/// Options of the process that sends.
-#[derive(Args, Debug)]
-pub struct Sender {
-    /// Sockets to wait for
-    #[arg(long)]
+impl Scenario for Floor {
+    fn crowd(&self, _dialect: Dialect) -> Result<Crowd, String> {
+        let sockets = self.pairs.map_or(self.sockets, |pairs| 2 * pairs);
+        if sockets == 0 || self.batch == 0 || self.bytes == 0 {
+            return Err("a floor takes at least one socket, one message and one byte".to_owned());
+        }
+        // Each worker's first connection is its control, and does not count.
+        Ok(Crowd::of(1 + sockets, if self.pairs.is_some() { 3 } else { 2 }))
+    }
+
+    fn play(&self, setup: &Setup) -> Box<dyn Play> {
+        Box::new(Rounds::new(self, setup.share.first, setup.share.clients))
+    }
+
+    fn conduct(&self, conductor: &mut Conductor) -> Result<Vec<Report>, String> {
+        let mut report = Report::new(&self.title());
+        conductor.phase(Phase::Open)?;
+        conductor.phase(Phase::Prepare)?;
+        conductor.measure(self.seconds, &mut report)?;
+        conductor.finish(&mut report)?;
+        Ok(vec![report])
+    }
+
+    fn is_bare(&self) -> bool {
+        true
+    }
+
+    fn target(&self, _common: &Common) -> Result<Target, String> {
+        let mut server = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
+        server.args(["floor-server", "--bytes", &self.bytes.to_string(), "--batch", &self.batch.to_string()]);
+        if self.pairs.is_some() {
+            server.arg("--pairs");
+        }
+        // It ends with its input, and so with this process.
+        Target::spawn(server.stdin(Stdio::piped()), None)
+    }
+}
+
+impl Floor {
+    fn title(&self) -> String {
+        let Self { sockets, batch, bytes, .. } = self;
+        match self.pairs {
+            Some(pairs) => format!("floor {pairs} pairs, {bytes} B"),
+            None => format!("floor {sockets} sockets, {batch} per send of {bytes} B"),
+        }
+    }
+}
+
+/// The sockets of one worker: the control is the first; with pairs, the one that sends and the one that receives follow
+/// each other.
+struct Rounds {
+    options: Floor,
+    first: usize,
+    /// Without the control, and without half a pair.
     sockets: usize,
-    /// Bytes of each send
-    #[arg(long)]
-    send_bytes: usize,
+    /// Bytes that come in one round.
+    round_bytes: u64,
+    rounds: u64,
+    received_bytes: u64,
+    message: Vec<u8>,
+    is_ready: bool,
+    phase: Phase,
 }
 
-/// Waits for all sockets, then sends to each of them once for every byte that comes on the first.
-pub fn send(options: &Sender) -> Result<(), String> {
-    let fail = |error: std::io::Error| error.to_string();
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(fail)?;
-    println!("{}", listener.local_addr().map_err(fail)?);
-    let (mut control, _) = listener.accept().map_err(fail)?;
-    let mut sockets = Vec::with_capacity(options.sockets);
-    for _ in 0..options.sockets {
-        let (socket, _) = listener.accept().map_err(fail)?;
-        socket.set_nodelay(true).map_err(fail)?;
-        sockets.push(socket);
-    }
-    let bytes = vec![b'x'; options.send_bytes];
-    let mut trigger = [0];
-    while control.read_exact(&mut trigger).is_ok() {
-        for socket in &mut sockets {
-            socket.write_all(&bytes).map_err(fail)?;
+impl Rounds {
+    fn new(options: &Floor, first: usize, clients: usize) -> Self {
+        let sockets = if options.pairs.is_some() { (clients - 1) / 2 * 2 } else { clients - 1 };
+        let receivers = if options.pairs.is_some() { sockets / 2 } else { sockets };
+        Self {
+            first,
+            sockets,
+            round_bytes: (receivers * options.batch * options.bytes) as u64,
+            rounds: 0,
+            received_bytes: 0,
+            message: vec![b'x'; options.bytes],
+            is_ready: false,
+            phase: Phase::Open,
+            options: options.clone(),
         }
     }
-    Ok(())
+
+    fn start_round(&mut self, stage: &mut Stage) {
+        self.rounds += 1;
+        if self.options.pairs.is_some() {
+            (1..=self.sockets).step_by(2).for_each(|sender| stage.send(sender, &self.message));
+        }
+        stage.send(0, &TRIGGER);
+    }
+
+    fn missing_bytes(&self) -> u64 {
+        (self.rounds * self.round_bytes).saturating_sub(self.received_bytes)
+    }
 }
 
-/// Runs `floor`.
-pub fn run(options: &Floor) -> Result<Report, String> {
-    let fail = |error: std::io::Error| error.to_string();
-    let send_bytes = options.bytes * options.batch;
-    let own = std::env::current_exe().map_err(fail)?;
-    let mut command = Command::new(own);
-    command.args(["floor-sender", "--sockets", &options.sockets.to_string()]);
-    command.args(["--send-bytes", &send_bytes.to_string()]);
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(fail)?;
-    let mut line = String::new();
-    if let Some(output) = child.stdout.take() {
-        BufReader::new(output).read_line(&mut line).map_err(fail)?;
+impl Play for Rounds {
+    fn begin(&mut self, phase: &Phase, stage: &mut Stage) {
+        self.phase = phase.clone();
+        if *phase == Phase::Go && self.sockets > 0 {
+            self.start_round(stage);
+        }
     }
-    let outcome = line
-        .trim()
-        .parse::<SocketAddr>()
-        .map_err(|_| format!("the sender did not start: {line:?}"))
-        .and_then(|address| drive(options, address, child.id()).map_err(fail));
-    let _ = child.kill();
-    let _ = child.wait();
-    outcome
-}
 
-fn drive(options: &Floor, address: SocketAddr, pid: u32) -> std::io::Result<Report> {
-    let mut control = TcpStream::connect(address)?;
-    control.set_nodelay(true)?;
-    let mut poll = Poll::new()?;
-    let mut sockets = Vec::new();
-    for number in 0..options.sockets {
-        let socket = TcpStream::connect(address)?;
-        socket.set_nonblocking(true)?;
-        let mut socket = mio::net::TcpStream::from_std(socket);
-        poll.registry().register(&mut socket, Token(number), Interest::READABLE)?;
-        sockets.push(socket);
-    }
-    let round_bytes = options.sockets * options.bytes * options.batch;
-    let mut buffer = vec![0; 1 << 20];
-    let mut events = Events::with_capacity(4096);
-    let mut rounds = 0u64;
-    let warm_up = Instant::now() + Duration::from_millis(500);
-    let mut measured = None;
-    let until = warm_up + Duration::from_secs_f64(options.seconds);
-    while Instant::now() < until {
-        if measured.is_none() && Instant::now() >= warm_up {
-            measured = Some((rounds, process::read(pid)?, Instant::now()));
+    fn progress(&self) -> (u64, u64) {
+        match self.phase {
+            Phase::Prepare => (u64::from(self.is_ready), 1),
+            Phase::Drain { .. } => (self.received_bytes, self.rounds * self.round_bytes),
+            _ => (0, 0),
         }
-        control.write_all(&[1])?;
-        let mut missing = round_bytes;
-        while missing > 0 {
-            poll.poll(&mut events, Some(Duration::from_secs(10)))?;
-            for event in &events {
-                while let Ok(count) = sockets[event.token().0].read(&mut buffer) {
-                    if count == 0 {
-                        return Err(std::io::Error::other("the sender closed"));
-                    }
-                    missing -= count;
-                    if count < buffer.len() {
-                        break;
-                    }
-                }
-            }
-        }
-        rounds += 1;
     }
-    let (first, before, started) = measured.unwrap_or((0, process::read(pid)?, warm_up));
-    let after = process::read(pid)?;
-    let deliveries = ((rounds - first) as usize * options.sockets * options.batch) as f64;
-    let title = format!("floor {} sockets, {} per send of {} B", options.sockets, options.batch, options.bytes);
-    let mut report = Report::new(&title);
-    report.number("deliveries_per_s", deliveries / started.elapsed().as_secs_f64());
-    report.number("deliveries_per_cpu_s", deliveries * 1e9 / (after.cpu_ns - before.cpu_ns).max(1) as f64);
-    Ok(report)
+
+    fn opened(&mut self, client: usize, stage: &mut Stage) {
+        let sign = CallSign { band: self.first as u32, number: client as u32, sockets: self.sockets as u32 };
+        stage.send(client, &sign.encode());
+    }
+
+    fn message(&mut self, client: usize, bytes: &[u8], stage: &mut Stage) {
+        if client == 0 {
+            self.is_ready = true;
+            return;
+        }
+        self.received_bytes += bytes.len() as u64;
+        if self.missing_bytes() == 0 && self.phase == Phase::Go {
+            self.start_round(stage);
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let deliveries = self.received_bytes / self.options.bytes as u64;
+        [("deliveries".to_owned(), deliveries), ("bytes".to_owned(), self.received_bytes)].into()
+    }
+
+    fn tally(&self) -> Tally {
+        let missing = if matches!(self.phase, Phase::Drain { .. }) { self.missing_bytes() } else { 0 };
+        let missing = missing.div_ceil(self.options.bytes as u64);
+        Tally { counts: self.counts(), faults: [("missing".to_owned(), missing)].into(), ..Tally::default() }
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod echo;
+pub(crate) mod rooms;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
