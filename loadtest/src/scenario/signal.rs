@@ -16,6 +16,8 @@ use crate::conductor::{Conductor, Span};
 use crate::deal::Crowd;
 use crate::play::Play;
 use crate::report::Report;
+use crate::scenario::fanout::websocket_bytes;
+use crate::scenario::floor::Floor;
 use crate::scenario::{Scenario, check_bytes};
 use crate::words::{Phase, Setup};
 
@@ -101,6 +103,14 @@ impl Scenario for Signal {
         }
         conductor.finish(&mut report)?;
         Ok(vec![report])
+    }
+
+    fn floor(&self, _dialect: Dialect, report: &Report) -> Option<Floor> {
+        if self.meetings.is_some() {
+            return None;
+        }
+        let bytes = websocket_bytes(report.numbers.get("message_bytes")?.round() as usize);
+        Some(Floor { sockets: 0, pairs: Some(self.pairs), batch: 1, bytes, seconds: self.seconds })
     }
 }
 
