@@ -2,6 +2,7 @@
 //! the workers ([`Scenario::conduct`]), and what a worker's clients do ([`Scenario::play`]). To add one, write the file and
 //! name it in [`Choice`].
 
+mod churn;
 mod echo;
 mod fanout;
 pub mod floor;
@@ -69,6 +70,8 @@ pub enum Choice {
     Fanout(fanout::Fanout),
     /// WebRTC signaling from peer to peer: pairs, or meetings as they are made
     Signal(signal::Signal),
+    /// Connections that come and go while others stay
+    Churn(churn::Churn),
     /// What the kernel allows: plain sends of the same bytes to as many sockets, or reads and writes between pairs
     Floor(floor::Floor),
 }
@@ -81,6 +84,7 @@ impl Choice {
             Self::Echo(echo) => echo,
             Self::Fanout(fanout) => fanout,
             Self::Signal(signal) => signal,
+            Self::Churn(churn) => churn,
             Self::Floor(floor) => floor,
         }
     }
