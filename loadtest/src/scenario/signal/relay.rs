@@ -122,7 +122,7 @@ impl Play for Relay {
         match self.words.hear(text, self.share.first + client) {
             Heard::Signal { kind, from, mark } => {
                 // The first of a pair gets answers, the second offers, each from the other and from nobody else.
-                let is_due = kind == if client % 2 == 0 { Kind::Answer } else { Kind::Offer };
+                let is_due = kind == if client.is_multiple_of(2) { Kind::Answer } else { Kind::Offer };
                 let is_own = is_due && from == self.share.first + (client ^ 1);
                 self.deliver(kind, client, if is_own { mark } else { &[] }, text.len(), stage);
             }
