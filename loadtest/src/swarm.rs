@@ -34,6 +34,9 @@ const EVENTS: usize = 4096;
 const WAKE: Token = Token(usize::MAX - 1);
 const TIMER: Token = Token(usize::MAX - 2);
 
+/// A WebSocket client's frame that closes with code 1000, masked with zeros.
+const CLOSE_FRAME: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
+
 /// Connecting is under way.
 const EINPROGRESS: i32 = 115;
 
@@ -55,6 +58,9 @@ enum Speech {
     /// Bytes as they come.
     Bare,
     Client(Client),
+    /// It has sent a close frame and waits for the end of the connection, which is the server's to bring about
+    /// (RFC 6455 section 7.1.1).
+    Leaving,
 }
 
 /// A connection.
@@ -187,11 +193,12 @@ impl Swarm {
                         self.waiting.retain(|waiting| waiting != number);
                         self.leave(*number, stage);
                     }
+                    Act::Leave(number) => self.with(*number, play, stage, |speech, hand| speech.leave(hand))?,
                     Act::Pause(number) => self.members[*number].is_paused = true,
                     Act::Resume(number) => {
                         self.members[*number].is_paused = false;
                         for lane in 0..LANES as u8 {
-                            self.read(*number, lane, play, stage)?;
+                            self.read(*number, lane, true, play, stage)?;
                         }
                     }
                 }
@@ -244,8 +251,11 @@ impl Swarm {
             self.open += 1;
         }
         if is_closed {
-            let counter = if member.is_opening { &mut self.refused } else { &mut self.closed };
-            *counter += 1;
+            match member.speech {
+                Speech::Leaving => {}
+                _ if member.is_opening => self.refused += 1,
+                _ => self.closed += 1,
+            }
             self.leave(number, stage);
         }
         error.map_or(Ok(()), Err)
@@ -271,13 +281,23 @@ impl Swarm {
             }
             self.members[number].lanes[index].send_rest(stage);
         }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.read(number, index as u8, play, stage)?;
+        let has_ended = event.is_read_closed() || event.is_error();
+        if event.is_readable() || has_ended {
+            self.read(number, index as u8, has_ended, play, stage)?;
         }
         Ok(())
     }
 
-    fn read(&mut self, number: usize, lane: u8, play: &mut dyn Play, stage: &mut Stage) -> io::Result<()> {
+    /// Reads what has come. A read that does not fill the buffer has emptied the socket, and the kernel says when there is
+    /// more; but an end that it has told of already is to be found now.
+    fn read(
+        &mut self,
+        number: usize,
+        lane: u8,
+        to_the_end: bool,
+        play: &mut dyn Play,
+        stage: &mut Stage,
+    ) -> io::Result<()> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let outcome = loop {
             let Member { lanes, is_paused, .. } = &mut self.members[number];
@@ -287,7 +307,7 @@ impl Swarm {
                     stage.received();
                     let bytes = &buffer[..count];
                     let outcome = self.with(number, play, stage, |speech, hand| speech.received(lane, bytes, hand));
-                    if outcome.is_err() || count < buffer.len() {
+                    if outcome.is_err() || !to_the_end && count < buffer.len() {
                         break outcome;
                     }
                 }
@@ -307,7 +327,7 @@ impl Swarm {
 impl Speech {
     fn start(&mut self, hand: &mut Hand<'_>) {
         match self {
-            Self::Absent => {}
+            Self::Absent | Self::Leaving => {}
             Self::Bare => hand.open(0),
             Self::Client(client) => client.start(hand),
         }
@@ -315,7 +335,7 @@ impl Speech {
 
     fn connected(&mut self, lane: u8, hand: &mut Hand<'_>) {
         match self {
-            Self::Absent => {}
+            Self::Absent | Self::Leaving => {}
             Self::Bare => hand.opened(),
             Self::Client(client) => client.connected(lane, hand),
         }
@@ -323,7 +343,7 @@ impl Speech {
 
     fn received(&mut self, lane: u8, bytes: &[u8], hand: &mut Hand<'_>) {
         match self {
-            Self::Absent => {}
+            Self::Absent | Self::Leaving => {}
             Self::Bare => hand.message(bytes),
             Self::Client(client) => client.received(lane, bytes, hand),
         }
@@ -332,17 +352,22 @@ impl Speech {
     fn ended(&mut self, lane: u8, hand: &mut Hand<'_>) {
         match self {
             Self::Absent => {}
-            Self::Bare => hand.closed(),
+            Self::Bare | Self::Leaving => hand.closed(),
             Self::Client(client) => client.ended(lane, hand),
         }
     }
 
     fn send(&mut self, text: &[u8], hand: &mut Hand<'_>) {
         match self {
-            Self::Absent => {}
+            Self::Absent | Self::Leaving => {}
             Self::Bare => hand.write(0, text),
             Self::Client(client) => client.send(text, hand),
         }
+    }
+
+    fn leave(&mut self, hand: &mut Hand<'_>) {
+        hand.write(0, &CLOSE_FRAME);
+        *self = Self::Leaving;
     }
 }
 

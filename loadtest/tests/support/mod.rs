@@ -4,6 +4,7 @@
 
 pub(crate) mod echo;
 pub(crate) mod rooms;
+pub(crate) mod signals;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
