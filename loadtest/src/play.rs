@@ -55,6 +55,7 @@ pub(crate) enum Act {
     Send(usize, Range<usize>),
     Open(usize),
     Close(usize),
+    Leave(usize),
     Pause(usize),
     Resume(usize),
 }
@@ -73,25 +74,29 @@ impl Stage {
     }
 
     /// Opens a client that is not open, as soon as not too many others are being opened.
-    #[allow(dead_code, reason = "for scenarios whose clients come and go, or stall")]
     pub fn open(&mut self, client: usize) {
         self.acts.push(Act::Open(client));
     }
 
     /// Closes a client, without a word to the server.
-    #[allow(dead_code, reason = "for scenarios whose clients come and go, or stall")]
     pub fn close(&mut self, client: usize) {
         self.acts.push(Act::Close(client));
     }
 
+    /// Has a client say goodbye, by a close frame or what the transport has for it; it is closed when the server has ended
+    /// the connection, or has answered.
+    pub fn leave(&mut self, client: usize) {
+        self.acts.push(Act::Leave(client));
+    }
+
     /// Stops reading what comes to a client.
-    #[allow(dead_code, reason = "for scenarios whose clients come and go, or stall")]
+    #[allow(dead_code, reason = "for scenarios whose clients stall")]
     pub fn pause(&mut self, client: usize) {
         self.acts.push(Act::Pause(client));
     }
 
     /// Reads on.
-    #[allow(dead_code, reason = "for scenarios whose clients come and go, or stall")]
+    #[allow(dead_code, reason = "for scenarios whose clients stall")]
     pub fn resume(&mut self, client: usize) {
         self.acts.push(Act::Resume(client));
     }

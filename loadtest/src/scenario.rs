@@ -2,11 +2,13 @@
 //! the workers ([`Scenario::conduct`]), and what a worker's clients do ([`Scenario::play`]). To add one, write the file and
 //! name it in [`Choice`].
 
+mod churn;
 mod echo;
 mod fanout;
 pub mod floor;
 mod idle;
 mod joining;
+mod signal;
 mod timetable;
 
 use clap::Subcommand;
@@ -67,6 +69,10 @@ pub enum Choice {
     Echo(echo::Echo),
     /// One message to many: rooms × members, so many messages under way or at a fixed rate
     Fanout(fanout::Fanout),
+    /// WebRTC signaling from peer to peer: pairs, or meetings as they are made
+    Signal(signal::Signal),
+    /// Connections that come and go while others stay
+    Churn(churn::Churn),
     /// What the kernel allows: plain sends of the same bytes to as many sockets, or reads and writes between pairs
     Floor(floor::Floor),
 }
@@ -78,6 +84,8 @@ impl Choice {
             Self::Idle(idle) => idle,
             Self::Echo(echo) => echo,
             Self::Fanout(fanout) => fanout,
+            Self::Signal(signal) => signal,
+            Self::Churn(churn) => churn,
             Self::Floor(floor) => floor,
         }
     }

@@ -16,7 +16,7 @@ use rustix::fd::OwnedFd;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::client::{Client, Effects};
+use crate::client::{Client, Effects, Reason};
 use crate::mark;
 use crate::play::{Act, Play, Stage};
 use crate::token;
@@ -190,6 +190,7 @@ impl Swarm {
                         self.waiting.retain(|waiting| waiting != number);
                         self.leave(*number, stage);
                     }
+                    Act::Leave(number) => self.with(*number, play, stage, |speech, hand| speech.leave(hand))?,
                     Act::Pause(number) => self.members[*number].is_paused = true,
                     Act::Resume(number) => {
                         self.members[*number].is_paused = false;
@@ -249,10 +250,14 @@ impl Swarm {
             self.open += 1;
         }
         if is_closed {
-            let counter = if member.is_opening { &mut self.refused } else { &mut self.closed };
-            *counter += 1;
-            if self.why_closed.is_none() {
-                self.why_closed = member.speech.reason();
+            let reason = member.speech.reason();
+            if reason != Some(&Reason::Gone) {
+                let counter = if member.is_opening { &mut self.refused } else { &mut self.closed };
+                *counter += 1;
+                if self.why_closed.is_none() {
+                    // Some of it may be the server's own words.
+                    self.why_closed = reason.map(|reason| reason.to_string().replace(char::is_control, "\u{fffd}"));
+                }
             }
             self.leave(number, stage);
         }
@@ -364,6 +369,17 @@ impl Speech {
         }
     }
 
+    fn leave(&mut self, hand: &mut Hand<'_>) {
+        match self {
+            Self::Absent => {}
+            Self::Bare => {
+                hand.close(0);
+                hand.closed();
+            }
+            Self::Client(client) => client.leave(hand),
+        }
+    }
+
     /// Bytes that are sent and that no connection has been asked to carry yet.
     fn waiting_bytes(&self) -> usize {
         match self {
@@ -372,11 +388,11 @@ impl Speech {
         }
     }
 
-    /// Why it is closed, fit to be shown: some of it may be the server's own words.
-    fn reason(&self) -> Option<String> {
+    /// Why it is closed, once it is, and if it is known.
+    fn reason(&self) -> Option<&Reason> {
         match self {
             Self::Absent | Self::Bare => None,
-            Self::Client(client) => Some(client.reason()?.to_string().replace(char::is_control, "\u{fffd}")),
+            Self::Client(client) => client.reason(),
         }
     }
 }

@@ -83,6 +83,8 @@ fn what_cannot_be_is_refused_before_anything_starts() {
         ("fanout --members 4 --workers 3", "not 3"),
         ("fanout --patience x", "not a number"),
         ("fanout --dialect echo", "no rooms to join"),
+        ("signal --dialect echo", "signal takes the raw dialect"),
+        ("signal --dialect socketio --transport polling", "signal takes the raw dialect"),
         ("idle --dialect echo", "no rooms to join in what clients speak: give --room 0"),
         ("fanout --dialect socketio --join=", "no rooms to join"),
         ("fanout --dialect socketio --publish hello", "--publish hello has no {content}"),

@@ -55,6 +55,18 @@ fn each_client_echoes_in_a_room_of_its_own_or_by_acks() {
 }
 
 #[test]
+fn connections_come_and_take_their_leave() {
+    let node = Node::start("{}");
+    for transport in ["websocket", "polling"] {
+        let run = run(&node, transport, "churn --connections 10 --parallel 4 --room 5 --workers 2 --seconds 0.4");
+        let report = run.exact();
+        assert!(number(report, "joins_per_s") > 0.0 && number(report, "deliveries_per_s") > 0.0);
+        // Every second one says goodbye.
+        assert!(number(report, "churned") >= 2.0);
+    }
+}
+
+#[test]
 fn a_fault_says_why_the_first_client_was_closed() {
     let node = Node::start("{}");
     for transport in ["websocket", "polling"] {

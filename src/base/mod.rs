@@ -3,6 +3,7 @@
 //! Nothing here knows of clients, wires or the operating system, and nothing reads a clock or an entropy source: time
 //! and seeds come in as arguments, so that whatever is built on this layer replays from its inputs.
 
+pub mod block;
 pub mod few;
 pub mod grow;
 pub mod ids;

@@ -10,6 +10,10 @@ const CONTROL_BYTES_MAX: usize = 125;
 const RESERVED_BITS: u8 = 0x70;
 
 const FINAL: u8 = 0x80;
+
+/// The code of a close frame whose sender has done what it came for (RFC 6455 section 7.4.1).
+pub(super) const NORMAL_CLOSURE: [u8; 2] = 1000u16.to_be_bytes();
+
 const MASKED: u8 = 0x80;
 
 /// What a frame is.

@@ -60,6 +60,7 @@ pub struct Client {
     link: Link,
     /// Why it is closed, once it is.
     reason: Option<Reason>,
+    is_leaving: bool,
 }
 
 enum Link {
@@ -76,7 +77,7 @@ impl Client {
             }
             _ => Link::WebSocket(WebSocket::new(&settings.fill(number, token))),
         };
-        Self { link, reason: None }
+        Self { link, reason: None, is_leaving: false }
     }
 
     /// Opens its lanes.
@@ -131,12 +132,28 @@ impl Client {
     /// for before it, if any. Before [`Effects::opened`] and after [`Effects::closed`] it goes nowhere.
     #[inline]
     pub fn send(&mut self, text: &[u8], effects: &mut impl Effects) {
-        if self.reason.is_some() {
+        if self.reason.is_some() || self.is_leaving {
             return;
         }
         match &mut self.link {
             Link::WebSocket(link) => link.send(text, effects),
             Link::Polling(link) => link.send(text, effects),
+        }
+    }
+
+    /// Says goodbye. It is closed when the server has ended a WebSocket, or has answered a request, or at once if there is
+    /// nobody to say it to.
+    pub fn leave(&mut self, effects: &mut impl Effects) {
+        if self.reason.is_some() || self.is_leaving {
+            return;
+        }
+        self.is_leaving = true;
+        let outcome = match &mut self.link {
+            Link::WebSocket(link) => link.leave(effects),
+            Link::Polling(link) => link.leave(effects),
+        };
+        if let Err(reason) = outcome {
+            self.finish(reason, effects);
         }
     }
 
@@ -157,7 +174,8 @@ impl Client {
 
     #[cold]
     fn finish(&mut self, reason: Reason, effects: &mut impl Effects) {
-        self.reason = Some(reason);
+        // However a server takes a goodbye, it was the client's.
+        self.reason = Some(if self.is_leaving { Reason::Gone } else { reason });
         match &mut self.link {
             Link::WebSocket(link) => link.close(effects),
             Link::Polling(link) => link.close(effects),

@@ -38,6 +38,8 @@ pub(super) struct Polling {
     outbox: Vec<u8>,
     /// Largest body of a `POST`, in bytes.
     payload_bytes_max: usize,
+    /// The last packet is sent, or in the outbox.
+    is_leaving: bool,
 }
 
 #[derive(Default)]
@@ -69,6 +71,7 @@ impl Polling {
             packet: Vec::new(),
             outbox: Vec::new(),
             payload_bytes_max: 0,
+            is_leaving: false,
         }
     }
 
@@ -102,6 +105,16 @@ impl Polling {
             push_packet(&mut self.outbox, &[prefix, text]);
             self.flush(effects);
         }
+    }
+
+    pub(super) fn leave(&mut self, effects: &mut impl Effects) -> Result<(), Reason> {
+        if self.session.event().is_none() {
+            return Err(Reason::Gone);
+        }
+        self.is_leaving = true;
+        push_packet(&mut self.outbox, &[&[engineio::CLOSE]]);
+        self.flush(effects);
+        Ok(())
     }
 
     pub(super) fn waiting_bytes(&self) -> usize {
@@ -140,6 +153,9 @@ impl Polling {
                 Part::Head(status) if status != 200 => return Err(Reason::Status(status)),
                 Part::Data { is_end: true, .. } => {
                     self.post.answered(POST, effects);
+                    if self.is_leaving && self.outbox.is_empty() {
+                        return Err(Reason::Gone);
+                    }
                     self.flush(effects);
                 }
                 Part::Head(_) | Part::Data { .. } => {}

@@ -16,6 +16,8 @@ pub enum Reason {
     Refused(Box<str>),
     /// The server said goodbye.
     Left,
+    /// The client itself did.
+    Gone,
     /// The server broke the protocol.
     Fault(&'static str),
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Reason {
             Self::Status(status) => write!(out, "the server answered with HTTP status {status}"),
             Self::Refused(words) => write!(out, "the server refused the namespace: {words}"),
             Self::Left => write!(out, "the server closed the conversation"),
+            Self::Gone => write!(out, "the client left"),
             Self::Fault(what) => write!(out, "the server broke the protocol: {what}"),
         }
     }

@@ -31,6 +31,8 @@ enum Stage {
     /// The answer to the request has yet to come.
     Upgrading,
     Open,
+    /// The client has said goodbye. The end of the stream is the server's to bring about (RFC 6455 section 7.1.1).
+    Leaving,
     /// The stream ended.
     Ended,
 }
@@ -100,6 +102,16 @@ impl WebSocket {
         }
     }
 
+    pub(super) fn leave(&mut self, effects: &mut impl Effects) -> Result<(), Reason> {
+        if !matches!(self.stage, Stage::Open) {
+            return Err(Reason::Gone);
+        }
+        effects.write(LANE, &frame::encode(Opcode::Close, &[&frame::NORMAL_CLOSURE]));
+        self.stage = Stage::Leaving;
+        (self.kept, self.message) = (Vec::new(), None);
+        Ok(())
+    }
+
     pub(super) fn close(&mut self, effects: &mut impl Effects) {
         if !matches!(self.stage, Stage::Ended) {
             effects.close(LANE);
@@ -110,8 +122,10 @@ impl WebSocket {
     /// Reads the answer to the request; whether the WebSocket is open.
     #[cold]
     fn upgrade(&mut self, bytes: &mut &[u8], effects: &mut impl Effects) -> Result<bool, Reason> {
-        if matches!(self.stage, Stage::Connecting(_)) {
-            return Err(Reason::Fault("an answer without a request"));
+        match self.stage {
+            Stage::Connecting(_) => return Err(Reason::Fault("an answer without a request")),
+            Stage::Leaving => return Ok(false),
+            Stage::Upgrading | Stage::Open | Stage::Ended => {}
         }
         let Some(head) = http::take_head(&mut self.kept, bytes)? else { return Ok(false) };
         if head.status != 101 {

@@ -100,7 +100,7 @@ impl Fanout {
 }
 
 /// Bytes of a server's frame with so much text (RFC 6455 section 5.2).
-fn websocket_bytes(text: usize) -> usize {
+pub(super) fn websocket_bytes(text: usize) -> usize {
     text + match text {
         0..=125 => 2,
         126..=65_535 => 4,

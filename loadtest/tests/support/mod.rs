@@ -7,6 +7,7 @@ pub(crate) mod driver;
 pub(crate) mod echo;
 pub(crate) mod node;
 pub(crate) mod rooms;
+pub(crate) mod signals;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

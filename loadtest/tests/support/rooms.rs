@@ -60,7 +60,7 @@ fn attend(stream: &TcpStream, rooms: &Rooms, copies: Copies) -> Option<()> {
 }
 
 /// Writes a frame of at most 64 KiB; all do so while they hold the rooms.
-fn write(mut stream: &TcpStream, text: &str) {
+pub(crate) fn write(mut stream: &TcpStream, text: &str) {
     let mut frame = vec![0x81, 126];
     frame.extend_from_slice(&u16::try_from(text.len()).expect("a small message").to_be_bytes());
     frame.extend_from_slice(text.as_bytes());

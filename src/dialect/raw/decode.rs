@@ -7,11 +7,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::base::ids::is_name;
 use crate::base::limits;
+use crate::codec::json::scan;
 use crate::domain::command::{Command, Draft, Join, MediaState, Opaque, Receipt, Signal, SignalTo, Status, Target};
 use crate::domain::reject::{Code, Reject};
 
@@ -37,34 +38,18 @@ macro_rules! fields {
     ($($field:ident = $name:literal),+ $(,)?) => {
         /// Every field of every message, unread.
         #[derive(Default)]
-        struct Fields<'a> { $($field: Option<&'a RawValue>),+ }
+        struct Fields<'a> { $($field: Option<&'a str>),+ }
 
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object with a type")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Fields::default();
-                while let Some(FieldName(name)) = map.next_key::<FieldName<'de>>()? {
-                    match name.as_ref() {
-                        $($name => fields.$field = Some(map.next_value()?),)+
-                        _ => drop(map.next_value::<IgnoredAny>()?),
-                    }
+        impl<'a> Fields<'a> {
+            fn set(&mut self, name: &str, value: &'a str) {
+                match name {
+                    $($name => self.$field = Some(value),)+
+                    _ => {}
                 }
-                Ok(fields)
             }
         }
     };
 }
-
-struct FieldsVisitor;
-
-/// A field's name. A bare [`Cow`] would be read as a copy, whether it has escapes or not.
-#[derive(Deserialize)]
-struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fields! {
     kind = "type",
@@ -90,15 +75,44 @@ fields! {
     token = "token",
 }
 
+impl<'a> Fields<'a> {
+    /// Takes a message apart.
+    fn read(text: &'a str) -> Result<Self, serde_json::Error> {
+        let mut fields = Self::default();
+        match scan::fields(text, |name, value| fields.set(name, value)) {
+            Some(()) => Ok(fields),
+            None => serde_json::from_str(text),
+        }
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(FieldsVisitor)
     }
 }
 
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object with a type")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(name) = map.next_key::<String>()? {
+            fields.set(&name, map.next_value::<&RawValue>()?.get());
+        }
+        Ok(fields)
+    }
+}
+
 /// Reads one frame. `content_bytes` bounds a message's content.
 pub fn decode(text: &str, content_bytes: usize) -> Result<Request<'_>, Fault<'_>> {
-    let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| {
+    let fields = Fields::read(text).map_err(|error| {
         let reject = if error.is_data() {
             Reject::invalid("A message is a JSON object")
         } else {
@@ -125,7 +139,7 @@ fn request_id<'a>(fields: &Fields<'a>) -> Result<Option<Opaque<'a>>, Reject> {
 fn command<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Command<'a>, Reject> {
     let kind = required("type", text("type", fields.kind)?)?;
     let room = || name("roomId", fields.room_id).and_then(|room| required("roomId", room));
-    let signal = |signal: Signal, field: &'static str, body: Option<&'a RawValue>| {
+    let signal = |signal: Signal, field: &'static str, body: Option<&'a str>| {
         Ok(Command::Signal(SignalTo {
             room: room()?,
             from: name("fromPeerId", fields.from_peer_id)?,
@@ -195,7 +209,7 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
         let text = format!("content is larger than {content_bytes} bytes");
         return Err(Reject::new(Code::MessageTooLarge, text));
     }
-    let extra = |field: &str, value: Option<&'a RawValue>| match present(value) {
+    let extra = |field: &str, value: Option<&'a str>| match present(value) {
         Some(json) if json.len() > limits::EXTRA_BYTES => {
             let text = format!("{field} is larger than {} bytes", limits::EXTRA_BYTES);
             Err(Reject::new(Code::MessageTooLarge, text))
@@ -222,12 +236,12 @@ fn is_longer(content: &str, bytes: usize) -> bool {
     }
 }
 
-fn status(value: Option<&RawValue>) -> Result<Status, Reject> {
+fn status(value: Option<&str>) -> Result<Status, Reject> {
     let status = required("status", text("status", value)?)?;
     Status::parse(&status).ok_or_else(|| Reject::invalid("status must be one of online, away, busy, offline"))
 }
 
-fn media(value: Option<&RawValue>) -> Result<Option<MediaState>, Reject> {
+fn media(value: Option<&str>) -> Result<Option<MediaState>, Reject> {
     #[derive(Deserialize)]
     struct Media {
         #[serde(default)]
@@ -244,8 +258,8 @@ fn media(value: Option<&RawValue>) -> Result<Option<MediaState>, Reject> {
     }
 }
 
-fn present<'a>(value: Option<&'a RawValue>) -> Option<Opaque<'a>> {
-    value.map(RawValue::get).filter(|json| *json != "null")
+fn present<'a>(value: Option<&'a str>) -> Option<Opaque<'a>> {
+    value.filter(|json| *json != "null")
 }
 
 fn required<T>(field: &str, value: Option<T>) -> Result<T, Reject> {
@@ -256,7 +270,7 @@ fn missing(field: &str) -> Reject {
     Reject::invalid(format!("{field} is missing"))
 }
 
-fn text<'a>(field: &str, value: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, Reject> {
+fn text<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, Reject> {
     let Some(json) = present(value) else { return Ok(None) };
     if !json.starts_with('"') {
         return Err(Reject::invalid(format!("{field} must be a string")));
@@ -271,7 +285,7 @@ fn text<'a>(field: &str, value: Option<&'a RawValue>) -> Result<Option<Cow<'a, s
     }
 }
 
-fn name<'a>(field: &str, value: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, Reject> {
+fn name<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, Reject> {
     let text = text(field, value)?;
     if text.as_deref().is_some_and(|text| !is_name(text)) {
         return Err(Reject::invalid(format!("{field} must have 1 to 128 bytes and no control characters")));
@@ -279,7 +293,7 @@ fn name<'a>(field: &str, value: Option<&'a RawValue>) -> Result<Option<Cow<'a, s
     Ok(text)
 }
 
-fn label<'a>(field: &str, value: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, Reject> {
+fn label<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, Reject> {
     let text = text(field, value)?;
     if text.as_deref().is_some_and(|text| text.len() > limits::LABEL_BYTES) {
         return Err(Reject::invalid(format!("{field} must have at most {} bytes", limits::LABEL_BYTES)));
@@ -287,7 +301,7 @@ fn label<'a>(field: &str, value: Option<&'a RawValue>) -> Result<Option<Cow<'a, 
     Ok(text)
 }
 
-fn display_name<'a>(value: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, Reject> {
+fn display_name<'a>(value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, Reject> {
     let text = text("displayName", value)?;
     if text.as_deref().is_some_and(|text| text.len() > limits::DISPLAY_NAME_BYTES) {
         return Err(Reject::invalid(format!("displayName must have at most {} bytes", limits::DISPLAY_NAME_BYTES)));
@@ -295,7 +309,7 @@ fn display_name<'a>(value: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>,
     Ok(text.filter(|text| !text.is_empty()))
 }
 
-fn flag(field: &str, value: Option<&RawValue>) -> Result<Option<bool>, Reject> {
+fn flag(field: &str, value: Option<&str>) -> Result<Option<bool>, Reject> {
     match present(value) {
         None => Ok(None),
         Some("true") => Ok(Some(true)),

@@ -8,6 +8,7 @@ pub(super) enum Step {
     Received(u8, Vec<u8>),
     Ended(u8),
     Send(&'static str),
+    Leave,
 }
 
 /// What a client asked for, one line each.
@@ -58,6 +59,7 @@ fn play<'a>(
                 }
             }
             Step::Ended(lane) => client.ended(*lane, &mut lines),
+            Step::Leave => client.leave(&mut lines),
             Step::Send(text) => client.send(text.as_bytes(), &mut lines),
         }
     }

@@ -76,6 +76,26 @@ fn packets_are_heard_and_the_next_poll_follows_at_once() {
 }
 
 #[test]
+fn who_leaves_waits_for_the_answer() {
+    let steps = vec![
+        Step::Send(r#"["a"]"#),
+        Step::Leave,
+        Step::Send(r#"["too late"]"#),
+        Step::Received(1, ok("ok")),
+        Step::Received(0, ok("6")),
+        Step::Received(1, ok("ok")),
+        Step::Received(0, ok("42/chat,[\"too late\"]")),
+    ];
+    let expected = [&post("42/chat,[\\\"a\\\"]"), &post("1"), GET, "close 0", "close 1", "closed"];
+    converse(opening(1_000_000), steps, &expected, Some(Reason::Gone));
+    // A server may end the session before it answers.
+    let steps = vec![Step::Leave, Step::Received(0, b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())];
+    let expected = [&post("1"), "close 0", "close 1", "closed"];
+    converse(opening(1_000_000), steps, &expected, Some(Reason::Gone));
+    agree(&settings(), &[Step::Leave], &["open 0", "open 1", "close 0", "close 1", "closed"], Some(Reason::Gone));
+}
+
+#[test]
 fn what_piles_up_goes_into_the_next_post() {
     let steps = vec![
         Step::Send(r#"["a"]"#),

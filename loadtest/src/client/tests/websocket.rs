@@ -76,6 +76,25 @@ fn raw_frames_are_heard_and_pings_answered() {
 }
 
 #[test]
+fn who_leaves_waits_for_the_end_of_the_stream() {
+    let goodbye = "write 0 \\x88\\x82\\x00\\x00\\x00\\x00\\x03\\xe8";
+    let steps = [
+        Step::Connected(0),
+        upgraded(&[&texts(&["{}"])]),
+        Step::Leave,
+        Step::Leave,
+        Step::Send("too late"),
+        Step::Received(0, [texts(&["too late"]), frame(0x88, b"\x03\xE8")].concat()),
+        Step::Ended(0),
+    ];
+    let expected = ["open 0", RAW_REQUEST, "opened", "message {}", goodbye, "closed"];
+    agree(&settings(Dialect::Raw), &steps, &expected, Some(Reason::Gone));
+    let steps = [Step::Connected(0), Step::Leave, Step::Received(0, SWITCHING.to_vec())];
+    let expected = ["open 0", RAW_REQUEST, "close 0", "closed"];
+    agree(&settings(Dialect::Raw), &steps, &expected, Some(Reason::Gone));
+}
+
+#[test]
 fn echo_goes_to_any_path() {
     let settings = Settings {
         path: Some("/echo/{number}?t={token}".to_owned()),

@@ -1,4 +1,8 @@
-//! Writing JSON objects straight into a buffer, field by field, without building them first.
+//! JSON without building it first: objects are written straight into a buffer, field by field, and [taken apart](scan)
+//! into what their values are as text.
+
+pub mod scan;
+mod word;
 
 /// An object under construction at the end of a buffer.
 pub struct Object<'a> {
@@ -140,14 +144,10 @@ fn is_plain(text: &[u8]) -> bool {
     words.iter().fold(escaped(*last), |found, word| found | escaped(*word)) == 0
 }
 
-/// Not zero when one of eight bytes cannot stand for itself: subtracting from a byte that is too small borrows into its
-/// highest bit.
+/// Not zero when one of eight bytes cannot stand for itself.
 fn escaped(bytes: [u8; 8]) -> u64 {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    let word = u64::from_ne_bytes(bytes);
-    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
-    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7)
+    let word = u64::from_le_bytes(bytes);
+    word::below(word, b' ') | word::equal(word, b'"') | word::equal(word, b'\\')
 }
 
 fn is_escaped(byte: u8) -> bool {
