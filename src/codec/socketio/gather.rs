@@ -12,7 +12,7 @@ pub struct Decoder {
 }
 
 /// A packet with attachments, those of them that have come.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Gathered {
     version: Version,
     text: Box<str>,
