@@ -208,6 +208,9 @@ fn split_at_units(text: &str, units: usize) -> Option<(&str, &str)> {
 
 /// The UTF-16 code units of a text.
 pub(super) fn units(bytes: &[u8]) -> usize {
+    if bytes.is_ascii() {
+        return bytes.len();
+    }
     // Each character has one byte that is no continuation, and two units when that byte begins four bytes.
     bytes.iter().map(|&byte| usize::from(byte & 0xC0 != 0x80) + usize::from(byte >= 0xF0)).sum()
 }
