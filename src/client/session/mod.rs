@@ -464,6 +464,8 @@ impl Session {
                 polling.push(self.version, Packet::text(last, ""));
                 polling.answer(self.version, self.takes_binary, context.effects);
                 if waits {
+                    // Its answer will be that there is no such session.
+                    polling.post = None;
                     polling.leaving_until = context.mono + limits::CLOSING_MS;
                     self.transport = Transport::Polling(polling);
                 }
