@@ -48,7 +48,7 @@ macro_rules! fields {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields = Fields::default();
-                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                while let Some(FieldName(name)) = map.next_key::<FieldName<'de>>()? {
                     match name.as_ref() {
                         $($name => fields.$field = Some(map.next_value()?),)+
                         _ => drop(map.next_value::<IgnoredAny>()?),
@@ -61,6 +61,10 @@ macro_rules! fields {
 }
 
 struct FieldsVisitor;
+
+/// A field's name. A bare [`Cow`] would be read as a copy, whether it has escapes or not.
+#[derive(Deserialize)]
+struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fields! {
     kind = "type",
@@ -311,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_join_is_read_to_the_letter() {
-        let text = r#"{"type":"join-room","roomId":"abc123","peerId":"p\u00e9er","displayName":"John Doe",
+        let text = r#"{"type":"join-room","room\u0049d":"abc123","peerId":"p\u00e9er","displayName":"John Doe",
             "mediaState":{"audio":true,"video":false,"screen":false},"timestamp":1234567890,"requestId":7}"#;
         let request = decode(text, 16).expect("it is a join");
         let media = MediaState { audio: true, ..MediaState::default() };
