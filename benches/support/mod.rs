@@ -8,6 +8,7 @@ use criterion::Criterion;
 
 pub(crate) mod frames;
 pub(crate) mod requests;
+pub(crate) mod stage;
 
 /// Criterion, a second or so for each figure: there are many, and what is looked for are factors, not percents.
 pub(crate) fn brief() -> Criterion {
