@@ -7,6 +7,7 @@ use std::time::Duration;
 use criterion::Criterion;
 
 pub(crate) mod frames;
+pub(crate) mod memory;
 pub(crate) mod requests;
 pub(crate) mod stage;
 
