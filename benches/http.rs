@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use switchboard::codec::http::{HeadLimits, HeadScan, parse_head};
+use switchboard::codec::ws::{Handshake, HandshakeError, encode_switching_protocols};
 
 /// What a browser sends to open a WebSocket, with a cookie and a token.
 const UPGRADE: &[u8] = b"GET /ws?room=standup HTTP/1.1\r\n\
@@ -23,6 +24,9 @@ const UPGRADE: &[u8] = b"GET /ws?room=standup HTTP/1.1\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
 
+/// What a program sends that looks after the server.
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:8090\r\nAccept: */*\r\n\r\n";
+
 fn heads(criterion: &mut Criterion) {
     let limits = HeadLimits::default();
     let mut group = criterion.benchmark_group("http");
@@ -38,6 +42,25 @@ fn heads(criterion: &mut Criterion) {
             Some(names.iter().chain(&absent).filter_map(|name| head.header(name)).count())
         });
     });
+    group.bench_function("check the handshake and answer it", |bencher| {
+        let parsed = parse_head(UPGRADE, &limits).expect("a good head");
+        let (head, _) = parsed.expect("a whole head");
+        let mut out = Vec::with_capacity(1024);
+        bencher.iter(|| {
+            let handshake = Handshake {
+                method: head.method,
+                version: head.version,
+                upgrade: head.header("upgrade"),
+                connection: head.header("connection"),
+                version_header: head.header("sec-websocket-version"),
+                key: head.header("sec-websocket-key"),
+            };
+            out.clear();
+            let accept = black_box(handshake).check()?;
+            encode_switching_protocols(&mut out, &accept, None, None);
+            Ok::<usize, HandshakeError>(black_box(&out).len())
+        });
+    });
     group.bench_function("a head in pieces of 32 bytes", |bencher| {
         bencher.iter(|| {
             let mut scan = HeadScan::default();
@@ -45,6 +68,10 @@ fn heads(criterion: &mut Criterion) {
             let due = lengths.filter(|&length| scan.is_due(&UPGRADE[..length], &limits));
             due.filter(|&length| matches!(parse_head(black_box(&UPGRADE[..length]), &limits), Ok(Some(_)))).count()
         });
+    });
+    group.throughput(Throughput::Bytes(HEALTH.len() as u64));
+    group.bench_function("parse_head, a short one", |bencher| {
+        bencher.iter(|| parse_head(black_box(HEALTH), &limits).map(|parsed| parsed.map(|(_, consumed)| consumed)));
     });
     group.finish();
 }

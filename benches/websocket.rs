@@ -4,20 +4,18 @@
 //! Frames are masked with zero, so that unmasking in place, which does the same work for any mask, leaves the buffer
 //! fit for the next round.
 
+mod support;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::io::Cursor;
-use switchboard::codec::ws::{
-    Decoder, Event, Input, Limits, Opcode, begin_text, encode_close, encode_text, finish, header,
-};
+use switchboard::codec::ws::{Decoder, Event, Input, Limits, Opcode, begin_text, encode_close, encode_text, finish};
 use tungstenite::protocol::frame::FrameHeader;
 
+use support::frames;
+
 fn client_frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
-    let mut frame = header(opcode, payload.len()).to_vec();
-    frame[1] |= 0x80;
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
+    frames::client_frame(opcode, payload, [0; 4])
 }
 
 /// Decodes all there is and returns the bytes of payload seen.
@@ -38,7 +36,7 @@ fn decode(criterion: &mut Criterion) {
     let limits = Limits::default();
     let mut group = criterion.benchmark_group("websocket/decode");
     for (name, opcode) in [("text", Opcode::Text), ("binary", Opcode::Binary)] {
-        for length in [1, 128, 2048, 65_536] {
+        for length in [1, 16, 128, 1024, 2048, 16_384, 65_536] {
             let mut bytes = client_frame(opcode, &vec![b'a'; length]);
             group.throughput(Throughput::Bytes(length as u64));
             group.bench_function(BenchmarkId::new(name, length), |bencher| {
@@ -79,7 +77,7 @@ fn headers(criterion: &mut Criterion) {
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("websocket/encode");
     let mut out = Vec::with_capacity(128 * 1024);
-    for length in [1, 125, 128, 2048, 65_536] {
+    for length in [1, 125, 128, 1024, 2048, 16_384, 65_536] {
         let payload = vec![b'a'; length];
         group.throughput(Throughput::Bytes(length as u64));
         group.bench_function(BenchmarkId::new("text", length), |bencher| {

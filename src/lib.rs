@@ -12,10 +12,10 @@
 //! | layer | module | what it is |
 //! |---|---|---|
 //! | 6 | [`config`], [`command_line`] | settings from five sources, checked once; the commands |
-//! | 5 | [`runtime`] | the operating system: event loops, sockets, mailboxes, clocks, entropy, key files, signals |
+//! | 5 | [`runtime`] | the operating system: event loops, sockets, mailboxes, the store, clocks, entropy, key files, signals |
 //! | 4 | [`shard`] | the clients and the domain of one thread, sans-IO |
 //! | 3 | [`client`], [`authority`] | one client's protocol stack; the truth about rooms and users |
-//! | 2½ | [`mail`] | what crosses threads, and who gets it |
+//! | 2½ | [`mail`] | what crosses threads, and who gets it; what shards and the store tell each other |
 //! | 2 | [`dialect`] | translators between wires and domain: `raw` JSON over WebSocket, `rest` over HTTP |
 //! | 1 | [`codec`], [`domain`] | bytes without meaning; meaning without bytes |
 //! | 0 | [`base`], [`pages`] | ids, time values, seeded randomness, maps, timers, limits; what a browser gets |

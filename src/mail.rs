@@ -3,6 +3,8 @@
 //! A shard never knows whether it runs alone or with others: it asks about a room or a user, and [`Placement`] says who
 //! answers. Mail between two shards keeps its order; between a room's home and a shard that order is the room's.
 
+pub mod storage;
+
 use std::sync::Arc;
 
 use crate::base::Name;

@@ -36,7 +36,7 @@ const SIBLINGS: [(&str, &str); 3] = [("codec", "domain"), ("client", "authority"
 const RUNTIME: u8 = 10;
 
 /// What a module below `runtime` must not name, as the beginning of a path, and what that is.
-const FORBIDDEN_PATHS: [(&str, &str); 25] = [
+const FORBIDDEN_PATHS: [(&str, &str); 26] = [
     ("std::fs", "files"),
     ("std::thread", "threads"),
     ("std::process", "processes"),
@@ -62,6 +62,7 @@ const FORBIDDEN_PATHS: [(&str, &str); 25] = [
     ("crossbeam_channel", "queues between threads"),
     ("signal_hook", "signals"),
     ("rlimit", "the operating system"),
+    ("rusqlite", "files"),
 ];
 
 /// What a module below `runtime` must not call, wherever the name comes from.

@@ -59,6 +59,16 @@ impl ConnectionId {
         }
     }
 
+    /// The id as [`ConnectionId::bytes`] gives it.
+    pub fn from_bytes(bytes: [u8; 18]) -> Self {
+        Self(bytes)
+    }
+
+    /// The id in its shortest form.
+    pub fn bytes(&self) -> [u8; 18] {
+        self.0
+    }
+
     /// Node, shard and slot.
     pub fn place(&self) -> Place {
         let b = &self.0;

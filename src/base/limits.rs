@@ -57,3 +57,9 @@ pub const ANSWERS_BYTES: usize = 64 * 1024;
 
 /// Rooms in one answer to a question for all rooms.
 pub const ROOMS_LISTED: usize = 1_000;
+
+/// Bytes of content in one answer of the store, beyond which it holds no further message.
+pub const PAGE_BYTES: usize = 1 << 20;
+
+/// Users whose receipts one answer about a message lists.
+pub const RECEIPTS_LISTED: usize = 10_000;

@@ -2,7 +2,8 @@
 //!
 //! A peer's wish is a [`command::Command`]. What only the peer's side can check is checked there; what only a room or a
 //! user can decide becomes an [`op::Op`], which its keeper applies: one [`op::Reply`] (or [`reject::Reject`]) to the
-//! asker, and [`event::Event`]s to everyone concerned.
+//! asker, and [`event::Event`]s to everyone concerned. What a restart must not lose, it leaves behind as a
+//! [`record::Record`].
 
 pub mod access;
 pub mod allowance;
@@ -11,6 +12,7 @@ pub mod event;
 pub mod membership;
 pub mod messages;
 pub mod op;
+pub mod record;
 pub mod reject;
 pub mod room;
 pub mod signaling;

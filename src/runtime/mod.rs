@@ -8,3 +8,4 @@ pub mod listener;
 pub mod mailbox;
 pub mod server;
 pub mod sockets;
+pub mod storage;

@@ -22,6 +22,7 @@
 mod close;
 mod decode;
 mod encode;
+mod frames;
 mod handshake;
 mod header;
 mod mask;
@@ -35,6 +36,7 @@ pub use encode::{
     Header, Mark, begin_binary, begin_text, encode_binary, encode_close, encode_close_without_code, encode_ping,
     encode_pong, encode_text, finish, header,
 };
+pub use frames::frames;
 pub use handshake::{AcceptKey, Handshake, HandshakeError, VERSION, encode_switching_protocols};
 pub use header::Opcode;
 

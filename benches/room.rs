@@ -1,0 +1,130 @@
+//! What one act on a room costs where the room is kept, whoever asked for it and whoever is told:
+//! `cargo bench --bench room`.
+
+mod support;
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use switchboard::base::Name;
+use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::rng::Rng;
+use switchboard::base::time::Now;
+use switchboard::domain::access::{Identity, Roles};
+use switchboard::domain::command::{MediaState, Signal};
+use switchboard::domain::event::Content;
+use switchboard::domain::op::{Context, Fact, JoinRoom, RelaySignal, Reply, RoomOp, Rules, Scope, SendMessage};
+use switchboard::domain::reject::Reject;
+use switchboard::domain::room::Room;
+
+use support::{brief, requests};
+
+const NOW: Now = Now { mono: 1_000, wall: 1_750_000_000_000 };
+
+const RULES: Rules = Rules {
+    announce_limit: 500,
+    max_participants: 0,
+    presence_grace_ms: 3_000,
+    presence_scope: Scope::None,
+    connections_per_user: 0,
+    rest_per_minute: 0,
+};
+
+/// A room, and what its keeper acts on it with.
+struct Keeper {
+    room: Room,
+    rng: Rng,
+    facts: Vec<Fact>,
+    members: Vec<ConnectionId>,
+}
+
+impl Keeper {
+    /// A room with so many members, the last of whom goes by a name of its own choice.
+    fn new(members: usize) -> Self {
+        let (mut rng, mut facts) = (Rng::from_seed(1), Vec::new());
+        let mut context = Context { now: NOW, rng: &mut rng, rules: &RULES, facts: &mut facts };
+        let room = Room::new(requests::ROOM.into(), &identity(0), None, &mut context);
+        let members: Vec<ConnectionId> = (0..members as u32).map(|slot| connection(slot, &mut rng)).collect();
+        let mut keeper = Self { room, rng, facts, members };
+        for at in 0..keeper.members.len() {
+            let peer = (at + 1 == keeper.members.len()).then(|| "the-last".into());
+            assert!(keeper.apply(join(keeper.members[at], at, peer)).is_ok());
+        }
+        keeper
+    }
+
+    /// Applies one act, as the room's keeper does, and drops what it made known.
+    fn apply(&mut self, op: RoomOp) -> Result<Reply, Reject> {
+        let mut context = Context { now: NOW, rng: &mut self.rng, rules: &RULES, facts: &mut self.facts };
+        let reply = self.room.apply(op, &mut context);
+        black_box(&mut self.facts).clear();
+        reply
+    }
+}
+
+fn identity(at: usize) -> Identity {
+    Identity::new(&format!("user-{at:06}"), Some("A. User"), None, Roles::default())
+}
+
+fn connection(slot: u32, rng: &mut Rng) -> ConnectionId {
+    ConnectionId::new(Place { node: 0, shard: 0, slot }, rng.nonce())
+}
+
+fn join(connection: ConnectionId, at: usize, peer: Option<Name>) -> RoomOp {
+    let (by, media) = (identity(at), MediaState::default());
+    RoomOp::Join(Box::new(JoinRoom { connection, by, peer, display_name: None, media, create: true }))
+}
+
+fn media(connection: ConnectionId) -> RoomOp {
+    RoomOp::Media { connection, peer: None, media: MediaState { audio: true, ..MediaState::default() } }
+}
+
+fn message(connection: ConnectionId, bytes: usize) -> RoomOp {
+    let body = format!("\"{}\"", "a".repeat(bytes)).into();
+    let content = Content { body, kind: None, reply_to: None, attachment: None, metadata: None };
+    RoomOp::Send(Box::new(SendMessage { connection, to: None, content }))
+}
+
+fn offer(connection: ConnectionId, to: &str) -> RoomOp {
+    let body = format!("\"{}\"", "a".repeat(2048)).into();
+    RoomOp::Signal(Box::new(RelaySignal { connection, from: None, to: to.into(), signal: Signal::Offer, body }))
+}
+
+/// One act again and again, in rooms of several sizes. Making it, and dropping its answer, is not counted.
+fn acts(criterion: &mut Criterion) {
+    type Make = fn(ConnectionId, ConnectionId) -> RoomOp;
+    let acts: [(&str, Make); 5] = [
+        ("message of 128", |connection, _| message(connection, 128)),
+        ("typing", |connection, _| RoomOp::Typing { connection, is_typing: true }),
+        ("media", |connection, _| media(connection)),
+        ("offer to a connection's id", |connection, other| offer(connection, other.text().as_str())),
+        ("offer to a chosen peer id", |connection, _| offer(connection, "the-last")),
+    ];
+    let mut group = criterion.benchmark_group("room");
+    for members in [10, 1_000, 100_000] {
+        let mut keeper = Keeper::new(members);
+        let (one, other) = (keeper.members[0], keeper.members[1]);
+        for (name, make) in acts {
+            assert!(keeper.apply(make(one, other)).is_ok(), "{name}");
+            group.bench_function(BenchmarkId::new(name, members), |bencher| {
+                bencher.iter_batched(|| make(one, other), |op| keeper.apply(op), BatchSize::SmallInput);
+            });
+        }
+        group.bench_function(BenchmarkId::new("join and leave", members), |bencher| {
+            let newcomer = connection(members as u32, &mut keeper.rng);
+            let make = || {
+                let leave = RoomOp::Leave { connection: newcomer, by: identity(members), peer: None };
+                (join(newcomer, members, None), leave)
+            };
+            bencher.iter_batched(
+                make,
+                |(join, leave)| (keeper.apply(join), keeper.apply(leave)),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group! { name = benches; config = brief(); targets = acts }
+criterion_main!(benches);

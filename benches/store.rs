@@ -1,0 +1,221 @@
+//! What it costs to keep messages: `cargo bench --bench store`.
+//!
+//! Throughput is of batches of one message of 128 bytes each, submitted as fast as the store takes them, until the last
+//! receipt. Latency is from one submission to its receipt with nothing else to do. To see what one core does, run it on
+//! one: `taskset -c 0 cargo bench --bench store`. The files are in the directory for temporary files; `TMPDIR` says
+//! where, which matters for `power`. `ROOMS` is the number of rooms that a start finds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use crossbeam_channel::{Receiver, unbounded};
+use smallvec::smallvec;
+use switchboard::base::Name;
+use switchboard::base::ids::{ConnectionId, Place as Slot};
+use switchboard::base::rng::Rng;
+use switchboard::domain::access::{Identity, Roles};
+use switchboard::domain::event::{Content, Message, PeerName};
+use switchboard::domain::record::{MadeRoom, Record, Retention, SentMessage};
+use switchboard::mail::storage::{Batch, Receipt, Ticket, Told};
+use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
+
+/// Messages in one measurement.
+const MESSAGES: usize = 100_000;
+
+const DURABILITIES: [(&str, Durability); 3] =
+    [("process", Durability::Process), ("power", Durability::Power), ("none", Durability::None)];
+
+/// A store in a directory of its own, with so many rooms.
+struct Bench {
+    storage: Option<Storage>,
+    options: Options,
+    directory: PathBuf,
+    receipts: Receiver<Receipt>,
+    rooms: Vec<(Name, u64)>,
+    epoch: Name,
+    rng: Rng,
+    people: Vec<(Identity, PeerName)>,
+    sent: u64,
+}
+
+impl Bench {
+    fn start(durability: Durability, rooms: usize) -> Self {
+        let mut rng = Rng::from_seed(rooms as u64);
+        let directory = std::env::temp_dir().join(format!("switchboard-bench-{}", std::process::id()));
+        let options = Options {
+            place: Place::Directory(directory.clone()),
+            durability,
+            keep_messages: 10_000,
+            keep_ms: 0,
+            recovery_window_ms: 120_000,
+            on_damage: OnDamage::Stop,
+            clock: Arc::new(wall),
+        };
+        let (sender, receipts) = unbounded();
+        let storage = open(options.clone()).expect("a store").start(move |told| {
+            if let Told::Receipt(receipt) = told {
+                let _ = sender.send(receipt);
+            }
+        });
+        let person = |n: u32| {
+            let id = ConnectionId::new(Slot { node: 0, shard: 0, slot: n }, [7; 12]);
+            let name = format!("a2c4e6f8-0000-4000-8000-{n:012}");
+            (Identity::new(&name, Some("Ada Lovelace"), None, Roles::default()), PeerName::Own(id))
+        };
+        let mut bench = Self {
+            storage: Some(storage.expect("threads")),
+            options,
+            directory,
+            receipts,
+            rooms: (0..rooms).map(|n| (format!("room-{n}").into(), 0)).collect(),
+            epoch: "epoch".into(),
+            people: (0..1000).map(person).collect(),
+            sent: 0,
+            rng: Rng::from_seed(rng.next_u64()),
+        };
+        for (room, _) in bench.rooms.clone() {
+            bench.submit(Record::RoomMade(Box::new(MadeRoom {
+                room,
+                epoch: bench.epoch.clone(),
+                host: bench.people[0].0.clone(),
+                created_at: wall(),
+                history: true,
+                retention: Retention::default(),
+                profile: None,
+            })));
+        }
+        bench.wait(rooms);
+        bench
+    }
+
+    /// A message to a random room.
+    fn message(&mut self) -> Record {
+        let room = self.rng.below(self.rooms.len() as u64) as usize;
+        let person = self.rng.below(self.people.len() as u64) as usize;
+        let (room, seq) = &mut self.rooms[room];
+        *seq += 1;
+        let mut random = [0; 10];
+        self.rng.fill(&mut random);
+        let at = wall();
+        let message = Message {
+            id: uuid::Builder::from_unix_timestamp_millis(at, &random).into_uuid(),
+            seq: Some(*seq),
+            room: room.clone(),
+            sender: self.people[person].0.clone(),
+            from: self.people[person].1.clone(),
+            to: None,
+            content: Content {
+                body: format!("\"{}\"", "x".repeat(126)).into(),
+                kind: None,
+                reply_to: None,
+                attachment: None,
+                metadata: None,
+            },
+            at,
+        };
+        let message = Arc::new(message);
+        Record::MessageSent(SentMessage { message, epoch: self.epoch.clone(), client_message_id: None })
+    }
+
+    fn submit(&mut self, record: Record) {
+        self.sent += 1;
+        let ticket = Ticket { sender: 0, run: 0, number: self.sent };
+        let batch = Batch { ticket, records: smallvec![record] };
+        self.storage.as_ref().expect("it is open").store().submit(batch);
+    }
+
+    fn wait(&self, count: usize) {
+        for _ in 0..count {
+            let receipt = self.receipts.recv_timeout(Duration::from_secs(60)).expect("a receipt");
+            receipt.outcome.expect("it is kept");
+        }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.storage = None;
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn wall() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+fn committed(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("committed");
+    group.sample_size(10).throughput(Throughput::Elements(MESSAGES as u64));
+    for (name, durability) in DURABILITIES {
+        for rooms in [1, 100, 1_000, 10_000] {
+            group.bench_function(BenchmarkId::new(name, format!("{rooms} rooms")), |bencher| {
+                bencher.iter_custom(|rounds| {
+                    let mut spent = Duration::ZERO;
+                    for _ in 0..rounds {
+                        let mut bench = Bench::start(durability, rooms);
+                        let records: Vec<_> = (0..MESSAGES).map(|_| bench.message()).collect();
+                        let start = Instant::now();
+                        for record in records {
+                            bench.submit(record);
+                        }
+                        bench.wait(MESSAGES);
+                        // With none the receipts come first and the writing after them.
+                        drop(bench.storage.take());
+                        spent += start.elapsed();
+                    }
+                    spent
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// What a start takes that finds many rooms.
+fn restored(criterion: &mut Criterion) {
+    let rooms = std::env::var("ROOMS").ok().and_then(|rooms| rooms.parse().ok()).unwrap_or(100_000);
+    let mut bench = Bench::start(Durability::Process, rooms);
+    for _ in 0..rooms {
+        let record = bench.message();
+        bench.submit(record);
+        bench.wait(1);
+    }
+    drop(bench.storage.take());
+    let options = bench.options.clone();
+    let mut group = criterion.benchmark_group("restored");
+    group.sample_size(10).throughput(Throughput::Elements(rooms as u64));
+    group.bench_function(format!("{rooms} rooms"), |bencher| {
+        bencher.iter(|| {
+            let (opened, mut count) = (open(options.clone()).expect("a store"), 0);
+            opened.restore(0, &mut |_| count += 1).expect("it can be read");
+            count
+        });
+    });
+    group.finish();
+}
+
+/// Percentiles rather than a mean: on a machine that does other things too, the mean says more of those.
+fn latency(_: &mut Criterion) {
+    for (name, durability) in DURABILITIES {
+        let mut bench = Bench::start(durability, 100);
+        let mut times: Vec<Duration> = (0..2_000)
+            .map(|_| {
+                thread::sleep(Duration::from_millis(1));
+                let record = bench.message();
+                let start = Instant::now();
+                bench.submit(record);
+                bench.wait(1);
+                start.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+        println!("latency/{name}: median {:?}, 90 % {:?}, 99 % {:?}, all {:?}", at(50), at(90), at(99), at(100));
+    }
+}
+
+criterion_group!(benches, committed, restored, latency);
+criterion_main!(benches);

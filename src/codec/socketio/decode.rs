@@ -1,0 +1,138 @@
+//! A packet's text to its parts, rule by rule.
+
+use serde::de::IgnoredAny;
+
+use super::{
+    ACK_ID_MAX, ATTACHMENTS_MAX, Arguments, Attachments, Content, Error, Event, MAIN, NAMESPACE_BYTES_MAX, Packet,
+    RESERVED_EVENTS,
+};
+use crate::codec::engineio::Version;
+
+/// What the first character says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Connect,
+    Disconnect,
+    Event,
+    Ack,
+    ConnectError,
+}
+
+/// Reads a packet's text, and how many attachments are to follow it. `version` is that of Engine.IO: where it is 3,
+/// version 4 of Socket.IO is spoken, whose namespaces may have a query.
+///
+/// # Errors
+/// The text is no packet; see [`Error`].
+pub(super) fn parse(version: Version, text: &str) -> Result<(Packet<'_>, usize), Error> {
+    let (kind, is_binary) = kind(text)?;
+    let rest = &text[1..];
+    let (count, rest) = if is_binary { attachment_count(rest)? } else { (0, rest) };
+    let (name, rest) = namespace(rest);
+    let (namespace, query) = match name.split_once('?') {
+        Some((namespace, query)) if version == Version::V3 => (namespace, Some(query)),
+        _ => (name, None),
+    };
+    if namespace.len() > NAMESPACE_BYTES_MAX || name.bytes().any(|byte| byte.is_ascii_control()) {
+        return Err(Error::Namespace);
+    }
+    let (id, payload) = ack_id(rest)?;
+    let may_have_id = matches!(kind, Kind::Event | Kind::Ack);
+    if (id.is_some() && !may_have_id) || (id.is_none() && kind == Kind::Ack) {
+        return Err(Error::AckId);
+    }
+    let content = content(kind, payload)?;
+    Ok((Packet { namespace, query, id, content, attachments: Attachments::default() }, count))
+}
+
+fn kind(text: &str) -> Result<(Kind, bool), Error> {
+    match text.as_bytes().first() {
+        Some(b'0') => Ok((Kind::Connect, false)),
+        Some(b'1') => Ok((Kind::Disconnect, false)),
+        Some(b'2') => Ok((Kind::Event, false)),
+        Some(b'3') => Ok((Kind::Ack, false)),
+        Some(b'4') => Ok((Kind::ConnectError, false)),
+        Some(b'5') => Ok((Kind::Event, true)),
+        Some(b'6') => Ok((Kind::Ack, true)),
+        _ => Err(Error::Kind),
+    }
+}
+
+fn attachment_count(text: &str) -> Result<(usize, &str), Error> {
+    let (digits, rest) = text.split_at(digits(text));
+    let rest = rest.strip_prefix('-').ok_or(Error::AttachmentCount)?;
+    if digits.is_empty() {
+        return Err(Error::AttachmentCount);
+    }
+    // A number too large to be one is too many, too.
+    match digits.parse() {
+        Ok(count) if count <= ATTACHMENTS_MAX => Ok((count, rest)),
+        _ => Err(Error::TooManyAttachments),
+    }
+}
+
+fn namespace(text: &str) -> (&str, &str) {
+    if !text.starts_with('/') {
+        return (MAIN, text);
+    }
+    text.split_once(',').unwrap_or((text, ""))
+}
+
+fn ack_id(text: &str) -> Result<(Option<u64>, &str), Error> {
+    let (digits, rest) = text.split_at(digits(text));
+    if digits.is_empty() {
+        return Ok((None, rest));
+    }
+    match digits.parse() {
+        Ok(id) if id <= ACK_ID_MAX => Ok((Some(id), rest)),
+        _ => Err(Error::AckId),
+    }
+}
+
+/// How many digits a text begins with.
+fn digits(text: &str) -> usize {
+    text.bytes().take_while(u8::is_ascii_digit).count()
+}
+
+fn content(kind: Kind, payload: &str) -> Result<Content<'_>, Error> {
+    match kind {
+        Kind::Connect if payload.is_empty() => Ok(Content::Connect(None)),
+        Kind::Connect => value(payload, "{").map(|object| Content::Connect(Some(object))),
+        Kind::Disconnect if payload.is_empty() => Ok(Content::Disconnect),
+        Kind::Disconnect => Err(Error::Payload),
+        Kind::Event => event(value(payload, "[")?).map(Content::Event),
+        Kind::Ack => Ok(Content::Ack(Arguments::of_array(value(payload, "[")?))),
+        Kind::ConnectError => value(payload, "").map(Content::ConnectError),
+    }
+}
+
+/// A JSON value that begins with `start`.
+fn value<'a>(payload: &'a str, start: &str) -> Result<&'a str, Error> {
+    let payload = payload.trim_matches([' ', '\t', '\n', '\r']);
+    if payload.is_empty() {
+        return Err(Error::Payload);
+    }
+    if serde_json::from_str::<IgnoredAny>(payload).is_err() {
+        return Err(Error::Json);
+    }
+    if payload.starts_with(start) { Ok(payload) } else { Err(Error::Payload) }
+}
+
+fn event(array: &str) -> Result<Event<'_>, Error> {
+    let mut arguments = Arguments::of_array(array);
+    let name = arguments.next().ok_or(Error::Payload)?;
+    match name.as_bytes().first() {
+        Some(b'"') if is_reserved(name) => Err(Error::ReservedEvent),
+        Some(b'"' | b'-' | b'0'..=b'9') => Ok(Event { name, arguments }),
+        _ => Err(Error::Payload),
+    }
+}
+
+/// Whether a name, as JSON, is one that no event may have.
+fn is_reserved(name: &str) -> bool {
+    let inner = &name[1..name.len() - 1];
+    if !inner.contains('\\') {
+        return RESERVED_EVENTS.contains(&inner);
+    }
+    // Escapes: rare enough for an allocation. A text that has no Unicode spelling is not one of those names.
+    serde_json::from_str::<String>(name).is_ok_and(|name| RESERVED_EVENTS.contains(&name.as_str()))
+}

@@ -1,0 +1,134 @@
+//! Packets to text. Each encoder appends one Engine.IO message, its `4` included; attachments are messages of their own
+//! behind it.
+
+use super::{ACK_ID_MAX, ATTACHMENTS_MAX, MAIN};
+use crate::codec::json::{self, Object};
+
+/// Where a packet goes, and what goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The namespace, beginning with `/`.
+    pub namespace: &'a str,
+    /// The number under which an event is to be acknowledged, or that an ack acknowledges.
+    pub id: Option<u64>,
+    /// Attachments that follow, [`ATTACHMENTS_MAX`] at most.
+    pub attachments: usize,
+}
+
+impl<'a> Target<'a> {
+    /// A namespace, without an ack or attachments.
+    pub fn namespace(namespace: &'a str) -> Self {
+        Self { namespace, id: None, attachments: 0 }
+    }
+}
+
+/// Appends the acceptance of a CONNECT: the connection's id, and the secret by which it may be recovered.
+pub fn encode_accepted(out: &mut Vec<u8>, namespace: &str, sid: &str, recovery_id: Option<&str>) {
+    head(out, b'0', &Target::namespace(namespace));
+    Object::begin(out).string("sid", sid).optional("pid", recovery_id).end();
+}
+
+/// Appends the acceptance of a CONNECT as version 4 spells it, which says nothing more.
+pub fn encode_joined(out: &mut Vec<u8>, namespace: &str) {
+    head(out, b'0', &Target::namespace(namespace));
+}
+
+/// Appends the refusal of a CONNECT; `data` is JSON.
+pub fn encode_refused(out: &mut Vec<u8>, namespace: &str, message: &str, data: Option<&str>) {
+    head(out, b'4', &Target::namespace(namespace));
+    Object::begin(out).string("message", message).optional_raw("data", data).end();
+}
+
+/// Appends the refusal of a CONNECT as version 4 spells it: a text.
+pub fn encode_refused_plainly(out: &mut Vec<u8>, namespace: &str, message: &str) {
+    head(out, b'4', &Target::namespace(namespace));
+    json::string(out, message);
+}
+
+/// Appends a departure from a namespace.
+pub fn encode_disconnect(out: &mut Vec<u8>, namespace: &str) {
+    head(out, b'1', &Target::namespace(namespace));
+}
+
+/// Begins an event.
+pub fn begin_event<'o>(out: &'o mut Vec<u8>, target: &Target<'_>, name: &str) -> ArgumentsWriter<'o> {
+    let mut writer = begin(out, if target.attachments > 0 { b'5' } else { b'2' }, target);
+    writer.string(name);
+    writer
+}
+
+/// Begins an ack.
+pub fn begin_ack<'o>(out: &'o mut Vec<u8>, target: &Target<'_>) -> ArgumentsWriter<'o> {
+    debug_assert!(target.id.is_some(), "an ack says what it acknowledges");
+    begin(out, if target.attachments > 0 { b'6' } else { b'3' }, target)
+}
+
+fn begin<'o>(out: &'o mut Vec<u8>, kind: u8, target: &Target<'_>) -> ArgumentsWriter<'o> {
+    head(out, kind, target);
+    ArgumentsWriter { out, separator: b'[' }
+}
+
+fn head(out: &mut Vec<u8>, kind: u8, target: &Target<'_>) {
+    debug_assert!(target.attachments <= ATTACHMENTS_MAX && target.id.is_none_or(|id| id <= ACK_ID_MAX));
+    out.extend_from_slice(&[b'4', kind]);
+    if target.attachments > 0 {
+        json::number(out, target.attachments as u64);
+        out.push(b'-');
+    }
+    if target.namespace != MAIN {
+        out.extend_from_slice(target.namespace.as_bytes());
+        out.push(b',');
+    }
+    if let Some(id) = target.id {
+        json::number(out, id);
+    }
+}
+
+/// An array of arguments under construction at the end of a buffer.
+#[derive(Debug)]
+#[must_use = "the array is open until `end`"]
+pub struct ArgumentsWriter<'o> {
+    out: &'o mut Vec<u8>,
+    /// What comes before the next value.
+    separator: u8,
+}
+
+impl ArgumentsWriter<'_> {
+    /// Adds what `write` appends, a JSON value.
+    pub fn value(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
+        self.out.push(self.separator);
+        self.separator = b',';
+        write(self.out);
+        self
+    }
+
+    /// Adds a text.
+    pub fn string(&mut self, text: &str) -> &mut Self {
+        self.value(|out| json::string(out, text))
+    }
+
+    /// Adds a value that is JSON already; or several, with commas between them.
+    pub fn raw(&mut self, json: &str) -> &mut Self {
+        if json.is_empty() {
+            return self;
+        }
+        self.value(|out| out.extend_from_slice(json.as_bytes()))
+    }
+
+    /// Adds the place of an attachment.
+    pub fn placeholder(&mut self, number: usize) -> &mut Self {
+        self.value(|out| {
+            out.extend_from_slice(b"{\"_placeholder\":true,\"num\":");
+            json::number(out, number as u64);
+            out.push(b'}');
+        })
+    }
+
+    /// Closes the array.
+    pub fn end(&mut self) {
+        if self.separator == b'[' {
+            self.out.push(b'[');
+        }
+        self.out.push(b']');
+    }
+}

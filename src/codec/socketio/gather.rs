@@ -1,0 +1,112 @@
+//! Packets whose attachments follow them: kept until the last one has come.
+
+use smallvec::SmallVec;
+
+use super::{ATTACHMENTS_MAX, Error, Limits, Packet, decode};
+use crate::codec::engineio::Version;
+
+/// One client's packets: 8 bytes, and nothing behind them unless attachments are awaited.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    partial: Option<Box<Gathered>>,
+}
+
+/// A packet with attachments, those of them that have come.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Gathered {
+    version: Version,
+    text: Box<str>,
+    bytes: Vec<u8>,
+    /// Where each attachment ends in `bytes`.
+    ends: SmallVec<[u32; 4]>,
+    /// Attachments to come.
+    missing: usize,
+}
+
+/// Attachments in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attachments<'a> {
+    bytes: &'a [u8],
+    ends: &'a [u32],
+}
+
+impl<'a> Attachments<'a> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The one that a placeholder calls `number`.
+    pub fn get(&self, number: usize) -> Option<&'a [u8]> {
+        let end = *self.ends.get(number)? as usize;
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        self.bytes.get(start..end)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let all = *self;
+        (0..all.len()).filter_map(move |number| all.get(number))
+    }
+}
+
+impl Decoder {
+    /// Reads a message of text. `None` when attachments are to follow; the packet then comes from [`Decoder::binary`].
+    ///
+    /// # Errors
+    /// The client's fault; see [`Error`]. The caller closes and decodes no more.
+    pub fn text<'a>(&mut self, version: Version, text: &'a str, limits: &Limits) -> Result<Option<Packet<'a>>, Error> {
+        if self.partial.is_some() {
+            return Err(Error::AttachmentAwaited);
+        }
+        if text.len() > limits.packet_bytes {
+            return Err(Error::TooLarge);
+        }
+        let (packet, missing) = decode::parse(version, text)?;
+        debug_assert!(missing <= ATTACHMENTS_MAX, "the parser keeps to the bound");
+        if missing == 0 {
+            return Ok(Some(packet));
+        }
+        let (bytes, ends) = (Vec::new(), SmallVec::new());
+        self.partial = Some(Box::new(Gathered { version, text: text.into(), bytes, ends, missing }));
+        Ok(None)
+    }
+
+    /// Reads a message of bytes, an attachment. `Some` when it was the last one of its packet.
+    ///
+    /// # Errors
+    /// No attachment is awaited, or the packet becomes too large.
+    pub fn binary(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<Box<Gathered>>, Error> {
+        let partial = self.partial.as_mut().ok_or(Error::AttachmentUnasked)?;
+        let kept = partial.text.len() + partial.bytes.len();
+        let end = u32::try_from(partial.bytes.len() + bytes.len()).map_err(|_| Error::TooLarge)?;
+        if bytes.len() > limits.packet_bytes.saturating_sub(kept) {
+            return Err(Error::TooLarge);
+        }
+        partial.bytes.extend_from_slice(bytes);
+        partial.ends.push(end);
+        partial.missing -= 1;
+        Ok(if partial.missing == 0 { self.partial.take() } else { None })
+    }
+
+    /// Whether it holds nothing: no attachment is awaited.
+    pub fn is_idle(&self) -> bool {
+        self.partial.is_none()
+    }
+}
+
+impl Gathered {
+    /// The packet, whole.
+    ///
+    /// # Errors
+    /// None: its text was a packet when it came, and still is.
+    pub fn packet(&self) -> Result<Packet<'_>, Error> {
+        let (packet, _) = decode::parse(self.version, &self.text)?;
+        Ok(Packet { attachments: Attachments { bytes: &self.bytes, ends: &self.ends }, ..packet })
+    }
+}

@@ -1,0 +1,119 @@
+//! The data directory: claimed by one server at a time, and where damaged files are put.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::base::time::rfc3339;
+use crate::runtime::storage::error::OpenError;
+
+/// The database.
+const DATABASE: &str = "store.db";
+
+/// Locked while a server lives; holds its process id.
+const LOCK: &str = "lock";
+
+/// What SQLite appends for the write-ahead log and for the index of it.
+const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+
+/// A data directory that is ours until this is dropped, or the process ends.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    lock: File,
+}
+
+/// Which file a path leads to. The device is left out: it may have another number after it was mounted again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FileId {
+    inode: u64,
+}
+
+impl Directory {
+    /// Makes the directory if need be, for nobody but the server's own user, and locks it.
+    pub(super) fn claim(path: &Path) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::Directory { directory: path.to_owned(), error };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        let path = path.canonicalize().map_err(failed)?;
+        let lock = path.join(LOCK);
+        let mut lock =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(lock).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { pid: pid_in(&mut lock), directory: path }),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // The number is for people; a full disk is no reason to fail here.
+        let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
+        Ok(Self { path, lock })
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.path.join(DATABASE)
+    }
+
+    /// Which file the database is now, if there is one.
+    pub(super) fn database_id(&self) -> io::Result<FileId> {
+        file_id(&self.database())
+    }
+
+    /// Renames the database and its companions so that a new one can begin; the database's new name. `at` is in
+    /// milliseconds since 1970.
+    pub(super) fn set_aside(&self, at: u64) -> Result<PathBuf, OpenError> {
+        let failed = |error| OpenError::Directory { directory: self.path.clone(), error };
+        let time: String = rfc3339(at).chars().take(19).filter(char::is_ascii_alphanumeric).collect();
+        let free = |number: u32| {
+            let number = if number == 1 { String::new() } else { format!("-{number}") };
+            let name = self.path.join(format!("{DATABASE}.damaged-{time}Z{number}"));
+            (!name.exists()).then_some(name)
+        };
+        let aside = (1..u32::MAX).find_map(free).unwrap_or_else(|| self.path.join("damaged"));
+        // The database first: were this interrupted, what is left are companions without a database, which the next
+        // start sets aside too, rather than a database without its latest changes.
+        for suffix in ["", COMPANIONS[0], COMPANIONS[1]] {
+            let from = with_suffix(&self.database(), suffix);
+            if from.exists() {
+                fs::rename(from, with_suffix(&aside, suffix)).map_err(failed)?;
+            }
+        }
+        self.sync()?;
+        Ok(aside)
+    }
+
+    /// Whether there is a write-ahead log but no database that it belongs to.
+    pub(super) fn has_orphan(&self) -> bool {
+        let size = |path: PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        size(self.database()) == 0 && size(with_suffix(&self.database(), COMPANIONS[0])) > 0
+    }
+
+    /// Has the directory's entries survive loss of power.
+    pub(super) fn sync(&self) -> Result<(), OpenError> {
+        let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| OpenError::Directory { directory: self.path.clone(), error })
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing it would do, were it not for a child process that has a copy of it until it runs its own program.
+        let _ = self.lock.unlock();
+    }
+}
+
+fn file_id(path: &Path) -> io::Result<FileId> {
+    let metadata = fs::metadata(path)?;
+    Ok(FileId { inode: metadata.ino() })
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn pid_in(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}

@@ -1,0 +1,322 @@
+//! Records to rows: what each record changes in the database, within the transaction that is open.
+
+use rusqlite::{Connection, OptionalExtension, Result, params};
+use uuid::Uuid;
+
+use crate::base::Name;
+use crate::domain::command::Receipt;
+use crate::domain::event::Direct;
+use crate::domain::record::{MadeRoom, Record, Seen, SentMessage, Session, TokenHash};
+use crate::mail::storage::Kept;
+use crate::runtime::storage::error::Fault;
+use crate::runtime::storage::recent::Recent;
+use crate::runtime::storage::rows::{self, PeerColumn, int};
+use crate::runtime::storage::statements::statements;
+
+/// Rooms and users whose numbers are remembered: some 10 MiB at the most.
+const REMEMBERED: usize = 1 << 16;
+
+/// A day in milliseconds.
+pub(super) const DAY_MS: u64 = 86_400_000;
+
+/// What is remembered of a room.
+struct Room {
+    number: i64,
+    epoch: Name,
+    last: u64,
+}
+
+/// What is remembered of a user.
+#[derive(Clone, Copy)]
+struct User {
+    number: i64,
+    used_day: i64,
+}
+
+/// The writing side of the database.
+pub(super) struct Ledger<'c> {
+    statements: Statements<'c>,
+    rooms: Recent<Name, Room>,
+    users: Recent<Name, User>,
+    /// The time of the transaction, in milliseconds since 1970.
+    now: u64,
+}
+
+statements! {
+    Statements {
+        begin: "BEGIN IMMEDIATE";
+        commit: "COMMIT";
+        rollback: "ROLLBACK";
+        find_room: "SELECT number, epoch,
+            max(trimmed, ifnull((SELECT max(seq) FROM message WHERE message.room = room.number), 0))
+            FROM room WHERE name = ?1";
+        make_room: "INSERT INTO room(name, epoch, host, host_username, host_roles, created_at, history, keep_messages,
+            keep_ms, trimmed, has_profile, title, kind, is_private, host_peer, max_participants, encryption)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16) RETURNING number";
+        close_room: "UPDATE room SET name = NULL WHERE name = ?1";
+        add_participant: "INSERT OR IGNORE INTO participant(room, user)
+            SELECT number, ?2 FROM room WHERE number = ?1 AND has_profile";
+        remove_participant: "DELETE FROM participant WHERE room = ?1 AND user = ?2";
+        add_message: "INSERT INTO message(room, seq, id, at, sender, username, peer, body, kind, reply_to, attachment,
+            metadata, client_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        mark: "INSERT INTO receipt(message, user, delivered_at, read_at)
+            SELECT number, ?2, ?3, ?4 FROM message WHERE id = ?1
+            ON CONFLICT DO UPDATE SET delivered_at = ifnull(delivered_at, excluded.delivered_at),
+                read_at = ifnull(read_at, excluded.read_at)
+            WHERE ifnull(delivered_at, excluded.delivered_at) IS NOT delivered_at
+                OR ifnull(read_at, excluded.read_at) IS NOT read_at";
+        find_user: "SELECT number, used_day FROM user WHERE name = ?1";
+        add_user: "INSERT INTO user(name, used_day) VALUES(?1, ?2) RETURNING number";
+        use_user: "UPDATE user SET used_day = ?2 WHERE number = ?1";
+        see_user: "UPDATE user SET username = ?2, email = ?3, status = ?4, seen_at = ?5 WHERE number = ?1";
+        keep_direct: "INSERT INTO direct(user, id, at, sender, username, body, kind, reply_to, attachment, metadata)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        drop_direct: "DELETE FROM direct WHERE user = ?1 AND id = ?2";
+        keep_session: "INSERT INTO session(token, user, connection, connected_at, active_at, expires_at, rooms)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            ON CONFLICT DO UPDATE SET user = excluded.user, connection = excluded.connection,
+                connected_at = excluded.connected_at, active_at = excluded.active_at, expires_at = excluded.expires_at,
+                rooms = excluded.rooms";
+        take_session: format!("DELETE FROM session WHERE token = ?1 RETURNING {}", rows::SESSION);
+    }
+}
+
+impl<'c> Ledger<'c> {
+    pub(super) fn new(connection: &'c Connection, seed: u64) -> Result<Self> {
+        Ok(Self {
+            statements: Statements::prepare(connection)?,
+            rooms: Recent::new(REMEMBERED, seed),
+            users: Recent::new(REMEMBERED, seed),
+            now: 0,
+        })
+    }
+
+    /// Begins a transaction; `now` is in milliseconds since 1970.
+    pub(super) fn begin(&mut self, now: u64) -> Result<()> {
+        self.now = now;
+        self.statements.begin.execute([]).map(drop)
+    }
+
+    pub(super) fn commit(&mut self) -> Result<()> {
+        self.statements.commit.execute([]).map(drop)
+    }
+
+    /// Undoes everything since [`Ledger::begin`], whether or not the database has done so itself.
+    pub(super) fn roll_back(&mut self) {
+        // What was remembered may be of what is undone now.
+        self.rooms.clear();
+        self.users.clear();
+        // Some failures have ended the transaction already; there is nothing to undo then.
+        let _ = self.statements.rollback.execute([]);
+    }
+
+    /// Forgets a user whose row is gone.
+    pub(super) fn forget_user(&mut self, user: &str) {
+        self.users.remove(user);
+    }
+
+    /// Makes the changes that a record stands for. On an error the transaction is to be rolled back.
+    pub(super) fn apply(&mut self, record: &Record, kept: &mut Kept) -> Result<(), Fault> {
+        match record {
+            Record::RoomMade(made) => self.make_room(made),
+            Record::RoomClosed { room } => {
+                self.rooms.remove(room);
+                Ok(self.statements.close_room.execute([&**room]).map(drop)?)
+            }
+            Record::ParticipantAdded { room, user } => {
+                let room = self.room(room)?.number;
+                self.add_participant(room, user)
+            }
+            Record::ParticipantRemoved { room, user } => {
+                let (room, user) = (self.room(room)?.number, self.known_user(user)?);
+                Ok(self.statements.remove_participant.execute(params![room, user]).map(drop)?)
+            }
+            Record::MessageSent(sent) => self.add_message(sent),
+            Record::MessageMarked { message, user, mark, at } => self.mark(message, user, *mark, *at),
+            Record::DirectKept { user, direct } => self.keep_direct(user, direct),
+            Record::DirectDelivered { user, id } => {
+                let user = self.known_user(user)?;
+                Ok(self.statements.drop_direct.execute(params![user, id.as_bytes()]).map(drop)?)
+            }
+            Record::SessionKept(session) => self.keep_session(session),
+            Record::SessionTaken { token } => {
+                kept.taken.push(self.take_session(token)?);
+                Ok(())
+            }
+            Record::UserSeen(seen) => self.see(seen),
+        }
+    }
+
+    fn make_room(&mut self, made: &MadeRoom) -> Result<(), Fault> {
+        let profile = made.profile.as_deref();
+        let retention = made.retention;
+        let number = self.statements.make_room.query_row(
+            params![
+                &*made.room,
+                &*made.epoch,
+                made.host.user(),
+                rows::own_username(&made.host),
+                rows::roles_column(made.host.roles()),
+                int(made.created_at),
+                made.history,
+                retention.messages.map(int),
+                retention.age_ms.map(int),
+                profile.is_some(),
+                profile.and_then(|profile| profile.name.as_deref()),
+                profile.and_then(|profile| profile.kind.as_deref()),
+                profile.is_some_and(|profile| profile.is_private),
+                profile.and_then(|profile| profile.host_peer.as_deref()),
+                int(profile.map_or(0, |profile| profile.max_participants as u64)),
+                profile.and_then(|profile| profile.encryption.as_deref()),
+            ],
+            |row| row.get(0),
+        )?;
+        self.rooms.insert(made.room.clone(), Room { number, epoch: made.epoch.clone(), last: 0 });
+        for user in profile.map_or(&[][..], |profile| &profile.participants) {
+            self.add_participant(number, user)?;
+        }
+        Ok(())
+    }
+
+    fn add_participant(&mut self, room: i64, user: &Name) -> Result<(), Fault> {
+        let user = self.user(user)?;
+        Ok(self.statements.add_participant.execute(params![room, user]).map(drop)?)
+    }
+
+    fn add_message(&mut self, sent: &SentMessage) -> Result<(), Fault> {
+        let message = &*sent.message;
+        let sender = self.user(message.sender.user())?;
+        let room = self.room(&message.room)?;
+        let seq = message.seq.unwrap_or_default();
+        if seq != room.last + 1 || room.epoch != sent.epoch {
+            return Err(Fault::Refused(format!(
+                "message {seq} of epoch {} does not follow message {} of epoch {}",
+                sent.epoch, room.last, room.epoch
+            )));
+        }
+        room.last = seq;
+        let room = room.number;
+        let content = &message.content;
+        self.statements.add_message.execute(params![
+            room,
+            int(seq),
+            message.id.as_bytes(),
+            int(message.at),
+            sender,
+            rows::own_username(&message.sender),
+            PeerColumn(&message.from),
+            &*content.body,
+            content.kind.as_deref(),
+            content.reply_to.as_deref(),
+            content.attachment.as_deref(),
+            content.metadata.as_deref(),
+            sent.client_message_id.as_deref(),
+        ])?;
+        Ok(())
+    }
+
+    fn mark(&mut self, message: &Uuid, user: &Name, mark: Receipt, at: u64) -> Result<(), Fault> {
+        let user = self.user(user)?;
+        let time = |of| (mark == of).then_some(int(at));
+        let (delivered, read) = (time(Receipt::Delivered), time(Receipt::Read));
+        self.statements.mark.execute(params![message.as_bytes(), user, delivered, read])?;
+        Ok(())
+    }
+
+    fn keep_direct(&mut self, user: &Name, direct: &Direct) -> Result<(), Fault> {
+        let user = self.user(user)?;
+        let content = &direct.content;
+        self.statements.keep_direct.execute(params![
+            user,
+            direct.id.as_bytes(),
+            int(direct.at),
+            direct.sender.user(),
+            rows::own_username(&direct.sender),
+            &*content.body,
+            content.kind.as_deref(),
+            content.reply_to.as_deref(),
+            content.attachment.as_deref(),
+            content.metadata.as_deref(),
+        ])?;
+        Ok(())
+    }
+
+    fn keep_session(&mut self, session: &Session) -> Result<(), Fault> {
+        self.statements.keep_session.execute(params![
+            session.token.0,
+            &*session.user,
+            session.connection.bytes(),
+            int(session.connected_at),
+            int(session.active_at),
+            session.expires_at.map(int),
+            rows::rooms_column(&session.rooms),
+        ])?;
+        Ok(())
+    }
+
+    fn take_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, Fault> {
+        let session = self.statements.take_session.query_row([token.0], rows::session).optional()?;
+        Ok(session.filter(|session| session.expires_at.is_none_or(|at| at > self.now)).map(Box::new))
+    }
+
+    fn see(&mut self, seen: &Seen) -> Result<(), Fault> {
+        let identity = &seen.identity;
+        let user = self.user(identity.user())?;
+        self.statements.see_user.execute(params![
+            user,
+            rows::own_username(identity),
+            identity.email(),
+            rows::status_column(seen.status),
+            int(seen.at),
+        ])?;
+        Ok(())
+    }
+
+    fn room(&mut self, name: &Name) -> Result<&mut Room, Fault> {
+        // Asked for twice, because a borrow that is returned from one branch lasts through the other.
+        if self.rooms.get_mut(name).is_none() {
+            let room = self.statements.find_room.query_row([&**name], |row| {
+                let last: i64 = row.get(2)?;
+                Ok(Room { number: row.get(0)?, epoch: row.get_ref(1)?.as_str()?.into(), last: last as u64 })
+            });
+            let Some(room) = room.optional()? else {
+                return Err(Fault::Refused(format!("the room {name} was never made")));
+            };
+            self.rooms.insert(name.clone(), room);
+        }
+        self.rooms.get_mut(name).ok_or_else(|| Fault::Refused("a room is forgotten at once".to_owned()))
+    }
+
+    /// The user's number, or one that no user has.
+    fn known_user(&mut self, name: &str) -> Result<i64> {
+        if let Some(user) = self.users.get_mut(name) {
+            return Ok(user.number);
+        }
+        let found = self.statements.find_user.query_row([name], |row| row.get(0)).optional()?;
+        Ok(found.unwrap_or(-1))
+    }
+
+    /// The user's number, from now on if need be; and the day is noted as one on which a row referred to them.
+    fn user(&mut self, name: &str) -> Result<i64> {
+        let today = int(self.now / DAY_MS);
+        if let Some(user) = self.users.get_mut(name)
+            && user.used_day >= today
+        {
+            return Ok(user.number);
+        }
+        let user = |row: &rusqlite::Row<'_>| Ok(User { number: row.get(0)?, used_day: row.get(1)? });
+        let user = match self.statements.find_user.query_row([name], user).optional()? {
+            Some(user) if user.used_day >= today => user,
+            Some(user) => {
+                self.statements.use_user.execute(params![user.number, today])?;
+                User { used_day: today, ..user }
+            }
+            None => {
+                let number = self.statements.add_user.query_row(params![name, today], |row| row.get(0))?;
+                User { number, used_day: today }
+            }
+        };
+        self.users.insert(name.into(), user);
+        Ok(user.number)
+    }
+}

@@ -1,0 +1,76 @@
+//! A bounded memory of what was looked up lately.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+
+use crate::base::map::{Map, map};
+
+/// Keeps at least the last `size` entries that were used, and at most twice as many: when the young are `size`, the old
+/// are forgotten and the young become the old.
+pub(super) struct Recent<K, V> {
+    size: usize,
+    young: Map<K, V>,
+    old: Map<K, V>,
+}
+
+impl<K: Eq + Hash, V> Recent<K, V> {
+    pub(super) fn new(size: usize, seed: u64) -> Self {
+        Self { size, young: map(seed), old: map(seed) }
+    }
+
+    pub(super) fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        if !self.young.contains_key(key) {
+            let (key, value) = self.old.remove_entry(key)?;
+            self.insert(key, value);
+        }
+        self.young.get_mut(key)
+    }
+
+    pub(super) fn insert(&mut self, key: K, value: V) {
+        if self.young.len() >= self.size {
+            self.old = std::mem::replace(&mut self.young, map(0));
+        }
+        self.old.remove(&key);
+        self.young.insert(key, value);
+    }
+
+    pub(super) fn remove<Q>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_used_stay_and_no_more_than_twice_as_many() {
+        let mut recent = Recent::new(10, 1);
+        for n in 0..1000 {
+            recent.insert(n, n);
+            assert_eq!(recent.get_mut(&0).copied(), Some(0), "what is used stays");
+            for back in 0..9.min(n) {
+                assert_eq!(recent.get_mut(&(n - back)).copied(), Some(n - back));
+            }
+            assert!(recent.young.len() + recent.old.len() <= 20);
+        }
+        recent.remove(&999);
+        assert_eq!(recent.get_mut(&999), None);
+        recent.clear();
+        assert_eq!(recent.get_mut(&998), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! Reading back what a server needs in memory after a start, and single rooms later.
+
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use uuid::Uuid;
+
+use crate::base::Name;
+use crate::mail::storage::{Repeatable, Restored, StoredRoom};
+use crate::runtime::storage::rows::{self, int};
+use crate::runtime::storage::statements::statements;
+
+/// What [`Rooms`] reads of a room beside [`rows::ROOM`]: its number, what is trimmed, and the newest message.
+const PLACE: &str = "room.number, room.trimmed, \
+    (SELECT max(seq) FROM message WHERE message.room = room.number), \
+    (SELECT at FROM message WHERE message.room = room.number ORDER BY seq DESC LIMIT 1)";
+
+/// Columns of [`rows::ROOM`], behind which those of [`PLACE`] stand.
+const PLACE_AT: usize = 16;
+
+statements! {
+    RoomStatements {
+        all: format!("SELECT {}, {PLACE} FROM room WHERE name IS NOT NULL ORDER BY number", rows::ROOM);
+        one: format!("SELECT {}, {PLACE} FROM room WHERE name = ?1", rows::ROOM);
+        participants: "SELECT user.name FROM participant JOIN user ON user.number = participant.user
+            WHERE room = ?1 ORDER BY participant.number";
+    }
+}
+
+/// Rooms as they are kept.
+pub(super) struct Rooms<'c>(RoomStatements<'c>);
+
+impl<'c> Rooms<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Result<Self> {
+        RoomStatements::prepare(connection).map(Self)
+    }
+
+    pub(super) fn find(&mut self, name: &str) -> Result<Option<StoredRoom>> {
+        let Some((number, mut room)) = self.0.one.query_row([name], stored_room).optional()? else { return Ok(None) };
+        add_participants(&mut self.0.participants, number, &mut room)?;
+        Ok(Some(room))
+    }
+
+    fn each(&mut self, take: &mut dyn FnMut(Restored)) -> Result<()> {
+        let mut rows = self.0.all.query([])?;
+        while let Some(row) = rows.next()? {
+            let (number, mut room) = stored_room(row)?;
+            add_participants(&mut self.0.participants, number, &mut room)?;
+            take(Restored::Room(Box::new(room)));
+        }
+        Ok(())
+    }
+}
+
+fn stored_room(row: &Row<'_>) -> Result<(i64, StoredRoom)> {
+    let made = rows::made_room(row)?;
+    let number = |at: usize| row.get::<_, Option<i64>>(PLACE_AT + at).map(|number| number.map(|n| n as u64));
+    let trimmed = number(1)?.unwrap_or(0);
+    let last = number(2)?.unwrap_or(0).max(trimmed);
+    let last_at = number(3)?.unwrap_or(made.created_at);
+    Ok((row.get(PLACE_AT)?, StoredRoom { made, first: trimmed + 1, last, last_at }))
+}
+
+fn add_participants(participants: &mut rusqlite::Statement<'_>, number: i64, room: &mut StoredRoom) -> Result<()> {
+    let Some(profile) = &mut room.made.profile else { return Ok(()) };
+    let names = participants.query_map([number], |row| row.get_ref(0)?.as_str().map(Name::from).map_err(Into::into))?;
+    profile.participants = names.collect::<Result<_>>()?;
+    Ok(())
+}
+
+/// See [`super::Opened::restore`].
+pub(super) fn restore(connection: &Connection, since: u64, take: &mut dyn FnMut(Restored)) -> Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    Rooms::new(&transaction)?.each(take)?;
+    let mut users =
+        transaction.prepare(&format!("SELECT {} FROM user WHERE seen_at IS NOT NULL ORDER BY number", rows::USER))?;
+    let mut users = users.query([])?;
+    while let Some(row) = users.next()? {
+        take(Restored::User(Box::new(rows::user(row)?)));
+    }
+    // Ids begin with the time, so those of late messages are the last in their index.
+    let mut messages = transaction.prepare(
+        "SELECT room.name, user.name, client_id, id, seq, at FROM message
+            JOIN room ON room.number = message.room JOIN user ON user.number = message.sender
+            WHERE id >= ?1 AND client_id IS NOT NULL AND at >= ?2 AND room.name IS NOT NULL ORDER BY id",
+    )?;
+    let first = uuid::Builder::from_unix_timestamp_millis(since, &[0; 10]).into_uuid();
+    let mut messages = messages.query(params![first.as_bytes(), int(since)])?;
+    while let Some(row) = messages.next()? {
+        take(Restored::Repeatable(Box::new(repeatable(row)?)));
+    }
+    Ok(())
+}
+
+fn repeatable(row: &Row<'_>) -> Result<Repeatable> {
+    let text = |at| Ok::<_, rusqlite::Error>(row.get_ref(at)?.as_str()?);
+    Ok(Repeatable {
+        room: text(0)?.into(),
+        user: text(1)?.into(),
+        client_message_id: text(2)?.into(),
+        id: row.get(3).map(Uuid::from_bytes)?,
+        seq: row.get::<_, i64>(4)? as u64,
+        at: row.get::<_, i64>(5)? as u64,
+    })
+}

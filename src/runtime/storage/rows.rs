@@ -1,0 +1,224 @@
+//! Rows to the domain's words and back.
+
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Result, Row};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::domain::access::{Identity, Roles};
+use crate::domain::command::{MediaState, Status};
+use crate::domain::event::{Content, Direct, Message, PeerName};
+use crate::domain::op::Profile;
+use crate::domain::record::{MadeRoom, Position, Retention, Session, TokenHash};
+use crate::mail::storage::StoredUser;
+
+/// What [`message`] reads, from `message` joined with its sender's row in `user`.
+pub(super) const MESSAGE: &str = "message.seq, message.id, message.at, user.name, message.username, message.peer, \
+    message.body, message.kind, message.reply_to, message.attachment, message.metadata";
+
+/// What [`direct`] reads.
+pub(super) const DIRECT: &str = "id, at, sender, username, body, kind, reply_to, attachment, metadata";
+
+/// What [`session`] reads.
+pub(super) const SESSION: &str = "token, user, connection, connected_at, active_at, expires_at, rooms";
+
+/// What [`user`] reads, of a user who was seen.
+pub(super) const USER: &str = "name, username, email, status, seen_at";
+
+/// What [`made_room`] reads.
+pub(super) const ROOM: &str = "name, epoch, host, host_username, host_roles, created_at, history, keep_messages, \
+    keep_ms, has_profile, title, kind, is_private, host_peer, max_participants, encryption";
+
+/// A count or a time as the database takes it. Those that do not fit are as good as the largest that does.
+pub(super) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn nat(row: &Row<'_>, at: usize) -> Result<u64> {
+    row.get::<_, i64>(at).map(|number| u64::try_from(number).unwrap_or(0))
+}
+
+fn text(row: &Row<'_>, at: usize) -> Result<Name> {
+    Ok(row.get_ref(at)?.as_str()?.into())
+}
+
+fn optional_text<T: for<'a> From<&'a str>>(row: &Row<'_>, at: usize) -> Result<Option<T>> {
+    Ok(row.get_ref(at)?.as_str_or_null()?.map(T::from))
+}
+
+/// A connection's id by its bytes, a chosen name by its text.
+pub(super) struct PeerColumn<'a>(pub(super) &'a PeerName);
+
+impl ToSql for PeerColumn<'_> {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            PeerName::Chosen(name) => ToSqlOutput::Borrowed(ValueRef::Text(name.as_bytes())),
+            PeerName::Own(id) => ToSqlOutput::from(id.bytes().to_vec()),
+        })
+    }
+}
+
+fn peer(row: &Row<'_>, at: usize) -> Result<PeerName> {
+    match row.get_ref(at)? {
+        ValueRef::Blob(_) => Ok(PeerName::Own(ConnectionId::from_bytes(row.get(at)?))),
+        value => Ok(PeerName::Chosen(value.as_str()?.into())),
+    }
+}
+
+fn content(row: &Row<'_>, at: usize) -> Result<Content> {
+    Ok(Content {
+        body: row.get_ref(at)?.as_str()?.into(),
+        kind: optional_text(row, at + 1)?,
+        reply_to: optional_text(row, at + 2)?,
+        attachment: optional_text(row, at + 3)?,
+        metadata: optional_text(row, at + 4)?,
+    })
+}
+
+/// A username as it is kept: not at all when it is the user's id.
+pub(super) fn own_username(identity: &Identity) -> Option<&str> {
+    (identity.username() != identity.user()).then(|| identity.username())
+}
+
+fn sender(row: &Row<'_>, at: usize) -> Result<Identity> {
+    let username: Option<Box<str>> = optional_text(row, at + 1)?;
+    Ok(Identity::new(row.get_ref(at)?.as_str()?, username.as_deref(), None, Roles::default()))
+}
+
+pub(super) fn uuid(row: &Row<'_>, at: usize) -> Result<Uuid> {
+    row.get(at).map(Uuid::from_bytes)
+}
+
+/// Reads [`MESSAGE`].
+pub(super) fn message(room: &Name, row: &Row<'_>) -> Result<Message> {
+    Ok(Message {
+        id: uuid(row, 1)?,
+        seq: Some(nat(row, 0)?),
+        room: room.clone(),
+        sender: sender(row, 3)?,
+        from: peer(row, 5)?,
+        to: None,
+        content: content(row, 6)?,
+        at: nat(row, 2)?,
+    })
+}
+
+/// Reads [`DIRECT`].
+pub(super) fn direct(row: &Row<'_>) -> Result<Direct> {
+    Ok(Direct { id: uuid(row, 0)?, at: nat(row, 1)?, sender: sender(row, 2)?, content: content(row, 4)? })
+}
+
+pub(super) fn roles_column(roles: Roles) -> u8 {
+    u8::from(roles.admin) | u8::from(roles.push) << 1 | u8::from(roles.guest) << 2
+}
+
+fn roles(row: &Row<'_>, at: usize) -> Result<Roles> {
+    let bits: u8 = row.get(at)?;
+    Ok(Roles { admin: bits & 1 != 0, push: bits & 2 != 0, guest: bits & 4 != 0 })
+}
+
+/// Reads [`ROOM`]; the participants are elsewhere.
+pub(super) fn made_room(row: &Row<'_>) -> Result<MadeRoom> {
+    let username: Option<Box<str>> = optional_text(row, 3)?;
+    let has_profile: bool = row.get(9)?;
+    let profile = Profile {
+        name: optional_text(row, 10)?,
+        kind: optional_text(row, 11)?,
+        is_private: row.get(12)?,
+        participants: Vec::new(),
+        host_peer: optional_text(row, 13)?,
+        max_participants: usize::try_from(nat(row, 14)?).unwrap_or(usize::MAX),
+        encryption: optional_text(row, 15)?,
+    };
+    let bound = |at| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.and_then(|n| u64::try_from(n).ok()));
+    Ok(MadeRoom {
+        room: text(row, 0)?,
+        epoch: text(row, 1)?,
+        host: Identity::new(row.get_ref(2)?.as_str()?, username.as_deref(), None, roles(row, 4)?),
+        created_at: nat(row, 5)?,
+        history: row.get(6)?,
+        retention: Retention { messages: bound(7)?, age_ms: bound(8)? },
+        profile: has_profile.then(|| Box::new(profile)),
+    })
+}
+
+pub(super) fn status_column(status: Status) -> u8 {
+    match status {
+        Status::Online => 0,
+        Status::Away => 1,
+        Status::Busy => 2,
+        Status::Offline => 3,
+    }
+}
+
+/// Reads [`USER`].
+pub(super) fn user(row: &Row<'_>) -> Result<StoredUser> {
+    Ok(StoredUser {
+        user: text(row, 0)?,
+        username: optional_text(row, 1)?,
+        email: optional_text(row, 2)?,
+        status: match row.get::<_, u8>(3)? {
+            0 => Status::Online,
+            1 => Status::Away,
+            2 => Status::Busy,
+            _ => Status::Offline,
+        },
+        seen_at: nat(row, 4)?,
+    })
+}
+
+/// A [`Position`] as JSON.
+#[derive(Deserialize, Serialize)]
+struct PositionText<'a> {
+    room: Name,
+    epoch: Name,
+    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<Name>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<std::borrow::Cow<'a, str>>,
+    /// Microphone, camera, screen.
+    media: [bool; 3],
+}
+
+pub(super) fn rooms_column(rooms: &[Position]) -> String {
+    let texts = rooms.iter().map(|position| PositionText {
+        room: position.room.clone(),
+        epoch: position.epoch.clone(),
+        seq: position.seq,
+        peer: position.peer.clone(),
+        name: position.display_name.as_deref().map(Into::into),
+        media: [position.media.audio, position.media.video, position.media.screen],
+    });
+    // Texts, numbers and truth values always have a JSON form.
+    serde_json::to_string(&texts.collect::<Vec<_>>()).unwrap_or_default()
+}
+
+fn rooms(row: &Row<'_>, at: usize) -> Result<Vec<Position>> {
+    let texts: Vec<PositionText<'_>> = serde_json::from_str(row.get_ref(at)?.as_str()?)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(error)))?;
+    let position = |text: PositionText<'_>| Position {
+        room: text.room,
+        epoch: text.epoch,
+        seq: text.seq,
+        peer: text.peer,
+        display_name: text.name.map(Into::into),
+        media: MediaState { audio: text.media[0], video: text.media[1], screen: text.media[2] },
+    };
+    Ok(texts.into_iter().map(position).collect())
+}
+
+/// Reads [`SESSION`].
+pub(super) fn session(row: &Row<'_>) -> Result<Session> {
+    Ok(Session {
+        token: TokenHash(row.get(0)?),
+        user: text(row, 1)?,
+        connection: ConnectionId::from_bytes(row.get(2)?),
+        connected_at: nat(row, 3)?,
+        active_at: nat(row, 4)?,
+        expires_at: row.get::<_, Option<i64>>(5)?.and_then(|at| u64::try_from(at).ok()),
+        rooms: rooms(row, 6)?,
+    })
+}

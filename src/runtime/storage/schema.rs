@@ -1,0 +1,173 @@
+//! The tables, and how a file of an earlier version becomes one of this.
+//!
+//! Rooms and users go by numbers inside the file, so that the rows that refer to them are short. Messages lie in the
+//! order they came, whatever their room: new ones fill the last pages of the table instead of touching one page per room.
+//! Two indexes find them by place and by id; ids begin with the time, so that index grows at its end too.
+
+use rusqlite::{Connection, Result};
+
+/// What the file says it is (`PRAGMA application_id`): "SwBd".
+pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
+
+/// The schema's version (`PRAGMA user_version`) after all steps.
+pub(super) const VERSION: i32 = STEPS.len() as i32;
+
+/// Step n makes version n + 1 of version n. A step that has been released never changes.
+const STEPS: [&str; 2] = [ROOMS_AND_MESSAGES, DIRECTS_SESSIONS_AND_PRESENCE];
+
+const ROOMS_AND_MESSAGES: &str = "
+    -- What the file's last user left to the next one: durability, boot, clean.
+    CREATE TABLE state(
+        name TEXT NOT NULL PRIMARY KEY,
+        value TEXT NOT NULL
+    ) WITHOUT ROWID;
+
+    CREATE TABLE user(
+        number INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        used_day INTEGER NOT NULL     -- days since 1970: no row is younger that refers to the user
+    );
+
+    CREATE TABLE room(
+        number INTEGER PRIMARY KEY,
+        name TEXT UNIQUE,             -- NULL: closed, its rows still to be deleted
+        epoch TEXT NOT NULL,
+        host TEXT NOT NULL,
+        host_username TEXT,
+        host_roles INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        history INTEGER NOT NULL,
+        keep_messages INTEGER,        -- NULL: as the settings say; 0: without a bound
+        keep_ms INTEGER,              -- likewise
+        trimmed INTEGER NOT NULL,     -- messages up to this number are no longer kept
+        has_profile INTEGER NOT NULL,
+        title TEXT,
+        kind TEXT,
+        is_private INTEGER NOT NULL,
+        host_peer TEXT,
+        max_participants INTEGER NOT NULL,
+        encryption TEXT
+    );
+    CREATE INDEX room_closed ON room(number) WHERE name IS NULL;
+    CREATE INDEX room_keep_ms ON room(keep_ms) WHERE keep_ms IS NOT NULL;
+
+    CREATE TABLE participant(
+        number INTEGER PRIMARY KEY,   -- the order they were added in
+        room INTEGER NOT NULL,
+        user INTEGER NOT NULL,
+        UNIQUE(room, user)
+    );
+    CREATE INDEX participant_user ON participant(user);
+
+    CREATE TABLE message(
+        number INTEGER PRIMARY KEY,
+        room INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        id BLOB NOT NULL,
+        at INTEGER NOT NULL,
+        sender INTEGER NOT NULL,
+        username TEXT,                -- NULL: the user's name
+        peer NOT NULL,                -- TEXT: a chosen name; BLOB: a connection's id
+        body TEXT NOT NULL,
+        kind TEXT,
+        reply_to TEXT,
+        attachment TEXT,
+        metadata TEXT,
+        client_id TEXT
+    );
+    CREATE UNIQUE INDEX message_place ON message(room, seq);
+    CREATE UNIQUE INDEX message_id ON message(id);
+
+    CREATE TABLE receipt(
+        message INTEGER NOT NULL,
+        user INTEGER NOT NULL,
+        delivered_at INTEGER,
+        read_at INTEGER,
+        PRIMARY KEY(message, user)
+    ) WITHOUT ROWID;
+";
+
+const DIRECTS_SESSIONS_AND_PRESENCE: &str = "
+    ALTER TABLE user ADD COLUMN username TEXT;
+    ALTER TABLE user ADD COLUMN email TEXT;
+    ALTER TABLE user ADD COLUMN status INTEGER;    -- NULL: never seen
+    ALTER TABLE user ADD COLUMN seen_at INTEGER;   -- likewise
+
+    CREATE TABLE direct(
+        number INTEGER PRIMARY KEY,   -- the order they came in
+        user INTEGER NOT NULL,
+        id BLOB NOT NULL,
+        at INTEGER NOT NULL,
+        sender TEXT NOT NULL,
+        username TEXT,
+        body TEXT NOT NULL,
+        kind TEXT,
+        reply_to TEXT,
+        attachment TEXT,
+        metadata TEXT
+    );
+    CREATE INDEX direct_user ON direct(user);
+
+    CREATE TABLE session(
+        number INTEGER PRIMARY KEY,
+        token BLOB NOT NULL UNIQUE,
+        user TEXT NOT NULL,
+        connection BLOB NOT NULL,
+        connected_at INTEGER NOT NULL,
+        active_at INTEGER NOT NULL,
+        expires_at INTEGER,           -- NULL: its connection lives
+        rooms TEXT NOT NULL           -- JSON
+    );
+    CREATE INDEX session_expires ON session(expires_at) WHERE expires_at IS NOT NULL;
+";
+
+/// What a file is, as far as its header tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) application: i32,
+    pub(super) version: i32,
+    /// Whether there is anything in it.
+    pub(super) is_empty: bool,
+}
+
+pub(super) fn header(connection: &Connection) -> Result<Header> {
+    let number = |pragma| connection.query_row(pragma, [], |row| row.get(0));
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(Header {
+        application: number("PRAGMA application_id")?,
+        version: number("PRAGMA user_version")?,
+        is_empty: tables == 0,
+    })
+}
+
+/// Takes the steps that the file still lacks, all or none.
+pub(super) fn migrate(connection: &Connection, from: i32) -> Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    for step in STEPS.iter().skip(usize::try_from(from).unwrap_or(0)) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_leads_to_the_same_tables() {
+        let tables = |from: usize| {
+            let connection = Connection::open_in_memory().expect("a database");
+            for step in &STEPS[..from] {
+                connection.execute_batch(step).expect("a step");
+            }
+            migrate(&connection, from as i32).expect("the other steps");
+            let mut statement = connection.prepare("SELECT sql FROM sqlite_schema ORDER BY name").expect("a query");
+            let rows = statement.query_map([], |row| row.get::<_, Option<String>>(0)).expect("rows");
+            rows.map(|row| row.expect("a row")).collect::<Vec<_>>()
+        };
+        assert_eq!(tables(0), tables(1));
+        assert_eq!(tables(0), tables(2));
+    }
+}

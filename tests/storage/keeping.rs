@@ -1,0 +1,291 @@
+//! Whatever is put in comes out again, also after a restart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use switchboard::base::Name;
+use switchboard::base::rng::Rng;
+use switchboard::domain::access::{Identity, Roles};
+use switchboard::domain::command::{Receipt, Status};
+use switchboard::domain::op::Profile;
+use switchboard::domain::record::{MadeRoom, Record, Retention, Seen, SentMessage, TokenHash};
+use switchboard::mail::storage::{Answer, Query, Repeatable, Restored, Span, StoredRoom, StoredUser};
+use switchboard::runtime::storage::{Durability, Options, Place, open};
+
+use crate::model::Model;
+use crate::shelf::{BEGINNING, Scratch, Shelf, Time, direct, message, messages, options, person, room, session, told};
+
+const ROOMS: [&str; 5] = ["a", "b", "c", "Ünïcode 😀", "e"];
+const USERS: [&str; 4] = ["ann", "bob", "cyd", "guest:x"];
+
+/// A history that follows from its seed: each record is one that a shard might have left there.
+struct History {
+    rng: Rng,
+    model: Model,
+    time: Time,
+    made: u32,
+}
+
+impl History {
+    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.rng.below(choices.len() as u64) as usize]
+    }
+
+    fn maybe<T>(&mut self, value: T) -> Option<T> {
+        (self.rng.below(2) == 0).then_some(value)
+    }
+
+    fn next(&mut self) -> Record {
+        self.time.pass(self.rng.below(3));
+        let now = self.time.now();
+        let (room, user): (Name, Name) = (self.one_of(&ROOMS).into(), self.one_of(&USERS).into());
+        let record = match (self.model.rooms.get(&room), self.rng.below(40)) {
+            (None, 0..20) => self.make(room, now),
+            (Some(_), 0) => {
+                // The next room of that name has other messages, and these have other ids.
+                self.time.pass(1);
+                Record::RoomClosed { room }
+            }
+            (Some(_), 1..4) => Record::ParticipantAdded { room, user },
+            (Some(_), 4) => Record::ParticipantRemoved { room, user },
+            (Some(known), 5..20) => {
+                let (seq, epoch) = (known.stored.last + 1, known.stored.made.epoch.clone());
+                let message = Arc::new(message(&room, seq, now));
+                let client_message_id = self.maybe(format!("mine {seq}").into());
+                Record::MessageSent(SentMessage { message, epoch, client_message_id })
+            }
+            (Some(known), 20..28) if !known.messages.is_empty() => {
+                let at = self.rng.below(known.messages.len() as u64) as usize;
+                let message = known.messages[at].id;
+                let mark = self.one_of(&[Receipt::Delivered, Receipt::Read]);
+                Record::MessageMarked { message, user, mark, at: now }
+            }
+            (_, 28..31) => Record::DirectKept { user, direct: Arc::new(direct(u128::from(self.rng.next_u64()), now)) },
+            (_, 31..33) => {
+                let waiting = self.model.directs.get(&user);
+                let id = waiting.and_then(|directs| directs.first()).map_or(uuid::Uuid::nil(), |direct| direct.id);
+                Record::DirectDelivered { user, id }
+            }
+            (_, 33..36) => {
+                let token = self.rng.below(6) as u8;
+                let expires_at = self.maybe(now + 1_000_000);
+                Record::SessionKept(Box::new(session(token, &user, expires_at)))
+            }
+            (_, 36) => Record::SessionTaken { token: TokenHash([self.rng.below(6) as u8; 32]) },
+            _ => {
+                let (username, email) = (self.maybe("A name"), self.maybe("a@example.com"));
+                let status = self.one_of(&[Status::Online, Status::Away, Status::Busy, Status::Offline]);
+                let identity = Identity::new(&user, username, email, Roles::default());
+                Record::UserSeen(Box::new(Seen { identity, status, at: now }))
+            }
+        };
+        self.model.apply(&record);
+        record
+    }
+
+    fn make(&mut self, room: Name, now: u64) -> Record {
+        self.made += 1;
+        let profile = Profile {
+            name: self.maybe("A room".into()),
+            kind: self.maybe("group".into()),
+            is_private: self.rng.below(2) == 0,
+            participants: self.maybe(vec!["host".into(), "bob".into()]).unwrap_or_default(),
+            host_peer: self.maybe("host's laptop".into()),
+            max_participants: self.rng.below(3) as usize,
+            encryption: self.maybe("{\"a\":  1}".into()),
+        };
+        let roles = Roles { guest: self.rng.below(2) == 0, ..Roles::default() };
+        Record::RoomMade(Box::new(MadeRoom {
+            room,
+            epoch: format!("epoch {}", self.made).into(),
+            host: Identity::new("host", self.maybe("The host"), None, roles),
+            created_at: now,
+            history: self.rng.below(4) != 0,
+            retention: Retention { messages: self.maybe(0), age_ms: self.maybe(0) },
+            profile: self.maybe(Box::new(profile)),
+        }))
+    }
+}
+
+/// Everything that a store gives back at its start, each room with its username, which equality of hosts does not see.
+fn restored(options: Options) -> (Vec<StoredRoom>, Vec<String>, BTreeMap<Name, StoredUser>, Vec<Repeatable>) {
+    let (mut rooms, mut users, mut repeatable) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let opened = open(options).expect("a store");
+    let restored = opened.restore(BEGINNING, &mut |restored| match restored {
+        Restored::Room(room) => rooms.push(*room),
+        Restored::User(user) => drop(users.insert(user.user.clone(), *user)),
+        Restored::Repeatable(message) => repeatable.push(*message),
+    });
+    restored.expect("it can be read");
+    rooms.sort_by(|a, b| a.made.room.cmp(&b.made.room));
+    repeatable.sort_by_key(|message| message.id);
+    let hosts = rooms.iter().map(|room| room.made.host.username().to_owned()).collect();
+    (rooms, hosts, users, repeatable)
+}
+
+fn compare_restored(options: Options, model: &Model) {
+    let (rooms, hosts, users, repeatable) = restored(options);
+    let expected: Vec<StoredRoom> = model.rooms.values().map(|room| room.stored.clone()).collect();
+    assert_eq!(rooms, expected);
+    assert_eq!(hosts, expected.iter().map(|room| room.made.host.username()).collect::<Vec<_>>());
+    assert_eq!(users, model.users);
+    let mut expected: Vec<Repeatable> = model.rooms.values().flat_map(|room| room.repeatable.clone()).collect();
+    expected.sort_by_key(|message| message.id);
+    assert_eq!(repeatable, expected);
+}
+
+/// Asks for everything there is.
+fn compare_answers(shelf: &mut Shelf, model: &Model) {
+    for name in ROOMS {
+        let Some(room) = model.rooms.get(name) else {
+            assert!(matches!(shelf.ask(Query::Room { room: name.into() }), Ok(Answer::Room(None))));
+            let page = Query::Page { room: name.into(), span: Span::Newest, limit: 5 };
+            assert!(matches!(shelf.ask(page), Ok(Answer::Page(None))));
+            continue;
+        };
+        let Ok(Answer::Room(Some(stored))) = shelf.ask(Query::Room { room: name.into() }) else { panic!("no {name}") };
+        assert_eq!(*stored, room.stored);
+        let kept: Vec<String> = shelf.messages(name).iter().map(told).collect();
+        assert_eq!(kept, room.messages.iter().map(told).collect::<Vec<_>>());
+        for message in &room.messages {
+            let Ok(Answer::Message(Some(view))) = shelf.ask(Query::Message { id: message.id }) else { panic!("lost") };
+            assert_eq!(told(&view.message), told(message));
+            let marks = room.marks.iter().filter(|((id, _), _)| *id == message.id);
+            let marks: Vec<_> = marks.map(|((_, user), times)| (user.clone(), *times)).collect();
+            let delivered = marks.iter().filter_map(|(user, (delivered, _))| Some((user.clone(), (*delivered)?)));
+            assert_eq!(view.delivered, delivered.collect::<Vec<_>>());
+            let read = marks.iter().filter_map(|(user, (_, read))| Some((user.clone(), (*read)?)));
+            assert_eq!(view.read, read.collect::<Vec<_>>());
+        }
+    }
+    for user in USERS.map(Name::from) {
+        let Ok(Answer::Directs { directs, complete: true }) =
+            shelf.ask(Query::Directs { user: user.clone(), limit: 500 })
+        else {
+            panic!("no list")
+        };
+        let expected = model.directs.get(&user).map_or(&[][..], Vec::as_slice);
+        assert_eq!(format!("{directs:?}"), format!("{expected:?}"));
+        let Ok(Answer::User(found)) = shelf.ask(Query::User { user: user.clone() }) else { panic!("no answer") };
+        assert_eq!(found.as_deref(), model.users.get(&user));
+    }
+    for token in (0..6).map(|token| TokenHash([token; 32])) {
+        let Ok(Answer::Session(found)) = shelf.ask(Query::Session { token }) else { panic!("no answer") };
+        assert_eq!(found.as_deref(), model.sessions.get(&token));
+    }
+}
+
+fn a_history_is_kept(seed: u64, place: Place, durability: Durability) {
+    let time = Time::new();
+    let mut history = History { rng: Rng::from_seed(seed), model: Model::default(), time: time.clone(), made: 0 };
+    let restarts = place != Place::Memory;
+    let options = Options { place, durability, ..options("".as_ref(), &time) };
+    let mut shelf = Shelf::open(options.clone());
+    for _ in 0..3 {
+        for _ in 0..60 {
+            let batch: Vec<Record> = (0..1 + history.rng.below(4)).map(|_| history.next()).collect();
+            shelf.submit(batch);
+        }
+        for _ in 0..60 {
+            assert!(shelf.receipt().outcome.is_ok());
+        }
+        compare_answers(&mut shelf, &history.model);
+        if restarts {
+            shelf.close();
+            // The sessions of connections that lived end a window after the restart.
+            for session in history.model.sessions.values_mut() {
+                session.expires_at.get_or_insert(time.now() + 120_000);
+            }
+            compare_restored(options.clone(), &history.model);
+            shelf = Shelf::open(options.clone());
+        }
+    }
+}
+
+#[test]
+fn any_history_is_there_after_a_restart() {
+    for seed in 0..8 {
+        let scratch = Scratch::new();
+        a_history_is_kept(seed, Place::Directory(scratch.0.clone()), Durability::Process);
+    }
+}
+
+#[test]
+fn so_it_is_with_every_durability_and_in_memory() {
+    let [power, none] = [Scratch::new(), Scratch::new()];
+    a_history_is_kept(100, Place::Directory(power.0.clone()), Durability::Power);
+    a_history_is_kept(101, Place::Directory(none.0.clone()), Durability::None);
+    a_history_is_kept(102, Place::Memory, Durability::Process);
+}
+
+#[test]
+fn a_room_of_the_same_name_begins_anew_after_the_first_was_closed() {
+    let (scratch, time) = (Scratch::new(), Time::new());
+    let mut shelf = Shelf::open(options(&scratch.0, &time));
+    shelf.keep([room("r")].into_iter().chain(messages("r", 1, 3, BEGINNING))).expect("kept");
+    let old = message("r", 1, BEGINNING).id;
+    shelf.keep([Record::RoomClosed { room: "r".into() }, room("r")]).expect("kept");
+    assert_eq!(shelf.page("r", Span::Newest, 10).last, 0);
+    assert!(matches!(shelf.ask(Query::Message { id: old }), Ok(Answer::Message(None))));
+    shelf.keep(messages("r", 1, 2, BEGINNING + 1)).expect("kept");
+    assert_eq!(shelf.messages("r").len(), 2);
+}
+
+#[test]
+fn a_session_goes_to_the_first_who_takes_it_and_to_nobody_once_it_has_ended() {
+    let (scratch, time) = (Scratch::new(), Time::new());
+    let mut shelf = Shelf::open(options(&scratch.0, &time));
+    let lasting = session(1, "ann", Some(BEGINNING + 1_000));
+    let keep = |token| Record::SessionKept(Box::new(session(token, "ann", Some(BEGINNING + 1_000))));
+    let take = |token| Record::SessionTaken { token: TokenHash([token; 32]) };
+    shelf.keep([keep(1), keep(2)]).expect("kept");
+    shelf.submit_as(0, [take(1)]);
+    shelf.submit_as(1, [take(1), take(9)]);
+    let taken = [shelf.receipt(), shelf.receipt()].map(|receipt| receipt.outcome.expect("kept").taken);
+    assert_eq!(taken, [vec![Some(Box::new(lasting))], vec![None, None]]);
+    time.pass(1_000);
+    let Ok(Answer::Session(found)) = shelf.ask(Query::Session { token: TokenHash([2; 32]) }) else { panic!("failed") };
+    assert_eq!(found, None, "it has ended");
+    assert_eq!(shelf.keep([take(2)]).expect("kept").taken, [None]);
+}
+
+#[test]
+fn who_was_connected_when_the_server_died_has_a_window_from_the_restart_on() {
+    let (scratch, time) = (Scratch::new(), Time::new());
+    let mut shelf = Shelf::open(options(&scratch.0, &time));
+    shelf.keep([Record::SessionKept(Box::new(session(1, "ann", None)))]).expect("kept");
+    shelf.close();
+    time.pass(1_000_000);
+    let mut shelf = Shelf::open(options(&scratch.0, &time));
+    let Ok(Answer::Session(Some(found))) = shelf.ask(Query::Session { token: TokenHash([1; 32]) }) else {
+        panic!("it is lost")
+    };
+    assert_eq!(found.expires_at, Some(time.now() + 120_000));
+}
+
+#[test]
+fn a_second_server_is_told_who_has_the_directory() {
+    let (scratch, time) = (Scratch::new(), Time::new());
+    let mut shelf = Shelf::open(options(&scratch.0, &time));
+    let error = Shelf::try_open(options(&scratch.0, &time)).err().expect("a refusal").to_string();
+    let directory = scratch.0.canonicalize().expect("a path");
+    assert_eq!(
+        error,
+        format!(
+            "the data directory {} is in use by process {}; stop that server, or give this one another data_dir",
+            directory.display(),
+            std::process::id()
+        )
+    );
+    shelf.keep([room("r")]).expect("the first is not disturbed");
+    shelf.close();
+    assert_eq!(Shelf::open(options(&scratch.0, &time)).rooms.len(), 1);
+}
+
+#[test]
+fn a_host_is_known_by_everything_but_the_address() {
+    let (scratch, time) = (Scratch::new(), Time::new());
+    Shelf::open(options(&scratch.0, &time)).keep([room("r")]).expect("kept");
+    let shelf = Shelf::open(options(&scratch.0, &time));
+    assert_eq!(shelf.rooms[0].made.host, person("host"));
+}

@@ -1,0 +1,93 @@
+//! What a store holds, in memory: the shortest way to say what each record means.
+
+use std::collections::BTreeMap;
+
+use switchboard::base::Name;
+use switchboard::domain::command::Receipt;
+use switchboard::domain::event::{Direct, Message};
+use switchboard::domain::record::{Record, Session, TokenHash};
+use switchboard::mail::storage::{Repeatable, StoredRoom, StoredUser};
+use uuid::Uuid;
+
+/// Rooms, messages and users as records made them.
+#[derive(Default)]
+pub(crate) struct Model {
+    pub(crate) rooms: BTreeMap<Name, Room>,
+    pub(crate) users: BTreeMap<Name, StoredUser>,
+    pub(crate) directs: BTreeMap<Name, Vec<Direct>>,
+    pub(crate) sessions: BTreeMap<TokenHash, Session>,
+}
+
+pub(crate) struct Room {
+    pub(crate) stored: StoredRoom,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) marks: BTreeMap<(Uuid, Name), (Option<u64>, Option<u64>)>,
+    pub(crate) repeatable: Vec<Repeatable>,
+}
+
+impl Model {
+    pub(crate) fn apply(&mut self, record: &Record) {
+        match record {
+            Record::RoomMade(made) => {
+                let made = (**made).clone();
+                let stored = StoredRoom { first: 1, last: 0, last_at: made.created_at, made };
+                let room = Room { stored, messages: Vec::new(), marks: BTreeMap::new(), repeatable: Vec::new() };
+                self.rooms.insert(room.stored.made.room.clone(), room);
+            }
+            Record::RoomClosed { room } => drop(self.rooms.remove(room)),
+            Record::ParticipantAdded { room, user } => {
+                if let Some(participants) = self.participants(room)
+                    && !participants.contains(user)
+                {
+                    participants.push(user.clone());
+                }
+            }
+            Record::ParticipantRemoved { room, user } => {
+                if let Some(participants) = self.participants(room) {
+                    participants.retain(|participant| participant != user);
+                }
+            }
+            Record::MessageSent(sent) => {
+                let room = self.rooms.get_mut(&sent.message.room).expect("the room is there");
+                let message = (*sent.message).clone();
+                (room.stored.last, room.stored.last_at) = (message.seq.expect("a place"), message.at);
+                room.repeatable.extend(sent.client_message_id.clone().map(|client_message_id| Repeatable {
+                    room: message.room.clone(),
+                    user: message.sender.user_name(),
+                    client_message_id,
+                    id: message.id,
+                    seq: room.stored.last,
+                    at: message.at,
+                }));
+                room.messages.push(message);
+            }
+            Record::MessageMarked { message, user, mark, at } => {
+                let holds = |room: &&mut Room| room.messages.iter().any(|known| known.id == *message);
+                if let Some(room) = self.rooms.values_mut().find(holds) {
+                    let (delivered, read) = room.marks.entry((*message, user.clone())).or_default();
+                    let time = if *mark == Receipt::Read { read } else { delivered };
+                    time.get_or_insert(*at);
+                }
+            }
+            Record::DirectKept { user, direct } => {
+                self.directs.entry(user.clone()).or_default().push((**direct).clone());
+            }
+            Record::DirectDelivered { user, id } => {
+                self.directs.entry(user.clone()).or_default().retain(|direct| direct.id != *id);
+            }
+            Record::SessionKept(session) => drop(self.sessions.insert(session.token, (**session).clone())),
+            Record::SessionTaken { token } => drop(self.sessions.remove(token)),
+            Record::UserSeen(seen) => {
+                let identity = &seen.identity;
+                let username = (identity.username() != identity.user()).then(|| identity.username().into());
+                let email = identity.email().map(Into::into);
+                let (user, status) = (identity.user_name(), seen.status);
+                self.users.insert(user.clone(), StoredUser { user, username, email, status, seen_at: seen.at });
+            }
+        }
+    }
+
+    fn participants(&mut self, room: &Name) -> Option<&mut Vec<Name>> {
+        self.rooms.get_mut(room)?.stored.made.profile.as_mut().map(|profile| &mut profile.participants)
+    }
+}

@@ -1,0 +1,77 @@
+//! Files of other versions, and of other programs.
+
+use std::fs;
+
+use rusqlite::Connection;
+use switchboard::domain::record::{Record, TokenHash};
+use switchboard::mail::storage::{Answer, Query};
+use switchboard::runtime::storage::OnDamage;
+use switchboard::runtime::storage::Options;
+
+use crate::shelf::{BEGINNING, Scratch, Shelf, Time, direct, messages, options, room, session, told};
+
+/// A database of version 1 as a server of that time left it, with a room, two messages and a receipt.
+const VERSION_1: &str = include_str!("version_1.sql");
+
+#[test]
+fn a_file_of_an_older_version_goes_on_as_one_of_this() {
+    let (scratch, time) = (Scratch::new(), Time::new());
+    fs::create_dir_all(&scratch.0).expect("a directory");
+    Connection::open(scratch.database()).expect("a database").execute_batch(VERSION_1).expect("the old tables");
+    let mut shelf = Shelf::open(options(&scratch.0, &time));
+    assert_eq!(shelf.report.migrated_from, Some(1));
+    assert!(!shelf.report.is_new);
+    let room = &shelf.rooms[0];
+    assert_eq!((&*room.made.room, &*room.made.epoch, room.first, room.last), ("attic", "old-epoch", 3, 4));
+    let profile = room.made.profile.as_deref().expect("a profile");
+    assert_eq!((profile.name.as_deref(), profile.is_private), (Some("The attic"), true));
+    assert_eq!(profile.participants, ["ada".into(), "bob".into()]);
+    let log: Vec<_> = shelf.messages("attic").iter().map(|it| (it.seq, it.content.body.clone())).collect();
+    assert_eq!(log, [(Some(3), "\"third\"".into()), (Some(4), "\"fourth\"".into())]);
+    let id = shelf.messages("attic")[0].id;
+    let Ok(Answer::Message(Some(view))) = shelf.ask(Query::Message { id }) else { panic!("it is lost") };
+    assert_eq!((view.message.sender.username(), view.read.len()), ("Ada Lovelace", 1));
+
+    // What version 1 had no tables for is kept now.
+    let waiting = Record::DirectKept { user: "bob".into(), direct: direct(1, BEGINNING).into() };
+    shelf.keep([waiting, Record::SessionKept(Box::new(session(1, "bob", None)))]).expect("kept");
+    let token = TokenHash([1; 32]);
+    assert!(matches!(shelf.ask(Query::Session { token }), Ok(Answer::Session(Some(_)))));
+    shelf.close();
+    assert_eq!(Shelf::open(options(&scratch.0, &time)).report.migrated_from, None);
+}
+
+#[test]
+fn a_file_of_this_version_stays_as_it_is() {
+    let (scratch, time) = (Scratch::new(), Time::new());
+    let mut shelf = Shelf::open(options(&scratch.0, &time));
+    assert!(shelf.report.is_new);
+    shelf.keep([room("r")].into_iter().chain(messages("r", 1, 3, BEGINNING))).expect("kept");
+    let before: Vec<String> = shelf.messages("r").iter().map(told).collect();
+    shelf.close();
+    let mut shelf = Shelf::open(options(&scratch.0, &time));
+    assert_eq!(shelf.report, switchboard::runtime::storage::Report::default());
+    assert_eq!(shelf.messages("r").iter().map(told).collect::<Vec<_>>(), before);
+}
+
+#[test]
+fn files_of_a_later_version_and_of_other_programs_are_left_alone() {
+    let newer = "has version 99, this program knows versions up to 2: it was written by a later version of Switchboard; \
+                 run that one, or give this one another data_dir";
+    for (pragma, expected) in [
+        ("PRAGMA user_version = 99", newer),
+        ("PRAGMA application_id = 77", "is a database of another program; give another data_dir"),
+    ] {
+        // Not even with leave to begin anew: neither file is damaged.
+        for on_damage in [OnDamage::Stop, OnDamage::SetAside] {
+            let (scratch, time) = (Scratch::new(), Time::new());
+            Shelf::open(options(&scratch.0, &time)).close();
+            Connection::open(scratch.database()).expect("a database").execute_batch(pragma).expect("the mark");
+            let before = fs::read(scratch.database()).expect("a file");
+            let error = Shelf::try_open(Options { on_damage, ..options(&scratch.0, &time) }).err().expect("a refusal");
+            let file = scratch.0.canonicalize().expect("a path").join("store.db");
+            assert_eq!(error.to_string(), format!("{} {expected}", file.display()));
+            assert!(fs::read(scratch.database()).expect("a file") == before, "the file was changed");
+        }
+    }
+}
