@@ -9,6 +9,7 @@
 
 mod client;
 mod conductor;
+mod cores;
 mod deal;
 mod ledger;
 mod mark;
