@@ -8,6 +8,7 @@
 //! a [`ledger`] per client by [`reception`]. What the server costs is read from `/proc` ([`process`]).
 
 mod conductor;
+mod cores;
 mod deal;
 mod ledger;
 mod options;

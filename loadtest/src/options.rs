@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::client::{Settings, Transport};
 use crate::conductor::Conductor;
+use crate::cores::Cores;
 use crate::deal::{self, CONNECTIONS_MAX};
 use crate::report::{self, Report, Sitting};
 use crate::scenario::Choice;
@@ -61,6 +62,9 @@ pub struct Common {
     /// Shards of the server that is started
     #[arg(long, global = true, default_value_t = 1)]
     pub shards: usize,
+    /// Keep the server that is started on as many processors as it has shards, and the load on the others
+    #[arg(long, global = true)]
+    pub pin: bool,
     /// A setting of the server that is started, key=value; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -103,10 +107,11 @@ impl Arguments {
         };
         let mut sitting = Sitting::begin();
         let mut floors = BTreeMap::new();
+        let cores = if common.pin { Some(Cores::part(common.shards)?) } else { None };
         for _ in 0..common.runs.max(1) {
             sitting.reports.extend(match common.with_floor {
-                true => play_with_floor(choice, common, &mut floors)?,
-                false => play(choice, common)?,
+                true => play_with_floor(choice, common, cores, &mut floors)?,
+                false => play(choice, common, cores)?,
             });
         }
         common.output.publish(&mut sitting)?;
@@ -122,14 +127,17 @@ fn vocabulary(choice: &Choice, common: &Common) -> Result<Vocabulary, String> {
 }
 
 /// One run, with a server and workers of its own.
-fn play(choice: &Choice, common: &Common) -> Result<Vec<Report>, String> {
+fn play(choice: &Choice, common: &Common, cores: Option<Cores>) -> Result<Vec<Report>, String> {
     let scenario = choice.scenario();
     let mut client = common.client.clone();
     client.dialect = scenario.dialect(client.dialect);
     client.check()?;
     let crowd = scenario.crowd(&vocabulary(choice, common)?)?;
     let shares = deal::deal(crowd, common.workers.unwrap_or(0), CONNECTIONS_MAX / client.lanes())?;
-    let target = scenario.target(common)?;
+    let target = match cores {
+        Some(cores) => cores.start_server(|| scenario.target(common))??,
+        None => scenario.target(common)?,
+    };
     client.host = target.address.to_string();
     scenario.conduct(&mut Conductor::start(choice, &shares, client, target, common)?)
 }
@@ -139,6 +147,7 @@ fn play(choice: &Choice, common: &Common) -> Result<Vec<Report>, String> {
 fn play_with_floor(
     choice: &Choice,
     common: &Common,
+    cores: Option<Cores>,
     floors: &mut BTreeMap<String, Floor>,
 ) -> Result<Vec<Report>, String> {
     if common.client.transport == Transport::Polling {
@@ -146,7 +155,7 @@ fn play_with_floor(
     }
     let words = vocabulary(choice, common)?;
     let mut all = Vec::new();
-    for mut report in play(choice, common)? {
+    for mut report in play(choice, common, cores)? {
         if !floors.contains_key(&report.scenario) {
             let mut on_wire = report.clone();
             if let Some(bytes) = on_wire.numbers.get_mut("message_bytes") {
@@ -156,7 +165,7 @@ fn play_with_floor(
             let floor = floor.ok_or_else(|| format!("{}: there is no floor to measure with it", report.scenario))?;
             floors.insert(report.scenario.clone(), floor);
         }
-        let more = play(&Choice::Floor(floors[&report.scenario].clone()), common)?;
+        let more = play(&Choice::Floor(floors[&report.scenario].clone()), common, cores)?;
         let rate = |report: &Report| report.numbers.get("deliveries_per_cpu_s").copied();
         let rates = rate(&report).zip(more.first().and_then(rate));
         let (own, floor) = rates.ok_or("the server's process is not known: give --pid")?;

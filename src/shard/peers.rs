@@ -20,13 +20,17 @@ use crate::shard::answers::{Ask, Then};
 
 impl Shard {
     /// Bytes came on a WebSocket. Answers how many of them were left unread because too many of the connection's
-    /// questions are under way.
+    /// questions are under way, or what is to be sent should be sent first.
     pub(super) fn read_frames(&mut self, now: Now, slot: u32, bytes: &mut [u8]) -> usize {
         let mut input = Input::new(bytes);
         let limits = self.options.websocket;
         loop {
             let Some(conn) = self.conns.get_mut(slot as usize) else { return 0 };
             if conn.asks >= ASKS_PER_CONNECTION {
+                return input.remaining();
+            }
+            if self.outbound.len() > limits::TURN_BYTES {
+                self.waiting.look_again(slot);
                 return input.remaining();
             }
             // The decoder is taken along, so that handling a frame may change the connection.

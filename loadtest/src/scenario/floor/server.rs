@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use clap::Args;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, Socket, Type};
 
 /// Has the server make a round.
@@ -105,8 +107,8 @@ fn send(mut control: TcpStream, sockets: &[TcpStream], bytes: usize) -> io::Resu
     control.write_all(&READY)?;
     loop {
         control.read_exact(&mut [0])?;
-        for mut socket in sockets {
-            socket.write_all(&bytes)?;
+        for socket in sockets {
+            send_all(socket, &bytes)?;
         }
     }
 }
@@ -117,10 +119,35 @@ fn relay(mut control: TcpStream, sockets: &[TcpStream], bytes: usize) -> io::Res
     loop {
         control.read_exact(&mut [0])?;
         for pair in sockets.chunks_exact(2) {
-            (&pair[0]).read_exact(&mut message)?;
-            (&pair[1]).write_all(&message)?;
+            recv_all(&pair[0], &mut message)?;
+            send_all(&pair[1], &message)?;
         }
     }
+}
+
+/// Without the C library, which in a process of several threads does more than the kernel asks for.
+fn send_all(socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            sent => bytes = &bytes[sent?..],
+        }
+    }
+    Ok(())
+}
+
+fn recv_all(socket: &TcpStream, bytes: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::net::recv(socket, &mut bytes[filled..], RecvFlags::empty()) {
+            Err(Errno::INTR) => {}
+            received => match received?.0 {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
+            },
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
