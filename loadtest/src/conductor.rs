@@ -76,6 +76,10 @@ impl Conductor {
             self.band.wait("measuring", until, first.at, end)?;
             let next = self.mark(false)?;
             Span::between(&last, &next).draw(&first, report);
+            if let Some(reading) = self.reading() {
+                let memory = report.series.entry("memory_bytes".to_owned()).or_default();
+                memory.push([(next.at - first.at).as_secs_f64(), reading.private_bytes as f64]);
+            }
             last = next;
         }
         let span = Span::between(&first, &last);

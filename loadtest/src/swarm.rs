@@ -191,7 +191,7 @@ impl Swarm {
                     Act::Resume(number) => {
                         self.members[*number].is_paused = false;
                         for lane in 0..LANES as u8 {
-                            self.read(*number, lane, play, stage)?;
+                            self.read(*number, lane, true, play, stage)?;
                         }
                     }
                 }
@@ -271,13 +271,23 @@ impl Swarm {
             }
             self.members[number].lanes[index].send_rest(stage);
         }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.read(number, index as u8, play, stage)?;
+        let has_ended = event.is_read_closed() || event.is_error();
+        if event.is_readable() || has_ended {
+            self.read(number, index as u8, has_ended, play, stage)?;
         }
         Ok(())
     }
 
-    fn read(&mut self, number: usize, lane: u8, play: &mut dyn Play, stage: &mut Stage) -> io::Result<()> {
+    /// Reads what has come. A read that does not fill the buffer has emptied the socket, and the kernel says when there is
+    /// more; but an end that it has told of already is to be found now.
+    fn read(
+        &mut self,
+        number: usize,
+        lane: u8,
+        to_the_end: bool,
+        play: &mut dyn Play,
+        stage: &mut Stage,
+    ) -> io::Result<()> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let outcome = loop {
             let Member { lanes, is_paused, .. } = &mut self.members[number];
@@ -287,7 +297,7 @@ impl Swarm {
                     stage.received();
                     let bytes = &buffer[..count];
                     let outcome = self.with(number, play, stage, |speech, hand| speech.received(lane, bytes, hand));
-                    if outcome.is_err() || count < buffer.len() {
+                    if outcome.is_err() || !to_the_end && count < buffer.len() {
                         break outcome;
                     }
                 }
@@ -399,6 +409,9 @@ impl Hand<'_> {
         if server.ip().is_loopback() {
             // Thousands of connections that linger after their end would take the ports of the next run.
             socket.set_linger(Some(Duration::ZERO))?;
+        }
+        if let Some(bytes) = self.play.receive_bytes(self.number) {
+            socket.set_recv_buffer_size(bytes)?;
         }
         if let Some(source) = source(server, number * LANES + lane as usize) {
             socket.bind(&source.into())?;

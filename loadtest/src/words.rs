@@ -77,6 +77,10 @@ pub enum Phase {
         /// Messages that each stream was sent, by the stream's number.
         sent: Vec<u64>,
     },
+    /// Those clients stop reading that are to stall.
+    Stall,
+    /// They read again.
+    Resume,
     /// Close all clients.
     Close,
 }
@@ -90,6 +94,8 @@ impl Phase {
             Self::Go => "starting",
             Self::Stop => "stopping",
             Self::Drain { .. } => "draining",
+            Self::Stall => "stalling",
+            Self::Resume => "resuming",
             Self::Close => "closing",
         }
     }

@@ -119,7 +119,9 @@ impl Worker {
             }
             Command::Tally => {
                 let mut tally = self.play.tally();
-                tally.faults.insert("closed".to_owned(), self.swarm.closed + self.swarm.refused);
+                if !self.play.judges_closed() {
+                    tally.faults.insert("closed".to_owned(), self.swarm.closed + self.swarm.refused);
+                }
                 say(&Answer::Tally(Box::new(tally)))?;
             }
             Command::Begin(phase) => self.begin(phase)?,
