@@ -116,6 +116,11 @@ impl Conductor {
         self.target.reading()
     }
 
+    /// Lets time pass, unless a worker has something to complain of.
+    pub fn wait(&mut self, name: &str, time: Duration) -> Result<(), String> {
+        self.band.wait(name, time)
+    }
+
     /// Waits until the server has nothing to do, or two seconds.
     pub fn settle(&self) {
         let until = Instant::now() + Duration::from_secs(2);

@@ -83,25 +83,23 @@ impl Stage {
     }
 
     /// Opens a client that is not open, as soon as not too many others are being opened.
-    #[allow(dead_code, reason = "for scenarios whose clients come and go, or stall")]
     pub fn open(&mut self, client: usize) {
         self.acts.push(Act::Open(client));
     }
 
     /// Closes a client, without a word to the server.
-    #[allow(dead_code, reason = "for scenarios whose clients come and go, or stall")]
     pub fn close(&mut self, client: usize) {
         self.acts.push(Act::Close(client));
     }
 
     /// Stops reading what comes to a client.
-    #[allow(dead_code, reason = "for scenarios whose clients come and go, or stall")]
+    #[allow(dead_code, reason = "for scenarios whose clients stall")]
     pub fn pause(&mut self, client: usize) {
         self.acts.push(Act::Pause(client));
     }
 
     /// Reads on.
-    #[allow(dead_code, reason = "for scenarios whose clients come and go, or stall")]
+    #[allow(dead_code, reason = "for scenarios whose clients stall")]
     pub fn resume(&mut self, client: usize) {
         self.acts.push(Act::Resume(client));
     }

@@ -7,6 +7,7 @@ mod fanout;
 pub mod floor;
 mod idle;
 mod joining;
+mod storm;
 mod timetable;
 
 use clap::Subcommand;
@@ -66,6 +67,8 @@ pub enum Choice {
     Echo(echo::Echo),
     /// One message to many: rooms × members, so many messages under way or at a fixed rate
     Fanout(fanout::Fanout),
+    /// All come at once, are cut off, come back at once and go: how fast, and what memory stays
+    Storm(storm::Storm),
     /// What the kernel allows: plain sends of the same bytes to as many sockets, or reads and writes between pairs
     Floor(floor::Floor),
 }
@@ -77,6 +80,7 @@ impl Choice {
             Self::Idle(idle) => idle,
             Self::Echo(echo) => echo,
             Self::Fanout(fanout) => fanout,
+            Self::Storm(storm) => storm,
             Self::Floor(floor) => floor,
         }
     }
