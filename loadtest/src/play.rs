@@ -93,13 +93,11 @@ impl Stage {
     }
 
     /// Stops reading what comes to a client.
-    #[allow(dead_code, reason = "for scenarios whose clients stall")]
     pub fn pause(&mut self, client: usize) {
         self.acts.push(Act::Pause(client));
     }
 
     /// Reads on.
-    #[allow(dead_code, reason = "for scenarios whose clients stall")]
     pub fn resume(&mut self, client: usize) {
         self.acts.push(Act::Resume(client));
     }

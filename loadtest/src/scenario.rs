@@ -7,6 +7,7 @@ mod fanout;
 pub mod floor;
 mod idle;
 mod joining;
+mod slow;
 mod storm;
 mod timetable;
 
@@ -69,6 +70,8 @@ pub enum Choice {
     Fanout(fanout::Fanout),
     /// All come at once, are cut off, come back at once and go: how fast, and what memory stays
     Storm(storm::Storm),
+    /// One message to many, of whom some stop reading for a while
+    Slow(slow::Slow),
     /// What the kernel allows: plain sends of the same bytes to as many sockets, or reads and writes between pairs
     Floor(floor::Floor),
 }
@@ -81,6 +84,7 @@ impl Choice {
             Self::Echo(echo) => echo,
             Self::Fanout(fanout) => fanout,
             Self::Storm(storm) => storm,
+            Self::Slow(slow) => slow,
             Self::Floor(floor) => floor,
         }
     }
