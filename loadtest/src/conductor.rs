@@ -118,7 +118,8 @@ impl Conductor {
 
     /// Lets time pass, unless a worker has something to complain of.
     pub fn wait(&mut self, name: &str, time: Duration) -> Result<(), String> {
-        self.band.wait(name, time)
+        let start = Instant::now();
+        self.band.wait(name, start + time, start, start + time)
     }
 
     /// Waits until the server has nothing to do, or two seconds.
@@ -129,7 +130,7 @@ impl Conductor {
             thread::sleep(Duration::from_millis(50));
             let now = self.target.cpu_ns();
             // A millisecond in fifty is what housekeeping takes at most.
-            if now.unwrap_or(0) - last.unwrap_or(0) < 1_000_000 {
+            if now.unwrap_or(0).saturating_sub(last.unwrap_or(0)) < 1_000_000 {
                 return;
             }
             last = now;

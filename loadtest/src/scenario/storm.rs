@@ -122,7 +122,8 @@ impl Wave {
         let (before, started) = (cpu_ns(conductor), Instant::now());
         conductor.phase(phase)?;
         let seconds = started.elapsed().as_secs_f64();
-        let server_cpu_s = (cpu_ns(conductor) - before) as f64 / 1e9;
+        // A thread that has ended takes its time along.
+        let server_cpu_s = cpu_ns(conductor).saturating_sub(before) as f64 / 1e9;
         conductor.settle();
         Ok(Self { seconds, server_cpu_s, tally: conductor.tally()? })
     }
