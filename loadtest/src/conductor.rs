@@ -77,6 +77,10 @@ impl Conductor {
             self.band.wait("measuring", until, first.at, end)?;
             let next = self.mark(false)?;
             Span::between(&last, &next).draw(&first, report);
+            if let Some(reading) = self.reading() {
+                let memory = report.series.entry("memory_bytes".to_owned()).or_default();
+                memory.push([(next.at - first.at).as_secs_f64(), reading.private_bytes as f64]);
+            }
             last = next;
         }
         let span = Span::between(&first, &last);
@@ -113,6 +117,12 @@ impl Conductor {
         self.target.reading()
     }
 
+    /// Lets time pass, unless a worker has something to complain of.
+    pub fn wait(&mut self, name: &str, time: Duration) -> Result<(), String> {
+        let start = Instant::now();
+        self.band.wait(name, start + time, start, start + time)
+    }
+
     /// Waits until the server has nothing to do, or two seconds.
     pub fn settle(&self) {
         let until = Instant::now() + Duration::from_secs(2);
@@ -121,7 +131,7 @@ impl Conductor {
             thread::sleep(Duration::from_millis(50));
             let now = self.target.cpu_ns();
             // A millisecond in fifty is what housekeeping takes at most.
-            if now.unwrap_or(0) - last.unwrap_or(0) < 1_000_000 {
+            if now.unwrap_or(0).saturating_sub(last.unwrap_or(0)) < 1_000_000 {
                 return;
             }
             last = now;

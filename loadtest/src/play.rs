@@ -21,8 +21,18 @@ pub trait Play {
     /// A message came to a client.
     fn message(&mut self, client: usize, text: &[u8], stage: &mut Stage);
 
-    /// A client was closed by the server or the network.
+    /// A client was closed by the server or the network, or could not be opened.
     fn closed(&mut self, _client: usize, _stage: &mut Stage) {}
+
+    /// Whether the scenario itself says which clients should not have been closed; otherwise none should.
+    fn judges_closed(&self) -> bool {
+        false
+    }
+
+    /// Bytes that a client's socket may hold unread, if not as many as the kernel likes.
+    fn receive_bytes(&self, _client: usize) -> Option<usize> {
+        None
+    }
 
     /// Called in each turn; gives the time at which it must be called again at the latest, in nanoseconds since 1970.
     fn tick(&mut self, _stage: &mut Stage) -> Option<u64> {
@@ -90,13 +100,11 @@ impl Stage {
     }
 
     /// Stops reading what comes to a client.
-    #[allow(dead_code, reason = "for scenarios whose clients stall")]
     pub fn pause(&mut self, client: usize) {
         self.acts.push(Act::Pause(client));
     }
 
     /// Reads on.
-    #[allow(dead_code, reason = "for scenarios whose clients stall")]
     pub fn resume(&mut self, client: usize) {
         self.acts.push(Act::Resume(client));
     }

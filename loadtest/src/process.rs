@@ -46,3 +46,11 @@ pub fn kernel_bytes() -> u64 {
     let line = text.lines().find(|line| line.starts_with("Slab:"));
     1024 * line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0)
 }
+
+/// Kernel memory in TCP buffers, of the whole machine, in bytes.
+pub fn socket_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
+    let pages = line.split_whitespace().skip_while(|word| *word != "mem").nth(1);
+    pages.and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * rustix::param::page_size() as u64
+}

@@ -9,6 +9,8 @@ pub mod floor;
 mod idle;
 mod joining;
 mod signal;
+mod slow;
+mod storm;
 mod timetable;
 
 use clap::Subcommand;
@@ -73,6 +75,10 @@ pub enum Choice {
     Signal(signal::Signal),
     /// Connections that come and go while others stay
     Churn(churn::Churn),
+    /// All come at once, are cut off, come back at once and go: how fast, and what memory stays
+    Storm(storm::Storm),
+    /// One message to many, of whom some stop reading for a while
+    Slow(slow::Slow),
     /// What the kernel allows: plain sends of the same bytes to as many sockets, or reads and writes between pairs
     Floor(floor::Floor),
 }
@@ -86,6 +92,8 @@ impl Choice {
             Self::Fanout(fanout) => fanout,
             Self::Signal(signal) => signal,
             Self::Churn(churn) => churn,
+            Self::Storm(storm) => storm,
+            Self::Slow(slow) => slow,
             Self::Floor(floor) => floor,
         }
     }

@@ -451,6 +451,9 @@ impl Hand<'_> {
             // Thousands of connections that linger after their end would take the ports of the next run.
             socket.set_linger(Some(Duration::ZERO))?;
         }
+        if let Some(bytes) = self.play.receive_bytes(self.number) {
+            socket.set_recv_buffer_size(bytes)?;
+        }
         if let Some(source) = source(server, number * LANES + lane as usize) {
             socket.bind(&source.into())?;
         }

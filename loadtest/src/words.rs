@@ -87,6 +87,10 @@ pub enum Phase {
         /// Messages that each stream was sent, by the stream's number.
         sent: Vec<u64>,
     },
+    /// Those clients stop reading that are to stall.
+    Stall,
+    /// They read again.
+    Resume,
     /// Close all clients.
     Close,
 }
@@ -100,6 +104,8 @@ impl Phase {
             Self::Go => "starting",
             Self::Stop => "stopping",
             Self::Drain { .. } => "draining",
+            Self::Stall => "stalling",
+            Self::Resume => "resuming",
             Self::Close => "closing",
         }
     }

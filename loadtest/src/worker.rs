@@ -119,8 +119,10 @@ impl Worker {
             }
             Command::Tally => {
                 let mut tally = self.play.tally();
-                tally.faults.insert("closed".to_owned(), self.swarm.closed + self.swarm.refused);
-                tally.why_closed = self.swarm.why_closed.clone();
+                if !self.play.judges_closed() {
+                    tally.faults.insert("closed".to_owned(), self.swarm.closed + self.swarm.refused);
+                    tally.why_closed = self.swarm.why_closed.clone();
+                }
                 say(&Answer::Tally(Box::new(tally)))?;
             }
             Command::Begin(phase) => self.begin(phase)?,

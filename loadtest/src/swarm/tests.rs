@@ -154,6 +154,25 @@ fn a_client_that_pauses_hears_everything_when_it_resumes() {
 }
 
 #[test]
+fn an_end_that_came_while_a_client_paused_is_found_when_it_resumes() {
+    let mut scene = Scene::of(1, 1);
+    scene.stage.open(0);
+    scene.turn_until("it is open", |scene| scene.swarm.open == 1);
+    let mut peer = scene.accept();
+    scene.stage.pause(0);
+    scene.turn();
+    peer.write_all(b"one").expect("it is connected");
+    drop(peer);
+    for _ in 0..5 {
+        scene.turn();
+    }
+    assert_eq!(scene.swarm.open, 1);
+    scene.stage.resume(0);
+    scene.turn_until("it is closed", |scene| scene.swarm.closed == 1);
+    assert_eq!((scene.notes.heard, scene.notes.closed), (vec![(0, b"one".to_vec())], vec![0]));
+}
+
+#[test]
 fn a_client_that_was_closed_comes_again() {
     let mut scene = Scene::of(2, 2);
     scene.swarm.open_all();
