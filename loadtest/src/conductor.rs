@@ -123,18 +123,16 @@ impl Conductor {
         self.band.wait(name, start + time, start, start + time)
     }
 
-    /// Waits until the server has nothing to do, or two seconds.
+    /// Waits until the server has had nothing to do for half a second, three seconds at most.
     pub fn settle(&self) {
-        let until = Instant::now() + Duration::from_secs(2);
-        let mut last = self.target.cpu_ns();
-        while Instant::now() < until {
+        let until = Instant::now() + Duration::from_secs(3);
+        let (mut last, mut calm) = (self.target.cpu_ns(), 0);
+        while Instant::now() < until && calm < 10 {
             thread::sleep(Duration::from_millis(50));
             let now = self.target.cpu_ns();
             // A millisecond in fifty is what housekeeping takes at most.
-            if now.unwrap_or(0).saturating_sub(last.unwrap_or(0)) < 1_000_000 {
-                return;
-            }
-            last = now;
+            let is_calm = now.unwrap_or(0) - last.unwrap_or(0) < 1_000_000;
+            (last, calm) = (now, if is_calm { calm + 1 } else { 0 });
         }
     }
 

@@ -170,6 +170,9 @@ fn play_with_floor(
         let rates = rate(&report).zip(more.first().and_then(rate));
         let (own, floor) = rates.ok_or("the server's process is not known: give --pid")?;
         report.number("of_floor", own / floor);
+        if let Some(messages) = report.numbers.get("messages_per_cpu_s").copied() {
+            report.number("of_floor_with_answers", messages / floor);
+        }
         all.push(report);
         all.extend(more);
     }

@@ -77,6 +77,10 @@ impl Scenario for Fanout {
             report.number("asked_per_s", rate);
         }
         report.number("sent_per_s", span.count("sent") / span.seconds);
+        if let Some(deliveries) = report.numbers.get("deliveries_per_cpu_s").copied() {
+            let each = (span.count("deliveries") + span.count("answers")) / span.count("deliveries").max(1.0);
+            report.number("messages_per_cpu_s", deliveries * each);
+        }
         conductor.finish(&mut report)?;
         Ok(vec![report])
     }
@@ -124,6 +128,8 @@ struct Rooms {
     lateness: Durations,
     phase: Phase,
     content: Vec<u8>,
+    /// What came that is no delivery: the answers to joins and, from a server that gives them, to messages.
+    answers: u64,
 }
 
 struct Room {
@@ -152,6 +158,7 @@ impl Rooms {
             lateness: Durations::default(),
             phase: Phase::Open,
             content: Vec::new(),
+            answers: 0,
             options: options.clone(),
             share,
             words,
@@ -225,6 +232,7 @@ impl Play for Rooms {
             if self.words.is_joined(text) {
                 self.joining.joined(&self.words, stage);
             }
+            self.answers += 1;
             return;
         };
         let Some(seq) = self.reception.enter(client, content, text.len(), stage) else { return };
@@ -268,6 +276,7 @@ impl Play for Rooms {
     fn counts(&self) -> Counts {
         let mut counts = self.reception.counts();
         counts.insert("sent".to_owned(), self.rooms.iter().map(|room| room.sent).sum());
+        counts.insert("answers".to_owned(), self.answers);
         counts
     }
 

@@ -1,7 +1,7 @@
 //! What an idle connection costs: the server's own memory before and after so many of them, upgraded and authenticated,
 //! then each in a room of ten.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub struct Idle {
     /// Members of each room; 0 leaves them in none
     #[arg(long, default_value_t = 10)]
     room: usize,
+    /// Seconds to look at what being there costs: heartbeats
+    #[arg(long, default_value_t = 0.0)]
+    hold: f64,
     /// How often they come and go
     #[arg(long, default_value_t = 1)]
     rounds: usize,
@@ -58,16 +61,25 @@ impl Idle {
         let (before, kernel) = (conductor.reading().unwrap_or_default(), kernel_bytes());
         let started = Instant::now();
         conductor.phase(Phase::Open)?;
-        let opened = conductor.reading().unwrap_or_default();
         report.number("open_s", started.elapsed().as_secs_f64());
+        conductor.settle();
+        let opened = conductor.reading().unwrap_or_default();
         report.number("handshakes_per_cpu_s", count * 1e9 / (opened.cpu_ns - before.cpu_ns).max(1) as f64);
         report.number("bytes_upgraded", each(opened.private_bytes, empty.private_bytes));
         // Half of it is this side's.
         report.number("kernel_bytes", each(kernel_bytes(), kernel) / 2.0);
         if self.room > 0 {
             conductor.phase(Phase::Prepare)?;
+            conductor.settle();
             let in_rooms = conductor.reading().unwrap_or_default();
             report.number("bytes_in_room", each(in_rooms.private_bytes, empty.private_bytes));
+        }
+        if self.hold > 0.0 {
+            let hold = Duration::try_from_secs_f64(self.hold).map_err(|error| error.to_string())?;
+            let before = conductor.reading().unwrap_or_default();
+            std::thread::sleep(hold);
+            let after = conductor.reading().unwrap_or_default();
+            report.number("idle_cpu_share", (after.cpu_ns - before.cpu_ns) as f64 / hold.as_nanos() as f64);
         }
         conductor.tally()?.quote(&mut report);
         conductor.phase(Phase::Close)?;
