@@ -64,6 +64,8 @@ struct Lane {
     is_connected: bool,
     /// Bytes that could not be sent yet.
     unsent: Vec<u8>,
+    /// Whether what is written waits for more.
+    is_corked: bool,
 }
 
 /// Many clients of one server.
@@ -180,11 +182,11 @@ impl Swarm {
     /// Carries out what was noted, and what that leads to.
     fn act(&mut self, play: &mut dyn Play, stage: &mut Stage) -> io::Result<()> {
         while let Some((acts, texts)) = stage.take() {
-            for act in &acts {
-                match act {
-                    Act::Send(number, range) => {
-                        self.with(*number, play, stage, |speech, hand| speech.send(&texts[range.clone()], hand))?;
-                    }
+            let are_one_write =
+                |one: &Act, next: &Act| matches!((one, next), (Act::Send(a, _), Act::Send(b, _)) if a == b);
+            for act in acts.chunk_by(are_one_write) {
+                match &act[0] {
+                    Act::Send(number, _) => self.send(*number, act, &texts, play, stage)?,
                     Act::Open(number) => self.waiting.push_back(*number),
                     Act::Close(number) => {
                         self.waiting.retain(|waiting| waiting != number);
@@ -222,6 +224,27 @@ impl Swarm {
         self.members[number] = Member { speech, is_opening: true, ..Member::default() };
         self.opening += 1;
         self.with(number, play, stage, |speech, hand| speech.start(hand))
+    }
+
+    /// Sends what a client says at once by one write, as programs do that say several things.
+    fn send(
+        &mut self,
+        number: usize,
+        acts: &[Act],
+        texts: &[u8],
+        play: &mut dyn Play,
+        stage: &mut Stage,
+    ) -> io::Result<()> {
+        self.members[number].lanes.iter_mut().for_each(|lane| lane.is_corked = acts.len() > 1);
+        for act in acts {
+            let Act::Send(_, range) = act else { continue };
+            self.with(number, play, stage, |speech, hand| speech.send(&texts[range.clone()], hand))?;
+        }
+        for lane in self.members[number].lanes.iter_mut().filter(|lane| lane.is_corked) {
+            lane.is_corked = false;
+            lane.send_rest(stage);
+        }
+        Ok(())
     }
 
     /// Lets a client's protocol do something, and keeps count of what became of the client.
@@ -408,7 +431,7 @@ impl Lane {
     /// What the kernel does not take waits. An error is left to the reading side, which sees it too.
     fn write(&mut self, bytes: &[u8], stage: &mut Stage) {
         let Some(stream) = &mut self.stream else { return };
-        let count = if self.unsent.is_empty() { stream.write(bytes).unwrap_or(0) } else { 0 };
+        let count = if self.unsent.is_empty() && !self.is_corked { stream.write(bytes).unwrap_or(0) } else { 0 };
         self.unsent.extend_from_slice(&bytes[count..]);
         stage.unsent_bytes += bytes.len() - count;
     }
