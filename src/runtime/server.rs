@@ -15,6 +15,7 @@ use signal_hook::iterator::Signals;
 use crate::base::rng::Rng;
 use crate::codec::jwt::Verifier;
 use crate::mail::{Mail, ShardNumber};
+use crate::runtime::allocator;
 use crate::runtime::clock::Clock;
 use crate::runtime::event_loop::{EventLoop, WAKER};
 use crate::runtime::keys::Keys;
@@ -56,6 +57,7 @@ const GRACE: Duration = Duration::from_millis(250);
 /// # Errors
 /// What cannot be had: an address, a descriptor, a thread, a usable key.
 pub fn start(plan: Plan) -> Result<Server, String> {
+    allocator::set_up();
     let signals = catch_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
     let verifier = plan.keys.verifier()?;
     let shards = plan.options.shards;
