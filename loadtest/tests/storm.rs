@@ -30,8 +30,7 @@ fn all_come_are_cut_off_come_back_and_go() {
     }
     let [first, second] = [0, 1].map(|round| number(&run.reports[round], "after_bytes"));
     assert_eq!(number(&run.reports[0], "after_of_first"), 1.0);
-    assert_eq!(number(&run.reports[1], "after_of_first"), second / first);
-    assert_eq!(number(&run.reports[0], "before_each_bytes"), 0.0);
+    assert!((number(&run.reports[1], "after_of_first") / (second / first) - 1.0).abs() < 1e-9);
 }
 
 #[test]

@@ -97,7 +97,8 @@ impl Scenario for Slow {
         let kept = Kept::now(conductor);
         self.stall(conductor, &mut report)?;
         kept.quote(stalled as f64, self.outbound_bytes as f64, conductor, &mut report);
-        conductor.phase(Phase::Stop)?;
+        // What the others still lack comes first: reading on keeps this side busy, which would count as their latency.
+        conductor.finish(&mut report)?;
         conductor.phase(Phase::Resume)?;
         let tally = conductor.finish(&mut report)?;
         for name in ["stalled", "disconnected", "told_slow", "withheld"] {

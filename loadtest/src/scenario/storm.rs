@@ -35,7 +35,7 @@ pub struct Storm {
     /// How often they come, are cut off, come back and go
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Seconds that the server has to give memory back when all are gone
+    /// Seconds that the server has to give memory back when all are gone; it keeps empty rooms for a minute
     #[arg(long, default_value_t = 5.0)]
     settle: f64,
     /// Attempts of a client to get in before it is lost
