@@ -292,8 +292,14 @@ impl EventLoop {
         }
     }
 
+    /// Mail goes first, so that the other shards write while this one does.
     fn flush(&mut self, now: Now) {
+        self.send_mail();
         self.shard.flush(now, &mut self.sockets);
+        self.send_mail();
+    }
+
+    fn send_mail(&mut self) {
         for (to, mail) in self.shard.outgoing() {
             self.mailboxes[usize::from(to)].send(mail);
         }
