@@ -131,7 +131,7 @@ impl Conductor {
             thread::sleep(Duration::from_millis(50));
             let now = self.target.cpu_ns();
             // A millisecond in fifty is what housekeeping takes at most.
-            let is_calm = now.unwrap_or(0) - last.unwrap_or(0) < 1_000_000;
+            let is_calm = now.unwrap_or(0).saturating_sub(last.unwrap_or(0)) < 1_000_000;
             (last, calm) = (now, if is_calm { calm + 1 } else { 0 });
         }
     }

@@ -34,8 +34,11 @@ impl Span {
         Self {
             seconds: (last.at - first.at).as_secs_f64(),
             counts: last.counts.iter().map(count).collect(),
-            server_cpu_s: first.server_cpu_ns.zip(last.server_cpu_ns).map(|(first, last)| seconds(last - first)),
-            worker_cpu_s: workers.map(|(first, last)| seconds(last - first)).fold(0.0, f64::max),
+            server_cpu_s: first
+                .server_cpu_ns
+                .zip(last.server_cpu_ns)
+                .map(|(first, last)| seconds(last.saturating_sub(first))),
+            worker_cpu_s: workers.map(|(first, last)| seconds(last.saturating_sub(*first))).fold(0.0, f64::max),
             end: last.at,
         }
     }

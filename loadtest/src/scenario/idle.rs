@@ -64,7 +64,7 @@ impl Idle {
         report.number("open_s", started.elapsed().as_secs_f64());
         conductor.settle();
         let opened = conductor.reading().unwrap_or_default();
-        report.number("handshakes_per_cpu_s", count * 1e9 / (opened.cpu_ns - before.cpu_ns).max(1) as f64);
+        report.number("handshakes_per_cpu_s", count * 1e9 / opened.cpu_ns.saturating_sub(before.cpu_ns).max(1) as f64);
         report.number("bytes_upgraded", each(opened.private_bytes, empty.private_bytes));
         // Half of it is this side's.
         report.number("kernel_bytes", each(kernel_bytes(), kernel) / 2.0);
@@ -79,7 +79,7 @@ impl Idle {
             let before = conductor.reading().unwrap_or_default();
             std::thread::sleep(hold);
             let after = conductor.reading().unwrap_or_default();
-            report.number("idle_cpu_share", (after.cpu_ns - before.cpu_ns) as f64 / hold.as_nanos() as f64);
+            report.number("idle_cpu_share", after.cpu_ns.saturating_sub(before.cpu_ns) as f64 / hold.as_nanos() as f64);
         }
         conductor.tally()?.quote(&mut report);
         conductor.phase(Phase::Close)?;
