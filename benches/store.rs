@@ -1,9 +1,12 @@
 //! What it costs to keep messages: `cargo bench --bench store`.
 //!
-//! Throughput is of batches of one message of 128 bytes each, submitted as fast as the store takes them, until the last
-//! receipt. Latency is from one submission to its receipt with nothing else to do. To see what one core does, run it on
-//! one: `taskset -c 0 cargo bench --bench store`. The files are in the directory for temporary files; `TMPDIR` says
-//! where, which matters for `power`. `ROOMS` is the number of rooms that a start finds.
+//! Throughput is of batches of one message of 128 bytes each, submitted as fast as the store takes them (32,768 under way
+//! at once), from the first submission until the last receipt. Latency is from one submission to its receipt with nothing
+//! else to do. To see what one core does, run it on one: `taskset -c 0 cargo bench --bench store`.
+//!
+//! The files are in the directory for temporary files; `TMPDIR` says where, which matters for `power`. `ROOMS` is the
+//! number of rooms that a start finds, `MESSAGES` that of messages in one measurement: the more there are, the larger the
+//! indexes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,8 +25,15 @@ use switchboard::domain::record::{MadeRoom, Record, Retention, SentMessage};
 use switchboard::mail::storage::{Batch, Receipt, Ticket, Told};
 use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
 
-/// Messages in one measurement.
+/// Messages in one measurement, if `MESSAGES` does not say.
 const MESSAGES: usize = 100_000;
+
+/// Messages under way at once.
+const UNDER_WAY: usize = 32_768;
+
+fn number(variable: &str, default: usize) -> usize {
+    std::env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
+}
 
 const DURABILITIES: [(&str, Durability); 3] =
     [("process", Durability::Process), ("power", Durability::Power), ("none", Durability::None)];
@@ -76,19 +86,31 @@ impl Bench {
             sent: 0,
             rng: Rng::from_seed(rng.next_u64()),
         };
-        for (room, _) in bench.rooms.clone() {
-            bench.submit(Record::RoomMade(Box::new(MadeRoom {
+        let (epoch, host) = (bench.epoch.clone(), bench.people[0].0.clone());
+        let made = bench.rooms.clone().into_iter().map(|(room, _)| {
+            Record::RoomMade(Box::new(MadeRoom {
                 room,
-                epoch: bench.epoch.clone(),
-                host: bench.people[0].0.clone(),
+                epoch: epoch.clone(),
+                host: host.clone(),
                 created_at: wall(),
                 history: true,
                 retention: Retention::default(),
                 profile: None,
-            })));
-        }
-        bench.wait(rooms);
+            }))
+        });
+        bench.keep(made);
         bench
+    }
+
+    /// Submits all of these, so many under way at once, and waits for the last receipt.
+    fn keep(&mut self, records: impl Iterator<Item = Record>) {
+        let mut count = 0;
+        for record in records {
+            self.submit(record);
+            self.wait(usize::from(count >= UNDER_WAY));
+            count += 1;
+        }
+        self.wait(count.min(UNDER_WAY));
     }
 
     /// A message to a random room.
@@ -146,29 +168,45 @@ fn wall() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
+/// Processor time of all threads, in steps of 10 ms. Unlike the time on the clock, it does not count what other programs
+/// do on the same core. Zero where there is no `/proc`.
+fn worked_so_far() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
 fn committed(criterion: &mut Criterion) {
+    let messages = number("MESSAGES", MESSAGES);
     let mut group = criterion.benchmark_group("committed");
-    group.sample_size(10).throughput(Throughput::Elements(MESSAGES as u64));
+    group.sample_size(10).throughput(Throughput::Elements(messages as u64));
     for (name, durability) in DURABILITIES {
         for rooms in [1, 100, 1_000, 10_000] {
+            let mut worked: Vec<Duration> = Vec::new();
             group.bench_function(BenchmarkId::new(name, format!("{rooms} rooms")), |bencher| {
                 bencher.iter_custom(|rounds| {
                     let mut spent = Duration::ZERO;
                     for _ in 0..rounds {
                         let mut bench = Bench::start(durability, rooms);
-                        let records: Vec<_> = (0..MESSAGES).map(|_| bench.message()).collect();
-                        let start = Instant::now();
-                        for record in records {
-                            bench.submit(record);
-                        }
-                        bench.wait(MESSAGES);
+                        let records: Vec<_> = (0..messages).map(|_| bench.message()).collect();
+                        let (start, worked_before) = (Instant::now(), worked_so_far());
+                        bench.keep(records.into_iter());
                         // With none the receipts come first and the writing after them.
                         drop(bench.storage.take());
                         spent += start.elapsed();
+                        worked.push((worked_so_far() - worked_before) / messages as u32);
                     }
                     spent
                 });
             });
+            worked.sort_unstable();
+            if let (Some(least), Some(most)) = (worked.first(), worked.last()) {
+                let median = worked[worked.len() / 2];
+                println!(
+                    "committed/{name}/{rooms} rooms: processor time per record {median:?} ({least:?} to {most:?})"
+                );
+            }
         }
     }
     group.finish();
@@ -176,13 +214,10 @@ fn committed(criterion: &mut Criterion) {
 
 /// What a start takes that finds many rooms.
 fn restored(criterion: &mut Criterion) {
-    let rooms = std::env::var("ROOMS").ok().and_then(|rooms| rooms.parse().ok()).unwrap_or(100_000);
+    let rooms = number("ROOMS", 100_000);
     let mut bench = Bench::start(Durability::Process, rooms);
-    for _ in 0..rooms {
-        let record = bench.message();
-        bench.submit(record);
-        bench.wait(1);
-    }
+    let records: Vec<_> = (0..rooms).map(|_| bench.message()).collect();
+    bench.keep(records.into_iter());
     drop(bench.storage.take());
     let options = bench.options.clone();
     let mut group = criterion.benchmark_group("restored");

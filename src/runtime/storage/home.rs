@@ -109,6 +109,9 @@ impl Home {
             return Err((State::Corrupt, detail));
         }
         self.source.tune(&connection, self.durability).map_err(failure)?;
+        // The log may be what fills the disk. Where its pages replace others it can be made shorter even now; where they do
+        // not, the probe will tell.
+        let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         probe(&connection).map_err(failure)?;
         Ok(connection)
     }

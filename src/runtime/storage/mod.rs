@@ -12,7 +12,7 @@
 //!   kept no longer.
 //! - **reader**: answers questions on a connection of its own, which sees the last commit and never waits for the writer.
 //! - **log**: moves committed pages from the write-ahead log to the database. This has to wait for the disk, so it is not
-//!   the writer's work; see [`log`].
+//!   the writer's work.
 //!
 //! # What durability costs
 //!
@@ -45,7 +45,7 @@ mod error;
 mod group;
 mod home;
 mod ledger;
-pub mod log;
+mod log;
 mod open;
 mod reader;
 mod recent;

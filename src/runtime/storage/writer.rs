@@ -18,11 +18,12 @@ use crate::runtime::storage::shared::{Order, Question, Shared, Side, is_take, we
 use crate::runtime::storage::sweep::{Sweep, Terms};
 use crate::runtime::storage::{Durability, Options, WallClock};
 
-/// Bytes of records in one transaction; what one commit may cost the receipts behind it.
-const GROUP_BYTES: usize = 1 << 20;
+/// Bytes of records in one transaction, which the receipts behind it wait for. Only a queue that is long already makes
+/// such groups, and the larger they are, the more messages share the pages that have to be written.
+const GROUP_BYTES: usize = 4 << 20;
 
 /// Orders in one transaction.
-const GROUP_ORDERS: usize = 4_096;
+const GROUP_ORDERS: usize = 8_192;
 
 /// How often a thread without work looks whether there is something to tidy up.
 const IDLE: Duration = Duration::from_millis(250);
