@@ -37,6 +37,10 @@ pub const PARTICIPANTS_PER_ROOM: usize = 10_000;
 /// Messages of a room whose sender is remembered so that a receipt finds its way.
 pub const RECEIPTED_MESSAGES_PER_ROOM: usize = 1_000;
 
+/// Rooms that a user's ended connections were in whose members are told when the user goes offline: as many as ten
+/// connections may be in.
+pub const PARTED_ROOMS: usize = 1_000;
+
 /// An empty room that came to be by joining is kept this long, in milliseconds.
 pub const JOINED_ROOM_IDLE_MS: u64 = 60_000;
 

@@ -12,6 +12,7 @@ pub mod event;
 pub mod membership;
 pub mod messages;
 pub mod op;
+pub mod presence;
 pub mod record;
 pub mod reject;
 pub mod room;

@@ -9,6 +9,7 @@ use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, Receipt, Signal, Status};
 use crate::domain::event::{Content, Event, Joined, Peer};
+use crate::domain::presence::Parting;
 
 /// One act, on the thing that keeps it.
 #[derive(Debug)]
@@ -89,11 +90,6 @@ pub enum RoomOp {
         by: Identity,
         /// The one connection to withdraw; all of the caller's when absent.
         connection: Option<ConnectionId>,
-    },
-    /// Pass on to the members what concerns one of them wherever they are.
-    Announce {
-        /// What.
-        event: Event,
     },
     /// Look at the room.
     Describe {
@@ -183,11 +179,26 @@ pub enum UserOp {
     Detach {
         /// The connection.
         connection: ConnectionId,
+        /// Whether it said that it would.
+        parting: Parting,
+        /// The rooms it was in, where their members may have to hear of the user's going.
+        rooms: Vec<Name>,
+    },
+    /// A connection of theirs became a member of a room, whose members are to know how they are.
+    Introduce {
+        /// The connection.
+        connection: ConnectionId,
+        /// The room.
+        room: Name,
     },
     /// Say how they are.
     SetStatus {
-        /// To what.
+        /// How.
         status: Status,
+        /// When they were last active, in milliseconds since 1970; now when absent.
+        last_seen: Option<u64>,
+        /// The connection that says so, if one does: it is not told what it said.
+        by: Option<ConnectionId>,
     },
     /// Send them a message.
     Send {
@@ -288,8 +299,20 @@ pub enum Audience {
     Connection(ConnectionId),
     /// All connections of a user.
     User(Name),
-    /// Every connection there is.
-    Everyone,
+    /// Whoever learns how the user that the op was on is: everybody, or those who share a room with them.
+    Observers {
+        /// But this connection.
+        except: Option<ConnectionId>,
+        /// Rooms that connections of theirs were in until they ended.
+        rooms: Vec<Name>,
+    },
+    /// The members of a room that a connection has joined, where those who share a room learn how a user is.
+    Acquaintances {
+        /// The connection, which is not told.
+        connection: ConnectionId,
+        /// The room.
+        room: Name,
+    },
 }
 
 /// The rules that rooms and users go by.

@@ -86,10 +86,6 @@ impl Room {
             RoomOp::Receipt { connection, message, kind } => self.receipt(connection, message, kind, context),
             RoomOp::Admit { by, connections } => self.admit(by, &connections, context),
             RoomOp::Withdraw { by, connection } => self.withdraw(&by, connection, context),
-            RoomOp::Announce { event } => {
-                context.tell_members(None, event);
-                Ok(Reply::Done)
-            }
             RoomOp::Describe { by } => self.describe(&by, context),
             RoomOp::Close { by } => self.close(&by, context),
         }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::base::Name;
 use crate::base::few::Few;
 use crate::base::ids::ConnectionId;
 use crate::base::table::Named;
-use crate::base::wheel::{TICK_MS, Tick, tick};
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::{Direct, Event};
 use crate::domain::op::{Audience, Context, Fact, Reply, Sent, UserOp};
+use crate::domain::presence::{Parting, Presence};
 use crate::domain::reject::{Code, Reject};
 
 /// One user who is connected, or was a moment ago.
@@ -18,14 +19,9 @@ pub struct User {
     pub identity: Identity,
     /// Their connections, oldest first.
     pub connections: Few<ConnectionId>,
-    /// How they say they are.
-    status: Status,
-    /// When their last connection ended, in ticks of the monotonic clock; [`HERE`] while they have one.
-    gone_since: Tick,
+    /// How they are.
+    presence: Presence,
 }
-
-/// The time at which somebody who is here has gone.
-const HERE: Tick = Tick::MAX;
 
 impl Named for User {
     fn name(&self) -> &str {
@@ -36,25 +32,25 @@ impl Named for User {
 impl User {
     /// Somebody not yet seen.
     pub fn new(identity: Identity) -> Self {
-        Self { identity, connections: Few::None, status: Status::Offline, gone_since: HERE }
+        Self { identity, connections: Few::None, presence: Presence::default() }
     }
 
     /// Applies one act, as [`crate::domain::room::Room::apply`] does.
     pub fn apply(&mut self, op: UserOp, context: &mut Context<'_>) -> Result<Reply, Reject> {
         match op {
             UserOp::Attach { connection, .. } => self.attach(connection, context),
-            UserOp::Detach { connection } => {
-                if let Some(at) = self.connections.as_slice().iter().position(|known| *known == connection) {
-                    self.connections.remove(at);
-                }
-                if self.connections.is_empty() {
-                    self.gone_since = self.gone_since.min(tick(context.now.mono));
-                }
+            UserOp::Detach { connection, parting, rooms } => {
+                self.detach(connection, parting, rooms, context);
                 Ok(Reply::Done)
             }
-            UserOp::SetStatus { status } => {
-                self.status = status;
-                self.tell_presence(context);
+            UserOp::Introduce { connection, room } => {
+                self.introduce(connection, room, context);
+                Ok(Reply::Done)
+            }
+            UserOp::SetStatus { status, last_seen, by } => {
+                if self.presence.set(status, last_seen, context.now) {
+                    self.tell_presence(by, context);
+                }
                 Ok(Reply::Done)
             }
             UserOp::Send { by, content } => {
@@ -77,16 +73,16 @@ impl User {
         }
     }
 
-    /// When the user counts as offline, in monotonic milliseconds, if no connection of theirs comes before.
-    pub fn offline_at(&self, grace_ms: u64) -> Option<u64> {
-        (self.gone_since != HERE).then(|| u64::from(self.gone_since) * TICK_MS + grace_ms)
+    /// When the user is offline, in monotonic milliseconds, if no connection of theirs comes before.
+    pub fn offline_at(&self) -> Option<u64> {
+        self.presence.offline_at()
     }
 
-    /// The grace period is over.
+    /// That moment has come. Who seemed offline before is no news.
     pub fn go_offline(&mut self, context: &mut Context<'_>) {
-        if self.status != Status::Offline {
-            self.status = Status::Offline;
-            self.tell_presence(context);
+        let last_seen = self.presence.last_seen(context.now);
+        if self.presence.set(Status::Offline, Some(last_seen), context.now) {
+            self.tell_presence(None, context);
         }
     }
 
@@ -95,19 +91,41 @@ impl User {
         if max != 0 && self.connections.len() >= max {
             return Err(Reject::new(Code::RateLimited, "Too many connections of this user"));
         }
+        let is_first = self.connections.is_empty() && self.presence.offline_at().is_none();
         self.connections.push(connection);
-        let is_back_in_time = std::mem::replace(&mut self.gone_since, HERE) != HERE;
-        if self.status == Status::Offline && !is_back_in_time {
-            self.status = Status::Online;
-            self.tell_presence(context);
+        self.presence.come_back();
+        if is_first {
+            self.tell_presence(Some(connection), context);
         }
         Ok(Reply::Done)
     }
 
-    fn tell_presence(&self, context: &mut Context<'_>) {
-        let event =
-            Event::Presence { user: self.identity.user_name(), status: self.status, last_seen: context.now.wall };
-        context.facts.push(Fact { audience: Audience::Everyone, event });
+    fn detach(&mut self, connection: ConnectionId, parting: Parting, rooms: Vec<Name>, context: &mut Context<'_>) {
+        let known = self.connections.as_slice().iter().position(|known| *known == connection);
+        let Some(_) = known.and_then(|at| self.connections.remove(at)) else { return };
+        self.presence.part_from(rooms);
+        if self.connections.is_empty() {
+            let grace_ms = if parting == Parting::Lost { context.rules.presence_grace_ms } else { 0 };
+            self.presence.go(grace_ms, context.now);
+        }
+    }
+
+    /// Who joins a room is seen there as they are; who is only back there is as they were.
+    fn introduce(&mut self, connection: ConnectionId, room: Name, context: &mut Context<'_>) {
+        if !self.presence.is_known_in(&room) && self.presence.status() != Status::Offline {
+            let event = self.presence_event(context);
+            context.facts.push(Fact { audience: Audience::Acquaintances { connection, room }, event });
+        }
+    }
+
+    fn tell_presence(&self, except: Option<ConnectionId>, context: &mut Context<'_>) {
+        let audience = Audience::Observers { except, rooms: self.presence.rooms().to_vec() };
+        context.facts.push(Fact { audience, event: self.presence_event(context) });
+    }
+
+    fn presence_event(&self, context: &Context<'_>) -> Event {
+        let last_seen = self.presence.last_seen(context.now);
+        Event::Presence { user: self.identity.user_name(), status: self.presence.status(), last_seen }
     }
 }
 
@@ -115,3 +133,6 @@ impl User {
 pub fn user_not_found() -> Reject {
     Reject::new(Code::UserNotFound, "No user of that id is connected")
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
+use crate::client::conn::Standing;
 use crate::codec::ws;
 use crate::dialect::raw;
 use crate::domain::event::{Event, Joined};
@@ -100,7 +101,11 @@ impl Shard {
             (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
                 self.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), request));
             }
-            (Then::Attached, Ok(_)) => self.greet(now, slot),
+            (Then::Attached, Ok(_)) => {
+                self.greet(now, slot);
+                self.conns[slot as usize].standing = Standing::Attached;
+                self.bulletin.come(slot);
+            }
             (Then::Refusal | Then::Rest(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..), Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
@@ -123,6 +128,7 @@ impl Shard {
             None => "[]".to_owned(),
         };
         self.send_raw(slot, |out| raw::joined(out, joined, &ice, request, now));
+        self.introduce(slot, &joined.room);
     }
 
     /// One connection is told something.
@@ -148,15 +154,6 @@ impl Shard {
                 }
                 self.send_raw(slot, |out| raw::encode(out, &event, now));
             }
-        }
-    }
-
-    /// Has every room that a connection is in hear something.
-    pub(super) fn announce(&mut self, _now: Now, of: ConnectionId, event: Event) {
-        let Some(slot) = self.slot_of(of) else { return };
-        for membership in self.conns[slot as usize].rooms.clone().as_slice() {
-            let Some(room) = self.fanout.name_of(membership.room).cloned() else { continue };
-            self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Announce { event: event.clone() }));
         }
     }
 

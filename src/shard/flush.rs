@@ -3,6 +3,7 @@
 use crate::base::time::Now;
 use crate::client::conn::{Conn, Ending};
 use crate::client::outbound::{Backlog, NOBODY};
+use crate::domain::presence::Parting;
 use crate::shard::{Shard, TRIM_AFTER_MS};
 
 /// What a shard does to its sockets.
@@ -145,7 +146,7 @@ impl Shard {
             Ending::Close if !conn.queue.is_empty() => {}
             Ending::Close | Ending::Abort => {
                 // A write may be what found out that the other side is gone; its rooms have not heard of it then.
-                self.depart(now, slot);
+                self.depart(now, slot, Parting::Lost);
                 self.forget(slot);
                 wire.close(slot);
             }

@@ -6,6 +6,7 @@
 //! comes from a seed, so the same inputs give the same outputs.
 
 mod answers;
+mod bulletin;
 mod drain;
 mod fanout;
 mod flush;
@@ -36,10 +37,12 @@ use crate::base::wheel::{Wheel, tick};
 use crate::client::conn::{Conn, Ending, Stage};
 use crate::client::outbound::Outbound;
 use crate::codec::jwt::Verifier;
-use crate::domain::op::{Op, RoomOp, UserOp};
+use crate::domain::op::{Op, RoomOp, Scope, UserOp};
+use crate::domain::presence::Parting;
 use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
 
 use answers::Ask;
+use bulletin::Bulletin;
 use drain::Drain;
 use fanout::Fanout;
 use waiting::Waiting;
@@ -81,8 +84,8 @@ pub struct Shard {
     waiting: Waiting,
     /// Several segments, joined for one write.
     cork: Vec<u8>,
-    /// When the batch for everybody goes out, in monotonic milliseconds; 0 when there is none.
-    batch_due: u64,
+    /// How users are, for those who are to hear of it at the next tick.
+    bulletin: Bulletin,
     /// When memory that is no longer used is given back, in monotonic milliseconds; 0 when there is hardly any.
     trim_due: u64,
     drain: Option<Box<Drain>>,
@@ -117,7 +120,7 @@ impl Shard {
             resumed: Vec::new(),
             waiting: Waiting::default(),
             cork: Vec::new(),
-            batch_due: 0,
+            bulletin: Bulletin::new(seed),
             trim_due: 0,
             drain: None,
             stats: Stats::default(),
@@ -168,7 +171,7 @@ impl Shard {
             }
             _ => {}
         }
-        self.depart(now, slot);
+        self.depart(now, slot, Parting::Lost);
         self.abort(slot);
     }
 
@@ -216,13 +219,7 @@ impl Shard {
                 self.fanout.publish(&room, nobody, &packed, &mut self.conns, &mut self.outbound);
                 self.fanout.close(&room, &mut self.conns, &mut self.outbound);
             }
-            Mail::Everyone { packed } => {
-                self.fanout.batch.extend_from_slice(&packed.raw);
-                if self.batch_due == 0 {
-                    self.batch_due = now.mono + self.options.presence_batch_ms;
-                }
-            }
-            Mail::Announce { of, event } => self.announce(now, of, event),
+            Mail::News { reach, news } => self.news(now, reach, news),
             Mail::Keys(verifier) => self.verifier = verifier,
             Mail::Drain { window_ms } => self.start_draining(now, window_ms),
         }
@@ -250,6 +247,7 @@ impl Shard {
     fn trim(&mut self, now: Now) {
         self.outbound.trim();
         self.fanout.trim();
+        self.bulletin.trim();
         self.cork = Vec::new();
         if self.asks.is_empty() {
             self.asks.shrink_to_fit();
@@ -355,7 +353,7 @@ impl Shard {
     }
 
     /// Takes a connection out of the domain: its rooms and its user hear that it is gone.
-    fn depart(&mut self, now: Now, slot: u32) {
+    fn depart(&mut self, now: Now, slot: u32, parting: Parting) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         let was_attached = matches!(conn.stage, Stage::WebSocket(_));
         if !was_attached {
@@ -366,13 +364,17 @@ impl Shard {
         conn.deadline = 0;
         let identity = conn.identity.take();
         let connection = self.id_of(slot);
+        let tells_rooms = matches!(self.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
+        let mut rooms = Vec::new();
         for membership in self.conns[slot as usize].rooms.clone().as_slice() {
             let Some(name) = self.fanout.name_of(membership.room).cloned() else { continue };
             self.fanout.leave(&name, slot, &mut self.conns, &mut self.outbound);
+            rooms.extend(tells_rooms.then(|| name.clone()));
             self.ask(Ask::forgotten(), Op::Room(name, RoomOp::Vanish { connection }));
         }
         if let Some(identity) = identity {
-            self.ask(Ask::forgotten(), Op::User(identity.user_name(), UserOp::Detach { connection }));
+            let op = UserOp::Detach { connection, parting, rooms };
+            self.ask(Ask::forgotten(), Op::User(identity.user_name(), op));
         }
         self.set_deadline(now, slot, limits::CLOSING_MS);
     }

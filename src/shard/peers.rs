@@ -14,6 +14,7 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{Command, Draft, Join, Target};
 use crate::domain::event::Content;
 use crate::domain::op::{JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
+use crate::domain::presence::Parting;
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
@@ -77,7 +78,12 @@ impl Shard {
             }
             Frame::Pong(_) => {}
             Frame::Close(close) => {
-                self.say_goodbye(now, slot, |out| match close {
+                let parting = match close {
+                    // Without a code it was closed by a program that had no more to say.
+                    Some((1000 | 1001, _)) | None => Parting::Goodbye,
+                    Some(_) => Parting::Lost,
+                };
+                self.say_goodbye(now, slot, parting, |out| match close {
                     Some((code, _)) => ws::encode_close(out, code, ""),
                     None => ws::encode_close_without_code(out),
                 });
@@ -129,7 +135,8 @@ impl Shard {
             Command::Send { target, draft } => self.send(slot, request, target, draft),
             Command::SetStatus(status) => {
                 let user = self.identity(slot)?.user_name();
-                self.ask_user(slot, request, Then::Refusal, user, UserOp::SetStatus { status })
+                let op = UserOp::SetStatus { status, last_seen: None, by: Some(connection) };
+                self.ask_user(slot, request, Then::Refusal, user, op)
             }
             Command::Typing { room, is_typing } => {
                 let room = self.fanout.name(&room);
@@ -296,14 +303,14 @@ impl Shard {
 
     /// Sends a close frame and takes the connection out of the domain; the other side's end is waited for.
     pub(super) fn close_websocket(&mut self, now: Now, slot: u32, code: u16, reason: &str) {
-        self.say_goodbye(now, slot, |out| ws::encode_close(out, code, reason));
+        self.say_goodbye(now, slot, Parting::Lost, |out| ws::encode_close(out, code, reason));
     }
 
     /// Takes a connection out of the domain and ends it with the close frame that `write` writes. Leaving its rooms hands
     /// it what they have gathered, so that comes first: nothing may follow a close frame (RFC 6455 §5.5.1).
-    fn say_goodbye(&mut self, now: Now, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    fn say_goodbye(&mut self, now: Now, slot: u32, parting: Parting, write: impl FnOnce(&mut Vec<u8>)) {
         self.greet(now, slot);
-        self.depart(now, slot);
+        self.depart(now, slot, parting);
         let segment = self.outbound.encode(write);
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         self.outbound.push(slot, &mut conn.queue, segment);

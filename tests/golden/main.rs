@@ -42,6 +42,8 @@ conversations! {
     messages,
     peer_ids,
     presence,
+    presence_appear_offline,
+    presence_grace,
     presence_in_rooms,
     private_rooms,
     receipts,

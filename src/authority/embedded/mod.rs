@@ -11,16 +11,12 @@ use crate::base::Name;
 use crate::base::rng::Rng;
 use crate::base::table::Table;
 use crate::base::time::Now;
-use crate::dialect::packed::Packed;
 use crate::domain::allowance::Allowance;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, Op, Rules};
+use crate::domain::op::{Audience, Fact, Op, Rules};
 use crate::domain::room::Room;
 use crate::domain::user::User;
-use crate::mail::{Asker, Mail, Outgoing, Placement};
-
-/// Users up to which `presence.scope = "auto"` tells everybody.
-const TELL_ALL_UP_TO: usize = 5_000;
+use crate::mail::{Asker, Mail, News, Outgoing, Placement};
 
 /// A room too large for announcements tells its count at most once in this many milliseconds.
 const STATS_EVERY_MS: u64 = 1_000;
@@ -40,6 +36,8 @@ pub struct Embedded {
     /// What is to be looked at, and when.
     due: BTreeMap<u64, BTreeSet<Due>>,
     facts: Vec<Fact>,
+    /// The number of the last news of a user.
+    news: u64,
     /// Where events are encoded; empty but for its memory.
     draft: Vec<u8>,
 }
@@ -66,6 +64,7 @@ impl Embedded {
             spent: VecDeque::new(),
             due: BTreeMap::new(),
             facts: Vec::new(),
+            news: 0,
             draft: Vec::new(),
         }
     }
@@ -101,11 +100,8 @@ impl Embedded {
             }
             Due::GoOffline(name) => {
                 let Some(user) = self.users.get_mut(&name) else { return };
-                if user.offline_at(self.rules.presence_grace_ms).is_some_and(|at| at <= now.mono) {
-                    let mut context = Context { now, rng: &mut self.rng, rules: &self.rules, facts: &mut self.facts };
-                    user.go_offline(&mut context);
-                    self.tell_user_facts(now, &name, out);
-                    self.users.remove(&name);
+                if user.offline_at().is_some_and(|at| at <= now.mono) {
+                    self.go_offline(now, &name, out);
                 }
             }
         }
@@ -131,6 +127,10 @@ impl Authority for Embedded {
         }
     }
 
+    fn announce(&mut self, room: &Name, news: Arc<News>, out: &mut Vec<Outgoing>) {
+        self.announce_in(room, &news, out);
+    }
+
     fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         while self.closed.front().is_some_and(|(until, _)| *until <= now.mono) {
             self.closed.pop_front();
@@ -149,12 +149,5 @@ impl Authority for Embedded {
         let spent = self.spent.front().map(|(at, _)| *at);
         let due = self.due.first_key_value().map(|(at, _)| *at);
         [spent, due].into_iter().flatten().min()
-    }
-}
-
-fn tell_everyone(placement: Placement, event: &Event, now: Now, draft: &mut Vec<u8>, out: &mut Vec<Outgoing>) {
-    let packed = Arc::new(Packed::new(event, now, draft));
-    for shard in 0..placement.shards() {
-        out.push((shard as u8, Mail::Everyone { packed: packed.clone() }));
     }
 }

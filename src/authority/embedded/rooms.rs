@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::authority::embedded::{Due, Embedded, STATS_EVERY_MS, tell_everyone};
+use crate::authority::embedded::{Due, Embedded, STATS_EVERY_MS};
 use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
@@ -94,7 +94,7 @@ impl Embedded {
                 }
                 Audience::Connection(to) => out.push((to.place().shard, Mail::Tell { to, event })),
                 Audience::User(user) => out.push((self.placement.of(&user), Mail::Notify { user, event })),
-                Audience::Everyone => tell_everyone(self.placement, &event, now, &mut self.draft, out),
+                Audience::Observers { .. } | Audience::Acquaintances { .. } => {}
             }
         }
     }

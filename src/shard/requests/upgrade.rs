@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::base::ids;
 use crate::base::time::Now;
-use crate::client::conn::Stage;
+use crate::client::conn::{Stage, Standing};
 use crate::client::credentials;
 use crate::client::http::Http;
 use crate::client::websocket::WebSocket;
@@ -83,9 +83,10 @@ impl Shard {
     pub(in crate::shard) fn greet(&mut self, now: Now, slot: u32) {
         let connection = self.id_of(slot);
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        if std::mem::replace(&mut conn.is_greeted, true) {
+        if conn.standing != Standing::New {
             return;
         }
+        conn.standing = Standing::Greeted;
         self.stats.opened += 1;
         let Some(identity) = conn.identity.clone() else { return };
         let mut token = [0; 18];
