@@ -37,6 +37,12 @@ pub const PARTICIPANTS_PER_ROOM: usize = 10_000;
 /// Messages of a room whose sender is remembered so that a receipt finds its way.
 pub const RECEIPTED_MESSAGES_PER_ROOM: usize = 1_000;
 
+/// How long somebody types who does not say so again, in milliseconds.
+pub const TYPING_MS: u64 = 5_000;
+
+/// Connections that may type in a room at once; what more of them say is not passed on. Nobody could read so many names.
+pub const TYPISTS_PER_ROOM: usize = 1_000;
+
 /// Rooms that a user's ended connections were in whose members are told when the user goes offline: as many as ten
 /// connections may be in.
 pub const PARTED_ROOMS: usize = 1_000;

@@ -234,6 +234,7 @@ impl Room {
         let former = self.members.list[at].connection;
         if former != join.connection {
             self.members.move_to(at, join.connection);
+            self.stop_typing(former, join.connection, context);
             let event = Event::Left { room: self.id.clone(), cause: Departure::Replaced };
             context.tell(former, event);
         }
@@ -288,6 +289,8 @@ impl Room {
     /// Ends the membership at `at` and tells the others.
     fn end(&mut self, at: usize, context: &mut Context<'_>) -> Member {
         let was_announced = self.members.len() <= context.rules.announce_limit;
+        let typist = self.members.list[at].connection;
+        self.stop_typing(typist, typist, context);
         let member = self.members.remove(at);
         if was_announced {
             let event = Event::PeerLeft { room: self.id.clone(), peer: member.peer_name() };

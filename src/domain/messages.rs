@@ -1,4 +1,4 @@
-//! Messages in a room, and what is said about them: receipts and typing.
+//! Messages in a room, and the receipts for them.
 
 use std::sync::Arc;
 
@@ -67,18 +67,6 @@ impl Room {
         };
         let event = Event::Receipt { room: self.id.clone(), message, by, kind };
         context.facts.push(Fact { audience: Audience::User(sender.user_name()), event });
-        Ok(Reply::Done)
-    }
-
-    /// Tells the others that a member types, or stopped.
-    pub(super) fn typing(
-        &mut self,
-        connection: ConnectionId,
-        is_typing: bool,
-        context: &mut Context<'_>,
-    ) -> Result<Reply, Reject> {
-        let by = self.member(connection, None, "peerId")?.identity.clone();
-        context.tell_members(Some(connection), Event::Typing { room: self.id.clone(), by, is_typing });
         Ok(Reply::Done)
     }
 }

@@ -17,4 +17,5 @@ pub mod record;
 pub mod reject;
 pub mod room;
 pub mod signaling;
+pub mod typing;
 pub mod user;

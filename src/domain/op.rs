@@ -68,6 +68,11 @@ pub enum RoomOp {
         /// Whether one types.
         is_typing: bool,
     },
+    /// Look who types.
+    Typists {
+        /// The connection that looks.
+        connection: ConnectionId,
+    },
     /// Say that a message arrived or was read.
     Receipt {
         /// The connection that says so.
@@ -231,8 +236,19 @@ pub enum Reply {
     Room(Box<RoomView>),
     /// Rooms of one keeper.
     Rooms(RoomsView),
+    /// Who types in the room, each user once.
+    Typists(Vec<Typist>),
     /// A user's connections.
     Connections(Vec<ConnectionId>),
+}
+
+/// Somebody who types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Typist {
+    /// Who.
+    pub identity: Identity,
+    /// Since when, in milliseconds since 1970.
+    pub started_at: u64,
 }
 
 /// A receipt for a message that was accepted.

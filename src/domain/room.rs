@@ -17,6 +17,7 @@ use crate::domain::event::{Event, Peer};
 use crate::domain::membership::Members;
 use crate::domain::op::{Context, Profile, Reply, RoomOp, RoomView};
 use crate::domain::reject::{Code, Reject};
+use crate::domain::typing::Typing;
 
 /// One room.
 pub struct Room {
@@ -39,6 +40,8 @@ pub struct Room {
     /// When something last happened in it: monotonic and wall milliseconds.
     pub(super) active_mono: u64,
     pub(super) active_wall: u64,
+    /// Who types.
+    pub(super) typing: Typing,
     /// Members came or went without an announcement.
     pub(super) uncounted: bool,
     /// Its keeper has noted to look whether it may end.
@@ -65,6 +68,7 @@ impl Room {
             created_at: context.now.wall,
             active_mono: context.now.mono,
             active_wall: context.now.wall,
+            typing: Typing::default(),
             uncounted: false,
             end_is_due: false,
         }
@@ -83,6 +87,7 @@ impl Room {
             RoomOp::Media { connection, peer, media } => self.set_media(connection, peer.as_deref(), media, context),
             RoomOp::Send(message) => self.send(*message, context),
             RoomOp::Typing { connection, is_typing } => self.typing(connection, is_typing, context),
+            RoomOp::Typists { connection } => self.typists(connection),
             RoomOp::Receipt { connection, message, kind } => self.receipt(connection, message, kind, context),
             RoomOp::Admit { by, connections } => self.admit(by, &connections, context),
             RoomOp::Withdraw { by, connection } => self.withdraw(&by, connection, context),

@@ -53,6 +53,7 @@ conversations! {
     room_full,
     signaling,
     token_expires,
+    typing,
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::base::table::Table;
 use crate::base::time::Now;
 use crate::domain::allowance::Allowance;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Fact, Op, Rules};
+use crate::domain::op::{Audience, Context, Fact, Op, Rules};
 use crate::domain::room::Room;
 use crate::domain::user::User;
 use crate::mail::{Asker, Mail, News, Outgoing, Placement};
@@ -46,6 +46,7 @@ pub struct Embedded {
 enum Due {
     EndRoom(Name),
     TellStats(Name),
+    EndTyping(Name),
     GoOffline(Name),
 }
 
@@ -97,6 +98,16 @@ impl Embedded {
                     self.facts.push(Fact { audience: Audience::Members { except: None }, event });
                     self.tell_room_facts(now, place, false, out);
                 }
+            }
+            Due::EndTyping(name) => {
+                let Some(place) = self.rooms.find(&name) else { return };
+                let Some(room) = self.rooms.at_mut(place) else { return };
+                let mut context = Context { now, rng: &mut self.rng, rules: &self.rules, facts: &mut self.facts };
+                room.end_typing(&mut context);
+                if let Some(at) = room.typing_due() {
+                    self.due.entry(at).or_default().insert(Due::EndTyping(name));
+                }
+                self.tell_room_facts(now, place, false, out);
             }
             Due::GoOffline(name) => {
                 let Some(user) = self.users.get_mut(&name) else { return };

@@ -35,6 +35,9 @@ impl Embedded {
         {
             self.due.entry(at).or_default().insert(Due::EndRoom(name.clone()));
         }
+        if let Some(at) = room.typing_due() {
+            self.due.entry(at).or_default().insert(Due::EndTyping(name.clone()));
+        }
         if room.is_uncounted() {
             let next = now.mono - now.mono % STATS_EVERY_MS + STATS_EVERY_MS;
             self.due.entry(next).or_default().insert(Due::TellStats(name.clone()));
