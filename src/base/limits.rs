@@ -65,6 +65,30 @@ pub const TURN_BYTES: usize = 4 << 20;
 /// Bytes of answers to pipelined requests that one connection may have waiting before its next request is read.
 pub const ANSWERS_BYTES: usize = 64 * 1024;
 
+/// A registration waits this long for its connection, in milliseconds.
+pub const PENDING_MS: u64 = 60_000;
+
+/// Registrations one keeper has at once, with or without their connections.
+pub const REGISTRATIONS: usize = 10_000;
+
+/// Registrations of one user: as many as connections, by default.
+pub const REGISTRATIONS_PER_USER: usize = 20;
+
+/// Bytes of what a client says of its device, as JSON: enough for a browser's own words and a few fields.
+pub const DEVICE_BYTES: usize = 2 * 1024;
+
+/// Bytes that are kept of a `User-Agent`; those of browsers have less.
+pub const AGENT_BYTES: usize = 256;
+
+/// Different `User-Agent`s a shard keeps at once; whoever comes with yet another one has none.
+pub const AGENTS: usize = 4_096;
+
+/// Users that one call may push a message to.
+pub const PUSHED_USERS: usize = 1_000;
+
+/// Users in one answer to a question for connected users.
+pub const USERS_LISTED: usize = 1_000;
+
 /// Rooms in one answer to a question for all rooms.
 pub const ROOMS_LISTED: usize = 1_000;
 

@@ -5,11 +5,12 @@ use smallvec::SmallVec;
 use crate::base::Name;
 use crate::base::grow;
 use crate::base::ids::ConnectionId;
+use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::domain::access::Identity;
 use crate::domain::command::MediaState;
 use crate::domain::event::{Departure, Event, Joined, Peer, PeerName};
-use crate::domain::op::{Context, JoinRoom, Reply};
+use crate::domain::op::{Context, JoinRoom, Profile, Reply};
 use crate::domain::reject::{Code, Reject};
 use crate::domain::room::{Room, private};
 
@@ -343,6 +344,12 @@ impl Room {
     ) -> Result<Reply, Reject> {
         if !self.admits(&by) {
             return Err(private());
+        }
+        let is_participant =
+            |profile: &Profile| profile.participants.iter().any(|participant| **participant == *by.user());
+        let is_full = |profile: &Profile| profile.participants.len() >= limits::PARTICIPANTS_PER_ROOM;
+        if self.profile.as_deref().is_some_and(|profile| is_full(profile) && !is_participant(profile)) {
+            return Err(Reject::new(Code::RoomFull, "The room has as many participants as it takes"));
         }
         for &connection in connections {
             if self.members.of(connection).is_some() {

@@ -8,12 +8,14 @@
 pub mod access;
 pub mod allowance;
 pub mod command;
+pub mod connection;
 pub mod event;
 pub mod membership;
 pub mod messages;
 pub mod op;
 pub mod presence;
 pub mod record;
+pub mod registration;
 pub mod reject;
 pub mod room;
 pub mod signaling;

@@ -6,10 +6,11 @@ use crate::base::Name;
 use crate::base::few::Few;
 use crate::base::ids::ConnectionId;
 use crate::base::table::Named;
+use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::{Direct, Event};
-use crate::domain::op::{Audience, Context, Fact, Reply, Sent, UserOp};
+use crate::domain::op::{Audience, Context, Fact, PresenceView, Pushed, Reply, Sent, UserOp};
 use crate::domain::presence::{Parting, Presence};
 use crate::domain::reject::{Code, Reject};
 
@@ -61,8 +62,28 @@ impl User {
                 self.tell(&Event::Direct(Arc::new(Direct { id, sender: by, content, at })), context);
                 Ok(Reply::Sent(Sent { id, seq: None, at }))
             }
-            UserOp::SpendRest => Ok(Reply::Done),
+            UserOp::Push { direct } => {
+                self.tell(&Event::Direct(direct), context);
+                let is_offline = self.connections.is_empty();
+                let offline = is_offline.then(|| self.identity.user_name()).into_iter().collect();
+                Ok(Reply::Pushed(Pushed { reached: self.connections.len(), offline }))
+            }
+            UserOp::Look { by } => Ok(Reply::Presence(self.view(&by, context.now))),
+            // Allowances and registrations are kept for whoever is not connected, too, and so not here.
+            UserOp::SpendRest | UserOp::Register { .. } | UserOp::Withdraw { .. } => Ok(Reply::Done),
             UserOp::Connections => Ok(Reply::Connections(self.connections.as_slice().to_vec())),
+        }
+    }
+
+    /// How the user is, as `by` sees it: who seems offline has no connections for others to see.
+    pub fn view(&self, by: &Identity, now: Now) -> PresenceView {
+        let status = self.presence.status();
+        let may_see = status != Status::Offline || by.user() == self.identity.user() || by.roles().admin;
+        PresenceView {
+            user: self.identity.user_name(),
+            status,
+            last_seen: Some(self.presence.last_seen(now)),
+            connections: if may_see { self.connections.len() } else { 0 },
         }
     }
 

@@ -56,11 +56,13 @@ impl Shard {
     /// The answer to one of this shard's questions has come.
     pub(super) fn answered(&mut self, now: Now, number: u32, reply: Result<Reply, Reject>) {
         let Some(ask) = self.asks.get_mut(number as usize) else { return };
-        if let Then::Rest(rest) = &mut ask.then
-            && !rest.take_part(&reply)
-        {
-            return;
-        }
+        let reply = match &mut ask.then {
+            Then::Rest(rest) => match rest.take_part(reply) {
+                Some(reply) => reply,
+                None => return,
+            },
+            _ => reply,
+        };
         let ask = self.asks.remove(number as usize);
         let slot = ask.to.and_then(|id| self.slot_of(id));
         if let Some(slot) = slot {
@@ -101,7 +103,10 @@ impl Shard {
             (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
                 self.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), request));
             }
-            (Then::Attached, Ok(_)) => {
+            (Then::Attached, Ok(reply)) => {
+                if let Reply::Claimed(device) = reply {
+                    self.arrivals.equip(slot, Some(device));
+                }
                 self.greet(now, slot);
                 self.conns[slot as usize].standing = Standing::Attached;
                 self.bulletin.come(slot);

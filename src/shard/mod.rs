@@ -6,7 +6,9 @@
 //! comes from a seed, so the same inputs give the same outputs.
 
 mod answers;
+mod arrivals;
 mod bulletin;
+mod connections;
 mod drain;
 mod fanout;
 mod flush;
@@ -42,6 +44,7 @@ use crate::domain::presence::Parting;
 use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
 
 use answers::Ask;
+use arrivals::Arrivals;
 use bulletin::Bulletin;
 use drain::Drain;
 use fanout::Fanout;
@@ -61,6 +64,8 @@ pub struct Shard {
     placement: Placement,
     rng: Rng,
     conns: Slab<Conn>,
+    /// What is known of them beyond that.
+    arrivals: Arrivals,
     timers: Wheel<u32>,
     fanout: Fanout,
     outbound: Outbound,
@@ -108,6 +113,7 @@ impl Shard {
             placement,
             rng,
             conns: Slab::new(),
+            arrivals: Arrivals::new(seed),
             timers: Wheel::new(now.mono),
             fanout: Fanout::new(seed),
             outbound: Outbound::default(),
@@ -139,6 +145,7 @@ impl Shard {
         let mut conn = Conn::new(self.rng.nonce());
         conn.seen = tick(now.mono);
         let slot = self.conns.insert(conn) as u32;
+        self.arrivals.accepted(slot, remote.ip(), now);
         tracing::debug!(%remote, shard = self.number, slot, "accepted");
         self.set_deadline(now, slot, self.options.handshake_ms);
         Some(slot)
@@ -197,6 +204,14 @@ impl Shard {
     /// Mail came from another shard or from the server.
     pub fn mail(&mut self, now: Now, mail: Mail) {
         match mail {
+            Mail::Ask { from, op: Op::Connection(connection, op) } => {
+                let reply = self.apply_to_connection(now, connection, op);
+                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+            }
+            Mail::Ask { from, op: Op::Broadcast(direct) } => {
+                let reply = Ok(self.broadcast(now, direct));
+                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+            }
             Mail::Ask { from, op } => {
                 let mut out = std::mem::take(&mut self.said);
                 self.authority.ask(now, from, op, &mut out);
@@ -337,14 +352,20 @@ impl Shard {
         if let Some(slot) = ask.to.and_then(|id| self.slot_of(id)) {
             self.conns[slot as usize].asks += 1;
         }
-        let to = match &op {
-            Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
-            Op::Rooms => self.number,
-        };
+        let to = self.keeper_of(&op);
         let number = self.asks.insert(ask) as u32;
         let from = Asker { shard: self.number, ask: number };
         self.post(to, Mail::Ask { from, op });
         number
+    }
+
+    /// The shard that keeps what `op` is about; this one when every shard keeps a part.
+    fn keeper_of(&self, op: &Op) -> ShardNumber {
+        match op {
+            Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
+            Op::Connection(connection, _) => connection.place().shard,
+            Op::Rooms | Op::Users(_) | Op::Broadcast(_) => self.number,
+        }
     }
 
     /// Whether the keeper of `name` takes on new work.
@@ -402,10 +423,12 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(slot as usize) {
             self.outbound.forget(&mut conn.queue);
             self.conns.remove(slot as usize);
+            self.arrivals.forget(slot);
             self.stats.closed += 1;
         }
         if self.conns.is_empty() {
             self.conns.shrink_to_fit();
+            self.arrivals.clear();
         }
     }
 }

@@ -308,7 +308,7 @@ impl Shard {
 
     /// Takes a connection out of the domain and ends it with the close frame that `write` writes. Leaving its rooms hands
     /// it what they have gathered, so that comes first: nothing may follow a close frame (RFC 6455 §5.5.1).
-    fn say_goodbye(&mut self, now: Now, slot: u32, parting: Parting, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn say_goodbye(&mut self, now: Now, slot: u32, parting: Parting, write: impl FnOnce(&mut Vec<u8>)) {
         self.greet(now, slot);
         self.depart(now, slot, parting);
         let segment = self.outbound.encode(write);

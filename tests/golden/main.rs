@@ -41,6 +41,7 @@ conversations! {
     meetings,
     messages,
     peer_ids,
+    people,
     presence,
     presence_appear_offline,
     presence_grace,

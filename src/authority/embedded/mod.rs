@@ -12,8 +12,10 @@ use crate::base::rng::Rng;
 use crate::base::table::Table;
 use crate::base::time::Now;
 use crate::domain::allowance::Allowance;
+use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
 use crate::domain::op::{Audience, Context, Fact, Op, Rules};
+use crate::domain::registration::Registrations;
 use crate::domain::room::Room;
 use crate::domain::user::User;
 use crate::mail::{Asker, Mail, News, Outgoing, Placement};
@@ -33,6 +35,7 @@ pub struct Embedded {
     /// What users have spent of their REST allowance, and when each of these is over, the first first.
     allowances: Table<Allowance>,
     spent: VecDeque<(u64, Name)>,
+    registrations: Registrations,
     /// What is to be looked at, and when.
     due: BTreeMap<u64, BTreeSet<Due>>,
     facts: Vec<Fact>,
@@ -63,6 +66,7 @@ impl Embedded {
             closed: VecDeque::new(),
             allowances: Table::new(seed),
             spent: VecDeque::new(),
+            registrations: Registrations::new(seed),
             due: BTreeMap::new(),
             facts: Vec::new(),
             news: 0,
@@ -126,6 +130,9 @@ impl Authority for Embedded {
             Op::Room(name, op) => self.room_op(now, name, op, out),
             Op::User(name, op) => self.user_op(now, name, op, out),
             Op::Rooms => Ok(self.list()),
+            Op::Users(page) => Ok(self.page_of_users(now, &page)),
+            // Shards keep those, not authorities.
+            Op::Connection(..) | Op::Broadcast(_) => Err(connection_not_found()),
         };
         // The answer goes before the facts it caused: who left hears so before anything that came after.
         out.insert(reply_at, (from.shard, Mail::Answer { ask: from.ask, reply }));
@@ -147,6 +154,7 @@ impl Authority for Embedded {
             self.closed.pop_front();
         }
         self.forget_allowances(now);
+        self.registrations.expire(now);
         while let Some(entry) = self.due.first_entry()
             && *entry.key() <= now.mono
         {
@@ -159,6 +167,6 @@ impl Authority for Embedded {
     fn next_due(&self) -> Option<u64> {
         let spent = self.spent.front().map(|(at, _)| *at);
         let due = self.due.first_key_value().map(|(at, _)| *at);
-        [spent, due].into_iter().flatten().min()
+        [spent, due, self.registrations.next_due()].into_iter().flatten().min()
     }
 }

@@ -1,5 +1,6 @@
 //! The users a shard keeps: who is connected, how they are, and who learns of it.
 
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use crate::authority::embedded::{Due, Embedded};
@@ -9,10 +10,19 @@ use crate::base::time::Now;
 use crate::dialect::packed::Packed;
 use crate::domain::allowance::{Allowance, WINDOW_MS};
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, Reply, Scope, UserOp};
+use crate::domain::op::{Audience, Context, Fact, Pushed, Reply, Scope, UserOp, UsersPage, UsersView};
 use crate::domain::reject::Reject;
 use crate::domain::user::{User, user_not_found};
 use crate::mail::{Mail, News, Outgoing, Reach, ShardNumber};
+
+/// What there is to say of somebody who is not connected, nor was a moment ago. What the store knows of them belongs here.
+fn absent(user: Name, op: &UserOp) -> Result<Reply, Reject> {
+    match op {
+        UserOp::Connections => Ok(Reply::Connections(Vec::new())),
+        UserOp::Push { .. } => Ok(Reply::Pushed(Pushed { reached: 0, offline: vec![user] })),
+        _ => Err(user_not_found()),
+    }
+}
 
 /// Users up to which `presence.scope = "auto"` tells everybody.
 const TELL_ALL_UP_TO: usize = 5_000;
@@ -22,22 +32,36 @@ impl Embedded {
         &mut self,
         now: Now,
         name: Name,
-        op: UserOp,
+        mut op: UserOp,
         out: &mut Vec<Outgoing>,
     ) -> Result<Reply, Reject> {
-        if matches!(op, UserOp::SpendRest) {
-            return self.spend_rest(now, name);
-        }
-        if !self.users.contains(&name) {
-            match &op {
-                UserOp::Attach { by, .. } => drop(self.users.insert(User::new(by.clone()))),
-                UserOp::Connections => return Ok(Reply::Connections(Vec::new())),
-                _ => return Err(user_not_found()),
+        let mut socket = None;
+        match &mut op {
+            UserOp::SpendRest => return self.spend_rest(now, name),
+            UserOp::Register { socket, device } => {
+                let known = self.registrations.register(&name, socket.clone(), device.take(), now);
+                return known.map(|live| live.map_or(Reply::Registered(None), |live| Reply::Connections(vec![live])));
             }
+            UserOp::Withdraw { socket } => {
+                return self.registrations.withdraw(&name, socket).map(|()| Reply::Done);
+            }
+            UserOp::Attach { by, connection, socket: given } => {
+                socket = given.take().map(|socket| (socket, *connection));
+                if !self.users.contains(&name) {
+                    self.users.insert(User::new(by.clone()));
+                }
+            }
+            UserOp::Detach { connection, .. } => self.registrations.end(&name, *connection),
+            _ => {}
         }
-        let Some(user) = self.users.get_mut(&name) else { return Err(user_not_found()) };
+        let Some(user) = self.users.get_mut(&name) else { return absent(name, &op) };
         let mut context = Context { now, rng: &mut self.rng, rules: &self.rules, facts: &mut self.facts };
-        let reply = user.apply(op, &mut context);
+        let mut reply = user.apply(op, &mut context);
+        if let (Ok(_), Some((socket, connection))) = (&reply, socket)
+            && let Some(device) = self.registrations.claim(&name, socket, connection)
+        {
+            reply = Ok(Reply::Claimed(device));
+        }
         let offline_at = user.offline_at();
         self.tell_user_facts(now, &name, out);
         match offline_at {
@@ -77,6 +101,24 @@ impl Embedded {
                 _ => drop(self.allowances.remove(&user)),
             }
         }
+    }
+
+    /// A page of the connected users, for whoever may see them all.
+    pub(super) fn page_of_users(&self, now: Now, page: &UsersPage) -> Reply {
+        let connected = || self.users.iter().filter(|user| !user.connections.is_empty());
+        // The first of those behind `after`, the last of them on top: what comes before it takes its place.
+        let mut first = BinaryHeap::new();
+        let mut is_more = false;
+        for user in connected().filter(|user| page.after.as_deref().is_none_or(|after| user.identity.user() > after)) {
+            first.push(user.identity.user());
+            if first.len() > page.limit {
+                first.pop();
+                is_more = true;
+            }
+        }
+        let users = first.into_sorted_vec().into_iter().filter_map(|name| self.users.get(name));
+        let users = users.map(|user| user.view(&user.identity, now)).collect();
+        Reply::Users(UsersView { total: connected().count(), users, is_more })
     }
 
     pub(super) fn tell_user_facts(&mut self, now: Now, name: &Name, out: &mut Vec<Outgoing>) {

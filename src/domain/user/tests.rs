@@ -77,7 +77,7 @@ impl Watched {
     }
 
     fn attach(&mut self, connection: u32) {
-        self.apply(UserOp::Attach { connection: id(connection), by: identity() });
+        self.apply(UserOp::Attach { connection: id(connection), by: identity(), socket: None });
     }
 
     fn detach(&mut self, connection: u32, parting: Parting, rooms: &[&str]) {

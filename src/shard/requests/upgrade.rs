@@ -3,13 +3,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::base::ids;
+use crate::base::ids::{self, is_name};
 use crate::base::time::Now;
 use crate::client::conn::{Stage, Standing};
 use crate::client::credentials;
 use crate::client::http::Http;
 use crate::client::websocket::WebSocket;
-use crate::codec::http::{Framing, Head};
+use crate::codec::http::{Framing, Head, query_value};
 use crate::codec::ws::{self, Handshake};
 use crate::dialect::raw;
 use crate::dialect::rest::Refusal;
@@ -63,6 +63,10 @@ impl Shard {
             None if self.options.guests => (Identity::guest(&ids::random_word(&mut self.rng, 16)), None),
             None => return Err(Reject::new(Code::Unauthenticated, "A token is required").into()),
         };
+        let socket = head.query().and_then(|query| query_value(query, "socketId"));
+        if socket.as_deref().is_some_and(|socket| !is_name(socket)) {
+            return Err(Reject::invalid("socketId must have 1 to 128 bytes and no control characters").into());
+        }
         let protocol = credentials::offers_bearer(head).then_some(credentials::BEARER_PROTOCOL);
         let segment = self.outbound.encode(|out| ws::encode_switching_protocols(out, &accept, protocol, None));
         let conn = &mut self.conns[slot as usize];
@@ -74,7 +78,9 @@ impl Shard {
         self.rearm(now, slot);
         let connection = self.id_of(slot);
         let ask = Ask { to: Some(connection), request: None, then: Then::Attached };
-        self.ask(ask, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity }));
+        let socket = socket.map(|socket| socket.as_ref().into());
+        self.arrivals.upgraded(slot, head.header("user-agent"), now);
+        self.ask(ask, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity, socket }));
         Ok(())
     }
 
