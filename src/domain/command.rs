@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::domain::question::Question;
+
 /// JSON text that passes through unread: an SDP, an ICE candidate, a message's content.
 pub type Opaque<'a> = &'a str;
 
@@ -60,6 +62,35 @@ pub enum Command<'a> {
     },
     /// Nothing but an answer.
     Ping,
+    /// Nothing but an answer that brings this back.
+    Echo(Opaque<'a>),
+    /// Be sent messages of a room that were sent before.
+    History {
+        /// The room.
+        room: Cow<'a, str>,
+        /// The first ones after this number; the newest when absent.
+        after: Option<u64>,
+        /// At most so many; as many as is usual when absent.
+        limit: Option<usize>,
+    },
+    /// The same, by the last message one has.
+    Sync {
+        /// The room.
+        room: Cow<'a, str>,
+        /// The message's id.
+        after: Cow<'a, str>,
+        /// At most so many; as many as is usual when absent.
+        limit: Option<usize>,
+    },
+    /// Be given a secret by which the connection may be recovered.
+    MakeRecoveryToken,
+    /// Go on where a lost connection was, in all its rooms and from the last messages it was sent.
+    Recover {
+        /// The secret it was given.
+        token: Cow<'a, str>,
+    },
+    /// Look at something, changing nothing.
+    Ask(Question<'a>),
 }
 
 /// A wish to become a member of a room.
@@ -99,6 +130,17 @@ pub enum Signal {
     Answer,
     /// A network path to try.
     Candidate,
+}
+
+impl Signal {
+    /// The message's name on every wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Offer => "offer",
+            Self::Answer => "answer",
+            Self::Candidate => "ice-candidate",
+        }
+    }
 }
 
 /// Which media a peer sends.

@@ -146,6 +146,12 @@ impl Shard {
                 self.send_raw(slot, |out| raw::pong(out, request, now));
                 Ok(())
             }
+            Command::Echo(_)
+            | Command::History { .. }
+            | Command::Sync { .. }
+            | Command::MakeRecoveryToken
+            | Command::Recover { .. }
+            | Command::Ask(_) => Err(Reject::new(Code::UnknownType, "Not available in this dialect")),
         }
     }
 

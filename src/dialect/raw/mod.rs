@@ -6,5 +6,5 @@
 mod decode;
 mod encode;
 
-pub use decode::{Fault, Request, decode};
+pub use decode::{Fault, Request, decode, decode_as};
 pub use encode::{authenticated, connect, disconnect, encode, error, joined, left, pong, sent};
