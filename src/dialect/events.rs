@@ -50,6 +50,19 @@ macro_rules! requests {
                 }
             }
 
+            /// Whether every dialect of Socket.IO has it, so that it does not tell which one a client speaks.
+            pub fn is_shared(self) -> bool {
+                matches!(
+                    self,
+                    Self::Heartbeat
+                        | Self::Authenticate
+                        | Self::Offer
+                        | Self::Answer
+                        | Self::IceCandidate
+                        | Self::MediaStateChanged
+                )
+            }
+
             /// Its name.
             pub fn name(self) -> &'static str {
                 match self {

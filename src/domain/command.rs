@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::base::Name;
 use crate::domain::question::Question;
 
 /// JSON text that passes through unread: an SDP, an ICE candidate, a message's content.
@@ -55,6 +56,22 @@ pub enum Command<'a> {
         /// Which of the two.
         kind: Receipt,
     },
+    /// Look at messages of a room that were sent before.
+    History {
+        /// The room.
+        room: Cow<'a, str>,
+        /// The first ones after this number; the newest when absent.
+        after: Option<u64>,
+        /// At most so many; as many as is usual when absent.
+        limit: Option<usize>,
+    },
+    /// Go on where an earlier connection was lost.
+    Resume {
+        /// The token that the earlier connection was given.
+        token: Cow<'a, str>,
+        /// What the client has of its rooms, where it knows.
+        has: Vec<Has>,
+    },
     /// Go on under a newer token.
     Authenticate {
         /// The token.
@@ -64,16 +81,7 @@ pub enum Command<'a> {
     Ping,
     /// Nothing but an answer that brings this back.
     Echo(Opaque<'a>),
-    /// Be sent messages of a room that were sent before.
-    History {
-        /// The room.
-        room: Cow<'a, str>,
-        /// The first ones after this number; the newest when absent.
-        after: Option<u64>,
-        /// At most so many; as many as is usual when absent.
-        limit: Option<usize>,
-    },
-    /// The same, by the last message one has.
+    /// Look at messages of a room that were sent after one that the client knows by its id.
     Sync {
         /// The room.
         room: Cow<'a, str>,
@@ -84,11 +92,6 @@ pub enum Command<'a> {
     },
     /// Be given a secret by which the connection may be recovered.
     MakeRecoveryToken,
-    /// Go on where a lost connection was, in all its rooms and from the last messages it was sent.
-    Recover {
-        /// The secret it was given.
-        token: Cow<'a, str>,
-    },
     /// Look at something, changing nothing.
     Ask(Question<'a>),
 }
@@ -170,6 +173,17 @@ pub enum Target<'a> {
     },
 }
 
+/// What a client has of a room: everything up to a number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Has {
+    /// The room.
+    pub room: Name,
+    /// Which run of the room's log the number counts in.
+    pub epoch: Name,
+    /// The number of the last message.
+    pub seq: u64,
+}
+
 /// A message as its sender wrote it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft<'a> {
@@ -183,6 +197,8 @@ pub struct Draft<'a> {
     pub attachment: Option<Opaque<'a>>,
     /// Anything else that goes with it, as JSON.
     pub metadata: Option<Opaque<'a>>,
+    /// What its sender calls it, so that a repeat is known for one.
+    pub client_message_id: Option<Cow<'a, str>>,
 }
 
 /// What a user says of their presence.

@@ -1,8 +1,9 @@
 //! What is counted, and what it says of the server's health.
 //!
-//! Each shard keeps [`Counters`], two [`Frequent`] sketches (of addresses and of user agents) and a [`Journal`]; all of
-//! them have a fixed bound, and those of several shards add up. The shard that answers questions hears the others'
-//! [`Figures`] and keeps a [`Census`]. Nothing here is estimated but what says so, and nothing is read from a clock.
+//! Each shard keeps a [`Watch`]: [`Counters`], two [`Frequent`] sketches (of addresses and of user agents) and a
+//! [`Journal`]. All of them have a fixed bound, and those of several shards add up. The shard that answers questions hears
+//! the others' [`Figures`] and keeps a [`Census`]. Nothing here is estimated but what says so, and nothing is read from a
+//! clock.
 
 mod counters;
 mod frequent;
@@ -10,12 +11,14 @@ mod health;
 mod journal;
 mod recent;
 mod stats;
+mod watch;
 
 pub use counters::{Census, Counters, Figures, Metrics};
 pub use frequent::{FREQUENT_KEPT, Frequent};
 pub use health::{Health, Level, Load, Reach, Vitals, assess};
 pub use journal::{INCIDENTS_KEPT, Incident, Journal, USER_AGENT_BYTES, newest, shortened};
 pub use stats::{MessageStats, PresenceStats, SessionStats};
+pub use watch::{Visitor, Watch, Watched};
 
 use std::net::IpAddr;
 

@@ -150,7 +150,7 @@ impl Shard {
             | Command::History { .. }
             | Command::Sync { .. }
             | Command::MakeRecoveryToken
-            | Command::Recover { .. }
+            | Command::Resume { .. }
             | Command::Ask(_) => Err(Reject::new(Code::UnknownType, "Not available in this dialect")),
         }
     }

@@ -36,6 +36,7 @@ fields! {
     reply_to_id = "replyToId",
     attachment = "attachment",
     metadata = "metadata",
+    client_message_id = "clientMessageId",
     is_typing = "isTyping",
     status = "status",
     message_id = "messageId",
@@ -113,6 +114,7 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
         reply_to: label("replyToId", fields.reply_to_id)?,
         attachment: extra("attachment", fields.attachment)?,
         metadata: extra("metadata", fields.metadata)?,
+        client_message_id: label("clientMessageId", fields.client_message_id)?,
     })
 }
 
@@ -164,13 +166,14 @@ mod tests {
     fn a_message_has_all_that_the_seed_gives_it() {
         let packet = r#"2["sendMessage",{"content":"Hello world!","roomId":"room-id","replyToId":"message-id-to-reply-to",
             "attachment":{"url":"https://example.com/file.jpg","type":"image/jpeg","name":"image.jpg"},
-            "metadata":{"customField":"value"}}]"#;
+            "metadata":{"customField":"value"},"clientMessageId":"c-1"}]"#;
         let draft = Draft {
             content: r#""Hello world!""#,
             kind: None,
             reply_to: Some("message-id-to-reply-to".into()),
             attachment: Some(r#"{"url":"https://example.com/file.jpg","type":"image/jpeg","name":"image.jpg"}"#),
             metadata: Some(r#"{"customField":"value"}"#),
+            client_message_id: Some("c-1".into()),
         };
         assert_eq!(command(packet), Command::Send { target: Target::Room("room-id".into()), draft });
     }

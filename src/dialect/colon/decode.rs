@@ -69,6 +69,7 @@ fields! {
     reply_to_id = "replyToId",
     attachment = "attachment",
     metadata = "metadata",
+    client_message_id = "clientMessageId",
     peer_id = "peerId",
     display_name = "displayName",
     media_state = "mediaState",
@@ -118,7 +119,7 @@ fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: us
         Request::ConnectionCreateSession => Ok(Command::MakeRecoveryToken),
         Request::ConnectionRecover => {
             let token = required("recoveryToken", text("recoveryToken", fields.recovery_token)?)?;
-            Ok(Command::Recover { token })
+            Ok(Command::Resume { token, has: Vec::new() })
         }
         _ => question(request, &fields).map(Command::Ask),
     }
@@ -162,6 +163,7 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
         reply_to: label("replyToId", fields.reply_to_id)?,
         attachment: extra("attachment", fields.attachment)?,
         metadata: extra("metadata", fields.metadata)?,
+        client_message_id: label("clientMessageId", fields.client_message_id)?,
     })
 }
 

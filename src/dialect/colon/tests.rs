@@ -41,9 +41,21 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
         reply_to: None,
         attachment: None,
         metadata: None,
+        client_message_id: None,
     };
     let send = Command::Send { target: Target::Room(room()), draft };
     assert_eq!(command(r#"2["message:send",{"chatId":"chat-uuid","content":"Hello, world!","type":"text"}]"#), send);
+    let packet = r#"2["message:send",{"chatId":"chat-uuid","content":"","type":"image","replyToId":"m","attachment":{"url":"u"},
+        "metadata":[1],"clientMessageId":"c-1"}]"#;
+    let draft = Draft {
+        content: r#""""#,
+        kind: Some("image".into()),
+        reply_to: Some("m".into()),
+        attachment: Some(r#"{"url":"u"}"#),
+        metadata: Some("[1]"),
+        client_message_id: Some("c-1".into()),
+    };
+    assert_eq!(command(packet), Command::Send { target: Target::Room(room()), draft });
     let typing = Command::Typing { room: room(), is_typing: false };
     assert_eq!(command(r#"2["message:typing",{"chatId":"chat-uuid","isTyping":false}]"#), typing);
     for (name, kind) in [("delivered", Receipt::Delivered), ("read", Receipt::Read)] {
@@ -53,7 +65,7 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
     }
     assert_eq!(command(r#"2["presence:update-status",{"status":"away"}]"#), Command::SetStatus(Status::Away));
     assert_eq!(command(r#"2["connection:create-session",{}]"#), Command::MakeRecoveryToken);
-    let recover = Command::Recover { token: "recovery-token-string".into() };
+    let recover = Command::Resume { token: "recovery-token-string".into(), has: Vec::new() };
     assert_eq!(command(r#"2["connection:recover",{"recoveryToken":"recovery-token-string"}]"#), recover);
     assert_eq!(command(r#"2["heartbeat"]"#), Command::Ping);
 }
@@ -106,7 +118,13 @@ fn every_request_has_one_name() {
     assert_eq!(NAMES.len(), 24);
     for name in NAMES {
         assert_eq!(Request::parse(name).map(Request::name), Some(*name));
+        assert_eq!(Request::parse(name).map(Request::is_shared), Some(false));
         assert_eq!(crate::dialect::camel::Request::parse(name), None, "the two share no name");
+    }
+    for name in ["heartbeat", "authenticate", "offer", "answer", "ice-candidate", "media-state-changed"] {
+        assert_eq!(Request::parse(name).map(Request::is_shared), Some(true), "{name}");
+        assert_eq!(crate::dialect::camel::Request::parse(name).map(|request| request.name()), Some(name));
+        assert_eq!(crate::dialect::notify::Request::parse(name).map(|request| request.name()), Some(name));
     }
 }
 

@@ -50,6 +50,7 @@ fields! {
     is_typing = "isTyping",
     message_id = "messageId",
     token = "token",
+    client_message_id = "clientMessageId",
 }
 
 /// Reads one frame. `content_bytes` bounds a message's content.
@@ -163,6 +164,7 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
         reply_to: label("replyToId", fields.reply_to_id)?,
         attachment: extra("attachment", fields.attachment)?,
         metadata: extra("metadata", fields.metadata)?,
+        client_message_id: label("clientMessageId", fields.client_message_id)?,
     })
 }
 

@@ -129,11 +129,8 @@ fn check(command: &Command<'_>) {
             Question::Events(filter) => assert!(is_name_if_any(filter.user.as_deref())),
             _ => {}
         },
-        Command::SetStatus(_)
-        | Command::Authenticate { .. }
-        | Command::Ping
-        | Command::MakeRecoveryToken
-        | Command::Recover { .. } => {}
+        Command::SetStatus(_) | Command::Authenticate { .. } | Command::Ping | Command::MakeRecoveryToken => {}
+        Command::Resume { has, .. } => assert!(has.is_empty()),
     }
 }
 
