@@ -13,6 +13,7 @@ use crate::base::ids::is_name;
 use crate::base::limits;
 use crate::codec::json::scan;
 use crate::domain::command::{MediaState, Opaque, Status};
+use crate::domain::history::PAGE_MAX;
 use crate::domain::reject::{Code, Reject};
 
 /// Every field that the requests of a dialect have, unread.
@@ -143,12 +144,18 @@ pub(super) fn flag(field: &str, value: Option<&str>) -> Result<Option<bool>, Rej
     }
 }
 
-/// A number of things.
-pub(super) fn count(field: &str, value: Option<&str>) -> Result<Option<usize>, Reject> {
+pub(super) fn whole(field: &str, value: Option<&str>) -> Result<Option<u64>, Reject> {
     let Some(json) = present(value) else { return Ok(None) };
-    match json.parse() {
-        Ok(count) => Ok(Some(count)),
-        Err(_) => Err(Reject::invalid(format!("{field} must be a whole number, 0 or more"))),
+    json.parse().map(Some).map_err(|_| Reject::invalid(format!("{field} must be a whole number that is not negative")))
+}
+
+/// How many messages somebody wants.
+pub(super) fn limit(value: Option<&str>) -> Result<Option<usize>, Reject> {
+    let range = 1..=PAGE_MAX as u64;
+    match whole("limit", value) {
+        Ok(Some(limit)) if range.contains(&limit) => Ok(Some(limit as usize)),
+        Ok(None) => Ok(None),
+        _ => Err(Reject::invalid(format!("limit must be a whole number from 1 to {PAGE_MAX}"))),
     }
 }
 

@@ -65,6 +65,13 @@ pub enum Command<'a> {
         /// At most so many; as many as is usual when absent.
         limit: Option<usize>,
     },
+    /// Look at who received and read a message.
+    Receipts {
+        /// The message's room.
+        room: Cow<'a, str>,
+        /// The message's id.
+        message: Cow<'a, str>,
+    },
     /// Go on where an earlier connection was lost.
     Resume {
         /// The token that the earlier connection was given.

@@ -24,10 +24,8 @@ pub enum Question<'a> {
         /// The room.
         room: Cow<'a, str>,
     },
-    /// Who received and read a message.
-    Receipts {
-        /// The message's room, when given.
-        room: Option<Cow<'a, str>>,
+    /// Who received and read a message, by its id alone.
+    Message {
         /// The message's id.
         message: Cow<'a, str>,
     },

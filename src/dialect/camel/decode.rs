@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::codec::socketio::Arguments;
 use crate::dialect::events::{self, requests};
 use crate::dialect::fields::{
-    self, count, display_name, extra, fields, flag, label, media, name, present, required, status, text, within,
+    self, display_name, extra, fields, flag, label, limit, media, name, present, required, status, text, within,
 };
 use crate::domain::command::{Command, Draft, Join, Receipt, Target};
 use crate::domain::reject::Reject;
@@ -70,7 +70,7 @@ fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: us
             Ok(Command::Receipt { room: room()?, message, kind: Receipt::Read })
         }
         Request::SyncMessages => {
-            let (room, limit) = (room()?, count("limit", fields.limit)?);
+            let (room, limit) = (room()?, limit(fields.limit)?);
             Ok(match text("lastMessageId", fields.last_message_id)? {
                 Some(after) => Command::Sync { room, after, limit },
                 None => Command::History { room, after: None, limit },
@@ -191,7 +191,7 @@ mod tests {
             (r#"2["typingIndicator",{"roomId":"r"}]"#, "isTyping is missing"),
             (r#"2["presenceUpdate",{"status":"asleep"}]"#, "status must be one of online, away, busy, offline"),
             (r#"2["readReceipt",{"roomId":"r"}]"#, "messageId is missing"),
-            (r#"2["syncMessages",{"roomId":"r","limit":-1}]"#, "limit must be a whole number, 0 or more"),
+            (r#"2["syncMessages",{"roomId":"r","limit":-1}]"#, "limit must be a whole number from 1 to 500"),
         ] {
             assert_eq!(fault(packet), invalid(expected), "{packet}");
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::codec::socketio::Arguments;
 use crate::dialect::events::{self, requests};
 use crate::dialect::fields::{
-    count, display_name, extra, fields, flag, label, media, name, present, required, status, text, within,
+    display_name, extra, fields, flag, label, media, name, present, required, status, text, whole, within,
 };
 use crate::domain::command::{Command, Draft, Join, Receipt, Target};
 use crate::domain::question::{Filter, Happening, Page, Question};
@@ -121,6 +121,10 @@ fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: us
             let token = required("recoveryToken", text("recoveryToken", fields.recovery_token)?)?;
             Ok(Command::Resume { token, has: Vec::new() })
         }
+        Request::MessageDeliveryStatus if present(fields.chat_id).is_some() => {
+            let message = required("messageId", text("messageId", fields.message_id)?)?;
+            Ok(Command::Receipts { room: room()?, message })
+        }
         _ => question(request, &fields).map(Command::Ask),
     }
 }
@@ -132,10 +136,9 @@ fn question<'a>(request: Request, fields: &Fields<'a>) -> Result<Question<'a>, R
         Request::RoomList => Question::Rooms,
         Request::RoomOnline => Question::Members { room: room()?, page: page(fields)? },
         Request::MessageTypingUsers => Question::Typing { room: room()? },
-        Request::MessageDeliveryStatus => Question::Receipts {
-            room: name("chatId", fields.chat_id)?,
-            message: required("messageId", text("messageId", fields.message_id)?)?,
-        },
+        Request::MessageDeliveryStatus => {
+            Question::Message { message: required("messageId", text("messageId", fields.message_id)?)? }
+        }
         Request::MessageStats => Question::MessageStats,
         Request::PresenceOnlineUsers => Question::Users { page: page(fields)? },
         Request::PresenceUserStatus => {
@@ -168,7 +171,7 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
 }
 
 fn page<'a>(fields: &Fields<'a>) -> Result<Page<'a>, Reject> {
-    Ok(Page { after: name("after", fields.after)?, limit: count("limit", fields.limit)? })
+    Ok(Page { after: name("after", fields.after)?, limit: count(fields.limit)? })
 }
 
 fn filter<'a>(fields: &Fields<'a>) -> Result<Filter<'a>, Reject> {
@@ -182,5 +185,11 @@ fn filter<'a>(fields: &Fields<'a>) -> Result<Filter<'a>, Reject> {
         Some(ip) => Some(ip.parse::<IpAddr>().map_err(|_| Reject::invalid("ip must be an IP address"))?),
         None => None,
     };
-    Ok(Filter { limit: count("limit", fields.limit)?, kind, user: name("userId", fields.user_id)?, address })
+    Ok(Filter { limit: count(fields.limit)?, kind, user: name("userId", fields.user_id)?, address })
+}
+
+/// How many entries of a list somebody wants; more than an answer may have counts as that many.
+fn count(value: Option<&str>) -> Result<Option<usize>, Reject> {
+    let count = whole("limit", value)?;
+    Ok(count.map(|count| usize::try_from(count).unwrap_or(usize::MAX)))
 }

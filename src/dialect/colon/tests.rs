@@ -63,6 +63,8 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
         let message = "message-uuid".into();
         assert_eq!(command(&packet), Command::Receipt { room: room(), message, kind });
     }
+    let status = r#"2["message:delivery-status",{"messageId":"message-uuid","chatId":"chat-uuid"}]"#;
+    assert_eq!(command(status), Command::Receipts { room: room(), message: "message-uuid".into() });
     assert_eq!(command(r#"2["presence:update-status",{"status":"away"}]"#), Command::SetStatus(Status::Away));
     assert_eq!(command(r#"2["connection:create-session",{}]"#), Command::MakeRecoveryToken);
     let recover = Command::Resume { token: "recovery-token-string".into(), has: Vec::new() };
@@ -88,7 +90,7 @@ fn questions_are_read_to_the_letter() {
         (r#"2["message:typing-users",{"chatId":"chat-uuid"}]"#, Question::Typing { room: room() }),
         (
             r#"2["message:delivery-status",{"messageId":"message-uuid"}]"#,
-            Question::Receipts { room: None, message: "message-uuid".into() },
+            Question::Message { message: "message-uuid".into() },
         ),
         (r#"2["message:stats",{}]"#, Question::MessageStats),
         (r#"2["presence:online-users",{}]"#, Question::Users { page: page() }),
@@ -178,7 +180,7 @@ fn a_refusal_names_the_field() {
         (r#"2["presence:update-status",{}]"#, "status is missing"),
         (r#"2["presence:user-status",{}]"#, "userId is missing"),
         (r#"2["connection:recover",{}]"#, "recoveryToken is missing"),
-        (r#"2["monitoring:events",{"limit":1.5}]"#, "limit must be a whole number, 0 or more"),
+        (r#"2["monitoring:events",{"limit":1.5}]"#, "limit must be a whole number that is not negative"),
         (r#"2["monitoring:events",{"ip":"nowhere"}]"#, "ip must be an IP address"),
         (
             r#"2["monitoring:events",{"type":"x"}]"#,

@@ -3,11 +3,17 @@
 //! Each field is first taken as unread JSON, then read as the request's type wants it. So an error can say which field
 //! was wrong, carry the `requestId` even then, and fields that a type does not have may be anything.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::base::ids::is_name;
 use crate::base::limits;
 use crate::dialect::fields::{
-    self, display_name, extra, fields, flag, label, media, missing, name, present, required, status, text, within,
+    self, display_name, extra, fields, flag, label, limit, media, missing, name, present, required, status, text,
+    whole, within,
 };
-use crate::domain::command::{Command, Draft, Join, Opaque, Receipt, Signal, SignalTo, Target};
+use crate::domain::command::{Command, Draft, Has, Join, Opaque, Receipt, Signal, SignalTo, Target};
 use crate::domain::reject::{Code, Reject};
 
 /// A command, and what its sender calls it.
@@ -51,6 +57,10 @@ fields! {
     message_id = "messageId",
     token = "token",
     client_message_id = "clientMessageId",
+    after = "after",
+    limit = "limit",
+    recovery_token = "recoveryToken",
+    rooms = "rooms",
 }
 
 /// Reads one frame. `content_bytes` bounds a message's content.
@@ -130,8 +140,17 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
         "delivered" => receipt(Receipt::Delivered),
         "authenticate" => Ok(Command::Authenticate { token: required("token", text("token", fields.token)?)? }),
         "ping" => Ok(Command::Ping),
-        // Nothing of an earlier connection is kept yet, so there is nothing to go on from.
-        "resume" => Err(Reject::new(Code::RecoveryFailed, "There is nothing to recover; join anew")),
+        "history" => {
+            Ok(Command::History { room: room()?, after: whole("after", fields.after)?, limit: limit(fields.limit)? })
+        }
+        "receipts" => Ok(Command::Receipts {
+            room: room()?,
+            message: required("messageId", text("messageId", fields.message_id)?)?,
+        }),
+        "resume" => Ok(Command::Resume {
+            token: required("recoveryToken", text("recoveryToken", fields.recovery_token)?)?,
+            has: positions(fields.rooms)?,
+        }),
         other => {
             let shown: String = other.chars().take(limits::LABEL_BYTES).collect();
             Err(Reject::new(Code::UnknownType, format!("Unknown message type {shown:?}")))
@@ -166,6 +185,25 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
         metadata: extra("metadata", fields.metadata)?,
         client_message_id: label("clientMessageId", fields.client_message_id)?,
     })
+}
+
+/// `{roomId: {epoch, seq}}`
+fn positions(value: Option<&str>) -> Result<Vec<Has>, Reject> {
+    #[derive(Deserialize)]
+    struct Position {
+        epoch: String,
+        seq: u64,
+    }
+    let Some(json) = present(value) else { return Ok(Vec::new()) };
+    let rooms: BTreeMap<String, Position> =
+        serde_json::from_str(json).map_err(|_| Reject::invalid("rooms must be an object of {epoch, seq} by roomId"))?;
+    let has = |(room, position): (String, Position)| {
+        let is_sound = is_name(&room) && position.epoch.len() <= limits::LABEL_BYTES;
+        let invalid = || Reject::invalid("rooms must be an object of {epoch, seq} by roomId");
+        is_sound.then_some(()).ok_or_else(invalid)?;
+        Ok(Has { room: room.into(), epoch: position.epoch.into(), seq: position.seq })
+    };
+    rooms.into_iter().map(has).collect()
 }
 
 #[cfg(test)]

@@ -118,6 +118,7 @@ fn check(command: &Command<'_>) {
         Command::Typing { room, .. }
         | Command::Receipt { room, .. }
         | Command::History { room, .. }
+        | Command::Receipts { room, .. }
         | Command::Sync { room, .. } => assert!(is_name(room)),
         Command::Echo(json) => assert!(is_json(json)),
         Command::Ask(question) => match question {
@@ -125,7 +126,6 @@ fn check(command: &Command<'_>) {
             Question::Members { room, page } => assert!(is_name(room) && is_page(page)),
             Question::Users { page } => assert!(is_page(page)),
             Question::Presence { user } => assert!(is_name(user)),
-            Question::Receipts { room, .. } => assert!(is_name_if_any(room.as_deref())),
             Question::Events(filter) => assert!(is_name_if_any(filter.user.as_deref())),
             _ => {}
         },
