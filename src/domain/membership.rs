@@ -292,7 +292,8 @@ impl Room {
         self.stop_typing(typist, typist, context);
         let member = self.members.remove(at);
         if was_announced {
-            let event = Event::PeerLeft { room: self.id.clone(), peer: member.peer_name() };
+            let (peer, identity) = (member.peer_name(), member.identity.clone());
+            let event = Event::PeerLeft { room: self.id.clone(), peer, identity };
             context.tell_members(Some(member.connection), event);
         } else {
             self.uncounted = true;

@@ -164,6 +164,9 @@ impl Shard {
                 self.send_raw(slot, |out| raw::pong(out, request, now));
                 Ok(())
             }
+            Command::Echo(_) | Command::Sync { .. } | Command::MakeRecoveryToken | Command::Ask(_) => {
+                Err(Reject::new(Code::UnknownType, "Not available in this dialect"))
+            }
         }
     }
 
