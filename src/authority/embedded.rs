@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::base::Name;
+use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::base::table::Table;
@@ -179,12 +180,17 @@ impl Embedded {
         for Fact { audience, event } in self.facts.drain(..) {
             match audience {
                 Audience::Members { except } => {
-                    let listeners =
-                        room.members.len() - usize::from(except.is_some_and(|it| room.members.of(it).is_some()));
+                    // In some dialects of Socket.IO a sender hears its own message.
+                    let is_left_out = |it: ConnectionId| !it.is_peer() && room.members.of(it).is_some();
+                    let listeners = room.members.len() - usize::from(except.is_some_and(is_left_out));
                     if listeners == 0 {
                         continue;
                     }
-                    let packed = Arc::new(Packed::new(&event, now, &mut self.draft));
+                    let mut packed = Packed::new(&event, now, &mut self.draft);
+                    if room.members.has_peers() {
+                        packed = packed.and_for_peers(&event, now);
+                    }
+                    let packed = Arc::new(packed);
                     for shard in room.members.shards() {
                         let (room, packed) = (room.id.clone(), packed.clone());
                         let mail = if is_closed {
@@ -305,7 +311,7 @@ impl Authority for Embedded {
 }
 
 fn tell_everyone(placement: Placement, event: &Event, now: Now, draft: &mut Vec<u8>, out: &mut Vec<Outgoing>) {
-    let packed = Arc::new(Packed::new(event, now, draft));
+    let packed = Arc::new(Packed::new(event, now, draft).and_for_peers(event, now));
     for shard in 0..placement.shards() {
         out.push((shard as u8, Mail::Everyone { packed: packed.clone() }));
     }

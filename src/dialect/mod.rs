@@ -6,3 +6,4 @@
 pub mod packed;
 pub mod raw;
 pub mod rest;
+pub mod socketio;

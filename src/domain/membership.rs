@@ -56,6 +56,8 @@ pub struct Members {
     list: Vec<Member>,
     index: Option<Box<Index>>,
     shards: SmallVec<[(u8, u32); 2]>,
+    /// How many of them are Socket.IO peers.
+    peers: u32,
 }
 
 struct Index {
@@ -82,6 +84,11 @@ impl Members {
     /// The shards that hold at least one of them.
     pub fn shards(&self) -> impl Iterator<Item = u8> + '_ {
         self.shards.iter().map(|(shard, _)| *shard)
+    }
+
+    /// Whether some of them are Socket.IO peers, whose wires differ from the others'.
+    pub fn has_peers(&self) -> bool {
+        self.peers > 0
     }
 
     /// The member that `connection` is.
@@ -164,6 +171,9 @@ impl Members {
     }
 
     fn count(&mut self, connection: ConnectionId, more: bool) {
+        if connection.is_peer() {
+            self.peers = if more { self.peers + 1 } else { self.peers - 1 };
+        }
         let shard = connection.place().shard;
         match self.shards.iter().position(|(known, _)| *known == shard) {
             Some(at) if more => self.shards[at].1 += 1,

@@ -61,6 +61,9 @@ impl Shard {
             return;
         }
         let ask = self.asks.remove(number as usize);
+        if ask.to.is_some_and(|id| id.is_peer()) {
+            return self.peer_answered(now, ask, reply);
+        }
         let slot = ask.to.and_then(|id| self.slot_of(id));
         if let Some(slot) = slot {
             let conn = &mut self.conns[slot as usize];
@@ -110,7 +113,7 @@ impl Shard {
     }
 
     /// The asker has gone meanwhile: what it was granted is given back.
-    fn undo(&mut self, connection: ConnectionId, then: Then, reply: Result<Reply, Reject>) {
+    pub(super) fn undo(&mut self, connection: ConnectionId, then: Then, reply: Result<Reply, Reject>) {
         if let (Then::Joined { room }, Ok(_)) = (then, reply) {
             self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
         }
@@ -127,6 +130,9 @@ impl Shard {
 
     /// One connection is told something.
     pub(super) fn told(&mut self, now: Now, to: ConnectionId, event: Event) {
+        if to.is_peer() {
+            return self.peer_told(now, to, &event);
+        }
         let slot = self.slot_of(to).filter(|slot| self.conns[*slot as usize].is_listening());
         let Some(slot) = slot else {
             if let Event::Joined(joined) = event {
@@ -153,6 +159,9 @@ impl Shard {
 
     /// Has every room that a connection is in hear something.
     pub(super) fn announce(&mut self, _now: Now, of: ConnectionId, event: Event) {
+        if of.is_peer() {
+            return self.announce_peer(of, &event);
+        }
         let Some(slot) = self.slot_of(of) else { return };
         for membership in self.conns[slot as usize].rooms.clone().as_slice() {
             let Some(room) = self.fanout.name_of(membership.room).cloned() else { continue };

@@ -6,12 +6,19 @@
 //! comes from a seed, so the same inputs give the same outputs.
 
 mod answers;
+mod carriers;
+mod conformance;
 mod drain;
 mod fanout;
 mod flush;
+mod moves;
+mod namespaces;
 mod options;
+mod peer_answers;
+mod peer_rooms;
 mod peers;
 mod requests;
+mod sessions;
 mod stats;
 mod timers;
 mod waiting;
@@ -23,12 +30,13 @@ use std::sync::Arc;
 use slab::Slab;
 
 pub use flush::{Gone, Wire};
-pub use options::{Ice, Options, TurnAccess};
+pub use moves::Departure;
+pub use options::{Ice, Options, SocketIo, TurnAccess};
 pub use stats::Stats;
 
 use crate::authority::Authority;
 use crate::authority::embedded::Embedded;
-use crate::base::ids::{ConnectionId, Place};
+use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX};
 use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
@@ -42,6 +50,8 @@ use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
 use answers::Ask;
 use drain::Drain;
 use fanout::Fanout;
+use peer_rooms::PeerRooms;
+use sessions::Sessions;
 use waiting::Waiting;
 
 /// A list that is empty keeps room for this many entries.
@@ -58,8 +68,11 @@ pub struct Shard {
     placement: Placement,
     rng: Rng,
     conns: Slab<Conn>,
+    sessions: Sessions,
+    /// By the slots of connections and the marked slots of sessions.
     timers: Wheel<u32>,
     fanout: Fanout,
+    peer_rooms: PeerRooms,
     outbound: Outbound,
     authority: Embedded,
     asks: Slab<Ask>,
@@ -79,6 +92,8 @@ pub struct Shard {
     resumed: Vec<u32>,
     /// What came and has to wait.
     waiting: Waiting,
+    /// Connections that go to other shards.
+    departures: Vec<Departure>,
     /// Several segments, joined for one write.
     cork: Vec<u8>,
     /// When the batch for everybody goes out, in monotonic milliseconds; 0 when there is none.
@@ -105,8 +120,10 @@ impl Shard {
             placement,
             rng,
             conns: Slab::new(),
+            sessions: Sessions::default(),
             timers: Wheel::new(now.mono),
             fanout: Fanout::new(seed),
+            peer_rooms: PeerRooms::new(seed),
             outbound: Outbound::default(),
             asks: Slab::new(),
             local: VecDeque::new(),
@@ -116,6 +133,7 @@ impl Shard {
             overflowed: Vec::new(),
             resumed: Vec::new(),
             waiting: Waiting::default(),
+            departures: Vec::new(),
             cork: Vec::new(),
             batch_due: 0,
             trim_due: 0,
@@ -127,8 +145,11 @@ impl Shard {
     /// A connection was accepted; the slot it is known by from now on. `None` when the shard takes on no more, and the
     /// socket is to be closed.
     pub fn accepted(&mut self, now: Now, remote: SocketAddr) -> Option<u32> {
-        let max = self.options.connections;
-        if self.drain.is_some() || (max != 0 && self.conns.len() >= max) {
+        let max = match self.options.connections {
+            0 => SLOTS_MAX as usize,
+            max => max.min(SLOTS_MAX as usize),
+        };
+        if self.drain.is_some() || self.conns.len() >= max {
             self.stats.refused += 1;
             return None;
         }
@@ -150,7 +171,7 @@ impl Shard {
         }
         match conn.stage {
             Stage::Http(_) => self.received_http(now, slot, input),
-            Stage::WebSocket(_) => self.received_frames(now, slot, input),
+            Stage::WebSocket(_) | Stage::Carrier(_) | Stage::Echo(_) => self.received_frames(now, slot, input),
             Stage::Lingering => {}
         }
     }
@@ -158,7 +179,13 @@ impl Shard {
     /// A connection's stream ended, or its socket failed.
     pub fn ended(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let is_owed_an_answer = matches!(conn.stage, Stage::Http(_)) && (conn.asks > 0 || !conn.queue.is_empty());
+        let is_owed_an_answer = match &conn.stage {
+            // A session is told at once when nobody waits for its answer any more.
+            Stage::Http(http) if http.as_ref().is_none_or(|http| http.link.is_none()) => {
+                conn.asks > 0 || !conn.queue.is_empty()
+            }
+            _ => false,
+        };
         match conn.ending {
             Ending::None if is_owed_an_answer => return self.close_after_answer(now, slot),
             // Whoever only ended their side may still be reading; a socket that failed shows when it is written to.
@@ -176,7 +203,17 @@ impl Shard {
     pub fn wants_read(&self, slot: u32) -> bool {
         let Some(conn) = self.conns.get(slot as usize) else { return false };
         match &conn.stage {
+            // Where a session answers in its own time, the end of the stream is to be found meanwhile.
+            Stage::Http(Some(http)) if http.is_answering() && http.link.is_some() => {
+                http.unread.len() < self.options.head.bytes
+            }
             Stage::Http(Some(http)) => !http.is_answering() && !http.is_paused && conn.queue.backlog.is_none(),
+            Stage::Carrier(carrier) => {
+                let session = self.sessions.named(carrier.link);
+                let is_busy = session.is_some_and(|at| self.sessions.list[at as usize].is_busy());
+                !is_busy && !self.waiting.holds(slot)
+            }
+            Stage::Echo(_) => conn.queue.backlog.is_none() && !self.waiting.holds(slot),
             _ => conn.asks < limits::ASKS_PER_CONNECTION && !self.waiting.holds(slot),
         }
     }
@@ -210,14 +247,20 @@ impl Shard {
                 let except = except.and_then(|id| self.slot_of(id)).unwrap_or(crate::client::outbound::NOBODY);
                 self.stats.published += 1;
                 self.fanout.publish(&room, except, &packed, &mut self.conns, &mut self.outbound);
+                self.publish_to_peers(&room, except, &packed);
             }
             Mail::Close { room, packed } => {
                 let nobody = crate::client::outbound::NOBODY;
                 self.fanout.publish(&room, nobody, &packed, &mut self.conns, &mut self.outbound);
                 self.fanout.close(&room, &mut self.conns, &mut self.outbound);
+                self.publish_to_peers(&room, nobody, &packed);
+                self.close_peer_room(&room);
             }
             Mail::Everyone { packed } => {
                 self.fanout.batch.extend_from_slice(&packed.raw);
+                if !self.sessions.peers.is_empty() {
+                    self.peer_rooms.gather(&packed);
+                }
                 if self.batch_due == 0 {
                     self.batch_due = now.mono + self.options.presence_batch_ms;
                 }
@@ -243,13 +286,16 @@ impl Shard {
     /// Whether a burst of work has made the shard's own lists grow.
     fn is_large(&self) -> bool {
         let entries = [self.asks.capacity(), self.local.capacity(), self.outgoing.capacity(), self.said.capacity()];
-        self.outbound.is_large() || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
+        self.outbound.is_large()
+            || self.peer_rooms.is_large()
+            || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
     }
 
     /// Gives back what a burst of work made the shard's own lists grow to.
     fn trim(&mut self, now: Now) {
         self.outbound.trim();
         self.fanout.trim();
+        self.peer_rooms.trim();
         self.cork = Vec::new();
         if self.asks.is_empty() {
             self.asks.shrink_to_fit();
@@ -279,12 +325,13 @@ impl Shard {
 
     /// How many connections the next flush writes to on behalf of their rooms, about.
     pub fn waiting_members(&self) -> usize {
-        self.fanout.waiting_members()
+        self.fanout.waiting_members() + self.peer_rooms.waiting_members()
     }
 
     /// Whether anything was gathered that a flush would send or end.
     pub fn has_output(&self) -> bool {
-        !self.outbound.is_empty() || !self.ending.is_empty() || self.fanout.is_dirty()
+        let is_dirty = self.fanout.is_dirty() || self.peer_rooms.is_dirty() || self.sessions.is_dirty();
+        !self.outbound.is_empty() || !self.ending.is_empty() || is_dirty
     }
 
     /// Connections, in whatever stage.
@@ -296,6 +343,8 @@ impl Shard {
     pub fn stats(&self) -> Stats {
         Stats {
             connections: self.conns.len(),
+            sessions: self.sessions.list.len(),
+            peers: self.sessions.peers.len(),
             rooms: self.authority.rooms(),
             users: self.authority.users(),
             asks: self.asks.len(),
@@ -304,14 +353,20 @@ impl Shard {
         }
     }
 
-    /// The id of the connection at `slot`.
+    /// The id of the connection at `slot`, or of the peer at a slot that is marked so.
     fn id_of(&self, slot: u32) -> ConnectionId {
+        if slot & PEER != 0 {
+            return self.peer_id(slot & !PEER);
+        }
         let place = Place { node: self.options.node, shard: self.number, slot };
         ConnectionId::new(place, self.conns.get(slot as usize).map(|conn| conn.nonce).unwrap_or_default())
     }
 
-    /// The slot of a connection, if it is here and still the same one.
+    /// The slot of a connection, or the marked slot of a peer, if it is here and still the same one.
     fn slot_of(&self, id: ConnectionId) -> Option<u32> {
+        if id.is_peer() {
+            return self.peer_at(id).map(|peer| PEER | peer);
+        }
         let place = id.place();
         let conn = self.conns.get(place.slot as usize)?;
         (place.shard == self.number && conn.nonce == id.nonce()).then_some(place.slot)
@@ -336,8 +391,10 @@ impl Shard {
 
     /// Puts a question to whoever keeps what `op` is about; the number it goes by.
     fn ask(&mut self, ask: Ask, op: Op) -> u32 {
-        if let Some(slot) = ask.to.and_then(|id| self.slot_of(id)) {
-            self.conns[slot as usize].asks += 1;
+        match ask.to.and_then(|id| self.slot_of(id)) {
+            Some(slot) if slot & PEER != 0 => self.count_peer_ask(slot & !PEER),
+            Some(slot) => self.conns[slot as usize].asks += 1,
+            None => {}
         }
         let to = match &op {
             Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
@@ -356,6 +413,7 @@ impl Shard {
 
     /// Takes a connection out of the domain: its rooms and its user hear that it is gone.
     fn depart(&mut self, now: Now, slot: u32) {
+        self.part_from_session(now, slot);
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         let was_attached = matches!(conn.stage, Stage::WebSocket(_));
         if !was_attached {

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
+use crate::base::ids::PEER;
 use crate::base::limits;
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
 use crate::client::conn::{Membership, Stage};
+use crate::client::session::Reason;
 use crate::codec::ws::{self, Event as Frame, Input};
 use crate::dialect::raw;
 use crate::domain::access::{Identity, Roles};
@@ -96,8 +98,15 @@ impl Shard {
         }
     }
 
-    /// The peer's half of a command: what only its side can check is checked, the rest goes to the keeper.
-    fn command(&mut self, now: Now, slot: u32, request: Option<&str>, command: Command<'_>) -> Result<(), Reject> {
+    /// The peer's half of a command: what only its side can check is checked, the rest goes to the keeper. `slot` may be
+    /// the marked one of a Socket.IO peer, whose `request` is the number of the ack it wants.
+    pub(super) fn command(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: Option<&str>,
+        command: Command<'_>,
+    ) -> Result<(), Reject> {
         let connection = self.id_of(slot);
         match command {
             Command::Join(join) => self.join(slot, request, join),
@@ -167,12 +176,18 @@ impl Shard {
         };
         let then = Then::Joined { room: room.clone() };
         self.ask_room(slot, request, then, room, RoomOp::Join(Box::new(op)))?;
-        self.conns[slot as usize].joins += 1;
+        match slot & PEER {
+            0 => self.conns[slot as usize].joins += 1,
+            _ => self.count_peer_join(slot),
+        }
         Ok(())
     }
 
     /// Whether a connection may be in `room` beside those it is in and those it is about to be in.
     fn has_room_for(&self, slot: u32, room: &str) -> bool {
+        if slot & PEER != 0 {
+            return self.peer_has_room_for(slot & !PEER, room);
+        }
         let max = self.options.rooms_per_connection;
         let conn = &self.conns[slot as usize];
         let rooms = conn.rooms.as_slice();
@@ -236,7 +251,10 @@ impl Shard {
     }
 
     fn identity(&self, slot: u32) -> Result<Identity, Reject> {
-        let identity = self.conns.get(slot as usize).and_then(|conn| conn.identity.clone());
+        let identity = match slot & PEER {
+            0 => self.conns.get(slot as usize).and_then(|conn| conn.identity.clone()),
+            _ => self.peer_identity(slot & !PEER),
+        };
         identity.ok_or_else(|| Reject::new(Code::Unauthenticated, "Not authenticated"))
     }
 
@@ -276,10 +294,14 @@ impl Shard {
     /// Counts a signaling message against the connection's allowance.
     fn spend_signal(&mut self, now: Now, slot: u32) -> Result<(), Reject> {
         let rate = self.options.signals;
-        let conn = self.conns.get_mut(slot as usize);
-        if let Some(Stage::WebSocket(socket)) = conn.map(|conn| &mut conn.stage)
-            && !socket.spend_signal(now.mono, rate)
-        {
+        let is_granted = match self.conns.get_mut(slot as usize).map(|conn| &mut conn.stage) {
+            Some(Stage::WebSocket(socket)) => socket.spend_signal(now.mono, rate),
+            _ => match self.sessions.peers.get_mut((slot & !PEER) as usize) {
+                Some(peer) if slot & PEER != 0 => peer.signals.spend(now.mono, rate),
+                _ => true,
+            },
+        };
+        if !is_granted {
             let text = format!("Signaling is limited to {} messages a minute", rate.per_minute);
             return Err(Reject::new(Code::RateLimited, text));
         }
@@ -317,6 +339,10 @@ impl Shard {
             self.stats.slow_consumers += 1;
             self.send_raw(slot, |out| raw::disconnect(out, "slow-consumer", Some(0), now));
             self.close_websocket(now, slot, 4413, "slow consumer");
+        } else if let Some(Stage::Carrier(carrier)) = self.conns.get(slot as usize).map(|conn| &conn.stage)
+            && let Some(at) = self.sessions.named(carrier.link)
+        {
+            self.feed(now, at, |session, context| session.close(Reason::SlowConsumer, context));
         } else {
             self.abort(slot);
         }

@@ -42,6 +42,7 @@ fn options() -> Options {
         client_url: None,
         ice: Ice::default(),
         rules: Arc::new(rules),
+        socket_io: SocketIo::default(),
     }
 }
 
