@@ -86,6 +86,12 @@ impl Members {
         self.shards.iter().map(|(shard, _)| *shard)
     }
 
+    /// Whether anyone hears what all but `except` are told. In some dialects of Socket.IO a sender hears its own message.
+    pub fn hear(&self, except: Option<ConnectionId>) -> bool {
+        let is_left_out = |it: ConnectionId| !it.is_peer() && self.of(it).is_some();
+        self.list.len() > usize::from(except.is_some_and(is_left_out))
+    }
+
     /// Whether some of them are Socket.IO peers, whose wires differ from the others'.
     pub fn has_peers(&self) -> bool {
         self.peers > 0
