@@ -15,8 +15,8 @@ use crate::shard::sessions::Application;
 /// The namespaces there are for suites. Both tell who connects what it said of itself; the first answers events, too.
 pub(super) const NAMESPACES: [&str; 2] = [MAIN, "/custom"];
 
-/// What a message to `/echo` may be.
-const ECHO: ws::Limits = ws::Limits { message_bytes: 16 << 20, fragments: 65_536 };
+/// What a message to `/echo` may be. Autobahn cuts one into 65,536 pieces and ends it with an empty one.
+const ECHO: ws::Limits = ws::Limits { message_bytes: 16 << 20, fragments: 65_536 + 1 };
 
 /// How long the first packet of a session is kept back, in milliseconds.
 const LATE_MS: u64 = 20;
