@@ -57,7 +57,7 @@ fn attachments_come_and_go_by_polling_too() {
 fn what_makes_no_sense_ends_the_session() {
     let server = suite_server();
     let eleven = format!(r#"4511-["a"{}]"#, r#",{"_placeholder":true,"num":0}"#.repeat(11));
-    for text in ["4abc", "4", "42{}", r#"42abc["a"]"#, r#"42["connect"]"#, "44{}", "40", r#"42/chat,["a"]"#, &eleven] {
+    for text in ["4abc", "4", "42{}", r#"42abc["a"]"#, r#"42["connect"]"#, "44{}", r#"42/chat,["a"]"#, &eleven] {
         let mut socket = Socket::open(&server.address, "/socket.io/");
         socket.send("40");
         socket.next();

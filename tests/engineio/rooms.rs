@@ -95,13 +95,13 @@ fn who_leaves_in_whatever_way_is_missed() {
         assert_eq!(raw.wait_for("peer-joined")["peerId"], id);
         (socket, id)
     };
-    let mut ways: [(&str, Box<dyn FnMut(&mut Socket)>); 4] = [
-        ("a packet that leaves the namespace", Box::new(|socket| socket.send("41/chat,"))),
-        ("a packet that ends the session", Box::new(|socket| socket.send("1"))),
-        ("a packet that is none", Box::new(|socket| socket.send("4x"))),
-        ("a close frame", Box::new(|socket| socket.0.close(None).expect("it goes out"))),
+    let ways: [(&str, fn(&mut Socket)); 4] = [
+        ("a packet that leaves the namespace", |socket| socket.send("41/chat,")),
+        ("a packet that ends the session", |socket| socket.send("1")),
+        ("a packet that is none", |socket| socket.send("4x")),
+        ("a close frame", |socket| socket.0.close(None).expect("it goes out")),
     ];
-    for (way, leave) in &mut ways {
+    for (way, leave) in ways {
         let (mut socket, id) = arrive(&mut raw);
         leave(&mut socket);
         assert_eq!(raw.wait_for("peer-left")["peerId"], id, "{way}");
