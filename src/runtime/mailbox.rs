@@ -131,6 +131,11 @@ mod tests {
     use std::time::Duration;
 
     #[test]
+    fn a_parcel_is_no_larger_than_mail() {
+        assert_eq!(size_of::<Parcel>(), size_of::<Mail>());
+    }
+
+    #[test]
     fn a_sleeper_is_woken_and_finds_its_mail_in_order() {
         let mut poll = Poll::new().expect("a poll");
         let (mailbox, inbox) = mailbox(&poll, Token(7)).expect("a mailbox");

@@ -84,6 +84,9 @@ fn all_hear_what_is_said_in_one_order_on_every_wire() {
     }
 }
 
+/// A way to leave.
+type Leave = fn(&mut Socket);
+
 #[test]
 fn who_leaves_in_whatever_way_is_missed() {
     let server = Server::of_shards(2, &[]);
@@ -95,7 +98,7 @@ fn who_leaves_in_whatever_way_is_missed() {
         assert_eq!(raw.wait_for("peer-joined")["peerId"], id);
         (socket, id)
     };
-    let ways: [(&str, fn(&mut Socket)); 4] = [
+    let ways: [(&str, Leave); 4] = [
         ("a packet that leaves the namespace", |socket| socket.send("41/chat,")),
         ("a packet that ends the session", |socket| socket.send("1")),
         ("a packet that is none", |socket| socket.send("4x")),
