@@ -81,6 +81,31 @@ pub struct Request<'a> {
     pub command: Command<'a>,
 }
 
+/// Which request an answer is to. As text it goes with the question, wherever that goes, and comes back with the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reference<'a> {
+    /// The number under which the client wants the answer, if it does.
+    pub ack: Option<u64>,
+    /// The event that the request was; empty when nothing was asked.
+    pub name: &'a str,
+}
+
+impl<'a> Reference<'a> {
+    /// As text.
+    pub fn text(&self) -> String {
+        match self.ack {
+            Some(ack) => format!("{ack} {}", self.name),
+            None => format!(" {}", self.name),
+        }
+    }
+
+    /// What such a text says.
+    pub fn parse(text: &'a str) -> Self {
+        let (ack, name) = text.split_once(' ').unwrap_or(("", text));
+        Self { ack: ack.parse().ok(), name }
+    }
+}
+
 /// What the answer to a request says.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer<'a> {
@@ -134,9 +159,9 @@ pub fn encode(out: &mut Vec<u8>, dialect: Dialect, event: &Event, now: Now) {
 /// Appends the first thing that a peer is told, once it is connected; nothing when the dialect has no greeting.
 pub fn greet(_out: &mut Vec<u8>, _dialect: Dialect, _user: &str, _socket: &str, _now: Now) {}
 
-/// Appends the answer to a request; `ack` is the number under which the client wants it, if it does.
-pub fn answer(out: &mut Vec<u8>, dialect: Dialect, ack: Option<u64>, answer: &Answer<'_>, now: Now) {
-    as_raw(out, dialect, ack, |out| match answer {
+/// Appends the answer to a request; nothing when the dialect has none.
+pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: &Reference<'_>, answer: &Answer<'_>, now: Now) {
+    as_raw(out, dialect, to.ack, |out| match answer {
         Answer::Joined(joined, ice) => raw::joined(out, joined, ice, None, now),
         Answer::Left(room) => raw::left(out, room, None, now),
         Answer::Sent(sent, to) => raw::sent(out, sent, *to, None),
@@ -200,6 +225,18 @@ mod tests {
     }
 
     #[test]
+    fn references_come_back_as_they_went() {
+        for reference in [
+            Reference::default(),
+            Reference { ack: Some(0), name: "message:send" },
+            Reference { ack: None, name: "joinRoom" },
+            Reference { ack: Some(u64::MAX), name: "with spaces in it" },
+        ] {
+            assert_eq!(Reference::parse(&reference.text()), reference);
+        }
+    }
+
+    #[test]
     fn what_is_told_is_an_event_of_the_namespace_and_what_is_answered_an_ack() {
         let event = Event::Stats { room: "r".into(), participant_count: 7 };
         let told = written(|out| encode(out, Dialect::Colon, &event, NOW));
@@ -207,8 +244,9 @@ mod tests {
         assert_eq!(told, [format!(r#"42/chat,["room-stats",{object}]"#)]);
         let told = written(|out| encode(out, Dialect::Notify, &event, NOW));
         assert_eq!(told, [format!(r#"42["room-stats",{object}]"#)]);
-        let told = written(|out| answer(out, Dialect::Camel, Some(3), &Answer::Left("r"), NOW));
+        let left = Reference { ack: Some(3), name: "leave" };
+        let told = written(|out| answer(out, Dialect::Camel, &left, &Answer::Left("r"), NOW));
         assert_eq!(told, [r#"43/chat,3[{"type":"room-left","roomId":"r","timestamp":1750000000000}]"#]);
-        assert_eq!(written(|out| answer(out, Dialect::Camel, Some(3), &Answer::Done, NOW)), [""; 0]);
+        assert_eq!(written(|out| answer(out, Dialect::Camel, &left, &Answer::Done, NOW)), [""; 0]);
     }
 }

@@ -13,7 +13,7 @@ use crate::codec::engineio::{self, Data};
 use crate::codec::http::{Head, query_value};
 use crate::codec::json::Object;
 use crate::codec::socketio::{self as packets, Event};
-use crate::dialect::socketio::{self as dialects, Answer, Dialect, NAMESPACES};
+use crate::dialect::socketio::{self as dialects, Answer, Dialect, NAMESPACES, Reference};
 use crate::domain::access::Identity;
 use crate::domain::command::Command;
 use crate::domain::op::{Op, RoomOp, UserOp};
@@ -83,14 +83,15 @@ impl Shard {
                 self.answer_suite(at, space, event, id, attachments);
             }
             Heard::Event { peer, event, id, .. } => {
-                if let Err(reject) = self.peer_event(now, peer, &event, id) {
+                let request = Reference { ack: id, name: event.plain_name().unwrap_or_default() };
+                if let Err(reject) = self.peer_event(now, peer, &event, &request) {
                     self.stats.refusals += 1;
-                    self.answer_in_dialect(now, peer, id, &Answer::Refused(&reject));
+                    self.answer_in_dialect(now, peer, &request, &Answer::Refused(&reject));
                 }
             }
             // Nothing is asked of clients yet, so nothing they acknowledge matters.
             Heard::Acked { .. } | Heard::Nothing | Heard::Gathered(_) => {}
-            Heard::Left { peer: Some(peer), .. } => self.peer_departs(now, peer),
+            Heard::Left { peer: Some(peer), .. } => self.peer_departs(peer),
             // Its peer is found out when it is decided whether it may come in.
             Heard::Left { peer: None, .. } => {}
         }
@@ -211,8 +212,8 @@ impl Shard {
         self.deliver(at, segment);
     }
 
-    /// A peer's event: what it asks is put to whoever decides it. `id` is the number of the ack it wants.
-    fn peer_event(&mut self, now: Now, peer: u32, event: &Event<'_>, id: Option<u64>) -> Result<(), Reject> {
+    /// A peer's event: what it asks is put to whoever decides it.
+    fn peer_event(&mut self, now: Now, peer: u32, event: &Event<'_>, reference: &Reference<'_>) -> Result<(), Reject> {
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return Ok(()) };
         let mut scratch = String::new();
         let request = dialects::decode(known.dialect, event, self.options.content_bytes, &mut scratch)?;
@@ -224,18 +225,15 @@ impl Shard {
         }
         match request.command {
             Command::Ping => {
-                self.answer_in_dialect(now, peer, id, &Answer::Pong);
+                self.answer_in_dialect(now, peer, reference, &Answer::Pong);
                 Ok(())
             }
-            Command::Authenticate { token } => self.renew_token(now, peer, id, &token),
-            command => {
-                let id = id.map(|id| id.to_string());
-                self.command(now, PEER | peer, id.as_deref(), command)
-            }
+            Command::Authenticate { token } => self.renew_token(now, peer, reference, &token),
+            command => self.command(now, PEER | peer, Some(&reference.text()), command),
         }
     }
 
-    fn renew_token(&mut self, now: Now, peer: u32, id: Option<u64>, token: &str) -> Result<(), Reject> {
+    fn renew_token(&mut self, now: Now, peer: u32, to: &Reference<'_>, token: &str) -> Result<(), Reject> {
         let (identity, expires_at) = self.verify(token, now)?;
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return Ok(()) };
         if known.identity.as_ref().is_none_or(|own| own.user() != identity.user()) {
@@ -248,21 +246,20 @@ impl Shard {
         if let Some(at) = self.sessions.named(link) {
             self.sessions.touch(at);
         }
-        self.answer_in_dialect(now, peer, id, &Answer::Authenticated(&user, expires_at));
+        self.answer_in_dialect(now, peer, to, &Answer::Authenticated(&user, expires_at));
         Ok(())
     }
 
     /// Answers a peer, or tells it what its request has come to.
-    pub(super) fn answer_in_dialect(&mut self, now: Now, peer: u32, id: Option<u64>, answer: &Answer<'_>) {
+    pub(super) fn answer_in_dialect(&mut self, now: Now, peer: u32, to: &Reference<'_>, answer: &Answer<'_>) {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
         let dialect = known.dialect;
         let Some(at) = self.sessions.named(known.link) else { return };
-        self.send_to_session(at, |out| dialects::answer(out, dialect, id, answer, now));
+        self.send_to_session(at, |out| dialects::answer(out, dialect, to, answer, now));
     }
 
     /// A peer is taken out of the domain, and forgotten.
-    pub(super) fn peer_departs(&mut self, now: Now, peer: u32) {
-        let _ = now;
+    pub(super) fn peer_departs(&mut self, peer: u32) {
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return };
         let (identity, rooms) = (known.identity.take(), known.rooms.clone());
         let connection = self.id_of(PEER | peer);
@@ -275,11 +272,10 @@ impl Shard {
             self.ask(Ask::forgotten(), Op::User(identity.user_name(), UserOp::Detach { connection }));
         }
         self.sessions.peers.try_remove(peer as usize);
-        self.stats.closed += 1;
     }
 
     /// Takes a peer out of its namespace; its session goes on.
-    pub(super) fn disconnect_peer(&mut self, now: Now, peer: u32) {
+    pub(super) fn disconnect_peer(&mut self, peer: u32) {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
         let space = known.space;
         let Some(at) = self.sessions.named(known.link) else { return };
@@ -290,7 +286,7 @@ impl Shard {
                 engineio::encode_text(out, |out| packets::encode_disconnect(out, namespace));
             });
         }
-        self.peer_departs(now, peer);
+        self.peer_departs(peer);
     }
 
     /// Ends those peers of a session whose tokens have expired.
@@ -302,7 +298,7 @@ impl Shard {
         };
         let expired: Vec<u32> = client.namespaces.peers().map(|(_, peer)| peer).filter(is_expired).collect();
         for peer in expired {
-            self.disconnect_peer(now, peer);
+            self.disconnect_peer(peer);
         }
     }
 

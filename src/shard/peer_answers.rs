@@ -6,7 +6,8 @@ use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
 use crate::client::outbound::NOBODY;
-use crate::dialect::socketio::{self as dialects, Answer};
+use crate::client::session::Route;
+use crate::dialect::socketio::{self as dialects, Answer, Reference};
 use crate::domain::event::{Event, Joined};
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
@@ -31,7 +32,7 @@ impl Shard {
         if client.asks + 1 != u16::from(ASKS_PER_CONNECTION) {
             return;
         }
-        if let crate::client::session::Route::Socket(slot) = client.session.route() {
+        if let Route::Socket(slot) = client.session.route() {
             self.resumed.push(slot);
             self.waiting.look_again(slot);
         }
@@ -51,28 +52,28 @@ impl Shard {
         {
             known.joins = known.joins.saturating_sub(1);
         }
-        let id = ask.request.as_deref().and_then(|id| id.parse().ok());
+        let to = Reference::parse(ask.request.as_deref().unwrap_or_default());
         match (ask.then, reply) {
             (Then::Attached, reply) => self.peer_attached(now, peer, reply),
             (_, Err(reject)) => {
                 self.stats.refusals += 1;
-                self.answer_in_dialect(now, peer, id, &Answer::Refused(&reject));
+                self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
             }
-            (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.peer_joined(now, peer, id, &joined),
+            (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.peer_joined(now, peer, &to, &joined),
             (Then::Left { room }, Ok(Reply::Left { own })) => {
                 if own {
                     self.leave_peer(&room, peer);
                 }
-                self.answer_in_dialect(now, peer, id, &Answer::Left(&room));
+                self.answer_in_dialect(now, peer, &to, &Answer::Left(&room));
             }
             (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
-                self.answer_in_dialect(now, peer, id, &Answer::Sent(&sent, (field, &name)));
+                self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, (field, &name)));
             }
-            (Then::Refusal, Ok(_)) if id.is_some() => self.answer_in_dialect(now, peer, id, &Answer::Done),
-            (Then::Refusal | Then::Rest(_), Ok(_)) => {}
+            (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
+            (Then::Rest(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..), Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
-                self.answer_in_dialect(now, peer, id, &Answer::Refused(&reject));
+                self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
             }
         }
     }
@@ -81,7 +82,7 @@ impl Shard {
     fn peer_attached(&mut self, now: Now, peer: u32, reply: Result<Reply, Reject>) {
         let Err(reject) = reply else {
             if !self.accept_peer(now, peer) {
-                self.peer_departs(now, peer);
+                self.peer_departs(peer);
             }
             return;
         };
@@ -90,21 +91,21 @@ impl Shard {
         known.identity = None;
         let (link, space, is_connected) = (known.link, known.space, known.is_connected);
         if is_connected {
-            return self.disconnect_peer(now, peer);
+            return self.disconnect_peer(peer);
         }
         if let Some(at) = self.sessions.named(link) {
             self.refuse_peer(at, space, &reject);
         }
-        self.peer_departs(now, peer);
+        self.peer_departs(peer);
     }
 
-    fn peer_joined(&mut self, now: Now, peer: u32, id: Option<u64>, joined: &Joined) {
+    fn peer_joined(&mut self, now: Now, peer: u32, to: &Reference<'_>, joined: &Joined) {
         self.join_peer(&joined.room, peer);
         let ice = match self.peer_identity(peer) {
             Some(identity) => self.options.ice.servers(identity.user(), now),
             None => "[]".to_owned(),
         };
-        self.answer_in_dialect(now, peer, id, &Answer::Joined(joined, &ice));
+        self.answer_in_dialect(now, peer, to, &Answer::Joined(joined, &ice));
     }
 
     /// A peer is told something.
@@ -118,7 +119,7 @@ impl Shard {
             return;
         };
         match event {
-            Event::Joined(joined) => return self.peer_joined(now, peer, None, joined),
+            Event::Joined(joined) => return self.peer_joined(now, peer, &Reference::default(), joined),
             Event::Left { room, .. } => self.leave_peer(room, peer),
             other if other.room().is_some() => self.settle_for_peer(peer),
             _ => {}

@@ -245,7 +245,7 @@ impl Shard {
         let held = std::mem::replace(&mut client.held_post, NOBODY);
         let peers: Vec<u32> = client.namespaces.peers().map(|(_, peer)| peer).collect();
         for peer in peers {
-            self.peer_departs(now, peer);
+            self.peer_departs(peer);
         }
         if held != NOBODY {
             let refusal = Refusal::UnknownSession;

@@ -1,5 +1,7 @@
 //! One shard by itself, byte by byte: orders that clients can see.
 
+mod sessions;
+
 use super::*;
 use crate::client::credentials::Origins;
 use crate::client::websocket::{Heartbeat, SignalRate};
