@@ -75,7 +75,7 @@ fn answer(mut desk: Desk, back: &Mailbox) {
 fn hops(criterion: &mut Criterion) {
     let letter = Letter {
         room: "standup".into(),
-        packed: Arc::new(Packed { raw: Box::new([0; 341]), droppable: false, for_peers: None }),
+        packed: Arc::new(Packed { raw: Box::new([0; 341]), seq: 0, droppable: false, for_peers: None }),
     };
     let question = || Mail::Drain { window_ms: 1 };
     let mut group = criterion.benchmark_group("mailbox");

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -55,6 +56,8 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
         options: if arguments.conformance { options.for_conformance() } else { options },
         keys,
         drain: Duration::from_secs(settings.drain.seconds),
+        storage: settings.storage_options(Arc::new(clock::unix_millis)),
+        may_forget: settings.dev && !loaded.explicit.contains("data_dir"),
     })?;
     for address in &server.addresses {
         say(&format!("listening on http://{address}"));

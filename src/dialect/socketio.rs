@@ -13,6 +13,7 @@ use crate::codec::socketio::{self, Target, begin_ack, begin_event};
 use crate::dialect::raw;
 use crate::domain::command::Command;
 use crate::domain::event::{Event, Joined};
+use crate::domain::history::{History, Marks};
 use crate::domain::op::Sent;
 use crate::domain::reject::{Code, Reject};
 
@@ -115,6 +116,10 @@ pub enum Answer<'a> {
     Left(&'a str),
     /// Your message was accepted; it went to what this field, of this value, names.
     Sent(&'a Sent, (&'a str, &'a str)),
+    /// These are the messages that were sent before.
+    History(&'a History),
+    /// These received and read the message.
+    Receipts(&'a Marks),
     /// Your new token, that of this user, holds until then, in seconds since 1970.
     Authenticated(&'a str, Option<u64>),
     /// I am here.
@@ -165,6 +170,8 @@ pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: &Reference<'_>, answer: &
         Answer::Joined(joined, ice) => raw::joined(out, joined, ice, None, now),
         Answer::Left(room) => raw::left(out, room, None, now),
         Answer::Sent(sent, to) => raw::sent(out, sent, *to, None),
+        Answer::History(history) => raw::history(out, history, None, now),
+        Answer::Receipts(marks) => raw::receipts(out, marks, None, now),
         Answer::Authenticated(user, expires_at) => raw::authenticated(out, user, *expires_at, None, now),
         Answer::Pong => raw::pong(out, None, now),
         Answer::Done => {}

@@ -9,6 +9,9 @@ use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, Receipt, Signal, Status};
 use crate::domain::event::{Content, Event, Joined, Peer};
+use crate::domain::history::{History, Marks, Wanted};
+use crate::domain::record::{Record, Retention, Session};
+use crate::domain::recovery::{Returned, Returning, SessionOp};
 
 /// One act, on the thing that keeps it.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub enum Op {
     Room(Name, RoomOp),
     /// On a user.
     User(Name, UserOp),
+    /// On what it takes to bring a lost connection back.
+    Session(ConnectionId, SessionOp),
     /// A look at all rooms of one keeper.
     Rooms,
 }
@@ -30,6 +35,8 @@ pub enum RoomOp {
         by: Identity,
         /// What it is to be.
         profile: Box<Profile>,
+        /// What is kept of its messages.
+        log: LogTerms,
     },
     /// Become a member.
     Join(Box<JoinRoom>),
@@ -41,6 +48,13 @@ pub enum RoomOp {
         by: Identity,
         /// Whose membership; the asker's own when absent.
         peer: Option<Name>,
+    },
+    /// Become a member again, in the place of a connection that was lost.
+    Return(Box<Returning>),
+    /// A member's connection was lost; its membership ends unless it returns soon.
+    Lose {
+        /// The connection.
+        connection: ConnectionId,
     },
     /// End the membership of a connection that is gone.
     Vanish {
@@ -76,6 +90,20 @@ pub enum RoomOp {
         /// Which of the two.
         kind: Receipt,
     },
+    /// Look at messages that were sent before.
+    History {
+        /// The asking connection.
+        connection: ConnectionId,
+        /// Which.
+        wanted: Wanted,
+    },
+    /// Look at who received and read a message.
+    Marks {
+        /// The asking connection.
+        connection: ConnectionId,
+        /// The message.
+        message: Uuid,
+    },
     /// Make the caller a participant, and its connections members.
     Admit {
         /// The caller.
@@ -105,6 +133,13 @@ pub enum RoomOp {
         /// Who closes it.
         by: Identity,
     },
+}
+
+impl RoomOp {
+    /// Whether it ends memberships, but not the room.
+    pub fn is_departure(&self) -> bool {
+        matches!(self, Self::Leave { .. } | Self::Vanish { .. } | Self::Withdraw { .. })
+    }
 }
 
 /// See [`RoomOp::Join`].
@@ -148,6 +183,17 @@ pub struct SendMessage {
     pub to: Option<Name>,
     /// What it says.
     pub content: Content,
+    /// What the sender calls it, so that a repeat is known for one.
+    pub client_message_id: Option<Box<str>>,
+}
+
+/// What is kept of a room's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogTerms {
+    /// Whether they are kept; as the server's settings say when absent.
+    pub history: Option<bool>,
+    /// How many, and how long.
+    pub retention: Retention,
 }
 
 /// What a room was made to be; a room that came to be by joining has none.
@@ -218,6 +264,14 @@ pub enum Reply {
     Sent(Sent),
     /// The room.
     Room(Box<RoomView>),
+    /// Messages that were sent before.
+    History(Box<History>),
+    /// Who received and read a message.
+    Marks(Box<Marks>),
+    /// You are a member again.
+    Returned(Box<Returned>),
+    /// A session, if there was one, is used up.
+    Session(Option<Box<Session>>),
     /// Rooms of one keeper.
     Rooms(RoomsView),
     /// A user's connections.
@@ -299,6 +353,12 @@ pub struct Rules {
     pub announce_limit: usize,
     /// Members a room takes when its maker did not say; 0 is any number.
     pub max_participants: usize,
+    /// Whether there is a store, so that anything is kept at all.
+    pub has_store: bool,
+    /// Whether a room's messages are kept when its maker did not say.
+    pub history: bool,
+    /// How long messages are kept, in milliseconds; 0: for ever.
+    pub keep_ms: u64,
     /// How long a user's last connection may be gone before they count as offline, in milliseconds.
     pub presence_grace_ms: u64,
     /// Who learns of a change of presence.
@@ -322,7 +382,8 @@ pub enum Scope {
     None,
 }
 
-/// What an op may use while it is applied: the time, randomness, the rules, and a list for the facts it makes.
+/// What an op may use while it is applied: the time, randomness, the rules, and lists for the facts and
+/// the records it makes.
 pub struct Context<'a> {
     /// The time.
     pub now: Now,
@@ -332,6 +393,8 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
     /// What everyone concerned learns, in order.
     pub facts: &'a mut Vec<Fact>,
+    /// What a restart must not lose, in order.
+    pub records: &'a mut Vec<Record>,
 }
 
 impl Context<'_> {

@@ -1,15 +1,13 @@
 //! A user: their connections, how they are, and the messages that reach them wherever they are connected.
 
-use std::sync::Arc;
-
 use crate::base::few::Few;
 use crate::base::ids::ConnectionId;
 use crate::base::table::Named;
 use crate::base::wheel::{TICK_MS, Tick, tick};
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
-use crate::domain::event::{Direct, Event};
-use crate::domain::op::{Audience, Context, Fact, Reply, Sent, UserOp};
+use crate::domain::event::Event;
+use crate::domain::op::{Audience, Context, Fact, Reply, UserOp};
 use crate::domain::reject::{Code, Reject};
 
 /// One user who is connected, or was a moment ago.
@@ -57,15 +55,8 @@ impl User {
                 self.tell_presence(context);
                 Ok(Reply::Done)
             }
-            UserOp::Send { by, content } => {
-                if self.connections.is_empty() {
-                    return Err(user_not_found());
-                }
-                let (id, at) = (context.message_id(), context.now.wall);
-                self.tell(&Event::Direct(Arc::new(Direct { id, sender: by, content, at })), context);
-                Ok(Reply::Sent(Sent { id, seq: None, at }))
-            }
-            UserOp::SpendRest => Ok(Reply::Done),
+            // Whoever keeps the user sees to these.
+            UserOp::Send { .. } | UserOp::SpendRest => Ok(Reply::Done),
             UserOp::Connections => Ok(Reply::Connections(self.connections.as_slice().to_vec())),
         }
     }

@@ -229,6 +229,9 @@ impl Shard {
                 Ok(())
             }
             Command::Authenticate { token } => self.renew_token(now, peer, reference, &token),
+            Command::Resume { .. } => {
+                Err(Reject::new(Code::RecoveryFailed, "There is nothing to recover; connect and join anew"))
+            }
             command => self.command(now, PEER | peer, Some(&reference.text()), command),
         }
     }

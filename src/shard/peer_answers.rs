@@ -69,9 +69,15 @@ impl Shard {
             (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
                 self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, (field, &name)));
             }
+            (Then::Found, Ok(Reply::History(history))) => {
+                self.answer_in_dialect(now, peer, &to, &Answer::History(&history));
+            }
+            (Then::Found, Ok(Reply::Marks(marks))) => {
+                self.answer_in_dialect(now, peer, &to, &Answer::Receipts(&marks));
+            }
             (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
-            (Then::Rest(_), Ok(_)) => {}
-            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..), Ok(_)) => {
+            (Then::Rest(_) | Then::Session | Then::Returned { .. }, Ok(_)) => {}
+            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
             }

@@ -41,6 +41,9 @@ impl Shard {
         if self.batch_due != 0 && self.batch_due <= now.mono {
             self.tell_everybody();
         }
+        if !self.unsaved.is_empty() && self.unsaved_due <= now.mono {
+            self.keep_sessions(now);
+        }
         if self.trim_due != 0 && self.trim_due <= now.mono {
             self.trim(now);
         }
@@ -52,9 +55,11 @@ impl Shard {
     pub fn next_due(&mut self) -> Option<u64> {
         let batch = (self.batch_due != 0).then_some(self.batch_due);
         let drain = self.drain.as_ref().map(|drain| drain.next);
+        let unsaved = (!self.unsaved.is_empty()).then_some(self.unsaved_due);
         let trim = (self.trim_due != 0).then_some(self.trim_due);
         let late = self.sessions.late.front().map(|late| late.due);
-        [self.timers.next_due(), self.authority.next_due(), batch, trim, drain, late].into_iter().flatten().min()
+        let own = [batch, unsaved, trim, drain, late];
+        own.into_iter().chain([self.timers.next_due(), self.authority.next_due()]).flatten().min()
     }
 
     /// A connection's time has come. All pings of a turn share the same two bytes.

@@ -1,5 +1,6 @@
 //! The users a shard keeps: who is connected, how they are, and who learns of it.
 
+use crate::authority::embedded::rooms::Outcome;
 use crate::authority::embedded::{Due, Embedded, TELL_ALL_UP_TO, tell_everyone};
 use crate::base::Name;
 use crate::base::time::Now;
@@ -7,34 +8,35 @@ use crate::domain::allowance::{Allowance, WINDOW_MS};
 use crate::domain::op::{Audience, Context, Fact, Reply, Scope, UserOp};
 use crate::domain::reject::Reject;
 use crate::domain::user::{User, user_not_found};
-use crate::mail::{Mail, Outgoing};
+use crate::mail::{Asker, Mail, Outgoing};
 
 impl Embedded {
-    pub(super) fn user_op(
-        &mut self,
-        now: Now,
-        name: Name,
-        op: UserOp,
-        out: &mut Vec<Outgoing>,
-    ) -> Result<Reply, Reject> {
-        if matches!(op, UserOp::SpendRest) {
-            return self.spend_rest(now, name);
-        }
+    pub(super) fn user_op(&mut self, now: Now, name: Name, op: UserOp, to: Asker, out: &mut Vec<Outgoing>) -> Outcome {
+        let arrival = match op {
+            UserOp::SpendRest => return self.spend_rest(now, name).map(Some),
+            UserOp::Send { by, content } => return self.send_to_user(now, name, by, content, to, out),
+            UserOp::Attach { connection, .. } => Some(connection),
+            _ => None,
+        };
         if !self.users.contains(&name) {
             match &op {
                 UserOp::Attach { by, .. } => drop(self.users.insert(User::new(by.clone()))),
-                UserOp::Connections => return Ok(Reply::Connections(Vec::new())),
+                UserOp::Connections => return Ok(Some(Reply::Connections(Vec::new()))),
                 _ => return Err(user_not_found()),
             }
         }
         let Some(user) = self.users.get_mut(&name) else { return Err(user_not_found()) };
-        let mut context = Context { now, rng: &mut self.rng, rules: &self.rules, facts: &mut self.facts };
+        let mut context = context!(self, now);
         let reply = user.apply(op, &mut context);
         if let Some(at) = user.offline_at(self.rules.presence_grace_ms) {
             self.due.entry(at).or_default().insert(Due::GoOffline(name.clone()));
         }
+        self.gate.keep(self.records.drain(..));
         self.tell_user_facts(now, &name, out);
-        reply
+        if let (Some(connection), Ok(_)) = (arrival, &reply) {
+            self.ask_directs(&name, connection);
+        }
+        reply.map(Some)
     }
 
     /// Counts a request against a user's allowance, whether or not they are connected.

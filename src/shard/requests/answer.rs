@@ -9,12 +9,13 @@ use crate::client::conn::Stage;
 use crate::client::credentials;
 use crate::client::http::{CONTENT_SECURITY_POLICY, Headers, Phase, Reply as Form, Request};
 use crate::codec::http::{self, Connection, Framing, Head};
-use crate::codec::json::Object;
+use crate::codec::json::{self, Object};
 use crate::codec::ws;
 use crate::dialect::rest::{self, Call, CallKind, Refusal, Route, RouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
-use crate::domain::op::{Op, Reply, RoomOp, RoomsView, UserOp};
+use crate::domain::op::{LogTerms, Op, Reply, RoomOp, RoomsView, UserOp};
 use crate::domain::reject::{Code, Reject};
+use crate::mail::storage::State;
 use crate::mail::{Asker, Mail, ShardNumber};
 use crate::pages;
 use crate::shard::Shard;
@@ -174,11 +175,13 @@ impl Shard {
     }
 
     fn health(&self, now: Now) -> Answer {
+        let store = self.authority.store_state();
         let mut body = Vec::new();
         Object::begin(&mut body)
-            .string("status", "healthy")
+            .string("status", if store == State::Good { "healthy" } else { "critical" })
             .string("version", env!("CARGO_PKG_VERSION"))
             .number("uptimeSeconds", now.mono / 1000)
+            .list("issues", (store != State::Good).then(|| store.as_str()), json::string)
             .end();
         Answer::json(200, body)
     }
@@ -201,7 +204,8 @@ impl Shard {
         let room_op = match &mut call {
             Call::CreateMeeting(_) | Call::CreateRoom(_) => {
                 let room: Name = random_room_id(&mut self.rng).into();
-                call.take_profile(&by.user_name()).map(|profile| (room, RoomOp::Create { by: by.clone(), profile }))
+                call.take_profile(&by.user_name())
+                    .map(|profile| (room, RoomOp::Create { by: by.clone(), profile, log: LogTerms::default() }))
             }
             Call::Meeting { room } | Call::Room { room } => Some((room.clone(), RoomOp::Describe { by: by.clone() })),
             Call::CloseMeeting { room } => Some((room.clone(), RoomOp::Close { by: by.clone() })),
@@ -218,7 +222,7 @@ impl Shard {
         };
         let is_open = match &op {
             Op::Room(name, _) | Op::User(name, _) => self.is_open(name),
-            Op::Rooms => true,
+            Op::Session(..) | Op::Rooms => true,
         };
         if !is_open {
             return self.answer(now, slot, Reject::overloaded().into());
