@@ -115,6 +115,32 @@ fn who_leaves_in_whatever_way_is_missed() {
 }
 
 #[test]
+fn who_does_not_read_is_dropped_and_nobody_waits_for_it() {
+    let server = Server::of_shards(1, &["limits.outbound_bytes=65536"]);
+    let mut raw = Client::connect(&server.address, Some(&token("ada", &json!({}))));
+    raw.join("tea", "ada");
+    let (mut reader, reading) = Socket::peer(&server.address, "/chat", "bob");
+    join(&server, "bob", &reading, "tea");
+    let (_deaf, deaf) = Socket::peer(&server.address, "/chat", "cyd");
+    join(&server, "cyd", &deaf, "tea");
+    let content = "x".repeat(16_000);
+    // The kernel takes some megabytes for it first.
+    for number in 0..2_000 {
+        raw.send(&json!({ "type": "message", "roomId": "tea", "content": content }));
+        raw.wait_for("message-sent");
+        assert_eq!(message(&mut reader, "42/chat,")["seq"], number + 1);
+        if number % 50 == 49 {
+            let bearer = bearer(&token("ada", &json!({})));
+            let room = ask(&server.address, "GET", "/rooms/tea", &[&bearer], None).json();
+            if !room.to_string().contains(&deaf) {
+                return;
+            }
+        }
+    }
+    panic!("it is still there");
+}
+
+#[test]
 fn signaling_passes_between_wires() {
     let server = Server::of_shards(2, &[]);
     let mut raw = Client::connect(&server.address, Some(&token("ada", &json!({}))));

@@ -248,6 +248,18 @@ fn who_does_not_take_what_it_is_sent_is_dropped() {
 }
 
 #[test]
+fn there_are_no_more_sessions_than_connections_may_be() {
+    let server = server(&["limits.connections=10"]);
+    let mut http = Http::connect(&server.address);
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let statuses: Vec<u16> = (0..12).map(|_| http.ask("GET", path, &[], None).status).collect();
+    assert_eq!(statuses, [[200; 10].as_slice(), &[403; 2]].concat());
+    let answer = http.ask("GET", path, &[], None);
+    assert_eq!(answer.text(), r#"{"code":4,"message":"Forbidden"}"#);
+    assert_eq!(http.ask("GET", "/healthz", &[], None).status, 200);
+}
+
+#[test]
 fn sessions_are_told_when_the_server_leaves() {
     let mut server = Server::of_shards(1, &["drain.seconds=1"]);
     let mut client = Polling::open(&server.address, "/socket.io/");
