@@ -1,6 +1,7 @@
 //! Namespaces: who may connect, what each is told, and what ends a session.
 
 use serde_json::{Value, json};
+use tungstenite::client::IntoClientRequest;
 
 use super::client::{Polling, RS, Socket, connect_packet, server, suite_server};
 use super::support::server::{Server, token};
@@ -124,6 +125,19 @@ fn a_token_may_come_with_the_first_request() {
         socket.send(&format!("40{namespace}"));
         assert!(object(&socket.next(), &format!("40{place}"))["sid"].is_string());
     }
+    // Browsers, which can set no headers, have a subprotocol for it, and want it confirmed.
+    let mut request = format!("ws://{}/socket.io/?EIO=4&transport=websocket", server.address)
+        .into_client_request()
+        .expect("a request");
+    let protocols = format!("bearer, {}", token("ada", &json!({})));
+    request.headers_mut().insert("Sec-WebSocket-Protocol", protocols.parse().expect("a value"));
+    let stream = std::net::TcpStream::connect(&server.address).expect("the server listens");
+    let (client, answer) = tungstenite::client(request, stream).expect("a WebSocket");
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "bearer");
+    let mut by_protocol = Socket(client);
+    by_protocol.next();
+    by_protocol.send("40");
+    assert!(object(&by_protocol.next(), "40")["sid"].is_string());
     // One that comes with the CONNECT counts more.
     let mut socket = Socket::connect(&server.address, &path);
     socket.next();

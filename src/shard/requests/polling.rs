@@ -6,6 +6,7 @@
 use crate::base::time::Now;
 use crate::client::carrier::{Carrier, Link};
 use crate::client::conn::Stage;
+use crate::client::credentials;
 use crate::client::http::{Http, Phase, Post, Reply as Form};
 use crate::client::session::{Poll, Request, Session, read};
 use crate::codec::engineio::{Payload, Query, Refusal, Transport, Version, jsonp};
@@ -63,7 +64,7 @@ impl Shard {
                 let Ok(accept) = self.accept_key(head) else {
                     return self.refuse_request(now, slot, head, used, Refusal::BadRequest);
                 };
-                self.answer_upgrade(slot, &accept);
+                self.answer_upgrade(slot, head, &accept);
                 self.become_carrier(slot, link);
                 self.feed(now, at, |session, context| session.upgrade(slot, context));
                 Step::Upgraded(used)
@@ -109,7 +110,7 @@ impl Shard {
         let Ok(accept) = self.accept_key(head) else {
             return self.refuse_request(now, slot, head, used, Refusal::BadRequest);
         };
-        self.answer_upgrade(slot, &accept);
+        self.answer_upgrade(slot, head, &accept);
         if self.options.socket_io.is_conformance && version == Version::V3 {
             self.become_carrier(slot, Link::nobody());
             self.open_late(now, slot, application);
@@ -149,8 +150,9 @@ impl Shard {
     }
 
     /// Tells a client that its connection is a WebSocket from now on.
-    pub(super) fn answer_upgrade(&mut self, slot: u32, accept: &AcceptKey) {
-        let segment = self.outbound.encode(|out| ws::encode_switching_protocols(out, accept, None, None));
+    pub(super) fn answer_upgrade(&mut self, slot: u32, head: &Head<'_>, accept: &AcceptKey) {
+        let protocol = credentials::offers_bearer(head).then_some(credentials::BEARER_PROTOCOL);
+        let segment = self.outbound.encode(|out| ws::encode_switching_protocols(out, accept, protocol, None));
         self.push(slot, segment);
     }
 

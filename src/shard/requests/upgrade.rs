@@ -84,7 +84,7 @@ impl Shard {
     pub(super) fn echo_request(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize) -> Step {
         match self.accept_key(head) {
             Ok(accept) => {
-                self.answer_upgrade(slot, &accept);
+                self.answer_upgrade(slot, head, &accept);
                 let conn = &mut self.conns[slot as usize];
                 conn.stage = Stage::Echo(ws::Decoder::default());
                 conn.deadline = 0;
