@@ -76,6 +76,9 @@ impl Shard {
             _ => reply,
         };
         let ask = self.asks.remove(number as usize);
+        if ask.to.is_some_and(|id| id.is_peer()) {
+            return self.peer_answered(now, ask, reply);
+        }
         let slot = ask.to.and_then(|id| self.slot_of(id));
         if let Some(slot) = slot {
             let conn = &mut self.conns[slot as usize];
@@ -144,7 +147,7 @@ impl Shard {
     }
 
     /// The asker has gone meanwhile: what it was granted is given back.
-    fn undo(&mut self, now: Now, connection: ConnectionId, then: Then, reply: Result<Reply, Reject>) {
+    pub(super) fn undo(&mut self, now: Now, connection: ConnectionId, then: Then, reply: Result<Reply, Reject>) {
         match (then, reply) {
             (Then::Joined { room, .. }, Ok(_)) => {
                 self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
@@ -175,6 +178,9 @@ impl Shard {
 
     /// One connection is told something.
     pub(super) fn told(&mut self, now: Now, to: ConnectionId, event: Event) {
+        if to.is_peer() {
+            return self.peer_told(now, to, &event);
+        }
         let slot = self.slot_of(to).filter(|slot| self.conns[*slot as usize].is_listening());
         let Some(slot) = slot else {
             if let Event::Joined(joined) = event {

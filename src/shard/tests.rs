@@ -1,5 +1,7 @@
 //! One shard by itself, byte by byte: orders that clients can see.
 
+mod sessions;
+
 use super::*;
 use crate::client::credentials::Origins;
 use crate::client::websocket::{Heartbeat, SignalRate};
@@ -46,6 +48,7 @@ fn options() -> Options {
         client_url: None,
         ice: Ice::default(),
         rules: Arc::new(rules),
+        socket_io: SocketIo::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use switchboard::codec::http::HeadLimits;
 use switchboard::codec::jwt::{NewToken, Verifier, VerifierOptions, sign_hs256};
 use switchboard::codec::ws;
 use switchboard::domain::op::{Rules, Scope};
-use switchboard::shard::{Ice, Options};
+use switchboard::shard::{Ice, Options, SocketIo};
 
 const SECRET: &str = "a secret that only this simulation knows";
 
@@ -116,6 +116,7 @@ impl Setting {
             client_url: None,
             ice: Ice::default(),
             rules: Arc::new(rules),
+            socket_io: SocketIo::default(),
         };
         Self { options: Arc::new(options), announces_all, is_slow }
     }
