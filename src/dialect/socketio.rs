@@ -47,6 +47,15 @@ impl Dialect {
         }
     }
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Notify => "notify",
+            Self::Colon => "colon",
+            Self::Camel => "camel",
+        }
+    }
+
     /// The one of this name.
     pub fn parse(name: &str) -> Option<Self> {
         match name {

@@ -6,8 +6,11 @@
 //! comes from a seed, so the same inputs give the same outputs.
 
 mod answers;
+mod arrivals;
+mod bulletin;
 mod carriers;
 mod conformance;
+mod connections;
 mod drain;
 mod fanout;
 mod flush;
@@ -15,6 +18,8 @@ mod moves;
 mod namespaces;
 mod options;
 mod peer_answers;
+mod peer_connections;
+mod peer_news;
 mod peer_rooms;
 mod peers;
 mod recovery;
@@ -44,14 +49,16 @@ use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::base::wheel::{Wheel, tick};
 use crate::client::conn::{Conn, Ending, Stage};
-use crate::client::outbound::Outbound;
+use crate::client::outbound::{NOBODY, Outbound};
 use crate::codec::jwt::Verifier;
 use crate::codec::recovery::RecoveryKey;
-use crate::domain::op::{Op, RoomOp, UserOp};
+use crate::domain::op::{Op, RoomOp, Scope, UserOp};
 use crate::mail::storage::{Order, Restored};
 use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
 
 use answers::Ask;
+use arrivals::Arrivals;
+use bulletin::Bulletin;
 use drain::Drain;
 use fanout::Fanout;
 use peer_rooms::PeerRooms;
@@ -75,6 +82,8 @@ pub struct Shard {
     conns: Slab<Conn>,
     sessions: Sessions,
     /// By the slots of connections and the marked slots of sessions.
+    /// What is known of them beyond that.
+    arrivals: Arrivals,
     timers: Wheel<u32>,
     fanout: Fanout,
     peer_rooms: PeerRooms,
@@ -101,8 +110,8 @@ pub struct Shard {
     departures: Vec<Departure>,
     /// Several segments, joined for one write.
     cork: Vec<u8>,
-    /// When the batch for everybody goes out, in monotonic milliseconds; 0 when there is none.
-    batch_due: u64,
+    /// How users are, for those who are to hear of it at the next tick.
+    bulletin: Bulletin,
     /// When memory that is no longer used is given back, in monotonic milliseconds; 0 when there is hardly any.
     trim_due: u64,
     /// Connections whose session is to be noted, and when, in monotonic milliseconds.
@@ -137,7 +146,8 @@ impl Shard {
             placement,
             rng,
             conns: Slab::new(),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(seed),
+            arrivals: Arrivals::new(seed),
             timers: Wheel::new(now.mono),
             fanout: Fanout::new(seed),
             peer_rooms: PeerRooms::new(seed),
@@ -152,7 +162,7 @@ impl Shard {
             waiting: Waiting::default(),
             departures: Vec::new(),
             cork: Vec::new(),
-            batch_due: 0,
+            bulletin: Bulletin::new(seed),
             trim_due: 0,
             unsaved: BTreeSet::new(),
             unsaved_due: 0,
@@ -180,6 +190,7 @@ impl Shard {
         let mut conn = Conn::new(self.rng.nonce());
         conn.seen = tick(now.mono);
         let slot = self.conns.insert(conn) as u32;
+        self.arrivals.accepted(slot, remote.ip(), now);
         tracing::debug!(%remote, shard = self.number, slot, "accepted");
         self.set_deadline(now, slot, self.options.handshake_ms);
         Some(slot)
@@ -254,6 +265,14 @@ impl Shard {
     /// Mail came from another shard or from the server.
     pub fn mail(&mut self, now: Now, mail: Mail) {
         match mail {
+            Mail::Ask { from, op: Op::Connection(connection, op) } => {
+                let reply = self.apply_to_connection(now, connection, op);
+                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+            }
+            Mail::Ask { from, op: Op::Broadcast(direct) } => {
+                let reply = Ok(self.broadcast(now, direct));
+                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+            }
             Mail::Ask { from, op } => {
                 let mut out = std::mem::take(&mut self.said);
                 self.authority.ask(now, from, op, &mut out);
@@ -273,32 +292,22 @@ impl Shard {
             Mail::Answer { ask, reply } => self.answered(now, ask, reply),
             Mail::Tell { to, event } => self.told(now, to, event),
             Mail::Publish { room, except, packed } => {
-                let except = except.and_then(|id| self.slot_of(id)).unwrap_or(crate::client::outbound::NOBODY);
+                let except = self.key_of(except);
                 self.stats.published += 1;
                 self.fanout.publish(&room, except, &packed, &mut self.conns, &mut self.outbound);
                 self.publish_to_peers(&room, except, &packed);
             }
             Mail::Close { room, packed } => {
-                let nobody = crate::client::outbound::NOBODY;
-                self.fanout.publish(&room, nobody, &packed, &mut self.conns, &mut self.outbound);
+                self.fanout.publish(&room, NOBODY, &packed, &mut self.conns, &mut self.outbound);
                 let (place, members) = self.fanout.close(&room, &mut self.conns, &mut self.outbound);
                 for slot in members {
                     self.appearances.remove(&(slot, place));
                     self.note_session(now, slot);
                 }
-                self.publish_to_peers(&room, nobody, &packed);
+                self.publish_to_peers(&room, NOBODY, &packed);
                 self.close_peer_room(&room);
             }
-            Mail::Everyone { packed } => {
-                self.fanout.batch.extend_from_slice(&packed.raw);
-                if !self.sessions.peers.is_empty() {
-                    self.peer_rooms.gather(&packed);
-                }
-                if self.batch_due == 0 {
-                    self.batch_due = now.mono + self.options.presence_batch_ms;
-                }
-            }
-            Mail::Announce { of, event } => self.announce(now, of, event),
+            Mail::News { reach, news } => self.news(now, reach, news),
             Mail::Keys(verifier) => self.verifier = verifier,
             Mail::Drain { window_ms } => self.start_draining(now, window_ms),
         }
@@ -339,6 +348,7 @@ impl Shard {
         self.outbound.trim();
         self.fanout.trim();
         self.peer_rooms.trim();
+        self.bulletin.trim();
         self.cork = Vec::new();
         if self.asks.is_empty() {
             self.asks.shrink_to_fit();
@@ -405,14 +415,18 @@ impl Shard {
         ConnectionId::new(place, self.conns.get(slot as usize).map(|conn| conn.nonce).unwrap_or_default())
     }
 
-    /// The slot of a connection, or the marked slot of a peer, if it is here and still the same one.
+    /// The slot of a connection, if it is here and still the same one. Peers have none.
     fn slot_of(&self, id: ConnectionId) -> Option<u32> {
-        if id.is_peer() {
-            return self.peer_at(id).map(|peer| PEER | peer);
-        }
         let place = id.place();
         let conn = self.conns.get(place.slot as usize)?;
         (place.shard == self.number && conn.nonce == id.nonce()).then_some(place.slot)
+    }
+
+    /// The slot of a connection, or the marked slot of a peer; [`NOBODY`] where it is not here.
+    fn key_of(&self, id: Option<ConnectionId>) -> u32 {
+        let Some(id) = id else { return NOBODY };
+        let key = if id.is_peer() { self.peer_at(id).map(|peer| PEER | peer) } else { self.slot_of(id) };
+        key.unwrap_or(NOBODY)
     }
 
     /// Sends mail, to itself or to another shard.
@@ -434,11 +448,7 @@ impl Shard {
 
     /// Puts a question to whoever keeps what `op` is about; the number it goes by.
     fn ask(&mut self, ask: Ask, op: Op) -> u32 {
-        let to = match &op {
-            Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
-            Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
-            Op::Rooms => self.number,
-        };
+        let to = self.keeper_of(&op);
         let from = self.expect(ask);
         self.post(to, Mail::Ask { from, op });
         from.ask
@@ -446,12 +456,22 @@ impl Shard {
 
     /// Expects the answer to a question.
     fn expect(&mut self, ask: Ask) -> Asker {
-        match ask.to.and_then(|id| self.slot_of(id)) {
-            Some(slot) if slot & PEER != 0 => self.count_peer_ask(slot & !PEER),
-            Some(slot) => self.conns[slot as usize].asks += 1,
-            None => {}
+        match self.key_of(ask.to) {
+            NOBODY => {}
+            key if key & PEER != 0 => self.count_peer_ask(key & !PEER),
+            slot => self.conns[slot as usize].asks += 1,
         }
         Asker { shard: self.number, ask: self.asks.insert(ask) as u32 }
+    }
+
+    /// The shard that keeps what `op` is about; this one when every shard keeps a part.
+    fn keeper_of(&self, op: &Op) -> ShardNumber {
+        match op {
+            Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
+            Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
+            Op::Connection(connection, _) => connection.place().shard,
+            Op::Rooms | Op::Users(_) | Op::Broadcast(_) => self.number,
+        }
     }
 
     /// Whether the keeper of `name` takes on new work.
@@ -475,17 +495,21 @@ impl Shard {
         conn.deadline = 0;
         let identity = conn.identity.take();
         let connection = self.id_of(slot);
+        let tells_rooms = matches!(self.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
+        let mut rooms = Vec::new();
         for membership in self.conns[slot as usize].rooms.clone().as_slice() {
             let Some(name) = self.fanout.name_of(membership.room).cloned() else { continue };
             self.appearances.remove(&(slot, membership.room));
             self.fanout.leave(&name, slot, &mut self.conns, &mut self.outbound);
+            rooms.extend(tells_rooms.then(|| name.clone()));
             let may_return = matches!(departing, Departing::Lost | Departing::Superseded);
             let is_awaited = may_return && self.options.rules.presence_grace_ms != 0;
             let op = if is_awaited { RoomOp::Lose { connection } } else { RoomOp::Vanish { connection } };
             self.ask(Ask::forgotten(), Op::Room(name, op));
         }
         if let Some(identity) = identity {
-            self.ask(Ask::forgotten(), Op::User(identity.user_name(), UserOp::Detach { connection }));
+            let op = UserOp::Detach { connection, parting: departing.parting(), rooms };
+            self.ask(Ask::forgotten(), Op::User(identity.user_name(), op));
         }
         self.set_deadline(now, slot, limits::CLOSING_MS);
     }
@@ -513,10 +537,12 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(slot as usize) {
             self.outbound.forget(&mut conn.queue);
             self.conns.remove(slot as usize);
+            self.arrivals.forget(slot);
             self.stats.closed += 1;
         }
         if self.conns.is_empty() {
             self.conns.shrink_to_fit();
+            self.arrivals.clear();
         }
     }
 }

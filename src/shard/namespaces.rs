@@ -3,7 +3,8 @@
 //! To the domain a peer is a connection like any other; what it asks goes the same way as what a WebSocket asks that speaks
 //! `raw`. How events are spelled is the dialects' affair ([`crate::dialect::socketio`]).
 
-use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX};
+use crate::base::Name;
+use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX, is_name};
 use crate::base::time::Now;
 use crate::client::carrier::Link;
 use crate::client::credentials;
@@ -16,10 +17,11 @@ use crate::codec::socketio::{self as packets, Event};
 use crate::dialect::socketio::{self as dialects, Answer, Dialect, NAMESPACES, Reference};
 use crate::domain::access::Identity;
 use crate::domain::command::Command;
-use crate::domain::op::{Op, RoomOp, UserOp};
+use crate::domain::op::{Op, RoomOp, Scope, UserOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::answers::{Ask, Then};
 use crate::shard::peers::seconds;
+use crate::shard::recovery::Departing;
 use crate::shard::{Shard, conformance};
 
 /// What a session's first request says of who sends it.
@@ -28,6 +30,10 @@ pub(super) struct Handshake {
     /// Whether the token is in `Authorization`, and so counts more than one that comes later.
     is_in_header: bool,
     dialect: Option<Dialect>,
+    /// What the connection calls itself.
+    socket: Option<Name>,
+    /// What program it says it is.
+    pub(super) agent: Option<Box<str>>,
 }
 
 impl Handshake {
@@ -37,7 +43,22 @@ impl Handshake {
         let dialect = head.query().and_then(|query| query_value(query, "dialect"));
         let dialect = dialect.and_then(|name| Dialect::parse(&name));
         let is_in_header = head.header("authorization").is_some();
-        (token.is_some() || dialect.is_some()).then(|| Box::new(Self { token, is_in_header, dialect }))
+        let socket = head.query().and_then(|query| query_value(query, "socketId")).filter(|socket| is_name(socket));
+        let socket: Option<Name> = socket.map(|socket| socket.as_ref().into());
+        let agent = head.header("user-agent").map(Into::into);
+        let handshake = Self { token, is_in_header, dialect, socket, agent };
+        let says_something = handshake.is_of_use() || handshake.agent.is_some();
+        says_something.then(|| Box::new(handshake))
+    }
+
+    /// What of it a session's peers are to be judged by, if anything.
+    pub(super) fn to_keep(mut self: Box<Self>) -> Option<Box<Self>> {
+        self.agent = None;
+        self.is_of_use().then_some(self)
+    }
+
+    fn is_of_use(&self) -> bool {
+        self.token.is_some() || self.dialect.is_some() || self.socket.is_some()
     }
 }
 
@@ -91,7 +112,7 @@ impl Shard {
             }
             // Nothing is asked of clients yet, so nothing they acknowledge matters.
             Heard::Acked { .. } | Heard::Nothing | Heard::Gathered(_) => {}
-            Heard::Left { peer: Some(peer), .. } => self.peer_departs(peer),
+            Heard::Left { peer: Some(peer), .. } => self.peer_departs(peer, Departing::Goodbye),
             // Its peer is found out when it is decided whether it may come in.
             Heard::Left { peer: None, .. } => {}
         }
@@ -123,9 +144,11 @@ impl Shard {
         let known = &mut self.sessions.peers[peer as usize];
         known.identity = Some(identity.clone());
         known.expires_at = expires_at.map_or(0, seconds);
+        let handshake = self.sessions.list.get(at as usize).and_then(|client| client.handshake.as_deref());
+        let socket = handshake.and_then(|handshake| handshake.socket.clone());
         let connection = self.id_of(PEER | peer);
         let ask = Ask { to: Some(connection), request: None, then: Then::Attached };
-        self.ask(ask, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity }));
+        self.ask(ask, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity, socket }));
         Ok(())
     }
 
@@ -262,23 +285,27 @@ impl Shard {
     }
 
     /// A peer is taken out of the domain, and forgotten.
-    pub(super) fn peer_departs(&mut self, peer: u32) {
+    pub(super) fn peer_departs(&mut self, peer: u32, departing: Departing) {
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return };
         let (identity, rooms) = (known.identity.take(), known.rooms.clone());
         let connection = self.id_of(PEER | peer);
+        let tells_rooms = matches!(self.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
+        let mut told = Vec::new();
         for membership in rooms.as_slice() {
             let Some(name) = self.peer_rooms.name_of(membership.room).cloned() else { continue };
             self.leave_peer(&name, peer);
+            told.extend(tells_rooms.then(|| name.clone()));
             self.ask(Ask::forgotten(), Op::Room(name, RoomOp::Vanish { connection }));
         }
         if let Some(identity) = identity {
-            self.ask(Ask::forgotten(), Op::User(identity.user_name(), UserOp::Detach { connection }));
+            let op = UserOp::Detach { connection, parting: departing.parting(), rooms: told };
+            self.ask(Ask::forgotten(), Op::User(identity.user_name(), op));
         }
         self.sessions.peers.try_remove(peer as usize);
     }
 
     /// Takes a peer out of its namespace; its session goes on.
-    pub(super) fn disconnect_peer(&mut self, peer: u32) {
+    pub(super) fn disconnect_peer(&mut self, peer: u32, departing: Departing) {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
         let space = known.space;
         let Some(at) = self.sessions.named(known.link) else { return };
@@ -289,7 +316,7 @@ impl Shard {
                 engineio::encode_text(out, |out| packets::encode_disconnect(out, namespace));
             });
         }
-        self.peer_departs(peer);
+        self.peer_departs(peer, departing);
     }
 
     /// Ends those peers of a session whose tokens have expired.
@@ -301,7 +328,7 @@ impl Shard {
         };
         let expired: Vec<u32> = client.namespaces.peers().map(|(_, peer)| peer).filter(is_expired).collect();
         for peer in expired {
-            self.disconnect_peer(peer);
+            self.disconnect_peer(peer, Departing::Lost);
         }
     }
 

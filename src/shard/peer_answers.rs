@@ -13,6 +13,7 @@ use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
+use crate::shard::recovery::Departing;
 
 impl Shard {
     /// A peer has put a question.
@@ -88,7 +89,9 @@ impl Shard {
     fn peer_attached(&mut self, now: Now, peer: u32, reply: Result<Reply, Reject>) {
         let Err(reject) = reply else {
             if !self.accept_peer(now, peer) {
-                self.peer_departs(peer);
+                self.peer_departs(peer, Departing::Goodbye);
+            } else {
+                self.bulletin.come(PEER | peer);
             }
             return;
         };
@@ -97,16 +100,17 @@ impl Shard {
         known.identity = None;
         let (link, space, is_connected) = (known.link, known.space, known.is_connected);
         if is_connected {
-            return self.disconnect_peer(peer);
+            return self.disconnect_peer(peer, Departing::Removed);
         }
         if let Some(at) = self.sessions.named(link) {
             self.refuse_peer(at, space, &reject);
         }
-        self.peer_departs(peer);
+        self.peer_departs(peer, Departing::Removed);
     }
 
     fn peer_joined(&mut self, now: Now, peer: u32, to: &Reference<'_>, joined: &Joined) {
         self.join_peer(&joined.room, peer);
+        self.introduce_peer(peer, &joined.room);
         let ice = match self.peer_identity(peer) {
             Some(identity) => self.options.ice.servers(identity.user(), now),
             None => "[]".to_owned(),
@@ -141,14 +145,6 @@ impl Shard {
     pub(super) fn rooms_of_peer(&self, peer: u32) -> Vec<Name> {
         let rooms = self.sessions.peers.get(peer as usize).map(|peer| peer.rooms.as_slice()).unwrap_or_default();
         rooms.iter().filter_map(|own| self.peer_rooms.name_of(own.room).cloned()).collect()
-    }
-
-    /// Has every room that a peer is in hear something.
-    pub(super) fn announce_peer(&mut self, of: ConnectionId, event: &Event) {
-        let Some(peer) = self.peer_at(of) else { return };
-        for room in self.rooms_of_peer(peer) {
-            self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Announce { event: event.clone() }));
-        }
     }
 
     /// Whether a peer may be in `room` beside those it is in and those it is about to be in.

@@ -27,8 +27,6 @@ pub(super) struct PeerRooms {
     /// Runs to use again, for their memory.
     #[expect(clippy::vec_box, reason = "the boxes move between this list and the rooms")]
     spare: Vec<Box<Run>>,
-    /// What all peers of a dialect are told when the next batch is due.
-    batches: [Vec<u8>; DIALECTS],
 }
 
 struct PeerRoom {
@@ -76,7 +74,7 @@ impl Named for PeerRoom {
 
 impl PeerRooms {
     pub(super) fn new(seed: u64) -> Self {
-        Self { rooms: Table::new(seed), dirty: Vec::new(), waiting: 0, spare: Vec::new(), batches: Default::default() }
+        Self { rooms: Table::new(seed), dirty: Vec::new(), waiting: 0, spare: Vec::new() }
     }
 
     /// Whether something is gathered that members are to get.
@@ -105,13 +103,9 @@ impl PeerRooms {
         self.dirty.shrink_to(SPARE_RUNS);
     }
 
-    /// Gathers something for all peers.
-    pub(super) fn gather(&mut self, packed: &Packed) {
-        if let Some(for_peers) = &packed.for_peers {
-            for dialect in Dialect::ALL {
-                self.batches[dialect as usize].extend_from_slice(for_peers.frames(dialect));
-            }
-        }
+    /// The peers of one dialect that are members of a room.
+    pub(super) fn members(&self, room: &str, dialect: Dialect) -> &[u32] {
+        self.rooms.get(room).map(|room| room.groups[dialect as usize].members.as_slice()).unwrap_or_default()
     }
 }
 
@@ -289,23 +283,6 @@ impl Shard {
                 self.deliver(at, Segment { start, end, droppable: piece.droppable });
             }
             start = end;
-        }
-    }
-
-    /// Hands the batches to all peers, each as one run.
-    pub(super) fn tell_all_peers(&mut self) {
-        for dialect in Dialect::ALL {
-            let batch = std::mem::take(&mut self.peer_rooms.batches[dialect as usize]);
-            if batch.is_empty() {
-                continue;
-            }
-            let run = self.outbound.encode(|out| out.extend_from_slice(&batch));
-            let run = Segment { droppable: true, ..run };
-            let listening = self.sessions.peers.iter().filter(|(_, peer)| peer.is_connected && peer.dialect == dialect);
-            let sessions: Vec<u32> = listening.filter_map(|(_, peer)| self.sessions.named(peer.link)).collect();
-            for at in sessions {
-                self.deliver(at, run);
-            }
         }
     }
 }

@@ -22,11 +22,12 @@ use crate::codec::engineio::{Data, Packet, Refusal, Version};
 use crate::codec::ws;
 use crate::mail::ShardNumber;
 use crate::shard::Shard;
+use crate::shard::arrivals::Arrivals;
 use crate::shard::conformance::Late;
 use crate::shard::namespaces::Handshake;
+use crate::shard::recovery::Departing;
 
 /// The sessions of a shard and the peers that they are.
-#[derive(Default)]
 pub(super) struct Sessions {
     pub(super) list: Slab<Client>,
     pub(super) peers: Slab<Peer>,
@@ -38,6 +39,8 @@ pub(super) struct Sessions {
     slow: Vec<u32>,
     /// Sessions that test suites are to get, the first first.
     pub(super) late: VecDeque<Late>,
+    /// What is known of the sessions beyond what it takes to serve them, by slot.
+    pub(super) arrivals: Arrivals,
 }
 
 /// One session and what it does.
@@ -52,6 +55,8 @@ pub(super) struct Client {
     pub(super) held_post: u32,
     /// Questions of its peers under way.
     pub(super) asks: u16,
+    /// When its client was last heard.
+    pub(super) seen: Tick,
     pub(super) application: Application,
     is_touched: bool,
 }
@@ -80,6 +85,18 @@ impl Client {
 }
 
 impl Sessions {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            list: Slab::new(),
+            peers: Slab::new(),
+            effects: Effects::default(),
+            touched: Vec::new(),
+            slow: Vec::new(),
+            late: VecDeque::new(),
+            arrivals: Arrivals::new(seed),
+        }
+    }
+
     /// The session that a connection names, if it is still there.
     pub(super) fn named(&self, link: Link) -> Option<u32> {
         let client = self.list.get(link.session as usize)?;
@@ -162,6 +179,7 @@ impl Shard {
             armed: 0,
             held_post: NOBODY,
             asks: 0,
+            seen: tick(now.mono),
             application,
             is_touched: false,
         });
@@ -244,8 +262,13 @@ impl Shard {
         }
         let held = std::mem::replace(&mut client.held_post, NOBODY);
         let peers: Vec<u32> = client.namespaces.peers().map(|(_, peer)| peer).collect();
+        let departing = match reason {
+            Reason::ClientClose => Departing::Goodbye,
+            Reason::TransportClose | Reason::ServerClose | Reason::SlowConsumer => Departing::Lost,
+            Reason::TransportError | Reason::PingTimeout | Reason::ParseError => Departing::Left,
+        };
         for peer in peers {
-            self.peer_departs(peer);
+            self.peer_departs(peer, departing);
         }
         if held != NOBODY {
             let refusal = Refusal::UnknownSession;
@@ -272,6 +295,9 @@ impl Shard {
 
     /// A packet came by a connection. Whether it, and what it says, makes sense.
     pub(super) fn packet(&mut self, now: Now, at: u32, from: u32, packet: Packet<'_>) -> bool {
+        if let Some(client) = self.sessions.list.get_mut(at as usize) {
+            client.seen = tick(now.mono);
+        }
         match self.feed(now, at, |session, context| session.hear(from, packet, context)) {
             Some(Some(data)) => self.message(now, at, data),
             _ => true,
@@ -333,9 +359,11 @@ impl Shard {
             self.feed_quietly(now, at, |session, context| session.flush(context));
             if self.sessions.list[at as usize].session.is_gone() {
                 self.sessions.list.remove(at as usize);
+                self.sessions.arrivals.forget(at);
                 if self.sessions.list.is_empty() {
                     self.sessions.list.shrink_to_fit();
                     self.sessions.peers.shrink_to_fit();
+                    self.sessions.arrivals.clear();
                 }
             } else {
                 self.rearm_session(now, at);

@@ -42,7 +42,10 @@ conversations! {
     meetings,
     messages,
     peer_ids,
+    people,
     presence,
+    presence_appear_offline,
+    presence_grace,
     presence_in_rooms,
     private_rooms,
     receipts,
@@ -53,6 +56,7 @@ conversations! {
     room_full,
     signaling,
     token_expires,
+    typing,
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! A body is first taken apart into unread fields, then each is read as its call wants it, so a refusal can name the
 //! field that was wrong. Fields that a call does not have may be anything; `null` counts as absent.
 
+mod people;
+
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
@@ -13,7 +15,8 @@ use super::{Call, CallKind};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
-use crate::domain::op::Profile;
+use crate::codec::http::query_value;
+use crate::domain::op::{Profile, UsersPage};
 use crate::domain::reject::{Code, Reject};
 
 /// Bytes a room's name and its type may have: as many as a display name, for they are shown beside each other.
@@ -62,18 +65,47 @@ struct MembershipBody<'a> {
 /// Reads the request for `route`. A call without fields does not look at its body; for the others an empty body is
 /// `{}`, and `content_type` (the header's value) must be JSON in UTF-8 unless absent.
 pub fn decode(route: &CallRoute<'_>, content_type: Option<&str>, body: &[u8]) -> Result<Call, Refusal> {
-    let room = || Name::from(&*route.parameter);
+    let named = || Name::from(&*route.parameter);
     let text = || text_of(content_type, body);
     Ok(match route.kind {
         CallKind::CreateMeeting => Call::CreateMeeting(Box::new(meeting(fields(text()?)?)?)),
         CallKind::ListMeetings => Call::ListMeetings,
-        CallKind::Meeting => Call::Meeting { room: room() },
-        CallKind::CloseMeeting => Call::CloseMeeting { room: room() },
+        CallKind::Meeting => Call::Meeting { room: named() },
+        CallKind::CloseMeeting => Call::CloseMeeting { room: named() },
         CallKind::CreateRoom => Call::CreateRoom(Box::new(profile(fields(text()?)?)?)),
-        CallKind::Room => Call::Room { room: room() },
-        CallKind::Join => Call::Join { room: room(), connection: connection(fields(text()?)?)? },
-        CallKind::Leave => Call::Leave { room: room(), connection: connection(fields(text()?)?)? },
+        CallKind::Room => Call::Room { room: named() },
+        CallKind::Join => Call::Join { room: named(), connection: connection(fields(text()?)?)? },
+        CallKind::Leave => Call::Leave { room: named(), connection: connection(fields(text()?)?)? },
+        CallKind::Register => people::register(fields(text()?)?)?,
+        CallKind::Disconnect => Call::Disconnect { socket: named() },
+        CallKind::Connections => Call::Connections { user: named() },
+        CallKind::Presence => Call::Presence { user: named() },
+        CallKind::SetPresence => people::set_presence(named(), fields(text()?)?)?,
+        CallKind::Broadcast => people::broadcast(fields(text()?)?)?,
+        CallKind::PushToUser => people::push_to_user(fields(text()?)?)?,
+        CallKind::PushToUsers => people::push_to_users(fields(text()?)?)?,
+        CallKind::PushToAll => people::push_to_all(fields(text()?)?)?,
+        CallKind::Notify => people::notify(fields(text()?)?)?,
+        CallKind::ConnectedUsers => Call::ConnectedUsers(UsersPage { after: None, limit: limits::USERS_LISTED }),
+        CallKind::UserStatus => Call::UserStatus { user: named() },
+        CallKind::OwnStatus => Call::OwnStatus,
+        CallKind::DisconnectUser => Call::DisconnectUser { user: named() },
     })
+}
+
+/// The page that a query asks for: `?after=` the last user of the page before, `?limit=` so many.
+pub fn page(query: Option<&str>) -> Result<UsersPage, Reject> {
+    let value = |name| query.and_then(|query| query_value(query, name));
+    let limit = match value("limit") {
+        Some(text) => text.parse().ok().filter(|limit| (1..=limits::USERS_LISTED).contains(limit)),
+        None => Some(limits::USERS_LISTED),
+    };
+    let limit =
+        limit.ok_or_else(|| Reject::invalid(format!("limit must be an integer from 1 to {}", limits::USERS_LISTED)))?;
+    match value("after") {
+        Some(after) if !is_name(&after) => Err(Reject::invalid("after must be a user's id")),
+        after => Ok(UsersPage { after: after.map(|after| after.as_ref().into()), limit }),
+    }
 }
 
 fn meeting(body: MeetingBody<'_>) -> Result<Profile, Reject> {
@@ -172,7 +204,7 @@ mod tests {
     use crate::base::ids::Place;
     use crate::base::rng::Rng;
 
-    const KINDS: [CallKind; 8] = [
+    const KINDS: [CallKind; 22] = [
         CallKind::CreateMeeting,
         CallKind::ListMeetings,
         CallKind::Meeting,
@@ -181,6 +213,20 @@ mod tests {
         CallKind::Room,
         CallKind::Join,
         CallKind::Leave,
+        CallKind::Register,
+        CallKind::Disconnect,
+        CallKind::Connections,
+        CallKind::Presence,
+        CallKind::SetPresence,
+        CallKind::Broadcast,
+        CallKind::PushToUser,
+        CallKind::PushToUsers,
+        CallKind::PushToAll,
+        CallKind::Notify,
+        CallKind::ConnectedUsers,
+        CallKind::UserStatus,
+        CallKind::OwnStatus,
+        CallKind::DisconnectUser,
     ];
 
     fn read_as(kind: CallKind, body: &str) -> Result<Call, Refusal> {
@@ -365,7 +411,8 @@ mod tests {
 
         #[test]
         fn no_field_is_too_strange(
-            field in "hostPeerId|maxParticipants|encryption|name|type|participants|isPrivate|connectionId",
+            field in "hostPeerId|maxParticipants|encryption|name|type|participants|isPrivate|connectionId|userId|userIds\
+                |socketId|deviceInfo|status|lastSeen|message|title|body|data",
             value in "[\\[\\]{}\",:0-9eE.+-]{0,12}|\"(\\\\u[0-9a-f]{4}|.){0,140}\"|-?[0-9]{1,30}",
         ) {
             let body = format!(r#"{{"{field}":{value}}}"#);

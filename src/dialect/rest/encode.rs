@@ -3,6 +3,8 @@
 //! Every shape is its source document's, field for field and in its order. A room looks the same by whichever call it
 //! was made: what its maker left unsaid is filled in here, for showing only.
 
+mod people;
+
 use super::Call;
 use super::refusal::refuse;
 use crate::base::limits;
@@ -76,7 +78,10 @@ pub fn encode(call: &Call, reply: &Reply, site: &Site<'_>, stats: Option<&Server
             message(out, "Left room");
             200
         }
-        _ => return refuse(&Reject::new(Code::Internal, "The call was answered with something else")),
+        (call, reply) => match people::encode(out, call, reply) {
+            Some(status) => status,
+            None => return refuse(&Reject::new(Code::Internal, "The call was answered with something else")),
+        },
     };
     Answer { status, body }
 }

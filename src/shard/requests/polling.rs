@@ -104,7 +104,7 @@ impl Shard {
                 Session::open_polling(version, nonce, sid, poll, !query.takes_base64_only, context)
             });
             self.await_answer(slot, self.link_of(at), self.reply_form(head));
-            self.opened(now, at, Handshake::of(head));
+            self.opened(now, slot, at, Handshake::of(head));
             return Step::Read(used);
         }
         let Ok(accept) = self.accept_key(head) else {
@@ -133,14 +133,17 @@ impl Shard {
             Session::open_websocket(version, nonce, sid, slot, context)
         });
         self.become_carrier(slot, self.link_of(at));
-        self.opened(now, at, handshake);
+        self.opened(now, slot, at, handshake);
     }
 
     /// A session was opened by a request that said this of who sends it.
-    fn opened(&mut self, now: Now, at: u32, handshake: Option<Box<Handshake>>) {
+    fn opened(&mut self, now: Now, slot: u32, at: u32, handshake: Option<Box<Handshake>>) {
+        self.sessions.arrivals.accepted(at, self.arrivals.address(slot), now);
+        let agent = handshake.as_ref().and_then(|handshake| handshake.agent.as_deref());
+        self.sessions.arrivals.upgraded(at, agent, now);
         let client = &mut self.sessions.list[at as usize];
         if client.application == Application::SocketIo {
-            client.handshake = handshake;
+            client.handshake = handshake.and_then(Handshake::to_keep);
             self.open_namespaces(now, at);
         }
     }
