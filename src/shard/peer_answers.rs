@@ -46,7 +46,7 @@ impl Shard {
     /// The answer to a peer's question has come.
     pub(super) fn peer_answered(&mut self, now: Now, ask: Ask, reply: Result<Reply, Reject>) {
         let Some(connection) = ask.to else { return };
-        let Some(peer) = self.peer_at(connection) else { return self.undo(connection, ask.then, reply) };
+        let Some(peer) = self.peer_at(connection) else { return self.undo(now, connection, ask.then, reply) };
         self.uncount_peer_ask(now, peer);
         if matches!(ask.then, Then::Joined { .. })
             && let Some(known) = self.sessions.peers.get_mut(peer as usize)
