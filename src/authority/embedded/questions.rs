@@ -53,6 +53,8 @@ pub(super) struct Missed {
     until: u64,
     /// What was sent since.
     since: Vec<Arc<Message>>,
+    /// The client is gone again.
+    is_over: bool,
 }
 
 impl Embedded {
@@ -148,9 +150,25 @@ impl Embedded {
         let room = room.id.clone();
         let query = Query::Page { room: room.clone(), span: Span::Between(back.seq + 1, until), limit: PAGE_MESSAGES };
         *self.missing.entry(room.clone()).or_insert(0) += 1;
-        let missed = Missed { to, room, back, messages: Vec::new(), until, since: Vec::new() };
+        let missed = Missed { to, room, back, messages: Vec::new(), until, since: Vec::new(), is_over: false };
         self.question(Question::Missed(Box::new(missed)), query);
         Ok(None)
+    }
+
+    /// A connection is gone: if its client is on the way back into the room, it must not take a place there that another
+    /// connection of it may have by then.
+    pub(super) fn stop_returning(&mut self, room: &Name, connection: ConnectionId) {
+        if !self.missing.contains_key(room) {
+            return;
+        }
+        for (_, question) in &mut self.questions {
+            match question {
+                Question::Missed(missed) if missed.room == *room && missed.back.join.connection == connection => {
+                    missed.is_over = true;
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Adds a message that is told now to what those miss who are on their way back.
@@ -258,6 +276,7 @@ impl Embedded {
     ) {
         let next = missed.messages.last().and_then(|last| last.seq).unwrap_or(missed.back.seq) + 1;
         if let Ok(Answer::Page(Some(page))) = answer
+            && !missed.is_over
             && page.epoch == missed.back.epoch
             && page.first <= next
             && !page.messages.is_empty()
@@ -276,10 +295,11 @@ impl Embedded {
                 self.missing.remove(&missed.room);
             }
         }
-        let Missed { to, room, back, mut messages, until, since } = *missed;
+        let Missed { to, room, back, mut messages, until, since, is_over } = *missed;
         messages.extend(since.into_iter().map(Arc::unwrap_or_clone).filter(|message| message.seq > Some(until)));
         let from = back.seq;
         let outcome = match self.rooms.find(&room) {
+            _ if is_over => Err(Reject::not_in_room()),
             Some(place) => self.act(now, place, RoomOp::Return(back), to, out),
             None => Err(Reject::room_not_found()),
         };
