@@ -186,6 +186,32 @@ fn everybody_hears_of_presence() {
 }
 
 #[test]
+fn peers_are_described_reached_and_closed_like_other_connections() {
+    let server = Server::of_shards(2, &[]);
+    let (mut chat, id) = Socket::peer(&server.address, "/chat", "bob");
+    let mut polling = Polling::open(&server.address, "/socket.io/");
+    polling.send(&connect_packet("/", "bob"));
+    polling.wait_for("40{");
+    let bob = bearer(&token("bob", &json!({})));
+    let described = ask(&server.address, "GET", "/connections/bob", &[&bob], None).json();
+    let mut carried: Vec<(&str, &str)> = Vec::new();
+    for connection in described["connections"].as_array().expect("a list") {
+        assert_eq!(connection["ipAddress"], "127.0.0.1");
+        let text = |field: &str| connection[field].as_str().expect("a text");
+        carried.push((text("transport"), text("dialect")));
+    }
+    carried.sort_unstable();
+    assert_eq!(carried, [("polling", "notify"), ("websocket", "colon")]);
+    let admin = bearer(&token("root", &json!({ "role": "admin" })));
+    let body = json!({ "message": "hi all", "type": "info" }).to_string();
+    assert!(ask(&server.address, "POST", "/broadcast", &[&admin], Some(&body)).status < 300);
+    assert!(chat.next().contains("hi all") && polling.wait_for("42[").contains("hi all"));
+    let answer = ask(&server.address, "DELETE", &format!("/connections/{id}"), &[&bob], None);
+    assert!(answer.status < 300, "{}", answer.text());
+    assert_eq!(chat.next(), "41/chat,");
+}
+
+#[test]
 fn a_room_that_is_closed_is_left_on_every_wire() {
     let server = Server::of_shards(2, &[]);
     let host = bearer(&token("ada", &json!({})));
