@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use switchboard::base::Name;
 use switchboard::base::limits::REPEAT_MS;
 use switchboard::base::rng::Rng;
-use switchboard::domain::command::{Receipt, Status};
+use switchboard::domain::command::Status;
 use switchboard::domain::record::{Record, Session, TokenHash};
 use switchboard::mail::storage::{Answer, Kept, MessageView, PAGE_MESSAGES, Page, Query, Restored, Span, StoredUser};
 use uuid::Uuid;
@@ -137,13 +137,6 @@ impl Contents {
             read.extend(read_at.map(|at| (user.clone(), at)));
         }
         Some(MessageView { message: find(room)?, delivered, read, complete: true })
-    }
-
-    /// Whether it is noted that a user received or read a message, or whether that message is kept no longer.
-    pub(crate) fn has_mark(&self, message: Uuid, user: &str, kind: Receipt) -> bool {
-        let mut marks = self.rooms().filter_map(|room| room.marks.get(&(message, user.into())));
-        let is_marked = marks.any(|(delivered, read)| if kind == Receipt::Read { read } else { delivered }.is_some());
-        is_marked || self.message(&message).is_none()
     }
 
     /// What a server needs to know of it when it starts.

@@ -30,8 +30,8 @@ enum Asked {
     Leave(String),
     Send(String),
     Note(String),
-    History { room: String, after: Option<u64>, limit: u64, is_whole: bool },
-    Resume { is_blind: bool, must_work: bool, calm: Option<u64>, crashes: u64 },
+    History { room: String, had: u64, after: Option<u64>, limit: u64, is_whole: bool },
+    Resume { is_blind: bool, must_work: bool, calm: Option<u64> },
     Receipts,
     /// Only a refusal would be told.
     Nothing,
@@ -41,6 +41,8 @@ enum Asked {
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) epoch: String,
+    /// What it goes by there.
+    pub(crate) name: String,
     /// It has every message up to this one, since it last began anew.
     last: u64,
     /// The numbers of its own messages beyond, and whether it cannot be told of that one besides.
@@ -80,6 +82,8 @@ pub(crate) struct Device {
     pub(crate) user: usize,
     pub(crate) socket: Option<usize>,
     is_upgraded: bool,
+    /// How often the server had crashed before it connected.
+    crashes: u64,
     /// Its connection is greeted, and whatever it took to come back is done.
     pub(crate) is_ready: bool,
     way: Way,
@@ -108,6 +112,7 @@ impl Device {
             user,
             socket: None,
             is_upgraded: false,
+            crashes: 0,
             is_ready: false,
             way: Way::Anew,
             id: String::new(),
@@ -131,12 +136,7 @@ impl Device {
         own.map(|(room, _)| room.clone()).collect()
     }
 
-    /// Its name in every room.
-    pub(crate) fn name(&self) -> String {
-        if self.number.is_multiple_of(2) { format!("device {}", self.number) } else { self.id.clone() }
-    }
-
-    pub(crate) fn connect(&mut self, net: &mut Network, way: Way) {
+    pub(crate) fn connect(&mut self, net: &mut Network, way: Way, crashes: u64) {
         let socket = net.connect(Owner::Peer(self.number));
         let head = format!(
             "GET /ws?token={} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -145,7 +145,7 @@ impl Device {
         );
         net.send(socket, head.as_bytes());
         (self.socket, self.way, self.id) = (Some(socket), way, String::new());
-        (self.is_upgraded, self.is_ready) = (false, false);
+        (self.is_upgraded, self.is_ready, self.crashes) = (false, false, crashes);
     }
 
     /// Its connection is no more, or it takes it for lost; the server may hear of it or not.
@@ -231,7 +231,8 @@ impl Device {
         if let Some(after) = after {
             fields += &format!(r#","after":{after}"#);
         }
-        let asked = Asked::History { room: room.to_owned(), after, limit, is_whole };
+        let had = self.rooms.get(room).filter(|place| place.is_member).map_or(0, Place::reached);
+        let asked = Asked::History { room: room.to_owned(), had, after, limit, is_whole };
         self.ask(net, "history", &fields, asked);
     }
 
@@ -286,7 +287,7 @@ impl Device {
         let kind = text(told, "type");
         testimony.tally.count(kind);
         if kind == "connect" {
-            return self.greeted(told, net, testimony);
+            return self.greeted(told, net);
         }
         assert!(!self.id.is_empty(), "{kind} comes before the greeting");
         let asked = told.get("requestId").map(|request| {
@@ -297,12 +298,12 @@ impl Device {
             ("message", None) => self.message(told, testimony),
             ("offer", None) => drop(self.signals.insert(text(&told["offer"], "key").to_owned())),
             ("peer-joined" | "peer-left" | "presence" | "delivered" | "read-receipt" | "room-stats", None) => {}
-            ("room-joined", Some(Asked::Join(room))) => self.joined(told, &room, net, testimony),
+            ("room-joined", Some(Asked::Join(room))) => self.joined(told, &room, net),
             ("room-left", Some(Asked::Leave(room))) => self.left(&room),
             ("message-sent", Some(Asked::Send(key))) => self.sent(told, &key, net, testimony),
             ("message-sent", Some(Asked::Note(key))) => testimony.note_kept(&key, tails_lost(net)),
-            ("history", Some(Asked::History { room, after, limit, is_whole })) => {
-                self.past(told, (&room, after, limit, is_whole), net, testimony);
+            ("history", Some(Asked::History { room, had, after, limit, is_whole })) => {
+                self.past(told, (&room, had, after, limit, is_whole), net, testimony);
             }
             ("receipts", Some(Asked::Receipts)) => {}
             ("resumed", Some(asked)) => self.resumed(told, &asked, net, testimony),
@@ -311,17 +312,17 @@ impl Device {
         }
     }
 
-    fn greeted(&mut self, told: &Value, net: &mut Network, testimony: &Testimony) {
+    fn greeted(&mut self, told: &Value, net: &mut Network) {
         assert!(self.id.is_empty(), "the greeting comes once");
         self.id = text(told, "connectionId").to_owned();
         self.own_token = text(told, "recoveryToken").to_owned();
         match (self.way, self.token.clone()) {
-            (Way::Resume | Way::ResumeBlindly, Some(token)) => self.resume(net, testimony, &token),
+            (Way::Resume | Way::ResumeBlindly, Some(token)) => self.resume(net, &token),
             _ => self.begin_anew(net),
         }
     }
 
-    fn resume(&mut self, net: &mut Network, testimony: &Testimony, token: &str) {
+    fn resume(&mut self, net: &mut Network, token: &str) {
         let is_blind = self.way == Way::ResumeBlindly;
         let mut fields = format!(r#","recoveryToken":"{token}""#);
         if !is_blind {
@@ -331,13 +332,13 @@ impl Device {
             let places = self.rooms.iter().filter(|(room, _)| self.wants.contains(*room)).map(place);
             fields += &format!(r#","rooms":{{{}}}"#, places.collect::<Vec<_>>().join(","));
         }
-        let (calm, crashes) = (calm(net), testimony.crashes);
+        let calm = calm(net);
         let hash = TokenHash(recovery::hash(token));
         let store = net.store.as_ref().expect("a store");
         let is_there = store.contents.session(&hash, net.now.wall + 10_000).is_some() && !store.is_failing();
         let must_work = is_there && !self.is_token_used;
         self.is_token_used = true;
-        self.ask(net, "resume", &fields, Asked::Resume { is_blind, must_work, calm, crashes });
+        self.ask(net, "resume", &fields, Asked::Resume { is_blind, must_work, calm });
     }
 
     /// Joins all its rooms, as if it had never been there.
@@ -353,20 +354,21 @@ impl Device {
         self.is_ready = true;
     }
 
-    fn joined(&mut self, told: &Value, room: &str, net: &Network, testimony: &mut Testimony) {
+    fn joined(&mut self, told: &Value, room: &str, net: &Network) {
         let (epoch, seq) = (text(told, "epoch"), told["seq"].as_u64().expect("a number"));
         if let Some(place) = self.rooms.get(room).filter(|place| place.epoch == epoch) {
             let reached = place.own.keys().copied().max().unwrap_or(0).max(place.last);
             assert!(seq >= reached, "{room} has fewer messages than client {} was told of", self.number);
             assert!(!place.is_member || place.reached() == seq, "client {} misses some of {room}", self.number);
         }
-        self.begin_at(room, epoch, seq, net, testimony);
+        self.begin_at(room, epoch, seq, told, net);
     }
 
-    fn begin_at(&mut self, room: &str, epoch: &str, seq: u64, net: &Network, testimony: &Testimony) {
-        let (crashes, calm) = (testimony.crashes, calm(net));
+    fn begin_at(&mut self, room: &str, epoch: &str, seq: u64, told: &Value, net: &Network) {
+        let name = text(told, "peerId").to_owned();
+        let (crashes, calm) = (self.crashes, calm(net));
         let place =
-            Place { epoch: epoch.to_owned(), last: seq, own: BTreeMap::new(), is_member: true, crashes, calm };
+            Place { epoch: epoch.to_owned(), name, last: seq, own: BTreeMap::new(), is_member: true, crashes, calm };
         self.rooms.insert(room.to_owned(), place);
     }
 
@@ -411,14 +413,14 @@ impl Device {
     }
 
     fn resumed(&mut self, told: &Value, asked: &Asked, net: &mut Network, testimony: &mut Testimony) {
-        let Asked::Resume { is_blind, calm: before, crashes, .. } = asked else { panic!("not asked for: {told}") };
+        let Asked::Resume { is_blind, calm: before, .. } = asked else { panic!("not asked for: {told}") };
         assert_eq!(text(told, "recoveryToken"), self.own_token);
         self.take_token();
         let is_excused = calm(net) != *before || before.is_none();
         let rooms = told["rooms"].as_object().expect("an object");
         for (room, back) in rooms {
             if let Some(code) = back["code"].as_str() {
-                self.not_back(room, code, is_excused, *crashes, net);
+                self.not_back(room, code, is_excused, net);
                 continue;
             }
             let (epoch, seq) = (text(back, "epoch"), back["seq"].as_u64().expect("a number"));
@@ -448,7 +450,7 @@ impl Device {
                 None => assert!(numbers.windows(2).all(|two| two[0] + 1 == two[1]), "{back}"),
             }
             self.wants.insert(room.clone());
-            self.begin_at(room, epoch, seq, net, testimony);
+            self.begin_at(room, epoch, seq, back, net);
         }
         for room in self.wants.clone() {
             if !self.rooms.get(&room).is_some_and(|place| place.is_member) {
@@ -458,12 +460,12 @@ impl Device {
     }
 
     /// It did not come back into a room. Was there a reason?
-    fn not_back(&self, room: &str, code: &str, is_excused: bool, crashes: u64, net: &Network) {
+    fn not_back(&self, room: &str, code: &str, is_excused: bool, net: &Network) {
         let Some(place) = self.rooms.get(room) else { return };
         let is_kept = net.store.as_ref().is_some_and(|store| store.contents.room(room).is_some());
         let is_right = match code {
             // Just before a crash, it may not have been noted yet that it is in there.
-            "NOT_IN_ROOM" => place.crashes != crashes || place.calm.is_none() || place.calm != calm(net),
+            "NOT_IN_ROOM" => place.crashes != self.crashes || place.calm.is_none() || place.calm != calm(net),
             "ROOM_NOT_FOUND" => !is_kept,
             _ => false,
         };
@@ -473,7 +475,7 @@ impl Device {
     fn past(
         &mut self,
         told: &Value,
-        (room, after, limit, is_whole): (&str, Option<u64>, u64, bool),
+        (room, had, after, limit, is_whole): (&str, u64, Option<u64>, u64, bool),
         net: &mut Network,
         testimony: &mut Testimony,
     ) {
@@ -485,14 +487,14 @@ impl Device {
         assert!(numbers.last().is_none_or(|seq| *seq <= last), "{told}");
         if let Some(place) = self.rooms.get(room).filter(|place| place.is_member) {
             assert_eq!(place.epoch, epoch, "{told}");
-            assert!(last >= place.reached(), "the history is shorter than what client {} has: {told}", self.number);
+            assert!(last >= had, "the history is shorter than what client {} had: {told}", self.number);
         }
         let from = after.map_or(1, |after| after + 1);
         let first = net.store.as_ref().and_then(|store| store.contents.room(room)).map_or(1, |room| room.stored.first);
         if told["complete"] == true {
             let is_all = numbers.first().map_or(last < from, |seq| *seq == from) && numbers.last().is_none_or(|seq| *seq == last);
             assert!(is_all, "a history that is called complete and is not: {told}");
-        } else if after.is_some() && last >= from {
+        } else if after.is_some() && last >= from.max(first) {
             let begins = numbers.first().copied().unwrap_or(u64::MAX);
             assert!(begins <= from.max(first), "a history from {from} on of what is kept from {first} on: {told}");
         }
@@ -518,7 +520,7 @@ impl Device {
             (Asked::Resume { .. }, "STORAGE_UNAVAILABLE") if net.one_in(2) => {
                 let token = self.token.clone().expect("it resumed with it");
                 if !net.store.as_ref().expect("a store").is_failing() {
-                    return self.resume(net, testimony, &token);
+                    return self.resume(net, &token);
                 }
                 self.begin_anew(net);
             }

@@ -176,7 +176,7 @@ impl Store {
     }
 
     /// A shard has something for it.
-    pub(crate) fn order(&mut self, now: Now, order: Order) {
+    pub(crate) fn order(&mut self, order: Order) {
         match order {
             Order::Ask { from, query } if self.is_none() => self.queue.push_back(Item::Ask(from, query)),
             Order::Ask { from, query } => self.questions.push_back((from, query)),
@@ -225,8 +225,10 @@ impl Store {
 
     /// When it next does something by itself, in monotonic milliseconds.
     pub(crate) fn next_due(&self, now: Now) -> Option<u64> {
-        let stalled = (self.stalled_until > now.mono).then_some(self.stalled_until);
-        stalled.into_iter().chain(self.trouble.map(|(_, until)| until.max(now.mono))).min()
+        if self.stalled_until > now.mono {
+            return Some(self.stalled_until);
+        }
+        self.trouble.map(|(_, until)| until.max(now.mono))
     }
 
     /// Does one thing of those there are to do.

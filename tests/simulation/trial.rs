@@ -100,7 +100,7 @@ impl Trial {
             1 => Way::ResumeBlindly,
             _ => Way::Resume,
         };
-        self.devices[at].connect(&mut self.net, way);
+        self.devices[at].connect(&mut self.net, way, self.testimony.crashes);
     }
 
     fn trouble(&mut self) {
@@ -124,7 +124,7 @@ impl Trial {
             let members: Vec<usize> =
                 (0..self.devices.len()).filter(|at| is_member(&self.devices[*at], room)).collect();
             let &[from, .., to] = members.as_slice() else { continue };
-            let (key, name) = (format!("signal {}", self.testimony.serial()), self.devices[to].name());
+            let (key, name) = (format!("signal {}", self.testimony.serial()), self.devices[to].rooms[room].name.clone());
             self.devices[from].signal(&mut self.net, room, &name, &key);
             self.settle();
             if is_member(&self.devices[from], room) && is_member(&self.devices[to], room) {

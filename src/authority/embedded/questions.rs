@@ -26,8 +26,8 @@ use crate::mail::{Asker, Mail, Outgoing};
 
 /// A question to the store, and what its answer is for.
 pub(super) enum Question {
-    /// Older messages of a room.
-    History { to: Asker, room: Name, wanted: Wanted },
+    /// Older messages of a room, up to the last one that members knew of by then.
+    History { to: Asker, room: Name, last: u64, wanted: Wanted },
     /// Who received and read a message.
     Marks { to: Asker, room: Name, message: Uuid },
     /// Whose message it is that somebody received or read.
@@ -76,7 +76,7 @@ impl Embedded {
         let (room, last) = (room.id.clone(), room.committed());
         let span = wanted.after.map_or(Span::Before(last + 1), |after| Span::Between(after.saturating_add(1), last));
         let query = Query::Page { room: room.clone(), span, limit: wanted.limit.min(PAGE_MAX) };
-        self.question(Question::History { to, room, wanted }, query);
+        self.question(Question::History { to, room, last, wanted }, query);
         Ok(None)
     }
 
@@ -180,8 +180,8 @@ impl Embedded {
     ) {
         let Some(question) = self.questions.try_remove(number as usize) else { return };
         match question {
-            Question::History { to, room, wanted } => {
-                let reply = self.history_found(&room, wanted, answer);
+            Question::History { to, room, last, wanted } => {
+                let reply = self.history_found(&room, last, wanted, answer);
                 self.answer(to, reply, out);
             }
             Question::Marks { to, room, message } => {
@@ -206,9 +206,16 @@ impl Embedded {
         }
     }
 
-    fn history_found(&self, room: &Name, wanted: Wanted, answer: Result<Answer, Unavailable>) -> Result<Reply, Reject> {
+    fn history_found(
+        &self,
+        room: &Name,
+        last: u64,
+        wanted: Wanted,
+        answer: Result<Answer, Unavailable>,
+    ) -> Result<Reply, Reject> {
         let Some(known) = self.rooms.get(room) else { return Err(Reject::room_not_found()) };
-        let (epoch, seq) = (known.epoch().clone(), known.committed());
+        // What was sent since is not among these messages, which may be called complete.
+        let (epoch, seq) = (known.epoch().clone(), last);
         let page = match answer {
             Ok(Answer::Page(page)) => page.filter(|page| page.epoch == epoch),
             _ => return Err(Reject::storage_unavailable()),
