@@ -31,7 +31,7 @@ enum Asked {
     Send(String),
     Note(String),
     History { room: String, had: u64, after: Option<u64>, limit: u64, is_whole: bool },
-    Resume { is_blind: bool, must_work: bool, calm: Option<u64> },
+    Resume { is_blind: bool, must_work: bool, token: String, calm: Option<u64> },
     Receipts,
     /// Only a refusal would be told.
     Nothing,
@@ -49,6 +49,8 @@ pub(crate) struct Place {
     own: BTreeMap<u64, bool>,
     /// It is in the room by its present connection.
     pub(crate) is_member: bool,
+    /// The token of the connection that it was last in the room by.
+    by: String,
     /// The crashes and, if all was calm, the failures by the time it became a member.
     crashes: u64,
     calm: Option<u64>,
@@ -338,7 +340,7 @@ impl Device {
         let is_there = store.contents.session(&hash, net.now.wall + 10_000).is_some() && !store.is_failing();
         let must_work = is_there && !self.is_token_used;
         self.is_token_used = true;
-        self.ask(net, "resume", &fields, Asked::Resume { is_blind, must_work, calm });
+        self.ask(net, "resume", &fields, Asked::Resume { is_blind, must_work, token: token.to_owned(), calm });
     }
 
     /// Joins all its rooms, as if it had never been there.
@@ -368,7 +370,7 @@ impl Device {
         let name = text(told, "peerId").to_owned();
         let (crashes, calm) = (self.crashes, calm(net));
         let place =
-            Place { epoch: epoch.to_owned(), name, last: seq, own: BTreeMap::new(), is_member: true, crashes, calm };
+            Place { epoch: epoch.to_owned(), name, last: seq, own: BTreeMap::new(), is_member: true, by: self.own_token.clone(), crashes, calm };
         self.rooms.insert(room.to_owned(), place);
     }
 
@@ -388,7 +390,7 @@ impl Device {
         } else {
             assert!(is_repeated, "the receipt for {key} comes after later messages");
         }
-        testimony.receipt(key, (room.to_owned(), place.epoch.clone(), seq), id, tails_lost(net));
+        testimony.receipt(key, (room.to_owned(), place.epoch.clone(), seq), id, net.store.as_ref().expect("a store"));
         self.heard.push((room.to_owned(), id.to_string()));
     }
 
@@ -413,14 +415,14 @@ impl Device {
     }
 
     fn resumed(&mut self, told: &Value, asked: &Asked, net: &mut Network, testimony: &mut Testimony) {
-        let Asked::Resume { is_blind, calm: before, .. } = asked else { panic!("not asked for: {told}") };
+        let Asked::Resume { is_blind, calm: before, token, .. } = asked else { panic!("not asked for: {told}") };
         assert_eq!(text(told, "recoveryToken"), self.own_token);
         self.take_token();
         let is_excused = calm(net) != *before || before.is_none();
         let rooms = told["rooms"].as_object().expect("an object");
         for (room, back) in rooms {
             if let Some(code) = back["code"].as_str() {
-                self.not_back(room, code, is_excused, net);
+                self.not_back(room, code, is_excused || self.is_by_another(room, token), net);
                 continue;
             }
             let (epoch, seq) = (text(back, "epoch"), back["seq"].as_u64().expect("a number"));
@@ -457,6 +459,11 @@ impl Device {
                 self.join(net, &room);
             }
         }
+    }
+
+    /// Whether it was never in a room by the connection that a token is of.
+    fn is_by_another(&self, room: &str, token: &str) -> bool {
+        self.rooms.get(room).is_some_and(|place| place.by != token)
     }
 
     /// It did not come back into a room. Was there a reason?

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use switchboard::base::time::Now;
 use uuid::Uuid;
 
 use super::storage::Store;
@@ -76,10 +77,15 @@ impl Testimony {
     }
 
     /// A sender is told that its message is kept.
-    pub(crate) fn receipt(&mut self, key: &str, spot: Spot, id: Uuid, tails_lost: u64) {
+    pub(crate) fn receipt(&mut self, key: &str, spot: Spot, id: Uuid, store: &Store) {
         self.see(spot.clone(), id, None);
-        let known = self.receipts.entry((key.to_owned(), tails_lost)).or_insert((spot.clone(), id));
-        assert_eq!(*known, (spot, id), "{key} has one place, however often it is sent");
+        let known = self.receipts.entry((key.to_owned(), store.tails_lost)).or_insert((spot.clone(), id));
+        // With the message, what its sender called it is kept no longer.
+        let is_gone = store.contents.room(&known.0.0).is_none_or(|room| {
+            *room.stored.made.epoch != *known.0.1 || (known.0.2 < room.stored.first && self.crashes > 0)
+        });
+        let is_same = *known == (spot, id) || is_gone;
+        assert!(is_same, "{key} has one place, however often it is sent");
     }
 
     /// Whether it may be known by its name that a message was sent before.
@@ -163,14 +169,15 @@ impl Testimony {
     }
 
     /// Everything is at rest: what anybody was told is there, and nothing is there twice.
-    pub(crate) fn judge(&mut self, store: &Store) {
+    pub(crate) fn judge(&mut self, store: &Store, now: Now) {
+        let keep_ms = store.nature.keep_ms;
         let contents = &store.contents;
         contents.check_repeats();
         for (spot, (id, content)) in &self.seen {
             let (room, epoch, seq) = spot;
             let kept = contents.room(room).filter(|kept| *kept.stored.made.epoch == **epoch);
             let Some(kept) = kept else {
-                let is_lost = store.tails_lost > 0;
+                let is_lost = store.tails_lost > 0 || (keep_ms > 0 && sent_at(id) + keep_ms <= now.wall);
                 assert!(is_lost, "message {seq} of {room} was told of, and the room of {epoch} is gone");
                 continue;
             };
@@ -219,4 +226,9 @@ pub(crate) fn text<'a>(told: &'a Value, field: &str) -> &'a str {
 
 pub(crate) fn id_of(value: &Value) -> Uuid {
     Uuid::try_parse(value.as_str().expect("an id")).expect("a UUID")
+}
+
+/// When a message was sent, in milliseconds since 1970; its id says so (RFC 9562 §5.7).
+fn sent_at(id: &Uuid) -> u64 {
+    (id.as_u128() >> 80) as u64
 }

@@ -119,7 +119,9 @@ impl Trial {
     /// Whatever the store does, signals pass.
     fn probe(&mut self) {
         self.settle();
-        let is_member = |device: &Device, room: &str| device.rooms.get(room).is_some_and(|place| place.is_member);
+        let is_member = |device: &Device, room: &str| {
+            device.wants.contains(room) && device.rooms.get(room).is_some_and(|place| place.is_member)
+        };
         for room in ROOMS {
             let members: Vec<usize> =
                 (0..self.devices.len()).filter(|at| is_member(&self.devices[*at], room)).collect();
@@ -323,7 +325,7 @@ impl Trial {
                 assert!(is_whole, "client {} has {place:?} of {room}, which is {kept:?}", device.number);
             }
         }
-        self.testimony.judge(store);
+        self.testimony.judge(store, self.net.now);
         for user in USERS {
             let store = self.net.store.as_ref().expect("a store");
             assert!(store.failures > 0 || store.contents.waiting(user) == 0, "something waits for {user}, who is here");

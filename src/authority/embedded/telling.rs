@@ -92,6 +92,8 @@ impl Embedded {
                 }
                 self.facts.extend(facts);
                 self.tell_room_facts(now, place, false, out);
+                // Its last member may have left while this was on its way.
+                self.note_due(now, place);
             }
             Held::Late { room, answer, facts } => self.tell_late(now, &room, answer, facts, out),
             Held::Create { to, room } => {
@@ -165,16 +167,22 @@ impl Embedded {
                 if let Some(key) = repeat {
                     self.repeats.forget(key);
                 }
-                if let Some(room) = self.rooms.get_mut(&room).filter(|_| seq != 0) {
+                if seq != 0
+                    && let Some(place) = self.rooms.find(&room)
+                    && let Some(room) = self.rooms.at_mut(place)
+                {
                     room.roll_back();
+                    self.note_due(now, place);
                 }
                 Some(to)
             }
             Held::Act { to, op: Op::Room(name, op) } => {
                 if matches!(op, RoomOp::Close { .. })
-                    && let Some(room) = self.rooms.get_mut(&name)
+                    && let Some(place) = self.rooms.find(&name)
+                    && let Some(room) = self.rooms.at_mut(place)
                 {
                     room.is_closing = false;
+                    self.note_due(now, place);
                 }
                 Some(to)
             }
