@@ -41,6 +41,9 @@ impl Embedded {
             self.gate.hold([record], Held::Act { to, op: Op::Room(name, op) });
             return Ok(None);
         }
+        if let RoomOp::Lose { connection } | RoomOp::Vanish { connection } = op {
+            self.stop_returning(&name, connection);
+        }
         match op {
             RoomOp::Send(message) if message.to.is_none() => self.send(now, place, *message, to, out),
             RoomOp::History { connection, wanted } => self.history(now, place, connection, wanted, to),
@@ -206,6 +209,9 @@ impl Embedded {
             && !std::mem::replace(&mut room.end_is_due, true)
         {
             self.due.entry(at).or_default().insert(Due::EndRoom(room.id.clone()));
+        }
+        if let Some(at) = room.typing_due() {
+            self.due.entry(at).or_default().insert(Due::EndTyping(room.id.clone()));
         }
         if room.is_uncounted() {
             let next = now.mono - now.mono % STATS_EVERY_MS + STATS_EVERY_MS;
