@@ -10,9 +10,8 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::dialect::packed::Packed;
-use crate::domain::event::{Direct, Event};
 use crate::domain::op::{Audience, Fact, Op, Reply, RoomOp, Sent};
-use crate::domain::record::{Record, Session};
+use crate::domain::record::Session;
 use crate::domain::reject::Reject;
 use crate::mail::storage::{Kept, Receipt};
 use crate::mail::{Asker, Mail, Outgoing};
@@ -117,7 +116,7 @@ impl Embedded {
                 self.answer(to, Ok(Reply::Sent(sent)), out);
                 self.deliver(&user, direct, out);
             }
-            Held::Directs { user, connection } => self.question_directs(&user, connection),
+            Held::Struck { user, id } => self.struck(&user, id, true),
             Held::Look { to, user } => self.question_seen(user, to),
             Held::Session { to } => {
                 let session = taken.next().flatten();
@@ -194,17 +193,19 @@ impl Embedded {
                 }
                 None
             }
-            Held::Look { to, .. }
-            | Held::Create { to, .. }
-            | Held::Act { to, .. }
-            | Held::Answer { to, .. }
-            | Held::Direct { to, .. } => Some(to),
+            Held::Look { to, .. } | Held::Create { to, .. } | Held::Act { to, .. } | Held::Answer { to, .. } => {
+                Some(to)
+            }
+            Held::Direct { to, user, direct } => {
+                self.directs.forget(&user, direct.id);
+                Some(to)
+            }
             Held::Late { room, answer, facts } => {
                 self.tell_late(now, &room, answer, facts, out);
                 None
             }
-            Held::Directs { user, .. } => {
-                self.awaited.insert(user);
+            Held::Struck { user, id } => {
+                self.struck(&user, id, false);
                 None
             }
             Held::Session { to } => to,
@@ -212,18 +213,5 @@ impl Embedded {
         if let Some(to) = to {
             self.answer(to, Err(Reject::storage_unavailable()), out);
         }
-    }
-
-    /// Gives a message that is kept to all connections of its user, or leaves it for the next one that comes.
-    fn deliver(&mut self, user: &Name, direct: Arc<Direct>, out: &mut Vec<Outgoing>) {
-        let connections = self.users.get(user).map_or(&[][..], |user| user.connections.as_slice());
-        if connections.is_empty() {
-            self.awaited.insert(user.clone());
-            return;
-        }
-        for &to in connections {
-            out.push((to.place().shard, Mail::Tell { to, event: Event::Direct(direct.clone()) }));
-        }
-        self.gate.keep([Record::DirectDelivered { user: user.clone(), id: direct.id }]);
     }
 }
