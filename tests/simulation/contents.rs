@@ -141,8 +141,7 @@ impl Contents {
 
     /// What a server needs to know of it when it starts.
     pub(crate) fn restored(&self, now: u64) -> Vec<Restored> {
-        let mut all: Vec<Restored> =
-            self.rooms().map(|room| Restored::Room(Box::new(room.stored.clone()))).collect();
+        let mut all: Vec<Restored> = self.rooms().map(|room| Restored::Room(Box::new(room.stored.clone()))).collect();
         all.extend(self.0.users.values().map(|user| Restored::User(Box::new(user.clone()))));
         let awaited = self.0.directs.iter().filter(|(_, directs)| !directs.is_empty());
         all.extend(awaited.map(|(user, _)| Restored::Awaited(user.clone())));

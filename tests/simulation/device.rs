@@ -30,8 +30,19 @@ enum Asked {
     Leave(String),
     Send(String),
     Note(String),
-    History { room: String, had: u64, after: Option<u64>, limit: u64, is_whole: bool },
-    Resume { is_blind: bool, must_work: bool, token: String, calm: Option<u64> },
+    History {
+        room: String,
+        had: u64,
+        after: Option<u64>,
+        limit: u64,
+        is_whole: bool,
+    },
+    Resume {
+        is_blind: bool,
+        must_work: bool,
+        token: String,
+        calm: Option<u64>,
+    },
     Receipts,
     /// Only a refusal would be told.
     Nothing,
@@ -212,7 +223,14 @@ impl Device {
     }
 
     /// Sends a message that the testimony knows of.
-    pub(crate) fn send(&mut self, net: &mut Network, testimony: &mut Testimony, key: &str, room: &str, name: Option<&str>) {
+    pub(crate) fn send(
+        &mut self,
+        net: &mut Network,
+        testimony: &mut Testimony,
+        key: &str,
+        room: &str,
+        name: Option<&str>,
+    ) {
         testimony.draft(key, self.user, room, name, net.now.wall);
         let mut fields = format!(r#","roomId":"{room}","content":"{key}""#);
         if let Some(name) = name {
@@ -369,8 +387,16 @@ impl Device {
     fn begin_at(&mut self, room: &str, epoch: &str, seq: u64, told: &Value, net: &Network) {
         let name = text(told, "peerId").to_owned();
         let (crashes, calm) = (self.crashes, calm(net));
-        let place =
-            Place { epoch: epoch.to_owned(), name, last: seq, own: BTreeMap::new(), is_member: true, by: self.own_token.clone(), crashes, calm };
+        let place = Place {
+            epoch: epoch.to_owned(),
+            name,
+            last: seq,
+            own: BTreeMap::new(),
+            is_member: true,
+            by: self.own_token.clone(),
+            crashes,
+            calm,
+        };
         self.rooms.insert(room.to_owned(), place);
     }
 
@@ -499,7 +525,8 @@ impl Device {
         let from = after.map_or(1, |after| after + 1);
         let first = net.store.as_ref().and_then(|store| store.contents.room(room)).map_or(1, |room| room.stored.first);
         if told["complete"] == true {
-            let is_all = numbers.first().map_or(last < from, |seq| *seq == from) && numbers.last().is_none_or(|seq| *seq == last);
+            let is_all = numbers.first().map_or(last < from, |seq| *seq == from)
+                && numbers.last().is_none_or(|seq| *seq == last);
             assert!(is_all, "a history that is called complete and is not: {told}");
         } else if after.is_some() && last >= from.max(first) {
             let begins = numbers.first().copied().unwrap_or(u64::MAX);

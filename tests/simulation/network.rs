@@ -113,7 +113,7 @@ pub(crate) struct Network {
     arrivals: Vec<VecDeque<usize>>,
     /// Where the shards keep things, if they keep any.
     pub(crate) store: Option<Store>,
-    /// What was written to clients since somebody last looked, by connection; `None` when nobody looks.
+    /// What was written to clients, gone or not, since somebody last looked, by connection; `None` when nobody looks.
     pub(crate) tap: Option<Vec<(usize, Vec<u8>)>>,
     /// Everything that was written to clients, and when.
     trace: DefaultHasher,
@@ -499,6 +499,9 @@ impl Wire for Cable<'_> {
         assert!(!socket.down_fin, "nothing is written after the end");
         assert!(!socket.blocked, "a full socket is not written to before it says so");
         if socket.reset {
+            if let Some(tap) = self.tap {
+                tap.push((at, bytes.to_vec()));
+            }
             return Err(Gone);
         }
         let count = bytes.len().min(socket.space()).min(if is_short { part } else { usize::MAX });

@@ -12,7 +12,9 @@ use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::command::Receipt as Mark;
 use switchboard::domain::record::Record;
-use switchboard::mail::storage::{Answer, Batch, Kept, Order, Query, Receipt, Restored, State, Ticket, Told, Unavailable};
+use switchboard::mail::storage::{
+    Answer, Batch, Kept, Order, Query, Receipt, Restored, State, Ticket, Told, Unavailable,
+};
 use switchboard::mail::{Asker, Mail};
 use switchboard::runtime::storage::Durability;
 use uuid::Uuid;
@@ -203,9 +205,7 @@ impl Store {
 
     /// Whether there is something it may do now. `is_idle`: nobody else has anything to do.
     pub(crate) fn can_act(&mut self, now: Now, is_idle: bool) -> bool {
-        self.stalled_until <= now.mono
-            && self.has_work(now)
-            && (is_idle || self.rng.below(self.nature.leisure) == 0)
+        self.stalled_until <= now.mono && self.has_work(now) && (is_idle || self.rng.below(self.nature.leisure) == 0)
     }
 
     fn has_work(&self, now: Now) -> bool {

@@ -126,7 +126,8 @@ impl Trial {
             let members: Vec<usize> =
                 (0..self.devices.len()).filter(|at| is_member(&self.devices[*at], room)).collect();
             let &[from, .., to] = members.as_slice() else { continue };
-            let (key, name) = (format!("signal {}", self.testimony.serial()), self.devices[to].rooms[room].name.clone());
+            let (key, name) =
+                (format!("signal {}", self.testimony.serial()), self.devices[to].rooms[room].name.clone());
             self.devices[from].signal(&mut self.net, room, &name, &key);
             self.settle();
             if is_member(&self.devices[from], room) && is_member(&self.devices[to], room) {
@@ -325,7 +326,13 @@ impl Trial {
                 assert!(is_whole, "client {} has {place:?} of {room}, which is {kept:?}", device.number);
             }
         }
-        self.testimony.judge(store, self.net.now);
+        let owner = |socket: usize| match self.net.sockets[socket].owner {
+            Owner::Peer(at) => self.devices[at].user,
+            other => panic!("nobody else is connected: {other:?}"),
+        };
+        let torn = self.wires.iter().enumerate().filter(|(_, wire)| !wire.bytes.is_empty());
+        let torn = torn.map(|(socket, _)| owner(socket)).collect();
+        self.testimony.judge(store, &torn, self.net.now);
         for user in USERS {
             let store = self.net.store.as_ref().expect("a store");
             assert!(store.failures > 0 || store.contents.waiting(user) == 0, "something waits for {user}, who is here");
