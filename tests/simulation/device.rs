@@ -320,6 +320,7 @@ impl Device {
             ("peer-joined" | "peer-left" | "presence" | "delivered" | "read-receipt" | "room-stats", None) => {}
             ("room-joined", Some(Asked::Join(room))) => self.joined(told, &room, net),
             ("room-left", Some(Asked::Leave(room))) => self.left(&room),
+            ("disconnect", None) => self.replaced(told, net),
             ("message-sent", Some(Asked::Send(key))) => self.sent(told, &key, net, testimony),
             ("message-sent", Some(Asked::Note(key))) => testimony.note_kept(&key, tails_lost(net)),
             ("history", Some(Asked::History { room, had, after, limit, is_whole })) => {
@@ -402,7 +403,17 @@ impl Device {
 
     fn left(&mut self, room: &str) {
         if let Some(place) = self.rooms.get_mut(room) {
-            place.is_member = false;
+            (place.is_member, place.by) = (false, String::new());
+        }
+    }
+
+    /// An earlier connection of its own asked to join in time, and was served late.
+    fn replaced(&mut self, told: &Value, net: &mut Network) {
+        assert_eq!(text(told, "reason"), "replaced");
+        let room = text(told, "roomId").to_owned();
+        self.left(&room);
+        if self.wants.contains(&room) && self.is_ready {
+            self.join(net, &room);
         }
     }
 

@@ -444,7 +444,7 @@ impl Network {
     fn send_mail(&mut self, shard: usize) {
         for order in self.shards[shard].orders(self.now) {
             let store = self.store.as_mut().expect("a shard without a store has no orders");
-            store.order(order);
+            store.order(self.now, order);
         }
         let count = self.shards.len();
         for (to, mail) in self.shards[shard].outgoing() {

@@ -178,14 +178,17 @@ impl Store {
     }
 
     /// A shard has something for it.
-    pub(crate) fn order(&mut self, order: Order) {
+    pub(crate) fn order(&mut self, now: Now, order: Order) {
         match order {
             Order::Ask { from, query } if self.is_none() => self.queue.push_back(Item::Ask(from, query)),
             Order::Ask { from, query } => self.questions.push_back((from, query)),
             Order::Keep(batch) => {
                 let ticket = batch.ticket;
                 let is_full = self.nature.overflows && self.rng.below(60) == 0;
-                self.failures += u64::from(is_full);
+                if is_full {
+                    self.failures += 1;
+                    self.troubled_at = now.wall;
+                }
                 if !self.is_none() {
                     return self.queue.push_back(if is_full { Item::Refuse(ticket) } else { Item::Keep(batch, true) });
                 }

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use crate::authority::embedded::Embedded;
+use crate::authority::embedded::{Due, Embedded};
 use crate::authority::embedded::gate::Held;
 use crate::authority::embedded::questions::Question;
 use crate::authority::embedded::rooms::Outcome;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Direct, Event};
@@ -36,6 +37,8 @@ pub(super) enum Stage {
     Having,
     /// A connection has it, but that could not be written down.
     Had,
+    /// It is kept no longer, but the store was asked before.
+    Struck,
 }
 
 /// Messages on their way, by user.
@@ -63,6 +66,16 @@ impl Directs {
     pub(super) fn forget(&mut self, user: &Name, id: Uuid) {
         if let Some(known) = self.users.get_mut(user) {
             known.retain(|(known, _)| *known != id);
+            if known.is_empty() {
+                self.users.remove(user);
+            }
+        }
+    }
+
+    /// An answer that was given before these were struck off has come.
+    fn forget_struck(&mut self, user: &Name) {
+        if let Some(known) = self.users.get_mut(user) {
+            known.retain(|(_, stage)| *stage != Stage::Struck);
             if known.is_empty() {
                 self.users.remove(user);
             }
@@ -180,7 +193,10 @@ impl Embedded {
     /// It is written down that a message was delivered, or that could not be.
     pub(super) fn struck(&mut self, user: &Name, id: Uuid, is_kept: bool) {
         if is_kept {
-            self.directs.forget(user, id);
+            match self.directs.asking.contains(user) {
+                true => self.directs.note(user, id, Stage::Struck),
+                false => self.directs.forget(user, id),
+            }
             self.ask_directs(user, None);
         } else {
             // It is still in the store, which is to be told so when there is an occasion.
@@ -217,6 +233,7 @@ impl Embedded {
 
     pub(super) fn directs_found(
         &mut self,
+        now: Now,
         user: Name,
         arrival: Option<ConnectionId>,
         answer: Result<Answer, Unavailable>,
@@ -230,21 +247,22 @@ impl Embedded {
             None => here.iter().copied().collect(),
         };
         let Ok(Answer::Directs { directs, complete }) = answer else {
+            self.directs.forget_struck(&user);
+            self.due_in(now, limits::DIRECTS_AGAIN_MS, Due::AskDirects(user.clone()));
             self.awaited.insert(user);
             return;
         };
         if !complete || connections.is_empty() {
             self.awaited.insert(user.clone());
         }
-        if connections.is_empty() {
-            return;
-        }
         for direct in directs {
             match self.directs.stage(&user, direct.id) {
+                None if connections.is_empty() => {}
                 None => self.hand(&user, Arc::new(direct), connections.clone(), out),
                 Some(Stage::Had) => self.strike(&user, direct.id),
-                Some(Stage::Asked | Stage::Handed(_) | Stage::Having) => {}
+                Some(Stage::Asked | Stage::Handed(_) | Stage::Having | Stage::Struck) => {}
             }
         }
+        self.directs.forget_struck(&user);
     }
 }

@@ -106,6 +106,7 @@ enum Due {
     TellStats(Name),
     EndTyping(Name),
     GoOffline(Name),
+    AskDirects(Name),
 }
 
 impl Embedded {
@@ -236,6 +237,7 @@ impl Embedded {
                 }
                 self.tell_room_facts(now, place, false, out);
             }
+            Due::AskDirects(name) => self.ask_directs(&name, None),
             Due::GoOffline(name) => {
                 let Some(user) = self.users.get_mut(&name) else { return };
                 if user.offline_at().is_some_and(|at| at <= now.mono) {

@@ -228,7 +228,7 @@ impl Embedded {
                 };
                 self.answer(to, reply, out);
             }
-            Question::Directs { user, arrival } => self.directs_found(user, arrival, answer, out),
+            Question::Directs { user, arrival } => self.directs_found(now, user, arrival, answer, out),
         }
     }
 
