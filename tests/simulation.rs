@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use simulation::run;
+use simulation::{run, try_store};
 
 /// Seeds run when nobody says how many.
 const SEEDS: u64 = 1000;
@@ -33,8 +33,8 @@ fn seeds() -> Range<u64> {
 /// Seeds that may fail before the others are spared.
 const FAILURES_MAX: usize = 20;
 
-#[test]
-fn every_seed_keeps_the_promises() {
+/// Runs all seeds, on as many threads as there are processors.
+fn run_seeds(run: fn(u64) -> simulation::Outcome, test: &str) {
     let seeds = seeds();
     let next = AtomicU64::new(seeds.start);
     let failed = Mutex::new(Vec::new());
@@ -45,7 +45,7 @@ fn every_seed_keeps_the_promises() {
                 return;
             }
             if catch_unwind(|| run(seed)).is_err() {
-                eprintln!("to see seed {seed} again: SWITCHBOARD_SEED={seed} cargo test --test simulation every_seed");
+                eprintln!("to see seed {seed} again: SWITCHBOARD_SEED={seed} cargo test --test simulation {test}");
                 failed.lock().expect("a list").push(seed);
             }
         }
@@ -57,6 +57,17 @@ fn every_seed_keeps_the_promises() {
     });
     let failed = failed.into_inner().expect("a list");
     assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
+}
+
+#[test]
+fn every_seed_keeps_the_promises() {
+    run_seeds(run, "every_seed");
+}
+
+/// PROTOCOL §6, promises 1 to 3: order, told is kept, recovery; whatever the store does.
+#[test]
+fn whatever_the_store_does_what_is_told_is_kept() {
+    run_seeds(try_store, "whatever_the_store_does");
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub struct History {
     pub room: Name,
     /// Which run of the room's log the numbers count in.
     pub epoch: Name,
-    /// The number of the room's last message; 0 before the first.
+    /// The number of the room's last message when it was asked for; 0 before the first.
     pub seq: u64,
     /// The messages.
     pub messages: Vec<Message>,

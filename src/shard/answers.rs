@@ -1,5 +1,7 @@
 //! Questions under way, and what becomes of their answers.
 
+use std::sync::Arc;
+
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
@@ -7,9 +9,10 @@ use crate::base::time::Now;
 use crate::client::conn::Standing;
 use crate::codec::ws;
 use crate::dialect::raw;
-use crate::domain::event::{Event, Joined};
+use crate::domain::event::{Direct, Event, Joined};
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
+use crate::mail::Mail;
 use crate::shard::Shard;
 use crate::shard::recovery::Appearance;
 use crate::shard::requests::RestAsk;
@@ -174,6 +177,16 @@ impl Shard {
         self.note_appearance(slot, room, None);
         self.fanout.leave(room, slot, &mut self.conns, &mut self.outbound);
         self.note_session(now, slot);
+    }
+
+    /// A message that is kept for a user is handed to one of their connections. Without it the user's home would not know
+    /// that the message need not be kept any longer; of a connection that has ended it hears otherwise.
+    pub(super) fn hand(&mut self, now: Now, to: ConnectionId, user: Name, direct: Arc<Direct>) {
+        if self.slot_of(to).is_some_and(|slot| self.conns[slot as usize].is_listening()) {
+            let id = direct.id;
+            self.told(now, to, Event::Direct(direct));
+            self.post(self.placement.of(&user), Mail::Handed { user, id });
+        }
     }
 
     /// One connection is told something.

@@ -123,11 +123,11 @@ impl Shard {
     /// A socket takes bytes again.
     pub fn writable(&mut self, slot: u32, wire: &mut impl Wire) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let Some(backlog) = conn.queue.backlog.as_mut().filter(|backlog| !backlog.is_corked()) else { return };
-        match wire.write(slot, backlog.rest()) {
+        let Some(backlog) = conn.queue.backlog.as_mut().filter(|backlog| !backlog.ready().is_empty()) else { return };
+        match wire.write(slot, backlog.ready()) {
             Ok(count) => {
                 backlog.take(count);
-                if backlog.rest().is_empty() {
+                if backlog.rest().is_empty() && !backlog.is_corked() {
                     conn.queue.backlog = None;
                     if conn.ending != Ending::None {
                         self.ending.push(slot);

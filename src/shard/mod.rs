@@ -291,6 +291,8 @@ impl Shard {
             Mail::Supersede { connection, token, by, from } => self.supersede(now, connection, &token, &by, from),
             Mail::Answer { ask, reply } => self.answered(now, ask, reply),
             Mail::Tell { to, event } => self.told(now, to, event),
+            Mail::Hand { to, user, direct } => self.hand(now, to, user, direct),
+            Mail::Handed { user, id } => self.authority.handed(&user, id),
             Mail::Publish { room, except, packed } => {
                 let except = self.key_of(except);
                 self.stats.published += 1;

@@ -281,8 +281,11 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         match &mut conn.queue.backlog {
             Some(backlog) if backlog.is_corked() => {
+                let is_full = !backlog.ready().is_empty();
                 backlog.uncork(&frame);
-                self.uncorked.push(slot);
+                if !is_full {
+                    self.uncorked.push(slot);
+                }
             }
             _ => {
                 let segment = self.outbound.encode(|out| out.extend_from_slice(&frame));

@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use crate::base::Name;
-use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::event::Direct;
@@ -75,12 +75,12 @@ pub(super) enum Held {
         /// The message.
         direct: Arc<Direct>,
     },
-    /// The rest of what waits for a user; the first part has been told.
-    Directs {
+    /// A message that a user has is no longer kept.
+    Struck {
         /// The user.
         user: Name,
-        /// Whom it is for.
-        connection: ConnectionId,
+        /// The message.
+        id: Uuid,
     },
     /// A look at a user, of whom something may just have been noted.
     Look {

@@ -14,6 +14,7 @@ macro_rules! context {
     };
 }
 
+mod directs;
 mod dormant;
 mod gate;
 mod questions;
@@ -27,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use slab::Slab;
+use uuid::Uuid;
 
 use crate::authority::Authority;
 use crate::base::Name;
@@ -45,6 +47,7 @@ use crate::domain::user::User;
 use crate::mail::storage::{Order, Restored, State, Told};
 use crate::mail::{Asker, Mail, News, Outgoing, Placement, ShardNumber};
 
+use directs::Directs;
 use dormant::Dormant;
 use gate::Gate;
 use questions::Question;
@@ -76,6 +79,8 @@ pub struct Embedded {
     taken: Taken,
     /// Users who are not here and for whom messages wait.
     awaited: BTreeSet<Name>,
+    /// Messages to users, on their way.
+    directs: Directs,
     gate: Gate,
     /// Questions that the store has been asked.
     questions: Slab<Question>,
@@ -101,6 +106,7 @@ enum Due {
     TellStats(Name),
     EndTyping(Name),
     GoOffline(Name),
+    AskDirects(Name),
 }
 
 impl Embedded {
@@ -118,6 +124,7 @@ impl Embedded {
             repeats: Repeats::new(seeds),
             taken: Taken::new(seed),
             awaited: BTreeSet::new(),
+            directs: Directs::default(),
             gate: Gate::new(number),
             questions: Slab::new(),
             missing: BTreeMap::new(),
@@ -230,6 +237,7 @@ impl Embedded {
                 }
                 self.tell_room_facts(now, place, false, out);
             }
+            Due::AskDirects(name) => self.ask_directs(&name, None),
             Due::GoOffline(name) => {
                 let Some(user) = self.users.get_mut(&name) else { return };
                 if user.offline_at().is_some_and(|at| at <= now.mono) {
@@ -269,11 +277,20 @@ impl Authority for Embedded {
         self.announce_in(room, &news, out);
     }
 
+    fn handed(&mut self, user: &Name, message: Uuid) {
+        self.strike(user, message);
+    }
+
     fn told(&mut self, now: Now, told: Told, out: &mut Vec<Outgoing>) {
         match told {
             Told::Receipt(receipt) => self.receipt_came(now, receipt, out),
             Told::Answer { to, answer } => self.store_answered(now, to.ask, answer, out),
-            Told::State(state) => self.gate.set_state(state),
+            Told::State(state) => {
+                self.gate.set_state(state);
+                if state == State::Good {
+                    self.ask_all_directs();
+                }
+            }
         }
     }
 

@@ -10,9 +10,8 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::dialect::packed::Packed;
-use crate::domain::event::{Direct, Event};
 use crate::domain::op::{Audience, Fact, Op, Reply, RoomOp, Sent};
-use crate::domain::record::{Record, Session};
+use crate::domain::record::Session;
 use crate::domain::reject::Reject;
 use crate::mail::storage::{Kept, Receipt};
 use crate::mail::{Asker, Mail, Outgoing};
@@ -94,6 +93,8 @@ impl Embedded {
                 }
                 self.facts.extend(facts);
                 self.tell_room_facts(now, place, false, out);
+                // Its last member may have left while this was on its way.
+                self.note_due(now, place);
             }
             Held::Late { room, answer, facts } => self.tell_late(now, &room, answer, facts, out),
             Held::Create { to, room } => {
@@ -117,7 +118,7 @@ impl Embedded {
                 self.answer(to, Ok(Reply::Sent(sent)), out);
                 self.deliver(&user, direct, out);
             }
-            Held::Directs { user, connection } => self.question_directs(&user, connection),
+            Held::Struck { user, id } => self.struck(&user, id, true),
             Held::Look { to, user } => self.question_seen(user, to),
             Held::Session { to } => {
                 let session = taken.next().flatten();
@@ -168,16 +169,22 @@ impl Embedded {
                 if let Some(key) = repeat {
                     self.repeats.forget(key);
                 }
-                if let Some(room) = self.rooms.get_mut(&room).filter(|_| seq != 0) {
+                if seq != 0
+                    && let Some(place) = self.rooms.find(&room)
+                    && let Some(room) = self.rooms.at_mut(place)
+                {
                     room.roll_back();
+                    self.note_due(now, place);
                 }
                 Some(to)
             }
             Held::Act { to, op: Op::Room(name, op) } => {
                 if matches!(op, RoomOp::Close { .. })
-                    && let Some(room) = self.rooms.get_mut(&name)
+                    && let Some(place) = self.rooms.find(&name)
+                    && let Some(room) = self.rooms.at_mut(place)
                 {
                     room.is_closing = false;
+                    self.note_due(now, place);
                 }
                 Some(to)
             }
@@ -188,17 +195,19 @@ impl Embedded {
                 }
                 None
             }
-            Held::Look { to, .. }
-            | Held::Create { to, .. }
-            | Held::Act { to, .. }
-            | Held::Answer { to, .. }
-            | Held::Direct { to, .. } => Some(to),
+            Held::Look { to, .. } | Held::Create { to, .. } | Held::Act { to, .. } | Held::Answer { to, .. } => {
+                Some(to)
+            }
+            Held::Direct { to, user, direct } => {
+                self.directs.forget(&user, direct.id);
+                Some(to)
+            }
             Held::Late { room, answer, facts } => {
                 self.tell_late(now, &room, answer, facts, out);
                 None
             }
-            Held::Directs { user, .. } => {
-                self.awaited.insert(user);
+            Held::Struck { user, id } => {
+                self.struck(&user, id, false);
                 None
             }
             Held::Session { to } => to,
@@ -206,18 +215,5 @@ impl Embedded {
         if let Some(to) = to {
             self.answer(to, Err(Reject::storage_unavailable()), out);
         }
-    }
-
-    /// Gives a message that is kept to all connections of its user, or leaves it for the next one that comes.
-    fn deliver(&mut self, user: &Name, direct: Arc<Direct>, out: &mut Vec<Outgoing>) {
-        let connections = self.users.get(user).map_or(&[][..], |user| user.connections.as_slice());
-        if connections.is_empty() {
-            self.awaited.insert(user.clone());
-            return;
-        }
-        for &to in connections {
-            out.push((to.place().shard, Mail::Tell { to, event: Event::Direct(direct.clone()) }));
-        }
-        self.gate.keep([Record::DirectDelivered { user: user.clone(), id: direct.id }]);
     }
 }
