@@ -73,8 +73,10 @@ fn answer(mut desk: Desk, back: &Mailbox) {
 }
 
 fn hops(criterion: &mut Criterion) {
-    let letter =
-        Letter { room: "standup".into(), packed: Arc::new(Packed { raw: Box::new([0; 341]), droppable: false }) };
+    let letter = Letter {
+        room: "standup".into(),
+        packed: Arc::new(Packed { raw: Box::new([0; 341]), seq: 0, droppable: false }),
+    };
     let question = || Mail::Drain { window_ms: 1 };
     let mut group = criterion.benchmark_group("mailbox");
 

@@ -13,7 +13,10 @@ use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, Signal};
 use switchboard::domain::event::Content;
-use switchboard::domain::op::{Context, Fact, JoinRoom, RelaySignal, Reply, RoomOp, Rules, Scope, SendMessage};
+use switchboard::domain::op::{
+    Context, Fact, JoinRoom, LogTerms, RelaySignal, Reply, RoomOp, Rules, Scope, SendMessage,
+};
+use switchboard::domain::record::Record;
 use switchboard::domain::reject::Reject;
 use switchboard::domain::room::Room;
 
@@ -24,6 +27,9 @@ const NOW: Now = Now { mono: 1_000, wall: 1_750_000_000_000 };
 const RULES: Rules = Rules {
     announce_limit: 500,
     max_participants: 0,
+    has_store: true,
+    history: true,
+    keep_ms: 0,
     presence_grace_ms: 3_000,
     presence_scope: Scope::None,
     connections_per_user: 0,
@@ -35,17 +41,18 @@ struct Keeper {
     room: Room,
     rng: Rng,
     facts: Vec<Fact>,
+    records: Vec<Record>,
     members: Vec<ConnectionId>,
 }
 
 impl Keeper {
     /// A room with so many members, the last of whom goes by a name of its own choice.
     fn new(members: usize) -> Self {
-        let (mut rng, mut facts) = (Rng::from_seed(1), Vec::new());
-        let mut context = Context { now: NOW, rng: &mut rng, rules: &RULES, facts: &mut facts };
-        let room = Room::new(requests::ROOM.into(), &identity(0), None, &mut context);
+        let (mut rng, mut facts, mut records) = (Rng::from_seed(1), Vec::new(), Vec::new());
+        let mut context = Context { now: NOW, rng: &mut rng, rules: &RULES, facts: &mut facts, records: &mut records };
+        let room = Room::new(requests::ROOM.into(), &identity(0), None, LogTerms::default(), &mut context);
         let members: Vec<ConnectionId> = (0..members as u32).map(|slot| connection(slot, &mut rng)).collect();
-        let mut keeper = Self { room, rng, facts, members };
+        let mut keeper = Self { room, rng, facts, records, members };
         for at in 0..keeper.members.len() {
             let peer = (at + 1 == keeper.members.len()).then(|| "the-last".into());
             assert!(keeper.apply(join(keeper.members[at], at, peer)).is_ok());
@@ -55,9 +62,11 @@ impl Keeper {
 
     /// Applies one act, as the room's keeper does, and drops what it made known.
     fn apply(&mut self, op: RoomOp) -> Result<Reply, Reject> {
-        let mut context = Context { now: NOW, rng: &mut self.rng, rules: &RULES, facts: &mut self.facts };
+        let (facts, records) = (&mut self.facts, &mut self.records);
+        let mut context = Context { now: NOW, rng: &mut self.rng, rules: &RULES, facts, records };
         let reply = self.room.apply(op, &mut context);
         black_box(&mut self.facts).clear();
+        black_box(&mut self.records).clear();
         reply
     }
 }
@@ -82,7 +91,7 @@ fn media(connection: ConnectionId) -> RoomOp {
 fn message(connection: ConnectionId, bytes: usize) -> RoomOp {
     let body = format!("\"{}\"", "a".repeat(bytes)).into();
     let content = Content { body, kind: None, reply_to: None, attachment: None, metadata: None };
-    RoomOp::Send(Box::new(SendMessage { connection, to: None, content }))
+    RoomOp::Send(Box::new(SendMessage { connection, to: None, content, client_message_id: None }))
 }
 
 fn offer(connection: ConnectionId, to: &str) -> RoomOp {

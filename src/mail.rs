@@ -12,6 +12,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::map::home;
 use crate::codec::jwt::Verifier;
 use crate::dialect::packed::Packed;
+use crate::domain::access::Identity;
 use crate::domain::event::Event;
 use crate::domain::op::{Op, Reply};
 use crate::domain::reject::Reject;
@@ -81,6 +82,20 @@ pub enum Mail {
         user: Name,
         /// What.
         event: Event,
+    },
+    /// The store has something to say.
+    Store(storage::Told),
+    /// A client has come back on another connection, and wants to go on where this one was: it ends if it is still there,
+    /// and what is noted of it is used up.
+    Supersede {
+        /// The connection.
+        connection: ConnectionId,
+        /// What the client shows for it.
+        token: Box<str>,
+        /// Who the client is.
+        by: Identity,
+        /// Who asks for what is noted.
+        from: Asker,
     },
     /// The keys that tokens are verified by have changed.
     Keys(Arc<Verifier>),

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -54,6 +55,8 @@ fn serve(arguments: &SettingsArguments) -> Result<(), String> {
         options: settings.shard_options(connections_allowed()),
         keys,
         drain: Duration::from_secs(settings.drain.seconds),
+        storage: settings.storage_options(Arc::new(clock::unix_millis)),
+        may_forget: settings.dev && !loaded.explicit.contains("data_dir"),
     })?;
     for address in &server.addresses {
         say(&format!("listening on http://{address}"));

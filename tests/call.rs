@@ -182,17 +182,13 @@ fn a_person_whose_old_connection_still_seems_alive_comes_back() {
     wait_for_pictures(&ben, 1);
     let peer_id = evaluate(&ben, "call.peerId");
     let held = proxy.cut();
-    let refused = "call.log.filter(entry => entry.direction === 'in' && entry.type === 'error').length >= 2";
-    ben.wait_for(refused, PATIENCE);
-    wait_for_more_frames(&ben);
-    // What the server's heartbeat would do in time.
-    for connection in held {
-        let _ = connection.shutdown(Shutdown::Both);
-    }
+    // The server has not noticed anything; the token of the old connection opens the way all the same.
+    ben.wait_for("call.log.some(entry => entry.direction === 'in' && entry.type === 'resumed')", PATIENCE);
     ben.wait_for("call.phase === 'joined'", PATIENCE);
     assert_eq!(evaluate(&ben, "call.peerId"), peer_id, "the same person, not a second one");
     wait_for_pictures(&ann, 1);
     wait_for_pictures(&ben, 1);
+    drop(held);
     assert_eq!(evaluate(&ann, "call.peers().map(peer => peer.displayName)"), json!(["Ben"]));
 }
 

@@ -190,6 +190,7 @@ fn each_address_is_printed_and_listened_on() {
         let client = Client::connect(&address, Some(&token("ann", &json!({}))));
         assert_eq!(client.hello["userId"], "ann");
     }
+    drop(serving);
     // The same by the environment, and by a file that a flag overrides.
     let variables = [("JWT_SECRET", SECRET), ("SWITCHBOARD_LISTEN", "[\"127.0.0.3:0\"]")];
     assert!(Serving::start(&directory, &["serve"], &variables).address().starts_with("127.0.0.3:"));

@@ -399,7 +399,7 @@ fn a_peer_id_is_taken_over_from_another_shard_without_a_word_to_the_others() {
 fn all_that_came_before_the_end_of_a_stream_counts() {
     const MESSAGES: usize = 400;
     // Nothing but what comes on a socket wakes this server within the time that the listener waits.
-    let settings = ["limits.handshake_ms=0", "heartbeat.interval_ms=3600000", "presence.grace_ms=3600000"];
+    let settings = ["limits.handshake_ms=0", "heartbeat.interval_ms=3600000"];
     let server = Server::of_shards(1, &settings);
     let mut listener = Client::connect(&server.address, Some(&token("listener", &json!({}))));
     listener.join("r", "listener");

@@ -90,7 +90,10 @@ impl Stage {
     pub(crate) fn new(set: &[&str]) -> Self {
         let settings = settings(set);
         let verifier = Verifier::new(settings.verifier_options()).expect("a good secret");
-        let options = Arc::new(settings.shard_options(usize::MAX));
+        let mut options = settings.shard_options(usize::MAX);
+        // What is kept has a bench of its own; here nothing is waited for.
+        Arc::make_mut(&mut options.rules).has_store = false;
+        let options = Arc::new(options);
         let shard = Shard::new(0, options, Arc::new(verifier), Rng::from_seed(1), BEGINNING);
         Self { shard, now: BEGINNING, sink: Sink::default(), buffer: vec![0; 64 * 1024] }
     }

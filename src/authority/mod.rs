@@ -15,6 +15,7 @@ use crate::base::Name;
 use crate::base::time::Now;
 use crate::domain::event::Event;
 use crate::domain::op::Op;
+use crate::mail::storage::{Order, Told};
 use crate::mail::{Asker, News, Outgoing};
 
 /// A keeper of rooms and users. What it has to say to shards it appends to `out`, in order.
@@ -27,6 +28,15 @@ pub trait Authority {
 
     /// Passes news on to every member of `room`.
     fn announce(&mut self, room: &Name, news: Arc<News>, out: &mut Vec<Outgoing>);
+
+    /// Takes note of what the store has to say.
+    fn told(&mut self, now: Now, told: Told, out: &mut Vec<Outgoing>);
+
+    /// What the store is to do, in order.
+    fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Order>;
+
+    /// Whether there is something for the store to do.
+    fn has_orders(&self) -> bool;
 
     /// Does what has become due by now.
     fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>);

@@ -59,6 +59,24 @@ pub const CLOSED_ROOM_MS: u64 = 60_000;
 /// Closed rooms a shard remembers at once.
 pub const CLOSED_ROOMS: usize = 4_096;
 
+/// How long a record may wait for the store before nothing more is given to it, in milliseconds.
+pub const STORE_LATE_MS: u64 = 2_000;
+
+/// How long a sender may repeat a message under the same `clientMessageId` without its being sent again, in milliseconds.
+pub const REPEAT_MS: u64 = 300_000;
+
+/// Messages that a shard remembers for that at once: some 100 MiB at the most.
+pub const REPEATS: usize = 1 << 20;
+
+/// How long it is remembered that a session was used up, in milliseconds: until all that was on its way is there.
+pub const SESSION_TAKEN_MS: u64 = 60_000;
+
+/// Messages that a client which comes back gets for one room; who missed more pages through the history.
+pub const MISSED_MESSAGES: usize = 2_000;
+
+/// Between what a connection does and its being noted for recovery, in milliseconds.
+pub const SESSION_NOTED_MS: u64 = 100;
+
 /// Bytes of outgoing data a turn may gather before it is written.
 pub const TURN_BYTES: usize = 4 << 20;
 

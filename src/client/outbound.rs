@@ -58,6 +58,8 @@ pub struct Backlog {
     taken: usize,
     /// Bytes taken since [`Backlog::take_progress`] was last asked.
     progress: usize,
+    /// Nothing of it is sent yet: something else comes first.
+    is_corked: bool,
 }
 
 impl Backlog {
@@ -73,6 +75,23 @@ impl Backlog {
             self.taken = 0;
         }
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Keeps everything back from now on, until [`Backlog::uncork`].
+    pub fn cork(&mut self) {
+        self.is_corked = true;
+    }
+
+    /// Whether everything is kept back.
+    pub fn is_corked(&self) -> bool {
+        self.is_corked
+    }
+
+    /// Lets everything go, behind these bytes.
+    pub fn uncork(&mut self, first: &[u8]) {
+        let rest = self.bytes.split_off(self.taken);
+        self.bytes = [first, &rest].concat();
+        (self.taken, self.is_corked) = (0, false);
     }
 
     /// The socket took `count` of them.
@@ -246,5 +265,17 @@ mod tests {
         backlog.take(4);
         assert!(backlog.rest().is_empty());
         assert_eq!((backlog.take_progress(), backlog.take_progress()), (8, 0));
+    }
+
+    #[test]
+    fn what_a_cork_kept_back_comes_after_what_it_waited_for() {
+        let mut backlog = Backlog::default();
+        backlog.push(b"abc");
+        backlog.take(1);
+        backlog.cork();
+        backlog.push(b"de");
+        assert!(backlog.is_corked());
+        backlog.uncork(b"first");
+        assert_eq!((backlog.rest(), backlog.is_corked()), (&b"firstbcde"[..], false));
     }
 }

@@ -32,7 +32,7 @@ pub use kinds::{Network, Secret};
 pub use limits::Limits;
 pub use network::{Cors, Deflate, Drain, Heartbeat, Ice, Log, LogFormat, Redis, Turn};
 pub use print::{print, reference};
-pub use rooms::{CreateOnJoin, Durability, Presence, PresenceScope, Recovery, Rooms, Storage};
+pub use rooms::{CreateOnJoin, Durability, OnDamage, Presence, PresenceScope, Recovery, Rooms, Storage};
 pub use sources::{FILE, Flags, Sources};
 
 use mask::masked;
@@ -43,13 +43,7 @@ use raw::{Key, Raw};
 /// Settings that are accepted and checked, but change nothing yet. Setting one is worth a
 /// warning, and `switchboard config` and the reference mark them.
 pub const NOT_YET_IN_FORCE: &[&str] = &[
-    "data_dir",
     "trusted_proxies",
-    "rooms.history",
-    "rooms.retention_messages",
-    "rooms.retention_hours",
-    "storage.durability",
-    "recovery.window_ms",
     "limits.connection_attempts",
     "limits.connection_window_s",
     "limits.connection_block_s",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CreateOnJoin, PresenceScope, Settings, Verify};
+use super::{CreateOnJoin, Durability, OnDamage, PresenceScope, Settings, Verify};
 use crate::base::limits;
 use crate::client::credentials::Origins;
 use crate::client::websocket::{Heartbeat, SignalRate};
@@ -11,6 +11,7 @@ use crate::codec::jwt::VerifierOptions;
 use crate::codec::turn::TurnSecret;
 use crate::codec::ws;
 use crate::domain::op::{Rules, Scope};
+use crate::runtime::storage::{self, Place};
 use crate::shard::{Ice, Options, TurnAccess};
 
 /// What bounds the pieces a WebSocket message may come in.
@@ -42,6 +43,7 @@ impl Settings {
             handshake_ms: forever_if_off(self.limits.handshake_ms),
             head_ms: forever_if_off(self.limits.head_ms),
             idle_ms: forever_if_off(self.limits.idle_ms),
+            recovery_window_ms: self.recovery.window_ms,
             presence_batch_ms: self.presence.batch_ms,
             guests: self.auth.guests,
             create_on_join: self.rooms.create_on_join == CreateOnJoin::Always,
@@ -49,6 +51,26 @@ impl Settings {
             client_url: self.client_url.clone(),
             ice: self.ice_servers(),
             rules: Arc::new(self.rules()),
+        }
+    }
+
+    /// Where things are kept, and how. `clock` tells the time in milliseconds since 1970.
+    pub fn storage_options(&self, clock: storage::WallClock) -> storage::Options {
+        storage::Options {
+            place: self.data_dir.clone().map_or(Place::Memory, Place::Directory),
+            durability: match self.storage.durability {
+                Durability::Process => storage::Durability::Process,
+                Durability::Power => storage::Durability::Power,
+                Durability::None => storage::Durability::None,
+            },
+            keep_messages: self.rooms.retention_messages,
+            keep_ms: self.rooms.retention_hours.saturating_mul(3_600_000),
+            recovery_window_ms: self.recovery.window_ms,
+            on_damage: match self.storage.on_damage {
+                OnDamage::SetAside => storage::OnDamage::SetAside,
+                OnDamage::Stop => storage::OnDamage::Stop,
+            },
+            clock,
         }
     }
 
@@ -73,6 +95,9 @@ impl Settings {
                 limit => limit,
             },
             max_participants: 0,
+            has_store: true,
+            history: self.rooms.history,
+            keep_ms: self.rooms.retention_hours.saturating_mul(3_600_000),
             presence_grace_ms: self.presence.grace_ms,
             presence_scope: match self.presence.scope {
                 PresenceScope::Auto => Scope::Auto,

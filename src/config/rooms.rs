@@ -52,12 +52,28 @@ impl Shaped for Durability {}
 const DURABILITY: &[(&str, Durability)] =
     &[("process", Durability::Process), ("power", Durability::Power), ("none", Durability::None)];
 
+/// What becomes of a damaged file at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDamage {
+    /// It is renamed, and a new one begins.
+    SetAside,
+    /// It stays, and the server does not start.
+    Stop,
+}
+
+impl Shaped for OnDamage {}
+
+const ON_DAMAGE: &[(&str, OnDamage)] = &[("set-aside", OnDamage::SetAside), ("stop", OnDamage::Stop)];
+
 settings! {
     /// How safely messages are kept.
     pub struct Storage in "storage." {
         /// What a stored message survives: `"process"` a crash of the server, `"power"` loss of
         /// power too, `"none"` nothing.
         durability: Durability = "process", one_of(DURABILITY);
+        /// What becomes of a damaged file at the start: `"set-aside"` renames it and begins a new
+        /// one, `"stop"` leaves it and does not start.
+        on_damage: OnDamage = "set-aside", one_of(ON_DAMAGE);
     }
 }
 

@@ -10,6 +10,8 @@ use crate::domain::event::Event;
 pub struct Packed {
     /// A WebSocket text frame in `raw`.
     pub raw: Box<[u8]>,
+    /// The number of the message that it is; 0 when it is something else.
+    pub seq: u64,
     /// Whether a connection that cannot keep up may do without it.
     pub droppable: bool,
 }
@@ -26,6 +28,10 @@ impl Packed {
         let raw = draft.as_slice().into();
         draft.clear();
         draft.shrink_to(DRAFT_BYTES);
-        Self { raw, droppable: event.droppable() }
+        let seq = match event {
+            Event::Message(message) => message.seq.unwrap_or(0),
+            _ => 0,
+        };
+        Self { raw, seq, droppable: event.droppable() }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::base::Name;
+
 /// JSON text that passes through unread: an SDP, an ICE candidate, a message's content.
 pub type Opaque<'a> = &'a str;
 
@@ -52,6 +54,29 @@ pub enum Command<'a> {
         message: Cow<'a, str>,
         /// Which of the two.
         kind: Receipt,
+    },
+    /// Look at messages of a room that were sent before.
+    History {
+        /// The room.
+        room: Cow<'a, str>,
+        /// The first ones after this number; the newest when absent.
+        after: Option<u64>,
+        /// At most so many; as many as is usual when absent.
+        limit: Option<usize>,
+    },
+    /// Look at who received and read a message.
+    Receipts {
+        /// The message's room.
+        room: Cow<'a, str>,
+        /// The message's id.
+        message: Cow<'a, str>,
+    },
+    /// Go on where an earlier connection was lost.
+    Resume {
+        /// The token that the earlier connection was given.
+        token: Cow<'a, str>,
+        /// What the client has of its rooms, where it knows.
+        has: Vec<Has>,
     },
     /// Go on under a newer token.
     Authenticate {
@@ -128,6 +153,17 @@ pub enum Target<'a> {
     },
 }
 
+/// What a client has of a room: everything up to a number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Has {
+    /// The room.
+    pub room: Name,
+    /// Which run of the room's log the number counts in.
+    pub epoch: Name,
+    /// The number of the last message.
+    pub seq: u64,
+}
+
 /// A message as its sender wrote it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft<'a> {
@@ -141,6 +177,8 @@ pub struct Draft<'a> {
     pub attachment: Option<Opaque<'a>>,
     /// Anything else that goes with it, as JSON.
     pub metadata: Option<Opaque<'a>>,
+    /// What its sender calls it, so that a repeat is known for one.
+    pub client_message_id: Option<Cow<'a, str>>,
 }
 
 /// What a user says of their presence.

@@ -5,14 +5,13 @@ use smallvec::SmallVec;
 use crate::base::Name;
 use crate::base::grow;
 use crate::base::ids::ConnectionId;
-use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::domain::access::Identity;
 use crate::domain::command::MediaState;
 use crate::domain::event::{Departure, Event, Joined, Peer, PeerName};
-use crate::domain::op::{Context, JoinRoom, Profile, Reply};
+use crate::domain::op::{Context, JoinRoom, Reply};
 use crate::domain::reject::{Code, Reject};
-use crate::domain::room::{Room, private};
+use crate::domain::room::Room;
 
 /// A room with more members than this finds them by hashing; fewer are found as fast by looking.
 const INDEXED_FROM: usize = 24;
@@ -54,7 +53,7 @@ impl Member {
 /// A room's members, found by connection or by name, and how many of them each shard holds.
 #[derive(Default)]
 pub struct Members {
-    list: Vec<Member>,
+    pub(super) list: Vec<Member>,
     index: Option<Box<Index>>,
     shards: SmallVec<[(u8, u32); 2]>,
 }
@@ -95,7 +94,7 @@ impl Members {
         self.position_named(name).map(|at| &self.list[at])
     }
 
-    fn position(&self, connection: ConnectionId) -> Option<usize> {
+    pub(super) fn position(&self, connection: ConnectionId) -> Option<usize> {
         match &self.index {
             Some(index) => index.by_connection.get(&connection).map(|at| *at as usize),
             None => self.list.iter().position(|member| member.connection == connection),
@@ -147,7 +146,7 @@ impl Members {
     }
 
     /// Gives the member at `at` another connection; its name stays.
-    fn move_to(&mut self, at: usize, connection: ConnectionId) -> ConnectionId {
+    pub(super) fn move_to(&mut self, at: usize, connection: ConnectionId) -> ConnectionId {
         let former = self.list[at].connection;
         if let Some(index) = &mut self.index {
             index.remove(&self.list[at]);
@@ -196,9 +195,7 @@ impl Room {
     /// Makes a connection a member. Under a peer id that the same user already goes by, it takes that membership over
     /// without a word to the others; a repeat by the same connection changes nothing but what it says of itself.
     pub(super) fn join(&mut self, join: JoinRoom, context: &mut Context<'_>) -> Result<Reply, Reject> {
-        if !self.admits(&join.by) {
-            return Err(private());
-        }
+        self.check_admits(&join.by)?;
         let taken = match &join.peer {
             Some(name) => self.members.position_named(name),
             // Somebody may have chosen this connection's id for a name.
@@ -270,7 +267,7 @@ impl Room {
     }
 
     /// A member's first view of the room.
-    fn joined(&self, connection: ConnectionId, context: &Context<'_>) -> Reply {
+    pub(super) fn joined(&self, connection: ConnectionId, context: &Context<'_>) -> Reply {
         let others = self.members.iter().filter(|member| member.connection != connection);
         Reply::Joined(Box::new(Joined {
             room: self.id.clone(),
@@ -278,7 +275,7 @@ impl Room {
             peers: others.take(context.rules.announce_limit).map(Member::peer).collect(),
             participant_count: self.members.len(),
             epoch: self.epoch.clone(),
-            seq: self.seq,
+            seq: self.committed,
         }))
     }
 
@@ -342,15 +339,8 @@ impl Room {
         connections: &[ConnectionId],
         context: &mut Context<'_>,
     ) -> Result<Reply, Reject> {
-        if !self.admits(&by) {
-            return Err(private());
-        }
-        let is_participant =
-            |profile: &Profile| profile.participants.iter().any(|participant| **participant == *by.user());
-        let is_full = |profile: &Profile| profile.participants.len() >= limits::PARTICIPANTS_PER_ROOM;
-        if self.profile.as_deref().is_some_and(|profile| is_full(profile) && !is_participant(profile)) {
-            return Err(Reject::new(Code::RoomFull, "The room has as many participants as it takes"));
-        }
+        self.check_admits(&by)?;
+        self.check_participants(&by)?;
         for &connection in connections {
             if self.members.of(connection).is_some() {
                 continue;

@@ -11,8 +11,9 @@ use crate::domain::command::Receipt;
 use crate::domain::event::{Event, Message};
 use crate::domain::membership::peer_not_found;
 use crate::domain::op::{Audience, Context, Fact, Reply, SendMessage, Sent};
-use crate::domain::reject::{Code, Reject};
-use crate::domain::room::Room;
+use crate::domain::record::{Record, SentMessage};
+use crate::domain::reject::Reject;
+use crate::domain::room::{Made, Room};
 
 impl Room {
     /// Gives a message its place in the room's order and sends it to every member but the sending connection; or sends
@@ -33,13 +34,46 @@ impl Room {
         let seq = target.is_none().then(|| self.take_seq(id, sender.clone()));
         let (connection, to) = target.unzip();
         let room = self.id.clone();
-        let message = Message { id, seq, room, sender, from, to, content: draft.content, at };
-        let event = Event::Message(Arc::new(message));
+        let message = Arc::new(Message { id, seq, room, sender, from, to, content: draft.content, at });
+        if seq.is_some() {
+            self.keep(&message, draft.client_message_id, context);
+        }
+        let event = Event::Message(message);
         match connection {
             Some(connection) => context.tell(connection, event),
             None => context.tell_members(Some(draft.connection), event),
         }
         Ok(Reply::Sent(Sent { id, seq, at }))
+    }
+
+    /// Has a message kept, and before the first one the room; or, where nothing is kept, lets it be known at once.
+    fn keep(&mut self, message: &Arc<Message>, client_message_id: Option<Box<str>>, context: &mut Context<'_>) {
+        if !self.is_kept(context) {
+            self.committed = self.seq;
+            return;
+        }
+        if self.is_made == Made::No {
+            self.is_made = Made::Asked;
+            context.records.push(Record::RoomMade(Box::new(self.made(context.rules))));
+        }
+        let (message, epoch) = (message.clone(), self.epoch.clone());
+        context.records.push(Record::MessageSent(SentMessage { message, epoch, client_message_id }));
+    }
+
+    /// The messages up to number `seq` are kept: members may know of them.
+    pub fn commit(&mut self, seq: u64) {
+        self.committed = self.committed.max(seq);
+        self.is_made = Made::Yes;
+    }
+
+    /// The messages that were not kept never were.
+    pub fn roll_back(&mut self) {
+        let lost = (self.seq - self.committed) as usize;
+        self.recent.truncate(self.recent.len().saturating_sub(lost));
+        self.seq = self.committed;
+        if self.is_made == Made::Asked {
+            self.is_made = Made::No;
+        }
     }
 
     fn take_seq(&mut self, id: Uuid, sender: Identity) -> u64 {
@@ -62,11 +96,24 @@ impl Room {
         let by = self.member(connection, None, "peerId")?.identity.clone();
         // Ids are ordered by time, and nearly always a late one is asked for.
         let known = self.recent.iter().rev().find(|(id, _)| *id == message);
-        let Some((_, sender)) = known else {
-            return Err(Reject::new(Code::MessageNotFound, "No such message in this room"));
-        };
+        let Some((_, sender)) = known else { return Err(Reject::message_not_found()) };
+        let sender = sender.clone();
+        self.mark(&sender, message, by, kind, context);
+        Ok(Reply::Done)
+    }
+
+    /// Notes that `by` received or read a message, and tells its sender.
+    pub fn mark(&mut self, sender: &Identity, message: Uuid, by: Identity, kind: Receipt, context: &mut Context<'_>) {
+        if self.is_kept(context) {
+            let (user, at) = (by.user_name(), context.now.wall);
+            context.records.push(Record::MessageMarked { message, user, mark: kind, at });
+        }
         let event = Event::Receipt { room: self.id.clone(), message, by, kind };
         context.facts.push(Fact { audience: Audience::User(sender.user_name()), event });
-        Ok(Reply::Done)
+    }
+
+    /// The user that a member's connection is.
+    pub fn user_of(&self, connection: ConnectionId) -> Result<Identity, Reject> {
+        self.member(connection, None, "peerId").map(|member| member.identity.clone())
     }
 }

@@ -13,7 +13,10 @@ use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, Receipt, Signal, Status};
 use crate::domain::connection::{ConnectionOp, ConnectionView};
 use crate::domain::event::{Content, Direct, Event, Joined, Peer};
+use crate::domain::history::{History, Marks, Wanted};
 use crate::domain::presence::Parting;
+use crate::domain::record::{Record, Retention, Session};
+use crate::domain::recovery::{Returned, Returning, SessionOp};
 
 /// One act, on the thing that keeps it.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub enum Op {
     Room(Name, RoomOp),
     /// On a user.
     User(Name, UserOp),
+    /// On what it takes to bring a lost connection back.
+    Session(ConnectionId, SessionOp),
     /// A look at all rooms of one keeper.
     Rooms,
     /// A look at the connected users of one keeper.
@@ -39,7 +44,7 @@ impl Op {
             Self::Rooms => Some(Self::Rooms),
             Self::Users(page) => Some(Self::Users(page.clone())),
             Self::Broadcast(direct) => Some(Self::Broadcast(direct.clone())),
-            Self::Room(..) | Self::User(..) | Self::Connection(..) => None,
+            Self::Room(..) | Self::User(..) | Self::Session(..) | Self::Connection(..) => None,
         }
     }
 }
@@ -53,6 +58,8 @@ pub enum RoomOp {
         by: Identity,
         /// What it is to be.
         profile: Box<Profile>,
+        /// What is kept of its messages.
+        log: LogTerms,
     },
     /// Become a member.
     Join(Box<JoinRoom>),
@@ -64,6 +71,13 @@ pub enum RoomOp {
         by: Identity,
         /// Whose membership; the asker's own when absent.
         peer: Option<Name>,
+    },
+    /// Become a member again, in the place of a connection that was lost.
+    Return(Box<Returning>),
+    /// A member's connection was lost; its membership ends unless it returns soon.
+    Lose {
+        /// The connection.
+        connection: ConnectionId,
     },
     /// End the membership of a connection that is gone.
     Vanish {
@@ -104,6 +118,20 @@ pub enum RoomOp {
         /// Which of the two.
         kind: Receipt,
     },
+    /// Look at messages that were sent before.
+    History {
+        /// The asking connection.
+        connection: ConnectionId,
+        /// Which.
+        wanted: Wanted,
+    },
+    /// Look at who received and read a message.
+    Marks {
+        /// The asking connection.
+        connection: ConnectionId,
+        /// The message.
+        message: Uuid,
+    },
     /// Make the caller a participant, and its connections members.
     Admit {
         /// The caller.
@@ -128,6 +156,13 @@ pub enum RoomOp {
         /// Who closes it.
         by: Identity,
     },
+}
+
+impl RoomOp {
+    /// Whether it ends memberships, but not the room.
+    pub fn is_departure(&self) -> bool {
+        matches!(self, Self::Leave { .. } | Self::Vanish { .. } | Self::Withdraw { .. })
+    }
 }
 
 /// See [`RoomOp::Join`].
@@ -171,6 +206,17 @@ pub struct SendMessage {
     pub to: Option<Name>,
     /// What it says.
     pub content: Content,
+    /// What the sender calls it, so that a repeat is known for one.
+    pub client_message_id: Option<Box<str>>,
+}
+
+/// What is kept of a room's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogTerms {
+    /// Whether they are kept; as the server's settings say when absent.
+    pub history: Option<bool>,
+    /// How many, and how long.
+    pub retention: Retention,
 }
 
 /// What a room was made to be; a room that came to be by joining has none.
@@ -281,6 +327,14 @@ pub enum Reply {
     Sent(Sent),
     /// The room.
     Room(Box<RoomView>),
+    /// Messages that were sent before.
+    History(Box<History>),
+    /// Who received and read a message.
+    Marks(Box<Marks>),
+    /// You are a member again.
+    Returned(Box<Returned>),
+    /// A session, if there was one, is used up.
+    Session(Option<Box<Session>>),
     /// Rooms of one keeper.
     Rooms(RoomsView),
     /// Who types in the room, each user once.
@@ -463,6 +517,12 @@ pub struct Rules {
     pub announce_limit: usize,
     /// Members a room takes when its maker did not say; 0 is any number.
     pub max_participants: usize,
+    /// Whether there is a store, so that anything is kept at all.
+    pub has_store: bool,
+    /// Whether a room's messages are kept when its maker did not say.
+    pub history: bool,
+    /// How long messages are kept, in milliseconds; 0: for ever.
+    pub keep_ms: u64,
     /// How long a user's last connection may be gone before they count as offline, in milliseconds.
     pub presence_grace_ms: u64,
     /// Who learns of a change of presence.
@@ -486,7 +546,8 @@ pub enum Scope {
     None,
 }
 
-/// What an op may use while it is applied: the time, randomness, the rules, and a list for the facts it makes.
+/// What an op may use while it is applied: the time, randomness, the rules, and lists for the facts and
+/// the records it makes.
 pub struct Context<'a> {
     /// The time.
     pub now: Now,
@@ -496,6 +557,8 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
     /// What everyone concerned learns, in order.
     pub facts: &'a mut Vec<Fact>,
+    /// What a restart must not lose, in order.
+    pub records: &'a mut Vec<Record>,
 }
 
 impl Context<'_> {

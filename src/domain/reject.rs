@@ -46,6 +46,8 @@ pub enum Code {
     RateLimited,
     /// Nothing to recover with that token.
     RecoveryFailed,
+    /// The store cannot keep or find anything at the moment.
+    StorageUnavailable,
     /// More work than the server takes on.
     Overloaded,
     /// The server's own fault.
@@ -76,6 +78,7 @@ impl Code {
             Self::MessageTooLarge => "MESSAGE_TOO_LARGE",
             Self::RateLimited => "RATE_LIMITED",
             Self::RecoveryFailed => "RECOVERY_FAILED",
+            Self::StorageUnavailable => "STORAGE_UNAVAILABLE",
             Self::Overloaded => "OVERLOADED",
             Self::Internal => "INTERNAL",
         }
@@ -112,6 +115,21 @@ impl Reject {
     /// A field that is absent or of the wrong shape.
     pub fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidMessage, text)
+    }
+
+    /// What was asked for cannot be kept, or what is kept cannot be read.
+    pub fn storage_unavailable() -> Self {
+        Self::new(Code::StorageUnavailable, "The store is unavailable: nothing was kept or sent, try again later")
+    }
+
+    /// The room was closed a moment ago.
+    pub fn room_closed() -> Self {
+        Self::new(Code::RoomClosed, "The room was closed")
+    }
+
+    /// There is no such message, or not in the room that was named.
+    pub fn message_not_found() -> Self {
+        Self::new(Code::MessageNotFound, "No such message in this room")
     }
 
     /// The server has more work than it takes on.

@@ -15,9 +15,38 @@ use crate::base::table::Named;
 use crate::domain::access::Identity;
 use crate::domain::event::{Event, Peer};
 use crate::domain::membership::Members;
-use crate::domain::op::{Context, Profile, Reply, RoomOp, RoomView};
+use crate::domain::op::{Context, LogTerms, Profile, Reply, RoomOp, RoomView, Rules};
+use crate::domain::record::{MadeRoom, Record};
 use crate::domain::reject::{Code, Reject};
 use crate::domain::typing::Typing;
+
+/// Whether the store knows a room. One that came to be by joining is written down with its first message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    No,
+    /// Its record is on the way.
+    Asked,
+    Yes,
+}
+
+/// What is left of an empty room whose messages are kept.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Its id.
+    pub room: Name,
+    /// Which run of its log the numbers count in.
+    pub epoch: Name,
+    /// Whose it is.
+    pub host: Identity,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at: u64,
+    /// What is kept of its messages.
+    pub terms: LogTerms,
+    /// The number of its last message.
+    pub last: u64,
+    /// When that was sent, in milliseconds since 1970.
+    pub last_at: u64,
+}
 
 /// One room.
 pub struct Room {
@@ -33,6 +62,14 @@ pub struct Room {
     pub(super) epoch: Name,
     /// The number of the last message.
     pub(super) seq: u64,
+    /// The number of the last message that is kept, or need not be, so that members may know of it.
+    pub(super) committed: u64,
+    /// What is kept of its messages.
+    terms: LogTerms,
+    /// Whether the store knows the room.
+    pub(super) is_made: Made,
+    /// Its end is being written down: nothing more happens in it.
+    pub is_closing: bool,
     /// The last messages' ids and senders, oldest first.
     pub(super) recent: VecDeque<(Uuid, Identity)>,
     /// When it was made, in milliseconds since 1970.
@@ -56,7 +93,13 @@ impl Named for Box<Room> {
 
 impl Room {
     /// A room that `by` makes, on purpose (with a profile) or by joining (without).
-    pub fn new(id: Name, by: &Identity, profile: Option<Box<Profile>>, context: &mut Context<'_>) -> Self {
+    pub fn new(
+        id: Name,
+        by: &Identity,
+        profile: Option<Box<Profile>>,
+        terms: LogTerms,
+        context: &mut Context<'_>,
+    ) -> Self {
         Self {
             id,
             members: Members::default(),
@@ -64,6 +107,10 @@ impl Room {
             host: by.clone(),
             epoch: random_word(context.rng, 8).into(),
             seq: 0,
+            committed: 0,
+            terms,
+            is_made: Made::No,
+            is_closing: false,
             recent: VecDeque::new(),
             created_at: context.now.wall,
             active_mono: context.now.mono,
@@ -72,6 +119,33 @@ impl Room {
             uncounted: false,
             end_is_due: false,
         }
+    }
+
+    /// A room that goes on with its log after a restart or a rest.
+    pub fn from_kept(kept: Kept, profile: Option<Box<Profile>>, context: &mut Context<'_>) -> Self {
+        Self {
+            epoch: kept.epoch,
+            seq: kept.last,
+            committed: kept.last,
+            created_at: kept.created_at,
+            active_wall: kept.last_at,
+            is_made: Made::Yes,
+            ..Self::new(kept.room, &kept.host, profile, kept.terms, context)
+        }
+    }
+
+    /// What is to be remembered of the room while it is empty; `None` when nothing of it is kept.
+    pub fn rest(&self, context: &Context<'_>) -> Option<Kept> {
+        let is_worth_it = self.is_made == Made::Yes && self.profile.is_none() && self.is_kept(context);
+        is_worth_it.then(|| Kept {
+            room: self.id.clone(),
+            epoch: self.epoch.clone(),
+            host: self.host.clone(),
+            created_at: self.created_at,
+            terms: self.terms,
+            last: self.committed,
+            last_at: self.active_wall,
+        })
     }
 
     /// Applies one act: its answer is returned, what everyone concerned learns of it is listed in `context`.
@@ -89,6 +163,9 @@ impl Room {
             RoomOp::Typing { connection, is_typing } => self.typing(connection, is_typing, context),
             RoomOp::Typists { connection } => self.typists(connection),
             RoomOp::Receipt { connection, message, kind } => self.receipt(connection, message, kind, context),
+            RoomOp::Return(back) => self.come_back(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
+            // Whoever keeps the room sees to its end, and asks the store what the room itself does not know.
+            RoomOp::Lose { .. } | RoomOp::History { .. } | RoomOp::Marks { .. } => Ok(Reply::Done),
             RoomOp::Admit { by, connections } => self.admit(by, &connections, context),
             RoomOp::Withdraw { by, connection } => self.withdraw(&by, connection, context),
             RoomOp::Describe { by } => self.describe(&by, context),
@@ -99,7 +176,78 @@ impl Room {
     /// When the room has been of no use for so long that it may end, on the monotonic clock; `None` while in use.
     pub fn ends_at(&self) -> Option<u64> {
         let idle = if self.profile.is_some() { limits::MADE_ROOM_IDLE_MS } else { limits::JOINED_ROOM_IDLE_MS };
-        self.members.is_empty().then(|| self.active_mono + idle)
+        let is_idle = self.members.is_empty() && self.seq == self.committed && !self.is_closing;
+        is_idle.then(|| self.active_mono + idle)
+    }
+
+    /// What has to be kept before an act may be done, if it asks for anything of the kind. Whether it may be done at all
+    /// is looked at twice: now, and when the record is kept.
+    pub fn before(&self, op: &RoomOp) -> Result<Option<Record>, Reject> {
+        let (room, is_made) = (self.id.clone(), self.is_made == Made::Yes);
+        let is_participant = |user: &str| {
+            let profile = self.profile.as_deref();
+            profile.is_none_or(|profile| profile.participants.iter().any(|known| **known == *user))
+        };
+        Ok(match op {
+            RoomOp::Close { by } => {
+                self.check_close(by)?;
+                (self.is_made != Made::No).then_some(Record::RoomClosed { room })
+            }
+            RoomOp::Admit { by, .. } if is_made && !is_participant(by.user()) => {
+                self.check_admits(by)?;
+                self.check_participants(by)?;
+                Some(Record::ParticipantAdded { room, user: by.user_name() })
+            }
+            RoomOp::Withdraw { by, connection: None }
+                if is_made && self.profile.is_some() && is_participant(by.user()) =>
+            {
+                Some(Record::ParticipantRemoved { room, user: by.user_name() })
+            }
+            _ => None,
+        })
+    }
+
+    /// The room as the store is to keep it.
+    pub fn made(&self, rules: &Rules) -> MadeRoom {
+        MadeRoom {
+            room: self.id.clone(),
+            epoch: self.epoch.clone(),
+            host: self.host.clone(),
+            created_at: self.created_at,
+            history: self.terms.history.unwrap_or(rules.history),
+            retention: self.terms.retention,
+            profile: self.profile.clone(),
+        }
+    }
+
+    /// The store knows the room from now on.
+    pub fn note_made(&mut self) {
+        self.is_made = Made::Yes;
+    }
+
+    /// Whether the store knows the room, or is about to.
+    pub fn is_made(&self) -> bool {
+        self.is_made != Made::No
+    }
+
+    /// Which run of its log its numbers count in.
+    pub fn epoch(&self) -> &Name {
+        &self.epoch
+    }
+
+    /// The number of its last message.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The number of the last message that members may know of.
+    pub fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    /// Whether messages of the room are kept.
+    pub fn is_kept(&self, context: &Context<'_>) -> bool {
+        context.rules.has_store && self.terms.history.unwrap_or(context.rules.history)
     }
 
     /// Whether members came or went without an announcement; asking clears it.
@@ -131,20 +279,36 @@ impl Room {
     }
 
     fn describe(&self, by: &Identity, context: &Context<'_>) -> Result<Reply, Reject> {
-        if !self.admits(by) {
-            return Err(private());
-        }
+        self.check_admits(by)?;
         Ok(Reply::Room(Box::new(self.view(context.rules.announce_limit))))
     }
 
     fn close(&mut self, by: &Identity, context: &mut Context<'_>) -> Result<Reply, Reject> {
-        if !self.may_close(by) {
-            return Err(Reject::new(Code::Forbidden, "Only the room's host or an admin may close it"));
-        }
+        self.check_close(by)?;
         let reason = if by.user() == self.host.user() { "closed by host" } else { "closed by admin" };
         let event = Event::Closed { room: self.id.clone(), reason: reason.into() };
         context.tell_members(None, event);
         Ok(Reply::Done)
+    }
+
+    fn check_close(&self, by: &Identity) -> Result<(), Reject> {
+        let forbidden = || Reject::new(Code::Forbidden, "Only the room's host or an admin may close it");
+        self.may_close(by).then_some(()).ok_or_else(forbidden)
+    }
+
+    /// Refuses whoever may not join.
+    pub(super) fn check_admits(&self, by: &Identity) -> Result<(), Reject> {
+        self.admits(by).then_some(()).ok_or_else(private)
+    }
+
+    /// Refuses whoever would be one participant too many.
+    pub(super) fn check_participants(&self, by: &Identity) -> Result<(), Reject> {
+        let Some(profile) = &self.profile else { return Ok(()) };
+        let is_participant = profile.participants.iter().any(|participant| **participant == *by.user());
+        if profile.participants.len() >= limits::PARTICIPANTS_PER_ROOM && !is_participant {
+            return Err(Reject::new(Code::RoomFull, "The room has as many participants as it takes"));
+        }
+        Ok(())
     }
 
     /// Whether `by` is the room's host, or an admin.
@@ -159,7 +323,7 @@ impl Room {
     }
 
     /// Whether `by` may join.
-    pub(super) fn admits(&self, by: &Identity) -> bool {
+    fn admits(&self, by: &Identity) -> bool {
         let Some(profile) = &self.profile else { return true };
         !profile.is_private
             || self.is_host(by)
@@ -167,6 +331,6 @@ impl Room {
     }
 }
 
-pub(super) fn private() -> Reject {
+fn private() -> Reject {
     Reject::new(Code::Forbidden, "This room is private and you are not one of its participants")
 }

@@ -131,7 +131,7 @@ mod tests {
     use crate::base::time::Now;
     use crate::domain::access::Roles;
     use crate::domain::command::MediaState;
-    use crate::domain::op::{Audience, JoinRoom, RoomOp, Rules, Scope};
+    use crate::domain::op::{Audience, JoinRoom, LogTerms, RoomOp, Rules, Scope};
     use crate::domain::reject::Code;
 
     const BEGINNING: Now = Now { mono: 10_000, wall: 1_750_000_000_000 };
@@ -156,7 +156,8 @@ mod tests {
         /// A room with two users, the first of them on two connections.
         fn new() -> Self {
             let mut watched = Self { room: None, now: BEGINNING, rng: Rng::from_seed(1), told: Vec::new() };
-            let room = watched.with(|_, context| Room::new("r".into(), &identity("ann"), None, context));
+            let room =
+                watched.with(|_, context| Room::new("r".into(), &identity("ann"), None, LogTerms::default(), context));
             watched.room = Some(room);
             for (connection, user) in [(0, "ann"), (1, "ann"), (2, "bob")] {
                 watched.join(connection, user, None);
@@ -172,9 +173,13 @@ mod tests {
                 presence_scope: Scope::None,
                 connections_per_user: 0,
                 rest_per_minute: 0,
+                has_store: false,
+                history: false,
+                keep_ms: 0,
             };
             let mut facts = Vec::new();
-            let mut context = Context { now: self.now, rng: &mut self.rng, rules: &rules, facts: &mut facts };
+            let (now, rng, records) = (self.now, &mut self.rng, &mut Vec::new());
+            let mut context = Context { now, rng, rules: &rules, facts: &mut facts, records };
             let outcome = act(&mut self.room, &mut context);
             for fact in facts {
                 if let (Audience::Members { except }, Event::Typing { by, is_typing, .. }) = (fact.audience, fact.event)

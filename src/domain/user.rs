@@ -1,7 +1,5 @@
 //! A user: their connections, how they are, and the messages that reach them wherever they are connected.
 
-use std::sync::Arc;
-
 use crate::base::Name;
 use crate::base::few::Few;
 use crate::base::ids::ConnectionId;
@@ -9,9 +7,10 @@ use crate::base::table::Named;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
-use crate::domain::event::{Direct, Event};
-use crate::domain::op::{Audience, Context, Fact, PresenceView, Pushed, Reply, Sent, UserOp};
+use crate::domain::event::Event;
+use crate::domain::op::{Audience, Context, Fact, PresenceView, Pushed, Reply, UserOp};
 use crate::domain::presence::{Parting, Presence};
+use crate::domain::record::{Record, Seen};
 use crate::domain::reject::{Code, Reject};
 
 /// One user who is connected, or was a moment ago.
@@ -54,14 +53,6 @@ impl User {
                 }
                 Ok(Reply::Done)
             }
-            UserOp::Send { by, content } => {
-                if self.connections.is_empty() {
-                    return Err(user_not_found());
-                }
-                let (id, at) = (context.message_id(), context.now.wall);
-                self.tell(&Event::Direct(Arc::new(Direct { id, sender: by, content, at })), context);
-                Ok(Reply::Sent(Sent { id, seq: None, at }))
-            }
             UserOp::Push { direct } => {
                 self.tell(&Event::Direct(direct), context);
                 let is_offline = self.connections.is_empty();
@@ -69,8 +60,10 @@ impl User {
                 Ok(Reply::Pushed(Pushed { reached: self.connections.len(), offline }))
             }
             UserOp::Look { by } => Ok(Reply::Presence(self.view(&by, context.now))),
-            // Allowances and registrations are kept for whoever is not connected, too, and so not here.
-            UserOp::SpendRest | UserOp::Register { .. } | UserOp::Withdraw { .. } => Ok(Reply::Done),
+            // Whoever keeps the user sees to these: they concern those who are not connected, too.
+            UserOp::Send { .. } | UserOp::SpendRest | UserOp::Register { .. } | UserOp::Withdraw { .. } => {
+                Ok(Reply::Done)
+            }
             UserOp::Connections => Ok(Reply::Connections(self.connections.as_slice().to_vec())),
         }
     }
@@ -102,8 +95,18 @@ impl User {
     /// That moment has come. Who seemed offline before is no news.
     pub fn go_offline(&mut self, context: &mut Context<'_>) {
         let last_seen = self.presence.last_seen(context.now);
-        if self.presence.set(Status::Offline, Some(last_seen), context.now) {
+        let is_news = self.presence.set(Status::Offline, Some(last_seen), context.now);
+        self.note_seen(context);
+        if is_news {
             self.tell_presence(None, context);
+        }
+    }
+
+    /// Has it kept when the user was last seen; a guest does not come again.
+    fn note_seen(&self, context: &mut Context<'_>) {
+        if context.rules.has_store && !self.identity.roles().guest {
+            let (identity, at) = (self.identity.clone(), self.presence.last_seen(context.now));
+            context.records.push(Record::UserSeen(Box::new(Seen { identity, status: self.presence.status(), at })));
         }
     }
 
@@ -116,6 +119,7 @@ impl User {
         self.connections.push(connection);
         self.presence.come_back();
         if is_first {
+            self.note_seen(context);
             self.tell_presence(Some(connection), context);
         }
         Ok(Reply::Done)

@@ -113,6 +113,20 @@ pub enum Told {
     State(State),
 }
 
+/// What a shard has for the store, in order.
+#[derive(Debug)]
+pub enum Order {
+    /// Have this kept.
+    Keep(Batch),
+    /// Say what is known.
+    Ask {
+        /// Who asks.
+        from: Asker,
+        /// What.
+        query: Query,
+    },
+}
+
 /// A question about what is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Query {
@@ -262,8 +276,22 @@ pub enum Restored {
     Room(Box<StoredRoom>),
     /// A user who was seen.
     User(Box<StoredUser>),
+    /// A user for whom messages wait.
+    Awaited(Name),
     /// A message of the last minutes that its sender may repeat.
     Repeatable(Box<Repeatable>),
+}
+
+impl Restored {
+    /// The room or the user that it belongs to.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Room(stored) => &stored.made.room,
+            Self::User(stored) => &stored.user,
+            Self::Awaited(user) => user,
+            Self::Repeatable(message) => &message.room,
+        }
+    }
 }
 
 /// A message that its sender may repeat: what a restart needs to know of the last minutes' messages, so that a repeat is

@@ -12,9 +12,11 @@ use mio::{Events, Interest, Poll, Token};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::mail::ShardNumber;
+use crate::mail::storage::Order;
 use crate::runtime::clock::Clock;
 use crate::runtime::mailbox::{Inbox, Mailbox};
 use crate::runtime::sockets::{FIRST_SLOT, Sockets, Taken};
+use crate::runtime::storage::Store;
 use crate::shard::{Shard, Wire};
 
 /// The token of the waker; listeners have those from 1 on.
@@ -57,11 +59,12 @@ pub struct EventLoop {
     buffer: Vec<u8>,
     inbox: Inbox,
     mailboxes: Arc<[Mailbox]>,
+    store: Store,
     shard: Shard,
 }
 
 impl EventLoop {
-    /// A loop for `shard`, which listens on `listeners` and writes to the others by `mailboxes`.
+    /// A loop for `shard`, which listens on `listeners`, writes to the others by `mailboxes`, and has `store` keep things.
     ///
     /// # Errors
     /// The kernel refuses to report on a listener.
@@ -71,6 +74,7 @@ impl EventLoop {
         mut listeners: Vec<TcpListener>,
         inbox: Inbox,
         mailboxes: Arc<[Mailbox]>,
+        store: Store,
         shard: Shard,
     ) -> io::Result<Self> {
         for (at, listener) in listeners.iter_mut().enumerate() {
@@ -87,6 +91,7 @@ impl EventLoop {
             buffer: vec![0; READ_BYTES],
             inbox,
             mailboxes,
+            store,
             shard,
         })
     }
@@ -292,14 +297,20 @@ impl EventLoop {
         }
     }
 
-    /// Mail goes first, so that the other shards write while this one does.
+    /// Mail and orders go first, so that the other shards and the store write while this one does.
     fn flush(&mut self, now: Now) {
-        self.send_mail();
+        self.send_mail(now);
         self.shard.flush(now, &mut self.sockets);
-        self.send_mail();
+        self.send_mail(now);
     }
 
-    fn send_mail(&mut self) {
+    fn send_mail(&mut self, now: Now) {
+        for order in self.shard.orders(now) {
+            match order {
+                Order::Keep(batch) => self.store.submit(batch),
+                Order::Ask { from, query } => self.store.ask(from, query),
+            }
+        }
         for (to, mail) in self.shard.outgoing() {
             self.mailboxes[usize::from(to)].send(mail);
         }

@@ -12,14 +12,17 @@ use mio::Poll;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::codec::jwt::Verifier;
-use crate::mail::{Mail, ShardNumber};
+use crate::mail::storage::Told;
+use crate::mail::{Mail, Placement, ShardNumber};
 use crate::runtime::allocator;
 use crate::runtime::clock::Clock;
 use crate::runtime::event_loop::{EventLoop, WAKER};
 use crate::runtime::keys::Keys;
 use crate::runtime::mailbox::{Mailbox, mailbox};
+use crate::runtime::storage::{self, OpenError, Opened, Place, Storage};
 use crate::runtime::{entropy, listener};
 use crate::shard::{Options, Shard};
 
@@ -33,6 +36,10 @@ pub struct Plan {
     pub keys: Keys,
     /// How long leaving may take.
     pub drain: Duration,
+    /// Where things are kept, and how.
+    pub storage: storage::Options,
+    /// Whether the server may keep things in memory when it cannot have its data directory.
+    pub may_forget: bool,
 }
 
 /// A running server.
@@ -44,6 +51,7 @@ pub struct Server {
     mailboxes: Arc<[Mailbox]>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     signals: Receiver<i32>,
+    storage: Storage,
 }
 
 /// How often the JWKS file is looked at.
@@ -61,6 +69,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let signals = catch_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
     let verifier = plan.keys.verifier()?;
     let shards = plan.options.shards;
+    let opened = open_store(plan.storage, plan.may_forget).map_err(|error| error.to_string())?;
     let mut addresses = Vec::new();
     let mut listeners: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
     for address in plan.listen {
@@ -81,16 +90,79 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let mailboxes: Arc<[Mailbox]> = mailboxes.into();
     let (options, clock) = (Arc::new(plan.options), Clock::start());
     let occupied = Arc::new(AtomicUsize::new(shards));
+    let (opened, shards) = restore(opened, || make_shards(&options, &verifier, clock), clock)?;
+    let tellers = mailboxes.clone();
+    let storage = opened.start(move |told| tell(&tellers, told)).map_err(|error| error.to_string())?;
     let mut handles = Vec::new();
-    for (number, (poll, inbox, listeners)) in ends.into_iter().enumerate() {
-        let shard = shard(number as ShardNumber, &options, &verifier, clock).map_err(|error| error.to_string())?;
+    for (number, ((poll, inbox, listeners), shard)) in ends.into_iter().zip(shards).enumerate() {
         let (mailboxes, occupied) = (mailboxes.clone(), occupied.clone());
-        let event_loop =
-            EventLoop::new(poll, clock, listeners, inbox, mailboxes, shard).map_err(|error| error.to_string())?;
+        let event_loop = EventLoop::new(poll, clock, listeners, inbox, mailboxes, storage.store(), shard)
+            .map_err(|error| error.to_string())?;
         let thread = thread::Builder::new().name(format!("shard-{number}"));
         handles.push(thread.spawn(move || event_loop.run(&occupied)).map_err(|error| error.to_string())?);
     }
-    Ok(Server { addresses, keys: plan.keys, drain: plan.drain, mailboxes, shards: handles, signals })
+    Ok(Server { addresses, keys: plan.keys, drain: plan.drain, mailboxes, shards: handles, signals, storage })
+}
+
+fn open_store(options: storage::Options, may_forget: bool) -> Result<Opened, OpenError> {
+    match storage::open(options.clone()) {
+        Err(error @ (OpenError::InUse { .. } | OpenError::Directory { .. })) if may_forget => {
+            tracing::warn!("{error}; this server keeps everything in memory only (--data DIR gives it a directory)");
+            storage::open(storage::Options { place: Place::Memory, ..options })
+        }
+        outcome => outcome,
+    }
+}
+
+/// All shards, without clients.
+fn make_shards(options: &Arc<Options>, verifier: &Arc<Verifier>, clock: Clock) -> Result<Vec<Shard>, String> {
+    let shard = |number| shard(number as ShardNumber, options, verifier, clock).map_err(|error| error.to_string());
+    (0..options.shards).map(shard).collect()
+}
+
+/// Gives what was kept back to the shards that `make` makes. A file that turns out to be damaged is set aside, and the
+/// shards begin anew.
+fn restore(
+    mut opened: Opened,
+    make: impl Fn() -> Result<Vec<Shard>, String>,
+    clock: Clock,
+) -> Result<(Opened, Vec<Shard>), String> {
+    let mut shards = make()?;
+    let placement = Placement::Embedded { shards: shards.len() };
+    let now = clock.now();
+    let since = now.wall.saturating_sub(limits::REPEAT_MS);
+    let outcome = opened.restore(since, &mut |restored| {
+        let home = placement.of(restored.name());
+        shards[usize::from(home)].restore(now, restored);
+    });
+    if let Err(damage) = outcome {
+        opened = opened.set_aside(&damage).map_err(|error| error.to_string())?;
+        shards = make()?;
+    }
+    let report = opened.report();
+    if report.is_tail_lost {
+        tracing::warn!(
+            "the last server's end may have cost the newest messages: clients from before are told that they cannot \
+             recover"
+        );
+    }
+    if let Some(version) = report.migrated_from {
+        tracing::info!(version, "the store was of an earlier version and is of this one now");
+    }
+    Ok((opened, shards))
+}
+
+/// Brings what the store has to say to whom it concerns.
+fn tell(mailboxes: &[Mailbox], told: Told) {
+    let to = match &told {
+        Told::Receipt(receipt) => receipt.ticket.sender,
+        Told::Answer { to, .. } => to.shard,
+        Told::State(state) => {
+            mailboxes.iter().for_each(|mailbox| mailbox.send(Mail::Store(Told::State(*state))));
+            return;
+        }
+    };
+    mailboxes[usize::from(to)].send(Mail::Store(told));
 }
 
 fn shard(number: ShardNumber, options: &Arc<Options>, verifier: &Arc<Verifier>, clock: Clock) -> io::Result<Shard> {
@@ -163,6 +235,8 @@ impl Server {
                 Err(_) => return Err("a shard panicked".to_owned()),
             }
         }
+        // The last shard has said everything; the store writes it down and ends.
+        self.storage.close();
         Ok(())
     }
 

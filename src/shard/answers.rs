@@ -11,6 +11,7 @@ use crate::domain::event::{Event, Joined};
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
+use crate::shard::recovery::Appearance;
 use crate::shard::requests::RestAsk;
 
 /// A question whose answer is awaited.
@@ -33,7 +34,18 @@ pub(super) enum Then {
     Joined {
         /// The room.
         room: Name,
+        /// How it shows itself there, if not as everybody does.
+        shown: Option<Box<Appearance>>,
     },
+    /// The session that the connection's client showed a token of is used up.
+    Session,
+    /// The connection's client is back in a room.
+    Returned {
+        /// The room.
+        room: Name,
+    },
+    /// The messages, or the receipts, that were asked for.
+    Found,
     /// The connection's own membership, or another's, is over.
     Left {
         /// The room.
@@ -87,21 +99,32 @@ impl Shard {
 
     fn answer_peer(&mut self, now: Now, slot: u32, request: Option<&str>, then: Then, reply: Result<Reply, Reject>) {
         match (then, reply) {
+            (Then::Session, reply) => self.session_taken(now, slot, reply),
+            (Then::Returned { room }, reply) => self.came_back(now, slot, room, reply),
             (Then::Attached, Err(reject)) => {
                 self.greet(now, slot);
                 self.refuse(now, slot, request, &reject);
                 self.disconnect(now, slot, "too-many-connections", 1008);
             }
             (_, Err(reject)) => self.refuse(now, slot, request, &reject),
-            (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.become_member(now, slot, request, &joined),
+            (Then::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
+                self.become_member(now, slot, request, &joined);
+                self.note_appearance(slot, &joined.room, shown);
+            }
             (Then::Left { room }, Ok(Reply::Left { own })) => {
                 if own {
-                    self.fanout.leave(&room, slot, &mut self.conns, &mut self.outbound);
+                    self.quit(now, slot, &room);
                 }
                 self.send_raw(slot, |out| raw::left(out, &room, request, now));
             }
             (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
                 self.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), request));
+            }
+            (Then::Found, Ok(Reply::History(history))) => {
+                self.send_raw(slot, |out| raw::history(out, &history, request, now));
+            }
+            (Then::Found, Ok(Reply::Marks(marks))) => {
+                self.send_raw(slot, |out| raw::receipts(out, &marks, request, now));
             }
             (Then::Attached, Ok(reply)) => {
                 if let Reply::Claimed(device) = reply {
@@ -110,9 +133,10 @@ impl Shard {
                 self.greet(now, slot);
                 self.conns[slot as usize].standing = Standing::Attached;
                 self.bulletin.come(slot);
+                self.note_session(now, slot);
             }
             (Then::Refusal | Then::Rest(_), Ok(_)) => {}
-            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..), Ok(_)) => {
+            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);
             }
@@ -121,19 +145,27 @@ impl Shard {
 
     /// The asker has gone meanwhile: what it was granted is given back.
     fn undo(&mut self, connection: ConnectionId, then: Then, reply: Result<Reply, Reject>) {
-        if let (Then::Joined { room }, Ok(_)) = (then, reply) {
+        if let (Then::Joined { room, .. } | Then::Returned { room }, Ok(_)) = (then, reply) {
             self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
         }
     }
 
     fn become_member(&mut self, now: Now, slot: u32, request: Option<&str>, joined: &Joined) {
-        self.fanout.join(&joined.room, slot, &mut self.conns, &mut self.outbound);
+        self.fanout.join(joined, slot, &mut self.conns, &mut self.outbound);
+        self.note_session(now, slot);
         let ice = match &self.conns[slot as usize].identity {
             Some(identity) => self.options.ice.servers(identity.user(), now),
             None => "[]".to_owned(),
         };
         self.send_raw(slot, |out| raw::joined(out, joined, &ice, request, now));
         self.introduce(slot, &joined.room);
+    }
+
+    /// A membership of a connection is over.
+    fn quit(&mut self, now: Now, slot: u32, room: &str) {
+        self.note_appearance(slot, room, None);
+        self.fanout.leave(room, slot, &mut self.conns, &mut self.outbound);
+        self.note_session(now, slot);
     }
 
     /// One connection is told something.
@@ -150,7 +182,7 @@ impl Shard {
         match &event {
             Event::Joined(joined) => self.become_member(now, slot, None, joined),
             Event::Left { room, .. } => {
-                self.fanout.leave(room, slot, &mut self.conns, &mut self.outbound);
+                self.quit(now, slot, room);
                 self.send_raw(slot, |out| raw::encode(out, &event, now));
             }
             other => {

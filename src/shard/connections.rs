@@ -12,10 +12,10 @@ use crate::dialect::raw;
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
 use crate::domain::event::{Direct, Event};
 use crate::domain::op::{Pushed, Reply};
-use crate::domain::presence::Parting;
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
 use crate::shard::arrivals::wall_of;
+use crate::shard::recovery::Departing;
 
 impl Shard {
     /// Applies one act on a connection of this shard.
@@ -66,7 +66,7 @@ impl Shard {
         self.greet(now, slot);
         self.fanout.settle_for(slot, &mut self.conns, &mut self.outbound);
         self.send_raw(slot, |out| raw::disconnect(out, "removed", None, now));
-        self.say_goodbye(now, slot, Parting::Goodbye, |out| ws::encode_close(out, 4410, "removed"));
+        self.say_goodbye(now, slot, Departing::Removed, |out| ws::encode_close(out, 4410, "removed"));
     }
 
     /// Sends a message to every connection of this shard, whatever it speaks.

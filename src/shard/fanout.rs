@@ -14,6 +14,7 @@ use crate::base::table::{Named, Table};
 use crate::client::conn::{Conn, Ending, Membership};
 use crate::client::outbound::{NOBODY, Outbound, Segment};
 use crate::dialect::packed::Packed;
+use crate::domain::event::Joined;
 
 /// The rooms that have members on this shard, and what is gathered for them.
 pub(super) struct Fanout {
@@ -29,6 +30,10 @@ pub(super) struct Fanout {
 
 struct LocalRoom {
     name: Name,
+    /// Which run of the room's log `seq` counts in.
+    epoch: Name,
+    /// The last message that was handed to the members.
+    seq: u64,
     /// The members' slots; each member knows its position.
     members: Vec<u32>,
     /// What they get in this turn.
@@ -89,6 +94,16 @@ impl Fanout {
         self.rooms.get(room).map_or(&[], |room| &room.members)
     }
 
+    /// The place of a room that has members here.
+    pub(super) fn place_of(&self, room: &str) -> Option<u32> {
+        self.rooms.find(room)
+    }
+
+    /// What the members of the room in `slot` have of it: its name, the run of its log, and the number in it.
+    pub(super) fn position_of(&self, room: u32) -> Option<(&Name, &Name, u64)> {
+        self.rooms.at(room).map(|room| (&room.name, &room.epoch, room.seq))
+    }
+
     /// How many members the next flush has something for, about.
     pub(super) fn waiting_members(&self) -> usize {
         self.waiting_members
@@ -106,15 +121,22 @@ impl Fanout {
 
     /// Makes the connection at `slot` a member; what was gathered before is not for it, or comes first if it is one
     /// already.
-    pub(super) fn join(&mut self, room: &Name, slot: u32, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
+    pub(super) fn join(&mut self, joined: &Joined, slot: u32, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
+        let room = &joined.room;
         if !conns.contains(slot as usize) {
             return;
         }
         let known = self.rooms.find(room);
-        let at = known
-            .unwrap_or_else(|| self.rooms.insert(LocalRoom { name: room.clone(), members: Vec::new(), turn: None }));
+        let at = known.unwrap_or_else(|| {
+            let (name, epoch) = (room.clone(), joined.epoch.clone());
+            self.rooms.insert(LocalRoom { name, epoch, seq: joined.seq, members: Vec::new(), turn: None })
+        });
         self.settle(at, conns, outbound);
         let (Some(conn), Some(room)) = (conns.get_mut(slot as usize), self.rooms.at_mut(at)) else { return };
+        if room.epoch != joined.epoch {
+            room.epoch = joined.epoch.clone();
+        }
+        room.seq = joined.seq;
         if conn.rooms.as_slice().iter().any(|membership| membership.room == at) {
             return;
         }
@@ -144,17 +166,18 @@ impl Fanout {
         }
     }
 
-    /// Ends all memberships of a room.
-    pub(super) fn close(&mut self, room: &str, conns: &mut Slab<Conn>, outbound: &mut Outbound) {
-        let Some(at) = self.rooms.find(room) else { return };
+    /// Ends all memberships of a room; its place, and whose they were.
+    pub(super) fn close(&mut self, room: &str, conns: &mut Slab<Conn>, outbound: &mut Outbound) -> (u32, Vec<u32>) {
+        let Some(at) = self.rooms.find(room) else { return (0, Vec::new()) };
         self.settle(at, conns, outbound);
-        let Some(local) = self.rooms.remove(room) else { return };
-        for slot in local.members {
+        let Some(local) = self.rooms.remove(room) else { return (0, Vec::new()) };
+        for &slot in &local.members {
             let Some(conn) = conns.get_mut(slot as usize) else { continue };
             if let Some(own) = conn.rooms.as_slice().iter().position(|membership| membership.room == at) {
                 conn.rooms.remove(own);
             }
         }
+        (at, local.members)
     }
 
     /// Gathers something for a room's members, but not for the one at `except` (or [`NOBODY`]).
@@ -168,6 +191,9 @@ impl Fanout {
     ) {
         let Some(at) = self.rooms.find(room) else { return };
         let Some(room) = self.rooms.at_mut(at) else { return };
+        if packed.seq != 0 {
+            room.seq = packed.seq;
+        }
         let turn = room.turn.get_or_insert_with(|| {
             self.dirty.push(at);
             self.waiting_members += room.members.len();

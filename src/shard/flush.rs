@@ -3,7 +3,7 @@
 use crate::base::time::Now;
 use crate::client::conn::{Conn, Ending};
 use crate::client::outbound::{Backlog, NOBODY};
-use crate::domain::presence::Parting;
+use crate::shard::recovery::Departing;
 use crate::shard::{Shard, TRIM_AFTER_MS};
 
 /// What a shard does to its sockets.
@@ -44,6 +44,9 @@ impl Shard {
             self.write_share(at, &mut Vec::new(), wire);
         }
         self.outbound.clear();
+        while let Some(slot) = self.uncorked.pop() {
+            self.writable(slot, wire);
+        }
         for slot in std::mem::take(&mut self.ending) {
             self.end(now, slot, wire);
         }
@@ -118,7 +121,7 @@ impl Shard {
     /// A socket takes bytes again.
     pub fn writable(&mut self, slot: u32, wire: &mut impl Wire) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let Some(backlog) = &mut conn.queue.backlog else { return };
+        let Some(backlog) = conn.queue.backlog.as_mut().filter(|backlog| !backlog.is_corked()) else { return };
         match wire.write(slot, backlog.rest()) {
             Ok(count) => {
                 backlog.take(count);
@@ -146,7 +149,7 @@ impl Shard {
             Ending::Close if !conn.queue.is_empty() => {}
             Ending::Close | Ending::Abort => {
                 // A write may be what found out that the other side is gone; its rooms have not heard of it then.
-                self.depart(now, slot, Parting::Lost);
+                self.depart(now, slot, Departing::Lost);
                 self.forget(slot);
                 wire.close(slot);
             }

@@ -14,12 +14,13 @@ mod fanout;
 mod flush;
 mod options;
 mod peers;
+mod recovery;
 mod requests;
 mod stats;
 mod timers;
 mod waiting;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -33,14 +34,16 @@ use crate::authority::Authority;
 use crate::authority::embedded::Embedded;
 use crate::base::ids::{ConnectionId, Place};
 use crate::base::limits;
+use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::base::wheel::{Wheel, tick};
 use crate::client::conn::{Conn, Ending, Stage};
 use crate::client::outbound::Outbound;
 use crate::codec::jwt::Verifier;
+use crate::codec::recovery::RecoveryKey;
 use crate::domain::op::{Op, RoomOp, Scope, UserOp};
-use crate::domain::presence::Parting;
+use crate::mail::storage::{Order, Restored};
 use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
 
 use answers::Ask;
@@ -48,6 +51,7 @@ use arrivals::Arrivals;
 use bulletin::Bulletin;
 use drain::Drain;
 use fanout::Fanout;
+use recovery::{Appearance, Departing, Resume};
 use waiting::Waiting;
 
 /// A list that is empty keeps room for this many entries.
@@ -93,6 +97,16 @@ pub struct Shard {
     bulletin: Bulletin,
     /// When memory that is no longer used is given back, in monotonic milliseconds; 0 when there is hardly any.
     trim_due: u64,
+    /// Connections whose session is to be noted, and when, in monotonic milliseconds.
+    unsaved: BTreeSet<u32>,
+    unsaved_due: u64,
+    /// Clients on their way back, by the slots of their connections.
+    resumes: BTreeMap<u32, Resume>,
+    /// Connections whose queue need not wait any longer.
+    uncorked: Vec<u32>,
+    /// How members show themselves in rooms, by slot and room, where it is not what everybody does.
+    appearances: Map<(u32, u32), Appearance>,
+    recovery_key: RecoveryKey,
     drain: Option<Box<Drain>>,
     stats: Stats,
 }
@@ -104,9 +118,11 @@ impl Shard {
         let seed = rng.next_u64();
         let mut kept = [0; 32];
         rng.fill(&mut kept);
+        let mut key = [0; 32];
+        rng.fill(&mut key);
         Self {
             number,
-            authority: Embedded::new(options.rules.clone(), placement, Rng::from_entropy(kept)),
+            authority: Embedded::new(number, options.rules.clone(), placement, Rng::from_entropy(kept)),
             congested: vec![false; options.shards],
             options,
             verifier,
@@ -128,6 +144,12 @@ impl Shard {
             cork: Vec::new(),
             bulletin: Bulletin::new(seed),
             trim_due: 0,
+            unsaved: BTreeSet::new(),
+            unsaved_due: 0,
+            resumes: BTreeMap::new(),
+            uncorked: Vec::new(),
+            appearances: map(seed),
+            recovery_key: RecoveryKey::new(&key),
             drain: None,
             stats: Stats::default(),
         }
@@ -178,7 +200,7 @@ impl Shard {
             }
             _ => {}
         }
-        self.depart(now, slot, Parting::Lost);
+        self.depart(now, slot, Departing::Lost);
         self.abort(slot);
     }
 
@@ -222,6 +244,12 @@ impl Shard {
                 self.authority.notify(now, &user, event, &mut out);
                 self.post_all(out);
             }
+            Mail::Store(told) => {
+                let mut out = std::mem::take(&mut self.said);
+                self.authority.told(now, told, &mut out);
+                self.post_all(out);
+            }
+            Mail::Supersede { connection, token, by, from } => self.supersede(now, connection, &token, &by, from),
             Mail::Answer { ask, reply } => self.answered(now, ask, reply),
             Mail::Tell { to, event } => self.told(now, to, event),
             Mail::Publish { room, except, packed } => {
@@ -232,12 +260,26 @@ impl Shard {
             Mail::Close { room, packed } => {
                 let nobody = crate::client::outbound::NOBODY;
                 self.fanout.publish(&room, nobody, &packed, &mut self.conns, &mut self.outbound);
-                self.fanout.close(&room, &mut self.conns, &mut self.outbound);
+                let (place, members) = self.fanout.close(&room, &mut self.conns, &mut self.outbound);
+                for slot in members {
+                    self.appearances.remove(&(slot, place));
+                    self.note_session(now, slot);
+                }
             }
             Mail::News { reach, news } => self.news(now, reach, news),
             Mail::Keys(verifier) => self.verifier = verifier,
             Mail::Drain { window_ms } => self.start_draining(now, window_ms),
         }
+    }
+
+    /// Takes what the store is to do, in order.
+    pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Order> {
+        self.authority.orders(now)
+    }
+
+    /// Takes back something that was kept before a restart.
+    pub fn restore(&mut self, now: Now, restored: Restored) {
+        self.authority.restore(now, restored);
     }
 
     /// Reads the shard's mail to itself until there is none.
@@ -297,7 +339,7 @@ impl Shard {
 
     /// Whether anything was gathered that a flush would send or end.
     pub fn has_output(&self) -> bool {
-        !self.outbound.is_empty() || !self.ending.is_empty() || self.fanout.is_dirty()
+        self.authority.has_orders() || !self.outbound.is_empty() || !self.ending.is_empty() || self.fanout.is_dirty()
     }
 
     /// Connections, in whatever stage.
@@ -349,20 +391,25 @@ impl Shard {
 
     /// Puts a question to whoever keeps what `op` is about; the number it goes by.
     fn ask(&mut self, ask: Ask, op: Op) -> u32 {
+        let to = self.keeper_of(&op);
+        let from = self.expect(ask);
+        self.post(to, Mail::Ask { from, op });
+        from.ask
+    }
+
+    /// Expects the answer to a question.
+    fn expect(&mut self, ask: Ask) -> Asker {
         if let Some(slot) = ask.to.and_then(|id| self.slot_of(id)) {
             self.conns[slot as usize].asks += 1;
         }
-        let to = self.keeper_of(&op);
-        let number = self.asks.insert(ask) as u32;
-        let from = Asker { shard: self.number, ask: number };
-        self.post(to, Mail::Ask { from, op });
-        number
+        Asker { shard: self.number, ask: self.asks.insert(ask) as u32 }
     }
 
     /// The shard that keeps what `op` is about; this one when every shard keeps a part.
     fn keeper_of(&self, op: &Op) -> ShardNumber {
         match op {
             Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
+            Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
             Op::Connection(connection, _) => connection.place().shard,
             Op::Rooms | Op::Users(_) | Op::Broadcast(_) => self.number,
         }
@@ -374,13 +421,16 @@ impl Shard {
     }
 
     /// Takes a connection out of the domain: its rooms and its user hear that it is gone.
-    fn depart(&mut self, now: Now, slot: u32, parting: Parting) {
+    fn depart(&mut self, now: Now, slot: u32, departing: Departing) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         let was_attached = matches!(conn.stage, Stage::WebSocket(_));
         if !was_attached {
             return;
         }
         self.waiting.forget(slot);
+        self.resumes.remove(&slot);
+        self.note_departure(now, slot, departing);
+        let conn = &mut self.conns[slot as usize];
         conn.stage = Stage::Lingering;
         conn.deadline = 0;
         let identity = conn.identity.take();
@@ -389,12 +439,16 @@ impl Shard {
         let mut rooms = Vec::new();
         for membership in self.conns[slot as usize].rooms.clone().as_slice() {
             let Some(name) = self.fanout.name_of(membership.room).cloned() else { continue };
+            self.appearances.remove(&(slot, membership.room));
             self.fanout.leave(&name, slot, &mut self.conns, &mut self.outbound);
             rooms.extend(tells_rooms.then(|| name.clone()));
-            self.ask(Ask::forgotten(), Op::Room(name, RoomOp::Vanish { connection }));
+            let may_return = matches!(departing, Departing::Lost | Departing::Superseded);
+            let is_awaited = may_return && self.options.rules.presence_grace_ms != 0;
+            let op = if is_awaited { RoomOp::Lose { connection } } else { RoomOp::Vanish { connection } };
+            self.ask(Ask::forgotten(), Op::Room(name, op));
         }
         if let Some(identity) = identity {
-            let op = UserOp::Detach { connection, parting, rooms };
+            let op = UserOp::Detach { connection, parting: departing.parting(), rooms };
             self.ask(Ask::forgotten(), Op::User(identity.user_name(), op));
         }
         self.set_deadline(now, slot, limits::CLOSING_MS);

@@ -41,6 +41,8 @@ pub struct Options {
     pub head_ms: u64,
     /// How long a connection may be kept alive between requests, in milliseconds.
     pub idle_ms: u64,
+    /// How long a client whose connection was lost may come back, in milliseconds; 0: never.
+    pub recovery_window_ms: u64,
     /// How long changes of presence are gathered, in milliseconds.
     pub presence_batch_ms: u64,
     /// Whether clients without a token are guests.

@@ -13,11 +13,12 @@ use crate::dialect::raw;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{Command, Draft, Join, Target};
 use crate::domain::event::Content;
+use crate::domain::history::{PAGE_DEFAULT, Wanted};
 use crate::domain::op::{JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
-use crate::domain::presence::Parting;
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
+use crate::shard::recovery::{Appearance, Departing};
 
 impl Shard {
     /// Bytes came on a WebSocket. Answers how many of them were left unread because too many of the connection's
@@ -78,12 +79,12 @@ impl Shard {
             }
             Frame::Pong(_) => {}
             Frame::Close(close) => {
-                let parting = match close {
+                let departing = match close {
                     // Without a code it was closed by a program that had no more to say.
-                    Some((1000 | 1001, _)) | None => Parting::Goodbye,
-                    Some(_) => Parting::Lost,
+                    Some((1000 | 1001, _)) | None => Departing::Left,
+                    Some(_) => Departing::Gone,
                 };
-                self.say_goodbye(now, slot, parting, |out| match close {
+                self.say_goodbye(now, slot, departing, |out| match close {
                     Some((code, _)) => ws::encode_close(out, code, ""),
                     None => ws::encode_close_without_code(out),
                 });
@@ -143,11 +144,21 @@ impl Shard {
                 self.ask_room(slot, request, Then::Refusal, room, RoomOp::Typing { connection, is_typing })
             }
             Command::Receipt { room, message, kind } => {
-                let unknown = || Reject::new(Code::MessageNotFound, "No such message in this room");
-                let message = Uuid::try_parse(&message).map_err(|_| unknown())?;
+                let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
                 let room = self.fanout.name(&room);
                 self.ask_room(slot, request, Then::Refusal, room, RoomOp::Receipt { connection, message, kind })
             }
+            Command::History { room, after, limit } => {
+                let room = self.fanout.name(&room);
+                let wanted = Wanted { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
+                self.ask_room(slot, request, Then::Found, room, RoomOp::History { connection, wanted })
+            }
+            Command::Receipts { room, message } => {
+                let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
+                let room = self.fanout.name(&room);
+                self.ask_room(slot, request, Then::Found, room, RoomOp::Marks { connection, message })
+            }
+            Command::Resume { token, has } => self.resume(slot, request, &token, has),
             Command::Authenticate { token } => self.authenticate(now, slot, request, &token),
             Command::Ping => {
                 self.send_raw(slot, |out| raw::pong(out, request, now));
@@ -172,7 +183,9 @@ impl Shard {
             media: join.media,
             create: self.options.create_on_join,
         };
-        let then = Then::Joined { room: room.clone() };
+        let shown = Appearance { peer: op.peer.clone(), display_name: op.display_name.clone(), media: op.media };
+        let shown = (shown != Appearance::default()).then(|| Box::new(shown));
+        let then = Then::Joined { room: room.clone(), shown };
         self.ask_room(slot, request, then, room, RoomOp::Join(Box::new(op)))?;
         self.conns[slot as usize].joins += 1;
         Ok(())
@@ -188,6 +201,7 @@ impl Shard {
     }
 
     fn send(&mut self, slot: u32, request: Option<&str>, target: Target<'_>, draft: Draft<'_>) -> Result<(), Reject> {
+        let client_message_id = draft.client_message_id.map(|text| text.into());
         let content = Content {
             body: draft.content.into(),
             kind: draft.kind.map(|text| text.into()),
@@ -206,7 +220,7 @@ impl Shard {
             }
         };
         let room = self.fanout.name(&room);
-        let message = SendMessage { connection: self.id_of(slot), to, content };
+        let message = SendMessage { connection: self.id_of(slot), to, content, client_message_id };
         let then = Then::Sent("roomId", room.clone());
         self.ask_room(slot, request, then, room, RoomOp::Send(Box::new(message)))
     }
@@ -242,7 +256,7 @@ impl Shard {
         Ok((identity, expires_at))
     }
 
-    fn identity(&self, slot: u32) -> Result<Identity, Reject> {
+    pub(super) fn identity(&self, slot: u32) -> Result<Identity, Reject> {
         let identity = self.conns.get(slot as usize).and_then(|conn| conn.identity.clone());
         identity.ok_or_else(|| Reject::new(Code::Unauthenticated, "Not authenticated"))
     }
@@ -303,14 +317,21 @@ impl Shard {
 
     /// Sends a close frame and takes the connection out of the domain; the other side's end is waited for.
     pub(super) fn close_websocket(&mut self, now: Now, slot: u32, code: u16, reason: &str) {
-        self.say_goodbye(now, slot, Parting::Lost, |out| ws::encode_close(out, code, reason));
+        let departing = match code {
+            // What the server does of itself, and what a client may come back from at once.
+            1001 | 1012 | 4401 | 4413 => Departing::Lost,
+            1008 | 4410 => Departing::Removed,
+            4409 => Departing::Superseded,
+            _ => Departing::Gone,
+        };
+        self.say_goodbye(now, slot, departing, |out| ws::encode_close(out, code, reason));
     }
 
     /// Takes a connection out of the domain and ends it with the close frame that `write` writes. Leaving its rooms hands
     /// it what they have gathered, so that comes first: nothing may follow a close frame (RFC 6455 §5.5.1).
-    pub(super) fn say_goodbye(&mut self, now: Now, slot: u32, parting: Parting, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn say_goodbye(&mut self, now: Now, slot: u32, departing: Departing, write: impl FnOnce(&mut Vec<u8>)) {
         self.greet(now, slot);
-        self.depart(now, slot, parting);
+        self.depart(now, slot, departing);
         let segment = self.outbound.encode(write);
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         self.outbound.push(slot, &mut conn.queue, segment);

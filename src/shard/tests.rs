@@ -15,6 +15,9 @@ fn options() -> Options {
     let rules = Rules {
         announce_limit: 500,
         max_participants: 0,
+        has_store: false,
+        history: true,
+        keep_ms: 0,
         presence_grace_ms: 3_000,
         presence_scope: Scope::None,
         connections_per_user: 0,
@@ -35,6 +38,7 @@ fn options() -> Options {
         handshake_ms: 10_000,
         head_ms: 10_000,
         idle_ms: 60_000,
+        recovery_window_ms: 0,
         presence_batch_ms: 100,
         guests: true,
         create_on_join: true,

@@ -36,6 +36,9 @@ impl Shard {
         if self.bulletin.due().is_some_and(|at| at <= now.mono) {
             self.publish_bulletin();
         }
+        if !self.unsaved.is_empty() && self.unsaved_due <= now.mono {
+            self.keep_sessions(now);
+        }
         if self.trim_due != 0 && self.trim_due <= now.mono {
             self.trim(now);
         }
@@ -46,8 +49,9 @@ impl Shard {
     pub fn next_due(&mut self) -> Option<u64> {
         let batch = self.bulletin.due();
         let drain = self.drain.as_ref().map(|drain| drain.next);
+        let unsaved = (!self.unsaved.is_empty()).then_some(self.unsaved_due);
         let trim = (self.trim_due != 0).then_some(self.trim_due);
-        [self.timers.next_due(), self.authority.next_due(), batch, trim, drain].into_iter().flatten().min()
+        [self.timers.next_due(), self.authority.next_due(), batch, unsaved, trim, drain].into_iter().flatten().min()
     }
 
     /// A connection's time has come. All pings of a turn share the same two bytes.

@@ -387,12 +387,16 @@ fn anybody_may_ask_whether_somebody_is_connected() {
         assert_eq!((&shown["status"], &shown["connections"]), (&json!("online"), &json!(1)));
         assert_eq!(stage.granted("GET", "/websocket/me/status", &own(user), None)["userId"], user);
         client.close();
-        let nothing = json!({
-            "success": true, "userId": user, "connected": false, "status": "offline", "connections": 0, "lastSeen": null
-        });
         stage.connections(user, 0);
-        assert_eq!(stage.granted("GET", &path, &own("eve"), None), nothing);
-        assert_eq!(stage.granted("GET", "/websocket/me/status", &own(user), None), nothing);
+        // The store knows when they were last seen.
+        let shown = stage.granted("GET", &path, &own("eve"), None);
+        assert_eq!((&shown["connected"], &shown["status"]), (&json!(false), &json!("offline")));
+        assert_eq!((&shown["connections"], is_date(&shown["lastSeen"])), (&json!(0), true), "{shown}");
+        assert_eq!(stage.granted("GET", "/websocket/me/status", &own(user), None), shown);
     }
+    let nothing = json!({
+        "success": true, "userId": "nobody", "connected": false, "status": "offline", "connections": 0, "lastSeen": null
+    });
+    assert_eq!(stage.granted("GET", "/websocket/me/status", &own("nobody"), None), nothing);
     stage.refused("GET", "/websocket/me/status", "X-Nothing: 1", None, (401, "UNAUTHENTICATED"));
 }

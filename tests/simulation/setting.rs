@@ -85,6 +85,9 @@ impl Setting {
         let rules = Rules {
             announce_limit: if announces_all { 500 } else { 2 },
             max_participants: 0,
+            has_store: false,
+            history: true,
+            keep_ms: 0,
             presence_grace_ms: 3_000,
             presence_scope,
             connections_per_user,
@@ -105,6 +108,7 @@ impl Setting {
             handshake_ms: 10_000,
             head_ms: 10_000,
             idle_ms: 30_000,
+            recovery_window_ms: 0,
             presence_batch_ms: 100,
             guests: true,
             create_on_join,

@@ -107,12 +107,16 @@ impl History {
     }
 }
 
+type Brought = (Vec<StoredRoom>, Vec<String>, BTreeMap<Name, StoredUser>, Vec<Repeatable>, Vec<Name>);
+
 /// Everything that a store gives back at its start, each room with its username, which equality of hosts does not see.
-fn restored(options: Options) -> (Vec<StoredRoom>, Vec<String>, BTreeMap<Name, StoredUser>, Vec<Repeatable>) {
+fn restored(options: Options) -> Brought {
     let (mut rooms, mut users, mut repeatable) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let mut awaited: Vec<Name> = Vec::new();
     let opened = open(options).expect("a store");
     let restored = opened.restore(BEGINNING, &mut |restored| match restored {
         Restored::Room(room) => rooms.push(*room),
+        Restored::Awaited(user) => awaited.push(user),
         Restored::User(user) => drop(users.insert(user.user.clone(), *user)),
         Restored::Repeatable(message) => repeatable.push(*message),
     });
@@ -120,11 +124,14 @@ fn restored(options: Options) -> (Vec<StoredRoom>, Vec<String>, BTreeMap<Name, S
     rooms.sort_by(|a, b| a.made.room.cmp(&b.made.room));
     repeatable.sort_by_key(|message| message.id);
     let hosts = rooms.iter().map(|room| room.made.host.username().to_owned()).collect();
-    (rooms, hosts, users, repeatable)
+    awaited.sort();
+    (rooms, hosts, users, repeatable, awaited)
 }
 
 fn compare_restored(options: Options, model: &Model) {
-    let (rooms, hosts, users, repeatable) = restored(options);
+    let (rooms, hosts, users, repeatable, awaited) = restored(options);
+    let waiting = model.directs.iter().filter(|(_, directs)| !directs.is_empty());
+    assert_eq!(awaited, waiting.map(|(user, _)| user.clone()).collect::<Vec<_>>());
     let expected: Vec<StoredRoom> = model.rooms.values().map(|room| room.stored.clone()).collect();
     assert_eq!(rooms, expected);
     assert_eq!(hosts, expected.iter().map(|room| room.made.host.username()).collect::<Vec<_>>());

@@ -4,6 +4,7 @@
 
 pub(crate) mod chromium;
 pub(crate) mod client;
+pub(crate) mod directory;
 pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod server;

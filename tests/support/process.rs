@@ -5,9 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::client::PATIENCE;
 
-/// How many descriptors the process has open.
-pub(crate) fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there").count()
+/// How many sockets the process has open.
+pub(crate) fn sockets(pid: u32) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there");
+    let is_socket = |path: std::path::PathBuf| {
+        fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+    };
+    descriptors.filter(|entry| entry.as_ref().is_ok_and(|entry| is_socket(entry.path()))).count()
 }
 
 /// Bytes of memory that the process has changed and holds alone.

@@ -21,11 +21,13 @@ impl Server {
         Self::start_with(arguments, &[])
     }
 
-    /// A server of so many shards with these settings, where joining makes rooms and nobody is told of presence.
+    /// A server of so many shards with these settings, where joining makes rooms, nobody is told of presence, and whoever
+    /// is lost has left at once.
     pub(crate) fn of_shards(shards: usize, settings: &[&str]) -> Self {
         let shards = shards.to_string();
         let mut arguments =
             vec!["--shards", &shards, "--set", "rooms.create_on_join=always", "--set", "presence.scope=none"];
+        arguments.extend(["--set", "presence.grace_ms=0"]);
         for setting in settings {
             arguments.extend(["--set", setting]);
         }
@@ -111,7 +113,12 @@ pub(crate) fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Comma
 
 fn command_at(address: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
-    command.arg("serve").args(arguments).args(["--listen", address]);
+    command.arg("serve").args(["--listen", address]);
+    let has_data = arguments.iter().any(|argument| *argument == "--data" || argument.starts_with("data_dir="));
+    if !has_data {
+        command.args(["--data", ""]);
+    }
+    command.args(arguments);
     command.env_clear().env("JWT_SECRET", SECRET).envs(environment.iter().copied());
     command.current_dir(std::env::temp_dir());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());

@@ -1,24 +1,55 @@
-//! The authority of a single process: each shard keeps the rooms and users whose names hash to it, in memory.
+//! The authority of a single process: each shard keeps the rooms and users whose names hash to it, in memory; what a
+//! restart must not lose goes to the store, and nobody hears of it before it is there.
 
+/// What an act may use while it is applied, taken from the authority's parts.
+macro_rules! context {
+    ($self:ident, $now:expr) => {
+        Context {
+            now: $now,
+            rng: &mut $self.rng,
+            rules: &$self.rules,
+            facts: &mut $self.facts,
+            records: &mut $self.records,
+        }
+    };
+}
+
+mod dormant;
+mod gate;
+mod questions;
+mod repeats;
 mod rooms;
+mod sessions;
+mod telling;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use slab::Slab;
+
 use crate::authority::Authority;
 use crate::base::Name;
+use crate::base::ids::ConnectionId;
 use crate::base::rng::Rng;
 use crate::base::table::Table;
 use crate::base::time::Now;
 use crate::domain::allowance::Allowance;
 use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, Op, Rules};
+use crate::domain::op::{Audience, Context, Fact, LogTerms, Op, RoomOp, Rules};
+use crate::domain::record::Record;
 use crate::domain::registration::Registrations;
-use crate::domain::room::Room;
+use crate::domain::room::{Kept, Room};
 use crate::domain::user::User;
-use crate::mail::{Asker, Mail, News, Outgoing, Placement};
+use crate::mail::storage::{Order, Restored, State, Told};
+use crate::mail::{Asker, Mail, News, Outgoing, Placement, ShardNumber};
+
+use dormant::Dormant;
+use gate::Gate;
+use questions::Question;
+use repeats::{Repeat, Repeats};
+use sessions::Taken;
 
 /// A room too large for announcements tells its count at most once in this many milliseconds.
 const STATS_EVERY_MS: u64 = 1_000;
@@ -26,21 +57,36 @@ const STATS_EVERY_MS: u64 = 1_000;
 /// One shard's part of the truth.
 pub struct Embedded {
     rules: Arc<Rules>,
+    number: ShardNumber,
     placement: Placement,
     rng: Rng,
     rooms: Table<Box<Room>>,
     users: Table<User>,
+    /// Rooms without members whose messages are kept.
+    dormant: Table<Dormant>,
     /// Rooms that were closed a moment ago, oldest first, with the time they are forgotten.
     closed: VecDeque<(u64, Name)>,
     /// What users have spent of their REST allowance, and when each of these is over, the first first.
     allowances: Table<Allowance>,
     spent: VecDeque<(u64, Name)>,
     registrations: Registrations,
+    /// Messages that their senders may repeat.
+    repeats: Repeats,
+    /// Sessions that were used up a moment ago.
+    taken: Taken,
+    /// Users who are not here and for whom messages wait.
+    awaited: BTreeSet<Name>,
+    gate: Gate,
+    /// Questions that the store has been asked.
+    questions: Slab<Question>,
+    /// Rooms that clients are on their way back into, and how many.
+    missing: BTreeMap<Name, u32>,
     /// What is to be looked at, and when.
     due: BTreeMap<u64, BTreeSet<Due>>,
     facts: Vec<Fact>,
     /// The number of the last news of a user.
     news: u64,
+    records: Vec<Record>,
     /// Where events are encoded; empty but for its memory.
     draft: Vec<u8>,
 }
@@ -48,6 +94,10 @@ pub struct Embedded {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     EndRoom(Name),
+    /// A room that rests, once its last message is too old.
+    Forget(Name),
+    /// A member whose connection was lost, unless it has returned.
+    Vanish(Name, ConnectionId),
     TellStats(Name),
     EndTyping(Name),
     GoOffline(Name),
@@ -55,13 +105,22 @@ enum Due {
 
 impl Embedded {
     /// The part of shard-to-be, without rooms or users.
-    pub fn new(rules: Arc<Rules>, placement: Placement, mut rng: Rng) -> Self {
+    pub fn new(number: ShardNumber, rules: Arc<Rules>, placement: Placement, mut rng: Rng) -> Self {
         let seed = rng.next_u64();
+        let seeds = [rng.next_u64(), rng.next_u64()];
         Self {
+            number,
             rules,
             placement,
             rooms: Table::new(seed),
             users: Table::new(seed),
+            dormant: Table::new(seed),
+            repeats: Repeats::new(seeds),
+            taken: Taken::new(seed),
+            awaited: BTreeSet::new(),
+            gate: Gate::new(number),
+            questions: Slab::new(),
+            missing: BTreeMap::new(),
             rng,
             closed: VecDeque::new(),
             allowances: Table::new(seed),
@@ -70,8 +129,57 @@ impl Embedded {
             due: BTreeMap::new(),
             facts: Vec::new(),
             news: 0,
+            records: Vec::new(),
             draft: Vec::new(),
         }
+    }
+
+    /// Takes back something that was kept before a restart.
+    pub fn restore(&mut self, now: Now, restored: Restored) {
+        match restored {
+            Restored::Room(stored) => {
+                let made = stored.made;
+                let kept = Kept {
+                    room: made.room,
+                    epoch: made.epoch,
+                    host: made.host,
+                    created_at: made.created_at,
+                    terms: LogTerms { history: Some(made.history), retention: made.retention },
+                    last: stored.last,
+                    last_at: stored.last_at,
+                };
+                match made.profile {
+                    None => self.put_to_rest(now, kept),
+                    profile => {
+                        let mut context = context!(self, now);
+                        let room = Room::from_kept(kept, profile, &mut context);
+                        let place = self.rooms.insert(Box::new(room));
+                        self.note_due(now, place);
+                    }
+                }
+            }
+            Restored::Repeatable(message) => {
+                let dormant = self.dormant.get(&message.room).map(|dormant| &dormant.kept.epoch);
+                let epoch = dormant.or_else(|| self.rooms.get(&message.room).map(|room| room.epoch()));
+                let Some(epoch) = epoch else { return };
+                let key = self.repeats.key(&message.room, epoch, &message.user, &message.client_message_id);
+                let repeat = Repeat { id: message.id, seq: message.seq, at: message.at };
+                self.repeats.note(now, key, repeat, now.wall.saturating_sub(message.at));
+            }
+            Restored::Awaited(user) => drop(self.awaited.insert(user)),
+            // Whoever is not here is looked up when somebody asks.
+            Restored::User(_) => {}
+        }
+    }
+
+    /// Has something looked at `ms` from now.
+    fn due_in(&mut self, now: Now, ms: u64, due: Due) {
+        self.due.entry(now.mono + ms).or_default().insert(due);
+    }
+
+    /// How the store is.
+    pub fn store_state(&self) -> State {
+        self.gate.state()
     }
 
     /// Rooms kept here.
@@ -87,11 +195,20 @@ impl Embedded {
     fn run(&mut self, now: Now, due: Due, out: &mut Vec<Outgoing>) {
         match due {
             Due::EndRoom(name) => {
-                let Some(room) = self.rooms.get_mut(&name) else { return };
+                let Some(place) = self.rooms.find(&name) else { return };
+                let Some(room) = self.rooms.at_mut(place) else { return };
                 match room.ends_at() {
-                    Some(at) if at <= now.mono => drop(self.rooms.remove(&name)),
+                    Some(at) if at <= now.mono => self.end_room(now, place),
                     Some(at) => drop(self.due.entry(at).or_default().insert(Due::EndRoom(name))),
                     None => room.end_is_due = false,
+                }
+            }
+            Due::Forget(name) => self.forget(now, &name),
+            Due::Vanish(name, connection) => {
+                let nobody = Asker { shard: self.number, ask: u32::MAX };
+                if let Some(place) = self.rooms.find(&name) {
+                    // Nobody asked, so nobody is answered.
+                    let _ = self.act(now, place, RoomOp::Vanish { connection }, nobody, out);
                 }
             }
             Due::TellStats(name) => {
@@ -106,15 +223,13 @@ impl Embedded {
             Due::EndTyping(name) => {
                 let Some(place) = self.rooms.find(&name) else { return };
                 let Some(room) = self.rooms.at_mut(place) else { return };
-                let mut context = Context { now, rng: &mut self.rng, rules: &self.rules, facts: &mut self.facts };
+                let mut context = context!(self, now);
                 room.end_typing(&mut context);
-                if let Some(at) = room.typing_due() {
-                    self.due.entry(at).or_default().insert(Due::EndTyping(name));
-                }
+                self.note_due(now, place);
                 self.tell_room_facts(now, place, false, out);
             }
             Due::GoOffline(name) => {
-                let Some(user) = self.users.get_mut(&name) else { return };
+                let Some(user) = self.users.get(&name) else { return };
                 if user.offline_at().is_some_and(|at| at <= now.mono) {
                     self.go_offline(now, &name, out);
                 }
@@ -127,15 +242,18 @@ impl Authority for Embedded {
     fn ask(&mut self, now: Now, from: Asker, op: Op, out: &mut Vec<Outgoing>) {
         let reply_at = out.len();
         let reply = match op {
-            Op::Room(name, op) => self.room_op(now, name, op, out),
-            Op::User(name, op) => self.user_op(now, name, op, out),
-            Op::Rooms => Ok(self.list()),
-            Op::Users(page) => Ok(self.page_of_users(now, &page)),
+            Op::Room(name, op) => self.room_op(now, name, op, from, out),
+            Op::User(name, op) => self.user_op(now, name, op, from, out),
+            Op::Session(_, op) => self.session_op(now, op, from),
+            Op::Rooms => Ok(Some(self.list())),
+            Op::Users(page) => Ok(Some(self.page_of_users(now, &page))),
             // Shards keep those, not authorities.
             Op::Connection(..) | Op::Broadcast(_) => Err(connection_not_found()),
         };
         // The answer goes before the facts it caused: who left hears so before anything that came after.
-        out.insert(reply_at, (from.shard, Mail::Answer { ask: from.ask, reply }));
+        if let Some(reply) = reply.transpose() {
+            out.insert(reply_at, (from.shard, Mail::Answer { ask: from.ask, reply }));
+        }
     }
 
     fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
@@ -149,12 +267,29 @@ impl Authority for Embedded {
         self.announce_in(room, &news, out);
     }
 
+    fn told(&mut self, now: Now, told: Told, out: &mut Vec<Outgoing>) {
+        match told {
+            Told::Receipt(receipt) => self.receipt_came(now, receipt, out),
+            Told::Answer { to, answer } => self.store_answered(now, to.ask, answer, out),
+            Told::State(state) => self.gate.set_state(state),
+        }
+    }
+
+    fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Order> {
+        self.gate.orders(now)
+    }
+
+    fn has_orders(&self) -> bool {
+        self.gate.has_orders()
+    }
+
     fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         while self.closed.front().is_some_and(|(until, _)| *until <= now.mono) {
             self.closed.pop_front();
         }
         self.forget_allowances(now);
         self.registrations.expire(now);
+        self.repeats.tick(now);
         while let Some(entry) = self.due.first_entry()
             && *entry.key() <= now.mono
         {
@@ -167,6 +302,6 @@ impl Authority for Embedded {
     fn next_due(&self) -> Option<u64> {
         let spent = self.spent.front().map(|(at, _)| *at);
         let due = self.due.first_key_value().map(|(at, _)| *at);
-        [spent, due, self.registrations.next_due()].into_iter().flatten().min()
+        [spent, due, self.registrations.next_due(), self.repeats.next_due()].into_iter().flatten().min()
     }
 }

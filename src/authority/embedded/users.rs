@@ -3,6 +3,7 @@
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use crate::authority::embedded::rooms::Outcome;
 use crate::authority::embedded::{Due, Embedded};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
@@ -13,16 +14,7 @@ use crate::domain::event::Event;
 use crate::domain::op::{Audience, Context, Fact, Pushed, Reply, Scope, UserOp, UsersPage, UsersView};
 use crate::domain::reject::Reject;
 use crate::domain::user::{User, user_not_found};
-use crate::mail::{Mail, News, Outgoing, Reach, ShardNumber};
-
-/// What there is to say of somebody who is not connected, nor was a moment ago. What the store knows of them belongs here.
-fn absent(user: Name, op: &UserOp) -> Result<Reply, Reject> {
-    match op {
-        UserOp::Connections => Ok(Reply::Connections(Vec::new())),
-        UserOp::Push { .. } => Ok(Reply::Pushed(Pushed { reached: 0, offline: vec![user] })),
-        _ => Err(user_not_found()),
-    }
-}
+use crate::mail::{Asker, Mail, News, Outgoing, Reach, ShardNumber};
 
 /// Users up to which `presence.scope = "auto"` tells everybody.
 const TELL_ALL_UP_TO: usize = 5_000;
@@ -33,20 +25,26 @@ impl Embedded {
         now: Now,
         name: Name,
         mut op: UserOp,
+        to: Asker,
         out: &mut Vec<Outgoing>,
-    ) -> Result<Reply, Reject> {
+    ) -> Outcome {
+        if let UserOp::Send { by, content } = op {
+            return self.send_to_user(now, name, by, content, to, out);
+        }
+        let mut arrival = None;
         let mut socket = None;
         match &mut op {
-            UserOp::SpendRest => return self.spend_rest(now, name),
+            UserOp::SpendRest => return self.spend_rest(now, name).map(Some),
             UserOp::Register { socket, device } => {
-                let known = self.registrations.register(&name, socket.clone(), device.take(), now);
-                return known.map(|live| live.map_or(Reply::Registered(None), |live| Reply::Connections(vec![live])));
+                let live = self.registrations.register(&name, socket.clone(), device.take(), now)?;
+                return Ok(Some(live.map_or(Reply::Registered(None), |live| Reply::Connections(vec![live]))));
             }
             UserOp::Withdraw { socket } => {
-                return self.registrations.withdraw(&name, socket).map(|()| Reply::Done);
+                return self.registrations.withdraw(&name, socket).map(|()| Some(Reply::Done));
             }
             UserOp::Attach { by, connection, socket: given } => {
-                socket = given.take().map(|socket| (socket, *connection));
+                arrival = Some(*connection);
+                socket = given.take();
                 if !self.users.contains(&name) {
                     self.users.insert(User::new(by.clone()));
                 }
@@ -54,29 +52,46 @@ impl Embedded {
             UserOp::Detach { connection, .. } => self.registrations.end(&name, *connection),
             _ => {}
         }
-        let Some(user) = self.users.get_mut(&name) else { return absent(name, &op) };
-        let mut context = Context { now, rng: &mut self.rng, rules: &self.rules, facts: &mut self.facts };
+        let Some(user) = self.users.get_mut(&name) else { return self.absent(name, &op, to) };
+        let mut context = context!(self, now);
         let mut reply = user.apply(op, &mut context);
-        if let (Ok(_), Some((socket, connection))) = (&reply, socket)
-            && let Some(device) = self.registrations.claim(&name, socket, connection)
-        {
-            reply = Ok(Reply::Claimed(device));
-        }
         let offline_at = user.offline_at();
+        if let (Ok(_), Some(connection)) = (&reply, arrival) {
+            self.ask_directs(&name, connection);
+            let claimed = socket.and_then(|socket| self.registrations.claim(&name, socket, connection));
+            if let Some(device) = claimed {
+                reply = Ok(Reply::Claimed(device));
+            }
+        }
+        self.gate.keep(self.records.drain(..));
         self.tell_user_facts(now, &name, out);
         match offline_at {
             Some(at) if at <= now.mono => self.go_offline(now, &name, out),
             Some(at) => drop(self.due.entry(at).or_default().insert(Due::GoOffline(name))),
             None => {}
         }
-        reply
+        reply.map(Some)
+    }
+
+    /// What there is to say of somebody who is not connected, nor was a moment ago.
+    fn absent(&mut self, user: Name, op: &UserOp, to: Asker) -> Outcome {
+        match op {
+            UserOp::Connections => Ok(Some(Reply::Connections(Vec::new()))),
+            UserOp::Push { .. } => Ok(Some(Reply::Pushed(Pushed { reached: 0, offline: vec![user] }))),
+            UserOp::Look { .. } if self.rules.has_store => {
+                self.question_user(to, user);
+                Ok(None)
+            }
+            _ => Err(user_not_found()),
+        }
     }
 
     /// Forgets a user who has not come back in time.
     pub(super) fn go_offline(&mut self, now: Now, name: &Name, out: &mut Vec<Outgoing>) {
         let Some(user) = self.users.get_mut(name) else { return };
-        let mut context = Context { now, rng: &mut self.rng, rules: &self.rules, facts: &mut self.facts };
+        let mut context = context!(self, now);
         user.go_offline(&mut context);
+        self.gate.keep(self.records.drain(..));
         self.tell_user_facts(now, name, out);
         self.users.remove(name);
     }

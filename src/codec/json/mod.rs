@@ -86,6 +86,16 @@ impl<'a> Object<'a> {
         self
     }
 
+    /// A field whose name is somebody's text, with a value that `write` appends.
+    pub fn entry(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
+        self.out.push(self.separator);
+        self.separator = b',';
+        string(self.out, name);
+        self.out.push(b':');
+        write(self.out);
+        self
+    }
+
     /// A list, each item of which `write` appends.
     pub fn list<T>(
         &mut self,

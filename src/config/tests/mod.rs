@@ -59,6 +59,7 @@ rooms.announce_limit = 500
 rooms.retention_messages = 10000
 rooms.retention_hours = 720
 storage.durability = "process"
+storage.on_damage = "set-aside"
 presence.scope = "auto"
 presence.grace_ms = 3000
 presence.batch_ms = 100
@@ -284,7 +285,7 @@ fn what_is_printed_says_where_it_came_from_and_hides_secrets() {
         "secret = \"********\"  # switchboard.toml:3:10",
         "credential = \"********\"  # --set",
         "url = \"redis://:********@redis:6379\"  # REDIS_HOST; not yet in force",
-        "data_dir = \"./switchboard-data\"  # default; not yet in force",
+        "data_dir = \"./switchboard-data\"  # default",
         "frame_bytes = 262144  # default",
     ] {
         assert!(text.lines().any(|other| other == line), "{line}\n{text}");

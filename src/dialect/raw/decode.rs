@@ -4,6 +4,7 @@
 //! was wrong, carry the `requestId` even then, and fields that a type does not have may be anything.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -13,7 +14,10 @@ use serde_json::value::RawValue;
 use crate::base::ids::is_name;
 use crate::base::limits;
 use crate::codec::json::scan;
-use crate::domain::command::{Command, Draft, Join, MediaState, Opaque, Receipt, Signal, SignalTo, Status, Target};
+use crate::domain::command::{
+    Command, Draft, Has, Join, MediaState, Opaque, Receipt, Signal, SignalTo, Status, Target,
+};
+use crate::domain::history::PAGE_MAX;
 use crate::domain::reject::{Code, Reject};
 
 /// A command, and what its sender calls it.
@@ -73,6 +77,11 @@ fields! {
     is_typing = "isTyping",
     message_id = "messageId",
     token = "token",
+    client_message_id = "clientMessageId",
+    after = "after",
+    limit = "limit",
+    recovery_token = "recoveryToken",
+    rooms = "rooms",
 }
 
 impl<'a> Fields<'a> {
@@ -177,8 +186,17 @@ fn command<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Command<'a>,
         "delivered" => receipt(Receipt::Delivered),
         "authenticate" => Ok(Command::Authenticate { token: required("token", text("token", fields.token)?)? }),
         "ping" => Ok(Command::Ping),
-        // Nothing of an earlier connection is kept yet, so there is nothing to go on from.
-        "resume" => Err(Reject::new(Code::RecoveryFailed, "There is nothing to recover; join anew")),
+        "history" => {
+            Ok(Command::History { room: room()?, after: whole("after", fields.after)?, limit: limit(fields.limit)? })
+        }
+        "receipts" => Ok(Command::Receipts {
+            room: room()?,
+            message: required("messageId", text("messageId", fields.message_id)?)?,
+        }),
+        "resume" => Ok(Command::Resume {
+            token: required("recoveryToken", text("recoveryToken", fields.recovery_token)?)?,
+            has: positions(fields.rooms)?,
+        }),
         other => {
             let shown: String = other.chars().take(limits::LABEL_BYTES).collect();
             Err(Reject::new(Code::UnknownType, format!("Unknown message type {shown:?}")))
@@ -222,6 +240,7 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
         reply_to: label("replyToId", fields.reply_to_id)?,
         attachment: extra("attachment", fields.attachment)?,
         metadata: extra("metadata", fields.metadata)?,
+        client_message_id: label("clientMessageId", fields.client_message_id)?,
     })
 }
 
@@ -256,6 +275,39 @@ fn media(value: Option<&str>) -> Result<Option<MediaState>, Reject> {
         Ok(Media { audio, video, screen }) => Ok(Some(MediaState { audio, video, screen })),
         Err(_) => Err(Reject::invalid("mediaState must be an object of the booleans audio, video and screen")),
     }
+}
+
+fn whole(field: &str, value: Option<&str>) -> Result<Option<u64>, Reject> {
+    let Some(json) = present(value) else { return Ok(None) };
+    json.parse().map(Some).map_err(|_| Reject::invalid(format!("{field} must be a whole number that is not negative")))
+}
+
+fn limit(value: Option<&str>) -> Result<Option<usize>, Reject> {
+    let range = 1..=PAGE_MAX as u64;
+    match whole("limit", value) {
+        Ok(Some(limit)) if range.contains(&limit) => Ok(Some(limit as usize)),
+        Ok(None) => Ok(None),
+        _ => Err(Reject::invalid(format!("limit must be a whole number from 1 to {PAGE_MAX}"))),
+    }
+}
+
+/// `{roomId: {epoch, seq}}`
+fn positions(value: Option<&str>) -> Result<Vec<Has>, Reject> {
+    #[derive(Deserialize)]
+    struct Position {
+        epoch: String,
+        seq: u64,
+    }
+    let Some(json) = present(value) else { return Ok(Vec::new()) };
+    let rooms: BTreeMap<String, Position> =
+        serde_json::from_str(json).map_err(|_| Reject::invalid("rooms must be an object of {epoch, seq} by roomId"))?;
+    let has = |(room, position): (String, Position)| {
+        let is_sound = is_name(&room) && position.epoch.len() <= limits::LABEL_BYTES;
+        let invalid = || Reject::invalid("rooms must be an object of {epoch, seq} by roomId");
+        is_sound.then_some(()).ok_or_else(invalid)?;
+        Ok(Has { room: room.into(), epoch: position.epoch.into(), seq: position.seq })
+    };
+    rooms.into_iter().map(has).collect()
 }
 
 fn present<'a>(value: Option<&'a str>) -> Option<Opaque<'a>> {

@@ -1,10 +1,13 @@
 //! From events to text. Each function appends one JSON object, without the WebSocket frame around it.
 
+use crate::base::Name;
 use crate::base::time::Now;
 use crate::codec::json::Object;
 use crate::domain::command::{MediaState, Opaque, Receipt, Signal};
 use crate::domain::event::{Content, Departure, Direct, Event, Joined, Message, Peer, PeerName, Signaled};
+use crate::domain::history::{History, Marks};
 use crate::domain::op::Sent;
+use crate::domain::recovery::Returned;
 use crate::domain::reject::Reject;
 
 /// An event, as everyone who is told it hears it.
@@ -105,6 +108,68 @@ pub fn sent(out: &mut Vec<u8>, sent: &Sent, to: (&str, &str), request: Option<Op
     }
     object.string(to.0, to.1).plain("status", "sent");
     object.optional_raw("requestId", request).number("timestamp", sent.at).end();
+}
+
+/// The answer to a question for earlier messages.
+pub fn history(out: &mut Vec<u8>, history: &History, request: Option<Opaque<'_>>, now: Now) {
+    let mut object = begin(out, "history");
+    object.string("roomId", &history.room);
+    object.list("messages", &history.messages, message);
+    object.bool("complete", history.complete);
+    object.string("epoch", &history.epoch).number("seq", history.seq);
+    end(&mut object, request, now);
+}
+
+/// The answer to a question who received and read a message.
+pub fn receipts(out: &mut Vec<u8>, marks: &Marks, request: Option<Opaque<'_>>, now: Now) {
+    let mut object = begin(out, "receipts");
+    object.string("roomId", &marks.room);
+    object.plain("messageId", marks.message.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+    for (field, users) in [("delivered", &marks.delivered), ("read", &marks.read)] {
+        object.list(field, users, |out, (user, at)| {
+            Object::begin(out).string("userId", user).number("timestamp", *at).end();
+        });
+    }
+    object.bool("complete", marks.complete);
+    end(&mut object, request, now);
+}
+
+/// The answer to a client that comes back: for each room what it missed, or why it is not back in it.
+pub fn resumed(
+    out: &mut Vec<u8>,
+    token: &str,
+    rooms: &[(Name, Result<Returned, Reject>)],
+    request: Option<Opaque<'_>>,
+    now: Now,
+) {
+    let mut object = begin(out, "resumed");
+    object.string("recoveryToken", token);
+    object.value("rooms", |out| {
+        let mut object = Object::begin(out);
+        for (room, outcome) in rooms {
+            object.entry(room, |out| back_in(out, outcome));
+        }
+        object.end();
+    });
+    end(&mut object, request, now);
+}
+
+fn back_in(out: &mut Vec<u8>, outcome: &Result<Returned, Reject>) {
+    let mut object = Object::begin(out);
+    match outcome {
+        Ok(returned) => {
+            object.bool("recovered", returned.recovered);
+            object.string("epoch", &returned.joined.epoch).number("seq", returned.joined.seq);
+            object.list("messages", &returned.messages, message);
+            named(&mut object, "peerId", &returned.joined.peer);
+            object.number("participantCount", returned.joined.participant_count as u64);
+        }
+        Err(reject) => {
+            object.bool("recovered", false).list("messages", &[] as &[Message], message);
+            object.string("error", &reject.text).plain("code", reject.code.as_str());
+        }
+    }
+    object.end();
 }
 
 /// The answer to a new token. `expires_at` is in seconds since 1970.

@@ -7,4 +7,6 @@ mod decode;
 mod encode;
 
 pub use decode::{Fault, Request, decode};
-pub use encode::{authenticated, connect, disconnect, encode, error, joined, left, pong, sent};
+pub use encode::{
+    authenticated, connect, disconnect, encode, error, history, joined, left, pong, receipts, resumed, sent,
+};

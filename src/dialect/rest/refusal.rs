@@ -108,7 +108,7 @@ pub fn status_of(code: Code) -> u16 {
         Code::InvalidMessage => 422,
         Code::RateLimited => 429,
         Code::Internal => 500,
-        Code::Overloaded => 503,
+        Code::StorageUnavailable | Code::Overloaded => 503,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::base::ids::Place;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::Roles;
-use crate::domain::op::{Audience, Fact, RoomOp, Rules, Scope};
+use crate::domain::op::{Audience, Fact, LogTerms, RoomOp, Rules, Scope};
 
 const CONNECTIONS: usize = 64;
 const USERS: usize = 4;
@@ -173,20 +173,29 @@ impl Watched {
         let rules = Rules {
             announce_limit: usize::MAX,
             max_participants: 0,
+            has_store: false,
+            history: false,
+            keep_ms: 0,
             presence_grace_ms: 0,
             presence_scope: Scope::None,
             connections_per_user: 0,
             rest_per_minute: 0,
         };
-        let mut facts = Vec::new();
-        let mut context = Context { now: Now::default(), rng: &mut rng, rules: &rules, facts: &mut facts };
-        let room = Room::new("r".into(), &identity(0), None, &mut context);
+        let (mut facts, mut records) = (Vec::new(), Vec::new());
+        let mut context =
+            Context { now: Now::default(), rng: &mut rng, rules: &rules, facts: &mut facts, records: &mut records };
+        let room = Room::new("r".into(), &identity(0), None, LogTerms::default(), &mut context);
         Self { room, rng, rules, facts, seen: BTreeSet::new() }
     }
 
     fn op(&mut self, op: RoomOp) -> Result<(), Code> {
-        let mut context =
-            Context { now: Now::default(), rng: &mut self.rng, rules: &self.rules, facts: &mut self.facts };
+        let mut context = Context {
+            now: Now::default(),
+            rng: &mut self.rng,
+            rules: &self.rules,
+            facts: &mut self.facts,
+            records: &mut Vec::new(),
+        };
         self.room.apply(op, &mut context).map(drop).map_err(|reject| reject.code)
     }
 

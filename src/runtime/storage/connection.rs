@@ -13,10 +13,10 @@ use crate::runtime::storage::Durability;
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// The page cache of the writing connection, in KiB.
-const WRITER_CACHE_KIB: u32 = 65_536;
+const WRITER_CACHE_KIB: u32 = 16_384;
 
 /// The page cache of the reading connection, in KiB.
-const READER_CACHE_KIB: u32 = 16_384;
+const READER_CACHE_KIB: u32 = 8_192;
 
 /// Bytes that the write-ahead log keeps on disk after everything in it has moved to the database.
 const LOG_BYTES_KEPT: u32 = 64 << 20;

@@ -76,6 +76,12 @@ pub(super) fn restore(connection: &Connection, since: u64, take: &mut dyn FnMut(
     while let Some(row) = users.next()? {
         take(Restored::User(Box::new(rows::user(row)?)));
     }
+    let mut awaited = transaction
+        .prepare("SELECT name FROM user WHERE number IN (SELECT DISTINCT user FROM direct) ORDER BY number")?;
+    let mut awaited = awaited.query([])?;
+    while let Some(row) = awaited.next()? {
+        take(Restored::Awaited(row.get_ref(0)?.as_str()?.into()));
+    }
     // Ids begin with the time, so those of late messages are the last in their index.
     let mut messages = transaction.prepare(
         "SELECT room.name, user.name, client_id, id, seq, at FROM message

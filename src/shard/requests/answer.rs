@@ -8,12 +8,13 @@ use crate::client::conn::Stage;
 use crate::client::credentials;
 use crate::client::http::{CONTENT_SECURITY_POLICY, Phase, Reply as Form, Request};
 use crate::codec::http::{self, Connection, Framing, Head};
-use crate::codec::json::Object;
+use crate::codec::json::{self, Object};
 use crate::codec::ws;
 use crate::dialect::rest::{self, Call, CallKind, Refusal, Route, RouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
 use crate::domain::op::{Op, Reply, UserOp};
 use crate::domain::reject::{Code, Reject};
+use crate::mail::storage::State;
 use crate::mail::{Asker, Mail, ShardNumber};
 use crate::pages;
 use crate::shard::Shard;
@@ -182,11 +183,13 @@ impl Shard {
     }
 
     fn health(&self, now: Now) -> Answer {
+        let store = self.authority.store_state();
         let mut body = Vec::new();
         Object::begin(&mut body)
-            .string("status", "healthy")
+            .string("status", if store == State::Good { "healthy" } else { "critical" })
             .string("version", env!("CARGO_PKG_VERSION"))
             .number("uptimeSeconds", now.mono / 1000)
+            .list("issues", (store != State::Good).then(|| store.as_str()), json::string)
             .end();
         Answer::json(200, body)
     }
@@ -215,7 +218,7 @@ impl Shard {
         };
         let is_open = |op: &Op| match op {
             Op::Room(name, _) | Op::User(name, _) => self.is_open(name),
-            Op::Rooms | Op::Users(_) | Op::Connection(..) | Op::Broadcast(_) => true,
+            Op::Session(..) | Op::Rooms | Op::Users(_) | Op::Connection(..) | Op::Broadcast(_) => true,
         };
         if !ops.iter().all(is_open) {
             return self.answer(now, slot, Reject::overloaded().into());

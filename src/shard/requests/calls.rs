@@ -13,7 +13,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::connection::{ConnectionOp, connection_not_found};
 use crate::domain::event::{Content, Direct};
-use crate::domain::op::{Op, PresenceView, Pushed, Reply, RoomOp, RoomsView, UserOp, UsersView, message_id};
+use crate::domain::op::{LogTerms, Op, PresenceView, Pushed, Reply, RoomOp, RoomsView, UserOp, UsersView, message_id};
 use crate::domain::reject::{Code, Reject};
 use crate::domain::user::user_not_found;
 use crate::shard::Shard;
@@ -94,7 +94,7 @@ impl Shard {
             Call::CreateMeeting(_) | Call::CreateRoom(_) => {
                 let room: Name = random_room_id(&mut self.rng).into();
                 let profile = call.take_profile(&by.user_name()).unwrap_or_default();
-                one(Op::Room(room, RoomOp::Create { by: by.clone(), profile }))
+                one(Op::Room(room, RoomOp::Create { by: by.clone(), profile, log: LogTerms::default() }))
             }
             Call::Meeting { room } | Call::Room { room } => {
                 one(Op::Room(room.clone(), RoomOp::Describe { by: by.clone() }))

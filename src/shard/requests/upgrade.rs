@@ -1,8 +1,5 @@
 //! From HTTP to WebSocket: who may come in, and the first thing they hear.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use crate::base::ids::{self, is_name};
 use crate::base::time::Now;
 use crate::client::conn::{Stage, Standing};
@@ -95,9 +92,7 @@ impl Shard {
         conn.standing = Standing::Greeted;
         self.stats.opened += 1;
         let Some(identity) = conn.identity.clone() else { return };
-        let mut token = [0; 18];
-        self.rng.fill(&mut token);
-        let token = URL_SAFE_NO_PAD.encode(token);
+        let token = self.recovery_key.token(connection);
         let heartbeat_ms = self.options.heartbeat.interval_ms;
         self.send_raw(slot, |out| {
             raw::connect(out, connection.text().as_str(), identity.user(), heartbeat_ms, &token, now);

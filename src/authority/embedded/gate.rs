@@ -1,0 +1,225 @@
+//! What leaves only when its records are kept: the gate between what was decided and who is told of it.
+//!
+//! Records of one turn go to the store as one batch; answers and facts that depend on them are held until its receipt
+//! comes. Whatever depends on no record passes by, so signaling, typing and presence go on while the store is slow or
+//! gone. A refusal ends a run (see [`crate::mail::storage`]): everything held is given back to be undone, and the next
+//! batch begins a new run.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::limits;
+use crate::base::time::Now;
+use crate::domain::event::Direct;
+use crate::domain::op::{Fact, Op, Reply};
+use crate::domain::record::Record;
+use crate::domain::room::Room;
+use crate::mail::storage::{Batch, Kept, Order, Query, Receipt, State, Ticket};
+use crate::mail::{Asker, ShardNumber};
+
+/// What waits for a receipt.
+pub(super) enum Held {
+    /// What an act on a room made known.
+    Room {
+        /// The room.
+        room: Name,
+        /// Who asked.
+        to: Asker,
+        /// The answer.
+        reply: Reply,
+        /// What everyone concerned learns.
+        facts: SmallVec<[Fact; 1]>,
+        /// The number of the message that is kept; 0 when it is something else.
+        seq: u64,
+        /// What the message is remembered by, should it be repeated.
+        repeat: Option<u128>,
+    },
+    /// An answer.
+    Answer {
+        /// Who asked.
+        to: Asker,
+        /// The answer.
+        reply: Reply,
+    },
+    /// What a coming or going made known, which is told after the messages that were sent before it, kept or not.
+    Late {
+        /// The room.
+        room: Name,
+        /// Who asked, and the answer, unless it has been given.
+        answer: Option<(Asker, Reply)>,
+        /// What everyone concerned learns.
+        facts: SmallVec<[Fact; 1]>,
+    },
+    /// An act that is done when its record is kept.
+    Act {
+        /// Who asked.
+        to: Asker,
+        /// The act.
+        op: Op,
+    },
+    /// The end of a room that is of no use any more.
+    End {
+        /// The room.
+        room: Name,
+    },
+    /// A message to a user.
+    Direct {
+        /// Who asked.
+        to: Asker,
+        /// The user.
+        user: Name,
+        /// The message.
+        direct: Arc<Direct>,
+    },
+    /// The rest of what waits for a user; the first part has been told.
+    Directs {
+        /// The user.
+        user: Name,
+        /// Whom it is for.
+        connection: ConnectionId,
+    },
+    /// A room that is made on purpose.
+    Create {
+        /// Who asked.
+        to: Asker,
+        /// The room.
+        room: Box<Room>,
+    },
+    /// A session that is used up.
+    Session {
+        /// Who asked; nobody when it is of no interest.
+        to: Option<Asker>,
+    },
+}
+
+/// A batch on its way.
+struct Pending {
+    number: u64,
+    since: u64,
+    held: Vec<Held>,
+}
+
+/// What a receipt sets free.
+pub(super) enum Freed {
+    /// It is kept.
+    Kept(Vec<Held>, Kept),
+    /// This, and everything since, is not.
+    Refused(Vec<Held>),
+}
+
+/// See the module.
+pub(super) struct Gate {
+    sender: ShardNumber,
+    run: u32,
+    next: u64,
+    records: SmallVec<[Record; 1]>,
+    held: Vec<Held>,
+    pending: VecDeque<Pending>,
+    orders: Vec<Order>,
+    state: State,
+}
+
+impl Gate {
+    pub(super) fn new(sender: ShardNumber) -> Self {
+        Self {
+            sender,
+            run: 0,
+            next: 0,
+            records: SmallVec::new(),
+            held: Vec::new(),
+            pending: VecDeque::new(),
+            orders: Vec::new(),
+            state: State::Good,
+        }
+    }
+
+    /// Whether new records are taken: the store is well and does not keep anybody waiting for long.
+    pub(super) fn is_open(&self, now: Now) -> bool {
+        let is_late = |oldest: &Pending| now.mono.saturating_sub(oldest.since) > limits::STORE_LATE_MS;
+        self.state == State::Good && !self.pending.front().is_some_and(is_late)
+    }
+
+    /// Has records kept that nobody waits for.
+    pub(super) fn keep(&mut self, records: impl IntoIterator<Item = Record>) {
+        self.records.extend(records);
+    }
+
+    /// Holds something until the records are kept.
+    pub(super) fn hold(&mut self, records: impl IntoIterator<Item = Record>, held: Held) {
+        self.records.extend(records);
+        match self.pending.back_mut() {
+            // What has no record of its own waits for the last that is on its way, whose receipt may come any moment.
+            Some(last) if self.records.is_empty() => last.held.push(held),
+            _ => self.held.push(held),
+        }
+    }
+
+    /// As [`Gate::hold`], in a batch of its own: a receipt for the end of a session may come late, and nothing else is to
+    /// wait for it.
+    pub(super) fn hold_alone(&mut self, now: Now, record: Record, held: Held) {
+        self.seal(now);
+        self.hold([record], held);
+        self.seal(now);
+    }
+
+    /// Puts a question to the store.
+    pub(super) fn ask(&mut self, ask: u32, query: Query) {
+        let from = Asker { shard: self.sender, ask };
+        self.orders.push(Order::Ask { from, query });
+    }
+
+    /// Makes a batch of what was gathered.
+    fn seal(&mut self, now: Now) {
+        if self.records.is_empty() {
+            return;
+        }
+        let ticket = Ticket { sender: self.sender, run: self.run, number: self.next };
+        let held = std::mem::take(&mut self.held);
+        self.pending.push_back(Pending { number: self.next, since: now.mono, held });
+        self.orders.push(Order::Keep(Batch { ticket, records: std::mem::take(&mut self.records) }));
+        self.next += 1;
+    }
+
+    /// What the store is to do, in order.
+    pub(super) fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Order> {
+        self.seal(now);
+        self.orders.drain(..)
+    }
+
+    /// Whether there is something for the store to do.
+    pub(super) fn has_orders(&self) -> bool {
+        !self.records.is_empty() || !self.orders.is_empty()
+    }
+
+    /// A receipt has come; what it sets free, if it was awaited.
+    pub(super) fn receipt(&mut self, receipt: Receipt) -> Option<Freed> {
+        let Receipt { ticket, outcome } = receipt;
+        // Numbers are not used twice, so what was refused before is not found here.
+        let at = self.pending.iter().position(|pending| pending.number == ticket.number)?;
+        match outcome {
+            Ok(kept) => self.pending.remove(at).map(|pending| Freed::Kept(pending.held, kept)),
+            Err(_) => {
+                self.run += 1;
+                self.records.clear();
+                // Those before the one that was refused may still be kept, their receipts being on the way.
+                let refused = self.pending.drain(at..).flat_map(|pending| pending.held);
+                let held = refused.chain(self.held.drain(..)).collect();
+                Some(Freed::Refused(held))
+            }
+        }
+    }
+
+    /// The store has changed.
+    pub(super) fn set_state(&mut self, state: State) {
+        self.state = state;
+    }
+
+    /// How the store is.
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+}

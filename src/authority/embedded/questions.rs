@@ -1,0 +1,413 @@
+//! What only the store knows: older messages, their receipts, users who are not here, messages that wait for somebody.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use crate::authority::embedded::Embedded;
+use crate::authority::embedded::gate::Held;
+use crate::authority::embedded::rooms::Outcome;
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::limits;
+use crate::base::time::Now;
+use crate::domain::access::Identity;
+use crate::domain::command::{Receipt, Status};
+use crate::domain::event::{Content, Direct, Event, Message};
+use crate::domain::history::{History, Marks, PAGE_MAX, Wanted};
+use crate::domain::op::{Context, Fact, PresenceView, Reply, RoomOp};
+use crate::domain::record::Record;
+use crate::domain::recovery::Returning;
+use crate::domain::reject::{Code, Reject};
+use crate::domain::user::user_not_found;
+use crate::mail::storage::{Answer, MessageView, PAGE_MESSAGES, Page, Query, Span, Unavailable};
+use crate::mail::{Asker, Mail, Outgoing};
+
+/// A question to the store, and what its answer is for.
+pub(super) enum Question {
+    /// Older messages of a room.
+    History { to: Asker, room: Name, wanted: Wanted },
+    /// Who received and read a message.
+    Marks { to: Asker, room: Name, message: Uuid },
+    /// Whose message it is that somebody received or read.
+    Receipt { to: Asker, room: Name, connection: ConnectionId, message: Uuid, kind: Receipt },
+    /// What a client has missed that comes back.
+    Missed(Box<Missed>),
+    /// Whether a user is known that is not here.
+    Known { to: Asker, user: Name, by: Identity, content: Content },
+    /// How a user is who is not here.
+    Look { to: Asker, user: Name },
+    /// What waits for a user who has come.
+    Directs { user: Name, connection: ConnectionId },
+}
+
+/// A client on its way back into a room, while the store is asked for what it has missed.
+pub(super) struct Missed {
+    to: Asker,
+    room: Name,
+    back: Box<Returning>,
+    /// What was found.
+    messages: Vec<Message>,
+    /// The last message that is asked for.
+    until: u64,
+    /// What was sent since.
+    since: Vec<Arc<Message>>,
+}
+
+impl Embedded {
+    /// Puts a question to the store.
+    fn question(&mut self, question: Question, query: Query) {
+        let number = self.questions.insert(question) as u32;
+        self.gate.ask(number, query);
+    }
+
+    pub(super) fn history(
+        &mut self,
+        now: Now,
+        place: u32,
+        connection: ConnectionId,
+        wanted: Wanted,
+        to: Asker,
+    ) -> Outcome {
+        let Some(room) = self.rooms.at(place) else { return Err(Reject::room_not_found()) };
+        let context = context!(self, now);
+        if let Some(reply) = room.history(connection, &context)? {
+            return Ok(Some(reply));
+        }
+        let (room, last) = (room.id.clone(), room.committed());
+        let span = wanted.after.map_or(Span::Before(last + 1), |after| Span::Between(after.saturating_add(1), last));
+        let query = Query::Page { room: room.clone(), span, limit: wanted.limit.min(PAGE_MAX) };
+        self.question(Question::History { to, room, wanted }, query);
+        Ok(None)
+    }
+
+    pub(super) fn marks(
+        &mut self,
+        now: Now,
+        place: u32,
+        connection: ConnectionId,
+        message: Uuid,
+        to: Asker,
+    ) -> Outcome {
+        let Some(room) = self.rooms.at(place) else { return Err(Reject::room_not_found()) };
+        room.user_of(connection)?;
+        let context = context!(self, now);
+        if !room.is_kept(&context) {
+            return Err(Reject::message_not_found());
+        }
+        let room = room.id.clone();
+        self.question(Question::Marks { to, room, message }, Query::Message { id: message });
+        Ok(None)
+    }
+
+    /// Somebody received or read a message. Of the last ones the room knows the sender, of others the store does.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
+    pub(super) fn receipt(
+        &mut self,
+        now: Now,
+        place: u32,
+        connection: ConnectionId,
+        message: Uuid,
+        kind: Receipt,
+        to: Asker,
+        out: &mut Vec<Outgoing>,
+    ) -> Outcome {
+        let Some(room) = self.rooms.at(place) else { return Err(Reject::room_not_found()) };
+        let context = context!(self, now);
+        let is_kept = room.is_kept(&context);
+        match self.act(now, place, RoomOp::Receipt { connection, message, kind }, to, out) {
+            Err(reject) if reject.code == Code::MessageNotFound && is_kept => {
+                let Some(room) = self.rooms.at(place).map(|room| room.id.clone()) else { return Err(reject) };
+                let question = Question::Receipt { to, room, connection, message, kind };
+                self.question(question, Query::Message { id: message });
+                Ok(None)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// A client comes back to a room; what it missed is looked up first, so that it is a member from the moment it has
+    /// everything.
+    pub(super) fn come_back(
+        &mut self,
+        now: Now,
+        place: u32,
+        back: Box<Returning>,
+        to: Asker,
+        out: &mut Vec<Outgoing>,
+    ) -> Outcome {
+        let Some(room) = self.rooms.at(place) else { return Err(Reject::room_not_found()) };
+        let context = context!(self, now);
+        let until = room.committed();
+        let is_hopeless =
+            *room.epoch() != back.epoch || back.seq > until || until - back.seq > limits::MISSED_MESSAGES as u64;
+        if is_hopeless || back.seq == until || !room.is_kept(&context) {
+            return self.act(now, place, RoomOp::Return(back), to, out);
+        }
+        let room = room.id.clone();
+        let query = Query::Page { room: room.clone(), span: Span::Between(back.seq + 1, until), limit: PAGE_MESSAGES };
+        *self.missing.entry(room.clone()).or_insert(0) += 1;
+        let missed = Missed { to, room, back, messages: Vec::new(), until, since: Vec::new() };
+        self.question(Question::Missed(Box::new(missed)), query);
+        Ok(None)
+    }
+
+    /// Adds a message that is told now to what those miss who are on their way back.
+    pub(super) fn note_missed(&mut self, room: &Name, facts: &[Fact]) {
+        if !self.missing.contains_key(room) {
+            return;
+        }
+        let messages = facts.iter().filter_map(|fact| match &fact.event {
+            Event::Message(message) => Some(message),
+            _ => None,
+        });
+        for message in messages {
+            for (_, question) in &mut self.questions {
+                match question {
+                    Question::Missed(missed) if missed.room == *room => missed.since.push(message.clone()),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// The store has answered.
+    pub(super) fn store_answered(
+        &mut self,
+        now: Now,
+        number: u32,
+        answer: Result<Answer, Unavailable>,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let Some(question) = self.questions.try_remove(number as usize) else { return };
+        match question {
+            Question::History { to, room, wanted } => {
+                let reply = self.history_found(&room, wanted, answer);
+                self.answer(to, reply, out);
+            }
+            Question::Marks { to, room, message } => {
+                let reply = found_message(answer, &room).map(|view| marks(room, message, view));
+                self.answer(to, reply, out);
+            }
+            Question::Receipt { to, room, connection, message, kind } => {
+                let sender = found_message(answer, &room).map(|view| view.message.sender);
+                let outcome =
+                    sender.and_then(|sender| self.receipt_of(now, &room, connection, (sender, message, kind), to, out));
+                if let Some(reply) = outcome.transpose() {
+                    self.answer(to, reply, out);
+                }
+            }
+            Question::Missed(missed) => self.missed_found(now, missed, answer, out),
+            Question::Known { to, user, by, content } => match answer {
+                Ok(Answer::User(Some(_))) => self.keep_direct(now, user, by, content, to),
+                Ok(_) => self.answer(to, Err(user_not_found()), out),
+                Err(Unavailable) => self.answer(to, Err(Reject::storage_unavailable()), out),
+            },
+            Question::Look { to, user } => self.answer(to, last_seen(user, answer), out),
+            Question::Directs { user, connection } => self.directs_found(user, connection, answer, out),
+        }
+    }
+
+    fn history_found(&self, room: &Name, wanted: Wanted, answer: Result<Answer, Unavailable>) -> Result<Reply, Reject> {
+        let Some(known) = self.rooms.get(room) else { return Err(Reject::room_not_found()) };
+        let (epoch, seq) = (known.epoch().clone(), known.committed());
+        let page = match answer {
+            Ok(Answer::Page(page)) => page.filter(|page| page.epoch == epoch),
+            _ => return Err(Reject::storage_unavailable()),
+        };
+        let nothing = || Page { epoch: epoch.clone(), first: 1, last: 0, messages: Vec::new(), complete: false };
+        let page = page.unwrap_or_else(nothing);
+        let from = wanted.after.map_or(1, |after| after.saturating_add(1));
+        let complete = page.complete && page.first <= from;
+        Ok(Reply::History(Box::new(History { room: room.clone(), epoch, seq, messages: page.messages, complete })))
+    }
+
+    /// As [`crate::domain::room::Room::receipt`], where the store had to be asked for the sender.
+    fn receipt_of(
+        &mut self,
+        now: Now,
+        room: &Name,
+        connection: ConnectionId,
+        (sender, message, kind): (Identity, Uuid, Receipt),
+        to: Asker,
+        out: &mut Vec<Outgoing>,
+    ) -> Outcome {
+        let place = self.rooms.find(room).ok_or_else(Reject::room_not_found)?;
+        let Some(room) = self.rooms.at_mut(place) else { return Err(Reject::room_not_found()) };
+        let by = room.user_of(connection)?;
+        let mut context = context!(self, now);
+        room.mark(&sender, message, by, kind, &mut context);
+        self.tell_or_hold(now, place, Ok(Reply::Done), to, out, false)
+    }
+
+    /// Some of what a client has missed is here. When it is all there, the client is back.
+    fn missed_found(
+        &mut self,
+        now: Now,
+        mut missed: Box<Missed>,
+        answer: Result<Answer, Unavailable>,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let next = missed.messages.last().and_then(|last| last.seq).unwrap_or(missed.back.seq) + 1;
+        if let Ok(Answer::Page(Some(page))) = answer
+            && page.epoch == missed.back.epoch
+            && page.first <= next
+            && !page.messages.is_empty()
+        {
+            missed.messages.extend(page.messages);
+            let last = missed.messages.last().and_then(|last| last.seq).unwrap_or_default();
+            if last < missed.until {
+                let span = Span::Between(last + 1, missed.until);
+                let query = Query::Page { room: missed.room.clone(), span, limit: PAGE_MESSAGES };
+                return self.question(Question::Missed(missed), query);
+            }
+        }
+        if let Some(count) = self.missing.get_mut(&missed.room) {
+            *count -= 1;
+            if *count == 0 {
+                self.missing.remove(&missed.room);
+            }
+        }
+        let Missed { to, room, back, mut messages, until, since } = *missed;
+        messages.extend(since.into_iter().map(Arc::unwrap_or_clone).filter(|message| message.seq > Some(until)));
+        let from = back.seq;
+        let outcome = match self.rooms.find(&room) {
+            Some(place) => self.act(now, place, RoomOp::Return(back), to, out),
+            None => Err(Reject::room_not_found()),
+        };
+        let reply = outcome.map(|reply| match reply {
+            Some(Reply::Returned(mut returned)) => {
+                let is_whole = messages.len() as u64 == returned.joined.seq - from.min(returned.joined.seq);
+                if is_whole {
+                    (returned.recovered, returned.messages) = (true, messages);
+                }
+                Reply::Returned(returned)
+            }
+            other => other.unwrap_or(Reply::Done),
+        });
+        self.answer(to, reply, out);
+    }
+
+    /// Sends a message to a user: one who is here, or whom the store knows.
+    pub(super) fn send_to_user(
+        &mut self,
+        now: Now,
+        user: Name,
+        by: Identity,
+        content: Content,
+        to: Asker,
+        out: &mut Vec<Outgoing>,
+    ) -> Outcome {
+        let is_here = self.users.get(&user).is_some_and(|user| !user.connections.is_empty());
+        if !self.rules.has_store {
+            return if is_here {
+                Ok(Some(self.tell_direct(now, &user, by, content, out)))
+            } else {
+                Err(user_not_found())
+            };
+        }
+        self.check_store(now)?;
+        if self.users.contains(&user) || self.awaited.contains(&user) {
+            self.keep_direct(now, user, by, content, to);
+        } else {
+            let query = Query::User { user: user.clone() };
+            self.question(Question::Known { to, user, by, content }, query);
+        }
+        Ok(None)
+    }
+
+    /// Without a store, a message goes to whoever is here.
+    fn tell_direct(&mut self, now: Now, user: &Name, by: Identity, content: Content, out: &mut Vec<Outgoing>) -> Reply {
+        let mut context = context!(self, now);
+        let (id, at) = (context.message_id(), now.wall);
+        let direct = Arc::new(Direct { id, sender: by, content, at });
+        for &to in self.users.get(user).map_or(&[][..], |user| user.connections.as_slice()) {
+            out.push((to.place().shard, Mail::Tell { to, event: Event::Direct(direct.clone()) }));
+        }
+        Reply::Sent(crate::domain::op::Sent { id, seq: None, at })
+    }
+
+    fn keep_direct(&mut self, now: Now, user: Name, by: Identity, content: Content, to: Asker) {
+        let mut context = context!(self, now);
+        let direct = Arc::new(Direct { id: context.message_id(), sender: by, content, at: now.wall });
+        let record = Record::DirectKept { user: user.clone(), direct: direct.clone() };
+        self.gate.hold([record], Held::Direct { to, user, direct });
+    }
+
+    /// Asks how a user was who is not here.
+    pub(super) fn question_user(&mut self, to: Asker, user: Name) {
+        self.question(Question::Look { to, user: user.clone() }, Query::User { user });
+    }
+
+    /// A user has come for whom something may wait.
+    pub(super) fn ask_directs(&mut self, user: &Name, connection: ConnectionId) {
+        if self.awaited.remove(user) {
+            self.question_directs(user, connection);
+        }
+    }
+
+    /// Asks for what waits for a user.
+    pub(super) fn question_directs(&mut self, user: &Name, connection: ConnectionId) {
+        let query = Query::Directs { user: user.clone(), limit: PAGE_MESSAGES };
+        self.question(Question::Directs { user: user.clone(), connection }, query);
+    }
+
+    fn directs_found(
+        &mut self,
+        user: Name,
+        connection: ConnectionId,
+        answer: Result<Answer, Unavailable>,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let Some(here) = self.users.get(&user).filter(|user| !user.connections.is_empty()) else {
+            self.awaited.insert(user);
+            return;
+        };
+        let Ok(Answer::Directs { directs, complete }) = answer else {
+            self.awaited.insert(user);
+            return;
+        };
+        // Its first connection may have gone; the message is for whoever is here now.
+        let connections: SmallVec<[ConnectionId; 4]> = match here.connections.as_slice().contains(&connection) {
+            true => [connection].into_iter().collect(),
+            false => here.connections.as_slice().iter().copied().collect(),
+        };
+        for direct in directs.into_iter().map(Arc::new) {
+            for &to in &connections {
+                out.push((to.place().shard, Mail::Tell { to, event: Event::Direct(direct.clone()) }));
+            }
+            self.gate.keep([Record::DirectDelivered { user: user.clone(), id: direct.id }]);
+        }
+        if !complete {
+            // Asked before these are struck off, the store would answer the same again.
+            self.gate.hold([], Held::Directs { user, connection });
+        }
+    }
+}
+
+/// The message that was asked for, if it is one of this room.
+fn found_message(answer: Result<Answer, Unavailable>, room: &Name) -> Result<MessageView, Reject> {
+    match answer {
+        Ok(Answer::Message(Some(view))) if view.message.room == *room => Ok(*view),
+        Ok(_) => Err(Reject::message_not_found()),
+        Err(Unavailable) => Err(Reject::storage_unavailable()),
+    }
+}
+
+/// Whoever is not here is offline, since the store last heard of them.
+fn last_seen(user: Name, answer: Result<Answer, Unavailable>) -> Result<Reply, Reject> {
+    match answer {
+        Ok(Answer::User(Some(stored))) => {
+            let last_seen = Some(stored.seen_at).filter(|at| *at != 0);
+            Ok(Reply::Presence(PresenceView { user, status: Status::Offline, last_seen, connections: 0 }))
+        }
+        Ok(_) => Err(user_not_found()),
+        Err(Unavailable) => Err(Reject::storage_unavailable()),
+    }
+}
+
+fn marks(room: Name, message: Uuid, view: MessageView) -> Reply {
+    let MessageView { delivered, read, complete, .. } = view;
+    Reply::Marks(Box::new(Marks { room, message, delivered, read, complete }))
+}

@@ -1,0 +1,218 @@
+//! Passing on what acts made known: at once, or when the store has kept what they left.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::authority::embedded::gate::{Freed, Held};
+use crate::authority::embedded::{Due, Embedded};
+use crate::base::Name;
+use crate::base::limits;
+use crate::base::time::Now;
+use crate::dialect::packed::Packed;
+use crate::domain::event::{Direct, Event};
+use crate::domain::op::{Audience, Fact, Op, Reply, RoomOp, Sent};
+use crate::domain::record::{Record, Session};
+use crate::domain::reject::Reject;
+use crate::mail::storage::{Kept, Receipt};
+use crate::mail::{Asker, Mail, Outgoing};
+
+impl Embedded {
+    /// Answers a question.
+    pub(super) fn answer(&self, to: Asker, reply: Result<Reply, Reject>, out: &mut Vec<Outgoing>) {
+        out.push((to.shard, Mail::Answer { ask: to.ask, reply }));
+    }
+
+    /// Passes on what a room's act made known. A fact for the members is encoded once and goes to each shard that holds
+    /// one of them.
+    pub(super) fn tell_room_facts(&mut self, now: Now, place: u32, is_closed: bool, out: &mut Vec<Outgoing>) {
+        let Some(room) = self.rooms.at(place) else { return };
+        for Fact { audience, event } in self.facts.drain(..) {
+            match audience {
+                Audience::Members { except } => {
+                    let listeners =
+                        room.members.len() - usize::from(except.is_some_and(|it| room.members.of(it).is_some()));
+                    if listeners == 0 {
+                        continue;
+                    }
+                    let packed = Arc::new(Packed::new(&event, now, &mut self.draft));
+                    for shard in room.members.shards() {
+                        let (room, packed) = (room.id.clone(), packed.clone());
+                        let mail = if is_closed {
+                            Mail::Close { room, packed }
+                        } else {
+                            Mail::Publish { room, except, packed }
+                        };
+                        out.push((shard, mail));
+                    }
+                }
+                Audience::Connection(to) => out.push((to.place().shard, Mail::Tell { to, event })),
+                Audience::User(user) => out.push((self.placement.of(&user), Mail::Notify { user, event })),
+                Audience::Observers { .. } | Audience::Acquaintances { .. } => {}
+            }
+        }
+    }
+
+    /// A receipt of the store has come.
+    pub(super) fn receipt_came(&mut self, now: Now, receipt: Receipt, out: &mut Vec<Outgoing>) {
+        match self.gate.receipt(receipt) {
+            None => {}
+            Some(Freed::Kept(held, kept)) => {
+                let Kept { taken } = kept;
+                let mut taken = taken.into_iter();
+                for held in held {
+                    self.release(now, held, &mut taken, out);
+                }
+            }
+            Some(Freed::Refused(held)) => {
+                for held in held {
+                    self.undo(now, held, out);
+                }
+            }
+        }
+    }
+
+    /// What was held may leave.
+    fn release(
+        &mut self,
+        now: Now,
+        held: Held,
+        taken: &mut impl Iterator<Item = Option<Box<Session>>>,
+        out: &mut Vec<Outgoing>,
+    ) {
+        match held {
+            Held::Room { room: name, to, reply, facts, seq, .. } => {
+                self.answer(to, Ok(reply), out);
+                let Some(place) = self.rooms.find(&name) else { return };
+                if seq != 0
+                    && let Some(room) = self.rooms.at_mut(place)
+                {
+                    room.commit(seq);
+                    self.note_missed(&name, &facts);
+                }
+                self.facts.extend(facts);
+                self.tell_room_facts(now, place, false, out);
+            }
+            Held::Late { room, answer, facts } => self.tell_late(now, &room, answer, facts, out),
+            Held::Create { to, room } => {
+                let reply = self.created(now, *room);
+                self.answer(to, Ok(reply), out);
+            }
+            Held::Answer { to, reply } => self.answer(to, Ok(reply), out),
+            Held::Act { to, op: Op::Room(name, op) } => {
+                let Some(place) = self.rooms.find(&name) else {
+                    return self.answer(to, Err(Reject::room_not_found()), out);
+                };
+                let at = out.len();
+                if let Some(reply) = self.act_now(now, place, op, to, out).transpose() {
+                    out.insert(at, (to.shard, Mail::Answer { ask: to.ask, reply }));
+                }
+            }
+            Held::Act { to, .. } => self.answer(to, Ok(Reply::Done), out),
+            Held::End { room } => drop(self.rooms.remove(&room)),
+            Held::Direct { to, user, direct } => {
+                let sent = Sent { id: direct.id, seq: None, at: direct.at };
+                self.answer(to, Ok(Reply::Sent(sent)), out);
+                self.deliver(&user, direct, out);
+            }
+            Held::Directs { user, connection } => self.question_directs(&user, connection),
+            Held::Session { to } => {
+                let session = taken.next().flatten();
+                if let Some(to) = to {
+                    self.answer(to, Ok(Reply::Session(session)), out);
+                }
+            }
+        }
+    }
+
+    /// Tells what happened while messages were on their way to the store.
+    fn tell_late(
+        &mut self,
+        now: Now,
+        room: &Name,
+        answer: Option<(Asker, Reply)>,
+        facts: SmallVec<[Fact; 1]>,
+        out: &mut Vec<Outgoing>,
+    ) {
+        if let Some((to, reply)) = answer {
+            self.answer(to, Ok(reply), out);
+        }
+        if let Some(place) = self.rooms.find(room) {
+            self.facts.extend(facts);
+            self.tell_room_facts(now, place, false, out);
+        }
+    }
+
+    /// Does an act whose record is kept.
+    fn act_now(
+        &mut self,
+        now: Now,
+        place: u32,
+        op: RoomOp,
+        to: Asker,
+        out: &mut Vec<Outgoing>,
+    ) -> Result<Option<Reply>, Reject> {
+        if let Some(room) = self.rooms.at_mut(place) {
+            room.is_closing = false;
+        }
+        self.act(now, place, op, to, out)
+    }
+
+    /// What was held is not kept: nobody learns of it, and whoever asked is told so.
+    fn undo(&mut self, now: Now, held: Held, out: &mut Vec<Outgoing>) {
+        let to = match held {
+            Held::Room { room, to, seq, repeat, .. } => {
+                if let Some(key) = repeat {
+                    self.repeats.forget(key);
+                }
+                if let Some(room) = self.rooms.get_mut(&room).filter(|_| seq != 0) {
+                    room.roll_back();
+                }
+                Some(to)
+            }
+            Held::Act { to, op: Op::Room(name, op) } => {
+                if matches!(op, RoomOp::Close { .. })
+                    && let Some(room) = self.rooms.get_mut(&name)
+                {
+                    room.is_closing = false;
+                }
+                Some(to)
+            }
+            Held::End { room: name } => {
+                if let Some(room) = self.rooms.get_mut(&name) {
+                    room.is_closing = false;
+                    self.due_in(now, limits::JOINED_ROOM_IDLE_MS, Due::EndRoom(name));
+                }
+                None
+            }
+            Held::Create { to, .. } | Held::Act { to, .. } | Held::Answer { to, .. } | Held::Direct { to, .. } => {
+                Some(to)
+            }
+            Held::Late { room, answer, facts } => {
+                self.tell_late(now, &room, answer, facts, out);
+                None
+            }
+            Held::Directs { user, .. } => {
+                self.awaited.insert(user);
+                None
+            }
+            Held::Session { to } => to,
+        };
+        if let Some(to) = to {
+            self.answer(to, Err(Reject::storage_unavailable()), out);
+        }
+    }
+
+    /// Gives a message that is kept to all connections of its user, or leaves it for the next one that comes.
+    fn deliver(&mut self, user: &Name, direct: Arc<Direct>, out: &mut Vec<Outgoing>) {
+        let connections = self.users.get(user).map_or(&[][..], |user| user.connections.as_slice());
+        if connections.is_empty() {
+            self.awaited.insert(user.clone());
+            return;
+        }
+        for &to in connections {
+            out.push((to.place().shard, Mail::Tell { to, event: Event::Direct(direct.clone()) }));
+        }
+        self.gate.keep([Record::DirectDelivered { user: user.clone(), id: direct.id }]);
+    }
+}

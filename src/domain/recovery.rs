@@ -1,0 +1,74 @@
+//! Coming back after a lost connection: what is noted of a connection beforehand, and how its successor takes its place.
+//!
+//! A connection that is lost stays a member for the grace period ([`crate::domain::op::Rules::presence_grace_ms`]); whoever
+//! comes back within it takes the place over without a word to the others. Later, and until the recovery window is over,
+//! it joins anew. Either way it gets what it missed, from the log.
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::domain::event::{Joined, Message};
+use crate::domain::op::{Context, JoinRoom, Reply};
+use crate::domain::record::{Session, TokenHash};
+use crate::domain::reject::Reject;
+use crate::domain::room::Room;
+
+/// An act on what it takes to bring a lost connection back.
+#[derive(Debug)]
+pub enum SessionOp {
+    /// Keep it, or keep it as it is now.
+    Keep(Box<Session>),
+    /// Use it up.
+    Take {
+        /// What opens it.
+        token: TokenHash,
+    },
+    /// Keep it no longer.
+    Drop {
+        /// What opens it.
+        token: TokenHash,
+    },
+}
+
+/// See [`crate::domain::op::RoomOp::Return`].
+#[derive(Debug)]
+pub struct Returning {
+    /// The connection that was lost.
+    pub former: ConnectionId,
+    /// How to join if its place is no longer there.
+    pub join: JoinRoom,
+    /// The last that the client has of the room: the run of its log, and the number in it.
+    pub epoch: Name,
+    /// See `epoch`.
+    pub seq: u64,
+}
+
+/// What a client that is back in a room gets.
+#[derive(Clone, Debug)]
+pub struct Returned {
+    /// Its view of the room as of now.
+    pub joined: Joined,
+    /// Whether it has, with `messages`, everything up to `joined.seq`.
+    pub recovered: bool,
+    /// What it missed, oldest first.
+    pub messages: Vec<Message>,
+}
+
+impl Room {
+    /// Puts a connection in the place of a former one of the same user, or has it join.
+    pub fn come_back(&mut self, back: Returning, context: &mut Context<'_>) -> Result<Returned, Reject> {
+        let own = self.members.position(back.former);
+        let own = own.filter(|at| self.members.list[*at].identity.user() == back.join.by.user());
+        let joined = match own {
+            Some(at) if self.members.of(back.join.connection).is_none() => {
+                self.members.move_to(at, back.join.connection);
+                let member = &mut self.members.list[at];
+                member.identity = back.join.by;
+                self.joined(back.join.connection, context)
+            }
+            _ => self.join(back.join, context)?,
+        };
+        let Reply::Joined(joined) = joined else { return Err(Reject::not_in_room()) };
+        let recovered = joined.epoch == back.epoch && joined.seq == back.seq;
+        Ok(Returned { joined: *joined, recovered, messages: Vec::new() })
+    }
+}

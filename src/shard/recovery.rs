@@ -1,0 +1,308 @@
+//! Coming back: what is noted of a connection so that its client may go on with another one, and how that happens.
+//!
+//! A client that comes back is put into its rooms one by one. What they have for it meanwhile is kept back (its queue is
+//! corked) until the answer with what it missed is ahead of it.
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::limits;
+use crate::base::time::Now;
+use crate::client::outbound::Backlog;
+use crate::codec::{recovery, ws};
+use crate::dialect::raw;
+use crate::domain::access::{Identity, Roles};
+use crate::domain::command::{Has, MediaState};
+use crate::domain::event::PeerName;
+use crate::domain::op::{JoinRoom, Op, Reply, RoomOp, UserOp};
+use crate::domain::presence::Parting;
+use crate::domain::record::{Position, Session, TokenHash};
+use crate::domain::recovery::{Returned, Returning, SessionOp};
+use crate::domain::reject::{Code, Reject};
+use crate::mail::{Asker, Mail};
+use crate::shard::Shard;
+use crate::shard::answers::{Ask, Then};
+
+/// How a member shows itself in a room, where that is not what everybody does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Appearance {
+    pub(super) peer: Option<Name>,
+    pub(super) display_name: Option<Box<str>>,
+    pub(super) media: MediaState,
+}
+
+/// Why a connection leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Departing {
+    /// It was lost, and may come back: its rooms wait a little before they tell.
+    Lost,
+    /// It was silent for long, or did what one should not; its client may still come back.
+    Gone,
+    /// It said that it leaves; its client may still come back.
+    Left,
+    /// It was sent away, not to come back.
+    Removed,
+    /// Its client has come back already.
+    Superseded,
+}
+
+impl Departing {
+    /// What the user's keeper makes of it.
+    pub(super) fn parting(self) -> Parting {
+        match self {
+            Self::Left | Self::Removed => Parting::Goodbye,
+            Self::Lost | Self::Gone | Self::Superseded => Parting::Lost,
+        }
+    }
+}
+
+/// A client on its way back.
+pub(super) struct Resume {
+    request: Option<Box<str>>,
+    has: Vec<Has>,
+    /// Rooms that have not answered yet.
+    awaited: usize,
+    rooms: Vec<(Name, Result<Returned, Reject>)>,
+}
+
+impl Shard {
+    /// Whether lost connections can be brought back at all.
+    fn recovers(&self) -> bool {
+        self.options.recovery_window_ms != 0 && self.options.rules.has_store
+    }
+
+    /// Has a connection's session noted soon, as it is then.
+    pub(super) fn note_session(&mut self, now: Now, slot: u32) {
+        if self.recovers() {
+            if self.unsaved.is_empty() {
+                self.unsaved_due = now.mono + limits::SESSION_NOTED_MS;
+            }
+            self.unsaved.insert(slot);
+        }
+    }
+
+    /// Notes the sessions that have changed.
+    pub(super) fn keep_sessions(&mut self, now: Now) {
+        for slot in std::mem::take(&mut self.unsaved) {
+            if self.conns.get(slot as usize).is_some_and(|conn| conn.is_listening()) {
+                self.keep_session(now, slot, None);
+            }
+        }
+    }
+
+    /// Notes a connection's session; `expires_at` (milliseconds since 1970) when the connection has ended.
+    fn keep_session(&mut self, now: Now, slot: u32, expires_at: Option<u64>) {
+        let connection = self.id_of(slot);
+        let Some(conn) = self.conns.get(slot as usize) else { return };
+        let Some(identity) = &conn.identity else { return };
+        let position = |place: u32| {
+            let (room, epoch, seq) = self.fanout.position_of(place)?;
+            let shown = self.appearances.get(&(slot, place)).cloned().unwrap_or_default();
+            let Appearance { peer, display_name, media } = shown;
+            Some(Position { room: room.clone(), epoch: epoch.clone(), seq, peer, display_name, media })
+        };
+        let session = Session {
+            token: TokenHash(recovery::hash(&self.recovery_key.token(connection))),
+            user: identity.user_name(),
+            connection,
+            connected_at: now.wall,
+            active_at: now.wall,
+            expires_at,
+            rooms: conn.rooms.as_slice().iter().filter_map(|own| position(own.room)).collect(),
+        };
+        self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Keep(Box::new(session))));
+    }
+
+    /// A connection leaves its rooms: notes what its client may come back with.
+    pub(super) fn note_departure(&mut self, now: Now, slot: u32, departing: Departing) {
+        self.unsaved.remove(&slot);
+        if !self.recovers() {
+            return;
+        }
+        let connection = self.id_of(slot);
+        match departing {
+            Departing::Lost | Departing::Gone | Departing::Left => {
+                self.keep_session(now, slot, Some(now.wall + self.options.recovery_window_ms));
+            }
+            Departing::Removed => {
+                let token = TokenHash(recovery::hash(&self.recovery_key.token(connection)));
+                self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Drop { token }));
+            }
+            Departing::Superseded => {}
+        }
+    }
+
+    /// A client wants to go on where an earlier connection was lost.
+    pub(super) fn resume(
+        &mut self,
+        slot: u32,
+        request: Option<&str>,
+        token: &str,
+        has: Vec<Has>,
+    ) -> Result<(), Reject> {
+        let connection = self.id_of(slot);
+        let former = recovery::connection_of(token).filter(|former| *former != connection).ok_or_else(failed)?;
+        if !self.recovers() || self.resumes.contains_key(&slot) {
+            return Err(failed());
+        }
+        let request: Option<Box<str>> = request.map(Into::into);
+        self.resumes.insert(slot, Resume { request: request.clone(), has, awaited: 0, rooms: Vec::new() });
+        let by = self.identity(slot)?;
+        let from = self.expect(Ask { to: Some(connection), request, then: Then::Session });
+        // The former connection's shard is asked first, if there is such a shard: the connection may be there still.
+        let shard = former.place().shard;
+        let shard = if usize::from(shard) < self.placement.shards() { shard } else { self.number };
+        self.post(shard, Mail::Supersede { connection: former, token: token.into(), by, from });
+        Ok(())
+    }
+
+    /// The session that a client showed the token of has been used up, if there was one: the client is put back.
+    pub(super) fn session_taken(&mut self, now: Now, slot: u32, reply: Result<Reply, Reject>) {
+        let outcome = match reply {
+            Ok(Reply::Session(Some(session))) => self.put_back(now, slot, *session),
+            Err(reject) => Err(reject),
+            Ok(_) => Err(failed()),
+        };
+        if let Err(reject) = outcome {
+            let request = self.resumes.remove(&slot).and_then(|resume| resume.request);
+            self.refuse(now, slot, request.as_deref(), &reject);
+        }
+    }
+
+    fn put_back(&mut self, now: Now, slot: u32, session: Session) -> Result<(), Reject> {
+        let by = self.whoever_comes_back(slot, &session)?;
+        let Some(resume) = self.resumes.get(&slot) else { return Err(failed()) };
+        let has = resume.has.clone();
+        let connection = self.id_of(slot);
+        let mut unknown: Vec<Name> = has.iter().map(|has| has.room.clone()).collect();
+        for position in session.rooms {
+            unknown.retain(|room| *room != position.room);
+            let known = has.iter().find(|has| has.room == position.room);
+            let (epoch, seq) = known.map_or((position.epoch, position.seq), |known| (known.epoch.clone(), known.seq));
+            let Position { room, peer, display_name, media, .. } = position;
+            let join = JoinRoom { connection, by: by.clone(), peer, display_name, media, create: false };
+            let back = Returning { former: session.connection, join, epoch, seq };
+            let ask = Ask { to: Some(connection), request: None, then: Then::Returned { room: room.clone() } };
+            self.ask(ask, Op::Room(room, RoomOp::Return(Box::new(back))));
+            if let Some(resume) = self.resumes.get_mut(&slot) {
+                resume.awaited += 1;
+            }
+        }
+        if let Some(resume) = self.resumes.get_mut(&slot) {
+            resume.rooms = unknown.into_iter().map(|room| (room, Err(Reject::not_in_room()))).collect();
+        }
+        self.finish_resume(now, slot);
+        Ok(())
+    }
+
+    /// Who comes back: the session's own user. A guest, who has no token of their own, becomes the guest they were.
+    fn whoever_comes_back(&mut self, slot: u32, session: &Session) -> Result<Identity, Reject> {
+        let Some(identity) = self.conns.get(slot as usize).and_then(|conn| conn.identity.clone()) else {
+            return Err(failed());
+        };
+        if *identity.user() == *session.user {
+            return Ok(identity);
+        }
+        if !may_follow(&identity, &session.user) {
+            return Err(failed());
+        }
+        let connection = self.id_of(slot);
+        let by = Identity::new(&session.user, None, None, Roles { guest: true, ..Roles::default() });
+        self.conns[slot as usize].identity = Some(by.clone());
+        let detach = UserOp::Detach { connection, parting: Parting::Goodbye, rooms: Vec::new() };
+        self.ask(Ask::forgotten(), Op::User(identity.user_name(), detach));
+        let attach = UserOp::Attach { connection, by: by.clone(), socket: None };
+        self.ask(Ask::forgotten(), Op::User(by.user_name(), attach));
+        Ok(by)
+    }
+
+    /// A room has its answer for a client that comes back.
+    pub(super) fn came_back(&mut self, now: Now, slot: u32, room: Name, reply: Result<Reply, Reject>) {
+        let outcome = match reply {
+            Ok(Reply::Returned(returned)) => {
+                self.cork(slot);
+                let joined = &returned.joined;
+                self.fanout.join(joined, slot, &mut self.conns, &mut self.outbound);
+                if let PeerName::Chosen(peer) = &joined.peer {
+                    let shown = Appearance { peer: Some(peer.clone()), ..Appearance::default() };
+                    self.note_appearance(slot, &joined.room, Some(Box::new(shown)));
+                }
+                self.introduce(slot, &joined.room);
+                Ok(*returned)
+            }
+            Ok(_) => Err(failed()),
+            Err(reject) => Err(reject),
+        };
+        let Some(resume) = self.resumes.get_mut(&slot) else { return };
+        resume.rooms.push((room, outcome));
+        resume.awaited -= 1;
+        self.finish_resume(now, slot);
+    }
+
+    /// Answers a client that comes back, once all its rooms have answered.
+    fn finish_resume(&mut self, now: Now, slot: u32) {
+        if self.resumes.get(&slot).is_none_or(|resume| resume.awaited > 0) {
+            return;
+        }
+        let Some(mut resume) = self.resumes.remove(&slot) else { return };
+        resume.rooms.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.note_session(now, slot);
+        let token = self.recovery_key.token(self.id_of(slot));
+        let mut frame = Vec::new();
+        let mark = ws::begin_text(&mut frame);
+        raw::resumed(&mut frame, &token, &resume.rooms, resume.request.as_deref(), now);
+        ws::finish(&mut frame, mark);
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        match &mut conn.queue.backlog {
+            Some(backlog) if backlog.is_corked() => {
+                backlog.uncork(&frame);
+                self.uncorked.push(slot);
+            }
+            _ => {
+                let segment = self.outbound.encode(|out| out.extend_from_slice(&frame));
+                self.outbound.push(slot, &mut conn.queue, segment);
+            }
+        }
+    }
+
+    /// Keeps back whatever a connection is to get from now on.
+    fn cork(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.get_mut(slot as usize) {
+            conn.queue.backlog.get_or_insert_with(Box::<Backlog>::default).cork();
+        }
+    }
+
+    /// A client has come back on another connection: this one ends, if it is here, and its session goes to whoever asks.
+    pub(super) fn supersede(&mut self, now: Now, connection: ConnectionId, token: &str, by: &Identity, from: Asker) {
+        let slot = self.slot_of(connection).filter(|slot| self.conns[*slot as usize].is_listening());
+        if let Some(slot) = slot
+            && self.recovery_key.token(connection) == token
+            && self.conns[slot as usize].identity.as_ref().is_some_and(|own| may_follow(by, own.user()))
+        {
+            if self.unsaved.contains(&slot) {
+                self.keep_session(now, slot, Some(now.wall + self.options.recovery_window_ms));
+            }
+            self.disconnect(now, slot, "replaced", 4409);
+        }
+        let op = Op::Session(connection, SessionOp::Take { token: TokenHash(recovery::hash(token)) });
+        self.post(self.placement.of(connection.text().as_str()), Mail::Ask { from, op });
+    }
+
+    /// Notes how a member shows itself in a room.
+    pub(super) fn note_appearance(&mut self, slot: u32, room: &str, shown: Option<Box<Appearance>>) {
+        let Some(place) = self.fanout.place_of(room) else { return };
+        match shown {
+            Some(shown) if self.recovers() => drop(self.appearances.insert((slot, place), *shown)),
+            _ => drop(self.appearances.remove(&(slot, place))),
+        }
+    }
+}
+
+/// Whether somebody may go on where a connection of `user` was: a user where they were themselves, and a guest, who has
+/// nothing to show but the token, where a guest was.
+fn may_follow(by: &Identity, user: &str) -> bool {
+    by.user() == user || by.roles().guest && user.starts_with("guest:")
+}
+
+fn failed() -> Reject {
+    Reject::new(Code::RecoveryFailed, "There is nothing to recover with this token; join anew")
+}
