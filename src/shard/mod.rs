@@ -297,7 +297,9 @@ impl Shard {
     /// Whether a burst of work has made the shard's own lists grow.
     fn is_large(&self) -> bool {
         let entries = [self.asks.capacity(), self.local.capacity(), self.outgoing.capacity(), self.said.capacity()];
-        self.outbound.is_large() || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
+        self.outbound.is_large()
+            || self.bulletin.is_large()
+            || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
     }
 
     /// Gives back what a burst of work made the shard's own lists grow to.
