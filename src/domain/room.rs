@@ -194,8 +194,7 @@ impl Room {
                 (self.is_made != Made::No).then_some(Record::RoomClosed { room })
             }
             RoomOp::Admit { by, .. } if is_made && !is_participant(by.user()) => {
-                self.check_admits(by)?;
-                self.check_participants(by)?;
+                self.check_admit(by)?;
                 Some(Record::ParticipantAdded { room, user: by.user_name() })
             }
             RoomOp::Withdraw { by, connection: None }
@@ -299,16 +298,6 @@ impl Room {
     /// Refuses whoever may not join.
     pub(super) fn check_admits(&self, by: &Identity) -> Result<(), Reject> {
         self.admits(by).then_some(()).ok_or_else(private)
-    }
-
-    /// Refuses whoever would be one participant too many.
-    pub(super) fn check_participants(&self, by: &Identity) -> Result<(), Reject> {
-        let Some(profile) = &self.profile else { return Ok(()) };
-        let is_participant = profile.participants.iter().any(|participant| **participant == *by.user());
-        if profile.participants.len() >= limits::PARTICIPANTS_PER_ROOM && !is_participant {
-            return Err(Reject::new(Code::RoomFull, "The room has as many participants as it takes"));
-        }
-        Ok(())
     }
 
     /// Whether `by` is the room's host, or an admin.

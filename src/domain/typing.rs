@@ -169,17 +169,22 @@ mod tests {
             let rules = Rules {
                 announce_limit: 500,
                 max_participants: 0,
+                has_store: false,
+                history: false,
+                keep_ms: 0,
                 presence_grace_ms: 0,
                 presence_scope: Scope::None,
                 connections_per_user: 0,
                 rest_per_minute: 0,
-                has_store: false,
-                history: false,
-                keep_ms: 0,
             };
             let mut facts = Vec::new();
-            let (now, rng, records) = (self.now, &mut self.rng, &mut Vec::new());
-            let mut context = Context { now, rng, rules: &rules, facts: &mut facts, records };
+            let mut context = Context {
+                now: self.now,
+                rng: &mut self.rng,
+                rules: &rules,
+                facts: &mut facts,
+                records: &mut Vec::new(),
+            };
             let outcome = act(&mut self.room, &mut context);
             for fact in facts {
                 if let (Audience::Members { except }, Event::Typing { by, is_typing, .. }) = (fact.audience, fact.event)

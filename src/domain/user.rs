@@ -49,6 +49,7 @@ impl User {
             }
             UserOp::SetStatus { status, last_seen, by } => {
                 if self.presence.set(status, last_seen, context.now) {
+                    self.note_seen(context);
                     self.tell_presence(by, context);
                 }
                 Ok(Reply::Done)
@@ -95,18 +96,9 @@ impl User {
     /// That moment has come. Who seemed offline before is no news.
     pub fn go_offline(&mut self, context: &mut Context<'_>) {
         let last_seen = self.presence.last_seen(context.now);
-        let is_news = self.presence.set(Status::Offline, Some(last_seen), context.now);
         self.note_seen(context);
-        if is_news {
+        if self.presence.set(Status::Offline, Some(last_seen), context.now) {
             self.tell_presence(None, context);
-        }
-    }
-
-    /// Has it kept when the user was last seen; a guest does not come again.
-    fn note_seen(&self, context: &mut Context<'_>) {
-        if context.rules.has_store && !self.identity.roles().guest {
-            let (identity, at) = (self.identity.clone(), self.presence.last_seen(context.now));
-            context.records.push(Record::UserSeen(Box::new(Seen { identity, status: self.presence.status(), at })));
         }
     }
 
@@ -140,6 +132,15 @@ impl User {
         if !self.presence.is_known_in(&room) && self.presence.status() != Status::Offline {
             let event = self.presence_event(context);
             context.facts.push(Fact { audience: Audience::Acquaintances { connection, room }, event });
+        }
+    }
+
+    /// Has it kept how the user is, and since when. Nobody asks for a guest who has gone.
+    fn note_seen(&self, context: &mut Context<'_>) {
+        if context.rules.has_store && !self.identity.roles().guest {
+            let (status, at) = (self.presence.status(), self.presence.last_seen(context.now));
+            let seen = Seen { identity: self.identity.clone(), status, at };
+            context.records.push(Record::UserSeen(Box::new(seen)));
         }
     }
 

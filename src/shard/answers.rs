@@ -92,7 +92,7 @@ impl Shard {
         let slot = slot.filter(|slot| self.conns[*slot as usize].is_listening());
         match (slot, ask.to) {
             (Some(slot), _) => self.answer_peer(now, slot, ask.request.as_deref(), ask.then, reply),
-            (None, Some(connection)) => self.undo(connection, ask.then, reply),
+            (None, Some(connection)) => self.undo(now, connection, ask.then, reply),
             (None, None) => {}
         }
     }
@@ -144,9 +144,14 @@ impl Shard {
     }
 
     /// The asker has gone meanwhile: what it was granted is given back.
-    fn undo(&mut self, connection: ConnectionId, then: Then, reply: Result<Reply, Reject>) {
-        if let (Then::Joined { room, .. } | Then::Returned { room }, Ok(_)) = (then, reply) {
-            self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
+    fn undo(&mut self, now: Now, connection: ConnectionId, then: Then, reply: Result<Reply, Reject>) {
+        match (then, reply) {
+            (Then::Joined { room, .. }, Ok(_)) => {
+                self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
+            }
+            (Then::Session, Ok(Reply::Session(Some(session)))) => self.inherit(now, connection, *session),
+            // The rooms it was on its way back into have heard that it is gone.
+            _ => {}
         }
     }
 

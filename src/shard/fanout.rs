@@ -89,11 +89,6 @@ impl Fanout {
         self.rooms.at(room).map(|room| &room.name)
     }
 
-    /// The slots of a room's members.
-    pub(super) fn members(&self, room: &str) -> &[u32] {
-        self.rooms.get(room).map_or(&[], |room| &room.members)
-    }
-
     /// The place of a room that has members here.
     pub(super) fn place_of(&self, room: &str) -> Option<u32> {
         self.rooms.find(room)
@@ -102,6 +97,11 @@ impl Fanout {
     /// What the members of the room in `slot` have of it: its name, the run of its log, and the number in it.
     pub(super) fn position_of(&self, room: u32) -> Option<(&Name, &Name, u64)> {
         self.rooms.at(room).map(|room| (&room.name, &room.epoch, room.seq))
+    }
+
+    /// The slots of a room's members.
+    pub(super) fn members(&self, room: &str) -> &[u32] {
+        self.rooms.get(room).map_or(&[], |room| &room.members)
     }
 
     /// How many members the next flush has something for, about.

@@ -430,13 +430,16 @@ impl Shard {
             return;
         }
         self.waiting.forget(slot);
-        self.resumes.remove(&slot);
         self.note_departure(now, slot, departing);
+        let awaited = self.rooms_awaited(slot);
         let conn = &mut self.conns[slot as usize];
         conn.stage = Stage::Lingering;
         conn.deadline = 0;
         let identity = conn.identity.take();
         let connection = self.id_of(slot);
+        let may_return = matches!(departing, Departing::Lost | Departing::Superseded);
+        let stays = may_return && self.options.rules.presence_grace_ms != 0;
+        let op = || if stays { RoomOp::Lose { connection } } else { RoomOp::Vanish { connection } };
         let tells_rooms = matches!(self.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
         let mut rooms = Vec::new();
         for membership in self.conns[slot as usize].rooms.clone().as_slice() {
@@ -444,10 +447,11 @@ impl Shard {
             self.appearances.remove(&(slot, membership.room));
             self.fanout.leave(&name, slot, &mut self.conns, &mut self.outbound);
             rooms.extend(tells_rooms.then(|| name.clone()));
-            let may_return = matches!(departing, Departing::Lost | Departing::Superseded);
-            let is_awaited = may_return && self.options.rules.presence_grace_ms != 0;
-            let op = if is_awaited { RoomOp::Lose { connection } } else { RoomOp::Vanish { connection } };
-            self.ask(Ask::forgotten(), Op::Room(name, op));
+            self.ask(Ask::forgotten(), Op::Room(name, op()));
+        }
+        for name in awaited {
+            rooms.extend(tells_rooms.then(|| name.clone()));
+            self.ask(Ask::forgotten(), Op::Room(name, op()));
         }
         if let Some(identity) = identity {
             let op = UserOp::Detach { connection, parting: departing.parting(), rooms };

@@ -81,8 +81,8 @@ impl Shard {
             Frame::Close(close) => {
                 let departing = match close {
                     // Without a code it was closed by a program that had no more to say.
-                    Some((1000 | 1001, _)) | None => Departing::Left,
-                    Some(_) => Departing::Gone,
+                    Some((1000 | 1001, _)) | None => Departing::Goodbye,
+                    Some(_) => Departing::Left,
                 };
                 self.say_goodbye(now, slot, departing, |out| match close {
                     Some((code, _)) => ws::encode_close(out, code, ""),
@@ -163,6 +163,9 @@ impl Shard {
             Command::Ping => {
                 self.send_raw(slot, |out| raw::pong(out, request, now));
                 Ok(())
+            }
+            Command::Echo(_) | Command::Sync { .. } | Command::MakeRecoveryToken | Command::Ask(_) => {
+                Err(Reject::new(Code::UnknownType, "Not available in this dialect"))
             }
         }
     }
@@ -322,7 +325,7 @@ impl Shard {
             1001 | 1012 | 4401 | 4413 => Departing::Lost,
             1008 | 4410 => Departing::Removed,
             4409 => Departing::Superseded,
-            _ => Departing::Gone,
+            _ => Departing::Left,
         };
         self.say_goodbye(now, slot, departing, |out| ws::encode_close(out, code, reason));
     }

@@ -35,9 +35,9 @@ pub(super) struct Appearance {
 pub(super) enum Departing {
     /// It was lost, and may come back: its rooms wait a little before they tell.
     Lost,
-    /// It was silent for long, or did what one should not; its client may still come back.
-    Gone,
-    /// It said that it leaves; its client may still come back.
+    /// It said that it would go; its client may still come back.
+    Goodbye,
+    /// It was told to go, or was silent for long; its client may still come back.
     Left,
     /// It was sent away, not to come back.
     Removed,
@@ -46,11 +46,11 @@ pub(super) enum Departing {
 }
 
 impl Departing {
-    /// What the user's keeper makes of it.
+    /// What the connection's user is told of it.
     pub(super) fn parting(self) -> Parting {
         match self {
-            Self::Left | Self::Removed => Parting::Goodbye,
-            Self::Lost | Self::Gone | Self::Superseded => Parting::Lost,
+            Self::Goodbye | Self::Removed => Parting::Goodbye,
+            Self::Lost | Self::Left | Self::Superseded => Parting::Lost,
         }
     }
 }
@@ -59,8 +59,8 @@ impl Departing {
 pub(super) struct Resume {
     request: Option<Box<str>>,
     has: Vec<Has>,
-    /// Rooms that have not answered yet.
-    awaited: usize,
+    /// Where it was in the rooms that have not answered yet.
+    awaited: Vec<Position>,
     rooms: Vec<(Name, Result<Returned, Reject>)>,
 }
 
@@ -100,16 +100,43 @@ impl Shard {
             let Appearance { peer, display_name, media } = shown;
             Some(Position { room: room.clone(), epoch: epoch.clone(), seq, peer, display_name, media })
         };
+        // Whoever is on the way back into a room is as good as there: the token that was shown is used up.
+        let awaited = self.resumes.get(&slot).into_iter().flat_map(|resume| resume.awaited.iter().cloned());
+        let rooms = conn.rooms.as_slice().iter().filter_map(|own| position(own.room)).chain(awaited).collect();
+        self.keep_as(now, connection, identity.user_name(), expires_at, rooms);
+    }
+
+    fn keep_as(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        user: Name,
+        expires_at: Option<u64>,
+        rooms: Vec<Position>,
+    ) {
         let session = Session {
             token: TokenHash(recovery::hash(&self.recovery_key.token(connection))),
-            user: identity.user_name(),
+            user,
             connection,
             connected_at: now.wall,
             active_at: now.wall,
             expires_at,
-            rooms: conn.rooms.as_slice().iter().filter_map(|own| position(own.room)).collect(),
+            rooms,
         };
         self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Keep(Box::new(session))));
+    }
+
+    /// A client has gone before the session was found that it showed the token of. The session is the lost connection's
+    /// own from now on: that is the token its client has.
+    pub(super) fn inherit(&mut self, now: Now, connection: ConnectionId, session: Session) {
+        let expires_at = Some(now.wall + self.options.recovery_window_ms);
+        self.keep_as(now, connection, session.user, expires_at, session.rooms);
+    }
+
+    /// The rooms that a client is on its way back into.
+    pub(super) fn rooms_awaited(&mut self, slot: u32) -> Vec<Name> {
+        let resume = self.resumes.remove(&slot);
+        resume.map_or_else(Vec::new, |resume| resume.awaited.into_iter().map(|position| position.room).collect())
     }
 
     /// A connection leaves its rooms: notes what its client may come back with.
@@ -120,7 +147,7 @@ impl Shard {
         }
         let connection = self.id_of(slot);
         match departing {
-            Departing::Lost | Departing::Gone | Departing::Left => {
+            Departing::Lost | Departing::Goodbye | Departing::Left => {
                 self.keep_session(now, slot, Some(now.wall + self.options.recovery_window_ms));
             }
             Departing::Removed => {
@@ -145,7 +172,7 @@ impl Shard {
             return Err(failed());
         }
         let request: Option<Box<str>> = request.map(Into::into);
-        self.resumes.insert(slot, Resume { request: request.clone(), has, awaited: 0, rooms: Vec::new() });
+        self.resumes.insert(slot, Resume { request: request.clone(), has, awaited: Vec::new(), rooms: Vec::new() });
         let by = self.identity(slot)?;
         let from = self.expect(Ask { to: Some(connection), request, then: Then::Session });
         // The former connection's shard is asked first, if there is such a shard: the connection may be there still.
@@ -176,6 +203,7 @@ impl Shard {
         let mut unknown: Vec<Name> = has.iter().map(|has| has.room.clone()).collect();
         for position in session.rooms {
             unknown.retain(|room| *room != position.room);
+            let awaited = position.clone();
             let known = has.iter().find(|has| has.room == position.room);
             let (epoch, seq) = known.map_or((position.epoch, position.seq), |known| (known.epoch.clone(), known.seq));
             let Position { room, peer, display_name, media, .. } = position;
@@ -184,7 +212,7 @@ impl Shard {
             let ask = Ask { to: Some(connection), request: None, then: Then::Returned { room: room.clone() } };
             self.ask(ask, Op::Room(room, RoomOp::Return(Box::new(back))));
             if let Some(resume) = self.resumes.get_mut(&slot) {
-                resume.awaited += 1;
+                resume.awaited.push(awaited);
             }
         }
         if let Some(resume) = self.resumes.get_mut(&slot) {
@@ -226,6 +254,7 @@ impl Shard {
                     let shown = Appearance { peer: Some(peer.clone()), ..Appearance::default() };
                     self.note_appearance(slot, &joined.room, Some(Box::new(shown)));
                 }
+                // Its user may have been told to have gone meanwhile.
                 self.introduce(slot, &joined.room);
                 Ok(*returned)
             }
@@ -233,14 +262,14 @@ impl Shard {
             Err(reject) => Err(reject),
         };
         let Some(resume) = self.resumes.get_mut(&slot) else { return };
+        resume.awaited.retain(|position| position.room != room);
         resume.rooms.push((room, outcome));
-        resume.awaited -= 1;
         self.finish_resume(now, slot);
     }
 
     /// Answers a client that comes back, once all its rooms have answered.
     fn finish_resume(&mut self, now: Now, slot: u32) {
-        if self.resumes.get(&slot).is_none_or(|resume| resume.awaited > 0) {
+        if self.resumes.get(&slot).is_none_or(|resume| !resume.awaited.is_empty()) {
             return;
         }
         let Some(mut resume) = self.resumes.remove(&slot) else { return };
@@ -278,7 +307,7 @@ impl Shard {
             && self.recovery_key.token(connection) == token
             && self.conns[slot as usize].identity.as_ref().is_some_and(|own| may_follow(by, own.user()))
         {
-            if self.unsaved.contains(&slot) {
+            if self.unsaved.contains(&slot) || self.resumes.contains_key(&slot) {
                 self.keep_session(now, slot, Some(now.wall + self.options.recovery_window_ms));
             }
             self.disconnect(now, slot, "replaced", 4409);

@@ -32,6 +32,7 @@ conversations! {
     errors,
     guests,
     history,
+    history_off,
     host_removes,
     ice_servers,
     ice_turn_secret,

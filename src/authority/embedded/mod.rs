@@ -84,9 +84,9 @@ pub struct Embedded {
     /// What is to be looked at, and when.
     due: BTreeMap<u64, BTreeSet<Due>>,
     facts: Vec<Fact>,
+    records: Vec<Record>,
     /// The number of the last news of a user.
     news: u64,
-    records: Vec<Record>,
     /// Where events are encoded; empty but for its memory.
     draft: Vec<u8>,
 }
@@ -128,8 +128,8 @@ impl Embedded {
             registrations: Registrations::new(seed),
             due: BTreeMap::new(),
             facts: Vec::new(),
-            news: 0,
             records: Vec::new(),
+            news: 0,
             draft: Vec::new(),
         }
     }
@@ -225,11 +225,13 @@ impl Embedded {
                 let Some(room) = self.rooms.at_mut(place) else { return };
                 let mut context = context!(self, now);
                 room.end_typing(&mut context);
-                self.note_due(now, place);
+                if let Some(at) = room.typing_due() {
+                    self.due.entry(at).or_default().insert(Due::EndTyping(name));
+                }
                 self.tell_room_facts(now, place, false, out);
             }
             Due::GoOffline(name) => {
-                let Some(user) = self.users.get(&name) else { return };
+                let Some(user) = self.users.get_mut(&name) else { return };
                 if user.offline_at().is_some_and(|at| at <= now.mono) {
                     self.go_offline(now, &name, out);
                 }
@@ -288,8 +290,8 @@ impl Authority for Embedded {
             self.closed.pop_front();
         }
         self.forget_allowances(now);
-        self.registrations.expire(now);
         self.repeats.tick(now);
+        self.registrations.expire(now);
         while let Some(entry) = self.due.first_entry()
             && *entry.key() <= now.mono
         {
@@ -302,6 +304,6 @@ impl Authority for Embedded {
     fn next_due(&self) -> Option<u64> {
         let spent = self.spent.front().map(|(at, _)| *at);
         let due = self.due.first_key_value().map(|(at, _)| *at);
-        [spent, due, self.registrations.next_due(), self.repeats.next_due()].into_iter().flatten().min()
+        [spent, due, self.repeats.next_due(), self.registrations.next_due()].into_iter().flatten().min()
     }
 }

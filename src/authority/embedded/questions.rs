@@ -21,7 +21,7 @@ use crate::domain::record::Record;
 use crate::domain::recovery::Returning;
 use crate::domain::reject::{Code, Reject};
 use crate::domain::user::user_not_found;
-use crate::mail::storage::{Answer, MessageView, PAGE_MESSAGES, Page, Query, Span, Unavailable};
+use crate::mail::storage::{Answer, MessageView, PAGE_MESSAGES, Page, Query, Span, StoredUser, Unavailable};
 use crate::mail::{Asker, Mail, Outgoing};
 
 /// A question to the store, and what its answer is for.
@@ -36,8 +36,8 @@ pub(super) enum Question {
     Missed(Box<Missed>),
     /// Whether a user is known that is not here.
     Known { to: Asker, user: Name, by: Identity, content: Content },
-    /// How a user is who is not here.
-    Look { to: Asker, user: Name },
+    /// How a user was who is not here.
+    Seen { to: Asker },
     /// What waits for a user who has come.
     Directs { user: Name, connection: ConnectionId },
 }
@@ -53,6 +53,8 @@ pub(super) struct Missed {
     until: u64,
     /// What was sent since.
     since: Vec<Arc<Message>>,
+    /// The client is gone again.
+    is_over: bool,
 }
 
 impl Embedded {
@@ -148,9 +150,25 @@ impl Embedded {
         let room = room.id.clone();
         let query = Query::Page { room: room.clone(), span: Span::Between(back.seq + 1, until), limit: PAGE_MESSAGES };
         *self.missing.entry(room.clone()).or_insert(0) += 1;
-        let missed = Missed { to, room, back, messages: Vec::new(), until, since: Vec::new() };
+        let missed = Missed { to, room, back, messages: Vec::new(), until, since: Vec::new(), is_over: false };
         self.question(Question::Missed(Box::new(missed)), query);
         Ok(None)
+    }
+
+    /// A connection is gone: if its client is on the way back into the room, it must not take a place there that another
+    /// connection of it may have by then.
+    pub(super) fn stop_returning(&mut self, room: &Name, connection: ConnectionId) {
+        if !self.missing.contains_key(room) {
+            return;
+        }
+        for (_, question) in &mut self.questions {
+            match question {
+                Question::Missed(missed) if missed.room == *room && missed.back.join.connection == connection => {
+                    missed.is_over = true;
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Adds a message that is told now to what those miss who are on their way back.
@@ -204,7 +222,14 @@ impl Embedded {
                 Ok(_) => self.answer(to, Err(user_not_found()), out),
                 Err(Unavailable) => self.answer(to, Err(Reject::storage_unavailable()), out),
             },
-            Question::Look { to, user } => self.answer(to, last_seen(user, answer), out),
+            Question::Seen { to } => {
+                let reply = match answer {
+                    Ok(Answer::User(Some(user))) => Ok(Reply::Presence(seen(*user))),
+                    Ok(_) => Err(user_not_found()),
+                    Err(Unavailable) => Err(Reject::storage_unavailable()),
+                };
+                self.answer(to, reply, out);
+            }
             Question::Directs { user, connection } => self.directs_found(user, connection, answer, out),
         }
     }
@@ -251,6 +276,7 @@ impl Embedded {
     ) {
         let next = missed.messages.last().and_then(|last| last.seq).unwrap_or(missed.back.seq) + 1;
         if let Ok(Answer::Page(Some(page))) = answer
+            && !missed.is_over
             && page.epoch == missed.back.epoch
             && page.first <= next
             && !page.messages.is_empty()
@@ -269,10 +295,11 @@ impl Embedded {
                 self.missing.remove(&missed.room);
             }
         }
-        let Missed { to, room, back, mut messages, until, since } = *missed;
+        let Missed { to, room, back, mut messages, until, since, is_over } = *missed;
         messages.extend(since.into_iter().map(Arc::unwrap_or_clone).filter(|message| message.seq > Some(until)));
         let from = back.seq;
         let outcome = match self.rooms.find(&room) {
+            _ if is_over => Err(Reject::not_in_room()),
             Some(place) => self.act(now, place, RoomOp::Return(back), to, out),
             None => Err(Reject::room_not_found()),
         };
@@ -335,9 +362,18 @@ impl Embedded {
         self.gate.hold([record], Held::Direct { to, user, direct });
     }
 
-    /// Asks how a user was who is not here.
-    pub(super) fn question_user(&mut self, to: Asker, user: Name) {
-        self.question(Question::Look { to, user: user.clone() }, Query::User { user });
+    /// Looks up how a user was who is not here.
+    pub(super) fn look_up(&mut self, user: Name, to: Asker) {
+        if self.gate.is_busy() {
+            self.gate.hold([], Held::Look { to, user });
+        } else {
+            self.question_seen(user, to);
+        }
+    }
+
+    /// Asks how a user was.
+    pub(super) fn question_seen(&mut self, user: Name, to: Asker) {
+        self.question(Question::Seen { to }, Query::User { user });
     }
 
     /// A user has come for whom something may wait.
@@ -395,16 +431,9 @@ fn found_message(answer: Result<Answer, Unavailable>, room: &Name) -> Result<Mes
     }
 }
 
-/// Whoever is not here is offline, since the store last heard of them.
-fn last_seen(user: Name, answer: Result<Answer, Unavailable>) -> Result<Reply, Reject> {
-    match answer {
-        Ok(Answer::User(Some(stored))) => {
-            let last_seen = Some(stored.seen_at).filter(|at| *at != 0);
-            Ok(Reply::Presence(PresenceView { user, status: Status::Offline, last_seen, connections: 0 }))
-        }
-        Ok(_) => Err(user_not_found()),
-        Err(Unavailable) => Err(Reject::storage_unavailable()),
-    }
+/// A user who is not here is offline, whatever they said last.
+fn seen(user: StoredUser) -> PresenceView {
+    PresenceView { user: user.user, status: Status::Offline, last_seen: Some(user.seen_at), connections: 0 }
 }
 
 fn marks(room: Name, message: Uuid, view: MessageView) -> Reply {

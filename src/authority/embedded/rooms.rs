@@ -41,6 +41,9 @@ impl Embedded {
             self.gate.hold([record], Held::Act { to, op: Op::Room(name, op) });
             return Ok(None);
         }
+        if let RoomOp::Lose { connection } | RoomOp::Vanish { connection } = op {
+            self.stop_returning(&name, connection);
+        }
         match op {
             RoomOp::Send(message) if message.to.is_none() => self.send(now, place, *message, to, out),
             RoomOp::History { connection, wanted } => self.history(now, place, connection, wanted, to),

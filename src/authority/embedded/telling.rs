@@ -116,6 +116,7 @@ impl Embedded {
                 self.deliver(&user, direct, out);
             }
             Held::Directs { user, connection } => self.question_directs(&user, connection),
+            Held::Look { to, user } => self.question_seen(user, to),
             Held::Session { to } => {
                 let session = taken.next().flatten();
                 if let Some(to) = to {
@@ -185,9 +186,11 @@ impl Embedded {
                 }
                 None
             }
-            Held::Create { to, .. } | Held::Act { to, .. } | Held::Answer { to, .. } | Held::Direct { to, .. } => {
-                Some(to)
-            }
+            Held::Look { to, .. }
+            | Held::Create { to, .. }
+            | Held::Act { to, .. }
+            | Held::Answer { to, .. }
+            | Held::Direct { to, .. } => Some(to),
             Held::Late { room, answer, facts } => {
                 self.tell_late(now, &room, answer, facts, out);
                 None

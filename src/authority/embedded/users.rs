@@ -20,6 +20,19 @@ use crate::mail::{Asker, Mail, News, Outgoing, Reach, ShardNumber};
 const TELL_ALL_UP_TO: usize = 5_000;
 
 impl Embedded {
+    /// What there is to say of somebody who is not connected, nor was a moment ago.
+    fn absent(&mut self, user: Name, op: &UserOp, to: Asker) -> Outcome {
+        match op {
+            UserOp::Connections => Ok(Some(Reply::Connections(Vec::new()))),
+            UserOp::Push { .. } => Ok(Some(Reply::Pushed(Pushed { reached: 0, offline: vec![user] }))),
+            UserOp::Look { .. } if self.rules.has_store => {
+                self.look_up(user, to);
+                Ok(None)
+            }
+            _ => Err(user_not_found()),
+        }
+    }
+
     pub(super) fn user_op(
         &mut self,
         now: Now,
@@ -28,23 +41,19 @@ impl Embedded {
         to: Asker,
         out: &mut Vec<Outgoing>,
     ) -> Outcome {
-        if let UserOp::Send { by, content } = op {
-            return self.send_to_user(now, name, by, content, to, out);
-        }
-        let mut arrival = None;
-        let mut socket = None;
+        let (mut socket, mut arrival) = (None, None);
         match &mut op {
             UserOp::SpendRest => return self.spend_rest(now, name).map(Some),
             UserOp::Register { socket, device } => {
-                let live = self.registrations.register(&name, socket.clone(), device.take(), now)?;
-                return Ok(Some(live.map_or(Reply::Registered(None), |live| Reply::Connections(vec![live]))));
+                let known = self.registrations.register(&name, socket.clone(), device.take(), now)?;
+                return Ok(Some(known.map_or(Reply::Registered(None), |live| Reply::Connections(vec![live]))));
             }
             UserOp::Withdraw { socket } => {
                 return self.registrations.withdraw(&name, socket).map(|()| Some(Reply::Done));
             }
             UserOp::Attach { by, connection, socket: given } => {
+                socket = given.take().map(|socket| (socket, *connection));
                 arrival = Some(*connection);
-                socket = given.take();
                 if !self.users.contains(&name) {
                     self.users.insert(User::new(by.clone()));
                 }
@@ -52,38 +61,29 @@ impl Embedded {
             UserOp::Detach { connection, .. } => self.registrations.end(&name, *connection),
             _ => {}
         }
+        if let UserOp::Send { by, content } = op {
+            return self.send_to_user(now, name, by, content, to, out);
+        }
         let Some(user) = self.users.get_mut(&name) else { return self.absent(name, &op, to) };
         let mut context = context!(self, now);
-        let mut reply = user.apply(op, &mut context);
-        let offline_at = user.offline_at();
-        if let (Ok(_), Some(connection)) = (&reply, arrival) {
-            self.ask_directs(&name, connection);
-            let claimed = socket.and_then(|socket| self.registrations.claim(&name, socket, connection));
-            if let Some(device) = claimed {
-                reply = Ok(Reply::Claimed(device));
-            }
+        let mut reply = user.apply(op, &mut context)?;
+        if let Some((socket, connection)) = socket
+            && let Some(device) = self.registrations.claim(&name, socket, connection)
+        {
+            reply = Reply::Claimed(device);
         }
+        let offline_at = user.offline_at();
         self.gate.keep(self.records.drain(..));
         self.tell_user_facts(now, &name, out);
+        if let Some(connection) = arrival {
+            self.ask_directs(&name, connection);
+        }
         match offline_at {
             Some(at) if at <= now.mono => self.go_offline(now, &name, out),
             Some(at) => drop(self.due.entry(at).or_default().insert(Due::GoOffline(name))),
             None => {}
         }
-        reply.map(Some)
-    }
-
-    /// What there is to say of somebody who is not connected, nor was a moment ago.
-    fn absent(&mut self, user: Name, op: &UserOp, to: Asker) -> Outcome {
-        match op {
-            UserOp::Connections => Ok(Some(Reply::Connections(Vec::new()))),
-            UserOp::Push { .. } => Ok(Some(Reply::Pushed(Pushed { reached: 0, offline: vec![user] }))),
-            UserOp::Look { .. } if self.rules.has_store => {
-                self.question_user(to, user);
-                Ok(None)
-            }
-            _ => Err(user_not_found()),
-        }
+        Ok(Some(reply))
     }
 
     /// Forgets a user who has not come back in time.

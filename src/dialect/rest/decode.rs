@@ -16,7 +16,8 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
 use crate::codec::http::query_value;
-use crate::domain::op::{Profile, UsersPage};
+use crate::domain::op::{LogTerms, Profile, UsersPage};
+use crate::domain::record::Retention;
 use crate::domain::reject::{Code, Reject};
 
 /// Bytes a room's name and its type may have: as many as a display name, for they are shown beside each other.
@@ -24,6 +25,9 @@ const TEXT_BYTES: usize = limits::DISPLAY_NAME_BYTES;
 
 /// Members a meeting may be made for: far more than one server holds in one room, so larger numbers are mistakes.
 const PARTICIPANTS_MAX: usize = 100_000;
+
+/// The most messages, or hours, that a room's maker may name; 0 is without a bound.
+const COUNT_MAX: u64 = 1_000_000_000;
 
 /// Members a meeting takes when its maker did not say.
 const PARTICIPANTS_DEFAULT: usize = 100;
@@ -52,6 +56,12 @@ struct RoomBody<'a> {
     participants: Option<&'a RawValue>,
     #[serde(borrow)]
     is_private: Option<&'a RawValue>,
+    #[serde(borrow)]
+    history: Option<&'a RawValue>,
+    #[serde(borrow)]
+    retention_messages: Option<&'a RawValue>,
+    #[serde(borrow)]
+    retention_hours: Option<&'a RawValue>,
 }
 
 /// The body of `POST /rooms/:roomId/join` and `/leave`, unread.
@@ -72,7 +82,11 @@ pub fn decode(route: &CallRoute<'_>, content_type: Option<&str>, body: &[u8]) ->
         CallKind::ListMeetings => Call::ListMeetings,
         CallKind::Meeting => Call::Meeting { room: named() },
         CallKind::CloseMeeting => Call::CloseMeeting { room: named() },
-        CallKind::CreateRoom => Call::CreateRoom(Box::new(profile(fields(text()?)?)?)),
+        CallKind::CreateRoom => {
+            let body: RoomBody<'_> = fields(text()?)?;
+            let log = log_terms(&body)?;
+            Call::CreateRoom(Box::new(profile(body)?), log)
+        }
         CallKind::Room => Call::Room { room: named() },
         CallKind::Join => Call::Join { room: named(), connection: connection(fields(text()?)?)? },
         CallKind::Leave => Call::Leave { room: named(), connection: connection(fields(text()?)?)? },
@@ -135,6 +149,19 @@ fn profile(body: RoomBody<'_>) -> Result<Profile, Reject> {
         participants: participants.unwrap_or_default(),
         is_private: read("isPrivate", body.is_private, "true or false", |_| true)?.unwrap_or_default(),
         ..Profile::default()
+    })
+}
+
+/// What is kept of the room's messages, where its maker says so; 0 is without a bound.
+fn log_terms(body: &RoomBody<'_>) -> Result<LogTerms, Reject> {
+    let whole = |field, value| read::<u64>(field, value, "a whole number that is not negative", |n| *n <= COUNT_MAX);
+    let hours = whole("retentionHours", body.retention_hours)?;
+    Ok(LogTerms {
+        history: read("history", body.history, "true or false", |_| true)?,
+        retention: Retention {
+            messages: whole("retentionMessages", body.retention_messages)?,
+            age_ms: hours.map(|hours| hours * 3_600_000),
+        },
     })
 }
 
@@ -260,7 +287,18 @@ mod tests {
             is_private: true,
             ..Profile::default()
         };
-        assert_eq!(read_as(CallKind::CreateRoom, body), Ok(Call::CreateRoom(Box::new(expected))));
+        assert_eq!(read_as(CallKind::CreateRoom, body), Ok(Call::CreateRoom(Box::new(expected), LogTerms::default())));
+    }
+
+    #[test]
+    fn a_room_says_what_is_kept_of_it() {
+        let body = r#"{"history":false,"retentionMessages":10,"retentionHours":2}"#;
+        let retention = Retention { messages: Some(10), age_ms: Some(7_200_000) };
+        let log = LogTerms { history: Some(false), retention };
+        assert_eq!(read_as(CallKind::CreateRoom, body), Ok(Call::CreateRoom(Box::default(), log)));
+        for wrong in [r#"{"history":1}"#, r#"{"retentionHours":-1}"#, r#"{"retentionMessages":"many"}"#] {
+            assert_eq!(refusal(CallKind::CreateRoom, wrong).1, Code::InvalidMessage, "{wrong}");
+        }
     }
 
     #[test]
@@ -270,7 +308,7 @@ mod tests {
             let call = Call::CreateMeeting(Box::new(meeting.clone()));
             assert_eq!(read_as(CallKind::CreateMeeting, body), Ok(call), "{body:?}");
         }
-        assert_eq!(read_as(CallKind::CreateRoom, ""), Ok(Call::CreateRoom(Box::default())));
+        assert_eq!(read_as(CallKind::CreateRoom, ""), Ok(Call::CreateRoom(Box::default(), LogTerms::default())));
         assert_eq!(read_as(CallKind::Join, ""), Ok(Call::Join { room: "r".into(), connection: None }));
         assert_eq!(read_as(CallKind::Leave, "{}"), Ok(Call::Leave { room: "r".into(), connection: None }));
     }

@@ -23,7 +23,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::command::Status;
 use crate::domain::event::Content;
-use crate::domain::op::{Profile, UsersPage};
+use crate::domain::op::{LogTerms, Profile, UsersPage};
 
 /// Which call, before its path and body are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub enum Call {
         room: Name,
     },
     /// Make a room.
-    CreateRoom(Box<Profile>),
+    CreateRoom(Box<Profile>, LogTerms),
     /// Show a room.
     Room {
         /// The room.
@@ -212,7 +212,7 @@ impl Call {
             Self::ListMeetings => CallKind::ListMeetings,
             Self::Meeting { .. } => CallKind::Meeting,
             Self::CloseMeeting { .. } => CallKind::CloseMeeting,
-            Self::CreateRoom(_) => CallKind::CreateRoom,
+            Self::CreateRoom(..) => CallKind::CreateRoom,
             Self::Room { .. } => CallKind::Room,
             Self::Join { .. } => CallKind::Join,
             Self::Leave { .. } => CallKind::Leave,
@@ -270,7 +270,7 @@ impl Call {
     ///
     /// The call is left with an empty profile, which its answer does without.
     pub fn take_profile(&mut self, creator: &Name) -> Option<Box<Profile>> {
-        let (Self::CreateMeeting(profile) | Self::CreateRoom(profile)) = self else { return None };
+        let (Self::CreateMeeting(profile) | Self::CreateRoom(profile, _)) = self else { return None };
         let mut profile = std::mem::take(profile);
         let given = std::mem::take(&mut profile.participants);
         let mut seen = BTreeSet::new();
@@ -295,7 +295,7 @@ mod tests {
             Call::ListMeetings,
             Call::Meeting { room: room() },
             Call::CloseMeeting { room: room() },
-            Call::CreateRoom(Box::default()),
+            Call::CreateRoom(Box::default(), LogTerms::default()),
             Call::Room { room: room() },
             Call::Join { room: room(), connection: None },
             Call::Leave { room: room(), connection: None },
@@ -334,10 +334,10 @@ mod tests {
     #[test]
     fn the_creator_is_the_first_participant_and_nobody_is_one_twice() {
         let participants = ["bob", "ann", "bob", "eve"].map(Name::from).to_vec();
-        let mut call = Call::CreateRoom(Box::new(Profile { participants, ..Profile::default() }));
+        let mut call = Call::CreateRoom(Box::new(Profile { participants, ..Profile::default() }), LogTerms::default());
         let profile = call.take_profile(&"ann".into()).expect("the call makes a room");
         assert_eq!(profile.participants, ["ann", "bob", "eve"].map(Name::from));
-        assert_eq!(call, Call::CreateRoom(Box::default()));
+        assert_eq!(call, Call::CreateRoom(Box::default(), LogTerms::default()));
     }
 
     #[test]

@@ -91,10 +91,11 @@ impl Shard {
         let one = |op| Ok((vec![op], None));
         let look = |user: &Name| Op::User(user.clone(), UserOp::Look { by: by.clone() });
         match call {
-            Call::CreateMeeting(_) | Call::CreateRoom(_) => {
+            Call::CreateMeeting(_) | Call::CreateRoom(..) => {
+                let log = if let Call::CreateRoom(_, log) = call { *log } else { LogTerms::default() };
                 let room: Name = random_room_id(&mut self.rng).into();
                 let profile = call.take_profile(&by.user_name()).unwrap_or_default();
-                one(Op::Room(room, RoomOp::Create { by: by.clone(), profile, log: LogTerms::default() }))
+                one(Op::Room(room, RoomOp::Create { by: by.clone(), profile, log }))
             }
             Call::Meeting { room } | Call::Room { room } => {
                 one(Op::Room(room.clone(), RoomOp::Describe { by: by.clone() }))
