@@ -62,6 +62,12 @@ impl Bulletin {
         (self.due != 0).then_some(self.due)
     }
 
+    /// Whether a burst of news has left memory that [`Bulletin::trim`] might give back.
+    pub(super) fn is_large(&self) -> bool {
+        // A map has room for more than it was asked for.
+        self.notices.capacity() > KEEP_NOTICES || self.by_user.capacity() > 2 * KEEP_NOTICES
+    }
+
     /// Gives back memory that a burst of news has left.
     pub(super) fn trim(&mut self) {
         self.notices.shrink_to(KEEP_NOTICES);

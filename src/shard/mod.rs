@@ -342,6 +342,7 @@ impl Shard {
         let entries = [self.asks.capacity(), self.local.capacity(), self.outgoing.capacity(), self.said.capacity()];
         self.outbound.is_large()
             || self.peer_rooms.is_large()
+            || self.bulletin.is_large()
             || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
     }
 

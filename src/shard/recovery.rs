@@ -254,6 +254,8 @@ impl Shard {
                     let shown = Appearance { peer: Some(peer.clone()), ..Appearance::default() };
                     self.note_appearance(slot, &joined.room, Some(Box::new(shown)));
                 }
+                // Its user may have been told to have gone meanwhile.
+                self.introduce(slot, &joined.room);
                 Ok(*returned)
             }
             Ok(_) => Err(failed()),
