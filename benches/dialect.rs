@@ -89,7 +89,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("room-left", Event::Left { room: room(), cause: Departure::Left }),
         ("disconnect from a room", Event::Left { room: room(), cause: Departure::Replaced }),
         ("peer-joined", Event::PeerJoined { room: room(), peer: peer(1) }),
-        ("peer-left", Event::PeerLeft { room: room(), peer: PeerName::Own(connection(1)) }),
+        ("peer-left", Event::PeerLeft { room: room(), peer: PeerName::Own(connection(1)), identity: alice() }),
         ("room-stats", Event::Stats { room: room(), participant_count: 1234 }),
         ("offer of 4 KiB", signaled(Signal::Offer, "offer", request("offer"))),
         ("answer of 2 KiB", signaled(Signal::Answer, "answer", request("answer"))),

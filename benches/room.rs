@@ -104,7 +104,7 @@ fn acts(criterion: &mut Criterion) {
     type Make = fn(ConnectionId, ConnectionId) -> RoomOp;
     let acts: [(&str, Make); 5] = [
         ("message of 128", |connection, _| message(connection, 128)),
-        ("typing", |connection, _| RoomOp::Typing { connection, is_typing: true }),
+        ("typing, said again", |connection, _| RoomOp::Typing { connection, is_typing: true }),
         ("media", |connection, _| media(connection)),
         ("offer to a connection's id", |connection, other| offer(connection, other.text().as_str())),
         ("offer to a chosen peer id", |connection, _| offer(connection, "the-last")),

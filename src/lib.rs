@@ -16,7 +16,7 @@
 //! | 4 | [`shard`] | the clients and the domain of one thread, sans-IO |
 //! | 3 | [`client`], [`authority`] | one client's protocol stack; the truth about rooms and users |
 //! | 2½ | [`mail`] | what crosses threads, and who gets it; what shards and the store tell each other |
-//! | 2 | [`dialect`] | translators between wires and domain: `raw` JSON over WebSocket, `rest` over HTTP |
+//! | 2 | [`dialect`] | translators between wires and domain: `raw` JSON over WebSocket; `notify`, `colon` and `camel` over Socket.IO; `rest` over HTTP |
 //! | 1 | [`codec`], [`domain`] | bytes without meaning; meaning without bytes |
 //! | 0 | [`base`], [`pages`] | ids, time values, seeded randomness, maps, timers, limits; what a browser gets |
 //!

@@ -69,22 +69,17 @@ pub enum Mail {
         /// What, encoded.
         packed: Arc<Packed>,
     },
-    /// Something every connection is told.
-    Everyone {
-        /// What, encoded.
-        packed: Arc<Packed>,
+    /// How a user is, on its way to those who are to know.
+    News {
+        /// Who they are.
+        reach: Reach,
+        /// What they are told.
+        news: Arc<News>,
     },
     /// Something all connections of a user are told, on its way to the user's home.
     Notify {
         /// The user.
         user: Name,
-        /// What.
-        event: Event,
-    },
-    /// Something that the members of all rooms of a connection are told, on its way to the connection's shard.
-    Announce {
-        /// The connection.
-        of: ConnectionId,
         /// What.
         event: Event,
     },
@@ -109,6 +104,32 @@ pub enum Mail {
         /// How long that may take, in milliseconds.
         window_ms: u64,
     },
+}
+
+/// How a user is.
+#[derive(Debug)]
+pub struct News {
+    /// The user.
+    pub user: Name,
+    /// Which news of the user it is; later ones have larger numbers.
+    pub number: u64,
+    /// The connection that is not told.
+    pub except: Option<ConnectionId>,
+    /// What, encoded.
+    pub packed: Packed,
+}
+
+/// Who is told some news.
+#[derive(Clone, Debug)]
+pub enum Reach {
+    /// Every connection on this shard.
+    Everyone,
+    /// The members of a room on this shard.
+    Members(Name),
+    /// All members of a room; for the room's home.
+    Room(Name),
+    /// A connection on this shard, and all members of the rooms it is in.
+    Around(ConnectionId),
 }
 
 /// Who keeps rooms and users.

@@ -9,12 +9,14 @@
 
 pub mod embedded;
 
+use std::sync::Arc;
+
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::domain::event::Event;
 use crate::domain::op::Op;
 use crate::mail::storage::{Order, Told};
-use crate::mail::{Asker, Outgoing};
+use crate::mail::{Asker, News, Outgoing};
 
 /// A keeper of rooms and users. What it has to say to shards it appends to `out`, in order.
 pub trait Authority {
@@ -23,6 +25,9 @@ pub trait Authority {
 
     /// Passes `event` on to every connection of `user`.
     fn notify(&mut self, now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>);
+
+    /// Passes news on to every member of `room`.
+    fn announce(&mut self, room: &Name, news: Arc<News>, out: &mut Vec<Outgoing>);
 
     /// Takes note of what the store has to say.
     fn told(&mut self, now: Now, told: Told, out: &mut Vec<Outgoing>);

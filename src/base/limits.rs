@@ -37,6 +37,16 @@ pub const PARTICIPANTS_PER_ROOM: usize = 10_000;
 /// Messages of a room whose sender is remembered so that a receipt finds its way.
 pub const RECEIPTED_MESSAGES_PER_ROOM: usize = 1_000;
 
+/// How long somebody types who does not say so again, in milliseconds.
+pub const TYPING_MS: u64 = 5_000;
+
+/// Connections that may type in a room at once; what more of them say is not passed on. Nobody could read so many names.
+pub const TYPISTS_PER_ROOM: usize = 1_000;
+
+/// Rooms that a user's ended connections were in whose members are told when the user goes offline: as many as ten
+/// connections may be in.
+pub const PARTED_ROOMS: usize = 1_000;
+
 /// An empty room that came to be by joining is kept this long, in milliseconds.
 pub const JOINED_ROOM_IDLE_MS: u64 = 60_000;
 
@@ -75,6 +85,30 @@ pub const TURN_BYTES: usize = 4 << 20;
 
 /// Bytes of answers to pipelined requests that one connection may have waiting before its next request is read.
 pub const ANSWERS_BYTES: usize = 64 * 1024;
+
+/// A registration waits this long for its connection, in milliseconds.
+pub const PENDING_MS: u64 = 60_000;
+
+/// Registrations one keeper has at once, with or without their connections.
+pub const REGISTRATIONS: usize = 10_000;
+
+/// Registrations of one user: as many as connections, by default.
+pub const REGISTRATIONS_PER_USER: usize = 20;
+
+/// Bytes of what a client says of its device, as JSON: enough for a browser's own words and a few fields.
+pub const DEVICE_BYTES: usize = 2 * 1024;
+
+/// Bytes that are kept of a `User-Agent`; those of browsers have less.
+pub const AGENT_BYTES: usize = 256;
+
+/// Different `User-Agent`s a shard keeps at once; whoever comes with yet another one has none.
+pub const AGENTS: usize = 4_096;
+
+/// Users that one call may push a message to.
+pub const PUSHED_USERS: usize = 1_000;
+
+/// Users in one answer to a question for connected users.
+pub const USERS_LISTED: usize = 1_000;
 
 /// Rooms in one answer to a question for all rooms.
 pub const ROOMS_LISTED: usize = 1_000;

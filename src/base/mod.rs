@@ -9,6 +9,7 @@ pub mod grow;
 pub mod ids;
 pub mod limits;
 pub mod map;
+pub mod network;
 pub mod rng;
 pub mod table;
 pub mod time;

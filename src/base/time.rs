@@ -31,6 +31,12 @@ pub fn rfc3339(wall_ms: u64) -> String {
     humantime::format_rfc3339_millis(at).to_string()
 }
 
+/// What [`rfc3339`] writes, read again; `None` for anything else, and for moments before 1970.
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
+    let at = humantime::parse_rfc3339(text).ok()?;
+    u64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
 /// `Sun, 06 Nov 1994 08:49:37 GMT` for milliseconds since 1970 (RFC 9110 §5.6.7).
 pub fn http_date(wall_ms: u64) -> String {
     const LAST: u64 = 253_402_300_799_999;

@@ -33,8 +33,8 @@ pub struct Conn {
     pub asks: u8,
     /// How many of them are joins.
     pub joins: u8,
-    /// Whether it has been told who it is, which is the first thing it hears.
-    pub is_greeted: bool,
+    /// How far it has been taken in.
+    pub standing: Standing,
     /// What becomes of it once everything is sent.
     pub ending: Ending,
 }
@@ -47,6 +47,17 @@ pub enum Stage {
     WebSocket(WebSocket),
     /// It has left; what still comes is discarded until the other side ends, too.
     Lingering,
+}
+
+/// How far a connection has been taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It has not been told anything.
+    New,
+    /// It has been told who it is, which is the first thing it hears.
+    Greeted,
+    /// Its user's keeper knows of it, too, and it hears how other users are.
+    Attached,
 }
 
 /// What becomes of a connection once everything is sent.
@@ -88,7 +99,7 @@ impl Conn {
             seen: 0,
             expires_at: 0,
             asks: 0,
-            is_greeted: false,
+            standing: Standing::New,
             joins: 0,
             ending: Ending::None,
         }

@@ -6,6 +6,7 @@
 use crate::codec::http::{Body, Connection, HeadScan, Response};
 use crate::dialect::rest::CallKind;
 use crate::domain::access::Identity;
+use crate::domain::op::UsersPage;
 
 /// What is kept of a connection that speaks HTTP while something is incomplete or under way.
 #[derive(Default)]
@@ -43,6 +44,8 @@ pub struct Request {
     pub kind: CallKind,
     /// The id in its path.
     pub parameter: String,
+    /// The page of a list that its query asks for.
+    pub page: Option<UsersPage>,
     /// What its body is said to be.
     pub content_type: Option<String>,
     /// `scheme://host` as the client wrote it, for links.

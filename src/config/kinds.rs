@@ -4,7 +4,7 @@
 //! the key nor where the value was written.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use jsonwebtoken::Algorithm;
@@ -12,6 +12,8 @@ use toml::Value;
 use tracing::level_filters::LevelFilter;
 
 use super::mask::MASK;
+
+pub use crate::base::network::Network;
 
 /// A text that must not be shown: its `Debug` form is masked.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,48 +29,6 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Secret(…)")
-    }
-}
-
-/// A range of IP addresses as CIDR writes it, such as `10.0.0.0/8`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// Any address of the range; its bits past `prefix` say nothing.
-    pub address: IpAddr,
-    /// How many leading bits are fixed: 0–32 for IPv4, 0–128 for IPv6.
-    pub prefix: u8,
-}
-
-impl Network {
-    /// Whether the range holds `address`; an IPv4 address mapped into IPv6 counts as IPv4.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let shift = 32 - u32::from(self.prefix.min(32));
-                let differing = u64::from(own.to_bits() ^ other.to_bits());
-                differing >> shift == 0
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let shift = 128 - u32::from(self.prefix.min(128));
-                let differing = own.to_bits() ^ other.to_bits();
-                differing.checked_shr(shift).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let prefix_max = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= prefix_max)?,
-            None => prefix_max,
-        };
-        Some(Self { address, prefix })
     }
 }
 

@@ -3,6 +3,11 @@
 //! The set of dialects is closed, so they are modules with the same verbs (`decode`, `encode`), not implementers of a
 //! trait.
 
+pub mod camel;
+pub mod colon;
+mod events;
+mod fields;
+pub mod notify;
 pub mod packed;
 pub mod raw;
 pub mod rest;

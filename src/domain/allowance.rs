@@ -1,4 +1,23 @@
-//! How often somebody may ask by REST: so many requests in each minute that begins with a request.
+//! How often somebody may do something: so many times in each minute that begins with the first time.
+//!
+//! A user's allowances are one for all their connections, on whatever shard. Their keeper ([`Keeper`]) lends a shard a few
+//! credits at a time; the shard ([`Purses`]) spends them without asking, and asks for more before it runs out. So there is
+//! no message between shards per request, and yet never more is spent than there is, and nobody is refused while there is
+//! some left anywhere: what other shards hold and do not spend is called back first. It relies on mail between two shards
+//! keeping its order.
+//!
+//! [`Attempts`] counts connection attempts by address, before there is a user.
+
+mod attempts;
+mod keeper;
+mod purse;
+
+#[cfg(test)]
+mod tests;
+
+pub use attempts::{AttemptRules, Attempts, Blocks, SOURCES_KEPT, source};
+pub use keeper::Keeper;
+pub use purse::{Purses, Verdict};
 
 use crate::base::Name;
 use crate::base::table::Named;
@@ -7,6 +26,92 @@ use crate::domain::reject::{Code, Reject};
 
 /// How long an allowance holds, in milliseconds.
 pub const WINDOW_MS: u64 = 60_000;
+
+/// What an allowance is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Chat messages.
+    Messages,
+    /// Typing events.
+    Typing,
+    /// Requests by REST.
+    Rest,
+}
+
+/// How much of each kind a user has in a minute; 0 is any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Chat messages.
+    pub messages: u32,
+    /// Typing events.
+    pub typing: u32,
+    /// Requests by REST.
+    pub rest: u32,
+}
+
+impl Rates {
+    /// The one of this kind.
+    pub fn of(&self, kind: Kind) -> u32 {
+        match kind {
+            Kind::Messages => self.messages,
+            Kind::Typing => self.typing,
+            Kind::Rest => self.rest,
+        }
+    }
+}
+
+/// What a shard tells a user's keeper about one allowance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose.
+    pub user: Name,
+    /// What for.
+    pub kind: Kind,
+    /// The minute that `spent` and `returned` are of, by its end; 0 for none.
+    pub minute: u64,
+    /// Credits spent in that minute so far, all together.
+    pub spent: u32,
+    /// Credits given back in that minute so far, all together.
+    pub returned: u32,
+    /// Whether it asks for more.
+    pub wants: bool,
+}
+
+/// What a user's keeper tells a shard about one allowance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whose.
+    pub user: Name,
+    /// What for.
+    pub kind: Kind,
+    /// The minute it is about, by its end in monotonic milliseconds.
+    pub minute: u64,
+    /// What.
+    pub word: Word,
+}
+
+/// See [`Notice`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// So many credits more may be spent, within the minute.
+    Lent(u32),
+    /// There is nothing left in the minute.
+    Spent,
+    /// Others need what has not been spent: it is to be given back, and said how much was.
+    Recall,
+}
+
+/// The refusal of what is one too many; the minute is over in `wait_ms`.
+fn too_many(kind: Kind, per_minute: u32, wait_ms: u64) -> Reject {
+    let what = match kind {
+        Kind::Messages => "messages",
+        Kind::Typing => "typing events",
+        Kind::Rest => "requests",
+    };
+    let wait_s = wait_ms.div_ceil(1000);
+    let text = format!("More than {per_minute} {what} a minute; go on in {wait_s} s");
+    Reject { retry_after_s: Some(wait_s), ..Reject::new(Code::RateLimited, text) }
+}
 
 /// What one user has spent of the present minute.
 pub struct Allowance {
@@ -39,28 +144,9 @@ impl Allowance {
             *self = Self::new(self.user.clone(), now);
         }
         if self.spent >= per_minute {
-            let wait_s = (self.ends_at() - now.mono).div_ceil(1000);
-            let text = format!("More than {per_minute} requests a minute; go on in {wait_s} s");
-            return Err(Reject { retry_after_s: Some(wait_s), ..Reject::new(Code::RateLimited, text) });
+            return Err(too_many(Kind::Rest, per_minute, self.ends_at() - now.mono));
         }
         self.spent += 1;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_minute_has_so_many_requests_and_then_the_next_begins() {
-        let start = Now { mono: 5_000, wall: 0 };
-        let mut allowance = Allowance::new("u".into(), start);
-        assert!((0..3).all(|n| allowance.spend(3, start.plus(n * 100)).is_ok()));
-        let reject = allowance.spend(3, start.plus(50_500)).expect_err("the fourth");
-        assert_eq!((reject.code, reject.retry_after_s), (Code::RateLimited, Some(10)));
-        assert!(allowance.spend(3, start.plus(59_999)).is_err());
-        assert!((0..3).all(|_| allowance.spend(3, start.plus(60_000)).is_ok()));
-        assert!(allowance.spend(3, start.plus(60_000)).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::base::Name;
+use crate::domain::question::Question;
 
 /// JSON text that passes through unread: an SDP, an ICE candidate, a message's content.
 pub type Opaque<'a> = &'a str;
@@ -85,6 +86,21 @@ pub enum Command<'a> {
     },
     /// Nothing but an answer.
     Ping,
+    /// Nothing but an answer that brings this back.
+    Echo(Opaque<'a>),
+    /// Look at messages of a room that were sent after one that the client knows by its id.
+    Sync {
+        /// The room.
+        room: Cow<'a, str>,
+        /// The message's id.
+        after: Cow<'a, str>,
+        /// At most so many; as many as is usual when absent.
+        limit: Option<usize>,
+    },
+    /// Be given a secret by which the connection may be recovered.
+    MakeRecoveryToken,
+    /// Look at something, changing nothing.
+    Ask(Question<'a>),
 }
 
 /// A wish to become a member of a room.
@@ -124,6 +140,17 @@ pub enum Signal {
     Answer,
     /// A network path to try.
     Candidate,
+}
+
+impl Signal {
+    /// The message's name on every wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Offer => "offer",
+            Self::Answer => "answer",
+            Self::Candidate => "ice-candidate",
+        }
+    }
 }
 
 /// Which media a peer sends.

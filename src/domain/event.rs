@@ -32,8 +32,10 @@ pub enum Event {
     PeerLeft {
         /// The room.
         room: Name,
-        /// Who.
+        /// Who, by name in the room.
         peer: PeerName,
+        /// Who it was.
+        identity: Identity,
     },
     /// In a room too large for announcements: how many there are.
     Stats {

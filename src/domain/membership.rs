@@ -5,11 +5,12 @@ use smallvec::SmallVec;
 use crate::base::Name;
 use crate::base::grow;
 use crate::base::ids::ConnectionId;
+use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::domain::access::Identity;
 use crate::domain::command::MediaState;
 use crate::domain::event::{Departure, Event, Joined, Peer, PeerName};
-use crate::domain::op::{Context, JoinRoom, Reply};
+use crate::domain::op::{Context, JoinRoom, Profile, Reply};
 use crate::domain::reject::{Code, Reject};
 use crate::domain::room::Room;
 
@@ -232,6 +233,7 @@ impl Room {
         let former = self.members.list[at].connection;
         if former != join.connection {
             self.members.move_to(at, join.connection);
+            self.stop_typing(former, join.connection, context);
             let event = Event::Left { room: self.id.clone(), cause: Departure::Replaced };
             context.tell(former, event);
         }
@@ -286,9 +288,12 @@ impl Room {
     /// Ends the membership at `at` and tells the others.
     fn end(&mut self, at: usize, context: &mut Context<'_>) -> Member {
         let was_announced = self.members.len() <= context.rules.announce_limit;
+        let typist = self.members.list[at].connection;
+        self.stop_typing(typist, typist, context);
         let member = self.members.remove(at);
         if was_announced {
-            let event = Event::PeerLeft { room: self.id.clone(), peer: member.peer_name() };
+            let (peer, identity) = (member.peer_name(), member.identity.clone());
+            let event = Event::PeerLeft { room: self.id.clone(), peer, identity };
             context.tell_members(Some(member.connection), event);
         } else {
             self.uncounted = true;
@@ -336,7 +341,7 @@ impl Room {
         connections: &[ConnectionId],
         context: &mut Context<'_>,
     ) -> Result<Reply, Reject> {
-        self.check_admits(&by)?;
+        self.check_admit(&by)?;
         for &connection in connections {
             if self.members.of(connection).is_some() {
                 continue;
@@ -359,6 +364,18 @@ impl Room {
             profile.participants.push(by.user_name());
         }
         Ok(Reply::Done)
+    }
+
+    /// Refuses whoever may not become a participant.
+    pub(super) fn check_admit(&self, by: &Identity) -> Result<(), Reject> {
+        self.check_admits(by)?;
+        let is_participant =
+            |profile: &Profile| profile.participants.iter().any(|participant| **participant == *by.user());
+        let is_full = |profile: &Profile| profile.participants.len() >= limits::PARTICIPANTS_PER_ROOM;
+        if self.profile.as_deref().is_some_and(|profile| is_full(profile) && !is_participant(profile)) {
+            return Err(Reject::new(Code::RoomFull, "The room has as many participants as it takes"));
+        }
+        Ok(())
     }
 
     /// Ends the memberships of the caller's connections and, unless only one connection was meant, its participation.

@@ -1,4 +1,4 @@
-//! Messages in a room, and what is said about them: receipts and typing.
+//! Messages in a room, and the receipts for them.
 
 use std::sync::Arc;
 
@@ -115,17 +115,5 @@ impl Room {
     /// The user that a member's connection is.
     pub fn user_of(&self, connection: ConnectionId) -> Result<Identity, Reject> {
         self.member(connection, None, "peerId").map(|member| member.identity.clone())
-    }
-
-    /// Tells the others that a member types, or stopped.
-    pub(super) fn typing(
-        &mut self,
-        connection: ConnectionId,
-        is_typing: bool,
-        context: &mut Context<'_>,
-    ) -> Result<Reply, Reject> {
-        let by = self.member(connection, None, "peerId")?.identity.clone();
-        context.tell_members(Some(connection), Event::Typing { room: self.id.clone(), by, is_typing });
-        Ok(Reply::Done)
     }
 }

@@ -1,15 +1,20 @@
 //! The atomic acts on one room or one user, their answers, and what everyone concerned learns of them.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, Receipt, Signal, Status};
-use crate::domain::event::{Content, Event, Joined, Peer};
+use crate::domain::connection::{ConnectionOp, ConnectionView};
+use crate::domain::event::{Content, Direct, Event, Joined, Peer};
 use crate::domain::history::{History, Marks, Wanted};
+use crate::domain::presence::Parting;
 use crate::domain::record::{Record, Retention, Session};
 use crate::domain::recovery::{Returned, Returning, SessionOp};
 
@@ -24,6 +29,24 @@ pub enum Op {
     Session(ConnectionId, SessionOp),
     /// A look at all rooms of one keeper.
     Rooms,
+    /// A look at the connected users of one keeper.
+    Users(UsersPage),
+    /// On a connection.
+    Connection(ConnectionId, ConnectionOp),
+    /// A message to every connection of one shard.
+    Broadcast(Arc<Direct>),
+}
+
+impl Op {
+    /// The same for another keeper, of a question that every keeper is asked.
+    pub fn to_every_keeper(&self) -> Option<Self> {
+        match self {
+            Self::Rooms => Some(Self::Rooms),
+            Self::Users(page) => Some(Self::Users(page.clone())),
+            Self::Broadcast(direct) => Some(Self::Broadcast(direct.clone())),
+            Self::Room(..) | Self::User(..) | Self::Session(..) | Self::Connection(..) => None,
+        }
+    }
 }
 
 /// An act on a room.
@@ -81,6 +104,11 @@ pub enum RoomOp {
         /// Whether one types.
         is_typing: bool,
     },
+    /// Look who types.
+    Typists {
+        /// The connection that looks.
+        connection: ConnectionId,
+    },
     /// Say that a message arrived or was read.
     Receipt {
         /// The connection that says so.
@@ -117,11 +145,6 @@ pub enum RoomOp {
         by: Identity,
         /// The one connection to withdraw; all of the caller's when absent.
         connection: Option<ConnectionId>,
-    },
-    /// Pass on to the members what concerns one of them wherever they are.
-    Announce {
-        /// What.
-        event: Event,
     },
     /// Look at the room.
     Describe {
@@ -224,16 +247,33 @@ pub enum UserOp {
         connection: ConnectionId,
         /// Who they are.
         by: Identity,
+        /// What the connection calls itself, if it does.
+        socket: Option<Name>,
     },
     /// A connection of theirs ended.
     Detach {
         /// The connection.
         connection: ConnectionId,
+        /// Whether it said that it would.
+        parting: Parting,
+        /// The rooms it was in, where their members may have to hear of the user's going.
+        rooms: Vec<Name>,
+    },
+    /// A connection of theirs became a member of a room, whose members are to know how they are.
+    Introduce {
+        /// The connection.
+        connection: ConnectionId,
+        /// The room.
+        room: Name,
     },
     /// Say how they are.
     SetStatus {
-        /// To what.
+        /// How.
         status: Status,
+        /// When they were last active, in milliseconds since 1970; now when absent.
+        last_seen: Option<u64>,
+        /// The connection that says so, if one does: it is not told what it said.
+        by: Option<ConnectionId>,
     },
     /// Send them a message.
     Send {
@@ -242,8 +282,31 @@ pub enum UserOp {
         /// What it says.
         content: Content,
     },
+    /// Send them a message if they are connected, and say how many connections that reached.
+    Push {
+        /// The message.
+        direct: Arc<Direct>,
+    },
     /// Look at their connections.
     Connections,
+    /// Look how they are.
+    Look {
+        /// Who looks.
+        by: Identity,
+    },
+    /// Say something of the device behind a connection of theirs that is to come. If it has, that connection is the
+    /// answer, and its shard is to be told.
+    Register {
+        /// What the connection calls itself, or will; its id will do.
+        socket: Name,
+        /// What they say, as JSON.
+        device: Option<Box<str>>,
+    },
+    /// Take back what was said of a connection that has not come.
+    Withdraw {
+        /// What it would have called itself.
+        socket: Name,
+    },
     /// Count a request by REST against their allowance.
     SpendRest,
 }
@@ -274,8 +337,97 @@ pub enum Reply {
     Session(Option<Box<Session>>),
     /// Rooms of one keeper.
     Rooms(RoomsView),
+    /// Who types in the room, each user once.
+    Typists(Vec<Typist>),
     /// A user's connections.
     Connections(Vec<ConnectionId>),
+    /// Connections, as their owner sees them.
+    Described(Vec<ConnectionView>),
+    /// Connections that were closed.
+    Closed(usize),
+    /// The connection that something was said of; it is awaited when absent.
+    Registered(Option<ConnectionId>),
+    /// You are attached, and this was said of your device before.
+    Claimed(Box<str>),
+    /// How a user is.
+    Presence(PresenceView),
+    /// Connected users of one keeper.
+    Users(UsersView),
+    /// Whom a message has reached.
+    Pushed(Pushed),
+}
+
+/// How a user is, as somebody else sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresenceView {
+    /// Who.
+    pub user: Name,
+    /// How they say they are.
+    pub status: Status,
+    /// When they were last active, in milliseconds since 1970, where that is known.
+    pub last_seen: Option<u64>,
+    /// Their connections.
+    pub connections: usize,
+}
+
+/// Which connected users are asked for, in the order of their ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsersPage {
+    /// Those behind this one; from the first one when absent.
+    pub after: Option<Name>,
+    /// So many.
+    pub limit: usize,
+}
+
+/// Connected users of one keeper; those of several keepers add up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsersView {
+    /// How many there are.
+    pub total: usize,
+    /// Those of the page, in the order of their ids.
+    pub users: Vec<PresenceView>,
+    /// Whether there are more behind them.
+    pub is_more: bool,
+}
+
+impl RoomsView {
+    /// Adds another keeper's rooms.
+    pub fn add(&mut self, other: Self) {
+        self.total_rooms += other.total_rooms;
+        self.total_peers += other.total_peers;
+        self.connections += other.connections;
+        let room_for = limits::ROOMS_LISTED - self.rooms.len().min(limits::ROOMS_LISTED);
+        self.rooms.extend(other.rooms.into_iter().take(room_for));
+    }
+}
+
+impl UsersView {
+    /// Adds another keeper's users; the first `limit` of all stay.
+    pub fn add(&mut self, mut other: Self, limit: usize) {
+        self.total += other.total;
+        self.users.append(&mut other.users);
+        self.users.sort_unstable_by(|a, b| a.user.cmp(&b.user));
+        self.is_more |= other.is_more || self.users.len() > limit;
+        self.users.truncate(limit);
+    }
+}
+
+/// Whom a message has reached; what several keepers say adds up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// How many connections.
+    pub reached: usize,
+    /// The users who are not connected.
+    pub offline: Vec<Name>,
+}
+
+/// Somebody who types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Typist {
+    /// Who.
+    pub identity: Identity,
+    /// Since when, in milliseconds since 1970.
+    pub started_at: u64,
 }
 
 /// A receipt for a message that was accepted.
@@ -342,8 +494,20 @@ pub enum Audience {
     Connection(ConnectionId),
     /// All connections of a user.
     User(Name),
-    /// Every connection there is.
-    Everyone,
+    /// Whoever learns how the user that the op was on is: everybody, or those who share a room with them.
+    Observers {
+        /// But this connection.
+        except: Option<ConnectionId>,
+        /// Rooms that connections of theirs were in until they ended.
+        rooms: Vec<Name>,
+    },
+    /// The members of a room that a connection has joined, where those who share a room learn how a user is.
+    Acquaintances {
+        /// The connection, which is not told.
+        connection: ConnectionId,
+        /// The room.
+        room: Name,
+    },
 }
 
 /// The rules that rooms and users go by.
@@ -408,10 +572,15 @@ impl Context<'_> {
         self.facts.push(Fact { audience: Audience::Connection(connection), event });
     }
 
-    /// A new message id (UUIDv7, RFC 9562 §5.7): time first, then randomness.
+    /// A new message's id.
     pub fn message_id(&mut self) -> Uuid {
-        let mut random = [0; 10];
-        self.rng.fill(&mut random);
-        uuid::Builder::from_unix_timestamp_millis(self.now.wall, &random).into_uuid()
+        message_id(self.rng, self.now)
     }
+}
+
+/// A new message's id (UUIDv7, RFC 9562 §5.7): time first, then randomness.
+pub fn message_id(rng: &mut Rng, now: Now) -> Uuid {
+    let mut random = [0; 10];
+    rng.fill(&mut random);
+    uuid::Builder::from_unix_timestamp_millis(now.wall, &random).into_uuid()
 }

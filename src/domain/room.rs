@@ -18,6 +18,7 @@ use crate::domain::membership::Members;
 use crate::domain::op::{Context, LogTerms, Profile, Reply, RoomOp, RoomView, Rules};
 use crate::domain::record::{MadeRoom, Record};
 use crate::domain::reject::{Code, Reject};
+use crate::domain::typing::Typing;
 
 /// Whether the store knows a room. One that came to be by joining is written down with its first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,8 @@ pub struct Room {
     /// When something last happened in it: monotonic and wall milliseconds.
     pub(super) active_mono: u64,
     pub(super) active_wall: u64,
+    /// Who types.
+    pub(super) typing: Typing,
     /// Members came or went without an announcement.
     pub(super) uncounted: bool,
     /// Its keeper has noted to look whether it may end.
@@ -112,6 +115,7 @@ impl Room {
             created_at: context.now.wall,
             active_mono: context.now.mono,
             active_wall: context.now.wall,
+            typing: Typing::default(),
             uncounted: false,
             end_is_due: false,
         }
@@ -157,16 +161,13 @@ impl Room {
             RoomOp::Media { connection, peer, media } => self.set_media(connection, peer.as_deref(), media, context),
             RoomOp::Send(message) => self.send(*message, context),
             RoomOp::Typing { connection, is_typing } => self.typing(connection, is_typing, context),
+            RoomOp::Typists { connection } => self.typists(connection),
             RoomOp::Receipt { connection, message, kind } => self.receipt(connection, message, kind, context),
             RoomOp::Return(back) => self.come_back(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
             // Whoever keeps the room sees to its end, and asks the store what the room itself does not know.
             RoomOp::Lose { .. } | RoomOp::History { .. } | RoomOp::Marks { .. } => Ok(Reply::Done),
             RoomOp::Admit { by, connections } => self.admit(by, &connections, context),
             RoomOp::Withdraw { by, connection } => self.withdraw(&by, connection, context),
-            RoomOp::Announce { event } => {
-                context.tell_members(None, event);
-                Ok(Reply::Done)
-            }
             RoomOp::Describe { by } => self.describe(&by, context),
             RoomOp::Close { by } => self.close(&by, context),
         }
@@ -193,7 +194,7 @@ impl Room {
                 (self.is_made != Made::No).then_some(Record::RoomClosed { room })
             }
             RoomOp::Admit { by, .. } if is_made && !is_participant(by.user()) => {
-                self.check_admits(by)?;
+                self.check_admit(by)?;
                 Some(Record::ParticipantAdded { room, user: by.user_name() })
             }
             RoomOp::Withdraw { by, connection: None }

@@ -1,13 +1,16 @@
 //! A user: their connections, how they are, and the messages that reach them wherever they are connected.
 
+use crate::base::Name;
 use crate::base::few::Few;
 use crate::base::ids::ConnectionId;
 use crate::base::table::Named;
-use crate::base::wheel::{TICK_MS, Tick, tick};
+use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, Reply, UserOp};
+use crate::domain::op::{Audience, Context, Fact, PresenceView, Pushed, Reply, UserOp};
+use crate::domain::presence::{Parting, Presence};
+use crate::domain::record::{Record, Seen};
 use crate::domain::reject::{Code, Reject};
 
 /// One user who is connected, or was a moment ago.
@@ -16,14 +19,9 @@ pub struct User {
     pub identity: Identity,
     /// Their connections, oldest first.
     pub connections: Few<ConnectionId>,
-    /// How they say they are.
-    status: Status,
-    /// When their last connection ended, in ticks of the monotonic clock; [`HERE`] while they have one.
-    gone_since: Tick,
+    /// How they are.
+    presence: Presence,
 }
-
-/// The time at which somebody who is here has gone.
-const HERE: Tick = Tick::MAX;
 
 impl Named for User {
     fn name(&self) -> &str {
@@ -34,30 +32,52 @@ impl Named for User {
 impl User {
     /// Somebody not yet seen.
     pub fn new(identity: Identity) -> Self {
-        Self { identity, connections: Few::None, status: Status::Offline, gone_since: HERE }
+        Self { identity, connections: Few::None, presence: Presence::default() }
     }
 
     /// Applies one act, as [`crate::domain::room::Room::apply`] does.
     pub fn apply(&mut self, op: UserOp, context: &mut Context<'_>) -> Result<Reply, Reject> {
         match op {
             UserOp::Attach { connection, .. } => self.attach(connection, context),
-            UserOp::Detach { connection } => {
-                if let Some(at) = self.connections.as_slice().iter().position(|known| *known == connection) {
-                    self.connections.remove(at);
-                }
-                if self.connections.is_empty() {
-                    self.gone_since = self.gone_since.min(tick(context.now.mono));
+            UserOp::Detach { connection, parting, rooms } => {
+                self.detach(connection, parting, rooms, context);
+                Ok(Reply::Done)
+            }
+            UserOp::Introduce { connection, room } => {
+                self.introduce(connection, room, context);
+                Ok(Reply::Done)
+            }
+            UserOp::SetStatus { status, last_seen, by } => {
+                if self.presence.set(status, last_seen, context.now) {
+                    self.note_seen(context);
+                    self.tell_presence(by, context);
                 }
                 Ok(Reply::Done)
             }
-            UserOp::SetStatus { status } => {
-                self.status = status;
-                self.tell_presence(context);
+            UserOp::Push { direct } => {
+                self.tell(&Event::Direct(direct), context);
+                let is_offline = self.connections.is_empty();
+                let offline = is_offline.then(|| self.identity.user_name()).into_iter().collect();
+                Ok(Reply::Pushed(Pushed { reached: self.connections.len(), offline }))
+            }
+            UserOp::Look { by } => Ok(Reply::Presence(self.view(&by, context.now))),
+            // Whoever keeps the user sees to these: they concern those who are not connected, too.
+            UserOp::Send { .. } | UserOp::SpendRest | UserOp::Register { .. } | UserOp::Withdraw { .. } => {
                 Ok(Reply::Done)
             }
-            // Whoever keeps the user sees to these.
-            UserOp::Send { .. } | UserOp::SpendRest => Ok(Reply::Done),
             UserOp::Connections => Ok(Reply::Connections(self.connections.as_slice().to_vec())),
+        }
+    }
+
+    /// How the user is, as `by` sees it: who seems offline has no connections for others to see.
+    pub fn view(&self, by: &Identity, now: Now) -> PresenceView {
+        let status = self.presence.status();
+        let may_see = status != Status::Offline || by.user() == self.identity.user() || by.roles().admin;
+        PresenceView {
+            user: self.identity.user_name(),
+            status,
+            last_seen: Some(self.presence.last_seen(now)),
+            connections: if may_see { self.connections.len() } else { 0 },
         }
     }
 
@@ -68,16 +88,17 @@ impl User {
         }
     }
 
-    /// When the user counts as offline, in monotonic milliseconds, if no connection of theirs comes before.
-    pub fn offline_at(&self, grace_ms: u64) -> Option<u64> {
-        (self.gone_since != HERE).then(|| u64::from(self.gone_since) * TICK_MS + grace_ms)
+    /// When the user is offline, in monotonic milliseconds, if no connection of theirs comes before.
+    pub fn offline_at(&self) -> Option<u64> {
+        self.presence.offline_at()
     }
 
-    /// The grace period is over.
+    /// That moment has come. Who seemed offline before is no news.
     pub fn go_offline(&mut self, context: &mut Context<'_>) {
-        if self.status != Status::Offline {
-            self.status = Status::Offline;
-            self.tell_presence(context);
+        let last_seen = self.presence.last_seen(context.now);
+        self.note_seen(context);
+        if self.presence.set(Status::Offline, Some(last_seen), context.now) {
+            self.tell_presence(None, context);
         }
     }
 
@@ -86,19 +107,51 @@ impl User {
         if max != 0 && self.connections.len() >= max {
             return Err(Reject::new(Code::RateLimited, "Too many connections of this user"));
         }
+        let is_first = self.connections.is_empty() && self.presence.offline_at().is_none();
         self.connections.push(connection);
-        let is_back_in_time = std::mem::replace(&mut self.gone_since, HERE) != HERE;
-        if self.status == Status::Offline && !is_back_in_time {
-            self.status = Status::Online;
-            self.tell_presence(context);
+        self.presence.come_back();
+        if is_first {
+            self.note_seen(context);
+            self.tell_presence(Some(connection), context);
         }
         Ok(Reply::Done)
     }
 
-    fn tell_presence(&self, context: &mut Context<'_>) {
-        let event =
-            Event::Presence { user: self.identity.user_name(), status: self.status, last_seen: context.now.wall };
-        context.facts.push(Fact { audience: Audience::Everyone, event });
+    fn detach(&mut self, connection: ConnectionId, parting: Parting, rooms: Vec<Name>, context: &mut Context<'_>) {
+        let known = self.connections.as_slice().iter().position(|known| *known == connection);
+        let Some(_) = known.and_then(|at| self.connections.remove(at)) else { return };
+        self.presence.part_from(rooms);
+        if self.connections.is_empty() {
+            let grace_ms = if parting == Parting::Lost { context.rules.presence_grace_ms } else { 0 };
+            self.presence.go(grace_ms, context.now);
+        }
+    }
+
+    /// Who joins a room is seen there as they are; who is only back there is as they were.
+    fn introduce(&mut self, connection: ConnectionId, room: Name, context: &mut Context<'_>) {
+        if !self.presence.is_known_in(&room) && self.presence.status() != Status::Offline {
+            let event = self.presence_event(context);
+            context.facts.push(Fact { audience: Audience::Acquaintances { connection, room }, event });
+        }
+    }
+
+    /// Has it kept how the user is, and since when. Nobody asks for a guest who has gone.
+    fn note_seen(&self, context: &mut Context<'_>) {
+        if context.rules.has_store && !self.identity.roles().guest {
+            let (status, at) = (self.presence.status(), self.presence.last_seen(context.now));
+            let seen = Seen { identity: self.identity.clone(), status, at };
+            context.records.push(Record::UserSeen(Box::new(seen)));
+        }
+    }
+
+    fn tell_presence(&self, except: Option<ConnectionId>, context: &mut Context<'_>) {
+        let audience = Audience::Observers { except, rooms: self.presence.rooms().to_vec() };
+        context.facts.push(Fact { audience, event: self.presence_event(context) });
+    }
+
+    fn presence_event(&self, context: &Context<'_>) -> Event {
+        let last_seen = self.presence.last_seen(context.now);
+        Event::Presence { user: self.identity.user_name(), status: self.presence.status(), last_seen }
     }
 }
 
@@ -106,3 +159,6 @@ impl User {
 pub fn user_not_found() -> Reject {
     Reject::new(Code::UserNotFound, "No user of that id is connected")
 }
+
+#[cfg(test)]
+mod tests;

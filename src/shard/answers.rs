@@ -4,6 +4,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
+use crate::client::conn::Standing;
 use crate::codec::ws;
 use crate::dialect::raw;
 use crate::domain::event::{Event, Joined};
@@ -68,11 +69,13 @@ impl Shard {
     /// The answer to one of this shard's questions has come.
     pub(super) fn answered(&mut self, now: Now, number: u32, reply: Result<Reply, Reject>) {
         let Some(ask) = self.asks.get_mut(number as usize) else { return };
-        if let Then::Rest(rest) = &mut ask.then
-            && !rest.take_part(&reply)
-        {
-            return;
-        }
+        let reply = match &mut ask.then {
+            Then::Rest(rest) => match rest.take_part(reply) {
+                Some(reply) => reply,
+                None => return,
+            },
+            _ => reply,
+        };
         let ask = self.asks.remove(number as usize);
         let slot = ask.to.and_then(|id| self.slot_of(id));
         if let Some(slot) = slot {
@@ -122,8 +125,13 @@ impl Shard {
             (Then::Found, Ok(Reply::Marks(marks))) => {
                 self.send_raw(slot, |out| raw::receipts(out, &marks, request, now));
             }
-            (Then::Attached, Ok(_)) => {
+            (Then::Attached, Ok(reply)) => {
+                if let Reply::Claimed(device) = reply {
+                    self.arrivals.equip(slot, Some(device));
+                }
                 self.greet(now, slot);
+                self.conns[slot as usize].standing = Standing::Attached;
+                self.bulletin.come(slot);
                 self.note_session(now, slot);
             }
             (Then::Refusal | Then::Rest(_), Ok(_)) => {}
@@ -172,6 +180,7 @@ impl Shard {
             None => "[]".to_owned(),
         };
         self.send_raw(slot, |out| raw::joined(out, joined, &ice, request, now));
+        self.introduce(slot, &joined.room);
     }
 
     /// A membership of a connection is over.
@@ -204,15 +213,6 @@ impl Shard {
                 }
                 self.send_raw(slot, |out| raw::encode(out, &event, now));
             }
-        }
-    }
-
-    /// Has every room that a connection is in hear something.
-    pub(super) fn announce(&mut self, _now: Now, of: ConnectionId, event: Event) {
-        let Some(slot) = self.slot_of(of) else { return };
-        for membership in self.conns[slot as usize].rooms.clone().as_slice() {
-            let Some(room) = self.fanout.name_of(membership.room).cloned() else { continue };
-            self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Announce { event: event.clone() }));
         }
     }
 

@@ -1,4 +1,4 @@
-//! From one event to everyone on this shard who is told it.
+//! From one event to the members of its room on this shard.
 //!
 //! Each room keeps the slots of its members here, and gathers what they all get during a turn in one run of bytes. At
 //! the end of the turn the run is written to each member. As soon as the order demands it, or where a member gets other
@@ -16,7 +16,7 @@ use crate::client::outbound::{NOBODY, Outbound, Segment};
 use crate::dialect::packed::Packed;
 use crate::domain::event::Joined;
 
-/// The rooms that have members on this shard, and what is gathered for everybody.
+/// The rooms that have members on this shard, and what is gathered for them.
 pub(super) struct Fanout {
     rooms: Table<LocalRoom>,
     /// Rooms with a turn, each once.
@@ -26,8 +26,6 @@ pub(super) struct Fanout {
     /// Turns to use again, for their memory.
     #[expect(clippy::vec_box, reason = "the boxes move between this list and the rooms")]
     spare: Vec<Box<Turn>>,
-    /// What everybody is told when the next batch is due.
-    pub(super) batch: Vec<u8>,
 }
 
 struct LocalRoom {
@@ -78,7 +76,7 @@ const AT_ONCE: usize = 32;
 
 impl Fanout {
     pub(super) fn new(seed: u64) -> Self {
-        Self { rooms: Table::new(seed), dirty: Vec::new(), waiting_members: 0, spare: Vec::new(), batch: Vec::new() }
+        Self { rooms: Table::new(seed), dirty: Vec::new(), waiting_members: 0, spare: Vec::new() }
     }
 
     /// The room's name as it is shared here; a new copy when it has no members here.
@@ -99,6 +97,11 @@ impl Fanout {
     /// What the members of the room in `slot` have of it: its name, the run of its log, and the number in it.
     pub(super) fn position_of(&self, room: u32) -> Option<(&Name, &Name, u64)> {
         self.rooms.at(room).map(|room| (&room.name, &room.epoch, room.seq))
+    }
+
+    /// The slots of a room's members.
+    pub(super) fn members(&self, room: &str) -> &[u32] {
+        self.rooms.get(room).map_or(&[], |room| &room.members)
     }
 
     /// How many members the next flush has something for, about.

@@ -6,6 +6,9 @@
 //! comes from a seed, so the same inputs give the same outputs.
 
 mod answers;
+mod arrivals;
+mod bulletin;
+mod connections;
 mod drain;
 mod fanout;
 mod flush;
@@ -39,11 +42,13 @@ use crate::client::conn::{Conn, Ending, Stage};
 use crate::client::outbound::Outbound;
 use crate::codec::jwt::Verifier;
 use crate::codec::recovery::RecoveryKey;
-use crate::domain::op::{Op, RoomOp, UserOp};
+use crate::domain::op::{Op, RoomOp, Scope, UserOp};
 use crate::mail::storage::{Order, Restored};
 use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
 
 use answers::Ask;
+use arrivals::Arrivals;
+use bulletin::Bulletin;
 use drain::Drain;
 use fanout::Fanout;
 use recovery::{Appearance, Departing, Resume};
@@ -63,6 +68,8 @@ pub struct Shard {
     placement: Placement,
     rng: Rng,
     conns: Slab<Conn>,
+    /// What is known of them beyond that.
+    arrivals: Arrivals,
     timers: Wheel<u32>,
     fanout: Fanout,
     outbound: Outbound,
@@ -86,8 +93,8 @@ pub struct Shard {
     waiting: Waiting,
     /// Several segments, joined for one write.
     cork: Vec<u8>,
-    /// When the batch for everybody goes out, in monotonic milliseconds; 0 when there is none.
-    batch_due: u64,
+    /// How users are, for those who are to hear of it at the next tick.
+    bulletin: Bulletin,
     /// When memory that is no longer used is given back, in monotonic milliseconds; 0 when there is hardly any.
     trim_due: u64,
     /// Connections whose session is to be noted, and when, in monotonic milliseconds.
@@ -122,6 +129,7 @@ impl Shard {
             placement,
             rng,
             conns: Slab::new(),
+            arrivals: Arrivals::new(seed),
             timers: Wheel::new(now.mono),
             fanout: Fanout::new(seed),
             outbound: Outbound::default(),
@@ -134,7 +142,7 @@ impl Shard {
             resumed: Vec::new(),
             waiting: Waiting::default(),
             cork: Vec::new(),
-            batch_due: 0,
+            bulletin: Bulletin::new(seed),
             trim_due: 0,
             unsaved: BTreeSet::new(),
             unsaved_due: 0,
@@ -159,6 +167,7 @@ impl Shard {
         let mut conn = Conn::new(self.rng.nonce());
         conn.seen = tick(now.mono);
         let slot = self.conns.insert(conn) as u32;
+        self.arrivals.accepted(slot, remote.ip(), now);
         tracing::debug!(%remote, shard = self.number, slot, "accepted");
         self.set_deadline(now, slot, self.options.handshake_ms);
         Some(slot)
@@ -217,6 +226,14 @@ impl Shard {
     /// Mail came from another shard or from the server.
     pub fn mail(&mut self, now: Now, mail: Mail) {
         match mail {
+            Mail::Ask { from, op: Op::Connection(connection, op) } => {
+                let reply = self.apply_to_connection(now, connection, op);
+                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+            }
+            Mail::Ask { from, op: Op::Broadcast(direct) } => {
+                let reply = Ok(self.broadcast(now, direct));
+                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+            }
             Mail::Ask { from, op } => {
                 let mut out = std::mem::take(&mut self.said);
                 self.authority.ask(now, from, op, &mut out);
@@ -249,13 +266,7 @@ impl Shard {
                     self.note_session(now, slot);
                 }
             }
-            Mail::Everyone { packed } => {
-                self.fanout.batch.extend_from_slice(&packed.raw);
-                if self.batch_due == 0 {
-                    self.batch_due = now.mono + self.options.presence_batch_ms;
-                }
-            }
-            Mail::Announce { of, event } => self.announce(now, of, event),
+            Mail::News { reach, news } => self.news(now, reach, news),
             Mail::Keys(verifier) => self.verifier = verifier,
             Mail::Drain { window_ms } => self.start_draining(now, window_ms),
         }
@@ -293,6 +304,7 @@ impl Shard {
     fn trim(&mut self, now: Now) {
         self.outbound.trim();
         self.fanout.trim();
+        self.bulletin.trim();
         self.cork = Vec::new();
         if self.asks.is_empty() {
             self.asks.shrink_to_fit();
@@ -379,11 +391,7 @@ impl Shard {
 
     /// Puts a question to whoever keeps what `op` is about; the number it goes by.
     fn ask(&mut self, ask: Ask, op: Op) -> u32 {
-        let to = match &op {
-            Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
-            Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
-            Op::Rooms => self.number,
-        };
+        let to = self.keeper_of(&op);
         let from = self.expect(ask);
         self.post(to, Mail::Ask { from, op });
         from.ask
@@ -395,6 +403,16 @@ impl Shard {
             self.conns[slot as usize].asks += 1;
         }
         Asker { shard: self.number, ask: self.asks.insert(ask) as u32 }
+    }
+
+    /// The shard that keeps what `op` is about; this one when every shard keeps a part.
+    fn keeper_of(&self, op: &Op) -> ShardNumber {
+        match op {
+            Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
+            Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
+            Op::Connection(connection, _) => connection.place().shard,
+            Op::Rooms | Op::Users(_) | Op::Broadcast(_) => self.number,
+        }
     }
 
     /// Whether the keeper of `name` takes on new work.
@@ -420,17 +438,22 @@ impl Shard {
         let may_return = matches!(departing, Departing::Lost | Departing::Superseded);
         let stays = may_return && self.options.rules.presence_grace_ms != 0;
         let op = || if stays { RoomOp::Lose { connection } } else { RoomOp::Vanish { connection } };
+        let tells_rooms = matches!(self.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
+        let mut rooms = Vec::new();
         for membership in self.conns[slot as usize].rooms.clone().as_slice() {
             let Some(name) = self.fanout.name_of(membership.room).cloned() else { continue };
             self.appearances.remove(&(slot, membership.room));
             self.fanout.leave(&name, slot, &mut self.conns, &mut self.outbound);
+            rooms.extend(tells_rooms.then(|| name.clone()));
             self.ask(Ask::forgotten(), Op::Room(name, op()));
         }
         for name in awaited {
+            rooms.extend(tells_rooms.then(|| name.clone()));
             self.ask(Ask::forgotten(), Op::Room(name, op()));
         }
         if let Some(identity) = identity {
-            self.ask(Ask::forgotten(), Op::User(identity.user_name(), UserOp::Detach { connection }));
+            let op = UserOp::Detach { connection, parting: departing.parting(), rooms };
+            self.ask(Ask::forgotten(), Op::User(identity.user_name(), op));
         }
         self.set_deadline(now, slot, limits::CLOSING_MS);
     }
@@ -458,10 +481,12 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(slot as usize) {
             self.outbound.forget(&mut conn.queue);
             self.conns.remove(slot as usize);
+            self.arrivals.forget(slot);
             self.stats.closed += 1;
         }
         if self.conns.is_empty() {
             self.conns.shrink_to_fit();
+            self.arrivals.clear();
         }
     }
 }

@@ -79,7 +79,12 @@ impl Shard {
             }
             Frame::Pong(_) => {}
             Frame::Close(close) => {
-                self.say_goodbye(now, slot, Departing::Left, |out| match close {
+                let departing = match close {
+                    // Without a code it was closed by a program that had no more to say.
+                    Some((1000 | 1001, _)) | None => Departing::Goodbye,
+                    Some(_) => Departing::Left,
+                };
+                self.say_goodbye(now, slot, departing, |out| match close {
                     Some((code, _)) => ws::encode_close(out, code, ""),
                     None => ws::encode_close_without_code(out),
                 });
@@ -131,7 +136,8 @@ impl Shard {
             Command::Send { target, draft } => self.send(slot, request, target, draft),
             Command::SetStatus(status) => {
                 let user = self.identity(slot)?.user_name();
-                self.ask_user(slot, request, Then::Refusal, user, UserOp::SetStatus { status })
+                let op = UserOp::SetStatus { status, last_seen: None, by: Some(connection) };
+                self.ask_user(slot, request, Then::Refusal, user, op)
             }
             Command::Typing { room, is_typing } => {
                 let room = self.fanout.name(&room);
@@ -157,6 +163,9 @@ impl Shard {
             Command::Ping => {
                 self.send_raw(slot, |out| raw::pong(out, request, now));
                 Ok(())
+            }
+            Command::Echo(_) | Command::Sync { .. } | Command::MakeRecoveryToken | Command::Ask(_) => {
+                Err(Reject::new(Code::UnknownType, "Not available in this dialect"))
             }
         }
     }
@@ -323,7 +332,7 @@ impl Shard {
 
     /// Takes a connection out of the domain and ends it with the close frame that `write` writes. Leaving its rooms hands
     /// it what they have gathered, so that comes first: nothing may follow a close frame (RFC 6455 §5.5.1).
-    fn say_goodbye(&mut self, now: Now, slot: u32, departing: Departing, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn say_goodbye(&mut self, now: Now, slot: u32, departing: Departing, write: impl FnOnce(&mut Vec<u8>)) {
         self.greet(now, slot);
         self.depart(now, slot, departing);
         let segment = self.outbound.encode(write);

@@ -14,6 +14,7 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{Has, MediaState};
 use crate::domain::event::PeerName;
 use crate::domain::op::{JoinRoom, Op, Reply, RoomOp, UserOp};
+use crate::domain::presence::Parting;
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::{Returned, Returning, SessionOp};
 use crate::domain::reject::{Code, Reject};
@@ -34,12 +35,24 @@ pub(super) struct Appearance {
 pub(super) enum Departing {
     /// It was lost, and may come back: its rooms wait a little before they tell.
     Lost,
-    /// It left, or was silent for long; its client may still come back.
+    /// It said that it would go; its client may still come back.
+    Goodbye,
+    /// It was told to go, or was silent for long; its client may still come back.
     Left,
     /// It was sent away, not to come back.
     Removed,
     /// Its client has come back already.
     Superseded,
+}
+
+impl Departing {
+    /// What the connection's user is told of it.
+    pub(super) fn parting(self) -> Parting {
+        match self {
+            Self::Goodbye | Self::Removed => Parting::Goodbye,
+            Self::Lost | Self::Left | Self::Superseded => Parting::Lost,
+        }
+    }
 }
 
 /// A client on its way back.
@@ -134,7 +147,7 @@ impl Shard {
         }
         let connection = self.id_of(slot);
         match departing {
-            Departing::Lost | Departing::Left => {
+            Departing::Lost | Departing::Goodbye | Departing::Left => {
                 self.keep_session(now, slot, Some(now.wall + self.options.recovery_window_ms));
             }
             Departing::Removed => {
@@ -223,8 +236,9 @@ impl Shard {
         let connection = self.id_of(slot);
         let by = Identity::new(&session.user, None, None, Roles { guest: true, ..Roles::default() });
         self.conns[slot as usize].identity = Some(by.clone());
-        self.ask(Ask::forgotten(), Op::User(identity.user_name(), UserOp::Detach { connection }));
-        let attach = UserOp::Attach { connection, by: by.clone() };
+        let detach = UserOp::Detach { connection, parting: Parting::Goodbye, rooms: Vec::new() };
+        self.ask(Ask::forgotten(), Op::User(identity.user_name(), detach));
+        let attach = UserOp::Attach { connection, by: by.clone(), socket: None };
         self.ask(Ask::forgotten(), Op::User(by.user_name(), attach));
         Ok(by)
     }

@@ -1,6 +1,7 @@
 //! HTTP on a shard: requests are read, answered one at a time and in order, or become a WebSocket.
 
 mod answer;
+mod calls;
 mod upgrade;
 
 use crate::base::limits;
@@ -10,38 +11,25 @@ use crate::client::http::{Http, Phase, Request};
 use crate::codec::http::{Body, CONTINUE, Connection, Framing, Head, parse_head};
 use crate::dialect::rest::Call;
 use crate::domain::access::Identity;
-use crate::domain::op::{Op, Reply, RoomsView};
-use crate::domain::reject::Reject;
+use crate::domain::op::Reply;
 use crate::shard::Shard;
 
 use answer::Admitted;
+use calls::Questions;
 
 /// A REST call whose answer is awaited.
 pub(super) struct RestAsk {
     call: Call,
     by: Identity,
     site: String,
-    /// The question itself, while it is asked whether the caller may put it.
-    next: Option<Op>,
+    /// The questions themselves, while it is asked whether the caller may put them, and what their answers add up to.
+    next: Option<Questions>,
+    /// Questions that an answer has led to.
+    rounds: u8,
     /// Keepers that have not answered yet.
     awaited: usize,
-    /// What those that have said.
-    rooms: RoomsView,
-}
-
-impl RestAsk {
-    /// Takes one keeper's answer; whether it was the last.
-    pub(super) fn take_part(&mut self, reply: &Result<Reply, Reject>) -> bool {
-        if let Ok(Reply::Rooms(part)) = reply {
-            self.rooms.total_rooms += part.total_rooms;
-            self.rooms.total_peers += part.total_peers;
-            self.rooms.connections += part.connections;
-            let room_for = limits::ROOMS_LISTED - self.rooms.rooms.len().min(limits::ROOMS_LISTED);
-            self.rooms.rooms.extend(part.rooms.iter().take(room_for).cloned());
-        }
-        self.awaited -= 1;
-        self.awaited == 0
-    }
+    /// What those that have said, where that adds up.
+    gathered: Option<Reply>,
 }
 
 /// What reading one head came to.

@@ -33,8 +33,8 @@ impl Shard {
             self.authority.tick(now, &mut out);
             self.post_all(out);
         }
-        if self.batch_due != 0 && self.batch_due <= now.mono {
-            self.tell_everybody();
+        if self.bulletin.due().is_some_and(|at| at <= now.mono) {
+            self.publish_bulletin();
         }
         if !self.unsaved.is_empty() && self.unsaved_due <= now.mono {
             self.keep_sessions(now);
@@ -47,7 +47,7 @@ impl Shard {
 
     /// When [`Shard::tick`] next has something to do, in monotonic milliseconds.
     pub fn next_due(&mut self) -> Option<u64> {
-        let batch = (self.batch_due != 0).then_some(self.batch_due);
+        let batch = self.bulletin.due();
         let drain = self.drain.as_ref().map(|drain| drain.next);
         let unsaved = (!self.unsaved.is_empty()).then_some(self.unsaved_due);
         let trim = (self.trim_due != 0).then_some(self.trim_due);
@@ -123,19 +123,6 @@ impl Shard {
         let Some(at) = next else { return };
         if conn.armed == 0 || tick(at) < conn.armed {
             conn.armed = self.timers.arm(at, slot);
-        }
-    }
-
-    /// Hands the batch to every connection that is told things, as one run.
-    fn tell_everybody(&mut self) {
-        self.batch_due = 0;
-        let batch = std::mem::take(&mut self.fanout.batch);
-        let segment = self.outbound.encode(|out| out.extend_from_slice(&batch));
-        let segment = Segment { droppable: true, ..segment };
-        for (slot, conn) in &mut self.conns {
-            if conn.is_listening() && conn.is_greeted {
-                self.outbound.push(slot as u32, &mut conn.queue, segment);
-            }
         }
     }
 }

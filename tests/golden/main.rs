@@ -32,6 +32,7 @@ conversations! {
     errors,
     guests,
     history,
+    history_off,
     host_removes,
     ice_servers,
     ice_turn_secret,
@@ -42,7 +43,10 @@ conversations! {
     meetings,
     messages,
     peer_ids,
+    people,
     presence,
+    presence_appear_offline,
+    presence_grace,
     presence_in_rooms,
     private_rooms,
     receipts,
@@ -53,6 +57,7 @@ conversations! {
     room_full,
     signaling,
     token_expires,
+    typing,
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod calls;
 mod framing;
 mod lifecycle;
 mod origins;
+mod people;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;

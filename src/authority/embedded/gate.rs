@@ -82,6 +82,13 @@ pub(super) enum Held {
         /// Whom it is for.
         connection: ConnectionId,
     },
+    /// A look at a user, of whom something may just have been noted.
+    Look {
+        /// Who asked.
+        to: Asker,
+        /// The user.
+        user: Name,
+    },
     /// A room that is made on purpose.
     Create {
         /// Who asked.
@@ -216,6 +223,11 @@ impl Gate {
     /// The store has changed.
     pub(super) fn set_state(&mut self, state: State) {
         self.state = state;
+    }
+
+    /// Whether anything is on its way to the store.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.records.is_empty() || !self.pending.is_empty()
     }
 
     /// How the store is.

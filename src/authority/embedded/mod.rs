@@ -34,24 +34,22 @@ use crate::base::ids::ConnectionId;
 use crate::base::rng::Rng;
 use crate::base::table::Table;
 use crate::base::time::Now;
-use crate::dialect::packed::Packed;
 use crate::domain::allowance::Allowance;
+use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
 use crate::domain::op::{Audience, Context, Fact, LogTerms, Op, RoomOp, Rules};
 use crate::domain::record::Record;
+use crate::domain::registration::Registrations;
 use crate::domain::room::{Kept, Room};
 use crate::domain::user::User;
 use crate::mail::storage::{Order, Restored, State, Told};
-use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
+use crate::mail::{Asker, Mail, News, Outgoing, Placement, ShardNumber};
 
 use dormant::Dormant;
 use gate::Gate;
 use questions::Question;
 use repeats::{Repeat, Repeats};
 use sessions::Taken;
-
-/// Users up to which `presence.scope = "auto"` tells everybody.
-const TELL_ALL_UP_TO: usize = 5_000;
 
 /// A room too large for announcements tells its count at most once in this many milliseconds.
 const STATS_EVERY_MS: u64 = 1_000;
@@ -71,6 +69,7 @@ pub struct Embedded {
     /// What users have spent of their REST allowance, and when each of these is over, the first first.
     allowances: Table<Allowance>,
     spent: VecDeque<(u64, Name)>,
+    registrations: Registrations,
     /// Messages that their senders may repeat.
     repeats: Repeats,
     /// Sessions that were used up a moment ago.
@@ -86,6 +85,8 @@ pub struct Embedded {
     due: BTreeMap<u64, BTreeSet<Due>>,
     facts: Vec<Fact>,
     records: Vec<Record>,
+    /// The number of the last news of a user.
+    news: u64,
     /// Where events are encoded; empty but for its memory.
     draft: Vec<u8>,
 }
@@ -98,6 +99,7 @@ enum Due {
     /// A member whose connection was lost, unless it has returned.
     Vanish(Name, ConnectionId),
     TellStats(Name),
+    EndTyping(Name),
     GoOffline(Name),
 }
 
@@ -123,9 +125,11 @@ impl Embedded {
             closed: VecDeque::new(),
             allowances: Table::new(seed),
             spent: VecDeque::new(),
+            registrations: Registrations::new(seed),
             due: BTreeMap::new(),
             facts: Vec::new(),
             records: Vec::new(),
+            news: 0,
             draft: Vec::new(),
         }
     }
@@ -216,13 +220,20 @@ impl Embedded {
                     self.tell_room_facts(now, place, false, out);
                 }
             }
+            Due::EndTyping(name) => {
+                let Some(place) = self.rooms.find(&name) else { return };
+                let Some(room) = self.rooms.at_mut(place) else { return };
+                let mut context = context!(self, now);
+                room.end_typing(&mut context);
+                if let Some(at) = room.typing_due() {
+                    self.due.entry(at).or_default().insert(Due::EndTyping(name));
+                }
+                self.tell_room_facts(now, place, false, out);
+            }
             Due::GoOffline(name) => {
                 let Some(user) = self.users.get_mut(&name) else { return };
-                if user.offline_at(self.rules.presence_grace_ms).is_some_and(|at| at <= now.mono) {
-                    let mut context = context!(self, now);
-                    user.go_offline(&mut context);
-                    self.tell_user_facts(now, &name, out);
-                    self.users.remove(&name);
+                if user.offline_at().is_some_and(|at| at <= now.mono) {
+                    self.go_offline(now, &name, out);
                 }
             }
         }
@@ -237,6 +248,9 @@ impl Authority for Embedded {
             Op::User(name, op) => self.user_op(now, name, op, from, out),
             Op::Session(_, op) => self.session_op(now, op, from),
             Op::Rooms => Ok(Some(self.list())),
+            Op::Users(page) => Ok(Some(self.page_of_users(now, &page))),
+            // Shards keep those, not authorities.
+            Op::Connection(..) | Op::Broadcast(_) => Err(connection_not_found()),
         };
         // The answer goes before the facts it caused: who left hears so before anything that came after.
         if let Some(reply) = reply.transpose() {
@@ -249,6 +263,10 @@ impl Authority for Embedded {
         for &to in user.connections.as_slice() {
             out.push((to.place().shard, Mail::Tell { to, event: event.clone() }));
         }
+    }
+
+    fn announce(&mut self, room: &Name, news: Arc<News>, out: &mut Vec<Outgoing>) {
+        self.announce_in(room, &news, out);
     }
 
     fn told(&mut self, now: Now, told: Told, out: &mut Vec<Outgoing>) {
@@ -273,6 +291,7 @@ impl Authority for Embedded {
         }
         self.forget_allowances(now);
         self.repeats.tick(now);
+        self.registrations.expire(now);
         while let Some(entry) = self.due.first_entry()
             && *entry.key() <= now.mono
         {
@@ -285,13 +304,6 @@ impl Authority for Embedded {
     fn next_due(&self) -> Option<u64> {
         let spent = self.spent.front().map(|(at, _)| *at);
         let due = self.due.first_key_value().map(|(at, _)| *at);
-        [spent, due, self.repeats.next_due()].into_iter().flatten().min()
-    }
-}
-
-fn tell_everyone(placement: Placement, event: &Event, now: Now, draft: &mut Vec<u8>, out: &mut Vec<Outgoing>) {
-    let packed = Arc::new(Packed::new(event, now, draft));
-    for shard in 0..placement.shards() {
-        out.push((shard as u8, Mail::Everyone { packed: packed.clone() }));
+        [spent, due, self.repeats.next_due(), self.registrations.next_due()].into_iter().flatten().min()
     }
 }

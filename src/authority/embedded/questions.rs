@@ -13,15 +13,15 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
-use crate::domain::command::Receipt;
+use crate::domain::command::{Receipt, Status};
 use crate::domain::event::{Content, Direct, Event, Message};
 use crate::domain::history::{History, Marks, PAGE_MAX, Wanted};
-use crate::domain::op::{Context, Fact, Reply, RoomOp};
+use crate::domain::op::{Context, Fact, PresenceView, Reply, RoomOp};
 use crate::domain::record::Record;
 use crate::domain::recovery::Returning;
 use crate::domain::reject::{Code, Reject};
 use crate::domain::user::user_not_found;
-use crate::mail::storage::{Answer, MessageView, PAGE_MESSAGES, Page, Query, Span, Unavailable};
+use crate::mail::storage::{Answer, MessageView, PAGE_MESSAGES, Page, Query, Span, StoredUser, Unavailable};
 use crate::mail::{Asker, Mail, Outgoing};
 
 /// A question to the store, and what its answer is for.
@@ -36,6 +36,8 @@ pub(super) enum Question {
     Missed(Box<Missed>),
     /// Whether a user is known that is not here.
     Known { to: Asker, user: Name, by: Identity, content: Content },
+    /// How a user was who is not here.
+    Seen { to: Asker },
     /// What waits for a user who has come.
     Directs { user: Name, connection: ConnectionId },
 }
@@ -220,6 +222,14 @@ impl Embedded {
                 Ok(_) => self.answer(to, Err(user_not_found()), out),
                 Err(Unavailable) => self.answer(to, Err(Reject::storage_unavailable()), out),
             },
+            Question::Seen { to } => {
+                let reply = match answer {
+                    Ok(Answer::User(Some(user))) => Ok(Reply::Presence(seen(*user))),
+                    Ok(_) => Err(user_not_found()),
+                    Err(Unavailable) => Err(Reject::storage_unavailable()),
+                };
+                self.answer(to, reply, out);
+            }
             Question::Directs { user, connection } => self.directs_found(user, connection, answer, out),
         }
     }
@@ -354,6 +364,20 @@ impl Embedded {
         self.gate.hold([record], Held::Direct { to, user, direct });
     }
 
+    /// Looks up how a user was who is not here.
+    pub(super) fn look_up(&mut self, user: Name, to: Asker) {
+        if self.gate.is_busy() {
+            self.gate.hold([], Held::Look { to, user });
+        } else {
+            self.question_seen(user, to);
+        }
+    }
+
+    /// Asks how a user was.
+    pub(super) fn question_seen(&mut self, user: Name, to: Asker) {
+        self.question(Question::Seen { to }, Query::User { user });
+    }
+
     /// A user has come for whom something may wait.
     pub(super) fn ask_directs(&mut self, user: &Name, connection: ConnectionId) {
         if self.awaited.remove(user) {
@@ -407,6 +431,11 @@ fn found_message(answer: Result<Answer, Unavailable>, room: &Name) -> Result<Mes
         Ok(_) => Err(Reject::message_not_found()),
         Err(Unavailable) => Err(Reject::storage_unavailable()),
     }
+}
+
+/// A user who is not here is offline, whatever they said last.
+fn seen(user: StoredUser) -> PresenceView {
+    PresenceView { user: user.user, status: Status::Offline, last_seen: Some(user.seen_at), connections: 0 }
 }
 
 fn marks(room: Name, message: Uuid, view: MessageView) -> Reply {

@@ -210,6 +210,9 @@ impl Embedded {
         {
             self.due.entry(at).or_default().insert(Due::EndRoom(room.id.clone()));
         }
+        if let Some(at) = room.typing_due() {
+            self.due.entry(at).or_default().insert(Due::EndTyping(room.id.clone()));
+        }
         if room.is_uncounted() {
             let next = now.mono - now.mono % STATS_EVERY_MS + STATS_EVERY_MS;
             self.due.entry(next).or_default().insert(Due::TellStats(room.id.clone()));

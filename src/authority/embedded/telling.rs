@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::authority::embedded::gate::{Freed, Held};
-use crate::authority::embedded::{Due, Embedded, tell_everyone};
+use crate::authority::embedded::{Due, Embedded};
 use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
@@ -48,7 +48,7 @@ impl Embedded {
                 }
                 Audience::Connection(to) => out.push((to.place().shard, Mail::Tell { to, event })),
                 Audience::User(user) => out.push((self.placement.of(&user), Mail::Notify { user, event })),
-                Audience::Everyone => tell_everyone(self.placement, &event, now, &mut self.draft, out),
+                Audience::Observers { .. } | Audience::Acquaintances { .. } => {}
             }
         }
     }
@@ -116,6 +116,7 @@ impl Embedded {
                 self.deliver(&user, direct, out);
             }
             Held::Directs { user, connection } => self.question_directs(&user, connection),
+            Held::Look { to, user } => self.question_seen(user, to),
             Held::Session { to } => {
                 let session = taken.next().flatten();
                 if let Some(to) = to {
@@ -185,9 +186,11 @@ impl Embedded {
                 }
                 None
             }
-            Held::Create { to, .. } | Held::Act { to, .. } | Held::Answer { to, .. } | Held::Direct { to, .. } => {
-                Some(to)
-            }
+            Held::Look { to, .. }
+            | Held::Create { to, .. }
+            | Held::Act { to, .. }
+            | Held::Answer { to, .. }
+            | Held::Direct { to, .. } => Some(to),
             Held::Late { room, answer, facts } => {
                 self.tell_late(now, &room, answer, facts, out);
                 None

@@ -1,42 +1,99 @@
 //! The users a shard keeps: who is connected, how they are, and who learns of it.
 
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
 use crate::authority::embedded::rooms::Outcome;
-use crate::authority::embedded::{Due, Embedded, TELL_ALL_UP_TO, tell_everyone};
+use crate::authority::embedded::{Due, Embedded};
 use crate::base::Name;
+use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
+use crate::dialect::packed::Packed;
 use crate::domain::allowance::{Allowance, WINDOW_MS};
-use crate::domain::op::{Audience, Context, Fact, Reply, Scope, UserOp};
+use crate::domain::event::Event;
+use crate::domain::op::{Audience, Context, Fact, Pushed, Reply, Scope, UserOp, UsersPage, UsersView};
 use crate::domain::reject::Reject;
 use crate::domain::user::{User, user_not_found};
-use crate::mail::{Asker, Mail, Outgoing};
+use crate::mail::{Asker, Mail, News, Outgoing, Reach, ShardNumber};
+
+/// Users up to which `presence.scope = "auto"` tells everybody.
+const TELL_ALL_UP_TO: usize = 5_000;
 
 impl Embedded {
-    pub(super) fn user_op(&mut self, now: Now, name: Name, op: UserOp, to: Asker, out: &mut Vec<Outgoing>) -> Outcome {
-        let arrival = match op {
-            UserOp::SpendRest => return self.spend_rest(now, name).map(Some),
-            UserOp::Send { by, content } => return self.send_to_user(now, name, by, content, to, out),
-            UserOp::Attach { connection, .. } => Some(connection),
-            _ => None,
-        };
-        if !self.users.contains(&name) {
-            match &op {
-                UserOp::Attach { by, .. } => drop(self.users.insert(User::new(by.clone()))),
-                UserOp::Connections => return Ok(Some(Reply::Connections(Vec::new()))),
-                _ => return Err(user_not_found()),
+    /// What there is to say of somebody who is not connected, nor was a moment ago.
+    fn absent(&mut self, user: Name, op: &UserOp, to: Asker) -> Outcome {
+        match op {
+            UserOp::Connections => Ok(Some(Reply::Connections(Vec::new()))),
+            UserOp::Push { .. } => Ok(Some(Reply::Pushed(Pushed { reached: 0, offline: vec![user] }))),
+            UserOp::Look { .. } if self.rules.has_store => {
+                self.look_up(user, to);
+                Ok(None)
             }
+            _ => Err(user_not_found()),
         }
-        let Some(user) = self.users.get_mut(&name) else { return Err(user_not_found()) };
+    }
+
+    pub(super) fn user_op(
+        &mut self,
+        now: Now,
+        name: Name,
+        mut op: UserOp,
+        to: Asker,
+        out: &mut Vec<Outgoing>,
+    ) -> Outcome {
+        let (mut socket, mut arrival) = (None, None);
+        match &mut op {
+            UserOp::SpendRest => return self.spend_rest(now, name).map(Some),
+            UserOp::Register { socket, device } => {
+                let known = self.registrations.register(&name, socket.clone(), device.take(), now)?;
+                return Ok(Some(known.map_or(Reply::Registered(None), |live| Reply::Connections(vec![live]))));
+            }
+            UserOp::Withdraw { socket } => {
+                return self.registrations.withdraw(&name, socket).map(|()| Some(Reply::Done));
+            }
+            UserOp::Attach { by, connection, socket: given } => {
+                socket = given.take().map(|socket| (socket, *connection));
+                arrival = Some(*connection);
+                if !self.users.contains(&name) {
+                    self.users.insert(User::new(by.clone()));
+                }
+            }
+            UserOp::Detach { connection, .. } => self.registrations.end(&name, *connection),
+            _ => {}
+        }
+        if let UserOp::Send { by, content } = op {
+            return self.send_to_user(now, name, by, content, to, out);
+        }
+        let Some(user) = self.users.get_mut(&name) else { return self.absent(name, &op, to) };
         let mut context = context!(self, now);
-        let reply = user.apply(op, &mut context);
-        if let Some(at) = user.offline_at(self.rules.presence_grace_ms) {
-            self.due.entry(at).or_default().insert(Due::GoOffline(name.clone()));
+        let mut reply = user.apply(op, &mut context)?;
+        if let Some((socket, connection)) = socket
+            && let Some(device) = self.registrations.claim(&name, socket, connection)
+        {
+            reply = Reply::Claimed(device);
         }
+        let offline_at = user.offline_at();
         self.gate.keep(self.records.drain(..));
         self.tell_user_facts(now, &name, out);
-        if let (Some(connection), Ok(_)) = (arrival, &reply) {
+        if let Some(connection) = arrival {
             self.ask_directs(&name, connection);
         }
-        reply.map(Some)
+        match offline_at {
+            Some(at) if at <= now.mono => self.go_offline(now, &name, out),
+            Some(at) => drop(self.due.entry(at).or_default().insert(Due::GoOffline(name))),
+            None => {}
+        }
+        Ok(Some(reply))
+    }
+
+    /// Forgets a user who has not come back in time.
+    pub(super) fn go_offline(&mut self, now: Now, name: &Name, out: &mut Vec<Outgoing>) {
+        let Some(user) = self.users.get_mut(name) else { return };
+        let mut context = context!(self, now);
+        user.go_offline(&mut context);
+        self.gate.keep(self.records.drain(..));
+        self.tell_user_facts(now, name, out);
+        self.users.remove(name);
     }
 
     /// Counts a request against a user's allowance, whether or not they are connected.
@@ -61,23 +118,85 @@ impl Embedded {
         }
     }
 
+    /// A page of the connected users, for whoever may see them all.
+    pub(super) fn page_of_users(&self, now: Now, page: &UsersPage) -> Reply {
+        let connected = || self.users.iter().filter(|user| !user.connections.is_empty());
+        // The first of those behind `after`, the last of them on top: what comes before it takes its place.
+        let mut first = BinaryHeap::new();
+        let mut is_more = false;
+        for user in connected().filter(|user| page.after.as_deref().is_none_or(|after| user.identity.user() > after)) {
+            first.push(user.identity.user());
+            if first.len() > page.limit {
+                first.pop();
+                is_more = true;
+            }
+        }
+        let users = first.into_sorted_vec().into_iter().filter_map(|name| self.users.get(name));
+        let users = users.map(|user| user.view(&user.identity, now)).collect();
+        Reply::Users(UsersView { total: connected().count(), users, is_more })
+    }
+
     pub(super) fn tell_user_facts(&mut self, now: Now, name: &Name, out: &mut Vec<Outgoing>) {
-        // Names hash evenly, so this shard's share of the users tells how many there are.
-        let users = self.users.len() * self.placement.shards();
-        let connections = self.users.get(name).map_or(&[][..], |user| user.connections.as_slice());
-        for Fact { audience, event } in self.facts.drain(..) {
-            match (audience, self.rules.presence_scope) {
-                (Audience::Connection(to), _) => out.push((to.place().shard, Mail::Tell { to, event })),
-                (Audience::Everyone, Scope::All) => tell_everyone(self.placement, &event, now, &mut self.draft, out),
-                (Audience::Everyone, Scope::Auto) if users <= TELL_ALL_UP_TO => {
-                    tell_everyone(self.placement, &event, now, &mut self.draft, out);
-                }
-                (Audience::Everyone, Scope::Auto | Scope::Rooms) => {
+        let mut facts = std::mem::take(&mut self.facts);
+        for Fact { audience, event } in facts.drain(..) {
+            match audience {
+                Audience::Connection(to) => out.push((to.place().shard, Mail::Tell { to, event })),
+                Audience::Observers { except, rooms } => {
+                    let Some(news) = self.news_of(now, name, except, &event) else { continue };
+                    if self.tells_everybody() {
+                        for shard in 0..self.placement.shards() as ShardNumber {
+                            out.push((shard, Mail::News { reach: Reach::Everyone, news: news.clone() }));
+                        }
+                        continue;
+                    }
+                    let connections = self.users.get(name).map_or(&[][..], |user| user.connections.as_slice());
                     for &of in connections {
-                        out.push((of.place().shard, Mail::Announce { of, event: event.clone() }));
+                        let reach = Reach::Around(of);
+                        out.push((of.place().shard, Mail::News { reach, news: news.clone() }));
+                    }
+                    for room in rooms {
+                        let home = self.placement.of(&room);
+                        out.push((home, Mail::News { reach: Reach::Room(room), news: news.clone() }));
                     }
                 }
-                (Audience::Everyone, Scope::None) | (Audience::Members { .. } | Audience::User(_), _) => {}
+                Audience::Acquaintances { connection, room } if !self.tells_everybody() => {
+                    let Some(news) = self.news_of(now, name, Some(connection), &event) else { continue };
+                    out.push((self.placement.of(&room), Mail::News { reach: Reach::Room(room), news }));
+                }
+                Audience::Acquaintances { .. } | Audience::Members { .. } | Audience::User(_) => {}
+            }
+        }
+        self.facts = facts;
+    }
+
+    /// Whether everybody hears how a user is, and not only those who share a room with them.
+    pub fn tells_everybody(&self) -> bool {
+        match self.rules.presence_scope {
+            // Names hash evenly, so this shard's share of the users tells how many there are.
+            Scope::Auto => self.users.len() * self.placement.shards() <= TELL_ALL_UP_TO,
+            Scope::All => true,
+            Scope::Rooms | Scope::None => false,
+        }
+    }
+
+    /// An event as news of a user; `None` where nobody is to hear of it.
+    fn news_of(&mut self, now: Now, user: &Name, except: Option<ConnectionId>, event: &Event) -> Option<Arc<News>> {
+        if self.rules.presence_scope == Scope::None {
+            return None;
+        }
+        self.news += 1;
+        let packed = Packed::new(event, now, &mut self.draft);
+        Some(Arc::new(News { user: user.clone(), number: self.news, except, packed }))
+    }
+
+    /// Passes news on to each shard that holds a member of `room`; not in a room so large that joins and leaves are not
+    /// told there either.
+    pub(super) fn announce_in(&self, room: &Name, news: &Arc<News>, out: &mut Vec<Outgoing>) {
+        let Some(room) = self.rooms.get(room) else { return };
+        if room.members.len() <= self.rules.announce_limit {
+            for shard in room.members.shards() {
+                let reach = Reach::Members(room.id.clone());
+                out.push((shard, Mail::News { reach, news: news.clone() }));
             }
         }
     }

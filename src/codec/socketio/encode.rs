@@ -63,6 +63,12 @@ pub fn begin_ack<'o>(out: &'o mut Vec<u8>, target: &Target<'_>) -> ArgumentsWrit
     begin(out, if target.attachments > 0 { b'6' } else { b'3' }, target)
 }
 
+/// Appends an event without attachments whose array, its name included, is what `write` appends.
+pub fn encode_event(out: &mut Vec<u8>, target: &Target<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+    head(out, b'2', target);
+    write(out);
+}
+
 fn begin<'o>(out: &'o mut Vec<u8>, kind: u8, target: &Target<'_>) -> ArgumentsWriter<'o> {
     head(out, kind, target);
     ArgumentsWriter { out, separator: b'[' }

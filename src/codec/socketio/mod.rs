@@ -25,8 +25,8 @@ mod tests;
 
 pub use arguments::Arguments;
 pub use encode::{
-    ArgumentsWriter, Target, begin_ack, begin_event, encode_accepted, encode_disconnect, encode_joined, encode_refused,
-    encode_refused_plainly,
+    ArgumentsWriter, Target, begin_ack, begin_event, encode_accepted, encode_disconnect, encode_event, encode_joined,
+    encode_refused, encode_refused_plainly,
 };
 pub use gather::{Attachments, Decoder, Gathered};
 

@@ -219,6 +219,8 @@ fn packets_are_spelled_as_documented() {
     assert_eq!(written(|out| encode_disconnect(out, "/")), "41");
     assert_eq!(written(|out| encode_disconnect(out, "/admin")), "41/admin,");
     assert_eq!(written(|out| begin_event(out, &main, "foo").end()), r#"42["foo"]"#);
+    let array = |out: &mut Vec<u8>| out.extend_from_slice(br#"["foo",1]"#);
+    assert_eq!(written(|out| encode_event(out, &admin, array)), r#"42/admin,["foo",1]"#);
     assert_eq!(
         written(|out| begin_event(out, &admin, "bar").raw("1,2").string("\"").end()),
         r#"42/admin,["bar",1,2,"\""]"#

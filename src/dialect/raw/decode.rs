@@ -3,21 +3,17 @@
 //! Each field is first taken as unread JSON, then read as the request's type wants it. So an error can say which field
 //! was wrong, carry the `requestId` even then, and fields that a type does not have may be anything.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use crate::base::ids::is_name;
 use crate::base::limits;
-use crate::codec::json::scan;
-use crate::domain::command::{
-    Command, Draft, Has, Join, MediaState, Opaque, Receipt, Signal, SignalTo, Status, Target,
+use crate::dialect::fields::{
+    self, display_name, extra, fields, flag, label, limit, media, missing, name, present, required, status, text,
+    whole, within,
 };
-use crate::domain::history::PAGE_MAX;
+use crate::domain::command::{Command, Draft, Has, Join, Opaque, Receipt, Signal, SignalTo, Target};
 use crate::domain::reject::{Code, Reject};
 
 /// A command, and what its sender calls it.
@@ -36,23 +32,6 @@ pub struct Fault<'a> {
     pub id: Option<Opaque<'a>>,
     /// What was wrong.
     pub reject: Reject,
-}
-
-macro_rules! fields {
-    ($($field:ident = $name:literal),+ $(,)?) => {
-        /// Every field of every message, unread.
-        #[derive(Default)]
-        struct Fields<'a> { $($field: Option<&'a str>),+ }
-
-        impl<'a> Fields<'a> {
-            fn set(&mut self, name: &str, value: &'a str) {
-                match name {
-                    $($name => self.$field = Some(value),)+
-                    _ => {}
-                }
-            }
-        }
-    };
 }
 
 fields! {
@@ -84,44 +63,9 @@ fields! {
     rooms = "rooms",
 }
 
-impl<'a> Fields<'a> {
-    /// Takes a message apart.
-    fn read(text: &'a str) -> Result<Self, serde_json::Error> {
-        let mut fields = Self::default();
-        match scan::fields(text, |name, value| fields.set(name, value)) {
-            Some(()) => Ok(fields),
-            None => serde_json::from_str(text),
-        }
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object with a type")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(name) = map.next_key::<String>()? {
-            fields.set(&name, map.next_value::<&RawValue>()?.get());
-        }
-        Ok(fields)
-    }
-}
-
 /// Reads one frame. `content_bytes` bounds a message's content.
 pub fn decode(text: &str, content_bytes: usize) -> Result<Request<'_>, Fault<'_>> {
-    let fields = Fields::read(text).map_err(|error| {
+    let fields: Fields<'_> = fields::read(text).map_err(|error| {
         let reject = if error.is_data() {
             Reject::invalid("A message is a JSON object")
         } else {
@@ -136,6 +80,12 @@ pub fn decode(text: &str, content_bytes: usize) -> Result<Request<'_>, Fault<'_>
     }
 }
 
+/// Reads an object whose type is said elsewhere.
+pub fn decode_as<'a>(kind: &str, text: &'a str, content_bytes: usize) -> Result<Command<'a>, Reject> {
+    let fields: Fields<'_> = fields::read(text).map_err(|_| Reject::invalid(format!("{kind} takes an object")))?;
+    command_of(kind, &fields, content_bytes)
+}
+
 fn request_id<'a>(fields: &Fields<'a>) -> Result<Option<Opaque<'a>>, Reject> {
     let Some(id) = present(fields.request_id) else { return Ok(None) };
     let is_scalar = id.starts_with('"') || id.starts_with('-') || id.starts_with(|c: char| c.is_ascii_digit());
@@ -147,6 +97,10 @@ fn request_id<'a>(fields: &Fields<'a>) -> Result<Option<Opaque<'a>>, Reject> {
 
 fn command<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Command<'a>, Reject> {
     let kind = required("type", text("type", fields.kind)?)?;
+    command_of(&kind, fields, content_bytes)
+}
+
+fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Result<Command<'a>, Reject> {
     let room = || name("roomId", fields.room_id).and_then(|room| required("roomId", room));
     let signal = |signal: Signal, field: &'static str, body: Option<&'a str>| {
         Ok(Command::Signal(SignalTo {
@@ -161,7 +115,7 @@ fn command<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Command<'a>,
         let message = required("messageId", text("messageId", fields.message_id)?)?;
         Ok(Command::Receipt { room: room()?, message, kind })
     };
-    match kind.as_ref() {
+    match kind {
         "join-room" => Ok(Command::Join(Join {
             room: room()?,
             peer: name("peerId", fields.peer_id)?,
@@ -223,72 +177,14 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
     if !content.starts_with('"') && present(fields.to_user_id).is_none() {
         return Err(Reject::invalid("content must be a string"));
     }
-    if is_longer(content, content_bytes) {
-        let text = format!("content is larger than {content_bytes} bytes");
-        return Err(Reject::new(Code::MessageTooLarge, text));
-    }
-    let extra = |field: &str, value: Option<&'a str>| match present(value) {
-        Some(json) if json.len() > limits::EXTRA_BYTES => {
-            let text = format!("{field} is larger than {} bytes", limits::EXTRA_BYTES);
-            Err(Reject::new(Code::MessageTooLarge, text))
-        }
-        other => Ok(other),
-    };
     Ok(Draft {
-        content,
+        content: within(content, content_bytes)?,
         kind: label("messageType", fields.message_type)?,
         reply_to: label("replyToId", fields.reply_to_id)?,
         attachment: extra("attachment", fields.attachment)?,
         metadata: extra("metadata", fields.metadata)?,
         client_message_id: label("clientMessageId", fields.client_message_id)?,
     })
-}
-
-/// Whether a content has more than `bytes` bytes: a string's text is counted, not its escapes.
-fn is_longer(content: &str, bytes: usize) -> bool {
-    if content.len() <= bytes.saturating_add(2) {
-        return false;
-    }
-    match serde_json::from_str::<Cow<'_, str>>(content) {
-        Ok(text) => text.len() > bytes,
-        Err(_) => true,
-    }
-}
-
-fn status(value: Option<&str>) -> Result<Status, Reject> {
-    let status = required("status", text("status", value)?)?;
-    Status::parse(&status).ok_or_else(|| Reject::invalid("status must be one of online, away, busy, offline"))
-}
-
-fn media(value: Option<&str>) -> Result<Option<MediaState>, Reject> {
-    #[derive(Deserialize)]
-    struct Media {
-        #[serde(default)]
-        audio: bool,
-        #[serde(default)]
-        video: bool,
-        #[serde(default)]
-        screen: bool,
-    }
-    let Some(json) = present(value) else { return Ok(None) };
-    match serde_json::from_str::<Media>(json) {
-        Ok(Media { audio, video, screen }) => Ok(Some(MediaState { audio, video, screen })),
-        Err(_) => Err(Reject::invalid("mediaState must be an object of the booleans audio, video and screen")),
-    }
-}
-
-fn whole(field: &str, value: Option<&str>) -> Result<Option<u64>, Reject> {
-    let Some(json) = present(value) else { return Ok(None) };
-    json.parse().map(Some).map_err(|_| Reject::invalid(format!("{field} must be a whole number that is not negative")))
-}
-
-fn limit(value: Option<&str>) -> Result<Option<usize>, Reject> {
-    let range = 1..=PAGE_MAX as u64;
-    match whole("limit", value) {
-        Ok(Some(limit)) if range.contains(&limit) => Ok(Some(limit as usize)),
-        Ok(None) => Ok(None),
-        _ => Err(Reject::invalid(format!("limit must be a whole number from 1 to {PAGE_MAX}"))),
-    }
 }
 
 /// `{roomId: {epoch, seq}}`
@@ -310,69 +206,10 @@ fn positions(value: Option<&str>) -> Result<Vec<Has>, Reject> {
     rooms.into_iter().map(has).collect()
 }
 
-fn present<'a>(value: Option<&'a str>) -> Option<Opaque<'a>> {
-    value.filter(|json| *json != "null")
-}
-
-fn required<T>(field: &str, value: Option<T>) -> Result<T, Reject> {
-    value.ok_or_else(|| missing(field))
-}
-
-fn missing(field: &str) -> Reject {
-    Reject::invalid(format!("{field} is missing"))
-}
-
-fn text<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, Reject> {
-    let Some(json) = present(value) else { return Ok(None) };
-    if !json.starts_with('"') {
-        return Err(Reject::invalid(format!("{field} must be a string")));
-    }
-    let inner = &json[1..json.len() - 1];
-    if !inner.contains('\\') {
-        return Ok(Some(Cow::Borrowed(inner)));
-    }
-    match serde_json::from_str::<String>(json) {
-        Ok(text) => Ok(Some(Cow::Owned(text))),
-        Err(_) => Err(Reject::invalid(format!("{field} is not valid Unicode"))),
-    }
-}
-
-fn name<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, Reject> {
-    let text = text(field, value)?;
-    if text.as_deref().is_some_and(|text| !is_name(text)) {
-        return Err(Reject::invalid(format!("{field} must have 1 to 128 bytes and no control characters")));
-    }
-    Ok(text)
-}
-
-fn label<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, Reject> {
-    let text = text(field, value)?;
-    if text.as_deref().is_some_and(|text| text.len() > limits::LABEL_BYTES) {
-        return Err(Reject::invalid(format!("{field} must have at most {} bytes", limits::LABEL_BYTES)));
-    }
-    Ok(text)
-}
-
-fn display_name<'a>(value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, Reject> {
-    let text = text("displayName", value)?;
-    if text.as_deref().is_some_and(|text| text.len() > limits::DISPLAY_NAME_BYTES) {
-        return Err(Reject::invalid(format!("displayName must have at most {} bytes", limits::DISPLAY_NAME_BYTES)));
-    }
-    Ok(text.filter(|text| !text.is_empty()))
-}
-
-fn flag(field: &str, value: Option<&str>) -> Result<Option<bool>, Reject> {
-    match present(value) {
-        None => Ok(None),
-        Some("true") => Ok(Some(true)),
-        Some("false") => Ok(Some(false)),
-        Some(_) => Err(Reject::invalid(format!("{field} must be true or false"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::command::MediaState;
 
     fn refusal(text: &str) -> (Code, String) {
         let fault = decode(text, 16).expect_err(text);

@@ -22,7 +22,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
             member(&mut object, peer);
             end(&mut object, None, now);
         }
-        Event::PeerLeft { room, peer } => {
+        Event::PeerLeft { room, peer, .. } => {
             let mut object = begin(out, "peer-left");
             object.string("roomId", room);
             named(&mut object, "peerId", peer);
@@ -210,12 +210,12 @@ fn departed(out: &mut Vec<u8>, room: &str, cause: Departure, now: Now) {
 }
 
 fn relayed(out: &mut Vec<u8>, signaled: &Signaled, now: Now) {
-    let (kind, field) = match signaled.signal {
-        Signal::Offer => ("offer", "offer"),
-        Signal::Answer => ("answer", "answer"),
-        Signal::Candidate => ("ice-candidate", "candidate"),
+    let field = match signaled.signal {
+        Signal::Offer => "offer",
+        Signal::Answer => "answer",
+        Signal::Candidate => "candidate",
     };
-    let mut object = begin(out, kind);
+    let mut object = begin(out, signaled.signal.as_str());
     object.string("roomId", &signaled.room);
     named(&mut object, "fromPeerId", &signaled.from);
     named(&mut object, "toPeerId", &signaled.to);

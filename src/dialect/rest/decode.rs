@@ -3,6 +3,8 @@
 //! A body is first taken apart into unread fields, then each is read as its call wants it, so a refusal can name the
 //! field that was wrong. Fields that a call does not have may be anything; `null` counts as absent.
 
+mod people;
+
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
@@ -13,7 +15,9 @@ use super::{Call, CallKind};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
-use crate::domain::op::Profile;
+use crate::codec::http::query_value;
+use crate::domain::op::{LogTerms, Profile, UsersPage};
+use crate::domain::record::Retention;
 use crate::domain::reject::{Code, Reject};
 
 /// Bytes a room's name and its type may have: as many as a display name, for they are shown beside each other.
@@ -21,6 +25,9 @@ const TEXT_BYTES: usize = limits::DISPLAY_NAME_BYTES;
 
 /// Members a meeting may be made for: far more than one server holds in one room, so larger numbers are mistakes.
 const PARTICIPANTS_MAX: usize = 100_000;
+
+/// The most messages, or hours, that a room's maker may name; 0 is without a bound.
+const COUNT_MAX: u64 = 1_000_000_000;
 
 /// Members a meeting takes when its maker did not say.
 const PARTICIPANTS_DEFAULT: usize = 100;
@@ -49,6 +56,12 @@ struct RoomBody<'a> {
     participants: Option<&'a RawValue>,
     #[serde(borrow)]
     is_private: Option<&'a RawValue>,
+    #[serde(borrow)]
+    history: Option<&'a RawValue>,
+    #[serde(borrow)]
+    retention_messages: Option<&'a RawValue>,
+    #[serde(borrow)]
+    retention_hours: Option<&'a RawValue>,
 }
 
 /// The body of `POST /rooms/:roomId/join` and `/leave`, unread.
@@ -62,18 +75,51 @@ struct MembershipBody<'a> {
 /// Reads the request for `route`. A call without fields does not look at its body; for the others an empty body is
 /// `{}`, and `content_type` (the header's value) must be JSON in UTF-8 unless absent.
 pub fn decode(route: &CallRoute<'_>, content_type: Option<&str>, body: &[u8]) -> Result<Call, Refusal> {
-    let room = || Name::from(&*route.parameter);
+    let named = || Name::from(&*route.parameter);
     let text = || text_of(content_type, body);
     Ok(match route.kind {
         CallKind::CreateMeeting => Call::CreateMeeting(Box::new(meeting(fields(text()?)?)?)),
         CallKind::ListMeetings => Call::ListMeetings,
-        CallKind::Meeting => Call::Meeting { room: room() },
-        CallKind::CloseMeeting => Call::CloseMeeting { room: room() },
-        CallKind::CreateRoom => Call::CreateRoom(Box::new(profile(fields(text()?)?)?)),
-        CallKind::Room => Call::Room { room: room() },
-        CallKind::Join => Call::Join { room: room(), connection: connection(fields(text()?)?)? },
-        CallKind::Leave => Call::Leave { room: room(), connection: connection(fields(text()?)?)? },
+        CallKind::Meeting => Call::Meeting { room: named() },
+        CallKind::CloseMeeting => Call::CloseMeeting { room: named() },
+        CallKind::CreateRoom => {
+            let body: RoomBody<'_> = fields(text()?)?;
+            let log = log_terms(&body)?;
+            Call::CreateRoom(Box::new(profile(body)?), log)
+        }
+        CallKind::Room => Call::Room { room: named() },
+        CallKind::Join => Call::Join { room: named(), connection: connection(fields(text()?)?)? },
+        CallKind::Leave => Call::Leave { room: named(), connection: connection(fields(text()?)?)? },
+        CallKind::Register => people::register(fields(text()?)?)?,
+        CallKind::Disconnect => Call::Disconnect { socket: named() },
+        CallKind::Connections => Call::Connections { user: named() },
+        CallKind::Presence => Call::Presence { user: named() },
+        CallKind::SetPresence => people::set_presence(named(), fields(text()?)?)?,
+        CallKind::Broadcast => people::broadcast(fields(text()?)?)?,
+        CallKind::PushToUser => people::push_to_user(fields(text()?)?)?,
+        CallKind::PushToUsers => people::push_to_users(fields(text()?)?)?,
+        CallKind::PushToAll => people::push_to_all(fields(text()?)?)?,
+        CallKind::Notify => people::notify(fields(text()?)?)?,
+        CallKind::ConnectedUsers => Call::ConnectedUsers(UsersPage { after: None, limit: limits::USERS_LISTED }),
+        CallKind::UserStatus => Call::UserStatus { user: named() },
+        CallKind::OwnStatus => Call::OwnStatus,
+        CallKind::DisconnectUser => Call::DisconnectUser { user: named() },
     })
+}
+
+/// The page that a query asks for: `?after=` the last user of the page before, `?limit=` so many.
+pub fn page(query: Option<&str>) -> Result<UsersPage, Reject> {
+    let value = |name| query.and_then(|query| query_value(query, name));
+    let limit = match value("limit") {
+        Some(text) => text.parse().ok().filter(|limit| (1..=limits::USERS_LISTED).contains(limit)),
+        None => Some(limits::USERS_LISTED),
+    };
+    let limit =
+        limit.ok_or_else(|| Reject::invalid(format!("limit must be an integer from 1 to {}", limits::USERS_LISTED)))?;
+    match value("after") {
+        Some(after) if !is_name(&after) => Err(Reject::invalid("after must be a user's id")),
+        after => Ok(UsersPage { after: after.map(|after| after.as_ref().into()), limit }),
+    }
 }
 
 fn meeting(body: MeetingBody<'_>) -> Result<Profile, Reject> {
@@ -103,6 +149,19 @@ fn profile(body: RoomBody<'_>) -> Result<Profile, Reject> {
         participants: participants.unwrap_or_default(),
         is_private: read("isPrivate", body.is_private, "true or false", |_| true)?.unwrap_or_default(),
         ..Profile::default()
+    })
+}
+
+/// What is kept of the room's messages, where its maker says so; 0 is without a bound.
+fn log_terms(body: &RoomBody<'_>) -> Result<LogTerms, Reject> {
+    let whole = |field, value| read::<u64>(field, value, "a whole number that is not negative", |n| *n <= COUNT_MAX);
+    let hours = whole("retentionHours", body.retention_hours)?;
+    Ok(LogTerms {
+        history: read("history", body.history, "true or false", |_| true)?,
+        retention: Retention {
+            messages: whole("retentionMessages", body.retention_messages)?,
+            age_ms: hours.map(|hours| hours * 3_600_000),
+        },
     })
 }
 
@@ -172,7 +231,7 @@ mod tests {
     use crate::base::ids::Place;
     use crate::base::rng::Rng;
 
-    const KINDS: [CallKind; 8] = [
+    const KINDS: [CallKind; 22] = [
         CallKind::CreateMeeting,
         CallKind::ListMeetings,
         CallKind::Meeting,
@@ -181,6 +240,20 @@ mod tests {
         CallKind::Room,
         CallKind::Join,
         CallKind::Leave,
+        CallKind::Register,
+        CallKind::Disconnect,
+        CallKind::Connections,
+        CallKind::Presence,
+        CallKind::SetPresence,
+        CallKind::Broadcast,
+        CallKind::PushToUser,
+        CallKind::PushToUsers,
+        CallKind::PushToAll,
+        CallKind::Notify,
+        CallKind::ConnectedUsers,
+        CallKind::UserStatus,
+        CallKind::OwnStatus,
+        CallKind::DisconnectUser,
     ];
 
     fn read_as(kind: CallKind, body: &str) -> Result<Call, Refusal> {
@@ -214,7 +287,18 @@ mod tests {
             is_private: true,
             ..Profile::default()
         };
-        assert_eq!(read_as(CallKind::CreateRoom, body), Ok(Call::CreateRoom(Box::new(expected))));
+        assert_eq!(read_as(CallKind::CreateRoom, body), Ok(Call::CreateRoom(Box::new(expected), LogTerms::default())));
+    }
+
+    #[test]
+    fn a_room_says_what_is_kept_of_it() {
+        let body = r#"{"history":false,"retentionMessages":10,"retentionHours":2}"#;
+        let retention = Retention { messages: Some(10), age_ms: Some(7_200_000) };
+        let log = LogTerms { history: Some(false), retention };
+        assert_eq!(read_as(CallKind::CreateRoom, body), Ok(Call::CreateRoom(Box::default(), log)));
+        for wrong in [r#"{"history":1}"#, r#"{"retentionHours":-1}"#, r#"{"retentionMessages":"many"}"#] {
+            assert_eq!(refusal(CallKind::CreateRoom, wrong).1, Code::InvalidMessage, "{wrong}");
+        }
     }
 
     #[test]
@@ -224,7 +308,7 @@ mod tests {
             let call = Call::CreateMeeting(Box::new(meeting.clone()));
             assert_eq!(read_as(CallKind::CreateMeeting, body), Ok(call), "{body:?}");
         }
-        assert_eq!(read_as(CallKind::CreateRoom, ""), Ok(Call::CreateRoom(Box::default())));
+        assert_eq!(read_as(CallKind::CreateRoom, ""), Ok(Call::CreateRoom(Box::default(), LogTerms::default())));
         assert_eq!(read_as(CallKind::Join, ""), Ok(Call::Join { room: "r".into(), connection: None }));
         assert_eq!(read_as(CallKind::Leave, "{}"), Ok(Call::Leave { room: "r".into(), connection: None }));
     }
@@ -365,7 +449,8 @@ mod tests {
 
         #[test]
         fn no_field_is_too_strange(
-            field in "hostPeerId|maxParticipants|encryption|name|type|participants|isPrivate|connectionId",
+            field in "hostPeerId|maxParticipants|encryption|name|type|participants|isPrivate|connectionId|userId|userIds\
+                |socketId|deviceInfo|status|lastSeen|message|title|body|data",
             value in "[\\[\\]{}\",:0-9eE.+-]{0,12}|\"(\\\\u[0-9a-f]{4}|.){0,140}\"|-?[0-9]{1,30}",
         ) {
             let body = format!(r#"{{"{field}":{value}}}"#);

@@ -3,6 +3,8 @@
 //! Every shape is its source document's, field for field and in its order. A room looks the same by whichever call it
 //! was made: what its maker left unsaid is filled in here, for showing only.
 
+mod people;
+
 use super::Call;
 use super::refusal::refuse;
 use crate::base::limits;
@@ -60,7 +62,7 @@ pub fn encode(call: &Call, reply: &Reply, site: &Site<'_>, stats: Option<&Server
             200
         }
         (Call::CloseMeeting { .. }, Reply::Done) => 204,
-        (Call::CreateRoom(_), Reply::Room(view)) => {
+        (Call::CreateRoom(..), Reply::Room(view)) => {
             room(out, view);
             201
         }
@@ -76,7 +78,10 @@ pub fn encode(call: &Call, reply: &Reply, site: &Site<'_>, stats: Option<&Server
             message(out, "Left room");
             200
         }
-        _ => return refuse(&Reject::new(Code::Internal, "The call was answered with something else")),
+        (call, reply) => match people::encode(out, call, reply) {
+            Some(status) => status,
+            None => return refuse(&Reject::new(Code::Internal, "The call was answered with something else")),
+        },
     };
     Answer { status, body }
 }
@@ -203,6 +208,7 @@ mod tests {
     use crate::domain::access::{Identity, Roles};
     use crate::domain::command::MediaState;
     use crate::domain::event::PeerName;
+    use crate::domain::op::LogTerms;
     use crate::domain::op::Profile;
 
     const NEW_YEAR_2024: u64 = 1_704_067_200_000;
@@ -260,7 +266,7 @@ mod tests {
         let (status, body) = answer(&Call::CreateMeeting(Box::default()), &room_reply(Profile::default()));
         assert_eq!(status, 201);
         assert!(body.contains(r#""hostPeerId":"ann","maxParticipants":0,"encryption":"none""#), "{body}");
-        let (_, body) = answer(&Call::CreateRoom(Box::default()), &room_reply(Profile::default()));
+        let (_, body) = answer(&Call::CreateRoom(Box::default(), LogTerms::default()), &room_reply(Profile::default()));
         assert!(body.contains(r#""name":"abc123","type":"group","participants":[],"isPrivate":false"#), "{body}");
     }
 
@@ -333,7 +339,7 @@ mod tests {
             "lastActivity":"2024-01-01T00:00:00.001Z","participantCount":2,"isActive":true}}"#,
         );
         let reply = room_reply(profile);
-        assert_eq!(answer(&Call::CreateRoom(Box::default()), &reply), (201, expected.clone()));
+        assert_eq!(answer(&Call::CreateRoom(Box::default(), LogTerms::default()), &reply), (201, expected.clone()));
         assert_eq!(answer(&Call::Room { room: "abc123".into() }, &reply), (200, expected));
     }
 

@@ -12,7 +12,7 @@ mod encode;
 mod refusal;
 mod route;
 
-pub use decode::decode;
+pub use decode::{decode, page};
 pub use encode::{Answer, ServerStats, Site, call_page, encode};
 pub use refusal::{Refusal, refuse, status_of};
 pub use route::{CallRoute, Route, RouteFault, allowed, needs_body, route};
@@ -21,7 +21,9 @@ use std::collections::BTreeSet;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
-use crate::domain::op::Profile;
+use crate::domain::command::Status;
+use crate::domain::event::Content;
+use crate::domain::op::{LogTerms, Profile, UsersPage};
 
 /// Which call, before its path and body are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,34 @@ pub enum CallKind {
     Join,
     /// `POST /rooms/:roomId/leave`.
     Leave,
+    /// `POST /connections`.
+    Register,
+    /// `DELETE /connections/:connectionId`.
+    Disconnect,
+    /// `GET /connections/:userId`.
+    Connections,
+    /// `GET /presence/:userId`.
+    Presence,
+    /// `PUT /presence/:userId`.
+    SetPresence,
+    /// `POST /broadcast`.
+    Broadcast,
+    /// `POST /websocket/message/user`.
+    PushToUser,
+    /// `POST /websocket/message/users`.
+    PushToUsers,
+    /// `POST /websocket/message/broadcast`.
+    PushToAll,
+    /// `POST /websocket/notification`.
+    Notify,
+    /// `GET /websocket/users/connected`.
+    ConnectedUsers,
+    /// `GET /websocket/users/:userId/status`.
+    UserStatus,
+    /// `GET /websocket/me/status`.
+    OwnStatus,
+    /// `DELETE /websocket/users/:userId/disconnect`.
+    DisconnectUser,
 }
 
 impl CallKind {
@@ -52,7 +82,13 @@ impl CallKind {
 
     /// Whether only admins may call.
     pub fn admin_only(self) -> bool {
-        matches!(self, Self::ListMeetings)
+        matches!(self, Self::ListMeetings | Self::Broadcast)
+    }
+
+    /// Whether only admins may call, and services whose token has the scope `push`.
+    pub fn push_only(self) -> bool {
+        let pushes = [Self::PushToUser, Self::PushToUsers, Self::PushToAll, Self::Notify, Self::ConnectedUsers];
+        pushes.contains(&self)
     }
 }
 
@@ -74,7 +110,7 @@ pub enum Call {
         room: Name,
     },
     /// Make a room.
-    CreateRoom(Box<Profile>),
+    CreateRoom(Box<Profile>, LogTerms),
     /// Show a room.
     Room {
         /// The room.
@@ -94,6 +130,78 @@ pub enum Call {
         /// The one connection that leaves; all of the caller's when absent.
         connection: Option<ConnectionId>,
     },
+    /// Say something of the device behind a connection, or one that is to come.
+    Register {
+        /// Whose connection.
+        user: Name,
+        /// Its id, or what it calls itself.
+        socket: Name,
+        /// What there is to say, as JSON.
+        device: Option<Box<str>>,
+    },
+    /// Close a connection, or withdraw what was said of one that has not come.
+    Disconnect {
+        /// Its id, or what it would have called itself.
+        socket: Name,
+    },
+    /// Show a user's connections.
+    Connections {
+        /// The user.
+        user: Name,
+    },
+    /// Show how a user is.
+    Presence {
+        /// The user.
+        user: Name,
+    },
+    /// Say how a user is.
+    SetPresence {
+        /// The user.
+        user: Name,
+        /// How they are.
+        status: Status,
+        /// When they were last active, in milliseconds since 1970.
+        last_seen: Option<u64>,
+    },
+    /// Send everybody a message.
+    Broadcast(Content),
+    /// Send a user a message.
+    PushToUser {
+        /// The user.
+        user: Name,
+        /// What it says.
+        content: Content,
+    },
+    /// Send several users a message.
+    PushToUsers {
+        /// The users, each once.
+        users: Vec<Name>,
+        /// What it says.
+        content: Content,
+    },
+    /// Send everybody a message, and say whom it reached.
+    PushToAll(Content),
+    /// Send a user a notification.
+    Notify {
+        /// The user.
+        user: Name,
+        /// What it says.
+        content: Content,
+    },
+    /// Show who is connected.
+    ConnectedUsers(UsersPage),
+    /// Show whether a user is connected.
+    UserStatus {
+        /// The user.
+        user: Name,
+    },
+    /// Show whether the caller is connected.
+    OwnStatus,
+    /// Close all connections of a user.
+    DisconnectUser {
+        /// The user.
+        user: Name,
+    },
 }
 
 impl Call {
@@ -104,10 +212,46 @@ impl Call {
             Self::ListMeetings => CallKind::ListMeetings,
             Self::Meeting { .. } => CallKind::Meeting,
             Self::CloseMeeting { .. } => CallKind::CloseMeeting,
-            Self::CreateRoom(_) => CallKind::CreateRoom,
+            Self::CreateRoom(..) => CallKind::CreateRoom,
             Self::Room { .. } => CallKind::Room,
             Self::Join { .. } => CallKind::Join,
             Self::Leave { .. } => CallKind::Leave,
+            Self::Register { .. } => CallKind::Register,
+            Self::Disconnect { .. } => CallKind::Disconnect,
+            Self::Connections { .. } => CallKind::Connections,
+            Self::Presence { .. } => CallKind::Presence,
+            Self::SetPresence { .. } => CallKind::SetPresence,
+            Self::Broadcast(_) => CallKind::Broadcast,
+            Self::PushToUser { .. } => CallKind::PushToUser,
+            Self::PushToUsers { .. } => CallKind::PushToUsers,
+            Self::PushToAll(_) => CallKind::PushToAll,
+            Self::Notify { .. } => CallKind::Notify,
+            Self::ConnectedUsers(_) => CallKind::ConnectedUsers,
+            Self::UserStatus { .. } => CallKind::UserStatus,
+            Self::OwnStatus => CallKind::OwnStatus,
+            Self::DisconnectUser { .. } => CallKind::DisconnectUser,
+        }
+    }
+
+    /// The user whose own business the call is: nobody else may call it but admins.
+    pub fn concerns_only(&self) -> Option<&Name> {
+        match self {
+            Self::Register { user, .. }
+            | Self::Connections { user }
+            | Self::SetPresence { user, .. }
+            | Self::DisconnectUser { user } => Some(user),
+            _ => None,
+        }
+    }
+
+    /// What the call sends to others.
+    pub fn content(&self) -> Option<&Content> {
+        match self {
+            Self::Broadcast(content) | Self::PushToAll(content) => Some(content),
+            Self::PushToUser { content, .. } | Self::PushToUsers { content, .. } | Self::Notify { content, .. } => {
+                Some(content)
+            }
+            _ => None,
         }
     }
 
@@ -126,7 +270,7 @@ impl Call {
     ///
     /// The call is left with an empty profile, which its answer does without.
     pub fn take_profile(&mut self, creator: &Name) -> Option<Box<Profile>> {
-        let (Self::CreateMeeting(profile) | Self::CreateRoom(profile)) = self else { return None };
+        let (Self::CreateMeeting(profile) | Self::CreateRoom(profile, _)) = self else { return None };
         let mut profile = std::mem::take(profile);
         let given = std::mem::take(&mut profile.participants);
         let mut seen = BTreeSet::new();
@@ -140,35 +284,60 @@ impl Call {
 mod tests {
     use super::*;
 
+    fn content() -> Content {
+        Content { body: "1".into(), kind: None, reply_to: None, attachment: None, metadata: None }
+    }
+
     fn calls() -> Vec<Call> {
-        let room = || Name::from("r");
+        let (room, user) = (|| Name::from("r"), || Name::from("u"));
         vec![
             Call::CreateMeeting(Box::default()),
             Call::ListMeetings,
             Call::Meeting { room: room() },
             Call::CloseMeeting { room: room() },
-            Call::CreateRoom(Box::default()),
+            Call::CreateRoom(Box::default(), LogTerms::default()),
             Call::Room { room: room() },
             Call::Join { room: room(), connection: None },
             Call::Leave { room: room(), connection: None },
+            Call::Register { user: user(), socket: "s".into(), device: None },
+            Call::Disconnect { socket: "s".into() },
+            Call::Connections { user: user() },
+            Call::Presence { user: user() },
+            Call::SetPresence { user: user(), status: Status::Away, last_seen: None },
+            Call::Broadcast(content()),
+            Call::PushToUser { user: user(), content: content() },
+            Call::PushToUsers { users: vec![user()], content: content() },
+            Call::PushToAll(content()),
+            Call::Notify { user: user(), content: content() },
+            Call::ConnectedUsers(UsersPage { after: None, limit: 1 }),
+            Call::UserStatus { user: user() },
+            Call::OwnStatus,
+            Call::DisconnectUser { user: user() },
         ]
     }
 
+    fn kinds(is_one: impl Fn(&Call) -> bool) -> Vec<CallKind> {
+        calls().iter().filter(|call| is_one(call)).map(Call::kind).collect()
+    }
+
     #[test]
-    fn guests_may_meet_and_admins_alone_may_list() {
-        let guests: Vec<bool> = calls().iter().map(Call::guests_may).collect();
-        assert_eq!(guests, [true, true, true, true, false, false, false, false]);
-        let admins: Vec<bool> = calls().iter().map(Call::admin_only).collect();
-        assert_eq!(admins, [false, true, false, false, false, false, false, false]);
+    fn calls_are_for_those_they_are_for() {
+        use CallKind::*;
+        assert_eq!(kinds(Call::guests_may), [CreateMeeting, ListMeetings, Meeting, CloseMeeting]);
+        assert_eq!(kinds(Call::admin_only), [ListMeetings, Broadcast]);
+        assert_eq!(kinds(|call| call.kind().push_only()), [PushToUser, PushToUsers, PushToAll, Notify, ConnectedUsers]);
+        let own = [Register, Connections, SetPresence, DisconnectUser];
+        assert_eq!(kinds(|call| call.concerns_only().is_some()), own);
+        assert_eq!(kinds(|call| call.content().is_some()), [Broadcast, PushToUser, PushToUsers, PushToAll, Notify]);
     }
 
     #[test]
     fn the_creator_is_the_first_participant_and_nobody_is_one_twice() {
         let participants = ["bob", "ann", "bob", "eve"].map(Name::from).to_vec();
-        let mut call = Call::CreateRoom(Box::new(Profile { participants, ..Profile::default() }));
+        let mut call = Call::CreateRoom(Box::new(Profile { participants, ..Profile::default() }), LogTerms::default());
         let profile = call.take_profile(&"ann".into()).expect("the call makes a room");
         assert_eq!(profile.participants, ["ann", "bob", "eve"].map(Name::from));
-        assert_eq!(call, Call::CreateRoom(Box::default()));
+        assert_eq!(call, Call::CreateRoom(Box::default(), LogTerms::default()));
     }
 
     #[test]

@@ -79,6 +79,20 @@ static TABLE: &[Row] = &[
     row("GET", "/rooms/:roomId", End::Call(CallKind::Room)),
     row("POST", "/rooms/:roomId/join", End::Call(CallKind::Join)),
     row("POST", "/rooms/:roomId/leave", End::Call(CallKind::Leave)),
+    row("POST", "/connections", End::Call(CallKind::Register)),
+    row("GET", "/connections/:userId", End::Call(CallKind::Connections)),
+    row("DELETE", "/connections/:connectionId", End::Call(CallKind::Disconnect)),
+    row("GET", "/presence/:userId", End::Call(CallKind::Presence)),
+    row("PUT", "/presence/:userId", End::Call(CallKind::SetPresence)),
+    row("POST", "/broadcast", End::Call(CallKind::Broadcast)),
+    row("POST", "/websocket/message/user", End::Call(CallKind::PushToUser)),
+    row("POST", "/websocket/message/users", End::Call(CallKind::PushToUsers)),
+    row("POST", "/websocket/message/broadcast", End::Call(CallKind::PushToAll)),
+    row("POST", "/websocket/notification", End::Call(CallKind::Notify)),
+    row("GET", "/websocket/users/connected", End::Call(CallKind::ConnectedUsers)),
+    row("GET", "/websocket/users/:userId/status", End::Call(CallKind::UserStatus)),
+    row("GET", "/websocket/me/status", End::Call(CallKind::OwnStatus)),
+    row("DELETE", "/websocket/users/:userId/disconnect", End::Call(CallKind::DisconnectUser)),
     row("GET", "/healthz", End::Health),
     row("GET", "/readyz", End::Ready),
     row("GET", "/", End::Landing),
@@ -129,7 +143,11 @@ pub fn allowed(path: &str) -> Option<String> {
 /// Whether a request for `route` that says nothing of a body's length is to be answered with 411. A body of length 0
 /// counts as `{}`.
 pub fn needs_body(route: &CallRoute<'_>) -> bool {
-    matches!(route.kind, CallKind::CreateMeeting | CallKind::CreateRoom)
+    use CallKind::{Broadcast, CreateMeeting, CreateRoom, Notify, PushToAll, PushToUser, PushToUsers};
+    use CallKind::{Register, SetPresence};
+    let needs =
+        [CreateMeeting, CreateRoom, Register, SetPresence, Broadcast, PushToUser, PushToUsers, PushToAll, Notify];
+    needs.contains(&route.kind)
 }
 
 /// What `path` has in the place of `pattern`'s parameter, or nothing if that has none; `None` when they do not match.
@@ -173,6 +191,18 @@ mod tests {
             ("/rooms/r", "GET, HEAD, OPTIONS"),
             ("/rooms/r/join", "POST, OPTIONS"),
             ("/rooms/r/leave", "POST, OPTIONS"),
+            ("/connections", "POST, OPTIONS"),
+            ("/connections/u", "GET, HEAD, DELETE, OPTIONS"),
+            ("/presence/u", "GET, HEAD, PUT, OPTIONS"),
+            ("/broadcast", "POST, OPTIONS"),
+            ("/websocket/message/user", "POST, OPTIONS"),
+            ("/websocket/message/users", "POST, OPTIONS"),
+            ("/websocket/message/broadcast", "POST, OPTIONS"),
+            ("/websocket/notification", "POST, OPTIONS"),
+            ("/websocket/users/connected", "GET, HEAD, OPTIONS"),
+            ("/websocket/users/u/status", "GET, HEAD, OPTIONS"),
+            ("/websocket/me/status", "GET, HEAD, OPTIONS"),
+            ("/websocket/users/u/disconnect", "DELETE, OPTIONS"),
             ("/healthz", "GET, HEAD, OPTIONS"),
             ("/readyz", "GET, HEAD, OPTIONS"),
             ("/", "GET, HEAD, OPTIONS"),
@@ -205,6 +235,20 @@ mod tests {
             ("GET", "/rooms/abc123", call(CallKind::Room, "abc123")),
             ("POST", "/rooms/abc123/join", call(CallKind::Join, "abc123")),
             ("POST", "/rooms/abc123/leave", call(CallKind::Leave, "abc123")),
+            ("POST", "/connections", call(CallKind::Register, "")),
+            ("GET", "/connections/ann", call(CallKind::Connections, "ann")),
+            ("DELETE", "/connections/c", call(CallKind::Disconnect, "c")),
+            ("GET", "/presence/ann", call(CallKind::Presence, "ann")),
+            ("PUT", "/presence/ann", call(CallKind::SetPresence, "ann")),
+            ("POST", "/broadcast", call(CallKind::Broadcast, "")),
+            ("POST", "/websocket/message/user", call(CallKind::PushToUser, "")),
+            ("POST", "/websocket/message/users", call(CallKind::PushToUsers, "")),
+            ("POST", "/websocket/message/broadcast", call(CallKind::PushToAll, "")),
+            ("POST", "/websocket/notification", call(CallKind::Notify, "")),
+            ("GET", "/websocket/users/connected", call(CallKind::ConnectedUsers, "")),
+            ("GET", "/websocket/users/ann/status", call(CallKind::UserStatus, "ann")),
+            ("GET", "/websocket/me/status", call(CallKind::OwnStatus, "")),
+            ("DELETE", "/websocket/users/ann/disconnect", call(CallKind::DisconnectUser, "ann")),
             ("GET", "/healthz", Route::Health),
             ("GET", "/readyz", Route::Ready),
             ("GET", "/", Route::Landing),
@@ -280,11 +324,12 @@ mod tests {
     }
 
     #[test]
-    fn only_calls_that_make_a_room_need_a_body() {
+    fn only_calls_with_fields_that_must_be_there_need_a_body() {
         for row in TABLE {
             let End::Call(kind) = row.end else { continue };
             let route = CallRoute { kind, parameter: "".into() };
-            assert_eq!(needs_body(&route), row.method == "POST" && !row.path.contains(':'), "{}", row.path);
+            let needs = row.method == "PUT" || row.method == "POST" && !row.path.contains(':');
+            assert_eq!(needs_body(&route), needs, "{}", row.path);
         }
     }
 

@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::base::ids::random_room_id;
+use crate::base::ids;
 use crate::base::time::{Now, http_date};
-use crate::base::{Name, ids};
 use crate::client::conn::Stage;
 use crate::client::credentials;
 use crate::client::http::{CONTENT_SECURITY_POLICY, Phase, Reply as Form, Request};
@@ -13,7 +12,7 @@ use crate::codec::json::{self, Object};
 use crate::codec::ws;
 use crate::dialect::rest::{self, Call, CallKind, Refusal, Route, RouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
-use crate::domain::op::{LogTerms, Op, Reply, RoomOp, RoomsView, UserOp};
+use crate::domain::op::{Op, Reply, UserOp};
 use crate::domain::reject::{Code, Reject};
 use crate::mail::storage::State;
 use crate::mail::{Asker, Mail, ShardNumber};
@@ -21,6 +20,7 @@ use crate::pages;
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
 use crate::shard::requests::RestAsk;
+use crate::shard::requests::calls::{Next, Questions};
 
 /// What a head alone leads to.
 pub(super) enum Admitted {
@@ -132,11 +132,20 @@ impl Shard {
         if call.kind.admin_only() && !identity.roles().admin {
             return Err(Reject::new(Code::Forbidden, "Only admins may do this").into());
         }
+        if call.kind.push_only() && !identity.roles().push && !identity.roles().admin {
+            let text = "Only admins, and whoever has a token with the scope push, may do this";
+            return Err(Reject::new(Code::Forbidden, text).into());
+        }
+        let page = match call.kind {
+            CallKind::ConnectedUsers => Some(rest::page(head.query())?),
+            _ => None,
+        };
         if head.framing == Framing::None && rest::needs_body(&call) {
             return Err(Refusal::length_required().into());
         }
         Ok(Admitted::Call(Box::new(Request {
             kind: call.kind,
+            page,
             parameter: call.parameter.into_owned(),
             content_type: head.header("content-type").map(str::to_owned),
             site: format!("http://{}", head.host().unwrap_or("localhost")),
@@ -192,63 +201,58 @@ impl Shard {
         if is_ready { Answer::json(200, body) } else { Answer::json(503, body).with("Retry-After", "1") }
     }
 
-    /// Puts the question that a request asks, its body being there.
+    /// Puts the questions that a request asks, its body being there.
     pub(super) fn call(&mut self, now: Now, slot: u32, request: Request, body: &[u8]) {
         let route = rest::CallRoute { kind: request.kind, parameter: request.parameter.as_str().into() };
         let mut call = match rest::decode(&route, request.content_type.as_deref(), body) {
             Ok(call) => call,
             Err(refusal) => return self.answer(now, slot, refusal.into()),
         };
+        if let (Call::ConnectedUsers(page), Some(asked)) = (&mut call, request.page) {
+            *page = asked;
+        }
         let by = request.identity;
-        let room_op = match &mut call {
-            Call::CreateMeeting(_) | Call::CreateRoom(_) => {
-                let room: Name = random_room_id(&mut self.rng).into();
-                call.take_profile(&by.user_name())
-                    .map(|profile| (room, RoomOp::Create { by: by.clone(), profile, log: LogTerms::default() }))
-            }
-            Call::Meeting { room } | Call::Room { room } => Some((room.clone(), RoomOp::Describe { by: by.clone() })),
-            Call::CloseMeeting { room } => Some((room.clone(), RoomOp::Close { by: by.clone() })),
-            Call::Leave { room, connection } => {
-                Some((room.clone(), RoomOp::Withdraw { by: by.clone(), connection: *connection }))
-            }
-            Call::ListMeetings | Call::Join { .. } => None,
+        let (ops, gathered) = match self.questions(now, &mut call, &by) {
+            Ok(questions) => questions,
+            Err(reject) => return self.answer(now, slot, reject.into()),
         };
-        let op = match (room_op, &call) {
-            (Some((room, op)), _) => Op::Room(room, op),
-            // A room needs to know the caller's connections before it can take them in.
-            (None, Call::Join { .. }) => Op::User(by.user_name(), UserOp::Connections),
-            (None, _) => Op::Rooms,
-        };
-        let is_open = match &op {
+        let is_open = |op: &Op| match op {
             Op::Room(name, _) | Op::User(name, _) => self.is_open(name),
-            Op::Session(..) | Op::Rooms => true,
+            Op::Session(..) | Op::Rooms | Op::Users(_) | Op::Connection(..) | Op::Broadcast(_) => true,
         };
-        if !is_open {
+        if !ops.iter().all(is_open) {
             return self.answer(now, slot, Reject::overloaded().into());
         }
-        let rest = RestAsk { call, by, site: request.site, next: None, awaited: 1, rooms: RoomsView::default() };
+        let rest = RestAsk { call, by, site: request.site, next: None, rounds: 0, awaited: 0, gathered: None };
         if self.options.rules.rest_per_minute == 0 || rest.by.roles().guest {
-            return self.ask_rest(slot, rest, op);
+            return self.ask_rest(slot, rest, (ops, gathered));
         }
         let spend = Op::User(rest.by.user_name(), UserOp::SpendRest);
-        self.ask_rest(slot, RestAsk { next: Some(op), ..rest }, spend);
+        self.ask_rest(slot, RestAsk { next: Some((ops, gathered)), ..rest }, (vec![spend], None));
     }
 
-    /// Puts a question for an HTTP request: to whoever keeps what it is about, or for a list to every shard.
-    fn ask_rest(&mut self, slot: u32, mut rest: RestAsk, op: Op) {
-        let awaited = if matches!(op, Op::Rooms) { self.placement.shards() } else { 1 };
-        rest.awaited = awaited;
-        let ask = Ask { to: Some(self.id_of(slot)), request: None, then: Then::Rest(Box::new(rest)) };
-        let number = self.ask(ask, op);
-        for shard in (0..self.placement.shards()).filter(|_| awaited > 1) {
-            let shard = shard as ShardNumber;
-            if shard != self.number {
-                self.post(shard, Mail::Ask { from: Asker { shard: self.number, ask: number }, op: Op::Rooms });
+    /// Puts questions for an HTTP request, all by one number: each to whoever keeps what it is about, or to every shard.
+    fn ask_rest(&mut self, slot: u32, mut rest: RestAsk, (ops, gathered): Questions) {
+        let mut others = Vec::new();
+        for op in &ops {
+            for shard in (0..self.placement.shards() as ShardNumber).filter(|shard| *shard != self.number) {
+                others.extend(op.to_every_keeper().map(|op| (shard, op)));
             }
+        }
+        rest.awaited = ops.len() + others.len();
+        rest.gathered = gathered;
+        let mut ops = ops.into_iter();
+        let Some(first) = ops.next() else { return };
+        let ask = Ask { to: Some(self.id_of(slot)), request: None, then: Then::Rest(Box::new(rest)) };
+        let number = self.ask(ask, first);
+        let from = Asker { shard: self.number, ask: number };
+        others.extend(ops.map(|op| (self.keeper_of(&op), op)));
+        for (shard, op) in others {
+            self.post(shard, Mail::Ask { from, op });
         }
     }
 
-    /// The answer to a request's question has come.
+    /// The answers to a request's questions have come.
     pub(in crate::shard) fn rest_answered(
         &mut self,
         now: Now,
@@ -257,13 +261,15 @@ impl Shard {
         reply: Result<Reply, Reject>,
     ) {
         let Some(slot) = slot else { return };
-        if let (Some(op), Ok(_)) = (rest.next.take(), &reply) {
-            return self.ask_rest(slot, rest, op);
+        if let (Some(questions), Ok(_)) = (rest.next.take(), &reply) {
+            return self.ask_rest(slot, rest, questions);
         }
-        let reply = match reply {
-            Ok(Reply::Connections(connections)) => return self.join_by_rest(now, slot, rest, connections),
-            Ok(Reply::Rooms(_)) => Reply::Rooms(rest.rooms),
-            Ok(reply) => reply,
+        let reply = match self.continue_call(&rest, reply) {
+            Ok(Next::Answer(reply)) => reply,
+            Ok(Next::Ask(questions)) => {
+                rest.rounds += 1;
+                return self.ask_rest(slot, rest, questions);
+            }
             Err(reject) => return self.answer(now, slot, reject.into()),
         };
         let stats = match &reply {
@@ -286,20 +292,6 @@ impl Shard {
             answer = answer.with("Location", location);
         }
         self.answer(now, slot, answer);
-    }
-
-    /// The caller's connections are known; they, or the one that was named, become members.
-    fn join_by_rest(&mut self, now: Now, slot: u32, rest: RestAsk, mut connections: Vec<ids::ConnectionId>) {
-        let Call::Join { room, connection } = &rest.call else { return };
-        if let Some(connection) = connection {
-            connections.retain(|known| known == connection);
-            if connections.is_empty() {
-                let reject = Reject::new(Code::ConnectionNotFound, "You have no connection of that id");
-                return self.answer(now, slot, reject.into());
-            }
-        }
-        let op = Op::Room(room.clone(), RoomOp::Admit { by: rest.by.clone(), connections });
-        self.ask_rest(slot, rest, op);
     }
 
     /// Writes the answer to the request under way, and goes on to what came after it.

@@ -1,12 +1,12 @@
 //! From HTTP to WebSocket: who may come in, and the first thing they hear.
 
-use crate::base::ids;
+use crate::base::ids::{self, is_name};
 use crate::base::time::Now;
-use crate::client::conn::Stage;
+use crate::client::conn::{Stage, Standing};
 use crate::client::credentials;
 use crate::client::http::Http;
 use crate::client::websocket::WebSocket;
-use crate::codec::http::{Framing, Head};
+use crate::codec::http::{Framing, Head, query_value};
 use crate::codec::ws::{self, Handshake};
 use crate::dialect::raw;
 use crate::dialect::rest::Refusal;
@@ -60,6 +60,10 @@ impl Shard {
             None if self.options.guests => (Identity::guest(&ids::random_word(&mut self.rng, 16)), None),
             None => return Err(Reject::new(Code::Unauthenticated, "A token is required").into()),
         };
+        let socket = head.query().and_then(|query| query_value(query, "socketId"));
+        if socket.as_deref().is_some_and(|socket| !is_name(socket)) {
+            return Err(Reject::invalid("socketId must have 1 to 128 bytes and no control characters").into());
+        }
         let protocol = credentials::offers_bearer(head).then_some(credentials::BEARER_PROTOCOL);
         let segment = self.outbound.encode(|out| ws::encode_switching_protocols(out, &accept, protocol, None));
         let conn = &mut self.conns[slot as usize];
@@ -71,7 +75,9 @@ impl Shard {
         self.rearm(now, slot);
         let connection = self.id_of(slot);
         let ask = Ask { to: Some(connection), request: None, then: Then::Attached };
-        self.ask(ask, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity }));
+        let socket = socket.map(|socket| socket.as_ref().into());
+        self.arrivals.upgraded(slot, head.header("user-agent"), now);
+        self.ask(ask, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity, socket }));
         Ok(())
     }
 
@@ -80,9 +86,10 @@ impl Shard {
     pub(in crate::shard) fn greet(&mut self, now: Now, slot: u32) {
         let connection = self.id_of(slot);
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        if std::mem::replace(&mut conn.is_greeted, true) {
+        if conn.standing != Standing::New {
             return;
         }
+        conn.standing = Standing::Greeted;
         self.stats.opened += 1;
         let Some(identity) = conn.identity.clone() else { return };
         let token = self.recovery_key.token(connection);

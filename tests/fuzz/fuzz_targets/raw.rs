@@ -13,7 +13,7 @@ use switchboard::domain::command::{Command, Target};
 /// Small, so that the fuzzer finds it.
 const CONTENT_BYTES: usize = 64;
 
-const TYPES: [&str; 14] = [
+const TYPES: [&str; 16] = [
     "join-room",
     "leave-room",
     "offer",
@@ -28,9 +28,11 @@ const TYPES: [&str; 14] = [
     "authenticate",
     "ping",
     "resume",
+    "history",
+    "receipts",
 ];
 
-const FIELDS: [&str; 20] = [
+const FIELDS: [&str; 25] = [
     "requestId",
     "roomId",
     "peerId",
@@ -51,6 +53,11 @@ const FIELDS: [&str; 20] = [
     "isTyping",
     "messageId",
     "token",
+    "clientMessageId",
+    "after",
+    "limit",
+    "recoveryToken",
+    "rooms",
 ];
 
 fn is_json(text: &str) -> bool {
@@ -88,6 +95,13 @@ fn check(command: &Command<'_>) {
         }
         Command::Typing { room, .. } | Command::Receipt { room, .. } => assert!(is_name(room)),
         Command::SetStatus(_) | Command::Authenticate { .. } | Command::Ping => {}
+        Command::History { room, .. } | Command::Receipts { room, .. } => assert!(is_name(room)),
+        Command::Resume { has, .. } => {
+            assert!(has.iter().all(|has| is_name(&has.room) && has.epoch.len() <= limits::LABEL_BYTES));
+        }
+        Command::Echo(_) | Command::Sync { .. } | Command::MakeRecoveryToken | Command::Ask(_) => {
+            panic!("raw has no words for {command:?}")
+        }
     }
 }
 

@@ -1,0 +1,63 @@
+//! Ranges of IP addresses.
+
+use std::net::IpAddr;
+
+/// A range of IP addresses as CIDR writes it, such as `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Any address of the range; its bits past `prefix` say nothing.
+    pub address: IpAddr,
+    /// How many leading bits are fixed: 0–32 for IPv4, 0–128 for IPv6.
+    pub prefix: u8,
+}
+
+impl Network {
+    /// Whether the range holds `address`; an IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let shift = 32 - u32::from(self.prefix.min(32));
+                let differing = u64::from(own.to_bits() ^ other.to_bits());
+                differing >> shift == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let shift = 128 - u32::from(self.prefix.min(128));
+                let differing = own.to_bits() ^ other.to_bits();
+                differing.checked_shr(shift).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+
+    /// The range that `text` writes: an address, or an address, `/` and how many bits are fixed.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let prefix_max = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= prefix_max)?,
+            None => prefix_max,
+        };
+        Some(Self { address, prefix })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_holds_what_shares_its_bits() {
+        let holds =
+            |range: &str, address: &str| Network::parse(range).expect(range).contains(address.parse().expect(address));
+        assert!(holds("127.0.0.0/8", "127.1.2.3") && !holds("127.0.0.0/8", "128.0.0.1"));
+        assert!(holds("::1/128", "::1") && !holds("::1", "::2") && holds("10.0.0.1", "::ffff:10.0.0.1"));
+        assert!(holds("0.0.0.0/0", "1.2.3.4") && !holds("0.0.0.0/0", "::1") && holds("fe80::/10", "febf::1"));
+        for text in ["", "10.0.0.0/33", "::/129", "10.0.0.0/", "ten", "10.0.0.0/-1"] {
+            assert_eq!(Network::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! From events to commands.
+
+use std::net::IpAddr;
+
+use crate::codec::socketio::Arguments;
+use crate::dialect::events::{self, requests};
+use crate::dialect::fields::{
+    display_name, extra, fields, flag, label, media, name, present, required, status, text, whole, within,
+};
+use crate::domain::command::{Command, Draft, Join, Receipt, Target};
+use crate::domain::question::{Filter, Happening, Page, Question};
+use crate::domain::reject::Reject;
+
+requests! {
+    /// `join:chat`.
+    JoinChat = "join:chat",
+    /// `leave:chat`.
+    LeaveChat = "leave:chat",
+    /// `room:info`.
+    RoomInfo = "room:info",
+    /// `room:list`.
+    RoomList = "room:list",
+    /// `room:online`.
+    RoomOnline = "room:online",
+    /// `message:send`.
+    MessageSend = "message:send",
+    /// `message:typing`.
+    MessageTyping = "message:typing",
+    /// `message:typing-users`.
+    MessageTypingUsers = "message:typing-users",
+    /// `message:delivered`.
+    MessageDelivered = "message:delivered",
+    /// `message:read`.
+    MessageRead = "message:read",
+    /// `message:delivery-status`.
+    MessageDeliveryStatus = "message:delivery-status",
+    /// `message:stats`.
+    MessageStats = "message:stats",
+    /// `presence:update-status`.
+    PresenceUpdateStatus = "presence:update-status",
+    /// `presence:online-users`.
+    PresenceOnlineUsers = "presence:online-users",
+    /// `presence:user-status`.
+    PresenceUserStatus = "presence:user-status",
+    /// `presence:stats`.
+    PresenceStats = "presence:stats",
+    /// `connection:create-session`.
+    ConnectionCreateSession = "connection:create-session",
+    /// `connection:recover`.
+    ConnectionRecover = "connection:recover",
+    /// `connection:session-info`.
+    ConnectionSessionInfo = "connection:session-info",
+    /// `connection:stats`.
+    ConnectionStats = "connection:stats",
+    /// `monitoring:metrics`.
+    MonitoringMetrics = "monitoring:metrics",
+    /// `monitoring:events`.
+    MonitoringEvents = "monitoring:events",
+    /// `monitoring:stats`.
+    MonitoringStats = "monitoring:stats",
+    /// `monitoring:health`.
+    MonitoringHealth = "monitoring:health",
+}
+
+fields! {
+    chat_id = "chatId",
+    content = "content",
+    kind = "type",
+    reply_to_id = "replyToId",
+    attachment = "attachment",
+    metadata = "metadata",
+    client_message_id = "clientMessageId",
+    peer_id = "peerId",
+    display_name = "displayName",
+    media_state = "mediaState",
+    is_typing = "isTyping",
+    message_id = "messageId",
+    status = "status",
+    user_id = "userId",
+    recovery_token = "recoveryToken",
+    limit = "limit",
+    after = "after",
+    ip = "ip",
+}
+
+fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: usize) -> Result<Command<'a>, Reject> {
+    match request {
+        Request::Heartbeat => return Ok(Command::Ping),
+        Request::Authenticate
+        | Request::Offer
+        | Request::Answer
+        | Request::IceCandidate
+        | Request::MediaStateChanged => return events::shared(request.name(), arguments, content_bytes),
+        _ => {}
+    }
+    let fields: Fields<'_> = events::fields_of(request.name(), &mut arguments)?;
+    let room = || name("chatId", fields.chat_id).and_then(|room| required("chatId", room));
+    let receipt = |kind| {
+        let message = required("messageId", text("messageId", fields.message_id)?)?;
+        Ok(Command::Receipt { room: room()?, message, kind })
+    };
+    match request {
+        Request::JoinChat => Ok(Command::Join(Join {
+            room: room()?,
+            peer: name("peerId", fields.peer_id)?,
+            display_name: display_name(fields.display_name)?,
+            media: media(fields.media_state)?.unwrap_or_default(),
+        })),
+        Request::LeaveChat => Ok(Command::Leave { room: room()?, peer: None }),
+        Request::MessageSend => {
+            Ok(Command::Send { target: Target::Room(room()?), draft: draft(&fields, content_bytes)? })
+        }
+        Request::MessageTyping => {
+            Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
+        }
+        Request::MessageDelivered => receipt(Receipt::Delivered),
+        Request::MessageRead => receipt(Receipt::Read),
+        Request::PresenceUpdateStatus => status(fields.status).map(Command::SetStatus),
+        Request::ConnectionCreateSession => Ok(Command::MakeRecoveryToken),
+        Request::ConnectionRecover => {
+            let token = required("recoveryToken", text("recoveryToken", fields.recovery_token)?)?;
+            Ok(Command::Resume { token, has: Vec::new() })
+        }
+        Request::MessageDeliveryStatus if present(fields.chat_id).is_some() => {
+            let message = required("messageId", text("messageId", fields.message_id)?)?;
+            Ok(Command::Receipts { room: room()?, message })
+        }
+        _ => question(request, &fields).map(Command::Ask),
+    }
+}
+
+fn question<'a>(request: Request, fields: &Fields<'a>) -> Result<Question<'a>, Reject> {
+    let room = || name("chatId", fields.chat_id).and_then(|room| required("chatId", room));
+    Ok(match request {
+        Request::RoomInfo => Question::Room { room: room()? },
+        Request::RoomList => Question::Rooms,
+        Request::RoomOnline => Question::Members { room: room()?, page: page(fields)? },
+        Request::MessageTypingUsers => Question::Typing { room: room()? },
+        Request::MessageDeliveryStatus => {
+            Question::Message { message: required("messageId", text("messageId", fields.message_id)?)? }
+        }
+        Request::MessageStats => Question::MessageStats,
+        Request::PresenceOnlineUsers => Question::Users { page: page(fields)? },
+        Request::PresenceUserStatus => {
+            Question::Presence { user: required("userId", name("userId", fields.user_id)?)? }
+        }
+        Request::PresenceStats => Question::PresenceStats,
+        Request::ConnectionSessionInfo => Question::Session,
+        Request::ConnectionStats => Question::SessionStats,
+        Request::MonitoringMetrics => Question::Connections,
+        Request::MonitoringEvents => Question::Events(filter(fields)?),
+        Request::MonitoringStats => Question::Monitoring,
+        Request::MonitoringHealth => Question::Health,
+        other => return Err(events::unknown(other.name())),
+    })
+}
+
+fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Reject> {
+    let content = required("content", present(fields.content))?;
+    if !content.starts_with('"') {
+        return Err(Reject::invalid("content must be a string"));
+    }
+    Ok(Draft {
+        content: within(content, content_bytes)?,
+        kind: label("type", fields.kind)?,
+        reply_to: label("replyToId", fields.reply_to_id)?,
+        attachment: extra("attachment", fields.attachment)?,
+        metadata: extra("metadata", fields.metadata)?,
+        client_message_id: label("clientMessageId", fields.client_message_id)?,
+    })
+}
+
+fn page<'a>(fields: &Fields<'a>) -> Result<Page<'a>, Reject> {
+    Ok(Page { after: name("after", fields.after)?, limit: count(fields.limit)? })
+}
+
+fn filter<'a>(fields: &Fields<'a>) -> Result<Filter<'a>, Reject> {
+    let kind = match text("type", fields.kind)? {
+        Some(kind) => Some(Happening::parse(&kind).ok_or_else(|| {
+            Reject::invalid("type must be one of connect, disconnect, error, rate_limit, auth_failure")
+        })?),
+        None => None,
+    };
+    let address = match text("ip", fields.ip)? {
+        Some(ip) => Some(ip.parse::<IpAddr>().map_err(|_| Reject::invalid("ip must be an IP address"))?),
+        None => None,
+    };
+    Ok(Filter { limit: count(fields.limit)?, kind, user: name("userId", fields.user_id)?, address })
+}
+
+/// How many entries of a list somebody wants; more than an answer may have counts as that many.
+fn count(value: Option<&str>) -> Result<Option<usize>, Reject> {
+    let count = whole("limit", value)?;
+    Ok(count.map(|count| usize::try_from(count).unwrap_or(usize::MAX)))
+}

@@ -1,0 +1,218 @@
+//! From events to text.
+
+use crate::base::time::Now;
+use crate::codec::json::{self, Object};
+use crate::dialect::colon::views::{Here, Session};
+use crate::dialect::events::{self, emit_object, id, instant, object_of};
+use crate::domain::access::Identity;
+use crate::domain::command::{Receipt, Status};
+use crate::domain::event::{Content, Departure, Event, Joined, Message};
+use crate::domain::op::Sent;
+
+pub use crate::dialect::events::{error, heartbeat};
+
+/// Appends an event as everyone who is told it hears it. Whether it is told at all: which media somebody sends is not.
+pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
+    match event {
+        Event::Joined(joined) => room_joined(out, joined, now),
+        Event::Left { room, cause } => room_left(out, room, *cause),
+        Event::PeerJoined { room, peer } => came_or_went(out, "user:joined", room, &peer.identity, now),
+        Event::PeerLeft { room, identity, .. } => came_or_went(out, "user:left", room, identity, now),
+        Event::Stats { room, participant_count } => {
+            room_online(out, room, *participant_count as u64, None::<[Here<'_>; 0]>);
+        }
+        Event::Signal(_) => events::signal(out, event, now),
+        Event::Media { .. } => return false,
+        Event::Message(sent) => emit_object(out, "message:new", |object| message(object, sent)),
+        Event::Direct(direct) => events::direct(out, direct),
+        Event::Typing { room, by, is_typing } => emit_object(out, "user:typing", |object| {
+            object.string("chatId", room).string("userId", by.user()).string("username", by.username());
+            object.bool("isTyping", *is_typing);
+        }),
+        Event::Receipt { room, message, by, kind } => {
+            let name = if *kind == Receipt::Read { "message:read" } else { "message:delivered" };
+            emit_object(out, name, |object| {
+                id(object, "messageId", *message);
+                object.string("chatId", room).string("userId", by.user());
+                instant(object, "timestamp", now.wall);
+            });
+        }
+        Event::Presence { user, status, last_seen } => {
+            let name = match status {
+                Status::Online => "user:online",
+                Status::Offline => "user:offline",
+                Status::Away | Status::Busy => "user:status-changed",
+            };
+            emit_object(out, name, |object| {
+                object.string("userId", user).plain("status", status.as_str());
+                instant(object, "lastSeen", *last_seen);
+            });
+        }
+        Event::Closed { room, reason } => emit_object(out, "room:closed", |object| {
+            object.string("chatId", room).string("reason", reason);
+        }),
+    }
+    true
+}
+
+/// `users:online`: the first thing a connection hears. `total` counts those, too, that the list is too short for.
+pub fn users_online<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = Here<'a>>, total: u64) {
+    emit_object(out, "users:online", |object| {
+        object.list("users", users, here).number("total", total);
+    });
+}
+
+/// `room:joined`: to whoever joined.
+pub fn room_joined(out: &mut Vec<u8>, joined: &Joined, now: Now) {
+    emit_object(out, "room:joined", |object| {
+        object.string("chatId", &joined.room).value("roomInfo", |out| entered(out, joined, now));
+    });
+}
+
+/// `room:left`: to whoever left; or was taken out, then with the reason.
+pub fn room_left(out: &mut Vec<u8>, room: &str, cause: Departure) {
+    let reason = match cause {
+        Departure::Left => None,
+        Departure::Replaced => Some("replaced"),
+        Departure::Removed => Some("removed"),
+    };
+    emit_object(out, "room:left", |object| {
+        object.string("chatId", room).optional("reason", reason);
+    });
+}
+
+/// `room:online-update`: how many users of a room are here, and, unless it is large, who.
+pub fn room_online<'a>(
+    out: &mut Vec<u8>,
+    room: &str,
+    online_count: u64,
+    users: Option<impl IntoIterator<Item = Here<'a>>>,
+) {
+    emit_object(out, "room:online-update", |object| {
+        object.string("chatId", room).number("onlineCount", online_count);
+        if let Some(users) = users {
+            object.list("onlineUsers", users, here);
+        }
+    });
+}
+
+/// `message:sent`: to the connection that sent a message, once the message is kept.
+pub fn message_sent(out: &mut Vec<u8>, sent: &Sent, room: &str) {
+    emit_object(out, "message:sent", |object| {
+        id(object, "messageId", sent.id);
+        object.string("chatId", room);
+        if let Some(seq) = sent.seq {
+            object.number("seq", seq);
+        }
+        instant(object, "timestamp", sent.at);
+    });
+}
+
+/// `connection:recovery-token`: to whoever had one made. It is good for `window_ms` after the connection is lost.
+pub fn recovery_token(out: &mut Vec<u8>, token: &str, window_ms: u64) {
+    emit_object(out, "connection:recovery-token", |object| {
+        object.string("recoveryToken", token).number("windowMs", window_ms);
+    });
+}
+
+/// `connection:recovered`: to a connection that took a lost one's place. `gaps` are the rooms of which not all that was
+/// missed could be found.
+pub fn recovered<'a>(out: &mut Vec<u8>, back: &Session<'_>, gaps: impl IntoIterator<Item = &'a str>) {
+    emit_object(out, "connection:recovered", |object| {
+        session_fields(object, back);
+        let mut gaps = gaps.into_iter().peekable();
+        object.bool("recovered", gaps.peek().is_none());
+        if gaps.peek().is_some() {
+            object.list("unrecoveredRooms", gaps, json::string);
+        }
+    });
+}
+
+/// `connection:queued-messages`: what a recovered connection missed, oldest first; before anything new.
+pub fn queued_messages<'a>(out: &mut Vec<u8>, messages: impl IntoIterator<Item = &'a Message>) {
+    emit_object(out, "connection:queued-messages", |object| {
+        object.list("messages", messages, |out, sent| object_of(out, |object| message(object, sent)));
+    });
+}
+
+fn came_or_went(out: &mut Vec<u8>, name: &str, room: &str, who: &Identity, now: Now) {
+    emit_object(out, name, |object| {
+        object.string("userId", who.user()).string("username", who.username()).string("chatId", room);
+        instant(object, "timestamp", now.wall);
+    });
+}
+
+/// A room as who enters it sees it. Entering it is the last thing that happened there.
+pub(super) fn entered(out: &mut Vec<u8>, joined: &Joined, now: Now) {
+    object_of(out, |object| {
+        object.string("chatId", &joined.room).number("participantCount", joined.participant_count as u64);
+        object.bool("isActive", true);
+        instant(object, "lastActivity", now.wall);
+    });
+}
+
+/// Somebody who is here.
+pub(super) fn here(out: &mut Vec<u8>, user: Here<'_>) {
+    object_of(out, |object| {
+        who(object, &user);
+        how(object, &user);
+    });
+}
+
+pub(super) fn who(object: &mut Object<'_>, user: &Here<'_>) {
+    object.string("userId", user.user).string("username", user.username);
+}
+
+pub(super) fn how(object: &mut Object<'_>, user: &Here<'_>) {
+    object.plain("status", user.status.as_str());
+    instant(object, "lastSeen", user.last_seen);
+    match user.connected_at {
+        Some(at) => instant(object, "connectedAt", at),
+        None => {
+            object.raw("connectedAt", "null");
+        }
+    }
+}
+
+/// A message as its room sees it.
+fn message(object: &mut Object<'_>, message: &Message) {
+    let sent = Sent { id: message.id, seq: message.seq, at: message.at };
+    said(object, &sent, &message.room, &message.sender, &message.content);
+}
+
+/// The same from its parts.
+pub(super) fn said(object: &mut Object<'_>, sent: &Sent, room: &str, sender: &Identity, content: &Content) {
+    id(object, "id", sent.id);
+    object.raw("content", &content.body).string("type", content.kind.as_deref().unwrap_or("text"));
+    object.string("chatId", room).string("userId", sender.user());
+    instant(object, "createdAt", sent.at);
+    object.value("user", |out| {
+        object_of(out, |object| {
+            object.string("id", sender.user()).string("username", sender.username());
+        });
+    });
+    if let Some(seq) = sent.seq {
+        object.number("seq", seq);
+    }
+    object.optional("replyToId", content.reply_to.as_deref());
+    object.optional_raw("attachment", content.attachment.as_deref());
+    object.optional_raw("metadata", content.metadata.as_deref());
+}
+
+/// A text field that is `null` when there is nothing to say.
+pub(super) fn or_null(object: &mut Object<'_>, field: &str, value: Option<&str>) {
+    match value {
+        Some(value) => object.string(field, value),
+        None => object.raw(field, "null"),
+    };
+}
+
+/// What is, or was, recovered of a connection. Its queue is always empty: what was missed comes as an event of its own.
+pub(super) fn session_fields(object: &mut Object<'_>, session: &Session<'_>) {
+    object.string("userId", session.user).plain("socketId", session.socket.text().as_str());
+    instant(object, "connectedAt", session.connected_at);
+    instant(object, "lastActivity", session.last_activity);
+    object.list("rooms", session.rooms, |out, room| json::string(out, room));
+    object.raw("messageQueue", "[]");
+    or_null(object, "recoveryToken", session.recovery_token);
+}

@@ -1,0 +1,72 @@
+//! What answers tell of people and sessions, borrowed from whoever knows it.
+
+use std::net::IpAddr;
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::domain::command::Status;
+
+/// A user who is here.
+#[derive(Clone, Copy, Debug)]
+pub struct Here<'a> {
+    /// The user's id.
+    pub user: &'a str,
+    /// The name to show.
+    pub username: &'a str,
+    /// How they say they are.
+    pub status: Status,
+    /// When they were last active, in milliseconds since 1970.
+    pub last_seen: u64,
+    /// When the oldest of their connections came, in milliseconds since 1970; `None` when they have none.
+    pub connected_at: Option<u64>,
+}
+
+/// A user as they themselves and admins see them; others see `here` and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct User<'a> {
+    /// What everybody sees.
+    pub here: Here<'a>,
+    /// What else there is to see, for those who may.
+    pub private: Option<Private<'a>>,
+}
+
+/// What only a user and admins see.
+#[derive(Clone, Copy, Debug)]
+pub struct Private<'a> {
+    /// The profile's e-mail address.
+    pub email: Option<&'a str>,
+    /// The newest of their connections.
+    pub socket: Option<ConnectionId>,
+    /// What that came with.
+    pub user_agent: Option<&'a str>,
+    /// Where that came from.
+    pub address: Option<IpAddr>,
+}
+
+/// A user who types.
+#[derive(Clone, Copy, Debug)]
+pub struct Typist<'a> {
+    /// The user's id.
+    pub user: &'a str,
+    /// The name to show.
+    pub username: &'a str,
+    /// When they began, in milliseconds since 1970.
+    pub started_at: u64,
+}
+
+/// What is, or was, recovered of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Session<'a> {
+    /// The user's id.
+    pub user: &'a str,
+    /// The connection there is now.
+    pub socket: ConnectionId,
+    /// When it came, or, after a recovery, the one that was lost; in milliseconds since 1970.
+    pub connected_at: u64,
+    /// When it last did something, in milliseconds since 1970.
+    pub last_activity: u64,
+    /// The rooms it is in.
+    pub rooms: &'a [Name],
+    /// The secret by which it may be recovered, if one was made.
+    pub recovery_token: Option<&'a str>,
+}

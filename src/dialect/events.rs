@@ -1,0 +1,218 @@
+//! What the three dialects of Socket.IO have in common: how arguments are taken, how an event's array is written, and the
+//! words they share with each other and with `raw`.
+
+use crate::base::time::{Now, rfc3339};
+use crate::codec::json::{self, Object};
+use crate::codec::socketio::Arguments;
+use crate::dialect::fields::{self, Fields};
+use crate::dialect::raw;
+use crate::domain::command::Command;
+use crate::domain::event::{Direct, Event};
+use crate::domain::reject::{Code, Reject};
+
+#[cfg(test)]
+pub(super) mod samples;
+
+/// Declares what a dialect calls its requests, those that all three have included: `Request`, which says how an answer is
+/// spelled, and `Asked` and `Fault`, what becomes of an event.
+macro_rules! requests {
+    ($($(#[$doc:meta])* $request:ident = $name:literal,)+) => {
+        /// What a client asks for; it says how the answer is spelled.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Request {
+            $($(#[$doc])* $request,)+
+            /// `heartbeat`: an answer, and nothing more.
+            Heartbeat,
+            /// `authenticate`, as in `raw`: a newer token.
+            Authenticate,
+            /// `offer`, as in `raw`.
+            Offer,
+            /// `answer`, as in `raw`.
+            Answer,
+            /// `ice-candidate`, as in `raw`.
+            IceCandidate,
+            /// `media-state-changed`, as in `raw`.
+            MediaStateChanged,
+        }
+
+        impl Request {
+            /// The request of that name.
+            pub fn parse(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$request),)+
+                    "heartbeat" => Some(Self::Heartbeat),
+                    "authenticate" => Some(Self::Authenticate),
+                    "offer" => Some(Self::Offer),
+                    "answer" => Some(Self::Answer),
+                    "ice-candidate" => Some(Self::IceCandidate),
+                    "media-state-changed" => Some(Self::MediaStateChanged),
+                    _ => None,
+                }
+            }
+
+            /// Whether every dialect of Socket.IO has it, so that it does not tell which one a client speaks.
+            pub fn is_shared(self) -> bool {
+                matches!(
+                    self,
+                    Self::Heartbeat
+                        | Self::Authenticate
+                        | Self::Offer
+                        | Self::Answer
+                        | Self::IceCandidate
+                        | Self::MediaStateChanged
+                )
+            }
+
+            /// Its name.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$request => $name,)+
+                    Self::Heartbeat => "heartbeat",
+                    Self::Authenticate => "authenticate",
+                    Self::Offer => "offer",
+                    Self::Answer => "answer",
+                    Self::IceCandidate => "ice-candidate",
+                    Self::MediaStateChanged => "media-state-changed",
+                }
+            }
+        }
+
+        /// A request, and what it asks for.
+        #[derive(Debug, PartialEq)]
+        pub struct Asked<'a> {
+            /// Which request.
+            pub request: Request,
+            /// The wish.
+            pub command: Command<'a>,
+        }
+
+        /// What was wrong with an event.
+        #[derive(Debug, PartialEq)]
+        pub struct Fault {
+            /// Which request it is, if there is one of that name.
+            pub request: Option<Request>,
+            /// What was wrong.
+            pub reject: Reject,
+        }
+
+        /// Reads an event. `content_bytes` bounds a message's content.
+        pub fn decode<'a>(name: &str, arguments: Arguments<'a>, content_bytes: usize) -> Result<Asked<'a>, Fault> {
+            let Some(request) = Request::parse(name) else {
+                return Err(Fault { request: None, reject: $crate::dialect::events::unknown(name) });
+            };
+            match command(request, arguments, content_bytes) {
+                Ok(command) => Ok(Asked { request, command }),
+                Err(reject) => Err(Fault { request: Some(request), reject }),
+            }
+        }
+    };
+}
+
+pub(super) use requests;
+
+/// Reads a request that is `raw`'s, in name and payload: what WebRTC takes, or a newer token.
+pub(super) fn shared<'a>(
+    name: &str,
+    mut arguments: Arguments<'a>,
+    content_bytes: usize,
+) -> Result<Command<'a>, Reject> {
+    raw::decode_as(name, object(&mut arguments), content_bytes)
+}
+
+/// The next argument; nothing and `null` stand for an object without fields.
+pub(super) fn object<'a>(arguments: &mut Arguments<'a>) -> &'a str {
+    fields::present(arguments.next()).unwrap_or("{}")
+}
+
+/// The fields of the next argument.
+pub(super) fn fields_of<'a, F: Fields<'a>>(name: &str, arguments: &mut Arguments<'a>) -> Result<F, Reject> {
+    fields::read(object(arguments)).map_err(|_| Reject::invalid(format!("{name} takes an object")))
+}
+
+/// No request has that name.
+pub(super) fn unknown(name: &str) -> Reject {
+    let shown: String = name.chars().take(crate::base::limits::LABEL_BYTES).collect();
+    Reject::new(Code::UnknownType, format!("Unknown event {shown:?}"))
+}
+
+/// Appends an event: the array of its name and what `write` appends, one JSON value.
+pub(super) fn emit(out: &mut Vec<u8>, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+    out.push(b'[');
+    json::string(out, name);
+    out.push(b',');
+    write(out);
+    out.push(b']');
+}
+
+/// The same with an object, whose fields `write` adds.
+pub(super) fn emit_object(out: &mut Vec<u8>, name: &str, write: impl FnOnce(&mut Object<'_>)) {
+    emit(out, name, |out| object_of(out, write));
+}
+
+/// Appends an object whose fields `write` adds.
+pub(super) fn object_of(out: &mut Vec<u8>, write: impl FnOnce(&mut Object<'_>)) {
+    let mut object = Object::begin(out);
+    write(&mut object);
+    object.end();
+}
+
+/// Adds an instant.
+pub(super) fn instant(object: &mut Object<'_>, field: &str, wall_ms: u64) {
+    object.plain(field, &rfc3339(wall_ms));
+}
+
+/// Adds a message's id.
+pub(super) fn id(object: &mut Object<'_>, field: &str, id: uuid::Uuid) {
+    object.plain(field, id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+}
+
+/// `message`: to this user, or to all, outside any room.
+pub(super) fn direct(out: &mut Vec<u8>, direct: &Direct) {
+    emit_object(out, "message", |object| {
+        object.string("type", direct.content.kind.as_deref().unwrap_or("text"));
+        object.raw("data", &direct.content.body);
+        instant(object, "timestamp", direct.at);
+    });
+}
+
+/// A signaling message under `raw`'s name, with `raw`'s payload.
+pub(super) fn signal(out: &mut Vec<u8>, event: &Event, now: Now) {
+    let Event::Signal(signaled) = event else { return };
+    emit(out, signaled.signal.as_str(), |out| raw::encode(out, event, now));
+}
+
+/// `error`: a request was not granted.
+pub fn error(out: &mut Vec<u8>, reject: &Reject) {
+    emit_object(out, "error", |object| {
+        object.plain("code", reject.code.as_str()).string("message", &reject.text);
+    });
+}
+
+/// `heartbeat`: the answer to one.
+pub fn heartbeat(out: &mut Vec<u8>, now: Now) {
+    emit_object(out, "heartbeat", |object| instant(object, "timestamp", now.wall));
+}
+
+/// What a request's ack says that was granted and has nothing more to tell.
+pub fn granted(out: &mut Vec<u8>) {
+    object_of(out, |object| {
+        object.bool("success", true);
+    });
+}
+
+/// What a request's ack says that was not granted.
+pub fn refused(out: &mut Vec<u8>, reject: &Reject) {
+    object_of(out, |object| {
+        object.bool("success", false).string("message", &reject.text).plain("code", reject.code.as_str());
+    });
+}
+
+/// What the ack of a newer token says. `expires_at` is in seconds since 1970.
+pub fn renewed(out: &mut Vec<u8>, expires_at: Option<u64>) {
+    object_of(out, |object| {
+        object.bool("success", true);
+        if let Some(seconds) = expires_at {
+            instant(object, "expiresAt", seconds.saturating_mul(1000));
+        }
+    });
+}

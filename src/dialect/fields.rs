@@ -1,0 +1,211 @@
+//! The fields of a request that is a JSON object, whatever the dialect: taken as unread JSON first, then read as the
+//! request wants them. So an error can say which field was wrong, and fields that a request does not have may be anything.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::base::ids::is_name;
+use crate::base::limits;
+use crate::codec::json::scan;
+use crate::domain::command::{MediaState, Opaque, Status};
+use crate::domain::history::PAGE_MAX;
+use crate::domain::reject::{Code, Reject};
+
+/// Every field that the requests of a dialect have, unread.
+pub(super) trait Fields<'a>: Default {
+    /// A field was met; one that no request has is passed over.
+    fn set(&mut self, name: &str, value: &'a str);
+}
+
+/// Declares `Fields`, a struct of unread fields, each with its name on the wire.
+macro_rules! fields {
+    ($($field:ident = $name:literal),+ $(,)?) => {
+        /// Every field of every request, unread.
+        #[derive(Default)]
+        struct Fields<'a> { $($field: Option<&'a str>),+ }
+
+        impl<'a> $crate::dialect::fields::Fields<'a> for Fields<'a> {
+            fn set(&mut self, name: &str, value: &'a str) {
+                match name {
+                    $($name => self.$field = Some(value),)+
+                    _ => {}
+                }
+            }
+        }
+    };
+}
+
+pub(super) use fields;
+
+/// Takes an object apart.
+///
+/// # Errors
+/// It is not valid JSON, or not an object.
+pub(super) fn read<'a, F: Fields<'a>>(text: &'a str) -> Result<F, serde_json::Error> {
+    let mut fields = F::default();
+    match scan::fields(text, |name, value| fields.set(name, value)) {
+        Some(()) => Ok(fields),
+        None => serde_json::from_str::<Read<F>>(text).map(|read| read.0),
+    }
+}
+
+/// Fields as `serde_json` reads them.
+struct Read<F>(F);
+
+impl<'de: 'a, 'a, F: Fields<'a>> Deserialize<'de> for Read<F> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor(PhantomData)).map(Read)
+    }
+}
+
+struct FieldsVisitor<'a, F>(PhantomData<(&'a (), F)>);
+
+impl<'de: 'a, 'a, F: Fields<'a>> Visitor<'de> for FieldsVisitor<'a, F> {
+    type Value = F;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<F, A::Error> {
+        let mut fields = F::default();
+        while let Some(name) = map.next_key::<String>()? {
+            fields.set(&name, map.next_value::<&'de RawValue>()?.get());
+        }
+        Ok(fields)
+    }
+}
+
+/// A value that is there; `null` is not.
+pub(super) fn present(value: Option<&str>) -> Option<Opaque<'_>> {
+    value.filter(|json| *json != "null")
+}
+
+pub(super) fn required<T>(field: &str, value: Option<T>) -> Result<T, Reject> {
+    value.ok_or_else(|| missing(field))
+}
+
+pub(super) fn missing(field: &str) -> Reject {
+    Reject::invalid(format!("{field} is missing"))
+}
+
+pub(super) fn text<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, Reject> {
+    let Some(json) = present(value) else { return Ok(None) };
+    if !json.starts_with('"') {
+        return Err(Reject::invalid(format!("{field} must be a string")));
+    }
+    let inner = &json[1..json.len() - 1];
+    if !inner.contains('\\') {
+        return Ok(Some(Cow::Borrowed(inner)));
+    }
+    match serde_json::from_str::<String>(json) {
+        Ok(text) => Ok(Some(Cow::Owned(text))),
+        Err(_) => Err(Reject::invalid(format!("{field} is not valid Unicode"))),
+    }
+}
+
+/// The name of a room, a user or a peer.
+pub(super) fn name<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, Reject> {
+    let text = text(field, value)?;
+    if text.as_deref().is_some_and(|text| !is_name(text)) {
+        return Err(Reject::invalid(format!("{field} must have 1 to 128 bytes and no control characters")));
+    }
+    Ok(text)
+}
+
+/// A short text.
+pub(super) fn label<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Cow<'a, str>>, Reject> {
+    let text = text(field, value)?;
+    if text.as_deref().is_some_and(|text| text.len() > limits::LABEL_BYTES) {
+        return Err(Reject::invalid(format!("{field} must have at most {} bytes", limits::LABEL_BYTES)));
+    }
+    Ok(text)
+}
+
+pub(super) fn display_name(value: Option<&str>) -> Result<Option<Cow<'_, str>>, Reject> {
+    let text = text("displayName", value)?;
+    if text.as_deref().is_some_and(|text| text.len() > limits::DISPLAY_NAME_BYTES) {
+        return Err(Reject::invalid(format!("displayName must have at most {} bytes", limits::DISPLAY_NAME_BYTES)));
+    }
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+pub(super) fn flag(field: &str, value: Option<&str>) -> Result<Option<bool>, Reject> {
+    match present(value) {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(Reject::invalid(format!("{field} must be true or false"))),
+    }
+}
+
+pub(super) fn whole(field: &str, value: Option<&str>) -> Result<Option<u64>, Reject> {
+    let Some(json) = present(value) else { return Ok(None) };
+    json.parse().map(Some).map_err(|_| Reject::invalid(format!("{field} must be a whole number that is not negative")))
+}
+
+/// How many messages somebody wants.
+pub(super) fn limit(value: Option<&str>) -> Result<Option<usize>, Reject> {
+    let range = 1..=PAGE_MAX as u64;
+    match whole("limit", value) {
+        Ok(Some(limit)) if range.contains(&limit) => Ok(Some(limit as usize)),
+        Ok(None) => Ok(None),
+        _ => Err(Reject::invalid(format!("limit must be a whole number from 1 to {PAGE_MAX}"))),
+    }
+}
+
+pub(super) fn status(value: Option<&str>) -> Result<Status, Reject> {
+    let status = required("status", text("status", value)?)?;
+    Status::parse(&status).ok_or_else(|| Reject::invalid("status must be one of online, away, busy, offline"))
+}
+
+pub(super) fn media(value: Option<&str>) -> Result<Option<MediaState>, Reject> {
+    #[derive(Deserialize)]
+    struct Media {
+        #[serde(default)]
+        audio: bool,
+        #[serde(default)]
+        video: bool,
+        #[serde(default)]
+        screen: bool,
+    }
+    let Some(json) = present(value) else { return Ok(None) };
+    match serde_json::from_str::<Media>(json) {
+        Ok(Media { audio, video, screen }) => Ok(Some(MediaState { audio, video, screen })),
+        Err(_) => Err(Reject::invalid("mediaState must be an object of the booleans audio, video and screen")),
+    }
+}
+
+/// A message's content, if it has at most `bytes` bytes: of a string its text is counted, not its escapes.
+pub(super) fn within(content: Opaque<'_>, bytes: usize) -> Result<Opaque<'_>, Reject> {
+    if is_longer(content, bytes) {
+        return Err(Reject::new(Code::MessageTooLarge, format!("content is larger than {bytes} bytes")));
+    }
+    Ok(content)
+}
+
+fn is_longer(content: &str, bytes: usize) -> bool {
+    if content.len() <= bytes.saturating_add(2) {
+        return false;
+    }
+    match serde_json::from_str::<Cow<'_, str>>(content) {
+        Ok(text) => text.len() > bytes,
+        Err(_) => true,
+    }
+}
+
+/// What goes with a message beside its content.
+pub(super) fn extra<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Opaque<'a>>, Reject> {
+    match present(value) {
+        Some(json) if json.len() > limits::EXTRA_BYTES => {
+            let text = format!("{field} is larger than {} bytes", limits::EXTRA_BYTES);
+            Err(Reject::new(Code::MessageTooLarge, text))
+        }
+        other => Ok(other),
+    }
+}

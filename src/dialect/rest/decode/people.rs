@@ -1,0 +1,337 @@
+//! Bodies of the calls about people: their connections, how they are, and what is sent to them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Call, Name, Reject, is_name, limits, read};
+use crate::base::time::parse_rfc3339;
+use crate::codec::json::{self, Object};
+use crate::domain::command::Status;
+use crate::domain::event::Content;
+use crate::domain::reject::Code;
+
+/// The body of `POST /connections`, unread.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ConnectionBody<'a> {
+    #[serde(borrow)]
+    user_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    socket_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    device_info: Option<&'a RawValue>,
+}
+
+/// The body of `PUT /presence/:userId`, unread.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PresenceBody<'a> {
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    last_seen: Option<&'a RawValue>,
+}
+
+/// The body of `POST /broadcast`, unread.
+#[derive(Deserialize)]
+pub(super) struct BroadcastBody<'a> {
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+}
+
+/// The body of `POST /websocket/message/…`, unread.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PushBody<'a> {
+    #[serde(borrow)]
+    user_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user_ids: Option<&'a RawValue>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// The body of `POST /websocket/notification`, unread.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct NotificationBody<'a> {
+    #[serde(borrow)]
+    user_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    title: Option<&'a RawValue>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+pub(super) fn register(body: ConnectionBody<'_>) -> Result<Call, Reject> {
+    let device = body.device_info.map(RawValue::get);
+    if device.is_some_and(|device| device.len() > limits::DEVICE_BYTES) {
+        let text = format!("deviceInfo is larger than {} bytes", limits::DEVICE_BYTES);
+        return Err(Reject::new(Code::MessageTooLarge, text));
+    }
+    Ok(Call::Register {
+        user: required("userId", name("userId", body.user_id)?)?,
+        socket: required("socketId", name("socketId", body.socket_id)?)?,
+        device: device.map(Into::into),
+    })
+}
+
+pub(super) fn set_presence(user: Name, body: PresenceBody<'_>) -> Result<Call, Reject> {
+    let statuses = "one of online, away, busy, offline";
+    let status = read::<String>("status", body.status, statuses, |text| Status::parse(text).is_some())?;
+    let status = required("status", status.as_deref().and_then(Status::parse))?;
+    Ok(Call::SetPresence { user, status, last_seen: moment("lastSeen", body.last_seen)? })
+}
+
+pub(super) fn broadcast(body: BroadcastBody<'_>) -> Result<Call, Reject> {
+    let kind = label("type", body.kind)?.unwrap_or_else(|| "system".into());
+    Ok(Call::Broadcast(content(kind, required("message", body.message)?.get())))
+}
+
+pub(super) fn push_to_user(body: PushBody<'_>) -> Result<Call, Reject> {
+    Ok(Call::PushToUser { user: required("userId", name("userId", body.user_id)?)?, content: pushed(&body)? })
+}
+
+pub(super) fn push_to_users(body: PushBody<'_>) -> Result<Call, Reject> {
+    let wanted = format!("a list of 1 to {} user ids", limits::PUSHED_USERS);
+    let users = read::<Vec<Name>>("userIds", body.user_ids, &wanted, |users| {
+        (1..=limits::PUSHED_USERS).contains(&users.len()) && users.iter().all(|user| is_name(user))
+    })?;
+    let mut users = required("userIds", users)?;
+    let mut seen = BTreeSet::new();
+    users.retain(|user| seen.insert(user.clone()));
+    Ok(Call::PushToUsers { users, content: pushed(&body)? })
+}
+
+pub(super) fn push_to_all(body: PushBody<'_>) -> Result<Call, Reject> {
+    Ok(Call::PushToAll(pushed(&body)?))
+}
+
+pub(super) fn notify(body: NotificationBody<'_>) -> Result<Call, Reject> {
+    let user = required("userId", name("userId", body.user_id)?)?;
+    let text = |field, value| read::<String>(field, value, "a string", |_| true);
+    let title = required("title", text("title", body.title)?)?;
+    let words = required("body", text("body", body.body)?)?;
+    let more = read::<Fields>("data", body.data, "a JSON object", |_| true)?;
+    let mut data = Vec::with_capacity(128);
+    let mut object = Object::begin(&mut data);
+    object.string("title", &title).string("body", &words);
+    object.end();
+    data.pop();
+    for (field, value) in more.into_iter().flat_map(|more| more.0) {
+        // The notification's own words are not for its data to change.
+        if field != "title" && field != "body" {
+            data.push(b',');
+            json::string(&mut data, &field);
+            data.push(b':');
+            data.extend_from_slice(value.get().as_bytes());
+        }
+    }
+    data.push(b'}');
+    // It was put together from texts.
+    let data = String::from_utf8(data).unwrap_or_default();
+    Ok(Call::Notify { user, content: content("notification".into(), &data) })
+}
+
+fn pushed(body: &PushBody<'_>) -> Result<Content, Reject> {
+    let kind = required("type", label("type", body.kind)?)?;
+    Ok(content(kind, body.data.map_or("null", RawValue::get)))
+}
+
+fn content(kind: Box<str>, body: &str) -> Content {
+    Content { body: body.into(), kind: Some(kind), reply_to: None, attachment: None, metadata: None }
+}
+
+fn required<T>(field: &str, value: Option<T>) -> Result<T, Reject> {
+    value.ok_or_else(|| Reject::invalid(format!("{field} is missing")))
+}
+
+fn name(field: &str, value: Option<&RawValue>) -> Result<Option<Name>, Reject> {
+    read::<Name>(field, value, "a string of 1 to 128 bytes without control characters", |name| is_name(name))
+}
+
+fn label(field: &str, value: Option<&RawValue>) -> Result<Option<Box<str>>, Reject> {
+    let wanted = format!("a string of 1 to {} bytes", limits::LABEL_BYTES);
+    read::<Box<str>>(field, value, &wanted, |text| (1..=limits::LABEL_BYTES).contains(&text.len()))
+}
+
+/// A moment in milliseconds since 1970, given as such or in the words of RFC 3339.
+fn moment(field: &str, value: Option<&RawValue>) -> Result<Option<u64>, Reject> {
+    let wanted = "milliseconds since 1970 or a date such as 2024-01-01T00:00:00.000Z";
+    match value {
+        Some(text) if text.get().starts_with('"') => {
+            let text = read::<String>(field, value, wanted, |text| parse_rfc3339(text).is_some())?;
+            Ok(text.as_deref().and_then(parse_rfc3339))
+        }
+        _ => read::<u64>(field, value, wanted, |_| true),
+    }
+}
+
+/// The fields of an object, each value as it was written.
+struct Fields(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Fields(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CallRoute, decode, page};
+    use super::*;
+    use crate::dialect::rest::CallKind;
+    use crate::domain::op::UsersPage;
+
+    fn read_as(kind: CallKind, body: &str) -> Result<Call, (u16, Code, String)> {
+        let route = CallRoute { kind, parameter: "ann".into() };
+        decode(&route, Some("application/json"), body.as_bytes())
+            .map_err(|refusal| (refusal.status, refusal.reject.code, refusal.reject.text.into_owned()))
+    }
+
+    fn missing(field: &str) -> Result<Call, (u16, Code, String)> {
+        Err((422, Code::InvalidMessage, format!("{field} is missing")))
+    }
+
+    #[test]
+    fn a_connection_is_read_to_the_letter() {
+        let body = r#"{ "userId": "ann", "socketId": "tab-1", "deviceInfo": { "os" : "Ünix" } }"#;
+        let call =
+            Call::Register { user: "ann".into(), socket: "tab-1".into(), device: Some(r#"{ "os" : "Ünix" }"#.into()) };
+        assert_eq!(read_as(CallKind::Register, body), Ok(call));
+        let call = Call::Register { user: "ann".into(), socket: "tab-1".into(), device: None };
+        assert_eq!(read_as(CallKind::Register, r#"{"userId":"ann","socketId":"tab-1","deviceInfo":null}"#), Ok(call));
+        assert_eq!(read_as(CallKind::Register, r#"{"socketId":"tab-1"}"#), missing("userId"));
+        assert_eq!(read_as(CallKind::Register, r#"{"userId":"ann"}"#), missing("socketId"));
+        let with = |bytes: usize| format!(r#"{{"userId":"a","socketId":"b","deviceInfo":"{}"}}"#, "x".repeat(bytes));
+        assert!(read_as(CallKind::Register, &with(limits::DEVICE_BYTES - 2)).is_ok());
+        let (status, code, _) = read_as(CallKind::Register, &with(limits::DEVICE_BYTES - 1)).expect_err("it is long");
+        assert_eq!((status, code), (413, Code::MessageTooLarge));
+    }
+
+    #[test]
+    fn presence_is_read_to_the_letter() {
+        let at = |last_seen| Ok(Call::SetPresence { user: "ann".into(), status: Status::Away, last_seen });
+        for (body, last_seen) in [
+            (r#"{"status":"away"}"#, None),
+            (r#"{"status":"away","lastSeen":null}"#, None),
+            (r#"{"status":"away","lastSeen":1704067200001}"#, Some(1_704_067_200_001)),
+            (r#"{"status":"away","lastSeen":"2024-01-01T00:00:00.001Z"}"#, Some(1_704_067_200_001)),
+        ] {
+            assert_eq!(read_as(CallKind::SetPresence, body), at(last_seen), "{body}");
+        }
+        assert_eq!(read_as(CallKind::SetPresence, "{}"), missing("status"));
+        for (field, values) in [
+            ("status", vec![r#""asleep""#, "1", r#""""#]),
+            ("lastSeen", vec![r#""yesterday""#, r#""1969-12-31T23:59:59Z""#, "-1", "1.5", "{}", "true"]),
+        ] {
+            for value in values {
+                let body = format!(r#"{{"status":"away","{field}":{value}}}"#).replacen(
+                    r#""status":"away","status""#,
+                    r#""status""#,
+                    1,
+                );
+                let (status, _, text) = read_as(CallKind::SetPresence, &body).expect_err(&body);
+                assert!(status == 422 && text.starts_with(&format!("{field} must be ")), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_pushed_passes_through_unread() {
+        let data = r#"{ "message" : "Hello!", "n":1E400 }"#;
+        let content = content("chat".into(), data);
+        let body = format!(r#"{{"userId":"user123","type":"chat","data":{data}}}"#);
+        let call = Call::PushToUser { user: "user123".into(), content: content.clone() };
+        assert_eq!(read_as(CallKind::PushToUser, &body), Ok(call));
+        let body = format!(r#"{{"userIds":["b","a","b"],"type":"chat","data":{data}}}"#);
+        let users = ["b", "a"].map(Name::from).to_vec();
+        assert_eq!(read_as(CallKind::PushToUsers, &body), Ok(Call::PushToUsers { users, content: content.clone() }));
+        let body = format!(r#"{{"type":"chat","data":{data}}}"#);
+        assert_eq!(read_as(CallKind::PushToAll, &body), Ok(Call::PushToAll(content)));
+        let nothing = super::content("update".into(), "null");
+        assert_eq!(read_as(CallKind::PushToAll, r#"{"type":"update"}"#), Ok(Call::PushToAll(nothing)));
+    }
+
+    #[test]
+    fn a_broadcast_is_the_systems_unless_it_says_otherwise() {
+        let expected = |kind: &str, body| Ok(Call::Broadcast(content(kind.into(), body)));
+        assert_eq!(read_as(CallKind::Broadcast, r#"{"message":"Hi","type":"alert"}"#), expected("alert", r#""Hi""#));
+        assert_eq!(read_as(CallKind::Broadcast, r#"{"message":[1]}"#), expected("system", "[1]"));
+        assert_eq!(read_as(CallKind::Broadcast, r#"{"type":"alert"}"#), missing("message"));
+    }
+
+    #[test]
+    fn a_notification_is_its_words_and_whatever_goes_with_them() {
+        let data = |body: &str| match read_as(CallKind::Notify, body) {
+            Ok(Call::Notify { user, content }) => {
+                assert_eq!((&*user, content.kind.as_deref()), ("user123", Some("notification")));
+                content.body
+            }
+            other => panic!("{other:?}"),
+        };
+        let seed = r#"{"userId":"user123","title":"New \"Message\"","body":"You have received a new message",
+            "data":{"category":"message","priority":"normal","title":"x","a\"b":[ 1 ]}}"#;
+        let expected = r#"{"title":"New \"Message\"","body":"You have received a new message","category":"message","priority":"normal","a\"b":[ 1 ]}"#;
+        assert_eq!(&*data(seed), expected);
+        assert_eq!(&*data(r#"{"userId":"user123","title":"","body":"b"}"#), r#"{"title":"","body":"b"}"#);
+        assert_eq!(read_as(CallKind::Notify, r#"{"userId":"u","title":"t"}"#), missing("body"));
+        assert_eq!(read_as(CallKind::Notify, r#"{"userId":"u","body":"b"}"#), missing("title"));
+        assert_eq!(read_as(CallKind::Notify, r#"{"title":"t","body":"b"}"#), missing("userId"));
+        let (status, _, text) =
+            read_as(CallKind::Notify, r#"{"userId":"u","title":"t","body":"b","data":[]}"#).expect_err("it is a list");
+        assert_eq!((status, text.as_str()), (422, "data must be a JSON object"));
+    }
+
+    #[test]
+    fn pushes_have_a_type_and_somebody_to_go_to() {
+        assert_eq!(read_as(CallKind::PushToUser, r#"{"type":"t"}"#), missing("userId"));
+        assert_eq!(read_as(CallKind::PushToUser, r#"{"userId":"u"}"#), missing("type"));
+        assert_eq!(read_as(CallKind::PushToUsers, r#"{"type":"t"}"#), missing("userIds"));
+        assert_eq!(read_as(CallKind::PushToAll, "{}"), missing("type"));
+        let users = |count| format!(r#"{{"type":"t","userIds":[{}"u"]}}"#, r#""u","#.repeat(count - 1));
+        assert!(read_as(CallKind::PushToUsers, &users(limits::PUSHED_USERS)).is_ok());
+        assert_eq!(read_as(CallKind::PushToUsers, &users(limits::PUSHED_USERS + 1)).map_err(|it| it.0), Err(422));
+        assert_eq!(read_as(CallKind::PushToUsers, r#"{"type":"t","userIds":[]}"#).map_err(|it| it.0), Err(422));
+        let long = format!(r#"{{"type":"{}"}}"#, "t".repeat(limits::LABEL_BYTES + 1));
+        assert_eq!(read_as(CallKind::PushToAll, &long).map_err(|it| it.0), Err(422));
+    }
+
+    #[test]
+    fn a_page_is_read_from_the_query() {
+        let of = |after: Option<&str>, limit| Ok(UsersPage { after: after.map(Name::from), limit });
+        assert_eq!(page(None), of(None, limits::USERS_LISTED));
+        assert_eq!(page(Some("limit=2&after=a%20b")), of(Some("a b"), 2));
+        for query in ["limit=0", "limit=x", "limit=1001", "limit=", "after=", "after=%00"] {
+            assert!(page(Some(query)).is_err(), "{query}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The keeper's half: how much of a user's minute is lent to which shard.
+
+use std::collections::BTreeMap;
+
+use smallvec::SmallVec;
+
+use super::{Claim, Kind, Notice, Rates, WINDOW_MS, Word};
+use crate::base::Name;
+use crate::base::table::{Named, Table};
+use crate::base::time::Now;
+
+/// A loan is this part of the allowance.
+const LOAN_PART: u32 = 4;
+
+/// Credits in a loan at the most.
+const LOAN_MAX: u32 = 25;
+
+/// How long a shard may leave a recall unanswered, in milliseconds, before what it holds counts as spent.
+const RECALL_MS: u64 = 5_000;
+
+/// The allowances of the users that a shard keeps. Nothing is kept of users who spent nothing within a minute.
+pub struct Keeper {
+    rates: Rates,
+    accounts: Table<Account>,
+    due: BTreeMap<u64, Vec<Name>>,
+}
+
+/// One user's allowances.
+struct Account {
+    user: Name,
+    minutes: SmallVec<[Minute; 1]>,
+    /// When it is to be looked at.
+    due_at: u64,
+}
+
+/// One allowance in one minute.
+struct Minute {
+    kind: Kind,
+    /// When it is over, in monotonic milliseconds; what it goes by.
+    ends_at: u64,
+    /// Credits that are neither lent nor spent.
+    free: u32,
+    loans: SmallVec<[Loan; 1]>,
+    /// Shards that ask for more than is free, the first first.
+    waiting: SmallVec<[u8; 2]>,
+}
+
+/// What one shard was lent in one minute.
+struct Loan {
+    shard: u8,
+    lent: u32,
+    spent: u32,
+    returned: u32,
+    /// When it was asked to give back what it has not spent.
+    recalled_at: Option<u64>,
+}
+
+impl Named for Account {
+    fn name(&self) -> &str {
+        &self.user
+    }
+}
+
+impl Keeper {
+    /// Keeps allowances of these rates.
+    pub fn new(rates: Rates, seed: u64) -> Self {
+        Self { rates, accounts: Table::new(seed), due: BTreeMap::new() }
+    }
+
+    /// A shard tells what it spent, gives something back, or asks for more. What shards are told of it goes to `out`.
+    pub fn claim(&mut self, now: Now, shard: u8, claim: &Claim, out: &mut Vec<(u8, Notice)>) {
+        let per_minute = self.rates.of(claim.kind);
+        let place = match self.accounts.find(&claim.user) {
+            Some(place) => place,
+            // A minute that is forgotten is over; what was spent in it is of no interest.
+            None if !claim.wants => return,
+            None => self.accounts.insert(Account { user: claim.user.clone(), minutes: SmallVec::new(), due_at: 0 }),
+        };
+        let Some(account) = self.accounts.at_mut(place) else { return };
+        let at = match account.minutes.iter().position(|minute| minute.kind == claim.kind) {
+            Some(at) => at,
+            None if !claim.wants => return,
+            None => {
+                account.minutes.push(Minute::new(claim.kind, per_minute, now));
+                account.minutes.len() - 1
+            }
+        };
+        let minute = &mut account.minutes[at];
+        minute.settle(shard, claim);
+        if claim.wants {
+            minute.waiting.retain(|waiting| *waiting != shard);
+            minute.waiting.push(shard);
+        }
+        minute.go_on(now, per_minute, &claim.user, out);
+        account.arm(&mut self.due);
+    }
+
+    /// Goes on with what has become due: minutes that are over, recalls that were not answered.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<(u8, Notice)>) {
+        while let Some(entry) = self.due.first_entry()
+            && *entry.key() <= now.mono
+        {
+            let at = *entry.key();
+            for user in entry.remove() {
+                let Some(account) = self.accounts.get_mut(&user).filter(|account| account.due_at == at) else {
+                    continue;
+                };
+                for minute in &mut account.minutes {
+                    minute.go_on(now, self.rates.of(minute.kind), &user, out);
+                }
+                account.minutes.retain(|minute| now.mono < minute.ends_at);
+                if account.minutes.is_empty() {
+                    self.accounts.remove(&user);
+                    continue;
+                }
+                account.due_at = 0;
+                account.arm(&mut self.due);
+            }
+        }
+    }
+
+    /// When [`Keeper::tick`] has something to do, in monotonic milliseconds.
+    pub fn next_due(&self) -> Option<u64> {
+        self.due.first_key_value().map(|(at, _)| *at)
+    }
+
+    /// Users of whom something is kept.
+    pub fn len(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+}
+
+impl Account {
+    /// Sees to it that it is looked at when the first of its minutes is due.
+    fn arm(&mut self, due: &mut BTreeMap<u64, Vec<Name>>) {
+        let Some(at) = self.minutes.iter().map(Minute::due_at).min() else { return };
+        if self.due_at == 0 || at < self.due_at {
+            self.due_at = at;
+            due.entry(at).or_default().push(self.user.clone());
+        }
+    }
+}
+
+impl Minute {
+    fn new(kind: Kind, per_minute: u32, now: Now) -> Self {
+        let (loans, waiting) = (SmallVec::new(), SmallVec::new());
+        Self { kind, ends_at: now.mono + WINDOW_MS, free: per_minute, loans, waiting }
+    }
+
+    /// When it is over, or a recall has gone unanswered for too long.
+    fn due_at(&self) -> u64 {
+        let recalls = self.loans.iter().filter_map(|loan| loan.recalled_at).map(|at| at + RECALL_MS);
+        recalls.min().map_or(self.ends_at, |at| at.min(self.ends_at))
+    }
+
+    /// Takes down what a shard has spent and given back. What it tells of another minute is of no interest any more.
+    fn settle(&mut self, shard: u8, claim: &Claim) {
+        let loan = self.loans.iter_mut().find(|loan| loan.shard == shard);
+        let Some(loan) = loan.filter(|_| claim.minute == self.ends_at) else { return };
+        loan.recalled_at = None;
+        loan.spent = loan.spent.max(claim.spent);
+        // Only what is known to be lent and not spent comes back.
+        let returned = claim.returned.saturating_sub(loan.returned).min(loan.held());
+        loan.returned += returned;
+        self.free += returned;
+    }
+
+    /// Does what can be done at this time for those who wait.
+    fn go_on(&mut self, now: Now, per_minute: u32, user: &Name, out: &mut Vec<(u8, Notice)>) {
+        if now.mono >= self.ends_at {
+            if self.waiting.is_empty() {
+                return;
+            }
+            let waiting = std::mem::take(&mut self.waiting);
+            *self = Self { waiting, ..Self::new(self.kind, per_minute, now) };
+        }
+        for loan in &mut self.loans {
+            if loan.recalled_at.is_some_and(|at| at + RECALL_MS <= now.mono) {
+                loan.recalled_at = None;
+                loan.spent = loan.lent - loan.returned;
+            }
+        }
+        while let Some(&shard) = self.waiting.first() {
+            let word = if self.free > 0 {
+                Word::Lent(self.lend(shard, per_minute))
+            } else if self.recall(now, shard, user, out) {
+                return;
+            } else {
+                Word::Spent
+            };
+            self.waiting.remove(0);
+            out.push((shard, self.notice(user, word)));
+        }
+    }
+
+    fn lend(&mut self, shard: u8, per_minute: u32) -> u32 {
+        let credits = (per_minute / LOAN_PART).clamp(1, LOAN_MAX).min(self.free);
+        self.free -= credits;
+        match self.loans.iter_mut().find(|loan| loan.shard == shard) {
+            Some(loan) => loan.lent += credits,
+            None => self.loans.push(Loan { shard, lent: credits, spent: 0, returned: 0, recalled_at: None }),
+        }
+        credits
+    }
+
+    /// Asks the other shards for what they hold; whether they hold anything.
+    fn recall(&mut self, now: Now, shard: u8, user: &Name, out: &mut Vec<(u8, Notice)>) -> bool {
+        let notice = self.notice(user, Word::Recall);
+        let mut is_held = false;
+        for loan in self.loans.iter_mut().filter(|loan| loan.shard != shard && loan.held() > 0) {
+            is_held = true;
+            if loan.recalled_at.is_none() {
+                loan.recalled_at = Some(now.mono);
+                out.push((loan.shard, notice.clone()));
+            }
+        }
+        is_held
+    }
+
+    fn notice(&self, user: &Name, word: Word) -> Notice {
+        Notice { user: user.clone(), kind: self.kind, minute: self.ends_at, word }
+    }
+}
+
+impl Loan {
+    /// Credits that the shard may still spend.
+    fn held(&self) -> u32 {
+        self.lent.saturating_sub(self.spent).saturating_sub(self.returned)
+    }
+}

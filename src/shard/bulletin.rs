@@ -1,0 +1,230 @@
+//! How users are, gathered until the next tick: whoever is to hear of it is told everything at once, of each user the
+//! latest only, and once, however many rooms they share.
+
+use std::sync::Arc;
+
+use crate::authority::Authority;
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::map::{Map, map};
+use crate::base::time::Now;
+use crate::client::conn::Standing;
+use crate::client::outbound::{NOBODY, Segment};
+use crate::domain::op::{Op, Scope, UserOp};
+use crate::mail::{Mail, News, Reach};
+use crate::shard::Shard;
+use crate::shard::answers::Ask;
+
+/// Notices a bulletin keeps room for.
+const KEEP_NOTICES: usize = 64;
+
+/// What is to be told at the next tick.
+pub(super) struct Bulletin {
+    /// In the order of their news.
+    notices: Vec<Notice>,
+    by_user: Map<Name, u32>,
+    /// Connections that came since the last tick, each with the number of notices that were there before it.
+    newcomers: Vec<(u32, u32)>,
+    /// When, in monotonic milliseconds; 0 when there is nothing.
+    due: u64,
+}
+
+/// News of a user, and who is to hear it: nobody any more once there is later news.
+struct Notice {
+    news: Arc<News>,
+    to: Listeners,
+}
+
+#[derive(Default)]
+struct Listeners {
+    /// Every connection; the others below do not matter then.
+    everyone: bool,
+    /// The members of these rooms.
+    rooms: Vec<Name>,
+    /// These connections.
+    connections: Vec<ConnectionId>,
+}
+
+/// A stretch of the bulletin that one connection is not told: what it caused itself, or what was before its time.
+struct Gap {
+    slot: u32,
+    start: u32,
+    end: u32,
+}
+
+impl Bulletin {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { notices: Vec::new(), by_user: map(seed), newcomers: Vec::new(), due: 0 }
+    }
+
+    /// When it is to be published, in monotonic milliseconds; `None` while it is empty.
+    pub(super) fn due(&self) -> Option<u64> {
+        (self.due != 0).then_some(self.due)
+    }
+
+    /// Gives back memory that a burst of news has left.
+    pub(super) fn trim(&mut self) {
+        self.notices.shrink_to(KEEP_NOTICES);
+        self.by_user.shrink_to(KEEP_NOTICES);
+        self.newcomers.shrink_to(KEEP_NOTICES);
+    }
+
+    /// A connection has come. What was to be told before concerns it no more than what was told: about its own user it may
+    /// even be wrong by now.
+    pub(super) fn come(&mut self, slot: u32) {
+        if !self.notices.is_empty() {
+            self.newcomers.push((slot, self.notices.len() as u32));
+        }
+    }
+
+    /// Who is to hear these news, or later ones of the same user.
+    fn listeners(&mut self, news: Arc<News>) -> &mut Listeners {
+        let next = self.notices.len();
+        let place = self.by_user.entry(news.user.clone()).or_insert(next as u32);
+        let known = self.notices.get_mut(*place as usize);
+        if known.as_ref().is_none_or(|known| known.news.number < news.number) {
+            let to = known.map(|known| std::mem::take(&mut known.to)).unwrap_or_default();
+            *place = next as u32;
+            self.notices.push(Notice { news, to });
+        }
+        &mut self.notices[*place as usize].to
+    }
+}
+
+impl Shard {
+    /// News of a user has come, to be passed on to a room's members or to be told at the next tick.
+    pub(super) fn news(&mut self, now: Now, reach: Reach, news: Arc<News>) {
+        match reach {
+            Reach::Room(room) => {
+                let mut out = std::mem::take(&mut self.said);
+                self.authority.announce(&room, news, &mut out);
+                return self.post_all(out);
+            }
+            Reach::Around(of) => {
+                let Some(slot) = self.slot_of(of) else { return };
+                for membership in self.conns[slot as usize].rooms.clone().as_slice() {
+                    let Some(room) = self.fanout.name_of(membership.room).cloned() else { continue };
+                    let home = self.placement.of(&room);
+                    self.post(home, Mail::News { reach: Reach::Room(room), news: news.clone() });
+                }
+                let to = self.bulletin.listeners(news);
+                if !to.connections.contains(&of) {
+                    to.connections.push(of);
+                }
+            }
+            Reach::Members(room) => {
+                let to = self.bulletin.listeners(news);
+                if !to.rooms.contains(&room) {
+                    to.rooms.push(room);
+                }
+            }
+            Reach::Everyone => self.bulletin.listeners(news).everyone = true,
+        }
+        if self.bulletin.due == 0 {
+            self.bulletin.due = now.mono + self.options.presence_batch_ms;
+        }
+    }
+
+    /// Has the members of a room that a connection has joined told how its user is, where they are not told anyway.
+    pub(super) fn introduce(&mut self, slot: u32, room: &Name) {
+        let is_told_anyway = self.options.rules.presence_scope == Scope::None || self.authority.tells_everybody();
+        let Some(identity) = self.conns[slot as usize].identity.as_ref().filter(|_| !is_told_anyway) else { return };
+        let (user, connection) = (identity.user_name(), self.id_of(slot));
+        self.ask(Ask::forgotten(), Op::User(user, UserOp::Introduce { connection, room: room.clone() }));
+    }
+
+    /// Hands everyone what they are to hear.
+    pub(super) fn publish_bulletin(&mut self) {
+        self.bulletin.due = 0;
+        self.bulletin.by_user.clear();
+        let mut notices = std::mem::take(&mut self.bulletin.notices);
+        let mut newcomers = std::mem::take(&mut self.bulletin.newcomers);
+        newcomers.sort_unstable();
+        self.tell_everyone(&notices, &newcomers);
+        self.tell_some(&notices, &newcomers);
+        notices.clear();
+        newcomers.clear();
+        (self.bulletin.notices, self.bulletin.newcomers) = (notices, newcomers);
+    }
+
+    /// Hands every connection what everyone is to hear, as one run but for the gaps it has.
+    fn tell_everyone(&mut self, notices: &[Notice], newcomers: &[(u32, u32)]) {
+        let start = self.outbound.len() as u32;
+        let mut gaps = Vec::new();
+        // Where each notice begins.
+        let mut starts = Vec::new();
+        for notice in notices {
+            starts.push(self.outbound.len() as u32);
+            if !notice.to.everyone {
+                continue;
+            }
+            let segment = self.encode_notice(notice);
+            if let Some(slot) = notice.news.except.and_then(|id| self.slot_of(id)) {
+                gaps.push(Gap { slot, start: segment.start, end: segment.end });
+            }
+        }
+        let end = self.outbound.len() as u32;
+        if start == end {
+            return;
+        }
+        gaps.extend(newcomers.iter().map(|&(slot, before)| {
+            let until = starts.get(before as usize).copied().unwrap_or(end);
+            Gap { slot, start, end: until }
+        }));
+        // Slots come in order, and so do each slot's gaps.
+        gaps.sort_unstable_by_key(|gap| (gap.slot, gap.start, gap.end));
+        let mut gaps = gaps.iter().peekable();
+        for (slot, conn) in &mut self.conns {
+            let slot = slot as u32;
+            let is_told = conn.is_listening() && conn.standing == Standing::Attached;
+            let mut from = start;
+            while let Some(gap) = gaps.next_if(|gap| gap.slot <= slot) {
+                if is_told && gap.slot == slot {
+                    let until = gap.start.max(from);
+                    self.outbound.push(slot, &mut conn.queue, Segment { start: from, end: until, droppable: true });
+                    from = gap.end.max(from);
+                }
+            }
+            if is_told {
+                self.outbound.push(slot, &mut conn.queue, Segment { start: from, end, droppable: true });
+            }
+        }
+    }
+
+    /// Hands the members of rooms, and single connections, what they are to hear beyond that.
+    fn tell_some(&mut self, notices: &[Notice], newcomers: &[(u32, u32)]) {
+        let mut listeners = Vec::new();
+        for (number, notice) in notices.iter().enumerate() {
+            if notice.to.everyone {
+                continue;
+            }
+            listeners.clear();
+            for room in &notice.to.rooms {
+                listeners.extend_from_slice(self.fanout.members(room));
+            }
+            listeners.extend(notice.to.connections.iter().filter_map(|id| self.slot_of(*id)));
+            listeners.sort_unstable();
+            listeners.dedup();
+            let except = notice.news.except.and_then(|id| self.slot_of(id)).unwrap_or(NOBODY);
+            listeners.retain(|slot| {
+                let conn = &self.conns[*slot as usize];
+                let later = newcomers.partition_point(|(newcomer, _)| newcomer <= slot);
+                let before = later.checked_sub(1).map(|at| newcomers[at]).filter(|(newcomer, _)| newcomer == slot);
+                let is_new = before.is_some_and(|(_, before)| number < before as usize);
+                *slot != except && !is_new && conn.is_listening() && conn.standing == Standing::Attached
+            });
+            if listeners.is_empty() {
+                continue;
+            }
+            let segment = self.encode_notice(notice);
+            for &slot in &listeners {
+                self.outbound.push(slot, &mut self.conns[slot as usize].queue, segment);
+            }
+        }
+    }
+
+    fn encode_notice(&mut self, notice: &Notice) -> Segment {
+        let segment = self.outbound.encode(|out| out.extend_from_slice(&notice.news.packed.raw));
+        Segment { droppable: true, ..segment }
+    }
+}

@@ -1,0 +1,204 @@
+//! Who hears of whom, with real sockets and several shards: one `offline` however many connections end, and after a storm
+//! of comings and goings everybody knows how everybody is.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::thread;
+
+use serde_json::{Value, json};
+use support::client::Client;
+use support::server::{Server, token};
+use support::wire::{CLOSE, Wire, frame};
+use switchboard::base::rng::Rng;
+
+const SHARDS: usize = 3;
+
+/// Connections of one storm.
+const STORM: usize = 1_000;
+
+/// Threads that make it, each with users of its own.
+const GUSTS: usize = 4;
+
+/// Users of each of them.
+const USERS: u64 = 60;
+
+const ROOMS: [&str; 4] = ["r0", "r1", "r2", "r3"];
+
+/// The last that is known of each user.
+type Known = BTreeMap<String, String>;
+
+fn server(settings: &[&str]) -> Server {
+    let shards = SHARDS.to_string();
+    let mut arguments = vec!["--shards", &shards, "--set", "rooms.create_on_join=always"];
+    for setting in settings {
+        arguments.extend(["--set", setting]);
+    }
+    Server::start(&arguments)
+}
+
+fn connect(server: &Server, user: &str) -> Client {
+    Client::connect(&server.address, Some(&token(user, &json!({}))))
+}
+
+/// One who hears of others, until it knows what it should.
+struct Observer {
+    client: Client,
+    known: Known,
+}
+
+impl Observer {
+    fn new(server: &Server, number: usize) -> Self {
+        let mut client = connect(server, &format!("observer-{number}"));
+        for room in ROOMS {
+            client.join(room, &format!("observer-{number}"));
+        }
+        Self { client, known: Known::new() }
+    }
+
+    /// Reads until the truth is out and known here.
+    fn watch(&mut self, truth: &OnceLock<Known>) {
+        while truth.get().is_none_or(|truth| self.known != *truth) {
+            let told = self.client.next();
+            if told["type"] == "presence" {
+                self.note(&told);
+            }
+        }
+    }
+
+    fn note(&mut self, told: &Value) {
+        let [user, status] = ["userId", "status"].map(|field| told[field].as_str().expect("a text").to_owned());
+        if user.starts_with('s') {
+            self.known.insert(user, status);
+        }
+    }
+}
+
+/// One part of a storm: connections come, are in a room or two, and end in one way or another.
+struct Gust<'a> {
+    server: &'a Server,
+    rng: Rng,
+    /// Connections that are there, and whose they are.
+    here: Vec<(String, Wire)>,
+    seen: Known,
+}
+
+impl Gust<'_> {
+    fn below(&mut self, bound: usize) -> usize {
+        self.rng.below(bound as u64) as usize
+    }
+
+    fn blow(mut self, gust: usize) -> (Vec<(String, Wire)>, Known) {
+        for _ in 0..STORM / GUSTS {
+            self.come(gust);
+            while self.here.len() > 40 || (self.below(3) == 0 && !self.here.is_empty()) {
+                self.go();
+            }
+        }
+        for (user, _) in &self.here {
+            self.seen.insert(user.clone(), "online".to_owned());
+        }
+        // Some say how they are, in the end.
+        for at in 0..self.here.len() {
+            let (user, wire) = &mut self.here[at];
+            if user.ends_with('3') {
+                wire.send_text(r#"{"type":"presence","status":"away"}"#);
+                self.seen.insert(user.clone(), "away".to_owned());
+            }
+        }
+        (self.here, self.seen)
+    }
+
+    fn come(&mut self, gust: usize) {
+        let user = format!("s{gust}-{}", self.rng.below(USERS));
+        let mut wire = Wire::connect(&self.server.address).upgrade(&token(&user, &json!({})));
+        for _ in 0..1 + self.below(2) {
+            let room = ROOMS[self.below(ROOMS.len())];
+            wire.send_text(&json!({ "type": "join-room", "roomId": room }).to_string());
+            while wire.next_json().expect("it is connected")["type"] != "room-joined" {}
+        }
+        self.seen.insert(user.clone(), "offline".to_owned());
+        self.here.push((user, wire));
+    }
+
+    fn go(&mut self) {
+        let at = self.below(self.here.len());
+        let (_, mut wire) = self.here.swap_remove(at);
+        match self.below(3) {
+            0 => wire.reset(),
+            1 => wire.send(&frame(CLOSE, &1000_u16.to_be_bytes())),
+            _ => drop(wire),
+        }
+    }
+}
+
+/// A thousand connections come and go; whoever was there all the time knows in the end who is there and how.
+fn storm(settings: &[&str]) {
+    let server = server(&[settings, &["presence.grace_ms=300"]].concat());
+    let mut observers: Vec<Observer> = (0..2 * SHARDS).map(|number| Observer::new(&server, number)).collect();
+    let truth = OnceLock::new();
+    // The connections that are left stay until all have seen them.
+    let mut left = Vec::new();
+    thread::scope(|scope| {
+        for observer in &mut observers {
+            scope.spawn(|| observer.watch(&truth));
+        }
+        let blow = |gust: usize| {
+            let rng = Rng::from_seed(gust as u64);
+            Gust { server: &server, rng, here: Vec::new(), seen: Known::new() }.blow(gust)
+        };
+        let gusts: Vec<_> = (0..GUSTS).map(|gust| scope.spawn(move || blow(gust))).collect();
+        let mut all = Known::new();
+        for gust in gusts {
+            let (connections, seen) = gust.join().expect("a gust");
+            left.push(connections);
+            all.extend(seen);
+        }
+        assert!(all.len() > 200 && all.values().any(|status| status == "away"), "{}", all.len());
+        truth.set(all).expect("it is told once");
+        // Whoever knows it already may have nothing more to read.
+        let mut herald = connect(&server, "herald");
+        for number in 0..2 * SHARDS {
+            herald.send(&json!({ "type": "message", "toUserId": format!("observer-{number}"), "content": "" }));
+            herald.wait_for("message-sent");
+        }
+    });
+}
+
+#[test]
+fn there_is_one_offline_however_many_connections_end_on_however_many_shards() {
+    let server = server(&["presence.scope=all", "presence.grace_ms=100", "presence.batch_ms=10"]);
+    let mut watchers: Vec<Client> = (0..SHARDS).map(|number| connect(&server, &format!("watcher-{number}"))).collect();
+    // Users enough for each shard to be home to one of them, connections enough to be on all shards.
+    for user in ["ann", "bo", "cy", "di", "ed", "flo"] {
+        let mut connections: Vec<Wire> =
+            (0..9).map(|_| Wire::connect(&server.address).upgrade(&token(user, &json!({})))).collect();
+        for wire in &mut connections {
+            // Greeted, it is attached.
+            assert_eq!(wire.next_json().expect("it is connected")["type"], "connect");
+        }
+        connections.into_iter().for_each(Wire::reset);
+        for watcher in &mut watchers {
+            for status in ["online", "offline"] {
+                let told = watcher.wait_until(|told| told["type"] == "presence" && told["userId"] == user);
+                assert_eq!(told["status"], status, "{told}");
+            }
+        }
+    }
+    for watcher in &mut watchers {
+        watcher.send(&json!({ "type": "ping" }));
+        let told = watcher.next();
+        assert_eq!(told["type"], "pong", "nothing is told twice: {told}");
+    }
+}
+
+#[test]
+fn a_storm_leaves_everybody_with_the_truth_where_everybody_is_told() {
+    storm(&["presence.scope=all"]);
+}
+
+#[test]
+fn a_storm_leaves_everybody_with_the_truth_where_those_who_share_a_room_are_told() {
+    storm(&["presence.scope=rooms"]);
+}
