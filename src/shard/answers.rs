@@ -10,6 +10,7 @@ use crate::client::conn::Standing;
 use crate::codec::ws;
 use crate::dialect::raw;
 use crate::domain::event::{Direct, Event, Joined};
+use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
 use crate::mail::Mail;
@@ -126,9 +127,7 @@ impl Shard {
             (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
                 self.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), request));
             }
-            (Then::Found, Ok(Reply::History(history))) => {
-                self.send_raw(slot, |out| raw::history(out, &history, request, now));
-            }
+            (Then::Found, Ok(Reply::History(history))) => self.tell_history(now, slot, request, *history),
             (Then::Found, Ok(Reply::Marks(marks))) => {
                 self.send_raw(slot, |out| raw::receipts(out, &marks, request, now));
             }
@@ -147,6 +146,24 @@ impl Shard {
                 self.refuse(now, slot, request, &reject);
             }
         }
+    }
+
+    /// Bytes that one answer may have, so that whoever reads slowly can take it all the same.
+    pub(super) fn answer_bytes(&self) -> usize {
+        self.options.outbound_bytes / 2
+    }
+
+    /// Sends the messages that were asked for, or as many of them as fit.
+    fn tell_history(&mut self, now: Now, slot: u32, request: Option<&str>, mut history: History) {
+        let mut text = Vec::new();
+        loop {
+            raw::history(&mut text, &history, request, now);
+            if text.len() <= self.answer_bytes() || !history.halve() {
+                break;
+            }
+            text.clear();
+        }
+        self.send_raw(slot, |out| out.extend_from_slice(&text));
     }
 
     /// The asker has gone meanwhile: what it was granted is given back.

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use crate::domain::event::Content;
 use crate::domain::record::Record;
 use crate::mail::storage::{Batch, Kept, Query, Receipt, State, Ticket, Told, Unavailable};
 use crate::mail::{Asker, ShardNumber};
@@ -232,13 +231,9 @@ pub(super) fn weight(batch: &Batch) -> usize {
 }
 
 fn weight_of(record: &Record) -> usize {
-    let content = |content: &Content| {
-        let extras = [&content.kind, &content.reply_to, &content.attachment, &content.metadata];
-        content.body.len() + extras.into_iter().flatten().map(|text| text.len()).sum::<usize>()
-    };
     128 + match record {
-        Record::MessageSent(sent) => content(&sent.message.content),
-        Record::DirectKept { direct, .. } => content(&direct.content),
+        Record::MessageSent(sent) => sent.message.content.bytes(),
+        Record::DirectKept { direct, .. } => direct.content.bytes(),
         Record::RoomMade(made) => {
             let profile = made.profile.as_deref();
             profile.map_or(0, |profile| {
