@@ -199,7 +199,11 @@ impl Shard {
     /// A message that is kept for a user is handed to one of their connections. Without it the user's home would not know
     /// that the message need not be kept any longer; of a connection that has ended it hears otherwise.
     pub(super) fn hand(&mut self, now: Now, to: ConnectionId, user: Name, direct: Arc<Direct>) {
-        if self.slot_of(to).is_some_and(|slot| self.conns[slot as usize].is_listening()) {
+        let is_here = match to.is_peer() {
+            true => self.peer_at(to).is_some(),
+            false => self.slot_of(to).is_some_and(|slot| self.conns[slot as usize].is_listening()),
+        };
+        if is_here {
             let id = direct.id;
             self.told(now, to, Event::Direct(direct));
             self.post(self.placement.of(&user), Mail::Handed { user, id });
