@@ -14,7 +14,7 @@ use mio::{Events, Poll, Token};
 use switchboard::base::Name;
 use switchboard::dialect::packed::Packed;
 use switchboard::mail::Mail;
-use switchboard::runtime::mailbox::{Inbox, Mailbox, mailbox};
+use switchboard::runtime::mailbox::{Inbox, Mailbox, Parcel, mailbox};
 
 use support::brief;
 
@@ -36,7 +36,7 @@ impl Desk {
     }
 
     /// The next piece of mail, which is slept for if there is none.
-    fn wait(&mut self) -> Mail {
+    fn wait(&mut self) -> Parcel {
         loop {
             if let Some(mail) = self.inbox.take() {
                 return mail;
@@ -65,8 +65,8 @@ impl Letter {
 fn answer(mut desk: Desk, back: &Mailbox) {
     loop {
         match desk.wait() {
-            Mail::Drain { window_ms: 0 } => return,
-            mail @ Mail::Drain { .. } => back.send(mail),
+            Parcel::Mail(Mail::Drain { window_ms: 0 }) => return,
+            drain @ Parcel::Mail(Mail::Drain { .. }) => back.send_parcel(drain),
             mail => drop(black_box(mail)),
         }
     }
@@ -75,7 +75,7 @@ fn answer(mut desk: Desk, back: &Mailbox) {
 fn hops(criterion: &mut Criterion) {
     let letter = Letter {
         room: "standup".into(),
-        packed: Arc::new(Packed { raw: Box::new([0; 341]), seq: 0, droppable: false }),
+        packed: Arc::new(Packed { raw: Box::new([0; 341]), seq: 0, droppable: false, for_peers: None }),
     };
     let question = || Mail::Drain { window_ms: 1 };
     let mut group = criterion.benchmark_group("mailbox");

@@ -79,7 +79,7 @@ pub struct CommandLine {
 pub enum Command {
     /// Run the server
     #[command(after_help = SERVE_EXAMPLES)]
-    Serve(SettingsArguments),
+    Serve(ServeArguments),
     /// Print a signed token for a user
     #[command(after_help = TOKEN_EXAMPLES)]
     Token(TokenArguments),
@@ -89,6 +89,38 @@ pub enum Command {
     /// Ask a running server how it is
     #[command(after_help = HEALTH_EXAMPLES)]
     Health(HealthArguments),
+}
+
+/// What `serve` is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeArguments {
+    /// Which settings differ.
+    #[command(flatten)]
+    pub settings: SettingsArguments,
+    /// Serve third-party test suites in place of clients, on loopback addresses only: /echo, /engine.io/ and /socket.io/
+    /// as the suites expect them
+    #[arg(long)]
+    pub conformance: bool,
+}
+
+impl ServeArguments {
+    /// The settings, as [`SettingsArguments::load`]. Suites need none of a developer's, and nothing is kept for them.
+    ///
+    /// # Errors
+    ///
+    /// As [`SettingsArguments::load`], and when suites are to be served on an address that others can reach.
+    pub fn load(&self, fresh_secret: impl FnOnce() -> String + 'static) -> Result<Loaded, String> {
+        let dev = self.settings.dev || self.conformance;
+        let arguments = SettingsArguments { dev, ..self.settings.clone() };
+        let mut loaded = arguments.load(fresh_secret).map_err(|error| error.to_string())?;
+        if self.conformance {
+            if let Some(open) = loaded.settings.listen.iter().find(|address| !address.ip().is_loopback()) {
+                return Err(format!("--conformance serves loopback addresses only, and {open} is none"));
+            }
+            loaded.settings.data_dir = None;
+        }
+        Ok(loaded)
+    }
 }
 
 /// The flags that change settings.
@@ -167,12 +199,26 @@ mod tests {
         let Some(Command::Serve(arguments)) = parse(words).unwrap().command else {
             panic!("not serve");
         };
+        assert!(!arguments.conformance);
+        let arguments = arguments.settings;
         assert!(arguments.dev);
         assert_eq!(arguments.config.unwrap(), PathBuf::from("a.toml"));
         assert_eq!(arguments.listen, ["1.2.3.4:5", "[::1]:6"]);
         assert_eq!(arguments.shards.unwrap(), "3");
         assert_eq!(arguments.data.unwrap(), "d");
         assert_eq!(arguments.set, ["a=b", "c=d=e"]);
+    }
+
+    #[test]
+    fn suites_are_served_on_loopback_addresses_only() {
+        let load = |words| match parse(words).unwrap().command {
+            Some(Command::Serve(arguments)) => arguments.load(String::new),
+            _ => panic!("not serve"),
+        };
+        let loaded = load("switchboard serve --conformance --listen [::1]:0 --listen 127.0.0.2:0").unwrap();
+        assert!(loaded.settings.dev && loaded.settings.data_dir.is_none());
+        let error = load("switchboard serve --conformance --listen 127.0.0.1:0 --listen 0.0.0.0:8090").unwrap_err();
+        assert_eq!(error, "--conformance serves loopback addresses only, and 0.0.0.0:8090 is none");
     }
 
     #[test]

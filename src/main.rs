@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use switchboard::codec::jwt::{NewToken, sign_hs256};
-use switchboard::command_line::{self, Command, CommandLine, SettingsArguments, TokenArguments};
+use switchboard::command_line::{self, Command, CommandLine, ServeArguments, SettingsArguments, TokenArguments};
 use switchboard::config::{self, Settings};
 use switchboard::runtime::keys::Keys;
 use switchboard::runtime::{clock, entropy, server};
@@ -39,8 +39,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(arguments: &SettingsArguments) -> Result<(), String> {
-    let loaded = arguments.load(fresh_secret).map_err(|error| error.to_string())?;
+fn serve(arguments: &ServeArguments) -> Result<(), String> {
+    let loaded = arguments.load(fresh_secret)?;
     command_line::start_logging(&loaded.settings.log);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -50,9 +50,10 @@ fn serve(arguments: &SettingsArguments) -> Result<(), String> {
     let settings = loaded.settings;
     let files: Vec<PathBuf> = settings.auth.public_keys.clone();
     let keys = Keys::read(settings.verifier_options(), &files, settings.auth.jwks_file.clone())?;
+    let options = settings.shard_options(connections_allowed());
     let server = server::start(server::Plan {
         listen: settings.listen.clone(),
-        options: settings.shard_options(connections_allowed()),
+        options: if arguments.conformance { options.for_conformance() } else { options },
         keys,
         drain: Duration::from_secs(settings.drain.seconds),
         storage: settings.storage_options(Arc::new(clock::unix_millis)),
@@ -62,6 +63,7 @@ fn serve(arguments: &SettingsArguments) -> Result<(), String> {
         say(&format!("listening on http://{address}"));
     }
     if settings.dev
+        && !arguments.conformance
         && let Some(address) = server.addresses.first()
     {
         introduce(&settings, &format!("http://{address}"));

@@ -9,6 +9,9 @@ use std::thread;
 
 use serde_json::{Value, json};
 use support::client::Client;
+use support::directory::Directory;
+use support::http::{ask, bearer};
+use support::process::wait_until;
 use support::server::{Server, token};
 use support::wire::{CLOSE, Wire, frame};
 use switchboard::base::rng::Rng;
@@ -191,6 +194,39 @@ fn there_is_one_offline_however_many_connections_end_on_however_many_shards() {
         let told = watcher.next();
         assert_eq!(told["type"], "pong", "nothing is told twice: {told}");
     }
+}
+
+#[test]
+fn when_somebody_was_last_seen_outlives_the_server() {
+    const USERS: [&str; 4] = ["ann", "bo", "cy", "di"];
+    let directory = Directory::new();
+    let data = directory.text();
+    // What one shard has kept is kept in order.
+    let start = || Server::start(&["--shards", "1", "--data", &data, "--set", "rooms.create_on_join=always"]);
+    let look = |server: &Server, user: &str| {
+        let line = bearer(&token("root", &json!({ "role": "admin" })));
+        ask(&server.address, "GET", &format!("/presence/{user}"), &[&line], None)
+    };
+    let server = start();
+    for user in USERS {
+        connect(&server, user).close();
+        // The server closes after its last word, so the end of this user's presence may still be on its way.
+        wait_until("the user is offline", || look(&server, user).json()["status"] == "offline");
+    }
+    let mut there = connect(&server, "still-there");
+    there.join("r", "p");
+    there.send(&json!({ "type": "message", "roomId": "r", "content": "kept" }));
+    there.wait_for("message-sent");
+    let seen = USERS.map(|user| look(&server, user).json());
+    server.kill();
+    let server = start();
+    assert_eq!(USERS.map(|user| look(&server, user).json()), seen);
+    for shown in seen {
+        assert_eq!((&shown["status"], &shown["connections"]), (&json!("offline"), &json!(0)));
+        assert!(shown["lastSeen"].is_string(), "{shown}");
+    }
+    assert_eq!(look(&server, "still-there").json()["status"], "offline");
+    assert_eq!(look(&server, "nobody").status, 404);
 }
 
 #[test]

@@ -19,7 +19,17 @@ pub const NONCE_BYTES: usize = 12;
 /// The part of a connection's id that cannot be guessed.
 pub type Nonce = [u8; NONCE_BYTES];
 
-/// One connection, anywhere in the cluster: node (16 bits), shard (8), slot (24), then 96 random bits.
+/// Slots of connections, of sessions and of peers, each, lie below this.
+pub const SLOTS_MAX: u32 = 1 << 22;
+
+/// Marks the slot of an Engine.IO session.
+pub const SESSION: u32 = 1 << 22;
+
+/// Marks the slot of a Socket.IO peer: one namespace of a session.
+pub const PEER: u32 = 1 << 23;
+
+/// One connection, anywhere in the cluster: node (16 bits), shard (8), slot (24), then 96 random bits. It is a WebSocket
+/// that speaks `raw`, an HTTP request, or a Socket.IO client's place in a namespace; sessions have ids of the same form.
 ///
 /// As text: 24 characters of base64url. It is `connectionId`, `socketId` and Socket.IO's `sid` on the wires.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,7 +42,7 @@ pub struct Place {
     pub node: u16,
     /// The shard's number in its node.
     pub shard: u8,
-    /// The connection's slot in its shard, below 2^24.
+    /// The connection's slot in its shard, below [`SLOTS_MAX`]; marked with [`SESSION`] or [`PEER`] if it is one.
     pub slot: u32,
 }
 
@@ -73,6 +83,11 @@ impl ConnectionId {
     pub fn place(&self) -> Place {
         let b = &self.0;
         Place { node: u16::from_be_bytes([b[0], b[1]]), shard: b[2], slot: u32::from_be_bytes([0, b[3], b[4], b[5]]) }
+    }
+
+    /// Whether it is a Socket.IO peer's.
+    pub fn is_peer(&self) -> bool {
+        self.0[3] & (PEER >> 16) as u8 != 0
     }
 
     /// The random part.
@@ -145,6 +160,14 @@ mod tests {
         assert_eq!(id.place(), place);
         assert_eq!(ConnectionId::parse(&id.to_string()), Some(id));
         assert_eq!(id.to_string().len(), CONNECTION_ID_CHARS);
+    }
+
+    #[test]
+    fn an_id_says_what_it_is_of() {
+        let id = |slot| ConnectionId::new(Place { node: 1, shard: 2, slot }, [7; NONCE_BYTES]);
+        assert!(id(PEER | 5).is_peer() && id(PEER | (SLOTS_MAX - 1)).is_peer());
+        assert!(!id(5).is_peer() && !id(SESSION | 5).is_peer() && !id(SLOTS_MAX - 1).is_peer());
+        assert_eq!(id(SESSION | 5).place().slot, SESSION | 5);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 use crate::base::few::Few;
 use crate::base::ids::Nonce;
 use crate::base::wheel::Tick;
+use crate::client::carrier::Carrier;
 use crate::client::http::Http;
 use crate::client::outbound::Queue;
 use crate::client::websocket::WebSocket;
+use crate::codec::ws;
 use crate::domain::access::Identity;
 
 /// One TCP connection, without its socket.
@@ -45,6 +47,10 @@ pub enum Stage {
     Http(Option<Box<Http>>),
     /// It speaks WebSocket, in the `raw` dialect.
     WebSocket(WebSocket),
+    /// It speaks WebSocket, and carries an Engine.IO session.
+    Carrier(Carrier),
+    /// It speaks WebSocket, and gets back what it sends; for test suites of the protocol.
+    Echo(ws::Decoder),
     /// It has left; what still comes is discarded until the other side ends, too.
     Lingering,
 }

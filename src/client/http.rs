@@ -3,6 +3,7 @@
 //! Requests are answered one at a time and in order. While one is being answered the bytes behind it wait, and when
 //! there are too many of them, so does the client.
 
+use crate::client::carrier::Link;
 use crate::codec::http::{Body, Connection, HeadScan, Response};
 use crate::dialect::rest::CallKind;
 use crate::domain::access::Identity;
@@ -19,6 +20,8 @@ pub struct Http {
     pub phase: Phase,
     /// What is unread waits for answers to be sent, not for more to come.
     pub is_paused: bool,
+    /// The Engine.IO session that the request under way is for.
+    pub link: Option<Link>,
 }
 
 /// What is under way on an HTTP connection.
@@ -34,8 +37,25 @@ pub enum Phase {
         /// What has come of its body.
         body: Body,
     },
+    /// The body of a POST to an Engine.IO session is awaited.
+    Post {
+        /// The request.
+        post: Post,
+        /// What has come of its body.
+        body: Body,
+    },
     /// The request is being answered.
     Answering(Reply),
+}
+
+/// A POST to an Engine.IO session, its head read.
+pub struct Post {
+    /// Whether its body is said to be bytes.
+    pub is_octet_stream: bool,
+    /// Whether its body is a form.
+    pub is_form: bool,
+    /// What its answer must look like.
+    pub reply: Reply,
 }
 
 /// A request for a call, its head read and its sender known.
@@ -62,6 +82,11 @@ impl Http {
         Box::new(Self { phase: Phase::Answering(reply), ..Self::default() })
     }
 
+    /// One whose request an Engine.IO session answers.
+    pub fn answered_by(link: Link, reply: Reply) -> Box<Self> {
+        Box::new(Self { phase: Phase::Answering(reply), link: Some(link), ..Self::default() })
+    }
+
     /// Whether a request is being answered, and what follows it has to wait.
     pub fn is_answering(&self) -> bool {
         matches!(self.phase, Phase::Answering(_))
@@ -69,7 +94,7 @@ impl Http {
 
     /// Whether a part of a request has come.
     pub fn has_begun(&self) -> bool {
-        !self.unread.is_empty() || matches!(self.phase, Phase::Body { .. })
+        !self.unread.is_empty() || matches!(self.phase, Phase::Body { .. } | Phase::Post { .. })
     }
 }
 

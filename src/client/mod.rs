@@ -2,12 +2,14 @@
 //!
 //! A [`conn::Conn`] is what a shard keeps for each TCP connection: at which [`conn::Stage`] it is, who is behind it, the
 //! rooms it is in, and what could not be sent yet. A [`session::Session`] is an Engine.IO client, whichever connections carry
-//! it, and [`namespace::Namespaces`] what it does in Socket.IO. Nothing here knows who keeps rooms and users.
+//! it, and [`namespace::Namespaces`] what it does in Socket.IO, where it is a [`peer::Peer`] in each namespace. Nothing here knows who keeps rooms and users.
 
+pub mod carrier;
 pub mod conn;
 pub mod credentials;
 pub mod http;
 pub mod namespace;
 pub mod outbound;
+pub mod peer;
 pub mod session;
 pub mod websocket;

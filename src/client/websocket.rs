@@ -12,8 +12,15 @@ pub struct WebSocket {
     pub decoder: Decoder,
     /// When it was last pinged; when it opened, before the first ping.
     pinged: Tick,
-    /// Until when its allowance of signaling messages is spent: milliseconds on the monotonic clock, wrapping.
-    signals_until: u32,
+    /// Its allowance of signaling messages.
+    signals: Signals,
+}
+
+/// An allowance of signaling messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Signals {
+    /// Until when it is spent: milliseconds on the monotonic clock, wrapping.
+    until: u32,
 }
 
 /// How a server sees that clients are there.
@@ -48,7 +55,7 @@ pub struct SignalRate {
 impl WebSocket {
     /// One that opened at `mono` milliseconds.
     pub fn new(mono: u64) -> Self {
-        Self { decoder: Decoder::default(), pinged: tick(mono), signals_until: mono as u32 }
+        Self { decoder: Decoder::default(), pinged: tick(mono), signals: Signals::new(mono) }
     }
 
     /// Looks at the heartbeat at `mono` milliseconds; `seen` is when bytes last came.
@@ -74,9 +81,21 @@ impl WebSocket {
         u64::from(next) * TICK_MS
     }
 
-    /// Counts a signaling message against the allowance; whether it is within it. This is the generic cell rate
-    /// algorithm: one number says until when the allowance is spent.
+    /// Counts a signaling message against the allowance; whether it is within it.
     pub fn spend_signal(&mut self, mono: u64, rate: SignalRate) -> bool {
+        self.signals.spend(mono, rate)
+    }
+}
+
+impl Signals {
+    /// An allowance of which nothing is spent at `mono` milliseconds.
+    pub fn new(mono: u64) -> Self {
+        Self { until: mono as u32 }
+    }
+
+    /// Counts a signaling message; whether it is within the allowance. This is the generic cell rate algorithm: one
+    /// number says until when the allowance is spent.
+    pub fn spend(&mut self, mono: u64, rate: SignalRate) -> bool {
         if rate.per_minute == 0 {
             return true;
         }
@@ -84,14 +103,14 @@ impl WebSocket {
         let ahead_max = each_ms.saturating_mul(rate.burst.saturating_sub(1));
         let current = mono as u32;
         // The clock wraps after 49 days; a number from before counts as long past.
-        let ahead = match self.signals_until.wrapping_sub(current) {
+        let ahead = match self.until.wrapping_sub(current) {
             ahead if ahead <= ahead_max.saturating_add(each_ms) => ahead,
             _ => 0,
         };
         if ahead > ahead_max {
             return false;
         }
-        self.signals_until = current.wrapping_add(ahead).wrapping_add(each_ms);
+        self.until = current.wrapping_add(ahead).wrapping_add(each_ms);
         true
     }
 }

@@ -51,7 +51,6 @@ pub const NOT_YET_IN_FORCE: &[&str] = &[
     "limits.messages_per_minute",
     "limits.typing_per_minute",
     "limits.connections_per_ip",
-    "limits.unauthenticated_ms",
     "redis.url",
     "redis.prefix",
     "deflate.enabled",

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use super::{CreateOnJoin, Durability, OnDamage, PresenceScope, Settings, Verify};
 use crate::base::limits;
 use crate::client::credentials::Origins;
+use crate::client::session;
 use crate::client::websocket::{Heartbeat, SignalRate};
 use crate::codec::http::HeadLimits;
 use crate::codec::jwt::VerifierOptions;
 use crate::codec::turn::TurnSecret;
-use crate::codec::ws;
+use crate::codec::{engineio, socketio, ws};
 use crate::domain::op::{Rules, Scope};
 use crate::runtime::storage::{self, Place};
-use crate::shard::{Ice, Options, TurnAccess};
+use crate::shard::{Ice, Options, SocketIo, TurnAccess};
 
 /// What bounds the pieces a WebSocket message may come in.
 const FRAGMENTS: u32 = 65_536;
@@ -51,6 +52,25 @@ impl Settings {
             client_url: self.client_url.clone(),
             ice: self.ice_servers(),
             rules: Arc::new(self.rules()),
+            socket_io: self.socket_io(),
+        }
+    }
+
+    fn socket_io(&self) -> SocketIo {
+        let default = SocketIo::default();
+        let unless_off = |value: usize, otherwise: usize| if value == 0 { otherwise } else { value.min(otherwise) };
+        // Both are announced to clients, or known to them, as at most this.
+        let payload_bytes = unless_off(self.limits.body_bytes, default.sessions.payload.payload_bytes);
+        SocketIo {
+            sessions: session::Settings {
+                heartbeat: Heartbeat { interval_ms: self.heartbeat.interval_ms, timeout_ms: self.heartbeat.timeout_ms },
+                payload: engineio::Limits { payload_bytes, ..default.sessions.payload },
+                outbound_bytes: unless_off(self.limits.outbound_bytes, usize::MAX),
+                ..default.sessions
+            },
+            packet: socketio::Limits { packet_bytes: unless_off(self.limits.frame_bytes, payload_bytes) },
+            connect_ms: if self.limits.unauthenticated_ms == 0 { 86_400_000 } else { self.limits.unauthenticated_ms },
+            ..default
         }
     }
 

@@ -11,3 +11,4 @@ pub mod notify;
 pub mod packed;
 pub mod raw;
 pub mod rest;
+pub mod socketio;

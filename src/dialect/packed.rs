@@ -1,8 +1,14 @@
 //! One event, encoded once for every dialect in use, frame header included, to be shared by all who are told it.
+//!
+//! `raw` is encoded at once. A dialect of Socket.IO is when its first listener is found, on whichever shard that is; the
+//! others take that copy.
+
+use std::sync::OnceLock;
 
 use crate::base::time::Now;
 use crate::codec::ws;
 use crate::dialect::raw;
+use crate::dialect::socketio::{self, DIALECTS, Dialect};
 use crate::domain::event::Event;
 
 /// An event as it goes out on each wire.
@@ -14,13 +20,23 @@ pub struct Packed {
     pub seq: u64,
     /// Whether a connection that cannot keep up may do without it.
     pub droppable: bool,
+    /// The same for Socket.IO peers, when there may be some among the listeners.
+    pub for_peers: Option<Box<ForPeers>>,
+}
+
+/// An event for Socket.IO peers: frames that are whole Engine.IO messages.
+#[derive(Debug)]
+pub struct ForPeers {
+    event: Event,
+    now: Now,
+    frames: [OnceLock<Box<[u8]>>; DIALECTS],
 }
 
 /// A draft that is kept for the next event has room for this many bytes at most.
 const DRAFT_BYTES: usize = 16 * 1024;
 
 impl Packed {
-    /// Encodes `event`, by way of `draft`, which is left empty.
+    /// Encodes `event` for listeners that speak `raw`, by way of `draft`, which is left empty.
     pub fn new(event: &Event, now: Now, draft: &mut Vec<u8>) -> Self {
         let mark = ws::begin_text(draft);
         raw::encode(draft, event, now);
@@ -32,6 +48,53 @@ impl Packed {
             Event::Message(message) => message.seq.unwrap_or(0),
             _ => 0,
         };
-        Self { raw, seq, droppable: event.droppable() }
+        Self { raw, seq, droppable: event.droppable(), for_peers: None }
+    }
+
+    /// The same, for Socket.IO peers as well.
+    #[must_use]
+    pub fn and_for_peers(mut self, event: &Event, now: Now) -> Self {
+        self.for_peers = Some(Box::new(ForPeers { event: event.clone(), now, frames: Default::default() }));
+        self
+    }
+}
+
+impl ForPeers {
+    /// The event in a dialect; empty when the dialect has no word for it.
+    pub fn frames(&self, dialect: Dialect) -> &[u8] {
+        self.frames[dialect as usize].get_or_init(|| {
+            let mut frames = Vec::new();
+            socketio::encode(&mut frames, dialect, &self.event, self.now);
+            frames.into_boxed_slice()
+        })
+    }
+
+    /// Dialects that it has been encoded in.
+    pub fn encoded(&self) -> usize {
+        self.frames.iter().filter(|frames| frames.get().is_some()).count()
+    }
+
+    /// Whether the one who caused it is told it, too.
+    pub fn is_for_its_sender(&self, dialect: Dialect) -> bool {
+        matches!(self.event, Event::Message(_)) && dialect.hears_itself()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dialect_is_written_when_it_is_asked_for_and_once() {
+        let (event, now) = (Event::Stats { room: "r".into(), participant_count: 7 }, Now::default());
+        let packed = Packed::new(&event, now, &mut Vec::new());
+        assert!(packed.for_peers.is_none());
+        let packed = packed.and_for_peers(&event, now);
+        let for_peers = packed.for_peers.expect("it was asked for");
+        assert_eq!(for_peers.encoded(), 0);
+        let first = for_peers.frames(Dialect::Camel).as_ptr();
+        assert_eq!((for_peers.frames(Dialect::Camel).as_ptr(), for_peers.encoded()), (first, 1));
+        assert!(for_peers.frames(Dialect::Notify).len() > 2);
+        assert_eq!(for_peers.encoded(), 2);
     }
 }

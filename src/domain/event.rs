@@ -223,6 +223,14 @@ pub struct Content {
     pub metadata: Option<Box<str>>,
 }
 
+impl Content {
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        let extras = [&self.kind, &self.reply_to, &self.attachment, &self.metadata];
+        self.body.len() + extras.into_iter().flatten().map(|text| text.len()).sum::<usize>()
+    }
+}
+
 /// A message of a room.
 #[derive(Clone, Debug)]
 pub struct Message {

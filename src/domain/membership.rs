@@ -57,6 +57,8 @@ pub struct Members {
     pub(super) list: Vec<Member>,
     index: Option<Box<Index>>,
     shards: SmallVec<[(u8, u32); 2]>,
+    /// How many of them are Socket.IO peers.
+    peers: u32,
 }
 
 struct Index {
@@ -83,6 +85,17 @@ impl Members {
     /// The shards that hold at least one of them.
     pub fn shards(&self) -> impl Iterator<Item = u8> + '_ {
         self.shards.iter().map(|(shard, _)| *shard)
+    }
+
+    /// Whether anyone hears what all but `except` are told. In some dialects of Socket.IO a sender hears its own message.
+    pub fn hear(&self, except: Option<ConnectionId>) -> bool {
+        let is_left_out = |it: ConnectionId| !it.is_peer() && self.of(it).is_some();
+        self.list.len() > usize::from(except.is_some_and(is_left_out))
+    }
+
+    /// Whether some of them are Socket.IO peers, whose wires differ from the others'.
+    pub fn has_peers(&self) -> bool {
+        self.peers > 0
     }
 
     /// The member that `connection` is.
@@ -165,6 +178,9 @@ impl Members {
     }
 
     fn count(&mut self, connection: ConnectionId, more: bool) {
+        if connection.is_peer() {
+            self.peers = if more { self.peers + 1 } else { self.peers - 1 };
+        }
         let shard = connection.place().shard;
         match self.shards.iter().position(|(known, _)| *known == shard) {
             Some(at) if more => self.shards[at].1 += 1,

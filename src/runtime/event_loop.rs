@@ -14,10 +14,10 @@ use crate::base::time::Now;
 use crate::mail::ShardNumber;
 use crate::mail::storage::Order;
 use crate::runtime::clock::Clock;
-use crate::runtime::mailbox::{Inbox, Mailbox};
+use crate::runtime::mailbox::{Inbox, Mailbox, Moving, Parcel};
 use crate::runtime::sockets::{FIRST_SLOT, Sockets, Taken};
 use crate::runtime::storage::Store;
-use crate::shard::{Shard, Wire};
+use crate::shard::{Departure, Shard, Wire};
 
 /// The token of the waker; listeners have those from 1 on.
 pub const WAKER: Token = Token(0);
@@ -194,8 +194,11 @@ impl EventLoop {
 
     fn read_mail(&mut self, now: Now) {
         for _ in 0..MAIL_PER_TURN {
-            let Some(mail) = self.inbox.take() else { return };
-            self.shard.mail(now, mail);
+            match self.inbox.take() {
+                Some(Parcel::Mail(mail)) => self.shard.mail(now, mail),
+                Some(Parcel::Connection(moving)) => self.take_over(now, *moving),
+                None => return,
+            }
             self.flush_if_full(now);
         }
     }
@@ -228,7 +231,7 @@ impl EventLoop {
                 Taken::Bytes(count) => self.shard.received(now, slot, &mut self.buffer[..count]),
                 Taken::Last(count) => {
                     self.shard.received(now, slot, &mut self.buffer[..count]);
-                    if !to_the_end {
+                    if !to_the_end && !self.shard.has_departures() {
                         self.sockets.set_readable(slot, false);
                         return self.flush_if_full(now);
                     }
@@ -239,9 +242,35 @@ impl EventLoop {
                     return self.shard.ended(now, slot);
                 }
             }
+            if self.shard.has_departures() {
+                return self.send_connections();
+            }
             self.flush_if_full(now);
         }
         self.still_ready.push(slot);
+    }
+
+    /// Sends the connections on their way that go to other shards. At once, since their slots are others' soon.
+    fn send_connections(&mut self) {
+        while let Some(Departure { slot, to, unread }) = self.shard.departure() {
+            if let Some(stream) = self.sockets.take(self.poll.registry(), slot) {
+                let moving = Box::new(Moving { stream, unread });
+                self.mailboxes[usize::from(to)].send_parcel(Parcel::Connection(moving));
+            }
+        }
+    }
+
+    /// Takes a connection over from another shard, and reads on from where that one left off.
+    fn take_over(&mut self, now: Now, moving: Moving) {
+        let Moving { stream, mut unread } = moving;
+        let Ok(remote) = stream.peer_addr() else { return };
+        let Some(slot) = self.shard.accepted(now, remote) else { return };
+        if let Err(error) = self.sockets.add(self.poll.registry(), slot, stream) {
+            tracing::warn!(%error, "cannot watch a connection");
+            return self.shard.ended(now, slot);
+        }
+        self.shard.received(now, slot, &mut unread);
+        self.send_connections();
     }
 
     fn read_more(&mut self, now: Now) {
@@ -301,6 +330,7 @@ impl EventLoop {
     fn flush(&mut self, now: Now) {
         self.send_mail(now);
         self.shard.flush(now, &mut self.sockets);
+        self.send_connections();
         self.send_mail(now);
     }
 

@@ -7,18 +7,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::{Poll, Token, Waker};
 
+use mio::net::TcpStream;
+
 use crate::mail::Mail;
+
+/// What one shard's thread gets from another.
+pub enum Parcel {
+    /// Mail for the shard.
+    Mail(Mail),
+    /// A connection that the shard is to take over.
+    Connection(Box<Moving>),
+}
+
+/// A connection on its way from one shard to another.
+pub struct Moving {
+    /// Its socket.
+    pub stream: TcpStream,
+    /// What came by it and has not been read.
+    pub unread: Vec<u8>,
+}
 
 /// The writing end of a shard's mail.
 #[derive(Clone)]
 pub struct Mailbox {
-    mail: Sender<Mail>,
+    mail: Sender<Parcel>,
     sleeper: Arc<Sleeper>,
 }
 
 /// The reading end.
 pub struct Inbox {
-    mail: Receiver<Mail>,
+    mail: Receiver<Parcel>,
     sleeper: Arc<Sleeper>,
 }
 
@@ -41,7 +59,12 @@ pub fn mailbox(poll: &Poll, token: Token) -> io::Result<(Mailbox, Inbox)> {
 impl Mailbox {
     /// Puts mail into the queue. To a shard that has ended it goes nowhere.
     pub fn send(&self, mail: Mail) {
-        if self.mail.send(mail).is_ok() {
+        self.send_parcel(Parcel::Mail(mail));
+    }
+
+    /// Puts mail, or a connection, into the queue. To a shard that has ended it goes nowhere, and a connection is closed.
+    pub fn send_parcel(&self, parcel: Parcel) {
+        if self.mail.send(parcel).is_ok() {
             self.wake();
         }
     }
@@ -75,7 +98,7 @@ impl Mailbox {
 
 impl Inbox {
     /// Takes the next piece of mail.
-    pub fn take(&self) -> Option<Mail> {
+    pub fn take(&self) -> Option<Parcel> {
         self.mail.try_recv().ok()
     }
 
@@ -108,6 +131,11 @@ mod tests {
     use std::time::Duration;
 
     #[test]
+    fn a_parcel_is_no_larger_than_mail() {
+        assert_eq!(size_of::<Parcel>(), size_of::<Mail>());
+    }
+
+    #[test]
     fn a_sleeper_is_woken_and_finds_its_mail_in_order() {
         let mut poll = Poll::new().expect("a poll");
         let (mailbox, inbox) = mailbox(&poll, Token(7)).expect("a mailbox");
@@ -123,7 +151,7 @@ mod tests {
             poll.poll(&mut events, Some(Duration::from_secs(10))).expect("a wake-up");
             inbox.wake_up();
             loop {
-                while let Some(Mail::Drain { window_ms }) = inbox.take() {
+                while let Some(Parcel::Mail(Mail::Drain { window_ms })) = inbox.take() {
                     assert_eq!(window_ms, seen);
                     seen += 1;
                 }

@@ -55,6 +55,15 @@ impl Sockets {
         Ok(())
     }
 
+    /// Gives the socket at `slot` away; the kernel no longer reports on it here.
+    pub fn take(&mut self, registry: &Registry, slot: u32) -> Option<TcpStream> {
+        let mut stream = self.by_slot.get_mut(slot as usize)?.take()?;
+        self.readable[slot as usize] = false;
+        // It fails only when the kernel knows nothing of it, which is what is wanted.
+        let _ = registry.deregister(&mut stream);
+        Some(stream)
+    }
+
     /// Notes whether there is something to read at `slot`.
     pub fn set_readable(&mut self, slot: u32, is_readable: bool) {
         if let Some(known) = self.readable.get_mut(slot as usize) {

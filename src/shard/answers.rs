@@ -10,6 +10,7 @@ use crate::client::conn::Standing;
 use crate::codec::ws;
 use crate::dialect::raw;
 use crate::domain::event::{Direct, Event, Joined};
+use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
 use crate::mail::Mail;
@@ -79,6 +80,9 @@ impl Shard {
             _ => reply,
         };
         let ask = self.asks.remove(number as usize);
+        if ask.to.is_some_and(|id| id.is_peer()) {
+            return self.peer_answered(now, ask, reply);
+        }
         let slot = ask.to.and_then(|id| self.slot_of(id));
         if let Some(slot) = slot {
             let conn = &mut self.conns[slot as usize];
@@ -123,9 +127,7 @@ impl Shard {
             (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
                 self.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), request));
             }
-            (Then::Found, Ok(Reply::History(history))) => {
-                self.send_raw(slot, |out| raw::history(out, &history, request, now));
-            }
+            (Then::Found, Ok(Reply::History(history))) => self.tell_history(now, slot, request, *history),
             (Then::Found, Ok(Reply::Marks(marks))) => {
                 self.send_raw(slot, |out| raw::receipts(out, &marks, request, now));
             }
@@ -146,8 +148,26 @@ impl Shard {
         }
     }
 
+    /// Bytes that one answer may have, so that whoever reads slowly can take it all the same.
+    pub(super) fn answer_bytes(&self) -> usize {
+        self.options.outbound_bytes / 2
+    }
+
+    /// Sends the messages that were asked for, or as many of them as fit.
+    fn tell_history(&mut self, now: Now, slot: u32, request: Option<&str>, mut history: History) {
+        let mut text = Vec::new();
+        loop {
+            raw::history(&mut text, &history, request, now);
+            if text.len() <= self.answer_bytes() || !history.halve() {
+                break;
+            }
+            text.clear();
+        }
+        self.send_raw(slot, |out| out.extend_from_slice(&text));
+    }
+
     /// The asker has gone meanwhile: what it was granted is given back.
-    fn undo(&mut self, now: Now, connection: ConnectionId, then: Then, reply: Result<Reply, Reject>) {
+    pub(super) fn undo(&mut self, now: Now, connection: ConnectionId, then: Then, reply: Result<Reply, Reject>) {
         match (then, reply) {
             (Then::Joined { room, .. }, Ok(_)) => {
                 self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
@@ -178,7 +198,11 @@ impl Shard {
 
     /// A message that is kept for a user is handed to one of their connections.
     pub(super) fn hand(&mut self, now: Now, to: ConnectionId, user: Name, direct: Arc<Direct>) {
-        if self.slot_of(to).is_some_and(|slot| self.conns[slot as usize].is_listening()) {
+        let is_here = match to.is_peer() {
+            true => self.peer_at(to).is_some(),
+            false => self.slot_of(to).is_some_and(|slot| self.conns[slot as usize].is_listening()),
+        };
+        if is_here {
             self.handed.push((to, user, direct.id));
             self.told(now, to, Event::Direct(direct));
         }
@@ -189,6 +213,11 @@ impl Shard {
     pub(super) fn confirm_handed(&mut self) {
         let mut handed = std::mem::take(&mut self.handed);
         handed.retain(|(to, user, id)| {
+            if self.peer_at(*to).is_some() {
+                // What waits for a session outlives the connections that carry it.
+                self.post(self.placement.of(user), Mail::Handed { user: user.clone(), id: *id });
+                return false;
+            }
             let Some(conn) = self.slot_of(*to).map(|slot| &self.conns[slot as usize]) else { return false };
             if conn.is_listening() && conn.queue.is_empty() {
                 self.post(self.placement.of(user), Mail::Handed { user: user.clone(), id: *id });
@@ -201,6 +230,9 @@ impl Shard {
 
     /// One connection is told something.
     pub(super) fn told(&mut self, now: Now, to: ConnectionId, event: Event) {
+        if to.is_peer() {
+            return self.peer_told(now, to, &event);
+        }
         let slot = self.slot_of(to).filter(|slot| self.conns[*slot as usize].is_listening());
         let Some(slot) = slot else {
             if let Event::Joined(joined) = event {

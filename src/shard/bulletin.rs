@@ -30,19 +30,19 @@ pub(super) struct Bulletin {
 }
 
 /// News of a user, and who is to hear it: nobody any more once there is later news.
-struct Notice {
-    news: Arc<News>,
-    to: Listeners,
+pub(super) struct Notice {
+    pub(super) news: Arc<News>,
+    pub(super) to: Listeners,
 }
 
 #[derive(Default)]
-struct Listeners {
+pub(super) struct Listeners {
     /// Every connection; the others below do not matter then.
-    everyone: bool,
+    pub(super) everyone: bool,
     /// The members of these rooms.
-    rooms: Vec<Name>,
+    pub(super) rooms: Vec<Name>,
     /// These connections.
-    connections: Vec<ConnectionId>,
+    pub(super) connections: Vec<ConnectionId>,
 }
 
 /// A stretch of the bulletin that one connection is not told: what it caused itself, or what was before its time.
@@ -60,6 +60,12 @@ impl Bulletin {
     /// When it is to be published, in monotonic milliseconds; `None` while it is empty.
     pub(super) fn due(&self) -> Option<u64> {
         (self.due != 0).then_some(self.due)
+    }
+
+    /// Whether a burst of news has left memory that [`Bulletin::trim`] might give back.
+    pub(super) fn is_large(&self) -> bool {
+        // A map has room for more than it was asked for.
+        self.notices.capacity() > KEEP_NOTICES || self.by_user.capacity() > 2 * KEEP_NOTICES
     }
 
     /// Gives back memory that a burst of news has left.
@@ -101,11 +107,14 @@ impl Shard {
                 return self.post_all(out);
             }
             Reach::Around(of) => {
-                let Some(slot) = self.slot_of(of) else { return };
-                for membership in self.conns[slot as usize].rooms.clone().as_slice() {
-                    let Some(room) = self.fanout.name_of(membership.room).cloned() else { continue };
-                    let home = self.placement.of(&room);
-                    self.post(home, Mail::News { reach: Reach::Room(room), news: news.clone() });
+                if let Some(slot) = self.slot_of(of) {
+                    for membership in self.conns[slot as usize].rooms.clone().as_slice() {
+                        let Some(room) = self.fanout.name_of(membership.room).cloned() else { continue };
+                        let home = self.placement.of(&room);
+                        self.post(home, Mail::News { reach: Reach::Room(room), news: news.clone() });
+                    }
+                } else if !self.pass_on_around(of, &news) {
+                    return;
                 }
                 let to = self.bulletin.listeners(news);
                 if !to.connections.contains(&of) {
@@ -127,10 +136,15 @@ impl Shard {
 
     /// Has the members of a room that a connection has joined told how its user is, where they are not told anyway.
     pub(super) fn introduce(&mut self, slot: u32, room: &Name) {
-        let is_told_anyway = self.options.rules.presence_scope == Scope::None || self.authority.tells_everybody();
+        let is_told_anyway = self.is_told_anyway();
         let Some(identity) = self.conns[slot as usize].identity.as_ref().filter(|_| !is_told_anyway) else { return };
         let (user, connection) = (identity.user_name(), self.id_of(slot));
         self.ask(Ask::forgotten(), Op::User(user, UserOp::Introduce { connection, room: room.clone() }));
+    }
+
+    /// Whether nobody is told how users are, or everybody is, so that there is no need to tell a room.
+    pub(super) fn is_told_anyway(&self) -> bool {
+        self.options.rules.presence_scope == Scope::None || self.authority.tells_everybody()
     }
 
     /// Hands everyone what they are to hear.
@@ -142,6 +156,7 @@ impl Shard {
         newcomers.sort_unstable();
         self.tell_everyone(&notices, &newcomers);
         self.tell_some(&notices, &newcomers);
+        self.tell_peers(&notices, &newcomers);
         notices.clear();
         newcomers.clear();
         (self.bulletin.notices, self.bulletin.newcomers) = (notices, newcomers);

@@ -25,6 +25,9 @@ impl Shard {
         connection: ConnectionId,
         op: ConnectionOp,
     ) -> Result<Reply, Reject> {
+        if connection.is_peer() {
+            return self.apply_to_peer(now, connection, op);
+        }
         let slot = self.slot_of(connection).filter(|slot| self.conns[*slot as usize].is_listening());
         let slot = slot.ok_or_else(connection_not_found)?;
         let owner = self.conns[slot as usize].identity.clone().ok_or_else(connection_not_found)?;
@@ -71,9 +74,10 @@ impl Shard {
 
     /// Sends a message to every connection of this shard, whatever it speaks.
     pub(super) fn broadcast(&mut self, now: Now, direct: Arc<Direct>) -> Reply {
-        let packed = Packed::new(&Event::Direct(direct), now, &mut Vec::new());
+        let event = Event::Direct(direct);
+        let packed = Packed::new(&event, now, &mut Vec::new()).and_for_peers(&event, now);
         let segment = self.outbound.encode(|out| out.extend_from_slice(&packed.raw));
-        let mut reached = 0;
+        let mut reached = packed.for_peers.map_or(0, |for_peers| self.broadcast_to_peers(&for_peers));
         for (slot, conn) in &mut self.conns {
             if conn.is_listening() && conn.standing != Standing::New {
                 self.outbound.push(slot as u32, &mut conn.queue, segment);

@@ -3,8 +3,10 @@
 
 use crate::base::time::Now;
 use crate::client::conn::Stage;
+use crate::client::session::Reason;
 use crate::dialect::raw;
 use crate::shard::Shard;
+use crate::shard::sessions::Client;
 
 /// Between two batches, in milliseconds.
 const BATCH_EVERY_MS: u64 = 100;
@@ -67,6 +69,12 @@ impl Shard {
         let (code, reason) = if is_last { (1001, "going away") } else { (1012, "service restart") };
         for slot in slots {
             self.close_websocket(now, slot, code, reason);
+        }
+        let is_open = |(at, client): (usize, &Client)| (!client.session.is_over()).then_some(at as u32);
+        let sessions: Vec<u32> = self.sessions.list.iter().filter_map(is_open).take(batch).collect();
+        for at in sessions {
+            // Their clients come back by themselves.
+            self.feed(now, at, |session, context| session.close(Reason::ServerClose, context));
         }
         if is_last {
             let idle = |(slot, conn): (usize, &crate::client::conn::Conn)| {

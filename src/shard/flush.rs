@@ -29,6 +29,8 @@ pub struct Gone;
 impl Shard {
     /// Writes what the turn has gathered, and ends the connections that are to end.
     pub fn flush(&mut self, now: Now, wire: &mut impl Wire) {
+        self.settle_peer_rooms();
+        self.flush_sessions(now);
         self.write_rooms(wire);
         let mut cork = std::mem::take(&mut self.cork);
         for at in 0..self.outbound.shares() {

@@ -8,14 +8,23 @@
 mod answers;
 mod arrivals;
 mod bulletin;
+mod carriers;
+mod conformance;
 mod connections;
 mod drain;
 mod fanout;
 mod flush;
+mod moves;
+mod namespaces;
 mod options;
+mod peer_answers;
+mod peer_connections;
+mod peer_news;
+mod peer_rooms;
 mod peers;
 mod recovery;
 mod requests;
+mod sessions;
 mod stats;
 mod timers;
 mod waiting;
@@ -28,20 +37,21 @@ use slab::Slab;
 use uuid::Uuid;
 
 pub use flush::{Gone, Wire};
-pub use options::{Ice, Options, TurnAccess};
+pub use moves::Departure;
+pub use options::{Ice, Options, SocketIo, TurnAccess};
 pub use stats::Stats;
 
 use crate::authority::Authority;
 use crate::authority::embedded::Embedded;
 use crate::base::Name;
-use crate::base::ids::{ConnectionId, Place};
+use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX};
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::base::wheel::{Wheel, tick};
 use crate::client::conn::{Conn, Ending, Stage};
-use crate::client::outbound::Outbound;
+use crate::client::outbound::{NOBODY, Outbound};
 use crate::codec::jwt::Verifier;
 use crate::codec::recovery::RecoveryKey;
 use crate::domain::op::{Op, RoomOp, Scope, UserOp};
@@ -53,7 +63,9 @@ use arrivals::Arrivals;
 use bulletin::Bulletin;
 use drain::Drain;
 use fanout::Fanout;
+use peer_rooms::PeerRooms;
 use recovery::{Appearance, Departing, Resume};
+use sessions::Sessions;
 use waiting::Waiting;
 
 /// A list that is empty keeps room for this many entries.
@@ -70,10 +82,13 @@ pub struct Shard {
     placement: Placement,
     rng: Rng,
     conns: Slab<Conn>,
+    sessions: Sessions,
+    /// By the slots of connections and the marked slots of sessions.
     /// What is known of them beyond that.
     arrivals: Arrivals,
     timers: Wheel<u32>,
     fanout: Fanout,
+    peer_rooms: PeerRooms,
     outbound: Outbound,
     authority: Embedded,
     asks: Slab<Ask>,
@@ -93,6 +108,8 @@ pub struct Shard {
     resumed: Vec<u32>,
     /// What came and has to wait.
     waiting: Waiting,
+    /// Connections that go to other shards.
+    departures: Vec<Departure>,
     /// Several segments, joined for one write.
     cork: Vec<u8>,
     /// How users are, for those who are to hear of it at the next tick.
@@ -133,9 +150,11 @@ impl Shard {
             placement,
             rng,
             conns: Slab::new(),
+            sessions: Sessions::new(seed),
             arrivals: Arrivals::new(seed),
             timers: Wheel::new(now.mono),
             fanout: Fanout::new(seed),
+            peer_rooms: PeerRooms::new(seed),
             outbound: Outbound::default(),
             asks: Slab::new(),
             local: VecDeque::new(),
@@ -145,6 +164,7 @@ impl Shard {
             overflowed: Vec::new(),
             resumed: Vec::new(),
             waiting: Waiting::default(),
+            departures: Vec::new(),
             cork: Vec::new(),
             bulletin: Bulletin::new(seed),
             trim_due: 0,
@@ -163,8 +183,11 @@ impl Shard {
     /// A connection was accepted; the slot it is known by from now on. `None` when the shard takes on no more, and the
     /// socket is to be closed.
     pub fn accepted(&mut self, now: Now, remote: SocketAddr) -> Option<u32> {
-        let max = self.options.connections;
-        if self.drain.is_some() || (max != 0 && self.conns.len() >= max) {
+        let max = match self.options.connections {
+            0 => SLOTS_MAX as usize,
+            max => max.min(SLOTS_MAX as usize),
+        };
+        if self.drain.is_some() || self.conns.len() >= max {
             self.stats.refused += 1;
             return None;
         }
@@ -187,7 +210,7 @@ impl Shard {
         }
         match conn.stage {
             Stage::Http(_) => self.received_http(now, slot, input),
-            Stage::WebSocket(_) => self.received_frames(now, slot, input),
+            Stage::WebSocket(_) | Stage::Carrier(_) | Stage::Echo(_) => self.received_frames(now, slot, input),
             Stage::Lingering => {}
         }
     }
@@ -195,7 +218,13 @@ impl Shard {
     /// A connection's stream ended, or its socket failed.
     pub fn ended(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let is_owed_an_answer = matches!(conn.stage, Stage::Http(_)) && (conn.asks > 0 || !conn.queue.is_empty());
+        let is_owed_an_answer = match &conn.stage {
+            // A session is told at once when nobody waits for its answer any more.
+            Stage::Http(http) if http.as_ref().is_none_or(|http| http.link.is_none()) => {
+                conn.asks > 0 || !conn.queue.is_empty()
+            }
+            _ => false,
+        };
         match conn.ending {
             Ending::None if is_owed_an_answer => return self.close_after_answer(now, slot),
             // Whoever only ended their side may still be reading; a socket that failed shows when it is written to.
@@ -213,7 +242,17 @@ impl Shard {
     pub fn wants_read(&self, slot: u32) -> bool {
         let Some(conn) = self.conns.get(slot as usize) else { return false };
         match &conn.stage {
+            // Where a session answers in its own time, the end of the stream is to be found meanwhile.
+            Stage::Http(Some(http)) if http.is_answering() && http.link.is_some() => {
+                http.unread.len() < self.options.head.bytes
+            }
             Stage::Http(Some(http)) => !http.is_answering() && !http.is_paused && conn.queue.backlog.is_none(),
+            Stage::Carrier(carrier) => {
+                let session = self.sessions.named(carrier.link);
+                let is_busy = session.is_some_and(|at| self.sessions.list[at as usize].is_busy());
+                !is_busy && !self.waiting.holds(slot)
+            }
+            Stage::Echo(_) => conn.queue.backlog.is_none() && !self.waiting.holds(slot),
             _ => conn.asks < limits::ASKS_PER_CONNECTION && !self.waiting.holds(slot),
         }
     }
@@ -260,18 +299,20 @@ impl Shard {
             Mail::Hand { to, user, direct } => self.hand(now, to, user, direct),
             Mail::Handed { user, id } => self.authority.handed(&user, id),
             Mail::Publish { room, except, packed } => {
-                let except = except.and_then(|id| self.slot_of(id)).unwrap_or(crate::client::outbound::NOBODY);
+                let except = self.key_of(except);
                 self.stats.published += 1;
                 self.fanout.publish(&room, except, &packed, &mut self.conns, &mut self.outbound);
+                self.publish_to_peers(&room, except, &packed);
             }
             Mail::Close { room, packed } => {
-                let nobody = crate::client::outbound::NOBODY;
-                self.fanout.publish(&room, nobody, &packed, &mut self.conns, &mut self.outbound);
+                self.fanout.publish(&room, NOBODY, &packed, &mut self.conns, &mut self.outbound);
                 let (place, members) = self.fanout.close(&room, &mut self.conns, &mut self.outbound);
                 for slot in members {
                     self.appearances.remove(&(slot, place));
                     self.note_session(now, slot);
                 }
+                self.publish_to_peers(&room, NOBODY, &packed);
+                self.close_peer_room(&room);
             }
             Mail::News { reach, news } => self.news(now, reach, news),
             Mail::Keys(verifier) => self.verifier = verifier,
@@ -304,13 +345,17 @@ impl Shard {
     /// Whether a burst of work has made the shard's own lists grow.
     fn is_large(&self) -> bool {
         let entries = [self.asks.capacity(), self.local.capacity(), self.outgoing.capacity(), self.said.capacity()];
-        self.outbound.is_large() || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
+        self.outbound.is_large()
+            || self.peer_rooms.is_large()
+            || self.bulletin.is_large()
+            || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
     }
 
     /// Gives back what a burst of work made the shard's own lists grow to.
     fn trim(&mut self, now: Now) {
         self.outbound.trim();
         self.fanout.trim();
+        self.peer_rooms.trim();
         self.bulletin.trim();
         self.cork = Vec::new();
         if self.asks.is_empty() {
@@ -341,12 +386,13 @@ impl Shard {
 
     /// How many connections the next flush writes to on behalf of their rooms, about.
     pub fn waiting_members(&self) -> usize {
-        self.fanout.waiting_members()
+        self.fanout.waiting_members() + self.peer_rooms.waiting_members()
     }
 
     /// Whether anything was gathered that a flush would send or end.
     pub fn has_output(&self) -> bool {
-        self.authority.has_orders() || !self.outbound.is_empty() || !self.ending.is_empty() || self.fanout.is_dirty()
+        let is_dirty = self.fanout.is_dirty() || self.peer_rooms.is_dirty() || self.sessions.is_dirty();
+        self.authority.has_orders() || !self.outbound.is_empty() || !self.ending.is_empty() || is_dirty
     }
 
     /// Connections, in whatever stage.
@@ -358,6 +404,8 @@ impl Shard {
     pub fn stats(&self) -> Stats {
         Stats {
             connections: self.conns.len(),
+            sessions: self.sessions.list.len(),
+            peers: self.sessions.peers.len(),
             rooms: self.authority.rooms(),
             users: self.authority.users(),
             asks: self.asks.len(),
@@ -366,17 +414,27 @@ impl Shard {
         }
     }
 
-    /// The id of the connection at `slot`.
+    /// The id of the connection at `slot`, or of the peer at a slot that is marked so.
     fn id_of(&self, slot: u32) -> ConnectionId {
+        if slot & PEER != 0 {
+            return self.peer_id(slot & !PEER);
+        }
         let place = Place { node: self.options.node, shard: self.number, slot };
         ConnectionId::new(place, self.conns.get(slot as usize).map(|conn| conn.nonce).unwrap_or_default())
     }
 
-    /// The slot of a connection, if it is here and still the same one.
+    /// The slot of a connection, if it is here and still the same one. Peers have none.
     fn slot_of(&self, id: ConnectionId) -> Option<u32> {
         let place = id.place();
         let conn = self.conns.get(place.slot as usize)?;
         (place.shard == self.number && conn.nonce == id.nonce()).then_some(place.slot)
+    }
+
+    /// The slot of a connection, or the marked slot of a peer; [`NOBODY`] where it is not here.
+    fn key_of(&self, id: Option<ConnectionId>) -> u32 {
+        let Some(id) = id else { return NOBODY };
+        let key = if id.is_peer() { self.peer_at(id).map(|peer| PEER | peer) } else { self.slot_of(id) };
+        key.unwrap_or(NOBODY)
     }
 
     /// Sends mail, to itself or to another shard.
@@ -406,8 +464,10 @@ impl Shard {
 
     /// Expects the answer to a question.
     fn expect(&mut self, ask: Ask) -> Asker {
-        if let Some(slot) = ask.to.and_then(|id| self.slot_of(id)) {
-            self.conns[slot as usize].asks += 1;
+        match self.key_of(ask.to) {
+            NOBODY => {}
+            key if key & PEER != 0 => self.count_peer_ask(key & !PEER),
+            slot => self.conns[slot as usize].asks += 1,
         }
         Asker { shard: self.number, ask: self.asks.insert(ask) as u32 }
     }
@@ -429,6 +489,7 @@ impl Shard {
 
     /// Takes a connection out of the domain: its rooms and its user hear that it is gone.
     fn depart(&mut self, now: Now, slot: u32, departing: Departing) {
+        self.part_from_session(now, slot);
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         let was_attached = matches!(conn.stage, Stage::WebSocket(_));
         if !was_attached {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::base::time::Now;
 use crate::client::credentials::Origins;
+use crate::client::session;
 use crate::client::websocket::{Heartbeat, SignalRate};
 use crate::codec::http::HeadLimits;
 use crate::codec::turn::{self, TurnSecret};
-use crate::codec::{json, ws};
+use crate::codec::{engineio, json, socketio, ws};
 use crate::domain::op::Rules;
 
 /// A shard's settings.
@@ -57,6 +58,58 @@ pub struct Options {
     pub ice: Ice,
     /// What rooms and users go by.
     pub rules: Arc<Rules>,
+    /// What Engine.IO sessions and what is said in them go by.
+    pub socket_io: SocketIo,
+}
+
+/// What Engine.IO sessions and what is said in them go by.
+#[derive(Clone, Debug)]
+pub struct SocketIo {
+    /// The sessions.
+    pub sessions: session::Settings,
+    /// What a packet may be.
+    pub packet: socketio::Limits,
+    /// How long a session may be without a namespace, in milliseconds.
+    pub connect_ms: u64,
+    /// Whether test suites are served, by echoes, in place of clients.
+    pub is_conformance: bool,
+}
+
+impl Default for SocketIo {
+    /// As the protocols' documents have it.
+    fn default() -> Self {
+        Self {
+            sessions: session::Settings {
+                heartbeat: Heartbeat { interval_ms: 25_000, timeout_ms: 20_000 },
+                upgrade_ms: 10_000,
+                payload: engineio::Limits::default(),
+                outbound_bytes: 1 << 20,
+            },
+            packet: socketio::Limits::default(),
+            connect_ms: 45_000,
+            is_conformance: false,
+        }
+    }
+}
+
+impl Options {
+    /// The same, for test suites.
+    #[must_use]
+    pub fn for_conformance(self) -> Self {
+        let socket_io = SocketIo::conformance();
+        // Echoes of several of the largest messages may wait for a suite that sends before it reads.
+        Self { outbound_bytes: 256 << 20, socket_io, ..self }
+    }
+}
+
+impl SocketIo {
+    /// What the protocols' public test suites ask for.
+    pub fn conformance() -> Self {
+        let default = Self::default();
+        let heartbeat = Heartbeat { interval_ms: 300, timeout_ms: 200 };
+        let sessions = session::Settings { heartbeat, ..default.sessions };
+        Self { sessions, connect_ms: 1_000, is_conformance: true, ..default }
+    }
 }
 
 /// STUN and TURN servers, as clients are told of them.

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
+use crate::base::ids::PEER;
 use crate::base::limits;
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
 use crate::client::conn::{Membership, Stage};
+use crate::client::session::Reason;
 use crate::codec::ws::{self, Event as Frame, Input};
 use crate::dialect::raw;
 use crate::domain::access::{Identity, Roles};
@@ -103,17 +105,22 @@ impl Shard {
         }
     }
 
-    /// The peer's half of a command: what only its side can check is checked, the rest goes to the keeper.
-    fn command(&mut self, now: Now, slot: u32, request: Option<&str>, command: Command<'_>) -> Result<(), Reject> {
+    /// The peer's half of a command: what only its side can check is checked, the rest goes to the keeper. `slot` may be
+    /// the marked one of a Socket.IO peer, whose `request` is a [`crate::dialect::socketio::Reference`].
+    pub(super) fn command(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: Option<&str>,
+        command: Command<'_>,
+    ) -> Result<(), Reject> {
         let connection = self.id_of(slot);
         match command {
             Command::Join(join) => self.join(slot, request, join),
             Command::Leave { room, peer } => {
                 let room = self.fanout.name(&room);
-                let peer = peer.map(name);
-                let by = self.identity(slot)?;
-                let then = Then::Left { room: room.clone() };
-                self.ask_room(slot, request, then, room, RoomOp::Leave { connection, by, peer })
+                let op = RoomOp::Leave { connection, by: self.identity(slot)?, peer: peer.map(name) };
+                self.ask_room(slot, request, Then::Left { room: room.clone() }, room, op)
             }
             Command::Signal(signal) => {
                 self.spend_signal(now, slot)?;
@@ -190,12 +197,18 @@ impl Shard {
         let shown = (shown != Appearance::default()).then(|| Box::new(shown));
         let then = Then::Joined { room: room.clone(), shown };
         self.ask_room(slot, request, then, room, RoomOp::Join(Box::new(op)))?;
-        self.conns[slot as usize].joins += 1;
+        match slot & PEER {
+            0 => self.conns[slot as usize].joins += 1,
+            _ => self.count_peer_join(slot),
+        }
         Ok(())
     }
 
     /// Whether a connection may be in `room` beside those it is in and those it is about to be in.
     fn has_room_for(&self, slot: u32, room: &str) -> bool {
+        if slot & PEER != 0 {
+            return self.peer_has_room_for(slot & !PEER, room);
+        }
         let max = self.options.rooms_per_connection;
         let conn = &self.conns[slot as usize];
         let rooms = conn.rooms.as_slice();
@@ -260,7 +273,10 @@ impl Shard {
     }
 
     pub(super) fn identity(&self, slot: u32) -> Result<Identity, Reject> {
-        let identity = self.conns.get(slot as usize).and_then(|conn| conn.identity.clone());
+        let identity = match slot & PEER {
+            0 => self.conns.get(slot as usize).and_then(|conn| conn.identity.clone()),
+            _ => self.peer_identity(slot & !PEER),
+        };
         identity.ok_or_else(|| Reject::new(Code::Unauthenticated, "Not authenticated"))
     }
 
@@ -300,10 +316,14 @@ impl Shard {
     /// Counts a signaling message against the connection's allowance.
     fn spend_signal(&mut self, now: Now, slot: u32) -> Result<(), Reject> {
         let rate = self.options.signals;
-        let conn = self.conns.get_mut(slot as usize);
-        if let Some(Stage::WebSocket(socket)) = conn.map(|conn| &mut conn.stage)
-            && !socket.spend_signal(now.mono, rate)
-        {
+        let is_granted = match self.conns.get_mut(slot as usize).map(|conn| &mut conn.stage) {
+            Some(Stage::WebSocket(socket)) => socket.spend_signal(now.mono, rate),
+            _ => match self.sessions.peers.get_mut((slot & !PEER) as usize) {
+                Some(peer) if slot & PEER != 0 => peer.signals.spend(now.mono, rate),
+                _ => true,
+            },
+        };
+        if !is_granted {
             let text = format!("Signaling is limited to {} messages a minute", rate.per_minute);
             return Err(Reject::new(Code::RateLimited, text));
         }
@@ -348,6 +368,10 @@ impl Shard {
             self.stats.slow_consumers += 1;
             self.send_raw(slot, |out| raw::disconnect(out, "slow-consumer", Some(0), now));
             self.close_websocket(now, slot, 4413, "slow consumer");
+        } else if let Some(Stage::Carrier(carrier)) = self.conns.get(slot as usize).map(|conn| &conn.stage)
+            && let Some(at) = self.sessions.named(carrier.link)
+        {
+            self.feed(now, at, |session, context| session.close(Reason::SlowConsumer, context));
         } else {
             self.abort(slot);
         }

@@ -254,6 +254,8 @@ impl Shard {
                     let shown = Appearance { peer: Some(peer.clone()), ..Appearance::default() };
                     self.note_appearance(slot, &joined.room, Some(Box::new(shown)));
                 }
+                // Its user may have been told to have gone meanwhile.
+                self.introduce(slot, &joined.room);
                 Ok(*returned)
             }
             Ok(_) => Err(failed()),
@@ -275,9 +277,18 @@ impl Shard {
         self.note_session(now, slot);
         let token = self.recovery_key.token(self.id_of(slot));
         let mut frame = Vec::new();
-        let mark = ws::begin_text(&mut frame);
-        raw::resumed(&mut frame, &token, &resume.rooms, resume.request.as_deref(), now);
-        ws::finish(&mut frame, mark);
+        loop {
+            let mark = ws::begin_text(&mut frame);
+            raw::resumed(&mut frame, &token, &resume.rooms, resume.request.as_deref(), now);
+            ws::finish(&mut frame, mark);
+            // What was missed most is given up first.
+            let back = resume.rooms.iter_mut().filter_map(|(_, outcome)| outcome.as_mut().ok());
+            let most = back.max_by_key(|returned| returned.messages.len());
+            if frame.len() <= self.answer_bytes() || most.is_none_or(|most| most.give_up() == 0) {
+                break;
+            }
+            frame.clear();
+        }
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         match &mut conn.queue.backlog {
             Some(backlog) if backlog.is_corked() => {

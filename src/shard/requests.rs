@@ -2,6 +2,7 @@
 
 mod answer;
 mod calls;
+mod polling;
 mod upgrade;
 
 use crate::base::limits;
@@ -12,6 +13,7 @@ use crate::codec::http::{Body, CONTINUE, Connection, Framing, Head, parse_head};
 use crate::dialect::rest::Call;
 use crate::domain::access::Identity;
 use crate::domain::op::Reply;
+use crate::mail::ShardNumber;
 use crate::shard::Shard;
 
 use answer::Admitted;
@@ -38,6 +40,8 @@ enum Step {
     Read(usize),
     /// The connection speaks WebSocket from here on, after so many bytes.
     Upgraded(usize),
+    /// The request is for another shard, and so is the connection.
+    Elsewhere(ShardNumber),
     /// The request cannot be served, and the stream not be read on.
     Broken,
 }
@@ -80,6 +84,7 @@ impl Shard {
                     self.keep(slot, http);
                     break;
                 }
+                Phase::Post { post, body } => self.read_post(now, slot, http, (post, body), &bytes[at..]),
                 Phase::Body { request, body } => self.read_body(now, slot, http, (request, body), &bytes[at..]),
                 Phase::Head if self.is_owed_much(slot) => {
                     http.is_paused = true;
@@ -108,6 +113,15 @@ impl Shard {
             match step {
                 Step::Read(used) => at += used,
                 Step::Upgraded(used) => return self.received_frames(now, slot, &mut bytes[at + used..]),
+                Step::Elsewhere(shard) => {
+                    if self.hand_over(slot, shard, &bytes[at..]) {
+                        return;
+                    }
+                    // What it is owed goes first.
+                    self.keep(slot, Box::new(Http { is_paused: true, ..Http::default() }));
+                    self.waiting.look_again(slot);
+                    break;
+                }
                 Step::Broken => return,
             }
         }
@@ -169,6 +183,14 @@ impl Shard {
         if head.path() == "/ws" && head.header("upgrade").is_some() {
             return self.upgrade(now, slot, head, used);
         }
+        if head.method != "OPTIONS"
+            && let Some(application) = self.application(head.path())
+        {
+            return self.session_request(now, slot, application, head, used);
+        }
+        if self.options.socket_io.is_conformance && head.path() == "/echo" {
+            return self.echo_request(now, slot, head, used);
+        }
         let form = self.reply_form(head);
         match self.admit(now, head, form) {
             Admitted::Call(request) => match head.framing {
@@ -206,14 +228,17 @@ impl Shard {
         (request, body): (Box<Request>, Body),
         used: usize,
     ) -> Step {
-        if head.expects_continue() {
-            let segment = self.outbound.encode(|out| out.extend_from_slice(CONTINUE));
-            if let Some(conn) = self.conns.get_mut(slot as usize) {
-                self.outbound.push(slot, &mut conn.queue, segment);
-            }
-        }
+        self.expect_body(slot, head);
         self.keep(slot, Box::new(Http { phase: Phase::Body { request, body }, ..Http::default() }));
         self.set_deadline(now, slot, self.options.head_ms);
         Step::Read(used)
+    }
+
+    /// Tells a client that waits for it to send the body.
+    fn expect_body(&mut self, slot: u32, head: &Head<'_>) {
+        if head.expects_continue() {
+            let segment = self.outbound.encode(|out| out.extend_from_slice(CONTINUE));
+            self.push(slot, segment);
+        }
     }
 }

@@ -9,9 +9,11 @@ pub struct Stats {
     pub refused: u64,
     /// Connections ended since the start.
     pub closed: u64,
+    /// Connections that went to another shard, where their session is, since the start.
+    pub moved: u64,
     /// HTTP requests since the start.
     pub requests: u64,
-    /// WebSockets opened since the start.
+    /// WebSockets that speak `raw`, and peers in Socket.IO's namespaces, since the start.
     pub opened: u64,
     /// Messages of rooms that came to this shard for its members.
     pub published: u64,
@@ -23,6 +25,10 @@ pub struct Stats {
     pub slow_consumers: u64,
     /// Connections now.
     pub connections: usize,
+    /// Engine.IO sessions now.
+    pub sessions: usize,
+    /// Socket.IO peers now: a session is one in each namespace that it is connected to.
+    pub peers: usize,
     /// Rooms kept here.
     pub rooms: usize,
     /// Users kept here.

@@ -2,6 +2,7 @@
 //! business.
 
 use crate::authority::Authority;
+use crate::base::ids::SESSION;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::base::wheel::{TICK_MS, tick};
@@ -20,6 +21,10 @@ impl Shard {
         let mut pings = None;
         while let Some((at, mut due)) = self.timers.due(now.mono) {
             for slot in due.drain(..) {
+                if slot & SESSION != 0 {
+                    self.session_due(now, slot & !SESSION, at);
+                    continue;
+                }
                 if self.conns.get(slot as usize).is_some_and(|conn| conn.armed == at) {
                     self.conns[slot as usize].armed = 0;
                     self.look_at(now, slot, &mut pings);
@@ -42,6 +47,7 @@ impl Shard {
         if self.trim_due != 0 && self.trim_due <= now.mono {
             self.trim(now);
         }
+        self.open_those_due(now);
         self.continue_draining(now);
     }
 
@@ -51,7 +57,9 @@ impl Shard {
         let drain = self.drain.as_ref().map(|drain| drain.next);
         let unsaved = (!self.unsaved.is_empty()).then_some(self.unsaved_due);
         let trim = (self.trim_due != 0).then_some(self.trim_due);
-        [self.timers.next_due(), self.authority.next_due(), batch, unsaved, trim, drain].into_iter().flatten().min()
+        let late = self.sessions.late.front().map(|late| late.due);
+        let own = [batch, unsaved, trim, drain, late];
+        own.into_iter().chain([self.timers.next_due(), self.authority.next_due()]).flatten().min()
     }
 
     /// A connection's time has come. All pings of a turn share the same two bytes.
@@ -94,7 +102,7 @@ impl Shard {
         match &self.conns[slot as usize].stage {
             Stage::Http(Some(http)) if http.has_begun() => self.request_timed_out(now, slot),
             Stage::Http(_) | Stage::Lingering => self.abort(slot),
-            Stage::WebSocket(_) => {}
+            Stage::WebSocket(_) | Stage::Carrier(_) | Stage::Echo(_) => {}
         }
     }
 

@@ -43,10 +43,19 @@ impl Waiting {
 impl Shard {
     /// Bytes came on a WebSocket; those that cannot be read now are kept.
     pub(super) fn received_frames(&mut self, now: Now, slot: u32, bytes: &mut [u8]) {
-        let left = self.read_frames(now, slot, bytes);
+        let left = self.read_any_frames(now, slot, bytes);
         if left > 0 {
             let bytes = bytes[bytes.len() - left..].to_vec();
             self.waiting.frames.insert(slot, Held { bytes, read: 0 });
+        }
+    }
+
+    fn read_any_frames(&mut self, now: Now, slot: u32, bytes: &mut [u8]) -> usize {
+        match self.conns.get(slot as usize).map(|conn| &conn.stage) {
+            Some(Stage::WebSocket(_)) => self.read_frames(now, slot, bytes),
+            Some(Stage::Carrier(_)) => self.read_carrier(now, slot, bytes),
+            Some(Stage::Echo(_)) => self.read_echo(now, slot, bytes),
+            _ => 0,
         }
     }
 
@@ -61,7 +70,9 @@ impl Shard {
                     self.received_http(now, slot, &mut []);
                     self.resumed.push(slot);
                 }
-                Some(Conn { stage: Stage::WebSocket(_), .. }) => self.read_held(now, slot),
+                Some(Conn { stage: Stage::WebSocket(_) | Stage::Carrier(_) | Stage::Echo(_), .. }) => {
+                    self.read_held(now, slot);
+                }
                 _ => {}
             }
         }
@@ -69,7 +80,7 @@ impl Shard {
 
     fn read_held(&mut self, now: Now, slot: u32) {
         let Some(mut held) = self.waiting.frames.remove(&slot) else { return };
-        let left = self.read_frames(now, slot, &mut held.bytes[held.read..]);
+        let left = self.read_any_frames(now, slot, &mut held.bytes[held.read..]);
         if left > 0 {
             held.read = held.bytes.len() - left;
             self.waiting.frames.insert(slot, held);

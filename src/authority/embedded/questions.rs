@@ -250,7 +250,8 @@ impl Embedded {
         let page = page.unwrap_or_else(nothing);
         let from = wanted.after.map_or(1, |after| after.saturating_add(1));
         let complete = page.complete && page.first <= from;
-        Ok(Reply::History(Box::new(History { room: room.clone(), epoch, seq, messages: page.messages, complete })))
+        let (room, messages, is_upward) = (room.clone(), page.messages, wanted.after.is_some());
+        Ok(Reply::History(Box::new(History { room, epoch, seq, messages, complete, is_upward })))
     }
 
     /// As [`crate::domain::room::Room::receipt`], where the store had to be asked for the sender.
@@ -288,7 +289,8 @@ impl Embedded {
         {
             missed.messages.extend(page.messages);
             let last = missed.messages.last().and_then(|last| last.seq).unwrap_or_default();
-            if last < missed.until {
+            let bytes: usize = missed.messages.iter().map(|message| message.content.bytes()).sum();
+            if last < missed.until && bytes <= limits::MISSED_BYTES {
                 let span = Span::Between(last + 1, missed.until);
                 let query = Query::Page { room: missed.room.clone(), span, limit: PAGE_MESSAGES };
                 return self.question(Question::Missed(missed), query);

@@ -60,6 +60,9 @@ impl Embedded {
             }
             RoomOp::Return(back) => self.come_back(now, place, back, to, out),
             RoomOp::Lose { connection } => {
+                // Who is lost types no longer, whether or not it returns.
+                let stop = RoomOp::Typing { connection, is_typing: false };
+                let _ = self.act(now, place, stop, to, out);
                 self.due_in(now, self.rules.presence_grace_ms, Due::Vanish(name, connection));
                 Ok(Some(Reply::Done))
             }

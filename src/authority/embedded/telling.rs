@@ -29,12 +29,14 @@ impl Embedded {
         for Fact { audience, event } in self.facts.drain(..) {
             match audience {
                 Audience::Members { except } => {
-                    let listeners =
-                        room.members.len() - usize::from(except.is_some_and(|it| room.members.of(it).is_some()));
-                    if listeners == 0 {
+                    if !room.members.hear(except) {
                         continue;
                     }
-                    let packed = Arc::new(Packed::new(&event, now, &mut self.draft));
+                    let mut packed = Packed::new(&event, now, &mut self.draft);
+                    if room.members.has_peers() {
+                        packed = packed.and_for_peers(&event, now);
+                    }
+                    let packed = Arc::new(packed);
                     for shard in room.members.shards() {
                         let (room, packed) = (room.id.clone(), packed.clone());
                         let mail = if is_closed {

@@ -191,7 +191,7 @@ impl Embedded {
             return None;
         }
         self.news += 1;
-        let packed = Packed::new(event, now, &mut self.draft);
+        let packed = Packed::new(event, now, &mut self.draft).and_for_peers(event, now);
         Some(Arc::new(News { user: user.clone(), number: self.news, except, packed }))
     }
 

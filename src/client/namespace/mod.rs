@@ -118,8 +118,6 @@ pub enum Fault {
     Packet(Error),
     /// It is for a namespace that the client is not connected to.
     NotConnected,
-    /// It asks for a connection that there is already.
-    AlreadyConnected,
     /// Only servers say that.
     Misplaced,
 }
@@ -130,7 +128,6 @@ impl Fault {
         match self {
             Self::Packet(error) => error.text(),
             Self::NotConnected => "packet for a namespace that is not connected",
-            Self::AlreadyConnected => "namespace is connected already",
             Self::Misplaced => "packet that only servers send",
         }
     }
@@ -154,7 +151,7 @@ impl Namespaces {
             return Heard::Nothing;
         }
         match space_of(spaces, MAIN) {
-            Some(space) => self.connect(space, None, None).unwrap_or(Heard::Nothing),
+            Some(space) => self.connect(space, None, None),
             None => Heard::Nothing,
         }
     }
@@ -182,7 +179,7 @@ impl Namespaces {
         let space = space_of(spaces, namespace);
         if let Content::Connect(payload) = content {
             return match space {
-                Some(space) => self.connect(space, payload, query),
+                Some(space) => Ok(self.connect(space, payload, query)),
                 None => Ok(Heard::Unknown { namespace }),
             };
         }
@@ -205,17 +202,13 @@ impl Namespaces {
         }
     }
 
-    fn connect<'m>(
-        &mut self,
-        space: Space,
-        payload: Option<&'m str>,
-        query: Option<&'m str>,
-    ) -> Result<Heard<'m>, Fault> {
+    fn connect<'m>(&mut self, space: Space, payload: Option<&'m str>, query: Option<&'m str>) -> Heard<'m> {
+        // Clients ask twice when their application does before the first answer is there; that answer serves for both.
         if self.place_of(space).is_some() {
-            return Err(Fault::AlreadyConnected);
+            return Heard::Nothing;
         }
         self.joined.push(Namespace { acks: Acks::default(), peer: None, space });
-        Ok(Heard::Connect { space, payload, query })
+        Heard::Connect { space, payload, query }
     }
 
     /// The client may connect and is this peer from now on. Whether it still wants to; if so, it is to be told by

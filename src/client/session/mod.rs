@@ -361,20 +361,20 @@ impl Session {
         }
     }
 
-    /// Keeps frames until they are polled. `is_droppable`: a client that cannot keep up may do without them.
-    pub fn buffer(&mut self, frames: &[u8], is_droppable: bool, context: &mut Context<'_>) {
-        let Transport::Polling(polling) = &mut self.transport else { return };
-        if polling.is_leaving() {
-            return;
+    /// Keeps frames until they are polled, unless more than `bytes_max` would wait; whether they found room. If not, the
+    /// session is to be closed for [`Reason::SlowConsumer`]: not here, since what is told to many should not end one.
+    /// `is_droppable`: a client that cannot keep up may do without them.
+    #[must_use]
+    pub fn buffer(&mut self, frames: &[u8], is_droppable: bool, bytes_max: usize) -> bool {
+        let Transport::Polling(polling) = &mut self.transport else { return true };
+        if polling.is_leaving() || (is_droppable && polling.frames.len() > bytes_max / 2) {
+            return true;
         }
-        let max = context.settings.outbound_bytes;
-        if is_droppable && polling.frames.len() > max / 2 {
-            return;
+        let has_room = frames.len() <= bytes_max.saturating_sub(polling.frames.len());
+        if has_room {
+            polling.frames.extend_from_slice(frames);
         }
-        if frames.len() > max.saturating_sub(polling.frames.len()) {
-            return self.end(Reason::SlowConsumer, context);
-        }
-        polling.frames.extend_from_slice(frames);
+        has_room
     }
 
     /// Answers a poll that waits with what there is to send, if there is anything. To be called at the end of a turn.

@@ -64,6 +64,13 @@ impl Play {
         feed(&mut self.session, &mut context)
     }
 
+    /// Frames come for a client that polls; if too many wait, it is dropped.
+    fn buffers(&mut self, frames: &[u8], is_droppable: bool) {
+        if !self.session.buffer(frames, is_droppable, SETTINGS.outbound_bytes) {
+            self.feed(|session, context| session.close(Reason::SlowConsumer, context));
+        }
+    }
+
     /// Takes the effects, a line for each.
     fn done(&mut self) -> String {
         let mut lines = Vec::new();
@@ -135,7 +142,7 @@ impl Play {
             Route::Buffer => {
                 let mut frames = Vec::new();
                 engineio::encode_packet(&mut frames, version, packet);
-                self.feed(|session, context| session.buffer(&frames, false, context));
+                self.buffers(&frames, false);
             }
             Route::Nowhere => {}
         }
@@ -534,11 +541,11 @@ fn what_waits_for_a_client_has_a_bound() {
     let mut play = Play::polling(Version::V4);
     let frame = [&[0x81, 126, 4, 0][..], &[b'4'; 1_024]].concat();
     for _ in 0..3 {
-        play.feed(|session, context| session.buffer(&frame, false, context));
+        play.buffers(&frame, false);
     }
-    play.feed(|session, context| session.buffer(&frame, true, context));
+    play.buffers(&frame, true);
     assert_eq!(play.turn_ends(), "");
-    play.feed(|session, context| session.buffer(&frame, false, context));
+    play.buffers(&frame, false);
     assert_eq!(play.turn_ends(), "over: forced server close");
     assert!(play.session.is_gone());
     let mut play = Play::polling(Version::V3);

@@ -6,7 +6,7 @@ use crate::base::ids;
 use crate::base::time::{Now, http_date};
 use crate::client::conn::Stage;
 use crate::client::credentials;
-use crate::client::http::{CONTENT_SECURITY_POLICY, Phase, Reply as Form, Request};
+use crate::client::http::{CONTENT_SECURITY_POLICY, Headers, Phase, Reply as Form, Request};
 use crate::codec::http::{self, Connection, Framing, Head};
 use crate::codec::json::{self, Object};
 use crate::codec::ws;
@@ -168,6 +168,7 @@ impl Shard {
         let allow = match head.path() {
             "*" => "GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned(),
             "/ws" => "GET, OPTIONS".to_owned(),
+            path if self.application(path).is_some() => "GET, POST, OPTIONS".to_owned(),
             path => match rest::allowed(path) {
                 Some(allow) => allow,
                 None => return Refusal::from(RouteFault::NotFound).into(),
@@ -296,15 +297,20 @@ impl Shard {
 
     /// Writes the answer to the request under way, and goes on to what came after it.
     pub(super) fn answer(&mut self, now: Now, slot: u32, answer: Answer) {
+        let mut headers = vec![("Content-Type", answer.content_type)];
+        headers.extend(answer.headers.iter().map(|(name, value)| (*name, value.as_str())));
+        self.write_answer(now, slot, answer.status, &headers, &answer.body);
+    }
+
+    /// [`Shard::answer`], piece by piece.
+    pub(super) fn write_answer(&mut self, now: Now, slot: u32, status: u16, headers: Headers<'_>, body: &[u8]) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         let Stage::Http(Some(kept)) = &mut conn.stage else { return };
         let Phase::Answering(form) = std::mem::take(&mut kept.phase) else { return };
         let unread = std::mem::take(&mut kept.unread);
         conn.stage = Stage::Http(None);
-        let mut headers = vec![("Content-Type", answer.content_type)];
-        headers.extend(answer.headers.iter().map(|(name, value)| (*name, value.as_str())));
         let date = http_date(now.wall);
-        let segment = self.outbound.encode(|out| form.write(out, answer.status, &date, &headers, &answer.body));
+        let segment = self.outbound.encode(|out| form.write(out, status, &date, headers, body));
         self.outbound.push(slot, &mut conn.queue, segment);
         if form.closes() {
             return self.half_close(now, slot);
@@ -343,6 +349,7 @@ impl Shard {
 
     /// Answers whatever was asked with a refusal, and closes.
     pub(super) fn close_with(&mut self, now: Now, slot: u32, refusal: Refusal) {
+        self.part_from_session(now, slot);
         if let Some(conn) = self.conns.get_mut(slot as usize) {
             let form = Form { connection: Some(Connection::Close), ..Form::default() };
             conn.stage = Stage::Http(Some(crate::client::http::Http::answering(form)));

@@ -7,7 +7,7 @@ use crate::client::credentials;
 use crate::client::http::Http;
 use crate::client::websocket::WebSocket;
 use crate::codec::http::{Framing, Head, query_value};
-use crate::codec::ws::{self, Handshake};
+use crate::codec::ws::{self, AcceptKey, Handshake, HandshakeError};
 use crate::dialect::raw;
 use crate::dialect::rest::Refusal;
 use crate::domain::access::Identity;
@@ -37,7 +37,8 @@ impl Shard {
         }
     }
 
-    fn try_upgrade(&mut self, now: Now, slot: u32, head: &Head<'_>) -> Result<(), Refusal> {
+    /// What completes the opening handshake that a request is.
+    pub(super) fn accept_key(&self, head: &Head<'_>) -> Result<AcceptKey, HandshakeError> {
         let joined = |name| head.headers_named(name).collect::<Vec<_>>().join(", ");
         let (upgrade, connection) = (joined("upgrade"), joined("connection"));
         let handshake = Handshake {
@@ -48,7 +49,11 @@ impl Shard {
             version_header: head.header("sec-websocket-version"),
             key: head.header("sec-websocket-key"),
         };
-        let accept = handshake.check().map_err(|error| Refusal::of_status(error.status(), error.text()))?;
+        handshake.check()
+    }
+
+    fn try_upgrade(&mut self, now: Now, slot: u32, head: &Head<'_>) -> Result<(), Refusal> {
+        let accept = self.accept_key(head).map_err(|error| Refusal::of_status(error.status(), error.text()))?;
         if !self.options.origins.allows(head.header("origin"), head.host()) {
             return Err(Reject::new(Code::Forbidden, "This origin may not connect").into());
         }
@@ -79,6 +84,23 @@ impl Shard {
         self.arrivals.upgraded(slot, head.header("user-agent"), now);
         self.ask(ask, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity, socket }));
         Ok(())
+    }
+
+    /// Makes a connection a WebSocket that sends back what it gets.
+    pub(super) fn echo_request(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize) -> Step {
+        match self.accept_key(head) {
+            Ok(accept) => {
+                self.answer_upgrade(slot, head, &accept);
+                let conn = &mut self.conns[slot as usize];
+                conn.stage = Stage::Echo(ws::Decoder::default());
+                conn.deadline = 0;
+                Step::Upgraded(used)
+            }
+            Err(error) => {
+                self.close_with(now, slot, Refusal::of_status(error.status(), error.text()));
+                Step::Broken
+            }
+        }
     }
 
     /// Tells a new connection who it is, once: when its user's keeper knows it, so that whatever is sent to the user from

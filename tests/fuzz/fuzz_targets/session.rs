@@ -63,7 +63,9 @@ impl Play {
         let mut frame = Vec::new();
         engineio::encode_text(&mut frame, write);
         if self.session.route() == Route::Buffer {
-            self.feed(|session, context| session.buffer(&frame, false, context));
+            if !self.session.buffer(&frame, false, SETTINGS.outbound_bytes) {
+                self.feed(|session, context| session.close(Reason::SlowConsumer, context));
+            }
         }
     }
 

@@ -1,0 +1,353 @@
+//! Socket.IO on a shard: from a session's messages to the domain, and back.
+//!
+//! To the domain a peer is a connection like any other; what it asks goes the same way as what a WebSocket asks that speaks
+//! `raw`. How events are spelled is the dialects' affair ([`crate::dialect::socketio`]).
+
+use crate::base::Name;
+use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX, is_name};
+use crate::base::time::Now;
+use crate::client::carrier::Link;
+use crate::client::credentials;
+use crate::client::namespace::{ConnectPayload, Fault, Heard, INVALID_NAMESPACE, Space};
+use crate::client::peer::Peer;
+use crate::codec::engineio::{self, Data};
+use crate::codec::http::{Head, query_value};
+use crate::codec::json::Object;
+use crate::codec::socketio::{self as packets, Event};
+use crate::dialect::socketio::{self as dialects, Answer, Dialect, NAMESPACES, Reference};
+use crate::domain::access::Identity;
+use crate::domain::command::Command;
+use crate::domain::op::{Op, RoomOp, Scope, UserOp};
+use crate::domain::reject::{Code, Reject};
+use crate::shard::answers::{Ask, Then};
+use crate::shard::peers::seconds;
+use crate::shard::recovery::Departing;
+use crate::shard::{Shard, conformance};
+
+/// What a session's first request says of who sends it.
+pub(super) struct Handshake {
+    token: Option<Box<str>>,
+    /// Whether the token is in `Authorization`, and so counts more than one that comes later.
+    is_in_header: bool,
+    dialect: Option<Dialect>,
+    /// What the connection calls itself.
+    socket: Option<Name>,
+    /// What program it says it is.
+    pub(super) agent: Option<Box<str>>,
+}
+
+impl Handshake {
+    /// That of a request with this head, if it says anything.
+    pub(super) fn of(head: &Head<'_>) -> Option<Box<Self>> {
+        let token = credentials::token(head).map(|token| token.into());
+        let dialect = head.query().and_then(|query| query_value(query, "dialect"));
+        let dialect = dialect.and_then(|name| Dialect::parse(&name));
+        let is_in_header = head.header("authorization").is_some();
+        let socket = head.query().and_then(|query| query_value(query, "socketId")).filter(|socket| is_name(socket));
+        let socket: Option<Name> = socket.map(|socket| socket.as_ref().into());
+        let agent = head.header("user-agent").map(Into::into);
+        let handshake = Self { token, is_in_header, dialect, socket, agent };
+        let says_something = handshake.is_of_use() || handshake.agent.is_some();
+        says_something.then(|| Box::new(handshake))
+    }
+
+    /// What of it a session's peers are to be judged by, if anything.
+    pub(super) fn to_keep(mut self: Box<Self>) -> Option<Box<Self>> {
+        self.agent = None;
+        self.is_of_use().then_some(self)
+    }
+
+    fn is_of_use(&self) -> bool {
+        self.token.is_some() || self.dialect.is_some() || self.socket.is_some()
+    }
+}
+
+impl Shard {
+    /// The namespaces there are.
+    fn spaces(&self) -> &'static [&'static str] {
+        if self.options.socket_io.is_conformance { &conformance::NAMESPACES } else { &NAMESPACES }
+    }
+
+    /// A session has opened; an older client is connected by that.
+    pub(super) fn open_namespaces(&mut self, now: Now, at: u32) {
+        let spaces = self.spaces();
+        let Some(client) = self.sessions.list.get_mut(at as usize) else { return };
+        let heard = client.namespaces.open(spaces);
+        self.heard(now, at, heard);
+    }
+
+    /// A message came.
+    pub(super) fn socketio_message(&mut self, now: Now, at: u32, data: Data<'_>) -> Result<(), Fault> {
+        let spaces = self.spaces();
+        let Some(client) = self.sessions.list.get_mut(at as usize) else { return Ok(()) };
+        match client.namespaces.message(spaces, data, &self.options.socket_io.packet)? {
+            Heard::Gathered(whole) => {
+                let heard = client.namespaces.packet(spaces, whole.packet()?)?;
+                self.heard(now, at, heard);
+            }
+            heard => self.heard(now, at, heard),
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, now: Now, at: u32, heard: Heard<'_>) {
+        let is_conformance = self.options.socket_io.is_conformance;
+        match heard {
+            Heard::Connect { space, payload, .. } if is_conformance => self.connect_for_suite(now, at, space, payload),
+            Heard::Connect { space, payload, query } => {
+                if let Err(reject) = self.connect_peer(now, at, space, payload, query) {
+                    self.refuse_peer(at, space, &reject);
+                }
+            }
+            Heard::Unknown { namespace } => self.send_refusal(at, namespace, INVALID_NAMESPACE, None),
+            Heard::Event { space, event, id, attachments, .. } if is_conformance => {
+                self.answer_suite(at, space, event, id, attachments);
+            }
+            Heard::Event { peer, event, id, .. } => {
+                let request = Reference { ack: id, name: event.plain_name().unwrap_or_default() };
+                if let Err(reject) = self.peer_event(now, peer, &event, &request) {
+                    self.stats.refusals += 1;
+                    self.answer_in_dialect(now, peer, &request, &Answer::Refused(&reject));
+                }
+            }
+            // Nothing is asked of clients yet, so nothing they acknowledge matters.
+            Heard::Acked { .. } | Heard::Nothing | Heard::Gathered(_) => {}
+            Heard::Left { peer: Some(peer), .. } => self.peer_departs(peer, Departing::Goodbye),
+            // Its peer is found out when it is decided whether it may come in.
+            Heard::Left { peer: None, .. } => {}
+        }
+    }
+
+    /// A client wants to connect to a namespace: its token is verified, and its user's keeper asked.
+    fn connect_peer(
+        &mut self,
+        now: Now,
+        at: u32,
+        space: Space,
+        payload: Option<&str>,
+        query: Option<&str>,
+    ) -> Result<(), Reject> {
+        if self.is_draining() {
+            return Err(Reject::new(Code::Overloaded, "The server is shutting down"));
+        }
+        let fields = ConnectPayload::read(payload, query);
+        let handshake = self.sessions.list.get(at as usize).and_then(|client| client.handshake.as_deref());
+        let earlier = handshake.and_then(|handshake| handshake.token.as_deref());
+        let comes_first = handshake.is_some_and(|handshake| handshake.is_in_header);
+        let token = if comes_first { earlier } else { fields.token.as_deref().or(earlier) };
+        let token = token.ok_or_else(|| Reject::new(Code::Unauthenticated, "A token is required"))?;
+        let (identity, expires_at) = self.verify(token, now)?;
+        if !self.is_open(identity.user()) {
+            return Err(Reject::overloaded());
+        }
+        let peer = self.add_peer(now, at, space, fields.token.is_some()).ok_or_else(Reject::overloaded)?;
+        let known = &mut self.sessions.peers[peer as usize];
+        known.identity = Some(identity.clone());
+        known.expires_at = expires_at.map_or(0, seconds);
+        let handshake = self.sessions.list.get(at as usize).and_then(|client| client.handshake.as_deref());
+        let socket = handshake.and_then(|handshake| handshake.socket.clone());
+        let connection = self.id_of(PEER | peer);
+        let ask = Ask { to: Some(connection), request: None, then: Then::Attached };
+        self.ask(ask, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity, socket }));
+        Ok(())
+    }
+
+    /// Makes a peer that wants to connect to a namespace; `None` when there are too many.
+    pub(super) fn add_peer(&mut self, now: Now, at: u32, space: Space, sends_token: bool) -> Option<u32> {
+        let client = self.sessions.list.get(at as usize)?;
+        if self.sessions.peers.len() >= SLOTS_MAX as usize {
+            return None;
+        }
+        let link = Link::new(at, &client.session.nonce);
+        let namespace = self.spaces()[usize::from(space)];
+        let stated = client.handshake.as_ref().and_then(|handshake| handshake.dialect);
+        let stated = stated.filter(|dialect| dialect.namespace() == namespace);
+        let dialect = stated.unwrap_or_else(|| Dialect::expected_in(namespace, sends_token));
+        let mut peer = Peer::new(self.rng.nonce(), link, space, dialect, now.mono);
+        peer.is_settled = stated.is_some();
+        Some(self.sessions.peers.insert(peer) as u32)
+    }
+
+    /// A peer may connect, and is told so, unless its client has given up. Whether it is connected.
+    pub(super) fn accept_peer(&mut self, now: Now, peer: u32) -> bool {
+        let Some(known) = self.sessions.peers.get(peer as usize) else { return false };
+        if known.is_connected {
+            return true;
+        }
+        let (space, dialect) = (known.space, known.dialect);
+        let Some(at) = self.sessions.named(known.link) else { return false };
+        let client = &mut self.sessions.list[at as usize];
+        if client.session.is_over() || !client.namespaces.accept(space, peer) {
+            return false;
+        }
+        let known = &mut self.sessions.peers[peer as usize];
+        known.is_connected = true;
+        let identity = known.identity.clone();
+        let name = self.spaces()[usize::from(space)];
+        let id = self.id_of(PEER | peer).text();
+        let namespaces = &self.sessions.list[at as usize].namespaces;
+        let segment = self.outbound.encode(|out| {
+            engineio::encode_text(out, |out| namespaces.encode_accepted(out, name, id.as_str(), None));
+        });
+        self.deliver(at, segment);
+        self.sessions.touch(at);
+        self.stats.opened += 1;
+        if let Some(identity) = identity {
+            let socket = self.socket_id(peer);
+            self.send_to_session(at, |out| dialects::greet(out, dialect, identity.user(), &socket, now));
+        }
+        true
+    }
+
+    /// A peer's id as its client knows it. Older clients know only their session's.
+    pub(super) fn socket_id(&self, peer: u32) -> String {
+        let own = self.id_of(PEER | peer).to_string();
+        let Some(known) = self.sessions.peers.get(peer as usize) else { return own };
+        let Some(at) = self.sessions.named(known.link) else { return own };
+        let client = &self.sessions.list[at as usize];
+        if client.session.version() == engineio::Version::V4 {
+            return own;
+        }
+        let session = self.sid_of(at).map(|id| id.to_string()).unwrap_or(own);
+        match self.spaces()[usize::from(known.space)] {
+            packets::MAIN => session,
+            namespace => format!("{namespace}#{session}"),
+        }
+    }
+
+    /// A client may not connect to a namespace.
+    pub(super) fn refuse_peer(&mut self, at: u32, space: Space, reject: &Reject) {
+        self.stats.refusals += 1;
+        let namespace = self.spaces()[usize::from(space)];
+        let Some(client) = self.sessions.list.get_mut(at as usize) else { return };
+        if client.namespaces.refuse(space) {
+            let mut data = Vec::new();
+            Object::begin(&mut data).plain("code", reject.code.as_str()).end();
+            self.send_refusal(at, namespace, &reject.text, std::str::from_utf8(&data).ok());
+        }
+    }
+
+    fn send_refusal(&mut self, at: u32, namespace: &str, message: &str, data: Option<&str>) {
+        let Some(client) = self.sessions.list.get(at as usize) else { return };
+        let segment = self.outbound.encode(|out| {
+            engineio::encode_text(out, |out| client.namespaces.encode_refused(out, namespace, message, data));
+        });
+        self.deliver(at, segment);
+    }
+
+    /// A peer's event: what it asks is put to whoever decides it.
+    fn peer_event(&mut self, now: Now, peer: u32, event: &Event<'_>, reference: &Reference<'_>) -> Result<(), Reject> {
+        let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return Ok(()) };
+        let mut scratch = String::new();
+        let request = dialects::decode(known.dialect, event, self.options.content_bytes, &mut scratch)?;
+        if let (Some(dialect), false) = (request.dialect, known.is_settled) {
+            known.is_settled = true;
+            if dialect != known.dialect {
+                self.change_dialect(peer, dialect);
+            }
+        }
+        match request.command {
+            Command::Ping => {
+                self.answer_in_dialect(now, peer, reference, &Answer::Pong);
+                Ok(())
+            }
+            Command::Authenticate { token } => self.renew_token(now, peer, reference, &token),
+            Command::Resume { .. } => {
+                Err(Reject::new(Code::RecoveryFailed, "There is nothing to recover; connect and join anew"))
+            }
+            command => self.command(now, PEER | peer, Some(&reference.text()), command),
+        }
+    }
+
+    fn renew_token(&mut self, now: Now, peer: u32, to: &Reference<'_>, token: &str) -> Result<(), Reject> {
+        let (identity, expires_at) = self.verify(token, now)?;
+        let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return Ok(()) };
+        if known.identity.as_ref().is_none_or(|own| own.user() != identity.user()) {
+            return Err(Reject::new(Code::Forbidden, "The token is another user's; connect anew to change users"));
+        }
+        let user = identity.user_name();
+        known.identity = Some(identity);
+        known.expires_at = expires_at.map_or(0, seconds);
+        let link = known.link;
+        if let Some(at) = self.sessions.named(link) {
+            self.sessions.touch(at);
+        }
+        self.answer_in_dialect(now, peer, to, &Answer::Authenticated(&user, expires_at));
+        Ok(())
+    }
+
+    /// Answers a peer, or tells it what its request has come to.
+    pub(super) fn answer_in_dialect(&mut self, now: Now, peer: u32, to: &Reference<'_>, answer: &Answer<'_>) {
+        let Some(known) = self.sessions.peers.get(peer as usize) else { return };
+        let dialect = known.dialect;
+        let Some(at) = self.sessions.named(known.link) else { return };
+        self.send_to_session(at, |out| dialects::answer(out, dialect, to, answer, now));
+    }
+
+    /// A peer is taken out of the domain, and forgotten.
+    pub(super) fn peer_departs(&mut self, peer: u32, departing: Departing) {
+        let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return };
+        let (identity, rooms) = (known.identity.take(), known.rooms.clone());
+        let connection = self.id_of(PEER | peer);
+        let tells_rooms = matches!(self.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
+        let mut told = Vec::new();
+        for membership in rooms.as_slice() {
+            let Some(name) = self.peer_rooms.name_of(membership.room).cloned() else { continue };
+            self.leave_peer(&name, peer);
+            told.extend(tells_rooms.then(|| name.clone()));
+            self.ask(Ask::forgotten(), Op::Room(name, RoomOp::Vanish { connection }));
+        }
+        if let Some(identity) = identity {
+            let op = UserOp::Detach { connection, parting: departing.parting(), rooms: told };
+            self.ask(Ask::forgotten(), Op::User(identity.user_name(), op));
+        }
+        self.sessions.peers.try_remove(peer as usize);
+    }
+
+    /// Takes a peer out of its namespace; its session goes on.
+    pub(super) fn disconnect_peer(&mut self, peer: u32, departing: Departing) {
+        let Some(known) = self.sessions.peers.get(peer as usize) else { return };
+        let space = known.space;
+        let Some(at) = self.sessions.named(known.link) else { return };
+        self.settle_for_peer(peer);
+        if self.sessions.list[at as usize].namespaces.leave(space).is_some() {
+            let namespace = self.spaces()[usize::from(space)];
+            self.send_to_session(at, |out| {
+                engineio::encode_text(out, |out| packets::encode_disconnect(out, namespace));
+            });
+        }
+        self.peer_departs(peer, departing);
+    }
+
+    /// Ends those peers of a session whose tokens have expired.
+    pub(super) fn end_expired_peers(&mut self, now: Now, at: u32) {
+        let Some(client) = self.sessions.list.get(at as usize) else { return };
+        let is_expired = |peer: &u32| {
+            let expires_at = self.sessions.peers.get(*peer as usize).map_or(0, |peer| peer.expires_at);
+            expires_at != 0 && now.unix_seconds() >= u64::from(expires_at)
+        };
+        let expired: Vec<u32> = client.namespaces.peers().map(|(_, peer)| peer).filter(is_expired).collect();
+        for peer in expired {
+            self.disconnect_peer(peer, Departing::Lost);
+        }
+    }
+
+    /// The id of the peer at `peer`.
+    pub(super) fn peer_id(&self, peer: u32) -> ConnectionId {
+        let place = Place { node: self.options.node, shard: self.number, slot: PEER | peer };
+        ConnectionId::new(place, self.sessions.peers.get(peer as usize).map(|peer| peer.nonce).unwrap_or_default())
+    }
+
+    /// The peer's place, if it is here and still the same one.
+    pub(super) fn peer_at(&self, id: ConnectionId) -> Option<u32> {
+        let place = id.place();
+        let peer = place.slot & !PEER;
+        let known = self.sessions.peers.get(peer as usize)?;
+        (id.is_peer() && place.shard == self.number && known.nonce == id.nonce()).then_some(peer)
+    }
+
+    /// Who a peer is.
+    pub(super) fn peer_identity(&self, peer: u32) -> Option<Identity> {
+        self.sessions.peers.get(peer as usize).and_then(|peer| peer.identity.clone())
+    }
+}

@@ -1,0 +1,334 @@
+//! Requests for Engine.IO sessions: a session is opened, polled, posted to, or given a WebSocket.
+//!
+//! A request for a session of another shard goes there with its connection: nothing but the head has been read, and the
+//! owner starts from its first byte.
+
+use crate::base::time::Now;
+use crate::client::carrier::{Carrier, Link};
+use crate::client::conn::Stage;
+use crate::client::credentials;
+use crate::client::http::{Http, Phase, Post, Reply as Form};
+use crate::client::session::{Poll, Request, Session, read};
+use crate::codec::engineio::{Payload, Query, Refusal, Transport, Version, jsonp};
+use crate::codec::http::{Body, Connection, Error, Framing, Head};
+use crate::codec::ws::{self, AcceptKey, Decoder};
+use crate::shard::Shard;
+use crate::shard::namespaces::Handshake;
+use crate::shard::requests::Step;
+use crate::shard::sessions::{Application, Found};
+
+const TEXT: &str = "text/html";
+
+impl Shard {
+    /// The application behind a path, if the path is one of sessions.
+    pub(super) fn application(&self, path: &str) -> Option<Application> {
+        match path {
+            "/socket.io/" | "/socket.io" => Some(Application::SocketIo),
+            "/engine.io/" | "/engine.io" if self.options.socket_io.is_conformance => Some(Application::Echo),
+            _ => None,
+        }
+    }
+
+    /// Serves a request for a session, its head being read.
+    pub(super) fn session_request(
+        &mut self,
+        now: Now,
+        slot: u32,
+        application: Application,
+        head: &Head<'_>,
+        used: usize,
+    ) -> Step {
+        let query = Query::parse(head.query());
+        let is_upgrade = head.list_contains("upgrade", "websocket");
+        let is_allowed = self.options.origins.allows(head.header("origin"), head.host());
+        let request = match read(head.method, &query, is_upgrade, is_allowed) {
+            Ok(request) => request,
+            Err(refusal) => return self.refuse_request(now, slot, head, used, refusal),
+        };
+        let at = match request {
+            Request::Open { version, transport } => {
+                return self.open(now, slot, head, used, &query, (application, version, transport));
+            }
+            Request::Poll { sid } | Request::Post { sid } | Request::Upgrade { sid } => {
+                match self.find_session(sid, application) {
+                    Found::Here(at) => at,
+                    Found::Elsewhere(shard) => return Step::Elsewhere(shard),
+                    Found::Nowhere => return self.refuse_request(now, slot, head, used, Refusal::UnknownSession),
+                }
+            }
+        };
+        let link = self.link_of(at);
+        match request {
+            Request::Post { .. } => self.post_begun(now, slot, head, used, link, query.jsonp.is_some()),
+            Request::Upgrade { .. } => {
+                let Ok(accept) = self.accept_key(head) else {
+                    return self.refuse_request(now, slot, head, used, Refusal::BadRequest);
+                };
+                self.answer_upgrade(slot, head, &accept);
+                self.become_carrier(slot, link);
+                self.feed(now, at, |session, context| session.upgrade(slot, context));
+                Step::Upgraded(used)
+            }
+            Request::Poll { .. } | Request::Open { .. } => {
+                if has_body(head) {
+                    return self.refuse_request(now, slot, head, used, Refusal::BadRequest);
+                }
+                self.await_answer(slot, link, self.reply_form(head));
+                let poll = Poll { to: slot, jsonp: query.jsonp };
+                self.feed(now, at, |session, context| session.poll(poll, context));
+                Step::Read(used)
+            }
+        }
+    }
+
+    /// Opens a session.
+    fn open(
+        &mut self,
+        now: Now,
+        slot: u32,
+        head: &Head<'_>,
+        used: usize,
+        query: &Query<'_>,
+        (application, version, transport): (Application, Version, Transport),
+    ) -> Step {
+        if has_body(head) {
+            return self.refuse_request(now, slot, head, used, Refusal::BadRequest);
+        }
+        if !self.takes_sessions() {
+            self.stats.refused += 1;
+            return self.refuse_request(now, slot, head, used, Refusal::Forbidden);
+        }
+        if transport == Transport::Polling {
+            let poll = Poll { to: slot, jsonp: query.jsonp };
+            let at = self.open_session(now, version, application, |nonce, sid, context| {
+                Session::open_polling(version, nonce, sid, poll, !query.takes_base64_only, context)
+            });
+            self.await_answer(slot, self.link_of(at), self.reply_form(head));
+            self.opened(now, slot, at, Handshake::of(head));
+            return Step::Read(used);
+        }
+        let Ok(accept) = self.accept_key(head) else {
+            return self.refuse_request(now, slot, head, used, Refusal::BadRequest);
+        };
+        self.answer_upgrade(slot, head, &accept);
+        if self.options.socket_io.is_conformance && version == Version::V3 {
+            self.become_carrier(slot, Link::nobody());
+            self.open_late(now, slot, application);
+        } else {
+            self.open_by_websocket(now, slot, version, application, Handshake::of(head));
+        }
+        Step::Upgraded(used)
+    }
+
+    /// Opens a session on a connection that is a WebSocket now.
+    pub(in crate::shard) fn open_by_websocket(
+        &mut self,
+        now: Now,
+        slot: u32,
+        version: Version,
+        application: Application,
+        handshake: Option<Box<Handshake>>,
+    ) {
+        let at = self.open_session(now, version, application, |nonce, sid, context| {
+            Session::open_websocket(version, nonce, sid, slot, context)
+        });
+        self.become_carrier(slot, self.link_of(at));
+        self.opened(now, slot, at, handshake);
+    }
+
+    /// A session was opened by a request that said this of who sends it.
+    fn opened(&mut self, now: Now, slot: u32, at: u32, handshake: Option<Box<Handshake>>) {
+        self.sessions.arrivals.accepted(at, self.arrivals.address(slot), now);
+        let agent = handshake.as_ref().and_then(|handshake| handshake.agent.as_deref());
+        self.sessions.arrivals.upgraded(at, agent, now);
+        let client = &mut self.sessions.list[at as usize];
+        if client.application == Application::SocketIo {
+            client.handshake = handshake.and_then(Handshake::to_keep);
+            self.open_namespaces(now, at);
+        }
+    }
+
+    fn link_of(&self, at: u32) -> Link {
+        Link::new(at, &self.sessions.list[at as usize].session.nonce)
+    }
+
+    /// Tells a client that its connection is a WebSocket from now on.
+    pub(super) fn answer_upgrade(&mut self, slot: u32, head: &Head<'_>, accept: &AcceptKey) {
+        let protocol = credentials::offers_bearer(head).then_some(credentials::BEARER_PROTOCOL);
+        let segment = self.outbound.encode(|out| ws::encode_switching_protocols(out, accept, protocol, None));
+        self.push(slot, segment);
+    }
+
+    /// Has a connection carry a session, which says from then on how long it may be silent.
+    fn become_carrier(&mut self, slot: u32, link: Link) {
+        let conn = &mut self.conns[slot as usize];
+        conn.stage = Stage::Carrier(Carrier { decoder: Decoder::default(), link });
+        conn.deadline = 0;
+    }
+
+    /// Has a connection wait until its session answers.
+    fn await_answer(&mut self, slot: u32, link: Link, form: Form) {
+        let conn = &mut self.conns[slot as usize];
+        conn.stage = Stage::Http(Some(Http::answered_by(link, form)));
+        conn.deadline = 0;
+    }
+
+    /// Answers a request for a session without asking one.
+    fn refuse_request(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize, refusal: Refusal) -> Step {
+        let mut form = self.reply_form(head);
+        let is_upgrade = head.list_contains("upgrade", "websocket");
+        // A body that nobody reads could not be told from the next request.
+        if is_upgrade || has_body(head) {
+            form.connection = Some(Connection::Close);
+        }
+        let is_last = form.closes();
+        self.keep(slot, Http::answering(form));
+        let (content_type, body) = match is_upgrade {
+            true => (TEXT, refusal.message()),
+            false => ("application/json", refusal.body()),
+        };
+        let headers = [("Content-Type", content_type), ("Cache-Control", "no-store")];
+        self.write_answer(now, slot, refusal.status(), &headers, body.as_bytes());
+        if is_last { Step::Broken } else { Step::Read(used) }
+    }
+
+    fn post_begun(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize, link: Link, is_form: bool) -> Step {
+        let body = match Body::new(head.framing, self.options.socket_io.sessions.payload.payload_bytes) {
+            Ok(body) => body,
+            Err(error) => return self.post_broken(now, slot, link, error),
+        };
+        let reply = self.reply_form(head);
+        // Should the session refuse it, the body is not read.
+        let refused =
+            if has_body(head) { Form { connection: Some(Connection::Close), ..reply.clone() } } else { reply.clone() };
+        let is_last = refused.closes();
+        self.await_answer(slot, link, refused);
+        if self.feed(now, link.session, |session, context| session.post_begun(slot, context)) != Some(true) {
+            return if is_last { Step::Broken } else { Step::Read(used) };
+        }
+        let content_type = head.header("content-type").unwrap_or_default();
+        let is_octet_stream =
+            content_type.split(';').next().is_some_and(|kind| kind.trim() == "application/octet-stream");
+        let post = Post { is_octet_stream, is_form, reply };
+        if body.is_complete() {
+            self.post_whole(now, slot, link, post, &[]);
+            return Step::Read(used);
+        }
+        self.expect_body(slot, head);
+        let http = Http { phase: Phase::Post { post, body }, link: Some(link), ..Http::default() };
+        self.keep(slot, Box::new(http));
+        self.set_deadline(now, slot, self.options.head_ms);
+        Step::Read(used)
+    }
+
+    /// Reads a part of a POST's body.
+    pub(super) fn read_post(
+        &mut self,
+        now: Now,
+        slot: u32,
+        mut http: Box<Http>,
+        (post, mut body): (Post, Body),
+        bytes: &[u8],
+    ) -> Step {
+        let Some(link) = http.link else { return Step::Broken };
+        match body.feed(bytes) {
+            Ok((used, false)) => {
+                http.phase = Phase::Post { post, body };
+                self.keep(slot, http);
+                Step::Read(used)
+            }
+            Ok((used, true)) => {
+                self.post_whole(now, slot, link, post, &body.into_bytes());
+                Step::Read(used)
+            }
+            Err(error) => self.post_broken(now, slot, link, error),
+        }
+    }
+
+    /// A POST's body cannot be read. One that is too large is dropped, and its session goes on.
+    fn post_broken(&mut self, now: Now, slot: u32, link: Link, error: Error) -> Step {
+        if let Some(at) = self.sessions.named(link) {
+            self.feed(now, at, |session, context| match error.status() {
+                413 => session.post_dropped(slot),
+                _ => session.ended(slot, context),
+            });
+        }
+        self.fail_http(now, slot, error);
+        Step::Broken
+    }
+
+    /// A POST's body is there: its packets are read.
+    fn post_whole(&mut self, now: Now, slot: u32, link: Link, post: Post, body: &[u8]) {
+        let Post { is_octet_stream, is_form, reply } = post;
+        self.await_answer(slot, link, reply);
+        let Some(at) = self.sessions.named(link) else {
+            let refusal = Refusal::UnknownSession;
+            let body = refusal.body().as_bytes();
+            return self.answer_for_session(now, slot, refusal.status(), "application/json", body);
+        };
+        if self.feed(now, at, |session, context| session.post_whole(slot, context)) != Some(true) {
+            return;
+        }
+        let text = if is_form { jsonp::decode(body).map(Some) } else { Ok(None) };
+        let is_good = match &text {
+            Ok(Some(text)) => self.read_payload(now, at, slot, text.as_bytes(), false),
+            Ok(None) => self.read_payload(now, at, slot, body, is_octet_stream),
+            Err(_) => false,
+        };
+        if !is_good {
+            self.feed(now, at, |session, context| session.post_fault(slot, context));
+            return;
+        }
+        match self.sessions.list.get_mut(at as usize) {
+            // Its answer is what has the client send more.
+            Some(client) if client.is_busy() && !client.session.is_over() => client.held_post = slot,
+            _ => {
+                self.feed(now, at, |session, context| session.post_read(slot, context));
+            }
+        }
+    }
+
+    /// Reads the packets of a payload; whether they make sense.
+    fn read_payload(&mut self, now: Now, at: u32, slot: u32, body: &[u8], is_octet_stream: bool) -> bool {
+        let Some(client) = self.sessions.list.get(at as usize) else { return false };
+        let limits = self.options.socket_io.sessions.payload;
+        let payload = client.session.form(is_octet_stream).and_then(|form| Payload::new(form, body, &limits));
+        let Ok(mut payload) = payload else { return false };
+        let mut scratch = Vec::new();
+        loop {
+            match payload.next(&mut scratch) {
+                Ok(Some(packet)) => {
+                    if !self.packet(now, at, slot, packet) {
+                        return false;
+                    }
+                }
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+            self.run(now);
+        }
+    }
+
+    /// What a session says to the request that a connection waits with.
+    pub(in crate::shard) fn answer_for_session(
+        &mut self,
+        now: Now,
+        slot: u32,
+        status: u16,
+        content_type: &'static str,
+        body: &[u8],
+    ) {
+        let Some(conn) = self.conns.get(slot as usize) else { return };
+        if let Stage::Http(Some(http)) = &conn.stage
+            && http.link.is_some()
+            && http.is_answering()
+        {
+            let headers = [("Content-Type", content_type), ("Cache-Control", "no-store")];
+            self.write_answer(now, slot, status, &headers, body);
+        }
+    }
+}
+
+fn has_body(head: &Head<'_>) -> bool {
+    !matches!(head.framing, Framing::None | Framing::Length(0))
+}

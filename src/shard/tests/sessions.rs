@@ -1,0 +1,179 @@
+//! Sessions on a shard by itself: their times to the millisecond, their size, and what their listeners cost.
+
+use super::*;
+use crate::client::peer::Peer;
+use crate::codec::jwt::{NewToken, sign_hs256};
+use crate::dialect::packed::Packed;
+use crate::shard::sessions::Client;
+
+const OPEN: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+const POLL: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: h\r\n\r\n";
+
+fn suite_desk() -> Desk {
+    let mut desk = Desk::new();
+    desk.shard.options = Arc::new(options().for_conformance());
+    desk
+}
+
+impl Desk {
+    /// Has the clock run from one thing that is due to the next until something is written to a connection that `is_it`;
+    /// when that is, in milliseconds from [`NOW`].
+    fn wait(&mut self, slot: u32, is_it: impl Fn(&str) -> bool) -> u64 {
+        for _ in 0..1_000 {
+            let due = self.shard.next_due().expect("something is due");
+            let now = NOW.plus(due.saturating_sub(NOW.mono));
+            self.shard.tick(now);
+            self.shard.run(now);
+            self.shard.flush(now, &mut self.paper);
+            if is_it(&self.paper.take(slot)) {
+                return now.mono - NOW.mono;
+            }
+        }
+        panic!("it does not come");
+    }
+
+    /// A peer in `/chat` that its room's keeper made a member of `r`.
+    fn chat_member(&mut self, user: &str) -> u32 {
+        let slot = self.connect();
+        self.receive(slot, OPEN.as_bytes());
+        let token = NewToken { user, expires_at: Some(2_000_000_000), ..NewToken::default() };
+        let connect = format!(r#"40/chat,{{"token":"{}"}}"#, sign_hs256("any", &token));
+        self.long_frame(slot, connect.as_bytes());
+        self.turn();
+        let told = self.paper.take(slot);
+        let sid = told.split(r#"40/chat,{"sid":""#).nth(1).and_then(|rest| rest.get(..24)).expect("it is connected");
+        let to = ConnectionId::parse(sid).expect("an id");
+        let joined = Joined {
+            room: "r".into(),
+            peer: PeerName::Own(to),
+            peers: Vec::new(),
+            participant_count: 1,
+            epoch: "e".into(),
+            seq: 0,
+        };
+        self.shard.mail(NOW, Mail::Tell { to, event: Event::Joined(Box::new(joined)) });
+        self.turn();
+        assert!(self.paper.take(slot).contains("room-joined"));
+        slot
+    }
+
+    /// A text frame of 126 bytes or more, masked with zeros.
+    fn long_frame(&mut self, slot: u32, payload: &[u8]) {
+        let mut bytes = vec![0x81, 0x80 | 126];
+        bytes.extend_from_slice(&(payload.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(payload);
+        self.receive(slot, &bytes);
+    }
+}
+
+#[test]
+fn a_silent_client_is_gone_within_twenty_milliseconds_of_its_time() {
+    let mut desk = suite_desk();
+    let slot = desk.connect();
+    desk.receive(slot, OPEN.as_bytes());
+    desk.turn();
+    let pinged = desk.wait(slot, |told| told.contains("\u{1}2"));
+    assert!((300..=308).contains(&pinged), "{pinged}");
+    let gone = desk.wait(slot, |told| !told.is_empty());
+    assert!((499..=520).contains(&gone), "{gone}");
+    assert_eq!((desk.shard.sessions.list.len(), desk.shard.sessions.peers.len()), (0, 0));
+}
+
+#[test]
+fn who_connects_to_nothing_is_gone_on_time() {
+    let mut desk = suite_desk();
+    let mut socket_io = SocketIo::conformance();
+    socket_io.sessions.heartbeat.interval_ms = 60_000;
+    desk.shard.options = Arc::new(Options { socket_io, ..options() });
+    let slot = desk.connect();
+    desk.receive(slot, OPEN.as_bytes());
+    desk.turn();
+    desk.paper.take(slot);
+    let gone = desk.wait(slot, |told| !told.is_empty());
+    assert!((1_000..=1_020).contains(&gone), "{gone}");
+}
+
+#[test]
+fn an_idle_client_is_small() {
+    assert!(size_of::<Client>() <= 128, "{} bytes", size_of::<Client>());
+    // A connection, a session, a peer: all of an idle client but who it is, and its socket.
+    let all = size_of::<Conn>() + size_of::<Client>() + size_of::<Peer>();
+    assert!(all <= 288, "{all} bytes");
+}
+
+#[test]
+fn nothing_is_left_of_clients_that_have_gone() {
+    let mut desk = Desk::new();
+    let slots: Vec<u32> = (0..10).map(|number| desk.chat_member(&format!("user-{number}"))).collect();
+    assert_eq!((desk.shard.stats().sessions, desk.shard.stats().peers), (10, 10));
+    for slot in slots {
+        desk.shard.ended(NOW, slot);
+        desk.turn();
+    }
+    let stats = desk.shard.stats();
+    assert_eq!((stats.sessions, stats.peers, stats.connections, stats.asks), (0, 0, 0, 0));
+    assert!(desk.shard.peer_rooms.name_of(0).is_none(), "a room of peers is left");
+}
+
+#[test]
+fn a_message_is_encoded_once_for_all_listeners_of_a_dialect() {
+    let mut desk = Desk::new();
+    let members = [desk.chat_member("a"), desk.chat_member("b"), desk.chat_member("c")];
+    let event = Event::Stats { room: "r".into(), participant_count: 3 };
+    let packed = Arc::new(Packed::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
+    let publish = |packed: &Arc<Packed>| Mail::Publish { room: "r".into(), except: None, packed: packed.clone() };
+    desk.shard.mail(NOW, publish(&packed));
+    desk.shard.mail(NOW, publish(&packed));
+    desk.turn();
+    assert_eq!(packed.for_peers.as_ref().map(|for_peers| for_peers.encoded()), Some(1));
+    for slot in members {
+        // Both by one write.
+        assert_eq!(desk.paper.written.iter().filter(|(to, _)| *to == slot).count(), 1);
+        assert_eq!(desk.paper.take(slot).matches(r#"42/chat,["room-stats""#).count(), 2);
+    }
+}
+
+#[test]
+fn a_sessions_requests_end_with_it() {
+    let mut desk = Desk::new();
+    let slot = desk.connect();
+    desk.receive(slot, POLL.as_bytes());
+    desk.turn();
+    let told = desk.paper.take(slot);
+    let sid = told.split(r#""sid":""#).nth(1).and_then(|rest| rest.get(..24)).expect("a sid").to_owned();
+    let poll = POLL.replace("polling", &format!("polling&sid={sid}"));
+    desk.receive(slot, poll.as_bytes());
+    desk.turn();
+    // It is read on while it waits, so that its end is found, but no further than there is a bound.
+    assert!(desk.paper.take(slot).is_empty() && desk.shard.wants_read(slot));
+    desk.receive(slot, &[b'x'; 5_000]);
+    desk.turn();
+    assert!(!desk.shard.wants_read(slot));
+    desk.shard.ended(NOW, slot);
+    desk.turn();
+    assert_eq!((desk.shard.stats().sessions, desk.shard.connections()), (0, 0));
+}
+
+#[test]
+fn a_request_for_another_shard_leaves_with_all_that_came() {
+    let mut desk = Desk::new();
+    desk.shard.options = Arc::new(Options { shards: 3, ..options() });
+    desk.shard.placement = Placement::Embedded { shards: 3 };
+    let place = Place { node: 0, shard: 2, slot: crate::base::ids::SESSION };
+    let sid = ConnectionId::new(place, [7; 12]).text();
+    let request = POLL.replace("polling", &format!("polling&sid={}", sid.as_str()));
+    let slot = desk.connect();
+    let health = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    desk.receive(slot, format!("{health}{request}{health}").as_bytes());
+    // What it is owed goes first.
+    assert!(!desk.shard.has_departures());
+    desk.turn();
+    assert!(desk.paper.take(slot).contains("healthy"));
+    let departure = desk.shard.departure().expect("it goes");
+    assert_eq!((departure.slot, departure.to), (slot, 2));
+    assert_eq!(String::from_utf8_lossy(&departure.unread), format!("{request}{health}"));
+    assert_eq!((desk.shard.connections(), desk.shard.stats().moved), (0, 1));
+}

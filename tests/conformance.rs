@@ -1,0 +1,215 @@
+//! `serve --conformance` and the clients that people already have: WebSocket's rules on `/echo`, and the packages from npm
+//! and PyPI in conversation with a server for suites and one for users.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use serde_json::json;
+use support::server::{Server, token};
+use support::wire::{CLOSE, TEXT, Wire, frame, noise};
+
+const BINARY: u8 = 2;
+const PING: u8 = 9;
+const PONG: u8 = 10;
+
+/// A WebSocket on `/echo`.
+fn echo(server: &Server) -> Wire {
+    let mut wire = Wire::connect(&server.address);
+    wire.send(
+        b"GET /echo HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    let head = wire.http_head();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    wire
+}
+
+/// A frame that is not the last of its message.
+fn fragment(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = frame(opcode, payload);
+    bytes[0] &= 0x7F;
+    bytes
+}
+
+/// The code that the server closes with, after bytes that it cannot take.
+fn closed(server: &Server, bytes: &[u8]) -> u16 {
+    let mut wire = echo(server);
+    let _ = wire.try_send(bytes);
+    match wire.next_frame() {
+        Some((CLOSE, payload)) => u16::from_be_bytes([payload[0], payload[1]]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn echo_gives_back_messages_of_every_length() {
+    let server = Server::start(&["--conformance"]);
+    let mut wire = echo(&server);
+    for length in [0, 1, 125, 126, 127, 128, 65_535, 65_536, 65_537, 1 << 20, 16 << 20] {
+        let bytes = noise(length as u64, length);
+        wire.send(&frame(BINARY, &bytes));
+        let (opcode, back) = wire.next_frame().expect("a frame");
+        assert!((opcode, &back) == (BINARY, &bytes), "{length} bytes come back as others");
+        let text = "ü".repeat(length / 2);
+        wire.send(&frame(TEXT, text.as_bytes()));
+        assert!(wire.next_frame() == Some((TEXT, text.into_bytes())), "{length} bytes come back as others");
+    }
+    assert_eq!(closed(&server, &frame(BINARY, &vec![0; (16 << 20) + 1])), 1009);
+}
+
+#[test]
+fn echo_puts_messages_together() {
+    let server = Server::start(&["--conformance"]);
+    let mut wire = echo(&server);
+    let mut bytes = fragment(TEXT, "één".as_bytes().split_at(1).0);
+    bytes.extend(frame(PING, b"between"));
+    bytes.extend(fragment(0, "één".as_bytes().split_at(1).1));
+    bytes.extend(frame(0, b"."));
+    wire.send(&bytes);
+    assert_eq!(wire.next_frame(), Some((PONG, b"between".to_vec())));
+    assert_eq!(wire.next_frame(), Some((TEXT, "één.".as_bytes().to_vec())));
+    for byte in &bytes {
+        wire.send(&[*byte]);
+    }
+    assert_eq!(wire.next_frame(), Some((PONG, b"between".to_vec())));
+    assert_eq!(wire.next_frame(), Some((TEXT, "één.".as_bytes().to_vec())));
+    let pieces = 65_536;
+    let mut bytes = fragment(BINARY, &[1; 16]);
+    for _ in 1..pieces {
+        bytes.extend(fragment(0, &[1; 16]));
+    }
+    bytes.extend(frame(0, &[]));
+    wire.send(&bytes);
+    assert!(wire.next_frame() == Some((BINARY, vec![1; 16 * pieces])));
+}
+
+#[test]
+fn echo_refuses_what_the_protocol_forbids() {
+    let server = Server::start(&["--conformance"]);
+    let reserved = |bit: u8| {
+        let mut bytes = frame(TEXT, b"x");
+        bytes[0] |= bit;
+        bytes
+    };
+    for bytes in [reserved(0x40), reserved(0x20), reserved(0x10), frame(3, b""), frame(7, b"x"), frame(11, b"")] {
+        assert_eq!(closed(&server, &bytes), 1002, "{bytes:?}");
+    }
+    for bytes in [frame(0, b"x"), fragment(PING, b"x"), frame(PING, &[0; 126]), vec![0x81, 1, b'x']] {
+        assert_eq!(closed(&server, &bytes), 1002);
+    }
+    assert_eq!(closed(&server, &[fragment(TEXT, b"a"), frame(TEXT, b"b")].concat()), 1002);
+    for text in [&b"\xFF"[..], b"\xC0\xAF", b"\xED\xA0\x80", b"\xF4\x90\x80\x80", b"ab\xE2\x82"] {
+        assert_eq!(closed(&server, &frame(TEXT, text)), 1007, "{text:?}");
+        assert_eq!(closed(&server, &[fragment(TEXT, text), frame(0, b"")].concat()), 1007, "{text:?}");
+    }
+    for code in [0_u16, 999, 1004, 1005, 1006, 1015, 2999, 65_535] {
+        assert_eq!(closed(&server, &frame(CLOSE, &code.to_be_bytes())), 1002, "{code}");
+    }
+    assert_eq!(closed(&server, &frame(CLOSE, &[3])), 1002);
+    assert_eq!(closed(&server, &frame(CLOSE, b"\x03\xE8\xFF")), 1007);
+    for code in [1000_u16, 1001, 1003, 1007, 1011, 3000, 4999] {
+        assert_eq!(closed(&server, &frame(CLOSE, &code.to_be_bytes())), code);
+    }
+    let mut wire = echo(&server);
+    wire.send(&frame(CLOSE, &[]));
+    wire.send(&frame(TEXT, b"too late"));
+    assert_eq!((wire.next_frame(), wire.next_frame()), (Some((CLOSE, Vec::new())), None));
+}
+
+/// Where the scripts are.
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/socketio_clients");
+
+/// Where the packages are installed: once, until what they are locked to changes.
+const INSTALLED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/socketio_clients");
+
+/// Installs what a file of the scripts locks to by `install`, unless that has been done.
+fn install(lock: &str, install: impl FnOnce(&Path)) -> PathBuf {
+    let directory = Path::new(INSTALLED).join(lock.split('.').next().unwrap_or_default());
+    let wanted = std::fs::read(Path::new(SCRIPTS).join(lock)).expect("it is there");
+    let done = directory.join("installed");
+    if std::fs::read(&done).ok().as_ref() != Some(&wanted) {
+        std::fs::create_dir_all(&directory).expect("a directory");
+        install(&directory);
+        std::fs::write(&done, &wanted).expect("a file");
+    }
+    directory
+}
+
+/// Runs a command that says nothing unless it fails; what it says.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command:?}:\n{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// The packages of npm.
+static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = install("package-lock.json", |directory| {
+        for file in ["package.json", "package-lock.json"] {
+            std::fs::copy(Path::new(SCRIPTS).join(file), directory.join(file)).expect("a copy");
+        }
+        let arguments = ["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"];
+        run(Command::new("npm").args(arguments).current_dir(directory));
+    });
+    // Node looks for packages beside the script.
+    std::fs::copy(Path::new(SCRIPTS).join("clients.mjs"), directory.join("clients.mjs")).expect("a copy");
+    directory
+});
+
+/// The packages of PyPI, by the interpreter that has them.
+static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = install("requirements.txt", |directory| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(directory));
+        let requirements = Path::new(SCRIPTS).join("requirements.txt");
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+        run(Command::new(directory.join("bin/python")).args(pip).arg(requirements));
+    });
+    directory.join("bin/python")
+});
+
+/// Has the clients of npm talk to a server; each conversation that went well.
+fn node(part: &str, server: &Server, token: &str) -> Vec<String> {
+    let url = format!("http://{}", server.address);
+    let said = run(Command::new("node").arg(NODE.join("clients.mjs")).args([part, &url, token]));
+    said.lines().map(str::to_owned).collect()
+}
+
+fn python(server: &Server, arguments: &[&str]) -> Vec<String> {
+    let script = Path::new(SCRIPTS).join("client.py");
+    let said = run(Command::new(&*PYTHON).arg(script).arg(format!("http://{}", server.address)).args(arguments));
+    said.lines().map(str::to_owned).collect()
+}
+
+const TRANSPORTS: [&str; 3] = ["default", "websocket", "polling"];
+
+#[test]
+fn stock_clients_of_npm_talk_to_the_suites_server() {
+    let server = Server::start(&["--conformance", "--shards", "2"]);
+    let mut expected = Vec::new();
+    for transport in TRANSPORTS {
+        expected.extend([2, 3, 4].map(|version| format!("socket.io-client {version}, {transport}")));
+        expected.push(format!("engine.io-client, {transport}"));
+    }
+    assert_eq!(node("suite", &server, ""), expected);
+}
+
+#[test]
+fn stock_clients_of_npm_talk_to_the_users_server() {
+    let server = Server::of_shards(2, &[]);
+    let versions = |transport| [2, 3, 4].map(|version| format!("socket.io-client {version}, {transport}"));
+    let expected: Vec<String> = TRANSPORTS.into_iter().flat_map(versions).collect();
+    assert_eq!(node("users", &server, &token("ada", &json!({}))), expected);
+}
+
+#[test]
+fn the_stock_client_of_pypi_talks_to_both() {
+    let expected = TRANSPORTS.map(|transport| format!("python-socketio, {transport}"));
+    let server = Server::start(&["--conformance", "--shards", "2"]);
+    assert_eq!(python(&server, &[]), expected);
+    let server = Server::of_shards(2, &[]);
+    assert_eq!(python(&server, &[&token("ada", &json!({}))]), expected);
+}

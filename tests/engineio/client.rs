@@ -1,0 +1,192 @@
+//! Clients of Engine.IO that do as they are told: by polling, by WebSocket.
+
+use std::collections::VecDeque;
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::{Message, WebSocket};
+
+use super::support::client::PATIENCE;
+use super::support::http::{Http, Response};
+use super::support::server::{Server, token};
+
+/// Between two packets of a payload.
+pub(crate) const RS: &str = "\u{1e}";
+
+/// A server for suites: it answers events, and its heartbeat is quick.
+pub(crate) fn suite_server() -> Server {
+    Server::start(&["--conformance"])
+}
+
+/// A server as users have it.
+pub(crate) fn server(settings: &[&str]) -> Server {
+    Server::of_shards(1, settings)
+}
+
+/// A CONNECT to a namespace with a token of `user`.
+pub(crate) fn connect_packet(namespace: &str, user: &str) -> String {
+    let place = if namespace == "/" { String::new() } else { format!("{namespace},") };
+    format!("40{place}{}", json!({ "token": token(user, &json!({})) }))
+}
+
+/// A client that polls, with a connection for each direction.
+pub(crate) struct Polling {
+    pub(crate) reading: Http,
+    pub(crate) writing: Http,
+    pub(crate) sid: String,
+    pub(crate) address: String,
+    /// Packets that came with the one that was waited for.
+    kept: VecDeque<String>,
+    /// With everything but the session's id.
+    path: String,
+}
+
+impl Polling {
+    /// Opens a session of version 4 at `path`.
+    pub(crate) fn open(address: &str, path: &str) -> Self {
+        Self::open_with(address, &format!("{path}?EIO=4&transport=polling")).0
+    }
+
+    /// Opens a session by this path; what came with the first packet, too.
+    pub(crate) fn open_with(address: &str, path: &str) -> (Self, Vec<String>) {
+        let mut reading = Http::connect(address);
+        let answer = reading.ask("GET", path, &[], None);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let text = answer.text();
+        let mut packets = text.split(RS).map(str::to_owned);
+        let open = packets.next().expect("a first packet");
+        let open: Value = serde_json::from_str(open.strip_prefix('0').expect("an open packet")).expect("JSON");
+        let sid = open["sid"].as_str().expect("a sid").to_owned();
+        let (address, path) = (address.to_owned(), path.to_owned());
+        (
+            Self { reading, writing: Http::connect(&address), sid, address, kept: VecDeque::new(), path },
+            packets.collect(),
+        )
+    }
+
+    /// The path of the session's requests.
+    pub(crate) fn path(&self) -> String {
+        format!("{}&sid={}", self.path, self.sid)
+    }
+
+    pub(crate) fn get(&mut self) -> Response {
+        let path = self.path();
+        self.reading.ask("GET", &path, &[], None)
+    }
+
+    /// Sends a GET and does not wait for its answer.
+    pub(crate) fn begin_get(&mut self) {
+        let path = self.path();
+        self.reading.write(super::support::http::request("GET", &path, &[], None));
+    }
+
+    pub(crate) fn post(&mut self, body: &str) -> Response {
+        let path = self.path();
+        self.writing.ask("POST", &path, &[], Some(body))
+    }
+
+    /// Posts packets that are taken.
+    pub(crate) fn send(&mut self, body: &str) {
+        let answer = self.post(body);
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    }
+
+    /// The packets of the next answer to a poll.
+    pub(crate) fn packets(&mut self) -> Vec<String> {
+        let answer = self.get();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text().split(RS).map(str::to_owned).collect()
+    }
+
+    /// Polls until a packet comes that begins so.
+    pub(crate) fn wait_for(&mut self, beginning: &str) -> String {
+        loop {
+            while let Some(packet) = self.kept.pop_front() {
+                if packet.starts_with(beginning) {
+                    return packet;
+                }
+                if packet == "2" {
+                    self.send("3");
+                }
+            }
+            self.kept = self.packets().into();
+        }
+    }
+}
+
+/// A client by WebSocket.
+pub(crate) struct Socket(pub(crate) WebSocket<TcpStream>);
+
+impl Socket {
+    /// A WebSocket at this path and query.
+    pub(crate) fn connect(address: &str, path: &str) -> Self {
+        let request = format!("ws://{address}{path}").into_client_request().expect("a request");
+        let stream = TcpStream::connect(address).expect("the server listens");
+        stream.set_nodelay(true).expect("an option");
+        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+        let (socket, _) = tungstenite::client(request, stream).expect("a WebSocket");
+        Self(socket)
+    }
+
+    /// A session of version 4 that begins with a WebSocket.
+    pub(crate) fn open(address: &str, path: &str) -> Self {
+        let mut socket = Self::connect(address, &format!("{path}?EIO=4&transport=websocket"));
+        let open = socket.next();
+        assert!(open.starts_with("0{\"sid\":\"") && open.contains("\"upgrades\":[]"), "{open}");
+        socket
+    }
+
+    /// A session that is connected to a namespace of a server for users; the peer's id, too.
+    pub(crate) fn peer(address: &str, namespace: &str, user: &str) -> (Self, String) {
+        let mut socket = Self::open(address, "/socket.io/");
+        socket.send(&connect_packet(namespace, user));
+        let accepted = socket.next();
+        let place = if namespace == "/" { "40".to_owned() } else { format!("40{namespace},") };
+        let object = accepted.strip_prefix(&place).unwrap_or_else(|| panic!("{accepted}"));
+        let object: Value = serde_json::from_str(object).expect("JSON");
+        (socket, object["sid"].as_str().expect("a sid").to_owned())
+    }
+
+    pub(crate) fn send(&mut self, text: &str) {
+        self.0.send(Message::text(text)).expect("it goes out");
+    }
+
+    pub(crate) fn send_binary(&mut self, bytes: &[u8]) {
+        self.0.send(Message::binary(bytes.to_vec())).expect("it goes out");
+    }
+
+    /// The next text; pings of the session are answered and passed over.
+    pub(crate) fn next(&mut self) -> String {
+        loop {
+            match self.0.read().expect("a message") {
+                Message::Text(text) if text.as_str() == "2" => self.send("3"),
+                Message::Text(text) => return text.to_string(),
+                Message::Close(frame) => panic!("closed: {frame:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next message, if it is bytes.
+    pub(crate) fn next_binary(&mut self) -> Vec<u8> {
+        match self.0.read().expect("a message") {
+            Message::Binary(bytes) => bytes.to_vec(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Reads to the end, answering nothing; the close code.
+    pub(crate) fn end(&mut self) -> u16 {
+        loop {
+            match self.0.read() {
+                Ok(Message::Close(frame)) => return frame.map_or(1005, |frame| frame.code.into()),
+                Ok(_) => {}
+                Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    panic!("nothing came in {PATIENCE:?}")
+                }
+                Err(_) => return 1006,
+            }
+        }
+    }
+}

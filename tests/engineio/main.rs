@@ -1,0 +1,12 @@
+//! Engine.IO and Socket.IO over real sockets, rule by rule: what the wire carries, byte for byte, and what becomes of a
+//! session when its client does what it should not.
+
+mod client;
+mod namespaces;
+mod older;
+mod requests;
+mod rooms;
+mod sessions;
+mod shards;
+#[path = "../support/mod.rs"]
+mod support;
