@@ -198,18 +198,36 @@ impl Shard {
         self.note_session(now, slot);
     }
 
-    /// A message that is kept for a user is handed to one of their connections. Without it the user's home would not know
-    /// that the message need not be kept any longer; of a connection that has ended it hears otherwise.
+    /// A message that is kept for a user is handed to one of their connections.
     pub(super) fn hand(&mut self, now: Now, to: ConnectionId, user: Name, direct: Arc<Direct>) {
         let is_here = match to.is_peer() {
-            true => self.peer_at(to).is_some_and(|peer| self.accept_peer(peer)),
+            true => self.peer_at(to).is_some(),
             false => self.slot_of(to).is_some_and(|slot| self.conns[slot as usize].is_listening()),
         };
         if is_here {
-            let id = direct.id;
+            self.handed.push((to, user, direct.id));
             self.told(now, to, Event::Direct(direct));
-            self.post(self.placement.of(&user), Mail::Handed { user, id });
         }
+    }
+
+    /// Confirms what was handed over to connections whose sockets have taken it, so that it need be kept no longer. Of a
+    /// connection that has ended its user's home hears otherwise.
+    pub(super) fn confirm_handed(&mut self) {
+        let mut handed = std::mem::take(&mut self.handed);
+        handed.retain(|(to, user, id)| {
+            if self.peer_at(*to).is_some() {
+                // What waits for a session outlives the connections that carry it.
+                self.post(self.placement.of(user), Mail::Handed { user: user.clone(), id: *id });
+                return false;
+            }
+            let Some(conn) = self.slot_of(*to).map(|slot| &self.conns[slot as usize]) else { return false };
+            if conn.is_listening() && conn.queue.is_empty() {
+                self.post(self.placement.of(user), Mail::Handed { user: user.clone(), id: *id });
+                return false;
+            }
+            conn.is_listening()
+        });
+        self.handed = handed;
     }
 
     /// One connection is told something.

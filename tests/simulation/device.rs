@@ -560,7 +560,7 @@ impl Device {
         assert!(code != "STORAGE_UNAVAILABLE" || has_failed, "the store has never failed: {told}");
         match (asked, code) {
             (Asked::Send(key), "STORAGE_UNAVAILABLE") => testimony.refuse(key),
-            (Asked::Send(key), "NOT_IN_ROOM" | "ROOM_NOT_FOUND") => testimony.refuse(key),
+            (Asked::Send(key), "NOT_IN_ROOM" | "ROOM_NOT_FOUND" | "ROOM_CLOSED") => testimony.refuse(key),
             (Asked::Note(key), "STORAGE_UNAVAILABLE") => testimony.note_refused(key),
             (Asked::Resume { .. }, "STORAGE_UNAVAILABLE") if net.one_in(2) => {
                 let token = self.token.clone().expect("it resumed with it");

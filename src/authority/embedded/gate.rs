@@ -15,7 +15,7 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::event::Direct;
-use crate::domain::op::{Fact, Op, Reply};
+use crate::domain::op::{Fact, Op, Reply, RoomOp};
 use crate::domain::record::Record;
 use crate::domain::room::Room;
 use crate::mail::storage::{Batch, Kept, Order, Query, Receipt, State, Ticket};
@@ -60,6 +60,15 @@ pub(super) enum Held {
         to: Asker,
         /// The act.
         op: Op,
+    },
+    /// An act on an empty room whose end is being written down; what becomes of it depends on whether that is kept.
+    Again {
+        /// Who asked.
+        to: Asker,
+        /// The room.
+        room: Name,
+        /// The act.
+        op: RoomOp,
     },
     /// The end of a room that is of no use any more.
     End {

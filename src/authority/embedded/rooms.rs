@@ -29,6 +29,11 @@ impl Embedded {
             None => self.make(now, &name, &op)?,
         };
         let Some(room) = self.rooms.at_mut(place) else { return Err(Reject::room_not_found()) };
+        let comes = matches!(op, RoomOp::Join(_) | RoomOp::Return(_));
+        if room.is_closing && room.members.is_empty() && comes {
+            self.gate.hold([], Held::Again { to, room: name, op });
+            return Ok(None);
+        }
         if room.is_closing && !matches!(op, RoomOp::Leave { .. } | RoomOp::Vanish { .. } | RoomOp::Lose { .. }) {
             return Err(Reject::room_closed());
         }

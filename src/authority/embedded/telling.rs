@@ -113,6 +113,7 @@ impl Embedded {
             }
             Held::Act { to, .. } => self.answer(to, Ok(Reply::Done), out),
             Held::End { room } => drop(self.rooms.remove(&room)),
+            Held::Again { to, room, op } => self.act_again(now, room, op, to, out),
             Held::Direct { to, user, direct } => {
                 let sent = Sent { id: direct.id, seq: None, at: direct.at };
                 self.answer(to, Ok(Reply::Sent(sent)), out);
@@ -162,6 +163,14 @@ impl Embedded {
         self.act(now, place, op, to, out)
     }
 
+    /// Does an act that waited for what becomes of its room.
+    fn act_again(&mut self, now: Now, room: Name, op: RoomOp, to: Asker, out: &mut Vec<Outgoing>) {
+        let at = out.len();
+        if let Some(reply) = self.room_op(now, room, op, to, out).transpose() {
+            out.insert(at, (to.shard, Mail::Answer { ask: to.ask, reply }));
+        }
+    }
+
     /// What was held is not kept: nobody learns of it, and whoever asked is told so.
     fn undo(&mut self, now: Now, held: Held, out: &mut Vec<Outgoing>) {
         let to = match held {
@@ -208,6 +217,10 @@ impl Embedded {
             }
             Held::Struck { user, id } => {
                 self.struck(&user, id, false);
+                None
+            }
+            Held::Again { to, room, op } => {
+                self.act_again(now, room, op, to, out);
                 None
             }
             Held::Session { to } => to,
