@@ -9,7 +9,7 @@ use crate::base::time::Now;
 use crate::client::conn::Standing;
 use crate::codec::ws;
 use crate::dialect::raw;
-use crate::domain::event::{Direct, Event, Joined};
+use crate::domain::event::{Content, Direct, Event, Joined};
 use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
@@ -57,6 +57,8 @@ pub(super) enum Then {
     },
     /// The sender gets a receipt that names, by field, where the message went.
     Sent(&'static str, Name),
+    /// The sender gets a receipt that repeats what the message says, and to which room.
+    Repeated(Name, Box<Content>),
     /// An HTTP request is answered.
     Rest(Box<RestAsk>),
 }
@@ -141,7 +143,7 @@ impl Shard {
                 self.note_session(now, slot);
             }
             (Then::Refusal | Then::Rest(_), Ok(_)) => {}
-            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Found, Ok(_)) => {
+            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);
             }

@@ -54,6 +54,7 @@ impl Embedded {
         match op {
             RoomOp::Send(message) if message.to.is_none() => self.send(now, place, *message, to, out),
             RoomOp::History { connection, wanted } => self.history(now, place, connection, wanted, to),
+            RoomOp::Sync { connection, after, limit } => self.sync(now, place, connection, (after, limit), to),
             RoomOp::Marks { connection, message } => self.marks(now, place, connection, message, to),
             RoomOp::Receipt { connection, message, kind } => {
                 self.receipt(now, place, connection, message, kind, to, out)
