@@ -105,7 +105,7 @@ impl Shard {
             }
             Heard::Event { peer, event, id, attachments, .. } => {
                 let request = Reference { ack: id, name: event.plain_name().unwrap_or_default() };
-                if let Err(reject) = self.peer_event(now, peer, event, attachments.len() > 0, &request) {
+                if let Err(reject) = self.peer_event(now, peer, event, !attachments.is_empty(), &request) {
                     self.stats.refusals += 1;
                     self.answer_in_dialect(now, peer, &request, &Answer::Refused(&reject));
                 }
