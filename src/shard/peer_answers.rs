@@ -82,7 +82,7 @@ impl Shard {
             (Then::Found, Ok(Reply::Marks(marks))) => {
                 self.answer_in_dialect(now, peer, &to, &Answer::Receipts(&marks));
             }
-            (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
+            (Then::Refusal | Then::Media { .. }, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
             (Then::Rest(_) | Then::Session | Then::Returned { .. }, Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");

@@ -138,7 +138,7 @@ impl Shard {
                 self.spend_signal(now, slot)?;
                 let room = self.fanout.name(&room);
                 let op = RoomOp::Media { connection, peer: peer.map(name), media };
-                self.ask_room(slot, request, Then::Refusal, room, op)
+                self.ask_room(slot, request, Then::Media { room: room.clone(), media }, room, op)
             }
             Command::Send { target, draft } => self.send(slot, request, target, draft),
             Command::SetStatus(status) => {
