@@ -49,9 +49,7 @@ pub(super) enum Held {
     Late {
         /// The room.
         room: Name,
-        /// Who asked, and the answer, unless it has been given.
-        answer: Option<(Asker, Reply)>,
-        /// What everyone concerned learns.
+        /// What the members learn.
         facts: SmallVec<[Fact; 1]>,
     },
     /// An act that is done when its record is kept.

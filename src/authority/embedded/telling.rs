@@ -96,7 +96,7 @@ impl Embedded {
                 // Its last member may have left while this was on its way.
                 self.note_due(now, place);
             }
-            Held::Late { room, answer, facts } => self.tell_late(now, &room, answer, facts, out),
+            Held::Late { room, facts } => self.tell_late(now, &room, facts, out),
             Held::Create { to, room } => {
                 let reply = self.created(now, *room);
                 self.answer(to, Ok(reply), out);
@@ -131,17 +131,7 @@ impl Embedded {
     }
 
     /// Tells what happened while messages were on their way to the store.
-    fn tell_late(
-        &mut self,
-        now: Now,
-        room: &Name,
-        answer: Option<(Asker, Reply)>,
-        facts: SmallVec<[Fact; 1]>,
-        out: &mut Vec<Outgoing>,
-    ) {
-        if let Some((to, reply)) = answer {
-            self.answer(to, Ok(reply), out);
-        }
+    fn tell_late(&mut self, now: Now, room: &Name, facts: SmallVec<[Fact; 1]>, out: &mut Vec<Outgoing>) {
         if let Some(place) = self.rooms.find(room) {
             self.facts.extend(facts);
             self.tell_room_facts(now, place, false, out);
@@ -211,8 +201,8 @@ impl Embedded {
                 self.directs.forget(&user, direct.id);
                 Some(to)
             }
-            Held::Late { room, answer, facts } => {
-                self.tell_late(now, &room, answer, facts, out);
+            Held::Late { room, facts } => {
+                self.tell_late(now, &room, facts, out);
                 None
             }
             Held::Struck { user, id } => {
