@@ -165,19 +165,13 @@ impl Shard {
                 let room = self.fanout.name(&room);
                 self.ask_room(slot, request, Then::Found, room, RoomOp::Marks { connection, message })
             }
-            Command::Sync { room, after, limit } => {
-                let after = Uuid::try_parse(&after).map_err(|_| Reject::message_not_found())?;
-                let room = self.fanout.name(&room);
-                let op = RoomOp::Sync { connection, after, limit: limit.unwrap_or(PAGE_DEFAULT) };
-                self.ask_room(slot, request, Then::Found, room, op)
-            }
             Command::Resume { token, has } => self.resume(slot, request, &token, has),
             Command::Authenticate { token } => self.authenticate(now, slot, request, &token),
             Command::Ping => {
                 self.send_raw(slot, |out| raw::pong(out, request, now));
                 Ok(())
             }
-            Command::Echo(_) | Command::MakeRecoveryToken | Command::Ask(_) => {
+            Command::Echo(_) | Command::Sync { .. } | Command::MakeRecoveryToken | Command::Ask(_) => {
                 Err(Reject::new(Code::UnknownType, "Not available in this dialect"))
             }
         }
@@ -286,7 +280,7 @@ impl Shard {
         identity.ok_or_else(|| Reject::new(Code::Unauthenticated, "Not authenticated"))
     }
 
-    fn ask_room(
+    pub(super) fn ask_room(
         &mut self,
         slot: u32,
         request: Option<&str>,
