@@ -48,8 +48,6 @@ pub const NOT_YET_IN_FORCE: &[&str] = &[
     "limits.connection_window_s",
     "limits.connection_block_s",
     "limits.exempt",
-    "limits.messages_per_minute",
-    "limits.typing_per_minute",
     "limits.connections_per_ip",
     "redis.url",
     "redis.prefix",

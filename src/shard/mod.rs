@@ -11,6 +11,7 @@ mod bulletin;
 mod carriers;
 mod conformance;
 mod connections;
+mod credit;
 mod drain;
 mod fanout;
 mod flush;
@@ -37,7 +38,7 @@ use slab::Slab;
 
 pub use flush::{Gone, Wire};
 pub use moves::Departure;
-pub use options::{Ice, Options, SocketIo, TurnAccess};
+pub use options::{Allowances, Ice, Options, SocketIo, TurnAccess};
 pub use stats::Stats;
 
 use crate::authority::Authority;
@@ -59,6 +60,7 @@ use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
 use answers::Ask;
 use arrivals::Arrivals;
 use bulletin::Bulletin;
+use credit::Credit;
 use drain::Drain;
 use fanout::Fanout;
 use peer_rooms::PeerRooms;
@@ -90,6 +92,8 @@ pub struct Shard {
     outbound: Outbound,
     authority: Embedded,
     asks: Slab<Ask>,
+    /// What users may say, and the questions that wait for it.
+    credit: Credit,
     /// Mail to itself, not yet read.
     local: VecDeque<Mail>,
     /// Mail to other shards, in order.
@@ -141,6 +145,7 @@ impl Shard {
             number,
             authority: Embedded::new(number, options.rules.clone(), placement, Rng::from_entropy(kept)),
             congested: vec![false; options.shards],
+            credit: Credit::new(options.allowances.rates, seed),
             options,
             verifier,
             placement,
@@ -248,7 +253,7 @@ impl Shard {
                 !is_busy && !self.waiting.holds(slot)
             }
             Stage::Echo(_) => conn.queue.backlog.is_none() && !self.waiting.holds(slot),
-            _ => conn.asks < limits::ASKS_PER_CONNECTION && !self.waiting.holds(slot),
+            _ => conn.asks < limits::ASKS_PER_CONNECTION && !self.waiting.holds(slot) && !self.credit.holds(slot),
         }
     }
 
@@ -310,6 +315,8 @@ impl Shard {
                 self.close_peer_room(&room);
             }
             Mail::News { reach, news } => self.news(now, reach, news),
+            Mail::Claim { from, claim } => self.claimed(now, from, &claim),
+            Mail::Notice(notice) => self.noticed(now, &notice),
             Mail::Keys(verifier) => self.verifier = verifier,
             Mail::Drain { window_ms } => self.start_draining(now, window_ms),
         }
@@ -491,6 +498,7 @@ impl Shard {
             return;
         }
         self.waiting.forget(slot);
+        self.drop_held(slot);
         self.note_departure(now, slot, departing);
         let awaited = self.rooms_awaited(slot);
         let conn = &mut self.conns[slot as usize];

@@ -286,6 +286,10 @@ impl Shard {
 
     /// A peer is taken out of the domain, and forgotten.
     pub(super) fn peer_departs(&mut self, peer: u32, departing: Departing) {
+        if self.credit.holds(PEER | peer) {
+            self.drop_held(PEER | peer);
+            self.unhalt(peer);
+        }
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return };
         let (identity, rooms) = (known.identity.take(), known.rooms.clone());
         let connection = self.id_of(PEER | peer);
