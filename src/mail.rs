@@ -5,6 +5,7 @@
 
 pub mod storage;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -101,6 +102,27 @@ pub enum Mail {
         user: Name,
         /// What.
         event: Event,
+    },
+    /// A connection wants to stay; for the home of its client's address.
+    Attempt {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its client's address.
+        address: IpAddr,
+    },
+    /// Whether it may.
+    Admit {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its client's address.
+        address: IpAddr,
+        /// If not, why.
+        verdict: Result<(), Reject>,
+    },
+    /// A connection that stayed is no more; for the home of its client's address.
+    Parted {
+        /// The address.
+        address: IpAddr,
     },
     /// A shard tells a user's home what it has spent of the user's allowance, or asks for more.
     Claim {

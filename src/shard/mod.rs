@@ -5,6 +5,7 @@
 //! [`Shard::flush`], and take what it has for other shards from [`Shard::outgoing`]. Time is an argument, randomness
 //! comes from a seed, so the same inputs give the same outputs.
 
+mod admission;
 mod answers;
 mod arrivals;
 mod bulletin;
@@ -57,6 +58,7 @@ use crate::domain::op::{Op, RoomOp, Scope, UserOp};
 use crate::mail::storage::{Order, Restored};
 use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
 
+use admission::Admission;
 use answers::Ask;
 use arrivals::Arrivals;
 use bulletin::Bulletin;
@@ -92,6 +94,8 @@ pub struct Shard {
     outbound: Outbound,
     authority: Embedded,
     asks: Slab<Ask>,
+    /// Who may connect.
+    admission: Admission,
     /// What users may say, and the questions that wait for it.
     credit: Credit,
     /// Mail to itself, not yet read.
@@ -145,6 +149,7 @@ impl Shard {
             number,
             authority: Embedded::new(number, options.rules.clone(), placement, Rng::from_entropy(kept)),
             congested: vec![false; options.shards],
+            admission: Admission::new(&options, seed),
             credit: Credit::new(options.allowances.rates, seed),
             options,
             verifier,
@@ -315,6 +320,9 @@ impl Shard {
                 self.close_peer_room(&room);
             }
             Mail::News { reach, news } => self.news(now, reach, news),
+            Mail::Attempt { connection, address } => self.attempted(now, connection, address),
+            Mail::Admit { connection, address, verdict } => self.admitted(now, connection, address, verdict),
+            Mail::Parted { address } => self.address_left(address),
             Mail::Claim { from, claim } => self.claimed(now, from, &claim),
             Mail::Notice(notice) => self.noticed(now, &notice),
             Mail::Keys(verifier) => self.verifier = verifier,
@@ -505,6 +513,7 @@ impl Shard {
         conn.stage = Stage::Lingering;
         conn.deadline = 0;
         let identity = conn.identity.take();
+        self.leave_address(self.arrivals.address(slot));
         let connection = self.id_of(slot);
         let may_return = matches!(departing, Departing::Lost | Departing::Superseded);
         let stays = may_return && self.options.rules.presence_grace_ms != 0;
@@ -552,6 +561,7 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(slot as usize) {
             self.outbound.forget(&mut conn.queue);
             self.conns.remove(slot as usize);
+            self.forget_entry(slot);
             self.arrivals.forget(slot);
             self.stats.closed += 1;
         }

@@ -366,6 +366,7 @@ impl Shard {
             self.feed_quietly(now, at, |session, context| session.flush(context));
             if self.sessions.list[at as usize].session.is_gone() {
                 self.sessions.list.remove(at as usize);
+                self.leave_address(self.sessions.arrivals.address(at));
                 self.sessions.arrivals.forget(at);
                 if self.sessions.list.is_empty() {
                     self.sessions.list.shrink_to_fit();
