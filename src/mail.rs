@@ -5,6 +5,7 @@
 
 pub mod storage;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -15,6 +16,7 @@ use crate::base::map::home;
 use crate::codec::jwt::Verifier;
 use crate::dialect::packed::Packed;
 use crate::domain::access::Identity;
+use crate::domain::allowance::{Claim, Notice};
 use crate::domain::event::{Direct, Event};
 use crate::domain::op::{Op, Reply};
 use crate::domain::reject::Reject;
@@ -101,6 +103,36 @@ pub enum Mail {
         /// What.
         event: Event,
     },
+    /// A connection wants to stay; for the home of its client's address.
+    Attempt {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its client's address.
+        address: IpAddr,
+    },
+    /// Whether it may.
+    Admit {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its client's address.
+        address: IpAddr,
+        /// If not, why.
+        verdict: Result<(), Reject>,
+    },
+    /// A connection that stayed is no more; for the home of its client's address.
+    Parted {
+        /// The address.
+        address: IpAddr,
+    },
+    /// A shard tells a user's home what it has spent of the user's allowance, or asks for more.
+    Claim {
+        /// The shard.
+        from: ShardNumber,
+        /// What.
+        claim: Claim,
+    },
+    /// A user's home tells a shard what it may spend of the user's allowance.
+    Notice(Notice),
     /// The store has something to say.
     Store(storage::Told),
     /// A client has come back on another connection, and wants to go on where this one was: it ends if it is still there,

@@ -41,7 +41,8 @@ impl Target {
         let own = data.map(Data::make).transpose()?;
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
-        for off in ["signals_per_minute", "connections_per_user", "messages_per_minute", "connections_per_ip"] {
+        let per_minute = ["signals_per_minute", "messages_per_minute", "typing_per_minute"];
+        for off in per_minute.into_iter().chain(["connections_per_user", "connections_per_ip"]) {
             command.args(["--set", &format!("limits.{off}=0")]);
         }
         command.args(["--set", "rooms.create_on_join=always", "--set", "presence.scope=none"]);

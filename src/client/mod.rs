@@ -7,6 +7,7 @@
 pub mod carrier;
 pub mod conn;
 pub mod credentials;
+pub mod forwarded;
 pub mod http;
 pub mod namespace;
 pub mod outbound;

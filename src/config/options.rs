@@ -11,9 +11,10 @@ use crate::codec::http::HeadLimits;
 use crate::codec::jwt::VerifierOptions;
 use crate::codec::turn::TurnSecret;
 use crate::codec::{engineio, socketio, ws};
+use crate::domain::allowance::{AttemptRules, Rates};
 use crate::domain::op::{Rules, Scope};
 use crate::runtime::storage::{self, Place};
-use crate::shard::{Ice, Options, SocketIo, TurnAccess};
+use crate::shard::{Allowances, Ice, Options, SocketIo, TurnAccess};
 
 /// What bounds the pieces a WebSocket message may come in.
 const FRAGMENTS: u32 = 65_536;
@@ -54,6 +55,26 @@ impl Settings {
             ice: self.ice_servers(),
             rules: Arc::new(self.rules()),
             socket_io: self.socket_io(),
+            allowances: self.allowances(),
+        }
+    }
+
+    fn allowances(&self) -> Allowances {
+        let per_minute = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        Allowances {
+            rates: Rates {
+                messages: per_minute(self.limits.messages_per_minute),
+                typing: per_minute(self.limits.typing_per_minute),
+                rest: 0,
+            },
+            attempts: AttemptRules {
+                attempts: per_minute(self.limits.connection_attempts),
+                window_ms: self.limits.connection_window_s * 1_000,
+                block_ms: self.limits.connection_block_s * 1_000,
+                exempt: self.limits.exempt.clone(),
+            },
+            connections_per_address: self.limits.connections_per_ip,
+            trusted_proxies: self.trusted_proxies.clone(),
         }
     }
 

@@ -185,6 +185,9 @@ pub(super) fn signal(out: &mut Vec<u8>, event: &Event, now: Now) {
 pub fn error(out: &mut Vec<u8>, reject: &Reject) {
     emit_object(out, "error", |object| {
         object.plain("code", reject.code.as_str()).string("message", &reject.text);
+        if let Some(wait_s) = reject.retry_after_s {
+            object.number("retryAfter", wait_s);
+        }
     });
 }
 
@@ -204,6 +207,9 @@ pub fn granted(out: &mut Vec<u8>) {
 pub fn refused(out: &mut Vec<u8>, reject: &Reject) {
     object_of(out, |object| {
         object.bool("success", false).string("message", &reject.text).plain("code", reject.code.as_str());
+        if let Some(wait_s) = reject.retry_after_s {
+            object.number("retryAfter", wait_s);
+        }
     });
 }
 

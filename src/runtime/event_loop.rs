@@ -15,7 +15,7 @@ use crate::mail::ShardNumber;
 use crate::mail::storage::Order;
 use crate::runtime::clock::Clock;
 use crate::runtime::mailbox::{Inbox, Mailbox, Moving, Parcel};
-use crate::runtime::sockets::{FIRST_SLOT, Sockets, Taken};
+use crate::runtime::sockets::{FIRST_SLOT, Sockets, Taken, turn_away};
 use crate::runtime::storage::Store;
 use crate::shard::{Departure, Shard, Wire};
 
@@ -311,7 +311,10 @@ impl EventLoop {
             };
             // Without it small messages would wait for acknowledgements of earlier ones (RFC 896).
             let _ = stream.set_nodelay(true);
-            let Some(slot) = self.shard.accepted(now, remote) else { continue };
+            let Some(slot) = self.shard.accepted(now, remote) else {
+                turn_away(stream);
+                continue;
+            };
             if let Err(error) = self.sockets.add(self.poll.registry(), slot, stream) {
                 tracing::warn!(%error, "cannot watch a connection");
                 self.shard.ended(now, slot);

@@ -1,6 +1,6 @@
 //! A shard's TCP sockets, by slot.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 
 use mio::net::TcpStream;
@@ -16,6 +16,20 @@ pub const FIRST_SLOT: usize = 256;
 /// The token of the socket at `slot`.
 pub fn token(slot: u32) -> Token {
     Token(FIRST_SLOT + slot as usize)
+}
+
+/// What a client is told whom the server has no place for.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n\
+    Retry-After: 1\r\nConnection: close\r\nContent-Length: 95\r\n\r\n\
+    {\"error\":\"The server has as many connections as it takes\",\"code\":\"OVERLOADED\",\"success\":false}\n";
+
+/// Tells a client that there is no place for it, and closes its connection. Neither waits: a client that has not asked yet
+/// finds the answer when it does.
+pub fn turn_away(mut stream: TcpStream) {
+    // What has come already is taken, lest the kernel reset the connection for it before the answer is read.
+    let _ = stream.read(&mut [0; 4096]);
+    let _ = stream.write(FULL);
+    let _ = stream.shutdown(Shutdown::Write);
 }
 
 /// The sockets of one shard.

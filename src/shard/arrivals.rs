@@ -70,6 +70,23 @@ impl Arrivals {
         self.list[slot as usize] = Arrival { address, at: tick(now.mono), agent };
     }
 
+    /// Its client's address is another than its own: it came by a proxy.
+    pub(super) fn comes_from(&mut self, slot: u32, address: IpAddr) {
+        if self.address(slot) == address.to_canonical() {
+            return;
+        }
+        let Some(arrival) = self.list.get_mut(slot as usize) else { return };
+        if arrival.agent & LONG != 0 {
+            self.long_addresses.try_remove(arrival.address as usize);
+        }
+        let (address, mark) = match address.to_canonical() {
+            IpAddr::V4(address) => (address.to_bits(), 0),
+            IpAddr::V6(address) => (self.long_addresses.insert(address) as u32, LONG),
+        };
+        arrival.address = address;
+        arrival.agent = arrival.agent & !LONG | mark;
+    }
+
     /// It goes on as a client that stays, and says what program it is.
     pub(super) fn upgraded(&mut self, slot: u32, agent: Option<&str>, now: Now) {
         let place = agent.map_or(NO_AGENT, |agent| self.agent_place(agent));

@@ -5,12 +5,14 @@
 //! [`Shard::flush`], and take what it has for other shards from [`Shard::outgoing`]. Time is an argument, randomness
 //! comes from a seed, so the same inputs give the same outputs.
 
+mod admission;
 mod answers;
 mod arrivals;
 mod bulletin;
 mod carriers;
 mod conformance;
 mod connections;
+mod credit;
 mod drain;
 mod fanout;
 mod flush;
@@ -38,7 +40,7 @@ use uuid::Uuid;
 
 pub use flush::{Gone, Wire};
 pub use moves::Departure;
-pub use options::{Ice, Options, SocketIo, TurnAccess};
+pub use options::{Allowances, Ice, Options, SocketIo, TurnAccess};
 pub use stats::Stats;
 
 use crate::authority::Authority;
@@ -58,9 +60,11 @@ use crate::domain::op::{Op, RoomOp, Scope, UserOp};
 use crate::mail::storage::{Order, Restored};
 use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
 
+use admission::Admission;
 use answers::Ask;
 use arrivals::Arrivals;
 use bulletin::Bulletin;
+use credit::Credit;
 use drain::Drain;
 use fanout::Fanout;
 use peer_rooms::PeerRooms;
@@ -92,6 +96,10 @@ pub struct Shard {
     outbound: Outbound,
     authority: Embedded,
     asks: Slab<Ask>,
+    /// Who may connect.
+    admission: Admission,
+    /// What users may say, and the questions that wait for it.
+    credit: Credit,
     /// Mail to itself, not yet read.
     local: VecDeque<Mail>,
     /// Mail to other shards, in order.
@@ -145,6 +153,8 @@ impl Shard {
             number,
             authority: Embedded::new(number, options.rules.clone(), placement, Rng::from_entropy(kept)),
             congested: vec![false; options.shards],
+            admission: Admission::new(&options, seed),
+            credit: Credit::new(options.allowances.rates, seed),
             options,
             verifier,
             placement,
@@ -253,7 +263,7 @@ impl Shard {
                 !is_busy && !self.waiting.holds(slot)
             }
             Stage::Echo(_) => conn.queue.backlog.is_none() && !self.waiting.holds(slot),
-            _ => conn.asks < limits::ASKS_PER_CONNECTION && !self.waiting.holds(slot),
+            _ => conn.asks < limits::ASKS_PER_CONNECTION && !self.waiting.holds(slot) && !self.credit.holds(slot),
         }
     }
 
@@ -315,6 +325,11 @@ impl Shard {
                 self.close_peer_room(&room);
             }
             Mail::News { reach, news } => self.news(now, reach, news),
+            Mail::Attempt { connection, address } => self.attempted(now, connection, address),
+            Mail::Admit { connection, address, verdict } => self.admitted(now, connection, address, verdict),
+            Mail::Parted { address } => self.address_left(address),
+            Mail::Claim { from, claim } => self.claimed(now, from, &claim),
+            Mail::Notice(notice) => self.noticed(now, &notice),
             Mail::Keys(verifier) => self.verifier = verifier,
             Mail::Drain { window_ms } => self.start_draining(now, window_ms),
         }
@@ -496,12 +511,14 @@ impl Shard {
             return;
         }
         self.waiting.forget(slot);
+        self.drop_held(slot);
         self.note_departure(now, slot, departing);
         let awaited = self.rooms_awaited(slot);
         let conn = &mut self.conns[slot as usize];
         conn.stage = Stage::Lingering;
         conn.deadline = 0;
         let identity = conn.identity.take();
+        self.leave_address(self.arrivals.address(slot));
         let connection = self.id_of(slot);
         let may_return = matches!(departing, Departing::Lost | Departing::Superseded);
         let stays = may_return && self.options.rules.presence_grace_ms != 0;
@@ -549,6 +566,7 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(slot as usize) {
             self.outbound.forget(&mut conn.queue);
             self.conns.remove(slot as usize);
+            self.forget_entry(slot);
             self.arrivals.forget(slot);
             self.stats.closed += 1;
         }

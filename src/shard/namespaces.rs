@@ -280,7 +280,7 @@ impl Shard {
                 let (connection, limit) = (self.id_of(PEER | peer), limit.unwrap_or(PAGE_DEFAULT));
                 let room = room.as_ref().into();
                 let op = RoomOp::Sync { connection, after, limit };
-                self.ask_room(PEER | peer, Some(&reference.text()), Then::Found, room, op)
+                self.ask_room(now, PEER | peer, Some(&reference.text()), Then::Found, room, op)
             }
             command => self.command(now, PEER | peer, Some(&reference.text()), command),
         }
@@ -314,6 +314,10 @@ impl Shard {
 
     /// A peer is taken out of the domain, and forgotten.
     pub(super) fn peer_departs(&mut self, peer: u32, departing: Departing) {
+        if self.credit.holds(PEER | peer) {
+            self.drop_held(PEER | peer);
+            self.unhalt(peer);
+        }
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return };
         let (identity, rooms) = (known.identity.take(), known.rooms.clone());
         let connection = self.id_of(PEER | peer);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::base::network::Network;
 use crate::base::time::Now;
 use crate::client::credentials::Origins;
 use crate::client::session;
@@ -9,6 +10,7 @@ use crate::client::websocket::{Heartbeat, SignalRate};
 use crate::codec::http::HeadLimits;
 use crate::codec::turn::{self, TurnSecret};
 use crate::codec::{engineio, json, socketio, ws};
+use crate::domain::allowance::{AttemptRules, Rates};
 use crate::domain::op::Rules;
 
 /// A shard's settings.
@@ -62,6 +64,21 @@ pub struct Options {
     pub rules: Arc<Rules>,
     /// What Engine.IO sessions and what is said in them go by.
     pub socket_io: SocketIo,
+    /// How much users may say, and who may connect.
+    pub allowances: Allowances,
+}
+
+/// How much users may say, and who may connect.
+#[derive(Clone, Debug, Default)]
+pub struct Allowances {
+    /// What users may do in a minute.
+    pub rates: Rates,
+    /// How often an address may connect.
+    pub attempts: AttemptRules,
+    /// Connections an address may have; 0 is any number.
+    pub connections_per_address: usize,
+    /// Proxies whose word on a client's address is taken.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// What Engine.IO sessions and what is said in them go by.

@@ -32,7 +32,46 @@ impl Shard {
         let Some(at) = link.and_then(|link| self.sessions.named(link)) else { return };
         let client = &mut self.sessions.list[at as usize];
         client.asks = client.asks.saturating_sub(1);
-        if client.asks + 1 != u16::from(ASKS_PER_CONNECTION) {
+        if client.asks + 1 == u16::from(ASKS_PER_CONNECTION) {
+            self.hear_on(now, at);
+        }
+    }
+
+    /// A question of a peer's waits: its session is not heard for now.
+    pub(super) fn halt_peer(&mut self, peer: u32) {
+        let link = self.sessions.peers.get(peer as usize).map(|peer| peer.link);
+        if let Some(at) = link.and_then(|link| self.sessions.named(link)) {
+            self.sessions.list[at as usize].halted += 1;
+        }
+    }
+
+    /// No question of a peer's waits any more.
+    pub(super) fn release_peer(&mut self, now: Now, peer: u32) {
+        let link = self.sessions.peers.get(peer as usize).map(|peer| peer.link);
+        if let Some(at) = link.and_then(|link| self.sessions.named(link)) {
+            let client = &mut self.sessions.list[at as usize];
+            client.halted = client.halted.saturating_sub(1);
+            self.hear_on(now, at);
+        }
+    }
+
+    /// A peer whose question waits goes. Its session is heard on when the turn ends.
+    pub(super) fn unhalt(&mut self, peer: u32) {
+        let link = self.sessions.peers.get(peer as usize).map(|peer| peer.link);
+        let Some(at) = link.and_then(|link| self.sessions.named(link)) else { return };
+        let client = &mut self.sessions.list[at as usize];
+        client.halted = client.halted.saturating_sub(1);
+        if let Route::Socket(slot) = client.session.route() {
+            self.resumed.push(slot);
+            self.waiting.look_again(slot);
+        }
+        self.sessions.touch(at);
+    }
+
+    /// A session that was not heard is, unless there is another reason not to.
+    fn hear_on(&mut self, now: Now, at: u32) {
+        let client = &mut self.sessions.list[at as usize];
+        if client.is_busy() {
             return;
         }
         if let Route::Socket(slot) = client.session.route() {

@@ -30,7 +30,7 @@ impl Shard {
         let limits = self.options.websocket;
         loop {
             let Some(conn) = self.conns.get_mut(slot as usize) else { return 0 };
-            if conn.asks >= ASKS_PER_CONNECTION {
+            if conn.asks >= ASKS_PER_CONNECTION || self.credit.holds(slot) {
                 return input.remaining();
             }
             if self.outbound.len() > limits::TURN_BYTES {
@@ -116,11 +116,11 @@ impl Shard {
     ) -> Result<(), Reject> {
         let connection = self.id_of(slot);
         match command {
-            Command::Join(join) => self.join(slot, request, join),
+            Command::Join(join) => self.join(now, slot, request, join),
             Command::Leave { room, peer } => {
                 let room = self.fanout.name(&room);
                 let op = RoomOp::Leave { connection, by: self.identity(slot)?, peer: peer.map(name) };
-                self.ask_room(slot, request, Then::Left { room: room.clone() }, room, op)
+                self.ask_room(now, slot, request, Then::Left { room: room.clone() }, room, op)
             }
             Command::Signal(signal) => {
                 self.spend_signal(now, slot)?;
@@ -132,38 +132,38 @@ impl Shard {
                     body: signal.body.into(),
                 };
                 let room = self.fanout.name(&signal.room);
-                self.ask_room(slot, request, Then::Refusal, room, RoomOp::Signal(Box::new(relay)))
+                self.ask_room(now, slot, request, Then::Refusal, room, RoomOp::Signal(Box::new(relay)))
             }
             Command::Media { room, peer, media } => {
                 self.spend_signal(now, slot)?;
                 let room = self.fanout.name(&room);
                 let op = RoomOp::Media { connection, peer: peer.map(name), media };
-                self.ask_room(slot, request, Then::Media { room: room.clone(), media }, room, op)
+                self.ask_room(now, slot, request, Then::Media { room: room.clone(), media }, room, op)
             }
-            Command::Send { target, draft } => self.send(slot, request, target, draft),
+            Command::Send { target, draft } => self.send(now, slot, request, target, draft),
             Command::SetStatus(status) => {
                 let user = self.identity(slot)?.user_name();
                 let op = UserOp::SetStatus { status, last_seen: None, by: Some(connection) };
-                self.ask_user(slot, request, Then::Refusal, user, op)
+                self.ask_user(now, slot, request, Then::Refusal, user, op)
             }
             Command::Typing { room, is_typing } => {
                 let room = self.fanout.name(&room);
-                self.ask_room(slot, request, Then::Refusal, room, RoomOp::Typing { connection, is_typing })
+                self.ask_room(now, slot, request, Then::Refusal, room, RoomOp::Typing { connection, is_typing })
             }
             Command::Receipt { room, message, kind } => {
                 let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
                 let room = self.fanout.name(&room);
-                self.ask_room(slot, request, Then::Refusal, room, RoomOp::Receipt { connection, message, kind })
+                self.ask_room(now, slot, request, Then::Refusal, room, RoomOp::Receipt { connection, message, kind })
             }
             Command::History { room, after, limit } => {
                 let room = self.fanout.name(&room);
                 let wanted = Wanted { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
-                self.ask_room(slot, request, Then::Found, room, RoomOp::History { connection, wanted })
+                self.ask_room(now, slot, request, Then::Found, room, RoomOp::History { connection, wanted })
             }
             Command::Receipts { room, message } => {
                 let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
                 let room = self.fanout.name(&room);
-                self.ask_room(slot, request, Then::Found, room, RoomOp::Marks { connection, message })
+                self.ask_room(now, slot, request, Then::Found, room, RoomOp::Marks { connection, message })
             }
             Command::Resume { token, has } => self.resume(slot, request, &token, has),
             Command::Authenticate { token } => self.authenticate(now, slot, request, &token),
@@ -177,7 +177,7 @@ impl Shard {
         }
     }
 
-    fn join(&mut self, slot: u32, request: Option<&str>, join: Join<'_>) -> Result<(), Reject> {
+    fn join(&mut self, now: Now, slot: u32, request: Option<&str>, join: Join<'_>) -> Result<(), Reject> {
         let room = self.fanout.name(&join.room);
         if !self.has_room_for(slot, &room) {
             let max = self.options.rooms_per_connection;
@@ -196,7 +196,7 @@ impl Shard {
         let shown = Appearance { peer: op.peer.clone(), display_name: op.display_name.clone(), media: op.media };
         let shown = (shown != Appearance::default()).then(|| Box::new(shown));
         let then = Then::Joined { room: room.clone(), shown };
-        self.ask_room(slot, request, then, room, RoomOp::Join(Box::new(op)))?;
+        self.ask_room(now, slot, request, then, room, RoomOp::Join(Box::new(op)))?;
         match slot & PEER {
             0 => self.conns[slot as usize].joins += 1,
             _ => self.count_peer_join(slot),
@@ -216,7 +216,14 @@ impl Shard {
         max == 0 || rooms.len() + usize::from(conn.joins) < max || rooms.iter().any(is_this)
     }
 
-    fn send(&mut self, slot: u32, request: Option<&str>, target: Target<'_>, draft: Draft<'_>) -> Result<(), Reject> {
+    fn send(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: Option<&str>,
+        target: Target<'_>,
+        draft: Draft<'_>,
+    ) -> Result<(), Reject> {
         let client_message_id = draft.client_message_id.map(|text| text.into());
         let content = Content {
             body: draft.content.into(),
@@ -232,13 +239,13 @@ impl Shard {
                 let by = self.identity(slot)?;
                 let user = name(user);
                 let then = Then::Sent("toUserId", user.clone());
-                return self.ask_user(slot, request, then, user, UserOp::Send { by, content });
+                return self.ask_user(now, slot, request, then, user, UserOp::Send { by, content });
             }
         };
         let room = self.fanout.name(&room);
         let then = self.then_sent(slot, request, &room, &content);
         let message = SendMessage { connection: self.id_of(slot), to, content, client_message_id };
-        self.ask_room(slot, request, then, room, RoomOp::Send(Box::new(message)))
+        self.ask_room(now, slot, request, then, room, RoomOp::Send(Box::new(message)))
     }
 
     fn authenticate(&mut self, now: Now, slot: u32, request: Option<&str>, token: &str) -> Result<(), Reject> {
@@ -282,6 +289,7 @@ impl Shard {
 
     pub(super) fn ask_room(
         &mut self,
+        now: Now,
         slot: u32,
         request: Option<&str>,
         then: Then,
@@ -293,12 +301,12 @@ impl Shard {
             return Err(Reject::overloaded());
         }
         let ask = Ask { to: Some(self.id_of(slot)), request: request.map(Into::into), then };
-        self.ask(ask, Op::Room(room, op));
-        Ok(())
+        self.put(now, slot, ask, Op::Room(room, op))
     }
 
     fn ask_user(
         &mut self,
+        now: Now,
         slot: u32,
         request: Option<&str>,
         then: Then,
@@ -309,8 +317,7 @@ impl Shard {
             return Err(Reject::overloaded());
         }
         let ask = Ask { to: Some(self.id_of(slot)), request: request.map(Into::into), then };
-        self.ask(ask, Op::User(user, op));
-        Ok(())
+        self.put(now, slot, ask, Op::User(user, op))
     }
 
     /// Counts a signaling message against the connection's allowance.

@@ -42,6 +42,8 @@ enum Step {
     Upgraded(usize),
     /// The request is for another shard, and so is the connection.
     Elsewhere(ShardNumber),
+    /// Whether it may be served is being asked.
+    Waits,
     /// The request cannot be served, and the stream not be read on.
     Broken,
 }
@@ -120,6 +122,10 @@ impl Shard {
                     // What it is owed goes first.
                     self.keep(slot, Box::new(Http { is_paused: true, ..Http::default() }));
                     self.waiting.look_again(slot);
+                    break;
+                }
+                Step::Waits => {
+                    self.keep(slot, Box::new(Http { is_paused: true, ..Http::default() }));
                     break;
                 }
                 Step::Broken => return,

@@ -55,6 +55,8 @@ pub(super) struct Client {
     pub(super) held_post: u32,
     /// Questions of its peers under way.
     pub(super) asks: u16,
+    /// Peers of it whose questions wait for what their users may say.
+    pub(super) halted: u8,
     /// When its client was last heard.
     pub(super) seen: Tick,
     pub(super) application: Application,
@@ -78,9 +80,9 @@ pub(super) enum Found {
 }
 
 impl Client {
-    /// Whether so many of its questions are under way that it is not to ask more.
+    /// Whether so many of its questions are under way, or one of them waits, that it is not to ask more.
     pub(super) fn is_busy(&self) -> bool {
-        self.asks >= u16::from(ASKS_PER_CONNECTION)
+        self.asks >= u16::from(ASKS_PER_CONNECTION) || self.halted > 0
     }
 }
 
@@ -179,6 +181,7 @@ impl Shard {
             armed: 0,
             held_post: NOBODY,
             asks: 0,
+            halted: 0,
             seen: tick(now.mono),
             application,
             is_touched: false,
@@ -356,9 +359,14 @@ impl Shard {
         while let Some(at) = self.sessions.touched.pop() {
             let Some(client) = self.sessions.list.get_mut(at as usize) else { continue };
             client.is_touched = false;
+            if client.held_post != NOBODY && !client.is_busy() {
+                let held = std::mem::replace(&mut client.held_post, NOBODY);
+                self.feed_quietly(now, at, |session, context| session.post_read(held, context));
+            }
             self.feed_quietly(now, at, |session, context| session.flush(context));
             if self.sessions.list[at as usize].session.is_gone() {
                 self.sessions.list.remove(at as usize);
+                self.leave_address(self.sessions.arrivals.address(at));
                 self.sessions.arrivals.forget(at);
                 if self.sessions.list.is_empty() {
                     self.sessions.list.shrink_to_fit();

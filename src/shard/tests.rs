@@ -50,6 +50,7 @@ fn options() -> Options {
         ice: Ice::default(),
         rules: Arc::new(rules),
         socket_io: SocketIo::default(),
+        allowances: Allowances::default(),
     }
 }
 

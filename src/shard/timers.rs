@@ -47,6 +47,7 @@ impl Shard {
         if self.trim_due != 0 && self.trim_due <= now.mono {
             self.trim(now);
         }
+        self.tick_credit(now);
         self.open_those_due(now);
         self.continue_draining(now);
     }
@@ -58,7 +59,7 @@ impl Shard {
         let unsaved = (!self.unsaved.is_empty()).then_some(self.unsaved_due);
         let trim = (self.trim_due != 0).then_some(self.trim_due);
         let late = self.sessions.late.front().map(|late| late.due);
-        let own = [batch, unsaved, trim, drain, late];
+        let own = [batch, unsaved, trim, drain, late, self.credit.next_due()];
         own.into_iter().chain([self.timers.next_due(), self.authority.next_due()]).flatten().min()
     }
 

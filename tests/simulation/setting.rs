@@ -10,7 +10,7 @@ use switchboard::codec::jwt::{NewToken, Verifier, VerifierOptions, sign_hs256};
 use switchboard::codec::ws;
 use switchboard::domain::op::{Rules, Scope};
 use switchboard::runtime::storage::Durability;
-use switchboard::shard::{Ice, Options, SocketIo};
+use switchboard::shard::{Allowances, Ice, Options, SocketIo};
 
 use super::storage::Nature;
 
@@ -121,6 +121,7 @@ impl Setting {
             ice: Ice::default(),
             rules: Arc::new(rules),
             socket_io: SocketIo::default(),
+            allowances: Allowances::default(),
         };
         Self { options: Arc::new(options), announces_all, is_slow }
     }

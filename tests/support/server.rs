@@ -119,6 +119,12 @@ pub(crate) fn command_at(address: &str, arguments: &[&str], environment: &[(&str
     if !has_data {
         command.args(["--data", ""]);
     }
+    // How much a user may say in a minute is of interest to few tests.
+    for limit in ["limits.messages_per_minute", "limits.typing_per_minute"] {
+        if !arguments.iter().any(|argument| argument.contains(limit)) {
+            command.args(["--set", &format!("{limit}=0")]);
+        }
+    }
     command.args(arguments);
     command.env_clear().env("JWT_SECRET", SECRET).envs(environment.iter().copied());
     command.current_dir(std::env::temp_dir());

@@ -49,6 +49,9 @@ pub fn refused(out: &mut Vec<u8>, request: Option<Request>, reject: &Reject) {
         if message != reject.text {
             object.string("detail", &reject.text);
         }
+        if let Some(wait_s) = reject.retry_after_s {
+            object.number("retryAfter", wait_s);
+        }
     });
 }
 

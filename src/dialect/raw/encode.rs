@@ -193,6 +193,9 @@ pub fn pong(out: &mut Vec<u8>, request: Option<Opaque<'_>>, now: Now) {
 pub fn error(out: &mut Vec<u8>, reject: &Reject, request: Option<Opaque<'_>>, now: Now) {
     let mut object = begin(out, "error");
     object.string("error", &reject.text).plain("code", reject.code.as_str());
+    if let Some(wait_s) = reject.retry_after_s {
+        object.number("retryAfter", wait_s);
+    }
     end(&mut object, request, now);
 }
 

@@ -73,16 +73,17 @@ impl Purses {
     }
 
     /// Spends one credit of a user. What their keeper is told goes to `out`.
-    pub fn spend(&mut self, now: Now, user: &Name, kind: Kind, out: &mut Vec<Claim>) -> Verdict {
+    pub fn spend(&mut self, now: Now, user: &str, kind: Kind, out: &mut Vec<Claim>) -> Verdict {
         let per_minute = self.rates.of(kind);
         if per_minute == 0 {
             return Verdict::Granted;
         }
         let place = self.wallets.find(user);
         let place = place
-            .unwrap_or_else(|| self.wallets.insert(Wallet { user: user.clone(), purses: SmallVec::new(), due_at: 0 }));
+            .unwrap_or_else(|| self.wallets.insert(Wallet { user: user.into(), purses: SmallVec::new(), due_at: 0 }));
         let Some(wallet) = self.wallets.at_mut(place) else { return Verdict::Wait };
-        let purse = wallet.purse(kind);
+        let Wallet { user, purses, .. } = wallet;
+        let purse = purse_of(purses, kind);
         purse.begin_anew_if_over(now);
         if purse.credits > 0 {
             purse.credits -= 1;
@@ -174,14 +175,6 @@ impl Purses {
 }
 
 impl Wallet {
-    fn purse(&mut self, kind: Kind) -> &mut Purse {
-        let at = self.purses.iter().position(|purse| purse.kind == kind).unwrap_or_else(|| {
-            self.purses.push(Purse::new(kind));
-            self.purses.len() - 1
-        });
-        &mut self.purses[at]
-    }
-
     /// Sees to it that it is looked at when the first of its purses is due. One that only waits for the keeper is not.
     fn arm(&mut self, due: &mut BTreeMap<u64, Vec<Name>>) {
         let Some(at) = self.purses.iter().filter_map(Purse::due_at).min() else { return };
@@ -190,6 +183,14 @@ impl Wallet {
             due.entry(at).or_default().push(self.user.clone());
         }
     }
+}
+
+fn purse_of(purses: &mut SmallVec<[Purse; 1]>, kind: Kind) -> &mut Purse {
+    let at = purses.iter().position(|purse| purse.kind == kind).unwrap_or_else(|| {
+        purses.push(Purse::new(kind));
+        purses.len() - 1
+    });
+    &mut purses[at]
 }
 
 impl Purse {

@@ -13,6 +13,7 @@ use crate::codec::engineio::{Payload, Query, Refusal, Transport, Version, jsonp}
 use crate::codec::http::{Body, Connection, Error, Framing, Head};
 use crate::codec::ws::{self, AcceptKey, Decoder};
 use crate::shard::Shard;
+use crate::shard::admission::Entry;
 use crate::shard::namespaces::Handshake;
 use crate::shard::requests::Step;
 use crate::shard::sessions::{Application, Found};
@@ -98,24 +99,35 @@ impl Shard {
             self.stats.refused += 1;
             return self.refuse_request(now, slot, head, used, Refusal::Forbidden);
         }
-        if transport == Transport::Polling {
+        let accept = match transport {
+            Transport::Polling => None,
+            Transport::WebSocket => match self.accept_key(head) {
+                Ok(accept) => Some(accept),
+                Err(_) => return self.refuse_request(now, slot, head, used, Refusal::BadRequest),
+            },
+        };
+        let address = match self.enter(now, slot, head) {
+            Entry::Open(address) => address,
+            Entry::Wait => return Step::Waits,
+            Entry::Refused(reject) => return self.refuse_head(now, slot, head, used, reject.into()),
+        };
+        let Some(accept) = accept else {
             let poll = Poll { to: slot, jsonp: query.jsonp };
             let at = self.open_session(now, version, application, |nonce, sid, context| {
                 Session::open_polling(version, nonce, sid, poll, !query.takes_base64_only, context)
             });
             self.await_answer(slot, self.link_of(at), self.reply_form(head));
             self.opened(now, slot, at, Handshake::of(head));
+            self.sessions.arrivals.comes_from(at, address);
             return Step::Read(used);
-        }
-        let Ok(accept) = self.accept_key(head) else {
-            return self.refuse_request(now, slot, head, used, Refusal::BadRequest);
         };
         self.answer_upgrade(slot, head, &accept);
         if self.options.socket_io.is_conformance && version == Version::V3 {
             self.become_carrier(slot, Link::nobody());
             self.open_late(now, slot, application);
         } else {
-            self.open_by_websocket(now, slot, version, application, Handshake::of(head));
+            let at = self.open_by_websocket(now, slot, version, application, Handshake::of(head));
+            self.sessions.arrivals.comes_from(at, address);
         }
         Step::Upgraded(used)
     }
@@ -128,12 +140,13 @@ impl Shard {
         version: Version,
         application: Application,
         handshake: Option<Box<Handshake>>,
-    ) {
+    ) -> u32 {
         let at = self.open_session(now, version, application, |nonce, sid, context| {
             Session::open_websocket(version, nonce, sid, slot, context)
         });
         self.become_carrier(slot, self.link_of(at));
         self.opened(now, slot, at, handshake);
+        at
     }
 
     /// A session was opened by a request that said this of who sends it.

@@ -14,6 +14,7 @@ use crate::domain::access::Identity;
 use crate::domain::op::{Op, UserOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
+use crate::shard::admission::Entry;
 use crate::shard::answers::{Ask, Then};
 use crate::shard::peers::seconds;
 use crate::shard::requests::Step;
@@ -21,20 +22,34 @@ use crate::shard::requests::Step;
 impl Shard {
     /// Makes a connection a WebSocket in the `raw` dialect, or says why not.
     pub(super) fn upgrade(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize) -> Step {
+        let address = match self.enter(now, slot, head) {
+            Entry::Open(address) => address,
+            Entry::Wait => return Step::Waits,
+            Entry::Refused(reject) => return self.refuse_head(now, slot, head, used, reject.into()),
+        };
         match self.try_upgrade(now, slot, head) {
-            Ok(()) => Step::Upgraded(used),
+            Ok(()) => {
+                self.arrivals.comes_from(slot, address);
+                Step::Upgraded(used)
+            }
             Err(refusal) => {
-                let form = self.reply_form(head);
-                let is_last = form.closes() || !matches!(head.framing, Framing::None | Framing::Length(0));
-                if is_last {
-                    self.close_with(now, slot, refusal);
-                    return Step::Broken;
-                }
-                self.keep(slot, Http::answering(form));
-                self.answer(now, slot, refusal.into());
-                Step::Read(used)
+                self.leave_address(address);
+                self.refuse_head(now, slot, head, used, refusal)
             }
         }
+    }
+
+    /// Refuses what a head asks for.
+    pub(super) fn refuse_head(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize, refusal: Refusal) -> Step {
+        let form = self.reply_form(head);
+        let is_last = form.closes() || !matches!(head.framing, Framing::None | Framing::Length(0));
+        if is_last {
+            self.close_with(now, slot, refusal);
+            return Step::Broken;
+        }
+        self.keep(slot, Http::answering(form));
+        self.answer(now, slot, refusal.into());
+        Step::Read(used)
     }
 
     /// What completes the opening handshake that a request is.
