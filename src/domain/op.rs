@@ -168,6 +168,11 @@ pub enum RoomOp {
 }
 
 impl RoomOp {
+    /// Whether it may begin memberships.
+    pub fn is_arrival(&self) -> bool {
+        matches!(self, Self::Join(_) | Self::Return(_) | Self::Admit { .. })
+    }
+
     /// Whether it ends memberships, but not the room.
     pub fn is_departure(&self) -> bool {
         matches!(self, Self::Leave { .. } | Self::Vanish { .. } | Self::Withdraw { .. })

@@ -37,6 +37,8 @@ pub(crate) struct Book {
     /// Everyone may be dropped for reading slowly.
     pub(crate) is_slow: bool,
     pub(crate) limits_connections: bool,
+    /// Messages are told when they are kept, and so later than what was done after they were sent.
+    pub(crate) has_store: bool,
     pub(crate) is_draining: bool,
     /// Everybody hears of everybody's presence.
     pub(crate) tells_presence: bool,
@@ -68,6 +70,7 @@ impl Book {
         Self {
             announces_all: setting.announces_all,
             is_slow: setting.is_slow,
+            has_store: setting.options.rules.has_store,
             limits_connections: setting.options.rules.connections_per_user != 0,
             tells_presence: setting.options.rules.presence_scope == Scope::Auto,
             ..Self::default()
@@ -146,6 +149,10 @@ impl Book {
         }
         for membership in self.memberships.iter().filter(|membership| membership.end == End::Open) {
             self.judge_member(membership);
+        }
+        // Whose message it is, and who is told of it, depends on when it was sent; what it is told after, on when it is kept.
+        if self.has_store {
+            return;
         }
         let mut compared = 0;
         for (at, a) in self.memberships.iter().enumerate() {

@@ -132,6 +132,11 @@ impl Membership {
         self.own.push(seq);
     }
 
+    /// Whether a message was there before it began.
+    pub(crate) fn is_before(&self, seq: u64) -> bool {
+        seq <= self.start
+    }
+
     fn next_seq(&self) -> u64 {
         let mut seq = self.last + 1;
         while self.own.contains(&seq) {

@@ -11,6 +11,7 @@ use super::history::End;
 use super::network::{Network, News, Owner};
 use super::peer::{Asked, Nature, Peer, Stage};
 use super::setting::{DRAIN_MS, INSPECTOR, Setting, USERS, tokens};
+use super::storage::{Nature as Keeping, Store};
 use super::tally::Tally;
 
 /// What became of a run.
@@ -57,7 +58,10 @@ impl Life {
         let mut rng = Rng::from_seed(seed);
         let setting = Setting::draw(&mut rng);
         let book = Book::new(&setting);
-        let net = Network::new(&setting, rng);
+        let leisure = 1 + rng.below(6);
+        let store = Store::new(Keeping::good(leisure), Rng::from_seed(rng.next_u64()), setting.shards());
+        let mut net = Network::new(&setting, rng);
+        net.store = setting.options.rules.has_store.then_some(store);
         Self { setting, net, book, peers: Vec::new(), callers: Vec::new(), vandals: Vec::new() }
     }
 

@@ -372,7 +372,11 @@ impl Peer {
 
     fn sent(&mut self, told: &Value, book: &mut Book) {
         let (Some(seq), Some(room)) = (told["seq"].as_u64(), told["roomId"].as_str()) else { return };
-        let at = *self.rooms.get(room).expect("who sent to a room is in it");
+        let at = self.rooms.get(room).copied();
+        if book.has_store && at.is_none_or(|at| book.memberships[at].is_before(seq)) {
+            return book.tally.count("receipt after leaving");
+        }
+        let at = at.expect("who sent to a room is in it");
         let id = text(told, "id");
         book.memberships[at].note_own(seq);
         book.note_message(at, seq, id, "", "");

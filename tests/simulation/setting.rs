@@ -84,11 +84,12 @@ impl Setting {
         let connections = if one_in(10) { 4 } else { 0 };
         let presence_scope = if one_in(4) { Scope::Rooms } else { Scope::Auto };
         let shards = 2 + rng.below(3) as usize;
+        let has_store = rng.below(3) == 0;
         let interval_ms = 4_000 + rng.below(4) * 3_000;
         let rules = Rules {
             announce_limit: if announces_all { 500 } else { 2 },
             max_participants: 0,
-            has_store: false,
+            has_store,
             history: true,
             keep_ms: 0,
             presence_grace_ms: 3_000,

@@ -44,6 +44,20 @@ pub(crate) struct Nature {
     pub(crate) overflows: bool,
 }
 
+impl Nature {
+    /// A store that does what it should, and forgets nothing.
+    pub(crate) fn good(leisure: u64) -> Self {
+        Self {
+            durability: Durability::Process,
+            recovery_window_ms: 0,
+            keep_messages: 0,
+            keep_ms: 0,
+            leisure,
+            overflows: false,
+        }
+    }
+}
+
 /// A room message that was kept at any time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {

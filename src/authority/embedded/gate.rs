@@ -45,11 +45,13 @@ pub(super) enum Held {
         /// The answer.
         reply: Reply,
     },
-    /// What a coming or going made known, which is told after the messages that were sent before it, kept or not.
+    /// A leaving, which is told after the messages that were sent before it, kept or not; or before somebody comes.
     Late {
         /// The room.
         room: Name,
-        /// What the members learn.
+        /// Who asked, and the answer.
+        answer: (Asker, Reply),
+        /// What the others learn.
         facts: SmallVec<[Fact; 1]>,
     },
     /// An act that is done when its record is kept.
@@ -170,6 +172,17 @@ impl Gate {
             Some(last) if self.records.is_empty() => last.held.push(held),
             _ => self.held.push(held),
         }
+    }
+
+    /// Takes back the leavings of a room that are held, in order: what was answered, and what the others learn.
+    pub(super) fn take_late(&mut self, room: &Name) -> Vec<((Asker, Reply), SmallVec<[Fact; 1]>)> {
+        let is_of_room = |held: &mut Held| matches!(held, Held::Late { room: known, .. } if known == room);
+        let lists = self.pending.iter_mut().map(|pending| &mut pending.held).chain([&mut self.held]);
+        let taken = lists.flat_map(|held| held.extract_if(.., is_of_room)).filter_map(|held| match held {
+            Held::Late { answer, facts, .. } => Some((answer, facts)),
+            _ => None,
+        });
+        taken.collect()
     }
 
     /// As [`Gate::hold`], in a batch of its own: a receipt for the end of a session may come late, and nothing else is to

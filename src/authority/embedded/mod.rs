@@ -261,6 +261,9 @@ impl Embedded {
 
 impl Authority for Embedded {
     fn ask(&mut self, now: Now, from: Asker, op: Op, out: &mut Vec<Outgoing>) {
+        if let Op::Room(name, op) = &op {
+            self.tell_departures(now, name, op, out);
+        }
         let reply_at = out.len();
         let reply = match op {
             Op::Room(name, op) => self.room_op(now, name, op, from, out),

@@ -348,7 +348,11 @@ impl Embedded {
         let from = back.seq;
         let outcome = match self.rooms.find(&room) {
             _ if is_over => Err(Reject::not_in_room()),
-            Some(place) => self.act(now, place, RoomOp::Return(back), to, out),
+            Some(place) => {
+                let op = RoomOp::Return(back);
+                self.tell_departures(now, &room, &op, out);
+                self.act(now, place, op, to, out)
+            }
             None => Err(Reject::room_not_found()),
         };
         let reply = outcome.map(|reply| match reply {

@@ -1,7 +1,5 @@
 //! The rooms a shard keeps: making them, acting on them, ending them.
 
-use smallvec::SmallVec;
-
 use crate::authority::embedded::gate::Held;
 use crate::authority::embedded::repeats::Repeat;
 use crate::authority::embedded::{Due, Embedded, ONLINE_EVERY_MS, STATS_EVERY_MS};
@@ -9,7 +7,7 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
-use crate::domain::op::{Audience, Context, Fact, LogTerms, Op, Profile, Reply, RoomOp, RoomsView, SendMessage};
+use crate::domain::op::{Context, LogTerms, Op, Profile, Reply, RoomOp, RoomsView, SendMessage};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -31,8 +29,7 @@ impl Embedded {
             None => self.make(now, &name, &op)?,
         };
         let Some(room) = self.rooms.at_mut(place) else { return Err(Reject::room_not_found()) };
-        let comes = matches!(op, RoomOp::Join(_) | RoomOp::Return(_));
-        if room.is_closing && room.members.is_empty() && comes {
+        if room.is_closing && room.members.is_empty() && op.is_arrival() {
             self.gate.hold([], Held::Again { to, room: name, op });
             return Ok(None);
         }
@@ -134,21 +131,16 @@ impl Embedded {
         let Some(room) = self.rooms.at_mut(place) else { return Err(Reject::room_not_found()) };
         let mut context = context!(self, now);
         let is_closing = matches!(op, RoomOp::Close { .. });
-        let is_coming_or_going = matches!(op, RoomOp::Join(_) | RoomOp::Return(_)) || op.is_departure();
+        let is_departure = op.is_departure();
         let outcome = room.apply(op, &mut context);
-        let is_late = is_coming_or_going && room.seq() != room.committed() && outcome.is_ok();
+        let is_late = is_departure && room.seq() != room.committed() && self.records.is_empty();
         let name = room.id.clone();
         self.note_due(now, place);
-        if is_late && self.records.is_empty() {
-            // Members hear it after the messages that were sent before. Whose membership it is hears it at once: it is
-            // told the number of the last message that is known by now, and hears those that follow, or none.
-            let is_own = |fact: &Fact| matches!(fact.audience, Audience::Connection(_));
-            let facts: SmallVec<[Fact; 1]> = self.facts.extract_if(.., |fact| !is_own(fact)).collect();
-            self.tell_room_facts(now, place, false, out);
-            if !facts.is_empty() {
-                self.gate.hold([], Held::Late { room: name, facts });
-            }
-            return outcome.map(Some);
+        if is_late && let Ok(reply) = outcome {
+            // What was said before is heard before: by those who stay, and by those who go.
+            let facts = self.facts.drain(..).collect();
+            self.gate.hold([], Held::Late { room: name, answer: (to, reply), facts });
+            return Ok(None);
         }
         let is_closed = is_closing && outcome.is_ok();
         let outcome = self.tell_or_hold(now, place, outcome, to, out, is_closed);
@@ -156,6 +148,18 @@ impl Embedded {
             self.remember_closed(now, place);
         }
         outcome
+    }
+
+    /// Somebody comes into a room: whoever has left and whose leaving waits for messages to be kept has left by now, so
+    /// that nobody is told of comings and goings in another order than they had.
+    pub(super) fn tell_departures(&mut self, now: Now, name: &Name, op: &RoomOp, out: &mut Vec<Outgoing>) {
+        let Some(place) = self.rooms.find(name).filter(|_| op.is_arrival()) else { return };
+        if self.rooms.at(place).is_none_or(|room| room.seq() == room.committed()) {
+            return;
+        }
+        for (answer, facts) in self.gate.take_late(name) {
+            self.tell_late(now, place, answer, facts, out);
+        }
     }
 
     /// Passes on what an act made known, or holds it until what it left is kept.

@@ -96,7 +96,7 @@ impl Embedded {
                 // Its last member may have left while this was on its way.
                 self.note_due(now, place);
             }
-            Held::Late { room, facts } => self.tell_late(now, &room, facts, out),
+            Held::Late { room, answer, facts } => self.tell_late_in(now, &room, answer, facts, out),
             Held::Create { to, room } => {
                 let reply = self.created(now, *room);
                 self.answer(to, Ok(reply), out);
@@ -106,6 +106,7 @@ impl Embedded {
                 let Some(place) = self.rooms.find(&name) else {
                     return self.answer(to, Err(Reject::room_not_found()), out);
                 };
+                self.tell_departures(now, &name, &op, out);
                 let at = out.len();
                 if let Some(reply) = self.act_now(now, place, op, to, out).transpose() {
                     out.insert(at, (to.shard, Mail::Answer { ask: to.ask, reply }));
@@ -130,11 +131,31 @@ impl Embedded {
         }
     }
 
-    /// Tells what happened while messages were on their way to the store.
-    fn tell_late(&mut self, now: Now, room: &Name, facts: SmallVec<[Fact; 1]>, out: &mut Vec<Outgoing>) {
-        if let Some(place) = self.rooms.find(room) {
-            self.facts.extend(facts);
-            self.tell_room_facts(now, place, false, out);
+    /// Tells of a leaving that waited for messages that were on their way to the store.
+    pub(super) fn tell_late(
+        &mut self,
+        now: Now,
+        place: u32,
+        (to, reply): (Asker, Reply),
+        facts: SmallVec<[Fact; 1]>,
+        out: &mut Vec<Outgoing>,
+    ) {
+        self.answer(to, Ok(reply), out);
+        self.facts.extend(facts);
+        self.tell_room_facts(now, place, false, out);
+    }
+
+    fn tell_late_in(
+        &mut self,
+        now: Now,
+        room: &Name,
+        answer: (Asker, Reply),
+        facts: SmallVec<[Fact; 1]>,
+        out: &mut Vec<Outgoing>,
+    ) {
+        match self.rooms.find(room) {
+            Some(place) => self.tell_late(now, place, answer, facts, out),
+            None => self.answer(answer.0, Ok(answer.1), out),
         }
     }
 
@@ -155,6 +176,7 @@ impl Embedded {
 
     /// Does an act that waited for what becomes of its room.
     fn act_again(&mut self, now: Now, room: Name, op: RoomOp, to: Asker, out: &mut Vec<Outgoing>) {
+        self.tell_departures(now, &room, &op, out);
         let at = out.len();
         if let Some(reply) = self.room_op(now, room, op, to, out).transpose() {
             out.insert(at, (to.shard, Mail::Answer { ask: to.ask, reply }));
@@ -201,8 +223,8 @@ impl Embedded {
                 self.directs.forget(&user, direct.id);
                 Some(to)
             }
-            Held::Late { room, facts } => {
-                self.tell_late(now, &room, facts, out);
+            Held::Late { room, answer, facts } => {
+                self.tell_late_in(now, &room, answer, facts, out);
                 None
             }
             Held::Struck { user, id } => {
