@@ -87,10 +87,10 @@ fn a_seed_replays_to_the_byte() {
 fn seeds_lead_to_everything_worth_testing() {
     for (run, wanted) in [(run as fn(u64) -> Outcome, &WANTED[..]), (try_store, &WANTED_OF_STORE)] {
         let mut seen = Tally::default();
-        for seed in 0..40 {
+        for seed in 0..120 {
             seen.add(&run(seed).tally);
         }
         let missing = seen.missing(wanted);
-        assert!(missing.is_empty(), "40 seeds without: {missing:?}");
+        assert!(missing.is_empty(), "120 seeds without: {missing:?}");
     }
 }

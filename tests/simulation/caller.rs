@@ -105,6 +105,7 @@ impl Caller {
         let json: Value = if body.is_empty() { Value::Null } else { serde_json::from_str(body).expect("JSON") };
         let allowed: &[u16] = match call {
             Call::Make => &[201, 503],
+            Call::Show if book.has_store => &[200, 403, 404, 409, 503],
             Call::Show => &[200, 403, 404, 503],
             Call::Close(_) => &[204, 403, 404, 409, 503],
             Call::List => &[200],

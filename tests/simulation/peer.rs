@@ -321,6 +321,7 @@ impl Peer {
             count,
         };
         let mut membership = Membership::new(self.number, &self.user, entry);
+        membership.may_inherit = book.has_store;
         membership.is_lossy = self.nature.is_slow || book.is_slow;
         book.memberships.push(membership);
         self.rooms.insert(room, book.memberships.len() - 1);

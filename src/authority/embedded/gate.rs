@@ -5,7 +5,7 @@
 //! gone. A refusal ends a run (see [`crate::mail::storage`]): everything held is given back to be undone, and the next
 //! batch begins a new run.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -135,6 +135,8 @@ pub(super) struct Gate {
     records: SmallVec<[Record; 1]>,
     held: Vec<Held>,
     pending: VecDeque<Pending>,
+    /// Rooms with leavings that are held, and how many.
+    late: BTreeMap<Name, u32>,
     orders: Vec<Order>,
     state: State,
 }
@@ -148,6 +150,7 @@ impl Gate {
             records: SmallVec::new(),
             held: Vec::new(),
             pending: VecDeque::new(),
+            late: BTreeMap::new(),
             orders: Vec::new(),
             state: State::Good,
         }
@@ -167,6 +170,9 @@ impl Gate {
     /// Holds something until the records are kept.
     pub(super) fn hold(&mut self, records: impl IntoIterator<Item = Record>, held: Held) {
         self.records.extend(records);
+        if let Held::Late { room, .. } = &held {
+            *self.late.entry(room.clone()).or_default() += 1;
+        }
         match self.pending.back_mut() {
             // What has no record of its own waits for the last that is on its way, whose receipt may come any moment.
             Some(last) if self.records.is_empty() => last.held.push(held),
@@ -176,6 +182,9 @@ impl Gate {
 
     /// Takes back the leavings of a room that are held, in order: what was answered, and what the others learn.
     pub(super) fn take_late(&mut self, room: &Name) -> Vec<((Asker, Reply), SmallVec<[Fact; 1]>)> {
+        if self.late.remove(room).is_none() {
+            return Vec::new();
+        }
         let is_of_room = |held: &mut Held| matches!(held, Held::Late { room: known, .. } if known == room);
         let lists = self.pending.iter_mut().map(|pending| &mut pending.held).chain([&mut self.held]);
         let taken = lists.flat_map(|held| held.extract_if(.., is_of_room)).filter_map(|held| match held {
@@ -183,6 +192,16 @@ impl Gate {
             _ => None,
         });
         taken.collect()
+    }
+
+    /// A leaving of a room is held no longer.
+    pub(super) fn note_told(&mut self, room: &Name) {
+        if let Some(count) = self.late.get_mut(room) {
+            *count -= 1;
+            if *count == 0 {
+                self.late.remove(room);
+            }
+        }
     }
 
     /// As [`Gate::hold`], in a batch of its own: a receipt for the end of a session may come late, and nothing else is to

@@ -154,9 +154,6 @@ impl Embedded {
     /// that nobody is told of comings and goings in another order than they had.
     pub(super) fn tell_departures(&mut self, now: Now, name: &Name, op: &RoomOp, out: &mut Vec<Outgoing>) {
         let Some(place) = self.rooms.find(name).filter(|_| op.is_arrival()) else { return };
-        if self.rooms.at(place).is_none_or(|room| room.seq() == room.committed()) {
-            return;
-        }
         for (answer, facts) in self.gate.take_late(name) {
             self.tell_late(now, place, answer, facts, out);
         }

@@ -153,6 +153,7 @@ impl Embedded {
         facts: SmallVec<[Fact; 1]>,
         out: &mut Vec<Outgoing>,
     ) {
+        self.gate.note_told(room);
         match self.rooms.find(room) {
             Some(place) => self.tell_late(now, place, answer, facts, out),
             None => self.answer(answer.0, Ok(answer.1), out),
