@@ -7,12 +7,15 @@
 //! Where a dialect has no word of its own it uses that of `raw`: an event of `raw`'s `type` whose one argument is `raw`'s
 //! object. WebRTC signaling is spelled so in all of them.
 
+mod questions;
+
 use crate::base::time::Now;
 use crate::codec::engineio;
 use crate::codec::socketio::{self, Target, begin_ack, begin_event};
 use crate::dialect::raw;
 use crate::domain::command::Command;
 use crate::domain::event::{Event, Joined};
+use crate::domain::finding::Finding;
 use crate::domain::history::{History, Marks};
 use crate::domain::op::Sent;
 use crate::domain::reject::{Code, Reject};
@@ -133,6 +136,8 @@ pub enum Answer<'a> {
     Authenticated(&'a str, Option<u64>),
     /// I am here.
     Pong,
+    /// This is the answer to the question.
+    Found(&'a Finding),
     /// It is done.
     Done,
     /// It is not granted.
@@ -147,13 +152,16 @@ const AS_RAW: [&str; 5] = ["offer", "answer", "ice-candidate", "media-state-chan
 /// # Errors
 /// What is wrong with it.
 pub fn decode<'a>(
-    _dialect: Dialect,
+    dialect: Dialect,
     event: &socketio::Event<'a>,
     content_bytes: usize,
     scratch: &'a mut String,
 ) -> Result<Request<'a>, Reject> {
     let unknown = || Reject::new(Code::UnknownType, "There is no such event here");
     let name = event.plain_name().ok_or_else(unknown)?;
+    if let Some(asked) = questions::read(dialect, name, event, content_bytes) {
+        return asked;
+    }
     if !AS_RAW.contains(&name) {
         return Err(unknown());
     }
@@ -175,6 +183,9 @@ pub fn greet(_out: &mut Vec<u8>, _dialect: Dialect, _user: &str, _socket: &str, 
 
 /// Appends the answer to a request; nothing when the dialect has none.
 pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: &Reference<'_>, answer: &Answer<'_>, now: Now) {
+    if questions::write(out, dialect, to, answer) {
+        return;
+    }
     as_raw(out, dialect, to.ack, |out| match answer {
         Answer::Joined(joined, ice) => raw::joined(out, joined, ice, None, now),
         Answer::Left(room) => raw::left(out, room, None, now),
@@ -183,7 +194,7 @@ pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: &Reference<'_>, answer: &
         Answer::Receipts(marks) => raw::receipts(out, marks, None, now),
         Answer::Authenticated(user, expires_at) => raw::authenticated(out, user, *expires_at, None, now),
         Answer::Pong => raw::pong(out, None, now),
-        Answer::Done => {}
+        Answer::Done | Answer::Found(_) => {}
         Answer::Refused(reject) => raw::error(out, reject, None, now),
     });
 }

@@ -11,6 +11,7 @@ use crate::domain::event::{Event, Joined};
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
+use crate::shard::inquiries::Inquiry;
 use crate::shard::recovery::Appearance;
 use crate::shard::requests::RestAsk;
 
@@ -55,6 +56,8 @@ pub(super) enum Then {
     Sent(&'static str, Name),
     /// An HTTP request is answered.
     Rest(Box<RestAsk>),
+    /// A peer's own question is answered.
+    Inquired(Box<Inquiry>),
 }
 
 impl Ask {
@@ -70,6 +73,10 @@ impl Shard {
         let Some(ask) = self.asks.get_mut(number as usize) else { return };
         let reply = match &mut ask.then {
             Then::Rest(rest) => match rest.take_part(reply) {
+                Some(reply) => reply,
+                None => return,
+            },
+            Then::Inquired(inquiry) => match inquiry.take_part(reply) {
                 Some(reply) => reply,
                 None => return,
             },
@@ -138,7 +145,7 @@ impl Shard {
                 self.bulletin.come(slot);
                 self.note_session(now, slot);
             }
-            (Then::Refusal | Then::Rest(_), Ok(_)) => {}
+            (Then::Refusal | Then::Rest(_) | Then::Inquired(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);

@@ -14,6 +14,7 @@ mod connections;
 mod drain;
 mod fanout;
 mod flush;
+mod inquiries;
 mod moves;
 mod namespaces;
 mod options;
@@ -52,7 +53,7 @@ use crate::client::conn::{Conn, Ending, Stage};
 use crate::client::outbound::{NOBODY, Outbound};
 use crate::codec::jwt::Verifier;
 use crate::codec::recovery::RecoveryKey;
-use crate::domain::op::{Op, RoomOp, Scope, UserOp};
+use crate::domain::op::{Op, Reply, RoomOp, Scope, UserOp};
 use crate::mail::storage::{Order, Restored};
 use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
 
@@ -273,6 +274,10 @@ impl Shard {
                 let reply = Ok(self.broadcast(now, direct));
                 self.post(from.shard, Mail::Answer { ask: from.ask, reply });
             }
+            Mail::Ask { from, op: Op::Survey(survey) } => {
+                let reply = Ok(Reply::Surveyed(self.survey(now, &survey)));
+                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+            }
             Mail::Ask { from, op } => {
                 let mut out = std::mem::take(&mut self.said);
                 self.authority.ask(now, from, op, &mut out);
@@ -470,7 +475,7 @@ impl Shard {
             Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
             Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
             Op::Connection(connection, _) => connection.place().shard,
-            Op::Rooms | Op::Users(_) | Op::Broadcast(_) => self.number,
+            Op::Rooms | Op::Users(_) | Op::Broadcast(_) | Op::Survey(_) | Op::RoomOf(_) => self.number,
         }
     }
 

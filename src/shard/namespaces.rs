@@ -255,6 +255,7 @@ impl Shard {
             Command::Resume { .. } => {
                 Err(Reject::new(Code::RecoveryFailed, "There is nothing to recover; connect and join anew"))
             }
+            Command::Ask(question) => self.inquire(now, peer, reference, question),
             command => self.command(now, PEER | peer, Some(&reference.text()), command),
         }
     }

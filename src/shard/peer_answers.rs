@@ -56,6 +56,7 @@ impl Shard {
         let to = Reference::parse(ask.request.as_deref().unwrap_or_default());
         match (ask.then, reply) {
             (Then::Attached, reply) => self.peer_attached(now, peer, reply),
+            (Then::Inquired(inquiry), reply) => self.inquired(now, peer, &to, *inquiry, reply),
             (_, Err(reject)) => {
                 self.stats.refusals += 1;
                 self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));

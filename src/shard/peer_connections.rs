@@ -47,6 +47,12 @@ impl Shard {
         }
     }
 
+    /// A peer as its owner sees it.
+    pub(super) fn view_of_peer(&self, now: Now, peer: u32) -> Option<ConnectionView> {
+        let at = self.sessions.named(self.sessions.peers.get(peer as usize)?.link)?;
+        Some(self.describe_peer(now, peer, at))
+    }
+
     fn describe_peer(&self, now: Now, peer: u32, at: u32) -> ConnectionView {
         let known = &self.sessions.peers[peer as usize];
         let client = &self.sessions.list[at as usize];

@@ -4,6 +4,7 @@
 mod client;
 mod namespaces;
 mod older;
+mod questions;
 mod requests;
 mod rooms;
 mod sessions;

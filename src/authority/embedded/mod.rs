@@ -20,6 +20,7 @@ mod questions;
 mod repeats;
 mod rooms;
 mod sessions;
+mod surveys;
 mod telling;
 mod users;
 
@@ -249,8 +250,9 @@ impl Authority for Embedded {
             Op::Session(_, op) => self.session_op(now, op, from),
             Op::Rooms => Ok(Some(self.list())),
             Op::Users(page) => Ok(Some(self.page_of_users(now, &page))),
+            Op::RoomOf(message) => self.room_of(message, from),
             // Shards keep those, not authorities.
-            Op::Connection(..) | Op::Broadcast(_) => Err(connection_not_found()),
+            Op::Connection(..) | Op::Broadcast(_) | Op::Survey(_) => Err(connection_not_found()),
         };
         // The answer goes before the facts it caused: who left hears so before anything that came after.
         if let Some(reply) = reply.transpose() {

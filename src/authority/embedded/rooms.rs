@@ -51,6 +51,7 @@ impl Embedded {
             RoomOp::Receipt { connection, message, kind } => {
                 self.receipt(now, place, connection, message, kind, to, out)
             }
+            RoomOp::Roster { by, page } => self.roster(place, &by, &page),
             RoomOp::Return(back) => self.come_back(now, place, back, to, out),
             RoomOp::Lose { connection } => {
                 self.due_in(now, self.rules.presence_grace_ms, Due::Vanish(name, connection));

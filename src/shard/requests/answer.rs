@@ -219,7 +219,7 @@ impl Shard {
         };
         let is_open = |op: &Op| match op {
             Op::Room(name, _) | Op::User(name, _) => self.is_open(name),
-            Op::Session(..) | Op::Rooms | Op::Users(_) | Op::Connection(..) | Op::Broadcast(_) => true,
+            _ => true,
         };
         if !ops.iter().all(is_open) {
             return self.answer(now, slot, Reject::overloaded().into());
