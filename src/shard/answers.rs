@@ -14,6 +14,7 @@ use crate::shard::Shard;
 use crate::shard::inquiries::Inquiry;
 use crate::shard::recovery::Appearance;
 use crate::shard::requests::RestAsk;
+use crate::shard::watching::is_failure;
 
 /// A question whose answer is awaited.
 pub(super) struct Ask {
@@ -83,6 +84,10 @@ impl Shard {
             _ => reply,
         };
         let ask = self.asks.remove(number as usize);
+        if ask.to.is_some() {
+            let is_failure = reply.as_ref().is_err_and(is_failure);
+            self.watching.answered(is_failure, now);
+        }
         if ask.to.is_some_and(|id| id.is_peer()) {
             return self.peer_answered(now, ask, reply);
         }
@@ -142,6 +147,7 @@ impl Shard {
                 }
                 self.greet(now, slot);
                 self.conns[slot as usize].standing = Standing::Attached;
+                self.note_arrival(now, slot);
                 self.bulletin.come(slot);
                 self.note_session(now, slot);
             }
@@ -227,6 +233,7 @@ impl Shard {
     /// Tells one connection that its request was not granted.
     pub(super) fn refuse(&mut self, now: Now, slot: u32, request: Option<&str>, reject: &Reject) {
         self.stats.refusals += 1;
+        self.note_refused(now, slot, reject);
         self.send_raw(slot, |out| raw::error(out, reject, request, now));
     }
 }

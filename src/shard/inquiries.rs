@@ -55,6 +55,10 @@ enum About {
     PresenceOf(Box<PresenceView>),
     /// What every keeper counts.
     Stats,
+    /// What happened to connections.
+    Events,
+    /// All that is counted of connections.
+    Monitoring,
 }
 
 /// What an answer leads to.
@@ -121,7 +125,7 @@ impl Shard {
     }
 
     /// What this shard knows itself, or whom it asks first.
-    fn first_step(&self, now: Now, peer: u32, by: &Identity, question: Question<'_>) -> Result<Next, Reject> {
+    fn first_step(&mut self, now: Now, peer: u32, by: &Identity, question: Question<'_>) -> Result<Next, Reject> {
         let connection = self.id_of(PEER | peer);
         let roster = |about, room: &str, page| {
             let op = RoomOp::Roster { by: by.clone(), page };
@@ -155,9 +159,13 @@ impl Shard {
                 let view = self.view_of_peer(now, peer).ok_or_else(|| Reject::new(Code::Internal, "No session"))?;
                 Next::Answer(Box::new(Finding::Session(by.clone(), Box::new(view))))
             }
-            Question::Connections | Question::Events(_) | Question::Monitoring | Question::Health => {
-                return Err(Reject::new(Code::UnknownType, "Not available"));
+            Question::Connections => Next::Answer(Box::new(Finding::Connections(self.metrics(now)))),
+            Question::Health => Next::Answer(Box::new(Finding::Health(self.assess(now)))),
+            Question::Events(_) | Question::Monitoring if !by.roles().admin => {
+                return Err(Reject::new(Code::Forbidden, "Only admins may see what others do"));
             }
+            Question::Events(filter) => survey(About::Events, Survey::Incidents(Arc::new(filter.into_owned()))),
+            Question::Monitoring => survey(About::Monitoring, Survey::Watched),
         })
     }
 
@@ -188,18 +196,25 @@ impl Shard {
         inquiry: Inquiry,
         reply: Result<Reply, Reject>,
     ) {
-        match self.next_step(peer, &inquiry, reply) {
+        match self.next_step(now, peer, &inquiry, reply) {
             Ok(Next::Answer(finding)) => self.answer_in_dialect(now, peer, to, &Answer::Found(&finding)),
             Ok(Next::Ask(about, op)) => self.put(peer, to, Inquiry { about, ..inquiry }, op),
             Err(reject) => {
                 self.stats.refusals += 1;
+                self.note_refused(now, PEER | peer, &reject);
                 self.answer_in_dialect(now, peer, to, &Answer::Refused(&reject));
             }
         }
     }
 
     /// What the answer to one step leads to.
-    fn next_step(&self, peer: u32, inquiry: &Inquiry, reply: Result<Reply, Reject>) -> Result<Next, Reject> {
+    fn next_step(
+        &mut self,
+        now: Now,
+        peer: u32,
+        inquiry: &Inquiry,
+        reply: Result<Reply, Reject>,
+    ) -> Result<Next, Reject> {
         let reply = match (&inquiry.about, reply) {
             // Their connection has ended meanwhile; the rest is as true as it was.
             (About::PresenceOf(_), Err(_)) => Reply::Described(Vec::new()),
@@ -247,6 +262,10 @@ impl Shard {
             (About::Stats, Reply::Surveyed(Surveyed::MessageStats(stats))) => Finding::MessageStats(stats),
             (About::Stats, Reply::Surveyed(Surveyed::PresenceStats(stats))) => Finding::PresenceStats(stats),
             (About::Stats, Reply::Surveyed(Surveyed::SessionStats(stats))) => Finding::SessionStats(stats),
+            (About::Events, Reply::Surveyed(Surveyed::Incidents(incidents))) => Finding::Events(incidents),
+            (About::Monitoring, Reply::Surveyed(Surveyed::Watched(watched))) => {
+                Finding::Monitoring(Box::new(watched.overview(self.metrics(now))))
+            }
             _ => return Err(Reject::new(Code::Internal, "The answer was of another kind than the question")),
         };
         Ok(Next::Answer(Box::new(finding)))
@@ -261,7 +280,8 @@ impl Shard {
             Survey::MessageStats => Surveyed::MessageStats(self.authority.message_stats()),
             Survey::PresenceStats => Surveyed::PresenceStats(self.authority.presence_stats()),
             Survey::SessionStats => Surveyed::SessionStats(self.session_stats(now)),
-            Survey::Incidents(_) | Survey::Watched => Surveyed::Incidents(Vec::new()),
+            Survey::Incidents(filter) => Surveyed::Incidents(self.watching.watch.select(filter)),
+            Survey::Watched => Surveyed::Watched(Box::new(self.watching.watch.watched())),
         }
     }
 

@@ -26,9 +26,9 @@ mod peers;
 mod recovery;
 mod requests;
 mod sessions;
-mod stats;
 mod timers;
 mod waiting;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -36,10 +36,10 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+pub use crate::domain::monitoring::Stats;
 pub use flush::{Gone, Wire};
 pub use moves::Departure;
 pub use options::{Ice, Options, SocketIo, TurnAccess};
-pub use stats::Stats;
 
 use crate::authority::Authority;
 use crate::authority::embedded::Embedded;
@@ -66,6 +66,7 @@ use peer_rooms::PeerRooms;
 use recovery::{Appearance, Departing, Resume};
 use sessions::Sessions;
 use waiting::Waiting;
+use watching::Watching;
 
 /// A list that is empty keeps room for this many entries.
 const KEEP_ENTRIES: usize = 256;
@@ -126,6 +127,7 @@ pub struct Shard {
     appearances: Map<(u32, u32), Appearance>,
     recovery_key: RecoveryKey,
     drain: Option<Box<Drain>>,
+    watching: Watching,
     stats: Stats,
 }
 
@@ -133,7 +135,7 @@ impl Shard {
     /// Shard `number`, without clients.
     pub fn new(number: ShardNumber, options: Arc<Options>, verifier: Arc<Verifier>, mut rng: Rng, now: Now) -> Self {
         let placement = Placement::Embedded { shards: options.shards };
-        let seed = rng.next_u64();
+        let (seed, shards) = (rng.next_u64(), options.shards);
         let mut kept = [0; 32];
         rng.fill(&mut kept);
         let mut key = [0; 32];
@@ -172,6 +174,7 @@ impl Shard {
             appearances: map(seed),
             recovery_key: RecoveryKey::new(&key),
             drain: None,
+            watching: Watching::new(shards, seed, now),
             stats: Stats::default(),
         }
     }
@@ -185,6 +188,7 @@ impl Shard {
         };
         if self.drain.is_some() || self.conns.len() >= max {
             self.stats.refused += 1;
+            self.note_full(now, remote.ip());
             return None;
         }
         self.stats.accepted += 1;
@@ -313,6 +317,7 @@ impl Shard {
                 self.close_peer_room(&room);
             }
             Mail::News { reach, news } => self.news(now, reach, news),
+            Mail::Pulse { from, pulse } => self.hear_pulse(from, *pulse),
             Mail::Keys(verifier) => self.verifier = verifier,
             Mail::Drain { window_ms } => self.start_draining(now, window_ms),
         }
@@ -495,6 +500,7 @@ impl Shard {
         self.waiting.forget(slot);
         self.note_departure(now, slot, departing);
         let awaited = self.rooms_awaited(slot);
+        self.note_departed(now, slot, departing);
         let conn = &mut self.conns[slot as usize];
         conn.stage = Stage::Lingering;
         conn.deadline = 0;

@@ -96,6 +96,7 @@ impl Shard {
             Heard::Connect { space, payload, .. } if is_conformance => self.connect_for_suite(now, at, space, payload),
             Heard::Connect { space, payload, query } => {
                 if let Err(reject) = self.connect_peer(now, at, space, payload, query) {
+                    self.note_turned_away(now, at, &reject);
                     self.refuse_peer(at, space, &reject);
                 }
             }
@@ -107,12 +108,13 @@ impl Shard {
                 let request = Reference { ack: id, name: event.plain_name().unwrap_or_default() };
                 if let Err(reject) = self.peer_event(now, peer, &event, &request) {
                     self.stats.refusals += 1;
+                    self.note_refused(now, PEER | peer, &reject);
                     self.answer_in_dialect(now, peer, &request, &Answer::Refused(&reject));
                 }
             }
             // Nothing is asked of clients yet, so nothing they acknowledge matters.
             Heard::Acked { .. } | Heard::Nothing | Heard::Gathered(_) => {}
-            Heard::Left { peer: Some(peer), .. } => self.peer_departs(peer, Departing::Goodbye),
+            Heard::Left { peer: Some(peer), .. } => self.peer_departs(now, peer, Departing::Goodbye),
             // Its peer is found out when it is decided whether it may come in.
             Heard::Left { peer: None, .. } => {}
         }
@@ -192,6 +194,7 @@ impl Shard {
         self.deliver(at, segment);
         self.sessions.touch(at);
         self.stats.opened += 1;
+        self.note_arrival(now, PEER | peer);
         if let Some(identity) = identity {
             let socket = self.socket_id(peer);
             self.send_to_session(at, |out| dialects::greet(out, dialect, identity.user(), &socket, now));
@@ -286,7 +289,8 @@ impl Shard {
     }
 
     /// A peer is taken out of the domain, and forgotten.
-    pub(super) fn peer_departs(&mut self, peer: u32, departing: Departing) {
+    pub(super) fn peer_departs(&mut self, now: Now, peer: u32, departing: Departing) {
+        self.note_departed(now, PEER | peer, departing);
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return };
         let (identity, rooms) = (known.identity.take(), known.rooms.clone());
         let connection = self.id_of(PEER | peer);
@@ -306,7 +310,7 @@ impl Shard {
     }
 
     /// Takes a peer out of its namespace; its session goes on.
-    pub(super) fn disconnect_peer(&mut self, peer: u32, departing: Departing) {
+    pub(super) fn disconnect_peer(&mut self, now: Now, peer: u32, departing: Departing) {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
         let space = known.space;
         let Some(at) = self.sessions.named(known.link) else { return };
@@ -317,7 +321,7 @@ impl Shard {
                 engineio::encode_text(out, |out| packets::encode_disconnect(out, namespace));
             });
         }
-        self.peer_departs(peer, departing);
+        self.peer_departs(now, peer, departing);
     }
 
     /// Ends those peers of a session whose tokens have expired.
@@ -329,7 +333,7 @@ impl Shard {
         };
         let expired: Vec<u32> = client.namespaces.peers().map(|(_, peer)| peer).filter(is_expired).collect();
         for peer in expired {
-            self.disconnect_peer(peer, Departing::Lost);
+            self.disconnect_peer(now, peer, Departing::Lost);
         }
     }
 

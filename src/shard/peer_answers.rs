@@ -59,6 +59,7 @@ impl Shard {
             (Then::Inquired(inquiry), reply) => self.inquired(now, peer, &to, *inquiry, reply),
             (_, Err(reject)) => {
                 self.stats.refusals += 1;
+                self.note_refused(now, PEER | peer, &reject);
                 self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
             }
             (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.peer_joined(now, peer, &to, &joined),
@@ -90,7 +91,7 @@ impl Shard {
     fn peer_attached(&mut self, now: Now, peer: u32, reply: Result<Reply, Reject>) {
         let Err(reject) = reply else {
             if !self.accept_peer(now, peer) {
-                self.peer_departs(peer, Departing::Goodbye);
+                self.peer_departs(now, peer, Departing::Goodbye);
             } else {
                 self.bulletin.come(PEER | peer);
             }
@@ -101,12 +102,13 @@ impl Shard {
         known.identity = None;
         let (link, space, is_connected) = (known.link, known.space, known.is_connected);
         if is_connected {
-            return self.disconnect_peer(peer, Departing::Removed);
+            return self.disconnect_peer(now, peer, Departing::Removed);
         }
         if let Some(at) = self.sessions.named(link) {
+            self.note_turned_away(now, at, &reject);
             self.refuse_peer(at, space, &reject);
         }
-        self.peer_departs(peer, Departing::Removed);
+        self.peer_departs(now, peer, Departing::Removed);
     }
 
     fn peer_joined(&mut self, now: Now, peer: u32, to: &Reference<'_>, joined: &Joined) {

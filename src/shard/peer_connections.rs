@@ -41,7 +41,7 @@ impl Shard {
                 Err(Reject::new(Code::Forbidden, "Only its own user and admins may close a connection"))
             }
             ConnectionOp::Close { .. } => {
-                self.disconnect_peer(peer, Departing::Removed);
+                self.disconnect_peer(now, peer, Departing::Removed);
                 Ok(Reply::Closed(1))
             }
         }

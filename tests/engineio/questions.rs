@@ -250,3 +250,69 @@ fn sessions_are_described_and_counted() {
         assert_eq!(stats, expected);
     }
 }
+
+#[test]
+fn what_happens_to_connections_is_counted_and_admins_see_all_of_it() {
+    for shards in [1, 3] {
+        let server = Server::of_shards(shards, &[]);
+        let mut root = Asker::connect(&server, "root", &json!({ "role": "admin" }));
+        let mut bob = Asker::connect(&server, "bob", &json!({}));
+        let ada = raw(&server, "ada");
+        let ada_id = ada.id().to_owned();
+        ada.close();
+        assert_eq!(ask(&server.address, "GET", "/healthz", &[], None).json()["status"], "healthy");
+        let mut refused = Socket::open(&server.address, "/socket.io/");
+        refused.send(r#"40/chat,{"token":"none"}"#);
+        assert!(refused.next().starts_with("44/chat,"));
+        let expected = |metrics: &Value| {
+            let of = |field: &str| metrics[field].as_u64().expect("a number");
+            (of("totalConnections"), of("activeConnections"), of("failedConnections"), of("connectionsPerMinute"))
+        };
+        wait_until("all shards have told", || {
+            expected(&bob.ask("monitoring:metrics", &json!({}))["metrics"]) == (3, 2, 1, 3)
+        });
+        let metrics = bob.ask("monitoring:metrics", &json!({}))["metrics"].clone();
+        assert!(metrics["peakConnections"].as_u64().is_some_and(|peak| (2..=3).contains(&peak)), "{metrics}");
+        assert!(is_instant(&metrics["lastReset"]) && metrics["averageConnectionDuration"].is_u64());
+
+        let events = root.ask("monitoring:events", &json!({ "userId": "ada" }))["events"].clone();
+        let kinds: Vec<_> = events.as_array().expect("events").iter().map(|event| event["type"].as_str()).collect();
+        assert_eq!(kinds, [Some("disconnect"), Some("connect")]);
+        let names = ["details", "ipAddress", "socketId", "timestamp", "type", "userAgent", "userId"];
+        assert_eq!(fields(&events[0]), names);
+        assert_eq!((&events[1]["socketId"], &events[1]["ipAddress"]), (&json!(ada_id), &json!("127.0.0.1")));
+        let failures = root.ask("monitoring:events", &json!({ "type": "auth_failure", "ip": "127.0.0.1" }));
+        assert_eq!(failures["events"].as_array().map(Vec::len), Some(1), "{failures}");
+        assert_eq!(root.ask("monitoring:events", &json!({ "limit": 2 }))["events"].as_array().map(Vec::len), Some(2));
+        assert_eq!(root.ask("monitoring:events", &json!({ "ip": "10.0.0.1" }))["events"], json!([]));
+        assert_eq!(root.refused("monitoring:events", &json!({ "type": "party" })).0, "INVALID_MESSAGE");
+        assert_eq!(root.refused("monitoring:events", &json!({ "ip": "here" })).0, "INVALID_MESSAGE");
+
+        let stats = root.ask("monitoring:stats", &json!({}))["stats"].clone();
+        assert_eq!(fields(&stats), ["errorRate", "metrics", "recentEvents", "topIPs", "topUserAgents"]);
+        assert_eq!(stats["topIPs"], json!([{ "ip": "127.0.0.1", "count": 3 }]));
+        assert_eq!(stats["recentEvents"].as_array().map(Vec::len), Some(5), "{stats}");
+        assert!(stats["errorRate"].as_f64().is_some_and(|rate| rate > 0.0 && rate < 1.0));
+
+        let health = bob.ask("monitoring:health", &json!({}))["health"].clone();
+        assert_eq!(health, json!({ "status": "healthy", "issues": [], "recommendations": [] }));
+        for name in ["monitoring:events", "monitoring:stats"] {
+            assert_eq!(bob.refused(name, &json!({})).0, "FORBIDDEN");
+        }
+        let page = ask(&server.address, "GET", "/metrics", &[], None);
+        assert_eq!(page.status, 200);
+        assert!(page.text().contains("\n# TYPE switchboard_connections gauge\nswitchboard_connections "));
+    }
+}
+
+#[test]
+fn health_warns_before_a_limit_is_reached() {
+    let server = Server::of_shards(1, &["limits.connections=10"]);
+    let mut root = Asker::connect(&server, "root", &json!({ "role": "admin" }));
+    let _others: Vec<Client> = (0..7).map(|number| raw(&server, &format!("user-{number}"))).collect();
+    let health = root.ask("monitoring:health", &json!({}))["health"].clone();
+    assert_eq!((&health["status"], &health["issues"]), (&json!("warning"), &json!(["Connections: 8 of 10 (80 %)"])));
+    assert!(health["recommendations"][0].as_str().is_some_and(|advice| advice.contains("limits.connections")));
+    let seen = ask(&server.address, "GET", "/healthz", &[], None).json();
+    assert_eq!((&seen["status"], &seen["issues"]), (&json!("warning"), &json!(["Connections: 9 of 10 (90 %)"])));
+}

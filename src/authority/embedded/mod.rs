@@ -183,6 +183,11 @@ impl Embedded {
         self.gate.state()
     }
 
+    /// The age of the oldest record that the store has not kept yet, in milliseconds.
+    pub fn storage_lag_ms(&self, now: Now) -> u64 {
+        self.gate.lag_ms(now)
+    }
+
     /// Rooms kept here.
     pub fn rooms(&self) -> usize {
         self.rooms.len()

@@ -24,6 +24,7 @@ impl Shard {
         match self.try_upgrade(now, slot, head) {
             Ok(()) => Step::Upgraded(used),
             Err(refusal) => {
+                self.note_turned_away_upgrade(now, slot, head.header("user-agent"), &refusal.reject);
                 let form = self.reply_form(head);
                 let is_last = form.closes() || !matches!(head.framing, Framing::None | Framing::Length(0));
                 if is_last {
