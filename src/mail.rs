@@ -7,13 +7,15 @@ pub mod storage;
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::map::home;
 use crate::codec::jwt::Verifier;
 use crate::dialect::packed::Packed;
 use crate::domain::access::Identity;
-use crate::domain::event::Event;
+use crate::domain::event::{Direct, Event};
 use crate::domain::monitoring::{Figures, Stats};
 use crate::domain::op::{Op, Reply};
 use crate::domain::reject::Reject;
@@ -53,6 +55,22 @@ pub enum Mail {
         to: ConnectionId,
         /// What.
         event: Event,
+    },
+    /// A message that is kept for a user, for one of their connections.
+    Hand {
+        /// The connection.
+        to: ConnectionId,
+        /// The user.
+        user: Name,
+        /// The message.
+        direct: Arc<Direct>,
+    },
+    /// A connection of a user has the message that was handed to it.
+    Handed {
+        /// The user.
+        user: Name,
+        /// The message.
+        id: Uuid,
     },
     /// Something a room's members on this shard are told.
     Publish {

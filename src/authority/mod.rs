@@ -11,6 +11,8 @@ pub mod embedded;
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::domain::event::Event;
@@ -28,6 +30,9 @@ pub trait Authority {
 
     /// Passes news on to every member of `room`.
     fn announce(&mut self, room: &Name, news: Arc<News>, out: &mut Vec<Outgoing>);
+
+    /// Takes note that a connection of `user` has a message that was handed to it.
+    fn handed(&mut self, user: &Name, message: Uuid);
 
     /// Takes note of what the store has to say.
     fn told(&mut self, now: Now, told: Told, out: &mut Vec<Outgoing>);

@@ -71,8 +71,14 @@ pub const REPEATS: usize = 1 << 20;
 /// How long it is remembered that a session was used up, in milliseconds: until all that was on its way is there.
 pub const SESSION_TAKEN_MS: u64 = 60_000;
 
+/// How long until the store is asked again for what waits for a user, when it could not say, in milliseconds.
+pub const DIRECTS_AGAIN_MS: u64 = 1_000;
+
 /// Messages that a client which comes back gets for one room; who missed more pages through the history.
 pub const MISSED_MESSAGES: usize = 2_000;
+
+/// Bytes of content of those messages, beyond which they are not gathered either.
+pub const MISSED_BYTES: usize = 1 << 20;
 
 /// Between what a connection does and its being noted for recovery, in milliseconds.
 pub const SESSION_NOTED_MS: u64 = 100;

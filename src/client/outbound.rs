@@ -58,8 +58,8 @@ pub struct Backlog {
     taken: usize,
     /// Bytes taken since [`Backlog::take_progress`] was last asked.
     progress: usize,
-    /// Nothing of it is sent yet: something else comes first.
-    is_corked: bool,
+    /// From here on nothing is sent yet: something else comes first.
+    cork: Option<usize>,
 }
 
 impl Backlog {
@@ -72,26 +72,31 @@ impl Backlog {
     pub fn push(&mut self, bytes: &[u8]) {
         if self.taken > self.bytes.len() / 2 {
             self.bytes.drain(..self.taken);
+            self.cork = self.cork.map(|at| at - self.taken);
             self.taken = 0;
         }
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Keeps everything back from now on, until [`Backlog::uncork`].
+    /// Those of the bytes still to be sent that nothing keeps back. While there are any, the socket is full.
+    pub fn ready(&self) -> &[u8] {
+        &self.bytes[self.taken..self.cork.unwrap_or(self.bytes.len())]
+    }
+
+    /// Keeps everything back that is added from now on, until [`Backlog::uncork`].
     pub fn cork(&mut self) {
-        self.is_corked = true;
+        self.cork.get_or_insert(self.bytes.len());
     }
 
-    /// Whether everything is kept back.
+    /// Whether what is added is kept back.
     pub fn is_corked(&self) -> bool {
-        self.is_corked
+        self.cork.is_some()
     }
 
-    /// Lets everything go, behind these bytes.
+    /// Lets everything go that was kept back, behind these bytes.
     pub fn uncork(&mut self, first: &[u8]) {
-        let rest = self.bytes.split_off(self.taken);
-        self.bytes = [first, &rest].concat();
-        (self.taken, self.is_corked) = (0, false);
+        let at = self.cork.take().unwrap_or(self.bytes.len());
+        self.bytes.splice(at..at, first.iter().copied());
     }
 
     /// The socket took `count` of them.
@@ -275,7 +280,12 @@ mod tests {
         backlog.cork();
         backlog.push(b"de");
         assert!(backlog.is_corked());
+        // A part of it has left already, so the rest cannot wait.
+        assert_eq!((backlog.ready(), backlog.rest()), (&b"bc"[..], &b"bcde"[..]));
+        backlog.take(2);
+        backlog.push(b"f");
+        assert_eq!((backlog.ready(), backlog.rest()), (&b""[..], &b"def"[..]));
         backlog.uncork(b"first");
-        assert_eq!((backlog.rest(), backlog.is_corked()), (&b"firstbcde"[..], false));
+        assert_eq!((backlog.ready(), backlog.is_corked()), (&b"firstdef"[..], false));
     }
 }

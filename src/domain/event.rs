@@ -44,6 +44,13 @@ pub enum Event {
         /// Its members.
         participant_count: usize,
     },
+    /// Users came to a room or left it: how many there are, as the room hears where rooms hear of that.
+    Online {
+        /// The room.
+        room: Name,
+        /// Its users; those with several connections count once.
+        online_count: usize,
+    },
     /// A signaling message for you.
     Signal(Box<Signaled>),
     /// Somebody sends other media than before.
@@ -70,6 +77,17 @@ pub enum Event {
     },
     /// A message of yours arrived or was read.
     Receipt {
+        /// The message's room.
+        room: Name,
+        /// The message.
+        message: Uuid,
+        /// Who received or read it.
+        by: Identity,
+        /// Which of the two.
+        kind: Receipt,
+    },
+    /// A message arrived or was read, as the room hears where rooms hear of that.
+    Marked {
         /// The message's room.
         room: Name,
         /// The message.
@@ -108,11 +126,18 @@ impl Event {
             | Self::Stats { room, .. }
             | Self::Media { room, .. }
             | Self::Typing { room, .. }
+            | Self::Marked { room, .. }
+            | Self::Online { room, .. }
             | Self::Closed { room, .. } => Some(room),
             Self::Signal(signaled) => Some(&signaled.room),
             Self::Message(message) => Some(&message.room),
             Self::Direct(_) | Self::Receipt { .. } | Self::Presence { .. } => None,
         }
+    }
+
+    /// Whether only Socket.IO has a word for it.
+    pub fn is_for_peers(&self) -> bool {
+        matches!(self, Self::Marked { .. } | Self::Online { .. })
     }
 
     /// Whether a connection that cannot keep up may do without it.
@@ -221,6 +246,14 @@ pub struct Content {
     pub attachment: Option<Box<str>>,
     /// Anything else that goes with it, as JSON.
     pub metadata: Option<Box<str>>,
+}
+
+impl Content {
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        let extras = [&self.kind, &self.reply_to, &self.attachment, &self.metadata];
+        self.body.len() + extras.into_iter().flatten().map(|text| text.len()).sum::<usize>()
+    }
 }
 
 /// A message of a room.

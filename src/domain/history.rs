@@ -31,13 +31,32 @@ pub struct History {
     pub room: Name,
     /// Which run of the room's log the numbers count in.
     pub epoch: Name,
-    /// The number of the room's last message; 0 before the first.
+    /// The number of the room's last message when it was asked for; 0 before the first.
     pub seq: u64,
     /// The messages.
     pub messages: Vec<Message>,
     /// Whether these are all that were asked for and ever sent: none was left out for the sake of the limit or because
     /// it is kept no longer.
     pub complete: bool,
+    /// Whether what is left out comes behind the messages rather than before them.
+    pub is_upward: bool,
+}
+
+impl History {
+    /// Leaves half of the messages out, so that an answer is not too large; `false` when there is only one.
+    pub fn halve(&mut self) -> bool {
+        let half = self.messages.len() / 2;
+        if half == 0 {
+            return false;
+        }
+        if self.is_upward {
+            self.messages.truncate(half);
+        } else {
+            self.messages.drain(..half);
+        }
+        self.complete = false;
+        true
+    }
 }
 
 /// Who received and read a message.
@@ -64,7 +83,7 @@ impl Room {
             return Ok(None);
         }
         let (room, epoch, seq) = (self.id.clone(), self.epoch.clone(), self.committed);
-        let history = History { room, epoch, seq, messages: Vec::new(), complete: seq == 0 };
+        let history = History { room, epoch, seq, messages: Vec::new(), complete: seq == 0, is_upward: true };
         Ok(Some(Reply::History(Box::new(history))))
     }
 }

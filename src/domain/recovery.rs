@@ -53,6 +53,14 @@ pub struct Returned {
     pub messages: Vec<Message>,
 }
 
+impl Returned {
+    /// Gives up on what was missed, which is too much for one answer; how many messages that was.
+    pub fn give_up(&mut self) -> usize {
+        self.recovered = false;
+        std::mem::take(&mut self.messages).len()
+    }
+}
+
 impl Room {
     /// Puts a connection in the place of a former one of the same user, or has it join.
     pub fn come_back(&mut self, back: Returning, context: &mut Context<'_>) -> Result<Returned, Reject> {

@@ -1,5 +1,7 @@
 //! Questions under way, and what becomes of their answers.
 
+use std::sync::Arc;
+
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
@@ -7,9 +9,12 @@ use crate::base::time::Now;
 use crate::client::conn::Standing;
 use crate::codec::ws;
 use crate::dialect::raw;
-use crate::domain::event::{Event, Joined};
+use crate::domain::command::MediaState;
+use crate::domain::event::{Content, Direct, Event, Joined};
+use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
+use crate::mail::Mail;
 use crate::shard::Shard;
 use crate::shard::inquiries::Inquiry;
 use crate::shard::recovery::Appearance;
@@ -45,6 +50,15 @@ pub(super) enum Then {
     Returned {
         /// The room.
         room: Name,
+        /// How it showed itself there.
+        shown: Box<Appearance>,
+    },
+    /// The connection shows other media in a room; only a refusal is told.
+    Media {
+        /// The room.
+        room: Name,
+        /// Which.
+        media: MediaState,
     },
     /// The messages, or the receipts, that were asked for.
     Found,
@@ -55,6 +69,8 @@ pub(super) enum Then {
     },
     /// The sender gets a receipt that names, by field, where the message went.
     Sent(&'static str, Name),
+    /// The sender gets a receipt that repeats what the message says, and to which room.
+    Repeated(Name, Box<Content>),
     /// An HTTP request is answered.
     Rest(Box<RestAsk>),
     /// A peer's own question is answered.
@@ -115,7 +131,7 @@ impl Shard {
     fn answer_peer(&mut self, now: Now, slot: u32, request: Option<&str>, then: Then, reply: Result<Reply, Reject>) {
         match (then, reply) {
             (Then::Session, reply) => self.session_taken(now, slot, reply),
-            (Then::Returned { room }, reply) => self.came_back(now, slot, room, reply),
+            (Then::Returned { room, shown }, reply) => self.came_back(now, slot, (room, shown), reply),
             (Then::Attached, Err(reject)) => {
                 self.greet(now, slot);
                 self.refuse(now, slot, request, &reject);
@@ -135,9 +151,7 @@ impl Shard {
             (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
                 self.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), request));
             }
-            (Then::Found, Ok(Reply::History(history))) => {
-                self.send_raw(slot, |out| raw::history(out, &history, request, now));
-            }
+            (Then::Found, Ok(Reply::History(history))) => self.tell_history(now, slot, request, *history),
             (Then::Found, Ok(Reply::Marks(marks))) => {
                 self.send_raw(slot, |out| raw::receipts(out, &marks, request, now));
             }
@@ -151,12 +165,31 @@ impl Shard {
                 self.bulletin.come(slot);
                 self.note_session(now, slot);
             }
+            (Then::Media { room, media }, Ok(_)) => self.note_media(now, slot, &room, media),
             (Then::Refusal | Then::Rest(_) | Then::Inquired(_), Ok(_)) => {}
-            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Found, Ok(_)) => {
+            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);
             }
         }
+    }
+
+    /// Bytes that one answer may have, so that whoever reads slowly can take it all the same.
+    pub(super) fn answer_bytes(&self) -> usize {
+        self.options.outbound_bytes / 2
+    }
+
+    /// Sends the messages that were asked for, or as many of them as fit.
+    fn tell_history(&mut self, now: Now, slot: u32, request: Option<&str>, mut history: History) {
+        let mut text = Vec::new();
+        loop {
+            raw::history(&mut text, &history, request, now);
+            if text.len() <= self.answer_bytes() || !history.halve() {
+                break;
+            }
+            text.clear();
+        }
+        self.send_raw(slot, |out| out.extend_from_slice(&text));
     }
 
     /// The asker has gone meanwhile: what it was granted is given back.
@@ -187,6 +220,38 @@ impl Shard {
         self.note_appearance(slot, room, None);
         self.fanout.leave(room, slot, &mut self.conns, &mut self.outbound);
         self.note_session(now, slot);
+    }
+
+    /// A message that is kept for a user is handed to one of their connections.
+    pub(super) fn hand(&mut self, now: Now, to: ConnectionId, user: Name, direct: Arc<Direct>) {
+        let is_here = match to.is_peer() {
+            true => self.peer_at(to).is_some(),
+            false => self.slot_of(to).is_some_and(|slot| self.conns[slot as usize].is_listening()),
+        };
+        if is_here {
+            self.handed.push((to, user, direct.id));
+            self.told(now, to, Event::Direct(direct));
+        }
+    }
+
+    /// Confirms what was handed over to connections whose sockets have taken it, so that it need be kept no longer. Of a
+    /// connection that has ended its user's home hears otherwise.
+    pub(super) fn confirm_handed(&mut self) {
+        let mut handed = std::mem::take(&mut self.handed);
+        handed.retain(|(to, user, id)| {
+            if self.peer_at(*to).is_some() {
+                // What waits for a session outlives the connections that carry it.
+                self.post(self.placement.of(user), Mail::Handed { user: user.clone(), id: *id });
+                return false;
+            }
+            let Some(conn) = self.slot_of(*to).map(|slot| &self.conns[slot as usize]) else { return false };
+            if conn.is_listening() && conn.queue.is_empty() {
+                self.post(self.placement.of(user), Mail::Handed { user: user.clone(), id: *id });
+                return false;
+            }
+            conn.is_listening()
+        });
+        self.handed = handed;
     }
 
     /// One connection is told something.

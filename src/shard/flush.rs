@@ -52,6 +52,9 @@ impl Shard {
         for slot in std::mem::take(&mut self.ending) {
             self.end(now, slot, wire);
         }
+        if !self.handed.is_empty() {
+            self.confirm_handed();
+        }
         self.read_waiting(now);
         if self.trim_due == 0 && self.is_large() {
             self.trim_due = now.mono + TRIM_AFTER_MS;
@@ -123,11 +126,11 @@ impl Shard {
     /// A socket takes bytes again.
     pub fn writable(&mut self, slot: u32, wire: &mut impl Wire) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let Some(backlog) = conn.queue.backlog.as_mut().filter(|backlog| !backlog.is_corked()) else { return };
-        match wire.write(slot, backlog.rest()) {
+        let Some(backlog) = conn.queue.backlog.as_mut().filter(|backlog| !backlog.ready().is_empty()) else { return };
+        match wire.write(slot, backlog.ready()) {
             Ok(count) => {
                 backlog.take(count);
-                if backlog.rest().is_empty() {
+                if backlog.rest().is_empty() && !backlog.is_corked() {
                     conn.queue.backlog = None;
                     if conn.ending != Ending::None {
                         self.ending.push(slot);

@@ -35,6 +35,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use slab::Slab;
+use uuid::Uuid;
 
 pub use crate::domain::monitoring::Stats;
 pub use flush::{Gone, Wire};
@@ -43,6 +44,7 @@ pub use options::{Ice, Options, SocketIo, TurnAccess};
 
 use crate::authority::Authority;
 use crate::authority::embedded::Embedded;
+use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX};
 use crate::base::limits;
 use crate::base::map::{Map, map};
@@ -121,6 +123,8 @@ pub struct Shard {
     unsaved_due: u64,
     /// Clients on their way back, by the slots of their connections.
     resumes: BTreeMap<u32, Resume>,
+    /// Messages to users that were handed to their connections, and whose sockets may not have taken them yet.
+    handed: Vec<(ConnectionId, Name, Uuid)>,
     /// Connections whose queue need not wait any longer.
     uncorked: Vec<u32>,
     /// How members show themselves in rooms, by slot and room, where it is not what everybody does.
@@ -170,6 +174,7 @@ impl Shard {
             unsaved: BTreeSet::new(),
             unsaved_due: 0,
             resumes: BTreeMap::new(),
+            handed: Vec::new(),
             uncorked: Vec::new(),
             appearances: map(seed),
             recovery_key: RecoveryKey::new(&key),
@@ -300,6 +305,8 @@ impl Shard {
             Mail::Supersede { connection, token, by, from } => self.supersede(now, connection, &token, &by, from),
             Mail::Answer { ask, reply } => self.answered(now, ask, reply),
             Mail::Tell { to, event } => self.told(now, to, event),
+            Mail::Hand { to, user, direct } => self.hand(now, to, user, direct),
+            Mail::Handed { user, id } => self.authority.handed(&user, id),
             Mail::Publish { room, except, packed } => {
                 let except = self.key_of(except);
                 self.stats.published += 1;
@@ -350,6 +357,7 @@ impl Shard {
         let entries = [self.asks.capacity(), self.local.capacity(), self.outgoing.capacity(), self.said.capacity()];
         self.outbound.is_large()
             || self.peer_rooms.is_large()
+            || self.bulletin.is_large()
             || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
     }
 

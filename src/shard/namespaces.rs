@@ -3,6 +3,8 @@
 //! To the domain a peer is a connection like any other; what it asks goes the same way as what a WebSocket asks that speaks
 //! `raw`. How events are spelled is the dialects' affair ([`crate::dialect::socketio`]).
 
+use uuid::Uuid;
+
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX, is_name};
 use crate::base::time::Now;
@@ -17,6 +19,7 @@ use crate::codec::socketio::{self as packets, Event};
 use crate::dialect::socketio::{self as dialects, Answer, Dialect, NAMESPACES, Reference};
 use crate::domain::access::Identity;
 use crate::domain::command::Command;
+use crate::domain::history::PAGE_DEFAULT;
 use crate::domain::op::{Op, RoomOp, Scope, UserOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::answers::{Ask, Then};
@@ -104,9 +107,9 @@ impl Shard {
             Heard::Event { space, event, id, attachments, .. } if is_conformance => {
                 self.answer_suite(at, space, event, id, attachments);
             }
-            Heard::Event { peer, event, id, .. } => {
+            Heard::Event { peer, event, id, attachments, .. } => {
                 let request = Reference { ack: id, name: event.plain_name().unwrap_or_default() };
-                if let Err(reject) = self.peer_event(now, peer, &event, &request) {
+                if let Err(reject) = self.peer_event(now, peer, event, !attachments.is_empty(), &request) {
                     self.stats.refusals += 1;
                     self.note_refused(now, PEER | peer, &reject);
                     self.answer_in_dialect(now, peer, &request, &Answer::Refused(&reject));
@@ -197,7 +200,7 @@ impl Shard {
         self.note_arrival(now, PEER | peer);
         if let Some(identity) = identity {
             let socket = self.socket_id(peer);
-            self.send_to_session(at, |out| dialects::greet(out, dialect, identity.user(), &socket, now));
+            self.send_to_session(at, |out| dialects::greet(out, dialect, identity.user(), &socket));
         }
         true
     }
@@ -238,20 +241,37 @@ impl Shard {
         self.deliver(at, segment);
     }
 
-    /// A peer's event: what it asks is put to whoever decides it.
-    fn peer_event(&mut self, now: Now, peer: u32, event: &Event<'_>, reference: &Reference<'_>) -> Result<(), Reject> {
+    /// A peer's event: what it asks is put to whoever decides it. The first one that is of one dialect only settles which
+    /// the peer speaks.
+    fn peer_event(
+        &mut self,
+        now: Now,
+        peer: u32,
+        event: Event<'_>,
+        has_attachments: bool,
+        reference: &Reference<'_>,
+    ) -> Result<(), Reject> {
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return Ok(()) };
-        let mut scratch = String::new();
-        let request = dialects::decode(known.dialect, event, self.options.content_bytes, &mut scratch)?;
-        if let (Some(dialect), false) = (request.dialect, known.is_settled) {
+        if !known.is_settled
+            && let Some(dialect) = Dialect::told_by(known.dialect.namespace(), reference.name)
+        {
             known.is_settled = true;
             if dialect != known.dialect {
                 self.change_dialect(peer, dialect);
             }
         }
-        match request.command {
+        if has_attachments {
+            return Err(Reject::new(Code::UnsupportedData, "Events with binary attachments are not taken here"));
+        }
+        let Some(dialect) = self.sessions.peers.get(peer as usize).map(|peer| peer.dialect) else { return Ok(()) };
+        let name = event.plain_name();
+        match dialects::decode(dialect, name, event.arguments, self.options.content_bytes)? {
             Command::Ping => {
-                self.answer_in_dialect(now, peer, reference, &Answer::Pong);
+                self.answer_in_dialect(now, peer, reference, &Answer::Pong(None));
+                Ok(())
+            }
+            Command::Echo(data) => {
+                self.answer_in_dialect(now, peer, reference, &Answer::Pong(Some(data)));
                 Ok(())
             }
             Command::Authenticate { token } => self.renew_token(now, peer, reference, &token),
@@ -259,6 +279,13 @@ impl Shard {
                 Err(Reject::new(Code::RecoveryFailed, "There is nothing to recover; connect and join anew"))
             }
             Command::Ask(question) => self.inquire(now, peer, reference, question),
+            Command::Sync { room, after, limit } => {
+                let after = Uuid::try_parse(&after).map_err(|_| Reject::message_not_found())?;
+                let (connection, limit) = (self.id_of(PEER | peer), limit.unwrap_or(PAGE_DEFAULT));
+                let room = room.as_ref().into();
+                let op = RoomOp::Sync { connection, after, limit };
+                self.ask_room(PEER | peer, Some(&reference.text()), Then::Found, room, op)
+            }
             command => self.command(now, PEER | peer, Some(&reference.text()), command),
         }
     }
@@ -276,7 +303,8 @@ impl Shard {
         if let Some(at) = self.sessions.named(link) {
             self.sessions.touch(at);
         }
-        self.answer_in_dialect(now, peer, to, &Answer::Authenticated(&user, expires_at));
+        let socket = self.socket_id(peer);
+        self.answer_in_dialect(now, peer, to, &Answer::Authenticated { user: &user, socket: &socket, expires_at });
         Ok(())
     }
 

@@ -6,9 +6,11 @@ use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
 use crate::client::outbound::NOBODY;
+use crate::client::peer::Peer;
 use crate::client::session::Route;
-use crate::dialect::socketio::{self as dialects, Answer, Reference};
-use crate::domain::event::{Event, Joined};
+use crate::dialect::socketio::{self as dialects, Answer, Dialect, Reference};
+use crate::domain::event::{Content, Event, Joined};
+use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
@@ -69,21 +71,43 @@ impl Shard {
                 }
                 self.answer_in_dialect(now, peer, &to, &Answer::Left(&room));
             }
-            (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
-                self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, (field, &name)));
+            (Then::Sent(_, room), Ok(Reply::Sent(sent))) => {
+                self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, &room, None));
+            }
+            (Then::Repeated(room, content), Ok(Reply::Sent(sent))) => {
+                let sender = self.peer_identity(peer);
+                let said = sender.as_ref().map(|sender| (sender, &*content));
+                self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, &room, said));
             }
             (Then::Found, Ok(Reply::History(history))) => {
-                self.answer_in_dialect(now, peer, &to, &Answer::History(&history));
+                self.tell_peer_history(now, peer, &to, *history);
             }
             (Then::Found, Ok(Reply::Marks(marks))) => {
                 self.answer_in_dialect(now, peer, &to, &Answer::Receipts(&marks));
             }
-            (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
+            (Then::Refusal | Then::Media { .. }, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
             (Then::Rest(_) | Then::Session | Then::Returned { .. }, Ok(_)) => {}
-            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Found, Ok(_)) => {
+            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
             }
+        }
+    }
+
+    /// Sends the messages that were asked for, or as many of them as fit.
+    fn tell_peer_history(&mut self, now: Now, peer: u32, to: &Reference<'_>, mut history: History) {
+        let Some(known) = self.sessions.peers.get(peer as usize) else { return };
+        let (dialect, link) = (known.dialect, known.link);
+        let mut frames = Vec::new();
+        loop {
+            dialects::answer(&mut frames, dialect, to, &Answer::History(&history), now);
+            if frames.len() <= self.answer_bytes() || !history.halve() {
+                break;
+            }
+            frames.clear();
+        }
+        if let Some(at) = self.sessions.named(link) {
+            self.send_to_session(at, |out| out.extend_from_slice(&frames));
         }
     }
 
@@ -114,11 +138,7 @@ impl Shard {
     fn peer_joined(&mut self, now: Now, peer: u32, to: &Reference<'_>, joined: &Joined) {
         self.join_peer(&joined.room, peer);
         self.introduce_peer(peer, &joined.room);
-        let ice = match self.peer_identity(peer) {
-            Some(identity) => self.options.ice.servers(identity.user(), now),
-            None => "[]".to_owned(),
-        };
-        self.answer_in_dialect(now, peer, to, &Answer::Joined(joined, &ice));
+        self.answer_in_dialect(now, peer, to, &Answer::Joined(joined));
     }
 
     /// A peer is told something.
@@ -157,6 +177,24 @@ impl Shard {
         let rooms = known.rooms.as_slice();
         let is_this = |room_at: u32| self.peer_rooms.name_of(room_at).is_some_and(|name| **name == *room);
         max == 0 || rooms.len() + usize::from(known.joins) < max || rooms.iter().any(|own| is_this(own.room))
+    }
+
+    /// Whether joining makes a room that is not there.
+    pub(super) fn makes_rooms(&self, slot: u32) -> bool {
+        let in_camel = |peer: &Peer| self.options.create_on_join_in_camel && peer.dialect == Dialect::Camel;
+        let peer = (slot & PEER != 0).then(|| self.sessions.peers.get((slot & !PEER) as usize)).flatten();
+        self.options.create_on_join || peer.is_some_and(in_camel)
+    }
+
+    /// What the answer to a message to a room is for. In `colon` an ack repeats what the message says.
+    pub(super) fn then_sent(&self, slot: u32, request: Option<&str>, room: &Name, content: &Content) -> Then {
+        let peer = (slot & PEER != 0).then(|| self.sessions.peers.get((slot & !PEER) as usize)).flatten();
+        let wants_all = peer.is_some_and(|peer| peer.dialect == Dialect::Colon)
+            && request.is_some_and(|text| Reference::parse(text).ack.is_some());
+        if wants_all {
+            return Then::Repeated(room.clone(), Box::new(content.clone()));
+        }
+        Then::Sent("roomId", room.clone())
     }
 
     /// A peer has asked to join a room.

@@ -138,7 +138,7 @@ impl Shard {
                 self.spend_signal(now, slot)?;
                 let room = self.fanout.name(&room);
                 let op = RoomOp::Media { connection, peer: peer.map(name), media };
-                self.ask_room(slot, request, Then::Refusal, room, op)
+                self.ask_room(slot, request, Then::Media { room: room.clone(), media }, room, op)
             }
             Command::Send { target, draft } => self.send(slot, request, target, draft),
             Command::SetStatus(status) => {
@@ -191,7 +191,7 @@ impl Shard {
             peer: join.peer.map(name),
             display_name,
             media: join.media,
-            create: self.options.create_on_join,
+            create: self.makes_rooms(slot),
         };
         let shown = Appearance { peer: op.peer.clone(), display_name: op.display_name.clone(), media: op.media };
         let shown = (shown != Appearance::default()).then(|| Box::new(shown));
@@ -236,8 +236,8 @@ impl Shard {
             }
         };
         let room = self.fanout.name(&room);
+        let then = self.then_sent(slot, request, &room, &content);
         let message = SendMessage { connection: self.id_of(slot), to, content, client_message_id };
-        let then = Then::Sent("roomId", room.clone());
         self.ask_room(slot, request, then, room, RoomOp::Send(Box::new(message)))
     }
 
@@ -280,7 +280,7 @@ impl Shard {
         identity.ok_or_else(|| Reject::new(Code::Unauthenticated, "Not authenticated"))
     }
 
-    fn ask_room(
+    pub(super) fn ask_room(
         &mut self,
         slot: u32,
         request: Option<&str>,

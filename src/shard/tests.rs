@@ -46,6 +46,7 @@ fn options() -> Options {
         presence_batch_ms: 100,
         guests: true,
         create_on_join: true,
+        create_on_join_in_camel: true,
         origins: Origins::default(),
         client_url: None,
         ice: Ice::default(),
@@ -96,9 +97,27 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
+        Self::with(options())
+    }
+
+    /// One whose users are told of each other, everybody or in the rooms they share.
+    fn telling(scope: Scope) -> Self {
+        let rules = Rules { presence_scope: scope, ..(*options().rules).clone() };
+        Self::with(Options { rules: Arc::new(rules), ..options() })
+    }
+
+    fn with(options: Options) -> Self {
         let verifier = VerifierOptions { verify_signature: false, ..VerifierOptions::default() };
         let verifier = Arc::new(Verifier::new(verifier).expect("no key is needed"));
-        Self { shard: Shard::new(0, Arc::new(options()), verifier, Rng::from_seed(1), NOW), paper: Paper::default() }
+        Self { shard: Shard::new(0, Arc::new(options), verifier, Rng::from_seed(1), NOW), paper: Paper::default() }
+    }
+
+    /// Time passes, until what is gathered has been told.
+    fn tick(&mut self) {
+        let later = NOW.plus(100);
+        self.shard.tick(later);
+        self.shard.run(later);
+        self.shard.flush(later, &mut self.paper);
     }
 
     fn connect(&mut self) -> u32 {
@@ -244,4 +263,61 @@ fn the_greeting_comes_first_though_a_room_is_quicker_than_the_user() {
     let told = desk.paper.take(slot);
     let (greeting, joined) = (told.find(r#""connect""#).expect("a greeting"), told.find("room-joined").expect("news"));
     assert!(greeting < joined && told.matches(r#""connect""#).count() == 1, "{told}");
+}
+
+#[test]
+fn of_each_user_the_latest_is_told_once_and_in_one_write() {
+    for scope in [Scope::All, Scope::Rooms] {
+        let mut desk = Desk::telling(scope);
+        let (one, other) = (desk.member(), desk.member());
+        for slot in [one, other] {
+            desk.frame(slot, 0x81, br#"{"type":"join-room","roomId":"s"}"#);
+        }
+        desk.turn();
+        desk.tick();
+        desk.paper.written.clear();
+        for status in ["away", "busy", "online", "busy"] {
+            desk.frame(one, 0x81, format!(r#"{{"type":"presence","status":"{status}"}}"#).as_bytes());
+            desk.frame(other, 0x81, format!(r#"{{"type":"presence","status":"{status}"}}"#).as_bytes());
+            desk.turn();
+        }
+        assert_eq!(desk.paper.written, [], "{scope:?}: it is gathered");
+        desk.tick();
+        assert_eq!(desk.paper.written.len(), 2, "{scope:?}: one write each");
+        for slot in [one, other] {
+            let told = desk.paper.take(slot);
+            assert_eq!((told.matches("presence").count(), told.matches("busy").count()), (1, 1), "{scope:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_newcomer_hears_nothing_of_what_was_before() {
+    let mut desk = Desk::telling(Scope::All);
+    let one = desk.member();
+    desk.frame(one, 0x81, br#"{"type":"presence","status":"away"}"#);
+    desk.turn();
+    let other = desk.member();
+    desk.frame(other, 0x81, br#"{"type":"presence","status":"busy"}"#);
+    desk.turn();
+    desk.frame(one, 0x81, br#"{"type":"presence","status":"online"}"#);
+    desk.turn();
+    let third = desk.member();
+    desk.tick();
+    let told = [one, other, third].map(|slot| desk.paper.take(slot).matches("\"presence\"").count());
+    // The first hears of the second and the third, the second of what the first became and of the third.
+    assert_eq!(told, [2, 2, 0]);
+}
+
+#[test]
+fn a_room_too_large_for_announcements_is_not_told_of_presence() {
+    let rules = Rules { presence_scope: Scope::Rooms, announce_limit: 2, ..(*options().rules).clone() };
+    let mut desk = Desk::with(Options { rules: Arc::new(rules), ..options() });
+    let members = [desk.member(), desk.member(), desk.member()];
+    desk.tick();
+    desk.paper.written.clear();
+    desk.frame(members[0], 0x81, br#"{"type":"presence","status":"away"}"#);
+    desk.turn();
+    desk.tick();
+    assert_eq!(desk.paper.written, []);
 }

@@ -2,6 +2,7 @@
 //! session when its client does what it should not.
 
 mod client;
+mod dialects;
 mod namespaces;
 mod older;
 mod questions;

@@ -48,6 +48,7 @@ conversations! {
     presence_appear_offline,
     presence_grace,
     presence_in_rooms,
+    presence_recovery,
     private_rooms,
     receipts,
     recovery,

@@ -14,7 +14,7 @@ use crate::log::{Log, Told, number, room_name, text};
 use crate::support::directory::Directory;
 use crate::support::process::wait_until;
 use crate::support::server::Server;
-use crate::times;
+use crate::{start, times};
 
 const ROOMS: usize = 4;
 
@@ -167,18 +167,8 @@ struct Scene {
 
 impl Scene {
     fn start(&self) -> Server {
-        let (data, durability) = (self.directory.text(), format!("storage.durability={}", self.durability));
-        let mut arguments = vec!["--shards", "2", "--data", &data];
-        let settings = [
-            &durability,
-            "rooms.create_on_join=always",
-            "rooms.retention_messages=0",
-            "presence.scope=none",
-            "limits.messages_per_minute=0",
-            "log.level=error",
-        ];
-        settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
-        Server::start_at(&self.address, &arguments)
+        let durability = format!("storage.durability={}", self.durability);
+        start(&self.address, &self.directory, &[&durability, "rooms.retention_messages=0"])
     }
 
     /// Everyone talks, and at some moment the server is no more.

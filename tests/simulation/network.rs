@@ -12,6 +12,7 @@ use switchboard::mail::{Mail, ShardNumber};
 use switchboard::shard::{Gone, Shard, Stats, Wire};
 
 use super::setting::{BEGINNING, Setting, verifier};
+use super::storage::{self, Store};
 
 /// Whose a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,7 @@ impl Socket {
 enum Chance {
     Turn(usize),
     Read(usize),
+    Store,
 }
 
 /// What a client finds when it reads.
@@ -109,6 +111,10 @@ pub(crate) struct Network {
     slots: Vec<Vec<Option<usize>>>,
     /// Connections to be accepted, by shard.
     arrivals: Vec<VecDeque<usize>>,
+    /// Where the shards keep things, if they keep any.
+    pub(crate) store: Option<Store>,
+    /// What was written to clients, gone or not, since somebody last looked, by connection; `None` when nobody looks.
+    pub(crate) tap: Option<Vec<(usize, Vec<u8>)>>,
     /// Everything that was written to clients, and when.
     trace: DefaultHasher,
     chances: Vec<Chance>,
@@ -122,14 +128,12 @@ impl Network {
         let mono = rng.below(100_000);
         let now = Now { mono, wall: BEGINNING };
         let count = setting.shards();
-        let shard = |number: usize, rng: &mut Rng| {
-            let rng = Rng::from_seed(rng.next_u64());
-            Shard::new(number as ShardNumber, setting.options.clone(), verifier(), rng, now)
-        };
         Self {
             now,
-            shards: (0..count).map(|number| shard(number, &mut rng)).collect(),
+            shards: start(setting, &mut rng, now),
             rng,
+            store: None,
+            tap: None,
             sockets: Vec::new(),
             links: (0..count * count).map(|_| VecDeque::new()).collect(),
             slots: vec![Vec::new(); count],
@@ -168,6 +172,33 @@ impl Network {
             all.timed_out += stats.timed_out;
         }
         all
+    }
+
+    /// The server ends without a word, with all that its threads had, and another is started on what is kept. What was
+    /// written to clients may still come to them, or some of it.
+    pub(crate) fn crash(&mut self, setting: &Setting, is_power: bool, downtime_ms: u64) {
+        for at in 0..self.sockets.len() {
+            let most = self.sockets[at].down.len() as u64;
+            let left = if self.one_in(2) { most } else { self.below(most + 1) };
+            let socket = &mut self.sockets[at];
+            socket.down.truncate(left as usize);
+            socket.up.clear();
+            (socket.slot, socket.down_fin, socket.ready, socket.blocked) = (None, true, false, false);
+        }
+        self.links.iter_mut().for_each(VecDeque::clear);
+        self.slots.iter_mut().for_each(Vec::clear);
+        self.arrivals.iter_mut().for_each(VecDeque::clear);
+        self.delay(downtime_ms);
+        self.now.mono = self.rng.below(100_000);
+        self.turns = 0;
+        self.shards = start(setting, &mut self.rng, self.now);
+        let placement = switchboard::mail::Placement::Embedded { shards: self.shards.len() };
+        if let Some(store) = &mut self.store {
+            store.crash(self.now, is_power);
+            for restored in store.restored(self.now) {
+                self.shards[usize::from(placement.of(restored.name()))].restore(self.now, restored);
+            }
+        }
     }
 
     /// A client connects to some shard.
@@ -216,6 +247,11 @@ impl Network {
         self.sockets[socket].up.is_empty()
     }
 
+    /// Whether the server has more for a client than it could send yet.
+    pub(crate) fn is_behind(&self, socket: usize) -> bool {
+        self.sockets[socket].blocked
+    }
+
     /// Shows what passes over a connection, when one seed is replayed.
     pub(crate) fn show(&self, who: &str, way: char, what: &str) {
         if self.is_shown {
@@ -234,6 +270,11 @@ impl Network {
         }
         let readable = self.sockets.iter().enumerate().filter(|(_, socket)| socket.has_news());
         chances.extend(readable.map(|(at, _)| Chance::Read(at)));
+        if let Some(store) = &mut self.store
+            && store.can_act(self.now, chances.is_empty())
+        {
+            chances.push(Chance::Store);
+        }
         let chance = match chances.len() {
             0 => None,
             count => Some(chances[self.below(count as u64) as usize]),
@@ -245,12 +286,20 @@ impl Network {
                 Some(None)
             }
             Chance::Read(socket) => Some(Some(self.read_news(socket))),
+            Chance::Store => {
+                if let Some(store) = &mut self.store {
+                    store.act(self.now);
+                }
+                Some(None)
+            }
         }
     }
 
-    /// Moves the clock, but not beyond the moment a shard next has something to do.
+    /// Moves the clock, but not beyond the moment a shard or the store next has something to do.
     pub(crate) fn skip(&mut self, ms: u64) -> u64 {
-        let next = self.shards.iter_mut().filter_map(Shard::next_due).min();
+        let now = self.now;
+        let store = self.store.as_ref().and_then(|store| store.next_due(now));
+        let next = self.shards.iter_mut().filter_map(Shard::next_due).chain(store).min();
         let ms = next.map_or(ms, |next| ms.min(next.saturating_sub(self.now.mono)));
         self.delay(ms);
         ms
@@ -283,6 +332,7 @@ impl Network {
             || self.shards[shard].has_resumed()
             || !self.arrivals[shard].is_empty()
             || (0..count).any(|from| !self.links[from * count + shard].is_empty())
+            || self.store.as_ref().is_some_and(|store| store.has_mail(shard))
             || self.slots[shard].iter().flatten().any(|socket| self.sockets[*socket].wants_shard())
     }
 
@@ -318,9 +368,14 @@ impl Network {
 
     fn take_mail(&mut self, shard: usize) {
         let count = self.shards.len();
-        let start = self.below(count as u64) as usize;
-        for from in (start..count).chain(0..start) {
-            if let Some(mail) = self.links[from * count + shard].pop_front() {
+        let sources = count + if self.store.is_some() { storage::VOICES } else { 0 };
+        let start = self.below(sources as u64) as usize;
+        for from in (start..sources).chain(0..start) {
+            let mail = match from.checked_sub(count) {
+                None => self.links[from * count + shard].pop_front(),
+                Some(voice) => self.store.as_mut().and_then(|store| store.mail(voice, shard)),
+            };
+            if let Some(mail) = mail {
                 return self.shards[shard].mail(self.now, mail);
             }
         }
@@ -352,6 +407,7 @@ impl Network {
                 rng: &mut self.rng,
                 sockets: &mut self.sockets,
                 slots: &mut self.slots[shard],
+                tap: &mut self.tap,
                 trace: &mut self.trace,
             };
             self.shards[shard].writable(slot, &mut cable);
@@ -377,14 +433,24 @@ impl Network {
     }
 
     fn flush(&mut self, shard: usize) {
+        self.send_mail(shard);
         let mut cable = Cable {
             now: self.now,
             rng: &mut self.rng,
             sockets: &mut self.sockets,
             slots: &mut self.slots[shard],
+            tap: &mut self.tap,
             trace: &mut self.trace,
         };
         self.shards[shard].flush(self.now, &mut cable);
+        self.send_mail(shard);
+    }
+
+    fn send_mail(&mut self, shard: usize) {
+        for order in self.shards[shard].orders(self.now) {
+            let store = self.store.as_mut().expect("a shard without a store has no orders");
+            store.order(self.now, order);
+        }
         let count = self.shards.len();
         for (to, mail) in self.shards[shard].outgoing() {
             assert_ne!(usize::from(to), shard, "mail to oneself does not leave the house");
@@ -403,12 +469,22 @@ impl Network {
     }
 }
 
+/// All shards of a server, without clients.
+fn start(setting: &Setting, rng: &mut Rng, now: Now) -> Vec<Shard> {
+    let shard = |number: usize| {
+        let rng = Rng::from_seed(rng.next_u64());
+        Shard::new(number as ShardNumber, setting.options.clone(), verifier(), rng, now)
+    };
+    (0..setting.shards()).map(shard).collect()
+}
+
 /// What one shard writes to in a turn.
 struct Cable<'a> {
     now: Now,
     rng: &'a mut Rng,
     sockets: &'a mut [Socket],
     slots: &'a mut [Option<usize>],
+    tap: &'a mut Option<Vec<(usize, Vec<u8>)>>,
     trace: &'a mut DefaultHasher,
 }
 
@@ -428,12 +504,18 @@ impl Wire for Cable<'_> {
         assert!(!socket.down_fin, "nothing is written after the end");
         assert!(!socket.blocked, "a full socket is not written to before it says so");
         if socket.reset {
+            if let Some(tap) = self.tap {
+                tap.push((at, bytes.to_vec()));
+            }
             return Err(Gone);
         }
         let count = bytes.len().min(socket.space()).min(if is_short { part } else { usize::MAX });
         socket.blocked = count < bytes.len();
         if !socket.is_over {
             socket.down.extend_from_slice(&bytes[..count]);
+        }
+        if let Some(tap) = self.tap {
+            tap.push((at, bytes[..count].to_vec()));
         }
         self.trace.write_u64(self.now.mono);
         self.trace.write_usize(at);

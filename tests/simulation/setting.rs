@@ -9,7 +9,10 @@ use switchboard::codec::http::HeadLimits;
 use switchboard::codec::jwt::{NewToken, Verifier, VerifierOptions, sign_hs256};
 use switchboard::codec::ws;
 use switchboard::domain::op::{Rules, Scope};
+use switchboard::runtime::storage::Durability;
 use switchboard::shard::{Ice, Options, SocketIo};
+
+use super::storage::Nature;
 
 const SECRET: &str = "a secret that only this simulation knows";
 
@@ -114,6 +117,7 @@ impl Setting {
             presence_batch_ms: 100,
             guests: true,
             create_on_join,
+            create_on_join_in_camel: create_on_join,
             origins: Origins::default(),
             client_url: None,
             ice: Ice::default(),
@@ -121,6 +125,40 @@ impl Setting {
             socket_io: SocketIo::default(),
         };
         Self { options: Arc::new(options), announces_all, is_slow }
+    }
+
+    /// A server that keeps things, and the store it keeps them in. Nothing is limited that is not of interest here.
+    pub(crate) fn draw_stored(rng: &mut Rng) -> (Self, Nature) {
+        let mut plain = Self::draw(&mut Rng::from_seed(0));
+        let durability = [Durability::Process, Durability::Power, Durability::None][rng.below(5) as usize % 3];
+        let recovery_window_ms = 20_000 + rng.below(3) * 40_000;
+        let keep_messages = if rng.below(3) == 0 { 3 + rng.below(20) } else { 0 };
+        let keep_ms = if rng.below(5) == 0 { 20_000 + rng.below(60_000) } else { 0 };
+        let leisure = 1 + rng.below(12);
+        let overflows = rng.below(8) == 0;
+        let rules = Rules {
+            announce_limit: 500,
+            has_store: true,
+            keep_ms,
+            presence_grace_ms: if rng.below(4) == 0 { 0 } else { 3_000 },
+            presence_scope: if rng.below(4) == 0 { Scope::Rooms } else { Scope::Auto },
+            connections_per_user: 0,
+            ..(*plain.options.rules).clone()
+        };
+        plain.options = Arc::new(Options {
+            shards: 1 + rng.below(3) as usize,
+            outbound_bytes: 1 << 20,
+            rooms_per_connection: 0,
+            connections: 0,
+            signals: SignalRate { per_minute: 0, burst: 0 },
+            recovery_window_ms,
+            create_on_join: true,
+            create_on_join_in_camel: true,
+            rules: Arc::new(rules),
+            ..(*plain.options).clone()
+        });
+        let nature = Nature { durability, recovery_window_ms, keep_messages, keep_ms, leisure, overflows };
+        (Self { announces_all: true, is_slow: false, ..plain }, nature)
     }
 
     pub(crate) fn shards(&self) -> usize {

@@ -14,6 +14,7 @@ macro_rules! context {
     };
 }
 
+mod directs;
 mod dormant;
 mod gate;
 mod questions;
@@ -28,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use slab::Slab;
+use uuid::Uuid;
 
 use crate::authority::Authority;
 use crate::base::Name;
@@ -46,6 +48,7 @@ use crate::domain::user::User;
 use crate::mail::storage::{Order, Restored, State, Told};
 use crate::mail::{Asker, Mail, News, Outgoing, Placement, ShardNumber};
 
+use directs::Directs;
 use dormant::Dormant;
 use gate::Gate;
 use questions::Question;
@@ -54,6 +57,9 @@ use sessions::Taken;
 
 /// A room too large for announcements tells its count at most once in this many milliseconds.
 const STATS_EVERY_MS: u64 = 1_000;
+
+/// A room that some are told of how many users it has tells so at most once in this many milliseconds.
+const ONLINE_EVERY_MS: u64 = 100;
 
 /// One shard's part of the truth.
 pub struct Embedded {
@@ -77,6 +83,8 @@ pub struct Embedded {
     taken: Taken,
     /// Users who are not here and for whom messages wait.
     awaited: BTreeSet<Name>,
+    /// Messages to users, on their way.
+    directs: Directs,
     gate: Gate,
     /// Questions that the store has been asked.
     questions: Slab<Question>,
@@ -100,8 +108,10 @@ enum Due {
     /// A member whose connection was lost, unless it has returned.
     Vanish(Name, ConnectionId),
     TellStats(Name),
+    TellOnline(Name),
     EndTyping(Name),
     GoOffline(Name),
+    AskDirects(Name),
 }
 
 impl Embedded {
@@ -119,6 +129,7 @@ impl Embedded {
             repeats: Repeats::new(seeds),
             taken: Taken::new(seed),
             awaited: BTreeSet::new(),
+            directs: Directs::default(),
             gate: Gate::new(number),
             questions: Slab::new(),
             missing: BTreeMap::new(),
@@ -226,6 +237,13 @@ impl Embedded {
                     self.tell_room_facts(now, place, false, out);
                 }
             }
+            Due::TellOnline(name) => {
+                let Some(place) = self.rooms.find(&name) else { return };
+                if let Some(event) = self.rooms.at_mut(place).and_then(|room| room.take_online()) {
+                    self.facts.push(Fact { audience: Audience::Members { except: None }, event });
+                    self.tell_room_facts(now, place, false, out);
+                }
+            }
             Due::EndTyping(name) => {
                 let Some(place) = self.rooms.find(&name) else { return };
                 let Some(room) = self.rooms.at_mut(place) else { return };
@@ -236,6 +254,7 @@ impl Embedded {
                 }
                 self.tell_room_facts(now, place, false, out);
             }
+            Due::AskDirects(name) => self.ask_directs(&name, None),
             Due::GoOffline(name) => {
                 let Some(user) = self.users.get_mut(&name) else { return };
                 if user.offline_at().is_some_and(|at| at <= now.mono) {
@@ -276,11 +295,20 @@ impl Authority for Embedded {
         self.announce_in(room, &news, out);
     }
 
+    fn handed(&mut self, user: &Name, message: Uuid) {
+        self.strike(user, message);
+    }
+
     fn told(&mut self, now: Now, told: Told, out: &mut Vec<Outgoing>) {
         match told {
             Told::Receipt(receipt) => self.receipt_came(now, receipt, out),
             Told::Answer { to, answer } => self.store_answered(now, to.ask, answer, out),
-            Told::State(state) => self.gate.set_state(state),
+            Told::State(state) => {
+                self.gate.set_state(state);
+                if state == State::Good {
+                    self.ask_all_directs();
+                }
+            }
         }
     }
 

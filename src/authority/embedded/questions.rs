@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::authority::embedded::Embedded;
@@ -14,20 +13,21 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Receipt;
-use crate::domain::event::{Content, Direct, Event, Message};
+use crate::domain::event::{Content, Event, Message};
 use crate::domain::history::{History, Marks, PAGE_MAX, Wanted};
 use crate::domain::op::{Context, Fact, PresenceView, Reply, RoomOp};
-use crate::domain::record::Record;
 use crate::domain::recovery::Returning;
 use crate::domain::reject::{Code, Reject};
 use crate::domain::user::user_not_found;
 use crate::mail::storage::{Answer, MessageView, PAGE_MESSAGES, Page, Query, Span, StoredUser, Unavailable};
-use crate::mail::{Asker, Mail, Outgoing};
+use crate::mail::{Asker, Outgoing};
 
 /// A question to the store, and what its answer is for.
 pub(super) enum Question {
-    /// Older messages of a room.
-    History { to: Asker, room: Name, wanted: Wanted },
+    /// Older messages of a room, up to the last one that members knew of by then.
+    History { to: Asker, room: Name, last: u64, wanted: Wanted },
+    /// Which number a message of a room has that somebody knows.
+    Sync { to: Asker, room: Name, limit: usize },
     /// Who received and read a message.
     Marks { to: Asker, room: Name, message: Uuid },
     /// Which room a message is of.
@@ -41,7 +41,7 @@ pub(super) enum Question {
     /// How a user was who is not here.
     Seen { to: Asker },
     /// What waits for a user who has come.
-    Directs { user: Name, connection: ConnectionId },
+    Directs { user: Name, arrival: Option<ConnectionId> },
 }
 
 /// A client on its way back into a room, while the store is asked for what it has missed.
@@ -61,7 +61,7 @@ pub(super) struct Missed {
 
 impl Embedded {
     /// Puts a question to the store.
-    fn question(&mut self, question: Question, query: Query) {
+    pub(super) fn question(&mut self, question: Question, query: Query) {
         let number = self.questions.insert(question) as u32;
         self.gate.ask(number, query);
     }
@@ -82,7 +82,41 @@ impl Embedded {
         let (room, last) = (room.id.clone(), room.committed());
         let span = wanted.after.map_or(Span::Before(last + 1), |after| Span::Between(after.saturating_add(1), last));
         let query = Query::Page { room: room.clone(), span, limit: wanted.limit.min(PAGE_MAX) };
-        self.question(Question::History { to, room, wanted }, query);
+        self.question(Question::History { to, room, last, wanted }, query);
+        Ok(None)
+    }
+
+    /// What was sent after a message that the client knows. Of the last ones the room knows the number, of others the
+    /// store does.
+    pub(super) fn sync(
+        &mut self,
+        now: Now,
+        place: u32,
+        connection: ConnectionId,
+        (after, limit): (Uuid, usize),
+        to: Asker,
+    ) -> Outcome {
+        let Some(room) = self.rooms.at(place) else { return Err(Reject::room_not_found()) };
+        room.user_of(connection)?;
+        if let Some(seq) = room.seq_of(after) {
+            return self.history(now, place, connection, Wanted { after: Some(seq), limit }, to);
+        }
+        let context = context!(self, now);
+        if !room.is_kept(&context) {
+            return Err(Reject::message_not_found());
+        }
+        let room = room.id.clone();
+        self.question(Question::Sync { to, room, limit }, Query::Message { id: after });
+        Ok(None)
+    }
+
+    /// The number is known that a message has, or there is no such message.
+    fn sync_found(&mut self, to: Asker, room: Name, limit: usize, answer: Result<Answer, Unavailable>) -> Outcome {
+        let after = found_message(answer, &room)?.message.seq;
+        let last = self.rooms.get(&room).ok_or_else(Reject::room_not_found)?.committed();
+        let span = Span::Between(after.unwrap_or_default() + 1, last);
+        let query = Query::Page { room: room.clone(), span, limit: limit.min(PAGE_MAX) };
+        self.question(Question::History { to, room, last, wanted: Wanted { after, limit } }, query);
         Ok(None)
     }
 
@@ -211,9 +245,14 @@ impl Embedded {
     ) {
         let Some(question) = self.questions.try_remove(number as usize) else { return };
         match question {
-            Question::History { to, room, wanted } => {
-                let reply = self.history_found(&room, wanted, answer);
+            Question::History { to, room, last, wanted } => {
+                let reply = self.history_found(&room, last, wanted, answer);
                 self.answer(to, reply, out);
+            }
+            Question::Sync { to, room, limit } => {
+                if let Some(reply) = self.sync_found(to, room, limit, answer).transpose() {
+                    self.answer(to, reply, out);
+                }
             }
             Question::Marks { to, room, message } => {
                 let reply = found_message(answer, &room).map(|view| marks(room, message, view));
@@ -249,13 +288,20 @@ impl Embedded {
                 };
                 self.answer(to, reply, out);
             }
-            Question::Directs { user, connection } => self.directs_found(user, connection, answer, out),
+            Question::Directs { user, arrival } => self.directs_found(now, user, arrival, answer, out),
         }
     }
 
-    fn history_found(&self, room: &Name, wanted: Wanted, answer: Result<Answer, Unavailable>) -> Result<Reply, Reject> {
+    fn history_found(
+        &self,
+        room: &Name,
+        last: u64,
+        wanted: Wanted,
+        answer: Result<Answer, Unavailable>,
+    ) -> Result<Reply, Reject> {
         let Some(known) = self.rooms.get(room) else { return Err(Reject::room_not_found()) };
-        let (epoch, seq) = (known.epoch().clone(), known.committed());
+        // What was sent since is not among these messages, which may be called complete.
+        let (epoch, seq) = (known.epoch().clone(), last);
         let page = match answer {
             Ok(Answer::Page(page)) => page.filter(|page| page.epoch == epoch),
             _ => return Err(Reject::storage_unavailable()),
@@ -264,7 +310,8 @@ impl Embedded {
         let page = page.unwrap_or_else(nothing);
         let from = wanted.after.map_or(1, |after| after.saturating_add(1));
         let complete = page.complete && page.first <= from;
-        Ok(Reply::History(Box::new(History { room: room.clone(), epoch, seq, messages: page.messages, complete })))
+        let (room, messages, is_upward) = (room.clone(), page.messages, wanted.after.is_some());
+        Ok(Reply::History(Box::new(History { room, epoch, seq, messages, complete, is_upward })))
     }
 
     /// As [`crate::domain::room::Room::receipt`], where the store had to be asked for the sender.
@@ -302,7 +349,8 @@ impl Embedded {
         {
             missed.messages.extend(page.messages);
             let last = missed.messages.last().and_then(|last| last.seq).unwrap_or_default();
-            if last < missed.until {
+            let bytes: usize = missed.messages.iter().map(|message| message.content.bytes()).sum();
+            if last < missed.until && bytes <= limits::MISSED_BYTES {
                 let span = Span::Between(last + 1, missed.until);
                 let query = Query::Page { room: missed.room.clone(), span, limit: PAGE_MESSAGES };
                 return self.question(Question::Missed(missed), query);
@@ -335,52 +383,6 @@ impl Embedded {
         self.answer(to, reply, out);
     }
 
-    /// Sends a message to a user: one who is here, or whom the store knows.
-    pub(super) fn send_to_user(
-        &mut self,
-        now: Now,
-        user: Name,
-        by: Identity,
-        content: Content,
-        to: Asker,
-        out: &mut Vec<Outgoing>,
-    ) -> Outcome {
-        let is_here = self.users.get(&user).is_some_and(|user| !user.connections.is_empty());
-        if !self.rules.has_store {
-            return if is_here {
-                Ok(Some(self.tell_direct(now, &user, by, content, out)))
-            } else {
-                Err(user_not_found())
-            };
-        }
-        self.check_store(now)?;
-        if self.users.contains(&user) || self.awaited.contains(&user) {
-            self.keep_direct(now, user, by, content, to);
-        } else {
-            let query = Query::User { user: user.clone() };
-            self.question(Question::Known { to, user, by, content }, query);
-        }
-        Ok(None)
-    }
-
-    /// Without a store, a message goes to whoever is here.
-    fn tell_direct(&mut self, now: Now, user: &Name, by: Identity, content: Content, out: &mut Vec<Outgoing>) -> Reply {
-        let mut context = context!(self, now);
-        let (id, at) = (context.message_id(), now.wall);
-        let direct = Arc::new(Direct { id, sender: by, content, at });
-        for &to in self.users.get(user).map_or(&[][..], |user| user.connections.as_slice()) {
-            out.push((to.place().shard, Mail::Tell { to, event: Event::Direct(direct.clone()) }));
-        }
-        Reply::Sent(crate::domain::op::Sent { id, seq: None, at })
-    }
-
-    fn keep_direct(&mut self, now: Now, user: Name, by: Identity, content: Content, to: Asker) {
-        let mut context = context!(self, now);
-        let direct = Arc::new(Direct { id: context.message_id(), sender: by, content, at: now.wall });
-        let record = Record::DirectKept { user: user.clone(), direct: direct.clone() };
-        self.gate.hold([record], Held::Direct { to, user, direct });
-    }
-
     /// Looks up how a user was who is not here.
     pub(super) fn look_up(&mut self, user: Name, to: Asker) {
         if self.gate.is_busy() {
@@ -393,51 +395,6 @@ impl Embedded {
     /// Asks how a user was.
     pub(super) fn question_seen(&mut self, user: Name, to: Asker) {
         self.question(Question::Seen { to }, Query::User { user });
-    }
-
-    /// A user has come for whom something may wait.
-    pub(super) fn ask_directs(&mut self, user: &Name, connection: ConnectionId) {
-        if self.awaited.remove(user) {
-            self.question_directs(user, connection);
-        }
-    }
-
-    /// Asks for what waits for a user.
-    pub(super) fn question_directs(&mut self, user: &Name, connection: ConnectionId) {
-        let query = Query::Directs { user: user.clone(), limit: PAGE_MESSAGES };
-        self.question(Question::Directs { user: user.clone(), connection }, query);
-    }
-
-    fn directs_found(
-        &mut self,
-        user: Name,
-        connection: ConnectionId,
-        answer: Result<Answer, Unavailable>,
-        out: &mut Vec<Outgoing>,
-    ) {
-        let Some(here) = self.users.get(&user).filter(|user| !user.connections.is_empty()) else {
-            self.awaited.insert(user);
-            return;
-        };
-        let Ok(Answer::Directs { directs, complete }) = answer else {
-            self.awaited.insert(user);
-            return;
-        };
-        // Its first connection may have gone; the message is for whoever is here now.
-        let connections: SmallVec<[ConnectionId; 4]> = match here.connections.as_slice().contains(&connection) {
-            true => [connection].into_iter().collect(),
-            false => here.connections.as_slice().iter().copied().collect(),
-        };
-        for direct in directs.into_iter().map(Arc::new) {
-            for &to in &connections {
-                out.push((to.place().shard, Mail::Tell { to, event: Event::Direct(direct.clone()) }));
-            }
-            self.gate.keep([Record::DirectDelivered { user: user.clone(), id: direct.id }]);
-        }
-        if !complete {
-            // Asked before these are struck off, the store would answer the same again.
-            self.gate.hold([], Held::Directs { user, connection });
-        }
     }
 }
 

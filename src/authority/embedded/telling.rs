@@ -10,9 +10,8 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::dialect::packed::Packed;
-use crate::domain::event::{Direct, Event};
 use crate::domain::op::{Audience, Fact, Op, Reply, RoomOp, Sent};
-use crate::domain::record::{Record, Session};
+use crate::domain::record::Session;
 use crate::domain::reject::Reject;
 use crate::mail::storage::{Kept, Receipt};
 use crate::mail::{Asker, Mail, Outgoing};
@@ -94,8 +93,10 @@ impl Embedded {
                 }
                 self.facts.extend(facts);
                 self.tell_room_facts(now, place, false, out);
+                // Its last member may have left while this was on its way.
+                self.note_due(now, place);
             }
-            Held::Late { room, answer, facts } => self.tell_late(now, &room, answer, facts, out),
+            Held::Late { room, facts } => self.tell_late(now, &room, facts, out),
             Held::Create { to, room } => {
                 let reply = self.created(now, *room);
                 self.answer(to, Ok(reply), out);
@@ -112,12 +113,13 @@ impl Embedded {
             }
             Held::Act { to, .. } => self.answer(to, Ok(Reply::Done), out),
             Held::End { room } => drop(self.rooms.remove(&room)),
+            Held::Again { to, room, op } => self.act_again(now, room, op, to, out),
             Held::Direct { to, user, direct } => {
                 let sent = Sent { id: direct.id, seq: None, at: direct.at };
                 self.answer(to, Ok(Reply::Sent(sent)), out);
                 self.deliver(&user, direct, out);
             }
-            Held::Directs { user, connection } => self.question_directs(&user, connection),
+            Held::Struck { user, id } => self.struck(&user, id, true),
             Held::Look { to, user } => self.question_seen(user, to),
             Held::Session { to } => {
                 let session = taken.next().flatten();
@@ -129,17 +131,7 @@ impl Embedded {
     }
 
     /// Tells what happened while messages were on their way to the store.
-    fn tell_late(
-        &mut self,
-        now: Now,
-        room: &Name,
-        answer: Option<(Asker, Reply)>,
-        facts: SmallVec<[Fact; 1]>,
-        out: &mut Vec<Outgoing>,
-    ) {
-        if let Some((to, reply)) = answer {
-            self.answer(to, Ok(reply), out);
-        }
+    fn tell_late(&mut self, now: Now, room: &Name, facts: SmallVec<[Fact; 1]>, out: &mut Vec<Outgoing>) {
         if let Some(place) = self.rooms.find(room) {
             self.facts.extend(facts);
             self.tell_room_facts(now, place, false, out);
@@ -161,6 +153,14 @@ impl Embedded {
         self.act(now, place, op, to, out)
     }
 
+    /// Does an act that waited for what becomes of its room.
+    fn act_again(&mut self, now: Now, room: Name, op: RoomOp, to: Asker, out: &mut Vec<Outgoing>) {
+        let at = out.len();
+        if let Some(reply) = self.room_op(now, room, op, to, out).transpose() {
+            out.insert(at, (to.shard, Mail::Answer { ask: to.ask, reply }));
+        }
+    }
+
     /// What was held is not kept: nobody learns of it, and whoever asked is told so.
     fn undo(&mut self, now: Now, held: Held, out: &mut Vec<Outgoing>) {
         let to = match held {
@@ -168,16 +168,22 @@ impl Embedded {
                 if let Some(key) = repeat {
                     self.repeats.forget(key);
                 }
-                if let Some(room) = self.rooms.get_mut(&room).filter(|_| seq != 0) {
+                if seq != 0
+                    && let Some(place) = self.rooms.find(&room)
+                    && let Some(room) = self.rooms.at_mut(place)
+                {
                     room.roll_back();
+                    self.note_due(now, place);
                 }
                 Some(to)
             }
             Held::Act { to, op: Op::Room(name, op) } => {
                 if matches!(op, RoomOp::Close { .. })
-                    && let Some(room) = self.rooms.get_mut(&name)
+                    && let Some(place) = self.rooms.find(&name)
+                    && let Some(room) = self.rooms.at_mut(place)
                 {
                     room.is_closing = false;
+                    self.note_due(now, place);
                 }
                 Some(to)
             }
@@ -188,17 +194,23 @@ impl Embedded {
                 }
                 None
             }
-            Held::Look { to, .. }
-            | Held::Create { to, .. }
-            | Held::Act { to, .. }
-            | Held::Answer { to, .. }
-            | Held::Direct { to, .. } => Some(to),
-            Held::Late { room, answer, facts } => {
-                self.tell_late(now, &room, answer, facts, out);
+            Held::Look { to, .. } | Held::Create { to, .. } | Held::Act { to, .. } | Held::Answer { to, .. } => {
+                Some(to)
+            }
+            Held::Direct { to, user, direct } => {
+                self.directs.forget(&user, direct.id);
+                Some(to)
+            }
+            Held::Late { room, facts } => {
+                self.tell_late(now, &room, facts, out);
                 None
             }
-            Held::Directs { user, .. } => {
-                self.awaited.insert(user);
+            Held::Struck { user, id } => {
+                self.struck(&user, id, false);
+                None
+            }
+            Held::Again { to, room, op } => {
+                self.act_again(now, room, op, to, out);
                 None
             }
             Held::Session { to } => to,
@@ -206,18 +218,5 @@ impl Embedded {
         if let Some(to) = to {
             self.answer(to, Err(Reject::storage_unavailable()), out);
         }
-    }
-
-    /// Gives a message that is kept to all connections of its user, or leaves it for the next one that comes.
-    fn deliver(&mut self, user: &Name, direct: Arc<Direct>, out: &mut Vec<Outgoing>) {
-        let connections = self.users.get(user).map_or(&[][..], |user| user.connections.as_slice());
-        if connections.is_empty() {
-            self.awaited.insert(user.clone());
-            return;
-        }
-        for &to in connections {
-            out.push((to.place().shard, Mail::Tell { to, event: Event::Direct(direct.clone()) }));
-        }
-        self.gate.keep([Record::DirectDelivered { user: user.clone(), id: direct.id }]);
     }
 }

@@ -41,7 +41,7 @@ impl Embedded {
         to: Asker,
         out: &mut Vec<Outgoing>,
     ) -> Outcome {
-        let (mut socket, mut arrival) = (None, None);
+        let (mut socket, mut arrival, mut departure) = (None, None, None);
         match &mut op {
             UserOp::SpendRest => return self.spend_rest(now, name).map(Some),
             UserOp::Register { socket, device } => {
@@ -58,7 +58,10 @@ impl Embedded {
                     self.users.insert(User::new(by.clone()));
                 }
             }
-            UserOp::Detach { connection, .. } => self.registrations.end(&name, *connection),
+            UserOp::Detach { connection, .. } => {
+                self.registrations.end(&name, *connection);
+                departure = Some(*connection);
+            }
             _ => {}
         }
         if let UserOp::Send { by, content } = op {
@@ -76,7 +79,10 @@ impl Embedded {
         self.gate.keep(self.records.drain(..));
         self.tell_user_facts(now, &name, out);
         if let Some(connection) = arrival {
-            self.ask_directs(&name, connection);
+            self.ask_directs(&name, Some(connection));
+        }
+        if let Some(connection) = departure {
+            self.end_directs(&name, connection);
         }
         match offline_at {
             Some(at) if at <= now.mono => self.go_offline(now, &name, out),

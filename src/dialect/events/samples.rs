@@ -105,6 +105,10 @@ pub(crate) fn receipt(kind: Receipt) -> Event {
     Event::Receipt { room: room(), message: MESSAGE, by: user(), kind }
 }
 
+pub(crate) fn marked(kind: Receipt) -> Event {
+    Event::Marked { room: room(), message: MESSAGE, by: user(), kind }
+}
+
 pub(crate) fn left(cause: Departure) -> Event {
     Event::Left { room: room(), cause }
 }
@@ -119,12 +123,14 @@ pub(crate) fn all() -> Vec<Event> {
         Event::PeerJoined { room: room(), peer: peer() },
         Event::PeerLeft { room: room(), peer: peer().name, identity: user() },
         Event::Stats { room: room(), participant_count: 501 },
+        Event::Online { room: room(), online_count: 3 },
         Event::Signal(Box::new(signaled)),
         Event::Media { room: room(), peer: peer().name, media: MediaState::default() },
         Event::Message(Arc::new(message(hello()))),
         direct(Some("system"), r#"{"message":"Welcome to our platform!","level":"info"}"#),
         Event::Typing { room: room(), by: user(), is_typing: true },
         receipt(Receipt::Read),
+        marked(Receipt::Read),
         presence(Status::Online),
         Event::Closed { room: room(), reason: "closed by host".into() },
     ]

@@ -28,18 +28,26 @@ struct Watched {
     rng: Rng,
     told: Vec<(Status, u64, Option<ConnectionId>, Vec<Name>)>,
     introduced: Vec<(ConnectionId, Name, Status)>,
+    records: Vec<Record>,
 }
 
 impl Watched {
     fn new() -> Self {
-        Self { user: None, now: BEGINNING, rng: Rng::from_seed(1), told: Vec::new(), introduced: Vec::new() }
+        Self {
+            user: None,
+            now: BEGINNING,
+            rng: Rng::from_seed(1),
+            told: Vec::new(),
+            introduced: Vec::new(),
+            records: Vec::new(),
+        }
     }
 
     fn with<T>(&mut self, act: impl FnOnce(&mut User, &mut Context<'_>) -> T) -> Option<T> {
         let rules = Rules {
             announce_limit: 500,
             max_participants: 0,
-            has_store: false,
+            has_store: true,
             history: false,
             keep_ms: 0,
             presence_grace_ms: GRACE_MS,
@@ -48,8 +56,8 @@ impl Watched {
             rest_per_minute: 0,
         };
         let mut facts = Vec::new();
-        let mut context =
-            Context { now: self.now, rng: &mut self.rng, rules: &rules, facts: &mut facts, records: &mut Vec::new() };
+        let (now, rng, records) = (self.now, &mut self.rng, &mut self.records);
+        let mut context = Context { now, rng, rules: &rules, facts: &mut facts, records };
         let outcome = act(self.user.as_mut()?, &mut context);
         for fact in facts {
             let Event::Presence { user, status, last_seen } = fact.event else { panic!("{fact:?}") };
@@ -116,6 +124,22 @@ fn there_is_one_online_and_one_offline_however_many_connections() {
     ann.pass(1);
     assert_eq!(ann.told[1..], [(Status::Offline, BEGINNING.wall + 3_000, None, Vec::new())]);
     assert!(ann.user.is_none());
+}
+
+#[test]
+fn when_a_user_was_last_seen_is_kept() {
+    let mut ann = Watched::new();
+    ann.attach(0);
+    ann.attach(1);
+    ann.pass(5_000);
+    ann.detach(0, Parting::Goodbye, &[]);
+    ann.detach(1, Parting::Goodbye, &[]);
+    let seen = |record: &Record| match record {
+        Record::UserSeen(seen) => (seen.identity.user().to_owned(), seen.at),
+        other => panic!("{other:?}"),
+    };
+    let seen: Vec<_> = ann.records.iter().map(seen).collect();
+    assert_eq!(seen, [("ann".to_owned(), BEGINNING.wall), ("ann".to_owned(), BEGINNING.wall + 5_000)]);
 }
 
 #[test]

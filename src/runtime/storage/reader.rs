@@ -221,9 +221,7 @@ fn limited<T>(
     let (mut list, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let item = read(row)?;
-        let Content { body, attachment, metadata, .. } = content(&item);
-        let extras = [attachment, metadata].into_iter().flatten();
-        bytes += body.len() + extras.map(|text| text.len()).sum::<usize>();
+        bytes += content(&item).bytes();
         list.push(item);
         if bytes > limits::PAGE_BYTES {
             return Ok((list, true));
