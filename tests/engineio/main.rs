@@ -5,6 +5,7 @@ mod client;
 mod dialects;
 mod namespaces;
 mod older;
+mod questions;
 mod requests;
 mod rooms;
 mod sessions;

@@ -159,6 +159,11 @@ impl Gate {
         self.state == State::Good && !self.pending.front().is_some_and(is_late)
     }
 
+    /// The age of the oldest record that is not kept yet, in milliseconds.
+    pub(super) fn lag_ms(&self, now: Now) -> u64 {
+        self.pending.front().map_or(0, |oldest| now.mono.saturating_sub(oldest.since))
+    }
+
     /// Has records kept that nobody waits for.
     pub(super) fn keep(&mut self, records: impl IntoIterator<Item = Record>) {
         self.records.extend(records);
