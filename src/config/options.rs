@@ -49,6 +49,7 @@ impl Settings {
             presence_batch_ms: self.presence.batch_ms,
             guests: self.auth.guests,
             create_on_join: self.rooms.create_on_join == CreateOnJoin::Always,
+            create_on_join_in_camel: self.rooms.create_on_join != CreateOnJoin::Never,
             origins: self.origins(),
             client_url: self.client_url.clone(),
             ice: self.ice_servers(),

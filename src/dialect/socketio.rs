@@ -4,18 +4,23 @@
 //! ([`answer`]) and how they are greeted ([`greet`]). All that is written is whole Engine.IO messages as WebSocket frames, the
 //! namespace included, so that one copy serves every listener of that dialect, whatever carries its session.
 //!
-//! Where a dialect has no word of its own it uses that of `raw`: an event of `raw`'s `type` whose one argument is `raw`'s
-//! object. WebRTC signaling is spelled so in all of them.
+//! `colon` answers through acks, and tells the asker of what came about by events as well. `notify` and `camel` answer by
+//! events, and through the ack, if one is wanted, in addition. What a dialect has no word for its clients are not told.
+
+mod answer;
 
 use crate::base::time::Now;
 use crate::codec::engineio;
-use crate::codec::socketio::{self, Target, begin_ack, begin_event};
-use crate::dialect::raw;
-use crate::domain::command::Command;
-use crate::domain::event::{Event, Joined};
+use crate::codec::socketio::{self, Arguments, Target};
+use crate::dialect::{camel, colon, notify};
+use crate::domain::access::Identity;
+use crate::domain::command::{Command, Opaque};
+use crate::domain::event::{Content, Event, Joined};
 use crate::domain::history::{History, Marks};
 use crate::domain::op::Sent;
 use crate::domain::reject::{Code, Reject};
+
+pub use answer::answer;
 
 /// A way of spelling commands and events in Socket.IO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,19 +81,20 @@ impl Dialect {
         }
     }
 
+    /// The one that a client speaks who sends an event of this name; `None` when the name does not tell.
+    pub fn told_by(namespace: &str, name: &str) -> Option<Self> {
+        if namespace == socketio::MAIN {
+            return None;
+        }
+        let is_colon = colon::Request::parse(name).is_some_and(|request| !request.is_shared());
+        let is_camel = camel::Request::parse(name).is_some_and(|request| !request.is_shared());
+        is_colon.then_some(Self::Colon).or(is_camel.then_some(Self::Camel))
+    }
+
     /// Whether who sends a message to a room is told it like the others.
     pub fn hears_itself(self) -> bool {
         matches!(self, Self::Colon | Self::Camel)
     }
-}
-
-/// What a client's event asks.
-#[derive(Debug, PartialEq)]
-pub struct Request<'a> {
-    /// The dialect it is of, if it is of only one.
-    pub dialect: Option<Dialect>,
-    /// The wish.
-    pub command: Command<'a>,
 }
 
 /// Which request an answer is to. As text it goes with the question, wherever that goes, and comes back with the answer.
@@ -119,108 +125,100 @@ impl<'a> Reference<'a> {
 /// What the answer to a request says.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer<'a> {
-    /// You are a member, and these are the ICE servers, as a JSON list.
-    Joined(&'a Joined, &'a str),
+    /// You are a member.
+    Joined(&'a Joined),
     /// You are no longer a member of this room.
     Left(&'a str),
-    /// Your message was accepted; it went to what this field, of this value, names.
-    Sent(&'a Sent, (&'a str, &'a str)),
+    /// Your message to this room was accepted; what it says is there when the answer is to repeat it.
+    Sent(&'a Sent, &'a str, Option<(&'a Identity, &'a Content)>),
     /// These are the messages that were sent before.
     History(&'a History),
     /// These received and read the message.
     Receipts(&'a Marks),
-    /// Your new token, that of this user, holds until then, in seconds since 1970.
-    Authenticated(&'a str, Option<u64>),
-    /// I am here.
-    Pong,
+    /// Your new token holds until then, in seconds since 1970.
+    Authenticated {
+        /// Whose it is.
+        user: &'a str,
+        /// The connection, as its client knows it.
+        socket: &'a str,
+        /// Until when; for ever when absent.
+        expires_at: Option<u64>,
+    },
+    /// I am here, and this came with the question.
+    Pong(Option<Opaque<'a>>),
     /// It is done.
     Done,
     /// It is not granted.
     Refused(&'a Reject),
 }
 
-/// Commands that all dialects spell as `raw` does.
-const AS_RAW: [&str; 5] = ["offer", "answer", "ice-candidate", "media-state-changed", "ping"];
-
-/// Reads a client's event. `content_bytes` bounds a message's content; what has to be put together is put into `scratch`.
+/// Reads a client's event. `content_bytes` bounds a message's content.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn decode<'a>(
-    _dialect: Dialect,
-    event: &socketio::Event<'a>,
+    dialect: Dialect,
+    name: Option<&str>,
+    arguments: Arguments<'a>,
     content_bytes: usize,
-    scratch: &'a mut String,
-) -> Result<Request<'a>, Reject> {
-    let unknown = || Reject::new(Code::UnknownType, "There is no such event here");
-    let name = event.plain_name().ok_or_else(unknown)?;
-    if !AS_RAW.contains(&name) {
-        return Err(unknown());
+) -> Result<Command<'a>, Reject> {
+    let name = name.ok_or_else(|| Reject::new(Code::UnknownType, "There is no such event here"))?;
+    match dialect {
+        Dialect::Notify => {
+            notify::decode(name, arguments, content_bytes).map(|it| it.command).map_err(|fault| fault.reject)
+        }
+        Dialect::Colon => {
+            colon::decode(name, arguments, content_bytes).map(|it| it.command).map_err(|fault| fault.reject)
+        }
+        Dialect::Camel => {
+            camel::decode(name, arguments, content_bytes).map(|it| it.command).map_err(|fault| fault.reject)
+        }
     }
-    let fields = event.arguments.clone().next().and_then(|first| first.strip_prefix('{'));
-    let rest = fields.unwrap_or("}");
-    let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
-    *scratch = format!("{{\"type\":\"{name}\"{comma}{rest}");
-    let request = raw::decode(scratch, content_bytes).map_err(|fault| fault.reject)?;
-    Ok(Request { dialect: None, command: request.command })
 }
 
 /// Appends what is told of an event; nothing when the dialect has no word for it.
 pub fn encode(out: &mut Vec<u8>, dialect: Dialect, event: &Event, now: Now) {
-    as_raw(out, dialect, None, |out| raw::encode(out, event, now));
+    let start = out.len();
+    let mut is_told = false;
+    emit(out, dialect, |out| {
+        is_told = match dialect {
+            Dialect::Notify => notify::encode(out, event, now),
+            Dialect::Colon => colon::encode(out, event, now),
+            Dialect::Camel => camel::encode(out, event, now),
+        };
+    });
+    if !is_told {
+        out.truncate(start);
+    }
 }
 
 /// Appends the first thing that a peer is told, once it is connected; nothing when the dialect has no greeting.
-pub fn greet(_out: &mut Vec<u8>, _dialect: Dialect, _user: &str, _socket: &str, _now: Now) {}
-
-/// Appends the answer to a request; nothing when the dialect has none.
-pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: &Reference<'_>, answer: &Answer<'_>, now: Now) {
-    as_raw(out, dialect, to.ack, |out| match answer {
-        Answer::Joined(joined, ice) => raw::joined(out, joined, ice, None, now),
-        Answer::Left(room) => raw::left(out, room, None, now),
-        Answer::Sent(sent, to) => raw::sent(out, sent, *to, None),
-        Answer::History(history) => raw::history(out, history, None, now),
-        Answer::Receipts(marks) => raw::receipts(out, marks, None, now),
-        Answer::Authenticated(user, expires_at) => raw::authenticated(out, user, *expires_at, None, now),
-        Answer::Pong => raw::pong(out, None, now),
-        Answer::Done => {}
-        Answer::Refused(reject) => raw::error(out, reject, None, now),
-    });
+pub fn greet(out: &mut Vec<u8>, dialect: Dialect, user: &str, socket: &str) {
+    if dialect == Dialect::Notify {
+        emit(out, dialect, |out| notify::authenticated(out, user, socket));
+    }
 }
 
-/// Appends what `write` writes in `raw`, as an ack or as an event of its type; nothing when it writes nothing.
-fn as_raw(out: &mut Vec<u8>, dialect: Dialect, ack: Option<u64>, write: impl FnOnce(&mut Vec<u8>)) {
-    const TYPE: &[u8] = b"{\"type\":\"";
-    let mut object = Vec::new();
-    write(&mut object);
-    let text = std::str::from_utf8(&object).unwrap_or_default();
-    let kind = object.strip_prefix(TYPE).and_then(|rest| rest.split(|byte| *byte == b'"').next());
-    let Some(kind) = kind.and_then(|kind| std::str::from_utf8(kind).ok()) else { return };
-    let target = Target { id: ack, ..Target::namespace(dialect.namespace()) };
-    engineio::encode_text(out, |out| {
-        let mut packet = match ack {
-            Some(_) => begin_ack(out, &target),
-            None => begin_event(out, &target, kind),
-        };
-        packet.raw(text).end();
-    });
+/// Appends an event whose array is what `write` appends.
+fn emit(out: &mut Vec<u8>, dialect: Dialect, write: impl FnOnce(&mut Vec<u8>)) {
+    let target = Target::namespace(dialect.namespace());
+    engineio::encode_text(out, |out| socketio::encode_event(out, &target, write));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::engineio::Version;
-    use crate::codec::socketio::{Content, Decoder, Limits};
     use crate::codec::ws;
-    use crate::domain::command::Signal;
+    use crate::dialect::events::samples;
+    use crate::domain::command::Status;
 
-    const NOW: Now = Now { mono: 5, wall: 1_750_000_000_000 };
+    const NOW: Now = samples::NOW;
 
-    fn decoded(text: &str) -> Result<String, Reject> {
-        let mut decoder = Decoder::default();
-        let packet = decoder.text(Version::V4, text, &Limits::default()).expect("a packet").expect("whole");
-        let Content::Event(event) = packet.content else { panic!("no event") };
-        decode(Dialect::Camel, &event, 1_000, &mut String::new()).map(|request| format!("{:?}", request.command))
+    fn decoded(dialect: Dialect, text: &str) -> Result<String, Code> {
+        samples::heard(text, |name, arguments| {
+            let command = decode(dialect, Some(name), arguments, 1_000);
+            command.map(|command| format!("{command:?}")).map_err(|reject| reject.code)
+        })
     }
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<String> {
@@ -229,15 +227,30 @@ mod tests {
         ws::frames(&out).map(|(_, text)| String::from_utf8_lossy(text).into_owned()).collect()
     }
 
+    fn answered(dialect: Dialect, ack: Option<u64>, name: &str, given: &Answer<'_>) -> Vec<String> {
+        written(|out| answer(out, dialect, &Reference { ack, name }, given, NOW))
+    }
+
     #[test]
-    fn signaling_is_spelled_as_in_raw() {
-        let offer = decoded(r#"2/chat,["offer",{"roomId":"r","toPeerId":"p","offer":{"sdp":"x"}}]"#).expect("good");
-        assert!(offer.contains(&format!("{:?}", Signal::Offer)) && offer.contains("sdp"), "{offer}");
-        assert_eq!(decoded(r#"2["ping"]"#), Ok("Ping".to_owned()));
-        assert_eq!(decoded(r#"2["ping",{}]"#), Ok("Ping".to_owned()));
-        assert_eq!(decoded(r#"2["offer",{}]"#).map_err(|reject| reject.code), Err(Code::InvalidMessage));
-        assert_eq!(decoded(r#"2["join-room",{"roomId":"r"}]"#).map_err(|reject| reject.code), Err(Code::UnknownType));
-        assert_eq!(decoded("2[7]").map_err(|reject| reject.code), Err(Code::UnknownType));
+    fn an_event_tells_which_dialect_a_client_speaks() {
+        assert_eq!(Dialect::told_by("/chat", "join:chat"), Some(Dialect::Colon));
+        assert_eq!(Dialect::told_by("/chat", "joinRoom"), Some(Dialect::Camel));
+        for (namespace, name) in [("/chat", "offer"), ("/chat", "heartbeat"), ("/chat", "x"), ("/", "joinRoom")] {
+            assert_eq!(Dialect::told_by(namespace, name), None);
+        }
+    }
+
+    #[test]
+    fn each_dialect_takes_its_own_events_and_signaling() {
+        let offer = r#"2["offer",{"roomId":"r","toPeerId":"p","offer":{"sdp":"x"}}]"#;
+        for dialect in Dialect::ALL {
+            assert!(decoded(dialect, offer).expect("good").contains("sdp"));
+            assert_eq!(decoded(dialect, r#"2["offer",{}]"#), Err(Code::InvalidMessage));
+        }
+        assert_eq!(decoded(Dialect::Notify, r#"2["ping"]"#), Ok("Ping".to_owned()));
+        assert!(decoded(Dialect::Camel, r#"2["joinRoom","r"]"#).is_ok());
+        assert_eq!(decoded(Dialect::Colon, r#"2["joinRoom","r"]"#), Err(Code::UnknownType));
+        assert_eq!(decoded(Dialect::Notify, r#"2["joinRoom","r"]"#), Err(Code::UnknownType));
     }
 
     #[test]
@@ -253,16 +266,51 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_an_event_of_the_namespace_and_what_is_answered_an_ack() {
-        let event = Event::Stats { room: "r".into(), participant_count: 7 };
-        let told = written(|out| encode(out, Dialect::Colon, &event, NOW));
-        let object = r#"{"type":"room-stats","roomId":"r","participantCount":7,"timestamp":1750000000000}"#;
-        assert_eq!(told, [format!(r#"42/chat,["room-stats",{object}]"#)]);
-        let told = written(|out| encode(out, Dialect::Notify, &event, NOW));
-        assert_eq!(told, [format!(r#"42["room-stats",{object}]"#)]);
-        let left = Reference { ack: Some(3), name: "leave" };
-        let told = written(|out| answer(out, Dialect::Camel, &left, &Answer::Left("r"), NOW));
-        assert_eq!(told, [r#"43/chat,3[{"type":"room-left","roomId":"r","timestamp":1750000000000}]"#]);
-        assert_eq!(written(|out| answer(out, Dialect::Camel, &left, &Answer::Done, NOW)), [""; 0]);
+    fn an_event_is_told_where_there_is_a_word_for_it() {
+        let event = samples::presence(Status::Busy);
+        let fields = r#"{"userId":"user-uuid","status":"busy","lastSeen":"2025-01-09T21:30:00.000Z"}"#;
+        let told = |dialect| written(|out| encode(out, dialect, &event, NOW));
+        assert_eq!(told(Dialect::Colon), [format!(r#"42/chat,["user:status-changed",{fields}]"#)]);
+        assert_eq!(told(Dialect::Camel), [format!(r#"42/chat,["presenceUpdate",{fields}]"#)]);
+        assert_eq!(told(Dialect::Notify), [""; 0]);
+    }
+
+    #[test]
+    fn colon_answers_by_ack_and_camel_by_event_and_ack() {
+        let left = Answer::Left("r");
+        let event = r#"42/chat,["room:left",{"chatId":"r"}]"#;
+        let ack = r#"43/chat,3[{"success":true,"message":"Left chat successfully"}]"#;
+        assert_eq!(answered(Dialect::Colon, Some(3), "leave:chat", &left), [ack, event]);
+        assert_eq!(answered(Dialect::Colon, None, "leave:chat", &left), [event]);
+        let event = r#"42/chat,["leftRoom","r"]"#;
+        let ack = r#"43/chat,3[{"success":true,"roomId":"r"}]"#;
+        assert_eq!(answered(Dialect::Camel, Some(3), "leaveRoom", &left), [event, ack]);
+        assert_eq!(answered(Dialect::Camel, None, "leaveRoom", &left), [event]);
+    }
+
+    #[test]
+    fn a_refusal_is_heard_whether_or_not_an_ack_is_wanted() {
+        let reject = Reject::not_in_room();
+        let refused = Answer::Refused(&reject);
+        let text = r#""code":"NOT_IN_ROOM","message":"You are not in this room""#;
+        let ack = r#"[{"success":false,"message":"You are not in this room","code":"NOT_IN_ROOM"}]"#;
+        let event = format!(r#"42/chat,["error",{{{text}}}]"#);
+        assert_eq!(
+            answered(Dialect::Camel, Some(0), "sendMessage", &refused),
+            [event.clone(), format!("43/chat,0{ack}")]
+        );
+        assert_eq!(answered(Dialect::Colon, None, "message:send", &refused), [event]);
+        let by_ack = answered(Dialect::Colon, Some(0), "message:send", &refused);
+        assert_eq!(by_ack.len(), 1);
+        assert!(by_ack[0].starts_with(r#"43/chat,0[{"success":false,"message":"Chat not found or access denied""#));
+        let event = format!(r#"42["error",{{{text}}}]"#);
+        assert_eq!(answered(Dialect::Notify, Some(0), "offer", &refused), [event, format!("430{ack}")]);
+    }
+
+    #[test]
+    fn a_ping_brings_back_what_came_with_it() {
+        let pong = r#"{"timestamp":"2025-01-09T21:30:00.000Z","data":[1]}"#;
+        let both = [format!(r#"42["pong",{pong}]"#), format!("432[{pong}]")];
+        assert_eq!(answered(Dialect::Notify, Some(2), "ping", &Answer::Pong(Some("[1]"))), both);
     }
 }

@@ -79,6 +79,17 @@ pub enum Event {
         /// Which of the two.
         kind: Receipt,
     },
+    /// A message arrived or was read, as the room hears where rooms hear of that.
+    Marked {
+        /// The message's room.
+        room: Name,
+        /// The message.
+        message: Uuid,
+        /// Who received or read it.
+        by: Identity,
+        /// Which of the two.
+        kind: Receipt,
+    },
     /// Somebody's presence changed.
     Presence {
         /// Who.
@@ -108,11 +119,17 @@ impl Event {
             | Self::Stats { room, .. }
             | Self::Media { room, .. }
             | Self::Typing { room, .. }
+            | Self::Marked { room, .. }
             | Self::Closed { room, .. } => Some(room),
             Self::Signal(signaled) => Some(&signaled.room),
             Self::Message(message) => Some(&message.room),
             Self::Direct(_) | Self::Receipt { .. } | Self::Presence { .. } => None,
         }
+    }
+
+    /// Whether only Socket.IO has a word for it.
+    pub fn is_for_peers(&self) -> bool {
+        matches!(self, Self::Marked { .. })
     }
 
     /// Whether a connection that cannot keep up may do without it.

@@ -85,6 +85,12 @@ impl Room {
         self.seq
     }
 
+    /// The number of a message, if it is one of the last.
+    pub fn seq_of(&self, message: Uuid) -> Option<u64> {
+        let back = self.recent.iter().rev().position(|(id, _)| *id == message)?;
+        Some(self.seq - back as u64)
+    }
+
     /// Tells a message's sender that it arrived or was read.
     pub(super) fn receipt(
         &mut self,
@@ -102,11 +108,15 @@ impl Room {
         Ok(Reply::Done)
     }
 
-    /// Notes that `by` received or read a message, and tells its sender.
+    /// Notes that `by` received or read a message, and tells its sender; and the room, where some hear of that.
     pub fn mark(&mut self, sender: &Identity, message: Uuid, by: Identity, kind: Receipt, context: &mut Context<'_>) {
         if self.is_kept(context) {
             let (user, at) = (by.user_name(), context.now.wall);
             context.records.push(Record::MessageMarked { message, user, mark: kind, at });
+        }
+        if self.members.has_peers() {
+            let event = Event::Marked { room: self.id.clone(), message, by: by.clone(), kind };
+            context.tell_members(None, event);
         }
         let event = Event::Receipt { room: self.id.clone(), message, by, kind };
         context.facts.push(Fact { audience: Audience::User(sender.user_name()), event });

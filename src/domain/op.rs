@@ -125,6 +125,15 @@ pub enum RoomOp {
         /// Which.
         wanted: Wanted,
     },
+    /// Look at messages that were sent after one.
+    Sync {
+        /// The asking connection.
+        connection: ConnectionId,
+        /// The message.
+        after: Uuid,
+        /// At most so many.
+        limit: usize,
+    },
     /// Look at who received and read a message.
     Marks {
         /// The asking connection.

@@ -165,7 +165,9 @@ impl Room {
             RoomOp::Receipt { connection, message, kind } => self.receipt(connection, message, kind, context),
             RoomOp::Return(back) => self.come_back(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
             // Whoever keeps the room sees to its end, and asks the store what the room itself does not know.
-            RoomOp::Lose { .. } | RoomOp::History { .. } | RoomOp::Marks { .. } => Ok(Reply::Done),
+            RoomOp::Lose { .. } | RoomOp::History { .. } | RoomOp::Sync { .. } | RoomOp::Marks { .. } => {
+                Ok(Reply::Done)
+            }
             RoomOp::Admit { by, connections } => self.admit(by, &connections, context),
             RoomOp::Withdraw { by, connection } => self.withdraw(&by, connection, context),
             RoomOp::Describe { by } => self.describe(&by, context),

@@ -91,6 +91,8 @@ pub enum State {
     Good,
     /// There is no space left.
     Full,
+    /// It keeps what it is given, but takes too long for it.
+    Late,
     /// Its files cannot be written or read.
     Failing,
     /// Its file is damaged.
@@ -318,6 +320,7 @@ impl State {
         match self {
             Self::Good => "the store keeps what it is given",
             Self::Full => "the store has no space left: make room on its disk",
+            Self::Late => "the store takes seconds to write: see what keeps its disk busy",
             Self::Failing => "the store's files cannot be written or read: see the log, look at the disk",
             Self::Corrupt => {
                 "the store's file is damaged: restart to have it set aside, or put a good copy in its place"

@@ -54,8 +54,8 @@ pub struct Server {
     storage: Storage,
 }
 
-/// How often the JWKS file is looked at.
-const KEYS_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked at the JWKS file, and whether the store keeps pace.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long threads may take beyond the drain window before the process ends without them.
 const GRACE: Duration = Duration::from_millis(250);
@@ -172,6 +172,8 @@ fn shard(number: ShardNumber, options: &Arc<Options>, verifier: &Arc<Verifier>, 
 
 /// SIGTERM and SIGINT as messages.
 fn catch_signals() -> io::Result<Receiver<i32>> {
+    // A file that may not grow is the store's trouble, which it tells; without a handler it would end the process.
+    signal_hook::flag::register(libc::SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let (sender, receiver) = unbounded();
     thread::Builder::new().name("signals".into()).spawn(move || {
@@ -191,12 +193,13 @@ impl Server {
     /// A shard failed.
     pub fn wait(mut self) -> Result<(), String> {
         loop {
-            match self.signals.recv_timeout(KEYS_EVERY) {
+            match self.signals.recv_timeout(LOOK_EVERY) {
                 Ok(signal) => {
                     tracing::info!(signal, "leaving");
                     return self.leave();
                 }
                 Err(RecvTimeoutError::Timeout) => {
+                    self.storage.look();
                     if let Some(verifier) = self.keys.reread() {
                         self.tell_all(|| Mail::Keys(verifier.clone()));
                     }

@@ -9,7 +9,7 @@ use crate::base::time::Now;
 use crate::client::conn::Standing;
 use crate::codec::ws;
 use crate::dialect::raw;
-use crate::domain::event::{Direct, Event, Joined};
+use crate::domain::event::{Content, Direct, Event, Joined};
 use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
@@ -57,6 +57,8 @@ pub(super) enum Then {
     },
     /// The sender gets a receipt that names, by field, where the message went.
     Sent(&'static str, Name),
+    /// The sender gets a receipt that repeats what the message says, and to which room.
+    Repeated(Name, Box<Content>),
     /// An HTTP request is answered.
     Rest(Box<RestAsk>),
 }
@@ -141,7 +143,7 @@ impl Shard {
                 self.note_session(now, slot);
             }
             (Then::Refusal | Then::Rest(_), Ok(_)) => {}
-            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Found, Ok(_)) => {
+            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);
             }
@@ -196,14 +198,36 @@ impl Shard {
         self.note_session(now, slot);
     }
 
-    /// A message that is kept for a user is handed to one of their connections. Without it the user's home would not know
-    /// that the message need not be kept any longer; of a connection that has ended it hears otherwise.
+    /// A message that is kept for a user is handed to one of their connections.
     pub(super) fn hand(&mut self, now: Now, to: ConnectionId, user: Name, direct: Arc<Direct>) {
-        if self.slot_of(to).is_some_and(|slot| self.conns[slot as usize].is_listening()) {
-            let id = direct.id;
+        let is_here = match to.is_peer() {
+            true => self.peer_at(to).is_some(),
+            false => self.slot_of(to).is_some_and(|slot| self.conns[slot as usize].is_listening()),
+        };
+        if is_here {
+            self.handed.push((to, user, direct.id));
             self.told(now, to, Event::Direct(direct));
-            self.post(self.placement.of(&user), Mail::Handed { user, id });
         }
+    }
+
+    /// Confirms what was handed over to connections whose sockets have taken it, so that it need be kept no longer. Of a
+    /// connection that has ended its user's home hears otherwise.
+    pub(super) fn confirm_handed(&mut self) {
+        let mut handed = std::mem::take(&mut self.handed);
+        handed.retain(|(to, user, id)| {
+            if self.peer_at(*to).is_some() {
+                // What waits for a session outlives the connections that carry it.
+                self.post(self.placement.of(user), Mail::Handed { user: user.clone(), id: *id });
+                return false;
+            }
+            let Some(conn) = self.slot_of(*to).map(|slot| &self.conns[slot as usize]) else { return false };
+            if conn.is_listening() && conn.queue.is_empty() {
+                self.post(self.placement.of(user), Mail::Handed { user: user.clone(), id: *id });
+                return false;
+            }
+            conn.is_listening()
+        });
+        self.handed = handed;
     }
 
     /// One connection is told something.

@@ -10,6 +10,7 @@ use crate::base::map::{Map, map};
 use crate::base::time::Now;
 use crate::client::conn::Standing;
 use crate::client::outbound::{NOBODY, Segment};
+use crate::dialect::packed::Packed;
 use crate::domain::op::{Op, Scope, UserOp};
 use crate::mail::{Mail, News, Reach};
 use crate::shard::Shard;
@@ -45,11 +46,36 @@ pub(super) struct Listeners {
     pub(super) connections: Vec<ConnectionId>,
 }
 
-/// A stretch of the bulletin that one connection is not told: what it caused itself, or what was before its time.
-struct Gap {
-    slot: u32,
+/// What everyone is to hear, in one run of bytes, and who is not to hear some of it.
+pub(super) struct Run {
     start: u32,
     end: u32,
+    /// In the order of keys and places.
+    gaps: Vec<Gap>,
+    /// Gaps of those who were handed the run, or passed over.
+    passed: usize,
+}
+
+/// A stretch of the run that one connection is not told: what it caused itself, or what was before its time.
+struct Gap {
+    key: u32,
+    start: u32,
+    end: u32,
+}
+
+impl Run {
+    /// Calls `push` with the stretches that the connection with this key is to hear. Keys come in order.
+    pub(super) fn hand(&mut self, key: u32, mut push: impl FnMut(Segment)) {
+        let mut from = self.start;
+        while let Some(gap) = self.gaps.get(self.passed).filter(|gap| gap.key <= key) {
+            if gap.key == key {
+                push(Segment { start: from, end: gap.start.max(from), droppable: true });
+                from = gap.end.max(from);
+            }
+            self.passed += 1;
+        }
+        push(Segment { start: from, end: self.end, droppable: true });
+    }
 }
 
 impl Bulletin {
@@ -162,8 +188,24 @@ impl Shard {
         (self.bulletin.notices, self.bulletin.newcomers) = (notices, newcomers);
     }
 
-    /// Hands every connection what everyone is to hear, as one run but for the gaps it has.
+    /// Hands every connection what everyone is to hear.
     fn tell_everyone(&mut self, notices: &[Notice], newcomers: &[(u32, u32)]) {
+        let Some(mut run) = self.run_of(notices, newcomers, |packed| &packed.raw) else { return };
+        for (slot, conn) in &mut self.conns {
+            if conn.is_listening() && conn.standing == Standing::Attached {
+                run.hand(slot as u32, |segment| self.outbound.push(slot as u32, &mut conn.queue, segment));
+            }
+        }
+    }
+
+    /// Gathers what everyone is to hear; `None` when that is nothing. `newcomers` are in order, each with the number of
+    /// notices that were there before it.
+    pub(super) fn run_of<'a>(
+        &mut self,
+        notices: &'a [Notice],
+        newcomers: &[(u32, u32)],
+        frames: impl Fn(&'a Packed) -> &'a [u8],
+    ) -> Option<Run> {
         let start = self.outbound.len() as u32;
         let mut gaps = Vec::new();
         // Where each notice begins.
@@ -173,37 +215,19 @@ impl Shard {
             if !notice.to.everyone {
                 continue;
             }
-            let segment = self.encode_notice(notice);
-            if let Some(slot) = notice.news.except.and_then(|id| self.slot_of(id)) {
-                gaps.push(Gap { slot, start: segment.start, end: segment.end });
+            let segment = self.outbound.encode(|out| out.extend_from_slice(frames(&notice.news.packed)));
+            let key = self.key_of(notice.news.except);
+            if key != NOBODY {
+                gaps.push(Gap { key, start: segment.start, end: segment.end });
             }
         }
         let end = self.outbound.len() as u32;
-        if start == end {
-            return;
-        }
-        gaps.extend(newcomers.iter().map(|&(slot, before)| {
+        gaps.extend(newcomers.iter().map(|&(key, before)| {
             let until = starts.get(before as usize).copied().unwrap_or(end);
-            Gap { slot, start, end: until }
+            Gap { key, start, end: until }
         }));
-        // Slots come in order, and so do each slot's gaps.
-        gaps.sort_unstable_by_key(|gap| (gap.slot, gap.start, gap.end));
-        let mut gaps = gaps.iter().peekable();
-        for (slot, conn) in &mut self.conns {
-            let slot = slot as u32;
-            let is_told = conn.is_listening() && conn.standing == Standing::Attached;
-            let mut from = start;
-            while let Some(gap) = gaps.next_if(|gap| gap.slot <= slot) {
-                if is_told && gap.slot == slot {
-                    let until = gap.start.max(from);
-                    self.outbound.push(slot, &mut conn.queue, Segment { start: from, end: until, droppable: true });
-                    from = gap.end.max(from);
-                }
-            }
-            if is_told {
-                self.outbound.push(slot, &mut conn.queue, Segment { start: from, end, droppable: true });
-            }
-        }
+        gaps.sort_unstable_by_key(|gap| (gap.key, gap.start, gap.end));
+        (start < end).then_some(Run { start, end, gaps, passed: 0 })
     }
 
     /// Hands the members of rooms, and single connections, what they are to hear beyond that.
@@ -241,5 +265,37 @@ impl Shard {
     fn encode_notice(&mut self, notice: &Notice) -> Segment {
         let segment = self.outbound.encode(|out| out.extend_from_slice(&notice.news.packed.raw));
         Segment { droppable: true, ..segment }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Each of six listeners hears all of eight notices, but those that it caused and those before its time.
+        #[test]
+        fn who_is_not_to_hear_something_hears_the_rest(
+            causes in prop::collection::vec(0..8u32, 8),
+            newcomers in prop::collection::btree_map(0..8u32, 0..9u32, 0..4),
+            listeners in prop::collection::btree_set(0..8u32, 0..6),
+        ) {
+            let mut gaps: Vec<Gap> = Vec::new();
+            for (number, cause) in causes.iter().enumerate() {
+                gaps.push(Gap { key: *cause, start: number as u32, end: number as u32 + 1 });
+            }
+            gaps.extend(newcomers.iter().map(|(key, before)| Gap { key: *key, start: 0, end: *before.min(&8) }));
+            gaps.sort_unstable_by_key(|gap| (gap.key, gap.start, gap.end));
+            let mut run = Run { start: 0, end: 8, gaps, passed: 0 };
+            for key in listeners {
+                let mut heard = Vec::new();
+                run.hand(key, |segment| heard.extend(segment.start..segment.end));
+                let before = newcomers.get(&key).copied().unwrap_or(0);
+                let expected: Vec<u32> = (before..8).filter(|number| causes[*number as usize] != key).collect();
+                prop_assert_eq!(heard, expected, "{}", key);
+            }
+        }
     }
 }

@@ -189,6 +189,9 @@ impl Fanout {
         conns: &mut Slab<Conn>,
         outbound: &mut Outbound,
     ) {
+        if packed.raw.is_empty() {
+            return;
+        }
         let Some(at) = self.rooms.find(room) else { return };
         let Some(room) = self.rooms.at_mut(at) else { return };
         if packed.seq != 0 {

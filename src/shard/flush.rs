@@ -52,6 +52,9 @@ impl Shard {
         for slot in std::mem::take(&mut self.ending) {
             self.end(now, slot, wire);
         }
+        if !self.handed.is_empty() {
+            self.confirm_handed();
+        }
         self.read_waiting(now);
         if self.trim_due == 0 && self.is_large() {
             self.trim_due = now.mono + TRIM_AFTER_MS;

@@ -36,6 +36,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use slab::Slab;
+use uuid::Uuid;
 
 pub use flush::{Gone, Wire};
 pub use moves::Departure;
@@ -44,6 +45,7 @@ pub use stats::Stats;
 
 use crate::authority::Authority;
 use crate::authority::embedded::Embedded;
+use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX};
 use crate::base::limits;
 use crate::base::map::{Map, map};
@@ -127,6 +129,8 @@ pub struct Shard {
     unsaved_due: u64,
     /// Clients on their way back, by the slots of their connections.
     resumes: BTreeMap<u32, Resume>,
+    /// Messages to users that were handed to their connections, and whose sockets may not have taken them yet.
+    handed: Vec<(ConnectionId, Name, Uuid)>,
     /// Connections whose queue need not wait any longer.
     uncorked: Vec<u32>,
     /// How members show themselves in rooms, by slot and room, where it is not what everybody does.
@@ -177,6 +181,7 @@ impl Shard {
             unsaved: BTreeSet::new(),
             unsaved_due: 0,
             resumes: BTreeMap::new(),
+            handed: Vec::new(),
             uncorked: Vec::new(),
             appearances: map(seed),
             recovery_key: RecoveryKey::new(&key),

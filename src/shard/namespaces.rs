@@ -103,9 +103,9 @@ impl Shard {
             Heard::Event { space, event, id, attachments, .. } if is_conformance => {
                 self.answer_suite(at, space, event, id, attachments);
             }
-            Heard::Event { peer, event, id, .. } => {
+            Heard::Event { peer, event, id, attachments, .. } => {
                 let request = Reference { ack: id, name: event.plain_name().unwrap_or_default() };
-                if let Err(reject) = self.peer_event(now, peer, &event, &request) {
+                if let Err(reject) = self.peer_event(now, peer, event, attachments.len() > 0, &request) {
                     self.stats.refusals += 1;
                     self.answer_in_dialect(now, peer, &request, &Answer::Refused(&reject));
                 }
@@ -169,7 +169,7 @@ impl Shard {
     }
 
     /// A peer may connect, and is told so, unless its client has given up. Whether it is connected.
-    pub(super) fn accept_peer(&mut self, now: Now, peer: u32) -> bool {
+    pub(super) fn accept_peer(&mut self, peer: u32) -> bool {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return false };
         if known.is_connected {
             return true;
@@ -194,7 +194,7 @@ impl Shard {
         self.stats.opened += 1;
         if let Some(identity) = identity {
             let socket = self.socket_id(peer);
-            self.send_to_session(at, |out| dialects::greet(out, dialect, identity.user(), &socket, now));
+            self.send_to_session(at, |out| dialects::greet(out, dialect, identity.user(), &socket));
         }
         true
     }
@@ -235,20 +235,37 @@ impl Shard {
         self.deliver(at, segment);
     }
 
-    /// A peer's event: what it asks is put to whoever decides it.
-    fn peer_event(&mut self, now: Now, peer: u32, event: &Event<'_>, reference: &Reference<'_>) -> Result<(), Reject> {
+    /// A peer's event: what it asks is put to whoever decides it. The first one that is of one dialect only settles which
+    /// the peer speaks.
+    fn peer_event(
+        &mut self,
+        now: Now,
+        peer: u32,
+        event: Event<'_>,
+        has_attachments: bool,
+        reference: &Reference<'_>,
+    ) -> Result<(), Reject> {
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return Ok(()) };
-        let mut scratch = String::new();
-        let request = dialects::decode(known.dialect, event, self.options.content_bytes, &mut scratch)?;
-        if let (Some(dialect), false) = (request.dialect, known.is_settled) {
+        if !known.is_settled
+            && let Some(dialect) = Dialect::told_by(known.dialect.namespace(), reference.name)
+        {
             known.is_settled = true;
             if dialect != known.dialect {
                 self.change_dialect(peer, dialect);
             }
         }
-        match request.command {
+        if has_attachments {
+            return Err(Reject::new(Code::UnsupportedData, "Events with binary attachments are not taken here"));
+        }
+        let Some(dialect) = self.sessions.peers.get(peer as usize).map(|peer| peer.dialect) else { return Ok(()) };
+        let name = event.plain_name();
+        match dialects::decode(dialect, name, event.arguments, self.options.content_bytes)? {
             Command::Ping => {
-                self.answer_in_dialect(now, peer, reference, &Answer::Pong);
+                self.answer_in_dialect(now, peer, reference, &Answer::Pong(None));
+                Ok(())
+            }
+            Command::Echo(data) => {
+                self.answer_in_dialect(now, peer, reference, &Answer::Pong(Some(data)));
                 Ok(())
             }
             Command::Authenticate { token } => self.renew_token(now, peer, reference, &token),
@@ -272,7 +289,8 @@ impl Shard {
         if let Some(at) = self.sessions.named(link) {
             self.sessions.touch(at);
         }
-        self.answer_in_dialect(now, peer, to, &Answer::Authenticated(&user, expires_at));
+        let socket = self.socket_id(peer);
+        self.answer_in_dialect(now, peer, to, &Answer::Authenticated { user: &user, socket: &socket, expires_at });
         Ok(())
     }
 

@@ -52,6 +52,8 @@ pub struct Options {
     pub guests: bool,
     /// Whether joining a room that is not there makes it.
     pub create_on_join: bool,
+    /// Whether it does where clients speak `camel`, which has no other way to make rooms.
+    pub create_on_join_in_camel: bool,
     /// Pages that may use the server.
     pub origins: Origins,
     /// Where the application's pages are, for links; the server's own address when absent.

@@ -6,9 +6,10 @@ use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
 use crate::client::outbound::NOBODY;
+use crate::client::peer::Peer;
 use crate::client::session::Route;
-use crate::dialect::socketio::{self as dialects, Answer, Reference};
-use crate::domain::event::{Event, Joined};
+use crate::dialect::socketio::{self as dialects, Answer, Dialect, Reference};
+use crate::domain::event::{Content, Event, Joined};
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
@@ -94,7 +95,7 @@ impl Shard {
         }
         let to = Reference::parse(ask.request.as_deref().unwrap_or_default());
         match (ask.then, reply) {
-            (Then::Attached, reply) => self.peer_attached(now, peer, reply),
+            (Then::Attached, reply) => self.peer_attached(peer, reply),
             (_, Err(reject)) => {
                 self.stats.refusals += 1;
                 self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
@@ -106,8 +107,13 @@ impl Shard {
                 }
                 self.answer_in_dialect(now, peer, &to, &Answer::Left(&room));
             }
-            (Then::Sent(field, name), Ok(Reply::Sent(sent))) => {
-                self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, (field, &name)));
+            (Then::Sent(_, room), Ok(Reply::Sent(sent))) => {
+                self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, &room, None));
+            }
+            (Then::Repeated(room, content), Ok(Reply::Sent(sent))) => {
+                let sender = self.peer_identity(peer);
+                let said = sender.as_ref().map(|sender| (sender, &*content));
+                self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, &room, said));
             }
             (Then::Found, Ok(Reply::History(history))) => {
                 self.answer_in_dialect(now, peer, &to, &Answer::History(&history));
@@ -117,7 +123,7 @@ impl Shard {
             }
             (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
             (Then::Rest(_) | Then::Session | Then::Returned { .. }, Ok(_)) => {}
-            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Found, Ok(_)) => {
+            (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
             }
@@ -125,9 +131,9 @@ impl Shard {
     }
 
     /// A peer's user has it, or not.
-    fn peer_attached(&mut self, now: Now, peer: u32, reply: Result<Reply, Reject>) {
+    fn peer_attached(&mut self, peer: u32, reply: Result<Reply, Reject>) {
         let Err(reject) = reply else {
-            if !self.accept_peer(now, peer) {
+            if !self.accept_peer(peer) {
                 self.peer_departs(peer, Departing::Goodbye);
             } else {
                 self.bulletin.come(PEER | peer);
@@ -150,17 +156,13 @@ impl Shard {
     fn peer_joined(&mut self, now: Now, peer: u32, to: &Reference<'_>, joined: &Joined) {
         self.join_peer(&joined.room, peer);
         self.introduce_peer(peer, &joined.room);
-        let ice = match self.peer_identity(peer) {
-            Some(identity) => self.options.ice.servers(identity.user(), now),
-            None => "[]".to_owned(),
-        };
-        self.answer_in_dialect(now, peer, to, &Answer::Joined(joined, &ice));
+        self.answer_in_dialect(now, peer, to, &Answer::Joined(joined));
     }
 
     /// A peer is told something.
     pub(super) fn peer_told(&mut self, now: Now, to: ConnectionId, event: &Event) {
         // What a room's keeper has to say may overtake what the user's keeper has.
-        let peer = self.peer_at(to).filter(|peer| self.accept_peer(now, *peer));
+        let peer = self.peer_at(to).filter(|peer| self.accept_peer(*peer));
         let Some(peer) = peer else {
             if let Event::Joined(joined) = event {
                 self.ask(Ask::forgotten(), Op::Room(joined.room.clone(), RoomOp::Vanish { connection: to }));
@@ -193,6 +195,24 @@ impl Shard {
         let rooms = known.rooms.as_slice();
         let is_this = |room_at: u32| self.peer_rooms.name_of(room_at).is_some_and(|name| **name == *room);
         max == 0 || rooms.len() + usize::from(known.joins) < max || rooms.iter().any(|own| is_this(own.room))
+    }
+
+    /// Whether joining makes a room that is not there.
+    pub(super) fn makes_rooms(&self, slot: u32) -> bool {
+        let in_camel = |peer: &Peer| self.options.create_on_join_in_camel && peer.dialect == Dialect::Camel;
+        let peer = (slot & PEER != 0).then(|| self.sessions.peers.get((slot & !PEER) as usize)).flatten();
+        self.options.create_on_join || peer.is_some_and(in_camel)
+    }
+
+    /// What the answer to a message to a room is for. In `colon` an ack repeats what the message says.
+    pub(super) fn then_sent(&self, slot: u32, request: Option<&str>, room: &Name, content: &Content) -> Then {
+        let peer = (slot & PEER != 0).then(|| self.sessions.peers.get((slot & !PEER) as usize)).flatten();
+        let wants_all = peer.is_some_and(|peer| peer.dialect == Dialect::Colon)
+            && request.is_some_and(|text| Reference::parse(text).ack.is_some());
+        if wants_all {
+            return Then::Repeated(room.clone(), Box::new(content.clone()));
+        }
+        Then::Sent("roomId", room.clone())
     }
 
     /// A peer has asked to join a room.

@@ -165,13 +165,19 @@ impl Shard {
                 let room = self.fanout.name(&room);
                 self.ask_room(now, slot, request, Then::Found, room, RoomOp::Marks { connection, message })
             }
+            Command::Sync { room, after, limit } => {
+                let after = Uuid::try_parse(&after).map_err(|_| Reject::message_not_found())?;
+                let room = self.fanout.name(&room);
+                let op = RoomOp::Sync { connection, after, limit: limit.unwrap_or(PAGE_DEFAULT) };
+                self.ask_room(now, slot, request, Then::Found, room, op)
+            }
             Command::Resume { token, has } => self.resume(slot, request, &token, has),
             Command::Authenticate { token } => self.authenticate(now, slot, request, &token),
             Command::Ping => {
                 self.send_raw(slot, |out| raw::pong(out, request, now));
                 Ok(())
             }
-            Command::Echo(_) | Command::Sync { .. } | Command::MakeRecoveryToken | Command::Ask(_) => {
+            Command::Echo(_) | Command::MakeRecoveryToken | Command::Ask(_) => {
                 Err(Reject::new(Code::UnknownType, "Not available in this dialect"))
             }
         }
@@ -191,7 +197,7 @@ impl Shard {
             peer: join.peer.map(name),
             display_name,
             media: join.media,
-            create: self.options.create_on_join,
+            create: self.makes_rooms(slot),
         };
         let shown = Appearance { peer: op.peer.clone(), display_name: op.display_name.clone(), media: op.media };
         let shown = (shown != Appearance::default()).then(|| Box::new(shown));
@@ -243,8 +249,8 @@ impl Shard {
             }
         };
         let room = self.fanout.name(&room);
+        let then = self.then_sent(slot, request, &room, &content);
         let message = SendMessage { connection: self.id_of(slot), to, content, client_message_id };
-        let then = Then::Sent("roomId", room.clone());
         self.ask_room(now, slot, request, then, room, RoomOp::Send(Box::new(message)))
     }
 

@@ -44,6 +44,7 @@ fn options() -> Options {
         presence_batch_ms: 100,
         guests: true,
         create_on_join: true,
+        create_on_join_in_camel: true,
         origins: Origins::default(),
         client_url: None,
         ice: Ice::default(),

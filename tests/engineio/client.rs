@@ -30,6 +30,14 @@ pub(crate) fn connect_packet(namespace: &str, user: &str) -> String {
     format!("40{place}{}", json!({ "token": token(user, &json!({})) }))
 }
 
+/// The event of a packet: its name and its argument.
+pub(crate) fn event(packet: &str) -> (String, Value) {
+    let json = &packet[packet.find('[').expect("an array")..];
+    let mut event: Vec<Value> = serde_json::from_str(json).expect("JSON");
+    let argument = event.pop().expect("an argument");
+    (event[0].as_str().expect("a name").to_owned(), argument)
+}
+
 /// A client that polls, with a connection for each direction.
 pub(crate) struct Polling {
     pub(crate) reading: Http,
@@ -145,7 +153,52 @@ impl Socket {
         let place = if namespace == "/" { "40".to_owned() } else { format!("40{namespace},") };
         let object = accepted.strip_prefix(&place).unwrap_or_else(|| panic!("{accepted}"));
         let object: Value = serde_json::from_str(object).expect("JSON");
+        if namespace == "/" {
+            let greeting = socket.next();
+            assert!(greeting.starts_with(r#"42["authenticated",{"userId":""#), "{greeting}");
+        }
         (socket, object["sid"].as_str().expect("a sid").to_owned())
+    }
+
+    /// A session in `/chat` that speaks `colon` or `camel`, and the peer's id.
+    pub(crate) fn chat(address: &str, dialect: &str, user: &str) -> (Self, String) {
+        let mut socket = Self::connect(address, &format!("/socket.io/?EIO=4&transport=websocket&dialect={dialect}"));
+        assert!(socket.next().starts_with('0'));
+        socket.send(&connect_packet("/chat", user));
+        let accepted = socket.next();
+        let object = accepted.strip_prefix("40/chat,").unwrap_or_else(|| panic!("{accepted}"));
+        let object: Value = serde_json::from_str(object).expect("JSON");
+        (socket, object["sid"].as_str().expect("a sid").to_owned())
+    }
+
+    /// Sends an event of `/chat`, to be acknowledged under `ack`.
+    pub(crate) fn ask(&mut self, ack: u32, name: &str, argument: &Value) {
+        self.send(&format!("42/chat,{ack}{}", json!([name, argument])));
+    }
+
+    /// The ack of that number; what else comes before it is passed over.
+    pub(crate) fn acked(&mut self, ack: u32) -> Value {
+        let beginning = format!("43/chat,{ack}[");
+        loop {
+            let packet = self.next();
+            if packet.starts_with(&beginning) {
+                let mut arguments: Vec<Value> = serde_json::from_str(&packet[beginning.len() - 1..]).expect("JSON");
+                return arguments.pop().expect("an argument");
+            }
+        }
+    }
+
+    /// The argument of the next event of that name; what else comes before it is passed over.
+    pub(crate) fn hear(&mut self, name: &str) -> Value {
+        loop {
+            let packet = self.next();
+            if packet.starts_with("42")
+                && let (heard, argument) = event(&packet)
+                && heard == name
+            {
+                return argument;
+            }
+        }
     }
 
     pub(crate) fn send(&mut self, text: &str) {

@@ -2,6 +2,8 @@
 //! session when its client does what it should not.
 
 mod client;
+mod dialects;
+mod limits;
 mod namespaces;
 mod older;
 mod requests;

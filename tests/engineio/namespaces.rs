@@ -121,7 +121,7 @@ fn a_token_may_come_with_the_first_request() {
     let path = format!("/socket.io/?EIO=4&transport=websocket&token={}", token("ada", &json!({})));
     let mut socket = Socket::connect(&server.address, &path);
     socket.next();
-    for (namespace, place) in [("", ""), ("/chat", "/chat,")] {
+    for (namespace, place) in [("/chat", "/chat,"), ("", "")] {
         socket.send(&format!("40{namespace}"));
         assert!(object(&socket.next(), &format!("40{place}"))["sid"].is_string());
     }
@@ -158,7 +158,7 @@ fn a_user_has_so_many_connections_and_no_more() {
         third.send(&connect_packet("/", "ada"));
         third.next().starts_with("40")
     });
-    second.send(r#"42/chat,1["ping"]"#);
+    second.send(r#"42/chat,1["heartbeat"]"#);
     assert!(second.next().starts_with("43/chat,1["));
 }
 
@@ -169,10 +169,11 @@ fn an_expired_token_ends_what_it_opened() {
     let mut socket = Socket::open(&server.address, "/socket.io/");
     socket.send(&format!("40{}", json!({ "token": token("ada", &json!({ "exp": now + 2 })) })));
     object(&socket.next(), "40");
+    assert_eq!(object(&socket.next(), "42")[0], "authenticated");
     socket.send(&connect_packet("/chat", "ada"));
     object(&socket.next(), "40/chat,");
     assert_eq!(socket.next(), "41");
-    socket.send(r#"42/chat,7["ping"]"#);
+    socket.send(r#"42/chat,7["heartbeat"]"#);
     assert!(socket.next().starts_with("43/chat,7["));
 }
 
@@ -183,6 +184,7 @@ fn events_are_answered_in_their_namespace() {
     socket.send(r#"42["ping"]"#);
     assert_eq!(object(&socket.next(), "42")[0], "pong");
     socket.send(r#"4213["no-such-event"]"#);
+    assert_eq!(object(&socket.next(), "42")[1]["code"], "UNKNOWN_TYPE");
     assert_eq!(object(&socket.next(), "4313")[0]["code"], "UNKNOWN_TYPE");
     socket.send(r#"42["offer",{"roomId":"r","toPeerId":"p","offer":{}}]"#);
     assert_eq!(object(&socket.next(), "42")[1]["code"], "ROOM_NOT_FOUND");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Polling, Socket, connect_packet};
+use super::client::{Polling, Socket, connect_packet, event};
 use super::support::client::Client;
 use super::support::http::{ask, bearer};
 use super::support::process::wait_until;
@@ -16,30 +16,11 @@ fn join(server: &Server, user: &str, peer: &str, room: &str) {
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
-/// The event of a packet: its name and its argument.
-fn event(packet: &str) -> (String, Value) {
-    let json = &packet[packet.find('[').expect("an array")..];
-    let mut event: Vec<Value> = serde_json::from_str(json).expect("JSON");
-    let argument = event.pop().expect("an argument");
-    (event[0].as_str().expect("a name").to_owned(), argument)
-}
-
-/// The next room message that a socket hears.
-fn message(socket: &mut Socket, beginning: &str) -> Value {
+/// The next room message that a polling client of `colon` hears.
+fn polled_message(client: &mut Polling) -> Value {
     loop {
-        let packet = socket.next();
-        assert!(packet.starts_with(beginning), "{packet}");
-        let (name, argument) = event(&packet);
-        if name == "message" {
-            return argument;
-        }
-    }
-}
-
-fn polled_message(client: &mut Polling, beginning: &str) -> Value {
-    loop {
-        let (name, argument) = event(&client.wait_for(beginning));
-        if name == "message" {
+        let (name, argument) = event(&client.wait_for("42/chat,"));
+        if name == "message:new" {
             return argument;
         }
     }
@@ -48,39 +29,53 @@ fn polled_message(client: &mut Polling, beginning: &str) -> Value {
 #[test]
 fn all_hear_what_is_said_in_one_order_on_every_wire() {
     for shards in [1, 3] {
-        let server = Server::of_shards(shards, &[]);
+        let server = Server::of_shards(shards, &["limits.messages_per_minute=0"]);
         let mut raw = Client::connect(&server.address, Some(&token("ada", &json!({}))));
         raw.join("tea", "ada");
-        let mut second = Client::connect(&server.address, Some(&token("eve", &json!({}))));
-        second.join("tea", "eve");
-        let (mut main, main_id) = Socket::peer(&server.address, "/", "bob");
-        join(&server, "bob", &main_id, "tea");
-        assert_eq!(event(&main.next()).0, "room-joined");
-        let (mut chat, chat_id) = Socket::peer(&server.address, "/chat", "cyd");
-        join(&server, "cyd", &chat_id, "tea");
-        assert_eq!(event(&chat.next()).0, "room-joined");
+        let mut witness = Client::connect(&server.address, Some(&token("eve", &json!({}))));
+        witness.join("tea", "eve");
+        let (mut colon, _) = Socket::chat(&server.address, "colon", "bob");
+        colon.ask(0, "join:chat", &json!({ "chatId": "tea" }));
+        assert_eq!(colon.acked(0)["success"], true);
+        let (mut camel, _) = Socket::chat(&server.address, "camel", "cyd");
+        camel.send(r#"42/chat,["joinRoom","tea"]"#);
+        assert_eq!(camel.hear("joinedRoom"), "tea");
         let mut polling = Polling::open(&server.address, "/socket.io/");
         polling.send(&connect_packet("/chat", "dan"));
-        let accepted = polling.wait_for("40/chat,");
-        let accepted: Value = serde_json::from_str(&accepted["40/chat,".len()..]).expect("JSON");
-        join(&server, "dan", accepted["sid"].as_str().expect("a sid"), "tea");
-        assert_eq!(event(&polling.wait_for("42/chat,")).0, "room-joined");
-        for number in 0..200 {
-            let sender = if number % 2 == 0 { &mut raw } else { &mut second };
-            sender.send(&json!({ "type": "message", "roomId": "tea", "content": number.to_string() }));
+        polling.wait_for("40/chat,");
+        polling.send(r#"42/chat,1["join:chat",{"chatId":"tea"}]"#);
+        assert!(polling.wait_for("43/chat,1").contains(r#""success":true"#));
+        // Each speaks in turn and at once with the others, so that the order is nobody's but the room's.
+        for number in 0..50 {
+            let content = |who: &str| format!("{who} {number}");
+            raw.send(&json!({ "type": "message", "roomId": "tea", "content": content("raw") }));
+            colon.ask(7, "message:send", &json!({ "chatId": "tea", "content": content("colon") }));
+            let message = json!(["sendMessage", { "roomId": "tea", "content": content("camel") }]);
+            camel.send(&format!("42/chat,{message}"));
+            let message = json!(["message:send", { "chatId": "tea", "content": content("polling") }]);
+            polling.send(&format!("42/chat,{message}"));
         }
-        let mut order = Vec::new();
+        let mut own = 0;
         for seq in 1..=200 {
-            let heard = message(&mut main, "42[");
+            let heard = witness.wait_for("message");
             assert_eq!(heard["seq"], seq);
-            order.push(heard["content"].clone());
+            let content = &heard["content"];
+            let by_colon = colon.hear("message:new");
+            assert_eq!((&by_colon["seq"], &by_colon["content"]), (&json!(seq), content));
+            assert_eq!((&by_colon["id"], &by_colon["chatId"]), (&heard["id"], &json!("tea")));
+            let by_camel = camel.hear("newMessage");
+            assert_eq!((&by_camel["seq"], &by_camel["content"]), (&json!(seq), content));
+            assert_eq!((&by_camel["id"], &by_camel["sender"]), (&heard["id"], &by_colon["userId"]));
+            let by_polling = polled_message(&mut polling);
+            assert_eq!((&by_polling["seq"], &by_polling["content"]), (&json!(seq), content));
+            // A sender that speaks `raw` does not hear itself.
+            if content.as_str().is_some_and(|content| content.starts_with("raw")) {
+                own += 1;
+            } else {
+                assert_eq!(raw.wait_for("message")["seq"], seq);
+            }
         }
-        for (seq, content) in (1..=200).zip(&order) {
-            let heard = message(&mut chat, "42/chat,");
-            assert_eq!((&heard["seq"], &heard["content"]), (&json!(seq), content));
-            let heard = polled_message(&mut polling, "42/chat,");
-            assert_eq!((&heard["seq"], &heard["content"]), (&json!(seq), content));
-        }
+        assert_eq!(own, 50);
     }
 }
 
@@ -128,7 +123,7 @@ fn who_does_not_read_is_dropped_and_nobody_waits_for_it() {
     for number in 0..2_000 {
         raw.send(&json!({ "type": "message", "roomId": "tea", "content": content }));
         raw.wait_for("message-sent");
-        assert_eq!(message(&mut reader, "42/chat,")["seq"], number + 1);
+        assert_eq!(reader.hear("message:new")["seq"], number + 1);
         if number % 50 == 49 {
             let bearer = bearer(&token("ada", &json!({})));
             let room = ask(&server.address, "GET", "/rooms/tea", &[&bearer], None).json();
@@ -147,14 +142,11 @@ fn signaling_passes_between_wires() {
     raw.join("call", "ada");
     let (mut socket, id) = Socket::peer(&server.address, "/chat", "bob");
     join(&server, "bob", &id, "call");
-    assert_eq!(event(&socket.next()).0, "room-joined");
+    socket.hear("room:joined");
     raw.wait_for("peer-joined");
     raw.send(&json!({ "type": "offer", "roomId": "call", "toPeerId": id, "offer": { "sdp": "v=0" } }));
-    let (name, offer) = event(&socket.next());
-    assert_eq!(
-        (name.as_str(), &offer["offer"], &offer["fromPeerId"]),
-        ("offer", &json!({ "sdp": "v=0" }), &json!("ada"))
-    );
+    let offer = socket.hear("offer");
+    assert_eq!((&offer["offer"], &offer["fromPeerId"]), (&json!({ "sdp": "v=0" }), &json!("ada")));
     let answer = json!(["answer", { "roomId": "call", "toPeerId": "ada", "answer": { "sdp": "v=1" } }]);
     socket.send(&format!("42/chat,5{answer}"));
     let heard = raw.wait_for("answer");
@@ -168,8 +160,8 @@ fn a_message_to_a_user_reaches_every_wire() {
     let (mut main, _) = Socket::peer(&server.address, "/", "bob");
     let (mut chat, _) = Socket::peer(&server.address, "/chat", "bob");
     raw.send(&json!({ "type": "message", "toUserId": "bob", "content": "hi" }));
-    assert_eq!(message(&mut main, "42[")["data"], "hi");
-    assert_eq!(message(&mut chat, "42/chat,")["data"], "hi");
+    assert_eq!(main.hear("message")["data"], "hi");
+    assert_eq!(chat.hear("message")["data"], "hi");
 }
 
 #[test]
@@ -177,12 +169,12 @@ fn everybody_hears_of_presence() {
     let server = Server::start(&["--shards", "2", "--set", "presence.scope=all"]);
     let (mut socket, _) = Socket::peer(&server.address, "/chat", "bob");
     let mut polling = Polling::open(&server.address, "/socket.io/");
-    polling.send(&connect_packet("/", "cyd"));
-    polling.wait_for("40{");
+    polling.send(&connect_packet("/chat", "cyd"));
+    polling.wait_for("40/chat,{");
     let mut raw = Client::connect(&server.address, Some(&token("ada", &json!({}))));
     raw.send(&json!({ "type": "presence", "status": "busy" }));
     wait_until("the socket hears", || event(&socket.next()).1["status"] == "busy");
-    wait_until("the polling client hears", || event(&polling.wait_for("42[")).1["status"] == "busy");
+    wait_until("the polling client hears", || event(&polling.wait_for("42/chat,[")).1["status"] == "busy");
 }
 
 #[test]
@@ -205,7 +197,7 @@ fn peers_are_described_reached_and_closed_like_other_connections() {
     let admin = bearer(&token("root", &json!({ "role": "admin" })));
     let body = json!({ "message": "hi all", "type": "info" }).to_string();
     assert!(ask(&server.address, "POST", "/broadcast", &[&admin], Some(&body)).status < 300);
-    assert!(chat.next().contains("hi all") && polling.wait_for("42[").contains("hi all"));
+    assert!(chat.next().contains("hi all") && polling.wait_for(r#"42["message""#).contains("hi all"));
     let answer = ask(&server.address, "DELETE", &format!("/connections/{id}"), &[&bob], None);
     assert!(answer.status < 300, "{}", answer.text());
     assert_eq!(chat.next(), "41/chat,");
@@ -219,7 +211,7 @@ fn a_room_that_is_closed_is_left_on_every_wire() {
     let room = made["roomId"].as_str().expect("a room").to_owned();
     let (mut socket, id) = Socket::peer(&server.address, "/chat", "bob");
     join(&server, "bob", &id, &room);
-    assert_eq!(event(&socket.next()).0, "room-joined");
+    assert_eq!(socket.hear("room:joined")["chatId"], room);
     assert_eq!(ask(&server.address, "DELETE", &format!("/api/rooms/{room}"), &[&host], None).status, 204);
-    assert_eq!(event(&socket.next()).0, "room-closed");
+    assert_eq!(socket.hear("room:closed")["chatId"], room);
 }

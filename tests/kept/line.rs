@@ -93,6 +93,12 @@ impl Line {
         }
     }
 
+    /// Says goodbye, and waits until that is answered.
+    pub(crate) fn leave(mut self) {
+        let _ = self.socket.close(None);
+        while self.socket.read().is_ok() {}
+    }
+
     /// Ends the connection without a word of the protocol; what has to stay open for that is given back.
     pub(crate) fn cut(self, cut: Cut) -> Option<TcpStream> {
         let stream = self.socket.get_ref();

@@ -5,27 +5,35 @@
 //! `n` times.
 
 mod beyond;
+mod failing;
 mod killing;
 mod line;
 mod log;
 mod returning;
+mod starting;
 #[path = "../support/mod.rs"]
 mod support;
+mod waiting;
+
+use std::process::Command;
 
 use support::directory::Directory;
-use support::server::Server;
+use support::server::{Server, command_at};
 
-/// Starts a server of three shards on `address` with the data in `directory`, where joining makes rooms and nobody is told
-/// of presence.
+/// Starts a server on `address`; see [`command`].
 fn start(address: &str, directory: &Directory, settings: &[&str]) -> Server {
+    Server::spawn(&mut command(address, directory, settings))
+}
+
+/// The command for a server of three shards with the data in `directory`, where joining makes rooms and nobody is told of
+/// presence.
+fn command(address: &str, directory: &Directory, settings: &[&str]) -> Command {
     let data = directory.text();
-    let mut arguments = vec!["--shards", "3", "--data", &data, "--set", "rooms.create_on_join=always"];
-    arguments.extend(["--set", "presence.scope=none", "--set", "limits.messages_per_minute=0"]);
-    arguments.extend(["--set", "log.level=error"]);
-    for setting in settings {
-        arguments.extend(["--set", setting]);
-    }
-    Server::start_at(address, &arguments)
+    let usual =
+        ["rooms.create_on_join=always", "presence.scope=none", "limits.messages_per_minute=0", "log.level=error"];
+    let mut arguments = vec!["--shards", "3", "--data", &data];
+    usual.iter().chain(settings).for_each(|setting| arguments.extend(["--set", setting]));
+    command_at(address, &arguments, &[])
 }
 
 /// How often something is done: as often as the variable says, or as usual.

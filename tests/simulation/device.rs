@@ -95,8 +95,9 @@ pub(crate) struct Device {
     pub(crate) user: usize,
     pub(crate) socket: Option<usize>,
     is_upgraded: bool,
-    /// How often the server had crashed before it connected.
+    /// How often the server had crashed, and how often the store had lost what was told, before it connected.
     crashes: u64,
+    tails_lost: u64,
     /// Its connection is greeted, and whatever it took to come back is done.
     pub(crate) is_ready: bool,
     way: Way,
@@ -116,6 +117,8 @@ pub(crate) struct Device {
     /// Pages of a history that is read as a whole, by room.
     pub(crate) read: BTreeMap<String, Vec<(u64, String)>>,
     pub(crate) signals: BTreeSet<String>,
+    /// It lost a connection of which the server had not sent everything, and so did not know what had come.
+    was_behind: bool,
 }
 
 impl Device {
@@ -126,6 +129,7 @@ impl Device {
             socket: None,
             is_upgraded: false,
             crashes: 0,
+            tails_lost: 0,
             is_ready: false,
             way: Way::Anew,
             id: String::new(),
@@ -140,6 +144,7 @@ impl Device {
             heard: Vec::new(),
             read: BTreeMap::new(),
             signals: BTreeSet::new(),
+            was_behind: false,
         }
     }
 
@@ -157,6 +162,7 @@ impl Device {
             tokens().long[self.user]
         );
         net.send(socket, head.as_bytes());
+        self.tails_lost = net.store.as_ref().map_or(0, |store| store.tails_lost);
         (self.socket, self.way, self.id) = (Some(socket), way, String::new());
         (self.is_upgraded, self.is_ready, self.crashes) = (false, false, crashes);
     }
@@ -164,6 +170,7 @@ impl Device {
     /// Its connection is no more, or it takes it for lost; the server may hear of it or not.
     pub(crate) fn lose(&mut self, net: &mut Network, how: u64) {
         let Some(socket) = self.socket else { return };
+        self.was_behind |= net.is_behind(socket);
         match how {
             0 => net.reset(socket),
             1 => {
@@ -322,7 +329,7 @@ impl Device {
             ("room-left", Some(Asked::Leave(room))) => self.left(&room),
             ("disconnect", None) => self.replaced(told, net),
             ("message-sent", Some(Asked::Send(key))) => self.sent(told, &key, net, testimony),
-            ("message-sent", Some(Asked::Note(key))) => testimony.note_kept(&key, tails_lost(net)),
+            ("message-sent", Some(Asked::Note(key))) => testimony.note_kept(&key, self.tails_lost),
             ("history", Some(Asked::History { room, had, after, limit, is_whole })) => {
                 self.past(told, (&room, had, after, limit, is_whole), net, testimony);
             }
@@ -427,13 +434,19 @@ impl Device {
         } else {
             assert!(is_repeated, "the receipt for {key} comes after later messages");
         }
-        testimony.receipt(key, (room.to_owned(), place.epoch.clone(), seq), id, net.store.as_ref().expect("a store"));
+        testimony.receipt(
+            key,
+            (room.to_owned(), place.epoch.clone(), seq),
+            id,
+            self.tails_lost,
+            net.store.as_ref().expect("a store"),
+        );
         self.heard.push((room.to_owned(), id.to_string()));
     }
 
     fn message(&mut self, told: &Value, testimony: &mut Testimony) {
         let Some(room) = told["roomId"].as_str() else {
-            return testimony.note_heard(text(told, "data"), self.number, self.user);
+            return testimony.note_heard(text(told, "data"), self.number, self.user, self.was_behind);
         };
         let place = self.rooms.get_mut(room).filter(|place| place.is_member);
         let place = place.unwrap_or_else(|| panic!("client {} is not in {room}: {told}", self.number));
@@ -560,7 +573,7 @@ impl Device {
         assert!(code != "STORAGE_UNAVAILABLE" || has_failed, "the store has never failed: {told}");
         match (asked, code) {
             (Asked::Send(key), "STORAGE_UNAVAILABLE") => testimony.refuse(key),
-            (Asked::Send(key), "NOT_IN_ROOM" | "ROOM_NOT_FOUND") => testimony.refuse(key),
+            (Asked::Send(key), "NOT_IN_ROOM" | "ROOM_NOT_FOUND" | "ROOM_CLOSED") => testimony.refuse(key),
             (Asked::Note(key), "STORAGE_UNAVAILABLE") => testimony.note_refused(key),
             (Asked::Resume { .. }, "STORAGE_UNAVAILABLE") if net.one_in(2) => {
                 let token = self.token.clone().expect("it resumed with it");
@@ -595,8 +608,4 @@ impl Device {
 /// How often the store has failed, when it is well and everybody knows.
 fn calm(net: &Network) -> Option<u64> {
     net.store.as_ref().filter(|store| store.is_well(net.now)).map(|store| store.failures)
-}
-
-fn tails_lost(net: &Network) -> u64 {
-    net.store.as_ref().map_or(0, |store| store.tails_lost)
 }

@@ -115,6 +115,7 @@ impl Setting {
             presence_batch_ms: 100,
             guests: true,
             create_on_join,
+            create_on_join_in_camel: create_on_join,
             origins: Origins::default(),
             client_url: None,
             ice: Ice::default(),
@@ -151,6 +152,7 @@ impl Setting {
             signals: SignalRate { per_minute: 0, burst: 0 },
             recovery_window_ms,
             create_on_join: true,
+            create_on_join_in_camel: true,
             rules: Arc::new(rules),
             ..(*plain.options).clone()
         });

@@ -256,7 +256,7 @@ impl Trial {
 
     /// Nothing leaves before it is kept: not even the first byte of it.
     fn look_at_wires(&mut self) {
-        let written = std::mem::replace(&mut self.net.tap, Some(Vec::new())).unwrap_or_default();
+        let written = self.net.tap.replace(Vec::new()).unwrap_or_default();
         let store = self.net.store.as_ref().expect("a store");
         for (socket, bytes) in written {
             if self.wires.len() <= socket {

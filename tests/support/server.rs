@@ -111,7 +111,8 @@ pub(crate) fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Comma
     command_at("127.0.0.1:0", arguments, environment)
 }
 
-fn command_at(address: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+/// As [`command`], on this address.
+pub(crate) fn command_at(address: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
     command.arg("serve").args(["--listen", address]);
     let has_data = arguments.iter().any(|argument| *argument == "--data" || argument.starts_with("data_dir="));

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use crate::authority::embedded::{Due, Embedded};
 use crate::authority::embedded::gate::Held;
 use crate::authority::embedded::questions::Question;
 use crate::authority::embedded::rooms::Outcome;
+use crate::authority::embedded::{Due, Embedded};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;

@@ -26,6 +26,8 @@ use crate::mail::{Asker, Outgoing};
 pub(super) enum Question {
     /// Older messages of a room, up to the last one that members knew of by then.
     History { to: Asker, room: Name, last: u64, wanted: Wanted },
+    /// Which number a message of a room has that somebody knows.
+    Sync { to: Asker, room: Name, limit: usize },
     /// Who received and read a message.
     Marks { to: Asker, room: Name, message: Uuid },
     /// Whose message it is that somebody received or read.
@@ -79,6 +81,40 @@ impl Embedded {
         let span = wanted.after.map_or(Span::Before(last + 1), |after| Span::Between(after.saturating_add(1), last));
         let query = Query::Page { room: room.clone(), span, limit: wanted.limit.min(PAGE_MAX) };
         self.question(Question::History { to, room, last, wanted }, query);
+        Ok(None)
+    }
+
+    /// What was sent after a message that the client knows. Of the last ones the room knows the number, of others the
+    /// store does.
+    pub(super) fn sync(
+        &mut self,
+        now: Now,
+        place: u32,
+        connection: ConnectionId,
+        (after, limit): (Uuid, usize),
+        to: Asker,
+    ) -> Outcome {
+        let Some(room) = self.rooms.at(place) else { return Err(Reject::room_not_found()) };
+        room.user_of(connection)?;
+        if let Some(seq) = room.seq_of(after) {
+            return self.history(now, place, connection, Wanted { after: Some(seq), limit }, to);
+        }
+        let context = context!(self, now);
+        if !room.is_kept(&context) {
+            return Err(Reject::message_not_found());
+        }
+        let room = room.id.clone();
+        self.question(Question::Sync { to, room, limit }, Query::Message { id: after });
+        Ok(None)
+    }
+
+    /// The number is known that a message has, or there is no such message.
+    fn sync_found(&mut self, to: Asker, room: Name, limit: usize, answer: Result<Answer, Unavailable>) -> Outcome {
+        let after = found_message(answer, &room)?.message.seq;
+        let last = self.rooms.get(&room).ok_or_else(Reject::room_not_found)?.committed();
+        let span = Span::Between(after.unwrap_or_default() + 1, last);
+        let query = Query::Page { room: room.clone(), span, limit: limit.min(PAGE_MAX) };
+        self.question(Question::History { to, room, last, wanted: Wanted { after, limit } }, query);
         Ok(None)
     }
 
@@ -201,6 +237,11 @@ impl Embedded {
             Question::History { to, room, last, wanted } => {
                 let reply = self.history_found(&room, last, wanted, answer);
                 self.answer(to, reply, out);
+            }
+            Question::Sync { to, room, limit } => {
+                if let Some(reply) = self.sync_found(to, room, limit, answer).transpose() {
+                    self.answer(to, reply, out);
+                }
             }
             Question::Marks { to, room, message } => {
                 let reply = found_message(answer, &room).map(|view| marks(room, message, view));

@@ -1,5 +1,7 @@
 //! The rooms a shard keeps: making them, acting on them, ending them.
 
+use smallvec::SmallVec;
+
 use crate::authority::embedded::gate::Held;
 use crate::authority::embedded::repeats::Repeat;
 use crate::authority::embedded::{Due, Embedded, STATS_EVERY_MS};
@@ -7,7 +9,7 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
-use crate::domain::op::{Context, LogTerms, Op, Profile, Reply, RoomOp, RoomsView, SendMessage};
+use crate::domain::op::{Audience, Context, Fact, LogTerms, Op, Profile, Reply, RoomOp, RoomsView, SendMessage};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -29,6 +31,11 @@ impl Embedded {
             None => self.make(now, &name, &op)?,
         };
         let Some(room) = self.rooms.at_mut(place) else { return Err(Reject::room_not_found()) };
+        let comes = matches!(op, RoomOp::Join(_) | RoomOp::Return(_));
+        if room.is_closing && room.members.is_empty() && comes {
+            self.gate.hold([], Held::Again { to, room: name, op });
+            return Ok(None);
+        }
         if room.is_closing && !matches!(op, RoomOp::Leave { .. } | RoomOp::Vanish { .. } | RoomOp::Lose { .. }) {
             return Err(Reject::room_closed());
         }
@@ -47,6 +54,7 @@ impl Embedded {
         match op {
             RoomOp::Send(message) if message.to.is_none() => self.send(now, place, *message, to, out),
             RoomOp::History { connection, wanted } => self.history(now, place, connection, wanted, to),
+            RoomOp::Sync { connection, after, limit } => self.sync(now, place, connection, (after, limit), to),
             RoomOp::Marks { connection, message } => self.marks(now, place, connection, message, to),
             RoomOp::Receipt { connection, message, kind } => {
                 self.receipt(now, place, connection, message, kind, to, out)
@@ -126,23 +134,21 @@ impl Embedded {
         let Some(room) = self.rooms.at_mut(place) else { return Err(Reject::room_not_found()) };
         let mut context = context!(self, now);
         let is_closing = matches!(op, RoomOp::Close { .. });
-        let is_join = matches!(op, RoomOp::Join(_) | RoomOp::Return(_));
-        let is_coming_or_going = is_join || op.is_departure();
+        let is_coming_or_going = matches!(op, RoomOp::Join(_) | RoomOp::Return(_)) || op.is_departure();
         let outcome = room.apply(op, &mut context);
         let is_late = is_coming_or_going && room.seq() != room.committed() && outcome.is_ok();
         let name = room.id.clone();
         self.note_due(now, place);
         if is_late && self.records.is_empty() {
-            // Members hear it after the messages that were sent before. Who joins is answered at once all the same: it
-            // is told the number of the last message that is known by now, and hears those that follow.
-            let facts = self.facts.drain(..).collect();
-            let (given, answer) = match outcome {
-                Ok(reply) if is_join => (Some(reply), None),
-                Ok(reply) => (None, Some((to, reply))),
-                Err(reject) => return Err(reject),
-            };
-            self.gate.hold([], Held::Late { room: name, answer, facts });
-            return Ok(given);
+            // Members hear it after the messages that were sent before. Whose membership it is hears it at once: it is
+            // told the number of the last message that is known by now, and hears those that follow, or none.
+            let is_own = |fact: &Fact| matches!(fact.audience, Audience::Connection(_));
+            let facts: SmallVec<[Fact; 1]> = self.facts.extract_if(.., |fact| !is_own(fact)).collect();
+            self.tell_room_facts(now, place, false, out);
+            if !facts.is_empty() {
+                self.gate.hold([], Held::Late { room: name, facts });
+            }
+            return outcome.map(Some);
         }
         let is_closed = is_closing && outcome.is_ok();
         let outcome = self.tell_or_hold(now, place, outcome, to, out, is_closed);

@@ -96,7 +96,7 @@ impl Embedded {
                 // Its last member may have left while this was on its way.
                 self.note_due(now, place);
             }
-            Held::Late { room, answer, facts } => self.tell_late(now, &room, answer, facts, out),
+            Held::Late { room, facts } => self.tell_late(now, &room, facts, out),
             Held::Create { to, room } => {
                 let reply = self.created(now, *room);
                 self.answer(to, Ok(reply), out);
@@ -113,6 +113,7 @@ impl Embedded {
             }
             Held::Act { to, .. } => self.answer(to, Ok(Reply::Done), out),
             Held::End { room } => drop(self.rooms.remove(&room)),
+            Held::Again { to, room, op } => self.act_again(now, room, op, to, out),
             Held::Direct { to, user, direct } => {
                 let sent = Sent { id: direct.id, seq: None, at: direct.at };
                 self.answer(to, Ok(Reply::Sent(sent)), out);
@@ -130,17 +131,7 @@ impl Embedded {
     }
 
     /// Tells what happened while messages were on their way to the store.
-    fn tell_late(
-        &mut self,
-        now: Now,
-        room: &Name,
-        answer: Option<(Asker, Reply)>,
-        facts: SmallVec<[Fact; 1]>,
-        out: &mut Vec<Outgoing>,
-    ) {
-        if let Some((to, reply)) = answer {
-            self.answer(to, Ok(reply), out);
-        }
+    fn tell_late(&mut self, now: Now, room: &Name, facts: SmallVec<[Fact; 1]>, out: &mut Vec<Outgoing>) {
         if let Some(place) = self.rooms.find(room) {
             self.facts.extend(facts);
             self.tell_room_facts(now, place, false, out);
@@ -160,6 +151,14 @@ impl Embedded {
             room.is_closing = false;
         }
         self.act(now, place, op, to, out)
+    }
+
+    /// Does an act that waited for what becomes of its room.
+    fn act_again(&mut self, now: Now, room: Name, op: RoomOp, to: Asker, out: &mut Vec<Outgoing>) {
+        let at = out.len();
+        if let Some(reply) = self.room_op(now, room, op, to, out).transpose() {
+            out.insert(at, (to.shard, Mail::Answer { ask: to.ask, reply }));
+        }
     }
 
     /// What was held is not kept: nobody learns of it, and whoever asked is told so.
@@ -202,12 +201,16 @@ impl Embedded {
                 self.directs.forget(&user, direct.id);
                 Some(to)
             }
-            Held::Late { room, answer, facts } => {
-                self.tell_late(now, &room, answer, facts, out);
+            Held::Late { room, facts } => {
+                self.tell_late(now, &room, facts, out);
                 None
             }
             Held::Struck { user, id } => {
                 self.struck(&user, id, false);
+                None
+            }
+            Held::Again { to, room, op } => {
+                self.act_again(now, room, op, to, out);
                 None
             }
             Held::Session { to } => to,

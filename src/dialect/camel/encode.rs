@@ -35,7 +35,10 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::Closed { room, reason } => emit_object(out, "roomClosed", |object| {
             object.string("roomId", room).string("reason", reason);
         }),
-        Event::Stats { .. } | Event::Media { .. } | Event::Receipt { kind: Receipt::Delivered, .. } => return false,
+        Event::Stats { .. }
+        | Event::Media { .. }
+        | Event::Marked { .. }
+        | Event::Receipt { kind: Receipt::Delivered, .. } => return false,
     }
     true
 }
@@ -128,6 +131,7 @@ mod tests {
             Some(format!(
                 r#"["messageRead",{{"messageId":"{MESSAGE_ID}","userId":"user-uuid","roomId":"chat-uuid","timestamp":{AT}}}]"#
             )),
+            None,
             Some(format!(r#"["presenceUpdate",{{"userId":"user-uuid","status":"online","lastSeen":{AT}}}]"#)),
             Some(r#"["roomClosed",{"roomId":"chat-uuid","reason":"closed by host"}]"#.to_owned()),
         ];

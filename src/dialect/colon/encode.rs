@@ -11,7 +11,8 @@ use crate::domain::op::Sent;
 
 pub use crate::dialect::events::{error, heartbeat};
 
-/// Appends an event as everyone who is told it hears it. Whether it is told at all: which media somebody sends is not.
+/// Appends an event as everyone who is told it hears it. Whether it is told at all: which media somebody sends is not, nor
+/// what the sender of a message alone hears.
 pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
     match event {
         Event::Joined(joined) => room_joined(out, joined, now),
@@ -22,14 +23,15 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
             room_online(out, room, *participant_count as u64, None::<[Here<'_>; 0]>);
         }
         Event::Signal(_) => events::signal(out, event, now),
-        Event::Media { .. } => return false,
+        // Rooms hear of receipts, not their messages' senders.
+        Event::Media { .. } | Event::Receipt { .. } => return false,
         Event::Message(sent) => emit_object(out, "message:new", |object| message(object, sent)),
         Event::Direct(direct) => events::direct(out, direct),
         Event::Typing { room, by, is_typing } => emit_object(out, "user:typing", |object| {
             object.string("chatId", room).string("userId", by.user()).string("username", by.username());
             object.bool("isTyping", *is_typing);
         }),
-        Event::Receipt { room, message, by, kind } => {
+        Event::Marked { room, message, by, kind } => {
             let name = if *kind == Receipt::Read { "message:read" } else { "message:delivered" };
             emit_object(out, name, |object| {
                 id(object, "messageId", *message);

@@ -223,6 +223,7 @@ fn each_event_is_told_to_the_letter() {
             r#"["user:typing",{"chatId":"chat-uuid","userId":"user-uuid","username":"username","isTyping":true}]"#
                 .to_owned(),
         ),
+        None,
         Some(format!(
             r#"["message:read",{{"messageId":"{MESSAGE_ID}","chatId":"chat-uuid","userId":"user-uuid","timestamp":{AT}}}]"#
         )),
@@ -237,7 +238,7 @@ fn each_event_is_told_to_the_letter() {
 fn events_of_one_kind_have_their_own_names() {
     let name = |event: &Event| told(encode, event).map(|text| text.split('"').nth(1).map(str::to_owned));
     let expected = [
-        (samples::receipt(Receipt::Delivered), "message:delivered"),
+        (samples::marked(Receipt::Delivered), "message:delivered"),
         (samples::presence(Status::Offline), "user:offline"),
         (samples::presence(Status::Away), "user:status-changed"),
         (samples::presence(Status::Busy), "user:status-changed"),

@@ -105,6 +105,10 @@ pub(crate) fn receipt(kind: Receipt) -> Event {
     Event::Receipt { room: room(), message: MESSAGE, by: user(), kind }
 }
 
+pub(crate) fn marked(kind: Receipt) -> Event {
+    Event::Marked { room: room(), message: MESSAGE, by: user(), kind }
+}
+
 pub(crate) fn left(cause: Departure) -> Event {
     Event::Left { room: room(), cause }
 }
@@ -125,6 +129,7 @@ pub(crate) fn all() -> Vec<Event> {
         direct(Some("system"), r#"{"message":"Welcome to our platform!","level":"info"}"#),
         Event::Typing { room: room(), by: user(), is_typing: true },
         receipt(Receipt::Read),
+        marked(Receipt::Read),
         presence(Status::Online),
         Event::Closed { room: room(), reason: "closed by host".into() },
     ]

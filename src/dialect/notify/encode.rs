@@ -1,6 +1,5 @@
 //! From events to text.
 
-use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
 use crate::codec::json::Object;
 use crate::dialect::events::{self, emit_object, instant, object_of};
@@ -23,6 +22,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         | Event::Message(_)
         | Event::Typing { .. }
         | Event::Receipt { .. }
+        | Event::Marked { .. }
         | Event::Presence { .. }
         | Event::Closed { .. } => return false,
     }
@@ -30,9 +30,9 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
 }
 
 /// `authenticated`: the first thing a connection hears, and the answer to a newer token.
-pub fn authenticated(out: &mut Vec<u8>, user: &str, socket: ConnectionId) {
+pub fn authenticated(out: &mut Vec<u8>, user: &str, socket: &str) {
     emit_object(out, "authenticated", |object| {
-        object.string("userId", user).plain("socketId", socket.text().as_str());
+        object.string("userId", user).string("socketId", socket);
     });
 }
 
@@ -86,9 +86,9 @@ mod tests {
 
     #[test]
     fn the_rest_is_said_to_the_letter() {
-        let socket = samples::connection();
+        let socket = samples::connection().to_string();
         assert_eq!(
-            written(|out| authenticated(out, "user123", socket)),
+            written(|out| authenticated(out, "user123", &socket)),
             format!(r#"["authenticated",{{"userId":"user123","socketId":"{socket}"}}]"#)
         );
         assert_eq!(written(|out| pong(out, None, NOW)), r#"["pong",{"timestamp":"2025-01-09T21:30:00.000Z"}]"#);

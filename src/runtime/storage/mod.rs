@@ -64,6 +64,7 @@ use std::thread::JoinHandle;
 pub use error::OpenError;
 pub use open::{Opened, Report, open};
 
+use crate::base::limits;
 use crate::mail::Asker;
 use crate::mail::storage::{Batch, Query, State};
 use shared::{Question, Shared};
@@ -168,6 +169,11 @@ impl Storage {
     /// A way to the store.
     pub fn store(&self) -> Store {
         self.store.clone()
+    }
+
+    /// Looks whether records have been waiting for longer than they may; to be called now and then.
+    pub fn look(&self) {
+        self.store.0.look(limits::STORE_LATE_MS);
     }
 
     /// Writes what was submitted before, and ends. What is submitted meanwhile may get no receipt; have those who submit

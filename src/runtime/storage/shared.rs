@@ -61,6 +61,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct States {
     writer: (State, String),
+    /// The writing side again, as it looks from outside.
+    pace: (State, String),
     reader: (State, String),
 }
 
@@ -68,6 +70,7 @@ struct States {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Writer,
+    Pace,
     Reader,
 }
 
@@ -192,6 +195,7 @@ impl Shared {
         let before = states.worst().0;
         match side {
             Side::Writer => states.writer = (state, detail.to_owned()),
+            Side::Pace => states.pace = (state, detail.to_owned()),
             Side::Reader => states.reader = (state, detail.to_owned()),
         }
         let after = states.worst().0;
@@ -201,14 +205,31 @@ impl Shared {
         }
     }
 
+    /// Looks how long records have been waiting. A thread that hangs in a write cannot say so itself.
+    pub(super) fn look(&self, patience_ms: u64) {
+        let lag_ms = self.lag_ms();
+        if lag_ms > patience_ms {
+            self.set_state(Side::Pace, State::Late, &format!("records have been waiting for {lag_ms} ms"));
+        } else {
+            self.set_state(Side::Pace, State::Good, "");
+        }
+    }
+
+    /// How long the oldest record has been waiting.
+    fn lag_ms(&self) -> u64 {
+        match self.oldest.load(Ordering::Relaxed) {
+            0 => 0,
+            oldest => self.micros().saturating_sub(oldest) / 1000,
+        }
+    }
+
     pub(super) fn health(&self) -> Health {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = self.oldest.load(Ordering::Relaxed);
         let (state, detail) = states.worst().clone();
         Health {
             state,
             detail,
-            lag_ms: if oldest == 0 { 0 } else { self.micros().saturating_sub(oldest) / 1000 },
+            lag_ms: self.lag_ms(),
             waiting_bytes: self.waiting.load(Ordering::Relaxed),
             wal_pages: self.wal_pages.load(Ordering::Relaxed),
         }
@@ -217,7 +238,8 @@ impl Shared {
 
 impl States {
     fn worst(&self) -> &(State, String) {
-        if self.writer.0 == State::Good { &self.reader } else { &self.writer }
+        let sides = [&self.writer, &self.pace, &self.reader];
+        sides.into_iter().find(|side| side.0 != State::Good).unwrap_or(&self.writer)
     }
 }
 
@@ -242,5 +264,47 @@ fn weight_of(record: &Record) -> usize {
         }
         Record::SessionKept(session) => 256 * session.rooms.len(),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use crossbeam_channel::unbounded;
+
+    use super::*;
+
+    #[test]
+    fn a_write_that_hangs_is_noticed_and_so_is_its_end() {
+        let (order, orders) = unbounded();
+        let (question, _questions) = unbounded();
+        let (say, said) = unbounded();
+        let tell = move |told| {
+            if let Told::State(state) = told {
+                say.send(state).expect("somebody listens");
+            }
+        };
+        let shared = Arc::new(Shared::new(Durability::Process, order, question, Box::new(tell)));
+        let look = |patience_ms| {
+            shared.look(patience_ms);
+            (shared.health().state, said.try_iter().collect::<Vec<_>>())
+        };
+        assert_eq!(look(0), (State::Good, vec![]));
+        let records = [Record::RoomClosed { room: "r".into() }].into_iter().collect();
+        let batch = Batch { ticket: Ticket { sender: 0, run: 0, number: 0 }, records };
+        let bytes = weight(&batch);
+        shared.submit(batch);
+        assert_eq!(look(60_000), (State::Good, vec![]));
+        while shared.health().lag_ms == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(look(0), (State::Late, vec![State::Late]));
+        assert_eq!(look(0), (State::Late, vec![]));
+        shared.finished(bytes);
+        assert_eq!(look(0), (State::Good, vec![State::Good]));
+        drop(orders);
     }
 }

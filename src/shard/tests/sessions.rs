@@ -55,7 +55,7 @@ impl Desk {
         };
         self.shard.mail(NOW, Mail::Tell { to, event: Event::Joined(Box::new(joined)) });
         self.turn();
-        assert!(self.paper.take(slot).contains("room-joined"));
+        assert!(self.paper.take(slot).contains("room:joined"));
         slot
     }
 
@@ -132,7 +132,7 @@ fn a_message_is_encoded_once_for_all_listeners_of_a_dialect() {
     for slot in members {
         // Both by one write.
         assert_eq!(desk.paper.written.iter().filter(|(to, _)| *to == slot).count(), 1);
-        assert_eq!(desk.paper.take(slot).matches(r#"42/chat,["room-stats""#).count(), 2);
+        assert_eq!(desk.paper.take(slot).matches(r#"42/chat,["room:online-update""#).count(), 2);
     }
 }
 
