@@ -155,21 +155,8 @@ impl Shard {
                 let room = self.fanout.name(&room);
                 self.ask_room(now, slot, request, Then::Refusal, room, RoomOp::Receipt { connection, message, kind })
             }
-            Command::History { room, after, limit } => {
-                let room = self.fanout.name(&room);
-                let wanted = Wanted { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
-                self.ask_room(now, slot, request, Then::Found, room, RoomOp::History { connection, wanted })
-            }
-            Command::Receipts { room, message } => {
-                let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
-                let room = self.fanout.name(&room);
-                self.ask_room(now, slot, request, Then::Found, room, RoomOp::Marks { connection, message })
-            }
-            Command::Sync { room, after, limit } => {
-                let after = Uuid::try_parse(&after).map_err(|_| Reject::message_not_found())?;
-                let room = self.fanout.name(&room);
-                let op = RoomOp::Sync { connection, after, limit: limit.unwrap_or(PAGE_DEFAULT) };
-                self.ask_room(now, slot, request, Then::Found, room, op)
+            Command::History { .. } | Command::Receipts { .. } | Command::Sync { .. } => {
+                self.look_back(now, slot, request, command)
             }
             Command::Resume { token, has } => self.resume(slot, request, &token, has),
             Command::Authenticate { token } => self.authenticate(now, slot, request, &token),
@@ -181,6 +168,28 @@ impl Shard {
                 Err(Reject::new(Code::UnknownType, "Not available in this dialect"))
             }
         }
+    }
+
+    /// A member asks for what was said before, or what became of it.
+    fn look_back(&mut self, now: Now, slot: u32, request: Option<&str>, command: Command<'_>) -> Result<(), Reject> {
+        let connection = self.id_of(slot);
+        let (room, op) = match command {
+            Command::History { room, after, limit } => {
+                let wanted = Wanted { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
+                (room, RoomOp::History { connection, wanted })
+            }
+            Command::Receipts { room, message } => {
+                let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
+                (room, RoomOp::Marks { connection, message })
+            }
+            Command::Sync { room, after, limit } => {
+                let after = Uuid::try_parse(&after).map_err(|_| Reject::message_not_found())?;
+                (room, RoomOp::Sync { connection, after, limit: limit.unwrap_or(PAGE_DEFAULT) })
+            }
+            _ => return Ok(()),
+        };
+        let room = self.fanout.name(&room);
+        self.ask_room(now, slot, request, Then::Found, room, op)
     }
 
     fn join(&mut self, now: Now, slot: u32, request: Option<&str>, join: Join<'_>) -> Result<(), Reject> {
