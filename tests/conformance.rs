@@ -156,7 +156,9 @@ static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
         run(Command::new("npm").args(arguments).current_dir(directory));
     });
     // Node looks for packages beside the script.
-    std::fs::copy(Path::new(SCRIPTS).join("clients.mjs"), directory.join("clients.mjs")).expect("a copy");
+    for script in ["clients.mjs", "dialects.mjs"] {
+        std::fs::copy(Path::new(SCRIPTS).join(script), directory.join(script)).expect("a copy");
+    }
     directory
 });
 
@@ -203,6 +205,19 @@ fn stock_clients_of_npm_talk_to_the_users_server() {
     let versions = |transport| [2, 3, 4].map(|version| format!("socket.io-client {version}, {transport}"));
     let expected: Vec<String> = TRANSPORTS.into_iter().flat_map(versions).collect();
     assert_eq!(node("users", &server, &token("ada", &json!({}))), expected);
+}
+
+#[test]
+fn stock_clients_speak_each_dialect_as_its_users_wrote_them() {
+    let server = Server::start(&["--dev", "--shards", "2"]);
+    let tokens = ["ada", "bob"].map(|user| token(user, &json!({})));
+    let admin = token("root", &json!({ "role": "admin" }));
+    let url = format!("http://{}", server.address);
+    let script = NODE.join("dialects.mjs");
+    let said = run(Command::new("node").arg(script).arg(url).args(tokens).arg(admin));
+    let versions = |transport| [2, 3, 4].map(|version| format!("socket.io-client {version}, {transport}"));
+    let expected: Vec<String> = TRANSPORTS.into_iter().flat_map(versions).collect();
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Who hears of whom, with real sockets and several shards: one `offline` however many connections end, and after a storm
 //! of comings and goings everybody knows how everybody is.
 
+#[path = "engineio/client.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod socketio;
 mod support;
 
 use std::collections::BTreeMap;
@@ -8,6 +11,7 @@ use std::sync::OnceLock;
 use std::thread;
 
 use serde_json::{Value, json};
+use socketio::Socket;
 use support::client::Client;
 use support::directory::Directory;
 use support::http::{ask, bearer};
@@ -47,25 +51,58 @@ fn connect(server: &Server, user: &str) -> Client {
 
 /// One who hears of others, until it knows what it should.
 struct Observer {
-    client: Client,
+    ears: Ears,
     known: Known,
 }
 
+/// What an observer hears by.
+enum Ears {
+    Raw(Client),
+    /// Socket.IO, as `colon`.
+    Socket(Socket),
+}
+
 impl Observer {
-    fn new(server: &Server, number: usize) -> Self {
-        let mut client = connect(server, &format!("observer-{number}"));
+    fn raw(server: &Server, user: &str) -> Self {
+        let mut client = connect(server, user);
         for room in ROOMS {
-            client.join(room, &format!("observer-{number}"));
+            client.join(room, user);
         }
-        Self { client, known: Known::new() }
+        Self { ears: Ears::Raw(client), known: Known::new() }
+    }
+
+    fn socket(server: &Server, user: &str) -> Self {
+        let (mut socket, id) = Socket::peer(&server.address, "/chat", user);
+        let line = bearer(&token(user, &json!({})));
+        let body = json!({ "connectionId": id }).to_string();
+        for room in ROOMS {
+            let joined = ask(&server.address, "POST", &format!("/rooms/{room}/join"), &[&line], Some(&body));
+            assert_eq!(joined.status, 200, "{}", joined.text());
+            while !socket.next().contains(&format!(r#""{room}""#)) {}
+        }
+        Self { ears: Ears::Socket(socket), known: Known::new() }
     }
 
     /// Reads until the truth is out and known here.
     fn watch(&mut self, truth: &OnceLock<Known>) {
         while truth.get().is_none_or(|truth| self.known != *truth) {
-            let told = self.client.next();
-            if told["type"] == "presence" {
-                self.note(&told);
+            match &mut self.ears {
+                Ears::Raw(client) => {
+                    let told = client.next();
+                    if told["type"] == "presence" {
+                        self.note(&told);
+                    }
+                }
+                Ears::Socket(socket) => {
+                    let packet = socket.next();
+                    let event: Value = packet
+                        .strip_prefix("42/chat,")
+                        .map_or(Value::Null, |event| serde_json::from_str(event).expect("an event is JSON"));
+                    let is_presence = ["user:online", "user:offline", "user:status-changed"];
+                    if event[0].as_str().is_some_and(|name| is_presence.contains(&name)) {
+                        self.note(&event[1]);
+                    }
+                }
             }
         }
     }
@@ -139,7 +176,13 @@ impl Gust<'_> {
 /// A thousand connections come and go; whoever was there all the time knows in the end who is there and how.
 fn storm(settings: &[&str]) {
     let server = server(&[settings, &["presence.grace_ms=300"]].concat());
-    let mut observers: Vec<Observer> = (0..2 * SHARDS).map(|number| Observer::new(&server, number)).collect();
+    let names: Vec<String> = (0..3 * SHARDS).map(|number| format!("observer-{number}")).collect();
+    // The first of them make the rooms.
+    let observer = |(number, name): (usize, &String)| match number < 2 * SHARDS {
+        true => Observer::raw(&server, name),
+        false => Observer::socket(&server, name),
+    };
+    let mut observers: Vec<Observer> = names.iter().enumerate().map(observer).collect();
     let truth = OnceLock::new();
     // The connections that are left stay until all have seen them.
     let mut left = Vec::new();
@@ -162,8 +205,8 @@ fn storm(settings: &[&str]) {
         truth.set(all).expect("it is told once");
         // Whoever knows it already may have nothing more to read.
         let mut herald = connect(&server, "herald");
-        for number in 0..2 * SHARDS {
-            herald.send(&json!({ "type": "message", "toUserId": format!("observer-{number}"), "content": "" }));
+        for name in &names {
+            herald.send(&json!({ "type": "message", "toUserId": name, "content": "" }));
             herald.wait_for("message-sent");
         }
     });

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use simulation::{run, try_store};
+use simulation::{Outcome, Tally, WANTED, WANTED_OF_STORE, run, try_store};
 
 /// Seeds run when nobody says how many.
 const SEEDS: u64 = 1000;
@@ -34,7 +34,7 @@ fn seeds() -> Range<u64> {
 const FAILURES_MAX: usize = 20;
 
 /// Runs all seeds, on as many threads as there are processors.
-fn run_seeds(run: fn(u64) -> simulation::Outcome, test: &str) {
+fn run_seeds(run: fn(u64) -> Outcome, test: &str) {
     let seeds = seeds();
     let next = AtomicU64::new(seeds.start);
     let failed = Mutex::new(Vec::new());
@@ -72,21 +72,25 @@ fn whatever_the_store_does_what_is_told_is_kept() {
 
 #[test]
 fn a_seed_replays_to_the_byte() {
-    let traces: Vec<u64> = (0..8).map(|seed| run(seed).trace).collect();
-    let again: Vec<u64> = (0..8).map(|seed| run(seed).trace).collect();
-    assert_eq!(traces, again);
-    for (at, trace) in traces.iter().enumerate() {
-        assert!(!traces[..at].contains(trace), "seed {at} does what an earlier one did");
+    for run in [run as fn(u64) -> Outcome, try_store] {
+        let traces: Vec<u64> = (0..8).map(|seed| run(seed).trace).collect();
+        let again: Vec<u64> = (0..8).map(|seed| run(seed).trace).collect();
+        assert_eq!(traces, again);
+        for (at, trace) in traces.iter().enumerate() {
+            assert!(!traces[..at].contains(trace), "seed {at} does what an earlier one did");
+        }
     }
 }
 
 /// A simulation that never gets anywhere would find nothing, so what the first seeds lead to is counted.
 #[test]
 fn seeds_lead_to_everything_worth_testing() {
-    let mut seen = simulation::Tally::default();
-    for seed in 0..40 {
-        seen.add(&run(seed).tally);
+    for (run, wanted) in [(run as fn(u64) -> Outcome, &WANTED[..]), (try_store, &WANTED_OF_STORE)] {
+        let mut seen = Tally::default();
+        for seed in 0..40 {
+            seen.add(&run(seed).tally);
+        }
+        let missing = seen.missing(wanted);
+        assert!(missing.is_empty(), "40 seeds without: {missing:?}");
     }
-    let missing = seen.missing();
-    assert!(missing.is_empty(), "40 seeds without: {missing:?}");
 }

@@ -68,6 +68,10 @@ pub struct Common {
     /// A setting of the server that is started, key=value; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// A directory for the server that is started to keep things in, which is not there yet and is removed after the run;
+    /// without it they are kept in memory
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     #[command(flatten)]
     pub client: Settings,
     #[command(flatten)]

@@ -1,7 +1,9 @@
 //! The server under load: one that runs already, or one started for the run.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -23,29 +25,38 @@ pub struct Target {
     pub secret: Option<String>,
     pid: Option<u32>,
     child: Option<Child>,
+    /// Where it keeps things, if they are to be removed.
+    data: Option<Data>,
 }
 
 impl Target {
     /// A server that runs already; `pid` is its process when its cost is to be read.
     pub fn running(address: SocketAddr, pid: Option<u32>, secret: Option<String>) -> Self {
-        Self { address, secret, pid, child: None }
+        Self { address, secret, pid, child: None, data: None }
     }
 
-    /// Starts `binary serve` on a free port of loopback, with every limit off that a load run would meet.
-    pub fn start(binary: &str, shards: usize, settings: &[String]) -> Result<Self, String> {
+    /// Starts `binary serve` on a free port of loopback, with every limit off that a load run would meet. It keeps things
+    /// in `data`, which must not be there yet and is removed in the end, or else in memory.
+    pub fn start(binary: &str, shards: usize, settings: &[String], data: Option<&Path>) -> Result<Self, String> {
+        let own = data.map(Data::make).transpose()?;
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
         let per_minute = ["signals_per_minute", "messages_per_minute", "typing_per_minute"];
         for off in per_minute.into_iter().chain(["connections_per_user", "connections_per_ip"]) {
             command.args(["--set", &format!("limits.{off}=0")]);
         }
-        command.args(["--set", "rooms.create_on_join=always", "--set", "presence.scope=none", "--data", ""]);
+        command.args(["--set", "rooms.create_on_join=always", "--set", "presence.scope=none"]);
+        command.arg("--data").arg(data.unwrap_or(Path::new("")));
         command.args(["--set", "log.level=error"]);
         for setting in settings {
             command.args(["--set", setting]);
         }
         command.env("JWT_SECRET", SECRET).stdin(Stdio::null());
-        Self::spawn(&mut command, Some(SECRET.to_owned()))
+        let target = Self::spawn(&mut command, Some(SECRET.to_owned()));
+        target.map(|mut target| {
+            target.data = own;
+            target
+        })
     }
 
     /// Starts a process that says in its first line where it listens.
@@ -55,7 +66,7 @@ impl Target {
         let first = child.stdout.take().map_or(String::new(), first_line);
         let address = first.trim().strip_prefix("listening on ").map(|address| address.trim_start_matches("http://"));
         match address.and_then(|address| address.parse().ok()) {
-            Some(address) => Ok(Self { address, secret, pid: Some(child.id()), child: Some(child) }),
+            Some(address) => Ok(Self { address, secret, pid: Some(child.id()), child: Some(child), data: None }),
             None => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -92,5 +103,21 @@ impl Drop for Target {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// A directory of one run.
+struct Data(PathBuf);
+
+impl Data {
+    fn make(path: &Path) -> Result<Self, String> {
+        fs::create_dir(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }

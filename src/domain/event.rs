@@ -44,6 +44,13 @@ pub enum Event {
         /// Its members.
         participant_count: usize,
     },
+    /// Users came to a room or left it: how many there are, as the room hears where rooms hear of that.
+    Online {
+        /// The room.
+        room: Name,
+        /// Its users; those with several connections count once.
+        online_count: usize,
+    },
     /// A signaling message for you.
     Signal(Box<Signaled>),
     /// Somebody sends other media than before.
@@ -120,6 +127,7 @@ impl Event {
             | Self::Media { room, .. }
             | Self::Typing { room, .. }
             | Self::Marked { room, .. }
+            | Self::Online { room, .. }
             | Self::Closed { room, .. } => Some(room),
             Self::Signal(signaled) => Some(&signaled.room),
             Self::Message(message) => Some(&message.room),
@@ -129,7 +137,7 @@ impl Event {
 
     /// Whether only Socket.IO has a word for it.
     pub fn is_for_peers(&self) -> bool {
-        matches!(self, Self::Marked { .. })
+        matches!(self, Self::Marked { .. } | Self::Online { .. })
     }
 
     /// Whether a connection that cannot keep up may do without it.

@@ -279,6 +279,7 @@ impl Room {
             self.uncounted = true;
         } else {
             context.tell_members(Some(connection), Event::PeerJoined { room: self.id.clone(), peer });
+            self.is_online_news = self.members.has_peers();
         }
         self.joined(connection, context)
     }
@@ -311,6 +312,7 @@ impl Room {
             let (peer, identity) = (member.peer_name(), member.identity.clone());
             let event = Event::PeerLeft { room: self.id.clone(), peer, identity };
             context.tell_members(Some(member.connection), event);
+            self.is_online_news = self.members.has_peers();
         } else {
             self.uncounted = true;
         }

@@ -4,7 +4,7 @@
 //! the act, the time and the randomness it is given. It tells nobody anything itself; the facts it lists are for the
 //! authority to pass on in the same order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use uuid::Uuid;
 
@@ -81,6 +81,8 @@ pub struct Room {
     pub(super) typing: Typing,
     /// Members came or went without an announcement.
     pub(super) uncounted: bool,
+    /// Whether somebody came or went whom those are to hear of who are told how many users there are.
+    pub(super) is_online_news: bool,
     /// Its keeper has noted to look whether it may end.
     pub end_is_due: bool,
 }
@@ -117,6 +119,7 @@ impl Room {
             active_wall: context.now.wall,
             typing: Typing::default(),
             uncounted: false,
+            is_online_news: false,
             end_is_due: false,
         }
     }
@@ -264,6 +267,20 @@ impl Room {
     /// The room's count of members, as an event.
     pub fn stats(&self) -> Event {
         Event::Stats { room: self.id.clone(), participant_count: self.members.len() }
+    }
+
+    /// Whether users came or went of which some members are told how many there are.
+    pub fn is_online_news(&self) -> bool {
+        self.is_online_news
+    }
+
+    /// How many users there are, where that is news; asking makes it none.
+    pub fn take_online(&mut self) -> Option<Event> {
+        if !std::mem::take(&mut self.is_online_news) || !self.members.has_peers() {
+            return None;
+        }
+        let users: BTreeSet<&str> = self.members.iter().map(|member| member.identity.user()).collect();
+        Some(Event::Online { room: self.id.clone(), online_count: users.len() })
     }
 
     /// The room as an onlooker sees it, with at most `peers` of its members.

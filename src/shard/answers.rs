@@ -9,6 +9,7 @@ use crate::base::time::Now;
 use crate::client::conn::Standing;
 use crate::codec::ws;
 use crate::dialect::raw;
+use crate::domain::command::MediaState;
 use crate::domain::event::{Content, Direct, Event, Joined};
 use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
@@ -47,6 +48,15 @@ pub(super) enum Then {
     Returned {
         /// The room.
         room: Name,
+        /// How it showed itself there.
+        shown: Box<Appearance>,
+    },
+    /// The connection shows other media in a room; only a refusal is told.
+    Media {
+        /// The room.
+        room: Name,
+        /// Which.
+        media: MediaState,
     },
     /// The messages, or the receipts, that were asked for.
     Found,
@@ -109,7 +119,7 @@ impl Shard {
     fn answer_peer(&mut self, now: Now, slot: u32, request: Option<&str>, then: Then, reply: Result<Reply, Reject>) {
         match (then, reply) {
             (Then::Session, reply) => self.session_taken(now, slot, reply),
-            (Then::Returned { room }, reply) => self.came_back(now, slot, room, reply),
+            (Then::Returned { room, shown }, reply) => self.came_back(now, slot, (room, shown), reply),
             (Then::Attached, Err(reject)) => {
                 self.greet(now, slot);
                 self.refuse(now, slot, request, &reject);
@@ -142,6 +152,7 @@ impl Shard {
                 self.bulletin.come(slot);
                 self.note_session(now, slot);
             }
+            (Then::Media { room, media }, Ok(_)) => self.note_media(now, slot, &room, media),
             (Then::Refusal | Then::Rest(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");

@@ -3,6 +3,8 @@
 //! To the domain a peer is a connection like any other; what it asks goes the same way as what a WebSocket asks that speaks
 //! `raw`. How events are spelled is the dialects' affair ([`crate::dialect::socketio`]).
 
+use uuid::Uuid;
+
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX, is_name};
 use crate::base::time::Now;
@@ -17,6 +19,7 @@ use crate::codec::socketio::{self as packets, Event};
 use crate::dialect::socketio::{self as dialects, Answer, Dialect, NAMESPACES, Reference};
 use crate::domain::access::Identity;
 use crate::domain::command::Command;
+use crate::domain::history::PAGE_DEFAULT;
 use crate::domain::op::{Op, RoomOp, Scope, UserOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::answers::{Ask, Then};
@@ -105,7 +108,7 @@ impl Shard {
             }
             Heard::Event { peer, event, id, attachments, .. } => {
                 let request = Reference { ack: id, name: event.plain_name().unwrap_or_default() };
-                if let Err(reject) = self.peer_event(now, peer, event, attachments.len() > 0, &request) {
+                if let Err(reject) = self.peer_event(now, peer, event, !attachments.is_empty(), &request) {
                     self.stats.refusals += 1;
                     self.answer_in_dialect(now, peer, &request, &Answer::Refused(&reject));
                 }
@@ -271,6 +274,13 @@ impl Shard {
             Command::Authenticate { token } => self.renew_token(now, peer, reference, &token),
             Command::Resume { .. } => {
                 Err(Reject::new(Code::RecoveryFailed, "There is nothing to recover; connect and join anew"))
+            }
+            Command::Sync { room, after, limit } => {
+                let after = Uuid::try_parse(&after).map_err(|_| Reject::message_not_found())?;
+                let (connection, limit) = (self.id_of(PEER | peer), limit.unwrap_or(PAGE_DEFAULT));
+                let room = room.as_ref().into();
+                let op = RoomOp::Sync { connection, after, limit };
+                self.ask_room(now, PEER | peer, Some(&reference.text()), Then::Found, room, op)
             }
             command => self.command(now, PEER | peer, Some(&reference.text()), command),
         }

@@ -10,6 +10,7 @@ use crate::client::peer::Peer;
 use crate::client::session::Route;
 use crate::dialect::socketio::{self as dialects, Answer, Dialect, Reference};
 use crate::domain::event::{Content, Event, Joined};
+use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
@@ -116,17 +117,34 @@ impl Shard {
                 self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, &room, said));
             }
             (Then::Found, Ok(Reply::History(history))) => {
-                self.answer_in_dialect(now, peer, &to, &Answer::History(&history));
+                self.tell_peer_history(now, peer, &to, *history);
             }
             (Then::Found, Ok(Reply::Marks(marks))) => {
                 self.answer_in_dialect(now, peer, &to, &Answer::Receipts(&marks));
             }
-            (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
+            (Then::Refusal | Then::Media { .. }, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
             (Then::Rest(_) | Then::Session | Then::Returned { .. }, Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
             }
+        }
+    }
+
+    /// Sends the messages that were asked for, or as many of them as fit.
+    fn tell_peer_history(&mut self, now: Now, peer: u32, to: &Reference<'_>, mut history: History) {
+        let Some(known) = self.sessions.peers.get(peer as usize) else { return };
+        let (dialect, link) = (known.dialect, known.link);
+        let mut frames = Vec::new();
+        loop {
+            dialects::answer(&mut frames, dialect, to, &Answer::History(&history), now);
+            if frames.len() <= self.answer_bytes() || !history.halve() {
+                break;
+            }
+            frames.clear();
+        }
+        if let Some(at) = self.sessions.named(link) {
+            self.send_to_session(at, |out| out.extend_from_slice(&frames));
         }
     }
 

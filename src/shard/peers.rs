@@ -138,7 +138,7 @@ impl Shard {
                 self.spend_signal(now, slot)?;
                 let room = self.fanout.name(&room);
                 let op = RoomOp::Media { connection, peer: peer.map(name), media };
-                self.ask_room(now, slot, request, Then::Refusal, room, op)
+                self.ask_room(now, slot, request, Then::Media { room: room.clone(), media }, room, op)
             }
             Command::Send { target, draft } => self.send(now, slot, request, target, draft),
             Command::SetStatus(status) => {
@@ -155,8 +155,15 @@ impl Shard {
                 let room = self.fanout.name(&room);
                 self.ask_room(now, slot, request, Then::Refusal, room, RoomOp::Receipt { connection, message, kind })
             }
-            Command::History { .. } | Command::Receipts { .. } | Command::Sync { .. } => {
-                self.look_back(now, slot, request, command)
+            Command::History { room, after, limit } => {
+                let room = self.fanout.name(&room);
+                let wanted = Wanted { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
+                self.ask_room(now, slot, request, Then::Found, room, RoomOp::History { connection, wanted })
+            }
+            Command::Receipts { room, message } => {
+                let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
+                let room = self.fanout.name(&room);
+                self.ask_room(now, slot, request, Then::Found, room, RoomOp::Marks { connection, message })
             }
             Command::Resume { token, has } => self.resume(slot, request, &token, has),
             Command::Authenticate { token } => self.authenticate(now, slot, request, &token),
@@ -164,32 +171,10 @@ impl Shard {
                 self.send_raw(slot, |out| raw::pong(out, request, now));
                 Ok(())
             }
-            Command::Echo(_) | Command::MakeRecoveryToken | Command::Ask(_) => {
+            Command::Echo(_) | Command::Sync { .. } | Command::MakeRecoveryToken | Command::Ask(_) => {
                 Err(Reject::new(Code::UnknownType, "Not available in this dialect"))
             }
         }
-    }
-
-    /// A member asks for what was said before, or what became of it.
-    fn look_back(&mut self, now: Now, slot: u32, request: Option<&str>, command: Command<'_>) -> Result<(), Reject> {
-        let connection = self.id_of(slot);
-        let (room, op) = match command {
-            Command::History { room, after, limit } => {
-                let wanted = Wanted { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
-                (room, RoomOp::History { connection, wanted })
-            }
-            Command::Receipts { room, message } => {
-                let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
-                (room, RoomOp::Marks { connection, message })
-            }
-            Command::Sync { room, after, limit } => {
-                let after = Uuid::try_parse(&after).map_err(|_| Reject::message_not_found())?;
-                (room, RoomOp::Sync { connection, after, limit: limit.unwrap_or(PAGE_DEFAULT) })
-            }
-            _ => return Ok(()),
-        };
-        let room = self.fanout.name(&room);
-        self.ask_room(now, slot, request, Then::Found, room, op)
     }
 
     fn join(&mut self, now: Now, slot: u32, request: Option<&str>, join: Join<'_>) -> Result<(), Reject> {
@@ -302,7 +287,7 @@ impl Shard {
         identity.ok_or_else(|| Reject::new(Code::Unauthenticated, "Not authenticated"))
     }
 
-    fn ask_room(
+    pub(super) fn ask_room(
         &mut self,
         now: Now,
         slot: u32,

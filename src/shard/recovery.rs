@@ -7,6 +7,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
+use crate::client::conn::Conn;
 use crate::client::outbound::Backlog;
 use crate::codec::{recovery, ws};
 use crate::dialect::raw;
@@ -207,9 +208,10 @@ impl Shard {
             let known = has.iter().find(|has| has.room == position.room);
             let (epoch, seq) = known.map_or((position.epoch, position.seq), |known| (known.epoch.clone(), known.seq));
             let Position { room, peer, display_name, media, .. } = position;
+            let shown = Box::new(Appearance { peer: peer.clone(), display_name: display_name.clone(), media });
             let join = JoinRoom { connection, by: by.clone(), peer, display_name, media, create: false };
             let back = Returning { former: session.connection, join, epoch, seq };
-            let ask = Ask { to: Some(connection), request: None, then: Then::Returned { room: room.clone() } };
+            let ask = Ask { to: Some(connection), request: None, then: Then::Returned { room: room.clone(), shown } };
             self.ask(ask, Op::Room(room, RoomOp::Return(Box::new(back))));
             if let Some(resume) = self.resumes.get_mut(&slot) {
                 resume.awaited.push(awaited);
@@ -244,16 +246,23 @@ impl Shard {
     }
 
     /// A room has its answer for a client that comes back.
-    pub(super) fn came_back(&mut self, now: Now, slot: u32, room: Name, reply: Result<Reply, Reject>) {
+    pub(super) fn came_back(
+        &mut self,
+        now: Now,
+        slot: u32,
+        (room, shown): (Name, Box<Appearance>),
+        reply: Result<Reply, Reject>,
+    ) {
         let outcome = match reply {
             Ok(Reply::Returned(returned)) => {
                 self.cork(slot);
                 let joined = &returned.joined;
                 self.fanout.join(joined, slot, &mut self.conns, &mut self.outbound);
-                if let PeerName::Chosen(peer) = &joined.peer {
-                    let shown = Appearance { peer: Some(peer.clone()), ..Appearance::default() };
-                    self.note_appearance(slot, &joined.room, Some(Box::new(shown)));
-                }
+                let peer = match &joined.peer {
+                    PeerName::Chosen(peer) => Some(peer.clone()),
+                    PeerName::Own(_) => None,
+                };
+                self.note_appearance(slot, &joined.room, Some(Box::new(Appearance { peer, ..*shown })));
                 // Its user may have been told to have gone meanwhile.
                 self.introduce(slot, &joined.room);
                 Ok(*returned)
@@ -328,11 +337,23 @@ impl Shard {
         self.post(self.placement.of(connection.text().as_str()), Mail::Ask { from, op });
     }
 
+    /// Notes that a member shows other media.
+    pub(super) fn note_media(&mut self, now: Now, slot: u32, room: &str, media: MediaState) {
+        let Some(place) = self.fanout.place_of(room).filter(|_| self.recovers()) else { return };
+        let is_member = |conn: &Conn| conn.rooms.as_slice().iter().any(|own| own.room == place);
+        if self.conns.get(slot as usize).is_some_and(is_member) {
+            self.appearances.entry((slot, place)).or_default().media = media;
+            self.note_session(now, slot);
+        }
+    }
+
     /// Notes how a member shows itself in a room.
     pub(super) fn note_appearance(&mut self, slot: u32, room: &str, shown: Option<Box<Appearance>>) {
         let Some(place) = self.fanout.place_of(room) else { return };
         match shown {
-            Some(shown) if self.recovers() => drop(self.appearances.insert((slot, place), *shown)),
+            Some(shown) if self.recovers() && *shown != Appearance::default() => {
+                drop(self.appearances.insert((slot, place), *shown))
+            }
             _ => drop(self.appearances.remove(&(slot, place))),
         }
     }

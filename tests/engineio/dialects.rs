@@ -44,6 +44,12 @@ fn comings_goings_typing_and_receipts_are_heard_in_every_dialect() {
         (&joined["userId"], &joined["username"], &joined["chatId"]),
         (&json!("cyd"), &json!("cyd"), &json!("tea"))
     );
+    let mut count = json!(0);
+    while count != 3 {
+        let update = colon.hear("room:online-update");
+        assert_eq!(update["chatId"], "tea");
+        count = update["onlineCount"].clone();
+    }
 
     colon.ask(1, "message:typing", &json!({ "chatId": "tea", "isTyping": true }));
     assert_eq!(colon.acked(1), json!({ "success": true, "message": "Typing status updated" }));

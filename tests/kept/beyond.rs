@@ -63,15 +63,15 @@ fn contents(messages: &Value) -> Vec<String> {
     messages.as_array().expect("a list").iter().map(|message| text(message, "content")).collect()
 }
 
-/// Waits until so many sessions are written down that know of all these rooms.
-fn wait_for_sessions(directory: &Directory, count: usize, rooms: &[usize]) {
+/// Waits until so many sessions are written down that say all of this of their rooms.
+fn wait_for_sessions(directory: &Directory, count: usize, said: &[&str]) {
     let path = directory.path().join("store.db");
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the database");
     let mut statement = database.prepare("SELECT rooms FROM session").expect("a query");
     let mut noted = || {
         let known = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
         let known: Vec<String> = known.map(|row| row.expect("a row")).collect();
-        known.iter().filter(|known| rooms.iter().all(|room| known.contains(&room_name(*room)))).count()
+        known.iter().filter(|known| said.iter().all(|said| known.contains(said))).count()
     };
     wait_until("the sessions are noted", || noted() == count);
 }
@@ -93,7 +93,7 @@ fn a_restart_is_survived(signal: i32) {
         (1..=SAID).for_each(|seq| assert_eq!(number(&say(speaker, room, &seq.to_string()), "seq"), seq));
         epochs.push(text(&join(speaker, room, "peer-0"), "epoch"));
     }
-    wait_for_sessions(&directory, LISTENERS + 1, &[0, 1]);
+    wait_for_sessions(&directory, LISTENERS + 1, &["room-0", "room-1"]);
     let tokens: Vec<String> = everyone.iter().map(Line::token).collect();
     server.signal(signal);
     server.wait(Duration::from_secs(10));
@@ -134,6 +134,36 @@ fn clients_come_back_after_a_crash() {
     a_restart_is_survived(SIGKILL);
 }
 
+/// How somebody looks to the others is kept as well: by what name, and with which media, as they are now.
+#[test]
+fn who_comes_back_looks_as_before() {
+    let directory = Directory::new();
+    let mut server = start(ANY_PORT, &directory, &["drain.seconds=0"]);
+    let mut bo = connect(&server, "bo");
+    let media = |video: bool| json!({ "audio": true, "video": video, "screen": false });
+    bo.send(&json!({
+        "type": "join-room", "roomId": room_name(0), "peerId": "b", "displayName": "Bo B.", "mediaState": media(true),
+    }))
+    .expect("it lives");
+    let epoch = text(&bo.wait_for("room-joined", drop).expect("it lives"), "epoch");
+    say(&mut bo, 0, "hello");
+    bo.send(&json!({ "type": "media-state-changed", "roomId": room_name(0), "mediaState": media(false) }))
+        .expect("it lives");
+    for _ in 0..3 {
+        wait_for_sessions(&directory, 1, &["Bo B.", "[true,false,false]"]);
+        let recovery_token = bo.token();
+        server.signal(SIGKILL);
+        server.wait(Duration::from_secs(10));
+        server = start(&server.address, &directory, &[]);
+        bo = connect(&server, "bo");
+        assert_eq!(resume(&mut bo, &recovery_token, 0, &epoch, 1)["rooms"][room_name(0)]["recovered"], true);
+        let mut ann = connect(&server, "ann");
+        let peers = join(&mut ann, 0, "a")["peers"].clone();
+        assert_eq!(peers, json!([{ "peerId": "b", "displayName": "Bo B.", "mediaState": media(false) }]));
+        ann.leave();
+    }
+}
+
 #[test]
 fn beyond_the_window_nothing_is_left_to_come_back_to() {
     let directory = Directory::new();
@@ -158,7 +188,7 @@ fn beyond_the_retention_one_is_told_so() {
     let (mut ann, mut bo) = (connect(&server, "ann"), connect(&server, "bo"));
     join(&mut ann, 0, "ann");
     let epoch = text(&join(&mut bo, 0, "bo"), "epoch");
-    wait_for_sessions(&directory, 2, &[0]);
+    wait_for_sessions(&directory, 2, &["room-0"]);
     let recovery_token = bo.token();
     bo.cut(Cut::Reset);
     say_all(&mut ann, 0, (1..=100).map(|seq| seq.to_string()));

@@ -4,8 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use switchboard::codec::recovery;
-use switchboard::domain::record::TokenHash;
 
 use super::frames::{Frame, masked, masked_text, take_frame, take_response};
 use super::network::{Network, News, Owner};
@@ -25,7 +23,7 @@ pub(crate) enum Way {
 
 /// A request under way.
 #[derive(Clone, Debug)]
-enum Asked {
+pub(super) enum Asked {
     Join(String),
     Leave(String),
     Send(String),
@@ -55,16 +53,16 @@ pub(crate) struct Place {
     /// What it goes by there.
     pub(crate) name: String,
     /// It has every message up to this one, since it last began anew.
-    last: u64,
+    pub(super) last: u64,
     /// The numbers of its own messages beyond, and whether it cannot be told of that one besides.
-    own: BTreeMap<u64, bool>,
+    pub(super) own: BTreeMap<u64, bool>,
     /// It is in the room by its present connection.
     pub(crate) is_member: bool,
     /// The token of the connection that it was last in the room by.
-    by: String,
+    pub(super) by: String,
     /// The crashes and, if all was calm, the failures by the time it became a member.
-    crashes: u64,
-    calm: Option<u64>,
+    pub(super) crashes: u64,
+    pub(super) calm: Option<u64>,
 }
 
 impl Place {
@@ -94,22 +92,22 @@ pub(crate) struct Device {
     pub(crate) number: usize,
     pub(crate) user: usize,
     pub(crate) socket: Option<usize>,
-    is_upgraded: bool,
+    pub(super) is_upgraded: bool,
     /// How often the server had crashed, and how often the store had lost what was told, before it connected.
-    crashes: u64,
-    tails_lost: u64,
+    pub(super) crashes: u64,
+    pub(super) tails_lost: u64,
     /// Its connection is greeted, and whatever it took to come back is done.
     pub(crate) is_ready: bool,
-    way: Way,
-    id: String,
-    inbox: Vec<u8>,
-    serial: u64,
-    pending: BTreeMap<u64, Asked>,
+    pub(super) way: Way,
+    pub(super) id: String,
+    pub(super) inbox: Vec<u8>,
+    pub(super) serial: u64,
+    pub(super) pending: BTreeMap<u64, Asked>,
     /// What opens the session it would go on with.
-    token: Option<String>,
-    is_token_used: bool,
+    pub(super) token: Option<String>,
+    pub(super) is_token_used: bool,
     /// What opens its present connection's.
-    own_token: String,
+    pub(super) own_token: String,
     pub(crate) wants: BTreeSet<String>,
     pub(crate) rooms: BTreeMap<String, Place>,
     /// Messages it knows of: room and id.
@@ -118,7 +116,7 @@ pub(crate) struct Device {
     pub(crate) read: BTreeMap<String, Vec<(u64, String)>>,
     pub(crate) signals: BTreeSet<String>,
     /// It lost a connection of which the server had not sent everything, and so did not know what had come.
-    was_behind: bool,
+    pub(super) was_behind: bool,
 }
 
 impl Device {
@@ -199,7 +197,7 @@ impl Device {
         self.rooms.values_mut().for_each(|place| place.is_member = false);
     }
 
-    fn ask(&mut self, net: &mut Network, kind: &str, fields: &str, asked: Asked) {
+    pub(super) fn ask(&mut self, net: &mut Network, kind: &str, fields: &str, asked: Asked) {
         self.serial += 1;
         let text = format!(r#"{{"type":"{kind}","requestId":{}{fields}}}"#, self.serial);
         self.pending.insert(self.serial, asked);
@@ -340,48 +338,6 @@ impl Device {
         }
     }
 
-    fn greeted(&mut self, told: &Value, net: &mut Network) {
-        assert!(self.id.is_empty(), "the greeting comes once");
-        self.id = text(told, "connectionId").to_owned();
-        self.own_token = text(told, "recoveryToken").to_owned();
-        match (self.way, self.token.clone()) {
-            (Way::Resume | Way::ResumeBlindly, Some(token)) => self.resume(net, &token),
-            _ => self.begin_anew(net),
-        }
-    }
-
-    fn resume(&mut self, net: &mut Network, token: &str) {
-        let is_blind = self.way == Way::ResumeBlindly;
-        let mut fields = format!(r#","recoveryToken":"{token}""#);
-        if !is_blind {
-            let place = |(room, place): (&String, &Place)| {
-                format!(r#""{room}":{{"epoch":"{}","seq":{}}}"#, place.epoch, place.reached())
-            };
-            let places = self.rooms.iter().filter(|(room, _)| self.wants.contains(*room)).map(place);
-            fields += &format!(r#","rooms":{{{}}}"#, places.collect::<Vec<_>>().join(","));
-        }
-        let calm = calm(net);
-        let hash = TokenHash(recovery::hash(token));
-        let store = net.store.as_ref().expect("a store");
-        let is_there = store.contents.session(&hash, net.now.wall + 10_000).is_some() && !store.is_failing();
-        let must_work = is_there && !self.is_token_used;
-        self.is_token_used = true;
-        self.ask(net, "resume", &fields, Asked::Resume { is_blind, must_work, token: token.to_owned(), calm });
-    }
-
-    /// Joins all its rooms, as if it had never been there.
-    fn begin_anew(&mut self, net: &mut Network) {
-        self.take_token();
-        for room in self.wants.clone() {
-            self.join(net, &room);
-        }
-    }
-
-    fn take_token(&mut self) {
-        (self.token, self.is_token_used) = (Some(self.own_token.clone()), false);
-        self.is_ready = true;
-    }
-
     fn joined(&mut self, told: &Value, room: &str, net: &Network) {
         let (epoch, seq) = (text(told, "epoch"), told["seq"].as_u64().expect("a number"));
         if let Some(place) = self.rooms.get(room).filter(|place| place.epoch == epoch) {
@@ -392,7 +348,7 @@ impl Device {
         self.begin_at(room, epoch, seq, told, net);
     }
 
-    fn begin_at(&mut self, room: &str, epoch: &str, seq: u64, told: &Value, net: &Network) {
+    pub(super) fn begin_at(&mut self, room: &str, epoch: &str, seq: u64, told: &Value, net: &Network) {
         let name = text(told, "peerId").to_owned();
         let (crashes, calm) = (self.crashes, calm(net));
         let place = Place {
@@ -456,77 +412,12 @@ impl Device {
     }
 
     /// Notes a message; its number.
-    fn note(&mut self, told: &Value, room: &str, epoch: &str, testimony: &mut Testimony) -> u64 {
+    pub(super) fn note(&mut self, told: &Value, room: &str, epoch: &str, testimony: &mut Testimony) -> u64 {
         assert_eq!(text(told, "roomId"), room);
         let (seq, id) = (told["seq"].as_u64().expect("a number"), text(told, "id"));
         testimony.see((room.to_owned(), epoch.to_owned(), seq), id_of(&told["id"]), Some(text(told, "content")));
         self.heard.push((room.to_owned(), id.to_owned()));
         seq
-    }
-
-    fn resumed(&mut self, told: &Value, asked: &Asked, net: &mut Network, testimony: &mut Testimony) {
-        let Asked::Resume { is_blind, calm: before, token, .. } = asked else { panic!("not asked for: {told}") };
-        assert_eq!(text(told, "recoveryToken"), self.own_token);
-        self.take_token();
-        let is_excused = calm(net) != *before || before.is_none();
-        let rooms = told["rooms"].as_object().expect("an object");
-        for (room, back) in rooms {
-            if let Some(code) = back["code"].as_str() {
-                self.not_back(room, code, is_excused || self.is_by_another(room, token), net);
-                continue;
-            }
-            let (epoch, seq) = (text(back, "epoch"), back["seq"].as_u64().expect("a number"));
-            let messages = back["messages"].as_array().expect("a list");
-            let numbers: Vec<u64> = messages.iter().map(|message| self.note(message, room, epoch, testimony)).collect();
-            let known = self.rooms.get(room).filter(|_| !is_blind && self.wants.contains(room)).cloned();
-            let is_recovered = back["recovered"] == true;
-            testimony.tally.count(if is_recovered { "recovered" } else { "not recovered" });
-            if !numbers.is_empty() {
-                testimony.tally.count("missed messages");
-            }
-            match known {
-                Some(place) if is_recovered => {
-                    assert_eq!(place.epoch, epoch, "{room} is another one than before");
-                    let reached = place.reached();
-                    assert!(numbers.iter().copied().eq(reached + 1..=seq), "after {reached} of {room}: {back}");
-                    let own = place.own.keys().all(|own| *own <= seq);
-                    assert!(own, "a message that was kept is not in {room}: {back}");
-                }
-                Some(place) => {
-                    let kept = net.store.as_ref().and_then(|store| store.contents.room(room));
-                    let is_trimmed = kept.is_some_and(|kept| kept.stored.first > place.reached() + 1);
-                    let is_other = place.epoch != epoch;
-                    let is_excused = is_excused || is_trimmed || is_other;
-                    assert!(is_excused, "client {} could have had {room} from {place:?} on: {back}", self.number);
-                }
-                None => assert!(numbers.windows(2).all(|two| two[0] + 1 == two[1]), "{back}"),
-            }
-            self.wants.insert(room.clone());
-            self.begin_at(room, epoch, seq, back, net);
-        }
-        for room in self.wants.clone() {
-            if !self.rooms.get(&room).is_some_and(|place| place.is_member) {
-                self.join(net, &room);
-            }
-        }
-    }
-
-    /// Whether it was never in a room by the connection that a token is of.
-    fn is_by_another(&self, room: &str, token: &str) -> bool {
-        self.rooms.get(room).is_some_and(|place| place.by != token)
-    }
-
-    /// It did not come back into a room. Was there a reason?
-    fn not_back(&self, room: &str, code: &str, is_excused: bool, net: &Network) {
-        let Some(place) = self.rooms.get(room) else { return };
-        let is_kept = net.store.as_ref().is_some_and(|store| store.contents.room(room).is_some());
-        let is_right = match code {
-            // Just before a crash, it may not have been noted yet that it is in there.
-            "NOT_IN_ROOM" => place.crashes != self.crashes || place.calm.is_none() || place.calm != calm(net),
-            "ROOM_NOT_FOUND" => !is_kept,
-            _ => false,
-        };
-        assert!(is_right || is_excused, "client {} is not let back into {room}: {code}, {place:?}", self.number);
     }
 
     fn past(
@@ -606,6 +497,6 @@ impl Device {
 }
 
 /// How often the store has failed, when it is well and everybody knows.
-fn calm(net: &Network) -> Option<u64> {
+pub(super) fn calm(net: &Network) -> Option<u64> {
     net.store.as_ref().filter(|store| store.is_well(net.now)).map(|store| store.failures)
 }

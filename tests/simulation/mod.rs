@@ -3,7 +3,8 @@
 //! has them do things, [`run`] is one life of a server from its seed.
 //!
 //! Servers that keep things have a part of their own: [`storage`] is the store, [`contents`] what it holds, [`device`] a
-//! client that comes back, [`testimony`] what all of them were told, [`trial`] one life with failures and crashes.
+//! client that comes back, [`returning`] how it does, [`testimony`] what all of them were told, [`trial`] one life with
+//! failures and crashes.
 
 mod book;
 mod caller;
@@ -16,6 +17,7 @@ mod life;
 mod model;
 mod network;
 mod peer;
+mod returning;
 mod setting;
 mod storage;
 mod tally;
@@ -24,5 +26,5 @@ mod trial;
 mod workload;
 
 pub(crate) use life::{Outcome, run};
-pub(crate) use tally::Tally;
+pub(crate) use tally::{Tally, WANTED, WANTED_OF_STORE};
 pub(crate) use trial::run as try_store;

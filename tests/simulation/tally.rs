@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally(BTreeMap<String, u64>);
 
-/// What a few dozen seeds must lead to.
-const WANTED: [&str; 59] = [
+/// What a few dozen seeds of a server without a store must lead to.
+pub(crate) const WANTED: [&str; 59] = [
     "connect",
     "room-joined",
     "room-left",
@@ -69,6 +69,36 @@ const WANTED: [&str; 59] = [
     "two peers compared",
 ];
 
+/// The same for one with a store.
+pub(crate) const WANTED_OF_STORE: [&str; 26] = [
+    "message",
+    "message-sent",
+    "history",
+    "receipts",
+    "delivered",
+    "read-receipt",
+    "resumed",
+    "recovered",
+    "not recovered",
+    "missed messages",
+    "repeated",
+    "trimmed",
+    "crash",
+    "power lost",
+    "tail lost",
+    "store slow",
+    "store failed",
+    "store failed to sync",
+    "store back",
+    "signal while Good",
+    "signal while Full",
+    "signal while Failing",
+    "STORAGE_UNAVAILABLE",
+    "RECOVERY_FAILED",
+    "NOT_IN_ROOM",
+    "judged",
+];
+
 impl Tally {
     pub(crate) fn count(&mut self, what: &str) {
         match self.0.get_mut(what) {
@@ -84,7 +114,7 @@ impl Tally {
     }
 
     /// What should have happened and did not.
-    pub(crate) fn missing(&self) -> Vec<&str> {
-        WANTED.into_iter().filter(|what| !self.0.contains_key(*what)).collect()
+    pub(crate) fn missing<'a>(&self, wanted: &[&'a str]) -> Vec<&'a str> {
+        wanted.iter().copied().filter(|what| !self.0.contains_key(*what)).collect()
     }
 }

@@ -57,6 +57,9 @@ use sessions::Taken;
 /// A room too large for announcements tells its count at most once in this many milliseconds.
 const STATS_EVERY_MS: u64 = 1_000;
 
+/// A room that some are told of how many users it has tells so at most once in this many milliseconds.
+const ONLINE_EVERY_MS: u64 = 100;
+
 /// One shard's part of the truth.
 pub struct Embedded {
     rules: Arc<Rules>,
@@ -104,6 +107,7 @@ enum Due {
     /// A member whose connection was lost, unless it has returned.
     Vanish(Name, ConnectionId),
     TellStats(Name),
+    TellOnline(Name),
     EndTyping(Name),
     GoOffline(Name),
     AskDirects(Name),
@@ -223,6 +227,13 @@ impl Embedded {
                 let Some(room) = self.rooms.at_mut(place) else { return };
                 if room.take_uncounted() && !room.members.is_empty() {
                     let event = room.stats();
+                    self.facts.push(Fact { audience: Audience::Members { except: None }, event });
+                    self.tell_room_facts(now, place, false, out);
+                }
+            }
+            Due::TellOnline(name) => {
+                let Some(place) = self.rooms.find(&name) else { return };
+                if let Some(event) = self.rooms.at_mut(place).and_then(|room| room.take_online()) {
                     self.facts.push(Fact { audience: Audience::Members { except: None }, event });
                     self.tell_room_facts(now, place, false, out);
                 }

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::authority::embedded::gate::Held;
 use crate::authority::embedded::repeats::Repeat;
-use crate::authority::embedded::{Due, Embedded, STATS_EVERY_MS};
+use crate::authority::embedded::{Due, Embedded, ONLINE_EVERY_MS, STATS_EVERY_MS};
 use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
@@ -225,6 +225,10 @@ impl Embedded {
         if room.is_uncounted() {
             let next = now.mono - now.mono % STATS_EVERY_MS + STATS_EVERY_MS;
             self.due.entry(next).or_default().insert(Due::TellStats(room.id.clone()));
+        }
+        if room.is_online_news() {
+            let next = now.mono - now.mono % ONLINE_EVERY_MS + ONLINE_EVERY_MS;
+            self.due.entry(next).or_default().insert(Due::TellOnline(room.id.clone()));
         }
     }
 

@@ -38,6 +38,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::Stats { .. }
         | Event::Media { .. }
         | Event::Marked { .. }
+        | Event::Online { .. }
         | Event::Receipt { kind: Receipt::Delivered, .. } => return false,
     }
     true
@@ -115,6 +116,7 @@ mod tests {
             Some(r#"["leftRoom","chat-uuid"]"#.to_owned()),
             Some(format!(r#"["userJoinedRoom",{{"userId":"user-uuid","roomId":"chat-uuid","timestamp":{AT}}}]"#)),
             Some(format!(r#"["userLeftRoom",{{"userId":"user-uuid","roomId":"chat-uuid","timestamp":{AT}}}]"#)),
+            None,
             None,
             Some(
                 r#"["offer",{"type":"offer","roomId":"chat-uuid","fromPeerId":"a","toPeerId":"b","offer":{ },"timestamp":1736458200000}]"#

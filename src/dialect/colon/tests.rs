@@ -208,6 +208,7 @@ fn each_event_is_told_to_the_letter() {
         Some(format!(r#"["user:joined",{{{who},"timestamp":{AT}}}]"#)),
         Some(format!(r#"["user:left",{{{who},"timestamp":{AT}}}]"#)),
         Some(r#"["room:online-update",{"chatId":"chat-uuid","onlineCount":501}]"#.to_owned()),
+        Some(r#"["room:online-update",{"chatId":"chat-uuid","onlineCount":3}]"#.to_owned()),
         Some(
             r#"["offer",{"type":"offer","roomId":"chat-uuid","fromPeerId":"a","toPeerId":"b","offer":{ },"timestamp":1736458200000}]"#
                 .to_owned(),

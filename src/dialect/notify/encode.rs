@@ -23,6 +23,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         | Event::Typing { .. }
         | Event::Receipt { .. }
         | Event::Marked { .. }
+        | Event::Online { .. }
         | Event::Presence { .. }
         | Event::Closed { .. } => return false,
     }

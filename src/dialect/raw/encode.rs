@@ -55,8 +55,8 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
             object.string("userId", by.user());
             end(&mut object, None, now);
         }
-        // Whose message it is hears that it arrived or was read; others do not.
-        Event::Marked { .. } => {}
+        // Whose message it is hears that it arrived or was read, and who comes and goes is told one by one.
+        Event::Marked { .. } | Event::Online { .. } => {}
         Event::Presence { user, status, last_seen } => {
             let mut object = begin(out, "presence");
             object.string("userId", user).plain("status", status.as_str()).number("lastSeen", *last_seen);

@@ -128,12 +128,24 @@ fn a_message_is_encoded_once_for_all_listeners_of_a_dialect() {
     desk.shard.mail(NOW, publish(&packed));
     desk.shard.mail(NOW, publish(&packed));
     desk.turn();
-    assert_eq!(packed.for_peers.as_ref().map(|for_peers| for_peers.encoded()), Some(1));
+    let encoded = |packed: &Packed| packed.for_peers.as_ref().map(|for_peers| for_peers.encoded());
+    assert_eq!(encoded(&packed), Some(1));
     for slot in members {
         // Both by one write.
         assert_eq!(desk.paper.written.iter().filter(|(to, _)| *to == slot).count(), 1);
         assert_eq!(desk.paper.take(slot).matches(r#"42/chat,["room:online-update""#).count(), 2);
     }
+    // Each further dialect is one more, however many listen.
+    for user in ["d", "e"] {
+        let slot = desk.chat_member(user);
+        desk.long_frame(slot, format!(r#"42/chat,["joinRoom",{{"filler":"{}"}}]"#, "x".repeat(126)).as_bytes());
+    }
+    desk.turn();
+    let event = Event::Closed { room: "r".into(), reason: "over".into() };
+    let packed = Arc::new(Packed::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
+    desk.shard.mail(NOW, publish(&packed));
+    desk.turn();
+    assert_eq!(encoded(&packed), Some(2));
 }
 
 #[test]
