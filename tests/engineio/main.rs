@@ -3,6 +3,7 @@
 
 mod client;
 mod dialects;
+mod limits;
 mod namespaces;
 mod older;
 mod questions;
