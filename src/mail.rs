@@ -18,6 +18,7 @@ use crate::dialect::packed::Packed;
 use crate::domain::access::Identity;
 use crate::domain::allowance::{Claim, Notice};
 use crate::domain::event::{Direct, Event};
+use crate::domain::monitoring::{Figures, Stats};
 use crate::domain::op::{Op, Reply};
 use crate::domain::reject::Reject;
 
@@ -147,6 +148,13 @@ pub enum Mail {
         /// Who asks for what is noted.
         from: Asker,
     },
+    /// What another shard counts.
+    Pulse {
+        /// The shard.
+        from: ShardNumber,
+        /// What it counts.
+        pulse: Box<Pulse>,
+    },
     /// The keys that tokens are verified by have changed.
     Keys(Arc<Verifier>),
     /// The server is to stop: tell everyone, and close all connections within the time.
@@ -154,6 +162,17 @@ pub enum Mail {
         /// How long that may take, in milliseconds.
         window_ms: u64,
     },
+}
+
+/// What a shard counts, as it tells the others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pulse {
+    /// Of its connections.
+    pub figures: Figures,
+    /// Of everything else.
+    pub stats: Stats,
+    /// The age of the oldest record that the store has not kept yet, in milliseconds.
+    pub storage_lag_ms: u64,
 }
 
 /// How a user is.

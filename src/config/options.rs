@@ -12,6 +12,7 @@ use crate::codec::jwt::VerifierOptions;
 use crate::codec::turn::TurnSecret;
 use crate::codec::{engineio, socketio, ws};
 use crate::domain::allowance::{AttemptRules, Rates};
+use crate::domain::monitoring::Load;
 use crate::domain::op::{Rules, Scope};
 use crate::runtime::storage::{self, Place};
 use crate::shard::{Allowances, Ice, Options, SocketIo, TurnAccess};
@@ -37,6 +38,11 @@ impl Settings {
                 0 => connections,
                 limit => limit.div_ceil(self.shards).min(connections),
             },
+            connections_in_all: match self.limits.connections {
+                0 => connections,
+                limit => limit.min(connections),
+            },
+            memory: Load::default,
             signals: SignalRate {
                 per_minute: u32::try_from(self.limits.signals_per_minute).unwrap_or(0),
                 burst: u32::try_from(self.limits.signals_burst).unwrap_or(u32::MAX),

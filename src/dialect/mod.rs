@@ -6,6 +6,7 @@
 pub mod camel;
 pub mod colon;
 mod events;
+pub mod exposition;
 mod fields;
 pub mod notify;
 pub mod packed;

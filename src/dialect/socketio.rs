@@ -16,6 +16,7 @@ use crate::dialect::{camel, colon, notify};
 use crate::domain::access::Identity;
 use crate::domain::command::{Command, Opaque};
 use crate::domain::event::{Content, Event, Joined};
+use crate::domain::finding::Finding;
 use crate::domain::history::{History, Marks};
 use crate::domain::op::Sent;
 use crate::domain::reject::{Code, Reject};
@@ -146,6 +147,8 @@ pub enum Answer<'a> {
     },
     /// I am here, and this came with the question.
     Pong(Option<Opaque<'a>>),
+    /// This is the answer to the question.
+    Found(&'a Finding),
     /// It is done.
     Done,
     /// It is not granted.

@@ -14,6 +14,7 @@ use crate::domain::op::{Audience, Context, Fact, Reply, SendMessage, Sent};
 use crate::domain::record::{Record, SentMessage};
 use crate::domain::reject::Reject;
 use crate::domain::room::{Made, Room};
+use crate::domain::tally::Tally;
 
 impl Room {
     /// Gives a message its place in the room's order and sends it to every member but the sending connection; or sends
@@ -70,6 +71,9 @@ impl Room {
     pub fn roll_back(&mut self) {
         let lost = (self.seq - self.committed) as usize;
         self.recent.truncate(self.recent.len().saturating_sub(lost));
+        if let Some(tally) = &mut self.tally {
+            tally.truncate(self.recent.len());
+        }
         self.seq = self.committed;
         if self.is_made == Made::Asked {
             self.is_made = Made::No;
@@ -80,8 +84,14 @@ impl Room {
         self.seq += 1;
         if self.recent.len() == limits::RECEIPTED_MESSAGES_PER_ROOM {
             self.recent.pop_front();
+            if let Some(tally) = &mut self.tally {
+                tally.pop();
+            }
         }
         self.recent.push_back((id, sender));
+        if let Some(tally) = &mut self.tally {
+            tally.push();
+        }
         self.seq
     }
 
@@ -101,9 +111,10 @@ impl Room {
     ) -> Result<Reply, Reject> {
         let by = self.member(connection, None, "peerId")?.identity.clone();
         // Ids are ordered by time, and nearly always a late one is asked for.
-        let known = self.recent.iter().rev().find(|(id, _)| *id == message);
-        let Some((_, sender)) = known else { return Err(Reject::message_not_found()) };
-        let sender = sender.clone();
+        let known = self.recent.iter().rposition(|(id, _)| *id == message);
+        let Some(at) = known else { return Err(Reject::message_not_found()) };
+        let sender = self.recent[at].1.clone();
+        self.tally.get_or_insert_with(|| Box::new(Tally::of(self.recent.len()))).mark(at, kind);
         self.mark(&sender, message, by, kind, context);
         Ok(Reply::Done)
     }

@@ -10,6 +10,7 @@ mod frequent;
 mod health;
 mod journal;
 mod recent;
+mod shard_stats;
 mod stats;
 mod watch;
 
@@ -17,6 +18,7 @@ pub use counters::{Census, Counters, Figures, Metrics};
 pub use frequent::{FREQUENT_KEPT, Frequent};
 pub use health::{Health, Level, Load, Reach, Vitals, assess};
 pub use journal::{INCIDENTS_KEPT, Incident, Journal, USER_AGENT_BYTES, newest, shortened};
+pub use shard_stats::Stats;
 pub use stats::{MessageStats, PresenceStats, SessionStats};
 pub use watch::{Visitor, Watch, Watched};
 

@@ -14,9 +14,11 @@ use crate::domain::command::{MediaState, Receipt, Signal, Status};
 use crate::domain::connection::{ConnectionOp, ConnectionView};
 use crate::domain::event::{Content, Direct, Event, Joined, Peer};
 use crate::domain::history::{History, Marks, Wanted};
+pub use crate::domain::people::{PresenceView, UsersPage, UsersView};
 use crate::domain::presence::Parting;
 use crate::domain::record::{Record, Retention, Session};
 use crate::domain::recovery::{Returned, Returning, SessionOp};
+use crate::domain::survey::{Roster, Survey, Surveyed};
 
 /// One act, on the thing that keeps it.
 #[derive(Debug)]
@@ -35,6 +37,10 @@ pub enum Op {
     Connection(ConnectionId, ConnectionOp),
     /// A message to every connection of one shard.
     Broadcast(Arc<Direct>),
+    /// A question that every keeper is asked.
+    Survey(Survey),
+    /// A look at which room a message is of.
+    RoomOf(Uuid),
 }
 
 impl Op {
@@ -44,7 +50,8 @@ impl Op {
             Self::Rooms => Some(Self::Rooms),
             Self::Users(page) => Some(Self::Users(page.clone())),
             Self::Broadcast(direct) => Some(Self::Broadcast(direct.clone())),
-            Self::Room(..) | Self::User(..) | Self::Session(..) | Self::Connection(..) => None,
+            Self::Survey(survey) => Some(Self::Survey(survey.clone())),
+            Self::Room(..) | Self::User(..) | Self::Session(..) | Self::Connection(..) | Self::RoomOf(_) => None,
         }
     }
 }
@@ -159,6 +166,13 @@ pub enum RoomOp {
     Describe {
         /// Who looks.
         by: Identity,
+    },
+    /// Look who is in the room.
+    Roster {
+        /// Who looks.
+        by: Identity,
+        /// Which of the users.
+        page: UsersPage,
     },
     /// Close the room.
     Close {
@@ -369,39 +383,12 @@ pub enum Reply {
     Users(UsersView),
     /// Whom a message has reached.
     Pushed(Pushed),
-}
-
-/// How a user is, as somebody else sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PresenceView {
-    /// Who.
-    pub user: Name,
-    /// How they say they are.
-    pub status: Status,
-    /// When they were last active, in milliseconds since 1970, where that is known.
-    pub last_seen: Option<u64>,
-    /// Their connections.
-    pub connections: usize,
-}
-
-/// Which connected users are asked for, in the order of their ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsersPage {
-    /// Those behind this one; from the first one when absent.
-    pub after: Option<Name>,
-    /// So many.
-    pub limit: usize,
-}
-
-/// Connected users of one keeper; those of several keepers add up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UsersView {
-    /// How many there are.
-    pub total: usize,
-    /// Those of the page, in the order of their ids.
-    pub users: Vec<PresenceView>,
-    /// Whether there are more behind them.
-    pub is_more: bool,
+    /// Who is in the room.
+    Roster(Box<Roster>),
+    /// One keeper's part of a survey.
+    Surveyed(Surveyed),
+    /// The message is of this room.
+    RoomOf(Name),
 }
 
 impl RoomsView {
@@ -412,17 +399,6 @@ impl RoomsView {
         self.connections += other.connections;
         let room_for = limits::ROOMS_LISTED - self.rooms.len().min(limits::ROOMS_LISTED);
         self.rooms.extend(other.rooms.into_iter().take(room_for));
-    }
-}
-
-impl UsersView {
-    /// Adds another keeper's users; the first `limit` of all stay.
-    pub fn add(&mut self, mut other: Self, limit: usize) {
-        self.total += other.total;
-        self.users.append(&mut other.users);
-        self.users.sort_unstable_by(|a, b| a.user.cmp(&b.user));
-        self.is_more |= other.is_more || self.users.len() > limit;
-        self.users.truncate(limit);
     }
 }
 

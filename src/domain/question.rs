@@ -94,6 +94,14 @@ pub enum Happening {
     AuthFailure,
 }
 
+impl Filter<'_> {
+    /// The same, to keep.
+    pub fn into_owned(self) -> Filter<'static> {
+        let user = self.user.map(|user| Cow::Owned(user.into_owned()));
+        Filter { limit: self.limit, kind: self.kind, user, address: self.address }
+    }
+}
+
 impl Happening {
     /// Each of them.
     pub const ALL: [Self; 5] = [Self::Connect, Self::Disconnect, Self::Error, Self::RateLimit, Self::AuthFailure];

@@ -18,6 +18,7 @@ use crate::domain::membership::Members;
 use crate::domain::op::{Context, LogTerms, Profile, Reply, RoomOp, RoomView, Rules};
 use crate::domain::record::{MadeRoom, Record};
 use crate::domain::reject::{Code, Reject};
+use crate::domain::tally::Tally;
 use crate::domain::typing::Typing;
 
 /// Whether the store knows a room. One that came to be by joining is written down with its first message.
@@ -72,6 +73,8 @@ pub struct Room {
     pub is_closing: bool,
     /// The last messages' ids and senders, oldest first.
     pub(super) recent: VecDeque<(Uuid, Identity)>,
+    /// Which of them reached somebody; nothing before the first did.
+    pub(super) tally: Option<Box<Tally>>,
     /// When it was made, in milliseconds since 1970.
     created_at: u64,
     /// When something last happened in it: monotonic and wall milliseconds.
@@ -114,6 +117,7 @@ impl Room {
             is_made: Made::No,
             is_closing: false,
             recent: VecDeque::new(),
+            tally: None,
             created_at: context.now.wall,
             active_mono: context.now.mono,
             active_wall: context.now.wall,
@@ -168,9 +172,11 @@ impl Room {
             RoomOp::Receipt { connection, message, kind } => self.receipt(connection, message, kind, context),
             RoomOp::Return(back) => self.come_back(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
             // Whoever keeps the room sees to its end, and asks the store what the room itself does not know.
-            RoomOp::Lose { .. } | RoomOp::History { .. } | RoomOp::Sync { .. } | RoomOp::Marks { .. } => {
-                Ok(Reply::Done)
-            }
+            RoomOp::Lose { .. }
+            | RoomOp::History { .. }
+            | RoomOp::Sync { .. }
+            | RoomOp::Marks { .. }
+            | RoomOp::Roster { .. } => Ok(Reply::Done),
             RoomOp::Admit { by, connections } => self.admit(by, &connections, context),
             RoomOp::Withdraw { by, connection } => self.withdraw(&by, connection, context),
             RoomOp::Describe { by } => self.describe(&by, context),

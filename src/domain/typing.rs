@@ -40,6 +40,14 @@ impl Typing {
         self.list().iter().any(|typed| typed.identity.user() == user)
     }
 
+    /// How many users type.
+    pub(super) fn users(&self) -> usize {
+        let is_first = |at: usize, typed: &Typed| {
+            !self.list()[..at].iter().any(|known| known.identity.user() == typed.identity.user())
+        };
+        self.list().iter().enumerate().filter(|(at, typed)| is_first(*at, typed)).count()
+    }
+
     /// Takes out a connection that types, and whether its user does so no longer.
     fn remove(&mut self, which: impl Fn(&Typed) -> bool) -> Option<(Typed, bool)> {
         let typists = self.0.as_deref_mut()?;

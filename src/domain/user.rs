@@ -19,6 +19,8 @@ pub struct User {
     pub identity: Identity,
     /// Their connections, oldest first.
     pub connections: Few<ConnectionId>,
+    /// Since when they have been connected without a break, in milliseconds since 1970.
+    since: u64,
     /// How they are.
     presence: Presence,
 }
@@ -32,7 +34,7 @@ impl Named for User {
 impl User {
     /// Somebody not yet seen.
     pub fn new(identity: Identity) -> Self {
-        Self { identity, connections: Few::None, presence: Presence::default() }
+        Self { identity, connections: Few::None, since: 0, presence: Presence::default() }
     }
 
     /// Applies one act, as [`crate::domain::room::Room::apply`] does.
@@ -78,7 +80,15 @@ impl User {
             status,
             last_seen: Some(self.presence.last_seen(now)),
             connections: if may_see { self.connections.len() } else { 0 },
+            identity: Some(self.identity.clone()),
+            connected_at: (may_see && !self.connections.is_empty()).then_some(self.since),
+            newest: self.connections.as_slice().last().copied().filter(|_| may_see),
         }
+    }
+
+    /// How they seem to everybody.
+    pub fn shown(&self) -> Status {
+        if self.connections.is_empty() { Status::Offline } else { self.presence.status() }
     }
 
     /// Tells every connection of the user.
@@ -108,6 +118,9 @@ impl User {
             return Err(Reject::new(Code::RateLimited, "Too many connections of this user"));
         }
         let is_first = self.connections.is_empty() && self.presence.offline_at().is_none();
+        if self.connections.is_empty() {
+            self.since = context.now.wall;
+        }
         self.connections.push(connection);
         self.presence.come_back();
         if is_first {

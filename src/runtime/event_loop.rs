@@ -186,9 +186,13 @@ impl EventLoop {
     /// Tells the shard which others have more mail waiting than they should.
     fn watch_queues(&mut self) {
         if self.mailboxes.len() > 1 {
+            let mut longest = 0;
             for (number, mailbox) in self.mailboxes.iter().enumerate() {
-                self.shard.set_congested(number as ShardNumber, mailbox.len() > limits::MAIL_PER_SHARD);
+                let waiting = mailbox.len();
+                longest = longest.max(waiting);
+                self.shard.set_congested(number as ShardNumber, waiting > limits::MAIL_PER_SHARD);
             }
+            self.shard.set_longest_queue(longest);
         }
     }
 

@@ -7,6 +7,7 @@ pub mod event_loop;
 pub mod keys;
 pub mod listener;
 pub mod mailbox;
+pub mod memory;
 pub mod server;
 pub mod sockets;
 pub mod storage;

@@ -23,7 +23,7 @@ use crate::runtime::event_loop::{EventLoop, WAKER};
 use crate::runtime::keys::Keys;
 use crate::runtime::mailbox::{Mailbox, mailbox};
 use crate::runtime::storage::{self, OpenError, Opened, Place, Storage};
-use crate::runtime::{entropy, listener};
+use crate::runtime::{entropy, listener, memory};
 use crate::shard::{Options, Shard};
 
 /// What a server is started with.
@@ -88,7 +88,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         ends.push((poll, reading, listeners));
     }
     let mailboxes: Arc<[Mailbox]> = mailboxes.into();
-    let (options, clock) = (Arc::new(plan.options), Clock::start());
+    let (options, clock) = (Arc::new(Options { memory: memory::load, ..plan.options }), Clock::start());
     let occupied = Arc::new(AtomicUsize::new(shards));
     let (opened, shards) = restore(opened, || make_shards(&options, &verifier, clock), clock)?;
     let tellers = mailboxes.clone();

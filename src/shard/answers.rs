@@ -16,8 +16,10 @@ use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
 use crate::mail::Mail;
 use crate::shard::Shard;
+use crate::shard::inquiries::Inquiry;
 use crate::shard::recovery::Appearance;
 use crate::shard::requests::RestAsk;
+use crate::shard::watching::is_failure;
 
 /// A question whose answer is awaited.
 pub(super) struct Ask {
@@ -71,6 +73,8 @@ pub(super) enum Then {
     Repeated(Name, Box<Content>),
     /// An HTTP request is answered.
     Rest(Box<RestAsk>),
+    /// A peer's own question is answered.
+    Inquired(Box<Inquiry>),
 }
 
 impl Ask {
@@ -89,9 +93,17 @@ impl Shard {
                 Some(reply) => reply,
                 None => return,
             },
+            Then::Inquired(inquiry) => match inquiry.take_part(reply) {
+                Some(reply) => reply,
+                None => return,
+            },
             _ => reply,
         };
         let ask = self.asks.remove(number as usize);
+        if ask.to.is_some() {
+            let is_failure = reply.as_ref().is_err_and(is_failure);
+            self.watching.answered(is_failure, now);
+        }
         if ask.to.is_some_and(|id| id.is_peer()) {
             return self.peer_answered(now, ask, reply);
         }
@@ -149,11 +161,12 @@ impl Shard {
                 }
                 self.greet(now, slot);
                 self.conns[slot as usize].standing = Standing::Attached;
+                self.note_arrival(now, slot);
                 self.bulletin.come(slot);
                 self.note_session(now, slot);
             }
             (Then::Media { room, media }, Ok(_)) => self.note_media(now, slot, &room, media),
-            (Then::Refusal | Then::Rest(_), Ok(_)) => {}
+            (Then::Refusal | Then::Rest(_) | Then::Inquired(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);
@@ -285,6 +298,7 @@ impl Shard {
     /// Tells one connection that its request was not granted.
     pub(super) fn refuse(&mut self, now: Now, slot: u32, request: Option<&str>, reject: &Reject) {
         self.stats.refusals += 1;
+        self.note_refused(now, slot, reject);
         self.send_raw(slot, |out| raw::error(out, reject, request, now));
     }
 }

@@ -109,7 +109,7 @@ impl Shard {
     /// Lets anyone in, and tells them what they said of themselves.
     pub(super) fn connect_for_suite(&mut self, now: Now, at: u32, space: Space, payload: Option<&str>) {
         let Some(peer) = self.add_peer(now, at, space, payload.is_some()) else { return };
-        self.accept_peer(peer);
+        self.accept_peer(now, peer);
         let target = Target::namespace(NAMESPACES[usize::from(space)]);
         self.send_to_session(at, |out| {
             engineio::encode_text(out, |out| begin_event(out, &target, "auth").raw(payload.unwrap_or("{}")).end());

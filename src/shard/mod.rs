@@ -16,6 +16,7 @@ mod credit;
 mod drain;
 mod fanout;
 mod flush;
+mod inquiries;
 mod moves;
 mod namespaces;
 mod options;
@@ -27,9 +28,9 @@ mod peers;
 mod recovery;
 mod requests;
 mod sessions;
-mod stats;
 mod timers;
 mod waiting;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -38,10 +39,10 @@ use std::sync::Arc;
 use slab::Slab;
 use uuid::Uuid;
 
+pub use crate::domain::monitoring::Stats;
 pub use flush::{Gone, Wire};
 pub use moves::Departure;
 pub use options::{Allowances, Ice, Options, SocketIo, TurnAccess};
-pub use stats::Stats;
 
 use crate::authority::Authority;
 use crate::authority::embedded::Embedded;
@@ -56,7 +57,7 @@ use crate::client::conn::{Conn, Ending, Stage};
 use crate::client::outbound::{NOBODY, Outbound};
 use crate::codec::jwt::Verifier;
 use crate::codec::recovery::RecoveryKey;
-use crate::domain::op::{Op, RoomOp, Scope, UserOp};
+use crate::domain::op::{Op, Reply, RoomOp, Scope, UserOp};
 use crate::mail::storage::{Order, Restored};
 use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
 
@@ -71,6 +72,7 @@ use peer_rooms::PeerRooms;
 use recovery::{Appearance, Departing, Resume};
 use sessions::Sessions;
 use waiting::Waiting;
+use watching::Watching;
 
 /// A list that is empty keeps room for this many entries.
 const KEEP_ENTRIES: usize = 256;
@@ -137,6 +139,7 @@ pub struct Shard {
     appearances: Map<(u32, u32), Appearance>,
     recovery_key: RecoveryKey,
     drain: Option<Box<Drain>>,
+    watching: Watching,
     stats: Stats,
 }
 
@@ -144,7 +147,7 @@ impl Shard {
     /// Shard `number`, without clients.
     pub fn new(number: ShardNumber, options: Arc<Options>, verifier: Arc<Verifier>, mut rng: Rng, now: Now) -> Self {
         let placement = Placement::Embedded { shards: options.shards };
-        let seed = rng.next_u64();
+        let (seed, shards) = (rng.next_u64(), options.shards);
         let mut kept = [0; 32];
         rng.fill(&mut kept);
         let mut key = [0; 32];
@@ -186,6 +189,7 @@ impl Shard {
             appearances: map(seed),
             recovery_key: RecoveryKey::new(&key),
             drain: None,
+            watching: Watching::new(shards, seed, now),
             stats: Stats::default(),
         }
     }
@@ -199,6 +203,7 @@ impl Shard {
         };
         if self.drain.is_some() || self.conns.len() >= max {
             self.stats.refused += 1;
+            self.note_full(now, remote.ip());
             return None;
         }
         self.stats.accepted += 1;
@@ -288,6 +293,10 @@ impl Shard {
                 let reply = Ok(self.broadcast(now, direct));
                 self.post(from.shard, Mail::Answer { ask: from.ask, reply });
             }
+            Mail::Ask { from, op: Op::Survey(survey) } => {
+                let reply = Ok(Reply::Surveyed(self.survey(now, &survey)));
+                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+            }
             Mail::Ask { from, op } => {
                 let mut out = std::mem::take(&mut self.said);
                 self.authority.ask(now, from, op, &mut out);
@@ -330,6 +339,7 @@ impl Shard {
             Mail::Parted { address } => self.address_left(address),
             Mail::Claim { from, claim } => self.claimed(now, from, &claim),
             Mail::Notice(notice) => self.noticed(now, &notice),
+            Mail::Pulse { from, pulse } => self.hear_pulse(from, *pulse),
             Mail::Keys(verifier) => self.verifier = verifier,
             Mail::Drain { window_ms } => self.start_draining(now, window_ms),
         }
@@ -493,7 +503,7 @@ impl Shard {
             Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
             Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
             Op::Connection(connection, _) => connection.place().shard,
-            Op::Rooms | Op::Users(_) | Op::Broadcast(_) => self.number,
+            Op::Rooms | Op::Users(_) | Op::Broadcast(_) | Op::Survey(_) | Op::RoomOf(_) => self.number,
         }
     }
 
@@ -514,6 +524,7 @@ impl Shard {
         self.drop_held(slot);
         self.note_departure(now, slot, departing);
         let awaited = self.rooms_awaited(slot);
+        self.note_departed(now, slot, departing);
         let conn = &mut self.conns[slot as usize];
         conn.stage = Stage::Lingering;
         conn.deadline = 0;

@@ -99,6 +99,7 @@ impl Shard {
             Heard::Connect { space, payload, .. } if is_conformance => self.connect_for_suite(now, at, space, payload),
             Heard::Connect { space, payload, query } => {
                 if let Err(reject) = self.connect_peer(now, at, space, payload, query) {
+                    self.note_turned_away(now, at, &reject);
                     self.refuse_peer(at, space, &reject);
                 }
             }
@@ -110,12 +111,13 @@ impl Shard {
                 let request = Reference { ack: id, name: event.plain_name().unwrap_or_default() };
                 if let Err(reject) = self.peer_event(now, peer, event, !attachments.is_empty(), &request) {
                     self.stats.refusals += 1;
+                    self.note_refused(now, PEER | peer, &reject);
                     self.answer_in_dialect(now, peer, &request, &Answer::Refused(&reject));
                 }
             }
             // Nothing is asked of clients yet, so nothing they acknowledge matters.
             Heard::Acked { .. } | Heard::Nothing | Heard::Gathered(_) => {}
-            Heard::Left { peer: Some(peer), .. } => self.peer_departs(peer, Departing::Goodbye),
+            Heard::Left { peer: Some(peer), .. } => self.peer_departs(now, peer, Departing::Goodbye),
             // Its peer is found out when it is decided whether it may come in.
             Heard::Left { peer: None, .. } => {}
         }
@@ -172,7 +174,7 @@ impl Shard {
     }
 
     /// A peer may connect, and is told so, unless its client has given up. Whether it is connected.
-    pub(super) fn accept_peer(&mut self, peer: u32) -> bool {
+    pub(super) fn accept_peer(&mut self, now: Now, peer: u32) -> bool {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return false };
         if known.is_connected {
             return true;
@@ -195,6 +197,7 @@ impl Shard {
         self.deliver(at, segment);
         self.sessions.touch(at);
         self.stats.opened += 1;
+        self.note_arrival(now, PEER | peer);
         if let Some(identity) = identity {
             let socket = self.socket_id(peer);
             self.send_to_session(at, |out| dialects::greet(out, dialect, identity.user(), &socket));
@@ -275,6 +278,7 @@ impl Shard {
             Command::Resume { .. } => {
                 Err(Reject::new(Code::RecoveryFailed, "There is nothing to recover; connect and join anew"))
             }
+            Command::Ask(question) => self.inquire(now, peer, reference, question),
             Command::Sync { room, after, limit } => {
                 let after = Uuid::try_parse(&after).map_err(|_| Reject::message_not_found())?;
                 let (connection, limit) = (self.id_of(PEER | peer), limit.unwrap_or(PAGE_DEFAULT));
@@ -313,11 +317,12 @@ impl Shard {
     }
 
     /// A peer is taken out of the domain, and forgotten.
-    pub(super) fn peer_departs(&mut self, peer: u32, departing: Departing) {
+    pub(super) fn peer_departs(&mut self, now: Now, peer: u32, departing: Departing) {
         if self.credit.holds(PEER | peer) {
             self.drop_held(PEER | peer);
             self.unhalt(peer);
         }
+        self.note_departed(now, PEER | peer, departing);
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return };
         let (identity, rooms) = (known.identity.take(), known.rooms.clone());
         let connection = self.id_of(PEER | peer);
@@ -337,7 +342,7 @@ impl Shard {
     }
 
     /// Takes a peer out of its namespace; its session goes on.
-    pub(super) fn disconnect_peer(&mut self, peer: u32, departing: Departing) {
+    pub(super) fn disconnect_peer(&mut self, now: Now, peer: u32, departing: Departing) {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
         let space = known.space;
         let Some(at) = self.sessions.named(known.link) else { return };
@@ -348,7 +353,7 @@ impl Shard {
                 engineio::encode_text(out, |out| packets::encode_disconnect(out, namespace));
             });
         }
-        self.peer_departs(peer, departing);
+        self.peer_departs(now, peer, departing);
     }
 
     /// Ends those peers of a session whose tokens have expired.
@@ -360,7 +365,7 @@ impl Shard {
         };
         let expired: Vec<u32> = client.namespaces.peers().map(|(_, peer)| peer).filter(is_expired).collect();
         for peer in expired {
-            self.disconnect_peer(peer, Departing::Lost);
+            self.disconnect_peer(now, peer, Departing::Lost);
         }
     }
 

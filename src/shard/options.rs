@@ -11,6 +11,7 @@ use crate::codec::http::HeadLimits;
 use crate::codec::turn::{self, TurnSecret};
 use crate::codec::{engineio, json, socketio, ws};
 use crate::domain::allowance::{AttemptRules, Rates};
+use crate::domain::monitoring::Load;
 use crate::domain::op::Rules;
 
 /// A shard's settings.
@@ -34,6 +35,10 @@ pub struct Options {
     pub rooms_per_connection: usize,
     /// Connections this shard takes on; 0 is any number.
     pub connections: usize,
+    /// Connections all shards take on together, for its health's sake; 0 is any number.
+    pub connections_in_all: usize,
+    /// The process's memory and its bound.
+    pub memory: fn() -> Load,
     /// Signaling messages a connection may send.
     pub signals: SignalRate,
     /// WebSocket heartbeats.

@@ -96,9 +96,11 @@ impl Shard {
         }
         let to = Reference::parse(ask.request.as_deref().unwrap_or_default());
         match (ask.then, reply) {
-            (Then::Attached, reply) => self.peer_attached(peer, reply),
+            (Then::Attached, reply) => self.peer_attached(now, peer, reply),
+            (Then::Inquired(inquiry), reply) => self.inquired(now, peer, &to, *inquiry, reply),
             (_, Err(reject)) => {
                 self.stats.refusals += 1;
+                self.note_refused(now, PEER | peer, &reject);
                 self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
             }
             (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.peer_joined(now, peer, &to, &joined),
@@ -149,10 +151,10 @@ impl Shard {
     }
 
     /// A peer's user has it, or not.
-    fn peer_attached(&mut self, peer: u32, reply: Result<Reply, Reject>) {
+    fn peer_attached(&mut self, now: Now, peer: u32, reply: Result<Reply, Reject>) {
         let Err(reject) = reply else {
-            if !self.accept_peer(peer) {
-                self.peer_departs(peer, Departing::Goodbye);
+            if !self.accept_peer(now, peer) {
+                self.peer_departs(now, peer, Departing::Goodbye);
             } else {
                 self.bulletin.come(PEER | peer);
             }
@@ -163,12 +165,13 @@ impl Shard {
         known.identity = None;
         let (link, space, is_connected) = (known.link, known.space, known.is_connected);
         if is_connected {
-            return self.disconnect_peer(peer, Departing::Removed);
+            return self.disconnect_peer(now, peer, Departing::Removed);
         }
         if let Some(at) = self.sessions.named(link) {
+            self.note_turned_away(now, at, &reject);
             self.refuse_peer(at, space, &reject);
         }
-        self.peer_departs(peer, Departing::Removed);
+        self.peer_departs(now, peer, Departing::Removed);
     }
 
     fn peer_joined(&mut self, now: Now, peer: u32, to: &Reference<'_>, joined: &Joined) {
@@ -180,7 +183,7 @@ impl Shard {
     /// A peer is told something.
     pub(super) fn peer_told(&mut self, now: Now, to: ConnectionId, event: &Event) {
         // What a room's keeper has to say may overtake what the user's keeper has.
-        let peer = self.peer_at(to).filter(|peer| self.accept_peer(*peer));
+        let peer = self.peer_at(to).filter(|peer| self.accept_peer(now, *peer));
         let Some(peer) = peer else {
             if let Event::Joined(joined) = event {
                 self.ask(Ask::forgotten(), Op::Room(joined.room.clone(), RoomOp::Vanish { connection: to }));

@@ -41,10 +41,16 @@ impl Shard {
                 Err(Reject::new(Code::Forbidden, "Only its own user and admins may close a connection"))
             }
             ConnectionOp::Close { .. } => {
-                self.disconnect_peer(peer, Departing::Removed);
+                self.disconnect_peer(now, peer, Departing::Removed);
                 Ok(Reply::Closed(1))
             }
         }
+    }
+
+    /// A peer as its owner sees it.
+    pub(super) fn view_of_peer(&self, now: Now, peer: u32) -> Option<ConnectionView> {
+        let at = self.sessions.named(self.sessions.peers.get(peer as usize)?.link)?;
+        Some(self.describe_peer(now, peer, at))
     }
 
     fn describe_peer(&self, now: Now, peer: u32, at: u32) -> ConnectionView {

@@ -67,7 +67,7 @@ pub(super) struct Resume {
 
 impl Shard {
     /// Whether lost connections can be brought back at all.
-    fn recovers(&self) -> bool {
+    pub(super) fn recovers(&self) -> bool {
         self.options.recovery_window_ms != 0 && self.options.rules.has_store
     }
 

@@ -271,7 +271,7 @@ impl Shard {
             Reason::TransportError | Reason::PingTimeout | Reason::ParseError => Departing::Left,
         };
         for peer in peers {
-            self.peer_departs(peer, departing);
+            self.peer_departs(now, peer, departing);
         }
         if held != NOBODY {
             let refusal = Refusal::UnknownSession;

@@ -48,6 +48,9 @@ impl Shard {
             self.trim(now);
         }
         self.tick_credit(now);
+        if self.watching.due().is_some_and(|at| at <= now.mono) {
+            self.tell_pulse(now);
+        }
         self.open_those_due(now);
         self.continue_draining(now);
     }
@@ -59,7 +62,7 @@ impl Shard {
         let unsaved = (!self.unsaved.is_empty()).then_some(self.unsaved_due);
         let trim = (self.trim_due != 0).then_some(self.trim_due);
         let late = self.sessions.late.front().map(|late| late.due);
-        let own = [batch, unsaved, trim, drain, late, self.credit.next_due()];
+        let own = [batch, unsaved, trim, drain, late, self.credit.next_due(), self.watching.due()];
         own.into_iter().chain([self.timers.next_due(), self.authority.next_due()]).flatten().min()
     }
 

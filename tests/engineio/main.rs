@@ -3,8 +3,10 @@
 
 mod client;
 mod dialects;
+mod limits;
 mod namespaces;
 mod older;
+mod questions;
 mod requests;
 mod rooms;
 mod sessions;

@@ -40,6 +40,7 @@ conversations! {
     large_room,
     leaving,
     limits,
+    limits_per_minute,
     meetings,
     messages,
     peer_ids,

@@ -98,6 +98,8 @@ impl Setting {
             rest_per_minute: 0,
         };
         let options = Options {
+            connections_in_all: 0,
+            memory: switchboard::domain::monitoring::Load::default,
             node: 0,
             shards,
             head: HeadLimits { bytes: 2048, headers: 20 },

@@ -119,6 +119,9 @@ struct Pending {
     held: Vec<Held>,
 }
 
+/// What a departure that waited made known: whom it is to be answered, and what everyone concerned learns.
+pub(super) type Departure = ((Asker, Reply), SmallVec<[Fact; 1]>);
+
 /// What a receipt sets free.
 pub(super) enum Freed {
     /// It is kept.
@@ -162,6 +165,11 @@ impl Gate {
         self.state == State::Good && !self.pending.front().is_some_and(is_late)
     }
 
+    /// The age of the oldest record that is not kept yet, in milliseconds.
+    pub(super) fn lag_ms(&self, now: Now) -> u64 {
+        self.pending.front().map_or(0, |oldest| now.mono.saturating_sub(oldest.since))
+    }
+
     /// Has records kept that nobody waits for.
     pub(super) fn keep(&mut self, records: impl IntoIterator<Item = Record>) {
         self.records.extend(records);
@@ -181,7 +189,7 @@ impl Gate {
     }
 
     /// Takes back the leavings of a room that are held, in order: what was answered, and what the others learn.
-    pub(super) fn take_late(&mut self, room: &Name) -> Vec<((Asker, Reply), SmallVec<[Fact; 1]>)> {
+    pub(super) fn take_late(&mut self, room: &Name) -> Vec<Departure> {
         if self.late.remove(room).is_none() {
             return Vec::new();
         }

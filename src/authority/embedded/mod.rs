@@ -21,6 +21,7 @@ mod questions;
 mod repeats;
 mod rooms;
 mod sessions;
+mod surveys;
 mod telling;
 mod users;
 
@@ -193,6 +194,11 @@ impl Embedded {
         self.gate.state()
     }
 
+    /// The age of the oldest record that the store has not kept yet, in milliseconds.
+    pub fn storage_lag_ms(&self, now: Now) -> u64 {
+        self.gate.lag_ms(now)
+    }
+
     /// Rooms kept here.
     pub fn rooms(&self) -> usize {
         self.rooms.len()
@@ -271,8 +277,9 @@ impl Authority for Embedded {
             Op::Session(_, op) => self.session_op(now, op, from),
             Op::Rooms => Ok(Some(self.list())),
             Op::Users(page) => Ok(Some(self.page_of_users(now, &page))),
+            Op::RoomOf(message) => self.room_of(message, from),
             // Shards keep those, not authorities.
-            Op::Connection(..) | Op::Broadcast(_) => Err(connection_not_found()),
+            Op::Connection(..) | Op::Broadcast(_) | Op::Survey(_) => Err(connection_not_found()),
         };
         // The answer goes before the facts it caused: who left hears so before anything that came after.
         if let Some(reply) = reply.transpose() {

@@ -11,8 +11,8 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::domain::access::Identity;
-use crate::domain::command::{Receipt, Status};
+use crate::domain::access::{Identity, Roles};
+use crate::domain::command::Receipt;
 use crate::domain::event::{Content, Event, Message};
 use crate::domain::history::{History, Marks, PAGE_MAX, Wanted};
 use crate::domain::op::{Context, Fact, PresenceView, Reply, RoomOp};
@@ -30,6 +30,8 @@ pub(super) enum Question {
     Sync { to: Asker, room: Name, limit: usize },
     /// Who received and read a message.
     Marks { to: Asker, room: Name, message: Uuid },
+    /// Which room a message is of.
+    RoomOf { to: Asker },
     /// Whose message it is that somebody received or read.
     Receipt { to: Asker, room: Name, connection: ConnectionId, message: Uuid, kind: Receipt },
     /// What a client has missed that comes back.
@@ -115,6 +117,15 @@ impl Embedded {
         let span = Span::Between(after.unwrap_or_default() + 1, last);
         let query = Query::Page { room: room.clone(), span, limit: limit.min(PAGE_MAX) };
         self.question(Question::History { to, room, last, wanted: Wanted { after, limit } }, query);
+        Ok(None)
+    }
+
+    /// Looks up which room a message is of.
+    pub(super) fn room_of(&mut self, message: Uuid, to: Asker) -> Outcome {
+        if !self.rules.has_store {
+            return Err(Reject::message_not_found());
+        }
+        self.question(Question::RoomOf { to }, Query::Message { id: message });
         Ok(None)
     }
 
@@ -245,6 +256,14 @@ impl Embedded {
             }
             Question::Marks { to, room, message } => {
                 let reply = found_message(answer, &room).map(|view| marks(room, message, view));
+                self.answer(to, reply, out);
+            }
+            Question::RoomOf { to } => {
+                let reply = match answer {
+                    Ok(Answer::Message(Some(view))) => Ok(Reply::RoomOf(view.message.room)),
+                    Ok(_) => Err(Reject::message_not_found()),
+                    Err(Unavailable) => Err(Reject::storage_unavailable()),
+                };
                 self.answer(to, reply, out);
             }
             Question::Receipt { to, room, connection, message, kind } => {
@@ -394,7 +413,9 @@ fn found_message(answer: Result<Answer, Unavailable>, room: &Name) -> Result<Mes
 
 /// A user who is not here is offline, whatever they said last.
 fn seen(user: StoredUser) -> PresenceView {
-    PresenceView { user: user.user, status: Status::Offline, last_seen: Some(user.seen_at), connections: 0 }
+    let identity = Identity::new(&user.user, user.username.as_deref(), user.email.as_deref(), Roles::default());
+    let nobody = PresenceView::nobody(user.user);
+    PresenceView { last_seen: Some(user.seen_at), identity: Some(identity), ..nobody }
 }
 
 fn marks(room: Name, message: Uuid, view: MessageView) -> Reply {

@@ -56,6 +56,7 @@ impl Embedded {
             RoomOp::Receipt { connection, message, kind } => {
                 self.receipt(now, place, connection, message, kind, to, out)
             }
+            RoomOp::Roster { by, page } => self.roster(place, &by, &page),
             RoomOp::Return(back) => self.come_back(now, place, back, to, out),
             RoomOp::Lose { connection } => {
                 // Who is lost types no longer, whether or not it returns.

@@ -126,7 +126,12 @@ impl Embedded {
 
     /// A page of the connected users, for whoever may see them all.
     pub(super) fn page_of_users(&self, now: Now, page: &UsersPage) -> Reply {
-        let connected = || self.users.iter().filter(|user| !user.connections.is_empty());
+        Reply::Users(self.page_of(now, page, |user| !user.connections.is_empty()))
+    }
+
+    /// A page of those users whom `is_one` picks.
+    pub(super) fn page_of(&self, now: Now, page: &UsersPage, is_one: impl Fn(&User) -> bool) -> UsersView {
+        let connected = || self.users.iter().filter(|user| is_one(user));
         // The first of those behind `after`, the last of them on top: what comes before it takes its place.
         let mut first = BinaryHeap::new();
         let mut is_more = false;
@@ -139,7 +144,7 @@ impl Embedded {
         }
         let users = first.into_sorted_vec().into_iter().filter_map(|name| self.users.get(name));
         let users = users.map(|user| user.view(&user.identity, now)).collect();
-        Reply::Users(UsersView { total: connected().count(), users, is_more })
+        UsersView { total: connected().count(), users, is_more }
     }
 
     pub(super) fn tell_user_facts(&mut self, now: Now, name: &Name, out: &mut Vec<Outgoing>) {

@@ -7,6 +7,7 @@
 pub mod ack;
 mod decode;
 mod encode;
+mod findings;
 mod views;
 
 #[cfg(test)]
@@ -17,4 +18,5 @@ pub use encode::{
     encode, error, heartbeat, message_sent, queued_messages, recovered, recovery_token, room_joined, room_left,
     room_online, users_online,
 };
+pub use findings::found;
 pub use views::{Here, Private, Session, Typist, User};

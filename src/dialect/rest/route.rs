@@ -18,6 +18,8 @@ pub enum Route<'a> {
     Health,
     /// Whether the server takes work.
     Ready,
+    /// What is counted.
+    Metrics,
     /// The page that says what this is.
     Landing,
     /// The page to call each other by.
@@ -60,6 +62,7 @@ enum End {
     Call(CallKind),
     Health,
     Ready,
+    Metrics,
     Landing,
     CallPage,
     MeetingLink,
@@ -95,6 +98,7 @@ static TABLE: &[Row] = &[
     row("DELETE", "/websocket/users/:userId/disconnect", End::Call(CallKind::DisconnectUser)),
     row("GET", "/healthz", End::Health),
     row("GET", "/readyz", End::Ready),
+    row("GET", "/metrics", End::Metrics),
     row("GET", "/", End::Landing),
     row("GET", "/call", End::CallPage),
     row("GET", "/meeting/:roomId", End::MeetingLink),
@@ -111,6 +115,7 @@ pub fn route<'a>(method: &str, path: &'a str) -> Result<Route<'a>, RouteFault> {
                 End::Call(kind) => Route::Call(CallRoute { kind, parameter }),
                 End::Health => Route::Health,
                 End::Ready => Route::Ready,
+                End::Metrics => Route::Metrics,
                 End::Landing => Route::Landing,
                 End::CallPage => Route::CallPage,
                 End::MeetingLink => Route::MeetingLink(parameter),
@@ -205,6 +210,7 @@ mod tests {
             ("/websocket/users/u/disconnect", "DELETE, OPTIONS"),
             ("/healthz", "GET, HEAD, OPTIONS"),
             ("/readyz", "GET, HEAD, OPTIONS"),
+            ("/metrics", "GET, HEAD, OPTIONS"),
             ("/", "GET, HEAD, OPTIONS"),
             ("/call", "GET, HEAD, OPTIONS"),
             ("/assets/call.js", "GET, HEAD, OPTIONS"),
@@ -251,6 +257,7 @@ mod tests {
             ("DELETE", "/websocket/users/ann/disconnect", call(CallKind::DisconnectUser, "ann")),
             ("GET", "/healthz", Route::Health),
             ("GET", "/readyz", Route::Ready),
+            ("GET", "/metrics", Route::Metrics),
             ("GET", "/", Route::Landing),
             ("GET", "/call", Route::CallPage),
             ("GET", "/meeting/abc%20123", Route::MeetingLink("abc 123".into())),

@@ -37,7 +37,12 @@ fn in_notify(out: &mut Vec<u8>, to: &Reference<'_>, answer: &Answer<'_>, now: No
         }
         Answer::Done => ack(out, DIALECT, to, notify::granted),
         // Its clients ask for none of these; of a room that others put them into they are not told.
-        Answer::Joined(_) | Answer::Left(_) | Answer::Sent(..) | Answer::History(_) | Answer::Receipts(_) => {}
+        Answer::Joined(_)
+        | Answer::Left(_)
+        | Answer::Sent(..)
+        | Answer::History(_)
+        | Answer::Receipts(_)
+        | Answer::Found(_) => {}
     }
 }
 
@@ -67,6 +72,7 @@ fn in_colon(out: &mut Vec<u8>, to: &Reference<'_>, answer: &Answer<'_>, now: Now
         Answer::Receipts(marks) => ack(out, DIALECT, to, |out| {
             colon::ack::delivery_status(out, marks.message, &marks.delivered, &marks.read);
         }),
+        Answer::Found(finding) => ack(out, DIALECT, to, |out| colon::found(out, finding)),
         Answer::Authenticated { expires_at, .. } => {
             ack(out, DIALECT, to, |out| colon::ack::renewed(out, expires_at));
         }
@@ -120,7 +126,7 @@ fn in_camel(out: &mut Vec<u8>, to: &Reference<'_>, answer: &Answer<'_>, now: Now
             ack(out, DIALECT, to, |out| camel::ack::refused(out, reject));
         }
         // It has no request for them.
-        Answer::Receipts(_) => {}
+        Answer::Receipts(_) | Answer::Found(_) => {}
     }
 }
 

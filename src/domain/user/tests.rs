@@ -279,6 +279,6 @@ proptest! {
 
 #[test]
 fn a_user_who_is_here_and_online_takes_little() {
-    // Identity, connections, and one pointer for whatever is unusual.
-    assert_eq!(size_of::<User>(), 40);
+    // Identity, connections, since when, and one pointer for whatever is unusual.
+    assert_eq!(size_of::<User>(), 48);
 }

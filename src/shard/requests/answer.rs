@@ -10,11 +10,12 @@ use crate::client::http::{CONTENT_SECURITY_POLICY, Headers, Phase, Reply as Form
 use crate::codec::http::{self, Connection, Framing, Head};
 use crate::codec::json::{self, Object};
 use crate::codec::ws;
+use crate::dialect::exposition;
 use crate::dialect::rest::{self, Call, CallKind, Refusal, Route, RouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
+use crate::domain::monitoring::assess;
 use crate::domain::op::{Op, Reply, UserOp};
 use crate::domain::reject::{Code, Reject};
-use crate::mail::storage::State;
 use crate::mail::{Asker, Mail, ShardNumber};
 use crate::pages;
 use crate::shard::Shard;
@@ -115,6 +116,7 @@ impl Shard {
             Route::Call(call) => call,
             Route::Health => return Err(self.health(now)),
             Route::Ready => return Err(self.ready()),
+            Route::Metrics => return Err(self.metrics_page(now)),
             Route::Landing => return Err(Answer::page(pages::LANDING)),
             Route::CallPage => return Err(Answer::page(pages::CALL)),
             Route::MeetingLink(room) => {
@@ -183,16 +185,24 @@ impl Shard {
         answer
     }
 
-    fn health(&self, now: Now) -> Answer {
-        let store = self.authority.store_state();
+    fn health(&mut self, now: Now) -> Answer {
+        let health = self.assess(now);
         let mut body = Vec::new();
         Object::begin(&mut body)
-            .string("status", if store == State::Good { "healthy" } else { "critical" })
+            .string("status", health.level.as_str())
             .string("version", env!("CARGO_PKG_VERSION"))
             .number("uptimeSeconds", now.mono / 1000)
-            .list("issues", (store != State::Good).then(|| store.as_str()), json::string)
+            .list("issues", &health.issues, |out, issue| json::string(out, issue))
+            .list("recommendations", &health.recommendations, |out, advice| json::string(out, advice))
             .end();
         Answer::json(200, body)
+    }
+
+    fn metrics_page(&mut self, now: Now) -> Answer {
+        let (stats, metrics, vitals) = (self.stats_of_all(now), self.metrics(now), self.vitals(now));
+        let text = exposition::write(&stats, &metrics, &vitals, assess(&vitals).level, now.mono / 1000);
+        let body = text.into_bytes().into();
+        Answer { status: 200, content_type: exposition::CONTENT_TYPE, body, headers: Vec::new() }
     }
 
     fn ready(&self) -> Answer {
@@ -219,7 +229,7 @@ impl Shard {
         };
         let is_open = |op: &Op| match op {
             Op::Room(name, _) | Op::User(name, _) => self.is_open(name),
-            Op::Session(..) | Op::Rooms | Op::Users(_) | Op::Connection(..) | Op::Broadcast(_) => true,
+            _ => true,
         };
         if !ops.iter().all(is_open) {
             return self.answer(now, slot, Reject::overloaded().into());

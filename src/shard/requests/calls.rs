@@ -10,7 +10,6 @@ use crate::base::ids::{ConnectionId, random_room_id};
 use crate::base::time::Now;
 use crate::dialect::rest::Call;
 use crate::domain::access::Identity;
-use crate::domain::command::Status;
 use crate::domain::connection::{ConnectionOp, connection_not_found};
 use crate::domain::event::{Content, Direct};
 use crate::domain::op::{LogTerms, Op, PresenceView, Pushed, Reply, RoomOp, RoomsView, UserOp, UsersView, message_id};
@@ -228,5 +227,5 @@ fn equip(user: &Name, device: &Option<Box<str>>) -> ConnectionOp {
 
 /// Somebody of whom nothing is known.
 fn nobody(user: Name) -> PresenceView {
-    PresenceView { user, status: Status::Offline, last_seen: None, connections: 0 }
+    PresenceView::nobody(user)
 }

@@ -33,6 +33,7 @@ impl Shard {
                 Step::Upgraded(used)
             }
             Err(refusal) => {
+                self.note_turned_away_upgrade(now, slot, head.header("user-agent"), &refusal.reject);
                 self.leave_address(address);
                 self.refuse_head(now, slot, head, used, refusal)
             }

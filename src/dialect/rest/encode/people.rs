@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn view(status: Status, last_seen: Option<u64>, connections: usize) -> PresenceView {
-        PresenceView { user: ann(), status, last_seen, connections }
+        PresenceView { status, last_seen, connections, ..PresenceView::nobody(ann()) }
     }
 
     #[test]

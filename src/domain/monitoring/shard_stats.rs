@@ -38,3 +38,26 @@ pub struct Stats {
     /// Rooms with members on this shard.
     pub listened_rooms: usize,
 }
+
+impl Stats {
+    /// Adds those of another shard.
+    pub fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.closed += other.closed;
+        self.moved += other.moved;
+        self.requests += other.requests;
+        self.opened += other.opened;
+        self.published += other.published;
+        self.refusals += other.refusals;
+        self.timed_out += other.timed_out;
+        self.slow_consumers += other.slow_consumers;
+        self.connections += other.connections;
+        self.sessions += other.sessions;
+        self.peers += other.peers;
+        self.rooms += other.rooms;
+        self.users += other.users;
+        self.asks += other.asks;
+        self.listened_rooms += other.listened_rooms;
+    }
+}

@@ -1,0 +1,70 @@
+//! What was found, in the ack of the question.
+
+use super::ack;
+use super::views::{Here, Private, Session, Typist, User};
+use crate::domain::access::Identity;
+use crate::domain::connection::ConnectionView;
+use crate::domain::finding::{Finding, People};
+use crate::domain::op::PresenceView;
+
+/// The answer to a question.
+pub fn found(out: &mut Vec<u8>, finding: &Finding) {
+    match finding {
+        Finding::Room { view, online } => ack::room(out, view, *online),
+        Finding::Rooms(rooms) => ack::rooms(out, rooms),
+        Finding::Members(People { users, next }) => ack::room_online(out, users.iter().map(here), next.as_deref()),
+        Finding::Typing(room, typists) => {
+            let typists = typists.iter().map(|typist| Typist {
+                user: typist.identity.user(),
+                username: typist.identity.username(),
+                started_at: typist.started_at,
+            });
+            ack::typing_users(out, room, typists);
+        }
+        Finding::Message(marks) => ack::delivery_status(out, marks.message, &marks.delivered, &marks.read),
+        Finding::MessageStats(stats) => ack::message_stats(out, stats),
+        Finding::Users(People { users, next }) => ack::online_users(out, users.iter().map(here), next.as_deref()),
+        Finding::Presence { view, private } => {
+            let private = private.as_ref().map(|connection| of_user(view, connection.as_deref()));
+            ack::presence(out, &User { here: here(view), private });
+        }
+        Finding::PresenceStats(stats) => ack::presence_stats(out, stats),
+        Finding::Session(identity, connection) => ack::session(out, &session(identity, connection)),
+        Finding::SessionStats(stats) => ack::session_stats(out, stats),
+        Finding::Connections(metrics) => ack::metrics(out, metrics),
+        Finding::Events(incidents) => ack::incidents(out, incidents),
+        Finding::Monitoring(overview) => ack::overview(out, overview),
+        Finding::Health(health) => ack::health(out, health),
+    }
+}
+
+fn here(view: &PresenceView) -> Here<'_> {
+    Here {
+        user: &view.user,
+        username: view.username(),
+        status: view.status,
+        last_seen: view.last_seen.unwrap_or_default(),
+        connected_at: view.connected_at,
+    }
+}
+
+fn of_user<'a>(view: &'a PresenceView, connection: Option<&'a ConnectionView>) -> Private<'a> {
+    Private {
+        email: view.identity.as_ref().and_then(Identity::email),
+        socket: connection.map(|connection| connection.connection),
+        user_agent: connection.and_then(|connection| connection.agent.as_deref()),
+        address: connection.map(|connection| connection.address),
+    }
+}
+
+/// A peer's session is recovered by the session's own means, not by a token.
+fn session<'a>(identity: &'a Identity, connection: &'a ConnectionView) -> Session<'a> {
+    Session {
+        user: identity.user(),
+        socket: connection.connection,
+        connected_at: connection.connected_at,
+        last_activity: connection.last_seen,
+        rooms: &connection.rooms,
+        recovery_token: None,
+    }
+}

@@ -1,0 +1,77 @@
+//! What is counted, in Prometheus's text format (version 0.0.4): a fixed list of figures without labels but the health's,
+//! so that an answer is as long on a busy server as on an idle one.
+
+use std::fmt::{Display, Write};
+
+use crate::domain::monitoring::{Level, Metrics, Stats, Vitals};
+
+/// The `Content-Type` of the format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Writes all figures.
+pub fn write(stats: &Stats, metrics: &Metrics, vitals: &Vitals, level: Level, uptime_s: u64) -> String {
+    let mut out = String::with_capacity(8 * 1024);
+    let mut counter = |name, help, value: u64| family(&mut out, name, "counter", help, value);
+    counter("sockets_accepted_total", "TCP connections taken on.", stats.accepted);
+    counter("sockets_refused_total", "TCP connections closed at once because there were too many.", stats.refused);
+    counter("sockets_closed_total", "TCP connections ended.", stats.closed);
+    counter("http_requests_total", "HTTP requests.", stats.requests);
+    counter("connections_opened_total", "Clients that connected.", metrics.total);
+    counter("connections_failed_total", "Clients that were turned away.", metrics.failed);
+    counter("room_messages_total", "Messages of rooms brought to a shard for its members.", stats.published);
+    counter("refusals_total", "Requests that were refused.", stats.refusals);
+    counter("timeouts_total", "Connections closed because nothing came from them.", stats.timed_out);
+    counter("slow_consumers_total", "Connections closed because they did not read.", stats.slow_consumers);
+    let mut gauge = |name, help, value: u64| family(&mut out, name, "gauge", help, value);
+    gauge("sockets", "TCP connections.", stats.connections as u64);
+    gauge("connections", "Clients that are connected.", metrics.active);
+    gauge("connections_peak", "The most clients that were connected at one time.", metrics.peak);
+    gauge("engineio_sessions", "Engine.IO sessions.", stats.sessions as u64);
+    gauge("socketio_peers", "Socket.IO clients, one for each namespace.", stats.peers as u64);
+    gauge("rooms", "Rooms.", stats.rooms as u64);
+    gauge("users", "Users who are here, or were a moment ago.", stats.users as u64);
+    gauge("questions", "Questions between shards under way.", stats.asks as u64);
+    gauge("queue_length", "Mail in the longest queue between shards.", vitals.queue.used);
+    gauge("storage_lag_milliseconds", "The age of the oldest record not kept yet.", vitals.storage_lag_ms.used);
+    gauge("resident_memory_bytes", "The process's memory.", vitals.memory_bytes.used);
+    gauge("uptime_seconds", "Since the start.", uptime_s);
+    let rate = "The part of attempts and requests that failed within five minutes.";
+    family(&mut out, "error_rate", "gauge", rate, metrics.error_rate);
+    head(&mut out, "health", "gauge", "1 for the level that the server's health is at.");
+    for known in [Level::Healthy, Level::Warning, Level::Critical] {
+        let name = known.as_str();
+        let _ = writeln!(out, "switchboard_health{{status=\"{name}\"}} {}", u8::from(known == level));
+    }
+    out
+}
+
+fn family(out: &mut String, name: &str, kind: &str, help: &str, value: impl Display) {
+    head(out, name, kind, help);
+    let _ = writeln!(out, "switchboard_{name} {value}");
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(out, "# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} {kind}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Now;
+    use crate::domain::monitoring::Census;
+
+    #[test]
+    fn every_figure_has_its_help_its_type_and_a_value() {
+        let metrics = Census::new(1, Now { mono: 0, wall: 0 }).metrics();
+        let stats = Stats { requests: 7, ..Stats::default() };
+        let text = write(&stats, &metrics, &Vitals::default(), Level::Warning, 3);
+        assert!(text.contains("\n# TYPE switchboard_http_requests_total counter\nswitchboard_http_requests_total 7\n"));
+        assert!(text.contains("switchboard_health{status=\"warning\"} 1\n") && text.ends_with("\"critical\"} 0\n"));
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (name, value) = line.split_once(' ').expect("a value");
+            let name = name.split('{').next().expect("a name");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert!(text.contains(&format!("# HELP {name} ")) && text.contains(&format!("# TYPE {name} ")), "{line}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The answers to the questions that a peer may ask ([`crate::domain::question`]), before a dialect writes them.
+
+use crate::base::Name;
+use crate::domain::access::Identity;
+use crate::domain::connection::ConnectionView;
+use crate::domain::history::Marks;
+use crate::domain::monitoring::{Health, Incident, MessageStats, Metrics, Overview, PresenceStats, SessionStats};
+use crate::domain::op::{PresenceView, RoomView, Typist};
+
+/// One answer.
+#[derive(Debug)]
+pub enum Finding {
+    /// The room.
+    Room {
+        /// What it is.
+        view: Box<RoomView>,
+        /// How many users are in it.
+        online: u64,
+    },
+    /// The asker's rooms.
+    Rooms(Vec<RoomView>),
+    /// Who of a room's members is here.
+    Members(People),
+    /// Who types in a room.
+    Typing(Name, Vec<Typist>),
+    /// Who received and read a message.
+    Message(Box<Marks>),
+    /// What is counted of messages.
+    MessageStats(MessageStats),
+    /// Who is here.
+    Users(People),
+    /// How a user is.
+    Presence {
+        /// As everybody sees them.
+        view: Box<PresenceView>,
+        /// For the user itself and admins: their newest connection, if there is one.
+        private: Option<Option<Box<ConnectionView>>>,
+    },
+    /// What is counted of users.
+    PresenceStats(PresenceStats),
+    /// The asking connection.
+    Session(Identity, Box<ConnectionView>),
+    /// What is counted of sessions that may be recovered.
+    SessionStats(SessionStats),
+    /// What is counted of connections.
+    Connections(Metrics),
+    /// What happened to connections.
+    Events(Vec<Incident>),
+    /// All that is counted of connections.
+    Monitoring(Box<Overview>),
+    /// Whether anything is near its limit or out of reach.
+    Health(Health),
+}
+
+/// A page of users.
+#[derive(Debug, Default)]
+pub struct People {
+    /// The users, in the order of their ids.
+    pub users: Vec<PresenceView>,
+    /// The user to go on after, when there are more.
+    pub next: Option<Name>,
+}

@@ -1,0 +1,90 @@
+//! What is asked of every keeper at once because no single one can answer it, and what their answers come to. Each says its
+//! part; parts add up.
+
+use std::sync::Arc;
+
+use crate::base::Name;
+use crate::domain::monitoring::{Incident, MessageStats, PresenceStats, SessionStats, Watched, newest};
+use crate::domain::op::{RoomView, RoomsView, UsersPage, UsersView};
+use crate::domain::question::Filter;
+
+/// One question to every keeper.
+#[derive(Clone, Debug)]
+pub enum Survey {
+    /// The rooms of a user: those it takes part in, and these, which a connection of its is in.
+    RoomsOf {
+        /// The user.
+        user: Name,
+        /// The rooms that the connection is in.
+        joined: Arc<[Name]>,
+    },
+    /// The users who are here and show it.
+    Users(UsersPage),
+    /// How these users are.
+    These(Arc<[Name]>),
+    /// What is counted of messages.
+    MessageStats,
+    /// What is counted of users.
+    PresenceStats,
+    /// What is counted of sessions that may be recovered.
+    SessionStats,
+    /// What happened to connections.
+    Incidents(Arc<Filter<'static>>),
+    /// What an overview of connections is made of.
+    Watched,
+}
+
+/// The answer to a [`Survey`]: one keeper's part, or what several have said.
+#[derive(Debug)]
+pub enum Surveyed {
+    /// Rooms.
+    Rooms(RoomsView),
+    /// Users.
+    Users(UsersView),
+    /// What is counted of messages.
+    MessageStats(MessageStats),
+    /// What is counted of users.
+    PresenceStats(PresenceStats),
+    /// What is counted of sessions that may be recovered.
+    SessionStats(SessionStats),
+    /// What happened to connections, newest first.
+    Incidents(Vec<Incident>),
+    /// What an overview of connections is made of.
+    Watched(Box<Watched>),
+}
+
+/// The users in a room, and the room.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    /// The room, without its peers.
+    pub room: RoomView,
+    /// How many users are in it.
+    pub total: usize,
+    /// Those of the page, in the order of their ids.
+    pub users: Vec<Name>,
+    /// Whether there are more behind them.
+    pub is_more: bool,
+}
+
+impl Surveyed {
+    /// Adds another keeper's part.
+    pub fn add(&mut self, other: Self, survey: &Survey) {
+        match (self, other) {
+            (Self::Rooms(all), Self::Rooms(part)) => all.add(part),
+            (Self::Users(all), Self::Users(part)) => {
+                let limit = if let Survey::Users(page) = survey { page.limit } else { usize::MAX };
+                all.add(part, limit);
+            }
+            (Self::MessageStats(all), Self::MessageStats(part)) => all.merge(&part),
+            (Self::PresenceStats(all), Self::PresenceStats(part)) => all.merge(&part),
+            (Self::SessionStats(all), Self::SessionStats(part)) => all.merge(&part),
+            (Self::Incidents(all), Self::Incidents(part)) => {
+                let limit = if let Survey::Incidents(filter) = survey { filter.limit } else { None };
+                *all = newest([std::mem::take(all), part], limit);
+            }
+            (Self::Watched(all), Self::Watched(part)) => all.merge(*part),
+            // Every keeper is asked the same, and answers that.
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! A peer's own questions: each is put to the keeper of what it is about, or to every shard, and what they say becomes one
+//! answer.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::base::Name;
+use crate::base::ids::{ConnectionId, PEER};
+use crate::base::limits;
+use crate::base::time::Now;
+use crate::client::conn::Standing;
+use crate::dialect::socketio::{Answer, Reference};
+use crate::domain::access::Identity;
+use crate::domain::connection::ConnectionOp;
+use crate::domain::finding::{Finding, People};
+use crate::domain::monitoring::SessionStats;
+use crate::domain::op::{Op, PresenceView, Reply, RoomOp, UserOp, UsersPage, UsersView};
+use crate::domain::question::{Page, Question};
+use crate::domain::reject::{Code, Reject};
+use crate::domain::survey::{Survey, Surveyed};
+use crate::mail::{Asker, Mail, ShardNumber};
+use crate::shard::Shard;
+use crate::shard::answers::{Ask, Then};
+
+/// Members in one answer to `room:online`.
+const MEMBERS_LISTED: usize = 100;
+
+/// A question whose answer is awaited.
+pub(super) struct Inquiry {
+    by: Identity,
+    about: About,
+    /// Keepers that have not answered yet.
+    awaited: usize,
+    /// What those that have said.
+    gathered: Option<Surveyed>,
+    survey: Option<Survey>,
+}
+
+/// What a question is about, as far as it is known.
+#[derive(Clone)]
+enum About {
+    Room,
+    Rooms,
+    Members,
+    /// Members of a room have been named; the list goes on after this one.
+    MembersNamed(Option<Name>),
+    Typing(Name),
+    /// A message, of whichever room.
+    Message(Uuid),
+    Users,
+    /// A user.
+    Presence,
+    /// A user and their newest connection.
+    PresenceOf(Box<PresenceView>),
+    /// What every keeper counts.
+    Stats,
+    /// What happened to connections.
+    Events,
+    /// All that is counted of connections.
+    Monitoring,
+}
+
+/// What an answer leads to.
+enum Next {
+    Answer(Box<Finding>),
+    Ask(About, Op),
+}
+
+impl Inquiry {
+    fn new(by: Identity, about: About) -> Self {
+        Self { by, about, awaited: 1, gathered: None, survey: None }
+    }
+
+    /// Takes one keeper's answer; the whole of it, when it was the last.
+    pub(super) fn take_part(&mut self, part: Result<Reply, Reject>) -> Option<Result<Reply, Reject>> {
+        self.awaited -= 1;
+        let whole = match (self.gathered.take(), part, &self.survey) {
+            (Some(mut all), Ok(Reply::Surveyed(part)), Some(survey)) => {
+                all.add(part, survey);
+                Ok(Reply::Surveyed(all))
+            }
+            (Some(all), _, _) => Ok(Reply::Surveyed(all)),
+            (None, part, _) => part,
+        };
+        if self.awaited == 0 {
+            return Some(whole);
+        }
+        if let Ok(Reply::Surveyed(all)) = whole {
+            self.gathered = Some(all);
+        }
+        None
+    }
+}
+
+impl Shard {
+    /// A peer asks something.
+    ///
+    /// # Errors
+    /// It may not ask that, or nobody can be asked.
+    pub(super) fn inquire(
+        &mut self,
+        now: Now,
+        peer: u32,
+        to: &Reference<'_>,
+        question: Question<'_>,
+    ) -> Result<(), Reject> {
+        let by = self.identity(PEER | peer)?;
+        let (about, op) = match self.first_step(now, peer, &by, question)? {
+            Next::Answer(finding) => {
+                self.answer_in_dialect(now, peer, to, &Answer::Found(&finding));
+                return Ok(());
+            }
+            Next::Ask(about, op) => (about, op),
+        };
+        let is_open = match &op {
+            Op::Room(name, _) | Op::User(name, _) => self.is_open(name),
+            _ => self.asks.len() < limits::ASKS_PER_SHARD,
+        };
+        if !is_open {
+            return Err(Reject::overloaded());
+        }
+        self.pursue(peer, to, Inquiry::new(by, about), op);
+        Ok(())
+    }
+
+    /// What this shard knows itself, or whom it asks first.
+    fn first_step(&mut self, now: Now, peer: u32, by: &Identity, question: Question<'_>) -> Result<Next, Reject> {
+        let connection = self.id_of(PEER | peer);
+        let roster = |about, room: &str, page| {
+            let op = RoomOp::Roster { by: by.clone(), page };
+            Next::Ask(about, Op::Room(room.into(), op))
+        };
+        let survey = |about, survey| Next::Ask(about, Op::Survey(survey));
+        Ok(match question {
+            Question::Room { room } => roster(About::Room, &room, UsersPage { after: None, limit: 0 }),
+            Question::Rooms => {
+                let joined: Arc<[Name]> = self.rooms_of_peer(peer).into();
+                survey(About::Rooms, Survey::RoomsOf { user: by.user_name(), joined })
+            }
+            Question::Members { room, page } => roster(About::Members, &room, users_page(page, MEMBERS_LISTED)),
+            Question::Typing { room } => {
+                let room: Name = room.as_ref().into();
+                Next::Ask(About::Typing(room.clone()), Op::Room(room, RoomOp::Typists { connection }))
+            }
+            Question::Message { message } => {
+                let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
+                Next::Ask(About::Message(message), Op::RoomOf(message))
+            }
+            Question::Users { page } => survey(About::Users, Survey::Users(users_page(page, limits::USERS_LISTED))),
+            Question::Presence { user } => {
+                let op = UserOp::Look { by: by.clone() };
+                Next::Ask(About::Presence, Op::User(user.as_ref().into(), op))
+            }
+            Question::MessageStats => survey(About::Stats, Survey::MessageStats),
+            Question::PresenceStats => survey(About::Stats, Survey::PresenceStats),
+            Question::SessionStats => survey(About::Stats, Survey::SessionStats),
+            Question::Session => {
+                let view = self.view_of_peer(now, peer).ok_or_else(|| Reject::new(Code::Internal, "No session"))?;
+                Next::Answer(Box::new(Finding::Session(by.clone(), Box::new(view))))
+            }
+            Question::Connections => Next::Answer(Box::new(Finding::Connections(self.metrics(now)))),
+            Question::Health => Next::Answer(Box::new(Finding::Health(self.assess(now)))),
+            Question::Events(_) | Question::Monitoring if !by.roles().admin => {
+                return Err(Reject::new(Code::Forbidden, "Only admins may see what others do"));
+            }
+            Question::Events(filter) => survey(About::Events, Survey::Incidents(Arc::new(filter.into_owned()))),
+            Question::Monitoring => survey(About::Monitoring, Survey::Watched),
+        })
+    }
+
+    /// Puts a question, to every shard if it is a survey.
+    fn pursue(&mut self, peer: u32, to: &Reference<'_>, mut inquiry: Inquiry, op: Op) {
+        let others: Vec<(ShardNumber, Op)> = (0..self.placement.shards() as ShardNumber)
+            .filter(|shard| *shard != self.number)
+            .filter_map(|shard| op.to_every_keeper().map(|op| (shard, op)))
+            .collect();
+        inquiry.awaited = 1 + others.len();
+        inquiry.gathered = None;
+        inquiry.survey = if let Op::Survey(survey) = &op { Some(survey.clone()) } else { None };
+        let connection: ConnectionId = self.id_of(PEER | peer);
+        let then = Then::Inquired(Box::new(inquiry));
+        let number = self.ask(Ask { to: Some(connection), request: Some(to.text().into()), then }, op);
+        let from = Asker { shard: self.number, ask: number };
+        for (shard, op) in others {
+            self.post(shard, Mail::Ask { from, op });
+        }
+    }
+
+    /// The answer to a peer's question has come.
+    pub(super) fn inquired(
+        &mut self,
+        now: Now,
+        peer: u32,
+        to: &Reference<'_>,
+        inquiry: Inquiry,
+        reply: Result<Reply, Reject>,
+    ) {
+        match self.next_step(now, peer, &inquiry, reply) {
+            Ok(Next::Answer(finding)) => self.answer_in_dialect(now, peer, to, &Answer::Found(&finding)),
+            Ok(Next::Ask(about, op)) => self.pursue(peer, to, Inquiry { about, ..inquiry }, op),
+            Err(reject) => {
+                self.stats.refusals += 1;
+                self.note_refused(now, PEER | peer, &reject);
+                self.answer_in_dialect(now, peer, to, &Answer::Refused(&reject));
+            }
+        }
+    }
+
+    /// What the answer to one step leads to.
+    fn next_step(
+        &mut self,
+        now: Now,
+        peer: u32,
+        inquiry: &Inquiry,
+        reply: Result<Reply, Reject>,
+    ) -> Result<Next, Reject> {
+        let reply = match (&inquiry.about, reply) {
+            // Their connection has ended meanwhile; the rest is as true as it was.
+            (About::PresenceOf(_), Err(_)) => Reply::Described(Vec::new()),
+            (_, reply) => reply?,
+        };
+        let finding = match (inquiry.about.clone(), reply) {
+            (About::Room, Reply::Roster(roster)) => {
+                Finding::Room { view: Box::new(roster.room), online: roster.total as u64 }
+            }
+            (About::Rooms, Reply::Surveyed(Surveyed::Rooms(mut rooms))) => {
+                rooms.rooms.sort_unstable_by(|a, b| a.room.cmp(&b.room));
+                Finding::Rooms(rooms.rooms)
+            }
+            (About::Members, Reply::Roster(roster)) => {
+                let next = roster.users.last().filter(|_| roster.is_more).cloned();
+                let about = About::MembersNamed(next);
+                return Ok(Next::Ask(about, Op::Survey(Survey::These(roster.users.into()))));
+            }
+            (About::MembersNamed(next), Reply::Surveyed(Surveyed::Users(users))) => {
+                Finding::Members(People { users: users.users, next })
+            }
+            (About::Typing(room), Reply::Typists(typists)) => Finding::Typing(room, typists),
+            (About::Message(message), Reply::RoomOf(room)) => {
+                let op = RoomOp::Marks { connection: self.id_of(PEER | peer), message };
+                return Ok(Next::Ask(About::Message(message), Op::Room(room, op)));
+            }
+            (About::Message(_), Reply::Marks(marks)) => Finding::Message(marks),
+            (About::Users, Reply::Surveyed(Surveyed::Users(UsersView { users, is_more, .. }))) => {
+                let next = users.last().filter(|_| is_more).map(|last| last.user.clone());
+                Finding::Users(People { users, next })
+            }
+            (About::Presence, Reply::Presence(view)) => {
+                let may_see = inquiry.by.roles().admin || *inquiry.by.user() == *view.user;
+                match view.newest.filter(|_| may_see) {
+                    Some(newest) => {
+                        let op = Op::Connection(newest, ConnectionOp::Describe);
+                        return Ok(Next::Ask(About::PresenceOf(Box::new(view)), op));
+                    }
+                    None => Finding::Presence { view: Box::new(view), private: may_see.then_some(None) },
+                }
+            }
+            (About::PresenceOf(view), Reply::Described(mut list)) => {
+                Finding::Presence { view, private: Some(list.pop().map(Box::new)) }
+            }
+            (About::Stats, Reply::Surveyed(Surveyed::MessageStats(stats))) => Finding::MessageStats(stats),
+            (About::Stats, Reply::Surveyed(Surveyed::PresenceStats(stats))) => Finding::PresenceStats(stats),
+            (About::Stats, Reply::Surveyed(Surveyed::SessionStats(stats))) => Finding::SessionStats(stats),
+            (About::Events, Reply::Surveyed(Surveyed::Incidents(incidents))) => Finding::Events(incidents),
+            (About::Monitoring, Reply::Surveyed(Surveyed::Watched(watched))) => {
+                Finding::Monitoring(Box::new(watched.overview(self.metrics(now))))
+            }
+            _ => return Err(Reject::new(Code::Internal, "The answer was of another kind than the question")),
+        };
+        Ok(Next::Answer(Box::new(finding)))
+    }
+
+    /// This shard's part of what every shard is asked.
+    pub(super) fn survey(&mut self, now: Now, survey: &Survey) -> Surveyed {
+        match survey {
+            Survey::RoomsOf { user, joined } => Surveyed::Rooms(self.authority.rooms_of(user, joined)),
+            Survey::Users(page) => Surveyed::Users(self.authority.users_shown(now, page)),
+            Survey::These(users) => Surveyed::Users(self.authority.these_users(now, users)),
+            Survey::MessageStats => Surveyed::MessageStats(self.authority.message_stats()),
+            Survey::PresenceStats => Surveyed::PresenceStats(self.authority.presence_stats()),
+            Survey::SessionStats => Surveyed::SessionStats(self.session_stats(now)),
+            Survey::Incidents(filter) => Surveyed::Incidents(self.watching.watch.select(filter)),
+            Survey::Watched => Surveyed::Watched(Box::new(self.watching.watch.watched())),
+        }
+    }
+
+    /// What is counted of sessions that may be recovered. What a lost one misses stays in its rooms' logs and is queued
+    /// nowhere.
+    fn session_stats(&self, now: Now) -> SessionStats {
+        let mut stats = SessionStats::default();
+        let attached = self.conns.iter().filter(|(_, conn)| conn.is_listening() && conn.standing == Standing::Attached);
+        for (slot, _) in attached {
+            stats.sessions += 1;
+            stats.tokens += u64::from(self.recovers());
+            stats.age_ms += now.wall.saturating_sub(self.arrivals.came_at(slot as u32, now));
+        }
+        for (_, peer) in self.sessions.peers.iter().filter(|(_, peer)| peer.is_connected) {
+            let Some(at) = self.sessions.named(peer.link) else { continue };
+            stats.sessions += 1;
+            stats.age_ms += now.wall.saturating_sub(self.sessions.arrivals.came_at(at, now));
+        }
+        stats
+    }
+}
+
+/// A page as it is asked for, within bounds.
+fn users_page(page: Page<'_>, most: usize) -> UsersPage {
+    let after = page.after.map(|after| after.as_ref().into());
+    UsersPage { after, limit: page.limit.unwrap_or(most).clamp(1, most) }
+}
