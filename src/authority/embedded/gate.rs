@@ -49,8 +49,6 @@ pub(super) enum Held {
     Late {
         /// The room.
         room: Name,
-        /// Who asked, and the answer.
-        answer: (Asker, Reply),
         /// What the others learn.
         facts: SmallVec<[Fact; 1]>,
     },
@@ -119,9 +117,6 @@ struct Pending {
     held: Vec<Held>,
 }
 
-/// What a departure that waited made known: whom it is to be answered, and what everyone concerned learns.
-pub(super) type Departure = ((Asker, Reply), SmallVec<[Fact; 1]>);
-
 /// What a receipt sets free.
 pub(super) enum Freed {
     /// It is kept.
@@ -188,15 +183,15 @@ impl Gate {
         }
     }
 
-    /// Takes back the leavings of a room that are held, in order: what was answered, and what the others learn.
-    pub(super) fn take_late(&mut self, room: &Name) -> Vec<Departure> {
+    /// Takes back the leavings of a room that are held, in order: what the others learn.
+    pub(super) fn take_late(&mut self, room: &Name) -> Vec<SmallVec<[Fact; 1]>> {
         if self.late.remove(room).is_none() {
             return Vec::new();
         }
         let is_of_room = |held: &mut Held| matches!(held, Held::Late { room: known, .. } if known == room);
         let lists = self.pending.iter_mut().map(|pending| &mut pending.held).chain([&mut self.held]);
         let taken = lists.flat_map(|held| held.extract_if(.., is_of_room)).filter_map(|held| match held {
-            Held::Late { answer, facts, .. } => Some((answer, facts)),
+            Held::Late { facts, .. } => Some(facts),
             _ => None,
         });
         taken.collect()

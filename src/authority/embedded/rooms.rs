@@ -1,5 +1,7 @@
 //! The rooms a shard keeps: making them, acting on them, ending them.
 
+use smallvec::SmallVec;
+
 use crate::authority::embedded::gate::Held;
 use crate::authority::embedded::repeats::Repeat;
 use crate::authority::embedded::{Due, Embedded, ONLINE_EVERY_MS, STATS_EVERY_MS};
@@ -7,7 +9,7 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
-use crate::domain::op::{Context, LogTerms, Op, Profile, Reply, RoomOp, RoomsView, SendMessage};
+use crate::domain::op::{Audience, Context, Fact, LogTerms, Op, Profile, Reply, RoomOp, RoomsView, SendMessage};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -137,11 +139,16 @@ impl Embedded {
         let is_late = is_departure && room.seq() != room.committed() && self.records.is_empty();
         let name = room.id.clone();
         self.note_due(now, place);
-        if is_late && let Ok(reply) = outcome {
-            // What was said before is heard before: by those who stay, and by those who go.
-            let facts = self.facts.drain(..).collect();
-            self.gate.hold([], Held::Late { room: name, answer: (to, reply), facts });
-            return Ok(None);
+        if is_late && outcome.is_ok() {
+            // Who stays hears it after what was said before. Who goes hears it at once, and nothing that comes after: it is
+            // no member any more, so it would get some of what is said and some not.
+            let is_others = |fact: &mut Fact| !matches!(fact.audience, Audience::Connection(_));
+            let facts: SmallVec<[Fact; 1]> = self.facts.extract_if(.., is_others).collect();
+            self.tell_room_facts(now, place, false, out);
+            if !facts.is_empty() {
+                self.gate.hold([], Held::Late { room: name, facts });
+            }
+            return outcome.map(Some);
         }
         let is_closed = is_closing && outcome.is_ok();
         let outcome = self.tell_or_hold(now, place, outcome, to, out, is_closed);
@@ -155,8 +162,9 @@ impl Embedded {
     /// that nobody is told of comings and goings in another order than they had.
     pub(super) fn tell_departures(&mut self, now: Now, name: &Name, op: &RoomOp, out: &mut Vec<Outgoing>) {
         let Some(place) = self.rooms.find(name).filter(|_| op.is_arrival()) else { return };
-        for (answer, facts) in self.gate.take_late(name) {
-            self.tell_late(now, place, answer, facts, out);
+        for facts in self.gate.take_late(name) {
+            self.facts.extend(facts);
+            self.tell_room_facts(now, place, false, out);
         }
     }
 

@@ -96,7 +96,7 @@ impl Embedded {
                 // Its last member may have left while this was on its way.
                 self.note_due(now, place);
             }
-            Held::Late { room, answer, facts } => self.tell_late_in(now, &room, answer, facts, out),
+            Held::Late { room, facts } => self.tell_late(now, &room, facts, out),
             Held::Create { to, room } => {
                 let reply = self.created(now, *room);
                 self.answer(to, Ok(reply), out);
@@ -132,31 +132,11 @@ impl Embedded {
     }
 
     /// Tells of a leaving that waited for messages that were on their way to the store.
-    pub(super) fn tell_late(
-        &mut self,
-        now: Now,
-        place: u32,
-        (to, reply): (Asker, Reply),
-        facts: SmallVec<[Fact; 1]>,
-        out: &mut Vec<Outgoing>,
-    ) {
-        self.answer(to, Ok(reply), out);
-        self.facts.extend(facts);
-        self.tell_room_facts(now, place, false, out);
-    }
-
-    fn tell_late_in(
-        &mut self,
-        now: Now,
-        room: &Name,
-        answer: (Asker, Reply),
-        facts: SmallVec<[Fact; 1]>,
-        out: &mut Vec<Outgoing>,
-    ) {
+    fn tell_late(&mut self, now: Now, room: &Name, facts: SmallVec<[Fact; 1]>, out: &mut Vec<Outgoing>) {
         self.gate.note_told(room);
-        match self.rooms.find(room) {
-            Some(place) => self.tell_late(now, place, answer, facts, out),
-            None => self.answer(answer.0, Ok(answer.1), out),
+        if let Some(place) = self.rooms.find(room) {
+            self.facts.extend(facts);
+            self.tell_room_facts(now, place, false, out);
         }
     }
 
@@ -224,8 +204,8 @@ impl Embedded {
                 self.directs.forget(&user, direct.id);
                 Some(to)
             }
-            Held::Late { room, answer, facts } => {
-                self.tell_late_in(now, &room, answer, facts, out);
+            Held::Late { room, facts } => {
+                self.tell_late(now, &room, facts, out);
                 None
             }
             Held::Struck { user, id } => {
