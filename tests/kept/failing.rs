@@ -121,8 +121,8 @@ impl<'s> Stage<'s> {
     /// All that goes on, and all that does not.
     fn without_a_store(&mut self) {
         let (status, issues) = health(self.server);
-        assert_eq!((status.as_str(), issues.len()), ("critical", 1));
-        assert!(issues[0].starts_with("the store"), "{issues:?}");
+        assert_eq!(status, "critical");
+        assert!(issues.iter().any(|issue| issue.contains("the store")), "{issues:?}");
         let room = room_name(0);
         self.ann.send(&json!({ "type": "typing", "roomId": room, "isTyping": true })).expect("it lives");
         assert_eq!(self.bo_gets("typing")["userId"], "ann");
