@@ -119,6 +119,9 @@ struct Pending {
     held: Vec<Held>,
 }
 
+/// What a departure that waited made known: whom it is to be answered, and what everyone concerned learns.
+pub(super) type Departure = ((Asker, Reply), SmallVec<[Fact; 1]>);
+
 /// What a receipt sets free.
 pub(super) enum Freed {
     /// It is kept.
@@ -180,7 +183,7 @@ impl Gate {
     }
 
     /// Takes back the leavings of a room that are held, in order: what was answered, and what the others learn.
-    pub(super) fn take_late(&mut self, room: &Name) -> Vec<((Asker, Reply), SmallVec<[Fact; 1]>)> {
+    pub(super) fn take_late(&mut self, room: &Name) -> Vec<Departure> {
         let is_of_room = |held: &mut Held| matches!(held, Held::Late { room: known, .. } if known == room);
         let lists = self.pending.iter_mut().map(|pending| &mut pending.held).chain([&mut self.held]);
         let taken = lists.flat_map(|held| held.extract_if(.., is_of_room)).filter_map(|held| match held {
