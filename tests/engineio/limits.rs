@@ -39,7 +39,7 @@ fn one_post_and_another_connection_share_what_a_user_may_say() {
         polling.send(&join);
         polling.wait_for("43/chat,0");
         let packets: Vec<String> = (1..=15).map(send).chain([leave]).collect();
-        polling.send(&packets.join(&RS.to_string()));
+        polling.send(&packets.join(RS));
         let mut answers = Vec::new();
         while answers.len() < 16 {
             answers.extend(acks(&polling.packets()));
