@@ -64,7 +64,7 @@ fn every_seed_keeps_the_promises() {
     run_seeds(run, "every_seed");
 }
 
-/// PROTOCOL §6, promises 1 to 3: order, told is kept, recovery; whatever the store does.
+/// What the README promises of what is kept: order, told is kept, recovery; whatever the store does.
 #[test]
 fn whatever_the_store_does_what_is_told_is_kept() {
     run_seeds(try_store, "whatever_the_store_does");

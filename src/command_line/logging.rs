@@ -8,7 +8,9 @@ use crate::config::{Log, LogFormat};
 /// Sends log lines to standard error from now on, as `log` says. To be called once, before
 /// anything is logged; a second call changes nothing.
 pub fn start_logging(log: &Log) {
-    let builder = tracing_subscriber::fmt().with_max_level(log.level).with_writer(std::io::stderr);
+    // A log that cannot be written, its disk being full, must not end the server: saying so would fail as well.
+    let builder =
+        tracing_subscriber::fmt().with_max_level(log.level).with_writer(std::io::stderr).log_internal_errors(false);
     let started = match log.format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

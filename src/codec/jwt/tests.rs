@@ -245,7 +245,7 @@ fn claims_are_held_to_the_options() {
     assert_eq!(verify(VerifierOptions { verify_signature: false, ..secret_only() }, &deep), Err(TokenError::Malformed));
 }
 
-/// The three sample tokens printed in seed 002: no `exp`, and signatures that are by no published secret.
+/// Three sample tokens of an existing application: no `exp`, and signatures that are by no published secret.
 const SAMPLES: [(&str, &str, &str); 3] = [
     (
         "user123",

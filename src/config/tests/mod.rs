@@ -37,7 +37,7 @@ fn refusal(sources: Sources) -> String {
     load(sources).unwrap_err().to_string()
 }
 
-/// Key and default of PROTOCOL.md §9 and §8, in the order they are printed.
+/// Key and default of every setting, in the order they are printed.
 const TABLE: &str = r#"
 listen = ["0.0.0.0:8090"]
 shards = 3
