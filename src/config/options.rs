@@ -81,6 +81,7 @@ impl Settings {
             },
             connections_per_address: self.limits.connections_per_ip,
             trusted_proxies: self.trusted_proxies.clone(),
+            proxy_protocol: self.proxy_protocol,
         }
     }
 

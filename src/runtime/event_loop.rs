@@ -256,9 +256,9 @@ impl EventLoop {
 
     /// Sends the connections on their way that go to other shards. At once, since their slots are others' soon.
     fn send_connections(&mut self) {
-        while let Some(Departure { slot, to, unread }) = self.shard.departure() {
+        while let Some(Departure { slot, to, from, unread }) = self.shard.departure() {
             if let Some(stream) = self.sockets.take(self.poll.registry(), slot) {
-                let moving = Box::new(Moving { stream, unread });
+                let moving = Box::new(Moving { stream, from, unread });
                 self.mailboxes[usize::from(to)].send_parcel(Parcel::Connection(moving));
             }
         }
@@ -266,9 +266,8 @@ impl EventLoop {
 
     /// Takes a connection over from another shard, and reads on from where that one left off.
     fn take_over(&mut self, now: Now, moving: Moving) {
-        let Moving { stream, mut unread } = moving;
-        let Ok(remote) = stream.peer_addr() else { return };
-        let Some(slot) = self.shard.accepted(now, remote) else { return };
+        let Moving { stream, from, mut unread } = moving;
+        let Some(slot) = self.shard.arrived(now, from) else { return };
         if let Err(error) = self.sockets.add(self.poll.registry(), slot, stream) {
             tracing::warn!(%error, "cannot watch a connection");
             return self.shard.ended(now, slot);

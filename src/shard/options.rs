@@ -84,6 +84,8 @@ pub struct Allowances {
     pub connections_per_address: usize,
     /// Proxies whose word on a client's address is taken.
     pub trusted_proxies: Vec<Network>,
+    /// Whether those give it by the PROXY protocol, at the start of each connection.
+    pub proxy_protocol: bool,
 }
 
 /// What Engine.IO sessions and what is said in them go by.
