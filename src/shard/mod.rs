@@ -19,6 +19,7 @@ mod flush;
 mod inquiries;
 mod moves;
 mod namespaces;
+mod online;
 mod options;
 mod peer_answers;
 mod peer_connections;
@@ -333,6 +334,7 @@ impl Shard {
                 self.publish_to_peers(&room, NOBODY, &packed);
                 self.close_peer_room(&room);
             }
+            Mail::Online { room, users } => self.ask_for_users_in(room, &users),
             Mail::News { reach, news } => self.news(now, reach, news),
             Mail::Attempt { connection, address } => self.attempted(now, connection, address),
             Mail::Admit { connection, address, verdict } => self.admitted(now, connection, address, verdict),

@@ -258,6 +258,9 @@ impl Shard {
             known.is_settled = true;
             if dialect != known.dialect {
                 self.change_dialect(peer, dialect);
+                if dialect == Dialect::Colon {
+                    self.await_users(now, peer);
+                }
             }
         }
         if has_attachments {
