@@ -2,11 +2,13 @@
 //! real sockets: with one shard, and again with several, so that rooms and users live on other threads than their
 //! clients. `README.md` beside the files says how they are written.
 
+mod party;
 mod pattern;
 mod play;
 mod script;
 #[path = "../support/mod.rs"]
 mod support;
+mod talker;
 
 macro_rules! conversations {
     ($($name:ident),+ $(,)?) => {
@@ -25,6 +27,15 @@ macro_rules! conversations {
 conversations! {
     authentication,
     closing,
+    colon_connection,
+    colon_limits,
+    colon_messages,
+    colon_messages_refused,
+    colon_monitoring,
+    colon_online_updates,
+    colon_presence,
+    colon_rooms,
+    colon_rooms_refused,
     create_on_join_always,
     create_on_join_never,
     create_on_join_seed,
