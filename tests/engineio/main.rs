@@ -6,6 +6,7 @@ mod dialects;
 mod limits;
 mod namespaces;
 mod older;
+mod online;
 mod questions;
 mod requests;
 mod rooms;
