@@ -141,7 +141,16 @@ impl Shard {
     fn tell_waiting(&mut self, all: &UsersView) {
         self.bulletin.greeting.is_asked = false;
         let mut asked = std::mem::take(&mut self.bulletin.greeting.asked);
-        let segment = self.outbound.encode(|out| dialects::greet_with_users(out, &all.users, all.total));
+        let (mut frames, mut users) = (Vec::new(), all.users.as_slice());
+        loop {
+            dialects::greet_with_users(&mut frames, users, all.total);
+            if frames.len() <= self.answer_bytes() || users.is_empty() {
+                break;
+            }
+            users = &users[..users.len() / 2];
+            frames.clear();
+        }
+        let segment = self.outbound.encode(|out| out.extend_from_slice(&frames));
         for connection in asked.drain(..) {
             let peer = self.peer_at(connection).and_then(|peer| self.sessions.peers.get(peer as usize));
             let Some(peer) = peer.filter(|peer| peer.is_connected && peer.dialect == Dialect::Colon) else { continue };

@@ -1,5 +1,6 @@
 //! One shard by itself, byte by byte: orders that clients can see.
 
+mod online;
 mod sessions;
 
 use super::*;

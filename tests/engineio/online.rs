@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tungstenite::{Error, Message};
 
-use super::client::{Socket, connect_packet, event};
+use super::client::{Polling, Socket, connect_packet, event};
 use super::support::client::{Client, PATIENCE};
 use super::support::server::{Server, token};
 
@@ -134,4 +134,18 @@ fn a_list_of_a_room_has_its_bound() {
         let listed = names(&update["onlineUsers"]);
         assert_eq!((listed.len(), listed[0].as_str(), listed[99].as_str()), (100, "user-000", "user-099"));
     }
+}
+
+/// However little may wait for a client, its list does.
+#[test]
+fn a_list_is_not_more_than_may_wait_for_a_client() {
+    const USERS: usize = 300;
+    let server = Server::of_shards(1, &["presence.scope=all", "limits.outbound_bytes=65536"]);
+    let connect = |number| Client::connect(&server.address, Some(&token(&format!("user-{number:04}"), &json!({}))));
+    let _others: Vec<Client> = (0..USERS).map(connect).collect();
+    let mut polling = Polling::open(&server.address, "/socket.io/");
+    polling.send(&connect_packet("/chat", "zoe"));
+    let (_, list) = event(&polling.wait_for(r#"42/chat,["users:online","#));
+    assert_eq!(list["total"], USERS + 1);
+    assert_eq!(names(&list["users"]).len(), USERS / 2);
 }

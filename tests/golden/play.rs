@@ -148,11 +148,11 @@ impl Stage {
         let given = token.clone().unwrap_or_default();
         let bearer = format!("Bearer {given}");
         // Each where its users give it: with the CONNECT, in the query, in a header.
-        let (mut query, mut headers, mut payload) = ("recovery=0".to_owned(), Vec::new(), String::new());
+        let (mut query, mut headers, mut payload) = (String::new(), Vec::new(), String::new());
         match dialect {
             _ if token.is_none() => {}
             Dialect::Colon => payload = json!({ "token": given }).to_string(),
-            Dialect::Camel => query.push_str(&format!("&token={given}")),
+            Dialect::Camel => query = format!("token={given}"),
             Dialect::Notify => headers.push(("Authorization", bearer.as_str())),
         }
         let mut talker = Talker::open(&self.server.address, &query, &headers, polls);

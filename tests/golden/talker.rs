@@ -38,7 +38,8 @@ impl Talker {
     pub(crate) fn open(address: &str, query: &str, headers: &[(&str, &str)], polls: bool) -> Self {
         let transport = if polls { "polling" } else { "websocket" };
         let query = if query.is_empty() { String::new() } else { format!("&{query}") };
-        let path = format!("/socket.io/?EIO=4&transport={transport}{query}");
+        // What is recovered of a connection shows in the packets of those who ask for it.
+        let path = format!("/socket.io/?EIO=4&transport={transport}&recovery=0{query}");
         let mut headers = headers.to_vec();
         headers.push(("User-Agent", AGENT));
         let carrier = if polls { poll(address, path, &headers) } else { upgrade(address, &path, &headers) };
