@@ -72,8 +72,8 @@ impl Dialect {
         }
     }
 
-    /// What is spoken in a namespace until a client's first event tells: clients of `colon` send their token as they
-    /// connect.
+    /// What is spoken in a namespace until a client's first event tells: clients of `colon` send their token in the payload
+    /// with which they connect.
     pub fn expected_in(namespace: &str, sends_token: bool) -> Self {
         match (namespace == socketio::MAIN, sends_token) {
             (true, _) => Self::Notify,

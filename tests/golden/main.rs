@@ -80,7 +80,9 @@ conversations! {
     signaling,
     socketio_connecting,
     socketio_malformed,
+    socketio_older,
     socketio_token_expires,
+    socketio_too_many,
     token_expires,
     typing,
 }

@@ -71,9 +71,11 @@ impl Stage {
             Step::Connect(who, caller, Speech { dialect: Some(dialect), polls }) => {
                 self.connect_talker(who, caller, (*dialect, *polls), is_greeting_written)
             }
-            Step::Open(who, query, polls) => {
+            Step::Open(who, query, header, polls) => {
                 let query = self.spoken(query);
-                let talker = Talker::open(&self.server.address, &query, &[], *polls);
+                let header = header.as_ref().map(|(name, value)| (name.as_str(), self.spoken(value)));
+                let headers: Vec<_> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                let talker = Talker::open(&self.server.address, &query, &headers, *polls);
                 self.parties.insert(who.to_owned(), Party::talker(talker, None));
                 Ok(())
             }

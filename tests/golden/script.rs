@@ -26,8 +26,8 @@ pub(crate) struct Line {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
     Connect(String, Caller, Speech),
-    /// A session of Socket.IO in no namespace yet: name, query, whether it polls.
-    Open(String, String, bool),
+    /// A session of Socket.IO in no namespace yet: name, query, header, whether it polls.
+    Open(String, String, Option<(String, String)>, bool),
     Send(String, Sent),
     Hear(String, Value),
     HearNothing(String),
@@ -128,8 +128,10 @@ fn step(line: &str) -> Result<Step, String> {
     }
     if first == "open" {
         let (rest, polls) = rest.strip_suffix(" by polling").map_or((rest, false), |rest| (rest, true));
-        let (who, query) = rest.split_once(" with ").unwrap_or((rest, ""));
-        return Ok(Step::Open(who.to_owned(), query.to_owned(), polls));
+        let (who, with) = rest.split_once(" with ").unwrap_or((rest, ""));
+        let header = with.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let query = if header.is_none() { with } else { "" };
+        return Ok(Step::Open(who.to_owned(), query.to_owned(), header, polls));
     }
     if METHODS.contains(&first) {
         let (request, caller) = rest.rsplit_once(" as ").ok_or("no `as` with who asks")?;
@@ -280,8 +282,9 @@ mod tests {
                 "connect a as guest speaking notify",
                 Step::Connect("a".into(), Caller::Guest, speaking(Dialect::Notify, false)),
             ),
-            ("open a with b=c by polling", Step::Open("a".into(), "b=c".into(), true)),
-            ("open a", Step::Open("a".into(), String::new(), false)),
+            ("open a with b=c by polling", Step::Open("a".into(), "b=c".into(), None, true)),
+            ("open a with B: c: d", Step::Open("a".into(), String::new(), Some(("B".into(), "c: d".into())), false)),
+            ("open a", Step::Open("a".into(), String::new(), None, false)),
             ("a > 1[\"b\"]", Step::Send("a".into(), Sent::Text("1[\"b\"]".into()))),
             ("a < [\"b\",1]", Step::Hear("a".into(), json!(["b", 1]))),
             ("a < 1[{}]", Step::Hear("a".into(), json!([1, [{}]]))),

@@ -19,7 +19,7 @@ pub(crate) const AGENT: &str = "conversation/1.0";
 
 /// Asking for a namespace that there is not brings an answer at once, in whatever state the session is.
 const FENCE: &str = "40/fence,";
-const FENCED: &str = r#"44/fence,{"message":"Invalid namespace"}"#;
+const FENCED: [&str; 2] = [r#"44/fence,{"message":"Invalid namespace"}"#, r#"44/fence,"Invalid namespace""#];
 
 /// One session.
 pub(crate) struct Talker {
@@ -39,7 +39,8 @@ impl Talker {
         let transport = if polls { "polling" } else { "websocket" };
         let query = if query.is_empty() { String::new() } else { format!("&{query}") };
         // What is recovered of a connection shows in the packets of those who ask for it.
-        let path = format!("/socket.io/?EIO=4&transport={transport}&recovery=0{query}");
+        let version = if query.contains("EIO=") { "" } else { "&EIO=4" };
+        let path = format!("/socket.io/?transport={transport}&recovery=0{version}{query}");
         let mut headers = headers.to_vec();
         headers.push(("User-Agent", AGENT));
         let carrier = if polls { poll(address, path, &headers) } else { upgrade(address, &path, &headers) };
@@ -94,7 +95,7 @@ impl Talker {
 
     /// Whether this is the answer to [`Talker::fence`].
     pub(crate) fn is_fenced(heard: &Value) -> bool {
-        *heard == packet(FENCED)
+        FENCED.iter().any(|fenced| *heard == packet(fenced))
     }
 
     /// What is heard next, or the end.
@@ -194,7 +195,7 @@ pub(crate) fn short(text: &str) -> Option<Value> {
 
 /// What a packet's text says.
 pub(crate) fn packet(text: &str) -> Value {
-    let data = text.find(['[', '{']).unwrap_or(text.len());
+    let data = text.find(['[', '{', '"']).unwrap_or(text.len());
     let (head, data) = text.split_at(data);
     match serde_json::from_str::<Value>(data) {
         Ok(data) => json!({ "packet": head, "data": data }),
