@@ -56,6 +56,7 @@ conversations! {
     interop,
     interop_large_room,
     interop_presence,
+    interop_signaling,
     interop_typing,
     joining,
     large_room,
