@@ -12,6 +12,7 @@ use crate::domain::command::Status;
 use crate::domain::monitoring::{MessageStats, PresenceStats};
 use crate::domain::op::{Audience, Fact, PresenceView, Reply, RoomsView, UsersPage, UsersView};
 use crate::domain::reject::Reject;
+use crate::domain::user::User;
 use crate::mail::Outgoing;
 
 impl Embedded {
@@ -30,7 +31,9 @@ impl Embedded {
 
     /// A page of the users who are here and show it.
     pub fn users_shown(&self, now: Now, page: &UsersPage) -> UsersView {
-        self.page_of(now, page, self.shown, |user| user.shown() != Status::Offline)
+        let is_shown = |user: &User| user.shown() != Status::Offline;
+        debug_assert_eq!(self.shown, self.users.iter().filter(|user| is_shown(user)).count());
+        self.page_of(now, page, self.shown, is_shown)
     }
 
     /// How these users are, as far as they are kept here and show that they are here.
