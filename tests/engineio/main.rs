@@ -4,7 +4,9 @@
 mod client;
 mod dialects;
 mod limits;
+mod malformed;
 mod namespaces;
+mod offender;
 mod older;
 mod online;
 mod questions;
