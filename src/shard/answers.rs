@@ -173,7 +173,6 @@ impl Shard {
                 self.conns[slot as usize].standing = Standing::Attached;
                 self.note_arrival(now, slot);
                 self.bulletin.come(slot);
-                self.note_session(now, slot);
             }
             (Then::Media { room, media }, Ok(_)) => self.note_media(now, slot, &room, media),
             (Then::Refusal | Then::Rest(_) | Then::Inquired(_) | Then::Counted(_), Ok(_)) => {}

@@ -13,6 +13,7 @@ mod carriers;
 mod conformance;
 mod connections;
 mod credit;
+mod departed;
 mod drain;
 mod fanout;
 mod flush;
@@ -67,6 +68,7 @@ use answers::Ask;
 use arrivals::Arrivals;
 use bulletin::Bulletin;
 use credit::Credit;
+use departed::Departed;
 use drain::Drain;
 use fanout::Fanout;
 use peer_rooms::PeerRooms;
@@ -130,6 +132,8 @@ pub struct Shard {
     /// Connections whose session is to be noted, and when, in monotonic milliseconds.
     unsaved: BTreeSet<u32>,
     unsaved_due: u64,
+    /// What is remembered of connections that have gone.
+    departed: Departed,
     /// Clients on their way back, by the slots of their connections.
     resumes: BTreeMap<u32, Resume>,
     /// Messages to users that were handed to their connections, and whose sockets may not have taken them yet.
@@ -153,6 +157,7 @@ impl Shard {
         rng.fill(&mut kept);
         let mut key = [0; 32];
         rng.fill(&mut key);
+        let departed = Departed::new(options.recovery_window_ms);
         Self {
             number,
             authority: Embedded::new(number, options.rules.clone(), placement, Rng::from_entropy(kept)),
@@ -184,6 +189,7 @@ impl Shard {
             trim_due: 0,
             unsaved: BTreeSet::new(),
             unsaved_due: 0,
+            departed,
             resumes: BTreeMap::new(),
             handed: Vec::new(),
             uncorked: Vec::new(),

@@ -19,6 +19,7 @@ fn options() -> Options {
         announce_limit: 500,
         max_participants: 0,
         has_store: false,
+        outlives_process: false,
         history: true,
         keep_ms: 0,
         presence_grace_ms: 3_000,

@@ -45,6 +45,7 @@ impl Shard {
         if !self.unsaved.is_empty() && self.unsaved_due <= now.mono {
             self.keep_sessions(now);
         }
+        self.departed.tick(now);
         if self.trim_due != 0 && self.trim_due <= now.mono {
             self.trim(now);
         }
@@ -63,8 +64,8 @@ impl Shard {
         let unsaved = (!self.unsaved.is_empty()).then_some(self.unsaved_due);
         let trim = (self.trim_due != 0).then_some(self.trim_due);
         let late = self.sessions.late.front().map(|late| late.due);
-        let newcomers = self.bulletin.greeting.due();
-        let own = [batch, newcomers, unsaved, trim, drain, late, self.credit.next_due(), self.watching.due()];
+        let (newcomers, departed) = (self.bulletin.greeting.due(), self.departed.next_due());
+        let own = [batch, newcomers, unsaved, departed, trim, drain, late, self.credit.next_due(), self.watching.due()];
         own.into_iter().chain([self.timers.next_due(), self.authority.next_due()]).flatten().min()
     }
 

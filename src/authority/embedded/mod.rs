@@ -83,6 +83,8 @@ pub struct Embedded {
     repeats: Repeats,
     /// Sessions that were used up a moment ago.
     taken: Taken,
+    /// Users who came a moment ago, and when that is to be noted, the first first.
+    arrived: VecDeque<(u64, Name)>,
     /// Users who are not here and for whom messages wait.
     awaited: BTreeSet<Name>,
     /// Messages to users, on their way.
@@ -131,6 +133,7 @@ impl Embedded {
             dormant: Table::new(seed),
             repeats: Repeats::new(seeds),
             taken: Taken::new(seed),
+            arrived: VecDeque::new(),
             awaited: BTreeSet::new(),
             directs: Directs::default(),
             gate: Gate::new(number),
@@ -336,6 +339,9 @@ impl Authority for Embedded {
             self.closed.pop_front();
         }
         self.forget_allowances(now);
+        if self.arrived.front().is_some_and(|(due, _)| *due <= now.mono) {
+            self.note_arrivals(now);
+        }
         self.repeats.tick(now);
         self.registrations.expire(now);
         while let Some(entry) = self.due.first_entry()
@@ -350,6 +356,7 @@ impl Authority for Embedded {
     fn next_due(&self) -> Option<u64> {
         let spent = self.spent.front().map(|(at, _)| *at);
         let due = self.due.first_key_value().map(|(at, _)| *at);
-        [spent, due, self.repeats.next_due(), self.registrations.next_due()].into_iter().flatten().min()
+        let arrived = self.arrived.front().map(|(at, _)| *at);
+        [spent, due, arrived, self.repeats.next_due(), self.registrations.next_due()].into_iter().flatten().min()
     }
 }

@@ -1,12 +1,13 @@
 //! The users a shard keeps: who is connected, how they are, and who learns of it.
 
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use crate::authority::embedded::rooms::Outcome;
 use crate::authority::embedded::{Due, Embedded};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::base::limits;
 use crate::base::time::Now;
 use crate::dialect::packed::Packed;
 use crate::domain::allowance::{Allowance, WINDOW_MS};
@@ -56,7 +57,11 @@ impl Embedded {
                 socket = given.take().map(|socket| (socket, *connection));
                 arrival = Some(*connection);
                 if !self.users.contains(&name) {
-                    self.users.insert(User::new(by.clone()));
+                    let user = User::new(by.clone());
+                    if self.rules.outlives_process && user.is_noted(&self.rules) {
+                        self.arrived.push_back((now.mono + limits::ARRIVAL_NOTED_MS, name.clone()));
+                    }
+                    self.users.insert(user);
                 }
             }
             UserOp::Detach { connection, .. } => {
@@ -94,6 +99,20 @@ impl Embedded {
             None => {}
         }
         Ok(Some(reply))
+    }
+
+    /// Has it kept of those who came a while ago, and are still here, that they were. Whoever comes for a moment is noted
+    /// only once, when they go.
+    pub(super) fn note_arrivals(&mut self, now: Now) {
+        while let Some((_, name)) = self.arrived.pop_front_if(|(due, _)| *due <= now.mono) {
+            let Some(user) = self.users.get(&name) else { continue };
+            let mut context = context!(self, now);
+            user.note_seen(&mut context);
+        }
+        if self.arrived.is_empty() {
+            self.arrived = VecDeque::new();
+        }
+        self.gate.keep(self.records.drain(..));
     }
 
     /// Forgets a user who has not come back in time.
