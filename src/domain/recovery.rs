@@ -22,6 +22,11 @@ pub enum SessionOp {
         /// What opens it.
         token: TokenHash,
     },
+    /// Keep it no longer until there is something to come back to.
+    Clear {
+        /// What opens it.
+        token: TokenHash,
+    },
     /// Keep it no longer.
     Drop {
         /// What opens it.

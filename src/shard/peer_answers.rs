@@ -125,7 +125,7 @@ impl Shard {
                 self.answer_in_dialect(now, peer, &to, &Answer::Receipts(&marks));
             }
             (Then::Refusal | Then::Media { .. }, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
-            (Then::Rest(_) | Then::Session | Then::Returned { .. }, Ok(_)) => {}
+            (Then::Rest(_) | Then::Session | Then::Returned { .. } | Then::Counted(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
@@ -157,6 +157,9 @@ impl Shard {
                 self.peer_departs(now, peer, Departing::Goodbye);
             } else {
                 self.bulletin.come(PEER | peer);
+                if self.sessions.peers.get(peer as usize).is_some_and(|peer| peer.dialect == Dialect::Colon) {
+                    self.await_users(now, peer);
+                }
             }
             return;
         };

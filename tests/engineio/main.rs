@@ -8,6 +8,7 @@ mod malformed;
 mod namespaces;
 mod offender;
 mod older;
+mod online;
 mod questions;
 mod requests;
 mod rooms;

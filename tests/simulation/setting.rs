@@ -108,6 +108,7 @@ impl Setting {
             announce_limit: if announces_all { 500 } else { 2 },
             max_participants: 0,
             has_store,
+            outlives_process: has_store,
             history: true,
             keep_ms: 0,
             presence_grace_ms: 3_000,
@@ -159,6 +160,7 @@ impl Setting {
         let rules = Rules {
             announce_limit: 500,
             has_store: true,
+            outlives_process: true,
             keep_ms,
             presence_grace_ms: if rng.below(4) == 0 { 0 } else { 3_000 },
             presence_scope: if rng.below(4) == 0 { Scope::Rooms } else { Scope::Auto },

@@ -53,6 +53,10 @@ impl Embedded {
                 self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: Some(to) });
                 Ok(None)
             }
+            SessionOp::Clear { token } => {
+                self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: None });
+                Ok(Some(Reply::Done))
+            }
             SessionOp::Drop { token } => {
                 self.taken.note(now, token);
                 self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: None });
