@@ -32,8 +32,7 @@ impl Shard {
             max => max.min(SLOTS_MAX as usize),
         };
         if self.drain.is_some() || self.conns.len() >= max {
-            self.stats.refused += 1;
-            self.note_full(now, address);
+            self.full(now, address);
             return None;
         }
         self.stats.accepted += 1;
@@ -43,6 +42,16 @@ impl Shard {
         self.arrivals.accepted(slot, address, now);
         self.set_deadline(now, slot, self.options.handshake_ms);
         Some(slot)
+    }
+
+    /// A connection was accepted for which the process has no place, and is closed.
+    pub fn turned_down(&mut self, now: Now, remote: SocketAddr) {
+        self.full(now, remote.ip());
+    }
+
+    fn full(&mut self, now: Now, address: IpAddr) {
+        self.stats.refused += 1;
+        self.note_full(now, address);
     }
 
     /// Bytes came from a proxy that has not said yet whose the connection is.
