@@ -23,7 +23,10 @@ mod options;
 mod peer_answers;
 mod peer_connections;
 mod peer_news;
+mod peer_recovery;
 mod peer_rooms;
+mod peer_runs;
+mod peer_sessions;
 mod peers;
 mod recovery;
 mod requests;
@@ -68,6 +71,7 @@ use bulletin::Bulletin;
 use credit::Credit;
 use drain::Drain;
 use fanout::Fanout;
+use peer_recovery::Returns;
 use peer_rooms::PeerRooms;
 use recovery::{Appearance, Departing, Resume};
 use sessions::Sessions;
@@ -131,6 +135,8 @@ pub struct Shard {
     unsaved_due: u64,
     /// Clients on their way back, by the slots of their connections.
     resumes: BTreeMap<u32, Resume>,
+    /// Socket.IO peers that came back, or are on their way.
+    returns: Returns,
     /// Messages to users that were handed to their connections, and whose sockets may not have taken them yet.
     handed: Vec<(ConnectionId, Name, Uuid)>,
     /// Connections whose queue need not wait any longer.
@@ -184,6 +190,7 @@ impl Shard {
             unsaved: BTreeSet::new(),
             unsaved_due: 0,
             resumes: BTreeMap::new(),
+            returns: Returns::default(),
             handed: Vec::new(),
             uncorked: Vec::new(),
             appearances: map(seed),
@@ -312,7 +319,9 @@ impl Shard {
                 self.authority.told(now, told, &mut out);
                 self.post_all(out);
             }
-            Mail::Supersede { connection, token, by, from } => self.supersede(now, connection, &token, &by, from),
+            Mail::Supersede { connection, to, token, by, from } => {
+                self.supersede(now, (connection, to), &token, &by, from);
+            }
             Mail::Answer { ask, reply } => self.answered(now, ask, reply),
             Mail::Tell { to, event } => self.told(now, to, event),
             Mail::Hand { to, user, direct } => self.hand(now, to, user, direct),
@@ -331,7 +340,7 @@ impl Shard {
                     self.note_session(now, slot);
                 }
                 self.publish_to_peers(&room, NOBODY, &packed);
-                self.close_peer_room(&room);
+                self.close_peer_room(now, &room);
             }
             Mail::News { reach, news } => self.news(now, reach, news),
             Mail::Attempt { connection, address } => self.attempted(now, connection, address),

@@ -4,7 +4,7 @@
 //! corked) until the answer with what it missed is ahead of it.
 
 use crate::base::Name;
-use crate::base::ids::ConnectionId;
+use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::client::conn::Conn;
@@ -40,6 +40,8 @@ pub(super) enum Departing {
     Goodbye,
     /// It was told to go, or was silent for long; its client may still come back.
     Left,
+    /// Its client left the namespace, not to come back.
+    Quit,
     /// It was sent away, not to come back.
     Removed,
     /// Its client has come back already.
@@ -50,7 +52,7 @@ impl Departing {
     /// What the connection's user is told of it.
     pub(super) fn parting(self) -> Parting {
         match self {
-            Self::Goodbye | Self::Removed => Parting::Goodbye,
+            Self::Goodbye | Self::Quit | Self::Removed => Parting::Goodbye,
             Self::Lost | Self::Left | Self::Superseded => Parting::Lost,
         }
     }
@@ -84,7 +86,12 @@ impl Shard {
     /// Notes the sessions that have changed.
     pub(super) fn keep_sessions(&mut self, now: Now) {
         for slot in std::mem::take(&mut self.unsaved) {
-            if self.conns.get(slot as usize).is_some_and(|conn| conn.is_listening()) {
+            if slot & PEER != 0 {
+                let peer = slot & !PEER;
+                if self.sessions.peers.get(peer as usize).is_some_and(|peer| peer.is_connected) {
+                    self.keep_peer_session(now, peer, None);
+                }
+            } else if self.conns.get(slot as usize).is_some_and(|conn| conn.is_listening()) {
                 self.keep_session(now, slot, None);
             }
         }
@@ -99,7 +106,7 @@ impl Shard {
             let (room, epoch, seq) = self.fanout.position_of(place)?;
             let shown = self.appearances.get(&(slot, place)).cloned().unwrap_or_default();
             let Appearance { peer, display_name, media } = shown;
-            Some(Position { room: room.clone(), epoch: epoch.clone(), seq, peer, display_name, media })
+            Some(Position { room: room.clone(), epoch: epoch.clone(), seq, since: None, peer, display_name, media })
         };
         // Whoever is on the way back into a room is as good as there: the token that was shown is used up.
         let awaited = self.resumes.get(&slot).into_iter().flat_map(|resume| resume.awaited.iter().cloned());
@@ -122,6 +129,7 @@ impl Shard {
             connected_at: now.wall,
             active_at: now.wall,
             expires_at,
+            dialect: 0,
             rooms,
         };
         self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Keep(Box::new(session))));
@@ -151,7 +159,7 @@ impl Shard {
             Departing::Lost | Departing::Goodbye | Departing::Left => {
                 self.keep_session(now, slot, Some(now.wall + self.options.recovery_window_ms));
             }
-            Departing::Removed => {
+            Departing::Removed | Departing::Quit => {
                 let token = TokenHash(recovery::hash(&self.recovery_key.token(connection)));
                 self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Drop { token }));
             }
@@ -168,7 +176,9 @@ impl Shard {
         has: Vec<Has>,
     ) -> Result<(), Reject> {
         let connection = self.id_of(slot);
-        let former = recovery::connection_of(token).filter(|former| *former != connection).ok_or_else(failed)?;
+        // What Socket.IO clients were given is passed on from one connection to the next, and never used up.
+        let former = recovery::connection_of(token).filter(|former| *former != connection && !former.is_peer());
+        let former = former.ok_or_else(failed)?;
         if !self.recovers() || self.resumes.contains_key(&slot) {
             return Err(failed());
         }
@@ -179,7 +189,7 @@ impl Shard {
         // The former connection's shard is asked first, if there is such a shard: the connection may be there still.
         let shard = former.place().shard;
         let shard = if usize::from(shard) < self.placement.shards() { shard } else { self.number };
-        self.post(shard, Mail::Supersede { connection: former, token: token.into(), by, from });
+        self.post(shard, Mail::Supersede { connection: former, to: None, token: token.into(), by, from });
         Ok(())
     }
 
@@ -322,7 +332,22 @@ impl Shard {
     }
 
     /// A client has come back on another connection: this one ends, if it is here, and its session goes to whoever asks.
-    pub(super) fn supersede(&mut self, now: Now, connection: ConnectionId, token: &str, by: &Identity, from: Asker) {
+    pub(super) fn supersede(
+        &mut self,
+        now: Now,
+        (connection, to): (ConnectionId, Option<ConnectionId>),
+        token: &str,
+        by: &Identity,
+        from: Asker,
+    ) {
+        let hash = TokenHash(recovery::hash(token));
+        if let Some(to) = to {
+            self.supersede_peer(now, connection, token, by);
+            let first = recovery::connection_of(token).unwrap_or(connection);
+            let claim = SessionOp::Claim { token: hash, by: by.user_name(), from: connection, to };
+            let op = Op::Session(first, claim);
+            return self.post(self.keeper_of(&op), Mail::Ask { from, op });
+        }
         let slot = self.slot_of(connection).filter(|slot| self.conns[*slot as usize].is_listening());
         if let Some(slot) = slot
             && self.recovery_key.token(connection) == token
@@ -333,7 +358,7 @@ impl Shard {
             }
             self.disconnect(now, slot, "replaced", 4409);
         }
-        let op = Op::Session(connection, SessionOp::Take { token: TokenHash(recovery::hash(token)) });
+        let op = Op::Session(connection, SessionOp::Take { token: hash });
         self.post(self.placement.of(connection.text().as_str()), Mail::Ask { from, op });
     }
 
@@ -365,6 +390,6 @@ fn may_follow(by: &Identity, user: &str) -> bool {
     by.user() == user || by.roles().guest && user.starts_with("guest:")
 }
 
-fn failed() -> Reject {
+pub(super) fn failed() -> Reject {
     Reject::new(Code::RecoveryFailed, "There is nothing to recover with this token; join anew")
 }

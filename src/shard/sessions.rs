@@ -267,8 +267,12 @@ impl Shard {
         let peers: Vec<u32> = client.namespaces.peers().map(|(_, peer)| peer).collect();
         let departing = match reason {
             Reason::ClientClose => Departing::Goodbye,
-            Reason::TransportClose | Reason::ServerClose | Reason::SlowConsumer => Departing::Lost,
-            Reason::TransportError | Reason::PingTimeout | Reason::ParseError => Departing::Left,
+            Reason::ParseError => Departing::Left,
+            Reason::TransportClose
+            | Reason::TransportError
+            | Reason::PingTimeout
+            | Reason::ServerClose
+            | Reason::SlowConsumer => Departing::Lost,
         };
         for peer in peers {
             self.peer_departs(now, peer, departing);
