@@ -7,6 +7,7 @@ mod limits;
 mod namespaces;
 mod older;
 mod questions;
+mod recovery;
 mod requests;
 mod rooms;
 mod sessions;
