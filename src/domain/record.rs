@@ -143,6 +143,19 @@ pub struct Session {
     pub rooms: Vec<Position>,
 }
 
+impl Session {
+    /// The session as another connection has it. Its members keep the names that they go by, so that each is found by it,
+    /// however many connections are on their way to take its place.
+    #[must_use]
+    pub fn passed_to(&self, connection: ConnectionId, expires_at: Option<u64>) -> Self {
+        let mut passed = Self { connection, expires_at, ..self.clone() };
+        for position in &mut passed.rooms {
+            position.peer.get_or_insert_with(|| self.connection.text().as_str().into());
+        }
+        passed
+    }
+}
+
 /// A place in a room and in what was said there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {

@@ -207,7 +207,7 @@ impl Shard {
             }
             (Then::Session, Ok(Reply::Session(Some(session)))) => self.inherit(now, connection, *session),
             (Then::Claimed { secret, former }, Ok(Reply::Session(Some(session)))) if session.connection == former => {
-                self.leave_claimed(now, connection, &secret, *session);
+                self.leave_claimed(now, connection, &secret, &session);
             }
             // The rooms it was on its way back into have heard that it is gone.
             _ => {}

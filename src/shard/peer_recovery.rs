@@ -6,8 +6,8 @@
 //! connection of the line keeps its session under it. What the client has it says by an offset; where that says nothing
 //! of a room, it has nothing since it came into it.
 //!
-//! A peer that comes back is put into its rooms one by one. What it is told meanwhile is held, until what it missed and
-//! the answer to its CONNECT are ahead of it. When anything of it cannot be had, the client is connected as a new one: it
+//! A peer that comes back is put into its rooms one by one. What it is told meanwhile is held, until the answer to its
+//! CONNECT and what it missed are ahead of it. When anything of it cannot be had, the client is connected as a new one: it
 //! is not told a part.
 
 use std::collections::BTreeMap;
@@ -95,6 +95,11 @@ impl Returns {
     /// Whether a peer is on its way back, so that what it is told is held.
     pub(super) fn is_under_way(&self, peer: u32) -> bool {
         !self.under_way.is_empty() && self.under_way.contains_key(&peer)
+    }
+
+    /// Whether a peer is on its way back by this secret.
+    pub(super) fn claims(&self, peer: u32, secret: &str) -> bool {
+        self.under_way.get(&peer).is_some_and(|returning| *returning.secret == *secret)
     }
 
     /// Whether a peer has the session of a line that began before it.
@@ -250,7 +255,7 @@ impl Shard {
         let namespace = known.dialect.namespace();
         let Some(returning) = self.returns.under_way.get_mut(&peer) else { return Ok(()) };
         let former = session.connection;
-        let positions = session.rooms.clone();
+        let positions = session.passed_to(connection, None).rooms;
         let spoken = Dialect::numbered(session.dialect).filter(|dialect| dialect.namespace() == namespace);
         returning.session = Some(session);
         let is_connecting = matches!(returning.way, Way::Connecting(_));
@@ -353,11 +358,13 @@ impl Shard {
             self.returns.under_way.insert(peer, returning);
             return self.connect_anew(now, peer);
         };
-        if let Some(at) = self.client_of(PEER | peer) {
-            self.send_to_session(at, |out| out.extend_from_slice(&missed));
-        }
+        // What comes before the answer a client puts by, and does not forget when the answer is lost on its way; it would be
+        // told it twice.
         if !self.accept_peer(now, peer) {
             return self.peer_departs(now, peer, Departing::Lost);
+        }
+        if let Some(at) = self.client_of(PEER | peer) {
+            self.send_to_session(at, |out| out.extend_from_slice(&missed));
         }
         self.bulletin.come(PEER | peer);
         self.note_peer_session(now, peer);
@@ -536,10 +543,9 @@ impl Shard {
     }
 
     /// A peer has gone before it heard that the session is its own.
-    pub(super) fn leave_claimed(&mut self, now: Now, connection: ConnectionId, secret: &str, mut session: Session) {
+    pub(super) fn leave_claimed(&mut self, now: Now, connection: ConnectionId, secret: &str, session: &Session) {
         let Some(first) = recovery::connection_of(secret) else { return };
-        session.connection = connection;
-        session.expires_at = Some(now.wall + self.options.recovery_window_ms);
+        let session = session.passed_to(connection, Some(now.wall + self.options.recovery_window_ms));
         self.ask(Ask::forgotten(), Op::Session(first, SessionOp::Keep(Box::new(session))));
     }
 }

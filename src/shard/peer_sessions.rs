@@ -5,6 +5,7 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::base::time::Now;
 use crate::client::peer::{PeerMembership, Recovery};
+use crate::client::session::Reason;
 use crate::codec::recovery;
 use crate::dialect::socketio::{Answer, Reference};
 use crate::domain::access::Identity;
@@ -81,16 +82,24 @@ impl Shard {
     pub(super) fn supersede_peer(&mut self, now: Now, connection: ConnectionId, token: &str, by: &Identity) {
         let Some(peer) = self.peer_at(connection) else { return };
         let is_theirs = self.peer_identity(peer).is_some_and(|own| own.user() == by.user());
-        if !is_theirs || self.secret_of_peer(peer) != token {
+        let has_session = self.secret_of_peer(peer) == token;
+        if !is_theirs || !has_session && !self.returns.claims(peer, token) {
             return;
         }
-        if self.unsaved.contains(&(PEER | peer)) || self.returns.is_under_way(peer) {
+        if has_session && (self.unsaved.contains(&(PEER | peer)) || self.returns.is_under_way(peer)) {
             self.keep_peer_session(now, peer, Some(now.wall + self.options.recovery_window_ms));
         }
-        self.disconnect_peer(now, peer, Departing::Superseded);
-        // Its session may be over, and it may not know yet.
-        if self.peer_at(connection).is_some() {
-            self.peer_departs(now, peer, Departing::Superseded);
+        // A client whose attempts to connect overtook each other must try again, which it does when the transport closes, but
+        // not when it is told that the server took it out of the namespace.
+        let at = self.client_of(PEER | peer);
+        if let Some(client) = at.and_then(|at| self.sessions.list.get_mut(at as usize))
+            && let Some(known) = self.sessions.peers.get(peer as usize)
+        {
+            client.namespaces.leave(known.space);
+        }
+        self.peer_departs(now, peer, Departing::Superseded);
+        if let Some(at) = at {
+            self.feed(now, at, |session, context| session.close(Reason::Replaced, context));
         }
     }
 

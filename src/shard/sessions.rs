@@ -16,7 +16,7 @@ use crate::client::carrier::Link;
 use crate::client::conn::Stage;
 use crate::client::namespace::Namespaces;
 use crate::client::outbound::{NOBODY, Segment};
-use crate::client::peer::Peer;
+use crate::client::peer::{Peer, Recovery};
 use crate::client::session::{Context, Effect, Effects, Reason, Route, Session};
 use crate::codec::engineio::{Data, Packet, Refusal, Version};
 use crate::codec::ws;
@@ -272,9 +272,16 @@ impl Shard {
             | Reason::TransportError
             | Reason::PingTimeout
             | Reason::ServerClose
-            | Reason::SlowConsumer => Departing::Lost,
+            | Reason::SlowConsumer
+            | Reason::Replaced => Departing::Lost,
         };
         for peer in peers {
+            let known = self.sessions.peers.get(peer as usize);
+            let departing = match departing {
+                // Clients that poll say so, too, when a poll has failed; who leaves for good has left the namespace before.
+                Departing::Goodbye if known.is_some_and(|known| known.recovery == Recovery::Offsets) => Departing::Lost,
+                departing => departing,
+            };
             self.peer_departs(now, peer, departing);
         }
         if held != NOBODY {

@@ -128,7 +128,7 @@ impl Embedded {
         let kept = match session.connection == claim.from {
             true => {
                 self.taken.note(now, claim.token, Standing::Of(claim.to));
-                Box::new(Session { connection: claim.to, active_at: now.wall, expires_at: None, ..(*session).clone() })
+                Box::new(session.passed_to(claim.to, None))
             }
             false => session.clone(),
         };
