@@ -93,8 +93,7 @@ pub struct Shard {
     rng: Rng,
     conns: Slab<Conn>,
     sessions: Sessions,
-    /// By the slots of connections and the marked slots of sessions.
-    /// What is known of them beyond that.
+    /// What is known of connections beyond that.
     arrivals: Arrivals,
     timers: Wheel<u32>,
     fanout: Fanout,

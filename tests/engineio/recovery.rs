@@ -85,9 +85,10 @@ impl Speaker {
 
 /// The contents of messages among these packets, and the offset of the last.
 fn contents(packets: &[String]) -> (Vec<String>, Option<String>) {
-    let heard = packets.iter().filter(|packet| packet.contains("essage") && packet.starts_with("42"));
+    let heard: Vec<&String> =
+        packets.iter().filter(|packet| packet.contains("essage") && packet.starts_with("42")).collect();
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let said = heard.clone().map(|packet| text(&event(packet).1["content"])).collect();
+    let said = heard.iter().map(|packet| text(&event(packet).1["content"])).collect();
     (said, heard.last().map(|packet| text(array(packet).last().expect("an offset"))))
 }
 
