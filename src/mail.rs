@@ -97,6 +97,13 @@ pub enum Mail {
         /// What they are told.
         news: Arc<News>,
     },
+    /// The members of a room are to be told which of its users are online; for the room's home, which asks the users'.
+    Online {
+        /// The room.
+        room: Name,
+        /// Its users.
+        users: Arc<[Name]>,
+    },
     /// Something all connections of a user are told, on its way to the user's home.
     Notify {
         /// The user.

@@ -19,7 +19,7 @@ use crate::domain::connection::ConnectionView;
 use crate::domain::event::{Content, Event, Joined, Message};
 use crate::domain::finding::Finding;
 use crate::domain::history::{History, Marks};
-use crate::domain::op::Sent;
+use crate::domain::op::{PresenceView, Sent};
 use crate::domain::reject::{Code, Reject};
 
 pub use answer::answer;
@@ -83,8 +83,8 @@ impl Dialect {
         }
     }
 
-    /// What is spoken in a namespace until a client's first event tells: clients of `colon` send their token as they
-    /// connect.
+    /// What is spoken in a namespace until a client's first event tells: clients of `colon` send their token in the payload
+    /// with which they connect.
     pub fn expected_in(namespace: &str, sends_token: bool) -> Self {
         match (namespace == socketio::MAIN, sends_token) {
             (true, _) => Self::Notify,
@@ -233,6 +233,12 @@ pub fn greet(out: &mut Vec<u8>, dialect: Dialect, user: &str, socket: &str) {
     if dialect == Dialect::Notify {
         emit(out, dialect, |out| notify::authenticated(out, user, socket));
     }
+}
+
+/// Appends who is online, as clients of `colon` are told once they are connected. `total` counts those, too, that the list
+/// is too short for.
+pub fn greet_with_users(out: &mut Vec<u8>, users: &[PresenceView], total: usize) {
+    emit(out, Dialect::Colon, |out| colon::users_online(out, users.iter().map(colon::Here::of), total as u64));
 }
 
 /// Appends an event whose array is what `write` appends.

@@ -39,7 +39,7 @@ pub enum Record {
         /// The user.
         user: Name,
     },
-    /// A room has one message more.
+    /// A room has one message more. Its sender, unless a guest, was seen then if they never were before.
     MessageSent(SentMessage),
     /// A message of a room arrived at a user, or was read by them. Only the first time of each counts.
     MessageMarked {

@@ -33,6 +33,11 @@ pub enum SessionOp {
         /// The connection that is to have it.
         to: ConnectionId,
     },
+    /// Keep it no longer until there is something to come back to.
+    Clear {
+        /// What opens it.
+        token: TokenHash,
+    },
     /// Keep it no longer.
     Drop {
         /// What opens it.

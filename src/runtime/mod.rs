@@ -2,6 +2,7 @@
 
 pub mod allocator;
 pub mod clock;
+pub mod ebb;
 pub mod entropy;
 pub mod event_loop;
 pub mod keys;

@@ -17,6 +17,7 @@ use crate::domain::reject::{Code, Reject};
 use crate::mail::Mail;
 use crate::shard::Shard;
 use crate::shard::inquiries::Inquiry;
+use crate::shard::online::Census;
 use crate::shard::recovery::Appearance;
 use crate::shard::requests::RestAsk;
 use crate::shard::watching::is_failure;
@@ -82,6 +83,8 @@ pub(super) enum Then {
     Rest(Box<RestAsk>),
     /// A peer's own question is answered.
     Inquired(Box<Inquiry>),
+    /// It is told who is online.
+    Counted(Box<Census>),
 }
 
 impl Ask {
@@ -104,9 +107,16 @@ impl Shard {
                 Some(reply) => reply,
                 None => return,
             },
+            Then::Counted(census) => match census.take_part(reply) {
+                true => Ok(Reply::Done),
+                false => return,
+            },
             _ => reply,
         };
         let ask = self.asks.remove(number as usize);
+        if let Then::Counted(census) = ask.then {
+            return self.users_counted(now, *census);
+        }
         if ask.to.is_some() {
             let is_failure = reply.as_ref().is_err_and(is_failure);
             self.watching.answered(is_failure, now);
@@ -170,10 +180,9 @@ impl Shard {
                 self.conns[slot as usize].standing = Standing::Attached;
                 self.note_arrival(now, slot);
                 self.bulletin.come(slot);
-                self.note_session(now, slot);
             }
             (Then::Media { room, media }, Ok(_)) => self.note_media(now, slot, &room, media),
-            (Then::Refusal | Then::Rest(_) | Then::Inquired(_) | Then::Claimed { .. }, Ok(_)) => {}
+            (Then::Refusal | Then::Rest(_) | Then::Inquired(_) | Then::Counted(_) | Then::Claimed { .. }, Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);

@@ -24,9 +24,6 @@ use crate::mail::{Asker, Mail, ShardNumber};
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
 
-/// Members in one answer to `room:online`.
-const MEMBERS_LISTED: usize = 100;
-
 /// A question whose answer is awaited.
 pub(super) struct Inquiry {
     by: Identity,
@@ -139,7 +136,7 @@ impl Shard {
                 let joined: Arc<[Name]> = self.rooms_of_peer(peer).into();
                 survey(About::Rooms, Survey::RoomsOf { user: by.user_name(), joined })
             }
-            Question::Members { room, page } => roster(About::Members, &room, users_page(page, MEMBERS_LISTED)),
+            Question::Members { room, page } => roster(About::Members, &room, users_page(page, limits::ONLINE_LISTED)),
             Question::Typing { room } => {
                 let room: Name = room.as_ref().into();
                 Next::Ask(About::Typing(room.clone()), Op::Room(room, RoomOp::Typists { connection }))

@@ -13,12 +13,14 @@ mod carriers;
 mod conformance;
 mod connections;
 mod credit;
+mod departed;
 mod drain;
 mod fanout;
 mod flush;
 mod inquiries;
 mod moves;
 mod namespaces;
+mod online;
 mod options;
 mod peer_answers;
 mod peer_connections;
@@ -69,6 +71,7 @@ use answers::Ask;
 use arrivals::Arrivals;
 use bulletin::Bulletin;
 use credit::Credit;
+use departed::Departed;
 use drain::Drain;
 use fanout::Fanout;
 use peer_recovery::Returns;
@@ -132,6 +135,8 @@ pub struct Shard {
     /// Connections whose session is to be noted, and when, in monotonic milliseconds.
     unsaved: BTreeSet<u32>,
     unsaved_due: u64,
+    /// What is remembered of connections that have gone.
+    departed: Departed,
     /// Clients on their way back, by the slots of their connections.
     resumes: BTreeMap<u32, Resume>,
     /// Socket.IO peers that came back, or are on their way.
@@ -157,6 +162,7 @@ impl Shard {
         rng.fill(&mut kept);
         let mut key = [0; 32];
         rng.fill(&mut key);
+        let departed = Departed::new(options.recovery_window_ms);
         Self {
             number,
             authority: Embedded::new(number, options.rules.clone(), placement, Rng::from_entropy(kept)),
@@ -188,6 +194,7 @@ impl Shard {
             trim_due: 0,
             unsaved: BTreeSet::new(),
             unsaved_due: 0,
+            departed,
             resumes: BTreeMap::new(),
             returns: Returns::default(),
             handed: Vec::new(),
@@ -341,6 +348,7 @@ impl Shard {
                 self.publish_to_peers(&room, NOBODY, &packed);
                 self.close_peer_room(now, &room);
             }
+            Mail::Online { room, users } => self.ask_for_users_in(room, &users),
             Mail::News { reach, news } => self.news(now, reach, news),
             Mail::Attempt { connection, address } => self.attempted(now, connection, address),
             Mail::Admit { connection, address, verdict } => self.admitted(now, connection, address, verdict),

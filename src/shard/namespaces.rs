@@ -148,7 +148,8 @@ impl Shard {
         if !self.is_open(identity.user()) {
             return Err(Reject::overloaded());
         }
-        let peer = self.add_peer(now, at, space, fields.token.is_some()).ok_or_else(Reject::overloaded)?;
+        let sends_token = payload.is_some() && fields.token.is_some();
+        let peer = self.add_peer(now, at, space, sends_token).ok_or_else(Reject::overloaded)?;
         let known = &mut self.sessions.peers[peer as usize];
         known.identity = Some(identity.clone());
         known.expires_at = expires_at.map_or(0, seconds);
@@ -270,6 +271,9 @@ impl Shard {
             known.is_settled = true;
             if dialect != known.dialect {
                 self.change_dialect(peer, dialect);
+                if dialect == Dialect::Colon {
+                    self.await_users(now, peer);
+                }
             }
         }
         if has_attachments {

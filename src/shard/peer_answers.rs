@@ -137,7 +137,7 @@ impl Shard {
                 self.answer_in_dialect(now, peer, &to, &Answer::Done);
             }
             (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
-            (Then::Rest(_) | Then::Session, Ok(_)) => {}
+            (Then::Rest(_) | Then::Session | Then::Counted(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
@@ -188,8 +188,7 @@ impl Shard {
             if !self.accept_peer(now, peer) {
                 self.peer_departs(now, peer, Departing::Goodbye);
             } else {
-                self.bulletin.come(PEER | peer);
-                self.note_peer_session(now, peer);
+                self.welcome_peer(now, peer);
             }
             return;
         };
@@ -205,6 +204,15 @@ impl Shard {
             self.refuse_peer(at, space, &reject);
         }
         self.peer_departs(now, peer, Departing::Removed);
+    }
+
+    /// A peer has been told that it is connected: it hears how users are from now on, and may come back.
+    pub(super) fn welcome_peer(&mut self, now: Now, peer: u32) {
+        self.bulletin.come(PEER | peer);
+        self.note_peer_session(now, peer);
+        if self.sessions.peers.get(peer as usize).is_some_and(|peer| peer.dialect == Dialect::Colon) {
+            self.await_users(now, peer);
+        }
     }
 
     fn peer_joined(&mut self, now: Now, peer: u32, to: &Reference<'_>, joined: &Joined) {

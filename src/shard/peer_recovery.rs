@@ -103,7 +103,7 @@ impl Returns {
     }
 
     /// Whether a peer has the session of a line that began before it.
-    pub(super) fn has_session(&self, peer: u32) -> bool {
+    pub(super) fn has_line(&self, peer: u32) -> bool {
         self.lines.contains_key(&peer)
     }
 
@@ -281,7 +281,9 @@ impl Shard {
         }
         if !is_connecting {
             // From now on it is a part of the asker's own session.
-            self.keep_peer_session(now, peer, None);
+            if self.options.rules.outlives_process {
+                self.keep_connected_peer(now, peer);
+            }
             self.drop_claimed(peer);
         }
         self.finish_return(now, peer);
@@ -366,8 +368,7 @@ impl Shard {
         if let Some(at) = self.client_of(PEER | peer) {
             self.send_to_session(at, |out| out.extend_from_slice(&missed));
         }
-        self.bulletin.come(PEER | peer);
-        self.note_peer_session(now, peer);
+        self.welcome_peer(now, peer);
         self.release_held(peer, &returning.held, progress, true);
     }
 
@@ -525,8 +526,7 @@ impl Shard {
         if !self.accept_peer(now, peer) {
             return self.peer_departs(now, peer, Departing::Goodbye);
         }
-        self.bulletin.come(PEER | peer);
-        self.note_peer_session(now, peer);
+        self.welcome_peer(now, peer);
         let mut progress = Progress(Vec::new());
         self.add_other_rooms(peer, &mut progress, &returning.held);
         self.release_held(peer, &returning.held, progress, false);

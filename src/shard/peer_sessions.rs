@@ -10,26 +10,38 @@ use crate::codec::recovery;
 use crate::dialect::socketio::{Answer, Reference};
 use crate::domain::access::Identity;
 use crate::domain::command::MediaState;
-use crate::domain::op::Op;
+use crate::domain::op::{Op, Reply};
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
+use crate::mail::{Asker, Mail};
 use crate::shard::Shard;
 use crate::shard::answers::Ask;
 use crate::shard::recovery::{Appearance, Departing, failed};
 
 impl Shard {
-    /// Has a peer's session noted soon, if it has one.
+    /// Has a peer's session noted soon, if it has one. That of a line that began before the peer always is: whoever shows
+    /// its secret finds its latest connection by that.
     pub(super) fn note_peer_session(&mut self, now: Now, peer: u32) {
-        if self.sessions.peers.get(peer as usize).is_some_and(|known| known.recovery != Recovery::None) {
+        if self.returns.has_line(peer) {
+            self.note_soon(now, PEER | peer);
+        } else if self.sessions.peers.get(peer as usize).is_some_and(|known| known.recovery != Recovery::None) {
             self.note_session(now, PEER | peer);
         }
     }
 
-    /// Notes a peer's session; `expires_at` (milliseconds since 1970) when the peer has gone.
-    pub(super) fn keep_peer_session(&mut self, now: Now, peer: u32, expires_at: Option<u64>) {
-        let Some(known) = self.sessions.peers.get(peer as usize) else { return };
-        let Some(identity) = &known.identity else { return };
+    /// Notes the session of a peer as it is now.
+    pub(super) fn keep_connected_peer(&mut self, now: Now, peer: u32) {
+        let is_connected = self.sessions.peers.get(peer as usize).is_some_and(|peer| peer.is_connected);
+        if let Some((first, session)) = self.session_of_peer(now, peer, None).filter(|_| is_connected) {
+            self.keep_session(first, session);
+        }
+    }
+
+    /// What it takes to bring a peer's client back, and the first connection of its line; `expires_at` (milliseconds since
+    /// 1970) when the peer has gone.
+    fn session_of_peer(&self, now: Now, peer: u32, expires_at: Option<u64>) -> Option<(ConnectionId, Session)> {
+        let known = self.sessions.peers.get(peer as usize)?;
         let position = |own: &PeerMembership| {
             let standing = self.peer_rooms.standing_of(own.room)?;
             let shown = self.appearances.get(&(PEER | peer, own.room)).cloned().unwrap_or_default();
@@ -44,7 +56,7 @@ impl Shard {
         let connection = self.id_of(PEER | peer);
         let session = Session {
             token: TokenHash(recovery::hash(&secret)),
-            user: identity.user_name(),
+            user: known.identity.as_ref()?.user_name(),
             connection,
             connected_at: came_at.unwrap_or(now.wall),
             active_at: now.wall,
@@ -52,42 +64,91 @@ impl Shard {
             dialect: known.dialect.number(),
             rooms: rooms.chain(self.returns.awaited(peer).iter().cloned()).collect(),
         };
-        let first = recovery::connection_of(&secret).unwrap_or(connection);
-        self.ask(Ask::forgotten(), Op::Session(first, SessionOp::Keep(Box::new(session))));
+        Some((recovery::connection_of(&secret).unwrap_or(connection), session))
+    }
+
+    /// Has the session of a peer that has gone kept for a window; see [`Shard::keep_departed`].
+    fn keep_departed_peer(&mut self, now: Now, peer: u32, is_noted: bool) {
+        match self.session_of_peer(now, peer, self.window_from(now)) {
+            Some((first, session)) if self.returns.has_line(peer) => self.keep_session(first, session),
+            Some((_, session)) => self.keep_departed(now, session, is_noted),
+            None => {}
+        }
     }
 
     /// A peer goes: notes what its client may come back with. The rooms that it was on its way back into.
     pub(super) fn note_peer_departure(&mut self, now: Now, peer: u32, departing: Departing) -> Vec<Name> {
-        self.unsaved.remove(&(PEER | peer));
+        let is_noted = self.unsaved.remove(&(PEER | peer));
+        let (has_line, outlives) = (self.returns.has_line(peer), self.options.rules.outlives_process);
         let known = self.sessions.peers.get(peer as usize);
-        let is_noted = known.is_some_and(|known| known.recovery != Recovery::None && known.is_connected);
-        if is_noted || self.returns.has_session(peer) {
+        if has_line || known.is_some_and(|known| known.recovery != Recovery::None && known.is_connected) {
             match departing {
                 Departing::Lost | Departing::Goodbye | Departing::Left => {
-                    self.keep_peer_session(now, peer, Some(now.wall + self.options.recovery_window_ms));
+                    self.keep_departed_peer(now, peer, is_noted);
                 }
-                Departing::Removed | Departing::Quit => {
+                Departing::Removed | Departing::Quit if has_line || outlives => {
                     let secret = self.secret_of_peer(peer);
                     let token = TokenHash(recovery::hash(&secret));
                     let first = recovery::connection_of(&secret).unwrap_or_else(|| self.id_of(PEER | peer));
                     self.ask(Ask::forgotten(), Op::Session(first, SessionOp::Drop { token }));
                 }
-                Departing::Superseded => {}
+                Departing::Removed | Departing::Quit | Departing::Superseded => {}
             }
         }
         self.returns.forget(peer)
     }
 
-    /// A client has come back on another connection: the peer that it was ends, if it is here.
-    pub(super) fn supersede_peer(&mut self, now: Now, connection: ConnectionId, token: &str, by: &Identity) {
-        let Some(peer) = self.peer_at(connection) else { return };
-        let is_theirs = self.peer_identity(peer).is_some_and(|own| own.user() == by.user());
-        let has_session = self.secret_of_peer(peer) == token;
-        if !is_theirs || !has_session && !self.returns.claims(peer, token) {
+    /// A client has come back on another connection: the peer that it was ends, if it is here, and its session goes to the
+    /// peer that it is now.
+    pub(super) fn supersede_peer(
+        &mut self,
+        now: Now,
+        (connection, to): (ConnectionId, ConnectionId),
+        secret: &str,
+        by: &Identity,
+        from: Asker,
+    ) {
+        if let Some(peer) = self.peer_at(connection)
+            && self.peer_identity(peer).is_some_and(|own| own.user() == by.user())
+        {
+            self.replace_peer(now, peer, secret);
+        }
+        let token = TokenHash(recovery::hash(secret));
+        let first = recovery::connection_of(secret).unwrap_or(connection);
+        let (op, session) = match self.departed.take(now, token) {
+            Some(session) if *session.user == *by.user() => {
+                // Where its line's sessions are kept it is known from now on who has it.
+                (SessionOp::Keep(Box::new(session.passed_to(to, None))), Some(session))
+            }
+            other => {
+                if let Some(session) = other {
+                    self.departed.note(now, &session);
+                }
+                (SessionOp::Claim { token, by: by.user_name(), from: connection, to }, None)
+            }
+        };
+        let op = Op::Session(first, op);
+        match session {
+            Some(session) => {
+                self.ask(Ask::forgotten(), op);
+                let reply = Ok(Reply::Session(Some(Box::new(session))));
+                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+            }
+            None => self.post(self.keeper_of(&op), Mail::Ask { from, op }),
+        }
+    }
+
+    /// A peer ends because its client has come back, if this is the client's secret.
+    fn replace_peer(&mut self, now: Now, peer: u32, secret: &str) {
+        let has_session = self.secret_of_peer(peer) == secret;
+        if !has_session && !self.returns.claims(peer, secret) {
             return;
         }
-        if has_session && (self.unsaved.contains(&(PEER | peer)) || self.returns.is_under_way(peer)) {
-            self.keep_peer_session(now, peer, Some(now.wall + self.options.recovery_window_ms));
+        if let Some((_, session)) = self.session_of_peer(now, peer, None).filter(|_| has_session) {
+            let is_noted = self.unsaved.contains(&(PEER | peer)) || self.returns.is_under_way(peer);
+            if is_noted || !self.returns.has_line(peer) && self.is_own(&session) {
+                self.keep_departed_peer(now, peer, is_noted);
+            }
         }
         // A client whose attempts to connect overtook each other must try again, which it does when the transport closes, but
         // not when it is told that the server took it out of the namespace.
@@ -137,7 +198,7 @@ impl Shard {
         {
             known.recovery = Recovery::Token;
         }
-        self.keep_peer_session(now, peer, None);
+        self.note_peer_session(now, peer);
         let token = self.secret_of_peer(peer);
         let answer = Answer::TokenMade { token: &token, window_ms: self.options.recovery_window_ms };
         self.answer_in_dialect(now, peer, to, &answer);

@@ -1,5 +1,9 @@
 //! Coming back: what is noted of a connection so that its client may go on with another one, and how that happens.
 //!
+//! A session is written down soon after its connection joins a room, so that a client finds its way back after a restart as
+//! well, and once more when the connection has gone. Where there is nothing that a restart would need (no room, or no file)
+//! the shard remembers it itself ([`crate::shard::departed`]), and only once the connection has gone.
+//!
 //! A client that comes back is put into its rooms one by one. What they have for it meanwhile is kept back (its queue is
 //! corked) until the answer with what it missed is ahead of it.
 
@@ -75,33 +79,42 @@ impl Shard {
 
     /// Has a connection's session noted soon, as it is then.
     pub(super) fn note_session(&mut self, now: Now, slot: u32) {
-        if self.recovers() {
-            if self.unsaved.is_empty() {
-                self.unsaved_due = now.mono + limits::SESSION_NOTED_MS;
-            }
-            self.unsaved.insert(slot);
+        if self.recovers() && self.options.rules.outlives_process {
+            self.note_soon(now, slot);
         }
+    }
+
+    pub(super) fn note_soon(&mut self, now: Now, slot: u32) {
+        if self.unsaved.is_empty() {
+            self.unsaved_due = now.mono + limits::SESSION_NOTED_MS;
+        }
+        self.unsaved.insert(slot);
     }
 
     /// Notes the sessions that have changed.
     pub(super) fn keep_sessions(&mut self, now: Now) {
         for slot in std::mem::take(&mut self.unsaved) {
             if slot & PEER != 0 {
-                let peer = slot & !PEER;
-                if self.sessions.peers.get(peer as usize).is_some_and(|peer| peer.is_connected) {
-                    self.keep_peer_session(now, peer, None);
-                }
-            } else if self.conns.get(slot as usize).is_some_and(|conn| conn.is_listening()) {
-                self.keep_session(now, slot, None);
+                self.keep_connected_peer(now, slot & !PEER);
+            } else if self.conns.get(slot as usize).is_some_and(|conn| conn.is_listening())
+                && let Some(session) = self.session_of(now, slot, None)
+            {
+                self.keep_session(session.connection, session);
             }
         }
     }
 
-    /// Notes a connection's session; `expires_at` (milliseconds since 1970) when the connection has ended.
-    fn keep_session(&mut self, now: Now, slot: u32, expires_at: Option<u64>) {
-        let connection = self.id_of(slot);
-        let Some(conn) = self.conns.get(slot as usize) else { return };
-        let Some(identity) = &conn.identity else { return };
+    /// What it takes to bring a connection's client back; `expires_at` (milliseconds since 1970) when the connection has
+    /// ended.
+    fn session_of(&self, now: Now, slot: u32, expires_at: Option<u64>) -> Option<Session> {
+        let identity = self.conns.get(slot as usize)?.identity.as_ref()?;
+        let rooms = self.positions_of(slot);
+        Some(self.session(now, self.id_of(slot), identity.user_name(), expires_at, rooms))
+    }
+
+    /// Where a connection is in each of its rooms.
+    fn positions_of(&self, slot: u32) -> Vec<Position> {
+        let Some(conn) = self.conns.get(slot as usize) else { return Vec::new() };
         let position = |place: u32| {
             let (room, epoch, seq) = self.fanout.position_of(place)?;
             let shown = self.appearances.get(&(slot, place)).cloned().unwrap_or_default();
@@ -110,19 +123,18 @@ impl Shard {
         };
         // Whoever is on the way back into a room is as good as there: the token that was shown is used up.
         let awaited = self.resumes.get(&slot).into_iter().flat_map(|resume| resume.awaited.iter().cloned());
-        let rooms = conn.rooms.as_slice().iter().filter_map(|own| position(own.room)).chain(awaited).collect();
-        self.keep_as(now, connection, identity.user_name(), expires_at, rooms);
+        conn.rooms.as_slice().iter().filter_map(|own| position(own.room)).chain(awaited).collect()
     }
 
-    fn keep_as(
-        &mut self,
+    fn session(
+        &self,
         now: Now,
         connection: ConnectionId,
         user: Name,
         expires_at: Option<u64>,
         rooms: Vec<Position>,
-    ) {
-        let session = Session {
+    ) -> Session {
+        Session {
             token: TokenHash(recovery::hash(&self.recovery_key.token(connection))),
             user,
             connection,
@@ -131,15 +143,47 @@ impl Shard {
             expires_at,
             dialect: 0,
             rooms,
+        }
+    }
+
+    /// Has a session written down: as it is now, or that there is nothing to come back to. `first` is the connection whose
+    /// token opens it.
+    pub(super) fn keep_session(&mut self, first: ConnectionId, session: Session) {
+        let token = session.token;
+        let op = match session.rooms.is_empty() && session.connection == first {
+            true => SessionOp::Clear { token },
+            false => SessionOp::Keep(Box::new(session)),
         };
-        self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Keep(Box::new(session))));
+        self.ask(Ask::forgotten(), Op::Session(first, op));
+    }
+
+    /// Has the session of a connection that has gone kept for a window. `is_noted`: one may be written down, perhaps with
+    /// other rooms.
+    pub(super) fn keep_departed(&mut self, now: Now, session: Session, is_noted: bool) {
+        let is_own = self.is_own(&session);
+        if is_own {
+            self.departed.note(now, &session);
+        }
+        if !is_own || is_noted && self.options.rules.outlives_process {
+            self.keep_session(session.connection, session);
+        }
+    }
+
+    /// Whether the shard itself remembers a session once its connection has gone.
+    pub(super) fn is_own(&self, session: &Session) -> bool {
+        session.rooms.is_empty() || !self.options.rules.outlives_process
     }
 
     /// A client has gone before the session was found that it showed the token of. The session is the lost connection's
     /// own from now on: that is the token its client has.
     pub(super) fn inherit(&mut self, now: Now, connection: ConnectionId, session: Session) {
-        let expires_at = Some(now.wall + self.options.recovery_window_ms);
-        self.keep_as(now, connection, session.user, expires_at, session.rooms);
+        let session = self.session(now, connection, session.user, self.window_from(now), session.rooms);
+        self.keep_departed(now, session, false);
+    }
+
+    /// When a window that begins now is over, in milliseconds since 1970.
+    pub(super) fn window_from(&self, now: Now) -> Option<u64> {
+        Some(now.wall + self.options.recovery_window_ms)
     }
 
     /// The rooms that a client is on its way back into.
@@ -150,15 +194,18 @@ impl Shard {
 
     /// A connection leaves its rooms: notes what its client may come back with.
     pub(super) fn note_departure(&mut self, now: Now, slot: u32, departing: Departing) {
-        self.unsaved.remove(&slot);
+        let is_noted = self.unsaved.remove(&slot);
         if !self.recovers() {
             return;
         }
         let connection = self.id_of(slot);
         match departing {
             Departing::Lost | Departing::Goodbye | Departing::Left => {
-                self.keep_session(now, slot, Some(now.wall + self.options.recovery_window_ms));
+                if let Some(session) = self.session_of(now, slot, self.window_from(now)) {
+                    self.keep_departed(now, session, is_noted);
+                }
             }
+            Departing::Removed | Departing::Quit if !self.options.rules.outlives_process => {}
             Departing::Removed | Departing::Quit => {
                 let token = TokenHash(recovery::hash(&self.recovery_key.token(connection)));
                 self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Drop { token }));
@@ -293,7 +340,9 @@ impl Shard {
         }
         let Some(mut resume) = self.resumes.remove(&slot) else { return };
         resume.rooms.sort_by(|(one, _), (other, _)| one.cmp(other));
-        self.note_session(now, slot);
+        if self.conns.get(slot as usize).is_some_and(|conn| !conn.rooms.as_slice().is_empty()) {
+            self.note_session(now, slot);
+        }
         let token = self.recovery_key.token(self.id_of(slot));
         let mut frame = Vec::new();
         loop {
@@ -340,25 +389,28 @@ impl Shard {
         by: &Identity,
         from: Asker,
     ) {
-        let hash = TokenHash(recovery::hash(token));
         if let Some(to) = to {
-            self.supersede_peer(now, connection, token, by);
-            let first = recovery::connection_of(token).unwrap_or(connection);
-            let claim = SessionOp::Claim { token: hash, by: by.user_name(), from: connection, to };
-            let op = Op::Session(first, claim);
-            return self.post(self.keeper_of(&op), Mail::Ask { from, op });
+            return self.supersede_peer(now, (connection, to), token, by, from);
         }
+        let token_hash = TokenHash(recovery::hash(token));
         let slot = self.slot_of(connection).filter(|slot| self.conns[*slot as usize].is_listening());
         if let Some(slot) = slot
             && self.recovery_key.token(connection) == token
             && self.conns[slot as usize].identity.as_ref().is_some_and(|own| may_follow(by, own.user()))
         {
-            if self.unsaved.contains(&slot) || self.resumes.contains_key(&slot) {
-                self.keep_session(now, slot, Some(now.wall + self.options.recovery_window_ms));
+            let is_noted = self.unsaved.contains(&slot) || self.resumes.contains_key(&slot);
+            if let Some(session) = self.session_of(now, slot, self.window_from(now))
+                && (is_noted || self.is_own(&session))
+            {
+                self.keep_departed(now, session, is_noted);
             }
             self.disconnect(now, slot, "replaced", 4409);
         }
-        let op = Op::Session(connection, SessionOp::Take { token: hash });
+        if let Some(session) = self.departed.take(now, token_hash) {
+            let reply = Ok(Reply::Session(Some(Box::new(session))));
+            return self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+        }
+        let op = Op::Session(connection, SessionOp::Take { token: token_hash });
         self.post(self.placement.of(connection.text().as_str()), Mail::Ask { from, op });
     }
 

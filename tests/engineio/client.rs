@@ -158,10 +158,12 @@ impl Socket {
         let place = if namespace == "/" { "40".to_owned() } else { format!("40{namespace},") };
         let object = accepted.strip_prefix(&place).unwrap_or_else(|| panic!("{accepted}"));
         let object: Value = serde_json::from_str(object).expect("JSON");
-        if namespace == "/" {
-            let greeting = socket.next();
-            assert!(greeting.starts_with(r#"42["authenticated",{"userId":""#), "{greeting}");
-        }
+        let greeting = match namespace {
+            "/" => r#"42["authenticated",{"userId":""#,
+            _ => r#"42/chat,["users:online",{"users":["#,
+        };
+        let heard = socket.next();
+        assert!(heard.starts_with(greeting), "{heard}");
         (socket, object["sid"].as_str().expect("a sid").to_owned())
     }
 
@@ -173,6 +175,9 @@ impl Socket {
         let accepted = socket.next();
         let object = accepted.strip_prefix("40/chat,").unwrap_or_else(|| panic!("{accepted}"));
         let object: Value = serde_json::from_str(object).expect("JSON");
+        if dialect == "colon" {
+            socket.hear("users:online");
+        }
         (socket, object["sid"].as_str().expect("a sid").to_owned())
     }
 

@@ -4,8 +4,11 @@
 mod client;
 mod dialects;
 mod limits;
+mod malformed;
 mod namespaces;
+mod offender;
 mod older;
+mod online;
 mod questions;
 mod recovery;
 mod requests;

@@ -1,4 +1,4 @@
-//! The Socket.IO clients that people already have, from npm and PyPI, and the scripts that drive them.
+//! The clients that people already have: the packages from npm and PyPI that `tests/socketio_clients` locks to, installed once.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

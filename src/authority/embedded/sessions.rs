@@ -93,6 +93,10 @@ impl Embedded {
                 }
                 Ok(None)
             }
+            SessionOp::Clear { token } => {
+                self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: None });
+                Ok(Some(Reply::Done))
+            }
             SessionOp::Drop { token } => {
                 self.taken.note(now, token, Standing::Over);
                 self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: None });

@@ -10,7 +10,7 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::dialect::packed::Packed;
-use crate::domain::op::{Audience, Fact, Op, Reply, RoomOp, Sent};
+use crate::domain::op::{Audience, Fact, Op, Reply, RoomOp, Sent, UserOp};
 use crate::domain::record::Session;
 use crate::domain::reject::Reject;
 use crate::mail::storage::{Kept, Receipt};
@@ -111,6 +111,9 @@ impl Embedded {
                 if let Some(reply) = self.act_now(now, place, op, to, out).transpose() {
                     out.insert(at, (to.shard, Mail::Answer { ask: to.ask, reply }));
                 }
+            }
+            Held::Act { to, op: Op::User(user, UserOp::Send { by, content }) } => {
+                self.ask_whether_known(user, by, content, to);
             }
             Held::Act { to, .. } => self.answer(to, Ok(Reply::Done), out),
             Held::End { room } => drop(self.rooms.remove(&room)),
