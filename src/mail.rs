@@ -144,10 +144,12 @@ pub enum Mail {
     /// The store has something to say.
     Store(storage::Told),
     /// A client has come back on another connection, and wants to go on where this one was: it ends if it is still there,
-    /// and what is noted of it is used up.
+    /// and what is noted of it is used up, or passed on.
     Supersede {
         /// The connection.
         connection: ConnectionId,
+        /// The connection that what is noted is passed on to, under the same token; `None`: it is used up.
+        to: Option<ConnectionId>,
         /// What the client shows for it.
         token: Box<str>,
         /// Who the client is.

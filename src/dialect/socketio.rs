@@ -15,7 +15,8 @@ use crate::codec::socketio::{self, Arguments, Target};
 use crate::dialect::{camel, colon, notify};
 use crate::domain::access::Identity;
 use crate::domain::command::{Command, Opaque};
-use crate::domain::event::{Content, Event, Joined};
+use crate::domain::connection::ConnectionView;
+use crate::domain::event::{Content, Event, Joined, Message};
 use crate::domain::finding::Finding;
 use crate::domain::history::{History, Marks};
 use crate::domain::op::{PresenceView, Sent};
@@ -60,6 +61,16 @@ impl Dialect {
             Self::Colon => "colon",
             Self::Camel => "camel",
         }
+    }
+
+    /// A number for it that is not 0.
+    pub fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// The one of this number.
+    pub fn numbered(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialect| dialect.number() == number)
     }
 
     /// The one of this name.
@@ -144,6 +155,28 @@ pub enum Answer<'a> {
         socket: &'a str,
         /// Until when; for ever when absent.
         expires_at: Option<u64>,
+    },
+    /// Your connection may be recovered with this token, for so long after it is lost.
+    TokenMade {
+        /// The token.
+        token: &'a str,
+        /// In milliseconds.
+        window_ms: u64,
+    },
+    /// You are where the connection was that you showed the token of.
+    Recovered {
+        /// Whose it was.
+        user: &'a str,
+        /// The connection as it is now.
+        view: &'a ConnectionView,
+        /// When the lost one came, in milliseconds since 1970.
+        connected_at: u64,
+        /// The token of the connection that there is now.
+        token: &'a str,
+        /// The rooms of which not all that was missed could be found.
+        gaps: &'a [&'a str],
+        /// What was missed.
+        messages: &'a [&'a Message],
     },
     /// I am here, and this came with the question.
     Pong(Option<Opaque<'a>>),

@@ -47,6 +47,13 @@ pub(super) enum Then {
     },
     /// The session that the connection's client showed a token of is used up.
     Session,
+    /// The session that a peer's client showed the secret of is the peer's.
+    Claimed {
+        /// The secret.
+        secret: Box<str>,
+        /// The connection that was thought to have it.
+        former: ConnectionId,
+    },
     /// The connection's client is back in a room.
     Returned {
         /// The room.
@@ -175,7 +182,7 @@ impl Shard {
                 self.bulletin.come(slot);
             }
             (Then::Media { room, media }, Ok(_)) => self.note_media(now, slot, &room, media),
-            (Then::Refusal | Then::Rest(_) | Then::Inquired(_) | Then::Counted(_), Ok(_)) => {}
+            (Then::Refusal | Then::Rest(_) | Then::Inquired(_) | Then::Counted(_) | Then::Claimed { .. }, Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);
@@ -208,6 +215,9 @@ impl Shard {
                 self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
             }
             (Then::Session, Ok(Reply::Session(Some(session)))) => self.inherit(now, connection, *session),
+            (Then::Claimed { secret, former }, Ok(Reply::Session(Some(session)))) if session.connection == former => {
+                self.leave_claimed(now, connection, &secret, &session);
+            }
             // The rooms it was on its way back into have heard that it is gone.
             _ => {}
         }
@@ -248,7 +258,10 @@ impl Shard {
     pub(super) fn confirm_handed(&mut self) {
         let mut handed = std::mem::take(&mut self.handed);
         handed.retain(|(to, user, id)| {
-            if self.peer_at(*to).is_some() {
+            if let Some(peer) = self.peer_at(*to) {
+                if self.returns.is_under_way(peer) {
+                    return true;
+                }
                 // What waits for a session outlives the connections that carry it.
                 self.post(self.placement.of(user), Mail::Handed { user: user.clone(), id: *id });
                 return false;

@@ -120,11 +120,13 @@ impl Log {
         bytes.extend_from_slice(&session.connection.bytes());
         put_number(bytes, now.mono - began.mono);
         put_text(bytes, Some(&session.user));
+        bytes.push(session.dialect);
         put_number(bytes, session.rooms.len() as u64);
-        for Position { room, epoch, seq, peer, display_name, media } in &session.rooms {
+        for Position { room, epoch, seq, since, peer, display_name, media } in &session.rooms {
             put_text(bytes, Some(room));
             put_text(bytes, Some(epoch));
             put_number(bytes, *seq);
+            put_number(bytes, since.map_or(0, |since| since.saturating_add(1)));
             put_text(bytes, peer.as_deref());
             put_text(bytes, display_name.as_deref());
             bytes.push(u8::from(media.audio) | u8::from(media.video) << 1 | u8::from(media.screen) << 2);
@@ -150,9 +152,11 @@ impl Log {
         let after = rest.number()?;
         let at = self.began.wall + after;
         let user = rest.text()??.into();
+        let dialect = rest.byte()?;
         let count = rest.number()?;
         let rooms = (0..count).map(|_| rest.position()).collect::<Option<_>>()?;
-        let session = Session { token, user, connection, connected_at: at, active_at: at, expires_at: None, rooms };
+        let (connected_at, active_at, expires_at) = (at, at, None);
+        let session = Session { token, user, connection, connected_at, active_at, expires_at, dialect, rooms };
         Some((self.began.mono + after, session))
     }
 }
@@ -203,11 +207,11 @@ impl<'a> Rest<'a> {
 
     fn position(&mut self) -> Option<Position> {
         let (room, epoch): (Name, Name) = (self.text()??.into(), self.text()??.into());
-        let seq = self.number()?;
+        let (seq, since) = (self.number()?, self.number()?.checked_sub(1));
         let (peer, display_name) = (self.text()?.map(Name::from), self.text()?.map(Into::into));
         let media = self.byte()?;
         let media = MediaState { audio: media & 1 != 0, video: media & 2 != 0, screen: media & 4 != 0 };
-        Some(Position { room, epoch, seq, peer, display_name, media })
+        Some(Position { room, epoch, seq, since, peer, display_name, media })
     }
 }
 
@@ -233,6 +237,7 @@ mod tests {
             room: room.into(),
             epoch: "ab12cd34".into(),
             seq: 70_000,
+            since: (room.len() > 4).then_some(69_000),
             peer: Some("p".into()),
             display_name: None,
             media: MediaState { audio: true, video: false, screen: true },
@@ -242,7 +247,8 @@ mod tests {
     fn session(number: u32, gone: u64, rooms: Vec<Position>) -> Session {
         let connection = ConnectionId::new(Place { node: 0, shard: 1, slot: number }, [number as u8; 12]);
         let (user, at) = (format!("user-{number}").into(), at(gone).wall);
-        Session { token: token(number), user, connection, connected_at: at, active_at: at, expires_at: None, rooms }
+        let (connected_at, active_at, expires_at, dialect) = (at, at, None, number as u8);
+        Session { token: token(number), user, connection, connected_at, active_at, expires_at, dialect, rooms }
     }
 
     #[test]

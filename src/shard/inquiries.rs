@@ -10,6 +10,7 @@ use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::client::conn::Standing;
+use crate::client::peer::Recovery;
 use crate::dialect::socketio::{Answer, Reference};
 use crate::domain::access::Identity;
 use crate::domain::connection::ConnectionOp;
@@ -154,7 +155,10 @@ impl Shard {
             Question::SessionStats => survey(About::Stats, Survey::SessionStats),
             Question::Session => {
                 let view = self.view_of_peer(now, peer).ok_or_else(|| Reject::new(Code::Internal, "No session"))?;
-                Next::Answer(Box::new(Finding::Session(by.clone(), Box::new(view))))
+                let known = self.sessions.peers.get(peer as usize);
+                let is_kept = known.is_some_and(|known| known.recovery != Recovery::None);
+                let token = is_kept.then(|| self.secret_of_peer(peer).into());
+                Next::Answer(Box::new(Finding::Session(by.clone(), Box::new(view), token)))
             }
             Question::Connections => Next::Answer(Box::new(Finding::Connections(self.metrics(now)))),
             Question::Health => Next::Answer(Box::new(Finding::Health(self.assess(now)))),
@@ -295,6 +299,7 @@ impl Shard {
         for (_, peer) in self.sessions.peers.iter().filter(|(_, peer)| peer.is_connected) {
             let Some(at) = self.sessions.named(peer.link) else { continue };
             stats.sessions += 1;
+            stats.tokens += u64::from(peer.recovery != Recovery::None);
             stats.age_ms += now.wall.saturating_sub(self.sessions.arrivals.came_at(at, now));
         }
         stats

@@ -25,7 +25,10 @@ mod options;
 mod peer_answers;
 mod peer_connections;
 mod peer_news;
+mod peer_recovery;
 mod peer_rooms;
+mod peer_runs;
+mod peer_sessions;
 mod peers;
 mod recovery;
 mod requests;
@@ -71,6 +74,7 @@ use credit::Credit;
 use departed::Departed;
 use drain::Drain;
 use fanout::Fanout;
+use peer_recovery::Returns;
 use peer_rooms::PeerRooms;
 use recovery::{Appearance, Departing, Resume};
 use sessions::Sessions;
@@ -92,8 +96,7 @@ pub struct Shard {
     rng: Rng,
     conns: Slab<Conn>,
     sessions: Sessions,
-    /// By the slots of connections and the marked slots of sessions.
-    /// What is known of them beyond that.
+    /// What is known of connections beyond that.
     arrivals: Arrivals,
     timers: Wheel<u32>,
     fanout: Fanout,
@@ -136,6 +139,8 @@ pub struct Shard {
     departed: Departed,
     /// Clients on their way back, by the slots of their connections.
     resumes: BTreeMap<u32, Resume>,
+    /// Socket.IO peers that came back, or are on their way.
+    returns: Returns,
     /// Messages to users that were handed to their connections, and whose sockets may not have taken them yet.
     handed: Vec<(ConnectionId, Name, Uuid)>,
     /// Connections whose queue need not wait any longer.
@@ -191,6 +196,7 @@ impl Shard {
             unsaved_due: 0,
             departed,
             resumes: BTreeMap::new(),
+            returns: Returns::default(),
             handed: Vec::new(),
             uncorked: Vec::new(),
             appearances: map(seed),
@@ -319,7 +325,9 @@ impl Shard {
                 self.authority.told(now, told, &mut out);
                 self.post_all(out);
             }
-            Mail::Supersede { connection, token, by, from } => self.supersede(now, connection, &token, &by, from),
+            Mail::Supersede { connection, to, token, by, from } => {
+                self.supersede(now, (connection, to), &token, &by, from);
+            }
             Mail::Answer { ask, reply } => self.answered(now, ask, reply),
             Mail::Tell { to, event } => self.told(now, to, event),
             Mail::Hand { to, user, direct } => self.hand(now, to, user, direct),
@@ -338,7 +346,7 @@ impl Shard {
                     self.note_session(now, slot);
                 }
                 self.publish_to_peers(&room, NOBODY, &packed);
-                self.close_peer_room(&room);
+                self.close_peer_room(now, &room);
             }
             Mail::Online { room, users } => self.ask_for_users_in(room, &users),
             Mail::News { reach, news } => self.news(now, reach, news),

@@ -30,12 +30,17 @@ pub(crate) fn connect_packet(namespace: &str, user: &str) -> String {
     format!("40{place}{}", json!({ "token": token(user, &json!({})) }))
 }
 
-/// The event of a packet: its name and its argument.
+/// The event of a packet: its name and its argument. An offset behind that is passed over.
 pub(crate) fn event(packet: &str) -> (String, Value) {
-    let json = &packet[packet.find('[').expect("an array")..];
-    let mut event: Vec<Value> = serde_json::from_str(json).expect("JSON");
-    let argument = event.pop().expect("an argument");
+    let mut event = array(packet);
+    assert!((2..=3).contains(&event.len()), "{packet}");
+    let argument = event.swap_remove(1);
     (event[0].as_str().expect("a name").to_owned(), argument)
+}
+
+/// The array of an event's or an ack's packet.
+pub(crate) fn array(packet: &str) -> Vec<Value> {
+    serde_json::from_str(&packet[packet.find('[').expect("an array")..]).expect("JSON")
 }
 
 /// A client that polls, with a connection for each direction.

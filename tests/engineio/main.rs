@@ -10,6 +10,7 @@ mod offender;
 mod older;
 mod online;
 mod questions;
+mod recovery;
 mod requests;
 mod rooms;
 mod sessions;

@@ -29,7 +29,9 @@ pub fn found(out: &mut Vec<u8>, finding: &Finding) {
             ack::presence(out, &User { here: Here::of(view), private });
         }
         Finding::PresenceStats(stats) => ack::presence_stats(out, stats),
-        Finding::Session(identity, connection) => ack::session(out, &session(identity, connection)),
+        Finding::Session(identity, connection, token) => {
+            ack::session(out, &session(identity, connection, token.as_deref()));
+        }
         Finding::SessionStats(stats) => ack::session_stats(out, stats),
         Finding::Connections(metrics) => ack::metrics(out, metrics),
         Finding::Events(incidents) => ack::incidents(out, incidents),
@@ -47,14 +49,13 @@ fn of_user<'a>(view: &'a PresenceView, connection: Option<&'a ConnectionView>) -
     }
 }
 
-/// A peer's session is recovered by the session's own means, not by a token.
-fn session<'a>(identity: &'a Identity, connection: &'a ConnectionView) -> Session<'a> {
+fn session<'a>(identity: &'a Identity, connection: &'a ConnectionView, token: Option<&'a str>) -> Session<'a> {
     Session {
         user: identity.user(),
         socket: connection.connection,
         connected_at: connection.connected_at,
         last_activity: connection.last_seen,
         rooms: &connection.rooms,
-        recovery_token: None,
+        recovery_token: token,
     }
 }
