@@ -570,24 +570,6 @@ impl Shard {
         self.set_deadline(now, slot, limits::CLOSING_MS);
     }
 
-    /// Closes a connection at the turn's end, whatever it has not been sent.
-    fn abort(&mut self, slot: u32) {
-        if let Some(conn) = self.conns.get_mut(slot as usize) {
-            conn.ending = Ending::Abort;
-            self.ending.push(slot);
-        }
-    }
-
-    /// Ends our side of a connection as soon as everything is sent.
-    fn half_close(&mut self, now: Now, slot: u32) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        if conn.ending == Ending::None {
-            conn.ending = Ending::HalfClose;
-            self.ending.push(slot);
-            self.set_deadline(now, slot, limits::CLOSING_MS);
-        }
-    }
-
     /// Removes a connection; nothing refers to it any more.
     fn forget(&mut self, slot: u32) {
         if let Some(conn) = self.conns.get_mut(slot as usize) {
