@@ -5,6 +5,7 @@
 //! [`Shard::flush`], and take what it has for other shards from [`Shard::outgoing`]. Time is an argument, randomness
 //! comes from a seed, so the same inputs give the same outputs.
 
+mod accepting;
 mod admission;
 mod answers;
 mod arrivals;
@@ -38,7 +39,6 @@ mod waiting;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -52,7 +52,7 @@ pub use options::{Allowances, Ice, Options, SocketIo, TurnAccess};
 use crate::authority::Authority;
 use crate::authority::embedded::Embedded;
 use crate::base::Name;
-use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX};
+use crate::base::ids::{ConnectionId, PEER, Place};
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
@@ -207,28 +207,6 @@ impl Shard {
         }
     }
 
-    /// A connection was accepted; the slot it is known by from now on. `None` when the shard takes on no more, and the
-    /// socket is to be closed.
-    pub fn accepted(&mut self, now: Now, remote: SocketAddr) -> Option<u32> {
-        let max = match self.options.connections {
-            0 => SLOTS_MAX as usize,
-            max => max.min(SLOTS_MAX as usize),
-        };
-        if self.drain.is_some() || self.conns.len() >= max {
-            self.stats.refused += 1;
-            self.note_full(now, remote.ip());
-            return None;
-        }
-        self.stats.accepted += 1;
-        let mut conn = Conn::new(self.rng.nonce());
-        conn.seen = tick(now.mono);
-        let slot = self.conns.insert(conn) as u32;
-        self.arrivals.accepted(slot, remote.ip(), now);
-        tracing::debug!(%remote, shard = self.number, slot, "accepted");
-        self.set_deadline(now, slot, self.options.handshake_ms);
-        Some(slot)
-    }
-
     /// Bytes came from a connection. They may be changed in place.
     pub fn received(&mut self, now: Now, slot: u32, input: &mut [u8]) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
@@ -238,6 +216,7 @@ impl Shard {
         }
         match conn.stage {
             Stage::Http(_) => self.received_http(now, slot, input),
+            Stage::Introduction(_) => self.received_introduction(now, slot, input),
             Stage::WebSocket(_) | Stage::Carrier(_) | Stage::Echo(_) => self.received_frames(now, slot, input),
             Stage::Lingering => {}
         }
