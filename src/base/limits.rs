@@ -119,6 +119,9 @@ pub const PUSHED_USERS: usize = 1_000;
 /// Users in one answer to a question for connected users.
 pub const USERS_LISTED: usize = 1_000;
 
+/// Users in a list of a room's users who are online.
+pub const ONLINE_LISTED: usize = 100;
+
 /// Rooms in one answer to a question for all rooms.
 pub const ROOMS_LISTED: usize = 1_000;
 

@@ -118,11 +118,13 @@ impl Log {
         bytes.extend_from_slice(&session.connection.bytes());
         put_number(bytes, now.mono - began.mono);
         put_text(bytes, Some(&session.user));
+        bytes.push(session.dialect);
         put_number(bytes, session.rooms.len() as u64);
-        for Position { room, epoch, seq, peer, display_name, media } in &session.rooms {
+        for Position { room, epoch, seq, since, peer, display_name, media } in &session.rooms {
             put_text(bytes, Some(room));
             put_text(bytes, Some(epoch));
             put_number(bytes, *seq);
+            put_number(bytes, since.map_or(0, |since| since.saturating_add(1)));
             put_text(bytes, peer.as_deref());
             put_text(bytes, display_name.as_deref());
             bytes.push(u8::from(media.audio) | u8::from(media.video) << 1 | u8::from(media.screen) << 2);
@@ -147,20 +149,22 @@ impl Log {
         let after = brief.number()?;
         let at = self.began.wall + after;
         let user = brief.text()??.into();
+        let dialect = brief.byte()?;
         let count = brief.number()?;
         let rooms = (0..count).map(|_| position(&mut brief)).collect::<Option<_>>()?;
-        let session = Session { token, user, connection, connected_at: at, active_at: at, expires_at: None, rooms };
+        let (connected_at, active_at, expires_at) = (at, at, None);
+        let session = Session { token, user, connection, connected_at, active_at, expires_at, dialect, rooms };
         Some((self.began.mono + after, session))
     }
 }
 
 fn position(brief: &mut Brief<'_>) -> Option<Position> {
     let (room, epoch): (Name, Name) = (brief.text()??.into(), brief.text()??.into());
-    let seq = brief.number()?;
+    let (seq, since) = (brief.number()?, brief.number()?.checked_sub(1));
     let (peer, display_name) = (brief.text()?.map(Name::from), brief.text()?.map(Into::into));
     let media = brief.byte()?;
     let media = MediaState { audio: media & 1 != 0, video: media & 2 != 0, screen: media & 4 != 0 };
-    Some(Position { room, epoch, seq, peer, display_name, media })
+    Some(Position { room, epoch, seq, since, peer, display_name, media })
 }
 
 #[cfg(test)]
@@ -185,6 +189,7 @@ mod tests {
             room: room.into(),
             epoch: "ab12cd34".into(),
             seq: 70_000,
+            since: (room.len() > 4).then_some(69_000),
             peer: Some("p".into()),
             display_name: None,
             media: MediaState { audio: true, video: false, screen: true },
@@ -194,7 +199,8 @@ mod tests {
     fn session(number: u32, gone: u64, rooms: Vec<Position>) -> Session {
         let connection = ConnectionId::new(Place { node: 0, shard: 1, slot: number }, [number as u8; 12]);
         let (user, at) = (format!("user-{number}").into(), at(gone).wall);
-        Session { token: token(number), user, connection, connected_at: at, active_at: at, expires_at: None, rooms }
+        let (connected_at, active_at, expires_at, dialect) = (at, at, None, number as u8);
+        Session { token: token(number), user, connection, connected_at, active_at, expires_at, dialect, rooms }
     }
 
     #[test]

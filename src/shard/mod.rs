@@ -20,16 +20,21 @@ mod flush;
 mod inquiries;
 mod moves;
 mod namespaces;
+mod online;
 mod options;
 mod peer_answers;
 mod peer_connections;
 mod peer_news;
+mod peer_recovery;
 mod peer_rooms;
+mod peer_runs;
+mod peer_sessions;
 mod peers;
 mod recovery;
 mod requests;
 mod sessions;
 mod timers;
+mod trimming;
 mod waiting;
 mod watching;
 
@@ -70,17 +75,12 @@ use credit::Credit;
 use departed::Departed;
 use drain::Drain;
 use fanout::Fanout;
+use peer_recovery::Returns;
 use peer_rooms::PeerRooms;
 use recovery::{Appearance, Departing, Resume};
 use sessions::Sessions;
 use waiting::Waiting;
 use watching::Watching;
-
-/// A list that is empty keeps room for this many entries.
-const KEEP_ENTRIES: usize = 256;
-
-/// How long memory that a burst of work has left is kept for the next one, in milliseconds.
-const TRIM_AFTER_MS: u64 = 250;
 
 /// One thread's part of the server.
 pub struct Shard {
@@ -91,8 +91,7 @@ pub struct Shard {
     rng: Rng,
     conns: Slab<Conn>,
     sessions: Sessions,
-    /// By the slots of connections and the marked slots of sessions.
-    /// What is known of them beyond that.
+    /// What is known of connections beyond that.
     arrivals: Arrivals,
     timers: Wheel<u32>,
     fanout: Fanout,
@@ -135,6 +134,8 @@ pub struct Shard {
     departed: Departed,
     /// Clients on their way back, by the slots of their connections.
     resumes: BTreeMap<u32, Resume>,
+    /// Socket.IO peers that came back, or are on their way.
+    returns: Returns,
     /// Messages to users that were handed to their connections, and whose sockets may not have taken them yet.
     handed: Vec<(ConnectionId, Name, Uuid)>,
     /// Connections whose queue need not wait any longer.
@@ -190,6 +191,7 @@ impl Shard {
             unsaved_due: 0,
             departed,
             resumes: BTreeMap::new(),
+            returns: Returns::default(),
             handed: Vec::new(),
             uncorked: Vec::new(),
             appearances: map(seed),
@@ -318,7 +320,9 @@ impl Shard {
                 self.authority.told(now, told, &mut out);
                 self.post_all(out);
             }
-            Mail::Supersede { connection, token, by, from } => self.supersede(now, connection, &token, &by, from),
+            Mail::Supersede { connection, to, token, by, from } => {
+                self.supersede(now, (connection, to), &token, &by, from);
+            }
             Mail::Answer { ask, reply } => self.answered(now, ask, reply),
             Mail::Tell { to, event } => self.told(now, to, event),
             Mail::Hand { to, user, direct } => self.hand(now, to, user, direct),
@@ -337,8 +341,9 @@ impl Shard {
                     self.note_session(now, slot);
                 }
                 self.publish_to_peers(&room, NOBODY, &packed);
-                self.close_peer_room(&room);
+                self.close_peer_room(now, &room);
             }
+            Mail::Online { room, users } => self.ask_for_users_in(room, &users),
             Mail::News { reach, news } => self.news(now, reach, news),
             Mail::Attempt { connection, address } => self.attempted(now, connection, address),
             Mail::Admit { connection, address, verdict } => self.admitted(now, connection, address, verdict),
@@ -371,31 +376,6 @@ impl Shard {
     /// Takes the mail for other shards.
     pub fn outgoing(&mut self) -> std::vec::Drain<'_, Outgoing> {
         self.outgoing.drain(..)
-    }
-
-    /// Whether a burst of work has made the shard's own lists grow.
-    fn is_large(&self) -> bool {
-        let entries = [self.asks.capacity(), self.local.capacity(), self.outgoing.capacity(), self.said.capacity()];
-        self.outbound.is_large()
-            || self.peer_rooms.is_large()
-            || self.bulletin.is_large()
-            || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
-    }
-
-    /// Gives back what a burst of work made the shard's own lists grow to.
-    fn trim(&mut self, now: Now) {
-        self.outbound.trim();
-        self.fanout.trim();
-        self.peer_rooms.trim();
-        self.bulletin.trim();
-        self.cork = Vec::new();
-        if self.asks.is_empty() {
-            self.asks.shrink_to_fit();
-        }
-        self.local.shrink_to(KEEP_ENTRIES);
-        self.outgoing.shrink_to(KEEP_ENTRIES);
-        self.said.shrink_to(KEEP_ENTRIES);
-        self.trim_due = if self.is_large() { now.mono + TRIM_AFTER_MS } else { 0 };
     }
 
     /// Whether it has mail to itself that is not yet read.

@@ -8,7 +8,7 @@
 //! corked) until the answer with what it missed is ahead of it.
 
 use crate::base::Name;
-use crate::base::ids::ConnectionId;
+use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::client::conn::Conn;
@@ -44,6 +44,8 @@ pub(super) enum Departing {
     Goodbye,
     /// It was told to go, or was silent for long; its client may still come back.
     Left,
+    /// Its client left the namespace, not to come back.
+    Quit,
     /// It was sent away, not to come back.
     Removed,
     /// Its client has come back already.
@@ -54,7 +56,7 @@ impl Departing {
     /// What the connection's user is told of it.
     pub(super) fn parting(self) -> Parting {
         match self {
-            Self::Goodbye | Self::Removed => Parting::Goodbye,
+            Self::Goodbye | Self::Quit | Self::Removed => Parting::Goodbye,
             Self::Lost | Self::Left | Self::Superseded => Parting::Lost,
         }
     }
@@ -78,20 +80,26 @@ impl Shard {
     /// Has a connection's session noted soon, as it is then.
     pub(super) fn note_session(&mut self, now: Now, slot: u32) {
         if self.recovers() && self.options.rules.outlives_process {
-            if self.unsaved.is_empty() {
-                self.unsaved_due = now.mono + limits::SESSION_NOTED_MS;
-            }
-            self.unsaved.insert(slot);
+            self.note_soon(now, slot);
         }
+    }
+
+    pub(super) fn note_soon(&mut self, now: Now, slot: u32) {
+        if self.unsaved.is_empty() {
+            self.unsaved_due = now.mono + limits::SESSION_NOTED_MS;
+        }
+        self.unsaved.insert(slot);
     }
 
     /// Notes the sessions that have changed.
     pub(super) fn keep_sessions(&mut self, now: Now) {
         for slot in std::mem::take(&mut self.unsaved) {
-            if self.conns.get(slot as usize).is_some_and(|conn| conn.is_listening())
+            if slot & PEER != 0 {
+                self.keep_connected_peer(now, slot & !PEER);
+            } else if self.conns.get(slot as usize).is_some_and(|conn| conn.is_listening())
                 && let Some(session) = self.session_of(now, slot, None)
             {
-                self.keep_session(session);
+                self.keep_session(session.connection, session);
             }
         }
     }
@@ -111,7 +119,7 @@ impl Shard {
             let (room, epoch, seq) = self.fanout.position_of(place)?;
             let shown = self.appearances.get(&(slot, place)).cloned().unwrap_or_default();
             let Appearance { peer, display_name, media } = shown;
-            Some(Position { room: room.clone(), epoch: epoch.clone(), seq, peer, display_name, media })
+            Some(Position { room: room.clone(), epoch: epoch.clone(), seq, since: None, peer, display_name, media })
         };
         // Whoever is on the way back into a room is as good as there: the token that was shown is used up.
         let awaited = self.resumes.get(&slot).into_iter().flat_map(|resume| resume.awaited.iter().cloned());
@@ -133,34 +141,36 @@ impl Shard {
             connected_at: now.wall,
             active_at: now.wall,
             expires_at,
+            dialect: 0,
             rooms,
         }
     }
 
-    /// Has a session written down: as it is now, or that there is nothing to come back to.
-    fn keep_session(&mut self, session: Session) {
-        let (connection, token) = (session.connection, session.token);
-        let op = match session.rooms.is_empty() {
+    /// Has a session written down: as it is now, or that there is nothing to come back to. `first` is the connection whose
+    /// token opens it.
+    pub(super) fn keep_session(&mut self, first: ConnectionId, session: Session) {
+        let token = session.token;
+        let op = match session.rooms.is_empty() && session.connection == first {
             true => SessionOp::Clear { token },
             false => SessionOp::Keep(Box::new(session)),
         };
-        self.ask(Ask::forgotten(), Op::Session(connection, op));
+        self.ask(Ask::forgotten(), Op::Session(first, op));
     }
 
     /// Has the session of a connection that has gone kept for a window. `is_noted`: one may be written down, perhaps with
     /// other rooms.
-    fn keep_departed(&mut self, now: Now, session: Session, is_noted: bool) {
+    pub(super) fn keep_departed(&mut self, now: Now, session: Session, is_noted: bool) {
         let is_own = self.is_own(&session);
         if is_own {
             self.departed.note(now, &session);
         }
         if !is_own || is_noted && self.options.rules.outlives_process {
-            self.keep_session(session);
+            self.keep_session(session.connection, session);
         }
     }
 
     /// Whether the shard itself remembers a session once its connection has gone.
-    fn is_own(&self, session: &Session) -> bool {
+    pub(super) fn is_own(&self, session: &Session) -> bool {
         session.rooms.is_empty() || !self.options.rules.outlives_process
     }
 
@@ -172,7 +182,7 @@ impl Shard {
     }
 
     /// When a window that begins now is over, in milliseconds since 1970.
-    fn window_from(&self, now: Now) -> Option<u64> {
+    pub(super) fn window_from(&self, now: Now) -> Option<u64> {
         Some(now.wall + self.options.recovery_window_ms)
     }
 
@@ -195,8 +205,8 @@ impl Shard {
                     self.keep_departed(now, session, is_noted);
                 }
             }
-            Departing::Removed if !self.options.rules.outlives_process => {}
-            Departing::Removed => {
+            Departing::Removed | Departing::Quit if !self.options.rules.outlives_process => {}
+            Departing::Removed | Departing::Quit => {
                 let token = TokenHash(recovery::hash(&self.recovery_key.token(connection)));
                 self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Drop { token }));
             }
@@ -213,7 +223,9 @@ impl Shard {
         has: Vec<Has>,
     ) -> Result<(), Reject> {
         let connection = self.id_of(slot);
-        let former = recovery::connection_of(token).filter(|former| *former != connection).ok_or_else(failed)?;
+        // What Socket.IO clients were given is passed on from one connection to the next, and never used up.
+        let former = recovery::connection_of(token).filter(|former| *former != connection && !former.is_peer());
+        let former = former.ok_or_else(failed)?;
         if !self.recovers() || self.resumes.contains_key(&slot) {
             return Err(failed());
         }
@@ -224,7 +236,7 @@ impl Shard {
         // The former connection's shard is asked first, if there is such a shard: the connection may be there still.
         let shard = former.place().shard;
         let shard = if usize::from(shard) < self.placement.shards() { shard } else { self.number };
-        self.post(shard, Mail::Supersede { connection: former, token: token.into(), by, from });
+        self.post(shard, Mail::Supersede { connection: former, to: None, token: token.into(), by, from });
         Ok(())
     }
 
@@ -369,7 +381,17 @@ impl Shard {
     }
 
     /// A client has come back on another connection: this one ends, if it is here, and its session goes to whoever asks.
-    pub(super) fn supersede(&mut self, now: Now, connection: ConnectionId, token: &str, by: &Identity, from: Asker) {
+    pub(super) fn supersede(
+        &mut self,
+        now: Now,
+        (connection, to): (ConnectionId, Option<ConnectionId>),
+        token: &str,
+        by: &Identity,
+        from: Asker,
+    ) {
+        if let Some(to) = to {
+            return self.supersede_peer(now, (connection, to), token, by, from);
+        }
         let token_hash = TokenHash(recovery::hash(token));
         let slot = self.slot_of(connection).filter(|slot| self.conns[*slot as usize].is_listening());
         if let Some(slot) = slot
@@ -420,6 +442,6 @@ fn may_follow(by: &Identity, user: &str) -> bool {
     by.user() == user || by.roles().guest && user.starts_with("guest:")
 }
 
-fn failed() -> Reject {
+pub(super) fn failed() -> Reject {
     Reject::new(Code::RecoveryFailed, "There is nothing to recover with this token; join anew")
 }

@@ -1,6 +1,7 @@
 //! One shard by itself, byte by byte: orders that clients can see.
 
 mod keeping;
+mod online;
 mod sessions;
 
 use super::*;

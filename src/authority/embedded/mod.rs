@@ -40,7 +40,7 @@ use crate::base::time::Now;
 use crate::domain::allowance::Allowance;
 use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, LogTerms, Op, RoomOp, Rules};
+use crate::domain::op::{Audience, Context, Fact, LogTerms, Op, RoomOp, Rules, Scope};
 use crate::domain::record::Record;
 use crate::domain::registration::Registrations;
 use crate::domain::room::{Kept, Room};
@@ -69,6 +69,8 @@ pub struct Embedded {
     rng: Rng,
     rooms: Table<Box<Room>>,
     users: Table<User>,
+    /// How many of them are online and show it.
+    shown: usize,
     /// Rooms without members whose messages are kept.
     dormant: Table<Dormant>,
     /// Rooms that were closed a moment ago, oldest first, with the time they are forgotten.
@@ -127,6 +129,7 @@ impl Embedded {
             placement,
             rooms: Table::new(seed),
             users: Table::new(seed),
+            shown: 0,
             dormant: Table::new(seed),
             repeats: Repeats::new(seeds),
             taken: Taken::new(seed),
@@ -242,10 +245,15 @@ impl Embedded {
             }
             Due::TellOnline(name) => {
                 let Some(place) = self.rooms.find(&name) else { return };
-                if let Some(event) = self.rooms.at_mut(place).and_then(|room| room.take_online()) {
-                    self.facts.push(Fact { audience: Audience::Members { except: None }, event });
-                    self.tell_room_facts(now, place, false, out);
+                let Some(room) = self.rooms.at_mut(place) else { return };
+                let Some(users) = room.take_online() else { return };
+                if self.rules.presence_scope != Scope::None && room.members.len() <= self.rules.announce_limit {
+                    // Their keepers know how they are; this one goes on when they have said so.
+                    return out.push((self.number, Mail::Online { room: name, users: users.into() }));
                 }
+                let event = room.online(None);
+                self.facts.push(Fact { audience: Audience::Members { except: None }, event });
+                self.tell_room_facts(now, place, false, out);
             }
             Due::EndTyping(name) => {
                 let Some(place) = self.rooms.find(&name) else { return };

@@ -131,6 +131,8 @@ impl Embedded {
                     self.answer(to, Ok(Reply::Session(session)), out);
                 }
             }
+            Held::Claim { to, claim } => self.pass_on(now, to, claim, taken.next().flatten(), out),
+            Held::ClaimAgain { to, claim } => self.claim_again(now, to, claim, out),
         }
     }
 
@@ -220,6 +222,11 @@ impl Embedded {
                 None
             }
             Held::Session { to } => to,
+            Held::Claim { to, claim } => {
+                self.keep_unclaimed(&claim);
+                Some(to)
+            }
+            Held::ClaimAgain { to, .. } => Some(to),
         };
         if let Some(to) = to {
             self.answer(to, Err(Reject::storage_unavailable()), out);

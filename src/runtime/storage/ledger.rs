@@ -79,11 +79,11 @@ statements! {
         keep_direct: "INSERT INTO direct(user, id, at, sender, username, body, kind, reply_to, attachment, metadata)
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         drop_direct: "DELETE FROM direct WHERE user = ?1 AND id = ?2";
-        keep_session: "INSERT INTO session(token, user, connection, connected_at, active_at, expires_at, rooms)
-            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        keep_session: "INSERT INTO session(token, user, connection, connected_at, active_at, expires_at, rooms, dialect)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
             ON CONFLICT DO UPDATE SET user = excluded.user, connection = excluded.connection,
                 connected_at = excluded.connected_at, active_at = excluded.active_at, expires_at = excluded.expires_at,
-                rooms = excluded.rooms";
+                rooms = excluded.rooms, dialect = excluded.dialect";
         take_session: format!("DELETE FROM session WHERE token = ?1 RETURNING {}", rows::SESSION);
     }
 }
@@ -263,6 +263,7 @@ impl<'c> Ledger<'c> {
             int(session.active_at),
             session.expires_at.map(int),
             rows::rooms_column(&session.rooms),
+            session.dialect,
         ])?;
         Ok(())
     }
