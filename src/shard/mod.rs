@@ -35,6 +35,7 @@ mod recovery;
 mod requests;
 mod sessions;
 mod timers;
+mod trimming;
 mod waiting;
 mod watching;
 
@@ -80,12 +81,6 @@ use recovery::{Appearance, Departing, Resume};
 use sessions::Sessions;
 use waiting::Waiting;
 use watching::Watching;
-
-/// A list that is empty keeps room for this many entries.
-const KEEP_ENTRIES: usize = 256;
-
-/// How long memory that a burst of work has left is kept for the next one, in milliseconds.
-const TRIM_AFTER_MS: u64 = 250;
 
 /// One thread's part of the server.
 pub struct Shard {
@@ -360,31 +355,6 @@ impl Shard {
     /// Takes the mail for other shards.
     pub fn outgoing(&mut self) -> std::vec::Drain<'_, Outgoing> {
         self.outgoing.drain(..)
-    }
-
-    /// Whether a burst of work has made the shard's own lists grow.
-    fn is_large(&self) -> bool {
-        let entries = [self.asks.capacity(), self.local.capacity(), self.outgoing.capacity(), self.said.capacity()];
-        self.outbound.is_large()
-            || self.peer_rooms.is_large()
-            || self.bulletin.is_large()
-            || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
-    }
-
-    /// Gives back what a burst of work made the shard's own lists grow to.
-    fn trim(&mut self, now: Now) {
-        self.outbound.trim();
-        self.fanout.trim();
-        self.peer_rooms.trim();
-        self.bulletin.trim();
-        self.cork = Vec::new();
-        if self.asks.is_empty() {
-            self.asks.shrink_to_fit();
-        }
-        self.local.shrink_to(KEEP_ENTRIES);
-        self.outgoing.shrink_to(KEEP_ENTRIES);
-        self.said.shrink_to(KEEP_ENTRIES);
-        self.trim_due = if self.is_large() { now.mono + TRIM_AFTER_MS } else { 0 };
     }
 
     /// Whether it has mail to itself that is not yet read.
