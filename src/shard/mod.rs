@@ -35,6 +35,7 @@ mod recovery;
 mod requests;
 mod sessions;
 mod timers;
+mod trimming;
 mod waiting;
 mod watching;
 
@@ -80,12 +81,6 @@ use recovery::{Appearance, Departing, Resume};
 use sessions::Sessions;
 use waiting::Waiting;
 use watching::Watching;
-
-/// A list that is empty keeps room for this many entries.
-const KEEP_ENTRIES: usize = 256;
-
-/// How long memory that a burst of work has left is kept for the next one, in milliseconds.
-const TRIM_AFTER_MS: u64 = 250;
 
 /// One thread's part of the server.
 pub struct Shard {
@@ -362,31 +357,6 @@ impl Shard {
         self.outgoing.drain(..)
     }
 
-    /// Whether a burst of work has made the shard's own lists grow.
-    fn is_large(&self) -> bool {
-        let entries = [self.asks.capacity(), self.local.capacity(), self.outgoing.capacity(), self.said.capacity()];
-        self.outbound.is_large()
-            || self.peer_rooms.is_large()
-            || self.bulletin.is_large()
-            || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
-    }
-
-    /// Gives back what a burst of work made the shard's own lists grow to.
-    fn trim(&mut self, now: Now) {
-        self.outbound.trim();
-        self.fanout.trim();
-        self.peer_rooms.trim();
-        self.bulletin.trim();
-        self.cork = Vec::new();
-        if self.asks.is_empty() {
-            self.asks.shrink_to_fit();
-        }
-        self.local.shrink_to(KEEP_ENTRIES);
-        self.outgoing.shrink_to(KEEP_ENTRIES);
-        self.said.shrink_to(KEEP_ENTRIES);
-        self.trim_due = if self.is_large() { now.mono + TRIM_AFTER_MS } else { 0 };
-    }
-
     /// Whether it has mail to itself that is not yet read.
     pub fn has_mail(&self) -> bool {
         !self.local.is_empty()
@@ -547,24 +517,6 @@ impl Shard {
             self.ask(Ask::forgotten(), Op::User(identity.user_name(), op));
         }
         self.set_deadline(now, slot, limits::CLOSING_MS);
-    }
-
-    /// Closes a connection at the turn's end, whatever it has not been sent.
-    fn abort(&mut self, slot: u32) {
-        if let Some(conn) = self.conns.get_mut(slot as usize) {
-            conn.ending = Ending::Abort;
-            self.ending.push(slot);
-        }
-    }
-
-    /// Ends our side of a connection as soon as everything is sent.
-    fn half_close(&mut self, now: Now, slot: u32) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        if conn.ending == Ending::None {
-            conn.ending = Ending::HalfClose;
-            self.ending.push(slot);
-            self.set_deadline(now, slot, limits::CLOSING_MS);
-        }
     }
 
     /// Removes a connection; nothing refers to it any more.
