@@ -33,7 +33,10 @@ fn connect(server: &Server, query: &str, namespace: &str, payload: &Value) -> (S
             if packet.starts_with(r#"42/chat,["heartbeat""#) {
                 break;
             }
-            missed.push(packet);
+            // Who is online it is told when all keepers have said so.
+            if !packet.contains("online") {
+                missed.push(packet);
+            }
         }
     }
     (socket, missed, accepted)
