@@ -4,8 +4,8 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::client::conn::{Conn, Ending};
 use crate::client::outbound::{Backlog, NOBODY};
+use crate::shard::Shard;
 use crate::shard::recovery::Departing;
-use crate::shard::{Shard, TRIM_AFTER_MS};
 
 /// What a shard does to its sockets.
 pub trait Wire {
@@ -57,9 +57,7 @@ impl Shard {
             self.confirm_handed();
         }
         self.read_waiting(now);
-        if self.trim_due == 0 && self.is_large() {
-            self.trim_due = now.mono + TRIM_AFTER_MS;
-        }
+        self.look_for_trimmings(now);
     }
 
     /// Writes what the rooms have gathered to those who get nothing else.
