@@ -3,6 +3,7 @@
 //! A shard never knows whether it runs alone or with others: it asks about a room or a user, and [`Placement`] says who
 //! answers. Mail between two shards keeps its order; between a room's home and a shard that order is the room's.
 
+pub mod redis;
 pub mod storage;
 
 use std::net::IpAddr;

@@ -1,0 +1,2 @@
+-- join: mirrors domain/membership.rs
+return refuse('todo')

@@ -1,0 +1,283 @@
+//! The authority of several processes: Redis keeps the rooms and users, and every node asks it by scripts that check,
+//! number, keep and publish in one step. This is one node's half: it turns ops into calls, answers into replies, and what
+//! is published into mail for the shards that have listeners.
+//!
+//! It does no input or output itself. What it has for Redis it lists as [`Demand`]s; what Redis says it is
+//! [told](Authority::told). So a test can play it against a Redis of its own, one call at a time.
+//!
+//! Each op that changes or reads a room or a user is one script of the same name in `lua/`; the head of each says which
+//! file of [`crate::domain`] it mirrors. They share `lua/prelude.lua`.
+
+mod followed;
+mod keys;
+mod nodes;
+mod rooms;
+pub mod scripts;
+mod sessions;
+mod users;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use slab::Slab;
+use smallvec::smallvec;
+use uuid::Uuid;
+
+use crate::authority::Authority;
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::map::{Map, map};
+use crate::base::rng::Rng;
+use crate::base::time::Now;
+use crate::domain::event::Event;
+use crate::domain::op::{Op, Reply, Rules};
+use crate::domain::reject::Reject;
+use crate::mail::redis::{Call, Demand, Fault, Heard, Script, State, Text};
+use crate::mail::{Asker, Mail, News, Outgoing, ShardNumber};
+
+use followed::Followed;
+pub use keys::Keys;
+
+/// How a node uses Redis.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This node's number among those that share the Redis.
+    pub node: u16,
+    /// Shards of this node.
+    pub shards: usize,
+    /// What all keys and channels begin with.
+    pub prefix: Box<str>,
+    /// Whether channels belong to the server of a cluster that keeps their room.
+    pub sharded: bool,
+    /// How many messages of a room are kept when its maker did not say; 0: all.
+    pub keep_messages: u64,
+}
+
+/// How long an answer is waited for, in milliseconds, before whoever asked is told that there is none.
+const ANSWER_MS: u64 = 2_000;
+
+/// One node's half of the truth.
+pub struct Redis {
+    settings: Settings,
+    keys: Keys,
+    rules: Arc<Rules>,
+    rng: Rng,
+    /// Calls that are not answered yet.
+    calls: Slab<Pending>,
+    demands: Vec<Demand>,
+    /// Rooms with members on this node.
+    rooms: Map<Name, Followed>,
+    users: users::Users,
+    nodes: nodes::Nodes,
+    /// What is to be looked at, and when, in monotonic milliseconds.
+    due: BTreeMap<u64, BTreeSet<Due>>,
+    state: State,
+    /// Where events are encoded; empty but for its memory.
+    draft: Vec<u8>,
+}
+
+/// A call that is not answered yet.
+struct Pending {
+    /// Who asked, if somebody did.
+    to: Option<Asker>,
+    /// What for.
+    purpose: Purpose,
+    /// When it was made, in monotonic milliseconds.
+    since: u64,
+}
+
+/// What a call is for, as far as its answer is to be understood.
+enum Purpose {
+    Room(Name, rooms::Purpose),
+    User(Name, users::Purpose),
+    Session(sessions::Purpose),
+}
+
+/// Something to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Room(Name, rooms::Due),
+    User(Name, users::Due),
+    /// Whether calls have waited for too long.
+    Calls,
+}
+
+/// What comes of an op: its answer, or `None` when that comes later.
+type Outcome = Result<Option<Reply>, Reject>;
+
+impl Redis {
+    /// A node's half, without rooms or users.
+    pub fn new(settings: Settings, rules: Arc<Rules>, mut rng: Rng) -> Self {
+        let seed = rng.next_u64();
+        Self {
+            keys: Keys::new(&settings.prefix),
+            settings,
+            rules,
+            calls: Slab::new(),
+            demands: Vec::new(),
+            rooms: map(seed),
+            users: users::Users::new(seed),
+            nodes: nodes::Nodes::default(),
+            due: BTreeMap::new(),
+            state: State::Away,
+            draft: Vec::new(),
+            rng,
+        }
+    }
+
+    /// How Redis is.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Has a script called. Its first arguments are the same for all: the time, who calls, and how to publish.
+    fn call(
+        &mut self,
+        now: Now,
+        script: &'static Script,
+        key: Text,
+        to: Option<Asker>,
+        purpose: Purpose,
+        arguments: Vec<Text>,
+    ) {
+        if self.calls.is_empty() {
+            self.due_in(now, ANSWER_MS, Due::Calls);
+        }
+        let ticket = self.calls.insert(Pending { to, purpose, since: now.mono }) as u32;
+        let publish = if self.settings.sharded { "SPUBLISH" } else { "PUBLISH" };
+        let head = [now.wall.to_string(), format!("{}:{ticket}", self.settings.node), publish.to_owned()];
+        let arguments = head.into_iter().map(|text| text.into_bytes().into()).chain(arguments).collect();
+        self.demands.push(Demand::Call(Call { ticket, script, keys: smallvec![key], arguments }));
+    }
+
+    /// Has something looked at `ms` from now.
+    fn due_in(&mut self, now: Now, ms: u64, due: Due) {
+        self.due.entry(now.mono + ms).or_default().insert(due);
+    }
+
+    /// Answers a question, if somebody asked it.
+    fn answer(to: Option<Asker>, reply: Result<Reply, Reject>, out: &mut Vec<Outgoing>) {
+        if let Some(to) = to {
+            out.push((to.shard, Mail::Answer { ask: to.ask, reply }));
+        }
+    }
+
+    /// Tells a connection something, on whichever node it is.
+    fn tell(&mut self, to: ConnectionId, event: Event, out: &mut Vec<Outgoing>) {
+        let place = to.place();
+        if place.node == self.settings.node {
+            out.push((place.shard, Mail::Tell { to, event }));
+        } else {
+            self.tell_elsewhere(to, event);
+        }
+    }
+
+    /// All shards of this node.
+    fn shards(&self) -> impl Iterator<Item = ShardNumber> + use<> {
+        0..self.settings.shards as ShardNumber
+    }
+
+    fn answered(&mut self, now: Now, ticket: u32, outcome: Result<Text, Fault>, out: &mut Vec<Outgoing>) {
+        let Some(Pending { to, purpose, .. }) = self.calls.try_remove(ticket as usize) else { return };
+        if let Err(Fault::Refused(why)) = &outcome {
+            tracing::error!(%why, "Redis refuses");
+        }
+        match purpose {
+            Purpose::Room(name, purpose) => self.room_answered(now, (to, ticket), name, purpose, outcome, out),
+            Purpose::User(name, purpose) => self.user_answered(now, to, name, purpose, outcome, out),
+            Purpose::Session(purpose) => self.session_answered(now, to, purpose, outcome, out),
+        }
+    }
+
+    /// Gives up on calls that were not answered in time.
+    fn give_up(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        let is_late = |pending: &Pending| now.mono.saturating_sub(pending.since) >= ANSWER_MS;
+        let late: Vec<u32> =
+            self.calls.iter().filter(|(_, pending)| is_late(pending)).map(|(ticket, _)| ticket as u32).collect();
+        for ticket in late {
+            self.answered(now, ticket, Err(Fault::Away), out);
+        }
+        if let Some(oldest) = self.calls.iter().map(|(_, pending)| pending.since).min() {
+            self.due.entry(oldest + ANSWER_MS).or_default().insert(Due::Calls);
+        }
+    }
+}
+
+impl Authority for Redis {
+    type Told = Heard;
+    type Order = Demand;
+
+    fn ask(&mut self, now: Now, from: Asker, op: Op, out: &mut Vec<Outgoing>) {
+        let outcome = match op {
+            Op::Room(..) | Op::User(..) | Op::Session(..) if self.state == State::Away => {
+                Err(Reject::storage_unavailable())
+            }
+            Op::Room(name, op) => self.room_op(now, name, op, from, out),
+            Op::User(name, op) => self.user_op(now, name, op, from, out),
+            Op::Session(connection, op) => self.session_op(now, connection, op, from),
+            op => self.ask_nodes(now, from, op, out),
+        };
+        if let Some(reply) = outcome.transpose() {
+            Self::answer(Some(from), reply, out);
+        }
+    }
+
+    fn notify(&mut self, now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
+        self.notify_user(now, user, event, out);
+    }
+
+    fn announce(&mut self, room: &Name, news: Arc<News>, out: &mut Vec<Outgoing>) {
+        self.announce_in(room, &news, out);
+    }
+
+    fn handed(&mut self, user: &Name, message: Uuid) {
+        self.strike(user, message);
+    }
+
+    fn told(&mut self, now: Now, told: Heard, out: &mut Vec<Outgoing>) {
+        match told {
+            Heard::Answer { ticket, outcome } => self.answered(now, ticket, outcome, out),
+            Heard::Published { channel, body } => match self.keys.room_of(&channel) {
+                Some(room) => self.room_published(now, &room, &body, out),
+                None => self.published(now, &channel, &body, out),
+            },
+            Heard::Following(channel) => match self.keys.room_of(&channel) {
+                Some(room) => self.room_followed(now, &room),
+                None => self.node_followed(now, &channel),
+            },
+            Heard::State(state) => {
+                self.state = state;
+                if state == State::Good {
+                    self.nodes_are_back(now);
+                }
+            }
+        }
+    }
+
+    fn orders(&mut self, _now: Now) -> std::vec::Drain<'_, Demand> {
+        self.demands.drain(..)
+    }
+
+    fn has_orders(&self) -> bool {
+        !self.demands.is_empty()
+    }
+
+    fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        while let Some(entry) = self.due.first_entry()
+            && *entry.key() <= now.mono
+        {
+            for due in entry.remove() {
+                match due {
+                    Due::Room(name, due) => self.room_due(now, name, due, out),
+                    Due::User(name, due) => self.user_due(now, name, due, out),
+                    Due::Calls => self.give_up(now, out),
+                }
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        self.due.first_key_value().map(|(at, _)| *at)
+    }
+}

@@ -1,0 +1,42 @@
+//! What nodes say to each other, by their channels: what concerns a connection that another node holds, and questions that
+//! every node answers for itself.
+
+use std::sync::Arc;
+
+use crate::authority::redis::{Outcome, Redis};
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::time::Now;
+use crate::domain::event::Event;
+use crate::domain::op::Op;
+use crate::domain::reject::Reject;
+use crate::mail::{Asker, News, Outgoing};
+
+/// What is known of the other nodes.
+#[derive(Default)]
+pub(super) struct Nodes {}
+
+impl Redis {
+    /// Puts a question to whichever nodes can answer it.
+    pub(super) fn ask_nodes(&mut self, _now: Now, _from: Asker, _op: Op, _out: &mut Vec<Outgoing>) -> Outcome {
+        Err(Reject::storage_unavailable())
+    }
+
+    /// Tells a connection of another node something.
+    pub(super) fn tell_elsewhere(&mut self, _to: ConnectionId, _event: Event) {}
+
+    /// Tells all connections of a user something, on whichever nodes they are.
+    pub(super) fn notify_user(&mut self, _now: Now, _user: &Name, _event: Event, _out: &mut Vec<Outgoing>) {}
+
+    /// Tells the members of a room how a user is.
+    pub(super) fn announce_in(&mut self, _room: &Name, _news: &Arc<News>, _out: &mut Vec<Outgoing>) {}
+
+    /// Another node has something to say.
+    pub(super) fn published(&mut self, _now: Now, _channel: &[u8], _body: &[u8], _out: &mut Vec<Outgoing>) {}
+
+    /// A channel of the nodes is listened to.
+    pub(super) fn node_followed(&mut self, _now: Now, _channel: &[u8]) {}
+
+    /// Redis answers again, or for the first time.
+    pub(super) fn nodes_are_back(&mut self, _now: Now) {}
+}

@@ -1,0 +1,59 @@
+//! Users: their connections on all nodes, how they are, and the messages that wait for them.
+
+use uuid::Uuid;
+
+use crate::authority::redis::{Outcome, Redis};
+use crate::base::Name;
+use crate::base::time::Now;
+use crate::domain::op::UserOp;
+use crate::domain::reject::Reject;
+use crate::mail::redis::{Fault, Text};
+use crate::mail::{Asker, Outgoing};
+
+/// The users with connections on this node.
+pub(super) struct Users {}
+
+/// What a call was for.
+pub(super) enum Purpose {}
+
+/// Something about a user that is to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Due {}
+
+impl Users {
+    pub(super) fn new(_seed: u64) -> Self {
+        Self {}
+    }
+}
+
+impl Redis {
+    pub(super) fn user_op(
+        &mut self,
+        _now: Now,
+        _name: Name,
+        _op: UserOp,
+        _to: Asker,
+        _out: &mut Vec<Outgoing>,
+    ) -> Outcome {
+        Err(Reject::storage_unavailable())
+    }
+
+    pub(super) fn user_answered(
+        &mut self,
+        _now: Now,
+        _to: Option<Asker>,
+        _name: Name,
+        purpose: Purpose,
+        _outcome: Result<Text, Fault>,
+        _out: &mut Vec<Outgoing>,
+    ) {
+        match purpose {}
+    }
+
+    pub(super) fn user_due(&mut self, _now: Now, _name: Name, due: Due, _out: &mut Vec<Outgoing>) {
+        match due {}
+    }
+
+    /// A connection of a user has a message.
+    pub(super) fn strike(&mut self, _user: &Name, _message: Uuid) {}
+}
