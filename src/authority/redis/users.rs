@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::authority::redis::{Outcome, Redis};
 use crate::base::Name;
 use crate::base::time::Now;
+use crate::domain::event::Event;
 use crate::domain::op::UserOp;
 use crate::domain::reject::Reject;
 use crate::mail::redis::{Fault, Text};
@@ -56,4 +57,7 @@ impl Redis {
 
     /// A connection of a user has a message.
     pub(super) fn strike(&mut self, _user: &Name, _message: Uuid) {}
+
+    /// Tells a user's connections on this node.
+    pub(super) fn tell_local_user(&mut self, _user: &Name, _event: &Event, _out: &mut Vec<Outgoing>) {}
 }
