@@ -36,6 +36,11 @@ impl Keys {
         self.tagged("node", &node.to_string())
     }
 
+    /// What everything about which nodes there are begins with.
+    pub fn nodes(&self) -> Text {
+        self.tagged("nodes", "all")
+    }
+
     /// The channel of what every node is to know.
     pub fn everyone(&self) -> Text {
         format!("{}:everyone", self.prefix).into_bytes().into()

@@ -58,6 +58,17 @@ impl Redis {
     /// A connection of a user has a message.
     pub(super) fn strike(&mut self, _user: &Name, _message: Uuid) {}
 
+    /// Has a user's connections on a node forgotten that is no more.
+    pub(super) fn purge_user(&mut self, now: Now, user: Name, node: u16) {
+        self.user_purged(now, &user, node, true);
+    }
+
+    /// Has noted which users this node has to do with.
+    pub(super) fn note_users(&mut self) {}
+
+    /// Redis has forgotten this node's users.
+    pub(super) fn users_begin_anew(&mut self, _now: Now) {}
+
     /// Tells a user's connections on this node.
     pub(super) fn tell_local_user(&mut self, _user: &Name, _event: &Event, _out: &mut Vec<Outgoing>) {}
 }
