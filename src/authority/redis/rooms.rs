@@ -1,6 +1,5 @@
 //! Acts on rooms.
 
-use std::collections::BTreeSet;
 use crate::authority::redis::{Outcome, Redis};
 use crate::base::Name;
 use crate::base::time::Now;
@@ -8,6 +7,7 @@ use crate::domain::op::RoomOp;
 use crate::domain::reject::Reject;
 use crate::mail::redis::{Fault, Text};
 use crate::mail::{Asker, Outgoing};
+use std::collections::BTreeSet;
 
 /// What a call was for.
 pub(super) enum Purpose {}
@@ -17,10 +17,25 @@ pub(super) enum Purpose {}
 pub(super) enum Due {}
 
 impl Redis {
-    pub(super) fn room_op(&mut self, _now: Now, _name: Name, _op: RoomOp, _to: Asker, _out: &mut Vec<Outgoing>) -> Outcome {
+    pub(super) fn room_op(
+        &mut self,
+        _now: Now,
+        _name: Name,
+        _op: RoomOp,
+        _to: Asker,
+        _out: &mut Vec<Outgoing>,
+    ) -> Outcome {
         Err(Reject::storage_unavailable())
     }
-    pub(super) fn room_answered(&mut self, _now: Now, _to: (Option<Asker>, u32), _name: Name, purpose: Purpose, _outcome: Result<Text, Fault>, _out: &mut Vec<Outgoing>) {
+    pub(super) fn room_answered(
+        &mut self,
+        _now: Now,
+        _to: (Option<Asker>, u32),
+        _name: Name,
+        purpose: Purpose,
+        _outcome: Result<Text, Fault>,
+        _out: &mut Vec<Outgoing>,
+    ) {
         match purpose {}
     }
     pub(super) fn room_published(&mut self, _now: Now, _room: &str, _body: &[u8], _out: &mut Vec<Outgoing>) {}

@@ -1,0 +1,7 @@
+//! Users and sessions in Redis: a real one, and the nodes that ask it.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod ops;
+mod world;
