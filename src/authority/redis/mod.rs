@@ -13,6 +13,9 @@ mod followed;
 mod keys;
 mod nodes;
 mod presence;
+mod refusals;
+mod room_answers;
+mod room_facts;
 mod rooms;
 pub mod scripts;
 mod sessions;
@@ -70,6 +73,10 @@ pub struct Redis {
     demands: Vec<Demand>,
     /// Rooms with members on this node.
     rooms: Map<Name, Followed>,
+    /// Acts that wait until their room is followed.
+    waiting: Vec<rooms::Waiting>,
+    /// Who types in which room, and until when unless they say so again, in monotonic milliseconds.
+    typing: BTreeMap<(Name, ConnectionId), u64>,
     users: users::Users,
     nodes: nodes::Nodes,
     /// What is to be looked at, and when, in monotonic milliseconds.
@@ -119,6 +126,8 @@ impl Redis {
             calls: Slab::new(),
             demands: Vec::new(),
             rooms: map(seed),
+            waiting: Vec::new(),
+            typing: BTreeMap::new(),
             users: users::Users::new(seed),
             nodes: nodes::Nodes::default(),
             due: BTreeMap::new(),

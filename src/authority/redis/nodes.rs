@@ -45,11 +45,22 @@ impl Redis {
     pub(super) fn user_went(&mut self, _user: &Name) {}
 
     /// Another node has something to say.
-    pub(super) fn published(&mut self, _now: Now, _channel: &[u8], _body: &[u8], _out: &mut Vec<Outgoing>) {}
+    pub(super) fn published(&mut self, _now: Now, _channel: &[u8], body: &[u8], out: &mut Vec<Outgoing>) {
+        self.room_handed(body, out);
+    }
 
     /// A channel of the nodes is listened to.
     pub(super) fn node_followed(&mut self, _now: Now, _channel: &[u8]) {}
 
     /// Redis answers again, or for the first time.
     pub(super) fn nodes_are_back(&mut self, _now: Now) {}
+
+    /// This node has its first member in a room, or is about to.
+    pub(super) fn node_enters(&mut self, _room: &Name) {}
+
+    /// This node has no member in a room any more.
+    pub(super) fn node_leaves(&mut self, _room: &Name) {}
+
+    /// A user of a dead node has been dealt with, or could not be.
+    pub(super) fn user_purged(&mut self, _now: Now, _user: &Name, _node: u16, _is_done: bool) {}
 }

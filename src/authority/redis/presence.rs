@@ -108,30 +108,33 @@ impl Redis {
             let except = notice.x.map(|id| id.0);
             let news = Arc::new(News { user, number: notice.n, except, packed });
             match (room, notice.c, notice.r) {
-                (Some(room), ..) => self.tell_members(&room, &news, out),
-                (None, None, None) => self.tell_shards(&Reach::Everyone, &news, out),
+                (Some(room), ..) => self.tell_news_in(&room, &news, out),
+                (None, None, None) => self.tell_all(&news, out),
                 (None, connections, rooms) => {
                     for Id(of) in connections.into_iter().flatten() {
                         out.push((of.place().shard, Mail::News { reach: Reach::Around(of), news: news.clone() }));
                     }
                     for room in rooms.into_iter().flatten() {
-                        self.tell_members(&room, &news, out);
+                        self.tell_news_in(&room, &news, out);
                     }
                 }
             }
         }
     }
 
-    /// Tells a room's members on this node some news.
-    fn tell_members(&self, room: &Name, news: &Arc<News>, out: &mut Vec<Outgoing>) {
-        if self.rooms.contains_key(room) {
-            self.tell_shards(&Reach::Members(room.clone()), news, out);
+    /// Tells a room's members on this node some news; not in a room so large that joins and leaves are not told either.
+    fn tell_news_in(&self, room: &Name, news: &Arc<News>, out: &mut Vec<Outgoing>) {
+        let Some(followed) = self.rooms.get(room) else { return };
+        if followed.members.len() <= self.rules.announce_limit {
+            for shard in followed.shards() {
+                out.push((shard, Mail::News { reach: Reach::Members(room.clone()), news: news.clone() }));
+            }
         }
     }
 
-    fn tell_shards(&self, reach: &Reach, news: &Arc<News>, out: &mut Vec<Outgoing>) {
+    fn tell_all(&self, news: &Arc<News>, out: &mut Vec<Outgoing>) {
         for shard in self.shards() {
-            out.push((shard, Mail::News { reach: reach.clone(), news: news.clone() }));
+            out.push((shard, Mail::News { reach: Reach::Everyone, news: news.clone() }));
         }
     }
 
@@ -206,10 +209,30 @@ impl Redis {
     /// A channel is listened to, perhaps again: with the node's own, whatever was for its users may have been missed.
     pub(super) fn users_followed(&mut self, now: Now, channel: &[u8]) {
         if *channel == *self.keys.node(self.settings.node) {
-            for user in self.users.here.keys() {
-                self.users.stale.entry(user.clone()).or_default();
-            }
-            self.users_are_back(now);
+            self.users_begin_anew(now);
+        }
+    }
+
+    /// Redis may have missed, or forgotten, anything about this node's users.
+    pub(super) fn users_begin_anew(&mut self, now: Now) {
+        for user in self.users.here.keys() {
+            self.users.stale.entry(user.clone()).or_default();
+        }
+        self.users_are_back(now);
+    }
+
+    /// Has noted which users this node has to do with.
+    pub(super) fn note_users(&mut self) {
+        let users: Vec<Name> = self.users.here.keys().chain(self.users.going.keys()).cloned().collect();
+        for user in users {
+            self.user_came(&user);
+        }
+    }
+
+    /// Tells a user's connections on this node.
+    pub(super) fn tell_local_user(&mut self, user: &Name, event: &Event, out: &mut Vec<Outgoing>) {
+        for &to in self.users.connections(user) {
+            out.push((to.place().shard, Mail::Tell { to, event: event.clone() }));
         }
     }
 
@@ -255,6 +278,6 @@ impl Redis {
     /// Whoever says so first is heard; it makes no difference if others do, too.
     pub fn purge_user(&mut self, now: Now, user: Name, node: u16) {
         let arguments = vec![wire::number(node.into())];
-        self.call_user(now, &scripts::PURGE_USER, user, None, Purpose::Purge, arguments);
+        self.call_user(now, &scripts::PURGE_USER, user, None, Purpose::Purge(node), arguments);
     }
 }

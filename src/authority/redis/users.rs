@@ -77,7 +77,8 @@ pub(super) enum Purpose {
     Strike(uuid::Uuid),
     /// With what was stale.
     Restore(Vec<Name>),
-    Purge,
+    /// Of this dead node's part.
+    Purge(u16),
 }
 
 /// Something about a user that is to be looked at.
@@ -353,10 +354,8 @@ impl Redis {
                 None => Reply::Registered(None),
             },
             Purpose::Strike(id) => return self.struck(now, &name, id),
-            Purpose::GoOffline | Purpose::Purge => {
-                self.note_done(&name);
-                return;
-            }
+            Purpose::GoOffline => return self.note_done(&name),
+            Purpose::Purge(node) => return self.user_purged(now, &name, node, true),
         };
         Self::answer(to, Ok(reply), out);
     }
@@ -382,7 +381,8 @@ impl Redis {
             Purpose::Detach(rooms) | Purpose::Restore(rooms) => self.note_stale(name, rooms),
             Purpose::GoOffline => self.note_stale(name, Vec::new()),
             Purpose::Strike(id) => self.users.directs.strike_failed(&name, id),
-            _ => {}
+            Purpose::Purge(node) => return self.user_purged(now, &name, node, false),
+            _ => return,
         }
         self.sweep_soon(now);
     }

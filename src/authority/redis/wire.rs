@@ -9,7 +9,8 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::MediaState;
-use crate::domain::event::{Content, Direct, Message, Peer, PeerName};
+use crate::domain::event::{Content, Direct, Joined, Message, Peer, PeerName};
+use crate::domain::op::{Profile, RoomView};
 use crate::mail::redis::Text;
 
 /// Who somebody is: id, user name and e-mail address (empty when there is none), roles as bits.
@@ -134,6 +135,8 @@ pub(super) struct Seat {
     pub(super) v: u8,
     /// 1 if it speaks Socket.IO.
     pub(super) k: u8,
+    /// The node that holds the connection.
+    pub(super) q: u16,
 }
 
 impl Seat {
@@ -179,6 +182,113 @@ impl Entry {
     }
 }
 
+/// What became known in a room at once, and when.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Told {
+    /// In milliseconds since 1970.
+    pub(super) t: u64,
+    /// Who learns it (`*` and a connection: the members but that one; `@` and a connection; `u` and a user), and what.
+    pub(super) f: Vec<(Box<str>, Fact)>,
+}
+
+/// The same as it is published, with its number (0: it has none) and who caused it: a node and its call's ticket.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Publication {
+    pub(super) n: u64,
+    pub(super) o: Box<str>,
+    #[serde(flatten)]
+    pub(super) told: Told,
+}
+
+/// What is for single connections of a node: the key of their room, and what they are told.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Handed {
+    pub(super) r: Box<str>,
+    pub(super) f: Vec<(Box<str>, Fact)>,
+}
+
+/// One thing that became known in a room.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Fact {
+    Message(Box<Entry>),
+    Joined(Box<Seat>),
+    Left(Box<Seat>),
+    Out(Out),
+    /// The member's place was taken by another connection of its client.
+    Moved,
+    Stats(usize),
+    Online(usize),
+    Media(Box<Seat>),
+    Typing {
+        w: Who,
+        on: u8,
+    },
+    Marked(Mark),
+    Receipt(Mark),
+    You(Box<View>),
+    Closed(Box<str>),
+    Signal(Box<Signal>),
+    /// A connection of this node has become a member by an act on another one.
+    Enter {
+        e: Box<str>,
+        n: u64,
+        s: u64,
+    },
+}
+
+/// Why a membership ended.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Out {
+    Left,
+    Replaced,
+    Removed,
+}
+
+/// Somebody received or read a message.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Mark {
+    pub(super) i: Uuid2,
+    pub(super) w: Who,
+    pub(super) y: Box<str>,
+}
+
+/// A signaling message.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Signal {
+    pub(super) p: Seat,
+    pub(super) to: Seat,
+    pub(super) y: Box<str>,
+    pub(super) b: Box<str>,
+}
+
+/// A member's first view of the room.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct View {
+    pub(super) e: Box<str>,
+    pub(super) p: Box<str>,
+    pub(super) c: usize,
+    pub(super) s: u64,
+    pub(super) l: Vec<Seat>,
+}
+
+impl View {
+    /// The view, with at most so many of the others.
+    pub(super) fn joined(mut self, room: &Name, connection: ConnectionId, most: usize) -> Joined {
+        self.l.sort_unstable_by_key(|seat| seat.o);
+        let peer = if self.p.is_empty() { PeerName::Own(connection) } else { PeerName::Chosen((*self.p).into()) };
+        Joined {
+            room: room.clone(),
+            peer,
+            peers: self.l.into_iter().take(most).map(Seat::peer).collect(),
+            participant_count: self.c,
+            epoch: (*self.e).into(),
+            seq: self.s,
+        }
+    }
+}
+
 /// Media as bits.
 pub(super) fn media_bits(media: MediaState) -> u8 {
     u8::from(media.audio) | u8::from(media.video) << 1 | u8::from(media.screen) << 2
@@ -193,6 +303,82 @@ pub(super) fn media(bits: u8) -> MediaState {
 pub(super) fn json(value: &impl Serialize) -> Text {
     // These have neither maps with odd keys nor anything that can fail.
     serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+/// What a room was made to be.
+#[derive(Serialize, Deserialize)]
+struct Made {
+    n: Option<Box<str>>,
+    k: Option<Box<str>>,
+    v: bool,
+    h: Option<Box<str>>,
+    x: usize,
+    y: Option<Box<str>>,
+}
+
+/// A profile as JSON, without the participants.
+pub(super) fn profile(profile: &Profile) -> Text {
+    let Profile { name, kind, is_private, participants: _, host_peer, max_participants, encryption } = profile.clone();
+    let host_peer = host_peer.map(|peer| (*peer).into());
+    json(&Made { n: name, k: kind, v: is_private, h: host_peer, x: max_participants, y: encryption })
+}
+
+/// A room as an onlooker sees it.
+#[derive(Deserialize)]
+pub(super) struct Shown {
+    h: Box<str>,
+    c: u64,
+    a: u64,
+    pf: Option<Made>,
+    k: usize,
+    pa: Vec<Box<str>>,
+    l: Vec<Seat>,
+}
+
+impl Shown {
+    /// The view, with at most so many members.
+    pub(super) fn view(mut self, room: &Name, most: usize) -> RoomView {
+        self.l.sort_unstable_by_key(|seat| seat.o);
+        let participants = self.pa.iter().map(|user| (**user).into()).collect();
+        let profile = self.pf.map(|made| Profile {
+            name: made.n,
+            kind: made.k,
+            is_private: made.v,
+            participants,
+            host_peer: made.h.map(|peer| (*peer).into()),
+            max_participants: made.x,
+            encryption: made.y,
+        });
+        RoomView {
+            room: room.clone(),
+            profile: profile.unwrap_or_default(),
+            host: (*self.h).into(),
+            created_at: self.c,
+            last_activity: self.a,
+            participant_count: self.k,
+            peers: self.l.into_iter().take(most).map(Seat::peer).collect(),
+        }
+    }
+}
+
+/// What a script answers, whatever it was for.
+#[derive(Deserialize)]
+pub(super) struct Head<'a> {
+    /// Why it refuses.
+    #[serde(default, borrow)]
+    pub(super) x: Option<&'a str>,
+    /// The number of the room's last facts.
+    #[serde(default)]
+    pub(super) n: u64,
+    /// 1 if those are its own.
+    #[serde(default)]
+    pub(super) f: u8,
+    /// 1: the count of members is to be told; 2: that of users; 3: both.
+    #[serde(default)]
+    pub(super) d: u8,
+    /// The run of the room's log.
+    #[serde(default, borrow)]
+    pub(super) e: &'a str,
 }
 
 /// Some text as an argument.

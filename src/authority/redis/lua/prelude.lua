@@ -6,5 +6,5 @@ local call = redis.call
 
 -- A refusal, by a word for the reason.
 local function refuse(why)
-  return cjson.encode({x = why})
+  return '{"x":"' .. why .. '"}'
 end
