@@ -3,5 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod directs;
+mod faults;
 mod ops;
+mod sessions;
 mod world;

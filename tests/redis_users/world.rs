@@ -1,5 +1,6 @@
 //! A Redis and some nodes, and what their shards are told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use switchboard::authority::Authority;
@@ -8,8 +9,9 @@ use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, Place};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
-use switchboard::domain::event::Event;
-use switchboard::domain::op::{Op, Reply, Rules, Scope, UserOp};
+use switchboard::domain::command::MediaState;
+use switchboard::domain::event::{Content, Event};
+use switchboard::domain::op::{JoinRoom, Op, Reply, RoomOp, Rules, Scope, UserOp};
 use switchboard::domain::presence::Parting;
 use switchboard::domain::reject::Reject;
 use switchboard::mail::redis::State;
@@ -45,6 +47,11 @@ pub(crate) fn who(user: &str) -> Identity {
     Identity::new(user, Some(&format!("Name of \"{user}\"")), Some("a/b@c"), roles)
 }
 
+pub(crate) fn content(text: &str) -> Content {
+    let body = format!("\"{text}\"").into();
+    Content { body, kind: None, reply_to: None, attachment: None, metadata: None }
+}
+
 /// What a shard is told, as far as it can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Heard {
@@ -61,13 +68,10 @@ impl Heard {
     pub(crate) fn of(mail: &Mail) -> Option<Self> {
         match mail {
             Mail::News { reach, news } => Some(Self::news(reach, news)),
-            Mail::Hand { to, user, direct } => {
-                Some(Self::Hand(*to, user.clone(), format!("{:?} {:?}", direct.sender, direct.content)))
-            }
-            Mail::Tell { to, event: Event::Direct(direct) } => {
-                Some(Self::Tell(*to, format!("{:?} {:?}", direct.id, direct.content)))
-            }
-            Mail::Answer { .. } => None,
+            Mail::Hand { to, user, direct } => Some(Self::Hand(*to, user.clone(), direct.content.body.to_string())),
+            Mail::Tell { to, event: Event::Direct(direct) } => Some(Self::Tell(*to, direct.content.body.to_string())),
+            // What goes on in rooms is of no interest here.
+            Mail::Answer { .. } | Mail::Publish { .. } | Mail::Tell { .. } => None,
             other => panic!("nobody should be told {other:?}"),
         }
     }
@@ -90,7 +94,9 @@ pub(crate) struct World {
     /// Messages that were handed over and that nobody has confirmed: node, user, id.
     pub(crate) handed: Vec<(usize, Name, uuid::Uuid)>,
     /// The number of the last news of each user.
-    numbers: std::collections::BTreeMap<(usize, Name), u64>,
+    numbers: BTreeMap<(usize, Name), u64>,
+    /// The rooms that connections are in, as their shards know.
+    pub(crate) rooms: BTreeMap<ConnectionId, Vec<Name>>,
     pub(crate) server: Arc<RedisServer>,
 }
 
@@ -113,7 +119,8 @@ impl World {
             heard: vec![Vec::new(); nodes],
             answers: Vec::new(),
             handed: Vec::new(),
-            numbers: Default::default(),
+            numbers: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             server: server.clone(),
         };
         let keys = Keys::new(prefix);
@@ -150,7 +157,15 @@ impl World {
             match mail {
                 Mail::Answer { reply, .. } => self.answers.push(reply),
                 Mail::Hand { user, direct, .. } => self.handed.push((at, user, direct.id)),
-                Mail::News { news, .. } => {
+                Mail::News { reach: Reach::Around(of), news } => {
+                    // As the connection's shard does.
+                    let mut out = Vec::new();
+                    for room in self.rooms.get(&of).cloned().unwrap_or_default() {
+                        self.nodes[at].authority.announce(&room, news.clone(), &mut out);
+                    }
+                    assert!(out.is_empty());
+                }
+                Mail::News { reach: Reach::Everyone, news } => {
                     let last = self.numbers.insert((at, news.user.clone()), news.number);
                     assert!(last < Some(news.number), "{news:?} after {last:?}");
                 }
@@ -181,6 +196,29 @@ impl World {
     pub(crate) fn detach(&mut self, node: usize, user: &str, number: u32, parting: Parting) -> Result<Reply, Reject> {
         let connection = id(node as u16, number);
         self.user(node, user, UserOp::Detach { connection, parting, rooms: Vec::new() })
+    }
+
+    /// A connection becomes a member of a room, as its shard sees to it.
+    pub(crate) fn join(&mut self, node: usize, user: &str, number: u32, room: &str) {
+        let connection = id(node as u16, number);
+        let join = JoinRoom {
+            connection,
+            by: who(user),
+            peer: None,
+            display_name: None,
+            media: MediaState::default(),
+            create: true,
+        };
+        let joined = self.ask(node, Op::Room(room.into(), RoomOp::Join(Box::new(join))));
+        assert!(matches!(joined, Ok(Reply::Joined(_))), "{joined:?}");
+        self.rooms.entry(connection).or_default().push(room.into());
+        let introduced = self.user(node, user, UserOp::Introduce { connection, room: room.into() });
+        assert!(matches!(introduced, Ok(Reply::Done)), "{introduced:?}");
+    }
+
+    /// A user is sent a message.
+    pub(crate) fn send(&mut self, at: usize, user: &str, text: &str) -> Result<Reply, Reject> {
+        self.user(at, user, UserOp::Send { by: who("bob"), content: content(text) })
     }
 
     /// A connection has what was handed to it.
