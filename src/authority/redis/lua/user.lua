@@ -149,17 +149,19 @@ local function wait()
   return '{"g":"' .. user.g .. '"}'
 end
 
--- They are offline. Who seemed so before is no news. Nobody asks for a guest who has gone.
+-- They are offline. Who seemed so before is no news. Nobody asks for a guest who has gone, but the news of one who is
+-- back in a moment must have a later number.
 local function go()
   put({t = last_seen()})
   if say('offline', last_seen()) then tell() end
   call('DEL', C, I)
-  if is_guest() then
-    call('DEL', K)
-    return
-  end
   call('HDEL', K, 'p', 'b', 's', 'l', 'g', 'r')
-  if keep_ms > 0 then call('PEXPIRE', K, keep_ms) end
+  if is_guest() then
+    call('HDEL', K, 'w', 't')
+    call('PEXPIRE', K, 60000)
+  elseif keep_ms > 0 then
+    call('PEXPIRE', K, keep_ms)
+  end
 end
 
 -- The messages that wait for them, the first of many; what is too old is there no longer.
