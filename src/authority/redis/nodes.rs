@@ -10,6 +10,7 @@ use crate::base::time::Now;
 use crate::domain::event::Event;
 use crate::domain::op::Op;
 use crate::domain::reject::Reject;
+use crate::mail::redis::Demand;
 use crate::mail::{Asker, News, Outgoing};
 
 /// What is known of the other nodes.
@@ -53,7 +54,10 @@ impl Redis {
     pub(super) fn node_followed(&mut self, _now: Now, _channel: &[u8]) {}
 
     /// Redis answers again, or for the first time.
-    pub(super) fn nodes_are_back(&mut self, _now: Now) {}
+    pub(super) fn nodes_are_back(&mut self, _now: Now) {
+        let channels = [self.keys.node(self.settings.node), self.keys.everyone()];
+        self.demands.extend(channels.map(Demand::Follow));
+    }
 
     /// This node has its first member in a room, or is about to.
     pub(super) fn node_enters(&mut self, _room: &Name) {}
