@@ -5,7 +5,8 @@ use std::time::Duration;
 use switchboard::mail::redis::{Fault, State};
 
 use crate::desk::{ADD, APPEND, WRONG, with_desk};
-use crate::support::redis::{RedisServer, Way};
+use crate::support::redis::RedisServer;
+use crate::support::way::Way;
 
 /// The numbers in a list, in its order.
 fn list(redis: &RedisServer, key: &str) -> Vec<u32> {
@@ -52,7 +53,7 @@ fn a_refusal_says_why_and_harms_no_other_call() {
 fn scripts_that_redis_has_forgotten_are_given_again() {
     let redis = RedisServer::start();
     with_desk(&redis.url(), async |mut desk| {
-        redis.tell("SCRIPT FLUSH");
+        redis.ask::<redis::Value>("SCRIPT FLUSH");
         let tickets: Vec<u32> = (0..100)
             .map(|number| desk.call(if number % 2 == 0 { &APPEND } else { &ADD }, "k", &number.to_string()))
             .collect();
@@ -71,7 +72,7 @@ fn order_holds_while_scripts_are_forgotten_again_and_again() {
         for number in 0..4_000_u32 {
             last = desk.call(if number % 2 == 0 { &APPEND } else { &ADD }, "k", &number.to_string());
             if number % 100 == 0 {
-                redis.tell("SCRIPT FLUSH");
+                redis.ask::<redis::Value>("SCRIPT FLUSH");
                 desk.until("something", |desk| desk.answers.len() as u32 + 300 > number).await;
             }
         }
@@ -90,14 +91,14 @@ fn after_a_restart_calls_are_done_again() {
     let url = redis.url();
     with_desk(&url, async |mut desk| {
         desk.insist("k", "1").await;
-        redis.kill();
+        redis.stop();
         let ticket = desk.call(&APPEND, "k", "2");
         assert!(!desk.is_done(ticket).await);
         desk.until("word of it", |desk| desk.states == [State::Good, State::Away]).await;
         let ticket = desk.call(&APPEND, "k", "3");
         assert!(!desk.is_done(ticket).await);
         assert_eq!(desk.answers[&ticket], Err(Fault::Away));
-        redis.begin();
+        redis.restart();
         desk.until("word of it", |desk| desk.states == [State::Good, State::Away, State::Good]).await;
         desk.insist("k", "4").await;
         assert_eq!(list(&redis, "k"), [4]);
@@ -109,7 +110,7 @@ fn a_redis_that_hangs_is_away_and_does_nothing_late_out_of_order() {
     let redis = RedisServer::start();
     with_desk(&redis.url(), async |mut desk| {
         desk.insist("k", "1").await;
-        redis.tell("CLIENT PAUSE 4000 ALL");
+        redis.ask::<redis::Value>("CLIENT PAUSE 4000 ALL");
         let mut number = 1;
         let mut slowest = Duration::ZERO;
         loop {
@@ -133,7 +134,7 @@ fn a_redis_that_hangs_is_away_and_does_nothing_late_out_of_order() {
 #[test]
 fn a_way_that_is_cut_is_found_again() {
     let redis = RedisServer::start();
-    let way = Way::to(redis.port);
+    let way = Way::to(redis.port());
     with_desk(&way.url(), async |mut desk| {
         for round in 0..3_u32 {
             desk.insist("k", &round.to_string()).await;

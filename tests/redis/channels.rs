@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::desk::{Desk, with_desk};
-use crate::support::redis::{RedisServer, Way};
+use crate::support::redis::RedisServer;
+use crate::support::way::Way;
 
 fn bodies(desk: &Desk, channel: &str) -> Vec<String> {
     desk.published.iter().filter(|(of, _)| of == channel).map(|(_, body)| body.clone()).collect()
@@ -53,7 +54,7 @@ fn a_subscription_that_is_ended_is_made_anew_with_all_its_channels() {
 #[test]
 fn a_subscription_that_starves_is_noticed_while_redis_looks_well() {
     let redis = RedisServer::start();
-    let way = Way::to(redis.port);
+    let way = Way::to(redis.port());
     with_desk(&way.url(), async |mut desk| {
         desk.follow("a");
         desk.until("the channel", |desk| desk.following.contains_key("a")).await;
@@ -74,11 +75,11 @@ fn channels_are_listened_to_again_after_a_restart() {
     with_desk(&url, async |mut desk| {
         desk.follow("a");
         desk.until("the channel", |desk| desk.following.contains_key("a")).await;
-        redis.kill();
+        redis.stop();
         desk.until("word of it", |desk| !desk.is_good()).await;
         // What is wished meanwhile counts, too.
         desk.follow("b");
-        redis.begin();
+        redis.restart();
         desk.until("both", |desk| desk.following.get("a") == Some(&2) && desk.following.contains_key("b")).await;
         let channels: BTreeSet<String> = redis.ask::<Vec<String>>("PUBSUB CHANNELS").into_iter().collect();
         assert_eq!(channels, ["a", "b", "probe"].map(str::to_owned).into());

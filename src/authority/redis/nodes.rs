@@ -109,7 +109,9 @@ impl Redis {
     pub(super) fn notify_user(&mut self, _now: Now, _user: &Name, _event: Event, _out: &mut Vec<Outgoing>) {}
 
     /// Tells the members of a room how a user is.
-    pub(super) fn announce_in(&mut self, _room: &Name, _news: &Arc<News>, _out: &mut Vec<Outgoing>) {}
+    pub(super) fn announce_in(&mut self, room: &Name, news: &Arc<News>, _out: &mut Vec<Outgoing>) {
+        self.publish_news(room, news);
+    }
 
     /// Another node has something to say.
     pub(super) fn published(&mut self, now: Now, _channel: &[u8], body: &[u8], out: &mut Vec<Outgoing>) {
@@ -191,7 +193,9 @@ impl Redis {
         for room in self.rooms.keys() {
             self.nodes.rooms.enter(room);
         }
-        self.note_users();
+        for user in self.users.here.keys().chain(self.users.stale.keys()).chain(self.users.going.keys()) {
+            self.nodes.users.enter(user);
+        }
     }
 
     /// Redis has forgotten this node, or the others took it for dead. Whatever it had is said anew; what cannot be is
@@ -203,6 +207,7 @@ impl Redis {
         for room in rooms {
             self.lose_room(now, &room, true, out);
         }
-        self.users_begin_anew(now);
+        let channel = self.keys.node(self.settings.node);
+        self.users_followed(now, &channel);
     }
 }

@@ -134,7 +134,6 @@ impl Redis {
             Some(why) => Err(refusals::of(why, field)),
             None => self.understand(&name, &purpose, &text, head.e),
         };
-        let is_done = reply.is_ok();
         let (comes, goes) = match (&purpose, &reply) {
             (Purpose::Join(connection) | Purpose::Return(connection), Ok(_)) => (Some(*connection), None),
             (Purpose::Leave(connection), Ok(Reply::Left { own: true })) => (None, Some(*connection)),
@@ -142,15 +141,15 @@ impl Redis {
             _ => (None, None),
         };
         let answer = Answer { to, reply, comes, goes };
-        // A refusal that says nothing of the room leaves at once.
+        if let Some(room) = self.rooms.get_mut(&name)
+            && room.epoch.is_none()
+            && answer.comes.is_some()
+        {
+            room.begin(head.e, head.n - u64::from(head.f), seq_of(&answer.reply));
+        }
+        // While nothing of the room was told here, and where an answer says nothing of it, there is nothing to wait for.
         let at_once = match self.rooms.get_mut(&name) {
-            Some(room) if !head.e.is_empty() => {
-                if room.epoch.is_none() && is_done {
-                    let seq = seq_of(&answer.reply);
-                    room.begin(head.e, head.n - u64::from(head.f), seq);
-                }
-                room.take_answer(head.n, head.f == 1, answer)
-            }
+            Some(room) if room.epoch.as_deref() == Some(head.e) => room.take_answer(head.n, head.f == 1, answer),
             _ => Some(answer),
         };
         if let Some(answer) = at_once {
@@ -170,7 +169,7 @@ impl Redis {
             Purpose::Return(connection) => {
                 let answer: ReturnAnswer = read(text)?;
                 let joined = answer.view.joined(room, *connection, most);
-                let messages = answer.ms.into_iter().map(|entry| entry.message(room)).collect();
+                let messages = answer.ms.into_iter().map(|entry| entry.remembered(room)).collect();
                 Reply::Returned(Box::new(Returned { joined, recovered: answer.ok == 1, messages }))
             }
             Purpose::Leave(_) => Reply::Left { own: read::<LeaveAnswer>(text)?.own == 1 },
@@ -181,7 +180,7 @@ impl Redis {
             Purpose::Typists => Reply::Typists(typists(read(text)?)),
             Purpose::History { is_upward } => {
                 let PageAnswer { s, l, c } = read(text)?;
-                let messages = l.into_iter().map(|entry| entry.message(room)).collect::<Vec<_>>();
+                let messages = l.into_iter().map(|entry| entry.remembered(room)).collect::<Vec<_>>();
                 let is_upward = *is_upward || s == 0 || messages.is_empty();
                 let (room, epoch) = (room.clone(), epoch.into());
                 Reply::History(Box::new(History { room, epoch, seq: s, messages, complete: c == 1, is_upward }))
@@ -224,10 +223,15 @@ impl Redis {
 
     /// Tells whatever is next in a room, and looks whether anything is missing.
     pub(super) fn go_on(&mut self, now: Now, name: &Name, out: &mut Vec<Outgoing>) {
+        // Who has come by the act that the facts are of.
+        let mut newcomer = None;
         while let Some(next) = self.rooms.get_mut(name).and_then(Followed::next) {
             match next {
-                Next::Answer(answer) => self.give(name, answer, out),
-                Next::Facts(told) => self.tell_room(now, name, told, out),
+                Next::Answer(answer) => {
+                    newcomer = answer.comes;
+                    self.give(name, answer, out);
+                }
+                Next::Facts(told) => self.tell_room(now, name, newcomer.take(), told, out),
             }
         }
         if self.rooms.get(name).is_some_and(|room| room.is_missing() && !room.is_asking) {
@@ -253,7 +257,7 @@ impl Redis {
     fn take_publication(&mut self, now: Now, name: &Name, publication: Publication, out: &mut Vec<Outgoing>) {
         let Publication { n, o, told } = publication;
         if n == 0 {
-            return self.tell_room(now, name, told, out);
+            return self.tell_room(now, name, None, told, out);
         }
         let own = o.split_once(':').filter(|(node, _)| node.parse() == Ok(self.settings.node));
         let ticket = own.and_then(|(_, ticket)| ticket.parse::<u32>().ok());

@@ -16,9 +16,17 @@ use crate::mail::redis::Demand;
 use crate::mail::{Mail, Outgoing};
 
 impl Redis {
-    /// Tells those concerned, in order.
-    pub(super) fn tell_room(&mut self, now: Now, name: &Name, told: Told, out: &mut Vec<Outgoing>) {
+    /// Tells those concerned, in order. `newcomer` has become a member by the same act, whatever it was before.
+    pub(super) fn tell_room(
+        &mut self,
+        now: Now,
+        name: &Name,
+        newcomer: Option<ConnectionId>,
+        told: Told,
+        out: &mut Vec<Outgoing>,
+    ) {
         let at = Now { wall: told.t, ..now };
+        self.note_members(name, newcomer, &told);
         for (audience, fact) in told.f {
             let Some((kind, whom)) = audience.split_at_checked(1) else { continue };
             match kind {
@@ -33,6 +41,27 @@ impl Redis {
                         self.tell_local_user(&whom.into(), &event, out);
                     }
                 }
+            }
+        }
+    }
+
+    /// Whoever came or went with these facts has done so before any of them is told.
+    fn note_members(&mut self, name: &Name, newcomer: Option<ConnectionId>, told: &Told) {
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        for (audience, fact) in &told.f {
+            let own = audience.strip_prefix('@').and_then(ConnectionId::parse);
+            let gone = match fact {
+                Fact::Left(seat) => Some(seat.c.0),
+                Fact::Out(_) | Fact::Moved => own,
+                Fact::You(_) => {
+                    own.filter(|it| it.place().node == self.settings.node).into_iter().for_each(|it| room.come(it));
+                    None
+                }
+                _ => None,
+            };
+            if let Some(gone) = gone.filter(|gone| Some(*gone) != newcomer) {
+                room.go(gone);
+                self.typing.remove(&(name.clone(), gone));
             }
         }
     }
@@ -73,23 +102,9 @@ impl Redis {
         if connection.place().node != self.settings.node {
             return;
         }
-        let own = |room: Option<&mut Followed>, comes: bool| match room {
-            Some(room) if comes => room.come(connection),
-            Some(room) => room.go(connection),
-            None => {}
-        };
         let event = match fact {
             Fact::Enter { e, n, s } => return self.enter_from_elsewhere(name, e, n, s),
-            Fact::Moved => return own(self.rooms.get_mut(name), false),
-            Fact::You(view) => {
-                own(self.rooms.get_mut(name), true);
-                Some(Event::Joined(Box::new(view.joined(name, connection, self.rules.announce_limit))))
-            }
-            fact @ Fact::Out(_) => {
-                own(self.rooms.get_mut(name), false);
-                self.typing.remove(&(name.clone(), connection));
-                self.event(name, fact)
-            }
+            Fact::You(view) => Some(Event::Joined(Box::new(view.joined(name, connection, self.rules.announce_limit)))),
             fact => self.event(name, fact),
         };
         if let Some(event) = event {

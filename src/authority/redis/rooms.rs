@@ -283,7 +283,14 @@ impl Redis {
                     known => {
                         self.typing.remove(&key);
                         if known.is_some() {
-                            self.call_for_room(now, name, RoomOp::Typing { connection, is_typing: false }, None);
+                            self.call_room(
+                                now,
+                                name,
+                                &scripts::TYPING,
+                                Purpose::Done,
+                                vec![id(connection), text("x")],
+                                None,
+                            );
                         }
                     }
                 }

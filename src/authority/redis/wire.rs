@@ -289,6 +289,16 @@ impl View {
     }
 }
 
+impl Entry {
+    /// The message as it is remembered: of its sender nothing but the names.
+    pub(super) fn remembered(self, room: &Name) -> Message {
+        let message = self.message(room);
+        let sender = &message.sender;
+        let sender = Identity::new(sender.user(), Some(sender.username()), None, Roles::default());
+        Message { sender, ..message }
+    }
+}
+
 /// Media as bits.
 pub(super) fn media_bits(media: MediaState) -> u8 {
     u8::from(media.audio) | u8::from(media.video) << 1 | u8::from(media.screen) << 2

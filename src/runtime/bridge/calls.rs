@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::authority::redis::Keys;
 use crate::mail::redis::{Call, Fault, Heard, Script, State, Text};
 use crate::runtime::bridge::address::Address;
 use crate::runtime::bridge::line::{ANSWER, Line};
@@ -257,7 +258,7 @@ async fn perform(line: &mut Line, scripts: &Scripts, batch: &[Task], trouble: &m
     if let Line::Single(_) = line {
         let mut pipeline = Pipeline::with_capacity(batch.len());
         for task in batch {
-            pipeline.add_command(command(task, scripts, "PUBLISH"));
+            pipeline.add_command(command(task, scripts, false));
         }
         match line.perform(&pipeline).await {
             Ok(values) => outcomes.extend(values.into_iter().map(|value| outcome_of(value, trouble))),
@@ -274,7 +275,7 @@ async fn perform(line: &mut Line, scripts: &Scripts, batch: &[Task], trouble: &m
     for places in parts.into_values() {
         let mut pipeline = Pipeline::with_capacity(places.len());
         for at in &places {
-            pipeline.add_command(command(&batch[*at], scripts, "SPUBLISH"));
+            pipeline.add_command(command(&batch[*at], scripts, true));
         }
         let mut line = line.clone();
         answers.spawn(async move { (places, line.perform(&pipeline).await) });
@@ -290,7 +291,7 @@ async fn perform(line: &mut Line, scripts: &Scripts, batch: &[Task], trouble: &m
     outcomes
 }
 
-fn command(task: &Task, scripts: &Scripts, publish: &str) -> Cmd {
+fn command(task: &Task, scripts: &Scripts, is_cluster: bool) -> Cmd {
     match task {
         Task::Call(call) => {
             let mut command = cmd("EVALSHA");
@@ -301,7 +302,8 @@ fn command(task: &Task, scripts: &Scripts, publish: &str) -> Cmd {
             command
         }
         Task::Publish { channel, body } => {
-            let mut command = cmd(publish);
+            let is_sharded = is_cluster && Keys::is_sharded(channel);
+            let mut command = cmd(if is_sharded { "SPUBLISH" } else { "PUBLISH" });
             command.arg(&channel[..]).arg(&body[..]);
             command
         }

@@ -8,6 +8,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, Client, Pipeline, PushInfo, RedisResult, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::authority::redis::Keys;
 use crate::mail::redis::Text;
 use crate::runtime::bridge::address::{Address, Kind, sentinel_client};
 
@@ -77,7 +78,10 @@ impl Line {
             Self::Single(connection) => connection.subscribe(names(channels)).await,
             Self::Cluster(connection) => {
                 for channel in channels {
-                    connection.ssubscribe(&channel[..]).await?;
+                    match Keys::is_sharded(channel) {
+                        true => connection.ssubscribe(&channel[..]).await?,
+                        false => connection.subscribe(&channel[..]).await?,
+                    }
                 }
                 Ok(())
             }
@@ -90,7 +94,10 @@ impl Line {
             Self::Single(connection) => connection.unsubscribe(names(channels)).await,
             Self::Cluster(connection) => {
                 for channel in channels {
-                    connection.sunsubscribe(&channel[..]).await?;
+                    match Keys::is_sharded(channel) {
+                        true => connection.sunsubscribe(&channel[..]).await?,
+                        false => connection.unsubscribe(&channel[..]).await?,
+                    }
                 }
                 Ok(())
             }

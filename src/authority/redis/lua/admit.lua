@@ -2,10 +2,10 @@
 -- ARGV: 5 user, 6 1 if an admin, 7 participants that a room takes, then the members to be.
 local why = open()
 if why then return refuse(why) end
-touch()
 if not admits(ARGV[5], ARGV[6]) then return refuse('private') end
 local is_known = not room.made or call('ZSCORE', A, ARGV[5])
 if not is_known and call('ZCARD', A) >= tonumber(ARGV[7]) then return refuse('participants_full') end
+touch()
 for at = 8, #ARGV do
   local seat = cjson.decode(ARGV[at])
   if call('HEXISTS', M, seat.c) == 0 then

@@ -7,5 +7,5 @@ local by = ARGV[5] == room.hu and 'host' or 'admin'
 tell('*', '{"closed":"closed by ' .. by .. '"}')
 local answer = done('"r":1')
 each('DEL')
-call('SET', K .. ':x', 1, 'PX', CLOSED)
+call('SET', K .. ':x', now + CLOSED, 'PX', CLOSED)
 return answer

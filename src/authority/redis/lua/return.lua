@@ -2,7 +2,7 @@
 -- ARGV: 5 the connection that was lost, 6 the member to be, 7 1 if an admin, 8 the epoch that its client knows, 9 the
 -- number of the last message that it has, 10 how many it may miss.
 local why = open(true)
-if why then return refuse(why) end
+if why then return refuse('room_not_found') end
 touch()
 local seat = cjson.decode(ARGV[6])
 local has = tonumber(ARGV[9])

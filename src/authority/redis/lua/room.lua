@@ -26,11 +26,18 @@ local function each(command, ...)
   for _, part in ipairs({'', ':m', ':p', ':l', ':i', ':f', ':t', ':a'}) do call(command, K .. part, ...) end
 end
 
+-- How long the room may be empty before it ends; 0: for ever.
+local function idle_ms()
+  if room.made then return MADE_IDLE end
+  if room.kept and room.s > 0 then return room.ka > 0 and math.max(room.ka, JOINED_IDLE) or 0 end
+  return JOINED_IDLE
+end
+
 -- Reads the room; why that is not possible. A room that rests is there for those who wake it.
 local function open(wakes)
   local v = call('HMGET', K, 'e', 's', 'n', 'm', 'v', 'x', 'y', 'km', 'ka', 'a', 'hu', 'hg', 'k')
   if not v[1] then
-    return call('EXISTS', K .. ':x') == 1 and 'room_closed' or 'room_not_found'
+    return now < tonumber(call('GET', K .. ':x') or 0) and 'room_closed' or 'room_not_found'
   end
   room = {
     e = v[1], s = tonumber(v[2]), n = tonumber(v[3]), made = v[4] == '1', private = v[5] == '1', x = tonumber(v[6]),
@@ -38,7 +45,14 @@ local function open(wakes)
     hu = v[11], hg = v[12], k = tonumber(v[13])
   }
   room.kept = (room.y == '' and keeps == 1) or room.y == '1'
-  if not room.made and not wakes and now - tonumber(v[10]) >= JOINED_IDLE and call('HLEN', M) == 0 then
+  local idle = now - tonumber(v[10])
+  if idle >= JOINED_IDLE and call('HLEN', M) == 0 then
+    local ms = idle_ms()
+    if ms > 0 and idle >= ms then
+      each('DEL')
+    elseif room.made or wakes then
+      return
+    end
     room = nil
     return 'room_not_found'
   end
@@ -52,12 +66,7 @@ end
 -- Nobody is in the room: it ends, or rests, when nobody has come for long enough.
 local function rest()
   if call('HLEN', M) > 0 then return end
-  local ms = JOINED_IDLE
-  if room.made then
-    ms = MADE_IDLE
-  elseif room.kept and room.s > 0 then
-    ms = room.ka > 0 and math.max(room.ka, JOINED_IDLE) or 0
-  end
+  local ms = idle_ms()
   if ms > 0 then each('PEXPIRE', ms) else each('PERSIST') end
 end
 

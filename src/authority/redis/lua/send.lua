@@ -3,20 +3,20 @@
 -- sender calls it or empty, 10 how long a repeat is known.
 local why = open()
 if why then return refuse(why) end
+if ARGV[6] ~= '' then touch() end
 local text = call('HGET', M, ARGV[5])
 if not text then return refuse('not_in_room') end
 if ARGV[6] ~= '' then
   local target, target_text = named(ARGV[6])
   if not target then return refuse('peer_not_found') end
   hand(target, '{"message":{"by":' .. text .. ',"to":' .. target_text .. ',' .. ARGV[8] .. '}')
-  touch()
   return done('"id":"' .. ARGV[7] .. '","at":' .. now)
 end
 local repeatable
 if ARGV[9] ~= '' then
   repeatable = K .. ':c:' .. room.e .. ':' .. cjson.decode(text).w[1] .. '\n' .. ARGV[9]
   local known = call('GET', repeatable)
-  if known then return done(known) end
+  if known and now - tonumber(string.match(known, '%d+$')) < tonumber(ARGV[10]) then return done(known) end
 end
 local n, seq = room.n + 1, room.s + 1
 local entry = '{"n":' .. n .. ',"seq":' .. seq .. ',"by":' .. text .. ',' .. ARGV[8]

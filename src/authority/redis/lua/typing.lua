@@ -1,11 +1,11 @@
 -- typing: mirrors domain/typing.rs
--- ARGV: 5 connection, 6 1 if it types.
+-- ARGV: 5 connection, 6 1 if it types, 0 if it says that it stopped, x if it has not said again that it types.
 local why = open()
 if why then return refuse(why) end
+if ARGV[6] ~= 'x' then touch() end
 local seat = seat_of(ARGV[5])
 if not seat then return refuse('not_in_room') end
-touch()
-if ARGV[6] == '0' then
+if ARGV[6] ~= '1' then
   stop_typing(seat.c, seat.c)
   return done('"r":1', true)
 end
