@@ -45,8 +45,22 @@ pub(crate) trait Keeper {
     /// Does an act and everything that it leads to.
     fn ask(&mut self, now: Now, node: usize, from: Asker, op: Op) -> Vec<Outgoing>;
 
-    /// Does what has become due.
-    fn tick(&mut self, now: Now) -> Vec<Outgoing>;
+    /// Does what has become due, each thing at its time.
+    fn tick(&mut self, now: Now) -> Vec<Outgoing> {
+        let mut out = Vec::new();
+        while let Some(at) = self.next_due().filter(|at| *at <= now.mono) {
+            let early = now.mono - at;
+            self.tick_at(Now { mono: at, wall: now.wall - early }, &mut out);
+        }
+        self.tick_at(now, &mut out);
+        out
+    }
+
+    /// Does what is due at this moment.
+    fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>);
+
+    /// When something is due.
+    fn next_due(&self) -> Option<u64>;
 }
 
 /// The authority of one process, with a store in memory.
@@ -110,12 +124,14 @@ impl Keeper for OneProcess {
         out
     }
 
-    fn tick(&mut self, now: Now) -> Vec<Outgoing> {
+    fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         self.wall.store(now.wall, Ordering::SeqCst);
-        let mut out = Vec::new();
-        self.authority.tick(now, &mut out);
-        self.settle(now, &mut out);
-        out
+        self.authority.tick(now, out);
+        self.settle(now, out);
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        self.authority.next_due()
     }
 }
 
@@ -176,13 +192,15 @@ impl Keeper for Cluster {
         out
     }
 
-    fn tick(&mut self, now: Now) -> Vec<Outgoing> {
-        let mut out = Vec::new();
+    fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         for node in 0..self.nodes.len() {
-            self.nodes[node].authority.tick(now, &mut out);
+            self.nodes[node].authority.tick(now, out);
+            self.settle(now, out);
         }
-        self.settle(now, &mut out);
-        out
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        self.nodes.iter().filter_map(|node| node.authority.next_due()).min()
     }
 }
 
