@@ -102,7 +102,7 @@ pub enum Word {
 }
 
 /// The refusal of what is one too many; the minute is over in `wait_ms`.
-fn too_many(kind: Kind, per_minute: u32, wait_ms: u64) -> Reject {
+pub fn too_many(kind: Kind, per_minute: u32, wait_ms: u64) -> Reject {
     let what = match kind {
         Kind::Messages => "messages",
         Kind::Typing => "typing events",

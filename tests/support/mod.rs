@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod directory;
 pub(crate) mod http;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod wire;
 pub(crate) mod witness;

@@ -8,9 +8,11 @@
 //! Each op that changes or reads a room or a user is one script of the same name in `lua/`; the head of each says which
 //! file of [`crate::domain`] it mirrors. They share `lua/prelude.lua`.
 
+mod directs;
 mod followed;
 mod keys;
 mod nodes;
+mod presence;
 mod refusals;
 mod room_answers;
 mod room_facts;
@@ -213,15 +215,19 @@ impl Redis {
     }
 }
 
+/// Whether what was published is about a user.
+fn is_of_a_user(body: &[u8]) -> bool {
+    body.starts_with(b"{\"u\":")
+}
+
 impl Authority for Redis {
     type Told = Heard;
     type Order = Demand;
 
     fn ask(&mut self, now: Now, from: Asker, op: Op, out: &mut Vec<Outgoing>) {
         let outcome = match op {
-            Op::Room(..) | Op::User(..) | Op::Session(..) if self.state == State::Away => {
-                Err(Reject::storage_unavailable())
-            }
+            Op::User(name, op) if self.state == State::Away => Err(self.user_op_while_away(name, op)),
+            Op::Room(..) | Op::Session(..) if self.state == State::Away => Err(Reject::storage_unavailable()),
             Op::Room(name, op) => self.room_op(now, name, op, from, out),
             Op::User(name, op) => self.user_op(now, name, op, from, out),
             Op::Session(connection, op) => self.session_op(now, connection, op, from),
@@ -247,29 +253,38 @@ impl Authority for Redis {
     fn told(&mut self, now: Now, told: Heard, out: &mut Vec<Outgoing>) {
         match told {
             Heard::Answer { ticket, outcome } => self.answered(now, ticket, outcome, out),
+            Heard::Published { channel, body } if is_of_a_user(&body) => {
+                let room = self.keys.room_of(&channel).map(Name::from);
+                self.user_published(now, room, &body, out);
+            }
             Heard::Published { channel, body } => match self.keys.room_of(&channel) {
                 Some(room) => self.room_published(now, &room, &body, out),
                 None => self.published(now, &channel, &body, out),
             },
             Heard::Following(channel) => match self.keys.room_of(&channel) {
                 Some(room) => self.room_followed(now, &room),
-                None => self.node_followed(now, &channel),
+                None => {
+                    self.users_followed(now, &channel);
+                    self.node_followed(now, &channel);
+                }
             },
             Heard::State(state) => {
                 self.state = state;
                 if state == State::Good {
+                    self.users_are_back(now);
                     self.nodes_are_back(now);
                 }
             }
         }
     }
 
-    fn orders(&mut self, _now: Now) -> std::vec::Drain<'_, Demand> {
+    fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Demand> {
+        self.call_strikes(now);
         self.demands.drain(..)
     }
 
     fn has_orders(&self) -> bool {
-        !self.demands.is_empty()
+        !self.demands.is_empty() || self.users.directs.has_confirmed()
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {

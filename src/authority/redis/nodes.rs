@@ -30,7 +30,20 @@ impl Redis {
     pub(super) fn notify_user(&mut self, _now: Now, _user: &Name, _event: Event, _out: &mut Vec<Outgoing>) {}
 
     /// Tells the members of a room how a user is.
-    pub(super) fn announce_in(&mut self, _room: &Name, _news: &Arc<News>, _out: &mut Vec<Outgoing>) {}
+    pub(super) fn announce_in(&mut self, room: &Name, news: &Arc<News>, _out: &mut Vec<Outgoing>) {
+        self.publish_news(room, news);
+    }
+
+    /// How many nodes there are.
+    pub(super) fn nodes_alive(&self) -> usize {
+        1
+    }
+
+    /// This node begins to have something to say of a user: has it noted, so that the others know it when it is dead.
+    pub(super) fn user_came(&mut self, _user: &Name) {}
+
+    /// It has nothing more to say of them.
+    pub(super) fn user_went(&mut self, _user: &Name) {}
 
     /// Another node has something to say.
     pub(super) fn published(&mut self, _now: Now, _channel: &[u8], body: &[u8], out: &mut Vec<Outgoing>) {
@@ -51,4 +64,7 @@ impl Redis {
 
     /// This node has no member in a room any more.
     pub(super) fn node_leaves(&mut self, _room: &Name) {}
+
+    /// A user of a dead node has been dealt with, or could not be.
+    pub(super) fn user_purged(&mut self, _now: Now, _user: &Name, _node: u16, _is_done: bool) {}
 }

@@ -22,6 +22,12 @@ macro_rules! prelude {
     (room) => {
         concat!(include_str!("lua/prelude.lua"), include_str!("lua/room.lua"))
     };
+    (user) => {
+        concat!(include_str!("lua/prelude.lua"), include_str!("lua/user.lua"))
+    };
+    (session) => {
+        include_str!("lua/prelude.lua")
+    };
 }
 
 scripts! {
@@ -71,6 +77,42 @@ scripts! {
     SINCE = room "since";
     /// The members of a node that is no more have left.
     PURGE = room "purge";
+    /// [`crate::domain::op::UserOp::Attach`].
+    ATTACH = user "attach";
+    /// [`crate::domain::op::UserOp::Detach`].
+    DETACH = user "detach";
+    /// [`crate::domain::op::UserOp::Introduce`].
+    INTRODUCE = user "introduce";
+    /// [`crate::domain::op::UserOp::SetStatus`].
+    SET_STATUS = user "set_status";
+    /// [`crate::domain::op::UserOp::Send`].
+    SEND_DIRECT = user "send_direct";
+    /// [`crate::domain::op::UserOp::Push`].
+    PUSH = user "push";
+    /// [`crate::domain::op::UserOp::Connections`].
+    CONNECTIONS = user "connections";
+    /// [`crate::domain::op::UserOp::Look`].
+    LOOK = user "look";
+    /// [`crate::domain::op::UserOp::Register`].
+    REGISTER = user "register";
+    /// [`crate::domain::op::UserOp::Withdraw`].
+    WITHDRAW_REGISTRATION = user "withdraw_registration";
+    /// [`crate::domain::op::UserOp::SpendRest`].
+    SPEND_REST = user "spend_rest";
+    /// A connection of a user has a message that was sent to them.
+    STRIKE = user "strike";
+    /// A user did not come back in time.
+    GO_OFFLINE = user "go_offline";
+    /// What a user has on one node is said anew.
+    RESTORE_USER = user "restore_user";
+    /// A node is no more.
+    PURGE_USER = user "purge_user";
+    /// [`crate::domain::recovery::SessionOp::Keep`].
+    KEEP = session "keep";
+    /// [`crate::domain::recovery::SessionOp::Take`].
+    TAKE = session "take";
+    /// [`crate::domain::recovery::SessionOp::Drop`].
+    DROP = session "drop";
 }
 
 #[cfg(test)]

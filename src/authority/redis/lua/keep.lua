@@ -1,0 +1,7 @@
+-- keep: mirrors domain/recovery.rs
+-- ARGV: 4 what opens it, 5 when it ends, 6 the session, 7 how long it is kept at the most, in milliseconds.
+-- A session that was used up is not opened again by what its connection still had noted of itself.
+local taken, over = string.match(call('GET', K .. ':t') or '', '^(%S+) (%d+)$')
+if taken == ARGV[4] and now < tonumber(over) then return '{}' end
+call('SET', K, ARGV[4] .. ' ' .. ARGV[5] .. ' ' .. ARGV[6], 'PX', ARGV[7])
+return '{}'
