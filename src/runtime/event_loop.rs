@@ -11,8 +11,8 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::mail::ShardNumber;
 use crate::mail::storage::Order;
+use crate::mail::{Placement, ShardNumber};
 use crate::runtime::clock::Clock;
 use crate::runtime::mailbox::{Inbox, Mailbox, Moving, Parcel};
 use crate::runtime::sockets::{FIRST_SLOT, Sockets, Taken, turn_away};
@@ -59,12 +59,13 @@ pub struct EventLoop {
     buffer: Vec<u8>,
     inbox: Inbox,
     mailboxes: Arc<[Mailbox]>,
-    store: Store,
+    store: Option<Store>,
     shard: Shard,
 }
 
 impl EventLoop {
-    /// A loop for `shard`, which listens on `listeners`, writes to the others by `mailboxes`, and has `store` keep things.
+    /// A loop for `shard`, which listens on `listeners`, writes to the others by `mailboxes`, and has `store` keep things,
+    /// if there is one.
     ///
     /// # Errors
     /// The kernel refuses to report on a listener.
@@ -74,7 +75,7 @@ impl EventLoop {
         mut listeners: Vec<TcpListener>,
         inbox: Inbox,
         mailboxes: Arc<[Mailbox]>,
-        store: Store,
+        store: Option<Store>,
         shard: Shard,
     ) -> io::Result<Self> {
         for (at, listener) in listeners.iter_mut().enumerate() {
@@ -259,7 +260,7 @@ impl EventLoop {
         while let Some(Departure { slot, to, unread }) = self.shard.departure() {
             if let Some(stream) = self.sockets.take(self.poll.registry(), slot) {
                 let moving = Box::new(Moving { stream, unread });
-                self.mailboxes[usize::from(to)].send_parcel(Parcel::Connection(moving));
+                self.mailbox(to).send_parcel(Parcel::Connection(moving));
             }
         }
     }
@@ -342,15 +343,21 @@ impl EventLoop {
     }
 
     fn send_mail(&mut self, now: Now) {
-        for order in self.shard.orders(now) {
-            match order {
-                Order::Keep(batch) => self.store.submit(batch),
-                Order::Ask { from, query } => self.store.ask(from, query),
+        if let Some(store) = &self.store {
+            for order in self.shard.orders(now) {
+                match order {
+                    Order::Keep(batch) => store.submit(batch),
+                    Order::Ask { from, query } => store.ask(from, query),
+                }
             }
         }
         for (to, mail) in self.shard.outgoing() {
-            self.mailboxes[usize::from(to)].send(mail);
+            self.mailboxes[Placement::mailbox(to, self.mailboxes.len())].send(mail);
         }
+    }
+
+    fn mailbox(&self, to: ShardNumber) -> &Mailbox {
+        &self.mailboxes[Placement::mailbox(to, self.mailboxes.len())]
     }
 
     fn stop_listening(&mut self) {

@@ -18,11 +18,12 @@ use crate::codec::jwt::Verifier;
 use crate::mail::storage::Told;
 use crate::mail::{Mail, Placement, ShardNumber};
 use crate::runtime::allocator;
+use crate::runtime::bridge::{self, Bridge};
 use crate::runtime::clock::Clock;
 use crate::runtime::event_loop::{EventLoop, WAKER};
 use crate::runtime::keys::Keys;
-use crate::runtime::mailbox::{Mailbox, mailbox};
-use crate::runtime::storage::{self, OpenError, Opened, Place, Storage};
+use crate::runtime::mailbox::{Mailbox, mailbox, task_mailbox};
+use crate::runtime::storage::{self, OpenError, Opened, Place, Storage, Store};
 use crate::runtime::{entropy, listener, memory};
 use crate::shard::{Options, Shard};
 
@@ -40,6 +41,8 @@ pub struct Plan {
     pub storage: storage::Options,
     /// Whether the server may keep things in memory when it cannot have its data directory.
     pub may_forget: bool,
+    /// The Redis that keeps rooms and users for several servers, in place of the store.
+    pub redis: Option<bridge::Options>,
 }
 
 /// A running server.
@@ -51,7 +54,15 @@ pub struct Server {
     mailboxes: Arc<[Mailbox]>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     signals: Receiver<i32>,
-    storage: Storage,
+    keeper: Keeper,
+}
+
+/// What a process keeps things by.
+enum Keeper {
+    /// Its own store.
+    Store(Storage),
+    /// Redis.
+    Redis(Bridge),
 }
 
 /// How often it is looked at the JWKS file, and whether the store keeps pace.
@@ -69,7 +80,10 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let signals = catch_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
     let verifier = plan.keys.verifier()?;
     let shards = plan.options.shards;
-    let opened = open_store(plan.storage, plan.may_forget).map_err(|error| error.to_string())?;
+    let home = match plan.redis {
+        Some(redis) => Home::Redis(bridge::claim(redis)?),
+        None => Home::Store(open_store(plan.storage, plan.may_forget).map_err(|error| error.to_string())?),
+    };
     let mut addresses = Vec::new();
     let mut listeners: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
     for address in plan.listen {
@@ -87,21 +101,94 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         mailboxes.push(writing);
         ends.push((poll, reading, listeners));
     }
-    let mailboxes: Arc<[Mailbox]> = mailboxes.into();
-    let (options, clock) = (Arc::new(Options { memory: memory::load, ..plan.options }), Clock::start());
+    let options = Arc::new(Options { memory: memory::load, node: home.node(), ..plan.options });
+    let clock = Clock::start();
     let occupied = Arc::new(AtomicUsize::new(shards));
-    let (opened, shards) = restore(opened, || make_shards(&options, &verifier, clock), clock)?;
-    let tellers = mailboxes.clone();
-    let storage = opened.start(move |told| tell(&tellers, told)).map_err(|error| error.to_string())?;
+    let (mailboxes, keeper, shards) = home.open(mailboxes, &options, &verifier, clock)?;
     let mut handles = Vec::new();
     for (number, ((poll, inbox, listeners), shard)) in ends.into_iter().zip(shards).enumerate() {
         let (mailboxes, occupied) = (mailboxes.clone(), occupied.clone());
-        let event_loop = EventLoop::new(poll, clock, listeners, inbox, mailboxes, storage.store(), shard)
+        let event_loop = EventLoop::new(poll, clock, listeners, inbox, mailboxes, keeper.store(), shard)
             .map_err(|error| error.to_string())?;
         let thread = thread::Builder::new().name(format!("shard-{number}"));
         handles.push(thread.spawn(move || event_loop.run(&occupied)).map_err(|error| error.to_string())?);
     }
-    Ok(Server { addresses, keys: plan.keys, drain: plan.drain, mailboxes, shards: handles, signals, storage })
+    Ok(Server { addresses, keys: plan.keys, drain: plan.drain, mailboxes, shards: handles, signals, keeper })
+}
+
+/// Where things are kept, before the shards are there.
+enum Home {
+    Store(Opened),
+    Redis(bridge::Claimed),
+}
+
+/// What a server is made of: mailboxes, what things are kept by, and shards.
+type Parts = (Arc<[Mailbox]>, Keeper, Vec<Shard>);
+
+impl Home {
+    /// This process's number among those that share a Redis.
+    fn node(&self) -> u16 {
+        match self {
+            Self::Store(_) => 0,
+            Self::Redis(claimed) => claimed.node,
+        }
+    }
+
+    /// Starts what keeps things, and makes the shards, which get back what was kept.
+    fn open(
+        self,
+        mut mailboxes: Vec<Mailbox>,
+        options: &Arc<Options>,
+        verifier: &Arc<Verifier>,
+        clock: Clock,
+    ) -> Result<Parts, String> {
+        match self {
+            Self::Store(opened) => {
+                let mailboxes: Arc<[Mailbox]> = mailboxes.into();
+                let (opened, shards) = restore(opened, || make_shards(options, verifier, clock), clock)?;
+                let tellers = mailboxes.clone();
+                let storage = opened.start(move |told| tell(&tellers, told)).map_err(|error| error.to_string())?;
+                Ok((mailboxes, Keeper::Store(storage), shards))
+            }
+            Self::Redis(claimed) => {
+                let (mailbox, inbox) = task_mailbox();
+                mailboxes.push(mailbox);
+                let mailboxes: Arc<[Mailbox]> = mailboxes.into();
+                let shards = make_shards(options, verifier, clock)?;
+                let bridge = claimed.start(inbox, mailboxes.clone(), options.rules.clone(), clock);
+                Ok((mailboxes, Keeper::Redis(bridge.map_err(|error| error.to_string())?), shards))
+            }
+        }
+    }
+}
+
+impl Keeper {
+    fn store(&self) -> Option<Store> {
+        match self {
+            Self::Store(storage) => Some(storage.store()),
+            Self::Redis(_) => None,
+        }
+    }
+
+    /// Looks whether it is well; if the server cannot go on, why.
+    fn look(&mut self) -> Result<(), String> {
+        match self {
+            Self::Store(storage) => storage.look(),
+            Self::Redis(bridge) if bridge.is_finished() => {
+                return Err("another server has taken this one's place among those that share the Redis".to_owned());
+            }
+            Self::Redis(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Nothing more is to be kept.
+    fn close(self) {
+        match self {
+            Self::Store(storage) => storage.close(),
+            Self::Redis(bridge) => bridge.close(),
+        }
+    }
 }
 
 fn open_store(options: storage::Options, may_forget: bool) -> Result<Opened, OpenError> {
@@ -199,7 +286,7 @@ impl Server {
                     return self.leave();
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.storage.look();
+                    self.keeper.look()?;
                     if let Some(verifier) = self.keys.reread() {
                         self.tell_all(|| Mail::Keys(verifier.clone()));
                     }
@@ -238,8 +325,8 @@ impl Server {
                 Err(_) => return Err("a shard panicked".to_owned()),
             }
         }
-        // The last shard has said everything; the store writes it down and ends.
-        self.storage.close();
+        // The last shard has said everything; it is written down, and that is all.
+        self.keeper.close();
         Ok(())
     }
 

@@ -164,7 +164,8 @@ impl Cluster {
 
 fn node(rules: &Rules, number: usize, seed: u64, server: &RedisServer) -> Node {
     let (number, prefix) = (number as u16, "test".into());
-    let settings = Settings { node: number, shards: SHARDS, prefix, sharded: false, keep_messages: 0 };
+    let name = format!("test {number}").into();
+    let settings = Settings { node: number, name, shards: SHARDS, prefix, sharded: false, keep_messages: 0 };
     let mut node = Node::new(server, settings, Arc::new(rules.clone()), seed + u64::from(number));
     node.set_state(Now::default(), State::Good, &mut Vec::new());
     node

@@ -109,8 +109,14 @@ impl World {
     pub(crate) fn beside(server: Arc<RedisServer>, nodes: usize, rules: Rules, prefix: &str) -> Self {
         let rules = Arc::new(rules);
         let node = |node: usize| {
-            let settings =
-                Settings { node: node as u16, shards: 1, prefix: prefix.into(), sharded: false, keep_messages: 0 };
+            let settings = Settings {
+                node: node as u16,
+                name: "test".into(),
+                shards: 1,
+                prefix: prefix.into(),
+                sharded: false,
+                keep_messages: 0,
+            };
             Node::new(&server, settings, rules.clone(), node as u64)
         };
         let mut world = Self {

@@ -9,5 +9,6 @@ pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod server;
+pub(crate) mod way;
 pub(crate) mod wire;
 pub(crate) mod witness;

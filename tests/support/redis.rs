@@ -83,13 +83,20 @@ impl RedisServer {
         command.query(&mut self.connect()).expect("Redis does it")
     }
 
+    /// The answer to a command, its words with spaces between them.
+    pub(crate) fn ask<T: redis::FromRedisValue>(&self, command: &str) -> T {
+        let words: Vec<&str> = command.split(' ').collect();
+        redis::from_redis_value(self.command(&words)).expect("an answer of this kind")
+    }
+
     /// Ends it, and with it all it knew, and starts another one in its place.
     pub(crate) fn restart(&mut self) {
         self.stop();
         *self = Self::start_at(self.port).expect("its port is free");
     }
 
-    fn stop(&mut self) {
+    /// Ends it, and with it all it knew, until [`RedisServer::restart`].
+    pub(crate) fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

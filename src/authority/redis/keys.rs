@@ -4,6 +4,9 @@
 use crate::base::ids::ConnectionId;
 use crate::mail::redis::Text;
 
+/// What tells the key of a room from others.
+const ROOM: &[u8] = b":room:{";
+
 /// Makes names.
 #[derive(Clone, Debug)]
 pub struct Keys {
@@ -36,6 +39,11 @@ impl Keys {
         self.tagged("node", &node.to_string())
     }
 
+    /// What everything about which nodes there are begins with.
+    pub fn nodes(&self) -> Text {
+        self.tagged("nodes", "all")
+    }
+
     /// The channel of what every node is to know.
     pub fn everyone(&self) -> Text {
         format!("{}:everyone", self.prefix).into_bytes().into()
@@ -43,9 +51,14 @@ impl Keys {
 
     /// The room that a key or channel belongs to.
     pub fn room_of(&self, key: &[u8]) -> Option<String> {
-        let rest = key.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b":room:{")?;
+        let rest = key.strip_prefix(self.prefix.as_bytes())?.strip_prefix(ROOM)?;
         let tag = rest.split(|byte| *byte == b'}').next()?;
         untag(std::str::from_utf8(tag).ok()?)
+    }
+
+    /// Whether a channel belongs to the server of a cluster that keeps its room. All others are the whole cluster's.
+    pub fn is_sharded(channel: &[u8]) -> bool {
+        channel.windows(ROOM.len()).any(|part| part == ROOM)
     }
 
     fn tagged(&self, kind: &str, name: &str) -> Text {

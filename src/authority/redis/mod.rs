@@ -25,7 +25,6 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use slab::Slab;
 use smallvec::smallvec;
 use uuid::Uuid;
 
@@ -43,12 +42,15 @@ use crate::mail::{Asker, Mail, News, Outgoing, ShardNumber};
 
 use followed::Followed;
 pub use keys::Keys;
+pub use nodes::Lease;
 
 /// How a node uses Redis.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// This node's number among those that share the Redis.
     pub node: u16,
+    /// What tells this process from another that had, or may get, the same number.
+    pub name: Box<str>,
     /// Shards of this node.
     pub shards: usize,
     /// What all keys and channels begin with.
@@ -68,8 +70,9 @@ pub struct Redis {
     keys: Keys,
     rules: Arc<Rules>,
     rng: Rng,
-    /// Calls that are not answered yet.
-    calls: Slab<Pending>,
+    /// Calls that are not answered yet, by their tickets, which are in the order of time.
+    calls: BTreeMap<u32, Pending>,
+    next_ticket: u32,
     demands: Vec<Demand>,
     /// Rooms with members on this node.
     rooms: Map<Name, Followed>,
@@ -101,6 +104,7 @@ enum Purpose {
     Room(Name, rooms::Purpose),
     User(Name, users::Purpose),
     Session(sessions::Purpose),
+    Nodes(nodes::Purpose),
 }
 
 /// Something to be looked at.
@@ -110,6 +114,10 @@ enum Due {
     User(Name, users::Due),
     /// Whether calls have waited for too long.
     Calls,
+    /// Whether questions to other nodes have.
+    Questions,
+    /// The node's own lease.
+    Nodes,
 }
 
 /// What comes of an op: its answer, or `None` when that comes later.
@@ -123,7 +131,8 @@ impl Redis {
             keys: Keys::new(&settings.prefix),
             settings,
             rules,
-            calls: Slab::new(),
+            calls: BTreeMap::new(),
+            next_ticket: 0,
             demands: Vec::new(),
             rooms: map(seed),
             waiting: Vec::new(),
@@ -155,7 +164,10 @@ impl Redis {
         if self.calls.is_empty() {
             self.due_in(now, ANSWER_MS, Due::Calls);
         }
-        let ticket = self.calls.insert(Pending { to, purpose, since: now.mono }) as u32;
+        // None is used again soon: an answer may come after it has been given up.
+        let ticket = self.next_ticket;
+        self.next_ticket = ticket.wrapping_add(1);
+        self.calls.insert(ticket, Pending { to, purpose, since: now.mono });
         let publish = if self.settings.sharded { "SPUBLISH" } else { "PUBLISH" };
         let head = [now.wall.to_string(), format!("{}:{ticket}", self.settings.node), publish.to_owned()];
         let arguments = head.into_iter().map(|text| text.into_bytes().into()).chain(arguments).collect();
@@ -190,14 +202,18 @@ impl Redis {
     }
 
     fn answered(&mut self, now: Now, ticket: u32, outcome: Result<Text, Fault>, out: &mut Vec<Outgoing>) {
-        let Some(Pending { to, purpose, .. }) = self.calls.try_remove(ticket as usize) else { return };
+        let Some(Pending { to, purpose, .. }) = self.calls.remove(&ticket) else { return };
         if let Err(Fault::Refused(why)) = &outcome {
             tracing::error!(%why, "Redis refuses");
+        }
+        if let Purpose::Room(name, rooms::Purpose::Purge(node)) = &purpose {
+            self.room_purged(now, name, *node, outcome.is_ok());
         }
         match purpose {
             Purpose::Room(name, purpose) => self.room_answered(now, (to, ticket), name, purpose, outcome, out),
             Purpose::User(name, purpose) => self.user_answered(now, to, name, purpose, outcome, out),
             Purpose::Session(purpose) => self.session_answered(now, to, purpose, outcome, out),
+            Purpose::Nodes(purpose) => self.nodes_answered(now, purpose, outcome, out),
         }
     }
 
@@ -205,11 +221,11 @@ impl Redis {
     fn give_up(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         let is_late = |pending: &Pending| now.mono.saturating_sub(pending.since) >= ANSWER_MS;
         let late: Vec<u32> =
-            self.calls.iter().filter(|(_, pending)| is_late(pending)).map(|(ticket, _)| ticket as u32).collect();
+            self.calls.iter().filter(|(_, pending)| is_late(pending)).map(|(ticket, _)| *ticket).collect();
         for ticket in late {
             self.answered(now, ticket, Err(Fault::Away), out);
         }
-        if let Some(oldest) = self.calls.iter().map(|(_, pending)| pending.since).min() {
+        if let Some(oldest) = self.calls.values().map(|pending| pending.since).min() {
             self.due.entry(oldest + ANSWER_MS).or_default().insert(Due::Calls);
         }
     }
@@ -280,11 +296,12 @@ impl Authority for Redis {
 
     fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Demand> {
         self.call_strikes(now);
+        self.note_places(now);
         self.demands.drain(..)
     }
 
     fn has_orders(&self) -> bool {
-        !self.demands.is_empty() || self.users.directs.has_confirmed()
+        !self.demands.is_empty() || self.users.directs.has_confirmed() || self.has_places_to_note()
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
@@ -296,6 +313,8 @@ impl Authority for Redis {
                     Due::Room(name, due) => self.room_due(now, name, due, out),
                     Due::User(name, due) => self.user_due(now, name, due, out),
                     Due::Calls => self.give_up(now, out),
+                    Due::Questions => self.give_up_questions(now, out),
+                    Due::Nodes => self.renew_if_due(now),
                 }
             }
         }

@@ -166,7 +166,8 @@ impl Redis {
     fn understand(&self, room: &Name, purpose: &Purpose, text: &[u8], epoch: &str) -> Result<Reply, Reject> {
         let most = self.rules.announce_limit;
         Ok(match purpose {
-            Purpose::Done | Purpose::Lose(_) | Purpose::Signal | Purpose::Vanish(_) | Purpose::Since => Reply::Done,
+            Purpose::Done | Purpose::Lose(_) | Purpose::Signal | Purpose::Vanish(_) => Reply::Done,
+            Purpose::Since | Purpose::Purge(_) => Reply::Done,
             Purpose::Create => Reply::Room(Box::new(read::<Shown>(text)?.view(room, 0))),
             Purpose::Describe => Reply::Room(Box::new(read::<Shown>(text)?.view(room, most))),
             Purpose::Join(connection) => Reply::Joined(Box::new(read::<View>(text)?.joined(room, *connection, most))),
@@ -265,7 +266,7 @@ impl Redis {
         }
         let own = o.split_once(':').filter(|(node, _)| node.parse() == Ok(self.settings.node));
         let ticket = own.and_then(|(_, ticket)| ticket.parse::<u32>().ok());
-        let awaits = ticket.filter(|ticket| self.calls.contains(*ticket as usize));
+        let awaits = ticket.filter(|ticket| self.calls.contains_key(ticket));
         if let Some(room) = self.rooms.get_mut(name) {
             room.take_facts(n, told, awaits);
         }

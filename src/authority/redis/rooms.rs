@@ -41,6 +41,8 @@ pub(super) enum Purpose {
     Describe,
     Roster,
     Since,
+    /// The members of a dead node have left.
+    Purge(u16),
 }
 
 /// Something about a room that is to be looked at.

@@ -1,0 +1,9 @@
+//! What stands between a server and its Redis, against a real one that is restarted, paused, emptied and cut off.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod calls;
+mod channels;
+mod desk;
+mod nodes;
