@@ -61,7 +61,10 @@ impl Redis {
             };
             if let Some(gone) = gone.filter(|gone| Some(*gone) != newcomer) {
                 room.go(gone);
-                self.typing.remove(&(name.clone(), gone));
+                // Who gave its place away may still seem to type.
+                if !matches!(fact, Fact::Moved) {
+                    self.typing.remove(&(name.clone(), gone));
+                }
             }
         }
     }
