@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
+
 use crate::authority::Authority;
 use crate::authority::redis::Redis;
 use crate::base::time::Now;
@@ -31,6 +33,8 @@ pub(super) struct Desk {
     mailboxes: Arc<[Mailbox]>,
     clock: Clock,
     is_over: Arc<AtomicBool>,
+    /// Where it is said that Redis has answered for the first time.
+    begun: Sender<()>,
     /// What the authority has just said; empty but for its memory.
     said: Vec<Outgoing>,
     heard: Vec<Heard>,
@@ -45,9 +49,10 @@ impl Desk {
         mailboxes: Arc<[Mailbox]>,
         clock: Clock,
         is_over: Arc<AtomicBool>,
+        begun: Sender<()>,
     ) -> Self {
         let (said, heard, demands) = (Vec::new(), Vec::new(), Vec::new());
-        Self { authority, carrier, inbox, mailboxes, clock, is_over, said, heard, demands }
+        Self { authority, carrier, inbox, mailboxes, clock, is_over, begun, said, heard, demands }
     }
 
     /// Runs until nobody needs it any more, or this process may not go on.
@@ -87,6 +92,7 @@ impl Desk {
         let mut heard = std::mem::take(&mut self.heard);
         for heard in heard.drain(..) {
             if let Heard::State(state) = heard {
+                let _ = self.begun.try_send(());
                 let shards = self.mailboxes.len() - 1;
                 self.mailboxes[..shards].iter().for_each(|mailbox| mailbox.send(Mail::Redis(state)));
             }

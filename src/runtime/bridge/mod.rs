@@ -23,6 +23,9 @@ mod pause;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
 
 pub use address::{Address, FORMS};
 pub use carrier::Carrier;
@@ -35,6 +38,9 @@ use crate::runtime::bridge::desk::Desk;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy;
 use crate::runtime::mailbox::{Inbox, Mailbox};
+
+/// How long clients are kept waiting at the start for Redis, which has answered just before.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// How a process uses Redis.
 #[derive(Clone, Debug)]
@@ -56,7 +62,7 @@ pub struct Bridge {
 
 impl Claimed {
     /// Starts the thread. Its mail comes by `inbox`; it writes to the shards by all but the last of `mailboxes`, which is
-    /// its own.
+    /// its own. Returns once Redis has answered it, or did not for a while.
     ///
     /// # Errors
     /// There is no entropy or no thread to be had.
@@ -81,12 +87,14 @@ impl Claimed {
         let authority = Redis::new(settings, rules, rng);
         let is_over: Arc<AtomicBool> = Arc::default();
         let (runtime, address, ends) = (self.runtime, self.options.address, is_over.clone());
+        let (begun, has_begun) = bounded(1);
         let thread = thread::Builder::new().name("bridge".into()).spawn(move || {
             runtime.block_on(async move {
                 let carrier = Carrier::start(&address, Redis::scripts(), authority.probe(), seeds);
-                Desk::new(authority, carrier, inbox, mailboxes, clock, ends).run().await;
+                Desk::new(authority, carrier, inbox, mailboxes, clock, ends, begun).run().await;
             });
         })?;
+        let _ = has_begun.recv_timeout(FIRST_ANSWER);
         Ok(Bridge { thread, is_over, mailbox })
     }
 }
