@@ -31,6 +31,7 @@ pub(crate) fn rules() -> Rules {
         announce_limit: 5,
         max_participants: 0,
         has_store: true,
+        outlives_process: true,
         history: true,
         keep_ms: 0,
         presence_grace_ms: 3_000,

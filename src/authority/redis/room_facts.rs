@@ -156,7 +156,7 @@ impl Redis {
                 Event::Left { room, cause }
             }
             Fact::Stats(participant_count) => Event::Stats { room, participant_count },
-            Fact::Online(online_count) => Event::Online { room, online_count },
+            Fact::Online(online_count) => Event::Online { room, online_count, users: None },
             Fact::Media(seat) => Event::Media { room, peer: seat.name(), media: super::wire::media(seat.v) },
             Fact::Typing { w, on } => Event::Typing { room, by: w.into(), is_typing: on == 1 },
             Fact::Marked(mark) => {
