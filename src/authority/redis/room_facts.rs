@@ -81,6 +81,7 @@ impl Redis {
         let Some(room) = self.rooms.get_mut(name) else { return };
         if let Fact::Message(entry) = &fact {
             room.seq = entry.seq.unwrap_or(room.seq);
+            self.nodes.remember(entry.id.0, name);
         }
         let is_end = matches!(fact, Fact::Closed(_));
         let hears = |member: &ConnectionId| Some(*member) != except || member.is_peer();
@@ -111,7 +112,7 @@ impl Redis {
             fact => self.event(name, fact),
         };
         if let Some(event) = event {
-            self.tell(connection, event, out);
+            out.push((connection.place().shard, Mail::Tell { to: connection, event }));
         }
     }
 
