@@ -8,16 +8,16 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use switchboard::authority::Authority;
 use switchboard::authority::embedded::Embedded;
-use switchboard::authority::redis::{Redis, Settings};
+use switchboard::authority::redis::Settings;
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::op::{Op, Rules, Scope};
-use switchboard::mail::redis::{Call, Demand, Fault, Heard, State};
+use switchboard::mail::redis::State;
 use switchboard::mail::storage::{Order, Told};
 use switchboard::mail::{Asker, Mail, Outgoing, Placement};
 use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
 
-use crate::redis_server::RedisServer;
+use crate::support::redis::{Node, RedisServer};
 
 /// Shards of each node.
 pub(crate) const SHARDS: usize = 3;
@@ -31,6 +31,7 @@ pub(crate) fn rules() -> Rules {
         announce_limit: 5,
         max_participants: 0,
         has_store: true,
+        outlives_process: true,
         history: true,
         keep_ms: 0,
         presence_grace_ms: 3_000,
@@ -45,8 +46,22 @@ pub(crate) trait Keeper {
     /// Does an act and everything that it leads to.
     fn ask(&mut self, now: Now, node: usize, from: Asker, op: Op) -> Vec<Outgoing>;
 
-    /// Does what has become due.
-    fn tick(&mut self, now: Now) -> Vec<Outgoing>;
+    /// Does what has become due, each thing at its time.
+    fn tick(&mut self, now: Now) -> Vec<Outgoing> {
+        let mut out = Vec::new();
+        while let Some(at) = self.next_due().filter(|at| *at <= now.mono) {
+            let early = now.mono - at;
+            self.tick_at(Now { mono: at, wall: now.wall - early }, &mut out);
+        }
+        self.tick_at(now, &mut out);
+        out
+    }
+
+    /// Does what is due at this moment.
+    fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>);
+
+    /// When something is due.
+    fn next_due(&self) -> Option<u64>;
 }
 
 /// The authority of one process, with a store in memory.
@@ -110,159 +125,70 @@ impl Keeper for OneProcess {
         out
     }
 
-    fn tick(&mut self, now: Now) -> Vec<Outgoing> {
+    fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         self.wall.store(now.wall, Ordering::SeqCst);
-        let mut out = Vec::new();
-        self.authority.tick(now, &mut out);
-        self.settle(now, &mut out);
-        out
+        self.authority.tick(now, out);
+        self.settle(now, out);
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        self.authority.next_due()
     }
 }
 
 /// Several nodes on one Redis.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
-    pub(crate) server: RedisServer,
-}
-
-/// One node: its authority, and its connections to Redis.
-pub(crate) struct Node {
-    pub(crate) authority: Redis,
-    calls: redis::Connection,
-    channels: redis::PubSub<'static>,
-    /// The channel by which it is known that all was heard that was published before.
-    mark: String,
-    marks: u64,
+    server: RedisServer,
 }
 
 impl Cluster {
     pub(crate) fn new(rules: &Rules, nodes: usize, seed: u64) -> Self {
         let server = RedisServer::start();
-        let nodes = (0..nodes).map(|node| Node::new(rules, node as u16, seed, &server)).collect();
+        let nodes = (0..nodes).map(|number| node(rules, number, seed, &server)).collect();
         Self { nodes, server }
     }
 
     /// Has everything done that is to be, and what is published heard, until nothing more comes of it.
-    pub(crate) fn settle(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        loop {
-            let mut is_busy = false;
-            for node in &mut self.nodes {
-                is_busy |= node.carry_out(now, out);
-            }
-            for node in &mut self.nodes {
-                is_busy |= node.hear(now, out);
-            }
-            if !is_busy {
-                return;
-            }
-        }
+    fn settle(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        while self.nodes.iter_mut().fold(false, |was_busy, node| node.settle(now, out) | was_busy) {}
     }
 
     /// Forgets everything, for another run.
     pub(crate) fn clear(&mut self, rules: &Rules, seed: u64) {
         let count = self.nodes.len();
         self.nodes.clear();
-        let mut calls = self.server.client().get_connection().expect("a connection");
-        let _: () = redis::cmd("FLUSHALL").query(&mut calls).expect("it is emptied");
-        self.nodes = (0..count).map(|node| Node::new(rules, node as u16, seed, &self.server)).collect();
+        self.server.command(&["FLUSHALL"]);
+        self.nodes = (0..count).map(|number| node(rules, number, seed, &self.server)).collect();
     }
+}
+
+fn node(rules: &Rules, number: usize, seed: u64, server: &RedisServer) -> Node {
+    let (number, prefix) = (number as u16, "test".into());
+    let name = format!("test {number}").into();
+    let settings = Settings { node: number, name, shards: SHARDS, prefix, sharded: false, keep_messages: 0 };
+    let mut node = Node::new(server, settings, Arc::new(rules.clone()), seed + u64::from(number));
+    node.set_state(Now::default(), State::Good, &mut Vec::new());
+    node
 }
 
 impl Keeper for Cluster {
     fn ask(&mut self, now: Now, node: usize, from: Asker, op: Op) -> Vec<Outgoing> {
         let mut out = Vec::new();
-        self.nodes[node].authority.ask(now, from, op, &mut out);
+        self.nodes[node].ask(now, from, op, &mut out);
         self.settle(now, &mut out);
         out
     }
 
-    fn tick(&mut self, now: Now) -> Vec<Outgoing> {
-        let mut out = Vec::new();
+    fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         for node in 0..self.nodes.len() {
-            self.nodes[node].authority.tick(now, &mut out);
+            self.nodes[node].authority.tick(now, out);
+            self.settle(now, out);
         }
-        self.settle(now, &mut out);
-        out
-    }
-}
-
-impl Node {
-    fn new(rules: &Rules, node: u16, seed: u64, server: &RedisServer) -> Self {
-        let settings = Settings {
-            node,
-            name: "test".into(),
-            shards: SHARDS,
-            prefix: "test".into(),
-            sharded: false,
-            keep_messages: 0,
-        };
-        let mut authority = Redis::new(settings, Arc::new(rules.clone()), Rng::from_seed(seed + u64::from(node)));
-        authority.told(Now::default(), Heard::State(State::Good), &mut Vec::new());
-        let calls = server.client().get_connection().expect("a connection");
-        // It lives as long as the test.
-        let channels = Box::leak(Box::new(server.client().get_connection().expect("a connection"))).as_pubsub();
-        let mark = format!("mark-{node}");
-        let mut node = Self { authority, calls, channels, mark, marks: 0 };
-        node.channels.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        node.channels.subscribe(&node.mark).expect("it is listened to");
-        node
     }
 
-    /// Carries out what is demanded; whether there was anything.
-    fn carry_out(&mut self, now: Now, out: &mut Vec<Outgoing>) -> bool {
-        let demands: Vec<Demand> = self.authority.orders(now).collect();
-        let is_busy = !demands.is_empty();
-        for demand in demands {
-            match demand {
-                Demand::Call(call) => {
-                    let heard = Heard::Answer { ticket: call.ticket, outcome: self.call(&call) };
-                    self.authority.told(now, heard, out);
-                }
-                Demand::Follow(channel) => {
-                    self.channels.subscribe(&*channel).expect("it is listened to");
-                    self.authority.told(now, Heard::Following(channel), out);
-                }
-                Demand::Leave(channel) => self.channels.unsubscribe(&*channel).expect("it is left"),
-                Demand::Publish { channel, body } => {
-                    let _: () = redis::cmd("PUBLISH").arg(&*channel).arg(&*body).query(&mut self.calls).expect("sent");
-                }
-            }
-        }
-        is_busy
-    }
-
-    fn call(&mut self, call: &Call) -> Result<Box<[u8]>, Fault> {
-        let script = redis::Script::new(call.script.source);
-        let mut invocation = script.prepare_invoke();
-        for key in &call.keys {
-            invocation.key(&**key);
-        }
-        for argument in &call.arguments {
-            invocation.arg(&**argument);
-        }
-        let answer: Result<Vec<u8>, redis::RedisError> = invocation.invoke(&mut self.calls);
-        answer.map(Into::into).map_err(|error| panic!("{}: {error}", call.script.name))
-    }
-
-    /// Hears what was published up to now; whether there was anything.
-    fn hear(&mut self, now: Now, out: &mut Vec<Outgoing>) -> bool {
-        self.marks += 1;
-        let mark = self.marks.to_string();
-        let _: () = redis::cmd("PUBLISH").arg(&self.mark).arg(&mark).query(&mut self.calls).expect("it is published");
-        let mut is_busy = false;
-        loop {
-            let message = self.channels.get_message().expect("what was published");
-            if message.get_channel_name() == self.mark {
-                if message.get_payload_bytes() == mark.as_bytes() {
-                    return is_busy;
-                }
-                continue;
-            }
-            is_busy = true;
-            let channel = message.get_channel_name().as_bytes().into();
-            let heard = Heard::Published { channel, body: message.get_payload_bytes().into() };
-            self.authority.told(now, heard, out);
-        }
+    fn next_due(&self) -> Option<u64> {
+        self.nodes.iter().filter_map(|node| node.authority.next_due()).min()
     }
 }
 

@@ -3,6 +3,7 @@
 //! compared.
 
 mod keepers;
-mod redis_server;
 mod rooms;
 mod same;
+#[path = "../support/mod.rs"]
+mod support;

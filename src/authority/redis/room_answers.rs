@@ -140,6 +140,10 @@ impl Redis {
             (Purpose::Vanish(connection), _) => (None, Some(*connection)),
             _ => (None, None),
         };
+        if let (Purpose::Lose(connection), Ok(_)) = (&purpose, &reply) {
+            let grace = self.rules.presence_grace_ms;
+            self.due_in(now, grace, Any::Room(name.clone(), Due::Vanish(*connection)));
+        }
         let answer = Answer { to, reply, comes, goes };
         if let Some(room) = self.rooms.get_mut(&name)
             && room.epoch.is_none()
@@ -162,7 +166,8 @@ impl Redis {
     fn understand(&self, room: &Name, purpose: &Purpose, text: &[u8], epoch: &str) -> Result<Reply, Reject> {
         let most = self.rules.announce_limit;
         Ok(match purpose {
-            Purpose::Done | Purpose::Signal | Purpose::Vanish(_) | Purpose::Since | Purpose::Purge(_) => Reply::Done,
+            Purpose::Done | Purpose::Lose(_) | Purpose::Signal | Purpose::Vanish(_) => Reply::Done,
+            Purpose::Since | Purpose::Purge(_) => Reply::Done,
             Purpose::Create => Reply::Room(Box::new(read::<Shown>(text)?.view(room, 0))),
             Purpose::Describe => Reply::Room(Box::new(read::<Shown>(text)?.view(room, most))),
             Purpose::Join(connection) => Reply::Joined(Box::new(read::<View>(text)?.joined(room, *connection, most))),

@@ -61,7 +61,10 @@ impl Redis {
             };
             if let Some(gone) = gone.filter(|gone| Some(*gone) != newcomer) {
                 room.go(gone);
-                self.typing.remove(&(name.clone(), gone));
+                // Who gave its place away may still seem to type.
+                if !matches!(fact, Fact::Moved) {
+                    self.typing.remove(&(name.clone(), gone));
+                }
             }
         }
     }
@@ -159,7 +162,7 @@ impl Redis {
                 Event::Left { room, cause }
             }
             Fact::Stats(participant_count) => Event::Stats { room, participant_count },
-            Fact::Online(online_count) => Event::Online { room, online_count },
+            Fact::Online(online_count) => Event::Online { room, online_count, users: None },
             Fact::Media(seat) => Event::Media { room, peer: seat.name(), media: super::wire::media(seat.v) },
             Fact::Typing { w, on } => Event::Typing { room, by: w.into(), is_typing: on == 1 },
             Fact::Marked(mark) => {

@@ -30,6 +30,8 @@ pub(super) enum Purpose {
     Return(ConnectionId),
     Leave(ConnectionId),
     Vanish(ConnectionId),
+    /// The connection vanishes unless it returns soon.
+    Lose(ConnectionId),
     Send,
     Typists,
     History {
@@ -113,11 +115,7 @@ impl Redis {
                 let arguments = vec![id(connection), user(&by), admin(&by), optional(peer.as_deref())];
                 (&scripts::LEAVE, Purpose::Leave(connection), arguments)
             }
-            RoomOp::Lose { connection } => {
-                let grace = self.rules.presence_grace_ms;
-                self.due_in(now, grace, Any::Room(name.clone(), Due::Vanish(connection)));
-                (&scripts::LOSE, Purpose::Done, vec![id(connection)])
-            }
+            RoomOp::Lose { connection } => (&scripts::LOSE, Purpose::Lose(connection), vec![id(connection)]),
             RoomOp::Vanish { connection } => (&scripts::VANISH, Purpose::Vanish(connection), vec![id(connection)]),
             RoomOp::Signal(signal) => (&scripts::SIGNAL, Purpose::Signal, self.signal(&signal)),
             RoomOp::Media { connection, peer, media } => {

@@ -12,7 +12,6 @@ local sender = cjson.decode(entry[2][2]).by.w[1]
 if room.kept then
   local marks = K .. ':k:' .. ARGV[6]
   call('HSETNX', marks, string.sub(ARGV[7], 1, 1) .. seat.w[1], now)
-  if ARGV[7] == 'read' then call('HSETNX', marks, 'd' .. seat.w[1], now) end
   call('PEXPIRE', marks, room.ka > 0 and room.ka or 2592000000)
 end
 local who = cjson.encode(seat.w)

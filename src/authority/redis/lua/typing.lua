@@ -2,10 +2,15 @@
 -- ARGV: 5 connection, 6 1 if it types, 0 if it says that it stopped, x if it has not said again that it types.
 local why = open()
 if why then return refuse(why) end
-if ARGV[6] ~= 'x' then touch() end
+if ARGV[6] == 'x' then
+  -- It may have given its place to another connection meanwhile.
+  stop_typing(ARGV[5], ARGV[5])
+  return done('"r":1', true)
+end
+touch()
 local seat = seat_of(ARGV[5])
 if not seat then return refuse('not_in_room') end
-if ARGV[6] ~= '1' then
+if ARGV[6] == '0' then
   stop_typing(seat.c, seat.c)
   return done('"r":1', true)
 end

@@ -12,6 +12,7 @@ use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
 use crate::domain::monitoring::{MessageStats, PresenceStats, SessionStats};
 use crate::domain::op::{Op, PresenceView, Pushed, Reply, RoomOp, RoomsView, UserOp, UsersPage, UsersView};
+use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
 use crate::domain::survey::{Survey, Surveyed};
 
@@ -27,7 +28,7 @@ pub(super) enum Quest {
     RoomOf,
     Connection,
     /// What is noted of this connection is to be used up by whoever has this token, once it has ended.
-    Take(ConnectionId, Box<str>),
+    Take(ConnectionId, SessionOp),
 }
 
 /// What others have named.

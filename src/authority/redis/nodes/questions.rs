@@ -114,7 +114,9 @@ impl Redis {
     pub fn mail(&mut self, now: Now, mail: Mail, out: &mut Vec<Outgoing>) {
         match mail {
             // What is noted of a connection that has ended for another node's sake is that node's to take.
-            Mail::Ask { from, op: Op::Session(_, SessionOp::Take { .. }) } if from.shard == BRIDGE => {
+            Mail::Ask { from, op: Op::Session(_, SessionOp::Take { .. } | SessionOp::Claim { .. }) }
+                if from.shard == BRIDGE =>
+            {
                 self.own_answered(now, from.ask, Ok(Reply::Done), out);
             }
             Mail::Ask { from, op } => self.ask(now, from, op, out),
@@ -122,7 +124,9 @@ impl Redis {
             Mail::Notify { user, event } => self.notify(now, &user, event, out),
             Mail::News { reach: Reach::Room(room), news } => self.announce(&room, news, out),
             Mail::Handed { user, id } => self.handed(&user, id),
-            Mail::Supersede { connection, token, by, from } => self.supersede(now, connection, token, &by, from, out),
+            Mail::Supersede { connection, to, token, by, from } => {
+                self.supersede(now, (connection, to), token, &by, from, out);
+            }
             // The rest is between shards.
             _ => {}
         }
@@ -236,10 +240,11 @@ impl Redis {
                 return self.survey_shards(now, asker, Survey::Incidents(sought.filter().into()), out);
             }
             Wanted::Watched => return self.survey_shards(now, asker, Survey::Watched, out),
-            Wanted::End(id, token, who) => {
-                let (connection, by) = (id.0, Identity::from(who));
+            Wanted::End(id, to, token, who) => {
+                let (connection, to, by) = (id.0, to.map(|to| to.0), Identity::from(who));
                 return self.ask_shard(now, asker, connection, out, |from| Mail::Supersede {
                     connection,
+                    to,
                     token,
                     by,
                     from,
@@ -346,11 +351,9 @@ impl Redis {
         gathering.awaited.clear();
         gathering.is_looking = true;
         gathering.named = gathering.quest.named(&gathering.parts);
-        if let Quest::Take(connection, token) = &gathering.quest {
-            let (connection, token) = (*connection, TokenHash(recovery::hash(token)));
-            let to = gathering.to;
-            questions.own.remove(&number);
-            return self.ask(now, to, Op::Session(connection, SessionOp::Take { token }), out);
+        if matches!(gathering.quest, Quest::Take(..)) {
+            let Some(Gathering { to, quest: Quest::Take(of, op), .. }) = questions.own.remove(&number) else { return };
+            return self.ask(now, to, Op::Session(of, op), out);
         }
         let ops: Vec<Op> = gathering.named.names.iter().map(|name| gathering.quest.look(name.clone())).collect();
         gathering.looks = ops.len();
@@ -397,17 +400,25 @@ impl Redis {
     fn supersede(
         &mut self,
         now: Now,
-        connection: ConnectionId,
+        (connection, to): (ConnectionId, Option<ConnectionId>),
         token: Box<str>,
         by: &Identity,
         from: Asker,
         out: &mut Vec<Outgoing>,
     ) {
         let node = connection.place().node;
-        let wanted = Wanted::End(Id(connection), token.clone(), by.into());
+        let wanted = Wanted::End(Id(connection), to.map(Id), token.clone(), by.into());
         let is_there = node != self.settings.node && self.reachable().contains(&node);
         let wanted = is_there.then(|| (wanted, BTreeSet::from([node])));
-        self.begin(now, from, Quest::Take(connection, token), wanted, out);
+        let hash = TokenHash(recovery::hash(&token));
+        let quest = match to {
+            None => Quest::Take(connection, SessionOp::Take { token: hash }),
+            Some(to) => {
+                let first = recovery::connection_of(&token).unwrap_or(connection);
+                Quest::Take(first, SessionOp::Claim { token: hash, by: by.user_name(), from: connection, to })
+            }
+        };
+        self.begin(now, from, quest, wanted, out);
     }
 
     fn rooms_here(&self) -> Part {

@@ -52,8 +52,8 @@ pub(super) enum Wanted {
     Equip(Id, Box<str>, Option<Box<str>>),
     /// That somebody wants a connection closed.
     Close(Id, Who),
-    /// That a connection end whose client, who shows this token, has come back elsewhere.
-    End(Id, Box<str>, Who),
+    /// That a connection end whose client, who shows this token, has come back elsewhere: on this one, where it matters.
+    End(Id, Option<Id>, Box<str>, Who),
     /// What is counted of sessions.
     Sessions,
     /// What happened to connections.
