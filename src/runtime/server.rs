@@ -155,7 +155,8 @@ impl Home {
                 mailboxes.push(mailbox);
                 let mailboxes: Arc<[Mailbox]> = mailboxes.into();
                 let shards = make_shards(options, verifier, clock)?;
-                let bridge = claimed.start(inbox, mailboxes.clone(), options.rules.clone(), clock);
+                let bridge =
+                    claimed.start(inbox, mailboxes.clone(), (options.rules.clone(), options.allowances.rates), clock);
                 Ok((mailboxes, Keeper::Redis(bridge.map_err(|error| error.to_string())?), shards))
             }
         }

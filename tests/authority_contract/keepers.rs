@@ -170,6 +170,7 @@ fn node(rules: &Rules, number: usize, seed: u64, server: &RedisServer) -> Node {
         shards: SHARDS,
         prefix,
         sharded: false,
+        rates: Default::default(),
         keep_messages: 0,
     };
     let mut node = Node::new(server, settings, Arc::new(rules.clone()), seed + u64::from(number));

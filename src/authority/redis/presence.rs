@@ -56,6 +56,12 @@ struct Notice {
     /// Their connections on this node.
     #[serde(skip_serializing_if = "Option::is_none")]
     c: Option<Vec<Id>>,
+    /// What an allowance is for, of which the node is to give back what it has not spent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    y: Option<usize>,
+    /// In this minute; absent: others have given something back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    e: Option<u64>,
     /// A message that is kept for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     d: Option<Letter>,
@@ -96,7 +102,9 @@ impl Redis {
         };
         let user = Name::from(&*notice.u);
         let connections = notice.c.iter().flatten().map(|id| id.0);
-        if let Some(letter) = notice.d {
+        if let Some(kind) = notice.y {
+            self.credit_published(now, &user, (kind, notice.e), out);
+        } else if let Some(letter) = notice.d {
             let direct = Arc::new(Direct::from(letter));
             connections.for_each(|to| self.hand(&user, direct.clone(), to, out));
         } else if let Some(letter) = notice.p {
@@ -219,14 +227,6 @@ impl Redis {
             self.users.stale.entry(user.clone()).or_default();
         }
         self.users_are_back(now);
-    }
-
-    /// Has noted which users this node has to do with.
-    pub(super) fn note_users(&mut self) {
-        let users: Vec<Name> = self.users.here.keys().chain(self.users.going.keys()).cloned().collect();
-        for user in users {
-            self.user_came(&user);
-        }
     }
 
     /// Tells a user's connections on this node.

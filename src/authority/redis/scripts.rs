@@ -99,6 +99,8 @@ scripts! {
     WITHDRAW_REGISTRATION = user "withdraw_registration";
     /// [`crate::domain::op::UserOp::SpendRest`].
     SPEND_REST = user "spend_rest";
+    /// Credits of a user's allowance are drawn, or given back.
+    LEASE = user "lease";
     /// A connection of a user has a message that was sent to them.
     STRIKE = user "strike";
     /// A user did not come back in time.

@@ -77,6 +77,8 @@ pub(super) enum Purpose {
     Strike(uuid::Uuid),
     /// With what was stale.
     Restore(Vec<Name>),
+    Lease(Kind),
+    Repay,
     /// Of this dead node's part.
     Purge(u16),
 }
@@ -109,7 +111,7 @@ pub(super) struct Said {
     /// Connections.
     c: Vec<Id>,
     /// How many.
-    k: usize,
+    pub(super) k: usize,
     /// Who the user is.
     w: Option<Who>,
     /// How they are, since when, and as which news.
@@ -307,7 +309,7 @@ impl Redis {
         match said {
             Ok(said) => self.user_granted(now, to, name, purpose, said, out),
             Err(_) => {
-                self.user_missed(now, name, purpose);
+                self.user_missed(now, name, purpose, out);
                 Self::answer(to, Err(Reject::storage_unavailable()), out);
             }
         }
@@ -354,6 +356,8 @@ impl Redis {
                 None => Reply::Registered(None),
             },
             Purpose::Strike(id) => return self.struck(now, &name, id),
+            Purpose::Lease(kind) => return self.leased(now, &name, kind, Some(said), out),
+            Purpose::Repay => return,
             Purpose::GoOffline => return self.note_done(&name),
             Purpose::Purge(node) => return self.user_purged(now, &name, node, true),
         };
@@ -372,7 +376,7 @@ impl Redis {
     }
 
     /// A call was not answered; whether it was done is not known.
-    fn user_missed(&mut self, now: Now, name: Name, purpose: Purpose) {
+    fn user_missed(&mut self, now: Now, name: Name, purpose: Purpose, out: &mut Vec<Outgoing>) {
         match purpose {
             Purpose::Attach(connection) => {
                 self.users.remove(&name, connection);
@@ -381,6 +385,7 @@ impl Redis {
             Purpose::Detach(rooms) | Purpose::Restore(rooms) => self.note_stale(name, rooms),
             Purpose::GoOffline => self.note_stale(name, Vec::new()),
             Purpose::Strike(id) => self.users.directs.strike_failed(&name, id),
+            Purpose::Lease(kind) => return self.leased(now, &name, kind, None, out),
             Purpose::Purge(node) => return self.user_purged(now, &name, node, false),
             _ => return,
         }

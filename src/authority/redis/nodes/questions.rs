@@ -20,6 +20,7 @@ impl Redis {
             Mail::Notify { user, event } => self.notify(now, &user, event, out),
             Mail::News { reach: Reach::Room(room), news } => self.announce(&room, news, out),
             Mail::Handed { user, id } => self.handed(&user, id),
+            Mail::Claim { from, claim } => self.claimed(now, from, &claim, out),
             _ => {}
         }
     }
