@@ -28,6 +28,7 @@ const RULES: Rules = Rules {
     announce_limit: 500,
     max_participants: 0,
     has_store: true,
+    outlives_process: false,
     history: true,
     keep_ms: 0,
     presence_grace_ms: 3_000,

@@ -101,6 +101,13 @@ pub enum Mail {
         /// What they are told.
         news: Arc<News>,
     },
+    /// The members of a room are to be told which of its users are online; for the room's home, which asks the users'.
+    Online {
+        /// The room.
+        room: Name,
+        /// Its users.
+        users: Arc<[Name]>,
+    },
     /// Something all connections of a user are told, on its way to the user's home.
     Notify {
         /// The user.
@@ -141,10 +148,12 @@ pub enum Mail {
     /// The store has something to say.
     Store(storage::Told),
     /// A client has come back on another connection, and wants to go on where this one was: it ends if it is still there,
-    /// and what is noted of it is used up.
+    /// and what is noted of it is used up, or passed on.
     Supersede {
         /// The connection.
         connection: ConnectionId,
+        /// The connection that what is noted is passed on to, under the same token; `None`: it is used up.
+        to: Option<ConnectionId>,
         /// What the client shows for it.
         token: Box<str>,
         /// Who the client is.

@@ -3,11 +3,11 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::LazyLock;
 
 use serde_json::json;
+use support::packages::{NODE, PYTHON, SCRIPTS, run};
 use support::server::{Server, token};
 use support::wire::{CLOSE, TEXT, Wire, frame, noise};
 
@@ -118,60 +118,6 @@ fn echo_refuses_what_the_protocol_forbids() {
     wire.send(&frame(TEXT, b"too late"));
     assert_eq!((wire.next_frame(), wire.next_frame()), (Some((CLOSE, Vec::new())), None));
 }
-
-/// Where the scripts are.
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/socketio_clients");
-
-/// Where the packages are installed: once, until what they are locked to changes.
-const INSTALLED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/socketio_clients");
-
-/// Installs what a file of the scripts locks to by `install`, unless that has been done.
-fn install(lock: &str, install: impl FnOnce(&Path)) -> PathBuf {
-    let directory = Path::new(INSTALLED).join(lock.split('.').next().unwrap_or_default());
-    let wanted = std::fs::read(Path::new(SCRIPTS).join(lock)).expect("it is there");
-    let done = directory.join("installed");
-    if std::fs::read(&done).ok().as_ref() != Some(&wanted) {
-        std::fs::create_dir_all(&directory).expect("a directory");
-        install(&directory);
-        std::fs::write(&done, &wanted).expect("a file");
-    }
-    directory
-}
-
-/// Runs a command that says nothing unless it fails; what it says.
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{command:?}:\n{said}{}", String::from_utf8_lossy(&output.stderr));
-    said
-}
-
-/// The packages of npm.
-static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let directory = install("package-lock.json", |directory| {
-        for file in ["package.json", "package-lock.json"] {
-            std::fs::copy(Path::new(SCRIPTS).join(file), directory.join(file)).expect("a copy");
-        }
-        let arguments = ["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"];
-        run(Command::new("npm").args(arguments).current_dir(directory));
-    });
-    // Node looks for packages beside the script.
-    for script in ["clients.mjs", "dialects.mjs"] {
-        std::fs::copy(Path::new(SCRIPTS).join(script), directory.join(script)).expect("a copy");
-    }
-    directory
-});
-
-/// The packages of PyPI, by the interpreter that has them.
-static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
-    let directory = install("requirements.txt", |directory| {
-        run(Command::new("python3").args(["-m", "venv"]).arg(directory));
-        let requirements = Path::new(SCRIPTS).join("requirements.txt");
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-        run(Command::new(directory.join("bin/python")).args(pip).arg(requirements));
-    });
-    directory.join("bin/python")
-});
 
 /// Has the clients of npm talk to a server; each conversation that went well.
 fn node(part: &str, server: &Server, token: &str) -> Vec<String> {

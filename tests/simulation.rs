@@ -12,21 +12,24 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use simulation::{Outcome, Tally, WANTED, WANTED_OF_STORE, run, try_store};
+use simulation::{Outcome, Tally, WANTED, WANTED_OF_MINGLED, WANTED_OF_STORE, mingle, run, try_store};
 
 /// Seeds run when nobody says how many.
 const SEEDS: u64 = 1000;
+
+/// The same where a run takes several times as long.
+const SEEDS_OF_MINGLED: u64 = 100;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}")))
 }
 
-fn seeds() -> Range<u64> {
+fn seeds(count: u64) -> Range<u64> {
     match (number("SWITCHBOARD_SEED"), number("SWITCHBOARD_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(count)) => 0..count,
-        (None, None) => 0..SEEDS,
+        (None, None) => 0..count,
     }
 }
 
@@ -34,8 +37,8 @@ fn seeds() -> Range<u64> {
 const FAILURES_MAX: usize = 20;
 
 /// Runs all seeds, on as many threads as there are processors.
-fn run_seeds(run: fn(u64) -> Outcome, test: &str) {
-    let seeds = seeds();
+fn run_seeds(run: fn(u64) -> Outcome, count: u64, test: &str) {
+    let seeds = seeds(count);
     let next = AtomicU64::new(seeds.start);
     let failed = Mutex::new(Vec::new());
     let work = || {
@@ -61,18 +64,24 @@ fn run_seeds(run: fn(u64) -> Outcome, test: &str) {
 
 #[test]
 fn every_seed_keeps_the_promises() {
-    run_seeds(run, "every_seed");
+    run_seeds(run, SEEDS, "every_seed");
 }
 
 /// What the README promises of what is kept: order, told is kept, recovery; whatever the store does.
 #[test]
 fn whatever_the_store_does_what_is_told_is_kept() {
-    run_seeds(try_store, "whatever_the_store_does");
+    run_seeds(try_store, SEEDS, "whatever_the_store_does");
+}
+
+/// What holds in rooms whose members speak all dialects, by WebSocket and by polling.
+#[test]
+fn whatever_they_speak_members_are_told_the_same() {
+    run_seeds(mingle, SEEDS_OF_MINGLED, "whatever_they_speak");
 }
 
 #[test]
 fn a_seed_replays_to_the_byte() {
-    for run in [run as fn(u64) -> Outcome, try_store] {
+    for run in [run as fn(u64) -> Outcome, try_store, mingle] {
         let traces: Vec<u64> = (0..8).map(|seed| run(seed).trace).collect();
         let again: Vec<u64> = (0..8).map(|seed| run(seed).trace).collect();
         assert_eq!(traces, again);
@@ -85,12 +94,17 @@ fn a_seed_replays_to_the_byte() {
 /// A simulation that never gets anywhere would find nothing, so what the first seeds lead to is counted.
 #[test]
 fn seeds_lead_to_everything_worth_testing() {
-    for (run, wanted) in [(run as fn(u64) -> Outcome, &WANTED[..]), (try_store, &WANTED_OF_STORE)] {
+    let trials = [
+        (run as fn(u64) -> Outcome, &WANTED[..], 120),
+        (try_store, &WANTED_OF_STORE, 120),
+        (mingle, &WANTED_OF_MINGLED, 40),
+    ];
+    for (run, wanted, count) in trials {
         let mut seen = Tally::default();
-        for seed in 0..120 {
+        for seed in 0..count {
             seen.add(&run(seed).tally);
         }
         let missing = seen.missing(wanted);
-        assert!(missing.is_empty(), "120 seeds without: {missing:?}");
+        assert!(missing.is_empty(), "{count} seeds without: {missing:?}");
     }
 }

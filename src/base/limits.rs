@@ -83,6 +83,12 @@ pub const MISSED_BYTES: usize = 1 << 20;
 /// Between what a connection does and its being noted for recovery, in milliseconds.
 pub const SESSION_NOTED_MS: u64 = 100;
 
+/// Bytes that a shard remembers of connections that have gone, so that their clients may come back: some million of them.
+pub const DEPARTED_BYTES: usize = 128 << 20;
+
+/// Between a user's coming and its being noted that they were here, in milliseconds. Who leaves before is noted then.
+pub const ARRIVAL_NOTED_MS: u64 = 10_000;
+
 /// Bytes of outgoing data a turn may gather before it is written.
 pub const TURN_BYTES: usize = 4 << 20;
 
@@ -112,6 +118,9 @@ pub const PUSHED_USERS: usize = 1_000;
 
 /// Users in one answer to a question for connected users.
 pub const USERS_LISTED: usize = 1_000;
+
+/// Users in a list of a room's users who are online.
+pub const ONLINE_LISTED: usize = 100;
 
 /// Rooms in one answer to a question for all rooms.
 pub const ROOMS_LISTED: usize = 1_000;

@@ -36,6 +36,24 @@ pub fn offers_bearer(head: &Head<'_>) -> bool {
     protocol_token(head).is_some()
 }
 
+/// Programs whose Socket.IO clients hand their applications every argument of an event, by what their `User-Agent` says.
+const TAKE_EVERY_ARGUMENT: [&str; 3] = ["Python/", "aiohttp", "python-requests"];
+
+/// Whether who opens a session with this request can be told where it is by one more argument of an event, as recovery
+/// takes: `?recovery=1` or `0` says so. Else it can unless it is written in Python, whose clients call their applications
+/// with that argument, too; one of them shows an `Origin` and no `User-Agent`.
+pub fn wants_recovery(head: &Head<'_>) -> bool {
+    match head.query().and_then(|query| query_value(query, "recovery")).as_deref() {
+        Some("0") => return false,
+        Some("1") => return true,
+        _ => {}
+    }
+    match head.header("user-agent") {
+        Some(agent) => !TAKE_EVERY_ARGUMENT.iter().any(|program| agent.contains(program)),
+        None => head.header("origin").is_none(),
+    }
+}
+
 /// Which pages may use this server from a browser.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
@@ -89,6 +107,27 @@ mod tests {
         assert_eq!(token_of(&format!("x {rest}\r\nCookie: a=1; token=c")).as_deref(), Some("c"));
         assert_eq!(token_of(&format!("x {rest}\r\nSec-WebSocket-Protocol: bearer, d")).as_deref(), Some("d"));
         assert_eq!(token_of(&format!("x {rest}\r\nSec-WebSocket-Protocol: chat")), None);
+    }
+
+    #[test]
+    fn who_cannot_do_with_one_more_argument_is_told_none() {
+        let wants = |lines: &str| {
+            let text = format!("GET /socket.io/?EIO=4{lines}\r\n\r\n");
+            let (head, _) = parse_head(text.as_bytes(), &HeadLimits { bytes: 16_384, headers: 100 })
+                .expect("a good head")
+                .expect("a whole head");
+            wants_recovery(&head)
+        };
+        let rest = " HTTP/1.1\r\nHost: h";
+        assert!(wants(rest));
+        assert!(wants(&format!("{rest}\r\nUser-Agent: node-XMLHttpRequest")));
+        assert!(wants(&format!("{rest}\r\nUser-Agent: Mozilla/5.0\r\nOrigin: http://h")));
+        for agent in ["python-requests/2.32.5", "Python/3.13 aiohttp/3.13.2", "aiohttp/4"] {
+            assert!(!wants(&format!("{rest}\r\nUser-Agent: {agent}")));
+            assert!(wants(&format!("&recovery=1{rest}\r\nUser-Agent: {agent}")));
+        }
+        assert!(!wants(&format!("{rest}\r\nOrigin: http://h")));
+        assert!(!wants(&format!("&recovery=0{rest}")));
     }
 
     #[test]

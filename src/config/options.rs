@@ -155,6 +155,7 @@ impl Settings {
             },
             max_participants: 0,
             has_store: true,
+            outlives_process: self.data_dir.is_some(),
             history: self.rooms.history,
             keep_ms: self.rooms.retention_hours.saturating_mul(3_600_000),
             presence_grace_ms: self.presence.grace_ms,

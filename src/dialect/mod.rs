@@ -9,6 +9,7 @@ mod events;
 pub mod exposition;
 mod fields;
 pub mod notify;
+pub mod offset;
 pub mod packed;
 pub mod raw;
 pub mod rest;

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use crate::base::time::Now;
 use crate::codec::ws;
+use crate::dialect::offset;
 use crate::dialect::raw;
 use crate::dialect::socketio::{self, DIALECTS, Dialect};
 use crate::domain::event::Event;
@@ -30,6 +31,8 @@ pub struct ForPeers {
     event: Event,
     now: Now,
     frames: [OnceLock<Box<[u8]>>; DIALECTS],
+    /// The same with an offset, for those who are in one room only.
+    with_offset: [OnceLock<Box<[u8]>>; DIALECTS],
 }
 
 /// A draft that is kept for the next event has room for this many bytes at most.
@@ -56,7 +59,8 @@ impl Packed {
     /// The same, for Socket.IO peers as well.
     #[must_use]
     pub fn and_for_peers(mut self, event: &Event, now: Now) -> Self {
-        self.for_peers = Some(Box::new(ForPeers { event: event.clone(), now, frames: Default::default() }));
+        let (frames, with_offset) = Default::default();
+        self.for_peers = Some(Box::new(ForPeers { event: event.clone(), now, frames, with_offset }));
         self
     }
 }
@@ -76,6 +80,18 @@ impl ForPeers {
         })
     }
 
+    /// A message of a room in a dialect, for listeners who are in that room only and say by an offset what they have; empty
+    /// when the dialect has no word for it. `epoch` is the run of the room's log that it is number `seq` of.
+    pub fn frames_with_offset(&self, dialect: Dialect, epoch: &str, seq: u64) -> &[u8] {
+        self.with_offset[dialect as usize].get_or_init(|| {
+            let mut frames = Vec::new();
+            for (_, payload) in ws::frames(self.frames(dialect)) {
+                offset::with_offset(&mut frames, payload, |out| offset::entry(out, epoch, seq, true));
+            }
+            frames.into_boxed_slice()
+        })
+    }
+
     /// Dialects that it has been encoded in.
     pub fn encoded(&self) -> usize {
         self.frames.iter().filter(|frames| frames.get().is_some()).count()
@@ -90,6 +106,7 @@ impl ForPeers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::events::samples;
 
     #[test]
     fn a_dialect_is_written_when_it_is_asked_for_and_once() {
@@ -104,5 +121,21 @@ mod tests {
         assert_eq!((for_peers.frames(Dialect::Camel).as_ptr(), for_peers.encoded()), (first, 1));
         assert!(for_peers.frames(Dialect::Notify).is_empty(), "it has no word for it");
         assert_eq!(for_peers.encoded(), 2);
+    }
+
+    #[test]
+    fn an_offset_is_added_to_what_is_written() {
+        let event = Event::Message(samples::message(samples::rich()).into());
+        let for_peers = Packed::new(&event, Now::default(), &mut Vec::new()).and_for_peers(&event, Now::default());
+        let for_peers = for_peers.for_peers.expect("it was asked for");
+        let text = |frames: &[u8]| String::from_utf8_lossy(frames).into_owned();
+        for dialect in [Dialect::Colon, Dialect::Camel] {
+            let with = text(for_peers.frames_with_offset(dialect, "epoch", 8));
+            let without = text(for_peers.frames(dialect));
+            let (with, without) =
+                (&with[with.find('[').expect("an array")..], &without[without.find('[').expect("an array")..]);
+            assert_eq!(with, format!("{},\"epoch:8\"]", without.strip_suffix(']').expect("an array")));
+        }
+        assert_eq!((for_peers.encoded(), for_peers.frames_with_offset(Dialect::Notify, "epoch", 8).len()), (2, 0));
     }
 }

@@ -15,10 +15,11 @@ use crate::codec::socketio::{self, Arguments, Target};
 use crate::dialect::{camel, colon, notify};
 use crate::domain::access::Identity;
 use crate::domain::command::{Command, Opaque};
-use crate::domain::event::{Content, Event, Joined};
+use crate::domain::connection::ConnectionView;
+use crate::domain::event::{Content, Event, Joined, Message};
 use crate::domain::finding::Finding;
 use crate::domain::history::{History, Marks};
-use crate::domain::op::Sent;
+use crate::domain::op::{PresenceView, Sent};
 use crate::domain::reject::{Code, Reject};
 
 pub use answer::answer;
@@ -62,6 +63,16 @@ impl Dialect {
         }
     }
 
+    /// A number for it that is not 0.
+    pub fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// The one of this number.
+    pub fn numbered(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialect| dialect.number() == number)
+    }
+
     /// The one of this name.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
@@ -72,8 +83,8 @@ impl Dialect {
         }
     }
 
-    /// What is spoken in a namespace until a client's first event tells: clients of `colon` send their token as they
-    /// connect.
+    /// What is spoken in a namespace until a client's first event tells: clients of `colon` send their token in the payload
+    /// with which they connect.
     pub fn expected_in(namespace: &str, sends_token: bool) -> Self {
         match (namespace == socketio::MAIN, sends_token) {
             (true, _) => Self::Notify,
@@ -145,6 +156,28 @@ pub enum Answer<'a> {
         /// Until when; for ever when absent.
         expires_at: Option<u64>,
     },
+    /// Your connection may be recovered with this token, for so long after it is lost.
+    TokenMade {
+        /// The token.
+        token: &'a str,
+        /// In milliseconds.
+        window_ms: u64,
+    },
+    /// You are where the connection was that you showed the token of.
+    Recovered {
+        /// Whose it was.
+        user: &'a str,
+        /// The connection as it is now.
+        view: &'a ConnectionView,
+        /// When the lost one came, in milliseconds since 1970.
+        connected_at: u64,
+        /// The token of the connection that there is now.
+        token: &'a str,
+        /// The rooms of which not all that was missed could be found.
+        gaps: &'a [&'a str],
+        /// What was missed.
+        messages: &'a [&'a Message],
+    },
     /// I am here, and this came with the question.
     Pong(Option<Opaque<'a>>),
     /// This is the answer to the question.
@@ -200,6 +233,12 @@ pub fn greet(out: &mut Vec<u8>, dialect: Dialect, user: &str, socket: &str) {
     if dialect == Dialect::Notify {
         emit(out, dialect, |out| notify::authenticated(out, user, socket));
     }
+}
+
+/// Appends who is online, as clients of `colon` are told once they are connected. `total` counts those, too, that the list
+/// is too short for.
+pub fn greet_with_users(out: &mut Vec<u8>, users: &[PresenceView], total: usize) {
+    emit(out, Dialect::Colon, |out| colon::users_online(out, users.iter().map(colon::Here::of), total as u64));
 }
 
 /// Appends an event whose array is what `write` appends.

@@ -8,6 +8,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, Receipt, Signal, Status};
+use crate::domain::people::PresenceView;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -44,12 +45,14 @@ pub enum Event {
         /// Its members.
         participant_count: usize,
     },
-    /// Users came to a room or left it: how many there are, as the room hears where rooms hear of that.
+    /// Users came to a room or left it: who is there, as the room hears where rooms hear of that.
     Online {
         /// The room.
         room: Name,
-        /// Its users; those with several connections count once.
+        /// Its users who are online; those with several connections count once.
         online_count: usize,
+        /// The first of them, where that is told.
+        users: Option<Arc<[PresenceView]>>,
     },
     /// A signaling message for you.
     Signal(Box<Signaled>),

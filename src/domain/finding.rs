@@ -38,8 +38,8 @@ pub enum Finding {
     },
     /// What is counted of users.
     PresenceStats(PresenceStats),
-    /// The asking connection.
-    Session(Identity, Box<ConnectionView>),
+    /// The asking connection, and the token by which it may be recovered, if it has one.
+    Session(Identity, Box<ConnectionView>, Option<Box<str>>),
     /// What is counted of sessions that may be recovered.
     SessionStats(SessionStats),
     /// What is counted of connections.

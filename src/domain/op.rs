@@ -509,6 +509,8 @@ pub struct Rules {
     pub max_participants: usize,
     /// Whether there is a store, so that anything is kept at all.
     pub has_store: bool,
+    /// Whether what is kept outlives the process, so that what only a restart asks for is kept, too.
+    pub outlives_process: bool,
     /// Whether a room's messages are kept when its maker did not say.
     pub history: bool,
     /// How long messages are kept, in milliseconds; 0: for ever.

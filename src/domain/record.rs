@@ -39,7 +39,7 @@ pub enum Record {
         /// The user.
         user: Name,
     },
-    /// A room has one message more.
+    /// A room has one message more. Its sender, unless a guest, was seen then if they never were before.
     MessageSent(SentMessage),
     /// A message of a room arrived at a user, or was read by them. Only the first time of each counts.
     MessageMarked {
@@ -137,8 +137,23 @@ pub struct Session {
     /// When the session ends, in milliseconds since 1970; `None` while its connection lives. After a crash of the server
     /// those without an end are given one: a recovery window after the restart.
     pub expires_at: Option<u64>,
+    /// What its client speaks, by a number that means something to whoever noted it; 0 where there is no choice.
+    pub dialect: u8,
     /// The rooms it was in.
     pub rooms: Vec<Position>,
+}
+
+impl Session {
+    /// The session as another connection has it. Its members keep the names that they go by, so that each is found by it,
+    /// however many connections are on their way to take its place.
+    #[must_use]
+    pub fn passed_to(&self, connection: ConnectionId, expires_at: Option<u64>) -> Self {
+        let mut passed = Self { connection, expires_at, ..self.clone() };
+        for position in &mut passed.rooms {
+            position.peer.get_or_insert_with(|| self.connection.text().as_str().into());
+        }
+        passed
+    }
 }
 
 /// A place in a room and in what was said there.
@@ -150,6 +165,9 @@ pub struct Position {
     pub epoch: Name,
     /// The last message that was sent to the connection.
     pub seq: u64,
+    /// The last message before those that its client says by itself how many of them it has; absent where it says
+    /// nothing of the kind.
+    pub since: Option<u64>,
     /// The name its client chose to go by; the connection's id when absent.
     pub peer: Option<Name>,
     /// The name to show, when it is another than the username.

@@ -22,6 +22,22 @@ pub enum SessionOp {
         /// What opens it.
         token: TokenHash,
     },
+    /// Pass it on from one connection to the next, which keeps it under the same token.
+    Claim {
+        /// What opens it.
+        token: TokenHash,
+        /// Who claims it; nobody else's is passed on.
+        by: Name,
+        /// The connection that has it. When another one has, that one's session is the answer, and stays where it is.
+        from: ConnectionId,
+        /// The connection that is to have it.
+        to: ConnectionId,
+    },
+    /// Keep it no longer until there is something to come back to.
+    Clear {
+        /// What opens it.
+        token: TokenHash,
+    },
     /// Keep it no longer.
     Drop {
         /// What opens it.

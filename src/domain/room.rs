@@ -15,7 +15,7 @@ use crate::base::table::Named;
 use crate::domain::access::Identity;
 use crate::domain::event::{Event, Peer};
 use crate::domain::membership::Members;
-use crate::domain::op::{Context, LogTerms, Profile, Reply, RoomOp, RoomView, Rules};
+use crate::domain::op::{Context, LogTerms, PresenceView, Profile, Reply, RoomOp, RoomView, Rules};
 use crate::domain::record::{MadeRoom, Record};
 use crate::domain::reject::Reject;
 use crate::domain::tally::Tally;
@@ -86,6 +86,8 @@ pub struct Room {
     pub(super) uncounted: bool,
     /// Whether somebody came or went whom those are to hear of who are told how many users there are.
     pub(super) is_online_news: bool,
+    /// Whether its users' keepers are being asked how they are.
+    is_online_asked: bool,
     /// Its keeper has noted to look whether it may end.
     pub end_is_due: bool,
 }
@@ -124,6 +126,7 @@ impl Room {
             typing: Typing::default(),
             uncounted: false,
             is_online_news: false,
+            is_online_asked: false,
             end_is_due: false,
         }
     }
@@ -280,13 +283,33 @@ impl Room {
         self.is_online_news
     }
 
-    /// How many users there are, where that is news; asking makes it none.
-    pub fn take_online(&mut self) -> Option<Event> {
-        if !std::mem::take(&mut self.is_online_news) || !self.members.has_peers() {
+    /// The room's users, where it is news who they are and they are not being asked for already; asking makes it none.
+    /// Whoever asks tells by [`Room::online`] what came of it.
+    pub fn take_online(&mut self) -> Option<Vec<Name>> {
+        if self.is_online_asked || !std::mem::take(&mut self.is_online_news) || !self.members.has_peers() {
             return None;
         }
-        let users: BTreeSet<&str> = self.members.iter().map(|member| member.identity.user()).collect();
-        Some(Event::Online { room: self.id.clone(), online_count: users.len() })
+        self.is_online_asked = true;
+        Some(self.users().into_iter().map(Into::into).collect())
+    }
+
+    /// How many users there are; where it is known how they are, how many of them are online, and who.
+    pub fn online(&mut self, users: Option<Vec<PresenceView>>) -> Event {
+        self.is_online_asked = false;
+        let here = self.users();
+        let mut online_count = here.len();
+        let users = users.map(|mut users| {
+            users.retain(|view| here.contains(&*view.user));
+            online_count = users.len();
+            users.truncate(limits::ONLINE_LISTED);
+            users.into()
+        });
+        Event::Online { room: self.id.clone(), online_count, users }
+    }
+
+    /// The room's users, each once.
+    pub(super) fn users(&self) -> BTreeSet<&str> {
+        self.members.iter().map(|member| member.identity.user()).collect()
     }
 
     /// The room as an onlooker sees it, with at most `peers` of its members.

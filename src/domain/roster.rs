@@ -1,7 +1,5 @@
 //! Who is in a room, user by user, and what is counted of its messages. Looking is no activity.
 
-use std::collections::BTreeSet;
-
 use crate::domain::access::Identity;
 use crate::domain::monitoring::MessageStats;
 use crate::domain::op::UsersPage;
@@ -16,7 +14,7 @@ impl Room {
     /// `by` may not join.
     pub fn roster(&self, by: &Identity, page: &UsersPage) -> Result<Roster, Reject> {
         self.check_admits(by)?;
-        let users: BTreeSet<&str> = self.members.iter().map(|member| member.identity.user()).collect();
+        let users = self.users();
         let total = users.len();
         let mut behind = users.into_iter().filter(|user| page.after.as_deref().is_none_or(|after| *user > after));
         let users = behind.by_ref().take(page.limit).map(Into::into).collect();

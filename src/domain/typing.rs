@@ -178,6 +178,7 @@ mod tests {
                 announce_limit: 500,
                 max_participants: 0,
                 has_store: false,
+                outlives_process: false,
                 history: false,
                 keep_ms: 0,
                 presence_grace_ms: 0,

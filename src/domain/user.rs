@@ -8,7 +8,7 @@ use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, PresenceView, Pushed, Reply, UserOp};
+use crate::domain::op::{Audience, Context, Fact, PresenceView, Pushed, Reply, Rules, UserOp};
 use crate::domain::presence::{Parting, Presence};
 use crate::domain::record::{Record, Seen};
 use crate::domain::reject::{Code, Reject};
@@ -51,7 +51,9 @@ impl User {
             }
             UserOp::SetStatus { status, last_seen, by } => {
                 if self.presence.set(status, last_seen, context.now) {
-                    self.note_seen(context);
+                    if context.rules.outlives_process {
+                        self.note_seen(context);
+                    }
                     self.tell_presence(by, context);
                 }
                 Ok(Reply::Done)
@@ -124,7 +126,6 @@ impl User {
         self.connections.push(connection);
         self.presence.come_back();
         if is_first {
-            self.note_seen(context);
             self.tell_presence(Some(connection), context);
         }
         Ok(Reply::Done)
@@ -148,9 +149,14 @@ impl User {
         }
     }
 
-    /// Has it kept how the user is, and since when. Nobody asks for a guest who has gone.
-    fn note_seen(&self, context: &mut Context<'_>) {
-        if context.rules.has_store && !self.identity.roles().guest {
+    /// Whether it is kept how the user was when they have gone. Nobody asks for a guest then.
+    pub fn is_noted(&self, rules: &Rules) -> bool {
+        rules.has_store && !self.identity.roles().guest
+    }
+
+    /// Has it kept how the user is, and since when. While they are here only a restart asks for it.
+    pub fn note_seen(&self, context: &mut Context<'_>) {
+        if self.is_noted(context.rules) {
             let (status, at) = (self.presence.status(), self.presence.last_seen(context.now));
             let seen = Seen { identity: self.identity.clone(), status, at };
             context.records.push(Record::UserSeen(Box::new(seen)));

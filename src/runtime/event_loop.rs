@@ -98,11 +98,11 @@ impl EventLoop {
     }
 
     /// Runs until all shards have drained: one without clients may still be home to rooms and users of the others'.
-    /// `occupied` counts the shards that have not drained.
+    /// `occupied` counts the shards that have not drained, `connections` this one's connections.
     ///
     /// # Errors
     /// The kernel no longer reports events.
-    pub fn run(mut self, occupied: &AtomicUsize) -> io::Result<()> {
+    pub fn run(mut self, occupied: &AtomicUsize, connections: &AtomicUsize) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut is_counted = true;
         while is_counted || occupied.load(Ordering::Acquire) > 0 {
@@ -111,6 +111,7 @@ impl EventLoop {
             self.read_events(now, &events);
             self.gather(now, &mut events)?;
             self.finish(now);
+            connections.store(self.shard.connections(), Ordering::Relaxed);
             if is_counted && self.shard.is_drained() {
                 is_counted = false;
                 if occupied.fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -3,6 +3,7 @@
 pub mod allocator;
 pub mod bridge;
 pub mod clock;
+pub mod ebb;
 pub mod entropy;
 pub mod event_loop;
 pub mod keys;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,13 @@ use signal_hook::iterator::Signals;
 use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::codec::jwt::Verifier;
+use crate::domain::op::Rules;
 use crate::mail::storage::Told;
 use crate::mail::{Mail, Placement, ShardNumber};
 use crate::runtime::allocator;
 use crate::runtime::bridge::{self, Bridge};
 use crate::runtime::clock::Clock;
+use crate::runtime::ebb::Ebb;
 use crate::runtime::event_loop::{EventLoop, WAKER};
 use crate::runtime::keys::Keys;
 use crate::runtime::mailbox::{Mailbox, mailbox, task_mailbox};
@@ -55,6 +57,8 @@ pub struct Server {
     shards: Vec<JoinHandle<io::Result<()>>>,
     signals: Receiver<i32>,
     keeper: Keeper,
+    /// Connections of each shard.
+    connections: Arc<[AtomicUsize]>,
 }
 
 /// What a process keeps things by.
@@ -65,7 +69,7 @@ enum Keeper {
     Redis(Bridge),
 }
 
-/// How often it is looked at the JWKS file, and whether the store keeps pace.
+/// How often it is looked at the JWKS file, whether the store keeps pace, and how many clients are there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long threads may take beyond the drain window before the process ends without them.
@@ -101,19 +105,26 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         mailboxes.push(writing);
         ends.push((poll, reading, listeners));
     }
-    let options = Arc::new(Options { memory: memory::load, node: home.node(), ..plan.options });
+    // It may have come to another place than it was to have.
+    let rules = Rules { outlives_process: home.outlives_process(), ..(*plan.options.rules).clone() };
+    let options = Options { memory: memory::load, node: home.node(), rules: Arc::new(rules), ..plan.options };
+    let options = Arc::new(options);
     let clock = Clock::start();
     let occupied = Arc::new(AtomicUsize::new(shards));
     let (mailboxes, keeper, shards) = home.open(mailboxes, &options, &verifier, clock)?;
+    let connections: Arc<[AtomicUsize]> = (0..options.shards).map(|_| AtomicUsize::new(0)).collect();
     let mut handles = Vec::new();
     for (number, ((poll, inbox, listeners), shard)) in ends.into_iter().zip(shards).enumerate() {
         let (mailboxes, occupied) = (mailboxes.clone(), occupied.clone());
         let event_loop = EventLoop::new(poll, clock, listeners, inbox, mailboxes, keeper.store(), shard)
             .map_err(|error| error.to_string())?;
         let thread = thread::Builder::new().name(format!("shard-{number}"));
-        handles.push(thread.spawn(move || event_loop.run(&occupied)).map_err(|error| error.to_string())?);
+        let counts = connections.clone();
+        let run = move || event_loop.run(&occupied, &counts[number]);
+        handles.push(thread.spawn(run).map_err(|error| error.to_string())?);
     }
-    Ok(Server { addresses, keys: plan.keys, drain: plan.drain, mailboxes, shards: handles, signals, keeper })
+    let (keys, drain) = (plan.keys, plan.drain);
+    Ok(Server { addresses, keys, drain, mailboxes, shards: handles, signals, keeper, connections })
 }
 
 /// Where things are kept, before the shards are there.
@@ -131,6 +142,14 @@ impl Home {
         match self {
             Self::Store(_) => 0,
             Self::Redis(claimed) => claimed.node,
+        }
+    }
+
+    /// Whether what is kept is there after this process.
+    fn outlives_process(&self) -> bool {
+        match self {
+            Self::Store(opened) => opened.outlives_process(),
+            Self::Redis(_) => true,
         }
     }
 
@@ -280,6 +299,7 @@ impl Server {
     /// # Errors
     /// A shard failed.
     pub fn wait(mut self) -> Result<(), String> {
+        let mut ebb = Ebb::default();
         loop {
             match self.signals.recv_timeout(LOOK_EVERY) {
                 Ok(signal) => {
@@ -288,6 +308,9 @@ impl Server {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.keeper.look()?;
+                    if ebb.look(self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum()) {
+                        allocator::give_back();
+                    }
                     if let Some(verifier) = self.keys.reread() {
                         self.tell_all(|| Mail::Keys(verifier.clone()));
                     }

@@ -17,6 +17,7 @@ use crate::domain::reject::{Code, Reject};
 use crate::mail::Mail;
 use crate::shard::Shard;
 use crate::shard::inquiries::Inquiry;
+use crate::shard::online::Census;
 use crate::shard::recovery::Appearance;
 use crate::shard::requests::RestAsk;
 use crate::shard::watching::is_failure;
@@ -46,6 +47,13 @@ pub(super) enum Then {
     },
     /// The session that the connection's client showed a token of is used up.
     Session,
+    /// The session that a peer's client showed the secret of is the peer's.
+    Claimed {
+        /// The secret.
+        secret: Box<str>,
+        /// The connection that was thought to have it.
+        former: ConnectionId,
+    },
     /// The connection's client is back in a room.
     Returned {
         /// The room.
@@ -75,6 +83,8 @@ pub(super) enum Then {
     Rest(Box<RestAsk>),
     /// A peer's own question is answered.
     Inquired(Box<Inquiry>),
+    /// It is told who is online.
+    Counted(Box<Census>),
 }
 
 impl Ask {
@@ -97,9 +107,16 @@ impl Shard {
                 Some(reply) => reply,
                 None => return,
             },
+            Then::Counted(census) => match census.take_part(reply) {
+                true => Ok(Reply::Done),
+                false => return,
+            },
             _ => reply,
         };
         let ask = self.asks.remove(number as usize);
+        if let Then::Counted(census) = ask.then {
+            return self.users_counted(now, *census);
+        }
         if ask.to.is_some() {
             let is_failure = reply.as_ref().is_err_and(is_failure);
             self.watching.answered(is_failure, now);
@@ -167,10 +184,9 @@ impl Shard {
                 self.conns[slot as usize].standing = Standing::Attached;
                 self.note_arrival(now, slot);
                 self.bulletin.come(slot);
-                self.note_session(now, slot);
             }
             (Then::Media { room, media }, Ok(_)) => self.note_media(now, slot, &room, media),
-            (Then::Refusal | Then::Rest(_) | Then::Inquired(_), Ok(_)) => {}
+            (Then::Refusal | Then::Rest(_) | Then::Inquired(_) | Then::Counted(_) | Then::Claimed { .. }, Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.refuse(now, slot, request, &reject);
@@ -203,6 +219,9 @@ impl Shard {
                 self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
             }
             (Then::Session, Ok(Reply::Session(Some(session)))) => self.inherit(now, connection, *session),
+            (Then::Claimed { secret, former }, Ok(Reply::Session(Some(session)))) if session.connection == former => {
+                self.leave_claimed(now, connection, &secret, &session);
+            }
             // The rooms it was on its way back into have heard that it is gone.
             _ => {}
         }
@@ -243,7 +262,10 @@ impl Shard {
     pub(super) fn confirm_handed(&mut self) {
         let mut handed = std::mem::take(&mut self.handed);
         handed.retain(|(to, user, id)| {
-            if self.peer_at(*to).is_some() {
+            if let Some(peer) = self.peer_at(*to) {
+                if self.returns.is_under_way(peer) {
+                    return true;
+                }
                 // What waits for a session outlives the connections that carry it.
                 self.post(self.placement.of(user), Mail::Handed { user: user.clone(), id: *id });
                 return false;

@@ -15,6 +15,7 @@ use crate::domain::op::{Op, Scope, UserOp};
 use crate::mail::{Mail, News, Reach};
 use crate::shard::Shard;
 use crate::shard::answers::Ask;
+use crate::shard::online::Greeting;
 
 /// Notices a bulletin keeps room for.
 const KEEP_NOTICES: usize = 64;
@@ -28,6 +29,8 @@ pub(super) struct Bulletin {
     newcomers: Vec<(u32, u32)>,
     /// When, in monotonic milliseconds; 0 when there is nothing.
     due: u64,
+    /// Those who are to be told who is online before they are told any of it.
+    pub(super) greeting: Greeting,
 }
 
 /// News of a user, and who is to hear it: nobody any more once there is later news.
@@ -80,12 +83,13 @@ impl Run {
 
 impl Bulletin {
     pub(super) fn new(seed: u64) -> Self {
-        Self { notices: Vec::new(), by_user: map(seed), newcomers: Vec::new(), due: 0 }
+        Self { notices: Vec::new(), by_user: map(seed), newcomers: Vec::new(), due: 0, greeting: Greeting::default() }
     }
 
-    /// When it is to be published, in monotonic milliseconds; `None` while it is empty.
+    /// When it is to be published, in monotonic milliseconds; `None` while it is empty, or while some are to be told first
+    /// who is online.
     pub(super) fn due(&self) -> Option<u64> {
-        (self.due != 0).then_some(self.due)
+        (self.due != 0 && !self.greeting.is_asked()).then_some(self.due)
     }
 
     /// Whether a burst of news has left memory that [`Bulletin::trim`] might give back.
@@ -99,6 +103,7 @@ impl Bulletin {
         self.notices.shrink_to(KEEP_NOTICES);
         self.by_user.shrink_to(KEEP_NOTICES);
         self.newcomers.shrink_to(KEEP_NOTICES);
+        self.greeting.trim();
     }
 
     /// A connection has come. What was to be told before concerns it no more than what was told: about its own user it may

@@ -10,6 +10,7 @@ use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::client::conn::Standing;
+use crate::client::peer::Recovery;
 use crate::dialect::socketio::{Answer, Reference};
 use crate::domain::access::Identity;
 use crate::domain::connection::ConnectionOp;
@@ -22,9 +23,6 @@ use crate::domain::survey::{Survey, Surveyed};
 use crate::mail::{Asker, Mail, ShardNumber};
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
-
-/// Members in one answer to `room:online`.
-const MEMBERS_LISTED: usize = 100;
 
 /// A question whose answer is awaited.
 pub(super) struct Inquiry {
@@ -138,7 +136,7 @@ impl Shard {
                 let joined: Arc<[Name]> = self.rooms_of_peer(peer).into();
                 survey(About::Rooms, Survey::RoomsOf { user: by.user_name(), joined })
             }
-            Question::Members { room, page } => roster(About::Members, &room, users_page(page, MEMBERS_LISTED)),
+            Question::Members { room, page } => roster(About::Members, &room, users_page(page, limits::ONLINE_LISTED)),
             Question::Typing { room } => {
                 let room: Name = room.as_ref().into();
                 Next::Ask(About::Typing(room.clone()), Op::Room(room, RoomOp::Typists { connection }))
@@ -157,7 +155,10 @@ impl Shard {
             Question::SessionStats => survey(About::Stats, Survey::SessionStats),
             Question::Session => {
                 let view = self.view_of_peer(now, peer).ok_or_else(|| Reject::new(Code::Internal, "No session"))?;
-                Next::Answer(Box::new(Finding::Session(by.clone(), Box::new(view))))
+                let known = self.sessions.peers.get(peer as usize);
+                let is_kept = known.is_some_and(|known| known.recovery != Recovery::None);
+                let token = is_kept.then(|| self.secret_of_peer(peer).into());
+                Next::Answer(Box::new(Finding::Session(by.clone(), Box::new(view), token)))
             }
             Question::Connections => Next::Answer(Box::new(Finding::Connections(self.metrics(now)))),
             Question::Health => Next::Answer(Box::new(Finding::Health(self.assess(now)))),
@@ -296,6 +297,7 @@ impl Shard {
         for (_, peer) in self.sessions.peers.iter().filter(|(_, peer)| peer.is_connected) {
             let Some(at) = self.sessions.named(peer.link) else { continue };
             stats.sessions += 1;
+            stats.tokens += u64::from(peer.recovery != Recovery::None);
             stats.age_ms += now.wall.saturating_sub(self.sessions.arrivals.came_at(at, now));
         }
         stats

@@ -13,6 +13,7 @@ mod carriers;
 mod conformance;
 mod connections;
 mod credit;
+mod departed;
 mod drain;
 mod fanout;
 mod flush;
@@ -20,11 +21,15 @@ mod inquiries;
 mod keepers;
 mod moves;
 mod namespaces;
+mod online;
 mod options;
 mod peer_answers;
 mod peer_connections;
 mod peer_news;
+mod peer_recovery;
 mod peer_rooms;
+mod peer_runs;
+mod peer_sessions;
 mod peers;
 mod recovery;
 mod requests;
@@ -67,8 +72,10 @@ use answers::Ask;
 use arrivals::Arrivals;
 use bulletin::Bulletin;
 use credit::Credit;
+use departed::Departed;
 use drain::Drain;
 use fanout::Fanout;
+use peer_recovery::Returns;
 use peer_rooms::PeerRooms;
 use recovery::{Appearance, Departing, Resume};
 use sessions::Sessions;
@@ -90,8 +97,7 @@ pub struct Shard {
     rng: Rng,
     conns: Slab<Conn>,
     sessions: Sessions,
-    /// By the slots of connections and the marked slots of sessions.
-    /// What is known of them beyond that.
+    /// What is known of connections beyond that.
     arrivals: Arrivals,
     timers: Wheel<u32>,
     fanout: Fanout,
@@ -130,8 +136,12 @@ pub struct Shard {
     /// Connections whose session is to be noted, and when, in monotonic milliseconds.
     unsaved: BTreeSet<u32>,
     unsaved_due: u64,
+    /// What is remembered of connections that have gone.
+    departed: Departed,
     /// Clients on their way back, by the slots of their connections.
     resumes: BTreeMap<u32, Resume>,
+    /// Socket.IO peers that came back, or are on their way.
+    returns: Returns,
     /// Messages to users that were handed to their connections, and whose sockets may not have taken them yet.
     handed: Vec<(ConnectionId, Name, Uuid)>,
     /// Connections whose queue need not wait any longer.
@@ -153,6 +163,7 @@ impl Shard {
         rng.fill(&mut kept);
         let mut key = [0; 32];
         rng.fill(&mut key);
+        let departed = Departed::new(options.recovery_window_ms);
         Self {
             number,
             authority: Embedded::new(number, options.rules.clone(), placement, Rng::from_entropy(kept)),
@@ -184,7 +195,9 @@ impl Shard {
             trim_due: 0,
             unsaved: BTreeSet::new(),
             unsaved_due: 0,
+            departed,
             resumes: BTreeMap::new(),
+            returns: Returns::default(),
             handed: Vec::new(),
             uncorked: Vec::new(),
             appearances: map(seed),
@@ -313,7 +326,9 @@ impl Shard {
                 self.authority.told(now, told, &mut out);
                 self.post_all(out);
             }
-            Mail::Supersede { connection, token, by, from } => self.supersede(now, connection, &token, &by, from),
+            Mail::Supersede { connection, to, token, by, from } => {
+                self.supersede(now, (connection, to), &token, &by, from);
+            }
             Mail::Answer { ask, reply } => self.answered(now, ask, reply),
             Mail::Tell { to, event } => self.told(now, to, event),
             Mail::Hand { to, user, direct } => self.hand(now, to, user, direct),
@@ -332,8 +347,9 @@ impl Shard {
                     self.note_session(now, slot);
                 }
                 self.publish_to_peers(&room, NOBODY, &packed);
-                self.close_peer_room(&room);
+                self.close_peer_room(now, &room);
             }
+            Mail::Online { room, users } => self.ask_for_users_in(room, &users),
             Mail::News { reach, news } => self.news(now, reach, news),
             Mail::Attempt { connection, address } => self.attempted(now, connection, address),
             Mail::Admit { connection, address, verdict } => self.admitted(now, connection, address, verdict),

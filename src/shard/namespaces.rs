@@ -11,8 +11,8 @@ use crate::base::time::Now;
 use crate::client::carrier::Link;
 use crate::client::credentials;
 use crate::client::namespace::{ConnectPayload, Fault, Heard, INVALID_NAMESPACE, Space};
-use crate::client::peer::Peer;
-use crate::codec::engineio::{self, Data};
+use crate::client::peer::{Peer, Recovery};
+use crate::codec::engineio::{self, Data, Version};
 use crate::codec::http::{Head, query_value};
 use crate::codec::json::Object;
 use crate::codec::socketio::{self as packets, Event};
@@ -37,6 +37,8 @@ pub(super) struct Handshake {
     socket: Option<Name>,
     /// What program it says it is.
     pub(super) agent: Option<Box<str>>,
+    /// Whether it is not to be given what it takes to come back.
+    is_for_once: bool,
 }
 
 impl Handshake {
@@ -49,7 +51,8 @@ impl Handshake {
         let socket = head.query().and_then(|query| query_value(query, "socketId")).filter(|socket| is_name(socket));
         let socket: Option<Name> = socket.map(|socket| socket.as_ref().into());
         let agent = head.header("user-agent").map(Into::into);
-        let handshake = Self { token, is_in_header, dialect, socket, agent };
+        let is_for_once = !credentials::wants_recovery(head);
+        let handshake = Self { token, is_in_header, dialect, socket, agent, is_for_once };
         let says_something = handshake.is_of_use() || handshake.agent.is_some();
         says_something.then(|| Box::new(handshake))
     }
@@ -61,7 +64,7 @@ impl Handshake {
     }
 
     fn is_of_use(&self) -> bool {
-        self.token.is_some() || self.dialect.is_some() || self.socket.is_some()
+        self.token.is_some() || self.dialect.is_some() || self.socket.is_some() || self.is_for_once
     }
 }
 
@@ -117,7 +120,7 @@ impl Shard {
             }
             // Nothing is asked of clients yet, so nothing they acknowledge matters.
             Heard::Acked { .. } | Heard::Nothing | Heard::Gathered(_) => {}
-            Heard::Left { peer: Some(peer), .. } => self.peer_departs(now, peer, Departing::Goodbye),
+            Heard::Left { peer: Some(peer), .. } => self.peer_departs(now, peer, Departing::Quit),
             // Its peer is found out when it is decided whether it may come in.
             Heard::Left { peer: None, .. } => {}
         }
@@ -145,10 +148,14 @@ impl Shard {
         if !self.is_open(identity.user()) {
             return Err(Reject::overloaded());
         }
-        let peer = self.add_peer(now, at, space, fields.token.is_some()).ok_or_else(Reject::overloaded)?;
+        let sends_token = payload.is_some() && fields.token.is_some();
+        let peer = self.add_peer(now, at, space, sends_token).ok_or_else(Reject::overloaded)?;
         let known = &mut self.sessions.peers[peer as usize];
         known.identity = Some(identity.clone());
         known.expires_at = expires_at.map_or(0, seconds);
+        if known.recovery == Recovery::Offsets {
+            self.prepare_return(peer, &fields);
+        }
         let handshake = self.sessions.list.get(at as usize).and_then(|client| client.handshake.as_deref());
         let socket = handshake.and_then(|handshake| handshake.socket.clone());
         let connection = self.id_of(PEER | peer);
@@ -170,6 +177,11 @@ impl Shard {
         let dialect = stated.unwrap_or_else(|| Dialect::expected_in(namespace, sends_token));
         let mut peer = Peer::new(self.rng.nonce(), link, space, dialect, now.mono);
         peer.is_settled = stated.is_some();
+        let is_for_once = client.handshake.as_ref().is_some_and(|handshake| handshake.is_for_once);
+        let is_for_suites = self.options.socket_io.is_conformance;
+        if self.recovers() && client.session.version() == Version::V4 && !is_for_once && !is_for_suites {
+            peer.recovery = Recovery::Offsets;
+        }
         Some(self.sessions.peers.insert(peer) as u32)
     }
 
@@ -187,12 +199,13 @@ impl Shard {
         }
         let known = &mut self.sessions.peers[peer as usize];
         known.is_connected = true;
-        let identity = known.identity.clone();
+        let (identity, has_secret) = (known.identity.clone(), known.recovery == Recovery::Offsets);
         let name = self.spaces()[usize::from(space)];
         let id = self.id_of(PEER | peer).text();
+        let secret = has_secret.then(|| self.secret_of_peer(peer));
         let namespaces = &self.sessions.list[at as usize].namespaces;
         let segment = self.outbound.encode(|out| {
-            engineio::encode_text(out, |out| namespaces.encode_accepted(out, name, id.as_str(), None));
+            engineio::encode_text(out, |out| namespaces.encode_accepted(out, name, id.as_str(), secret.as_deref()));
         });
         self.deliver(at, segment);
         self.sessions.touch(at);
@@ -258,6 +271,9 @@ impl Shard {
             known.is_settled = true;
             if dialect != known.dialect {
                 self.change_dialect(peer, dialect);
+                if dialect == Dialect::Colon {
+                    self.await_users(now, peer);
+                }
             }
         }
         if has_attachments {
@@ -275,9 +291,8 @@ impl Shard {
                 Ok(())
             }
             Command::Authenticate { token } => self.renew_token(now, peer, reference, &token),
-            Command::Resume { .. } => {
-                Err(Reject::new(Code::RecoveryFailed, "There is nothing to recover; connect and join anew"))
-            }
+            Command::MakeRecoveryToken => self.make_token(now, peer, reference),
+            Command::Resume { token, .. } => self.resume_peer(now, peer, &reference.text(), &token),
             Command::Ask(question) => self.inquire(now, peer, reference, question),
             Command::Sync { room, after, limit } => {
                 let after = Uuid::try_parse(&after).map_err(|_| Reject::message_not_found())?;
@@ -312,8 +327,7 @@ impl Shard {
     pub(super) fn answer_in_dialect(&mut self, now: Now, peer: u32, to: &Reference<'_>, answer: &Answer<'_>) {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
         let dialect = known.dialect;
-        let Some(at) = self.sessions.named(known.link) else { return };
-        self.send_to_session(at, |out| dialects::answer(out, dialect, to, answer, now));
+        self.tell_peer(peer, |out| dialects::answer(out, dialect, to, answer, now));
     }
 
     /// A peer is taken out of the domain, and forgotten.
@@ -323,16 +337,25 @@ impl Shard {
             self.unhalt(peer);
         }
         self.note_departed(now, PEER | peer, departing);
+        let awaited = self.note_peer_departure(now, peer, departing);
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return };
         let (identity, rooms) = (known.identity.take(), known.rooms.clone());
+        let may_return = known.recovery != Recovery::None
+            && self.options.rules.presence_grace_ms != 0
+            && matches!(departing, Departing::Lost | Departing::Superseded);
         let connection = self.id_of(PEER | peer);
+        let op = || if may_return { RoomOp::Lose { connection } } else { RoomOp::Vanish { connection } };
         let tells_rooms = matches!(self.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
         let mut told = Vec::new();
         for membership in rooms.as_slice() {
             let Some(name) = self.peer_rooms.name_of(membership.room).cloned() else { continue };
             self.leave_peer(&name, peer);
             told.extend(tells_rooms.then(|| name.clone()));
-            self.ask(Ask::forgotten(), Op::Room(name, RoomOp::Vanish { connection }));
+            self.ask(Ask::forgotten(), Op::Room(name, op()));
+        }
+        for name in awaited {
+            told.extend(tells_rooms.then(|| name.clone()));
+            self.ask(Ask::forgotten(), Op::Room(name, op()));
         }
         if let Some(identity) = identity {
             let op = UserOp::Detach { connection, parting: departing.parting(), rooms: told };

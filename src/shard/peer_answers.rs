@@ -6,8 +6,9 @@ use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
 use crate::client::outbound::NOBODY;
-use crate::client::peer::Peer;
+use crate::client::peer::{Peer, Recovery};
 use crate::client::session::Route;
+use crate::dialect::offset;
 use crate::dialect::socketio::{self as dialects, Answer, Dialect, Reference};
 use crate::domain::event::{Content, Event, Joined};
 use crate::domain::history::History;
@@ -15,6 +16,7 @@ use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
+use crate::shard::peer_rooms::Standing;
 use crate::shard::recovery::Departing;
 
 impl Shard {
@@ -97,16 +99,22 @@ impl Shard {
         let to = Reference::parse(ask.request.as_deref().unwrap_or_default());
         match (ask.then, reply) {
             (Then::Attached, reply) => self.peer_attached(now, peer, reply),
+            (Then::Claimed { .. }, reply) => self.session_claimed(now, peer, reply),
+            (Then::Returned { room, shown }, reply) => self.peer_came_back(now, peer, (room, shown), reply),
             (Then::Inquired(inquiry), reply) => self.inquired(now, peer, &to, *inquiry, reply),
             (_, Err(reject)) => {
                 self.stats.refusals += 1;
                 self.note_refused(now, PEER | peer, &reject);
                 self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
             }
-            (Then::Joined { .. }, Ok(Reply::Joined(joined))) => self.peer_joined(now, peer, &to, &joined),
+            (Then::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
+                self.peer_joined(now, peer, &to, &joined);
+                self.note_peer_appearance(peer, &joined.room, shown);
+            }
             (Then::Left { room }, Ok(Reply::Left { own })) => {
                 if own {
                     self.leave_peer(&room, peer);
+                    self.note_peer_session(now, peer);
                 }
                 self.answer_in_dialect(now, peer, &to, &Answer::Left(&room));
             }
@@ -124,8 +132,12 @@ impl Shard {
             (Then::Found, Ok(Reply::Marks(marks))) => {
                 self.answer_in_dialect(now, peer, &to, &Answer::Receipts(&marks));
             }
-            (Then::Refusal | Then::Media { .. }, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
-            (Then::Rest(_) | Then::Session | Then::Returned { .. }, Ok(_)) => {}
+            (Then::Media { room, media }, Ok(_)) => {
+                self.note_peer_media(now, peer, &room, media);
+                self.answer_in_dialect(now, peer, &to, &Answer::Done);
+            }
+            (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
+            (Then::Rest(_) | Then::Session | Then::Counted(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
                 self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
@@ -136,7 +148,7 @@ impl Shard {
     /// Sends the messages that were asked for, or as many of them as fit.
     fn tell_peer_history(&mut self, now: Now, peer: u32, to: &Reference<'_>, mut history: History) {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
-        let (dialect, link) = (known.dialect, known.link);
+        let dialect = known.dialect;
         let mut frames = Vec::new();
         loop {
             dialects::answer(&mut frames, dialect, to, &Answer::History(&history), now);
@@ -145,18 +157,38 @@ impl Shard {
             }
             frames.clear();
         }
-        if let Some(at) = self.sessions.named(link) {
-            self.send_to_session(at, |out| out.extend_from_slice(&frames));
+        self.tell_peer(peer, |out| out.extend_from_slice(&frames));
+    }
+
+    /// Sends a peer the frames that `write` writes; or holds them while it is on its way back.
+    pub(super) fn tell_peer(&mut self, peer: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.returns.is_under_way(peer) {
+            let mut frames = Vec::new();
+            write(&mut frames);
+            return self.returns.hold(peer, &frames);
         }
+        let Some(known) = self.sessions.peers.get(peer as usize) else { return };
+        let Some(at) = self.sessions.named(known.link) else { return };
+        let segment = self.outbound.encode(|out| {
+            let start = out.len();
+            write(out);
+            if known.recovery == Recovery::Offsets {
+                offset::mend(out, start, |out| self.peer_rooms.append_offset(out, known, None));
+            }
+        });
+        self.deliver(at, segment);
     }
 
     /// A peer's user has it, or not.
     fn peer_attached(&mut self, now: Now, peer: u32, reply: Result<Reply, Reject>) {
         let Err(reject) = reply else {
+            if self.begin_return(now, peer) {
+                return;
+            }
             if !self.accept_peer(now, peer) {
                 self.peer_departs(now, peer, Departing::Goodbye);
             } else {
-                self.bulletin.come(PEER | peer);
+                self.welcome_peer(now, peer);
             }
             return;
         };
@@ -174,8 +206,20 @@ impl Shard {
         self.peer_departs(now, peer, Departing::Removed);
     }
 
+    /// A peer has been told that it is connected: it hears how users are from now on, and may come back.
+    pub(super) fn welcome_peer(&mut self, now: Now, peer: u32) {
+        self.bulletin.come(PEER | peer);
+        self.note_peer_session(now, peer);
+        if self.sessions.peers.get(peer as usize).is_some_and(|peer| peer.dialect == Dialect::Colon) {
+            self.await_users(now, peer);
+        }
+    }
+
     fn peer_joined(&mut self, now: Now, peer: u32, to: &Reference<'_>, joined: &Joined) {
-        self.join_peer(&joined.room, peer);
+        let Joined { room, epoch, seq, .. } = joined;
+        let standing = Standing { room: room.clone(), epoch: epoch.clone(), seq: *seq };
+        self.join_peer(&standing, *seq, peer);
+        self.note_peer_session(now, peer);
         self.introduce_peer(peer, &joined.room);
         self.answer_in_dialect(now, peer, to, &Answer::Joined(joined));
     }
@@ -183,7 +227,7 @@ impl Shard {
     /// A peer is told something.
     pub(super) fn peer_told(&mut self, now: Now, to: ConnectionId, event: &Event) {
         // What a room's keeper has to say may overtake what the user's keeper has.
-        let peer = self.peer_at(to).filter(|peer| self.accept_peer(now, *peer));
+        let peer = self.peer_at(to).filter(|peer| self.returns.is_under_way(*peer) || self.accept_peer(now, *peer));
         let Some(peer) = peer else {
             if let Event::Joined(joined) = event {
                 self.ask(Ask::forgotten(), Op::Room(joined.room.clone(), RoomOp::Vanish { connection: to }));
@@ -192,15 +236,16 @@ impl Shard {
         };
         match event {
             Event::Joined(joined) => return self.peer_joined(now, peer, &Reference::default(), joined),
-            Event::Left { room, .. } => self.leave_peer(room, peer),
+            Event::Left { room, .. } => {
+                self.leave_peer(room, peer);
+                self.note_peer_session(now, peer);
+            }
             other if other.room().is_some() => self.settle_for_peer(peer),
             _ => {}
         }
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
         let dialect = known.dialect;
-        if let Some(at) = self.sessions.named(known.link) {
-            self.send_to_session(at, |out| dialects::encode(out, dialect, event, now));
-        }
+        self.tell_peer(peer, |out| dialects::encode(out, dialect, event, now));
     }
 
     /// The rooms that a peer is in.

@@ -98,7 +98,7 @@ impl Shard {
     fn find_listeners(&self, notice: &Notice, dialect: Dialect, listeners: &mut Vec<u32>) {
         let peers = &self.sessions.peers;
         for room in &notice.to.rooms {
-            listeners.extend_from_slice(self.peer_rooms.members(room, dialect));
+            listeners.extend(self.peer_rooms.members(room, dialect));
         }
         listeners.extend(notice.to.connections.iter().filter_map(|id| self.peer_at(*id)));
         listeners.sort_unstable();

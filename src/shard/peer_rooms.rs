@@ -1,70 +1,112 @@
 //! From one event to every Socket.IO peer on this shard who is told it; what [`super::fanout`] is for WebSockets that
 //! speak `raw`.
 //!
-//! Each room keeps the peers that are its members here, by dialect, and gathers what those of a dialect all get during a
-//! turn in one run of bytes. At the end of the turn, or where a member is told something else that must come behind it,
-//! the room is *settled*: each run is appended to the shard's outgoing bytes once, and each member gets it as one segment,
-//! or into what it will poll.
+//! Each room keeps the peers that are its members here, in groups: by dialect, and by whether their messages carry offsets
+//! ([`crate::dialect::offset`]). What a group gets during a turn is gathered in one run of bytes, and handed out by
+//! [`super::peer_runs`].
 
 use crate::base::Name;
+use crate::base::few::Few;
 use crate::base::grow;
 use crate::base::ids::PEER;
 use crate::base::table::{Named, Table};
-use crate::client::conn::Membership;
-use crate::client::outbound::{NOBODY, Segment};
-use crate::client::session::Route;
+use crate::base::time::Now;
+use crate::client::outbound::NOBODY;
+use crate::client::peer::{Peer, PeerMembership, Recovery};
 use crate::dialect::packed::Packed;
-use crate::dialect::socketio::{DIALECTS, Dialect};
+use crate::dialect::socketio::Dialect;
 use crate::shard::Shard;
 
 /// The rooms that have peers as members on this shard, and what is gathered for all peers.
 pub(super) struct PeerRooms {
-    rooms: Table<PeerRoom>,
+    pub(super) rooms: Table<PeerRoom>,
     /// Rooms with something to hand out.
-    dirty: Vec<u32>,
+    pub(super) dirty: Vec<u32>,
     /// Members of those rooms, as many as they were when the turn began.
-    waiting: usize,
+    pub(super) waiting: usize,
     /// Runs to use again, for their memory.
     #[expect(clippy::vec_box, reason = "the boxes move between this list and the rooms")]
-    spare: Vec<Box<Run>>,
+    pub(super) spare: Vec<Box<Run>>,
 }
 
-struct PeerRoom {
+pub(super) struct PeerRoom {
     name: Name,
-    groups: [Group; DIALECTS],
-    is_dirty: bool,
+    /// Which run of the room's log the numbers count in.
+    pub(super) epoch: Name,
+    /// The last message that was gathered.
+    pub(super) gathered: u64,
+    /// The last message that was handed to the members.
+    pub(super) seq: u64,
+    pub(super) groups: Few<Group>,
+    pub(super) is_dirty: bool,
 }
 
-/// A room's members of one dialect.
-#[derive(Default)]
-struct Group {
+/// Where a room's members here are in its log.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) room: Name,
+    pub(super) epoch: Name,
+    pub(super) seq: u64,
+}
+
+/// A room's members that are all told things in the same way.
+pub(super) struct Group {
+    pub(super) manner: Manner,
     /// The members' slots; each member knows its position.
-    members: Vec<u32>,
+    pub(super) members: Vec<u32>,
     /// What they get in this turn.
-    run: Option<Box<Run>>,
+    pub(super) run: Option<Box<Run>>,
 }
 
-/// What they get in this turn.
+/// The way in which somebody is told things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Manner {
+    pub(super) dialect: Dialect,
+    pub(super) with_offsets: bool,
+}
+
+/// What a group gets in this turn.
 #[derive(Default)]
-struct Run {
-    bytes: Vec<u8>,
-    pieces: Vec<Piece>,
+pub(super) struct Run {
+    pub(super) bytes: Vec<u8>,
+    pub(super) pieces: Vec<Piece>,
     /// The members that some piece leaves out.
-    excepted: Vec<u32>,
+    pub(super) excepted: Vec<u32>,
+    /// Whether there are messages in it, whose offsets differ for those who are in more rooms than this.
+    pub(super) has_offsets: bool,
 }
 
-struct Piece {
-    end: u32,
-    droppable: bool,
+pub(super) struct Piece {
+    pub(super) end: u32,
+    pub(super) droppable: bool,
     /// The member, or [`NOBODY`].
-    except: u32,
+    pub(super) except: u32,
+    /// The number of the message that it is; 0 when it is something else.
+    pub(super) seq: u64,
 }
 
 /// A run of bytes beyond which a room is settled before the turn's end.
-const RUN_BYTES: usize = 256 * 1024;
+pub(super) const RUN_BYTES: usize = 256 * 1024;
 
 /// Runs kept for further use.
-const SPARE_RUNS: usize = 64;
+pub(super) const SPARE_RUNS: usize = 64;
+
+impl Manner {
+    pub(super) fn of(peer: &Peer) -> Self {
+        Self { dialect: peer.dialect, with_offsets: peer.recovery == Recovery::Offsets }
+    }
+}
+
+impl PeerRoom {
+    fn group(&mut self, manner: Manner) -> &mut Group {
+        let known = self.groups.as_slice().iter().position(|group| group.manner == manner);
+        let at = known.unwrap_or_else(|| {
+            self.groups.push(Group { manner, members: Vec::new(), run: None });
+            self.groups.len() - 1
+        });
+        &mut self.groups.as_mut_slice()[at]
+    }
+}
 
 impl Named for PeerRoom {
     fn name(&self) -> &str {
@@ -104,27 +146,46 @@ impl PeerRooms {
     }
 
     /// The peers of one dialect that are members of a room.
-    pub(super) fn members(&self, room: &str, dialect: Dialect) -> &[u32] {
-        self.rooms.get(room).map(|room| room.groups[dialect as usize].members.as_slice()).unwrap_or_default()
+    pub(super) fn members(&self, room: &str, dialect: Dialect) -> impl Iterator<Item = u32> {
+        let groups = self.rooms.get(room).map(|room| room.groups.as_slice()).unwrap_or_default();
+        let of_dialect = groups.iter().filter(move |group| group.manner.dialect == dialect);
+        of_dialect.flat_map(|group| &group.members).copied()
+    }
+
+    /// The place of a room that has members here.
+    pub(super) fn place_of(&self, room: &str) -> Option<u32> {
+        self.rooms.find(room)
+    }
+
+    /// Where the members of the room in `slot` are in its log.
+    pub(super) fn standing_of(&self, room: u32) -> Option<Standing> {
+        let room = self.rooms.at(room)?;
+        Some(Standing { room: room.name.clone(), epoch: room.epoch.clone(), seq: room.seq })
     }
 }
 
 impl Shard {
-    /// Makes a peer a member; what was gathered before is not for it.
-    pub(super) fn join_peer(&mut self, room: &Name, peer: u32) {
-        let known = self.peer_rooms.rooms.find(room);
+    /// Makes a peer a member of a room that is at this place in its log; what was gathered before is not for it. `since` is
+    /// where its own offsets begin.
+    pub(super) fn join_peer(&mut self, standing: &Standing, since: u64, peer: u32) {
+        let known = self.peer_rooms.rooms.find(&standing.room);
         let at = known.unwrap_or_else(|| {
-            let groups = Default::default();
-            self.peer_rooms.rooms.insert(PeerRoom { name: room.clone(), groups, is_dirty: false })
+            let Standing { room, epoch, seq } = standing.clone();
+            let room = PeerRoom { name: room, epoch, gathered: seq, seq, groups: Few::None, is_dirty: false };
+            self.peer_rooms.rooms.insert(room)
         });
         self.settle_peer_room(at);
         let Some(member) = self.sessions.peers.get_mut(peer as usize) else { return };
         let Some(room) = self.peer_rooms.rooms.at_mut(at) else { return };
+        if room.epoch != standing.epoch {
+            room.epoch = standing.epoch.clone();
+        }
+        (room.gathered, room.seq) = (standing.seq, standing.seq);
         if member.rooms.as_slice().iter().any(|membership| membership.room == at) {
             return;
         }
-        let members = &mut room.groups[member.dialect as usize].members;
-        member.rooms.push(Membership { room: at, position: members.len() as u32 });
+        let members = &mut room.group(Manner::of(member)).members;
+        member.rooms.push(PeerMembership { room: at, position: members.len() as u32, since: since as u32 });
         grow::push(members, peer);
     }
 
@@ -132,12 +193,14 @@ impl Shard {
     pub(super) fn leave_peer(&mut self, room: &str, peer: u32) {
         let Some(at) = self.peer_rooms.rooms.find(room) else { return };
         self.settle_peer_room(at);
+        self.appearances.remove(&(PEER | peer, at));
         let Some(member) = self.sessions.peers.get_mut(peer as usize) else { return };
         let Some(local) = self.peer_rooms.rooms.at_mut(at) else { return };
         let own = member.rooms.as_slice().iter().position(|membership| membership.room == at);
         let Some(membership) = own.and_then(|own| member.rooms.remove(own)) else { return };
         let position = membership.position as usize;
-        let members = &mut local.groups[member.dialect as usize].members;
+        let manner = Manner::of(member);
+        let members = &mut local.group(manner).members;
         members.swap_remove(position);
         grow::shrink(members);
         if let Some(moved) = members.get(position)
@@ -146,24 +209,33 @@ impl Shard {
         {
             membership.position = position as u32;
         }
-        if local.groups.iter().all(|group| group.members.is_empty()) {
+        if members.is_empty() {
+            let own = local.groups.as_slice().iter().position(|group| group.manner == manner);
+            own.and_then(|own| local.groups.remove(own));
+        }
+        if local.groups.is_empty() {
             self.peer_rooms.rooms.remove(room);
         }
     }
 
     /// Has a peer be told things in another dialect from now on.
     pub(super) fn change_dialect(&mut self, peer: u32, dialect: Dialect) {
+        self.settle_for_peer(peer);
         let Some(member) = self.sessions.peers.get(peer as usize) else { return };
-        let rooms: Vec<Name> =
-            member.rooms.as_slice().iter().filter_map(|own| self.peer_rooms.name_of(own.room).cloned()).collect();
-        for room in &rooms {
-            self.leave_peer(room, peer);
+        let standing = |own: &PeerMembership| {
+            let standing = self.peer_rooms.standing_of(own.room)?;
+            let since = own.since(standing.seq);
+            Some((standing, since))
+        };
+        let rooms: Vec<(Standing, u64)> = member.rooms.as_slice().iter().filter_map(standing).collect();
+        for (standing, _) in &rooms {
+            self.leave_peer(&standing.room, peer);
         }
         if let Some(member) = self.sessions.peers.get_mut(peer as usize) {
             member.dialect = dialect;
         }
-        for room in &rooms {
-            self.join_peer(room, peer);
+        for (standing, since) in rooms {
+            self.join_peer(&standing, since, peer);
         }
     }
 
@@ -173,12 +245,13 @@ impl Shard {
         let Some(at) = self.peer_rooms.rooms.find(room) else { return };
         let Some(room) = self.peer_rooms.rooms.at_mut(at) else { return };
         let mut is_full = false;
-        for dialect in Dialect::ALL {
-            let Group { members, run } = &mut room.groups[dialect as usize];
-            if members.is_empty() {
-                continue;
-            }
-            let frames = for_peers.frames(dialect);
+        for Group { manner, members, run } in room.groups.as_mut_slice() {
+            let dialect = manner.dialect;
+            let has_offset = manner.with_offsets && packed.seq != 0;
+            let frames = match has_offset {
+                true => for_peers.frames_with_offset(dialect, &room.epoch, packed.seq),
+                false => for_peers.frames(dialect),
+            };
             if frames.is_empty() {
                 continue;
             }
@@ -192,11 +265,19 @@ impl Shard {
             let is_peer = except != NOBODY && except & PEER != 0 && !for_peers.is_for_its_sender(dialect);
             let except = if is_peer { except & !PEER } else { NOBODY };
             run.bytes.extend_from_slice(frames);
-            run.pieces.push(Piece { end: run.bytes.len() as u32, droppable: packed.droppable, except });
+            let end = run.bytes.len() as u32;
+            run.pieces.push(Piece { end, droppable: packed.droppable, except, seq: packed.seq });
+            run.has_offsets |= has_offset;
             if except != NOBODY && !run.excepted.contains(&except) {
                 run.excepted.push(except);
             }
             is_full |= run.bytes.len() > RUN_BYTES;
+        }
+        if packed.seq != 0 {
+            room.gathered = packed.seq;
+            if !room.is_dirty {
+                room.seq = packed.seq;
+            }
         }
         if is_full {
             self.settle_peer_room(at);
@@ -204,93 +285,17 @@ impl Shard {
     }
 
     /// Ends all memberships of peers in a room.
-    pub(super) fn close_peer_room(&mut self, room: &str) {
+    pub(super) fn close_peer_room(&mut self, now: Now, room: &str) {
         let Some(at) = self.peer_rooms.rooms.find(room) else { return };
         self.settle_peer_room(at);
         let Some(local) = self.peer_rooms.rooms.remove(room) else { return };
-        for peer in local.groups.iter().flat_map(|group| &group.members) {
+        for peer in local.groups.as_slice().iter().flat_map(|group| &group.members) {
+            self.appearances.remove(&(PEER | *peer, at));
             let Some(member) = self.sessions.peers.get_mut(*peer as usize) else { continue };
             if let Some(own) = member.rooms.as_slice().iter().position(|membership| membership.room == at) {
                 member.rooms.remove(own);
             }
+            self.note_peer_session(now, *peer);
         }
-    }
-
-    /// Settles the rooms of one peer, so that what it is told alone comes after what its rooms were told before.
-    pub(super) fn settle_for_peer(&mut self, peer: u32) {
-        if self.peer_rooms.dirty.is_empty() {
-            return;
-        }
-        let mut own = 0;
-        while let Some(member) = self.sessions.peers.get(peer as usize)
-            && let Some(membership) = member.rooms.as_slice().get(own)
-        {
-            own += 1;
-            self.settle_peer_room(membership.room);
-        }
-    }
-
-    /// Settles all rooms.
-    pub(super) fn settle_peer_rooms(&mut self) {
-        self.peer_rooms.waiting = 0;
-        while let Some(at) = self.peer_rooms.dirty.pop() {
-            self.settle_peer_room(at);
-        }
-    }
-
-    /// Hands what a room has gathered to its members.
-    fn settle_peer_room(&mut self, at: u32) {
-        for dialect in Dialect::ALL {
-            let Some(room) = self.peer_rooms.rooms.at_mut(at).filter(|room| room.is_dirty) else { return };
-            // Handing something out changes no membership, so the group is back before anyone looks for it.
-            let mut group = std::mem::take(&mut room.groups[dialect as usize]);
-            if let Some(mut run) = group.run.take() {
-                run.excepted.sort_unstable();
-                let whole = self.outbound.encode(|out| out.extend_from_slice(&run.bytes));
-                for &peer in &group.members {
-                    self.hand_run(peer, &run, whole);
-                }
-                run.clear();
-                if self.peer_rooms.spare.len() < SPARE_RUNS && run.bytes.capacity() <= RUN_BYTES {
-                    self.peer_rooms.spare.push(run);
-                }
-            }
-            if let Some(room) = self.peer_rooms.rooms.at_mut(at) {
-                room.groups[dialect as usize] = group;
-            }
-        }
-        if let Some(room) = self.peer_rooms.rooms.at_mut(at) {
-            room.is_dirty = false;
-        }
-    }
-
-    /// Gives one member the run, or those of its pieces that are for it, each marked whether it may be dropped.
-    fn hand_run(&mut self, peer: u32, run: &Run, whole: Segment) {
-        let Some(member) = self.sessions.peers.get(peer as usize) else { return };
-        let Some(at) = self.sessions.named(member.link) else { return };
-        let keeps_up = match self.sessions.list[at as usize].session.route() {
-            Route::Socket(to) => self.conns.get(to as usize).is_some_and(|conn| conn.queue.backlog.is_none()),
-            Route::Buffer => false,
-            Route::Nowhere => return,
-        };
-        if keeps_up && run.excepted.binary_search(&peer).is_err() {
-            return self.deliver(at, whole);
-        }
-        let mut start = whole.start;
-        for piece in &run.pieces {
-            let end = whole.start + piece.end;
-            if piece.except != peer {
-                self.deliver(at, Segment { start, end, droppable: piece.droppable });
-            }
-            start = end;
-        }
-    }
-}
-
-impl Run {
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.pieces.clear();
-        self.excepted.clear();
     }
 }

@@ -1,10 +1,14 @@
 //! Coming back: what is noted of a connection so that its client may go on with another one, and how that happens.
 //!
+//! A session is written down soon after its connection joins a room, so that a client finds its way back after a restart as
+//! well, and once more when the connection has gone. Where there is nothing that a restart would need (no room, or no file)
+//! the shard remembers it itself ([`crate::shard::departed`]), and only once the connection has gone.
+//!
 //! A client that comes back is put into its rooms one by one. What they have for it meanwhile is kept back (its queue is
 //! corked) until the answer with what it missed is ahead of it.
 
 use crate::base::Name;
-use crate::base::ids::ConnectionId;
+use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::client::conn::Conn;
@@ -40,6 +44,8 @@ pub(super) enum Departing {
     Goodbye,
     /// It was told to go, or was silent for long; its client may still come back.
     Left,
+    /// Its client left the namespace, not to come back.
+    Quit,
     /// It was sent away, not to come back.
     Removed,
     /// Its client has come back already.
@@ -50,7 +56,7 @@ impl Departing {
     /// What the connection's user is told of it.
     pub(super) fn parting(self) -> Parting {
         match self {
-            Self::Goodbye | Self::Removed => Parting::Goodbye,
+            Self::Goodbye | Self::Quit | Self::Removed => Parting::Goodbye,
             Self::Lost | Self::Left | Self::Superseded => Parting::Lost,
         }
     }
@@ -73,65 +79,111 @@ impl Shard {
 
     /// Has a connection's session noted soon, as it is then.
     pub(super) fn note_session(&mut self, now: Now, slot: u32) {
-        if self.recovers() {
-            if self.unsaved.is_empty() {
-                self.unsaved_due = now.mono + limits::SESSION_NOTED_MS;
-            }
-            self.unsaved.insert(slot);
+        if self.recovers() && self.options.rules.outlives_process {
+            self.note_soon(now, slot);
         }
+    }
+
+    pub(super) fn note_soon(&mut self, now: Now, slot: u32) {
+        if self.unsaved.is_empty() {
+            self.unsaved_due = now.mono + limits::SESSION_NOTED_MS;
+        }
+        self.unsaved.insert(slot);
     }
 
     /// Notes the sessions that have changed.
     pub(super) fn keep_sessions(&mut self, now: Now) {
         for slot in std::mem::take(&mut self.unsaved) {
-            if self.conns.get(slot as usize).is_some_and(|conn| conn.is_listening()) {
-                self.keep_session(now, slot, None);
+            if slot & PEER != 0 {
+                self.keep_connected_peer(now, slot & !PEER);
+            } else if self.conns.get(slot as usize).is_some_and(|conn| conn.is_listening())
+                && let Some(session) = self.session_of(now, slot, None)
+            {
+                self.keep_session(session.connection, session);
             }
         }
     }
 
-    /// Notes a connection's session; `expires_at` (milliseconds since 1970) when the connection has ended.
-    fn keep_session(&mut self, now: Now, slot: u32, expires_at: Option<u64>) {
-        let connection = self.id_of(slot);
-        let Some(conn) = self.conns.get(slot as usize) else { return };
-        let Some(identity) = &conn.identity else { return };
+    /// What it takes to bring a connection's client back; `expires_at` (milliseconds since 1970) when the connection has
+    /// ended.
+    fn session_of(&self, now: Now, slot: u32, expires_at: Option<u64>) -> Option<Session> {
+        let identity = self.conns.get(slot as usize)?.identity.as_ref()?;
+        let rooms = self.positions_of(slot);
+        Some(self.session(now, self.id_of(slot), identity.user_name(), expires_at, rooms))
+    }
+
+    /// Where a connection is in each of its rooms.
+    fn positions_of(&self, slot: u32) -> Vec<Position> {
+        let Some(conn) = self.conns.get(slot as usize) else { return Vec::new() };
         let position = |place: u32| {
             let (room, epoch, seq) = self.fanout.position_of(place)?;
             let shown = self.appearances.get(&(slot, place)).cloned().unwrap_or_default();
             let Appearance { peer, display_name, media } = shown;
-            Some(Position { room: room.clone(), epoch: epoch.clone(), seq, peer, display_name, media })
+            Some(Position { room: room.clone(), epoch: epoch.clone(), seq, since: None, peer, display_name, media })
         };
         // Whoever is on the way back into a room is as good as there: the token that was shown is used up.
         let awaited = self.resumes.get(&slot).into_iter().flat_map(|resume| resume.awaited.iter().cloned());
-        let rooms = conn.rooms.as_slice().iter().filter_map(|own| position(own.room)).chain(awaited).collect();
-        self.keep_as(now, connection, identity.user_name(), expires_at, rooms);
+        conn.rooms.as_slice().iter().filter_map(|own| position(own.room)).chain(awaited).collect()
     }
 
-    fn keep_as(
-        &mut self,
+    fn session(
+        &self,
         now: Now,
         connection: ConnectionId,
         user: Name,
         expires_at: Option<u64>,
         rooms: Vec<Position>,
-    ) {
-        let session = Session {
+    ) -> Session {
+        Session {
             token: TokenHash(recovery::hash(&self.recovery_key.token(connection))),
             user,
             connection,
             connected_at: now.wall,
             active_at: now.wall,
             expires_at,
+            dialect: 0,
             rooms,
+        }
+    }
+
+    /// Has a session written down: as it is now, or that there is nothing to come back to. `first` is the connection whose
+    /// token opens it.
+    pub(super) fn keep_session(&mut self, first: ConnectionId, session: Session) {
+        let token = session.token;
+        let op = match session.rooms.is_empty() && session.connection == first {
+            true => SessionOp::Clear { token },
+            false => SessionOp::Keep(Box::new(session)),
         };
-        self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Keep(Box::new(session))));
+        self.ask(Ask::forgotten(), Op::Session(first, op));
+    }
+
+    /// Has the session of a connection that has gone kept for a window. `is_noted`: one may be written down, perhaps with
+    /// other rooms.
+    pub(super) fn keep_departed(&mut self, now: Now, session: Session, is_noted: bool) {
+        let is_own = self.is_own(&session);
+        if is_own {
+            self.departed.note(now, &session);
+        }
+        if !is_own || is_noted && self.options.rules.outlives_process {
+            self.keep_session(session.connection, session);
+        }
+    }
+
+    /// Whether the shard itself remembers a session once its connection has gone.
+    pub(super) fn is_own(&self, session: &Session) -> bool {
+        session.rooms.is_empty() || !self.options.rules.outlives_process
     }
 
     /// A client has gone before the session was found that it showed the token of. The session is the lost connection's
     /// own from now on: that is the token its client has.
     pub(super) fn inherit(&mut self, now: Now, connection: ConnectionId, session: Session) {
-        let expires_at = Some(now.wall + self.options.recovery_window_ms);
-        self.keep_as(now, connection, session.user, expires_at, session.rooms);
+        let session = self.session(now, connection, session.user, self.window_from(now), session.rooms);
+        self.keep_departed(now, session, false);
+    }
+
+    /// When a window that begins now is over, in milliseconds since 1970.
+    pub(super) fn window_from(&self, now: Now) -> Option<u64> {
+        Some(now.wall + self.options.recovery_window_ms)
     }
 
     /// The rooms that a client is on its way back into.
@@ -142,16 +194,19 @@ impl Shard {
 
     /// A connection leaves its rooms: notes what its client may come back with.
     pub(super) fn note_departure(&mut self, now: Now, slot: u32, departing: Departing) {
-        self.unsaved.remove(&slot);
+        let is_noted = self.unsaved.remove(&slot);
         if !self.recovers() {
             return;
         }
         let connection = self.id_of(slot);
         match departing {
             Departing::Lost | Departing::Goodbye | Departing::Left => {
-                self.keep_session(now, slot, Some(now.wall + self.options.recovery_window_ms));
+                if let Some(session) = self.session_of(now, slot, self.window_from(now)) {
+                    self.keep_departed(now, session, is_noted);
+                }
             }
-            Departing::Removed => {
+            Departing::Removed | Departing::Quit if !self.options.rules.outlives_process => {}
+            Departing::Removed | Departing::Quit => {
                 let token = TokenHash(recovery::hash(&self.recovery_key.token(connection)));
                 self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Drop { token }));
             }
@@ -168,7 +223,9 @@ impl Shard {
         has: Vec<Has>,
     ) -> Result<(), Reject> {
         let connection = self.id_of(slot);
-        let former = recovery::connection_of(token).filter(|former| *former != connection).ok_or_else(failed)?;
+        // What Socket.IO clients were given is passed on from one connection to the next, and never used up.
+        let former = recovery::connection_of(token).filter(|former| *former != connection && !former.is_peer());
+        let former = former.ok_or_else(failed)?;
         if !self.recovers() || self.resumes.contains_key(&slot) {
             return Err(failed());
         }
@@ -178,7 +235,7 @@ impl Shard {
         let from = self.expect(Ask { to: Some(connection), request, then: Then::Session });
         // The former connection's shard is asked first, if there is such a shard: the connection may be there still.
         let shard = if self.may_be(former) { self.holder_of(former) } else { self.number };
-        self.post(shard, Mail::Supersede { connection: former, token: token.into(), by, from });
+        self.post(shard, Mail::Supersede { connection: former, to: None, token: token.into(), by, from });
         Ok(())
     }
 
@@ -282,7 +339,9 @@ impl Shard {
         }
         let Some(mut resume) = self.resumes.remove(&slot) else { return };
         resume.rooms.sort_by(|(one, _), (other, _)| one.cmp(other));
-        self.note_session(now, slot);
+        if self.conns.get(slot as usize).is_some_and(|conn| !conn.rooms.as_slice().is_empty()) {
+            self.note_session(now, slot);
+        }
         let token = self.recovery_key.token(self.id_of(slot));
         let mut frame = Vec::new();
         loop {
@@ -321,18 +380,36 @@ impl Shard {
     }
 
     /// A client has come back on another connection: this one ends, if it is here, and its session goes to whoever asks.
-    pub(super) fn supersede(&mut self, now: Now, connection: ConnectionId, token: &str, by: &Identity, from: Asker) {
+    pub(super) fn supersede(
+        &mut self,
+        now: Now,
+        (connection, to): (ConnectionId, Option<ConnectionId>),
+        token: &str,
+        by: &Identity,
+        from: Asker,
+    ) {
+        if let Some(to) = to {
+            return self.supersede_peer(now, (connection, to), token, by, from);
+        }
+        let token_hash = TokenHash(recovery::hash(token));
         let slot = self.slot_of(connection).filter(|slot| self.conns[*slot as usize].is_listening());
         if let Some(slot) = slot
             && self.recovery_key.token(connection) == token
             && self.conns[slot as usize].identity.as_ref().is_some_and(|own| may_follow(by, own.user()))
         {
-            if self.unsaved.contains(&slot) || self.resumes.contains_key(&slot) {
-                self.keep_session(now, slot, Some(now.wall + self.options.recovery_window_ms));
+            let is_noted = self.unsaved.contains(&slot) || self.resumes.contains_key(&slot);
+            if let Some(session) = self.session_of(now, slot, self.window_from(now))
+                && (is_noted || self.is_own(&session))
+            {
+                self.keep_departed(now, session, is_noted);
             }
             self.disconnect(now, slot, "replaced", 4409);
         }
-        let op = Op::Session(connection, SessionOp::Take { token: TokenHash(recovery::hash(token)) });
+        if let Some(session) = self.departed.take(now, token_hash) {
+            let reply = Ok(Reply::Session(Some(Box::new(session))));
+            return self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+        }
+        let op = Op::Session(connection, SessionOp::Take { token: token_hash });
         self.post(self.placement.of(connection.text().as_str()), Mail::Ask { from, op });
     }
 
@@ -364,6 +441,6 @@ fn may_follow(by: &Identity, user: &str) -> bool {
     by.user() == user || by.roles().guest && user.starts_with("guest:")
 }
 
-fn failed() -> Reject {
+pub(super) fn failed() -> Reject {
     Reject::new(Code::RecoveryFailed, "There is nothing to recover with this token; join anew")
 }

@@ -16,7 +16,7 @@ use crate::client::carrier::Link;
 use crate::client::conn::Stage;
 use crate::client::namespace::Namespaces;
 use crate::client::outbound::{NOBODY, Segment};
-use crate::client::peer::Peer;
+use crate::client::peer::{Peer, Recovery};
 use crate::client::session::{Context, Effect, Effects, Reason, Route, Session};
 use crate::codec::engineio::{Data, Packet, Refusal, Version};
 use crate::codec::ws;
@@ -267,10 +267,21 @@ impl Shard {
         let peers: Vec<u32> = client.namespaces.peers().map(|(_, peer)| peer).collect();
         let departing = match reason {
             Reason::ClientClose => Departing::Goodbye,
-            Reason::TransportClose | Reason::ServerClose | Reason::SlowConsumer => Departing::Lost,
-            Reason::TransportError | Reason::PingTimeout | Reason::ParseError => Departing::Left,
+            Reason::ParseError => Departing::Left,
+            Reason::TransportClose
+            | Reason::TransportError
+            | Reason::PingTimeout
+            | Reason::ServerClose
+            | Reason::SlowConsumer
+            | Reason::Replaced => Departing::Lost,
         };
         for peer in peers {
+            let known = self.sessions.peers.get(peer as usize);
+            let departing = match departing {
+                // Clients that poll say so, too, when a poll has failed; who leaves for good has left the namespace before.
+                Departing::Goodbye if known.is_some_and(|known| known.recovery == Recovery::Offsets) => Departing::Lost,
+                departing => departing,
+            };
             self.peer_departs(now, peer, departing);
         }
         if held != NOBODY {

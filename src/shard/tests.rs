@@ -1,5 +1,6 @@
 //! One shard by itself, byte by byte: orders that clients can see.
 
+mod online;
 mod sessions;
 
 use super::*;
@@ -18,6 +19,7 @@ fn options() -> Options {
         announce_limit: 500,
         max_participants: 0,
         has_store: false,
+        outlives_process: false,
         history: true,
         keep_ms: 0,
         presence_grace_ms: 3_000,

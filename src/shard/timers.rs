@@ -41,9 +41,11 @@ impl Shard {
         if self.bulletin.due().is_some_and(|at| at <= now.mono) {
             self.publish_bulletin();
         }
+        self.ask_for_users(now);
         if !self.unsaved.is_empty() && self.unsaved_due <= now.mono {
             self.keep_sessions(now);
         }
+        self.departed.tick(now);
         if self.trim_due != 0 && self.trim_due <= now.mono {
             self.trim(now);
         }
@@ -62,7 +64,8 @@ impl Shard {
         let unsaved = (!self.unsaved.is_empty()).then_some(self.unsaved_due);
         let trim = (self.trim_due != 0).then_some(self.trim_due);
         let late = self.sessions.late.front().map(|late| late.due);
-        let own = [batch, unsaved, trim, drain, late, self.credit.next_due(), self.watching.due()];
+        let (newcomers, departed) = (self.bulletin.greeting.due(), self.departed.next_due());
+        let own = [batch, newcomers, unsaved, departed, trim, drain, late, self.credit.next_due(), self.watching.due()];
         own.into_iter().chain([self.timers.next_due(), self.authority.next_due()]).flatten().min()
     }
 

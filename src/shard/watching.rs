@@ -169,7 +169,7 @@ impl Shard {
         let Some(visitor) = self.visitor(key).filter(|_| had_come) else { return };
         let reason = match departing {
             Departing::Lost => "the connection was lost",
-            Departing::Goodbye => "the client left",
+            Departing::Goodbye | Departing::Quit => "the client left",
             Departing::Left => "the client broke a rule or was silent for too long",
             Departing::Removed => "sent away",
             Departing::Superseded => "the client came back on another connection",
@@ -231,7 +231,7 @@ impl Shard {
     }
 
     /// The session of the peer at a marked slot.
-    fn client_of(&self, key: u32) -> Option<u32> {
+    pub(super) fn client_of(&self, key: u32) -> Option<u32> {
         let peer = self.sessions.peers.get((key & !PEER) as usize)?;
         self.sessions.named(peer.link)
     }

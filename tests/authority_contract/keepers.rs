@@ -31,6 +31,7 @@ pub(crate) fn rules() -> Rules {
         announce_limit: 5,
         max_participants: 0,
         has_store: true,
+        outlives_process: true,
         history: true,
         keep_ms: 0,
         presence_grace_ms: 3_000,
@@ -166,7 +167,7 @@ fn node(rules: &Rules, number: usize, seed: u64, server: &RedisServer) -> Node {
     let (number, prefix) = (number as u16, "test".into());
     let settings = Settings {
         node: number,
-        name: number.to_string().into(),
+        name: format!("test {number}").into(),
         shards: SHARDS,
         prefix,
         sharded: false,

@@ -229,13 +229,25 @@ fn play(seed: u64, nodes: usize, cluster: &mut Cluster) {
     }
 }
 
-#[test]
-fn both_authorities_answer_and_tell_the_same() {
-    let count = std::env::var("SWITCHBOARD_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(125);
-    let first = std::env::var("SWITCHBOARD_SEED").ok().and_then(|text| text.parse().ok());
-    let seeds = first.map_or(1..=count, |seed| seed..=seed);
-    let mut cluster = Cluster::new(&rules(), 1, 1);
+/// Sequences on so many nodes: as many as `SWITCHBOARD_SEEDS` says, or the one of `SWITCHBOARD_SEED`.
+fn play_all(nodes: usize) {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seeds = match number("SWITCHBOARD_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("SWITCHBOARD_SEEDS").unwrap_or(125),
+    };
+    let mut cluster = Cluster::new(&rules(), nodes, 1);
     for seed in seeds {
-        play(seed, 1, &mut cluster);
+        play(seed, nodes, &mut cluster);
     }
+}
+
+#[test]
+fn a_node_answers_and_tells_the_same_as_a_process_alone() {
+    play_all(1);
+}
+
+#[test]
+fn three_nodes_answer_and_tell_the_same_as_a_process_alone() {
+    play_all(3);
 }

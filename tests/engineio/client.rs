@@ -30,12 +30,17 @@ pub(crate) fn connect_packet(namespace: &str, user: &str) -> String {
     format!("40{place}{}", json!({ "token": token(user, &json!({})) }))
 }
 
-/// The event of a packet: its name and its argument.
+/// The event of a packet: its name and its argument. An offset behind that is passed over.
 pub(crate) fn event(packet: &str) -> (String, Value) {
-    let json = &packet[packet.find('[').expect("an array")..];
-    let mut event: Vec<Value> = serde_json::from_str(json).expect("JSON");
-    let argument = event.pop().expect("an argument");
+    let mut event = array(packet);
+    assert!((2..=3).contains(&event.len()), "{packet}");
+    let argument = event.swap_remove(1);
     (event[0].as_str().expect("a name").to_owned(), argument)
+}
+
+/// The array of an event's or an ack's packet.
+pub(crate) fn array(packet: &str) -> Vec<Value> {
+    serde_json::from_str(&packet[packet.find('[').expect("an array")..]).expect("JSON")
 }
 
 /// A client that polls, with a connection for each direction.
@@ -153,10 +158,12 @@ impl Socket {
         let place = if namespace == "/" { "40".to_owned() } else { format!("40{namespace},") };
         let object = accepted.strip_prefix(&place).unwrap_or_else(|| panic!("{accepted}"));
         let object: Value = serde_json::from_str(object).expect("JSON");
-        if namespace == "/" {
-            let greeting = socket.next();
-            assert!(greeting.starts_with(r#"42["authenticated",{"userId":""#), "{greeting}");
-        }
+        let greeting = match namespace {
+            "/" => r#"42["authenticated",{"userId":""#,
+            _ => r#"42/chat,["users:online",{"users":["#,
+        };
+        let heard = socket.next();
+        assert!(heard.starts_with(greeting), "{heard}");
         (socket, object["sid"].as_str().expect("a sid").to_owned())
     }
 
@@ -168,6 +175,9 @@ impl Socket {
         let accepted = socket.next();
         let object = accepted.strip_prefix("40/chat,").unwrap_or_else(|| panic!("{accepted}"));
         let object: Value = serde_json::from_str(object).expect("JSON");
+        if dialect == "colon" {
+            socket.hear("users:online");
+        }
         (socket, object["sid"].as_str().expect("a sid").to_owned())
     }
 

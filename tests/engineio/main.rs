@@ -4,9 +4,13 @@
 mod client;
 mod dialects;
 mod limits;
+mod malformed;
 mod namespaces;
+mod offender;
 mod older;
+mod online;
 mod questions;
+mod recovery;
 mod requests;
 mod rooms;
 mod sessions;

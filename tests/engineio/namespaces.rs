@@ -172,6 +172,7 @@ fn an_expired_token_ends_what_it_opened() {
     assert_eq!(object(&socket.next(), "42")[0], "authenticated");
     socket.send(&connect_packet("/chat", "ada"));
     object(&socket.next(), "40/chat,");
+    assert_eq!(object(&socket.next(), "42/chat,")[0], "users:online");
     assert_eq!(socket.next(), "41");
     socket.send(r#"42/chat,7["heartbeat"]"#);
     assert!(socket.next().starts_with("43/chat,7["));

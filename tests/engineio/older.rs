@@ -10,7 +10,7 @@ use super::support::server::{Server, token};
 const PATH: &str = "/engine.io/?EIO=3&transport=polling";
 
 /// The packets of a payload of text.
-fn packets(text: &str) -> Vec<String> {
+pub(crate) fn packets(text: &str) -> Vec<String> {
     let (mut rest, mut packets) = (text, Vec::new());
     while let Some((count, behind)) = rest.split_once(':') {
         let units: Vec<u16> = behind.encode_utf16().collect();

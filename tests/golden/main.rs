@@ -2,11 +2,13 @@
 //! real sockets: with one shard, and again with several, so that rooms and users live on other threads than their
 //! clients. `README.md` beside the files says how they are written.
 
+mod party;
 mod pattern;
 mod play;
 mod script;
 #[path = "../support/mod.rs"]
 mod support;
+mod talker;
 
 macro_rules! conversations {
     ($($name:ident),+ $(,)?) => {
@@ -24,7 +26,22 @@ macro_rules! conversations {
 
 conversations! {
     authentication,
+    camel,
+    camel_presence,
+    camel_refused,
+    camel_sync,
     closing,
+    colon_connection,
+    colon_counters,
+    colon_limits,
+    colon_messages,
+    colon_messages_refused,
+    colon_monitoring,
+    colon_online_updates,
+    colon_presence,
+    colon_presence_in_rooms,
+    colon_rooms,
+    colon_rooms_refused,
     create_on_join_always,
     create_on_join_never,
     create_on_join_seed,
@@ -36,6 +53,11 @@ conversations! {
     host_removes,
     ice_servers,
     ice_turn_secret,
+    interop,
+    interop_large_room,
+    interop_presence,
+    interop_signaling,
+    interop_typing,
     joining,
     large_room,
     leaving,
@@ -43,6 +65,8 @@ conversations! {
     limits_per_minute,
     meetings,
     messages,
+    notify,
+    notify_calls,
     peer_ids,
     people,
     presence,
@@ -54,10 +78,15 @@ conversations! {
     receipts,
     recovery,
     request_ids,
-    rooms,
     room_closed,
     room_full,
+    rooms,
     signaling,
+    socketio_connecting,
+    socketio_malformed,
+    socketio_older,
+    socketio_token_expires,
+    socketio_too_many,
     token_expires,
     typing,
 }

@@ -1,22 +1,21 @@
 //! Performing a conversation: a server of its own, a socket per client, every step checked where it is written.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
 
+use crate::party::Party;
 use crate::pattern::{self, Names, differences, key};
-use crate::script::{Caller, Line, Script, Sent, Step};
+use crate::script::{Caller, Dialect, Line, Script, Sent, Speech, Step};
 use crate::support::client::{Client, End};
 use crate::support::http::{self, Response};
 use crate::support::server::{Server, token};
+use crate::talker::{AGENT, Talker, shown};
 
 /// Where the files are.
 pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
-
-/// Marks what the runner itself sends: as a `requestId`, and as the type of messages that nobody is to hear of.
-const FENCE: &str = "fence";
 
 /// Performs the file of that name: with one shard and again with several, or with as many as it says itself.
 pub(crate) fn perform(name: &str) {
@@ -41,9 +40,8 @@ fn run<'a>(script: &'a Script, shards: &[&str]) -> Result<(), (usize, &'a str, S
     let mut stage = Stage::new(Server::start_with(&arguments, &environment));
     let mut lines = script.lines.iter().peekable();
     while let Some(line) = lines.next() {
-        let next_hears_connect =
-            |next: &&Line| matches!(&next.step, Step::Hear(_, hello) if hello["type"] == "connect");
-        let is_greeting_written = lines.peek().is_some_and(next_hears_connect);
+        let next_hears_greeting = |next: &&Line| matches!(&next.step, Step::Hear(_, heard) if is_greeting(heard));
+        let is_greeting_written = lines.peek().is_some_and(next_hears_greeting);
         // Shown should the step never come to its end.
         println!("{}: {}", line.number, line.text);
         let outcome = stage.perform(&line.step, is_greeting_written);
@@ -62,87 +60,6 @@ struct Stage {
     answer: Option<Response>,
 }
 
-/// A connected client.
-struct Party {
-    client: Client,
-    /// What came and was not looked at yet.
-    heard: VecDeque<Value>,
-    /// How the connection ended, behind all that.
-    ended: Option<End>,
-    token: Option<String>,
-    /// What it may hear, once each, as it is to be or not.
-    optional: Vec<Value>,
-}
-
-impl Party {
-    /// Whether a message is one that the client may hear, or nobody's business; it is passed over then.
-    fn passes_over(&mut self, message: &Value) -> bool {
-        let fits = |optional: &Value| differences(optional, message, &mut Names::new()).is_empty();
-        match self.optional.iter().position(fits) {
-            Some(at) => {
-                self.optional.remove(at);
-                true
-            }
-            None => message["messageType"] == FENCE,
-        }
-    }
-
-    fn next(&mut self) -> Result<Value, End> {
-        loop {
-            let message = match (self.heard.pop_front(), self.ended.take()) {
-                (Some(message), ended) => {
-                    self.ended = ended;
-                    message
-                }
-                (None, Some(end)) => return Err(end),
-                (None, None) => self.client.next_or_end()?,
-            };
-            if !self.passes_over(&message) {
-                return Ok(message);
-            }
-        }
-    }
-
-    /// What it has heard and not looked at, but for what it may hear.
-    fn left(&mut self) -> &VecDeque<Value> {
-        let mut heard = std::mem::take(&mut self.heard);
-        heard.retain(|message| !self.passes_over(message));
-        self.heard = heard;
-        &self.heard
-    }
-
-    /// Reads all that the client had been sent when the server read this ping.
-    fn fence(&mut self) -> Result<(), String> {
-        self.exchange(&json!({ "type": "ping", "requestId": FENCE }));
-        self.ended.take().map_or(Ok(()), |end| Err(format!("  the connection ended: {end:?}")))
-    }
-
-    /// Waits until the server knows that this connection is its user's, so that messages to the user reach it: it is
-    /// greeted before that.
-    fn arrive(&mut self, user: &str) {
-        let message = json!({
-            "type": "message", "toUserId": user, "content": "", "messageType": FENCE, "requestId": FENCE
-        });
-        self.exchange(&message);
-    }
-
-    /// Sends a request and reads up to its answer, or to the end.
-    fn exchange(&mut self, request: &Value) {
-        self.client.send(request);
-        loop {
-            match self.client.next_or_end() {
-                Ok(message) if message["requestId"] == FENCE => return,
-                Ok(message) if message["messageType"] == FENCE => {}
-                Ok(message) => self.heard.push_back(message),
-                Err(end) => {
-                    self.ended = Some(end);
-                    return;
-                }
-            }
-        }
-    }
-}
-
 impl Stage {
     fn new(server: Server) -> Self {
         Self { server, parties: BTreeMap::new(), names: Names::new(), last_sender: None, answer: None }
@@ -150,7 +67,18 @@ impl Stage {
 
     fn perform(&mut self, step: &Step, is_greeting_written: bool) -> Result<(), String> {
         match step {
-            Step::Connect(who, caller) => self.connect(who, caller, is_greeting_written),
+            Step::Connect(who, caller, Speech { dialect: None, .. }) => self.connect(who, caller, is_greeting_written),
+            Step::Connect(who, caller, Speech { dialect: Some(dialect), polls }) => {
+                self.connect_talker(who, caller, (*dialect, *polls), is_greeting_written)
+            }
+            Step::Open(who, query, header, polls) => {
+                let query = self.spoken(query);
+                let header = header.as_ref().map(|(name, value)| (name.as_str(), self.spoken(value)));
+                let headers: Vec<_> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                let talker = Talker::open(&self.server.address, &query, &headers, *polls);
+                self.parties.insert(who.to_owned(), Party::talker(talker, None));
+                Ok(())
+            }
             Step::Send(who, sent) => self.send(who, sent),
             Step::Hear(who, expected) => self.hear(who, expected),
             Step::HearNothing(who) => {
@@ -158,7 +86,7 @@ impl Stage {
                 let party = self.party(who)?;
                 match party.left().front() {
                     None => Ok(()),
-                    Some(message) => Err(format!("  {who} got {message}")),
+                    Some(message) => Err(format!("  {who} got {}", shown(message))),
                 }
             }
             Step::MayHear(who, optional) => {
@@ -168,7 +96,7 @@ impl Stage {
             Step::Close(who, code, reason) => {
                 let frame = CloseFrame { code: (*code).into(), reason: reason.as_str().into() };
                 self.settle(who)?;
-                self.party(who)?.client.send_message(Message::Close(Some(frame)));
+                self.party(who)?.send_message(Message::Close(Some(frame)));
                 self.closed(who, *code, "")
             }
             Step::Closed(who, code, reason) => self.closed(who, *code, reason),
@@ -188,9 +116,7 @@ impl Stage {
         let client = Client::connect(&self.server.address, token.as_deref());
         let (hello, connection) = (client.hello.clone(), client.id().to_owned());
         let user = hello["userId"].as_str().unwrap_or_default().to_owned();
-        let mut party = Party { client, heard: VecDeque::from([hello]), ended: None, token, optional: Vec::new() };
-        party.arrive(&user);
-        self.parties.insert(who.to_owned(), party);
+        self.parties.insert(who.to_owned(), Party::raw(client, token));
         self.names.insert(key("connection", who), connection);
         if *caller == Caller::Guest {
             self.names.insert(key("guest", who), user);
@@ -213,6 +139,45 @@ impl Stage {
         self.hear(who, &greeting)
     }
 
+    fn connect_talker(
+        &mut self,
+        who: &str,
+        caller: &Caller,
+        (dialect, polls): (Dialect, bool),
+        is_greeting_written: bool,
+    ) -> Result<(), String> {
+        let token = self.token_of(caller)?;
+        let given = token.clone().unwrap_or_default();
+        let bearer = format!("Bearer {given}");
+        // Each where its users give it: with the CONNECT, in the query, in a header.
+        let (mut query, mut headers, mut payload) = (String::new(), Vec::new(), String::new());
+        match dialect {
+            _ if token.is_none() => {}
+            Dialect::Colon => payload = json!({ "token": given }).to_string(),
+            Dialect::Camel => query = format!("token={given}"),
+            Dialect::Notify => headers.push(("Authorization", bearer.as_str())),
+        }
+        let mut talker = Talker::open(&self.server.address, &query, &headers, polls);
+        let place = if dialect == Dialect::Notify { "" } else { "/chat," };
+        talker.send(&format!("packet 40{place}{payload}"));
+        talker.place = Some(place);
+        self.parties.insert(who.to_owned(), Party::talker(talker, token));
+        self.names.remove(&key("connection", who));
+        if is_greeting_written && self.party(who)?.is_refused(place)? {
+            return Ok(());
+        }
+        let connection = format!("<connection:{who}>");
+        self.hear(who, &json!({ "packet": format!("40{place}"), "data": { "sid": connection } }))?;
+        match (dialect, caller) {
+            _ if is_greeting_written => Ok(()),
+            (Dialect::Colon, _) => self.hear(who, &json!(["users:online", { "users": "<any>", "total": "<number>" }])),
+            (Dialect::Notify, Caller::User { id, .. }) => {
+                self.hear(who, &json!(["authenticated", { "userId": id, "socketId": connection }]))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn token_of(&self, caller: &Caller) -> Result<Option<String>, String> {
         match caller {
             Caller::Guest => Ok(None),
@@ -220,13 +185,16 @@ impl Stage {
                 Some(party) => Ok(party.token.clone()),
                 None => Err(unknown(who)),
             },
-            Caller::User { id, is_admin, called, seconds } => {
+            Caller::User { id, is_admin, called, email, seconds } => {
                 let mut claims = json!({ "exp": pattern::now().as_secs() + seconds });
                 if *is_admin {
                     claims["role"] = "admin".into();
                 }
                 if let Some(called) = called {
                     claims["name"] = called.as_str().into();
+                }
+                if let Some(email) = email {
+                    claims["email"] = email.as_str().into();
                 }
                 Ok(Some(token(id, &claims)))
             }
@@ -239,14 +207,7 @@ impl Stage {
             Sent::Text(text) => self.spoken(text),
             _ => String::new(),
         };
-        let client = &mut self.party(who)?.client;
-        match sent {
-            Sent::Text(_) => client.send_text(&text),
-            Sent::Binary(bytes) => client.send_message(Message::binary(bytes.clone())),
-            Sent::Bytes(bytes) => {
-                std::io::Write::write_all(client.stream(), bytes).map_err(|error| error.to_string())?
-            }
-        }
+        self.party(who)?.send(sent, &text)?;
         self.last_sender = Some(who.to_owned());
         Ok(())
     }
@@ -280,7 +241,7 @@ impl Stage {
         let next = self.party(who)?.next();
         self.parties.remove(who);
         match next {
-            Ok(message) => Err(format!("  {who} got {message}")),
+            Ok(message) => Err(format!("  {who} got {}", shown(&message))),
             Err(end) if end == End::Close(code, reason.to_owned()) => Ok(()),
             Err(end) => Err(format!("  the connection ended otherwise: {end:?}")),
         }
@@ -290,7 +251,8 @@ impl Stage {
         self.settle("")?;
         let token = self.token_of(caller)?;
         let header = token.map(|token| http::bearer(&token));
-        let headers: Vec<&str> = header.as_deref().into_iter().collect();
+        let agent = format!("User-Agent: {AGENT}");
+        let headers: Vec<&str> = header.as_deref().into_iter().chain([agent.as_str()]).collect();
         let (path, body) = (self.spoken(path), body.map(|body| self.spoken(body)));
         let body = body.as_deref().or((method == "POST").then_some("{}"));
         self.answer = Some(http::ask(&self.server.address, method, &path, &headers, body));
@@ -322,7 +284,7 @@ impl Stage {
     fn end(&mut self) -> Result<(), String> {
         self.fence_all()?;
         let left = self.parties.iter_mut().filter_map(|(who, party)| Some((who, party.left().front()?)));
-        let lines: Vec<String> = left.map(|(who, message)| format!("  {who} got {message}")).collect();
+        let lines: Vec<String> = left.map(|(who, message)| format!("  {who} got {}", shown(message))).collect();
         if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
     }
 
@@ -340,5 +302,11 @@ fn agree(expected: &Value, found: &Value, names: &mut Names) -> Result<(), Strin
     if lines.is_empty() {
         return Ok(());
     }
-    Err(format!("  came: {found}\n  {}", lines.join("\n  ")))
+    Err(format!("  came: {}\n  {}", shown(found), lines.join("\n  ")))
+}
+
+/// Whether it is the first thing that some dialect tells whoever connects, or the refusal to.
+fn is_greeting(heard: &Value) -> bool {
+    let is_refusal = heard["packet"].as_str().is_some_and(|packet| packet.starts_with("44"));
+    heard["type"] == "connect" || heard[0] == "users:online" || heard[0] == "authenticated" || is_refusal
 }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::talker::{packet, short};
+
 /// A whole file.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
@@ -23,7 +25,9 @@ pub(crate) struct Line {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
-    Connect(String, Caller),
+    Connect(String, Caller, Speech),
+    /// A session of Socket.IO in no namespace yet: name, query, header, whether it polls.
+    Open(String, String, Option<(String, String)>, bool),
     Send(String, Sent),
     Hear(String, Value),
     HearNothing(String),
@@ -44,6 +48,21 @@ pub(crate) enum Sent {
     Bytes(Vec<u8>),
 }
 
+/// How somebody speaks: `raw` when no dialect is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Speech {
+    pub(crate) dialect: Option<Dialect>,
+    pub(crate) polls: bool,
+}
+
+/// A dialect of Socket.IO.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Dialect {
+    Notify,
+    Colon,
+    Camel,
+}
+
 /// Who somebody is.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Caller {
@@ -55,6 +74,7 @@ pub(crate) enum Caller {
         id: String,
         is_admin: bool,
         called: Option<String>,
+        email: Option<String>,
         seconds: u64,
     },
 }
@@ -103,7 +123,15 @@ fn step(line: &str) -> Result<Step, String> {
     let (first, rest) = line.split_once(' ').ok_or("too short for a step")?;
     if first == "connect" {
         let (who, caller) = rest.split_once(" as ").ok_or("connect NAME as …")?;
-        return Ok(Step::Connect(who.to_owned(), caller_of(caller)?));
+        let (caller, speech) = speech_of(caller)?;
+        return Ok(Step::Connect(who.to_owned(), caller_of(caller)?, speech));
+    }
+    if first == "open" {
+        let (rest, polls) = rest.strip_suffix(" by polling").map_or((rest, false), |rest| (rest, true));
+        let (who, with) = rest.split_once(" with ").unwrap_or((rest, ""));
+        let header = with.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let query = if header.is_none() { with } else { "" };
+        return Ok(Step::Open(who.to_owned(), query.to_owned(), header, polls));
     }
     if METHODS.contains(&first) {
         let (request, caller) = rest.rsplit_once(" as ").ok_or("no `as` with who asks")?;
@@ -120,15 +148,26 @@ fn step(line: &str) -> Result<Step, String> {
     match verb {
         ">" => Ok(Step::Send(who, sent(rest)?)),
         "<" if rest == "nothing" => Ok(Step::HearNothing(who)),
-        "<" => Ok(Step::Hear(who, json(rest)?)),
+        "<" => Ok(Step::Hear(who, heard(rest)?)),
         "may" => match rest.strip_prefix("hear ") {
-            Some(message) => Ok(Step::MayHear(who, json(message)?)),
+            Some(message) => Ok(Step::MayHear(who, heard(message)?)),
             None => Err("NAME may hear …".to_owned()),
         },
         "closes" => code(rest).map(|(code, reason)| Step::Close(who, code, reason)),
         "closed" => code(rest).map(|(code, reason)| Step::Closed(who, code, reason)),
         "vanishes" => Ok(Step::Vanish(who)),
         other => Err(format!("no such verb: {other:?}")),
+    }
+}
+
+/// What somebody hears: JSON, or one of the forms of Socket.IO.
+fn heard(text: &str) -> Result<Value, String> {
+    if let Some(text) = text.strip_prefix("packet ") {
+        return Ok(packet(text));
+    }
+    match text.starts_with(|first: char| first.is_ascii_digit()) {
+        true => short(text).ok_or_else(|| format!("no ack: {text:?}")),
+        false => json(text),
     }
 }
 
@@ -154,6 +193,19 @@ fn code(text: &str) -> Result<(u16, String), String> {
     Ok((code.parse().map_err(|_| "no close code")?, reason.to_owned()))
 }
 
+/// How somebody speaks, and what is said of them before that.
+fn speech_of(text: &str) -> Result<(&str, Speech), String> {
+    let Some((caller, dialect)) = text.split_once(" speaking ") else { return Ok((text, Speech::default())) };
+    let (dialect, polls) = dialect.strip_suffix(" by polling").map_or((dialect, false), |dialect| (dialect, true));
+    let dialect = match dialect {
+        "notify" => Dialect::Notify,
+        "colon" => Dialect::Colon,
+        "camel" => Dialect::Camel,
+        other => return Err(format!("no such dialect: {other:?}")),
+    };
+    Ok((caller, Speech { dialect: Some(dialect), polls }))
+}
+
 fn caller_of(text: &str) -> Result<Caller, String> {
     if text == "guest" {
         return Ok(Caller::Guest);
@@ -168,6 +220,10 @@ fn caller_of(text: &str) -> Result<Caller, String> {
         Some((rest, seconds)) => (rest, seconds.parse().map_err(|_| "for how many seconds?")?),
         None => (rest, 3600),
     };
+    let (rest, email) = match rest.split_once(" with email ") {
+        Some((rest, email)) => (rest, Some(email.to_owned())),
+        None => (rest, None),
+    };
     let (rest, called) = match rest.split_once(" called ") {
         Some((rest, called)) => (rest, Some(called.to_owned())),
         None => (rest, None),
@@ -175,7 +231,7 @@ fn caller_of(text: &str) -> Result<Caller, String> {
     let (id, is_admin) = rest.strip_suffix(" admin").map_or((rest, false), |id| (id, true));
     match id.contains(' ') {
         true => Err(format!("no user id: {id:?}")),
-        false => Ok(Caller::User { id: id.to_owned(), is_admin, called, seconds }),
+        false => Ok(Caller::User { id: id.to_owned(), is_admin, called, email, seconds }),
     }
 }
 
@@ -206,15 +262,34 @@ mod tests {
             id: id.to_owned(),
             is_admin,
             called: called.map(str::to_owned),
+            email: None,
             seconds,
         };
+        let raw = Speech::default();
+        let speaking = |dialect, polls| Speech { dialect: Some(dialect), polls };
         let table = [
-            ("connect a as guest", Step::Connect("a".into(), Caller::Guest)),
-            ("connect a as user b", Step::Connect("a".into(), user("b", false, None, 3600))),
+            ("connect a as guest", Step::Connect("a".into(), Caller::Guest, raw)),
+            ("connect a as user b", Step::Connect("a".into(), user("b", false, None, 3600), raw)),
             (
                 "connect a as user b admin called B C for 2 s",
-                Step::Connect("a".into(), user("b", true, Some("B C"), 2)),
+                Step::Connect("a".into(), user("b", true, Some("B C"), 2), raw),
             ),
+            (
+                "connect a as user b speaking camel by polling",
+                Step::Connect("a".into(), user("b", false, None, 3600), speaking(Dialect::Camel, true)),
+            ),
+            (
+                "connect a as guest speaking notify",
+                Step::Connect("a".into(), Caller::Guest, speaking(Dialect::Notify, false)),
+            ),
+            ("open a with b=c by polling", Step::Open("a".into(), "b=c".into(), None, true)),
+            ("open a with B: c: d", Step::Open("a".into(), String::new(), Some(("B".into(), "c: d".into())), false)),
+            ("open a", Step::Open("a".into(), String::new(), None, false)),
+            ("a > 1[\"b\"]", Step::Send("a".into(), Sent::Text("1[\"b\"]".into()))),
+            ("a < [\"b\",1]", Step::Hear("a".into(), json!(["b", 1]))),
+            ("a < 1[{}]", Step::Hear("a".into(), json!([1, [{}]]))),
+            ("a < packet 44/b,{\"c\":1}", Step::Hear("a".into(), json!({ "packet": "44/b,", "data": { "c": 1 } }))),
+            ("a < packet 41/b,", Step::Hear("a".into(), json!({ "packet": "41/b," }))),
             ("a > binary 00 ff", Step::Send("a".into(), Sent::Binary(vec![0, 255]))),
             ("a > bytes 81", Step::Send("a".into(), Sent::Bytes(vec![0x81]))),
             ("a < {\"b\":1}", Step::Hear("a".into(), json!({ "b": 1 }))),
@@ -237,9 +312,19 @@ mod tests {
 
     #[test]
     fn what_is_no_step_is_told_with_its_line() {
-        for line in
-            ["a", "a says b", "a < {", "-> ok {}", "connect a", "GET /b", "a closes x", "a > bytes zz", "GET / as b c"]
-        {
+        for line in [
+            "a",
+            "a says b",
+            "a < {",
+            "a < 1{}",
+            "connect a as user b speaking c",
+            "-> ok {}",
+            "connect a",
+            "GET /b",
+            "a closes x",
+            "a > bytes zz",
+            "GET / as b c",
+        ] {
             assert_eq!(Script::parse(&format!("# x\n{line}")).expect_err(line).0, 2, "{line}");
         }
     }

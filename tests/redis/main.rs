@@ -7,3 +7,4 @@ mod calls;
 mod channels;
 mod desk;
 mod nodes;
+mod questions;

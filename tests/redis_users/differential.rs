@@ -245,6 +245,7 @@ impl Both {
         let token = TokenHash([connection as u8; 32]);
         let ends = self.below(100_000);
         let session = Session {
+            dialect: 0,
             token,
             user: user_of(connection).into(),
             connection: id(0, connection),
@@ -252,6 +253,7 @@ impl Both {
             active_at: self.below(99),
             expires_at: (ends > 50_000).then_some(self.many.now.wall + ends),
             rooms: vec![Position {
+                since: None,
                 room: "r".into(),
                 epoch: "e".into(),
                 seq: self.below(99),

@@ -12,6 +12,7 @@ const OTHER: TokenHash = TokenHash([1; 32]);
 
 fn session(expires_at: Option<u64>, seq: u64) -> Session {
     Session {
+        dialect: 0,
         token: TOKEN,
         user: "ann \"a\"/b".into(),
         connection: id(0, 1),
@@ -19,6 +20,7 @@ fn session(expires_at: Option<u64>, seq: u64) -> Session {
         active_at: 6,
         expires_at,
         rooms: vec![Position {
+            since: None,
             room: "r".into(),
             epoch: "e".into(),
             seq,

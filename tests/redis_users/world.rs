@@ -30,6 +30,7 @@ pub(crate) fn rules() -> Rules {
         announce_limit: 500,
         max_participants: 0,
         has_store: true,
+        outlives_process: true,
         history: false,
         keep_ms: 0,
         presence_grace_ms: GRACE_MS,

@@ -60,6 +60,8 @@ pub(crate) struct Membership {
     pub(crate) is_lossy: bool,
     /// Messages of one who went by its name before may be told late.
     pub(crate) may_inherit: bool,
+    /// It was not told the number of the last message before; the first one that it is told says so.
+    pub(crate) is_unnumbered: bool,
 }
 
 /// What a new member was told of itself and the room.
@@ -92,7 +94,13 @@ impl Membership {
             end: End::Open,
             is_lossy: false,
             may_inherit: false,
+            is_unnumbered: false,
         }
+    }
+
+    /// Whether it knows any message's number.
+    pub(crate) fn is_numbered(&self) -> bool {
+        !self.is_unnumbered || self.last > 0
     }
 
     /// Notes what it is told. `announces_all`: it should have been told of everyone who came and went.
@@ -101,6 +109,9 @@ impl Membership {
         match &fact {
             Fact::Message { seq, from } => {
                 assert!(*from != self.name || self.may_inherit, "a member is not told its own messages");
+                if !self.is_numbered() {
+                    (self.start, self.last) = (*seq - 1, *seq - 1);
+                }
                 let expected = self.next_seq();
                 assert_eq!(*seq, expected, "messages of {} come in order and without gaps", self.room);
                 self.last = *seq;

@@ -1,6 +1,6 @@
 //! The shards and everything between them and the clients: mail on its way, connections, the clock.
 //!
-//! Mail between two shards keeps its order and nothing else does. A connection is read and written as the event loop
+//! Mail between two shards keeps its order and nothing else does; connections that move go with it. A connection is read and written as the event loop
 //! does it: edge-triggered, so a shard that forgets to ask again is never told twice.
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hasher};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::mail::{Mail, ShardNumber};
-use switchboard::shard::{Gone, Shard, Stats, Wire};
+use switchboard::shard::{Departure, Gone, Shard, Stats, Wire};
 
 use super::setting::{BEGINNING, Setting, verifier};
 use super::storage::{self, Store};
@@ -92,6 +92,13 @@ enum Chance {
     Store,
 }
 
+/// What one shard has for another.
+enum Parcel {
+    Mail(Mail),
+    /// A connection that moves, and what came by it that was not read.
+    Connection(usize, Vec<u8>),
+}
+
 /// What a client finds when it reads.
 pub(crate) struct News {
     pub(crate) socket: usize,
@@ -105,8 +112,8 @@ pub(crate) struct Network {
     pub(crate) rng: Rng,
     pub(crate) shards: Vec<Shard>,
     pub(crate) sockets: Vec<Socket>,
-    /// Mail from each shard to each, `from * shards + to`.
-    links: Vec<VecDeque<Mail>>,
+    /// What is on its way from each shard to each, `from * shards + to`.
+    links: Vec<VecDeque<Parcel>>,
     /// Connections by shard and slot.
     slots: Vec<Vec<Option<usize>>>,
     /// Connections to be accepted, by shard.
@@ -170,6 +177,7 @@ impl Network {
             all.listened_rooms += stats.listened_rooms;
             all.slow_consumers += stats.slow_consumers;
             all.timed_out += stats.timed_out;
+            all.moved += stats.moved;
         }
         all
     }
@@ -371,12 +379,14 @@ impl Network {
         let sources = count + if self.store.is_some() { storage::VOICES } else { 0 };
         let start = self.below(sources as u64) as usize;
         for from in (start..sources).chain(0..start) {
-            let mail = match from.checked_sub(count) {
+            let parcel = match from.checked_sub(count) {
                 None => self.links[from * count + shard].pop_front(),
-                Some(voice) => self.store.as_mut().and_then(|store| store.mail(voice, shard)),
+                Some(voice) => self.store.as_mut().and_then(|store| store.mail(voice, shard)).map(Parcel::Mail),
             };
-            if let Some(mail) = mail {
-                return self.shards[shard].mail(self.now, mail);
+            match parcel {
+                Some(Parcel::Mail(mail)) => return self.shards[shard].mail(self.now, mail),
+                Some(Parcel::Connection(socket, unread)) => return self.take_over(shard, socket, unread),
+                None => {}
             }
         }
     }
@@ -394,6 +404,28 @@ impl Network {
                 self.sockets[at].slot = Some(slot);
             }
             None => self.sockets[at].down_fin = true,
+        }
+    }
+
+    /// A connection arrives that another shard had.
+    fn take_over(&mut self, shard: usize, at: usize, mut unread: Vec<u8>) {
+        self.sockets[at].shard = shard;
+        self.accept(shard, at);
+        let socket = &mut self.sockets[at];
+        socket.ready = !socket.up.is_empty() || socket.fin || socket.reset;
+        if let Some(slot) = socket.slot {
+            self.shards[shard].received(self.now, slot, &mut unread);
+            self.send_connections(shard);
+        }
+    }
+
+    /// Sends the connections of a shard on their way that go to others.
+    fn send_connections(&mut self, shard: usize) {
+        while let Some(Departure { slot, to, unread }) = self.shards[shard].departure() {
+            let at = self.slots[shard][slot as usize].take().expect("it was there");
+            self.sockets[at].slot = None;
+            let count = self.shards.len();
+            self.links[shard * count + usize::from(to)].push_back(Parcel::Connection(at, unread));
         }
     }
 
@@ -429,6 +461,9 @@ impl Network {
             let count = if self.rng.below(3) == 0 { most } else { 1 + self.rng.below(most) };
             let mut bytes: Vec<u8> = socket.up.drain(..count as usize).collect();
             self.shards[shard].received(self.now, slot, &mut bytes);
+            if self.shards[shard].has_departures() {
+                return self.send_connections(shard);
+            }
         }
     }
 
@@ -443,6 +478,7 @@ impl Network {
             trace: &mut self.trace,
         };
         self.shards[shard].flush(self.now, &mut cable);
+        self.send_connections(shard);
         self.send_mail(shard);
     }
 
@@ -454,7 +490,7 @@ impl Network {
         let count = self.shards.len();
         for (to, mail) in self.shards[shard].outgoing() {
             assert_ne!(usize::from(to), shard, "mail to oneself does not leave the house");
-            self.links[shard * count + usize::from(to)].push_back(mail);
+            self.links[shard * count + usize::from(to)].push_back(Parcel::Mail(mail));
         }
     }
 

@@ -34,6 +34,9 @@ pub(crate) const CONTENT_BYTES: usize = 1024;
 /// How long a drain may take, in milliseconds.
 pub(crate) const DRAIN_MS: u64 = 2_000;
 
+/// How many people there are with one client each.
+pub(crate) const PEOPLE_MAX: usize = 64;
+
 /// The tokens of everybody, made once for all runs: they are the same in each.
 pub(crate) struct Tokens {
     /// Good for longer than any run.
@@ -54,6 +57,21 @@ pub(crate) fn tokens() -> &'static Tokens {
         };
         let all = |expires_at: u64| (0..USERS.len()).map(|at| sign(at, expires_at)).collect();
         Tokens { long: all(issued_at + 10 * 365 * 86_400), short: all(issued_at + SHORT_TOKEN_MS / 1000) }
+    })
+}
+
+/// People of whom each has one client only, and their tokens.
+pub(crate) fn people() -> &'static [(String, String)] {
+    static PEOPLE: OnceLock<Vec<(String, String)>> = OnceLock::new();
+    PEOPLE.get_or_init(|| {
+        let issued_at = BEGINNING / 1000;
+        let expires_at = Some(issued_at + 86_400);
+        let person = |number: usize| {
+            let user = format!("person {number}");
+            let token = sign_hs256(SECRET, &NewToken { user: &user, issued_at, expires_at, ..NewToken::default() });
+            (user, token)
+        };
+        (0..PEOPLE_MAX).map(person).collect()
     })
 }
 
@@ -90,6 +108,7 @@ impl Setting {
             announce_limit: if announces_all { 500 } else { 2 },
             max_participants: 0,
             has_store,
+            outlives_process: has_store,
             history: true,
             keep_ms: 0,
             presence_grace_ms: 3_000,
@@ -141,6 +160,7 @@ impl Setting {
         let rules = Rules {
             announce_limit: 500,
             has_store: true,
+            outlives_process: true,
             keep_ms,
             presence_grace_ms: if rng.below(4) == 0 { 0 } else { 3_000 },
             presence_scope: if rng.below(4) == 0 { Scope::Rooms } else { Scope::Auto },
@@ -161,6 +181,36 @@ impl Setting {
         });
         let nature = Nature { durability, recovery_window_ms, keep_messages, keep_ms, leisure, overflows };
         (Self { announces_all: true, is_slow: false, ..plain }, nature)
+    }
+
+    /// A server for clients of all dialects. Nothing is limited, so that whoever is cut off is so for a reason.
+    pub(crate) fn draw_mingled(rng: &mut Rng) -> Self {
+        let plain = Self::draw(&mut Rng::from_seed(0));
+        let heartbeat = Heartbeat { interval_ms: 4_000 + rng.below(4) * 3_000, timeout_ms: 4_000 };
+        let rules = Rules {
+            announce_limit: 500,
+            has_store: false,
+            presence_grace_ms: if rng.below(4) == 0 { 0 } else { 3_000 },
+            presence_scope: if rng.below(4) == 0 { Scope::Rooms } else { Scope::Auto },
+            connections_per_user: 0,
+            ..(*plain.options.rules).clone()
+        };
+        let mut socket_io = SocketIo::default();
+        socket_io.sessions.heartbeat = heartbeat;
+        let options = Options {
+            shards: 2 + rng.below(3) as usize,
+            outbound_bytes: 1 << 20,
+            rooms_per_connection: 0,
+            connections: 0,
+            signals: SignalRate { per_minute: 0, burst: 0 },
+            heartbeat,
+            create_on_join: true,
+            create_on_join_in_camel: true,
+            rules: Arc::new(rules),
+            socket_io,
+            ..(*plain.options).clone()
+        };
+        Self { options: Arc::new(options), announces_all: true, is_slow: false }
     }
 
     pub(crate) fn shards(&self) -> usize {

@@ -99,6 +99,49 @@ pub(crate) const WANTED_OF_STORE: [&str; 26] = [
     "judged",
 ];
 
+/// The same for one whose clients speak all dialects.
+pub(crate) const WANTED_OF_MINGLED: [&str; 39] = [
+    "message",
+    "message:new",
+    "newMessage",
+    "message-sent",
+    "message:sent",
+    "messageSent",
+    "direct in raw",
+    "direct in /chat",
+    "direct in /",
+    "peer-joined",
+    "user:joined",
+    "userJoinedRoom",
+    "peer-left",
+    "user:left",
+    "userLeftRoom",
+    "typing",
+    "user:typing",
+    "userTyping",
+    "NOT_IN_ROOM",
+    "OVERLOADED",
+    "Colon says goodbye",
+    "Camel says goodbye",
+    "Colon is reset",
+    "Camel is reset",
+    "Colon ends its side",
+    "Camel ends its side",
+    "Colon leaves /chat",
+    "Camel leaves /chat",
+    "Colon falls silent",
+    "Camel falls silent",
+    "on a WebSocket",
+    "moved to another shard",
+    "Closed(None)",
+    "Closed(Some(1000))",
+    "Closed(Some(1002))",
+    "Closed(Some(4408))",
+    "Refused",
+    "drained",
+    "two dialects compared",
+];
+
 impl Tally {
     pub(crate) fn count(&mut self, what: &str) {
         match self.0.get_mut(what) {

@@ -57,7 +57,7 @@ class WebSocketClient {
   constructor(io, version, kind, url, token) {
     const auth = version === '2' ? { query: { token } } : { auth: { token } };
     this.socket = io(`${url}/chat`, { ...auth, forceNew: true, ...TRANSPORTS[kind] });
-    this.heard = note(this.socket, 'connect', 'message:new', 'message:sent', 'user:typing', 'user:joined', 'room:joined', 'message:read');
+    this.heard = note(this.socket, 'connect', 'message:new', 'message:sent', 'user:typing', 'user:joined', 'room:joined', 'message:read', 'users:online', 'room:online-update');
   }
 
   joinRoom(chatId) {
@@ -117,10 +117,13 @@ async function chat(io, version, kind, url, ada, bob) {
   const joined = await colon.joinRoom(room);
   assert.equal(joined.message, 'Joined chat successfully');
   assert.equal(joined.roomInfo.chatId, room);
+  await until('users:online', () => colon.heard['users:online'].length);
+  assert.ok(Array.isArray(colon.heard['users:online'][0].users) && colon.heard['users:online'][0].total >= 1);
   const other = camel(io, version, kind, url, bob, room);
   other.socket.emit('joinRoom', room);
   await until('joinedRoom', () => other.heard.joinedRoom.includes(room));
   await until('user:joined', () => colon.heard['user:joined'].some((it) => it.userId === 'bob' && it.chatId === room));
+  await until('room:online-update', () => colon.heard['room:online-update'].some((it) => it.onlineCount === 2));
   const sent = await colon.sendMessage(room, 'Hello, world!');
   assert.equal(sent.message, 'Message sent successfully');
   await until('newMessage', () => other.heard.newMessage.length === 1);
@@ -147,6 +150,7 @@ async function chat(io, version, kind, url, ada, bob) {
   other.socket.emit('leaveRoom', room);
   await until('leftRoom', () => other.heard.leftRoom.includes(room));
   assert.deepEqual(other.heard.error, []);
+  assert.equal(colon.heard['users:online'].length, 1);
   other.socket.close();
   colon.disconnect();
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use switchboard::base::Name;
-use switchboard::domain::command::Receipt;
+use switchboard::domain::access::Identity;
+use switchboard::domain::command::{Receipt, Status};
 use switchboard::domain::event::{Direct, Message};
 use switchboard::domain::record::{Record, Session, TokenHash};
 use switchboard::mail::storage::{Repeatable, StoredRoom, StoredUser};
@@ -59,6 +60,11 @@ impl Model {
                     seq: room.stored.last,
                     at: message.at,
                 }));
+                let sender = message.sender.clone();
+                let seen = || stored(&sender, Status::Online, message.at);
+                if !sender.roles().guest {
+                    self.users.entry(sender.user_name()).or_insert_with(seen);
+                }
                 room.messages.push(message);
             }
             Record::MessageMarked { message, user, mark, at } => {
@@ -78,11 +84,7 @@ impl Model {
             Record::SessionKept(session) => drop(self.sessions.insert(session.token, (**session).clone())),
             Record::SessionTaken { token } => drop(self.sessions.remove(token)),
             Record::UserSeen(seen) => {
-                let identity = &seen.identity;
-                let username = (identity.username() != identity.user()).then(|| identity.username().into());
-                let email = identity.email().map(Into::into);
-                let (user, status) = (identity.user_name(), seen.status);
-                self.users.insert(user.clone(), StoredUser { user, username, email, status, seen_at: seen.at });
+                self.users.insert(seen.identity.user_name(), stored(&seen.identity, seen.status, seen.at));
             }
         }
     }
@@ -90,4 +92,9 @@ impl Model {
     fn participants(&mut self, room: &Name) -> Option<&mut Vec<Name>> {
         self.rooms.get_mut(room)?.stored.made.profile.as_mut().map(|profile| &mut profile.participants)
     }
+}
+
+fn stored(identity: &Identity, status: Status, seen_at: u64) -> StoredUser {
+    let username = (identity.username() != identity.user()).then(|| identity.username().into());
+    StoredUser { user: identity.user_name(), username, email: identity.email().map(Into::into), status, seen_at }
 }

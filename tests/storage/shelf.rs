@@ -321,6 +321,7 @@ pub(crate) fn session(token: u8, user: &str, expires_at: Option<u64>) -> Session
         room: room.into(),
         epoch: "epoch".into(),
         seq: u64::from(token),
+        since: peer.as_ref().map(|_| 1),
         display_name: peer.as_ref().map(|_| "A \"quoted\" näme".into()),
         peer,
         media: switchboard::domain::command::MediaState { audio: true, video: false, screen: token.is_multiple_of(2) },
@@ -332,6 +333,7 @@ pub(crate) fn session(token: u8, user: &str, expires_at: Option<u64>) -> Session
         connected_at: BEGINNING,
         active_at: BEGINNING + 1,
         expires_at,
+        dialect: token % 3,
         rooms: vec![position("a", None), position("b", Some("laptop".into()))],
     }
 }

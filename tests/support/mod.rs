@@ -6,6 +6,7 @@ pub(crate) mod chromium;
 pub(crate) mod client;
 pub(crate) mod directory;
 pub(crate) mod http;
+pub(crate) mod packages;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod server;

@@ -20,7 +20,7 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Direct, Event};
-use crate::domain::op::{Context, Reply, Sent};
+use crate::domain::op::{Context, Op, Reply, Sent, UserOp};
 use crate::domain::record::Record;
 use crate::domain::user::user_not_found;
 use crate::mail::storage::{Answer, PAGE_MESSAGES, Query, Unavailable};
@@ -129,11 +129,19 @@ impl Embedded {
         self.check_store(now)?;
         if self.users.contains(&user) || self.awaited.contains(&user) {
             self.keep_direct(now, user, by, content, to);
+        } else if self.gate.is_busy() {
+            // Perhaps with the note of their having been here until just now.
+            self.gate.hold([], Held::Act { to, op: Op::User(user, UserOp::Send { by, content }) });
         } else {
-            let query = Query::User { user: user.clone() };
-            self.question(Question::Known { to, user, by, content }, query);
+            self.ask_whether_known(user, by, content, to);
         }
         Ok(None)
+    }
+
+    /// Asks whether the store knows a user; if it does, a message is kept for them.
+    pub(super) fn ask_whether_known(&mut self, user: Name, by: Identity, content: Content, to: Asker) {
+        let query = Query::User { user: user.clone() };
+        self.question(Question::Known { to, user, by, content }, query);
     }
 
     /// Without a store, a message goes to whoever is here.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use crate::authority::embedded::sessions::Claim;
 use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
@@ -107,6 +108,20 @@ pub(super) enum Held {
     Session {
         /// Who asked; nobody when it is of no interest.
         to: Option<Asker>,
+    },
+    /// A session that is passed on.
+    Claim {
+        /// Who asked.
+        to: Asker,
+        /// To whom, and from whom.
+        claim: Claim,
+    },
+    /// The same, behind another claim.
+    ClaimAgain {
+        /// Who asked.
+        to: Asker,
+        /// To whom, and from whom.
+        claim: Claim,
     },
 }
 

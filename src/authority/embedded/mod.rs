@@ -40,7 +40,7 @@ use crate::base::time::Now;
 use crate::domain::allowance::Allowance;
 use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, LogTerms, Op, RoomOp, Rules};
+use crate::domain::op::{Audience, Context, Fact, LogTerms, Op, RoomOp, Rules, Scope};
 use crate::domain::record::Record;
 use crate::domain::registration::Registrations;
 use crate::domain::room::{Kept, Room};
@@ -69,6 +69,8 @@ pub struct Embedded {
     rng: Rng,
     rooms: Table<Box<Room>>,
     users: Table<User>,
+    /// How many of them are online and show it.
+    shown: usize,
     /// Rooms without members whose messages are kept.
     dormant: Table<Dormant>,
     /// Rooms that were closed a moment ago, oldest first, with the time they are forgotten.
@@ -81,6 +83,8 @@ pub struct Embedded {
     repeats: Repeats,
     /// Sessions that were used up a moment ago.
     taken: Taken,
+    /// Users who came a moment ago, and when that is to be noted, the first first.
+    arrived: VecDeque<(u64, Name)>,
     /// Users who are not here and for whom messages wait.
     awaited: BTreeSet<Name>,
     /// Messages to users, on their way.
@@ -125,9 +129,11 @@ impl Embedded {
             placement,
             rooms: Table::new(seed),
             users: Table::new(seed),
+            shown: 0,
             dormant: Table::new(seed),
             repeats: Repeats::new(seeds),
             taken: Taken::new(seed),
+            arrived: VecDeque::new(),
             awaited: BTreeSet::new(),
             directs: Directs::default(),
             gate: Gate::new(number),
@@ -239,10 +245,15 @@ impl Embedded {
             }
             Due::TellOnline(name) => {
                 let Some(place) = self.rooms.find(&name) else { return };
-                if let Some(event) = self.rooms.at_mut(place).and_then(|room| room.take_online()) {
-                    self.facts.push(Fact { audience: Audience::Members { except: None }, event });
-                    self.tell_room_facts(now, place, false, out);
+                let Some(room) = self.rooms.at_mut(place) else { return };
+                let Some(users) = room.take_online() else { return };
+                if self.rules.presence_scope != Scope::None && room.members.len() <= self.rules.announce_limit {
+                    // Their keepers know how they are; this one goes on when they have said so.
+                    return out.push((self.number, Mail::Online { room: name, users: users.into() }));
                 }
+                let event = room.online(None);
+                self.facts.push(Fact { audience: Audience::Members { except: None }, event });
+                self.tell_room_facts(now, place, false, out);
             }
             Due::EndTyping(name) => {
                 let Some(place) = self.rooms.find(&name) else { return };
@@ -331,6 +342,9 @@ impl Authority for Embedded {
             self.closed.pop_front();
         }
         self.forget_allowances(now);
+        if self.arrived.front().is_some_and(|(due, _)| *due <= now.mono) {
+            self.note_arrivals(now);
+        }
         self.repeats.tick(now);
         self.registrations.expire(now);
         while let Some(entry) = self.due.first_entry()
@@ -345,6 +359,7 @@ impl Authority for Embedded {
     fn next_due(&self) -> Option<u64> {
         let spent = self.spent.front().map(|(at, _)| *at);
         let due = self.due.first_key_value().map(|(at, _)| *at);
-        [spent, due, self.repeats.next_due(), self.registrations.next_due()].into_iter().flatten().min()
+        let arrived = self.arrived.front().map(|(at, _)| *at);
+        [spent, due, arrived, self.repeats.next_due(), self.registrations.next_due()].into_iter().flatten().min()
     }
 }

@@ -277,6 +277,8 @@ impl Embedded {
             Question::Missed(missed) => self.missed_found(now, missed, answer, out),
             Question::Known { to, user, by, content } => match answer {
                 Ok(Answer::User(Some(_))) => self.keep_direct(now, user, by, content, to),
+                // They have come while the store was asked.
+                Ok(_) if self.users.contains(&user) => self.keep_direct(now, user, by, content, to),
                 Ok(_) => self.answer(to, Err(user_not_found()), out),
                 Err(Unavailable) => self.answer(to, Err(Reject::storage_unavailable()), out),
             },

@@ -6,19 +6,39 @@ use std::collections::VecDeque;
 use crate::authority::embedded::Embedded;
 use crate::authority::embedded::gate::Held;
 use crate::authority::embedded::rooms::Outcome;
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
 use crate::domain::op::Reply;
-use crate::domain::record::{Record, TokenHash};
+use crate::domain::record::{Record, Session, TokenHash};
 use crate::domain::recovery::SessionOp;
-use crate::mail::Asker;
+use crate::mail::{Asker, Outgoing};
 
-/// Sessions that were used up a moment ago. Their connections may not know yet, and what they still have noted of
-/// themselves must not open them again.
+/// Sessions that were used up or passed on a moment ago. The connections that had them may not know yet, and what they
+/// still have noted of themselves must not open them again.
 pub(super) struct Taken {
-    known: Map<TokenHash, ()>,
+    known: Map<TokenHash, Standing>,
     ends: VecDeque<(u64, TokenHash)>,
+}
+
+/// What has become of a session.
+enum Standing {
+    /// It is used up.
+    Over,
+    /// It is this connection's.
+    Of(ConnectionId),
+    /// It is being passed on; what was to be kept of it meanwhile.
+    Passing(Option<Box<Session>>),
+}
+
+/// What a connection claims.
+pub(super) struct Claim {
+    token: TokenHash,
+    by: Name,
+    from: ConnectionId,
+    to: ConnectionId,
 }
 
 impl Taken {
@@ -26,11 +46,14 @@ impl Taken {
         Self { known: map(seed), ends: VecDeque::new() }
     }
 
-    fn note(&mut self, now: Now, token: TokenHash) {
+    fn note(&mut self, now: Now, token: TokenHash, standing: Standing) {
         while let Some((_, over)) = self.ends.pop_front_if(|(until, _)| *until <= now.mono) {
-            self.known.remove(&over);
+            // What is still being passed on is looked at when it is done.
+            if !matches!(self.known.get(&over), Some(Standing::Passing(_))) {
+                self.known.remove(&over);
+            }
         }
-        self.known.insert(token, ());
+        self.known.insert(token, standing);
         self.ends.push_back((now.mono + limits::SESSION_TAKEN_MS, token));
     }
 }
@@ -42,22 +65,94 @@ impl Embedded {
         }
         match op {
             SessionOp::Keep(session) => {
-                if !self.taken.known.contains_key(&session.token) {
-                    self.gate.keep([Record::SessionKept(session)]);
+                match self.taken.known.get_mut(&session.token) {
+                    Some(Standing::Over) => {}
+                    Some(Standing::Of(connection)) if *connection != session.connection => {}
+                    Some(Standing::Passing(latest)) => *latest = Some(session),
+                    _ => self.gate.keep([Record::SessionKept(session)]),
                 }
                 Ok(Some(Reply::Done))
             }
             SessionOp::Take { token } => {
                 self.check_store(now)?;
-                self.taken.note(now, token);
+                self.taken.note(now, token, Standing::Over);
                 self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: Some(to) });
                 Ok(None)
             }
-            SessionOp::Drop { token } => {
-                self.taken.note(now, token);
+            SessionOp::Claim { token, by, from, to: successor } => {
+                self.check_store(now)?;
+                let claim = Claim { token, by, from, to: successor };
+                match self.taken.known.get(&token) {
+                    Some(Standing::Over) => return Ok(Some(Reply::Session(None))),
+                    // Another claim of it is on its way to the store.
+                    Some(Standing::Passing(_)) => self.gate.hold([], Held::ClaimAgain { to, claim }),
+                    _ => {
+                        self.taken.note(now, token, Standing::Passing(None));
+                        self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Claim { to, claim });
+                    }
+                }
+                Ok(None)
+            }
+            SessionOp::Clear { token } => {
                 self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: None });
                 Ok(Some(Reply::Done))
             }
+            SessionOp::Drop { token } => {
+                self.taken.note(now, token, Standing::Over);
+                self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: None });
+                Ok(Some(Reply::Done))
+            }
+        }
+    }
+
+    /// A session that is claimed has been taken out of the store, if it was there: it goes back as its next connection's,
+    /// or as what it was.
+    pub(super) fn pass_on(
+        &mut self,
+        now: Now,
+        to: Asker,
+        claim: Claim,
+        taken: Option<Box<Session>>,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let latest = match self.taken.known.remove(&claim.token) {
+            Some(Standing::Passing(latest)) => latest,
+            // It was given up meanwhile.
+            Some(over) => {
+                self.taken.known.insert(claim.token, over);
+                return self.answer(to, Ok(Reply::Session(None)), out);
+            }
+            None => None,
+        };
+        let Some(session) = latest.or(taken) else { return self.answer(to, Ok(Reply::Session(None)), out) };
+        if session.user != claim.by {
+            self.gate.keep([Record::SessionKept(session)]);
+            return self.answer(to, Ok(Reply::Session(None)), out);
+        }
+        let kept = match session.connection == claim.from {
+            true => {
+                self.taken.note(now, claim.token, Standing::Of(claim.to));
+                Box::new(session.passed_to(claim.to, None))
+            }
+            false => session.clone(),
+        };
+        self.gate.keep([Record::SessionKept(kept)]);
+        self.answer(to, Ok(Reply::Session(Some(session))), out);
+    }
+
+    /// A session could not be taken out of the store, so it is still there; what was to be kept of it meanwhile is kept.
+    pub(super) fn keep_unclaimed(&mut self, claim: &Claim) {
+        if let Some(Standing::Passing(latest)) = self.taken.known.remove(&claim.token) {
+            self.gate.keep(latest.map(Record::SessionKept));
+        }
+    }
+
+    /// A claim that waited for another one.
+    pub(super) fn claim_again(&mut self, now: Now, to: Asker, claim: Claim, out: &mut Vec<Outgoing>) {
+        let Claim { token, by, from, to: successor } = claim;
+        let op = SessionOp::Claim { token, by, from, to: successor };
+        if let Some(reply) = self.session_op(now, op, to).transpose() {
+            self.answer(to, reply, out);
         }
     }
 }

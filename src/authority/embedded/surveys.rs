@@ -10,8 +10,10 @@ use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::monitoring::{MessageStats, PresenceStats};
-use crate::domain::op::{Reply, RoomsView, UsersPage, UsersView};
+use crate::domain::op::{Audience, Fact, PresenceView, Reply, RoomsView, UsersPage, UsersView};
 use crate::domain::reject::Reject;
+use crate::domain::user::User;
+use crate::mail::Outgoing;
 
 impl Embedded {
     /// Who is in a room.
@@ -29,7 +31,9 @@ impl Embedded {
 
     /// A page of the users who are here and show it.
     pub fn users_shown(&self, now: Now, page: &UsersPage) -> UsersView {
-        self.page_of(now, page, |user| user.shown() != Status::Offline)
+        let is_shown = |user: &User| user.shown() != Status::Offline;
+        debug_assert_eq!(self.shown, self.users.iter().filter(|user| is_shown(user)).count());
+        self.page_of(now, page, self.shown, is_shown)
     }
 
     /// How these users are, as far as they are kept here and show that they are here.
@@ -38,6 +42,17 @@ impl Embedded {
         let shown = known.filter(|user| user.shown() != Status::Offline);
         let users: Vec<_> = shown.map(|user| user.view(&user.identity, now)).collect();
         UsersView { total: users.len(), users, is_more: false }
+    }
+
+    /// Tells a room's members who of its users are online, as their keepers have said; where somebody has come or gone
+    /// meanwhile, this is told next.
+    pub fn tell_online(&mut self, now: Now, room: &str, users: Vec<PresenceView>, out: &mut Vec<Outgoing>) {
+        let Some(place) = self.rooms.find(room) else { return };
+        let Some(room) = self.rooms.at_mut(place) else { return };
+        let event = room.online(Some(users));
+        self.facts.push(Fact { audience: Audience::Members { except: None }, event });
+        self.tell_room_facts(now, place, false, out);
+        self.note_due(now, place);
     }
 
     /// What is counted of messages in the rooms kept here.

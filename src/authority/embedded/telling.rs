@@ -10,7 +10,7 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::dialect::packed::Packed;
-use crate::domain::op::{Audience, Fact, Op, Reply, RoomOp, Sent};
+use crate::domain::op::{Audience, Fact, Op, Reply, RoomOp, Sent, UserOp};
 use crate::domain::record::Session;
 use crate::domain::reject::Reject;
 use crate::mail::storage::{Kept, Receipt};
@@ -112,6 +112,9 @@ impl Embedded {
                     out.insert(at, (to.shard, Mail::Answer { ask: to.ask, reply }));
                 }
             }
+            Held::Act { to, op: Op::User(user, UserOp::Send { by, content }) } => {
+                self.ask_whether_known(user, by, content, to);
+            }
             Held::Act { to, .. } => self.answer(to, Ok(Reply::Done), out),
             Held::End { room } => drop(self.rooms.remove(&room)),
             Held::Again { to, room, op } => self.act_again(now, room, op, to, out),
@@ -128,6 +131,8 @@ impl Embedded {
                     self.answer(to, Ok(Reply::Session(session)), out);
                 }
             }
+            Held::Claim { to, claim } => self.pass_on(now, to, claim, taken.next().flatten(), out),
+            Held::ClaimAgain { to, claim } => self.claim_again(now, to, claim, out),
         }
     }
 
@@ -217,6 +222,11 @@ impl Embedded {
                 None
             }
             Held::Session { to } => to,
+            Held::Claim { to, claim } => {
+                self.keep_unclaimed(&claim);
+                Some(to)
+            }
+            Held::ClaimAgain { to, .. } => Some(to),
         };
         if let Some(to) = to {
             self.answer(to, Err(Reject::storage_unavailable()), out);

@@ -1,15 +1,17 @@
 //! The users a shard keeps: who is connected, how they are, and who learns of it.
 
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use crate::authority::embedded::rooms::Outcome;
 use crate::authority::embedded::{Due, Embedded};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::base::limits;
 use crate::base::time::Now;
 use crate::dialect::packed::Packed;
 use crate::domain::allowance::{Allowance, WINDOW_MS};
+use crate::domain::command::Status;
 use crate::domain::event::Event;
 use crate::domain::op::{Audience, Context, Fact, Pushed, Reply, Scope, UserOp, UsersPage, UsersView};
 use crate::domain::reject::Reject;
@@ -55,7 +57,11 @@ impl Embedded {
                 socket = given.take().map(|socket| (socket, *connection));
                 arrival = Some(*connection);
                 if !self.users.contains(&name) {
-                    self.users.insert(User::new(by.clone()));
+                    let user = User::new(by.clone());
+                    if self.rules.outlives_process && user.is_noted(&self.rules) {
+                        self.arrived.push_back((now.mono + limits::ARRIVAL_NOTED_MS, name.clone()));
+                    }
+                    self.users.insert(user);
                 }
             }
             UserOp::Detach { connection, .. } => {
@@ -69,7 +75,10 @@ impl Embedded {
         }
         let Some(user) = self.users.get_mut(&name) else { return self.absent(name, &op, to) };
         let mut context = context!(self, now);
+        let was_shown = user.shown() != Status::Offline;
         let mut reply = user.apply(op, &mut context)?;
+        let is_shown = user.shown() != Status::Offline;
+        self.shown = self.shown + usize::from(is_shown) - usize::from(was_shown);
         if let Some((socket, connection)) = socket
             && let Some(device) = self.registrations.claim(&name, socket, connection)
         {
@@ -90,6 +99,20 @@ impl Embedded {
             None => {}
         }
         Ok(Some(reply))
+    }
+
+    /// Has it kept of those who came a while ago, and are still here, that they were. Whoever comes for a moment is noted
+    /// only once, when they go.
+    pub(super) fn note_arrivals(&mut self, now: Now) {
+        while let Some((_, name)) = self.arrived.pop_front_if(|(due, _)| *due <= now.mono) {
+            let Some(user) = self.users.get(&name) else { continue };
+            let mut context = context!(self, now);
+            user.note_seen(&mut context);
+        }
+        if self.arrived.is_empty() {
+            self.arrived = VecDeque::new();
+        }
+        self.gate.keep(self.records.drain(..));
     }
 
     /// Forgets a user who has not come back in time.
@@ -126,25 +149,41 @@ impl Embedded {
 
     /// A page of the connected users, for whoever may see them all.
     pub(super) fn page_of_users(&self, now: Now, page: &UsersPage) -> Reply {
-        Reply::Users(self.page_of(now, page, |user| !user.connections.is_empty()))
+        let is_one = |user: &User| !user.connections.is_empty();
+        Reply::Users(self.page_of(now, page, self.users.iter().filter(|user| is_one(user)).count(), is_one))
     }
 
-    /// A page of those users whom `is_one` picks.
-    pub(super) fn page_of(&self, now: Now, page: &UsersPage, is_one: impl Fn(&User) -> bool) -> UsersView {
-        let connected = || self.users.iter().filter(|user| is_one(user));
+    /// A page of those users whom `is_one` picks, `total` in all.
+    pub(super) fn page_of(
+        &self,
+        now: Now,
+        page: &UsersPage,
+        total: usize,
+        is_one: impl Fn(&User) -> bool,
+    ) -> UsersView {
+        if page.limit == 0 {
+            return UsersView { total, users: Vec::new(), is_more: total > 0 };
+        }
         // The first of those behind `after`, the last of them on top: what comes before it takes its place.
         let mut first = BinaryHeap::new();
         let mut is_more = false;
-        for user in connected().filter(|user| page.after.as_deref().is_none_or(|after| user.identity.user() > after)) {
-            first.push(user.identity.user());
-            if first.len() > page.limit {
-                first.pop();
-                is_more = true;
+        let is_behind = |name: &str| page.after.as_deref().is_none_or(|after| name > after);
+        for user in self.users.iter().filter(|user| is_one(user) && is_behind(user.identity.user())) {
+            let name = user.identity.user();
+            if first.len() < page.limit {
+                first.push(name);
+                continue;
+            }
+            is_more = true;
+            if let Some(mut last) = first.peek_mut()
+                && name < *last
+            {
+                *last = name;
             }
         }
         let users = first.into_sorted_vec().into_iter().filter_map(|name| self.users.get(name));
         let users = users.map(|user| user.view(&user.identity, now)).collect();
-        UsersView { total: connected().count(), users, is_more }
+        UsersView { total, users, is_more }
     }
 
     pub(super) fn tell_user_facts(&mut self, now: Now, name: &Name, out: &mut Vec<Outgoing>) {

@@ -194,16 +194,6 @@ impl Redis {
         }
     }
 
-    /// Tells a connection something, on whichever node it is.
-    fn tell(&mut self, to: ConnectionId, event: Event, out: &mut Vec<Outgoing>) {
-        let place = to.place();
-        if place.node == self.settings.node {
-            out.push((place.shard, Mail::Tell { to, event }));
-        } else {
-            self.tell_elsewhere(to, event);
-        }
-    }
-
     /// All shards of this node.
     fn shards(&self) -> impl Iterator<Item = ShardNumber> + use<> {
         0..self.settings.shards as ShardNumber
@@ -262,8 +252,9 @@ impl Authority for Redis {
         }
     }
 
-    fn notify(&mut self, now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
-        self.notify_user(now, user, event, out);
+    fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
+        // What is for a user's connections elsewhere is published by scripts.
+        self.tell_local_user(user, &event, out);
     }
 
     fn announce(&mut self, room: &Name, news: Arc<News>, out: &mut Vec<Outgoing>) {

@@ -3,17 +3,19 @@
 //! itself. Of these they speak by their channels.
 
 mod lease;
+mod quest;
 mod questions;
+mod say;
 mod scripts;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::authority::redis::{Purpose as Any, Redis, scripts as acts};
 use crate::base::Name;
-use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
-use crate::domain::event::Event;
 use crate::mail::redis::{Demand, Fault, Script, State, Text};
 use crate::mail::{News, Outgoing};
 
@@ -84,6 +86,13 @@ impl Places {
     }
 }
 
+impl Nodes {
+    /// Notes which room a message is of.
+    pub(super) fn remember(&mut self, message: Uuid, room: &Name) {
+        self.questions.remember(message, room);
+    }
+}
+
 impl Redis {
     /// All scripts that are called.
     pub fn scripts() -> Vec<&'static Script> {
@@ -101,12 +110,6 @@ impl Redis {
     pub(super) fn nodes_alive(&self) -> usize {
         self.nodes.alive.len().max(1)
     }
-
-    /// Tells a connection of another node something.
-    pub(super) fn tell_elsewhere(&mut self, _to: ConnectionId, _event: Event) {}
-
-    /// Tells all connections of a user something, on whichever nodes they are.
-    pub(super) fn notify_user(&mut self, _now: Now, _user: &Name, _event: Event, _out: &mut Vec<Outgoing>) {}
 
     /// Tells the members of a room how a user is.
     pub(super) fn announce_in(&mut self, room: &Name, news: &Arc<News>, _out: &mut Vec<Outgoing>) {
@@ -193,9 +196,7 @@ impl Redis {
         for room in self.rooms.keys() {
             self.nodes.rooms.enter(room);
         }
-        for user in self.users.here.keys().chain(self.users.stale.keys()).chain(self.users.going.keys()) {
-            self.nodes.users.enter(user);
-        }
+        self.note_users();
     }
 
     /// Redis has forgotten this node, or the others took it for dead. Whatever it had is said anew; what cannot be is

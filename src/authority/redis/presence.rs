@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::authority::redis::users::{Due, Purpose, Said};
+use crate::authority::redis::users::{Due, Purpose, Said, Users};
 use crate::authority::redis::wire::{self, Id, Letter, Who};
 use crate::authority::redis::{self, Redis, scripts};
 use crate::base::Name;
@@ -227,6 +227,15 @@ impl Redis {
             self.users.stale.entry(user.clone()).or_default();
         }
         self.users_are_back(now);
+    }
+
+    /// Has noted which users this node has to do with.
+    pub(super) fn note_users(&mut self) {
+        let Users { here, stale, going, .. } = &self.users;
+        let users: Vec<Name> = here.keys().chain(stale.keys()).chain(going.keys()).cloned().collect();
+        for user in users {
+            self.user_came(&user);
+        }
     }
 
     /// Tells a user's connections on this node.

@@ -166,12 +166,8 @@ impl Redis {
     fn understand(&self, room: &Name, purpose: &Purpose, text: &[u8], epoch: &str) -> Result<Reply, Reject> {
         let most = self.rules.announce_limit;
         Ok(match purpose {
-            Purpose::Done
-            | Purpose::Lose(_)
-            | Purpose::Signal
-            | Purpose::Vanish(_)
-            | Purpose::Since
-            | Purpose::Purge(_) => Reply::Done,
+            Purpose::Done | Purpose::Lose(_) | Purpose::Signal | Purpose::Vanish(_) => Reply::Done,
+            Purpose::Since | Purpose::Purge(_) => Reply::Done,
             Purpose::Create => Reply::Room(Box::new(read::<Shown>(text)?.view(room, 0))),
             Purpose::Describe => Reply::Room(Box::new(read::<Shown>(text)?.view(room, most))),
             Purpose::Join(connection) => Reply::Joined(Box::new(read::<View>(text)?.joined(room, *connection, most))),

@@ -81,6 +81,7 @@ impl Redis {
         let Some(room) = self.rooms.get_mut(name) else { return };
         if let Fact::Message(entry) = &fact {
             room.seq = entry.seq.unwrap_or(room.seq);
+            self.nodes.remember(entry.id.0, name);
         }
         let is_end = matches!(fact, Fact::Closed(_));
         let hears = |member: &ConnectionId| Some(*member) != except || member.is_peer();
@@ -111,7 +112,7 @@ impl Redis {
             fact => self.event(name, fact),
         };
         if let Some(event) = event {
-            self.tell(connection, event, out);
+            out.push((connection.place().shard, Mail::Tell { to: connection, event }));
         }
     }
 
@@ -156,7 +157,7 @@ impl Redis {
                 Event::Left { room, cause }
             }
             Fact::Stats(participant_count) => Event::Stats { room, participant_count },
-            Fact::Online(online_count) => Event::Online { room, online_count },
+            Fact::Online(online_count) => Event::Online { room, online_count, users: None },
             Fact::Media(seat) => Event::Media { room, peer: seat.name(), media: super::wire::media(seat.v) },
             Fact::Typing { w, on } => Event::Typing { room, by: w.into(), is_typing: on == 1 },
             Fact::Marked(mark) => {

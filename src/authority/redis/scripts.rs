@@ -113,6 +113,10 @@ scripts! {
     KEEP = session "keep";
     /// [`crate::domain::recovery::SessionOp::Take`].
     TAKE = session "take";
+    /// [`crate::domain::recovery::SessionOp::Claim`].
+    CLAIM = session "claim";
+    /// [`crate::domain::recovery::SessionOp::Clear`].
+    CLEAR = session "clear";
     /// [`crate::domain::recovery::SessionOp::Drop`].
     DROP = session "drop";
 }

@@ -23,9 +23,9 @@ const LIVE_MS: u64 = 24 * 3_600_000;
 
 /// What a call was for.
 pub(super) enum Purpose {
-    Keep,
+    /// Nothing but its being done.
+    Done,
     Take(TokenHash),
-    Drop,
 }
 
 /// A session, without what opens it.
@@ -35,6 +35,9 @@ struct Kept {
     c: Id,
     /// When its connection came, when it last did something, and when the session ends; 0: its connection lives.
     at: (u64, u64, u64),
+    /// What its client speaks.
+    #[serde(default)]
+    l: u8,
     r: Vec<Place>,
 }
 
@@ -44,6 +47,9 @@ struct Place {
     r: Name,
     e: Name,
     s: u64,
+    /// The last message before those that its client counts by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    b: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     p: Option<Name>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,11 +67,12 @@ struct Said {
 impl From<Session> for Kept {
     fn from(session: Session) -> Self {
         let place = |at: Position| {
-            let Position { room, epoch, seq, peer, display_name, media } = at;
-            Place { r: room, e: epoch, s: seq, p: peer, d: display_name, v: media_bits(media) }
+            let Position { room, epoch, seq, peer, display_name, media, since } = at;
+            Place { r: room, e: epoch, s: seq, b: since, p: peer, d: display_name, v: media_bits(media) }
         };
         Self {
             u: session.user,
+            l: session.dialect,
             c: Id(session.connection),
             at: (session.connected_at, session.active_at, session.expires_at.unwrap_or_default()),
             r: session.rooms.into_iter().map(place).collect(),
@@ -79,6 +86,7 @@ impl Kept {
             room: at.r,
             epoch: at.e,
             seq: at.s,
+            since: at.b,
             peer: at.p,
             display_name: at.d,
             media: wire::media(at.v),
@@ -91,6 +99,7 @@ impl Kept {
             connected_at,
             active_at,
             expires_at: (ends != 0).then_some(ends),
+            dialect: self.l,
             rooms: self.r.into_iter().map(position).collect(),
         }
     }
@@ -106,12 +115,20 @@ impl Redis {
             SessionOp::Keep(session) => {
                 let (token, ends) = (session.token, session.expires_at.unwrap_or_default());
                 let kept_ms = session.expires_at.map_or(LIVE_MS, |at| at.saturating_sub(now.wall).max(1));
+                let connection = wire::text(session.connection.text().as_str());
                 let session = wire::json(&Kept::from(*session));
-                let arguments = vec![hex(token), wire::number(ends), session, wire::number(kept_ms)];
-                (&scripts::KEEP, Purpose::Keep, arguments)
+                let arguments = vec![hex(token), wire::number(ends), session, wire::number(kept_ms), connection];
+                (&scripts::KEEP, Purpose::Done, arguments)
             }
+            SessionOp::Claim { token, by, from, to } => {
+                let connection = |id: ConnectionId| wire::text(id.text().as_str());
+                let (from, to) = (connection(from), connection(to));
+                let arguments = vec![hex(token), wire::text(&*by), from, to, wire::number(LIVE_MS), taken()];
+                (&scripts::CLAIM, Purpose::Take(token), arguments)
+            }
+            SessionOp::Clear { token } => (&scripts::CLEAR, Purpose::Done, vec![hex(token)]),
             SessionOp::Take { token } => (&scripts::TAKE, Purpose::Take(token), vec![hex(token), taken()]),
-            SessionOp::Drop { token } => (&scripts::DROP, Purpose::Drop, vec![hex(token), taken()]),
+            SessionOp::Drop { token } => (&scripts::DROP, Purpose::Done, vec![hex(token), taken()]),
         };
         let key = self.keys.session(of);
         self.call(now, script, key, Some(to), super::Purpose::Session(purpose), arguments);
@@ -129,7 +146,7 @@ impl Redis {
         let said = outcome.ok().and_then(|text| serde_json::from_slice::<Said>(&text).ok());
         let reply = match (purpose, said) {
             (_, None) => Err(Reject::storage_unavailable()),
-            (Purpose::Keep | Purpose::Drop, Some(_)) => Ok(Reply::Done),
+            (Purpose::Done, Some(_)) => Ok(Reply::Done),
             (Purpose::Take(token), Some(said)) => Ok(Reply::Session(said.s.map(|kept| Box::new(kept.session(token))))),
         };
         Self::answer(to, reply, out);
@@ -150,11 +167,13 @@ mod tests {
 
     fn position() -> impl Strategy<Value = Position> {
         let name = "\\PC{1,12}";
-        let parts = (name, "[a-z]{8}", any::<u64>(), prop::option::of(name), prop::option::of(name), 0..8u8);
-        parts.prop_map(|(room, epoch, seq, peer, shown, bits)| Position {
+        let seq = (any::<u64>(), prop::option::of(any::<u64>()));
+        let parts = (name, "[a-z]{8}", seq, prop::option::of(name), prop::option::of(name), 0..8u8);
+        parts.prop_map(|(room, epoch, (seq, since), peer, shown, bits)| Position {
             room: room.into(),
             epoch: epoch.into(),
             seq,
+            since,
             peer: peer.map(Into::into),
             display_name: shown.map(Into::into),
             media: wire::media(bits),
@@ -176,6 +195,7 @@ mod tests {
                 connected_at: at.0,
                 active_at: at.1,
                 expires_at: at.2,
+                dialect: 2,
                 rooms,
             };
             let text = wire::json(&Kept::from(session.clone()));

@@ -111,6 +111,8 @@ pub enum Reason {
     ServerClose,
     /// The client did not take what was to be sent.
     SlowConsumer,
+    /// The client has come back by another session.
+    Replaced,
 }
 
 impl Reason {
@@ -121,7 +123,7 @@ impl Reason {
             Self::TransportError => "transport error",
             Self::PingTimeout => "ping timeout",
             Self::ParseError => "parse error",
-            Self::ServerClose | Self::SlowConsumer => "forced server close",
+            Self::ServerClose | Self::SlowConsumer | Self::Replaced => "forced server close",
         }
     }
 
@@ -132,6 +134,7 @@ impl Reason {
             Self::TransportError | Self::ParseError => 1002,
             Self::PingTimeout => 4408,
             Self::SlowConsumer => 4413,
+            Self::Replaced => 4409,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{ATTACHMENTS_MAX, Error, Limits, Packet, decode};
+use super::{ATTACHMENTS_MAX, Content, Error, Event, Limits, Packet, decode, placeholders};
 use crate::codec::engineio::Version;
 
 /// One client's packets: 8 bytes, and nothing behind them unless attachments are awaited.
@@ -71,6 +71,11 @@ impl Decoder {
         debug_assert!(missing <= ATTACHMENTS_MAX, "the parser keeps to the bound");
         if missing == 0 {
             return Ok(Some(packet));
+        }
+        if let Content::Event(Event { mut arguments, .. }) | Content::Ack(mut arguments) = packet.content
+            && !arguments.all(|value| placeholders::are_within(value, missing))
+        {
+            return Err(Error::Placeholder);
         }
         let (bytes, ends) = (Vec::new(), SmallVec::new());
         self.partial = Some(Box::new(Gathered { version, text: text.into(), bytes, ends, missing }));

@@ -19,6 +19,7 @@ mod arguments;
 mod decode;
 mod encode;
 mod gather;
+mod placeholders;
 
 #[cfg(test)]
 mod tests;
@@ -127,6 +128,8 @@ pub enum Error {
     ReservedEvent,
     /// A packet while attachments of another one are to come.
     AttachmentAwaited,
+    /// A placeholder for an attachment that there is not.
+    Placeholder,
     /// An attachment of no packet.
     AttachmentUnasked,
     /// A packet of more than [`Limits::packet_bytes`].
@@ -146,6 +149,7 @@ impl Error {
             Self::Payload => "payload does not fit the packet's type",
             Self::ReservedEvent => "event name is reserved",
             Self::AttachmentAwaited => "packet in place of an attachment",
+            Self::Placeholder => "placeholder for no attachment",
             Self::AttachmentUnasked => "attachment without a packet",
             Self::TooLarge => "packet too large",
         }

@@ -180,6 +180,8 @@ fn attachments_have_bounds_and_an_order() {
     assert_eq!(decode("599999999999999999999999-[\"a\"]"), Err(Error::TooManyAttachments));
     assert_eq!(decode("51-{}"), Err(Error::Payload));
     assert_eq!(decode("61-[]"), Err(Error::AckId));
+    assert_eq!(decode(r#"51-["a",{"_placeholder":true,"num":1}]"#), Err(Error::Placeholder));
+    assert_eq!(decode(r#"62-/a,3[[{"_placeholder":true}]]"#), Err(Error::Placeholder));
     let mut decoder = Decoder::default();
     assert_eq!(decoder.binary(&[], &limits).map(|_| ()), Err(Error::AttachmentUnasked));
     assert_eq!(decoder.text(Version::V4, "510-[\"a\"]", &limits), Ok(None));

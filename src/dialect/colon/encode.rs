@@ -22,8 +22,8 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::Stats { room, participant_count } => {
             room_online(out, room, *participant_count as u64, None::<[Here<'_>; 0]>);
         }
-        Event::Online { room, online_count } => {
-            room_online(out, room, *online_count as u64, None::<[Here<'_>; 0]>);
+        Event::Online { room, online_count, users } => {
+            room_online(out, room, *online_count as u64, users.as_ref().map(|users| users.iter().map(Here::of)));
         }
         Event::Signal(_) => events::signal(out, event, now),
         // Rooms hear of receipts, not their messages' senders.

@@ -12,7 +12,7 @@ pub fn found(out: &mut Vec<u8>, finding: &Finding) {
     match finding {
         Finding::Room { view, online } => ack::room(out, view, *online),
         Finding::Rooms(rooms) => ack::rooms(out, rooms),
-        Finding::Members(People { users, next }) => ack::room_online(out, users.iter().map(here), next.as_deref()),
+        Finding::Members(People { users, next }) => ack::room_online(out, users.iter().map(Here::of), next.as_deref()),
         Finding::Typing(room, typists) => {
             let typists = typists.iter().map(|typist| Typist {
                 user: typist.identity.user(),
@@ -23,28 +23,20 @@ pub fn found(out: &mut Vec<u8>, finding: &Finding) {
         }
         Finding::Message(marks) => ack::delivery_status(out, marks.message, &marks.delivered, &marks.read),
         Finding::MessageStats(stats) => ack::message_stats(out, stats),
-        Finding::Users(People { users, next }) => ack::online_users(out, users.iter().map(here), next.as_deref()),
+        Finding::Users(People { users, next }) => ack::online_users(out, users.iter().map(Here::of), next.as_deref()),
         Finding::Presence { view, private } => {
             let private = private.as_ref().map(|connection| of_user(view, connection.as_deref()));
-            ack::presence(out, &User { here: here(view), private });
+            ack::presence(out, &User { here: Here::of(view), private });
         }
         Finding::PresenceStats(stats) => ack::presence_stats(out, stats),
-        Finding::Session(identity, connection) => ack::session(out, &session(identity, connection)),
+        Finding::Session(identity, connection, token) => {
+            ack::session(out, &session(identity, connection, token.as_deref()));
+        }
         Finding::SessionStats(stats) => ack::session_stats(out, stats),
         Finding::Connections(metrics) => ack::metrics(out, metrics),
         Finding::Events(incidents) => ack::incidents(out, incidents),
         Finding::Monitoring(overview) => ack::overview(out, overview),
         Finding::Health(health) => ack::health(out, health),
-    }
-}
-
-fn here(view: &PresenceView) -> Here<'_> {
-    Here {
-        user: &view.user,
-        username: view.username(),
-        status: view.status,
-        last_seen: view.last_seen.unwrap_or_default(),
-        connected_at: view.connected_at,
     }
 }
 
@@ -57,14 +49,13 @@ fn of_user<'a>(view: &'a PresenceView, connection: Option<&'a ConnectionView>) -
     }
 }
 
-/// A peer's session is recovered by the session's own means, not by a token.
-fn session<'a>(identity: &'a Identity, connection: &'a ConnectionView) -> Session<'a> {
+fn session<'a>(identity: &'a Identity, connection: &'a ConnectionView, token: Option<&'a str>) -> Session<'a> {
     Session {
         user: identity.user(),
         socket: connection.connection,
         connected_at: connection.connected_at,
         last_activity: connection.last_seen,
         rooms: &connection.rooms,
-        recovery_token: None,
+        recovery_token: token,
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::command::Status;
+use crate::domain::op::PresenceView;
 
 /// A user who is here.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,19 @@ pub struct Here<'a> {
     pub last_seen: u64,
     /// When the oldest of their connections came, in milliseconds since 1970; `None` when they have none.
     pub connected_at: Option<u64>,
+}
+
+impl<'a> Here<'a> {
+    /// Somebody as they were found.
+    pub fn of(view: &'a PresenceView) -> Self {
+        Self {
+            user: &view.user,
+            username: view.username(),
+            status: view.status,
+            last_seen: view.last_seen.unwrap_or_default(),
+            connected_at: view.connected_at,
+        }
+    }
 }
 
 /// A user as they themselves and admins see them; others see `here` and nothing else.

@@ -123,7 +123,7 @@ pub(crate) fn all() -> Vec<Event> {
         Event::PeerJoined { room: room(), peer: peer() },
         Event::PeerLeft { room: room(), peer: peer().name, identity: user() },
         Event::Stats { room: room(), participant_count: 501 },
-        Event::Online { room: room(), online_count: 3 },
+        Event::Online { room: room(), online_count: 3, users: None },
         Event::Signal(Box::new(signaled)),
         Event::Media { room: room(), peer: peer().name, media: MediaState::default() },
         Event::Message(Arc::new(message(hello()))),

@@ -42,6 +42,8 @@ fn in_notify(out: &mut Vec<u8>, to: &Reference<'_>, answer: &Answer<'_>, now: No
         | Answer::Sent(..)
         | Answer::History(_)
         | Answer::Receipts(_)
+        | Answer::TokenMade { .. }
+        | Answer::Recovered { .. }
         | Answer::Found(_) => {}
     }
 }
@@ -73,6 +75,25 @@ fn in_colon(out: &mut Vec<u8>, to: &Reference<'_>, answer: &Answer<'_>, now: Now
             colon::ack::delivery_status(out, marks.message, &marks.delivered, &marks.read);
         }),
         Answer::Found(finding) => ack(out, DIALECT, to, |out| colon::found(out, finding)),
+        Answer::TokenMade { token, window_ms } => {
+            ack(out, DIALECT, to, |out| colon::ack::session_made(out, token));
+            emit(out, DIALECT, |out| colon::recovery_token(out, token, window_ms));
+        }
+        Answer::Recovered { user, view, connected_at, token, gaps, messages } => {
+            let session = colon::Session {
+                user,
+                socket: view.connection,
+                connected_at,
+                last_activity: view.last_seen,
+                rooms: &view.rooms,
+                recovery_token: Some(token),
+            };
+            ack(out, DIALECT, to, |out| colon::ack::recovered(out, &session));
+            emit(out, DIALECT, |out| colon::recovered(out, &session, gaps.iter().copied()));
+            if !messages.is_empty() {
+                emit(out, DIALECT, |out| colon::queued_messages(out, messages.iter().copied()));
+            }
+        }
         Answer::Authenticated { expires_at, .. } => {
             ack(out, DIALECT, to, |out| colon::ack::renewed(out, expires_at));
         }
@@ -126,7 +147,7 @@ fn in_camel(out: &mut Vec<u8>, to: &Reference<'_>, answer: &Answer<'_>, now: Now
             ack(out, DIALECT, to, |out| camel::ack::refused(out, reject));
         }
         // It has no request for them.
-        Answer::Receipts(_) | Answer::Found(_) => {}
+        Answer::Receipts(_) | Answer::Found(_) | Answer::TokenMade { .. } | Answer::Recovered { .. } => {}
     }
 }
 

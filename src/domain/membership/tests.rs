@@ -175,6 +175,7 @@ impl Watched {
             announce_limit: usize::MAX,
             max_participants: 0,
             has_store: false,
+            outlives_process: false,
             history: false,
             keep_ms: 0,
             presence_grace_ms: 0,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Overview;
 use super::counters::{Counters, Figures, Metrics};
-use super::frequent::Frequent;
+use super::frequent::{FREQUENT_KEPT, Frequent};
 use super::journal::{Incident, Journal, newest};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
@@ -108,6 +108,17 @@ impl Watch {
 }
 
 impl Watched {
+    /// What was seen, for whoever has to take it apart: addresses and user agents, each with how often it came at the
+    /// least, and what happened last.
+    pub fn parts(&self) -> (Vec<(IpAddr, u64)>, Vec<(Name, u64)>, &[Incident]) {
+        (self.addresses.top(FREQUENT_KEPT), self.user_agents.top(FREQUENT_KEPT), &self.recent)
+    }
+
+    /// The same, put together again.
+    pub fn from_parts(addresses: Vec<(IpAddr, u64)>, user_agents: Vec<(Name, u64)>, recent: Vec<Incident>) -> Self {
+        Self { addresses: Frequent::of(addresses), user_agents: Frequent::of(user_agents), recent }
+    }
+
     /// Adds what another shard has seen.
     pub fn merge(&mut self, other: Self) {
         self.addresses.merge(&other.addresses);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Result};
 
+use crate::runtime::allocator;
 use crate::runtime::storage::Durability;
 
 /// How long a writer waits for another process that has locked the file, a backup program perhaps.
@@ -97,6 +98,13 @@ impl Source {
         ))?;
         Ok(true)
     }
+}
+
+/// Gives back the pages that a connection has cached, which is memory of no use while nothing happens.
+pub(super) fn give_back(connection: &Connection) -> Result<()> {
+    connection.execute_batch("PRAGMA shrink_memory")?;
+    allocator::give_back();
+    Ok(())
 }
 
 /// Looks for damage as long as `patience` lasts; what was found, if anything.

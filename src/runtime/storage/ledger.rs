@@ -4,7 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use uuid::Uuid;
 
 use crate::base::Name;
-use crate::domain::command::Receipt;
+use crate::domain::access::Identity;
+use crate::domain::command::{Receipt, Status};
 use crate::domain::event::Direct;
 use crate::domain::record::{MadeRoom, Record, Seen, SentMessage, Session, TokenHash};
 use crate::mail::storage::Kept;
@@ -31,6 +32,8 @@ struct Room {
 struct User {
     number: i64,
     used_day: i64,
+    /// Whether it is known that they were here.
+    is_seen: bool,
 }
 
 /// The writing side of the database.
@@ -65,18 +68,22 @@ statements! {
                 read_at = ifnull(read_at, excluded.read_at)
             WHERE ifnull(delivered_at, excluded.delivered_at) IS NOT delivered_at
                 OR ifnull(read_at, excluded.read_at) IS NOT read_at";
-        find_user: "SELECT number, used_day FROM user WHERE name = ?1";
+        find_user: "SELECT number, used_day, seen_at IS NOT NULL FROM user WHERE name = ?1";
         add_user: "INSERT INTO user(name, used_day) VALUES(?1, ?2) RETURNING number";
         use_user: "UPDATE user SET used_day = ?2 WHERE number = ?1";
-        see_user: "UPDATE user SET username = ?2, email = ?3, status = ?4, seen_at = ?5 WHERE number = ?1";
+        see_user: "INSERT INTO user(name, used_day, username, email, status, seen_at) VALUES(?1, ?2, ?3, ?4, ?5, ?6)
+            ON CONFLICT DO UPDATE SET username = excluded.username, email = excluded.email, status = excluded.status,
+                seen_at = excluded.seen_at";
+        see_sender: "UPDATE user SET username = ?2, email = ?3, status = ?4, seen_at = ?5
+            WHERE number = ?1 AND seen_at IS NULL";
         keep_direct: "INSERT INTO direct(user, id, at, sender, username, body, kind, reply_to, attachment, metadata)
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         drop_direct: "DELETE FROM direct WHERE user = ?1 AND id = ?2";
-        keep_session: "INSERT INTO session(token, user, connection, connected_at, active_at, expires_at, rooms)
-            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        keep_session: "INSERT INTO session(token, user, connection, connected_at, active_at, expires_at, rooms, dialect)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
             ON CONFLICT DO UPDATE SET user = excluded.user, connection = excluded.connection,
                 connected_at = excluded.connected_at, active_at = excluded.active_at, expires_at = excluded.expires_at,
-                rooms = excluded.rooms";
+                rooms = excluded.rooms, dialect = excluded.dialect";
         take_session: format!("DELETE FROM session WHERE token = ?1 RETURNING {}", rows::SESSION);
     }
 }
@@ -108,6 +115,12 @@ impl<'c> Ledger<'c> {
         self.users.clear();
         // Some failures have ended the transaction already; there is nothing to undo then.
         let _ = self.statements.rollback.execute([]);
+    }
+
+    /// Forgets what was looked up, which is memory of no use while nothing happens.
+    pub(super) fn rest(&mut self) {
+        self.rooms.clear();
+        self.users.clear();
     }
 
     /// Forgets a user whose row is gone.
@@ -143,7 +156,7 @@ impl<'c> Ledger<'c> {
                 kept.taken.push(self.take_session(token)?);
                 Ok(())
             }
-            Record::UserSeen(seen) => self.see(seen),
+            Record::UserSeen(seen) => Ok(self.see(seen)?),
         }
     }
 
@@ -179,13 +192,13 @@ impl<'c> Ledger<'c> {
     }
 
     fn add_participant(&mut self, room: i64, user: &Name) -> Result<(), Fault> {
-        let user = self.user(user)?;
+        let user = self.user(user)?.number;
         Ok(self.statements.add_participant.execute(params![room, user]).map(drop)?)
     }
 
     fn add_message(&mut self, sent: &SentMessage) -> Result<(), Fault> {
         let message = &*sent.message;
-        let sender = self.user(message.sender.user())?;
+        let sender = self.sender(&message.sender, message.at)?;
         let room = self.room(&message.room)?;
         let seq = message.seq.unwrap_or_default();
         if seq != room.last + 1 || room.epoch != sent.epoch {
@@ -216,7 +229,7 @@ impl<'c> Ledger<'c> {
     }
 
     fn mark(&mut self, message: &Uuid, user: &Name, mark: Receipt, at: u64) -> Result<(), Fault> {
-        let user = self.user(user)?;
+        let user = self.user(user)?.number;
         let time = |of| (mark == of).then_some(int(at));
         let (delivered, read) = (time(Receipt::Delivered), time(Receipt::Read));
         self.statements.mark.execute(params![message.as_bytes(), user, delivered, read])?;
@@ -224,7 +237,7 @@ impl<'c> Ledger<'c> {
     }
 
     fn keep_direct(&mut self, user: &Name, direct: &Direct) -> Result<(), Fault> {
-        let user = self.user(user)?;
+        let user = self.user(user)?.number;
         let content = &direct.content;
         self.statements.keep_direct.execute(params![
             user,
@@ -250,6 +263,7 @@ impl<'c> Ledger<'c> {
             int(session.active_at),
             session.expires_at.map(int),
             rows::rooms_column(&session.rooms),
+            session.dialect,
         ])?;
         Ok(())
     }
@@ -259,17 +273,30 @@ impl<'c> Ledger<'c> {
         Ok(session.filter(|session| session.expires_at.is_none_or(|at| at > self.now)).map(Box::new))
     }
 
-    fn see(&mut self, seen: &Seen) -> Result<(), Fault> {
+    /// Notes how a user is. Nobody looks them up soon, so they are not remembered for it.
+    fn see(&mut self, seen: &Seen) -> Result<()> {
         let identity = &seen.identity;
-        let user = self.user(identity.user())?;
         self.statements.see_user.execute(params![
-            user,
+            identity.user(),
+            int(self.now / DAY_MS),
             rows::own_username(identity),
             identity.email(),
             rows::status_column(seen.status),
             int(seen.at),
         ])?;
         Ok(())
+    }
+
+    /// The number of somebody who sends a message, and so is here, noted or not.
+    fn sender(&mut self, identity: &Identity, at: u64) -> Result<i64> {
+        let user = self.user(identity.user())?;
+        if !user.is_seen && !identity.roles().guest {
+            let status = rows::status_column(Status::Online);
+            let (username, email) = (rows::own_username(identity), identity.email());
+            self.statements.see_sender.execute(params![user.number, username, email, status, int(at)])?;
+            self.users.insert(identity.user().into(), User { is_seen: true, ..user });
+        }
+        Ok(user.number)
     }
 
     fn room(&mut self, name: &Name) -> Result<&mut Room, Fault> {
@@ -296,15 +323,16 @@ impl<'c> Ledger<'c> {
         Ok(found.unwrap_or(-1))
     }
 
-    /// The user's number, from now on if need be; and the day is noted as one on which a row referred to them.
-    fn user(&mut self, name: &str) -> Result<i64> {
+    /// The user, from now on with a number if need be; and the day is noted as one on which a row referred to them.
+    fn user(&mut self, name: &str) -> Result<User> {
         let today = int(self.now / DAY_MS);
         if let Some(user) = self.users.get_mut(name)
             && user.used_day >= today
         {
-            return Ok(user.number);
+            return Ok(*user);
         }
-        let user = |row: &rusqlite::Row<'_>| Ok(User { number: row.get(0)?, used_day: row.get(1)? });
+        let user =
+            |row: &rusqlite::Row<'_>| Ok(User { number: row.get(0)?, used_day: row.get(1)?, is_seen: row.get(2)? });
         let user = match self.statements.find_user.query_row([name], user).optional()? {
             Some(user) if user.used_day >= today => user,
             Some(user) => {
@@ -313,10 +341,10 @@ impl<'c> Ledger<'c> {
             }
             None => {
                 let number = self.statements.add_user.query_row(params![name, today], |row| row.get(0))?;
-                User { number, used_day: today }
+                User { number, used_day: today, is_seen: false }
             }
         };
         self.users.insert(name.into(), user);
-        Ok(user.number)
+        Ok(user)
     }
 }

@@ -180,6 +180,11 @@ impl Opened {
         &self.report
     }
 
+    /// Whether what is kept will be there after the process has ended.
+    pub fn outlives_process(&self) -> bool {
+        self.directory.is_some()
+    }
+
     /// Gives back everything that is kept and that a server needs in memory, one thing at a time, so that nothing is held
     /// twice. `since` is the time (in milliseconds since 1970) from which messages may be repeated.
     ///

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Rows, params};
 use uuid::Uuid;
 
@@ -14,12 +15,15 @@ use crate::mail::storage::{
     Answer, MessageView, PAGE_MESSAGES, Page, Query, Span, State, StoredUser, Told, Unavailable,
 };
 use crate::runtime::storage::WallClock;
-use crate::runtime::storage::connection::Source;
+use crate::runtime::storage::connection::{Source, give_back};
 use crate::runtime::storage::error::Fault;
 use crate::runtime::storage::restore::Rooms;
 use crate::runtime::storage::rows::{self, int};
 use crate::runtime::storage::shared::{Question, Shared, Side};
 use crate::runtime::storage::statements::statements;
+
+/// How long no question comes until the memory that was taken for the last ones is given back.
+const REST_AFTER: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub(super) struct Reader {
@@ -75,7 +79,14 @@ impl Reader {
                 }
                 Err(fault) => return self.refuse(Question { to, query }, fault),
             }
-            next = self.questions.recv().unwrap_or(None);
+            next = match self.questions.recv_timeout(REST_AFTER) {
+                Err(RecvTimeoutError::Timeout) => {
+                    // A failure of this will show when the next question is put.
+                    let _ = give_back(connection);
+                    self.questions.recv().unwrap_or(None)
+                }
+                question => question.unwrap_or(None),
+            };
         }
         Ok(())
     }

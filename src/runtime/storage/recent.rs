@@ -47,9 +47,12 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         self.old.remove(key);
     }
 
+    /// Forgets everything, and gives the memory back.
     pub(super) fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
+        for part in [&mut self.young, &mut self.old] {
+            part.clear();
+            part.shrink_to_fit();
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) const MESSAGE: &str = "message.seq, message.id, message.at, user.name
 pub(super) const DIRECT: &str = "id, at, sender, username, body, kind, reply_to, attachment, metadata";
 
 /// What [`session`] reads.
-pub(super) const SESSION: &str = "token, user, connection, connected_at, active_at, expires_at, rooms";
+pub(super) const SESSION: &str = "token, user, connection, connected_at, active_at, expires_at, rooms, dialect";
 
 /// What [`user`] reads, of a user who was seen.
 pub(super) const USER: &str = "name, username, email, status, seen_at";
@@ -175,6 +175,8 @@ struct PositionText<'a> {
     room: Name,
     epoch: Name,
     seq: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<Name>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,6 +190,7 @@ pub(super) fn rooms_column(rooms: &[Position]) -> String {
         room: position.room.clone(),
         epoch: position.epoch.clone(),
         seq: position.seq,
+        since: position.since,
         peer: position.peer.clone(),
         name: position.display_name.as_deref().map(Into::into),
         media: [position.media.audio, position.media.video, position.media.screen],
@@ -203,6 +206,7 @@ fn rooms(row: &Row<'_>, at: usize) -> Result<Vec<Position>> {
         room: text.room,
         epoch: text.epoch,
         seq: text.seq,
+        since: text.since,
         peer: text.peer,
         display_name: text.name.map(Into::into),
         media: MediaState { audio: text.media[0], video: text.media[1], screen: text.media[2] },
@@ -220,5 +224,6 @@ pub(super) fn session(row: &Row<'_>) -> Result<Session> {
         active_at: nat(row, 4)?,
         expires_at: row.get::<_, Option<i64>>(5)?.and_then(|at| u64::try_from(at).ok()),
         rooms: rooms(row, 6)?,
+        dialect: row.get(7)?,
     })
 }

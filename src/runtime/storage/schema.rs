@@ -13,7 +13,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step n makes version n + 1 of version n. A step that has been released never changes.
-const STEPS: [&str; 2] = [ROOMS_AND_MESSAGES, DIRECTS_SESSIONS_AND_PRESENCE];
+const STEPS: [&str; 3] = [ROOMS_AND_MESSAGES, DIRECTS_SESSIONS_AND_PRESENCE, DIALECTS_OF_SESSIONS];
 
 const ROOMS_AND_MESSAGES: &str = "
     -- What the file's last user left to the next one: durability, boot, clean.
@@ -121,6 +121,10 @@ const DIRECTS_SESSIONS_AND_PRESENCE: &str = "
     CREATE INDEX session_expires ON session(expires_at) WHERE expires_at IS NOT NULL;
 ";
 
+const DIALECTS_OF_SESSIONS: &str = "
+    ALTER TABLE session ADD COLUMN dialect INTEGER NOT NULL DEFAULT 0;
+";
+
 /// What a file is, as far as its header tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
@@ -169,5 +173,6 @@ mod tests {
         };
         assert_eq!(tables(0), tables(1));
         assert_eq!(tables(0), tables(2));
+        assert_eq!(tables(0), tables(3));
     }
 }

@@ -102,6 +102,11 @@ impl<'c> Sweep<'c> {
         self.place != Place::Resting || now < self.began || now >= self.began + EVERY_MS
     }
 
+    /// Whether it is somewhere on its way through.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.place != Place::Resting
+    }
+
     /// Makes a step if it is time for one. `ledger` begins and ends the transaction.
     pub(super) fn step(&mut self, ledger: &mut Ledger<'_>, now: u64, is_quiet: bool) -> Result<(), Fault> {
         if !self.is_due(now) || !is_quiet && self.last_step.elapsed() < UNDER_LOAD {

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rusqlite::{Connection, Result};
 
 use crate::mail::storage::{Batch, Kept, State, Told, Unavailable};
+use crate::runtime::storage::connection::give_back;
 use crate::runtime::storage::error::{Fault, state};
 use crate::runtime::storage::group::{Entry, Fate, Runs};
 use crate::runtime::storage::home::{Failure, Home, failure};
@@ -27,6 +28,9 @@ const GROUP_ORDERS: usize = 8_192;
 
 /// How often a thread without work looks whether there is something to tidy up.
 const IDLE: Duration = Duration::from_millis(250);
+
+/// Looks of a thread without work after which it gives back the memory that it has for more: two seconds.
+const LOOKS_BEFORE_REST: u32 = 8;
 
 /// How long a thread that tidies up rests between two steps when there is nothing else to do.
 const SWEEP_PAUSE: Duration = Duration::from_millis(2);
@@ -105,6 +109,7 @@ impl Writer {
     fn serve(&mut self, connection: &Connection) -> Result<(), Failure> {
         let mut ledger = Ledger::new(connection, self.seed).map_err(failure)?;
         let mut sweep = Sweep::new(connection, self.terms).map_err(failure)?;
+        let mut idle_looks = 0;
         loop {
             // What could not be written before a failure comes first.
             if self.group.is_empty() {
@@ -118,6 +123,11 @@ impl Writer {
             if let Err(failure) = self.look() {
                 self.refuse_all();
                 return Err(failure);
+            }
+            idle_looks = if self.group.is_empty() && !sweep.is_under_way() { idle_looks + 1 } else { 0 };
+            if idle_looks == LOOKS_BEFORE_REST {
+                ledger.rest();
+                give_back(connection).map_err(failure)?;
             }
             self.commit(&mut ledger)?;
             for question in self.questions.drain(..) {

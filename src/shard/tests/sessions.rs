@@ -60,7 +60,7 @@ impl Desk {
     }
 
     /// A text frame of 126 bytes or more, masked with zeros.
-    fn long_frame(&mut self, slot: u32, payload: &[u8]) {
+    pub(super) fn long_frame(&mut self, slot: u32, payload: &[u8]) {
         let mut bytes = vec![0x81, 0x80 | 126];
         bytes.extend_from_slice(&(payload.len() as u16).to_be_bytes());
         bytes.extend_from_slice(&[0; 4]);

@@ -7,9 +7,10 @@
 use serde::Deserialize;
 use smallvec::smallvec;
 
+use crate::authority::redis::nodes::say::Say;
 use crate::authority::redis::nodes::{Purpose, scripts};
 use crate::authority::redis::rooms::Purpose as Room;
-use crate::authority::redis::wire::{number, text};
+use crate::authority::redis::wire::{json, number, text};
 use crate::authority::redis::{Due, Keys, Purpose as Any, Redis, scripts as acts};
 use crate::base::Name;
 use crate::base::time::Now;
@@ -102,6 +103,22 @@ impl Redis {
         self.note_places(now);
         let name = text(&*self.settings.name);
         self.call_nodes(now, &scripts::PART, Purpose::Done, vec![number(self.settings.node.into()), name]);
+        self.say(self.keys.everyone(), json(&Say::Gone(self.settings.node)));
+    }
+
+    /// Another node says that it is there.
+    pub(super) fn node_came(&mut self, node: u16) {
+        if !self.nodes.alive.contains(&node) {
+            self.nodes.alive.push(node);
+        }
+    }
+
+    /// Another node says that it goes: it is cleared up after without delay.
+    pub(super) fn node_went(&mut self, now: Now, node: u16) {
+        self.nodes.alive.retain(|alive| *alive != node);
+        if node != self.settings.node && !self.nodes.is_renewing {
+            self.renew(now);
+        }
     }
 
     /// Says that this node is there, if it is time to.
@@ -139,6 +156,9 @@ impl Redis {
             None => {}
         }
         self.renew_in(now, RENEW_MS);
+        if self.nodes.alive.is_empty() {
+            self.say(self.keys.everyone(), json(&Say::Here(self.settings.node)));
+        }
         self.nodes.alive = l;
         if k == 0 {
             self.begin_anew(now, out);

@@ -1,0 +1,165 @@
+//! Offsets: how far a Socket.IO client has come in the logs of its rooms, in a text that it hands back.
+//!
+//! `socket.io-client` takes the last argument of an event for an offset when it is a text, keeps the latest one, and shows
+//! it when it connects again. So a message to a room carries one behind its own arguments, and so does every other event
+//! that would end in a text. An offset has an entry for each room that the client is in: `EPOCH:SEQ`, the run of the room's
+//! log and the number of the last message of it that went out before the event, or is the event. What it names was sent
+//! to this client earlier on the same connection, so whoever has the event has that, too.
+
+use crate::codec::engineio;
+use crate::codec::json;
+use crate::codec::ws;
+
+/// What an array ends with whose last value is a text.
+const TEXT_END: &[u8] = b"\"]";
+
+/// What an event begins with, as an Engine.IO message.
+const EVENT: &[u8] = b"42";
+
+/// How far a client says that it has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offset(Vec<(Box<str>, u64)>);
+
+impl Offset {
+    /// Reads what a client shows; `None` when it is no offset.
+    pub fn parse(text: &str) -> Option<Self> {
+        let entry = |entry: &str| {
+            let (epoch, seq) = entry.rsplit_once(':')?;
+            Some((epoch.into(), seq.parse().ok()?))
+        };
+        if text.is_empty() {
+            return Some(Self::default());
+        }
+        text.split(',').map(entry).collect::<Option<_>>().map(Self)
+    }
+
+    /// The last message that the client has of a log.
+    pub fn seq_in(&self, epoch: &str) -> Option<u64> {
+        self.0.iter().find(|(known, _)| **known == *epoch).map(|(_, seq)| *seq)
+    }
+}
+
+/// Appends an entry, behind others if `is_first` is false.
+pub fn entry(out: &mut Vec<u8>, epoch: &str, seq: u64, is_first: bool) {
+    if !is_first {
+        out.push(b',');
+    }
+    out.extend_from_slice(epoch.as_bytes());
+    out.push(b':');
+    json::number(out, seq);
+}
+
+/// Appends an event's frame with one more argument: the offset that `write` appends.
+pub fn with_offset(out: &mut Vec<u8>, payload: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+    engineio::encode_text(out, |out| {
+        out.extend_from_slice(payload.strip_suffix(b"]").unwrap_or(payload));
+        out.extend_from_slice(b",\"");
+        write(out);
+        out.extend_from_slice(TEXT_END);
+    });
+}
+
+/// Appends an event's frame whose last argument is an offset, with more entries: those that `write` appends, each with a
+/// comma before it.
+pub fn with_more(out: &mut Vec<u8>, payload: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+    engineio::encode_text(out, |out| {
+        out.extend_from_slice(payload.strip_suffix(TEXT_END).unwrap_or(payload));
+        write(out);
+        out.extend_from_slice(TEXT_END);
+    });
+}
+
+/// Whether a client would take the last argument of what is in this frame for an offset.
+pub fn ends_in_text(payload: &[u8]) -> bool {
+    payload.starts_with(EVENT) && payload.ends_with(TEXT_END)
+}
+
+/// The frames from `start` on, of which those that a client would take an offset from, and find another text, get one;
+/// `write` appends it.
+pub fn mend(out: &mut Vec<u8>, start: usize, mut write: impl FnMut(&mut Vec<u8>)) {
+    if !ws::frames(&out[start..]).any(|(_, payload)| ends_in_text(payload)) {
+        return;
+    }
+    let frames = out.split_off(start);
+    for (opcode, payload) in ws::frames(&frames) {
+        if ends_in_text(payload) {
+            with_offset(out, payload, &mut write);
+        } else {
+            out.extend_from_slice(&ws::header(opcode, payload.len()));
+            out.extend_from_slice(payload);
+        }
+    }
+}
+
+/// These frames, the last of which, if it is an event, gets an offset that `write` appends.
+pub fn of_last(frames: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let Some((_, payload)) = ws::frames(frames).last().filter(|(_, payload)| payload.starts_with(EVENT)) else {
+        return frames.to_vec();
+    };
+    let header = ws::header(ws::Opcode::Text, payload.len());
+    let mut out = frames[..frames.len() - payload.len() - header.len()].to_vec();
+    with_offset(&mut out, payload, write);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::events::samples;
+    use crate::dialect::socketio::{self, Dialect};
+
+    fn texts(frames: &[u8]) -> Vec<String> {
+        ws::frames(frames).map(|(_, payload)| String::from_utf8_lossy(payload).into_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut text = Vec::new();
+        entry(&mut text, "abc234", 7, true);
+        entry(&mut text, "xyz", u64::MAX, false);
+        let text = String::from_utf8(text).expect("a text");
+        assert_eq!(text, "abc234:7,xyz:18446744073709551615");
+        let offset = Offset::parse(&text).expect("an offset");
+        assert_eq!(["abc234", "xyz", "abc"].map(|epoch| offset.seq_in(epoch)), [Some(7), Some(u64::MAX), None]);
+        assert_eq!(Offset::parse(""), Some(Offset::default()));
+        for other in ["room", "a:", "a:x", "a:1,", "a:-1", ",a:1", "1713000000000-0"] {
+            assert_eq!(Offset::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_event_gets_one_more_argument_and_that_gets_longer() {
+        let mut out = Vec::new();
+        with_offset(&mut out, br#"42/chat,["x",{"a":[1]}]"#, |out| entry(out, "e", 1, true));
+        assert_eq!(texts(&out), [r#"42/chat,["x",{"a":[1]},"e:1"]"#]);
+        let payload = texts(&out).remove(0);
+        out.clear();
+        with_more(&mut out, payload.as_bytes(), |out| entry(out, "f", 2, false));
+        assert_eq!(texts(&out), [r#"42/chat,["x",{"a":[1]},"e:1,f:2"]"#]);
+    }
+
+    #[test]
+    fn only_what_ends_in_a_text_is_mended() {
+        let mut out = b"before".to_vec();
+        let frames = [r#"42/chat,["leftRoom","r"]"#, r#"43/chat,1["r"]"#, r#"42["a",{"b":"c"}]"#];
+        for frame in frames {
+            ws::encode_text(&mut out, frame.as_bytes());
+        }
+        mend(&mut out, 6, |_| {});
+        assert_eq!(texts(&out[6..]), [r#"42/chat,["leftRoom","r",""]"#, frames[1], frames[2]]);
+    }
+
+    /// What all members of a room, or all peers, are told is not mended, so it must not end in a text.
+    #[test]
+    fn nothing_that_many_are_told_ends_in_a_text() {
+        use crate::domain::event::Event;
+        for event in samples::all() {
+            for dialect in Dialect::ALL {
+                let mut out = Vec::new();
+                socketio::encode(&mut out, dialect, &event, samples::NOW);
+                let ends_in_text = ws::frames(&out).any(|(_, payload)| ends_in_text(payload));
+                assert!(!ends_in_text || matches!(event, Event::Joined(_) | Event::Left { .. }), "{event:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Who is online, as newcomers that speak `colon` are told: what a crowd of them costs, and what comes after what.
+
+use super::*;
+use crate::codec::jwt::{NewToken, sign_hs256};
+use crate::dialect::packed::Packed;
+use crate::domain::command::Status;
+use crate::domain::op::UsersView;
+use crate::domain::survey::{Survey, Surveyed};
+use crate::mail::{News, Reach};
+
+const OPEN: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A shard of so many, where everybody is told how users are.
+fn desk_of(shards: usize) -> Desk {
+    let rules = Rules { presence_scope: Scope::All, ..(*options().rules).clone() };
+    Desk::with(Options { shards, rules: Arc::new(rules), ..options() })
+}
+
+impl Desk {
+    /// Somebody wants to enter `/chat`.
+    fn enter(&mut self, user: &str) -> u32 {
+        let slot = self.connect();
+        self.receive(slot, OPEN.as_bytes());
+        let token = NewToken { user, expires_at: Some(2_000_000_000), ..NewToken::default() };
+        let connect = format!(r#"40/chat,{{"token":"{}"}}"#, sign_hs256("any", &token));
+        self.long_frame(slot, connect.as_bytes());
+        slot
+    }
+
+    /// The questions for all users that have been put to shard 1 since the last time.
+    fn asked(&mut self) -> Vec<Asker> {
+        let is_asked = |mail: &Mail| match mail {
+            Mail::Ask { from, op: Op::Survey(Survey::Users(_)) } => Some(*from),
+            _ => None,
+        };
+        self.shard.outgoing.drain(..).filter_map(|(to, mail)| is_asked(&mail).filter(|_| to == 1)).collect()
+    }
+}
+
+fn users_in(told: &str) -> Option<u64> {
+    let list = &told[told.find(r#"42/chat,["users:online","#)?..];
+    let total = list.split(r#""total":"#).nth(1)?;
+    total.split('}').next()?.parse().ok()
+}
+
+#[test]
+fn a_crowd_is_told_from_one_list_for_each_tick() {
+    let mut desk = desk_of(1);
+    let first = desk.enter("first");
+    desk.turn();
+    assert_eq!(users_in(&desk.paper.take(first)), Some(1), "it is alone and need not wait");
+    let crowd: Vec<u32> = (0..50).map(|number| desk.enter(&format!("user-{number}"))).collect();
+    desk.turn();
+    for slot in &crowd {
+        let told = desk.paper.take(*slot);
+        assert!(told.contains(r#"40/chat,{"sid":"#) && !told.contains("users:online"), "{told}");
+    }
+    assert_eq!(desk.shard.next_due(), Some(NOW.mono + 100));
+    desk.tick();
+    for slot in &crowd {
+        let told = desk.paper.take(*slot);
+        assert_eq!((users_in(&told), told.matches("users:online").count()), (Some(51), 1));
+    }
+    assert_eq!(desk.shard.stats().asks, 0);
+}
+
+#[test]
+fn news_come_after_the_list_that_they_change() {
+    let mut desk = desk_of(2);
+    let user = (0..).map(|number| format!("user-{number}")).find(|user| desk.shard.placement.of(user) == 0);
+    let slot = desk.enter(&user.expect("some live here"));
+    desk.turn();
+    desk.paper.take(slot);
+    let asked = desk.asked();
+    assert_eq!(asked.len(), 1);
+    // The other shard says that somebody has gone before it says who is there.
+    let event = Event::Presence { user: "gone".into(), status: Status::Offline, last_seen: NOW.wall };
+    let packed = Packed::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW);
+    let news = Arc::new(News { user: "gone".into(), number: 1, except: None, packed });
+    desk.shard.mail(NOW, Mail::News { reach: Reach::Everyone, news });
+    desk.tick();
+    assert_eq!(desk.paper.take(slot), "");
+    let reply = Reply::Surveyed(Surveyed::Users(UsersView { total: 7, ..UsersView::default() }));
+    desk.shard.mail(NOW, Mail::Answer { ask: asked[0].ask, reply: Ok(reply) });
+    desk.tick();
+    let told = desk.paper.take(slot);
+    let (list, news) = (told.find("users:online"), told.find("user:offline"));
+    assert_eq!(users_in(&told), Some(8), "{told}");
+    assert!(list < news && list.is_some(), "{told}");
+}
+
+#[test]
+fn who_leaves_while_it_is_asked_for_leaves_nothing_behind() {
+    let mut desk = desk_of(2);
+    let user = (0..).map(|number| format!("user-{number}")).find(|user| desk.shard.placement.of(user) == 0);
+    let slot = desk.enter(&user.expect("some live here"));
+    desk.turn();
+    let asked = desk.asked();
+    desk.shard.ended(NOW, slot);
+    desk.turn();
+    let reply = Reply::Surveyed(Surveyed::Users(UsersView::default()));
+    desk.shard.mail(NOW, Mail::Answer { ask: asked[0].ask, reply: Ok(reply) });
+    desk.tick();
+    let stats = desk.shard.stats();
+    assert_eq!((stats.sessions, stats.peers, stats.connections, stats.asks), (0, 0, 0, 0));
+}
