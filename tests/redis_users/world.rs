@@ -121,7 +121,7 @@ impl World {
                 name: "test".into(),
                 shards: 1,
                 prefix: prefix.into(),
-                sharded: false,
+                sharded: prefix == "sharded",
                 rates: RATES,
                 keep_messages: 0,
             };

@@ -295,13 +295,14 @@ impl Authority for Redis {
 
     fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Demand> {
         self.call_strikes(now);
+        self.call_announcements(now);
         self.call_leases(now);
         self.note_places(now);
         self.demands.drain(..)
     }
 
     fn has_orders(&self) -> bool {
-        let has_said = !self.demands.is_empty() || self.users.directs.has_confirmed();
+        let has_said = !self.demands.is_empty() || self.users.has_calls();
         has_said || self.credit.has_draws() || self.has_places_to_note()
     }
 

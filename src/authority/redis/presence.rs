@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::authority::redis::users::{Due, Purpose, Said, Users};
 use crate::authority::redis::wire::{self, Id, Letter, Who};
-use crate::authority::redis::{self, Redis, scripts};
+use crate::authority::redis::{self, Redis, rooms, scripts};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
@@ -19,7 +19,7 @@ use crate::dialect::packed::Packed;
 use crate::domain::command::Status;
 use crate::domain::event::{Direct, Event};
 use crate::domain::op::Scope;
-use crate::mail::redis::{Demand, State, Text};
+use crate::mail::redis::{State, Text};
 use crate::mail::{Mail, News, Outgoing, Reach};
 
 /// Users up to which `presence.scope = "auto"` tells everybody.
@@ -168,8 +168,14 @@ impl Redis {
     }
 
     fn publish_notice(&mut self, room: &Name, notice: &Notice) {
-        let (channel, body) = (self.keys.room(room), wire::json(notice));
-        self.demands.push(Demand::Publish { channel, body });
+        self.users.announcements.push((room.clone(), wire::json(notice)));
+    }
+
+    /// Has rooms told what is for their members.
+    pub(super) fn call_announcements(&mut self, now: Now) {
+        for (room, body) in std::mem::take(&mut self.users.announcements) {
+            self.call_room(now, room, &scripts::ANNOUNCE, rooms::Purpose::Done, vec![body], None);
+        }
     }
 
     /// A user's last connection has ended: looks again when they have had time to come back.

@@ -71,6 +71,8 @@ scripts! {
     ROSTER = room "roster";
     /// [`crate::domain::op::RoomOp::Close`].
     CLOSE = room "close";
+    /// How a user is, for a room's members.
+    ANNOUNCE = room "announce";
     /// How many members or users a room has, told to all at most once in a while.
     COUNT = room "count";
     /// What a node has missed of a room.

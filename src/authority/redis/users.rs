@@ -46,6 +46,8 @@ pub(super) struct Users {
     pub(super) going: BTreeMap<Name, Box<str>>,
     /// Connections that are on their way into Redis, and what came for them in the meantime.
     pub(super) arriving: BTreeMap<ConnectionId, Vec<Mail>>,
+    /// How users are, for the members of rooms.
+    pub(super) announcements: Vec<(Name, Text)>,
     /// Messages on their way to connections.
     pub(super) directs: Directs,
     /// When names are over that were registered from here, in monotonic milliseconds, the first first.
@@ -132,6 +134,7 @@ impl Users {
             is_sweeping: false,
             going: BTreeMap::new(),
             arriving: BTreeMap::new(),
+            announcements: Vec::new(),
             directs: Directs::default(),
             registered: VecDeque::new(),
         }
@@ -157,6 +160,11 @@ impl Users {
         if here.connections.is_empty() {
             self.here.remove(user);
         }
+    }
+
+    /// Whether there is something to call Redis for.
+    pub(super) fn has_calls(&self) -> bool {
+        self.directs.has_confirmed() || !self.announcements.is_empty()
     }
 
     /// Whether this node has nothing more to say of a user.
