@@ -334,6 +334,10 @@ impl Server {
             }
             if Instant::now() >= until {
                 tracing::warn!("the drain window is over; what is left is cut off");
+                if let Keeper::Redis(bridge) = self.keeper {
+                    // Whoever shares the Redis need not wait for this server's lease to end.
+                    bridge.close();
+                }
                 return Ok(());
             }
         }
