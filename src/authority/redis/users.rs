@@ -184,6 +184,8 @@ impl Redis {
         match op {
             UserOp::Attach { connection, by, socket } => self.attach(now, name, connection, (by, socket), to),
             UserOp::Detach { connection, parting, rooms } => self.detach(now, name, connection, (parting, rooms), to),
+            // Everybody knows how they are, or nobody is to.
+            UserOp::Introduce { .. } if self.way() != "r" => return Ok(Some(Reply::Done)),
             UserOp::Introduce { connection, room } => {
                 let arguments = vec![wire::text(&*room)];
                 self.call_user(now, &scripts::INTRODUCE, name, to, Purpose::Introduce(connection, room), arguments);
