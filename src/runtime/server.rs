@@ -174,7 +174,8 @@ impl Home {
                 mailboxes.push(mailbox);
                 let mailboxes: Arc<[Mailbox]> = mailboxes.into();
                 let shards = make_shards(options, verifier, clock)?;
-                let bridge = claimed.start(inbox, mailboxes.clone(), options.rules.clone(), clock);
+                let bridge =
+                    claimed.start(inbox, mailboxes.clone(), (options.rules.clone(), options.allowances.rates), clock);
                 Ok((mailboxes, Keeper::Redis(bridge.map_err(|error| error.to_string())?), shards))
             }
         }
@@ -333,6 +334,10 @@ impl Server {
             }
             if Instant::now() >= until {
                 tracing::warn!("the drain window is over; what is left is cut off");
+                if let Keeper::Redis(bridge) = self.keeper {
+                    // Whoever shares the Redis need not wait for this server's lease to end.
+                    bridge.close();
+                }
                 return Ok(());
             }
         }

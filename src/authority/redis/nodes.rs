@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::authority::redis::{Purpose as Any, Redis, scripts as acts};
 use crate::base::Name;
 use crate::base::time::Now;
+use crate::domain::command::Receipt;
 use crate::mail::redis::{Demand, Fault, Script, State, Text};
 use crate::mail::{News, Outgoing};
 
@@ -87,9 +88,14 @@ impl Places {
 }
 
 impl Nodes {
-    /// Notes which room a message is of.
-    pub(super) fn remember(&mut self, message: Uuid, room: &Name) {
-        self.questions.remember(message, room);
+    /// Notes which room a message is of, and whether it was sent from this node.
+    pub(super) fn remember(&mut self, message: Uuid, room: &Name, is_own: bool) {
+        self.questions.remember(message, room, is_own);
+    }
+
+    /// Notes that a message was delivered, or read.
+    pub(super) fn mark(&mut self, message: Uuid, kind: Receipt) {
+        self.questions.mark(message, kind);
     }
 }
 

@@ -81,7 +81,12 @@ impl Redis {
         let Some(room) = self.rooms.get_mut(name) else { return };
         if let Fact::Message(entry) = &fact {
             room.seq = entry.seq.unwrap_or(room.seq);
-            self.nodes.remember(entry.id.0, name);
+            let is_own = entry.by.c.0.place().node == self.settings.node;
+            self.nodes.remember(entry.id.0, name, is_own);
+        }
+        if let Fact::Marked(mark) = &fact {
+            let kind = if &*mark.y == "read" { command::Receipt::Read } else { command::Receipt::Delivered };
+            self.nodes.mark(mark.i.0, kind);
         }
         let is_end = matches!(fact, Fact::Closed(_));
         let hears = |member: &ConnectionId| Some(*member) != except || member.is_peer();

@@ -51,7 +51,7 @@ impl Quest {
                 Wanted::Users(page.after.as_deref().map(Into::into), page.limit)
             }
             Self::Survey(Survey::PresenceStats) => Wanted::Users(None, COUNTED),
-            Self::Survey(Survey::MessageStats) => Wanted::Typing,
+            Self::Survey(Survey::MessageStats) => Wanted::Messages,
             Self::Survey(Survey::SessionStats) => Wanted::Sessions,
             Self::Survey(Survey::Incidents(filter)) => Wanted::Incidents((&**filter).into()),
             Self::Survey(Survey::Watched) => Wanted::Watched,
@@ -185,8 +185,13 @@ fn surveyed(survey: &Survey, parts: Vec<Part>, named: &Named, found: Vec<Reply>)
             Surveyed::Users(view)
         }
         Survey::MessageStats => {
-            let typing = parts.iter().map(|part| if let Part::Count(count) = part { *count as u64 } else { 0 }).sum();
-            Surveyed::MessageStats(MessageStats { typing, ..MessageStats::default() })
+            let mut all = MessageStats::default();
+            for part in &parts {
+                if let Part::Messages(typing, tracked, delivered, read) = *part {
+                    all.merge(&MessageStats { typing, tracked, delivered, read });
+                }
+            }
+            Surveyed::MessageStats(all)
         }
         Survey::PresenceStats => {
             let mut stats = PresenceStats::default();

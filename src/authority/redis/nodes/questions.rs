@@ -17,6 +17,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
 use crate::codec::recovery;
 use crate::domain::access::Identity;
+use crate::domain::command::Receipt;
 use crate::domain::connection::connection_not_found;
 use crate::domain::event::Direct;
 use crate::domain::op::{Op, Pushed, Reply};
@@ -49,8 +50,8 @@ pub(super) struct Questions {
     shards: BTreeMap<u32, Producing>,
     /// Those that were put to Redis, and which of the node's own each is for.
     looks: BTreeMap<u32, u32>,
-    /// The rooms of messages; their ids are in the order of time.
-    rooms: BTreeMap<Uuid, Name>,
+    /// What is remembered of messages; their ids are in the order of time.
+    messages: BTreeMap<Uuid, Remembered>,
 }
 
 struct Gathering {
@@ -65,6 +66,13 @@ struct Gathering {
     is_looking: bool,
     looks: usize,
     found: Vec<Reply>,
+}
+
+struct Remembered {
+    room: Name,
+    is_own: bool,
+    is_delivered: bool,
+    is_read: bool,
 }
 
 struct Producing {
@@ -83,11 +91,20 @@ impl Questions {
         self.next
     }
 
-    /// Remembers which room a message is of.
-    pub(super) fn remember(&mut self, message: Uuid, room: &Name) {
-        self.rooms.insert(message, room.clone());
-        if self.rooms.len() > MESSAGES_REMEMBERED {
-            self.rooms.pop_first();
+    /// Remembers which room a message is of, and whether it was sent from this node, which counts it then.
+    pub(super) fn remember(&mut self, message: Uuid, room: &Name, is_own: bool) {
+        let remembered = Remembered { room: room.clone(), is_own, is_delivered: false, is_read: false };
+        self.messages.insert(message, remembered);
+        if self.messages.len() > MESSAGES_REMEMBERED {
+            self.messages.pop_first();
+        }
+    }
+
+    /// A message was delivered, or read.
+    pub(super) fn mark(&mut self, message: Uuid, kind: Receipt) {
+        if let Some(known) = self.messages.get_mut(&message) {
+            known.is_delivered |= kind == Receipt::Delivered;
+            known.is_read |= kind == Receipt::Read;
         }
     }
 }
@@ -107,6 +124,7 @@ impl Redis {
             Mail::Notify { user, event } => self.notify(now, &user, event, out),
             Mail::News { reach: Reach::Room(room), news } => self.announce(&room, news, out),
             Mail::Handed { user, id } => self.handed(&user, id),
+            Mail::Claim { from, claim } => self.claimed(now, from, &claim, out),
             Mail::Supersede { connection, to, token, by, from } => {
                 self.supersede(now, (connection, to), token, &by, from, out);
             }
@@ -209,10 +227,10 @@ impl Redis {
         let part = match wanted {
             Wanted::Rooms => self.rooms_here(),
             Wanted::Users(after, limit) => self.users_here(after.as_deref(), limit),
-            Wanted::Typing => Part::Count(self.typing.len()),
+            Wanted::Messages => self.messages_here(),
             Wanted::RoomOf(message) => {
-                let room = self.nodes.questions.rooms.get(&message.0);
-                room.map_or(Part::Done, |room| Part::Room((**room).into()))
+                let known = self.nodes.questions.messages.get(&message.0);
+                known.map_or(Part::Done, |known| Part::Room((*known.room).into()))
             }
             Wanted::Broadcast(letter) => {
                 let direct = std::sync::Arc::new(Direct::from(letter));
@@ -416,6 +434,17 @@ impl Redis {
         }
         let connections = self.users.here.values().map(|here| here.connections.len()).sum();
         Part::Rooms(names, total, members, connections)
+    }
+
+    fn messages_here(&self) -> Part {
+        let own = self.nodes.questions.messages.values().filter(|message| message.is_own);
+        let (mut tracked, mut delivered, mut read) = (0, 0, 0);
+        for message in own {
+            tracked += 1;
+            delivered += u64::from(message.is_delivered);
+            read += u64::from(message.is_read);
+        }
+        Part::Messages(self.typing.len() as u64, tracked, delivered, read)
     }
 
     fn users_here(&self, after: Option<&str>, limit: usize) -> Part {

@@ -40,8 +40,8 @@ pub(super) enum Wanted {
     Rooms,
     /// The users with connections on it who come behind this one; so many of them.
     Users(Option<Box<str>>, usize),
-    /// How many users type.
-    Typing,
+    /// What is counted of messages.
+    Messages,
     /// The room that a message is of.
     RoomOf(Uuid2),
     /// That all its connections be told something.
@@ -76,6 +76,8 @@ pub(super) enum Part {
     Room(Box<str>),
     Views(Vec<View>),
     Registered(Id),
+    /// Users who type; messages, those that were delivered, those that were read.
+    Messages(u64, u64, u64, u64),
     /// Sessions, tokens, queued, age.
     Sessions(u64, u64, u64, u64),
     Incidents(Vec<Happened>),
