@@ -214,7 +214,7 @@ impl Shard {
     fn post_claims(&mut self) {
         let mut claims = std::mem::take(&mut self.credit.claims);
         for claim in claims.drain(..) {
-            self.post(self.placement.local(&claim.user), Mail::Claim { from: self.number, claim });
+            self.post(self.placement.of(&claim.user), Mail::Claim { from: self.number, claim });
         }
         self.credit.claims = claims;
     }

@@ -165,8 +165,15 @@ impl Cluster {
 
 fn node(rules: &Rules, number: usize, seed: u64, server: &RedisServer) -> Node {
     let (number, prefix) = (number as u16, "test".into());
-    let name = format!("test {number}").into();
-    let settings = Settings { node: number, name, shards: SHARDS, prefix, sharded: false, keep_messages: 0 };
+    let settings = Settings {
+        node: number,
+        name: format!("test {number}").into(),
+        shards: SHARDS,
+        prefix,
+        sharded: false,
+        rates: Default::default(),
+        keep_messages: 0,
+    };
     let mut node = Node::new(server, settings, Arc::new(rules.clone()), seed + u64::from(number));
     node.set_state(Now::default(), State::Good, &mut Vec::new());
     node

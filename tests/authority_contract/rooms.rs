@@ -181,8 +181,10 @@ fn play(seed: u64, nodes: usize, cluster: &mut Cluster) {
     let mut now = Now { mono: 10_000, wall: 1_750_000_000_000 };
     let mut one = OneProcess::new(rules(), now, seed);
     cluster.clear(&rules(), seed);
-    let mut sides =
-        [Side { names: Names::default(), acts: Vec::new() }, Side { names: Names::default(), acts: Vec::new() }];
+    let mut sides = [
+        Side { names: Names::new(nodes == 1), acts: Vec::new() },
+        Side { names: Names::new(nodes == 1), acts: Vec::new() },
+    ];
     let mut rng = Rng::from_seed(seed);
     for act in 0..ACTS {
         let (room, number): (Name, usize) =

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod credit;
 mod differential;
 mod directs;
 mod faults;

@@ -10,6 +10,7 @@ use switchboard::domain::presence::Parting;
 use switchboard::domain::reject::{Code, Reject};
 use uuid::Uuid;
 
+use crate::support::redis::RedisServer;
 use crate::world::{GRACE_MS, Heard, World, content, id, rules, who};
 
 fn done(reply: Result<Reply, Reject>) {
@@ -262,4 +263,37 @@ fn requests_are_counted_on_all_nodes_together() {
     done(world.user(1, "bob", UserOp::SpendRest));
     world.pass(58_500);
     done(world.user(1, "ann", UserOp::SpendRest));
+}
+
+#[test]
+fn rooms_too_large_for_joins_and_leaves_do_not_hear_of_users_either() {
+    let rules = Rules { presence_scope: Scope::Rooms, announce_limit: 2, ..rules() };
+    let mut world = World::new(3, rules);
+    for (node, user, number) in [(0, "ann", 1), (1, "bob", 2), (2, "cid", 3)] {
+        done(world.attach(node, user, number));
+        world.join(node, user, number, "r");
+    }
+    world.take_heard();
+    let away = UserOp::SetStatus { status: Status::Away, last_seen: None, by: None };
+    done(world.user(2, "ann", away));
+    let around = Heard::News("ann".into(), "away", world.now.wall, None, format!("Around({:?})", id(0, 1)));
+    assert_eq!(world.take_heard().concat(), [around]);
+}
+
+/// A server of a cluster, with channels that belong to it, lets scripts do what they do: it keeps all keys here.
+#[test]
+fn a_server_of_a_cluster_does_the_same() {
+    let server = Arc::new(RedisServer::start_cluster());
+    let mut world = World::beside(server, 2, Rules { presence_scope: Scope::Rooms, ..rules() }, "sharded");
+    done(world.attach(0, "ann", 1));
+    done(world.attach(1, "bob", 2));
+    world.join(1, "bob", 2, "r");
+    world.take_heard();
+    world.join(0, "ann", 1, "r");
+    let told = Heard::News("ann".into(), "online", world.now.wall, Some(id(0, 1)), "Members(\"r\")".into());
+    assert_eq!(world.take_heard(), [vec![told.clone()], vec![told]]);
+    let sent = world.send(0, "bob", "x");
+    assert!(matches!(sent, Ok(Reply::Sent(_))), "{sent:?}");
+    assert_eq!(world.take_heard()[1], [Heard::Hand(id(1, 2), "bob".into(), "\"x\"".into())]);
+    done(world.user(0, "ann", UserOp::SpendRest));
 }

@@ -1,6 +1,6 @@
 //! A Redis and some nodes, and what their shards are told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use switchboard::authority::Authority;
@@ -9,6 +9,7 @@ use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, Place};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
+use switchboard::domain::allowance::{Notice, Rates};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::{Content, Event};
 use switchboard::domain::op::{JoinRoom, Op, Reply, RoomOp, Rules, Scope, UserOp};
@@ -20,6 +21,9 @@ use switchboard::mail::{Asker, Mail, News, Outgoing, Reach};
 use crate::support::redis::{Node, RedisServer};
 
 pub(crate) const GRACE_MS: u64 = 3_000;
+
+/// What users may do in a minute.
+pub(crate) const RATES: Rates = Rates { messages: 100, typing: 10, rest: 0 };
 
 pub(crate) fn rules() -> Rules {
     Rules {
@@ -92,6 +96,8 @@ pub(crate) struct World {
     /// What each node's shard was told, without answers.
     pub(crate) heard: Vec<Vec<Heard>>,
     answers: Vec<Result<Reply, Reject>>,
+    /// What shards were told of allowances: by node.
+    pub(crate) notices: VecDeque<(usize, u8, Notice)>,
     /// Messages that were handed over and that nobody has confirmed: node, user, id.
     pub(crate) handed: Vec<(usize, Name, uuid::Uuid)>,
     /// The number of the last news of each user.
@@ -115,7 +121,8 @@ impl World {
                 name: "test".into(),
                 shards: 1,
                 prefix: prefix.into(),
-                sharded: false,
+                sharded: prefix == "sharded",
+                rates: RATES,
                 keep_messages: 0,
             };
             Node::new(&server, settings, rules.clone(), node as u64)
@@ -125,6 +132,7 @@ impl World {
             nodes: (0..nodes).map(node).collect(),
             heard: vec![Vec::new(); nodes],
             answers: Vec::new(),
+            notices: VecDeque::new(),
             handed: Vec::new(),
             numbers: BTreeMap::new(),
             rooms: BTreeMap::new(),
@@ -159,6 +167,10 @@ impl World {
 
     pub(crate) fn note(&mut self, at: usize, out: Vec<Outgoing>) {
         for (shard, mail) in out {
+            if let Mail::Notice(notice) = mail {
+                self.notices.push_back((at, shard, notice));
+                continue;
+            }
             assert_eq!(shard, 0);
             self.heard[at].extend(Heard::of(&mail));
             match mail {

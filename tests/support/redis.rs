@@ -28,22 +28,32 @@ pub(crate) struct RedisServer {
 impl RedisServer {
     /// One on a free port.
     pub(crate) fn start() -> Self {
-        // Whoever else takes the port before the server does makes it end, and another one is tried.
-        for _ in 0..8 {
-            let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-            if let Some(server) = Self::start_at(port) {
-                return server;
-            }
-        }
-        panic!("no Redis came up");
+        Self::start_with(&[])
     }
 
-    fn start_at(port: u16) -> Option<Self> {
+    /// The one server of a cluster.
+    pub(crate) fn start_cluster() -> Self {
+        let bus = free_port().to_string();
+        let server = Self::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]);
+        server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        let is_ok = |info: Value| redis::from_redis_value::<String>(info).expect("text").contains("cluster_state:ok");
+        wait_until("the cluster is whole", || is_ok(server.command(&["CLUSTER", "INFO"])));
+        server
+    }
+
+    fn start_with(options: &[&str]) -> Self {
+        // Whoever else takes the port before the server does makes it end, and another one is tried.
+        let server = (0..8).find_map(|_| Self::start_at(free_port(), options));
+        server.expect("no Redis came up")
+    }
+
+    fn start_at(port: u16, options: &[&str]) -> Option<Self> {
         let directory = Directory::new();
         std::fs::create_dir_all(directory.path()).expect("a directory");
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--dir", &directory.text()])
+            .args(options)
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed");
@@ -92,7 +102,7 @@ impl RedisServer {
     /// Ends it, and with it all it knew, and starts another one in its place.
     pub(crate) fn restart(&mut self) {
         self.stop();
-        *self = Self::start_at(self.port).expect("its port is free");
+        *self = Self::start_at(self.port, &[]).expect("its port is free");
     }
 
     /// Ends it, and with it all it knew, until [`RedisServer::restart`].
@@ -106,6 +116,10 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
 }
 
 /// A node: its half of the authority, and the connections that it has to Redis.

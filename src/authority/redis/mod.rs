@@ -8,6 +8,7 @@
 //! Each op that changes or reads a room or a user is one script of the same name in `lua/`; the head of each says which
 //! file of [`crate::domain`] it mirrors. They share `lua/prelude.lua`.
 
+mod credit;
 mod directs;
 mod followed;
 mod keys;
@@ -34,6 +35,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
 use crate::base::time::Now;
+use crate::domain::allowance::{Keeper, Rates};
 use crate::domain::event::Event;
 use crate::domain::op::{Op, Reply, Rules};
 use crate::domain::reject::Reject;
@@ -57,6 +59,8 @@ pub struct Settings {
     pub prefix: Box<str>,
     /// Whether channels belong to the server of a cluster that keeps their room.
     pub sharded: bool,
+    /// What users may do in a minute, as far as it is counted for them.
+    pub rates: Rates,
     /// How many messages of a room are kept when its maker did not say; 0: all.
     pub keep_messages: u64,
 }
@@ -81,6 +85,8 @@ pub struct Redis {
     /// Who types in which room, and until when unless they say so again, in monotonic milliseconds.
     typing: BTreeMap<(Name, ConnectionId), u64>,
     users: users::Users,
+    /// What shards were lent of their users' allowances.
+    credit: Keeper,
     nodes: nodes::Nodes,
     /// What is to be looked at, and when, in monotonic milliseconds.
     due: BTreeMap<u64, BTreeSet<Due>>,
@@ -127,6 +133,7 @@ impl Redis {
     /// A node's half, without rooms or users.
     pub fn new(settings: Settings, rules: Arc<Rules>, mut rng: Rng) -> Self {
         let seed = rng.next_u64();
+        let credit = Keeper::sharing(settings.rates, seed);
         Self {
             keys: Keys::new(&settings.prefix),
             settings,
@@ -138,6 +145,7 @@ impl Redis {
             waiting: Vec::new(),
             typing: BTreeMap::new(),
             users: users::Users::new(seed),
+            credit,
             nodes: nodes::Nodes::default(),
             due: BTreeMap::new(),
             state: State::Away,
@@ -287,15 +295,19 @@ impl Authority for Redis {
 
     fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Demand> {
         self.call_strikes(now);
+        self.call_announcements(now);
+        self.call_leases(now);
         self.note_places(now);
         self.demands.drain(..)
     }
 
     fn has_orders(&self) -> bool {
-        !self.demands.is_empty() || self.users.directs.has_confirmed() || self.has_places_to_note()
+        let has_said = !self.demands.is_empty() || self.users.has_calls();
+        has_said || self.credit.has_draws() || self.has_places_to_note()
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        self.tick_credit(now, out);
         while let Some(entry) = self.due.first_entry()
             && *entry.key() <= now.mono
         {
@@ -312,6 +324,7 @@ impl Authority for Redis {
     }
 
     fn next_due(&self) -> Option<u64> {
-        self.due.first_key_value().map(|(at, _)| *at)
+        let due = self.due.first_key_value().map(|(at, _)| *at);
+        [due, self.credit.next_due()].into_iter().flatten().min()
     }
 }

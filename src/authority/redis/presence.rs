@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::authority::redis::users::{Due, Purpose, Said};
+use crate::authority::redis::users::{Due, Purpose, Said, Users};
 use crate::authority::redis::wire::{self, Id, Letter, Who};
-use crate::authority::redis::{self, Redis, scripts};
+use crate::authority::redis::{self, Redis, rooms, scripts};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
@@ -19,7 +19,7 @@ use crate::dialect::packed::Packed;
 use crate::domain::command::Status;
 use crate::domain::event::{Direct, Event};
 use crate::domain::op::Scope;
-use crate::mail::redis::{Demand, State, Text};
+use crate::mail::redis::{State, Text};
 use crate::mail::{Mail, News, Outgoing, Reach};
 
 /// Users up to which `presence.scope = "auto"` tells everybody.
@@ -56,6 +56,12 @@ struct Notice {
     /// Their connections on this node.
     #[serde(skip_serializing_if = "Option::is_none")]
     c: Option<Vec<Id>>,
+    /// What an allowance is for, of which the node is to give back what it has not spent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    y: Option<usize>,
+    /// In this minute; absent: others have given something back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    e: Option<u64>,
     /// A message that is kept for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     d: Option<Letter>,
@@ -96,7 +102,9 @@ impl Redis {
         };
         let user = Name::from(&*notice.u);
         let connections = notice.c.iter().flatten().map(|id| id.0);
-        if let Some(letter) = notice.d {
+        if let Some(kind) = notice.y {
+            self.credit_published(now, &user, (kind, notice.e), out);
+        } else if let Some(letter) = notice.d {
             let direct = Arc::new(Direct::from(letter));
             connections.for_each(|to| self.hand(&user, direct.clone(), to, out));
         } else if let Some(letter) = notice.p {
@@ -160,8 +168,14 @@ impl Redis {
     }
 
     fn publish_notice(&mut self, room: &Name, notice: &Notice) {
-        let (channel, body) = (self.keys.room(room), wire::json(notice));
-        self.demands.push(Demand::Publish { channel, body });
+        self.users.announcements.push((room.clone(), wire::json(notice)));
+    }
+
+    /// Has rooms told what is for their members.
+    pub(super) fn call_announcements(&mut self, now: Now) {
+        for (room, body) in std::mem::take(&mut self.users.announcements) {
+            self.call_room(now, room, &scripts::ANNOUNCE, rooms::Purpose::Done, vec![body], None);
+        }
     }
 
     /// A user's last connection has ended: looks again when they have had time to come back.
@@ -223,7 +237,8 @@ impl Redis {
 
     /// Has noted which users this node has to do with.
     pub(super) fn note_users(&mut self) {
-        let users: Vec<Name> = self.users.here.keys().chain(self.users.going.keys()).cloned().collect();
+        let Users { here, stale, going, .. } = &self.users;
+        let users: Vec<Name> = here.keys().chain(stale.keys()).chain(going.keys()).cloned().collect();
         for user in users {
             self.user_came(&user);
         }

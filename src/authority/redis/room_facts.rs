@@ -94,7 +94,7 @@ impl Redis {
             return;
         }
         let (shards, has_peers) = (room.shards(), room.has_peers());
-        let Some(event) = self.event(name, fact) else { return };
+        let Some(event) = self.event(name, fact).filter(|event| has_peers || !event.is_for_peers()) else { return };
         let packed = self.pack(now, &event, has_peers);
         for shard in shards {
             let (room, packed) = (name.clone(), packed.clone());

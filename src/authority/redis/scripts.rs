@@ -71,6 +71,8 @@ scripts! {
     ROSTER = room "roster";
     /// [`crate::domain::op::RoomOp::Close`].
     CLOSE = room "close";
+    /// How a user is, for a room's members.
+    ANNOUNCE = room "announce";
     /// How many members or users a room has, told to all at most once in a while.
     COUNT = room "count";
     /// What a node has missed of a room.
@@ -99,6 +101,8 @@ scripts! {
     WITHDRAW_REGISTRATION = user "withdraw_registration";
     /// [`crate::domain::op::UserOp::SpendRest`].
     SPEND_REST = user "spend_rest";
+    /// Credits of a user's allowance are drawn, or given back.
+    LEASE = user "lease";
     /// A connection of a user has a message that was sent to them.
     STRIKE = user "strike";
     /// A user did not come back in time.

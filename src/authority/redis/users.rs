@@ -46,6 +46,8 @@ pub(super) struct Users {
     pub(super) going: BTreeMap<Name, Box<str>>,
     /// Connections that are on their way into Redis, and what came for them in the meantime.
     pub(super) arriving: BTreeMap<ConnectionId, Vec<Mail>>,
+    /// How users are, for the members of rooms.
+    pub(super) announcements: Vec<(Name, Text)>,
     /// Messages on their way to connections.
     pub(super) directs: Directs,
     /// When names are over that were registered from here, in monotonic milliseconds, the first first.
@@ -77,6 +79,8 @@ pub(super) enum Purpose {
     Strike(uuid::Uuid),
     /// With what was stale.
     Restore(Vec<Name>),
+    Lease(Kind),
+    Repay,
     /// Of this dead node's part.
     Purge(u16),
 }
@@ -109,7 +113,7 @@ pub(super) struct Said {
     /// Connections.
     c: Vec<Id>,
     /// How many.
-    k: usize,
+    pub(super) k: usize,
     /// Who the user is.
     w: Option<Who>,
     /// How they are, since when, and as which news.
@@ -130,6 +134,7 @@ impl Users {
             is_sweeping: false,
             going: BTreeMap::new(),
             arriving: BTreeMap::new(),
+            announcements: Vec::new(),
             directs: Directs::default(),
             registered: VecDeque::new(),
         }
@@ -157,6 +162,11 @@ impl Users {
         }
     }
 
+    /// Whether there is something to call Redis for.
+    pub(super) fn has_calls(&self) -> bool {
+        self.directs.has_confirmed() || !self.announcements.is_empty()
+    }
+
     /// Whether this node has nothing more to say of a user.
     pub(super) fn is_done_with(&self, user: &str) -> bool {
         !self.here.contains_key(user) && !self.stale.contains_key(user) && !self.going.contains_key(user)
@@ -174,6 +184,8 @@ impl Redis {
         match op {
             UserOp::Attach { connection, by, socket } => self.attach(now, name, connection, (by, socket), to),
             UserOp::Detach { connection, parting, rooms } => self.detach(now, name, connection, (parting, rooms), to),
+            // Everybody knows how they are, or nobody is to.
+            UserOp::Introduce { .. } if self.way() != "r" => return Ok(Some(Reply::Done)),
             UserOp::Introduce { connection, room } => {
                 let arguments = vec![wire::text(&*room)];
                 self.call_user(now, &scripts::INTRODUCE, name, to, Purpose::Introduce(connection, room), arguments);
@@ -307,7 +319,7 @@ impl Redis {
         match said {
             Ok(said) => self.user_granted(now, to, name, purpose, said, out),
             Err(_) => {
-                self.user_missed(now, name, purpose);
+                self.user_missed(now, name, purpose, out);
                 Self::answer(to, Err(Reject::storage_unavailable()), out);
             }
         }
@@ -354,6 +366,8 @@ impl Redis {
                 None => Reply::Registered(None),
             },
             Purpose::Strike(id) => return self.struck(now, &name, id),
+            Purpose::Lease(kind) => return self.leased(now, &name, kind, Some(said), out),
+            Purpose::Repay => return,
             Purpose::GoOffline => return self.note_done(&name),
             Purpose::Purge(node) => return self.user_purged(now, &name, node, true),
         };
@@ -372,7 +386,7 @@ impl Redis {
     }
 
     /// A call was not answered; whether it was done is not known.
-    fn user_missed(&mut self, now: Now, name: Name, purpose: Purpose) {
+    fn user_missed(&mut self, now: Now, name: Name, purpose: Purpose, out: &mut Vec<Outgoing>) {
         match purpose {
             Purpose::Attach(connection) => {
                 self.users.remove(&name, connection);
@@ -381,6 +395,7 @@ impl Redis {
             Purpose::Detach(rooms) | Purpose::Restore(rooms) => self.note_stale(name, rooms),
             Purpose::GoOffline => self.note_stale(name, Vec::new()),
             Purpose::Strike(id) => self.users.directs.strike_failed(&name, id),
+            Purpose::Lease(kind) => return self.leased(now, &name, kind, None, out),
             Purpose::Purge(node) => return self.user_purged(now, &name, node, false),
             _ => return,
         }

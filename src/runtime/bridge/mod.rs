@@ -33,6 +33,7 @@ pub use claim::{Claimed, claim};
 
 use crate::authority::redis::{Redis, Settings};
 use crate::base::rng::Rng;
+use crate::domain::allowance::Rates;
 use crate::domain::op::Rules;
 use crate::runtime::bridge::desk::Desk;
 use crate::runtime::clock::Clock;
@@ -70,7 +71,7 @@ impl Claimed {
         self,
         inbox: Inbox,
         mailboxes: Arc<[Mailbox]>,
-        rules: Arc<Rules>,
+        (rules, rates): (Arc<Rules>, Rates),
         clock: Clock,
     ) -> std::io::Result<Bridge> {
         let Some(mailbox) = mailboxes.last().cloned() else { return Err(std::io::Error::other("no mailbox")) };
@@ -80,6 +81,7 @@ impl Claimed {
             shards: mailboxes.len() - 1,
             prefix: self.options.prefix.as_str().into(),
             sharded: self.options.address.is_sharded(),
+            rates,
             keep_messages: self.options.keep_messages,
         };
         let mut rng = Rng::from_entropy(entropy::seed()?);

@@ -124,6 +124,7 @@ impl Redis {
             Mail::Notify { user, event } => self.notify(now, &user, event, out),
             Mail::News { reach: Reach::Room(room), news } => self.announce(&room, news, out),
             Mail::Handed { user, id } => self.handed(&user, id),
+            Mail::Claim { from, claim } => self.claimed(now, from, &claim, out),
             Mail::Supersede { connection, to, token, by, from } => {
                 self.supersede(now, (connection, to), token, &by, from, out);
             }
