@@ -35,6 +35,9 @@ pub struct Visitor {
     pub user_agent: Option<Name>,
 }
 
+/// Things, each with how often it came.
+pub type Counted<T> = Vec<(T, u64)>;
+
 /// What one shard, or several together, have seen.
 #[derive(Clone, Debug)]
 pub struct Watched {
@@ -110,12 +113,12 @@ impl Watch {
 impl Watched {
     /// What was seen, for whoever has to take it apart: addresses and user agents, each with how often it came at the
     /// least, and what happened last.
-    pub fn parts(&self) -> (Vec<(IpAddr, u64)>, Vec<(Name, u64)>, &[Incident]) {
+    pub fn parts(&self) -> (Counted<IpAddr>, Counted<Name>, &[Incident]) {
         (self.addresses.top(FREQUENT_KEPT), self.user_agents.top(FREQUENT_KEPT), &self.recent)
     }
 
     /// The same, put together again.
-    pub fn from_parts(addresses: Vec<(IpAddr, u64)>, user_agents: Vec<(Name, u64)>, recent: Vec<Incident>) -> Self {
+    pub fn from_parts(addresses: Counted<IpAddr>, user_agents: Counted<Name>, recent: Vec<Incident>) -> Self {
         Self { addresses: Frequent::of(addresses), user_agents: Frequent::of(user_agents), recent }
     }
 
