@@ -4,6 +4,7 @@
 //! and seeds come in as arguments, so that whatever is built on this layer replays from its inputs.
 
 pub mod block;
+pub mod brief;
 pub mod few;
 pub mod grow;
 pub mod ids;

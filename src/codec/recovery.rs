@@ -2,7 +2,8 @@
 //!
 //! A token is the connection's id and a keyed hash of it, as base64url. So nothing has to be kept for a connection that
 //! lives, whoever finds the session is found from the token, and nobody can make one of an id, which others see as well.
-//! The store keeps the SHA-256 of the token.
+//! The store knows a token by its connection's place and 208 bits of its SHA-256: sessions of connections that came together
+//! lie together there, and many are written into few pages.
 
 use std::fmt;
 
@@ -14,6 +15,12 @@ use crate::base::ids::ConnectionId;
 
 /// Bytes of a connection's id.
 const ID_BYTES: usize = 18;
+
+/// Bytes of an id that say where its connection is, and characters of a token that these are.
+const PLACE_BYTES: usize = 6;
+
+/// See [`PLACE_BYTES`].
+const PLACE_CHARS: usize = 8;
 
 /// Bytes of a token: the id, and 144 bits of hash.
 const TOKEN_BYTES: usize = 2 * ID_BYTES;
@@ -55,7 +62,11 @@ pub fn connection_of(token: &str) -> Option<ConnectionId> {
 /// What the store knows a token by.
 pub fn hash(token: &str) -> [u8; 32] {
     let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+    let (place, rest) = hash.split_at_mut(PLACE_BYTES);
+    let text = token.as_bytes().get(..PLACE_CHARS).unwrap_or_default();
+    // What is no token has no place, and opens nothing either.
+    let _ = URL_SAFE_NO_PAD.decode_slice(text, place);
+    rest.copy_from_slice(&digest::digest(&digest::SHA256, token.as_bytes()).as_ref()[..32 - PLACE_BYTES]);
     hash
 }
 
@@ -73,6 +84,7 @@ mod tests {
         assert_eq!(token, RecoveryKey::new(&[1; 32]).token(id));
         assert_ne!(token, RecoveryKey::new(&[2; 32]).token(id));
         assert_ne!(hash(&token), hash(&token[1..]));
+        assert_eq!(hash(&token)[..6], id.bytes()[..6], "neighbours lie together");
         for wrong in ["", "x", &token[1..], &format!("{token}A"), &"é".repeat(24)] {
             assert_eq!(connection_of(wrong), None, "{wrong:?}");
         }

@@ -57,6 +57,8 @@ pub struct Settings {
     pub client_url: Option<String>,
     /// Proxies whose word on the client's address is taken.
     pub trusted_proxies: Vec<Network>,
+    /// Whether those proxies begin each connection with a PROXY protocol header, version 1 or 2.
+    pub proxy_protocol: bool,
     /// How tokens are verified.
     pub auth: Auth,
     /// What rooms are like when their maker does not say.
@@ -194,6 +196,7 @@ fn read(raw: &mut Raw, dev: bool) -> Option<Settings> {
         data_dir: top.data_dir,
         client_url: top.client_url,
         trusted_proxies: top.trusted_proxies,
+        proxy_protocol: top.proxy_protocol,
         auth: auth?,
         rooms: rooms?,
         storage: storage?,

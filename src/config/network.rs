@@ -26,6 +26,8 @@ settings! {
         client_url: Option<String> = "", web_address;
         /// Proxies whose word on the client's address is taken, as addresses and ranges.
         trusted_proxies: Vec<Network> = Vec::<String>::new(), networks;
+        /// Whether those proxies begin each connection with a PROXY protocol header, version 1 or 2.
+        proxy_protocol: bool = false, truth;
     }
 }
 

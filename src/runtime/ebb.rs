@@ -5,7 +5,7 @@
 const MANY: usize = 1_000;
 
 /// So many looks after it has become quiet: at once, when users who were lost are offline, and when empty rooms have ended.
-const AFTER_LOOKS: [u32; 3] = [0, 4, 64];
+const AFTER_LOOKS: [u32; 3] = [0, 2, 62];
 
 /// See the module. It is to look once a second.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ mod tests {
     fn memory_is_given_back_when_many_have_gone_and_it_is_quiet() {
         let mut connections = vec![0, 5_000, 15_000, 15_000, 15_000, 9_000, 3_000, 20];
         connections.extend([20; 100]);
-        assert_eq!(looks(connections), [8, 12, 72]);
+        assert_eq!(looks(connections), [8, 10, 70]);
     }
 
     #[test]
@@ -58,6 +58,6 @@ mod tests {
 
     #[test]
     fn those_who_trickle_away_count_as_well() {
-        assert_eq!(looks((0..=200).map(|look| 10_000 - 50 * look)), [100, 104, 150, 154, 175, 179, 195, 199]);
+        assert_eq!(looks((0..=200).map(|look| 10_000 - 50 * look)), [100, 102, 150, 152, 175, 177, 195, 197]);
     }
 }

@@ -1,6 +1,7 @@
 //! The queue into each shard, and the waker that is used only when its reader sleeps.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,6 +25,8 @@ pub enum Parcel {
 pub struct Moving {
     /// Its socket.
     pub stream: TcpStream,
+    /// Where its client is.
+    pub from: IpAddr,
     /// What came by it and has not been read.
     pub unread: Vec<u8>,
 }

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod listener;
 pub mod mailbox;
 pub mod memory;
+pub mod places;
 pub mod server;
 pub mod sockets;
 pub mod storage;

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use hashbrown::HashTable;
 
 use crate::base::Name;
+use crate::base::brief::{Brief, put_number, put_text};
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
@@ -18,9 +19,6 @@ use crate::domain::record::{Position, Session, TokenHash};
 
 /// Bytes that are kept of a token's hash: as many as a connection's id has at random.
 const KEY_BYTES: usize = 12;
-
-/// Bytes of a connection's id.
-const ID_BYTES: usize = 18;
 
 /// Parts that the recovery window is divided into.
 const LOGS_PER_WINDOW: u64 = 8;
@@ -146,73 +144,27 @@ impl Log {
     }
 
     fn read(&self, token: TokenHash, place: u32) -> Option<(u64, Session)> {
-        let mut rest = Rest(self.bytes.get(place as usize + KEY_BYTES..)?);
-        let connection = ConnectionId::from_bytes(*rest.0.first_chunk::<ID_BYTES>()?);
-        rest.0 = &rest.0[ID_BYTES..];
-        let after = rest.number()?;
+        let mut brief = Brief(self.bytes.get(place as usize + KEY_BYTES..)?);
+        let connection = ConnectionId::from_bytes(brief.bytes()?);
+        let after = brief.number()?;
         let at = self.began.wall + after;
-        let user = rest.text()??.into();
-        let dialect = rest.byte()?;
-        let count = rest.number()?;
-        let rooms = (0..count).map(|_| rest.position()).collect::<Option<_>>()?;
+        let user = brief.text()??.into();
+        let dialect = brief.byte()?;
+        let count = brief.number()?;
+        let rooms = (0..count).map(|_| position(&mut brief)).collect::<Option<_>>()?;
         let (connected_at, active_at, expires_at) = (at, at, None);
         let session = Session { token, user, connection, connected_at, active_at, expires_at, dialect, rooms };
         Some((self.began.mono + after, session))
     }
 }
 
-/// Seven bits a byte, the lowest first; the eighth says that more follow.
-fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-/// Its length and one more, then the text; 0 when there is none.
-fn put_text(bytes: &mut Vec<u8>, text: Option<&str>) {
-    put_number(bytes, text.map_or(0, |text| text.len() as u64 + 1));
-    bytes.extend_from_slice(text.unwrap_or_default().as_bytes());
-}
-
-/// What is still to be read.
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let (mut number, mut shift) = (0, 0);
-        loop {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7F).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-            shift += 7;
-        }
-    }
-
-    fn text(&mut self) -> Option<Option<&'a str>> {
-        let Some(length) = self.number()?.checked_sub(1) else { return Some(None) };
-        let (text, rest) = self.0.split_at_checked(length as usize)?;
-        self.0 = rest;
-        std::str::from_utf8(text).ok().map(Some)
-    }
-
-    fn position(&mut self) -> Option<Position> {
-        let (room, epoch): (Name, Name) = (self.text()??.into(), self.text()??.into());
-        let (seq, since) = (self.number()?, self.number()?.checked_sub(1));
-        let (peer, display_name) = (self.text()?.map(Name::from), self.text()?.map(Into::into));
-        let media = self.byte()?;
-        let media = MediaState { audio: media & 1 != 0, video: media & 2 != 0, screen: media & 4 != 0 };
-        Some(Position { room, epoch, seq, since, peer, display_name, media })
-    }
+fn position(brief: &mut Brief<'_>) -> Option<Position> {
+    let (room, epoch): (Name, Name) = (brief.text()??.into(), brief.text()??.into());
+    let (seq, since) = (brief.number()?, brief.number()?.checked_sub(1));
+    let (peer, display_name) = (brief.text()?.map(Name::from), brief.text()?.map(Into::into));
+    let media = brief.byte()?;
+    let media = MediaState { audio: media & 1 != 0, video: media & 2 != 0, screen: media & 4 != 0 };
+    Some(Position { room, epoch, seq, since, peer, display_name, media })
 }
 
 #[cfg(test)]

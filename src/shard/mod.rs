@@ -5,6 +5,7 @@
 //! [`Shard::flush`], and take what it has for other shards from [`Shard::outgoing`]. Time is an argument, randomness
 //! comes from a seed, so the same inputs give the same outputs.
 
+mod accepting;
 mod admission;
 mod answers;
 mod arrivals;
@@ -35,11 +36,11 @@ mod recovery;
 mod requests;
 mod sessions;
 mod timers;
+mod trimming;
 mod waiting;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -53,7 +54,7 @@ pub use options::{Allowances, Ice, Options, SocketIo, TurnAccess};
 use crate::authority::Authority;
 use crate::authority::embedded::Embedded;
 use crate::base::Name;
-use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX};
+use crate::base::ids::{ConnectionId, PEER, Place};
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
@@ -81,12 +82,6 @@ use recovery::{Appearance, Departing, Resume};
 use sessions::Sessions;
 use waiting::Waiting;
 use watching::Watching;
-
-/// A list that is empty keeps room for this many entries.
-const KEEP_ENTRIES: usize = 256;
-
-/// How long memory that a burst of work has left is kept for the next one, in milliseconds.
-const TRIM_AFTER_MS: u64 = 250;
 
 /// One thread's part of the server.
 pub struct Shard {
@@ -208,28 +203,6 @@ impl Shard {
         }
     }
 
-    /// A connection was accepted; the slot it is known by from now on. `None` when the shard takes on no more, and the
-    /// socket is to be closed.
-    pub fn accepted(&mut self, now: Now, remote: SocketAddr) -> Option<u32> {
-        let max = match self.options.connections {
-            0 => SLOTS_MAX as usize,
-            max => max.min(SLOTS_MAX as usize),
-        };
-        if self.drain.is_some() || self.conns.len() >= max {
-            self.stats.refused += 1;
-            self.note_full(now, remote.ip());
-            return None;
-        }
-        self.stats.accepted += 1;
-        let mut conn = Conn::new(self.rng.nonce());
-        conn.seen = tick(now.mono);
-        let slot = self.conns.insert(conn) as u32;
-        self.arrivals.accepted(slot, remote.ip(), now);
-        tracing::debug!(%remote, shard = self.number, slot, "accepted");
-        self.set_deadline(now, slot, self.options.handshake_ms);
-        Some(slot)
-    }
-
     /// Bytes came from a connection. They may be changed in place.
     pub fn received(&mut self, now: Now, slot: u32, input: &mut [u8]) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
@@ -239,6 +212,7 @@ impl Shard {
         }
         match conn.stage {
             Stage::Http(_) => self.received_http(now, slot, input),
+            Stage::Introduction(_) => self.received_introduction(now, slot, input),
             Stage::WebSocket(_) | Stage::Carrier(_) | Stage::Echo(_) => self.received_frames(now, slot, input),
             Stage::Lingering => {}
         }
@@ -383,31 +357,6 @@ impl Shard {
     /// Takes the mail for other shards.
     pub fn outgoing(&mut self) -> std::vec::Drain<'_, Outgoing> {
         self.outgoing.drain(..)
-    }
-
-    /// Whether a burst of work has made the shard's own lists grow.
-    fn is_large(&self) -> bool {
-        let entries = [self.asks.capacity(), self.local.capacity(), self.outgoing.capacity(), self.said.capacity()];
-        self.outbound.is_large()
-            || self.peer_rooms.is_large()
-            || self.bulletin.is_large()
-            || entries.into_iter().any(|entries| entries > KEEP_ENTRIES)
-    }
-
-    /// Gives back what a burst of work made the shard's own lists grow to.
-    fn trim(&mut self, now: Now) {
-        self.outbound.trim();
-        self.fanout.trim();
-        self.peer_rooms.trim();
-        self.bulletin.trim();
-        self.cork = Vec::new();
-        if self.asks.is_empty() {
-            self.asks.shrink_to_fit();
-        }
-        self.local.shrink_to(KEEP_ENTRIES);
-        self.outgoing.shrink_to(KEEP_ENTRIES);
-        self.said.shrink_to(KEEP_ENTRIES);
-        self.trim_due = if self.is_large() { now.mono + TRIM_AFTER_MS } else { 0 };
     }
 
     /// Whether it has mail to itself that is not yet read.
@@ -555,24 +504,6 @@ impl Shard {
             self.ask(Ask::forgotten(), Op::User(identity.user_name(), op));
         }
         self.set_deadline(now, slot, limits::CLOSING_MS);
-    }
-
-    /// Closes a connection at the turn's end, whatever it has not been sent.
-    fn abort(&mut self, slot: u32) {
-        if let Some(conn) = self.conns.get_mut(slot as usize) {
-            conn.ending = Ending::Abort;
-            self.ending.push(slot);
-        }
-    }
-
-    /// Ends our side of a connection as soon as everything is sent.
-    fn half_close(&mut self, now: Now, slot: u32) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        if conn.ending == Ending::None {
-            conn.ending = Ending::HalfClose;
-            self.ending.push(slot);
-            self.set_deadline(now, slot, limits::CLOSING_MS);
-        }
     }
 
     /// Removes a connection; nothing refers to it any more.

@@ -129,7 +129,7 @@ impl Shard {
             state => Reach::Lost(state.as_str().into()),
         };
         Vitals {
-            connections: Load { used: connections, limit: self.options.connections_in_all as u64 },
+            connections: Load { used: connections, limit: self.options.connections as u64 },
             memory_bytes: (self.options.memory)(),
             queue: Load { used: self.watching.queue, limit: limits::MAIL_PER_SHARD as u64 },
             attempts: total.attempts,

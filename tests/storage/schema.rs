@@ -56,7 +56,7 @@ fn a_file_of_this_version_stays_as_it_is() {
 
 #[test]
 fn files_of_a_later_version_and_of_other_programs_are_left_alone() {
-    let newer = "has version 99, this program knows versions up to 3: it was written by a later version of Switchboard; \
+    let newer = "has version 99, this program knows versions up to 4: it was written by a later version of Switchboard; \
                  run that one, or give this one another data_dir";
     for (pragma, expected) in [
         ("PRAGMA user_version = 99", newer),

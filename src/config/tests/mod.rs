@@ -44,6 +44,7 @@ shards = 3
 data_dir = "./switchboard-data"
 client_url = ""
 trusted_proxies = []
+proxy_protocol = false
 auth.secret = ""
 auth.public_keys = []
 auth.jwks_file = ""

@@ -90,6 +90,7 @@ const WRONG: &[(&str, &str)] = &[
         "trusted_proxies=10.0.0.0/40",
         "found \"10.0.0.0/40\", expected an IP address or a range, such as 10.0.0.0/8 or ::1",
     ),
+    ("proxy_protocol=v2", "found \"v2\", expected true or false"),
     ("auth.verify=maybe", "found \"maybe\", expected one of \"signature\", \"none\""),
     (
         "auth.algorithms=none",

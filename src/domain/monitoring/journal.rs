@@ -1,9 +1,10 @@
-//! What happened to connections lately: a ring of the last so many incidents.
+//! What happened to connections lately: the last so many incidents.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::base::Name;
+use crate::base::brief::{Brief, put_number, put_text};
 use crate::base::ids::ConnectionId;
 use crate::domain::question::{Filter, Happening};
 
@@ -15,6 +16,18 @@ const LISTED_DEFAULT: usize = 50;
 
 /// Incidents in one answer at the most.
 const LISTED_MAX: usize = 1_000;
+
+/// Incidents that are forgotten at once.
+const PAGE_INCIDENTS: usize = 1_000;
+
+/// Different words that a page has numbers for.
+const PAGE_WORDS: usize = 32;
+
+/// Marks an incident's first byte, beside its kind: a connection's id follows.
+const CONNECTION: u8 = 1 << 3;
+
+/// Likewise: its address is of IPv6.
+const IPV6: u8 = 1 << 4;
 
 /// Bytes of a user agent that are kept.
 pub const USER_AGENT_BYTES: usize = 256;
@@ -38,29 +51,122 @@ pub struct Incident {
     pub reason: Option<Name>,
 }
 
-/// The last [`INCIDENTS_KEPT`] incidents.
+/// The last [`INCIDENTS_KEPT`] incidents, each in some 40 bytes.
 #[derive(Debug, Default)]
 pub struct Journal {
-    incidents: VecDeque<Incident>,
+    /// The newest last. The first may begin with incidents that count no more.
+    pages: VecDeque<Page>,
+}
+
+/// Up to [`PAGE_INCIDENTS`] incidents, one written behind the other.
+#[derive(Debug)]
+struct Page {
+    /// What times are counted from, in milliseconds since 1970.
+    began: u64,
+    count: usize,
+    bytes: Vec<u8>,
+    /// Programs and reasons that occur in it; whatever does not fit in here is written out.
+    words: Vec<Name>,
 }
 
 impl Journal {
     /// Something happened.
     pub fn note(&mut self, incident: Incident) {
-        if self.incidents.len() == INCIDENTS_KEPT {
-            self.incidents.pop_front();
+        let is_full = |page: &mut Page| {
+            let is_full = page.count == PAGE_INCIDENTS;
+            if is_full {
+                page.bytes.shrink_to_fit();
+            }
+            is_full
+        };
+        if self.pages.back_mut().is_none_or(is_full) {
+            self.pages.push_back(Page { began: incident.at, count: 0, bytes: Vec::new(), words: Vec::new() });
         }
-        self.incidents.push_back(incident);
+        if let Some(page) = self.pages.back_mut() {
+            page.write(&incident);
+        }
+        let count: usize = self.pages.iter().skip(1).map(|page| page.count).sum();
+        if count >= INCIDENTS_KEPT {
+            self.pages.pop_front();
+        }
     }
 
     /// Those that a filter lets through, newest first.
     pub fn select(&self, filter: &Filter<'_>) -> Vec<Incident> {
-        let fits = |incident: &&Incident| {
+        let fits = |incident: &Incident| {
             filter.kind.is_none_or(|kind| incident.kind == kind)
                 && filter.user.as_deref().is_none_or(|user| incident.user.as_deref() == Some(user))
                 && filter.address.is_none_or(|address| incident.address == address)
         };
-        self.incidents.iter().rev().filter(fits).take(listed(filter.limit)).cloned().collect()
+        let all = self.pages.iter().rev().flat_map(|page| page.read().into_iter().rev());
+        all.take(INCIDENTS_KEPT).filter(fits).take(listed(filter.limit)).collect()
+    }
+}
+
+impl Page {
+    fn write(&mut self, incident: &Incident) {
+        let Incident { kind, connection, user, address, user_agent, at, reason } = incident;
+        let kind = Happening::ALL.iter().position(|known| known == kind).unwrap_or_default() as u8;
+        let bytes = &mut self.bytes;
+        bytes.push(kind | connection.map_or(0, |_| CONNECTION) | if address.is_ipv6() { IPV6 } else { 0 });
+        bytes.extend(connection.iter().flat_map(ConnectionId::bytes));
+        match address {
+            IpAddr::V4(address) => bytes.extend(address.octets()),
+            IpAddr::V6(address) => bytes.extend(address.octets()),
+        }
+        // A clock may be set back.
+        put_number(bytes, at.wrapping_sub(self.began));
+        put_text(bytes, user.as_deref());
+        self.write_word(user_agent.as_ref());
+        self.write_word(reason.as_ref());
+        self.count += 1;
+    }
+
+    /// Writes the number of a word that occurs here, counted from 1; 0 for none, and 255 before one that is written out.
+    fn write_word(&mut self, word: Option<&Name>) {
+        let Some(word) = word else { return self.bytes.push(0) };
+        let at = match self.words.iter().position(|known| known == word) {
+            Some(at) => at,
+            None if self.words.len() < PAGE_WORDS => {
+                self.words.push(word.clone());
+                self.words.len() - 1
+            }
+            None => {
+                self.bytes.push(u8::MAX);
+                return put_text(&mut self.bytes, Some(word));
+            }
+        };
+        self.bytes.push(1 + at as u8);
+    }
+
+    fn read(&self) -> Vec<Incident> {
+        let mut brief = Brief(&self.bytes);
+        (0..self.count).map_while(|_| self.read_next(&mut brief)).collect()
+    }
+
+    fn read_next(&self, brief: &mut Brief<'_>) -> Option<Incident> {
+        let mark = brief.byte()?;
+        let kind = *Happening::ALL.get(usize::from(mark & !(CONNECTION | IPV6)))?;
+        let connection = match mark & CONNECTION {
+            0 => None,
+            _ => Some(ConnectionId::from_bytes(brief.bytes()?)),
+        };
+        let address = match mark & IPV6 {
+            0 => IpAddr::from(brief.bytes::<4>()?),
+            _ => IpAddr::from(brief.bytes::<16>()?),
+        };
+        let at = self.began.wrapping_add(brief.number()?);
+        let user = brief.text()?.map(Name::from);
+        let (user_agent, reason) = (self.read_word(brief)?, self.read_word(brief)?);
+        Some(Incident { kind, connection, user, address, user_agent, at, reason })
+    }
+
+    fn read_word(&self, brief: &mut Brief<'_>) -> Option<Option<Name>> {
+        Some(match brief.byte()? {
+            0 => None,
+            u8::MAX => brief.text()?.map(Name::from),
+            at => Some(self.words.get(usize::from(at) - 1)?.clone()),
+        })
     }
 }
 
@@ -84,6 +190,7 @@ fn listed(limit: Option<usize>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::Place;
 
     fn incident(at: u64, user: &str) -> Incident {
         let kind = Happening::ALL[at as usize % 5];
@@ -100,13 +207,46 @@ mod tests {
     fn the_newest_are_kept_and_come_first() {
         let mut journal = Journal::default();
         for at in 0..INCIDENTS_KEPT as u64 + 5 {
-            journal.note(incident(at, "u"));
+            journal.note(incident(at, &format!("u{at}")));
         }
-        assert_eq!(journal.incidents.len(), INCIDENTS_KEPT);
-        assert_eq!(journal.incidents.front().map(|incident| incident.at), Some(5));
+        let kept: usize = journal.pages.iter().map(|page| page.count).sum();
+        assert!((INCIDENTS_KEPT..INCIDENTS_KEPT + PAGE_INCIDENTS).contains(&kept), "{kept}");
+        let oldest =
+            |at: u64| journal.select(&Filter { user: Some(format!("u{at}").into()), ..Filter::default() }).len();
+        assert_eq!((oldest(4), oldest(5)), (0, 1));
         assert_eq!(times(&journal.select(&Filter { limit: Some(2), ..Filter::default() })), [10_004, 10_003]);
         assert_eq!(journal.select(&Filter::default()).len(), LISTED_DEFAULT);
         assert_eq!(journal.select(&Filter { limit: Some(usize::MAX), ..Filter::default() }).len(), LISTED_MAX);
+    }
+
+    #[test]
+    fn incidents_are_what_they_were_and_small() {
+        let mut journal = Journal::default();
+        let incidents: Vec<Incident> = (0..900u32)
+            .map(|n| {
+                let place = Place { node: 0, shard: 1, slot: n };
+                let word = |n: u32| (n % 3 != 0).then(|| format!("word {}", n % 70).into());
+                Incident {
+                    kind: Happening::ALL[n as usize % 5],
+                    connection: (n % 4 != 0).then(|| ConnectionId::new(place, [n as u8; 12])),
+                    user: (n % 7 != 0).then(|| format!("user-{n}").into()),
+                    address: if n % 2 == 0 { [10, 0, 0, n as u8].into() } else { [n as u16; 8].into() },
+                    user_agent: word(n),
+                    at: 1_750_000_000_000 - u64::from(n % 11),
+                    reason: word(n / 2),
+                }
+            })
+            .collect();
+        incidents.iter().cloned().for_each(|incident| journal.note(incident));
+        let shown = journal.select(&Filter { limit: Some(1_000), ..Filter::default() });
+        assert!(shown.iter().rev().eq(&incidents));
+        let mut usual = Journal::default();
+        for n in 0..1_000u32 {
+            let connection = Some(ConnectionId::new(Place { node: 0, shard: 1, slot: n }, [n as u8; 12]));
+            let incident = incident(1_750_000_000_000 + u64::from(n), "user-1234");
+            usual.note(Incident { connection, user_agent: Some("Mozilla/5.0".into()), ..incident });
+        }
+        assert!(usual.pages[0].bytes.len() <= 40 * 1_000, "{}", usual.pages[0].bytes.len());
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step n makes version n + 1 of version n. A step that has been released never changes.
-const STEPS: [&str; 3] = [ROOMS_AND_MESSAGES, DIRECTS_SESSIONS_AND_PRESENCE, DIALECTS_OF_SESSIONS];
+const STEPS: [&str; 4] = [ROOMS_AND_MESSAGES, DIRECTS_SESSIONS_AND_PRESENCE, DIALECTS_OF_SESSIONS, SESSIONS_BY_TOKEN];
 
 const ROOMS_AND_MESSAGES: &str = "
     -- What the file's last user left to the next one: durability, boot, clean.
@@ -125,6 +125,28 @@ const DIALECTS_OF_SESSIONS: &str = "
     ALTER TABLE session ADD COLUMN dialect INTEGER NOT NULL DEFAULT 0;
 ";
 
+const SESSIONS_BY_TOKEN: &str = "
+    DROP INDEX session_expires;
+    ALTER TABLE session RENAME TO session_by_number;
+    -- One tree instead of three. Tokens begin with the place of their connection, so that those of connections that come
+    -- or go together share pages.
+    CREATE TABLE session(
+        token BLOB NOT NULL PRIMARY KEY,
+        user TEXT NOT NULL,
+        connection BLOB NOT NULL,
+        connected_at INTEGER NOT NULL,
+        active_at INTEGER NOT NULL,
+        expires_at INTEGER,           -- NULL: its connection lives
+        rooms TEXT NOT NULL,          -- JSON
+        dialect INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO session
+        SELECT CAST(substr(connection, 1, 6) || substr(token, 1, 26) AS BLOB), user, connection, connected_at, active_at,
+            expires_at, rooms, dialect
+        FROM session_by_number;
+    DROP TABLE session_by_number;
+";
+
 /// What a file is, as far as its header tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
@@ -174,5 +196,23 @@ mod tests {
         assert_eq!(tables(0), tables(1));
         assert_eq!(tables(0), tables(2));
         assert_eq!(tables(0), tables(3));
+        assert_eq!(tables(0), tables(4));
+    }
+
+    #[test]
+    fn a_session_is_found_by_what_its_token_is_known_by_now() {
+        let connection = Connection::open_in_memory().expect("a database");
+        for step in &STEPS[..3] {
+            connection.execute_batch(step).expect("a step");
+        }
+        let (id, hash): ([u8; 18], [u8; 32]) =
+            (std::array::from_fn(|n| n as u8), std::array::from_fn(|n| 255 - n as u8));
+        let session = "INSERT INTO session(token, user, connection, connected_at, active_at, rooms)
+            VALUES(?1, 'u', ?2, 1, 2, '[]')";
+        connection.execute(session, (hash, id)).expect("a session");
+        migrate(&connection, 3).expect("the last step");
+        let token: [u8; 32] =
+            connection.query_row("SELECT token FROM session", [], |row| row.get(0)).expect("it is there");
+        assert_eq!((&token[..6], &token[6..]), (&id[..6], &hash[..26]));
     }
 }

@@ -25,6 +25,9 @@ const UNDER_LOAD: Duration = Duration::from_millis(50);
 /// Rows deleted at once, between two looks at the clock.
 const PORTION: i64 = 32;
 
+/// Sessions looked at between two looks at the clock. Most of them live on.
+const SESSIONS: i64 = 256;
+
 /// How long messages are kept where their room does not say; 0: without a bound.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
@@ -38,7 +41,8 @@ enum Place {
     /// At the first room after this number.
     Rooms(i64),
     Closed,
-    Sessions,
+    /// At the first session after this token, or at the first of all.
+    Sessions(Option<[u8; 32]>),
     /// At the oldest of the messages that wait for users.
     OldDirects,
     /// At the first user after this number who has messages waiting.
@@ -73,8 +77,9 @@ statements! {
         drop_participants: "DELETE FROM participant
             WHERE number IN (SELECT number FROM participant WHERE room = ?1 LIMIT ?2)";
         drop_room: "DELETE FROM room WHERE number = ?1";
-        drop_sessions: "DELETE FROM session
-            WHERE number IN (SELECT number FROM session WHERE expires_at <= ?1 LIMIT ?2)";
+        last_session: "SELECT max(token) FROM (SELECT token FROM session WHERE token > ifnull(?1, x'')
+            ORDER BY token LIMIT ?2)";
+        drop_sessions: "DELETE FROM session WHERE token > ifnull(?1, x'') AND token <= ?2 AND expires_at <= ?3";
         oldest_directs: "SELECT number, at FROM direct ORDER BY number LIMIT ?1";
         drop_direct: "DELETE FROM direct WHERE number = ?1";
         next_direct_user: "SELECT user FROM direct WHERE user > ?1 ORDER BY user LIMIT 1";
@@ -131,11 +136,11 @@ impl<'c> Sweep<'c> {
         while self.last_step.elapsed() < STEP && self.place != Place::Resting {
             self.place = match self.place {
                 Place::Rooms(after) => self.trim_next(after, now)?.map_or(Place::Closed, Place::Rooms),
-                Place::Closed => self.clear_closed()?.unwrap_or(Place::Sessions),
-                Place::Sessions => {
-                    let dropped = self.statements.drop_sessions.execute([int(now), PORTION])?;
-                    if is_portion(dropped) { Place::Sessions } else { Place::OldDirects }
-                }
+                Place::Closed => self.clear_closed()?.unwrap_or(Place::Sessions(None)),
+                Place::Sessions(after) => match self.drop_sessions(after, now)? {
+                    None => Place::OldDirects,
+                    last => Place::Sessions(last),
+                },
                 Place::OldDirects => self.drop_old_directs(now)?,
                 Place::ManyDirects(after) => self.drop_many_directs(after)?.map_or(Place::Users(0), Place::ManyDirects),
                 Place::Users(after) => self.forget_next(after, ledger, now)?.map_or(Place::Resting, Place::Users),
@@ -215,6 +220,15 @@ impl<'c> Sweep<'c> {
             self.statements.drop_room.execute([room])?;
         }
         Ok(Some(Place::Closed))
+    }
+
+    /// Deletes those that have ended among the sessions after `after`; whom to go on after, if there are more.
+    fn drop_sessions(&mut self, after: Option<[u8; 32]>, now: u64) -> Result<Option<[u8; 32]>> {
+        let last = self.statements.last_session.query_row(params![after, SESSIONS], |row| row.get(0))?;
+        if let Some(last) = last {
+            self.statements.drop_sessions.execute(params![after, last, int(now)])?;
+        }
+        Ok(last)
     }
 
     fn drop_old_directs(&mut self, now: u64) -> Result<Place> {

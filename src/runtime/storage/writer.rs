@@ -29,8 +29,11 @@ const GROUP_ORDERS: usize = 8_192;
 /// How often a thread without work looks whether there is something to tidy up.
 const IDLE: Duration = Duration::from_millis(250);
 
-/// Looks of a thread without work after which it gives back the memory that it has for more: two seconds.
-const LOOKS_BEFORE_REST: u32 = 8;
+/// Looks of a thread without work after which it gives back the memory that it has for more: a second.
+const LOOKS_BEFORE_REST: u32 = 4;
+
+/// Batches that it is worth doing so after.
+const BATCHES_BEFORE_REST: usize = 256;
 
 /// How long a thread that tidies up rests between two steps when there is nothing else to do.
 const SWEEP_PAUSE: Duration = Duration::from_millis(2);
@@ -109,7 +112,7 @@ impl Writer {
     fn serve(&mut self, connection: &Connection) -> Result<(), Failure> {
         let mut ledger = Ledger::new(connection, self.seed).map_err(failure)?;
         let mut sweep = Sweep::new(connection, self.terms).map_err(failure)?;
-        let mut idle_looks = 0;
+        let (mut batches, mut idle_looks) = (0, 0);
         loop {
             // What could not be written before a failure comes first.
             if self.group.is_empty() {
@@ -124,8 +127,10 @@ impl Writer {
                 self.refuse_all();
                 return Err(failure);
             }
+            batches += self.group.len();
             idle_looks = if self.group.is_empty() && !sweep.is_under_way() { idle_looks + 1 } else { 0 };
-            if idle_looks == LOOKS_BEFORE_REST {
+            if idle_looks >= LOOKS_BEFORE_REST && batches >= BATCHES_BEFORE_REST {
+                batches = 0;
                 ledger.rest();
                 give_back(connection).map_err(failure)?;
             }

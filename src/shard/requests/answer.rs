@@ -342,6 +342,11 @@ impl Shard {
         self.close_with(now, slot, Refusal::of_status(error.status(), error.text()));
     }
 
+    /// A proxy did not say whose a connection is.
+    pub(in crate::shard) fn refuse_introduction(&mut self, now: Now, slot: u32, text: &'static str) {
+        self.close_with(now, slot, Refusal::of_status(400, text));
+    }
+
     /// A request did not come to its end in time.
     pub(in crate::shard) fn request_timed_out(&mut self, now: Now, slot: u32) {
         self.close_with(now, slot, Refusal::of_status(408, "The request took too long to arrive"));
