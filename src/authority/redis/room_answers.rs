@@ -1,5 +1,7 @@
 //! Acts on rooms: from answers to replies, and when these may leave.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -9,7 +11,6 @@ use crate::authority::redis::rooms::{Due, Purpose};
 use crate::authority::redis::wire::{Entry, Head, Publication, Shown, Uuid2, View, Who};
 use crate::authority::redis::{Due as Any, Redis, refusals, scripts, wire};
 use crate::base::Name;
-use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
 use crate::domain::event::Event;
 use crate::domain::history::{History, Marks};
@@ -106,6 +107,7 @@ impl Redis {
         let text = match outcome {
             Ok(text) => text,
             Err(fault) => {
+                self.room_unanswered(&name, &purpose);
                 let reject = match fault {
                     Fault::Away => Reject::storage_unavailable(),
                     Fault::Refused(_) => Reject::new(Code::Internal, "The store could not do that"),
@@ -135,7 +137,10 @@ impl Redis {
             None => self.understand(&name, &purpose, &text, head.e),
         };
         let (comes, goes) = match (&purpose, &reply) {
-            (Purpose::Join(connection) | Purpose::Return(connection), Ok(_)) => (Some(*connection), None),
+            (Purpose::Join(connection), Ok(Reply::Joined(joined))) => (Some((*connection, joined.peer.clone())), None),
+            (Purpose::Return(connection), Ok(Reply::Returned(back))) => {
+                (Some((*connection, back.joined.peer.clone())), None)
+            }
             (Purpose::Leave(connection), Ok(Reply::Left { own: true })) => (None, Some(*connection)),
             (Purpose::Vanish(connection), _) => (None, Some(*connection)),
             _ => (None, None),
@@ -213,8 +218,8 @@ impl Redis {
     /// Gives an answer, and notes what it means for the members.
     pub(super) fn give(&mut self, name: &Name, answer: Answer, out: &mut Vec<Outgoing>) {
         if let Some(room) = self.rooms.get_mut(name) {
-            if let Some(connection) = answer.comes {
-                room.come(connection);
+            if let Some((connection, name)) = answer.comes {
+                room.come(connection, name);
             }
             if let Some(connection) = answer.goes {
                 room.go(connection);
@@ -233,7 +238,7 @@ impl Redis {
         while let Some(next) = self.rooms.get_mut(name).and_then(Followed::next) {
             match next {
                 Next::Answer(answer) => {
-                    newcomer = answer.comes;
+                    newcomer = answer.comes.as_ref().map(|(connection, _)| *connection);
                     self.give(name, answer, out);
                 }
                 Next::Facts(told) => self.tell_room(now, name, newcomer.take(), told, out),
@@ -323,7 +328,7 @@ impl Redis {
         let Some(room) = self.rooms.get_mut(name) else { return };
         let answers = room.give_up();
         let members = std::mem::take(&mut room.members);
-        let shards = members_shards(&members);
+        let shards: BTreeSet<u8> = members.iter().map(|(member, _)| member.place().shard).collect();
         for answer in answers {
             Self::answer(answer.to, answer.reply, out);
         }
@@ -333,7 +338,7 @@ impl Redis {
             out.push((shard, Mail::Close { room: name.clone(), packed: packed.clone() }));
         }
         if is_there {
-            for connection in members {
+            for (connection, _) in members {
                 self.call_for_room(now, name.clone(), RoomOp::Vanish { connection }, None);
             }
         }
@@ -342,10 +347,6 @@ impl Redis {
         }
         self.follow_no_longer(name);
     }
-}
-
-fn members_shards(members: &[ConnectionId]) -> std::collections::BTreeSet<u8> {
-    members.iter().map(|member| member.place().shard).collect()
 }
 
 /// The number of the last message that somebody knows who is told so.
