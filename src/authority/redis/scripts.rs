@@ -134,39 +134,4 @@ mod tests {
             assert!(script.source.contains(&head), "{}", script.name);
         }
     }
-
-    /// The variants of an enum, as scripts would be called.
-    fn ops(text: &str, of: &str) -> Vec<String> {
-        let (_, rest) = text.split_once(&format!("pub enum {of} {{")).expect("the enum");
-        let (body, _) = rest.split_once("\n}").expect("its end");
-        let variants = body.lines().filter_map(|line| line.strip_prefix("    "));
-        let names = variants.filter(|line| line.starts_with(|first: char| first.is_ascii_uppercase()));
-        let names = names.map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default());
-        let snake = |name: &str| {
-            let parts = name.char_indices().map(|(at, c)| match at > 0 && c.is_ascii_uppercase() {
-                true => format!("_{}", c.to_ascii_lowercase()),
-                false => c.to_ascii_lowercase().to_string(),
-            });
-            parts.collect::<String>()
-        };
-        names.map(snake).collect()
-    }
-
-    #[test]
-    fn every_op_has_its_script() {
-        let (acts, sessions) = (include_str!("../../domain/op.rs"), include_str!("../../domain/recovery.rs"));
-        for (text, of, count) in [(acts, "RoomOp", 20), (acts, "UserOp", 11), (sessions, "SessionOp", 5)] {
-            let ops = ops(text, of);
-            assert!(ops.len() >= count, "{of}: {ops:?}");
-            for op in ops {
-                let name = match (of, op.as_str()) {
-                    // Rooms have scripts of these names.
-                    ("UserOp", "send") => "send_direct",
-                    ("UserOp", "withdraw") => "withdraw_registration",
-                    (_, op) => op,
-                };
-                assert!(ALL.iter().any(|script| script.name == name), "{of} {op}");
-            }
-        }
-    }
 }
