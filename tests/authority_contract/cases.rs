@@ -53,7 +53,7 @@ impl World {
     /// A connection, by its number; one after the other on the nodes.
     fn connection(&self, number: usize) -> ConnectionId {
         let node = number % self.nodes;
-        let place = Place { node: node as u16, shard: node as u8, slot: number as u32 };
+        let place = Place { node: node as u16 + 1, shard: node as u8, slot: number as u32 };
         ConnectionId::new(place, [number as u8 + 1; 12])
     }
 
