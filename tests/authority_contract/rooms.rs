@@ -33,7 +33,7 @@ fn identity(user: usize) -> Identity {
 /// One of the connections of the tests: who it is, and which node holds it.
 fn connection(number: usize, nodes: usize) -> (ConnectionId, usize, usize) {
     let node = number % nodes;
-    let slot = if number % 2 == 0 { number as u32 } else { PEER | number as u32 };
+    let slot = if number.is_multiple_of(2) { number as u32 } else { PEER | number as u32 };
     // Nodes' shards are told apart, so that what they are told can be compared with one process's.
     let shard = (if nodes > 1 { node } else { number % SHARDS }) as u8;
     (ConnectionId::new(Place { node: node as u16 + 1, shard, slot }, [number as u8 + 1; 12]), node, number % 4)

@@ -133,7 +133,7 @@ impl Names {
 }
 
 /// Puts peers into an order; of so many that not all are listed it only counts how many are.
-fn sort_peers(peers: &mut Vec<Peer>, of: usize) {
+fn sort_peers(peers: &mut [Peer], of: usize) {
     peers.sort_by_key(|peer| peer.name.with(str::to_owned));
     if peers.len() < of {
         let any = Peer {
