@@ -82,7 +82,7 @@ pub struct Redis {
     rooms: Map<Name, Followed>,
     /// Acts that wait until their room is followed.
     waiting: Vec<rooms::Waiting>,
-    /// Who types in which room, and until when unless they say so again, in monotonic milliseconds.
+    /// Who types in which room, and until when unless they say so again, in monotonic milliseconds; 0: they have stopped.
     typing: BTreeMap<(Name, ConnectionId), u64>,
     users: users::Users,
     /// What shards were lent of their users' allowances.
