@@ -110,7 +110,7 @@ impl Stage {
             Step::Close(who, code, reason) => {
                 let frame = CloseFrame { code: (*code).into(), reason: reason.as_str().into() };
                 self.settle(who)?;
-                let before = self.connections(who)?;
+                let before = if self.place.is_many() { self.connections(who)? } else { None };
                 self.party(who)?.send_message(Message::Close(Some(frame)));
                 self.closed(who, *code, "")?;
                 self.wait_for_fewer(before)
@@ -254,13 +254,13 @@ impl Stage {
         Ok(())
     }
 
-    /// How many connections there are, where others have to find out that there is one less when `who` has gone.
+    /// How many connections there are, where it takes a moment until it is known that there is one less when `who` has gone.
     fn connections(&mut self, who: &str) -> Result<Option<u64>, String> {
-        let is_found_out = self.place.is_many() && self.party(who)?.is_found_out();
+        let is_found_out = self.party(who)?.is_found_out();
         is_found_out.then(|| self.place.mark(self.parties.values_mut())).transpose()
     }
 
-    /// All servers know that somebody has gone.
+    /// Waits until it is known that somebody has gone.
     fn wait_for_fewer(&mut self, before: Option<u64>) -> Result<(), String> {
         let Some(before) = before else { return Ok(()) };
         let until = Instant::now() + PATIENCE;
