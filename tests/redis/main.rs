@@ -5,6 +5,8 @@ mod support;
 
 mod calls;
 mod channels;
+mod cluster;
 mod desk;
 mod nodes;
 mod questions;
+mod users;

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::authority::redis::wire::Told;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::domain::event::PeerName;
 use crate::domain::op::Reply;
 use crate::domain::reject::Reject;
 use crate::mail::{Asker, ShardNumber};
@@ -22,8 +23,8 @@ const AHEAD_MAX: usize = 4_096;
 /// A room with members on this node, or with some on their way in.
 #[derive(Default)]
 pub(super) struct Followed {
-    /// The members on this node.
-    pub(super) members: Vec<ConnectionId>,
+    /// The members on this node, and what they are called in the room.
+    pub(super) members: Vec<(ConnectionId, PeerName)>,
     /// Acts of members-to-be that are under way, for which the room is followed although none is in it yet.
     pub(super) coming: usize,
     /// Whether somebody here became a member by an act on another node, and what is known of that is on its way.
@@ -61,7 +62,7 @@ pub(super) struct Answer {
     /// What they are told.
     pub(super) reply: Result<Reply, Reject>,
     /// A connection that is a member from then on.
-    pub(super) comes: Option<ConnectionId>,
+    pub(super) comes: Option<(ConnectionId, PeerName)>,
     /// A connection that is one no longer.
     pub(super) goes: Option<ConnectionId>,
 }
@@ -83,7 +84,7 @@ impl Followed {
     /// The shards of this node that hold members, each once.
     pub(super) fn shards(&self) -> SmallVec<[ShardNumber; 4]> {
         let mut shards = SmallVec::new();
-        for shard in self.members.iter().map(|member| member.place().shard) {
+        for shard in self.members.iter().map(|(member, _)| member.place().shard) {
             if !shards.contains(&shard) {
                 shards.push(shard);
             }
@@ -93,19 +94,30 @@ impl Followed {
 
     /// Whether some members on this node are Socket.IO peers.
     pub(super) fn has_peers(&self) -> bool {
-        self.members.iter().any(ConnectionId::is_peer)
+        self.members.iter().any(|(member, _)| member.is_peer())
     }
 
     /// A connection is a member from now on.
-    pub(super) fn come(&mut self, connection: ConnectionId) {
-        if !self.members.contains(&connection) {
-            self.members.push(connection);
+    pub(super) fn come(&mut self, connection: ConnectionId, name: PeerName) {
+        match self.members.iter_mut().find(|(member, _)| *member == connection) {
+            Some(member) => member.1 = name,
+            None => self.members.push((connection, name)),
         }
     }
 
     /// A connection is a member no longer.
     pub(super) fn go(&mut self, connection: ConnectionId) {
-        self.members.retain(|member| *member != connection);
+        self.members.retain(|(member, _)| *member != connection);
+    }
+
+    /// What a member on this node is called.
+    pub(super) fn member(&self, connection: ConnectionId) -> Option<&PeerName> {
+        self.members.iter().find(|(member, _)| *member == connection).map(|(_, name)| name)
+    }
+
+    /// The member on this node that is called so.
+    pub(super) fn named(&self, name: &str) -> Option<(ConnectionId, &PeerName)> {
+        self.members.iter().find(|(_, known)| known.is(name)).map(|(member, known)| (*member, known))
     }
 
     /// Whether nobody here has to do with the room any more.

@@ -8,6 +8,7 @@
 //! Each op that changes or reads a room or a user is one script of the same name in `lua/`; the head of each says which
 //! file of [`crate::domain`] it mirrors. They share `lua/prelude.lua`.
 
+mod away;
 mod credit;
 mod directs;
 mod followed;
@@ -82,6 +83,8 @@ pub struct Redis {
     rooms: Map<Name, Followed>,
     /// Acts that wait until their room is followed.
     waiting: Vec<rooms::Waiting>,
+    /// Connections that are members no longer, as Redis is to be told when it is back.
+    owed: BTreeSet<(Name, ConnectionId)>,
     /// Who types in which room, and until when unless they say so again, in monotonic milliseconds; 0: they have stopped.
     typing: BTreeMap<(Name, ConnectionId), u64>,
     users: users::Users,
@@ -120,6 +123,8 @@ enum Due {
     User(Name, users::Due),
     /// Whether calls have waited for too long.
     Calls,
+    /// Whether acts have waited too long for their rooms, and whether Redis is owed something.
+    Waiting,
     /// Whether questions to other nodes have.
     Questions,
     /// The node's own lease.
@@ -143,6 +148,7 @@ impl Redis {
             demands: Vec::new(),
             rooms: map(seed),
             waiting: Vec::new(),
+            owed: BTreeSet::new(),
             typing: BTreeMap::new(),
             users: users::Users::new(seed),
             credit,
@@ -241,7 +247,8 @@ impl Authority for Redis {
     fn ask(&mut self, now: Now, from: Asker, op: Op, out: &mut Vec<Outgoing>) {
         let outcome = match op {
             Op::User(name, op) if self.state == State::Away => Err(self.user_op_while_away(name, op)),
-            Op::Room(..) | Op::Session(..) if self.state == State::Away => Err(Reject::storage_unavailable()),
+            Op::Room(name, op) if self.state == State::Away => self.room_op_while_away(name, op, out),
+            Op::Session(..) if self.state == State::Away => Err(Reject::storage_unavailable()),
             Op::Room(name, op) => self.room_op(now, name, op, from, out),
             Op::User(name, op) => self.user_op(now, name, op, from, out),
             Op::Session(connection, op) => self.session_op(now, connection, op, from),
@@ -288,6 +295,7 @@ impl Authority for Redis {
                 if state == State::Good {
                     self.users_are_back(now);
                     self.nodes_are_back(now);
+                    self.settle_owed(now);
                 }
             }
         }
@@ -316,6 +324,10 @@ impl Authority for Redis {
                     Due::Room(name, due) => self.room_due(now, name, due, out),
                     Due::User(name, due) => self.user_due(now, name, due, out),
                     Due::Calls => self.give_up(now, out),
+                    Due::Waiting => {
+                        self.give_up_waiting(now, out);
+                        self.settle_owed(now);
+                    }
                     Due::Questions => self.give_up_questions(now, out),
                     Due::Nodes => self.renew_if_due(now),
                 }

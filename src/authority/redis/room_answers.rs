@@ -1,5 +1,7 @@
 //! Acts on rooms: from answers to replies, and when these may leave.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -9,7 +11,6 @@ use crate::authority::redis::rooms::{Due, Purpose};
 use crate::authority::redis::wire::{Entry, Head, Publication, Shown, Uuid2, View, Who};
 use crate::authority::redis::{Due as Any, Redis, refusals, scripts, wire};
 use crate::base::Name;
-use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
 use crate::domain::event::Event;
 use crate::domain::history::{History, Marks};
@@ -27,7 +28,7 @@ const STATS_EVERY_MS: u64 = 1_000;
 const ONLINE_EVERY_MS: u64 = 100;
 
 /// Facts that have not come after so many milliseconds are asked for.
-const MISSING_MS: u64 = 200;
+pub(super) const MISSING_MS: u64 = 200;
 
 #[derive(Deserialize)]
 struct SentAnswer {
@@ -106,17 +107,7 @@ impl Redis {
         let text = match outcome {
             Ok(text) => text,
             Err(fault) => {
-                let reject = match fault {
-                    Fault::Away => Reject::storage_unavailable(),
-                    Fault::Refused(_) => Reject::new(Code::Internal, "The store could not do that"),
-                };
-                if matches!(purpose, Purpose::Since)
-                    && let Some(room) = self.rooms.get_mut(&name)
-                {
-                    room.is_asking = false;
-                    self.due_in(now, MISSING_MS, Any::Room(name.clone(), Due::Missing));
-                }
-                Self::answer(to, Err(reject), out);
+                self.room_unanswered(now, to, &name, &purpose, &fault, out);
                 return self.go_on(now, &name, out);
             }
         };
@@ -135,7 +126,10 @@ impl Redis {
             None => self.understand(&name, &purpose, &text, head.e),
         };
         let (comes, goes) = match (&purpose, &reply) {
-            (Purpose::Join(connection) | Purpose::Return(connection), Ok(_)) => (Some(*connection), None),
+            (Purpose::Join(connection), Ok(Reply::Joined(joined))) => (Some((*connection, joined.peer.clone())), None),
+            (Purpose::Return(connection), Ok(Reply::Returned(back))) => {
+                (Some((*connection, back.joined.peer.clone())), None)
+            }
             (Purpose::Leave(connection), Ok(Reply::Left { own: true })) => (None, Some(*connection)),
             (Purpose::Vanish(connection), _) => (None, Some(*connection)),
             _ => (None, None),
@@ -212,9 +206,12 @@ impl Redis {
 
     /// Gives an answer, and notes what it means for the members.
     pub(super) fn give(&mut self, name: &Name, answer: Answer, out: &mut Vec<Outgoing>) {
+        if let Some((connection, _)) = &answer.comes {
+            self.owed.remove(&(name.clone(), *connection));
+        }
         if let Some(room) = self.rooms.get_mut(name) {
-            if let Some(connection) = answer.comes {
-                room.come(connection);
+            if let Some((connection, name)) = answer.comes {
+                room.come(connection, name);
             }
             if let Some(connection) = answer.goes {
                 room.go(connection);
@@ -233,7 +230,7 @@ impl Redis {
         while let Some(next) = self.rooms.get_mut(name).and_then(Followed::next) {
             match next {
                 Next::Answer(answer) => {
-                    newcomer = answer.comes;
+                    newcomer = answer.comes.as_ref().map(|(connection, _)| *connection);
                     self.give(name, answer, out);
                 }
                 Next::Facts(told) => self.tell_room(now, name, newcomer.take(), told, out),
@@ -323,7 +320,7 @@ impl Redis {
         let Some(room) = self.rooms.get_mut(name) else { return };
         let answers = room.give_up();
         let members = std::mem::take(&mut room.members);
-        let shards = members_shards(&members);
+        let shards: BTreeSet<u8> = members.iter().map(|(member, _)| member.place().shard).collect();
         for answer in answers {
             Self::answer(answer.to, answer.reply, out);
         }
@@ -333,7 +330,7 @@ impl Redis {
             out.push((shard, Mail::Close { room: name.clone(), packed: packed.clone() }));
         }
         if is_there {
-            for connection in members {
+            for (connection, _) in members {
                 self.call_for_room(now, name.clone(), RoomOp::Vanish { connection }, None);
             }
         }
@@ -342,10 +339,6 @@ impl Redis {
         }
         self.follow_no_longer(name);
     }
-}
-
-fn members_shards(members: &[ConnectionId]) -> std::collections::BTreeSet<u8> {
-    members.iter().map(|member| member.place().shard).collect()
 }
 
 /// The number of the last message that somebody knows who is told so.

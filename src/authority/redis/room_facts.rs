@@ -11,7 +11,7 @@ use crate::base::time::Now;
 use crate::dialect::packed::Packed;
 use crate::domain::access::Identity;
 use crate::domain::command;
-use crate::domain::event::{Departure, Event, Signaled};
+use crate::domain::event::{Departure, Event, PeerName, Signaled};
 use crate::mail::redis::Demand;
 use crate::mail::{Mail, Outgoing};
 
@@ -53,8 +53,10 @@ impl Redis {
             let gone = match fact {
                 Fact::Left(seat) => Some(seat.c.0),
                 Fact::Out(_) | Fact::Moved => own,
-                Fact::You(_) => {
-                    own.filter(|it| it.place().node == self.settings.node).into_iter().for_each(|it| room.come(it));
+                Fact::You(view) => {
+                    if let Some(own) = own.filter(|own| own.place().node == self.settings.node) {
+                        room.come(own, view.name(own));
+                    }
                     None
                 }
                 _ => None,
@@ -89,7 +91,7 @@ impl Redis {
             self.nodes.mark(mark.i.0, kind);
         }
         let is_end = matches!(fact, Fact::Closed(_));
-        let hears = |member: &ConnectionId| Some(*member) != except || member.is_peer();
+        let hears = |(member, _): &(ConnectionId, PeerName)| Some(*member) != except || member.is_peer();
         if !is_end && !room.members.iter().any(hears) {
             return;
         }

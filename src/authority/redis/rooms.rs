@@ -65,12 +65,14 @@ pub(super) struct Waiting {
     pub(super) room: Name,
     pub(super) op: RoomOp,
     pub(super) to: Asker,
+    /// In monotonic milliseconds.
+    pub(super) since: u64,
 }
 
 impl Redis {
     pub(super) fn room_op(&mut self, now: Now, name: Name, op: RoomOp, to: Asker, _out: &mut Vec<Outgoing>) -> Outcome {
         if matches!(op, RoomOp::Join(_) | RoomOp::Return(_)) && !self.follow(&name) {
-            self.waiting.push(Waiting { room: name, op, to });
+            self.wait_for_room(now, Waiting { room: name, op, to, since: now.mono });
             return Ok(None);
         }
         self.call_for_room(now, name, op, Some(to));

@@ -274,10 +274,15 @@ pub(super) struct View {
 }
 
 impl View {
+    /// The member's own name.
+    pub(super) fn name(&self, connection: ConnectionId) -> PeerName {
+        if self.p.is_empty() { PeerName::Own(connection) } else { PeerName::Chosen((*self.p).into()) }
+    }
+
     /// The view, with at most so many of the others.
     pub(super) fn joined(mut self, room: &Name, connection: ConnectionId, most: usize) -> Joined {
         self.l.sort_unstable_by_key(|seat| seat.o);
-        let peer = if self.p.is_empty() { PeerName::Own(connection) } else { PeerName::Chosen((*self.p).into()) };
+        let peer = self.name(connection);
         Joined {
             room: room.clone(),
             peer,

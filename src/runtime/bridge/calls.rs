@@ -3,14 +3,16 @@
 //! Calls of one first key are done in the order in which they came: a server does what comes by one connection in its
 //! order, and before a new connection is used, the former one is ended at the server's side, so that nothing that still
 //! waits there is done later. What of a batch was done is unknown when its connection fails: nothing of it is repeated.
-//! Only a call that the server refused because it did not know the script is made again, once, with the script.
+//! Only a call that the server refused because it did not know the script, or because another server of its cluster keeps
+//! the key by now, is made again, once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use redis::{
-    Cmd, Pipeline, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, Value, cmd, from_redis_value,
+    Cmd, ErrorKind, Pipeline, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, Value, cmd,
+    from_redis_value,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
@@ -24,6 +26,9 @@ use crate::runtime::bridge::pause::Pause;
 
 /// Calls in one batch, so that the first of them does not wait for too many others.
 const BATCH_MAX: usize = 1_024;
+
+/// Another server of the cluster keeps the key.
+const MOVED: ErrorKind = ErrorKind::Server(ServerErrorKind::Moved);
 
 /// Something for Redis.
 #[derive(Debug)]
@@ -46,8 +51,8 @@ impl Task {
 #[derive(Debug)]
 enum Outcome {
     Done(Text),
-    /// The server does not know the script, so that nothing was done.
-    NoScript,
+    /// Nothing was done: the server does not know the script, or another one of its cluster keeps the key.
+    Not,
     Failed(Fault),
 }
 
@@ -179,16 +184,16 @@ impl Calls {
         let again = repeatable(&batch, &outcomes);
         let mut rest = Vec::new();
         for (at, task) in batch.into_iter().enumerate() {
-            match std::mem::replace(&mut outcomes[at], Outcome::NoScript) {
-                Outcome::NoScript if again.contains(&at) => rest.push(task),
+            match std::mem::replace(&mut outcomes[at], Outcome::Not) {
+                Outcome::Not if again.contains(&at) => rest.push(task),
                 // What came after it was done, so that now it would be done in the wrong order.
-                Outcome::NoScript => self.answer(task, Err(Fault::Away)),
+                Outcome::Not => self.answer(task, Err(Fault::Away)),
                 Outcome::Done(text) => self.answer(task, Ok(text)),
                 Outcome::Failed(fault) => self.answer(task, Err(fault)),
             }
         }
         if !rest.is_empty() {
-            tracing::info!("Redis does not know the scripts and is given them again");
+            tracing::info!("Redis is given the scripts again");
             if let Err(error) = self.scripts.load(line).await {
                 trouble = Some(error.to_string());
             }
@@ -198,7 +203,7 @@ impl Calls {
                     task,
                     match outcome {
                         Outcome::Done(text) => Ok(text),
-                        Outcome::NoScript => Err(Fault::Away),
+                        Outcome::Not => Err(Fault::Away),
                         Outcome::Failed(fault) => Err(fault),
                     },
                 );
@@ -282,10 +287,19 @@ async fn perform(line: &mut Line, scripts: &Scripts, batch: &[Task], trouble: &m
     }
     outcomes.resize_with(batch.len(), || Outcome::Failed(Fault::Away));
     while let Some(answer) = answers.join_next().await {
-        let Ok((places, Ok(values))) = answer else { continue };
-        for (at, value) in places.into_iter().zip(values) {
-            // A server of a cluster that is away is the others' to replace; the connections stay.
-            outcomes[at] = outcome_of(value, &mut None);
+        match answer {
+            Ok((places, Ok(values))) => {
+                for (at, value) in places.into_iter().zip(values) {
+                    // A server of a cluster that is away is the others' to replace; the connections stay.
+                    outcomes[at] = outcome_of(value, &mut None);
+                }
+            }
+            // Of several, some may have been done before the key moved.
+            Ok((places, Err(error))) if places.len() == 1 && error.kind() == MOVED => {
+                outcomes[places[0]] = Outcome::Not
+            }
+            Ok((_, Err(error))) => tracing::debug!(%error, "a server of the cluster does not do what it should"),
+            Err(_) => {}
         }
     }
     outcomes
@@ -317,7 +331,7 @@ fn outcome_of(value: Value, trouble: &mut Option<String>) -> Outcome {
         Value::Int(number) => Outcome::Done(number.to_string().into_bytes().into()),
         Value::Okay | Value::Nil => Outcome::Done((*b"null").into()),
         Value::ServerError(error) => match error.kind() {
-            Some(ServerErrorKind::NoScript) => Outcome::NoScript,
+            Some(ServerErrorKind::NoScript) => Outcome::Not,
             // Another server is to be looked for, or this one is not yet there.
             Some(ServerErrorKind::BusyLoading | ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => {
                 *trouble = Some(RedisError::from(error).to_string());
@@ -342,8 +356,8 @@ fn repeatable(batch: &[Task], outcomes: &[Outcome]) -> BTreeSet<usize> {
     let mut again = BTreeSet::new();
     for (at, (task, outcome)) in batch.iter().zip(outcomes).enumerate().rev() {
         match outcome {
-            Outcome::NoScript if !overtaken.contains(task.key()) => drop(again.insert(at)),
-            Outcome::NoScript => {}
+            Outcome::Not if !overtaken.contains(task.key()) => drop(again.insert(at)),
+            Outcome::Not => {}
             _ => drop(overtaken.insert(task.key())),
         }
     }
@@ -359,14 +373,7 @@ mod tests {
         let task = |key: &str| Task::Publish { channel: key.as_bytes().into(), body: (*b"").into() };
         let batch = [task("a"), task("a"), task("b"), task("a"), task("c"), task("c")];
         let done = || Outcome::Done((*b"1").into());
-        let outcomes = [
-            Outcome::NoScript,
-            done(),
-            Outcome::NoScript,
-            Outcome::NoScript,
-            Outcome::NoScript,
-            Outcome::Failed(Fault::Away),
-        ];
+        let outcomes = [Outcome::Not, done(), Outcome::Not, Outcome::Not, Outcome::Not, Outcome::Failed(Fault::Away)];
         assert_eq!(repeatable(&batch, &outcomes), BTreeSet::from([2, 3]));
     }
 

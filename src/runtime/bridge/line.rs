@@ -48,6 +48,8 @@ impl Line {
                     .response_timeout(ANSWER)
                     .overall_response_timeout(Some(ANSWER))
                     .push_sender(pushes)
+                    // It would repeat what may have been done.
+                    .retries(0)
                     .build()?;
                 Self::Cluster(client.get_async_connection().await?)
             }
