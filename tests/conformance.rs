@@ -8,6 +8,7 @@ use std::process::Command;
 
 use serde_json::json;
 use support::packages::{NODE, PYTHON, SCRIPTS, run};
+use support::redis::RedisServer;
 use support::server::{Server, token};
 use support::wire::{CLOSE, TEXT, Wire, frame, noise};
 
@@ -153,17 +154,28 @@ fn stock_clients_of_npm_talk_to_the_users_server() {
     assert_eq!(node("users", &server, &token("ada", &json!({}))), expected);
 }
 
-#[test]
-fn stock_clients_speak_each_dialect_as_its_users_wrote_them() {
-    let server = Server::start(&["--dev", "--shards", "2"]);
+/// Has them speak each dialect, each at another one of these servers than the one before it.
+fn speak_each_dialect(servers: &[Server]) {
     let tokens = ["ada", "bob"].map(|user| token(user, &json!({})));
     let admin = token("root", &json!({ "role": "admin" }));
-    let url = format!("http://{}", server.address);
+    let urls: Vec<String> = servers.iter().map(|server| format!("http://{}", server.address)).collect();
     let script = NODE.join("dialects.mjs");
-    let said = run(Command::new("node").arg(script).arg(url).args(tokens).arg(admin));
+    let said = run(Command::new("node").arg(script).arg(urls.join(",")).args(tokens).arg(admin));
     let versions = |transport| [2, 3, 4].map(|version| format!("socket.io-client {version}, {transport}"));
     let expected: Vec<String> = TRANSPORTS.into_iter().flat_map(versions).collect();
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn stock_clients_speak_each_dialect_as_its_users_wrote_them() {
+    speak_each_dialect(&[Server::start(&["--dev", "--shards", "2"])]);
+}
+
+#[test]
+fn stock_clients_speak_each_dialect_with_others_at_other_servers() {
+    let redis = RedisServer::start();
+    let url = format!("redis.url={}", redis.url());
+    speak_each_dialect(&[(); 3].map(|()| Server::start(&["--dev", "--shards", "2", "--set", &url])));
 }
 
 #[test]

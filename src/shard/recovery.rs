@@ -398,9 +398,8 @@ impl Shard {
             && self.conns[slot as usize].identity.as_ref().is_some_and(|own| may_follow(by, own.user()))
         {
             let is_noted = self.unsaved.contains(&slot) || self.resumes.contains_key(&slot);
-            if let Some(session) = self.session_of(now, slot, self.window_from(now))
-                && (is_noted || self.is_own(&session))
-            {
+            // What is kept of it already does not know what was written to it last.
+            if let Some(session) = self.session_of(now, slot, self.window_from(now)) {
                 self.keep_departed(now, session, is_noted);
             }
             self.disconnect(now, slot, "replaced", 4409);

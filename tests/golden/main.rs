@@ -1,9 +1,10 @@
 //! Conversations between clients and the server, each in a file that reads like a play, performed by the real binary over
-//! real sockets: with one shard, and again with several, so that rooms and users live on other threads than their
-//! clients. `README.md` beside the files says how they are written.
+//! real sockets: with one shard, again with several, so that rooms and users live on other threads than their clients,
+//! and on several servers that share a Redis. `README.md` beside the files says how they are written.
 
 mod party;
 mod pattern;
+mod place;
 mod play;
 mod script;
 #[path = "../support/mod.rs"]
@@ -11,9 +12,19 @@ mod support;
 mod talker;
 
 macro_rules! conversations {
-    ($($name:ident),+ $(,)?) => {
+    (
+        on_one_server: { $($alone:ident),* $(,)? }
+        on_several_too: { $($name:ident),+ $(,)? }
+    ) => {
         /// Every file of this directory, by its name without `.txt`.
-        const ALL: &[&str] = &[$(stringify!($name)),+];
+        const ALL: &[&str] = &[$(stringify!($alone),)* $(stringify!($name)),+];
+
+        $(
+            #[test]
+            fn $alone() {
+                play::perform(stringify!($alone));
+            }
+        )*
 
         $(
             #[test]
@@ -21,76 +32,95 @@ macro_rules! conversations {
                 play::perform(stringify!($name));
             }
         )+
+
+        /// With three servers that share a Redis, and each client at another one than the client before it.
+        mod on_several_servers {
+            $(
+                #[test]
+                fn $name() {
+                    crate::play::perform_on_several(stringify!($name));
+                }
+            )+
+        }
     };
 }
 
 conversations! {
-    authentication,
-    camel,
-    camel_presence,
-    camel_refused,
-    camel_sync,
-    closing,
-    colon_connection,
-    colon_counters,
-    colon_limits,
-    colon_messages,
-    colon_messages_refused,
-    colon_monitoring,
-    colon_online_updates,
-    colon_presence,
-    colon_presence_in_rooms,
-    colon_recovery,
-    colon_rooms,
-    colon_rooms_refused,
-    create_on_join_always,
-    create_on_join_never,
-    create_on_join_seed,
-    defaults,
-    errors,
-    guests,
-    history,
-    history_off,
-    host_removes,
-    ice_servers,
-    ice_turn_secret,
-    interop,
-    interop_large_room,
-    interop_presence,
-    interop_signaling,
-    interop_typing,
-    joining,
-    large_room,
-    leaving,
-    limits,
-    limits_per_minute,
-    meetings,
-    messages,
-    notify,
-    notify_calls,
-    peer_ids,
-    people,
-    presence,
-    presence_appear_offline,
-    presence_grace,
-    presence_in_rooms,
-    presence_recovery,
-    private_rooms,
-    receipts,
-    recovery,
-    request_ids,
-    room_closed,
-    room_full,
-    rooms,
-    signaling,
-    socketio_connecting,
-    socketio_malformed,
-    socketio_older,
-    socketio_recovery,
-    socketio_token_expires,
-    socketio_too_many,
-    token_expires,
-    typing,
+    on_one_server: {
+        // Each server counts its own connections.
+        colon_counters,
+        // On several servers it is told how many users a room has, not who they are.
+        colon_online_updates,
+        // The same.
+        colon_presence_in_rooms,
+        // On several servers `room:list` knows the rooms that one is in, not those that one might enter.
+        colon_rooms,
+        // The same.
+        interop_presence,
+    }
+    on_several_too: {
+        authentication,
+        camel,
+        camel_presence,
+        camel_refused,
+        camel_sync,
+        closing,
+        colon_connection,
+        colon_limits,
+        colon_messages,
+        colon_messages_refused,
+        colon_monitoring,
+        colon_presence,
+        colon_recovery,
+        colon_rooms_refused,
+        create_on_join_always,
+        create_on_join_never,
+        create_on_join_seed,
+        defaults,
+        errors,
+        guests,
+        history,
+        history_off,
+        host_removes,
+        ice_servers,
+        ice_turn_secret,
+        interop,
+        interop_large_room,
+        interop_signaling,
+        interop_typing,
+        joining,
+        large_room,
+        leaving,
+        limits,
+        limits_per_minute,
+        meetings,
+        messages,
+        notify,
+        notify_calls,
+        peer_ids,
+        people,
+        presence,
+        presence_appear_offline,
+        presence_grace,
+        presence_in_rooms,
+        presence_recovery,
+        private_rooms,
+        receipts,
+        recovery,
+        request_ids,
+        room_closed,
+        room_full,
+        rooms,
+        signaling,
+        socketio_connecting,
+        socketio_malformed,
+        socketio_older,
+        socketio_recovery,
+        socketio_token_expires,
+        socketio_too_many,
+        token_expires,
+        typing,
+    }
 }
 
 #[test]

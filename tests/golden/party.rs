@@ -12,7 +12,7 @@ use crate::support::client::{Client, End};
 use crate::talker::Talker;
 
 /// Marks what the runner itself sends: as a `requestId`, and as the type of messages that nobody is to hear of.
-const FENCE: &str = "fence";
+pub(crate) const FENCE: &str = "fence";
 
 /// A connected client.
 pub(crate) struct Party {
@@ -22,6 +22,10 @@ pub(crate) struct Party {
     /// How the connection ended, behind all that.
     ended: Option<End>,
     pub(crate) token: Option<String>,
+    /// The number of the server that it is connected to.
+    pub(crate) node: usize,
+    /// Whether it is in a namespace, or needs none, so that it hears what everybody hears.
+    is_in: bool,
     /// What it may hear, once each, as it is to be or not.
     pub(crate) optional: Vec<Value>,
 }
@@ -35,26 +39,28 @@ enum Line {
 
 impl Party {
     /// One that speaks `raw`.
-    pub(crate) fn raw(client: Client, token: Option<String>) -> Self {
+    pub(crate) fn raw(client: Client, token: Option<String>, node: usize) -> Self {
         let hello = client.hello.clone();
         let user = hello["userId"].as_str().unwrap_or_default().to_owned();
-        let mut party = Self::of(Line::Raw(client), token);
+        let mut party = Self::of(Line::Raw(client), token, node);
         party.heard.push_back(hello);
         party.arrive(&user);
         party
     }
 
     /// One that speaks Socket.IO.
-    pub(crate) fn talker(talker: Talker, token: Option<String>) -> Self {
-        Self::of(Line::Talker(talker), token)
+    pub(crate) fn talker(talker: Talker, token: Option<String>, node: usize) -> Self {
+        Self::of(Line::Talker(talker), token, node)
     }
 
-    fn of(line: Line, token: Option<String>) -> Self {
-        Self { line, heard: VecDeque::new(), ended: None, token, optional: Vec::new() }
+    fn of(line: Line, token: Option<String>, node: usize) -> Self {
+        let is_in = matches!(line, Line::Raw(_));
+        Self { line, heard: VecDeque::new(), ended: None, token, node, is_in, optional: Vec::new() }
     }
 
     /// Sends something; `text` is a text as it is to go out.
     pub(crate) fn send(&mut self, sent: &Sent, text: &str) -> Result<(), String> {
+        self.is_in &= !text.starts_with("packet 41");
         match (sent, &mut self.line) {
             (Sent::Text(_), Line::Raw(client)) => client.send_text(text),
             (Sent::Text(_), Line::Talker(talker)) => talker.send(text),
@@ -98,7 +104,7 @@ impl Party {
                     message
                 }
                 (None, Some(end)) => return Err(end),
-                (None, None) => self.line.next_or_end()?,
+                (None, None) => self.read()?,
             };
             if !self.passes_over(&message) {
                 return Ok(message);
@@ -134,6 +140,37 @@ impl Party {
         self.ended.take().map_or(Ok(()), |end| Err(format!("  the connection ended: {end:?}")))
     }
 
+    /// Whether it hears what everybody hears, and its server learns at once when its connection has ended.
+    pub(crate) fn is_found_out(&self) -> bool {
+        let polls = matches!(&self.line, Line::Talker(talker) if talker.polls());
+        self.is_in && !polls
+    }
+
+    /// Reads up to a mark that all clients get, unless it is one of those who do not.
+    pub(crate) fn hear_mark(&mut self, number: &Value) {
+        while self.is_in && self.ended.is_none() {
+            match self.read() {
+                Ok(message) if is_marked(&message) => {
+                    if message["data"] == *number || event_of(&message)[1]["data"] == *number {
+                        return;
+                    }
+                }
+                Ok(message) => self.heard.push_back(message),
+                Err(end) => self.ended = Some(end),
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Value, End> {
+        let message = self.line.next_or_end()?;
+        match message["packet"].as_str().and_then(|packet| packet.get(..2)) {
+            Some("40") => self.is_in = true,
+            Some("41") => self.is_in = false,
+            _ => {}
+        }
+        Ok(message)
+    }
+
     /// Waits until the server knows that this connection is its user's, so that messages to the user reach it: it is
     /// greeted before that.
     fn arrive(&mut self, user: &str) {
@@ -149,7 +186,7 @@ impl Party {
             client.send(request);
         }
         loop {
-            match self.line.next_or_end() {
+            match self.read() {
                 Ok(message) if message["requestId"] == FENCE || Talker::is_fenced(&message) => return,
                 Ok(message) if is_marked(&message) => {}
                 Ok(message) => self.heard.push_back(message),
@@ -171,7 +208,13 @@ impl Line {
     }
 }
 
-/// Whether the runner itself sent it, to a user with connections of either kind.
+/// Whether the runner itself sent it, to users with connections of any kind.
 fn is_marked(message: &Value) -> bool {
-    message["messageType"] == FENCE || (message[0] == "message" && message[1]["type"] == FENCE)
+    let event = event_of(message);
+    message["messageType"] == FENCE || (event[0] == "message" && event[1]["type"] == FENCE)
+}
+
+/// What is an event of Socket.IO in any namespace, if it is one.
+fn event_of(message: &Value) -> &Value {
+    if message["packet"].is_null() { message } else { &message["data"] }
 }

@@ -1,6 +1,7 @@
-//! Performing a conversation: a server of its own, a socket per client, every step checked where it is written.
+//! Performing a conversation: servers of its own, a socket per client, every step checked where it is written.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tungstenite::Message;
@@ -8,36 +9,48 @@ use tungstenite::protocol::CloseFrame;
 
 use crate::party::Party;
 use crate::pattern::{self, Names, differences, key};
+use crate::place::Place;
 use crate::script::{Caller, Dialect, Line, Script, Sent, Speech, Step};
-use crate::support::client::{Client, End};
+use crate::support::client::{Client, End, PATIENCE};
 use crate::support::http::{self, Response};
-use crate::support::server::{Server, token};
+use crate::support::server::token;
 use crate::talker::{AGENT, Talker, shown};
 
 /// Where the files are.
 pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
 
-/// Performs the file of that name: with one shard and again with several, or with as many as it says itself.
+/// Performs the file of that name on one server: with one shard and again with several, or with as many as it says itself.
 pub(crate) fn perform(name: &str) {
+    let script = read(name);
+    let runs: &[&[&str]] = if script.says_shards() { &[&[]] } else { &[&["--shards", "1"], &["--shards", "3"]] };
+    for shards in runs {
+        let outcome = run(&script, Place::of_one(&script, shards));
+        report(name, &shards.join(" "), outcome);
+    }
+}
+
+/// Performs the file of that name on several servers that share a Redis.
+pub(crate) fn perform_on_several(name: &str) {
+    let script = read(name);
+    report(name, "on several servers", run(&script, Place::of_many(&script)));
+}
+
+fn read(name: &str) -> Script {
     let path = format!("{DIRECTORY}/{name}.txt");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let script = Script::parse(&text);
-    let script = script.unwrap_or_else(|(line, problem)| panic!("tests/golden/{name}.txt:{line}: {problem}"));
-    let says_shards = script.arguments.iter().any(|argument| argument == "--shards");
-    let runs: &[&[&str]] = if says_shards { &[&[]] } else { &[&["--shards", "1"], &["--shards", "3"]] };
-    for shards in runs {
-        if let Err((number, line, problem)) = run(&script, shards) {
-            panic!("\ntests/golden/{name}.txt:{number} {}\n  {line}\n{problem}\n", shards.join(" "));
-        }
+    script.unwrap_or_else(|(line, problem)| panic!("tests/golden/{name}.txt:{line}: {problem}"))
+}
+
+fn report(name: &str, place: &str, outcome: Result<(), (usize, &str, String)>) {
+    if let Err((number, line, problem)) = outcome {
+        panic!("\ntests/golden/{name}.txt:{number} {place}\n  {line}\n{problem}\n");
     }
 }
 
 /// Performs a conversation; the step that went wrong, by its number and text, and how.
-fn run<'a>(script: &'a Script, shards: &[&str]) -> Result<(), (usize, &'a str, String)> {
-    let mut arguments: Vec<&str> = script.arguments.iter().map(String::as_str).collect();
-    arguments.extend(shards);
-    let environment: Vec<_> = script.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let mut stage = Stage::new(Server::start_with(&arguments, &environment));
+fn run(script: &Script, place: Place) -> Result<(), (usize, &str, String)> {
+    let mut stage = Stage::new(place);
     let mut lines = script.lines.iter().peekable();
     while let Some(line) = lines.next() {
         let next_hears_greeting = |next: &&Line| matches!(&next.step, Step::Hear(_, heard) if is_greeting(heard));
@@ -53,7 +66,7 @@ fn run<'a>(script: &'a Script, shards: &[&str]) -> Result<(), (usize, &'a str, S
 
 /// A performance under way.
 struct Stage {
-    server: Server,
+    place: Place,
     parties: BTreeMap<String, Party>,
     names: Names,
     last_sender: Option<String>,
@@ -61,8 +74,8 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(server: Server) -> Self {
-        Self { server, parties: BTreeMap::new(), names: Names::new(), last_sender: None, answer: None }
+    fn new(place: Place) -> Self {
+        Self { place, parties: BTreeMap::new(), names: Names::new(), last_sender: None, answer: None }
     }
 
     fn perform(&mut self, step: &Step, is_greeting_written: bool) -> Result<(), String> {
@@ -75,8 +88,9 @@ impl Stage {
                 let query = self.spoken(query);
                 let header = header.as_ref().map(|(name, value)| (name.as_str(), self.spoken(value)));
                 let headers: Vec<_> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                let talker = Talker::open(&self.server.address, &query, &headers, *polls);
-                self.parties.insert(who.to_owned(), Party::talker(talker, None));
+                let (node, address) = self.place.next();
+                let talker = Talker::open(&address, &query, &headers, *polls);
+                self.parties.insert(who.to_owned(), Party::talker(talker, None, node));
                 Ok(())
             }
             Step::Send(who, sent) => self.send(who, sent),
@@ -96,15 +110,18 @@ impl Stage {
             Step::Close(who, code, reason) => {
                 let frame = CloseFrame { code: (*code).into(), reason: reason.as_str().into() };
                 self.settle(who)?;
+                let before = if self.place.is_many() { self.connections(who)? } else { None };
                 self.party(who)?.send_message(Message::Close(Some(frame)));
-                self.closed(who, *code, "")
+                self.closed(who, *code, "")?;
+                self.wait_for_fewer(before)
             }
             Step::Closed(who, code, reason) => self.closed(who, *code, reason),
             Step::Vanish(who) => {
                 self.settle(who)?;
+                let before = self.connections(who)?;
                 let party = self.parties.remove(who).ok_or_else(|| unknown(who))?;
                 drop(party);
-                Ok(())
+                self.wait_for_fewer(before)
             }
             Step::Ask(method, path, body, caller) => self.ask(method, path, body.as_deref(), caller),
             Step::Answer(status, expected) => self.answered(*status, expected.as_ref()),
@@ -113,10 +130,11 @@ impl Stage {
 
     fn connect(&mut self, who: &str, caller: &Caller, is_greeting_written: bool) -> Result<(), String> {
         let token = self.token_of(caller)?;
-        let client = Client::connect(&self.server.address, token.as_deref());
+        let (node, address) = self.place.next();
+        let client = Client::connect(&address, token.as_deref());
         let (hello, connection) = (client.hello.clone(), client.id().to_owned());
         let user = hello["userId"].as_str().unwrap_or_default().to_owned();
-        self.parties.insert(who.to_owned(), Party::raw(client, token));
+        self.parties.insert(who.to_owned(), Party::raw(client, token, node));
         self.names.insert(key("connection", who), connection);
         if *caller == Caller::Guest {
             self.names.insert(key("guest", who), user);
@@ -157,11 +175,12 @@ impl Stage {
             Dialect::Camel => query = format!("token={given}"),
             Dialect::Notify => headers.push(("Authorization", bearer.as_str())),
         }
-        let mut talker = Talker::open(&self.server.address, &query, &headers, polls);
+        let (node, address) = self.place.next();
+        let mut talker = Talker::open(&address, &query, &headers, polls);
         let place = if dialect == Dialect::Notify { "" } else { "/chat," };
         talker.send(&format!("packet 40{place}{payload}"));
         talker.place = Some(place);
-        self.parties.insert(who.to_owned(), Party::talker(talker, token));
+        self.parties.insert(who.to_owned(), Party::talker(talker, token, node));
         self.names.remove(&key("connection", who));
         if is_greeting_written && self.party(who)?.is_refused(place)? {
             return Ok(());
@@ -215,6 +234,7 @@ impl Stage {
     /// Waits until the server has read what another client sent before.
     fn settle(&mut self, next: &str) -> Result<(), String> {
         match self.last_sender.take() {
+            Some(last) if last != next && self.place.is_many() => self.fence_all(),
             Some(last) if last != next => self.parties.get_mut(&last).map_or(Ok(()), Party::fence),
             _ => Ok(()),
         }
@@ -226,6 +246,27 @@ impl Stage {
         for _ in 0..2 {
             for (who, party) in &mut self.parties {
                 party.fence().map_err(|problem| format!("{problem} ({who})"))?;
+            }
+            if self.place.is_many() {
+                self.place.mark(self.parties.values_mut())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many connections there are, where it takes a moment until it is known that there is one less when `who` has gone.
+    fn connections(&mut self, who: &str) -> Result<Option<u64>, String> {
+        let is_found_out = self.party(who)?.is_found_out();
+        is_found_out.then(|| self.place.mark(self.parties.values_mut())).transpose()
+    }
+
+    /// Waits until it is known that somebody has gone.
+    fn wait_for_fewer(&mut self, before: Option<u64>) -> Result<(), String> {
+        let Some(before) = before else { return Ok(()) };
+        let until = Instant::now() + PATIENCE;
+        while self.place.mark(self.parties.values_mut())? >= before {
+            if Instant::now() > until {
+                return Err(format!("  there are still {before} connections"));
             }
         }
         Ok(())
@@ -255,7 +296,12 @@ impl Stage {
         let headers: Vec<&str> = header.as_deref().into_iter().chain([agent.as_str()]).collect();
         let (path, body) = (self.spoken(path), body.map(|body| self.spoken(body)));
         let body = body.as_deref().or((method == "POST").then_some("{}"));
-        self.answer = Some(http::ask(&self.server.address, method, &path, &headers, body));
+        let own = match caller {
+            Caller::Party(who) => self.parties.get(who).map(|party| party.node),
+            _ => None,
+        };
+        let address = self.place.next_but(own);
+        self.answer = Some(http::ask(address, method, &path, &headers, body));
         Ok(())
     }
 

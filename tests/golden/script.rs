@@ -101,6 +101,11 @@ impl Script {
         }
         Ok(script)
     }
+
+    /// Whether it asks for a number of shards.
+    pub(crate) fn says_shards(&self) -> bool {
+        self.arguments.iter().any(|argument| argument == "--shards")
+    }
 }
 
 /// Lines with those that go on with them, without remarks and empty ones, each with its number.

@@ -73,6 +73,11 @@ impl Talker {
         }
     }
 
+    /// Whether it has no WebSocket.
+    pub(crate) fn polls(&self) -> bool {
+        matches!(self.carrier, Carrier::Polling { .. })
+    }
+
     /// Sends any message of the WebSocket.
     pub(crate) fn send_message(&mut self, message: Message) {
         match &mut self.carrier {

@@ -66,6 +66,35 @@ fn members_on_two_nodes_are_in_one_room() {
 }
 
 #[test]
+fn whoever_comes_back_to_another_server_gets_nothing_twice() {
+    let redis = RedisServer::start();
+    let node = || {
+        let url = format!("redis.url={}", redis.url());
+        Server::of_shards(2, &[&url, "presence.grace_ms=60000"])
+    };
+    let servers = [node(), node()];
+    let (mut ada, mut bob) = (connect(&servers[0], "ada"), connect(&servers[0], "bob"));
+    ada.join("r", "a");
+    bob.join("r", "b");
+    assert_eq!(ada.next()["type"], "peer-joined");
+    wait_until("their sessions are kept", || redis.ask::<Vec<String>>("KEYS *:session:*").len() == 2);
+    ada.send(&json!({ "type": "message", "roomId": "r", "content": "hello" }));
+    assert_eq!(ada.next()["type"], "message-sent");
+    assert_eq!(bob.next()["content"], "hello");
+    // The connection that he had is still there, and alone knows what it was written.
+    let token = bob.hello["recoveryToken"].clone();
+    let mut back = connect(&servers[1], "bob");
+    back.send(&json!({ "type": "resume", "recoveryToken": token }));
+    let resumed = back.next();
+    let room = &resumed["rooms"]["r"];
+    assert_eq!(
+        (&room["recovered"], &room["seq"], &room["messages"]),
+        (&json!(true), &json!(1), &json!([])),
+        "{resumed}"
+    );
+}
+
+#[test]
 fn what_a_killed_server_leaves_behind_is_cleared_up_once() {
     let redis = RedisServer::start();
     let servers = [node(&redis.url()), node(&redis.url()), node(&redis.url())];

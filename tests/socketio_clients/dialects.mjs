@@ -1,6 +1,9 @@
 // The client code of those who wrote for each dialect, as they wrote it, with stock clients of each version. Run as
 //
-//   node dialects.mjs http://HOST:PORT ADA BOB ADMIN      a server where joining makes rooms, and tokens of three users
+//   node dialects.mjs http://HOST:PORT,… ADA BOB ADMIN    servers that are one, where joining makes rooms, and tokens of
+//                                                         three users
+//
+// With several servers each client is at another one than the one before it, and asks another one by HTTP.
 //
 // Prints a line for each conversation that went well; exits with 1 at the first that did not.
 
@@ -11,7 +14,17 @@ import { io as io4 } from 'socket.io-client-4';
 
 const CLIENTS = { 2: createRequire(import.meta.url)('socket.io-client-2'), 3: io3, 4: io4 };
 
+const [, , list, ada, bob, admin] = process.argv;
+const urls = list.split(',');
+
 const TRANSPORTS = { default: {}, websocket: { transports: ['websocket'] }, polling: { transports: ['polling'] } };
+
+let came = 0;
+/** Where the next one connects, and the next request goes. */
+function next() {
+  came += 1;
+  return urls[came % urls.length];
+}
 
 const PATIENCE_MS = 20_000;
 
@@ -32,8 +45,8 @@ function note(socket, ...names) {
 }
 
 /** The main namespace: messages to users come in it. */
-async function notify(io, version, kind, url, token, admin) {
-  const socket = io(url, { extraHeaders: { Authorization: `Bearer ${token}` }, forceNew: true, ...TRANSPORTS[kind] });
+async function notify(io, version, kind) {
+  const socket = io(next(), { extraHeaders: { Authorization: `Bearer ${ada}` }, forceNew: true, ...TRANSPORTS[kind] });
   const heard = note(socket, 'connect', 'authenticated', 'message', 'pong');
   await until('authenticated', () => heard.connect.length && heard.authenticated.length);
   assert.equal(heard.authenticated[0].userId, 'ada');
@@ -45,7 +58,7 @@ async function notify(io, version, kind, url, token, admin) {
   }
   const body = JSON.stringify({ userId: 'ada', type: 'chat', data: { message: 'Hello!', sender: 'system' } });
   const headers = { Authorization: `Bearer ${admin}`, 'Content-Type': 'application/json' };
-  const answer = await fetch(`${url}/websocket/message/user`, { method: 'POST', headers, body });
+  const answer = await fetch(`${next()}/websocket/message/user`, { method: 'POST', headers, body });
   assert.equal(answer.status, 200);
   await until('message', () => heard.message.length);
   assert.equal(heard.message[0].type, 'chat');
@@ -111,15 +124,15 @@ function camel(io, version, kind, url, token, room) {
   return client;
 }
 
-async function chat(io, version, kind, url, ada, bob) {
+async function chat(io, version, kind) {
   const room = `room-${version}-${kind}`;
-  const colon = new WebSocketClient(io, version, kind, url, ada);
+  const colon = new WebSocketClient(io, version, kind, next(), ada);
   const joined = await colon.joinRoom(room);
   assert.equal(joined.message, 'Joined chat successfully');
   assert.equal(joined.roomInfo.chatId, room);
   await until('users:online', () => colon.heard['users:online'].length);
   assert.ok(Array.isArray(colon.heard['users:online'][0].users) && colon.heard['users:online'][0].total >= 1);
-  const other = camel(io, version, kind, url, bob, room);
+  const other = camel(io, version, kind, next(), bob, room);
   other.socket.emit('joinRoom', room);
   await until('joinedRoom', () => other.heard.joinedRoom.includes(room));
   await until('user:joined', () => colon.heard['user:joined'].some((it) => it.userId === 'bob' && it.chatId === room));
@@ -155,11 +168,10 @@ async function chat(io, version, kind, url, ada, bob) {
   colon.disconnect();
 }
 
-const [, , url, ada, bob, admin] = process.argv;
 for (const kind of Object.keys(TRANSPORTS)) {
   for (const version of Object.keys(CLIENTS)) {
-    await notify(CLIENTS[version], version, kind, url, ada, admin);
-    await chat(CLIENTS[version], version, kind, url, ada, bob);
+    await notify(CLIENTS[version], version, kind);
+    await chat(CLIENTS[version], version, kind);
     console.log(`socket.io-client ${version}, ${kind}`);
   }
 }

@@ -1,9 +1,10 @@
 // Stock clients whose connections are cut, again and again, while their rooms are busy, and whose server is restarted. Run
 // as
 //
-//   node recovery.mjs HOST PORT CUTS < TOKENS      tokens of listeners, and a last one of the speaker, as a JSON array
+//   node recovery.mjs HOST PORTS CUTS < TOKENS     tokens of listeners, and a last one of the speaker, as a JSON array
 //
-// It writes `restart term` or `restart kill` when the server is to end in that way and to start again at the same place,
+// PORTS are one, or several with commas between them, of servers that are one. With several, whoever was cut off comes back
+// to another one, and none is restarted. Else it writes `restart term` or `restart kill` when the server is to end in that way and to start again at the same place,
 // and goes on when it reads a line. Prints a line for each part that went well; exits with 1 at the first that did not.
 
 import assert from 'node:assert/strict';
@@ -12,7 +13,8 @@ import { connect as dial, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { io } from 'socket.io-client-4';
 
-const [, , host, port, cuts] = process.argv;
+const [, , host, list, cuts] = process.argv;
+const ports = list.split(',').map(Number);
 const PATIENCE_MS = 30_000;
 const ROOMS = ['room-0', 'room-1', 'room-2'];
 const END = 'the end';
@@ -35,6 +37,13 @@ function below(bound) {
   return (state >>> 8) % bound;
 }
 
+/** Where the next one connects. */
+let came = 0;
+function next() {
+  came += 1;
+  return ports[came % ports.length];
+}
+
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function until(what, has) {
@@ -51,6 +60,7 @@ class Wire {
     this.pairs = new Set();
     this.server = createServer((near) => this.join(near));
     this.isDeaf = false;
+    this.port = next();
   }
 
   async open() {
@@ -59,7 +69,7 @@ class Wire {
   }
 
   join(near) {
-    const far = dial({ host, port: Number(port), noDelay: true });
+    const far = dial({ host, port: this.port, noDelay: true });
     near.setNoDelay(true);
     const pair = { near, far };
     this.pairs.add(pair);
@@ -73,7 +83,7 @@ class Wire {
     for (const socket of [near, far]) socket.on('error', end).on('close', end);
   }
 
-  /** Breaks every connection; what the server said for a while before never arrives. */
+  /** Breaks every connection; what the server said for a while before never arrives. The next ones go elsewhere. */
   async cut() {
     if (below(2)) {
       this.isDeaf = true;
@@ -86,6 +96,7 @@ class Wire {
       else far.destroy();
     }
     this.isDeaf = false;
+    this.port = ports[(ports.indexOf(this.port) + 1) % ports.length];
   }
 
   close() {
@@ -187,7 +198,7 @@ class Speaker {
   }
 
   async come() {
-    this.socket = io(`http://${host}:${port}/chat`, { auth: { token: speakerToken }, transports: ['websocket'], forceNew: true, reconnectionDelay: 5, reconnectionDelayMax: 50 });
+    this.socket = io(`http://${host}:${next()}/chat`, { auth: { token: speakerToken }, transports: ['websocket'], forceNew: true, reconnectionDelay: 5, reconnectionDelayMax: 50 });
     await until('the speaker connects', () => this.socket.connected);
     const answer = await this.ask('join:chat', { chatId: this.room });
     assert.ok(answer.success, JSON.stringify(answer));
@@ -243,7 +254,7 @@ async function crowd() {
   await Promise.all(listeners.map((it) => it.endure(Math.ceil(Number(cuts) / listeners.length))));
   for (const listener of listeners) assert.deepEqual(listener.noise, [], `${listener.name} noticed somebody coming back`);
   console.log('cut off under load');
-  for (const how of ['term', 'kill', 'kill']) {
+  for (const how of ports.length > 1 ? [] : ['term', 'kill', 'kill']) {
     const connects = listeners.map((it) => it.connects);
     await restart(how);
     await until('everyone is back', () => listeners.every((it, at) => it.fault || (it.connects > connects[at] && it.socket.connected)));
@@ -284,7 +295,8 @@ async function silence(dialect, kind, number) {
   connects = listener.connects;
   // A moment until its session is written down again.
   await pause(200);
-  await restart('kill');
+  if (ports.length > 1) await listener.lose();
+  else await restart('kill');
   await until(`${listener.name} is back`, () => listener.fault || listener.connects > connects);
   await speaker.say('2');
   await until(`${listener.name} hears`, () => listener.fault || listener.heard === 2);
@@ -298,9 +310,9 @@ async function byRequest() {
   const room = 'by-request';
   const speaker = new Speaker(room);
   await speaker.come();
-  const url = `http://${host}:${port}/chat`;
+  const url = () => `http://${host}:${next()}/chat`;
   const options = { auth: { token: tokens[0] }, transports: ['websocket'], forceNew: true };
-  const first = io(url, options);
+  const first = io(url(), options);
   await until('it connects', () => first.connected);
   await first.emitWithAck('join:chat', { chatId: room });
   const told = new Promise((resolve) => first.once('connection:recovery-token', resolve));
@@ -309,7 +321,7 @@ async function byRequest() {
   first.io.engine.transport.ws.terminate();
   first.close();
   await speaker.say('while it was away');
-  const second = io(url, options);
+  const second = io(url(), options);
   await until('it connects', () => second.connected);
   const queued = new Promise((resolve) => second.once('connection:queued-messages', resolve));
   const recovered = new Promise((resolve) => second.once('connection:recovered', resolve));

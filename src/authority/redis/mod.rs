@@ -85,7 +85,7 @@ pub struct Redis {
     waiting: Vec<rooms::Waiting>,
     /// Connections that are members no longer, as Redis is to be told when it is back.
     owed: BTreeSet<(Name, ConnectionId)>,
-    /// Who types in which room, and until when unless they say so again, in monotonic milliseconds.
+    /// Who types in which room, and until when unless they say so again, in monotonic milliseconds; 0: they have stopped.
     typing: BTreeMap<(Name, ConnectionId), u64>,
     users: users::Users,
     /// What shards were lent of their users' allowances.

@@ -128,6 +128,8 @@ impl Redis {
             RoomOp::Typing { connection, is_typing } => {
                 if is_typing {
                     self.types(now, &name, connection);
+                } else if let Some(until) = self.typing.get_mut(&(name.clone(), connection)) {
+                    *until = 0;
                 }
                 (&scripts::TYPING, Purpose::Done, vec![id(connection), flag(is_typing)])
             }

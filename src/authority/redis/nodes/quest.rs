@@ -181,7 +181,10 @@ fn surveyed(survey: &Survey, parts: Vec<Part>, named: &Named, found: Vec<Reply>)
         }
         Survey::Users(_) | Survey::These(_) => {
             let mut view = presences(named, found);
+            let known = view.users.len();
             view.users.retain(|user| user.status != Status::Offline);
+            // Those who are behind this page are not looked up, so that they all count.
+            view.total = view.total.saturating_sub(known - view.users.len());
             Surveyed::Users(view)
         }
         Survey::MessageStats => {

@@ -444,7 +444,8 @@ impl Redis {
             delivered += u64::from(message.is_delivered);
             read += u64::from(message.is_read);
         }
-        Part::Messages(self.typing.len() as u64, tracked, delivered, read)
+        let typing = self.typing.values().filter(|until| **until > 0).count();
+        Part::Messages(typing as u64, tracked, delivered, read)
     }
 
     fn users_here(&self, after: Option<&str>, limit: usize) -> Part {
