@@ -70,8 +70,9 @@ pub(crate) struct Shown {
     /// The longest they waited for an answer by a connection that was not lost.
     pub(crate) slowest: Duration,
     pub(crate) noise: Vec<Noise>,
-    /// When they were told to come back, by the moment that was named.
+    /// In how many milliseconds they were told to come back, each time, and the moments at which they were back.
     pub(crate) sent_away: Vec<u64>,
+    pub(crate) back: Vec<Instant>,
     /// Where they are in each of their rooms.
     pub(crate) places: Vec<(usize, String, u64)>,
 }
@@ -99,6 +100,8 @@ pub(crate) struct Person<'a> {
     tokens: Vec<String>,
     node: usize,
     next: Instant,
+    /// When they are to come back, if they were told so.
+    returns: Option<Instant>,
     rng: Rng,
 }
 
@@ -124,6 +127,7 @@ impl<'a> Person<'a> {
             tokens: Vec::new(),
             node: number % world.nodes.len(),
             next,
+            returns: None,
             rng,
         }
     }
@@ -151,11 +155,18 @@ impl<'a> Person<'a> {
     }
 
     fn find_a_node(&mut self) -> Option<Line> {
+        let returns = self.returns.take();
+        if let Some(moment) = returns {
+            thread::sleep(moment.saturating_duration_since(Instant::now())); // as they were told
+        }
         let until = Instant::now() + OUTSIDE;
         while self.phase() != END {
             if let Ok(line) = Line::connect(&self.world.nodes[self.node], &self.user) {
                 self.tokens.push(line.token());
-                self.show(|shown| shown.connections += 1);
+                self.show(|shown| {
+                    shown.connections += 1;
+                    shown.back.extend(returns.map(|_| Instant::now()));
+                });
                 return Some(line);
             }
             assert!(Instant::now() < until, "{} finds no node that lets them in", self.user);
@@ -311,7 +322,9 @@ impl<'a> Person<'a> {
             }
             "disconnect" => {
                 assert_eq!(message["reconnect"], true, "{}: {message}", self.user);
-                self.show(|shown| shown.sent_away.push(number(message, "retryAfterMs")));
+                let wait = number(message, "retryAfterMs");
+                self.returns = Some(Instant::now() + Duration::from_millis(wait));
+                self.show(|shown| shown.sent_away.push(wait));
             }
             "error" => self.refused(line, message)?,
             _ => panic!("{} did not expect {message}", self.user),
@@ -334,7 +347,10 @@ impl<'a> Person<'a> {
 
     fn refused(&mut self, line: &mut Line, error: &Value) -> Result<(), Lost> {
         let code = text(error, "code");
-        let is_known = matches!(code.as_str(), "STORAGE_UNAVAILABLE" | "OVERLOADED" | "NOT_IN_ROOM" | "ROOM_CLOSED");
+        let is_known = matches!(
+            code.as_str(),
+            "STORAGE_UNAVAILABLE" | "OVERLOADED" | "NOT_IN_ROOM" | "ROOM_CLOSED" | "ROOM_NOT_FOUND"
+        );
         assert!(is_known, "{} did not expect {error}", self.user);
         let request = error["requestId"].as_str().unwrap_or_else(|| panic!("{}: {error}", self.user)).to_owned();
         let again = Instant::now() + AGAIN;

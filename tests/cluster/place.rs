@@ -1,7 +1,7 @@
 //! A room as somebody in it has it: whatever is heard there must be the next, or pass over nothing but what they said
 //! themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ pub(crate) struct Place {
     ahead: Option<Vec<Value>>,
     pub(crate) told: BTreeMap<String, Told>,
     /// What happened lately, for whoever has to find out why something is wrong.
-    lately: std::collections::VecDeque<String>,
+    lately: VecDeque<String>,
 }
 
 impl Place {
