@@ -22,7 +22,7 @@ use crate::runtime::allocator;
 use crate::runtime::bridge::{self, Bridge};
 use crate::runtime::clock::Clock;
 use crate::runtime::ebb::Ebb;
-use crate::runtime::event_loop::{EventLoop, WAKER};
+use crate::runtime::event_loop::{Common, EventLoop, WAKER};
 use crate::runtime::keys::Keys;
 use crate::runtime::mailbox::{Mailbox, mailbox, task_mailbox};
 use crate::runtime::places::Places;
@@ -114,12 +114,11 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let occupied = Arc::new(AtomicUsize::new(shards));
     let (mailboxes, keeper, shards) = home.open(mailboxes, &options, &verifier, clock)?;
     let connections: Arc<[AtomicUsize]> = (0..options.shards).map(|_| AtomicUsize::new(0)).collect();
-    let places = Places::new(options.connections);
+    let common = Common { clock, mailboxes: mailboxes.clone(), places: Places::new(options.connections) };
     let mut handles = Vec::new();
     for (number, ((poll, inbox, listeners), shard)) in ends.into_iter().zip(shards).enumerate() {
-        let (mailboxes, occupied) = (mailboxes.clone(), occupied.clone());
-        let (store, places) = (keeper.store(), places.clone());
-        let event_loop = EventLoop::new(poll, clock, listeners, inbox, mailboxes, store, places, shard)
+        let occupied = occupied.clone();
+        let event_loop = EventLoop::new(poll, listeners, inbox, keeper.store(), shard, common.clone())
             .map_err(|error| error.to_string())?;
         let thread = thread::Builder::new().name(format!("shard-{number}"));
         let counts = connections.clone();

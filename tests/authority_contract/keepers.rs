@@ -164,7 +164,7 @@ impl Cluster {
 }
 
 fn node(rules: &Rules, number: usize, seed: u64, server: &RedisServer) -> Node {
-    let (number, prefix) = (number as u16, "test".into());
+    let (number, prefix) = (number as u16 + 1, "test".into());
     let settings = Settings {
         node: number,
         name: format!("test {number}").into(),

@@ -2,7 +2,9 @@
 //! single process and for the one on Redis, and sequences of acts chosen at random, whose every answer and fact is
 //! compared.
 
+mod cases;
 mod keepers;
+mod ops;
 mod rooms;
 mod same;
 #[path = "../support/mod.rs"]

@@ -36,7 +36,7 @@ fn connection(number: usize, nodes: usize) -> (ConnectionId, usize, usize) {
     let slot = if number % 2 == 0 { number as u32 } else { PEER | number as u32 };
     // Nodes' shards are told apart, so that what they are told can be compared with one process's.
     let shard = (if nodes > 1 { node } else { number % SHARDS }) as u8;
-    (ConnectionId::new(Place { node: node as u16, shard, slot }, [number as u8 + 1; 12]), node, number % 4)
+    (ConnectionId::new(Place { node: node as u16 + 1, shard, slot }, [number as u8 + 1; 12]), node, number % 4)
 }
 
 /// What has happened so far, as far as acts refer to it: each side has its own ids and epochs.
@@ -236,7 +236,7 @@ fn play_all(nodes: usize) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seeds = match number("SWITCHBOARD_SEED") {
         Some(seed) => seed..=seed,
-        None => 1..=number("SWITCHBOARD_SEEDS").unwrap_or(125),
+        None => 1..=number("SWITCHBOARD_SEEDS").unwrap_or(70),
     };
     let mut cluster = Cluster::new(&rules(), nodes, 1);
     for seed in seeds {

@@ -89,7 +89,8 @@ impl Names {
                     Mail::Publish { room, except, packed } => {
                         let colon = packed.for_peers.as_ref().map(|peers| peers.frames(Dialect::Colon));
                         let colon = colon.map(String::from_utf8_lossy).unwrap_or_default();
-                        if colon.contains("room:online-update") {
+                        let is_online = colon.contains("room:online-update");
+                        if packed.raw.is_empty() && (is_online || !self.is_for_peers) {
                             continue;
                         }
                         // A node with nobody in the room but the one who is not told has nothing to tell.

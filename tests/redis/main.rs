@@ -9,3 +9,4 @@ mod cluster;
 mod desk;
 mod nodes;
 mod questions;
+mod users;

@@ -12,6 +12,9 @@ use crate::support::redis::RedisServer;
 use crate::support::server::{Server, command, token};
 use crate::support::way::Way;
 
+const SIGCONT: i32 = 18;
+const SIGSTOP: i32 = 19;
+
 fn node(url: &str) -> Server {
     Server::of_shards(2, &[&format!("redis.url={url}")])
 }
@@ -118,4 +121,46 @@ fn a_server_that_finds_no_redis_says_so_and_does_not_start() {
         !status.success() && said.contains("redis.url: Redis at 127.0.0.1:") && said.contains("cannot be used"),
         "{said}"
     );
+}
+
+#[test]
+fn when_redis_has_lost_everything_clients_are_told_and_begin_anew() {
+    let redis = RedisServer::start();
+    let servers = [node(&redis.url()), node(&redis.url())];
+    let mut clients = [connect(&servers[0], "ada"), connect(&servers[1], "bob")];
+    for client in &mut clients {
+        let id = client.id().to_owned();
+        client.join("r", &id);
+    }
+    redis.ask::<redis::Value>("FLUSHALL");
+    for client in &mut clients {
+        let end = client.wait_until(|event| event["type"] == "room-closed");
+        assert_eq!(end["roomId"], "r");
+    }
+    wait_until("both have their numbers again", || numbers(&redis).len() == 2);
+    let [ada, bob] = &mut clients;
+    ada.join("r", "a");
+    let joined = bob.join("r", "b");
+    assert_eq!(joined["participantCount"], 2);
+    bob.send(&json!({ "type": "message", "roomId": "r", "content": "hello" }));
+    assert_eq!(ada.wait_until(|event| event["type"] == "message")["seq"], 1);
+}
+
+#[test]
+fn a_server_that_was_taken_for_dead_begins_anew() {
+    let redis = RedisServer::start();
+    let servers = [node(&redis.url()), node(&redis.url())];
+    let (mut ada, mut bob) = (connect(&servers[0], "ada"), connect(&servers[1], "bob"));
+    ada.join("r", "a");
+    bob.join("r", "b");
+    assert_eq!(ada.next()["type"], "peer-joined");
+    servers[1].signal(SIGSTOP);
+    let left = ada.next();
+    assert_eq!((&left["type"], &left["peerId"]), (&json!("peer-left"), &json!("b")));
+    wait_until("it is given up", || numbers(&redis).len() == 1);
+    servers[1].signal(SIGCONT);
+    bob.wait_until(|event| event["roomId"] == "r" && event["type"] != "peer-left");
+    wait_until("it has its number again", || numbers(&redis).len() == 2);
+    assert_eq!(bob.join("r", "b")["participantCount"], 2);
+    assert_eq!(ada.next()["type"], "peer-joined");
 }

@@ -222,7 +222,7 @@ impl Both {
             4 | 5 => UserOp::Look { by: by.clone() },
             6 => UserOp::Register {
                 socket: socket.clone(),
-                device: (number % 3 > 0).then(|| format!("[{number}]").into()),
+                device: (!number.is_multiple_of(3)).then(|| format!("[{number}]").into()),
             },
             7 => UserOp::Withdraw { socket: socket.clone() },
             8 => UserOp::SpendRest,

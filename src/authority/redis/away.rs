@@ -3,14 +3,16 @@
 //! Members of one node may go on signaling to each other: the node knows who they are. Whoever leaves meanwhile is no
 //! member here any more, and Redis is told when it is back. All else is refused.
 
-use crate::authority::redis::rooms::{Purpose, Waiting};
+use crate::authority::redis::room_answers::MISSING_MS;
+use crate::authority::redis::rooms::{Due, Purpose, Waiting};
 use crate::authority::redis::{ANSWER_MS, Due as Any, Outcome, Redis};
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::domain::event::{Event, Signaled};
 use crate::domain::op::{RelaySignal, Reply, RoomOp};
-use crate::domain::reject::Reject;
-use crate::mail::{Mail, Outgoing};
+use crate::domain::reject::{Code, Reject};
+use crate::mail::redis::{Fault, State};
+use crate::mail::{Asker, Mail, Outgoing};
 
 impl Redis {
     pub(super) fn room_op_while_away(&mut self, name: Name, op: RoomOp, out: &mut Vec<Outgoing>) -> Outcome {
@@ -43,21 +45,44 @@ impl Redis {
         Ok(Reply::Done)
     }
 
-    /// There was no answer to an act, which Redis may have done: nobody is left a member who does not know of it.
-    pub(super) fn room_unanswered(&mut self, name: &Name, purpose: &Purpose) {
+    /// There is no answer to an act, which Redis may have done: nobody is left a member who does not know of it.
+    pub(super) fn room_unanswered(
+        &mut self,
+        now: Now,
+        to: Option<Asker>,
+        name: &Name,
+        purpose: &Purpose,
+        fault: &Fault,
+        out: &mut Vec<Outgoing>,
+    ) {
         match purpose {
             Purpose::Join(connection)
             | Purpose::Return(connection)
             | Purpose::Vanish(connection)
             | Purpose::Lose(connection) => {
                 self.owed.insert((name.clone(), *connection));
+                self.due_in(now, ANSWER_MS, Any::Waiting);
+            }
+            Purpose::Since => {
+                if let Some(room) = self.rooms.get_mut(name) {
+                    room.is_asking = false;
+                    self.due_in(now, MISSING_MS, Any::Room(name.clone(), Due::Missing));
+                }
             }
             _ => {}
         }
+        let reject = match fault {
+            Fault::Away => Reject::storage_unavailable(),
+            Fault::Refused(_) => Reject::new(Code::Internal, "The store could not do that"),
+        };
+        Self::answer(to, Err(reject), out);
     }
 
     /// Redis is back: whoever has left meanwhile leaves there, too.
     pub(super) fn settle_owed(&mut self, now: Now) {
+        if self.state == State::Away {
+            return;
+        }
         for (name, connection) in std::mem::take(&mut self.owed) {
             self.call_for_room(now, name, RoomOp::Vanish { connection }, None);
         }

@@ -123,7 +123,7 @@ enum Due {
     User(Name, users::Due),
     /// Whether calls have waited for too long.
     Calls,
-    /// Whether acts have waited too long for their rooms.
+    /// Whether acts have waited too long for their rooms, and whether Redis is owed something.
     Waiting,
     /// Whether questions to other nodes have.
     Questions,
@@ -324,7 +324,10 @@ impl Authority for Redis {
                     Due::Room(name, due) => self.room_due(now, name, due, out),
                     Due::User(name, due) => self.user_due(now, name, due, out),
                     Due::Calls => self.give_up(now, out),
-                    Due::Waiting => self.give_up_waiting(now, out),
+                    Due::Waiting => {
+                        self.give_up_waiting(now, out);
+                        self.settle_owed(now);
+                    }
                     Due::Questions => self.give_up_questions(now, out),
                     Due::Nodes => self.renew_if_due(now),
                 }

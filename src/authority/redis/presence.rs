@@ -4,6 +4,7 @@
 //! connections of theirs, which ask the shards that hold these to tell the rooms they are in. Rooms that ended connections
 //! were in are named to all nodes: nobody there has the connection any more. Each node encodes it once.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use crate::authority::redis::{self, Redis, rooms, scripts};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
+use crate::base::map::{Map, map};
 use crate::base::time::Now;
 use crate::dialect::packed::Packed;
 use crate::domain::command::Status;
@@ -32,6 +34,9 @@ const SWEEP_MS: u64 = 100;
 
 /// How long until Redis is asked again when it did not answer, in milliseconds.
 const AGAIN_MS: u64 = 1_000;
+
+/// How long news may be on their way, in milliseconds.
+const RECENT_MS: u64 = 10_000;
 
 /// What is published about a user: how they are, or a message for some of their connections.
 #[derive(Default, Deserialize, Serialize)]
@@ -68,6 +73,19 @@ struct Notice {
     /// A message that is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     p: Option<Letter>,
+}
+
+/// The last news of users, as long as there may be earlier ones on the way.
+pub(super) struct Recent {
+    latest: Map<Name, (u64, Arc<News>)>,
+    /// When each may be forgotten, in monotonic milliseconds, the first first.
+    ends: VecDeque<(u64, Name)>,
+}
+
+impl Recent {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { latest: map(seed), ends: VecDeque::new() }
+    }
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -111,10 +129,8 @@ impl Redis {
             let direct = Arc::new(Direct::from(letter));
             connections.for_each(|to| self.push(&user, direct.clone(), to, out));
         } else if let Some(status) = notice.s.as_deref().and_then(Status::parse) {
-            let event = Event::Presence { user: user.clone(), status, last_seen: notice.l };
-            let packed = Packed::new(&event, now, &mut self.draft).and_for_peers(&event, now);
             let except = notice.x.map(|id| id.0);
-            let news = Arc::new(News { user, number: notice.n, except, packed });
+            let news = self.latest_news(now, user, notice.n, (status, notice.l, except));
             match (room, notice.c, notice.r) {
                 (Some(room), ..) => self.tell_news_in(&room, &news, out),
                 (None, None, None) => self.tell_all(&news, out),
@@ -128,6 +144,33 @@ impl Redis {
                 }
             }
         }
+    }
+
+    /// These news of a user, or later ones if those were faster: what rooms are told comes by way of those who have
+    /// connections in them, or of the rooms.
+    fn latest_news(
+        &mut self,
+        now: Now,
+        user: Name,
+        number: u64,
+        (status, last_seen, except): (Status, u64, Option<ConnectionId>),
+    ) -> Arc<News> {
+        let Recent { latest, ends } = &mut self.users.recent;
+        while let Some((_, over)) = ends.pop_front_if(|(until, _)| *until <= now.mono) {
+            if latest.get(&over).is_some_and(|(until, _)| *until <= now.mono) {
+                latest.remove(&over);
+            }
+        }
+        if let Some((_, known)) = latest.get(&user).filter(|(_, known)| known.number >= number) {
+            return known.clone();
+        }
+        let event = Event::Presence { user: user.clone(), status, last_seen };
+        let packed = Packed::new(&event, now, &mut self.draft).and_for_peers(&event, now);
+        let news = Arc::new(News { user: user.clone(), number, except, packed });
+        let until = now.mono + RECENT_MS;
+        latest.insert(user.clone(), (until, news.clone()));
+        ends.push_back((until, user));
+        news
     }
 
     /// Tells a room's members on this node some news; not in a room so large that joins and leaves are not told either.

@@ -28,7 +28,7 @@ const STATS_EVERY_MS: u64 = 1_000;
 const ONLINE_EVERY_MS: u64 = 100;
 
 /// Facts that have not come after so many milliseconds are asked for.
-const MISSING_MS: u64 = 200;
+pub(super) const MISSING_MS: u64 = 200;
 
 #[derive(Deserialize)]
 struct SentAnswer {
@@ -107,18 +107,7 @@ impl Redis {
         let text = match outcome {
             Ok(text) => text,
             Err(fault) => {
-                self.room_unanswered(&name, &purpose);
-                let reject = match fault {
-                    Fault::Away => Reject::storage_unavailable(),
-                    Fault::Refused(_) => Reject::new(Code::Internal, "The store could not do that"),
-                };
-                if matches!(purpose, Purpose::Since)
-                    && let Some(room) = self.rooms.get_mut(&name)
-                {
-                    room.is_asking = false;
-                    self.due_in(now, MISSING_MS, Any::Room(name.clone(), Due::Missing));
-                }
-                Self::answer(to, Err(reject), out);
+                self.room_unanswered(now, to, &name, &purpose, &fault, out);
                 return self.go_on(now, &name, out);
             }
         };
@@ -217,6 +206,9 @@ impl Redis {
 
     /// Gives an answer, and notes what it means for the members.
     pub(super) fn give(&mut self, name: &Name, answer: Answer, out: &mut Vec<Outgoing>) {
+        if let Some((connection, _)) = &answer.comes {
+            self.owed.remove(&(name.clone(), *connection));
+        }
         if let Some(room) = self.rooms.get_mut(name) {
             if let Some((connection, name)) = answer.comes {
                 room.come(connection, name);

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use crate::authority::redis::directs::Directs;
+use crate::authority::redis::presence::Recent;
 use crate::authority::redis::wire::{self, Id, Letter, Who};
 use crate::authority::redis::{Outcome, Redis, scripts};
 use crate::base::Name;
@@ -46,7 +47,9 @@ pub(super) struct Users {
     pub(super) going: BTreeMap<Name, Box<str>>,
     /// Connections that are on their way into Redis, and what came for them in the meantime.
     pub(super) arriving: BTreeMap<ConnectionId, Vec<Mail>>,
-    /// How users are, for the members of rooms.
+    /// How users are, as was told last.
+    pub(super) recent: Recent,
+    /// The same, for the members of rooms.
     pub(super) announcements: Vec<(Name, Text)>,
     /// Messages on their way to connections.
     pub(super) directs: Directs,
@@ -134,6 +137,7 @@ impl Users {
             is_sweeping: false,
             going: BTreeMap::new(),
             arriving: BTreeMap::new(),
+            recent: Recent::new(seed),
             announcements: Vec::new(),
             directs: Directs::default(),
             registered: VecDeque::new(),

@@ -50,6 +50,9 @@ struct Renewed {
     /// The nodes that are alive.
     #[serde(default)]
     l: Vec<u16>,
+    /// When the first lease ends, in milliseconds from now.
+    #[serde(default)]
+    e: u64,
     /// Those that are dead.
     #[serde(default)]
     d: Vec<u16>,
@@ -143,7 +146,7 @@ impl Redis {
     pub(super) fn renewed(&mut self, now: Now, outcome: Result<Text, Fault>, out: &mut Vec<Outgoing>) {
         self.nodes.is_renewing = false;
         let renewed: Option<Renewed> = outcome.ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let Some(Renewed { x, k, l, d }) = renewed else {
+        let Some(Renewed { x, k, l, e, d }) = renewed else {
             return self.renew_in(now, AGAIN_MS);
         };
         match x.as_deref() {
@@ -155,7 +158,8 @@ impl Redis {
             Some(_) => return self.renew_in(now, AGAIN_MS),
             None => {}
         }
-        self.renew_in(now, RENEW_MS);
+        // Somebody whose lease ends before the next look has not said anything for long.
+        self.renew_in(now, RENEW_MS.min(e + 1));
         if self.nodes.alive.is_empty() {
             self.say(self.keys.everyone(), json(&Say::Here(self.settings.node)));
         }

@@ -9,4 +9,6 @@ call('ZADD', K, at + tonumber(ARGV[6]), node)
 if not name then call('HSET', K .. ':names', node, ARGV[5]) end
 local live = table.concat(call('ZRANGEBYSCORE', K, at, '+inf'), ',')
 local dead = table.concat(call('ZRANGEBYSCORE', K, '-inf', '(' .. at), ',')
-return '{"k":' .. (name and 1 or 0) .. ',"l":[' .. live .. '],"d":[' .. dead .. ']}'
+local first = call('ZRANGEBYSCORE', K, at, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local ends = ',"e":' .. string.format('%.0f', tonumber(first[2]) - at)
+return '{"k":' .. (name and 1 or 0) .. ends .. ',"l":[' .. live .. '],"d":[' .. dead .. ']}'
