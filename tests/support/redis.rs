@@ -22,8 +22,11 @@ use super::process::wait_until;
 pub(crate) struct RedisServer {
     child: Child,
     port: u16,
-    directory: Directory,
+    directory: Option<Directory>,
 }
+
+/// Options of a server that keeps what it has been told, as most do.
+const KEEPING: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "everysec"];
 
 impl RedisServer {
     /// One on a free port.
@@ -41,6 +44,11 @@ impl RedisServer {
         server
     }
 
+    /// One on a free port that keeps what it has been told in its directory.
+    pub(crate) fn start_keeping() -> Self {
+        Self::start_with(&KEEPING)
+    }
+
     fn start_with(options: &[&str]) -> Self {
         // Whoever else takes the port before the server does makes it end, and another one is tried.
         let server = (0..8).find_map(|_| Self::start_at(free_port(), options));
@@ -48,7 +56,10 @@ impl RedisServer {
     }
 
     fn start_at(port: u16, options: &[&str]) -> Option<Self> {
-        let directory = Directory::new();
+        Self::start_in(Directory::new(), port, options)
+    }
+
+    fn start_in(directory: Directory, port: u16, options: &[&str]) -> Option<Self> {
         std::fs::create_dir_all(directory.path()).expect("a directory");
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
@@ -57,7 +68,7 @@ impl RedisServer {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed");
-        let mut server = Self { child, port, directory };
+        let mut server = Self { child, port, directory: Some(directory) };
         let mut is_over = false;
         wait_until("Redis answers", || {
             is_over = server.child.try_wait().expect("its state").is_some();
@@ -103,6 +114,20 @@ impl RedisServer {
     pub(crate) fn restart(&mut self) {
         self.stop();
         *self = Self::start_at(self.port, &[]).expect("its port is free");
+    }
+
+    /// Ends it by a signal and starts one in its place that knows all it has kept.
+    pub(crate) fn restart_keeping(&mut self, signal: i32) {
+        self.signal(signal);
+        self.child.wait().expect("its end");
+        let directory = self.directory.take().expect("it has one");
+        *self = Self::start_in(directory, self.port, &KEEPING).expect("its port is free");
+    }
+
+    /// Sends a signal by its number.
+    pub(crate) fn signal(&self, signal: i32) {
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
+        assert!(status.expect("kill runs").success());
     }
 
     /// Ends it, and with it all it knew, until [`RedisServer::restart`].

@@ -12,6 +12,7 @@ pub(crate) struct Way {
     pub(crate) port: u16,
     is_starving: Arc<AtomicBool>,
     is_cut: Arc<AtomicBool>,
+    is_silent: Arc<AtomicBool>,
 }
 
 impl Way {
@@ -22,15 +23,16 @@ impl Way {
             port: listener.local_addr().expect("it").port(),
             is_starving: Arc::default(),
             is_cut: Arc::default(),
+            is_silent: Arc::default(),
         };
-        let (is_starving, is_cut) = (way.is_starving.clone(), way.is_cut.clone());
+        let flags = [way.is_starving.clone(), way.is_cut.clone(), way.is_silent.clone()];
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                if is_cut.load(Ordering::Acquire) {
+                if flags[1].load(Ordering::Acquire) {
                     continue;
                 }
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
-                lead(client, server, &is_starving, &is_cut);
+                lead(client, server, &flags);
             }
         });
         way
@@ -46,8 +48,15 @@ impl Way {
         self.is_cut.store(true, Ordering::Release);
     }
 
+    /// Swallows whatever comes, both ways, without a word, until [`Way::mend`]. Connections that are there in that time
+    /// stay silent after it.
+    pub(crate) fn swallow(&self) {
+        self.is_silent.store(true, Ordering::Release);
+    }
+
     /// Takes connections again.
     pub(crate) fn mend(&self) {
+        self.is_silent.store(false, Ordering::Release);
         self.is_cut.store(false, Ordering::Release);
     }
 
@@ -58,9 +67,9 @@ impl Way {
 }
 
 /// Leads bytes both ways until either end closes.
-fn lead(client: TcpStream, server: TcpStream, is_starving: &Arc<AtomicBool>, is_cut: &Arc<AtomicBool>) {
-    let listens: Arc<AtomicBool> = Arc::default();
-    let is_old = is_starving.load(Ordering::Acquire);
+fn lead(client: TcpStream, server: TcpStream, flags: &[Arc<AtomicBool>; 3]) {
+    let [listens, is_mute]: [Arc<AtomicBool>; 2] = Default::default();
+    let is_old = flags[0].load(Ordering::Acquire);
     for stream in [&client, &server] {
         stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket");
     }
@@ -70,7 +79,8 @@ fn lead(client: TcpStream, server: TcpStream, is_starving: &Arc<AtomicBool>, is_
         (server, copies[0].try_clone().expect("a socket"), false),
     ];
     for (mut from, mut to, is_upward) in ways {
-        let (listens, is_starving, is_cut) = (listens.clone(), is_starving.clone(), is_cut.clone());
+        let (listens, is_mute) = (listens.clone(), is_mute.clone());
+        let [is_starving, is_cut, is_silent] = flags.clone();
         thread::spawn(move || {
             let mut bytes = [0; 16 * 1024];
             loop {
@@ -83,12 +93,16 @@ fn lead(client: TcpStream, server: TcpStream, is_starving: &Arc<AtomicBool>, is_
                 if is_cut.load(Ordering::Acquire) {
                     break;
                 }
+                if is_silent.load(Ordering::Acquire) {
+                    is_mute.store(true, Ordering::Release);
+                }
                 let text = &bytes[..count];
                 if is_upward && text.windows(9).any(|word| word == b"SUBSCRIBE") {
                     listens.store(true, Ordering::Release);
                 }
                 let is_lost =
                     !is_upward && !is_old && listens.load(Ordering::Acquire) && is_starving.load(Ordering::Acquire);
+                let is_lost = is_lost || is_mute.load(Ordering::Acquire);
                 if !is_lost && to.write_all(text).is_err() {
                     break;
                 }
