@@ -45,6 +45,17 @@ const ACCEPT_PAUSE_MS: u64 = 100;
 /// Mail read in one turn, so that sockets are not kept waiting.
 const MAIL_PER_TURN: usize = 4096;
 
+/// What the loops of all shards have in common.
+#[derive(Clone)]
+pub struct Common {
+    /// The time.
+    pub clock: Clock,
+    /// Where each shard's mail goes.
+    pub mailboxes: Arc<[Mailbox]>,
+    /// Places for connections.
+    pub places: Places,
+}
+
 /// One shard with everything the operating system gives it.
 pub struct EventLoop {
     poll: Poll,
@@ -65,20 +76,17 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    /// A loop for `shard`, which listens on `listeners`, writes to the others by `mailboxes`, has `store` keep things, and
-    /// takes on as many connections as it gets `places` for.
+    /// A loop for `shard`, which listens on `listeners` and has `store` keep things.
     ///
     /// # Errors
     /// The kernel refuses to report on a listener.
     pub fn new(
         poll: Poll,
-        clock: Clock,
         mut listeners: Vec<TcpListener>,
         inbox: Inbox,
-        mailboxes: Arc<[Mailbox]>,
         store: Store,
-        places: Places,
         shard: Shard,
+        Common { clock, mailboxes, places }: Common,
     ) -> io::Result<Self> {
         for (at, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(1 + at), Interest::READABLE)?;

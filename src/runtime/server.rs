@@ -21,7 +21,7 @@ use crate::mail::{Mail, Placement, ShardNumber};
 use crate::runtime::allocator;
 use crate::runtime::clock::Clock;
 use crate::runtime::ebb::Ebb;
-use crate::runtime::event_loop::{EventLoop, WAKER};
+use crate::runtime::event_loop::{Common, EventLoop, WAKER};
 use crate::runtime::keys::Keys;
 use crate::runtime::mailbox::{Mailbox, mailbox};
 use crate::runtime::places::Places;
@@ -102,12 +102,11 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let tellers = mailboxes.clone();
     let storage = opened.start(move |told| tell(&tellers, told)).map_err(|error| error.to_string())?;
     let connections: Arc<[AtomicUsize]> = (0..options.shards).map(|_| AtomicUsize::new(0)).collect();
-    let places = Places::new(options.connections);
+    let common = Common { clock, mailboxes: mailboxes.clone(), places: Places::new(options.connections) };
     let mut handles = Vec::new();
     for (number, ((poll, inbox, listeners), shard)) in ends.into_iter().zip(shards).enumerate() {
-        let (mailboxes, occupied) = (mailboxes.clone(), occupied.clone());
-        let (store, places) = (storage.store(), places.clone());
-        let event_loop = EventLoop::new(poll, clock, listeners, inbox, mailboxes, store, places, shard)
+        let occupied = occupied.clone();
+        let event_loop = EventLoop::new(poll, listeners, inbox, storage.store(), shard, common.clone())
             .map_err(|error| error.to_string())?;
         let thread = thread::Builder::new().name(format!("shard-{number}"));
         let counts = connections.clone();
