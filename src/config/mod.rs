@@ -42,7 +42,7 @@ use raw::{Key, Raw};
 
 /// Settings that are accepted and checked, but change nothing yet. Setting one is worth a
 /// warning, and `switchboard config` and the reference mark them.
-pub const NOT_YET_IN_FORCE: &[&str] = &["redis.url", "redis.prefix", "deflate.enabled", "deflate.min_bytes"];
+pub const NOT_YET_IN_FORCE: &[&str] = &["deflate.enabled", "deflate.min_bytes"];
 
 /// Everything that can be set, checked.
 #[derive(Clone, Debug)]

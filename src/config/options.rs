@@ -14,6 +14,7 @@ use crate::codec::{engineio, socketio, ws};
 use crate::domain::allowance::{AttemptRules, Rates};
 use crate::domain::monitoring::Load;
 use crate::domain::op::{Rules, Scope};
+use crate::runtime::bridge;
 use crate::runtime::storage::{self, Place};
 use crate::shard::{Allowances, Ice, Options, SocketIo, TurnAccess};
 
@@ -117,6 +118,16 @@ impl Settings {
             },
             clock,
         }
+    }
+
+    /// The Redis that keeps rooms and users for several servers, if there is one.
+    pub fn redis_options(&self) -> Option<bridge::Options> {
+        let url = self.redis.url.as_ref()?;
+        Some(bridge::Options {
+            address: bridge::Address::parse(url.expose())?,
+            prefix: self.redis.prefix.clone(),
+            keep_messages: self.rooms.retention_messages,
+        })
     }
 
     /// What tokens are verified by, but for the contents of key files.

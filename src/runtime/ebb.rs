@@ -4,8 +4,9 @@
 /// Connections that have to be gone, for less is not worth it; and at least half of those that there were.
 const MANY: usize = 1_000;
 
-/// So many looks after it has become quiet: at once, when users who were lost are offline, and when empty rooms have ended.
-const AFTER_LOOKS: [u32; 3] = [0, 2, 62];
+/// So many looks after it has become quiet: at once, when users who were lost are offline and that is written down, and when
+/// empty rooms have ended.
+const AFTER_LOOKS: [u32; 4] = [0, 2, 4, 62];
 
 /// See the module. It is to look once a second.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ mod tests {
     fn memory_is_given_back_when_many_have_gone_and_it_is_quiet() {
         let mut connections = vec![0, 5_000, 15_000, 15_000, 15_000, 9_000, 3_000, 20];
         connections.extend([20; 100]);
-        assert_eq!(looks(connections), [8, 10, 70]);
+        assert_eq!(looks(connections), [8, 10, 12, 70]);
     }
 
     #[test]
@@ -58,6 +59,9 @@ mod tests {
 
     #[test]
     fn those_who_trickle_away_count_as_well() {
-        assert_eq!(looks((0..=200).map(|look| 10_000 - 50 * look)), [100, 102, 150, 152, 175, 177, 195, 197]);
+        assert_eq!(
+            looks((0..=200).map(|look| 10_000 - 50 * look)),
+            [100, 102, 104, 150, 152, 154, 175, 177, 179, 195, 197, 199]
+        );
     }
 }

@@ -11,8 +11,8 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::mail::ShardNumber;
 use crate::mail::storage::Order;
+use crate::mail::{Placement, ShardNumber};
 use crate::runtime::clock::Clock;
 use crate::runtime::mailbox::{Inbox, Mailbox, Moving, Parcel};
 use crate::runtime::places::Places;
@@ -71,12 +71,12 @@ pub struct EventLoop {
     buffer: Vec<u8>,
     inbox: Inbox,
     mailboxes: Arc<[Mailbox]>,
-    store: Store,
+    store: Option<Store>,
     shard: Shard,
 }
 
 impl EventLoop {
-    /// A loop for `shard`, which listens on `listeners` and has `store` keep things.
+    /// A loop for `shard`, which listens on `listeners` and has `store` keep things, if there is one.
     ///
     /// # Errors
     /// The kernel refuses to report on a listener.
@@ -84,7 +84,7 @@ impl EventLoop {
         poll: Poll,
         mut listeners: Vec<TcpListener>,
         inbox: Inbox,
-        store: Store,
+        store: Option<Store>,
         shard: Shard,
         Common { clock, mailboxes, places }: Common,
     ) -> io::Result<Self> {
@@ -271,7 +271,7 @@ impl EventLoop {
         while let Some(Departure { slot, to, from, unread }) = self.shard.departure() {
             if let Some(stream) = self.sockets.take(self.poll.registry(), slot) {
                 let moving = Box::new(Moving { stream, from, unread });
-                self.mailboxes[usize::from(to)].send_parcel(Parcel::Connection(moving));
+                self.mailbox(to).send_parcel(Parcel::Connection(moving));
             }
         }
     }
@@ -367,15 +367,21 @@ impl EventLoop {
     }
 
     fn send_mail(&mut self, now: Now) {
-        for order in self.shard.orders(now) {
-            match order {
-                Order::Keep(batch) => self.store.submit(batch),
-                Order::Ask { from, query } => self.store.ask(from, query),
+        if let Some(store) = &self.store {
+            for order in self.shard.orders(now) {
+                match order {
+                    Order::Keep(batch) => store.submit(batch),
+                    Order::Ask { from, query } => store.ask(from, query),
+                }
             }
         }
         for (to, mail) in self.shard.outgoing() {
-            self.mailboxes[usize::from(to)].send(mail);
+            self.mailboxes[Placement::mailbox(to, self.mailboxes.len())].send(mail);
         }
+    }
+
+    fn mailbox(&self, to: ShardNumber) -> &Mailbox {
+        &self.mailboxes[Placement::mailbox(to, self.mailboxes.len())]
     }
 
     fn stop_listening(&mut self) {

@@ -1,6 +1,7 @@
 //! Layer 5: the operating system. The only files that name sockets, files, clocks, threads and entropy.
 
 pub mod allocator;
+pub mod bridge;
 pub mod clock;
 pub mod ebb;
 pub mod entropy;

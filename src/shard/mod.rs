@@ -19,6 +19,7 @@ mod drain;
 mod fanout;
 mod flush;
 mod inquiries;
+mod keepers;
 mod moves;
 mod namespaces;
 mod online;
@@ -151,7 +152,7 @@ pub struct Shard {
 impl Shard {
     /// Shard `number`, without clients.
     pub fn new(number: ShardNumber, options: Arc<Options>, verifier: Arc<Verifier>, mut rng: Rng, now: Now) -> Self {
-        let placement = Placement::Embedded { shards: options.shards };
+        let placement = Placement::for_node(options.node, options.shards);
         let (seed, shards) = (rng.next_u64(), options.shards);
         let mut kept = [0; 32];
         rng.fill(&mut kept);
@@ -161,7 +162,7 @@ impl Shard {
         Self {
             number,
             authority: Embedded::new(number, options.rules.clone(), placement, Rng::from_entropy(kept)),
-            congested: vec![false; options.shards],
+            congested: vec![false; placement.mailboxes()],
             admission: Admission::new(&options, seed),
             credit: Credit::new(options.allowances.rates, seed),
             options,
@@ -330,6 +331,7 @@ impl Shard {
             Mail::Claim { from, claim } => self.claimed(now, from, &claim),
             Mail::Notice(notice) => self.noticed(now, &notice),
             Mail::Pulse { from, pulse } => self.hear_pulse(from, *pulse),
+            Mail::Redis(state) => self.watching.redis = Some(state),
             Mail::Keys(verifier) => self.verifier = verifier,
             Mail::Drain { window_ms } => self.start_draining(now, window_ms),
         }
@@ -460,21 +462,6 @@ impl Shard {
             slot => self.conns[slot as usize].asks += 1,
         }
         Asker { shard: self.number, ask: self.asks.insert(ask) as u32 }
-    }
-
-    /// The shard that keeps what `op` is about; this one when every shard keeps a part.
-    fn keeper_of(&self, op: &Op) -> ShardNumber {
-        match op {
-            Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
-            Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
-            Op::Connection(connection, _) => connection.place().shard,
-            Op::Rooms | Op::Users(_) | Op::Broadcast(_) | Op::Survey(_) | Op::RoomOf(_) => self.number,
-        }
-    }
-
-    /// Whether the keeper of `name` takes on new work.
-    fn is_open(&self, name: &str) -> bool {
-        self.asks.len() < limits::ASKS_PER_SHARD && !self.congested[usize::from(self.placement.of(name))]
     }
 
     /// Takes a connection out of the domain: its rooms and its user hear that it is gone.

@@ -228,8 +228,7 @@ impl Shard {
         }
         let then = Then::Claimed { secret: secret.clone(), former };
         let from = self.expect(Ask { to: Some(connection), request: None, then });
-        let shard = former.place().shard;
-        let shard = if usize::from(shard) < self.placement.shards() { shard } else { self.number };
+        let shard = if self.may_be(former) { self.holder_of(former) } else { self.number };
         self.post(shard, Mail::Supersede { connection: former, to: Some(connection), token: secret, by, from });
         Ok(())
     }

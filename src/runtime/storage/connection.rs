@@ -1,11 +1,14 @@
 //! Connections to the database, and the checks that a file must pass to be one.
 
+use std::ffi::{c_int, c_void};
 use std::fs;
 use std::path::PathBuf;
+use std::ptr::null_mut;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Result};
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Result, ffi};
 
 use crate::runtime::allocator;
 use crate::runtime::storage::Durability;
@@ -21,6 +24,11 @@ const READER_CACHE_KIB: u32 = 8_192;
 
 /// Bytes that the write-ahead log keeps on disk after everything in it has moved to the database.
 const LOG_BYTES_KEPT: u32 = 64 << 20;
+
+/// Blocks of memory that a writing connection has at hand for what each of its statements needs while it runs, and their
+/// size in bytes. What SQLite sets aside by itself is used up by the statements as such, so that each run of one would ask
+/// the allocator a dozen times.
+const BLOCKS: (c_int, c_int) = (1_200, 200);
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -46,6 +54,7 @@ impl Source {
     }
 
     fn open(&self, flags: OpenFlags) -> Result<Connection> {
+        set_up();
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = match self {
             Self::File(path) => Connection::open_with_flags(path, flags)?,
@@ -80,6 +89,7 @@ impl Source {
             Self::File(_) => "wal",
             Self::Memory(_) => "memory",
         };
+        have_blocks(connection);
         connection.execute_batch(&format!(
             "PRAGMA cache_size = -{WRITER_CACHE_KIB};
              PRAGMA temp_store = memory;
@@ -97,6 +107,25 @@ impl Source {
             durability.synchronous()
         ))?;
         Ok(true)
+    }
+}
+
+/// Has SQLite not count the memory it takes: nobody asks, and each time costs a lock.
+fn set_up() {
+    static ONCE: Once = Once::new();
+    // SAFETY: it sets a number, once, and before this program's first connection; SQLite refuses where it has begun to work.
+    ONCE.call_once(|| unsafe {
+        ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
+    });
+}
+
+/// See [`BLOCKS`].
+fn have_blocks(connection: &Connection) {
+    let (size, count) = BLOCKS;
+    // SAFETY: the handle is the connection's, which lives, and the arguments are those that this option has. SQLite takes the
+    // memory itself; where it cannot, or has given out blocks already, it leaves everything as it was.
+    unsafe {
+        ffi::sqlite3_db_config(connection.handle(), ffi::SQLITE_DBCONFIG_LOOKASIDE, null_mut::<c_void>(), size, count);
     }
 }
 
