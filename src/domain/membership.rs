@@ -422,11 +422,14 @@ impl Room {
         if found { Ok(Reply::Done) } else { Err(Reject::not_in_room()) }
     }
 
-    /// The member that `connection` is, provided the peer id it gave is its own.
+    /// The member that `connection` is, provided the peer id it gave is its own. Whoever has come back goes by the name from
+    /// before, and may know only its present id.
     pub(super) fn member(&self, connection: ConnectionId, peer: Option<&str>, field: &str) -> Result<&Member, Reject> {
         let member = self.members.of(connection).ok_or_else(Reject::not_in_room)?;
         match peer {
-            Some(name) if !member.peer_name().is(name) => Err(Reject::peer_mismatch(field)),
+            Some(name) if !member.peer_name().is(name) && name != connection.text().as_str() => {
+                Err(Reject::peer_mismatch(field))
+            }
             _ => Ok(member),
         }
     }

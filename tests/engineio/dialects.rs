@@ -172,7 +172,7 @@ fn rooms_are_made_by_joining_as_each_seed_has_it() {
 #[test]
 fn the_first_event_of_one_dialect_settles_it() {
     let server = server(&[]);
-    raw_in(&server, "tea");
+    let _raw = raw_in(&server, "tea");
     // It sent its token with the CONNECT and yet speaks `camel`.
     let (mut socket, _) = Socket::peer(&server.address, "/chat", "bob");
     socket.send(r#"42/chat,1["heartbeat"]"#);
@@ -193,7 +193,7 @@ fn the_first_event_of_one_dialect_settles_it() {
     let info = socket.acked(1)["roomInfo"].clone();
     assert_eq!(
         (&info["chatId"], &info["participantCount"], &info["isActive"]),
-        (&json!("tea"), &json!(2), &json!(true))
+        (&json!("tea"), &json!(3), &json!(true))
     );
     socket.send(r#"42/chat,["message:send",{"chatId":"nowhere","content":"x"}]"#);
     assert_eq!(socket.hear("error")["code"], "ROOM_NOT_FOUND");

@@ -212,6 +212,27 @@ fn the_others_do_not_notice() {
 }
 
 #[test]
+fn who_is_back_goes_by_the_same_name() {
+    let server = server(&["--set=presence.grace_ms=60000"]);
+    let mut speaker = Speaker::new(&server, &["tea"]);
+    let (mut socket, _, first) = chat(&server, "camel", "bob", None, None);
+    join(&mut socket, "camel", "tea");
+    speaker.0.wait_for("peer-joined");
+    for _ in 0..2 {
+        drop(socket);
+        let (again, _, back) = chat(&server, "camel", "bob", first.pid.as_deref(), None);
+        socket = again;
+        assert_ne!(back.sid, first.sid);
+        let offer = json!({ "roomId": "tea", "fromPeerId": back.sid, "toPeerId": "speaker", "offer": {} });
+        socket.send(&format!("42/chat,{}", json!(["offer", offer])));
+        assert_eq!(speaker.0.wait_for("offer")["fromPeerId"], first.sid);
+        let answer = json!({ "roomId": "tea", "toPeerId": first.sid, "type": "answer", "answer": {} });
+        speaker.0.send(&answer);
+        assert_eq!(socket.hear("answer")["toPeerId"], first.sid);
+    }
+}
+
+#[test]
 fn what_opens_nothing_makes_a_new_connection() {
     let server = server(&["--set=presence.grace_ms=60000"]);
     let mut speaker = Speaker::new(&server, &["tea"]);
