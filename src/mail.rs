@@ -3,6 +3,7 @@
 //! A shard never knows whether it runs alone or with others: it asks about a room or a user, and [`Placement`] says who
 //! answers. Mail between two shards keeps its order; between a room's home and a shard that order is the room's.
 
+pub mod redis;
 pub mod storage;
 
 use std::net::IpAddr;
@@ -24,6 +25,9 @@ use crate::domain::reject::Reject;
 
 /// A shard of this process, by number.
 pub type ShardNumber = u8;
+
+/// Takes mail as shards do, where Redis keeps rooms and users: whoever speaks with it.
+pub const BRIDGE: ShardNumber = ShardNumber::MAX;
 
 /// Who put a question, so that the answer finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +168,8 @@ pub enum Mail {
         /// What it counts.
         pulse: Box<Pulse>,
     },
+    /// How Redis is, where that keeps rooms and users.
+    Redis(redis::State),
     /// The keys that tokens are verified by have changed.
     Keys(Arc<Verifier>),
     /// The server is to stop: tell everyone, and close all connections within the time.
@@ -218,22 +224,64 @@ pub enum Placement {
         /// How many there are.
         shards: usize,
     },
+    /// Redis, for all nodes that share it.
+    Cluster {
+        /// Shards of this process.
+        shards: usize,
+    },
 }
 
 impl Placement {
+    /// Who keeps rooms and users for a node of this number: 0 is the number of one that is alone.
+    pub fn for_node(node: u16, shards: usize) -> Self {
+        if node == 0 { Self::Embedded { shards } } else { Self::Cluster { shards } }
+    }
+
     /// The shard that answers for the room or user called `name`.
     pub fn of(&self, name: &str) -> ShardNumber {
         match self {
             Self::Embedded { shards: 1 } => 0,
             Self::Embedded { shards } => home(name, *shards) as ShardNumber,
+            Self::Cluster { .. } => BRIDGE,
         }
     }
 
-    /// How many shards there are.
+    /// The shard that keeps what every process counts for itself of whatever is called `name`.
+    pub fn local(&self, name: &str) -> ShardNumber {
+        home(name, self.shards()) as ShardNumber
+    }
+
+    /// How many shards this process has.
     pub fn shards(&self) -> usize {
         match self {
-            Self::Embedded { shards } => *shards,
+            Self::Embedded { shards } | Self::Cluster { shards } => *shards,
         }
+    }
+
+    /// How many mailboxes this process has: that of [`BRIDGE`], if there is one, is the last.
+    pub fn mailboxes(&self) -> usize {
+        self.shards() + usize::from(self.is_cluster())
+    }
+
+    /// Which of so many mailboxes is `to`'s.
+    pub fn mailbox(to: ShardNumber, mailboxes: usize) -> usize {
+        usize::from(to).min(mailboxes - 1)
+    }
+
+    /// Whether Redis keeps rooms and users.
+    pub fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster { .. })
+    }
+
+    /// Whom `shard` asks what no single keeper can answer.
+    pub fn whoever(&self, shard: ShardNumber) -> ShardNumber {
+        if self.is_cluster() { BRIDGE } else { shard }
+    }
+
+    /// The keepers besides that one that `shard` has to ask the same.
+    pub fn others(&self, shard: ShardNumber) -> impl Iterator<Item = ShardNumber> + use<> {
+        let shards = if self.is_cluster() { 0 } else { self.shards() };
+        (0..shards as ShardNumber).filter(move |other| *other != shard)
     }
 }
 

@@ -57,6 +57,7 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
         keys,
         drain: Duration::from_secs(settings.drain.seconds),
         storage: settings.storage_options(Arc::new(clock::unix_millis)),
+        redis: settings.redis_options(),
         may_forget: settings.dev && !loaded.explicit.contains("data_dir"),
     })?;
     for address in &server.addresses {

@@ -5,6 +5,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::client::Client;
+use support::redis::RedisServer;
 use support::server::{Server, token};
 
 const CONNECTIONS: usize = 8;
@@ -31,35 +32,45 @@ fn check_refusal(refusal: &Value, text: &str) {
     assert!(refusal["retryAfter"].as_u64().is_some_and(|wait_s| (1..=60).contains(&wait_s)), "{refusal}");
 }
 
+/// The first of them say what they may, and no more, on whichever of the servers.
+fn say_fifty(servers: &[Server]) {
+    let mut own: Vec<Client> = (0..CONNECTIONS).map(|at| connect(&servers[at % servers.len()], "ann")).collect();
+    for (number, client) in own.iter_mut().enumerate() {
+        client.join(&format!("r{number}"), "ann");
+        // To each a room of its own, so that it gets nothing but answers.
+        let text = |at| json!({ "type": "message", "roomId": format!("r{number}"), "content": "x", "requestId": at });
+        client.send_all((0..10).map(|at| text(at).to_string()));
+    }
+    let mut granted = 0;
+    for client in &mut own {
+        for _ in 0..10 {
+            let answer = client.next_event();
+            match answer["type"] == "message-sent" {
+                true => granted += 1,
+                false => check_refusal(&answer, "More than 50 messages a minute; go on in "),
+            }
+        }
+    }
+    assert_eq!(granted, 50);
+    // Nobody else is concerned.
+    let mut bo = connect(&servers[0], "bo");
+    bo.join("r", "bo");
+    bo.send(&json!({ "type": "message", "roomId": "r", "content": "x" }));
+    assert_eq!(bo.next_event()["type"], "message-sent");
+}
+
 #[test]
 fn so_many_messages_a_minute_are_granted_whatever_connections_send_them() {
     for shards in [1, 3] {
-        let server = Server::of_shards(shards, &["limits.messages_per_minute=50"]);
-        let mut own: Vec<Client> = (0..CONNECTIONS).map(|_| connect(&server, "ann")).collect();
-        for (number, client) in own.iter_mut().enumerate() {
-            client.join(&format!("r{number}"), "ann");
-            // To each a room of its own, so that it gets nothing but answers.
-            let text =
-                |at| json!({ "type": "message", "roomId": format!("r{number}"), "content": "x", "requestId": at });
-            client.send_all((0..10).map(|at| text(at).to_string()));
-        }
-        let mut granted = 0;
-        for client in &mut own {
-            for _ in 0..10 {
-                let answer = client.next();
-                match answer["type"] == "message-sent" {
-                    true => granted += 1,
-                    false => check_refusal(&answer, "More than 50 messages a minute; go on in "),
-                }
-            }
-        }
-        assert_eq!(granted, 50, "{shards} shards");
-        // Nobody else is concerned.
-        let mut bo = connect(&server, "bo");
-        bo.join("r", "bo");
-        bo.send(&json!({ "type": "message", "roomId": "r", "content": "x" }));
-        assert_eq!(bo.next()["type"], "message-sent");
+        say_fifty(&[Server::of_shards(shards, &["limits.messages_per_minute=50"])]);
     }
+}
+
+#[test]
+fn so_many_messages_a_minute_are_granted_on_whatever_servers() {
+    let redis = RedisServer::start();
+    let url = format!("redis.url={}", redis.url());
+    say_fifty(&[(); 3].map(|()| Server::of_shards(2, &["limits.messages_per_minute=50", &url])));
 }
 
 #[test]

@@ -68,6 +68,27 @@ fn the_sixth_attempt_is_turned_away_whatever_it_is_for() {
 }
 
 #[test]
+fn calls_and_what_follows_an_attempt_do_not_count() {
+    let server = Server::of_shards(3, &["limits.exempt=[]", "limits.connection_attempts=2"]);
+    for headers in [&[][..], &["Authorization: Bearer bad"]] {
+        for _ in 0..6 {
+            assert_eq!(Http::connect(&server.address).ask("GET", "/presence/ann", headers, None).status, 401);
+        }
+    }
+    let (mut http, opened) = poll(&server, &[]);
+    let path = format!("{POLLING}&sid={}", &opened.text()[9..33]);
+    for _ in 0..6 {
+        assert_eq!(Http::connect(&server.address).ask("POST", &path, &[], Some("40/nowhere,")).status, 200);
+        assert!(http.ask("GET", &path, &[], None).text().starts_with("44/nowhere,"));
+    }
+    let moved = path.replace("polling", "websocket");
+    assert_eq!(upgrade(&server, &moved, &[]).1.status, 101);
+    assert_eq!(upgrade(&server, &ws("ann"), &[]).1.status, 101);
+    check_turned_away(&upgrade(&server, &ws("ann"), &[]).1, 900);
+    assert_eq!(Http::connect(&server.address).ask("GET", "/presence/ann", &[], None).status, 401);
+}
+
+#[test]
 fn by_default_nothing_of_loopback_is_counted() {
     let server = Server::of_shards(2, &[]);
     for _ in 0..12 {

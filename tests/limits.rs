@@ -292,7 +292,12 @@ fn who_does_not_read_may_have_so_much_waiting_and_no_more() {
 
 #[test]
 fn the_server_takes_on_so_many_connections_and_no_more() {
-    let server = Server::of_shards(1, &["limits.connections=4"]);
+    [1, 3].into_iter().for_each(take_on_four);
+}
+
+/// However many shards there are, and whichever of them the connections come to.
+fn take_on_four(shards: usize) {
+    let server = Server::of_shards(shards, &["limits.connections=4"]);
     let mut kept: Vec<Client> = (0..3).map(|number| connect(&server, &format!("u{number}"))).collect();
     // One that has not said anything yet counts as well.
     let silent = Wire::connect(&server.address);

@@ -16,6 +16,7 @@ use support::client::Client;
 use support::directory::Directory;
 use support::http::{ask, bearer};
 use support::process::wait_until;
+use support::redis::RedisServer;
 use support::server::{Server, token};
 use support::wire::{CLOSE, Wire, frame};
 use switchboard::base::rng::Rng;
@@ -117,7 +118,7 @@ impl Observer {
 
 /// One part of a storm: connections come, are in a room or two, and end in one way or another.
 struct Gust<'a> {
-    server: &'a Server,
+    servers: &'a [Server],
     rng: Rng,
     /// Connections that are there, and whose they are.
     here: Vec<(String, Wire)>,
@@ -152,7 +153,8 @@ impl Gust<'_> {
 
     fn come(&mut self, gust: usize) {
         let user = format!("s{gust}-{}", self.rng.below(USERS));
-        let mut wire = Wire::connect(&self.server.address).upgrade(&token(&user, &json!({})));
+        let server = self.below(self.servers.len());
+        let mut wire = Wire::connect(&self.servers[server].address).upgrade(&token(&user, &json!({})));
         for _ in 0..1 + self.below(2) {
             let room = ROOMS[self.below(ROOMS.len())];
             wire.send_text(&json!({ "type": "join-room", "roomId": room }).to_string());
@@ -175,12 +177,26 @@ impl Gust<'_> {
 
 /// A thousand connections come and go; whoever was there all the time knows in the end who is there and how.
 fn storm(settings: &[&str]) {
-    let server = server(&[settings, &["presence.grace_ms=300"]].concat());
+    storm_on(&[server(&[settings, &["presence.grace_ms=300"]].concat())]);
+}
+
+/// The same on three servers that share a Redis.
+fn wide_storm(settings: &[&str]) {
+    let redis = RedisServer::start();
+    let url = format!("redis.url={}", redis.url());
+    let servers = [(); 3].map(|()| server(&[settings, &["presence.grace_ms=300", &url]].concat()));
+    storm_on(&servers);
+}
+
+fn storm_on(servers: &[Server]) {
     let names: Vec<String> = (0..3 * SHARDS).map(|number| format!("observer-{number}")).collect();
     // The first of them make the rooms.
-    let observer = |(number, name): (usize, &String)| match number < 2 * SHARDS {
-        true => Observer::raw(&server, name),
-        false => Observer::socket(&server, name),
+    let observer = |(number, name): (usize, &String)| {
+        let server = &servers[number % servers.len()];
+        match number < 2 * SHARDS {
+            true => Observer::raw(server, name),
+            false => Observer::socket(server, name),
+        }
     };
     let mut observers: Vec<Observer> = names.iter().enumerate().map(observer).collect();
     let truth = OnceLock::new();
@@ -192,7 +208,7 @@ fn storm(settings: &[&str]) {
         }
         let blow = |gust: usize| {
             let rng = Rng::from_seed(gust as u64);
-            Gust { server: &server, rng, here: Vec::new(), seen: Known::new() }.blow(gust)
+            Gust { servers, rng, here: Vec::new(), seen: Known::new() }.blow(gust)
         };
         let gusts: Vec<_> = (0..GUSTS).map(|gust| scope.spawn(move || blow(gust))).collect();
         let mut all = Known::new();
@@ -204,7 +220,7 @@ fn storm(settings: &[&str]) {
         assert!(all.len() > 200 && all.values().any(|status| status == "away"), "{}", all.len());
         truth.set(all).expect("it is told once");
         // Whoever knows it already may have nothing more to read.
-        let mut herald = connect(&server, "herald");
+        let mut herald = connect(&servers[0], "herald");
         for name in &names {
             herald.send(&json!({ "type": "message", "toUserId": name, "content": "" }));
             herald.wait_for("message-sent");
@@ -280,4 +296,14 @@ fn a_storm_leaves_everybody_with_the_truth_where_everybody_is_told() {
 #[test]
 fn a_storm_leaves_everybody_with_the_truth_where_those_who_share_a_room_are_told() {
     storm(&["presence.scope=rooms"]);
+}
+
+#[test]
+fn a_storm_over_three_servers_leaves_everybody_with_the_truth_where_everybody_is_told() {
+    wide_storm(&["presence.scope=all"]);
+}
+
+#[test]
+fn a_storm_over_three_servers_leaves_everybody_with_the_truth_where_those_who_share_a_room_are_told() {
+    wide_storm(&["presence.scope=rooms"]);
 }

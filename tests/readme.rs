@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::chromium::Browser;
+use support::client::Client;
+use support::redis::RedisServer;
 use support::server::{SECRET, Server, token};
 use switchboard::command_line::health;
 use switchboard::config;
@@ -117,7 +119,7 @@ fn the_commands_work() {
     };
     let mut commands = 0;
     for (heading, block) in blocks("sh") {
-        if ["Start it", "Test it"].contains(&heading) {
+        if ["Start it", "Test it", "Several machines"].contains(&heading) {
             continue;
         }
         // The first call of the REST examples makes the room that the others are about.
@@ -137,6 +139,30 @@ fn the_commands_work() {
         assert!(run(command, "").contains("status"), "{command}");
     }
     std::fs::remove_dir_all(&directory).expect("the directory goes");
+}
+
+#[test]
+fn two_servers_are_one_in_three_commands() {
+    let redis = RedisServer::start();
+    let commands = command_under("Several machines");
+    let mut lines = commands.lines();
+    assert_eq!(lines.next(), Some("redis-server --port 6380 --save ''"));
+    let servers: Vec<Server> = lines
+        .map(|line| {
+            let line = line
+                .replace("redis://127.0.0.1:6380", &redis.url())
+                .replace("--listen 127.0.0.1:809", "--listen 127.0.0.1:0 #");
+            let arguments = line.split(' ').skip(2).filter(|word| !word.starts_with('#')).collect::<Vec<_>>();
+            Server::start(&arguments)
+        })
+        .collect();
+    assert_eq!(servers.len(), 2);
+    let mut guests: Vec<Client> = servers.iter().map(|server| Client::connect(&server.address, None)).collect();
+    for (number, guest) in guests.iter_mut().enumerate() {
+        guest.join("room", &format!("p{number}"));
+    }
+    guests[1].send(&json!({ "type": "message", "roomId": "room", "content": "Hello" }));
+    guests[0].wait_until(|event| event["type"] == "message" && event["content"] == "Hello");
 }
 
 #[test]

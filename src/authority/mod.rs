@@ -8,6 +8,7 @@
 //! 4. a fact may be lost on the way, never reordered or altered.
 
 pub mod embedded;
+pub mod redis;
 
 use std::sync::Arc;
 
@@ -17,11 +18,16 @@ use crate::base::Name;
 use crate::base::time::Now;
 use crate::domain::event::Event;
 use crate::domain::op::Op;
-use crate::mail::storage::{Order, Told};
 use crate::mail::{Asker, News, Outgoing};
 
 /// A keeper of rooms and users. What it has to say to shards it appends to `out`, in order.
 pub trait Authority {
+    /// What whoever keeps things for it has to say.
+    type Told;
+
+    /// What it has for whoever does.
+    type Order;
+
     /// Applies `op` and answers `from`.
     fn ask(&mut self, now: Now, from: Asker, op: Op, out: &mut Vec<Outgoing>);
 
@@ -35,10 +41,10 @@ pub trait Authority {
     fn handed(&mut self, user: &Name, message: Uuid);
 
     /// Takes note of what the store has to say.
-    fn told(&mut self, now: Now, told: Told, out: &mut Vec<Outgoing>);
+    fn told(&mut self, now: Now, told: Self::Told, out: &mut Vec<Outgoing>);
 
     /// What the store is to do, in order.
-    fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Order>;
+    fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Self::Order>;
 
     /// Whether there is something for the store to do.
     fn has_orders(&self) -> bool;

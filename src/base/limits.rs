@@ -80,6 +80,9 @@ pub const MISSED_MESSAGES: usize = 2_000;
 /// Bytes of content of those messages, beyond which they are not gathered either.
 pub const MISSED_BYTES: usize = 1 << 20;
 
+/// Bytes of an offset that a Socket.IO client shows: some thousand rooms'.
+pub const OFFSET_BYTES: usize = 64 * 1024;
+
 /// Between what a connection does and its being noted for recovery, in milliseconds.
 pub const SESSION_NOTED_MS: u64 = 100;
 

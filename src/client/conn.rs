@@ -43,6 +43,8 @@ pub struct Conn {
 
 /// How far a connection has come.
 pub enum Stage {
+    /// It comes by a proxy, which has yet to say whose it is; what came of that.
+    Introduction(Vec<u8>),
     /// It speaks HTTP; the box is there while something is incomplete or under way.
     Http(Option<Box<Http>>),
     /// It speaks WebSocket, in the `raw` dialect.

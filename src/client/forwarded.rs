@@ -29,7 +29,8 @@ pub fn client_address(head: &Head<'_>, peer: IpAddr, trusted: &[Network]) -> IpA
     client
 }
 
-fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
+/// Whether the word of whoever has this address is taken.
+pub fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 

@@ -5,6 +5,7 @@ pub mod engineio;
 pub mod http;
 pub mod json;
 pub mod jwt;
+pub mod proxy;
 pub mod recovery;
 pub mod socketio;
 pub mod turn;

@@ -211,19 +211,6 @@ pub(super) fn address_in(schemes: &'static [&'static str]) -> impl Fn(&Value) ->
     }
 }
 
-/// As [`address_in`], for an address that may carry a login before its host.
-pub(super) fn secret_address_in(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Checked<Option<Secret>> {
-    move |value| {
-        let text = value.as_str().unwrap_or_default();
-        let scheme = schemes.iter().find(|scheme| text.starts_with(*scheme));
-        if let (Some(scheme), Some((_, host))) = (scheme, text.rsplit_once('@')) {
-            address_in(schemes)(&Value::from(format!("{scheme}{host}")))?;
-            return Ok(Some(Secret(text.to_owned())));
-        }
-        Ok(address_in(schemes)(value)?.map(Secret))
-    }
-}
-
 /// Whether `text` is in one of the schemes and names something after it.
 pub(super) fn has_host(text: &str, schemes: &[&str]) -> bool {
     let after = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));

@@ -42,7 +42,7 @@ use raw::{Key, Raw};
 
 /// Settings that are accepted and checked, but change nothing yet. Setting one is worth a
 /// warning, and `switchboard config` and the reference mark them.
-pub const NOT_YET_IN_FORCE: &[&str] = &["redis.url", "redis.prefix", "deflate.enabled", "deflate.min_bytes"];
+pub const NOT_YET_IN_FORCE: &[&str] = &["deflate.enabled", "deflate.min_bytes"];
 
 /// Everything that can be set, checked.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub struct Settings {
     pub client_url: Option<String>,
     /// Proxies whose word on the client's address is taken.
     pub trusted_proxies: Vec<Network>,
+    /// Whether those proxies begin each connection with a PROXY protocol header, version 1 or 2.
+    pub proxy_protocol: bool,
     /// How tokens are verified.
     pub auth: Auth,
     /// What rooms are like when their maker does not say.
@@ -194,6 +196,7 @@ fn read(raw: &mut Raw, dev: bool) -> Option<Settings> {
         data_dir: top.data_dir,
         client_url: top.client_url,
         trusted_proxies: top.trusted_proxies,
+        proxy_protocol: top.proxy_protocol,
         auth: auth?,
         rooms: rooms?,
         storage: storage?,

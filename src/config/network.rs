@@ -8,9 +8,10 @@ use tracing::level_filters::LevelFilter;
 
 use super::kinds::{
     Checked, Mismatch, Network, Secret, Shaped, address_in, addresses, has_host, limit, list, networks, one_of, origin,
-    path, secret, secret_address_in, text, truth, web_address, whole,
+    path, secret, text, truth, web_address, whole,
 };
 use super::raw::settings;
+use crate::runtime::bridge::{Address, FORMS};
 
 settings! {
     /// The settings that stand before any group; [`super::Settings`] carries them itself.
@@ -25,6 +26,8 @@ settings! {
         client_url: Option<String> = "", web_address;
         /// Proxies whose word on the client's address is taken, as addresses and ranges.
         trusted_proxies: Vec<Network> = Vec::<String>::new(), networks;
+        /// Whether those proxies begin each connection with a PROXY protocol header, version 1 or 2.
+        proxy_protocol: bool = false, truth;
     }
 }
 
@@ -88,10 +91,20 @@ settings! {
 settings! {
     /// The Redis that keeps the truth for a cluster of servers.
     pub struct Redis in "redis." {
-        /// Address of Redis, such as `redis://:password@host:6379`; `""`: none, one server alone.
-        url: Option<Secret> = "", secret_address_in(&["redis://", "rediss://"]);
+        /// Redis of at least version 7, or Valkey, that keeps rooms and users for several servers, such as
+        /// `redis://:password@host:6379`, `rediss://` with TLS, `redis+sentinel://host:port,host:port/master` or
+        /// `redis+cluster://host:port,host:port`; `""`: none, one server alone.
+        url: Option<Secret> = "", redis_address;
         /// What every key in Redis begins with.
         prefix: String = "switchboard", key_prefix;
+    }
+}
+
+fn redis_address(value: &toml::Value) -> Checked<Option<Secret>> {
+    match value.as_str() {
+        Some("") => Ok(None),
+        Some(text) if Address::parse(text).is_some() => secret(value),
+        _ => Err(Mismatch { part: None, expected: FORMS.to_owned() }),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::codec::{engineio, socketio, ws};
 use crate::domain::allowance::{AttemptRules, Rates};
 use crate::domain::monitoring::Load;
 use crate::domain::op::{Rules, Scope};
+use crate::runtime::bridge;
 use crate::runtime::storage::{self, Place};
 use crate::shard::{Allowances, Ice, Options, SocketIo, TurnAccess};
 
@@ -21,7 +22,7 @@ use crate::shard::{Allowances, Ice, Options, SocketIo, TurnAccess};
 const FRAGMENTS: u32 = 65_536;
 
 impl Settings {
-    /// What shards go by. `connections` is how many of them one shard can hold.
+    /// What shards go by. `connections` is how many of them the process can hold.
     pub fn shard_options(&self, connections: usize) -> Options {
         let unless_off = |value: usize| if value == 0 { usize::MAX } else { value };
         let forever_if_off = |ms: u64| if ms == 0 { 86_400_000 } else { ms };
@@ -35,10 +36,6 @@ impl Settings {
             outbound_bytes: unless_off(self.limits.outbound_bytes),
             rooms_per_connection: self.limits.rooms_per_connection,
             connections: match self.limits.connections {
-                0 => connections,
-                limit => limit.div_ceil(self.shards).min(connections),
-            },
-            connections_in_all: match self.limits.connections {
                 0 => connections,
                 limit => limit.min(connections),
             },
@@ -81,6 +78,7 @@ impl Settings {
             },
             connections_per_address: self.limits.connections_per_ip,
             trusted_proxies: self.trusted_proxies.clone(),
+            proxy_protocol: self.proxy_protocol,
         }
     }
 
@@ -120,6 +118,16 @@ impl Settings {
             },
             clock,
         }
+    }
+
+    /// The Redis that keeps rooms and users for several servers, if there is one.
+    pub fn redis_options(&self) -> Option<bridge::Options> {
+        let url = self.redis.url.as_ref()?;
+        Some(bridge::Options {
+            address: bridge::Address::parse(url.expose())?,
+            prefix: self.redis.prefix.clone(),
+            keep_messages: self.rooms.retention_messages,
+        })
     }
 
     /// What tokens are verified by, but for the contents of key files.

@@ -37,6 +37,10 @@ pub(super) fn problems(settings: &Settings, raw: &Raw) -> Vec<Problem> {
                        turn.credential";
         problems.push(Problem::other(Some(raw.source("turn.url")), message));
     }
+    if settings.proxy_protocol && settings.trusted_proxies.is_empty() {
+        let message = "proxy_protocol: only those in trusted_proxies are listened to, and it is empty";
+        problems.push(Problem::other(Some(raw.source("proxy_protocol")), message));
+    }
     problems
 }
 

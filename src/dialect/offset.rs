@@ -6,6 +6,7 @@
 //! log and the number of the last message of it that went out before the event, or is the event. What it names was sent
 //! to this client earlier on the same connection, so whoever has the event has that, too.
 
+use crate::base::limits;
 use crate::codec::engineio;
 use crate::codec::json;
 use crate::codec::ws;
@@ -18,25 +19,25 @@ const EVENT: &[u8] = b"42";
 
 /// How far a client says that it has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Offset(Vec<(Box<str>, u64)>);
+pub struct Offset(Box<str>);
 
 impl Offset {
-    /// Reads what a client shows; `None` when it is no offset.
+    /// Reads what a client shows; `None` when it is no offset, or longer than any.
     pub fn parse(text: &str) -> Option<Self> {
-        let entry = |entry: &str| {
-            let (epoch, seq) = entry.rsplit_once(':')?;
-            Some((epoch.into(), seq.parse().ok()?))
-        };
-        if text.is_empty() {
-            return Some(Self::default());
-        }
-        text.split(',').map(entry).collect::<Option<_>>().map(Self)
+        let is_offset = text.is_empty() || text.split(',').all(|text| parse_entry(text).is_some());
+        (is_offset && text.len() <= limits::OFFSET_BYTES).then(|| Self(text.into()))
     }
 
     /// The last message that the client has of a log.
     pub fn seq_in(&self, epoch: &str) -> Option<u64> {
-        self.0.iter().find(|(known, _)| **known == *epoch).map(|(_, seq)| *seq)
+        let (_, seq) = self.0.split(',').filter_map(parse_entry).find(|(known, _)| *known == epoch)?;
+        Some(seq)
     }
+}
+
+fn parse_entry(entry: &str) -> Option<(&str, u64)> {
+    let (epoch, seq) = entry.rsplit_once(':')?;
+    Some((epoch, seq.parse().ok()?))
 }
 
 /// Appends an entry, behind others if `is_first` is false.
@@ -122,6 +123,7 @@ mod tests {
         let offset = Offset::parse(&text).expect("an offset");
         assert_eq!(["abc234", "xyz", "abc"].map(|epoch| offset.seq_in(epoch)), [Some(7), Some(u64::MAX), None]);
         assert_eq!(Offset::parse(""), Some(Offset::default()));
+        assert_eq!(Offset::parse(&"abcdefgh:1,".repeat(10_000)), None);
         for other in ["room", "a:", "a:x", "a:1,", "a:-1", ",a:1", "1713000000000-0"] {
             assert_eq!(Offset::parse(other), None, "{other}");
         }

@@ -66,6 +66,11 @@ impl Packed {
 }
 
 impl ForPeers {
+    /// The event.
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
     /// The event in a dialect; empty when the dialect has no word for it.
     pub fn frames(&self, dialect: Dialect) -> &[u8] {
         self.frames[dialect as usize].get_or_init(|| {

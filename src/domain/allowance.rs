@@ -6,11 +6,14 @@
 //! some left anywhere: what other shards hold and do not spend is called back first. It relies on mail between two shards
 //! keeping its order.
 //!
+//! Where several processes keep the same users, their keepers draw on one fund ([`Keeper::sharing`]).
+//!
 //! [`Attempts`] counts connection attempts by address, before there is a user.
 
 mod attempts;
 mod keeper;
 mod purse;
+mod share;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +21,7 @@ mod tests;
 pub use attempts::{AttemptRules, Attempts, Blocks, SOURCES_KEPT, source};
 pub use keeper::Keeper;
 pub use purse::{Purses, Verdict};
+pub use share::{Draw, Drawn, Repaid};
 
 use crate::base::Name;
 use crate::base::table::Named;
@@ -102,7 +106,7 @@ pub enum Word {
 }
 
 /// The refusal of what is one too many; the minute is over in `wait_ms`.
-fn too_many(kind: Kind, per_minute: u32, wait_ms: u64) -> Reject {
+pub fn too_many(kind: Kind, per_minute: u32, wait_ms: u64) -> Reject {
     let what = match kind {
         Kind::Messages => "messages",
         Kind::Typing => "typing events",

@@ -11,7 +11,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::MediaState;
 use crate::domain::event::{Departure, Event, Joined, Peer, PeerName};
 use crate::domain::op::{Context, JoinRoom, Profile, Reply};
-use crate::domain::reject::{Code, Reject};
+use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
 /// A room with more members than this finds them by hashing; fewer are found as fast by looking.
@@ -220,7 +220,7 @@ impl Room {
         };
         if let Some(at) = taken {
             if self.members.list[at].identity.user() != join.by.user() {
-                return Err(Reject::new(Code::PeerIdTaken, "Another user goes by that peerId in this room"));
+                return Err(Reject::peer_id_taken());
             }
             return Ok(self.take_over(at, join, context));
         }
@@ -228,7 +228,7 @@ impl Room {
             self.end(at, context);
         }
         if self.is_full(context) {
-            return Err(Reject::new(Code::RoomFull, "The room is full"));
+            return Err(Reject::room_full());
         }
         Ok(self.enter(join, context))
     }
@@ -340,8 +340,8 @@ impl Room {
                 Ok(Reply::Left { own: false })
             }
             (None, _) => Err(Reject::not_in_room()),
-            (Some(_), Some(None)) => Err(peer_not_found()),
-            (Some(_), _) => Err(peer_mismatch("peerId")),
+            (Some(_), Some(None)) => Err(Reject::peer_not_found()),
+            (Some(_), _) => Err(Reject::peer_mismatch("peerId")),
         }
     }
 
@@ -391,7 +391,7 @@ impl Room {
             |profile: &Profile| profile.participants.iter().any(|participant| **participant == *by.user());
         let is_full = |profile: &Profile| profile.participants.len() >= limits::PARTICIPANTS_PER_ROOM;
         if self.profile.as_deref().is_some_and(|profile| is_full(profile) && !is_participant(profile)) {
-            return Err(Reject::new(Code::RoomFull, "The room has as many participants as it takes"));
+            return Err(Reject::participants_full());
         }
         Ok(())
     }
@@ -426,7 +426,7 @@ impl Room {
     pub(super) fn member(&self, connection: ConnectionId, peer: Option<&str>, field: &str) -> Result<&Member, Reject> {
         let member = self.members.of(connection).ok_or_else(Reject::not_in_room)?;
         match peer {
-            Some(name) if !member.peer_name().is(name) => Err(peer_mismatch(field)),
+            Some(name) if !member.peer_name().is(name) => Err(Reject::peer_mismatch(field)),
             _ => Ok(member),
         }
     }
@@ -445,14 +445,6 @@ impl Room {
         context.tell_members(Some(connection), Event::Media { room: self.id.clone(), peer: name, media });
         Ok(Reply::Done)
     }
-}
-
-pub(super) fn peer_not_found() -> Reject {
-    Reject::new(Code::PeerNotFound, "No peer of that id is in this room")
-}
-
-fn peer_mismatch(field: &str) -> Reject {
-    Reject::new(Code::PeerMismatch, format!("{field} is not your own peer id in this room"))
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::command::Receipt;
 use crate::domain::event::{Event, Message};
-use crate::domain::membership::peer_not_found;
 use crate::domain::op::{Audience, Context, Fact, Reply, SendMessage, Sent};
 use crate::domain::record::{Record, SentMessage};
 use crate::domain::reject::Reject;
@@ -25,7 +24,7 @@ impl Room {
         let from = member.peer_name();
         let target = match &draft.to {
             Some(name) => {
-                let target = self.members.named(name).ok_or_else(peer_not_found)?;
+                let target = self.members.named(name).ok_or_else(Reject::peer_not_found)?;
                 Some((target.connection, target.peer_name()))
             }
             None => None,

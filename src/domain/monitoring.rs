@@ -20,7 +20,7 @@ pub use health::{Health, Level, Load, Reach, Vitals, assess};
 pub use journal::{INCIDENTS_KEPT, Incident, Journal, USER_AGENT_BYTES, newest, shortened};
 pub use shard_stats::Stats;
 pub use stats::{MessageStats, PresenceStats, SessionStats};
-pub use watch::{Visitor, Watch, Watched};
+pub use watch::{Counted, Visitor, Watch, Watched};
 
 use std::net::IpAddr;
 

@@ -126,7 +126,7 @@ impl Registrations {
         }
         let own = self.by_user.entry(user.clone()).or_default();
         if own.len() >= limits::REGISTRATIONS_PER_USER {
-            return Err(Reject::new(Code::RateLimited, "Too many registered connections of this user"));
+            return Err(too_many_names());
         }
         own.push(registration);
         self.count += 1;
@@ -148,6 +148,11 @@ impl Registrations {
         }
         removed > 0
     }
+}
+
+/// The user has registered as many names as they may.
+pub fn too_many_names() -> Reject {
+    Reject::new(Code::RateLimited, "Too many registered connections of this user")
 }
 
 #[cfg(test)]

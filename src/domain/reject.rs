@@ -112,6 +112,46 @@ impl Reject {
         Self::new(Code::NotInRoom, "You are not in this room")
     }
 
+    /// The room's name is taken.
+    pub fn room_id_in_use() -> Self {
+        Self::new(Code::Internal, "That room id is in use")
+    }
+
+    /// The room is for others.
+    pub fn private() -> Self {
+        Self::new(Code::Forbidden, "This room is private and you are not one of its participants")
+    }
+
+    /// The room has as many members as it takes.
+    pub fn room_full() -> Self {
+        Self::new(Code::RoomFull, "The room is full")
+    }
+
+    /// The room names as many participants as it may.
+    pub fn participants_full() -> Self {
+        Self::new(Code::RoomFull, "The room has as many participants as it takes")
+    }
+
+    /// The asker may not close the room.
+    pub fn close_forbidden() -> Self {
+        Self::new(Code::Forbidden, "Only the room's host or an admin may close it")
+    }
+
+    /// No member of the room goes by that peer id.
+    pub fn peer_not_found() -> Self {
+        Self::new(Code::PeerNotFound, "No peer of that id is in this room")
+    }
+
+    /// Another user is called so in the room.
+    pub fn peer_id_taken() -> Self {
+        Self::new(Code::PeerIdTaken, "Another user goes by that peerId in this room")
+    }
+
+    /// The peer id in `field` is another's.
+    pub fn peer_mismatch(field: &str) -> Self {
+        Self::new(Code::PeerMismatch, format!("{field} is not your own peer id in this room"))
+    }
+
     /// A field that is absent or of the wrong shape.
     pub fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidMessage, text)

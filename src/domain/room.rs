@@ -17,7 +17,7 @@ use crate::domain::event::{Event, Peer};
 use crate::domain::membership::Members;
 use crate::domain::op::{Context, LogTerms, PresenceView, Profile, Reply, RoomOp, RoomView, Rules};
 use crate::domain::record::{MadeRoom, Record};
-use crate::domain::reject::{Code, Reject};
+use crate::domain::reject::Reject;
 use crate::domain::tally::Tally;
 use crate::domain::typing::Typing;
 
@@ -163,7 +163,7 @@ impl Room {
         self.active_mono = context.now.mono;
         self.active_wall = context.now.wall;
         match op {
-            RoomOp::Create { .. } => Err(Reject::new(Code::Internal, "That room id is in use")),
+            RoomOp::Create { .. } => Err(Reject::room_id_in_use()),
             RoomOp::Join(join) => self.join(*join, context),
             RoomOp::Leave { connection, by, peer } => self.leave(connection, &by, peer.as_deref(), context),
             RoomOp::Vanish { connection } => self.vanish(connection, context),
@@ -339,13 +339,12 @@ impl Room {
     }
 
     fn check_close(&self, by: &Identity) -> Result<(), Reject> {
-        let forbidden = || Reject::new(Code::Forbidden, "Only the room's host or an admin may close it");
-        self.may_close(by).then_some(()).ok_or_else(forbidden)
+        self.may_close(by).then_some(()).ok_or_else(Reject::close_forbidden)
     }
 
     /// Refuses whoever may not join.
     pub(super) fn check_admits(&self, by: &Identity) -> Result<(), Reject> {
-        self.admits(by).then_some(()).ok_or_else(private)
+        self.admits(by).then_some(()).ok_or_else(Reject::private)
     }
 
     /// Whether `by` is the room's host, or an admin.
@@ -366,8 +365,4 @@ impl Room {
             || self.is_host(by)
             || profile.participants.iter().any(|participant| **participant == *by.user())
     }
-}
-
-fn private() -> Reject {
-    Reject::new(Code::Forbidden, "This room is private and you are not one of its participants")
 }

@@ -1,7 +1,6 @@
 //! WebRTC signaling: offers, answers and ICE candidates go to the one peer they are for, unread and unchanged.
 
 use crate::domain::event::{Event, Signaled};
-use crate::domain::membership::peer_not_found;
 use crate::domain::op::{Context, RelaySignal, Reply};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -10,7 +9,7 @@ impl Room {
     /// Passes a signaling message on to the peer it names; both must be members.
     pub(super) fn relay(&mut self, signal: RelaySignal, context: &mut Context<'_>) -> Result<Reply, Reject> {
         let sender = self.member(signal.connection, signal.from.as_deref(), "fromPeerId")?;
-        let target = self.members.named(&signal.to).ok_or_else(peer_not_found)?;
+        let target = self.members.named(&signal.to).ok_or_else(Reject::peer_not_found)?;
         let event = Event::Signal(Box::new(Signaled {
             room: self.id.clone(),
             from: sender.peer_name(),

@@ -117,7 +117,7 @@ impl User {
     fn attach(&mut self, connection: ConnectionId, context: &mut Context<'_>) -> Result<Reply, Reject> {
         let max = context.rules.connections_per_user;
         if max != 0 && self.connections.len() >= max {
-            return Err(Reject::new(Code::RateLimited, "Too many connections of this user"));
+            return Err(too_many_connections());
         }
         let is_first = self.connections.is_empty() && self.presence.offline_at().is_none();
         if self.connections.is_empty() {
@@ -172,6 +172,11 @@ impl User {
         let last_seen = self.presence.last_seen(context.now);
         Event::Presence { user: self.identity.user_name(), status: self.presence.status(), last_seen }
     }
+}
+
+/// The user has as many connections as they may.
+pub fn too_many_connections() -> Reject {
+    Reject::new(Code::RateLimited, "Too many connections of this user")
 }
 
 /// Nobody of that id is connected.

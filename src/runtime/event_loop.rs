@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::net::TcpListener;
+use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::mail::ShardNumber;
 use crate::mail::storage::Order;
+use crate::mail::{Placement, ShardNumber};
 use crate::runtime::clock::Clock;
 use crate::runtime::mailbox::{Inbox, Mailbox, Moving, Parcel};
+use crate::runtime::places::Places;
 use crate::runtime::sockets::{FIRST_SLOT, Sockets, Taken, turn_away};
 use crate::runtime::storage::Store;
 use crate::shard::{Departure, Shard, Wire};
@@ -44,6 +45,17 @@ const ACCEPT_PAUSE_MS: u64 = 100;
 /// Mail read in one turn, so that sockets are not kept waiting.
 const MAIL_PER_TURN: usize = 4096;
 
+/// What the loops of all shards have in common.
+#[derive(Clone)]
+pub struct Common {
+    /// The time.
+    pub clock: Clock,
+    /// Where each shard's mail goes.
+    pub mailboxes: Arc<[Mailbox]>,
+    /// Places for connections.
+    pub places: Places,
+}
+
 /// One shard with everything the operating system gives it.
 pub struct EventLoop {
     poll: Poll,
@@ -59,23 +71,22 @@ pub struct EventLoop {
     buffer: Vec<u8>,
     inbox: Inbox,
     mailboxes: Arc<[Mailbox]>,
-    store: Store,
+    store: Option<Store>,
     shard: Shard,
 }
 
 impl EventLoop {
-    /// A loop for `shard`, which listens on `listeners`, writes to the others by `mailboxes`, and has `store` keep things.
+    /// A loop for `shard`, which listens on `listeners` and has `store` keep things, if there is one.
     ///
     /// # Errors
     /// The kernel refuses to report on a listener.
     pub fn new(
         poll: Poll,
-        clock: Clock,
         mut listeners: Vec<TcpListener>,
         inbox: Inbox,
-        mailboxes: Arc<[Mailbox]>,
-        store: Store,
+        store: Option<Store>,
         shard: Shard,
+        Common { clock, mailboxes, places }: Common,
     ) -> io::Result<Self> {
         for (at, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(1 + at), Interest::READABLE)?;
@@ -86,7 +97,7 @@ impl EventLoop {
             acceptable: Vec::new(),
             accept_after: 0,
             listeners,
-            sockets: Sockets::default(),
+            sockets: Sockets::new(places),
             still_ready: Vec::new(),
             buffer: vec![0; READ_BYTES],
             inbox,
@@ -257,22 +268,20 @@ impl EventLoop {
 
     /// Sends the connections on their way that go to other shards. At once, since their slots are others' soon.
     fn send_connections(&mut self) {
-        while let Some(Departure { slot, to, unread }) = self.shard.departure() {
+        while let Some(Departure { slot, to, from, unread }) = self.shard.departure() {
             if let Some(stream) = self.sockets.take(self.poll.registry(), slot) {
-                let moving = Box::new(Moving { stream, unread });
-                self.mailboxes[usize::from(to)].send_parcel(Parcel::Connection(moving));
+                let moving = Box::new(Moving { stream, from, unread });
+                self.mailbox(to).send_parcel(Parcel::Connection(moving));
             }
         }
     }
 
     /// Takes a connection over from another shard, and reads on from where that one left off.
     fn take_over(&mut self, now: Now, moving: Moving) {
-        let Moving { stream, mut unread } = moving;
-        let Ok(remote) = stream.peer_addr() else { return };
-        let Some(slot) = self.shard.accepted(now, remote) else { return };
-        if let Err(error) = self.sockets.add(self.poll.registry(), slot, stream) {
-            tracing::warn!(%error, "cannot watch a connection");
-            return self.shard.ended(now, slot);
+        let Moving { stream, from, mut unread } = moving;
+        let Some(slot) = self.shard.arrived(now, from) else { return self.sockets.places().give_back() };
+        if !self.watch(now, slot, stream) {
+            return;
         }
         self.shard.received(now, slot, &mut unread);
         self.send_connections();
@@ -302,8 +311,8 @@ impl EventLoop {
 
     /// Accepts what waits at a listener, within bounds; whether more may be waiting.
     fn accept_from(&mut self, now: Now, at: usize) -> bool {
-        let Some(listener) = self.listeners.get(at) else { return false };
         for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = self.listeners.get(at) else { return false };
             let (stream, remote) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
@@ -316,16 +325,31 @@ impl EventLoop {
             };
             // Without it small messages would wait for acknowledgements of earlier ones (RFC 896).
             let _ = stream.set_nodelay(true);
-            let Some(slot) = self.shard.accepted(now, remote) else {
+            if !self.sockets.places().take() {
+                self.shard.turned_down(now, remote);
                 turn_away(stream);
                 continue;
-            };
-            if let Err(error) = self.sockets.add(self.poll.registry(), slot, stream) {
-                tracing::warn!(%error, "cannot watch a connection");
-                self.shard.ended(now, slot);
+            }
+            match self.shard.accepted(now, remote) {
+                Some(slot) => drop(self.watch(now, slot, stream)),
+                None => {
+                    self.sockets.places().give_back();
+                    turn_away(stream);
+                }
             }
         }
         true
+    }
+
+    /// Has the kernel report on a connection; whether it does. If not, the connection is over.
+    fn watch(&mut self, now: Now, slot: u32, stream: TcpStream) -> bool {
+        let outcome = self.sockets.add(self.poll.registry(), slot, stream);
+        if let Err(error) = &outcome {
+            tracing::warn!(%error, "cannot watch a connection");
+            self.sockets.places().give_back();
+            self.shard.ended(now, slot);
+        }
+        outcome.is_ok()
     }
 
     fn flush_if_full(&mut self, now: Now) {
@@ -343,15 +367,21 @@ impl EventLoop {
     }
 
     fn send_mail(&mut self, now: Now) {
-        for order in self.shard.orders(now) {
-            match order {
-                Order::Keep(batch) => self.store.submit(batch),
-                Order::Ask { from, query } => self.store.ask(from, query),
+        if let Some(store) = &self.store {
+            for order in self.shard.orders(now) {
+                match order {
+                    Order::Keep(batch) => store.submit(batch),
+                    Order::Ask { from, query } => store.ask(from, query),
+                }
             }
         }
         for (to, mail) in self.shard.outgoing() {
-            self.mailboxes[usize::from(to)].send(mail);
+            self.mailboxes[Placement::mailbox(to, self.mailboxes.len())].send(mail);
         }
+    }
+
+    fn mailbox(&self, to: ShardNumber) -> &Mailbox {
+        &self.mailboxes[Placement::mailbox(to, self.mailboxes.len())]
     }
 
     fn stop_listening(&mut self) {

@@ -1,11 +1,13 @@
 //! The queue into each shard, and the waker that is used only when its reader sleeps.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::{Poll, Token, Waker};
+use tokio::sync::Notify;
 
 use mio::net::TcpStream;
 
@@ -23,6 +25,8 @@ pub enum Parcel {
 pub struct Moving {
     /// Its socket.
     pub stream: TcpStream,
+    /// Where its client is.
+    pub from: IpAddr,
     /// What came by it and has not been read.
     pub unread: Vec<u8>,
 }
@@ -41,8 +45,16 @@ pub struct Inbox {
 }
 
 struct Sleeper {
-    waker: Waker,
+    waker: Rouse,
     is_asleep: AtomicBool,
+}
+
+/// What wakes a reader.
+enum Rouse {
+    /// It sleeps in a poll.
+    Poll(Waker),
+    /// It sleeps in a task.
+    Task(Notify),
 }
 
 /// A mailbox whose reader sleeps in `poll`.
@@ -50,10 +62,18 @@ struct Sleeper {
 /// # Errors
 /// The kernel refuses the waker's descriptor.
 pub fn mailbox(poll: &Poll, token: Token) -> io::Result<(Mailbox, Inbox)> {
+    Ok(woken_by(Rouse::Poll(Waker::new(poll.registry(), token)?)))
+}
+
+/// A mailbox whose reader is a task that sleeps in [`Inbox::arrival`].
+pub fn task_mailbox() -> (Mailbox, Inbox) {
+    woken_by(Rouse::Task(Notify::new()))
+}
+
+fn woken_by(waker: Rouse) -> (Mailbox, Inbox) {
     let (sender, receiver) = unbounded();
-    let waker = Waker::new(poll.registry(), token)?;
     let sleeper = Arc::new(Sleeper { waker, is_asleep: AtomicBool::new(false) });
-    Ok((Mailbox { mail: sender, sleeper: sleeper.clone() }, Inbox { mail: receiver, sleeper }))
+    (Mailbox { mail: sender, sleeper: sleeper.clone() }, Inbox { mail: receiver, sleeper })
 }
 
 impl Mailbox {
@@ -80,8 +100,13 @@ impl Mailbox {
 
     /// Has the reader look up, whether it sleeps or is about to, and whether there is mail or not.
     pub fn rouse(&self) {
-        if let Err(error) = self.sleeper.waker.wake() {
-            tracing::error!(%error, "cannot wake a shard");
+        match &self.sleeper.waker {
+            Rouse::Poll(waker) => {
+                if let Err(error) = waker.wake() {
+                    tracing::error!(%error, "cannot wake a shard");
+                }
+            }
+            Rouse::Task(waker) => waker.notify_one(),
         }
     }
 
@@ -116,6 +141,16 @@ impl Inbox {
         }
         self.sleeper.is_asleep.store(false, Ordering::Relaxed);
         false
+    }
+
+    /// Sleeps until there is mail, if the reader is a task.
+    pub async fn arrival(&self) {
+        if self.fall_asleep()
+            && let Rouse::Task(waker) = &self.sleeper.waker
+        {
+            waker.notified().await;
+        }
+        self.wake_up();
     }
 
     /// The reader is up.

@@ -1,6 +1,7 @@
 //! Layer 5: the operating system. The only files that name sockets, files, clocks, threads and entropy.
 
 pub mod allocator;
+pub mod bridge;
 pub mod clock;
 pub mod ebb;
 pub mod entropy;
@@ -9,6 +10,7 @@ pub mod keys;
 pub mod listener;
 pub mod mailbox;
 pub mod memory;
+pub mod places;
 pub mod server;
 pub mod sockets;
 pub mod storage;

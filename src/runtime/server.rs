@@ -19,12 +19,14 @@ use crate::domain::op::Rules;
 use crate::mail::storage::Told;
 use crate::mail::{Mail, Placement, ShardNumber};
 use crate::runtime::allocator;
+use crate::runtime::bridge::{self, Bridge};
 use crate::runtime::clock::Clock;
 use crate::runtime::ebb::Ebb;
-use crate::runtime::event_loop::{EventLoop, WAKER};
+use crate::runtime::event_loop::{Common, EventLoop, WAKER};
 use crate::runtime::keys::Keys;
-use crate::runtime::mailbox::{Mailbox, mailbox};
-use crate::runtime::storage::{self, OpenError, Opened, Place, Storage};
+use crate::runtime::mailbox::{Mailbox, mailbox, task_mailbox};
+use crate::runtime::places::Places;
+use crate::runtime::storage::{self, OpenError, Opened, Place, Storage, Store};
 use crate::runtime::{entropy, listener, memory};
 use crate::shard::{Options, Shard};
 
@@ -42,6 +44,8 @@ pub struct Plan {
     pub storage: storage::Options,
     /// Whether the server may keep things in memory when it cannot have its data directory.
     pub may_forget: bool,
+    /// The Redis that keeps rooms and users for several servers, in place of the store.
+    pub redis: Option<bridge::Options>,
 }
 
 /// A running server.
@@ -53,9 +57,17 @@ pub struct Server {
     mailboxes: Arc<[Mailbox]>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     signals: Receiver<i32>,
-    storage: Storage,
+    keeper: Keeper,
     /// Connections of each shard.
     connections: Arc<[AtomicUsize]>,
+}
+
+/// What a process keeps things by.
+enum Keeper {
+    /// Its own store.
+    Store(Storage),
+    /// Redis.
+    Redis(Bridge),
 }
 
 /// How often it is looked at the JWKS file, whether the store keeps pace, and how many clients are there.
@@ -73,7 +85,10 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let signals = catch_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
     let verifier = plan.keys.verifier()?;
     let shards = plan.options.shards;
-    let opened = open_store(plan.storage, plan.may_forget).map_err(|error| error.to_string())?;
+    let home = match plan.redis {
+        Some(redis) => Home::Redis(bridge::claim(redis)?),
+        None => Home::Store(open_store(plan.storage, plan.may_forget).map_err(|error| error.to_string())?),
+    };
     let mut addresses = Vec::new();
     let mut listeners: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
     for address in plan.listen {
@@ -91,20 +106,19 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         mailboxes.push(writing);
         ends.push((poll, reading, listeners));
     }
-    let mailboxes: Arc<[Mailbox]> = mailboxes.into();
     // It may have come to another place than it was to have.
-    let rules = Rules { outlives_process: opened.outlives_process(), ..(*plan.options.rules).clone() };
-    let options = Arc::new(Options { memory: memory::load, rules: Arc::new(rules), ..plan.options });
+    let rules = Rules { outlives_process: home.outlives_process(), ..(*plan.options.rules).clone() };
+    let options = Options { memory: memory::load, node: home.node(), rules: Arc::new(rules), ..plan.options };
+    let options = Arc::new(options);
     let clock = Clock::start();
     let occupied = Arc::new(AtomicUsize::new(shards));
-    let (opened, shards) = restore(opened, || make_shards(&options, &verifier, clock), clock)?;
-    let tellers = mailboxes.clone();
-    let storage = opened.start(move |told| tell(&tellers, told)).map_err(|error| error.to_string())?;
+    let (mailboxes, keeper, shards) = home.open(mailboxes, &options, &verifier, clock)?;
     let connections: Arc<[AtomicUsize]> = (0..options.shards).map(|_| AtomicUsize::new(0)).collect();
+    let common = Common { clock, mailboxes: mailboxes.clone(), places: Places::new(options.connections) };
     let mut handles = Vec::new();
     for (number, ((poll, inbox, listeners), shard)) in ends.into_iter().zip(shards).enumerate() {
-        let (mailboxes, occupied) = (mailboxes.clone(), occupied.clone());
-        let event_loop = EventLoop::new(poll, clock, listeners, inbox, mailboxes, storage.store(), shard)
+        let occupied = occupied.clone();
+        let event_loop = EventLoop::new(poll, listeners, inbox, keeper.store(), shard, common.clone())
             .map_err(|error| error.to_string())?;
         let thread = thread::Builder::new().name(format!("shard-{number}"));
         let counts = connections.clone();
@@ -112,7 +126,91 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         handles.push(thread.spawn(run).map_err(|error| error.to_string())?);
     }
     let (keys, drain) = (plan.keys, plan.drain);
-    Ok(Server { addresses, keys, drain, mailboxes, shards: handles, signals, storage, connections })
+    Ok(Server { addresses, keys, drain, mailboxes, shards: handles, signals, keeper, connections })
+}
+
+/// Where things are kept, before the shards are there.
+enum Home {
+    Store(Opened),
+    Redis(bridge::Claimed),
+}
+
+/// What a server is made of: mailboxes, what things are kept by, and shards.
+type Parts = (Arc<[Mailbox]>, Keeper, Vec<Shard>);
+
+impl Home {
+    /// This process's number among those that share a Redis.
+    fn node(&self) -> u16 {
+        match self {
+            Self::Store(_) => 0,
+            Self::Redis(claimed) => claimed.node,
+        }
+    }
+
+    /// Whether what is kept is there after this process.
+    fn outlives_process(&self) -> bool {
+        match self {
+            Self::Store(opened) => opened.outlives_process(),
+            Self::Redis(_) => true,
+        }
+    }
+
+    /// Starts what keeps things, and makes the shards, which get back what was kept.
+    fn open(
+        self,
+        mut mailboxes: Vec<Mailbox>,
+        options: &Arc<Options>,
+        verifier: &Arc<Verifier>,
+        clock: Clock,
+    ) -> Result<Parts, String> {
+        match self {
+            Self::Store(opened) => {
+                let mailboxes: Arc<[Mailbox]> = mailboxes.into();
+                let (opened, shards) = restore(opened, || make_shards(options, verifier, clock), clock)?;
+                let tellers = mailboxes.clone();
+                let storage = opened.start(move |told| tell(&tellers, told)).map_err(|error| error.to_string())?;
+                Ok((mailboxes, Keeper::Store(storage), shards))
+            }
+            Self::Redis(claimed) => {
+                let (mailbox, inbox) = task_mailbox();
+                mailboxes.push(mailbox);
+                let mailboxes: Arc<[Mailbox]> = mailboxes.into();
+                let shards = make_shards(options, verifier, clock)?;
+                let bridge =
+                    claimed.start(inbox, mailboxes.clone(), (options.rules.clone(), options.allowances.rates), clock);
+                Ok((mailboxes, Keeper::Redis(bridge.map_err(|error| error.to_string())?), shards))
+            }
+        }
+    }
+}
+
+impl Keeper {
+    fn store(&self) -> Option<Store> {
+        match self {
+            Self::Store(storage) => Some(storage.store()),
+            Self::Redis(_) => None,
+        }
+    }
+
+    /// Looks whether it is well; if the server cannot go on, why.
+    fn look(&mut self) -> Result<(), String> {
+        match self {
+            Self::Store(storage) => storage.look(),
+            Self::Redis(bridge) if bridge.is_finished() => {
+                return Err("another server has taken this one's place among those that share the Redis".to_owned());
+            }
+            Self::Redis(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Nothing more is to be kept.
+    fn close(self) {
+        match self {
+            Self::Store(storage) => storage.close(),
+            Self::Redis(bridge) => bridge.close(),
+        }
+    }
 }
 
 fn open_store(options: storage::Options, may_forget: bool) -> Result<Opened, OpenError> {
@@ -211,7 +309,7 @@ impl Server {
                     return self.leave();
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.storage.look();
+                    self.keeper.look()?;
                     if ebb.look(self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum()) {
                         allocator::give_back();
                     }
@@ -238,6 +336,10 @@ impl Server {
             }
             if Instant::now() >= until {
                 tracing::warn!("the drain window is over; what is left is cut off");
+                if let Keeper::Redis(bridge) = self.keeper {
+                    // Whoever shares the Redis need not wait for this server's lease to end.
+                    bridge.close();
+                }
                 return Ok(());
             }
         }
@@ -253,8 +355,8 @@ impl Server {
                 Err(_) => return Err("a shard panicked".to_owned()),
             }
         }
-        // The last shard has said everything; the store writes it down and ends.
-        self.storage.close();
+        // The last shard has said everything; it is written down, and that is all.
+        self.keeper.close();
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use crate::runtime::places::Places;
 use crate::shard::{Gone, Wire};
 
 /// Tokens below this are the loop's own.
@@ -32,9 +33,9 @@ pub fn turn_away(mut stream: TcpStream) {
     let _ = stream.shutdown(Shutdown::Write);
 }
 
-/// The sockets of one shard.
-#[derive(Default)]
+/// The sockets of one shard. Each has a place, which is free again when it is closed.
 pub struct Sockets {
+    places: Places,
     by_slot: Vec<Option<TcpStream>>,
     /// The kernel said there is something to read, and it has not all been read.
     readable: Vec<bool>,
@@ -54,6 +55,16 @@ pub enum Taken {
 }
 
 impl Sockets {
+    /// None yet; `places` are for those of all shards.
+    pub fn new(places: Places) -> Self {
+        Self { places, by_slot: Vec::new(), readable: Vec::new() }
+    }
+
+    /// Where places come from.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
     /// Takes a socket on at `slot` and has the kernel report on it.
     ///
     /// # Errors
@@ -69,7 +80,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Gives the socket at `slot` away; the kernel no longer reports on it here.
+    /// Gives the socket at `slot` away, and its place with it; the kernel no longer reports on it here.
     pub fn take(&mut self, registry: &Registry, slot: u32) -> Option<TcpStream> {
         let mut stream = self.by_slot.get_mut(slot as usize)?.take()?;
         self.readable[slot as usize] = false;
@@ -136,7 +147,9 @@ impl Wire for Sockets {
 
     fn close(&mut self, slot: u32) {
         if let Some(stream) = self.by_slot.get_mut(slot as usize) {
-            *stream = None;
+            if stream.take().is_some() {
+                self.places.give_back();
+            }
             self.readable[slot as usize] = false;
         }
         while let Some(None) = self.by_slot.last() {

@@ -88,7 +88,7 @@ impl Shard {
     }
 
     fn home_of(&self, address: IpAddr) -> ShardNumber {
-        self.placement.of(&source(address).to_string())
+        self.placement.local(&source(address).to_string())
     }
 
     /// Counts an attempt of an address that is at home here, and the connection that comes of it.

@@ -152,7 +152,11 @@ impl Shard {
             (Then::Attached, Err(reject)) => {
                 self.greet(now, slot);
                 self.refuse(now, slot, request, &reject);
-                self.disconnect(now, slot, "too-many-connections", 1008);
+                let (reason, code) = match reject.code {
+                    Code::StorageUnavailable => ("unavailable", 1013),
+                    _ => ("too-many-connections", 1008),
+                };
+                self.disconnect(now, slot, reason, code);
             }
             (_, Err(reject)) => self.refuse(now, slot, request, &reject),
             (Then::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {

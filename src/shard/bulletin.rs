@@ -175,7 +175,12 @@ impl Shard {
 
     /// Whether nobody is told how users are, or everybody is, so that there is no need to tell a room.
     pub(super) fn is_told_anyway(&self) -> bool {
-        self.options.rules.presence_scope == Scope::None || self.authority.tells_everybody()
+        match self.options.rules.presence_scope {
+            Scope::None | Scope::All => true,
+            // Only the keeper knows how many users all nodes have.
+            Scope::Auto if self.placement.is_cluster() => false,
+            Scope::Auto | Scope::Rooms => self.authority.tells_everybody(),
+        }
     }
 
     /// Hands everyone what they are to hear.

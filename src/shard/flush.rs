@@ -1,5 +1,6 @@
 //! The turn's end: each connection that has something to get is written once.
 
+use crate::base::limits;
 use crate::base::time::Now;
 use crate::client::conn::{Conn, Ending};
 use crate::client::outbound::{Backlog, NOBODY};
@@ -138,6 +139,24 @@ impl Shard {
                 }
             }
             Err(Gone) => self.abort(slot),
+        }
+    }
+
+    /// Closes a connection at the turn's end, whatever it has not been sent.
+    pub(super) fn abort(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.get_mut(slot as usize) {
+            conn.ending = Ending::Abort;
+            self.ending.push(slot);
+        }
+    }
+
+    /// Ends our side of a connection as soon as everything is sent.
+    pub(super) fn half_close(&mut self, now: Now, slot: u32) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        if conn.ending == Ending::None {
+            conn.ending = Ending::HalfClose;
+            self.ending.push(slot);
+            self.set_deadline(now, slot, limits::CLOSING_MS);
         }
     }
 

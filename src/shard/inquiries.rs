@@ -172,10 +172,8 @@ impl Shard {
 
     /// Puts a question, to every shard if it is a survey.
     fn pursue(&mut self, peer: u32, to: &Reference<'_>, mut inquiry: Inquiry, op: Op) {
-        let others: Vec<(ShardNumber, Op)> = (0..self.placement.shards() as ShardNumber)
-            .filter(|shard| *shard != self.number)
-            .filter_map(|shard| op.to_every_keeper().map(|op| (shard, op)))
-            .collect();
+        let others: Vec<(ShardNumber, Op)> =
+            self.placement.others(self.number).filter_map(|shard| op.to_every_keeper().map(|op| (shard, op))).collect();
         inquiry.awaited = 1 + others.len();
         inquiry.gathered = None;
         inquiry.survey = if let Op::Survey(survey) = &op { Some(survey.clone()) } else { None };

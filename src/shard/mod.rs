@@ -5,6 +5,7 @@
 //! [`Shard::flush`], and take what it has for other shards from [`Shard::outgoing`]. Time is an argument, randomness
 //! comes from a seed, so the same inputs give the same outputs.
 
+mod accepting;
 mod admission;
 mod answers;
 mod arrivals;
@@ -18,6 +19,7 @@ mod drain;
 mod fanout;
 mod flush;
 mod inquiries;
+mod keepers;
 mod moves;
 mod namespaces;
 mod online;
@@ -39,7 +41,6 @@ mod waiting;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -53,7 +54,7 @@ pub use options::{Allowances, Ice, Options, SocketIo, TurnAccess};
 use crate::authority::Authority;
 use crate::authority::embedded::Embedded;
 use crate::base::Name;
-use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX};
+use crate::base::ids::{ConnectionId, PEER, Place};
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
@@ -151,7 +152,7 @@ pub struct Shard {
 impl Shard {
     /// Shard `number`, without clients.
     pub fn new(number: ShardNumber, options: Arc<Options>, verifier: Arc<Verifier>, mut rng: Rng, now: Now) -> Self {
-        let placement = Placement::Embedded { shards: options.shards };
+        let placement = Placement::for_node(options.node, options.shards);
         let (seed, shards) = (rng.next_u64(), options.shards);
         let mut kept = [0; 32];
         rng.fill(&mut kept);
@@ -161,7 +162,7 @@ impl Shard {
         Self {
             number,
             authority: Embedded::new(number, options.rules.clone(), placement, Rng::from_entropy(kept)),
-            congested: vec![false; options.shards],
+            congested: vec![false; placement.mailboxes()],
             admission: Admission::new(&options, seed),
             credit: Credit::new(options.allowances.rates, seed),
             options,
@@ -202,28 +203,6 @@ impl Shard {
         }
     }
 
-    /// A connection was accepted; the slot it is known by from now on. `None` when the shard takes on no more, and the
-    /// socket is to be closed.
-    pub fn accepted(&mut self, now: Now, remote: SocketAddr) -> Option<u32> {
-        let max = match self.options.connections {
-            0 => SLOTS_MAX as usize,
-            max => max.min(SLOTS_MAX as usize),
-        };
-        if self.drain.is_some() || self.conns.len() >= max {
-            self.stats.refused += 1;
-            self.note_full(now, remote.ip());
-            return None;
-        }
-        self.stats.accepted += 1;
-        let mut conn = Conn::new(self.rng.nonce());
-        conn.seen = tick(now.mono);
-        let slot = self.conns.insert(conn) as u32;
-        self.arrivals.accepted(slot, remote.ip(), now);
-        tracing::debug!(%remote, shard = self.number, slot, "accepted");
-        self.set_deadline(now, slot, self.options.handshake_ms);
-        Some(slot)
-    }
-
     /// Bytes came from a connection. They may be changed in place.
     pub fn received(&mut self, now: Now, slot: u32, input: &mut [u8]) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
@@ -233,6 +212,7 @@ impl Shard {
         }
         match conn.stage {
             Stage::Http(_) => self.received_http(now, slot, input),
+            Stage::Introduction(_) => self.received_introduction(now, slot, input),
             Stage::WebSocket(_) | Stage::Carrier(_) | Stage::Echo(_) => self.received_frames(now, slot, input),
             Stage::Lingering => {}
         }
@@ -351,6 +331,7 @@ impl Shard {
             Mail::Claim { from, claim } => self.claimed(now, from, &claim),
             Mail::Notice(notice) => self.noticed(now, &notice),
             Mail::Pulse { from, pulse } => self.hear_pulse(from, *pulse),
+            Mail::Redis(state) => self.watching.redis = Some(state),
             Mail::Keys(verifier) => self.verifier = verifier,
             Mail::Drain { window_ms } => self.start_draining(now, window_ms),
         }
@@ -483,21 +464,6 @@ impl Shard {
         Asker { shard: self.number, ask: self.asks.insert(ask) as u32 }
     }
 
-    /// The shard that keeps what `op` is about; this one when every shard keeps a part.
-    fn keeper_of(&self, op: &Op) -> ShardNumber {
-        match op {
-            Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
-            Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
-            Op::Connection(connection, _) => connection.place().shard,
-            Op::Rooms | Op::Users(_) | Op::Broadcast(_) | Op::Survey(_) | Op::RoomOf(_) => self.number,
-        }
-    }
-
-    /// Whether the keeper of `name` takes on new work.
-    fn is_open(&self, name: &str) -> bool {
-        self.asks.len() < limits::ASKS_PER_SHARD && !self.congested[usize::from(self.placement.of(name))]
-    }
-
     /// Takes a connection out of the domain: its rooms and its user hear that it is gone.
     fn depart(&mut self, now: Now, slot: u32, departing: Departing) {
         self.part_from_session(now, slot);
@@ -538,24 +504,6 @@ impl Shard {
             self.ask(Ask::forgotten(), Op::User(identity.user_name(), op));
         }
         self.set_deadline(now, slot, limits::CLOSING_MS);
-    }
-
-    /// Closes a connection at the turn's end, whatever it has not been sent.
-    fn abort(&mut self, slot: u32) {
-        if let Some(conn) = self.conns.get_mut(slot as usize) {
-            conn.ending = Ending::Abort;
-            self.ending.push(slot);
-        }
-    }
-
-    /// Ends our side of a connection as soon as everything is sent.
-    fn half_close(&mut self, now: Now, slot: u32) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        if conn.ending == Ending::None {
-            conn.ending = Ending::HalfClose;
-            self.ending.push(slot);
-            self.set_deadline(now, slot, limits::CLOSING_MS);
-        }
     }
 
     /// Removes a connection; nothing refers to it any more.

@@ -1,5 +1,7 @@
 //! Connections on their way to another shard: a session's requests are served where the session is.
 
+use std::net::IpAddr;
+
 use crate::client::conn::{Ending, Stage};
 use crate::mail::ShardNumber;
 use crate::shard::Shard;
@@ -11,6 +13,8 @@ pub struct Departure {
     pub slot: u32,
     /// Where it goes.
     pub to: ShardNumber,
+    /// Where its client is.
+    pub from: IpAddr,
     /// What came by it and has not been read.
     pub unread: Vec<u8>,
 }
@@ -26,7 +30,8 @@ impl Shard {
         conn.stage = Stage::Lingering;
         conn.ending = Ending::HalfClosed;
         conn.deadline = 0;
-        self.departures.push(Departure { slot, to, unread: unread.to_vec() });
+        let from = self.arrivals.address(slot);
+        self.departures.push(Departure { slot, to, from, unread: unread.to_vec() });
         true
     }
 
@@ -36,7 +41,7 @@ impl Shard {
     }
 
     /// Takes one of the connections that go to other shards; the socket at its slot is to be taken along, and what is
-    /// unread given to [`Shard::received`] where it arrives.
+    /// unread given to [`Shard::received`] where it arrives, by [`Shard::arrived`].
     pub fn departure(&mut self) -> Option<Departure> {
         let departure = self.departures.pop()?;
         self.forget(departure.slot);

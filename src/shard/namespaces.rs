@@ -357,6 +357,7 @@ impl Shard {
             told.extend(tells_rooms.then(|| name.clone()));
             self.ask(Ask::forgotten(), Op::Room(name, op()));
         }
+        self.forget_peer_asks(now, peer);
         if let Some(identity) = identity {
             let op = UserOp::Detach { connection, parting: departing.parting(), rooms: told };
             self.ask(Ask::forgotten(), Op::User(identity.user_name(), op));

@@ -101,7 +101,8 @@ impl Shard {
         std::mem::swap(&mut greeting.next, &mut greeting.asked);
         let limit = if is_told { limits::USERS_LISTED } else { 0 };
         let survey = Survey::Users(UsersPage { after: None, limit });
-        let keepers = 0..self.placement.shards() as ShardNumber;
+        let own = self.placement.whoever(self.number);
+        let keepers = self.placement.others(self.number).chain([own]);
         self.count_users(Subject::All, limit, keepers.map(|keeper| (keeper, survey.clone())).collect());
     }
 

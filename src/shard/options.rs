@@ -33,10 +33,8 @@ pub struct Options {
     pub outbound_bytes: usize,
     /// Rooms a connection may be in; 0 is any number.
     pub rooms_per_connection: usize,
-    /// Connections this shard takes on; 0 is any number.
+    /// Connections that all shards take on together, and so the most that one may come to have; 0 is any number.
     pub connections: usize,
-    /// Connections all shards take on together, for its health's sake; 0 is any number.
-    pub connections_in_all: usize,
     /// The process's memory and its bound.
     pub memory: fn() -> Load,
     /// Signaling messages a connection may send.
@@ -84,6 +82,8 @@ pub struct Allowances {
     pub connections_per_address: usize,
     /// Proxies whose word on a client's address is taken.
     pub trusted_proxies: Vec<Network>,
+    /// Whether those give it by the PROXY protocol, at the start of each connection.
+    pub proxy_protocol: bool,
 }
 
 /// What Engine.IO sessions and what is said in them go by.

@@ -39,6 +39,22 @@ impl Shard {
         }
     }
 
+    /// A peer goes while its session goes on: the questions that it has under way are the session's no longer.
+    pub(super) fn forget_peer_asks(&mut self, now: Now, peer: u32) {
+        let connection = self.id_of(PEER | peer);
+        let Some(at) = self.client_of(PEER | peer) else { return };
+        let client = &mut self.sessions.list[at as usize];
+        if client.asks == 0 || client.session.is_over() {
+            return;
+        }
+        let count = self.asks.iter().filter(|(_, ask)| ask.to == Some(connection)).count();
+        let was_busy = client.is_busy();
+        client.asks = client.asks.saturating_sub(u16::try_from(count).unwrap_or(u16::MAX));
+        if was_busy {
+            self.hear_on(now, at);
+        }
+    }
+
     /// A question of a peer's waits: its session is not heard for now.
     pub(super) fn halt_peer(&mut self, peer: u32) {
         let link = self.sessions.peers.get(peer as usize).map(|peer| peer.link);

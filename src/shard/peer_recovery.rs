@@ -119,9 +119,12 @@ impl Returns {
         returning.into_iter().flat_map(|returning| returning.awaited).map(|position| position.room).collect()
     }
 
-    /// Holds what a room has gathered for a peer.
-    pub(super) fn hold_run(&mut self, room: u32, peer: u32, run: &Run) {
-        let Some(returning) = self.under_way.get_mut(&peer) else { return };
+    /// Holds what a room has gathered for a peer; whether it is not too much, of which `bytes_max` are the measure.
+    pub(super) fn hold_run(&mut self, room: u32, peer: u32, run: &Run, bytes_max: usize) -> bool {
+        let Some(returning) = self.under_way.get_mut(&peer) else { return true };
+        if returning.held.bytes.len() > bytes_max {
+            return false;
+        }
         let mut start = 0;
         for piece in &run.pieces {
             if piece.except != peer {
@@ -130,6 +133,7 @@ impl Returns {
             }
             start = piece.end as usize;
         }
+        true
     }
 
     /// Holds what a peer alone is told.
@@ -224,8 +228,7 @@ impl Shard {
         }
         let then = Then::Claimed { secret: secret.clone(), former };
         let from = self.expect(Ask { to: Some(connection), request: None, then });
-        let shard = former.place().shard;
-        let shard = if usize::from(shard) < self.placement.shards() { shard } else { self.number };
+        let shard = if self.may_be(former) { self.holder_of(former) } else { self.number };
         self.post(shard, Mail::Supersede { connection: former, to: Some(connection), token: secret, by, from });
         Ok(())
     }

@@ -62,11 +62,15 @@ impl Shard {
 
     /// Gives one member the run, or those of its pieces that are for it, each marked whether it may be dropped.
     fn hand_run(&mut self, room: u32, peer: u32, run: &Run, whole: Segment) {
-        if self.returns.is_under_way(peer) {
-            return self.returns.hold_run(room, peer, run);
-        }
         let Some(member) = self.sessions.peers.get(peer as usize) else { return };
         let Some(at) = self.sessions.named(member.link) else { return };
+        if self.returns.is_under_way(peer) {
+            // Whoever waits for the store for long is as slow as who does not read.
+            if !self.returns.hold_run(room, peer, run, self.options.outbound_bytes) {
+                self.sessions.slow.push(at);
+            }
+            return;
+        }
         if run.has_offsets && member.rooms.len() > 1 {
             return self.hand_copies(room, peer, at, run, whole);
         }

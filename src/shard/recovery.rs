@@ -234,8 +234,7 @@ impl Shard {
         let by = self.identity(slot)?;
         let from = self.expect(Ask { to: Some(connection), request, then: Then::Session });
         // The former connection's shard is asked first, if there is such a shard: the connection may be there still.
-        let shard = former.place().shard;
-        let shard = if usize::from(shard) < self.placement.shards() { shard } else { self.number };
+        let shard = if self.may_be(former) { self.holder_of(former) } else { self.number };
         self.post(shard, Mail::Supersede { connection: former, to: None, token: token.into(), by, from });
         Ok(())
     }

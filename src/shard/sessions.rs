@@ -36,7 +36,7 @@ pub(super) struct Sessions {
     /// Sessions that something has happened to in this turn, each once.
     touched: Vec<u32>,
     /// Sessions that more waits for than may.
-    slow: Vec<u32>,
+    pub(super) slow: Vec<u32>,
     /// Sessions that test suites are to get, the first first.
     pub(super) late: VecDeque<Late>,
     /// What is known of the sessions beyond what it takes to serve them, by slot.

@@ -38,7 +38,6 @@ fn options() -> Options {
         outbound_bytes: 1 << 20,
         rooms_per_connection: 0,
         connections: 0,
-        connections_in_all: 0,
         memory: crate::domain::monitoring::Load::default,
         signals: SignalRate { per_minute: 0, burst: 0 },
         heartbeat: Heartbeat { interval_ms: 25_000, timeout_ms: 20_000 },

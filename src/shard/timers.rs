@@ -108,7 +108,7 @@ impl Shard {
         }
         match &self.conns[slot as usize].stage {
             Stage::Http(Some(http)) if http.has_begun() => self.request_timed_out(now, slot),
-            Stage::Http(_) | Stage::Lingering => self.abort(slot),
+            Stage::Introduction(_) | Stage::Http(_) | Stage::Lingering => self.abort(slot),
             Stage::WebSocket(_) | Stage::Carrier(_) | Stage::Echo(_) => {}
         }
     }

@@ -13,7 +13,7 @@ use crate::domain::monitoring::{
 use crate::domain::question::Happening;
 use crate::domain::reject::{Code, Reject};
 use crate::mail::storage::State;
-use crate::mail::{Mail, Pulse, ShardNumber};
+use crate::mail::{Mail, Pulse, ShardNumber, redis};
 use crate::shard::Shard;
 use crate::shard::recovery::Departing;
 
@@ -30,12 +30,14 @@ pub(super) struct Watching {
     due: u64,
     /// The longest queue between shards, as last seen.
     queue: u64,
+    /// How Redis is, once that was told.
+    pub(super) redis: Option<redis::State>,
 }
 
 impl Watching {
     pub(super) fn new(shards: usize, seed: u64, now: Now) -> Self {
         let (watch, census) = (Watch::new(seed), Census::new(shards, now));
-        Self { watch, census, pulses: vec![Pulse::default(); shards], due: 0, queue: 0 }
+        Self { watch, census, pulses: vec![Pulse::default(); shards], due: 0, queue: 0, redis: None }
     }
 
     /// When the others are told next.
@@ -109,6 +111,11 @@ impl Shard {
         assess(&vitals)
     }
 
+    /// Whether rooms and users are out of reach because Redis is.
+    pub(super) fn is_without_redis(&self) -> bool {
+        self.placement.is_cluster() && self.watching.redis != Some(redis::State::Good)
+    }
+
     /// What health is judged by.
     pub(super) fn vitals(&mut self, now: Now) -> Vitals {
         self.take_pulse(now);
@@ -117,19 +124,23 @@ impl Shard {
         let connections = pulses.iter().map(|pulse| pulse.stats.connections as u64).sum();
         let lag_ms = pulses.iter().map(|pulse| pulse.storage_lag_ms).max().unwrap_or_default();
         let store = match self.authority.store_state() {
-            _ if !self.options.rules.has_store => Reach::Unused,
+            _ if !self.options.rules.has_store || self.placement.is_cluster() => Reach::Unused,
             State::Good => Reach::Reached,
             state => Reach::Lost(state.as_str().into()),
         };
         Vitals {
-            connections: Load { used: connections, limit: self.options.connections_in_all as u64 },
+            connections: Load { used: connections, limit: self.options.connections as u64 },
             memory_bytes: (self.options.memory)(),
             queue: Load { used: self.watching.queue, limit: limits::MAIL_PER_SHARD as u64 },
             attempts: total.attempts,
             failures: total.failures,
             storage_lag_ms: Load { used: lag_ms, limit: limits::STORE_LATE_MS },
             store,
-            redis: Reach::Unused,
+            redis: match self.watching.redis {
+                _ if !self.placement.is_cluster() => Reach::Unused,
+                Some(redis::State::Good) => Reach::Reached,
+                _ => Reach::Lost("it does not answer".into()),
+            },
         }
     }
 

@@ -38,9 +38,10 @@ impl Talker {
     pub(crate) fn open(address: &str, query: &str, headers: &[(&str, &str)], polls: bool) -> Self {
         let transport = if polls { "polling" } else { "websocket" };
         let query = if query.is_empty() { String::new() } else { format!("&{query}") };
-        // What is recovered of a connection shows in the packets of those who ask for it.
+        // Where a connection can be recovered, that shows in every packet of a room.
+        let recovery = if query.contains("recovery=") { "" } else { "&recovery=0" };
         let version = if query.contains("EIO=") { "" } else { "&EIO=4" };
-        let path = format!("/socket.io/?transport={transport}&recovery=0{version}{query}");
+        let path = format!("/socket.io/?transport={transport}{recovery}{version}{query}");
         let mut headers = headers.to_vec();
         headers.push(("User-Agent", AGENT));
         let carrier = if polls { poll(address, path, &headers) } else { upgrade(address, &path, &headers) };

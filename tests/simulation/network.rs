@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
+use std::net::IpAddr;
 
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
@@ -95,8 +96,8 @@ enum Chance {
 /// What one shard has for another.
 enum Parcel {
     Mail(Mail),
-    /// A connection that moves, and what came by it that was not read.
-    Connection(usize, Vec<u8>),
+    /// A connection that moves, where its client is, and what came by it that was not read.
+    Connection(usize, IpAddr, Vec<u8>),
 }
 
 /// What a client finds when it reads.
@@ -385,7 +386,7 @@ impl Network {
             };
             match parcel {
                 Some(Parcel::Mail(mail)) => return self.shards[shard].mail(self.now, mail),
-                Some(Parcel::Connection(socket, unread)) => return self.take_over(shard, socket, unread),
+                Some(Parcel::Connection(socket, from, unread)) => return self.take_over(shard, socket, from, unread),
                 None => {}
             }
         }
@@ -393,7 +394,13 @@ impl Network {
 
     fn accept(&mut self, shard: usize, at: usize) {
         let remote = ([127, 0, 0, 1], 1 + at as u16).into();
-        match self.shards[shard].accepted(self.now, remote) {
+        let slot = self.shards[shard].accepted(self.now, remote);
+        self.settle_in(shard, at, slot);
+    }
+
+    /// A connection has a slot in a shard, or was not taken on.
+    fn settle_in(&mut self, shard: usize, at: usize, slot: Option<u32>) {
+        match slot {
             Some(slot) => {
                 let slots = &mut self.slots[shard];
                 if slots.len() <= slot as usize {
@@ -408,9 +415,10 @@ impl Network {
     }
 
     /// A connection arrives that another shard had.
-    fn take_over(&mut self, shard: usize, at: usize, mut unread: Vec<u8>) {
+    fn take_over(&mut self, shard: usize, at: usize, from: IpAddr, mut unread: Vec<u8>) {
         self.sockets[at].shard = shard;
-        self.accept(shard, at);
+        let slot = self.shards[shard].arrived(self.now, from);
+        self.settle_in(shard, at, slot);
         let socket = &mut self.sockets[at];
         socket.ready = !socket.up.is_empty() || socket.fin || socket.reset;
         if let Some(slot) = socket.slot {
@@ -421,11 +429,11 @@ impl Network {
 
     /// Sends the connections of a shard on their way that go to others.
     fn send_connections(&mut self, shard: usize) {
-        while let Some(Departure { slot, to, unread }) = self.shards[shard].departure() {
+        while let Some(Departure { slot, to, from, unread }) = self.shards[shard].departure() {
             let at = self.slots[shard][slot as usize].take().expect("it was there");
             self.sockets[at].slot = None;
             let count = self.shards.len();
-            self.links[shard * count + usize::from(to)].push_back(Parcel::Connection(at, unread));
+            self.links[shard * count + usize::from(to)].push_back(Parcel::Connection(at, from, unread));
         }
     }
 

@@ -117,7 +117,6 @@ impl Setting {
             rest_per_minute: 0,
         };
         let options = Options {
-            connections_in_all: 0,
             memory: switchboard::domain::monitoring::Load::default,
             node: 0,
             shards,

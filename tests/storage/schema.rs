@@ -25,7 +25,7 @@ fn a_file_of_an_older_version_goes_on_as_one_of_this() {
     assert_eq!((&*room.made.room, &*room.made.epoch, room.first, room.last), ("attic", "old-epoch", 3, 4));
     let profile = room.made.profile.as_deref().expect("a profile");
     assert_eq!((profile.name.as_deref(), profile.is_private), (Some("The attic"), true));
-    assert_eq!(profile.participants, ["ada".into(), "bob".into()]);
+    assert_eq!(profile.participants, ["ada", "bob"].map(std::sync::Arc::<str>::from));
     let log: Vec<_> = shelf.messages("attic").iter().map(|it| (it.seq, it.content.body.clone())).collect();
     assert_eq!(log, [(Some(3), "\"third\"".into()), (Some(4), "\"fourth\"".into())]);
     let id = shelf.messages("attic")[0].id;

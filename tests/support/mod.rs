@@ -8,6 +8,8 @@ pub(crate) mod directory;
 pub(crate) mod http;
 pub(crate) mod packages;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod server;
+pub(crate) mod way;
 pub(crate) mod wire;
 pub(crate) mod witness;

@@ -277,6 +277,9 @@ impl Embedded {
 }
 
 impl Authority for Embedded {
+    type Told = Told;
+    type Order = Order;
+
     fn ask(&mut self, now: Now, from: Asker, op: Op, out: &mut Vec<Outgoing>) {
         if let Op::Room(name, op) = &op {
             self.tell_departures(now, name, op, out);

@@ -20,7 +20,7 @@ use crate::domain::recovery::Returning;
 use crate::domain::reject::{Code, Reject};
 use crate::domain::user::user_not_found;
 use crate::mail::storage::{Answer, MessageView, PAGE_MESSAGES, Page, Query, Span, StoredUser, Unavailable};
-use crate::mail::{Asker, Outgoing};
+use crate::mail::{Asker, Mail, Outgoing};
 
 /// A question to the store, and what its answer is for.
 pub(super) enum Question {
@@ -367,13 +367,13 @@ impl Embedded {
         let Missed { to, room, back, mut messages, until, since, is_over } = *missed;
         messages.extend(since.into_iter().map(Arc::unwrap_or_clone).filter(|message| message.seq > Some(until)));
         let from = back.seq;
+        let op = RoomOp::Return(back);
+        self.tell_departures(now, &room, &op, out);
+        // The answer goes before the facts it caused.
+        let answer_at = out.len();
         let outcome = match self.rooms.find(&room) {
             _ if is_over => Err(Reject::not_in_room()),
-            Some(place) => {
-                let op = RoomOp::Return(back);
-                self.tell_departures(now, &room, &op, out);
-                self.act(now, place, op, to, out)
-            }
+            Some(place) => self.act(now, place, op, to, out),
             None => Err(Reject::room_not_found()),
         };
         let reply = outcome.map(|reply| match reply {
@@ -386,7 +386,7 @@ impl Embedded {
             }
             other => other.unwrap_or(Reply::Done),
         });
-        self.answer(to, reply, out);
+        out.insert(answer_at, (to.shard, Mail::Answer { ask: to.ask, reply }));
     }
 
     /// Looks up how a user was who is not here.

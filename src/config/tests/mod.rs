@@ -44,6 +44,7 @@ shards = 3
 data_dir = "./switchboard-data"
 client_url = ""
 trusted_proxies = []
+proxy_protocol = false
 auth.secret = ""
 auth.public_keys = []
 auth.jwks_file = ""
@@ -284,7 +285,7 @@ fn what_is_printed_says_where_it_came_from_and_hides_secrets() {
         "[auth]",
         "secret = \"********\"  # switchboard.toml:3:10",
         "credential = \"********\"  # --set",
-        "url = \"redis://:********@redis:6379\"  # REDIS_HOST; not yet in force",
+        "url = \"redis://:********@redis:6379\"  # REDIS_HOST",
         "data_dir = \"./switchboard-data\"  # default",
         "frame_bytes = 262144  # default",
     ] {

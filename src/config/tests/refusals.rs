@@ -90,6 +90,7 @@ const WRONG: &[(&str, &str)] = &[
         "trusted_proxies=10.0.0.0/40",
         "found \"10.0.0.0/40\", expected an IP address or a range, such as 10.0.0.0/8 or ::1",
     ),
+    ("proxy_protocol=v2", "found \"v2\", expected true or false"),
     ("auth.verify=maybe", "found \"maybe\", expected one of \"signature\", \"none\""),
     (
         "auth.algorithms=none",
@@ -107,11 +108,13 @@ const WRONG: &[(&str, &str)] = &[
     ("turn.url=stun:a", "found \"stun:a\", expected an address that begins with turn: or turns:"),
     (
         "redis.url=http://:hush@a",
-        "found \"http://:********@a\", expected an address that begins with redis:// or rediss://",
+        "found \"http://:********@a\", expected redis://[user:password@]host[:port][/database], \
+         redis+sentinel://host:port,…/master or redis+cluster://host:port,…, each with TLS when it begins with rediss",
     ),
     (
         "redis.url=redis://me:hush@",
-        "found \"redis://me:********@\", expected an address that begins with redis:// or rediss://",
+        "found \"redis://me:********@\", expected redis://[user:password@]host[:port][/database], \
+         redis+sentinel://host:port,…/master or redis+cluster://host:port,…, each with TLS when it begins with rediss",
     ),
     ("redis.prefix={a}", "found \"{a}\", expected 1 to 64 of the characters A-Z a-z 0-9 - _ . :"),
     ("limits.http_headers=0", "found 0, expected a whole number from 8 to 1000"),

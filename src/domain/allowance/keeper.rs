@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
+use super::share::{Draw, Fund};
 use super::{Claim, Kind, Notice, Rates, WINDOW_MS, Word};
 use crate::base::Name;
 use crate::base::table::{Named, Table};
@@ -16,37 +17,43 @@ const LOAN_PART: u32 = 4;
 const LOAN_MAX: u32 = 25;
 
 /// How long a shard may leave a recall unanswered, in milliseconds, before what it holds counts as spent.
-const RECALL_MS: u64 = 5_000;
+pub(super) const RECALL_MS: u64 = 5_000;
 
 /// The allowances of the users that a shard keeps. Nothing is kept of users who spent nothing within a minute.
 pub struct Keeper {
     rates: Rates,
-    accounts: Table<Account>,
-    due: BTreeMap<u64, Vec<Name>>,
+    pub(super) accounts: Table<Account>,
+    pub(super) due: BTreeMap<u64, Vec<Name>>,
+    /// Whether its credits come from a fund that others draw on, too; see [`super::share`].
+    is_shared: bool,
+    /// What the fund is to be told.
+    pub(super) draws: Vec<Draw>,
 }
 
 /// One user's allowances.
-struct Account {
+pub(super) struct Account {
     user: Name,
-    minutes: SmallVec<[Minute; 1]>,
+    pub(super) minutes: SmallVec<[Minute; 1]>,
     /// When it is to be looked at.
     due_at: u64,
 }
 
 /// One allowance in one minute.
-struct Minute {
-    kind: Kind,
+pub(super) struct Minute {
+    pub(super) kind: Kind,
     /// When it is over, in monotonic milliseconds; what it goes by.
-    ends_at: u64,
+    pub(super) ends_at: u64,
     /// Credits that are neither lent nor spent.
-    free: u32,
-    loans: SmallVec<[Loan; 1]>,
+    pub(super) free: u32,
+    pub(super) loans: SmallVec<[Loan; 1]>,
     /// Shards that ask for more than is free, the first first.
     waiting: SmallVec<[u8; 2]>,
+    /// Where its credits come from, if they do not begin with the minute.
+    pub(super) fund: Option<Fund>,
 }
 
 /// What one shard was lent in one minute.
-struct Loan {
+pub(super) struct Loan {
     shard: u8,
     lent: u32,
     spent: u32,
@@ -64,7 +71,17 @@ impl Named for Account {
 impl Keeper {
     /// Keeps allowances of these rates.
     pub fn new(rates: Rates, seed: u64) -> Self {
-        Self { rates, accounts: Table::new(seed), due: BTreeMap::new() }
+        Self { rates, accounts: Table::new(seed), due: BTreeMap::new(), is_shared: false, draws: Vec::new() }
+    }
+
+    /// The same, of users that others keep, too: all draw on one fund.
+    pub fn sharing(rates: Rates, seed: u64) -> Self {
+        Self { is_shared: true, ..Self::new(rates, seed) }
+    }
+
+    /// How much there is of one kind in a minute.
+    pub(super) fn per_minute(&self, kind: Kind) -> u32 {
+        self.rates.of(kind)
     }
 
     /// A shard tells what it spent, gives something back, or asks for more. What shards are told of it goes to `out`.
@@ -81,7 +98,8 @@ impl Keeper {
             Some(at) => at,
             None if !claim.wants => return,
             None => {
-                account.minutes.push(Minute::new(claim.kind, per_minute, now));
+                let fund = self.is_shared.then(Fund::default);
+                account.minutes.push(Minute::new(claim.kind, per_minute, fund, now));
                 account.minutes.len() - 1
             }
         };
@@ -91,7 +109,7 @@ impl Keeper {
             minute.waiting.retain(|waiting| *waiting != shard);
             minute.waiting.push(shard);
         }
-        minute.go_on(now, per_minute, &claim.user, out);
+        minute.go_on(now, per_minute, &claim.user, (out, &mut self.draws));
         account.arm(&mut self.due);
     }
 
@@ -106,7 +124,7 @@ impl Keeper {
                     continue;
                 };
                 for minute in &mut account.minutes {
-                    minute.go_on(now, self.rates.of(minute.kind), &user, out);
+                    minute.go_on(now, self.rates.of(minute.kind), &user, (&mut *out, &mut self.draws));
                 }
                 account.minutes.retain(|minute| now.mono < minute.ends_at);
                 if account.minutes.is_empty() {
@@ -137,7 +155,7 @@ impl Keeper {
 
 impl Account {
     /// Sees to it that it is looked at when the first of its minutes is due.
-    fn arm(&mut self, due: &mut BTreeMap<u64, Vec<Name>>) {
+    pub(super) fn arm(&mut self, due: &mut BTreeMap<u64, Vec<Name>>) {
         let Some(at) = self.minutes.iter().map(Minute::due_at).min() else { return };
         if self.due_at == 0 || at < self.due_at {
             self.due_at = at;
@@ -147,15 +165,17 @@ impl Account {
 }
 
 impl Minute {
-    fn new(kind: Kind, per_minute: u32, now: Now) -> Self {
+    fn new(kind: Kind, per_minute: u32, fund: Option<Fund>, now: Now) -> Self {
         let (loans, waiting) = (SmallVec::new(), SmallVec::new());
-        Self { kind, ends_at: now.mono + WINDOW_MS, free: per_minute, loans, waiting }
+        let free = if fund.is_some() { 0 } else { per_minute };
+        Self { kind, ends_at: now.mono + WINDOW_MS, free, loans, waiting, fund }
     }
 
     /// When it is over, or a recall has gone unanswered for too long.
     fn due_at(&self) -> u64 {
         let recalls = self.loans.iter().filter_map(|loan| loan.recalled_at).map(|at| at + RECALL_MS);
-        recalls.min().map_or(self.ends_at, |at| at.min(self.ends_at))
+        let again = self.fund.as_ref().and_then(Fund::again_at);
+        recalls.chain(again).min().map_or(self.ends_at, |at| at.min(self.ends_at))
     }
 
     /// Takes down what a shard has spent and given back. What it tells of another minute is of no interest any more.
@@ -171,13 +191,20 @@ impl Minute {
     }
 
     /// Does what can be done at this time for those who wait.
-    fn go_on(&mut self, now: Now, per_minute: u32, user: &Name, out: &mut Vec<(u8, Notice)>) {
+    pub(super) fn go_on(
+        &mut self,
+        now: Now,
+        per_minute: u32,
+        user: &Name,
+        (out, draws): (&mut Vec<(u8, Notice)>, &mut Vec<Draw>),
+    ) {
         if now.mono >= self.ends_at {
             if self.waiting.is_empty() {
                 return;
             }
             let waiting = std::mem::take(&mut self.waiting);
-            *self = Self { waiting, ..Self::new(self.kind, per_minute, now) };
+            let fund = self.fund.take().map(Fund::of_the_next_minute);
+            *self = Self { waiting, ..Self::new(self.kind, per_minute, fund, now) };
         }
         for loan in &mut self.loans {
             if loan.recalled_at.is_some_and(|at| at + RECALL_MS <= now.mono) {
@@ -185,10 +212,13 @@ impl Minute {
                 loan.spent = loan.lent - loan.returned;
             }
         }
+        if self.repay_if_recalled(user, draws) {
+            return;
+        }
         while let Some(&shard) = self.waiting.first() {
             let word = if self.free > 0 {
                 Word::Lent(self.lend(shard, per_minute))
-            } else if self.recall(now, shard, user, out) {
+            } else if self.draw(now, per_minute, user, draws) || self.recall(now, Some(shard), user, out) {
                 return;
             } else {
                 Word::Spent
@@ -208,11 +238,11 @@ impl Minute {
         credits
     }
 
-    /// Asks the other shards for what they hold; whether they hold anything.
-    fn recall(&mut self, now: Now, shard: u8, user: &Name, out: &mut Vec<(u8, Notice)>) -> bool {
+    /// Asks the shards for what they hold, but for one; whether they hold anything.
+    pub(super) fn recall(&mut self, now: Now, except: Option<u8>, user: &Name, out: &mut Vec<(u8, Notice)>) -> bool {
         let notice = self.notice(user, Word::Recall);
         let mut is_held = false;
-        for loan in self.loans.iter_mut().filter(|loan| loan.shard != shard && loan.held() > 0) {
+        for loan in self.loans.iter_mut().filter(|loan| Some(loan.shard) != except && loan.held() > 0) {
             is_held = true;
             if loan.recalled_at.is_none() {
                 loan.recalled_at = Some(now.mono);
@@ -229,7 +259,7 @@ impl Minute {
 
 impl Loan {
     /// Credits that the shard may still spend.
-    fn held(&self) -> u32 {
+    pub(super) fn held(&self) -> u32 {
         self.lent.saturating_sub(self.spent).saturating_sub(self.returned)
     }
 }

@@ -10,6 +10,7 @@ use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::Roles;
 use crate::domain::op::{Audience, Fact, LogTerms, RoomOp, Rules, Scope};
+use crate::domain::reject::Code;
 
 const CONNECTIONS: usize = 64;
 const USERS: usize = 4;

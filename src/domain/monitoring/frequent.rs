@@ -38,6 +38,14 @@ impl<K: Clone + Eq + Hash + Ord> Frequent<K> {
         Self { kept: map(seed) }
     }
 
+    /// A sketch of things that came at least so often.
+    pub fn of(things: Vec<(K, u64)>) -> Self {
+        let mut sketch = Self::new(0);
+        let counts = things.into_iter().map(|(thing, at_most)| (thing, Count { at_most, error: 0 }));
+        sketch.kept.extend(counts.take(FREQUENT_KEPT));
+        sketch
+    }
+
     /// `thing` came once more.
     pub fn add(&mut self, thing: &K) {
         if let Some(count) = self.kept.get_mut(thing) {

@@ -225,7 +225,7 @@ mod tests {
         let incidents: Vec<Incident> = (0..900u32)
             .map(|n| {
                 let place = Place { node: 0, shard: 1, slot: n };
-                let word = |n: u32| (n % 3 != 0).then(|| format!("word {}", n % 70).into());
+                let word = |n: u32| (!n.is_multiple_of(3)).then(|| format!("word {}", n % 70).into());
                 Incident {
                     kind: Happening::ALL[n as usize % 5],
                     connection: (n % 4 != 0).then(|| ConnectionId::new(place, [n as u8; 12])),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Overview;
 use super::counters::{Counters, Figures, Metrics};
-use super::frequent::Frequent;
+use super::frequent::{FREQUENT_KEPT, Frequent};
 use super::journal::{Incident, Journal, newest};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
@@ -34,6 +34,9 @@ pub struct Visitor {
     /// What it comes with, [`shortened`](super::shortened).
     pub user_agent: Option<Name>,
 }
+
+/// Things, each with how often it came.
+pub type Counted<T> = Vec<(T, u64)>;
 
 /// What one shard, or several together, have seen.
 #[derive(Clone, Debug)]
@@ -108,6 +111,17 @@ impl Watch {
 }
 
 impl Watched {
+    /// What was seen, for whoever has to take it apart: addresses and user agents, each with how often it came at the
+    /// least, and what happened last.
+    pub fn parts(&self) -> (Counted<IpAddr>, Counted<Name>, &[Incident]) {
+        (self.addresses.top(FREQUENT_KEPT), self.user_agents.top(FREQUENT_KEPT), &self.recent)
+    }
+
+    /// The same, put together again.
+    pub fn from_parts(addresses: Counted<IpAddr>, user_agents: Counted<Name>, recent: Vec<Incident>) -> Self {
+        Self { addresses: Frequent::of(addresses), user_agents: Frequent::of(user_agents), recent }
+    }
+
     /// Adds what another shard has seen.
     pub fn merge(&mut self, other: Self) {
         self.addresses.merge(&other.addresses);

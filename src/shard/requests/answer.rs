@@ -16,7 +16,7 @@ use crate::domain::access::Identity;
 use crate::domain::monitoring::assess;
 use crate::domain::op::{Op, Reply, UserOp};
 use crate::domain::reject::{Code, Reject};
-use crate::mail::{Asker, Mail, ShardNumber};
+use crate::mail::{Asker, Mail};
 use crate::pages;
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
@@ -207,9 +207,13 @@ impl Shard {
 
     fn ready(&self) -> Answer {
         let mut body = Vec::new();
-        let is_ready = !self.is_draining();
-        Object::begin(&mut body).string("status", if is_ready { "ready" } else { "draining" }).end();
-        if is_ready { Answer::json(200, body) } else { Answer::json(503, body).with("Retry-After", "1") }
+        let status = match self.is_draining() {
+            true => "draining",
+            false if self.is_without_redis() => "without Redis",
+            false => "ready",
+        };
+        Object::begin(&mut body).string("status", status).end();
+        if status == "ready" { Answer::json(200, body) } else { Answer::json(503, body).with("Retry-After", "1") }
     }
 
     /// Puts the questions that a request asks, its body being there.
@@ -246,7 +250,7 @@ impl Shard {
     fn ask_rest(&mut self, slot: u32, mut rest: RestAsk, (ops, gathered): Questions) {
         let mut others = Vec::new();
         for op in &ops {
-            for shard in (0..self.placement.shards() as ShardNumber).filter(|shard| *shard != self.number) {
+            for shard in self.placement.others(self.number) {
                 others.extend(op.to_every_keeper().map(|op| (shard, op)));
             }
         }
@@ -336,6 +340,11 @@ impl Shard {
     /// What came is not HTTP, or not HTTP that is served: says so and closes.
     pub(super) fn fail_http(&mut self, now: Now, slot: u32, error: http::Error) {
         self.close_with(now, slot, Refusal::of_status(error.status(), error.text()));
+    }
+
+    /// A proxy did not say whose a connection is.
+    pub(in crate::shard) fn refuse_introduction(&mut self, now: Now, slot: u32, text: &'static str) {
+        self.close_with(now, slot, Refusal::of_status(400, text));
     }
 
     /// A request did not come to its end in time.

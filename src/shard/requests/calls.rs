@@ -157,7 +157,7 @@ impl Shard {
 
     /// The connection that has this id, if there may be one.
     fn connection_of(&self, id: &str) -> Option<ConnectionId> {
-        ConnectionId::parse(id).filter(|id| usize::from(id.place().shard) < self.placement.shards())
+        ConnectionId::parse(id).filter(|id| self.may_be(*id))
     }
 
     /// What the whole answer to a call's questions leads to.

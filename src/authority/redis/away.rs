@@ -1,0 +1,108 @@
+//! Rooms while Redis is away, and acts on them that it may or may not have done.
+//!
+//! Members of one node may go on signaling to each other: the node knows who they are. Whoever leaves meanwhile is no
+//! member here any more, and Redis is told when it is back. All else is refused.
+
+use crate::authority::redis::room_answers::MISSING_MS;
+use crate::authority::redis::rooms::{Due, Purpose, Waiting};
+use crate::authority::redis::{ANSWER_MS, Due as Any, Outcome, Redis};
+use crate::base::Name;
+use crate::base::time::Now;
+use crate::domain::event::{Event, Signaled};
+use crate::domain::op::{RelaySignal, Reply, RoomOp};
+use crate::domain::reject::{Code, Reject};
+use crate::mail::redis::{Fault, State};
+use crate::mail::{Asker, Mail, Outgoing};
+
+impl Redis {
+    pub(super) fn room_op_while_away(&mut self, name: Name, op: RoomOp, out: &mut Vec<Outgoing>) -> Outcome {
+        match op {
+            RoomOp::Signal(signal) => self.signal_here(&name, *signal, out).map(Some),
+            RoomOp::Vanish { connection } | RoomOp::Lose { connection } => {
+                if let Some(room) = self.rooms.get_mut(&name) {
+                    room.go(connection);
+                }
+                self.owed.insert((name, connection));
+                Ok(Some(Reply::Done))
+            }
+            _ => Err(Reject::storage_unavailable()),
+        }
+    }
+
+    /// Passes a signaling message on between two members of this node.
+    fn signal_here(&mut self, name: &Name, signal: RelaySignal, out: &mut Vec<Outgoing>) -> Result<Reply, Reject> {
+        let room = self.rooms.get(name).ok_or_else(Reject::storage_unavailable)?;
+        let sender = room.member(signal.connection).ok_or_else(Reject::not_in_room)?;
+        if signal.from.as_deref().is_some_and(|from| !sender.is(from)) {
+            return Err(Reject::peer_mismatch("fromPeerId"));
+        }
+        // Whoever is not here may be in the room all the same.
+        let (connection, to) = room.named(&signal.to).ok_or_else(Reject::storage_unavailable)?;
+        let (from, to) = (sender.clone(), to.clone());
+        let RelaySignal { signal, body, .. } = signal;
+        let event = Event::Signal(Box::new(Signaled { room: name.clone(), from, to, signal, body }));
+        out.push((connection.place().shard, Mail::Tell { to: connection, event }));
+        Ok(Reply::Done)
+    }
+
+    /// There is no answer to an act, which Redis may have done: nobody is left a member who does not know of it.
+    pub(super) fn room_unanswered(
+        &mut self,
+        now: Now,
+        to: Option<Asker>,
+        name: &Name,
+        purpose: &Purpose,
+        fault: &Fault,
+        out: &mut Vec<Outgoing>,
+    ) {
+        match purpose {
+            Purpose::Join(connection)
+            | Purpose::Return(connection)
+            | Purpose::Vanish(connection)
+            | Purpose::Lose(connection) => {
+                self.owed.insert((name.clone(), *connection));
+                self.due_in(now, ANSWER_MS, Any::Waiting);
+            }
+            Purpose::Since => {
+                if let Some(room) = self.rooms.get_mut(name) {
+                    room.is_asking = false;
+                    self.due_in(now, MISSING_MS, Any::Room(name.clone(), Due::Missing));
+                }
+            }
+            _ => {}
+        }
+        let reject = match fault {
+            Fault::Away => Reject::storage_unavailable(),
+            Fault::Refused(_) => Reject::new(Code::Internal, "The store could not do that"),
+        };
+        Self::answer(to, Err(reject), out);
+    }
+
+    /// Redis is back: whoever has left meanwhile leaves there, too.
+    pub(super) fn settle_owed(&mut self, now: Now) {
+        if self.state == State::Away {
+            return;
+        }
+        for (name, connection) in std::mem::take(&mut self.owed) {
+            self.call_for_room(now, name, RoomOp::Vanish { connection }, None);
+        }
+    }
+
+    /// An act waits until its room is followed, but not for ever.
+    pub(super) fn wait_for_room(&mut self, now: Now, waiting: Waiting) {
+        self.due_in(now, ANSWER_MS, Any::Waiting);
+        self.waiting.push(waiting);
+    }
+
+    /// Gives up on acts that have waited for too long.
+    pub(super) fn give_up_waiting(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        let is_late = |waiting: &mut Waiting| now.mono.saturating_sub(waiting.since) >= ANSWER_MS;
+        for waiting in self.waiting.extract_if(.., is_late).collect::<Vec<_>>() {
+            if let Some(room) = self.rooms.get_mut(&waiting.room) {
+                room.coming -= 1;
+            }
+            Self::answer(Some(waiting.to), Err(Reject::storage_unavailable()), out);
+            self.follow_no_longer(&waiting.room);
+        }
+    }
+}

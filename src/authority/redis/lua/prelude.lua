@@ -1,0 +1,10 @@
+-- What all scripts begin with. KEYS[1] names the room, user or session; everything else of it is a key that begins so.
+-- ARGV[1] is the time in milliseconds since 1970, ARGV[2] who calls ("node:ticket"), ARGV[3] the command that publishes.
+local K = KEYS[1]
+local now, origin, publish = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local call = redis.call
+
+-- A refusal, by a word for the reason.
+local function refuse(why)
+  return '{"x":"' .. why .. '"}'
+end

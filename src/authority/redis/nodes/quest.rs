@@ -1,0 +1,279 @@
+//! What a node has asked the others: whom, what they have said, and what that comes to. The others name rooms and users;
+//! how those are is looked up in Redis, so that a room or a user of several nodes is there once.
+
+use std::collections::BTreeSet;
+
+use crate::authority::redis::nodes::say::{Part, Wanted, reject, watched};
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::limits;
+use crate::domain::access::{Identity, Roles};
+use crate::domain::command::Status;
+use crate::domain::connection::connection_not_found;
+use crate::domain::monitoring::{MessageStats, PresenceStats, SessionStats};
+use crate::domain::op::{Op, PresenceView, Pushed, Reply, RoomOp, RoomsView, UserOp, UsersPage, UsersView};
+use crate::domain::recovery::SessionOp;
+use crate::domain::reject::Reject;
+use crate::domain::survey::{Survey, Surveyed};
+
+/// Users whose presence is looked up for the sake of a count.
+const COUNTED: usize = 1_000;
+
+/// One question, as its asker put it.
+pub(super) enum Quest {
+    Rooms,
+    Users(UsersPage),
+    Survey(Survey),
+    Broadcast,
+    RoomOf,
+    Connection,
+    /// What is noted of this connection is to be used up by whoever has this token, once it has ended.
+    Take(ConnectionId, SessionOp),
+}
+
+/// What others have named.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    /// Those to be looked up.
+    pub(super) names: Vec<Name>,
+    /// How many there are.
+    pub(super) total: usize,
+    /// Whether there are more than are named.
+    pub(super) is_more: bool,
+}
+
+impl Quest {
+    /// What every node is asked; `None` where Redis alone knows.
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        Some(match self {
+            Self::Rooms => Wanted::Rooms,
+            Self::Users(page) | Self::Survey(Survey::Users(page)) => {
+                Wanted::Users(page.after.as_deref().map(Into::into), page.limit)
+            }
+            Self::Survey(Survey::PresenceStats) => Wanted::Users(None, COUNTED),
+            Self::Survey(Survey::MessageStats) => Wanted::Messages,
+            Self::Survey(Survey::SessionStats) => Wanted::Sessions,
+            Self::Survey(Survey::Incidents(filter)) => Wanted::Incidents((&**filter).into()),
+            Self::Survey(Survey::Watched) => Wanted::Watched,
+            Self::Survey(Survey::RoomsOf { .. } | Survey::These(_)) => return None,
+            Self::Broadcast | Self::RoomOf | Self::Connection | Self::Take(..) => return None,
+        })
+    }
+
+    /// What is to be looked up of what the nodes have said.
+    pub(super) fn named(&self, parts: &[Part]) -> Named {
+        match self {
+            Self::Rooms => {
+                let all = parts.iter().filter_map(|part| match part {
+                    Part::Rooms(rooms, total, ..) => Some((&rooms[..], *total)),
+                    _ => None,
+                });
+                first(all, limits::ROOMS_LISTED)
+            }
+            Self::Users(page) | Self::Survey(Survey::Users(page)) => first(users(parts), page.limit),
+            Self::Survey(Survey::PresenceStats) => first(users(parts), COUNTED),
+            Self::Survey(Survey::These(users)) => Named { names: users.to_vec(), total: users.len(), is_more: false },
+            Self::Survey(Survey::RoomsOf { joined, .. }) => {
+                Named { names: joined.to_vec(), total: joined.len(), is_more: false }
+            }
+            _ => Named::default(),
+        }
+    }
+
+    /// How one of them is looked up.
+    pub(super) fn look(&self, name: Name) -> Op {
+        let by = Identity::new("switchboard", None, None, Roles { admin: true, ..Roles::default() });
+        match self {
+            Self::Rooms | Self::Survey(Survey::RoomsOf { .. }) => {
+                Op::Room(name, RoomOp::Roster { by, page: UsersPage { after: None, limit: 0 } })
+            }
+            _ => Op::User(name, UserOp::Look { by }),
+        }
+    }
+
+    /// The answer, of what the nodes have said and what was found of what they named.
+    pub(super) fn answer(&self, parts: Vec<Part>, named: &Named, found: Vec<Reply>) -> Result<Reply, Reject> {
+        Ok(match self {
+            Self::Rooms => Reply::Rooms(rooms(&parts, named, found)),
+            Self::Users(_) => Reply::Users(presences(named, found)),
+            Self::Survey(survey) => Reply::Surveyed(surveyed(survey, parts, named, found)),
+            Self::Broadcast => {
+                let reached = parts.iter().map(|part| if let Part::Count(count) = part { *count } else { 0 }).sum();
+                Reply::Pushed(Pushed { reached, offline: Vec::new() })
+            }
+            Self::RoomOf => {
+                let room = parts.into_iter().find_map(|part| match part {
+                    Part::Room(room) => Some(Reply::RoomOf(room.into())),
+                    _ => None,
+                });
+                return room.ok_or_else(Reject::message_not_found);
+            }
+            Self::Connection => match parts.into_iter().next() {
+                Some(Part::Views(views)) => Reply::Described(views.into_iter().map(Into::into).collect()),
+                Some(Part::Count(count)) => Reply::Closed(count),
+                Some(Part::Registered(id)) => Reply::Registered(Some(id.0)),
+                Some(Part::Refused(code, text)) => return Err(reject(&code, &text)),
+                Some(_) => Reply::Done,
+                None => return Err(connection_not_found()),
+            },
+            Self::Take(..) => Reply::Done,
+        })
+    }
+}
+
+fn users(parts: &[Part]) -> impl Iterator<Item = (&[Box<str>], usize)> {
+    parts.iter().filter_map(|part| match part {
+        Part::Users(users, total) => Some((&users[..], *total)),
+        _ => None,
+    })
+}
+
+/// The first names of several lists, each once. What is named twice is counted once.
+fn first<'a>(lists: impl Iterator<Item = (&'a [Box<str>], usize)>, most: usize) -> Named {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    let mut count = 0;
+    for (list, total) in lists {
+        let before = names.len();
+        names.extend(list.iter().map(|name| &**name));
+        count += total - (list.len() - (names.len() - before)).min(total);
+    }
+    let is_more = names.len() > most;
+    Named { names: names.into_iter().take(most).map(Name::from).collect(), total: count, is_more }
+}
+
+fn rooms(parts: &[Part], named: &Named, found: Vec<Reply>) -> RoomsView {
+    let mut view = RoomsView { total_rooms: named.total, ..RoomsView::default() };
+    for part in parts {
+        if let Part::Rooms(_, _, peers, connections) = part {
+            view.total_peers += peers;
+            view.connections += connections;
+        }
+    }
+    view.rooms = found.into_iter().filter_map(room).collect();
+    view
+}
+
+fn room(reply: Reply) -> Option<crate::domain::op::RoomView> {
+    match reply {
+        Reply::Roster(roster) => Some(roster.room),
+        _ => None,
+    }
+}
+
+fn presences(named: &Named, found: Vec<Reply>) -> UsersView {
+    let users = found.into_iter().filter_map(presence);
+    let mut users: Vec<PresenceView> = users.filter(|view| view.connections > 0).collect();
+    users.sort_unstable_by(|a, b| a.user.cmp(&b.user));
+    UsersView { total: named.total, users, is_more: named.is_more }
+}
+
+fn presence(reply: Reply) -> Option<PresenceView> {
+    match reply {
+        Reply::Presence(view) => Some(view),
+        _ => None,
+    }
+}
+
+fn surveyed(survey: &Survey, parts: Vec<Part>, named: &Named, found: Vec<Reply>) -> Surveyed {
+    match survey {
+        Survey::RoomsOf { .. } => {
+            Surveyed::Rooms(RoomsView { rooms: found.into_iter().filter_map(room).collect(), ..RoomsView::default() })
+        }
+        Survey::Users(_) | Survey::These(_) => {
+            let mut view = presences(named, found);
+            view.users.retain(|user| user.status != Status::Offline);
+            Surveyed::Users(view)
+        }
+        Survey::MessageStats => {
+            let mut all = MessageStats::default();
+            for part in &parts {
+                if let Part::Messages(typing, tracked, delivered, read) = *part {
+                    all.merge(&MessageStats { typing, tracked, delivered, read });
+                }
+            }
+            Surveyed::MessageStats(all)
+        }
+        Survey::PresenceStats => {
+            let mut stats = PresenceStats::default();
+            for view in found.into_iter().filter_map(presence) {
+                *match view.status {
+                    Status::Online => &mut stats.online,
+                    Status::Away => &mut stats.away,
+                    Status::Busy => &mut stats.busy,
+                    Status::Offline => &mut stats.offline,
+                } += 1;
+            }
+            stats.online += named.total.saturating_sub(named.names.len()) as u64;
+            Surveyed::PresenceStats(stats)
+        }
+        Survey::SessionStats | Survey::Incidents(_) | Survey::Watched => {
+            let mut parts = parts.into_iter().filter_map(of_shards);
+            let mut all = parts.next().unwrap_or_else(|| nothing(survey));
+            parts.for_each(|part| all.add(part, survey));
+            all
+        }
+    }
+}
+
+/// What another node's shards have said.
+fn of_shards(part: Part) -> Option<Surveyed> {
+    Some(match part {
+        Part::Sessions(sessions, tokens, queued, age_ms) => {
+            Surveyed::SessionStats(SessionStats { sessions, tokens, queued, age_ms })
+        }
+        Part::Incidents(incidents) => {
+            Surveyed::Incidents(incidents.into_iter().filter_map(|incident| incident.incident()).collect())
+        }
+        Part::Watched(addresses, agents, recent) => Surveyed::Watched(Box::new(watched(addresses, agents, recent))),
+        _ => return None,
+    })
+}
+
+fn nothing(survey: &Survey) -> Surveyed {
+    match survey {
+        Survey::Incidents(_) => Surveyed::Incidents(Vec::new()),
+        Survey::Watched => Surveyed::Watched(Box::new(watched(Vec::new(), Vec::new(), Vec::new()))),
+        _ => Surveyed::SessionStats(SessionStats::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(names: &[&str]) -> Vec<Box<str>> {
+        names.iter().map(|name| (*name).into()).collect()
+    }
+
+    #[test]
+    fn whoever_is_on_several_nodes_is_one() {
+        let quest = Quest::Users(UsersPage { after: None, limit: 3 });
+        let parts = [Part::Users(list(&["ada", "bob", "eve"]), 5), Part::Users(list(&["bob", "dan"]), 2)];
+        let names = ["ada", "bob", "dan"].map(Name::from).to_vec();
+        assert_eq!(quest.named(&parts), Named { names, total: 6, is_more: true });
+        assert_eq!(quest.named(&[]), Named::default());
+    }
+
+    #[test]
+    fn members_of_a_room_on_several_nodes_add_up() {
+        let parts = vec![Part::Rooms(list(&["r", "s"]), 2, 5, 9), Part::Rooms(list(&["r"]), 1, 3, 4)];
+        let named = Quest::Rooms.named(&parts);
+        assert_eq!((named.total, named.names.len()), (2, 2));
+        match Quest::Rooms.answer(parts, &named, Vec::new()) {
+            Ok(Reply::Rooms(view)) => {
+                assert_eq!((view.total_rooms, view.total_peers, view.connections), (2, 8, 13));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_no_node_knows_is_not_there() {
+        let named = Named::default();
+        let answer = |quest: Quest, parts| quest.answer(parts, &named, Vec::new());
+        assert_eq!(answer(Quest::RoomOf, vec![Part::Done]).unwrap_err(), Reject::message_not_found());
+        assert_eq!(answer(Quest::Connection, Vec::new()).unwrap_err(), connection_not_found());
+        let refused = vec![Part::refused(&connection_not_found())];
+        assert_eq!(answer(Quest::Connection, refused).unwrap_err(), connection_not_found());
+    }
+}

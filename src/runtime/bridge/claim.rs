@@ -1,0 +1,75 @@
+//! The number of a process among the nodes that share a Redis.
+
+use std::time::{Duration, Instant};
+
+use redis::{RedisError, cmd, from_redis_value};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::{sleep, timeout};
+
+use crate::authority::redis::{Keys, Lease};
+use crate::base::rng::Rng;
+use crate::runtime::bridge::Options;
+use crate::runtime::bridge::line::{ANSWER, Line};
+use crate::runtime::bridge::pause::Pause;
+use crate::runtime::{clock, entropy};
+
+/// How long it is tried to reach Redis before the process gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A number, and what is needed to begin under it.
+pub struct Claimed {
+    /// The number.
+    pub node: u16,
+    pub(super) name: Box<str>,
+    pub(super) options: Options,
+    pub(super) runtime: Runtime,
+}
+
+/// Claims a number for this process, waiting for Redis for a while.
+///
+/// # Errors
+/// Redis cannot be reached or refuses; there is no number left.
+pub fn claim(options: Options) -> Result<Claimed, String> {
+    // It may be there already: whoever was first has chosen the same.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("no asynchronous runtime: {error}"))?;
+    let no_entropy = |error| format!("no entropy: {error}");
+    let mut pause = Pause::new(Rng::from_entropy(entropy::seed().map_err(no_entropy)?));
+    let name: Box<str> = entropy::fresh_secret().map_err(no_entropy)?.into();
+    let node = runtime.block_on(async {
+        let until = Instant::now() + PATIENCE;
+        let mut is_first = true;
+        loop {
+            let error = match timeout(2 * ANSWER, attempt(&options, &name)).await {
+                Ok(Ok(node)) => return node,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            let shown = options.address.shown();
+            if Instant::now() >= until {
+                return Err(format!("redis.url: Redis at {shown} cannot be used: {error}"));
+            }
+            if std::mem::take(&mut is_first) {
+                tracing::warn!(%error, "Redis at {shown} cannot be used; trying for {} s", PATIENCE.as_secs());
+            }
+            sleep(pause.next()).await;
+        }
+    })?;
+    Ok(Claimed { node, name, options, runtime })
+}
+
+/// The number, or why there is none; an error if it is worth another try.
+async fn attempt(options: &Options, name: &str) -> Result<Result<u16, String>, RedisError> {
+    let (pushes, _pushed) = unbounded_channel();
+    let mut line = Line::open(&options.address, pushes).await?;
+    let call = Lease::claim(&Keys::new(&options.prefix), name, clock::unix_millis());
+    let mut command = cmd("EVAL");
+    command.arg(call.script.source).arg(call.keys.len());
+    for text in call.keys.iter().chain(&call.arguments) {
+        command.arg(&text[..]);
+    }
+    let answer: Vec<u8> = from_redis_value(line.ask(&command).await?)?;
+    Ok(Lease::claimed(&answer).ok_or_else(|| "redis.url: all numbers of nodes are taken".to_owned()))
+}

@@ -1,0 +1,112 @@
+//! One connection: to one server, or one to each server of a cluster.
+
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::{AsyncConnectionConfig, Client, Pipeline, PushInfo, RedisResult, Value};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::authority::redis::Keys;
+use crate::mail::redis::Text;
+use crate::runtime::bridge::address::{Address, Kind, sentinel_client};
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_millis(1_000);
+
+/// How long an answer may take. Whoever asked is told after two seconds at the most that there is none.
+pub(super) const ANSWER: Duration = Duration::from_millis(1_500);
+
+/// See the module.
+#[derive(Clone)]
+pub(super) enum Line {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Line {
+    /// Connects. What comes unasked, and word of the connection's end, goes to `pushes`.
+    pub(super) async fn open(address: &Address, pushes: UnboundedSender<PushInfo>) -> RedisResult<Self> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(ANSWER))
+            .set_push_sender(pushes.clone());
+        Ok(match address.kind() {
+            Kind::Single(info) => {
+                let client = Client::open(info.clone())?;
+                Self::Single(client.get_multiplexed_async_connection_with_config(&config).await?)
+            }
+            Kind::Sentinel { sentinels, master } => {
+                let mut client = sentinel_client(sentinels, master)?;
+                Self::Single(client.get_async_connection_with_config(&config).await?)
+            }
+            Kind::Cluster(servers) => {
+                let client = ClusterClient::builder(servers.clone())
+                    .use_protocol(redis::ProtocolVersion::RESP3)
+                    .connection_timeout(CONNECT)
+                    .response_timeout(ANSWER)
+                    .overall_response_timeout(Some(ANSWER))
+                    .push_sender(pushes)
+                    // It would repeat what may have been done.
+                    .retries(0)
+                    .build()?;
+                Self::Cluster(client.get_async_connection().await?)
+            }
+        })
+    }
+
+    /// Sends commands by one write; their answers, in order. In a cluster all of them are for one server.
+    pub(super) async fn perform(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        let count = pipeline.len();
+        match self {
+            Self::Single(connection) => connection.req_packed_commands(pipeline, 0, count).await,
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, 0, count).await,
+        }
+    }
+
+    /// Sends one command, to all servers of a cluster if it concerns them all.
+    pub(super) async fn ask(&mut self, command: &redis::Cmd) -> RedisResult<Value> {
+        match self {
+            Self::Single(connection) => connection.req_packed_command(command).await?,
+            Self::Cluster(connection) => connection.req_packed_command(command).await?,
+        }
+        .extract_error()
+    }
+
+    /// Listens to channels; returns when all of them are listened to.
+    pub(super) async fn follow(&mut self, channels: &[Text]) -> RedisResult<()> {
+        match self {
+            Self::Single(connection) => connection.subscribe(names(channels)).await,
+            Self::Cluster(connection) => {
+                for channel in channels {
+                    match Keys::is_sharded(channel) {
+                        true => connection.ssubscribe(&channel[..]).await?,
+                        false => connection.subscribe(&channel[..]).await?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Listens to channels no longer.
+    pub(super) async fn leave(&mut self, channels: &[Text]) -> RedisResult<()> {
+        match self {
+            Self::Single(connection) => connection.unsubscribe(names(channels)).await,
+            Self::Cluster(connection) => {
+                for channel in channels {
+                    match Keys::is_sharded(channel) {
+                        true => connection.sunsubscribe(&channel[..]).await?,
+                        false => connection.unsubscribe(&channel[..]).await?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn names(channels: &[Text]) -> Vec<&[u8]> {
+    channels.iter().map(|channel| &channel[..]).collect()
+}

@@ -1,0 +1,116 @@
+//! The thread that speaks with Redis, where that keeps rooms and users for several processes.
+//!
+//! It owns this node's half of the truth ([`crate::authority::redis`]), takes mail as a shard does, carries out what that
+//! half demands, and brings back what it has to say. It decides nothing about rooms or users itself. It is the only thread
+//! with an asynchronous runtime, because the library that speaks with Redis wants one.
+//!
+//! # The parts
+//!
+//! - **carrier**: the connections. One for **calls** of scripts, batch after batch; one for **channels**. Both are made
+//!   anew when they are lost, after a **pause** that grows and is never the same for two nodes.
+//! - **claim**: at the start, the number that this process has among the nodes that share the Redis.
+//! - **desk**: the turn of the thread: mail, what Redis said, what has become due.
+
+mod address;
+mod calls;
+mod carrier;
+mod channels;
+mod claim;
+mod desk;
+mod line;
+mod pause;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+
+pub use address::{Address, FORMS};
+pub use carrier::Carrier;
+pub use claim::{Claimed, claim};
+
+use crate::authority::redis::{Redis, Settings};
+use crate::base::rng::Rng;
+use crate::domain::allowance::Rates;
+use crate::domain::op::Rules;
+use crate::runtime::bridge::desk::Desk;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy;
+use crate::runtime::mailbox::{Inbox, Mailbox};
+
+/// How long clients are kept waiting at the start for Redis, which has answered just before.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
+/// How a process uses Redis.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it is.
+    pub address: Address,
+    /// What all keys and channels begin with.
+    pub prefix: String,
+    /// How many messages of a room are kept when its maker did not say; 0: all.
+    pub keep_messages: u64,
+}
+
+/// A running bridge.
+pub struct Bridge {
+    thread: JoinHandle<()>,
+    is_over: Arc<AtomicBool>,
+    mailbox: Mailbox,
+}
+
+impl Claimed {
+    /// Starts the thread. Its mail comes by `inbox`; it writes to the shards by all but the last of `mailboxes`, which is
+    /// its own. Returns once Redis has answered it, or did not for a while.
+    ///
+    /// # Errors
+    /// There is no entropy or no thread to be had.
+    pub fn start(
+        self,
+        inbox: Inbox,
+        mailboxes: Arc<[Mailbox]>,
+        (rules, rates): (Arc<Rules>, Rates),
+        clock: Clock,
+    ) -> std::io::Result<Bridge> {
+        let Some(mailbox) = mailboxes.last().cloned() else { return Err(std::io::Error::other("no mailbox")) };
+        let settings = Settings {
+            node: self.node,
+            name: self.name,
+            shards: mailboxes.len() - 1,
+            prefix: self.options.prefix.as_str().into(),
+            sharded: self.options.address.is_sharded(),
+            rates,
+            keep_messages: self.options.keep_messages,
+        };
+        let mut rng = Rng::from_entropy(entropy::seed()?);
+        let seeds = [rng.next_u64(), rng.next_u64()];
+        let authority = Redis::new(settings, rules, rng);
+        let is_over: Arc<AtomicBool> = Arc::default();
+        let (runtime, address, ends) = (self.runtime, self.options.address, is_over.clone());
+        let (begun, has_begun) = bounded(1);
+        let thread = thread::Builder::new().name("bridge".into()).spawn(move || {
+            runtime.block_on(async move {
+                let carrier = Carrier::start(&address, Redis::scripts(), authority.probe(), seeds);
+                Desk::new(authority, carrier, inbox, mailboxes, clock, ends, begun).run().await;
+            });
+        })?;
+        let _ = has_begun.recv_timeout(FIRST_ANSWER);
+        Ok(Bridge { thread, is_over, mailbox })
+    }
+}
+
+impl Bridge {
+    /// Whether it has ended, which it does by itself only when another process has taken this one's number.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Has what is under way done, gives the number back, and ends. No shard may need it any more.
+    pub fn close(self) {
+        self.is_over.store(true, Ordering::Release);
+        self.mailbox.rouse();
+        let _ = self.thread.join();
+    }
+}

@@ -1,0 +1,119 @@
+//! A [`Carrier`] in the hands of a test.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use smallvec::smallvec;
+use switchboard::mail::redis::{Call, Demand, Fault, Heard, Script, State, Text};
+use switchboard::runtime::bridge::{Address, Carrier};
+use tokio::time::{Instant, timeout_at};
+
+use crate::support::client::PATIENCE;
+
+/// Adds its argument to a list.
+pub(crate) static APPEND: Script =
+    Script { name: "append", source: "redis.call('RPUSH', KEYS[1], ARGV[1]) return ARGV[1]" };
+
+/// The same by another script.
+pub(crate) static ADD: Script =
+    Script { name: "add", source: "return tostring(redis.call('RPUSH', KEYS[1], ARGV[1]) and ARGV[1])" };
+
+/// Does what is no command.
+pub(crate) static WRONG: Script = Script { name: "wrong", source: "return redis.call('NONSENSE')" };
+
+/// See the module.
+pub(crate) struct Desk {
+    carrier: Carrier,
+    next: u32,
+    pub(crate) answers: BTreeMap<u32, Result<Text, Fault>>,
+    pub(crate) published: Vec<(String, String)>,
+    /// How often each channel was listened to from then on.
+    pub(crate) following: BTreeMap<String, usize>,
+    pub(crate) states: Vec<State>,
+}
+
+/// Runs a test that speaks with Redis at this address.
+pub(crate) fn with_desk(url: &str, test: impl AsyncFnOnce(Desk)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let address = Address::parse(url).expect("an address");
+        let carrier = Carrier::start(&address, vec![&APPEND, &ADD, &WRONG], (*b"probe").into(), [1, 2]);
+        let (answers, following) = (BTreeMap::new(), BTreeMap::new());
+        let mut desk = Desk { carrier, next: 0, answers, published: Vec::new(), following, states: Vec::new() };
+        desk.until("a connection", |desk| desk.is_good()).await;
+        test(desk).await;
+    });
+}
+
+impl Desk {
+    pub(crate) fn is_good(&self) -> bool {
+        self.states.last() == Some(&State::Good)
+    }
+
+    /// Calls a script; the call's ticket.
+    pub(crate) fn call(&mut self, script: &'static Script, key: &str, argument: &str) -> u32 {
+        self.next += 1;
+        let keys = smallvec![key.as_bytes().into()];
+        let arguments = vec![argument.as_bytes().into()];
+        self.carrier.carry(Demand::Call(Call { ticket: self.next, script, keys, arguments }));
+        self.next
+    }
+
+    pub(crate) fn follow(&self, channel: &str) {
+        self.carrier.carry(Demand::Follow(channel.as_bytes().into()));
+    }
+
+    pub(crate) fn leave(&self, channel: &str) {
+        self.carrier.carry(Demand::Leave(channel.as_bytes().into()));
+    }
+
+    pub(crate) fn publish(&self, channel: &str, body: &str) {
+        let (channel, body) = (channel.as_bytes().into(), body.as_bytes().into());
+        self.carrier.carry(Demand::Publish { channel, body });
+    }
+
+    /// Waits until `is_so`, and says `what` when that does not come about.
+    pub(crate) async fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !is_so(self) {
+            let mut heard = Vec::new();
+            if timeout_at(until, self.carrier.hear(&mut heard, 1_000)).await.is_err() {
+                panic!("{what}: not within {PATIENCE:?}");
+            }
+            heard.into_iter().for_each(|heard| self.hear(heard));
+        }
+    }
+
+    /// Waits for the answer to the call of this ticket; whether it was done.
+    pub(crate) async fn is_done(&mut self, ticket: u32) -> bool {
+        self.until("an answer", |desk| desk.answers.contains_key(&ticket)).await;
+        self.answers[&ticket].is_ok()
+    }
+
+    /// Calls again and again until it is done; how long the slowest answer took.
+    pub(crate) async fn insist(&mut self, key: &str, argument: &str) -> Duration {
+        let mut slowest = Duration::ZERO;
+        loop {
+            let since = Instant::now();
+            let ticket = self.call(&APPEND, key, argument);
+            let is_done = self.is_done(ticket).await;
+            slowest = slowest.max(since.elapsed());
+            if is_done {
+                return slowest;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        let text = |text: Text| String::from_utf8(text.into_vec()).expect("text");
+        match heard {
+            Heard::Answer { ticket, outcome } => {
+                assert!(self.answers.insert(ticket, outcome).is_none(), "one answer to each call");
+            }
+            Heard::Published { channel, body } => self.published.push((text(channel), text(body))),
+            Heard::Following(channel) => *self.following.entry(text(channel)).or_default() += 1,
+            Heard::State(state) => self.states.push(state),
+        }
+    }
+}

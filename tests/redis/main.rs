@@ -1,0 +1,12 @@
+//! What stands between a server and its Redis, against a real one that is restarted, paused, emptied and cut off.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod calls;
+mod channels;
+mod cluster;
+mod desk;
+mod nodes;
+mod questions;
+mod users;

@@ -1,0 +1,166 @@
+//! Servers that share a Redis: each has its number, and what one leaves behind another clears up.
+
+use std::io::Read;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::client::Client;
+use crate::support::http;
+use crate::support::process::wait_until;
+use crate::support::redis::RedisServer;
+use crate::support::server::{Server, command, token};
+use crate::support::way::Way;
+
+const SIGCONT: i32 = 18;
+const SIGSTOP: i32 = 19;
+
+fn node(url: &str) -> Server {
+    Server::of_shards(2, &[&format!("redis.url={url}")])
+}
+
+fn connect(server: &Server, user: &str) -> Client {
+    Client::connect(&server.address, Some(&token(user, &json!({}))))
+}
+
+fn numbers(redis: &RedisServer) -> Vec<u32> {
+    redis.ask("ZRANGE switchboard:nodes:{all} 0 -1")
+}
+
+fn is_ready(server: &Server) -> bool {
+    http::ask(&server.address, "GET", "/readyz", &[], None).status == 200
+}
+
+#[test]
+fn each_server_has_a_number_of_its_own_and_gives_it_back() {
+    let redis = RedisServer::start();
+    let mut servers = [node(&redis.url()), node(&redis.url()), node(&redis.url())];
+    let mut known = numbers(&redis);
+    known.sort_unstable();
+    assert_eq!(known, [1, 2, 3]);
+    for server in &mut servers[..2] {
+        server.signal(15);
+        assert!(server.wait(Duration::from_secs(20)).success());
+    }
+    // The one that is left finds that they have gone and that there is nothing to clear up.
+    wait_until("their numbers are free", || numbers(&redis) == [3]);
+    let _another = node(&redis.url());
+    assert_eq!(numbers(&redis).len(), 2);
+}
+
+#[test]
+fn members_on_two_nodes_are_in_one_room() {
+    let redis = RedisServer::start();
+    let servers = [node(&redis.url()), node(&redis.url())];
+    let (mut ada, mut bob) = (connect(&servers[0], "ada"), connect(&servers[1], "bob"));
+    ada.join("r", "a");
+    bob.join("r", "b");
+    assert_eq!(ada.next()["type"], "peer-joined");
+    bob.send(&json!({ "type": "message", "roomId": "r", "content": "hello" }));
+    assert_eq!(bob.next()["type"], "message-sent");
+    let message = ada.next();
+    assert_eq!(
+        (&message["type"], &message["content"], &message["seq"]),
+        (&json!("message"), &json!("hello"), &json!(1))
+    );
+}
+
+#[test]
+fn what_a_killed_server_leaves_behind_is_cleared_up_once() {
+    let redis = RedisServer::start();
+    let servers = [node(&redis.url()), node(&redis.url()), node(&redis.url())];
+    let mut clients = [connect(&servers[0], "ada"), connect(&servers[1], "bob"), connect(&servers[2], "eve")];
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.join("r", &format!("p{number}"));
+    }
+    let [first, second, third] = servers;
+    third.kill();
+    let [mut ada, mut bob, _eve] = clients;
+    for _ in 0..2 {
+        assert_eq!(ada.next()["type"], "peer-joined");
+    }
+    assert_eq!(bob.next()["type"], "peer-joined");
+    for client in [&mut ada, &mut bob] {
+        let left = client.next();
+        assert_eq!((&left["type"], &left["peerId"]), (&json!("peer-left"), &json!("p2")));
+    }
+    wait_until("its number is free", || numbers(&redis).len() == 2);
+    // Whatever else was said would have come before this.
+    ada.send(&json!({ "type": "message", "roomId": "r", "content": "so far" }));
+    assert_eq!(bob.next()["type"], "message");
+    drop((first, second));
+}
+
+#[test]
+fn a_server_without_its_redis_is_not_ready_and_says_so_until_it_is_back() {
+    let redis = RedisServer::start();
+    let way = Way::to(redis.port());
+    let server = node(&way.url());
+    wait_until("it is ready", || is_ready(&server));
+    let mut ada = connect(&server, "ada");
+    ada.join("r", "a");
+    way.cut();
+    wait_until("it is not ready", || !is_ready(&server));
+    ada.send(&json!({ "type": "message", "roomId": "r", "content": "lost" }));
+    assert_eq!(ada.next()["code"], "STORAGE_UNAVAILABLE");
+    way.mend();
+    wait_until("it is ready again", || is_ready(&server));
+    ada.send(&json!({ "type": "message", "roomId": "r", "content": "kept" }));
+    assert_eq!(ada.next()["seq"], 1);
+}
+
+#[test]
+fn a_server_that_finds_no_redis_says_so_and_does_not_start() {
+    let way = Way::to(1);
+    let mut child = command(&["--set", &format!("redis.url={}", way.url())], &[]);
+    let mut child = child.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+    let status = child.wait().expect("it ends");
+    let mut said = String::new();
+    child.stderr.take().expect("its word").read_to_string(&mut said).expect("text");
+    assert!(
+        !status.success() && said.contains("redis.url: Redis at 127.0.0.1:") && said.contains("cannot be used"),
+        "{said}"
+    );
+}
+
+#[test]
+fn when_redis_has_lost_everything_clients_are_told_and_begin_anew() {
+    let redis = RedisServer::start();
+    let servers = [node(&redis.url()), node(&redis.url())];
+    let mut clients = [connect(&servers[0], "ada"), connect(&servers[1], "bob")];
+    for client in &mut clients {
+        let id = client.id().to_owned();
+        client.join("r", &id);
+    }
+    redis.ask::<redis::Value>("FLUSHALL");
+    for client in &mut clients {
+        let end = client.wait_until(|event| event["type"] == "room-closed");
+        assert_eq!(end["roomId"], "r");
+    }
+    wait_until("both have their numbers again", || numbers(&redis).len() == 2);
+    let [ada, bob] = &mut clients;
+    ada.join("r", "a");
+    let joined = bob.join("r", "b");
+    assert_eq!(joined["participantCount"], 2);
+    bob.send(&json!({ "type": "message", "roomId": "r", "content": "hello" }));
+    assert_eq!(ada.wait_until(|event| event["type"] == "message")["seq"], 1);
+}
+
+#[test]
+fn a_server_that_was_taken_for_dead_begins_anew() {
+    let redis = RedisServer::start();
+    let servers = [node(&redis.url()), node(&redis.url())];
+    let (mut ada, mut bob) = (connect(&servers[0], "ada"), connect(&servers[1], "bob"));
+    ada.join("r", "a");
+    bob.join("r", "b");
+    assert_eq!(ada.next()["type"], "peer-joined");
+    servers[1].signal(SIGSTOP);
+    let left = ada.next();
+    assert_eq!((&left["type"], &left["peerId"]), (&json!("peer-left"), &json!("b")));
+    wait_until("it is given up", || numbers(&redis).len() == 1);
+    servers[1].signal(SIGCONT);
+    bob.wait_until(|event| event["roomId"] == "r" && event["type"] != "peer-left");
+    wait_until("it has its number again", || numbers(&redis).len() == 2);
+    assert_eq!(bob.join("r", "b")["participantCount"], 2);
+    assert_eq!(ada.next()["type"], "peer-joined");
+}

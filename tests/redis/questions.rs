@@ -1,0 +1,112 @@
+//! What any node answers for all: who and what there is, and what concerns a connection that another one holds.
+
+use serde_json::{Value, json};
+
+use crate::support::client::Client;
+use crate::support::http::{ask, bearer};
+use crate::support::redis::RedisServer;
+use crate::support::server::{Server, token};
+
+/// Two nodes; `ada` and `bob` on the first, `bob` and `eve` on the second, in a room each and in one together.
+struct Stage {
+    _redis: RedisServer,
+    servers: [Server; 2],
+    clients: Vec<Client>,
+    root: String,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let redis = RedisServer::start();
+        let url = format!("redis.url={}", redis.url());
+        let servers = [(); 2].map(|()| Server::of_shards(2, &[&url]));
+        let mut clients = Vec::new();
+        for (server, user, rooms) in [(0, "ada", ["both", "first"]), (0, "bob", ["both", "first"])]
+            .into_iter()
+            .chain([(1, "bob", ["both", "second"]), (1, "eve", ["both", "second"])])
+        {
+            let mut client = Client::connect(&servers[server].address, Some(&token(user, &json!({}))));
+            let id = client.id().to_owned();
+            for room in rooms {
+                client.join(room, &id);
+            }
+            clients.push(client);
+        }
+        Self { _redis: redis, servers, clients, root: bearer(&token("root", &json!({ "role": "admin" }))) }
+    }
+
+    /// What an admin is answered by each node.
+    fn look(&self, path: &str) -> [Value; 2] {
+        [0, 1].map(|node| {
+            let answer = ask(&self.servers[node].address, "GET", path, &[&self.root], None);
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+            answer.json()
+        })
+    }
+}
+
+#[test]
+fn rooms_and_users_of_all_nodes_are_listed_once() {
+    let stage = Stage::new();
+    for rooms in stage.look("/api/rooms") {
+        assert_eq!((&rooms["totalRooms"], &rooms["totalPeers"]), (&json!(3), &json!(8)), "{rooms}");
+        let listed = rooms["rooms"].as_array().expect("a list").iter();
+        let mut counts: Vec<(&str, u64)> = listed
+            .map(|room| (room["roomId"].as_str().expect("a name"), room["participantCount"].as_u64().expect("a count")))
+            .collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [("both", 4), ("first", 2), ("second", 2)]);
+    }
+    for users in stage.look("/websocket/users/connected") {
+        let text = users.to_string();
+        assert!(["ada", "bob", "eve"].iter().all(|user| text.contains(&format!("\"{user}\""))), "{text}");
+    }
+    for one in stage.look("/websocket/users/connected?limit=1") {
+        let text = one.to_string();
+        assert!(text.contains("\"ada\"") && !text.contains("\"bob\""), "{text}");
+    }
+}
+
+#[test]
+fn a_connection_is_seen_and_closed_from_another_node() {
+    let mut stage = Stage::new();
+    for seen in stage.look("/connections/bob") {
+        assert_eq!(seen["connections"].as_array().map(Vec::len), Some(2), "{seen}");
+    }
+    let eve = stage.clients.pop().expect("she is there");
+    let id = eve.id().to_owned();
+    let answer = ask(&stage.servers[0].address, "DELETE", &format!("/connections/{id}"), &[&stage.root], None);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = ask(&stage.servers[0].address, "DELETE", &format!("/connections/{id}"), &[&stage.root], None);
+    assert_eq!((answer.status, answer.code()), (404, "CONNECTION_NOT_FOUND".to_owned()));
+}
+
+#[test]
+fn a_broadcast_reaches_the_connections_of_all_nodes() {
+    let mut stage = Stage::new();
+    let body = json!({ "type": "news", "message": "hello", "data": { "hello": 1 } }).to_string();
+    let answer = ask(&stage.servers[1].address, "POST", "/websocket/message/broadcast", &[&stage.root], Some(&body));
+    assert!((200..300).contains(&answer.status), "{}", answer.text());
+    for client in &mut stage.clients {
+        let message = client.wait_until(|event| event["type"] == "message");
+        assert_eq!(message["messageType"], "news", "{message}");
+    }
+}
+
+#[test]
+fn a_client_goes_on_where_it_was_on_another_node() {
+    let mut stage = Stage::new();
+    let ada = stage.clients.remove(0);
+    let recovery = ada.hello["recoveryToken"].as_str().expect("a token").to_owned();
+    // Its former connection is still there, on another node than the one it comes to.
+    let mut back = Client::connect(&stage.servers[1].address, Some(&token("ada", &json!({}))));
+    back.send(&json!({ "type": "resume", "recoveryToken": recovery }));
+    let resumed = back.wait_until(|event| event["type"] == "resumed" || event["type"] == "error");
+    assert_eq!(resumed["rooms"]["both"]["recovered"], true, "{resumed}");
+    let mut ada = ada;
+    let gone = ada.wait_until(|event| event["type"] == "disconnect");
+    assert_eq!(gone["reason"], "replaced");
+    back.send(&json!({ "type": "message", "roomId": "both", "content": "I am back" }));
+    let message = stage.clients[0].wait_until(|event| event["type"] == "message");
+    assert_eq!(message["content"], "I am back");
+}

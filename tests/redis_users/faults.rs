@@ -1,0 +1,211 @@
+//! What becomes of users when nodes die, Redis is away, or what was said is lost.
+
+use switchboard::authority::Authority;
+use switchboard::authority::redis::Keys;
+use switchboard::domain::command::Status;
+use switchboard::domain::op::{Op, Reply, Rules, Scope, UserOp};
+use switchboard::domain::presence::Parting;
+use switchboard::domain::reject::Code;
+use switchboard::mail::Asker;
+use switchboard::mail::redis::{Heard as FromRedis, State};
+
+use crate::world::{GRACE_MS, Heard, World, id, rules, who};
+
+fn offline(user: &str, at: u64) -> Heard {
+    Heard::News(user.into(), "offline", at, None, "Everyone".into())
+}
+
+/// Others clear up after a node.
+fn purge(world: &mut World, by: usize, user: &str, dead: u16) {
+    world.nodes[by].authority.purge_user(world.now, user.into(), dead);
+    world.settle();
+}
+
+/// A node listens again after a time when it did not.
+fn listen_again(world: &mut World, at: usize) {
+    let mut out = Vec::new();
+    let channel = Keys::new("test").node(at as u16);
+    world.nodes[at].authority.told(world.now, FromRedis::Following(channel), &mut out);
+    world.note(at, out);
+    world.pass(1_000);
+}
+
+fn set_state(world: &mut World, at: usize, state: State) {
+    let mut out = Vec::new();
+    world.nodes[at].set_state(world.now, state, &mut out);
+    world.note(at, out);
+    world.pass(1_000);
+}
+
+fn connections(world: &mut World, at: usize, user: &str) -> usize {
+    match world.user(at, user, UserOp::Connections) {
+        Ok(Reply::Connections(connections)) => connections.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_users_of_a_dead_node_go_offline_once() {
+    let mut world = World::new(3, rules());
+    world.attach(2, "ann", 1).expect("they come");
+    world.attach(2, "bob", 2).expect("they come");
+    world.attach(1, "bob", 3).expect("they come");
+    world.attach(2, "cid", 4).expect("they come");
+    world.detach(2, "cid", 4, Parting::Lost).expect("they go");
+    world.attach(2, "dan", 5).expect("they come");
+    world.detach(2, "dan", 5, Parting::Lost).expect("they go");
+    world.attach(0, "dan", 6).expect("they are back");
+    world.take_heard();
+    let at = world.now.wall;
+    for by in [0, 1, 0] {
+        for user in ["ann", "bob", "cid", "dan", "nobody"] {
+            purge(&mut world, by, user, 2);
+        }
+    }
+    let heard = world.take_heard();
+    assert_eq!(heard[0], [offline("ann", at), offline("cid", at)]);
+    assert_eq!(heard[0], heard[1]);
+    assert_eq!((connections(&mut world, 0, "ann"), connections(&mut world, 0, "bob")), (0, 1));
+}
+
+#[test]
+fn rooms_hear_of_the_users_of_a_dead_node_too() {
+    let mut world = World::new(2, Rules { presence_scope: Scope::Rooms, ..rules() });
+    world.attach(0, "ann", 1).expect("they come");
+    world.attach(1, "bob", 2).expect("they come");
+    world.join(0, "ann", 1, "r");
+    world.join(1, "bob", 2, "r");
+    world.take_heard();
+    purge(&mut world, 0, "bob", 1);
+    let told = Heard::News("bob".into(), "offline", world.now.wall, None, "Members(\"r\")".into());
+    assert_eq!(world.take_heard()[0], [told]);
+}
+
+#[test]
+fn a_node_that_was_taken_for_dead_says_its_users_anew() {
+    let mut world = World::new(2, rules());
+    world.attach(0, "ann", 1).expect("they come");
+    purge(&mut world, 1, "ann", 0);
+    world.take_heard();
+    listen_again(&mut world, 0);
+    let online = Heard::News("ann".into(), "online", world.now.wall - 1_000, None, "Everyone".into());
+    assert_eq!(world.take_heard(), [vec![online.clone()], vec![online]]);
+    assert_eq!(connections(&mut world, 1, "ann"), 1);
+    listen_again(&mut world, 0);
+    assert_eq!(world.take_heard().concat(), [], "nothing was missed");
+}
+
+#[test]
+fn when_redis_was_emptied_it_learns_everything_anew() {
+    let mut world = World::new(2, rules());
+    for number in 0..5 {
+        world.attach(0, &format!("user {number}"), number).expect("they come");
+    }
+    world.attach(1, "user 0", 9).expect("they come");
+    world.pass(1);
+    world.server.command(&["FLUSHALL"]);
+    listen_again(&mut world, 0);
+    listen_again(&mut world, 1);
+    for number in 0..5 {
+        assert_eq!(connections(&mut world, 1, &format!("user {number}")), 1 + usize::from(number == 0));
+    }
+    world.take_heard();
+    world.detach(0, "user 0", 0, Parting::Lost).expect("they go");
+    world.pass(GRACE_MS);
+    assert_eq!(world.take_heard().concat(), []);
+    world.detach(1, "user 0", 9, Parting::Lost).expect("they go");
+    world.pass(GRACE_MS);
+    assert_eq!(world.take_heard().concat().len(), 2);
+}
+
+#[test]
+fn connections_that_end_while_redis_is_away_end_for_redis_later() {
+    let mut world = World::new(2, rules());
+    world.attach(0, "ann", 1).expect("they come");
+    world.attach(0, "bob", 2).expect("they come");
+    world.attach(0, "bob", 3).expect("they come");
+    world.take_heard();
+    set_state(&mut world, 0, State::Away);
+    for (user, number) in [("ann", 1), ("bob", 2)] {
+        let refused = world.detach(0, user, number, Parting::Lost).expect_err("Redis is away");
+        assert_eq!(refused.code, Code::StorageUnavailable);
+    }
+    assert_eq!(world.attach(0, "cid", 4).expect_err("Redis is away").code, Code::StorageUnavailable);
+    set_state(&mut world, 0, State::Good);
+    assert_eq!((connections(&mut world, 1, "ann"), connections(&mut world, 1, "bob")), (0, 1));
+    world.pass(GRACE_MS);
+    let heard = world.take_heard();
+    assert!(matches!(heard[1].as_slice(), [Heard::News(user, "offline", ..)] if &**user == "ann"), "{heard:?}");
+}
+
+#[test]
+fn a_user_whose_grace_ends_while_redis_is_away_goes_offline_later() {
+    let mut world = World::new(2, rules());
+    world.attach(0, "ann", 1).expect("they come");
+    world.detach(0, "ann", 1, Parting::Lost).expect("they go");
+    set_state(&mut world, 0, State::Away);
+    world.pass(10 * GRACE_MS);
+    world.take_heard();
+    set_state(&mut world, 0, State::Good);
+    world.pass(GRACE_MS);
+    assert_eq!(world.take_heard()[1].len(), 1);
+    let Ok(Reply::Presence(view)) = world.user(1, "ann", UserOp::Look { by: who("bob") }) else {
+        panic!("they are known")
+    };
+    assert_eq!(view.status, Status::Offline);
+}
+
+/// An answer that is lost leaves open whether it was done; either way nothing is left of a connection that was refused.
+#[test]
+fn a_connection_that_was_refused_for_want_of_an_answer_is_forgotten() {
+    for is_done in [false, true] {
+        let mut world = World::new(2, rules());
+        let attach = UserOp::Attach { connection: id(0, 1), by: who("ann"), socket: None };
+        let mut out = Vec::new();
+        world.nodes[0].ask(world.now, Asker { shard: 0, ask: 1 }, Op::User("ann".into(), attach), &mut out);
+        match is_done {
+            true => world.nodes[0].lose_answers(world.now, &mut out),
+            false => world.nodes[0].lose_calls(world.now, &mut out),
+        }
+        assert_eq!(out.len(), 1, "it is told so");
+        world.pass(1_000 + GRACE_MS);
+        assert_eq!(connections(&mut world, 1, "ann"), 0);
+        let statuses: Vec<_> = world.take_heard().remove(1);
+        assert_eq!(statuses.len(), if is_done { 2 } else { 0 }, "{statuses:?}");
+    }
+}
+
+#[test]
+fn a_message_that_was_missed_is_handed_over_when_the_node_listens_again() {
+    let mut world = World::new(2, rules());
+    world.attach(0, "ann", 1).expect("they come");
+    world.attach(0, "ann", 2).expect("they come");
+    world.send(1, "ann", "heard").expect("it is kept");
+    let mut out = Vec::new();
+    let op = Op::User("ann".into(), UserOp::Send { by: who("bob"), content: crate::world::content("missed") });
+    world.nodes[1].ask(world.now, Asker { shard: 0, ask: 1 }, op, &mut out);
+    world.nodes[1].settle(world.now, &mut out);
+    assert_eq!(world.nodes[0].miss_published(), 1);
+    world.take_heard();
+    listen_again(&mut world, 0);
+    let handed = |number| Heard::Hand(id(0, number), "ann".into(), "\"missed\"".into());
+    assert_eq!(world.take_heard()[0], [handed(1), handed(2)], "and what they have got is not");
+    world.confirm();
+    listen_again(&mut world, 0);
+    assert_eq!(world.take_heard().concat(), []);
+}
+
+#[test]
+fn that_a_message_has_arrived_is_said_until_redis_knows() {
+    let mut world = World::new(2, rules());
+    world.attach(0, "ann", 1).expect("they come");
+    world.send(1, "ann", "x").expect("it is kept");
+    let (at, user, id) = world.handed.pop().expect("it was handed over");
+    world.nodes[at].authority.handed(&user, id);
+    let mut out = Vec::new();
+    world.nodes[at].lose_calls(world.now, &mut out);
+    world.pass(1_000);
+    world.take_heard();
+    world.attach(1, "ann", 2).expect("they come");
+    assert_eq!(world.take_heard().concat(), []);
+}

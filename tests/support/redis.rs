@@ -1,0 +1,269 @@
+//! A Redis of a test's own, and nodes that ask it: [`switchboard::authority::redis`] with a driver that does one call at a
+//! time, so that a test knows when everything that was said has been heard.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use redis::{Client, Cmd, Connection, Value};
+use switchboard::authority::Authority;
+use switchboard::authority::redis::{Redis, Settings};
+use switchboard::base::rng::Rng;
+use switchboard::base::time::Now;
+use switchboard::domain::op::{Op, Rules};
+use switchboard::mail::redis::{Call, Demand, Fault, Heard, State, Text};
+use switchboard::mail::{Asker, Outgoing};
+
+use super::directory::Directory;
+use super::process::wait_until;
+
+/// A `redis-server` that keeps nothing on disk.
+pub(crate) struct RedisServer {
+    child: Child,
+    port: u16,
+    directory: Directory,
+}
+
+impl RedisServer {
+    /// One on a free port.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The one server of a cluster.
+    pub(crate) fn start_cluster() -> Self {
+        let bus = free_port().to_string();
+        let server = Self::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]);
+        server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        let is_ok = |info: Value| redis::from_redis_value::<String>(info).expect("text").contains("cluster_state:ok");
+        wait_until("the cluster is whole", || is_ok(server.command(&["CLUSTER", "INFO"])));
+        server
+    }
+
+    fn start_with(options: &[&str]) -> Self {
+        // Whoever else takes the port before the server does makes it end, and another one is tried.
+        let server = (0..8).find_map(|_| Self::start_at(free_port(), options));
+        server.expect("no Redis came up")
+    }
+
+    fn start_at(port: u16, options: &[&str]) -> Option<Self> {
+        let directory = Directory::new();
+        std::fs::create_dir_all(directory.path()).expect("a directory");
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--dir", &directory.text()])
+            .args(options)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        let mut server = Self { child, port, directory };
+        let mut is_over = false;
+        wait_until("Redis answers", || {
+            is_over = server.child.try_wait().expect("its state").is_some();
+            is_over || Client::open(server.url()).and_then(|client| client.get_connection()).is_ok()
+        });
+        (!is_over).then_some(server)
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A connection to it.
+    pub(crate) fn connect(&self) -> Connection {
+        Client::open(self.url()).and_then(|client| client.get_connection()).expect("Redis is there")
+    }
+
+    /// Has it do one thing.
+    pub(crate) fn command(&self, words: &[&str]) -> Value {
+        let mut command = Cmd::new();
+        command.arg(words);
+        command.query(&mut self.connect()).expect("Redis does it")
+    }
+
+    /// The answer to a command, its words with spaces between them.
+    pub(crate) fn ask<T: redis::FromRedisValue>(&self, command: &str) -> T {
+        let words: Vec<&str> = command.split(' ').collect();
+        redis::from_redis_value(self.command(&words)).expect("an answer of this kind")
+    }
+
+    /// Ends it, and with it all it knew, and starts another one in its place.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        *self = Self::start_at(self.port, &[]).expect("its port is free");
+    }
+
+    /// Ends it, and with it all it knew, until [`RedisServer::restart`].
+    pub(crate) fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
+}
+
+/// A node: its half of the authority, and the connections that it has to Redis.
+pub(crate) struct Node {
+    pub(crate) authority: Redis,
+    calls: Connection,
+    channels: Connection,
+    scripts: BTreeMap<&'static str, redis::Script>,
+    sharded: bool,
+    /// Calls to Redis so far.
+    pub(crate) called: usize,
+}
+
+impl Node {
+    /// One that Redis answers.
+    pub(crate) fn new(server: &RedisServer, settings: Settings, rules: Arc<Rules>, seed: u64) -> Self {
+        let sharded = settings.sharded;
+        let authority = Redis::new(settings, rules, Rng::from_seed(seed));
+        let (calls, channels) = (server.connect(), server.connect());
+        Self { authority, calls, channels, scripts: BTreeMap::new(), sharded, called: 0 }
+    }
+
+    /// Tells it how Redis is.
+    pub(crate) fn set_state(&mut self, now: Now, state: State, out: &mut Vec<Outgoing>) {
+        self.authority.told(now, Heard::State(state), out);
+    }
+
+    /// Asks something, without waiting for what comes of it.
+    pub(crate) fn ask(&mut self, now: Now, from: Asker, op: Op, out: &mut Vec<Outgoing>) {
+        self.authority.ask(now, from, op, out);
+    }
+
+    /// Does what the node has for Redis, and tells it what Redis says, until there is no more; whether there was something.
+    pub(crate) fn settle(&mut self, now: Now, out: &mut Vec<Outgoing>) -> bool {
+        let mut was_busy = false;
+        loop {
+            let demands: Vec<Demand> = self.authority.orders(now).collect();
+            let mut heard: Vec<Heard> = demands.into_iter().filter_map(|demand| self.carry_out(demand)).collect();
+            heard.extend(self.published());
+            if heard.is_empty() && !self.authority.has_orders() {
+                return was_busy;
+            }
+            was_busy = true;
+            for heard in heard {
+                self.authority.told(now, heard, out);
+            }
+        }
+    }
+
+    /// Loses what it has for Redis: each call is answered by there being no answer.
+    pub(crate) fn lose_calls(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        let demands: Vec<Demand> = self.authority.orders(now).collect();
+        for demand in demands {
+            if let Demand::Call(Call { ticket, .. }) = demand {
+                self.authority.told(now, Heard::Answer { ticket, outcome: Err(Fault::Away) }, out);
+            }
+        }
+    }
+
+    /// Does what it has for Redis, but does not hear the answers.
+    pub(crate) fn lose_answers(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        let demands: Vec<Demand> = self.authority.orders(now).collect();
+        for demand in demands {
+            if let Some(Heard::Answer { ticket, .. }) = self.carry_out(demand) {
+                self.authority.told(now, Heard::Answer { ticket, outcome: Err(Fault::Away) }, out);
+            }
+        }
+    }
+
+    /// Drops what was published to its channels.
+    pub(crate) fn miss_published(&mut self) -> usize {
+        self.published().len()
+    }
+
+    fn carry_out(&mut self, demand: Demand) -> Option<Heard> {
+        match demand {
+            Demand::Call(Call { ticket, script, keys, arguments }) => {
+                self.called += 1;
+                let known = self.scripts.entry(script.name).or_insert_with(|| redis::Script::new(script.source));
+                let mut call = known.prepare_invoke();
+                for key in &keys {
+                    call.key(&**key);
+                }
+                for argument in &arguments {
+                    call.arg(&**argument);
+                }
+                let outcome = call.invoke::<Vec<u8>>(&mut self.calls).map(Text::from);
+                let refused = |error: redis::RedisError| Fault::Refused(format!("{}: {error}", script.name).into());
+                let outcome = outcome.map_err(refused);
+                if let Err(why) = &outcome {
+                    panic!("a script that fails: {why:?}");
+                }
+                Some(Heard::Answer { ticket, outcome })
+            }
+            Demand::Follow(channel) => {
+                let command = if self.is_sharded(&channel) { "SSUBSCRIBE" } else { "SUBSCRIBE" };
+                self.say(command, &channel);
+                Some(Heard::Following(channel))
+            }
+            Demand::Leave(channel) => {
+                let command = if self.is_sharded(&channel) { "SUNSUBSCRIBE" } else { "UNSUBSCRIBE" };
+                self.say(command, &channel);
+                None
+            }
+            Demand::Publish { channel, body } => {
+                let command = if self.is_sharded(&channel) { "SPUBLISH" } else { "PUBLISH" };
+                let published = Cmd::new().arg(command).arg(&*channel).arg(&*body).query::<u64>(&mut self.calls);
+                published.expect("Redis publishes");
+                None
+            }
+        }
+    }
+
+    /// Listens to a channel.
+    pub(crate) fn follow(&mut self, now: Now, channel: &[u8], out: &mut Vec<Outgoing>) {
+        self.say("SUBSCRIBE", channel);
+        self.authority.told(now, Heard::Following(channel.into()), out);
+    }
+
+    /// Whether a channel is that of a room, and those are kept apart.
+    fn is_sharded(&self, channel: &[u8]) -> bool {
+        self.sharded && channel.windows(7).any(|part| part == b":room:{")
+    }
+
+    fn say(&mut self, command: &str, text: &[u8]) {
+        let packed = Cmd::new().arg(command).arg(text).get_packed_command();
+        self.channels.send_packed_command(&packed).expect("Redis listens");
+    }
+
+    /// What was published to the channels it listens to: all that was before now.
+    fn published(&mut self) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        self.say("PING", b"so far");
+        loop {
+            let Value::Array(parts) = self.channels.recv_response().expect("Redis answers") else { return heard };
+            match parts.as_slice() {
+                [Value::BulkString(kind), Value::BulkString(channel), Value::BulkString(body)]
+                    if matches!(kind.as_slice(), b"message" | b"smessage") =>
+                {
+                    heard.push(Heard::Published { channel: channel[..].into(), body: body[..].into() });
+                }
+                [Value::BulkString(kind), ..] if kind == b"pong" => return heard,
+                _ => {}
+            }
+        }
+    }
+}
