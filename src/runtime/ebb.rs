@@ -4,9 +4,11 @@
 /// Connections that have to be gone, for less is not worth it; and at least half of those that there were.
 const MANY: usize = 1_000;
 
-/// So many looks after it has become quiet: at once, when users who were lost are offline and that is written down, and when
-/// empty rooms have ended.
-const AFTER_LOOKS: [u32; 4] = [0, 2, 4, 62];
+/// Memory is given back at so many looks once it has become quiet, for users who were lost are offline some seconds later.
+const LOOKS: u32 = 6;
+
+/// And once more after so many, when empty rooms have ended.
+const LAST_LOOK: u32 = 62;
 
 /// See the module. It is to look once a second.
 #[derive(Debug, Default)]
@@ -29,7 +31,7 @@ impl Ebb {
         if is_quiet && self.most - connections >= MANY.max(self.most / 2) {
             (self.most, self.looks) = (connections, Some(0));
         }
-        is_quiet && self.looks.is_some_and(|looks| AFTER_LOOKS.contains(&looks))
+        is_quiet && self.looks.is_some_and(|looks| looks < LOOKS || looks == LAST_LOOK)
     }
 }
 
@@ -47,7 +49,7 @@ mod tests {
     fn memory_is_given_back_when_many_have_gone_and_it_is_quiet() {
         let mut connections = vec![0, 5_000, 15_000, 15_000, 15_000, 9_000, 3_000, 20];
         connections.extend([20; 100]);
-        assert_eq!(looks(connections), [8, 10, 12, 70]);
+        assert_eq!(looks(connections), [8, 9, 10, 11, 12, 13, 70]);
     }
 
     #[test]
@@ -59,9 +61,7 @@ mod tests {
 
     #[test]
     fn those_who_trickle_away_count_as_well() {
-        assert_eq!(
-            looks((0..=200).map(|look| 10_000 - 50 * look)),
-            [100, 102, 104, 150, 152, 154, 175, 177, 179, 195, 197, 199]
-        );
+        let looks = looks((0..=200).map(|look| 10_000 - 50 * look));
+        assert_eq!((looks.len(), looks[0], looks[6], looks[12], looks[18]), (24, 100, 150, 175, 195));
     }
 }
