@@ -49,14 +49,8 @@ conversations! {
     on_one_server: {
         // Each server counts its own connections.
         colon_counters,
-        // On several servers it is told how many users a room has, not who they are.
-        colon_online_updates,
-        // The same.
-        colon_presence_in_rooms,
         // On several servers `room:list` knows the rooms that one is in, not those that one might enter.
         colon_rooms,
-        // The same.
-        interop_presence,
     }
     on_several_too: {
         authentication,
@@ -69,8 +63,10 @@ conversations! {
         colon_limits,
         colon_messages,
         colon_messages_refused,
+        colon_online_updates,
         colon_monitoring,
         colon_presence,
+        colon_presence_in_rooms,
         colon_recovery,
         colon_rooms_refused,
         create_on_join_always,
@@ -86,6 +82,7 @@ conversations! {
         ice_turn_secret,
         interop,
         interop_large_room,
+        interop_presence,
         interop_signaling,
         interop_typing,
         joining,

@@ -14,6 +14,7 @@ mod directs;
 mod followed;
 mod keys;
 mod nodes;
+mod online;
 mod presence;
 mod refusals;
 mod room_answers;

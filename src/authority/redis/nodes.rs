@@ -93,6 +93,11 @@ impl Nodes {
         self.questions.remember(message, room, is_own);
     }
 
+    /// The users of a room are being looked up under this number.
+    pub(super) fn look_for(&mut self, room: Name) -> u32 {
+        self.questions.look_for(room)
+    }
+
     /// Notes that a message was delivered, or read.
     pub(super) fn mark(&mut self, message: Uuid, kind: Receipt) {
         self.questions.mark(message, kind);

@@ -117,8 +117,10 @@ impl Redis {
             return self.go_on(now, &name, out);
         };
         self.note_due(now, &name, head.d);
-        if matches!(purpose, Purpose::Since) {
-            return self.missed(now, name, &head, &text, out);
+        match purpose {
+            Purpose::Since => return self.missed(now, name, &head, &text, out),
+            Purpose::Online => self.look_online(now, &name, &text, out),
+            _ => {}
         }
         let field = if matches!(purpose, Purpose::Signal) { "fromPeerId" } else { "peerId" };
         let reply = match head.x {
@@ -161,7 +163,7 @@ impl Redis {
         let most = self.rules.announce_limit;
         Ok(match purpose {
             Purpose::Done | Purpose::Lose(_) | Purpose::Signal | Purpose::Vanish(_) => Reply::Done,
-            Purpose::Since | Purpose::Purge(_) => Reply::Done,
+            Purpose::Since | Purpose::Online | Purpose::Purge(_) => Reply::Done,
             Purpose::Create => Reply::Room(Box::new(read::<Shown>(text)?.view(room, 0))),
             Purpose::Describe => Reply::Room(Box::new(read::<Shown>(text)?.view(room, most))),
             Purpose::Join(connection) => Reply::Joined(Box::new(read::<View>(text)?.joined(room, *connection, most))),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::authority::redis::Redis;
 use crate::authority::redis::followed::Followed;
+use crate::authority::redis::online::Present;
 use crate::authority::redis::wire::{Fact, Handed, Mark, Out, Signal, Told};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
@@ -165,6 +166,10 @@ impl Redis {
             }
             Fact::Stats(participant_count) => Event::Stats { room, participant_count },
             Fact::Online(online_count) => Event::Online { room, online_count, users: None },
+            Fact::Present(online_count, users) => {
+                let users = users.into_iter().map(Present::view).collect();
+                Event::Online { room, online_count, users: Some(users) }
+            }
             Fact::Media(seat) => Event::Media { room, peer: seat.name(), media: super::wire::media(seat.v) },
             Fact::Typing { w, on } => Event::Typing { room, by: w.into(), is_typing: on == 1 },
             Fact::Marked(mark) => {

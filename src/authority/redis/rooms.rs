@@ -41,6 +41,8 @@ pub(super) enum Purpose {
     Describe,
     Roster,
     Since,
+    /// How many users there are, or who they are.
+    Online,
     /// The members of a dead node have left.
     Purge(u16),
 }
@@ -298,7 +300,7 @@ impl Redis {
                 }
             }
             Due::Stats => self.call_room(now, name, &scripts::COUNT, Purpose::Done, vec![text("u")], None),
-            Due::Online => self.call_room(now, name, &scripts::COUNT, Purpose::Done, vec![text("w")], None),
+            Due::Online => self.count_online(now, name),
             Due::Missing => self.look_for_missing(now, name),
         }
     }

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::authority::redis::online::Present;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::{Identity, Roles};
@@ -219,6 +220,8 @@ pub(super) enum Fact {
     Moved,
     Stats(usize),
     Online(usize),
+    /// How many are online, and the first of them.
+    Present(usize, Vec<Present>),
     Media(Box<Seat>),
     Typing {
         w: Who,

@@ -50,6 +50,8 @@ pub(super) struct Questions {
     shards: BTreeMap<u32, Producing>,
     /// Those that were put to Redis, and which of the node's own each is for.
     looks: BTreeMap<u32, u32>,
+    /// Rooms whose users are being looked up.
+    rooms: BTreeMap<u32, Name>,
     /// What is remembered of messages; their ids are in the order of time.
     messages: BTreeMap<Uuid, Remembered>,
 }
@@ -89,6 +91,13 @@ impl Questions {
     fn number(&mut self) -> u32 {
         self.next = self.next.wrapping_add(1);
         self.next
+    }
+
+    /// The users of a room are being looked up under this number.
+    pub(super) fn look_for(&mut self, room: Name) -> u32 {
+        let number = self.number();
+        self.rooms.insert(number, room);
+        number
     }
 
     /// Remembers which room a message is of, and whether it was sent from this node, which counts it then.
@@ -307,6 +316,12 @@ impl Redis {
     /// One of the bridge's own questions has an answer: a shard's, or one of Redis.
     fn own_answered(&mut self, now: Now, ask: u32, reply: Result<Reply, Reject>, out: &mut Vec<Outgoing>) {
         let questions = &mut self.nodes.questions;
+        if let Some(room) = questions.rooms.remove(&ask) {
+            if let Ok(Reply::Surveyed(Surveyed::Users(view))) = reply {
+                self.tell_online(now, room, &view);
+            }
+            return;
+        }
         if let Some(number) = questions.looks.remove(&ask) {
             let Some(gathering) = questions.own.get_mut(&number) else { return };
             gathering.found.extend(reply.ok());
