@@ -1,4 +1,4 @@
-//! Redis is restarted, paused, cut off, or forgets its scripts; it keeps what it was told.
+//! Redis is restarted, paused, cut off, is full, or forgets its scripts; it keeps what it was told.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -162,5 +162,22 @@ fn redis_forgets_the_scripts() {
             scene.recover(people, since);
         }
         assert_eq!(people.total(|shown| shown.closed + shown.anew), 0, "somebody noticed");
+    });
+}
+
+/// As when its disk is full. Nobody is sent away, and nothing is left half done.
+#[test]
+fn redis_takes_no_writes() {
+    Scene::start("no writes", false, &[]).play(|scene, people| {
+        for _ in 0..times(2) {
+            let refused = || people.total(|shown| shown.refused);
+            let before = refused();
+            let since = Instant::now();
+            scene.redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+            people.wait("what would be kept is refused", CONVERGENCE, || refused() >= before + 100);
+            scene.redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+            scene.recover(people, since);
+        }
+        assert_eq!(people.total(|shown| shown.closed + shown.anew), 0, "somebody had to begin anew");
     });
 }

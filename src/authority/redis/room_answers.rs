@@ -122,6 +122,9 @@ impl Redis {
             Purpose::Online => self.look_online(now, &name, &text, out),
             _ => {}
         }
+        if self.belies(&name, &head) {
+            self.doubt(now, name.clone());
+        }
         let field = if matches!(purpose, Purpose::Signal) { "fromPeerId" } else { "peerId" };
         let reply = match head.x {
             Some(why) => Err(refusals::of(why, field)),
@@ -296,6 +299,22 @@ impl Redis {
         room.is_asking = true;
         let arguments = vec![wire::number(room.last), wire::number(room.seq)];
         self.call_room(now, name, &scripts::SINCE, Purpose::Since, arguments, None);
+    }
+
+    /// Whether an answer says that a room with members here is not there, or another one of its name.
+    fn belies(&self, name: &Name, head: &Head<'_>) -> bool {
+        let Some(room) = self.rooms.get(name).filter(|room| !room.members.is_empty() && !room.is_asking) else {
+            return false;
+        };
+        let is_another = !head.e.is_empty() && room.epoch.as_deref().is_some_and(|known| known != head.e);
+        is_another || head.x == Some("room_not_found")
+    }
+
+    /// Redis may have lost this room, or everything: it is asked for both, in this order, without waiting for the next
+    /// renewal of the lease.
+    fn doubt(&mut self, now: Now, name: Name) {
+        self.renew_soon(now);
+        self.ask_missed(now, name);
     }
 
     /// What was missed is here. What is not kept any more is lost to those who are here: they are told that the room has

@@ -30,6 +30,9 @@ const BATCH_MAX: usize = 1_024;
 /// Another server of the cluster keeps the key.
 const MOVED: ErrorKind = ErrorKind::Server(ServerErrorKind::Moved);
 
+/// What a server says that keeps nothing new for now: its disk or its memory is full, or too few replicas follow it.
+const NO_WRITES: [&str; 3] = ["MISCONF", "OOM", "NOREPLICAS"];
+
 /// Something for Redis.
 #[derive(Debug)]
 pub(super) enum Task {
@@ -344,6 +347,10 @@ fn outcome_of(value: Value, trouble: &mut Option<String>) -> Outcome {
                 | ServerErrorKind::Ask,
             ) => Outcome::Failed(Fault::Away),
             _ if error.code() == "BUSY" => Outcome::Failed(Fault::Away),
+            _ if NO_WRITES.contains(&error.code()) => {
+                tracing::error!(error = %RedisError::from(error), "Redis takes no writes");
+                Outcome::Failed(Fault::Away)
+            }
             _ => Outcome::Failed(Fault::Refused(RedisError::from(error).to_string().into())),
         },
         _ => Outcome::Failed(Fault::Refused("a script answered with something else than text".into())),

@@ -131,6 +131,13 @@ impl Redis {
         }
     }
 
+    /// Says that this node is there, whether or not it is time to.
+    pub(in crate::authority::redis) fn renew_soon(&mut self, now: Now) {
+        if !self.nodes.is_renewing {
+            self.renew(now);
+        }
+    }
+
     fn renew_in(&mut self, now: Now, ms: u64) {
         self.nodes.renew_at = now.mono + ms;
         self.due_in(now, ms, Due::Nodes);
