@@ -13,7 +13,7 @@ use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::op::{Op, Rules};
 use switchboard::mail::redis::{Call, Demand, Fault, Heard, State, Text};
-use switchboard::mail::{Asker, Outgoing};
+use switchboard::mail::{Asker, BRIDGE, Outgoing};
 
 use super::directory::Directory;
 use super::process::wait_until;
@@ -190,6 +190,14 @@ impl Node {
             was_busy = true;
             for heard in heard {
                 self.authority.told(now, heard, out);
+            }
+            // What it has for itself is mail, too.
+            loop {
+                let own: Vec<Outgoing> = out.extract_if(.., |(to, _)| *to == BRIDGE).collect();
+                if own.is_empty() {
+                    break;
+                }
+                own.into_iter().for_each(|(_, mail)| self.authority.mail(now, mail, out));
             }
         }
     }

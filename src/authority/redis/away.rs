@@ -99,7 +99,9 @@ impl Redis {
     pub(super) fn give_up_waiting(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         let is_late = |waiting: &mut Waiting| now.mono.saturating_sub(waiting.since) >= ANSWER_MS;
         for waiting in self.waiting.extract_if(.., is_late).collect::<Vec<_>>() {
-            if let Some(room) = self.rooms.get_mut(&waiting.room) {
+            if matches!(waiting.op, RoomOp::Join(_) | RoomOp::Return(_))
+                && let Some(room) = self.rooms.get_mut(&waiting.room)
+            {
                 room.coming -= 1;
             }
             Self::answer(Some(waiting.to), Err(Reject::storage_unavailable()), out);

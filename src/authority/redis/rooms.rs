@@ -73,7 +73,12 @@ pub(super) struct Waiting {
 
 impl Redis {
     pub(super) fn room_op(&mut self, now: Now, name: Name, op: RoomOp, to: Asker, _out: &mut Vec<Outgoing>) -> Outcome {
-        if matches!(op, RoomOp::Join(_) | RoomOp::Return(_)) && !self.follow(&name) {
+        let is_heard = match op {
+            RoomOp::Join(_) | RoomOp::Return(_) => self.follow(&name),
+            // Nothing overtakes an act that waits.
+            _ => self.rooms.get(&name).is_none_or(|room| room.is_heard),
+        };
+        if !is_heard {
             self.wait_for_room(now, Waiting { room: name, op, to, since: now.mono });
             return Ok(None);
         }
