@@ -21,6 +21,11 @@ do
 end
 local room, facts, due = nil, {}, 0
 
+-- A refusal. It names the room's epoch, so that whoever knows another one finds out.
+local function refuse(why)
+  return '{"x":"' .. why .. '"' .. (room and ',"e":"' .. room.e .. '"' or '') .. '}'
+end
+
 -- Everything of a room that may end.
 local function each(command, ...)
   for _, part in ipairs({'', ':m', ':p', ':l', ':i', ':f', ':t', ':a'}) do call(command, K .. part, ...) end
