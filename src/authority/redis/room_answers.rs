@@ -11,8 +11,9 @@ use crate::authority::redis::rooms::{Due, Purpose};
 use crate::authority::redis::wire::{Entry, Head, Publication, Shown, Uuid2, View, Who};
 use crate::authority::redis::{Due as Any, Redis, refusals, scripts, wire};
 use crate::base::Name;
+use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, PeerName};
 use crate::domain::history::{History, Marks};
 use crate::domain::op::{Reply, RoomOp, Sent, Typist};
 use crate::domain::recovery::Returned;
@@ -130,15 +131,7 @@ impl Redis {
             Some(why) => Err(refusals::of(why, field)),
             None => self.understand(&name, &purpose, &text, head.e),
         };
-        let (comes, goes) = match (&purpose, &reply) {
-            (Purpose::Join(connection), Ok(Reply::Joined(joined))) => (Some((*connection, joined.peer.clone())), None),
-            (Purpose::Return(connection), Ok(Reply::Returned(back))) => {
-                (Some((*connection, back.joined.peer.clone())), None)
-            }
-            (Purpose::Leave(connection), Ok(Reply::Left { own: true })) => (None, Some(*connection)),
-            (Purpose::Vanish(connection), _) => (None, Some(*connection)),
-            _ => (None, None),
-        };
+        let (comes, goes) = comings(&purpose, &reply);
         if let (Purpose::Lose(connection), Ok(_)) = (&purpose, &reply) {
             let grace = self.rules.presence_grace_ms;
             self.due_in(now, grace, Any::Room(name.clone(), Due::Vanish(*connection)));
@@ -359,6 +352,22 @@ impl Redis {
             room.epoch = None;
         }
         self.follow_no_longer(name);
+    }
+}
+
+/// Who is a member from an answer on, and who is one no longer.
+fn comings(
+    purpose: &Purpose,
+    reply: &Result<Reply, Reject>,
+) -> (Option<(ConnectionId, PeerName)>, Option<ConnectionId>) {
+    match (purpose, reply) {
+        (Purpose::Join(connection), Ok(Reply::Joined(joined))) => (Some((*connection, joined.peer.clone())), None),
+        (Purpose::Return(connection), Ok(Reply::Returned(back))) => {
+            (Some((*connection, back.joined.peer.clone())), None)
+        }
+        (Purpose::Leave(connection), Ok(Reply::Left { own: true })) => (None, Some(*connection)),
+        (Purpose::Vanish(connection), _) => (None, Some(*connection)),
+        _ => (None, None),
     }
 }
 
