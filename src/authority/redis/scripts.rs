@@ -19,6 +19,9 @@ macro_rules! scripts {
 
 /// What scripts of a kind begin with.
 macro_rules! prelude {
+    (send) => {
+        concat!(include_str!("lua/prelude.lua"), include_str!("lua/usual_send.lua"), include_str!("lua/room.lua"))
+    };
     (room) => {
         concat!(include_str!("lua/prelude.lua"), include_str!("lua/room.lua"))
     };
@@ -48,7 +51,7 @@ scripts! {
     /// [`crate::domain::op::RoomOp::Media`].
     MEDIA = room "media";
     /// [`crate::domain::op::RoomOp::Send`].
-    SEND = room "send";
+    SEND = send "send";
     /// [`crate::domain::op::RoomOp::Typing`].
     TYPING = room "typing";
     /// [`crate::domain::op::RoomOp::Typists`].
