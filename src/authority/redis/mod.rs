@@ -12,6 +12,7 @@ mod away;
 mod credit;
 mod directs;
 mod followed;
+mod gaps;
 mod keys;
 mod nodes;
 mod online;
