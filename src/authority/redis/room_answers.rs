@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::authority::redis::followed::{Answer, Followed, Next};
 use crate::authority::redis::gaps::{MISSING_MS, Search};
 use crate::authority::redis::rooms::{Due, Purpose};
-use crate::authority::redis::wire::{Entry, Head, Publication, Shown, Uuid2, View, Who};
+use crate::authority::redis::wire::{Entry, Head, Publication, Shown, Told, Uuid2, View, Who};
 use crate::authority::redis::{Due as Any, Redis, refusals};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
@@ -252,7 +252,8 @@ impl Redis {
         publication: Publication,
         out: &mut Vec<Outgoing>,
     ) {
-        let Publication { n, o, told } = publication;
+        let Publication { n, o, t, f } = publication;
+        let told = Told { t, f };
         if n == 0 {
             return self.tell_room(now, name, None, told, out);
         }

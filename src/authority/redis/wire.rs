@@ -184,7 +184,7 @@ impl Entry {
 }
 
 /// What became known in a room at once, and when.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Told {
     /// In milliseconds since 1970.
     pub(super) t: u64,
@@ -197,8 +197,8 @@ pub(super) struct Told {
 pub(super) struct Publication {
     pub(super) n: u64,
     pub(super) o: Box<str>,
-    #[serde(flatten)]
-    pub(super) told: Told,
+    pub(super) t: u64,
+    pub(super) f: Vec<(Box<str>, Fact)>,
 }
 
 /// What is for single connections of a node: the key of their room, and what they are told.
