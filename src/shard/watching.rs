@@ -8,7 +8,7 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::client::conn::Standing;
 use crate::domain::monitoring::{
-    Census, Figures, Health, Load, Metrics, Reach, Stats, Visitor, Vitals, Watch, assess, shortened,
+    Census, Figures, Health, Load, Reach, Stats, Totals, Visitor, Vitals, Watch, assess, shortened,
 };
 use crate::domain::question::Happening;
 use crate::domain::reject::{Code, Reject};
@@ -91,10 +91,16 @@ impl Shard {
         pulse
     }
 
-    /// Connections in numbers.
-    pub(super) fn metrics(&mut self, now: Now) -> Metrics {
+    /// What this server counts of its connections.
+    pub(super) fn totals(&mut self, now: Now) -> Totals {
         self.take_pulse(now);
-        self.watching.census.metrics()
+        self.watching.census.totals()
+    }
+
+    /// What this shard counts of its connections, and the most that it has seen all of them have.
+    pub(super) fn own_totals(&mut self, now: Now) -> Totals {
+        let figures = self.take_pulse(now).figures;
+        Totals { figures, ..self.watching.census.totals() }
     }
 
     /// What all shards count, added up.

@@ -11,6 +11,7 @@
 mod away;
 mod credit;
 mod directs;
+mod enrolment;
 mod followed;
 mod keys;
 mod nodes;
@@ -89,6 +90,8 @@ pub struct Redis {
     /// Who types in which room, and until when unless they say so again, in monotonic milliseconds; 0: they have stopped.
     typing: BTreeMap<(Name, ConnectionId), u64>,
     users: users::Users,
+    /// Which rooms users take part in, as far as that is to be noted.
+    enrolments: enrolment::Enrolments,
     /// What shards were lent of their users' allowances.
     credit: Keeper,
     nodes: nodes::Nodes,
@@ -130,6 +133,8 @@ enum Due {
     Questions,
     /// The node's own lease.
     Nodes,
+    /// What could not be noted of users' rooms.
+    Enrolments,
 }
 
 /// What comes of an op: its answer, or `None` when that comes later.
@@ -152,6 +157,7 @@ impl Redis {
             owed: BTreeSet::new(),
             typing: BTreeMap::new(),
             users: users::Users::new(seed),
+            enrolments: enrolment::Enrolments::default(),
             credit,
             nodes: nodes::Nodes::default(),
             due: BTreeMap::new(),
@@ -306,13 +312,14 @@ impl Authority for Redis {
         self.call_strikes(now);
         self.call_announcements(now);
         self.call_leases(now);
+        self.call_enrolments(now);
         self.note_places(now);
         self.demands.drain(..)
     }
 
     fn has_orders(&self) -> bool {
         let has_said = !self.demands.is_empty() || self.users.has_calls();
-        has_said || self.credit.has_draws() || self.has_places_to_note()
+        has_said || self.credit.has_draws() || self.has_places_to_note() || self.has_enrolments()
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
@@ -331,6 +338,7 @@ impl Authority for Redis {
                     }
                     Due::Questions => self.give_up_questions(now, out),
                     Due::Nodes => self.renew_if_due(now),
+                    Due::Enrolments => self.enroll_again(now),
                 }
             }
         }

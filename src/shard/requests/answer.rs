@@ -199,7 +199,7 @@ impl Shard {
     }
 
     fn metrics_page(&mut self, now: Now) -> Answer {
-        let (stats, metrics, vitals) = (self.stats_of_all(now), self.metrics(now), self.vitals(now));
+        let (stats, metrics, vitals) = (self.stats_of_all(now), self.totals(now).metrics(), self.vitals(now));
         let text = exposition::write(&stats, &metrics, &vitals, assess(&vitals).level, now.mono / 1000);
         let body = text.into_bytes().into();
         Answer { status: 200, content_type: exposition::CONTENT_TYPE, body, headers: Vec::new() }

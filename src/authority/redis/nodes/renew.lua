@@ -1,5 +1,6 @@
 -- renew: a node says that it is there.
--- ARGV: 4 its number, 5 its name, 6 for how long, in milliseconds.
+-- ARGV: 4 its number, 5 its name, 6 for how long, in milliseconds, 7 how many rooms it looks after at the most: those that
+-- were listed for so long that they may be there no longer.
 local node, at = ARGV[4], clock()
 local name = call('HGET', K .. ':names', node)
 if name and name ~= ARGV[5] then return refuse('taken') end
@@ -11,4 +12,12 @@ local live = table.concat(call('ZRANGEBYSCORE', K, at, '+inf'), ',')
 local dead = table.concat(call('ZRANGEBYSCORE', K, '-inf', '(' .. at), ',')
 local first = call('ZRANGEBYSCORE', K, at, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local ends = ',"e":' .. string.format('%.0f', tonumber(first[2]) - at)
-return '{"k":' .. (name and 1 or 0) .. ends .. ',"l":[' .. live .. '],"d":[' .. dead .. ']}'
+call('ZREMRANGEBYSCORE', K .. ':left', '-inf', '(' .. at)
+local over = call('ZRANGEBYSCORE', K .. ':made', '-inf', '(' .. at, 'LIMIT', 0, ARGV[7])
+for place, room in ipairs(over) do
+  -- Should it not get to it, another one does later.
+  call('ZADD', K .. ':made', at + 60000, room)
+  over[place] = cjson.encode(room)
+end
+return '{"k":' .. (name and 1 or 0) .. ends .. ',"l":[' .. live .. '],"d":[' .. dead .. '],"o":[' ..
+  table.concat(over, ',') .. ']}'
