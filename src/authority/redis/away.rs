@@ -3,7 +3,7 @@
 //! Members of one node may go on signaling to each other: the node knows who they are. Whoever leaves meanwhile is no
 //! member here any more, and Redis is told when it is back. All else is refused.
 
-use crate::authority::redis::room_answers::MISSING_MS;
+use crate::authority::redis::gaps::{MISSING_MS, Search};
 use crate::authority::redis::rooms::{Due, Purpose, Waiting};
 use crate::authority::redis::{ANSWER_MS, Due as Any, Outcome, Redis};
 use crate::base::Name;
@@ -66,7 +66,7 @@ impl Redis {
             }
             Purpose::Since => {
                 if let Some(room) = self.rooms.get_mut(name) {
-                    room.is_asking = false;
+                    room.search = Search::None;
                     self.due_in(now, MISSING_MS, Any::Room(name.clone(), Due::Missing));
                 }
             }

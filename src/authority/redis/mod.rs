@@ -13,6 +13,7 @@ mod credit;
 mod directs;
 mod enrolment;
 mod followed;
+mod gaps;
 mod keys;
 mod nodes;
 mod online;
