@@ -117,9 +117,10 @@ impl Shard {
         assess(&vitals)
     }
 
-    /// Whether rooms and users are out of reach because Redis is.
-    pub(super) fn is_without_redis(&self) -> bool {
-        self.placement.is_cluster() && self.watching.redis != Some(redis::State::Good)
+    /// How Redis is, if rooms and users are out of reach because of that.
+    pub(super) fn lost_redis(&self) -> Option<redis::State> {
+        let state = self.watching.redis.unwrap_or_default();
+        (self.placement.is_cluster() && state != redis::State::Good).then_some(state)
     }
 
     /// What health is judged by.
@@ -142,10 +143,11 @@ impl Shard {
             failures: total.failures,
             storage_lag_ms: Load { used: lag_ms, limit: limits::STORE_LATE_MS },
             store,
-            redis: match self.watching.redis {
+            redis: match self.lost_redis() {
                 _ if !self.placement.is_cluster() => Reach::Unused,
-                Some(redis::State::Good) => Reach::Reached,
-                _ => Reach::Lost("it does not answer".into()),
+                None => Reach::Reached,
+                Some(redis::State::Full) => Reach::Lost("it takes no writes".into()),
+                Some(_) => Reach::Lost("it does not answer".into()),
             },
         }
     }

@@ -20,7 +20,7 @@ use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::op::Profile;
 use crate::mail::Outgoing;
-use crate::mail::redis::{State, Text};
+use crate::mail::redis::Text;
 
 /// How long a list is remembered that nobody asks for, in milliseconds.
 const REMEMBERED_MS: u64 = 30 * 24 * 3_600_000;
@@ -87,7 +87,7 @@ impl Redis {
     }
 
     pub(super) fn has_enrolments(&self) -> bool {
-        self.state == State::Good && self.enrolments.is_ready()
+        self.takes_notes() && self.enrolments.is_ready()
     }
 
     /// Calls for some of what is to be noted, before whatever else is to be done.

@@ -99,6 +99,8 @@ pub struct Redis {
     /// What is to be looked at, and when, in monotonic milliseconds.
     due: BTreeMap<u64, BTreeSet<Due>>,
     state: State,
+    /// Whether it answers, but keeps nothing new.
+    is_full: bool,
     /// Where events are encoded; empty but for its memory.
     draft: Vec<u8>,
 }
@@ -163,6 +165,7 @@ impl Redis {
             nodes: nodes::Nodes::default(),
             due: BTreeMap::new(),
             state: State::Away,
+            is_full: false,
             draft: Vec::new(),
             rng,
         }
@@ -215,8 +218,10 @@ impl Redis {
 
     fn answered(&mut self, now: Now, ticket: u32, outcome: Result<Text, Fault>, out: &mut Vec<Outgoing>) {
         let Some(Pending { to, purpose, .. }) = self.calls.remove(&ticket) else { return };
-        if let Err(Fault::Refused(why)) = &outcome {
-            tracing::error!(%why, "Redis refuses");
+        match &outcome {
+            Err(Fault::Refused(why)) => tracing::error!(%why, "Redis refuses"),
+            Err(Fault::Full(why)) => self.note_full(now, why, out),
+            Ok(_) | Err(Fault::Away) => {}
         }
         if let Purpose::Room(name, rooms::Purpose::Purge(node)) = &purpose {
             self.room_purged(now, name, *node, outcome.is_ok());
@@ -299,7 +304,7 @@ impl Authority for Redis {
                 }
             },
             Heard::State(state) => {
-                self.state = state;
+                (self.state, self.is_full) = (state, false);
                 if state == State::Good {
                     self.users_are_back(now);
                     self.nodes_are_back(now);

@@ -18,7 +18,7 @@ use crate::authority::redis::{Purpose as Any, Redis, scripts as acts};
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::domain::command::Receipt;
-use crate::mail::redis::{Demand, Fault, Script, State, Text};
+use crate::mail::redis::{Demand, Fault, Script, Text};
 use crate::mail::{News, Outgoing};
 
 pub use lease::Lease;
@@ -198,14 +198,14 @@ impl Redis {
 
     pub(super) fn has_places_to_note(&self) -> bool {
         let nodes = &self.nodes;
-        self.state == State::Good && !(nodes.rooms.is_empty() && nodes.users.is_empty() && nodes.listing.is_empty())
+        self.takes_notes() && !(nodes.rooms.is_empty() && nodes.users.is_empty() && nodes.listing.is_empty())
     }
 
     /// Has noted where this node has members and users: before it has them, so that nothing of it is forgotten, and with
     /// one call for all there is.
     pub(super) fn note_places(&mut self, now: Now) {
         self.note_listing(now);
-        if self.state != State::Good || self.nodes.rooms.is_empty() && self.nodes.users.is_empty() {
+        if !self.takes_notes() || self.nodes.rooms.is_empty() && self.nodes.users.is_empty() {
             return;
         }
         let ([entered, left], [came, went]) = (self.nodes.rooms.take(), self.nodes.users.take());

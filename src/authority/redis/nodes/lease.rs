@@ -171,6 +171,7 @@ impl Redis {
             Some(_) => return self.renew_in(now, AGAIN_MS),
             None => {}
         }
+        self.note_kept(out);
         // Somebody whose lease ends before the next look has not said anything for long.
         self.renew_in(now, RENEW_MS.min(e + 1));
         if self.nodes.alive.is_empty() {

@@ -21,7 +21,7 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::mail::Outgoing;
-use crate::mail::redis::{Fault, State, Text};
+use crate::mail::redis::{Fault, Text};
 
 /// Rooms that Redis names in one answer.
 const NAMED: u64 = 10_000;
@@ -88,7 +88,7 @@ impl Redis {
 
     /// Has noted what is to be, before whatever else is to be done.
     pub(super) fn note_listing(&mut self, now: Now) {
-        if self.state != State::Good || self.nodes.listing.is_empty() {
+        if !self.takes_notes() || self.nodes.listing.is_empty() {
             return;
         }
         let Listing { made, left, gone } = std::mem::take(&mut self.nodes.listing);
