@@ -112,6 +112,7 @@ impl Redis {
         match purpose {
             Purpose::Since => return self.missed(now, name, &head, &text, out),
             Purpose::Online => self.look_online(now, &name, &text, out),
+            Purpose::LookAfter => return self.looked_after(name, head.x),
             _ => {}
         }
         if self.belies(&name, &head) {
@@ -126,6 +127,9 @@ impl Redis {
         if let (Purpose::Lose(connection), Ok(_)) = (&purpose, &reply) {
             let grace = self.rules.presence_grace_ms;
             self.due_in(now, grace, Any::Room(name.clone(), Due::Vanish(*connection)));
+        }
+        if matches!(purpose, Purpose::Close) && reply.is_ok() {
+            self.strike_off(name.clone());
         }
         let answer = Answer { to, reply, comes, goes };
         if let Some(room) = self.rooms.get_mut(&name)
@@ -149,8 +153,8 @@ impl Redis {
     fn understand(&self, room: &Name, purpose: &Purpose, text: &[u8], epoch: &str) -> Result<Reply, Reject> {
         let most = self.rules.announce_limit;
         Ok(match purpose {
-            Purpose::Done | Purpose::Lose(_) | Purpose::Signal | Purpose::Vanish(_) => Reply::Done,
-            Purpose::Since | Purpose::Online | Purpose::Purge(_) => Reply::Done,
+            Purpose::Done | Purpose::Lose(_) | Purpose::Signal | Purpose::Vanish(_) | Purpose::Close => Reply::Done,
+            Purpose::Since | Purpose::Online | Purpose::Purge(_) | Purpose::LookAfter => Reply::Done,
             Purpose::Create => Reply::Room(Box::new(read::<Shown>(text)?.view(room, 0))),
             Purpose::Describe => Reply::Room(Box::new(read::<Shown>(text)?.view(room, most))),
             Purpose::Join(connection) => Reply::Joined(Box::new(read::<View>(text)?.joined(room, *connection, most))),

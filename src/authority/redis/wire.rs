@@ -358,6 +358,7 @@ impl Shown {
     pub(super) fn view(mut self, room: &Name, most: usize) -> RoomView {
         self.l.sort_unstable_by_key(|seat| seat.o);
         let participants = self.pa.iter().map(|user| (**user).into()).collect();
+        let is_made = self.pf.is_some();
         let profile = self.pf.map(|made| Profile {
             name: made.n,
             kind: made.k,
@@ -369,6 +370,7 @@ impl Shown {
         });
         RoomView {
             room: room.clone(),
+            is_made,
             profile: profile.unwrap_or_default(),
             host: (*self.h).into(),
             created_at: self.c,
