@@ -332,6 +332,8 @@ impl Shard {
 
     /// A peer is taken out of the domain, and forgotten.
     pub(super) fn peer_departs(&mut self, now: Now, peer: u32, departing: Departing) {
+        // What its rooms have gathered may reach its client still, with offsets that name all of them.
+        self.settle_for_peer(peer);
         if self.credit.holds(PEER | peer) {
             self.drop_held(PEER | peer);
             self.unhalt(peer);
