@@ -10,13 +10,17 @@ if call('HEXISTS', K .. ':reapers', node) == 1 then return refuse('reaped') end
 -- same reason, unless they have gone.
 local ends = tonumber(call('ZSCORE', K, node) or at)
 if name and ends < at then
-  for _, other in ipairs(call('ZRANGEBYSCORE', K, '(0', '(' .. at)) do
-    if call('HEXISTS', K .. ':reapers', other) == 0 then call('ZADD', K, at + tonumber(ARGV[6]), other) end
+  for _, other in ipairs(call('ZRANGEBYSCORE', K, '-inf', '(' .. at)) do
+    local is_here = call('HEXISTS', K .. ':names', other) == 1 and call('HEXISTS', K .. ':reapers', other) == 0
+    if is_here then call('ZADD', K, at + tonumber(ARGV[6]), other) end
   end
 end
 call('ZADD', K, at + tonumber(ARGV[6]), node)
 if not name then call('HSET', K .. ':names', node, ARGV[5]) end
-local live = table.concat(call('ZRANGEBYSCORE', K, at, '+inf'), ',')
+local live = {}
+for _, one in ipairs(call('ZRANGEBYSCORE', K, at, '+inf')) do
+  if call('HEXISTS', K .. ':names', one) == 1 then live[#live + 1] = one end
+end
 local dead = table.concat(call('ZRANGEBYSCORE', K, '-inf', '(' .. at), ',')
 local first = call('ZRANGEBYSCORE', K, at, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local first_ends = ',"e":' .. string.format('%.0f', tonumber(first[2]) - at)
@@ -27,5 +31,5 @@ for place, room in ipairs(over) do
   call('ZADD', K .. ':made', at + 60000, room)
   over[place] = cjson.encode(room)
 end
-return '{"k":' .. (name and 1 or 0) .. first_ends .. ',"l":[' .. live .. '],"d":[' .. dead .. '],"o":[' ..
+return '{"k":' .. (name and 1 or 0) .. first_ends .. ',"l":[' .. table.concat(live, ',') .. '],"d":[' .. dead .. '],"o":[' ..
   table.concat(over, ',') .. ']}'
