@@ -9,6 +9,7 @@ pub(crate) mod http;
 pub(crate) mod packages;
 pub(crate) mod process;
 pub(crate) mod redis;
+pub(crate) mod redis_cluster;
 pub(crate) mod server;
 pub(crate) mod way;
 pub(crate) mod wire;
