@@ -10,6 +10,7 @@ pub(crate) mod packages;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod redis_cluster;
+pub(crate) mod redis_group;
 pub(crate) mod server;
 pub(crate) mod way;
 pub(crate) mod wire;

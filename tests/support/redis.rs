@@ -63,7 +63,12 @@ impl RedisServer {
 
     fn start_in(directory: Directory, port: u16, options: &[&str]) -> Option<Self> {
         std::fs::create_dir_all(directory.path()).expect("a directory");
+        // What it is told later is written there, and Sentinels insist on one.
+        let configuration = directory.path().join("redis.conf");
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&configuration);
+        drop(file.expect("a file"));
         let child = program()
+            .arg(configuration)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--dir", &directory.text()])
             .args(options)

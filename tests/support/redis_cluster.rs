@@ -17,42 +17,44 @@ pub(crate) struct RedisCluster {
     pub(crate) servers: Vec<RedisServer>,
 }
 
+/// A server without slots.
+fn one() -> RedisServer {
+    // Servers of a cluster speak with each other on a port of their own, 10,000 above the other unless told.
+    let bus = free_port().to_string();
+    let usual = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", NODE_TIMEOUT];
+    let replicas = ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"];
+    RedisServer::start_with(&[&usual[..], &replicas].concat())
+}
+
 impl RedisCluster {
     /// Masters, each by itself.
     pub(crate) fn start() -> Self {
-        Self::start_with_replicas(&[])
-    }
-
-    /// Masters, and a replica of each of these.
-    pub(crate) fn start_with_replicas(replicated: &[usize]) -> Self {
-        let servers = (0..MASTERS + replicated.len()).map(|_| {
-            // Servers of a cluster speak with each other on a port of their own, 10,000 above the other unless told.
-            let bus = free_port().to_string();
-            let usual = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", NODE_TIMEOUT];
-            let replicas = ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"];
-            RedisServer::start_with(&[&usual[..], &replicas].concat())
-        });
-        let cluster = Self { servers: servers.collect() };
+        let cluster = Self { servers: (0..MASTERS).map(|_| one()).collect() };
         for (at, server) in cluster.servers.iter().enumerate() {
             server.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]);
-            if at < MASTERS {
-                let [first, last] = [at, at + 1].map(|part| usize::from(SLOTS) * part / MASTERS);
-                server.command(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &(last - 1).to_string()]);
-            }
+            let [first, last] = [at, at + 1].map(|part| usize::from(SLOTS) * part / MASTERS);
+            server.command(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &(last - 1).to_string()]);
         }
-        for server in &cluster.servers[1..] {
-            let bus = server.option("--cluster-port");
-            let first = &cluster.servers[0];
-            first.command(&["CLUSTER", "MEET", "127.0.0.1", &server.port().to_string(), &bus]);
-        }
+        (1..MASTERS).for_each(|server| cluster.introduce(server));
         cluster.wait_until_whole();
-        for (replica, master) in cluster.servers[MASTERS..].iter().zip(replicated) {
-            let master = cluster.id(*master);
-            wait_until("its master is known", || replica.ask::<String>("CLUSTER NODES").contains(&master));
-            replica.command(&["CLUSTER", "REPLICATE", &master]);
-        }
-        (MASTERS..cluster.servers.len()).for_each(|replica| cluster.wait_until_in_step(replica));
         cluster
+    }
+
+    /// Adds a replica of a master; its place among the servers.
+    pub(crate) fn add_replica(&mut self, master: usize) -> usize {
+        self.servers.push(one());
+        let (replica, master) = (self.servers.len() - 1, self.id(master));
+        self.introduce(replica);
+        self.wait_until_whole();
+        self.servers[replica].command(&["CLUSTER", "REPLICATE", &master]);
+        self.wait_until_in_step(replica);
+        replica
+    }
+
+    fn introduce(&self, server: usize) {
+        let server = &self.servers[server];
+        let (port, bus) = (server.port().to_string(), server.option("--cluster-port"));
+        self.servers[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
     }
 
     /// Where it is.

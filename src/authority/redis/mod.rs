@@ -208,6 +208,7 @@ impl Redis {
 
     fn answered(&mut self, now: Now, ticket: u32, outcome: Result<Text, Fault>, out: &mut Vec<Outgoing>) {
         let Some(Pending { to, purpose, .. }) = self.calls.remove(&ticket) else { return };
+        let outcome = self.unless_unsettled(now, &purpose, outcome);
         if let Err(Fault::Refused(why)) = &outcome {
             tracing::error!(%why, "Redis refuses");
         }

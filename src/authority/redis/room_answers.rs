@@ -11,7 +11,7 @@ use crate::authority::redis::rooms::{Due, Purpose};
 use crate::authority::redis::wire::{Entry, Head, Publication, Shown, Uuid2, View, Who};
 use crate::authority::redis::{Due as Any, Redis, refusals, scripts, wire};
 use crate::base::Name;
-use crate::base::ids::ConnectionId;
+use crate::base::ids::{ConnectionId, random_word};
 use crate::base::time::Now;
 use crate::domain::event::{Event, PeerName};
 use crate::domain::history::{History, Marks};
@@ -125,6 +125,8 @@ impl Redis {
         }
         if self.belies(&name, &head) {
             self.doubt(now, name.clone());
+        } else if self.rooms.get(&name).is_some_and(|room| room.epoch.is_some() && head.z > room.server) {
+            self.ask_anew(now, name.clone());
         }
         let field = if matches!(purpose, Purpose::Signal) { "fromPeerId" } else { "peerId" };
         let reply = match head.x {
@@ -141,7 +143,7 @@ impl Redis {
             && room.epoch.is_none()
             && answer.comes.is_some()
         {
-            room.begin(head.e, head.n - u64::from(head.f), seq_of(&answer.reply));
+            room.begin(head.e, head.z, (head.n - u64::from(head.f), seq_of(&answer.reply)));
         }
         // While nothing of the room was told here, and where an answer says nothing of it, there is nothing to wait for.
         let at_once = match self.rooms.get_mut(&name) {
@@ -250,12 +252,15 @@ impl Redis {
             tracing::error!(room = %name, "a publication that is not understood");
             return;
         };
+        if self.rooms.get_mut(&name).is_some_and(|room| room.is_later(&publication)) {
+            return self.ask_anew(now, name);
+        }
         self.take_publication(now, &name, publication, out);
         self.go_on(now, &name, out);
     }
 
     fn take_publication(&mut self, now: Now, name: &Name, publication: Publication, out: &mut Vec<Outgoing>) {
-        let Publication { n, o, told } = publication;
+        let Publication { n, o, told, .. } = publication;
         if n == 0 {
             return self.tell_room(now, name, None, told, out);
         }
@@ -276,21 +281,36 @@ impl Redis {
             self.call_for_room(now, waiting.room, waiting.op, Some(waiting.to));
         }
         if is_begun {
-            self.ask_missed(now, name.into());
+            self.ask_anew(now, name.into());
         }
     }
 
     /// Facts have not come in time.
     pub(super) fn look_for_missing(&mut self, now: Now, name: Name) {
-        if self.rooms.get(&name).is_some_and(|room| room.is_missing() && !room.is_asking) {
+        let is_missing = |room: &Followed| room.is_missing() || room.is_unsure && room.epoch.is_some();
+        if self.rooms.get(&name).is_some_and(|room| is_missing(room) && !room.is_asking) {
             self.ask_missed(now, name);
+        }
+    }
+
+    /// Asks what was missed, until that is answered.
+    pub(super) fn ask_anew(&mut self, now: Now, name: Name) {
+        if let Some(room) = self.rooms.get_mut(&name).filter(|room| room.epoch.is_some()) {
+            room.is_unsure = true;
+            if !room.is_asking {
+                self.ask_missed(now, name);
+            }
         }
     }
 
     fn ask_missed(&mut self, now: Now, name: Name) {
         let Some(room) = self.rooms.get_mut(&name) else { return };
-        room.is_asking = true;
-        let arguments = vec![wire::number(room.last), wire::number(room.seq)];
+        (room.is_asking, room.is_unsure) = (true, false);
+        let epoch = wire::text(room.epoch.as_deref().unwrap_or_default());
+        let known = [room.last, room.seq].map(wire::number);
+        let arguments = [known.into(), vec![epoch, wire::number(room.server)]].concat();
+        let next = wire::text(random_word(&mut self.rng, 8));
+        let arguments = [arguments, vec![next]].concat();
         self.call_room(now, name, &scripts::SINCE, Purpose::Since, arguments, None);
     }
 
@@ -318,11 +338,15 @@ impl Redis {
         room.is_entering = false;
         let is_same = head.x.is_none() && room.epoch.as_deref() == Some(head.e);
         if is_same && let Ok(SinceAnswer { l }) = read(text) {
-            for publication in l {
+            let later = room.agree(head.z);
+            for publication in l.into_iter().chain(later) {
                 self.take_publication(now, &name, publication, out);
             }
             self.go_on(now, &name, out);
             if self.rooms.get(&name).is_none_or(|room| room.last >= head.n || !room.is_missing()) {
+                if self.rooms.get(&name).is_some_and(|room| room.is_unsure) {
+                    self.ask_missed(now, name);
+                }
                 return;
             }
         }
