@@ -124,6 +124,11 @@ impl Redis {
         probe.into()
     }
 
+    /// Where it is noted which server keeps everything, unless that is a cluster.
+    pub fn server_key(&self) -> Text {
+        self.keys.server()
+    }
+
     /// How many nodes there are.
     pub(super) fn nodes_alive(&self) -> usize {
         self.nodes.alive.len().max(1)
