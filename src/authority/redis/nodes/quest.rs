@@ -10,11 +10,13 @@ use crate::authority::redis::nodes::say::{Part, Wanted, reject, totals, watched}
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
+use crate::base::time::Now;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
 use crate::domain::monitoring::{MessageStats, PresenceStats, SessionStats};
 use crate::domain::op::{Op, PresenceView, Pushed, Reply, RoomOp, RoomView, RoomsView, UserOp, UsersPage, UsersView};
+use crate::domain::record::Session;
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
 use crate::domain::survey::{Survey, Surveyed};
@@ -118,6 +120,29 @@ impl Quest {
             }
             _ => Op::User(name, UserOp::Look { by }),
         }
+    }
+
+    /// The session that the former connection's node has handed over: of one that was in no room that node alone knew.
+    pub(super) fn handed_over(now: Now, of: ConnectionId, op: &SessionOp, parts: Vec<Part>) -> Option<Session> {
+        let (token, connection) = match op {
+            SessionOp::Take { token } => (*token, of),
+            // That it has passed on is noted by that node.
+            SessionOp::Claim { token, from, .. } => (*token, *from),
+            _ => return None,
+        };
+        parts.into_iter().find_map(|part| match part {
+            Part::Session(user, dialect) => Some(Session {
+                token,
+                user: user.into(),
+                connection,
+                connected_at: now.wall,
+                active_at: now.wall,
+                expires_at: None,
+                dialect,
+                rooms: Vec::new(),
+            }),
+            _ => None,
+        })
     }
 
     /// What was found to be wrong with what Redis lists. Where something could not be looked up, nothing is known to be gone.

@@ -425,8 +425,13 @@ impl Redis {
         gathering.is_looking = true;
         gathering.named = gathering.quest.named(&gathering.parts);
         if matches!(gathering.quest, Quest::Take(..)) {
-            let Some(Gathering { to, quest: Quest::Take(of, op), .. }) = questions.own.remove(&number) else { return };
-            return self.ask(now, to, Op::Session(of, op), out);
+            let Some(Gathering { to, quest: Quest::Take(of, op), parts, .. }) = questions.own.remove(&number) else {
+                return;
+            };
+            return match Quest::handed_over(now, of, &op, parts) {
+                Some(session) => Self::answer(Some(to), Ok(Reply::Session(Some(Box::new(session)))), out),
+                None => self.ask(now, to, Op::Session(of, op), out),
+            };
         }
         let ops: Vec<Op> = gathering.named.names.iter().map(|name| gathering.quest.look(name.clone())).collect();
         gathering.looks = ops.len();
@@ -568,6 +573,9 @@ fn part_of(reply: Result<Reply, Reject>) -> Part {
         Ok(Reply::Closed(count)) => Part::Count(count),
         Ok(Reply::Described(views)) => Part::Views(views.iter().map(Into::into).collect()),
         Ok(Reply::Registered(Some(connection))) => Part::Registered(Id(connection)),
+        Ok(Reply::Session(Some(session))) if session.rooms.is_empty() => {
+            Part::Session((*session.user).into(), session.dialect)
+        }
         Ok(Reply::Surveyed(Surveyed::SessionStats(stats))) => Part::sessions(&stats),
         Ok(Reply::Surveyed(Surveyed::Incidents(incidents))) => {
             Part::Incidents(incidents.iter().map(Into::into).collect())
