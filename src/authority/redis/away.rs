@@ -2,8 +2,13 @@
 //!
 //! Members of one node may go on signaling to each other: the node knows who they are. Whoever leaves meanwhile is no
 //! member here any more, and Redis is told when it is back. All else is refused.
+//!
+//! Redis may also be there and [keep nothing new](crate::mail::redis::State::Full). Every act that it would have to write
+//! something for is refused then, one by one; what only looks is done. The shards are told, so that the node does not seem
+//! ready. What the node notes for itself waits, and its lease is renewed again and again: the first time that succeeds,
+//! Redis takes writes again.
 
-use crate::authority::redis::room_answers::MISSING_MS;
+use crate::authority::redis::gaps::{MISSING_MS, Search};
 use crate::authority::redis::rooms::{Due, Purpose, Waiting};
 use crate::authority::redis::{ANSWER_MS, Due as Any, Outcome, Purpose as Call, Redis};
 use crate::base::Name;
@@ -69,14 +74,14 @@ impl Redis {
             }
             Purpose::Since => {
                 if let Some(room) = self.rooms.get_mut(name) {
-                    (room.is_asking, room.is_unsure) = (false, true);
+                    (room.search, room.is_unsure) = (Search::None, true);
                     self.due_in(now, MISSING_MS, Any::Room(name.clone(), Due::Missing));
                 }
             }
             _ => {}
         }
         let reject = match fault {
-            Fault::Away => Reject::storage_unavailable(),
+            Fault::Away | Fault::Full(_) => Reject::storage_unavailable(),
             Fault::Refused(_) => Reject::new(Code::Internal, "The store could not do that"),
         };
         Self::answer(to, Err(reject), out);
@@ -110,6 +115,28 @@ impl Redis {
         }
         for (name, connection) in std::mem::take(&mut self.owed) {
             self.call_for_room(now, name, RoomOp::Vanish { connection }, None);
+        }
+    }
+
+    /// Whether Redis can be asked to note something.
+    pub(super) fn takes_notes(&self) -> bool {
+        self.state == State::Good && !self.is_full
+    }
+
+    /// Redis has refused to keep something new.
+    pub(super) fn note_full(&mut self, now: Now, why: &str, out: &mut Vec<Outgoing>) {
+        if !std::mem::replace(&mut self.is_full, true) {
+            tracing::error!(%why, "Redis takes no writes");
+            out.extend(self.shards().map(|shard| (shard, Mail::Redis(State::Full))));
+            self.renew_soon(now);
+        }
+    }
+
+    /// It has kept something.
+    pub(super) fn note_kept(&mut self, out: &mut Vec<Outgoing>) {
+        if std::mem::replace(&mut self.is_full, false) {
+            tracing::info!("Redis takes writes again");
+            out.extend(self.shards().map(|shard| (shard, Mail::Redis(State::Good))));
         }
     }
 

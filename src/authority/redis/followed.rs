@@ -3,12 +3,13 @@
 //! What is published in a room and the answers to this node's own acts come by different connections, so either may be
 //! first. Each answer names the number of the room's last facts; it leaves before the facts that its act caused, if it
 //! caused any, and behind all others up to that number. A number that does not come is asked for; see
-//! [`crate::authority::redis::rooms`].
+//! [`crate::authority::redis::gaps`].
 
 use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
+use crate::authority::redis::gaps::Search;
 use crate::authority::redis::wire::{Publication, Told};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
@@ -17,7 +18,7 @@ use crate::domain::op::Reply;
 use crate::domain::reject::Reject;
 use crate::mail::{Asker, ShardNumber};
 
-/// How far ahead of what is known facts may come before the room is looked at anew.
+/// How many facts are kept that come ahead of missing ones. The rest is asked for like those.
 const AHEAD_MAX: usize = 4_096;
 
 /// A room with members on this node, or with some on their way in.
@@ -31,8 +32,8 @@ pub(super) struct Followed {
     pub(super) is_entering: bool,
     /// Whether the channel is listened to; until then acts that begin memberships wait.
     pub(super) is_heard: bool,
-    /// Whether it was asked what was missed, and that is not answered yet.
-    pub(super) is_asking: bool,
+    /// How far it is with what is missing.
+    pub(super) search: Search,
     /// Whether that is to be asked, again if need be, although no number seems to be missing.
     pub(super) is_unsure: bool,
     /// Which run of its log the numbers are of; `None` before the first answer.
@@ -142,6 +143,11 @@ impl Followed {
         self.ahead = self.ahead.split_off(&(last + 1));
     }
 
+    /// Whether what a server says in this epoch is news from a later one than what is known.
+    pub(super) fn is_behind(&self, epoch: &str, server: u64) -> bool {
+        self.epoch.as_deref() == Some(epoch) && server > self.server
+    }
+
     /// Whether what a server says has to wait until it was asked what was missed: keeps it until then.
     pub(super) fn is_later(&mut self, publication: &Publication) -> bool {
         let is_later = self.epoch.is_some() && publication.z > self.server;
@@ -174,7 +180,9 @@ impl Followed {
 
     /// Takes facts. `awaits` is the ticket of this node's own call that caused them, if that is not answered yet.
     pub(super) fn take_facts(&mut self, number: u64, told: Told, awaits: Option<u32>) {
-        if number <= self.last || self.ahead.len() >= AHEAD_MAX {
+        let is_full = self.ahead.len() >= AHEAD_MAX;
+        let is_last = || self.ahead.last_key_value().is_none_or(|(last, _)| *last < number);
+        if number <= self.last || (is_full && is_last()) {
             return;
         }
         let entry = self.ahead.entry(number).or_default();
@@ -289,6 +297,17 @@ mod tests {
         assert!(told(&mut room).is_empty());
         room.forget(9);
         assert_eq!(told(&mut room), [-1]);
+    }
+
+    #[test]
+    fn what_is_missing_finds_its_place_however_much_is_ahead() {
+        let mut room = Followed::default();
+        room.begin("e", 0, (0, 0));
+        let most = AHEAD_MAX as u64;
+        (2..most + 100).for_each(|number| room.take_facts(number, facts(number), None));
+        assert!(told(&mut room).is_empty() && room.is_missing());
+        room.take_facts(1, facts(1), None);
+        assert_eq!(told(&mut room).len() as u64, most + 1, "those behind are dropped");
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Entry {
 }
 
 /// What became known in a room at once, and when.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Told {
     /// In milliseconds since 1970.
     pub(super) t: u64,
@@ -200,8 +200,8 @@ pub(super) struct Publication {
     #[serde(default)]
     pub(super) z: u64,
     pub(super) o: Box<str>,
-    #[serde(flatten)]
-    pub(super) told: Told,
+    pub(super) t: u64,
+    pub(super) f: Vec<(Box<str>, Fact)>,
 }
 
 /// What is for single connections of a node: the key of their room, and what they are told.
@@ -362,6 +362,7 @@ impl Shown {
     pub(super) fn view(mut self, room: &Name, most: usize) -> RoomView {
         self.l.sort_unstable_by_key(|seat| seat.o);
         let participants = self.pa.iter().map(|user| (**user).into()).collect();
+        let is_made = self.pf.is_some();
         let profile = self.pf.map(|made| Profile {
             name: made.n,
             kind: made.k,
@@ -373,6 +374,7 @@ impl Shown {
         });
         RoomView {
             room: room.clone(),
+            is_made,
             profile: profile.unwrap_or_default(),
             host: (*self.h).into(),
             created_at: self.c,

@@ -352,8 +352,7 @@ fn outcome_of(value: Value, trouble: &mut Option<String>) -> Outcome {
             ) => Outcome::Failed(Fault::Away),
             _ if error.code() == "BUSY" => Outcome::Failed(Fault::Away),
             _ if NO_WRITES.contains(&error.code()) => {
-                tracing::error!(error = %RedisError::from(error), "Redis takes no writes");
-                Outcome::Failed(Fault::Away)
+                Outcome::Failed(Fault::Full(RedisError::from(error).to_string().into()))
             }
             _ => Outcome::Failed(Fault::Refused(RedisError::from(error).to_string().into())),
         },
