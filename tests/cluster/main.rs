@@ -16,6 +16,7 @@ mod place;
 mod redis_away;
 mod rolling;
 mod scene;
+mod stock;
 #[path = "../support/mod.rs"]
 mod support;
 
