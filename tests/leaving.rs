@@ -5,6 +5,8 @@ mod support;
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::process::{ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::client::{Client, End, PATIENCE};
@@ -91,10 +93,13 @@ fn everyone_is_told_when_to_come_back_and_is_closed() {
         for (number, client) in clients.iter_mut().enumerate() {
             client.join(&format!("r{}", number % 5), &number.to_string());
         }
+        let since = Instant::now();
         server.signal(signal);
         let mut moments = Vec::new();
         for client in &mut clients {
             let (told, code) = goodbye(client);
+            let moment = Duration::from_millis(told["retryAfterMs"].as_u64().expect("a number"));
+            assert!(since.elapsed() >= moment, "closed before {moment:?}");
             assert_eq!((&told["reason"], &told["reconnect"]), (&json!("server-shutdown"), &json!(true)));
             assert!(code == 1012 || code == 1001, "{code}");
             moments.push(told["retryAfterMs"].as_u64().expect("a number"));
@@ -108,6 +113,32 @@ fn everyone_is_told_when_to_come_back_and_is_closed() {
         // Forty moments by chance: the odds against this are one in a billion.
         assert!(last - first > 1_000 && moments.len() > 20, "no spread: {moments:?}");
     }
+}
+
+/// They are told nothing, and come back when they are closed.
+#[test]
+fn a_few_sessions_are_closed_one_by_one() {
+    let mut server = server(2, &[]);
+    let open = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let sessions: Vec<Wire> = (0..24)
+        .map(|_| {
+            let mut wire = Wire::connect(&server.address);
+            wire.send(open.as_bytes());
+            assert!(wire.http_head().starts_with("HTTP/1.1 101 "));
+            wire.next_frame().expect("it is open");
+            wire
+        })
+        .collect();
+    let since = Instant::now();
+    server.signal(SIGTERM);
+    let ends = sessions.into_iter().map(|mut wire| thread::spawn(move || (wire.last_words().1, since.elapsed())));
+    let ends: Vec<_> = ends.collect::<Vec<_>>().into_iter().map(|end| end.join().expect("an end")).collect();
+    assert!(end(&mut server).success());
+    assert!(ends.iter().all(|(code, _)| code.is_some()), "{ends:?}");
+    let moments = ends.iter().map(|(_, moment)| *moment);
+    let spread = moments.clone().max().zip(moments.min()).map(|(last, first)| last - first);
+    assert!(spread > Some(Duration::from_secs(1)), "{ends:?}");
 }
 
 #[test]

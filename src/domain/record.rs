@@ -74,6 +74,12 @@ pub enum Record {
         /// The token.
         token: TokenHash,
     },
+    /// Somebody claims a session, which stays until it is kept as theirs: a server that dies in between leaves it to whoever
+    /// comes back next. The receipt carries it, as that for [`Record::SessionTaken`] does.
+    SessionClaimed {
+        /// What opens it.
+        token: TokenHash,
+    },
     /// A user was seen, or set their status.
     UserSeen(Box<Seen>),
 }

@@ -5,7 +5,7 @@
 //! # What a store promises
 //!
 //! 1. **One receipt per batch**, `Ok` or unavailable, and the receipts of one sender in the order of its batches. With
-//!    durability `none` a batch that takes a session ([`Record::SessionTaken`]) is the exception: its receipt has to wait
+//!    durability `none` a batch that takes a session ([`Record::SessionTaken`], [`Record::SessionClaimed`]) is the exception: its receipt has to wait
 //!    for the answer, and later ones may come first.
 //! 2. **All or nothing**: a batch is kept whole or not at all.
 //! 3. **Told is kept**: after an `Ok` the batch survives what the durability names. `process`: the end of this process at
@@ -75,7 +75,8 @@ pub struct Receipt {
 /// A batch is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// For each [`Record::SessionTaken`] of the batch the session, if it was still there and had not ended.
+    /// For each [`Record::SessionTaken`] and [`Record::SessionClaimed`] of the batch the session, if it was still there and
+    /// had not ended.
     pub taken: Vec<Option<Box<Session>>>,
 }
 

@@ -47,7 +47,7 @@ export class Signaling extends EventTarget {
   #socket = null;
   #attempts = 0;
   #openedAt = 0;
-  #retryAfterMs = 0;
+  #retryAt = 0;
   #requests = new Map();
   #nextRequestId = 1;
   #retryTimer = 0;
@@ -159,7 +159,7 @@ export class Signaling extends EventTarget {
   }
 
   #dismissed(message) {
-    this.#retryAfterMs = Number(message.retryAfterMs) || 0;
+    this.#retryAt = Date.now() + (Number(message.retryAfterMs) || 0);
     if (message.reconnect === false || FINAL_REASONS.has(message.reason)) {
       this.#finish(message.reason || "disconnected", 1000);
     }
@@ -172,8 +172,8 @@ export class Signaling extends EventTarget {
     const ceilingMs = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.#attempts++);
     const jitteredMs = ceilingMs / 2 + (Math.random() * ceilingMs) / 2;
     // Told when to come back, everybody would come at the same instant: spread by a fifth.
-    const retryInMs = Math.max(jitteredMs, this.#retryAfterMs * (1 + Math.random() / 5));
-    this.#retryAfterMs = 0;
+    const leftMs = Math.max(0, this.#retryAt - Date.now());
+    const retryInMs = Math.max(jitteredMs, leftMs * (1 + Math.random() / 5));
     this.#retryTimer = setTimeout(() => this.#connect(), retryInMs);
     this.#enter("waiting", { retryInMs, everOpened: this.#openedAt > 0 });
   }

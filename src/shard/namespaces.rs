@@ -99,6 +99,8 @@ impl Shard {
     fn heard(&mut self, now: Now, at: u32, heard: Heard<'_>) {
         let is_conformance = self.options.socket_io.is_conformance;
         match heard {
+            // Whoever is refused does not try again by itself; whose transport closes does, and elsewhere.
+            Heard::Connect { .. } if self.is_draining() => self.close_session(now, at),
             Heard::Connect { space, payload, .. } if is_conformance => self.connect_for_suite(now, at, space, payload),
             Heard::Connect { space, payload, query } => {
                 if let Err(reject) = self.connect_peer(now, at, space, payload, query) {
@@ -135,9 +137,6 @@ impl Shard {
         payload: Option<&str>,
         query: Option<&str>,
     ) -> Result<(), Reject> {
-        if self.is_draining() {
-            return Err(Reject::new(Code::Overloaded, "The server is shutting down"));
-        }
         let fields = ConnectPayload::read(payload, query);
         let handshake = self.sessions.list.get(at as usize).and_then(|client| client.handshake.as_deref());
         let earlier = handshake.and_then(|handshake| handshake.token.as_deref());
@@ -332,6 +331,8 @@ impl Shard {
 
     /// A peer is taken out of the domain, and forgotten.
     pub(super) fn peer_departs(&mut self, now: Now, peer: u32, departing: Departing) {
+        // What its rooms have gathered may reach its client still, with offsets that name all of them.
+        self.settle_for_peer(peer);
         if self.credit.holds(PEER | peer) {
             self.drop_held(PEER | peer);
             self.unhalt(peer);

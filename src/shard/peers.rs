@@ -83,6 +83,8 @@ impl Shard {
             Frame::Close(close) => {
                 let departing = match close {
                     // Without a code it was closed by a program that had no more to say.
+                    // Whoever was told to go may take the word for it, and comes back elsewhere.
+                    Some((1000 | 1001, _)) | None if self.is_draining() => Departing::Lost,
                     Some((1000 | 1001, _)) | None => Departing::Goodbye,
                     Some(_) => Departing::Left,
                 };

@@ -276,6 +276,12 @@ impl Shard {
         if let Some(resume) = self.resumes.get_mut(&slot) {
             resume.rooms = unknown.into_iter().map(|room| (room, Err(Reject::not_in_room()))).collect();
         }
+        // What was shown is used up: from here on this connection's token alone opens the way, should the server die.
+        if self.options.rules.outlives_process
+            && let Some(session) = self.session_of(now, slot, None).filter(|session| !session.rooms.is_empty())
+        {
+            self.keep_session(session.connection, session);
+        }
         self.finish_resume(now, slot);
         Ok(())
     }

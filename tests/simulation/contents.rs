@@ -65,7 +65,7 @@ impl Contents {
             Change::Batch(records, now) => {
                 for record in records {
                     self.check(record);
-                    if let Record::SessionTaken { token } = record {
+                    if let Record::SessionTaken { token } | Record::SessionClaimed { token } = record {
                         kept.taken.push(self.session(token, *now).cloned().map(Box::new));
                     }
                     self.0.apply(record);

@@ -534,7 +534,7 @@ impl Store {
 }
 
 fn is_take(record: &Record) -> bool {
-    matches!(record, Record::SessionTaken { .. })
+    matches!(record, Record::SessionTaken { .. } | Record::SessionClaimed { .. })
 }
 
 /// Whether somebody waits to hear of it.

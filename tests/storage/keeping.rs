@@ -71,7 +71,10 @@ impl History {
                 let expires_at = self.maybe(now + 1_000_000);
                 Record::SessionKept(Box::new(session(token, &user, expires_at)))
             }
-            (_, 36) => Record::SessionTaken { token: TokenHash([self.rng.below(6) as u8; 32]) },
+            (_, 36) => {
+                let token = TokenHash([self.rng.below(6) as u8; 32]);
+                if self.rng.below(2) == 0 { Record::SessionTaken { token } } else { Record::SessionClaimed { token } }
+            }
             _ => {
                 let (username, email) = (self.maybe("A name"), self.maybe("a@example.com"));
                 let status = self.one_of(&[Status::Online, Status::Away, Status::Busy, Status::Offline]);
@@ -250,6 +253,15 @@ fn a_session_goes_to_the_first_who_takes_it_and_to_nobody_once_it_has_ended() {
     shelf.submit_as(1, [take(1), take(9)]);
     let taken = [shelf.receipt(), shelf.receipt()].map(|receipt| receipt.outcome.expect("kept").taken);
     assert_eq!(taken, [vec![Some(Box::new(lasting))], vec![None, None]]);
+    let other = Some(Box::new(session(2, "ann", Some(BEGINNING + 1_000))));
+    for _ in 0..2 {
+        let claim = Record::SessionClaimed { token: TokenHash([2; 32]) };
+        assert_eq!(
+            shelf.keep([claim]).expect("kept").taken,
+            std::slice::from_ref(&other),
+            "who claims it leaves it there"
+        );
+    }
     time.pass(1_000);
     let Ok(Answer::Session(found)) = shelf.ask(Query::Session { token: TokenHash([2; 32]) }) else { panic!("failed") };
     assert_eq!(found, None, "it has ended");

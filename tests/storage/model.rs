@@ -83,6 +83,7 @@ impl Model {
             }
             Record::SessionKept(session) => drop(self.sessions.insert(session.token, (**session).clone())),
             Record::SessionTaken { token } => drop(self.sessions.remove(token)),
+            Record::SessionClaimed { .. } => {}
             Record::UserSeen(seen) => {
                 self.users.insert(seen.identity.user_name(), stored(&seen.identity, seen.status, seen.at));
             }

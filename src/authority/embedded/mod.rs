@@ -215,6 +215,15 @@ impl Embedded {
         self.users.len()
     }
 
+    /// The process is to end in so many milliseconds. Its clients cannot come back before it is there again, so nobody is
+    /// told that those have gone who were sent away first.
+    pub fn leave(&mut self, window_ms: u64) {
+        if self.rules.presence_grace_ms != 0 {
+            let presence_grace_ms = self.rules.presence_grace_ms.max(window_ms);
+            self.rules = Arc::new(Rules { presence_grace_ms, ..(*self.rules).clone() });
+        }
+    }
+
     fn run(&mut self, now: Now, due: Due, out: &mut Vec<Outgoing>) {
         match due {
             Due::EndRoom(name) => {

@@ -88,7 +88,7 @@ impl Embedded {
                     Some(Standing::Passing(_)) => self.gate.hold([], Held::ClaimAgain { to, claim }),
                     _ => {
                         self.taken.note(now, token, Standing::Passing(None));
-                        self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Claim { to, claim });
+                        self.gate.hold_alone(now, Record::SessionClaimed { token }, Held::Claim { to, claim });
                     }
                 }
                 Ok(None)
@@ -105,14 +105,14 @@ impl Embedded {
         }
     }
 
-    /// A session that is claimed has been taken out of the store, if it was there: it goes back as its next connection's,
-    /// or as what it was.
+    /// A session that is claimed was found in the store, if it was there: it is kept as its next connection's from now on,
+    /// or stays what it was.
     pub(super) fn pass_on(
         &mut self,
         now: Now,
         to: Asker,
         claim: Claim,
-        taken: Option<Box<Session>>,
+        found: Option<Box<Session>>,
         out: &mut Vec<Outgoing>,
     ) {
         let latest = match self.taken.known.remove(&claim.token) {
@@ -124,23 +124,22 @@ impl Embedded {
             }
             None => None,
         };
-        let Some(session) = latest.or(taken) else { return self.answer(to, Ok(Reply::Session(None)), out) };
+        let is_newer = latest.is_some();
+        let Some(session) = latest.or(found) else { return self.answer(to, Ok(Reply::Session(None)), out) };
         if session.user != claim.by {
-            self.gate.keep([Record::SessionKept(session)]);
+            self.gate.keep(is_newer.then_some(Record::SessionKept(session)));
             return self.answer(to, Ok(Reply::Session(None)), out);
         }
-        let kept = match session.connection == claim.from {
-            true => {
-                self.taken.note(now, claim.token, Standing::Of(claim.to));
-                Box::new(session.passed_to(claim.to, None))
-            }
-            false => session.clone(),
-        };
-        self.gate.keep([Record::SessionKept(kept)]);
+        if session.connection == claim.from {
+            self.taken.note(now, claim.token, Standing::Of(claim.to));
+            self.gate.keep([Record::SessionKept(Box::new(session.passed_to(claim.to, None)))]);
+        } else {
+            self.gate.keep(is_newer.then(|| Record::SessionKept(session.clone())));
+        }
         self.answer(to, Ok(Reply::Session(Some(session))), out);
     }
 
-    /// A session could not be taken out of the store, so it is still there; what was to be kept of it meanwhile is kept.
+    /// The store could not say what is claimed; what was to be kept of it meanwhile is kept.
     pub(super) fn keep_unclaimed(&mut self, claim: &Claim) {
         if let Some(Standing::Passing(latest)) = self.taken.known.remove(&claim.token) {
             self.gate.keep(latest.map(Record::SessionKept));

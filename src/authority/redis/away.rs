@@ -10,14 +10,17 @@
 
 use crate::authority::redis::gaps::{MISSING_MS, Search};
 use crate::authority::redis::rooms::{Due, Purpose, Waiting};
-use crate::authority::redis::{ANSWER_MS, Due as Any, Outcome, Redis};
+use crate::authority::redis::{ANSWER_MS, Due as Any, Outcome, Purpose as Call, Redis};
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::domain::event::{Event, Signaled};
 use crate::domain::op::{RelaySignal, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
-use crate::mail::redis::{Fault, State};
+use crate::mail::redis::{Fault, State, Text};
 use crate::mail::{Asker, Mail, Outgoing};
+
+/// What an answer begins with that says so.
+const UNSETTLED: &[u8] = b"{\"x\":\"unsettled\"";
 
 impl Redis {
     pub(super) fn room_op_while_away(&mut self, name: Name, op: RoomOp, out: &mut Vec<Outgoing>) -> Outcome {
@@ -71,7 +74,7 @@ impl Redis {
             }
             Purpose::Since => {
                 if let Some(room) = self.rooms.get_mut(name) {
-                    room.search = Search::None;
+                    (room.search, room.is_unsure) = (Search::None, true);
                     self.due_in(now, MISSING_MS, Any::Room(name.clone(), Due::Missing));
                 }
             }
@@ -82,6 +85,23 @@ impl Redis {
             Fault::Refused(_) => Reject::new(Code::Internal, "The store could not do that"),
         };
         Self::answer(to, Err(reject), out);
+    }
+
+    /// An outcome, unless a room refuses because the server that has taken it over asks what the nodes know of it: that is
+    /// said, and the act may be tried again soon.
+    pub(super) fn unless_unsettled(
+        &mut self,
+        now: Now,
+        purpose: &Call,
+        outcome: Result<Text, Fault>,
+    ) -> Result<Text, Fault> {
+        match (purpose, &outcome) {
+            (Call::Room(name, _), Ok(text)) if text.starts_with(UNSETTLED) => {
+                self.ask_anew(now, name.clone());
+                Err(Fault::Away)
+            }
+            _ => outcome,
+        }
     }
 
     /// Redis is back: whoever has left meanwhile leaves there, too.

@@ -13,6 +13,7 @@ use crate::authority::redis::rooms::{Due, Purpose};
 use crate::authority::redis::wire::{self, Head, Publication};
 use crate::authority::redis::{Due as Any, Redis, scripts};
 use crate::base::Name;
+use crate::base::ids::random_word;
 use crate::base::time::Now;
 use crate::domain::event::Event;
 use crate::domain::op::RoomOp;
@@ -51,11 +52,15 @@ struct SinceAnswer {
 }
 
 impl Redis {
-    /// Facts have not come in time.
+    /// Facts have not come in time, or it is not sure whether all have.
     pub(super) fn look_for_missing(&mut self, now: Now, name: Name) {
         let marker = self.marker();
-        let Some(room) = self.rooms.get_mut(&name).filter(|room| room.is_missing()) else { return };
+        let Some(room) = self.rooms.get_mut(&name).filter(|room| room.search != Search::Asked) else { return };
+        if room.is_unsure && room.epoch.is_some() {
+            return self.ask_missed(now, name);
+        }
         match room.search {
+            _ if !room.is_missing() => {}
             Search::None => {
                 room.search = Search::Marked { since: now.mono, last: room.last };
                 self.demands.push(Demand::Publish { channel: self.keys.room(&name), body: marker });
@@ -94,12 +99,23 @@ impl Redis {
         true
     }
 
-    /// Asks for whatever has become known since.
-    pub(super) fn ask_missed(&mut self, now: Now, name: Name) {
+    /// Asks what was missed, until that is answered.
+    pub(super) fn ask_anew(&mut self, now: Now, name: Name) {
+        if let Some(room) = self.rooms.get_mut(&name).filter(|room| room.epoch.is_some()) {
+            room.is_unsure = true;
+            if room.search != Search::Asked {
+                self.ask_missed(now, name);
+            }
+        }
+    }
+
+    fn ask_missed(&mut self, now: Now, name: Name) {
         let Some(room) = self.rooms.get_mut(&name) else { return };
-        room.search = Search::Asked;
-        let arguments = vec![wire::number(room.last), wire::number(room.seq)];
-        self.call_room(now, name, &scripts::SINCE, Purpose::Since, arguments, None);
+        (room.search, room.is_unsure) = (Search::Asked, false);
+        let epoch = wire::text(room.epoch.as_deref().unwrap_or_default());
+        let [last, seq, server] = [room.last, room.seq, room.server].map(wire::number);
+        let next = wire::text(random_word(&mut self.rng, 8));
+        self.call_room(now, name, &scripts::SINCE, Purpose::Since, vec![last, seq, epoch, server, next], None);
     }
 
     /// Whether an answer says that a room with members here is not there, or another one of its name.
@@ -128,11 +144,13 @@ impl Redis {
         let before = room.last;
         let is_same = head.x.is_none() && room.epoch.as_deref() == Some(head.e);
         if is_same && let Ok(SinceAnswer { l }) = read(text) {
-            for publication in l {
+            let later = room.agree(head.z);
+            for publication in l.into_iter().chain(later) {
                 self.take_publication(now, &name, publication, out);
             }
             self.go_on(now, &name, out);
             match self.rooms.get(&name) {
+                Some(room) if room.is_unsure => return self.ask_missed(now, name),
                 Some(room) if room.last >= head.n => return,
                 // One answer does not hold any number of messages.
                 Some(room) if room.last > before => return self.ask_missed(now, name),

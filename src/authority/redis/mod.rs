@@ -218,6 +218,7 @@ impl Redis {
 
     fn answered(&mut self, now: Now, ticket: u32, outcome: Result<Text, Fault>, out: &mut Vec<Outgoing>) {
         let Some(Pending { to, purpose, .. }) = self.calls.remove(&ticket) else { return };
+        let outcome = self.unless_unsettled(now, &purpose, outcome);
         match &outcome {
             Err(Fault::Refused(why)) => tracing::error!(%why, "Redis refuses"),
             Err(Fault::Full(why)) => self.note_full(now, why, out),

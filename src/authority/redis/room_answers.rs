@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::authority::redis::followed::{Answer, Followed, Next};
 use crate::authority::redis::gaps::{MISSING_MS, Search};
 use crate::authority::redis::rooms::{Due, Purpose};
-use crate::authority::redis::wire::{Entry, Head, Publication, Shown, Uuid2, View, Who};
+use crate::authority::redis::wire::{Entry, Head, Publication, Shown, Told, Uuid2, View, Who};
 use crate::authority::redis::{Due as Any, Redis, refusals};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
@@ -117,6 +117,8 @@ impl Redis {
         }
         if self.belies(&name, &head) {
             self.doubt(now, name.clone());
+        } else if self.rooms.get(&name).is_some_and(|room| room.epoch.is_some() && head.z > room.server) {
+            self.ask_anew(now, name.clone());
         }
         let field = if matches!(purpose, Purpose::Signal) { "fromPeerId" } else { "peerId" };
         let reply = match head.x {
@@ -136,7 +138,7 @@ impl Redis {
             && room.epoch.is_none()
             && answer.comes.is_some()
         {
-            room.begin(head.e, head.n - u64::from(head.f), seq_of(&answer.reply));
+            room.begin(head.e, head.z, (head.n - u64::from(head.f), seq_of(&answer.reply)));
         }
         // While nothing of the room was told here, and where an answer says nothing of it, there is nothing to wait for.
         let at_once = match self.rooms.get_mut(&name) {
@@ -245,6 +247,9 @@ impl Redis {
             tracing::error!(room = %name, "a publication that is not understood");
             return;
         };
+        if self.rooms.get_mut(&name).is_some_and(|room| room.is_later(&publication)) {
+            return self.ask_anew(now, name);
+        }
         self.take_publication(now, &name, publication, out);
         self.go_on(now, &name, out);
     }
@@ -256,7 +261,8 @@ impl Redis {
         publication: Publication,
         out: &mut Vec<Outgoing>,
     ) {
-        let Publication { n, o, told } = publication;
+        let Publication { n, o, t, f, .. } = publication;
+        let told = Told { t, f };
         if n == 0 {
             return self.tell_room(now, name, None, told, out);
         }
@@ -277,7 +283,7 @@ impl Redis {
             self.call_for_room(now, waiting.room, waiting.op, Some(waiting.to));
         }
         if is_begun {
-            self.ask_missed(now, name.into());
+            self.ask_anew(now, name.into());
         }
     }
 }

@@ -85,6 +85,7 @@ statements! {
                 connected_at = excluded.connected_at, active_at = excluded.active_at, expires_at = excluded.expires_at,
                 rooms = excluded.rooms, dialect = excluded.dialect";
         take_session: format!("DELETE FROM session WHERE token = ?1 RETURNING {}", rows::SESSION);
+        look_at_session: format!("SELECT {} FROM session WHERE token = ?1", rows::SESSION);
     }
 }
 
@@ -154,6 +155,10 @@ impl<'c> Ledger<'c> {
             Record::SessionKept(session) => self.keep_session(session),
             Record::SessionTaken { token } => {
                 kept.taken.push(self.take_session(token)?);
+                Ok(())
+            }
+            Record::SessionClaimed { token } => {
+                kept.taken.push(self.look_at_session(token)?);
                 Ok(())
             }
             Record::UserSeen(seen) => Ok(self.see(seen)?),
@@ -270,7 +275,17 @@ impl<'c> Ledger<'c> {
 
     fn take_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, Fault> {
         let session = self.statements.take_session.query_row([token.0], rows::session).optional()?;
-        Ok(session.filter(|session| session.expires_at.is_none_or(|at| at > self.now)).map(Box::new))
+        Ok(self.lasting(session))
+    }
+
+    fn look_at_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, Fault> {
+        let session = self.statements.look_at_session.query_row([token.0], rows::session).optional()?;
+        Ok(self.lasting(session))
+    }
+
+    /// A session that has not ended.
+    fn lasting(&self, session: Option<Session>) -> Option<Box<Session>> {
+        session.filter(|session| session.expires_at.is_none_or(|at| at > self.now)).map(Box::new)
     }
 
     /// Notes how a user is. Nobody looks them up soon, so they are not remembered for it.

@@ -243,8 +243,9 @@ impl States {
     }
 }
 
+/// Whether the receipt carries a session.
 pub(super) fn is_take(record: &Record) -> bool {
-    matches!(record, Record::SessionTaken { .. })
+    matches!(record, Record::SessionTaken { .. } | Record::SessionClaimed { .. })
 }
 
 /// What a batch takes of the queue, in bytes, roughly.

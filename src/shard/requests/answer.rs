@@ -88,6 +88,11 @@ impl Shard {
         Form { head_only: head.method == "HEAD", connection: Some(connection), origin: origin.map(Into::into) }
     }
 
+    /// The same for a request of a session: its client is served on until the session is over.
+    pub(super) fn session_form(&self, head: &Head<'_>) -> Form {
+        Form { connection: Some(head.connection()), ..self.reply_form(head) }
+    }
+
     /// Where a head leads, and whether its sender may go there.
     pub(super) fn admit(&mut self, now: Now, head: &Head<'_>, form: Form) -> Admitted {
         match self.route(now, head, &form) {

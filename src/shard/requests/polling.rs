@@ -74,7 +74,7 @@ impl Shard {
                 if has_body(head) {
                     return self.refuse_request(now, slot, head, used, Refusal::BadRequest);
                 }
-                self.await_answer(slot, link, self.reply_form(head));
+                self.await_answer(slot, link, self.session_form(head));
                 let poll = Poll { to: slot, jsonp: query.jsonp };
                 self.feed(now, at, |session, context| session.poll(poll, context));
                 Step::Read(used)
@@ -210,7 +210,7 @@ impl Shard {
             Ok(body) => body,
             Err(error) => return self.post_broken(now, slot, link, error),
         };
-        let reply = self.reply_form(head);
+        let reply = self.session_form(head);
         // Should the session refuse it, the body is not read.
         let refused =
             if has_body(head) { Form { connection: Some(Connection::Close), ..reply.clone() } } else { reply.clone() };

@@ -76,7 +76,7 @@ impl Keeper {
                     match record {
                         Record::UserSeen(_) => written.seen += 1,
                         Record::SessionKept(_) => written.sessions += 1,
-                        Record::SessionTaken { .. } => {
+                        Record::SessionTaken { .. } | Record::SessionClaimed { .. } => {
                             written.taken += 1;
                             kept.taken.push(None);
                         }

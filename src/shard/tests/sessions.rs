@@ -4,6 +4,8 @@ use super::*;
 use crate::client::peer::Peer;
 use crate::codec::jwt::{NewToken, sign_hs256};
 use crate::dialect::packed::Packed;
+use crate::domain::access::Identity;
+use crate::domain::event::{Content, Message};
 use crate::shard::sessions::Client;
 
 const OPEN: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
@@ -45,18 +47,23 @@ impl Desk {
         let told = self.paper.take(slot);
         let sid = told.split(r#"40/chat,{"sid":""#).nth(1).and_then(|rest| rest.get(..24)).expect("it is connected");
         let to = ConnectionId::parse(sid).expect("an id");
+        self.is_put_into(to, "r", "e");
+        assert!(self.paper.take(slot).contains("room:joined"));
+        slot
+    }
+
+    /// A room's keeper has made a peer a member.
+    fn is_put_into(&mut self, to: ConnectionId, room: &str, epoch: &str) {
         let joined = Joined {
-            room: "r".into(),
+            room: room.into(),
             peer: PeerName::Own(to),
             peers: Vec::new(),
             participant_count: 1,
-            epoch: "e".into(),
+            epoch: epoch.into(),
             seq: 0,
         };
         self.shard.mail(NOW, Mail::Tell { to, event: Event::Joined(Box::new(joined)) });
         self.turn();
-        assert!(self.paper.take(slot).contains("room:joined"));
-        slot
     }
 
     /// A text frame of 126 bytes or more, masked with zeros.
@@ -146,6 +153,36 @@ fn a_message_is_encoded_once_for_all_listeners_of_a_dialect() {
     desk.shard.mail(NOW, publish(&packed));
     desk.turn();
     assert_eq!(encoded(&packed), Some(2));
+}
+
+#[test]
+fn the_last_that_a_client_hears_says_how_far_it_is_in_all_its_rooms() {
+    let rules = Rules { has_store: true, ..(*options().rules).clone() };
+    let mut desk = Desk::with(Options { recovery_window_ms: 120_000, rules: Arc::new(rules), ..options() });
+    let slot = desk.chat_member("ann");
+    let (peer, _) = desk.shard.sessions.peers.iter().next().expect("a peer");
+    let id = desk.shard.peer_id(peer as u32);
+    desk.is_put_into(id, "q", "f");
+    desk.paper.take(slot);
+    for (name, seq) in [("r", 1), ("q", 1), ("r", 2)] {
+        let content = Content { body: r#""hi""#.into(), kind: None, reply_to: None, attachment: None, metadata: None };
+        let (sender, from) = (Identity::guest("bo"), PeerName::Chosen("bo".into()));
+        let (id, seq, room) = (uuid::Uuid::from_u128(seq.into()), Some(seq), name.into());
+        let message = Message { id, seq, room, sender, from, to: None, content, at: NOW.wall };
+        let event = Event::Message(Arc::new(message));
+        let packed = Arc::new(Packed::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
+        desk.shard.mail(NOW, Mail::Publish { room: name.into(), except: None, packed });
+    }
+    // Its client is back on another connection, and hears this one to its end.
+    let token = desk.shard.secret_of_peer(peer as u32).into();
+    let by = desk.shard.peer_identity(peer as u32).expect("somebody");
+    let (to, from) = (Some(ConnectionId::new(id.place(), [9; 12])), Asker { shard: 0, ask: u32::MAX });
+    desk.shard.mail(NOW, Mail::Supersede { connection: id, to, token, by, from });
+    desk.turn();
+    let told = desk.paper.take(slot);
+    let texts = told.split('"');
+    let offsets: Vec<&str> = texts.filter(|text| text.starts_with("e:") || text.starts_with("f:")).collect();
+    assert_eq!(offsets, ["e:1,f:0", "e:2,f:0", "f:1,e:2"], "{told}");
 }
 
 #[test]

@@ -110,11 +110,14 @@ impl Redis {
         self.nodes.is_replaced
     }
 
-    /// This node goes; the others need not wait until they notice.
+    /// This node goes; the others need not wait until they notice, but for those who were lost with it a moment ago.
     pub fn part(&mut self, now: Now) {
         self.note_places(now);
-        let name = text(&*self.settings.name);
-        self.call_nodes(now, &scripts::PART, Purpose::Done, vec![number(self.settings.node.into()), name]);
+        // It does not say any more that it is there.
+        self.nodes.is_renewing = true;
+        let (node, name) = (number(self.settings.node.into()), text(&*self.settings.name));
+        let arguments = vec![node, name, number(self.rules.presence_grace_ms)];
+        self.call_nodes(now, &scripts::PART, Purpose::Done, arguments);
         self.say(self.keys.everyone(), json(&Say::Gone(self.settings.node)));
     }
 
@@ -125,7 +128,7 @@ impl Redis {
         }
     }
 
-    /// Another node says that it goes: it is cleared up after without delay.
+    /// Another node says that it goes: when its lease ends is to be known.
     pub(super) fn node_went(&mut self, now: Now, node: u16) {
         self.nodes.alive.retain(|alive| *alive != node);
         if node != self.settings.node && !self.nodes.is_renewing {

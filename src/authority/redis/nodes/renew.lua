@@ -10,18 +10,21 @@ if call('HEXISTS', K .. ':reapers', node) == 1 then return refuse('reaped') end
 -- same reason, unless they have gone.
 local ends = tonumber(call('ZSCORE', K, node) or at)
 if name and ends < at then
-  for _, other in ipairs(call('ZRANGEBYSCORE', K, '(0', '(' .. at)) do
-    if call('HEXISTS', K .. ':reapers', other) == 0 then call('ZADD', K, at + tonumber(ARGV[6]), other) end
+  for _, other in ipairs(call('ZRANGEBYSCORE', K, '-inf', '(' .. at)) do
+    local is_here = call('HEXISTS', K .. ':names', other) == 1 and call('HEXISTS', K .. ':reapers', other) == 0
+    if is_here then call('ZADD', K, at + tonumber(ARGV[6]), other) end
   end
 end
 call('ZADD', K, at + tonumber(ARGV[6]), node)
 if not name then call('HSET', K .. ':names', node, ARGV[5]) end
 call('HSET', K .. ':users', node, ARGV[8])
-local live, others = call('ZRANGEBYSCORE', K, at, '+inf'), 0
-for _, other in ipairs(live) do
-  if other ~= node then others = others + (call('HGET', K .. ':users', other) or 0) end
+local live, others = {}, 0
+for _, one in ipairs(call('ZRANGEBYSCORE', K, at, '+inf')) do
+  if call('HEXISTS', K .. ':names', one) == 1 then
+    live[#live + 1] = one
+    if one ~= node then others = others + (call('HGET', K .. ':users', one) or 0) end
+  end
 end
-live = table.concat(live, ',')
 local dead = table.concat(call('ZRANGEBYSCORE', K, '-inf', '(' .. at), ',')
 local first = call('ZRANGEBYSCORE', K, at, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local first_ends = ',"e":' .. string.format('%.0f', tonumber(first[2]) - at)
@@ -32,5 +35,5 @@ for place, room in ipairs(over) do
   call('ZADD', K .. ':made', at + 60000, room)
   over[place] = cjson.encode(room)
 end
-return '{"k":' .. (name and 1 or 0) .. ',"u":' .. others .. first_ends .. ',"l":[' .. live .. '],"d":[' .. dead .. '],"o":[' ..
-  table.concat(over, ',') .. ']}'
+return '{"k":' .. (name and 1 or 0) .. ',"u":' .. others .. first_ends .. ',"l":[' .. table.concat(live, ',') ..
+  '],"d":[' .. dead .. '],"o":[' .. table.concat(over, ',') .. ']}'
