@@ -231,7 +231,7 @@ fn play(seed: u64, nodes: usize, cluster: &mut Cluster) {
                 lines.sort_unstable();
                 told = lines.join("\n");
             }
-            let list = (act % 20 == 0).then(|| listed(keeper, now, node));
+            let list = (act % 40 == 0).then(|| listed(keeper, now, node));
             said.push(format!("ticks:\n{ticked}\nasked:\n{told}\nlists: {list:?}"));
         }
         if said[0] != said[1] {
