@@ -9,4 +9,5 @@ mod cluster;
 mod desk;
 mod nodes;
 mod questions;
+mod secure;
 mod users;
