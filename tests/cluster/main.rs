@@ -19,6 +19,7 @@ mod redis_away;
 mod rolling;
 mod scene;
 mod sentinel;
+mod stock;
 #[path = "../support/mod.rs"]
 mod support;
 

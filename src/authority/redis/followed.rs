@@ -141,6 +141,7 @@ impl Followed {
         self.server = server;
         (self.last, self.seq) = (last, seq);
         self.ahead = self.ahead.split_off(&(last + 1));
+        self.later.retain(|said| said.z > server);
     }
 
     /// Whether an answer in this epoch is that of another server than what is known here comes from, so that its numbers may

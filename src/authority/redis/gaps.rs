@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use crate::authority::redis::followed::Followed;
 use crate::authority::redis::room_answers::read;
 use crate::authority::redis::rooms::{Due, Purpose};
 use crate::authority::redis::wire::{self, Head, Publication};
@@ -53,15 +52,15 @@ struct SinceAnswer {
 }
 
 impl Redis {
-    /// Facts have not come in time.
+    /// Facts have not come in time, or it is not sure whether all have.
     pub(super) fn look_for_missing(&mut self, now: Now, name: Name) {
-        let is_unsure = |room: &Followed| room.is_unsure && room.epoch.is_some() && room.search != Search::Asked;
-        if self.rooms.get(&name).is_some_and(is_unsure) {
+        let marker = self.marker();
+        let Some(room) = self.rooms.get_mut(&name).filter(|room| room.search != Search::Asked) else { return };
+        if room.is_unsure && room.epoch.is_some() {
             return self.ask_missed(now, name);
         }
-        let marker = self.marker();
-        let Some(room) = self.rooms.get_mut(&name).filter(|room| room.is_missing()) else { return };
         match room.search {
+            _ if !room.is_missing() => {}
             Search::None => {
                 room.search = Search::Marked { since: now.mono, last: room.last };
                 self.demands.push(Demand::Publish { channel: self.keys.room(&name), body: marker });
@@ -100,19 +99,7 @@ impl Redis {
         true
     }
 
-    /// Asks for whatever has become known since.
-    pub(super) fn ask_missed(&mut self, now: Now, name: Name) {
-        let Some(room) = self.rooms.get_mut(&name) else { return };
-        (room.search, room.is_unsure) = (Search::Asked, false);
-        let [last, seq, server] = [room.last, room.seq, room.server].map(wire::number);
-        let epoch = wire::text(room.epoch.as_deref().unwrap_or_default());
-        let next = wire::text(random_word(&mut self.rng, 8));
-        let arguments = vec![last, seq, epoch, server, next];
-        self.call_room(now, name, &scripts::SINCE, Purpose::Since, arguments, None);
-    }
-
-    /// Asks for that until it is answered, although no number seems to be missing: something may have been missed, or what
-    /// is known may be more than Redis has kept.
+    /// Asks what was missed, until that is answered.
     pub(super) fn ask_anew(&mut self, now: Now, name: Name) {
         if let Some(room) = self.rooms.get_mut(&name).filter(|room| room.epoch.is_some()) {
             room.is_unsure = true;
@@ -120,6 +107,15 @@ impl Redis {
                 self.ask_missed(now, name);
             }
         }
+    }
+
+    fn ask_missed(&mut self, now: Now, name: Name) {
+        let Some(room) = self.rooms.get_mut(&name) else { return };
+        (room.search, room.is_unsure) = (Search::Asked, false);
+        let epoch = wire::text(room.epoch.as_deref().unwrap_or_default());
+        let [last, seq, server] = [room.last, room.seq, room.server].map(wire::number);
+        let next = wire::text(random_word(&mut self.rng, 8));
+        self.call_room(now, name, &scripts::SINCE, Purpose::Since, vec![last, seq, epoch, server, next], None);
     }
 
     /// Whether an answer is that of another server than what is known here comes from, so that its numbers may mean something
