@@ -115,11 +115,7 @@ impl Redis {
             Purpose::LookAfter => return self.looked_after(name, head.x),
             _ => {}
         }
-        if self.belies(&name, &head) {
-            self.doubt(now, name.clone());
-        } else if self.rooms.get(&name).is_some_and(|room| room.is_behind(head.e, head.z)) {
-            // Its numbers may mean something else than is known here.
-            self.ask_anew(now, name.clone());
+        if self.is_of_no_use(now, &name, &head) {
             self.room_unanswered(now, to, &name, &purpose, &Fault::Away, out);
             return self.go_on(now, &name, out);
         }
@@ -254,10 +250,12 @@ impl Redis {
             tracing::error!(room = %name, "a publication that is not understood");
             return;
         };
-        if self.rooms.get_mut(&name).is_some_and(|room| room.is_later(&publication)) {
-            return self.ask_anew(now, name);
+        let Some(room) = self.rooms.get_mut(&name) else { return };
+        match room.sift(publication) {
+            Some(publication) => self.take_publication(now, &name, publication, out),
+            None if room.is_unsure => return self.ask_anew(now, name),
+            None => return,
         }
-        self.take_publication(now, &name, publication, out);
         self.go_on(now, &name, out);
     }
 
