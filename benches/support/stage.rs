@@ -27,7 +27,7 @@ pub(crate) fn token(user: &str) -> String {
 
 /// The server's default settings for one shard, but that rooms come to be by joining, nobody is told of presence, nothing
 /// is kept on disk, clients say as much as they like, and `set`, each `key=value`.
-fn settings(set: &[&str]) -> Settings {
+pub(crate) fn settings(set: &[&str]) -> Settings {
     let secret = format!("auth.secret={SECRET}");
     let own = [
         secret.as_str(),

@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn every_figure_has_its_help_its_type_and_a_value() {
-        let metrics = Census::new(1, Now { mono: 0, wall: 0 }).metrics();
+        let metrics = Census::new(1, Now { mono: 0, wall: 0 }).totals().metrics();
         let stats = Stats { requests: 7, ..Stats::default() };
         let text = write(&stats, &metrics, &Vitals::default(), Level::Warning, 3);
         assert!(text.contains("\n# TYPE switchboard_http_requests_total counter\nswitchboard_http_requests_total 7\n"));

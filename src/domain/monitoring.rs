@@ -14,7 +14,7 @@ mod shard_stats;
 mod stats;
 mod watch;
 
-pub use counters::{Census, Counters, Figures, Metrics};
+pub use counters::{Census, Counters, Figures, Metrics, Totals};
 pub use frequent::{FREQUENT_KEPT, Frequent};
 pub use health::{Health, Level, Load, Reach, Vitals, assess};
 pub use journal::{INCIDENTS_KEPT, Incident, Journal, USER_AGENT_BYTES, newest, shortened};

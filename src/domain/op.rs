@@ -391,6 +391,13 @@ pub enum Reply {
     RoomOf(Name),
 }
 
+impl RoomView {
+    /// Whether `user` may always join: the room's maker named them, or they are its maker.
+    pub fn takes_part(&self, user: &str) -> bool {
+        self.is_made && (*self.host == *user || self.profile.participants.iter().any(|known| **known == *user))
+    }
+}
+
 impl RoomsView {
     /// Adds another keeper's rooms.
     pub fn add(&mut self, other: Self) {
@@ -436,6 +443,8 @@ pub struct Sent {
 pub struct RoomView {
     /// Its id.
     pub room: Name,
+    /// Whether it was made on purpose, and not by joining.
+    pub is_made: bool,
     /// What it was made to be.
     pub profile: Profile,
     /// Whose it is.

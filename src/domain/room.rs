@@ -316,6 +316,7 @@ impl Room {
     pub fn view(&self, peers: usize) -> RoomView {
         RoomView {
             room: self.id.clone(),
+            is_made: self.profile.is_some(),
             profile: self.profile.as_deref().cloned().unwrap_or_default(),
             host: self.host.user_name(),
             created_at: self.created_at,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::base::Name;
-use crate::domain::monitoring::{Incident, MessageStats, PresenceStats, SessionStats, Watched, newest};
+use crate::domain::monitoring::{Incident, MessageStats, PresenceStats, SessionStats, Totals, Watched, newest};
 use crate::domain::op::{RoomView, RoomsView, UsersPage, UsersView};
 use crate::domain::question::Filter;
 
@@ -32,6 +32,8 @@ pub enum Survey {
     Incidents(Arc<Filter<'static>>),
     /// What an overview of connections is made of.
     Watched,
+    /// What is counted of connections. Shards of one server are put together by [`Totals::join`].
+    Totals,
 }
 
 /// The answer to a [`Survey`]: one keeper's part, or what several have said.
@@ -51,6 +53,8 @@ pub enum Surveyed {
     Incidents(Vec<Incident>),
     /// What an overview of connections is made of.
     Watched(Box<Watched>),
+    /// What is counted of connections.
+    Totals(Box<Totals>),
 }
 
 /// The users in a room, and the room.
@@ -83,6 +87,7 @@ impl Surveyed {
                 *all = newest([std::mem::take(all), part], limit);
             }
             (Self::Watched(all), Self::Watched(part)) => all.merge(*part),
+            (Self::Totals(all), Self::Totals(part)) => all.merge(&part),
             // Every keeper is asked the same, and answers that.
             _ => {}
         }

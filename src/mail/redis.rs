@@ -82,6 +82,8 @@ pub enum Heard {
 pub enum Fault {
     /// There is no connection, or none came in time. What was called may have been done.
     Away,
+    /// Redis keeps nothing new for now, in its own words. Nothing was done.
+    Full(Box<str>),
     /// Redis refused, in its own words.
     Refused(Box<str>),
 }
@@ -91,6 +93,8 @@ pub enum Fault {
 pub enum State {
     /// It answers.
     Good,
+    /// It answers, but keeps nothing new: its memory or its disk is full, or too few replicas follow it.
+    Full,
     /// It does not.
     #[default]
     Away,

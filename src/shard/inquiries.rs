@@ -15,7 +15,7 @@ use crate::dialect::socketio::{Answer, Reference};
 use crate::domain::access::Identity;
 use crate::domain::connection::ConnectionOp;
 use crate::domain::finding::{Finding, People};
-use crate::domain::monitoring::SessionStats;
+use crate::domain::monitoring::{SessionStats, Watched};
 use crate::domain::op::{Op, PresenceView, Reply, RoomOp, UserOp, UsersPage, UsersView};
 use crate::domain::question::{Page, Question};
 use crate::domain::reject::{Code, Reject};
@@ -57,6 +57,8 @@ enum About {
     Events,
     /// All that is counted of connections.
     Monitoring,
+    /// What has been seen of connections, to which what is counted of them belongs.
+    Watched(Box<Watched>),
 }
 
 /// What an answer leads to.
@@ -160,7 +162,8 @@ impl Shard {
                 let token = is_kept.then(|| self.secret_of_peer(peer).into());
                 Next::Answer(Box::new(Finding::Session(by.clone(), Box::new(view), token)))
             }
-            Question::Connections => Next::Answer(Box::new(Finding::Connections(self.metrics(now)))),
+            Question::Connections if self.placement.is_cluster() => survey(About::Stats, Survey::Totals),
+            Question::Connections => Next::Answer(Box::new(Finding::Connections(self.totals(now).metrics()))),
             Question::Health => Next::Answer(Box::new(Finding::Health(self.assess(now)))),
             Question::Events(_) | Question::Monitoring if !by.roles().admin => {
                 return Err(Reject::new(Code::Forbidden, "Only admins may see what others do"));
@@ -262,8 +265,15 @@ impl Shard {
             (About::Stats, Reply::Surveyed(Surveyed::PresenceStats(stats))) => Finding::PresenceStats(stats),
             (About::Stats, Reply::Surveyed(Surveyed::SessionStats(stats))) => Finding::SessionStats(stats),
             (About::Events, Reply::Surveyed(Surveyed::Incidents(incidents))) => Finding::Events(incidents),
+            (About::Stats, Reply::Surveyed(Surveyed::Totals(totals))) => Finding::Connections(totals.metrics()),
             (About::Monitoring, Reply::Surveyed(Surveyed::Watched(watched))) => {
-                Finding::Monitoring(Box::new(watched.overview(self.metrics(now))))
+                if self.placement.is_cluster() {
+                    return Ok(Next::Ask(About::Watched(watched), Op::Survey(Survey::Totals)));
+                }
+                Finding::Monitoring(Box::new(watched.overview(self.totals(now).metrics())))
+            }
+            (About::Watched(watched), Reply::Surveyed(Surveyed::Totals(totals))) => {
+                Finding::Monitoring(Box::new(watched.overview(totals.metrics())))
             }
             _ => return Err(Reject::new(Code::Internal, "The answer was of another kind than the question")),
         };
@@ -281,6 +291,7 @@ impl Shard {
             Survey::SessionStats => Surveyed::SessionStats(self.session_stats(now)),
             Survey::Incidents(filter) => Surveyed::Incidents(self.watching.watch.select(filter)),
             Survey::Watched => Surveyed::Watched(Box::new(self.watching.watch.watched())),
+            Survey::Totals => Surveyed::Totals(Box::new(self.own_totals(now))),
         }
     }
 

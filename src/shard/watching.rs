@@ -8,7 +8,7 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::client::conn::Standing;
 use crate::domain::monitoring::{
-    Census, Figures, Health, Load, Metrics, Reach, Stats, Visitor, Vitals, Watch, assess, shortened,
+    Census, Figures, Health, Load, Reach, Stats, Totals, Visitor, Vitals, Watch, assess, shortened,
 };
 use crate::domain::question::Happening;
 use crate::domain::reject::{Code, Reject};
@@ -91,10 +91,16 @@ impl Shard {
         pulse
     }
 
-    /// Connections in numbers.
-    pub(super) fn metrics(&mut self, now: Now) -> Metrics {
+    /// What this server counts of its connections.
+    pub(super) fn totals(&mut self, now: Now) -> Totals {
         self.take_pulse(now);
-        self.watching.census.metrics()
+        self.watching.census.totals()
+    }
+
+    /// What this shard counts of its connections, and the most that it has seen all of them have.
+    pub(super) fn own_totals(&mut self, now: Now) -> Totals {
+        let figures = self.take_pulse(now).figures;
+        Totals { figures, ..self.watching.census.totals() }
     }
 
     /// What all shards count, added up.
@@ -111,9 +117,10 @@ impl Shard {
         assess(&vitals)
     }
 
-    /// Whether rooms and users are out of reach because Redis is.
-    pub(super) fn is_without_redis(&self) -> bool {
-        self.placement.is_cluster() && self.watching.redis != Some(redis::State::Good)
+    /// How Redis is, if rooms and users are out of reach because of that.
+    pub(super) fn lost_redis(&self) -> Option<redis::State> {
+        let state = self.watching.redis.unwrap_or_default();
+        (self.placement.is_cluster() && state != redis::State::Good).then_some(state)
     }
 
     /// What health is judged by.
@@ -136,10 +143,11 @@ impl Shard {
             failures: total.failures,
             storage_lag_ms: Load { used: lag_ms, limit: limits::STORE_LATE_MS },
             store,
-            redis: match self.watching.redis {
+            redis: match self.lost_redis() {
                 _ if !self.placement.is_cluster() => Reach::Unused,
-                Some(redis::State::Good) => Reach::Reached,
-                _ => Reach::Lost("it does not answer".into()),
+                None => Reach::Reached,
+                Some(redis::State::Full) => Reach::Lost("it takes no writes".into()),
+                Some(_) => Reach::Lost("it does not answer".into()),
             },
         }
     }

@@ -39,7 +39,19 @@ fn each_op_has_a_script_of_its_name() {
     wanted.extend(acts_of(sessions, "SessionOp").map(snake_case));
     assert!(wanted.len() > 35, "{wanted:?}");
     // What comes about by itself, or after a fault.
-    let own = ["announce", "count", "since", "purge", "lease", "strike", "go_offline", "restore_user", "purge_user"];
+    let own = [
+        "announce",
+        "count",
+        "since",
+        "purge",
+        "lease",
+        "strike",
+        "go_offline",
+        "restore_user",
+        "purge_user",
+        "enroll",
+        "rooms_of",
+    ];
     wanted.extend(own.map(str::to_owned));
     let scripts: BTreeSet<String> = scripts::ALL.iter().map(|script| script.name.to_owned()).collect();
     assert_eq!(scripts, wanted);

@@ -12,7 +12,7 @@ fn clients_are_told_that_their_rooms_have_ended_and_join_anew() {
             let closed = || people.all().map(|person| people.shown(person).closed).collect::<Vec<_>>();
             let before = closed();
             let since = Instant::now();
-            scene.redis.command(&["FLUSHALL"]);
+            scene.redis().command(&["FLUSHALL"]);
             people.wait("everybody is told that their rooms have ended", CONVERGENCE, || {
                 closed().iter().zip(&before).all(|(now, before)| *now >= before + 2)
             });

@@ -4,6 +4,7 @@
 //! `SWITCHBOARD_FAULTS=n` has each fault happen `n` times instead of the usual number, and as long as it may.
 
 mod emptied;
+mod failover;
 mod killed;
 #[allow(dead_code, reason = "shared with the tests of one server")]
 #[path = "../kept/line.rs"]
@@ -16,6 +17,7 @@ mod place;
 mod redis_away;
 mod rolling;
 mod scene;
+mod sentinel;
 mod stock;
 #[path = "../support/mod.rs"]
 mod support;

@@ -97,11 +97,13 @@ fn redis_is_away(name: &'static str, way: Way, usual: usize, seconds: u64) {
             let one = [round % NODES];
             let long = Duration::from_secs(asked().map_or(seconds, |_| 10));
             match way {
-                Way::Restarted => scene.redis.restart_keeping(if round.is_multiple_of(2) { SIGKILL } else { SIGTERM }),
+                Way::Restarted => {
+                    scene.redis().restart_keeping(if round.is_multiple_of(2) { SIGKILL } else { SIGTERM })
+                }
                 Way::Paused => {
-                    scene.redis.signal(SIGSTOP);
+                    scene.redis().signal(SIGSTOP);
                     get_by_without_redis(scene, people, &all, &mut pairs, long);
-                    scene.redis.signal(SIGCONT);
+                    scene.redis().signal(SIGCONT);
                 }
                 Way::Cut => {
                     scene.ways[one[0]].cut();
@@ -158,7 +160,7 @@ fn redis_forgets_the_scripts() {
     Scene::start("SCRIPT FLUSH", false, &[]).play(|scene, people| {
         for _ in 0..times(5) {
             let since = Instant::now();
-            scene.redis.command(&["SCRIPT", "FLUSH"]);
+            scene.redis().command(&["SCRIPT", "FLUSH"]);
             scene.recover(people, since);
         }
         assert_eq!(people.total(|shown| shown.closed + shown.anew), 0, "somebody noticed");
@@ -173,9 +175,9 @@ fn redis_takes_no_writes() {
             let refused = || people.total(|shown| shown.refused);
             let before = refused();
             let since = Instant::now();
-            scene.redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+            scene.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
             people.wait("what would be kept is refused", CONVERGENCE, || refused() >= before + 100);
-            scene.redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+            scene.redis().command(&["CONFIG", "SET", "maxmemory", "0"]);
             scene.recover(people, since);
         }
         assert_eq!(people.total(|shown| shown.closed + shown.anew), 0, "somebody had to begin anew");

@@ -28,7 +28,9 @@ pub(crate) const CONVERGENCE: Duration = Duration::from_secs(20);
 /// See the module.
 pub(crate) struct Scene {
     name: &'static str,
-    pub(crate) redis: RedisServer,
+    /// The one Redis that keeps everything, unless the test has brought others.
+    redis: Option<RedisServer>,
+    url: String,
     /// Each node's way to Redis.
     pub(crate) ways: Vec<Way>,
     pub(crate) nodes: Vec<Option<Server>>,
@@ -126,11 +128,26 @@ impl Scene {
     pub(crate) fn start(name: &'static str, has_ways: bool, settings: &[&str]) -> Self {
         let redis = RedisServer::start_keeping();
         let ways = (0..NODES).filter(|_| has_ways).map(|_| Way::to(redis.port())).collect();
+        let url = redis.url();
+        Self::set(name, Some(redis), url, ways, settings)
+    }
+
+    /// Three nodes on what is at this address.
+    pub(crate) fn at(name: &'static str, url: String) -> Self {
+        Self::set(name, None, url, Vec::new(), &[])
+    }
+
+    fn set(name: &'static str, redis: Option<RedisServer>, url: String, ways: Vec<Way>, settings: &[&str]) -> Self {
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let (nodes, figures) = ((0..NODES).map(|_| None).collect(), Figures::default());
-        let mut scene = Self { name, redis, ways, nodes, settings, forgets: false, figures };
+        let mut scene = Self { name, redis, url, ways, nodes, settings, forgets: false, figures };
         (0..NODES).for_each(|node| scene.start_node(node, "127.0.0.1:0"));
         scene
+    }
+
+    /// The one Redis that keeps everything.
+    pub(crate) fn redis(&mut self) -> &mut RedisServer {
+        self.redis.as_mut().expect("there is one")
     }
 
     /// Redis may lose what it has kept.
@@ -141,7 +158,7 @@ impl Scene {
 
     /// Starts a node.
     pub(crate) fn start_node(&mut self, node: usize, address: &str) {
-        let url = self.ways.get(node).map_or_else(|| self.redis.url(), Way::url);
+        let url = self.ways.get(node).map_or_else(|| self.url.clone(), Way::url);
         let url = format!("redis.url={url}");
         let usual = [
             "rooms.create_on_join=always",

@@ -12,19 +12,9 @@ mod support;
 mod talker;
 
 macro_rules! conversations {
-    (
-        on_one_server: { $($alone:ident),* $(,)? }
-        on_several_too: { $($name:ident),+ $(,)? }
-    ) => {
+    ($($name:ident),+ $(,)?) => {
         /// Every file of this directory, by its name without `.txt`.
-        const ALL: &[&str] = &[$(stringify!($alone),)* $(stringify!($name)),+];
-
-        $(
-            #[test]
-            fn $alone() {
-                play::perform(stringify!($alone));
-            }
-        )*
+        const ALL: &[&str] = &[$(stringify!($name)),+];
 
         $(
             #[test]
@@ -46,78 +36,72 @@ macro_rules! conversations {
 }
 
 conversations! {
-    on_one_server: {
-        // Each server counts its own connections.
-        colon_counters,
-        // On several servers `room:list` knows the rooms that one is in, not those that one might enter.
-        colon_rooms,
-    }
-    on_several_too: {
-        authentication,
-        camel,
-        camel_presence,
-        camel_refused,
-        camel_sync,
-        closing,
-        colon_connection,
-        colon_limits,
-        colon_messages,
-        colon_messages_refused,
-        colon_online_updates,
-        colon_monitoring,
-        colon_presence,
-        colon_presence_in_rooms,
-        colon_recovery,
-        colon_rooms_refused,
-        create_on_join_always,
-        create_on_join_never,
-        create_on_join_seed,
-        defaults,
-        errors,
-        guests,
-        history,
-        history_off,
-        host_removes,
-        ice_servers,
-        ice_turn_secret,
-        interop,
-        interop_large_room,
-        interop_presence,
-        interop_signaling,
-        interop_typing,
-        joining,
-        large_room,
-        leaving,
-        limits,
-        limits_per_minute,
-        meetings,
-        messages,
-        notify,
-        notify_calls,
-        peer_ids,
-        people,
-        presence,
-        presence_appear_offline,
-        presence_grace,
-        presence_in_rooms,
-        presence_recovery,
-        private_rooms,
-        receipts,
-        recovery,
-        request_ids,
-        room_closed,
-        room_full,
-        rooms,
-        signaling,
-        socketio_connecting,
-        socketio_malformed,
-        socketio_older,
-        socketio_recovery,
-        socketio_token_expires,
-        socketio_too_many,
-        token_expires,
-        typing,
-    }
+    authentication,
+    camel,
+    camel_presence,
+    camel_refused,
+    camel_sync,
+    closing,
+    colon_connection,
+    colon_counters,
+    colon_limits,
+    colon_messages,
+    colon_messages_refused,
+    colon_monitoring,
+    colon_online_updates,
+    colon_presence,
+    colon_presence_in_rooms,
+    colon_recovery,
+    colon_rooms,
+    colon_rooms_refused,
+    create_on_join_always,
+    create_on_join_never,
+    create_on_join_seed,
+    defaults,
+    errors,
+    guests,
+    history,
+    history_off,
+    host_removes,
+    ice_servers,
+    ice_turn_secret,
+    interop,
+    interop_large_room,
+    interop_presence,
+    interop_signaling,
+    interop_typing,
+    joining,
+    large_room,
+    leaving,
+    limits,
+    limits_per_minute,
+    meetings,
+    messages,
+    notify,
+    notify_calls,
+    peer_ids,
+    people,
+    presence,
+    presence_appear_offline,
+    presence_grace,
+    presence_in_rooms,
+    presence_recovery,
+    private_rooms,
+    receipts,
+    recovery,
+    request_ids,
+    room_closed,
+    room_full,
+    rooms,
+    signaling,
+    socketio_connecting,
+    socketio_malformed,
+    socketio_older,
+    socketio_recovery,
+    socketio_token_expires,
+    socketio_too_many,
+    token_expires,
+    typing,
 }
 
 #[test]

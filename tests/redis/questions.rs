@@ -4,12 +4,13 @@ use serde_json::{Value, json};
 
 use crate::support::client::Client;
 use crate::support::http::{ask, bearer};
+use crate::support::process::wait_until;
 use crate::support::redis::RedisServer;
 use crate::support::server::{Server, token};
 
 /// Two nodes; `ada` and `bob` on the first, `bob` and `eve` on the second, in a room each and in one together.
 struct Stage {
-    _redis: RedisServer,
+    redis: RedisServer,
     servers: [Server; 2],
     clients: Vec<Client>,
     root: String,
@@ -32,7 +33,18 @@ impl Stage {
             }
             clients.push(client);
         }
-        Self { _redis: redis, servers, clients, root: bearer(&token("root", &json!({ "role": "admin" }))) }
+        Self { redis, servers, clients, root: bearer(&token("root", &json!({ "role": "admin" }))) }
+    }
+
+    /// The rooms that each node lists, and how many it says there are.
+    fn rooms(&self) -> [(Vec<String>, u64); 2] {
+        self.look("/api/rooms").map(|rooms| {
+            let listed = rooms["rooms"].as_array().expect("a list").iter();
+            let mut names: Vec<String> =
+                listed.map(|room| room["roomId"].as_str().expect("a name").to_owned()).collect();
+            names.sort_unstable();
+            (names, rooms["totalRooms"].as_u64().expect("a count"))
+        })
     }
 
     /// What an admin is answered by each node.
@@ -109,4 +121,47 @@ fn a_client_goes_on_where_it_was_on_another_node() {
     back.send(&json!({ "type": "message", "roomId": "both", "content": "I am back" }));
     let message = stage.clients[0].wait_until(|event| event["type"] == "message");
     assert_eq!(message["content"], "I am back");
+}
+
+#[test]
+fn rooms_that_nobody_is_in_are_listed_by_every_node_while_they_are_there() {
+    const MADE: &str = "switchboard:nodes:{all}:made";
+    let mut stage = Stage::new();
+    let ada = bearer(&token("ada", &json!({})));
+    let make = |stage: &Stage| {
+        let body = r#"{"name": "Board", "participants": ["eve"]}"#;
+        let made = ask(&stage.servers[0].address, "POST", "/rooms", &[&ada], Some(body));
+        made.json()["room"]["roomId"].as_str().expect("a name").to_owned()
+    };
+    let (kept, closed) = (make(&stage), make(&stage));
+    let sorted = |others: &[&str]| {
+        let mut names: Vec<String> =
+            ["both", "first", "second"].iter().chain(others).map(|&it| it.to_owned()).collect();
+        names.sort_unstable();
+        (names.clone(), names.len() as u64)
+    };
+    assert_eq!(stage.rooms(), [(); 2].map(|()| sorted(&[&kept, &closed])));
+    let close = ask(&stage.servers[1].address, "DELETE", &format!("/api/rooms/{closed}"), &[&ada], None);
+    assert_eq!(close.status, 204);
+    // A room that was made by joining stays for a minute.
+    stage.clients.truncate(2);
+    assert_eq!(stage.rooms(), [(); 2].map(|()| sorted(&[&kept])));
+
+    // What has been listed for long is looked at: it is listed anew, or no longer.
+    for room in [&kept, "over"] {
+        stage.redis.command(&["ZADD", MADE, "1", room]);
+    }
+    let score = |room: &str| stage.redis.ask::<Option<f64>>(&format!("ZSCORE {MADE} {room}"));
+    wait_until("it is struck off", || score("over").is_none());
+    let [seconds, _]: [u64; 2] = stage.redis.ask::<Vec<u64>>("TIME").try_into().expect("two numbers");
+    let in_an_hour = ((seconds + 3_600) * 1_000) as f64;
+    wait_until("it is listed anew", || score(&kept) > Some(in_an_hour));
+
+    // What was lost comes back when it is seen to be missing.
+    stage.redis.command(&["DEL", MADE]);
+    assert_eq!(stage.rooms(), [(); 2].map(|()| sorted(&[])));
+    let mut eve = Client::connect(&stage.servers[1].address, Some(&token("eve", &json!({}))));
+    eve.join(&kept, "e");
+    assert_eq!(stage.rooms(), [(); 2].map(|()| sorted(&[&kept])));
+    wait_until("it is listed again", || score(&kept).is_some());
 }

@@ -7,6 +7,7 @@ mod credit;
 mod differential;
 mod directs;
 mod faults;
+mod gaps;
 mod ops;
 mod sessions;
 mod world;

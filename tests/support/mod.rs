@@ -9,6 +9,8 @@ pub(crate) mod http;
 pub(crate) mod packages;
 pub(crate) mod process;
 pub(crate) mod redis;
+pub(crate) mod redis_cluster;
+pub(crate) mod redis_group;
 pub(crate) mod server;
 pub(crate) mod way;
 pub(crate) mod wire;

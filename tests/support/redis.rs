@@ -23,6 +23,7 @@ pub(crate) struct RedisServer {
     child: Child,
     port: u16,
     directory: Option<Directory>,
+    options: Vec<String>,
 }
 
 /// Options of a server that keeps what it has been told, as most do.
@@ -49,7 +50,8 @@ impl RedisServer {
         Self::start_with(&KEEPING)
     }
 
-    fn start_with(options: &[&str]) -> Self {
+    /// One on a free port with these options.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
         // Whoever else takes the port before the server does makes it end, and another one is tried.
         let server = (0..8).find_map(|_| Self::start_at(free_port(), options));
         server.expect("no Redis came up")
@@ -61,14 +63,20 @@ impl RedisServer {
 
     fn start_in(directory: Directory, port: u16, options: &[&str]) -> Option<Self> {
         std::fs::create_dir_all(directory.path()).expect("a directory");
-        let child = Command::new("redis-server")
+        // What it is told later is written there, and Sentinels insist on one.
+        let configuration = directory.path().join("redis.conf");
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&configuration);
+        drop(file.expect("a file"));
+        let child = program()
+            .arg(configuration)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--dir", &directory.text()])
             .args(options)
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed");
-        let mut server = Self { child, port, directory: Some(directory) };
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let mut server = Self { child, port, directory: Some(directory), options };
         let mut is_over = false;
         wait_until("Redis answers", || {
             is_over = server.child.try_wait().expect("its state").is_some();
@@ -85,6 +93,12 @@ impl RedisServer {
     /// Its port.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What an option was set to.
+    pub(crate) fn option(&self, name: &str) -> String {
+        let at = self.options.iter().position(|option| option == name).expect("it was set");
+        self.options[at + 1].clone()
     }
 
     /// Its process.
@@ -119,9 +133,16 @@ impl RedisServer {
     /// Ends it by a signal and starts one in its place that knows all it has kept.
     pub(crate) fn restart_keeping(&mut self, signal: i32) {
         self.signal(signal);
+        self.revive();
+    }
+
+    /// Waits for its end and starts one in its place, of the same directory and options.
+    pub(crate) fn revive(&mut self) {
         self.child.wait().expect("its end");
         let directory = self.directory.take().expect("it has one");
-        *self = Self::start_in(directory, self.port, &KEEPING).expect("its port is free");
+        let options = std::mem::take(&mut self.options);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        *self = Self::start_in(directory, self.port, &options).expect("its port is free");
     }
 
     /// Sends a signal by its number.
@@ -143,7 +164,12 @@ impl Drop for RedisServer {
     }
 }
 
-fn free_port() -> u16 {
+/// The server's program: Redis's own, or what `SWITCHBOARD_REDIS_SERVER` names, which has to speak as that does.
+pub(crate) fn program() -> Command {
+    Command::new(std::env::var_os("SWITCHBOARD_REDIS_SERVER").unwrap_or_else(|| "redis-server".into()))
+}
+
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
 }
 
@@ -218,6 +244,16 @@ impl Node {
         for demand in demands {
             if let Some(Heard::Answer { ticket, .. }) = self.carry_out(demand) {
                 self.authority.told(now, Heard::Answer { ticket, outcome: Err(Fault::Away) }, out);
+            }
+        }
+    }
+
+    /// Does what it has for Redis and tells it the answers, but does not listen to its channels yet.
+    pub(crate) fn hear_answers(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        let demands: Vec<Demand> = self.authority.orders(now).collect();
+        for demand in demands {
+            if let Some(heard) = self.carry_out(demand) {
+                self.authority.told(now, heard, out);
             }
         }
     }

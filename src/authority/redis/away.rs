@@ -2,17 +2,25 @@
 //!
 //! Members of one node may go on signaling to each other: the node knows who they are. Whoever leaves meanwhile is no
 //! member here any more, and Redis is told when it is back. All else is refused.
+//!
+//! Redis may also be there and [keep nothing new](crate::mail::redis::State::Full). Every act that it would have to write
+//! something for is refused then, one by one; what only looks is done. The shards are told, so that the node does not seem
+//! ready. What the node notes for itself waits, and its lease is renewed again and again: the first time that succeeds,
+//! Redis takes writes again.
 
-use crate::authority::redis::room_answers::MISSING_MS;
+use crate::authority::redis::gaps::{MISSING_MS, Search};
 use crate::authority::redis::rooms::{Due, Purpose, Waiting};
-use crate::authority::redis::{ANSWER_MS, Due as Any, Outcome, Redis};
+use crate::authority::redis::{ANSWER_MS, Due as Any, Outcome, Purpose as Call, Redis};
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::domain::event::{Event, Signaled};
 use crate::domain::op::{RelaySignal, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
-use crate::mail::redis::{Fault, State};
+use crate::mail::redis::{Fault, State, Text};
 use crate::mail::{Asker, Mail, Outgoing};
+
+/// What an answer begins with that says so.
+const UNSETTLED: &[u8] = b"{\"x\":\"unsettled\"";
 
 impl Redis {
     pub(super) fn room_op_while_away(&mut self, name: Name, op: RoomOp, out: &mut Vec<Outgoing>) -> Outcome {
@@ -66,17 +74,34 @@ impl Redis {
             }
             Purpose::Since => {
                 if let Some(room) = self.rooms.get_mut(name) {
-                    room.is_asking = false;
+                    (room.search, room.is_unsure) = (Search::None, true);
                     self.due_in(now, MISSING_MS, Any::Room(name.clone(), Due::Missing));
                 }
             }
             _ => {}
         }
         let reject = match fault {
-            Fault::Away => Reject::storage_unavailable(),
+            Fault::Away | Fault::Full(_) => Reject::storage_unavailable(),
             Fault::Refused(_) => Reject::new(Code::Internal, "The store could not do that"),
         };
         Self::answer(to, Err(reject), out);
+    }
+
+    /// An outcome, unless a room refuses because the server that has taken it over asks what the nodes know of it: that is
+    /// said, and the act may be tried again soon.
+    pub(super) fn unless_unsettled(
+        &mut self,
+        now: Now,
+        purpose: &Call,
+        outcome: Result<Text, Fault>,
+    ) -> Result<Text, Fault> {
+        match (purpose, &outcome) {
+            (Call::Room(name, _), Ok(text)) if text.starts_with(UNSETTLED) => {
+                self.ask_anew(now, name.clone());
+                Err(Fault::Away)
+            }
+            _ => outcome,
+        }
     }
 
     /// Redis is back: whoever has left meanwhile leaves there, too.
@@ -86,6 +111,28 @@ impl Redis {
         }
         for (name, connection) in std::mem::take(&mut self.owed) {
             self.call_for_room(now, name, RoomOp::Vanish { connection }, None);
+        }
+    }
+
+    /// Whether Redis can be asked to note something.
+    pub(super) fn takes_notes(&self) -> bool {
+        self.state == State::Good && !self.is_full
+    }
+
+    /// Redis has refused to keep something new.
+    pub(super) fn note_full(&mut self, now: Now, why: &str, out: &mut Vec<Outgoing>) {
+        if !std::mem::replace(&mut self.is_full, true) {
+            tracing::error!(%why, "Redis takes no writes");
+            out.extend(self.shards().map(|shard| (shard, Mail::Redis(State::Full))));
+            self.renew_soon(now);
+        }
+    }
+
+    /// It has kept something.
+    pub(super) fn note_kept(&mut self, out: &mut Vec<Outgoing>) {
+        if std::mem::replace(&mut self.is_full, false) {
+            tracing::info!("Redis takes writes again");
+            out.extend(self.shards().map(|shard| (shard, Mail::Redis(State::Good))));
         }
     }
 

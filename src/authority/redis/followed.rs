@@ -3,13 +3,14 @@
 //! What is published in a room and the answers to this node's own acts come by different connections, so either may be
 //! first. Each answer names the number of the room's last facts; it leaves before the facts that its act caused, if it
 //! caused any, and behind all others up to that number. A number that does not come is asked for; see
-//! [`crate::authority::redis::rooms`].
+//! [`crate::authority::redis::gaps`].
 
 use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use crate::authority::redis::wire::Told;
+use crate::authority::redis::gaps::Search;
+use crate::authority::redis::wire::{Publication, Told};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::event::PeerName;
@@ -17,7 +18,7 @@ use crate::domain::op::Reply;
 use crate::domain::reject::Reject;
 use crate::mail::{Asker, ShardNumber};
 
-/// How far ahead of what is known facts may come before the room is looked at anew.
+/// How many facts are kept that come ahead of missing ones. The rest is asked for like those.
 const AHEAD_MAX: usize = 4_096;
 
 /// A room with members on this node, or with some on their way in.
@@ -31,16 +32,22 @@ pub(super) struct Followed {
     pub(super) is_entering: bool,
     /// Whether the channel is listened to; until then acts that begin memberships wait.
     pub(super) is_heard: bool,
-    /// Whether it was asked what was missed, and that is not answered yet.
-    pub(super) is_asking: bool,
+    /// How far it is with what is missing.
+    pub(super) search: Search,
+    /// Whether it is to be asked what was missed, again if need be, although no number seems to be missing.
+    pub(super) is_unsure: bool,
     /// Which run of its log the numbers are of; `None` before the first answer.
     pub(super) epoch: Option<Name>,
+    /// Which of the servers that have kept the room, one after the other, what is known comes from.
+    pub(super) server: u64,
     /// The number of the last facts that were told.
     pub(super) last: u64,
     /// The number of the last message that was told.
     pub(super) seq: u64,
     /// What comes behind that, by number.
     ahead: BTreeMap<u64, Entry>,
+    /// What a later server has said, until that one was asked what was missed: its numbers may mean something else.
+    later: Vec<Publication>,
 }
 
 /// What is to be told at one number.
@@ -75,9 +82,9 @@ pub(super) enum Next {
 
 impl Followed {
     /// One that somebody enters by an act on another node, as of these facts and messages.
-    pub(super) fn entered(epoch: &str, last: u64, seq: u64) -> Self {
+    pub(super) fn entered(epoch: &str, server: u64, known: (u64, u64)) -> Self {
         let mut room = Self { is_entering: true, ..Self::default() };
-        room.begin(epoch, last, seq);
+        room.begin(epoch, server, known);
         room
     }
 
@@ -129,10 +136,26 @@ impl Followed {
     }
 
     /// Begins with what is known as of these facts and messages.
-    pub(super) fn begin(&mut self, epoch: &str, last: u64, seq: u64) {
+    pub(super) fn begin(&mut self, epoch: &str, server: u64, (last, seq): (u64, u64)) {
         self.epoch = Some(epoch.into());
+        self.server = server;
         (self.last, self.seq) = (last, seq);
         self.ahead = self.ahead.split_off(&(last + 1));
+    }
+
+    /// Whether what a server says has to wait until it was asked what was missed: keeps it until then.
+    pub(super) fn is_later(&mut self, publication: &Publication) -> bool {
+        let is_later = self.epoch.is_some() && publication.z > self.server;
+        if is_later && self.later.len() < AHEAD_MAX {
+            self.later.push(publication.clone());
+        }
+        is_later
+    }
+
+    /// What this server has said, which was asked now; it is the last one.
+    pub(super) fn agree(&mut self, server: u64) -> Vec<Publication> {
+        self.server = server;
+        std::mem::take(&mut self.later)
     }
 
     /// Takes an answer whose act the room had come to number `at` by; `has_facts` if those are its own.
@@ -152,7 +175,9 @@ impl Followed {
 
     /// Takes facts. `awaits` is the ticket of this node's own call that caused them, if that is not answered yet.
     pub(super) fn take_facts(&mut self, number: u64, told: Told, awaits: Option<u32>) {
-        if number <= self.last || self.ahead.len() >= AHEAD_MAX {
+        let is_full = self.ahead.len() >= AHEAD_MAX;
+        let is_last = || self.ahead.last_key_value().is_none_or(|(last, _)| *last < number);
+        if number <= self.last || (is_full && is_last()) {
             return;
         }
         let entry = self.ahead.entry(number).or_default();
@@ -242,7 +267,7 @@ mod tests {
     #[test]
     fn an_answer_goes_before_the_facts_it_caused_and_behind_all_others() {
         let mut room = Followed::default();
-        room.begin("e", 4, 0);
+        room.begin("e", 0, (4, 0));
         room.take_facts(6, facts(6), Some(9));
         room.take_facts(5, facts(5), None);
         assert_eq!(told(&mut room), [-5], "6 is this node's own, and its answer has not come");
@@ -262,11 +287,22 @@ mod tests {
     #[test]
     fn nothing_waits_for_a_call_that_is_given_up() {
         let mut room = Followed::default();
-        room.begin("e", 0, 0);
+        room.begin("e", 0, (0, 0));
         room.take_facts(1, facts(1), Some(9));
         assert!(told(&mut room).is_empty());
         room.forget(9);
         assert_eq!(told(&mut room), [-1]);
+    }
+
+    #[test]
+    fn what_is_missing_finds_its_place_however_much_is_ahead() {
+        let mut room = Followed::default();
+        room.begin("e", 0, (0, 0));
+        let most = AHEAD_MAX as u64;
+        (2..most + 100).for_each(|number| room.take_facts(number, facts(number), None));
+        assert!(told(&mut room).is_empty() && room.is_missing());
+        room.take_facts(1, facts(1), None);
+        assert_eq!(told(&mut room).len() as u64, most + 1, "those behind are dropped");
     }
 
     #[test]
@@ -275,7 +311,7 @@ mod tests {
         for number in 1..=4 {
             room.take_facts(number, facts(number), None);
         }
-        room.begin("e", 2, 0);
+        room.begin("e", 0, (2, 0));
         assert_eq!(told(&mut room), [-3, -4]);
     }
 }

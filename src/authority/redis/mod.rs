@@ -11,7 +11,9 @@
 mod away;
 mod credit;
 mod directs;
+mod enrolment;
 mod followed;
+mod gaps;
 mod keys;
 mod nodes;
 mod online;
@@ -89,12 +91,16 @@ pub struct Redis {
     /// Who types in which room, and until when unless they say so again, in monotonic milliseconds; 0: they have stopped.
     typing: BTreeMap<(Name, ConnectionId), u64>,
     users: users::Users,
+    /// Which rooms users take part in, as far as that is to be noted.
+    enrolments: enrolment::Enrolments,
     /// What shards were lent of their users' allowances.
     credit: Keeper,
     nodes: nodes::Nodes,
     /// What is to be looked at, and when, in monotonic milliseconds.
     due: BTreeMap<u64, BTreeSet<Due>>,
     state: State,
+    /// Whether it answers, but keeps nothing new.
+    is_full: bool,
     /// Where events are encoded; empty but for its memory.
     draft: Vec<u8>,
 }
@@ -130,6 +136,8 @@ enum Due {
     Questions,
     /// The node's own lease.
     Nodes,
+    /// What could not be noted of users' rooms.
+    Enrolments,
 }
 
 /// What comes of an op: its answer, or `None` when that comes later.
@@ -152,10 +160,12 @@ impl Redis {
             owed: BTreeSet::new(),
             typing: BTreeMap::new(),
             users: users::Users::new(seed),
+            enrolments: enrolment::Enrolments::default(),
             credit,
             nodes: nodes::Nodes::default(),
             due: BTreeMap::new(),
             state: State::Away,
+            is_full: false,
             draft: Vec::new(),
             rng,
         }
@@ -208,8 +218,11 @@ impl Redis {
 
     fn answered(&mut self, now: Now, ticket: u32, outcome: Result<Text, Fault>, out: &mut Vec<Outgoing>) {
         let Some(Pending { to, purpose, .. }) = self.calls.remove(&ticket) else { return };
-        if let Err(Fault::Refused(why)) = &outcome {
-            tracing::error!(%why, "Redis refuses");
+        let outcome = self.unless_unsettled(now, &purpose, outcome);
+        match &outcome {
+            Err(Fault::Refused(why)) => tracing::error!(%why, "Redis refuses"),
+            Err(Fault::Full(why)) => self.note_full(now, why, out),
+            Ok(_) | Err(Fault::Away) => {}
         }
         if let Purpose::Room(name, rooms::Purpose::Purge(node)) = &purpose {
             self.room_purged(now, name, *node, outcome.is_ok());
@@ -292,7 +305,7 @@ impl Authority for Redis {
                 }
             },
             Heard::State(state) => {
-                self.state = state;
+                (self.state, self.is_full) = (state, false);
                 if state == State::Good {
                     self.users_are_back(now);
                     self.nodes_are_back(now);
@@ -306,13 +319,14 @@ impl Authority for Redis {
         self.call_strikes(now);
         self.call_announcements(now);
         self.call_leases(now);
+        self.call_enrolments(now);
         self.note_places(now);
         self.demands.drain(..)
     }
 
     fn has_orders(&self) -> bool {
         let has_said = !self.demands.is_empty() || self.users.has_calls();
-        has_said || self.credit.has_draws() || self.has_places_to_note()
+        has_said || self.credit.has_draws() || self.has_places_to_note() || self.has_enrolments()
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
@@ -331,6 +345,7 @@ impl Authority for Redis {
                     }
                     Due::Questions => self.give_up_questions(now, out),
                     Due::Nodes => self.renew_if_due(now),
+                    Due::Enrolments => self.enroll_again(now),
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! itself. Of these they speak by their channels.
 
 mod lease;
+mod listing;
 mod quest;
 mod questions;
 mod say;
@@ -17,11 +18,12 @@ use crate::authority::redis::{Purpose as Any, Redis, scripts as acts};
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::domain::command::Receipt;
-use crate::mail::redis::{Demand, Fault, Script, State, Text};
+use crate::mail::redis::{Demand, Fault, Script, Text};
 use crate::mail::{News, Outgoing};
 
 pub use lease::Lease;
 use lease::{Reaping, note_of};
+use listing::Listing;
 use questions::Questions;
 
 use crate::authority::redis::wire::text;
@@ -42,6 +44,7 @@ pub(super) struct Nodes {
     reaping: Vec<Reaping>,
     rooms: Places,
     users: Places,
+    listing: Listing,
     questions: Questions,
 }
 
@@ -59,6 +62,10 @@ pub(super) enum Purpose {
     Renew,
     /// Something was noted of this node's places.
     Note,
+    /// Rooms were listed; those of them that were made on purpose.
+    Enlist(BTreeSet<Name>),
+    /// The rooms that Redis lists, for the sake of this node's question of that number.
+    Listed(u32),
     /// This dead node is to be cleared up after.
     Reap(u16),
     /// What it has left behind.
@@ -117,6 +124,11 @@ impl Redis {
         probe.into()
     }
 
+    /// Where it is noted which server keeps everything, unless that is a cluster.
+    pub fn server_key(&self) -> Text {
+        self.keys.server()
+    }
+
     /// How many nodes there are.
     pub(super) fn nodes_alive(&self) -> usize {
         self.nodes.alive.len().max(1)
@@ -160,7 +172,9 @@ impl Redis {
             Purpose::Renew => self.renewed(now, outcome, out),
             // Whether it was noted is not known: all of it is, once more.
             Purpose::Note if outcome.is_err() => self.note_everything(),
-            Purpose::Note => {}
+            Purpose::Enlist(made) if outcome.is_err() => self.enlist_again(made),
+            Purpose::Note | Purpose::Enlist(_) => {}
+            Purpose::Listed(question) => self.listed(now, question, outcome, out),
             Purpose::Reap(node) => self.may_reap(now, node, outcome),
             Purpose::Left(node) => self.is_left(now, node, outcome),
         }
@@ -174,6 +188,7 @@ impl Redis {
     /// This node has no member in a room any more.
     pub(super) fn node_leaves(&mut self, room: &Name) {
         self.nodes.rooms.leave(room);
+        self.nodes.listing.leave(room.clone());
     }
 
     /// This node begins to have something to say of a user: has it noted, so that the others know it when it is dead.
@@ -187,13 +202,15 @@ impl Redis {
     }
 
     pub(super) fn has_places_to_note(&self) -> bool {
-        self.state == State::Good && !(self.nodes.rooms.is_empty() && self.nodes.users.is_empty())
+        let nodes = &self.nodes;
+        self.takes_notes() && !(nodes.rooms.is_empty() && nodes.users.is_empty() && nodes.listing.is_empty())
     }
 
     /// Has noted where this node has members and users: before it has them, so that nothing of it is forgotten, and with
     /// one call for all there is.
     pub(super) fn note_places(&mut self, now: Now) {
-        if !self.has_places_to_note() {
+        self.note_listing(now);
+        if !self.takes_notes() || self.nodes.rooms.is_empty() && self.nodes.users.is_empty() {
             return;
         }
         let ([entered, left], [came, went]) = (self.nodes.rooms.take(), self.nodes.users.take());

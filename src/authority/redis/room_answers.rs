@@ -1,35 +1,31 @@
 //! Acts on rooms: from answers to replies, and when these may leave.
 
-use std::collections::BTreeSet;
-
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::authority::redis::followed::{Answer, Followed, Next};
+use crate::authority::redis::gaps::{MISSING_MS, Search};
 use crate::authority::redis::rooms::{Due, Purpose};
-use crate::authority::redis::wire::{Entry, Head, Publication, Shown, Uuid2, View, Who};
-use crate::authority::redis::{Due as Any, Redis, refusals, scripts, wire};
+use crate::authority::redis::wire::{Entry, Head, Publication, Shown, Told, Uuid2, View, Who};
+use crate::authority::redis::{Due as Any, Redis, refusals};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
-use crate::domain::event::{Event, PeerName};
+use crate::domain::event::PeerName;
 use crate::domain::history::{History, Marks};
-use crate::domain::op::{Reply, RoomOp, Sent, Typist};
+use crate::domain::op::{Reply, Sent, Typist};
 use crate::domain::recovery::Returned;
 use crate::domain::reject::{Code, Reject};
 use crate::domain::survey::Roster;
 use crate::mail::redis::{Fault, Text};
-use crate::mail::{Asker, Mail, Outgoing};
+use crate::mail::{Asker, Outgoing};
 
 /// A room too large for announcements tells its count at most once in this many milliseconds.
 const STATS_EVERY_MS: u64 = 1_000;
 
 /// A room that some are told of how many users it has tells so at most once in this many milliseconds.
 const ONLINE_EVERY_MS: u64 = 100;
-
-/// Facts that have not come after so many milliseconds are asked for.
-pub(super) const MISSING_MS: u64 = 200;
 
 #[derive(Deserialize)]
 struct SentAnswer {
@@ -83,11 +79,6 @@ struct LeaveAnswer {
     own: u8,
 }
 
-#[derive(Deserialize)]
-struct SinceAnswer {
-    l: Vec<Publication>,
-}
-
 impl Redis {
     /// The answer to an act on a room has come, or none will.
     pub(super) fn room_answered(
@@ -121,10 +112,13 @@ impl Redis {
         match purpose {
             Purpose::Since => return self.missed(now, name, &head, &text, out),
             Purpose::Online => self.look_online(now, &name, &text, out),
+            Purpose::LookAfter => return self.looked_after(name, head.x),
             _ => {}
         }
         if self.belies(&name, &head) {
             self.doubt(now, name.clone());
+        } else if self.rooms.get(&name).is_some_and(|room| room.epoch.is_some() && head.z > room.server) {
+            self.ask_anew(now, name.clone());
         }
         let field = if matches!(purpose, Purpose::Signal) { "fromPeerId" } else { "peerId" };
         let reply = match head.x {
@@ -136,12 +130,15 @@ impl Redis {
             let grace = self.rules.presence_grace_ms;
             self.due_in(now, grace, Any::Room(name.clone(), Due::Vanish(*connection)));
         }
+        if matches!(purpose, Purpose::Close) && reply.is_ok() {
+            self.strike_off(name.clone());
+        }
         let answer = Answer { to, reply, comes, goes };
         if let Some(room) = self.rooms.get_mut(&name)
             && room.epoch.is_none()
             && answer.comes.is_some()
         {
-            room.begin(head.e, head.n - u64::from(head.f), seq_of(&answer.reply));
+            room.begin(head.e, head.z, (head.n - u64::from(head.f), seq_of(&answer.reply)));
         }
         // While nothing of the room was told here, and where an answer says nothing of it, there is nothing to wait for.
         let at_once = match self.rooms.get_mut(&name) {
@@ -158,8 +155,8 @@ impl Redis {
     fn understand(&self, room: &Name, purpose: &Purpose, text: &[u8], epoch: &str) -> Result<Reply, Reject> {
         let most = self.rules.announce_limit;
         Ok(match purpose {
-            Purpose::Done | Purpose::Lose(_) | Purpose::Signal | Purpose::Vanish(_) => Reply::Done,
-            Purpose::Since | Purpose::Online | Purpose::Purge(_) => Reply::Done,
+            Purpose::Done | Purpose::Lose(_) | Purpose::Signal | Purpose::Vanish(_) | Purpose::Close => Reply::Done,
+            Purpose::Since | Purpose::Online | Purpose::Purge(_) | Purpose::LookAfter => Reply::Done,
             Purpose::Create => Reply::Room(Box::new(read::<Shown>(text)?.view(room, 0))),
             Purpose::Describe => Reply::Room(Box::new(read::<Shown>(text)?.view(room, most))),
             Purpose::Join(connection) => Reply::Joined(Box::new(read::<View>(text)?.joined(room, *connection, most))),
@@ -234,7 +231,7 @@ impl Redis {
                 Next::Facts(told) => self.tell_room(now, name, newcomer.take(), told, out),
             }
         }
-        if self.rooms.get(name).is_some_and(|room| room.is_missing() && !room.is_asking) {
+        if self.rooms.get(name).is_some_and(|room| room.is_missing() && room.search == Search::None) {
             self.due_in(now, MISSING_MS, Any::Room(name.clone(), Due::Missing));
         }
         self.follow_no_longer(name);
@@ -243,19 +240,29 @@ impl Redis {
     /// Something was published in a room.
     pub(super) fn room_published(&mut self, now: Now, name: &str, body: &[u8], out: &mut Vec<Outgoing>) {
         let name: Name = name.into();
-        if !self.rooms.contains_key(&name) {
+        if !self.rooms.contains_key(&name) || self.is_marker(now, &name, body) {
             return;
         }
         let Ok(publication) = serde_json::from_slice::<Publication>(body) else {
             tracing::error!(room = %name, "a publication that is not understood");
             return;
         };
+        if self.rooms.get_mut(&name).is_some_and(|room| room.is_later(&publication)) {
+            return self.ask_anew(now, name);
+        }
         self.take_publication(now, &name, publication, out);
         self.go_on(now, &name, out);
     }
 
-    fn take_publication(&mut self, now: Now, name: &Name, publication: Publication, out: &mut Vec<Outgoing>) {
-        let Publication { n, o, told } = publication;
+    pub(super) fn take_publication(
+        &mut self,
+        now: Now,
+        name: &Name,
+        publication: Publication,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let Publication { n, o, t, f, .. } = publication;
+        let told = Told { t, f };
         if n == 0 {
             return self.tell_room(now, name, None, told, out);
         }
@@ -276,82 +283,8 @@ impl Redis {
             self.call_for_room(now, waiting.room, waiting.op, Some(waiting.to));
         }
         if is_begun {
-            self.ask_missed(now, name.into());
+            self.ask_anew(now, name.into());
         }
-    }
-
-    /// Facts have not come in time.
-    pub(super) fn look_for_missing(&mut self, now: Now, name: Name) {
-        if self.rooms.get(&name).is_some_and(|room| room.is_missing() && !room.is_asking) {
-            self.ask_missed(now, name);
-        }
-    }
-
-    fn ask_missed(&mut self, now: Now, name: Name) {
-        let Some(room) = self.rooms.get_mut(&name) else { return };
-        room.is_asking = true;
-        let arguments = vec![wire::number(room.last), wire::number(room.seq)];
-        self.call_room(now, name, &scripts::SINCE, Purpose::Since, arguments, None);
-    }
-
-    /// Whether an answer says that a room with members here is not there, or another one of its name.
-    fn belies(&self, name: &Name, head: &Head<'_>) -> bool {
-        let Some(room) = self.rooms.get(name).filter(|room| !room.members.is_empty() && !room.is_asking) else {
-            return false;
-        };
-        let is_another = !head.e.is_empty() && room.epoch.as_deref().is_some_and(|known| known != head.e);
-        is_another || head.x == Some("room_not_found")
-    }
-
-    /// Redis may have lost this room, or everything: it is asked for both, in this order, without waiting for the next
-    /// renewal of the lease.
-    fn doubt(&mut self, now: Now, name: Name) {
-        self.renew_soon(now);
-        self.ask_missed(now, name);
-    }
-
-    /// What was missed is here. What is not kept any more is lost to those who are here: they are told that the room has
-    /// ended, which is what it looks like to them, and may join anew.
-    fn missed(&mut self, now: Now, name: Name, head: &Head<'_>, text: &[u8], out: &mut Vec<Outgoing>) {
-        let Some(room) = self.rooms.get_mut(&name) else { return };
-        room.is_asking = false;
-        room.is_entering = false;
-        let is_same = head.x.is_none() && room.epoch.as_deref() == Some(head.e);
-        if is_same && let Ok(SinceAnswer { l }) = read(text) {
-            for publication in l {
-                self.take_publication(now, &name, publication, out);
-            }
-            self.go_on(now, &name, out);
-            if self.rooms.get(&name).is_none_or(|room| room.last >= head.n || !room.is_missing()) {
-                return;
-            }
-        }
-        self.lose_room(now, &name, is_same, out);
-    }
-
-    /// Gives up a room, as far as this node is concerned.
-    pub(super) fn lose_room(&mut self, now: Now, name: &Name, is_there: bool, out: &mut Vec<Outgoing>) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
-        let answers = room.give_up();
-        let members = std::mem::take(&mut room.members);
-        let shards: BTreeSet<u8> = members.iter().map(|(member, _)| member.place().shard).collect();
-        for answer in answers {
-            Self::answer(answer.to, answer.reply, out);
-        }
-        let event = Event::Closed { room: name.clone(), reason: "the room's messages were lost".into() };
-        let packed = self.pack(now, &event, true);
-        for shard in shards {
-            out.push((shard, Mail::Close { room: name.clone(), packed: packed.clone() }));
-        }
-        if is_there {
-            for (connection, _) in members {
-                self.call_for_room(now, name.clone(), RoomOp::Vanish { connection }, None);
-            }
-        }
-        if let Some(room) = self.rooms.get_mut(name) {
-            room.epoch = None;
-        }
-        self.follow_no_longer(name);
     }
 }
 
@@ -380,7 +313,7 @@ fn seq_of(reply: &Result<Reply, Reject>) -> u64 {
     }
 }
 
-fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Reject> {
+pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Reject> {
     serde_json::from_slice(text).map_err(|error| {
         tracing::error!(%error, answer = %String::from_utf8_lossy(text), "an answer that is not understood");
         unintelligible()

@@ -106,6 +106,7 @@ impl Redis {
         }
         if is_end && let Some(room) = self.rooms.get_mut(name) {
             room.members.clear();
+            room.epoch = None;
         }
     }
 
@@ -115,7 +116,7 @@ impl Redis {
             return;
         }
         let event = match fact {
-            Fact::Enter { e, n, s } => return self.enter_from_elsewhere(name, e, n, s),
+            Fact::Enter { e, n, s, z } => return self.enter_from_elsewhere(name, &e, z, (n, s)),
             Fact::You(view) => Some(Event::Joined(Box::new(view.joined(name, connection, self.rules.announce_limit)))),
             fact => self.event(name, fact),
         };
@@ -137,12 +138,12 @@ impl Redis {
     }
 
     /// A connection of this node has become a member by an act on another node, which is told in the room's order.
-    fn enter_from_elsewhere(&mut self, name: &Name, epoch: Box<str>, n: u64, s: u64) {
+    fn enter_from_elsewhere(&mut self, name: &Name, epoch: &str, server: u64, known: (u64, u64)) {
         if self.rooms.contains_key(name) {
             return;
         }
         self.demands.push(Demand::Follow(self.keys.room(name)));
-        self.rooms.insert(name.clone(), Followed::entered(&epoch, n, s));
+        self.rooms.insert(name.clone(), Followed::entered(epoch, server, known));
         self.node_enters(name);
     }
 

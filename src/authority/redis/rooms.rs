@@ -29,6 +29,7 @@ pub(super) enum Purpose {
     Join(ConnectionId),
     Return(ConnectionId),
     Leave(ConnectionId),
+    Close,
     Vanish(ConnectionId),
     /// The connection vanishes unless it returns soon.
     Lose(ConnectionId),
@@ -45,6 +46,8 @@ pub(super) enum Purpose {
     Online,
     /// The members of a dead node have left.
     Purge(u16),
+    /// Whether the room is there.
+    LookAfter,
 }
 
 /// Something about a room that is to be looked at.
@@ -111,7 +114,7 @@ impl Redis {
     /// Calls what an op on a room asks for.
     pub(super) fn call_for_room(&mut self, now: Now, name: Name, op: RoomOp, to: Option<Asker>) {
         let (script, purpose, arguments) = match op {
-            RoomOp::Create { by, profile, log } => self.create(&by, &profile, log),
+            RoomOp::Create { by, profile, log } => self.create(&name, &by, &profile, log),
             RoomOp::Join(join) => {
                 let connection = join.connection;
                 (&scripts::JOIN, Purpose::Join(connection), self.join(&join))
@@ -157,7 +160,7 @@ impl Redis {
             RoomOp::Marks { connection, message } => {
                 (&scripts::MARKS, Purpose::Marks(message), vec![id(connection), text(message.to_string())])
             }
-            RoomOp::Admit { by, connections } => (&scripts::ADMIT, Purpose::Done, self.admit(&by, &connections)),
+            RoomOp::Admit { by, connections } => (&scripts::ADMIT, Purpose::Done, self.admit(&name, &by, &connections)),
             RoomOp::Withdraw { by, connection } => {
                 let connection = connection.map_or_else(|| text(""), id);
                 (&scripts::WITHDRAW, Purpose::Done, vec![user(&by), connection])
@@ -168,7 +171,7 @@ impl Redis {
                 (&scripts::ROSTER, Purpose::Roster, arguments)
             }
             RoomOp::Close { by } => {
-                (&scripts::CLOSE, Purpose::Done, vec![user(&by), admin(&by), flag(by.roles().guest)])
+                (&scripts::CLOSE, Purpose::Close, vec![user(&by), admin(&by), flag(by.roles().guest)])
             }
         };
         self.call_room(now, name, script, purpose, arguments, to);
@@ -193,7 +196,15 @@ impl Redis {
         self.call(now, script, key, to, Call::Room(name, purpose), arguments);
     }
 
-    fn create(&mut self, by: &Identity, profile: &Profile, log: LogTerms) -> (&'static Script, Purpose, Vec<Text>) {
+    fn create(
+        &mut self,
+        name: &Name,
+        by: &Identity,
+        profile: &Profile,
+        log: LogTerms,
+    ) -> (&'static Script, Purpose, Vec<Text>) {
+        self.enlist(name.clone());
+        self.enroll_all(name, by, profile);
         let history = match log.history {
             None => "",
             Some(true) => "1",
@@ -256,7 +267,8 @@ impl Redis {
     }
 
     /// The caller's connections as members to be.
-    fn admit(&self, by: &Identity, connections: &[ConnectionId]) -> Vec<Text> {
+    fn admit(&mut self, name: &Name, by: &Identity, connections: &[ConnectionId]) -> Vec<Text> {
+        self.enroll_one(name, by);
         let join = |connection: &ConnectionId| JoinRoom {
             connection: *connection,
             by: by.clone(),

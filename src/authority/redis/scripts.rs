@@ -106,6 +106,10 @@ scripts! {
     SPEND_REST = user "spend_rest";
     /// Credits of a user's allowance are drawn, or given back.
     LEASE = user "lease";
+    /// A user takes part in rooms, or does no longer.
+    ENROLL = user "enroll";
+    /// The rooms that a user takes part in.
+    ROOMS_OF = user "rooms_of";
     /// A connection of a user has a message that was sent to them.
     STRIKE = user "strike";
     /// A user did not come back in time.

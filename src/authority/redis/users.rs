@@ -15,6 +15,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use crate::authority::redis::directs::Directs;
+use crate::authority::redis::enrolment::Enrolment;
 use crate::authority::redis::presence::Recent;
 use crate::authority::redis::wire::{self, Id, Letter, Who};
 use crate::authority::redis::{Outcome, Redis, scripts};
@@ -86,6 +87,10 @@ pub(super) enum Purpose {
     Repay,
     /// Of this dead node's part.
     Purge(u16),
+    /// What was to be noted of their rooms.
+    Enroll(Box<Enrolment>),
+    /// Their rooms, for the sake of this node's question of that number.
+    RoomsOf(u32),
 }
 
 /// Something about a user that is to be looked at.
@@ -127,6 +132,8 @@ pub(super) struct Said {
     b: Option<u64>,
     /// When they were last here, if they are not.
     t: Option<u64>,
+    /// Rooms that they take part in.
+    o: Vec<Box<str>>,
 }
 
 impl Users {
@@ -372,6 +379,8 @@ impl Redis {
             Purpose::Strike(id) => return self.struck(now, &name, id),
             Purpose::Lease(kind) => return self.leased(now, &name, kind, Some(said), out),
             Purpose::Repay => return,
+            Purpose::Enroll(_) => return self.enrolled(now, None),
+            Purpose::RoomsOf(question) => return self.rooms_of_user(now, question, Some(said.o), out),
             Purpose::GoOffline => return self.note_done(&name),
             Purpose::Purge(node) => return self.user_purged(now, &name, node, true),
         };
@@ -401,6 +410,8 @@ impl Redis {
             Purpose::Strike(id) => self.users.directs.strike_failed(&name, id),
             Purpose::Lease(kind) => return self.leased(now, &name, kind, None, out),
             Purpose::Purge(node) => return self.user_purged(now, &name, node, false),
+            Purpose::Enroll(enrolment) => return self.enrolled(now, Some(enrolment)),
+            Purpose::RoomsOf(question) => return self.rooms_of_user(now, question, None, out),
             _ => return,
         }
         self.sweep_soon(now);

@@ -184,7 +184,7 @@ impl Entry {
 }
 
 /// What became known in a room at once, and when.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Told {
     /// In milliseconds since 1970.
     pub(super) t: u64,
@@ -196,9 +196,12 @@ pub(super) struct Told {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Publication {
     pub(super) n: u64,
+    /// How many servers have kept the room before the one that says this.
+    #[serde(default)]
+    pub(super) z: u64,
     pub(super) o: Box<str>,
-    #[serde(flatten)]
-    pub(super) told: Told,
+    pub(super) t: u64,
+    pub(super) f: Vec<(Box<str>, Fact)>,
 }
 
 /// What is for single connections of a node: the key of their room, and what they are told.
@@ -237,6 +240,7 @@ pub(super) enum Fact {
         e: Box<str>,
         n: u64,
         s: u64,
+        z: u64,
     },
 }
 
@@ -358,6 +362,7 @@ impl Shown {
     pub(super) fn view(mut self, room: &Name, most: usize) -> RoomView {
         self.l.sort_unstable_by_key(|seat| seat.o);
         let participants = self.pa.iter().map(|user| (**user).into()).collect();
+        let is_made = self.pf.is_some();
         let profile = self.pf.map(|made| Profile {
             name: made.n,
             kind: made.k,
@@ -369,6 +374,7 @@ impl Shown {
         });
         RoomView {
             room: room.clone(),
+            is_made,
             profile: profile.unwrap_or_default(),
             host: (*self.h).into(),
             created_at: self.c,
@@ -388,6 +394,9 @@ pub(super) struct Head<'a> {
     /// The number of the room's last facts.
     #[serde(default)]
     pub(super) n: u64,
+    /// How many servers have kept the room before the one that answers.
+    #[serde(default)]
+    pub(super) z: u64,
     /// 1 if those are its own.
     #[serde(default)]
     pub(super) f: u8,

@@ -216,6 +216,7 @@ mod tests {
 
     fn view(profile: Profile) -> RoomView {
         RoomView {
+            is_made: true,
             room: "abc123".into(),
             profile,
             host: "ann".into(),

@@ -121,6 +121,18 @@ pub struct Census {
     since: u64,
 }
 
+/// What a server counts, all its shards together. Those of several servers add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// What its shards count.
+    pub figures: Figures,
+    /// The most connections there were at one time since `since`. That of several servers is what their peaks add up to:
+    /// there were at no time more.
+    pub peak: u64,
+    /// When counting began, in milliseconds since 1970; of several servers, that of the first.
+    pub since: u64,
+}
+
 /// Connections in numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metrics {
@@ -164,18 +176,39 @@ impl Census {
         total
     }
 
+    /// The same with what they have come to so far.
+    pub fn totals(&self) -> Totals {
+        Totals { figures: self.total(), peak: self.peak, since: self.since }
+    }
+}
+
+impl Totals {
+    /// Adds what another shard of the same server counts; the peak is that of all shards as either has seen it.
+    pub fn join(&mut self, other: &Self) {
+        self.figures.merge(&other.figures);
+        self.peak = self.peak.max(other.peak).max(self.figures.active);
+        self.since = self.since.min(other.since);
+    }
+
+    /// Adds what another server counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.figures.merge(&other.figures);
+        self.peak += other.peak;
+        self.since = self.since.min(other.since);
+    }
+
     /// The same in numbers to show.
     pub fn metrics(&self) -> Metrics {
-        let total = self.total();
+        let Self { figures, peak, since } = *self;
         Metrics {
-            total: total.opened,
-            active: total.active,
-            failed: total.failed,
-            average_ms: total.ended_ms.checked_div(total.ended).unwrap_or(0),
-            peak: self.peak,
-            per_minute: total.opened_lately,
-            since: self.since,
-            error_rate: total.error_rate(),
+            total: figures.opened,
+            active: figures.active,
+            failed: figures.failed,
+            average_ms: figures.ended_ms.checked_div(figures.ended).unwrap_or(0),
+            peak,
+            per_minute: figures.opened_lately,
+            since,
+            error_rate: figures.error_rate(),
         }
     }
 }
@@ -212,10 +245,21 @@ mod tests {
             since: START.wall,
             error_rate: 2.0 / 14.0,
         };
-        assert_eq!(census.metrics(), expected);
+        assert_eq!(census.totals().metrics(), expected);
         let mut sum = a.take_figures(START.plus(1_000));
         sum.merge(&b.take_figures(START.plus(1_000)));
         assert_eq!((sum.opened, sum.active, sum.failures), (11, 7, 2));
+    }
+
+    #[test]
+    fn what_servers_count_adds_up() {
+        let figures = Figures { opened: 7, ended: 2, ended_ms: 100, active: 5, opened_lately: 1, ..Figures::default() };
+        let mut all = Totals { figures: Figures { opened: 3, active: 2, ..Figures::default() }, peak: 6, since: 2_000 };
+        all.join(&Totals { figures: Figures { opened: 4, active: 3, ..figures }, peak: 4, since: 2_000 });
+        all.merge(&Totals { figures: Figures { ended: 1, ended_ms: 200, ..figures }, peak: 5, since: 1_000 });
+        let metrics = all.metrics();
+        assert_eq!((metrics.total, metrics.active, metrics.peak, metrics.since), (14, 10, 11, 1_000));
+        assert_eq!((metrics.average_ms, metrics.per_minute), (100, 2));
     }
 
     #[test]
@@ -229,13 +273,16 @@ mod tests {
             counters.disconnected(10);
         }
         census.hear(0, counters.take_figures(START));
-        assert_eq!((census.metrics().peak, census.metrics().active, census.metrics().per_minute), (5, 0, 5));
+        assert_eq!(
+            (census.totals().metrics().peak, census.totals().metrics().active, census.totals().metrics().per_minute),
+            (5, 0, 5)
+        );
         counters.connected(START.plus(400_000));
         census.hear(0, counters.take_figures(START.plus(400_000)));
-        let metrics = census.metrics();
+        let metrics = census.totals().metrics();
         assert_eq!((metrics.peak, metrics.active, metrics.per_minute), (5, 1, 1));
         census.hear(7, Figures::default());
-        assert_eq!(census.metrics(), metrics, "there is no such shard");
+        assert_eq!(census.totals().metrics(), metrics, "there is no such shard");
     }
 
     #[test]
@@ -253,6 +300,10 @@ mod tests {
             census.hear(round as usize % 2, to.take_figures(now));
         }
         // Up to two, since what moved within the time between two figures is seen on both.
-        assert!(census.metrics().peak <= 2 && census.metrics().active == 1, "{:?}", census.metrics());
+        assert!(
+            census.totals().metrics().peak <= 2 && census.totals().metrics().active == 1,
+            "{:?}",
+            census.totals().metrics()
+        );
     }
 }

@@ -163,7 +163,7 @@ mod tests {
         census.hear(1, b.take_figures(START.plus(6_000)));
         let mut watched = a.watched();
         watched.merge(b.watched());
-        let overview = watched.overview(census.metrics());
+        let overview = watched.overview(census.totals().metrics());
         let kinds: Vec<&str> = overview.recent.iter().map(|incident| incident.kind.as_str()).collect();
         assert_eq!(kinds, ["rate_limit", "disconnect", "auth_failure", "connect", "connect", "connect"]);
         assert_eq!(overview.addresses, [([10, 0, 0, 1].into(), 2), ([10, 0, 0, 3].into(), 1)]);

@@ -23,6 +23,7 @@ use crate::mail::redis::{Call, Fault, Heard, Script, State, Text};
 use crate::runtime::bridge::address::Address;
 use crate::runtime::bridge::line::{ANSWER, Line};
 use crate::runtime::bridge::pause::Pause;
+use crate::runtime::bridge::server::note_server;
 
 /// Calls in one batch, so that the first of them does not wait for too many others.
 const BATCH_MAX: usize = 1_024;
@@ -63,6 +64,8 @@ enum Outcome {
 pub(super) struct Calls {
     pub(super) address: Address,
     pub(super) scripts: Scripts,
+    /// The key where the server's name is noted.
+    pub(super) server: Text,
     pub(super) tasks: UnboundedReceiver<Task>,
     pub(super) heard: UnboundedSender<Heard>,
     /// Calls that are not answered yet.
@@ -134,7 +137,7 @@ impl Calls {
     async fn connect(&mut self, pushes: &UnboundedSender<PushInfo>, former: Identity) -> Option<(Line, Identity)> {
         let mut is_first = true;
         loop {
-            let attempt = timeout(2 * ANSWER, prepare(&self.address, &self.scripts, pushes, &former));
+            let attempt = timeout(2 * ANSWER, prepare(&self.address, (&self.scripts, &self.server), pushes, &former));
             tokio::pin!(attempt);
             let outcome = loop {
                 tokio::select! {
@@ -234,7 +237,7 @@ fn refuse(heard: &UnboundedSender<Heard>, waiting: &AtomicUsize, task: Task) {
 /// Connects, ends the connection that was used before, and gives the server the scripts.
 async fn prepare(
     address: &Address,
-    scripts: &Scripts,
+    (scripts, server): (&Scripts, &Text),
     pushes: &UnboundedSender<PushInfo>,
     former: &Identity,
 ) -> RedisResult<(Line, Identity)> {
@@ -248,6 +251,7 @@ async fn prepare(
         let information =
             line.ask(cmd("CLIENT").arg("INFO")).await.and_then(|value| Ok(from_redis_value::<String>(value)?));
         identity = information.ok().as_deref().and_then(identity_in);
+        note_server(&mut line, server).await?;
     }
     scripts.load(&mut line).await?;
     Ok((line, identity))
@@ -348,8 +352,7 @@ fn outcome_of(value: Value, trouble: &mut Option<String>) -> Outcome {
             ) => Outcome::Failed(Fault::Away),
             _ if error.code() == "BUSY" => Outcome::Failed(Fault::Away),
             _ if NO_WRITES.contains(&error.code()) => {
-                tracing::error!(error = %RedisError::from(error), "Redis takes no writes");
-                Outcome::Failed(Fault::Away)
+                Outcome::Failed(Fault::Full(RedisError::from(error).to_string().into()))
             }
             _ => Outcome::Failed(Fault::Refused(RedisError::from(error).to_string().into())),
         },

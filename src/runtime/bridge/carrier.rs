@@ -25,9 +25,11 @@ pub struct Carrier {
 }
 
 impl Carrier {
-    /// Begins to connect. `scripts` are all that are going to be called; `probe` is a channel that nobody else uses. To be
+    /// Begins to connect. `scripts` are all that are going to be called; The first of `names` is
+    /// a channel that nobody else uses, the second the key where the name of a server that is no cluster is noted. To be
     /// called within an asynchronous runtime of one thread.
-    pub fn start(address: &Address, scripts: Vec<&'static Script>, probe: Text, seeds: [u64; 2]) -> Self {
+    pub fn start(address: &Address, scripts: Vec<&'static Script>, names: [Text; 2], seeds: [u64; 2]) -> Self {
+        let [probe, server] = names;
         let (tasks, new_tasks) = unbounded_channel();
         let (wishes, new_wishes) = unbounded_channel();
         let (hear, heard) = unbounded_channel();
@@ -36,6 +38,7 @@ impl Carrier {
         let calls = Calls {
             address: address.clone(),
             scripts: Scripts::new(scripts),
+            server,
             tasks: new_tasks,
             heard: hear.clone(),
             waiting: waiting.clone(),

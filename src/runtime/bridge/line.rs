@@ -5,8 +5,10 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, Pipeline, PushInfo, RedisResult, Value};
+use redis::sentinel::SentinelClient;
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, Pipeline, PushInfo, PushKind, RedisResult, Value};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{sleep, timeout};
 
 use crate::authority::redis::Keys;
 use crate::mail::redis::Text;
@@ -17,6 +19,9 @@ const CONNECT: Duration = Duration::from_millis(1_000);
 
 /// How long an answer may take. Whoever asked is told after two seconds at the most that there is none.
 pub(super) const ANSWER: Duration = Duration::from_millis(1_500);
+
+/// How often Sentinels are asked which server is the master.
+const WATCH: Duration = Duration::from_millis(1_000);
 
 /// See the module.
 #[derive(Clone)]
@@ -38,8 +43,11 @@ impl Line {
                 Self::Single(client.get_multiplexed_async_connection_with_config(&config).await?)
             }
             Kind::Sentinel { sentinels, master } => {
-                let mut client = sentinel_client(sentinels, master)?;
-                Self::Single(client.get_async_connection_with_config(&config).await?)
+                let mut sentinels = sentinel_client(sentinels, master)?;
+                let client = sentinels.async_get_client().await?;
+                let line = Self::Single(client.get_multiplexed_async_connection_with_config(&config).await?);
+                tokio::spawn(watch(sentinels, client.get_connection_info().addr().clone(), pushes));
+                line
             }
             Kind::Cluster(servers) => {
                 let client = ClusterClient::builder(servers.clone())
@@ -103,6 +111,22 @@ impl Line {
                 }
                 Ok(())
             }
+        }
+    }
+}
+
+/// Looks whether the master is still the one at `own`. One that has lost its place goes on answering until it learns so, and
+/// what it is told until then is lost: the connection is said to have ended as soon as another is known.
+async fn watch(mut sentinels: SentinelClient, own: ConnectionAddr, pushes: UnboundedSender<PushInfo>) {
+    while !pushes.is_closed() {
+        sleep(WATCH).await;
+        // While none is known, this one will do.
+        if let Ok(Ok(client)) = timeout(ANSWER, sentinels.async_get_client()).await
+            && *client.get_connection_info().addr() != own
+        {
+            tracing::info!("the Sentinels know another master");
+            let _ = pushes.send(PushInfo { kind: PushKind::Disconnection, data: Vec::new() });
+            return;
         }
     }
 }

@@ -9,6 +9,7 @@
 //! - **carrier**: the connections. One for **calls** of scripts, batch after batch; one for **channels**. Both are made
 //!   anew when they are lost, after a **pause** that grows and is never the same for two nodes.
 //! - **claim**: at the start, the number that this process has among the nodes that share the Redis.
+//! - **server**: notes which server answers, so that whatever it keeps is known to have another keeper than before.
 //! - **desk**: the turn of the thread: mail, what Redis said, what has become due.
 
 mod address;
@@ -19,6 +20,7 @@ mod claim;
 mod desk;
 mod line;
 mod pause;
+mod server;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,7 +94,8 @@ impl Claimed {
         let (begun, has_begun) = bounded(1);
         let thread = thread::Builder::new().name("bridge".into()).spawn(move || {
             runtime.block_on(async move {
-                let carrier = Carrier::start(&address, Redis::scripts(), authority.probe(), seeds);
+                let carrier =
+                    Carrier::start(&address, Redis::scripts(), [authority.probe(), authority.server_key()], seeds);
                 Desk::new(authority, carrier, inbox, mailboxes, clock, ends, begun).run().await;
             });
         })?;

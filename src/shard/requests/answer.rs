@@ -16,7 +16,7 @@ use crate::domain::access::Identity;
 use crate::domain::monitoring::assess;
 use crate::domain::op::{Op, Reply, UserOp};
 use crate::domain::reject::{Code, Reject};
-use crate::mail::{Asker, Mail};
+use crate::mail::{Asker, Mail, redis};
 use crate::pages;
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
@@ -204,7 +204,7 @@ impl Shard {
     }
 
     fn metrics_page(&mut self, now: Now) -> Answer {
-        let (stats, metrics, vitals) = (self.stats_of_all(now), self.metrics(now), self.vitals(now));
+        let (stats, metrics, vitals) = (self.stats_of_all(now), self.totals(now).metrics(), self.vitals(now));
         let text = exposition::write(&stats, &metrics, &vitals, assess(&vitals).level, now.mono / 1000);
         let body = text.into_bytes().into();
         Answer { status: 200, content_type: exposition::CONTENT_TYPE, body, headers: Vec::new() }
@@ -212,10 +212,11 @@ impl Shard {
 
     fn ready(&self) -> Answer {
         let mut body = Vec::new();
-        let status = match self.is_draining() {
-            true => "draining",
-            false if self.is_without_redis() => "without Redis",
-            false => "ready",
+        let status = match self.lost_redis() {
+            _ if self.is_draining() => "draining",
+            None => "ready",
+            Some(redis::State::Full) => "Redis takes no writes",
+            Some(_) => "without Redis",
         };
         Object::begin(&mut body).string("status", status).end();
         if status == "ready" { Answer::json(200, body) } else { Answer::json(503, body).with("Retry-After", "1") }

@@ -15,7 +15,8 @@ for at = 8, #ARGV do
       return done('"x":"' .. refused .. '"')
     end
     tell('@' .. seat.c, '{"you":{"e":"' .. room.e .. '",' .. answer .. '}}')
-    hand(seat, '{"enter":{"e":"' .. room.e .. '","n":' .. room.n .. ',"s":' .. room.s .. '}}')
+    hand(seat, '{"enter":{"e":"' .. room.e .. '","n":' .. room.n .. ',"s":' .. room.s ..
+      ',"z":' .. room.zi .. '}}')
   end
 end
 if not is_known then

@@ -4,6 +4,12 @@ local K = KEYS[1]
 local now, origin, publish = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local call = redis.call
 
+-- The server that this room is on: by its name in the cluster, or else by what the nodes have noted of it.
+local function server()
+  if publish == 'SPUBLISH' then return call('CLUSTER', 'MYID') end
+  return call('GET', string.sub(K, 1, string.find(K, ':room:{', 1, true)) .. 'server') or ''
+end
+
 -- A refusal, by a word for the reason.
 local function refuse(why)
   return '{"x":"' .. why .. '"}'

@@ -1,18 +1,21 @@
 -- What the scripts of rooms share. Of a room there are
---   K       a hash: e epoch, s number of the last message, n number of the last facts, m 1 if made on purpose, v 1 if
---           private, x members it takes, y 1 or 0 for its messages being kept or not, km and ka how many and how long,
---           a when something last happened, c when it was made, h its host, hu the host's id, hg 1 if a guest,
---           pf its profile, o how many have come so far, k members that speak Socket.IO, u and w 1 if the count of
---           members or of users is to be told
+--   K       a hash: e epoch, b its first epoch, s number of the last message, n number of the last facts, m 1 if made on
+--           purpose, v 1 if private, x members it takes, y 1 or 0 for its messages being kept or not, km and ka how
+--           many and how long, a when something last happened, c when it was made, h its host, hu the host's id, hg 1
+--           if a guest, pf its profile, o how many have come so far, k members that speak Socket.IO, u and w 1 if the
+--           count of members or of users is to be told, z the Redis server that keeps it and how many have before, with
+--           a "?" in between while nodes are awaited, or else a ":", zt since when they are, zn1, zn2... the number of
+--           the last facts there when the next server took over
 --   K:m     a hash: members by connection            K:p   a hash: connections by the peer ids they chose
 --   K:l     a stream: messages, by number            K:i   a hash: numbers of messages by id
 --   K:f     a stream: other facts, by number         K:t   a hash: who types, by connection
 --   K:a     a sorted set: participants               K:x   there was a room, and it was closed a moment ago
 --   K:k:id  a hash: who received and read a message  K:c:h a repeatable message
+--   K:z     a set: nodes that have not said yet what they know of it
 -- ARGV[4] are the rules: announce limit, members a room takes, 1 if messages are kept, how many, for how long.
 local M, P, L, I, T, A = K .. ':m', K .. ':p', K .. ':l', K .. ':i', K .. ':t', K .. ':a'
-local JOINED_IDLE, MADE_IDLE, CLOSED = 60000, 86400000, 60000
-local RECENT, TYPISTS = 1000, 1000
+local JOINED_IDLE, MADE_IDLE, CLOSED, AWAITED = 60000, 86400000, 60000, 3000
+local RECENT, TYPISTS, SERVERS = 1000, 1000, 16
 local announce, takes, keeps, keep, keep_ms
 do
   local rules = {}
@@ -28,7 +31,7 @@ end
 
 -- Everything of a room that may end.
 local function each(command, ...)
-  for _, part in ipairs({'', ':m', ':p', ':l', ':i', ':f', ':t', ':a'}) do call(command, K .. part, ...) end
+  for _, part in ipairs({'', ':m', ':p', ':l', ':i', ':f', ':t', ':a', ':z'}) do call(command, K .. part, ...) end
 end
 
 -- How long the room may be empty before it ends; 0: for ever.
@@ -38,9 +41,38 @@ local function idle_ms()
   return JOINED_IDLE
 end
 
--- Reads the room; why that is not possible. A room that rests is there for those who wake it.
-local function open(wakes)
-  local v = call('HMGET', K, 'e', 's', 'n', 'm', 'v', 'x', 'y', 'km', 'ka', 'a', 'hu', 'hg', 'k')
+-- The room may go on at this server.
+local function settle()
+  call('HSET', K, 'z', server() .. ':' .. room.zi)
+  call('HDEL', K, 'zt')
+  call('DEL', K .. ':z')
+end
+
+-- Whether the room may go on. A server that has taken it over may not have all that the former one had told, and would
+-- give the same numbers again: first the nodes that have members say what they know; see `since`.
+local function is_settled(keeper)
+  local own = server()
+  local name, is_awaiting, number = string.match(keeper or '', '^(%w*)([:?])(%d+)$')
+  room.zi = tonumber(number or 0)
+  if name == own and is_awaiting == ':' then return true end
+  local time = call('TIME')
+  local ms = time[1] * 1000 + math.floor(time[2] / 1000)
+  if name ~= own then
+    room.zi = room.zi + 1
+    call('DEL', K .. ':z')
+    for _, text in ipairs(call('HVALS', M)) do call('SADD', K .. ':z', cjson.decode(text).q) end
+    call('HSET', K, 'z', own .. '?' .. room.zi, 'zt', ms, 'zn' .. room.zi, room.n)
+    call('HDEL', K, 'zn' .. room.zi - SERVERS)
+  end
+  if call('SCARD', K .. ':z') > 0 and ms - call('HGET', K, 'zt') < AWAITED then return false end
+  settle()
+  return true
+end
+
+-- Reads the room; why that is not possible. A room that rests is there for those who wake it. Who `knows` the room may say
+-- so although it is not settled.
+local function open(wakes, knows)
+  local v = call('HMGET', K, 'e', 's', 'n', 'm', 'v', 'x', 'y', 'km', 'ka', 'a', 'hu', 'hg', 'k', 'z')
   if not v[1] then
     return now < tonumber(call('GET', K .. ':x') or 0) and 'room_closed' or 'room_not_found'
   end
@@ -49,6 +81,7 @@ local function open(wakes)
     y = v[7], km = v[8] ~= '' and tonumber(v[8]) or keep, ka = v[9] ~= '' and tonumber(v[9]) or keep_ms,
     hu = v[11], hg = v[12], k = tonumber(v[13])
   }
+  if not is_settled(v[14]) and not knows then return 'unsettled' end
   room.kept = (room.y == '' and keeps == 1) or room.y == '1'
   local idle = now - tonumber(v[10])
   if idle >= JOINED_IDLE and call('HLEN', M) == 0 then
@@ -89,11 +122,13 @@ local function done(answer, is_light)
       n = call('HINCRBY', K, 'n', 1)
       room.n, has = n, 1
     end
-    local body = '{"n":' .. n .. ',"o":"' .. origin .. '","t":' .. now .. ',"f":[' .. table.concat(facts, ',') .. ']}'
+    local body = '{"n":' .. n .. ',"z":' .. room.zi .. ',"o":"' .. origin .. '","t":' .. now .. ',"f":[' ..
+      table.concat(facts, ',') .. ']}'
     if not is_light then call('XADD', K .. ':f', 'MAXLEN', '~', 512, n .. '-0', 'b', body) end
     call(publish, K, body)
   end
-  return '{"n":' .. room.n .. ',"f":' .. has .. ',"d":' .. due .. ',"e":"' .. room.e .. '",' .. answer .. '}'
+  return '{"n":' .. room.n .. ',"z":' .. room.zi .. ',"f":' .. has .. ',"d":' .. due .. ',"e":"' .. room.e .. '",' ..
+    answer .. '}'
 end
 
 -- Something for one connection outside the room's order, by the channel of its node.
@@ -317,7 +352,7 @@ end
 -- Makes the room.
 local function make(epoch, host, user, guest, made)
   room = {e = epoch, s = 0, n = 0, made = made, private = false, x = 0, y = '', km = keep, ka = keep_ms, hu = user,
-    hg = guest, k = 0, kept = keeps == 1}
+    hg = guest, k = 0, zi = 0, kept = keeps == 1}
   call('HSET', K, 'e', epoch, 's', 0, 'n', 0, 'm', made and 1 or 0, 'v', 0, 'x', 0, 'y', '', 'km', '', 'ka', '', 'a',
-    now, 'c', now, 'h', host, 'hu', user, 'hg', guest, 'o', 0, 'k', 0)
+    now, 'c', now, 'h', host, 'hu', user, 'hg', guest, 'o', 0, 'k', 0, 'z', server() .. ':0', 'b', epoch)
 end

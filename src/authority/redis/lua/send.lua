@@ -14,7 +14,7 @@ if ARGV[6] ~= '' then
 end
 local repeatable
 if ARGV[9] ~= '' then
-  repeatable = K .. ':c:' .. room.e .. ':' .. cjson.decode(text).w[1] .. '\n' .. ARGV[9]
+  repeatable = K .. ':c:' .. (call('HGET', K, 'b') or room.e) .. ':' .. cjson.decode(text).w[1] .. '\n' .. ARGV[9]
   local known = call('GET', repeatable)
   if known and now - tonumber(string.match(known, '%d+$')) < tonumber(ARGV[10]) then return done(known) end
 end
@@ -29,8 +29,8 @@ if most > 0 and seq > most and seq % 64 == 0 then
   for _, old in ipairs(call('XRANGE', L, '-', string.format('%d-0', seq - most))) do call('HDEL', I, old[2][4]) end
   call('XTRIM', L, 'MINID', string.format('%d-0', seq - most + 1))
 end
-call(publish, K, '{"n":' .. n .. ',"o":"' .. origin .. '","t":' .. now .. ',"f":[["*' .. ARGV[5] ..
+call(publish, K, '{"n":' .. n .. ',"z":' .. room.zi .. ',"o":"' .. origin .. '","t":' .. now .. ',"f":[["*' .. ARGV[5] ..
   '",{"message":' .. entry .. '}]]}')
 local answer = '"id":"' .. ARGV[7] .. '","seq":' .. seq .. ',"at":' .. now
 if repeatable then call('SET', repeatable, answer, 'PX', ARGV[10]) end
-return '{"n":' .. n .. ',"f":1,"d":0,"e":"' .. room.e .. '",' .. answer .. '}'
+return '{"n":' .. n .. ',"z":' .. room.zi .. ',"f":1,"d":0,"e":"' .. room.e .. '",' .. answer .. '}'

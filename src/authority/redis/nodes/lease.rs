@@ -29,6 +29,9 @@ const AGAIN_MS: u64 = 1_000;
 /// Rooms, and users, of a dead node that are dealt with at once.
 const PORTION: u64 = 256;
 
+/// Rooms that are looked after at once because they have been listed for long.
+const OVERDUE: u64 = 1_024;
+
 /// How many dead nodes one node clears up after at once.
 const REAPED_AT_ONCE: usize = 4;
 
@@ -56,6 +59,9 @@ struct Renewed {
     /// Those that are dead.
     #[serde(default)]
     d: Vec<u16>,
+    /// Rooms that may be there no longer, to be looked after.
+    #[serde(default)]
+    o: Vec<Box<str>>,
 }
 
 #[derive(Deserialize)]
@@ -150,13 +156,13 @@ impl Redis {
     pub(super) fn renew(&mut self, now: Now) {
         self.nodes.is_renewing = true;
         let (node, name) = (number(self.settings.node.into()), text(&*self.settings.name));
-        self.call_nodes(now, &scripts::RENEW, Purpose::Renew, vec![node, name, number(LEASE_MS)]);
+        self.call_nodes(now, &scripts::RENEW, Purpose::Renew, vec![node, name, number(LEASE_MS), number(OVERDUE)]);
     }
 
     pub(super) fn renewed(&mut self, now: Now, outcome: Result<Text, Fault>, out: &mut Vec<Outgoing>) {
         self.nodes.is_renewing = false;
         let renewed: Option<Renewed> = outcome.ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let Some(Renewed { x, k, l, e, d }) = renewed else {
+        let Some(Renewed { x, k, l, e, d, o }) = renewed else {
             return self.renew_in(now, AGAIN_MS);
         };
         match x.as_deref() {
@@ -168,6 +174,7 @@ impl Redis {
             Some(_) => return self.renew_in(now, AGAIN_MS),
             None => {}
         }
+        self.note_kept(out);
         // Somebody whose lease ends before the next look has not said anything for long.
         self.renew_in(now, RENEW_MS.min(e + 1));
         if self.nodes.alive.is_empty() {
@@ -177,6 +184,7 @@ impl Redis {
         if k == 0 {
             self.begin_anew(now, out);
         }
+        self.look_after(now, o);
         for dead in d.into_iter().take(REAPED_AT_ONCE) {
             if self.nodes.reaping.iter().all(|reaping| reaping.node != dead) {
                 self.reap(now, dead);

@@ -1,9 +1,9 @@
 //! What a node has asked the others: whom, what they have said, and what that comes to. The others name rooms and users;
 //! how those are is looked up in Redis, so that a room or a user of several nodes is there once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::authority::redis::nodes::say::{Part, Wanted, reject, watched};
+use crate::authority::redis::nodes::say::{Part, Wanted, reject, totals, watched};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
@@ -11,7 +11,7 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
 use crate::domain::monitoring::{MessageStats, PresenceStats, SessionStats};
-use crate::domain::op::{Op, PresenceView, Pushed, Reply, RoomOp, RoomsView, UserOp, UsersPage, UsersView};
+use crate::domain::op::{Op, PresenceView, Pushed, Reply, RoomOp, RoomView, RoomsView, UserOp, UsersPage, UsersView};
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
 use crate::domain::survey::{Survey, Surveyed};
@@ -42,6 +42,17 @@ pub(super) struct Named {
     pub(super) is_more: bool,
 }
 
+/// What was found to be wrong with a list.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Mend {
+    /// A room is there that is not listed.
+    Enlist(Name),
+    /// A room is listed that is not there.
+    StrikeOff(Name),
+    /// A user takes part in rooms that their list does not have, or has no part in some that it has.
+    Enroll(Name, Vec<Name>, bool),
+}
+
 impl Quest {
     /// What every node is asked; `None` where Redis alone knows.
     pub(super) fn wanted(&self) -> Option<Wanted> {
@@ -55,6 +66,7 @@ impl Quest {
             Self::Survey(Survey::SessionStats) => Wanted::Sessions,
             Self::Survey(Survey::Incidents(filter)) => Wanted::Incidents((&**filter).into()),
             Self::Survey(Survey::Watched) => Wanted::Watched,
+            Self::Survey(Survey::Totals) => Wanted::Totals,
             Self::Survey(Survey::RoomsOf { .. } | Survey::These(_)) => return None,
             Self::Broadcast | Self::RoomOf | Self::Connection | Self::Take(..) => return None,
         })
@@ -65,7 +77,7 @@ impl Quest {
         match self {
             Self::Rooms => {
                 let all = parts.iter().filter_map(|part| match part {
-                    Part::Rooms(rooms, total, ..) => Some((&rooms[..], *total)),
+                    Part::Rooms(rooms, total, ..) | Part::Listed(total, rooms) => Some((&rooms[..], *total)),
                     _ => None,
                 });
                 first(all, limits::ROOMS_LISTED)
@@ -74,7 +86,9 @@ impl Quest {
             Self::Survey(Survey::PresenceStats) => first(users(parts), COUNTED),
             Self::Survey(Survey::These(users)) => Named { names: users.to_vec(), total: users.len(), is_more: false },
             Self::Survey(Survey::RoomsOf { joined, .. }) => {
-                Named { names: joined.to_vec(), total: joined.len(), is_more: false }
+                let own: Vec<Box<str>> = joined.iter().map(|room| (**room).into()).collect();
+                let listed = listed(parts).map(|(total, rooms)| (rooms, total));
+                first([(&own[..], own.len())].into_iter().chain(listed), limits::ROOMS_LISTED)
             }
             _ => Named::default(),
         }
@@ -91,9 +105,41 @@ impl Quest {
         }
     }
 
+    /// What was found to be wrong with what Redis lists. Where something could not be looked up, nothing is known to be gone.
+    pub(super) fn mends(&self, parts: &[Part], named: &Named, found: &[Reply], has_failed: bool) -> Vec<Mend> {
+        let Some((total, listed)) = listed(parts) else { return Vec::new() };
+        let views = found.iter().filter_map(|reply| match reply {
+            Reply::Roster(roster) => Some((&*roster.room.room, &roster.room)),
+            _ => None,
+        });
+        let views: BTreeMap<&str, &RoomView> = views.collect();
+        let listed: BTreeSet<&str> = listed.iter().map(|room| &**room).collect();
+        let is_whole = listed.len() == total;
+        let gone = named.names.iter().filter(|room| !has_failed && listed.contains(&***room));
+        match self {
+            Self::Rooms => {
+                let unlisted = views.values().filter(|view| is_whole && view.is_made && !listed.contains(&*view.room));
+                let gone = gone.filter(|room| !views.contains_key(&***room)).cloned().map(Mend::StrikeOff);
+                unlisted.map(|view| Mend::Enlist(view.room.clone())).chain(gone).collect()
+            }
+            Self::Survey(Survey::RoomsOf { user, .. }) => {
+                let takes_part = |view: &RoomView| view.takes_part(user);
+                let unlisted = views.values().filter(|view| takes_part(view) && !listed.contains(&*view.room));
+                let unlisted = unlisted.map(|view| view.room.clone()).collect();
+                let gone = gone.filter(|room| !views.get(&***room).is_some_and(|view| takes_part(view)));
+                let gone = gone.cloned().collect();
+                vec![Mend::Enroll(user.clone(), unlisted, true), Mend::Enroll(user.clone(), gone, false)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The answer, of what the nodes have said and what was found of what they named.
     pub(super) fn answer(&self, parts: Vec<Part>, named: &Named, found: Vec<Reply>) -> Result<Reply, Reject> {
         Ok(match self {
+            Self::Rooms | Self::Survey(Survey::RoomsOf { .. }) if listed(&parts).is_none() => {
+                return Err(Reject::storage_unavailable());
+            }
             Self::Rooms => Reply::Rooms(rooms(&parts, named, found)),
             Self::Users(_) => Reply::Users(presences(named, found)),
             Self::Survey(survey) => Reply::Surveyed(surveyed(survey, parts, named, found)),
@@ -128,6 +174,14 @@ fn users(parts: &[Part]) -> impl Iterator<Item = (&[Box<str>], usize)> {
     })
 }
 
+/// How many rooms Redis lists, and the first of them.
+fn listed(parts: &[Part]) -> Option<(usize, &[Box<str>])> {
+    parts.iter().find_map(|part| match part {
+        Part::Listed(total, rooms) => Some((*total, &rooms[..])),
+        _ => None,
+    })
+}
+
 /// The first names of several lists, each once. What is named twice is counted once.
 fn first<'a>(lists: impl Iterator<Item = (&'a [Box<str>], usize)>, most: usize) -> Named {
     let mut names: BTreeSet<&str> = BTreeSet::new();
@@ -142,18 +196,21 @@ fn first<'a>(lists: impl Iterator<Item = (&'a [Box<str>], usize)>, most: usize) 
 }
 
 fn rooms(parts: &[Part], named: &Named, found: Vec<Reply>) -> RoomsView {
-    let mut view = RoomsView { total_rooms: named.total, ..RoomsView::default() };
+    let rooms: Vec<RoomView> = found.into_iter().filter_map(room).collect();
+    // Those that are not there any more are listed for a while.
+    let gone = named.names.len().saturating_sub(rooms.len());
+    let total_rooms = named.total.saturating_sub(gone);
+    let mut view = RoomsView { total_rooms, rooms, ..RoomsView::default() };
     for part in parts {
         if let Part::Rooms(_, _, peers, connections) = part {
             view.total_peers += peers;
             view.connections += connections;
         }
     }
-    view.rooms = found.into_iter().filter_map(room).collect();
     view
 }
 
-fn room(reply: Reply) -> Option<crate::domain::op::RoomView> {
+fn room(reply: Reply) -> Option<RoomView> {
     match reply {
         Reply::Roster(roster) => Some(roster.room),
         _ => None,
@@ -176,8 +233,10 @@ fn presence(reply: Reply) -> Option<PresenceView> {
 
 fn surveyed(survey: &Survey, parts: Vec<Part>, named: &Named, found: Vec<Reply>) -> Surveyed {
     match survey {
-        Survey::RoomsOf { .. } => {
-            Surveyed::Rooms(RoomsView { rooms: found.into_iter().filter_map(room).collect(), ..RoomsView::default() })
+        Survey::RoomsOf { user, joined } => {
+            let is_own = |view: &RoomView| joined.contains(&view.room) || view.takes_part(user);
+            let rooms = found.into_iter().filter_map(room).filter(is_own).collect();
+            Surveyed::Rooms(RoomsView { rooms, ..RoomsView::default() })
         }
         Survey::Users(_) | Survey::These(_) => {
             let mut view = presences(named, found);
@@ -209,7 +268,7 @@ fn surveyed(survey: &Survey, parts: Vec<Part>, named: &Named, found: Vec<Reply>)
             stats.online += named.total.saturating_sub(named.names.len()) as u64;
             Surveyed::PresenceStats(stats)
         }
-        Survey::SessionStats | Survey::Incidents(_) | Survey::Watched => {
+        Survey::SessionStats | Survey::Incidents(_) | Survey::Watched | Survey::Totals => {
             let mut parts = parts.into_iter().filter_map(of_shards);
             let mut all = parts.next().unwrap_or_else(|| nothing(survey));
             parts.for_each(|part| all.add(part, survey));
@@ -228,6 +287,7 @@ fn of_shards(part: Part) -> Option<Surveyed> {
             Surveyed::Incidents(incidents.into_iter().filter_map(|incident| incident.incident()).collect())
         }
         Part::Watched(addresses, agents, recent) => Surveyed::Watched(Box::new(watched(addresses, agents, recent))),
+        Part::Totals(counted) => Surveyed::Totals(Box::new(totals(counted))),
         _ => return None,
     })
 }
@@ -236,6 +296,7 @@ fn nothing(survey: &Survey) -> Surveyed {
     match survey {
         Survey::Incidents(_) => Surveyed::Incidents(Vec::new()),
         Survey::Watched => Surveyed::Watched(Box::new(watched(Vec::new(), Vec::new(), Vec::new()))),
+        Survey::Totals => Surveyed::Totals(Box::default()),
         _ => Surveyed::SessionStats(SessionStats::default()),
     }
 }
@@ -243,6 +304,8 @@ fn nothing(survey: &Survey) -> Surveyed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::op::Profile;
+    use crate::domain::survey::Roster;
 
     fn list(names: &[&str]) -> Vec<Box<str>> {
         names.iter().map(|name| (*name).into()).collect()
@@ -257,17 +320,52 @@ mod tests {
         assert_eq!(quest.named(&[]), Named::default());
     }
 
+    fn found(room: &str, is_made: bool, host: &str) -> Reply {
+        let room = RoomView {
+            room: room.into(),
+            is_made,
+            profile: Profile::default(),
+            host: host.into(),
+            created_at: 0,
+            last_activity: 0,
+            participant_count: 0,
+            peers: Vec::new(),
+        };
+        Reply::Roster(Box::new(Roster { room, total: 0, users: Vec::new(), is_more: false }))
+    }
+
     #[test]
-    fn members_of_a_room_on_several_nodes_add_up() {
-        let parts = vec![Part::Rooms(list(&["r", "s"]), 2, 5, 9), Part::Rooms(list(&["r"]), 1, 3, 4)];
-        let named = Quest::Rooms.named(&parts);
-        assert_eq!((named.total, named.names.len()), (2, 2));
-        match Quest::Rooms.answer(parts, &named, Vec::new()) {
+    fn members_of_a_room_on_several_nodes_add_up_and_rooms_that_have_ended_do_not_count() {
+        let parts = || {
+            let nodes = [Part::Rooms(list(&["r", "s"]), 2, 5, 9), Part::Rooms(list(&["r"]), 1, 3, 4)];
+            nodes.into_iter().chain([Part::Listed(2, list(&["r", "over"]))]).collect::<Vec<_>>()
+        };
+        let named = Quest::Rooms.named(&parts());
+        assert_eq!((named.total, named.names.len()), (3, 3));
+        match Quest::Rooms.answer(parts(), &named, vec![found("r", true, "ada"), found("s", false, "ada")]) {
             Ok(Reply::Rooms(view)) => {
                 assert_eq!((view.total_rooms, view.total_peers, view.connections), (2, 8, 13));
             }
             other => panic!("{other:?}"),
         }
+        let unanswered = vec![Part::Rooms(list(&["r"]), 1, 5, 9)];
+        assert_eq!(Quest::Rooms.answer(unanswered, &named, Vec::new()).unwrap_err(), Reject::storage_unavailable());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_list_is_found_by_looking() {
+        let parts = [Part::Rooms(list(&["r", "s"]), 2, 0, 0), Part::Listed(2, list(&["over", "t"]))];
+        let views = [found("r", true, "ada"), found("s", false, "ada"), found("t", true, "bob")];
+        let mends = |quest: &Quest, has_failed| quest.mends(&parts, &quest.named(&parts), &views, has_failed);
+        let enlist = || Mend::Enlist("r".into());
+        assert_eq!(mends(&Quest::Rooms, false), [enlist(), Mend::StrikeOff("over".into())]);
+        assert_eq!(mends(&Quest::Rooms, true), [enlist()], "it may be there");
+        let own = Quest::Survey(Survey::RoomsOf { user: "ada".into(), joined: ["r", "s"].map(Name::from).into() });
+        let enroll = |rooms: &[&str], takes_part| {
+            Mend::Enroll("ada".into(), rooms.iter().map(|room| Name::from(*room)).collect(), takes_part)
+        };
+        assert_eq!(mends(&own, false), [enroll(&["r"], true), enroll(&["over", "t"], false)]);
+        assert_eq!(mends(&own, true), [enroll(&["r"], true), enroll(&[], false)]);
     }
 
     #[test]

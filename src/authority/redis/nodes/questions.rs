@@ -23,7 +23,7 @@ use crate::domain::event::Direct;
 use crate::domain::op::{Op, Pushed, Reply};
 use crate::domain::record::TokenHash;
 use crate::domain::recovery::SessionOp;
-use crate::domain::reject::Reject;
+use crate::domain::reject::{Code, Reject};
 use crate::domain::survey::{Survey, Surveyed};
 use crate::mail::redis::{Demand, State, Text};
 use crate::mail::{Asker, BRIDGE, Mail, Outgoing, Reach, ShardNumber};
@@ -62,12 +62,24 @@ struct Gathering {
     since: u64,
     /// Nodes that have not answered.
     awaited: BTreeSet<u16>,
+    list: List,
     parts: Vec<Part>,
     named: Named,
     /// Whether what was named is being looked up.
     is_looking: bool,
     looks: usize,
     found: Vec<Reply>,
+    /// Whether something was not found for another reason than that it is not there.
+    has_failed: bool,
+}
+
+/// How far it is with what Redis lists. It is asked behind the nodes: what one of them has just left is listed by then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum List {
+    /// It is not to be asked, or has answered.
+    Done,
+    ToAsk,
+    Asked,
 }
 
 struct Remembered {
@@ -151,6 +163,9 @@ impl Redis {
         out: &mut Vec<Outgoing>,
     ) -> Outcome {
         let quest = match op {
+            Op::Rooms | Op::Survey(Survey::RoomsOf { .. }) if self.state == State::Away => {
+                return Err(Reject::storage_unavailable());
+            }
             Op::Rooms => Quest::Rooms,
             Op::Users(page) => Quest::Users(page),
             Op::Survey(survey) => Quest::Survey(survey),
@@ -196,9 +211,21 @@ impl Redis {
     ) {
         let number = self.nodes.questions.number();
         let awaited = wanted.as_ref().map(|(_, nodes)| nodes.clone()).unwrap_or_default();
-        let (parts, named, found) = (Vec::new(), Named::default(), Vec::new());
-        let gathering =
-            Gathering { to, quest, since: now.mono, awaited, parts, named, is_looking: false, looks: 0, found };
+        let is_listed = matches!(quest, Quest::Rooms | Quest::Survey(Survey::RoomsOf { .. }));
+        let list = if is_listed { List::ToAsk } else { List::Done };
+        let gathering = Gathering {
+            to,
+            quest,
+            since: now.mono,
+            awaited,
+            list,
+            parts: Vec::new(),
+            named: Named::default(),
+            is_looking: false,
+            looks: 0,
+            found: Vec::new(),
+            has_failed: false,
+        };
         self.nodes.questions.own.insert(number, gathering);
         self.due_in(now, NODES_MS, Due::Questions);
         let Some((wanted, mut nodes)) = wanted else { return self.gathered(now, number, out) };
@@ -250,6 +277,7 @@ impl Redis {
                 return self.survey_shards(now, asker, Survey::Incidents(sought.filter().into()), out);
             }
             Wanted::Watched => return self.survey_shards(now, asker, Survey::Watched, out),
+            Wanted::Totals => return self.survey_shards(now, asker, Survey::Totals, out),
             Wanted::End(id, to, token, who) => {
                 let (connection, to, by) = (id.0, to.map(|to| to.0), Identity::from(who));
                 return self.ask_shard(now, asker, connection, out, |from| Mail::Supersede {
@@ -324,7 +352,10 @@ impl Redis {
         }
         if let Some(number) = questions.looks.remove(&ask) {
             let Some(gathering) = questions.own.get_mut(&number) else { return };
-            gathering.found.extend(reply.ok());
+            match reply {
+                Ok(reply) => gathering.found.push(reply),
+                Err(reject) => gathering.has_failed |= reject.code != Code::RoomNotFound,
+            }
             gathering.looks -= 1;
             if gathering.looks == 0 {
                 self.finish(number, out);
@@ -360,11 +391,38 @@ impl Redis {
         }
     }
 
+    /// Redis has said how many rooms it lists, and the first of them, or will not.
+    pub(in crate::authority::redis) fn redis_has_said(
+        &mut self,
+        now: Now,
+        number: u32,
+        listed: Option<(usize, Vec<Box<str>>)>,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let asked = self.nodes.questions.own.get_mut(&number).filter(|gathering| gathering.list == List::Asked);
+        let Some(gathering) = asked else { return };
+        gathering.list = List::Done;
+        gathering.parts.extend(listed.map(|(total, rooms)| Part::Listed(total, rooms)));
+        self.gathered(now, number, out);
+    }
+
     /// All nodes have answered, or are not waited for any longer: what they have named is looked up.
     fn gathered(&mut self, now: Now, number: u32, out: &mut Vec<Outgoing>) {
         let questions = &mut self.nodes.questions;
         let Some(gathering) = questions.own.get_mut(&number) else { return };
         gathering.awaited.clear();
+        if gathering.list == List::ToAsk {
+            gathering.list = List::Asked;
+            let of_user = match &gathering.quest {
+                Quest::Survey(Survey::RoomsOf { user, .. }) => Some(user.clone()),
+                _ => None,
+            };
+            self.due_in(now, ANSWER_MS - NODES_MS, Due::Questions);
+            return match of_user {
+                Some(user) => self.ask_rooms_of(now, user, number),
+                None => self.ask_listed(now, number),
+            };
+        }
         gathering.is_looking = true;
         gathering.named = gathering.quest.named(&gathering.parts);
         if matches!(gathering.quest, Quest::Take(..)) {
@@ -385,7 +443,10 @@ impl Redis {
 
     fn finish(&mut self, number: u32, out: &mut Vec<Outgoing>) {
         let Some(gathering) = self.nodes.questions.own.remove(&number) else { return };
-        let Gathering { to, quest, parts, named, found, .. } = gathering;
+        let Gathering { to, quest, parts, named, found, has_failed, .. } = gathering;
+        for mend in quest.mends(&parts, &named, &found, has_failed) {
+            self.mend(mend);
+        }
         Self::answer(Some(to), quest.answer(parts, &named, found), out);
     }
 
@@ -397,8 +458,9 @@ impl Redis {
         let of = |is_late: &dyn Fn(&Gathering) -> bool| -> Vec<u32> {
             questions.own.iter().filter(|(_, gathering)| is_late(gathering)).map(|(number, _)| *number).collect()
         };
-        let slow = of(&|gathering| !gathering.is_looking && age(gathering.since) >= NODES_MS);
-        let late = of(&|gathering| gathering.is_looking && age(gathering.since) >= ANSWER_MS);
+        let waits_for_nodes = |gathering: &Gathering| !gathering.is_looking && gathering.list != List::Asked;
+        let slow = of(&|gathering| waits_for_nodes(gathering) && age(gathering.since) >= NODES_MS);
+        let late = of(&|gathering| !waits_for_nodes(gathering) && age(gathering.since) >= ANSWER_MS);
         for number in slow {
             self.gathered(now, number, out);
         }
@@ -406,7 +468,7 @@ impl Redis {
             self.nodes.questions.looks.retain(|_, of| *of != number);
             self.finish(number, out);
         }
-        if self.nodes.questions.own.values().any(|gathering| gathering.is_looking) {
+        if self.nodes.questions.own.values().any(|gathering| !waits_for_nodes(gathering)) {
             self.due_in(now, ANSWER_MS - NODES_MS, Due::Questions);
         }
     }
@@ -481,6 +543,10 @@ impl Producing {
                 all.reached += part.reached;
                 Ok(Reply::Pushed(all))
             }
+            (Some(Ok(Reply::Surveyed(Surveyed::Totals(mut all)))), Ok(Reply::Surveyed(Surveyed::Totals(part)))) => {
+                all.join(&part);
+                Ok(Reply::Surveyed(Surveyed::Totals(all)))
+            }
             (Some(Ok(Reply::Surveyed(mut all))), Ok(Reply::Surveyed(part))) => {
                 if let Some(survey) = &self.survey {
                     all.add(part, survey);
@@ -505,6 +571,7 @@ fn part_of(reply: Result<Reply, Reject>) -> Part {
             Part::Incidents(incidents.iter().map(Into::into).collect())
         }
         Ok(Reply::Surveyed(Surveyed::Watched(watched))) => Part::watched(&watched),
+        Ok(Reply::Surveyed(Surveyed::Totals(totals))) => Part::totals(&totals),
         Ok(_) => Part::Done,
         Err(reject) => Part::refused(&reject),
     }

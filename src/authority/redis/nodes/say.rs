@@ -12,7 +12,7 @@ use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::connection::{ConnectionOp, ConnectionView};
 use crate::domain::event::Direct;
-use crate::domain::monitoring::{Incident, SessionStats, Watched};
+use crate::domain::monitoring::{Figures, Incident, SessionStats, Totals, Watched};
 use crate::domain::question::{Filter, Happening};
 use crate::domain::reject::{Code, Reject};
 
@@ -60,6 +60,8 @@ pub(super) enum Wanted {
     Incidents(Sought),
     /// What an overview of connections is made of.
     Watched,
+    /// What the node counts of its connections.
+    Totals,
 }
 
 /// One node's part of an answer.
@@ -71,6 +73,8 @@ pub(super) enum Part {
     Count(usize),
     /// Rooms; how many there are in all, their members here, connections here.
     Rooms(Vec<Box<str>>, usize, usize, usize),
+    /// How many rooms there are in all that Redis lists, and the first of them: its own part of an answer.
+    Listed(usize, Vec<Box<str>>),
     /// Users; how many there are in all.
     Users(Vec<Box<str>>, usize),
     Room(Box<str>),
@@ -83,6 +87,8 @@ pub(super) enum Part {
     Incidents(Vec<Happened>),
     /// Addresses, user agents, what happened last.
     Watched(Vec<(IpAddr, u64)>, Vec<(Box<str>, u64)>, Vec<Happened>),
+    /// What is counted of connections; see [`Totals`].
+    Totals([u64; 11]),
     /// A refusal.
     Refused(Box<str>, Box<str>),
 }
@@ -164,6 +170,25 @@ impl Part {
         Self::Sessions(stats.sessions, stats.tokens, stats.queued, stats.age_ms)
     }
 
+    /// What is counted of connections.
+    pub(super) fn totals(Totals { figures, peak, since }: &Totals) -> Self {
+        let Figures { opened, failed, ended, ended_ms, active, most_active, opened_lately, attempts, failures } =
+            *figures;
+        Self::Totals([
+            opened,
+            failed,
+            ended,
+            ended_ms,
+            active,
+            most_active,
+            opened_lately,
+            attempts,
+            failures,
+            *peak,
+            *since,
+        ])
+    }
+
     /// What has been seen of connections.
     pub(super) fn watched(watched: &Watched) -> Self {
         let (addresses, agents, recent) = watched.parts();
@@ -177,6 +202,14 @@ pub(super) fn reject(code: &str, text: &str) -> Reject {
     const CODES: [Code; 4] = [Code::ConnectionNotFound, Code::Forbidden, Code::StorageUnavailable, Code::Overloaded];
     let code = CODES.into_iter().find(|known| known.as_str() == code).unwrap_or(Code::Internal);
     Reject::new(code, text.to_owned())
+}
+
+/// What another node counts of connections.
+pub(super) fn totals(counted: [u64; 11]) -> Totals {
+    let [opened, failed, ended, ended_ms, active, most_active, opened_lately, attempts, failures, peak, since] =
+        counted;
+    let figures = Figures { opened, failed, ended, ended_ms, active, most_active, opened_lately, attempts, failures };
+    Totals { figures, peak, since }
 }
 
 /// What another node has seen of connections.
@@ -295,6 +328,12 @@ mod tests {
             let kind = Happening::ALL[kind];
             let incident = Incident { kind, connection, user, address, user_agent, at, reason };
             prop_assert_eq!(again(&Happened::from(&incident)).incident(), Some(incident));
+        }
+
+        #[test]
+        fn counts_are_the_same_on_another_node(counted in any::<[u64; 11]>()) {
+            let Part::Totals(again) = Part::totals(&totals(counted)) else { unreachable!() };
+            prop_assert_eq!(again, counted);
         }
 
         #[test]

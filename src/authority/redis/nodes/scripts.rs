@@ -34,6 +34,10 @@ scripts! {
     BURY = "bury";
     /// A node begins to have to do with rooms and users, or ends.
     NOTE = "note";
+    /// Rooms are listed, or are no longer.
+    ENLIST = "enlist";
+    /// The rooms that are listed.
+    LISTED = "listed";
     /// What a dead node has left behind.
     LEFT = "left";
 }

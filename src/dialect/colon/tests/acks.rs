@@ -18,6 +18,7 @@ const MESSAGE_TEXTS: [(Request, &str); 5] = [
 fn view() -> RoomView {
     let profile = Profile { name: Some("Chat Room Name".into()), ..Profile::default() };
     RoomView {
+        is_made: true,
         room: samples::room(),
         profile: Profile { participants: vec!["u".into(); 5], ..profile },
         host: "user-uuid".into(),

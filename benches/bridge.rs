@@ -1,0 +1,341 @@
+//! What a message costs that goes by way of Redis: nodes as the server makes them, without the shards and their sockets.
+//!
+//! It starts a `redis-server` of its own. Each node has one shard, which the bench plays: it asks that messages be sent,
+//! so many under way at once, and takes the answers, and what members are told, without writing it to anybody.
+//!
+//! ```text
+//! cargo bench --bench bridge           # about half a minute
+//! cargo bench --bench bridge -- 1 3    # pinned: the bridges have processor 1 to themselves, all else is on 3
+//! ```
+//!
+//! Not by criterion: what is looked for are the shares of two processes.
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+use redis::{Client, Connection};
+use switchboard::base::Name;
+use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::domain::access::{Identity, Roles};
+use switchboard::domain::command::MediaState;
+use switchboard::domain::event::Content;
+use switchboard::domain::op::{JoinRoom, Op, RoomOp, SendMessage};
+use switchboard::mail::{Asker, Mail};
+use switchboard::runtime::bridge::{self, Address, Bridge, Options};
+use switchboard::runtime::clock::Clock;
+use switchboard::runtime::mailbox::{Inbox, Mailbox, Parcel, mailbox, task_mailbox};
+
+use support::stage;
+
+/// Bytes that a message says.
+const BODY: usize = 128;
+
+/// How long each figure is taken over.
+const TIME: Duration = Duration::from_secs(2);
+
+/// How long anything may take that has to come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_bench = arguments.iter().any(|argument| argument == "--bench");
+    let pins: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    let time = if is_bench { TIME } else { Duration::from_millis(50) };
+    println!("messages of {BODY} bytes; CPU time in microseconds per message");
+    println!("nodes  rooms  under way  messages/s    bridges      Redis  commands   bytes in  bytes out");
+    for nodes in [1, 3] {
+        for (rooms, under_way) in [(1, 1), (1, 64), (1, 4_096), (1_000, 64), (1_000, 4_096)] {
+            let mut scene = Scene::new(nodes, rooms, &pins);
+            scene.send(under_way, time / 4);
+            let before = scene.reading();
+            let since = Instant::now();
+            let sent = scene.send(under_way, time);
+            let took = since.elapsed().as_secs_f64();
+            let spent = scene.reading().map_with(before, |after, before| (after - before) / sent as f64);
+            println!(
+                "{nodes:>5}{rooms:>7}{under_way:>11}{:>12.0}{:>11.1}{:>11.1}{:>10.3}{:>11.0}{:>11.0}",
+                sent as f64 / took,
+                spent.bridges_us,
+                spent.redis_us,
+                spent.commands,
+                spent.bytes_in,
+                spent.bytes_out
+            );
+        }
+    }
+}
+
+/// What has been spent.
+#[derive(Clone, Copy)]
+struct Reading {
+    bridges_us: f64,
+    redis_us: f64,
+    commands: f64,
+    bytes_in: f64,
+    bytes_out: f64,
+}
+
+impl Reading {
+    fn map_with(self, other: Self, by: impl Fn(f64, f64) -> f64) -> Self {
+        Self {
+            bridges_us: by(self.bridges_us, other.bridges_us),
+            redis_us: by(self.redis_us, other.redis_us),
+            commands: by(self.commands, other.commands),
+            bytes_in: by(self.bytes_in, other.bytes_in),
+            bytes_out: by(self.bytes_out, other.bytes_out),
+        }
+    }
+}
+
+/// Nodes that share a Redis, and rooms that each of them has one member of.
+struct Scene {
+    nodes: Vec<Node>,
+    rooms: Vec<Name>,
+    next: usize,
+    poll: Poll,
+    events: Events,
+    server: Server,
+}
+
+/// One node, seen from its only shard.
+struct Node {
+    number: u16,
+    bridge: Option<Bridge>,
+    mail: Mailbox,
+    inbox: Inbox,
+    /// Questions that are not answered yet.
+    asks: usize,
+    /// Messages that members were told.
+    told: usize,
+}
+
+impl Scene {
+    fn new(nodes: usize, rooms: usize, pins: &[usize]) -> Self {
+        let server = Server::start();
+        if let [_, other] = pins {
+            pin(server.child.id(), *other);
+            pin(std::process::id(), *other);
+        }
+        let poll = Poll::new().expect("a poll");
+        let nodes = (0..nodes).map(|at| Node::start(&poll, Token(at), &server.url())).collect();
+        let rooms = (0..rooms).map(|at| Name::from(format!("room-{at}").as_str())).collect();
+        let mut scene = Self { nodes, rooms, next: 0, poll, events: Events::with_capacity(16), server };
+        if let [one, _] = pins {
+            threads("bridge").for_each(|thread| pin(thread, *one));
+        }
+        scene.join();
+        scene
+    }
+
+    /// Each node gets a member of each room.
+    fn join(&mut self) {
+        for node in &mut self.nodes {
+            for (slot, room) in self.rooms.iter().enumerate() {
+                let join = JoinRoom {
+                    connection: node.connection(slot),
+                    by: Identity::new(&format!("user-{slot}"), None, None, Roles::default()),
+                    peer: None,
+                    display_name: None,
+                    media: MediaState::default(),
+                    create: true,
+                };
+                node.ask(Op::Room(room.clone(), RoomOp::Join(Box::new(join))));
+            }
+        }
+        self.settle(0);
+    }
+
+    /// Has messages sent for a while, so many under way at once, and waits for all that comes of them; how many.
+    fn send(&mut self, under_way: usize, time: Duration) -> usize {
+        let until = Instant::now() + time;
+        let mut sent = 0;
+        let told: usize = self.nodes.iter().map(|node| node.told).sum();
+        while Instant::now() < until {
+            let asked: usize = self.nodes.iter().map(|node| node.asks).sum();
+            for _ in asked..under_way {
+                self.say();
+                sent += 1;
+            }
+            self.wait();
+        }
+        // The sender's own shard has nobody but the sender to tell it to.
+        self.settle(told + sent * (self.nodes.len() - 1));
+        sent
+    }
+
+    /// One node's member says something in the next room.
+    fn say(&mut self) {
+        let slot = self.next % self.rooms.len();
+        let at = self.next % self.nodes.len();
+        self.next += 1;
+        let node = &mut self.nodes[at];
+        let message = SendMessage {
+            connection: node.connection(slot),
+            to: None,
+            content: Content {
+                body: "m".repeat(BODY).into(),
+                kind: None,
+                reply_to: None,
+                attachment: None,
+                metadata: None,
+            },
+            client_message_id: None,
+        };
+        node.ask(Op::Room(self.rooms[slot].clone(), RoomOp::Send(Box::new(message))));
+    }
+
+    /// Waits until everything is answered and so much has been told.
+    fn settle(&mut self, told: usize) {
+        let until = Instant::now() + PATIENCE;
+        while self.nodes.iter().any(|node| node.asks > 0)
+            || self.nodes.iter().map(|node| node.told).sum::<usize>() < told
+        {
+            let told_now: usize = self.nodes.iter().map(|node| node.told).sum();
+            assert!(Instant::now() < until, "everything is answered and told: {told_now} of {told}");
+            self.wait();
+        }
+    }
+
+    /// Takes what has come, or sleeps until something does.
+    fn wait(&mut self) {
+        let taken: usize = self.nodes.iter_mut().map(Node::read).sum();
+        if taken == 0 && self.nodes.iter().all(|node| node.inbox.fall_asleep()) {
+            self.poll.poll(&mut self.events, Some(Duration::from_millis(100))).expect("a wake-up");
+        }
+        self.nodes.iter().for_each(|node| node.inbox.wake_up());
+    }
+
+    fn reading(&mut self) -> Reading {
+        let stat = |name: &str, info: &str| -> f64 {
+            let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|value| value.trim().parse().ok()).expect("a figure")
+        };
+        let stats: String =
+            redis::cmd("INFO").arg("stats").query(&mut self.server.connection).expect("figures of Redis");
+        let commands: String =
+            redis::cmd("INFO").arg("commandstats").query(&mut self.server.connection).expect("figures of Redis");
+        // What scripts do is not counted: it costs no way to Redis and back.
+        let called = |name: &str| -> f64 {
+            let line = commands.lines().find_map(|line| line.strip_prefix(name));
+            line.map_or(0.0, |line| line.split(',').next().and_then(|calls| calls.parse().ok()).unwrap_or(0.0))
+        };
+        Reading {
+            bridges_us: threads("bridge").map(cpu_us).sum(),
+            redis_us: cpu_us(self.server.child.id()),
+            commands: called("cmdstat_evalsha:calls="),
+            bytes_in: stat("total_net_input_bytes", &stats),
+            bytes_out: stat("total_net_output_bytes", &stats),
+        }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.nodes.iter_mut().filter_map(|node| node.bridge.take()).for_each(Bridge::close);
+    }
+}
+
+impl Node {
+    fn start(poll: &Poll, token: Token, url: &str) -> Self {
+        let address = Address::parse(url).expect("an address");
+        let options = Options { address, prefix: "sb:".to_owned(), keep_messages: 1_000 };
+        let claimed = bridge::claim(options).expect("Redis is there");
+        let number = claimed.node;
+        let (shard, inbox) = mailbox(poll, token).expect("a mailbox");
+        let (mail, own) = task_mailbox();
+        let server = stage::settings(&["rooms.history=true"]).shard_options(usize::MAX);
+        let bridge = claimed
+            .start(own, Arc::new([shard, mail.clone()]), (server.rules, server.allowances.rates), Clock::start())
+            .expect("a thread");
+        Self { number, bridge: Some(bridge), mail, inbox, asks: 0, told: 0 }
+    }
+
+    fn connection(&self, slot: usize) -> ConnectionId {
+        ConnectionId::new(Place { node: self.number, shard: 0, slot: slot as u32 }, [7; 12])
+    }
+
+    fn ask(&mut self, op: Op) {
+        self.asks += 1;
+        self.mail.send(Mail::Ask { from: Asker { shard: 0, ask: 0 }, op });
+    }
+
+    /// Takes what has come; how much.
+    fn read(&mut self) -> usize {
+        let mut taken = 0;
+        while let Some(Parcel::Mail(mail)) = self.inbox.take() {
+            taken += 1;
+            match mail {
+                Mail::Answer { reply, .. } => {
+                    reply.expect("it is done");
+                    self.asks -= 1;
+                }
+                Mail::Publish { packed, .. } if packed.seq > 0 => self.told += 1,
+                _ => {}
+            }
+        }
+        taken
+    }
+}
+
+/// A Redis that keeps nothing on disk.
+struct Server {
+    child: Child,
+    port: u16,
+    connection: Connection,
+}
+
+impl Server {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        let until = Instant::now() + PATIENCE;
+        let connection = loop {
+            match Client::open(format!("redis://127.0.0.1:{port}/")).and_then(|client| client.get_connection()) {
+                Ok(connection) => break connection,
+                Err(error) => assert!(Instant::now() < until, "{error}"),
+            }
+        };
+        Self { child, port, connection }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The threads of this process that have this name.
+fn threads(name: &str) -> impl Iterator<Item = u32> {
+    let all = fs::read_dir("/proc/self/task").expect("the list of threads");
+    let named = format!("{name}\n");
+    all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(move |id: &u32| fs::read_to_string(format!("/proc/self/task/{id}/comm")).is_ok_and(|own| own == named))
+}
+
+/// CPU time of a thread, or of a process's first one.
+fn cpu_us(id: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{id}/schedstat")).expect("its statistics");
+    stat.split(' ').next().and_then(|first| first.parse::<f64>().ok()).expect("a figure") / 1_000.0
+}
+
+/// Binds a thread, or a process's first one, to a processor.
+fn pin(id: u32, processor: usize) {
+    let done = Command::new("taskset").args(["-cp", &processor.to_string(), &id.to_string()]).output();
+    assert!(done.is_ok_and(|output| output.status.success()), "bound to processor {processor}");
+}

@@ -1,0 +1,110 @@
+//! The master that keeps the busiest room is killed, or gives its place to its replica.
+
+use std::time::{Duration, Instant};
+
+use crate::log::room_name;
+use crate::scene::{CONVERGENCE, People, Scene};
+use crate::support::redis_cluster::RedisCluster;
+use crate::times;
+
+const SIGKILL: i32 = 9;
+
+/// The room that is taken for the busiest: all are as busy.
+const BUSIEST: usize = 0;
+
+/// The servers of a cluster two of which take turns in keeping the busiest room.
+struct Turns {
+    cluster: RedisCluster,
+    slot: u16,
+    /// The one that keeps the room now, and its replica.
+    keeper: usize,
+    replica: usize,
+}
+
+impl Turns {
+    fn start() -> Self {
+        let mut cluster = RedisCluster::start();
+        let slot = cluster.slot(&format!("switchboard:room:{{{}}}", room_name(BUSIEST)));
+        let keeper = cluster.keeper(slot, 0).expect("somebody keeps it");
+        let replica = cluster.add_replica(keeper);
+        Self { cluster, slot, keeper, replica }
+    }
+
+    /// Has the replica ask for its master's place, again when that comes to nothing: it gives up after 5 s.
+    fn ask_for_turn(&self, people: &People<'_>) {
+        let mut asked: Option<Instant> = None;
+        people.wait("the replica is a master", CONVERGENCE, || {
+            if asked.is_none_or(|at| at.elapsed() > Duration::from_secs(6)) {
+                self.cluster.servers[self.replica].command(&["CLUSTER", "FAILOVER"]);
+                asked = Some(Instant::now());
+            }
+            self.cluster.is_master(self.replica)
+        });
+    }
+
+    /// Waits until the replica keeps the room, for all the others.
+    fn wait_for_turn(&mut self, people: &People<'_>) {
+        people.wait("the replica has taken over", CONVERGENCE, || {
+            let others = (0..self.cluster.servers.len()).filter(|server| *server != self.keeper);
+            others.into_iter().all(|by| self.cluster.keeper(self.slot, by) == Some(self.replica))
+        });
+        std::mem::swap(&mut self.keeper, &mut self.replica);
+    }
+}
+
+#[test]
+fn the_master_of_the_busiest_room_is_killed() {
+    let mut turns = Turns::start();
+    Scene::at("kill -9 of a master", turns.cluster.url()).that_forgets().play(|scene, people| {
+        for _ in 0..times(1) {
+            let since = Instant::now();
+            turns.cluster.servers[turns.keeper].signal(SIGKILL);
+            turns.wait_for_turn(people);
+            eprintln!("the replica took over after {:.1?}", since.elapsed());
+            scene.recover(people, since);
+            turns.cluster.servers[turns.replica].revive();
+            turns.cluster.wait_until_in_step(turns.replica);
+            turns.cluster.wait_until_whole();
+        }
+    });
+}
+
+#[test]
+fn the_master_of_the_busiest_room_gives_its_place_to_its_replica() {
+    let mut turns = Turns::start();
+    Scene::at("CLUSTER FAILOVER", turns.cluster.url()).play(|scene, people| {
+        for _ in 0..times(2) {
+            let since = Instant::now();
+            turns.ask_for_turn(people);
+            turns.wait_for_turn(people);
+            scene.recover(people, since);
+            turns.cluster.wait_until_in_step(turns.replica);
+        }
+        assert_eq!(people.total(|shown| shown.closed + shown.anew), 0, "somebody had to begin anew");
+    });
+}
+
+/// A replica that lags: what it has not got is lost, and nobody goes on as though it were there.
+#[test]
+fn who_knows_what_a_killed_master_had_for_itself_is_told_that_it_is_lost() {
+    let mut turns = Turns::start();
+    Scene::at("kill -9 of a master whose replica lags", turns.cluster.url()).that_forgets().play(|scene, people| {
+        for _ in 0..times(1) {
+            let replica = &turns.cluster.servers[turns.replica];
+            // It is not let in again.
+            replica.command(&["CONFIG", "SET", "masterauth", "wrong"]);
+            replica.command(&["CLIENT", "KILL", "TYPE", "master"]);
+            people.wait_for_talk();
+            let closed = people.total(|shown| shown.closed);
+            let since = Instant::now();
+            turns.cluster.servers[turns.keeper].signal(SIGKILL);
+            turns.wait_for_turn(people);
+            scene.recover(people, since);
+            assert!(people.total(|shown| shown.closed) > closed, "nobody was told");
+            turns.cluster.servers[turns.keeper].command(&["CONFIG", "SET", "masterauth", ""]);
+            turns.cluster.servers[turns.replica].revive();
+            turns.cluster.wait_until_in_step(turns.replica);
+            turns.cluster.wait_until_whole();
+        }
+    });
+}

@@ -1,0 +1,94 @@
+//! What is published in a room and comes late, or never.
+
+use switchboard::authority::Authority;
+use switchboard::domain::op::{Op, Reply, RoomOp, SendMessage};
+use switchboard::mail::{Asker, Mail, Outgoing};
+
+use crate::world::{World, content, id, rules};
+
+/// Messages of the other node; a room keeps a thousand when nobody asks for more.
+const MANY: usize = 2_500;
+
+/// Longer than answers wait for what was published before them.
+const LATE_MS: u64 = 250;
+
+/// Two nodes with a member each in one room. What the second is told of the first's messages is held back.
+fn behind(messages: usize) -> World {
+    let mut world = World::new(2, rules());
+    world.join(0, "ann", 1, "r");
+    world.join(1, "bob", 2, "r");
+    for _ in 0..messages {
+        send(&mut world, 0, 1);
+    }
+    let mut out = Vec::new();
+    world.nodes[0].settle(world.now, &mut out);
+    assert_eq!(answers(&out), messages);
+    world
+}
+
+/// A connection says something; nothing is waited for.
+fn send(world: &mut World, at: usize, number: u32) {
+    let connection = id(at as u16, number);
+    let message = SendMessage { connection, to: None, content: content("x"), client_message_id: None };
+    let op = Op::Room("r".into(), RoomOp::Send(Box::new(message)));
+    world.nodes[at].ask(world.now, Asker { shard: 0, ask: 7 }, op, &mut Vec::new());
+}
+
+/// The second node's member speaks, too, and the answer is there before all that was said before; some time passes.
+fn speak_and_wait(world: &mut World) {
+    send(world, 1, 2);
+    let mut out = Vec::new();
+    world.nodes[1].hear_answers(world.now, &mut out);
+    assert_eq!(answers(&out), 0, "it waits for what came before");
+    world.now = world.now.plus(LATE_MS);
+    world.nodes[1].authority.tick(world.now, &mut out);
+}
+
+fn answers(out: &[Outgoing]) -> usize {
+    let is_sent = |mail: &Mail| matches!(mail, Mail::Answer { reply: Ok(Reply::Sent(_)), .. });
+    out.iter().filter(|(_, mail)| is_sent(mail)).count()
+}
+
+/// The numbers of the messages that members were told.
+fn told(out: &[Outgoing]) -> Vec<u64> {
+    let number = |mail: &Mail| match mail {
+        Mail::Publish { packed, .. } => Some(packed.seq).filter(|seq| *seq > 0),
+        Mail::Answer { .. } => None,
+        other => panic!("nobody should be told {other:?}"),
+    };
+    out.iter().filter_map(|(_, mail)| number(mail)).collect()
+}
+
+#[test]
+fn what_is_late_is_waited_for_and_not_taken_for_lost() {
+    let mut world = behind(MANY);
+    speak_and_wait(&mut world);
+    let called = world.nodes[1].called;
+    let mut out = Vec::new();
+    world.nodes[1].settle(world.now, &mut out);
+    assert!(told(&out).into_iter().eq(1..=MANY as u64), "all, in order");
+    assert_eq!((answers(&out), world.nodes[1].called), (1, called), "Redis is asked nothing");
+}
+
+#[test]
+fn what_is_lost_is_asked_for() {
+    let messages = 900;
+    let mut world = behind(messages);
+    assert_eq!(world.nodes[1].miss_published(), messages);
+    speak_and_wait(&mut world);
+    let mut out = Vec::new();
+    world.nodes[1].settle(world.now, &mut out);
+    assert!(told(&out).into_iter().eq(1..=messages as u64), "all, in order");
+    assert_eq!(answers(&out), 1);
+}
+
+#[test]
+fn what_is_lost_and_not_kept_ends_the_room_for_those_who_missed_it() {
+    let mut world = behind(MANY);
+    assert_eq!(world.nodes[1].miss_published(), MANY);
+    speak_and_wait(&mut world);
+    let mut out = Vec::new();
+    world.nodes[1].settle(world.now, &mut out);
+    assert_eq!(answers(&out), 1, "it was sent all the same");
+    assert!(out.iter().any(|(_, mail)| matches!(mail, Mail::Close { .. })));
+}
