@@ -120,20 +120,41 @@ fn echo_refuses_what_the_protocol_forbids() {
     assert_eq!((wire.next_frame(), wire.next_frame()), (Some((CLOSE, Vec::new())), None));
 }
 
-/// Has the clients of npm talk to a server; each conversation that went well.
-fn node(part: &str, server: &Server, token: &str) -> Vec<String> {
-    let url = format!("http://{}", server.address);
-    let said = run(Command::new("node").arg(NODE.join("clients.mjs")).args([part, &url, token]));
+/// Has the clients of npm talk to servers that are one; each conversation that went well.
+fn node(part: &str, servers: &[Server], tokens: &[String]) -> Vec<String> {
+    let said = run(Command::new("node").arg(NODE.join("clients.mjs")).args([part, &urls(servers)]).args(tokens));
     said.lines().map(str::to_owned).collect()
 }
 
-fn python(server: &Server, arguments: &[&str]) -> Vec<String> {
+fn python(servers: &[Server], tokens: &[String]) -> Vec<String> {
     let script = Path::new(SCRIPTS).join("client.py");
-    let said = run(Command::new(&*PYTHON).arg(script).arg(format!("http://{}", server.address)).args(arguments));
+    let said = run(Command::new(&*PYTHON).arg(script).arg(urls(servers)).args(tokens));
     said.lines().map(str::to_owned).collect()
 }
+
+fn urls(servers: &[Server]) -> String {
+    let urls: Vec<String> = servers.iter().map(|server| format!("http://{}", server.address)).collect();
+    urls.join(",")
+}
+
+/// A server of two shards, where joining makes rooms.
+fn alone() -> [Server; 1] {
+    [Server::of_shards(2, &[ROOMS])]
+}
+
+/// Three of them that share a Redis.
+fn three(redis: &RedisServer) -> [Server; 3] {
+    let url = format!("redis.url={}", redis.url());
+    [(); 3].map(|()| Server::of_shards(2, &[ROOMS, &url]))
+}
+
+const ROOMS: &str = "rooms.create_on_join=always";
 
 const TRANSPORTS: [&str; 3] = ["default", "websocket", "polling"];
+
+fn tokens() -> [String; 2] {
+    ["ada", "bob"].map(|user| token(user, &json!({})))
+}
 
 #[test]
 fn stock_clients_of_npm_talk_to_the_suites_server() {
@@ -143,27 +164,32 @@ fn stock_clients_of_npm_talk_to_the_suites_server() {
         expected.extend([2, 3, 4].map(|version| format!("socket.io-client {version}, {transport}")));
         expected.push(format!("engine.io-client, {transport}"));
     }
-    assert_eq!(node("suite", &server, ""), expected);
+    assert_eq!(node("suite", &[server], &[]), expected);
+}
+
+/// What clients of each version say that talk with each transport.
+fn of_each_version() -> Vec<String> {
+    let versions = |transport| [2, 3, 4].map(|version| format!("socket.io-client {version}, {transport}"));
+    TRANSPORTS.into_iter().flat_map(versions).collect()
 }
 
 #[test]
 fn stock_clients_of_npm_talk_to_the_users_server() {
-    let server = Server::of_shards(2, &[]);
-    let versions = |transport| [2, 3, 4].map(|version| format!("socket.io-client {version}, {transport}"));
-    let expected: Vec<String> = TRANSPORTS.into_iter().flat_map(versions).collect();
-    assert_eq!(node("users", &server, &token("ada", &json!({}))), expected);
+    assert_eq!(node("users", &alone(), &tokens()), of_each_version());
+}
+
+#[test]
+fn stock_clients_of_npm_talk_to_others_at_other_servers() {
+    let redis = RedisServer::start();
+    assert_eq!(node("users", &three(&redis), &tokens()), of_each_version());
 }
 
 /// Has them speak each dialect, each at another one of these servers than the one before it.
 fn speak_each_dialect(servers: &[Server]) {
-    let tokens = ["ada", "bob"].map(|user| token(user, &json!({})));
     let admin = token("root", &json!({ "role": "admin" }));
-    let urls: Vec<String> = servers.iter().map(|server| format!("http://{}", server.address)).collect();
     let script = NODE.join("dialects.mjs");
-    let said = run(Command::new("node").arg(script).arg(urls.join(",")).args(tokens).arg(admin));
-    let versions = |transport| [2, 3, 4].map(|version| format!("socket.io-client {version}, {transport}"));
-    let expected: Vec<String> = TRANSPORTS.into_iter().flat_map(versions).collect();
-    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+    let said = run(Command::new("node").arg(script).arg(urls(servers)).args(tokens()).arg(admin));
+    assert_eq!(said.lines().collect::<Vec<_>>(), of_each_version());
 }
 
 #[test]
@@ -179,10 +205,11 @@ fn stock_clients_speak_each_dialect_with_others_at_other_servers() {
 }
 
 #[test]
-fn the_stock_client_of_pypi_talks_to_both() {
+fn the_stock_client_of_pypi_talks_to_each() {
     let expected = TRANSPORTS.map(|transport| format!("python-socketio, {transport}"));
     let server = Server::start(&["--conformance", "--shards", "2"]);
-    assert_eq!(python(&server, &[]), expected);
-    let server = Server::of_shards(2, &[]);
-    assert_eq!(python(&server, &[&token("ada", &json!({}))]), expected);
+    assert_eq!(python(&[server], &[]), expected);
+    assert_eq!(python(&alone(), &tokens()), expected);
+    let redis = RedisServer::start();
+    assert_eq!(python(&three(&redis), &tokens()), expected);
 }

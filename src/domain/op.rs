@@ -40,7 +40,14 @@ pub enum Op {
     /// A question that every keeper is asked.
     Survey(Survey),
     /// A look at which room a message is of.
-    RoomOf(Uuid),
+    RoomOf {
+        /// The message.
+        message: Uuid,
+        /// The connection that asks.
+        connection: ConnectionId,
+        /// The rooms that it is in, for keepers that know messages by their rooms alone.
+        rooms: Arc<[Name]>,
+    },
 }
 
 impl Op {
@@ -51,7 +58,7 @@ impl Op {
             Self::Users(page) => Some(Self::Users(page.clone())),
             Self::Broadcast(direct) => Some(Self::Broadcast(direct.clone())),
             Self::Survey(survey) => Some(Self::Survey(survey.clone())),
-            Self::Room(..) | Self::User(..) | Self::Session(..) | Self::Connection(..) | Self::RoomOf(_) => None,
+            Self::Room(..) | Self::User(..) | Self::Session(..) | Self::Connection(..) | Self::RoomOf { .. } => None,
         }
     }
 }

@@ -145,7 +145,8 @@ impl Shard {
             }
             Question::Message { message } => {
                 let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
-                Next::Ask(About::Message(message), Op::RoomOf(message))
+                let rooms = self.rooms_of_peer(peer).into();
+                Next::Ask(About::Message(message), Op::RoomOf { message, connection, rooms })
             }
             Question::Users { page } => survey(About::Users, Survey::Users(users_page(page, limits::USERS_LISTED))),
             Question::Presence { user } => {

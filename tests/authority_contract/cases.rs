@@ -59,11 +59,16 @@ impl World {
 
     /// Acts on the room by a connection's node; the one answer.
     fn act(&mut self, number: usize, op: RoomOp) -> Result<Reply, Reject> {
+        self.ask(number, Op::Room(name("room"), op))
+    }
+
+    /// Asks something by a connection's node; the one answer.
+    fn ask(&mut self, number: usize, op: Op) -> Result<Reply, Reject> {
         self.now = self.now.plus(1);
         self.asks += 1;
         let (node, shard) = (number % self.nodes, self.connection(number).place().shard);
         let from = Asker { shard, ask: self.asks };
-        let mut said = self.keeper.ask(self.now, node, from, Op::Room(name("room"), op));
+        let mut said = self.keeper.ask(self.now, node, from, op);
         let is_answer =
             |(to, mail): &mut Outgoing| *to == shard && matches!(mail, Mail::Answer { ask, .. } if *ask == from.ask);
         let mut answers: Vec<Outgoing> = said.extract_if(.., is_answer).collect();
@@ -258,5 +263,21 @@ fn receipts_are_kept_and_shown() {
         let (connection, message) = (world.connection(1), uuid::Uuid::nil());
         let kind = Receipt::Read;
         assert_eq!(code(world.act(1, RoomOp::Receipt { connection, message, kind })), Code::MessageNotFound);
+    });
+}
+
+#[test]
+fn which_room_a_message_is_of_is_known_though_nobody_remembers_it() {
+    on_each(|world| {
+        world.join(0, "ann", None, true).expect("they join");
+        let Ok(Reply::Sent(sent)) = world.send(0, "hello", None) else { panic!("it is sent") };
+        let connection = world.connection(0);
+        let mut room_of = |message| {
+            let rooms = [name("another"), name("room")].into();
+            world.keeper.restart(&rules());
+            world.ask(0, Op::RoomOf { message, connection, rooms })
+        };
+        assert!(matches!(room_of(sent.id), Ok(Reply::RoomOf(room)) if room == name("room")));
+        assert_eq!(code(room_of(uuid::Uuid::nil())), Code::MessageNotFound);
     });
 }

@@ -46,6 +46,9 @@ pub(crate) trait Keeper {
     /// Does an act and everything that it leads to.
     fn ask(&mut self, now: Now, node: usize, from: Asker, op: Op) -> Vec<Outgoing>;
 
+    /// Has its processes start anew, where what is kept outlives them.
+    fn restart(&mut self, _rules: &Rules) {}
+
     /// Does what has become due, each thing at its time.
     fn tick(&mut self, now: Now) -> Vec<Outgoing> {
         let mut out = Vec::new();
@@ -185,6 +188,12 @@ impl Keeper for Cluster {
         self.nodes[node].ask(now, from, op, &mut out);
         self.settle(now, &mut out);
         out
+    }
+
+    fn restart(&mut self, rules: &Rules) {
+        let count = self.nodes.len();
+        self.nodes.clear();
+        self.nodes = (0..count).map(|number| node(rules, number, 1_000, &self.server)).collect();
     }
 
     fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>) {

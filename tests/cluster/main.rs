@@ -12,6 +12,7 @@ mod line;
 #[allow(dead_code, reason = "shared with the tests of one server")]
 #[path = "../kept/log.rs"]
 mod log;
+mod migration;
 mod person;
 mod place;
 mod redis_away;

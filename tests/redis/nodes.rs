@@ -195,6 +195,36 @@ fn a_server_that_was_taken_for_dead_begins_anew() {
 }
 
 #[test]
+fn servers_whose_redis_is_full_are_not_ready_until_it_takes_writes_and_nobody_has_left_then() {
+    let redis = RedisServer::start();
+    let servers = [node(&redis.url()), node(&redis.url())];
+    let (mut ada, mut bob) = (connect(&servers[0], "ada"), connect(&servers[1], "bob"));
+    ada.join("r", "a");
+    bob.join("r", "b");
+    assert_eq!(ada.next()["type"], "peer-joined");
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    ada.send(&json!({ "type": "message", "roomId": "r", "content": "lost" }));
+    assert_eq!(ada.next()["code"], "STORAGE_UNAVAILABLE");
+    wait_until("they say so", || {
+        let ready = servers.each_ref().map(|server| http::ask(&server.address, "GET", "/readyz", &[], None));
+        ready.iter().all(|ready| ready.status == 503 && ready.json()["status"] == "Redis takes no writes")
+    });
+    let health = http::ask(&servers[0].address, "GET", "/healthz", &[], None).json();
+    assert_eq!(health["status"], "critical", "{health}");
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    // As if it had been so for longer than they are taken for alive.
+    redis.command(&["ZADD", "switchboard:nodes:{all}", "XX", "1", "1", "1", "2"]);
+    wait_until("they are ready", || servers.iter().all(is_ready));
+    wait_until("they are alive", || {
+        let ends: Vec<f64> = redis.ask("ZMSCORE switchboard:nodes:{all} 1 2");
+        ends.iter().all(|ends| *ends > 1.0)
+    });
+    ada.send(&json!({ "type": "message", "roomId": "r", "content": "kept" }));
+    assert_eq!(ada.next()["seq"], 1);
+    assert_eq!(bob.next()["content"], "kept");
+}
+
+#[test]
 fn who_is_sent_away_and_comes_back_elsewhere_has_not_left_for_anybody() {
     let redis = RedisServer::start();
     let url = format!("redis.url={}", redis.url());
@@ -234,34 +264,4 @@ fn who_is_sent_away_and_comes_back_elsewhere_has_not_left_for_anybody() {
         assert!(message["type"] != "peer-joined" && !is_of_a_mover, "{message}");
         assert!(message["type"] != "peer-left" || has_left, "{message}");
     }
-}
-
-#[test]
-fn servers_whose_redis_is_full_are_not_ready_until_it_takes_writes_and_nobody_has_left_then() {
-    let redis = RedisServer::start();
-    let servers = [node(&redis.url()), node(&redis.url())];
-    let (mut ada, mut bob) = (connect(&servers[0], "ada"), connect(&servers[1], "bob"));
-    ada.join("r", "a");
-    bob.join("r", "b");
-    assert_eq!(ada.next()["type"], "peer-joined");
-    redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
-    ada.send(&json!({ "type": "message", "roomId": "r", "content": "lost" }));
-    assert_eq!(ada.next()["code"], "STORAGE_UNAVAILABLE");
-    wait_until("they say so", || {
-        let ready = servers.each_ref().map(|server| http::ask(&server.address, "GET", "/readyz", &[], None));
-        ready.iter().all(|ready| ready.status == 503 && ready.json()["status"] == "Redis takes no writes")
-    });
-    let health = http::ask(&servers[0].address, "GET", "/healthz", &[], None).json();
-    assert_eq!(health["status"], "critical", "{health}");
-    redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
-    // As if it had been so for longer than they are taken for alive.
-    redis.command(&["ZADD", "switchboard:nodes:{all}", "XX", "1", "1", "1", "2"]);
-    wait_until("they are ready", || servers.iter().all(is_ready));
-    wait_until("they are alive", || {
-        let ends: Vec<f64> = redis.ask("ZMSCORE switchboard:nodes:{all} 1 2");
-        ends.iter().all(|ends| *ends > 1.0)
-    });
-    ada.send(&json!({ "type": "message", "roomId": "r", "content": "kept" }));
-    assert_eq!(ada.next()["seq"], 1);
-    assert_eq!(bob.next()["content"], "kept");
 }

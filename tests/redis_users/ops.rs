@@ -297,3 +297,18 @@ fn a_server_of_a_cluster_does_the_same() {
     assert_eq!(world.take_heard()[1], [Heard::Hand(id(1, 2), "bob".into(), "\"x\"".into())]);
     done(world.user(0, "ann", UserOp::SpendRest));
 }
+
+#[test]
+fn up_to_a_number_of_users_on_all_nodes_everybody_hears_of_a_user() {
+    let mut world = World::new(1, Rules { presence_scope: Scope::Auto, ..rules() });
+    let is_told_to_all = |world: &World| world.nodes[0].authority.tells_everybody();
+    world.server.command(&["ZADD", "test:nodes:{all}", "4000000000000", "7"]);
+    world.server.command(&["HSET", "test:nodes:{all}:users", "7", "5000", "8", "1000"]);
+    world.pass(6_000);
+    assert!(is_told_to_all(&world), "and those of a node that is no more do not count");
+    done(world.attach(0, "ann", 1));
+    assert!(!is_told_to_all(&world));
+    world.server.command(&["HSET", "test:nodes:{all}:users", "7", "4999"]);
+    world.pass(6_000);
+    assert!(is_told_to_all(&world));
+}

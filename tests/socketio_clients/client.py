@@ -1,9 +1,11 @@
 """The stock Python client in conversation with a server, with each of its transports. Run as
 
-    python client.py http://HOST:PORT TOKEN
+    python client.py http://HOST:PORT
+    python client.py http://HOST:PORT,… TOKEN OTHER
 
-with a server for suites (started with --conformance) or, if there is a token, one for users. Prints a line for each
-conversation that went well; exits with 1 at the first that did not.
+with a server for suites (started with --conformance) or, if there are tokens of two, servers for users that are one, where
+joining makes rooms; each client is at another one than the one before it then. Prints a line for each conversation that
+went well; exits with 1 at the first that did not.
 """
 
 import sys
@@ -19,13 +21,15 @@ TRANSPORTS = {"default": None, "websocket": ["websocket"], "polling": ["polling"
 class Heard:
     """What came, to be waited for."""
 
-    def __init__(self):
+    def __init__(self, is_meant=lambda *_: True):
         self.event = threading.Event()
         self.arguments = None
+        self.is_meant = is_meant
 
     def __call__(self, *arguments):
-        self.arguments = arguments
-        self.event.set()
+        if self.is_meant(*arguments):
+            self.arguments = arguments
+            self.event.set()
 
     def wait(self):
         assert self.event.wait(PATIENCE_S), "it did not come"
@@ -48,7 +52,7 @@ def suite(url, transports):
     client.disconnect()
 
 
-def users(url, transports, token):
+def user(url, transports, token):
     client = socketio.Client(reconnection=False)
     namespaces = ["/", "/chat"]
     client.connect(url, auth={"token": token}, transports=transports, namespaces=namespaces, wait_timeout=PATIENCE_S)
@@ -56,7 +60,39 @@ def users(url, transports, token):
         offer = {"roomId": "nowhere", "toPeerId": "nobody", "offer": {}}
         answer = client.call("offer", offer, namespace=namespace, timeout=PATIENCE_S)
         assert answer["code"] == "ROOM_NOT_FOUND", answer
-    client.disconnect()
+    return client
+
+
+def meet(clients, room):
+    """Two in a room: each hears the other."""
+    for client in clients:
+        joined = client.call("join:chat", {"chatId": room}, namespace="/chat", timeout=PATIENCE_S)
+        assert joined["roomInfo"]["chatId"] == room, joined
+    for speaker, listener in (clients, clients[::-1]):
+        to = listener.get_sid("/chat")
+        # A sender hears its own messages, too.
+        heard, offered = Heard(lambda message: message["content"] == f"ünï {to}"), Heard()
+        listener.on("message:new", heard, namespace="/chat")
+        listener.on("offer", offered, namespace="/chat")
+        said = {"chatId": room, "content": f"ünï {to}", "type": "text"}
+        sent = speaker.call("message:send", said, namespace="/chat", timeout=PATIENCE_S)
+        assert heard.wait() == (sent["sentMessage"],), heard.arguments
+        offer = {"roomId": room, "toPeerId": to, "offer": {"type": "offer", "sdp": to}}
+        speaker.emit("offer", offer, namespace="/chat")
+        assert offered.wait()[0]["offer"]["sdp"] == to, offered.arguments
+
+
+def users(urls, kind, transports, tokens):
+    places = [urls[0], urls[1 % len(urls)]]
+    clients = [user(url, transports, token) for url, token in zip(places, tokens)]
+    meet(clients, f"room-{kind}")
+    # Whoever goes may come to another server, and be there again.
+    clients[0].disconnect()
+    clients[0] = user(urls[-1], transports, tokens[0])
+    meet(clients, f"room-{kind}")
+    for client in clients:
+        client.disconnect()
+    url = urls[0]
     refused, why = socketio.Client(reconnection=False), Heard()
     refused.on("connect_error", why)
     try:
@@ -69,7 +105,7 @@ def users(url, transports, token):
 
 for kind, transports in TRANSPORTS.items():
     if len(sys.argv) > 2:
-        users(sys.argv[1], transports, sys.argv[2])
+        users(sys.argv[1].split(","), kind, transports, sys.argv[2:])
     else:
         suite(sys.argv[1], transports)
     print(f"python-socketio, {kind}")

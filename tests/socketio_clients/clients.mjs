@@ -1,7 +1,10 @@
 // Stock clients in conversation with a server, each with the transports that it may use. Run as
 //
-//   node clients.mjs suite http://HOST:PORT            a server started with --conformance
-//   node clients.mjs users http://HOST:PORT TOKEN      a server for users, and a token of one
+//   node clients.mjs suite http://HOST:PORT                 a server started with --conformance
+//   node clients.mjs users http://HOST:PORT,… TOKEN OTHER   servers for users that are one, where joining makes rooms, and
+//                                                           tokens of two
+//
+// With several servers each client is at another one than the one before it, and comes back to another one.
 //
 // Prints a line for each conversation that went well; exits with 1 at the first that did not.
 
@@ -33,6 +36,19 @@ function hear(emitter, name, failures = ['connect_error', 'error']) {
     for (const failure of failures) {
       if (failure !== name) emitter.once(failure, end((args) => reject(args[0] instanceof Error ? args[0] : new Error(`${failure}: ${args[0]}`))));
     }
+  });
+}
+
+/** Waits for an event whose argument is the one that is meant: a sender hears its own, too. */
+function hearOf(emitter, name, isMeant) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no such ${name} in ${PATIENCE_MS} ms`)), PATIENCE_MS);
+    emitter.on(name, function listen(heard) {
+      if (!isMeant(heard)) return;
+      clearTimeout(timer);
+      emitter.off(name, listen);
+      resolve(heard);
+    });
   });
 }
 
@@ -132,9 +148,35 @@ if (version !== '2') {
   assert.equal(refusal.code, 'ROOM_NOT_FOUND');
 }
 
-async function users(url, version, kind, token) {
+let came = 0;
+/** Where the next client connects. */
+function next(urls) {
+  came += 1;
+  return urls[came % urls.length];
+}
+
+/** Two in a room: each hears the other. */
+async function meet(one, other, version, room) {
+  for (const socket of [one, other]) {
+    const [joined] = await ask(socket, 'join:chat', { chatId: room });
+    assert.equal(joined.roomInfo?.chatId, room, JSON.stringify(joined));
+  }
+  for (const [from, to] of [[one, other], [other, one]]) {
+    const heard = hearOf(to, 'message:new', (it) => it.content === `from ${from.id}`);
+    const [sent] = await ask(from, 'message:send', { chatId: room, content: `from ${from.id}`, type: 'text' });
+    assert.deepEqual(await heard, sent.sentMessage);
+    // Clients of version 2 make up their names in a namespace.
+    if (version === '2') continue;
+    const offered = hear(to, 'offer');
+    from.emit('offer', { roomId: room, toPeerId: to.id, offer: { type: 'offer', sdp: `from ${from.id}` } });
+    assert.equal((await offered)[0].offer.sdp, `from ${from.id}`);
+  }
+}
+
+async function users(urls, version, kind, token, otherToken) {
   const io = CLIENTS[version];
   const options = { ...TRANSPORTS[kind], ...credentials(version, { token }), forceNew: true, reconnectionDelay: 50 };
+  const url = next(urls);
   const main = io(url, options);
   await hear(main, 'connect');
   const chat = version === '2' ? io(`${url}/chat?token=${token}`, { ...options, forceNew: true }) : main.io.socket('/chat', options);
@@ -145,30 +187,40 @@ async function users(url, version, kind, token) {
   await talk(main, version);
   await talk(chat, version);
   await settled(main, kind);
-  // The connection breaks, and the client comes back by itself.
-  const gone = hear(main, 'disconnect');
-  const back = hear(main, 'connect');
-  main.io.engine.close();
-  await gone;
-  await back;
+  const room = `room-${version}-${kind}`;
+  const others = { ...options, ...credentials(version, { token: otherToken }) };
+  const other = version === '2' ? io(`${next(urls)}/chat?token=${otherToken}`, others) : io(`${next(urls)}/chat`, others);
+  await hear(other, 'connect');
+  await meet(chat, other, version, room);
+  // The connections break, and the clients come back by themselves.
+  for (const socket of version === '2' ? [main, chat] : [main]) {
+    const gone = hear(socket, 'disconnect');
+    const back = hear(socket, 'connect');
+    socket.io.uri = socket.io.uri.replace(/^http:..[^/?]*/, next(urls));
+    socket.io.engine.close();
+    await gone;
+    await back;
+  }
   await talk(main, version);
-  main.close();
-  chat.close();
+  if (!chat.connected) await hear(chat, 'connect');
+  await meet(chat, other, version, room);
+  for (const socket of [main, chat, other]) socket.close();
   const refused = io(url, { ...options, ...credentials(version, { token: 'x' }), reconnection: false });
   const [error] = await hear(refused, version === '2' ? 'error' : 'connect_error', []);
   if (version !== '2') assert.equal(error.data.code, 'UNAUTHENTICATED');
   refused.close();
 }
 
-const [, , part, url, token] = process.argv;
+const [, , part, list, ...tokens] = process.argv;
+const urls = list.split(',');
 for (const kind of Object.keys(TRANSPORTS)) {
   for (const version of Object.keys(CLIENTS)) {
-    if (part === 'suite') await suiteEvents(url, version, kind);
-    else await users(url, version, kind, token);
+    if (part === 'suite') await suiteEvents(list, version, kind);
+    else await users(urls, version, kind, ...tokens);
     console.log(`socket.io-client ${version}, ${kind}`);
   }
   if (part === 'suite') {
-    await suiteEngine(url, kind);
+    await suiteEngine(list, kind);
     console.log(`engine.io-client, ${kind}`);
   }
 }

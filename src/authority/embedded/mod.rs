@@ -300,7 +300,7 @@ impl Authority for Embedded {
             Op::Session(_, op) => self.session_op(now, op, from),
             Op::Rooms => Ok(Some(self.list())),
             Op::Users(page) => Ok(Some(self.page_of_users(now, &page))),
-            Op::RoomOf(message) => self.room_of(message, from),
+            Op::RoomOf { message, .. } => self.room_of(message, from),
             // Shards keep those, not authorities.
             Op::Connection(..) | Op::Broadcast(_) | Op::Survey(_) => Err(connection_not_found()),
         };

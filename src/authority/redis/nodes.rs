@@ -33,6 +33,8 @@ use crate::authority::redis::wire::text;
 pub(super) struct Nodes {
     /// Those that are alive, this one among them.
     alive: Vec<u16>,
+    /// Users that the others have, by what they said last. Whoever is on several of them counts for each.
+    others_users: usize,
     /// Whether this node is saying that it is there.
     is_renewing: bool,
     /// When it is to say so again, in monotonic milliseconds.
@@ -119,9 +121,7 @@ impl Redis {
 
     /// A channel of this node's on which nothing is said, to see whether anything arrives.
     pub fn probe(&self) -> Text {
-        let mut probe = self.keys.node(self.settings.node).into_vec();
-        probe.extend_from_slice(b":probe");
-        probe.into()
+        self.keys.probe(self.settings.node)
     }
 
     /// Where it is noted which server keeps everything, unless that is a cluster.
@@ -129,9 +129,9 @@ impl Redis {
         self.keys.server()
     }
 
-    /// How many nodes there are.
-    pub(super) fn nodes_alive(&self) -> usize {
-        self.nodes.alive.len().max(1)
+    /// How many users there are on all nodes, as far as the others have said.
+    pub(super) fn users_of_all(&self) -> usize {
+        self.users.here.len() + self.nodes.others_users
     }
 
     /// Tells the members of a room how a user is.

@@ -96,8 +96,7 @@ impl Redis {
     /// Whether everybody hears how a user is, and not only those who share a room with them.
     pub fn tells_everybody(&self) -> bool {
         match self.rules.presence_scope {
-            // Nodes have about equally many users.
-            Scope::Auto => self.users.here.len() * self.nodes_alive() <= TELL_ALL_UP_TO,
+            Scope::Auto => self.users_of_all() <= TELL_ALL_UP_TO,
             Scope::All => true,
             Scope::Rooms | Scope::None => false,
         }

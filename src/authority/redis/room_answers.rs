@@ -117,8 +117,11 @@ impl Redis {
         }
         if self.belies(&name, &head) {
             self.doubt(now, name.clone());
-        } else if self.rooms.get(&name).is_some_and(|room| room.epoch.is_some() && head.z > room.server) {
+        } else if self.rooms.get(&name).is_some_and(|room| room.is_behind(head.e, head.z)) {
+            // Its numbers may mean something else than is known here.
             self.ask_anew(now, name.clone());
+            self.room_unanswered(now, to, &name, &purpose, &Fault::Away, out);
+            return self.go_on(now, &name, out);
         }
         let field = if matches!(purpose, Purpose::Signal) { "fromPeerId" } else { "peerId" };
         let reply = match head.x {

@@ -1,7 +1,12 @@
 //! What it takes to bring lost connections back, on whichever node they come.
 //!
 //! A session without an end is that of a connection that lives, or whose node is no more: nobody gives it an end then. So
-//! it is kept for a day from when it was last noted, and opens for whoever has its token.
+//! it is kept for a day from when it was last noted, and opens for whoever has its token. There are as many as connections
+//! that are in rooms, and for a day those of nodes that ended without a word.
+//!
+//! That of a connection that was in no room is not kept here: the node that had the connection remembers it for the window
+//! and [hands it over](crate::authority::redis::nodes) to another one. It is lost with the node, as it is with a process
+//! alone; there is nothing to come back to then but a name.
 
 use serde::{Deserialize, Serialize};
 

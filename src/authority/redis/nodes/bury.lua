@@ -4,4 +4,5 @@ if string.match(call('HGET', K .. ':reapers', ARGV[4]) or '', '^%d+') ~= ARGV[5]
 call('ZREM', K, ARGV[4])
 call('HDEL', K .. ':names', ARGV[4])
 call('HDEL', K .. ':reapers', ARGV[4])
+call('HDEL', K .. ':users', ARGV[4])
 return '{}'

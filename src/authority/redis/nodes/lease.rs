@@ -59,6 +59,9 @@ struct Renewed {
     /// Those that are dead.
     #[serde(default)]
     d: Vec<u16>,
+    /// Users on the others that are alive.
+    #[serde(default)]
+    u: usize,
     /// Rooms that may be there no longer, to be looked after.
     #[serde(default)]
     o: Vec<Box<str>>,
@@ -156,13 +159,19 @@ impl Redis {
     pub(super) fn renew(&mut self, now: Now) {
         self.nodes.is_renewing = true;
         let (node, name) = (number(self.settings.node.into()), text(&*self.settings.name));
-        self.call_nodes(now, &scripts::RENEW, Purpose::Renew, vec![node, name, number(LEASE_MS), number(OVERDUE)]);
+        let users = number(self.users.here.len() as u64);
+        self.call_nodes(
+            now,
+            &scripts::RENEW,
+            Purpose::Renew,
+            vec![node, name, number(LEASE_MS), number(OVERDUE), users],
+        );
     }
 
     pub(super) fn renewed(&mut self, now: Now, outcome: Result<Text, Fault>, out: &mut Vec<Outgoing>) {
         self.nodes.is_renewing = false;
         let renewed: Option<Renewed> = outcome.ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let Some(Renewed { x, k, l, e, d, o }) = renewed else {
+        let Some(Renewed { x, k, l, e, d, u, o }) = renewed else {
             return self.renew_in(now, AGAIN_MS);
         };
         match x.as_deref() {
@@ -180,7 +189,7 @@ impl Redis {
         if self.nodes.alive.is_empty() {
             self.say(self.keys.everyone(), json(&Say::Here(self.settings.node)));
         }
-        self.nodes.alive = l;
+        (self.nodes.alive, self.nodes.others_users) = (l, u);
         if k == 0 {
             self.begin_anew(now, out);
         }

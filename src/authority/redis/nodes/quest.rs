@@ -2,16 +2,21 @@
 //! how those are is looked up in Redis, so that a room or a user of several nodes is there once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use uuid::Uuid;
 
 use crate::authority::redis::nodes::say::{Part, Wanted, reject, totals, watched};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
+use crate::base::time::Now;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
 use crate::domain::monitoring::{MessageStats, PresenceStats, SessionStats};
 use crate::domain::op::{Op, PresenceView, Pushed, Reply, RoomOp, RoomView, RoomsView, UserOp, UsersPage, UsersView};
+use crate::domain::record::Session;
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
 use crate::domain::survey::{Survey, Surveyed};
@@ -25,7 +30,12 @@ pub(super) enum Quest {
     Users(UsersPage),
     Survey(Survey),
     Broadcast,
-    RoomOf,
+    /// Which room a message is of: a node may remember, else the rooms are asked that the asking connection is in.
+    RoomOf {
+        message: Uuid,
+        connection: ConnectionId,
+        rooms: Arc<[Name]>,
+    },
     Connection,
     /// What is noted of this connection is to be used up by whoever has this token, once it has ended.
     Take(ConnectionId, SessionOp),
@@ -68,7 +78,8 @@ impl Quest {
             Self::Survey(Survey::Watched) => Wanted::Watched,
             Self::Survey(Survey::Totals) => Wanted::Totals,
             Self::Survey(Survey::RoomsOf { .. } | Survey::These(_)) => return None,
-            Self::Broadcast | Self::RoomOf | Self::Connection | Self::Take(..) => return None,
+            Self::RoomOf { message, .. } => Wanted::room_of(*message),
+            Self::Broadcast | Self::Connection | Self::Take(..) => return None,
         })
     }
 
@@ -90,6 +101,9 @@ impl Quest {
                 let listed = listed(parts).map(|(total, rooms)| (rooms, total));
                 first([(&own[..], own.len())].into_iter().chain(listed), limits::ROOMS_LISTED)
             }
+            Self::RoomOf { rooms, .. } if room_in(parts).is_none() => {
+                Named { names: rooms.to_vec(), total: rooms.len(), is_more: false }
+            }
             _ => Named::default(),
         }
     }
@@ -101,8 +115,34 @@ impl Quest {
             Self::Rooms | Self::Survey(Survey::RoomsOf { .. }) => {
                 Op::Room(name, RoomOp::Roster { by, page: UsersPage { after: None, limit: 0 } })
             }
+            Self::RoomOf { message, connection, .. } => {
+                Op::Room(name, RoomOp::Marks { connection: *connection, message: *message })
+            }
             _ => Op::User(name, UserOp::Look { by }),
         }
+    }
+
+    /// The session that the former connection's node has handed over: of one that was in no room that node alone knew.
+    pub(super) fn handed_over(now: Now, of: ConnectionId, op: &SessionOp, parts: Vec<Part>) -> Option<Session> {
+        let (token, connection) = match op {
+            SessionOp::Take { token } => (*token, of),
+            // That it has passed on is noted by that node.
+            SessionOp::Claim { token, from, .. } => (*token, *from),
+            _ => return None,
+        };
+        parts.into_iter().find_map(|part| match part {
+            Part::Session(user, dialect) => Some(Session {
+                token,
+                user: user.into(),
+                connection,
+                connected_at: now.wall,
+                active_at: now.wall,
+                expires_at: None,
+                dialect,
+                rooms: Vec::new(),
+            }),
+            _ => None,
+        })
     }
 
     /// What was found to be wrong with what Redis lists. Where something could not be looked up, nothing is known to be gone.
@@ -147,12 +187,13 @@ impl Quest {
                 let reached = parts.iter().map(|part| if let Part::Count(count) = part { *count } else { 0 }).sum();
                 Reply::Pushed(Pushed { reached, offline: Vec::new() })
             }
-            Self::RoomOf => {
-                let room = parts.into_iter().find_map(|part| match part {
-                    Part::Room(room) => Some(Reply::RoomOf(room.into())),
+            Self::RoomOf { .. } => {
+                let found = found.into_iter().find_map(|reply| match reply {
+                    Reply::Marks(marks) => Some(marks.room),
                     _ => None,
                 });
-                return room.ok_or_else(Reject::message_not_found);
+                let room = room_in(&parts).map(Name::from).or(found);
+                return room.map(Reply::RoomOf).ok_or_else(Reject::message_not_found);
             }
             Self::Connection => match parts.into_iter().next() {
                 Some(Part::Views(views)) => Reply::Described(views.into_iter().map(Into::into).collect()),
@@ -170,6 +211,14 @@ impl Quest {
 fn users(parts: &[Part]) -> impl Iterator<Item = (&[Box<str>], usize)> {
     parts.iter().filter_map(|part| match part {
         Part::Users(users, total) => Some((&users[..], *total)),
+        _ => None,
+    })
+}
+
+/// The room that a node has named.
+fn room_in(parts: &[Part]) -> Option<&str> {
+    parts.iter().find_map(|part| match part {
+        Part::Room(room) => Some(&**room),
         _ => None,
     })
 }
@@ -304,6 +353,7 @@ fn nothing(survey: &Survey) -> Surveyed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::Place;
     use crate::domain::op::Profile;
     use crate::domain::survey::Roster;
 
@@ -372,7 +422,11 @@ mod tests {
     fn what_no_node_knows_is_not_there() {
         let named = Named::default();
         let answer = |quest: Quest, parts| quest.answer(parts, &named, Vec::new());
-        assert_eq!(answer(Quest::RoomOf, vec![Part::Done]).unwrap_err(), Reject::message_not_found());
+        let (place, rooms) = (Place { node: 1, shard: 0, slot: 0 }, ["r"].map(Name::from).into());
+        let asked = Quest::RoomOf { message: Uuid::nil(), connection: ConnectionId::new(place, [0; 12]), rooms };
+        assert_eq!(asked.named(&[Part::Done]).names, ["r"].map(Name::from));
+        assert_eq!(asked.named(&[Part::Room("r".into())]), Named::default());
+        assert_eq!(answer(asked, vec![Part::Done]).unwrap_err(), Reject::message_not_found());
         assert_eq!(answer(Quest::Connection, Vec::new()).unwrap_err(), connection_not_found());
         let refused = vec![Part::refused(&connection_not_found())];
         assert_eq!(answer(Quest::Connection, refused).unwrap_err(), connection_not_found());

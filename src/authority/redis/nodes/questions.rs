@@ -37,7 +37,7 @@ const ANSWER_MS: u64 = 1_900;
 /// Rooms that one node names.
 const ROOMS_NAMED: usize = 10_000;
 
-/// Messages whose rooms a node remembers.
+/// Messages whose rooms a node remembers. Those of others are looked for in the rooms that the asker is in.
 const MESSAGES_REMEMBERED: usize = 65_536;
 
 /// Questions under way.
@@ -174,11 +174,7 @@ impl Redis {
                 self.begin(now, from, Quest::Broadcast, Some((wanted, self.reachable())), out);
                 return Ok(None);
             }
-            Op::RoomOf(message) => {
-                let nodes = self.reachable();
-                self.begin(now, from, Quest::RoomOf, Some((Wanted::room_of(message), nodes)), out);
-                return Ok(None);
-            }
+            Op::RoomOf { message, connection, rooms } => Quest::RoomOf { message, connection, rooms },
             Op::Connection(connection, op) => {
                 let node = connection.place().node;
                 if !self.reachable().contains(&node) {
@@ -354,7 +350,10 @@ impl Redis {
             let Some(gathering) = questions.own.get_mut(&number) else { return };
             match reply {
                 Ok(reply) => gathering.found.push(reply),
-                Err(reject) => gathering.has_failed |= reject.code != Code::RoomNotFound,
+                Err(reject) => {
+                    gathering.has_failed |=
+                        matches!(reject.code, Code::StorageUnavailable | Code::Overloaded | Code::Internal);
+                }
             }
             gathering.looks -= 1;
             if gathering.looks == 0 {
@@ -426,8 +425,13 @@ impl Redis {
         gathering.is_looking = true;
         gathering.named = gathering.quest.named(&gathering.parts);
         if matches!(gathering.quest, Quest::Take(..)) {
-            let Some(Gathering { to, quest: Quest::Take(of, op), .. }) = questions.own.remove(&number) else { return };
-            return self.ask(now, to, Op::Session(of, op), out);
+            let Some(Gathering { to, quest: Quest::Take(of, op), parts, .. }) = questions.own.remove(&number) else {
+                return;
+            };
+            return match Quest::handed_over(now, of, &op, parts) {
+                Some(session) => Self::answer(Some(to), Ok(Reply::Session(Some(Box::new(session)))), out),
+                None => self.ask(now, to, Op::Session(of, op), out),
+            };
         }
         let ops: Vec<Op> = gathering.named.names.iter().map(|name| gathering.quest.look(name.clone())).collect();
         gathering.looks = ops.len();
@@ -446,6 +450,9 @@ impl Redis {
         let Gathering { to, quest, parts, named, found, has_failed, .. } = gathering;
         for mend in quest.mends(&parts, &named, &found, has_failed) {
             self.mend(mend);
+        }
+        if has_failed && found.is_empty() && matches!(quest, Quest::RoomOf { .. }) {
+            return Self::answer(Some(to), Err(Reject::storage_unavailable()), out);
         }
         Self::answer(Some(to), quest.answer(parts, &named, found), out);
     }
@@ -566,6 +573,9 @@ fn part_of(reply: Result<Reply, Reject>) -> Part {
         Ok(Reply::Closed(count)) => Part::Count(count),
         Ok(Reply::Described(views)) => Part::Views(views.iter().map(Into::into).collect()),
         Ok(Reply::Registered(Some(connection))) => Part::Registered(Id(connection)),
+        Ok(Reply::Session(Some(session))) if session.rooms.is_empty() => {
+            Part::Session((*session.user).into(), session.dialect)
+        }
         Ok(Reply::Surveyed(Surveyed::SessionStats(stats))) => Part::sessions(&stats),
         Ok(Reply::Surveyed(Surveyed::Incidents(incidents))) => {
             Part::Incidents(incidents.iter().map(Into::into).collect())

@@ -1,6 +1,6 @@
 -- renew: a node says that it is there.
 -- ARGV: 4 its number, 5 its name, 6 for how long, in milliseconds, 7 how many rooms it looks after at the most: those that
--- were listed for so long that they may be there no longer.
+-- were listed for so long that they may be there no longer; 8 how many users it has.
 local node, at = ARGV[4], clock()
 local name = call('HGET', K .. ':names', node)
 if name and name ~= ARGV[5] then return refuse('taken') end
@@ -17,9 +17,13 @@ if name and ends < at then
 end
 call('ZADD', K, at + tonumber(ARGV[6]), node)
 if not name then call('HSET', K .. ':names', node, ARGV[5]) end
-local live = {}
+call('HSET', K .. ':users', node, ARGV[8])
+local live, others = {}, 0
 for _, one in ipairs(call('ZRANGEBYSCORE', K, at, '+inf')) do
-  if call('HEXISTS', K .. ':names', one) == 1 then live[#live + 1] = one end
+  if call('HEXISTS', K .. ':names', one) == 1 then
+    live[#live + 1] = one
+    if one ~= node then others = others + (call('HGET', K .. ':users', one) or 0) end
+  end
 end
 local dead = table.concat(call('ZRANGEBYSCORE', K, '-inf', '(' .. at), ',')
 local first = call('ZRANGEBYSCORE', K, at, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
@@ -31,5 +35,5 @@ for place, room in ipairs(over) do
   call('ZADD', K .. ':made', at + 60000, room)
   over[place] = cjson.encode(room)
 end
-return '{"k":' .. (name and 1 or 0) .. first_ends .. ',"l":[' .. table.concat(live, ',') .. '],"d":[' .. dead .. '],"o":[' ..
+return '{"k":' .. (name and 1 or 0) .. ',"u":' .. others .. first_ends .. ',"l":[' .. table.concat(live, ',') .. '],"d":[' .. dead .. '],"o":[' ..
   table.concat(over, ',') .. ']}'

@@ -80,6 +80,8 @@ pub(super) enum Part {
     Room(Box<str>),
     Views(Vec<View>),
     Registered(Id),
+    /// The session of a connection that was in no room, by its user and what its client speaks.
+    Session(Box<str>, u8),
     /// Users who type; messages, those that were delivered, those that were read.
     Messages(u64, u64, u64, u64),
     /// Sessions, tokens, queued, age.
