@@ -32,8 +32,14 @@ pub struct Call {
     pub script: &'static Script,
     /// The keys it begins with; all of one call are kept by the same server of a cluster.
     pub keys: SmallVec<[Text; 1]>,
-    /// Its arguments.
+    /// Its arguments. If the one at [`Call::SERVER`] is empty, whoever carries the call out puts there the name of the
+    /// server that does it, if one is known.
     pub arguments: Vec<Text>,
+}
+
+impl Call {
+    /// The place of the argument that says which server does the call, where that is not a cluster's matter.
+    pub const SERVER: usize = 2;
 }
 
 /// What a keeper has for Redis, in order.

@@ -176,7 +176,7 @@ impl Redis {
         self.state
     }
 
-    /// Has a script called. Its first arguments are the same for all: the time, who calls, and how to publish.
+    /// Has a script called. Its first arguments are the same for all: the time, who calls, and where.
     fn call(
         &mut self,
         now: Now,
@@ -193,8 +193,8 @@ impl Redis {
         let ticket = self.next_ticket;
         self.next_ticket = ticket.wrapping_add(1);
         self.calls.insert(ticket, Pending { to, purpose, since: now.mono });
-        let publish = if self.settings.sharded { "SPUBLISH" } else { "PUBLISH" };
-        let head = [now.wall.to_string(), format!("{}:{ticket}", self.settings.node), publish.to_owned()];
+        let server = if self.settings.sharded { "SPUBLISH" } else { "" };
+        let head = [now.wall.to_string(), format!("{}:{ticket}", self.settings.node), server.to_owned()];
         let arguments = head.into_iter().map(|text| text.into_bytes().into()).chain(arguments).collect();
         self.demands.push(Demand::Call(Call { ticket, script, keys: smallvec![key], arguments }));
     }

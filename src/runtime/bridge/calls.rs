@@ -75,11 +75,16 @@ pub(super) struct Calls {
     pub(super) pause: Pause,
 }
 
-/// The scripts there are, each with the hash that a server knows it by.
+/// The scripts there are, each with the hash that a server knows it by, and which server that is.
 pub(super) struct Scripts {
     all: Vec<&'static Script>,
     hashes: BTreeMap<&'static str, String>,
+    /// Its name; empty where none is known, and for a cluster.
+    server: String,
 }
+
+/// A connection, how the server knows it, and what that one is called.
+type Ready = (Line, Identity, String);
 
 /// How a server knows a connection: by number, and by its own address, since a server that was restarted counts anew.
 type Identity = Option<(String, String)>;
@@ -87,7 +92,7 @@ type Identity = Option<(String, String)>;
 impl Scripts {
     pub(super) fn new(all: Vec<&'static Script>) -> Self {
         let hash = |script: &&'static Script| (script.name, redis::Script::new(script.source).get_hash().to_owned());
-        Self { hashes: all.iter().map(hash).collect(), all }
+        Self { hashes: all.iter().map(hash).collect(), all, server: String::new() }
     }
 
     /// Gives a server all of them.
@@ -118,9 +123,9 @@ impl Calls {
         let mut former: Identity = None;
         loop {
             let (pushes, mut pushed) = unbounded_channel();
-            let Some(line) = self.connect(&pushes, former.take()).await else { return };
-            let (mut line, identity) = line;
+            let Some((mut line, identity, server)) = self.connect(&pushes, former.take()).await else { return };
             former = identity;
+            self.scripts.server = server;
             self.pause.reset();
             self.is_connected.store(true, Ordering::Release);
             tracing::info!(address = self.address.shown(), "Redis answers");
@@ -134,7 +139,7 @@ impl Calls {
     }
 
     /// A new connection, to a server that knows all scripts. Calls that come meanwhile are answered at once.
-    async fn connect(&mut self, pushes: &UnboundedSender<PushInfo>, former: Identity) -> Option<(Line, Identity)> {
+    async fn connect(&mut self, pushes: &UnboundedSender<PushInfo>, former: Identity) -> Option<Ready> {
         let mut is_first = true;
         loop {
             let attempt = timeout(2 * ANSWER, prepare(&self.address, (&self.scripts, &self.server), pushes, &former));
@@ -240,9 +245,9 @@ async fn prepare(
     (scripts, server): (&Scripts, &Text),
     pushes: &UnboundedSender<PushInfo>,
     former: &Identity,
-) -> RedisResult<(Line, Identity)> {
+) -> RedisResult<Ready> {
     let mut line = Line::open(address, pushes.clone()).await?;
-    let mut identity = None;
+    let (mut identity, mut name) = (None, String::new());
     if matches!(line, Line::Single(_)) {
         if let Some((id, address)) = former {
             // It may be gone, or nobody may be allowed to do this: nothing to be done about either.
@@ -251,10 +256,10 @@ async fn prepare(
         let information =
             line.ask(cmd("CLIENT").arg("INFO")).await.and_then(|value| Ok(from_redis_value::<String>(value)?));
         identity = information.ok().as_deref().and_then(identity_in);
-        note_server(&mut line, server).await?;
+        name = note_server(&mut line, server).await?;
     }
     scripts.load(&mut line).await?;
-    Ok((line, identity))
+    Ok((line, identity, name))
 }
 
 /// Number and address of a connection, of what `CLIENT INFO` says.
@@ -317,8 +322,12 @@ fn command(task: &Task, scripts: &Scripts, is_cluster: bool) -> Cmd {
         Task::Call(call) => {
             let mut command = cmd("EVALSHA");
             command.arg(scripts.hashes.get(call.script.name).map_or("", |hash| hash)).arg(call.keys.len());
-            for text in call.keys.iter().chain(&call.arguments) {
-                command.arg(&text[..]);
+            for key in &call.keys {
+                command.arg(&key[..]);
+            }
+            for (at, argument) in call.arguments.iter().enumerate() {
+                let is_server = at == Call::SERVER && argument.is_empty();
+                command.arg(if is_server { scripts.server.as_bytes() } else { &argument[..] });
             }
             command
         }
