@@ -73,7 +73,7 @@ fn the_master_of_the_busiest_room_is_killed() {
 fn the_master_of_the_busiest_room_gives_its_place_to_its_replica() {
     let mut turns = Turns::start();
     Scene::at("CLUSTER FAILOVER", turns.cluster.url()).play(|scene, people| {
-        for _ in 0..times(2) {
+        for _ in 0..times(1) {
             let since = Instant::now();
             turns.ask_for_turn(people);
             turns.wait_for_turn(people);

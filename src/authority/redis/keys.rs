@@ -66,7 +66,9 @@ impl Keys {
         untag(std::str::from_utf8(tag).ok()?)
     }
 
-    /// Whether a channel belongs to the server of a cluster that keeps its room. All others are the whole cluster's.
+    /// Whether a channel belongs to the server of a cluster that keeps its room. All others are the whole cluster's: what is
+    /// published there by the script of a user, on the server that keeps that user, is for nodes, whose channels belong to
+    /// other slots. It is little beside what is said in rooms.
     pub fn is_sharded(channel: &[u8]) -> bool {
         channel.windows(ROOM.len()).any(|part| part == ROOM)
     }

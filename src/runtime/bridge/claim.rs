@@ -17,8 +17,9 @@ use crate::runtime::{clock, entropy};
 /// How long it is tried to reach Redis before the process gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What an error says that time does not mend.
+/// What errors say that time does not mend.
 const CERTIFICATE: &str = "invalid peer certificate";
+const LOGIN: [&str; 3] = ["WRONGPASS", "NOAUTH", "authentication failed"];
 
 /// A number, and what is needed to begin under it.
 pub struct Claimed {
@@ -62,6 +63,9 @@ pub fn claim(mut options: Options) -> Result<Claimed, String> {
                         format!("those in redis.ca_file ({})", path.display())
                     });
                 return Err(format!("redis.url: Redis at {shown} is not trusted: {error}. Trusted are {trusted}"));
+            }
+            if LOGIN.iter().any(|word| error.contains(word)) {
+                return Err(format!("redis.url: Redis at {shown} does not let this server log in: {error}"));
             }
             if Instant::now() >= until {
                 return Err(format!("redis.url: Redis at {shown} cannot be used: {error}"));
