@@ -44,7 +44,7 @@ impl Conductor {
         let setups = shares.iter().map(|share| Setup {
             choice: choice.clone(),
             share: *share,
-            server: target.address,
+            servers: target.addresses(),
             client: client.clone(),
             words: common.words.clone(),
             is_bare: choice.scenario().is_bare(),

@@ -62,6 +62,10 @@ pub struct Common {
     /// Shards of the server that is started
     #[arg(long, global = true, default_value_t = 1)]
     pub shards: usize,
+    /// Servers that are started, which clients are spread over; more than one need a Redis that they share, by
+    /// --set redis.url=URL
+    #[arg(long, global = true, default_value_t = 1, conflicts_with = "target", value_name = "N")]
+    pub servers: usize,
     /// Keep the server that is started on as many processors as it has shards, and the load on the others
     #[arg(long, global = true)]
     pub pin: bool,

@@ -57,7 +57,9 @@ pub trait Scenario {
     fn target(&self, common: &Common) -> Result<Target, String> {
         match common.target {
             Some(address) => Ok(Target::running(address, common.pid, common.secret.clone())),
-            None => Target::start(&common.binary, common.shards, &common.set, common.data.as_deref()),
+            None => {
+                Target::start_all(common.servers, &common.binary, common.shards, &common.set, common.data.as_deref())
+            }
         }
     }
 }

@@ -467,7 +467,7 @@ struct Hand<'a> {
 
 impl Hand<'_> {
     fn connect(&self, lane: u8) -> io::Result<TcpStream> {
-        let server = self.setup.server;
+        let server = self.setup.server_of(self.setup.share.first + self.number);
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
         let number = self.setup.share.first + self.number;
         if server.ip().is_loopback() {

@@ -1,4 +1,4 @@
-//! The server under load: one that runs already, or one started for the run.
+//! The server under load: one that runs already, or one started for the run, or several that share a Redis.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -27,12 +27,40 @@ pub struct Target {
     child: Option<Child>,
     /// Where it keeps things, if they are to be removed.
     data: Option<Data>,
+    /// Servers that share a Redis with it, and the load.
+    others: Vec<Target>,
 }
 
 impl Target {
     /// A server that runs already; `pid` is its process when its cost is to be read.
     pub fn running(address: SocketAddr, pid: Option<u32>, secret: Option<String>) -> Self {
-        Self { address, secret, pid, child: None, data: None }
+        Self { address, secret, pid, child: None, data: None, others: Vec::new() }
+    }
+
+    /// Starts so many servers, which share what their settings say. See [`Target::start`].
+    pub fn start_all(
+        servers: usize,
+        binary: &str,
+        shards: usize,
+        settings: &[String],
+        data: Option<&Path>,
+    ) -> Result<Self, String> {
+        let is_shared = settings.iter().any(|setting| setting.starts_with("redis.url="));
+        if servers == 0 || (servers > 1 && !is_shared) {
+            return Err(
+                "--servers: several servers need --set redis.url=URL, or nothing of one is known to another".to_owned()
+            );
+        }
+        let mut first = Self::start(binary, shards, settings, data)?;
+        for _ in 1..servers {
+            first.others.push(Self::start(binary, shards, settings, None)?);
+        }
+        Ok(first)
+    }
+
+    /// Where all of them listen.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        [self.address].into_iter().chain(self.others.iter().map(|other| other.address)).collect()
     }
 
     /// Starts `binary serve` on a free port of loopback, with every limit off that a load run would meet. It keeps things
@@ -66,7 +94,9 @@ impl Target {
         let first = child.stdout.take().map_or(String::new(), first_line);
         let address = first.trim().strip_prefix("listening on ").map(|address| address.trim_start_matches("http://"));
         match address.and_then(|address| address.parse().ok()) {
-            Some(address) => Ok(Self { address, secret, pid: Some(child.id()), child: Some(child), data: None }),
+            Some(address) => {
+                Ok(Self { address, secret, pid: Some(child.id()), child: Some(child), data: None, others: Vec::new() })
+            }
             None => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -75,14 +105,23 @@ impl Target {
         }
     }
 
-    /// What the server has cost so far.
+    /// What the server has cost so far, or all of them.
     pub fn reading(&self) -> Option<Reading> {
-        self.pid.and_then(|pid| process::read(pid).ok())
+        let own = self.pid.and_then(|pid| process::read(pid).ok())?;
+        self.others.iter().try_fold(own, |sum, other| {
+            let Reading { cpu_ns, private_bytes, resident_bytes } = other.reading()?;
+            Some(Reading {
+                cpu_ns: sum.cpu_ns + cpu_ns,
+                private_bytes: sum.private_bytes + private_bytes,
+                resident_bytes: sum.resident_bytes + resident_bytes,
+            })
+        })
     }
 
-    /// Its CPU time so far, in nanoseconds.
+    /// Its CPU time so far, in nanoseconds, or that of all of them.
     pub fn cpu_ns(&self) -> Option<u64> {
-        self.pid.and_then(|pid| process::cpu_ns(pid).ok())
+        let own = self.pid.and_then(|pid| process::cpu_ns(pid).ok())?;
+        self.others.iter().try_fold(own, |sum, other| Some(sum + other.cpu_ns()?))
     }
 }
 

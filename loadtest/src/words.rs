@@ -18,8 +18,8 @@ pub struct Setup {
     pub choice: Choice,
     /// The worker's part of it.
     pub share: Share,
-    /// The server.
-    pub server: SocketAddr,
+    /// The servers, over which clients are spread.
+    pub servers: Vec<SocketAddr>,
     /// What all clients have in common.
     pub client: Settings,
     /// What the application calls things.
@@ -36,6 +36,13 @@ impl Setup {
     /// What scenarios say, and how it is answered.
     pub fn vocabulary(&self) -> Vocabulary {
         Vocabulary::new(self.client.dialect, &self.words)
+    }
+
+    /// The server of the client of this number among those of all workers. Neighbours, who share a room, are spread as
+    /// well as those who come first in theirs.
+    pub fn server_of(&self, number: usize) -> SocketAddr {
+        let all = self.servers.len();
+        self.servers[(number + number / all) % all]
     }
 }
 

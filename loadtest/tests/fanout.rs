@@ -2,6 +2,7 @@
 
 mod support;
 
+use support::redis::Redis;
 use support::rooms::{Copies, serve};
 use support::{number, run, run_with};
 
@@ -34,6 +35,19 @@ fn a_room_may_span_several_workers() {
     assert!(number(run.exact(), "deliveries_per_s") > 0.0);
     let run = support::run("fanout --rooms 3 --members 20 --workers 2 --seconds 0.3");
     assert!(number(run.exact(), "deliveries_per_s") > 0.0);
+}
+
+#[test]
+fn rooms_may_span_several_servers() {
+    let redis = Redis::start();
+    let load = "fanout --rooms 4 --members 6 --window 4 --seconds 0.5 --servers 3 --set redis.url=";
+    let run = run(&format!("{load}{}", redis.url()));
+    let report = run.exact();
+    let copies = number(report, "deliveries_per_s") / number(report, "sent_per_s");
+    assert!((4.0..6.0).contains(&copies), "{copies}");
+    let run = support::run("fanout --servers 2");
+    assert_eq!(run.code, Some(1));
+    assert!(run.complaints.contains("redis.url"), "{}", run.complaints);
 }
 
 #[test]

@@ -157,6 +157,11 @@ impl Reject {
         Self::new(Code::InvalidMessage, text)
     }
 
+    /// Whether the same may be granted in a moment, without anything else being done.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.code, Code::StorageUnavailable | Code::Overloaded)
+    }
+
     /// What was asked for cannot be kept, or what is kept cannot be read.
     pub fn storage_unavailable() -> Self {
         Self::new(Code::StorageUnavailable, "The store is unavailable: nothing was kept or sent, try again later")

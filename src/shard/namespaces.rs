@@ -105,7 +105,7 @@ impl Shard {
             Heard::Connect { space, payload, query } => {
                 if let Err(reject) = self.connect_peer(now, at, space, payload, query) {
                     self.note_turned_away(now, at, &reject);
-                    self.refuse_peer(at, space, &reject);
+                    self.refuse_peer(now, at, space, &reject);
                 }
             }
             Heard::Unknown { namespace } => self.send_refusal(at, namespace, INVALID_NAMESPACE, None),
@@ -233,9 +233,13 @@ impl Shard {
         }
     }
 
-    /// A client may not connect to a namespace.
-    pub(super) fn refuse_peer(&mut self, at: u32, space: Space, reject: &Reject) {
+    /// A client may not connect to a namespace. When it might in a moment its session is closed, for it tries again by itself
+    /// then, with what it takes to be recovered, and does not when it is refused.
+    pub(super) fn refuse_peer(&mut self, now: Now, at: u32, space: Space, reject: &Reject) {
         self.stats.refusals += 1;
+        if reject.is_passing() {
+            return self.close_session(now, at);
+        }
         let namespace = self.spaces()[usize::from(space)];
         let Some(client) = self.sessions.list.get_mut(at as usize) else { return };
         if client.namespaces.refuse(space) {

@@ -217,7 +217,7 @@ impl Shard {
         }
         if let Some(at) = self.sessions.named(link) {
             self.note_turned_away(now, at, &reject);
-            self.refuse_peer(at, space, &reject);
+            self.refuse_peer(now, at, space, &reject);
         }
         self.peer_departs(now, peer, Departing::Removed);
     }

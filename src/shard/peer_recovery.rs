@@ -354,6 +354,9 @@ impl Shard {
             let request = request.clone();
             return self.answer_resumed(now, peer, &request, &mut returning);
         }
+        if returning.rooms.iter().any(Back::may_come) {
+            return self.put_off(now, peer, returning);
+        }
         let is_whole = |back: &Back| {
             let is_recovered = |returned: &Returned| returned.recovered || !dialect.hears_itself();
             back.outcome.as_ref().is_ok_and(is_recovered)
@@ -500,6 +503,7 @@ impl Shard {
     fn give_up(&mut self, now: Now, peer: u32, reject: &Reject) {
         let Some(returning) = self.returns.under_way.get(&peer) else { return };
         match &returning.way {
+            Way::Connecting(_) if reject.is_passing() => self.close_session_of(now, peer),
             Way::Connecting(_) => self.connect_anew(now, peer),
             Way::Asking(request) => {
                 let request = request.clone();
@@ -511,6 +515,14 @@ impl Shard {
                 self.release_held(peer, &returning.held, progress, true);
             }
         }
+    }
+
+    /// A room cannot answer at the moment: the client tries again with the same session, which has all its rooms.
+    fn put_off(&mut self, now: Now, peer: u32, mut returning: Box<Returning>) {
+        let late = returning.rooms.extract_if(.., |back| back.may_come());
+        returning.awaited.extend(late.map(|back| back.position));
+        self.returns.under_way.insert(peer, returning);
+        self.close_session_of(now, peer);
     }
 
     /// A client cannot be put back as it connects: it is connected as a new one, and in no room.
@@ -569,6 +581,11 @@ impl Returning {
 }
 
 impl Back {
+    /// Whether the room may answer otherwise in a moment.
+    fn may_come(&self) -> bool {
+        self.outcome.as_ref().is_err_and(Reject::is_passing)
+    }
+
     /// Whether the client does not have all that was said in the room.
     fn is_short(&self) -> bool {
         self.outcome.as_ref().is_ok_and(|returned| !returned.recovered) || self.outcome.is_err()

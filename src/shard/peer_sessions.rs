@@ -164,6 +164,16 @@ impl Shard {
         }
     }
 
+    /// Closes the session that a peer connects by: its client comes back.
+    pub(super) fn close_session_of(&mut self, now: Now, peer: u32) {
+        if let Some(at) = self.client_of(PEER | peer) {
+            self.close_session(now, at);
+        }
+        if self.sessions.peers.contains(peer as usize) {
+            self.peer_departs(now, peer, Departing::Lost);
+        }
+    }
+
     /// Notes how a peer shows itself in a room.
     pub(super) fn note_peer_appearance(&mut self, peer: u32, room: &str, shown: Option<Box<Appearance>>) {
         let Some(place) = self.peer_rooms.place_of(room) else { return };

@@ -12,12 +12,14 @@ mod line;
 #[allow(dead_code, reason = "shared with the tests of one server")]
 #[path = "../kept/log.rs"]
 mod log;
+mod migration;
 mod person;
 mod place;
 mod redis_away;
 mod rolling;
 mod scene;
 mod sentinel;
+mod stock;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -7,11 +7,12 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::line::Line;
 use crate::log::{Log, room_name};
 use crate::person::{END, FINISH, Person, Shown, TALK, World};
+use crate::stock::PREFIX;
 use crate::support::http::{ask, bearer};
 use crate::support::redis::RedisServer;
 use crate::support::server::{Server, command_at, token};
@@ -199,12 +200,14 @@ impl Scene {
         (0..NODES).all(|node| {
             let get = |path: &str| ask(self.address(node), "GET", path, &[&key], None).json();
             let connected = get("/websocket/users/connected?limit=500");
-            let users = connected["users"].as_array().map_or(0, Vec::len);
+            let is_one_of_them = |view: &&Value| !view.to_string().contains(PREFIX);
+            let users = connected["users"].as_array().map_or(0, |users| users.iter().filter(is_one_of_them).count());
             let in_rooms = (0..ROOMS).all(|room| {
                 let view = get(&format!("/api/rooms/{}", room_name(room)));
                 let peers = view["peers"].as_array().cloned().unwrap_or_default();
+                let peers = peers.iter().filter(is_one_of_them);
                 let peers: BTreeSet<String> =
-                    peers.iter().filter_map(|peer| peer["peerId"].as_str()).map(str::to_owned).collect();
+                    peers.filter_map(|peer| peer["peerId"].as_str()).map(str::to_owned).collect();
                 peers == members(room)
             });
             users == PEOPLE && in_rooms

@@ -1,9 +1,13 @@
 //! Channels: who listens hears what is published, is told from when on, and does not starve unnoticed.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use crate::desk::{Desk, with_desk};
+use crate::support::client::PATIENCE;
+use crate::support::process::wait_until;
 use crate::support::redis::RedisServer;
+use crate::support::redis_cluster::RedisCluster;
 use crate::support::way::Way;
 
 fn bodies(desk: &Desk, channel: &str) -> Vec<String> {
@@ -83,5 +87,45 @@ fn channels_are_listened_to_again_after_a_restart() {
         desk.until("both", |desk| desk.following.get("a") == Some(&2) && desk.following.contains_key("b")).await;
         let channels: BTreeSet<String> = redis.ask::<Vec<String>>("PUBSUB CHANNELS").into_iter().collect();
         assert_eq!(channels, ["a", "b", "probe"].map(str::to_owned).into());
+    });
+}
+
+/// Of a cluster, the way from one server only starves. The others' subscriptions do not show that.
+#[test]
+fn a_subscription_that_starves_at_one_server_of_a_cluster_is_noticed() {
+    let cluster = RedisCluster::start();
+    let ways: Vec<Way> = cluster.servers.iter().map(|server| Way::to(server.port())).collect();
+    for (server, way) in cluster.servers.iter().zip(&ways) {
+        server.command(&["CONFIG", "SET", "cluster-announce-port", &way.port.to_string()]);
+    }
+    let knows_ways = |server: &RedisServer| {
+        let known: String = server.ask("CLUSTER NODES");
+        ways.iter().all(|way| known.contains(&format!(":{}@", way.port)))
+    };
+    wait_until("all servers know the ways", || cluster.servers.iter().all(knows_ways));
+    let hosts: Vec<String> = ways.iter().map(|way| format!("127.0.0.1:{}", way.port)).collect();
+    with_desk(&format!("redis+cluster://{}", hosts.join(",")), async |mut desk| {
+        let rooms: Vec<String> = (0..12).map(|room| format!("x:room:{{r{room}}}")).collect();
+        rooms.iter().for_each(|room| desk.follow(room));
+        desk.until("all rooms", |desk| desk.following.len() == rooms.len()).await;
+        let until = Instant::now() + PATIENCE;
+        let at = loop {
+            assert!(Instant::now() < until, "no server but that of the common probe has one");
+            tokio::time::sleep(Duration::from_millis(20)).await; // the pause of a wait that has an end
+            let listens = |at: &usize, command: &str| !cluster.servers[*at].ask::<Vec<String>>(command).is_empty();
+            let is_other =
+                |at: &usize| !listens(at, "PUBSUB CHANNELS probe") && listens(at, "PUBSUB SHARDCHANNELS probe:*");
+            if let Some(at) = (0..ways.len()).find(is_other) {
+                break at;
+            }
+        };
+        let before = desk.following.clone();
+        ways[at].starve();
+        let since = Instant::now();
+        desk.until("all rooms again", |desk| rooms.iter().all(|room| desk.following[room] > before[room])).await;
+        assert!(since.elapsed().as_secs() < 8, "it took {:?}", since.elapsed());
+        rooms.iter().for_each(|room| desk.publish(room, "here"));
+        desk.until("all", |desk| rooms.iter().all(|room| !bodies(desk, room).is_empty())).await;
+        assert_eq!(desk.states.len(), 1, "calls were done all the while");
     });
 }

@@ -7,6 +7,7 @@ mod calls;
 mod channels;
 mod cluster;
 mod desk;
+mod half_done;
 mod nodes;
 mod questions;
 mod users;

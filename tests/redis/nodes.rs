@@ -223,3 +223,45 @@ fn servers_whose_redis_is_full_are_not_ready_until_it_takes_writes_and_nobody_ha
     assert_eq!(ada.next()["seq"], 1);
     assert_eq!(bob.next()["content"], "kept");
 }
+
+#[test]
+fn who_is_sent_away_and_comes_back_elsewhere_has_not_left_for_anybody() {
+    let redis = RedisServer::start();
+    let url = format!("redis.url={}", redis.url());
+    let settings = ["drain.seconds=1", "presence.scope=all", "presence.grace_ms=3000", &url];
+    let node = || Server::of_shards(2, &settings);
+    let mut servers = [node(), node()];
+    let mut ada = connect(&servers[1], "ada");
+    ada.join("r", "a");
+    let mut movers: Vec<Client> = (0..6).map(|number| connect(&servers[0], &format!("mover-{number}"))).collect();
+    let mut stayer = connect(&servers[0], "stayer");
+    for (number, mover) in movers.iter_mut().enumerate() {
+        mover.join("r", &format!("m{number}"));
+    }
+    stayer.join("r", "s");
+    ada.wait_until(|message| message["type"] == "peer-joined" && message["peerId"] == "s");
+    wait_until("their sessions are kept", || redis.ask::<Vec<String>>("KEYS *:session:*").len() == 8);
+    servers[0].signal(15);
+    for (number, mover) in movers.iter_mut().enumerate() {
+        mover.end();
+        let former = mover.hello["recoveryToken"].clone();
+        *mover = connect(&servers[1], &format!("mover-{number}"));
+        mover.send(&json!({ "type": "resume", "recoveryToken": former }));
+        assert_eq!(mover.wait_for("resumed")["rooms"]["r"]["recovered"], true);
+    }
+    stayer.end();
+    assert!(servers[0].wait(Duration::from_secs(20)).success());
+    // The one who went for good is missed, after the others would have been.
+    let (mut has_left, mut is_offline) = (false, false);
+    while !(has_left && is_offline) {
+        let message = ada.next();
+        match message["type"].as_str() {
+            Some("peer-left") => has_left = message["peerId"] == "s",
+            Some("presence") if message["status"] == "offline" => is_offline = message["userId"] == "stayer",
+            _ => {}
+        }
+        let is_of_a_mover = message.to_string().contains("mover") && message["status"] != "online";
+        assert!(message["type"] != "peer-joined" && !is_of_a_mover, "{message}");
+        assert!(message["type"] != "peer-left" || has_left, "{message}");
+    }
+}

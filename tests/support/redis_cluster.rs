@@ -92,6 +92,28 @@ impl RedisCluster {
         self.servers.iter().position(|server| server.port().to_string() == port)
     }
 
+    /// Moves a slot from one master to another, key by key; `midway`, some are here and some there.
+    pub(crate) fn move_slot(&self, slot: u16, from: usize, to: usize, midway: impl FnOnce()) {
+        let slot = slot.to_string();
+        let (ids, ports) = ([self.id(from), self.id(to)], self.servers[to].port().to_string());
+        let set = |server: usize, words: &[&str]| {
+            self.servers[server].command(&[&["CLUSTER", "SETSLOT", &slot], words].concat());
+        };
+        set(to, &["IMPORTING", &ids[0]]);
+        set(from, &["MIGRATING", &ids[1]]);
+        let move_some = |most: usize| {
+            let keys: Vec<String> = self.servers[from].ask(&format!("CLUSTER GETKEYSINSLOT {slot} {most}"));
+            for key in &keys {
+                self.servers[from].command(&["MIGRATE", "127.0.0.1", &ports, key, "0", "5000"]);
+            }
+            !keys.is_empty()
+        };
+        move_some(2);
+        midway();
+        while move_some(100) {}
+        (0..self.servers.len()).for_each(|server| set(server, &["NODE", &ids[1]]));
+    }
+
     /// Waits until all servers know each other and all slots are kept.
     pub(crate) fn wait_until_whole(&self) {
         let count = format!("cluster_known_nodes:{}", self.servers.len());

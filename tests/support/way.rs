@@ -13,6 +13,7 @@ pub(crate) struct Way {
     is_starving: Arc<AtomicBool>,
     is_cut: Arc<AtomicBool>,
     is_silent: Arc<AtomicBool>,
+    is_deaf: Arc<AtomicBool>,
 }
 
 impl Way {
@@ -24,8 +25,9 @@ impl Way {
             is_starving: Arc::default(),
             is_cut: Arc::default(),
             is_silent: Arc::default(),
+            is_deaf: Arc::default(),
         };
-        let flags = [way.is_starving.clone(), way.is_cut.clone(), way.is_silent.clone()];
+        let flags = [&way.is_starving, &way.is_cut, &way.is_silent, &way.is_deaf].map(Arc::clone);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 if flags[1].load(Ordering::Acquire) {
@@ -54,8 +56,15 @@ impl Way {
         self.is_silent.store(true, Ordering::Release);
     }
 
+    /// Lets everything through to Redis and nothing of what it answers, until [`Way::mend`]. Connections that are there in
+    /// that time stay so after it.
+    pub(crate) fn deafen(&self) {
+        self.is_deaf.store(true, Ordering::Release);
+    }
+
     /// Takes connections again.
     pub(crate) fn mend(&self) {
+        self.is_deaf.store(false, Ordering::Release);
         self.is_silent.store(false, Ordering::Release);
         self.is_cut.store(false, Ordering::Release);
     }
@@ -67,8 +76,8 @@ impl Way {
 }
 
 /// Leads bytes both ways until either end closes.
-fn lead(client: TcpStream, server: TcpStream, flags: &[Arc<AtomicBool>; 3]) {
-    let [listens, is_mute]: [Arc<AtomicBool>; 2] = Default::default();
+fn lead(client: TcpStream, server: TcpStream, flags: &[Arc<AtomicBool>; 4]) {
+    let [listens, is_mute, hears_nothing]: [Arc<AtomicBool>; 3] = Default::default();
     let is_old = flags[0].load(Ordering::Acquire);
     for stream in [&client, &server] {
         stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket");
@@ -79,8 +88,8 @@ fn lead(client: TcpStream, server: TcpStream, flags: &[Arc<AtomicBool>; 3]) {
         (server, copies[0].try_clone().expect("a socket"), false),
     ];
     for (mut from, mut to, is_upward) in ways {
-        let (listens, is_mute) = (listens.clone(), is_mute.clone());
-        let [is_starving, is_cut, is_silent] = flags.clone();
+        let (listens, is_mute, hears_nothing) = (listens.clone(), is_mute.clone(), hears_nothing.clone());
+        let [is_starving, is_cut, is_silent, is_deaf] = flags.clone();
         thread::spawn(move || {
             let mut bytes = [0; 16 * 1024];
             loop {
@@ -96,13 +105,17 @@ fn lead(client: TcpStream, server: TcpStream, flags: &[Arc<AtomicBool>; 3]) {
                 if is_silent.load(Ordering::Acquire) {
                     is_mute.store(true, Ordering::Release);
                 }
+                if is_deaf.load(Ordering::Acquire) {
+                    hears_nothing.store(true, Ordering::Release);
+                }
                 let text = &bytes[..count];
                 if is_upward && text.windows(9).any(|word| word == b"SUBSCRIBE") {
                     listens.store(true, Ordering::Release);
                 }
                 let is_lost =
                     !is_upward && !is_old && listens.load(Ordering::Acquire) && is_starving.load(Ordering::Acquire);
-                let is_lost = is_lost || is_mute.load(Ordering::Acquire);
+                let is_unheard = !is_upward && hears_nothing.load(Ordering::Acquire);
+                let is_lost = is_lost || is_unheard || is_mute.load(Ordering::Acquire);
                 if !is_lost && to.write_all(text).is_err() {
                     break;
                 }

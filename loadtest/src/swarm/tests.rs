@@ -75,7 +75,7 @@ impl Scene {
             choice,
             client,
             share: Share { workers: 1, first: 0, clients, opening_max },
-            server: listener.local_addr().expect("its address"),
+            servers: vec![listener.local_addr().expect("its address")],
             words: Words::default(),
             is_bare,
             secret: None,

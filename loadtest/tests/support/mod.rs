@@ -6,6 +6,7 @@
 pub(crate) mod driver;
 pub(crate) mod echo;
 pub(crate) mod node;
+pub(crate) mod redis;
 pub(crate) mod rooms;
 pub(crate) mod signals;
 

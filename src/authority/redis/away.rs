@@ -87,8 +87,8 @@ impl Redis {
         Self::answer(to, Err(reject), out);
     }
 
-    /// An outcome, unless a room refuses because the server that has taken it over asks what the nodes know of it: that is
-    /// said, and the act may be tried again soon.
+    /// An outcome, unless a script refuses because what it works on is on its way to another server, or because the server
+    /// that has taken a room over asks what the nodes know of it: that is said, and the act may be tried again soon.
     pub(super) fn unless_unsettled(
         &mut self,
         now: Now,
@@ -96,8 +96,12 @@ impl Redis {
         outcome: Result<Text, Fault>,
     ) -> Result<Text, Fault> {
         match (purpose, &outcome) {
-            (Call::Room(name, _), Ok(text)) if text.starts_with(UNSETTLED) => {
-                self.ask_anew(now, name.clone());
+            (_, Ok(text)) if text.starts_with(UNSETTLED) => {
+                if let Call::Room(name, purpose) = purpose
+                    && !matches!(purpose, Purpose::Since)
+                {
+                    self.ask_anew(now, name.clone());
+                }
                 Err(Fault::Away)
             }
             _ => outcome,

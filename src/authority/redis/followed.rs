@@ -34,7 +34,7 @@ pub(super) struct Followed {
     pub(super) is_heard: bool,
     /// How far it is with what is missing.
     pub(super) search: Search,
-    /// Whether it is to be asked what was missed, again if need be, although no number seems to be missing.
+    /// Whether that is to be asked, again if need be, although no number seems to be missing.
     pub(super) is_unsure: bool,
     /// Which run of its log the numbers are of; `None` before the first answer.
     pub(super) epoch: Option<Name>,
@@ -141,6 +141,11 @@ impl Followed {
         self.server = server;
         (self.last, self.seq) = (last, seq);
         self.ahead = self.ahead.split_off(&(last + 1));
+    }
+
+    /// Whether what a server says in this epoch is news from a later one than what is known.
+    pub(super) fn is_behind(&self, epoch: &str, server: u64) -> bool {
+        self.epoch.as_deref() == Some(epoch) && server > self.server
     }
 
     /// Whether what a server says has to wait until it was asked what was missed: keeps it until then.

@@ -44,6 +44,11 @@ impl Keys {
         self.tagged("nodes", "all")
     }
 
+    /// A channel of a node's own on which nothing is said. It has no tag, so that one may be added.
+    pub fn probe(&self, node: u16) -> Text {
+        format!("{}:probe:{node}", self.prefix).into_bytes().into()
+    }
+
     /// Where it is noted which server keeps everything, unless that is a cluster.
     pub fn server(&self) -> Text {
         format!("{}:server", self.prefix).into_bytes().into()

@@ -121,9 +121,7 @@ impl Redis {
 
     /// A channel of this node's on which nothing is said, to see whether anything arrives.
     pub fn probe(&self) -> Text {
-        let mut probe = self.keys.node(self.settings.node).into_vec();
-        probe.extend_from_slice(b":probe");
-        probe.into()
+        self.keys.probe(self.settings.node)
     }
 
     /// Where it is noted which server keeps everything, unless that is a cluster.

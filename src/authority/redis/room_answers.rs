@@ -117,8 +117,11 @@ impl Redis {
         }
         if self.belies(&name, &head) {
             self.doubt(now, name.clone());
-        } else if self.rooms.get(&name).is_some_and(|room| room.epoch.is_some() && head.z > room.server) {
+        } else if self.rooms.get(&name).is_some_and(|room| room.is_behind(head.e, head.z)) {
+            // Its numbers may mean something else than is known here.
             self.ask_anew(now, name.clone());
+            self.room_unanswered(now, to, &name, &purpose, &Fault::Away, out);
+            return self.go_on(now, &name, out);
         }
         let field = if matches!(purpose, Purpose::Signal) { "fromPeerId" } else { "peerId" };
         let reply = match head.x {
@@ -133,22 +136,26 @@ impl Redis {
         if matches!(purpose, Purpose::Close) && reply.is_ok() {
             self.strike_off(name.clone());
         }
-        let answer = Answer { to, reply, comes, goes };
-        if let Some(room) = self.rooms.get_mut(&name)
+        self.place(&name, &head, Answer { to, reply, comes, goes }, out);
+        self.go_on(now, &name, out);
+    }
+
+    /// Gives an answer its place among what is told in the room.
+    fn place(&mut self, name: &Name, head: &Head<'_>, answer: Answer, out: &mut Vec<Outgoing>) {
+        if let Some(room) = self.rooms.get_mut(name)
             && room.epoch.is_none()
             && answer.comes.is_some()
         {
             room.begin(head.e, head.z, (head.n - u64::from(head.f), seq_of(&answer.reply)));
         }
         // While nothing of the room was told here, and where an answer says nothing of it, there is nothing to wait for.
-        let at_once = match self.rooms.get_mut(&name) {
+        let at_once = match self.rooms.get_mut(name) {
             Some(room) if room.epoch.as_deref() == Some(head.e) => room.take_answer(head.n, head.f == 1, answer),
             _ => Some(answer),
         };
         if let Some(answer) = at_once {
-            self.give(&name, answer, out);
+            self.give(name, answer, out);
         }
-        self.go_on(now, &name, out);
     }
 
     /// What an answer says.

@@ -12,6 +12,7 @@ use crate::runtime::bridge::address::Address;
 use crate::runtime::bridge::calls::{Calls, Scripts, Task};
 use crate::runtime::bridge::channels::{Channels, Wish};
 use crate::runtime::bridge::pause::Pause;
+use crate::runtime::bridge::probes::Probes;
 
 /// One connection for calls and one for channels, each made anew whenever it is lost.
 ///
@@ -52,7 +53,7 @@ impl Carrier {
             tasks: tasks.downgrade(),
             is_connected,
             pause: Pause::new(Rng::from_seed(seeds[1])),
-            probe,
+            probes: Probes::new(probe),
             followed: BTreeSet::new(),
         };
         tokio::spawn(calls.run());

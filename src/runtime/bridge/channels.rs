@@ -1,23 +1,24 @@
 //! Listens to channels, by a connection of its own, so that what is published does not wait behind answers.
 //!
 //! A subscription may starve while the server looks well: it was dropped on the way and nobody said so, or a failover left
-//! it with a server that nobody publishes to. So something is published to the node itself again and again; when that does
-//! not come back, the connection is made anew.
+//! it with a server that nobody publishes to. So [something](Probes) is published to the node itself again and again; when
+//! that does not come back, the connection is made anew.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::{PushInfo, PushKind, Value};
+use redis::{PushInfo, PushKind, RedisResult, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::mail::redis::{Heard, Text};
 use crate::runtime::bridge::address::Address;
 use crate::runtime::bridge::calls::Task;
 use crate::runtime::bridge::line::{ANSWER, Line};
 use crate::runtime::bridge::pause::Pause;
+use crate::runtime::bridge::probes::Probes;
 
 /// Channels that are asked for at once.
 const CHANNELS_PER_COMMAND: usize = 512;
@@ -25,8 +26,9 @@ const CHANNELS_PER_COMMAND: usize = 512;
 /// How often something is published to the node itself.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 
-/// How long that may take to come back.
-const PROBE_WITHIN: Duration = Duration::from_secs(3);
+/// How often a channel whose slot has moved is asked for, and how long apart.
+const MOVED_TIMES: u32 = 10;
+const MOVED_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is to be listened to.
 #[derive(Debug)]
@@ -45,8 +47,7 @@ pub(super) struct Channels {
     /// Whether they can be.
     pub(super) is_connected: Arc<AtomicBool>,
     pub(super) pause: Pause,
-    /// The channel of probes.
-    pub(super) probe: Text,
+    pub(super) probes: Probes,
     pub(super) followed: BTreeSet<Text>,
 }
 
@@ -80,7 +81,7 @@ impl Channels {
     /// Listens until the connection is of no use any more, for this reason; `None` when it is not wanted any more.
     async fn listen(&mut self, line: &mut Line, pushed: &mut UnboundedReceiver<PushInfo>) -> Option<String> {
         let mut all: Vec<Text> = self.followed.iter().cloned().collect();
-        all.insert(0, self.probe.clone());
+        all.insert(0, self.probes.begin());
         for some in all.chunks(CHANNELS_PER_COMMAND) {
             if let Err(error) = line.follow(some).await {
                 return Some(error.to_string());
@@ -91,8 +92,8 @@ impl Channels {
         probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut wishes = Vec::new();
         let mut pushes = Vec::new();
-        let mut overdue: Option<Instant> = None;
         loop {
+            let overdue = self.probes.deadline();
             let deadline = overdue.unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
@@ -100,17 +101,16 @@ impl Channels {
                     if count == 0 {
                         return Some("it has ended".to_owned());
                     }
+                    let mut lost = Vec::new();
                     for push in pushes.drain(..) {
                         match self.pushed(push) {
                             Pushed::Fine => {}
-                            Pushed::Probe => overdue = None,
-                            Pushed::Lost(channel) => {
-                                if let Err(error) = line.follow(&[channel]).await {
-                                    return Some(error.to_string());
-                                }
-                            }
+                            Pushed::Lost(channel) => lost.push(channel),
                             Pushed::End => return Some("it was ended".to_owned()),
                         }
+                    }
+                    if let Err(error) = follow_again(line, &lost).await {
+                        return Some(error.to_string());
                     }
                 }
                 count = self.wishes.recv_many(&mut wishes, CHANNELS_PER_COMMAND) => {
@@ -125,13 +125,28 @@ impl Channels {
                     return Some("what is published does not arrive".to_owned());
                 }
                 _ = probes.tick() => {
-                    if let Some(tasks) = self.tasks.upgrade().filter(|_| self.is_connected.load(Ordering::Acquire)) {
-                        let _ = tasks.send(Task::Publish { channel: self.probe.clone(), body: (*b"?").into() });
-                        overdue.get_or_insert_with(|| Instant::now() + PROBE_WITHIN);
+                    if let Err(error) = self.probe(line).await {
+                        return Some(error.to_string());
                     }
                 }
             }
         }
+    }
+
+    /// Publishes something for this node itself, if anything can be published now.
+    async fn probe(&mut self, line: &mut Line) -> RedisResult<()> {
+        let Some(tasks) = self.tasks.upgrade().filter(|_| self.is_connected.load(Ordering::Acquire)) else {
+            return Ok(());
+        };
+        if let Some(keepers) = line.keepers().await? {
+            let [follow, leave] = self.probes.spread(&keepers, &self.followed);
+            line.leave(&leave).await?;
+            line.follow(&follow).await?;
+        }
+        for channel in self.probes.publish() {
+            let _ = tasks.send(Task::Publish { channel, body: (*b"?").into() });
+        }
+        Ok(())
     }
 
     /// Does as is wished, all that was wished at once by as few commands as the order allows.
@@ -173,7 +188,7 @@ impl Channels {
     }
 
     /// Something has come.
-    fn pushed(&self, push: PushInfo) -> Pushed {
+    fn pushed(&mut self, push: PushInfo) -> Pushed {
         let mut data = push.data.into_iter();
         let channel = match data.next() {
             Some(Value::BulkString(channel)) => Text::from(channel),
@@ -181,15 +196,17 @@ impl Channels {
             _ => return Pushed::Fine,
         };
         match (push.kind, data.next()) {
-            (PushKind::Message | PushKind::SMessage, _) if channel == self.probe => return Pushed::Probe,
+            (PushKind::Message | PushKind::SMessage, _) if self.probes.are_on(&channel) => {
+                self.probes.arrived(&channel)
+            }
             (PushKind::Message | PushKind::SMessage, Some(Value::BulkString(body))) => {
                 let _ = self.heard.send(Heard::Published { channel, body: body.into() });
             }
-            (PushKind::Subscribe | PushKind::SSubscribe, _) if channel != self.probe => {
+            (PushKind::Subscribe | PushKind::SSubscribe, _) if !self.probes.are_on(&channel) => {
                 let _ = self.heard.send(Heard::Following(channel));
             }
             // The slot has moved to another server of the cluster.
-            (PushKind::SUnsubscribe, _) if channel == self.probe || self.followed.contains(&channel) => {
+            (PushKind::SUnsubscribe, _) if self.probes.are_on(&channel) || self.followed.contains(&channel) => {
                 return Pushed::Lost(channel);
             }
             _ => {}
@@ -198,12 +215,23 @@ impl Channels {
     }
 }
 
+/// Listens again to channels whose slots have moved. Where to is known after a moment.
+async fn follow_again(line: &mut Line, lost: &[Text]) -> RedisResult<()> {
+    let mut times = 0;
+    while let Err(error) = line.follow(lost).await {
+        times += 1;
+        if times == MOVED_TIMES {
+            return Err(error);
+        }
+        sleep(MOVED_PAUSE).await;
+    }
+    Ok(())
+}
+
 /// What came.
 enum Pushed {
     /// Nothing to be done about it here.
     Fine,
-    /// A probe.
-    Probe,
     /// This channel is not listened to any more.
     Lost(Text),
     /// The connection's end.

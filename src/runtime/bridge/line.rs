@@ -6,13 +6,14 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::SentinelClient;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, Pipeline, PushInfo, PushKind, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, Pipeline, PushInfo, PushKind, RedisResult, Value, cmd};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{sleep, timeout};
 
 use crate::authority::redis::Keys;
 use crate::mail::redis::Text;
 use crate::runtime::bridge::address::{Address, Kind, sentinel_client};
+use crate::runtime::bridge::probes::{Keepers, keepers_in};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_millis(1_000);
@@ -82,9 +83,18 @@ impl Line {
         .extract_error()
     }
 
+    /// Which server of a cluster keeps which slots; nothing where there is one server.
+    pub(super) async fn keepers(&mut self) -> RedisResult<Option<Keepers>> {
+        match self {
+            Self::Single(_) => Ok(None),
+            Self::Cluster(_) => Ok(Some(keepers_in(self.ask(cmd("CLUSTER").arg("SLOTS")).await?))),
+        }
+    }
+
     /// Listens to channels; returns when all of them are listened to.
     pub(super) async fn follow(&mut self, channels: &[Text]) -> RedisResult<()> {
         match self {
+            _ if channels.is_empty() => Ok(()),
             Self::Single(connection) => connection.subscribe(names(channels)).await,
             Self::Cluster(connection) => {
                 for channel in channels {
@@ -101,6 +111,7 @@ impl Line {
     /// Listens to channels no longer.
     pub(super) async fn leave(&mut self, channels: &[Text]) -> RedisResult<()> {
         match self {
+            _ if channels.is_empty() => Ok(()),
             Self::Single(connection) => connection.unsubscribe(names(channels)).await,
             Self::Cluster(connection) => {
                 for channel in channels {

@@ -20,6 +20,7 @@ mod claim;
 mod desk;
 mod line;
 mod pause;
+mod probes;
 mod server;
 
 use std::sync::Arc;

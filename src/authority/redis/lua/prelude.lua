@@ -4,6 +4,10 @@ local K = KEYS[1]
 local now, origin, publish = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local call = redis.call
 
+-- While a slot of a cluster is on its way to another server, some of what a script works on may be there already, and it
+-- would fail half way: it does not begin.
+if publish == 'SPUBLISH' and type(redis.pcall('EXISTS', K, K .. ':-')) ~= 'number' then return '{"x":"unsettled"}' end
+
 -- The server that this room is on: by its name in the cluster, or else by what the nodes have noted of it.
 local function server()
   if publish == 'SPUBLISH' then return call('CLUSTER', 'MYID') end
