@@ -244,7 +244,7 @@ impl Drop for Scene {
 impl Node {
     fn start(poll: &Poll, token: Token, url: &str) -> Self {
         let address = Address::parse(url).expect("an address");
-        let options = Options { address, prefix: "sb:".to_owned(), keep_messages: 1_000 };
+        let options = Options { address, ca_file: None, prefix: "sb:".to_owned(), keep_messages: 1_000 };
         let claimed = bridge::claim(options).expect("Redis is there");
         let number = claimed.node;
         let (shard, inbox) = mailbox(poll, token).expect("a mailbox");

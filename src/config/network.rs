@@ -95,6 +95,9 @@ settings! {
         /// `redis://:password@host:6379`, `rediss://` with TLS, `redis+sentinel://host:port,host:port/master` or
         /// `redis+cluster://host:port,host:port`; `""`: none, one server alone.
         url: Option<Secret> = "", redis_address;
+        /// PEM file with the certificates of the authorities that are trusted to vouch for a Redis with TLS; `""`: those
+        /// that the system trusts.
+        ca_file: Option<PathBuf> = "", path;
         /// What every key in Redis begins with.
         prefix: String = "switchboard", key_prefix;
     }

@@ -125,6 +125,7 @@ impl Settings {
         let url = self.redis.url.as_ref()?;
         Some(bridge::Options {
             address: bridge::Address::parse(url.expose())?,
+            ca_file: self.redis.ca_file.clone(),
             prefix: self.redis.prefix.clone(),
             keep_messages: self.rooms.retention_messages,
         })

@@ -68,6 +68,9 @@ pub(super) fn warnings(settings: &Settings, raw: &Raw) -> Vec<String> {
     if settings.turn.secret.is_some() && settings.turn.credential.is_some() {
         warn("turn.credential", "not used, since turn.secret wins over it".to_owned());
     }
+    if settings.redis.ca_file.is_some() && !settings.redis_options().is_some_and(|redis| redis.address.is_secure()) {
+        warn("redis.ca_file", "not used, since redis.url does not begin with rediss".to_owned());
+    }
     let limits = &settings.limits;
     let (message, frame) = (limits.message_bytes, limits.frame_bytes);
     if frame > 0 && message > frame {

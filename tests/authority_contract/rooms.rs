@@ -8,9 +8,9 @@ use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, Receipt, Signal};
 use switchboard::domain::event::Content;
 use switchboard::domain::history::Wanted;
-use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, RelaySignal, RoomOp, SendMessage, UsersPage};
+use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, RelaySignal, Reply, RoomOp, SendMessage, UsersPage};
 use switchboard::domain::recovery::Returning;
-use switchboard::mail::Asker;
+use switchboard::mail::{Asker, Mail};
 use uuid::Uuid;
 
 use crate::keepers::{Cluster, Keeper, OneProcess, SHARDS, rules};
@@ -176,6 +176,20 @@ impl Chooser<'_> {
     }
 }
 
+/// The rooms that a keeper lists and how many are in each, and how many rooms and members it says there are.
+fn listed(keeper: &mut dyn Keeper, now: Now, node: usize) -> (Vec<(Name, bool, usize)>, usize, usize) {
+    let said = keeper.ask(now, node, Asker { shard: 0, ask: u32::MAX }, Op::Rooms);
+    let view = said.into_iter().find_map(|(_, mail)| match mail {
+        Mail::Answer { reply: Ok(Reply::Rooms(view)), .. } => Some(view),
+        _ => None,
+    });
+    let view = view.expect("it lists them");
+    let rooms = view.rooms.into_iter().map(|room| (room.room, room.is_made, room.participant_count));
+    let mut rooms: Vec<(Name, bool, usize)> = rooms.collect();
+    rooms.sort_unstable();
+    (rooms, view.total_rooms, view.total_peers)
+}
+
 /// One sequence of acts on both.
 fn play(seed: u64, nodes: usize, cluster: &mut Cluster) {
     let mut now = Now { mono: 10_000, wall: 1_750_000_000_000 };
@@ -217,7 +231,8 @@ fn play(seed: u64, nodes: usize, cluster: &mut Cluster) {
                 lines.sort_unstable();
                 told = lines.join("\n");
             }
-            said.push(format!("ticks:\n{ticked}\nasked:\n{told}"));
+            let list = (act % 40 == 0).then(|| listed(keeper, now, node));
+            said.push(format!("ticks:\n{ticked}\nasked:\n{told}\nlists: {list:?}"));
         }
         if said[0] != said[1] {
             let last: Vec<&str> = sides[1].acts.iter().rev().take(8).rev().map(String::as_str).collect();

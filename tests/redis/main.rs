@@ -10,4 +10,5 @@ mod desk;
 mod half_done;
 mod nodes;
 mod questions;
+mod secure;
 mod users;

@@ -303,6 +303,7 @@ fn up_to_a_number_of_users_on_all_nodes_everybody_hears_of_a_user() {
     let mut world = World::new(1, Rules { presence_scope: Scope::Auto, ..rules() });
     let is_told_to_all = |world: &World| world.nodes[0].authority.tells_everybody();
     world.server.command(&["ZADD", "test:nodes:{all}", "4000000000000", "7"]);
+    world.server.command(&["HSET", "test:nodes:{all}:names", "7", "seven"]);
     world.server.command(&["HSET", "test:nodes:{all}:users", "7", "5000", "8", "1000"]);
     world.pass(6_000);
     assert!(is_told_to_all(&world), "and those of a node that is no more do not count");

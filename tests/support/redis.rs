@@ -118,6 +118,12 @@ impl RedisServer {
         command.query(&mut self.connect()).expect("Redis does it")
     }
 
+    /// The answer to a command as text, unless the server is not there or ends the connection.
+    pub(crate) fn try_ask(&self, command: &str) -> Option<String> {
+        let mut connection = Client::open(self.url()).and_then(|client| client.get_connection()).ok()?;
+        Cmd::new().arg(command.split(' ').collect::<Vec<_>>()).query(&mut connection).ok()
+    }
+
     /// The answer to a command, its words with spaces between them.
     pub(crate) fn ask<T: redis::FromRedisValue>(&self, command: &str) -> T {
         let words: Vec<&str> = command.split(' ').collect();

@@ -141,26 +141,35 @@ impl Followed {
         self.server = server;
         (self.last, self.seq) = (last, seq);
         self.ahead = self.ahead.split_off(&(last + 1));
+        self.later.retain(|said| said.z > server);
     }
 
-    /// Whether what a server says in this epoch is news from a later one than what is known.
-    pub(super) fn is_behind(&self, epoch: &str, server: u64) -> bool {
-        self.epoch.as_deref() == Some(epoch) && server > self.server
+    /// Whether an answer in this epoch is that of another server than what is known here comes from, so that its numbers may
+    /// mean something else.
+    pub(super) fn is_of_another(&self, epoch: &str, server: u64) -> bool {
+        self.epoch.as_deref() == Some(epoch) && server != self.server
     }
 
-    /// Whether what a server says has to wait until it was asked what was missed: keeps it until then.
-    pub(super) fn is_later(&mut self, publication: &Publication) -> bool {
-        let is_later = self.epoch.is_some() && publication.z > self.server;
-        if is_later && self.later.len() < AHEAD_MAX {
-            self.later.push(publication.clone());
+    /// What was published, if it comes from the server that what is known comes from. What a later one says has to wait until
+    /// that one was asked what was missed; what a former one says is of no use any more.
+    pub(super) fn sift(&mut self, publication: Publication) -> Option<Publication> {
+        if self.epoch.is_none() || publication.z == self.server {
+            return Some(publication);
         }
-        is_later
+        if publication.z > self.server && self.later.len() < AHEAD_MAX {
+            self.later.push(publication);
+            self.is_unsure = true;
+        }
+        None
     }
 
-    /// What this server has said, which was asked now; it is the last one.
+    /// This server was asked what was missed: what it had said is taken. If another one has said more, that has to be asked.
     pub(super) fn agree(&mut self, server: u64) -> Vec<Publication> {
         self.server = server;
-        std::mem::take(&mut self.later)
+        let (said, later) = std::mem::take(&mut self.later).into_iter().partition(|said| said.z <= server);
+        self.later = later;
+        self.is_unsure |= !self.later.is_empty();
+        said
     }
 
     /// Takes an answer whose act the room had come to number `at` by; `has_facts` if those are its own.

@@ -118,8 +118,22 @@ impl Redis {
         self.call_room(now, name, &scripts::SINCE, Purpose::Since, vec![last, seq, epoch, server, next], None);
     }
 
+    /// Whether an answer is that of another server than what is known here comes from, so that its numbers may mean something
+    /// else. Whatever an answer gives reason to doubt is looked at.
+    pub(super) fn is_of_no_use(&mut self, now: Now, name: &Name, head: &Head<'_>) -> bool {
+        if self.belies(name, head) {
+            self.doubt(now, name.clone());
+            return false;
+        }
+        let Some(room) = self.rooms.get(name).filter(|room| room.is_of_another(head.e, head.z)) else { return false };
+        if head.z > room.server {
+            self.ask_anew(now, name.clone());
+        }
+        true
+    }
+
     /// Whether an answer says that a room with members here is not there, or another one of its name.
-    pub(super) fn belies(&self, name: &Name, head: &Head<'_>) -> bool {
+    fn belies(&self, name: &Name, head: &Head<'_>) -> bool {
         let Some(room) = self.rooms.get(name).filter(|room| !room.members.is_empty() && room.search != Search::Asked)
         else {
             return false;
@@ -130,7 +144,7 @@ impl Redis {
 
     /// Redis may have lost this room, or everything: it is asked for both, in this order, without waiting for the next
     /// renewal of the lease.
-    pub(super) fn doubt(&mut self, now: Now, name: Name) {
+    fn doubt(&mut self, now: Now, name: Name) {
         self.renew_soon(now);
         self.ask_missed(now, name);
     }
@@ -143,6 +157,11 @@ impl Redis {
         room.is_entering = false;
         let before = room.last;
         let is_same = head.x.is_none() && room.epoch.as_deref() == Some(head.e);
+        if is_same && head.z < room.server {
+            // It answers although another server has its place: the connection is about to end.
+            room.is_unsure = true;
+            return self.due_in(now, MISSING_MS, Any::Room(name, Due::Missing));
+        }
         if is_same && let Ok(SinceAnswer { l }) = read(text) {
             let later = room.agree(head.z);
             for publication in l.into_iter().chain(later) {
@@ -150,7 +169,7 @@ impl Redis {
             }
             self.go_on(now, &name, out);
             match self.rooms.get(&name) {
-                Some(room) if room.is_unsure => return self.ask_missed(now, name),
+                Some(room) if room.is_unsure => return self.due_in(now, MISSING_MS, Any::Room(name, Due::Missing)),
                 Some(room) if room.last >= head.n => return,
                 // One answer does not hold any number of messages.
                 Some(room) if room.last > before => return self.ask_missed(now, name),

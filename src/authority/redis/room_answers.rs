@@ -115,11 +115,7 @@ impl Redis {
             Purpose::LookAfter => return self.looked_after(name, head.x),
             _ => {}
         }
-        if self.belies(&name, &head) {
-            self.doubt(now, name.clone());
-        } else if self.rooms.get(&name).is_some_and(|room| room.is_behind(head.e, head.z)) {
-            // Its numbers may mean something else than is known here.
-            self.ask_anew(now, name.clone());
+        if self.is_of_no_use(now, &name, &head) {
             self.room_unanswered(now, to, &name, &purpose, &Fault::Away, out);
             return self.go_on(now, &name, out);
         }
@@ -136,22 +132,26 @@ impl Redis {
         if matches!(purpose, Purpose::Close) && reply.is_ok() {
             self.strike_off(name.clone());
         }
-        let answer = Answer { to, reply, comes, goes };
-        if let Some(room) = self.rooms.get_mut(&name)
+        self.place(&name, &head, Answer { to, reply, comes, goes }, out);
+        self.go_on(now, &name, out);
+    }
+
+    /// Gives an answer its place among what is told in the room.
+    fn place(&mut self, name: &Name, head: &Head<'_>, answer: Answer, out: &mut Vec<Outgoing>) {
+        if let Some(room) = self.rooms.get_mut(name)
             && room.epoch.is_none()
             && answer.comes.is_some()
         {
             room.begin(head.e, head.z, (head.n - u64::from(head.f), seq_of(&answer.reply)));
         }
         // While nothing of the room was told here, and where an answer says nothing of it, there is nothing to wait for.
-        let at_once = match self.rooms.get_mut(&name) {
+        let at_once = match self.rooms.get_mut(name) {
             Some(room) if room.epoch.as_deref() == Some(head.e) => room.take_answer(head.n, head.f == 1, answer),
             _ => Some(answer),
         };
         if let Some(answer) = at_once {
-            self.give(&name, answer, out);
+            self.give(name, answer, out);
         }
-        self.go_on(now, &name, out);
     }
 
     /// What an answer says.
@@ -250,10 +250,12 @@ impl Redis {
             tracing::error!(room = %name, "a publication that is not understood");
             return;
         };
-        if self.rooms.get_mut(&name).is_some_and(|room| room.is_later(&publication)) {
-            return self.ask_anew(now, name);
+        let Some(room) = self.rooms.get_mut(&name) else { return };
+        match room.sift(publication) {
+            Some(publication) => self.take_publication(now, &name, publication, out),
+            None if room.is_unsure => return self.ask_anew(now, name),
+            None => return,
         }
-        self.take_publication(now, &name, publication, out);
         self.go_on(now, &name, out);
     }
 

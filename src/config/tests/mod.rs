@@ -98,6 +98,7 @@ turn.credential = ""
 turn.secret = ""
 turn.ttl_s = 86400
 redis.url = ""
+redis.ca_file = ""
 redis.prefix = "switchboard"
 drain.seconds = 10
 deflate.enabled = false

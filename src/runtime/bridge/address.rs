@@ -1,11 +1,20 @@
 //! Where Redis is: one server, a group that Sentinels watch over, or a cluster.
 
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisResult, TlsMode};
+use redis::{
+    ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisResult, TlsCertificates, TlsMode,
+};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Address(Kind);
+pub struct Address {
+    kind: Kind,
+    /// Authorities in PEM form, one of which has signed the servers' certificates; `None`: those that the system trusts.
+    authorities: Option<Vec<u8>>,
+}
 
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
@@ -50,7 +59,7 @@ impl Address {
             Some(info.set_redis_settings(settings))
         };
         let all = |path: &str| hosts.split(',').map(|host| server(host, path)).collect::<Option<Vec<_>>>();
-        Some(Self(match kind {
+        let kind = match kind {
             "" if !hosts.contains(',') => {
                 Kind::Single(server(hosts, &if path.is_empty() { String::new() } else { format!("/{path}") })?)
             }
@@ -64,12 +73,43 @@ impl Address {
             }
             "cluster" if path.is_empty() => Kind::Cluster(all("")?),
             _ => return None,
-        }))
+        };
+        Some(Self { kind, authorities: None })
+    }
+
+    /// The same, where nobody but these authorities is trusted; their certificates are in PEM form.
+    ///
+    /// # Errors
+    /// There is no certificate in it, or one that is none.
+    pub fn trusting(self, authorities: Vec<u8>) -> Result<Self, String> {
+        let mut store = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&authorities) {
+            let certificate = certificate.map_err(|error| format!("not in PEM form: {error}"))?;
+            store.add(certificate).map_err(|error| format!("not a certificate: {error}"))?;
+        }
+        if store.is_empty() {
+            return Err("no certificate in PEM form is in it".to_owned());
+        }
+        Ok(Self { authorities: Some(authorities), ..self })
+    }
+
+    /// Whether it is reached by TLS.
+    pub fn is_secure(&self) -> bool {
+        let first = match &self.kind {
+            Kind::Single(info) => Some(info),
+            Kind::Sentinel { sentinels: all, .. } | Kind::Cluster(all) => all.first(),
+        };
+        first.is_some_and(|info| matches!(info.addr(), ConnectionAddr::TcpTls { .. }))
+    }
+
+    /// Whom to trust, if not those whom the system does.
+    pub(super) fn certificates(&self) -> Option<TlsCertificates> {
+        self.authorities.clone().map(|authorities| TlsCertificates { client_tls: None, root_cert: Some(authorities) })
     }
 
     /// Whether channels belong to single servers of a cluster.
     pub fn is_sharded(&self) -> bool {
-        matches!(self.0, Kind::Cluster(_))
+        matches!(self.kind, Kind::Cluster(_))
     }
 
     /// The address without what opens it.
@@ -78,7 +118,7 @@ impl Address {
             let hosts: Vec<String> = all.iter().map(|info| info.addr().to_string()).collect();
             hosts.join(", ")
         };
-        match &self.0 {
+        match &self.kind {
             Kind::Single(info) => info.addr().to_string(),
             Kind::Sentinel { sentinels, master } => {
                 format!("{master}, which the Sentinels at {} know", hosts(sentinels))
@@ -88,12 +128,16 @@ impl Address {
     }
 
     pub(super) fn kind(&self) -> &Kind {
-        &self.0
+        &self.kind
     }
 }
 
 /// Whoever asks Sentinels for their master.
-pub(super) fn sentinel_client(sentinels: &[ConnectionInfo], master: &str) -> RedisResult<SentinelClient> {
+pub(super) fn sentinel_client(
+    sentinels: &[ConnectionInfo],
+    master: &str,
+    certificates: Option<TlsCertificates>,
+) -> RedisResult<SentinelClient> {
     let addresses = sentinels.iter().map(|info| info.addr().clone());
     let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?;
     builder = builder.set_client_to_redis_protocol(ProtocolVersion::RESP3);
@@ -109,6 +153,10 @@ pub(super) fn sentinel_client(sentinels: &[ConnectionInfo], master: &str) -> Red
         if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
             builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
             builder = builder.set_client_to_sentinel_tls_mode(TlsMode::Secure);
+            if let Some(certificates) = certificates {
+                builder = builder.set_client_to_redis_certificates(certificates.clone());
+                builder = builder.set_client_to_sentinel_certificates(certificates);
+            }
         }
     }
     builder.build()

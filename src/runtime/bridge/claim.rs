@@ -17,6 +17,9 @@ use crate::runtime::{clock, entropy};
 /// How long it is tried to reach Redis before the process gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What an error says that time does not mend.
+const CERTIFICATE: &str = "invalid peer certificate";
+
 /// A number, and what is needed to begin under it.
 pub struct Claimed {
     /// The number.
@@ -30,7 +33,12 @@ pub struct Claimed {
 ///
 /// # Errors
 /// Redis cannot be reached or refuses; there is no number left.
-pub fn claim(options: Options) -> Result<Claimed, String> {
+pub fn claim(mut options: Options) -> Result<Claimed, String> {
+    if let Some(path) = &options.ca_file {
+        let bad = |error: String| format!("redis.ca_file: {}: {error}", path.display());
+        let authorities = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
+        options.address = options.address.trusting(authorities).map_err(bad)?;
+    }
     // It may be there already: whoever was first has chosen the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -48,6 +56,13 @@ pub fn claim(options: Options) -> Result<Claimed, String> {
                 Err(_) => "no answer".to_owned(),
             };
             let shown = options.address.shown();
+            if error.contains(CERTIFICATE) {
+                let trusted =
+                    options.ca_file.as_ref().map_or("the authorities that this system trusts".to_owned(), |path| {
+                        format!("those in redis.ca_file ({})", path.display())
+                    });
+                return Err(format!("redis.url: Redis at {shown} is not trusted: {error}. Trusted are {trusted}"));
+            }
             if Instant::now() >= until {
                 return Err(format!("redis.url: Redis at {shown} cannot be used: {error}"));
             }

@@ -38,20 +38,29 @@ impl Line {
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER))
             .set_push_sender(pushes.clone());
+        let certificates = address.certificates();
         Ok(match address.kind() {
             Kind::Single(info) => {
-                let client = Client::open(info.clone())?;
+                let client = match certificates.filter(|_| address.is_secure()) {
+                    Some(certificates) => Client::build_with_tls(info.clone(), certificates)?,
+                    None => Client::open(info.clone())?,
+                };
                 Self::Single(client.get_multiplexed_async_connection_with_config(&config).await?)
             }
             Kind::Sentinel { sentinels, master } => {
-                let mut sentinels = sentinel_client(sentinels, master)?;
+                let mut sentinels = sentinel_client(sentinels, master, certificates)?;
                 let client = sentinels.async_get_client().await?;
                 let line = Self::Single(client.get_multiplexed_async_connection_with_config(&config).await?);
                 tokio::spawn(watch(sentinels, client.get_connection_info().addr().clone(), pushes));
                 line
             }
             Kind::Cluster(servers) => {
-                let client = ClusterClient::builder(servers.clone())
+                let builder = ClusterClient::builder(servers.clone());
+                let builder = match certificates.filter(|_| address.is_secure()) {
+                    Some(certificates) => builder.certs(certificates),
+                    None => builder,
+                };
+                let client = builder
                     .use_protocol(redis::ProtocolVersion::RESP3)
                     .connection_timeout(CONNECT)
                     .response_timeout(ANSWER)

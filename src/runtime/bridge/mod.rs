@@ -23,6 +23,7 @@ mod pause;
 mod probes;
 mod server;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -51,6 +52,8 @@ const FIRST_ANSWER: Duration = Duration::from_secs(5);
 pub struct Options {
     /// Where it is.
     pub address: Address,
+    /// The certificates of the authorities that are trusted to vouch for it; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
     /// What all keys and channels begin with.
     pub prefix: String,
     /// How many messages of a room are kept when its maker did not say; 0: all.

@@ -14,7 +14,7 @@
 --   K:z     a set: nodes that have not said yet what they know of it
 -- ARGV[4] are the rules: announce limit, members a room takes, 1 if messages are kept, how many, for how long.
 local M, P, L, I, T, A = K .. ':m', K .. ':p', K .. ':l', K .. ':i', K .. ':t', K .. ':a'
-local JOINED_IDLE, MADE_IDLE, CLOSED, AWAITED = 60000, 86400000, 60000, 3000
+local JOINED_IDLE, MADE_IDLE, CLOSED, AWAITED = 60000, 86400000, 60000, 5000
 local RECENT, TYPISTS, SERVERS = 1000, 1000, 16
 local announce, takes, keeps, keep, keep_ms
 do
@@ -26,7 +26,7 @@ local room, facts, due = nil, {}, 0
 
 -- A refusal. It names the room's epoch, so that whoever knows another one finds out.
 local function refuse(why)
-  return '{"x":"' .. why .. '"' .. (room and ',"e":"' .. room.e .. '"' or '') .. '}'
+  return '{"x":"' .. why .. '"' .. (room and ',"e":"' .. room.e .. '","z":' .. room.zi or '') .. '}'
 end
 
 -- Everything of a room that may end.

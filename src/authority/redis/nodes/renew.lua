@@ -35,5 +35,5 @@ for place, room in ipairs(over) do
   call('ZADD', K .. ':made', at + 60000, room)
   over[place] = cjson.encode(room)
 end
-return '{"k":' .. (name and 1 or 0) .. ',"u":' .. others .. first_ends .. ',"l":[' .. table.concat(live, ',') .. '],"d":[' .. dead .. '],"o":[' ..
-  table.concat(over, ',') .. ']}'
+return '{"k":' .. (name and 1 or 0) .. ',"u":' .. others .. first_ends .. ',"l":[' .. table.concat(live, ',') ..
+  '],"d":[' .. dead .. '],"o":[' .. table.concat(over, ',') .. ']}'

@@ -1,0 +1,124 @@
+//! Redis by TLS, with certificates of authorities of the test's own, and for users who have to log in.
+
+use std::process::Stdio;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::json;
+
+use crate::support::client::Client;
+use crate::support::directory::Directory;
+use crate::support::process::wait_until;
+use crate::support::redis::{RedisServer, free_port};
+use crate::support::server::{Server, command, token};
+
+/// An authority, with a certificate that it has signed for this machine, as files.
+struct Authority(Directory);
+
+impl Authority {
+    fn new() -> Self {
+        let key = || KeyPair::generate().expect("a key");
+        let mut own = CertificateParams::default();
+        own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(own, key()).expect("an authority");
+        let server_key = key();
+        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let server = CertificateParams::new(names).expect("names").signed_by(&server_key, &authority);
+        let directory = Directory::new();
+        std::fs::create_dir_all(directory.path()).expect("a directory");
+        let files = [
+            ("ca.pem", authority.pem()),
+            ("server.pem", server.expect("a certificate").pem()),
+            ("server.key", server_key.serialize_pem()),
+        ];
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).expect("a file");
+        }
+        Self(directory)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.path().join(name).to_string_lossy().into_owned()
+    }
+
+    /// A server that speaks TLS on another port than the usual one; which.
+    fn start(&self, options: &[&str]) -> (RedisServer, u16) {
+        let port = free_port();
+        let [authority, certificate, key] = ["ca.pem", "server.pem", "server.key"].map(|name| self.file(name));
+        let port_text = port.to_string();
+        let files = ["--tls-ca-cert-file", &authority, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+        let usual = ["--tls-port", &port_text, "--tls-auth-clients", "no"];
+        (RedisServer::start_with(&[&usual[..], &files, options].concat()), port)
+    }
+}
+
+/// A server that uses the Redis at this address, and two people who meet there.
+fn meet(url: &str, settings: &[&str]) {
+    let url = format!("redis.url={url}");
+    let server = Server::of_shards(1, &[&[url.as_str()], settings].concat());
+    let connect = |user: &str| Client::connect(&server.address, Some(&token(user, &json!({}))));
+    let (mut ada, mut bob) = (connect("ada"), connect("bob"));
+    ada.join("r", "a");
+    bob.join("r", "b");
+    bob.send(&json!({ "type": "message", "roomId": "r", "content": "hello" }));
+    assert_eq!(ada.wait_until(|event| event["type"] == "message")["content"], "hello");
+}
+
+/// What a server says that does not start with these settings.
+fn refusal(settings: &[&str]) -> String {
+    let arguments: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    let output = command(&arguments, &[]).stderr(Stdio::piped()).output().expect("the server starts");
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).expect("text")
+}
+
+#[test]
+fn redis_is_reached_by_tls() {
+    let authority = Authority::new();
+    let ca_file = format!("redis.ca_file={}", authority.file("ca.pem"));
+    let (_single, port) = authority.start(&[]);
+    meet(&format!("rediss://127.0.0.1:{port}"), &[&ca_file]);
+
+    let bus = free_port().to_string();
+    let options = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--tls-cluster", "yes"];
+    let (cluster, port) = authority.start(&options);
+    cluster.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+    wait_until("it is whole", || cluster.ask::<String>("CLUSTER INFO").contains("cluster_state:ok"));
+    meet(&format!("rediss+cluster://127.0.0.1:{port}"), &[&ca_file]);
+
+    let (_master, port) = authority.start(&[]);
+    let (sentinel, at) = authority.start(&["--sentinel", "--tls-replication", "yes"]);
+    sentinel.command(&["SENTINEL", "MONITOR", "mymaster", "127.0.0.1", &port.to_string(), "1"]);
+    wait_until("it is found", || sentinel.ask::<String>("INFO sentinel").contains("status=ok"));
+    meet(&format!("rediss+sentinel://127.0.0.1:{at}/mymaster"), &[&ca_file]);
+}
+
+#[test]
+fn who_is_not_to_be_trusted_is_not() {
+    let [authority, other] = [Authority::new(), Authority::new()];
+    let (_redis, port) = authority.start(&[]);
+    let url = format!("redis.url=rediss://127.0.0.1:{port}");
+    let said = refusal(&[&url, &format!("redis.ca_file={}", other.file("ca.pem"))]);
+    let wanted = format!("redis.url: Redis at 127.0.0.1:{port} is not trusted: ");
+    assert!(said.contains(&wanted) && said.contains("Trusted are those in redis.ca_file ("), "{said}");
+    let said = refusal(&[&url]);
+    assert!(said.contains(&wanted) && said.contains("the authorities that this system trusts"), "{said}");
+    for (file, why) in [("nothing.pem", "No such file"), ("server.key", "no certificate in PEM form is in it")] {
+        let said = refusal(&[&url, &format!("redis.ca_file={}", authority.file(file))]);
+        assert!(said.contains("redis.ca_file: ") && said.contains(why), "{said}");
+    }
+}
+
+#[test]
+fn whoever_has_to_log_in_does_and_need_not_be_allowed_everything() {
+    let redis = RedisServer::start();
+    let allowed = ["~switchboard:*", "&switchboard:*", "+@all", "-@dangerous", "-@admin"];
+    redis.command(&[&["ACL", "SETUSER", "node", "on", ">p@ss/word"], &allowed[..]].concat());
+    meet(&format!("redis://node:p@ss/word@127.0.0.1:{}", redis.port()), &[]);
+    let said = refusal(&[&format!("redis.url=redis://node:wrong@127.0.0.1:{}", redis.port())]);
+    assert!(said.contains("redis.url: Redis at") && said.contains("cannot be used"), "{said}");
+    redis.command(&["CONFIG", "SET", "requirepass", "hush"]);
+    let port = redis.port().to_string();
+    let environment = [("REDIS_HOST", "127.0.0.1"), ("REDIS_PORT", port.as_str()), ("REDIS_PASSWORD", "hush")];
+    let server = Server::start_with(&[], &environment);
+    assert!(server.address.starts_with("127."));
+}
