@@ -2,6 +2,7 @@
 
 use switchboard::authority::Authority;
 use switchboard::domain::op::{Op, Reply, RoomOp, SendMessage};
+use switchboard::mail::redis::State;
 use switchboard::mail::{Asker, Mail, Outgoing};
 
 use crate::world::{World, content, id, rules};
@@ -68,6 +69,21 @@ fn what_is_late_is_waited_for_and_not_taken_for_lost() {
     world.nodes[1].settle(world.now, &mut out);
     assert!(told(&out).into_iter().eq(1..=MANY as u64), "all, in order");
     assert_eq!((answers(&out), world.nodes[1].called), (1, called), "Redis is asked nothing");
+}
+
+#[test]
+fn an_answer_does_not_wait_for_what_cannot_come_because_redis_is_away() {
+    let messages = 5;
+    let mut world = behind(messages);
+    speak_and_wait(&mut world);
+    let mut out = Vec::new();
+    world.nodes[1].set_state(world.now, State::Away, &mut out);
+    assert_eq!((answers(&out), told(&out).len()), (1, 0));
+    out.clear();
+    world.nodes[1].set_state(world.now, State::Good, &mut out);
+    world.nodes[1].settle(world.now, &mut out);
+    assert!(told(&out).into_iter().eq(1..=messages as u64), "all, in order");
+    assert_eq!(answers(&out), 0, "once");
 }
 
 #[test]

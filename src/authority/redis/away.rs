@@ -8,6 +8,7 @@
 //! ready. What the node notes for itself waits, and its lease is renewed again and again: the first time that succeeds,
 //! Redis takes writes again.
 
+use crate::authority::redis::followed::Followed;
 use crate::authority::redis::gaps::{MISSING_MS, Search};
 use crate::authority::redis::rooms::{Due, Purpose, Waiting};
 use crate::authority::redis::{ANSWER_MS, Due as Any, Outcome, Purpose as Call, Redis};
@@ -85,6 +86,23 @@ impl Redis {
             Fault::Refused(_) => Reject::new(Code::Internal, "The store could not do that"),
         };
         Self::answer(to, Err(reject), out);
+    }
+
+    /// What has been answered does not wait for facts that cannot come for now. Who has become a member without them begins
+    /// anew.
+    pub(super) fn release_answers(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        let held = |(name, room): (&Name, &mut Followed)| (name.clone(), room.release());
+        let held: Vec<_> = self.rooms.iter_mut().map(held).filter(|(_, answers)| !answers.is_empty()).collect();
+        for (name, answers) in held {
+            for mut answer in answers {
+                if let Some((connection, _)) = answer.comes.take() {
+                    answer.reply = Err(Reject::storage_unavailable());
+                    self.owed.insert((name.clone(), connection));
+                    self.due_in(now, ANSWER_MS, Any::Waiting);
+                }
+                self.give(&name, answer, out);
+            }
+        }
     }
 
     /// An outcome, unless a script refuses because what it works on is on its way to another server, or because the server

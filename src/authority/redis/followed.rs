@@ -243,10 +243,17 @@ impl Followed {
         self.ahead.first_key_value().is_some_and(|(_, entry)| entry.awaits.is_none())
     }
 
-    /// All answers that wait, whatever is missing before them.
+    /// All answers that wait; the facts around them go on waiting for what is missing.
+    pub(super) fn release(&mut self) -> Vec<Answer> {
+        let all = self.ahead.values_mut();
+        all.flat_map(|entry| entry.cause.take().into_iter().chain(std::mem::take(&mut entry.answers))).collect()
+    }
+
+    /// The same, and nothing is waited for any more.
     pub(super) fn give_up(&mut self) -> Vec<Answer> {
-        let entries = std::mem::take(&mut self.ahead).into_values();
-        entries.flat_map(|entry| entry.cause.into_iter().chain(entry.answers)).collect()
+        let answers = self.release();
+        self.ahead.clear();
+        answers
     }
 }
 

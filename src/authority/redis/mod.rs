@@ -306,10 +306,13 @@ impl Authority for Redis {
             },
             Heard::State(state) => {
                 (self.state, self.is_full) = (state, false);
-                if state == State::Good {
-                    self.users_are_back(now);
-                    self.nodes_are_back(now);
-                    self.settle_owed(now);
+                match state {
+                    State::Good => {
+                        self.users_are_back(now);
+                        self.nodes_are_back(now);
+                        self.settle_owed(now);
+                    }
+                    _ => self.release_answers(now, out),
                 }
             }
         }
