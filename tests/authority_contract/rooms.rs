@@ -251,7 +251,7 @@ fn play_all(nodes: usize) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seeds = match number("SWITCHBOARD_SEED") {
         Some(seed) => seed..=seed,
-        None => 1..=number("SWITCHBOARD_SEEDS").unwrap_or(70),
+        None => 1..=number("SWITCHBOARD_SEEDS").unwrap_or(44),
     };
     let mut cluster = Cluster::new(&rules(), nodes, 1);
     for seed in seeds {

@@ -368,12 +368,12 @@ fn play(scope: Scope, grace_ms: u64, sequences: u64) {
 
 #[test]
 fn one_process_and_many_say_the_same_where_everybody_hears_of_users() {
-    play(Scope::All, 3_000, 40);
+    play(Scope::All, 3_000, 55);
 }
 
 #[test]
 fn one_process_and_many_say_the_same_where_rooms_hear_of_users() {
-    play(Scope::Rooms, 3_000, 40);
+    play(Scope::Rooms, 3_000, 55);
 }
 
 #[test]
