@@ -5,8 +5,8 @@
 //! # What a store promises
 //!
 //! 1. **One receipt per batch**, `Ok` or unavailable, and the receipts of one sender in the order of its batches. With
-//!    durability `none` a batch that takes a session ([`Record::SessionTaken`], [`Record::SessionClaimed`]) is the exception: its receipt has to wait
-//!    for the answer, and later ones may come first.
+//!    durability `none` a batch that takes a session ([`Record::SessionTaken`], [`Record::SessionClaimed`]) is the
+//!    exception: its receipt has to wait for the answer, and later ones may come first.
 //! 2. **All or nothing**: a batch is kept whole or not at all.
 //! 3. **Told is kept**: after an `Ok` the batch survives what the durability names. `process`: the end of this process at
 //!    any moment. `power`: the end of the machine's as well. `none`: nothing.

@@ -37,12 +37,7 @@ pub(crate) fn with_desk(url: &str, test: impl AsyncFnOnce(Desk)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let address = Address::parse(url).expect("an address");
-        let carrier = Carrier::start(
-            &address,
-            vec![&APPEND, &ADD, &WRONG],
-            ["probe", "server"].map(|name| name.as_bytes().into()),
-            [1, 2],
-        );
+        let carrier = Carrier::start(&address, vec![&APPEND, &ADD, &WRONG], (*b"probe").into(), [1, 2]);
         let (answers, following) = (BTreeMap::new(), BTreeMap::new());
         let mut desk = Desk { carrier, next: 0, answers, published: Vec::new(), following, states: Vec::new() };
         desk.until("a connection", |desk| desk.is_good()).await;

@@ -49,11 +49,6 @@ impl Keys {
         format!("{}:probe:{node}", self.prefix).into_bytes().into()
     }
 
-    /// Where it is noted which server keeps everything, unless that is a cluster.
-    pub fn server(&self) -> Text {
-        format!("{}:server", self.prefix).into_bytes().into()
-    }
-
     /// The channel of what every node is to know.
     pub fn everyone(&self) -> Text {
         format!("{}:everyone", self.prefix).into_bytes().into()

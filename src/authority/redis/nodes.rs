@@ -124,11 +124,6 @@ impl Redis {
         self.keys.probe(self.settings.node)
     }
 
-    /// Where it is noted which server keeps everything, unless that is a cluster.
-    pub fn server_key(&self) -> Text {
-        self.keys.server()
-    }
-
     /// How many users there are on all nodes, as far as the others have said.
     pub(super) fn users_of_all(&self) -> usize {
         self.users.here.len() + self.nodes.others_users

@@ -23,7 +23,7 @@ use crate::mail::redis::{Call, Fault, Heard, Script, State, Text};
 use crate::runtime::bridge::address::Address;
 use crate::runtime::bridge::line::{ANSWER, Line};
 use crate::runtime::bridge::pause::Pause;
-use crate::runtime::bridge::server::note_server;
+use crate::runtime::bridge::server::name_of_server;
 
 /// Calls in one batch, so that the first of them does not wait for too many others.
 const BATCH_MAX: usize = 1_024;
@@ -64,8 +64,6 @@ enum Outcome {
 pub(super) struct Calls {
     pub(super) address: Address,
     pub(super) scripts: Scripts,
-    /// The key where the server's name is noted.
-    pub(super) server: Text,
     pub(super) tasks: UnboundedReceiver<Task>,
     pub(super) heard: UnboundedSender<Heard>,
     /// Calls that are not answered yet.
@@ -142,7 +140,7 @@ impl Calls {
     async fn connect(&mut self, pushes: &UnboundedSender<PushInfo>, former: Identity) -> Option<Ready> {
         let mut is_first = true;
         loop {
-            let attempt = timeout(2 * ANSWER, prepare(&self.address, (&self.scripts, &self.server), pushes, &former));
+            let attempt = timeout(2 * ANSWER, prepare(&self.address, &self.scripts, pushes, &former));
             tokio::pin!(attempt);
             let outcome = loop {
                 tokio::select! {
@@ -242,7 +240,7 @@ fn refuse(heard: &UnboundedSender<Heard>, waiting: &AtomicUsize, task: Task) {
 /// Connects, ends the connection that was used before, and gives the server the scripts.
 async fn prepare(
     address: &Address,
-    (scripts, server): (&Scripts, &Text),
+    scripts: &Scripts,
     pushes: &UnboundedSender<PushInfo>,
     former: &Identity,
 ) -> RedisResult<Ready> {
@@ -256,7 +254,7 @@ async fn prepare(
         let information =
             line.ask(cmd("CLIENT").arg("INFO")).await.and_then(|value| Ok(from_redis_value::<String>(value)?));
         identity = information.ok().as_deref().and_then(identity_in);
-        name = note_server(&mut line, server).await?;
+        name = name_of_server(&mut line).await?;
     }
     scripts.load(&mut line).await?;
     Ok((line, identity, name))

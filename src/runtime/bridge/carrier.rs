@@ -26,11 +26,9 @@ pub struct Carrier {
 }
 
 impl Carrier {
-    /// Begins to connect. `scripts` are all that are going to be called. The first of `names` is a channel that nobody else
-    /// uses, the second the key where the name of a server that is no cluster is noted. To be called within an asynchronous
-    /// runtime of one thread.
-    pub fn start(address: &Address, scripts: Vec<&'static Script>, names: [Text; 2], seeds: [u64; 2]) -> Self {
-        let [probe, server] = names;
+    /// Begins to connect. `scripts` are all that are going to be called; `probe` is a channel that nobody else uses. To be
+    /// called within an asynchronous runtime of one thread.
+    pub fn start(address: &Address, scripts: Vec<&'static Script>, probe: Text, seeds: [u64; 2]) -> Self {
         let (tasks, new_tasks) = unbounded_channel();
         let (wishes, new_wishes) = unbounded_channel();
         let (hear, heard) = unbounded_channel();
@@ -39,7 +37,6 @@ impl Carrier {
         let calls = Calls {
             address: address.clone(),
             scripts: Scripts::new(scripts),
-            server,
             tasks: new_tasks,
             heard: hear.clone(),
             waiting: waiting.clone(),

@@ -9,7 +9,8 @@
 //! - **carrier**: the connections. One for **calls** of scripts, batch after batch; one for **channels**. Both are made
 //!   anew when they are lost, after a **pause** that grows and is never the same for two nodes.
 //! - **claim**: at the start, the number that this process has among the nodes that share the Redis.
-//! - **server**: notes which server answers, so that whatever it keeps is known to have another keeper than before.
+//! - **probes**: what is published to see whether anything still arrives.
+//! - **server**: which server answers, so that whatever it keeps is known to have another keeper than before.
 //! - **desk**: the turn of the thread: mail, what Redis said, what has become due.
 
 mod address;
@@ -98,8 +99,7 @@ impl Claimed {
         let (begun, has_begun) = bounded(1);
         let thread = thread::Builder::new().name("bridge".into()).spawn(move || {
             runtime.block_on(async move {
-                let carrier =
-                    Carrier::start(&address, Redis::scripts(), [authority.probe(), authority.server_key()], seeds);
+                let carrier = Carrier::start(&address, Redis::scripts(), authority.probe(), seeds);
                 Desk::new(authority, carrier, inbox, mailboxes, clock, ends, begun).run().await;
             });
         })?;

@@ -3,29 +3,22 @@
 
 use redis::{ErrorKind, RedisResult, ServerErrorKind, cmd, from_redis_value};
 
-use crate::mail::redis::Text;
 use crate::runtime::bridge::line::Line;
 
-/// The name that a server has given itself when it started; empty if it does not tell. It is noted there, too, which fails
-/// when the server is a replica, or is not ready yet.
-pub(super) async fn note_server(line: &mut Line, key: &Text) -> RedisResult<String> {
-    // Not everybody is allowed to ask; then nothing is known of it.
-    let answer = line.ask(cmd("INFO").arg("server")).await;
-    let Ok(information) = answer.and_then(|value| Ok(from_redis_value::<String>(value)?)) else {
-        return Ok(String::new());
+/// The name that a server has given itself when it started (`run_id` of `INFO`); empty where nobody is allowed to ask.
+///
+/// # Errors
+/// It does not answer, or it is a replica.
+pub(super) async fn name_of_server(line: &mut Line) -> RedisResult<String> {
+    let information: String = match line.ask(cmd("INFO").arg("server").arg("replication")).await {
+        Ok(value) => from_redis_value(value)?,
+        Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) => return Ok(String::new()),
+        // Without a name that is known otherwise, rooms would seem to have gone to another server.
+        Err(error) => return Err(error),
     };
-    let Some(name) = information.lines().find_map(|line| line.strip_prefix("run_id:")) else {
-        return Ok(String::new());
-    };
-    let name = name.trim().to_owned();
-    match line.ask(cmd("SET").arg(&key[..]).arg(&name)).await {
-        Err(error) if is_no_master(&error.kind()) => Err(error),
-        // Whatever else is in the way is in everybody's.
-        _ => Ok(name),
+    let field = |name: &str| information.lines().find_map(|line| line.strip_prefix(name));
+    if field("role:").is_some_and(|role| role.trim() == "slave") {
+        return Err((ErrorKind::Server(ServerErrorKind::ReadOnly), "it is a replica").into());
     }
-}
-
-fn is_no_master(kind: &ErrorKind) -> bool {
-    use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
-    matches!(kind, ErrorKind::Io | ErrorKind::Server(ReadOnly | BusyLoading | MasterDown))
+    Ok(field("run_id:").unwrap_or_default().trim().to_owned())
 }
