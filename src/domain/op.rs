@@ -13,9 +13,9 @@ use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, Receipt, Signal, Status};
 use crate::domain::connection::{ConnectionOp, ConnectionView};
 use crate::domain::event::{Content, Direct, Event, Joined, Peer};
-use crate::domain::history::{History, Marks, Wanted};
+use crate::domain::history::{History, HistoryRange, Marks};
 pub use crate::domain::people::{PresenceView, UsersPage, UsersView};
-use crate::domain::presence::Parting;
+use crate::domain::presence::DisconnectKind;
 use crate::domain::record::{Record, Retention, Session};
 use crate::domain::recovery::{Returned, Returning, SessionOp};
 use crate::domain::survey::{PartialResult, Query, Roster};
@@ -137,7 +137,7 @@ pub enum RoomOp {
         /// The asking connection.
         connection: ConnectionId,
         /// Which.
-        wanted: Wanted,
+        wanted: HistoryRange,
     },
     /// Look at messages that were sent after one.
     Sync {
@@ -290,7 +290,7 @@ pub enum UserOp {
         /// The connection.
         connection: ConnectionId,
         /// Whether it said that it would.
-        parting: Parting,
+        parting: DisconnectKind,
         /// The rooms it was in, where their members may have to hear of the user's going.
         rooms: Vec<Name>,
     },

@@ -7,7 +7,7 @@ use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, Receipt, Signal};
 use switchboard::domain::event::Content;
-use switchboard::domain::history::Wanted;
+use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, RelaySignal, Reply, RoomOp, SendMessage, UsersPage};
 use switchboard::domain::recovery::Returning;
 use switchboard::message::{Requester, ShardMessage};
@@ -143,7 +143,7 @@ impl Chooser<'_> {
             }
             28 | 29 => {
                 let after = self.coin().then(|| self.pick(20) as u64);
-                RoomOp::History { connection, wanted: Wanted { after, limit: 1 + self.pick(9) } }
+                RoomOp::History { connection, wanted: HistoryRange { after, limit: 1 + self.pick(9) } }
             }
             30 => RoomOp::Sync { connection, after: self.message(), limit: 1 + self.pick(9) },
             31 => RoomOp::Marks { connection, message: self.message() },
