@@ -12,7 +12,6 @@ use crate::connection::outbound::{NOBODY, Segment};
 use crate::dialect::packed::Packed;
 use crate::domain::op::{Op, Scope, UserOp};
 use crate::message::{PresenceUpdate, ShardMessage, UpdateReach};
-use crate::owner::OwnerContract;
 use crate::shard::Shard;
 use crate::shard::answers::Ask;
 use crate::shard::online::Greeting;

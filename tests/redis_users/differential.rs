@@ -19,7 +19,6 @@ use switchboard::domain::recovery::SessionOp;
 use switchboard::domain::reject::Reject;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
 use switchboard::message::{Placement, Requester, ShardMessage};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::embedded::EmbeddedOwner;
 use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
 use uuid::Uuid;

@@ -6,7 +6,6 @@ use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::reject::Code;
 use switchboard::message::Requester;
 use switchboard::message::redis::{Heard as FromRedis, RedisState};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::redis::Keys;
 
 use crate::world::{GRACE_MS, Heard, World, id, rules, who};
