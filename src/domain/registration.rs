@@ -1,8 +1,7 @@
-//! Connections that a client registers under a name of its own, its `socketId`: before it connects, so that the connection
-//! finds what was said of it, or after.
+//! Registrations: a client names a connection (`socketId`) before or after it connects, and describes its device.
 //!
-//! A registration waits for its connection for [`limits::PENDING_MS`]. One that has come is known by its name until it
-//! ends. There is a bound to both, for each user and for each keeper.
+//! A registration waits [`limits::PENDING_MS`] for its connection. The name of a live connection is known until the
+//! connection ends. The number of registrations is limited per user and per owner.
 
 use std::collections::VecDeque;
 
@@ -14,28 +13,27 @@ use crate::base::time::Now;
 use crate::domain::connection::connection_not_found;
 use crate::domain::reject::{Code, Reject};
 
-/// The registrations of one keeper's users.
+/// The registrations of one owner's users.
 pub struct Registrations {
     by_user: Map<Name, Vec<Registration>>,
     count: usize,
-    /// Users with a registration that may have waited long enough, and when, in monotonic milliseconds; the first first.
+    /// Users with a registration that may expire, by monotonic milliseconds.
     due: VecDeque<(u64, Name)>,
 }
 
 struct Registration {
     socket: Name,
-    state: State,
+    state: RegistrationState,
 }
 
-enum State {
-    /// Its connection has not come.
+enum RegistrationState {
+    /// The connection has not come.
     Pending {
-        /// What it will be told of the device behind it, as JSON.
+        /// The description of its device, as JSON.
         device: Option<Box<str>>,
-        /// Until when it waits, in monotonic milliseconds.
+        /// The expiry in monotonic milliseconds.
         until: u64,
     },
-    /// This is the connection.
     Live(ConnectionId),
 }
 
@@ -45,11 +43,10 @@ impl Registrations {
         Self { by_user: map(seed), count: 0, due: VecDeque::new() }
     }
 
-    /// Registers what is known of a connection that calls itself `socket`: the connection if it is there, or else nothing,
-    /// and the registration waits for it.
+    /// Registers the connection named `socket`: the connection if it is live; otherwise the registration waits for it.
     ///
     /// # Errors
-    /// There are too many registrations.
+    /// The number of registrations is at its limit.
     pub fn register(
         &mut self,
         user: &Name,
@@ -57,15 +54,15 @@ impl Registrations {
         device: Option<Box<str>>,
         now: Now,
     ) -> Result<Option<ConnectionId>, Reject> {
-        // Each registration and each renewal leaves a note until its time is over.
+        // Each registration and each renewal has an entry until it expires.
         if self.due.len() >= limits::REGISTRATIONS {
             return Err(Reject::overloaded());
         }
         let own = self.by_user.get_mut(user);
         let until = now.mono + limits::PENDING_MS;
-        let pending = State::Pending { device, until };
+        let pending = RegistrationState::Pending { device, until };
         if let Some(known) = own.and_then(|own| own.iter_mut().find(|known| known.socket == socket)) {
-            if let State::Live(connection) = known.state {
+            if let RegistrationState::Live(connection) = known.state {
                 return Ok(Some(connection));
             }
             known.state = pending;
@@ -76,17 +73,16 @@ impl Registrations {
         Ok(None)
     }
 
-    /// A connection has come that calls itself `socket`; what was registered for it. Where there is no room for its name it
-    /// does without.
+    /// A connection named `socket` has come: its registered device. At the limit the connection gets no name.
     pub fn claim(&mut self, user: &Name, socket: Name, connection: ConnectionId) -> Option<Box<str>> {
         let own = self.by_user.get_mut(user);
         match own.and_then(|own| own.iter_mut().find(|known| known.socket == socket)) {
-            Some(known) => match std::mem::replace(&mut known.state, State::Live(connection)) {
-                State::Pending { device, .. } => device,
-                State::Live(_) => None,
+            Some(known) => match std::mem::replace(&mut known.state, RegistrationState::Live(connection)) {
+                RegistrationState::Pending { device, .. } => device,
+                RegistrationState::Live(_) => None,
             },
             None => {
-                let _ = self.add(user, Registration { socket, state: State::Live(connection) });
+                let _ = self.add(user, Registration { socket, state: RegistrationState::Live(connection) });
                 None
             }
         }
@@ -95,29 +91,54 @@ impl Registrations {
     /// Withdraws a registration that still waits.
     ///
     /// # Errors
-    /// There is none of that name.
+    /// There is no pending registration of that name.
     pub fn withdraw(&mut self, user: &Name, socket: &str) -> Result<(), Reject> {
-        let is_it = |known: &Registration| *known.socket == *socket && matches!(known.state, State::Pending { .. });
+        let is_it =
+            |known: &Registration| *known.socket == *socket && matches!(known.state, RegistrationState::Pending { .. });
         if self.retain(user, |known| !is_it(known)) { Ok(()) } else { Err(connection_not_found()) }
     }
 
-    /// A connection has ended, and its name with it.
+    /// Removes the name of a connection that has ended.
     pub fn end(&mut self, user: &Name, connection: ConnectionId) {
         if self.count > 0 {
-            self.retain(user, |known| !matches!(known.state, State::Live(live) if live == connection));
+            self.retain(user, |known| !matches!(known.state, RegistrationState::Live(live) if live == connection));
         }
     }
 
-    /// Forgets those that have waited long enough.
+    /// Removes expired registrations.
     pub fn expire(&mut self, now: Now) {
         while let Some((_, user)) = self.due.pop_front_if(|(until, _)| *until <= now.mono) {
-            self.retain(&user, |known| !matches!(known.state, State::Pending { until, .. } if until <= now.mono));
+            self.retain(
+                &user,
+                |known| !matches!(known.state, RegistrationState::Pending { until, .. } if until <= now.mono),
+            );
         }
     }
 
-    /// When [`Registrations::expire`] next has something to do, in monotonic milliseconds.
+    /// When [`Registrations::expire`] has work, in monotonic milliseconds.
     pub fn next_due(&self) -> Option<u64> {
         self.due.front().map(|(at, _)| *at)
+    }
+
+    /// Checks the invariants, for tests.
+    ///
+    /// # Panics
+    /// Panics with the name of the first violated invariant.
+    pub fn check_invariants(&self) {
+        let count: usize = self.by_user.values().map(Vec::len).sum();
+        assert_eq!(count, self.count, "registrations: registrations match their count");
+        assert!(self.count <= limits::REGISTRATIONS, "registrations: all are within the limit");
+        assert!(self.due.iter().is_sorted_by_key(|(at, _)| at), "registrations: expiries are in order");
+        for (user, own) in &self.by_user {
+            let is_within = (1..=limits::REGISTRATIONS_PER_USER).contains(&own.len());
+            assert!(is_within, "registrations: those of a user are within the limit, and a user without any is absent");
+            for registration in own {
+                if let RegistrationState::Pending { until, .. } = registration.state {
+                    let has_expiry = self.due.iter().any(|(at, known)| *at == until && known == user);
+                    assert!(has_expiry, "registrations: each pending registration has an expiry");
+                }
+            }
+        }
     }
 
     fn add(&mut self, user: &Name, registration: Registration) -> Result<(), Reject> {
@@ -133,9 +154,10 @@ impl Registrations {
         Ok(())
     }
 
-    /// Keeps those of a user's registrations that `keep`; whether there were others.
+    /// Keeps the registrations of a user that `keep` selects; whether it removed any.
     fn retain(&mut self, user: &Name, keep: impl FnMut(&Registration) -> bool) -> bool {
-        let Some(own) = self.by_user.get_mut(user) else { return false };
+        let mut none = Vec::new();
+        let own = self.by_user.get_mut(user).unwrap_or(&mut none);
         let before = own.len();
         own.retain(keep);
         let removed = before - own.len();
@@ -150,7 +172,7 @@ impl Registrations {
     }
 }
 
-/// The user has registered as many names as they may.
+/// The user has the maximum number of registered names.
 pub fn too_many_names() -> Reject {
     Reject::new(Code::RateLimited, "Too many registered connections of this user")
 }

@@ -1,4 +1,4 @@
-//! A user: their connections, how they are, and the messages that reach them wherever they are connected.
+//! A user: the connections and the presence.
 
 use crate::base::Name;
 use crate::base::few::Few;
@@ -13,15 +13,14 @@ use crate::domain::presence::{DisconnectKind, Presence};
 use crate::domain::record::{Record, Seen};
 use crate::domain::reject::{Code, Reject};
 
-/// One user who is connected, or was a moment ago.
+/// A user with a connection, or in the grace period after the last one.
 pub struct User {
-    /// Who they are, as their first connection's token said.
+    /// The identity in the token of the first connection.
     pub identity: Identity,
-    /// Their connections, oldest first.
+    /// Oldest first.
     pub connections: Few<ConnectionId>,
-    /// Since when they have been connected without a break, in milliseconds since 1970.
+    /// The start of the present uninterrupted connection, in milliseconds since 1970.
     since: u64,
-    /// How they are.
     presence: Presence,
 }
 
@@ -32,12 +31,12 @@ impl Named for User {
 }
 
 impl User {
-    /// Somebody not yet seen.
+    /// A user without connections.
     pub fn new(identity: Identity) -> Self {
         Self { identity, connections: Few::None, since: 0, presence: Presence::default() }
     }
 
-    /// Applies one act, as [`crate::domain::room::Room::apply`] does.
+    /// Applies one operation, as [`crate::domain::room::Room::apply`] does.
     pub fn apply(&mut self, op: UserOp, context: &mut Context<'_>) -> Result<Reply, Reject> {
         match op {
             UserOp::Attach { connection, .. } => self.attach(connection, context),
@@ -65,7 +64,7 @@ impl User {
                 Ok(Reply::Pushed(Pushed { reached: self.connections.len(), offline }))
             }
             UserOp::Look { by } => Ok(Reply::Presence(self.view(&by, context.now))),
-            // Whoever keeps the user sees to these: they concern those who are not connected, too.
+            // The owner carries these out: they concern offline users, too.
             UserOp::Send { .. } | UserOp::SpendRest | UserOp::Register { .. } | UserOp::Withdraw { .. } => {
                 Ok(Reply::Done)
             }
@@ -73,7 +72,7 @@ impl User {
         }
     }
 
-    /// How the user is, as `by` sees it: who seems offline has no connections for others to see.
+    /// The presence that `by` sees. The connections of a user that appears offline are hidden from others.
     pub fn view(&self, by: &Identity, now: Now) -> PresenceView {
         let status = self.presence.status();
         let may_see = status != Status::Offline || by.user() == self.identity.user() || by.roles().admin;
@@ -88,24 +87,24 @@ impl User {
         }
     }
 
-    /// How they seem to everybody.
+    /// The status that others see.
     pub fn shown(&self) -> Status {
         if self.connections.is_empty() { Status::Offline } else { self.presence.status() }
     }
 
-    /// Tells every connection of the user.
+    /// Delivers an event to every connection.
     pub fn tell(&self, event: &Event, context: &mut Context<'_>) {
         for connection in self.connections.as_slice() {
             context.tell(*connection, event.clone());
         }
     }
 
-    /// When the user is offline, in monotonic milliseconds, if no connection of theirs comes before.
+    /// The end of the grace period, in monotonic milliseconds; `None` with a connection.
     pub fn offline_at(&self) -> Option<u64> {
         self.presence.offline_at()
     }
 
-    /// That moment has come. Who seemed offline before is no news.
+    /// Ends the grace period. A user that appeared offline before causes no event.
     pub fn go_offline(&mut self, context: &mut Context<'_>) {
         let last_seen = self.presence.last_seen(context.now);
         self.note_seen(context);
@@ -124,7 +123,7 @@ impl User {
             self.since = context.now.wall;
         }
         self.connections.push(connection);
-        self.presence.come_back();
+        self.presence.end_grace();
         if is_first {
             self.tell_presence(Some(connection), context);
         }
@@ -138,35 +137,56 @@ impl User {
         rooms: Vec<Name>,
         context: &mut Context<'_>,
     ) {
-        let known = self.connections.as_slice().iter().position(|known| *known == connection);
-        let Some(_) = known.and_then(|at| self.connections.remove(at)) else { return };
-        self.presence.part_from(rooms);
-        if self.connections.is_empty() {
-            let grace_ms = if parting == DisconnectKind::Lost { context.rules.presence_grace_ms } else { 0 };
-            self.presence.go(grace_ms, context.now);
+        // A connection that was rejected is unknown.
+        if let Some(at) = self.connections.as_slice().iter().position(|known| *known == connection) {
+            self.connections.remove(at);
+            self.presence.add_rooms(rooms);
+            if self.connections.is_empty() {
+                let grace_ms = if parting == DisconnectKind::Lost { context.rules.presence_grace_ms } else { 0 };
+                self.presence.start_grace(grace_ms, context.now);
+            }
         }
     }
 
-    /// Who joins a room is seen there as they are; who is only back there is as they were.
+    /// Publishes the presence in a room that the user has joined. A room that the user has returned to knows it.
     fn introduce(&mut self, connection: ConnectionId, room: Name, context: &mut Context<'_>) {
-        if !self.presence.is_known_in(&room) && self.presence.status() != Status::Offline {
+        if !self.presence.take_room(&room) && self.presence.status() != Status::Offline {
             let event = self.presence_event(context);
             context.facts.push(Fact { audience: Audience::Acquaintances { connection, room }, event });
         }
     }
 
-    /// Whether it is kept how the user was when they have gone. Nobody asks for a guest then.
+    /// Whether the presence is stored for the time when the user is offline. That of guests is not.
     pub fn is_noted(&self, rules: &Rules) -> bool {
         rules.has_store && !self.identity.roles().guest
     }
 
-    /// Has it kept how the user is, and since when. While they are here only a restart asks for it.
+    /// Records the presence. While the user is online it is needed after a restart only.
     pub fn note_seen(&self, context: &mut Context<'_>) {
         if self.is_noted(context.rules) {
             let (status, at) = (self.presence.status(), self.presence.last_seen(context.now));
             let seen = Seen { identity: self.identity.clone(), status, at };
             context.records.push(Record::UserSeen(Box::new(seen)));
         }
+    }
+
+    /// Checks the user's invariants, for tests.
+    ///
+    /// # Panics
+    /// Panics with the name of the first violated invariant.
+    pub fn check_invariants(&self, rules: &Rules) {
+        let connections = self.connections.as_slice();
+        let max = rules.connections_per_user;
+        assert!(max == 0 || connections.len() <= max, "user: connections are within their limit");
+        for (at, connection) in connections.iter().enumerate() {
+            assert!(!connections[..at].contains(connection), "user: each connection is listed once");
+        }
+        assert_eq!(
+            connections.is_empty(),
+            self.presence.offline_at().is_some(),
+            "user: a user without connections, and no other, is in the grace period"
+        );
+        self.presence.check_invariants();
     }
 
     fn tell_presence(&self, except: Option<ConnectionId>, context: &mut Context<'_>) {
@@ -180,12 +200,12 @@ impl User {
     }
 }
 
-/// The user has as many connections as they may.
+/// The user has the maximum number of connections.
 pub fn too_many_connections() -> Reject {
     Reject::new(Code::RateLimited, "Too many connections of this user")
 }
 
-/// Nobody of that id is connected.
+/// No user of that id is connected.
 pub fn user_not_found() -> Reject {
     Reject::new(Code::UserNotFound, "No user of that id is connected")
 }

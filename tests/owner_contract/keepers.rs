@@ -113,6 +113,7 @@ impl OneProcess {
                 let told = self.told.recv_timeout(PATIENCE).expect("the store answers");
                 awaited -= usize::from(!matches!(told, StorageEvent::State(_)));
                 self.authority.told(now, told, out);
+                self.authority.check_invariants();
             }
         }
     }
@@ -123,6 +124,7 @@ impl Keeper for OneProcess {
         self.wall.store(now.wall, Ordering::SeqCst);
         let mut out = Vec::new();
         self.authority.ask(now, from, op, &mut out);
+        self.authority.check_invariants();
         self.settle(now, &mut out);
         out
     }
@@ -130,6 +132,7 @@ impl Keeper for OneProcess {
     fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         self.wall.store(now.wall, Ordering::SeqCst);
         self.authority.tick(now, out);
+        self.authority.check_invariants();
         self.settle(now, out);
     }
 

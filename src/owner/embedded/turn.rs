@@ -1,0 +1,313 @@
+//! One turn of the embedded owner: the state that all components share, and the effects of an operation, that is messages
+//! to shards, records with the effects that wait for them, storage requests and deferred tasks.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::rng::Rng;
+use crate::base::time::Now;
+use crate::dialect::packed::Packed;
+use crate::domain::event::Event;
+use crate::domain::op::{Audience, Context, Fact, Reply, Rules};
+use crate::domain::record::Record;
+use crate::domain::reject::Reject;
+use crate::domain::room::Room;
+use crate::message::storage::StorageQuery;
+use crate::message::{Outgoing, Placement, Requester, ShardMessage, ShardNumber};
+use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
+use crate::owner::embedded::storage_requests::{StorageRequest, StorageRequests};
+
+/// A room too large for announcements publishes its member count at most once in this many milliseconds.
+const STATS_EVERY_MS: u64 = 1_000;
+
+/// A room publishes its online users at most once in this many milliseconds.
+const ONLINE_EVERY_MS: u64 = 100;
+
+/// The outcome of an operation: the reply, or `None` if the reply comes later.
+pub(super) type OpOutcome = Result<Option<Reply>, Reject>;
+
+/// A deferred task. Tasks of the same millisecond run in this order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum DeferredTask {
+    /// Unload or delete the room if it is idle.
+    EndRoom(Name),
+    /// Delete the unloaded room if its last message has expired.
+    ExpireUnloaded(Name),
+    /// Remove the member unless its connection has been recovered.
+    RemoveMember(Name, ConnectionId),
+    PublishStats(Name),
+    PublishOnline(Name),
+    EndTyping(Name),
+    GoOffline(Name),
+    RequestDirects(Name),
+}
+
+/// Deferred tasks by deadline, in monotonic milliseconds.
+#[derive(Default)]
+pub(super) struct DeferredTasks(BTreeMap<u64, BTreeSet<DeferredTask>>);
+
+impl DeferredTasks {
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.0.first_key_value().map(|(at, _)| *at)
+    }
+
+    /// Takes the tasks of the earliest deadline that has passed.
+    pub(super) fn take_due(&mut self, now: Now) -> Option<BTreeSet<DeferredTask>> {
+        let first = self.0.first_entry().filter(|entry| *entry.key() <= now.mono)?;
+        Some(first.remove())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &DeferredTask> {
+        self.0.values().flatten()
+    }
+}
+
+/// The state that all components of the owner share.
+pub(super) struct OwnerCore {
+    pub(super) number: ShardNumber,
+    pub(super) rules: Arc<Rules>,
+    pub(super) placement: Placement,
+    pub(super) rng: Rng,
+    pub(super) barrier: CommitBarrier,
+    pub(super) requests: StorageRequests,
+    pub(super) tasks: DeferredTasks,
+    /// The facts and records of the current operation; empty between operations.
+    facts: Vec<Fact>,
+    records: Vec<Record>,
+    /// The buffer that events are encoded in; empty between uses.
+    draft: Vec<u8>,
+}
+
+impl OwnerCore {
+    pub(super) fn new(number: ShardNumber, rules: Arc<Rules>, placement: Placement, rng: Rng) -> Self {
+        Self {
+            number,
+            rules,
+            placement,
+            rng,
+            barrier: CommitBarrier::new(number),
+            requests: StorageRequests::default(),
+            tasks: DeferredTasks::default(),
+            facts: Vec::new(),
+            records: Vec::new(),
+            draft: Vec::new(),
+        }
+    }
+
+    pub(super) fn check_invariants(&self) {
+        assert!(self.facts.is_empty(), "owner: each operation publishes all its facts");
+        assert!(self.records.is_empty(), "owner: each operation commits all its records");
+        self.barrier.check_invariants();
+        self.requests.check_invariants();
+    }
+}
+
+/// The inputs and effects of one turn.
+pub(super) struct Turn<'a> {
+    pub(super) now: Now,
+    pub(super) core: &'a mut OwnerCore,
+    pub(super) out: &'a mut Vec<Outgoing>,
+}
+
+impl Turn<'_> {
+    /// The context in which a room or a user applies an operation.
+    pub(super) fn context(&mut self) -> Context<'_> {
+        let OwnerCore { rng, rules, facts, records, .. } = &mut *self.core;
+        Context { now: self.now, rng, rules, facts, records }
+    }
+
+    pub(super) fn rules(&self) -> &Rules {
+        &self.core.rules
+    }
+
+    pub(super) fn send(&mut self, shard: ShardNumber, message: ShardMessage) {
+        self.out.push((shard, message));
+    }
+
+    pub(super) fn deliver(&mut self, to: ConnectionId, event: Event) {
+        self.send(to.place().shard, ShardMessage::Deliver { to, event });
+    }
+
+    pub(super) fn reply(&mut self, to: Requester, reply: Result<Reply, Reject>) {
+        self.send(to.shard, ShardMessage::Reply { ask: to.ask, reply });
+    }
+
+    pub(super) fn reply_unless_later(&mut self, to: Requester, outcome: OpOutcome) {
+        if let Some(reply) = outcome.transpose() {
+            self.reply(to, reply);
+        }
+    }
+
+    /// Sends the reply of an operation before the events that the operation causes, so that a member that leaves gets its
+    /// reply before later events.
+    pub(super) fn reply_first(&mut self, to: Requester, operate: impl FnOnce(&mut Self) -> OpOutcome) {
+        let at = self.out.len();
+        if let Some(reply) = operate(self).transpose() {
+            self.out.insert(at, (to.shard, ShardMessage::Reply { ask: to.ask, reply }));
+        }
+    }
+
+    /// Rejects an operation that needs storage while storage accepts no records.
+    pub(super) fn check_store(&self) -> Result<(), Reject> {
+        self.core.barrier.is_open(self.now).then_some(()).ok_or_else(Reject::storage_unavailable)
+    }
+
+    pub(super) fn hold(&mut self, records: impl IntoIterator<Item = Record>, effect: PendingEffect) {
+        self.core.barrier.hold(records, effect);
+    }
+
+    /// Holds an effect in a batch of its own.
+    pub(super) fn hold_alone(&mut self, record: Record, effect: PendingEffect) {
+        self.core.barrier.hold_alone(self.now, record, effect);
+    }
+
+    pub(super) fn has_records(&self) -> bool {
+        !self.core.records.is_empty()
+    }
+
+    /// Commits the records of the operation; no effect waits for them.
+    pub(super) fn keep_records(&mut self) {
+        self.core.barrier.keep(self.core.records.drain(..));
+    }
+
+    /// Holds the effect, and the facts of the operation in it, until the records of the operation are committed.
+    pub(super) fn hold_facts(&mut self, effect: impl FnOnce(SmallVec<[Fact; 1]>) -> PendingEffect) {
+        let OwnerCore { barrier, facts, records, .. } = &mut *self.core;
+        barrier.hold(records.drain(..), effect(facts.drain(..).collect()));
+    }
+
+    pub(super) fn request(&mut self, request: StorageRequest, query: StorageQuery) {
+        let ask = self.core.requests.insert(request);
+        self.core.barrier.query(ask, query);
+    }
+
+    /// Runs a task at `at`, in monotonic milliseconds.
+    pub(super) fn defer(&mut self, at: u64, task: DeferredTask) {
+        self.core.tasks.0.entry(at).or_default().insert(task);
+    }
+
+    pub(super) fn defer_by(&mut self, ms: u64, task: DeferredTask) {
+        self.defer(self.now.mono + ms, task);
+    }
+
+    /// Defers the tasks that a room needs after an operation.
+    pub(super) fn defer_room(&mut self, room: &mut Room) {
+        if let Some(at) = room.ends_at()
+            && !std::mem::replace(&mut room.end_is_due, true)
+        {
+            self.defer(at, DeferredTask::EndRoom(room.id.clone()));
+        }
+        if let Some(at) = room.typing_due() {
+            self.defer(at, DeferredTask::EndTyping(room.id.clone()));
+        }
+        if room.is_uncounted() {
+            self.defer(self.next_multiple(STATS_EVERY_MS), DeferredTask::PublishStats(room.id.clone()));
+        }
+        if room.is_online_news() {
+            self.defer(self.next_multiple(ONLINE_EVERY_MS), DeferredTask::PublishOnline(room.id.clone()));
+        }
+    }
+
+    fn next_multiple(&self, of_ms: u64) -> u64 {
+        self.now.mono - self.now.mono % of_ms + of_ms
+    }
+
+    pub(super) fn encode(&mut self, event: &Event) -> Packed {
+        debug_assert!(self.core.draft.is_empty(), "invariant: the draft is empty between uses");
+        Packed::new(event, self.now, &mut self.core.draft)
+    }
+
+    /// Publishes the facts of an operation on `room`. An event for the members is encoded once and sent to each shard that
+    /// has a member.
+    pub(super) fn publish(&mut self, room: &Room, is_closed: bool) {
+        let mut facts = std::mem::take(&mut self.core.facts);
+        for Fact { audience, event } in facts.drain(..) {
+            match audience {
+                Audience::Members { except } => self.publish_to_members(room, except, &event, is_closed),
+                Audience::Connection(to) => self.deliver(to, event),
+                Audience::User(user) => {
+                    let shard = self.core.placement.of(&user);
+                    self.send(shard, ShardMessage::NotifyUser { user, event });
+                }
+                Audience::Observers { .. } | Audience::Acquaintances { .. } => {
+                    debug_assert!(false, "invariant: a room publishes no presence of users");
+                }
+            }
+        }
+        self.core.facts = facts;
+    }
+
+    fn publish_to_members(&mut self, room: &Room, except: Option<ConnectionId>, event: &Event, is_closed: bool) {
+        if !room.members.hear(except) {
+            return;
+        }
+        let mut packed = self.encode(event);
+        if room.members.has_peers() {
+            packed = packed.and_for_peers(event, self.now);
+        }
+        let packed = Arc::new(packed);
+        for shard in room.members.shards() {
+            let (room, packed) = (room.id.clone(), packed.clone());
+            let message = match is_closed {
+                true => ShardMessage::Close { room, packed },
+                false => ShardMessage::Publish { room, except, packed },
+            };
+            self.send(shard, message);
+        }
+    }
+
+    /// Publishes one event to all members of a room.
+    pub(super) fn publish_event(&mut self, room: &Room, event: Event) {
+        self.publish_facts(room, [Fact { audience: Audience::Members { except: None }, event }]);
+    }
+
+    /// Publishes facts that were held.
+    pub(super) fn publish_facts(&mut self, room: &Room, facts: impl IntoIterator<Item = Fact>) {
+        self.core.facts.extend(facts);
+        self.publish(room, false);
+    }
+
+    /// Publishes the facts of an operation, or holds them until its records are committed.
+    pub(super) fn publish_or_hold(
+        &mut self,
+        room: &Room,
+        outcome: Result<Reply, Reject>,
+        to: Requester,
+        is_closed: bool,
+    ) -> OpOutcome {
+        if !self.has_records() {
+            self.publish(room, is_closed);
+            return outcome.map(Some);
+        }
+        let reply = outcome.expect("room: a rejected operation leaves no record");
+        let (room, seq, idempotency_key) = (room.id.clone(), 0, None);
+        self.hold_facts(|facts| PendingEffect::RoomEvents { room, to, reply, facts, seq, idempotency_key });
+        Ok(None)
+    }
+
+    /// Publishes a departure after the messages sent before it. The member that leaves gets its own events now, and none of
+    /// the later ones: as a former member it would get only some of them.
+    pub(super) fn publish_departure(&mut self, room: &Room) {
+        let is_for_members = |fact: &mut Fact| !matches!(fact.audience, Audience::Connection(_));
+        let facts: SmallVec<[Fact; 1]> = self.core.facts.extract_if(.., is_for_members).collect();
+        self.publish(room, false);
+        if !facts.is_empty() {
+            self.hold([], PendingEffect::Departure { room: room.id.clone(), facts });
+        }
+    }
+
+    /// Takes the facts of an operation on a user; [`Turn::return_facts`] gives the list's memory back.
+    pub(super) fn take_facts(&mut self) -> Vec<Fact> {
+        std::mem::take(&mut self.core.facts)
+    }
+
+    pub(super) fn return_facts(&mut self, facts: Vec<Fact>) {
+        debug_assert!(facts.is_empty(), "invariant: all facts of the operation are published");
+        self.core.facts = facts;
+    }
+}
