@@ -18,9 +18,9 @@ pub fn put_text(bytes: &mut Vec<u8>, text: Option<&str>) {
 
 /// What is still to be read. Where something else was written than is read, there is `None`.
 #[derive(Clone, Copy, Debug)]
-pub struct Brief<'a>(pub &'a [u8]);
+pub struct CompactReader<'a>(pub &'a [u8]);
 
-impl<'a> Brief<'a> {
+impl<'a> CompactReader<'a> {
     /// A single byte.
     pub fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
@@ -71,7 +71,7 @@ mod tests {
                 put_number(&mut bytes, number >> (number % 64));
                 put_text(&mut bytes, (number % 2 == 0).then_some(&text));
             }
-            let mut brief = Brief(&bytes);
+            let mut brief = CompactReader(&bytes);
             for number in &numbers {
                 prop_assert_eq!(brief.number(), Some(number >> (number % 64)));
                 prop_assert_eq!(brief.text(), Some((number % 2 == 0).then_some(&*text)));
@@ -81,7 +81,7 @@ mod tests {
 
         #[test]
         fn other_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
-            let mut brief = Brief(&bytes);
+            let mut brief = CompactReader(&bytes);
             while brief.number().is_some() && brief.text().is_some() && brief.bytes::<3>().is_some() {}
         }
     }

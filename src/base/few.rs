@@ -2,7 +2,7 @@
 
 /// Entries in the order they came.
 #[derive(Clone, Debug, Default)]
-pub enum Few<T> {
+pub enum SmallList<T> {
     /// Nothing.
     #[default]
     None,
@@ -12,7 +12,7 @@ pub enum Few<T> {
     Many(Box<Vec<T>>),
 }
 
-impl<T> Few<T> {
+impl<T> SmallList<T> {
     /// All entries.
     pub fn as_slice(&self) -> &[T] {
         match self {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn it_behaves_as_a_vector_does() {
-        let (mut few, mut vector) = (Few::None, Vec::new());
+        let (mut few, mut vector) = (SmallList::None, Vec::new());
         for step in 0..200u32 {
             if step % 3 < 2 && vector.len() < 6 || vector.is_empty() {
                 few.push(step);

@@ -37,7 +37,7 @@ pub struct ConnectionId([u8; 18]);
 
 /// Where a connection lives within its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ConnectionPlace {
     /// The node's number in the cluster; 0 when there is one node.
     pub node: u16,
     /// The shard's number in its node.
@@ -48,7 +48,7 @@ pub struct Place {
 
 impl ConnectionId {
     /// The id of the connection at `place` whose random part is `nonce`.
-    pub fn new(place: Place, nonce: Nonce) -> Self {
+    pub fn new(place: ConnectionPlace, nonce: Nonce) -> Self {
         let mut bytes = [0; 18];
         bytes[0..2].copy_from_slice(&place.node.to_be_bytes());
         bytes[2] = place.shard;
@@ -80,9 +80,13 @@ impl ConnectionId {
     }
 
     /// Node, shard and slot.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> ConnectionPlace {
         let b = &self.0;
-        Place { node: u16::from_be_bytes([b[0], b[1]]), shard: b[2], slot: u32::from_be_bytes([0, b[3], b[4], b[5]]) }
+        ConnectionPlace {
+            node: u16::from_be_bytes([b[0], b[1]]),
+            shard: b[2],
+            slot: u32::from_be_bytes([0, b[3], b[4], b[5]]),
+        }
     }
 
     /// Whether it is a Socket.IO peer's.
@@ -155,7 +159,7 @@ mod tests {
     #[test]
     fn an_id_says_where_its_connection_lives() {
         let mut rng = Rng::from_seed(1);
-        let place = Place { node: 0xBEEF, shard: 7, slot: 0x00AB_CDEF };
+        let place = ConnectionPlace { node: 0xBEEF, shard: 7, slot: 0x00AB_CDEF };
         let id = ConnectionId::new(place, rng.nonce());
         assert_eq!(id.place(), place);
         assert_eq!(ConnectionId::parse(&id.to_string()), Some(id));
@@ -164,7 +168,7 @@ mod tests {
 
     #[test]
     fn an_id_says_what_it_is_of() {
-        let id = |slot| ConnectionId::new(Place { node: 1, shard: 2, slot }, [7; NONCE_BYTES]);
+        let id = |slot| ConnectionId::new(ConnectionPlace { node: 1, shard: 2, slot }, [7; NONCE_BYTES]);
         assert!(id(PEER | 5).is_peer() && id(PEER | (SLOTS_MAX - 1)).is_peer());
         assert!(!id(5).is_peer() && !id(SESSION | 5).is_peer() && !id(SLOTS_MAX - 1).is_peer());
         assert_eq!(id(SESSION | 5).place().slot, SESSION | 5);

@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 /// What goes by a name.
-pub trait Named {
+pub trait HasName {
     /// The name; it must not change while the thing is in a table.
     fn name(&self) -> &str;
 }
@@ -20,7 +20,7 @@ pub struct Table<T> {
     hasher: FixedState,
 }
 
-impl<T: Named> Table<T> {
+impl<T: HasName> Table<T> {
     /// An empty table, whose order is of the seed's making.
     pub fn new(seed: u64) -> Self {
         Self { places: HashTable::new(), things: Slab::new(), hasher: FixedState::with_seed(seed) }
@@ -111,7 +111,7 @@ mod tests {
 
     struct Thing(String, usize);
 
-    impl Named for Thing {
+    impl HasName for Thing {
         fn name(&self) -> &str {
             &self.0
         }

@@ -2,7 +2,7 @@
 
 /// A file that is served as it is.
 #[derive(Clone, Copy, Debug)]
-pub struct Page {
+pub struct WebPage {
     /// Its media type.
     pub content_type: &'static str,
     /// Its bytes.
@@ -14,10 +14,10 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// The page that says what runs here.
-pub const LANDING: Page = Page { content_type: HTML, body: include_bytes!("landing.html") };
+pub const LANDING: WebPage = WebPage { content_type: HTML, body: include_bytes!("landing.html") };
 
 /// The page that makes a call.
-pub const CALL: Page = Page { content_type: HTML, body: include_bytes!("call.html") };
+pub const CALL: WebPage = WebPage { content_type: HTML, body: include_bytes!("call.html") };
 
 /// The scripts and styles of the pages.
 const ASSETS: &[(&str, &str, &[u8])] = &[
@@ -32,7 +32,7 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
 ];
 
 /// The asset of that name.
-pub fn asset(name: &str) -> Option<Page> {
+pub fn asset(name: &str) -> Option<WebPage> {
     let (_, content_type, body) = ASSETS.iter().find(|(known, _, _)| *known == name)?;
-    Some(Page { content_type, body })
+    Some(WebPage { content_type, body })
 }

@@ -9,12 +9,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::{KeyError, KeyProblem};
-use super::keys::{Allowed, KEYS_MAX, Key, KeyKind, algorithm_named, ec_key, ed25519_key, hmac_key, rsa_key};
+use super::keys::{Allowed, KEYS_MAX, KeyKind, VerifyingKey, algorithm_named, ec_key, ed25519_key, hmac_key, rsa_key};
 
 /// The keys of a set that can be used, and why the others cannot.
 #[derive(Debug)]
 pub(super) struct KeySet {
-    pub(super) keys: Vec<Key>,
+    pub(super) keys: Vec<VerifyingKey>,
     pub(super) left_out: Vec<KeyError>,
 }
 
@@ -62,7 +62,7 @@ struct Jwk {
     k: Option<String>,
 }
 
-fn read_key(value: Value, allowed: &Allowed) -> Result<Key, KeyProblem> {
+fn read_key(value: Value, allowed: &Allowed) -> Result<VerifyingKey, KeyProblem> {
     let jwk = Jwk::deserialize(value).map_err(|_| KeyProblem::Broken)?;
     let other_use = jwk.public_key_use.as_ref().is_some_and(|name| name != "sig");
     let other_operations = jwk.key_ops.as_ref().is_some_and(|names| !names.iter().any(|name| name == "verify"));
@@ -74,7 +74,7 @@ fn read_key(value: Value, allowed: &Allowed) -> Result<Key, KeyProblem> {
         Some(name) => Some(algorithm_named(name).ok_or(KeyProblem::AlgorithmMismatch)?),
         None => None,
     };
-    Key::from_jwk(material, jwk.kid, only, allowed)
+    VerifyingKey::from_jwk(material, jwk.kid, only, allowed)
 }
 
 impl Jwk {

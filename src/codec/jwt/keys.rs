@@ -8,7 +8,7 @@ use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 
 use super::error::{KeyError, KeyProblem, TokenError};
-use super::parts::Parts;
+use super::parts::TokenParts;
 
 /// Most keys of one verifier: a token without `kid` is tried against all that fit its algorithm, and one check takes
 /// 25 µs (RSA) to 80 µs (P-256).
@@ -67,7 +67,7 @@ impl Allowed {
 
 /// A key ready for use.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct VerifyingKey {
     /// The name that a token's `kid` selects it by; only keys of a JWKS have one.
     id: Option<String>,
     /// Never empty.
@@ -75,19 +75,19 @@ pub(super) struct Key {
     decoding: DecodingKey,
 }
 
-impl Key {
+impl VerifyingKey {
     fn new((kind, decoding): (KeyKind, DecodingKey), allowed: &Allowed) -> Result<Self, KeyProblem> {
         let algorithms = kind.algorithms().iter().copied().filter(|algorithm| allowed.has(*algorithm)).collect();
-        Key { id: None, algorithms, decoding }.unless_useless()
+        VerifyingKey { id: None, algorithms, decoding }.unless_useless()
     }
 
     pub(super) fn from_secret(secret: &[u8], allowed: &Allowed) -> Result<Self, KeyProblem> {
-        Key::new(hmac_key(secret)?, allowed)
+        VerifyingKey::new(hmac_key(secret)?, allowed)
     }
 
     /// Reads one SubjectPublicKeyInfo (RFC 7468 §13) or, for RSA, one PKCS#1 public key.
     pub(super) fn from_pem(pem: &[u8], allowed: &Allowed) -> Result<Self, KeyProblem> {
-        Key::new(pem_key(pem)?, allowed)
+        VerifyingKey::new(pem_key(pem)?, allowed)
     }
 
     /// A key of a JWKS. `only` is its own `alg`.
@@ -100,7 +100,7 @@ impl Key {
         if only.is_some_and(|algorithm| !material.0.algorithms().contains(&algorithm)) {
             return Err(KeyProblem::AlgorithmMismatch);
         }
-        let mut key = Key::new(material, allowed)?;
+        let mut key = VerifyingKey::new(material, allowed)?;
         key.id = id;
         key.algorithms.retain(|algorithm| only.is_none_or(|only| only == *algorithm));
         key.unless_useless()
@@ -119,7 +119,7 @@ impl Key {
     }
 
     /// Whether the signature is by this key. `algorithm` must be one that the key accepts.
-    pub(super) fn verifies(&self, parts: &Parts<'_>, algorithm: Algorithm) -> Result<bool, TokenError> {
+    pub(super) fn verifies(&self, parts: &TokenParts<'_>, algorithm: Algorithm) -> Result<bool, TokenError> {
         debug_assert!(self.accepts(algorithm));
         crypto::verify(parts.signature, parts.signed.as_bytes(), &self.decoding, algorithm)
             .map_err(|_| TokenError::Malformed)
@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn problem(pem: &str) -> Option<KeyProblem> {
-        Key::from_pem(pem.as_bytes(), &all()).err()
+        VerifyingKey::from_pem(pem.as_bytes(), &all()).err()
     }
 
     #[test]
@@ -256,9 +256,9 @@ mod tests {
             (fixtures::ED25519_PUBLIC, &[EdDSA]),
         ];
         for (pem, algorithms) in cases {
-            assert_eq!(Key::from_pem(pem.as_bytes(), &all()).expect("a good key").algorithms, algorithms);
+            assert_eq!(VerifyingKey::from_pem(pem.as_bytes(), &all()).expect("a good key").algorithms, algorithms);
             let windows = pem.replace('\n', "\r\n");
-            assert!(Key::from_pem(windows.as_bytes(), &all()).is_ok());
+            assert!(VerifyingKey::from_pem(windows.as_bytes(), &all()).is_ok());
         }
     }
 
@@ -280,7 +280,7 @@ mod tests {
         let short = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n";
         assert_eq!(problem(short), Some(KeyProblem::UnsupportedType));
         assert_eq!(problem(&fixtures::P256_PUBLIC.replace("MFkw", "M!kw")), Some(KeyProblem::Broken));
-        assert_eq!(Key::from_pem(b"\xff", &all()).err(), Some(KeyProblem::NotPem));
+        assert_eq!(VerifyingKey::from_pem(b"\xff", &all()).err(), Some(KeyProblem::NotPem));
     }
 
     #[test]
@@ -309,10 +309,10 @@ mod tests {
     #[test]
     fn the_configuration_narrows_and_may_exclude() {
         let allowed = Allowed::from_names(&["PS256".into(), "Ed25519".into()]).expect("known names");
-        let rsa = Key::from_pem(fixtures::RSA_PUBLIC.as_bytes(), &allowed).expect("allowed");
+        let rsa = VerifyingKey::from_pem(fixtures::RSA_PUBLIC.as_bytes(), &allowed).expect("allowed");
         assert_eq!(rsa.algorithms, [Algorithm::PS256]);
-        assert!(Key::from_pem(fixtures::ED25519_PUBLIC.as_bytes(), &allowed).is_ok());
-        assert_eq!(Key::from_secret(b"s", &allowed).err(), Some(KeyProblem::AlgorithmsExclude));
+        assert!(VerifyingKey::from_pem(fixtures::ED25519_PUBLIC.as_bytes(), &allowed).is_ok());
+        assert_eq!(VerifyingKey::from_secret(b"s", &allowed).err(), Some(KeyProblem::AlgorithmsExclude));
         for name in ["none", "ES512", "rs256", ""] {
             let error = Allowed::from_names(&[name.into()]).expect_err("not one of ours");
             assert_eq!(error, KeyError::new(format!("algorithms: {name:?}"), KeyProblem::UnknownAlgorithm));
