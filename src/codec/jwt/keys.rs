@@ -2,6 +2,7 @@
 //! configuration; a token's header only selects among them. That is what keeps a public key from being taken for an
 //! HMAC secret, and `none` from being an algorithm.
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
@@ -187,7 +188,7 @@ fn pem_key(pem: &[u8]) -> Result<(KeyKind, DecodingKey), KeyProblem> {
         return rsa_key(&modulus, &exponent);
     }
     if let Ok(key) = DecodingKey::from_ec_pem(pem) {
-        return ec_key(named_curve(&body)?, key.try_get_as_bytes().map_err(|_| KeyProblem::Broken)?);
+        return ec_key(curve_of(&body)?, key.try_get_as_bytes().map_err(|_| KeyProblem::Broken)?);
     }
     if let Ok(key) = DecodingKey::from_ed_pem(pem) {
         return ed25519_key(key.try_get_as_bytes().map_err(|_| KeyProblem::Broken)?);
@@ -214,20 +215,14 @@ fn pem_body(pem: &[u8]) -> Result<Vec<u8>, KeyProblem> {
     STANDARD.decode(base64).map_err(|_| KeyProblem::Broken)
 }
 
-/// The curve of an EC key: the object identifier that follows `id-ecPublicKey` (RFC 5480 §2.1.1). Its point's length
-/// would not do: secp256k1 has P-256's.
-fn named_curve(der: &[u8]) -> Result<KeyKind, KeyProblem> {
-    const EC_PUBLIC_KEY: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-    const SECP256R1: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-    const SECP384R1: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
-    let at = der.windows(EC_PUBLIC_KEY.len()).position(|window| window == EC_PUBLIC_KEY);
-    let curve = &der[at.ok_or(KeyProblem::Broken)? + EC_PUBLIC_KEY.len()..];
-    if curve.starts_with(SECP256R1) {
-        Ok(KeyKind::P256)
-    } else if curve.starts_with(SECP384R1) {
-        Ok(KeyKind::P384)
-    } else {
-        Err(KeyProblem::UnsupportedCurve)
+/// The curve of an EC key, by the cryptography library's own reading of its SubjectPublicKeyInfo (RFC 5480 §2.1.1). The
+/// length of the point does not tell: secp256k1 has that of P-256.
+fn curve_of(subject_public_key_info: &[u8]) -> Result<KeyKind, KeyProblem> {
+    let is_on = |algorithm| ParsedPublicKey::new(algorithm, subject_public_key_info).is_ok();
+    match () {
+        () if is_on(&ECDSA_P256_SHA256_FIXED) => Ok(KeyKind::P256),
+        () if is_on(&ECDSA_P384_SHA384_FIXED) => Ok(KeyKind::P384),
+        () => Err(KeyProblem::UnsupportedCurve),
     }
 }
 
