@@ -17,9 +17,9 @@ use crate::domain::access::Identity;
 use crate::domain::command::{Command, Opaque};
 use crate::domain::connection::ConnectionView;
 use crate::domain::event::{Content, Event, Joined, Message};
-use crate::domain::finding::QueryResult;
 use crate::domain::history::{History, Marks};
 use crate::domain::op::{PresenceView, Sent};
+use crate::domain::query_result::QueryResult;
 use crate::domain::reject::{Code, Reject};
 
 pub use answer::answer;
@@ -136,7 +136,7 @@ impl<'a> Reference<'a> {
 
 /// What the answer to a request says.
 #[derive(Clone, Copy, Debug)]
-pub enum Answer<'a> {
+pub enum SocketIoAnswer<'a> {
     /// You are a member.
     Joined(&'a Joined),
     /// You are no longer a member of this room.
@@ -269,7 +269,7 @@ mod tests {
         ws::frames(&out).map(|(_, text)| String::from_utf8_lossy(text).into_owned()).collect()
     }
 
-    fn answered(dialect: Dialect, ack: Option<u64>, name: &str, given: &Answer<'_>) -> Vec<String> {
+    fn answered(dialect: Dialect, ack: Option<u64>, name: &str, given: &SocketIoAnswer<'_>) -> Vec<String> {
         written(|out| answer(out, dialect, &Reference { ack, name }, given, NOW))
     }
 
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn colon_answers_by_ack_and_camel_by_event_and_ack() {
-        let left = Answer::Left("r");
+        let left = SocketIoAnswer::Left("r");
         let event = r#"42/chat,["room:left",{"chatId":"r"}]"#;
         let ack = r#"43/chat,3[{"success":true,"message":"Left chat successfully"}]"#;
         assert_eq!(answered(Dialect::Colon, Some(3), "leave:chat", &left), [ack, event]);
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn a_refusal_is_heard_whether_or_not_an_ack_is_wanted() {
         let reject = Reject::not_in_room();
-        let refused = Answer::Refused(&reject);
+        let refused = SocketIoAnswer::Refused(&reject);
         let text = r#""code":"NOT_IN_ROOM","message":"You are not in this room""#;
         let ack = r#"[{"success":false,"message":"You are not in this room","code":"NOT_IN_ROOM"}]"#;
         let event = format!(r#"42/chat,["error",{{{text}}}]"#);
@@ -353,6 +353,6 @@ mod tests {
     fn a_ping_brings_back_what_came_with_it() {
         let pong = r#"{"timestamp":"2025-01-09T21:30:00.000Z","data":[1]}"#;
         let both = [format!(r#"42["pong",{pong}]"#), format!("432[{pong}]")];
-        assert_eq!(answered(Dialect::Notify, Some(2), "ping", &Answer::Pong(Some("[1]"))), both);
+        assert_eq!(answered(Dialect::Notify, Some(2), "ping", &SocketIoAnswer::Pong(Some("[1]"))), both);
     }
 }

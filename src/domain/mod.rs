@@ -6,10 +6,10 @@
 //! [`record::Record`].
 
 pub mod access;
+pub mod client_query;
 pub mod command;
 pub mod connection;
 pub mod event;
-pub mod finding;
 pub mod history;
 pub mod membership;
 pub mod messages;
@@ -17,8 +17,10 @@ pub mod monitoring;
 pub mod op;
 pub mod people;
 pub mod presence;
-pub mod question;
+pub mod query;
+pub mod query_result;
 pub mod quota;
+pub mod receipt_counts;
 pub mod record;
 pub mod recovery;
 pub mod registration;
@@ -26,7 +28,5 @@ pub mod reject;
 pub mod room;
 pub mod roster;
 pub mod signaling;
-pub mod survey;
-pub mod tally;
 pub mod typing;
 pub mod user;

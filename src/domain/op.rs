@@ -10,15 +10,15 @@ use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
-use crate::domain::command::{MediaState, Receipt, Signal, Status};
+use crate::domain::command::{MediaState, ReceiptKind, Signal, Status};
 use crate::domain::connection::{ConnectionOp, ConnectionView};
-use crate::domain::event::{Content, Direct, Event, Joined, Peer};
+use crate::domain::event::{Content, Direct, Event, Joined, PeerView};
 use crate::domain::history::{History, Marks, Wanted};
 pub use crate::domain::people::{PresenceView, UsersPage, UsersView};
 use crate::domain::presence::Parting;
+use crate::domain::query::{PartialResult, Query, RoomRoster};
 use crate::domain::record::{Record, Retention, Session};
 use crate::domain::recovery::{Returned, Returning, SessionOp};
-use crate::domain::survey::{PartialResult, Query, Roster};
 
 /// One act, on the thing that keeps it.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub enum Op {
     /// A question that every keeper is asked.
     Query(Query),
     /// A look at which room a message is of.
-    RoomOf {
+    FindMessageRoom {
         /// The message.
         message: Uuid,
         /// The connection that asks.
@@ -52,13 +52,17 @@ pub enum Op {
 
 impl Op {
     /// The same for another keeper, of a question that every keeper is asked.
-    pub fn to_every_keeper(&self) -> Option<Self> {
+    pub fn to_every_owner(&self) -> Option<Self> {
         match self {
             Self::Rooms => Some(Self::Rooms),
             Self::Users(page) => Some(Self::Users(page.clone())),
             Self::Broadcast(direct) => Some(Self::Broadcast(direct.clone())),
             Self::Query(survey) => Some(Self::Query(survey.clone())),
-            Self::Room(..) | Self::User(..) | Self::Session(..) | Self::Connection(..) | Self::RoomOf { .. } => None,
+            Self::Room(..)
+            | Self::User(..)
+            | Self::Session(..)
+            | Self::Connection(..)
+            | Self::FindMessageRoom { .. } => None,
         }
     }
 }
@@ -87,21 +91,21 @@ pub enum RoomOp {
         peer: Option<Name>,
     },
     /// Become a member again, in the place of a connection that was lost.
-    Return(Box<Returning>),
+    Rejoin(Box<Returning>),
     /// A member's connection was lost; its membership ends unless it returns soon.
-    Lose {
+    StartGrace {
         /// The connection.
         connection: ConnectionId,
     },
     /// End the membership of a connection that is gone.
-    Vanish {
+    RemoveMember {
         /// The connection.
         connection: ConnectionId,
     },
     /// Relay a signaling message.
-    Signal(Box<RelaySignal>),
+    RelaySignal(Box<RelaySignal>),
     /// Tell the others which media one sends.
-    Media {
+    SetMedia {
         /// The sending connection.
         connection: ConnectionId,
         /// Its own peer id, when given.
@@ -112,35 +116,35 @@ pub enum RoomOp {
     /// Send a message to the room or to one of its peers.
     Send(Box<SendMessage>),
     /// Tell the others that one types, or stopped.
-    Typing {
+    SetTyping {
         /// The typing connection.
         connection: ConnectionId,
         /// Whether one types.
         is_typing: bool,
     },
     /// Look who types.
-    Typists {
+    ListTypists {
         /// The connection that looks.
         connection: ConnectionId,
     },
     /// Say that a message arrived or was read.
-    Receipt {
+    MarkMessage {
         /// The connection that says so.
         connection: ConnectionId,
         /// The message.
         message: Uuid,
         /// Which of the two.
-        kind: Receipt,
+        kind: ReceiptKind,
     },
     /// Look at messages that were sent before.
-    History {
+    ReadHistory {
         /// The asking connection.
         connection: ConnectionId,
         /// Which.
         wanted: Wanted,
     },
     /// Look at messages that were sent after one.
-    Sync {
+    ReadSince {
         /// The asking connection.
         connection: ConnectionId,
         /// The message.
@@ -149,21 +153,21 @@ pub enum RoomOp {
         limit: usize,
     },
     /// Look at who received and read a message.
-    Marks {
+    ReadReceipts {
         /// The asking connection.
         connection: ConnectionId,
         /// The message.
         message: Uuid,
     },
     /// Make the caller a participant, and its connections members.
-    Admit {
+    AddParticipant {
         /// The caller.
         by: Identity,
         /// Its live connections.
         connections: Vec<ConnectionId>,
     },
-    /// Undo [`RoomOp::Admit`].
-    Withdraw {
+    /// Undo [`RoomOp::AddParticipant`].
+    RemoveParticipant {
         /// The caller.
         by: Identity,
         /// The one connection to withdraw; all of the caller's when absent.
@@ -175,7 +179,7 @@ pub enum RoomOp {
         by: Identity,
     },
     /// Look who is in the room.
-    Roster {
+    ListUsers {
         /// Who looks.
         by: Identity,
         /// Which of the users.
@@ -191,12 +195,12 @@ pub enum RoomOp {
 impl RoomOp {
     /// Whether it may begin memberships.
     pub fn is_arrival(&self) -> bool {
-        matches!(self, Self::Join(_) | Self::Return(_) | Self::Admit { .. })
+        matches!(self, Self::Join(_) | Self::Rejoin(_) | Self::AddParticipant { .. })
     }
 
     /// Whether it ends memberships, but not the room.
     pub fn is_departure(&self) -> bool {
-        matches!(self, Self::Leave { .. } | Self::Vanish { .. } | Self::Withdraw { .. })
+        matches!(self, Self::Leave { .. } | Self::RemoveMember { .. } | Self::RemoveParticipant { .. })
     }
 }
 
@@ -217,7 +221,7 @@ pub struct JoinRoom {
     pub create: bool,
 }
 
-/// See [`RoomOp::Signal`].
+/// See [`RoomOp::RelaySignal`].
 #[derive(Debug)]
 pub struct RelaySignal {
     /// The sending connection.
@@ -295,7 +299,7 @@ pub enum UserOp {
         rooms: Vec<Name>,
     },
     /// A connection of theirs became a member of a room, whose members are to know how they are.
-    Introduce {
+    AnnounceIn {
         /// The connection.
         connection: ConnectionId,
         /// The room.
@@ -323,27 +327,27 @@ pub enum UserOp {
         direct: Arc<Direct>,
     },
     /// Look at their connections.
-    Connections,
+    ListConnections,
     /// Look how they are.
-    Look {
+    Describe {
         /// Who looks.
         by: Identity,
     },
     /// Say something of the device behind a connection of theirs that is to come. If it has, that connection is the
     /// answer, and its shard is to be told.
-    Register {
+    RegisterSocket {
         /// What the connection calls itself, or will; its id will do.
         socket: Name,
         /// What they say, as JSON.
         device: Option<Box<str>>,
     },
     /// Take back what was said of a connection that has not come.
-    Withdraw {
+    UnregisterSocket {
         /// What it would have called itself.
         socket: Name,
     },
     /// Count a request by REST against their allowance.
-    SpendRest,
+    SpendRestQuota,
 }
 
 /// The answer to an op that was granted.
@@ -389,9 +393,9 @@ pub enum Reply {
     /// Connected users of one keeper.
     Users(UsersView),
     /// Whom a message has reached.
-    Pushed(Pushed),
+    Pushed(PushResult),
     /// Who is in the room.
-    Roster(Box<Roster>),
+    Roster(Box<RoomRoster>),
     /// One keeper's part of a survey.
     PartialResult(PartialResult),
     /// The message is of this room.
@@ -418,7 +422,7 @@ impl RoomsView {
 
 /// Whom a message has reached; what several keepers say adds up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pushed {
+pub struct PushResult {
     /// How many connections.
     pub reached: usize,
     /// The users who are not connected.
@@ -463,7 +467,7 @@ pub struct RoomView {
     /// Its members.
     pub participant_count: usize,
     /// The first of them, at most `rooms.announce_limit`.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<PeerView>,
 }
 
 /// Rooms of one keeper; those of several keepers add up.
@@ -481,7 +485,7 @@ pub struct RoomsView {
 
 /// One thing that everyone concerned learns.
 #[derive(Debug)]
-pub struct Fact {
+pub struct AddressedEvent {
     /// Who learns it.
     pub audience: Audience,
     /// What.
@@ -518,7 +522,7 @@ pub enum Audience {
 
 /// The rules that rooms and users go by.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct RoomRules {
     /// Above this many members, joins and leaves are counted, not announced.
     pub announce_limit: usize,
     /// Members a room takes when its maker did not say; 0 is any number.
@@ -556,28 +560,28 @@ pub enum Scope {
 
 /// What an op may use while it is applied: the time, randomness, the rules, and lists for the facts and
 /// the records it makes.
-pub struct Context<'a> {
+pub struct OpContext<'a> {
     /// The time.
     pub now: Now,
     /// Randomness.
     pub rng: &'a mut Rng,
     /// The rules.
-    pub rules: &'a Rules,
+    pub rules: &'a RoomRules,
     /// What everyone concerned learns, in order.
-    pub facts: &'a mut Vec<Fact>,
+    pub facts: &'a mut Vec<AddressedEvent>,
     /// What a restart must not lose, in order.
     pub records: &'a mut Vec<Record>,
 }
 
-impl Context<'_> {
+impl OpContext<'_> {
     /// Tells the members of the room, but `except`.
     pub fn tell_members(&mut self, except: Option<ConnectionId>, event: Event) {
-        self.facts.push(Fact { audience: Audience::Members { except }, event });
+        self.facts.push(AddressedEvent { audience: Audience::Members { except }, event });
     }
 
     /// Tells one connection.
     pub fn tell(&mut self, connection: ConnectionId, event: Event) {
-        self.facts.push(Fact { audience: Audience::Connection(connection), event });
+        self.facts.push(AddressedEvent { audience: Audience::Connection(connection), event });
     }
 
     /// A new message's id.

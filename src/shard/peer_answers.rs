@@ -9,7 +9,7 @@ use crate::connection::outbound::NOBODY;
 use crate::connection::peer::{Peer, Recovery};
 use crate::connection::session::Route;
 use crate::dialect::offset;
-use crate::dialect::socketio::{self as dialects, Answer, Dialect, Reference};
+use crate::dialect::socketio::{self as dialects, Dialect, Reference, SocketIoAnswer};
 use crate::domain::event::{Content, Event, Joined};
 use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
@@ -121,7 +121,7 @@ impl Shard {
             (_, Err(reject)) => {
                 self.stats.refusals += 1;
                 self.note_refused(now, PEER | peer, &reject);
-                self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
+                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Refused(&reject));
             }
             (Then::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
                 self.peer_joined(now, peer, &to, &joined);
@@ -132,31 +132,31 @@ impl Shard {
                     self.leave_peer(&room, peer);
                     self.note_peer_session(now, peer);
                 }
-                self.answer_in_dialect(now, peer, &to, &Answer::Left(&room));
+                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Left(&room));
             }
             (Then::Sent(_, room), Ok(Reply::Sent(sent))) => {
-                self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, &room, None));
+                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Sent(&sent, &room, None));
             }
             (Then::Repeated(room, content), Ok(Reply::Sent(sent))) => {
                 let sender = self.peer_identity(peer);
                 let said = sender.as_ref().map(|sender| (sender, &*content));
-                self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, &room, said));
+                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Sent(&sent, &room, said));
             }
             (Then::Found, Ok(Reply::History(history))) => {
                 self.tell_peer_history(now, peer, &to, *history);
             }
             (Then::Found, Ok(Reply::Marks(marks))) => {
-                self.answer_in_dialect(now, peer, &to, &Answer::Receipts(&marks));
+                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Receipts(&marks));
             }
             (Then::Media { room, media }, Ok(_)) => {
                 self.note_peer_media(now, peer, &room, media);
-                self.answer_in_dialect(now, peer, &to, &Answer::Done);
+                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Done);
             }
-            (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
+            (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Done),
             (Then::Rest(_) | Then::Session | Then::Counted(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
-                self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
+                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Refused(&reject));
             }
         }
     }
@@ -167,7 +167,7 @@ impl Shard {
         let dialect = known.dialect;
         let mut frames = Vec::new();
         loop {
-            dialects::answer(&mut frames, dialect, to, &Answer::History(&history), now);
+            dialects::answer(&mut frames, dialect, to, &SocketIoAnswer::History(&history), now);
             if frames.len() <= self.answer_bytes() || !history.halve() {
                 break;
             }
@@ -237,7 +237,7 @@ impl Shard {
         self.join_peer(&standing, *seq, peer);
         self.note_peer_session(now, peer);
         self.introduce_peer(peer, &joined.room);
-        self.answer_in_dialect(now, peer, to, &Answer::Joined(joined));
+        self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Joined(joined));
     }
 
     /// A peer is told something.
@@ -246,7 +246,7 @@ impl Shard {
         let peer = self.peer_at(to).filter(|peer| self.returns.is_under_way(*peer) || self.accept_peer(now, *peer));
         let Some(peer) = peer else {
             if let Event::Joined(joined) = event {
-                self.ask(Ask::forgotten(), Op::Room(joined.room.clone(), RoomOp::Vanish { connection: to }));
+                self.ask(Ask::forgotten(), Op::Room(joined.room.clone(), RoomOp::RemoveMember { connection: to }));
             }
             return;
         };

@@ -152,7 +152,7 @@ impl Shard {
         let token = session.token;
         let op = match session.rooms.is_empty() && session.connection == first {
             true => SessionOp::Clear { token },
-            false => SessionOp::Keep(Box::new(session)),
+            false => SessionOp::Save(Box::new(session)),
         };
         self.ask(Ask::forgotten(), Op::Session(first, op));
     }
@@ -208,7 +208,7 @@ impl Shard {
             Departing::Removed | Departing::Quit if !self.options.rules.outlives_process => {}
             Departing::Removed | Departing::Quit => {
                 let token = TokenHash(recovery::hash(&self.recovery_key.token(connection)));
-                self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Drop { token }));
+                self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Delete { token }));
             }
             Departing::Superseded => {}
         }
@@ -268,7 +268,7 @@ impl Shard {
             let join = JoinRoom { connection, by: by.clone(), peer, display_name, media, create: false };
             let back = Returning { former: session.connection, join, epoch, seq };
             let ask = Ask { to: Some(connection), request: None, then: Then::Returned { room: room.clone(), shown } };
-            self.ask(ask, Op::Room(room, RoomOp::Return(Box::new(back))));
+            self.ask(ask, Op::Room(room, RoomOp::Rejoin(Box::new(back))));
             if let Some(resume) = self.resumes.get_mut(&slot) {
                 resume.awaited.push(awaited);
             }

@@ -7,7 +7,7 @@ use crate::base::ids::Place;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::Roles;
-use crate::domain::op::{Rules, Scope};
+use crate::domain::op::{RoomRules, Scope};
 
 const GRACE_MS: u64 = 3_000;
 const BEGINNING: Now = Now { mono: 1_000, wall: 1_750_000_000_000 };
@@ -43,8 +43,8 @@ impl Watched {
         }
     }
 
-    fn with<T>(&mut self, act: impl FnOnce(&mut User, &mut Context<'_>) -> T) -> Option<T> {
-        let rules = Rules {
+    fn with<T>(&mut self, act: impl FnOnce(&mut User, &mut OpContext<'_>) -> T) -> Option<T> {
+        let rules = RoomRules {
             announce_limit: 500,
             max_participants: 0,
             has_store: true,
@@ -58,7 +58,7 @@ impl Watched {
         };
         let mut facts = Vec::new();
         let (now, rng, records) = (self.now, &mut self.rng, &mut self.records);
-        let mut context = Context { now, rng, rules: &rules, facts: &mut facts, records };
+        let mut context = OpContext { now, rng, rules: &rules, facts: &mut facts, records };
         let outcome = act(self.user.as_mut()?, &mut context);
         for fact in facts {
             let Event::Presence { user, status, last_seen } = fact.event else { panic!("{fact:?}") };
@@ -103,7 +103,7 @@ impl Watched {
     }
 
     fn introduce(&mut self, connection: u32, room: &str) {
-        self.apply(UserOp::Introduce { connection: id(connection), room: room.into() });
+        self.apply(UserOp::AnnounceIn { connection: id(connection), room: room.into() });
     }
 
     fn statuses(&self) -> Vec<Status> {

@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::dialect::packed::Packed;
-use crate::domain::op::{Audience, Fact, Op, Reply, RoomOp, Sent, UserOp};
+use crate::dialect::encoded_event::EncodedEvent;
+use crate::domain::op::{AddressedEvent, Audience, Op, Reply, RoomOp, Sent, UserOp};
 use crate::domain::record::Session;
 use crate::domain::reject::Reject;
 use crate::message::storage::{Kept, Receipt};
@@ -26,13 +26,13 @@ impl EmbeddedOwner {
     /// one of them.
     pub(super) fn tell_room_facts(&mut self, now: Now, place: u32, is_closed: bool, out: &mut Vec<Outgoing>) {
         let Some(room) = self.rooms.at(place) else { return };
-        for Fact { audience, event } in self.facts.drain(..) {
+        for AddressedEvent { audience, event } in self.facts.drain(..) {
             match audience {
                 Audience::Members { except } => {
                     if !room.members.hear(except) {
                         continue;
                     }
-                    let mut packed = Packed::new(&event, now, &mut self.draft);
+                    let mut packed = EncodedEvent::new(&event, now, &mut self.draft);
                     if room.members.has_peers() {
                         packed = packed.and_for_peers(&event, now);
                     }
@@ -137,7 +137,7 @@ impl EmbeddedOwner {
     }
 
     /// Tells of a leaving that waited for messages that were on their way to the store.
-    fn tell_late(&mut self, now: Now, room: &Name, facts: SmallVec<[Fact; 1]>, out: &mut Vec<Outgoing>) {
+    fn tell_late(&mut self, now: Now, room: &Name, facts: SmallVec<[AddressedEvent; 1]>, out: &mut Vec<Outgoing>) {
         self.gate.note_told(room);
         if let Some(place) = self.rooms.find(room) {
             self.facts.extend(facts);
