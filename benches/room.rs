@@ -41,7 +41,7 @@ const RULES: RoomRules = RoomRules {
 struct Keeper {
     room: Room,
     rng: Rng,
-    facts: Vec<AddressedEvent>,
+    events: Vec<AddressedEvent>,
     records: Vec<Record>,
     members: Vec<ConnectionId>,
 }
@@ -49,12 +49,12 @@ struct Keeper {
 impl Keeper {
     /// A room with so many members, the last of whom goes by a name of its own choice.
     fn new(members: usize) -> Self {
-        let (mut rng, mut facts, mut records) = (Rng::from_seed(1), Vec::new(), Vec::new());
+        let (mut rng, mut events, mut records) = (Rng::from_seed(1), Vec::new(), Vec::new());
         let mut context =
-            OpContext { now: NOW, rng: &mut rng, rules: &RULES, facts: &mut facts, records: &mut records };
+            OpContext { now: NOW, rng: &mut rng, rules: &RULES, events: &mut events, records: &mut records };
         let room = Room::new(requests::ROOM.into(), &identity(0), None, LogTerms::default(), &mut context);
         let members: Vec<ConnectionId> = (0..members as u32).map(|slot| connection(slot, &mut rng)).collect();
-        let mut keeper = Self { room, rng, facts, records, members };
+        let mut keeper = Self { room, rng, events, records, members };
         for at in 0..keeper.members.len() {
             let peer = (at + 1 == keeper.members.len()).then(|| "the-last".into());
             assert!(keeper.apply(join(keeper.members[at], at, peer)).is_ok());
@@ -64,10 +64,10 @@ impl Keeper {
 
     /// Applies one act, as the room's keeper does, and drops what it made known.
     fn apply(&mut self, op: RoomOp) -> Result<Reply, Reject> {
-        let (facts, records) = (&mut self.facts, &mut self.records);
-        let mut context = OpContext { now: NOW, rng: &mut self.rng, rules: &RULES, facts, records };
+        let (events, records) = (&mut self.events, &mut self.records);
+        let mut context = OpContext { now: NOW, rng: &mut self.rng, rules: &RULES, events, records };
         let reply = self.room.apply(op, &mut context);
-        black_box(&mut self.facts).clear();
+        black_box(&mut self.events).clear();
         black_box(&mut self.records).clear();
         reply
     }

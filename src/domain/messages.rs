@@ -136,7 +136,7 @@ impl Room {
             context.tell_members(None, event);
         }
         let event = Event::Receipt { room: self.id.clone(), message, by, kind };
-        context.facts.push(AddressedEvent { audience: Audience::User(sender.user_name()), event });
+        context.events.push(AddressedEvent { audience: Audience::User(sender.user_name()), event });
     }
 
     /// The user that a member's connection is.

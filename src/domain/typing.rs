@@ -186,16 +186,16 @@ mod tests {
                 connections_per_user: 0,
                 rest_per_minute: 0,
             };
-            let mut facts = Vec::new();
+            let mut events = Vec::new();
             let mut context = OpContext {
                 now: self.now,
                 rng: &mut self.rng,
                 rules: &rules,
-                facts: &mut facts,
+                events: &mut events,
                 records: &mut Vec::new(),
             };
             let outcome = act(&mut self.room, &mut context);
-            for fact in facts {
+            for fact in events {
                 if let (Audience::Members { except }, Event::Typing { by, is_typing, .. }) = (fact.audience, fact.event)
                 {
                     self.told.push((by.user().to_owned(), is_typing, except));

@@ -146,7 +146,7 @@ impl User {
     fn introduce(&mut self, connection: ConnectionId, room: Name, context: &mut OpContext<'_>) {
         if !self.presence.is_known_in(&room) && self.presence.status() != Status::Offline {
             let event = self.presence_event(context);
-            context.facts.push(AddressedEvent { audience: Audience::Acquaintances { connection, room }, event });
+            context.events.push(AddressedEvent { audience: Audience::Acquaintances { connection, room }, event });
         }
     }
 
@@ -166,7 +166,7 @@ impl User {
 
     fn tell_presence(&self, except: Option<ConnectionId>, context: &mut OpContext<'_>) {
         let audience = Audience::Observers { except, rooms: self.presence.rooms().to_vec() };
-        context.facts.push(AddressedEvent { audience, event: self.presence_event(context) });
+        context.events.push(AddressedEvent { audience, event: self.presence_event(context) });
     }
 
     fn presence_event(&self, context: &OpContext<'_>) -> Event {

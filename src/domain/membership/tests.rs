@@ -163,7 +163,7 @@ struct Watched {
     room: Room,
     rng: Rng,
     rules: RoomRules,
-    facts: Vec<AddressedEvent>,
+    events: Vec<AddressedEvent>,
     /// The names the onlooker believes are there.
     seen: BTreeSet<String>,
 }
@@ -183,11 +183,11 @@ impl Watched {
             connections_per_user: 0,
             rest_per_minute: 0,
         };
-        let (mut facts, mut records) = (Vec::new(), Vec::new());
+        let (mut events, mut records) = (Vec::new(), Vec::new());
         let mut context =
-            OpContext { now: Now::default(), rng: &mut rng, rules: &rules, facts: &mut facts, records: &mut records };
+            OpContext { now: Now::default(), rng: &mut rng, rules: &rules, events: &mut events, records: &mut records };
         let room = Room::new("r".into(), &identity(0), None, LogTerms::default(), &mut context);
-        Self { room, rng, rules, facts, seen: BTreeSet::new() }
+        Self { room, rng, rules, events, seen: BTreeSet::new() }
     }
 
     fn op(&mut self, op: RoomOp) -> Result<(), Code> {
@@ -195,7 +195,7 @@ impl Watched {
             now: Now::default(),
             rng: &mut self.rng,
             rules: &self.rules,
-            facts: &mut self.facts,
+            events: &mut self.events,
             records: &mut Vec::new(),
         };
         self.room.apply(op, &mut context).map(drop).map_err(|reject| reject.code)
@@ -231,7 +231,7 @@ impl Watched {
 
     /// What the members are told is news to them: nobody comes who is there, nobody goes who is not.
     fn watch(&mut self) {
-        for fact in self.facts.drain(..) {
+        for fact in self.events.drain(..) {
             match (fact.audience, fact.event) {
                 (Audience::Members { .. }, Event::PeerJoined { peer, .. }) => {
                     assert!(self.seen.insert(peer.name.with(str::to_owned)), "{:?} was there", peer.name);

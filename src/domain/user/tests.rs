@@ -56,11 +56,11 @@ impl Watched {
             connections_per_user: 3,
             rest_per_minute: 0,
         };
-        let mut facts = Vec::new();
+        let mut events = Vec::new();
         let (now, rng, records) = (self.now, &mut self.rng, &mut self.records);
-        let mut context = OpContext { now, rng, rules: &rules, facts: &mut facts, records };
+        let mut context = OpContext { now, rng, rules: &rules, events: &mut events, records };
         let outcome = act(self.user.as_mut()?, &mut context);
-        for fact in facts {
+        for fact in events {
             let Event::Presence { user, status, last_seen } = fact.event else { panic!("{fact:?}") };
             assert_eq!(&*user, "ann");
             match fact.audience {

@@ -33,7 +33,7 @@ pub(super) enum Held {
         /// The answer.
         reply: Reply,
         /// What everyone concerned learns.
-        facts: SmallVec<[AddressedEvent; 1]>,
+        events: SmallVec<[AddressedEvent; 1]>,
         /// The number of the message that is kept; 0 when it is something else.
         seq: u64,
         /// What the message is remembered by, should it be repeated.
@@ -51,7 +51,7 @@ pub(super) enum Held {
         /// The room.
         room: Name,
         /// What the others learn.
-        facts: SmallVec<[AddressedEvent; 1]>,
+        events: SmallVec<[AddressedEvent; 1]>,
     },
     /// An act that is done when its record is kept.
     Act {
@@ -206,7 +206,7 @@ impl CommitBarrier {
         let is_of_room = |held: &mut Held| matches!(held, Held::Late { room: known, .. } if known == room);
         let lists = self.pending.iter_mut().map(|pending| &mut pending.held).chain([&mut self.held]);
         let taken = lists.flat_map(|held| held.extract_if(.., is_of_room)).filter_map(|held| match held {
-            Held::Late { facts, .. } => Some(facts),
+            Held::Late { events, .. } => Some(events),
             _ => None,
         });
         taken.collect()

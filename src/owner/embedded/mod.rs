@@ -8,7 +8,7 @@ macro_rules! context {
             now: $now,
             rng: &mut $self.rng,
             rules: &$self.rules,
-            facts: &mut $self.facts,
+            events: &mut $self.events,
             records: &mut $self.records,
         }
     };
@@ -96,7 +96,7 @@ pub struct EmbeddedOwner {
     missing: BTreeMap<Name, u32>,
     /// What is to be looked at, and when.
     due: BTreeMap<u64, BTreeSet<Due>>,
-    facts: Vec<AddressedEvent>,
+    events: Vec<AddressedEvent>,
     records: Vec<Record>,
     /// The number of the last news of a user.
     news: u64,
@@ -145,7 +145,7 @@ impl EmbeddedOwner {
             spent: VecDeque::new(),
             registrations: Registrations::new(seed),
             due: BTreeMap::new(),
-            facts: Vec::new(),
+            events: Vec::new(),
             records: Vec::new(),
             news: 0,
             draft: Vec::new(),
@@ -248,7 +248,7 @@ impl EmbeddedOwner {
                 let Some(room) = self.rooms.at_mut(place) else { return };
                 if room.take_uncounted() && !room.members.is_empty() {
                     let event = room.stats();
-                    self.facts.push(AddressedEvent { audience: Audience::Members { except: None }, event });
+                    self.events.push(AddressedEvent { audience: Audience::Members { except: None }, event });
                     self.tell_room_facts(now, place, false, out);
                 }
             }
@@ -261,7 +261,7 @@ impl EmbeddedOwner {
                     return out.push((self.number, ShardMessage::OnlineUsers { room: name, users: users.into() }));
                 }
                 let event = room.online(None);
-                self.facts.push(AddressedEvent { audience: Audience::Members { except: None }, event });
+                self.events.push(AddressedEvent { audience: Audience::Members { except: None }, event });
                 self.tell_room_facts(now, place, false, out);
             }
             Due::EndTyping(name) => {

@@ -226,11 +226,11 @@ impl EmbeddedOwner {
     }
 
     /// Adds a message that is told now to what those miss who are on their way back.
-    pub(super) fn note_missed(&mut self, room: &Name, facts: &[AddressedEvent]) {
+    pub(super) fn note_missed(&mut self, room: &Name, events: &[AddressedEvent]) {
         if !self.missing.contains_key(room) {
             return;
         }
-        let messages = facts.iter().filter_map(|fact| match &fact.event {
+        let messages = events.iter().filter_map(|fact| match &fact.event {
             Event::Message(message) => Some(message),
             _ => None,
         });

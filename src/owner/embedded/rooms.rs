@@ -154,10 +154,10 @@ impl EmbeddedOwner {
             // Who stays hears it after what was said before. Who goes hears it at once, and nothing that comes after: it is
             // no member any more, so it would get some of what is said and some not.
             let is_others = |fact: &mut AddressedEvent| !matches!(fact.audience, Audience::Connection(_));
-            let facts: SmallVec<[AddressedEvent; 1]> = self.facts.extract_if(.., is_others).collect();
+            let events: SmallVec<[AddressedEvent; 1]> = self.events.extract_if(.., is_others).collect();
             self.tell_room_facts(now, place, false, out);
-            if !facts.is_empty() {
-                self.gate.hold([], Held::Late { room: name, facts });
+            if !events.is_empty() {
+                self.gate.hold([], Held::Late { room: name, events });
             }
             return outcome.map(Some);
         }
@@ -173,8 +173,8 @@ impl EmbeddedOwner {
     /// that nobody is told of comings and goings in another order than they had.
     pub(super) fn tell_departures(&mut self, now: Now, name: &Name, op: &RoomOp, out: &mut Vec<Outgoing>) {
         let Some(place) = self.rooms.find(name).filter(|_| op.is_arrival()) else { return };
-        for facts in self.gate.take_late(name) {
-            self.facts.extend(facts);
+        for events in self.gate.take_late(name) {
+            self.events.extend(events);
             self.tell_room_facts(now, place, false, out);
         }
     }
@@ -193,10 +193,10 @@ impl EmbeddedOwner {
             self.tell_room_facts(now, place, is_closed, out);
             return outcome.map(Some);
         }
-        let (records, facts) = (self.records.drain(..), self.facts.drain(..).collect());
+        let (records, events) = (self.records.drain(..), self.events.drain(..).collect());
         let (Some(room), Ok(reply)) = (self.rooms.at(place), outcome) else { return Err(Reject::room_not_found()) };
         let room = room.id.clone();
-        self.gate.hold(records, Held::Room { room, to, reply, facts, seq: 0, repeat: None });
+        self.gate.hold(records, Held::Room { room, to, reply, events, seq: 0, repeat: None });
         Ok(None)
     }
 
@@ -227,8 +227,8 @@ impl EmbeddedOwner {
             self.tell_room_facts(now, place, false, out);
             return outcome.map(Some);
         }
-        let (records, facts, reply) = (self.records.drain(..), self.facts.drain(..).collect(), outcome?);
-        self.gate.hold(records, Held::Room { room: name, to, reply, facts, seq, repeat });
+        let (records, events, reply) = (self.records.drain(..), self.events.drain(..).collect(), outcome?);
+        self.gate.hold(records, Held::Room { room: name, to, reply, events, seq, repeat });
         Ok(None)
     }
 

@@ -50,7 +50,7 @@ impl EmbeddedOwner {
         let Some(place) = self.rooms.find(room) else { return };
         let Some(room) = self.rooms.at_mut(place) else { return };
         let event = room.online(Some(users));
-        self.facts.push(AddressedEvent { audience: Audience::Members { except: None }, event });
+        self.events.push(AddressedEvent { audience: Audience::Members { except: None }, event });
         self.tell_room_facts(now, place, false, out);
         self.note_due(now, place);
     }

@@ -187,8 +187,8 @@ impl EmbeddedOwner {
     }
 
     pub(super) fn tell_user_facts(&mut self, now: Now, name: &Name, out: &mut Vec<Outgoing>) {
-        let mut facts = std::mem::take(&mut self.facts);
-        for AddressedEvent { audience, event } in facts.drain(..) {
+        let mut events = std::mem::take(&mut self.events);
+        for AddressedEvent { audience, event } in events.drain(..) {
             match audience {
                 Audience::Connection(to) => out.push((to.place().shard, ShardMessage::Deliver { to, event })),
                 Audience::Observers { except, rooms } => {
@@ -225,7 +225,7 @@ impl EmbeddedOwner {
                 Audience::Acquaintances { .. } | Audience::Members { .. } | Audience::User(_) => {}
             }
         }
-        self.facts = facts;
+        self.events = events;
     }
 
     /// Whether everybody hears how a user is, and not only those who share a room with them.

@@ -10,8 +10,8 @@ use switchboard::base::limits;
 use switchboard::codec::engineio::Version;
 use switchboard::codec::socketio::{Content, Decoder, Limits};
 use switchboard::dialect::{camel, colon, notify};
+use switchboard::domain::client_query::{ClientQuery, PageRequest};
 use switchboard::domain::command::{Command, MessageTarget};
-use switchboard::domain::client_query::{PageRequest, ClientQuery};
 
 /// Small, so that the fuzzer finds it.
 const CONTENT_BYTES: usize = 64;
