@@ -16,6 +16,7 @@ pub mod messages;
 pub mod monitoring;
 pub mod op;
 pub mod people;
+pub mod policy;
 pub mod presence;
 pub mod query;
 pub mod query_result;

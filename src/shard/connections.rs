@@ -12,7 +12,7 @@ use crate::dialect::raw;
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
 use crate::domain::event::{Direct, Event};
 use crate::domain::op::{PushResult, Reply};
-use crate::domain::reject::{Code, Reject};
+use crate::domain::reject::Reject;
 use crate::shard::Shard;
 use crate::shard::arrivals::wall_of;
 use crate::shard::recovery::Departing;
@@ -38,10 +38,8 @@ impl Shard {
                 self.arrivals.equip(slot, device);
                 Ok(Reply::Registered(Some(connection)))
             }
-            ConnectionOp::Close { by } if by.user() != owner.user() && !by.roles().admin => {
-                Err(Reject::new(Code::Forbidden, "Only its own user and admins may close a connection"))
-            }
-            ConnectionOp::Close { .. } => {
+            ConnectionOp::Close { by } => {
+                by.check_closes(&owner)?;
                 self.remove(now, slot);
                 Ok(Reply::Closed(1))
             }

@@ -132,6 +132,7 @@ impl Shard {
             Next::Ask(about, Op::Room(room.into(), op))
         };
         let survey = |about, survey| Next::Ask(about, Op::Query(survey));
+        question.action().check(by)?;
         Ok(match question {
             ClientQuery::Room { room } => roster(About::Room, &room, UsersPage { after: None, limit: 0 }),
             ClientQuery::Rooms => {
@@ -168,9 +169,6 @@ impl Shard {
             ClientQuery::Connections if self.placement.is_cluster() => survey(About::Stats, Query::Totals),
             ClientQuery::Connections => Next::Answer(Box::new(QueryResult::Connections(self.totals(now).metrics()))),
             ClientQuery::Health => Next::Answer(Box::new(QueryResult::Health(self.assess(now)))),
-            ClientQuery::Events(_) | ClientQuery::Monitoring if !by.roles().admin => {
-                return Err(Reject::new(Code::Forbidden, "Only admins may see what others do"));
-            }
             ClientQuery::Events(filter) => survey(About::Events, Query::Incidents(Arc::new(filter.into_owned()))),
             ClientQuery::Monitoring => survey(About::Monitoring, Query::Overview),
         })
@@ -252,7 +250,7 @@ impl Shard {
                 QueryResult::Users(UserList { users, next })
             }
             (About::Presence, Reply::Presence(view)) => {
-                let may_see = inquiry.by.roles().admin || *inquiry.by.user() == *view.user;
+                let may_see = inquiry.by.is_user_or_admin(&view.user);
                 match view.newest.filter(|_| may_see) {
                     Some(newest) => {
                         let op = Op::Connection(newest, ConnectionOp::Describe);

@@ -10,7 +10,7 @@ use crate::dialect::encoded_event::SocketIoEncodings;
 use crate::dialect::socketio::Dialect;
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
 use crate::domain::op::Reply;
-use crate::domain::reject::{Code, Reject};
+use crate::domain::reject::Reject;
 use crate::shard::Shard;
 use crate::shard::arrivals::wall_of;
 use crate::shard::recovery::Departing;
@@ -37,10 +37,8 @@ impl Shard {
                 self.sessions.arrivals.equip(at, device);
                 Ok(Reply::Registered(Some(connection)))
             }
-            ConnectionOp::Close { by } if by.user() != owner.user() && !by.roles().admin => {
-                Err(Reject::new(Code::Forbidden, "Only its own user and admins may close a connection"))
-            }
-            ConnectionOp::Close { .. } => {
+            ConnectionOp::Close { by } => {
+                by.check_closes(&owner)?;
                 self.disconnect_peer(now, peer, Departing::Removed);
                 Ok(Reply::Closed(1))
             }

@@ -259,10 +259,7 @@ impl Shard {
 
     fn authenticate(&mut self, now: Now, slot: u32, request: Option<&str>, token: &str) -> Result<(), Reject> {
         let (identity, expires_at) = self.verify(token, now)?;
-        let known = self.identity(slot)?;
-        if known.user() != identity.user() {
-            return Err(Reject::new(Code::Forbidden, "The token is another user's; connect anew to change users"));
-        }
+        self.identity(slot)?.check_renewal(&identity)?;
         let user = identity.user_name();
         let conn = &mut self.conns[slot as usize];
         conn.expires_at = expires_at.map_or(0, seconds);

@@ -294,7 +294,7 @@ impl Shard {
         if *identity.user() == *session.user {
             return Ok(identity);
         }
-        if !may_follow(&identity, &session.user) {
+        if !identity.may_recover(&session.user) {
             return Err(failed());
         }
         let connection = self.id_of(slot);
@@ -401,7 +401,7 @@ impl Shard {
         let slot = self.slot_of(connection).filter(|slot| self.conns[*slot as usize].is_listening());
         if let Some(slot) = slot
             && self.recovery_key.token(connection) == token
-            && self.conns[slot as usize].identity.as_ref().is_some_and(|own| may_follow(by, own.user()))
+            && self.conns[slot as usize].identity.as_ref().is_some_and(|own| by.may_recover(own.user()))
         {
             let is_noted = self.unsaved.contains(&slot) || self.resumes.contains_key(&slot);
             // What is kept of it already does not know what was written to it last.
@@ -438,12 +438,6 @@ impl Shard {
             _ => drop(self.appearances.remove(&(slot, place))),
         }
     }
-}
-
-/// Whether somebody may go on where a connection of `user` was: a user where they were themselves, and a guest, who has
-/// nothing to show but the token, where a guest was.
-fn may_follow(by: &Identity, user: &str) -> bool {
-    by.user() == user || by.roles().guest && user.starts_with("guest:")
 }
 
 pub(super) fn failed() -> Reject {

@@ -2,7 +2,7 @@
 //!
 //! [`route`] says what a method and a path ask for, [`decode`] reads the body into a [`RestCall`], [`encode`] writes the
 //! answer to it, and [`refuse`] a refusal. What travels in HTTP's own headers (`Allow`, `Retry-After`, CORS) is
-//! the caller's, as are tokens: a call only says whom it is for ([`RestCall::guests_may`], [`RestCall::admin_only`]).
+//! the caller's, as are tokens: a call only says whom it is for ([`RestCallKind::action`], [`RestCall::concerns_only`]).
 //!
 //! A new call is a row in `route`'s table, a variant of [`RestCallKind`] and of [`RestCall`], and what the compiler then asks
 //! for.
@@ -24,6 +24,7 @@ use crate::base::ids::ConnectionId;
 use crate::domain::command::Status;
 use crate::domain::event::Content;
 use crate::domain::op::{LogTerms, Profile, UsersPage};
+use crate::domain::policy::Action;
 
 /// Which call, before its path and body are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,20 +76,28 @@ pub enum RestCallKind {
 }
 
 impl RestCallKind {
-    /// Whether a caller without a token may be a guest here, where guests are let in at all.
-    pub fn guests_may(self) -> bool {
-        matches!(self, Self::CreateMeeting | Self::ListMeetings | Self::Meeting | Self::CloseMeeting)
-    }
-
-    /// Whether only admins may call.
-    pub fn admin_only(self) -> bool {
-        matches!(self, Self::ListMeetings | Self::Broadcast)
-    }
-
-    /// Whether only admins may call, and services whose token has the scope `push`.
-    pub fn push_only(self) -> bool {
-        let pushes = [Self::PushToUser, Self::PushToUsers, Self::PushToAll, Self::Notify, Self::ConnectedUsers];
-        pushes.contains(&self)
+    /// The action that the call is, for authorization.
+    pub fn action(self) -> Action {
+        match self {
+            Self::CreateMeeting | Self::Meeting | Self::CloseMeeting => Action::UseMeetings,
+            Self::ListMeetings => Action::ListRooms,
+            Self::Broadcast => Action::Broadcast,
+            Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
+                Action::Push
+            }
+            Self::CreateRoom
+            | Self::Room
+            | Self::Join
+            | Self::Leave
+            | Self::Register
+            | Self::Disconnect
+            | Self::Connections
+            | Self::Presence
+            | Self::SetPresence
+            | Self::UserStatus
+            | Self::OwnStatus
+            | Self::DisconnectUser => Action::UseServer,
+        }
     }
 }
 
@@ -255,16 +264,6 @@ impl RestCall {
         }
     }
 
-    /// See [`RestCallKind::guests_may`].
-    pub fn guests_may(&self) -> bool {
-        self.kind().guests_may()
-    }
-
-    /// See [`RestCallKind::admin_only`].
-    pub fn admin_only(&self) -> bool {
-        self.kind().admin_only()
-    }
-
     /// Takes the profile out of a call that makes a room, with `creator` as the first of its participants and nobody in
     /// it twice; `None` from any other call.
     ///
@@ -323,9 +322,11 @@ mod tests {
     #[test]
     fn calls_are_for_those_they_are_for() {
         use RestCallKind::*;
-        assert_eq!(kinds(RestCall::guests_may), [CreateMeeting, ListMeetings, Meeting, CloseMeeting]);
-        assert_eq!(kinds(RestCall::admin_only), [ListMeetings, Broadcast]);
-        assert_eq!(kinds(|call| call.kind().push_only()), [PushToUser, PushToUsers, PushToAll, Notify, ConnectedUsers]);
+        let of = |action| kinds(|call| call.kind().action() == action);
+        let guests = kinds(|call| call.kind().action().admits_guests());
+        assert_eq!(guests, [CreateMeeting, ListMeetings, Meeting, CloseMeeting]);
+        assert_eq!([of(Action::ListRooms), of(Action::Broadcast)].concat(), [ListMeetings, Broadcast]);
+        assert_eq!(of(Action::Push), [PushToUser, PushToUsers, PushToAll, Notify, ConnectedUsers]);
         let own = [Register, Connections, SetPresence, DisconnectUser];
         assert_eq!(kinds(|call| call.concerns_only().is_some()), own);
         assert_eq!(kinds(|call| call.content().is_some()), [Broadcast, PushToUser, PushToUsers, PushToAll, Notify]);

@@ -135,14 +135,9 @@ impl Shard {
         if origin.is_some() && form.origin.is_none() {
             return Err(Reject::new(Code::Forbidden, "This origin may not use the server").into());
         }
-        let identity = self.identify(now, head, call.kind.guests_may())?;
-        if call.kind.admin_only() && !identity.roles().admin {
-            return Err(Reject::new(Code::Forbidden, "Only admins may do this").into());
-        }
-        if call.kind.push_only() && !identity.roles().push && !identity.roles().admin {
-            let text = "Only admins, and whoever has a token with the scope push, may do this";
-            return Err(Reject::new(Code::Forbidden, text).into());
-        }
+        let action = call.kind.action();
+        let identity = self.identify(now, head, action.admits_guests())?;
+        action.check(&identity)?;
         let page = match call.kind {
             RestCallKind::ConnectedUsers => Some(rest::page(head.query())?),
             _ => None,

@@ -82,8 +82,8 @@ impl Shard {
     /// # Errors
     /// The caller may not call it, or it names what cannot be.
     pub(super) fn questions(&mut self, now: Now, call: &mut RestCall, by: &Identity) -> Result<Questions, Reject> {
-        if call.concerns_only().is_some_and(|user| **user != *by.user()) && !by.roles().admin {
-            return Err(Reject::new(Code::Forbidden, "Only the user themselves and admins may do this"));
+        if let Some(user) = call.concerns_only() {
+            by.check_concerns(user)?;
         }
         let content_bytes = self.options.content_bytes;
         if call.content().is_some_and(|content| content.body.len() > content_bytes.saturating_add(2)) {
