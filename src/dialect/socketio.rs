@@ -109,28 +109,36 @@ impl Dialect {
     }
 }
 
-/// Which request an answer is to. As text it goes with the question, wherever that goes, and comes back with the answer.
+/// The request that an answer belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reference<'a> {
-    /// The number under which the client wants the answer, if it does.
+pub struct ReplyTo {
+    /// The number of the ack that the client asked for, if it did.
     pub ack: Option<u64>,
-    /// The event that the request was; empty when nothing was asked.
-    pub name: &'a str,
+    /// The name of the request's event; empty when no dialect has such an event, and without a request.
+    pub event: &'static str,
 }
 
-impl<'a> Reference<'a> {
+impl ReplyTo {
+    /// For a request that came as the event `name`.
+    pub fn new(ack: Option<u64>, name: &str) -> Self {
+        let event = notify::Request::parse(name).map(notify::Request::name);
+        let event = event.or_else(|| colon::Request::parse(name).map(colon::Request::name));
+        let event = event.or_else(|| camel::Request::parse(name).map(camel::Request::name));
+        Self { ack, event: event.unwrap_or_default() }
+    }
+
     /// As text.
     pub fn text(&self) -> String {
         match self.ack {
-            Some(ack) => format!("{ack} {}", self.name),
-            None => format!(" {}", self.name),
+            Some(ack) => format!("{ack} {}", self.event),
+            None => format!(" {}", self.event),
         }
     }
 
-    /// What such a text says.
-    pub fn parse(text: &'a str) -> Self {
+    /// Reads [`ReplyTo::text`].
+    pub fn parse(text: &str) -> Self {
         let (ack, name) = text.split_once(' ').unwrap_or(("", text));
-        Self { ack: ack.parse().ok(), name }
+        Self::new(ack.parse().ok(), name)
     }
 }
 
@@ -270,7 +278,7 @@ mod tests {
     }
 
     fn answered(dialect: Dialect, ack: Option<u64>, name: &str, given: &SocketIoAnswer<'_>) -> Vec<String> {
-        written(|out| answer(out, dialect, &Reference { ack, name }, given, NOW))
+        written(|out| answer(out, dialect, ReplyTo::new(ack, name), given, NOW))
     }
 
     #[test]
@@ -296,14 +304,17 @@ mod tests {
     }
 
     #[test]
-    fn references_come_back_as_they_went() {
-        for reference in [
-            Reference::default(),
-            Reference { ack: Some(0), name: "message:send" },
-            Reference { ack: None, name: "joinRoom" },
-            Reference { ack: Some(u64::MAX), name: "with spaces in it" },
+    fn reply_to_known_event_keeps_its_name() {
+        for (ack, name, event) in [
+            (None, "", ""),
+            (Some(0), "message:send", "message:send"),
+            (None, "joinRoom", "joinRoom"),
+            (None, "ping", "ping"),
+            (Some(u64::MAX), "with spaces in it", ""),
         ] {
-            assert_eq!(Reference::parse(&reference.text()), reference);
+            let to = ReplyTo::new(ack, name);
+            assert_eq!(to, ReplyTo { ack, event });
+            assert_eq!(ReplyTo::parse(&to.text()), to);
         }
     }
 

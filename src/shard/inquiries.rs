@@ -11,7 +11,7 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::connection::conn::HandshakeState;
 use crate::connection::peer::Recovery;
-use crate::dialect::socketio::{Reference, SocketIoAnswer};
+use crate::dialect::socketio::{ReplyTo, SocketIoAnswer};
 use crate::domain::access::Identity;
 use crate::domain::client_query::{ClientQuery, PageRequest};
 use crate::domain::connection::ConnectionOp;
@@ -102,7 +102,7 @@ impl Shard {
         &mut self,
         now: Now,
         peer: u32,
-        to: &Reference<'_>,
+        to: ReplyTo,
         question: ClientQuery<'_>,
     ) -> Result<(), Reject> {
         let by = self.identity(PEER | peer)?;
@@ -175,7 +175,7 @@ impl Shard {
     }
 
     /// Puts a question, to every shard if it is a survey.
-    fn pursue(&mut self, peer: u32, to: &Reference<'_>, mut inquiry: Inquiry, op: Op) {
+    fn pursue(&mut self, peer: u32, to: ReplyTo, mut inquiry: Inquiry, op: Op) {
         let others: Vec<(ShardNumber, Op)> =
             self.placement.others(self.number).filter_map(|shard| op.to_every_owner().map(|op| (shard, op))).collect();
         inquiry.awaited = 1 + others.len();
@@ -195,7 +195,7 @@ impl Shard {
         &mut self,
         now: Now,
         peer: u32,
-        to: &Reference<'_>,
+        to: ReplyTo,
         inquiry: Inquiry,
         reply: Result<Reply, Reject>,
     ) {

@@ -16,7 +16,7 @@ use crate::connection::credentials;
 use crate::connection::engineio_socket::SessionLink;
 use crate::connection::namespace::{ConnectPayload, Fault, Heard, INVALID_NAMESPACE, Space};
 use crate::connection::peer::{Peer, Recovery};
-use crate::dialect::socketio::{self as dialects, Dialect, NAMESPACES, Reference, SocketIoAnswer};
+use crate::dialect::socketio::{self as dialects, Dialect, NAMESPACES, ReplyTo, SocketIoAnswer};
 use crate::domain::access::Identity;
 use crate::domain::command::Command;
 use crate::domain::history::PAGE_DEFAULT;
@@ -113,11 +113,11 @@ impl Shard {
                 self.answer_suite(at, space, event, id, attachments);
             }
             Heard::Event { peer, event, id, attachments, .. } => {
-                let request = Reference { ack: id, name: event.plain_name().unwrap_or_default() };
-                if let Err(reject) = self.peer_event(now, peer, event, !attachments.is_empty(), &request) {
+                let request = ReplyTo::new(id, event.plain_name().unwrap_or_default());
+                if let Err(reject) = self.peer_event(now, peer, event, !attachments.is_empty(), request) {
                     self.stats.refusals += 1;
                     self.note_refused(now, PEER | peer, &reject);
-                    self.answer_in_dialect(now, peer, &request, &SocketIoAnswer::Refused(&reject));
+                    self.answer_in_dialect(now, peer, request, &SocketIoAnswer::Refused(&reject));
                 }
             }
             // Nothing is asked of clients yet, so nothing they acknowledge matters.
@@ -265,11 +265,11 @@ impl Shard {
         peer: u32,
         event: Event<'_>,
         has_attachments: bool,
-        reference: &Reference<'_>,
+        reference: ReplyTo,
     ) -> Result<(), Reject> {
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return Ok(()) };
         if !known.is_settled
-            && let Some(dialect) = Dialect::told_by(known.dialect.namespace(), reference.name)
+            && let Some(dialect) = Dialect::told_by(known.dialect.namespace(), reference.event)
         {
             known.is_settled = true;
             if dialect != known.dialect {
@@ -308,7 +308,7 @@ impl Shard {
         }
     }
 
-    fn renew_token(&mut self, now: Now, peer: u32, to: &Reference<'_>, token: &str) -> Result<(), Reject> {
+    fn renew_token(&mut self, now: Now, peer: u32, to: ReplyTo, token: &str) -> Result<(), Reject> {
         let (identity, expires_at) = self.verify(token, now)?;
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return Ok(()) };
         if known.identity.as_ref().is_none_or(|own| own.user() != identity.user()) {
@@ -332,7 +332,7 @@ impl Shard {
     }
 
     /// Answers a peer, or tells it what its request has come to.
-    pub(super) fn answer_in_dialect(&mut self, now: Now, peer: u32, to: &Reference<'_>, answer: &SocketIoAnswer<'_>) {
+    pub(super) fn answer_in_dialect(&mut self, now: Now, peer: u32, to: ReplyTo, answer: &SocketIoAnswer<'_>) {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
         let dialect = known.dialect;
         self.tell_peer(peer, |out| dialects::answer(out, dialect, to, answer, now));

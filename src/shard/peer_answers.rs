@@ -9,7 +9,7 @@ use crate::connection::outbound::NOBODY;
 use crate::connection::peer::{Peer, Recovery};
 use crate::connection::session::Route;
 use crate::dialect::offset;
-use crate::dialect::socketio::{self as dialects, Dialect, Reference, SocketIoAnswer};
+use crate::dialect::socketio::{self as dialects, Dialect, ReplyTo, SocketIoAnswer};
 use crate::domain::event::{Content, Event, Joined};
 use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
@@ -112,19 +112,19 @@ impl Shard {
         {
             known.joins = known.joins.saturating_sub(1);
         }
-        let to = Reference::parse(ask.request.as_deref().unwrap_or_default());
+        let to = ReplyTo::parse(ask.request.as_deref().unwrap_or_default());
         match (ask.then, reply) {
             (Then::Attached, reply) => self.peer_attached(now, peer, reply),
             (Then::Claimed { .. }, reply) => self.session_claimed(now, peer, reply),
             (Then::Returned { room, shown }, reply) => self.peer_came_back(now, peer, (room, shown), reply),
-            (Then::Inquired(inquiry), reply) => self.inquired(now, peer, &to, *inquiry, reply),
+            (Then::Inquired(inquiry), reply) => self.inquired(now, peer, to, *inquiry, reply),
             (_, Err(reject)) => {
                 self.stats.refusals += 1;
                 self.note_refused(now, PEER | peer, &reject);
-                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Refused(&reject));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Refused(&reject));
             }
             (Then::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
-                self.peer_joined(now, peer, &to, &joined);
+                self.peer_joined(now, peer, to, &joined);
                 self.note_peer_appearance(peer, &joined.room, shown);
             }
             (Then::Left { room }, Ok(Reply::Left { own })) => {
@@ -132,37 +132,37 @@ impl Shard {
                     self.leave_peer(&room, peer);
                     self.note_peer_session(now, peer);
                 }
-                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Left(&room));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Left(&room));
             }
             (Then::Sent(_, room), Ok(Reply::Sent(sent))) => {
-                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Sent(&sent, &room, None));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Sent(&sent, &room, None));
             }
             (Then::Repeated(room, content), Ok(Reply::Sent(sent))) => {
                 let sender = self.peer_identity(peer);
                 let said = sender.as_ref().map(|sender| (sender, &*content));
-                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Sent(&sent, &room, said));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Sent(&sent, &room, said));
             }
             (Then::Found, Ok(Reply::History(history))) => {
-                self.tell_peer_history(now, peer, &to, *history);
+                self.tell_peer_history(now, peer, to, *history);
             }
             (Then::Found, Ok(Reply::Marks(marks))) => {
-                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Receipts(&marks));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Receipts(&marks));
             }
             (Then::Media { room, media }, Ok(_)) => {
                 self.note_peer_media(now, peer, &room, media);
-                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Done);
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Done);
             }
-            (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Done),
+            (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Done),
             (Then::Rest(_) | Then::Session | Then::Counted(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
-                self.answer_in_dialect(now, peer, &to, &SocketIoAnswer::Refused(&reject));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Refused(&reject));
             }
         }
     }
 
     /// Sends the messages that were asked for, or as many of them as fit.
-    fn tell_peer_history(&mut self, now: Now, peer: u32, to: &Reference<'_>, mut history: History) {
+    fn tell_peer_history(&mut self, now: Now, peer: u32, to: ReplyTo, mut history: History) {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
         let dialect = known.dialect;
         let mut frames = Vec::new();
@@ -231,7 +231,7 @@ impl Shard {
         }
     }
 
-    fn peer_joined(&mut self, now: Now, peer: u32, to: &Reference<'_>, joined: &Joined) {
+    fn peer_joined(&mut self, now: Now, peer: u32, to: ReplyTo, joined: &Joined) {
         let Joined { room, epoch, seq, .. } = joined;
         let standing = Standing { room: room.clone(), epoch: epoch.clone(), seq: *seq };
         self.join_peer(&standing, *seq, peer);
@@ -251,7 +251,7 @@ impl Shard {
             return;
         };
         match event {
-            Event::Joined(joined) => return self.peer_joined(now, peer, &Reference::default(), joined),
+            Event::Joined(joined) => return self.peer_joined(now, peer, ReplyTo::default(), joined),
             Event::Left { room, .. } => {
                 self.leave_peer(room, peer);
                 self.note_peer_session(now, peer);
@@ -290,7 +290,7 @@ impl Shard {
     pub(super) fn then_sent(&self, slot: u32, request: Option<&str>, room: &Name, content: &Content) -> Then {
         let peer = (slot & PEER != 0).then(|| self.sessions.peers.get((slot & !PEER) as usize)).flatten();
         let wants_all = peer.is_some_and(|peer| peer.dialect == Dialect::Colon)
-            && request.is_some_and(|text| Reference::parse(text).ack.is_some());
+            && request.is_some_and(|text| ReplyTo::parse(text).ack.is_some());
         if wants_all {
             return Then::Repeated(room.clone(), Box::new(content.clone()));
         }

@@ -20,7 +20,7 @@ use crate::codec::{recovery, ws};
 use crate::connection::namespace::ConnectPayload;
 use crate::connection::peer::Recovery;
 use crate::dialect::offset::{self, Offset};
-use crate::dialect::socketio::{self as dialects, Dialect, Reference, SocketIoAnswer};
+use crate::dialect::socketio::{self as dialects, Dialect, ReplyTo, SocketIoAnswer};
 use crate::domain::event::{Event, PeerName};
 use crate::domain::op::{JoinRoom, Op, Reply, RoomOp};
 use crate::domain::record::{Position, Session, TokenHash};
@@ -481,7 +481,7 @@ impl Shard {
                 gaps: &gaps,
                 messages: &returned.flat_map(|returned| &returned.messages).collect::<Vec<_>>(),
             };
-            dialects::answer(&mut frames, dialect, &Reference::parse(request), &recovered, now);
+            dialects::answer(&mut frames, dialect, ReplyTo::parse(request), &recovered, now);
             let back = returning.rooms.iter_mut().filter_map(|back| back.outcome.as_mut().ok());
             let most = back.max_by_key(|returned| returned.messages.len());
             if frames.len() <= self.answer_bytes() || most.is_none_or(|most| most.give_up() == 0) {
@@ -511,7 +511,7 @@ impl Shard {
                 let mut progress = Progress(Vec::new());
                 self.add_other_rooms(peer, &mut progress, &returning.held);
                 self.stats.refusals += 1;
-                self.answer_in_dialect(now, peer, &Reference::parse(&request), &SocketIoAnswer::Refused(reject));
+                self.answer_in_dialect(now, peer, ReplyTo::parse(&request), &SocketIoAnswer::Refused(reject));
                 self.release_held(peer, &returning.held, progress, true);
             }
         }

@@ -7,7 +7,7 @@ use crate::base::time::Now;
 use crate::codec::recovery;
 use crate::connection::peer::{PeerMembership, Recovery};
 use crate::connection::session::Reason;
-use crate::dialect::socketio::{Reference, SocketIoAnswer};
+use crate::dialect::socketio::{ReplyTo, SocketIoAnswer};
 use crate::domain::access::Identity;
 use crate::domain::command::MediaState;
 use crate::domain::op::{Op, Reply};
@@ -199,7 +199,7 @@ impl Shard {
     ///
     /// # Errors
     /// Nobody can come back.
-    pub(super) fn make_token(&mut self, now: Now, peer: u32, to: &Reference<'_>) -> Result<(), Reject> {
+    pub(super) fn make_token(&mut self, now: Now, peer: u32, to: ReplyTo) -> Result<(), Reject> {
         if !self.recovers() {
             return Err(failed());
         }

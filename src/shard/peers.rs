@@ -108,7 +108,7 @@ impl Shard {
     }
 
     /// The peer's half of a command: what only its side can check is checked, the rest goes to the keeper. `slot` may be
-    /// the marked one of a Socket.IO peer, whose `request` is a [`crate::dialect::socketio::Reference`].
+    /// the marked one of a Socket.IO peer, whose `request` is a [`crate::dialect::socketio::ReplyTo`].
     pub(super) fn command(
         &mut self,
         now: Now,

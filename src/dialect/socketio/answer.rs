@@ -1,6 +1,6 @@
 //! Answers, each in the way of its dialect.
 
-use super::{Dialect, Reference, SocketIoAnswer, emit};
+use super::{Dialect, ReplyTo, SocketIoAnswer, emit};
 use crate::base::time::Now;
 use crate::codec::engineio;
 use crate::codec::socketio::{Target, begin_ack};
@@ -8,7 +8,7 @@ use crate::dialect::{camel, colon, notify};
 use crate::domain::event::LeaveCause;
 
 /// Appends the answer to a request; nothing when the dialect has none.
-pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: &Reference<'_>, answer: &SocketIoAnswer<'_>, now: Now) {
+pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     match dialect {
         Dialect::Notify => in_notify(out, to, answer, now),
         Dialect::Colon => in_colon(out, to, answer, now),
@@ -16,10 +16,10 @@ pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: &Reference<'_>, answer: &
     }
 }
 
-fn in_notify(out: &mut Vec<u8>, to: &Reference<'_>, answer: &SocketIoAnswer<'_>, now: Now) {
+fn in_notify(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     const DIALECT: Dialect = Dialect::Notify;
     match *answer {
-        SocketIoAnswer::Pong(data) if to.name == notify::Request::Ping.name() => {
+        SocketIoAnswer::Pong(data) if to.event == notify::Request::Ping.name() => {
             emit(out, DIALECT, |out| notify::pong(out, data, now));
             ack(out, DIALECT, to, |out| notify::ponged(out, data, now));
         }
@@ -48,9 +48,9 @@ fn in_notify(out: &mut Vec<u8>, to: &Reference<'_>, answer: &SocketIoAnswer<'_>,
     }
 }
 
-fn in_colon(out: &mut Vec<u8>, to: &Reference<'_>, answer: &SocketIoAnswer<'_>, now: Now) {
+fn in_colon(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     const DIALECT: Dialect = Dialect::Colon;
-    let request = colon::Request::parse(to.name);
+    let request = colon::Request::parse(to.event);
     let granted = |out: &mut Vec<u8>| {
         if let Some(request) = request {
             ack(out, DIALECT, to, |out| colon::ack::granted(out, request));
@@ -111,7 +111,7 @@ fn in_colon(out: &mut Vec<u8>, to: &Reference<'_>, answer: &SocketIoAnswer<'_>, 
     }
 }
 
-fn in_camel(out: &mut Vec<u8>, to: &Reference<'_>, answer: &SocketIoAnswer<'_>, now: Now) {
+fn in_camel(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     const DIALECT: Dialect = Dialect::Camel;
     match *answer {
         SocketIoAnswer::Joined(joined) => {
@@ -155,7 +155,7 @@ fn in_camel(out: &mut Vec<u8>, to: &Reference<'_>, answer: &SocketIoAnswer<'_>, 
 }
 
 /// Appends the ack that was asked for, if one was; `write` appends its one value.
-fn ack(out: &mut Vec<u8>, dialect: Dialect, to: &Reference<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+fn ack(out: &mut Vec<u8>, dialect: Dialect, to: ReplyTo, write: impl FnOnce(&mut Vec<u8>)) {
     if to.ack.is_none() {
         return;
     }
