@@ -12,7 +12,7 @@ use crate::connection::credentials::Origins;
 use crate::connection::session;
 use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::monitoring::Load;
-use crate::domain::op::{Rules, Scope};
+use crate::domain::op::{RoomRules, Scope};
 use crate::domain::quota::{AttemptRules, Rates};
 use crate::runtime::bridge;
 use crate::runtime::storage::{self, Place};
@@ -145,8 +145,8 @@ impl Settings {
         }
     }
 
-    fn rules(&self) -> Rules {
-        Rules {
+    fn rules(&self) -> RoomRules {
+        RoomRules {
             announce_limit: match self.rooms.announce_limit {
                 0 => usize::MAX,
                 limit => limit,

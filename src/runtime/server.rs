@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::codec::jwt::Verifier;
-use crate::domain::op::Rules;
+use crate::domain::op::RoomRules;
 use crate::message::storage::StorageEvent;
 use crate::message::{Placement, ShardMessage, ShardNumber};
 use crate::runtime::allocator;
@@ -107,7 +107,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         ends.push((poll, reading, listeners));
     }
     // It may have come to another place than it was to have.
-    let rules = Rules { outlives_process: home.outlives_process(), ..(*plan.options.rules).clone() };
+    let rules = RoomRules { outlives_process: home.outlives_process(), ..(*plan.options.rules).clone() };
     let options = Options { memory: memory::load, node: home.node(), rules: Arc::new(rules), ..plan.options };
     let options = Arc::new(options);
     let clock = Clock::start();

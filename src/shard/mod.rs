@@ -489,7 +489,7 @@ impl Shard {
         let connection = self.id_of(slot);
         let may_return = matches!(departing, Departing::Lost | Departing::Superseded);
         let stays = may_return && self.options.rules.presence_grace_ms != 0;
-        let op = || if stays { RoomOp::Lose { connection } } else { RoomOp::Vanish { connection } };
+        let op = || if stays { RoomOp::StartGrace { connection } } else { RoomOp::RemoveMember { connection } };
         let tells_rooms = matches!(self.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
         let mut rooms = Vec::new();
         for membership in self.conns[slot as usize].rooms.clone().as_slice() {
