@@ -12,7 +12,6 @@ use switchboard::domain::op::{Op, RoomRules, Scope};
 use switchboard::message::redis::RedisState;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
 use switchboard::message::{Outgoing, Placement, Requester, ShardMessage};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::embedded::EmbeddedOwner;
 use switchboard::owner::redis::Settings;
 use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};

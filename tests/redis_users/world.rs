@@ -10,12 +10,11 @@ use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::{Content, Event};
 use switchboard::domain::op::{JoinRoom, Op, Reply, RoomOp, RoomRules, Scope, UserOp};
-use switchboard::domain::presence::Parting;
+use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::quota::{QuotaGrant, Rates};
 use switchboard::domain::reject::Reject;
 use switchboard::message::redis::RedisState;
 use switchboard::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, UpdateReach};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::redis::{Keys, Settings};
 
 use crate::support::redis::{Node, RedisServer};
@@ -216,7 +215,13 @@ impl World {
         self.user(node, user, UserOp::Attach { connection, by: who(user), socket: None })
     }
 
-    pub(crate) fn detach(&mut self, node: usize, user: &str, number: u32, parting: Parting) -> Result<Reply, Reject> {
+    pub(crate) fn detach(
+        &mut self,
+        node: usize,
+        user: &str,
+        number: u32,
+        parting: DisconnectKind,
+    ) -> Result<Reply, Reject> {
         let connection = id(node as u16, number);
         self.user(node, user, UserOp::Detach { connection, parting, rooms: Vec::new() })
     }

@@ -12,7 +12,6 @@ use switchboard::base::time::Now;
 use switchboard::domain::op::{Op, RoomRules};
 use switchboard::message::redis::{Call, Demand, Fault, Heard, RedisState, Text};
 use switchboard::message::{BRIDGE, Outgoing, Requester};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::redis::{RedisOwner, Settings};
 
 use super::directory::Directory;

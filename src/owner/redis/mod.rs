@@ -44,7 +44,6 @@ use crate::domain::quota::{QuotaPool, Rates};
 use crate::domain::reject::Reject;
 use crate::message::redis::{Call, Demand, Fault, Heard, RedisState, Script, Text};
 use crate::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, ShardNumber};
-use crate::owner::OwnerContract;
 
 pub use keys::Keys;
 pub use nodes::Lease;
@@ -254,11 +253,10 @@ fn is_of_a_user(body: &[u8]) -> bool {
     body.starts_with(b"{\"u\":")
 }
 
-impl OwnerContract for RedisOwner {
-    type Told = Heard;
-    type Order = Demand;
-
-    fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
+/// The operations and events of an owner; see [`crate::owner`].
+impl RedisOwner {
+    /// Applies an operation and replies to `from`.
+    pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
         let outcome = match op {
             Op::User(name, op) if self.state == RedisState::Away => Err(self.user_op_while_away(name, op)),
             Op::Room(name, op) if self.state == RedisState::Away => self.room_op_while_away(name, op, out),
@@ -273,20 +271,24 @@ impl OwnerContract for RedisOwner {
         }
     }
 
-    fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
+    /// Delivers an event to every connection of a user.
+    pub fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
         // What is for a user's connections elsewhere is published by scripts.
         self.tell_local_user(user, &event, out);
     }
 
-    fn announce(&mut self, room: &Name, news: Arc<PresenceUpdate>, out: &mut Vec<Outgoing>) {
+    /// Delivers a presence update to every member of a room.
+    pub fn announce(&mut self, room: &Name, news: Arc<PresenceUpdate>, out: &mut Vec<Outgoing>) {
         self.announce_in(room, &news, out);
     }
 
-    fn handed(&mut self, user: &Name, message: Uuid) {
+    /// Notes that a connection of the user has received a direct message.
+    pub fn handed(&mut self, user: &Name, message: Uuid) {
         self.strike(user, message);
     }
 
-    fn told(&mut self, now: Now, told: Heard, out: &mut Vec<Outgoing>) {
+    /// Handles an event of the bridge.
+    pub fn told(&mut self, now: Now, told: Heard, out: &mut Vec<Outgoing>) {
         match told {
             Heard::Answer { ticket, outcome } => self.answered(now, ticket, outcome, out),
             Heard::Published { channel, body } if is_of_a_user(&body) => {
@@ -318,7 +320,8 @@ impl OwnerContract for RedisOwner {
         }
     }
 
-    fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Demand> {
+    /// Takes the commands for the bridge, in order.
+    pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Demand> {
         self.call_strikes(now);
         self.call_announcements(now);
         self.call_leases(now);
@@ -327,12 +330,14 @@ impl OwnerContract for RedisOwner {
         self.demands.drain(..)
     }
 
-    fn has_orders(&self) -> bool {
+    /// Whether there are commands for the bridge.
+    pub fn has_orders(&self) -> bool {
         let has_said = !self.demands.is_empty() || self.users.has_calls();
         has_said || self.credit.has_draws() || self.has_places_to_note() || self.has_enrolments()
     }
 
-    fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+    /// Does the work that is due.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         self.tick_credit(now, out);
         while let Some(entry) = self.due.first_entry()
             && *entry.key() <= now.mono
@@ -354,7 +359,8 @@ impl OwnerContract for RedisOwner {
         }
     }
 
-    fn next_due(&self) -> Option<u64> {
+    /// When [`RedisOwner::tick`] has work, in monotonic milliseconds.
+    pub fn next_due(&self) -> Option<u64> {
         let due = self.due.first_key_value().map(|(at, _)| *at);
         [due, self.credit.next_due()].into_iter().flatten().min()
     }

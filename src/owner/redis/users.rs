@@ -23,7 +23,7 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
 use crate::domain::op::{PresenceView, PushResult, Reply, Sent, UserOp};
-use crate::domain::presence::Parting;
+use crate::domain::presence::DisconnectKind;
 use crate::domain::quota::{QuotaKind, too_many};
 use crate::domain::registration::too_many_names;
 use crate::domain::reject::Reject;
@@ -294,12 +294,12 @@ impl RedisOwner {
         now: Now,
         name: Name,
         connection: ConnectionId,
-        (parting, rooms): (Parting, Vec<Name>),
+        (parting, rooms): (DisconnectKind, Vec<Name>),
         to: Option<Requester>,
     ) {
         self.users.remove(&name, connection);
         self.users.directs.end(&name, connection);
-        let may_return = parting == Parting::Lost && self.rules.presence_grace_ms > 0;
+        let may_return = parting == DisconnectKind::Lost && self.rules.presence_grace_ms > 0;
         let flag = wire::number(may_return.into());
         let arguments = vec![wire::text(connection.text().as_str()), flag, wire::json(&rooms)];
         self.call_user(now, &scripts::DETACH, name, to, Purpose::Detach(rooms), arguments);

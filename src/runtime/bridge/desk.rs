@@ -9,7 +9,6 @@ use crossbeam_channel::Sender;
 use crate::base::time::Now;
 use crate::message::redis::{Demand, Heard};
 use crate::message::{BRIDGE, Outgoing, ShardMessage};
-use crate::owner::OwnerContract;
 use crate::owner::redis::RedisOwner;
 use crate::runtime::bridge::carrier::Carrier;
 use crate::runtime::channel::{ChannelSender, Inbox, Parcel};

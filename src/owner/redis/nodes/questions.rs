@@ -22,7 +22,6 @@ use crate::domain::recovery::SessionOp;
 use crate::domain::reject::{Code, Reject};
 use crate::message::redis::{Demand, RedisState, Text};
 use crate::message::{BRIDGE, Outgoing, Requester, ShardMessage, ShardNumber, UpdateReach};
-use crate::owner::OwnerContract;
 use crate::owner::redis::nodes::quest::{Named, Quest};
 use crate::owner::redis::nodes::say::{Part, Say, Wanted};
 use crate::owner::redis::wire::{Id, json};
