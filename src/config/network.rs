@@ -11,7 +11,7 @@ use super::kinds::{
     path, secret, text, truth, web_address, whole,
 };
 use super::raw::settings;
-use crate::runtime::bridge::{Address, FORMS};
+use crate::runtime::bridge::{ADDRESS_FORMS, RedisAddress};
 
 settings! {
     /// The settings that stand before any group; [`super::Settings`] carries them itself.
@@ -106,8 +106,8 @@ settings! {
 fn redis_address(value: &toml::Value) -> Checked<Option<Secret>> {
     match value.as_str() {
         Some("") => Ok(None),
-        Some(text) if Address::parse(text).is_some() => secret(value),
-        _ => Err(Mismatch { part: None, expected: FORMS.to_owned() }),
+        Some(text) if RedisAddress::parse(text).is_some() => secret(value),
+        _ => Err(Mismatch { part: None, expected: ADDRESS_FORMS.to_owned() }),
     }
 }
 

@@ -121,10 +121,10 @@ impl Settings {
     }
 
     /// The Redis that keeps rooms and users for several servers, if there is one.
-    pub fn redis_options(&self) -> Option<bridge::Options> {
+    pub fn redis_options(&self) -> Option<bridge::RedisOptions> {
         let url = self.redis.url.as_ref()?;
-        Some(bridge::Options {
-            address: bridge::Address::parse(url.expose())?,
+        Some(bridge::RedisOptions {
+            address: bridge::RedisAddress::parse(url.expose())?,
             ca_file: self.redis.ca_file.clone(),
             prefix: self.redis.prefix.clone(),
             keep_messages: self.rooms.retention_messages,

@@ -45,7 +45,7 @@ pub struct Plan {
     /// Whether the server may keep things in memory when it cannot have its data directory.
     pub may_forget: bool,
     /// The Redis that keeps rooms and users for several servers, in place of the store.
-    pub redis: Option<bridge::Options>,
+    pub redis: Option<bridge::RedisOptions>,
 }
 
 /// A running server.
@@ -132,7 +132,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
 /// Where things are kept, before the shards are there.
 enum Home {
     Store(Opened),
-    Redis(bridge::Claimed),
+    Redis(bridge::ClaimedNode),
 }
 
 /// What a server is made of: mailboxes, what things are kept by, and shards.

@@ -13,7 +13,7 @@ use switchboard::message::redis::RedisState;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
 use switchboard::message::{Outgoing, Placement, Requester, ShardMessage};
 use switchboard::owner::embedded::EmbeddedOwner;
-use switchboard::owner::redis::Settings;
+use switchboard::owner::redis::RedisSettings;
 use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
 
 use crate::support::redis::{Node, RedisServer};
@@ -167,7 +167,7 @@ impl Cluster {
 
 fn node(rules: &RoomRules, number: usize, seed: u64, server: &RedisServer) -> Node {
     let (number, prefix) = (number as u16 + 1, "test".into());
-    let settings = Settings {
+    let settings = RedisSettings {
         node: number,
         name: format!("test {number}").into(),
         shards: SHARDS,

@@ -6,7 +6,7 @@ use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::reject::Code;
 use switchboard::message::Requester;
 use switchboard::message::redis::{Heard as FromRedis, RedisState};
-use switchboard::owner::redis::Keys;
+use switchboard::owner::redis::KeySchema;
 
 use crate::world::{GRACE_MS, Heard, World, id, rules, who};
 
@@ -23,8 +23,8 @@ fn purge(world: &mut World, by: usize, user: &str, dead: u16) {
 /// A node listens again after a time when it did not.
 fn listen_again(world: &mut World, at: usize) {
     let mut out = Vec::new();
-    let channel = Keys::new("test").node(at as u16);
-    world.nodes[at].authority.told(world.now, FromRedis::Following(channel), &mut out);
+    let channel = KeySchema::new("test").node(at as u16);
+    world.nodes[at].authority.told(world.now, RedisEvent::Subscribed(channel), &mut out);
     world.note(at, out);
     world.pass(1_000);
 }

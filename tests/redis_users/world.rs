@@ -15,7 +15,7 @@ use switchboard::domain::quota::{QuotaGrant, Rates};
 use switchboard::domain::reject::Reject;
 use switchboard::message::redis::RedisState;
 use switchboard::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, UpdateReach};
-use switchboard::owner::redis::{Keys, Settings};
+use switchboard::owner::redis::{KeySchema, RedisSettings};
 
 use crate::support::redis::{Node, RedisServer};
 
@@ -119,7 +119,7 @@ impl World {
     pub(crate) fn beside(server: Arc<RedisServer>, nodes: usize, rules: RoomRules, prefix: &str) -> Self {
         let rules = Arc::new(rules);
         let node = |node: usize| {
-            let settings = Settings {
+            let settings = RedisSettings {
                 node: node as u16,
                 name: "test".into(),
                 shards: 1,
@@ -141,7 +141,7 @@ impl World {
             rooms: BTreeMap::new(),
             server: server.clone(),
         };
-        let keys = Keys::new(prefix);
+        let keys = KeySchema::new(prefix);
         for at in 0..nodes {
             let mut out = Vec::new();
             world.nodes[at].set_state(world.now, RedisState::Good, &mut out);
