@@ -14,7 +14,7 @@ use mio::{Events, Poll, Token};
 use switchboard::base::Name;
 use switchboard::dialect::packed::Packed;
 use switchboard::message::ShardMessage;
-use switchboard::runtime::channel::{ChannelSender, Inbox, Parcel, mailbox};
+use switchboard::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, channel};
 
 use support::brief;
 
@@ -25,26 +25,26 @@ const BATCH: u64 = 1_000;
 struct Desk {
     poll: Poll,
     events: Events,
-    inbox: Inbox,
+    inbox: ChannelReceiver,
 }
 
 impl Desk {
     fn new() -> (ChannelSender, Self) {
         let poll = Poll::new().expect("a poll");
-        let (mailbox, inbox) = mailbox(&poll, Token(0)).expect("a mailbox");
-        (mailbox, Self { poll, events: Events::with_capacity(16), inbox })
+        let (channel, inbox) = channel(&poll, Token(0)).expect("a mailbox");
+        (channel, Self { poll, events: Events::with_capacity(16), inbox })
     }
 
     /// The next piece of mail, which is slept for if there is none.
-    fn wait(&mut self) -> Parcel {
+    fn wait(&mut self) -> ChannelItem {
         loop {
             if let Some(mail) = self.inbox.take() {
                 return mail;
             }
-            if self.inbox.fall_asleep() {
+            if self.inbox.prepare_sleep() {
                 self.poll.poll(&mut self.events, Some(Duration::from_secs(10))).expect("a wake-up");
             }
-            self.inbox.wake_up();
+            self.inbox.end_sleep();
         }
     }
 }
@@ -65,8 +65,8 @@ impl Letter {
 fn answer(mut desk: Desk, back: &ChannelSender) {
     loop {
         match desk.wait() {
-            Parcel::ShardMessage(ShardMessage::Drain { window_ms: 0 }) => return,
-            drain @ Parcel::ShardMessage(ShardMessage::Drain { .. }) => back.send_parcel(drain),
+            ChannelItem::Message(ShardMessage::Drain { window_ms: 0 }) => return,
+            drain @ ChannelItem::Message(ShardMessage::Drain { .. }) => back.send_item(drain),
             mail => drop(black_box(mail)),
         }
     }
@@ -88,12 +88,12 @@ fn hops(criterion: &mut Criterion) {
         });
     });
 
-    let (mailbox, other) = Desk::new();
+    let (channel, other) = Desk::new();
     thread::scope(|scope| {
         scope.spawn(|| answer(other, &own));
         group.bench_function("to another thread that sleeps, and back", |bencher| {
             bencher.iter(|| {
-                mailbox.send(question());
+                channel.send(question());
                 desk.wait()
             });
         });
@@ -101,13 +101,13 @@ fn hops(criterion: &mut Criterion) {
         group.bench_function("a thousand to another thread", |bencher| {
             bencher.iter(|| {
                 for _ in 0..BATCH {
-                    mailbox.send(letter.mail());
+                    channel.send(letter.mail());
                 }
-                mailbox.send(question());
+                channel.send(question());
                 desk.wait()
             });
         });
-        mailbox.send(ShardMessage::Drain { window_ms: 0 });
+        channel.send(ShardMessage::Drain { window_ms: 0 });
     });
     group.finish();
 }

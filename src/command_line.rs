@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{self, ConfigError, Flags, Loaded, Sources};
+use crate::config::{self, ConfigError, Flags, Loaded, SettingSources};
 
 pub use health::health;
 pub use logging::start_logging;
@@ -71,12 +71,12 @@ Examples:
 pub struct CommandLine {
     /// What to do; none: show the help.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<ProgramCommand>,
 }
 
 /// What the program can be asked to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum ProgramCommand {
     /// Run the server
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArguments),
@@ -153,7 +153,7 @@ impl SettingsArguments {
     ///
     /// # Errors
     ///
-    /// As [`Sources::gather`] and [`config::load`].
+    /// As [`SettingSources::gather`] and [`config::load`].
     pub fn load(&self, fresh_secret: impl FnOnce() -> String + 'static) -> Result<Loaded, ConfigError> {
         let flags = Flags {
             listen: self.listen.clone(),
@@ -162,7 +162,7 @@ impl SettingsArguments {
             set: self.set.clone(),
         };
         let fresh_secret = Box::new(fresh_secret);
-        config::load(Sources::gather(self.config.as_deref(), flags, self.dev, fresh_secret)?)
+        config::load(SettingSources::gather(self.config.as_deref(), flags, self.dev, fresh_secret)?)
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
     fn serve_takes_every_flag() {
         let words = "switchboard serve --dev --config a.toml --listen 1.2.3.4:5 --listen [::1]:6 \
                      --shards 3 --data d --set a=b --set c=d=e";
-        let Some(Command::Serve(arguments)) = parse(words).unwrap().command else {
+        let Some(ProgramCommand::Serve(arguments)) = parse(words).unwrap().command else {
             panic!("not serve");
         };
         assert!(!arguments.conformance);
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn suites_are_served_on_loopback_addresses_only() {
         let load = |words| match parse(words).unwrap().command {
-            Some(Command::Serve(arguments)) => arguments.load(String::new),
+            Some(ProgramCommand::Serve(arguments)) => arguments.load(String::new),
             _ => panic!("not serve"),
         };
         let loaded = load("switchboard serve --conformance --listen [::1]:0 --listen 127.0.0.2:0").unwrap();
@@ -224,8 +224,8 @@ mod tests {
     #[test]
     fn the_other_commands_take_theirs() {
         assert!(parse("switchboard").unwrap().command.is_none());
-        assert!(matches!(parse("switchboard config --dev").unwrap().command, Some(Command::Config(_))));
-        let Some(Command::Health(arguments)) = parse("switchboard health").unwrap().command else {
+        assert!(matches!(parse("switchboard config --dev").unwrap().command, Some(ProgramCommand::Config(_))));
+        let Some(ProgramCommand::Health(arguments)) = parse("switchboard health").unwrap().command else {
             panic!("not health");
         };
         assert_eq!(arguments.url, "http://127.0.0.1:8090/healthz");

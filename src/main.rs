@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use switchboard::codec::jwt::{NewToken, sign_hs256};
-use switchboard::command_line::{self, Command, CommandLine, ServeArguments, SettingsArguments, TokenArguments};
+use switchboard::command_line::{self, CommandLine, ProgramCommand, ServeArguments, SettingsArguments, TokenArguments};
 use switchboard::config::{self, Settings};
-use switchboard::runtime::keys::Keys;
+use switchboard::runtime::key_files::KeyFiles;
 use switchboard::runtime::{clock, entropy, server};
 
 /// Descriptors a server needs beside those of its clients.
@@ -21,10 +21,10 @@ const DEV_TOKEN_S: u64 = 30 * 86_400;
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
-        Some(Command::Serve(arguments)) => serve(&arguments),
-        Some(Command::Token(arguments)) => token(&arguments),
-        Some(Command::Config(arguments)) => show_config(&arguments),
-        Some(Command::Health(arguments)) => command_line::health(&arguments.url).map(|body| say(&body)),
+        Some(ProgramCommand::Serve(arguments)) => serve(&arguments),
+        Some(ProgramCommand::Token(arguments)) => token(&arguments),
+        Some(ProgramCommand::Config(arguments)) => show_config(&arguments),
+        Some(ProgramCommand::Health(arguments)) => command_line::health(&arguments.url).map(|body| say(&body)),
         None => {
             say(&command_line::help());
             Ok(())
@@ -49,7 +49,7 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
     end_with_any_thread();
     let settings = loaded.settings;
     let files: Vec<PathBuf> = settings.auth.public_keys.clone();
-    let keys = Keys::read(settings.verifier_options(), &files, settings.auth.jwks_file.clone())?;
+    let keys = KeyFiles::read(settings.verifier_options(), &files, settings.auth.jwks_file.clone())?;
     let options = settings.shard_options(connections_allowed());
     let server = server::start(server::Plan {
         listen: settings.listen.clone(),

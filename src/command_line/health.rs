@@ -21,7 +21,7 @@ const HEADERS_MAX: usize = 64;
 ///
 /// What was wrong, in one sentence and, for another status than 200, the body.
 pub fn health(url: &str) -> Result<String, String> {
-    let target = Target::parse(url)?;
+    let target = HealthTarget::parse(url)?;
     let deadline = Instant::now() + TIMEOUT;
     let wrong = |error: std::io::Error| {
         let reason = match error.kind() {
@@ -47,7 +47,7 @@ pub fn health(url: &str) -> Result<String, String> {
 }
 
 /// Where a URL points.
-struct Target<'a> {
+struct HealthTarget<'a> {
     /// Host and port as the `Host` header has them.
     authority: &'a str,
     /// Host and port to connect to.
@@ -57,7 +57,7 @@ struct Target<'a> {
     path: &'a str,
 }
 
-impl<'a> Target<'a> {
+impl<'a> HealthTarget<'a> {
     fn parse(url: &'a str) -> Result<Self, String> {
         const EXPECTED: &str = "expected an address such as http://127.0.0.1:8090/healthz";
         let wrong = || format!("{url:?}: {EXPECTED}");
@@ -89,7 +89,7 @@ fn left(deadline: Instant) -> std::io::Result<Duration> {
 }
 
 /// Connects to the first of the host's addresses that answers.
-fn connect(target: &Target<'_>, deadline: Instant) -> std::io::Result<TcpStream> {
+fn connect(target: &HealthTarget<'_>, deadline: Instant) -> std::io::Result<TcpStream> {
     let mut last_error = ErrorKind::NotFound.into();
     let addresses: Vec<SocketAddr> = (target.host, target.port).to_socket_addrs()?.collect();
     for address in addresses {
@@ -213,14 +213,14 @@ mod tests {
     #[test]
     fn addresses_are_taken_apart() {
         let parts = |url| {
-            let target = Target::parse(url).unwrap();
+            let target = HealthTarget::parse(url).unwrap();
             (target.host, target.port, target.path)
         };
         assert_eq!(parts("http://a"), ("a", 80, "/healthz"));
         assert_eq!(parts("http://[::1]:81/x"), ("::1", 81, "/x"));
         assert_eq!(parts("http://[::1]"), ("::1", 80, "/healthz"));
         for wrong in ["", "a", "https://a", "http://", "http://:80", "http://a:b", "http://a b", "http://u@a"] {
-            let error = Target::parse(wrong).err().unwrap();
+            let error = HealthTarget::parse(wrong).err().unwrap();
             assert!(error.ends_with("expected an address such as http://127.0.0.1:8090/healthz"));
         }
     }

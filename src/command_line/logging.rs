@@ -3,11 +3,11 @@
 
 use std::io::IsTerminal;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogFormat, LogSettings};
 
 /// Sends log lines to standard error from now on, as `log` says. To be called once, before
 /// anything is logged; a second call changes nothing.
-pub fn start_logging(log: &Log) {
+pub fn start_logging(log: &LogSettings) {
     // A log that cannot be written, its disk being full, must not end the server: saying so would fail as well.
     let builder =
         tracing_subscriber::fmt().with_max_level(log.level).with_writer(std::io::stderr).log_internal_errors(false);

@@ -120,21 +120,21 @@ fn time_to_live(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command_line::{Command, CommandLine};
-    use crate::config::{self, Flags, Sources};
+    use crate::command_line::{CommandLine, ProgramCommand};
+    use crate::config::{self, Flags, SettingSources};
     use clap::Parser;
 
     fn arguments(words: &str) -> TokenArguments {
         let words = ["switchboard", "token"].into_iter().chain(words.split(' '));
         match CommandLine::try_parse_from(words).unwrap().command {
-            Some(Command::Token(arguments)) => arguments,
+            Some(ProgramCommand::Token(arguments)) => arguments,
             other => panic!("not token: {other:?}"),
         }
     }
 
     fn settings(set: &[&str]) -> Settings {
         let flags = Flags { set: set.iter().map(ToString::to_string).collect(), ..Flags::default() };
-        let sources = Sources {
+        let sources = SettingSources {
             file: None,
             environment: Vec::new(),
             flags,

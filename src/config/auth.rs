@@ -22,7 +22,7 @@ const VERIFY: &[(&str, Verify)] = &[("signature", Verify::Signature), ("none", V
 
 settings! {
     /// How tokens are verified.
-    pub struct Auth in "auth." {
+    pub struct AuthSettings in "auth." {
         /// Secret that signs and verifies HS256, HS384 and HS512 tokens; at least 32 bytes.
         secret: Option<Secret> = "", secret;
         /// PEM files with public keys for RS, PS, ES and EdDSA tokens.
@@ -52,7 +52,7 @@ fn not_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-impl Auth {
+impl AuthSettings {
     /// Whether there is a way to tell a good token from a bad one, or the word not to.
     pub fn has_key(&self) -> bool {
         self.secret.is_some() || self.has_public_key() || self.verify == Verify::None

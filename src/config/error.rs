@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum SettingSource {
     /// Nowhere: the value that holds when nobody says otherwise.
     Default,
     /// The flag `--dev`, which moves some defaults.
@@ -29,7 +29,7 @@ pub enum Source {
     Flag(String),
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SettingSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => formatter.write_str("default"),
@@ -48,7 +48,7 @@ pub enum Problem {
     /// A known key has a value it cannot have.
     Value {
         /// Where the value was written.
-        source: Source,
+        source: SettingSource,
         /// The key in full, such as `limits.frame_bytes`.
         key: String,
         /// The value as TOML, secrets masked.
@@ -59,7 +59,7 @@ pub enum Problem {
     /// A key nobody knows.
     Unknown {
         /// Where the key was written.
-        source: Source,
+        source: SettingSource,
         /// The key as it was written.
         key: String,
         /// The known name nearest to it, spelled as that source spells names.
@@ -68,7 +68,7 @@ pub enum Problem {
     /// Anything else: unreadable text, or values that contradict each other.
     Other {
         /// Where it was written, if at one place.
-        source: Option<Source>,
+        source: Option<SettingSource>,
         /// The whole sentence.
         message: String,
     },
@@ -76,7 +76,7 @@ pub enum Problem {
 
 impl Problem {
     /// A problem that is none of one value alone.
-    pub(super) fn other(source: Option<Source>, message: impl Into<String>) -> Self {
+    pub(super) fn other(source: Option<SettingSource>, message: impl Into<String>) -> Self {
         Self::Other { source, message: message.into() }
     }
 }
@@ -87,7 +87,7 @@ impl fmt::Display for Problem {
             Self::Value { source, key, found, expected } => {
                 write!(formatter, "{source}: {key}: found {found}, expected {expected}")
             }
-            Self::Unknown { source: Source::Environment(name), nearest, .. } => {
+            Self::Unknown { source: SettingSource::Environment(name), nearest, .. } => {
                 write!(formatter, "{name}: no setting has this name")?;
                 suggest(formatter, nearest)
             }

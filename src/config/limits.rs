@@ -10,7 +10,7 @@ const MILLISECONDS_MAX: u64 = 86_400_000;
 
 settings! {
     /// The limits. Where a limit may be 0, that switches it off.
-    pub struct Limits in "limits." {
+    pub struct LimitSettings in "limits." {
         /// Connection attempts an IP address may make per window; 0: any number.
         connection_attempts: u64 = 5, limit(COUNT_MAX);
         /// Seconds of that window.

@@ -1,6 +1,6 @@
 //! The settings: read once at start, checked, and handed to each layer as its own options.
 //!
-//! [`load`] is pure: it turns [`Sources`] (the file's text, the environment, the flags) into
+//! [`load`] is pure: it turns [`SettingSources`] (the file's text, the environment, the flags) into
 //! [`Settings`], or into every problem there is with them. Each setting is declared in one place,
 //! in the file of its group, with its meaning, type, default and check. A value is checked
 //! wherever it was written, even where another overrides it. Nothing here opens a key file or a
@@ -26,19 +26,25 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use auth::{Auth, Verify};
-pub use error::{ConfigError, Problem, Source};
+pub use auth::{AuthSettings, Verify};
+pub use error::{ConfigError, Problem, SettingSource};
 pub use kinds::{Network, Secret};
-pub use limits::Limits;
-pub use network::{Cors, Deflate, Drain, Heartbeat, Ice, Log, LogFormat, Redis, Turn};
+pub use limits::LimitSettings;
+pub use network::{
+    CorsSettings, DeflateSettings, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings,
+    RedisSettings, TurnSettings,
+};
 pub use print::{print, reference};
-pub use rooms::{CreateOnJoin, Durability, OnDamage, Presence, PresenceScope, Recovery, Rooms, Storage};
-pub use sources::{FILE, Flags, Sources};
+pub use rooms::{
+    CreateOnJoin, Durability, OnDamage, PresenceScope, PresenceSettings, RecoverySettings, RoomSettings,
+    StorageSettings,
+};
+pub use sources::{FILE, Flags, SettingSources};
 
 use mask::masked;
-use network::Top;
+use network::TopSettings;
 use print::InForce;
-use raw::{Key, Raw};
+use raw::{RawSettings, SettingKey};
 
 /// Settings that are accepted and checked, but change nothing yet. Setting one is worth a
 /// warning, and `switchboard config` and the reference mark them.
@@ -60,33 +66,33 @@ pub struct Settings {
     /// Whether those proxies begin each connection with a PROXY protocol header, version 1 or 2.
     pub proxy_protocol: bool,
     /// How tokens are verified.
-    pub auth: Auth,
+    pub auth: AuthSettings,
     /// What rooms are like when their maker does not say.
-    pub rooms: Rooms,
+    pub rooms: RoomSettings,
     /// How safely messages are kept.
-    pub storage: Storage,
+    pub storage: StorageSettings,
     /// Who hears of users coming and going.
-    pub presence: Presence,
+    pub presence: PresenceSettings,
     /// When a silent client counts as gone.
-    pub heartbeat: Heartbeat,
+    pub heartbeat: HeartbeatSettings,
     /// How long a client may be away and still get what it missed.
-    pub recovery: Recovery,
+    pub recovery: RecoverySettings,
     /// What one client, user or address may do or take.
-    pub limits: Limits,
+    pub limits: LimitSettings,
     /// Which web pages may talk to the server.
-    pub cors: Cors,
+    pub cors: CorsSettings,
     /// STUN servers told to clients.
-    pub ice: Ice,
+    pub ice: IceSettings,
     /// TURN server told to clients.
-    pub turn: Turn,
+    pub turn: TurnSettings,
     /// The Redis of a cluster.
-    pub redis: Redis,
+    pub redis: RedisSettings,
     /// How the server leaves.
-    pub drain: Drain,
+    pub drain: DrainSettings,
     /// Compression of WebSocket messages.
-    pub deflate: Deflate,
+    pub deflate: DeflateSettings,
     /// What is logged, and how.
-    pub log: Log,
+    pub log: LogSettings,
     /// Whether the server runs for its developer alone.
     pub dev: bool,
 }
@@ -121,8 +127,8 @@ impl Loaded {
 /// # Errors
 ///
 /// Every wrong key or value, and every contradiction between values, each with its source.
-pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
-    let keys: Vec<&'static Key> = keys().collect();
+pub fn load(sources: SettingSources) -> Result<Loaded, ConfigError> {
+    let keys: Vec<&'static SettingKey> = keys().collect();
     let dev = sources.dev;
     let mut raw = sources.into_raw(&keys);
     let settings = read(&mut raw, dev);
@@ -133,7 +139,7 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
     match settings {
         Some(settings) if problems.is_empty() => {
             let warnings = together::warnings(&settings, &raw);
-            let is_explicit = |key: &&&'static Key| raw.is_explicit(key.name);
+            let is_explicit = |key: &&&'static SettingKey| raw.is_explicit(key.name);
             let explicit = keys.iter().filter(is_explicit).map(|key| key.name.to_owned()).collect();
             let in_force = keys.iter().filter_map(|key| shown(&raw, key)).collect();
             Ok(Loaded { settings, warnings, explicit, in_force })
@@ -142,30 +148,30 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
     }
 }
 
-fn shown(raw: &Raw, key: &'static Key) -> Option<InForce> {
+fn shown(raw: &RawSettings, key: &'static SettingKey) -> Option<InForce> {
     let given = raw.given(key.name)?;
     let value = masked(key.name, &given.value);
     Some(InForce { key: key.name, value, source: given.source.clone() })
 }
 
 /// Every key there is, in the order they are printed: first those outside any group.
-fn keys() -> impl Iterator<Item = &'static Key> {
+fn keys() -> impl Iterator<Item = &'static SettingKey> {
     [
-        Top::KEYS,
-        Auth::KEYS,
-        Rooms::KEYS,
-        Storage::KEYS,
-        Presence::KEYS,
-        Heartbeat::KEYS,
-        Recovery::KEYS,
-        Limits::KEYS,
-        Cors::KEYS,
-        Ice::KEYS,
-        Turn::KEYS,
-        Redis::KEYS,
-        Drain::KEYS,
-        Deflate::KEYS,
-        Log::KEYS,
+        TopSettings::KEYS,
+        AuthSettings::KEYS,
+        RoomSettings::KEYS,
+        StorageSettings::KEYS,
+        PresenceSettings::KEYS,
+        HeartbeatSettings::KEYS,
+        RecoverySettings::KEYS,
+        LimitSettings::KEYS,
+        CorsSettings::KEYS,
+        IceSettings::KEYS,
+        TurnSettings::KEYS,
+        RedisSettings::KEYS,
+        DrainSettings::KEYS,
+        DeflateSettings::KEYS,
+        LogSettings::KEYS,
     ]
     .into_iter()
     .flatten()
@@ -173,22 +179,22 @@ fn keys() -> impl Iterator<Item = &'static Key> {
 
 /// The settings in force; none if any value was refused. Reads every group before it gives up, so
 /// that all problems are told.
-fn read(raw: &mut Raw, dev: bool) -> Option<Settings> {
-    let top = Top::read(raw);
-    let auth = Auth::read(raw);
-    let rooms = Rooms::read(raw);
-    let storage = Storage::read(raw);
-    let presence = Presence::read(raw);
-    let heartbeat = Heartbeat::read(raw);
-    let recovery = Recovery::read(raw);
-    let limits = Limits::read(raw);
-    let cors = Cors::read(raw);
-    let ice = Ice::read(raw);
-    let turn = Turn::read(raw);
-    let redis = Redis::read(raw);
-    let drain = Drain::read(raw);
-    let deflate = Deflate::read(raw);
-    let log = Log::read(raw);
+fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
+    let top = TopSettings::read(raw);
+    let auth = AuthSettings::read(raw);
+    let rooms = RoomSettings::read(raw);
+    let storage = StorageSettings::read(raw);
+    let presence = PresenceSettings::read(raw);
+    let heartbeat = HeartbeatSettings::read(raw);
+    let recovery = RecoverySettings::read(raw);
+    let limits = LimitSettings::read(raw);
+    let cors = CorsSettings::read(raw);
+    let ice = IceSettings::read(raw);
+    let turn = TurnSettings::read(raw);
+    let redis = RedisSettings::read(raw);
+    let drain = DrainSettings::read(raw);
+    let deflate = DeflateSettings::read(raw);
+    let log = LogSettings::read(raw);
     let top = top?;
     Some(Settings {
         listen: top.listen,

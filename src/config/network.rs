@@ -15,7 +15,7 @@ use crate::runtime::bridge::{Address, FORMS};
 
 settings! {
     /// The settings that stand before any group; [`super::Settings`] carries them itself.
-    pub(super) struct Top in "" {
+    pub(super) struct TopSettings in "" {
         /// Addresses and ports to listen on; `--dev`: `127.0.0.1:8090`. Port 0 picks a free one.
         listen: Vec<SocketAddr> = vec!["0.0.0.0:8090"], addresses;
         /// Threads that serve clients; by default as many as there are cores.
@@ -33,7 +33,7 @@ settings! {
 
 settings! {
     /// Which web pages may talk to the server.
-    pub struct Cors in "cors." {
+    pub struct CorsSettings in "cors." {
         /// Origins allowed besides the server's own host and `client_url`; `"*"`: any, as with
         /// `--dev`.
         origins: Vec<String> = Vec::<String>::new(),
@@ -41,7 +41,7 @@ settings! {
     }
 }
 
-impl Cors {
+impl CorsSettings {
     /// Whether any origin is allowed.
     pub fn any(&self) -> bool {
         self.origins.iter().any(|origin| origin == "*")
@@ -50,7 +50,7 @@ impl Cors {
 
 settings! {
     /// When a silent client counts as gone. Also Engine.IO's pingInterval and pingTimeout.
-    pub struct Heartbeat in "heartbeat." {
+    pub struct HeartbeatSettings in "heartbeat." {
         /// Milliseconds between pings to a client.
         interval_ms: u64 = 25_000, whole(1, 86_400_000);
         /// Milliseconds of silence after a ping until the client counts as gone.
@@ -60,7 +60,7 @@ settings! {
 
 settings! {
     /// How browsers learn their own address.
-    pub struct Ice in "ice." {
+    pub struct IceSettings in "ice." {
         /// STUN servers told to clients, such as `stun:stun.example:3478`.
         stun_urls: Vec<String> = Vec::<String>::new(),
             list("an address that begins with stun: or stuns:", stun_url);
@@ -73,7 +73,7 @@ fn stun_url(text: &str) -> Option<String> {
 
 settings! {
     /// The TURN server told to clients that cannot reach each other.
-    pub struct Turn in "turn." {
+    pub struct TurnSettings in "turn." {
         /// TURN server told to clients, such as `turn:turn.example:3478`; `""`: none.
         url: Option<String> = "", address_in(&["turn:", "turns:"]);
         /// User name that goes with `turn.credential`.
@@ -90,7 +90,7 @@ settings! {
 
 settings! {
     /// The Redis that keeps the truth for a cluster of servers.
-    pub struct Redis in "redis." {
+    pub struct RedisSettings in "redis." {
         /// Redis of at least version 7, or Valkey, that keeps rooms and users for several servers, such as
         /// `redis://:password@host:6379`, `rediss://` with TLS, `redis+sentinel://host:port,host:port/master` or
         /// `redis+cluster://host:port,host:port`; `""`: none, one server alone.
@@ -122,7 +122,7 @@ fn key_prefix(value: &toml::Value) -> Checked<String> {
 
 settings! {
     /// How the server leaves.
-    pub struct Drain in "drain." {
+    pub struct DrainSettings in "drain." {
         /// Seconds over which clients are asked to move elsewhere at shutdown; 0: at once.
         seconds: u64 = 10, limit(3_600);
     }
@@ -130,7 +130,7 @@ settings! {
 
 settings! {
     /// Compression of WebSocket messages (permessage-deflate, RFC 7692).
-    pub struct Deflate in "deflate." {
+    pub struct DeflateSettings in "deflate." {
         /// Whether compression is offered to clients.
         enabled: bool = false, truth;
         /// Bytes below which a message is sent as it is.
@@ -162,7 +162,7 @@ const LOG_LEVEL: &[(&str, LevelFilter)] = &[
 
 settings! {
     /// What is logged to standard error, and how.
-    pub struct Log in "log." {
+    pub struct LogSettings in "log." {
         /// How much is logged: `"off"`, `"error"`, `"warn"`, `"info"`, `"debug"` or `"trace"`.
         level: LevelFilter = "info", one_of(LOG_LEVEL);
         /// `"text"` for people, `"json"` for machines.

@@ -15,7 +15,7 @@ use crate::domain::monitoring::Load;
 use crate::domain::op::{Rules, Scope};
 use crate::domain::quota::{AttemptRules, Rates};
 use crate::runtime::bridge;
-use crate::runtime::storage::{self, Place};
+use crate::runtime::storage::{self, StorageLocation};
 use crate::shard::{Allowances, Ice, Options, SocketIo, TurnAccess};
 
 /// What bounds the pieces a WebSocket message may come in.
@@ -101,9 +101,9 @@ impl Settings {
     }
 
     /// Where things are kept, and how. `clock` tells the time in milliseconds since 1970.
-    pub fn storage_options(&self, clock: storage::WallClock) -> storage::Options {
-        storage::Options {
-            place: self.data_dir.clone().map_or(Place::Memory, Place::Directory),
+    pub fn storage_options(&self, clock: storage::WallClock) -> storage::StorageOptions {
+        storage::StorageOptions {
+            place: self.data_dir.clone().map_or(StorageLocation::Memory, StorageLocation::Directory),
             durability: match self.storage.durability {
                 Durability::Process => storage::Durability::Process,
                 Durability::Power => storage::Durability::Power,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use toml::Value;
 
-use super::error::Source;
+use super::error::SettingSource;
 use super::{Loaded, NOT_YET_IN_FORCE, keys};
 
 /// One setting as it is in force, fit to be shown.
@@ -16,7 +16,7 @@ pub(super) struct InForce {
     /// Its value, secrets masked.
     pub(super) value: Value,
     /// Where it came from.
-    pub(super) source: Source,
+    pub(super) source: SettingSource,
 }
 
 /// What is in force, as TOML: every key with its value (secrets masked) and where it came from.

@@ -1,7 +1,7 @@
 //! The settings before they are checked: for each key every value it was given, lowest source
 //! first, each with the place where it was written.
 //!
-//! [`Raw::read`] checks all of a key's values, not only the one in force: a mistake in the file
+//! [`RawSettings::read`] checks all of a key's values, not only the one in force: a mistake in the file
 //! stays a mistake while a flag happens to hide it. Problems are gathered, never thrown, so that
 //! one start tells them all.
 
@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 
 use toml::Value;
 
-use super::error::{Problem, Source};
+use super::error::{Problem, SettingSource};
 use super::kinds::{Checked, Shape};
 use super::mask::masked;
 
 /// What is known about a key before anybody sets it.
-pub(super) struct Key {
+pub(super) struct SettingKey {
     /// The key in full, such as `limits.frame_bytes`.
     pub(super) name: &'static str,
     /// The value when nobody says otherwise.
@@ -29,24 +29,25 @@ pub(super) struct Key {
 #[derive(Clone)]
 pub(super) struct Given {
     pub(super) value: Value,
-    pub(super) source: Source,
+    pub(super) source: SettingSource,
 }
 
 /// All values of all keys, and the problems met so far.
-pub(super) struct Raw {
+pub(super) struct RawSettings {
     values: BTreeMap<&'static str, Vec<Given>>,
     pub(super) problems: Vec<Problem>,
 }
 
-impl Raw {
+impl RawSettings {
     /// Every key at its default.
-    pub(super) fn with_defaults<'a>(keys: impl Iterator<Item = &'a Key>) -> Self {
-        let default = |key: &Key| (key.name, vec![Given { value: (key.default)(), source: Source::Default }]);
+    pub(super) fn with_defaults<'a>(keys: impl Iterator<Item = &'a SettingKey>) -> Self {
+        let default =
+            |key: &SettingKey| (key.name, vec![Given { value: (key.default)(), source: SettingSource::Default }]);
         Self { values: keys.map(default).collect(), problems: Vec::new() }
     }
 
     /// Gives `key` a value that overrides those it has.
-    pub(super) fn put(&mut self, key: &'static str, value: impl Into<Value>, source: Source) {
+    pub(super) fn put(&mut self, key: &'static str, value: impl Into<Value>, source: SettingSource) {
         self.values.entry(key).or_default().push(Given { value: value.into(), source });
     }
 
@@ -56,13 +57,13 @@ impl Raw {
     }
 
     /// Where the value in force was written.
-    pub(super) fn source(&self, key: &str) -> Source {
-        self.given(key).map_or(Source::Default, |given| given.source.clone())
+    pub(super) fn source(&self, key: &str) -> SettingSource {
+        self.given(key).map_or(SettingSource::Default, |given| given.source.clone())
     }
 
     /// Whether somebody set `key`, be it to its default.
     pub(super) fn is_explicit(&self, key: &str) -> bool {
-        !matches!(self.source(key), Source::Default | Source::Dev)
+        !matches!(self.source(key), SettingSource::Default | SettingSource::Dev)
     }
 
     /// The value in force in its own type; none, and a problem for each wrong value, if a check
@@ -105,8 +106,8 @@ macro_rules! settings {
 
         impl $group {
             /// The keys of the group, in the order they are printed.
-            pub(super) const KEYS: &'static [$crate::config::raw::Key] = &[$(
-                $crate::config::raw::Key {
+            pub(super) const KEYS: &'static [$crate::config::raw::SettingKey] = &[$(
+                $crate::config::raw::SettingKey {
                     name: concat!($prefix, stringify!($field)),
                     default: || toml::Value::from($default),
                     shape: <$type as $crate::config::kinds::Shaped>::SHAPE,
@@ -115,7 +116,7 @@ macro_rules! settings {
             )*];
 
             /// The group as it is in force; none if a value was refused.
-            pub(super) fn read(raw: &mut $crate::config::raw::Raw) -> Option<Self> {
+            pub(super) fn read(raw: &mut $crate::config::raw::RawSettings) -> Option<Self> {
                 $(let $field = raw.read(concat!($prefix, stringify!($field)), $check);)*
                 Some(Self { $($field: $field?),* })
             }

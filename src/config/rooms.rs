@@ -21,7 +21,7 @@ const CREATE_ON_JOIN: &[(&str, CreateOnJoin)] =
 
 settings! {
     /// What rooms are like when their maker does not say.
-    pub struct Rooms in "rooms." {
+    pub struct RoomSettings in "rooms." {
         /// Whether joining an unknown room creates it: `"seed"` (as each dialect's source shows),
         /// `"always"` (the default with `--dev`) or `"never"`.
         create_on_join: CreateOnJoin = "seed", one_of(CREATE_ON_JOIN);
@@ -67,7 +67,7 @@ const ON_DAMAGE: &[(&str, OnDamage)] = &[("set-aside", OnDamage::SetAside), ("st
 
 settings! {
     /// How safely messages are kept.
-    pub struct Storage in "storage." {
+    pub struct StorageSettings in "storage." {
         /// What a stored message survives: `"process"` a crash of the server, `"power"` loss of
         /// power too, `"none"` nothing.
         durability: Durability = "process", one_of(DURABILITY);
@@ -80,7 +80,7 @@ settings! {
 /// Who is told that a user came, went or changed status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PresenceScope {
-    /// Everybody up to 5,000 connected users, above that as `Rooms`.
+    /// Everybody up to 5,000 connected users, above that as `RoomSettings`.
     Auto,
     /// Everybody.
     All,
@@ -101,7 +101,7 @@ const PRESENCE_SCOPE: &[(&str, PresenceScope)] = &[
 
 settings! {
     /// Who hears of users coming and going, and how soon.
-    pub struct Presence in "presence." {
+    pub struct PresenceSettings in "presence." {
         /// Who hears of a user: `"all"`, `"rooms"` (who shares a room), `"none"`, or `"auto"`
         /// (all up to 5,000 connected users, then rooms).
         scope: PresenceScope = "auto", one_of(PRESENCE_SCOPE);
@@ -114,7 +114,7 @@ settings! {
 
 settings! {
     /// How long a client may be away and still get what it missed.
-    pub struct Recovery in "recovery." {
+    pub struct RecoverySettings in "recovery." {
         /// Milliseconds within which a client may come back with its token; 0: no recovery.
         window_ms: u64 = 120_000, limit(86_400_000);
     }

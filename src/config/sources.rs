@@ -11,10 +11,10 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
-use super::error::{ConfigError, Problem, Source, nearest};
+use super::error::{ConfigError, Problem, SettingSource, nearest};
 use super::kinds::Shape;
 use super::mask::masked;
-use super::raw::{Key, Raw};
+use super::raw::{RawSettings, SettingKey};
 
 /// The file that is read when no other is named, if the working directory has it.
 pub const FILE: &str = "switchboard.toml";
@@ -46,7 +46,7 @@ pub struct Flags {
 }
 
 /// Everything that settings are made from, so that loading them touches nothing else.
-pub struct Sources {
+pub struct SettingSources {
     /// The settings file's name and text; none: no file.
     pub file: Option<(PathBuf, String)>,
     /// All environment variables; those with other names are passed over.
@@ -61,7 +61,7 @@ pub struct Sources {
     pub fresh_secret: Box<dyn FnOnce() -> String>,
 }
 
-impl Sources {
+impl SettingSources {
     /// Collects the sources from the operating system: the file `config`, which must exist, or
     /// else [`FILE`] if there is one, and the environment.
     ///
@@ -89,7 +89,7 @@ impl Sources {
             match value.into_string() {
                 Ok(value) => environment.push((name, value)),
                 Err(_) if is_ours(&name) => {
-                    let source = Some(Source::Environment(name));
+                    let source = Some(SettingSource::Environment(name));
                     return Err(Problem::other(source, "the value is not UTF-8 text").into());
                 }
                 Err(_) => {}
@@ -102,9 +102,9 @@ impl Sources {
     }
 
     /// All values of all keys, from all sources.
-    pub(super) fn into_raw(self, keys: &[&'static Key]) -> Raw {
-        let mut raw = Raw::with_defaults(keys.iter().copied());
-        raw.put("shards", value_of_count(self.cores), Source::Default);
+    pub(super) fn into_raw(self, keys: &[&'static SettingKey]) -> RawSettings {
+        let mut raw = RawSettings::with_defaults(keys.iter().copied());
+        raw.put("shards", value_of_count(self.cores), SettingSource::Default);
         if self.dev {
             put_dev(&mut raw);
         }
@@ -116,7 +116,7 @@ impl Sources {
         put_flags(&mut raw, keys, &self.flags);
         let secret = raw.given("auth.secret").and_then(|given| given.value.as_str());
         if self.dev && secret.is_none_or(str::is_empty) {
-            raw.put("auth.secret", (self.fresh_secret)(), Source::Dev);
+            raw.put("auth.secret", (self.fresh_secret)(), SettingSource::Dev);
         }
         raw
     }
@@ -127,23 +127,23 @@ fn value_of_count(count: usize) -> Value {
 }
 
 /// Other defaults, for a machine where only its owner can reach the server.
-fn put_dev(raw: &mut Raw) {
-    raw.put("listen", vec!["127.0.0.1:8090"], Source::Dev);
-    raw.put("auth.guests", true, Source::Dev);
-    raw.put("auth.require_exp", false, Source::Dev);
-    raw.put("rooms.create_on_join", "always", Source::Dev);
-    raw.put("cors.origins", vec!["*"], Source::Dev);
+fn put_dev(raw: &mut RawSettings) {
+    raw.put("listen", vec!["127.0.0.1:8090"], SettingSource::Dev);
+    raw.put("auth.guests", true, SettingSource::Dev);
+    raw.put("auth.require_exp", false, SettingSource::Dev);
+    raw.put("rooms.create_on_join", "always", SettingSource::Dev);
+    raw.put("cors.origins", vec!["*"], SettingSource::Dev);
 }
 
-fn find<'a>(keys: &[&'a Key], name: &str) -> Option<&'a Key> {
+fn find<'a>(keys: &[&'a SettingKey], name: &str) -> Option<&'a SettingKey> {
     keys.iter().copied().find(|key| key.name == name)
 }
 
-fn nearest_name(keys: &[&Key], written: &str) -> Option<&'static str> {
+fn nearest_name(keys: &[&SettingKey], written: &str) -> Option<&'static str> {
     nearest(written, keys.iter().map(|key| key.name))
 }
 
-fn put_file(raw: &mut Raw, keys: &[&'static Key], path: &Path, text: &str) {
+fn put_file(raw: &mut RawSettings, keys: &[&'static SettingKey], path: &Path, text: &str) {
     let reader = FileReader { keys, path, text };
     match DeTable::parse(text) {
         Ok(table) => reader.put_table(raw, "", table.get_ref()),
@@ -156,13 +156,13 @@ fn put_file(raw: &mut Raw, keys: &[&'static Key], path: &Path, text: &str) {
 }
 
 struct FileReader<'a> {
-    keys: &'a [&'static Key],
+    keys: &'a [&'static SettingKey],
     path: &'a Path,
     text: &'a str,
 }
 
 impl FileReader<'_> {
-    fn put_table(&self, raw: &mut Raw, prefix: &str, table: &DeTable<'_>) {
+    fn put_table(&self, raw: &mut RawSettings, prefix: &str, table: &DeTable<'_>) {
         for (word, value) in table {
             let name = format!("{prefix}{}", word.get_ref());
             let group = format!("{name}.");
@@ -186,7 +186,13 @@ impl FileReader<'_> {
         }
     }
 
-    fn put_value(&self, raw: &mut Raw, key: &'static Key, value: &Spanned<DeValue<'_>>, source: Source) {
+    fn put_value(
+        &self,
+        raw: &mut RawSettings,
+        key: &'static SettingKey,
+        value: &Spanned<DeValue<'_>>,
+        source: SettingSource,
+    ) {
         match owned(value) {
             Ok(value) => raw.put(key.name, value, source),
             Err(error) => {
@@ -197,10 +203,10 @@ impl FileReader<'_> {
     }
 
     /// The place `offset` bytes into the file.
-    fn source(&self, offset: usize) -> Source {
+    fn source(&self, offset: usize) -> SettingSource {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Source::File {
+        SettingSource::File {
             path: self.path.to_owned(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
@@ -218,13 +224,13 @@ fn shown(name: &str, value: &Spanned<DeValue<'_>>) -> String {
     known.unwrap_or_else(|_| "a value".to_owned())
 }
 
-fn put_common_variables(raw: &mut Raw, keys: &[&'static Key], environment: &[(String, String)]) {
+fn put_common_variables(raw: &mut RawSettings, keys: &[&'static SettingKey], environment: &[(String, String)]) {
     let variable = |name: &str| {
         environment.iter().find(|(other, value)| other == name && !value.is_empty()).map(|(_, value)| value.as_str())
     };
     for (name, key) in COMMON_VARIABLES {
         if let (Some(text), Some(key)) = (variable(name), find(keys, key)) {
-            raw.put(key.name, value_of(key.shape, text), Source::Environment(name.to_owned()));
+            raw.put(key.name, value_of(key.shape, text), SettingSource::Environment(name.to_owned()));
         }
     }
     // Without a host the others say nothing: Kubernetes sets REDIS_PORT in every pod beside a
@@ -237,10 +243,10 @@ fn put_common_variables(raw: &mut Raw, keys: &[&'static Key], environment: &[(St
         let login = variable("REDIS_PASSWORD").map(|password| format!(":{}@", escaped(password)));
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let address = format!("redis://{}{host}:{port}", login.unwrap_or_default());
-        raw.put("redis.url", address, Source::Environment("REDIS_HOST".to_owned()));
+        raw.put("redis.url", address, SettingSource::Environment("REDIS_HOST".to_owned()));
     } else {
         raw.problems.push(Problem::Value {
-            source: Source::Environment("REDIS_PORT".to_owned()),
+            source: SettingSource::Environment("REDIS_PORT".to_owned()),
             key: "redis.url".to_owned(),
             found: format!("{port:?}"),
             expected: "a port number from 1 to 65535".to_owned(),
@@ -274,10 +280,10 @@ fn is_ours(name: &str) -> bool {
     })
 }
 
-fn put_own_variables(raw: &mut Raw, keys: &[&'static Key], environment: &[(String, String)]) {
+fn put_own_variables(raw: &mut RawSettings, keys: &[&'static SettingKey], environment: &[(String, String)]) {
     for (name, text) in environment.iter().filter(|(name, _)| is_ours(name)) {
         let key_name = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        let source = Source::Environment(name.clone());
+        let source = SettingSource::Environment(name.clone());
         match find(keys, &key_name) {
             Some(key) => raw.put(key.name, value_of(key.shape, text), source),
             None => raw.problems.push(Problem::Unknown {
@@ -293,12 +299,12 @@ fn variable_name(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
 }
 
-fn put_flags(raw: &mut Raw, keys: &[&'static Key], flags: &Flags) {
+fn put_flags(raw: &mut RawSettings, keys: &[&'static SettingKey], flags: &Flags) {
     for written in &flags.set {
         let Some((name, text)) = written.split_once('=') else {
             // Not shown whole: what lacks its key may well be a secret.
             let message = "expected key=value, such as limits.messages_per_minute=0";
-            raw.problems.push(Problem::other(Some(Source::Flag("--set".to_owned())), message));
+            raw.problems.push(Problem::other(Some(SettingSource::Flag("--set".to_owned())), message));
             continue;
         };
         let (name, text) = (name.trim(), text.trim());
@@ -306,24 +312,24 @@ fn put_flags(raw: &mut Raw, keys: &[&'static Key], flags: &Flags) {
             Some(key) => {
                 let quoted = parsed(text).filter(Value::is_str);
                 let value = quoted.unwrap_or_else(|| value_of(key.shape, text));
-                raw.put(key.name, value, Source::Flag("--set".to_owned()));
+                raw.put(key.name, value, SettingSource::Flag("--set".to_owned()));
             }
             None => raw.problems.push(Problem::Unknown {
-                source: Source::Flag("--set".to_owned()),
+                source: SettingSource::Flag("--set".to_owned()),
                 key: name.to_owned(),
                 nearest: nearest_name(keys, name).map(str::to_owned),
             }),
         }
     }
     if !flags.listen.is_empty() {
-        raw.put("listen", flags.listen.clone(), Source::Flag("--listen".to_owned()));
+        raw.put("listen", flags.listen.clone(), SettingSource::Flag("--listen".to_owned()));
     }
     if let Some(shards) = &flags.shards {
         let value = value_of(Shape::Plain, shards);
-        raw.put("shards", value, Source::Flag("--shards".to_owned()));
+        raw.put("shards", value, SettingSource::Flag("--shards".to_owned()));
     }
     if let Some(data) = &flags.data {
-        raw.put("data_dir", data.as_str(), Source::Flag("--data".to_owned()));
+        raw.put("data_dir", data.as_str(), SettingSource::Flag("--data".to_owned()));
     }
 }
 

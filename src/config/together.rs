@@ -5,14 +5,14 @@ use jsonwebtoken::AlgorithmFamily;
 use super::NOT_YET_IN_FORCE;
 use super::Settings;
 use super::auth::Verify;
-use super::error::{ConfigError, Problem, Source};
-use super::raw::Raw;
+use super::error::{ConfigError, Problem, SettingSource};
+use super::raw::RawSettings;
 
 /// Bytes below which a secret may be guessed: RFC 7518 §3.2 asks for as many as the hash has.
 const SECRET_BYTES_MIN: usize = 32;
 
 /// What contradicts itself so that the server must not start.
-pub(super) fn problems(settings: &Settings, raw: &Raw) -> Vec<Problem> {
+pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
     let mut problems = Vec::new();
     let exposed = settings.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
     if let (Verify::None, Some(address)) = (settings.auth.verify, exposed) {
@@ -45,7 +45,7 @@ pub(super) fn problems(settings: &Settings, raw: &Raw) -> Vec<Problem> {
 }
 
 /// What an operator should know though the server starts.
-pub(super) fn warnings(settings: &Settings, raw: &Raw) -> Vec<String> {
+pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut warn = |key: &str, message: String| {
         let source = raw.source(key);
@@ -108,5 +108,5 @@ pub(super) fn check_serve(settings: &Settings) -> Result<(), ConfigError> {
         auth.public_keys  PEM files with public keys\n  \
         auth.jwks_file    a JWKS file with public keys\n\
         or, to try things out on this machine alone: switchboard serve --dev";
-    Err(Problem::other(None::<Source>, message).into())
+    Err(Problem::other(None::<SettingSource>, message).into())
 }

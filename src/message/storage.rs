@@ -65,16 +65,16 @@ pub struct Batch {
 
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
+pub struct CommitReceipt {
     /// The batch's.
     pub ticket: Ticket,
     /// Whether it is kept.
-    pub outcome: Result<Kept, Unavailable>,
+    pub outcome: Result<CommitOutcome, Unavailable>,
 }
 
 /// A batch is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct CommitOutcome {
     /// For each [`Record::SessionTaken`] and [`Record::SessionClaimed`] of the batch the session, if it was still there and
     /// had not ended.
     pub taken: Vec<Option<Box<Session>>>,
@@ -104,7 +104,7 @@ pub enum StorageState {
 #[derive(Debug)]
 pub enum StorageEvent {
     /// What became of a batch; for its sender.
-    Receipt(Receipt),
+    Receipt(CommitReceipt),
     /// What is known; for the asker.
     Reply {
         /// Who asked.
@@ -138,7 +138,7 @@ pub enum StorageQuery {
         /// The room.
         room: Name,
         /// Which of them.
-        span: Span,
+        span: MessageSpan,
         /// At most so many; never more than [`PAGE_MESSAGES`].
         limit: usize,
     },
@@ -173,7 +173,7 @@ pub enum StorageQuery {
 
 /// Which messages of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
+pub enum MessageSpan {
     /// The newest.
     Newest,
     /// The first ones after this number.

@@ -14,15 +14,15 @@ use mio::net::TcpStream;
 use crate::message::ShardMessage;
 
 /// What one shard's thread gets from another.
-pub enum Parcel {
+pub enum ChannelItem {
     /// Mail for the shard.
-    ShardMessage(ShardMessage),
+    Message(ShardMessage),
     /// A connection that the shard is to take over.
-    Connection(Box<Moving>),
+    Connection(Box<ConnectionTransfer>),
 }
 
 /// A connection on its way from one shard to another.
-pub struct Moving {
+pub struct ConnectionTransfer {
     /// Its socket.
     pub stream: TcpStream,
     /// Where its client is.
@@ -34,23 +34,23 @@ pub struct Moving {
 /// The writing end of a shard's mail.
 #[derive(Clone)]
 pub struct ChannelSender {
-    mail: Sender<Parcel>,
+    mail: Sender<ChannelItem>,
     sleeper: Arc<Sleeper>,
 }
 
 /// The reading end.
-pub struct Inbox {
-    mail: Receiver<Parcel>,
+pub struct ChannelReceiver {
+    mail: Receiver<ChannelItem>,
     sleeper: Arc<Sleeper>,
 }
 
 struct Sleeper {
-    waker: Rouse,
+    waker: Wakeup,
     is_asleep: AtomicBool,
 }
 
 /// What wakes a reader.
-enum Rouse {
+enum Wakeup {
     /// It sleeps in a poll.
     Poll(Waker),
     /// It sleeps in a task.
@@ -61,52 +61,52 @@ enum Rouse {
 ///
 /// # Errors
 /// The kernel refuses the waker's descriptor.
-pub fn mailbox(poll: &Poll, token: Token) -> io::Result<(ChannelSender, Inbox)> {
-    Ok(woken_by(Rouse::Poll(Waker::new(poll.registry(), token)?)))
+pub fn channel(poll: &Poll, token: Token) -> io::Result<(ChannelSender, ChannelReceiver)> {
+    Ok(woken_by(Wakeup::Poll(Waker::new(poll.registry(), token)?)))
 }
 
-/// A mailbox whose reader is a task that sleeps in [`Inbox::arrival`].
-pub fn task_mailbox() -> (ChannelSender, Inbox) {
-    woken_by(Rouse::Task(Notify::new()))
+/// A mailbox whose reader is a task that sleeps in [`ChannelReceiver::wait`].
+pub fn task_channel() -> (ChannelSender, ChannelReceiver) {
+    woken_by(Wakeup::Task(Notify::new()))
 }
 
-fn woken_by(waker: Rouse) -> (ChannelSender, Inbox) {
+fn woken_by(waker: Wakeup) -> (ChannelSender, ChannelReceiver) {
     let (sender, receiver) = unbounded();
     let sleeper = Arc::new(Sleeper { waker, is_asleep: AtomicBool::new(false) });
-    (ChannelSender { mail: sender, sleeper: sleeper.clone() }, Inbox { mail: receiver, sleeper })
+    (ChannelSender { mail: sender, sleeper: sleeper.clone() }, ChannelReceiver { mail: receiver, sleeper })
 }
 
 impl ChannelSender {
     /// Puts mail into the queue. To a shard that has ended it goes nowhere.
     pub fn send(&self, mail: ShardMessage) {
-        self.send_parcel(Parcel::ShardMessage(mail));
+        self.send_item(ChannelItem::Message(mail));
     }
 
     /// Puts mail, or a connection, into the queue. To a shard that has ended it goes nowhere, and a connection is closed.
-    pub fn send_parcel(&self, parcel: Parcel) {
+    pub fn send_item(&self, parcel: ChannelItem) {
         if self.mail.send(parcel).is_ok() {
-            self.wake();
+            self.wake_if_asleep();
         }
     }
 
     /// Wakes the reader if it sleeps.
-    fn wake(&self) {
-        // Pairs with the fence in `fall_asleep`: either the reader sees the mail, or this sees it asleep.
+    fn wake_if_asleep(&self) {
+        // Pairs with the fence in `prepare_sleep`: either the reader sees the mail, or this sees it asleep.
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.sleeper.is_asleep.load(Ordering::Relaxed) && self.sleeper.is_asleep.swap(false, Ordering::AcqRel) {
-            self.rouse();
+            self.wake();
         }
     }
 
     /// Has the reader look up, whether it sleeps or is about to, and whether there is mail or not.
-    pub fn rouse(&self) {
+    pub fn wake(&self) {
         match &self.sleeper.waker {
-            Rouse::Poll(waker) => {
+            Wakeup::Poll(waker) => {
                 if let Err(error) = waker.wake() {
                     tracing::error!(%error, "cannot wake a shard");
                 }
             }
-            Rouse::Task(waker) => waker.notify_one(),
+            Wakeup::Task(waker) => waker.notify_one(),
         }
     }
 
@@ -121,9 +121,9 @@ impl ChannelSender {
     }
 }
 
-impl Inbox {
+impl ChannelReceiver {
     /// Takes the next piece of mail.
-    pub fn take(&self) -> Option<Parcel> {
+    pub fn take(&self) -> Option<ChannelItem> {
         self.mail.try_recv().ok()
     }
 
@@ -133,7 +133,7 @@ impl Inbox {
     }
 
     /// Announces that the reader is about to sleep; whether it may, there being no mail.
-    pub fn fall_asleep(&self) -> bool {
+    pub fn prepare_sleep(&self) -> bool {
         self.sleeper.is_asleep.store(true, Ordering::Relaxed);
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.mail.is_empty() {
@@ -144,17 +144,17 @@ impl Inbox {
     }
 
     /// Sleeps until there is mail, if the reader is a task.
-    pub async fn arrival(&self) {
-        if self.fall_asleep()
-            && let Rouse::Task(waker) = &self.sleeper.waker
+    pub async fn wait(&self) {
+        if self.prepare_sleep()
+            && let Wakeup::Task(waker) = &self.sleeper.waker
         {
             waker.notified().await;
         }
-        self.wake_up();
+        self.end_sleep();
     }
 
     /// The reader is up.
-    pub fn wake_up(&self) {
+    pub fn end_sleep(&self) {
         self.sleeper.is_asleep.store(false, Ordering::Relaxed);
     }
 }
@@ -167,30 +167,30 @@ mod tests {
 
     #[test]
     fn a_parcel_is_no_larger_than_mail() {
-        assert_eq!(size_of::<Parcel>(), size_of::<ShardMessage>());
+        assert_eq!(size_of::<ChannelItem>(), size_of::<ShardMessage>());
     }
 
     #[test]
     fn a_sleeper_is_woken_and_finds_its_mail_in_order() {
         let mut poll = Poll::new().expect("a poll");
-        let (mailbox, inbox) = mailbox(&poll, Token(7)).expect("a mailbox");
-        assert!(inbox.fall_asleep());
+        let (channel, inbox) = channel(&poll, Token(7)).expect("a mailbox");
+        assert!(inbox.prepare_sleep());
         let writer = std::thread::spawn(move || {
             for window_ms in 0..1000 {
-                mailbox.send(ShardMessage::Drain { window_ms });
+                channel.send(ShardMessage::Drain { window_ms });
             }
         });
         let mut events = Events::with_capacity(4);
         let mut seen = 0;
         while seen < 1000 {
             poll.poll(&mut events, Some(Duration::from_secs(10))).expect("a wake-up");
-            inbox.wake_up();
+            inbox.end_sleep();
             loop {
-                while let Some(Parcel::ShardMessage(ShardMessage::Drain { window_ms })) = inbox.take() {
+                while let Some(ChannelItem::Message(ShardMessage::Drain { window_ms })) = inbox.take() {
                     assert_eq!(window_ms, seen);
                     seen += 1;
                 }
-                if seen == 1000 || inbox.fall_asleep() {
+                if seen == 1000 || inbox.prepare_sleep() {
                     break;
                 }
             }

@@ -13,11 +13,11 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::message::storage::StorageCommand;
 use crate::message::{Placement, ShardNumber};
-use crate::runtime::channel::{ChannelSender, Inbox, Moving, Parcel};
+use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, ConnectionTransfer};
 use crate::runtime::clock::Clock;
-use crate::runtime::places::Places;
-use crate::runtime::sockets::{FIRST_SLOT, Sockets, Taken, turn_away};
-use crate::runtime::storage::Store;
+use crate::runtime::connection_permits::ConnectionPermits;
+use crate::runtime::sockets::{FIRST_SLOT, ReadOutcome, Sockets, turn_away};
+use crate::runtime::storage::StorageHandle;
 use crate::shard::{Departure, Shard, Wire};
 
 /// The token of the waker; listeners have those from 1 on.
@@ -47,13 +47,13 @@ const MAIL_PER_TURN: usize = 4096;
 
 /// What the loops of all shards have in common.
 #[derive(Clone)]
-pub struct Common {
+pub struct LoopResources {
     /// The time.
     pub clock: Clock,
     /// Where each shard's mail goes.
-    pub mailboxes: Arc<[ChannelSender]>,
+    pub channels: Arc<[ChannelSender]>,
     /// Places for connections.
-    pub places: Places,
+    pub permits: ConnectionPermits,
 }
 
 /// One shard with everything the operating system gives it.
@@ -69,9 +69,9 @@ pub struct EventLoop {
     /// Connections with more to read than one turn allowed.
     still_ready: Vec<u32>,
     buffer: Vec<u8>,
-    inbox: Inbox,
-    mailboxes: Arc<[ChannelSender]>,
-    store: Option<Store>,
+    inbox: ChannelReceiver,
+    channels: Arc<[ChannelSender]>,
+    store: Option<StorageHandle>,
     shard: Shard,
 }
 
@@ -83,10 +83,10 @@ impl EventLoop {
     pub fn new(
         poll: Poll,
         mut listeners: Vec<TcpListener>,
-        inbox: Inbox,
-        store: Option<Store>,
+        inbox: ChannelReceiver,
+        store: Option<StorageHandle>,
         shard: Shard,
-        Common { clock, mailboxes, places }: Common,
+        LoopResources { clock, channels, permits }: LoopResources,
     ) -> io::Result<Self> {
         for (at, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(1 + at), Interest::READABLE)?;
@@ -97,11 +97,11 @@ impl EventLoop {
             acceptable: Vec::new(),
             accept_after: 0,
             listeners,
-            sockets: Sockets::new(places),
+            sockets: Sockets::new(permits),
             still_ready: Vec::new(),
             buffer: vec![0; READ_BYTES],
             inbox,
-            mailboxes,
+            channels,
             store,
             shard,
         })
@@ -125,7 +125,7 @@ impl EventLoop {
             if is_counted && self.shard.is_drained() {
                 is_counted = false;
                 if occupied.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    self.mailboxes.iter().for_each(ChannelSender::rouse);
+                    self.channels.iter().for_each(ChannelSender::wake);
                 }
             }
         }
@@ -142,11 +142,11 @@ impl EventLoop {
         }
         let has_more_to_read = !self.still_ready.is_empty() || self.shard.has_resumed();
         let is_busy = has_more_to_read || self.shard.has_mail() || self.shard.has_output();
-        if is_busy || !self.inbox.fall_asleep() {
+        if is_busy || !self.inbox.prepare_sleep() {
             timeout = Some(Duration::ZERO);
         }
         let outcome = self.poll.poll(events, timeout);
-        self.inbox.wake_up();
+        self.inbox.end_sleep();
         match outcome {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             outcome => outcome,
@@ -197,10 +197,10 @@ impl EventLoop {
 
     /// Tells the shard which others have more mail waiting than they should.
     fn watch_queues(&mut self) {
-        if self.mailboxes.len() > 1 {
+        if self.channels.len() > 1 {
             let mut longest = 0;
-            for (number, mailbox) in self.mailboxes.iter().enumerate() {
-                let waiting = mailbox.len();
+            for (number, channel) in self.channels.iter().enumerate() {
+                let waiting = channel.len();
                 longest = longest.max(waiting);
                 self.shard.set_congested(number as ShardNumber, waiting > limits::MAIL_PER_SHARD);
             }
@@ -211,8 +211,8 @@ impl EventLoop {
     fn read_mail(&mut self, now: Now) {
         for _ in 0..MAIL_PER_TURN {
             match self.inbox.take() {
-                Some(Parcel::ShardMessage(mail)) => self.shard.mail(now, mail),
-                Some(Parcel::Connection(moving)) => self.take_over(now, *moving),
+                Some(ChannelItem::Message(mail)) => self.shard.mail(now, mail),
+                Some(ChannelItem::Connection(moving)) => self.take_over(now, *moving),
                 None => return,
             }
             self.flush_if_full(now);
@@ -244,16 +244,16 @@ impl EventLoop {
                 return;
             }
             match self.sockets.read(slot, &mut self.buffer) {
-                Taken::Bytes(count) => self.shard.received(now, slot, &mut self.buffer[..count]),
-                Taken::Last(count) => {
+                ReadOutcome::Bytes(count) => self.shard.received(now, slot, &mut self.buffer[..count]),
+                ReadOutcome::Last(count) => {
                     self.shard.received(now, slot, &mut self.buffer[..count]);
                     if !to_the_end && !self.shard.has_departures() {
                         self.sockets.set_readable(slot, false);
                         return self.flush_if_full(now);
                     }
                 }
-                Taken::Nothing => return self.sockets.set_readable(slot, false),
-                Taken::End => {
+                ReadOutcome::Nothing => return self.sockets.set_readable(slot, false),
+                ReadOutcome::End => {
                     self.sockets.set_readable(slot, false);
                     return self.shard.ended(now, slot);
                 }
@@ -270,16 +270,16 @@ impl EventLoop {
     fn send_connections(&mut self) {
         while let Some(Departure { slot, to, from, unread }) = self.shard.departure() {
             if let Some(stream) = self.sockets.take(self.poll.registry(), slot) {
-                let moving = Box::new(Moving { stream, from, unread });
-                self.mailbox(to).send_parcel(Parcel::Connection(moving));
+                let moving = Box::new(ConnectionTransfer { stream, from, unread });
+                self.channel(to).send_item(ChannelItem::Connection(moving));
             }
         }
     }
 
     /// Takes a connection over from another shard, and reads on from where that one left off.
-    fn take_over(&mut self, now: Now, moving: Moving) {
-        let Moving { stream, from, mut unread } = moving;
-        let Some(slot) = self.shard.arrived(now, from) else { return self.sockets.places().give_back() };
+    fn take_over(&mut self, now: Now, moving: ConnectionTransfer) {
+        let ConnectionTransfer { stream, from, mut unread } = moving;
+        let Some(slot) = self.shard.arrived(now, from) else { return self.sockets.permits().give_back() };
         if !self.watch(now, slot, stream) {
             return;
         }
@@ -325,7 +325,7 @@ impl EventLoop {
             };
             // Without it small messages would wait for acknowledgements of earlier ones (RFC 896).
             let _ = stream.set_nodelay(true);
-            if !self.sockets.places().take() {
+            if !self.sockets.permits().take() {
                 self.shard.turned_down(now, remote);
                 turn_away(stream);
                 continue;
@@ -333,7 +333,7 @@ impl EventLoop {
             match self.shard.accepted(now, remote) {
                 Some(slot) => drop(self.watch(now, slot, stream)),
                 None => {
-                    self.sockets.places().give_back();
+                    self.sockets.permits().give_back();
                     turn_away(stream);
                 }
             }
@@ -346,7 +346,7 @@ impl EventLoop {
         let outcome = self.sockets.add(self.poll.registry(), slot, stream);
         if let Err(error) = &outcome {
             tracing::warn!(%error, "cannot watch a connection");
-            self.sockets.places().give_back();
+            self.sockets.permits().give_back();
             self.shard.ended(now, slot);
         }
         outcome.is_ok()
@@ -376,12 +376,12 @@ impl EventLoop {
             }
         }
         for (to, mail) in self.shard.outgoing() {
-            self.mailboxes[Placement::mailbox(to, self.mailboxes.len())].send(mail);
+            self.channels[Placement::mailbox(to, self.channels.len())].send(mail);
         }
     }
 
-    fn mailbox(&self, to: ShardNumber) -> &ChannelSender {
-        &self.mailboxes[Placement::mailbox(to, self.mailboxes.len())]
+    fn channel(&self, to: ShardNumber) -> &ChannelSender {
+        &self.channels[Placement::mailbox(to, self.channels.len())]
     }
 
     fn stop_listening(&mut self) {

@@ -20,13 +20,13 @@ use crate::message::storage::StorageEvent;
 use crate::message::{Placement, ShardMessage, ShardNumber};
 use crate::runtime::allocator;
 use crate::runtime::bridge::{self, Bridge};
-use crate::runtime::channel::{ChannelSender, mailbox, task_mailbox};
+use crate::runtime::channel::{ChannelSender, channel, task_channel};
 use crate::runtime::clock::Clock;
-use crate::runtime::event_loop::{Common, EventLoop, WAKER};
-use crate::runtime::keys::Keys;
+use crate::runtime::connection_permits::ConnectionPermits;
+use crate::runtime::event_loop::{EventLoop, LoopResources, WAKER};
+use crate::runtime::key_files::KeyFiles;
 use crate::runtime::memory_trim::MemoryTrim;
-use crate::runtime::places::Places;
-use crate::runtime::storage::{self, OpenError, Opened, Place, Storage, Store};
+use crate::runtime::storage::{self, OpenError, Opened, Storage, StorageHandle, StorageLocation};
 use crate::runtime::{entropy, listener, memory};
 use crate::shard::{Options, Shard};
 
@@ -37,11 +37,11 @@ pub struct Plan {
     /// What each shard goes by.
     pub options: Options,
     /// What tokens are verified by.
-    pub keys: Keys,
+    pub keys: KeyFiles,
     /// How long leaving may take.
     pub drain: Duration,
     /// Where things are kept, and how.
-    pub storage: storage::Options,
+    pub storage: storage::StorageOptions,
     /// Whether the server may keep things in memory when it cannot have its data directory.
     pub may_forget: bool,
     /// The Redis that keeps rooms and users for several servers, in place of the store.
@@ -52,18 +52,18 @@ pub struct Plan {
 pub struct Server {
     /// The addresses it listens on.
     pub addresses: Vec<SocketAddr>,
-    keys: Keys,
+    keys: KeyFiles,
     drain: Duration,
-    mailboxes: Arc<[ChannelSender]>,
+    channels: Arc<[ChannelSender]>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     signals: Receiver<i32>,
-    keeper: Keeper,
+    backend: RunningBackend,
     /// Connections of each shard.
     connections: Arc<[AtomicUsize]>,
 }
 
 /// What a process keeps things by.
-enum Keeper {
+enum RunningBackend {
     /// Its own store.
     Store(Storage),
     /// Redis.
@@ -85,9 +85,9 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let signals = catch_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
     let verifier = plan.keys.verifier()?;
     let shards = plan.options.shards;
-    let home = match plan.redis {
-        Some(redis) => Home::Redis(bridge::claim(redis)?),
-        None => Home::Store(open_store(plan.storage, plan.may_forget).map_err(|error| error.to_string())?),
+    let backend = match plan.redis {
+        Some(redis) => PreparedBackend::Redis(bridge::claim(redis)?),
+        None => PreparedBackend::Store(open_store(plan.storage, plan.may_forget).map_err(|error| error.to_string())?),
     };
     let mut addresses = Vec::new();
     let mut listeners: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
@@ -99,26 +99,27 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         }
     }
     let mut ends = Vec::new();
-    let mut mailboxes = Vec::new();
+    let mut channels = Vec::new();
     for listeners in listeners {
         let poll = Poll::new().map_err(|error| error.to_string())?;
-        let (writing, reading) = mailbox(&poll, WAKER).map_err(|error| error.to_string())?;
-        mailboxes.push(writing);
+        let (writing, reading) = channel(&poll, WAKER).map_err(|error| error.to_string())?;
+        channels.push(writing);
         ends.push((poll, reading, listeners));
     }
     // It may have come to another place than it was to have.
-    let rules = Rules { outlives_process: home.outlives_process(), ..(*plan.options.rules).clone() };
-    let options = Options { memory: memory::load, node: home.node(), rules: Arc::new(rules), ..plan.options };
+    let rules = Rules { outlives_process: backend.outlives_process(), ..(*plan.options.rules).clone() };
+    let options = Options { memory: memory::load, node: backend.node(), rules: Arc::new(rules), ..plan.options };
     let options = Arc::new(options);
     let clock = Clock::start();
     let occupied = Arc::new(AtomicUsize::new(shards));
-    let (mailboxes, keeper, shards) = home.open(mailboxes, &options, &verifier, clock)?;
+    let (channels, backend, shards) = backend.open(channels, &options, &verifier, clock)?;
     let connections: Arc<[AtomicUsize]> = (0..options.shards).map(|_| AtomicUsize::new(0)).collect();
-    let common = Common { clock, mailboxes: mailboxes.clone(), places: Places::new(options.connections) };
+    let common =
+        LoopResources { clock, channels: channels.clone(), permits: ConnectionPermits::new(options.connections) };
     let mut handles = Vec::new();
     for (number, ((poll, inbox, listeners), shard)) in ends.into_iter().zip(shards).enumerate() {
         let occupied = occupied.clone();
-        let event_loop = EventLoop::new(poll, listeners, inbox, keeper.store(), shard, common.clone())
+        let event_loop = EventLoop::new(poll, listeners, inbox, backend.store(), shard, common.clone())
             .map_err(|error| error.to_string())?;
         let thread = thread::Builder::new().name(format!("shard-{number}"));
         let counts = connections.clone();
@@ -126,19 +127,19 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         handles.push(thread.spawn(run).map_err(|error| error.to_string())?);
     }
     let (keys, drain) = (plan.keys, plan.drain);
-    Ok(Server { addresses, keys, drain, mailboxes, shards: handles, signals, keeper, connections })
+    Ok(Server { addresses, keys, drain, channels, shards: handles, signals, backend, connections })
 }
 
 /// Where things are kept, before the shards are there.
-enum Home {
+enum PreparedBackend {
     Store(Opened),
     Redis(bridge::Claimed),
 }
 
 /// What a server is made of: mailboxes, what things are kept by, and shards.
-type Parts = (Arc<[ChannelSender]>, Keeper, Vec<Shard>);
+type StartedBackend = (Arc<[ChannelSender]>, RunningBackend, Vec<Shard>);
 
-impl Home {
+impl PreparedBackend {
     /// This process's number among those that share a Redis.
     fn node(&self) -> u16 {
         match self {
@@ -158,34 +159,34 @@ impl Home {
     /// Starts what keeps things, and makes the shards, which get back what was kept.
     fn open(
         self,
-        mut mailboxes: Vec<ChannelSender>,
+        mut channels: Vec<ChannelSender>,
         options: &Arc<Options>,
         verifier: &Arc<Verifier>,
         clock: Clock,
-    ) -> Result<Parts, String> {
+    ) -> Result<StartedBackend, String> {
         match self {
             Self::Store(opened) => {
-                let mailboxes: Arc<[ChannelSender]> = mailboxes.into();
+                let channels: Arc<[ChannelSender]> = channels.into();
                 let (opened, shards) = restore(opened, || make_shards(options, verifier, clock), clock)?;
-                let tellers = mailboxes.clone();
+                let tellers = channels.clone();
                 let storage = opened.start(move |told| tell(&tellers, told)).map_err(|error| error.to_string())?;
-                Ok((mailboxes, Keeper::Store(storage), shards))
+                Ok((channels, RunningBackend::Store(storage), shards))
             }
             Self::Redis(claimed) => {
-                let (mailbox, inbox) = task_mailbox();
-                mailboxes.push(mailbox);
-                let mailboxes: Arc<[ChannelSender]> = mailboxes.into();
+                let (channel, inbox) = task_channel();
+                channels.push(channel);
+                let channels: Arc<[ChannelSender]> = channels.into();
                 let shards = make_shards(options, verifier, clock)?;
                 let bridge =
-                    claimed.start(inbox, mailboxes.clone(), (options.rules.clone(), options.allowances.rates), clock);
-                Ok((mailboxes, Keeper::Redis(bridge.map_err(|error| error.to_string())?), shards))
+                    claimed.start(inbox, channels.clone(), (options.rules.clone(), options.allowances.rates), clock);
+                Ok((channels, RunningBackend::Redis(bridge.map_err(|error| error.to_string())?), shards))
             }
         }
     }
 }
 
-impl Keeper {
-    fn store(&self) -> Option<Store> {
+impl RunningBackend {
+    fn store(&self) -> Option<StorageHandle> {
         match self {
             Self::Store(storage) => Some(storage.store()),
             Self::Redis(_) => None,
@@ -213,11 +214,11 @@ impl Keeper {
     }
 }
 
-fn open_store(options: storage::Options, may_forget: bool) -> Result<Opened, OpenError> {
+fn open_store(options: storage::StorageOptions, may_forget: bool) -> Result<Opened, OpenError> {
     match storage::open(options.clone()) {
         Err(error @ (OpenError::InUse { .. } | OpenError::Directory { .. })) if may_forget => {
             tracing::warn!("{error}; this server keeps everything in memory only (--data DIR gives it a directory)");
-            storage::open(storage::Options { place: Place::Memory, ..options })
+            storage::open(storage::StorageOptions { place: StorageLocation::Memory, ..options })
         }
         outcome => outcome,
     }
@@ -241,8 +242,8 @@ fn restore(
     let now = clock.now();
     let since = now.wall.saturating_sub(limits::REPEAT_MS);
     let outcome = opened.restore(since, &mut |restored| {
-        let home = placement.of(restored.name());
-        shards[usize::from(home)].restore(now, restored);
+        let backend = placement.of(restored.name());
+        shards[usize::from(backend)].restore(now, restored);
     });
     if let Err(damage) = outcome {
         opened = opened.set_aside(&damage).map_err(|error| error.to_string())?;
@@ -262,16 +263,16 @@ fn restore(
 }
 
 /// Brings what the store has to say to whom it concerns.
-fn tell(mailboxes: &[ChannelSender], told: StorageEvent) {
+fn tell(channels: &[ChannelSender], told: StorageEvent) {
     let to = match &told {
         StorageEvent::Receipt(receipt) => receipt.ticket.sender,
         StorageEvent::Reply { to, .. } => to.shard,
         StorageEvent::State(state) => {
-            mailboxes.iter().for_each(|mailbox| mailbox.send(ShardMessage::Storage(StorageEvent::State(*state))));
+            channels.iter().for_each(|channel| channel.send(ShardMessage::Storage(StorageEvent::State(*state))));
             return;
         }
     };
-    mailboxes[usize::from(to)].send(ShardMessage::Storage(told));
+    channels[usize::from(to)].send(ShardMessage::Storage(told));
 }
 
 fn shard(number: ShardNumber, options: &Arc<Options>, verifier: &Arc<Verifier>, clock: Clock) -> io::Result<Shard> {
@@ -309,7 +310,7 @@ impl Server {
                     return self.leave();
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.keeper.look()?;
+                    self.backend.look()?;
                     if ebb.look(self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum()) {
                         allocator::give_back();
                     }
@@ -336,7 +337,7 @@ impl Server {
             }
             if Instant::now() >= until {
                 tracing::warn!("the drain window is over; what is left is cut off");
-                if let Keeper::Redis(bridge) = self.keeper {
+                if let RunningBackend::Redis(bridge) = self.backend {
                     // Whoever shares the Redis need not wait for this server's lease to end.
                     bridge.close();
                 }
@@ -356,13 +357,13 @@ impl Server {
             }
         }
         // The last shard has said everything; it is written down, and that is all.
-        self.keeper.close();
+        self.backend.close();
         Ok(())
     }
 
     fn tell_all(&self, mail: impl Fn() -> ShardMessage) {
-        for mailbox in &*self.mailboxes {
-            mailbox.send(mail());
+        for channel in &*self.channels {
+            channel.send(mail());
         }
     }
 }

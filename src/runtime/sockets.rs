@@ -8,7 +8,7 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use crate::runtime::places::Places;
+use crate::runtime::connection_permits::ConnectionPermits;
 use crate::shard::{Gone, Wire};
 
 /// Tokens below this are the loop's own.
@@ -35,7 +35,7 @@ pub fn turn_away(mut stream: TcpStream) {
 
 /// The sockets of one shard. Each has a place, which is free again when it is closed.
 pub struct Sockets {
-    places: Places,
+    permits: ConnectionPermits,
     by_slot: Vec<Option<TcpStream>>,
     /// The kernel said there is something to read, and it has not all been read.
     readable: Vec<bool>,
@@ -43,7 +43,7 @@ pub struct Sockets {
 
 /// What one read came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum ReadOutcome {
     /// So many bytes, and there may be more.
     Bytes(usize),
     /// So many bytes, and that was all for now.
@@ -55,14 +55,14 @@ pub enum Taken {
 }
 
 impl Sockets {
-    /// None yet; `places` are for those of all shards.
-    pub fn new(places: Places) -> Self {
-        Self { places, by_slot: Vec::new(), readable: Vec::new() }
+    /// None yet; `permits` are for those of all shards.
+    pub fn new(permits: ConnectionPermits) -> Self {
+        Self { permits, by_slot: Vec::new(), readable: Vec::new() }
     }
 
     /// Where places come from.
-    pub fn places(&self) -> &Places {
-        &self.places
+    pub fn permits(&self) -> &ConnectionPermits {
+        &self.permits
     }
 
     /// Takes a socket on at `slot` and has the kernel report on it.
@@ -103,16 +103,16 @@ impl Sockets {
 
     /// Reads once into `buffer`. A read that does not fill it has emptied the socket: the kernel reports anew when more
     /// comes (epoll(7), question 9), so another call to find that out is saved.
-    pub fn read(&mut self, slot: u32, buffer: &mut [u8]) -> Taken {
-        let Some(stream) = self.get(slot) else { return Taken::Nothing };
+    pub fn read(&mut self, slot: u32, buffer: &mut [u8]) -> ReadOutcome {
+        let Some(stream) = self.get(slot) else { return ReadOutcome::Nothing };
         loop {
             return match recv(&*stream, &mut *buffer, RecvFlags::empty()) {
-                Ok((0, _)) => Taken::End,
-                Ok((count, _)) if count < buffer.len() => Taken::Last(count),
-                Ok((count, _)) => Taken::Bytes(count),
-                Err(Errno::AGAIN) => Taken::Nothing,
+                Ok((0, _)) => ReadOutcome::End,
+                Ok((count, _)) if count < buffer.len() => ReadOutcome::Last(count),
+                Ok((count, _)) => ReadOutcome::Bytes(count),
+                Err(Errno::AGAIN) => ReadOutcome::Nothing,
                 Err(Errno::INTR) => continue,
-                Err(_) => Taken::End,
+                Err(_) => ReadOutcome::End,
             };
         }
     }
@@ -148,7 +148,7 @@ impl Wire for Sockets {
     fn close(&mut self, slot: u32) {
         if let Some(stream) = self.by_slot.get_mut(slot as usize) {
             if stream.take().is_some() {
-                self.places.give_back();
+                self.permits.give_back();
             }
             self.readable[slot as usize] = false;
         }

@@ -15,7 +15,7 @@ use switchboard::message::{Outgoing, Placement, Requester, ShardMessage};
 use switchboard::owner::OwnerContract;
 use switchboard::owner::embedded::EmbeddedOwner;
 use switchboard::owner::redis::Settings;
-use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
+use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
 
 use crate::support::redis::{Node, RedisServer};
 
@@ -79,8 +79,8 @@ impl OneProcess {
     pub(crate) fn new(rules: Rules, now: Now, seed: u64) -> Self {
         let wall = Arc::new(AtomicU64::new(now.wall));
         let clock = wall.clone();
-        let opened = open(Options {
-            place: Place::Memory,
+        let opened = open(StorageOptions {
+            place: StorageLocation::Memory,
             durability: Durability::Process,
             keep_messages: 0,
             keep_ms: rules.keep_ms,

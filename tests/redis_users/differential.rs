@@ -21,7 +21,7 @@ use switchboard::message::storage::{StorageCommand, StorageEvent};
 use switchboard::message::{Placement, Requester, ShardMessage};
 use switchboard::owner::OwnerContract;
 use switchboard::owner::embedded::EmbeddedOwner;
-use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
+use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
 use uuid::Uuid;
 
 use crate::support::client::PATIENCE;
@@ -61,8 +61,8 @@ impl OneProcess {
     fn new(rules: Rules, now: Now) -> Self {
         let wall = Arc::new(AtomicU64::new(now.wall));
         let clock = wall.clone();
-        let opened = open(Options {
-            place: Place::Memory,
+        let opened = open(StorageOptions {
+            place: StorageLocation::Memory,
             durability: Durability::Process,
             keep_messages: 0,
             keep_ms: rules.keep_ms,

@@ -73,7 +73,7 @@ fn wrong_values_from_the_environment_and_flags_name_the_variable_and_the_flag() 
     );
     let flags = Flags { listen: vec!["here".to_owned()], shards: Some("-1".to_owned()), ..Flags::default() };
     assert_eq!(
-        refusal(Sources { flags, ..sources() }),
+        refusal(SettingSources { flags, ..sources() }),
         "--listen: listen: found \"here\", \
          expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090\n\
          --shards: shards: found -1, expected a whole number from 1 to 1024"
@@ -132,7 +132,7 @@ fn each_kind_of_value_is_refused_with_what_was_expected() {
 #[test]
 fn a_wrong_value_is_told_even_where_another_overrides_it() {
     let flags = Flags { shards: Some("2".to_owned()), ..Flags::default() };
-    let error = refusal(Sources { flags, ..file("shards = 0") });
+    let error = refusal(SettingSources { flags, ..file("shards = 0") });
     assert_eq!(error, "switchboard.toml:1:10: shards: found 0, expected a whole number from 1 to 1024");
 }
 

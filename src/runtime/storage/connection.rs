@@ -32,13 +32,13 @@ const BLOCKS: (c_int, c_int) = (1_200, 200);
 
 /// Where the database is.
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub(super) enum DatabaseSource {
     File(PathBuf),
     /// In memory, under a name that its connections share.
     Memory(String),
 }
 
-impl Source {
+impl DatabaseSource {
     /// A database in memory that nobody else has.
     pub(super) fn memory() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);

@@ -88,14 +88,14 @@ impl std::error::Error for OpenError {}
 
 /// Why something could not be written or read.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum StorageFault {
     /// The record contradicts what is kept: somebody's mistake, and no fault of the files.
     Refused(String),
     /// The files failed.
     Failed(StorageState, String),
 }
 
-impl From<Error> for Fault {
+impl From<Error> for StorageFault {
     fn from(error: Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => {

@@ -1,23 +1,23 @@
 //! Batches on their way through one transaction, and what becomes of each.
 
 use crate::domain::record::Record;
-use crate::message::storage::{Batch, Kept, Ticket};
+use crate::message::storage::{Batch, CommitOutcome, Ticket};
 
 /// A batch of the present group.
-pub(super) struct Entry {
+pub(super) struct GroupedBatch {
     pub(super) ticket: Ticket,
     /// `None` for one that came refused.
     pub(super) batch: Option<Batch>,
-    pub(super) fate: Fate,
+    pub(super) fate: BatchFate,
     /// What its receipt will say if the transaction is committed.
-    pub(super) kept: Kept,
+    pub(super) kept: CommitOutcome,
     /// Bytes it takes of the queue.
     pub(super) weight: usize,
 }
 
 /// What is known of a batch's fate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum BatchFate {
     /// To be written; then its sender gets a receipt.
     Open,
     /// To be written; its sender was told long ago.
@@ -28,11 +28,11 @@ pub(super) enum Fate {
     Forgotten,
 }
 
-impl Entry {
+impl GroupedBatch {
     /// The records to be written.
     pub(super) fn records(&self) -> &[Record] {
         match (&self.batch, self.fate) {
-            (Some(batch), Fate::Open | Fate::Acknowledged) => &batch.records,
+            (Some(batch), BatchFate::Open | BatchFate::Acknowledged) => &batch.records,
             _ => &[],
         }
     }
@@ -60,22 +60,22 @@ impl Runs {
     }
 
     /// Refuses the entry at `at`, and those after it that its sender made in the same run.
-    pub(super) fn refuse_from(&mut self, entries: &mut [Entry], at: usize) {
+    pub(super) fn refuse_from(&mut self, entries: &mut [GroupedBatch], at: usize) {
         let Ticket { sender, run, .. } = entries[at].ticket;
         self.end(entries[at].ticket);
-        entries[at].fate = Fate::Refused;
+        entries[at].fate = BatchFate::Refused;
         for entry in &mut entries[at..] {
-            if entry.ticket.sender == sender && entry.ticket.run == run && entry.fate == Fate::Open {
-                entry.fate = Fate::Refused;
+            if entry.ticket.sender == sender && entry.ticket.run == run && entry.fate == BatchFate::Open {
+                entry.fate = BatchFate::Refused;
             }
         }
     }
 
     /// Refuses all entries.
-    pub(super) fn refuse_all(&mut self, entries: &mut [Entry]) {
+    pub(super) fn refuse_all(&mut self, entries: &mut [GroupedBatch]) {
         for entry in entries {
             self.end(entry.ticket);
-            entry.fate = Fate::Refused;
+            entry.fate = BatchFate::Refused;
         }
     }
 }
@@ -84,19 +84,19 @@ impl Runs {
 mod tests {
     use super::*;
 
-    fn entries(tickets: &[(u8, u32)]) -> Vec<Entry> {
-        let entry = |&(sender, run): &(u8, u32)| Entry {
+    fn entries(tickets: &[(u8, u32)]) -> Vec<GroupedBatch> {
+        let entry = |&(sender, run): &(u8, u32)| GroupedBatch {
             ticket: Ticket { sender, run, number: 0 },
             batch: None,
-            fate: Fate::Open,
-            kept: Kept::default(),
+            fate: BatchFate::Open,
+            kept: CommitOutcome::default(),
             weight: 0,
         };
         tickets.iter().map(entry).collect()
     }
 
-    fn open(entries: &[Entry]) -> Vec<bool> {
-        entries.iter().map(|entry| entry.fate == Fate::Open).collect()
+    fn open(entries: &[GroupedBatch]) -> Vec<bool> {
+        entries.iter().map(|entry| entry.fate == BatchFate::Open).collect()
     }
 
     #[test]

@@ -39,16 +39,16 @@
 //! may bring most of it back. Who would rather have the server stay down says [`OnDamage::Stop`]: then the file stays where
 //! it is, and every start says so, until it has been dealt with.
 
+mod checkpoint;
 mod connection;
+mod database_file;
 mod directory;
 mod error;
 mod group;
-mod home;
-mod ledger;
-mod log;
+mod lookup_cache;
 mod open;
 mod reader;
-mod recent;
+mod record_writer;
 mod restore;
 mod rows;
 mod schema;
@@ -67,16 +67,16 @@ pub use open::{Opened, Report, open};
 use crate::base::limits;
 use crate::message::Requester;
 use crate::message::storage::{Batch, StorageQuery, StorageState};
-use shared::{Question, Shared};
+use shared::{PendingQuery, Shared};
 
 /// The time in milliseconds since 1970, by a clock of the caller's.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// What a store goes by.
 #[derive(Clone)]
-pub struct Options {
+pub struct StorageOptions {
     /// Where it is.
-    pub place: Place,
+    pub place: StorageLocation,
     /// What a receipt means.
     pub durability: Durability,
     /// Messages kept of a room, and of those that wait for a user; 0: no bound.
@@ -94,7 +94,7 @@ pub struct Options {
 
 /// Where a store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum StorageLocation {
     /// In this directory, which is made if need be.
     Directory(PathBuf),
     /// Nowhere on disk: it ends with the process.
@@ -142,7 +142,7 @@ impl Durability {
 
 /// How the store is, for health checks and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
+pub struct StorageHealth {
     /// Good, or what is wrong.
     pub state: StorageState,
     /// What the database said when it last failed; empty while all is good.
@@ -157,17 +157,17 @@ pub struct Health {
 
 /// A store at work; dropping it closes it.
 pub struct Storage {
-    store: Store,
+    store: StorageHandle,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// The way to a store; as many as there are users.
 #[derive(Clone)]
-pub struct Store(Arc<Shared>);
+pub struct StorageHandle(Arc<Shared>);
 
 impl Storage {
     /// A way to the store.
-    pub fn store(&self) -> Store {
+    pub fn store(&self) -> StorageHandle {
         self.store.clone()
     }
 
@@ -192,7 +192,7 @@ impl Drop for Storage {
     }
 }
 
-impl Store {
+impl StorageHandle {
     /// Has a batch kept; its receipt follows. Never waits: beyond 64 MiB of what is not written yet it is refused.
     pub fn submit(&self, batch: Batch) {
         self.0.submit(batch);
@@ -200,11 +200,11 @@ impl Store {
 
     /// Asks; the answer follows.
     pub fn ask(&self, to: Requester, query: StorageQuery) {
-        self.0.ask(Question { to, query });
+        self.0.ask(PendingQuery { to, query });
     }
 
     /// How the store is.
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> StorageHealth {
         self.0.health()
     }
 }

@@ -10,16 +10,18 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::message::storage::{Restored, StorageEvent, StorageState};
 use crate::runtime::entropy;
-use crate::runtime::storage::connection::{Source, boot_id, damage};
+use crate::runtime::storage::checkpoint::Checkpointer;
+use crate::runtime::storage::connection::{DatabaseSource, boot_id, damage};
+use crate::runtime::storage::database_file::DatabaseFile;
 use crate::runtime::storage::directory::Directory;
 use crate::runtime::storage::error::{OpenError, state};
-use crate::runtime::storage::home::Home;
-use crate::runtime::storage::log::Log;
-use crate::runtime::storage::reader::Reader;
+use crate::runtime::storage::reader::StorageReader;
 use crate::runtime::storage::rows::int;
 use crate::runtime::storage::shared::Shared;
 use crate::runtime::storage::writer::Writer;
-use crate::runtime::storage::{Durability, OnDamage, Options, Place, Storage, Store, restore, schema};
+use crate::runtime::storage::{
+    Durability, OnDamage, Storage, StorageHandle, StorageLocation, StorageOptions, restore, schema,
+};
 
 /// How long a start looks for damage beforehand. A file too large for that is looked at as far as it goes; what is
 /// damaged beyond is found when it is used.
@@ -41,9 +43,9 @@ pub struct Report {
 
 /// A store that nobody uses yet.
 pub struct Opened {
-    options: Options,
+    options: StorageOptions,
     directory: Option<Directory>,
-    source: Source,
+    source: DatabaseSource,
     connection: Connection,
     report: Report,
 }
@@ -52,12 +54,12 @@ pub struct Opened {
 ///
 /// # Errors
 /// As [`OpenError`] says.
-pub fn open(options: Options) -> Result<Opened, OpenError> {
+pub fn open(options: StorageOptions) -> Result<Opened, OpenError> {
     let (directory, source) = match &options.place {
-        Place::Memory => (None, Source::memory()),
-        Place::Directory(path) => {
+        StorageLocation::Memory => (None, DatabaseSource::memory()),
+        StorageLocation::Directory(path) => {
             let directory = Directory::claim(path)?;
-            let source = Source::File(directory.database());
+            let source = DatabaseSource::File(directory.database());
             (Some(directory), source)
         }
     };
@@ -78,7 +80,12 @@ pub fn open(options: Options) -> Result<Opened, OpenError> {
     }
 }
 
-fn begin_anew(options: Options, directory: Directory, source: Source, detail: &str) -> Result<Opened, OpenError> {
+fn begin_anew(
+    options: StorageOptions,
+    directory: Directory,
+    source: DatabaseSource,
+    detail: &str,
+) -> Result<Opened, OpenError> {
     let file = source.path();
     if options.on_damage == OnDamage::Stop {
         return Err(OpenError::Corrupt { file, detail: detail.to_owned() });
@@ -97,7 +104,7 @@ fn begin_anew(options: Options, directory: Directory, source: Source, detail: &s
 }
 
 /// Opens, checks and migrates the database.
-fn prepare(source: &Source, options: &Options) -> Result<(Connection, Report), OpenError> {
+fn prepare(source: &DatabaseSource, options: &StorageOptions) -> Result<(Connection, Report), OpenError> {
     let failed = |error: rusqlite::Error| failure(source, &error);
     let mut connection = source.create().map_err(failed)?;
     let header = schema::header(&connection).map_err(failed)?;
@@ -124,7 +131,7 @@ fn prepare(source: &Source, options: &Options) -> Result<(Connection, Report), O
     Ok((connection, report))
 }
 
-fn failure(source: &Source, error: &rusqlite::Error) -> OpenError {
+fn failure(source: &DatabaseSource, error: &rusqlite::Error) -> OpenError {
     let (file, detail) = (source.path(), error.to_string());
     match state(error) {
         StorageState::Corrupt => OpenError::Corrupt { file, detail },
@@ -134,7 +141,7 @@ fn failure(source: &Source, error: &rusqlite::Error) -> OpenError {
 
 /// Puts right what the end of the last server left behind; answers whether that end may have cost messages that somebody
 /// had been told of.
-fn put_right(connection: &Connection, options: &Options, is_new: bool) -> rusqlite::Result<bool> {
+fn put_right(connection: &Connection, options: &StorageOptions, is_new: bool) -> rusqlite::Result<bool> {
     let transaction = connection.unchecked_transaction()?;
     let value = |name: &str| -> rusqlite::Result<String> {
         let value = transaction.query_row("SELECT value FROM state WHERE name = ?1", [name], |row| row.get(0));
@@ -225,11 +232,11 @@ impl Opened {
         let (question, questions) = unbounded();
         let (nudge, nudges) = bounded(1);
         let shared = Arc::new(Shared::new(options.durability, order, question, Box::new(tell)));
-        let reader = Reader::new(shared.clone(), questions, source.clone(), options.clock.clone());
-        let log = Log { source: source.clone(), shared: shared.clone(), nudges };
-        let home =
-            Home::new(source.clone(), options.durability, directory).map_err(|error| failure(&source, &error))?;
-        let writer = Writer::new(shared.clone(), orders, nudge, home, options, random());
+        let reader = StorageReader::new(shared.clone(), questions, source.clone(), options.clock.clone());
+        let log = Checkpointer { source: source.clone(), shared: shared.clone(), nudges };
+        let database_file = DatabaseFile::new(source.clone(), options.durability, directory)
+            .map_err(|error| failure(&source, &error))?;
+        let writer = Writer::new(shared.clone(), orders, nudge, database_file, options, random());
         let threads = [
             spawn("storage-reader", move || reader.run()),
             spawn("storage-log", move || log.run()),
@@ -237,7 +244,7 @@ impl Opened {
         ];
         let threads = threads.into_iter().collect::<std::io::Result<_>>();
         let no_thread = |error: std::io::Error| OpenError::Database { file: source.path(), detail: error.to_string() };
-        Ok(Storage { store: Store(shared), threads: threads.map_err(no_thread)? })
+        Ok(Storage { store: StorageHandle(shared), threads: threads.map_err(no_thread)? })
     }
 }
 

@@ -12,33 +12,33 @@ use crate::base::{Name, limits};
 use crate::domain::event::{Content, Direct};
 use crate::domain::record::{Session, TokenHash};
 use crate::message::storage::{
-    MessagePage, MessageView, PAGE_MESSAGES, Span, StorageEvent, StorageQuery, StorageReply, StorageState, StoredUser,
-    Unavailable,
+    MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, StorageEvent, StorageQuery, StorageReply, StorageState,
+    StoredUser, Unavailable,
 };
 use crate::runtime::storage::WallClock;
-use crate::runtime::storage::connection::{Source, give_back};
-use crate::runtime::storage::error::Fault;
-use crate::runtime::storage::restore::Rooms;
+use crate::runtime::storage::connection::{DatabaseSource, give_back};
+use crate::runtime::storage::error::StorageFault;
+use crate::runtime::storage::restore::RoomReader;
 use crate::runtime::storage::rows::{self, int};
-use crate::runtime::storage::shared::{Question, Shared, Side};
+use crate::runtime::storage::shared::{PendingQuery, Shared, Side};
 use crate::runtime::storage::statements::statements;
 
 /// How long no question comes until the memory that was taken for the last ones is given back.
 const REST_AFTER: Duration = Duration::from_secs(2);
 
 /// See the module.
-pub(super) struct Reader {
+pub(super) struct StorageReader {
     shared: Arc<Shared>,
-    questions: Receiver<Option<Question>>,
-    source: Source,
+    questions: Receiver<Option<PendingQuery>>,
+    source: DatabaseSource,
     clock: WallClock,
 }
 
-impl Reader {
+impl StorageReader {
     pub(super) fn new(
         shared: Arc<Shared>,
-        questions: Receiver<Option<Question>>,
-        source: Source,
+        questions: Receiver<Option<PendingQuery>>,
+        source: DatabaseSource,
         clock: WallClock,
     ) -> Self {
         Self { shared, questions, source, clock }
@@ -56,7 +56,7 @@ impl Reader {
             let Err((state, detail)) = failed else { return };
             is_failing = true;
             tracing::error!(detail, "the store could not be read");
-            self.shared.set_state(Side::Reader, state, &detail);
+            self.shared.set_state(Side::StorageReader, state, &detail);
             if state == StorageState::Corrupt {
                 self.shared.is_suspect.store(true, Ordering::Relaxed);
             }
@@ -67,7 +67,7 @@ impl Reader {
     fn serve(
         &self,
         connection: &Connection,
-        first: Question,
+        first: PendingQuery,
         is_failing: &mut bool,
     ) -> Result<(), (StorageState, String)> {
         let mut queries = match Queries::new(connection) {
@@ -75,15 +75,15 @@ impl Reader {
             Err(error) => return self.refuse(first, error.into()),
         };
         let mut next = Some(first);
-        while let Some(Question { to, query }) = next {
+        while let Some(PendingQuery { to, query }) = next {
             match answer(connection, &mut queries, &query, (self.clock)()) {
                 Ok(answer) => {
                     if std::mem::take(is_failing) {
-                        self.shared.set_state(Side::Reader, StorageState::Good, "");
+                        self.shared.set_state(Side::StorageReader, StorageState::Good, "");
                     }
                     self.shared.tell(StorageEvent::Reply { to, answer: Ok(answer) });
                 }
-                Err(fault) => return self.refuse(Question { to, query }, fault),
+                Err(fault) => return self.refuse(PendingQuery { to, query }, fault),
             }
             next = match self.questions.recv_timeout(REST_AFTER) {
                 Err(RecvTimeoutError::Timeout) => {
@@ -97,11 +97,11 @@ impl Reader {
         Ok(())
     }
 
-    fn refuse(&self, question: Question, fault: Fault) -> Result<(), (StorageState, String)> {
+    fn refuse(&self, question: PendingQuery, fault: StorageFault) -> Result<(), (StorageState, String)> {
         self.shared.tell(StorageEvent::Reply { to: question.to, answer: Err(Unavailable) });
         Err(match fault {
-            Fault::Refused(why) => (StorageState::Corrupt, why),
-            Fault::Failed(state, detail) => (state, detail),
+            StorageFault::Refused(why) => (StorageState::Corrupt, why),
+            StorageFault::Failed(state, detail) => (state, detail),
         })
     }
 }
@@ -112,7 +112,7 @@ fn answer(
     queries: &mut Queries<'_>,
     query: &StorageQuery,
     now: u64,
-) -> Result<StorageReply, Fault> {
+) -> Result<StorageReply, StorageFault> {
     let transaction = connection.unchecked_transaction()?;
     let answer = match query {
         StorageQuery::Page { room, span, limit } => StorageReply::Page(queries.page(room, *span, *limit)?),
@@ -150,15 +150,15 @@ statements! {
 /// The questions, as the database is asked them.
 struct Queries<'c> {
     statements: Statements<'c>,
-    rooms: Rooms<'c>,
+    rooms: RoomReader<'c>,
 }
 
 impl<'c> Queries<'c> {
     fn new(connection: &'c Connection) -> Result<Self> {
-        Ok(Self { statements: Statements::prepare(connection)?, rooms: Rooms::new(connection)? })
+        Ok(Self { statements: Statements::prepare(connection)?, rooms: RoomReader::new(connection)? })
     }
 
-    fn page(&mut self, name: &Name, span: Span, limit: usize) -> Result<Option<MessagePage>, Fault> {
+    fn page(&mut self, name: &Name, span: MessageSpan, limit: usize) -> Result<Option<MessagePage>, StorageFault> {
         let room = |row: &Row<'_>| {
             let number = |at| row.get::<_, i64>(at);
             Ok((number(0)?, Name::from(row.get_ref(1)?.as_str()?), number(2)? as u64 + 1, number(3)? as u64))
@@ -166,12 +166,12 @@ impl<'c> Queries<'c> {
         let found = self.statements.room.query_row([&**name], room).optional()?;
         let Some((room, epoch, first, last)) = found else { return Ok(None) };
         let (from, to) = match span {
-            Span::Newest => (first, last),
-            Span::After(seq) => (seq.saturating_add(1).max(first), last),
-            Span::Before(seq) => (first, seq.saturating_sub(1).min(last)),
-            Span::Between(from, to) => (from.max(first), to.min(last)),
+            MessageSpan::Newest => (first, last),
+            MessageSpan::After(seq) => (seq.saturating_add(1).max(first), last),
+            MessageSpan::Before(seq) => (first, seq.saturating_sub(1).min(last)),
+            MessageSpan::Between(from, to) => (from.max(first), to.min(last)),
         };
-        let is_upward = matches!(span, Span::After(_) | Span::Between(..));
+        let is_upward = matches!(span, MessageSpan::After(_) | MessageSpan::Between(..));
         let statement = if is_upward { &mut self.statements.upward } else { &mut self.statements.downward };
         let limit = limit.min(PAGE_MESSAGES);
         let rows = statement.query(params![room, int(from), int(to), limit as i64])?;
@@ -183,7 +183,10 @@ impl<'c> Queries<'c> {
         let begins = if is_upward { from } else { (to + 1).saturating_sub(messages.len() as u64) };
         let is_whole = is_cut || messages.len() as u64 == asked.min(limit as u64);
         if !is_whole || !messages.iter().zip(begins..).all(|(message, seq)| message.seq == Some(seq)) {
-            return Err(Fault::Failed(StorageState::Corrupt, format!("messages of the room {name} are missing")));
+            return Err(StorageFault::Failed(
+                StorageState::Corrupt,
+                format!("messages of the room {name} are missing"),
+            ));
         }
         Ok(Some(MessagePage { epoch, first, last, complete: messages.len() as u64 == asked, messages }))
     }

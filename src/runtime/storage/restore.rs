@@ -8,7 +8,7 @@ use crate::message::storage::{Repeatable, Restored, StoredRoom};
 use crate::runtime::storage::rows::{self, int};
 use crate::runtime::storage::statements::statements;
 
-/// What [`Rooms`] reads of a room beside [`rows::ROOM`]: its number, what is trimmed, and the newest message.
+/// What [`RoomReader`] reads of a room beside [`rows::ROOM`]: its number, what is trimmed, and the newest message.
 const PLACE: &str = "room.number, room.trimmed, \
     (SELECT max(seq) FROM message WHERE message.room = room.number), \
     (SELECT at FROM message WHERE message.room = room.number ORDER BY seq DESC LIMIT 1)";
@@ -26,9 +26,9 @@ statements! {
 }
 
 /// Rooms as they are kept.
-pub(super) struct Rooms<'c>(RoomStatements<'c>);
+pub(super) struct RoomReader<'c>(RoomStatements<'c>);
 
-impl<'c> Rooms<'c> {
+impl<'c> RoomReader<'c> {
     pub(super) fn new(connection: &'c Connection) -> Result<Self> {
         RoomStatements::prepare(connection).map(Self)
     }
@@ -69,7 +69,7 @@ fn add_participants(participants: &mut rusqlite::Statement<'_>, number: i64, roo
 /// See [`super::Opened::restore`].
 pub(super) fn restore(connection: &Connection, since: u64, take: &mut dyn FnMut(Restored)) -> Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    Rooms::new(&transaction)?.each(take)?;
+    RoomReader::new(&transaction)?.each(take)?;
     let mut users =
         transaction.prepare(&format!("SELECT {} FROM user WHERE seen_at IS NOT NULL ORDER BY number", rows::USER))?;
     let mut users = users.query([])?;

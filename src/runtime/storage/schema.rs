@@ -149,17 +149,17 @@ const SESSIONS_BY_TOKEN: &str = "
 
 /// What a file is, as far as its header tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct FileHeader {
     pub(super) application: i32,
     pub(super) version: i32,
     /// Whether there is anything in it.
     pub(super) is_empty: bool,
 }
 
-pub(super) fn header(connection: &Connection) -> Result<Header> {
+pub(super) fn header(connection: &Connection) -> Result<FileHeader> {
     let number = |pragma| connection.query_row(pragma, [], |row| row.get(0));
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    Ok(Header {
+    Ok(FileHeader {
         application: number("PRAGMA application_id")?,
         version: number("PRAGMA user_version")?,
         is_empty: tables == 0,

@@ -7,9 +7,11 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use crate::domain::record::Record;
-use crate::message::storage::{Batch, Kept, Receipt, StorageEvent, StorageQuery, StorageState, Ticket, Unavailable};
+use crate::message::storage::{
+    Batch, CommitOutcome, CommitReceipt, StorageEvent, StorageQuery, StorageState, Ticket, Unavailable,
+};
 use crate::message::{Requester, ShardNumber};
-use crate::runtime::storage::{Durability, Health};
+use crate::runtime::storage::{Durability, StorageHealth};
 
 /// Bytes of records that may wait. What comes beyond is refused at once.
 const WAITING_BYTES: usize = 64 << 20;
@@ -18,19 +20,19 @@ const WAITING_BYTES: usize = 64 << 20;
 const QUESTIONS: usize = 65_536;
 
 /// What comes to the writing thread.
-pub(super) enum Order {
+pub(super) enum WriterCommand {
     /// Keep this.
-    Keep(Batch),
+    Commit(Batch),
     /// There is too much waiting to keep this too.
     Refuse(Ticket),
     /// Pass this on once what came before is kept.
-    Ask(Question),
+    Query(PendingQuery),
     /// Finish what came before, and end.
     Close,
 }
 
 /// A question on its way to the reading thread.
-pub(super) struct Question {
+pub(super) struct PendingQuery {
     pub(super) to: Requester,
     pub(super) query: StorageQuery,
 }
@@ -38,8 +40,8 @@ pub(super) struct Question {
 /// See the module.
 pub(super) struct Shared {
     pub(super) durability: Durability,
-    orders: Sender<Order>,
-    questions: Sender<Option<Question>>,
+    orders: Sender<WriterCommand>,
+    questions: Sender<Option<PendingQuery>>,
     tell: Box<dyn Fn(StorageEvent) + Send + Sync>,
     start: Instant,
     /// Bytes of records that wait.
@@ -71,14 +73,14 @@ struct States {
 pub(super) enum Side {
     Writer,
     Pace,
-    Reader,
+    StorageReader,
 }
 
 impl Shared {
     pub(super) fn new(
         durability: Durability,
-        orders: Sender<Order>,
-        questions: Sender<Option<Question>>,
+        orders: Sender<WriterCommand>,
+        questions: Sender<Option<PendingQuery>>,
         tell: Box<dyn Fn(StorageEvent) + Send + Sync>,
     ) -> Self {
         Self {
@@ -101,11 +103,11 @@ impl Shared {
         (self.tell)(told);
     }
 
-    pub(super) fn receipt(&self, ticket: Ticket, outcome: Result<Kept, Unavailable>) {
-        self.tell(StorageEvent::Receipt(Receipt { ticket, outcome }));
+    pub(super) fn receipt(&self, ticket: Ticket, outcome: Result<CommitOutcome, Unavailable>) {
+        self.tell(StorageEvent::Receipt(CommitReceipt { ticket, outcome }));
     }
 
-    /// See [`super::Store::submit`].
+    /// See [`super::StorageHandle::submit`].
     pub(super) fn submit(&self, batch: Batch) {
         let (ticket, weight) = (batch.ticket, weight(&batch));
         let is_early = self.durability == Durability::None && !batch.records.iter().any(is_take);
@@ -114,7 +116,7 @@ impl Shared {
                 self.end_run(ticket);
                 return self.receipt(ticket, Err(Unavailable));
             }
-            self.order(Order::Refuse(ticket), ticket);
+            self.order(WriterCommand::Refuse(ticket), ticket);
             return;
         }
         if self.durability == Durability::None && ticket.run != self.run(ticket.sender) {
@@ -122,13 +124,13 @@ impl Shared {
         }
         self.waiting.fetch_add(weight, Ordering::Relaxed);
         self.note_waiting();
-        if self.order(Order::Keep(batch), ticket) && is_early {
-            self.receipt(ticket, Ok(Kept::default()));
+        if self.order(WriterCommand::Commit(batch), ticket) && is_early {
+            self.receipt(ticket, Ok(CommitOutcome::default()));
         }
     }
 
     /// Gives an order to the writing thread; refuses its batch if that has ended.
-    fn order(&self, order: Order, ticket: Ticket) -> bool {
+    fn order(&self, order: WriterCommand, ticket: Ticket) -> bool {
         let is_sent = self.orders.send(order).is_ok();
         if !is_sent {
             self.receipt(ticket, Err(Unavailable));
@@ -151,12 +153,12 @@ impl Shared {
         let _ = run.compare_exchange(ticket.run, ticket.run + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// See [`super::Store::ask`].
-    pub(super) fn ask(&self, question: Question) {
+    /// See [`super::StorageHandle::ask`].
+    pub(super) fn ask(&self, question: PendingQuery) {
         let to = question.to;
         let is_sent = match self.durability {
             // What was acknowledged may not be written yet.
-            Durability::None => self.orders.send(Order::Ask(question)).is_ok(),
+            Durability::None => self.orders.send(WriterCommand::Query(question)).is_ok(),
             _ => self.pass_on(question),
         };
         if !is_sent {
@@ -165,13 +167,13 @@ impl Shared {
     }
 
     /// Gives a question to the reading thread, unless too many wait there.
-    pub(super) fn pass_on(&self, question: Question) -> bool {
+    pub(super) fn pass_on(&self, question: PendingQuery) -> bool {
         self.questions.len() < QUESTIONS && self.questions.send(Some(question)).is_ok()
     }
 
     /// Has the writing thread end after what it has been given before.
     pub(super) fn close(&self) {
-        let _ = self.orders.send(Order::Close);
+        let _ = self.orders.send(WriterCommand::Close);
     }
 
     /// Has the reading thread end after what it has been asked before.
@@ -196,7 +198,7 @@ impl Shared {
         match side {
             Side::Writer => states.writer = (state, detail.to_owned()),
             Side::Pace => states.pace = (state, detail.to_owned()),
-            Side::Reader => states.reader = (state, detail.to_owned()),
+            Side::StorageReader => states.reader = (state, detail.to_owned()),
         }
         let after = states.worst().0;
         // Told under the lock, so that two changes are told in their order.
@@ -223,10 +225,10 @@ impl Shared {
         }
     }
 
-    pub(super) fn health(&self) -> Health {
+    pub(super) fn health(&self) -> StorageHealth {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let (state, detail) = states.worst().clone();
-        Health {
+        StorageHealth {
             state,
             detail,
             lag_ms: self.lag_ms(),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use crate::runtime::storage::error::Fault;
-use crate::runtime::storage::ledger::{DAY_MS, Ledger};
+use crate::runtime::storage::error::StorageFault;
+use crate::runtime::storage::record_writer::{DAY_MS, RecordWriter};
 use crate::runtime::storage::rows::int;
 use crate::runtime::storage::statements::statements;
 
@@ -30,14 +30,14 @@ const SESSIONS: i64 = 256;
 
 /// How long messages are kept where their room does not say; 0: without a bound.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(super) struct RetentionDefaults {
     pub(super) keep_messages: u64,
     pub(super) keep_ms: u64,
 }
 
 /// How far it has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum SweepPosition {
     /// At the first room after this number.
     Rooms(i64),
     Closed,
@@ -56,8 +56,8 @@ enum Place {
 /// See the module.
 pub(super) struct Sweep<'c> {
     statements: Statements<'c>,
-    terms: Terms,
-    place: Place,
+    terms: RetentionDefaults,
+    place: SweepPosition,
     /// When it was last at the front, in milliseconds since 1970.
     began: u64,
     last_step: Instant,
@@ -96,55 +96,66 @@ statements! {
 }
 
 impl<'c> Sweep<'c> {
-    pub(super) fn new(connection: &'c Connection, terms: Terms) -> Result<Self> {
+    pub(super) fn new(connection: &'c Connection, terms: RetentionDefaults) -> Result<Self> {
         let statements = Statements::prepare(connection)?;
-        Ok(Self { statements, terms, place: Place::Resting, began: 0, last_step: Instant::now() })
+        Ok(Self { statements, terms, place: SweepPosition::Resting, began: 0, last_step: Instant::now() })
     }
 
     /// Whether there is something to be gone through at this time (in milliseconds since 1970).
     pub(super) fn is_due(&self, now: u64) -> bool {
         // A clock that was set back must not make the rest longer.
-        self.place != Place::Resting || now < self.began || now >= self.began + EVERY_MS
+        self.place != SweepPosition::Resting || now < self.began || now >= self.began + EVERY_MS
     }
 
     /// Whether it is somewhere on its way through.
     pub(super) fn is_under_way(&self) -> bool {
-        self.place != Place::Resting
+        self.place != SweepPosition::Resting
     }
 
-    /// Makes a step if it is time for one. `ledger` begins and ends the transaction.
-    pub(super) fn step(&mut self, ledger: &mut Ledger<'_>, now: u64, is_quiet: bool) -> Result<(), Fault> {
+    /// Makes a step if it is time for one. `record_writer` begins and ends the transaction.
+    pub(super) fn step(
+        &mut self,
+        record_writer: &mut RecordWriter<'_>,
+        now: u64,
+        is_quiet: bool,
+    ) -> Result<(), StorageFault> {
         if !self.is_due(now) || !is_quiet && self.last_step.elapsed() < UNDER_LOAD {
             return Ok(());
         }
-        if self.place == Place::Resting {
-            (self.place, self.began) = (Place::Rooms(0), now);
+        if self.place == SweepPosition::Resting {
+            (self.place, self.began) = (SweepPosition::Rooms(0), now);
         }
         self.last_step = Instant::now();
-        ledger.begin(now)?;
-        let outcome = self.portions(ledger, now);
+        record_writer.begin(now)?;
+        let outcome = self.portions(record_writer, now);
         match outcome {
-            Ok(()) => Ok(ledger.commit()?),
+            Ok(()) => Ok(record_writer.commit()?),
             Err(error) => {
-                ledger.roll_back();
+                record_writer.roll_back();
                 Err(error.into())
             }
         }
     }
 
-    fn portions(&mut self, ledger: &mut Ledger<'_>, now: u64) -> Result<()> {
-        while self.last_step.elapsed() < STEP && self.place != Place::Resting {
+    fn portions(&mut self, record_writer: &mut RecordWriter<'_>, now: u64) -> Result<()> {
+        while self.last_step.elapsed() < STEP && self.place != SweepPosition::Resting {
             self.place = match self.place {
-                Place::Rooms(after) => self.trim_next(after, now)?.map_or(Place::Closed, Place::Rooms),
-                Place::Closed => self.clear_closed()?.unwrap_or(Place::Sessions(None)),
-                Place::Sessions(after) => match self.drop_sessions(after, now)? {
-                    None => Place::OldDirects,
-                    last => Place::Sessions(last),
+                SweepPosition::Rooms(after) => {
+                    self.trim_next(after, now)?.map_or(SweepPosition::Closed, SweepPosition::Rooms)
+                }
+                SweepPosition::Closed => self.clear_closed()?.unwrap_or(SweepPosition::Sessions(None)),
+                SweepPosition::Sessions(after) => match self.drop_sessions(after, now)? {
+                    None => SweepPosition::OldDirects,
+                    last => SweepPosition::Sessions(last),
                 },
-                Place::OldDirects => self.drop_old_directs(now)?,
-                Place::ManyDirects(after) => self.drop_many_directs(after)?.map_or(Place::Users(0), Place::ManyDirects),
-                Place::Users(after) => self.forget_next(after, ledger, now)?.map_or(Place::Resting, Place::Users),
-                Place::Resting => Place::Resting,
+                SweepPosition::OldDirects => self.drop_old_directs(now)?,
+                SweepPosition::ManyDirects(after) => {
+                    self.drop_many_directs(after)?.map_or(SweepPosition::Users(0), SweepPosition::ManyDirects)
+                }
+                SweepPosition::Users(after) => {
+                    self.forget_next(after, record_writer, now)?.map_or(SweepPosition::Resting, SweepPosition::Users)
+                }
+                SweepPosition::Resting => SweepPosition::Resting,
             };
         }
         Ok(())
@@ -192,8 +203,8 @@ impl<'c> Sweep<'c> {
         Ok(Some(if is_more { found.room - 1 } else { found.room }))
     }
 
-    fn oldest(&mut self, room: i64) -> Result<Vec<Old>> {
-        let old = |row: &Row<'_>| Ok(Old { number: row.get(0)?, seq: row.get(1)?, at: row.get(2)? });
+    fn oldest(&mut self, room: i64) -> Result<Vec<AgedMessage>> {
+        let old = |row: &Row<'_>| Ok(AgedMessage { number: row.get(0)?, seq: row.get(1)?, at: row.get(2)? });
         self.statements.oldest_messages.query_map([room, PORTION], old)?.collect()
     }
 
@@ -207,19 +218,19 @@ impl<'c> Sweep<'c> {
     }
 
     /// Deletes a portion of a closed room; the place to go on at, if there is such a room.
-    fn clear_closed(&mut self) -> Result<Option<Place>> {
+    fn clear_closed(&mut self) -> Result<Option<SweepPosition>> {
         let room = self.statements.closed_room.query_row([], |row| row.get::<_, i64>(0)).optional()?;
         let Some(room) = room else { return Ok(None) };
         let oldest = self.oldest(room)?;
         for message in &oldest {
             if !self.drop_message(message.number)? {
-                return Ok(Some(Place::Closed));
+                return Ok(Some(SweepPosition::Closed));
             }
         }
         if oldest.is_empty() && !is_portion(self.statements.drop_participants.execute([room, PORTION])?) {
             self.statements.drop_room.execute([room])?;
         }
-        Ok(Some(Place::Closed))
+        Ok(Some(SweepPosition::Closed))
     }
 
     /// Deletes those that have ended among the sessions after `after`; whom to go on after, if there are more.
@@ -231,10 +242,10 @@ impl<'c> Sweep<'c> {
         Ok(last)
     }
 
-    fn drop_old_directs(&mut self, now: u64) -> Result<Place> {
+    fn drop_old_directs(&mut self, now: u64) -> Result<SweepPosition> {
         let keep_ms = int(self.terms.keep_ms);
         if keep_ms == 0 {
-            return Ok(Place::ManyDirects(0));
+            return Ok(SweepPosition::ManyDirects(0));
         }
         let direct = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let oldest: Vec<(i64, i64)> =
@@ -244,7 +255,7 @@ impl<'c> Sweep<'c> {
         for (number, _) in old {
             dropped += self.statements.drop_direct.execute([number])?;
         }
-        Ok(if is_portion(dropped) { Place::OldDirects } else { Place::ManyDirects(0) })
+        Ok(if is_portion(dropped) { SweepPosition::OldDirects } else { SweepPosition::ManyDirects(0) })
     }
 
     /// Deletes a portion of what is too much for the first user after `after`; whom to go on after, if there is one.
@@ -266,7 +277,7 @@ impl<'c> Sweep<'c> {
     /// Forgets the first user after `after` if nothing can refer to them any more: they are no participant, nothing waits
     /// for them, and every message and receipt of theirs is older than messages become. Whom to go on after, if there is
     /// one.
-    fn forget_next(&mut self, after: i64, ledger: &mut Ledger<'_>, now: u64) -> Result<Option<i64>> {
+    fn forget_next(&mut self, after: i64, record_writer: &mut RecordWriter<'_>, now: u64) -> Result<Option<i64>> {
         let Some(keep_ms) = self.kept_longest()? else { return Ok(None) };
         struct Found {
             number: i64,
@@ -284,7 +295,7 @@ impl<'c> Sweep<'c> {
         let since = int(now).saturating_sub(keep_ms).saturating_sub(int(DAY_MS));
         if !user.is_used && user.seen_at < since && user.used_day < since.div_euclid(int(DAY_MS)) {
             self.statements.drop_user.execute(params![user.number])?;
-            ledger.forget_user(&user.name);
+            record_writer.forget_user(&user.name);
         }
         Ok(Some(user.number))
     }
@@ -299,7 +310,7 @@ impl<'c> Sweep<'c> {
 }
 
 /// A message as far as its age matters.
-struct Old {
+struct AgedMessage {
     number: i64,
     seq: i64,
     at: i64,

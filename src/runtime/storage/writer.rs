@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rusqlite::{Connection, Result};
 
-use crate::message::storage::{Batch, Kept, StorageEvent, StorageState, Unavailable};
+use crate::message::storage::{Batch, CommitOutcome, StorageEvent, StorageState, Unavailable};
+use crate::runtime::storage::checkpoint::CheckpointScheduler;
 use crate::runtime::storage::connection::give_back;
-use crate::runtime::storage::error::{Fault, state};
-use crate::runtime::storage::group::{Entry, Fate, Runs};
-use crate::runtime::storage::home::{Failure, Home, failure};
-use crate::runtime::storage::ledger::Ledger;
-use crate::runtime::storage::log::LogKeeper;
-use crate::runtime::storage::shared::{Order, Question, Shared, Side, is_take, weight};
-use crate::runtime::storage::sweep::{Sweep, Terms};
-use crate::runtime::storage::{Durability, Options, WallClock};
+use crate::runtime::storage::database_file::{DatabaseFile, Failure, failure};
+use crate::runtime::storage::error::{StorageFault, state};
+use crate::runtime::storage::group::{BatchFate, GroupedBatch, Runs};
+use crate::runtime::storage::record_writer::RecordWriter;
+use crate::runtime::storage::shared::{PendingQuery, Shared, Side, WriterCommand, is_take, weight};
+use crate::runtime::storage::sweep::{RetentionDefaults, Sweep};
+use crate::runtime::storage::{Durability, StorageOptions, WallClock};
 
 /// Bytes of records in one transaction, which the receipts behind it wait for. Only a queue that is long already makes
 /// such groups, and the larger they are, the more messages share the pages that have to be written.
@@ -41,35 +41,35 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(2);
 /// See the module.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    orders: Receiver<Order>,
-    log: LogKeeper,
-    home: Home,
+    orders: Receiver<WriterCommand>,
+    log: CheckpointScheduler,
+    database_file: DatabaseFile,
     clock: WallClock,
-    terms: Terms,
+    terms: RetentionDefaults,
     seed: u64,
     runs: Runs,
     /// What is under way. With durability `none` it outlives a failure.
-    group: Vec<Entry>,
-    questions: Vec<Question>,
+    group: Vec<GroupedBatch>,
+    questions: Vec<PendingQuery>,
     is_closing: bool,
 }
 
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
-        orders: Receiver<Order>,
+        orders: Receiver<WriterCommand>,
         nudge: Sender<()>,
-        home: Home,
-        options: Options,
+        database_file: DatabaseFile,
+        options: StorageOptions,
         seed: u64,
     ) -> Self {
         Self {
-            log: LogKeeper::new(nudge, shared.clone()),
+            log: CheckpointScheduler::new(nudge, shared.clone()),
             shared,
             orders,
-            home,
+            database_file,
             clock: options.clock,
-            terms: Terms { keep_messages: options.keep_messages, keep_ms: options.keep_ms },
+            terms: RetentionDefaults { keep_messages: options.keep_messages, keep_ms: options.keep_ms },
             seed,
             runs: Runs::new(),
             group: Vec::new(),
@@ -110,7 +110,7 @@ impl Writer {
 
     /// Writes what comes, until it is told to close (`Ok`) or the files fail.
     fn serve(&mut self, connection: &Connection) -> Result<(), Failure> {
-        let mut ledger = Ledger::new(connection, self.seed).map_err(failure)?;
+        let mut record_writer = RecordWriter::new(connection, self.seed).map_err(failure)?;
         let mut sweep = Sweep::new(connection, self.terms).map_err(failure)?;
         let (mut batches, mut idle_looks) = (0, 0);
         loop {
@@ -131,10 +131,10 @@ impl Writer {
             idle_looks = if self.group.is_empty() && !sweep.is_under_way() { idle_looks + 1 } else { 0 };
             if idle_looks >= LOOKS_BEFORE_REST && batches >= BATCHES_BEFORE_REST {
                 batches = 0;
-                ledger.rest();
+                record_writer.rest();
                 give_back(connection).map_err(failure)?;
             }
-            self.commit(&mut ledger)?;
+            self.commit(&mut record_writer)?;
             for question in self.questions.drain(..) {
                 pass_on(&self.shared, question);
             }
@@ -142,7 +142,7 @@ impl Writer {
                 return Ok(());
             }
             self.log.look(connection).map_err(failure)?;
-            sweep.step(&mut ledger, (self.clock)(), self.orders.is_empty()).map_err(fault)?;
+            sweep.step(&mut record_writer, (self.clock)(), self.orders.is_empty()).map_err(fault)?;
         }
     }
 
@@ -152,7 +152,7 @@ impl Writer {
         let mut next = match self.orders.recv_timeout(patience) {
             Ok(order) => Some(order),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Order::Close),
+            Err(RecvTimeoutError::Disconnected) => Some(WriterCommand::Close),
         };
         while let Some(order) = next {
             bytes += self.take(order);
@@ -165,61 +165,61 @@ impl Writer {
     }
 
     /// Sorts an order in; the bytes it has.
-    fn take(&mut self, order: Order) -> usize {
+    fn take(&mut self, order: WriterCommand) -> usize {
         match order {
-            Order::Keep(batch) => {
+            WriterCommand::Commit(batch) => {
                 let weight = weight(&batch);
                 let fate = self.fate(&batch);
-                self.group.push(Entry {
+                self.group.push(GroupedBatch {
                     ticket: batch.ticket,
                     batch: Some(batch),
                     fate,
-                    kept: Kept::default(),
+                    kept: CommitOutcome::default(),
                     weight,
                 });
                 return weight;
             }
-            Order::Refuse(ticket) => {
+            WriterCommand::Refuse(ticket) => {
                 self.runs.end(ticket);
-                let (fate, kept) = (Fate::Refused, Kept::default());
-                self.group.push(Entry { ticket, batch: None, fate, kept, weight: 0 });
+                let (fate, kept) = (BatchFate::Refused, CommitOutcome::default());
+                self.group.push(GroupedBatch { ticket, batch: None, fate, kept, weight: 0 });
             }
-            Order::Ask(question) => self.questions.push(question),
-            Order::Close => self.is_closing = true,
+            WriterCommand::Query(question) => self.questions.push(question),
+            WriterCommand::Close => self.is_closing = true,
         }
         0
     }
 
-    fn fate(&self, batch: &Batch) -> Fate {
+    fn fate(&self, batch: &Batch) -> BatchFate {
         if self.shared.durability == Durability::None {
-            if batch.records.iter().any(is_take) { Fate::Open } else { Fate::Acknowledged }
+            if batch.records.iter().any(is_take) { BatchFate::Open } else { BatchFate::Acknowledged }
         } else if self.runs.is_over(batch.ticket) {
-            Fate::Refused
+            BatchFate::Refused
         } else {
-            Fate::Open
+            BatchFate::Open
         }
     }
 
     /// Writes the group and sends its receipts.
-    fn commit(&mut self, ledger: &mut Ledger<'_>) -> Result<(), Failure> {
+    fn commit(&mut self, record_writer: &mut RecordWriter<'_>) -> Result<(), Failure> {
         if self.group.is_empty() {
             return Ok(());
         }
-        while let Err((at, fault)) = write(&mut self.group, ledger, (self.clock)()) {
-            ledger.roll_back();
+        while let Err((at, fault)) = write(&mut self.group, record_writer, (self.clock)()) {
+            record_writer.roll_back();
             match fault {
                 // One batch cannot be kept, the others can: once more without it.
-                Fault::Refused(why) => {
+                StorageFault::Refused(why) => {
                     tracing::error!(ticket = ?self.group[at].ticket, why, "a batch contradicts what is kept");
                     match self.group[at].fate {
-                        Fate::Acknowledged => self.group[at].fate = Fate::Forgotten,
+                        BatchFate::Acknowledged => self.group[at].fate = BatchFate::Forgotten,
                         _ => {
                             self.shared.end_run(self.group[at].ticket);
                             self.runs.refuse_from(&mut self.group, at);
                         }
                     }
                 }
-                Fault::Failed(state, detail) => {
+                StorageFault::Failed(state, detail) => {
                     self.refuse_all();
                     return Err((state, detail));
                 }
@@ -235,9 +235,9 @@ impl Writer {
         for entry in self.group.drain(..) {
             weight += entry.weight;
             match entry.fate {
-                Fate::Open => self.shared.receipt(entry.ticket, Ok(entry.kept)),
-                Fate::Acknowledged | Fate::Forgotten => {}
-                Fate::Refused => self.shared.receipt(entry.ticket, Err(Unavailable)),
+                BatchFate::Open => self.shared.receipt(entry.ticket, Ok(entry.kept)),
+                BatchFate::Acknowledged | BatchFate::Forgotten => {}
+                BatchFate::Refused => self.shared.receipt(entry.ticket, Err(Unavailable)),
             }
         }
         self.shared.finished(weight);
@@ -245,7 +245,7 @@ impl Writer {
 
     /// Refuses everything that is under way; with durability `none`, what was acknowledged stays.
     fn refuse_all(&mut self) {
-        for Question { to, .. } in self.questions.drain(..) {
+        for PendingQuery { to, .. } in self.questions.drain(..) {
             self.shared.tell(StorageEvent::Reply { to, answer: Err(Unavailable) });
         }
         if self.shared.durability != Durability::None {
@@ -254,12 +254,12 @@ impl Writer {
             return;
         }
         for entry in &mut self.group {
-            if entry.fate == Fate::Open {
+            if entry.fate == BatchFate::Open {
                 // Whoever wants a session is told that there is none, which is better than to keep them waiting. It will
                 // be gone once the disk is back.
                 let takes = entry.records().iter().filter(|record| is_take(record)).count();
-                self.shared.receipt(entry.ticket, Ok(Kept { taken: vec![None; takes] }));
-                entry.fate = Fate::Acknowledged;
+                self.shared.receipt(entry.ticket, Ok(CommitOutcome { taken: vec![None; takes] }));
+                entry.fate = BatchFate::Acknowledged;
             }
         }
     }
@@ -269,12 +269,12 @@ impl Writer {
         if self.shared.is_suspect.swap(false, Ordering::Relaxed) {
             return Err((StorageState::Corrupt, "damage was found by reading".to_owned()));
         }
-        self.home.look()
+        self.database_file.look()
     }
 
     /// Notes a failure and tells everyone; how long to wait before the next attempt.
     fn fail(&mut self, (state, detail): &Failure) -> Duration {
-        let pause = self.home.note_failure();
+        let pause = self.database_file.note_failure();
         tracing::error!(detail, next_attempt_in = ?pause, "{}", state.as_str());
         self.shared.set_state(Side::Writer, *state, detail);
         pause
@@ -283,7 +283,7 @@ impl Writer {
     /// Refuses what comes until the disk is back; a connection to it, or nothing when it is time to close.
     fn recover(&mut self) -> Option<Connection> {
         while !self.is_closing {
-            match self.home.reconnect() {
+            match self.database_file.reconnect() {
                 Ok(connection) => {
                     tracing::info!("{}", StorageState::Good.as_str());
                     self.shared.set_state(Side::Writer, StorageState::Good, "");
@@ -310,34 +310,38 @@ impl Writer {
 }
 
 /// Makes one transaction of the group; on an error, which entry it was at.
-fn write(group: &mut [Entry], ledger: &mut Ledger<'_>, now: u64) -> Result<(), (usize, Fault)> {
+fn write(
+    group: &mut [GroupedBatch],
+    record_writer: &mut RecordWriter<'_>,
+    now: u64,
+) -> Result<(), (usize, StorageFault)> {
     if group.iter().all(|entry| entry.records().is_empty()) {
         return Ok(());
     }
-    ledger.begin(now).map_err(|error| (0, failed(&error)))?;
+    record_writer.begin(now).map_err(|error| (0, failed(&error)))?;
     for (at, entry) in group.iter_mut().enumerate() {
-        let mut kept = Kept::default();
+        let mut kept = CommitOutcome::default();
         for record in entry.records() {
-            ledger.apply(record, &mut kept).map_err(|fault| (at, fault))?;
+            record_writer.apply(record, &mut kept).map_err(|fault| (at, fault))?;
         }
         entry.kept = kept;
     }
-    ledger.commit().map_err(|error| (0, failed(&error)))
+    record_writer.commit().map_err(|error| (0, failed(&error)))
 }
 
 /// An error that no single batch is to blame for.
-fn failed(error: &rusqlite::Error) -> Fault {
-    Fault::Failed(state(error), error.to_string())
+fn failed(error: &rusqlite::Error) -> StorageFault {
+    StorageFault::Failed(state(error), error.to_string())
 }
 
-fn fault(fault: Fault) -> Failure {
+fn fault(fault: StorageFault) -> Failure {
     match fault {
-        Fault::Refused(why) => (StorageState::Corrupt, why),
-        Fault::Failed(state, detail) => (state, detail),
+        StorageFault::Refused(why) => (StorageState::Corrupt, why),
+        StorageFault::Failed(state, detail) => (state, detail),
     }
 }
 
-fn pass_on(shared: &Shared, question: Question) {
+fn pass_on(shared: &Shared, question: PendingQuery) {
     let to = question.to;
     if !shared.pass_on(question) {
         shared.tell(StorageEvent::Reply { to, answer: Err(Unavailable) });

@@ -7,13 +7,13 @@ use crate::base::map::{Map, map};
 
 /// Keeps at least the last `size` entries that were used, and at most twice as many: when the young are `size`, the old
 /// are forgotten and the young become the old.
-pub(super) struct Recent<K, V> {
+pub(super) struct LookupCache<K, V> {
     size: usize,
     young: Map<K, V>,
     old: Map<K, V>,
 }
 
-impl<K: Eq + Hash, V> Recent<K, V> {
+impl<K: Eq + Hash, V> LookupCache<K, V> {
     pub(super) fn new(size: usize, seed: u64) -> Self {
         Self { size, young: map(seed), old: map(seed) }
     }
@@ -62,18 +62,18 @@ mod tests {
 
     #[test]
     fn the_last_used_stay_and_no_more_than_twice_as_many() {
-        let mut recent = Recent::new(10, 1);
+        let mut lookup_cache = LookupCache::new(10, 1);
         for n in 0..1000 {
-            recent.insert(n, n);
-            assert_eq!(recent.get_mut(&0).copied(), Some(0), "what is used stays");
+            lookup_cache.insert(n, n);
+            assert_eq!(lookup_cache.get_mut(&0).copied(), Some(0), "what is used stays");
             for back in 0..9.min(n) {
-                assert_eq!(recent.get_mut(&(n - back)).copied(), Some(n - back));
+                assert_eq!(lookup_cache.get_mut(&(n - back)).copied(), Some(n - back));
             }
-            assert!(recent.young.len() + recent.old.len() <= 20);
+            assert!(lookup_cache.young.len() + lookup_cache.old.len() <= 20);
         }
-        recent.remove(&999);
-        assert_eq!(recent.get_mut(&999), None);
-        recent.clear();
-        assert_eq!(recent.get_mut(&998), None);
+        lookup_cache.remove(&999);
+        assert_eq!(lookup_cache.get_mut(&999), None);
+        lookup_cache.clear();
+        assert_eq!(lookup_cache.get_mut(&998), None);
     }
 }

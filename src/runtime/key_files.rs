@@ -8,13 +8,13 @@ use std::{fs, io};
 use crate::codec::jwt::{Verifier, VerifierOptions};
 
 /// Where the keys are, and the rules they are used by.
-pub struct Keys {
+pub struct KeyFiles {
     options: VerifierOptions,
     jwks_file: Option<PathBuf>,
     changed: Option<SystemTime>,
 }
 
-impl Keys {
+impl KeyFiles {
     /// Reads all key files. `options` has everything but their contents.
     ///
     /// # Errors

@@ -8,9 +8,9 @@ use crate::domain::access::Identity;
 use crate::domain::command::{Receipt, Status};
 use crate::domain::event::Direct;
 use crate::domain::record::{MadeRoom, Record, Seen, SentMessage, Session, TokenHash};
-use crate::message::storage::Kept;
-use crate::runtime::storage::error::Fault;
-use crate::runtime::storage::recent::Recent;
+use crate::message::storage::CommitOutcome;
+use crate::runtime::storage::error::StorageFault;
+use crate::runtime::storage::lookup_cache::LookupCache;
 use crate::runtime::storage::rows::{self, PeerColumn, int};
 use crate::runtime::storage::statements::statements;
 
@@ -21,7 +21,7 @@ const REMEMBERED: usize = 1 << 16;
 pub(super) const DAY_MS: u64 = 86_400_000;
 
 /// What is remembered of a room.
-struct Room {
+struct CachedRoom {
     number: i64,
     epoch: Name,
     last: u64,
@@ -29,7 +29,7 @@ struct Room {
 
 /// What is remembered of a user.
 #[derive(Clone, Copy)]
-struct User {
+struct CachedUser {
     number: i64,
     used_day: i64,
     /// Whether it is known that they were here.
@@ -37,10 +37,10 @@ struct User {
 }
 
 /// The writing side of the database.
-pub(super) struct Ledger<'c> {
+pub(super) struct RecordWriter<'c> {
     statements: Statements<'c>,
-    rooms: Recent<Name, Room>,
-    users: Recent<Name, User>,
+    rooms: LookupCache<Name, CachedRoom>,
+    users: LookupCache<Name, CachedUser>,
     /// The time of the transaction, in milliseconds since 1970.
     now: u64,
 }
@@ -89,12 +89,12 @@ statements! {
     }
 }
 
-impl<'c> Ledger<'c> {
+impl<'c> RecordWriter<'c> {
     pub(super) fn new(connection: &'c Connection, seed: u64) -> Result<Self> {
         Ok(Self {
             statements: Statements::prepare(connection)?,
-            rooms: Recent::new(REMEMBERED, seed),
-            users: Recent::new(REMEMBERED, seed),
+            rooms: LookupCache::new(REMEMBERED, seed),
+            users: LookupCache::new(REMEMBERED, seed),
             now: 0,
         })
     }
@@ -109,7 +109,7 @@ impl<'c> Ledger<'c> {
         self.statements.commit.execute([]).map(drop)
     }
 
-    /// Undoes everything since [`Ledger::begin`], whether or not the database has done so itself.
+    /// Undoes everything since [`RecordWriter::begin`], whether or not the database has done so itself.
     pub(super) fn roll_back(&mut self) {
         // What was remembered may be of what is undone now.
         self.rooms.clear();
@@ -130,7 +130,7 @@ impl<'c> Ledger<'c> {
     }
 
     /// Makes the changes that a record stands for. On an error the transaction is to be rolled back.
-    pub(super) fn apply(&mut self, record: &Record, kept: &mut Kept) -> Result<(), Fault> {
+    pub(super) fn apply(&mut self, record: &Record, kept: &mut CommitOutcome) -> Result<(), StorageFault> {
         match record {
             Record::RoomMade(made) => self.make_room(made),
             Record::RoomClosed { room } => {
@@ -165,7 +165,7 @@ impl<'c> Ledger<'c> {
         }
     }
 
-    fn make_room(&mut self, made: &MadeRoom) -> Result<(), Fault> {
+    fn make_room(&mut self, made: &MadeRoom) -> Result<(), StorageFault> {
         let profile = made.profile.as_deref();
         let retention = made.retention;
         let number = self.statements.make_room.query_row(
@@ -189,25 +189,25 @@ impl<'c> Ledger<'c> {
             ],
             |row| row.get(0),
         )?;
-        self.rooms.insert(made.room.clone(), Room { number, epoch: made.epoch.clone(), last: 0 });
+        self.rooms.insert(made.room.clone(), CachedRoom { number, epoch: made.epoch.clone(), last: 0 });
         for user in profile.map_or(&[][..], |profile| &profile.participants) {
             self.add_participant(number, user)?;
         }
         Ok(())
     }
 
-    fn add_participant(&mut self, room: i64, user: &Name) -> Result<(), Fault> {
+    fn add_participant(&mut self, room: i64, user: &Name) -> Result<(), StorageFault> {
         let user = self.user(user)?.number;
         Ok(self.statements.add_participant.execute(params![room, user]).map(drop)?)
     }
 
-    fn add_message(&mut self, sent: &SentMessage) -> Result<(), Fault> {
+    fn add_message(&mut self, sent: &SentMessage) -> Result<(), StorageFault> {
         let message = &*sent.message;
         let sender = self.sender(&message.sender, message.at)?;
         let room = self.room(&message.room)?;
         let seq = message.seq.unwrap_or_default();
         if seq != room.last + 1 || room.epoch != sent.epoch {
-            return Err(Fault::Refused(format!(
+            return Err(StorageFault::Refused(format!(
                 "message {seq} of epoch {} does not follow message {} of epoch {}",
                 sent.epoch, room.last, room.epoch
             )));
@@ -233,7 +233,7 @@ impl<'c> Ledger<'c> {
         Ok(())
     }
 
-    fn mark(&mut self, message: &Uuid, user: &Name, mark: Receipt, at: u64) -> Result<(), Fault> {
+    fn mark(&mut self, message: &Uuid, user: &Name, mark: Receipt, at: u64) -> Result<(), StorageFault> {
         let user = self.user(user)?.number;
         let time = |of| (mark == of).then_some(int(at));
         let (delivered, read) = (time(Receipt::Delivered), time(Receipt::Read));
@@ -241,7 +241,7 @@ impl<'c> Ledger<'c> {
         Ok(())
     }
 
-    fn keep_direct(&mut self, user: &Name, direct: &Direct) -> Result<(), Fault> {
+    fn keep_direct(&mut self, user: &Name, direct: &Direct) -> Result<(), StorageFault> {
         let user = self.user(user)?.number;
         let content = &direct.content;
         self.statements.keep_direct.execute(params![
@@ -259,7 +259,7 @@ impl<'c> Ledger<'c> {
         Ok(())
     }
 
-    fn keep_session(&mut self, session: &Session) -> Result<(), Fault> {
+    fn keep_session(&mut self, session: &Session) -> Result<(), StorageFault> {
         self.statements.keep_session.execute(params![
             session.token.0,
             &*session.user,
@@ -273,12 +273,12 @@ impl<'c> Ledger<'c> {
         Ok(())
     }
 
-    fn take_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, Fault> {
+    fn take_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, StorageFault> {
         let session = self.statements.take_session.query_row([token.0], rows::session).optional()?;
         Ok(self.lasting(session))
     }
 
-    fn look_at_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, Fault> {
+    fn look_at_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, StorageFault> {
         let session = self.statements.look_at_session.query_row([token.0], rows::session).optional()?;
         Ok(self.lasting(session))
     }
@@ -309,24 +309,24 @@ impl<'c> Ledger<'c> {
             let status = rows::status_column(Status::Online);
             let (username, email) = (rows::own_username(identity), identity.email());
             self.statements.see_sender.execute(params![user.number, username, email, status, int(at)])?;
-            self.users.insert(identity.user().into(), User { is_seen: true, ..user });
+            self.users.insert(identity.user().into(), CachedUser { is_seen: true, ..user });
         }
         Ok(user.number)
     }
 
-    fn room(&mut self, name: &Name) -> Result<&mut Room, Fault> {
+    fn room(&mut self, name: &Name) -> Result<&mut CachedRoom, StorageFault> {
         // Asked for twice, because a borrow that is returned from one branch lasts through the other.
         if self.rooms.get_mut(name).is_none() {
             let room = self.statements.find_room.query_row([&**name], |row| {
                 let last: i64 = row.get(2)?;
-                Ok(Room { number: row.get(0)?, epoch: row.get_ref(1)?.as_str()?.into(), last: last as u64 })
+                Ok(CachedRoom { number: row.get(0)?, epoch: row.get_ref(1)?.as_str()?.into(), last: last as u64 })
             });
             let Some(room) = room.optional()? else {
-                return Err(Fault::Refused(format!("the room {name} was never made")));
+                return Err(StorageFault::Refused(format!("the room {name} was never made")));
             };
             self.rooms.insert(name.clone(), room);
         }
-        self.rooms.get_mut(name).ok_or_else(|| Fault::Refused("a room is forgotten at once".to_owned()))
+        self.rooms.get_mut(name).ok_or_else(|| StorageFault::Refused("a room is forgotten at once".to_owned()))
     }
 
     /// The user's number, or one that no user has.
@@ -339,24 +339,25 @@ impl<'c> Ledger<'c> {
     }
 
     /// The user, from now on with a number if need be; and the day is noted as one on which a row referred to them.
-    fn user(&mut self, name: &str) -> Result<User> {
+    fn user(&mut self, name: &str) -> Result<CachedUser> {
         let today = int(self.now / DAY_MS);
         if let Some(user) = self.users.get_mut(name)
             && user.used_day >= today
         {
             return Ok(*user);
         }
-        let user =
-            |row: &rusqlite::Row<'_>| Ok(User { number: row.get(0)?, used_day: row.get(1)?, is_seen: row.get(2)? });
+        let user = |row: &rusqlite::Row<'_>| {
+            Ok(CachedUser { number: row.get(0)?, used_day: row.get(1)?, is_seen: row.get(2)? })
+        };
         let user = match self.statements.find_user.query_row([name], user).optional()? {
             Some(user) if user.used_day >= today => user,
             Some(user) => {
                 self.statements.use_user.execute(params![user.number, today])?;
-                User { used_day: today, ..user }
+                CachedUser { used_day: today, ..user }
             }
             None => {
                 let number = self.statements.add_user.query_row(params![name, today], |row| row.get(0))?;
-                User { number, used_day: today, is_seen: false }
+                CachedUser { number, used_day: today, is_seen: false }
             }
         };
         self.users.insert(name.into(), user);

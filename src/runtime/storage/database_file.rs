@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use crate::message::storage::StorageState;
 use crate::runtime::storage::Durability;
-use crate::runtime::storage::connection::{Source, damage};
+use crate::runtime::storage::connection::{DatabaseSource, damage};
 use crate::runtime::storage::directory::{Directory, FileId};
 use crate::runtime::storage::error::state;
 
@@ -35,13 +35,13 @@ pub(super) fn failure(error: rusqlite::Error) -> Failure {
 }
 
 /// See the module.
-pub(super) struct Home {
-    source: Source,
+pub(super) struct DatabaseFile {
+    source: DatabaseSource,
     durability: Durability,
     /// Held for its lock; nothing for a database in memory.
     directory: Option<Directory>,
     file: FileId,
-    /// Which server's file it is; see [`Home::reconnect`].
+    /// Which server's file it is; see [`DatabaseFile::reconnect`].
     life: String,
     /// A connection without work. A database in memory stays only as long as somebody is connected. And with a file,
     /// whoever connects first looks through the log for transactions; after a failed sync it would find one whose
@@ -52,9 +52,9 @@ pub(super) struct Home {
     pause: Duration,
 }
 
-impl Home {
+impl DatabaseFile {
     /// The file that is there now. Somebody else must be connected to it.
-    pub(super) fn new(source: Source, durability: Durability, directory: Option<Directory>) -> Result<Self> {
+    pub(super) fn new(source: DatabaseSource, durability: Durability, directory: Option<Directory>) -> Result<Self> {
         let anchor = source.write()?;
         Ok(Self {
             durability,

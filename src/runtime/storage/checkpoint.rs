@@ -14,7 +14,7 @@ use rusqlite::{Connection, Result};
 
 use crate::message::storage::StorageState;
 use crate::runtime::storage::Durability;
-use crate::runtime::storage::connection::Source;
+use crate::runtime::storage::connection::DatabaseSource;
 use crate::runtime::storage::error::state;
 use crate::runtime::storage::shared::Shared;
 
@@ -29,16 +29,16 @@ const PAGES_LEFT: u32 = 256;
 const ROUNDS: usize = 3;
 
 /// The thread that copies.
-pub(super) struct Log {
-    pub(super) source: Source,
+pub(super) struct Checkpointer {
+    pub(super) source: DatabaseSource,
     pub(super) shared: Arc<Shared>,
     pub(super) nudges: Receiver<()>,
 }
 
-impl Log {
+impl Checkpointer {
     /// Copies whenever it is asked to, until nobody is left to ask.
     pub(super) fn run(self) {
-        if matches!(self.source, Source::Memory(_)) {
+        if matches!(self.source, DatabaseSource::Memory(_)) {
             return;
         }
         let mut connection = None;
@@ -87,7 +87,7 @@ fn checkpoint(connection: &Connection) -> Result<Copied> {
 }
 
 /// The writer's side: when to ask, and when to do the rest.
-pub(super) struct LogKeeper {
+pub(super) struct CheckpointScheduler {
     nudge: Sender<()>,
     shared: Arc<Shared>,
     is_asked: bool,
@@ -95,7 +95,7 @@ pub(super) struct LogKeeper {
     from: u32,
 }
 
-impl LogKeeper {
+impl CheckpointScheduler {
     pub(super) fn new(nudge: Sender<()>, shared: Arc<Shared>) -> Self {
         Self { nudge, shared, is_asked: false, from: PAGES }
     }
