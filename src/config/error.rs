@@ -65,6 +65,13 @@ pub enum Problem {
         /// The known name nearest to it, spelled as that source spells names.
         nearest: Option<String>,
     },
+    /// A key reserved for a feature that this version lacks, see [`super::UNSUPPORTED`].
+    Unsupported {
+        /// Where the key was written.
+        source: SettingSource,
+        /// The key in full.
+        key: String,
+    },
     /// Anything else: unreadable text, or values that contradict each other.
     Other {
         /// Where it was written, if at one place.
@@ -94,6 +101,9 @@ impl fmt::Display for Problem {
             Self::Unknown { source, key, nearest } => {
                 write!(formatter, "{source}: unknown key {key}")?;
                 suggest(formatter, nearest)
+            }
+            Self::Unsupported { source, key } => {
+                write!(formatter, "{source}: {key}: not supported by this version of Switchboard, remove this setting")
             }
             Self::Other { source: Some(source), message } => {
                 write!(formatter, "{source}: {message}")

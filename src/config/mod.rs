@@ -31,14 +31,10 @@ pub use error::{ConfigError, Problem, SettingSource};
 pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
 pub use network::{
-    CorsSettings, DeflateSettings, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings,
-    RedisSettings, TurnSettings,
+    CorsSettings, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings, RedisSettings, TurnSettings,
 };
 pub use print::{print, reference};
-pub use rooms::{
-    CreateOnJoin, Durability, OnDamage, PresenceScope, PresenceSettings, RecoverySettings, RoomSettings,
-    StorageSettings,
-};
+pub use rooms::{CreateOnJoin, PresenceScope, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
 pub use sources::{FILE, Flags, SettingSources};
 
 use mask::masked;
@@ -46,9 +42,8 @@ use network::TopSettings;
 use print::InForce;
 use raw::{RawSettings, SettingKey};
 
-/// Settings that are accepted and checked, but change nothing yet. Setting one is worth a
-/// warning, and `switchboard config` and the reference mark them.
-pub const NOT_YET_IN_FORCE: &[&str] = &["deflate.enabled", "deflate.min_bytes"];
+/// Settings reserved for features that this version lacks. Setting one is an error, because it would have no effect.
+pub const UNSUPPORTED: &[&str] = &["deflate.enabled", "deflate.min_bytes"];
 
 /// Everything that can be set, checked.
 #[derive(Clone, Debug)]
@@ -89,8 +84,6 @@ pub struct Settings {
     pub redis: RedisSettings,
     /// How the server leaves.
     pub drain: DrainSettings,
-    /// Compression of WebSocket messages.
-    pub deflate: DeflateSettings,
     /// What is logged, and how.
     pub log: LogSettings,
     /// Whether the server runs for its developer alone.
@@ -170,7 +163,6 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
         TurnSettings::KEYS,
         RedisSettings::KEYS,
         DrainSettings::KEYS,
-        DeflateSettings::KEYS,
         LogSettings::KEYS,
     ]
     .into_iter()
@@ -193,7 +185,6 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let turn = TurnSettings::read(raw);
     let redis = RedisSettings::read(raw);
     let drain = DrainSettings::read(raw);
-    let deflate = DeflateSettings::read(raw);
     let log = LogSettings::read(raw);
     let top = top?;
     Some(Settings {
@@ -215,7 +206,6 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
         turn: turn?,
         redis: redis?,
         drain: drain?,
-        deflate: deflate?,
         log: log?,
         dev,
     })

@@ -128,16 +128,6 @@ settings! {
     }
 }
 
-settings! {
-    /// Compression of WebSocket messages (permessage-deflate, RFC 7692).
-    pub struct DeflateSettings in "deflate." {
-        /// Whether compression is offered to clients.
-        enabled: bool = false, truth;
-        /// Bytes below which a message is sent as it is.
-        min_bytes: usize = 256, whole(0, 1_048_576);
-    }
-}
-
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CreateOnJoin, Durability, OnDamage, PresenceScope, Settings, Verify};
+use super::{CreateOnJoin, PresenceScope, Settings, Verify};
 use crate::base::limits;
 use crate::codec::http::HeadLimits;
 use crate::codec::jwt::VerifierOptions;
@@ -104,18 +104,11 @@ impl Settings {
     pub fn storage_options(&self, clock: storage::WallClock) -> storage::StorageOptions {
         storage::StorageOptions {
             place: self.data_dir.clone().map_or(StorageLocation::Memory, StorageLocation::Directory),
-            durability: match self.storage.durability {
-                Durability::Process => storage::Durability::Process,
-                Durability::Power => storage::Durability::Power,
-                Durability::None => storage::Durability::None,
-            },
+            durability: self.storage.durability,
             keep_messages: self.rooms.retention_messages,
             keep_ms: self.rooms.retention_hours.saturating_mul(3_600_000),
             recovery_window_ms: self.recovery.window_ms,
-            on_damage: match self.storage.on_damage {
-                OnDamage::SetAside => storage::OnDamage::SetAside,
-                OnDamage::Stop => storage::OnDamage::Stop,
-            },
+            on_damage: self.storage.on_damage,
             clock,
         }
     }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use toml::Value;
 
 use super::error::SettingSource;
-use super::{Loaded, NOT_YET_IN_FORCE, keys};
+use super::{Loaded, keys};
 
 /// One setting as it is in force, fit to be shown.
 #[derive(Clone, Debug)]
@@ -30,13 +30,12 @@ pub fn print(loaded: &Loaded) -> String {
             let _ = write!(text, "\n[{group}]\n");
             current_group = group;
         }
-        let marked = if NOT_YET_IN_FORCE.contains(&setting.key) { "; not yet in force" } else { "" };
-        let _ = writeln!(text, "{word} = {}  # {}{marked}", setting.value, setting.source);
+        let _ = writeln!(text, "{word} = {}  # {}", setting.value, setting.source);
     }
     text
 }
 
-/// All settings as a Markdown table: key, default, meaning. Those that change nothing yet say so.
+/// All settings as a Markdown table: key, default, meaning.
 pub fn reference() -> String {
     let mut text = String::from("| key | default | meaning |\n|---|---|---|\n");
     for key in keys() {
@@ -44,8 +43,7 @@ pub fn reference() -> String {
             "shards" => "number of cores".to_owned(),
             _ => format!("`{}`", (key.default)()),
         };
-        let marked = if NOT_YET_IN_FORCE.contains(&key.name) { " *Not yet in force.*" } else { "" };
-        let _ = writeln!(text, "| `{}` | {default} | {}{marked} |", key.name, key.meaning.trim());
+        let _ = writeln!(text, "| `{}` | {default} | {} |", key.name, key.meaning.trim());
     }
     text
 }

@@ -2,6 +2,7 @@
 
 use super::kinds::{Shaped, limit, one_of, truth, whole};
 use super::raw::settings;
+use crate::runtime::storage::{Durability, OnDamage};
 
 /// What joining a room that does not exist does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,30 +37,10 @@ settings! {
     }
 }
 
-/// What a message must have survived before anybody is told of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// A crash of the server.
-    Process,
-    /// Loss of power: one fsync per batch.
-    Power,
-    /// Nothing.
-    None,
-}
-
 impl Shaped for Durability {}
 
 const DURABILITY: &[(&str, Durability)] =
     &[("process", Durability::Process), ("power", Durability::Power), ("none", Durability::None)];
-
-/// What becomes of a damaged file at the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnDamage {
-    /// It is renamed, and a new one begins.
-    SetAside,
-    /// It stays, and the server does not start.
-    Stop,
-}
 
 impl Shaped for OnDamage {}
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
+use super::UNSUPPORTED;
 use super::error::{ConfigError, Problem, SettingSource, nearest};
 use super::kinds::Shape;
 use super::mask::masked;
@@ -139,8 +140,18 @@ fn find<'a>(keys: &[&'a SettingKey], name: &str) -> Option<&'a SettingKey> {
     keys.iter().copied().find(|key| key.name == name)
 }
 
-fn nearest_name(keys: &[&SettingKey], written: &str) -> Option<&'static str> {
-    nearest(written, keys.iter().map(|key| key.name))
+/// The problem with a key that no setting has; `spelled` is how the source spells names.
+fn unknown(
+    keys: &[&SettingKey],
+    key: String,
+    source: SettingSource,
+    spelled: impl FnOnce(&'static str) -> String,
+) -> Problem {
+    if UNSUPPORTED.contains(&key.as_str()) {
+        return Problem::Unsupported { source, key };
+    }
+    let nearest = nearest(&key, keys.iter().map(|key| key.name)).map(spelled);
+    Problem::Unknown { source, key, nearest }
 }
 
 fn put_file(raw: &mut RawSettings, keys: &[&'static SettingKey], path: &Path, text: &str) {
@@ -166,7 +177,8 @@ impl FileReader<'_> {
         for (word, value) in table {
             let name = format!("{prefix}{}", word.get_ref());
             let group = format!("{name}.");
-            let is_group = self.keys.iter().any(|key| key.name.starts_with(&group));
+            let mut names = self.keys.iter().map(|key| key.name).chain(UNSUPPORTED.iter().copied());
+            let is_group = names.any(|name| name.starts_with(&group));
             let source = self.source(value.span().start);
             match (find(self.keys, &name), value.get_ref()) {
                 (Some(key), _) => self.put_value(raw, key, value, source),
@@ -177,11 +189,10 @@ impl FileReader<'_> {
                     source,
                     expected: "a table of settings".to_owned(),
                 }),
-                (None, _) => raw.problems.push(Problem::Unknown {
-                    source: self.source(word.span().start),
-                    nearest: nearest_name(self.keys, &name).map(str::to_owned),
-                    key: name,
-                }),
+                (None, _) => {
+                    let source = self.source(word.span().start);
+                    raw.problems.push(unknown(self.keys, name, source, str::to_owned));
+                }
             }
         }
     }
@@ -286,11 +297,7 @@ fn put_own_variables(raw: &mut RawSettings, keys: &[&'static SettingKey], enviro
         let source = SettingSource::Environment(name.clone());
         match find(keys, &key_name) {
             Some(key) => raw.put(key.name, value_of(key.shape, text), source),
-            None => raw.problems.push(Problem::Unknown {
-                nearest: nearest_name(keys, &key_name).map(variable_name),
-                key: key_name,
-                source,
-            }),
+            None => raw.problems.push(unknown(keys, key_name, source, variable_name)),
         }
     }
 }
@@ -314,11 +321,10 @@ fn put_flags(raw: &mut RawSettings, keys: &[&'static SettingKey], flags: &Flags)
                 let value = quoted.unwrap_or_else(|| value_of(key.shape, text));
                 raw.put(key.name, value, SettingSource::Flag("--set".to_owned()));
             }
-            None => raw.problems.push(Problem::Unknown {
-                source: SettingSource::Flag("--set".to_owned()),
-                key: name.to_owned(),
-                nearest: nearest_name(keys, name).map(str::to_owned),
-            }),
+            None => {
+                let source = SettingSource::Flag("--set".to_owned());
+                raw.problems.push(unknown(keys, name.to_owned(), source, str::to_owned));
+            }
         }
     }
     if !flags.listen.is_empty() {

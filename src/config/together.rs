@@ -2,7 +2,6 @@
 
 use jsonwebtoken::AlgorithmFamily;
 
-use super::NOT_YET_IN_FORCE;
 use super::Settings;
 use super::auth::Verify;
 use super::error::{ConfigError, Problem, SettingSource};
@@ -85,9 +84,6 @@ pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
         if bytes == 0 {
             warn(key, "0 lets a single client take all the memory".to_owned());
         }
-    }
-    for key in NOT_YET_IN_FORCE.iter().filter(|key| raw.is_explicit(key)) {
-        warn(key, "accepted, but not yet in force in this version".to_owned());
     }
     warnings
 }
