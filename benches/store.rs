@@ -56,7 +56,7 @@ impl Bench {
         let mut rng = Rng::from_seed(rooms as u64);
         let directory = std::env::temp_dir().join(format!("switchboard-bench-{}", std::process::id()));
         let options = StorageOptions {
-            place: StorageLocation::Directory(directory.clone()),
+            location: StorageLocation::Directory(directory.clone()),
             durability,
             keep_messages: 10_000,
             keep_ms: 0,
@@ -146,7 +146,7 @@ impl Bench {
         self.sent += 1;
         let ticket = Ticket { sender: 0, run: 0, number: self.sent };
         let batch = Batch { ticket, records: smallvec![record] };
-        self.storage.as_ref().expect("it is open").store().submit(batch);
+        self.storage.as_ref().expect("it is open").handle().submit(batch);
     }
 
     fn wait(&self, count: usize) {

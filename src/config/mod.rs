@@ -134,17 +134,20 @@ pub fn load(sources: SettingSources) -> Result<Loaded, ConfigError> {
             let warnings = together::warnings(&settings, &raw);
             let is_explicit = |key: &&&'static SettingKey| raw.is_explicit(key.name);
             let explicit = keys.iter().filter(is_explicit).map(|key| key.name.to_owned()).collect();
-            let in_force = keys.iter().filter_map(|key| shown(&raw, key)).collect();
+            let in_force = keys.iter().map(|key| shown(&raw, key)).collect();
             Ok(Loaded { settings, warnings, explicit, in_force })
         }
-        _ => Err(ConfigError { problems }),
+        _ => {
+            assert!(!problems.is_empty(), "invariant: refused settings name a problem");
+            Err(ConfigError { problems })
+        }
     }
 }
 
-fn shown(raw: &RawSettings, key: &'static SettingKey) -> Option<InForce> {
-    let given = raw.given(key.name)?;
+fn shown(raw: &RawSettings, key: &'static SettingKey) -> InForce {
+    let given = raw.given(key.name);
     let value = masked(key.name, &given.value);
-    Some(InForce { key: key.name, value, source: given.source.clone() })
+    InForce { key: key.name, value, source: given.source.clone() }
 }
 
 /// Every key there is, in the order they are printed: first those outside any group.

@@ -21,6 +21,11 @@ use crate::shard::{Allowances, Ice, Options, SocketIo, TurnAccess};
 /// What bounds the pieces a WebSocket message may come in.
 const FRAGMENTS: u32 = 65_536;
 
+/// A limit as the layers below take it.
+fn count(limit: u64) -> u32 {
+    u32::try_from(limit).expect("invariant: the check of a limit keeps it within 32 bits")
+}
+
 impl Settings {
     /// What shards go by. `connections` is how many of them the process can hold.
     pub fn shard_options(&self, connections: usize) -> Options {
@@ -41,8 +46,8 @@ impl Settings {
             },
             memory: Load::default,
             signals: SignalRate {
-                per_minute: u32::try_from(self.limits.signals_per_minute).unwrap_or(0),
-                burst: u32::try_from(self.limits.signals_burst).unwrap_or(u32::MAX),
+                per_minute: count(self.limits.signals_per_minute),
+                burst: count(self.limits.signals_burst),
             },
             heartbeat: Heartbeat { interval_ms: self.heartbeat.interval_ms, timeout_ms: self.heartbeat.timeout_ms },
             handshake_ms: forever_if_off(self.limits.handshake_ms),
@@ -63,15 +68,14 @@ impl Settings {
     }
 
     fn allowances(&self) -> Allowances {
-        let per_minute = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         Allowances {
             rates: Rates {
-                messages: per_minute(self.limits.messages_per_minute),
-                typing: per_minute(self.limits.typing_per_minute),
+                messages: count(self.limits.messages_per_minute),
+                typing: count(self.limits.typing_per_minute),
                 rest: 0,
             },
             attempts: AttemptRules {
-                attempts: per_minute(self.limits.connection_attempts),
+                attempts: count(self.limits.connection_attempts),
                 window_ms: self.limits.connection_window_s * 1_000,
                 block_ms: self.limits.connection_block_s * 1_000,
                 exempt: self.limits.exempt.clone(),
@@ -103,7 +107,7 @@ impl Settings {
     /// Where things are kept, and how. `clock` tells the time in milliseconds since 1970.
     pub fn storage_options(&self, clock: storage::WallClock) -> storage::StorageOptions {
         storage::StorageOptions {
-            place: self.data_dir.clone().map_or(StorageLocation::Memory, StorageLocation::Directory),
+            location: self.data_dir.clone().map_or(StorageLocation::Memory, StorageLocation::Directory),
             durability: self.storage.durability,
             keep_messages: self.rooms.retention_messages,
             keep_ms: self.rooms.retention_hours.saturating_mul(3_600_000),
@@ -117,7 +121,7 @@ impl Settings {
     pub fn redis_options(&self) -> Option<bridge::Options> {
         let url = self.redis.url.as_ref()?;
         Some(bridge::Options {
-            address: bridge::Address::parse(url.expose())?,
+            address: bridge::Address::parse(url.expose()).expect("invariant: redis.url was checked as it was read"),
             ca_file: self.redis.ca_file.clone(),
             prefix: self.redis.prefix.clone(),
             keep_messages: self.rooms.retention_messages,
@@ -157,7 +161,7 @@ impl Settings {
                 PresenceScope::None => Scope::None,
             },
             connections_per_user: self.limits.connections_per_user,
-            rest_per_minute: u32::try_from(self.limits.rest_per_minute).unwrap_or(0),
+            rest_per_minute: count(self.limits.rest_per_minute),
         }
     }
 

@@ -48,17 +48,18 @@ impl RawSettings {
 
     /// Gives `key` a value that overrides those it has.
     pub(super) fn put(&mut self, key: &'static str, value: impl Into<Value>, source: SettingSource) {
-        self.values.entry(key).or_default().push(Given { value: value.into(), source });
+        let values = self.values.get_mut(key).expect("invariant: only declared keys are set");
+        values.push(Given { value: value.into(), source });
     }
 
     /// The value in force.
-    pub(super) fn given(&self, key: &str) -> Option<&Given> {
-        self.values.get(key)?.last()
+    pub(super) fn given(&self, key: &str) -> &Given {
+        self.values.get(key).and_then(|given| given.last()).expect("invariant: each declared key has a default")
     }
 
     /// Where the value in force was written.
     pub(super) fn source(&self, key: &str) -> SettingSource {
-        self.given(key).map_or(SettingSource::Default, |given| given.source.clone())
+        self.given(key).source.clone()
     }
 
     /// Whether somebody set `key`, be it to its default.

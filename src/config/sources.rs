@@ -115,7 +115,7 @@ impl SettingSources {
         put_common_variables(&mut raw, keys, &self.environment);
         put_own_variables(&mut raw, keys, &self.environment);
         put_flags(&mut raw, keys, &self.flags);
-        let secret = raw.given("auth.secret").and_then(|given| given.value.as_str());
+        let secret = raw.given("auth.secret").value.as_str();
         if self.dev && secret.is_none_or(str::is_empty) {
             raw.put("auth.secret", (self.fresh_secret)(), SettingSource::Dev);
         }
@@ -240,7 +240,8 @@ fn put_common_variables(raw: &mut RawSettings, keys: &[&'static SettingKey], env
         environment.iter().find(|(other, value)| other == name && !value.is_empty()).map(|(_, value)| value.as_str())
     };
     for (name, key) in COMMON_VARIABLES {
-        if let (Some(text), Some(key)) = (variable(name), find(keys, key)) {
+        if let Some(text) = variable(name) {
+            let key = find(keys, key).expect("invariant: a common variable stands for a declared key");
             raw.put(key.name, value_of(key.shape, text), SettingSource::Environment(name.to_owned()));
         }
     }

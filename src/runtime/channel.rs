@@ -1,55 +1,56 @@
-//! The queue into each shard, and the waker that is used only when its reader sleeps.
+//! The channel into each thread that a shard or the bridge runs on: an unbounded queue, and a waker that is used only when
+//! the receiving thread sleeps. Senders bound the queue: a shard refuses requests for an owner whose queue is too long.
 
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use mio::net::TcpStream;
 use mio::{Poll, Token, Waker};
 use tokio::sync::Notify;
 
-use mio::net::TcpStream;
-
 use crate::message::ShardMessage;
 
-/// What one shard's thread gets from another.
+/// An item of a channel.
 pub enum ChannelItem {
-    /// Mail for the shard.
+    /// A message.
     Message(ShardMessage),
-    /// A connection that the shard is to take over.
+    /// A connection for the receiving shard to take over.
     Connection(Box<ConnectionTransfer>),
 }
 
-/// A connection on its way from one shard to another.
+/// A connection that moves from one shard to another, with its connection permit.
 pub struct ConnectionTransfer {
     /// Its socket.
     pub stream: TcpStream,
-    /// Where its client is.
+    /// The client's address.
     pub from: IpAddr,
-    /// What came by it and has not been read.
+    /// Bytes that were received but not handled.
     pub unread: Vec<u8>,
 }
 
-/// The writing end of a shard's mail.
+/// The sending end of a channel.
 #[derive(Clone)]
 pub struct ChannelSender {
-    mail: Sender<ChannelItem>,
+    queue: Sender<ChannelItem>,
     sleeper: Arc<Sleeper>,
 }
 
-/// The reading end.
+/// The receiving end of a channel.
 pub struct ChannelReceiver {
-    mail: Receiver<ChannelItem>,
+    queue: Receiver<ChannelItem>,
     sleeper: Arc<Sleeper>,
 }
 
+/// The sleep state of a receiver.
 struct Sleeper {
     waker: Wakeup,
     is_asleep: AtomicBool,
 }
 
-/// What wakes a reader.
+/// How a receiver is woken.
 enum Wakeup {
     /// It sleeps in a poll.
     Poll(Waker),
@@ -57,7 +58,7 @@ enum Wakeup {
     Task(Notify),
 }
 
-/// A mailbox whose reader sleeps in `poll`.
+/// A channel whose receiver sleeps in `poll`.
 ///
 /// # Errors
 /// The kernel refuses the waker's descriptor.
@@ -65,7 +66,7 @@ pub fn channel(poll: &Poll, token: Token) -> io::Result<(ChannelSender, ChannelR
     Ok(woken_by(Wakeup::Poll(Waker::new(poll.registry(), token)?)))
 }
 
-/// A mailbox whose reader is a task that sleeps in [`ChannelReceiver::wait`].
+/// A channel whose receiver is a task that sleeps in [`ChannelReceiver::wait`].
 pub fn task_channel() -> (ChannelSender, ChannelReceiver) {
     woken_by(Wakeup::Task(Notify::new()))
 }
@@ -73,32 +74,31 @@ pub fn task_channel() -> (ChannelSender, ChannelReceiver) {
 fn woken_by(waker: Wakeup) -> (ChannelSender, ChannelReceiver) {
     let (sender, receiver) = unbounded();
     let sleeper = Arc::new(Sleeper { waker, is_asleep: AtomicBool::new(false) });
-    (ChannelSender { mail: sender, sleeper: sleeper.clone() }, ChannelReceiver { mail: receiver, sleeper })
+    (ChannelSender { queue: sender, sleeper: sleeper.clone() }, ChannelReceiver { queue: receiver, sleeper })
 }
 
 impl ChannelSender {
-    /// Puts mail into the queue. To a shard that has ended it goes nowhere.
-    pub fn send(&self, mail: ShardMessage) {
-        self.send_item(ChannelItem::Message(mail));
+    /// Sends a message. A message to a thread that has ended is dropped.
+    pub fn send(&self, message: ShardMessage) {
+        self.send_item(ChannelItem::Message(message));
     }
 
-    /// Puts mail, or a connection, into the queue. To a shard that has ended it goes nowhere, and a connection is closed.
-    pub fn send_item(&self, parcel: ChannelItem) {
-        if self.mail.send(parcel).is_ok() {
+    /// Sends a message or a connection. If the receiver has ended, the item is dropped; this closes a connection.
+    pub fn send_item(&self, item: ChannelItem) {
+        if self.queue.send(item).is_ok() {
             self.wake_if_asleep();
         }
     }
 
-    /// Wakes the reader if it sleeps.
     fn wake_if_asleep(&self) {
-        // Pairs with the fence in `prepare_sleep`: either the reader sees the mail, or this sees it asleep.
-        std::sync::atomic::fence(Ordering::SeqCst);
+        // Pairs with the fence in `prepare_sleep`: either the receiver sees the item, or this thread sees it asleep.
+        fence(Ordering::SeqCst);
         if self.sleeper.is_asleep.load(Ordering::Relaxed) && self.sleeper.is_asleep.swap(false, Ordering::AcqRel) {
             self.wake();
         }
     }
 
-    /// Has the reader look up, whether it sleeps or is about to, and whether there is mail or not.
+    /// Wakes the receiver, or keeps it from its next sleep, even if the queue is empty.
     pub fn wake(&self) {
         match &self.sleeper.waker {
             Wakeup::Poll(waker) => {
@@ -110,40 +110,40 @@ impl ChannelSender {
         }
     }
 
-    /// How much mail waits.
+    /// Number of queued items.
     pub fn len(&self) -> usize {
-        self.mail.len()
+        self.queue.len()
     }
 
-    /// Whether none waits.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
-        self.mail.is_empty()
+        self.queue.is_empty()
     }
 }
 
 impl ChannelReceiver {
-    /// Takes the next piece of mail.
+    /// Takes the next item, if there is one.
     pub fn take(&self) -> Option<ChannelItem> {
-        self.mail.try_recv().ok()
+        self.queue.try_recv().ok()
     }
 
-    /// Whether there is no mail.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
-        self.mail.is_empty()
+        self.queue.is_empty()
     }
 
-    /// Announces that the reader is about to sleep; whether it may, there being no mail.
+    /// Announces that the receiver is about to sleep; returns whether it may, because the queue is empty.
     pub fn prepare_sleep(&self) -> bool {
         self.sleeper.is_asleep.store(true, Ordering::Relaxed);
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.mail.is_empty() {
+        fence(Ordering::SeqCst);
+        if self.queue.is_empty() {
             return true;
         }
         self.sleeper.is_asleep.store(false, Ordering::Relaxed);
         false
     }
 
-    /// Sleeps until there is mail, if the reader is a task.
+    /// Sleeps until an item arrives, if the receiver is a task.
     pub async fn wait(&self) {
         if self.prepare_sleep()
             && let Wakeup::Task(waker) = &self.sleeper.waker
@@ -153,7 +153,7 @@ impl ChannelReceiver {
         self.end_sleep();
     }
 
-    /// The reader is up.
+    /// Announces that the receiver is awake.
     pub fn end_sleep(&self) {
         self.sleeper.is_asleep.store(false, Ordering::Relaxed);
     }
@@ -166,18 +166,18 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_parcel_is_no_larger_than_mail() {
+    fn an_item_is_no_larger_than_a_message() {
         assert_eq!(size_of::<ChannelItem>(), size_of::<ShardMessage>());
     }
 
     #[test]
-    fn a_sleeper_is_woken_and_finds_its_mail_in_order() {
+    fn a_sleeping_receiver_is_woken_and_receives_in_order() {
         let mut poll = Poll::new().expect("a poll");
-        let (channel, inbox) = channel(&poll, Token(7)).expect("a mailbox");
+        let (sender, inbox) = channel(&poll, Token(7)).expect("a channel");
         assert!(inbox.prepare_sleep());
         let writer = std::thread::spawn(move || {
             for window_ms in 0..1000 {
-                channel.send(ShardMessage::Drain { window_ms });
+                sender.send(ShardMessage::Drain { window_ms });
             }
         });
         let mut events = Events::with_capacity(4);

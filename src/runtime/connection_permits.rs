@@ -1,33 +1,34 @@
-//! How many connections the process may have, counted for all shards together: which of them the kernel gives a connection
-//! to is chance, so a share for each would be full while others are empty.
+//! The bound on the connections of the process, counted for all shards together. The kernel distributes connections at
+//! random, so with a fixed share per shard one shard would be full while others have room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The places for connections; all clones count the same.
+/// Permits for connections; all clones share one count.
 #[derive(Clone, Debug)]
 pub struct ConnectionPermits {
-    taken: Arc<AtomicUsize>,
-    most: usize,
+    used: Arc<AtomicUsize>,
+    max: usize,
 }
 
 impl ConnectionPermits {
-    /// So many, all free; 0 is any number.
-    pub fn new(most: usize) -> Self {
-        Self { taken: Arc::default(), most: if most == 0 { usize::MAX } else { most } }
+    /// At most `max` connections; 0 means any number.
+    pub fn new(max: usize) -> Self {
+        Self { used: Arc::default(), max: if max == 0 { usize::MAX } else { max } }
     }
 
-    /// Takes one, if one is free. It is given back by [`ConnectionPermits::give_back`].
+    /// Acquires a permit if one is free; [`ConnectionPermits::release`] returns it.
     #[must_use]
-    pub fn take(&self) -> bool {
-        let more = |taken: usize| (taken < self.most).then_some(taken + 1);
-        // Nothing else is ordered by this count.
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    pub fn acquire(&self) -> bool {
+        let more = |used: usize| (used < self.max).then_some(used + 1);
+        // Relaxed: no other memory access depends on the order of this count.
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    /// One that was taken is free again.
-    pub fn give_back(&self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
+    /// Returns an acquired permit.
+    pub fn release(&self) {
+        let before = self.used.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "invariant: each released connection permit was acquired");
     }
 }
 
@@ -36,15 +37,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_so_many_for_all_together() {
+    fn permits_bound_the_connections_of_all_shards_together() {
         let permits = ConnectionPermits::new(1_000);
-        let take = |permits: ConnectionPermits| move || (0..600).filter(|_| permits.take()).count();
-        let threads: Vec<_> = (0..3).map(|_| std::thread::spawn(take(permits.clone()))).collect();
-        let taken: usize = threads.into_iter().map(|thread| thread.join().expect("it ends")).sum();
-        assert_eq!(taken, 1_000);
-        permits.give_back();
-        assert_eq!((permits.take(), permits.take()), (true, false));
+        let acquire = |permits: ConnectionPermits| move || (0..600).filter(|_| permits.acquire()).count();
+        let threads: Vec<_> = (0..3).map(|_| std::thread::spawn(acquire(permits.clone()))).collect();
+        let acquired: usize = threads.into_iter().map(|thread| thread.join().expect("it ends")).sum();
+        assert_eq!(acquired, 1_000);
+        permits.release();
+        assert_eq!((permits.acquire(), permits.acquire()), (true, false));
         let unbounded = ConnectionPermits::new(0);
-        assert!((0..5_000).all(|_| unbounded.take()));
+        assert!((0..5_000).all(|_| unbounded.acquire()));
     }
 }

@@ -1,4 +1,4 @@
-//! Layer 5: the operating system. The only files that name sockets, files, clocks, threads and entropy.
+//! Layer 5: the operating system. Only these files name sockets, files, clocks, threads and entropy.
 
 pub mod allocator;
 pub mod bridge;

@@ -62,7 +62,7 @@ impl OneProcess {
         let wall = Arc::new(AtomicU64::new(now.wall));
         let clock = wall.clone();
         let opened = open(StorageOptions {
-            place: StorageLocation::Memory,
+            location: StorageLocation::Memory,
             durability: Durability::Process,
             keep_messages: 0,
             keep_ms: rules.keep_ms,
@@ -82,14 +82,14 @@ impl OneProcess {
         self.wall.store(now.wall, Ordering::SeqCst);
         let mut out = Vec::new();
         act(&mut self.authority, &mut out);
-        let store = self.storage.store();
+        let store = self.storage.handle();
         loop {
             let mut awaited = 0;
             for order in self.authority.orders(now).collect::<Vec<_>>() {
                 awaited += 1;
                 match order {
                     StorageCommand::Commit(batch) => store.submit(batch),
-                    StorageCommand::Query { from, query } => store.ask(from, query),
+                    StorageCommand::Query { from, query } => store.query(from, query),
                 }
             }
             if awaited == 0 {

@@ -55,7 +55,7 @@ pub(crate) fn write(directory: &Path) {
             }
         })
         .expect("threads");
-    let store = storage.store();
+    let store = storage.handle();
     let mut number = 0;
     let mut submit = |records| {
         number += 1;

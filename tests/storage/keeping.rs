@@ -197,7 +197,7 @@ fn a_history_is_kept(seed: u64, place: StorageLocation, durability: Durability) 
     let time = Time::new();
     let mut history = History { rng: Rng::from_seed(seed), model: Model::default(), time: time.clone(), made: 0 };
     let restarts = place != StorageLocation::Memory;
-    let options = StorageOptions { place, durability, ..options("".as_ref(), &time) };
+    let options = StorageOptions { location: place, durability, ..options("".as_ref(), &time) };
     let mut shelf = Shelf::open(options.clone());
     for _ in 0..3 {
         for _ in 0..60 {

@@ -84,7 +84,7 @@ impl Drop for Scratch {
 pub(crate) fn options(directory: &Path, time: &Time) -> StorageOptions {
     let time = time.clone();
     StorageOptions {
-        place: StorageLocation::Directory(directory.to_owned()),
+        location: StorageLocation::Directory(directory.to_owned()),
         durability: Durability::Process,
         keep_messages: 0,
         keep_ms: 0,
@@ -132,7 +132,7 @@ impl Shelf {
     }
 
     fn store(&self) -> StorageHandle {
-        self.storage.as_ref().expect("it is open").store()
+        self.storage.as_ref().expect("it is open").handle()
     }
 
     pub(crate) fn health(&self) -> StorageHealth {
@@ -176,7 +176,7 @@ impl Shelf {
     pub(crate) fn ask(&mut self, query: StorageQuery) -> Result<StorageReply, Unavailable> {
         self.number += 1;
         let asker = Requester { shard: 0, ask: self.number as u32 };
-        self.store().ask(asker, query);
+        self.store().query(asker, query);
         self.wait("an answer", |told| match told {
             StorageEvent::Reply { to, answer } => {
                 assert_eq!(to, asker);

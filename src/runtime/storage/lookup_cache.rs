@@ -1,12 +1,12 @@
-//! A bounded memory of what was looked up lately.
+//! A bounded cache of database lookups.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
 
 use crate::base::map::{Map, map};
 
-/// Keeps at least the last `size` entries that were used, and at most twice as many: when the young are `size`, the old
-/// are forgotten and the young become the old.
+/// Keeps at least the last `size` used entries, and at most twice as many: when the young generation has `size`
+/// entries, it replaces the old one.
 pub(super) struct LookupCache<K, V> {
     size: usize,
     young: Map<K, V>,
@@ -15,6 +15,7 @@ pub(super) struct LookupCache<K, V> {
 
 impl<K: Eq + Hash, V> LookupCache<K, V> {
     pub(super) fn new(size: usize, seed: u64) -> Self {
+        assert!(size > 0, "invariant: a lookup cache has room for an entry");
         Self { size, young: map(seed), old: map(seed) }
     }
 
@@ -36,6 +37,10 @@ impl<K: Eq + Hash, V> LookupCache<K, V> {
         }
         self.old.remove(&key);
         self.young.insert(key, value);
+        debug_assert!(
+            self.young.len() <= self.size && self.old.len() <= self.size,
+            "invariant: the cache holds at most twice its size"
+        );
     }
 
     pub(super) fn remove<Q>(&mut self, key: &Q)
@@ -47,7 +52,7 @@ impl<K: Eq + Hash, V> LookupCache<K, V> {
         self.old.remove(key);
     }
 
-    /// Forgets everything, and gives the memory back.
+    /// Removes all entries and frees their memory.
     pub(super) fn clear(&mut self) {
         for part in [&mut self.young, &mut self.old] {
             part.clear();

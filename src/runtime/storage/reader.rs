@@ -1,4 +1,4 @@
-//! The reading thread: answers questions on a connection of its own.
+//! The reader thread: answers queries on its own connection.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,20 +16,20 @@ use crate::message::storage::{
     StoredUser, Unavailable,
 };
 use crate::runtime::storage::WallClock;
-use crate::runtime::storage::connection::{DatabaseSource, give_back};
+use crate::runtime::storage::connection::{DatabaseSource, release_memory};
 use crate::runtime::storage::error::StorageFault;
 use crate::runtime::storage::restore::RoomReader;
 use crate::runtime::storage::rows::{self, int};
 use crate::runtime::storage::shared::{PendingQuery, Shared, Side};
 use crate::runtime::storage::statements::statements;
 
-/// How long no question comes until the memory that was taken for the last ones is given back.
-const REST_AFTER: Duration = Duration::from_secs(2);
+/// Time without queries after which memory is released.
+const TRIM_AFTER: Duration = Duration::from_secs(2);
 
-/// See the module.
+/// See the module description.
 pub(super) struct StorageReader {
     shared: Arc<Shared>,
-    questions: Receiver<Option<PendingQuery>>,
+    pending_queries: Receiver<Option<PendingQuery>>,
     source: DatabaseSource,
     clock: WallClock,
 }
@@ -37,33 +37,33 @@ pub(super) struct StorageReader {
 impl StorageReader {
     pub(super) fn new(
         shared: Arc<Shared>,
-        questions: Receiver<Option<PendingQuery>>,
+        pending_queries: Receiver<Option<PendingQuery>>,
         source: DatabaseSource,
         clock: WallClock,
     ) -> Self {
-        Self { shared, questions, source, clock }
+        Self { shared, pending_queries, source, clock }
     }
 
-    /// Answers until it is told to end. The connection is opened for the first question, and anew for the next one after
-    /// a failure.
+    /// Answers queries until it is closed. The connection is opened for the first query, and again for the first one
+    /// after a failure.
     pub(super) fn run(self) {
         let mut is_failing = false;
-        while let Ok(Some(question)) = self.questions.recv() {
+        while let Ok(Some(pending)) = self.pending_queries.recv() {
             let failed = match self.source.read() {
-                Ok(connection) => self.serve(&connection, question, &mut is_failing),
-                Err(error) => self.refuse(question, error.into()),
+                Ok(connection) => self.serve(&connection, pending, &mut is_failing),
+                Err(error) => self.refuse(pending, error.into()),
             };
             let Err((state, detail)) = failed else { return };
             is_failing = true;
             tracing::error!(detail, "the store could not be read");
-            self.shared.set_state(Side::StorageReader, state, &detail);
+            self.shared.set_state(Side::Reader, state, &detail);
             if state == StorageState::Corrupt {
                 self.shared.is_suspect.store(true, Ordering::Relaxed);
             }
         }
     }
 
-    /// Answers until it is told to end (`Ok`) or the files fail.
+    /// Answers queries until it is closed (`Ok`) or the files fail.
     fn serve(
         &self,
         connection: &Connection,
@@ -79,26 +79,26 @@ impl StorageReader {
             match answer(connection, &mut queries, &query, (self.clock)()) {
                 Ok(answer) => {
                     if std::mem::take(is_failing) {
-                        self.shared.set_state(Side::StorageReader, StorageState::Good, "");
+                        self.shared.set_state(Side::Reader, StorageState::Good, "");
                     }
-                    self.shared.tell(StorageEvent::Reply { to, answer: Ok(answer) });
+                    self.shared.send_event(StorageEvent::Reply { to, answer: Ok(answer) });
                 }
                 Err(fault) => return self.refuse(PendingQuery { to, query }, fault),
             }
-            next = match self.questions.recv_timeout(REST_AFTER) {
+            next = match self.pending_queries.recv_timeout(TRIM_AFTER) {
                 Err(RecvTimeoutError::Timeout) => {
-                    // A failure of this will show when the next question is put.
-                    let _ = give_back(connection);
-                    self.questions.recv().unwrap_or(None)
+                    // The next query reports a failure.
+                    let _ = release_memory(connection);
+                    self.pending_queries.recv().unwrap_or(None)
                 }
-                question => question.unwrap_or(None),
+                pending => pending.unwrap_or(None),
             };
         }
         Ok(())
     }
 
-    fn refuse(&self, question: PendingQuery, fault: StorageFault) -> Result<(), (StorageState, String)> {
-        self.shared.tell(StorageEvent::Reply { to: question.to, answer: Err(Unavailable) });
+    fn refuse(&self, pending: PendingQuery, fault: StorageFault) -> Result<(), (StorageState, String)> {
+        self.shared.send_event(StorageEvent::Reply { to: pending.to, answer: Err(Unavailable) });
         Err(match fault {
             StorageFault::Refused(why) => (StorageState::Corrupt, why),
             StorageFault::Failed(state, detail) => (state, detail),
@@ -106,7 +106,7 @@ impl StorageReader {
     }
 }
 
-/// Answers one question from one state of the database.
+/// Answers a query from one snapshot of the database.
 fn answer(
     connection: &Connection,
     queries: &mut Queries<'_>,
@@ -147,7 +147,7 @@ statements! {
     }
 }
 
-/// The questions, as the database is asked them.
+/// The prepared queries.
 struct Queries<'c> {
     statements: Statements<'c>,
     rooms: RoomReader<'c>,
@@ -179,6 +179,7 @@ impl<'c> Queries<'c> {
         if !is_upward {
             messages.reverse();
         }
+        debug_assert!(messages.len() <= PAGE_MESSAGES, "invariant: a page is bounded");
         let asked = (to + 1).saturating_sub(from);
         let begins = if is_upward { from } else { (to + 1).saturating_sub(messages.len() as u64) };
         let is_whole = is_cut || messages.len() as u64 == asked.min(limit as u64);
@@ -223,7 +224,7 @@ impl<'c> Queries<'c> {
 
     fn directs(&mut self, user: &Name, limit: usize) -> Result<StorageReply> {
         let limit = limit.min(PAGE_MESSAGES);
-        // One more than may be given tells whether there are more.
+        // One row more than the limit shows whether more exist.
         let rows = self.statements.directs.query(params![&**user, limit as i64 + 1])?;
         let (mut directs, is_cut) = limited(rows, rows::direct, |direct: &Direct| &direct.content)?;
         let complete = directs.len() <= limit && !is_cut;
@@ -237,7 +238,7 @@ impl<'c> Queries<'c> {
     }
 }
 
-/// Reads rows until there are no more, or what was read has become large; whether it has.
+/// Reads rows up to the size limit of a reply; returns whether the limit cut them off.
 fn limited<T>(
     mut rows: Rows<'_>,
     read: impl Fn(&Row<'_>) -> Result<T>,

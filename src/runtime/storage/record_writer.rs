@@ -1,4 +1,4 @@
-//! Records to rows: what each record changes in the database, within the transaction that is open.
+//! Writes records as rows, within the writer's open transaction.
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use uuid::Uuid;
@@ -14,34 +14,33 @@ use crate::runtime::storage::lookup_cache::LookupCache;
 use crate::runtime::storage::rows::{self, PeerColumn, int};
 use crate::runtime::storage::statements::statements;
 
-/// Rooms and users whose numbers are remembered: some 10 MiB at the most.
+/// Rooms and users in each cache: at most about 10 MiB.
 const REMEMBERED: usize = 1 << 16;
 
-/// A day in milliseconds.
 pub(super) const DAY_MS: u64 = 86_400_000;
 
-/// What is remembered of a room.
+/// The cached columns of a room.
 struct CachedRoom {
     number: i64,
     epoch: Name,
     last: u64,
 }
 
-/// What is remembered of a user.
+/// The cached columns of a user.
 #[derive(Clone, Copy)]
 struct CachedUser {
     number: i64,
     used_day: i64,
-    /// Whether it is known that they were here.
+    /// Whether the row has the user's presence.
     is_seen: bool,
 }
 
-/// The writing side of the database.
+/// The prepared statements and caches of the writer.
 pub(super) struct RecordWriter<'c> {
     statements: Statements<'c>,
     rooms: LookupCache<Name, CachedRoom>,
     users: LookupCache<Name, CachedUser>,
-    /// The time of the transaction, in milliseconds since 1970.
+    /// Time of the transaction, in milliseconds since 1970.
     now: u64,
 }
 
@@ -85,7 +84,7 @@ statements! {
                 connected_at = excluded.connected_at, active_at = excluded.active_at, expires_at = excluded.expires_at,
                 rooms = excluded.rooms, dialect = excluded.dialect";
         take_session: format!("DELETE FROM session WHERE token = ?1 RETURNING {}", rows::SESSION);
-        look_at_session: format!("SELECT {} FROM session WHERE token = ?1", rows::SESSION);
+        find_session: format!("SELECT {} FROM session WHERE token = ?1", rows::SESSION);
     }
 }
 
@@ -99,7 +98,7 @@ impl<'c> RecordWriter<'c> {
         })
     }
 
-    /// Begins a transaction; `now` is in milliseconds since 1970.
+    /// Begins a transaction at the time `now` (milliseconds since 1970).
     pub(super) fn begin(&mut self, now: u64) -> Result<()> {
         self.now = now;
         self.statements.begin.execute([]).map(drop)
@@ -109,28 +108,28 @@ impl<'c> RecordWriter<'c> {
         self.statements.commit.execute([]).map(drop)
     }
 
-    /// Undoes everything since [`RecordWriter::begin`], whether or not the database has done so itself.
+    /// Undoes all changes since [`RecordWriter::begin`], even if the database has already done so.
     pub(super) fn roll_back(&mut self) {
-        // What was remembered may be of what is undone now.
+        // The caches may hold rows of the transaction.
         self.rooms.clear();
         self.users.clear();
-        // Some failures have ended the transaction already; there is nothing to undo then.
+        // Fails if the failure has already ended the transaction.
         let _ = self.statements.rollback.execute([]);
     }
 
-    /// Forgets what was looked up, which is memory of no use while nothing happens.
-    pub(super) fn rest(&mut self) {
+    /// Frees the memory of the caches.
+    pub(super) fn clear_cache(&mut self) {
         self.rooms.clear();
         self.users.clear();
     }
 
-    /// Forgets a user whose row is gone.
-    pub(super) fn forget_user(&mut self, user: &str) {
+    /// Removes a deleted user from the cache.
+    pub(super) fn uncache_user(&mut self, user: &str) {
         self.users.remove(user);
     }
 
-    /// Makes the changes that a record stands for. On an error the transaction is to be rolled back.
-    pub(super) fn apply(&mut self, record: &Record, kept: &mut CommitOutcome) -> Result<(), StorageFault> {
+    /// Writes the changes of one record. On an error the caller rolls the transaction back.
+    pub(super) fn apply(&mut self, record: &Record, outcome: &mut CommitOutcome) -> Result<(), StorageFault> {
         match record {
             Record::RoomMade(made) => self.make_room(made),
             Record::RoomClosed { room } => {
@@ -154,14 +153,14 @@ impl<'c> RecordWriter<'c> {
             }
             Record::SessionKept(session) => self.keep_session(session),
             Record::SessionTaken { token } => {
-                kept.taken.push(self.take_session(token)?);
+                outcome.taken.push(self.take_session(token)?);
                 Ok(())
             }
             Record::SessionClaimed { token } => {
-                kept.taken.push(self.look_at_session(token)?);
+                outcome.taken.push(self.find_session(token)?);
                 Ok(())
             }
-            Record::UserSeen(seen) => Ok(self.see(seen)?),
+            Record::UserSeen(seen) => Ok(self.update_user(seen)?),
         }
     }
 
@@ -215,7 +214,7 @@ impl<'c> RecordWriter<'c> {
         room.last = seq;
         let room = room.number;
         let content = &message.content;
-        self.statements.add_message.execute(params![
+        let added = self.statements.add_message.execute(params![
             room,
             int(seq),
             message.id.as_bytes(),
@@ -230,6 +229,7 @@ impl<'c> RecordWriter<'c> {
             content.metadata.as_deref(),
             sent.client_message_id.as_deref(),
         ])?;
+        debug_assert_eq!(added, 1, "invariant: a message is one row");
         Ok(())
     }
 
@@ -275,21 +275,20 @@ impl<'c> RecordWriter<'c> {
 
     fn take_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, StorageFault> {
         let session = self.statements.take_session.query_row([token.0], rows::session).optional()?;
-        Ok(self.lasting(session))
+        Ok(self.unexpired(session))
     }
 
-    fn look_at_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, StorageFault> {
-        let session = self.statements.look_at_session.query_row([token.0], rows::session).optional()?;
-        Ok(self.lasting(session))
+    fn find_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, StorageFault> {
+        let session = self.statements.find_session.query_row([token.0], rows::session).optional()?;
+        Ok(self.unexpired(session))
     }
 
-    /// A session that has not ended.
-    fn lasting(&self, session: Option<Session>) -> Option<Box<Session>> {
+    fn unexpired(&self, session: Option<Session>) -> Option<Box<Session>> {
         session.filter(|session| session.expires_at.is_none_or(|at| at > self.now)).map(Box::new)
     }
 
-    /// Notes how a user is. Nobody looks them up soon, so they are not remembered for it.
-    fn see(&mut self, seen: &Seen) -> Result<()> {
+    /// Stores the presence of a user. Not cached, because no lookup follows soon.
+    fn update_user(&mut self, seen: &Seen) -> Result<()> {
         let identity = &seen.identity;
         self.statements.see_user.execute(params![
             identity.user(),
@@ -302,7 +301,7 @@ impl<'c> RecordWriter<'c> {
         Ok(())
     }
 
-    /// The number of somebody who sends a message, and so is here, noted or not.
+    /// The number of a message's sender. A sender without stored presence is stored as online.
     fn sender(&mut self, identity: &Identity, at: u64) -> Result<i64> {
         let user = self.user(identity.user())?;
         if !user.is_seen && !identity.roles().guest {
@@ -315,7 +314,7 @@ impl<'c> RecordWriter<'c> {
     }
 
     fn room(&mut self, name: &Name) -> Result<&mut CachedRoom, StorageFault> {
-        // Asked for twice, because a borrow that is returned from one branch lasts through the other.
+        // Two lookups, because a borrow returned from one branch would extend over the other.
         if self.rooms.get_mut(name).is_none() {
             let room = self.statements.find_room.query_row([&**name], |row| {
                 let last: i64 = row.get(2)?;
@@ -326,7 +325,7 @@ impl<'c> RecordWriter<'c> {
             };
             self.rooms.insert(name.clone(), room);
         }
-        self.rooms.get_mut(name).ok_or_else(|| StorageFault::Refused("a room is forgotten at once".to_owned()))
+        Ok(self.rooms.get_mut(name).expect("invariant: an entry just used or inserted is in the cache"))
     }
 
     /// The user's number, or one that no user has.
@@ -338,7 +337,7 @@ impl<'c> RecordWriter<'c> {
         Ok(found.unwrap_or(-1))
     }
 
-    /// The user, from now on with a number if need be; and the day is noted as one on which a row referred to them.
+    /// The user's row, which is created if needed; marks it as used today.
     fn user(&mut self, name: &str) -> Result<CachedUser> {
         let today = int(self.now / DAY_MS);
         if let Some(user) = self.users.get_mut(name)
