@@ -1,9 +1,8 @@
-//! The command line: what can be asked for, and the small commands that answer at once.
+//! The command line and its small commands.
 //!
-//! `serve` is only described here; starting the server is the caller's. `token`, `config` and
-//! `health` are functions from their arguments to a text for standard output or a sentence for
-//! standard error, so that they can be tested without a process. The clock, entropy and the
-//! signing of tokens come in as arguments.
+//! `serve` is only parsed here; `main` starts the server. `token`, `config` and `health` are functions from their
+//! arguments to a text for standard output or an error message, so that tests need no process. The clock, entropy and
+//! the signing of tokens are arguments.
 
 mod health;
 mod logging;
@@ -69,12 +68,12 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "switchboard", version, after_help = OVERVIEW)]
 pub struct CommandLine {
-    /// What to do; none: show the help.
+    /// The command; without one the help is printed.
     #[command(subcommand)]
     pub command: Option<ProgramCommand>,
 }
 
-/// What the program can be asked to do.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum ProgramCommand {
     /// Run the server
@@ -91,10 +90,10 @@ pub enum ProgramCommand {
     Health(HealthArguments),
 }
 
-/// What `serve` is told.
+/// Arguments of `serve`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeArguments {
-    /// Which settings differ.
+    /// The settings.
     #[command(flatten)]
     pub settings: SettingsArguments,
     /// Serve third-party test suites in place of clients, on loopback addresses only: /echo, /engine.io/ and /socket.io/
@@ -104,11 +103,12 @@ pub struct ServeArguments {
 }
 
 impl ServeArguments {
-    /// The settings, as [`SettingsArguments::load`]. Suites need none of a developer's, and nothing is kept for them.
+    /// Loads the settings as [`SettingsArguments::load`]. The test suites use the settings of `--dev` and store no
+    /// data.
     ///
     /// # Errors
     ///
-    /// As [`SettingsArguments::load`], and when suites are to be served on an address that others can reach.
+    /// As [`SettingsArguments::load`], or if the suites would be served on an address that others can reach.
     pub fn load(&self, fresh_secret: impl FnOnce() -> String + 'static) -> Result<Loaded, String> {
         let dev = self.settings.dev || self.conformance;
         let arguments = SettingsArguments { dev, ..self.settings.clone() };
@@ -148,8 +148,8 @@ pub struct SettingsArguments {
 }
 
 impl SettingsArguments {
-    /// The settings these arguments make together with the settings file and the environment.
-    /// `fresh_secret` makes a random text of at least 32 bytes; it is asked at most once.
+    /// Loads the settings from these arguments, the settings file and the environment. `fresh_secret` generates a
+    /// random text of at least 32 bytes; it is called at most once.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl SettingsArguments {
     }
 }
 
-/// What `health` is asked.
+/// Arguments of `health`.
 #[derive(Args, Clone, Debug)]
 pub struct HealthArguments {
     /// Address to ask; without a path, /healthz is asked for
@@ -174,7 +174,7 @@ pub struct HealthArguments {
     pub url: String,
 }
 
-/// The text that `--help` prints, for when no command was given.
+/// The text of `--help`, printed if no command was given.
 pub fn help() -> String {
     CommandLine::command().render_help().to_string()
 }

@@ -13,10 +13,10 @@ use switchboard::config::{self, Settings};
 use switchboard::runtime::key_files::KeyFiles;
 use switchboard::runtime::{clock, entropy, server};
 
-/// Descriptors a server needs beside those of its clients.
+/// Descriptors that a server needs in addition to those of its clients.
 const OWN_DESCRIPTORS: u64 = 64;
 
-/// How long the tokens hold that `--dev` prints, in seconds.
+/// Lifetime of the tokens that `--dev` prints, in seconds.
 const DEV_TOKEN_S: u64 = 30 * 86_400;
 
 fn main() -> ExitCode {
@@ -73,11 +73,11 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
     server.wait()
 }
 
-/// What a developer needs to try the server out.
+/// Prints addresses and tokens for a developer.
 fn introduce(settings: &Settings, base: &str) {
     say(&format!("landing page       {base}/"));
     say(&format!("make a call        {base}/call"));
-    let Some(secret) = &settings.auth.secret else { return };
+    let secret = settings.auth.secret.as_ref().expect("invariant: --dev generates a secret if none is set");
     let now = clock::unix_seconds();
     let sign = |user: &str, role: Option<&str>| {
         let token = NewToken { user, role, issued_at: now, expires_at: Some(now + DEV_TOKEN_S), ..NewToken::default() };
@@ -103,7 +103,7 @@ fn show_config(arguments: &SettingsArguments) -> Result<(), String> {
     Ok(())
 }
 
-/// Prints a line. Whoever reads standard output may stop at any time, as `head` does; that is no failure of ours.
+/// Prints a line. The reader of standard output may close it at any time, as `head` does; this is no failure.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
@@ -118,13 +118,13 @@ fn fresh_secret() -> String {
     }
 }
 
-/// Connections that the descriptor limit, raised as far as it goes, leaves room for.
+/// Connections within the descriptor limit, after it has been raised as far as possible.
 fn connections_allowed() -> usize {
     let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     usize::try_from(limit.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX)
 }
 
-/// A shard that panics takes the process down with it, rather than limp on without its rooms.
+/// A panic of one thread ends the process: without that shard its rooms would have no owner.
 fn end_with_any_thread() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

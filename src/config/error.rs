@@ -1,8 +1,8 @@
-//! What is wrong with the settings, and where it was written.
+//! Problems of the settings and their sources.
 //!
-//! Every problem names its source (file with line and column, variable or flag), what was found
-//! and what was expected, so that an operator can mend it without reading the documentation. All
-//! problems of one start are told together. Secrets never appear in a problem.
+//! Every problem names its source (file with line and column, variable or flag), the found value and the expected one,
+//! so that an operator can fix it without the documentation. One start reports all problems. Secrets never appear in a
+//! problem.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use std::path::PathBuf;
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingSource {
-    /// Nowhere: the value that holds when nobody says otherwise.
+    /// The default.
     Default,
-    /// The flag `--dev`, which moves some defaults.
+    /// The flag `--dev`, which changes some defaults.
     Dev,
     /// A place in the settings file; line and column (in characters) count from 1.
     File {
-        /// The file as it was named.
+        /// The path of the file, as given.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
@@ -42,10 +42,10 @@ impl fmt::Display for SettingSource {
     }
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// A known key has a value it cannot have.
+    /// The value of a known key is invalid.
     Value {
         /// Where the value was written.
         source: SettingSource,
@@ -56,13 +56,13 @@ pub enum Problem {
         /// What the key takes, in words.
         expected: String,
     },
-    /// A key nobody knows.
+    /// The key is unknown.
     Unknown {
         /// Where the key was written.
         source: SettingSource,
         /// The key as it was written.
         key: String,
-        /// The known name nearest to it, spelled as that source spells names.
+        /// The most similar known name, in the spelling of the source.
         nearest: Option<String>,
     },
     /// A key reserved for a feature that this version lacks, see [`super::UNSUPPORTED`].
@@ -72,9 +72,9 @@ pub enum Problem {
         /// The key in full.
         key: String,
     },
-    /// Anything else: unreadable text, or values that contradict each other.
+    /// Another problem: unreadable text, or values that contradict each other.
     Other {
-        /// Where it was written, if at one place.
+        /// Where it was written, if in one place.
         source: Option<SettingSource>,
         /// The whole sentence.
         message: String,
@@ -82,7 +82,7 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// A problem that is none of one value alone.
+    /// A problem that concerns more than one value.
     pub(super) fn other(source: Option<SettingSource>, message: impl Into<String>) -> Self {
         Self::Other { source, message: message.into() }
     }
@@ -120,7 +120,7 @@ fn suggest(formatter: &mut fmt::Formatter<'_>, nearest: &Option<String>) -> fmt:
     }
 }
 
-/// Why the settings were refused: at least one problem, printed one per line.
+/// Why the settings were rejected: at least one problem, printed one per line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The problems in the order they were found; never empty.
@@ -147,10 +147,9 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The known name nearest to `written`, if any is near enough to be what was meant.
+/// The known name most similar to `written`, if one is similar enough.
 ///
-/// A name with the right last word but the wrong group counts as near; otherwise at most a third
-/// of the letters may differ.
+/// A name with the right last word in the wrong group is similar; otherwise at most a third of the letters may differ.
 pub(super) fn nearest(written: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let last_word = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let allowed = (written.chars().count() / 3).max(1);
@@ -164,7 +163,7 @@ pub(super) fn nearest(written: &str, known: impl Iterator<Item = &'static str>) 
         .map(|(_, name)| name)
 }
 
-/// How many letters must be put in, left out or replaced to make `left` into `right`.
+/// The Levenshtein distance.
 fn edit_distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -1,10 +1,9 @@
-//! The settings: read once at start, checked, and handed to each layer as its own options.
+//! The settings: read and checked once at start, then converted to the options of each layer.
 //!
-//! [`load`] is pure: it turns [`SettingSources`] (the file's text, the environment, the flags) into
-//! [`Settings`], or into every problem there is with them. Each setting is declared in one place,
-//! in the file of its group, with its meaning, type, default and check. A value is checked
-//! wherever it was written, even where another overrides it. Nothing here opens a key file or a
-//! directory that a setting names; who uses it does.
+//! [`load`] is pure: it turns [`SettingSources`] (the file's text, the environment, the flags) into [`Settings`], or
+//! into a list of all problems. Each setting is declared in one place, in the file of its group, with its description,
+//! type, default and check. A value is checked in every source, even if another source overrides it. Key files and
+//! directories named by a setting are opened elsewhere.
 
 mod auth;
 mod error;
@@ -45,81 +44,80 @@ use raw::{RawSettings, SettingKey};
 /// Settings reserved for features that this version lacks. Setting one is an error, because it would have no effect.
 pub const UNSUPPORTED: &[&str] = &["deflate.enabled", "deflate.min_bytes"];
 
-/// Everything that can be set, checked.
+/// All settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Addresses to listen on; at least one, none twice unless its port is 0.
     pub listen: Vec<SocketAddr>,
     /// Threads that serve clients, 1 to 1,024.
     pub shards: usize,
-    /// Directory for what is kept; none: nothing is kept on disk.
+    /// Directory for messages and rooms; `None`: data is kept in memory only.
     pub data_dir: Option<PathBuf>,
     /// Address of the web client, without a slash at its end.
     pub client_url: Option<String>,
-    /// Proxies whose word on the client's address is taken.
+    /// Proxies that are trusted to report a client's address.
     pub trusted_proxies: Vec<Network>,
-    /// Whether those proxies begin each connection with a PROXY protocol header, version 1 or 2.
+    /// Whether those proxies send a PROXY protocol header, version 1 or 2.
     pub proxy_protocol: bool,
-    /// How tokens are verified.
+    /// Token verification.
     pub auth: AuthSettings,
-    /// What rooms are like when their maker does not say.
+    /// Defaults of rooms.
     pub rooms: RoomSettings,
-    /// How safely messages are kept.
+    /// Durability of messages.
     pub storage: StorageSettings,
-    /// Who hears of users coming and going.
+    /// Recipients of presence.
     pub presence: PresenceSettings,
-    /// When a silent client counts as gone.
+    /// Detection of dead connections.
     pub heartbeat: HeartbeatSettings,
-    /// How long a client may be away and still get what it missed.
+    /// Recovery of sessions.
     pub recovery: RecoverySettings,
-    /// What one client, user or address may do or take.
+    /// Limits of clients, users and addresses.
     pub limits: LimitSettings,
-    /// Which web pages may talk to the server.
+    /// Web pages that may use the server.
     pub cors: CorsSettings,
-    /// STUN servers told to clients.
+    /// STUN servers for clients.
     pub ice: IceSettings,
-    /// TURN server told to clients.
+    /// The TURN server for clients.
     pub turn: TurnSettings,
     /// The Redis of a cluster.
     pub redis: RedisSettings,
-    /// How the server leaves.
+    /// Shutdown.
     pub drain: DrainSettings,
-    /// What is logged, and how.
+    /// Logging.
     pub log: LogSettings,
-    /// Whether the server runs for its developer alone.
+    /// Whether `--dev` was given.
     pub dev: bool,
 }
 
-/// The settings, and what else there is to say about them.
+/// The settings with their sources and warnings.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What is in force.
+    /// The settings in force.
     pub settings: Settings,
-    /// What the operator should know, each one line that names its source.
+    /// Warnings for the operator, each one line that names its source.
     pub warnings: Vec<String>,
-    /// Keys that somebody set, be it to their default.
+    /// Keys that a source other than the defaults has set.
     pub explicit: BTreeSet<String>,
-    /// Every key as it may be shown, in the order of declaration.
+    /// Every key with its displayable value, in the order of declaration.
     in_force: Vec<InForce>,
 }
 
 impl Loaded {
-    /// Whether the server may serve with these settings: it needs a way to tell a good token from
-    /// a bad one.
+    /// Whether these settings suffice to serve: tokens must be verifiable.
     ///
     /// # Errors
     ///
-    /// No key at all, with the ways to give one.
+    /// No key is configured; the text lists the ways to give one.
     pub fn check_serve(&self) -> Result<(), ConfigError> {
         together::check_serve(&self.settings)
     }
 }
 
-/// Makes the settings from their sources.
+/// Loads the settings from their sources.
 ///
 /// # Errors
 ///
-/// Every wrong key or value, and every contradiction between values, each with its source.
+/// All unknown keys, invalid values and contradictions, each with its source.
 pub fn load(sources: SettingSources) -> Result<Loaded, ConfigError> {
     let keys: Vec<&'static SettingKey> = keys().collect();
     let dev = sources.dev;
@@ -150,7 +148,7 @@ fn shown(raw: &RawSettings, key: &'static SettingKey) -> InForce {
     InForce { key: key.name, value, source: given.source.clone() }
 }
 
-/// Every key there is, in the order they are printed: first those outside any group.
+/// All keys in the order of printing; those without a group come first.
 fn keys() -> impl Iterator<Item = &'static SettingKey> {
     [
         TopSettings::KEYS,
@@ -172,8 +170,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
     .flatten()
 }
 
-/// The settings in force; none if any value was refused. Reads every group before it gives up, so
-/// that all problems are told.
+/// The settings in force; `None` if a value was rejected. Reads all groups first, so that all problems are reported.
 fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let top = TopSettings::read(raw);
     let auth = AuthSettings::read(raw);

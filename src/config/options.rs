@@ -1,4 +1,4 @@
-//! From checked settings to what each layer goes by.
+//! Conversion of the checked settings to the options of each layer.
 
 use std::sync::Arc;
 
@@ -18,16 +18,16 @@ use crate::runtime::bridge;
 use crate::runtime::storage::{self, StorageLocation};
 use crate::shard::{Allowances, Ice, Options, SocketIo, TurnAccess};
 
-/// What bounds the pieces a WebSocket message may come in.
+/// Maximum number of frames of one WebSocket message.
 const FRAGMENTS: u32 = 65_536;
 
-/// A limit as the layers below take it.
+/// A checked limit as a 32-bit number.
 fn count(limit: u64) -> u32 {
     u32::try_from(limit).expect("invariant: the check of a limit keeps it within 32 bits")
 }
 
 impl Settings {
-    /// What shards go by. `connections` is how many of them the process can hold.
+    /// Options of the shards. `connections` is the number that the process can hold.
     pub fn shard_options(&self, connections: usize) -> Options {
         let unless_off = |value: usize| if value == 0 { usize::MAX } else { value };
         let forever_if_off = |ms: u64| if ms == 0 { 86_400_000 } else { ms };
@@ -89,7 +89,7 @@ impl Settings {
     fn socket_io(&self) -> SocketIo {
         let default = SocketIo::default();
         let unless_off = |value: usize, otherwise: usize| if value == 0 { otherwise } else { value.min(otherwise) };
-        // Both are announced to clients, or known to them, as at most this.
+        // Clients learn or know the default as the maximum, so the limits may only lower it.
         let payload_bytes = unless_off(self.limits.body_bytes, default.sessions.payload.payload_bytes);
         SocketIo {
             sessions: session::Settings {
@@ -104,7 +104,7 @@ impl Settings {
         }
     }
 
-    /// Where things are kept, and how. `clock` tells the time in milliseconds since 1970.
+    /// Options of the storage; `clock` returns the time in milliseconds since 1970.
     pub fn storage_options(&self, clock: storage::WallClock) -> storage::StorageOptions {
         storage::StorageOptions {
             location: self.data_dir.clone().map_or(StorageLocation::Memory, StorageLocation::Directory),
@@ -117,7 +117,7 @@ impl Settings {
         }
     }
 
-    /// The Redis that keeps rooms and users for several servers, if there is one.
+    /// Options of the bridge to Redis, if one is configured.
     pub fn redis_options(&self) -> Option<bridge::Options> {
         let url = self.redis.url.as_ref()?;
         Some(bridge::Options {
@@ -128,7 +128,7 @@ impl Settings {
         })
     }
 
-    /// What tokens are verified by, but for the contents of key files.
+    /// Options of token verification, without the contents of key files.
     pub fn verifier_options(&self) -> VerifierOptions {
         VerifierOptions {
             secret: self.auth.secret.as_ref().map(|secret| secret.expose().to_owned()),

@@ -1,5 +1,5 @@
-//! Settings as text: those in force as a settings file, with a comment on each line that says
-//! where the value came from; and all there are as a table for the documentation.
+//! Settings as text: those in force as a settings file with the source of each value, and all of them as a table for
+//! the documentation.
 
 use std::fmt::Write;
 
@@ -8,19 +8,19 @@ use toml::Value;
 use super::error::SettingSource;
 use super::{Loaded, keys};
 
-/// One setting as it is in force, fit to be shown.
+/// A setting in force, in displayable form.
 #[derive(Clone, Debug)]
 pub(super) struct InForce {
     /// The key in full.
     pub(super) key: &'static str,
     /// Its value, secrets masked.
     pub(super) value: Value,
-    /// Where it came from.
+    /// Its source.
     pub(super) source: SettingSource,
 }
 
-/// What is in force, as TOML: every key with its value (secrets masked) and where it came from.
-/// The text is itself a settings file once its masked secrets are filled in.
+/// The settings in force as TOML: every key with its value (secrets masked) and its source. With its secrets filled in,
+/// the text is a valid settings file.
 pub fn print(loaded: &Loaded) -> String {
     let mut text = String::from("# Settings in force, each with where it came from.\n");
     let mut current_group = "";

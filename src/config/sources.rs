@@ -1,9 +1,8 @@
-//! The places where settings are written, and how each spells them.
+//! The sources of settings and their spelling.
 //!
-//! In rising order: defaults, `--dev`, the settings file, the environment under the names that
-//! other software uses too (`REDIS_HOST`, `JWT_SECRET`, …), the environment under `SWITCHBOARD_`,
-//! `--set`, and the flags with a name of their own. Each source puts its values on top of those
-//! below it; none checks more than its own spelling.
+//! In rising order of precedence: defaults, `--dev`, the settings file, common environment variables (`REDIS_HOST`,
+//! `JWT_SECRET`, …), environment variables with the prefix `SWITCHBOARD_`, `--set`, and the flags with a name of their
+//! own. Each source adds its values to those below it, and checks its spelling only.
 
 use std::path::{Path, PathBuf};
 
@@ -17,13 +16,13 @@ use super::kinds::Shape;
 use super::mask::masked;
 use super::raw::{RawSettings, SettingKey};
 
-/// The file that is read when no other is named, if the working directory has it.
+/// The settings file if no other is named; it need not exist.
 pub const FILE: &str = "switchboard.toml";
 
 const PREFIX: &str = "SWITCHBOARD_";
 
-/// Variables that other software uses too, each with the setting it stands for. Empty ones count
-/// as not set, since compose files pass on variables that nobody set.
+/// Common variables and the settings they stand for. Empty ones count as not set, because compose files pass on unset
+/// variables as empty ones.
 const COMMON_VARIABLES: [(&str, &str); 6] = [
     ("JWT_SECRET", "auth.secret"),
     ("CLIENT_URL", "client_url"),
@@ -33,7 +32,7 @@ const COMMON_VARIABLES: [(&str, &str); 6] = [
     ("TURN_CREDENTIAL", "turn.credential"),
 ];
 
-/// What the command line says about settings, each value as it was written.
+/// The settings of the command line, as written.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// Values of `--listen`, each one address and port.
@@ -46,29 +45,29 @@ pub struct Flags {
     pub set: Vec<String>,
 }
 
-/// Everything that settings are made from, so that loading them touches nothing else.
+/// All sources of settings; [`super::load`] reads no others.
 pub struct SettingSources {
-    /// The settings file's name and text; none: no file.
+    /// The settings file's path and text, if there is one.
     pub file: Option<(PathBuf, String)>,
-    /// All environment variables; those with other names are passed over.
+    /// All environment variables; unrelated ones are ignored.
     pub environment: Vec<(String, String)>,
-    /// What the command line says.
+    /// The command line.
     pub flags: Flags,
     /// Whether `--dev` was given.
     pub dev: bool,
-    /// How many cores there are: the default of `shards`.
+    /// The number of cores: the default of `shards`.
     pub cores: usize,
-    /// Makes a random secret; asked at most once, when `--dev` needs one.
+    /// Generates a random secret; called at most once, if `--dev` needs one.
     pub fresh_secret: Box<dyn FnOnce() -> String>,
 }
 
 impl SettingSources {
-    /// Collects the sources from the operating system: the file `config`, which must exist, or
-    /// else [`FILE`] if there is one, and the environment.
+    /// Collects the sources from the operating system: the file `config`, which must exist, or else [`FILE`] if it
+    /// exists, and the environment.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read or is not UTF-8, or a `SWITCHBOARD_` variable that is not.
+    /// A file cannot be read or is not UTF-8, or a `SWITCHBOARD_` variable is not.
     pub fn gather(
         config: Option<&Path>,
         flags: Flags,
@@ -96,7 +95,7 @@ impl SettingSources {
                 Err(_) => {}
             }
         }
-        // A fixed order, so that problems are told in the same order each time.
+        // A fixed order, so that problems are reported in the same order each time.
         environment.sort();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self { file, environment, flags, dev, cores, fresh_secret })
@@ -104,7 +103,7 @@ impl SettingSources {
 
     /// All values of all keys, from all sources.
     pub(super) fn into_raw(self, keys: &[&'static SettingKey]) -> RawSettings {
-        let mut raw = RawSettings::with_defaults(keys.iter().copied());
+        let mut raw = RawSettings::with_defaults(keys);
         raw.put("shards", value_of_count(self.cores), SettingSource::Default);
         if self.dev {
             put_dev(&mut raw);
@@ -124,10 +123,10 @@ impl SettingSources {
 }
 
 fn value_of_count(count: usize) -> Value {
-    Value::from(i64::try_from(count).unwrap_or(i64::MAX))
+    Value::from(i64::try_from(count).expect("the number of cores fits 63 bits"))
 }
 
-/// Other defaults, for a machine where only its owner can reach the server.
+/// Defaults for a machine whose owner is the only user of the server.
 fn put_dev(raw: &mut RawSettings) {
     raw.put("listen", vec!["127.0.0.1:8090"], SettingSource::Dev);
     raw.put("auth.guests", true, SettingSource::Dev);
@@ -213,7 +212,7 @@ impl FileReader<'_> {
         }
     }
 
-    /// The place `offset` bytes into the file.
+    /// The place at `offset` bytes into the file.
     fn source(&self, offset: usize) -> SettingSource {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -229,7 +228,7 @@ fn owned(value: &Spanned<DeValue<'_>>) -> Result<Value, toml::de::Error> {
     Value::deserialize(ValueDeserializer::from(value.clone()))
 }
 
-/// A value of something that is not a setting, as it may be shown.
+/// The displayable form of a value without a setting.
 fn shown(name: &str, value: &Spanned<DeValue<'_>>) -> String {
     let known = owned(value).map(|value| masked(name, &value).to_string());
     known.unwrap_or_else(|_| "a value".to_owned())
@@ -245,14 +244,16 @@ fn put_common_variables(raw: &mut RawSettings, keys: &[&'static SettingKey], env
             raw.put(key.name, value_of(key.shape, text), SettingSource::Environment(name.to_owned()));
         }
     }
-    // Without a host the others say nothing: Kubernetes sets REDIS_PORT in every pod beside a
-    // service called redis, and to an address at that.
-    let Some(host) = variable("REDIS_HOST") else {
-        return;
-    };
-    let port = variable("REDIS_PORT").unwrap_or("6379");
+    // Without a host the others are ignored: Kubernetes sets REDIS_PORT in every pod beside a service called redis, and to
+    // an address.
+    if let Some(host) = variable("REDIS_HOST") {
+        put_redis_address(raw, host, variable("REDIS_PORT").unwrap_or("6379"), variable("REDIS_PASSWORD"));
+    }
+}
+
+fn put_redis_address(raw: &mut RawSettings, host: &str, port: &str, password: Option<&str>) {
     if port.parse::<u16>().is_ok_and(|port| port > 0) {
-        let login = variable("REDIS_PASSWORD").map(|password| format!(":{}@", escaped(password)));
+        let login = password.map(|password| format!(":{}@", escaped(password)));
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let address = format!("redis://{}{host}:{port}", login.unwrap_or_default());
         raw.put("redis.url", address, SettingSource::Environment("REDIS_HOST".to_owned()));
@@ -266,7 +267,7 @@ fn put_common_variables(raw: &mut RawSettings, keys: &[&'static SettingKey], env
     }
 }
 
-/// `text` as it may stand within a URL (RFC 3986 §2.1).
+/// `text` with the escapes of a URL (RFC 3986 §2.1).
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -280,8 +281,8 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Whether a variable is meant for this program. Kubernetes puts the addresses of a service
-/// called `switchboard` into the environment of every pod beside it; those are not settings.
+/// Whether a variable is a setting of this program. Kubernetes adds the addresses of a service called `switchboard` to
+/// the environment of every pod beside it; those are not settings.
 fn is_ours(name: &str) -> bool {
     name.strip_prefix(PREFIX).is_some_and(|rest| {
         let by_kubernetes = rest.starts_with("SERVICE_HOST")
@@ -310,7 +311,7 @@ fn variable_name(key: &str) -> String {
 fn put_flags(raw: &mut RawSettings, keys: &[&'static SettingKey], flags: &Flags) {
     for written in &flags.set {
         let Some((name, text)) = written.split_once('=') else {
-            // Not shown whole: what lacks its key may well be a secret.
+            // Not shown: a value without a key may be a secret.
             let message = "expected key=value, such as limits.messages_per_minute=0";
             raw.problems.push(Problem::other(Some(SettingSource::Flag("--set".to_owned())), message));
             continue;
@@ -340,13 +341,12 @@ fn put_flags(raw: &mut RawSettings, keys: &[&'static SettingKey], flags: &Flags)
     }
 }
 
-/// Text from a variable or a flag as a value of the wanted shape. What does not fit stays text,
-/// for the check to refuse.
+/// Text from a variable or a flag as a value of the given shape. Other text stays text and is rejected by the check.
 fn value_of(shape: Shape, text: &str) -> Value {
     match shape {
         Shape::Text => Value::from(text),
         Shape::Plain => parsed(text.trim()).unwrap_or_else(|| Value::from(text)),
-        // `[::1]:8090` begins as an array does but is none.
+        // `[::1]:8090` begins like an array but is none.
         Shape::List => match parsed(text.trim()) {
             Some(Value::Array(elements)) => Value::Array(elements),
             _ => {

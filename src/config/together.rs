@@ -1,4 +1,4 @@
-//! Checks of settings against each other, after each has passed its own.
+//! Checks of settings against each other, after each has passed its own check.
 
 use jsonwebtoken::AlgorithmFamily;
 
@@ -7,10 +7,10 @@ use super::auth::Verify;
 use super::error::{ConfigError, Problem, SettingSource};
 use super::raw::RawSettings;
 
-/// Bytes below which a secret may be guessed: RFC 7518 §3.2 asks for as many as the hash has.
+/// Shorter secrets can be guessed: RFC 7518 §3.2 requires the size of the hash.
 const SECRET_BYTES_MIN: usize = 32;
 
-/// What contradicts itself so that the server must not start.
+/// Contradictions that prevent the start.
 pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
     let mut problems = Vec::new();
     let exposed = settings.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
@@ -31,7 +31,7 @@ pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
     let turn = &settings.turn;
     let has_password = turn.username.is_some() && turn.credential.is_some();
     if turn.url.is_some() && turn.secret.is_none() && !has_password {
-        // Browsers throw on a TURN server without both: every call would fail.
+        // Browsers reject a TURN server without both: every call would fail.
         let message = "turn.url: a TURN server needs turn.secret, or turn.username and \
                        turn.credential";
         problems.push(Problem::other(Some(raw.source("turn.url")), message));
@@ -43,7 +43,7 @@ pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
     problems
 }
 
-/// What an operator should know though the server starts.
+/// Warnings about settings that do not prevent the start.
 pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut warn = |key: &str, message: String| {
@@ -88,12 +88,11 @@ pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
     warnings
 }
 
-/// Whether the server may serve with these settings: it needs a way to tell a good token from a
-/// bad one.
+/// Whether the settings suffice to serve: tokens must be verifiable.
 ///
 /// # Errors
 ///
-/// No key at all, with the ways to give one.
+/// No key is configured; the text lists the ways to give one.
 pub(super) fn check_serve(settings: &Settings) -> Result<(), ConfigError> {
     if settings.auth.has_key() {
         return Ok(());

@@ -26,6 +26,9 @@ use crate::runtime::storage::statements::statements;
 /// Time without queries after which memory is released.
 const TRIM_AFTER: Duration = Duration::from_secs(2);
 
+/// Number of columns of [`rows::MESSAGE`].
+const MESSAGE_COLUMNS: usize = 11;
+
 /// See the module description.
 pub(super) struct StorageReader {
     shared: Arc<Shared>,
@@ -49,17 +52,23 @@ impl StorageReader {
     pub(super) fn run(self) {
         let mut is_failing = false;
         while let Ok(Some(pending)) = self.pending_queries.recv() {
-            let failed = match self.source.read() {
+            let outcome = match self.source.read() {
                 Ok(connection) => self.serve(&connection, pending, &mut is_failing),
                 Err(error) => self.refuse(pending, error.into()),
             };
-            let Err((state, detail)) = failed else { return };
-            is_failing = true;
-            tracing::error!(detail, "the store could not be read");
-            self.shared.set_state(Side::Reader, state, &detail);
-            if state == StorageState::Corrupt {
-                self.shared.is_suspect.store(true, Ordering::Relaxed);
+            match outcome {
+                Ok(()) => break,
+                Err((state, detail)) => self.report_failure(state, &detail),
             }
+            is_failing = true;
+        }
+    }
+
+    fn report_failure(&self, state: StorageState, detail: &str) {
+        tracing::error!(detail, "the store could not be read");
+        self.shared.set_state(Side::Reader, state, detail);
+        if state == StorageState::Corrupt {
+            self.shared.is_suspect.store(true, Ordering::Relaxed);
         }
     }
 
@@ -155,6 +164,7 @@ struct Queries<'c> {
 
 impl<'c> Queries<'c> {
     fn new(connection: &'c Connection) -> Result<Self> {
+        debug_assert_eq!(rows::MESSAGE.split(',').count(), MESSAGE_COLUMNS, "invariant: MESSAGE has these columns");
         Ok(Self { statements: Statements::prepare(connection)?, rooms: RoomReader::new(connection)? })
     }
 
@@ -194,8 +204,8 @@ impl<'c> Queries<'c> {
 
     fn message(&mut self, id: &Uuid) -> Result<Option<MessageView>> {
         let found = self.statements.message.query_row([id.as_bytes()], |row| {
-            let room = Name::from(row.get_ref(11)?.as_str()?);
-            Ok((rows::message(&room, row)?, row.get::<_, i64>(12)?))
+            let room = Name::from(row.get_ref(MESSAGE_COLUMNS)?.as_str()?);
+            Ok((rows::message(&room, row)?, row.get::<_, i64>(MESSAGE_COLUMNS + 1)?))
         });
         let Some((message, number)) = found.optional()? else { return Ok(None) };
         let mut view = MessageView { message, delivered: Vec::new(), read: Vec::new(), complete: true };

@@ -30,6 +30,7 @@ pub(super) struct RoomReader<'c>(RoomStatements<'c>);
 
 impl<'c> RoomReader<'c> {
     pub(super) fn new(connection: &'c Connection) -> Result<Self> {
+        debug_assert_eq!(rows::ROOM.split(',').count(), EXTRA_AT, "invariant: EXTRA follows the columns of ROOM");
         RoomStatements::prepare(connection).map(Self)
     }
 

@@ -124,6 +124,7 @@ impl<'c> Sweep<'c> {
         if self.position == SweepPosition::Idle {
             (self.position, self.began) = (SweepPosition::Rooms(0), now);
         }
+        debug_assert_ne!(self.position, SweepPosition::Idle, "invariant: a step begins at a table");
         self.last_step = Instant::now();
         record_writer.begin(now)?;
         let outcome = self.portions(record_writer, now);
@@ -183,6 +184,7 @@ impl<'c> Sweep<'c> {
             return Ok(Some(found.room));
         }
         let oldest = self.oldest(found.room)?;
+        debug_assert!(oldest.len() as i64 <= PORTION, "invariant: a step visits at most one portion");
         let mut is_more = oldest.len() as i64 == PORTION;
         let mut trimmed = None;
         for message in &oldest {

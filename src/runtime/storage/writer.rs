@@ -136,6 +136,7 @@ impl Writer {
                 release_memory(connection).map_err(failure)?;
             }
             self.commit(&mut record_writer)?;
+            debug_assert!(self.group.is_empty(), "invariant: the receipts of a committed group are sent");
             for query in self.queries.drain(..) {
                 send_to_reader(&self.shared, query);
             }
