@@ -11,7 +11,7 @@ use crate::message::redis::{RedisCommand, RedisEvent};
 use crate::message::{BRIDGE, Outgoing, ShardMessage};
 use crate::owner::redis::RedisOwner;
 use crate::runtime::bridge::carrier::RedisClient;
-use crate::runtime::channel::{ChannelSender, Inbox, Parcel};
+use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender};
 use crate::runtime::clock::Clock;
 
 /// Pieces of mail, and of what Redis says, in one turn.
@@ -27,7 +27,7 @@ const LAST_MS: u64 = 1_500;
 pub(super) struct Desk {
     authority: RedisOwner,
     carrier: RedisClient,
-    inbox: Inbox,
+    inbox: ChannelReceiver,
     /// Those of the shards, and then its own.
     mailboxes: Arc<[ChannelSender]>,
     clock: Clock,
@@ -44,7 +44,7 @@ impl Desk {
     pub(super) fn new(
         authority: RedisOwner,
         carrier: RedisClient,
-        inbox: Inbox,
+        inbox: ChannelReceiver,
         mailboxes: Arc<[ChannelSender]>,
         clock: Clock,
         is_over: Arc<AtomicBool>,
@@ -83,10 +83,10 @@ impl Desk {
         let takes_mail = self.carrier.waiting() < CALLS_MAX;
         tokio::select! {
             () = self.carrier.hear(&mut self.heard, PER_TURN) => {}
-            () = self.inbox.arrival(), if takes_mail => {}
+            () = self.inbox.wait(), if takes_mail => {}
             () = tokio::time::sleep(pause) => {}
         }
-        self.inbox.wake_up();
+        self.inbox.end_sleep();
         let now = self.clock.now();
         let mut heard = std::mem::take(&mut self.heard);
         for heard in heard.drain(..) {
@@ -106,9 +106,9 @@ impl Desk {
                 return;
             }
             match self.inbox.take() {
-                Some(Parcel::ShardMessage(mail)) => self.authority.mail(now, mail, &mut self.said),
+                Some(ChannelItem::Message(mail)) => self.authority.mail(now, mail, &mut self.said),
                 // Connections go to shards only.
-                Some(Parcel::Connection(_)) => {}
+                Some(ChannelItem::Connection(_)) => {}
                 None => return,
             }
         }

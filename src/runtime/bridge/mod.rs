@@ -41,7 +41,7 @@ use crate::domain::op::RoomRules;
 use crate::domain::quota::Rates;
 use crate::owner::redis::{RedisOwner, RedisSettings};
 use crate::runtime::bridge::desk::Desk;
-use crate::runtime::channel::{ChannelSender, Inbox};
+use crate::runtime::channel::{ChannelReceiver, ChannelSender};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy;
 
@@ -76,7 +76,7 @@ impl ClaimedNode {
     /// There is no entropy or no thread to be had.
     pub fn start(
         self,
-        inbox: Inbox,
+        inbox: ChannelReceiver,
         mailboxes: Arc<[ChannelSender]>,
         (rules, rates): (Arc<RoomRules>, Rates),
         clock: Clock,
@@ -117,7 +117,7 @@ impl Bridge {
     /// Has what is under way done, gives the number back, and ends. No shard may need it any more.
     pub fn close(self) {
         self.is_over.store(true, Ordering::Release);
-        self.mailbox.rouse();
+        self.mailbox.wake();
         let _ = self.thread.join();
     }
 }
