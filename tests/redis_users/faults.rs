@@ -5,7 +5,7 @@ use switchboard::domain::op::{Op, Reply, RoomRules, Scope, UserOp};
 use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::reject::Code;
 use switchboard::message::Requester;
-use switchboard::message::redis::{RedisEvent as FromRedis, RedisState};
+use switchboard::message::redis::{RedisEvent, RedisState};
 use switchboard::owner::redis::KeySchema;
 
 use crate::world::{GRACE_MS, Heard, World, id, rules, who};
