@@ -13,7 +13,7 @@ pub enum ConnectionOp {
     /// Return its view.
     Describe,
     /// Set the description of its device, if the connection is one of this user.
-    Equip {
+    SetDevice {
         /// The user.
         user: Name,
         /// The description, as JSON.

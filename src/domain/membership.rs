@@ -11,8 +11,8 @@ use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::domain::access::Identity;
 use crate::domain::command::MediaState;
-use crate::domain::event::{Departure, Event, Joined, Peer, PeerName};
-use crate::domain::op::{Context, JoinRoom, Profile, Reply};
+use crate::domain::event::{Event, Joined, LeaveCause, PeerName, PeerView};
+use crate::domain::op::{JoinRoom, OpContext, Profile, Reply};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
@@ -43,8 +43,8 @@ impl Member {
     }
 
     /// Its view for other members.
-    pub fn peer(&self) -> Peer {
-        Peer {
+    pub fn peer(&self) -> PeerView {
+        PeerView {
             name: self.peer_name(),
             display_name: self.display_name.clone(),
             identity: self.identity.clone(),
@@ -251,7 +251,7 @@ impl MemberIndex {
 impl Room {
     /// Makes a connection a member. A peer id that the same user already has moves to the connection, without an event for
     /// the others. A repeated join of the same connection updates its display name and media only.
-    pub(super) fn join(&mut self, join: JoinRoom, context: &mut Context<'_>) -> Result<Box<Joined>, Reject> {
+    pub(super) fn join(&mut self, join: JoinRoom, context: &mut OpContext<'_>) -> Result<Box<Joined>, Reject> {
         self.check_admits(&join.by)?;
         let taken = match &join.peer {
             Some(name) => self.members.position_named(name),
@@ -273,7 +273,7 @@ impl Room {
         Ok(self.enter(join, context))
     }
 
-    fn take_over(&mut self, at: usize, join: JoinRoom, context: &mut Context<'_>) -> Box<Joined> {
+    fn take_over(&mut self, at: usize, join: JoinRoom, context: &mut OpContext<'_>) -> Box<Joined> {
         // The connection may be a member with another peer id. That membership ends, with an event for the others.
         let at = match self.members.position(join.connection) {
             Some(other) if other != at => {
@@ -288,7 +288,7 @@ impl Room {
         if former != join.connection {
             self.members.move_to(at, join.connection);
             self.stop_typing(former, join.connection, context);
-            let event = Event::Left { room: self.id.clone(), cause: Departure::Replaced };
+            let event = Event::Left { room: self.id.clone(), cause: LeaveCause::Replaced };
             context.tell(former, event);
         }
         let member = &mut self.members.list[at];
@@ -302,7 +302,7 @@ impl Room {
         self.joined(join.connection, context)
     }
 
-    fn enter(&mut self, join: JoinRoom, context: &mut Context<'_>) -> Box<Joined> {
+    fn enter(&mut self, join: JoinRoom, context: &mut OpContext<'_>) -> Box<Joined> {
         let connection = join.connection;
         let member = Member {
             connection,
@@ -323,7 +323,7 @@ impl Room {
     }
 
     /// A member's first view of the room.
-    pub(super) fn joined(&self, connection: ConnectionId, context: &Context<'_>) -> Box<Joined> {
+    pub(super) fn joined(&self, connection: ConnectionId, context: &OpContext<'_>) -> Box<Joined> {
         let own = self.members.of(connection).expect("members: a connection that has joined is a member");
         let others = self.members.iter().filter(|member| member.connection != connection);
         Box::new(Joined {
@@ -336,13 +336,13 @@ impl Room {
         })
     }
 
-    fn is_full(&self, context: &Context<'_>) -> bool {
+    fn is_full(&self, context: &OpContext<'_>) -> bool {
         let max = self.profile.as_deref().map_or(context.rules.max_participants, |profile| profile.max_participants);
         max != 0 && self.members.len() >= max
     }
 
     /// Removes the member at `at`, with an event for the others.
-    fn remove_member(&mut self, at: usize, context: &mut Context<'_>) -> Member {
+    fn remove_member(&mut self, at: usize, context: &mut OpContext<'_>) -> Member {
         let was_announced = self.members.len() <= context.rules.announce_limit;
         let typist = self.members.list[at].connection;
         self.stop_typing(typist, typist, context);
@@ -363,7 +363,7 @@ impl Room {
         connection: ConnectionId,
         by: &Identity,
         peer: Option<&str>,
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         let own = self.members.position(connection);
         let named = peer.map(|name| self.members.position_named(name));
@@ -374,7 +374,7 @@ impl Room {
             }
             (_, Some(Some(named))) if self.is_host(by) => {
                 let member = self.remove_member(named, context);
-                let event = Event::Left { room: self.id.clone(), cause: Departure::Removed };
+                let event = Event::Left { room: self.id.clone(), cause: LeaveCause::Removed };
                 context.tell(member.connection, event);
                 Ok(Reply::Left { own: false })
             }
@@ -388,7 +388,7 @@ impl Room {
     pub(super) fn remove_connection(
         &mut self,
         connection: ConnectionId,
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         if let Some(at) = self.members.position(connection) {
             self.remove_member(at, context);
@@ -401,7 +401,7 @@ impl Room {
         &mut self,
         by: Identity,
         connections: &[ConnectionId],
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         self.check_admit(&by)?;
         for &connection in connections {
@@ -442,7 +442,7 @@ impl Room {
         &mut self,
         by: &Identity,
         connection: Option<ConnectionId>,
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         let mut found = false;
         let is_theirs = |member: &Member| {
@@ -450,7 +450,7 @@ impl Room {
         };
         while let Some(at) = self.members.list.iter().position(is_theirs) {
             let member = self.remove_member(at, context);
-            context.tell(member.connection, Event::Left { room: self.id.clone(), cause: Departure::Left });
+            context.tell(member.connection, Event::Left { room: self.id.clone(), cause: LeaveCause::Left });
             found = true;
         }
         if connection.is_none()
@@ -468,7 +468,7 @@ impl Room {
         connection: ConnectionId,
         peer: Option<&str>,
         media: MediaState,
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         let name = self.members.identify(connection, peer, "peerId")?.peer_name();
         let at = self.members.position(connection).expect("members: an identified member is found");

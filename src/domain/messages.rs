@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
-use crate::domain::command::Receipt;
+use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Event, Message};
-use crate::domain::op::{Audience, Context, Fact, Reply, SendMessage, Sent};
+use crate::domain::op::{AddressedEvent, Audience, OpContext, Reply, SendMessage, Sent};
 use crate::domain::record::{Record, SentMessage};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -16,7 +16,7 @@ use crate::domain::room::Room;
 impl Room {
     /// Appends a message to the log and sends it to every member but the sending connection, or sends it to one peer only,
     /// without a sequence number.
-    pub(super) fn send(&mut self, draft: SendMessage, context: &mut Context<'_>) -> Result<Reply, Reject> {
+    pub(super) fn send(&mut self, draft: SendMessage, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         let member = self.members.identify(draft.connection, None, "fromPeerId")?;
         let sender = member.identity.clone();
         let from = member.peer_name();
@@ -45,7 +45,7 @@ impl Room {
     }
 
     /// Records a message, and before the first one the room. A message that is not stored needs no commit.
-    fn store(&mut self, message: &Arc<Message>, client_message_id: Option<Box<str>>, context: &mut Context<'_>) {
+    fn store(&mut self, message: &Arc<Message>, client_message_id: Option<Box<str>>, context: &mut OpContext<'_>) {
         if !self.log.is_kept(context.rules) {
             self.log.commit_unstored();
             return;
@@ -62,8 +62,8 @@ impl Room {
         &mut self,
         connection: ConnectionId,
         message: Uuid,
-        kind: Receipt,
-        context: &mut Context<'_>,
+        kind: ReceiptKind,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         let by = self.user_of(connection)?;
         let sender = self.log.mark(message, kind).ok_or_else(Reject::message_not_found)?;
@@ -72,7 +72,14 @@ impl Room {
     }
 
     /// Records that `by` received or read a message, with an event for its sender and one for Socket.IO peers.
-    pub fn mark(&mut self, sender: &Identity, message: Uuid, by: Identity, kind: Receipt, context: &mut Context<'_>) {
+    pub fn mark(
+        &mut self,
+        sender: &Identity,
+        message: Uuid,
+        by: Identity,
+        kind: ReceiptKind,
+        context: &mut OpContext<'_>,
+    ) {
         if self.log.is_kept(context.rules) {
             let (user, at) = (by.user_name(), context.now.wall);
             context.records.push(Record::MessageMarked { message, user, mark: kind, at });
@@ -82,7 +89,7 @@ impl Room {
             context.tell_members(None, event);
         }
         let event = Event::Receipt { room: self.id.clone(), message, by, kind };
-        context.facts.push(Fact { audience: Audience::User(sender.user_name()), event });
+        context.events.push(AddressedEvent { audience: Audience::User(sender.user_name()), event });
     }
 
     /// The user of a member's connection.

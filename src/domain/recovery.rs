@@ -1,13 +1,13 @@
 //! Recovery of a lost connection: the operations on its session, and the return of its successor to a room.
 //!
-//! A lost connection stays a member for the grace period ([`crate::domain::op::Rules::presence_grace_ms`]). A successor
+//! A lost connection stays a member for the grace period ([`crate::domain::op::RoomRules::presence_grace_ms`]). A successor
 //! that returns within it takes over the membership, without an event for the others. Later, until the recovery window
 //! ends, it joins again. In both cases it gets the messages it has missed from the log.
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::event::{Joined, Message};
-use crate::domain::op::{Context, JoinRoom};
+use crate::domain::op::{JoinRoom, OpContext};
 use crate::domain::record::{Session, TokenHash};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -16,14 +16,14 @@ use crate::domain::room::Room;
 #[derive(Debug)]
 pub enum SessionOp {
     /// Store it, or its present state.
-    Keep(Box<Session>),
+    Save(Box<Session>),
     /// Use it up and return it.
     Take {
         /// The hash of its recovery token.
         token: TokenHash,
     },
     /// Move it from one connection to the next, which keeps it under the same token.
-    Claim {
+    Transfer {
         /// The hash of its recovery token.
         token: TokenHash,
         /// The claiming user: a session of another user stays where it is.
@@ -39,13 +39,13 @@ pub enum SessionOp {
         token: TokenHash,
     },
     /// Delete it for good.
-    Drop {
+    Delete {
         /// The hash of its recovery token.
         token: TokenHash,
     },
 }
 
-/// See [`crate::domain::op::RoomOp::Return`].
+/// See [`crate::domain::op::RoomOp::Rejoin`].
 #[derive(Debug)]
 pub struct Returning {
     /// The connection that was lost.
@@ -79,7 +79,7 @@ impl Returned {
 
 impl Room {
     /// Moves the membership of a former connection of the same user to a connection, or lets the connection join.
-    pub fn come_back(&mut self, back: Returning, context: &mut Context<'_>) -> Result<Returned, Reject> {
+    pub fn come_back(&mut self, back: Returning, context: &mut OpContext<'_>) -> Result<Returned, Reject> {
         let own = self.members.position(back.former);
         let own = own.filter(|at| self.members.list[*at].identity.user() == back.join.by.user());
         let joined = match own {

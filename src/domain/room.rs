@@ -11,11 +11,11 @@ use std::collections::BTreeSet;
 use crate::base::Name;
 use crate::base::ids::random_word;
 use crate::base::limits;
-use crate::base::table::Named;
+use crate::base::table::HasName;
 use crate::domain::access::Identity;
-use crate::domain::event::{Event, Peer};
+use crate::domain::event::{Event, PeerView};
 use crate::domain::membership::Members;
-use crate::domain::op::{Context, LogTerms, PresenceView, Profile, RoomView, Rules};
+use crate::domain::op::{LogTerms, OpContext, PresenceView, Profile, RoomRules, RoomView};
 use crate::domain::record::MadeRoom;
 use crate::domain::reject::Reject;
 use crate::domain::room::log::RoomLog;
@@ -69,13 +69,13 @@ pub struct Room {
     pub end_is_due: bool,
 }
 
-impl Named for Box<Room> {
+impl HasName for Box<Room> {
     fn name(&self) -> &str {
         &self.id
     }
 }
 
-impl Named for UnloadedRoom {
+impl HasName for UnloadedRoom {
     fn name(&self) -> &str {
         &self.room
     }
@@ -88,7 +88,7 @@ impl Room {
         by: &Identity,
         profile: Option<Box<Profile>>,
         terms: LogTerms,
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Self {
         Self {
             id,
@@ -109,7 +109,7 @@ impl Room {
     }
 
     /// A room that continues its log after a restart or after it was unloaded.
-    pub fn from_unloaded(room: UnloadedRoom, profile: Option<Box<Profile>>, context: &mut Context<'_>) -> Self {
+    pub fn from_unloaded(room: UnloadedRoom, profile: Option<Box<Profile>>, context: &mut OpContext<'_>) -> Self {
         Self {
             log: RoomLog::stored(room.epoch, room.terms, room.last),
             created_at: room.created_at,
@@ -119,7 +119,7 @@ impl Room {
     }
 
     /// The remains of the room while it is empty; `None` if storage has none of its messages.
-    pub fn unload(&self, rules: &Rules) -> Option<UnloadedRoom> {
+    pub fn unload(&self, rules: &RoomRules) -> Option<UnloadedRoom> {
         let is_unloadable = self.log.is_stored() && self.profile.is_none() && self.log.is_kept(rules);
         is_unloadable.then(|| UnloadedRoom {
             room: self.id.clone(),
@@ -140,7 +140,7 @@ impl Room {
     }
 
     /// The room's record for storage.
-    pub fn made(&self, rules: &Rules) -> MadeRoom {
+    pub fn made(&self, rules: &RoomRules) -> MadeRoom {
         let terms = self.log.terms();
         MadeRoom {
             room: self.id.clone(),
@@ -212,7 +212,7 @@ impl Room {
             created_at: self.created_at,
             last_activity: self.active_wall,
             participant_count: self.members.len(),
-            peers: self.members.iter().take(peers).map(|member| member.peer()).collect::<Vec<Peer>>(),
+            peers: self.members.iter().take(peers).map(|member| member.peer()).collect::<Vec<PeerView>>(),
         }
     }
 
@@ -249,7 +249,7 @@ impl Room {
     pub fn check_invariants(&self) {
         self.members.check_invariants();
         self.log.check_invariants();
-        self.typing.check_invariants(&self.members);
+        self.typing.check_invariants();
     }
 }
 

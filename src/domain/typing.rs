@@ -7,8 +7,7 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::event::Event;
-use crate::domain::membership::Members;
-use crate::domain::op::{Context, Reply, Typist};
+use crate::domain::op::{OpContext, Reply, Typist};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
@@ -102,21 +101,20 @@ impl Typing {
         active.noted
     }
 
-    pub(super) fn check_invariants(&self, members: &Members) {
+    pub(super) fn check_invariants(&self) {
         for active in self.0.iter() {
-            active.check_invariants(members);
+            active.check_invariants();
         }
     }
 }
 
 impl ActiveTyping {
-    fn check_invariants(&self, members: &Members) {
+    fn check_invariants(&self) {
         assert!(!self.connections.is_empty(), "typing: a room without typing connections keeps no list");
         assert!(self.connections.len() <= limits::TYPISTS_PER_ROOM, "typing: connections are within their limit");
         let first = self.connections.iter().map(|typing| typing.until).min();
         assert!(self.noted.is_some() && self.noted <= first, "typing: the owner knows of the first deadline");
         for (at, typing) in self.connections.iter().enumerate() {
-            assert!(members.of(typing.connection).is_some(), "typing: each typing connection is a member");
             let is_same = |other: &TypingConnection| other.connection == typing.connection;
             assert!(!self.connections[..at].iter().any(is_same), "typing: each typing connection is listed once");
         }
@@ -129,7 +127,7 @@ impl Room {
         &mut self,
         connection: ConnectionId,
         is_typing: bool,
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         let identity = &self.members.identify(connection, None, "peerId")?.identity;
         if !is_typing {
@@ -142,7 +140,7 @@ impl Room {
     }
 
     /// Stops the typing of a connection, with an event for all members but `except`.
-    pub(super) fn stop_typing(&mut self, connection: ConnectionId, except: ConnectionId, context: &mut Context<'_>) {
+    pub(super) fn stop_typing(&mut self, connection: ConnectionId, except: ConnectionId, context: &mut OpContext<'_>) {
         if let Some(by) = self.typing.stop(connection) {
             let event = Event::Typing { room: self.id.clone(), by, is_typing: false };
             context.tell_members(Some(except), event);
@@ -150,7 +148,7 @@ impl Room {
     }
 
     /// Stops the typing of connections whose timeout has passed.
-    pub fn end_typing(&mut self, context: &mut Context<'_>) {
+    pub fn end_typing(&mut self, context: &mut OpContext<'_>) {
         self.typing.pass(context.now);
         while let Some(connection) = self.typing.expired(context.now) {
             self.stop_typing(connection, connection, context);
@@ -174,18 +172,18 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
     use crate::base::rng::Rng;
     use crate::base::time::Now;
     use crate::domain::access::Roles;
     use crate::domain::command::MediaState;
-    use crate::domain::op::{Audience, JoinRoom, LogTerms, RoomOp, Rules, Scope};
+    use crate::domain::op::{Audience, JoinRoom, LogTerms, RoomOp, RoomRules, Scope};
     use crate::domain::reject::Code;
 
     const BEGINNING: Now = Now { mono: 10_000, wall: 1_750_000_000_000 };
 
     fn id(connection: u32) -> ConnectionId {
-        ConnectionId::new(Place { node: 0, shard: 0, slot: connection }, [connection as u8; 12])
+        ConnectionId::new(ConnectionPlace { node: 0, shard: 0, slot: connection }, [connection as u8; 12])
     }
 
     fn identity(user: &str) -> Identity {
@@ -213,8 +211,8 @@ mod tests {
             watched
         }
 
-        fn with<T>(&mut self, act: impl FnOnce(&mut Option<Room>, &mut Context<'_>) -> T) -> T {
-            let rules = Rules {
+        fn with<T>(&mut self, act: impl FnOnce(&mut Option<Room>, &mut OpContext<'_>) -> T) -> T {
+            let rules = RoomRules {
                 announce_limit: 500,
                 max_participants: 0,
                 has_store: false,
@@ -226,16 +224,16 @@ mod tests {
                 connections_per_user: 0,
                 rest_per_minute: 0,
             };
-            let mut facts = Vec::new();
-            let mut context = Context {
+            let mut events = Vec::new();
+            let mut context = OpContext {
                 now: self.now,
                 rng: &mut self.rng,
                 rules: &rules,
-                facts: &mut facts,
+                events: &mut events,
                 records: &mut Vec::new(),
             };
             let outcome = act(&mut self.room, &mut context);
-            for fact in facts {
+            for fact in events {
                 if let (Audience::Members { except }, Event::Typing { by, is_typing, .. }) = (fact.audience, fact.event)
                 {
                     self.told.push((by.user().to_owned(), is_typing, except));
@@ -261,7 +259,7 @@ mod tests {
         }
 
         fn types(&mut self, connection: u32, is_typing: bool) {
-            self.apply(RoomOp::Typing { connection: id(connection), is_typing }).expect("it is a member");
+            self.apply(RoomOp::SetTyping { connection: id(connection), is_typing }).expect("it is a member");
         }
 
         /// What was told since the last time.
@@ -279,7 +277,7 @@ mod tests {
         }
 
         fn typists(&mut self, connection: u32) -> Vec<(String, u64)> {
-            match self.apply(RoomOp::Typists { connection: id(connection) }) {
+            match self.apply(RoomOp::ListTypists { connection: id(connection) }) {
                 Ok(Reply::Typists(list)) => {
                     list.iter().map(|typist| (typist.identity.user().to_owned(), typist.started_at)).collect()
                 }
@@ -337,7 +335,7 @@ mod tests {
         room.types(0, true);
         room.types(2, true);
         room.told();
-        room.apply(RoomOp::Vanish { connection: id(2) }).expect("it is granted");
+        room.apply(RoomOp::RemoveMember { connection: id(2) }).expect("it is granted");
         let leave = RoomOp::Leave { connection: id(0), by: identity("ann"), peer: None };
         room.apply(leave).expect("it is granted");
         assert_eq!(room.told(), [news("bob", false, 2), news("ann", false, 0)]);
@@ -352,7 +350,8 @@ mod tests {
     #[test]
     fn only_members_type_and_look() {
         let mut room = Watched::new();
-        for op in [RoomOp::Typing { connection: id(9), is_typing: true }, RoomOp::Typists { connection: id(9) }] {
+        for op in [RoomOp::SetTyping { connection: id(9), is_typing: true }, RoomOp::ListTypists { connection: id(9) }]
+        {
             assert_eq!(room.apply(op).expect_err("it is no member").code, Code::NotInRoom);
         }
     }

@@ -1,14 +1,14 @@
 //! A user: the connections and the presence.
 
 use crate::base::Name;
-use crate::base::few::Few;
+use crate::base::few::SmallList;
 use crate::base::ids::ConnectionId;
-use crate::base::table::Named;
+use crate::base::table::HasName;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, PresenceView, Pushed, Reply, Rules, UserOp};
+use crate::domain::op::{AddressedEvent, Audience, OpContext, PresenceView, PushResult, Reply, RoomRules, UserOp};
 use crate::domain::presence::{DisconnectKind, Presence};
 use crate::domain::record::{Record, Seen};
 use crate::domain::reject::{Code, Reject};
@@ -18,13 +18,13 @@ pub struct User {
     /// The identity in the token of the first connection.
     pub identity: Identity,
     /// Oldest first.
-    pub connections: Few<ConnectionId>,
+    pub connections: SmallList<ConnectionId>,
     /// The start of the present uninterrupted connection, in milliseconds since 1970.
     since: u64,
     presence: Presence,
 }
 
-impl Named for User {
+impl HasName for User {
     fn name(&self) -> &str {
         self.identity.user()
     }
@@ -33,18 +33,18 @@ impl Named for User {
 impl User {
     /// A user without connections.
     pub fn new(identity: Identity) -> Self {
-        Self { identity, connections: Few::None, since: 0, presence: Presence::default() }
+        Self { identity, connections: SmallList::None, since: 0, presence: Presence::default() }
     }
 
     /// Applies one operation, as [`crate::domain::room::Room::apply`] does.
-    pub fn apply(&mut self, op: UserOp, context: &mut Context<'_>) -> Result<Reply, Reject> {
+    pub fn apply(&mut self, op: UserOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         match op {
             UserOp::Attach { connection, .. } => self.attach(connection, context),
             UserOp::Detach { connection, parting, rooms } => {
                 self.detach(connection, parting, rooms, context);
                 Ok(Reply::Done)
             }
-            UserOp::Introduce { connection, room } => {
+            UserOp::AnnounceIn { connection, room } => {
                 self.introduce(connection, room, context);
                 Ok(Reply::Done)
             }
@@ -61,14 +61,15 @@ impl User {
                 self.tell(&Event::Direct(direct), context);
                 let is_offline = self.connections.is_empty();
                 let offline = is_offline.then(|| self.identity.user_name()).into_iter().collect();
-                Ok(Reply::Pushed(Pushed { reached: self.connections.len(), offline }))
+                Ok(Reply::Pushed(PushResult { reached: self.connections.len(), offline }))
             }
-            UserOp::Look { by } => Ok(Reply::Presence(self.view(&by, context.now))),
+            UserOp::Describe { by } => Ok(Reply::Presence(self.view(&by, context.now))),
             // The owner carries these out: they concern offline users, too.
-            UserOp::Send { .. } | UserOp::SpendRest | UserOp::Register { .. } | UserOp::Withdraw { .. } => {
-                Ok(Reply::Done)
-            }
-            UserOp::Connections => Ok(Reply::Connections(self.connections.as_slice().to_vec())),
+            UserOp::Send { .. }
+            | UserOp::SpendRestQuota
+            | UserOp::RegisterSocket { .. }
+            | UserOp::UnregisterSocket { .. } => Ok(Reply::Done),
+            UserOp::ListConnections => Ok(Reply::Connections(self.connections.as_slice().to_vec())),
         }
     }
 
@@ -93,7 +94,7 @@ impl User {
     }
 
     /// Delivers an event to every connection.
-    pub fn tell(&self, event: &Event, context: &mut Context<'_>) {
+    pub fn tell(&self, event: &Event, context: &mut OpContext<'_>) {
         for connection in self.connections.as_slice() {
             context.tell(*connection, event.clone());
         }
@@ -105,7 +106,7 @@ impl User {
     }
 
     /// Ends the grace period. A user that appeared offline before causes no event.
-    pub fn go_offline(&mut self, context: &mut Context<'_>) {
+    pub fn go_offline(&mut self, context: &mut OpContext<'_>) {
         let last_seen = self.presence.last_seen(context.now);
         self.note_seen(context);
         if self.presence.set(Status::Offline, Some(last_seen), context.now) {
@@ -113,7 +114,7 @@ impl User {
         }
     }
 
-    fn attach(&mut self, connection: ConnectionId, context: &mut Context<'_>) -> Result<Reply, Reject> {
+    fn attach(&mut self, connection: ConnectionId, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         let max = context.rules.connections_per_user;
         if max != 0 && self.connections.len() >= max {
             return Err(too_many_connections());
@@ -135,7 +136,7 @@ impl User {
         connection: ConnectionId,
         parting: DisconnectKind,
         rooms: Vec<Name>,
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) {
         // A connection that was rejected is unknown.
         if let Some(at) = self.connections.as_slice().iter().position(|known| *known == connection) {
@@ -149,20 +150,20 @@ impl User {
     }
 
     /// Publishes the presence in a room that the user has joined. A room that the user has returned to knows it.
-    fn introduce(&mut self, connection: ConnectionId, room: Name, context: &mut Context<'_>) {
+    fn introduce(&mut self, connection: ConnectionId, room: Name, context: &mut OpContext<'_>) {
         if !self.presence.take_room(&room) && self.presence.status() != Status::Offline {
             let event = self.presence_event(context);
-            context.facts.push(Fact { audience: Audience::Acquaintances { connection, room }, event });
+            context.events.push(AddressedEvent { audience: Audience::Acquaintances { connection, room }, event });
         }
     }
 
     /// Whether the presence is stored for the time when the user is offline. That of guests is not.
-    pub fn is_noted(&self, rules: &Rules) -> bool {
+    pub fn is_noted(&self, rules: &RoomRules) -> bool {
         rules.has_store && !self.identity.roles().guest
     }
 
     /// Records the presence. While the user is online it is needed after a restart only.
-    pub fn note_seen(&self, context: &mut Context<'_>) {
+    pub fn note_seen(&self, context: &mut OpContext<'_>) {
         if self.is_noted(context.rules) {
             let (status, at) = (self.presence.status(), self.presence.last_seen(context.now));
             let seen = Seen { identity: self.identity.clone(), status, at };
@@ -174,7 +175,7 @@ impl User {
     ///
     /// # Panics
     /// Panics with the name of the first violated invariant.
-    pub fn check_invariants(&self, rules: &Rules) {
+    pub fn check_invariants(&self, rules: &RoomRules) {
         let connections = self.connections.as_slice();
         let max = rules.connections_per_user;
         assert!(max == 0 || connections.len() <= max, "user: connections are within their limit");
@@ -189,12 +190,12 @@ impl User {
         self.presence.check_invariants();
     }
 
-    fn tell_presence(&self, except: Option<ConnectionId>, context: &mut Context<'_>) {
+    fn tell_presence(&self, except: Option<ConnectionId>, context: &mut OpContext<'_>) {
         let audience = Audience::Observers { except, rooms: self.presence.rooms().to_vec() };
-        context.facts.push(Fact { audience, event: self.presence_event(context) });
+        context.events.push(AddressedEvent { audience, event: self.presence_event(context) });
     }
 
-    fn presence_event(&self, context: &Context<'_>) -> Event {
+    fn presence_event(&self, context: &OpContext<'_>) -> Event {
         let last_seen = self.presence.last_seen(context.now);
         Event::Presence { user: self.identity.user_name(), status: self.presence.status(), last_seen }
     }

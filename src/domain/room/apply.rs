@@ -2,36 +2,36 @@
 
 use crate::domain::access::Identity;
 use crate::domain::event::Event;
-use crate::domain::op::{Context, Reply, RoomOp};
+use crate::domain::op::{OpContext, Reply, RoomOp};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
 impl Room {
     /// Applies one operation and returns its reply; its facts and records are listed in `context`.
-    pub fn apply(&mut self, op: RoomOp, context: &mut Context<'_>) -> Result<Reply, Reject> {
+    pub fn apply(&mut self, op: RoomOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         self.active_mono = context.now.mono;
         self.active_wall = context.now.wall;
         match op {
             RoomOp::Create { .. } => Err(Reject::room_id_in_use()),
             RoomOp::Join(join) => self.join(*join, context).map(Reply::Joined),
             RoomOp::Leave { connection, by, peer } => self.leave(connection, &by, peer.as_deref(), context),
-            RoomOp::Vanish { connection } => self.remove_connection(connection, context),
-            RoomOp::Signal(signal) => self.relay(*signal, context),
-            RoomOp::Media { connection, peer, media } => self.set_media(connection, peer.as_deref(), media, context),
+            RoomOp::RemoveMember { connection } => self.remove_connection(connection, context),
+            RoomOp::RelaySignal(signal) => self.relay(*signal, context),
+            RoomOp::SetMedia { connection, peer, media } => self.set_media(connection, peer.as_deref(), media, context),
             RoomOp::Send(message) => self.send(*message, context),
-            RoomOp::Typing { connection, is_typing } => self.set_typing(connection, is_typing, context),
-            RoomOp::Typists { connection } => self.typists(connection),
-            RoomOp::Receipt { connection, message, kind } => self.receipt(connection, message, kind, context),
-            RoomOp::Return(back) => self.come_back(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
+            RoomOp::SetTyping { connection, is_typing } => self.set_typing(connection, is_typing, context),
+            RoomOp::ListTypists { connection } => self.typists(connection),
+            RoomOp::MarkMessage { connection, message, kind } => self.receipt(connection, message, kind, context),
+            RoomOp::Rejoin(back) => self.come_back(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
             // The owner carries these out: they need storage or a deadline.
-            RoomOp::Lose { .. }
-            | RoomOp::History { .. }
-            | RoomOp::Sync { .. }
-            | RoomOp::Marks { .. }
-            | RoomOp::Roster { .. } => Ok(Reply::Done),
-            RoomOp::Admit { by, connections } => self.admit(by, &connections, context),
-            RoomOp::Withdraw { by, connection } => self.withdraw(&by, connection, context),
+            RoomOp::StartGrace { .. }
+            | RoomOp::ReadHistory { .. }
+            | RoomOp::ReadSince { .. }
+            | RoomOp::ReadReceipts { .. }
+            | RoomOp::ListUsers { .. } => Ok(Reply::Done),
+            RoomOp::AddParticipant { by, connections } => self.admit(by, &connections, context),
+            RoomOp::RemoveParticipant { by, connection } => self.withdraw(&by, connection, context),
             RoomOp::Describe { by } => self.describe(&by, context),
             RoomOp::Close { by } => self.close(&by, context),
         }
@@ -46,23 +46,25 @@ impl Room {
                 self.check_close(by)?;
                 self.log.is_made().then_some(Record::RoomClosed { room })
             }
-            RoomOp::Admit { by, .. } if is_stored && self.profile.is_some() && !self.has_participant(by.user()) => {
+            RoomOp::AddParticipant { by, .. }
+                if is_stored && self.profile.is_some() && !self.has_participant(by.user()) =>
+            {
                 self.check_admit(by)?;
                 Some(Record::ParticipantAdded { room, user: by.user_name() })
             }
-            RoomOp::Withdraw { by, connection: None } if is_stored && self.has_participant(by.user()) => {
+            RoomOp::RemoveParticipant { by, connection: None } if is_stored && self.has_participant(by.user()) => {
                 Some(Record::ParticipantRemoved { room, user: by.user_name() })
             }
             _ => None,
         })
     }
 
-    fn describe(&self, by: &Identity, context: &Context<'_>) -> Result<Reply, Reject> {
+    fn describe(&self, by: &Identity, context: &OpContext<'_>) -> Result<Reply, Reject> {
         self.check_admits(by)?;
         Ok(Reply::Room(Box::new(self.view(context.rules.announce_limit))))
     }
 
-    fn close(&mut self, by: &Identity, context: &mut Context<'_>) -> Result<Reply, Reject> {
+    fn close(&mut self, by: &Identity, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         self.check_close(by)?;
         let reason = if by.user() == self.host.user() { "closed by host" } else { "closed by admin" };
         context.tell_members(None, Event::Closed { room: self.id.clone(), reason: reason.into() });

@@ -7,10 +7,10 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::limits;
 use crate::domain::access::Identity;
-use crate::domain::command::Receipt;
-use crate::domain::op::{LogTerms, Rules};
+use crate::domain::command::ReceiptKind;
+use crate::domain::op::{LogTerms, RoomRules};
+use crate::domain::receipt_counts::ReceiptCounts;
 use crate::domain::record::Retention;
-use crate::domain::tally::Tally;
 
 /// Whether storage has the room's record. A room that was created by joining is stored with its first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct RoomLog {
     /// The ids and senders of the recent messages, oldest first.
     recent: VecDeque<(Uuid, Identity)>,
     /// The receipts of the recent messages; `None` before the first receipt.
-    tally: Option<Box<Tally>>,
+    tally: Option<Box<ReceiptCounts>>,
 }
 
 impl RoomLog {
@@ -78,7 +78,7 @@ impl RoomLog {
     }
 
     /// Whether the room's messages are stored.
-    pub fn is_kept(&self, rules: &Rules) -> bool {
+    pub fn is_kept(&self, rules: &RoomRules) -> bool {
         rules.has_store && self.history.unwrap_or(rules.history)
     }
 
@@ -156,10 +156,10 @@ impl RoomLog {
     }
 
     /// Counts a receipt of a recent message; its sender.
-    pub(in crate::domain) fn mark(&mut self, message: Uuid, kind: Receipt) -> Option<Identity> {
+    pub(in crate::domain) fn mark(&mut self, message: Uuid, kind: ReceiptKind) -> Option<Identity> {
         // Ids are ordered by time, and most receipts are for late messages.
         let at = self.recent.iter().rposition(|(id, _)| *id == message)?;
-        self.tally.get_or_insert_with(|| Box::new(Tally::of(self.recent.len()))).mark(at, kind);
+        self.tally.get_or_insert_with(|| Box::new(ReceiptCounts::of(self.recent.len()))).mark(at, kind);
         Some(self.recent[at].1.clone())
     }
 

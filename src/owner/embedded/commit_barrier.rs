@@ -15,10 +15,12 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Direct};
-use crate::domain::op::{Fact, Reply, RoomOp};
+use crate::domain::op::{AddressedEvent, Reply, RoomOp};
 use crate::domain::record::{Record, TokenHash};
 use crate::domain::room::Room;
-use crate::message::storage::{Batch, Kept, Receipt, StorageCommand, StorageQuery, StorageState, Ticket};
+use crate::message::storage::{
+    Batch, CommitOutcome, CommitReceipt, StorageCommand, StorageQuery, StorageState, Ticket,
+};
 use crate::message::{Requester, ShardNumber};
 use crate::owner::embedded::sessions::SessionClaim;
 
@@ -29,7 +31,7 @@ pub(super) enum PendingEffect {
         room: Name,
         to: Requester,
         reply: Reply,
-        facts: SmallVec<[Fact; 1]>,
+        events: SmallVec<[AddressedEvent; 1]>,
         /// The sequence number of the committed message; 0 if the record is not a message.
         seq: u64,
         idempotency_key: Option<u128>,
@@ -41,7 +43,7 @@ pub(super) enum PendingEffect {
     /// The events of a departure. They follow the messages sent before it, committed or not, and precede any arrival.
     Departure {
         room: Name,
-        facts: SmallVec<[Fact; 1]>,
+        events: SmallVec<[AddressedEvent; 1]>,
     },
     /// An operation that runs after its record is committed.
     RoomOperation {
@@ -109,7 +111,7 @@ struct PendingCommit {
 
 /// The effects that a receipt releases.
 pub(super) enum ReleasedEffects {
-    Committed(Vec<PendingEffect>, Kept),
+    Committed(Vec<PendingEffect>, CommitOutcome),
     /// The effects of the refused batch and of all later ones.
     Refused(Vec<PendingEffect>),
 }
@@ -174,14 +176,14 @@ impl CommitBarrier {
     }
 
     /// Takes back the held departures of a room, in order.
-    pub(super) fn take_departures(&mut self, room: &Name) -> Vec<SmallVec<[Fact; 1]>> {
+    pub(super) fn take_departures(&mut self, room: &Name) -> Vec<SmallVec<[AddressedEvent; 1]>> {
         if self.departures.remove(room).is_none() {
             return Vec::new();
         }
         let is_of_room = |effect: &mut PendingEffect| matches!(effect, PendingEffect::Departure { room: known, .. } if known == room);
         let lists = self.pending.iter_mut().map(|pending| &mut pending.effects).chain([&mut self.effects]);
         let taken = lists.flat_map(|effects| effects.extract_if(.., is_of_room)).filter_map(|effect| match effect {
-            PendingEffect::Departure { facts, .. } => Some(facts),
+            PendingEffect::Departure { events, .. } => Some(events),
             _ => None,
         });
         taken.collect()
@@ -223,8 +225,8 @@ impl CommitBarrier {
     }
 
     /// Handles a receipt; `None` if it is not awaited.
-    pub(super) fn settle(&mut self, receipt: Receipt) -> Option<ReleasedEffects> {
-        let Receipt { ticket, outcome } = receipt;
+    pub(super) fn settle(&mut self, receipt: CommitReceipt) -> Option<ReleasedEffects> {
+        let CommitReceipt { ticket, outcome } = receipt;
         debug_assert_eq!(ticket.sender, self.sender, "invariant: a receipt returns to the sender of its batch");
         // Numbers are unique, so a batch that was refused before is not found.
         let at = self.pending.iter().position(|pending| pending.number == ticket.number)?;

@@ -29,14 +29,14 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
 use crate::domain::monitoring::{MessageStats, PresenceStats};
-use crate::domain::op::{LogTerms, Op, PresenceView, Reply, RoomOp, RoomsView, Rules, Sent, UsersPage, UsersView};
+use crate::domain::op::{LogTerms, Op, PresenceView, Reply, RoomOp, RoomRules, RoomsView, Sent, UsersPage, UsersView};
 use crate::domain::record::Session;
 use crate::domain::reject::Reject;
 use crate::domain::room::{Room, UnloadedRoom};
 use crate::domain::user::user_not_found;
 use crate::message::storage::{
-    Receipt, Repeatable, Restored, StorageCommand, StorageEvent, StorageReply, StorageState, StoredRoom, StoredUser,
-    Unavailable,
+    CommitReceipt, Repeatable, Restored, StorageCommand, StorageEvent, StorageReply, StorageState, StoredRoom,
+    StoredUser, Unavailable,
 };
 use crate::message::{Outgoing, Placement, PresenceUpdate, Requester, ShardNumber};
 
@@ -68,7 +68,7 @@ struct Parts<'a> {
 /// The operations and events of an owner; see [`crate::owner`].
 impl EmbeddedOwner {
     /// An owner without rooms and users.
-    pub fn new(number: ShardNumber, rules: Arc<Rules>, placement: Placement, mut rng: Rng) -> Self {
+    pub fn new(number: ShardNumber, rules: Arc<RoomRules>, placement: Placement, mut rng: Rng) -> Self {
         let seed = rng.next_u64();
         let seeds = [rng.next_u64(), rng.next_u64()];
         Self {
@@ -96,7 +96,7 @@ impl EmbeddedOwner {
             Op::Session(_, op) => sessions.apply(turn, op, from),
             Op::Rooms => Ok(Some(Reply::Rooms(rooms.list(users.connections())))),
             Op::Users(page) => Ok(Some(Reply::Users(users.connected(now, &page)))),
-            Op::RoomOf { message, .. } => RoomStore::room_of(turn, message, from),
+            Op::FindMessageRoom { message, .. } => RoomStore::room_of(turn, message, from),
             // Shards own connections.
             Op::Connection(..) | Op::Broadcast(_) | Op::Query(_) => Err(connection_not_found()),
         });
@@ -202,7 +202,7 @@ impl EmbeddedOwner {
         let rules = &self.core.rules;
         if rules.presence_grace_ms != 0 {
             let presence_grace_ms = rules.presence_grace_ms.max(window_ms);
-            self.core.rules = Arc::new(Rules { presence_grace_ms, ..(**rules).clone() });
+            self.core.rules = Arc::new(RoomRules { presence_grace_ms, ..(**rules).clone() });
         }
     }
 
@@ -280,7 +280,7 @@ impl Parts<'_> {
         }
     }
 
-    fn settle(&mut self, receipt: Receipt) {
+    fn settle(&mut self, receipt: CommitReceipt) {
         match self.turn.core.barrier.settle(receipt) {
             None => {}
             Some(ReleasedEffects::Committed(effects, kept)) => {
@@ -304,11 +304,11 @@ impl Parts<'_> {
     fn release(&mut self, effect: PendingEffect, taken: &mut impl Iterator<Item = Option<Box<Session>>>) {
         let Self { turn, rooms, users, sessions } = self;
         match effect {
-            PendingEffect::RoomEvents { room, to, reply, facts, seq, .. } => {
+            PendingEffect::RoomEvents { room, to, reply, events, seq, .. } => {
                 turn.reply(to, Ok(reply));
-                rooms.publish_committed(turn, &room, facts, seq);
+                rooms.publish_committed(turn, &room, events, seq);
             }
-            PendingEffect::Departure { room, facts } => rooms.publish_departure(turn, &room, facts),
+            PendingEffect::Departure { room, events } => rooms.publish_departure(turn, &room, events),
             PendingEffect::RoomCreation { to, room } => {
                 let reply = rooms.created(turn, *room);
                 turn.reply(to, Ok(reply));
@@ -369,7 +369,7 @@ impl Parts<'_> {
             | PendingEffect::Reply { to, .. }
             | PendingEffect::RetriedClaim { to, .. } => return Some(to),
             PendingEffect::RoomDeletion { room } => rooms.undo_deletion(turn, room),
-            PendingEffect::Departure { room, facts } => rooms.publish_departure(turn, &room, facts),
+            PendingEffect::Departure { room, events } => rooms.publish_departure(turn, &room, events),
             PendingEffect::DirectAck { user, id } => users.direct_ack_settled(turn, &user, id, false),
             PendingEffect::RetriedOperation { to, room, op } => rooms.retry(turn, room, op, to),
         }

@@ -9,13 +9,15 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::access::Identity;
-use crate::domain::command::Receipt;
+use crate::domain::command::ReceiptKind;
 use crate::domain::history::{History, HistoryRange, Marks, PAGE_MAX};
 use crate::domain::op::{Reply, RoomOp};
 use crate::domain::recovery::Returning;
 use crate::domain::reject::{Code, Reject};
 use crate::message::Requester;
-use crate::message::storage::{MessagePage, MessageView, PAGE_MESSAGES, Span, StorageQuery, StorageReply, Unavailable};
+use crate::message::storage::{
+    MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, StorageQuery, StorageReply, Unavailable,
+};
 use crate::owner::embedded::rooms::{RoomStore, room_at};
 use crate::owner::embedded::storage_requests::{MissedMessages, StorageRequest};
 use crate::owner::embedded::turn::{OpOutcome, Turn};
@@ -121,10 +123,10 @@ impl RoomStore {
         turn: &mut Turn<'_>,
         place: u32,
         connection: ConnectionId,
-        (message, kind): (Uuid, Receipt),
+        (message, kind): (Uuid, ReceiptKind),
         to: Requester,
     ) -> OpOutcome {
-        match self.act(turn, place, RoomOp::Receipt { connection, message, kind }, to) {
+        match self.act(turn, place, RoomOp::MarkMessage { connection, message, kind }, to) {
             Err(reject) if reject.code == Code::MessageNotFound => {
                 let room = room_at(&mut self.rooms, place);
                 if !room.log.is_kept(turn.rules()) {
@@ -143,7 +145,7 @@ impl RoomStore {
         &mut self,
         turn: &mut Turn<'_>,
         (room, connection): (Name, ConnectionId),
-        (message, kind): (Uuid, Receipt),
+        (message, kind): (Uuid, ReceiptKind),
         to: Requester,
         result: StorageResult,
     ) -> OpOutcome {
@@ -170,7 +172,7 @@ impl RoomStore {
             && until - back.seq <= limits::MISSED_MESSAGES as u64
             && room.log.is_kept(turn.rules());
         if !is_recoverable {
-            return self.act(turn, place, RoomOp::Return(back), to);
+            return self.act(turn, place, RoomOp::Rejoin(back), to);
         }
         let (room, messages, since) = (room.id.clone(), Vec::new(), Vec::new());
         let missed = MissedMessages { to, room, back, messages, until, since, is_cancelled: false };
@@ -196,7 +198,7 @@ impl RoomStore {
         let MissedMessages { to, room, back, mut messages, until, since, is_cancelled } = *missed;
         messages.extend(since.into_iter().map(Arc::unwrap_or_clone).filter(|message| message.seq > Some(until)));
         let from = back.seq;
-        let op = RoomOp::Return(back);
+        let op = RoomOp::Rejoin(back);
         self.publish_departures(turn, &room, &op);
         turn.reply_first(to, |turn| {
             let place = self.rooms.find(&room);
@@ -220,13 +222,14 @@ impl RoomStore {
 
 /// Requests messages of a room up to `last`.
 fn request_history(turn: &mut Turn<'_>, room: Name, last: u64, range: HistoryRange, to: Requester) {
-    let span = range.after.map_or(Span::Before(last + 1), |after| Span::Between(after.saturating_add(1), last));
+    let span =
+        range.after.map_or(MessageSpan::Before(last + 1), |after| MessageSpan::Between(after.saturating_add(1), last));
     let query = StorageQuery::Page { room: room.clone(), span, limit: range.limit.min(PAGE_MAX) };
     turn.request(StorageRequest::History { to, room, last, range }, query);
 }
 
 fn request_missed(turn: &mut Turn<'_>, missed: Box<MissedMessages>) {
-    let span = Span::Between(missed.last_seq() + 1, missed.until);
+    let span = MessageSpan::Between(missed.last_seq() + 1, missed.until);
     let query = StorageQuery::Page { room: missed.room.clone(), span, limit: PAGE_MESSAGES };
     turn.request(StorageRequest::Missed(missed), query);
 }

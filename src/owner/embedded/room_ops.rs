@@ -9,7 +9,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::monitoring::MessageStats;
-use crate::domain::op::{Fact, PresenceView, Reply, RoomOp, RoomsView, Scope, UsersPage};
+use crate::domain::op::{AddressedEvent, PresenceView, Reply, RoomOp, RoomsView, Scope, UsersPage};
 use crate::domain::reject::Reject;
 use crate::message::storage::{StorageQuery, StorageReply};
 use crate::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, UpdateReach};
@@ -33,7 +33,9 @@ impl RoomStore {
             turn.hold([], PendingEffect::RetriedOperation { to, room: name, op });
             return Ok(None);
         }
-        if room.is_closing && !matches!(op, RoomOp::Leave { .. } | RoomOp::Vanish { .. } | RoomOp::Lose { .. }) {
+        if room.is_closing
+            && !matches!(op, RoomOp::Leave { .. } | RoomOp::RemoveMember { .. } | RoomOp::StartGrace { .. })
+        {
             return Err(Reject::room_closed());
         }
         if turn.rules().has_store
@@ -46,21 +48,23 @@ impl RoomStore {
         }
         match op {
             RoomOp::Send(message) if message.to.is_none() => self.send(turn, place, *message, to),
-            RoomOp::History { connection, wanted } => self.history(turn, place, connection, wanted, to),
-            RoomOp::Sync { connection, after, limit } => self.sync(turn, place, connection, (after, limit), to),
-            RoomOp::Marks { connection, message } => self.marks(turn, place, connection, message, to),
-            RoomOp::Receipt { connection, message, kind } => self.receipt(turn, place, connection, (message, kind), to),
-            RoomOp::Roster { by, page } => self.roster(place, &by, &page),
-            RoomOp::Return(back) => self.come_back(turn, place, back, to),
-            RoomOp::Lose { connection } => {
+            RoomOp::ReadHistory { connection, wanted } => self.history(turn, place, connection, wanted, to),
+            RoomOp::ReadSince { connection, after, limit } => self.sync(turn, place, connection, (after, limit), to),
+            RoomOp::ReadReceipts { connection, message } => self.marks(turn, place, connection, message, to),
+            RoomOp::MarkMessage { connection, message, kind } => {
+                self.receipt(turn, place, connection, (message, kind), to)
+            }
+            RoomOp::ListUsers { by, page } => self.roster(place, &by, &page),
+            RoomOp::Rejoin(back) => self.come_back(turn, place, back, to),
+            RoomOp::StartGrace { connection } => {
                 turn.core.requests.cancel_return(&name, connection);
                 // A lost connection stops typing, whether or not it is recovered.
-                let _ = self.act(turn, place, RoomOp::Typing { connection, is_typing: false }, to);
+                let _ = self.act(turn, place, RoomOp::SetTyping { connection, is_typing: false }, to);
                 turn.defer_by(turn.rules().presence_grace_ms, DeferredTask::RemoveMember(name, connection));
                 Ok(Some(Reply::Done))
             }
             op => {
-                if let RoomOp::Vanish { connection } = op {
+                if let RoomOp::RemoveMember { connection } = op {
                     turn.core.requests.cancel_return(&name, connection);
                 }
                 self.act(turn, place, op, to)
@@ -73,7 +77,7 @@ impl RoomStore {
         if let Some(place) = self.rooms.find(name) {
             // The task has no requester, so the reply is dropped.
             let nobody = Requester { shard: turn.core.number, ask: u32::MAX };
-            let _ = self.act(turn, place, RoomOp::Vanish { connection }, nobody);
+            let _ = self.act(turn, place, RoomOp::RemoveMember { connection }, nobody);
         }
     }
 
@@ -135,20 +139,26 @@ impl RoomStore {
     }
 
     /// Publishes the events of a committed operation. The last member may have left meanwhile.
-    pub(super) fn publish_committed(&mut self, turn: &mut Turn<'_>, name: &Name, facts: SmallVec<[Fact; 1]>, seq: u64) {
+    pub(super) fn publish_committed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        name: &Name,
+        events: SmallVec<[AddressedEvent; 1]>,
+        seq: u64,
+    ) {
         if let Some(room) = self.rooms.get_mut(name) {
             if seq != 0 {
                 room.log.commit(seq);
-                turn.core.requests.add_published(name, &facts);
+                turn.core.requests.add_published(name, &events);
             }
-            turn.publish_facts(room, facts);
+            turn.publish_facts(room, events);
             turn.defer_room(room);
         }
     }
 
-    pub(super) fn publish_departure(&self, turn: &mut Turn<'_>, name: &Name, facts: SmallVec<[Fact; 1]>) {
+    pub(super) fn publish_departure(&self, turn: &mut Turn<'_>, name: &Name, events: SmallVec<[AddressedEvent; 1]>) {
         if let Some(room) = self.rooms.get(name) {
-            turn.publish_facts(room, facts);
+            turn.publish_facts(room, events);
         }
     }
 

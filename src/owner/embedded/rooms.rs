@@ -49,8 +49,10 @@ impl RoomStore {
                 let room = Room::new(name.clone(), &join.by, None, LogTerms::default(), &mut turn.context());
                 self.rooms.insert(Box::new(room))
             })),
-            RoomOp::Return(_) => self.load(turn, name).ok_or_else(Reject::room_not_found),
-            RoomOp::Describe { .. } | RoomOp::Close { .. } | RoomOp::Vanish { .. } => Err(Reject::room_not_found()),
+            RoomOp::Rejoin(_) => self.load(turn, name).ok_or_else(Reject::room_not_found),
+            RoomOp::Describe { .. } | RoomOp::Close { .. } | RoomOp::RemoveMember { .. } => {
+                Err(Reject::room_not_found())
+            }
             _ if self.closed.iter().any(|(_, closed)| closed == name) => Err(Reject::room_closed()),
             _ => Err(Reject::room_not_found()),
         }
@@ -117,8 +119,8 @@ impl RoomStore {
         if op.is_arrival()
             && let Some(room) = self.rooms.get(name)
         {
-            for facts in turn.core.barrier.take_departures(name) {
-                turn.publish_facts(room, facts);
+            for events in turn.core.barrier.take_departures(name) {
+                turn.publish_facts(room, events);
             }
         }
     }
@@ -151,7 +153,7 @@ impl RoomStore {
         }
         let reply = outcome.expect("room: a rejected message leaves no record");
         let room = room.id.clone();
-        turn.hold_facts(|facts| PendingEffect::RoomEvents { room, to, reply, facts, seq, idempotency_key });
+        turn.hold_facts(|events| PendingEffect::RoomEvents { room, to, reply, events, seq, idempotency_key });
         Ok(None)
     }
 

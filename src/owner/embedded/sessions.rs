@@ -61,7 +61,7 @@ impl SessionStore {
             return Ok(Some(Reply::Session(None)));
         }
         match op {
-            SessionOp::Keep(session) => {
+            SessionOp::Save(session) => {
                 match self.recent.get_mut(&session.token) {
                     Some(SessionFate::Ended) => {}
                     Some(SessionFate::OwnedBy(connection)) if *connection != session.connection => {}
@@ -76,7 +76,7 @@ impl SessionStore {
                 turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionEnd { to: Some(to) });
                 Ok(None)
             }
-            SessionOp::Claim { token, by: user, from, to: successor } => {
+            SessionOp::Transfer { token, by: user, from, to: successor } => {
                 turn.check_store()?;
                 self.claim(turn, SessionClaim { token, user, from, to: successor }, to)
             }
@@ -84,7 +84,7 @@ impl SessionStore {
                 turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionEnd { to: None });
                 Ok(Some(Reply::Done))
             }
-            SessionOp::Drop { token } => {
+            SessionOp::Delete { token } => {
                 self.note(turn.now, token, SessionFate::Ended);
                 turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionEnd { to: None });
                 Ok(Some(Reply::Done))

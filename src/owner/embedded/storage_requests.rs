@@ -10,10 +10,10 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
-use crate::domain::command::Receipt;
+use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Content, Event, Message};
 use crate::domain::history::HistoryRange;
-use crate::domain::op::Fact;
+use crate::domain::op::AddressedEvent;
 use crate::domain::recovery::Returning;
 use crate::message::Requester;
 use crate::owner::embedded::commit_barrier::count_out;
@@ -29,7 +29,7 @@ pub(super) enum StorageRequest {
     /// The room of a message.
     RoomOf { to: Requester },
     /// The sender of a message that has been received or read.
-    Receipt { to: Requester, room: Name, connection: ConnectionId, message: Uuid, kind: Receipt },
+    Receipt { to: Requester, room: Name, connection: ConnectionId, message: Uuid, kind: ReceiptKind },
     /// The messages that a recovered connection has missed.
     Missed(Box<MissedMessages>),
     /// Whether storage knows the offline user that a direct message is for.
@@ -102,9 +102,9 @@ impl StorageRequests {
     }
 
     /// Adds the messages among published facts to those that returning connections have missed.
-    pub(super) fn add_published(&mut self, room: &Name, facts: &[Fact]) {
+    pub(super) fn add_published(&mut self, room: &Name, events: &[AddressedEvent]) {
         for missed in self.missed_of(room) {
-            missed.since.extend(facts.iter().filter_map(|fact| match &fact.event {
+            missed.since.extend(events.iter().filter_map(|fact| match &fact.event {
                 Event::Message(message) => Some(message.clone()),
                 _ => None,
             }));

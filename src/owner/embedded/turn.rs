@@ -11,9 +11,9 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
-use crate::dialect::packed::Packed;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, Reply, Rules};
+use crate::domain::op::{AddressedEvent, Audience, OpContext, Reply, RoomRules};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -70,21 +70,21 @@ impl DeferredTasks {
 /// The state that all components of the owner share.
 pub(super) struct OwnerCore {
     pub(super) number: ShardNumber,
-    pub(super) rules: Arc<Rules>,
+    pub(super) rules: Arc<RoomRules>,
     pub(super) placement: Placement,
     pub(super) rng: Rng,
     pub(super) barrier: CommitBarrier,
     pub(super) requests: StorageRequests,
     pub(super) tasks: DeferredTasks,
     /// The facts and records of the current operation; empty between operations.
-    facts: Vec<Fact>,
+    events: Vec<AddressedEvent>,
     records: Vec<Record>,
     /// The buffer that events are encoded in; empty between uses.
     draft: Vec<u8>,
 }
 
 impl OwnerCore {
-    pub(super) fn new(number: ShardNumber, rules: Arc<Rules>, placement: Placement, rng: Rng) -> Self {
+    pub(super) fn new(number: ShardNumber, rules: Arc<RoomRules>, placement: Placement, rng: Rng) -> Self {
         Self {
             number,
             rules,
@@ -93,14 +93,14 @@ impl OwnerCore {
             barrier: CommitBarrier::new(number),
             requests: StorageRequests::default(),
             tasks: DeferredTasks::default(),
-            facts: Vec::new(),
+            events: Vec::new(),
             records: Vec::new(),
             draft: Vec::new(),
         }
     }
 
     pub(super) fn check_invariants(&self) {
-        assert!(self.facts.is_empty(), "owner: each operation publishes all its facts");
+        assert!(self.events.is_empty(), "owner: each operation publishes all its facts");
         assert!(self.records.is_empty(), "owner: each operation commits all its records");
         self.barrier.check_invariants();
         self.requests.check_invariants();
@@ -116,12 +116,12 @@ pub(super) struct Turn<'a> {
 
 impl Turn<'_> {
     /// The context in which a room or a user applies an operation.
-    pub(super) fn context(&mut self) -> Context<'_> {
-        let OwnerCore { rng, rules, facts, records, .. } = &mut *self.core;
-        Context { now: self.now, rng, rules, facts, records }
+    pub(super) fn context(&mut self) -> OpContext<'_> {
+        let OwnerCore { rng, rules, events, records, .. } = &mut *self.core;
+        OpContext { now: self.now, rng, rules, events, records }
     }
 
-    pub(super) fn rules(&self) -> &Rules {
+    pub(super) fn rules(&self) -> &RoomRules {
         &self.core.rules
     }
 
@@ -176,9 +176,9 @@ impl Turn<'_> {
     }
 
     /// Holds the effect, and the facts of the operation in it, until the records of the operation are committed.
-    pub(super) fn hold_facts(&mut self, effect: impl FnOnce(SmallVec<[Fact; 1]>) -> PendingEffect) {
-        let OwnerCore { barrier, facts, records, .. } = &mut *self.core;
-        barrier.hold(records.drain(..), effect(facts.drain(..).collect()));
+    pub(super) fn hold_facts(&mut self, effect: impl FnOnce(SmallVec<[AddressedEvent; 1]>) -> PendingEffect) {
+        let OwnerCore { barrier, events, records, .. } = &mut *self.core;
+        barrier.hold(records.drain(..), effect(events.drain(..).collect()));
     }
 
     pub(super) fn request(&mut self, request: StorageRequest, query: StorageQuery) {
@@ -217,16 +217,16 @@ impl Turn<'_> {
         self.now.mono - self.now.mono % of_ms + of_ms
     }
 
-    pub(super) fn encode(&mut self, event: &Event) -> Packed {
+    pub(super) fn encode(&mut self, event: &Event) -> EncodedEvent {
         debug_assert!(self.core.draft.is_empty(), "invariant: the draft is empty between uses");
-        Packed::new(event, self.now, &mut self.core.draft)
+        EncodedEvent::new(event, self.now, &mut self.core.draft)
     }
 
     /// Publishes the facts of an operation on `room`. An event for the members is encoded once and sent to each shard that
     /// has a member.
     pub(super) fn publish(&mut self, room: &Room, is_closed: bool) {
-        let mut facts = std::mem::take(&mut self.core.facts);
-        for Fact { audience, event } in facts.drain(..) {
+        let mut events = std::mem::take(&mut self.core.events);
+        for AddressedEvent { audience, event } in events.drain(..) {
             match audience {
                 Audience::Members { except } => self.publish_to_members(room, except, &event, is_closed),
                 Audience::Connection(to) => self.deliver(to, event),
@@ -239,7 +239,7 @@ impl Turn<'_> {
                 }
             }
         }
-        self.core.facts = facts;
+        self.core.events = events;
     }
 
     fn publish_to_members(&mut self, room: &Room, except: Option<ConnectionId>, event: &Event, is_closed: bool) {
@@ -263,12 +263,12 @@ impl Turn<'_> {
 
     /// Publishes one event to all members of a room.
     pub(super) fn publish_event(&mut self, room: &Room, event: Event) {
-        self.publish_facts(room, [Fact { audience: Audience::Members { except: None }, event }]);
+        self.publish_facts(room, [AddressedEvent { audience: Audience::Members { except: None }, event }]);
     }
 
     /// Publishes facts that were held.
-    pub(super) fn publish_facts(&mut self, room: &Room, facts: impl IntoIterator<Item = Fact>) {
-        self.core.facts.extend(facts);
+    pub(super) fn publish_facts(&mut self, room: &Room, events: impl IntoIterator<Item = AddressedEvent>) {
+        self.core.events.extend(events);
         self.publish(room, false);
     }
 
@@ -286,28 +286,28 @@ impl Turn<'_> {
         }
         let reply = outcome.expect("room: a rejected operation leaves no record");
         let (room, seq, idempotency_key) = (room.id.clone(), 0, None);
-        self.hold_facts(|facts| PendingEffect::RoomEvents { room, to, reply, facts, seq, idempotency_key });
+        self.hold_facts(|events| PendingEffect::RoomEvents { room, to, reply, events, seq, idempotency_key });
         Ok(None)
     }
 
     /// Publishes a departure after the messages sent before it. The member that leaves gets its own events now, and none of
     /// the later ones: as a former member it would get only some of them.
     pub(super) fn publish_departure(&mut self, room: &Room) {
-        let is_for_members = |fact: &mut Fact| !matches!(fact.audience, Audience::Connection(_));
-        let facts: SmallVec<[Fact; 1]> = self.core.facts.extract_if(.., is_for_members).collect();
+        let is_for_members = |fact: &mut AddressedEvent| !matches!(fact.audience, Audience::Connection(_));
+        let events: SmallVec<[AddressedEvent; 1]> = self.core.events.extract_if(.., is_for_members).collect();
         self.publish(room, false);
-        if !facts.is_empty() {
-            self.hold([], PendingEffect::Departure { room: room.id.clone(), facts });
+        if !events.is_empty() {
+            self.hold([], PendingEffect::Departure { room: room.id.clone(), events });
         }
     }
 
     /// Takes the facts of an operation on a user; [`Turn::return_facts`] gives the list's memory back.
-    pub(super) fn take_facts(&mut self) -> Vec<Fact> {
-        std::mem::take(&mut self.core.facts)
+    pub(super) fn take_facts(&mut self) -> Vec<AddressedEvent> {
+        std::mem::take(&mut self.core.events)
     }
 
-    pub(super) fn return_facts(&mut self, facts: Vec<Fact>) {
-        debug_assert!(facts.is_empty(), "invariant: all facts of the operation are published");
-        self.core.facts = facts;
+    pub(super) fn return_facts(&mut self, events: Vec<AddressedEvent>) {
+        debug_assert!(events.is_empty(), "invariant: all facts of the operation are published");
+        self.core.events = events;
     }
 }

@@ -13,7 +13,7 @@ use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::{Content, Direct, Event};
-use crate::domain::op::{Audience, Fact, Pushed, Reply, Scope, UserOp};
+use crate::domain::op::{AddressedEvent, Audience, PushResult, Reply, Scope, UserOp};
 use crate::domain::registration::Registrations;
 use crate::domain::reject::Reject;
 use crate::domain::user::{User, user_not_found};
@@ -60,14 +60,16 @@ impl UserStore {
 
     pub(super) fn apply(&mut self, turn: &mut Turn<'_>, name: Name, op: UserOp, to: Requester) -> OpOutcome {
         match op {
-            UserOp::SpendRest => {
+            UserOp::SpendRestQuota => {
                 self.quotas.spend(turn.now, name, turn.rules().rest_per_minute).map(|()| Some(Reply::Done))
             }
-            UserOp::Register { socket, device } => {
+            UserOp::RegisterSocket { socket, device } => {
                 let known = self.registrations.register(&name, socket, device, turn.now)?;
                 Ok(Some(known.map_or(Reply::Registered(None), |live| Reply::Connections(vec![live]))))
             }
-            UserOp::Withdraw { socket } => self.registrations.withdraw(&name, &socket).map(|()| Some(Reply::Done)),
+            UserOp::UnregisterSocket { socket } => {
+                self.registrations.withdraw(&name, &socket).map(|()| Some(Reply::Done))
+            }
             UserOp::Send { by, content } => self.send(turn, name, by, content, to),
             UserOp::Attach { connection, by, socket } => self.attach(turn, name, connection, by, socket),
             UserOp::Detach { connection, .. } => {
@@ -90,9 +92,9 @@ impl UserStore {
     /// Applies an operation to a user without connections and outside the grace period.
     fn apply_to_unknown(&mut self, turn: &mut Turn<'_>, user: Name, op: &UserOp, to: Requester) -> OpOutcome {
         match op {
-            UserOp::Connections => Ok(Some(Reply::Connections(Vec::new()))),
-            UserOp::Push { .. } => Ok(Some(Reply::Pushed(Pushed { reached: 0, offline: vec![user] }))),
-            UserOp::Look { .. } if turn.rules().has_store => {
+            UserOp::ListConnections => Ok(Some(Reply::Connections(Vec::new()))),
+            UserOp::Push { .. } => Ok(Some(Reply::Pushed(PushResult { reached: 0, offline: vec![user] }))),
+            UserOp::Describe { .. } if turn.rules().has_store => {
                 if turn.core.barrier.is_busy() {
                     turn.hold([], PendingEffect::UserLookup { to, user });
                 } else {
@@ -283,9 +285,9 @@ impl UserStore {
 
     /// Publishes the facts of an operation on a user.
     fn publish(&mut self, turn: &mut Turn<'_>, name: &Name) {
-        let mut facts = turn.take_facts();
+        let mut events = turn.take_facts();
         let is_silent = turn.rules().presence_scope == Scope::None;
-        for Fact { audience, event } in facts.drain(..) {
+        for AddressedEvent { audience, event } in events.drain(..) {
             match audience {
                 Audience::Connection(to) => turn.deliver(to, event),
                 Audience::Observers { except, rooms } if !is_silent => {
@@ -302,7 +304,7 @@ impl UserStore {
                 }
             }
         }
-        turn.return_facts(facts);
+        turn.return_facts(events);
     }
 
     /// Publishes a presence update to all users, or to the users that share a room. `rooms` are those of connections that
