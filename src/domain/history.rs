@@ -77,7 +77,7 @@ pub struct Marks {
 impl Room {
     /// The reply to a request for history if storage is not needed: a rejection for non-members, and an empty history if the
     /// room has no stored messages. `None`: storage has them.
-    pub fn history(&self, connection: ConnectionId, rules: &RoomRules) -> Result<Option<Reply>, Reject> {
+    pub(crate) fn history(&self, connection: ConnectionId, rules: &RoomRules) -> Result<Option<Reply>, Reject> {
         self.members.identify(connection, None, "peerId")?;
         let seq = self.log.committed();
         if self.log.is_kept(rules) && seq > 0 {

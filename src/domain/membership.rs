@@ -20,30 +20,25 @@ use crate::domain::room::Room;
 const INDEXED_FROM: usize = 24;
 
 /// A member of a room: one connection.
-pub struct Member {
-    /// The connection.
-    pub connection: ConnectionId,
+pub(crate) struct Member {
+    pub(crate) connection: ConnectionId,
     /// The peer id that its client chose; the connection's id if absent.
-    pub name: Option<Name>,
+    pub(crate) name: Option<Name>,
     /// The display name, if it differs from the username.
-    pub display_name: Option<Box<str>>,
-    /// Its user.
-    pub identity: Identity,
-    /// The media it sends.
-    pub media: MediaState,
+    pub(crate) display_name: Option<Box<str>>,
+    pub(crate) identity: Identity,
+    pub(crate) media: MediaState,
 }
 
 impl Member {
-    /// Its peer id in the room.
-    pub fn peer_name(&self) -> PeerName {
+    pub(crate) fn peer_name(&self) -> PeerName {
         match &self.name {
             Some(name) => PeerName::Chosen(name.clone()),
             None => PeerName::Own(self.connection),
         }
     }
 
-    /// Its view for other members.
-    pub fn peer(&self) -> PeerView {
+    pub(crate) fn peer(&self) -> PeerView {
         PeerView {
             name: self.peer_name(),
             display_name: self.display_name.clone(),
@@ -55,7 +50,7 @@ impl Member {
 
 /// The members of a room, by connection and by peer id, and their number on each shard.
 #[derive(Default)]
-pub struct Members {
+pub(crate) struct Members {
     pub(super) list: Vec<Member>,
     index: Option<Box<MemberIndex>>,
     /// The number of members by shard; shards without any are absent.
@@ -70,44 +65,38 @@ struct MemberIndex {
 }
 
 impl Members {
-    /// Their number.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// All members.
-    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Member> {
         self.list.iter()
     }
 
-    /// The shards with at least one member.
-    pub fn shards(&self) -> impl Iterator<Item = u8> + '_ {
+    pub(crate) fn shards(&self) -> impl Iterator<Item = u8> + '_ {
         self.shards.iter().map(|(shard, _)| *shard)
     }
 
     /// Whether an event for all but `except` has a receiver. Some dialects of Socket.IO deliver a message to its sender, too.
-    pub fn hear(&self, except: Option<ConnectionId>) -> bool {
+    pub(crate) fn hear(&self, except: Option<ConnectionId>) -> bool {
         let is_left_out = |it: ConnectionId| !it.is_peer() && self.of(it).is_some();
         self.list.len() > usize::from(except.is_some_and(is_left_out))
     }
 
     /// Whether some of them are Socket.IO peers, which need other encodings.
-    pub fn has_peers(&self) -> bool {
+    pub(crate) fn has_peers(&self) -> bool {
         self.peers > 0
     }
 
-    /// The member of `connection`.
-    pub fn of(&self, connection: ConnectionId) -> Option<&Member> {
+    pub(crate) fn of(&self, connection: ConnectionId) -> Option<&Member> {
         self.position(connection).map(|at| &self.list[at])
     }
 
-    /// The member with the peer id `name`.
-    pub fn named(&self, name: &str) -> Option<&Member> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Member> {
         self.position_named(name).map(|at| &self.list[at])
     }
 

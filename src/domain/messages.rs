@@ -72,7 +72,7 @@ impl Room {
     }
 
     /// Records that `by` received or read a message, with an event for its sender and one for Socket.IO peers.
-    pub fn mark(
+    pub(crate) fn mark(
         &mut self,
         sender: &Identity,
         message: Uuid,
@@ -93,7 +93,7 @@ impl Room {
     }
 
     /// The user of a member's connection.
-    pub fn user_of(&self, connection: ConnectionId) -> Result<Identity, Reject> {
+    pub(crate) fn user_of(&self, connection: ConnectionId) -> Result<Identity, Reject> {
         self.members.identify(connection, None, "peerId").map(|member| member.identity.clone())
     }
 }

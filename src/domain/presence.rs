@@ -25,7 +25,7 @@ pub enum DisconnectKind {
 
 /// The presence of a user. Connected and online is the usual state, and takes no memory.
 #[derive(Default)]
-pub struct Presence(Option<Box<UnusualPresence>>);
+pub(crate) struct Presence(Option<Box<UnusualPresence>>);
 
 /// Any other state.
 struct UnusualPresence {
@@ -45,28 +45,27 @@ impl UnusualPresence {
 }
 
 impl Presence {
-    /// The status that the user has set.
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         self.0.as_deref().map_or(Status::Online, |unusual| unusual.status)
     }
 
     /// The last activity in milliseconds since 1970.
-    pub fn last_seen(&self, now: Now) -> u64 {
+    pub(crate) fn last_seen(&self, now: Now) -> u64 {
         self.0.as_deref().and_then(|unusual| unusual.last_seen).unwrap_or(now.wall)
     }
 
     /// The end of the grace period in monotonic milliseconds; `None` while connected.
-    pub fn offline_at(&self) -> Option<u64> {
+    pub(crate) fn offline_at(&self) -> Option<u64> {
         self.0.as_deref().and_then(|unusual| unusual.offline_at)
     }
 
     /// The rooms of ended connections.
-    pub fn rooms(&self) -> &[Name] {
+    pub(crate) fn rooms(&self) -> &[Name] {
         self.0.as_deref().map_or(&[], |unusual| &unusual.rooms)
     }
 
     /// Sets the status, and the last activity (in milliseconds since 1970) if it is given; whether the status has changed.
-    pub fn set(&mut self, status: Status, last_seen: Option<u64>, now: Now) -> bool {
+    pub(crate) fn set(&mut self, status: Status, last_seen: Option<u64>, now: Now) -> bool {
         let is_news = self.status() != status;
         let last_seen = last_seen.map(|at| at.min(now.wall));
         self.change(|unusual| {
@@ -82,7 +81,7 @@ impl Presence {
     }
 
     /// Remembers the rooms of an ended connection.
-    pub fn add_rooms(&mut self, rooms: Vec<Name>) {
+    pub(crate) fn add_rooms(&mut self, rooms: Vec<Name>) {
         if rooms.is_empty() {
             return;
         }
@@ -96,7 +95,7 @@ impl Presence {
     }
 
     /// Starts the grace period after the last connection.
-    pub fn start_grace(&mut self, grace_ms: u64, now: Now) {
+    pub(crate) fn start_grace(&mut self, grace_ms: u64, now: Now) {
         self.change(|unusual| {
             unusual.offline_at = Some(now.mono + grace_ms);
             unusual.last_seen.get_or_insert(now.wall);
@@ -104,7 +103,7 @@ impl Presence {
     }
 
     /// Ends the grace period: a connection has come.
-    pub fn end_grace(&mut self) {
+    pub(crate) fn end_grace(&mut self) {
         self.change_unusual(|unusual| {
             unusual.offline_at = None;
             if unusual.status == Status::Online {
@@ -114,7 +113,7 @@ impl Presence {
     }
 
     /// Removes a room that the user has returned to; whether it was remembered, so that its members know the presence.
-    pub fn take_room(&mut self, room: &str) -> bool {
+    pub(crate) fn take_room(&mut self, room: &str) -> bool {
         let mut is_known = false;
         self.change_unusual(|unusual| {
             if let Some(at) = unusual.rooms.iter().position(|known| **known == *room) {

@@ -14,7 +14,7 @@ use crate::domain::connection::connection_not_found;
 use crate::domain::reject::{Code, Reject};
 
 /// The registrations of one owner's users.
-pub struct Registrations {
+pub(crate) struct Registrations {
     by_user: Map<Name, Vec<Registration>>,
     count: usize,
     /// Users with a registration that may expire, by monotonic milliseconds.
@@ -38,16 +38,12 @@ enum RegistrationState {
 }
 
 impl Registrations {
-    /// None yet.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { by_user: map(seed), count: 0, due: VecDeque::new() }
     }
 
     /// Registers the connection named `socket`: the connection if it is live; otherwise the registration waits for it.
-    ///
-    /// # Errors
-    /// The number of registrations is at its limit.
-    pub fn register(
+    pub(crate) fn register(
         &mut self,
         user: &Name,
         socket: Name,
@@ -74,7 +70,7 @@ impl Registrations {
     }
 
     /// A connection named `socket` has come: its registered device. At the limit the connection gets no name.
-    pub fn claim(&mut self, user: &Name, socket: Name, connection: ConnectionId) -> Option<Box<str>> {
+    pub(crate) fn claim(&mut self, user: &Name, socket: Name, connection: ConnectionId) -> Option<Box<str>> {
         let own = self.by_user.get_mut(user);
         match own.and_then(|own| own.iter_mut().find(|known| known.socket == socket)) {
             Some(known) => match std::mem::replace(&mut known.state, RegistrationState::Live(connection)) {
@@ -89,24 +85,20 @@ impl Registrations {
     }
 
     /// Withdraws a registration that still waits.
-    ///
-    /// # Errors
-    /// There is no pending registration of that name.
-    pub fn withdraw(&mut self, user: &Name, socket: &str) -> Result<(), Reject> {
+    pub(crate) fn withdraw(&mut self, user: &Name, socket: &str) -> Result<(), Reject> {
         let is_it =
             |known: &Registration| *known.socket == *socket && matches!(known.state, RegistrationState::Pending { .. });
         if self.retain(user, |known| !is_it(known)) { Ok(()) } else { Err(connection_not_found()) }
     }
 
     /// Removes the name of a connection that has ended.
-    pub fn end(&mut self, user: &Name, connection: ConnectionId) {
+    pub(crate) fn end(&mut self, user: &Name, connection: ConnectionId) {
         if self.count > 0 {
             self.retain(user, |known| !matches!(known.state, RegistrationState::Live(live) if live == connection));
         }
     }
 
-    /// Removes expired registrations.
-    pub fn expire(&mut self, now: Now) {
+    pub(crate) fn expire(&mut self, now: Now) {
         while let Some((_, user)) = self.due.pop_front_if(|(until, _)| *until <= now.mono) {
             self.retain(
                 &user,
@@ -116,15 +108,11 @@ impl Registrations {
     }
 
     /// When [`Registrations::expire`] has work, in monotonic milliseconds.
-    pub fn next_due(&self) -> Option<u64> {
+    pub(crate) fn next_due(&self) -> Option<u64> {
         self.due.front().map(|(at, _)| *at)
     }
 
-    /// Checks the invariants, for tests.
-    ///
-    /// # Panics
-    /// Panics with the name of the first violated invariant.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         let count: usize = self.by_user.values().map(Vec::len).sum();
         assert_eq!(count, self.count, "registrations: registrations match their count");
         assert!(self.count <= limits::REGISTRATIONS, "registrations: all are within the limit");
@@ -173,7 +161,7 @@ impl Registrations {
 }
 
 /// The user has the maximum number of registered names.
-pub fn too_many_names() -> Reject {
+pub(crate) fn too_many_names() -> Reject {
     Reject::new(Code::RateLimited, "Too many registered connections of this user")
 }
 

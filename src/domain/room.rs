@@ -23,36 +23,29 @@ use crate::domain::typing::Typing;
 
 /// The remains of an empty room whose messages are stored.
 #[derive(Clone, Debug)]
-pub struct UnloadedRoom {
-    /// The room's id.
-    pub room: Name,
-    /// The run of its log.
-    pub epoch: Name,
-    /// Its host.
-    pub host: Identity,
+pub(crate) struct UnloadedRoom {
+    pub(crate) room: Name,
+    pub(crate) epoch: Name,
+    pub(crate) host: Identity,
     /// The time of its creation, in milliseconds since 1970.
-    pub created_at: u64,
-    /// The retention of its messages.
-    pub terms: LogTerms,
+    pub(crate) created_at: u64,
+    pub(crate) terms: LogTerms,
     /// The sequence number of its last message.
-    pub last: u64,
+    pub(crate) last: u64,
     /// The time of its last message, in milliseconds since 1970.
-    pub last_at: u64,
+    pub(crate) last_at: u64,
 }
 
 /// One room.
 pub struct Room {
-    /// Its id.
-    pub id: Name,
-    /// Its members.
-    pub members: Members,
-    /// Its messages.
-    pub log: RoomLog,
+    pub(crate) id: Name,
+    pub(crate) members: Members,
+    pub(crate) log: RoomLog,
     /// `None` for a room that was created by joining.
     pub(super) profile: Option<Box<Profile>>,
     pub(super) host: Identity,
     /// Its end is in transit to storage: it accepts no operations but departures.
-    pub is_closing: bool,
+    pub(crate) is_closing: bool,
     /// In milliseconds since 1970.
     created_at: u64,
     /// The time of its last operation, in monotonic and wall milliseconds.
@@ -60,13 +53,13 @@ pub struct Room {
     active_wall: u64,
     pub(super) typing: Typing,
     /// Members joined or left without an announcement.
-    pub(super) uncounted: bool,
+    pub(crate) uncounted: bool,
     /// Members joined or left, and the members that receive online counts do not know yet.
-    pub(super) is_online_news: bool,
+    pub(crate) is_online_news: bool,
     /// The owners of its users have been asked for their presence.
     is_online_asked: bool,
     /// The owner has a deferred task that checks whether the room is idle.
-    pub end_is_due: bool,
+    pub(crate) end_is_due: bool,
 }
 
 impl HasName for Box<Room> {
@@ -109,7 +102,11 @@ impl Room {
     }
 
     /// A room that continues its log after a restart or after it was unloaded.
-    pub fn from_unloaded(room: UnloadedRoom, profile: Option<Box<Profile>>, context: &mut OpContext<'_>) -> Self {
+    pub(crate) fn from_unloaded(
+        room: UnloadedRoom,
+        profile: Option<Box<Profile>>,
+        context: &mut OpContext<'_>,
+    ) -> Self {
         Self {
             log: RoomLog::stored(room.epoch, room.terms, room.last),
             created_at: room.created_at,
@@ -119,7 +116,7 @@ impl Room {
     }
 
     /// The remains of the room while it is empty; `None` if storage has none of its messages.
-    pub fn unload(&self, rules: &RoomRules) -> Option<UnloadedRoom> {
+    pub(crate) fn unload(&self, rules: &RoomRules) -> Option<UnloadedRoom> {
         let is_unloadable = self.log.is_stored() && self.profile.is_none() && self.log.is_kept(rules);
         is_unloadable.then(|| UnloadedRoom {
             room: self.id.clone(),
@@ -133,14 +130,13 @@ impl Room {
     }
 
     /// When an idle room may end, in monotonic milliseconds; `None` while it is in use.
-    pub fn ends_at(&self) -> Option<u64> {
+    pub(crate) fn ends_at(&self) -> Option<u64> {
         let idle_ms = if self.profile.is_some() { limits::MADE_ROOM_IDLE_MS } else { limits::JOINED_ROOM_IDLE_MS };
         let is_idle = self.members.is_empty() && !self.log.has_uncommitted() && !self.is_closing;
         is_idle.then(|| self.active_mono + idle_ms)
     }
 
-    /// The room's record for storage.
-    pub fn made(&self, rules: &RoomRules) -> MadeRoom {
+    pub(crate) fn made(&self, rules: &RoomRules) -> MadeRoom {
         let terms = self.log.terms();
         MadeRoom {
             room: self.id.clone(),
@@ -153,29 +149,13 @@ impl Room {
         }
     }
 
-    /// Whether members joined or left without an announcement since the last call.
-    pub fn take_uncounted(&mut self) -> bool {
-        std::mem::take(&mut self.uncounted)
-    }
-
-    /// Whether the member count has to be published.
-    pub fn is_uncounted(&self) -> bool {
-        self.uncounted
-    }
-
-    /// The member count as an event.
-    pub fn stats(&self) -> Event {
+    pub(crate) fn stats(&self) -> Event {
         Event::Stats { room: self.id.clone(), participant_count: self.members.len() }
-    }
-
-    /// Whether the online users have to be published.
-    pub fn is_online_news(&self) -> bool {
-        self.is_online_news
     }
 
     /// The users to ask for their presence, if the online users have to be published and no request is pending. The result
     /// goes to [`Room::online`].
-    pub fn take_online(&mut self) -> Option<Vec<Name>> {
+    pub(crate) fn take_online(&mut self) -> Option<Vec<Name>> {
         if self.is_online_asked || !std::mem::take(&mut self.is_online_news) || !self.members.has_peers() {
             return None;
         }
@@ -184,7 +164,7 @@ impl Room {
     }
 
     /// The event with the online users. Without `users` all users count as online, and none is listed.
-    pub fn online(&mut self, users: Option<Vec<PresenceView>>) -> Event {
+    pub(crate) fn online(&mut self, users: Option<Vec<PresenceView>>) -> Event {
         self.is_online_asked = false;
         let here = self.users();
         let mut online_count = here.len();
@@ -203,7 +183,7 @@ impl Room {
     }
 
     /// The room's public view, with at most `peers` of its members.
-    pub fn view(&self, peers: usize) -> RoomView {
+    pub(crate) fn view(&self, peers: usize) -> RoomView {
         RoomView {
             room: self.id.clone(),
             is_made: self.profile.is_some(),
@@ -221,12 +201,10 @@ impl Room {
         self.admits(by).then_some(()).ok_or_else(Reject::private)
     }
 
-    /// Whether `by` is the room's host or an admin.
     pub(super) fn is_host(&self, by: &Identity) -> bool {
         by.roles().admin || by.user() == self.host.user()
     }
 
-    /// Whether the profile lists `user` as a participant.
     pub(super) fn has_participant(&self, user: &str) -> bool {
         let profile = self.profile.as_deref();
         profile.is_some_and(|profile| profile.participants.iter().any(|participant| **participant == *user))
@@ -243,10 +221,7 @@ impl Room {
     }
 
     /// Checks the room's invariants, for tests.
-    ///
-    /// # Panics
-    /// Panics with the name of the first violated invariant.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         self.members.check_invariants();
         self.log.check_invariants();
         self.typing.check_invariants();

@@ -9,10 +9,7 @@ use crate::domain::room::Room;
 
 impl Room {
     /// The number of the room's users, and those of a page.
-    ///
-    /// # Errors
-    /// `by` may not join.
-    pub fn roster(&self, by: &Identity, page: &UsersPage) -> Result<RoomRoster, Reject> {
+    pub(crate) fn roster(&self, by: &Identity, page: &UsersPage) -> Result<RoomRoster, Reject> {
         self.check_admits(by)?;
         let users = self.users();
         let total = users.len();
@@ -22,12 +19,11 @@ impl Room {
     }
 
     /// Whether `user` may always join: as the room's host or as a participant.
-    pub fn takes_part(&self, user: &str) -> bool {
+    pub(crate) fn takes_part(&self, user: &str) -> bool {
         self.has_participant(user) || (self.profile.is_some() && self.host.user() == user)
     }
 
-    /// Statistics of the recent messages.
-    pub fn message_stats(&self) -> MessageStats {
+    pub(crate) fn message_stats(&self) -> MessageStats {
         let (tracked, delivered, read) = self.log.receipts();
         MessageStats { typing: self.typing.users() as u64, tracked, delivered, read }
     }

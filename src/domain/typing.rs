@@ -148,7 +148,7 @@ impl Room {
     }
 
     /// Stops the typing of connections whose timeout has passed.
-    pub fn end_typing(&mut self, context: &mut OpContext<'_>) {
+    pub(crate) fn end_typing(&mut self, context: &mut OpContext<'_>) {
         self.typing.pass(context.now);
         while let Some(connection) = self.typing.expired(context.now) {
             self.stop_typing(connection, connection, context);
@@ -156,7 +156,7 @@ impl Room {
     }
 
     /// When the owner has to call [`Room::end_typing`], in monotonic milliseconds, if it does not know yet.
-    pub fn typing_due(&mut self) -> Option<u64> {
+    pub(crate) fn typing_due(&mut self) -> Option<u64> {
         self.typing.take_due()
     }
 

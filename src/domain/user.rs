@@ -14,11 +14,10 @@ use crate::domain::record::{Record, Seen};
 use crate::domain::reject::{Code, Reject};
 
 /// A user with a connection, or in the grace period after the last one.
-pub struct User {
+pub(crate) struct User {
     /// The identity in the token of the first connection.
-    pub identity: Identity,
-    /// Oldest first.
-    pub connections: SmallList<ConnectionId>,
+    pub(crate) identity: Identity,
+    pub(crate) connections: SmallList<ConnectionId>,
     /// The start of the present uninterrupted connection, in milliseconds since 1970.
     since: u64,
     presence: Presence,
@@ -31,13 +30,12 @@ impl HasName for User {
 }
 
 impl User {
-    /// A user without connections.
-    pub fn new(identity: Identity) -> Self {
+    pub(crate) fn new(identity: Identity) -> Self {
         Self { identity, connections: SmallList::None, since: 0, presence: Presence::default() }
     }
 
     /// Applies one operation, as [`crate::domain::room::Room::apply`] does.
-    pub fn apply(&mut self, op: UserOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
+    pub(crate) fn apply(&mut self, op: UserOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         match op {
             UserOp::Attach { connection, .. } => self.attach(connection, context),
             UserOp::Detach { connection, parting, rooms } => {
@@ -74,7 +72,7 @@ impl User {
     }
 
     /// The presence that `by` sees. The connections of a user that appears offline are hidden from others.
-    pub fn view(&self, by: &Identity, now: Now) -> PresenceView {
+    pub(crate) fn view(&self, by: &Identity, now: Now) -> PresenceView {
         let status = self.presence.status();
         let may_see = status != Status::Offline || by.user() == self.identity.user() || by.roles().admin;
         PresenceView {
@@ -89,24 +87,23 @@ impl User {
     }
 
     /// The status that others see.
-    pub fn shown(&self) -> Status {
+    pub(crate) fn shown(&self) -> Status {
         if self.connections.is_empty() { Status::Offline } else { self.presence.status() }
     }
 
-    /// Delivers an event to every connection.
-    pub fn tell(&self, event: &Event, context: &mut OpContext<'_>) {
+    pub(crate) fn tell(&self, event: &Event, context: &mut OpContext<'_>) {
         for connection in self.connections.as_slice() {
             context.tell(*connection, event.clone());
         }
     }
 
     /// The end of the grace period, in monotonic milliseconds; `None` with a connection.
-    pub fn offline_at(&self) -> Option<u64> {
+    pub(crate) fn offline_at(&self) -> Option<u64> {
         self.presence.offline_at()
     }
 
     /// Ends the grace period. A user that appeared offline before causes no event.
-    pub fn go_offline(&mut self, context: &mut OpContext<'_>) {
+    pub(crate) fn go_offline(&mut self, context: &mut OpContext<'_>) {
         let last_seen = self.presence.last_seen(context.now);
         self.note_seen(context);
         if self.presence.set(Status::Offline, Some(last_seen), context.now) {
@@ -158,12 +155,12 @@ impl User {
     }
 
     /// Whether the presence is stored for the time when the user is offline. That of guests is not.
-    pub fn is_noted(&self, rules: &RoomRules) -> bool {
+    pub(crate) fn is_noted(&self, rules: &RoomRules) -> bool {
         rules.has_store && !self.identity.roles().guest
     }
 
     /// Records the presence. While the user is online it is needed after a restart only.
-    pub fn note_seen(&self, context: &mut OpContext<'_>) {
+    pub(crate) fn note_seen(&self, context: &mut OpContext<'_>) {
         if self.is_noted(context.rules) {
             let (status, at) = (self.presence.status(), self.presence.last_seen(context.now));
             let seen = Seen { identity: self.identity.clone(), status, at };
@@ -172,10 +169,7 @@ impl User {
     }
 
     /// Checks the user's invariants, for tests.
-    ///
-    /// # Panics
-    /// Panics with the name of the first violated invariant.
-    pub fn check_invariants(&self, rules: &RoomRules) {
+    pub(crate) fn check_invariants(&self, rules: &RoomRules) {
         let connections = self.connections.as_slice();
         let max = rules.connections_per_user;
         assert!(max == 0 || connections.len() <= max, "user: connections are within their limit");
@@ -202,12 +196,12 @@ impl User {
 }
 
 /// The user has the maximum number of connections.
-pub fn too_many_connections() -> Reject {
+pub(crate) fn too_many_connections() -> Reject {
     Reject::new(Code::RateLimited, "Too many connections of this user")
 }
 
 /// No user of that id is connected.
-pub fn user_not_found() -> Reject {
+pub(crate) fn user_not_found() -> Reject {
     Reject::new(Code::UserNotFound, "No user of that id is connected")
 }
 

@@ -39,7 +39,7 @@ impl Room {
 
     /// The record that has to be committed before an operation runs, if it needs one. The operation is checked twice: now,
     /// and after the commit.
-    pub fn before(&self, op: &RoomOp) -> Result<Option<Record>, Reject> {
+    pub(crate) fn before(&self, op: &RoomOp) -> Result<Option<Record>, Reject> {
         let (room, is_stored) = (self.id.clone(), self.log.is_stored());
         Ok(match op {
             RoomOp::Close { by } => {

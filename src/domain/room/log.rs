@@ -20,11 +20,9 @@ enum RoomRecordState {
     Stored,
 }
 
-/// See the module.
-pub struct RoomLog {
+pub(crate) struct RoomLog {
     /// The run of the log that `seq` counts in.
     epoch: Name,
-    /// The sequence number of the last message.
     seq: u64,
     /// The sequence number of the last message that is committed, or need not be, so that members may receive it.
     committed: u64,
@@ -57,33 +55,30 @@ impl RoomLog {
         Self { seq: last, committed: last, record: RoomRecordState::Stored, ..Self::new(epoch, terms) }
     }
 
-    /// The run of the log that its sequence numbers count in.
-    pub fn epoch(&self) -> &Name {
+    pub(crate) fn epoch(&self) -> &Name {
         &self.epoch
     }
 
     /// The sequence number of the last message.
-    pub fn seq(&self) -> u64 {
+    pub(crate) fn seq(&self) -> u64 {
         self.seq
     }
 
     /// The sequence number of the last message that members may receive.
-    pub fn committed(&self) -> u64 {
+    pub(crate) fn committed(&self) -> u64 {
         self.committed
     }
 
-    /// Whether messages wait for their commit.
-    pub fn has_uncommitted(&self) -> bool {
+    pub(crate) fn has_uncommitted(&self) -> bool {
         self.seq != self.committed
     }
 
-    /// Whether the room's messages are stored.
-    pub fn is_kept(&self, rules: &RoomRules) -> bool {
+    pub(crate) fn is_kept(&self, rules: &RoomRules) -> bool {
         rules.has_store && self.history.unwrap_or(rules.history)
     }
 
     /// Whether storage has the room's record, or it is in transit.
-    pub fn is_made(&self) -> bool {
+    pub(crate) fn is_made(&self) -> bool {
         self.record != RoomRecordState::Absent
     }
 
@@ -95,8 +90,7 @@ impl RoomLog {
         LogTerms { history: self.history, retention: self.retention }
     }
 
-    /// Storage has the room's record from now on.
-    pub fn note_made(&mut self) {
+    pub(crate) fn note_made(&mut self) {
         self.record = RoomRecordState::Stored;
     }
 
@@ -131,13 +125,13 @@ impl RoomLog {
     }
 
     /// The messages up to `seq` are committed: members may receive them.
-    pub fn commit(&mut self, seq: u64) {
+    pub(crate) fn commit(&mut self, seq: u64) {
         self.committed = self.committed.max(seq);
         self.note_made();
     }
 
     /// Storage has refused the uncommitted messages: they are removed, and their numbers are issued again.
-    pub fn roll_back(&mut self) {
+    pub(crate) fn roll_back(&mut self) {
         let refused = (self.seq - self.committed) as usize;
         self.recent.truncate(self.recent.len().saturating_sub(refused));
         if let Some(tally) = &mut self.tally {
@@ -150,7 +144,7 @@ impl RoomLog {
     }
 
     /// The sequence number of a recent message.
-    pub fn seq_of(&self, message: Uuid) -> Option<u64> {
+    pub(crate) fn seq_of(&self, message: Uuid) -> Option<u64> {
         let back = self.recent.iter().rev().position(|(id, _)| *id == message)?;
         Some(self.seq - back as u64)
     }

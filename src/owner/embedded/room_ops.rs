@@ -83,7 +83,7 @@ impl RoomStore {
 
     pub(super) fn publish_stats(&mut self, turn: &mut Turn<'_>, name: &Name) {
         if let Some(room) = self.rooms.get_mut(name)
-            && room.take_uncounted()
+            && std::mem::take(&mut room.uncounted)
             && !room.members.is_empty()
         {
             let event = room.stats();

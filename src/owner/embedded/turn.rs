@@ -205,10 +205,10 @@ impl Turn<'_> {
         if let Some(at) = room.typing_due() {
             self.defer(at, DeferredTask::EndTyping(room.id.clone()));
         }
-        if room.is_uncounted() {
+        if room.uncounted {
             self.defer(self.next_multiple(STATS_EVERY_MS), DeferredTask::PublishStats(room.id.clone()));
         }
-        if room.is_online_news() {
+        if room.is_online_news {
             self.defer(self.next_multiple(ONLINE_EVERY_MS), DeferredTask::PublishOnline(room.id.clone()));
         }
     }
