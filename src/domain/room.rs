@@ -1,7 +1,7 @@
 //! A room: its members, its profile and its log, which orders its messages.
 //!
 //! All operations go through [`Room::apply`], one at a time. It is a function of the room, the operation, the time and the
-//! given randomness. It sends no message itself: it lists facts, and the owner publishes them in the same order.
+//! given randomness. It sends no message itself: it lists events, and the owner publishes them in the same order.
 
 mod apply;
 pub mod log;

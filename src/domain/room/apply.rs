@@ -8,7 +8,7 @@ use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
 impl Room {
-    /// Applies one operation and returns its reply; its facts and records are listed in `context`.
+    /// Applies one operation and returns its reply; its events and records are listed in `context`.
     pub fn apply(&mut self, op: RoomOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         self.active_mono = context.now.mono;
         self.active_wall = context.now.wall;

@@ -17,11 +17,14 @@ use crate::domain::access::Identity;
 use crate::domain::event::{Content, Direct, Event};
 use crate::domain::op::{Reply, Sent};
 use crate::domain::record::Record;
+use crate::domain::reject::Reject;
+use crate::domain::user::user_not_found;
 use crate::message::storage::{PAGE_MESSAGES, StorageQuery, StorageReply, Unavailable};
 use crate::message::{Requester, ShardMessage};
 use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
-use crate::owner::embedded::storage_requests::StorageRequest;
-use crate::owner::embedded::turn::{DeferredTask, OwnerCore, Turn};
+use crate::owner::embedded::storage_requests::{StorageRequest, StorageResult};
+use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
+use crate::owner::embedded::users::UserStore;
 
 /// The stage of a direct message.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,10 +55,6 @@ impl DirectDeliveries {
     /// Notes that messages wait in storage for a user.
     pub(super) fn note_waiting(&mut self, user: Name) {
         self.waiting.insert(user);
-    }
-
-    pub(super) fn is_waiting(&self, user: &Name) -> bool {
-        self.waiting.contains(user)
     }
 
     fn set_stage(&mut self, user: &Name, id: Uuid, stage: DeliveryStage) {
@@ -99,38 +98,72 @@ impl DirectDeliveries {
         self.requested.contains(user) || self.stages.get(user).is_some_and(|known| known.iter().any(is_delivered))
     }
 
-    /// Without storage a message is delivered to the present connections only.
-    pub(super) fn deliver_unstored(
+    /// Sends a message to a user that is online or known to storage. Without storage it is delivered to the present
+    /// connections only.
+    pub(super) fn send(
+        &mut self,
         turn: &mut Turn<'_>,
-        connections: &[ConnectionId],
-        by: Identity,
-        content: Content,
-    ) -> Reply {
-        let (id, at) = (turn.context().message_id(), turn.now.wall);
-        let direct = Arc::new(Direct { id, sender: by, content, at });
-        for &to in connections {
-            turn.deliver(to, Event::Direct(direct.clone()));
+        users: &UserStore,
+        user: Name,
+        (by, content): (Identity, Content),
+        to: Requester,
+    ) -> OpOutcome {
+        if !turn.rules().has_store {
+            let connections = users.connections_of(&user);
+            if connections.is_empty() {
+                return Err(user_not_found());
+            }
+            let direct = new_direct(turn, by, content);
+            for &to in connections {
+                turn.deliver(to, Event::Direct(direct.clone()));
+            }
+            return Ok(Some(Reply::Sent(Sent { id: direct.id, seq: None, at: direct.at })));
         }
-        Reply::Sent(Sent { id, seq: None, at })
+        turn.check_store()?;
+        if users.is_present(&user) || self.waiting.contains(&user) {
+            self.store(turn, user, by, content, to);
+        } else if turn.core.barrier.is_busy() {
+            turn.hold([], PendingEffect::DirectToUnknownUser { to, user, by, content });
+        } else {
+            Self::look_up_recipient(turn, user, by, content, to);
+        }
+        Ok(None)
+    }
+
+    /// Requests whether storage knows the recipient of a message.
+    pub(super) fn look_up_recipient(turn: &mut Turn<'_>, user: Name, by: Identity, content: Content, to: Requester) {
+        let query = StorageQuery::User { user: user.clone() };
+        turn.request(StorageRequest::Recipient { to, user, by, content }, query);
+    }
+
+    /// The result of [`StorageRequest::Recipient`]. The user may have connected meanwhile.
+    pub(super) fn recipient_found(
+        &mut self,
+        turn: &mut Turn<'_>,
+        users: &UserStore,
+        (user, by, content): (Name, Identity, Content),
+        to: Requester,
+        result: StorageResult,
+    ) {
+        match result {
+            Ok(StorageReply::User(Some(_))) => self.store(turn, user, by, content, to),
+            Ok(_) if users.is_present(&user) => self.store(turn, user, by, content, to),
+            Ok(_) => turn.reply(to, Err(user_not_found())),
+            Err(Unavailable) => turn.reply(to, Err(Reject::storage_unavailable())),
+        }
     }
 
     /// Stores a message. It is delivered after its commit.
-    pub(super) fn store(&mut self, turn: &mut Turn<'_>, user: Name, by: Identity, content: Content, to: Requester) {
-        let direct = Arc::new(Direct { id: turn.context().message_id(), sender: by, content, at: turn.now.wall });
+    fn store(&mut self, turn: &mut Turn<'_>, user: Name, by: Identity, content: Content, to: Requester) {
+        let direct = new_direct(turn, by, content);
         self.set_stage(&user, direct.id, DeliveryStage::Storing);
         let record = Record::DirectKept { user: user.clone(), direct: direct.clone() };
         turn.hold([record], PendingEffect::DirectMessage { to, user, direct });
     }
 
     /// A message is committed. It is delivered to the user's connections, or waits for the next one.
-    pub(super) fn stored(
-        &mut self,
-        turn: &mut Turn<'_>,
-        user: &Name,
-        connections: &[ConnectionId],
-        direct: Arc<Direct>,
-    ) {
-        self.deliver(turn, user, direct, connections.iter().copied().collect());
+    pub(super) fn stored(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: &Name, direct: Arc<Direct>) {
+        self.deliver(turn, user, direct, users.connections_of(user).iter().copied().collect());
     }
 
     /// Storage has refused a message.
@@ -171,8 +204,8 @@ impl DirectDeliveries {
     pub(super) fn ack_settled(
         &mut self,
         turn: &mut Turn<'_>,
+        users: &UserStore,
         user: &Name,
-        connections: &[ConnectionId],
         id: Uuid,
         is_committed: bool,
     ) {
@@ -185,17 +218,11 @@ impl DirectDeliveries {
             true => self.set_stage(user, id, DeliveryStage::Deleted),
             false => self.remove(user, id),
         }
-        self.request_if_waiting(turn, user, connections, None);
+        self.request_if_waiting(turn, users, user, None);
     }
 
-    /// A connection has ended, perhaps before it received its messages. `connections` are the remaining ones.
-    pub(super) fn disconnected(
-        &mut self,
-        turn: &mut Turn<'_>,
-        user: &Name,
-        connections: &[ConnectionId],
-        ended: ConnectionId,
-    ) {
+    /// A connection has ended, perhaps before it received its messages.
+    pub(super) fn disconnected(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: &Name, ended: ConnectionId) {
         let is_undelivered = self.retain(user, |_, stage| match stage {
             DeliveryStage::Delivered(to) => {
                 to.retain(|known| *known != ended);
@@ -206,23 +233,25 @@ impl DirectDeliveries {
         if is_undelivered {
             self.note_waiting(user.clone());
         }
-        self.request_if_waiting(turn, user, connections, None);
+        self.request_if_waiting(turn, users, user, None);
     }
 
-    /// The users for whom messages wait.
-    pub(super) fn waiting(&self) -> Vec<Name> {
-        self.waiting.iter().cloned().collect()
+    /// Storage works again: requests the waiting messages of all online users.
+    pub(super) fn request_all(&mut self, turn: &mut Turn<'_>, users: &UserStore) {
+        for user in self.waiting.clone() {
+            self.request_if_waiting(turn, users, &user, None);
+        }
     }
 
     /// Requests the waiting messages of a user that is online: for the connection `arrival`, or for all connections.
     pub(super) fn request_if_waiting(
         &mut self,
         turn: &mut Turn<'_>,
+        users: &UserStore,
         user: &Name,
-        connections: &[ConnectionId],
         arrival: Option<ConnectionId>,
     ) {
-        if !connections.is_empty() && !self.is_delivering(user) && self.waiting.remove(user) {
+        if !users.connections_of(user).is_empty() && !self.is_delivering(user) && self.waiting.remove(user) {
             self.requested.insert(user.clone());
             let query = StorageQuery::Directs { user: user.clone(), limit: PAGE_MESSAGES };
             turn.request(StorageRequest::Directs { user: user.clone(), arrival }, query);
@@ -233,11 +262,12 @@ impl DirectDeliveries {
     pub(super) fn found(
         &mut self,
         turn: &mut Turn<'_>,
+        users: &UserStore,
         user: Name,
-        present: &[ConnectionId],
         arrival: Option<ConnectionId>,
-        result: Result<StorageReply, Unavailable>,
+        result: StorageResult,
     ) {
+        let present = users.connections_of(&user);
         self.requested.remove(&user);
         // If the connection that caused the request has ended, the messages are for the present ones.
         let connections: SmallVec<[ConnectionId; 2]> = match arrival.filter(|arrival| present.contains(arrival)) {
@@ -264,7 +294,7 @@ impl DirectDeliveries {
     }
 
     /// Checks the stages against the user's connections and the pending effects and requests.
-    pub(super) fn check_invariants<'a>(&self, core: &OwnerCore, connections_of: impl Fn(&Name) -> &'a [ConnectionId]) {
+    pub(super) fn check_invariants(&self, core: &OwnerCore, users: &UserStore) {
         for (user, known) in &self.stages {
             assert!(!known.is_empty(), "direct messages: a user without messages in transit is absent");
             for (id, stage) in known {
@@ -277,7 +307,7 @@ impl DirectDeliveries {
                         holds(&|effect| matches!(effect, PendingEffect::DirectAck { id: known, .. } if known == id))
                     }
                     DeliveryStage::Delivered(to) => {
-                        !to.is_empty() && to.iter().all(|to| connections_of(user).contains(to))
+                        !to.is_empty() && to.iter().all(|to| users.connections_of(user).contains(to))
                     }
                     DeliveryStage::Deleted => self.requested.contains(user),
                     DeliveryStage::AckRefused => true,
@@ -289,4 +319,8 @@ impl DirectDeliveries {
             assert!(core.requests.asks_directs_of(user), "direct messages: each requested user has a storage request");
         }
     }
+}
+
+fn new_direct(turn: &mut Turn<'_>, sender: Identity, content: Content) -> Arc<Direct> {
+    Arc::new(Direct { id: turn.context().message_id(), sender, content, at: turn.now.wall })
 }

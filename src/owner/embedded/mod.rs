@@ -41,11 +41,12 @@ use crate::message::storage::{
 use crate::message::{Outgoing, Placement, PresenceUpdate, Requester, ShardNumber};
 
 use commit_barrier::{PendingEffect, ReleasedEffects};
+use direct_messages::DirectDeliveries;
 use idempotency::IdempotencyRecord;
-use room_log::{StorageResult, marks_found};
+use room_log::marks_found;
 use rooms::RoomStore;
 use sessions::SessionStore;
-use storage_requests::StorageRequest;
+use storage_requests::{StorageRequest, StorageResult};
 use turn::{DeferredTask, OwnerCore, Turn};
 use users::UserStore;
 
@@ -54,6 +55,7 @@ pub struct EmbeddedOwner {
     core: OwnerCore,
     rooms: RoomStore,
     users: UserStore,
+    directs: DirectDeliveries,
     sessions: SessionStore,
 }
 
@@ -62,6 +64,7 @@ struct Parts<'a> {
     turn: Turn<'a>,
     rooms: &'a mut RoomStore,
     users: &'a mut UserStore,
+    directs: &'a mut DirectDeliveries,
     sessions: &'a mut SessionStore,
 }
 
@@ -75,24 +78,25 @@ impl EmbeddedOwner {
             core: OwnerCore::new(number, rules, placement, rng),
             rooms: RoomStore::new(seed, seeds),
             users: UserStore::new(seed),
+            directs: DirectDeliveries::default(),
             sessions: SessionStore::new(seed),
         }
     }
 
     fn parts<'a>(&'a mut self, now: Now, out: &'a mut Vec<Outgoing>) -> Parts<'a> {
-        let Self { core, rooms, users, sessions } = self;
-        Parts { turn: Turn { now, core, out }, rooms, users, sessions }
+        let Self { core, rooms, users, directs, sessions } = self;
+        Parts { turn: Turn { now, core, out }, rooms, users, directs, sessions }
     }
 
     /// Applies an operation and replies to `from`.
     pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
-        let Parts { mut turn, rooms, users, sessions } = self.parts(now, out);
+        let Parts { mut turn, rooms, users, directs, sessions } = self.parts(now, out);
         if let Op::Room(name, op) = &op {
             rooms.publish_departures(&mut turn, name, op);
         }
         turn.reply_first(from, |turn| match op {
             Op::Room(name, op) => rooms.apply(turn, name, op, from),
-            Op::User(name, op) => users.apply(turn, name, op, from),
+            Op::User(name, op) => users.apply(turn, directs, name, op, from),
             Op::Session(_, op) => sessions.apply(turn, op, from),
             Op::Rooms => Ok(Some(Reply::Rooms(rooms.list(users.connections())))),
             Op::Users(page) => Ok(Some(Reply::Users(users.connected(now, &page)))),
@@ -115,7 +119,7 @@ impl EmbeddedOwner {
 
     /// Notes that a connection of the user has received a direct message.
     pub fn handed(&mut self, user: &Name, message: Uuid) {
-        self.users.acknowledge_direct(&mut self.core.barrier, user, message);
+        self.directs.acknowledge(&mut self.core.barrier, user, message);
     }
 
     /// Handles an event of the storage thread.
@@ -127,7 +131,7 @@ impl EmbeddedOwner {
             StorageEvent::State(state) => {
                 parts.turn.core.barrier.set_state(state);
                 if state == StorageState::Good {
-                    parts.users.request_all_directs(&mut parts.turn);
+                    parts.directs.request_all(&mut parts.turn, parts.users);
                 }
             }
         }
@@ -165,11 +169,11 @@ impl EmbeddedOwner {
     /// Restores an entry that storage has kept.
     pub fn restore(&mut self, now: Now, restored: Restored) {
         let mut out = Vec::new();
-        let Parts { mut turn, rooms, users, .. } = self.parts(now, &mut out);
+        let Parts { mut turn, rooms, directs, .. } = self.parts(now, &mut out);
         match restored {
             Restored::Room(stored) => restore_room(&mut turn, rooms, *stored),
             Restored::Repeatable(message) => restore_repeatable(&turn, rooms, &message),
-            Restored::Awaited(user) => users.restore_waiting(user),
+            Restored::Awaited(user) => directs.note_waiting(user),
             // Offline users are looked up on request.
             Restored::User(_) => {}
         }
@@ -261,13 +265,14 @@ impl EmbeddedOwner {
         self.core.check_invariants();
         self.rooms.check_invariants(&self.core);
         self.users.check_invariants(&self.core);
+        self.directs.check_invariants(&self.core, &self.users);
         self.sessions.check_invariants(&self.core.barrier);
     }
 }
 
 impl Parts<'_> {
     fn run(&mut self, task: DeferredTask) {
-        let Self { turn, rooms, users, .. } = self;
+        let Self { turn, rooms, users, directs, .. } = self;
         match task {
             DeferredTask::EndRoom(name) => rooms.end_if_idle(turn, name),
             DeferredTask::ExpireUnloaded(name) => rooms.expire_unloaded(turn, name),
@@ -276,7 +281,7 @@ impl Parts<'_> {
             DeferredTask::PublishOnline(name) => rooms.publish_online(turn, name),
             DeferredTask::EndTyping(name) => rooms.end_typing(turn, name),
             DeferredTask::GoOffline(name) => users.go_offline_if_due(turn, &name),
-            DeferredTask::RequestDirects(name) => users.request_directs(turn, &name),
+            DeferredTask::RequestDirects(name) => directs.request_if_waiting(turn, users, &name, None),
         }
     }
 
@@ -302,7 +307,7 @@ impl Parts<'_> {
 
     /// Releases an effect whose record is committed.
     fn release(&mut self, effect: PendingEffect, taken: &mut impl Iterator<Item = Option<Box<Session>>>) {
-        let Self { turn, rooms, users, sessions } = self;
+        let Self { turn, rooms, users, directs, sessions } = self;
         match effect {
             PendingEffect::RoomEvents { room, to, reply, events, seq, .. } => {
                 turn.reply(to, Ok(reply));
@@ -320,12 +325,12 @@ impl Parts<'_> {
             PendingEffect::DirectMessage { to, user, direct } => {
                 let sent = Sent { id: direct.id, seq: None, at: direct.at };
                 turn.reply(to, Ok(Reply::Sent(sent)));
-                users.direct_stored(turn, &user, direct);
+                directs.stored(turn, users, &user, direct);
             }
             PendingEffect::DirectToUnknownUser { to, user, by, content } => {
-                UserStore::look_up_recipient(turn, user, by, content, to);
+                DirectDeliveries::look_up_recipient(turn, user, by, content, to);
             }
-            PendingEffect::DirectAck { user, id } => users.direct_ack_settled(turn, &user, id, true),
+            PendingEffect::DirectAck { user, id } => directs.ack_settled(turn, users, &user, id, true),
             PendingEffect::UserLookup { to, user } => UserStore::look_up(turn, user, to),
             PendingEffect::SessionEnd { to } => {
                 let session = taken.next().flatten();
@@ -342,7 +347,7 @@ impl Parts<'_> {
 
     /// Undoes an effect whose record is refused; the requester to be told so, if there is one.
     fn undo(&mut self, effect: PendingEffect) -> Option<Requester> {
-        let Self { turn, rooms, users, sessions } = self;
+        let Self { turn, rooms, users, directs, sessions } = self;
         match effect {
             PendingEffect::RoomEvents { room, to, seq, idempotency_key, .. } => {
                 rooms.undo(turn, &room, seq, idempotency_key);
@@ -355,7 +360,7 @@ impl Parts<'_> {
                 return Some(to);
             }
             PendingEffect::DirectMessage { to, user, direct } => {
-                users.direct_refused(&user, direct.id);
+                directs.store_refused(&user, direct.id);
                 return Some(to);
             }
             PendingEffect::SessionClaim { to, claim } => {
@@ -370,7 +375,7 @@ impl Parts<'_> {
             | PendingEffect::RetriedClaim { to, .. } => return Some(to),
             PendingEffect::RoomDeletion { room } => rooms.undo_deletion(turn, room),
             PendingEffect::Departure { room, events } => rooms.publish_departure(turn, &room, events),
-            PendingEffect::DirectAck { user, id } => users.direct_ack_settled(turn, &user, id, false),
+            PendingEffect::DirectAck { user, id } => directs.ack_settled(turn, users, &user, id, false),
             PendingEffect::RetriedOperation { to, room, op } => rooms.retry(turn, room, op, to),
         }
         None
@@ -379,7 +384,7 @@ impl Parts<'_> {
     /// Handles the result of a storage request.
     fn storage_result(&mut self, ask: u32, result: StorageResult) {
         let request = self.turn.core.requests.take(ask);
-        let Self { turn, rooms, users, .. } = self;
+        let Self { turn, rooms, users, directs, .. } = self;
         match request {
             StorageRequest::History { to, room, last, range } => {
                 let reply = rooms.history_found(room, last, range, result);
@@ -397,10 +402,10 @@ impl Parts<'_> {
             }
             StorageRequest::Missed(missed) => rooms.missed_found(turn, missed, result),
             StorageRequest::Recipient { to, user, by, content } => {
-                users.recipient_found(turn, user, (by, content), to, result);
+                directs.recipient_found(turn, users, (user, by, content), to, result);
             }
             StorageRequest::LastSeen { to } => turn.reply(to, last_seen_found(result)),
-            StorageRequest::Directs { user, arrival } => users.directs_found(turn, user, arrival, result),
+            StorageRequest::Directs { user, arrival } => directs.found(turn, users, user, arrival, result),
         }
     }
 }

@@ -19,11 +19,8 @@ use crate::message::storage::{
     MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, StorageQuery, StorageReply, Unavailable,
 };
 use crate::owner::embedded::rooms::{RoomStore, room_at};
-use crate::owner::embedded::storage_requests::{MissedMessages, StorageRequest};
+use crate::owner::embedded::storage_requests::{MissedMessages, StorageRequest, StorageResult};
 use crate::owner::embedded::turn::{OpOutcome, Turn};
-
-/// A result of storage.
-pub(super) type StorageResult = Result<StorageReply, Unavailable>;
 
 impl RoomStore {
     pub(super) fn history(

@@ -14,9 +14,8 @@ use crate::domain::reject::Reject;
 use crate::message::storage::{StorageQuery, StorageReply};
 use crate::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, UpdateReach};
 use crate::owner::embedded::commit_barrier::PendingEffect;
-use crate::owner::embedded::room_log::StorageResult;
 use crate::owner::embedded::rooms::{RoomStore, room_at};
-use crate::owner::embedded::storage_requests::StorageRequest;
+use crate::owner::embedded::storage_requests::{StorageRequest, StorageResult};
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, Turn};
 
 impl RoomStore {
@@ -151,14 +150,14 @@ impl RoomStore {
                 room.log.commit(seq);
                 turn.core.requests.add_published(name, &events);
             }
-            turn.publish_facts(room, events);
+            turn.publish_events(room, events);
             turn.defer_room(room);
         }
     }
 
     pub(super) fn publish_departure(&self, turn: &mut Turn<'_>, name: &Name, events: SmallVec<[AddressedEvent; 1]>) {
         if let Some(room) = self.rooms.get(name) {
-            turn.publish_facts(room, events);
+            turn.publish_events(room, events);
         }
     }
 

@@ -120,7 +120,7 @@ impl RoomStore {
             && let Some(room) = self.rooms.get(name)
         {
             for events in turn.core.barrier.take_departures(name) {
-                turn.publish_facts(room, events);
+                turn.publish_events(room, events);
             }
         }
     }
@@ -153,7 +153,7 @@ impl RoomStore {
         }
         let reply = outcome.expect("room: a rejected message leaves no record");
         let room = room.id.clone();
-        turn.hold_facts(|events| PendingEffect::RoomEvents { room, to, reply, events, seq, idempotency_key });
+        turn.hold_events(|events| PendingEffect::RoomEvents { room, to, reply, events, seq, idempotency_key });
         Ok(None)
     }
 

@@ -16,7 +16,10 @@ use crate::domain::history::HistoryRange;
 use crate::domain::op::AddressedEvent;
 use crate::domain::recovery::Returning;
 use crate::message::Requester;
+use crate::message::storage::{StorageReply, Unavailable};
 use crate::owner::embedded::commit_barrier::count_out;
+
+pub(super) type StorageResult = Result<StorageReply, Unavailable>;
 
 /// A request, by the purpose of its result.
 pub(super) enum StorageRequest {
@@ -101,10 +104,10 @@ impl StorageRequests {
         self.missed_of(room).filter(of_connection).for_each(|missed| missed.is_cancelled = true);
     }
 
-    /// Adds the messages among published facts to those that returning connections have missed.
+    /// Adds the messages among published events to those that returning connections have missed.
     pub(super) fn add_published(&mut self, room: &Name, events: &[AddressedEvent]) {
         for missed in self.missed_of(room) {
-            missed.since.extend(events.iter().filter_map(|fact| match &fact.event {
+            missed.since.extend(events.iter().filter_map(|addressed| match &addressed.event {
                 Event::Message(message) => Some(message.clone()),
                 _ => None,
             }));

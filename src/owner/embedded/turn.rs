@@ -76,7 +76,7 @@ pub(super) struct OwnerCore {
     pub(super) barrier: CommitBarrier,
     pub(super) requests: StorageRequests,
     pub(super) tasks: DeferredTasks,
-    /// The facts and records of the current operation; empty between operations.
+    /// The events and records of the current operation; empty between operations.
     events: Vec<AddressedEvent>,
     records: Vec<Record>,
     /// The buffer that events are encoded in; empty between uses.
@@ -100,7 +100,7 @@ impl OwnerCore {
     }
 
     pub(super) fn check_invariants(&self) {
-        assert!(self.events.is_empty(), "owner: each operation publishes all its facts");
+        assert!(self.events.is_empty(), "owner: each operation publishes all its events");
         assert!(self.records.is_empty(), "owner: each operation commits all its records");
         self.barrier.check_invariants();
         self.requests.check_invariants();
@@ -175,8 +175,8 @@ impl Turn<'_> {
         self.core.barrier.keep(self.core.records.drain(..));
     }
 
-    /// Holds the effect, and the facts of the operation in it, until the records of the operation are committed.
-    pub(super) fn hold_facts(&mut self, effect: impl FnOnce(SmallVec<[AddressedEvent; 1]>) -> PendingEffect) {
+    /// Holds the effect, and the events of the operation in it, until the records of the operation are committed.
+    pub(super) fn hold_events(&mut self, effect: impl FnOnce(SmallVec<[AddressedEvent; 1]>) -> PendingEffect) {
         let OwnerCore { barrier, events, records, .. } = &mut *self.core;
         barrier.hold(records.drain(..), effect(events.drain(..).collect()));
     }
@@ -222,23 +222,27 @@ impl Turn<'_> {
         EncodedEvent::new(event, self.now, &mut self.core.draft)
     }
 
-    /// Publishes the facts of an operation on `room`. An event for the members is encoded once and sent to each shard that
+    /// Publishes the events of an operation on `room`. An event for the members is encoded once and sent to each shard that
     /// has a member.
     pub(super) fn publish(&mut self, room: &Room, is_closed: bool) {
-        let mut events = std::mem::take(&mut self.core.events);
-        for AddressedEvent { audience, event } in events.drain(..) {
-            match audience {
-                Audience::Members { except } => self.publish_to_members(room, except, &event, is_closed),
-                Audience::Connection(to) => self.deliver(to, event),
-                Audience::User(user) => {
-                    let shard = self.core.placement.of(&user);
-                    self.send(shard, ShardMessage::NotifyUser { user, event });
-                }
-                Audience::Observers { .. } | Audience::Acquaintances { .. } => {
-                    debug_assert!(false, "invariant: a room publishes no presence of users");
-                }
+        self.drain_events(|turn, AddressedEvent { audience, event }| match audience {
+            Audience::Members { except } => turn.publish_to_members(room, except, &event, is_closed),
+            Audience::Connection(to) => turn.deliver(to, event),
+            Audience::User(user) => {
+                let shard = turn.core.placement.of(&user);
+                turn.send(shard, ShardMessage::NotifyUser { user, event });
             }
-        }
+            Audience::Observers { .. } | Audience::Acquaintances { .. } => {
+                debug_assert!(false, "invariant: a room publishes no presence of users");
+            }
+        });
+    }
+
+    /// Calls `publish` with each event of the operation; the list keeps its memory.
+    pub(super) fn drain_events(&mut self, mut publish: impl FnMut(&mut Self, AddressedEvent)) {
+        let mut events = std::mem::take(&mut self.core.events);
+        events.drain(..).for_each(|event| publish(self, event));
+        debug_assert!(self.core.events.is_empty(), "invariant: publishing an event causes no other");
         self.core.events = events;
     }
 
@@ -263,16 +267,16 @@ impl Turn<'_> {
 
     /// Publishes one event to all members of a room.
     pub(super) fn publish_event(&mut self, room: &Room, event: Event) {
-        self.publish_facts(room, [AddressedEvent { audience: Audience::Members { except: None }, event }]);
+        self.publish_events(room, [AddressedEvent { audience: Audience::Members { except: None }, event }]);
     }
 
-    /// Publishes facts that were held.
-    pub(super) fn publish_facts(&mut self, room: &Room, events: impl IntoIterator<Item = AddressedEvent>) {
+    /// Publishes events that were held.
+    pub(super) fn publish_events(&mut self, room: &Room, events: impl IntoIterator<Item = AddressedEvent>) {
         self.core.events.extend(events);
         self.publish(room, false);
     }
 
-    /// Publishes the facts of an operation, or holds them until its records are committed.
+    /// Publishes the events of an operation, or holds them until its records are committed.
     pub(super) fn publish_or_hold(
         &mut self,
         room: &Room,
@@ -286,28 +290,18 @@ impl Turn<'_> {
         }
         let reply = outcome.expect("room: a rejected operation leaves no record");
         let (room, seq, idempotency_key) = (room.id.clone(), 0, None);
-        self.hold_facts(|events| PendingEffect::RoomEvents { room, to, reply, events, seq, idempotency_key });
+        self.hold_events(|events| PendingEffect::RoomEvents { room, to, reply, events, seq, idempotency_key });
         Ok(None)
     }
 
     /// Publishes a departure after the messages sent before it. The member that leaves gets its own events now, and none of
     /// the later ones: as a former member it would get only some of them.
     pub(super) fn publish_departure(&mut self, room: &Room) {
-        let is_for_members = |fact: &mut AddressedEvent| !matches!(fact.audience, Audience::Connection(_));
+        let is_for_members = |event: &mut AddressedEvent| !matches!(event.audience, Audience::Connection(_));
         let events: SmallVec<[AddressedEvent; 1]> = self.core.events.extract_if(.., is_for_members).collect();
         self.publish(room, false);
         if !events.is_empty() {
             self.hold([], PendingEffect::Departure { room: room.id.clone(), events });
         }
-    }
-
-    /// Takes the facts of an operation on a user; [`Turn::return_facts`] gives the list's memory back.
-    pub(super) fn take_facts(&mut self) -> Vec<AddressedEvent> {
-        std::mem::take(&mut self.core.events)
-    }
-
-    pub(super) fn return_facts(&mut self, events: Vec<AddressedEvent>) {
-        debug_assert!(events.is_empty(), "invariant: all facts of the operation are published");
-        self.core.events = events;
     }
 }

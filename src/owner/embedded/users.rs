@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
@@ -12,14 +10,14 @@ use crate::base::table::Table;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
-use crate::domain::event::{Content, Direct, Event};
+use crate::domain::event::Event;
 use crate::domain::op::{AddressedEvent, Audience, PushResult, Reply, Scope, UserOp};
 use crate::domain::registration::Registrations;
 use crate::domain::reject::Reject;
 use crate::domain::user::{User, user_not_found};
-use crate::message::storage::{StorageQuery, StorageReply, Unavailable};
+use crate::message::storage::StorageQuery;
 use crate::message::{PresenceUpdate, Requester, ShardMessage, ShardNumber, UpdateReach};
-use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
+use crate::owner::embedded::commit_barrier::PendingEffect;
 use crate::owner::embedded::direct_messages::DirectDeliveries;
 use crate::owner::embedded::rest_quotas::RestQuotas;
 use crate::owner::embedded::storage_requests::StorageRequest;
@@ -38,11 +36,6 @@ pub(super) struct UserStore {
     arrivals: VecDeque<(u64, Name)>,
     registrations: Registrations,
     quotas: RestQuotas,
-    directs: DirectDeliveries,
-}
-
-fn connections_of<'a>(users: &'a Table<User>, name: &str) -> &'a [ConnectionId] {
-    users.get(name).map_or(&[], |user| user.connections.as_slice())
 }
 
 impl UserStore {
@@ -54,11 +47,27 @@ impl UserStore {
             arrivals: VecDeque::new(),
             registrations: Registrations::new(seed),
             quotas: RestQuotas::new(seed),
-            directs: DirectDeliveries::default(),
         }
     }
 
-    pub(super) fn apply(&mut self, turn: &mut Turn<'_>, name: Name, op: UserOp, to: Requester) -> OpOutcome {
+    /// Whether a user is connected or in the grace period.
+    pub(super) fn is_present(&self, name: &str) -> bool {
+        self.users.contains(name)
+    }
+
+    /// The connections of a user; none of an unknown one.
+    pub(super) fn connections_of(&self, name: &str) -> &[ConnectionId] {
+        self.users.get(name).map_or(&[], |user| user.connections.as_slice())
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        turn: &mut Turn<'_>,
+        directs: &mut DirectDeliveries,
+        name: Name,
+        op: UserOp,
+        to: Requester,
+    ) -> OpOutcome {
         match op {
             UserOp::SpendRestQuota => {
                 self.quotas.spend(turn.now, name, turn.rules().rest_per_minute).map(|()| Some(Reply::Done))
@@ -70,13 +79,12 @@ impl UserStore {
             UserOp::UnregisterSocket { socket } => {
                 self.registrations.withdraw(&name, &socket).map(|()| Some(Reply::Done))
             }
-            UserOp::Send { by, content } => self.send(turn, name, by, content, to),
-            UserOp::Attach { connection, by, socket } => self.attach(turn, name, connection, by, socket),
+            UserOp::Send { by, content } => directs.send(turn, self, name, (by, content), to),
+            UserOp::Attach { connection, by, socket } => self.attach(turn, directs, name, (connection, by, socket)),
             UserOp::Detach { connection, .. } => {
                 self.registrations.end(&name, connection);
                 let reply = self.apply_to_user(turn, &name, op)?;
-                let remaining = connections_of(&self.users, &name);
-                self.directs.disconnected(turn, &name, remaining, connection);
+                directs.disconnected(turn, self, &name, connection);
                 self.schedule_offline(turn, name);
                 Ok(Some(reply))
             }
@@ -114,10 +122,9 @@ impl UserStore {
     fn attach(
         &mut self,
         turn: &mut Turn<'_>,
+        directs: &mut DirectDeliveries,
         name: Name,
-        connection: ConnectionId,
-        by: Identity,
-        socket: Option<Name>,
+        (connection, by, socket): (ConnectionId, Identity, Option<Name>),
     ) -> OpOutcome {
         if !self.users.contains(&name) {
             let user = User::new(by.clone());
@@ -132,13 +139,12 @@ impl UserStore {
         {
             reply = Reply::Claimed(device);
         }
-        let connections = connections_of(&self.users, &name);
-        self.directs.request_if_waiting(turn, &name, connections, Some(connection));
+        directs.request_if_waiting(turn, self, &name, Some(connection));
         self.schedule_offline(turn, name);
         Ok(Some(reply))
     }
 
-    /// Applies an operation to a known user and publishes its facts.
+    /// Applies an operation to a known user and publishes its events.
     fn apply_to_user(&mut self, turn: &mut Turn<'_>, name: &Name, op: UserOp) -> Result<Reply, Reject> {
         let user = self.users.get_mut(name).ok_or_else(user_not_found)?;
         let was_shown = user.shown() != Status::Offline;
@@ -190,121 +196,31 @@ impl UserStore {
         turn.keep_records();
     }
 
-    /// Sends a direct message to a user that is online or known to storage.
-    fn send(&mut self, turn: &mut Turn<'_>, user: Name, by: Identity, content: Content, to: Requester) -> OpOutcome {
-        if !turn.rules().has_store {
-            let connections = connections_of(&self.users, &user);
-            if connections.is_empty() {
-                return Err(user_not_found());
-            }
-            return Ok(Some(DirectDeliveries::deliver_unstored(turn, connections, by, content)));
-        }
-        turn.check_store()?;
-        if self.users.contains(&user) || self.directs.is_waiting(&user) {
-            self.directs.store(turn, user, by, content, to);
-        } else if turn.core.barrier.is_busy() {
-            turn.hold([], PendingEffect::DirectToUnknownUser { to, user, by, content });
-        } else {
-            Self::look_up_recipient(turn, user, by, content, to);
-        }
-        Ok(None)
-    }
-
-    /// Requests whether storage knows the recipient of a direct message.
-    pub(super) fn look_up_recipient(turn: &mut Turn<'_>, user: Name, by: Identity, content: Content, to: Requester) {
-        let query = StorageQuery::User { user: user.clone() };
-        turn.request(StorageRequest::Recipient { to, user, by, content }, query);
-    }
-
-    /// The result of [`StorageRequest::Recipient`]. The user may have connected meanwhile.
-    pub(super) fn recipient_found(
-        &mut self,
-        turn: &mut Turn<'_>,
-        user: Name,
-        (by, content): (Identity, Content),
-        to: Requester,
-        result: Result<StorageReply, Unavailable>,
-    ) {
-        match result {
-            Ok(StorageReply::User(Some(_))) => self.directs.store(turn, user, by, content, to),
-            Ok(_) if self.users.contains(&user) => self.directs.store(turn, user, by, content, to),
-            Ok(_) => turn.reply(to, Err(user_not_found())),
-            Err(Unavailable) => turn.reply(to, Err(Reject::storage_unavailable())),
-        }
-    }
-
-    pub(super) fn direct_stored(&mut self, turn: &mut Turn<'_>, user: &Name, direct: Arc<Direct>) {
-        self.directs.stored(turn, user, connections_of(&self.users, user), direct);
-    }
-
-    pub(super) fn direct_refused(&mut self, user: &Name, id: Uuid) {
-        self.directs.store_refused(user, id);
-    }
-
-    pub(super) fn acknowledge_direct(&mut self, barrier: &mut CommitBarrier, user: &Name, id: Uuid) {
-        self.directs.acknowledge(barrier, user, id);
-    }
-
-    pub(super) fn direct_ack_settled(&mut self, turn: &mut Turn<'_>, user: &Name, id: Uuid, is_committed: bool) {
-        self.directs.ack_settled(turn, user, connections_of(&self.users, user), id, is_committed);
-    }
-
-    pub(super) fn directs_found(
-        &mut self,
-        turn: &mut Turn<'_>,
-        user: Name,
-        arrival: Option<ConnectionId>,
-        result: Result<StorageReply, Unavailable>,
-    ) {
-        let connections = connections_of(&self.users, &user);
-        self.directs.found(turn, user, connections, arrival, result);
-    }
-
-    pub(super) fn request_directs(&mut self, turn: &mut Turn<'_>, user: &Name) {
-        self.directs.request_if_waiting(turn, user, connections_of(&self.users, user), None);
-    }
-
-    /// Storage works again: requests the waiting messages of all online users.
-    pub(super) fn request_all_directs(&mut self, turn: &mut Turn<'_>) {
-        for user in self.directs.waiting() {
-            self.request_directs(turn, &user);
-        }
-    }
-
-    /// Restores a user for whom messages wait.
-    pub(super) fn restore_waiting(&mut self, user: Name) {
-        self.directs.note_waiting(user);
-    }
-
     /// Delivers an event to every connection of a user.
     pub(super) fn notify(&self, turn: &mut Turn<'_>, user: &Name, event: &Event) {
-        for &to in connections_of(&self.users, user) {
+        for &to in self.connections_of(user) {
             turn.deliver(to, event.clone());
         }
     }
 
-    /// Publishes the facts of an operation on a user.
+    /// Publishes the events of an operation on a user.
     fn publish(&mut self, turn: &mut Turn<'_>, name: &Name) {
-        let mut events = turn.take_facts();
         let is_silent = turn.rules().presence_scope == Scope::None;
-        for AddressedEvent { audience, event } in events.drain(..) {
-            match audience {
-                Audience::Connection(to) => turn.deliver(to, event),
-                Audience::Observers { except, rooms } if !is_silent => {
-                    let update = self.presence_update(turn, name, except, &event);
-                    self.publish_to_observers(turn, name, rooms, &update);
-                }
-                Audience::Acquaintances { connection, room } if !is_silent && !self.tells_everybody(turn.core) => {
-                    let update = self.presence_update(turn, name, Some(connection), &event);
-                    send_to_room(turn, room, update);
-                }
-                Audience::Observers { .. } | Audience::Acquaintances { .. } => {}
-                Audience::Members { .. } | Audience::User(_) => {
-                    debug_assert!(false, "invariant: a user publishes no events of rooms");
-                }
+        turn.drain_events(|turn, AddressedEvent { audience, event }| match audience {
+            Audience::Connection(to) => turn.deliver(to, event),
+            Audience::Observers { except, rooms } if !is_silent => {
+                let update = self.presence_update(turn, name, except, &event);
+                self.publish_to_observers(turn, name, rooms, &update);
             }
-        }
-        turn.return_facts(events);
+            Audience::Acquaintances { connection, room } if !is_silent && !self.tells_everybody(turn.core) => {
+                let update = self.presence_update(turn, name, Some(connection), &event);
+                send_to_room(turn, room, update);
+            }
+            Audience::Observers { .. } | Audience::Acquaintances { .. } => {}
+            Audience::Members { .. } | Audience::User(_) => {
+                debug_assert!(false, "invariant: a user publishes no events of rooms");
+            }
+        });
     }
 
     /// Publishes a presence update to all users, or to the users that share a room. `rooms` are those of connections that
@@ -317,7 +233,7 @@ impl UserStore {
             }
             return;
         }
-        for &connection in connections_of(&self.users, name) {
+        for &connection in self.connections_of(name) {
             let (reach, news) = (UpdateReach::Around(connection), update.clone());
             turn.send(connection.place().shard, ShardMessage::PresenceUpdate { reach, news });
         }
@@ -374,7 +290,6 @@ impl UserStore {
         assert!(self.arrivals.iter().is_sorted_by_key(|(at, _)| at), "users: arrivals are in order");
         self.registrations.check_invariants();
         self.quotas.check_invariants();
-        self.directs.check_invariants(core, |name| connections_of(&self.users, name));
     }
 }
 
