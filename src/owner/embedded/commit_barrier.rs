@@ -24,22 +24,18 @@ use crate::message::storage::{
 use crate::message::{Requester, ShardNumber};
 use crate::owner::embedded::sessions::SessionClaim;
 
-/// An effect that waits for a receipt. `to` is the requester.
+/// An effect that waits for a receipt.
 pub(super) enum PendingEffect {
     /// The reply and events of an operation on a room.
     RoomEvents {
         room: Name,
-        to: Requester,
         reply: Reply,
         events: SmallVec<[AddressedEvent; 1]>,
         /// The sequence number of the committed message; 0 if the record is not a message.
         seq: u64,
         idempotency_key: Option<u128>,
     },
-    Reply {
-        to: Requester,
-        reply: Reply,
-    },
+    Reply(Reply),
     /// The events of a departure. They follow the messages sent before it, committed or not, and precede any arrival.
     Departure {
         room: Name,
@@ -47,32 +43,25 @@ pub(super) enum PendingEffect {
     },
     /// An operation that runs after its record is committed.
     RoomOperation {
-        to: Requester,
         room: Name,
         op: RoomOp,
     },
     /// An operation on an empty room that is being deleted: it runs on the room that is there afterwards.
     RetriedOperation {
-        to: Requester,
         room: Name,
         op: RoomOp,
     },
-    RoomCreation {
-        to: Requester,
-        room: Box<Room>,
-    },
+    RoomCreation(Box<Room>),
     /// The deletion of an idle room.
     RoomDeletion {
         room: Name,
     },
     DirectMessage {
-        to: Requester,
         user: Name,
         direct: Arc<Direct>,
     },
     /// A direct message to a user that storage may know: a record of that user may be in transit.
     DirectToUnknownUser {
-        to: Requester,
         user: Name,
         by: Identity,
         content: Content,
@@ -82,38 +71,51 @@ pub(super) enum PendingEffect {
         user: Name,
         id: Uuid,
     },
-    /// A lookup of an offline user whose record may be in transit.
+    /// A lookup of an offline user: a record of that user may be in transit.
     UserLookup {
-        to: Requester,
         user: Name,
     },
-    /// The end of a session; `None`: without a reply.
-    SessionEnd {
-        to: Option<Requester>,
-    },
-    SessionClaim {
-        to: Requester,
-        claim: SessionClaim,
-    },
+    /// The end of a session that is returned to the requester.
+    SessionEnd,
+    /// The end of a session without a reply.
+    SessionDeletion,
+    SessionClaim(SessionClaim),
     /// A claim behind another claim of the same session.
-    RetriedClaim {
-        to: Requester,
-        claim: SessionClaim,
-    },
+    RetriedClaim(SessionClaim),
+}
+
+impl PendingEffect {
+    /// Whether a refused record means a rejection for the requester.
+    pub(super) fn needs_rejection(&self) -> bool {
+        match self {
+            Self::Departure { .. }
+            | Self::RoomDeletion { .. }
+            | Self::DirectAck { .. }
+            | Self::RetriedOperation { .. }
+            | Self::SessionDeletion => false,
+            _ => true,
+        }
+    }
+}
+
+/// A pending effect and the requester of its operation, if there is one.
+pub(super) struct HeldEffect {
+    pub(super) to: Option<Requester>,
+    pub(super) effect: PendingEffect,
 }
 
 /// A batch in transit to storage, and the effects that wait for its receipt.
 struct PendingCommit {
     number: u64,
     since: u64,
-    effects: Vec<PendingEffect>,
+    effects: Vec<HeldEffect>,
 }
 
 /// The effects that a receipt releases.
 pub(super) enum ReleasedEffects {
-    Committed(Vec<PendingEffect>, CommitOutcome),
+    Committed(Vec<HeldEffect>, CommitOutcome),
     /// The effects of the refused batch and of all later ones.
-    Refused(Vec<PendingEffect>),
+    Refused(Vec<HeldEffect>),
 }
 
 pub(super) struct CommitBarrier {
@@ -121,7 +123,7 @@ pub(super) struct CommitBarrier {
     run: u32,
     next: u64,
     records: SmallVec<[Record; 1]>,
-    effects: Vec<PendingEffect>,
+    effects: Vec<HeldEffect>,
     pending: VecDeque<PendingCommit>,
     /// The number of held departures by room; rooms without any are absent.
     departures: BTreeMap<Name, u32>,
@@ -160,17 +162,23 @@ impl CommitBarrier {
     }
 
     /// Holds an effect until the records, or without records all earlier ones, are committed.
-    pub(super) fn hold(&mut self, records: impl IntoIterator<Item = Record>, effect: PendingEffect) {
+    pub(super) fn hold(
+        &mut self,
+        records: impl IntoIterator<Item = Record>,
+        effect: PendingEffect,
+        to: Option<Requester>,
+    ) {
         self.records.extend(records);
         if let PendingEffect::Departure { room, .. } = &effect {
             *self.departures.entry(room.clone()).or_default() += 1;
         }
+        let held = HeldEffect { to, effect };
         match self.pending.back_mut() {
             // The effect has no record of its own, so it waits for the last batch in transit.
-            Some(last) if self.records.is_empty() => last.effects.push(effect),
+            Some(last) if self.records.is_empty() => last.effects.push(held),
             _ => {
                 debug_assert!(!self.records.is_empty(), "invariant: a held effect waits for a record");
-                self.effects.push(effect);
+                self.effects.push(held);
             }
         }
     }
@@ -180,9 +188,9 @@ impl CommitBarrier {
         if self.departures.remove(room).is_none() {
             return Vec::new();
         }
-        let is_of_room = |effect: &mut PendingEffect| matches!(effect, PendingEffect::Departure { room: known, .. } if known == room);
+        let is_of_room = |held: &mut HeldEffect| matches!(&held.effect, PendingEffect::Departure { room: known, .. } if known == room);
         let lists = self.pending.iter_mut().map(|pending| &mut pending.effects).chain([&mut self.effects]);
-        let taken = lists.flat_map(|effects| effects.extract_if(.., is_of_room)).filter_map(|effect| match effect {
+        let taken = lists.flat_map(|effects| effects.extract_if(.., is_of_room)).filter_map(|held| match held.effect {
             PendingEffect::Departure { events, .. } => Some(events),
             _ => None,
         });
@@ -191,9 +199,9 @@ impl CommitBarrier {
 
     /// As [`CommitBarrier::hold`], in a batch of its own: the receipt for the end of a session may come late, and no other
     /// effect may wait for it.
-    pub(super) fn hold_alone(&mut self, now: Now, record: Record, effect: PendingEffect) {
+    pub(super) fn hold_alone(&mut self, now: Now, record: Record, effect: PendingEffect, to: Option<Requester>) {
         self.seal(now);
-        self.hold([record], effect);
+        self.hold([record], effect, to);
         self.seal(now);
     }
 
@@ -242,8 +250,8 @@ impl CommitBarrier {
         };
         let (ReleasedEffects::Committed(effects, _) | ReleasedEffects::Refused(effects)) = &released;
         if !self.departures.is_empty() {
-            for effect in effects {
-                if let PendingEffect::Departure { room, .. } = effect {
+            for held in effects {
+                if let PendingEffect::Departure { room, .. } = &held.effect {
                     count_out(&mut self.departures, room);
                 }
             }
@@ -266,12 +274,14 @@ impl CommitBarrier {
 
     /// All held effects.
     pub(super) fn held(&self) -> impl Iterator<Item = &PendingEffect> {
-        self.pending.iter().flat_map(|pending| &pending.effects).chain(&self.effects)
+        let held = self.pending.iter().flat_map(|pending| &pending.effects).chain(&self.effects);
+        held.map(|held| &held.effect)
     }
 
     /// Whether a claim of the session waits for storage.
     pub(super) fn holds_claim(&self, token: &TokenHash) -> bool {
-        let is_it = |effect: &PendingEffect| matches!(effect, PendingEffect::SessionClaim { claim, .. } if claim.token == *token);
+        let is_it =
+            |effect: &PendingEffect| matches!(effect, PendingEffect::SessionClaim(claim) if claim.token == *token);
         self.held().any(is_it)
     }
 

@@ -19,8 +19,8 @@ use crate::domain::op::{Reply, Sent};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::user::user_not_found;
+use crate::message::ShardMessage;
 use crate::message::storage::{PAGE_MESSAGES, StorageQuery, StorageReply, Unavailable};
-use crate::message::{Requester, ShardMessage};
 use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
 use crate::owner::embedded::storage_requests::{StorageRequest, StorageResult};
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
@@ -106,7 +106,6 @@ impl DirectDeliveries {
         users: &UserStore,
         user: Name,
         (by, content): (Identity, Content),
-        to: Requester,
     ) -> OpOutcome {
         if !turn.rules().has_store {
             let connections = users.connections_of(&user);
@@ -121,19 +120,19 @@ impl DirectDeliveries {
         }
         turn.check_store()?;
         if users.is_present(&user) || self.waiting.contains(&user) {
-            self.store(turn, user, by, content, to);
+            self.store(turn, user, by, content);
         } else if turn.core.barrier.is_busy() {
-            turn.hold([], PendingEffect::DirectToUnknownUser { to, user, by, content });
+            turn.hold([], PendingEffect::DirectToUnknownUser { user, by, content });
         } else {
-            Self::look_up_recipient(turn, user, by, content, to);
+            Self::look_up_recipient(turn, user, by, content);
         }
         Ok(None)
     }
 
     /// Requests whether storage knows the recipient of a message.
-    pub(super) fn look_up_recipient(turn: &mut Turn<'_>, user: Name, by: Identity, content: Content, to: Requester) {
+    pub(super) fn look_up_recipient(turn: &mut Turn<'_>, user: Name, by: Identity, content: Content) {
         let query = StorageQuery::User { user: user.clone() };
-        turn.request(StorageRequest::Recipient { to, user, by, content }, query);
+        turn.request(StorageRequest::Recipient { user, by, content }, query);
     }
 
     /// The result of [`StorageRequest::Recipient`]. The user may have connected meanwhile.
@@ -142,23 +141,22 @@ impl DirectDeliveries {
         turn: &mut Turn<'_>,
         users: &UserStore,
         (user, by, content): (Name, Identity, Content),
-        to: Requester,
         result: StorageResult,
     ) {
         match result {
-            Ok(StorageReply::User(Some(_))) => self.store(turn, user, by, content, to),
-            Ok(_) if users.is_present(&user) => self.store(turn, user, by, content, to),
-            Ok(_) => turn.reply(to, Err(user_not_found())),
-            Err(Unavailable) => turn.reply(to, Err(Reject::storage_unavailable())),
+            Ok(StorageReply::User(Some(_))) => self.store(turn, user, by, content),
+            Ok(_) if users.is_present(&user) => self.store(turn, user, by, content),
+            Ok(_) => turn.reply(Err(user_not_found())),
+            Err(Unavailable) => turn.reply(Err(Reject::storage_unavailable())),
         }
     }
 
     /// Stores a message. It is delivered after its commit.
-    fn store(&mut self, turn: &mut Turn<'_>, user: Name, by: Identity, content: Content, to: Requester) {
+    fn store(&mut self, turn: &mut Turn<'_>, user: Name, by: Identity, content: Content) {
         let direct = new_direct(turn, by, content);
         self.set_stage(&user, direct.id, DeliveryStage::Storing);
         let record = Record::DirectKept { user: user.clone(), direct: direct.clone() };
-        turn.hold([record], PendingEffect::DirectMessage { to, user, direct });
+        turn.hold([record], PendingEffect::DirectMessage { user, direct });
     }
 
     /// A message is committed. It is delivered to the user's connections, or waits for the next one.
@@ -196,7 +194,7 @@ impl DirectDeliveries {
         if let Some(stage @ (DeliveryStage::Delivered(_) | DeliveryStage::AckRefused)) = self.stage(user, id) {
             *stage = DeliveryStage::Acknowledged;
             let record = Record::DirectDelivered { user: user.clone(), id };
-            barrier.hold([record], PendingEffect::DirectAck { user: user.clone(), id });
+            barrier.hold([record], PendingEffect::DirectAck { user: user.clone(), id }, None);
         }
     }
 

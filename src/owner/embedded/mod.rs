@@ -40,7 +40,7 @@ use crate::message::storage::{
 };
 use crate::message::{Outgoing, Placement, PresenceUpdate, Requester, ShardNumber};
 
-use commit_barrier::{PendingEffect, ReleasedEffects};
+use commit_barrier::{HeldEffect, PendingEffect, ReleasedEffects};
 use direct_messages::DirectDeliveries;
 use idempotency::IdempotencyRecord;
 use room_log::marks_found;
@@ -83,24 +83,24 @@ impl EmbeddedOwner {
         }
     }
 
-    fn parts<'a>(&'a mut self, now: Now, out: &'a mut Vec<Outgoing>) -> Parts<'a> {
+    fn parts<'a>(&'a mut self, now: Now, to: Option<Requester>, out: &'a mut Vec<Outgoing>) -> Parts<'a> {
         let Self { core, rooms, users, directs, sessions } = self;
-        Parts { turn: Turn { now, core, out }, rooms, users, directs, sessions }
+        Parts { turn: Turn { now, to, core, out }, rooms, users, directs, sessions }
     }
 
     /// Applies an operation and replies to `from`.
     pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
-        let Parts { mut turn, rooms, users, directs, sessions } = self.parts(now, out);
+        let Parts { mut turn, rooms, users, directs, sessions } = self.parts(now, Some(from), out);
         if let Op::Room(name, op) = &op {
             rooms.publish_departures(&mut turn, name, op);
         }
-        turn.reply_first(from, |turn| match op {
-            Op::Room(name, op) => rooms.apply(turn, name, op, from),
-            Op::User(name, op) => users.apply(turn, directs, name, op, from),
-            Op::Session(_, op) => sessions.apply(turn, op, from),
+        turn.reply_first(|turn| match op {
+            Op::Room(name, op) => rooms.apply(turn, name, op),
+            Op::User(name, op) => users.apply(turn, directs, name, op),
+            Op::Session(_, op) => sessions.apply(turn, op),
             Op::Rooms => Ok(Some(Reply::Rooms(rooms.list(users.connections())))),
             Op::Users(page) => Ok(Some(Reply::Users(users.connected(now, &page)))),
-            Op::FindMessageRoom { message, .. } => RoomStore::room_of(turn, message, from),
+            Op::FindMessageRoom { message, .. } => RoomStore::room_of(turn, message),
             // Shards own connections.
             Op::Connection(..) | Op::Broadcast(_) | Op::Query(_) => Err(connection_not_found()),
         });
@@ -108,7 +108,7 @@ impl EmbeddedOwner {
 
     /// Delivers an event to every connection of a user.
     pub fn notify(&mut self, now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
-        let Parts { mut turn, users, .. } = self.parts(now, out);
+        let Parts { mut turn, users, .. } = self.parts(now, None, out);
         users.notify(&mut turn, user, &event);
     }
 
@@ -124,7 +124,7 @@ impl EmbeddedOwner {
 
     /// Handles an event of the storage thread.
     pub fn told(&mut self, now: Now, told: StorageEvent, out: &mut Vec<Outgoing>) {
-        let mut parts = self.parts(now, out);
+        let mut parts = self.parts(now, None, out);
         match told {
             StorageEvent::Receipt(receipt) => parts.settle(receipt),
             StorageEvent::Reply { to, answer } => parts.storage_result(to.ask, answer),
@@ -149,7 +149,7 @@ impl EmbeddedOwner {
 
     /// Does the work that is due.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        let mut parts = self.parts(now, out);
+        let mut parts = self.parts(now, None, out);
         parts.rooms.expire(&parts.turn);
         parts.users.expire(now);
         parts.users.record_arrivals(&mut parts.turn);
@@ -169,7 +169,7 @@ impl EmbeddedOwner {
     /// Restores an entry that storage has kept.
     pub fn restore(&mut self, now: Now, restored: Restored) {
         let mut out = Vec::new();
-        let Parts { mut turn, rooms, directs, .. } = self.parts(now, &mut out);
+        let Parts { mut turn, rooms, directs, .. } = self.parts(now, None, &mut out);
         match restored {
             Restored::Room(stored) => restore_room(&mut turn, rooms, *stored),
             Restored::Repeatable(message) => restore_repeatable(&turn, rooms, &message),
@@ -227,7 +227,7 @@ impl EmbeddedOwner {
 
     /// Publishes the online users of a room, as their owners have reported them.
     pub fn tell_online(&mut self, now: Now, room: &str, users: Vec<PresenceView>, out: &mut Vec<Outgoing>) {
-        let Parts { mut turn, rooms, .. } = self.parts(now, out);
+        let Parts { mut turn, rooms, .. } = self.parts(now, None, out);
         rooms.publish_online_users(&mut turn, room, users);
     }
 
@@ -290,15 +290,19 @@ impl Parts<'_> {
             None => {}
             Some(ReleasedEffects::Committed(effects, kept)) => {
                 let mut taken = kept.taken.into_iter();
-                for effect in effects {
+                for HeldEffect { to, effect } in effects {
+                    self.turn.to = to;
                     self.release(effect, &mut taken);
                 }
                 debug_assert!(taken.next().is_none(), "invariant: each taken session has a pending effect");
             }
             Some(ReleasedEffects::Refused(effects)) => {
-                for effect in effects {
-                    if let Some(to) = self.undo(effect) {
-                        self.turn.reply(to, Err(Reject::storage_unavailable()));
+                for HeldEffect { to, effect } in effects {
+                    self.turn.to = to;
+                    let needs_rejection = effect.needs_rejection();
+                    self.undo(effect);
+                    if needs_rejection {
+                        self.turn.reply(Err(Reject::storage_unavailable()));
                     }
                 }
             }
@@ -309,102 +313,84 @@ impl Parts<'_> {
     fn release(&mut self, effect: PendingEffect, taken: &mut impl Iterator<Item = Option<Box<Session>>>) {
         let Self { turn, rooms, users, directs, sessions } = self;
         match effect {
-            PendingEffect::RoomEvents { room, to, reply, events, seq, .. } => {
-                turn.reply(to, Ok(reply));
+            PendingEffect::RoomEvents { room, reply, events, seq, .. } => {
+                turn.reply(Ok(reply));
                 rooms.publish_committed(turn, &room, events, seq);
             }
             PendingEffect::Departure { room, events } => rooms.publish_departure(turn, &room, events),
-            PendingEffect::RoomCreation { to, room } => {
+            PendingEffect::RoomCreation(room) => {
                 let reply = rooms.created(turn, *room);
-                turn.reply(to, Ok(reply));
+                turn.reply(Ok(reply));
             }
-            PendingEffect::Reply { to, reply } => turn.reply(to, Ok(reply)),
-            PendingEffect::RoomOperation { to, room, op } => rooms.run_committed(turn, &room, op, to),
-            PendingEffect::RetriedOperation { to, room, op } => rooms.retry(turn, room, op, to),
+            PendingEffect::Reply(reply) => turn.reply(Ok(reply)),
+            PendingEffect::RoomOperation { room, op } => rooms.run_committed(turn, &room, op),
+            PendingEffect::RetriedOperation { room, op } => rooms.retry(turn, room, op),
             PendingEffect::RoomDeletion { room } => rooms.remove(&room),
-            PendingEffect::DirectMessage { to, user, direct } => {
-                let sent = Sent { id: direct.id, seq: None, at: direct.at };
-                turn.reply(to, Ok(Reply::Sent(sent)));
+            PendingEffect::DirectMessage { user, direct } => {
+                turn.reply(Ok(Reply::Sent(Sent { id: direct.id, seq: None, at: direct.at })));
                 directs.stored(turn, users, &user, direct);
             }
-            PendingEffect::DirectToUnknownUser { to, user, by, content } => {
-                DirectDeliveries::look_up_recipient(turn, user, by, content, to);
+            PendingEffect::DirectToUnknownUser { user, by, content } => {
+                DirectDeliveries::look_up_recipient(turn, user, by, content);
             }
             PendingEffect::DirectAck { user, id } => directs.ack_settled(turn, users, &user, id, true),
-            PendingEffect::UserLookup { to, user } => UserStore::look_up(turn, user, to),
-            PendingEffect::SessionEnd { to } => {
-                let session = taken.next().flatten();
-                if let Some(to) = to {
-                    turn.reply(to, Ok(Reply::Session(session)));
-                }
-            }
-            PendingEffect::SessionClaim { to, claim } => {
-                sessions.complete_claim(turn, claim, taken.next().flatten(), to);
-            }
-            PendingEffect::RetriedClaim { to, claim } => sessions.retry_claim(turn, claim, to),
+            PendingEffect::UserLookup { user } => UserStore::look_up(turn, user),
+            PendingEffect::SessionEnd => turn.reply(Ok(Reply::Session(taken.next().flatten()))),
+            PendingEffect::SessionDeletion => drop(taken.next()),
+            PendingEffect::SessionClaim(claim) => sessions.complete_claim(turn, claim, taken.next().flatten()),
+            PendingEffect::RetriedClaim(claim) => sessions.retry_claim(turn, claim),
         }
     }
 
-    /// Undoes an effect whose record is refused; the requester to be told so, if there is one.
-    fn undo(&mut self, effect: PendingEffect) -> Option<Requester> {
+    /// Undoes an effect whose record is refused.
+    fn undo(&mut self, effect: PendingEffect) {
         let Self { turn, rooms, users, directs, sessions } = self;
         match effect {
-            PendingEffect::RoomEvents { room, to, seq, idempotency_key, .. } => {
+            PendingEffect::RoomEvents { room, seq, idempotency_key, .. } => {
                 rooms.undo(turn, &room, seq, idempotency_key);
-                return Some(to);
             }
-            PendingEffect::RoomOperation { to, room, op } => {
-                if matches!(op, RoomOp::Close { .. }) {
-                    rooms.undo_close(turn, &room);
-                }
-                return Some(to);
-            }
-            PendingEffect::DirectMessage { to, user, direct } => {
-                directs.store_refused(&user, direct.id);
-                return Some(to);
-            }
-            PendingEffect::SessionClaim { to, claim } => {
-                sessions.undo_claim(turn, &claim);
-                return Some(to);
-            }
-            PendingEffect::SessionEnd { to } => return to,
-            PendingEffect::UserLookup { to, .. }
-            | PendingEffect::RoomCreation { to, .. }
-            | PendingEffect::DirectToUnknownUser { to, .. }
-            | PendingEffect::Reply { to, .. }
-            | PendingEffect::RetriedClaim { to, .. } => return Some(to),
+            PendingEffect::RoomOperation { room, op: RoomOp::Close { .. } } => rooms.undo_close(turn, &room),
+            PendingEffect::DirectMessage { user, direct } => directs.store_refused(&user, direct.id),
+            PendingEffect::SessionClaim(claim) => sessions.undo_claim(turn, &claim),
+            PendingEffect::SessionEnd
+            | PendingEffect::SessionDeletion
+            | PendingEffect::UserLookup { .. }
+            | PendingEffect::RoomOperation { .. }
+            | PendingEffect::RoomCreation(_)
+            | PendingEffect::DirectToUnknownUser { .. }
+            | PendingEffect::Reply(_)
+            | PendingEffect::RetriedClaim(_) => {}
             PendingEffect::RoomDeletion { room } => rooms.undo_deletion(turn, room),
             PendingEffect::Departure { room, events } => rooms.publish_departure(turn, &room, events),
             PendingEffect::DirectAck { user, id } => directs.ack_settled(turn, users, &user, id, false),
-            PendingEffect::RetriedOperation { to, room, op } => rooms.retry(turn, room, op, to),
+            PendingEffect::RetriedOperation { room, op } => rooms.retry(turn, room, op),
         }
-        None
     }
 
     /// Handles the result of a storage request.
     fn storage_result(&mut self, ask: u32, result: StorageResult) {
-        let request = self.turn.core.requests.take(ask);
         let Self { turn, rooms, users, directs, .. } = self;
+        let (to, request) = turn.core.requests.take(ask);
+        turn.to = to;
         match request {
-            StorageRequest::History { to, room, last, range } => {
-                let reply = rooms.history_found(room, last, range, result);
-                turn.reply(to, reply);
+            StorageRequest::History { room, last, range } => {
+                turn.reply(rooms.history_found(room, last, range, result));
             }
-            StorageRequest::Sync { to, room, limit } => {
-                let outcome = rooms.sync_found(turn, room, limit, to, result);
-                turn.reply_unless_later(to, outcome);
+            StorageRequest::Sync { room, limit } => {
+                let outcome = rooms.sync_found(turn, room, limit, result);
+                turn.reply_unless_later(outcome);
             }
-            StorageRequest::Marks { to, room, message } => turn.reply(to, marks_found(room, message, result)),
-            StorageRequest::RoomOf { to } => turn.reply(to, RoomStore::room_of_found(result)),
-            StorageRequest::Receipt { to, room, connection, message, kind } => {
-                let outcome = rooms.receipt_found(turn, (room, connection), (message, kind), to, result);
-                turn.reply_unless_later(to, outcome);
+            StorageRequest::Marks { room, message } => turn.reply(marks_found(room, message, result)),
+            StorageRequest::RoomOf => turn.reply(RoomStore::room_of_found(result)),
+            StorageRequest::Receipt { room, connection, message, kind } => {
+                let outcome = rooms.receipt_found(turn, (room, connection), (message, kind), result);
+                turn.reply_unless_later(outcome);
             }
             StorageRequest::Missed(missed) => rooms.missed_found(turn, missed, result),
-            StorageRequest::Recipient { to, user, by, content } => {
-                directs.recipient_found(turn, users, (user, by, content), to, result);
+            StorageRequest::Recipient { user, by, content } => {
+                directs.recipient_found(turn, users, (user, by, content), result);
             }
-            StorageRequest::LastSeen { to } => turn.reply(to, last_seen_found(result)),
+            StorageRequest::LastSeen => turn.reply(last_seen_found(result)),
             StorageRequest::Directs { user, arrival } => directs.found(turn, users, user, arrival, result),
         }
     }

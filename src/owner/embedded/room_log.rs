@@ -14,7 +14,6 @@ use crate::domain::history::{History, HistoryRange, Marks, PAGE_MAX};
 use crate::domain::op::{Reply, RoomOp};
 use crate::domain::recovery::Returning;
 use crate::domain::reject::{Code, Reject};
-use crate::message::Requester;
 use crate::message::storage::{
     MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, StorageQuery, StorageReply, Unavailable,
 };
@@ -29,13 +28,12 @@ impl RoomStore {
         place: u32,
         connection: ConnectionId,
         range: HistoryRange,
-        to: Requester,
     ) -> OpOutcome {
         let room = room_at(&mut self.rooms, place);
         if let Some(reply) = room.history(connection, turn.rules())? {
             return Ok(Some(reply));
         }
-        request_history(turn, room.id.clone(), room.log.committed(), range, to);
+        request_history(turn, room.id.clone(), room.log.committed(), range);
         Ok(None)
     }
 
@@ -47,33 +45,25 @@ impl RoomStore {
         place: u32,
         connection: ConnectionId,
         (after, limit): (Uuid, usize),
-        to: Requester,
     ) -> OpOutcome {
         let room = room_at(&mut self.rooms, place);
         room.user_of(connection)?;
         if let Some(seq) = room.log.seq_of(after) {
-            return self.history(turn, place, connection, HistoryRange { after: Some(seq), limit }, to);
+            return self.history(turn, place, connection, HistoryRange { after: Some(seq), limit });
         }
         if !room.log.is_kept(turn.rules()) {
             return Err(Reject::message_not_found());
         }
         let room = room.id.clone();
-        turn.request(StorageRequest::Sync { to, room, limit }, StorageQuery::Message { id: after });
+        turn.request(StorageRequest::Sync { room, limit }, StorageQuery::Message { id: after });
         Ok(None)
     }
 
     /// The result of [`StorageRequest::Sync`]: the sequence number of the named message.
-    pub(super) fn sync_found(
-        &self,
-        turn: &mut Turn<'_>,
-        room: Name,
-        limit: usize,
-        to: Requester,
-        result: StorageResult,
-    ) -> OpOutcome {
+    pub(super) fn sync_found(&self, turn: &mut Turn<'_>, room: Name, limit: usize, result: StorageResult) -> OpOutcome {
         let after = found_message(result, &room)?.message.seq.unwrap_or_default();
         let last = self.rooms.get(&room).ok_or_else(Reject::room_not_found)?.log.committed();
-        request_history(turn, room, last, HistoryRange { after: Some(after), limit }, to);
+        request_history(turn, room, last, HistoryRange { after: Some(after), limit });
         Ok(None)
     }
 
@@ -102,7 +92,6 @@ impl RoomStore {
         place: u32,
         connection: ConnectionId,
         message: Uuid,
-        to: Requester,
     ) -> OpOutcome {
         let room = room_at(&mut self.rooms, place);
         room.user_of(connection)?;
@@ -110,7 +99,7 @@ impl RoomStore {
             return Err(Reject::message_not_found());
         }
         let room = room.id.clone();
-        turn.request(StorageRequest::Marks { to, room, message }, StorageQuery::Message { id: message });
+        turn.request(StorageRequest::Marks { room, message }, StorageQuery::Message { id: message });
         Ok(None)
     }
 
@@ -121,15 +110,14 @@ impl RoomStore {
         place: u32,
         connection: ConnectionId,
         (message, kind): (Uuid, ReceiptKind),
-        to: Requester,
     ) -> OpOutcome {
-        match self.act(turn, place, RoomOp::MarkMessage { connection, message, kind }, to) {
+        match self.act(turn, place, RoomOp::MarkMessage { connection, message, kind }) {
             Err(reject) if reject.code == Code::MessageNotFound => {
                 let room = room_at(&mut self.rooms, place);
                 if !room.log.is_kept(turn.rules()) {
                     return Err(reject);
                 }
-                let request = StorageRequest::Receipt { to, room: room.id.clone(), connection, message, kind };
+                let request = StorageRequest::Receipt { room: room.id.clone(), connection, message, kind };
                 turn.request(request, StorageQuery::Message { id: message });
                 Ok(None)
             }
@@ -143,25 +131,18 @@ impl RoomStore {
         turn: &mut Turn<'_>,
         (room, connection): (Name, ConnectionId),
         (message, kind): (Uuid, ReceiptKind),
-        to: Requester,
         result: StorageResult,
     ) -> OpOutcome {
         let sender: Identity = found_message(result, &room)?.message.sender;
         let room = self.rooms.get_mut(&room).ok_or_else(Reject::room_not_found)?;
         let by = room.user_of(connection)?;
         room.mark(&sender, message, by, kind, &mut turn.context());
-        turn.publish_or_hold(room, Ok(Reply::Done), to, false)
+        turn.publish_or_hold(room, Ok(Reply::Done), false)
     }
 
     /// Returns a recovered connection to a room. The messages it has missed are requested first, so that it becomes a
     /// member when it has all of them.
-    pub(super) fn come_back(
-        &mut self,
-        turn: &mut Turn<'_>,
-        place: u32,
-        back: Box<Returning>,
-        to: Requester,
-    ) -> OpOutcome {
+    pub(super) fn come_back(&mut self, turn: &mut Turn<'_>, place: u32, back: Box<Returning>) -> OpOutcome {
         let room = room_at(&mut self.rooms, place);
         let until = room.log.committed();
         let is_recoverable = *room.log.epoch() == back.epoch
@@ -169,10 +150,10 @@ impl RoomStore {
             && until - back.seq <= limits::MISSED_MESSAGES as u64
             && room.log.is_kept(turn.rules());
         if !is_recoverable {
-            return self.act(turn, place, RoomOp::Rejoin(back), to);
+            return self.act(turn, place, RoomOp::Rejoin(back));
         }
         let (room, messages, since) = (room.id.clone(), Vec::new(), Vec::new());
-        let missed = MissedMessages { to, room, back, messages, until, since, is_cancelled: false };
+        let missed = MissedMessages { room, back, messages, until, since, is_cancelled: false };
         request_missed(turn, Box::new(missed));
         Ok(None)
     }
@@ -192,18 +173,18 @@ impl RoomStore {
                 return request_missed(turn, missed);
             }
         }
-        let MissedMessages { to, room, back, mut messages, until, since, is_cancelled } = *missed;
+        let MissedMessages { room, back, mut messages, until, since, is_cancelled } = *missed;
         messages.extend(since.into_iter().map(Arc::unwrap_or_clone).filter(|message| message.seq > Some(until)));
         let from = back.seq;
         let op = RoomOp::Rejoin(back);
         self.publish_departures(turn, &room, &op);
-        turn.reply_first(to, |turn| {
+        turn.reply_first(|turn| {
             let place = self.rooms.find(&room);
             if is_cancelled {
                 place.into_iter().for_each(|place| turn.defer_room(room_at(&mut self.rooms, place)));
                 return Err(Reject::not_in_room());
             }
-            let reply = self.act(turn, place.ok_or_else(Reject::room_not_found)?, op, to)?;
+            let reply = self.act(turn, place.ok_or_else(Reject::room_not_found)?, op)?;
             Ok(Some(match reply {
                 Some(Reply::Returned(mut returned)) => {
                     if messages.len() as u64 == returned.joined.seq - from.min(returned.joined.seq) {
@@ -218,11 +199,11 @@ impl RoomStore {
 }
 
 /// Requests messages of a room up to `last`.
-fn request_history(turn: &mut Turn<'_>, room: Name, last: u64, range: HistoryRange, to: Requester) {
+fn request_history(turn: &mut Turn<'_>, room: Name, last: u64, range: HistoryRange) {
     let span =
         range.after.map_or(MessageSpan::Before(last + 1), |after| MessageSpan::Between(after.saturating_add(1), last));
     let query = StorageQuery::Page { room: room.clone(), span, limit: range.limit.min(PAGE_MAX) };
-    turn.request(StorageRequest::History { to, room, last, range }, query);
+    turn.request(StorageRequest::History { room, last, range }, query);
 }
 
 fn request_missed(turn: &mut Turn<'_>, missed: Box<MissedMessages>) {

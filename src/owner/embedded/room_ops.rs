@@ -12,24 +12,24 @@ use crate::domain::monitoring::MessageStats;
 use crate::domain::op::{AddressedEvent, PresenceView, Reply, RoomOp, RoomsView, Scope, UsersPage};
 use crate::domain::reject::Reject;
 use crate::message::storage::{StorageQuery, StorageReply};
-use crate::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, UpdateReach};
+use crate::message::{Outgoing, PresenceUpdate, ShardMessage, UpdateReach};
 use crate::owner::embedded::commit_barrier::PendingEffect;
 use crate::owner::embedded::rooms::{RoomStore, room_at};
 use crate::owner::embedded::storage_requests::{StorageRequest, StorageResult};
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, Turn};
 
 impl RoomStore {
-    pub(super) fn apply(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp, to: Requester) -> OpOutcome {
+    pub(super) fn apply(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp) -> OpOutcome {
         let op = match op {
             RoomOp::Create { by, profile, log } if !self.rooms.contains(&name) => {
-                return self.create(turn, name, (by, profile, log), to);
+                return self.create(turn, name, (by, profile, log));
             }
             op => op,
         };
         let place = self.open(turn, &name, &op)?;
         let room = room_at(&mut self.rooms, place);
         if room.is_closing && room.members.is_empty() && op.is_arrival() {
-            turn.hold([], PendingEffect::RetriedOperation { to, room: name, op });
+            turn.hold([], PendingEffect::RetriedOperation { room: name, op });
             return Ok(None);
         }
         if room.is_closing
@@ -42,23 +42,21 @@ impl RoomStore {
         {
             turn.check_store()?;
             room.is_closing = matches!(op, RoomOp::Close { .. });
-            turn.hold([record], PendingEffect::RoomOperation { to, room: name, op });
+            turn.hold([record], PendingEffect::RoomOperation { room: name, op });
             return Ok(None);
         }
         match op {
-            RoomOp::Send(message) if message.to.is_none() => self.send(turn, place, *message, to),
-            RoomOp::ReadHistory { connection, wanted } => self.history(turn, place, connection, wanted, to),
-            RoomOp::ReadSince { connection, after, limit } => self.sync(turn, place, connection, (after, limit), to),
-            RoomOp::ReadReceipts { connection, message } => self.marks(turn, place, connection, message, to),
-            RoomOp::MarkMessage { connection, message, kind } => {
-                self.receipt(turn, place, connection, (message, kind), to)
-            }
+            RoomOp::Send(message) if message.to.is_none() => self.send(turn, place, *message),
+            RoomOp::ReadHistory { connection, wanted } => self.history(turn, place, connection, wanted),
+            RoomOp::ReadSince { connection, after, limit } => self.sync(turn, place, connection, (after, limit)),
+            RoomOp::ReadReceipts { connection, message } => self.marks(turn, place, connection, message),
+            RoomOp::MarkMessage { connection, message, kind } => self.receipt(turn, place, connection, (message, kind)),
             RoomOp::ListUsers { by, page } => self.roster(place, &by, &page),
-            RoomOp::Rejoin(back) => self.come_back(turn, place, back, to),
+            RoomOp::Rejoin(back) => self.come_back(turn, place, back),
             RoomOp::StartGrace { connection } => {
                 turn.core.requests.cancel_return(&name, connection);
                 // A lost connection stops typing, whether or not it is recovered.
-                let _ = self.act(turn, place, RoomOp::SetTyping { connection, is_typing: false }, to);
+                let _ = self.act(turn, place, RoomOp::SetTyping { connection, is_typing: false });
                 turn.defer_by(turn.rules().presence_grace_ms, DeferredTask::RemoveMember(name, connection));
                 Ok(Some(Reply::Done))
             }
@@ -66,17 +64,15 @@ impl RoomStore {
                 if let RoomOp::RemoveMember { connection } = op {
                     turn.core.requests.cancel_return(&name, connection);
                 }
-                self.act(turn, place, op, to)
+                self.act(turn, place, op)
             }
         }
     }
 
-    /// [`DeferredTask::RemoveMember`]: removes a member whose grace period is over.
+    /// [`DeferredTask::RemoveMember`]: removes a member after its grace period.
     pub(super) fn remove_member(&mut self, turn: &mut Turn<'_>, name: &Name, connection: ConnectionId) {
         if let Some(place) = self.rooms.find(name) {
-            // The task has no requester, so the reply is dropped.
-            let nobody = Requester { shard: turn.core.number, ask: u32::MAX };
-            let _ = self.act(turn, place, RoomOp::RemoveMember { connection }, nobody);
+            let _ = self.act(turn, place, RoomOp::RemoveMember { connection });
         }
     }
 
@@ -162,21 +158,21 @@ impl RoomStore {
     }
 
     /// Runs an operation whose record is committed.
-    pub(super) fn run_committed(&mut self, turn: &mut Turn<'_>, name: &Name, op: RoomOp, to: Requester) {
+    pub(super) fn run_committed(&mut self, turn: &mut Turn<'_>, name: &Name, op: RoomOp) {
         let Some(place) = self.rooms.find(name) else {
-            return turn.reply(to, Err(Reject::room_not_found()));
+            return turn.reply(Err(Reject::room_not_found()));
         };
         self.publish_departures(turn, name, &op);
-        turn.reply_first(to, |turn| {
+        turn.reply_first(|turn| {
             room_at(&mut self.rooms, place).is_closing = false;
-            self.act(turn, place, op, to)
+            self.act(turn, place, op)
         });
     }
 
     /// Runs an operation again that waited for the end of its room.
-    pub(super) fn retry(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp, to: Requester) {
+    pub(super) fn retry(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp) {
         self.publish_departures(turn, &name, &op);
-        turn.reply_first(to, |turn| self.apply(turn, name, op, to));
+        turn.reply_first(|turn| self.apply(turn, name, op));
     }
 
     pub(super) fn remove(&mut self, name: &Name) {
@@ -213,11 +209,11 @@ impl RoomStore {
     }
 
     /// Requests the room of a message.
-    pub(super) fn room_of(turn: &mut Turn<'_>, message: uuid::Uuid, to: Requester) -> OpOutcome {
+    pub(super) fn room_of(turn: &mut Turn<'_>, message: uuid::Uuid) -> OpOutcome {
         if !turn.rules().has_store {
             return Err(Reject::message_not_found());
         }
-        turn.request(StorageRequest::RoomOf { to }, StorageQuery::Message { id: message });
+        turn.request(StorageRequest::RoomOf, StorageQuery::Message { id: message });
         Ok(None)
     }
 

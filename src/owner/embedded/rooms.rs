@@ -10,7 +10,6 @@ use crate::domain::op::{LogTerms, Profile, Reply, RoomOp, SendMessage};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::{Room, UnloadedRoom};
-use crate::message::Requester;
 use crate::owner::embedded::commit_barrier::PendingEffect;
 use crate::owner::embedded::idempotency::{IdempotencyRecord, IdempotencyRecords};
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
@@ -64,7 +63,6 @@ impl RoomStore {
         turn: &mut Turn<'_>,
         name: Name,
         (by, profile, terms): (Identity, Box<Profile>, LogTerms),
-        to: Requester,
     ) -> OpOutcome {
         let mut room = Room::new(name.clone(), &by, Some(profile), terms, &mut turn.context());
         if !turn.rules().has_store {
@@ -77,7 +75,7 @@ impl RoomStore {
         }
         let record = Record::RoomMade(Box::new(room.made(turn.rules())));
         room.log.note_made();
-        turn.hold([record], PendingEffect::RoomCreation { to, room: Box::new(room) });
+        turn.hold([record], PendingEffect::RoomCreation(Box::new(room)));
         Ok(None)
     }
 
@@ -95,7 +93,7 @@ impl RoomStore {
     }
 
     /// Applies one operation. Without a record it is replied to and published at once.
-    pub(super) fn act(&mut self, turn: &mut Turn<'_>, place: u32, op: RoomOp, to: Requester) -> OpOutcome {
+    pub(super) fn act(&mut self, turn: &mut Turn<'_>, place: u32, op: RoomOp) -> OpOutcome {
         let room = room_at(&mut self.rooms, place);
         let (is_close, is_departure) = (matches!(op, RoomOp::Close { .. }), op.is_departure());
         let outcome = room.apply(op, &mut turn.context());
@@ -105,7 +103,7 @@ impl RoomStore {
             return outcome.map(Some);
         }
         let is_closed = is_close && outcome.is_ok();
-        let outcome = turn.publish_or_hold(room, outcome, to, is_closed);
+        let outcome = turn.publish_or_hold(room, outcome, is_closed);
         if is_closed {
             let name = room.id.clone();
             self.remove_closed(turn, name);
@@ -126,7 +124,7 @@ impl RoomStore {
     }
 
     /// Sends a message to the members: at once, or when its record is committed.
-    pub(super) fn send(&mut self, turn: &mut Turn<'_>, place: u32, message: SendMessage, to: Requester) -> OpOutcome {
+    pub(super) fn send(&mut self, turn: &mut Turn<'_>, place: u32, message: SendMessage) -> OpOutcome {
         let room = room_at(&mut self.rooms, place);
         let sender = room.user_of(message.connection)?;
         let client_id = message.client_message_id.as_deref();
@@ -136,7 +134,7 @@ impl RoomStore {
             if known.seq <= room.log.committed() {
                 return Ok(Some(reply));
             }
-            turn.hold([], PendingEffect::Reply { to, reply });
+            turn.hold([], PendingEffect::Reply(reply));
             return Ok(None);
         }
         if room.log.is_kept(turn.rules()) {
@@ -153,7 +151,7 @@ impl RoomStore {
         }
         let reply = outcome.expect("room: a rejected message leaves no record");
         let room = room.id.clone();
-        turn.hold_events(|events| PendingEffect::RoomEvents { room, to, reply, events, seq, idempotency_key });
+        turn.hold_events(|events| PendingEffect::RoomEvents { room, reply, events, seq, idempotency_key });
         Ok(None)
     }
 

@@ -11,7 +11,6 @@ use crate::base::time::Now;
 use crate::domain::op::Reply;
 use crate::domain::record::{Record, Session, TokenHash};
 use crate::domain::recovery::SessionOp;
-use crate::message::Requester;
 use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
 use crate::owner::embedded::turn::{OpOutcome, Turn};
 
@@ -56,7 +55,7 @@ impl SessionStore {
         self.expiries.push_back((now.mono + limits::SESSION_TAKEN_MS, token));
     }
 
-    pub(super) fn apply(&mut self, turn: &mut Turn<'_>, op: SessionOp, to: Requester) -> OpOutcome {
+    pub(super) fn apply(&mut self, turn: &mut Turn<'_>, op: SessionOp) -> OpOutcome {
         if !turn.rules().has_store {
             return Ok(Some(Reply::Session(None)));
         }
@@ -73,59 +72,53 @@ impl SessionStore {
             SessionOp::Take { token } => {
                 turn.check_store()?;
                 self.note(turn.now, token, SessionFate::Ended);
-                turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionEnd { to: Some(to) });
+                turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionEnd);
                 Ok(None)
             }
             SessionOp::Transfer { token, by: user, from, to: successor } => {
                 turn.check_store()?;
-                self.claim(turn, SessionClaim { token, user, from, to: successor }, to)
+                self.claim(turn, SessionClaim { token, user, from, to: successor })
             }
             SessionOp::Clear { token } => {
-                turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionEnd { to: None });
+                turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionDeletion);
                 Ok(Some(Reply::Done))
             }
             SessionOp::Delete { token } => {
                 self.note(turn.now, token, SessionFate::Ended);
-                turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionEnd { to: None });
+                turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionDeletion);
                 Ok(Some(Reply::Done))
             }
         }
     }
 
-    fn claim(&mut self, turn: &mut Turn<'_>, claim: SessionClaim, to: Requester) -> OpOutcome {
+    fn claim(&mut self, turn: &mut Turn<'_>, claim: SessionClaim) -> OpOutcome {
         let token = claim.token;
         match self.recent.get(&token) {
             Some(SessionFate::Ended) => return Ok(Some(Reply::Session(None))),
-            Some(SessionFate::Claimed(_)) => turn.hold([], PendingEffect::RetriedClaim { to, claim }),
+            Some(SessionFate::Claimed(_)) => turn.hold([], PendingEffect::RetriedClaim(claim)),
             _ => {
                 self.note(turn.now, token, SessionFate::Claimed(None));
-                turn.hold_alone(Record::SessionClaimed { token }, PendingEffect::SessionClaim { to, claim });
+                turn.hold_alone(Record::SessionClaimed { token }, PendingEffect::SessionClaim(claim));
             }
         }
         Ok(None)
     }
 
     /// Runs a claim that waited for another claim.
-    pub(super) fn retry_claim(&mut self, turn: &mut Turn<'_>, claim: SessionClaim, to: Requester) {
-        let outcome = turn.check_store().and_then(|()| self.claim(turn, claim, to));
-        turn.reply_unless_later(to, outcome);
+    pub(super) fn retry_claim(&mut self, turn: &mut Turn<'_>, claim: SessionClaim) {
+        let outcome = turn.check_store().and_then(|()| self.claim(turn, claim));
+        turn.reply_unless_later(outcome);
     }
 
     /// Completes a claim. `found` is the session in storage. If its user and connection are those of the claim, it is
     /// stored as the session of the new connection; otherwise it stays as it is.
-    pub(super) fn complete_claim(
-        &mut self,
-        turn: &mut Turn<'_>,
-        claim: SessionClaim,
-        found: Option<Box<Session>>,
-        to: Requester,
-    ) {
+    pub(super) fn complete_claim(&mut self, turn: &mut Turn<'_>, claim: SessionClaim, found: Option<Box<Session>>) {
         let latest = match self.recent.remove(&claim.token) {
             Some(SessionFate::Claimed(latest)) => latest,
             // The session has ended meanwhile.
             Some(fate) => {
                 self.recent.insert(claim.token, fate);
-                return turn.reply(to, Ok(Reply::Session(None)));
+                return turn.reply(Ok(Reply::Session(None)));
             }
             None => None,
         };
@@ -147,7 +140,7 @@ impl SessionStore {
             }
             None => None,
         };
-        turn.reply(to, Ok(Reply::Session(reply)));
+        turn.reply(Ok(Reply::Session(reply)));
     }
 
     /// Undoes a claim that storage refused. The session is stored if its connection stored it since.

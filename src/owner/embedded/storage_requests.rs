@@ -24,28 +24,27 @@ pub(super) type StorageResult = Result<StorageReply, Unavailable>;
 /// A request, by the purpose of its result.
 pub(super) enum StorageRequest {
     /// Older messages of a room, up to the last one that was committed at the time of the request.
-    History { to: Requester, room: Name, last: u64, range: HistoryRange },
+    History { room: Name, last: u64, range: HistoryRange },
     /// The sequence number of the message that a client names as its last.
-    Sync { to: Requester, room: Name, limit: usize },
+    Sync { room: Name, limit: usize },
     /// The users that received and read a message.
-    Marks { to: Requester, room: Name, message: Uuid },
+    Marks { room: Name, message: Uuid },
     /// The room of a message.
-    RoomOf { to: Requester },
+    RoomOf,
     /// The sender of a message that has been received or read.
-    Receipt { to: Requester, room: Name, connection: ConnectionId, message: Uuid, kind: ReceiptKind },
+    Receipt { room: Name, connection: ConnectionId, message: Uuid, kind: ReceiptKind },
     /// The messages that a recovered connection has missed.
     Missed(Box<MissedMessages>),
     /// Whether storage knows the offline user that a direct message is for.
-    Recipient { to: Requester, user: Name, by: Identity, content: Content },
+    Recipient { user: Name, by: Identity, content: Content },
     /// The last presence of an offline user.
-    LastSeen { to: Requester },
+    LastSeen,
     /// The stored direct messages of a user. `arrival` is the connection that caused the request.
     Directs { user: Name, arrival: Option<ConnectionId> },
 }
 
 /// A connection that is about to be a member again, while storage is asked for the messages it has missed.
 pub(super) struct MissedMessages {
-    pub(super) to: Requester,
     pub(super) room: Name,
     pub(super) back: Box<Returning>,
     /// The messages found so far.
@@ -67,31 +66,33 @@ impl MissedMessages {
 
 #[derive(Default)]
 pub(super) struct StorageRequests {
-    requests: Slab<StorageRequest>,
+    /// The requests by number, each with the requester of its operation, if there is one.
+    requests: Slab<(Option<Requester>, StorageRequest)>,
     /// The number of [`StorageRequest::Missed`] by room; rooms without any are absent.
     missed: BTreeMap<Name, u32>,
 }
 
 impl StorageRequests {
     /// Adds a request; the number that its result comes back with.
-    pub(super) fn insert(&mut self, request: StorageRequest) -> u32 {
+    pub(super) fn insert(&mut self, request: StorageRequest, to: Option<Requester>) -> u32 {
         if let StorageRequest::Missed(missed) = &request {
             *self.missed.entry(missed.room.clone()).or_default() += 1;
         }
-        self.requests.insert(request) as u32
+        self.requests.insert((to, request)) as u32
     }
 
-    pub(super) fn take(&mut self, ask: u32) -> StorageRequest {
-        let request = self.requests.try_remove(ask as usize).expect("storage requests: each result has a request");
+    pub(super) fn take(&mut self, ask: u32) -> (Option<Requester>, StorageRequest) {
+        let (to, request) =
+            self.requests.try_remove(ask as usize).expect("storage requests: each result has a request");
         if let StorageRequest::Missed(missed) = &request {
             count_out(&mut self.missed, &missed.room);
         }
-        request
+        (to, request)
     }
 
     fn missed_of<'a>(&'a mut self, room: &'a Name) -> impl Iterator<Item = &'a mut MissedMessages> {
         let is_any = self.missed.contains_key(room);
-        self.requests.iter_mut().take_while(move |_| is_any).filter_map(move |(_, request)| match request {
+        self.requests.iter_mut().take_while(move |_| is_any).filter_map(move |(_, (_, request))| match request {
             StorageRequest::Missed(missed) if missed.room == *room => Some(&mut **missed),
             _ => None,
         })
@@ -122,12 +123,12 @@ impl StorageRequests {
     /// Whether the stored direct messages of a user are requested.
     pub(super) fn asks_directs_of(&self, name: &Name) -> bool {
         let is_it = |request: &StorageRequest| matches!(request, StorageRequest::Directs { user, .. } if user == name);
-        self.requests.iter().any(|(_, request)| is_it(request))
+        self.requests.iter().any(|(_, (_, request))| is_it(request))
     }
 
     pub(super) fn check_invariants(&self) {
         let mut missed: BTreeMap<Name, u32> = BTreeMap::new();
-        for (_, request) in &self.requests {
+        for (_, (_, request)) in &self.requests {
             if let StorageRequest::Missed(found) = request {
                 *missed.entry(found.room.clone()).or_default() += 1;
                 let seqs = found.messages.iter().map(|message| message.seq.unwrap_or_default());

@@ -110,6 +110,8 @@ impl OwnerCore {
 /// The inputs and effects of one turn.
 pub(super) struct Turn<'a> {
     pub(super) now: Now,
+    /// The requester of the present operation, if there is one.
+    pub(super) to: Option<Requester>,
     pub(super) core: &'a mut OwnerCore,
     pub(super) out: &'a mut Vec<Outgoing>,
 }
@@ -133,21 +135,23 @@ impl Turn<'_> {
         self.send(to.place().shard, ShardMessage::Deliver { to, event });
     }
 
-    pub(super) fn reply(&mut self, to: Requester, reply: Result<Reply, Reject>) {
-        self.send(to.shard, ShardMessage::Reply { ask: to.ask, reply });
+    pub(super) fn reply(&mut self, reply: Result<Reply, Reject>) {
+        if let Some(to) = self.to {
+            self.send(to.shard, ShardMessage::Reply { ask: to.ask, reply });
+        }
     }
 
-    pub(super) fn reply_unless_later(&mut self, to: Requester, outcome: OpOutcome) {
+    pub(super) fn reply_unless_later(&mut self, outcome: OpOutcome) {
         if let Some(reply) = outcome.transpose() {
-            self.reply(to, reply);
+            self.reply(reply);
         }
     }
 
     /// Sends the reply of an operation before the events that the operation causes, so that a member that leaves gets its
     /// reply before later events.
-    pub(super) fn reply_first(&mut self, to: Requester, operate: impl FnOnce(&mut Self) -> OpOutcome) {
+    pub(super) fn reply_first(&mut self, operate: impl FnOnce(&mut Self) -> OpOutcome) {
         let at = self.out.len();
-        if let Some(reply) = operate(self).transpose() {
+        if let (Some(reply), Some(to)) = (operate(self).transpose(), self.to) {
             self.out.insert(at, (to.shard, ShardMessage::Reply { ask: to.ask, reply }));
         }
     }
@@ -158,12 +162,12 @@ impl Turn<'_> {
     }
 
     pub(super) fn hold(&mut self, records: impl IntoIterator<Item = Record>, effect: PendingEffect) {
-        self.core.barrier.hold(records, effect);
+        self.core.barrier.hold(records, effect, self.to);
     }
 
     /// Holds an effect in a batch of its own.
     pub(super) fn hold_alone(&mut self, record: Record, effect: PendingEffect) {
-        self.core.barrier.hold_alone(self.now, record, effect);
+        self.core.barrier.hold_alone(self.now, record, effect, self.to);
     }
 
     pub(super) fn has_records(&self) -> bool {
@@ -178,11 +182,11 @@ impl Turn<'_> {
     /// Holds the effect, and the events of the operation in it, until the records of the operation are committed.
     pub(super) fn hold_events(&mut self, effect: impl FnOnce(SmallVec<[AddressedEvent; 1]>) -> PendingEffect) {
         let OwnerCore { barrier, events, records, .. } = &mut *self.core;
-        barrier.hold(records.drain(..), effect(events.drain(..).collect()));
+        barrier.hold(records.drain(..), effect(events.drain(..).collect()), self.to);
     }
 
     pub(super) fn request(&mut self, request: StorageRequest, query: StorageQuery) {
-        let ask = self.core.requests.insert(request);
+        let ask = self.core.requests.insert(request, self.to);
         self.core.barrier.query(ask, query);
     }
 
@@ -281,7 +285,6 @@ impl Turn<'_> {
         &mut self,
         room: &Room,
         outcome: Result<Reply, Reject>,
-        to: Requester,
         is_closed: bool,
     ) -> OpOutcome {
         if !self.has_records() {
@@ -290,7 +293,7 @@ impl Turn<'_> {
         }
         let reply = outcome.expect("room: a rejected operation leaves no record");
         let (room, seq, idempotency_key) = (room.id.clone(), 0, None);
-        self.hold_events(|events| PendingEffect::RoomEvents { room, to, reply, events, seq, idempotency_key });
+        self.hold_events(|events| PendingEffect::RoomEvents { room, reply, events, seq, idempotency_key });
         Ok(None)
     }
 

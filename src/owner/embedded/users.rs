@@ -16,7 +16,7 @@ use crate::domain::registration::Registrations;
 use crate::domain::reject::Reject;
 use crate::domain::user::{User, user_not_found};
 use crate::message::storage::StorageQuery;
-use crate::message::{PresenceUpdate, Requester, ShardMessage, ShardNumber, UpdateReach};
+use crate::message::{PresenceUpdate, ShardMessage, ShardNumber, UpdateReach};
 use crate::owner::embedded::commit_barrier::PendingEffect;
 use crate::owner::embedded::direct_messages::DirectDeliveries;
 use crate::owner::embedded::rest_quotas::RestQuotas;
@@ -66,7 +66,6 @@ impl UserStore {
         directs: &mut DirectDeliveries,
         name: Name,
         op: UserOp,
-        to: Requester,
     ) -> OpOutcome {
         match op {
             UserOp::SpendRestQuota => {
@@ -79,7 +78,7 @@ impl UserStore {
             UserOp::UnregisterSocket { socket } => {
                 self.registrations.withdraw(&name, &socket).map(|()| Some(Reply::Done))
             }
-            UserOp::Send { by, content } => directs.send(turn, self, name, (by, content), to),
+            UserOp::Send { by, content } => directs.send(turn, self, name, (by, content)),
             UserOp::Attach { connection, by, socket } => self.attach(turn, directs, name, (connection, by, socket)),
             UserOp::Detach { connection, .. } => {
                 self.registrations.end(&name, connection);
@@ -93,20 +92,20 @@ impl UserStore {
                 self.schedule_offline(turn, name);
                 Ok(Some(reply))
             }
-            op => self.apply_to_unknown(turn, name, &op, to),
+            op => self.apply_to_unknown(turn, name, &op),
         }
     }
 
     /// Applies an operation to a user without connections and outside the grace period.
-    fn apply_to_unknown(&mut self, turn: &mut Turn<'_>, user: Name, op: &UserOp, to: Requester) -> OpOutcome {
+    fn apply_to_unknown(&mut self, turn: &mut Turn<'_>, user: Name, op: &UserOp) -> OpOutcome {
         match op {
             UserOp::ListConnections => Ok(Some(Reply::Connections(Vec::new()))),
             UserOp::Push { .. } => Ok(Some(Reply::Pushed(PushResult { reached: 0, offline: vec![user] }))),
             UserOp::Describe { .. } if turn.rules().has_store => {
                 if turn.core.barrier.is_busy() {
-                    turn.hold([], PendingEffect::UserLookup { to, user });
+                    turn.hold([], PendingEffect::UserLookup { user });
                 } else {
-                    Self::look_up(turn, user, to);
+                    Self::look_up(turn, user);
                 }
                 Ok(None)
             }
@@ -115,8 +114,8 @@ impl UserStore {
     }
 
     /// Requests the last presence of an offline user.
-    pub(super) fn look_up(turn: &mut Turn<'_>, user: Name, to: Requester) {
-        turn.request(StorageRequest::LastSeen { to }, StorageQuery::User { user });
+    pub(super) fn look_up(turn: &mut Turn<'_>, user: Name) {
+        turn.request(StorageRequest::LastSeen, StorageQuery::User { user });
     }
 
     fn attach(
