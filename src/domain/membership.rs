@@ -386,13 +386,13 @@ impl Room {
     }
 
     /// Makes a user a participant and its connections members. Each of them receives the event of a join.
-    pub(super) fn admit(
+    pub(super) fn add_participant(
         &mut self,
         by: Identity,
         connections: &[ConnectionId],
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
-        self.check_admit(&by)?;
+        self.check_add_participant(&by)?;
         for &connection in connections {
             if self.members.of(connection).is_some() {
                 continue;
@@ -417,7 +417,7 @@ impl Room {
     }
 
     /// Rejects a user that may not become a participant.
-    pub(super) fn check_admit(&self, by: &Identity) -> Result<(), Reject> {
+    pub(super) fn check_add_participant(&self, by: &Identity) -> Result<(), Reject> {
         self.check_admits(by)?;
         let is_full = |profile: &Profile| profile.participants.len() >= limits::PARTICIPANTS_PER_ROOM;
         if self.profile.as_deref().is_some_and(is_full) && !self.has_participant(by.user()) {
@@ -427,7 +427,7 @@ impl Room {
     }
 
     /// Removes the members of a user and, unless `connection` limits it to one of them, the participation.
-    pub(super) fn withdraw(
+    pub(super) fn remove_participant(
         &mut self,
         by: &Identity,
         connection: Option<ConnectionId>,

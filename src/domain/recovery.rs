@@ -79,7 +79,7 @@ impl Returned {
 
 impl Room {
     /// Moves the membership of a former connection of the same user to a connection, or lets the connection join.
-    pub(crate) fn come_back(&mut self, back: Returning, context: &mut OpContext<'_>) -> Result<Returned, Reject> {
+    pub(crate) fn rejoin(&mut self, back: Returning, context: &mut OpContext<'_>) -> Result<Returned, Reject> {
         let own = self.members.position(back.former);
         let own = own.filter(|at| self.members.list[*at].identity.user() == back.join.by.user());
         let joined = match own {

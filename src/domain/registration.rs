@@ -70,7 +70,7 @@ impl Registrations {
     }
 
     /// A connection named `socket` has come: its registered device. At the limit the connection gets no name.
-    pub(crate) fn claim(&mut self, user: &Name, socket: Name, connection: ConnectionId) -> Option<Box<str>> {
+    pub(crate) fn connected(&mut self, user: &Name, socket: Name, connection: ConnectionId) -> Option<Box<str>> {
         let own = self.by_user.get_mut(user);
         match own.and_then(|own| own.iter_mut().find(|known| known.socket == socket)) {
             Some(known) => match std::mem::replace(&mut known.state, RegistrationState::Live(connection)) {
@@ -85,14 +85,14 @@ impl Registrations {
     }
 
     /// Withdraws a registration that still waits.
-    pub(crate) fn withdraw(&mut self, user: &Name, socket: &str) -> Result<(), Reject> {
+    pub(crate) fn unregister(&mut self, user: &Name, socket: &str) -> Result<(), Reject> {
         let is_it =
             |known: &Registration| *known.socket == *socket && matches!(known.state, RegistrationState::Pending { .. });
         if self.retain(user, |known| !is_it(known)) { Ok(()) } else { Err(connection_not_found()) }
     }
 
     /// Removes the name of a connection that has ended.
-    pub(crate) fn end(&mut self, user: &Name, connection: ConnectionId) {
+    pub(crate) fn disconnected(&mut self, user: &Name, connection: ConnectionId) {
         if self.count > 0 {
             self.retain(user, |known| !matches!(known.state, RegistrationState::Live(live) if live == connection));
         }
@@ -186,25 +186,25 @@ mod tests {
         let (ann, bob) = (Name::from("ann"), Name::from("bob"));
         assert_eq!(all.register(&ann, "tab".into(), device("1"), NOW), Ok(None));
         assert_eq!(all.register(&ann, "phone".into(), device("2"), NOW.plus(10)), Ok(None));
-        assert_eq!(all.claim(&bob, "tab".into(), id(1)), None, "another user's is another");
-        assert_eq!(all.claim(&ann, "tab".into(), id(2)), device("1"));
-        assert_eq!(all.claim(&ann, "tab".into(), id(2)), None, "once");
+        assert_eq!(all.connected(&bob, "tab".into(), id(1)), None, "another user's is another");
+        assert_eq!(all.connected(&ann, "tab".into(), id(2)), device("1"));
+        assert_eq!(all.connected(&ann, "tab".into(), id(2)), None, "once");
         all.expire(NOW.plus(limits::PENDING_MS));
-        assert_eq!(all.claim(&ann, "phone".into(), id(3)), device("2"));
+        assert_eq!(all.connected(&ann, "phone".into(), id(3)), device("2"));
         assert_eq!(all.register(&ann, "late".into(), device("3"), NOW.plus(20)), Ok(None));
         all.expire(NOW.plus(limits::PENDING_MS + 20));
-        assert_eq!(all.claim(&ann, "late".into(), id(4)), None);
+        assert_eq!(all.connected(&ann, "late".into(), id(4)), None);
     }
 
     #[test]
     fn who_came_first_is_known_by_its_name_until_it_ends() {
         let mut all = Registrations::new(1);
         let ann = Name::from("ann");
-        assert_eq!(all.claim(&ann, "tab".into(), id(1)), None);
+        assert_eq!(all.connected(&ann, "tab".into(), id(1)), None);
         assert_eq!(all.register(&ann, "tab".into(), device("1"), NOW), Ok(Some(id(1))));
-        all.end(&ann, id(2));
+        all.disconnected(&ann, id(2));
         assert_eq!(all.register(&ann, "tab".into(), device("1"), NOW), Ok(Some(id(1))));
-        all.end(&ann, id(1));
+        all.disconnected(&ann, id(1));
         assert_eq!(all.register(&ann, "tab".into(), device("1"), NOW), Ok(None));
         assert_eq!((all.count, all.by_user.len()), (1, 1));
     }
@@ -216,11 +216,11 @@ mod tests {
         assert_eq!(all.register(&ann, "tab".into(), device("1"), NOW), Ok(None));
         assert_eq!(all.register(&ann, "tab".into(), device("2"), NOW.plus(50_000)), Ok(None));
         all.expire(NOW.plus(limits::PENDING_MS));
-        assert_eq!(all.withdraw(&ann, "other"), Err(connection_not_found()));
-        assert_eq!(all.withdraw(&ann, "tab"), Ok(()));
-        assert_eq!(all.withdraw(&ann, "tab"), Err(connection_not_found()));
-        all.claim(&ann, "tab".into(), id(1));
-        assert_eq!(all.withdraw(&ann, "tab"), Err(connection_not_found()), "it is there; it can be closed");
+        assert_eq!(all.unregister(&ann, "other"), Err(connection_not_found()));
+        assert_eq!(all.unregister(&ann, "tab"), Ok(()));
+        assert_eq!(all.unregister(&ann, "tab"), Err(connection_not_found()));
+        all.connected(&ann, "tab".into(), id(1));
+        assert_eq!(all.unregister(&ann, "tab"), Err(connection_not_found()), "it is there; it can be closed");
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
         }
         let refused = all.register(&ann, "one more".into(), None, NOW).expect_err("it is too much");
         assert_eq!(refused.code, Code::RateLimited);
-        assert_eq!(all.claim(&ann, "one more".into(), id(1)), None, "it connects all the same");
+        assert_eq!(all.connected(&ann, "one more".into(), id(1)), None, "it connects all the same");
         let mut users = 0;
         let refused = loop {
             match all.register(&format!("user {users}").into(), "tab".into(), None, NOW) {

@@ -191,24 +191,24 @@ mod tests {
     }
 
     /// A room, the time, and what was told of typing: who, whether, and whom not.
-    struct Watched {
+    struct TypingFixture {
         room: Option<Room>,
         now: Now,
         rng: Rng,
         told: Vec<(String, bool, Option<ConnectionId>)>,
     }
 
-    impl Watched {
+    impl TypingFixture {
         /// A room with two users, the first of them on two connections.
         fn new() -> Self {
-            let mut watched = Self { room: None, now: BEGINNING, rng: Rng::from_seed(1), told: Vec::new() };
+            let mut fixture = Self { room: None, now: BEGINNING, rng: Rng::from_seed(1), told: Vec::new() };
             let room =
-                watched.with(|_, context| Room::new("r".into(), &identity("ann"), None, LogTerms::default(), context));
-            watched.room = Some(room);
+                fixture.with(|_, context| Room::new("r".into(), &identity("ann"), None, LogTerms::default(), context));
+            fixture.room = Some(room);
             for (connection, user) in [(0, "ann"), (1, "ann"), (2, "bob")] {
-                watched.join(connection, user, None);
+                fixture.join(connection, user, None);
             }
-            watched
+            fixture
         }
 
         fn with<T>(&mut self, act: impl FnOnce(&mut Option<Room>, &mut OpContext<'_>) -> T) -> T {
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn it_ends_by_itself_unless_it_is_renewed() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         room.types(0, true);
         assert_eq!(room.told(), [news("ann", true, 0)]);
         assert_eq!((room.due(), room.due()), (Some(15_000), None), "its keeper notes it once");
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn whoever_did_not_type_does_not_stop() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         room.types(0, false);
         room.types(2, true);
         room.types(2, false);
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_user_types_as_long_as_one_connection_does() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         room.types(0, true);
         room.pass(1_000);
         room.types(1, true);
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn it_ends_with_the_membership() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         room.types(0, true);
         room.types(2, true);
         room.told();
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn only_members_type_and_look() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         for op in [RoomOp::SetTyping { connection: id(9), is_typing: true }, RoomOp::ListTypists { connection: id(9) }]
         {
             assert_eq!(room.apply(op).expect_err("it is no member").code, Code::NotInRoom);
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn an_older_note_does_not_end_what_is_newer() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         room.types(0, true);
         assert_eq!(room.due(), Some(15_000));
         room.types(0, false);
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn typists_have_a_bound() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         for connection in 10..11 + limits::TYPISTS_PER_ROOM as u32 {
             room.join(connection, &format!("u{connection}"), Some(&format!("p{connection}")));
             room.types(connection, true);

@@ -43,13 +43,13 @@ impl User {
                 Ok(Reply::Done)
             }
             UserOp::AnnounceIn { connection, room } => {
-                self.introduce(connection, room, context);
+                self.announce_in(connection, room, context);
                 Ok(Reply::Done)
             }
             UserOp::SetStatus { status, last_seen, by } => {
                 if self.presence.set(status, last_seen, context.now) {
                     if context.rules.outlives_process {
-                        self.note_seen(context);
+                        self.record_presence(context);
                     }
                     self.tell_presence(by, context);
                 }
@@ -105,7 +105,7 @@ impl User {
     /// Ends the grace period. A user that appeared offline before causes no event.
     pub(crate) fn go_offline(&mut self, context: &mut OpContext<'_>) {
         let last_seen = self.presence.last_seen(context.now);
-        self.note_seen(context);
+        self.record_presence(context);
         if self.presence.set(Status::Offline, Some(last_seen), context.now) {
             self.tell_presence(None, context);
         }
@@ -147,7 +147,7 @@ impl User {
     }
 
     /// Publishes the presence in a room that the user has joined. A room that the user has returned to knows it.
-    fn introduce(&mut self, connection: ConnectionId, room: Name, context: &mut OpContext<'_>) {
+    fn announce_in(&mut self, connection: ConnectionId, room: Name, context: &mut OpContext<'_>) {
         if !self.presence.take_room(&room) && self.presence.status() != Status::Offline {
             let event = self.presence_event(context);
             context.events.push(AddressedEvent { audience: Audience::Acquaintances { connection, room }, event });
@@ -155,13 +155,13 @@ impl User {
     }
 
     /// Whether the presence is stored for the time when the user is offline. That of guests is not.
-    pub(crate) fn is_noted(&self, rules: &RoomRules) -> bool {
+    pub(crate) fn is_recorded(&self, rules: &RoomRules) -> bool {
         rules.has_store && !self.identity.roles().guest
     }
 
     /// Records the presence. While the user is online it is needed after a restart only.
-    pub(crate) fn note_seen(&self, context: &mut OpContext<'_>) {
-        if self.is_noted(context.rules) {
+    pub(crate) fn record_presence(&self, context: &mut OpContext<'_>) {
+        if self.is_recorded(context.rules) {
             let (status, at) = (self.presence.status(), self.presence.last_seen(context.now));
             let seen = Seen { identity: self.identity.clone(), status, at };
             context.records.push(Record::UserSeen(Box::new(seen)));

@@ -23,15 +23,15 @@ impl Room {
             RoomOp::SetTyping { connection, is_typing } => self.set_typing(connection, is_typing, context),
             RoomOp::ListTypists { connection } => self.typists(connection),
             RoomOp::MarkMessage { connection, message, kind } => self.receipt(connection, message, kind, context),
-            RoomOp::Rejoin(back) => self.come_back(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
+            RoomOp::Rejoin(back) => self.rejoin(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
             // The owner carries these out: they need storage or a deadline.
             RoomOp::StartGrace { .. }
             | RoomOp::ReadHistory { .. }
             | RoomOp::ReadSince { .. }
             | RoomOp::ReadReceipts { .. }
             | RoomOp::ListUsers { .. } => Ok(Reply::Done),
-            RoomOp::AddParticipant { by, connections } => self.admit(by, &connections, context),
-            RoomOp::RemoveParticipant { by, connection } => self.withdraw(&by, connection, context),
+            RoomOp::AddParticipant { by, connections } => self.add_participant(by, &connections, context),
+            RoomOp::RemoveParticipant { by, connection } => self.remove_participant(&by, connection, context),
             RoomOp::Describe { by } => self.describe(&by, context),
             RoomOp::Close { by } => self.close(&by, context),
         }
@@ -49,7 +49,7 @@ impl Room {
             RoomOp::AddParticipant { by, .. }
                 if is_stored && self.profile.is_some() && !self.has_participant(by.user()) =>
             {
-                self.check_admit(by)?;
+                self.check_add_participant(by)?;
                 Some(Record::ParticipantAdded { room, user: by.user_name() })
             }
             RoomOp::RemoveParticipant { by, connection: None } if is_stored && self.has_participant(by.user()) => {

@@ -87,14 +87,14 @@ pub(super) enum PendingEffect {
 impl PendingEffect {
     /// Whether a refused record means a rejection for the requester.
     pub(super) fn needs_rejection(&self) -> bool {
-        match self {
+        !matches!(
+            self,
             Self::Departure { .. }
-            | Self::RoomDeletion { .. }
-            | Self::DirectAck { .. }
-            | Self::RetriedOperation { .. }
-            | Self::SessionDeletion => false,
-            _ => true,
-        }
+                | Self::RoomDeletion { .. }
+                | Self::DirectAck { .. }
+                | Self::RetriedOperation { .. }
+                | Self::SessionDeletion
+        )
     }
 }
 

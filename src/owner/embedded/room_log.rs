@@ -142,7 +142,7 @@ impl RoomStore {
 
     /// Returns a recovered connection to a room. The messages it has missed are requested first, so that it becomes a
     /// member when it has all of them.
-    pub(super) fn come_back(&mut self, turn: &mut Turn<'_>, place: u32, back: Box<Returning>) -> OpOutcome {
+    pub(super) fn rejoin(&mut self, turn: &mut Turn<'_>, place: u32, back: Box<Returning>) -> OpOutcome {
         let room = room_at(&mut self.rooms, place);
         let until = room.log.committed();
         let is_recoverable = *room.log.epoch() == back.epoch

@@ -52,7 +52,7 @@ impl RoomStore {
             RoomOp::ReadReceipts { connection, message } => self.marks(turn, place, connection, message),
             RoomOp::MarkMessage { connection, message, kind } => self.receipt(turn, place, connection, (message, kind)),
             RoomOp::ListUsers { by, page } => self.roster(place, &by, &page),
-            RoomOp::Rejoin(back) => self.come_back(turn, place, back),
+            RoomOp::Rejoin(back) => self.rejoin(turn, place, back),
             RoomOp::StartGrace { connection } => {
                 turn.core.requests.cancel_return(&name, connection);
                 // A lost connection stops typing, whether or not it is recovered.

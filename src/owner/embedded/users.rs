@@ -76,12 +76,12 @@ impl UserStore {
                 Ok(Some(known.map_or(Reply::Registered(None), |live| Reply::Connections(vec![live]))))
             }
             UserOp::UnregisterSocket { socket } => {
-                self.registrations.withdraw(&name, &socket).map(|()| Some(Reply::Done))
+                self.registrations.unregister(&name, &socket).map(|()| Some(Reply::Done))
             }
             UserOp::Send { by, content } => directs.send(turn, self, name, (by, content)),
             UserOp::Attach { connection, by, socket } => self.attach(turn, directs, name, (connection, by, socket)),
             UserOp::Detach { connection, .. } => {
-                self.registrations.end(&name, connection);
+                self.registrations.disconnected(&name, connection);
                 let reply = self.apply_to_user(turn, &name, op)?;
                 directs.disconnected(turn, self, &name, connection);
                 self.schedule_offline(turn, name);
@@ -127,14 +127,14 @@ impl UserStore {
     ) -> OpOutcome {
         if !self.users.contains(&name) {
             let user = User::new(by.clone());
-            if turn.rules().outlives_process && user.is_noted(turn.rules()) {
+            if turn.rules().outlives_process && user.is_recorded(turn.rules()) {
                 self.arrivals.push_back((turn.now.mono + limits::ARRIVAL_NOTED_MS, name.clone()));
             }
             self.users.insert(user);
         }
         let mut reply = self.apply_to_user(turn, &name, UserOp::Attach { connection, by, socket: None })?;
         if let Some(socket) = socket
-            && let Some(device) = self.registrations.claim(&name, socket, connection)
+            && let Some(device) = self.registrations.connected(&name, socket, connection)
         {
             reply = Reply::Claimed(device);
         }
@@ -186,7 +186,7 @@ impl UserStore {
         }
         while let Some((_, name)) = self.arrivals.pop_front_if(|(due, _)| *due <= turn.now.mono) {
             if let Some(user) = self.users.get(&name) {
-                user.note_seen(&mut turn.context());
+                user.record_presence(&mut turn.context());
             }
         }
         if self.arrivals.is_empty() {

@@ -1,4 +1,4 @@
-//! Both authorities, played one act at a time: whatever an act leads to has happened before the next.
+//! Both owners with their backends. All effects of an operation are complete before the next operation.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::support::redis::{Node, RedisServer};
 /// Shards of each node.
 pub(crate) const SHARDS: usize = 3;
 
-/// How long anything may take before a test fails.
+/// The maximum time of one step.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What rooms and users go by in these tests.
+/// The rules of rooms and users in these tests.
 pub(crate) fn rules() -> RoomRules {
     RoomRules {
         announce_limit: 5,
@@ -40,15 +40,15 @@ pub(crate) fn rules() -> RoomRules {
     }
 }
 
-/// An authority and whatever keeps things for it.
-pub(crate) trait Keeper {
-    /// Does an act and everything that it leads to.
+/// An owner and its backend.
+pub(crate) trait TestOwner {
+    /// Applies an operation and completes all its effects.
     fn ask(&mut self, now: Now, node: usize, from: Requester, op: Op) -> Vec<Outgoing>;
 
-    /// Has its processes start anew, where what is kept outlives them.
+    /// Restarts the processes, if their state outlives them.
     fn restart(&mut self, _rules: &RoomRules) {}
 
-    /// Does what has become due, each thing at its time.
+    /// Runs all due tasks, each at its own time.
     fn tick(&mut self, now: Now) -> Vec<Outgoing> {
         let mut out = Vec::new();
         while let Some(at) = self.next_due().filter(|at| *at <= now.mono) {
@@ -59,22 +59,22 @@ pub(crate) trait Keeper {
         out
     }
 
-    /// Does what is due at this moment.
+    /// Runs the tasks that are due now.
     fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>);
 
-    /// When something is due.
+    /// When the next task is due.
     fn next_due(&self) -> Option<u64>;
 }
 
-/// The authority of one process, with a store in memory.
-pub(crate) struct OneProcess {
-    authority: EmbeddedOwner,
+/// The embedded owner with a store in memory.
+pub(crate) struct EmbeddedTestOwner {
+    owner: EmbeddedOwner,
     storage: Storage,
     told: Receiver<StorageEvent>,
     wall: Arc<AtomicU64>,
 }
 
-impl OneProcess {
+impl EmbeddedTestOwner {
     pub(crate) fn new(rules: RoomRules, now: Now, seed: u64) -> Self {
         let wall = Arc::new(AtomicU64::new(now.wall));
         let clock = wall.clone();
@@ -90,16 +90,16 @@ impl OneProcess {
         let (sender, told) = unbounded();
         let storage = opened.expect("a store").start(move |told| drop(sender.send(told))).expect("threads");
         let placement = Placement::Embedded { shards: SHARDS };
-        let authority = EmbeddedOwner::new(0, Arc::new(rules), placement, Rng::from_seed(seed));
-        Self { authority, storage, told, wall }
+        let owner = EmbeddedOwner::new(0, Arc::new(rules), placement, Rng::from_seed(seed));
+        Self { owner, storage, told, wall }
     }
 
-    /// Has everything kept and asked that is to be, and what comes of it told.
+    /// Runs all storage commands and delivers their events until none is left.
     fn settle(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         let store = self.storage.handle();
         loop {
             let mut awaited = 0;
-            for order in self.authority.orders(now).collect::<Vec<_>>() {
+            for order in self.owner.orders(now).collect::<Vec<_>>() {
                 awaited += 1;
                 match order {
                     StorageCommand::Commit(batch) => store.submit(batch),
@@ -112,54 +112,54 @@ impl OneProcess {
             while awaited > 0 {
                 let told = self.told.recv_timeout(PATIENCE).expect("the store answers");
                 awaited -= usize::from(!matches!(told, StorageEvent::State(_)));
-                self.authority.told(now, told, out);
-                self.authority.check_invariants();
+                self.owner.told(now, told, out);
+                self.owner.check_invariants();
             }
         }
     }
 }
 
-impl Keeper for OneProcess {
+impl TestOwner for EmbeddedTestOwner {
     fn ask(&mut self, now: Now, _node: usize, from: Requester, op: Op) -> Vec<Outgoing> {
         self.wall.store(now.wall, Ordering::SeqCst);
         let mut out = Vec::new();
-        self.authority.ask(now, from, op, &mut out);
-        self.authority.check_invariants();
+        self.owner.ask(now, from, op, &mut out);
+        self.owner.check_invariants();
         self.settle(now, &mut out);
         out
     }
 
     fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         self.wall.store(now.wall, Ordering::SeqCst);
-        self.authority.tick(now, out);
-        self.authority.check_invariants();
+        self.owner.tick(now, out);
+        self.owner.check_invariants();
         self.settle(now, out);
     }
 
     fn next_due(&self) -> Option<u64> {
-        self.authority.next_due()
+        self.owner.next_due()
     }
 }
 
 /// Several nodes on one Redis.
-pub(crate) struct Cluster {
+pub(crate) struct RedisTestOwner {
     pub(crate) nodes: Vec<Node>,
     server: RedisServer,
 }
 
-impl Cluster {
+impl RedisTestOwner {
     pub(crate) fn new(rules: &RoomRules, nodes: usize, seed: u64) -> Self {
         let server = RedisServer::start();
         let nodes = (0..nodes).map(|number| node(rules, number, seed, &server)).collect();
         Self { nodes, server }
     }
 
-    /// Has everything done that is to be, and what is published heard, until nothing more comes of it.
+    /// Runs all commands and delivers all publications until none is left.
     fn settle(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         while self.nodes.iter_mut().fold(false, |was_busy, node| node.settle(now, out) | was_busy) {}
     }
 
-    /// Forgets everything, for another run.
+    /// Deletes all state, for another run.
     pub(crate) fn clear(&mut self, rules: &RoomRules, seed: u64) {
         let count = self.nodes.len();
         self.nodes.clear();
@@ -184,7 +184,7 @@ fn node(rules: &RoomRules, number: usize, seed: u64, server: &RedisServer) -> No
     node
 }
 
-impl Keeper for Cluster {
+impl TestOwner for RedisTestOwner {
     fn ask(&mut self, now: Now, node: usize, from: Requester, op: Op) -> Vec<Outgoing> {
         let mut out = Vec::new();
         self.nodes[node].ask(now, from, op, &mut out);
@@ -210,7 +210,7 @@ impl Keeper for Cluster {
     }
 }
 
-/// Mail by the shard it is for, in order.
+/// The messages by receiving shard, in order.
 pub(crate) fn by_shard(out: Vec<Outgoing>) -> [VecDeque<ShardMessage>; SHARDS] {
     let mut shards: [VecDeque<ShardMessage>; SHARDS] = Default::default();
     for (shard, mail) in out {
