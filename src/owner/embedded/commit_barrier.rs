@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::base::Name;
+use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
@@ -22,7 +23,6 @@ use crate::message::storage::{
     Batch, CommitOutcome, CommitReceipt, StorageCommand, StorageQuery, StorageState, Ticket,
 };
 use crate::message::{Requester, ShardNumber};
-use crate::owner::embedded::sessions::SessionClaim;
 
 /// An effect that waits for a receipt.
 pub(super) enum PendingEffect {
@@ -82,6 +82,14 @@ pub(super) enum PendingEffect {
     SessionClaim(SessionClaim),
     /// A claim behind another claim of the same session.
     RetriedClaim(SessionClaim),
+}
+
+/// A claim: `user` moves the session of connection `from` to connection `to`.
+pub(super) struct SessionClaim {
+    pub(super) token: TokenHash,
+    pub(super) user: Name,
+    pub(super) from: ConnectionId,
+    pub(super) to: ConnectionId,
 }
 
 impl PendingEffect {

@@ -1,8 +1,8 @@
 //! The owner in a single process: each shard owns the rooms and users whose names hash to it, in memory. Records go to
 //! storage, and the replies and events that depend on them wait for the commit.
 //!
-//! [`EmbeddedOwner`] routes operations and storage events to its components: rooms, users, sessions. They share one
-//! [`turn::OwnerCore`] (commit barrier, storage requests, deferred tasks) and call no other component.
+//! [`EmbeddedOwner`] routes operations and storage events to its components: rooms, users, direct messages and sessions.
+//! They share one core (commit barrier, storage requests, deferred tasks), which a turn lends to them.
 
 mod commit_barrier;
 mod direct_messages;

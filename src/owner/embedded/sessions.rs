@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 
-use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::map::{Map, map};
@@ -11,7 +10,7 @@ use crate::base::time::Now;
 use crate::domain::op::Reply;
 use crate::domain::record::{Record, Session, TokenHash};
 use crate::domain::recovery::SessionOp;
-use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
+use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect, SessionClaim};
 use crate::owner::embedded::turn::{OpOutcome, Turn};
 
 /// The sessions that ended or were claimed in the last [`limits::SESSION_TAKEN_MS`]. Their former connections may not know
@@ -29,14 +28,6 @@ enum SessionFate {
     OwnedBy(ConnectionId),
     /// A claim waits for storage; the session as its connection stored it since.
     Claimed(Option<Box<Session>>),
-}
-
-/// A claim: `user` moves the session of connection `from` to connection `to`.
-pub(super) struct SessionClaim {
-    pub(super) token: TokenHash,
-    user: Name,
-    from: ConnectionId,
-    to: ConnectionId,
 }
 
 impl SessionStore {
