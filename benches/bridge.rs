@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 use redis::{Client, Connection};
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::Content;
@@ -257,7 +257,7 @@ impl Node {
     }
 
     fn connection(&self, slot: usize) -> ConnectionId {
-        ConnectionId::new(Place { node: self.number, shard: 0, slot: slot as u32 }, [7; 12])
+        ConnectionId::new(ConnectionPlace { node: self.number, shard: 0, slot: slot as u32 }, [7; 12])
     }
 
     fn ask(&mut self, op: Op) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mio::{Events, Poll, Token};
 use switchboard::base::Name;
-use switchboard::dialect::packed::Packed;
+use switchboard::dialect::encoded_event::EncodedEvent;
 use switchboard::message::ShardMessage;
 use switchboard::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, channel};
 
@@ -52,7 +52,7 @@ impl ReceivingThread {
 /// What most mail between shards is: something for the members of a room.
 struct RoomMessage {
     room: Name,
-    packed: Arc<Packed>,
+    packed: Arc<EncodedEvent>,
 }
 
 impl RoomMessage {
@@ -75,7 +75,7 @@ fn answer(mut receiver: ReceivingThread, back: &ChannelSender) {
 fn hops(criterion: &mut Criterion) {
     let message = RoomMessage {
         room: "standup".into(),
-        packed: Arc::new(Packed { raw: Box::new([0; 341]), seq: 0, droppable: false, for_peers: None }),
+        packed: Arc::new(EncodedEvent { raw: Box::new([0; 341]), seq: 0, droppable: false, for_peers: None }),
     };
     let question = || ShardMessage::Drain { window_ms: 1 };
     let mut group = criterion.benchmark_group("channel");

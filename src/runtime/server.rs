@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::codec::jwt::Verifier;
-use crate::domain::op::Rules;
+use crate::domain::op::RoomRules;
 use crate::message::storage::StorageEvent;
 use crate::message::{Placement, ShardMessage, ShardNumber};
 use crate::runtime::allocator;
@@ -103,7 +103,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         inputs.push((poll, inbox, listeners));
     }
     // The storage may have fallen back to memory.
-    let rules = Rules { outlives_process: backend.outlives_process(), ..(*plan.options.rules).clone() };
+    let rules = RoomRules { outlives_process: backend.outlives_process(), ..(*plan.options.rules).clone() };
     let options = Options { memory: memory::load, node: backend.node(), rules: Arc::new(rules), ..plan.options };
     let options = Arc::new(options);
     let clock = Clock::start();

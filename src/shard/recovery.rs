@@ -152,7 +152,7 @@ impl Shard {
         let token = session.token;
         let op = match session.rooms.is_empty() && session.connection == first {
             true => SessionOp::Clear { token },
-            false => SessionOp::Keep(Box::new(session)),
+            false => SessionOp::Save(Box::new(session)),
         };
         self.ask(Ask::forgotten(), Op::Session(first, op));
     }
@@ -208,7 +208,7 @@ impl Shard {
             Departing::Removed | Departing::Quit if !self.options.rules.outlives_process => {}
             Departing::Removed | Departing::Quit => {
                 let token = TokenHash(recovery::hash(&self.recovery_key.token(connection)));
-                self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Drop { token }));
+                self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Delete { token }));
             }
             Departing::Superseded => {}
         }
@@ -268,7 +268,7 @@ impl Shard {
             let join = JoinRoom { connection, by: by.clone(), peer, display_name, media, create: false };
             let back = Returning { former: session.connection, join, epoch, seq };
             let ask = Ask { to: Some(connection), request: None, then: Then::Returned { room: room.clone(), shown } };
-            self.ask(ask, Op::Room(room, RoomOp::Return(Box::new(back))));
+            self.ask(ask, Op::Room(room, RoomOp::Rejoin(Box::new(back))));
             if let Some(resume) = self.resumes.get_mut(&slot) {
                 resume.awaited.push(awaited);
             }
@@ -294,7 +294,7 @@ impl Shard {
         if *identity.user() == *session.user {
             return Ok(identity);
         }
-        if !may_follow(&identity, &session.user) {
+        if !identity.may_recover(&session.user) {
             return Err(failed());
         }
         let connection = self.id_of(slot);
@@ -401,7 +401,7 @@ impl Shard {
         let slot = self.slot_of(connection).filter(|slot| self.conns[*slot as usize].is_listening());
         if let Some(slot) = slot
             && self.recovery_key.token(connection) == token
-            && self.conns[slot as usize].identity.as_ref().is_some_and(|own| may_follow(by, own.user()))
+            && self.conns[slot as usize].identity.as_ref().is_some_and(|own| by.may_recover(own.user()))
         {
             let is_noted = self.unsaved.contains(&slot) || self.resumes.contains_key(&slot);
             // What is kept of it already does not know what was written to it last.
@@ -438,12 +438,6 @@ impl Shard {
             _ => drop(self.appearances.remove(&(slot, place))),
         }
     }
-}
-
-/// Whether somebody may go on where a connection of `user` was: a user where they were themselves, and a guest, who has
-/// nothing to show but the token, where a guest was.
-fn may_follow(by: &Identity, user: &str) -> bool {
-    by.user() == user || by.roles().guest && user.starts_with("guest:")
 }
 
 pub(super) fn failed() -> Reject {

@@ -12,7 +12,7 @@ use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::command::{MediaState, Status};
 use switchboard::domain::event::Direct;
-use switchboard::domain::op::{Op, Reply, Rules, Scope, UserOp};
+use switchboard::domain::op::{Op, Reply, RoomRules, Scope, UserOp};
 use switchboard::domain::presence::Parting;
 use switchboard::domain::record::{Position, Session, TokenHash};
 use switchboard::domain::recovery::SessionOp;
@@ -58,7 +58,7 @@ struct OneProcess {
 }
 
 impl OneProcess {
-    fn new(rules: Rules, now: Now) -> Self {
+    fn new(rules: RoomRules, now: Now) -> Self {
         let wall = Arc::new(AtomicU64::new(now.wall));
         let clock = wall.clone();
         let opened = open(StorageOptions {
@@ -218,17 +218,17 @@ impl Both {
                 let direct = Direct { id, sender: by.clone(), content: content(&number.to_string()), at: number };
                 UserOp::Push { direct: Arc::new(direct) }
             }
-            3 => UserOp::Connections,
-            4 | 5 => UserOp::Look { by: by.clone() },
-            6 => UserOp::Register {
+            3 => UserOp::ListConnections,
+            4 | 5 => UserOp::Describe { by: by.clone() },
+            6 => UserOp::RegisterSocket {
                 socket: socket.clone(),
                 device: (!number.is_multiple_of(3)).then(|| format!("[{number}]").into()),
             },
-            7 => UserOp::Withdraw { socket: socket.clone() },
-            8 => UserOp::SpendRest,
+            7 => UserOp::UnregisterSocket { socket: socket.clone() },
+            8 => UserOp::SpendRestQuota,
             _ => match own {
-                Some(connection) => UserOp::Introduce { connection, room: room.clone() },
-                None => UserOp::Connections,
+                Some(connection) => UserOp::AnnounceIn { connection, room: room.clone() },
+                None => UserOp::ListConnections,
             },
         };
         [op(), op()]
@@ -267,9 +267,9 @@ impl Both {
             self.sessions[at].1.get_or_insert(self.many.now.wall);
         }
         let op = || match kind {
-            0 | 1 => SessionOp::Keep(Box::new(session.clone())),
+            0 | 1 => SessionOp::Save(Box::new(session.clone())),
             2 | 3 => SessionOp::Take { token },
-            _ => SessionOp::Drop { token },
+            _ => SessionOp::Delete { token },
         };
         let op = || Op::Session(id(0, connection), op());
         (self.below(NODES as u64) as usize, op(), op())
@@ -347,7 +347,7 @@ impl Both {
 fn play(scope: Scope, grace_ms: u64, sequences: u64) {
     let server = Arc::new(RedisServer::start());
     for seed in 0..sequences {
-        let rules = Rules { presence_scope: scope, presence_grace_ms: grace_ms, ..rules() };
+        let rules = RoomRules { presence_scope: scope, presence_grace_ms: grace_ms, ..rules() };
         let mut many = World::beside(server.clone(), NODES, rules.clone(), &format!("run-{seed}"));
         for node in 0..NODES {
             // Somebody on each node hears what rooms are told.

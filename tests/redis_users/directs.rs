@@ -1,7 +1,7 @@
 //! Messages to users, on their way to whichever connection is there.
 
 use switchboard::base::ids::ConnectionId;
-use switchboard::domain::op::{Reply, Rules};
+use switchboard::domain::op::{Reply, RoomRules};
 use switchboard::domain::presence::Parting;
 use switchboard::domain::reject::Code;
 
@@ -69,7 +69,7 @@ fn a_message_goes_to_all_connections_until_one_of_them_has_it() {
 
 #[test]
 fn what_waits_longer_or_is_more_than_is_kept_is_forgotten() {
-    let mut world = World::new(1, Rules { keep_ms: 1_000_000, ..rules() });
+    let mut world = World::new(1, RoomRules { keep_ms: 1_000_000, ..rules() });
     world.attach(0, "ann", 1).expect("they come");
     world.detach(0, "ann", 1, Parting::Goodbye).expect("they go");
     sent(&mut world, 0, "ann", "old");

@@ -1,7 +1,7 @@
 //! What becomes of users when nodes die, Redis is away, or what was said is lost.
 
 use switchboard::domain::command::Status;
-use switchboard::domain::op::{Op, Reply, Rules, Scope, UserOp};
+use switchboard::domain::op::{Op, Reply, RoomRules, Scope, UserOp};
 use switchboard::domain::presence::Parting;
 use switchboard::domain::reject::Code;
 use switchboard::message::Requester;
@@ -38,7 +38,7 @@ fn set_state(world: &mut World, at: usize, state: RedisState) {
 }
 
 fn connections(world: &mut World, at: usize, user: &str) -> usize {
-    match world.user(at, user, UserOp::Connections) {
+    match world.user(at, user, UserOp::ListConnections) {
         Ok(Reply::Connections(connections)) => connections.len(),
         other => panic!("{other:?}"),
     }
@@ -70,7 +70,7 @@ fn the_users_of_a_dead_node_go_offline_once() {
 
 #[test]
 fn rooms_hear_of_the_users_of_a_dead_node_too() {
-    let mut world = World::new(2, Rules { presence_scope: Scope::Rooms, ..rules() });
+    let mut world = World::new(2, RoomRules { presence_scope: Scope::Rooms, ..rules() });
     world.attach(0, "ann", 1).expect("they come");
     world.attach(1, "bob", 2).expect("they come");
     world.join(0, "ann", 1, "r");
@@ -152,7 +152,7 @@ fn a_user_whose_grace_ends_while_redis_is_away_goes_offline_later() {
     set_state(&mut world, 0, RedisState::Good);
     world.pass(GRACE_MS);
     assert_eq!(world.take_heard()[1].len(), 1);
-    let Ok(Reply::Presence(view)) = world.user(1, "ann", UserOp::Look { by: who("bob") }) else {
+    let Ok(Reply::Presence(view)) = world.user(1, "ann", UserOp::Describe { by: who("bob") }) else {
         panic!("they are known")
     };
     assert_eq!(view.status, Status::Offline);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use switchboard::base::limits;
 use switchboard::domain::command::Status;
 use switchboard::domain::event::Direct;
-use switchboard::domain::op::{PresenceView, Reply, Rules, Scope, UserOp};
+use switchboard::domain::op::{PresenceView, Reply, RoomRules, Scope, UserOp};
 use switchboard::domain::presence::Parting;
 use switchboard::domain::reject::{Code, Reject};
 use uuid::Uuid;
@@ -22,14 +22,14 @@ fn code(reply: Result<Reply, Reject>) -> Code {
 }
 
 fn look(world: &mut World, at: usize, user: &str, by: &str) -> PresenceView {
-    match world.user(at, user, UserOp::Look { by: who(by) }) {
+    match world.user(at, user, UserOp::Describe { by: who(by) }) {
         Ok(Reply::Presence(view)) => view,
         other => panic!("{other:?}"),
     }
 }
 
 fn connections(world: &mut World, user: &str) -> Vec<switchboard::base::ids::ConnectionId> {
-    match world.user(0, user, UserOp::Connections) {
+    match world.user(0, user, UserOp::ListConnections) {
         Ok(Reply::Connections(connections)) => connections,
         other => panic!("{other:?}"),
     }
@@ -102,7 +102,7 @@ fn there_is_a_bound_to_connections_on_all_nodes_together() {
     assert_eq!(connections(&mut world, "ann").len(), 3);
     done(world.detach(0, "ann", 1, Parting::Goodbye));
     done(world.attach(1, "ann", 4));
-    let mut world = World::new(1, Rules { connections_per_user: 0, ..rules() });
+    let mut world = World::new(1, RoomRules { connections_per_user: 0, ..rules() });
     for number in 0..50 {
         done(world.attach(0, "ann", number));
     }
@@ -142,7 +142,7 @@ fn what_they_say_of_themselves_is_told_when_it_is_news() {
 
 #[test]
 fn nobody_hears_of_users_where_that_is_the_setting() {
-    let mut world = World::new(2, Rules { presence_scope: Scope::None, ..rules() });
+    let mut world = World::new(2, RoomRules { presence_scope: Scope::None, ..rules() });
     done(world.attach(0, "ann", 1));
     done(world.detach(0, "ann", 1, Parting::Goodbye));
     assert_eq!(world.take_heard().concat(), []);
@@ -150,7 +150,7 @@ fn nobody_hears_of_users_where_that_is_the_setting() {
 
 #[test]
 fn those_who_share_a_room_hear_of_a_user_wherever_they_are() {
-    let mut world = World::new(3, Rules { presence_scope: Scope::Rooms, ..rules() });
+    let mut world = World::new(3, RoomRules { presence_scope: Scope::Rooms, ..rules() });
     for (node, user, number) in [(0, "ann", 1), (1, "bob", 2), (2, "cid", 3)] {
         done(world.attach(node, user, number));
     }
@@ -179,7 +179,7 @@ fn those_who_share_a_room_hear_of_a_user_wherever_they_are() {
 
 #[test]
 fn who_is_back_in_a_room_in_time_is_no_news_there() {
-    let mut world = World::new(2, Rules { presence_scope: Scope::Rooms, ..rules() });
+    let mut world = World::new(2, RoomRules { presence_scope: Scope::Rooms, ..rules() });
     done(world.attach(0, "ann", 1));
     done(world.attach(1, "bob", 2));
     world.join(1, "bob", 2, "r");
@@ -188,12 +188,12 @@ fn who_is_back_in_a_room_in_time_is_no_news_there() {
     let detach = UserOp::Detach { connection: id(0, 1), parting: Parting::Lost, rooms: vec!["r".into()] };
     done(world.user(0, "ann", detach));
     done(world.attach(1, "ann", 3));
-    done(world.user(1, "ann", UserOp::Introduce { connection: id(1, 3), room: "r".into() }));
+    done(world.user(1, "ann", UserOp::AnnounceIn { connection: id(1, 3), room: "r".into() }));
     world.pass(GRACE_MS);
     assert_eq!(world.take_heard().concat(), []);
-    done(world.user(1, "ann", UserOp::Introduce { connection: id(1, 3), room: "r".into() }));
+    done(world.user(1, "ann", UserOp::AnnounceIn { connection: id(1, 3), room: "r".into() }));
     assert_eq!(world.take_heard()[1].len(), 1, "and is news there when they come once more");
-    let op = UserOp::Introduce { connection: id(1, 3), room: "r".into() };
+    let op = UserOp::AnnounceIn { connection: id(1, 3), room: "r".into() };
     assert_eq!(code(world.user(1, "nobody", op)), Code::UserNotFound);
 }
 
@@ -221,7 +221,7 @@ fn what_is_pushed_reaches_who_is_there() {
 #[test]
 fn a_name_is_registered_before_its_connection_comes_or_after() {
     let mut world = World::new(2, rules());
-    let register = |name: &str, said: &str| UserOp::Register { socket: name.into(), device: Some(said.into()) };
+    let register = |name: &str, said: &str| UserOp::RegisterSocket { socket: name.into(), device: Some(said.into()) };
     let attach =
         |number, name: &str| UserOp::Attach { connection: id(1, number), by: who("ann"), socket: Some(name.into()) };
     assert!(matches!(world.user(0, "ann", register("tab", "{\"a\":\"/\"}")), Ok(Reply::Registered(None))));
@@ -233,7 +233,7 @@ fn a_name_is_registered_before_its_connection_comes_or_after() {
         Ok(Reply::Connections(live)) => assert_eq!(live, [id(1, 1)]),
         other => panic!("{other:?}"),
     }
-    let withdraw = |name: &str| UserOp::Withdraw { socket: name.into() };
+    let withdraw = |name: &str| UserOp::UnregisterSocket { socket: name.into() };
     assert_eq!(code(world.user(0, "ann", withdraw("tab"))), Code::ConnectionNotFound, "it is there");
     assert!(matches!(world.user(0, "ann", register("phone", "3")), Ok(Reply::Registered(None))));
     done(world.user(1, "ann", withdraw("phone")));
@@ -256,19 +256,19 @@ fn a_name_is_registered_before_its_connection_comes_or_after() {
 fn requests_are_counted_on_all_nodes_together() {
     let mut world = World::new(2, rules());
     for request in 0..4 {
-        done(world.user(request % 2, "ann", UserOp::SpendRest));
+        done(world.user(request % 2, "ann", UserOp::SpendRestQuota));
     }
     world.pass(1_500);
-    let refused = world.user(1, "ann", UserOp::SpendRest).expect_err("it is one too many");
+    let refused = world.user(1, "ann", UserOp::SpendRestQuota).expect_err("it is one too many");
     assert_eq!((refused.code, refused.retry_after_s), (Code::RateLimited, Some(59)));
-    done(world.user(1, "bob", UserOp::SpendRest));
+    done(world.user(1, "bob", UserOp::SpendRestQuota));
     world.pass(58_500);
-    done(world.user(1, "ann", UserOp::SpendRest));
+    done(world.user(1, "ann", UserOp::SpendRestQuota));
 }
 
 #[test]
 fn rooms_too_large_for_joins_and_leaves_do_not_hear_of_users_either() {
-    let rules = Rules { presence_scope: Scope::Rooms, announce_limit: 2, ..rules() };
+    let rules = RoomRules { presence_scope: Scope::Rooms, announce_limit: 2, ..rules() };
     let mut world = World::new(3, rules);
     for (node, user, number) in [(0, "ann", 1), (1, "bob", 2), (2, "cid", 3)] {
         done(world.attach(node, user, number));
@@ -285,7 +285,7 @@ fn rooms_too_large_for_joins_and_leaves_do_not_hear_of_users_either() {
 #[test]
 fn a_server_of_a_cluster_does_the_same() {
     let server = Arc::new(RedisServer::start_cluster());
-    let mut world = World::beside(server, 2, Rules { presence_scope: Scope::Rooms, ..rules() }, "sharded");
+    let mut world = World::beside(server, 2, RoomRules { presence_scope: Scope::Rooms, ..rules() }, "sharded");
     done(world.attach(0, "ann", 1));
     done(world.attach(1, "bob", 2));
     world.join(1, "bob", 2, "r");
@@ -296,12 +296,12 @@ fn a_server_of_a_cluster_does_the_same() {
     let sent = world.send(0, "bob", "x");
     assert!(matches!(sent, Ok(Reply::Sent(_))), "{sent:?}");
     assert_eq!(world.take_heard()[1], [Heard::Hand(id(1, 2), "bob".into(), "\"x\"".into())]);
-    done(world.user(0, "ann", UserOp::SpendRest));
+    done(world.user(0, "ann", UserOp::SpendRestQuota));
 }
 
 #[test]
 fn up_to_a_number_of_users_on_all_nodes_everybody_hears_of_a_user() {
-    let mut world = World::new(1, Rules { presence_scope: Scope::Auto, ..rules() });
+    let mut world = World::new(1, RoomRules { presence_scope: Scope::Auto, ..rules() });
     let is_told_to_all = |world: &World| world.nodes[0].authority.tells_everybody();
     world.server.command(&["ZADD", "test:nodes:{all}", "4000000000000", "7"]);
     world.server.command(&["HSET", "test:nodes:{all}:names", "7", "seven"]);

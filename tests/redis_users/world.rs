@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::{Content, Event};
-use switchboard::domain::op::{JoinRoom, Op, Reply, RoomOp, Rules, Scope, UserOp};
+use switchboard::domain::op::{JoinRoom, Op, Reply, RoomOp, RoomRules, Scope, UserOp};
 use switchboard::domain::presence::Parting;
 use switchboard::domain::quota::{QuotaGrant, Rates};
 use switchboard::domain::reject::Reject;
@@ -25,8 +25,8 @@ pub(crate) const GRACE_MS: u64 = 3_000;
 /// What users may do in a minute.
 pub(crate) const RATES: Rates = Rates { messages: 100, typing: 10, rest: 0 };
 
-pub(crate) fn rules() -> Rules {
-    Rules {
+pub(crate) fn rules() -> RoomRules {
+    RoomRules {
         announce_limit: 500,
         max_participants: 0,
         has_store: true,
@@ -44,7 +44,7 @@ pub(crate) fn rules() -> Rules {
 pub(crate) fn id(node: u16, number: u32) -> ConnectionId {
     let mut nonce = [0; 12];
     nonce[..4].copy_from_slice(&number.to_be_bytes());
-    ConnectionId::new(Place { node, shard: 0, slot: number }, nonce)
+    ConnectionId::new(ConnectionPlace { node, shard: 0, slot: number }, nonce)
 }
 
 pub(crate) fn who(user: &str) -> Identity {
@@ -112,12 +112,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(nodes: usize, rules: Rules) -> Self {
+    pub(crate) fn new(nodes: usize, rules: RoomRules) -> Self {
         Self::beside(Arc::new(RedisServer::start()), nodes, rules, "test")
     }
 
     /// With a Redis that is there already.
-    pub(crate) fn beside(server: Arc<RedisServer>, nodes: usize, rules: Rules, prefix: &str) -> Self {
+    pub(crate) fn beside(server: Arc<RedisServer>, nodes: usize, rules: RoomRules, prefix: &str) -> Self {
         let rules = Arc::new(rules);
         let node = |node: usize| {
             let settings = Settings {
@@ -235,7 +235,7 @@ impl World {
         let joined = self.ask(node, Op::Room(room.into(), RoomOp::Join(Box::new(join))));
         assert!(matches!(joined, Ok(Reply::Joined(_))), "{joined:?}");
         self.rooms.entry(connection).or_default().push(room.into());
-        let introduced = self.user(node, user, UserOp::Introduce { connection, room: room.into() });
+        let introduced = self.user(node, user, UserOp::AnnounceIn { connection, room: room.into() });
         assert!(matches!(introduced, Ok(Reply::Done)), "{introduced:?}");
     }
 

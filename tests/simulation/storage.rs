@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use switchboard::base::Name;
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
-use switchboard::domain::command::Receipt as Mark;
+use switchboard::domain::command::ReceiptKind as Mark;
 use switchboard::domain::record::Record;
 use switchboard::message::storage::{
     Batch, CommitOutcome, CommitReceipt, Restored, StorageCommand, StorageEvent, StorageQuery, StorageReply,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use switchboard::base::Name;
 use switchboard::base::rng::Rng;
 use switchboard::domain::access::{Identity, Roles};
-use switchboard::domain::command::{Receipt, Status};
+use switchboard::domain::command::{ReceiptKind, Status};
 use switchboard::domain::op::Profile;
 use switchboard::domain::record::{MadeRoom, Record, Retention, Seen, SentMessage, TokenHash};
 use switchboard::message::storage::{
@@ -59,7 +59,7 @@ impl History {
             (Some(known), 20..28) if !known.messages.is_empty() => {
                 let at = self.rng.below(known.messages.len() as u64) as usize;
                 let message = known.messages[at].id;
-                let mark = self.one_of(&[Receipt::Delivered, Receipt::Read]);
+                let mark = self.one_of(&[ReceiptKind::Delivered, ReceiptKind::Read]);
                 Record::MessageMarked { message, user, mark, at: now }
             }
             (_, 28..31) => Record::DirectKept { user, direct: Arc::new(direct(u128::from(self.rng.next_u64()), now)) },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use switchboard::domain::command::{Receipt, Status};
+use switchboard::domain::command::{ReceiptKind, Status};
 use switchboard::domain::record::{Record, Retention, Seen};
 use switchboard::message::storage::{MessageSpan, StorageQuery, StorageReply};
 use switchboard::runtime::storage::StorageOptions;
@@ -73,7 +73,7 @@ fn what_belongs_to_a_message_or_a_room_goes_with_it() {
     let mark = |room, seq, user: u32| Record::MessageMarked {
         message: message(room, seq, BEGINNING).id,
         user: format!("user {user}").into(),
-        mark: Receipt::Read,
+        mark: ReceiptKind::Read,
         at: BEGINNING,
     };
     shelf.keep((0..200).flat_map(|n| [mark("r", 1, n), mark("r", 2, n), mark("closed", 1, n)])).expect("kept");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use redis::{Client, Cmd, Connection, Value};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
-use switchboard::domain::op::{Op, Rules};
+use switchboard::domain::op::{Op, RoomRules};
 use switchboard::message::redis::{Call, Demand, Fault, Heard, RedisState, Text};
 use switchboard::message::{BRIDGE, Outgoing, Requester};
 use switchboard::owner::OwnerContract;
@@ -192,7 +192,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// One that Redis answers.
-    pub(crate) fn new(server: &RedisServer, settings: Settings, rules: Arc<Rules>, seed: u64) -> Self {
+    pub(crate) fn new(server: &RedisServer, settings: Settings, rules: Arc<RoomRules>, seed: u64) -> Self {
         let sharded = settings.sharded;
         let authority = RedisOwner::new(settings, rules, Rng::from_seed(seed));
         let (calls, channels) = (server.connect(), server.connect());

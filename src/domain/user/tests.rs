@@ -3,17 +3,20 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::ids::Place;
+use crate::base::ids::ConnectionPlace;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::Roles;
-use crate::domain::op::{Rules, Scope};
+use crate::domain::op::{RoomRules, Scope};
 
 const GRACE_MS: u64 = 3_000;
 const BEGINNING: Now = Now { mono: 1_000, wall: 1_750_000_000_000 };
 
 fn id(connection: u32) -> ConnectionId {
-    ConnectionId::new(Place { node: 0, shard: (connection % 3) as u8, slot: connection }, [connection as u8; 12])
+    ConnectionId::new(
+        ConnectionPlace { node: 0, shard: (connection % 3) as u8, slot: connection },
+        [connection as u8; 12],
+    )
 }
 
 fn identity() -> Identity {
@@ -43,8 +46,8 @@ impl Watched {
         }
     }
 
-    fn with<T>(&mut self, act: impl FnOnce(&mut User, &mut Context<'_>) -> T) -> Option<T> {
-        let rules = Rules {
+    fn with<T>(&mut self, act: impl FnOnce(&mut User, &mut OpContext<'_>) -> T) -> Option<T> {
+        let rules = RoomRules {
             announce_limit: 500,
             max_participants: 0,
             has_store: true,
@@ -56,11 +59,11 @@ impl Watched {
             connections_per_user: 3,
             rest_per_minute: 0,
         };
-        let mut facts = Vec::new();
+        let mut events = Vec::new();
         let (now, rng, records) = (self.now, &mut self.rng, &mut self.records);
-        let mut context = Context { now, rng, rules: &rules, facts: &mut facts, records };
+        let mut context = OpContext { now, rng, rules: &rules, events: &mut events, records };
         let outcome = act(self.user.as_mut()?, &mut context);
-        for fact in facts {
+        for fact in events {
             let Event::Presence { user, status, last_seen } = fact.event else { panic!("{fact:?}") };
             assert_eq!(&*user, "ann");
             match fact.audience {
@@ -103,7 +106,7 @@ impl Watched {
     }
 
     fn introduce(&mut self, connection: u32, room: &str) {
-        self.apply(UserOp::Introduce { connection: id(connection), room: room.into() });
+        self.apply(UserOp::AnnounceIn { connection: id(connection), room: room.into() });
     }
 
     fn statuses(&self) -> Vec<Status> {

@@ -4,11 +4,11 @@
 /// What an act may use while it is applied, taken from the authority's parts.
 macro_rules! context {
     ($self:ident, $now:expr) => {
-        Context {
+        OpContext {
             now: $now,
             rng: &mut $self.rng,
             rules: &$self.rules,
-            facts: &mut $self.facts,
+            events: &mut $self.events,
             records: &mut $self.records,
         }
     };
@@ -38,7 +38,7 @@ use crate::base::table::Table;
 use crate::base::time::Now;
 use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, LogTerms, Op, RoomOp, Rules, Scope};
+use crate::domain::op::{AddressedEvent, Audience, LogTerms, Op, OpContext, RoomOp, RoomRules, Scope};
 use crate::domain::quota::RestQuota;
 use crate::domain::record::Record;
 use crate::domain::registration::Registrations;
@@ -63,7 +63,7 @@ const ONLINE_EVERY_MS: u64 = 100;
 
 /// One shard's part of the truth.
 pub struct EmbeddedOwner {
-    rules: Arc<Rules>,
+    rules: Arc<RoomRules>,
     number: ShardNumber,
     placement: Placement,
     rng: Rng,
@@ -96,7 +96,7 @@ pub struct EmbeddedOwner {
     missing: BTreeMap<Name, u32>,
     /// What is to be looked at, and when.
     due: BTreeMap<u64, BTreeSet<Due>>,
-    facts: Vec<Fact>,
+    events: Vec<AddressedEvent>,
     records: Vec<Record>,
     /// The number of the last news of a user.
     news: u64,
@@ -120,7 +120,7 @@ enum Due {
 
 impl EmbeddedOwner {
     /// The part of shard-to-be, without rooms or users.
-    pub fn new(number: ShardNumber, rules: Arc<Rules>, placement: Placement, mut rng: Rng) -> Self {
+    pub fn new(number: ShardNumber, rules: Arc<RoomRules>, placement: Placement, mut rng: Rng) -> Self {
         let seed = rng.next_u64();
         let seeds = [rng.next_u64(), rng.next_u64()];
         Self {
@@ -145,7 +145,7 @@ impl EmbeddedOwner {
             spent: VecDeque::new(),
             registrations: Registrations::new(seed),
             due: BTreeMap::new(),
-            facts: Vec::new(),
+            events: Vec::new(),
             records: Vec::new(),
             news: 0,
             draft: Vec::new(),
@@ -220,7 +220,7 @@ impl EmbeddedOwner {
     pub fn leave(&mut self, window_ms: u64) {
         if self.rules.presence_grace_ms != 0 {
             let presence_grace_ms = self.rules.presence_grace_ms.max(window_ms);
-            self.rules = Arc::new(Rules { presence_grace_ms, ..(*self.rules).clone() });
+            self.rules = Arc::new(RoomRules { presence_grace_ms, ..(*self.rules).clone() });
         }
     }
 
@@ -240,7 +240,7 @@ impl EmbeddedOwner {
                 let nobody = Requester { shard: self.number, ask: u32::MAX };
                 if let Some(place) = self.rooms.find(&name) {
                     // Nobody asked, so nobody is answered.
-                    let _ = self.act(now, place, RoomOp::Vanish { connection }, nobody, out);
+                    let _ = self.act(now, place, RoomOp::RemoveMember { connection }, nobody, out);
                 }
             }
             Due::TellStats(name) => {
@@ -248,7 +248,7 @@ impl EmbeddedOwner {
                 let Some(room) = self.rooms.at_mut(place) else { return };
                 if room.take_uncounted() && !room.members.is_empty() {
                     let event = room.stats();
-                    self.facts.push(Fact { audience: Audience::Members { except: None }, event });
+                    self.events.push(AddressedEvent { audience: Audience::Members { except: None }, event });
                     self.tell_room_facts(now, place, false, out);
                 }
             }
@@ -261,7 +261,7 @@ impl EmbeddedOwner {
                     return out.push((self.number, ShardMessage::OnlineUsers { room: name, users: users.into() }));
                 }
                 let event = room.online(None);
-                self.facts.push(Fact { audience: Audience::Members { except: None }, event });
+                self.events.push(AddressedEvent { audience: Audience::Members { except: None }, event });
                 self.tell_room_facts(now, place, false, out);
             }
             Due::EndTyping(name) => {
@@ -300,7 +300,7 @@ impl OwnerContract for EmbeddedOwner {
             Op::Session(_, op) => self.session_op(now, op, from),
             Op::Rooms => Ok(Some(self.list())),
             Op::Users(page) => Ok(Some(self.page_of_users(now, &page))),
-            Op::RoomOf { message, .. } => self.room_of(message, from),
+            Op::FindMessageRoom { message, .. } => self.room_of(message, from),
             // Shards keep those, not authorities.
             Op::Connection(..) | Op::Broadcast(_) | Op::Query(_) => Err(connection_not_found()),
         };

@@ -9,10 +9,10 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::{Identity, Roles};
-use crate::domain::command::Receipt;
+use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Content, Event, Message};
 use crate::domain::history::{History, Marks, PAGE_MAX, Wanted};
-use crate::domain::op::{Context, Fact, PresenceView, Reply, RoomOp};
+use crate::domain::op::{AddressedEvent, OpContext, PresenceView, Reply, RoomOp};
 use crate::domain::recovery::Returning;
 use crate::domain::reject::{Code, Reject};
 use crate::domain::user::user_not_found;
@@ -35,7 +35,7 @@ pub(super) enum Question {
     /// Which room a message is of.
     RoomOf { to: Requester },
     /// Whose message it is that somebody received or read.
-    Receipt { to: Requester, room: Name, connection: ConnectionId, message: Uuid, kind: Receipt },
+    Receipt { to: Requester, room: Name, connection: ConnectionId, message: Uuid, kind: ReceiptKind },
     /// What a client has missed that comes back.
     Missed(Box<Missed>),
     /// Whether a user is known that is not here.
@@ -166,14 +166,14 @@ impl EmbeddedOwner {
         place: u32,
         connection: ConnectionId,
         message: Uuid,
-        kind: Receipt,
+        kind: ReceiptKind,
         to: Requester,
         out: &mut Vec<Outgoing>,
     ) -> Outcome {
         let Some(room) = self.rooms.at(place) else { return Err(Reject::room_not_found()) };
         let context = context!(self, now);
         let is_kept = room.is_kept(&context);
-        match self.act(now, place, RoomOp::Receipt { connection, message, kind }, to, out) {
+        match self.act(now, place, RoomOp::MarkMessage { connection, message, kind }, to, out) {
             Err(reject) if reject.code == Code::MessageNotFound && is_kept => {
                 let Some(room) = self.rooms.at(place).map(|room| room.id.clone()) else { return Err(reject) };
                 let question = Question::Receipt { to, room, connection, message, kind };
@@ -200,7 +200,7 @@ impl EmbeddedOwner {
         let is_hopeless =
             *room.epoch() != back.epoch || back.seq > until || until - back.seq > limits::MISSED_MESSAGES as u64;
         if is_hopeless || back.seq == until || !room.is_kept(&context) {
-            return self.act(now, place, RoomOp::Return(back), to, out);
+            return self.act(now, place, RoomOp::Rejoin(back), to, out);
         }
         let room = room.id.clone();
         let query = StorageQuery::Page {
@@ -231,11 +231,11 @@ impl EmbeddedOwner {
     }
 
     /// Adds a message that is told now to what those miss who are on their way back.
-    pub(super) fn note_missed(&mut self, room: &Name, facts: &[Fact]) {
+    pub(super) fn note_missed(&mut self, room: &Name, events: &[AddressedEvent]) {
         if !self.missing.contains_key(room) {
             return;
         }
-        let messages = facts.iter().filter_map(|fact| match &fact.event {
+        let messages = events.iter().filter_map(|fact| match &fact.event {
             Event::Message(message) => Some(message),
             _ => None,
         });
@@ -336,7 +336,7 @@ impl EmbeddedOwner {
         now: Now,
         room: &Name,
         connection: ConnectionId,
-        (sender, message, kind): (Identity, Uuid, Receipt),
+        (sender, message, kind): (Identity, Uuid, ReceiptKind),
         to: Requester,
         out: &mut Vec<Outgoing>,
     ) -> Outcome {
@@ -381,7 +381,7 @@ impl EmbeddedOwner {
         let Missed { to, room, back, mut messages, until, since, is_over } = *missed;
         messages.extend(since.into_iter().map(Arc::unwrap_or_clone).filter(|message| message.seq > Some(until)));
         let from = back.seq;
-        let op = RoomOp::Return(back);
+        let op = RoomOp::Rejoin(back);
         self.tell_departures(now, &room, &op, out);
         // The answer goes before the facts it caused.
         let answer_at = out.len();

@@ -26,8 +26,8 @@ const UNSETTLED: &[u8] = b"{\"x\":\"unsettled\"";
 impl RedisOwner {
     pub(super) fn room_op_while_away(&mut self, name: Name, op: RoomOp, out: &mut Vec<Outgoing>) -> Outcome {
         match op {
-            RoomOp::Signal(signal) => self.signal_here(&name, *signal, out).map(Some),
-            RoomOp::Vanish { connection } | RoomOp::Lose { connection } => {
+            RoomOp::RelaySignal(signal) => self.signal_here(&name, *signal, out).map(Some),
+            RoomOp::RemoveMember { connection } | RoomOp::StartGrace { connection } => {
                 if let Some(room) = self.rooms.get_mut(&name) {
                     room.go(connection);
                 }
@@ -132,7 +132,7 @@ impl RedisOwner {
             return;
         }
         for (name, connection) in std::mem::take(&mut self.owed) {
-            self.call_for_room(now, name, RoomOp::Vanish { connection }, None);
+            self.call_for_room(now, name, RoomOp::RemoveMember { connection }, None);
         }
     }
 
@@ -168,7 +168,7 @@ impl RedisOwner {
     pub(super) fn give_up_waiting(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         let is_late = |waiting: &mut Waiting| now.mono.saturating_sub(waiting.since) >= ANSWER_MS;
         for waiting in self.waiting.extract_if(.., is_late).collect::<Vec<_>>() {
-            if matches!(waiting.op, RoomOp::Join(_) | RoomOp::Return(_))
+            if matches!(waiting.op, RoomOp::Join(_) | RoomOp::Rejoin(_))
                 && let Some(room) = self.rooms.get_mut(&waiting.room)
             {
                 room.coming -= 1;

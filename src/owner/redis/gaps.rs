@@ -196,7 +196,7 @@ impl RedisOwner {
         }
         if is_there {
             for (connection, _) in members {
-                self.call_for_room(now, name.clone(), RoomOp::Vanish { connection }, None);
+                self.call_for_room(now, name.clone(), RoomOp::RemoveMember { connection }, None);
             }
         }
         if let Some(room) = self.rooms.get_mut(name) {

@@ -39,7 +39,7 @@ use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::event::Event;
-use crate::domain::op::{Op, Reply, Rules};
+use crate::domain::op::{Op, Reply, RoomRules};
 use crate::domain::quota::{QuotaPool, Rates};
 use crate::domain::reject::Reject;
 use crate::message::redis::{Call, Demand, Fault, Heard, RedisState, Script, Text};
@@ -76,7 +76,7 @@ const ANSWER_MS: u64 = 2_000;
 pub struct RedisOwner {
     settings: Settings,
     keys: Keys,
-    rules: Arc<Rules>,
+    rules: Arc<RoomRules>,
     rng: Rng,
     /// Calls that are not answered yet, by their tickets, which are in the order of time.
     calls: BTreeMap<u32, Pending>,
@@ -145,7 +145,7 @@ type Outcome = Result<Option<Reply>, Reject>;
 
 impl RedisOwner {
     /// A node's half, without rooms or users.
-    pub fn new(settings: Settings, rules: Arc<Rules>, mut rng: Rng) -> Self {
+    pub fn new(settings: Settings, rules: Arc<RoomRules>, mut rng: Rng) -> Self {
         let seed = rng.next_u64();
         let credit = QuotaPool::sharing(settings.rates, seed);
         Self {

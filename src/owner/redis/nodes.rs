@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::time::Now;
-use crate::domain::command::Receipt;
+use crate::domain::command::ReceiptKind;
 use crate::message::redis::{Demand, Fault, Script, Text};
 use crate::message::{Outgoing, PresenceUpdate};
 use crate::owner::redis::{Purpose as Any, RedisOwner, scripts as acts};
@@ -108,7 +108,7 @@ impl Nodes {
     }
 
     /// Notes that a message was delivered, or read.
-    pub(super) fn mark(&mut self, message: Uuid, kind: Receipt) {
+    pub(super) fn mark(&mut self, message: Uuid, kind: ReceiptKind) {
         self.questions.mark(message, kind);
     }
 }

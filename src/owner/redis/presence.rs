@@ -14,7 +14,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
-use crate::dialect::packed::Packed;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::command::Status;
 use crate::domain::event::{Direct, Event};
 use crate::domain::op::Scope;
@@ -167,7 +167,7 @@ impl RedisOwner {
             return known.clone();
         }
         let event = Event::Presence { user: user.clone(), status, last_seen };
-        let packed = Packed::new(&event, now, &mut self.draft).and_for_peers(&event, now);
+        let packed = EncodedEvent::new(&event, now, &mut self.draft).and_for_peers(&event, now);
         let news = Arc::new(PresenceUpdate { user: user.clone(), number, except, packed });
         let until = now.mono + RECENT_MS;
         latest.insert(user.clone(), (until, news.clone()));

@@ -10,9 +10,9 @@ use crate::base::time::Now;
 use crate::domain::event::PeerName;
 use crate::domain::history::{History, Marks};
 use crate::domain::op::{Reply, Sent, Typist};
+use crate::domain::query::RoomRoster;
 use crate::domain::recovery::Returned;
 use crate::domain::reject::{Code, Reject};
-use crate::domain::survey::Roster;
 use crate::message::redis::{Fault, Text};
 use crate::message::{Outgoing, Requester};
 use crate::owner::redis::gaps::{MISSING_MS, Search};
@@ -186,7 +186,7 @@ impl RedisOwner {
             Purpose::Roster => {
                 let RosterAnswer { room: shown, t, us, more } = read(text)?;
                 let users = us.iter().map(|user| (**user).into()).collect();
-                Reply::Roster(Box::new(Roster { room: shown.view(room, 0), total: t, users, is_more: more == 1 }))
+                Reply::Roster(Box::new(RoomRoster { room: shown.view(room, 0), total: t, users, is_more: more == 1 }))
             }
         })
     }

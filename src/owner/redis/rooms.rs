@@ -8,7 +8,7 @@ use crate::base::ids::{ConnectionId, random_word};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
-use crate::domain::command::{MediaState, Receipt};
+use crate::domain::command::{MediaState, ReceiptKind};
 use crate::domain::event::Content;
 use crate::domain::history::PAGE_MAX;
 use crate::domain::op::{JoinRoom, LogTerms, Profile, RelaySignal, RoomOp, SendMessage, message_id};
@@ -84,7 +84,7 @@ impl RedisOwner {
         _out: &mut Vec<Outgoing>,
     ) -> Outcome {
         let is_heard = match op {
-            RoomOp::Join(_) | RoomOp::Return(_) => self.follow(&name),
+            RoomOp::Join(_) | RoomOp::Rejoin(_) => self.follow(&name),
             // Nothing overtakes an act that waits.
             _ => self.rooms.get(&name).is_none_or(|room| room.is_heard),
         };
@@ -126,7 +126,7 @@ impl RedisOwner {
                 let connection = join.connection;
                 (&scripts::JOIN, Purpose::Join(connection), self.join(&join))
             }
-            RoomOp::Return(back) => {
+            RoomOp::Rejoin(back) => {
                 let connection = back.join.connection;
                 (&scripts::RETURN, Purpose::Return(connection), self.come_back(&back))
             }
@@ -134,15 +134,17 @@ impl RedisOwner {
                 let arguments = vec![id(connection), user(&by), admin(&by), optional(peer.as_deref())];
                 (&scripts::LEAVE, Purpose::Leave(connection), arguments)
             }
-            RoomOp::Lose { connection } => (&scripts::LOSE, Purpose::Lose(connection), vec![id(connection)]),
-            RoomOp::Vanish { connection } => (&scripts::VANISH, Purpose::Vanish(connection), vec![id(connection)]),
-            RoomOp::Signal(signal) => (&scripts::SIGNAL, Purpose::Signal, self.signal(&signal)),
-            RoomOp::Media { connection, peer, media } => {
+            RoomOp::StartGrace { connection } => (&scripts::LOSE, Purpose::Lose(connection), vec![id(connection)]),
+            RoomOp::RemoveMember { connection } => {
+                (&scripts::VANISH, Purpose::Vanish(connection), vec![id(connection)])
+            }
+            RoomOp::RelaySignal(signal) => (&scripts::SIGNAL, Purpose::Signal, self.signal(&signal)),
+            RoomOp::SetMedia { connection, peer, media } => {
                 let arguments = vec![id(connection), optional(peer.as_deref()), bits(media)];
                 (&scripts::MEDIA, Purpose::Done, arguments)
             }
             RoomOp::Send(message) => (&scripts::SEND, Purpose::Send, self.send(now, *message)),
-            RoomOp::Typing { connection, is_typing } => {
+            RoomOp::SetTyping { connection, is_typing } => {
                 if is_typing {
                     self.types(now, &name, connection);
                 } else if let Some(until) = self.typing.get_mut(&(name.clone(), connection)) {
@@ -150,30 +152,32 @@ impl RedisOwner {
                 }
                 (&scripts::TYPING, Purpose::Done, vec![id(connection), flag(is_typing)])
             }
-            RoomOp::Typists { connection } => (&scripts::TYPISTS, Purpose::Typists, vec![id(connection)]),
-            RoomOp::Receipt { connection, message, kind } => {
-                let kind = if kind == Receipt::Read { "read" } else { "delivered" };
+            RoomOp::ListTypists { connection } => (&scripts::TYPISTS, Purpose::Typists, vec![id(connection)]),
+            RoomOp::MarkMessage { connection, message, kind } => {
+                let kind = if kind == ReceiptKind::Read { "read" } else { "delivered" };
                 (&scripts::RECEIPT, Purpose::Done, vec![id(connection), text(message.to_string()), text(kind)])
             }
-            RoomOp::History { connection, wanted } => {
+            RoomOp::ReadHistory { connection, wanted } => {
                 let after = wanted.after.map_or_else(|| text(""), number);
                 let arguments = vec![id(connection), after, number(wanted.limit.min(PAGE_MAX) as u64)];
                 (&scripts::HISTORY, Purpose::History { is_upward: wanted.after.is_some() }, arguments)
             }
-            RoomOp::Sync { connection, after, limit } => {
+            RoomOp::ReadSince { connection, after, limit } => {
                 let arguments = vec![id(connection), text(after.to_string()), number(limit.min(PAGE_MAX) as u64)];
                 (&scripts::SYNC, Purpose::History { is_upward: true }, arguments)
             }
-            RoomOp::Marks { connection, message } => {
+            RoomOp::ReadReceipts { connection, message } => {
                 (&scripts::MARKS, Purpose::Marks(message), vec![id(connection), text(message.to_string())])
             }
-            RoomOp::Admit { by, connections } => (&scripts::ADMIT, Purpose::Done, self.admit(&name, &by, &connections)),
-            RoomOp::Withdraw { by, connection } => {
+            RoomOp::AddParticipant { by, connections } => {
+                (&scripts::ADMIT, Purpose::Done, self.admit(&name, &by, &connections))
+            }
+            RoomOp::RemoveParticipant { by, connection } => {
                 let connection = connection.map_or_else(|| text(""), id);
                 (&scripts::WITHDRAW, Purpose::Done, vec![user(&by), connection])
             }
             RoomOp::Describe { by } => (&scripts::DESCRIBE, Purpose::Describe, vec![user(&by), admin(&by)]),
-            RoomOp::Roster { by, page } => {
+            RoomOp::ListUsers { by, page } => {
                 let arguments = vec![user(&by), admin(&by), optional(page.after.as_deref()), number(page.limit as u64)];
                 (&scripts::ROSTER, Purpose::Roster, arguments)
             }
@@ -301,7 +305,7 @@ impl RedisOwner {
     /// What has become due in a room.
     pub(super) fn room_due(&mut self, now: Now, name: Name, due: Due, _out: &mut Vec<Outgoing>) {
         match due {
-            Due::Vanish(connection) => self.call_for_room(now, name, RoomOp::Vanish { connection }, None),
+            Due::Vanish(connection) => self.call_for_room(now, name, RoomOp::RemoveMember { connection }, None),
             Due::Typing(connection) => {
                 let key = (name.clone(), connection);
                 match self.typing.get(&key).copied() {

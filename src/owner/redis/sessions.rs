@@ -117,7 +117,7 @@ impl RedisOwner {
         }
         let taken = || wire::number(limits::SESSION_TAKEN_MS);
         let (script, purpose, arguments) = match op {
-            SessionOp::Keep(session) => {
+            SessionOp::Save(session) => {
                 let (token, ends) = (session.token, session.expires_at.unwrap_or_default());
                 let kept_ms = session.expires_at.map_or(LIVE_MS, |at| at.saturating_sub(now.wall).max(1));
                 let connection = wire::text(session.connection.text().as_str());
@@ -125,7 +125,7 @@ impl RedisOwner {
                 let arguments = vec![hex(token), wire::number(ends), session, wire::number(kept_ms), connection];
                 (&scripts::KEEP, Purpose::Done, arguments)
             }
-            SessionOp::Claim { token, by, from, to } => {
+            SessionOp::Transfer { token, by, from, to } => {
                 let connection = |id: ConnectionId| wire::text(id.text().as_str());
                 let (from, to) = (connection(from), connection(to));
                 let arguments = vec![hex(token), wire::text(&*by), from, to, wire::number(LIVE_MS), taken()];
@@ -133,7 +133,7 @@ impl RedisOwner {
             }
             SessionOp::Clear { token } => (&scripts::CLEAR, Purpose::Done, vec![hex(token)]),
             SessionOp::Take { token } => (&scripts::TAKE, Purpose::Take(token), vec![hex(token), taken()]),
-            SessionOp::Drop { token } => (&scripts::DROP, Purpose::Done, vec![hex(token), taken()]),
+            SessionOp::Delete { token } => (&scripts::DROP, Purpose::Done, vec![hex(token), taken()]),
         };
         let key = self.keys.session(of);
         self.call(now, script, key, Some(to), super::Purpose::Session(purpose), arguments);

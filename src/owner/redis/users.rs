@@ -22,7 +22,7 @@ use crate::base::time::Now;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
-use crate::domain::op::{PresenceView, Pushed, Reply, Sent, UserOp};
+use crate::domain::op::{PresenceView, PushResult, Reply, Sent, UserOp};
 use crate::domain::presence::Parting;
 use crate::domain::quota::{QuotaKind, too_many};
 use crate::domain::registration::too_many_names;
@@ -203,8 +203,8 @@ impl RedisOwner {
             UserOp::Attach { connection, by, socket } => self.attach(now, name, connection, (by, socket), to),
             UserOp::Detach { connection, parting, rooms } => self.detach(now, name, connection, (parting, rooms), to),
             // Everybody knows how they are, or nobody is to.
-            UserOp::Introduce { .. } if self.way() != "r" => return Ok(Some(Reply::Done)),
-            UserOp::Introduce { connection, room } => {
+            UserOp::AnnounceIn { .. } if self.way() != "r" => return Ok(Some(Reply::Done)),
+            UserOp::AnnounceIn { connection, room } => {
                 let arguments = vec![wire::text(&*room)];
                 self.call_user(now, &scripts::INTRODUCE, name, to, Purpose::Introduce(connection, room), arguments);
             }
@@ -219,16 +219,18 @@ impl RedisOwner {
                 let arguments = vec![wire::json(&Letter::from(&*direct))];
                 self.call_user(now, &scripts::PUSH, name, to, Purpose::Push, arguments);
             }
-            UserOp::Connections => {
+            UserOp::ListConnections => {
                 self.call_user(now, &scripts::CONNECTIONS, name, to, Purpose::Connections, Vec::new());
             }
-            UserOp::Look { by } => self.call_user(now, &scripts::LOOK, name, to, Purpose::Look(by), Vec::new()),
-            UserOp::Register { socket, device } => return self.register(now, name, &socket, device.as_deref(), to),
-            UserOp::Withdraw { socket } => {
+            UserOp::Describe { by } => self.call_user(now, &scripts::LOOK, name, to, Purpose::Look(by), Vec::new()),
+            UserOp::RegisterSocket { socket, device } => {
+                return self.register(now, name, &socket, device.as_deref(), to);
+            }
+            UserOp::UnregisterSocket { socket } => {
                 let arguments = vec![wire::text(&*socket)];
                 self.call_user(now, &scripts::WITHDRAW_REGISTRATION, name, to, Purpose::Withdraw, arguments);
             }
-            UserOp::SpendRest => {
+            UserOp::SpendRestQuota => {
                 let arguments = vec![wire::number(self.rules.rest_per_minute.into())];
                 self.call_user(now, &scripts::SPEND_REST, name, to, Purpose::SpendRest, arguments);
             }
@@ -375,7 +377,7 @@ impl RedisOwner {
             Purpose::Send(sent) => Reply::Sent(sent),
             Purpose::Push => {
                 let offline = if said.k == 0 { vec![name] } else { Vec::new() };
-                Reply::Pushed(Pushed { reached: said.k, offline })
+                Reply::Pushed(PushResult { reached: said.k, offline })
             }
             Purpose::Connections => Reply::Connections(connections.collect()),
             Purpose::Look(by) => Reply::Presence(view(name, &by, said)),

@@ -9,7 +9,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::MediaState;
-use crate::domain::event::{Content, Direct, Joined, Message, Peer, PeerName};
+use crate::domain::event::{Content, Direct, Joined, Message, PeerName, PeerView};
 use crate::domain::op::{Profile, RoomView};
 use crate::message::redis::Text;
 use crate::owner::redis::online::Present;
@@ -147,8 +147,8 @@ impl Seat {
     }
 
     /// The member as the others see it.
-    pub(super) fn peer(self) -> Peer {
-        Peer { name: self.name(), display_name: self.d, identity: self.w.into(), media: media(self.v) }
+    pub(super) fn peer(self) -> PeerView {
+        PeerView { name: self.name(), display_name: self.d, identity: self.w.into(), media: media(self.v) }
     }
 }
 

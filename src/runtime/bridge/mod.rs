@@ -37,7 +37,7 @@ pub use carrier::Carrier;
 pub use claim::{Claimed, claim};
 
 use crate::base::rng::Rng;
-use crate::domain::op::Rules;
+use crate::domain::op::RoomRules;
 use crate::domain::quota::Rates;
 use crate::owner::redis::{RedisOwner, Settings};
 use crate::runtime::bridge::desk::Desk;
@@ -78,7 +78,7 @@ impl Claimed {
         self,
         inbox: ChannelReceiver,
         mailboxes: Arc<[ChannelSender]>,
-        (rules, rates): (Arc<Rules>, Rates),
+        (rules, rates): (Arc<RoomRules>, Rates),
         clock: Clock,
     ) -> std::io::Result<Bridge> {
         let Some(mailbox) = mailboxes.last().cloned() else { return Err(std::io::Error::other("no mailbox")) };

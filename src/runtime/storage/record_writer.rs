@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::domain::access::Identity;
-use crate::domain::command::{Receipt, Status};
+use crate::domain::command::{ReceiptKind, Status};
 use crate::domain::event::Direct;
 use crate::domain::record::{MadeRoom, Record, Seen, SentMessage, Session, TokenHash};
 use crate::message::storage::CommitOutcome;
@@ -233,10 +233,10 @@ impl<'c> RecordWriter<'c> {
         Ok(())
     }
 
-    fn mark(&mut self, message: &Uuid, user: &Name, mark: Receipt, at: u64) -> Result<(), StorageFault> {
+    fn mark(&mut self, message: &Uuid, user: &Name, mark: ReceiptKind, at: u64) -> Result<(), StorageFault> {
         let user = self.user(user)?.number;
         let time = |of| (mark == of).then_some(int(at));
-        let (delivered, read) = (time(Receipt::Delivered), time(Receipt::Read));
+        let (delivered, read) = (time(ReceiptKind::Delivered), time(ReceiptKind::Read));
         self.statements.mark.execute(params![message.as_bytes(), user, delivered, read])?;
         Ok(())
     }

@@ -28,7 +28,7 @@ struct Written {
 
 impl QuotaPool {
     fn new(outlives_process: bool) -> Self {
-        let rules = Rules { has_store: true, outlives_process, ..(*options().rules).clone() };
+        let rules = RoomRules { has_store: true, outlives_process, ..(*options().rules).clone() };
         let options = Options { recovery_window_ms: 120_000, rules: Arc::new(rules), ..options() };
         Self { desk: Desk::with(options), now: NOW, slots: Vec::new() }
     }
