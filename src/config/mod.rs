@@ -26,14 +26,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use auth::{AuthSettings, Verify};
-pub use error::{ConfigError, Problem, SettingSource};
+pub use error::ConfigError;
 pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
 pub use network::{
     CorsSettings, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings, RedisSettings, TurnSettings,
 };
 pub use print::{print, reference};
-pub use rooms::{CreateOnJoin, PresenceScope, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
+pub use rooms::{CreateOnJoin, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
 pub use sources::{FILE, Flags, SettingSources};
 
 use mask::masked;

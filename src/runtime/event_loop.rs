@@ -25,7 +25,7 @@ use crate::runtime::storage::StorageHandle;
 use crate::shard::{Departure, Shard};
 
 /// The token of the waker. Listeners follow, from token 1 on.
-pub const WAKER: Token = Token(0);
+pub(super) const WAKER: Token = Token(0);
 
 /// Size of the read buffer that all connections of a shard share.
 const READ_BYTES: usize = 64 * 1024;
@@ -51,17 +51,15 @@ const MESSAGES_PER_TURN: usize = 4096;
 
 /// Resources that the event loops of all shards share.
 #[derive(Clone)]
-pub struct LoopResources {
-    /// The clock.
-    pub clock: Clock,
+pub(super) struct LoopResources {
+    pub(super) clock: Clock,
     /// The channel into each shard, by shard number; in a cluster the last one leads to the bridge.
-    pub channels: Arc<[ChannelSender]>,
-    /// The permits that bound the connections of the process.
-    pub permits: ConnectionPermits,
+    pub(super) channels: Arc<[ChannelSender]>,
+    pub(super) permits: ConnectionPermits,
 }
 
 /// One shard and its operating-system resources.
-pub struct EventLoop {
+pub(super) struct EventLoop {
     poll: Poll,
     clock: Clock,
     listeners: Vec<TcpListener>,
@@ -84,7 +82,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// The kernel refuses to report on a listener.
-    pub fn new(
+    pub(super) fn new(
         poll: Poll,
         mut listeners: Vec<TcpListener>,
         inbox: ChannelReceiver,
@@ -119,7 +117,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// The kernel no longer reports events.
-    pub fn run(mut self, undrained: &AtomicUsize, connections: &AtomicUsize) -> io::Result<()> {
+    pub(super) fn run(mut self, undrained: &AtomicUsize, connections: &AtomicUsize) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut is_counted = true;
         while is_counted || undrained.load(Ordering::Acquire) > 0 {

@@ -12,7 +12,7 @@ const LAST_LOOK: u32 = 62;
 
 /// The decision; it is made once a second.
 #[derive(Debug, Default)]
-pub struct MemoryTrim {
+pub(super) struct MemoryTrim {
     /// Connections at the last check.
     last: usize,
     /// Maximum since the last trim.
@@ -23,7 +23,7 @@ pub struct MemoryTrim {
 
 impl MemoryTrim {
     /// Whether to trim now, given the present number of connections.
-    pub fn is_due(&mut self, connections: usize) -> bool {
+    pub(super) fn is_due(&mut self, connections: usize) -> bool {
         let moved = connections.abs_diff(std::mem::replace(&mut self.last, connections));
         let is_quiet = moved <= MANY / 10 + connections / 100;
         self.most = self.most.max(connections);

@@ -12,7 +12,7 @@ use crate::runtime::connection_permits::ConnectionPermits;
 use crate::shard::{Gone, Wire};
 
 /// The poll token of the socket at slot 0. Lower tokens belong to the waker and the listeners.
-pub const FIRST_SLOT: usize = 256;
+pub(super) const FIRST_SLOT: usize = 256;
 
 /// The poll token of the socket at `slot`.
 fn token(slot: u32) -> Token {
@@ -26,7 +26,7 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: applicat
 
 /// Refuses a connection with status 503 and closes it, without blocking. A client that has not sent its request yet finds
 /// the answer when it does.
-pub fn turn_away(mut stream: TcpStream) {
+pub(super) fn turn_away(mut stream: TcpStream) {
     // Unread input would make the kernel reset the connection on close, before the client has read the answer.
     let _ = stream.read(&mut [0; 4096]);
     let _ = stream.write(FULL);
@@ -34,7 +34,7 @@ pub fn turn_away(mut stream: TcpStream) {
 }
 
 /// The sockets of one shard. Each holds a connection permit, which is released when the socket is closed.
-pub struct Sockets {
+pub(super) struct Sockets {
     permits: ConnectionPermits,
     by_slot: Vec<Option<TcpStream>>,
     /// Whether the kernel has reported input that has not been read to its end, by slot.
@@ -43,7 +43,7 @@ pub struct Sockets {
 
 /// Outcome of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadOutcome {
+pub(super) enum ReadOutcome {
     /// This many bytes; there may be more.
     Bytes(usize),
     /// This many bytes; the socket is empty for now.
@@ -55,21 +55,16 @@ pub enum ReadOutcome {
 }
 
 impl Sockets {
-    /// No sockets yet; `permits` counts those of all shards.
-    pub fn new(permits: ConnectionPermits) -> Self {
+    pub(super) fn new(permits: ConnectionPermits) -> Self {
         Self { permits, by_slot: Vec::new(), readable: Vec::new() }
     }
 
-    /// The permits of the process.
-    pub fn permits(&self) -> &ConnectionPermits {
+    pub(super) fn permits(&self) -> &ConnectionPermits {
         &self.permits
     }
 
     /// Adds a socket at `slot` and registers it with the kernel.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn add(&mut self, registry: &Registry, slot: u32, mut stream: TcpStream) -> io::Result<()> {
+    pub(super) fn add(&mut self, registry: &Registry, slot: u32, mut stream: TcpStream) -> io::Result<()> {
         registry.register(&mut stream, token(slot), Interest::READABLE | Interest::WRITABLE)?;
         if self.by_slot.len() <= slot as usize {
             self.by_slot.resize_with(slot as usize + 1, || None);
@@ -82,7 +77,7 @@ impl Sockets {
     }
 
     /// Removes the socket at `slot`, which keeps its permit, and deregisters it from this shard's poll.
-    pub fn take(&mut self, registry: &Registry, slot: u32) -> Option<TcpStream> {
+    pub(super) fn take(&mut self, registry: &Registry, slot: u32) -> Option<TcpStream> {
         let mut stream = self.by_slot.get_mut(slot as usize)?.take()?;
         self.readable[slot as usize] = false;
         // Fails only if the socket is not registered, which is the desired state.
@@ -90,21 +85,19 @@ impl Sockets {
         Some(stream)
     }
 
-    /// Records whether `slot` has unread input.
-    pub fn set_readable(&mut self, slot: u32, is_readable: bool) {
+    pub(super) fn set_readable(&mut self, slot: u32, is_readable: bool) {
         if let Some(known) = self.readable.get_mut(slot as usize) {
             *known = is_readable;
         }
     }
 
-    /// Whether `slot` has unread input.
-    pub fn is_readable(&self, slot: u32) -> bool {
+    pub(super) fn is_readable(&self, slot: u32) -> bool {
         self.readable.get(slot as usize).is_some_and(|is_readable| *is_readable)
     }
 
     /// Reads once into `buffer`. A read that does not fill the buffer has emptied the socket: the kernel reports the next
     /// input (epoll(7), question 9), so no second call is needed to find that out.
-    pub fn read(&mut self, slot: u32, buffer: &mut [u8]) -> ReadOutcome {
+    pub(super) fn read(&mut self, slot: u32, buffer: &mut [u8]) -> ReadOutcome {
         let Some(stream) = self.get(slot) else { return ReadOutcome::Nothing };
         loop {
             return match recv(&*stream, &mut *buffer, RecvFlags::empty()) {

@@ -2,7 +2,9 @@
 
 mod refusals;
 
+use super::error::SettingSource;
 use super::*;
+use crate::domain::op::Scope;
 use crate::runtime::storage::Durability;
 
 fn sources() -> SettingSources {
@@ -141,7 +143,7 @@ fn defaults_arrive_in_their_types() {
     assert_eq!(settings.auth.verify, Verify::Signature);
     assert_eq!(settings.rooms.create_on_join, CreateOnJoin::Seed);
     assert_eq!(settings.storage.durability, Durability::Process);
-    assert_eq!(settings.presence.scope, PresenceScope::Auto);
+    assert_eq!(settings.presence.scope, Scope::Auto);
     assert!(settings.limits.exempt[0].contains("127.1.2.3".parse().unwrap()));
     assert_eq!(settings.log.level, tracing::level_filters::LevelFilter::INFO);
 }
