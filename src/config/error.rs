@@ -176,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn distances_are_those_of_levenshtein() {
+    fn edit_distance_is_levenshtein() {
         assert_eq!(edit_distance("", "abc"), 3);
         assert_eq!(edit_distance("kitten", "sitting"), 3);
         assert_eq!(edit_distance("same", "same"), 0);
     }
 
     #[test]
-    fn guesses_a_slip_of_the_pen_and_a_wrong_group_but_nothing_far() {
+    fn suggestion_needs_a_similar_name() {
         assert_eq!(guess("lisen"), Some("listen"));
         assert_eq!(guess("limits.mesages_per_minute"), Some("limits.messages_per_minute"));
         assert_eq!(guess("messages_per_minute"), Some("limits.messages_per_minute"));

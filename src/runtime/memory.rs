@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_has_some_memory() {
+    fn load_reports_resident_memory() {
         assert!(load().used > 0);
     }
 }

@@ -32,9 +32,9 @@ pub(crate) const BEGINNING: u64 = 1_750_000_000_000;
 
 /// A clock that goes when it is told to.
 #[derive(Clone)]
-pub(crate) struct Time(Arc<AtomicU64>);
+pub(crate) struct ManualClock(Arc<AtomicU64>);
 
-impl Time {
+impl ManualClock {
     pub(crate) fn new() -> Self {
         Self(Arc::new(AtomicU64::new(BEGINNING)))
     }
@@ -81,7 +81,7 @@ impl Drop for Scratch {
 }
 
 /// What most tests go by: everything is kept, and a damaged file stops the start.
-pub(crate) fn options(directory: &Path, time: &Time) -> StorageOptions {
+pub(crate) fn options(directory: &Path, time: &ManualClock) -> StorageOptions {
     let time = time.clone();
     StorageOptions {
         location: StorageLocation::Directory(directory.to_owned()),
@@ -95,7 +95,7 @@ pub(crate) fn options(directory: &Path, time: &Time) -> StorageOptions {
 }
 
 /// A store at work, and what it says.
-pub(crate) struct Shelf {
+pub(crate) struct StorageFixture {
     pub(crate) report: Report,
     pub(crate) rooms: Vec<StoredRoom>,
     storage: Option<Storage>,
@@ -107,7 +107,7 @@ pub(crate) struct Shelf {
     runs: [u32; 8],
 }
 
-impl Shelf {
+impl StorageFixture {
     pub(crate) fn open(options: StorageOptions) -> Self {
         Self::try_open(options).expect("a store")
     }
