@@ -27,7 +27,7 @@ use switchboard::domain::command::MediaState;
 use switchboard::domain::event::Content;
 use switchboard::domain::op::{JoinRoom, Op, RoomOp, SendMessage};
 use switchboard::message::{Requester, ShardMessage};
-use switchboard::runtime::bridge::{self, Address, Bridge, Options};
+use switchboard::runtime::bridge::{self, Bridge, RedisAddress, RedisOptions};
 use switchboard::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, channel, task_channel};
 use switchboard::runtime::clock::Clock;
 
@@ -243,8 +243,8 @@ impl Drop for Scene {
 
 impl Node {
     fn start(poll: &Poll, token: Token, url: &str) -> Self {
-        let address = Address::parse(url).expect("an address");
-        let options = Options { address, ca_file: None, prefix: "sb:".to_owned(), keep_messages: 1_000 };
+        let address = RedisAddress::parse(url).expect("an address");
+        let options = RedisOptions { address, ca_file: None, prefix: "sb:".to_owned(), keep_messages: 1_000 };
         let claimed = bridge::claim(options).expect("Redis is there");
         let number = claimed.node;
         let (shard, inbox) = channel(poll, token).expect("a mailbox");

@@ -10,7 +10,7 @@ use super::kinds::{
     path, secret, text, truth, web_address, whole,
 };
 use super::raw::settings;
-use crate::runtime::bridge::{Address, FORMS};
+use crate::runtime::bridge::{ADDRESS_FORMS, RedisAddress};
 
 settings! {
     /// The settings without a group; [`super::Settings`] has them as its own fields.
@@ -104,8 +104,8 @@ settings! {
 fn redis_address(value: &toml::Value) -> Checked<Option<Secret>> {
     match value.as_str() {
         Some("") => Ok(None),
-        Some(text) if Address::parse(text).is_some() => secret(value),
-        _ => Err(Mismatch { part: None, expected: FORMS.to_owned() }),
+        Some(text) if RedisAddress::parse(text).is_some() => secret(value),
+        _ => Err(Mismatch { part: None, expected: ADDRESS_FORMS.to_owned() }),
     }
 }
 

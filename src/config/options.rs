@@ -118,10 +118,11 @@ impl Settings {
     }
 
     /// Options of the bridge to Redis, if one is configured.
-    pub fn redis_options(&self) -> Option<bridge::Options> {
+    pub fn redis_options(&self) -> Option<bridge::RedisOptions> {
         let url = self.redis.url.as_ref()?;
-        Some(bridge::Options {
-            address: bridge::Address::parse(url.expose()).expect("invariant: redis.url was checked as it was read"),
+        Some(bridge::RedisOptions {
+            address: bridge::RedisAddress::parse(url.expose())
+                .expect("invariant: redis.url was checked as it was read"),
             ca_file: self.redis.ca_file.clone(),
             prefix: self.redis.prefix.clone(),
             keep_messages: self.rooms.retention_messages,

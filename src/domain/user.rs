@@ -9,7 +9,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::Event;
 use crate::domain::op::{AddressedEvent, Audience, OpContext, PresenceView, PushResult, Reply, RoomRules, UserOp};
-use crate::domain::presence::{Parting, Presence};
+use crate::domain::presence::{DisconnectKind, Presence};
 use crate::domain::record::{Record, Seen};
 use crate::domain::reject::{Code, Reject};
 
@@ -132,12 +132,18 @@ impl User {
         Ok(Reply::Done)
     }
 
-    fn detach(&mut self, connection: ConnectionId, parting: Parting, rooms: Vec<Name>, context: &mut OpContext<'_>) {
+    fn detach(
+        &mut self,
+        connection: ConnectionId,
+        parting: DisconnectKind,
+        rooms: Vec<Name>,
+        context: &mut OpContext<'_>,
+    ) {
         let known = self.connections.as_slice().iter().position(|known| *known == connection);
         let Some(_) = known.and_then(|at| self.connections.remove(at)) else { return };
         self.presence.part_from(rooms);
         if self.connections.is_empty() {
-            let grace_ms = if parting == Parting::Lost { context.rules.presence_grace_ms } else { 0 };
+            let grace_ms = if parting == DisconnectKind::Lost { context.rules.presence_grace_ms } else { 0 };
             self.presence.go(grace_ms, context.now);
         }
     }

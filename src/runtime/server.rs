@@ -46,7 +46,7 @@ pub struct Plan {
     /// Whether the server may keep its data in memory if it cannot use the data directory.
     pub may_forget: bool,
     /// The Redis that owns rooms and users in a cluster, instead of this process.
-    pub redis: Option<bridge::Options>,
+    pub redis: Option<bridge::RedisOptions>,
 }
 
 /// A running server.
@@ -144,7 +144,7 @@ fn listen(addresses: Vec<SocketAddr>, shards: usize) -> Result<(Vec<SocketAddr>,
 /// The backend before its threads are started: the data directory is claimed, or the place in the cluster.
 enum PreparedBackend {
     Storage(Opened),
-    Redis(bridge::Claimed),
+    Redis(bridge::ClaimedNode),
 }
 
 /// The backend at work, the channels to all threads, and the shards with the data of the last run.

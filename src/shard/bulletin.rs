@@ -12,7 +12,6 @@ use crate::connection::outbound::{NO_CONNECTION, Segment};
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::op::{Op, Scope, UserOp};
 use crate::message::{PresenceUpdate, ShardMessage, UpdateReach};
-use crate::owner::OwnerContract;
 use crate::shard::Shard;
 use crate::shard::answers::Ask;
 use crate::shard::online::Greeting;

@@ -65,7 +65,6 @@ use crate::connection::outbound::{NO_CONNECTION, Outbound};
 use crate::domain::op::{Op, Reply, RoomOp, Scope, UserOp};
 use crate::message::storage::{Restored, StorageCommand};
 use crate::message::{Outgoing, Placement, Requester, ShardMessage, ShardNumber};
-use crate::owner::OwnerContract;
 use crate::owner::embedded::EmbeddedOwner;
 
 use admission::Admission;

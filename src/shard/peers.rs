@@ -15,7 +15,7 @@ use crate::dialect::raw;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{Command, Draft, Join, MessageTarget};
 use crate::domain::event::Content;
-use crate::domain::history::{PAGE_DEFAULT, Wanted};
+use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
 use crate::domain::op::{JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
@@ -166,7 +166,7 @@ impl Shard {
             }
             Command::History { room, after, limit } => {
                 let room = self.fanout.name(&room);
-                let wanted = Wanted { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
+                let wanted = HistoryRange { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
                 self.ask_room(now, slot, request, Then::Found, room, RoomOp::ReadHistory { connection, wanted })
             }
             Command::Receipts { room, message } => {

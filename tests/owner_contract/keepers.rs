@@ -12,9 +12,8 @@ use switchboard::domain::op::{Op, RoomRules, Scope};
 use switchboard::message::redis::RedisState;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
 use switchboard::message::{Outgoing, Placement, Requester, ShardMessage};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::embedded::EmbeddedOwner;
-use switchboard::owner::redis::Settings;
+use switchboard::owner::redis::RedisSettings;
 use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
 
 use crate::support::redis::{Node, RedisServer};
@@ -168,7 +167,7 @@ impl Cluster {
 
 fn node(rules: &RoomRules, number: usize, seed: u64, server: &RedisServer) -> Node {
     let (number, prefix) = (number as u16 + 1, "test".into());
-    let settings = Settings {
+    let settings = RedisSettings {
         node: number,
         name: format!("test {number}").into(),
         shards: SHARDS,

@@ -7,7 +7,7 @@ use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind, Signal};
 use switchboard::domain::event::Content;
-use switchboard::domain::history::Wanted;
+use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, RelaySignal, Reply, RoomOp, SendMessage, UsersPage};
 use switchboard::domain::recovery::Returning;
 use switchboard::message::{Requester, ShardMessage};
@@ -147,7 +147,7 @@ impl Chooser<'_> {
             }
             28 | 29 => {
                 let after = self.coin().then(|| self.pick(20) as u64);
-                RoomOp::ReadHistory { connection, wanted: Wanted { after, limit: 1 + self.pick(9) } }
+                RoomOp::ReadHistory { connection, wanted: HistoryRange { after, limit: 1 + self.pick(9) } }
             }
             30 => RoomOp::ReadSince { connection, after: self.message(), limit: 1 + self.pick(9) },
             31 => RoomOp::ReadReceipts { connection, message: self.message() },

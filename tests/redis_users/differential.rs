@@ -13,13 +13,12 @@ use switchboard::base::time::Now;
 use switchboard::domain::command::{MediaState, Status};
 use switchboard::domain::event::Direct;
 use switchboard::domain::op::{Op, Reply, RoomRules, Scope, UserOp};
-use switchboard::domain::presence::Parting;
+use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::record::{Position, Session, TokenHash};
 use switchboard::domain::recovery::SessionOp;
 use switchboard::domain::reject::Reject;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
 use switchboard::message::{Placement, Requester, ShardMessage};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::embedded::EmbeddedOwner;
 use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
 use uuid::Uuid;
@@ -190,7 +189,7 @@ impl Both {
                 return (node, user, [op(), op()]);
             }
             self.attached.remove(&connection);
-            let parting = self.pick(&[Parting::Lost, Parting::Lost, Parting::Goodbye]);
+            let parting = self.pick(&[DisconnectKind::Lost, DisconnectKind::Lost, DisconnectKind::Clean]);
             let rooms = self.rooms();
             let op = || UserOp::Detach { connection: connection_id, parting, rooms: rooms.clone() };
             return (node, user, [op(), op()]);

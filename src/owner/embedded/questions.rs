@@ -11,7 +11,7 @@ use crate::base::time::Now;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Content, Event, Message};
-use crate::domain::history::{History, Marks, PAGE_MAX, Wanted};
+use crate::domain::history::{History, HistoryRange, Marks, PAGE_MAX};
 use crate::domain::op::{AddressedEvent, OpContext, PresenceView, Reply, RoomOp};
 use crate::domain::recovery::Returning;
 use crate::domain::reject::{Code, Reject};
@@ -27,7 +27,7 @@ use crate::owner::embedded::rooms::Outcome;
 /// A question to the store, and what its answer is for.
 pub(super) enum Question {
     /// Older messages of a room, up to the last one that members knew of by then.
-    History { to: Requester, room: Name, last: u64, wanted: Wanted },
+    History { to: Requester, room: Name, last: u64, wanted: HistoryRange },
     /// Which number a message of a room has that somebody knows.
     Sync { to: Requester, room: Name, limit: usize },
     /// Who received and read a message.
@@ -73,7 +73,7 @@ impl EmbeddedOwner {
         now: Now,
         place: u32,
         connection: ConnectionId,
-        wanted: Wanted,
+        wanted: HistoryRange,
         to: Requester,
     ) -> Outcome {
         let Some(room) = self.rooms.at(place) else { return Err(Reject::room_not_found()) };
@@ -103,7 +103,7 @@ impl EmbeddedOwner {
         let Some(room) = self.rooms.at(place) else { return Err(Reject::room_not_found()) };
         room.user_of(connection)?;
         if let Some(seq) = room.seq_of(after) {
-            return self.history(now, place, connection, Wanted { after: Some(seq), limit }, to);
+            return self.history(now, place, connection, HistoryRange { after: Some(seq), limit }, to);
         }
         let context = context!(self, now);
         if !room.is_kept(&context) {
@@ -126,7 +126,7 @@ impl EmbeddedOwner {
         let last = self.rooms.get(&room).ok_or_else(Reject::room_not_found)?.committed();
         let span = MessageSpan::Between(after.unwrap_or_default() + 1, last);
         let query = StorageQuery::Page { room: room.clone(), span, limit: limit.min(PAGE_MAX) };
-        self.question(Question::History { to, room, last, wanted: Wanted { after, limit } }, query);
+        self.question(Question::History { to, room, last, wanted: HistoryRange { after, limit } }, query);
         Ok(None)
     }
 
@@ -312,7 +312,7 @@ impl EmbeddedOwner {
         &self,
         room: &Name,
         last: u64,
-        wanted: Wanted,
+        wanted: HistoryRange,
         answer: Result<StorageReply, Unavailable>,
     ) -> Result<Reply, Reject> {
         let Some(known) = self.rooms.get(room) else { return Err(Reject::room_not_found()) };

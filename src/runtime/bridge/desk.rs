@@ -7,11 +7,10 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::base::time::Now;
-use crate::message::redis::{Demand, Heard};
+use crate::message::redis::{RedisCommand, RedisEvent};
 use crate::message::{BRIDGE, Outgoing, ShardMessage};
-use crate::owner::OwnerContract;
 use crate::owner::redis::RedisOwner;
-use crate::runtime::bridge::carrier::Carrier;
+use crate::runtime::bridge::carrier::RedisClient;
 use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender};
 use crate::runtime::clock::Clock;
 
@@ -27,7 +26,7 @@ const LAST_MS: u64 = 1_500;
 /// See the module.
 pub(super) struct Desk {
     authority: RedisOwner,
-    carrier: Carrier,
+    carrier: RedisClient,
     inbox: ChannelReceiver,
     /// Those of the shards, and then its own.
     mailboxes: Arc<[ChannelSender]>,
@@ -37,14 +36,14 @@ pub(super) struct Desk {
     begun: Sender<()>,
     /// What the authority has just said; empty but for its memory.
     said: Vec<Outgoing>,
-    heard: Vec<Heard>,
-    demands: Vec<Demand>,
+    heard: Vec<RedisEvent>,
+    demands: Vec<RedisCommand>,
 }
 
 impl Desk {
     pub(super) fn new(
         authority: RedisOwner,
-        carrier: Carrier,
+        carrier: RedisClient,
         inbox: ChannelReceiver,
         mailboxes: Arc<[ChannelSender]>,
         clock: Clock,
@@ -91,7 +90,7 @@ impl Desk {
         let now = self.clock.now();
         let mut heard = std::mem::take(&mut self.heard);
         for heard in heard.drain(..) {
-            if let Heard::State(state) = heard {
+            if let RedisEvent::State(state) = heard {
                 let _ = self.begun.try_send(());
                 let shards = self.mailboxes.len() - 1;
                 self.mailboxes[..shards].iter().for_each(|mailbox| mailbox.send(ShardMessage::RedisState(state)));
