@@ -10,7 +10,7 @@ use switchboard::domain::command::{ReceiptKind, Status};
 use switchboard::domain::op::Profile;
 use switchboard::domain::record::{MadeRoom, Record, Retention, Seen, SentMessage, TokenHash};
 use switchboard::message::storage::{
-    MessageSpan, Repeatable, Restored, StorageQuery, StorageReply, StoredRoom, StoredUser,
+    MessageSpan, RecentMessage, Restored, StorageQuery, StorageReply, StoredRoom, StoredUser,
 };
 use switchboard::runtime::storage::{Durability, StorageLocation, StorageOptions, open};
 
@@ -114,7 +114,7 @@ impl History {
     }
 }
 
-type Brought = (Vec<StoredRoom>, Vec<String>, BTreeMap<Name, StoredUser>, Vec<Repeatable>, Vec<Name>);
+type Brought = (Vec<StoredRoom>, Vec<String>, BTreeMap<Name, StoredUser>, Vec<RecentMessage>, Vec<Name>);
 
 /// Everything that a store gives back at its start, each room with its username, which equality of hosts does not see.
 fn restored(options: StorageOptions) -> Brought {
@@ -123,9 +123,9 @@ fn restored(options: StorageOptions) -> Brought {
     let opened = open(options).expect("a store");
     let restored = opened.restore(BEGINNING, &mut |restored| match restored {
         Restored::Room(room) => rooms.push(*room),
-        Restored::Awaited(user) => awaited.push(user),
+        Restored::DirectRecipient(user) => awaited.push(user),
         Restored::User(user) => drop(users.insert(user.user.clone(), *user)),
-        Restored::Repeatable(message) => repeatable.push(*message),
+        Restored::RecentMessage(message) => repeatable.push(*message),
     });
     restored.expect("it can be read");
     rooms.sort_by(|a, b| a.made.room.cmp(&b.made.room));
@@ -143,7 +143,7 @@ fn compare_restored(options: StorageOptions, model: &Model) {
     assert_eq!(rooms, expected);
     assert_eq!(hosts, expected.iter().map(|room| room.made.host.username()).collect::<Vec<_>>());
     assert_eq!(users, model.users);
-    let mut expected: Vec<Repeatable> = model.rooms.values().flat_map(|room| room.repeatable.clone()).collect();
+    let mut expected: Vec<RecentMessage> = model.rooms.values().flat_map(|room| room.repeatable.clone()).collect();
     expected.sort_by_key(|message| message.id);
     assert_eq!(repeatable, expected);
 }

@@ -175,7 +175,7 @@ impl EmbeddedOwner {
                     }
                 }
             }
-            Restored::Repeatable(message) => {
+            Restored::RecentMessage(message) => {
                 let dormant = self.dormant.get(&message.room).map(|dormant| &dormant.kept.epoch);
                 let epoch = dormant.or_else(|| self.rooms.get(&message.room).map(|room| room.epoch()));
                 let Some(epoch) = epoch else { return };
@@ -183,7 +183,7 @@ impl EmbeddedOwner {
                 let repeat = IdempotencyRecord { id: message.id, seq: message.seq, at: message.at };
                 self.repeats.note(now, key, repeat, now.wall.saturating_sub(message.at));
             }
-            Restored::Awaited(user) => drop(self.awaited.insert(user)),
+            Restored::DirectRecipient(user) => drop(self.awaited.insert(user)),
             // Whoever is not here is looked up when somebody asks.
             Restored::User(_) => {}
         }
