@@ -5,7 +5,7 @@
 
 use crate::codec::http::{BodyDecoder, Connection, HeadScan, Response};
 use crate::connection::engineio_socket::SessionLink;
-use crate::dialect::rest::CallKind;
+use crate::dialect::rest::RestCallKind;
 use crate::domain::access::Identity;
 use crate::domain::op::UsersPage;
 
@@ -61,7 +61,7 @@ pub struct Post {
 /// Head of an authenticated REST request.
 pub struct RestRequest {
     /// The operation.
-    pub kind: CallKind,
+    pub kind: RestCallKind,
     /// The id in the path.
     pub parameter: String,
     /// The page of a list, from the query.
