@@ -118,14 +118,14 @@ impl Shard {
 
     /// A shard tells what it has spent of what it was lent, or asks for more.
     pub(super) fn claimed(&mut self, now: Now, from: ShardNumber, claim: &QuotaRequest) {
-        self.credit.keeper.claim(now, from, claim, &mut self.credit.notices);
+        self.credit.keeper.handle_request(now, from, claim, &mut self.credit.notices);
         self.post_notices();
     }
 
     /// A user's keeper has said what may be spent; the questions that waited for it are put, or refused.
     pub(super) fn noticed(&mut self, now: Now, notice: &QuotaGrant) {
         let Credit { purses, claims, .. } = &mut self.credit;
-        let may_go_on = purses.hear(now, notice, claims);
+        let may_go_on = purses.apply_grant(now, notice, claims);
         self.post_claims();
         if may_go_on {
             self.put_held(now, &notice.user);

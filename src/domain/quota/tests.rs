@@ -79,17 +79,17 @@ impl World {
         while let Some(at) = self.claims.iter().position(|mail| mail.0 <= self.now.mono) {
             let (_, shard, claim) = self.claims.remove(at).expect("it is there");
             let mut out = Vec::new();
-            self.keeper.claim(self.now, shard, &claim, &mut out);
+            self.keeper.handle_request(self.now, shard, &claim, &mut out);
             self.post_notices(out);
             has_arrived = true;
         }
         while let Some(at) = self.notices.iter().position(|mail| mail.0 <= self.now.mono) {
             let (_, shard, notice) = self.notices.remove(at).expect("it is there");
-            if notice.word != GrantKind::Recall {
+            if notice.grant != GrantKind::Recall {
                 self.minutes.insert((shard, notice.user.clone()), notice.minute);
             }
             let mut out = Vec::new();
-            self.shards[usize::from(shard)].hear(self.now, &notice, &mut out);
+            self.shards[usize::from(shard)].apply_grant(self.now, &notice, &mut out);
             self.post_claims(shard, out);
             has_arrived = true;
         }
@@ -216,15 +216,15 @@ fn a_shard_that_does_not_answer_is_not_waited_for_for_long() {
     };
     let (now, mut out) = (Now { mono: 100, wall: 0 }, Vec::new());
     for _ in 0..4 {
-        keeper.claim(now, 0, &ask(0), &mut out);
+        keeper.handle_request(now, 0, &ask(0), &mut out);
     }
-    assert!(out.drain(..).all(|(shard, notice)| shard == 0 && notice.word == GrantKind::Lent(1)));
-    keeper.claim(now, 1, &ask(0), &mut out);
-    assert_eq!(out.pop().map(|(shard, notice)| (shard, notice.word)), Some((0, GrantKind::Recall)));
+    assert!(out.drain(..).all(|(shard, notice)| shard == 0 && notice.grant == GrantKind::Credits(1)));
+    keeper.handle_request(now, 1, &ask(0), &mut out);
+    assert_eq!(out.pop().map(|(shard, notice)| (shard, notice.grant)), Some((0, GrantKind::Recall)));
     keeper.tick(now.plus(4_999), &mut out);
     assert_eq!(out, []);
     keeper.tick(now.plus(5_000), &mut out);
-    assert_eq!(out.pop().map(|(shard, notice)| (shard, notice.word)), Some((1, GrantKind::Spent)));
+    assert_eq!(out.pop().map(|(shard, notice)| (shard, notice.grant)), Some((1, GrantKind::Exhausted)));
     keeper.tick(now.plus(WINDOW_MS), &mut out);
     assert!(keeper.is_empty() && keeper.next_due().is_none());
 }

@@ -329,7 +329,7 @@ impl OwnerContract for RedisOwner {
 
     fn has_orders(&self) -> bool {
         let has_said = !self.demands.is_empty() || self.users.has_calls();
-        has_said || self.credit.has_draws() || self.has_places_to_note() || self.has_enrolments()
+        has_said || self.credit.has_cluster_requests() || self.has_places_to_note() || self.has_enrolments()
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
