@@ -17,7 +17,7 @@ pub const PAGE_MAX: usize = 500;
 
 /// Which messages of a room somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct HistoryRange {
     /// The first ones after this number; the newest when absent.
     pub after: Option<u64>,
     /// At most so many.

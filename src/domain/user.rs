@@ -1,15 +1,15 @@
 //! A user: their connections, how they are, and the messages that reach them wherever they are connected.
 
 use crate::base::Name;
-use crate::base::few::Few;
+use crate::base::few::SmallList;
 use crate::base::ids::ConnectionId;
-use crate::base::table::Named;
+use crate::base::table::HasName;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::Event;
 use crate::domain::op::{AddressedEvent, Audience, OpContext, PresenceView, PushResult, Reply, RoomRules, UserOp};
-use crate::domain::presence::{Parting, Presence};
+use crate::domain::presence::{DisconnectKind, Presence};
 use crate::domain::record::{Record, Seen};
 use crate::domain::reject::{Code, Reject};
 
@@ -18,14 +18,14 @@ pub struct User {
     /// Who they are, as their first connection's token said.
     pub identity: Identity,
     /// Their connections, oldest first.
-    pub connections: Few<ConnectionId>,
+    pub connections: SmallList<ConnectionId>,
     /// Since when they have been connected without a break, in milliseconds since 1970.
     since: u64,
     /// How they are.
     presence: Presence,
 }
 
-impl Named for User {
+impl HasName for User {
     fn name(&self) -> &str {
         self.identity.user()
     }
@@ -34,7 +34,7 @@ impl Named for User {
 impl User {
     /// Somebody not yet seen.
     pub fn new(identity: Identity) -> Self {
-        Self { identity, connections: Few::None, since: 0, presence: Presence::default() }
+        Self { identity, connections: SmallList::None, since: 0, presence: Presence::default() }
     }
 
     /// Applies one act, as [`crate::domain::room::Room::apply`] does.
@@ -132,12 +132,18 @@ impl User {
         Ok(Reply::Done)
     }
 
-    fn detach(&mut self, connection: ConnectionId, parting: Parting, rooms: Vec<Name>, context: &mut OpContext<'_>) {
+    fn detach(
+        &mut self,
+        connection: ConnectionId,
+        parting: DisconnectKind,
+        rooms: Vec<Name>,
+        context: &mut OpContext<'_>,
+    ) {
         let known = self.connections.as_slice().iter().position(|known| *known == connection);
         let Some(_) = known.and_then(|at| self.connections.remove(at)) else { return };
         self.presence.part_from(rooms);
         if self.connections.is_empty() {
-            let grace_ms = if parting == Parting::Lost { context.rules.presence_grace_ms } else { 0 };
+            let grace_ms = if parting == DisconnectKind::Lost { context.rules.presence_grace_ms } else { 0 };
             self.presence.go(grace_ms, context.now);
         }
     }

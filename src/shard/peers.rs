@@ -8,14 +8,14 @@ use crate::base::ids::PEER;
 use crate::base::limits;
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
-use crate::codec::ws::{self, Event as Frame, Input};
+use crate::codec::ws::{self, FrameEvent as Frame, Input};
 use crate::connection::conn::{ConnStage, Membership};
 use crate::connection::session::Reason;
 use crate::dialect::raw;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{Command, Draft, Join, MessageTarget};
 use crate::domain::event::Content;
-use crate::domain::history::{PAGE_DEFAULT, Wanted};
+use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
 use crate::domain::op::{JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
@@ -166,7 +166,7 @@ impl Shard {
             }
             Command::History { room, after, limit } => {
                 let room = self.fanout.name(&room);
-                let wanted = Wanted { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
+                let wanted = HistoryRange { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
                 self.ask_room(now, slot, request, Then::Found, room, RoomOp::ReadHistory { connection, wanted })
             }
             Command::Receipts { room, message } => {

@@ -19,7 +19,7 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{Has, MediaState};
 use crate::domain::event::PeerName;
 use crate::domain::op::{JoinRoom, Op, Reply, RoomOp, UserOp};
-use crate::domain::presence::Parting;
+use crate::domain::presence::DisconnectKind;
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::{Returned, Returning, SessionOp};
 use crate::domain::reject::{Code, Reject};
@@ -54,10 +54,10 @@ pub(super) enum Departing {
 
 impl Departing {
     /// What the connection's user is told of it.
-    pub(super) fn parting(self) -> Parting {
+    pub(super) fn parting(self) -> DisconnectKind {
         match self {
-            Self::Goodbye | Self::Quit | Self::Removed => Parting::Goodbye,
-            Self::Lost | Self::Left | Self::Superseded => Parting::Lost,
+            Self::Goodbye | Self::Quit | Self::Removed => DisconnectKind::Clean,
+            Self::Lost | Self::Left | Self::Superseded => DisconnectKind::Lost,
         }
     }
 }
@@ -300,7 +300,7 @@ impl Shard {
         let connection = self.id_of(slot);
         let by = Identity::new(&session.user, None, None, Roles { guest: true, ..Roles::default() });
         self.conns[slot as usize].identity = Some(by.clone());
-        let detach = UserOp::Detach { connection, parting: Parting::Goodbye, rooms: Vec::new() };
+        let detach = UserOp::Detach { connection, parting: DisconnectKind::Clean, rooms: Vec::new() };
         self.ask(Ask::forgotten(), Op::User(identity.user_name(), detach));
         let attach = UserOp::Attach { connection, by: by.clone(), socket: None };
         self.ask(Ask::forgotten(), Op::User(by.user_name(), attach));

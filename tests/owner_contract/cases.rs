@@ -1,12 +1,12 @@
 //! What an authority owes its callers, one case at a time, on each of them: a process alone, one node, and three.
 
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind};
 use switchboard::domain::event::{Content, Event, LeaveCause, PeerName};
-use switchboard::domain::history::Wanted;
+use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, Reply, RoomOp, SendMessage};
 use switchboard::domain::recovery::Returning;
 use switchboard::domain::reject::{Code, Reject};
@@ -53,7 +53,7 @@ impl World {
     /// A connection, by its number; one after the other on the nodes.
     fn connection(&self, number: usize) -> ConnectionId {
         let node = number % self.nodes;
-        let place = Place { node: node as u16 + 1, shard: node as u8, slot: number as u32 };
+        let place = ConnectionPlace { node: node as u16 + 1, shard: node as u8, slot: number as u32 };
         ConnectionId::new(place, [number as u8 + 1; 12])
     }
 
@@ -105,7 +105,7 @@ impl World {
 
     fn history(&mut self, number: usize, after: Option<u64>, limit: usize) -> (Vec<u64>, bool) {
         let connection = self.connection(number);
-        match self.act(number, RoomOp::ReadHistory { connection, wanted: Wanted { after, limit } }) {
+        match self.act(number, RoomOp::ReadHistory { connection, wanted: HistoryRange { after, limit } }) {
             Ok(Reply::History(history)) => {
                 (history.messages.iter().filter_map(|message| message.seq).collect(), history.complete)
             }
@@ -177,7 +177,7 @@ fn only_members_do_anything_in_a_room() {
         assert_eq!(code(world.send(1, "x", None)), Code::NotInRoom);
         let connection = world.connection(1);
         assert_eq!(code(world.act(1, RoomOp::SetTyping { connection, is_typing: true })), Code::NotInRoom);
-        let wanted = Wanted { after: None, limit: 1 };
+        let wanted = HistoryRange { after: None, limit: 1 };
         assert_eq!(code(world.act(1, RoomOp::ReadHistory { connection, wanted })), Code::NotInRoom);
         assert_eq!(code(world.act(1, RoomOp::Leave { connection, by: user("bob"), peer: None })), Code::NotInRoom);
     });

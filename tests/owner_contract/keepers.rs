@@ -12,10 +12,9 @@ use switchboard::domain::op::{Op, RoomRules, Scope};
 use switchboard::message::redis::RedisState;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
 use switchboard::message::{Outgoing, Placement, Requester, ShardMessage};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::embedded::EmbeddedOwner;
-use switchboard::owner::redis::Settings;
-use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
+use switchboard::owner::redis::RedisSettings;
+use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
 
 use crate::support::redis::{Node, RedisServer};
 
@@ -79,8 +78,8 @@ impl OneProcess {
     pub(crate) fn new(rules: RoomRules, now: Now, seed: u64) -> Self {
         let wall = Arc::new(AtomicU64::new(now.wall));
         let clock = wall.clone();
-        let opened = open(Options {
-            place: Place::Memory,
+        let opened = open(StorageOptions {
+            location: StorageLocation::Memory,
             durability: Durability::Process,
             keep_messages: 0,
             keep_ms: rules.keep_ms,
@@ -97,14 +96,14 @@ impl OneProcess {
 
     /// Has everything kept and asked that is to be, and what comes of it told.
     fn settle(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        let store = self.storage.store();
+        let store = self.storage.handle();
         loop {
             let mut awaited = 0;
             for order in self.authority.orders(now).collect::<Vec<_>>() {
                 awaited += 1;
                 match order {
                     StorageCommand::Commit(batch) => store.submit(batch),
-                    StorageCommand::Query { from, query } => store.ask(from, query),
+                    StorageCommand::Query { from, query } => store.query(from, query),
                 }
             }
             if awaited == 0 {
@@ -168,7 +167,7 @@ impl Cluster {
 
 fn node(rules: &RoomRules, number: usize, seed: u64, server: &RedisServer) -> Node {
     let (number, prefix) = (number as u16 + 1, "test".into());
-    let settings = Settings {
+    let settings = RedisSettings {
         node: number,
         name: format!("test {number}").into(),
         shards: SHARDS,

@@ -1,13 +1,13 @@
 //! Rooms: the same acts, chosen at random, on both authorities.
 
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, PEER, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace, PEER};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind, Signal};
 use switchboard::domain::event::Content;
-use switchboard::domain::history::Wanted;
+use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, RelaySignal, Reply, RoomOp, SendMessage, UsersPage};
 use switchboard::domain::recovery::Returning;
 use switchboard::message::{Requester, ShardMessage};
@@ -36,7 +36,11 @@ fn connection(number: usize, nodes: usize) -> (ConnectionId, usize, usize) {
     let slot = if number.is_multiple_of(2) { number as u32 } else { PEER | number as u32 };
     // Nodes' shards are told apart, so that what they are told can be compared with one process's.
     let shard = (if nodes > 1 { node } else { number % SHARDS }) as u8;
-    (ConnectionId::new(Place { node: node as u16 + 1, shard, slot }, [number as u8 + 1; 12]), node, number % 4)
+    (
+        ConnectionId::new(ConnectionPlace { node: node as u16 + 1, shard, slot }, [number as u8 + 1; 12]),
+        node,
+        number % 4,
+    )
 }
 
 /// What has happened so far, as far as acts refer to it: each side has its own ids and epochs.
@@ -143,7 +147,7 @@ impl Chooser<'_> {
             }
             28 | 29 => {
                 let after = self.coin().then(|| self.pick(20) as u64);
-                RoomOp::ReadHistory { connection, wanted: Wanted { after, limit: 1 + self.pick(9) } }
+                RoomOp::ReadHistory { connection, wanted: HistoryRange { after, limit: 1 + self.pick(9) } }
             }
             30 => RoomOp::ReadSince { connection, after: self.message(), limit: 1 + self.pick(9) },
             31 => RoomOp::ReadReceipts { connection, message: self.message() },

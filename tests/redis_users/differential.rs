@@ -13,15 +13,14 @@ use switchboard::base::time::Now;
 use switchboard::domain::command::{MediaState, Status};
 use switchboard::domain::event::Direct;
 use switchboard::domain::op::{Op, Reply, RoomRules, Scope, UserOp};
-use switchboard::domain::presence::Parting;
+use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::record::{Position, Session, TokenHash};
 use switchboard::domain::recovery::SessionOp;
 use switchboard::domain::reject::Reject;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
 use switchboard::message::{Placement, Requester, ShardMessage};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::embedded::EmbeddedOwner;
-use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
+use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
 use uuid::Uuid;
 
 use crate::support::client::PATIENCE;
@@ -61,8 +60,8 @@ impl OneProcess {
     fn new(rules: RoomRules, now: Now) -> Self {
         let wall = Arc::new(AtomicU64::new(now.wall));
         let clock = wall.clone();
-        let opened = open(Options {
-            place: Place::Memory,
+        let opened = open(StorageOptions {
+            location: StorageLocation::Memory,
             durability: Durability::Process,
             keep_messages: 0,
             keep_ms: rules.keep_ms,
@@ -82,14 +81,14 @@ impl OneProcess {
         self.wall.store(now.wall, Ordering::SeqCst);
         let mut out = Vec::new();
         act(&mut self.authority, &mut out);
-        let store = self.storage.store();
+        let store = self.storage.handle();
         loop {
             let mut awaited = 0;
             for order in self.authority.orders(now).collect::<Vec<_>>() {
                 awaited += 1;
                 match order {
                     StorageCommand::Commit(batch) => store.submit(batch),
-                    StorageCommand::Query { from, query } => store.ask(from, query),
+                    StorageCommand::Query { from, query } => store.query(from, query),
                 }
             }
             if awaited == 0 {
@@ -190,7 +189,7 @@ impl Both {
                 return (node, user, [op(), op()]);
             }
             self.attached.remove(&connection);
-            let parting = self.pick(&[Parting::Lost, Parting::Lost, Parting::Goodbye]);
+            let parting = self.pick(&[DisconnectKind::Lost, DisconnectKind::Lost, DisconnectKind::Clean]);
             let rooms = self.rooms();
             let op = || UserOp::Detach { connection: connection_id, parting, rooms: rooms.clone() };
             return (node, user, [op(), op()]);

@@ -6,7 +6,7 @@ use switchboard::base::limits;
 use switchboard::domain::command::Status;
 use switchboard::domain::event::Direct;
 use switchboard::domain::op::{PresenceView, Reply, RoomRules, Scope, UserOp};
-use switchboard::domain::presence::Parting;
+use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::reject::{Code, Reject};
 use uuid::Uuid;
 
@@ -55,14 +55,14 @@ fn a_user_is_online_with_the_first_connection_and_offline_after_the_last() {
     assert_eq!((view.status, view.last_seen, view.identity), (Status::Online, Some(world.now.wall), Some(who("ann"))));
     assert_eq!(connections(&mut world, "ann"), [id(0, 1), id(1, 2)]);
 
-    done(world.detach(0, "ann", 1, Parting::Goodbye));
-    done(world.detach(1, "ann", 2, Parting::Lost));
+    done(world.detach(0, "ann", 1, DisconnectKind::Clean));
+    done(world.detach(1, "ann", 2, DisconnectKind::Lost));
     world.pass(GRACE_MS - 1);
     done(world.attach(2, "ann", 3));
     world.pass(GRACE_MS);
     assert_eq!(world.take_heard().concat(), [], "they were back in time");
 
-    done(world.detach(2, "ann", 3, Parting::Lost));
+    done(world.detach(2, "ann", 3, DisconnectKind::Lost));
     let seen = world.now.wall;
     world.pass(GRACE_MS);
     let offline = vec![Heard::PresenceUpdate("ann".into(), "offline", seen, None, "Everyone".into())];
@@ -74,7 +74,7 @@ fn a_user_is_online_with_the_first_connection_and_offline_after_the_last() {
 
     done(world.attach(1, "ann", 4));
     world.take_heard();
-    done(world.detach(1, "ann", 4, Parting::Goodbye));
+    done(world.detach(1, "ann", 4, DisconnectKind::Clean));
     let offline = news(&world, "offline", None);
     assert_eq!(world.take_heard(), vec![offline; 3], "who says goodbye goes at once");
 }
@@ -82,11 +82,11 @@ fn a_user_is_online_with_the_first_connection_and_offline_after_the_last() {
 #[test]
 fn a_connection_that_is_not_known_ends_without_a_word() {
     let mut world = World::new(2, rules());
-    assert_eq!(code(world.detach(0, "ann", 1, Parting::Lost)), Code::UserNotFound);
+    assert_eq!(code(world.detach(0, "ann", 1, DisconnectKind::Lost)), Code::UserNotFound);
     done(world.attach(0, "ann", 1));
     world.take_heard();
-    done(world.detach(0, "ann", 2, Parting::Goodbye));
-    done(world.detach(1, "ann", 1, Parting::Goodbye));
+    done(world.detach(0, "ann", 2, DisconnectKind::Clean));
+    done(world.detach(1, "ann", 1, DisconnectKind::Clean));
     assert_eq!(world.take_heard().concat(), []);
     assert_eq!(connections(&mut world, "ann"), [id(0, 1)]);
 }
@@ -100,7 +100,7 @@ fn there_is_a_bound_to_connections_on_all_nodes_together() {
     let refused = world.attach(1, "ann", 4).expect_err("it is one too many");
     assert_eq!((refused.code, &*refused.text), (Code::RateLimited, "Too many connections of this user"));
     assert_eq!(connections(&mut world, "ann").len(), 3);
-    done(world.detach(0, "ann", 1, Parting::Goodbye));
+    done(world.detach(0, "ann", 1, DisconnectKind::Clean));
     done(world.attach(1, "ann", 4));
     let mut world = World::new(1, RoomRules { connections_per_user: 0, ..rules() });
     for number in 0..50 {
@@ -136,7 +136,7 @@ fn what_they_say_of_themselves_is_told_when_it_is_news() {
         assert_eq!(look(&mut world, 1, "ann", by).newest, Some(id(0, 1)));
     }
     world.take_heard();
-    done(world.detach(0, "ann", 1, Parting::Goodbye));
+    done(world.detach(0, "ann", 1, DisconnectKind::Clean));
     assert_eq!(world.take_heard().concat(), [], "they seemed offline before");
 }
 
@@ -144,7 +144,7 @@ fn what_they_say_of_themselves_is_told_when_it_is_news() {
 fn nobody_hears_of_users_where_that_is_the_setting() {
     let mut world = World::new(2, RoomRules { presence_scope: Scope::None, ..rules() });
     done(world.attach(0, "ann", 1));
-    done(world.detach(0, "ann", 1, Parting::Goodbye));
+    done(world.detach(0, "ann", 1, DisconnectKind::Clean));
     assert_eq!(world.take_heard().concat(), []);
 }
 
@@ -170,7 +170,7 @@ fn those_who_share_a_room_hear_of_a_user_wherever_they_are() {
     assert_eq!(world.take_heard(), [[vec![around], told.clone()].concat(), told, vec![]]);
 
     let seen = world.now.wall;
-    let detach = UserOp::Detach { connection: id(0, 1), parting: Parting::Lost, rooms: vec!["r".into()] };
+    let detach = UserOp::Detach { connection: id(0, 1), parting: DisconnectKind::Lost, rooms: vec!["r".into()] };
     done(world.user(0, "ann", detach));
     world.pass(GRACE_MS);
     let offline = vec![heard("offline", seen, None)];
@@ -185,7 +185,7 @@ fn who_is_back_in_a_room_in_time_is_no_news_there() {
     world.join(1, "bob", 2, "r");
     world.join(0, "ann", 1, "r");
     world.take_heard();
-    let detach = UserOp::Detach { connection: id(0, 1), parting: Parting::Lost, rooms: vec!["r".into()] };
+    let detach = UserOp::Detach { connection: id(0, 1), parting: DisconnectKind::Lost, rooms: vec!["r".into()] };
     done(world.user(0, "ann", detach));
     done(world.attach(1, "ann", 3));
     done(world.user(1, "ann", UserOp::AnnounceIn { connection: id(1, 3), room: "r".into() }));
@@ -213,8 +213,8 @@ fn what_is_pushed_reaches_who_is_there() {
     assert_eq!(reached(world.user(1, "ann", push())), (2, 0));
     let told = |node, number| vec![Heard::Tell(id(node, number), "\"x\"".into())];
     assert_eq!(world.take_heard(), [told(0, 1), told(1, 2)]);
-    done(world.detach(0, "ann", 1, Parting::Goodbye));
-    done(world.detach(1, "ann", 2, Parting::Lost));
+    done(world.detach(0, "ann", 1, DisconnectKind::Clean));
+    done(world.detach(1, "ann", 2, DisconnectKind::Lost));
     assert_eq!(reached(world.user(1, "ann", push())), (0, 1));
 }
 
@@ -242,7 +242,7 @@ fn a_name_is_registered_before_its_connection_comes_or_after() {
     world.pass(limits::PENDING_MS);
     done(world.user(1, "ann", attach(2, "late")));
 
-    done(world.detach(1, "ann", 1, Parting::Goodbye));
+    done(world.detach(1, "ann", 1, DisconnectKind::Clean));
     assert!(matches!(world.user(0, "ann", register("tab", "5")), Ok(Reply::Registered(None))), "it is free again");
     for number in 0..limits::REGISTRATIONS_PER_USER - 2 {
         assert!(matches!(world.user(0, "ann", register(&number.to_string(), "")), Ok(Reply::Registered(None))));

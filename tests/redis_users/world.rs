@@ -4,19 +4,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::{Content, Event};
 use switchboard::domain::op::{JoinRoom, Op, Reply, RoomOp, RoomRules, Scope, UserOp};
-use switchboard::domain::presence::Parting;
+use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::quota::{QuotaGrant, Rates};
 use switchboard::domain::reject::Reject;
 use switchboard::message::redis::RedisState;
 use switchboard::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, UpdateReach};
-use switchboard::owner::OwnerContract;
-use switchboard::owner::redis::{Keys, Settings};
+use switchboard::owner::redis::{KeySchema, RedisSettings};
 
 use crate::support::redis::{Node, RedisServer};
 
@@ -44,7 +43,7 @@ pub(crate) fn rules() -> RoomRules {
 pub(crate) fn id(node: u16, number: u32) -> ConnectionId {
     let mut nonce = [0; 12];
     nonce[..4].copy_from_slice(&number.to_be_bytes());
-    ConnectionId::new(Place { node, shard: 0, slot: number }, nonce)
+    ConnectionId::new(ConnectionPlace { node, shard: 0, slot: number }, nonce)
 }
 
 pub(crate) fn who(user: &str) -> Identity {
@@ -120,7 +119,7 @@ impl World {
     pub(crate) fn beside(server: Arc<RedisServer>, nodes: usize, rules: RoomRules, prefix: &str) -> Self {
         let rules = Arc::new(rules);
         let node = |node: usize| {
-            let settings = Settings {
+            let settings = RedisSettings {
                 node: node as u16,
                 name: "test".into(),
                 shards: 1,
@@ -142,7 +141,7 @@ impl World {
             rooms: BTreeMap::new(),
             server: server.clone(),
         };
-        let keys = Keys::new(prefix);
+        let keys = KeySchema::new(prefix);
         for at in 0..nodes {
             let mut out = Vec::new();
             world.nodes[at].set_state(world.now, RedisState::Good, &mut out);
@@ -216,7 +215,13 @@ impl World {
         self.user(node, user, UserOp::Attach { connection, by: who(user), socket: None })
     }
 
-    pub(crate) fn detach(&mut self, node: usize, user: &str, number: u32, parting: Parting) -> Result<Reply, Reject> {
+    pub(crate) fn detach(
+        &mut self,
+        node: usize,
+        user: &str,
+        number: u32,
+        parting: DisconnectKind,
+    ) -> Result<Reply, Reject> {
         let connection = id(node as u16, number);
         self.user(node, user, UserOp::Detach { connection, parting, rooms: Vec::new() })
     }

@@ -122,7 +122,7 @@ impl Setting {
             shards,
             head: HeadLimits { bytes: 2048, headers: 20 },
             body_bytes: 4096,
-            websocket: ws::Limits { message_bytes: 8192, fragments: 64 },
+            websocket: ws::FrameLimits { message_bytes: 8192, fragments: 64 },
             content_bytes: CONTENT_BYTES,
             outbound_bytes: if is_slow { 12 * 1024 } else { 1 << 20 },
             rooms_per_connection,

@@ -230,7 +230,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
     use crate::base::rng::Rng;
 
     const KINDS: [RestCallKind; 22] = [
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn one_connection_may_be_named() {
-        let place = Place { node: 0, shard: 1, slot: 2 };
+        let place = ConnectionPlace { node: 0, shard: 1, slot: 2 };
         let id = ConnectionId::new(place, Rng::from_seed(1).nonce());
         let body = format!(r#"{{"connectionId":"{id}"}}"#);
         let (room, connection) = (Name::from("r"), Some(id));

@@ -8,7 +8,7 @@ use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind, Signal};
 use crate::domain::event::{Content, PeerView};
-use crate::domain::history::Wanted;
+use crate::domain::history::HistoryRange;
 use crate::domain::people::UsersPage;
 use crate::domain::record::Retention;
 use crate::domain::recovery::Returning;
@@ -87,7 +87,7 @@ pub enum RoomOp {
         /// The requesting connection.
         connection: ConnectionId,
         /// The range of messages.
-        wanted: Wanted,
+        wanted: HistoryRange,
     },
     /// Reads the messages after a given one.
     ReadSince {

@@ -7,7 +7,7 @@ use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::{Content, Direct};
-use crate::domain::presence::Parting;
+use crate::domain::presence::DisconnectKind;
 
 /// An operation on a user.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub enum UserOp {
         /// The connection.
         connection: ConnectionId,
         /// Whether it ended on purpose.
-        parting: Parting,
+        parting: DisconnectKind,
         /// Its rooms; their members may have to receive the user's presence.
         rooms: Vec<Name>,
     },

@@ -18,7 +18,9 @@ use crate::domain::event::Direct;
 use crate::domain::op::{AddressedEvent, Op, Reply, RoomOp};
 use crate::domain::record::Record;
 use crate::domain::room::Room;
-use crate::message::storage::{Batch, Kept, Receipt, StorageCommand, StorageQuery, StorageState, Ticket};
+use crate::message::storage::{
+    Batch, CommitOutcome, CommitReceipt, StorageCommand, StorageQuery, StorageState, Ticket,
+};
 use crate::message::{Requester, ShardNumber};
 use crate::owner::embedded::sessions::Claim;
 
@@ -135,7 +137,7 @@ struct Pending {
 /// What a receipt sets free.
 pub(super) enum ReleasedEffects {
     /// It is kept.
-    Kept(Vec<Held>, Kept),
+    Committed(Vec<Held>, CommitOutcome),
     /// This, and everything since, is not.
     Refused(Vec<Held>),
 }
@@ -260,12 +262,12 @@ impl CommitBarrier {
     }
 
     /// A receipt has come; what it sets free, if it was awaited.
-    pub(super) fn receipt(&mut self, receipt: Receipt) -> Option<ReleasedEffects> {
-        let Receipt { ticket, outcome } = receipt;
+    pub(super) fn receipt(&mut self, receipt: CommitReceipt) -> Option<ReleasedEffects> {
+        let CommitReceipt { ticket, outcome } = receipt;
         // Numbers are not used twice, so what was refused before is not found here.
         let at = self.pending.iter().position(|pending| pending.number == ticket.number)?;
         match outcome {
-            Ok(kept) => self.pending.remove(at).map(|pending| ReleasedEffects::Kept(pending.held, kept)),
+            Ok(kept) => self.pending.remove(at).map(|pending| ReleasedEffects::Committed(pending.held, kept)),
             Err(_) => {
                 self.run += 1;
                 self.records.clear();

@@ -46,7 +46,6 @@ use crate::domain::room::{Kept, Room};
 use crate::domain::user::User;
 use crate::message::storage::{Restored, StorageCommand, StorageEvent, StorageState};
 use crate::message::{Outgoing, Placement, PresenceUpdate, Requester, ShardMessage, ShardNumber};
-use crate::owner::OwnerContract;
 
 use commit_barrier::CommitBarrier;
 use direct_messages::Directs;
@@ -285,11 +284,10 @@ impl EmbeddedOwner {
     }
 }
 
-impl OwnerContract for EmbeddedOwner {
-    type Told = StorageEvent;
-    type Order = StorageCommand;
-
-    fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
+/// The operations and events of an owner; see [`crate::owner`].
+impl EmbeddedOwner {
+    /// Applies an operation and replies to `from`.
+    pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
         if let Op::Room(name, op) = &op {
             self.tell_departures(now, name, op, out);
         }
@@ -310,22 +308,26 @@ impl OwnerContract for EmbeddedOwner {
         }
     }
 
-    fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
+    /// Delivers an event to every connection of a user.
+    pub fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
         let Some(user) = self.users.get(user) else { return };
         for &to in user.connections.as_slice() {
             out.push((to.place().shard, ShardMessage::Deliver { to, event: event.clone() }));
         }
     }
 
-    fn announce(&mut self, room: &Name, news: Arc<PresenceUpdate>, out: &mut Vec<Outgoing>) {
+    /// Delivers a presence update to every member of a room.
+    pub fn announce(&mut self, room: &Name, news: Arc<PresenceUpdate>, out: &mut Vec<Outgoing>) {
         self.announce_in(room, &news, out);
     }
 
-    fn handed(&mut self, user: &Name, message: Uuid) {
+    /// Notes that a connection of the user has received a direct message.
+    pub fn handed(&mut self, user: &Name, message: Uuid) {
         self.strike(user, message);
     }
 
-    fn told(&mut self, now: Now, told: StorageEvent, out: &mut Vec<Outgoing>) {
+    /// Handles an event of the storage thread.
+    pub fn told(&mut self, now: Now, told: StorageEvent, out: &mut Vec<Outgoing>) {
         match told {
             StorageEvent::Receipt(receipt) => self.receipt_came(now, receipt, out),
             StorageEvent::Reply { to, answer } => self.store_answered(now, to.ask, answer, out),
@@ -338,15 +340,18 @@ impl OwnerContract for EmbeddedOwner {
         }
     }
 
-    fn orders(&mut self, now: Now) -> std::vec::Drain<'_, StorageCommand> {
+    /// Takes the commands for the storage thread, in order.
+    pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, StorageCommand> {
         self.gate.orders(now)
     }
 
-    fn has_orders(&self) -> bool {
+    /// Whether there are commands for the storage thread.
+    pub fn has_orders(&self) -> bool {
         self.gate.has_orders()
     }
 
-    fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+    /// Does the work that is due.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         while self.closed.front().is_some_and(|(until, _)| *until <= now.mono) {
             self.closed.pop_front();
         }
@@ -365,7 +370,8 @@ impl OwnerContract for EmbeddedOwner {
         }
     }
 
-    fn next_due(&self) -> Option<u64> {
+    /// When [`EmbeddedOwner::tick`] has work, in monotonic milliseconds.
+    pub fn next_due(&self) -> Option<u64> {
         let spent = self.spent.front().map(|(at, _)| *at);
         let due = self.due.first_key_value().map(|(at, _)| *at);
         let arrived = self.arrived.front().map(|(at, _)| *at);

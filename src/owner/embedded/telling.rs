@@ -11,7 +11,7 @@ use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::op::{AddressedEvent, Audience, Op, Reply, RoomOp, Sent, UserOp};
 use crate::domain::record::Session;
 use crate::domain::reject::Reject;
-use crate::message::storage::{Kept, Receipt};
+use crate::message::storage::{CommitOutcome, CommitReceipt};
 use crate::message::{Outgoing, Requester, ShardMessage};
 use crate::owner::embedded::commit_barrier::{Held, ReleasedEffects};
 use crate::owner::embedded::{Due, EmbeddedOwner};
@@ -55,11 +55,11 @@ impl EmbeddedOwner {
     }
 
     /// A receipt of the store has come.
-    pub(super) fn receipt_came(&mut self, now: Now, receipt: Receipt, out: &mut Vec<Outgoing>) {
+    pub(super) fn receipt_came(&mut self, now: Now, receipt: CommitReceipt, out: &mut Vec<Outgoing>) {
         match self.gate.receipt(receipt) {
             None => {}
-            Some(ReleasedEffects::Kept(held, kept)) => {
-                let Kept { taken } = kept;
+            Some(ReleasedEffects::Committed(held, kept)) => {
+                let CommitOutcome { taken } = kept;
                 let mut taken = taken.into_iter();
                 for held in held {
                     self.release(now, held, &mut taken, out);

@@ -13,12 +13,12 @@ use crate::base::time::Now;
 use crate::domain::event::{Event, Signaled};
 use crate::domain::op::{RelaySignal, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
-use crate::message::redis::{Fault, RedisState, Text};
+use crate::message::redis::{Bytes, CallError, RedisState};
 use crate::message::{Outgoing, Requester, ShardMessage};
 use crate::owner::redis::gaps::{MISSING_MS, Search};
 use crate::owner::redis::rooms::{Due, Purpose, Waiting};
 use crate::owner::redis::subscription::Followed;
-use crate::owner::redis::{ANSWER_MS, Due as Any, Outcome, Purpose as Call, RedisOwner};
+use crate::owner::redis::{ANSWER_MS, Due as Any, Outcome, Purpose as ScriptCall, RedisOwner};
 
 /// What an answer begins with that says so.
 const UNSETTLED: &[u8] = b"{\"x\":\"unsettled\"";
@@ -62,7 +62,7 @@ impl RedisOwner {
         to: Option<Requester>,
         name: &Name,
         purpose: &Purpose,
-        fault: &Fault,
+        fault: &CallError,
         out: &mut Vec<Outgoing>,
     ) {
         match purpose {
@@ -82,8 +82,8 @@ impl RedisOwner {
             _ => {}
         }
         let reject = match fault {
-            Fault::Away | Fault::Full(_) => Reject::storage_unavailable(),
-            Fault::Refused(_) => Reject::new(Code::Internal, "The store could not do that"),
+            CallError::Away | CallError::Full(_) => Reject::storage_unavailable(),
+            CallError::Rejected(_) => Reject::new(Code::Internal, "The store could not do that"),
         };
         Self::answer(to, Err(reject), out);
     }
@@ -110,17 +110,17 @@ impl RedisOwner {
     pub(super) fn unless_unsettled(
         &mut self,
         now: Now,
-        purpose: &Call,
-        outcome: Result<Text, Fault>,
-    ) -> Result<Text, Fault> {
+        purpose: &ScriptCall,
+        outcome: Result<Bytes, CallError>,
+    ) -> Result<Bytes, CallError> {
         match (purpose, &outcome) {
             (_, Ok(text)) if text.starts_with(UNSETTLED) => {
-                if let Call::Room(name, purpose) = purpose
+                if let ScriptCall::Room(name, purpose) = purpose
                     && !matches!(purpose, Purpose::Since)
                 {
                     self.ask_anew(now, name.clone());
                 }
-                Err(Fault::Away)
+                Err(CallError::Away)
             }
             _ => outcome,
         }

@@ -12,7 +12,7 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::op::{Op, PresenceView, Scope, UsersView};
 use crate::domain::query::Query;
-use crate::message::redis::Text;
+use crate::message::redis::Bytes;
 use crate::message::{BRIDGE, Outgoing, Requester};
 use crate::owner::redis::rooms::Purpose;
 use crate::owner::redis::wire::json;
@@ -70,6 +70,6 @@ impl RedisOwner {
         let mut body = format!(r#"{{"n":0,"o":"","t":{},"f":[["*",{{"present":"#, now.wall).into_bytes();
         body.extend_from_slice(&fact);
         body.extend_from_slice(b"}]]}");
-        self.call_room(now, room, &scripts::ANNOUNCE, Purpose::Done, vec![Text::from(body)], None);
+        self.call_room(now, room, &scripts::ANNOUNCE, Purpose::Done, vec![Bytes::from(body)], None);
     }
 }

@@ -9,7 +9,7 @@ use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::access::Identity;
 use crate::domain::command;
 use crate::domain::event::{Event, LeaveCause, PeerName, Signaled};
-use crate::message::redis::Demand;
+use crate::message::redis::RedisCommand;
 use crate::message::{Outgoing, ShardMessage};
 use crate::owner::redis::RedisOwner;
 use crate::owner::redis::online::Present;
@@ -146,7 +146,7 @@ impl RedisOwner {
         if self.rooms.contains_key(name) {
             return;
         }
-        self.demands.push(Demand::Follow(self.keys.room(name)));
+        self.demands.push(RedisCommand::Subscribe(self.keys.room(name)));
         self.rooms.insert(name.clone(), Followed::entered(epoch, server, known));
         self.node_enters(name);
     }

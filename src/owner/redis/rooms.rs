@@ -13,11 +13,11 @@ use crate::domain::event::Content;
 use crate::domain::history::PAGE_MAX;
 use crate::domain::op::{JoinRoom, LogTerms, Profile, RelaySignal, RoomOp, SendMessage, message_id};
 use crate::domain::recovery::Returning;
-use crate::message::redis::{Demand, Script, Text};
+use crate::message::redis::{Bytes, RedisCommand, Script};
 use crate::message::{Outgoing, Requester};
 use crate::owner::redis::subscription::Followed;
 use crate::owner::redis::wire::{Seat, Who, json, media_bits, number, text};
-use crate::owner::redis::{Due as Any, Outcome, Purpose as Call, RedisOwner, scripts, wire};
+use crate::owner::redis::{Due as Any, Outcome, Purpose as ScriptCall, RedisOwner, scripts, wire};
 
 /// What a call was for, as far as its answer is to be understood.
 pub(super) enum Purpose {
@@ -99,7 +99,7 @@ impl RedisOwner {
     /// Follows a room, for somebody on the way in; whether it is listened to already.
     pub(super) fn follow(&mut self, name: &Name) -> bool {
         if !self.rooms.contains_key(name) {
-            self.demands.push(Demand::Follow(self.keys.room(name)));
+            self.demands.push(RedisCommand::Subscribe(self.keys.room(name)));
             self.rooms.insert(name.clone(), Followed::default());
             self.node_enters(name);
         }
@@ -113,7 +113,7 @@ impl RedisOwner {
     pub(super) fn follow_no_longer(&mut self, name: &Name) {
         if self.rooms.get(name).is_some_and(Followed::is_over) {
             self.rooms.remove(name);
-            self.demands.push(Demand::Leave(self.keys.room(name)));
+            self.demands.push(RedisCommand::Unsubscribe(self.keys.room(name)));
             self.node_leaves(name);
         }
     }
@@ -195,7 +195,7 @@ impl RedisOwner {
         name: Name,
         script: &'static Script,
         purpose: Purpose,
-        arguments: Vec<Text>,
+        arguments: Vec<Bytes>,
         to: Option<Requester>,
     ) {
         let rules = &self.rules;
@@ -204,7 +204,7 @@ impl RedisOwner {
         let rules = format!("{announce},{takes},{keeps},{},{keep_ms}", self.settings.keep_messages);
         let arguments = [text(rules)].into_iter().chain(arguments).collect();
         let key = self.keys.room(&name);
-        self.call(now, script, key, to, Call::Room(name, purpose), arguments);
+        self.call(now, script, key, to, ScriptCall::Room(name, purpose), arguments);
     }
 
     fn create(
@@ -213,7 +213,7 @@ impl RedisOwner {
         by: &Identity,
         profile: &Profile,
         log: LogTerms,
-    ) -> (&'static Script, Purpose, Vec<Text>) {
+    ) -> (&'static Script, Purpose, Vec<Bytes>) {
         self.enlist(name.clone());
         self.enroll_all(name, by, profile);
         let history = match log.history {
@@ -239,7 +239,7 @@ impl RedisOwner {
     }
 
     /// A member to be.
-    fn seat(&self, join: &JoinRoom) -> Text {
+    fn seat(&self, join: &JoinRoom) -> Bytes {
         json(&Seat {
             o: 0,
             c: wire::Id(join.connection),
@@ -252,24 +252,24 @@ impl RedisOwner {
         })
     }
 
-    fn join(&mut self, join: &JoinRoom) -> Vec<Text> {
+    fn join(&mut self, join: &JoinRoom) -> Vec<Bytes> {
         let epoch = text(random_word(&mut self.rng, 8));
         vec![self.seat(join), admin(&join.by), flag(join.by.roles().guest), flag(join.create), epoch]
     }
 
-    fn come_back(&self, back: &Returning) -> Vec<Text> {
+    fn come_back(&self, back: &Returning) -> Vec<Bytes> {
         let missed = number(limits::MISSED_MESSAGES as u64);
         let join = &back.join;
         vec![id(back.former), self.seat(join), admin(&join.by), text(&*back.epoch), number(back.seq), missed]
     }
 
-    fn signal(&self, signal: &RelaySignal) -> Vec<Text> {
+    fn signal(&self, signal: &RelaySignal) -> Vec<Bytes> {
         let body = json(&signal.body);
         let (from, kind) = (optional(signal.from.as_deref()), text(signal.signal.as_str()));
         vec![id(signal.connection), from, text(&*signal.to), kind, body]
     }
 
-    fn send(&mut self, now: Now, message: SendMessage) -> Vec<Text> {
+    fn send(&mut self, now: Now, message: SendMessage) -> Vec<Bytes> {
         let SendMessage { connection, to, content, client_message_id } = message;
         let message = message_id(&mut self.rng, now).to_string();
         let rest = rest_of(&message, content, now);
@@ -278,7 +278,7 @@ impl RedisOwner {
     }
 
     /// The caller's connections as members to be.
-    fn admit(&mut self, name: &Name, by: &Identity, connections: &[ConnectionId]) -> Vec<Text> {
+    fn admit(&mut self, name: &Name, by: &Identity, connections: &[ConnectionId]) -> Vec<Bytes> {
         self.enroll_one(name, by);
         let join = |connection: &ConnectionId| JoinRoom {
             connection: *connection,
@@ -335,7 +335,7 @@ impl RedisOwner {
 }
 
 /// A message as it goes into the log, from its id on.
-fn rest_of(id: &str, content: Content, now: Now) -> Text {
+fn rest_of(id: &str, content: Content, now: Now) -> Bytes {
     let says = json(&wire::Says::from(content));
     let mut rest = format!(r#""id":"{id}","s":"#).into_bytes();
     rest.extend_from_slice(&says);
@@ -343,26 +343,26 @@ fn rest_of(id: &str, content: Content, now: Now) -> Text {
     rest.into()
 }
 
-fn id(connection: ConnectionId) -> Text {
+fn id(connection: ConnectionId) -> Bytes {
     text(connection.text().as_str())
 }
 
-fn user(by: &Identity) -> Text {
+fn user(by: &Identity) -> Bytes {
     text(by.user())
 }
 
-fn admin(by: &Identity) -> Text {
+fn admin(by: &Identity) -> Bytes {
     flag(by.roles().admin)
 }
 
-fn flag(is: bool) -> Text {
+fn flag(is: bool) -> Bytes {
     text(if is { "1" } else { "0" })
 }
 
-fn bits(media: MediaState) -> Text {
+fn bits(media: MediaState) -> Bytes {
     number(u64::from(media_bits(media)))
 }
 
-fn optional(value: Option<&str>) -> Text {
+fn optional(value: Option<&str>) -> Bytes {
     text(value.unwrap_or_default())
 }

@@ -18,7 +18,7 @@ use crate::domain::op::Reply;
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
-use crate::message::redis::{Fault, Text};
+use crate::message::redis::{Bytes, CallError};
 use crate::message::{Outgoing, Requester};
 use crate::owner::redis::wire::{self, Id, media_bits};
 use crate::owner::redis::{Outcome, RedisOwner, scripts};
@@ -145,7 +145,7 @@ impl RedisOwner {
         _now: Now,
         to: Option<Requester>,
         purpose: Purpose,
-        outcome: Result<Text, Fault>,
+        outcome: Result<Bytes, CallError>,
         out: &mut Vec<Outgoing>,
     ) {
         let said = outcome.ok().and_then(|text| serde_json::from_slice::<Said>(&text).ok());
@@ -159,7 +159,7 @@ impl RedisOwner {
 }
 
 /// The hash of a token, spelled out.
-fn hex(token: TokenHash) -> Text {
+fn hex(token: TokenHash) -> Bytes {
     let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
     token.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -23,12 +23,12 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
 use crate::domain::op::{PresenceView, PushResult, Reply, Sent, UserOp};
-use crate::domain::presence::Parting;
+use crate::domain::presence::DisconnectKind;
 use crate::domain::quota::{QuotaKind, too_many};
 use crate::domain::registration::too_many_names;
 use crate::domain::reject::Reject;
 use crate::domain::user::{too_many_connections, user_not_found};
-use crate::message::redis::{Fault, Script, Text};
+use crate::message::redis::{Bytes, CallError, Script};
 use crate::message::{Outgoing, Requester, ShardMessage};
 use crate::owner::redis::direct_messages::Directs;
 use crate::owner::redis::enrolment::Enrolment;
@@ -51,7 +51,7 @@ pub(super) struct Users {
     /// How users are, as was told last.
     pub(super) recent: Recent,
     /// The same, for the members of rooms.
-    pub(super) announcements: Vec<(Name, Text)>,
+    pub(super) announcements: Vec<(Name, Bytes)>,
     /// Messages on their way to connections.
     pub(super) directs: Directs,
     /// When names are over that were registered from here, in monotonic milliseconds, the first first.
@@ -209,8 +209,8 @@ impl RedisOwner {
                 self.call_user(now, &scripts::INTRODUCE, name, to, Purpose::Introduce(connection, room), arguments);
             }
             UserOp::SetStatus { status, last_seen, by } => {
-                let since = last_seen.map_or_else(Text::default, wire::number);
-                let by = by.map_or_else(Text::default, |by| wire::text(by.text().as_str()));
+                let since = last_seen.map_or_else(Bytes::default, wire::number);
+                let by = by.map_or_else(Bytes::default, |by| wire::text(by.text().as_str()));
                 let arguments = vec![wire::text(status.as_str()), since, by];
                 self.call_user(now, &scripts::SET_STATUS, name, to, Purpose::SetStatus, arguments);
             }
@@ -256,7 +256,7 @@ impl RedisOwner {
         name: Name,
         to: Option<Requester>,
         purpose: Purpose,
-        own: Vec<Text>,
+        own: Vec<Bytes>,
     ) {
         let mut arguments = Vec::with_capacity(own.len() + 2);
         arguments.push(wire::text(self.way()));
@@ -294,12 +294,12 @@ impl RedisOwner {
         now: Now,
         name: Name,
         connection: ConnectionId,
-        (parting, rooms): (Parting, Vec<Name>),
+        (parting, rooms): (DisconnectKind, Vec<Name>),
         to: Option<Requester>,
     ) {
         self.users.remove(&name, connection);
         self.users.directs.end(&name, connection);
-        let may_return = parting == Parting::Lost && self.rules.presence_grace_ms > 0;
+        let may_return = parting == DisconnectKind::Lost && self.rules.presence_grace_ms > 0;
         let flag = wire::number(may_return.into());
         let arguments = vec![wire::text(connection.text().as_str()), flag, wire::json(&rooms)];
         self.call_user(now, &scripts::DETACH, name, to, Purpose::Detach(rooms), arguments);
@@ -323,11 +323,11 @@ impl RedisOwner {
         to: Option<Requester>,
         name: Name,
         purpose: Purpose,
-        outcome: Result<Text, Fault>,
+        outcome: Result<Bytes, CallError>,
         out: &mut Vec<Outgoing>,
     ) {
         let said = outcome.and_then(|text| {
-            serde_json::from_slice::<Said>(&text).map_err(|error| Fault::Refused(error.to_string().into()))
+            serde_json::from_slice::<Said>(&text).map_err(|error| CallError::Rejected(error.to_string().into()))
         });
         match said {
             Ok(Said { x: None, .. }) | Err(_) => {}

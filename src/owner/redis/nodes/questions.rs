@@ -20,9 +20,8 @@ use crate::domain::query::{PartialResult, Query};
 use crate::domain::record::TokenHash;
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::{Code, Reject};
-use crate::message::redis::{Demand, RedisState, Text};
+use crate::message::redis::{Bytes, RedisCommand, RedisState};
 use crate::message::{BRIDGE, Outgoing, Requester, ShardMessage, ShardNumber, UpdateReach};
-use crate::owner::OwnerContract;
 use crate::owner::redis::nodes::quest::{Named, Quest};
 use crate::owner::redis::nodes::say::{Part, Say, Wanted};
 use crate::owner::redis::wire::{Id, json};
@@ -237,8 +236,8 @@ impl RedisOwner {
         }
     }
 
-    pub(super) fn say(&mut self, channel: Text, body: Text) {
-        self.demands.push(Demand::Publish { channel, body });
+    pub(super) fn say(&mut self, channel: Bytes, body: Bytes) {
+        self.demands.push(RedisCommand::Publish { channel, body });
     }
 
     /// Another node has said something.
