@@ -1,9 +1,9 @@
-//! What is counted, and what it says of the server's health.
+//! Monitoring: counters, frequent sources, incidents, and the server's health.
 //!
-//! Each shard keeps a [`ConnectionMonitor`]: [`Counters`], two [`Frequent`] sketches (of addresses and of user agents) and a
-//! [`Journal`]. All of them have a fixed bound, and those of several shards add up. The shard that answers questions hears
-//! the others' [`Figures`] and keeps a [`ShardFigures`]. Nothing here is estimated but what says so, and nothing is read from a
-//! clock.
+//! Each shard has a [`ConnectionMonitor`]: [`Counters`], two [`Frequent`] sketches (of addresses and user agents) and a
+//! [`Journal`]. All have a fixed bound, and those of several shards are merged. Each shard collects the [`Figures`] of
+//! all
+//! shards in a [`ShardFigures`]. Counts are exact unless documented as estimates.
 
 mod counters;
 mod frequent;
@@ -26,12 +26,12 @@ use std::net::IpAddr;
 
 use crate::base::Name;
 
-/// All that is counted of connections.
+/// The overview of connections.
 #[derive(Clone, Debug)]
 pub struct Overview {
-    /// Of connections as such.
+    /// Counts.
     pub metrics: Metrics,
-    /// What happened last, newest first.
+    /// The last incidents, newest first.
     pub recent: Vec<Incident>,
     /// The addresses most connections came from, and at least how many.
     pub addresses: Vec<(IpAddr, u64)>,

@@ -1,9 +1,11 @@
 //! Quotas: how often a user may do something in a minute. The minute begins with the first use.
 //!
-//! All connections of a user share one quota, on whatever shard they are. Its owner keeps it in a [`QuotaPool`] and lends a
-//! few credits at a time to a shard. The shard spends them from its [`QuotaCache`] without asking, and requests more before
-//! they run out. So requests cost no message between shards, and yet the quota is exact: never are more credits spent than
-//! there are, and no user is refused while credits are left on any shard, because unspent leases are recalled first. This
+//! The connections of a user on all shards share one quota. Its owner keeps it in a [`QuotaPool`] and lends a few
+//! credits
+//! at a time to a shard. The shard spends them from its [`QuotaCache`] without asking, and requests more before they
+//! run
+//! out. So requests cost no message between shards, and yet the quota is exact: never are more credits spent than there
+//! are, and no user is refused while credits are left on another shard, because unspent leases are recalled first. This
 //! relies on messages between two shards keeping their order.
 //!
 //! Where several nodes have pools of the same users, the pools draw on one cluster quota ([`QuotaPool::sharing`]).

@@ -1,5 +1,6 @@
-//! The cluster quota: the one quota of a user whose pools are on several nodes. Each pool draws credits on it as needed,
-//! and gives unspent credits back when another pool asks for them.
+//! The cluster quota: the quota that the pools of a user on several nodes share. Each pool requests credits as needed,
+//! and
+//! gives unspent credits back when another pool asks for them.
 //!
 //! A pool sends [`ClusterQuotaRequest`]s and receives [`ClusterQuotaReply`]s, recalls by other pools
 //! ([`QuotaPool::recall_for_cluster`]), and notices that credits have come back ([`QuotaPool::retry_cluster`]).
@@ -61,7 +62,7 @@ pub enum ClusterQuotaReply {
         /// Its end, in milliseconds from now.
         ends_in_ms: u64,
     },
-    /// Redis is unavailable. Then each pool has a minute of its own: the cluster errs on the side of too many credits.
+    /// Redis is unavailable. Each pool then has a full minute: the cluster errs on the side of too many credits.
     Unknown,
 }
 

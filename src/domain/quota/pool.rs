@@ -1,4 +1,4 @@
-//! The quota pool: the credits of the users that an owner keeps, and how many of them are leased to which shard.
+//! The quota pool: the credits of an owner's users, and the leases of the shards.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const GRANT_MAX: u32 = 25;
 /// How long a recall may stay unanswered, in milliseconds, before the lease counts as spent.
 pub(super) const RECALL_MS: u64 = 5_000;
 
-/// The quotas of the users that an owner keeps. A user who spent no credit within a minute is forgotten.
+/// The quotas of an owner's users. A user without a request for a minute is forgotten.
 pub struct QuotaPool {
     rates: Rates,
     pub(super) accounts: Table<QuotaAccount>,

@@ -1,4 +1,4 @@
-//! Keeper and purses together: with mail between them that takes its time, nothing is spent twice and nothing withheld.
+//! Pool and caches together, with delayed messages between them: no credit is spent twice and none is withheld.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,7 +8,7 @@ use super::*;
 
 const RATES: Rates = Rates { messages: 100, typing: 10, rest: 0 };
 
-/// A keeper, some shards, and the mail between them.
+/// A pool, some shards, and the messages between them.
 struct World {
     now: Now,
     keeper: QuotaPool,
@@ -21,7 +21,7 @@ struct World {
     mails: usize,
     /// The minute that a shard last heard of.
     minutes: BTreeMap<(u8, Name), u64>,
-    /// What was spent in each minute.
+    /// Credits spent in each minute.
     spent: BTreeMap<(Name, u64), u32>,
 }
 
@@ -72,7 +72,7 @@ impl World {
         self.turn();
     }
 
-    /// Does what is due now; whether there was anything.
+    /// Handles all due messages and timers. Returns whether there were any.
     fn turn(&mut self) -> bool {
         let before = self.mails;
         let mut has_arrived = false;
@@ -250,7 +250,7 @@ fn pause_ms() -> impl Strategy<Value = u64> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever several connections on several shards do, and however long mail takes: what `World::spend` asserts.
+    /// For random activity on several shards and random delays, the assertions of `World::spend` hold.
     #[test]
     fn exactly_so_many_are_spent(
         shards in 1..5_usize,
