@@ -1,9 +1,8 @@
 //! Monitoring: counters, frequent sources, incidents, and the server's health.
 //!
 //! Each shard has a [`ConnectionMonitor`]: [`Counters`], two [`Frequent`] sketches (of addresses and user agents) and a
-//! [`Journal`]. All have a fixed bound, and those of several shards are merged. Each shard collects the [`Figures`] of
-//! all
-//! shards in a [`ShardFigures`]. Counts are exact unless documented as estimates.
+//! [`Journal`]. All have a fixed bound, and those of several shards are merged. A shard that answers queries receives the
+//! [`Figures`] of the others and collects them in [`ShardFigures`]. Counts are exact unless documented as estimates.
 
 mod counters;
 mod frequent;

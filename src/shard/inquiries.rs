@@ -301,7 +301,7 @@ impl Shard {
             Query::PresenceStats => PartialResult::PresenceStats(self.authority.presence_stats()),
             Query::SessionStats => PartialResult::SessionStats(self.session_stats(now)),
             Query::Incidents(filter) => PartialResult::Incidents(self.watching.watch.select(filter)),
-            Query::Overview => PartialResult::Overview(Box::new(self.watching.watch.watched())),
+            Query::Overview => PartialResult::Overview(Box::new(self.watching.watch.overview_parts())),
             Query::Totals => PartialResult::Totals(Box::new(self.own_totals(now))),
         }
     }

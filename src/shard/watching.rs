@@ -68,7 +68,7 @@ impl Shard {
 
     /// Another shard has told what it counts.
     pub(super) fn hear_pulse(&mut self, from: ShardNumber, pulse: ShardReport) {
-        self.watching.census.hear(usize::from(from), pulse.figures);
+        self.watching.census.update(usize::from(from), pulse.figures);
         if let Some(known) = self.watching.pulses.get_mut(usize::from(from)) {
             *known = pulse;
         }

@@ -1,18 +1,20 @@
-//! Which of many things come most often, in bounded memory: the space-saving sketch of Metwally, Agrawal and El Abbadi
+//! The most frequent items of a stream, in bounded memory: the space-saving sketch of Metwally, Agrawal and El Abbadi
 //! ("Efficient computation of frequent and top-k elements in data streams", 2005).
 //!
-//! It keeps a fixed number of things with a count each. A thing that is not among them takes the place of the one that
-//! came least often, and that one's count with it, as a possible error. So whatever came more often than one in
-//! [`FREQUENT_KEPT`] times is there, and a count less its error is what certainly was.
+//! It keeps a fixed number of items with a count each. A new item replaces the least frequent one and takes over its
+//! count
+//! as a possible error. So each item with a share of more than 1/[`FREQUENT_KEPT`] is kept, and its count less its
+//! error
+//! is a lower bound.
 
 use std::hash::Hash;
 
 use crate::base::map::{Map, map};
 
-/// How many things a sketch keeps.
+/// Items that a sketch keeps.
 pub const FREQUENT_KEPT: usize = 256;
 
-/// The things that came most often.
+/// The most frequent items.
 #[derive(Clone, Debug)]
 pub struct Frequent<K> {
     kept: Map<K, Count>,
@@ -20,9 +22,9 @@ pub struct Frequent<K> {
 
 #[derive(Clone, Copy, Debug)]
 struct Count {
-    /// At most so often.
+    /// An upper bound of the count.
     at_most: u64,
-    /// By how much that may be too much.
+    /// The possible error of that bound.
     error: u64,
 }
 
@@ -33,12 +35,12 @@ impl Count {
 }
 
 impl<K: Clone + Eq + Hash + Ord> Frequent<K> {
-    /// An empty sketch, whose order is of the seed's making.
+    /// An empty sketch. The seed is for its hash map.
     pub fn new(seed: u64) -> Self {
         Self { kept: map(seed) }
     }
 
-    /// A sketch of things that came at least so often.
+    /// A sketch from items with exact counts.
     pub fn of(things: Vec<(K, u64)>) -> Self {
         let mut sketch = Self::new(0);
         let counts = things.into_iter().map(|(thing, at_most)| (thing, Count { at_most, error: 0 }));
@@ -46,25 +48,25 @@ impl<K: Clone + Eq + Hash + Ord> Frequent<K> {
         sketch
     }
 
-    /// `thing` came once more.
+    /// Counts an item.
     pub fn add(&mut self, thing: &K) {
         if let Some(count) = self.kept.get_mut(thing) {
             count.at_most += 1;
             return;
         }
         let mut count = Count { at_most: 1, error: 0 };
-        if self.kept.len() >= FREQUENT_KEPT
-            && let Some((rarest, least)) = self.rarest()
-        {
+        if self.kept.len() >= FREQUENT_KEPT {
+            let (rarest, least) = self.rarest().expect("invariant: a full sketch has a least frequent item");
             self.kept.remove(&rarest);
             count = Count { at_most: least + 1, error: least };
         }
         self.kept.insert(thing.clone(), count);
+        debug_assert!(self.kept.len() <= FREQUENT_KEPT, "invariant: a sketch has a bound");
     }
 
-    /// Adds what another sketch has seen.
+    /// Merges another sketch.
     pub fn merge(&mut self, other: &Self) {
-        // What a full sketch does not have may have come as often as its rarest.
+        // An item that a full sketch lacks may have the count of its least frequent item.
         let (own_least, other_least) = (self.least(), other.least());
         for (thing, count) in &mut self.kept {
             let theirs = other.kept.get(thing).copied();
@@ -85,7 +87,7 @@ impl<K: Clone + Eq + Hash + Ord> Frequent<K> {
         }
     }
 
-    /// The `most` that certainly came most often, and how often they did at the least.
+    /// The `most` items with the largest lower bounds, and these bounds.
     pub fn top(&self, most: usize) -> Vec<(K, u64)> {
         let certain = self.kept.iter().map(|(thing, count)| (thing.clone(), count.certain()));
         let mut all: Vec<(K, u64)> = certain.filter(|(_, count)| *count > 0).collect();
@@ -94,13 +96,13 @@ impl<K: Clone + Eq + Hash + Ord> Frequent<K> {
         all
     }
 
-    /// What came least often of all that is kept.
+    /// The least frequent item.
     fn rarest(&self) -> Option<(K, u64)> {
         let rarest = self.kept.iter().min_by(|(a, one), (b, other)| one.at_most.cmp(&other.at_most).then(a.cmp(b)));
         rarest.map(|(thing, count)| (thing.clone(), count.at_most))
     }
 
-    /// How often something that is not kept may have come.
+    /// The upper bound of the count of an item that is not kept.
     fn least(&self) -> u64 {
         if self.kept.len() < FREQUENT_KEPT {
             return 0;
@@ -151,8 +153,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the things are spread over shards: no count is more than there were, and what came more often than
-        /// its share is there.
+        /// However items are spread over shards, no count is too large, and each item above its share is kept.
         #[test]
         fn counts_are_never_made_up(things in prop::collection::vec((0..3_usize, 0..1_000_u32), 0..4_000), skew in 1..40_u32) {
             let mut shards = [Frequent::new(1), Frequent::new(2), Frequent::new(3)];

@@ -1,4 +1,5 @@
-//! One shard's watch over its connections: every count, sketch and journal that one thing that happens has to go into.
+//! The connection monitor of one shard: passes each incident on to all counters, sketches and journals that it
+//! concerns.
 
 use std::net::IpAddr;
 
@@ -14,7 +15,7 @@ use crate::domain::client_query::{IncidentFilter, IncidentKind};
 /// Addresses and user agents in an overview.
 const TOP: usize = 10;
 
-/// What one shard knows of its connections' coming and going.
+/// The counters, sketches and journal of one shard's connections.
 pub struct ConnectionMonitor {
     counters: Counters,
     addresses: Frequent<IpAddr>,
@@ -22,23 +23,23 @@ pub struct ConnectionMonitor {
     journal: Journal,
 }
 
-/// A client that comes, goes or is turned away.
+/// A client that connects, disconnects or is refused.
 #[derive(Clone, Debug)]
 pub struct Visitor {
-    /// Its connection, if it got one.
+    /// Its connection, if it has one.
     pub connection: Option<ConnectionId>,
-    /// Whose it is, if that is known.
+    /// Its user, if known.
     pub user: Option<Name>,
-    /// Where it comes from.
+    /// Its address.
     pub address: IpAddr,
-    /// What it comes with, [`shortened`](super::shortened).
+    /// Its user agent, [`shortened`](super::shortened).
     pub user_agent: Option<Name>,
 }
 
-/// Things, each with how often it came.
+/// Items with their counts.
 pub type Counted<T> = Vec<(T, u64)>;
 
-/// What one shard, or several together, have seen.
+/// The parts of an overview that one shard contributes, or several merged.
 #[derive(Clone, Debug)]
 pub struct OverviewParts {
     addresses: Frequent<IpAddr>,
@@ -47,7 +48,7 @@ pub struct OverviewParts {
 }
 
 impl ConnectionMonitor {
-    /// Nothing has happened yet.
+    /// A monitor without incidents.
     pub fn new(seed: u64) -> Self {
         let (addresses, user_agents) = (Frequent::new(seed), Frequent::new(seed));
         Self { counters: Counters::default(), addresses, user_agents, journal: Journal::default() }
@@ -63,40 +64,40 @@ impl ConnectionMonitor {
         self.note(now, visitor, IncidentKind::Connect, None);
     }
 
-    /// A connection ended that had lasted so many milliseconds.
+    /// A connection ended after this number of milliseconds.
     pub fn disconnected(&mut self, now: Now, visitor: Visitor, lasted_ms: u64, reason: Name) {
         self.counters.disconnected(lasted_ms);
         self.note(now, visitor, IncidentKind::Disconnect, Some(reason));
     }
 
-    /// A client was turned away before it was connected. `kind` is one of `AuthFailure`, `RateLimit` and `Error`.
+    /// A client was refused before it was connected. `kind` is one of `AuthFailure`, `RateLimit` and `Error`.
     pub fn turned_away(&mut self, now: Now, visitor: Visitor, kind: IncidentKind, reason: Name) {
         self.counters.turned_away(now);
         self.note(now, visitor, kind, Some(reason));
     }
 
-    /// A connected client was refused for asking too much, or something went wrong with its connection.
+    /// A connected client exceeded a quota, or its connection failed.
     pub fn incident(&mut self, now: Now, visitor: Visitor, kind: IncidentKind, reason: Name) {
         self.note(now, visitor, kind, Some(reason));
     }
 
-    /// A request was answered. It failed when the server is to blame, not when its asker is.
+    /// A request was answered. It counts as a failure if the server is to blame, not if the client is.
     pub fn answered(&mut self, is_failure: bool, now: Now) {
         self.counters.answered(is_failure, now);
     }
 
-    /// What is counted, for the [`ShardFigures`](super::Census); to be told it about once a second.
+    /// The figures for [`ShardFigures`](super::ShardFigures), to be taken about once a second.
     pub fn take_figures(&mut self, now: Now) -> Figures {
         self.counters.take_figures(now)
     }
 
-    /// The incidents that a filter lets through, newest first. Those of several shards become one list by [`newest`].
+    /// The incidents that match a filter, newest first. Lists of several shards are merged by [`newest`].
     pub fn select(&self, filter: &IncidentFilter<'_>) -> Vec<Incident> {
         self.journal.select(filter)
     }
 
-    /// What an overview is made of.
-    pub fn watched(&self) -> OverviewParts {
+    /// This shard's parts of an overview.
+    pub fn overview_parts(&self) -> OverviewParts {
         OverviewParts {
             addresses: self.addresses.clone(),
             user_agents: self.user_agents.clone(),
@@ -111,25 +112,25 @@ impl ConnectionMonitor {
 }
 
 impl OverviewParts {
-    /// What was seen, for whoever has to take it apart: addresses and user agents, each with how often it came at the
-    /// least, and what happened last.
+    /// The parts in a form that can be encoded: addresses and user agents with lower bounds of their counts, and the last
+    /// incidents.
     pub fn parts(&self) -> (Counted<IpAddr>, Counted<Name>, &[Incident]) {
         (self.addresses.top(FREQUENT_KEPT), self.user_agents.top(FREQUENT_KEPT), &self.recent)
     }
 
-    /// The same, put together again.
+    /// The reverse of [`OverviewParts::parts`].
     pub fn from_parts(addresses: Counted<IpAddr>, user_agents: Counted<Name>, recent: Vec<Incident>) -> Self {
         Self { addresses: Frequent::of(addresses), user_agents: Frequent::of(user_agents), recent }
     }
 
-    /// Adds what another shard has seen.
+    /// Merges the parts of another shard.
     pub fn merge(&mut self, other: Self) {
         self.addresses.merge(&other.addresses);
         self.user_agents.merge(&other.user_agents);
         self.recent = newest([std::mem::take(&mut self.recent), other.recent], None);
     }
 
-    /// The overview, with the [`ShardFigures`](super::Census)'s numbers.
+    /// The overview, completed with the connection counts.
     pub fn overview(self, metrics: Metrics) -> Overview {
         let (addresses, user_agents) = (self.addresses.top(TOP), self.user_agents.top(TOP));
         Overview { metrics, recent: self.recent, addresses, user_agents }
@@ -159,10 +160,10 @@ mod tests {
         a.incident(START.plus(6_000), visitor(1), IncidentKind::RateLimit, "messages".into());
         a.answered(true, START.plus(6_000));
         let mut census = ShardFigures::new(2, START);
-        census.hear(0, a.take_figures(START.plus(6_000)));
-        census.hear(1, b.take_figures(START.plus(6_000)));
-        let mut watched = a.watched();
-        watched.merge(b.watched());
+        census.update(0, a.take_figures(START.plus(6_000)));
+        census.update(1, b.take_figures(START.plus(6_000)));
+        let mut watched = a.overview_parts();
+        watched.merge(b.overview_parts());
         let overview = watched.overview(census.totals().metrics());
         let kinds: Vec<&str> = overview.recent.iter().map(|incident| incident.kind.as_str()).collect();
         assert_eq!(kinds, ["rate_limit", "disconnect", "auth_failure", "connect", "connect", "connect"]);
