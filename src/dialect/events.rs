@@ -4,7 +4,7 @@
 use crate::base::time::{Now, rfc3339};
 use crate::codec::json::{self, Object};
 use crate::codec::socketio::Arguments;
-use crate::dialect::fields::{self, Fields};
+use crate::dialect::fields::{self, FieldSet};
 use crate::dialect::raw;
 use crate::domain::command::Command;
 use crate::domain::event::{Direct, Event};
@@ -13,13 +13,13 @@ use crate::domain::reject::{Code, Reject};
 #[cfg(test)]
 pub(super) mod samples;
 
-/// Declares what a dialect calls its requests, those that all three have included: `Request`, which says how an answer is
-/// spelled, and `Asked` and `Fault`, what becomes of an event.
+/// Declares what a dialect calls its requests, those that all three have included: `RequestName`, which says how an answer is
+/// spelled, and `DecodedRequest` and `RequestFault`, what becomes of an event.
 macro_rules! requests {
     ($($(#[$doc:meta])* $request:ident = $name:literal,)+) => {
         /// What a client asks for; it says how the answer is spelled.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Request {
+        pub enum RequestName {
             $($(#[$doc])* $request,)+
             /// `heartbeat`: an answer, and nothing more.
             Heartbeat,
@@ -35,7 +35,7 @@ macro_rules! requests {
             MediaStateChanged,
         }
 
-        impl Request {
+        impl RequestName {
             /// The request of that name.
             pub fn parse(name: &str) -> Option<Self> {
                 match name {
@@ -79,30 +79,30 @@ macro_rules! requests {
 
         /// A request, and what it asks for.
         #[derive(Debug, PartialEq)]
-        pub struct Asked<'a> {
+        pub struct DecodedRequest<'a> {
             /// Which request.
-            pub request: Request,
+            pub request: RequestName,
             /// The wish.
             pub command: Command<'a>,
         }
 
         /// What was wrong with an event.
         #[derive(Debug, PartialEq)]
-        pub struct Fault {
+        pub struct RequestFault {
             /// Which request it is, if there is one of that name.
-            pub request: Option<Request>,
+            pub request: Option<RequestName>,
             /// What was wrong.
             pub reject: Reject,
         }
 
         /// Reads an event. `content_bytes` bounds a message's content.
-        pub fn decode<'a>(name: &str, arguments: Arguments<'a>, content_bytes: usize) -> Result<Asked<'a>, Fault> {
-            let Some(request) = Request::parse(name) else {
-                return Err(Fault { request: None, reject: $crate::dialect::events::unknown(name) });
+        pub fn decode<'a>(name: &str, arguments: Arguments<'a>, content_bytes: usize) -> Result<DecodedRequest<'a>, RequestFault> {
+            let Some(request) = RequestName::parse(name) else {
+                return Err(RequestFault { request: None, reject: $crate::dialect::events::unknown(name) });
             };
             match command(request, arguments, content_bytes) {
-                Ok(command) => Ok(Asked { request, command }),
-                Err(reject) => Err(Fault { request: Some(request), reject }),
+                Ok(command) => Ok(DecodedRequest { request, command }),
+                Err(reject) => Err(RequestFault { request: Some(request), reject }),
             }
         }
     };
@@ -125,7 +125,7 @@ pub(super) fn object<'a>(arguments: &mut Arguments<'a>) -> &'a str {
 }
 
 /// The fields of the next argument.
-pub(super) fn fields_of<'a, F: Fields<'a>>(name: &str, arguments: &mut Arguments<'a>) -> Result<F, Reject> {
+pub(super) fn fields_of<'a, F: FieldSet<'a>>(name: &str, arguments: &mut Arguments<'a>) -> Result<F, Reject> {
     fields::read(object(arguments)).map_err(|_| Reject::invalid(format!("{name} takes an object")))
 }
 

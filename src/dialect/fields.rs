@@ -17,7 +17,7 @@ use crate::domain::history::PAGE_MAX;
 use crate::domain::reject::{Code, Reject};
 
 /// Every field that the requests of a dialect have, unread.
-pub(super) trait Fields<'a>: Default {
+pub(super) trait FieldSet<'a>: Default {
     /// A field was met; one that no request has is passed over.
     fn set(&mut self, name: &str, value: &'a str);
 }
@@ -29,7 +29,7 @@ macro_rules! fields {
         #[derive(Default)]
         struct Fields<'a> { $($field: Option<&'a str>),+ }
 
-        impl<'a> $crate::dialect::fields::Fields<'a> for Fields<'a> {
+        impl<'a> $crate::dialect::fields::FieldSet<'a> for Fields<'a> {
             fn set(&mut self, name: &str, value: &'a str) {
                 match name {
                     $($name => self.$field = Some(value),)+
@@ -46,7 +46,7 @@ pub(super) use fields;
 ///
 /// # Errors
 /// It is not valid JSON, or not an object.
-pub(super) fn read<'a, F: Fields<'a>>(text: &'a str) -> Result<F, serde_json::Error> {
+pub(super) fn read<'a, F: FieldSet<'a>>(text: &'a str) -> Result<F, serde_json::Error> {
     let mut fields = F::default();
     match scan::fields(text, |name, value| fields.set(name, value)) {
         Some(()) => Ok(fields),
@@ -57,7 +57,7 @@ pub(super) fn read<'a, F: Fields<'a>>(text: &'a str) -> Result<F, serde_json::Er
 /// Fields as `serde_json` reads them.
 struct Read<F>(F);
 
-impl<'de: 'a, 'a, F: Fields<'a>> Deserialize<'de> for Read<F> {
+impl<'de: 'a, 'a, F: FieldSet<'a>> Deserialize<'de> for Read<F> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(FieldsVisitor(PhantomData)).map(Read)
     }
@@ -65,7 +65,7 @@ impl<'de: 'a, 'a, F: Fields<'a>> Deserialize<'de> for Read<F> {
 
 struct FieldsVisitor<'a, F>(PhantomData<(&'a (), F)>);
 
-impl<'de: 'a, 'a, F: Fields<'a>> Visitor<'de> for FieldsVisitor<'a, F> {
+impl<'de: 'a, 'a, F: FieldSet<'a>> Visitor<'de> for FieldsVisitor<'a, F> {
     type Value = F;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -98,8 +98,8 @@ impl Dialect {
         if namespace == socketio::MAIN {
             return None;
         }
-        let is_colon = colon::Request::parse(name).is_some_and(|request| !request.is_shared());
-        let is_camel = camel::Request::parse(name).is_some_and(|request| !request.is_shared());
+        let is_colon = colon::RequestName::parse(name).is_some_and(|request| !request.is_shared());
+        let is_camel = camel::RequestName::parse(name).is_some_and(|request| !request.is_shared());
         is_colon.then_some(Self::Colon).or(is_camel.then_some(Self::Camel))
     }
 
@@ -121,9 +121,9 @@ pub struct ReplyTo {
 impl ReplyTo {
     /// For a request that came as the event `name`.
     pub fn new(ack: Option<u64>, name: &str) -> Self {
-        let event = notify::Request::parse(name).map(notify::Request::name);
-        let event = event.or_else(|| colon::Request::parse(name).map(colon::Request::name));
-        let event = event.or_else(|| camel::Request::parse(name).map(camel::Request::name));
+        let event = notify::RequestName::parse(name).map(notify::RequestName::name);
+        let event = event.or_else(|| colon::RequestName::parse(name).map(colon::RequestName::name));
+        let event = event.or_else(|| camel::RequestName::parse(name).map(camel::RequestName::name));
         Self { ack, event: event.unwrap_or_default() }
     }
 
@@ -246,7 +246,9 @@ pub fn greet(out: &mut Vec<u8>, dialect: Dialect, user: &str, socket: &str) {
 /// Appends who is online, as clients of `colon` are told once they are connected. `total` counts those, too, that the list
 /// is too short for.
 pub fn greet_with_users(out: &mut Vec<u8>, users: &[PresenceView], total: usize) {
-    emit(out, Dialect::Colon, |out| colon::users_online(out, users.iter().map(colon::Here::of), total as u64));
+    emit(out, Dialect::Colon, |out| {
+        colon::users_online(out, users.iter().map(colon::OnlineUserView::of), total as u64)
+    });
 }
 
 /// Appends an event whose array is what `write` appends.

@@ -8,5 +8,5 @@ pub mod ack;
 mod decode;
 mod encode;
 
-pub use decode::{Asked, Fault, Request, decode};
+pub use decode::{DecodedRequest, RequestFault, RequestName, decode};
 pub use encode::{encode, error, heartbeat, joined_room, left_room, message_sent, new_message, sync_complete};

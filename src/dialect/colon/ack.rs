@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::decode::Request;
+use super::decode::RequestName;
 use super::encode::{entered, here, how, or_null, said, session_fields, who};
-use super::views::{Here, Session, Typist, User};
+use super::views::{OnlineUserView, SessionView, TypistView, UserStatusView};
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::codec::json::{self, Object};
@@ -18,13 +18,13 @@ use crate::domain::reject::{Code, Reject};
 pub use crate::dialect::events::renewed;
 
 /// The request was granted, and there is nothing more to tell than that.
-pub fn granted(out: &mut Vec<u8>, request: Request) {
+pub fn granted(out: &mut Vec<u8>, request: RequestName) {
     let message = match request {
-        Request::LeaveChat => Some("Left chat successfully"),
-        Request::MessageTyping => Some("Typing status updated"),
-        Request::MessageDelivered => Some("Delivery confirmed"),
-        Request::MessageRead => Some("Read confirmation recorded"),
-        Request::PresenceUpdateStatus => Some("Status updated successfully"),
+        RequestName::LeaveChat => Some("Left chat successfully"),
+        RequestName::MessageTyping => Some("Typing status updated"),
+        RequestName::MessageDelivered => Some("Delivery confirmed"),
+        RequestName::MessageRead => Some("Read confirmation recorded"),
+        RequestName::PresenceUpdateStatus => Some("Status updated successfully"),
         _ => None,
     };
     success(out, |object| {
@@ -34,11 +34,13 @@ pub fn granted(out: &mut Vec<u8>, request: Request) {
 
 /// The request was not granted. Where the seed has words of its own for that kind of refusal, it is in those, and what
 /// was wrong in particular is the `detail`.
-pub fn refused(out: &mut Vec<u8>, request: Option<Request>, reject: &Reject) {
+pub fn refused(out: &mut Vec<u8>, request: Option<RequestName>, reject: &Reject) {
     let is_about_chat = request.is_some_and(is_about_chat);
     let message = match reject.code {
         Code::Unauthenticated | Code::TokenExpired => "User not authenticated",
-        Code::RateLimited if request == Some(Request::MessageSend) => "Message rate limit exceeded. Please slow down.",
+        Code::RateLimited if request == Some(RequestName::MessageSend) => {
+            "Message rate limit exceeded. Please slow down."
+        }
         Code::InvalidMessage | Code::BadJson => "Invalid request data",
         Code::RoomNotFound | Code::RoomClosed | Code::NotInRoom => "Chat not found or access denied",
         Code::Forbidden if is_about_chat => "Chat not found or access denied",
@@ -93,7 +95,7 @@ pub fn rooms<'a>(out: &mut Vec<u8>, rooms: impl IntoIterator<Item = &'a RoomView
 }
 
 /// `room:online`. When the list goes on, `next` is the user to go on after.
-pub fn room_online<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = Here<'a>>, next: Option<&str>) {
+pub fn room_online<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = OnlineUserView<'a>>, next: Option<&str>) {
     success(out, |object| {
         object.list("onlineUsers", users, here).optional("next", next);
     });
@@ -108,7 +110,7 @@ pub fn sent(out: &mut Vec<u8>, sent: &Sent, room: &str, sender: &Identity, conte
 }
 
 /// `message:typing-users`.
-pub fn typing_users<'a>(out: &mut Vec<u8>, room: &str, users: impl IntoIterator<Item = Typist<'a>>) {
+pub fn typing_users<'a>(out: &mut Vec<u8>, room: &str, users: impl IntoIterator<Item = TypistView<'a>>) {
     success(out, |object| {
         object.list("typingUsers", users, |out, typist| {
             object_of(out, |object| {
@@ -146,14 +148,14 @@ pub fn message_stats(out: &mut Vec<u8>, stats: &MessageStats) {
 }
 
 /// `presence:online-users`. When the list goes on, `next` is the user to go on after.
-pub fn online_users<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = Here<'a>>, next: Option<&str>) {
+pub fn online_users<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = OnlineUserView<'a>>, next: Option<&str>) {
     success(out, |object| {
         object.list("users", users, here).optional("next", next);
     });
 }
 
 /// `presence:user-status`.
-pub fn presence(out: &mut Vec<u8>, user: &User<'_>) {
+pub fn presence(out: &mut Vec<u8>, user: &UserStatusView<'_>) {
     success(out, |object| {
         object.value("presence", |out| {
             object_of(out, |object| {
@@ -192,7 +194,7 @@ pub fn session_made(out: &mut Vec<u8>, recovery_token: &str) {
 }
 
 /// `connection:recover`.
-pub fn recovered(out: &mut Vec<u8>, session: &Session<'_>) {
+pub fn recovered(out: &mut Vec<u8>, session: &SessionView<'_>) {
     success(out, |object| {
         object.plain("message", "Connection recovered successfully");
         object.value("session", |out| object_of(out, |object| session_fields(object, session)));
@@ -200,7 +202,7 @@ pub fn recovered(out: &mut Vec<u8>, session: &Session<'_>) {
 }
 
 /// `connection:session-info`.
-pub fn session(out: &mut Vec<u8>, session: &Session<'_>) {
+pub fn session(out: &mut Vec<u8>, session: &SessionView<'_>) {
     success(out, |object| {
         object.value("sessionInfo", |out| object_of(out, |object| session_fields(object, session)));
     });
@@ -274,19 +276,19 @@ fn stats_of(out: &mut Vec<u8>, write: impl FnOnce(&mut Object<'_>)) {
 }
 
 /// Whether a refusal of this request is about a chat, not about the asker's role.
-fn is_about_chat(request: Request) -> bool {
+fn is_about_chat(request: RequestName) -> bool {
     matches!(
         request,
-        Request::JoinChat
-            | Request::LeaveChat
-            | Request::RoomInfo
-            | Request::RoomOnline
-            | Request::MessageSend
-            | Request::MessageTyping
-            | Request::MessageTypingUsers
-            | Request::MessageDelivered
-            | Request::MessageRead
-            | Request::MessageDeliveryStatus
+        RequestName::JoinChat
+            | RequestName::LeaveChat
+            | RequestName::RoomInfo
+            | RequestName::RoomOnline
+            | RequestName::MessageSend
+            | RequestName::MessageTyping
+            | RequestName::MessageTypingUsers
+            | RequestName::MessageDelivered
+            | RequestName::MessageRead
+            | RequestName::MessageDeliveryStatus
     )
 }
 

@@ -2,7 +2,7 @@
 
 use crate::base::time::Now;
 use crate::codec::json::{self, Object};
-use crate::dialect::colon::views::{Here, Session};
+use crate::dialect::colon::views::{OnlineUserView, SessionView};
 use crate::dialect::events::{self, emit_object, id, instant, object_of};
 use crate::domain::access::Identity;
 use crate::domain::command::{ReceiptKind, Status};
@@ -20,10 +20,15 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::PeerJoined { room, peer } => came_or_went(out, "user:joined", room, &peer.identity, now),
         Event::PeerLeft { room, identity, .. } => came_or_went(out, "user:left", room, identity, now),
         Event::Stats { room, participant_count } => {
-            room_online(out, room, *participant_count as u64, None::<[Here<'_>; 0]>);
+            room_online(out, room, *participant_count as u64, None::<[OnlineUserView<'_>; 0]>);
         }
         Event::Online { room, online_count, users } => {
-            room_online(out, room, *online_count as u64, users.as_ref().map(|users| users.iter().map(Here::of)));
+            room_online(
+                out,
+                room,
+                *online_count as u64,
+                users.as_ref().map(|users| users.iter().map(OnlineUserView::of)),
+            );
         }
         Event::Signal(_) => events::signal(out, event, now),
         // Rooms hear of receipts, not their messages' senders.
@@ -61,7 +66,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
 }
 
 /// `users:online`: the first thing a connection hears. `total` counts those, too, that the list is too short for.
-pub fn users_online<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = Here<'a>>, total: u64) {
+pub fn users_online<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = OnlineUserView<'a>>, total: u64) {
     emit_object(out, "users:online", |object| {
         object.list("users", users, here).number("total", total);
     });
@@ -91,7 +96,7 @@ pub fn room_online<'a>(
     out: &mut Vec<u8>,
     room: &str,
     online_count: u64,
-    users: Option<impl IntoIterator<Item = Here<'a>>>,
+    users: Option<impl IntoIterator<Item = OnlineUserView<'a>>>,
 ) {
     emit_object(out, "room:online-update", |object| {
         object.string("chatId", room).number("onlineCount", online_count);
@@ -122,7 +127,7 @@ pub fn recovery_token(out: &mut Vec<u8>, token: &str, window_ms: u64) {
 
 /// `connection:recovered`: to a connection that took a lost one's place. `gaps` are the rooms of which not all that was
 /// missed could be found.
-pub fn recovered<'a>(out: &mut Vec<u8>, back: &Session<'_>, gaps: impl IntoIterator<Item = &'a str>) {
+pub fn recovered<'a>(out: &mut Vec<u8>, back: &SessionView<'_>, gaps: impl IntoIterator<Item = &'a str>) {
     emit_object(out, "connection:recovered", |object| {
         session_fields(object, back);
         let mut gaps = gaps.into_iter().peekable();
@@ -157,18 +162,18 @@ pub(super) fn entered(out: &mut Vec<u8>, joined: &Joined, now: Now) {
 }
 
 /// Somebody who is here.
-pub(super) fn here(out: &mut Vec<u8>, user: Here<'_>) {
+pub(super) fn here(out: &mut Vec<u8>, user: OnlineUserView<'_>) {
     object_of(out, |object| {
         who(object, &user);
         how(object, &user);
     });
 }
 
-pub(super) fn who(object: &mut Object<'_>, user: &Here<'_>) {
+pub(super) fn who(object: &mut Object<'_>, user: &OnlineUserView<'_>) {
     object.string("userId", user.user).string("username", user.username);
 }
 
-pub(super) fn how(object: &mut Object<'_>, user: &Here<'_>) {
+pub(super) fn how(object: &mut Object<'_>, user: &OnlineUserView<'_>) {
     object.plain("status", user.status.as_str());
     instant(object, "lastSeen", user.last_seen);
     match user.connected_at {
@@ -213,7 +218,7 @@ pub(super) fn or_null(object: &mut Object<'_>, field: &str, value: Option<&str>)
 }
 
 /// What is, or was, recovered of a connection. Its queue is always empty: what was missed comes as an event of its own.
-pub(super) fn session_fields(object: &mut Object<'_>, session: &Session<'_>) {
+pub(super) fn session_fields(object: &mut Object<'_>, session: &SessionView<'_>) {
     object.string("userId", session.user).plain("socketId", session.socket.text().as_str());
     instant(object, "connectedAt", session.connected_at);
     instant(object, "lastActivity", session.last_activity);

@@ -13,10 +13,10 @@ mod views;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Asked, Fault, Request, decode};
+pub use decode::{DecodedRequest, RequestFault, RequestName, decode};
 pub use encode::{
     encode, error, heartbeat, message_sent, queued_messages, recovered, recovery_token, room_joined, room_left,
     room_online, users_online,
 };
 pub use query_results::found;
-pub use views::{Here, Private, Session, Typist, User};
+pub use views::{OnlineUserView, PrivateUserView, SessionView, TypistView, UserStatusView};

@@ -9,7 +9,7 @@ use crate::domain::op::PresenceView;
 
 /// A user who is here.
 #[derive(Clone, Copy, Debug)]
-pub struct Here<'a> {
+pub struct OnlineUserView<'a> {
     /// The user's id.
     pub user: &'a str,
     /// The name to show.
@@ -22,7 +22,7 @@ pub struct Here<'a> {
     pub connected_at: Option<u64>,
 }
 
-impl<'a> Here<'a> {
+impl<'a> OnlineUserView<'a> {
     /// Somebody as they were found.
     pub fn of(view: &'a PresenceView) -> Self {
         Self {
@@ -37,16 +37,16 @@ impl<'a> Here<'a> {
 
 /// A user as they themselves and admins see them; others see `here` and nothing else.
 #[derive(Clone, Copy, Debug)]
-pub struct User<'a> {
+pub struct UserStatusView<'a> {
     /// What everybody sees.
-    pub here: Here<'a>,
+    pub here: OnlineUserView<'a>,
     /// What else there is to see, for those who may.
-    pub private: Option<Private<'a>>,
+    pub private: Option<PrivateUserView<'a>>,
 }
 
 /// What only a user and admins see.
 #[derive(Clone, Copy, Debug)]
-pub struct Private<'a> {
+pub struct PrivateUserView<'a> {
     /// The profile's e-mail address.
     pub email: Option<&'a str>,
     /// The newest of their connections.
@@ -59,7 +59,7 @@ pub struct Private<'a> {
 
 /// A user who types.
 #[derive(Clone, Copy, Debug)]
-pub struct Typist<'a> {
+pub struct TypistView<'a> {
     /// The user's id.
     pub user: &'a str,
     /// The name to show.
@@ -70,7 +70,7 @@ pub struct Typist<'a> {
 
 /// What is, or was, recovered of a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Session<'a> {
+pub struct SessionView<'a> {
     /// The user's id.
     pub user: &'a str,
     /// The connection there is now.

@@ -2,10 +2,10 @@
 //! little.
 //!
 //! [`decode`] reads the events that clients send. [`encode`] and its companions write events as the JSON array of name and
-//! payload; those that [`Request`]'s acks take write one object.
+//! payload; those that [`RequestName`]'s acks take write one object.
 
 mod decode;
 mod encode;
 
-pub use decode::{Asked, Fault, Request, decode};
+pub use decode::{DecodedRequest, RequestFault, RequestName, decode};
 pub use encode::{authenticated, encode, error, granted, heartbeat, pong, ponged, refused, renewed};

@@ -18,7 +18,7 @@ use crate::domain::reject::{Code, Reject};
 
 /// A command, and what its sender calls it.
 #[derive(Debug, PartialEq)]
-pub struct Request<'a> {
+pub struct RawRequest<'a> {
     /// The `requestId`, as JSON.
     pub id: Option<Opaque<'a>>,
     /// The wish.
@@ -27,7 +27,7 @@ pub struct Request<'a> {
 
 /// What was wrong with a frame, and what its sender calls it.
 #[derive(Debug, PartialEq)]
-pub struct Fault<'a> {
+pub struct RawFault<'a> {
     /// The `requestId`, as JSON, if it could be read.
     pub id: Option<Opaque<'a>>,
     /// What was wrong.
@@ -64,19 +64,19 @@ fields! {
 }
 
 /// Reads one frame. `content_bytes` bounds a message's content.
-pub fn decode(text: &str, content_bytes: usize) -> Result<Request<'_>, Fault<'_>> {
+pub fn decode(text: &str, content_bytes: usize) -> Result<RawRequest<'_>, RawFault<'_>> {
     let fields: Fields<'_> = fields::read(text).map_err(|error| {
         let reject = if error.is_data() {
             Reject::invalid("A message is a JSON object")
         } else {
             Reject::new(Code::BadJson, format!("Not valid JSON: {error}"))
         };
-        Fault { id: None, reject }
+        RawFault { id: None, reject }
     })?;
-    let id = request_id(&fields).map_err(|reject| Fault { id: None, reject })?;
+    let id = request_id(&fields).map_err(|reject| RawFault { id: None, reject })?;
     match command(&fields, content_bytes) {
-        Ok(command) => Ok(Request { id, command }),
-        Err(reject) => Err(Fault { id, reject }),
+        Ok(command) => Ok(RawRequest { id, command }),
+        Err(reject) => Err(RawFault { id, reject }),
     }
 }
 
@@ -190,14 +190,14 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
 /// `{roomId: {epoch, seq}}`
 fn positions(value: Option<&str>) -> Result<Vec<Has>, Reject> {
     #[derive(Deserialize)]
-    struct Position {
+    struct RoomPosition {
         epoch: String,
         seq: u64,
     }
     let Some(json) = present(value) else { return Ok(Vec::new()) };
-    let rooms: BTreeMap<String, Position> =
+    let rooms: BTreeMap<String, RoomPosition> =
         serde_json::from_str(json).map_err(|_| Reject::invalid("rooms must be an object of {epoch, seq} by roomId"))?;
-    let has = |(room, position): (String, Position)| {
+    let has = |(room, position): (String, RoomPosition)| {
         let is_sound = is_name(&room) && position.epoch.len() <= limits::LABEL_BYTES;
         let invalid = || Reject::invalid("rooms must be an object of {epoch, seq} by roomId");
         is_sound.then_some(()).ok_or_else(invalid)?;

@@ -6,7 +6,7 @@
 mod decode;
 mod encode;
 
-pub use decode::{Fault, Request, decode, decode_as};
+pub use decode::{RawFault, RawRequest, decode, decode_as};
 pub use encode::{
     authenticated, connect, disconnect, encode, error, history, joined, left, pong, receipts, resumed, sent,
 };

@@ -110,7 +110,7 @@ pub fn assess(vitals: &Vitals) -> HealthReport {
     HealthReport { level, issues, recommendations }
 }
 
-type Found = Vec<(Level, String, String)>;
+type IssueList = Vec<(Level, String, String)>;
 
 const CONNECTIONS: &str = "Raise limits.connections (and the descriptor limit, ulimit -n), or add a server";
 const MEMORY: &str = "Give the process more memory, or lower limits.connections and limits.outbound_bytes";
@@ -127,14 +127,14 @@ fn remedy_of(what: &str) -> &'static str {
     }
 }
 
-fn load(found: &mut Found, load: Load, what: &str, show: impl Fn(u64) -> String, remedy: &str) {
+fn load(found: &mut IssueList, load: Load, what: &str, show: impl Fn(u64) -> String, remedy: &str) {
     if let Some((level, percent)) = judge(load) {
         let issue = format!("{what}: {} of {} ({percent} %)", show(load.used), show(load.limit));
         found.push((level, issue, remedy.to_owned()));
     }
 }
 
-fn failures(found: &mut Found, vitals: &Vitals) {
+fn failures(found: &mut IssueList, vitals: &Vitals) {
     if vitals.attempts < ATTEMPTS_MIN {
         return;
     }
@@ -197,8 +197,8 @@ mod tests {
 
     #[test]
     fn each_limit_warns_from_80_and_is_critical_from_95_per_cent() {
-        type Place = fn(Load) -> Vitals;
-        let with: [(&str, Place); 4] = [
+        type VitalsWith = fn(Load) -> Vitals;
+        let with: [(&str, VitalsWith); 4] = [
             ("Connections: 80 of 100 (80 %)", |connections| Vitals { connections, ..Vitals::default() }),
             ("Queue between shards: 80 of 100 (80 %)", |queue| Vitals { queue, ..Vitals::default() }),
             ("Storage lag: 80 ms of 100 ms (80 %)", |storage_lag_ms| Vitals { storage_lag_ms, ..Vitals::default() }),

@@ -122,7 +122,7 @@ pub(super) fn notify(body: NotificationBody<'_>) -> Result<RestCall, Reject> {
     let text = |field, value| read::<String>(field, value, "a string", |_| true);
     let title = required("title", text("title", body.title)?)?;
     let words = required("body", text("body", body.body)?)?;
-    let more = read::<Fields>("data", body.data, "a JSON object", |_| true)?;
+    let more = read::<ObjectFields>("data", body.data, "a JSON object", |_| true)?;
     let mut data = Vec::with_capacity(128);
     let mut object = Object::begin(&mut data);
     object.string("title", &title).string("body", &words);
@@ -178,29 +178,29 @@ fn moment(field: &str, value: Option<&RawValue>) -> Result<Option<u64>, Reject> 
 }
 
 /// The fields of an object, each value as it was written.
-struct Fields(Vec<(String, Box<RawValue>)>);
+struct ObjectFields(Vec<(String, Box<RawValue>)>);
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de> Deserialize<'de> for ObjectFields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
+        deserializer.deserialize_map(ObjectFieldsVisitor)
     }
 }
 
-struct FieldsVisitor;
+struct ObjectFieldsVisitor;
 
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields;
+impl<'de> Visitor<'de> for ObjectFieldsVisitor {
+    type Value = ObjectFields;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectFields, A::Error> {
         let mut fields = Vec::new();
         while let Some(field) = map.next_entry()? {
             fields.push(field);
         }
-        Ok(Fields(fields))
+        Ok(ObjectFields(fields))
     }
 }
 
