@@ -44,13 +44,12 @@ impl Identity {
 
     fn part(&self, number: usize) -> Option<&str> {
         let part = self.0.slice.split(|byte| *byte == b'\n').nth(number)?;
-        // Checked to be text when it was stored.
-        std::str::from_utf8(part).ok()
+        Some(std::str::from_utf8(part).expect("invariant: an identity holds text"))
     }
 
     /// The user's id: the token's `sub`, or `guest:` and a random word.
     pub fn user(&self) -> &str {
-        self.part(0).unwrap_or_default()
+        self.part(0).expect("invariant: an identity begins with the user's id")
     }
 
     /// The user's id, shared.

@@ -42,14 +42,16 @@ impl ReceiptCounts {
 
     /// Marks the message at a position. A message that was read was delivered.
     pub fn mark(&mut self, at: usize, kind: ReceiptKind) {
-        let Some(marks) = self.marks.get_mut(at) else { return };
-        let new = match kind {
-            ReceiptKind::Delivered => DELIVERED,
-            ReceiptKind::Read => DELIVERED | READ,
-        } & !*marks;
-        *marks |= new;
-        self.delivered += u32::from(new & DELIVERED != 0);
-        self.read += u32::from(new & READ != 0);
+        // A message beyond the last ones has no marks any more.
+        if let Some(marks) = self.marks.get_mut(at) {
+            let new = match kind {
+                ReceiptKind::Delivered => DELIVERED,
+                ReceiptKind::Read => DELIVERED | READ,
+            } & !*marks;
+            *marks |= new;
+            self.delivered += u32::from(new & DELIVERED != 0);
+            self.read += u32::from(new & READ != 0);
+        }
     }
 
     /// Messages delivered to at least one receiver.
@@ -66,6 +68,10 @@ impl ReceiptCounts {
         let gone = gone.unwrap_or_default();
         self.delivered -= u32::from(gone & DELIVERED != 0);
         self.read -= u32::from(gone & READ != 0);
+        debug_assert!(
+            self.read <= self.delivered && self.delivered as usize <= self.marks.len(),
+            "invariant: each message counts once as delivered and once as read"
+        );
     }
 }
 

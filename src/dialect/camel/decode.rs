@@ -84,7 +84,7 @@ fn command<'a>(
     }
 }
 
-/// A room may be given as its id alone, as 004 has it, or in an object with what `raw` says at joining.
+/// A room is given as its id alone, as in issue 004, or in an object with the fields of `raw`.
 fn membership<'a>(request: RequestName, mut arguments: Arguments<'a>) -> Result<Command<'a>, Reject> {
     let argument = arguments.next().unwrap_or("null");
     let fields = match argument.starts_with('{') {

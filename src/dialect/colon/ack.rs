@@ -1,4 +1,4 @@
-//! What acks carry: one object each, in the shape of the request's.
+//! The values of acks: one object each, in the shape of its request.
 
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ use crate::domain::reject::{Code, Reject};
 
 pub use crate::dialect::events::renewed;
 
-/// The request was granted, and there is nothing more to tell than that.
+/// The request was granted and has no result.
 pub fn granted(out: &mut Vec<u8>, request: RequestName) {
     let message = match request {
         RequestName::LeaveChat => Some("Left chat successfully"),
@@ -32,8 +32,8 @@ pub fn granted(out: &mut Vec<u8>, request: RequestName) {
     });
 }
 
-/// The request was not granted. Where the seed has words of its own for that kind of refusal, it is in those, and what
-/// was wrong in particular is the `detail`.
+/// The request was refused. If the seed has a text for this kind of refusal, that is the `message`, and the particular
+/// text is the `detail`.
 pub fn refused(out: &mut Vec<u8>, request: Option<RequestName>, reject: &Reject) {
     let is_about_chat = request.is_some_and(is_about_chat);
     let message = match reject.code {
@@ -65,13 +65,13 @@ pub fn joined(out: &mut Vec<u8>, joined: &Joined, now: Now) {
     });
 }
 
-/// `room:info`. Of a room's members and those who may always join it the more are its participants.
+/// `room:info`. The participants are the members or those that may always join, if they are more.
 pub fn room(out: &mut Vec<u8>, view: &RoomView, online_count: u64) {
     success(out, |object| {
         object.value("roomInfo", |out| {
             object_of(out, |object| {
                 object.string("chatId", &view.room).string("name", view.profile.name.as_deref().unwrap_or(&view.room));
-                // Nobody can give a room one.
+                // Rooms have no description.
                 object.plain("description", "");
                 object.number("participantCount", participants(view)).number("onlineCount", online_count);
                 object.bool("isActive", true);
@@ -94,14 +94,14 @@ pub fn rooms<'a>(out: &mut Vec<u8>, rooms: impl IntoIterator<Item = &'a RoomView
     });
 }
 
-/// `room:online`. When the list goes on, `next` is the user to go on after.
+/// `room:online`. `next` is the last user of the page if there are more.
 pub fn room_online<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = OnlineUserView<'a>>, next: Option<&str>) {
     success(out, |object| {
         object.list("onlineUsers", users, here).optional("next", next);
     });
 }
 
-/// `message:send`: the message as the room gets it.
+/// `message:send`: the message as the room receives it.
 pub fn sent(out: &mut Vec<u8>, sent: &Sent, room: &str, sender: &Identity, content: &Content) {
     success(out, |object| {
         object.plain("message", "Message sent successfully");
@@ -121,9 +121,9 @@ pub fn typing_users<'a>(out: &mut Vec<u8>, room: &str, users: impl IntoIterator<
     });
 }
 
-/// `message:delivery-status`: who received and read a message, and when.
+/// `message:delivery-status`: the receipts of a message.
 pub fn delivery_status(out: &mut Vec<u8>, message: Uuid, delivered: &[(Name, u64)], read: &[(Name, u64)]) {
-    // A UUIDv7 begins with the time it was made at, which is when the message was accepted (RFC 9562 §5.7).
+    // A UUIDv7 begins with the time it was made, here the time the message was accepted (RFC 9562 §5.7).
     let sent_at = (message.as_u128() >> 80) as u64;
     let last_update = delivered.iter().chain(read).map(|(_, at)| *at).fold(sent_at, u64::max);
     success(out, |object| {
@@ -147,7 +147,7 @@ pub fn message_stats(out: &mut Vec<u8>, stats: &MessageStats) {
     });
 }
 
-/// `presence:online-users`. When the list goes on, `next` is the user to go on after.
+/// `presence:online-users`. `next` is the last user of the page if there are more.
 pub fn online_users<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = OnlineUserView<'a>>, next: Option<&str>) {
     success(out, |object| {
         object.list("users", users, here).optional("next", next);
@@ -275,7 +275,7 @@ fn stats_of(out: &mut Vec<u8>, write: impl FnOnce(&mut Object<'_>)) {
     });
 }
 
-/// Whether a refusal of this request is about a chat, not about the asker's role.
+/// Whether a refusal of this request is about a chat, not about the user's role.
 fn is_about_chat(request: RequestName) -> bool {
     matches!(
         request,
@@ -321,7 +321,7 @@ fn incident(out: &mut Vec<u8>, incident: &Incident) {
     });
 }
 
-/// A part of 1, to four places.
+/// A fraction of 1, with four decimal places.
 fn share(out: &mut Vec<u8>, part: f64) {
     let _ = serde_json::to_writer(out, &((part * 10_000.0).round() / 10_000.0));
 }

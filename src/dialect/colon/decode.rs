@@ -192,7 +192,7 @@ fn filter<'a>(fields: &Fields<'a>) -> Result<IncidentFilter<'a>, Reject> {
     Ok(IncidentFilter { limit: count(fields.limit)?, kind, user: name("userId", fields.user_id)?, address })
 }
 
-/// How many entries of a list somebody wants; more than an answer may have counts as that many.
+/// The most entries of a list that a client wants. The bound of an answer applies later.
 fn count(value: Option<&str>) -> Result<Option<usize>, Reject> {
     let count = whole("limit", value)?;
     Ok(count.map(|count| usize::try_from(count).unwrap_or(usize::MAX)))

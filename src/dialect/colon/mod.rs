@@ -1,8 +1,8 @@
 //! The `colon` dialect, of Socket.IO's namespace `/chat`: `join:chat`, `message:send` and the like, each answered through
 //! its ack.
 //!
-//! [`decode`] reads the events that clients send. [`encode`] and its companions write events as the JSON array of name and
-//! payload; what is in [`ack`] writes the one object that an ack carries.
+//! [`decode`] reads the events that clients send. [`encode`] and its companions write events as the JSON array of name
+//! and payload; the functions of [`ack`] write the one object that an ack carries.
 
 pub mod ack;
 mod decode;

@@ -1,4 +1,4 @@
-//! What was found, in the ack of the question.
+//! Results of queries, as acks.
 
 use super::ack;
 use super::views::{OnlineUserView, PrivateUserView, SessionView, TypistView, UserStatusView};
@@ -7,7 +7,7 @@ use crate::domain::connection::ConnectionView;
 use crate::domain::op::PresenceView;
 use crate::domain::query_result::{QueryResult, UserList};
 
-/// The answer to a question.
+/// Appends the ack with a query's result.
 pub fn found(out: &mut Vec<u8>, finding: &QueryResult) {
     match finding {
         QueryResult::Room { view, online } => ack::room(out, view, *online),

@@ -1,4 +1,4 @@
-//! Each request as the seed has it, and what is refused; each event; and, in [`acks`], each answer.
+//! Each request as in the seed, and refusals; each event; and, in [`acks`], each answer.
 
 mod acks;
 

@@ -1,7 +1,7 @@
 //! From text to commands.
 //!
-//! Each field is first taken as unread JSON, then read as the request's type wants it. So an error can say which field
-//! was wrong, carry the `requestId` even then, and fields that a type does not have may be anything.
+//! The object is first split into unread fields, then each is decoded as the request's type needs it. So a refusal
+//! names the wrong field and carries the `requestId`, and fields that a type does not have are not decoded.
 
 use std::collections::BTreeMap;
 
@@ -16,21 +16,21 @@ use crate::dialect::fields::{
 use crate::domain::command::{Command, Draft, Has, Join, MessageTarget, Opaque, ReceiptKind, Signal, SignalTo};
 use crate::domain::reject::{Code, Reject};
 
-/// A command, and what its sender calls it.
+/// A command and its `requestId`.
 #[derive(Debug, PartialEq)]
 pub struct RawRequest<'a> {
     /// The `requestId`, as JSON.
     pub id: Option<Opaque<'a>>,
-    /// The wish.
+    /// The command.
     pub command: Command<'a>,
 }
 
-/// What was wrong with a frame, and what its sender calls it.
+/// The refusal of a frame and its `requestId`.
 #[derive(Debug, PartialEq)]
 pub struct RawFault<'a> {
     /// The `requestId`, as JSON, if it could be read.
     pub id: Option<Opaque<'a>>,
-    /// What was wrong.
+    /// The refusal.
     pub reject: Reject,
 }
 
@@ -80,7 +80,7 @@ pub fn decode(text: &str, content_bytes: usize) -> Result<RawRequest<'_>, RawFau
     }
 }
 
-/// Reads an object whose type is said elsewhere.
+/// Reads an object of the type `kind`.
 pub fn decode_as<'a>(kind: &str, text: &'a str, content_bytes: usize) -> Result<Command<'a>, Reject> {
     let fields: Fields<'_> = fields::read(text).map_err(|_| Reject::invalid(format!("{kind} takes an object")))?;
     command_of(kind, &fields, content_bytes)
@@ -88,6 +88,7 @@ pub fn decode_as<'a>(kind: &str, text: &'a str, content_bytes: usize) -> Result<
 
 fn request_id<'a>(fields: &Fields<'a>) -> Result<Option<Opaque<'a>>, Reject> {
     let Some(id) = present(fields.request_id) else { return Ok(None) };
+    debug_assert!(!id.is_empty(), "invariant: unread JSON is not empty");
     let is_scalar = id.starts_with('"') || id.starts_with('-') || id.starts_with(|c: char| c.is_ascii_digit());
     if !is_scalar || id.len() > limits::REQUEST_ID_BYTES {
         return Err(Reject::invalid("requestId must be a string or a number of at most 256 bytes"));
