@@ -119,6 +119,6 @@ impl IncidentKind {
 
     /// The kind of that name.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|happening| happening.as_str() == text)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }

@@ -1,25 +1,25 @@
 //! Monitoring: counters, frequent sources, incidents, and the server's health.
 //!
-//! Each shard has a [`ConnectionMonitor`]: [`Counters`], two [`Frequent`] sketches (of addresses and user agents) and a
-//! [`Journal`]. All have a fixed bound, and those of several shards are merged. A shard that answers queries receives the
+//! Each shard has a [`ConnectionMonitor`]: [`Counters`], two [`FrequencySketch`] sketches (of addresses and user agents) and a
+//! [`IncidentJournal`]. All have a fixed bound, and those of several shards are merged. A shard that answers queries receives the
 //! [`Figures`] of the others and collects them in [`ShardFigures`]. Counts are exact unless documented as estimates.
 
+mod connection_monitor;
 mod counters;
-mod frequent;
+mod frequency_sketch;
 mod health;
 mod journal;
-mod recent;
+mod recent_counts;
 mod shard_stats;
 mod stats;
-mod watch;
 
+pub use connection_monitor::{ConnectionMonitor, Counted, MonitoredClient, OverviewParts};
 pub use counters::{Counters, Figures, Metrics, ShardFigures, Totals};
-pub use frequent::{FREQUENT_KEPT, Frequent};
+pub use frequency_sketch::{FREQUENT_KEPT, FrequencySketch};
 pub use health::{BackendState, HealthReport, Level, Load, Vitals, assess};
-pub use journal::{INCIDENTS_KEPT, Incident, Journal, USER_AGENT_BYTES, newest, shortened};
+pub use journal::{INCIDENTS_KEPT, Incident, IncidentJournal, USER_AGENT_BYTES, newest, shortened};
 pub use shard_stats::Stats;
 pub use stats::{MessageStats, PresenceStats, SessionStats};
-pub use watch::{ConnectionMonitor, Counted, OverviewParts, Visitor};
 
 use std::net::IpAddr;
 

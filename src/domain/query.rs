@@ -72,18 +72,18 @@ pub struct RoomRoster {
 
 impl PartialResult {
     /// Merges another owner's part of `query`.
-    pub fn add(&mut self, other: Self, survey: &Query) {
+    pub fn add(&mut self, other: Self, query: &Query) {
         match (self, other) {
             (Self::Rooms(all), Self::Rooms(part)) => all.add(part),
             (Self::Users(all), Self::Users(part)) => {
-                let limit = if let Query::Users(page) = survey { page.limit } else { usize::MAX };
+                let limit = if let Query::Users(page) = query { page.limit } else { usize::MAX };
                 all.add(part, limit);
             }
             (Self::MessageStats(all), Self::MessageStats(part)) => all.merge(&part),
             (Self::PresenceStats(all), Self::PresenceStats(part)) => all.merge(&part),
             (Self::SessionStats(all), Self::SessionStats(part)) => all.merge(&part),
             (Self::Incidents(all), Self::Incidents(part)) => {
-                let limit = if let Query::Incidents(filter) = survey { filter.limit } else { None };
+                let limit = if let Query::Incidents(filter) = query { filter.limit } else { None };
                 *all = newest([std::mem::take(all), part], limit);
             }
             (Self::Overview(all), Self::Overview(part)) => all.merge(*part),

@@ -9,8 +9,8 @@ use crate::base::time::Now;
 use crate::connection::conn::HandshakeState;
 use crate::domain::client_query::IncidentKind;
 use crate::domain::monitoring::{
-    BackendState, ConnectionMonitor, Figures, HealthReport, Load, ShardFigures, Stats, Totals, Visitor, Vitals, assess,
-    shortened,
+    BackendState, ConnectionMonitor, Figures, HealthReport, Load, MonitoredClient, ShardFigures, Stats, Totals, Vitals,
+    assess, shortened,
 };
 use crate::domain::reject::{Code, Reject};
 use crate::message::storage::StorageState;
@@ -189,14 +189,15 @@ impl Shard {
 
     /// A socket was closed at once because there are as many connections as there may be.
     pub(super) fn note_full(&mut self, now: Now, address: IpAddr) {
-        let visitor = Visitor { connection: None, user: None, address, user_agent: None };
+        let visitor = MonitoredClient { connection: None, user: None, address, user_agent: None };
         self.turn_away(now, visitor, &Reject::new(Code::Overloaded, "The server takes on no more connections"));
     }
 
     /// The connection at `slot` wanted to become a WebSocket and may not.
     pub(super) fn note_turned_away_upgrade(&mut self, now: Now, slot: u32, agent: Option<&str>, reject: &Reject) {
         let user_agent = agent.map(|agent| shortened(agent).into());
-        let visitor = Visitor { connection: None, user: None, address: self.arrivals.address(slot), user_agent };
+        let visitor =
+            MonitoredClient { connection: None, user: None, address: self.arrivals.address(slot), user_agent };
         self.turn_away(now, visitor, reject);
     }
 
@@ -204,11 +205,11 @@ impl Shard {
     pub(super) fn note_turned_away(&mut self, now: Now, at: u32, reject: &Reject) {
         let arrivals = &self.sessions.arrivals;
         let user_agent = arrivals.agent(at).map(|agent| shortened(agent).into());
-        let visitor = Visitor { connection: None, user: None, address: arrivals.address(at), user_agent };
+        let visitor = MonitoredClient { connection: None, user: None, address: arrivals.address(at), user_agent };
         self.turn_away(now, visitor, reject);
     }
 
-    fn turn_away(&mut self, now: Now, visitor: Visitor, reject: &Reject) {
+    fn turn_away(&mut self, now: Now, visitor: MonitoredClient, reject: &Reject) {
         let kind = match reject.code {
             Code::Unauthenticated | Code::TokenExpired => IncidentKind::AuthFailure,
             Code::RateLimited => IncidentKind::RateLimit,
@@ -229,14 +230,14 @@ impl Shard {
     }
 
     /// Whom the connection at a slot, or the peer at a marked one, is.
-    pub(super) fn visitor(&self, key: u32) -> Option<Visitor> {
+    pub(super) fn visitor(&self, key: u32) -> Option<MonitoredClient> {
         let user = self.identity(key).ok().map(|identity| identity.user_name());
         let (arrivals, at) = match key & PEER {
             0 => (&self.arrivals, key),
             _ => (&self.sessions.arrivals, self.client_of(key)?),
         };
         let user_agent = arrivals.agent(at).map(|agent| shortened(agent).into());
-        Some(Visitor { connection: Some(self.id_of(key)), user, address: arrivals.address(at), user_agent })
+        Some(MonitoredClient { connection: Some(self.id_of(key)), user, address: arrivals.address(at), user_agent })
     }
 
     /// The session of the peer at a marked slot.

@@ -18,5 +18,5 @@ pub use encode::{
     encode, error, heartbeat, message_sent, queued_messages, recovered, recovery_token, room_joined, room_left,
     room_online, users_online,
 };
-pub use query_results::found;
+pub use query_results::query_result;
 pub use views::{OnlineUserView, PrivateUserView, SessionView, TypistView, UserStatusView};

@@ -8,8 +8,8 @@ use crate::domain::op::PresenceView;
 use crate::domain::query_result::{QueryResult, UserList};
 
 /// Appends the ack with a query's result.
-pub fn found(out: &mut Vec<u8>, finding: &QueryResult) {
-    match finding {
+pub fn query_result(out: &mut Vec<u8>, result: &QueryResult) {
+    match result {
         QueryResult::Room { view, online } => ack::room(out, view, *online),
         QueryResult::Rooms(rooms) => ack::rooms(out, rooms),
         QueryResult::Members(UserList { users, next }) => {

@@ -74,7 +74,7 @@ fn in_colon(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: No
         SocketIoAnswer::Receipts(marks) => ack(out, DIALECT, to, |out| {
             colon::ack::delivery_status(out, marks.message, &marks.delivered, &marks.read);
         }),
-        SocketIoAnswer::Found(finding) => ack(out, DIALECT, to, |out| colon::found(out, finding)),
+        SocketIoAnswer::Found(result) => ack(out, DIALECT, to, |out| colon::query_result(out, result)),
         SocketIoAnswer::TokenMade { token, window_ms } => {
             ack(out, DIALECT, to, |out| colon::ack::session_made(out, token));
             emit(out, DIALECT, |out| colon::recovery_token(out, token, window_ms));

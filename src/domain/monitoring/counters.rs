@@ -1,6 +1,6 @@
 //! Counters of connections: of one shard, of all shards, and of several servers.
 
-use super::recent::RecentCounts;
+use super::recent_counts::RecentCounts;
 use crate::base::time::Now;
 
 /// The counters of one shard.
@@ -233,9 +233,9 @@ mod tests {
         b.turned_away(START.plus(200));
         b.answered(true, START.plus(300));
         b.answered(false, START.plus(300));
-        let mut census = ShardFigures::new(2, START);
-        census.update(0, a.take_figures(START.plus(1_000)));
-        census.update(1, b.take_figures(START.plus(1_000)));
+        let mut figures_by_shard = ShardFigures::new(2, START);
+        figures_by_shard.update(0, a.take_figures(START.plus(1_000)));
+        figures_by_shard.update(1, b.take_figures(START.plus(1_000)));
         let expected = Metrics {
             total: 11,
             active: 7,
@@ -246,7 +246,7 @@ mod tests {
             since: START.wall,
             error_rate: 2.0 / 14.0,
         };
-        assert_eq!(census.totals().metrics(), expected);
+        assert_eq!(figures_by_shard.totals().metrics(), expected);
         let mut sum = a.take_figures(START.plus(1_000));
         sum.merge(&b.take_figures(START.plus(1_000)));
         assert_eq!((sum.opened, sum.active, sum.failures), (11, 7, 2));
@@ -266,45 +266,49 @@ mod tests {
     #[test]
     fn the_peak_stays_and_the_rates_pass() {
         let mut counters = Counters::default();
-        let mut census = ShardFigures::new(1, START);
+        let mut figures_by_shard = ShardFigures::new(1, START);
         for _ in 0..5 {
             counters.connected(START);
         }
         for _ in 0..5 {
             counters.disconnected(10);
         }
-        census.update(0, counters.take_figures(START));
+        figures_by_shard.update(0, counters.take_figures(START));
         assert_eq!(
-            (census.totals().metrics().peak, census.totals().metrics().active, census.totals().metrics().per_minute),
+            (
+                figures_by_shard.totals().metrics().peak,
+                figures_by_shard.totals().metrics().active,
+                figures_by_shard.totals().metrics().per_minute
+            ),
             (5, 0, 5)
         );
         counters.connected(START.plus(400_000));
-        census.update(0, counters.take_figures(START.plus(400_000)));
-        let metrics = census.totals().metrics();
+        figures_by_shard.update(0, counters.take_figures(START.plus(400_000)));
+        let metrics = figures_by_shard.totals().metrics();
         assert_eq!((metrics.peak, metrics.active, metrics.per_minute), (5, 1, 1));
-        census.update(7, Figures::default());
-        assert_eq!(census.totals().metrics(), metrics, "there is no such shard");
+        figures_by_shard.update(7, Figures::default());
+        assert_eq!(figures_by_shard.totals().metrics(), metrics, "there is no such shard");
     }
 
     #[test]
     fn shards_that_tell_in_turn_do_not_make_a_peak_out_of_what_is_past() {
         let (mut a, mut b) = (Counters::default(), Counters::default());
-        let mut census = ShardFigures::new(2, START);
+        let mut figures_by_shard = ShardFigures::new(2, START);
         for round in 0..10 {
             let now = START.plus(round * 1_000);
             let (from, to) = if round % 2 == 0 { (&mut b, &mut a) } else { (&mut a, &mut b) };
             if round > 0 {
                 from.disconnected(1_000);
             }
-            census.update((round as usize + 1) % 2, from.take_figures(now));
+            figures_by_shard.update((round as usize + 1) % 2, from.take_figures(now));
             to.connected(now);
-            census.update(round as usize % 2, to.take_figures(now));
+            figures_by_shard.update(round as usize % 2, to.take_figures(now));
         }
         // Up to two, since what moved within the time between two figures is seen on both.
         assert!(
-            census.totals().metrics().peak <= 2 && census.totals().metrics().active == 1,
+            figures_by_shard.totals().metrics().peak <= 2 && figures_by_shard.totals().metrics().active == 1,
             "{:?}",
-            census.totals().metrics()
+            figures_by_shard.totals().metrics()
         );
     }
 }

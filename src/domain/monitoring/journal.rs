@@ -53,7 +53,7 @@ pub struct Incident {
 
 /// The last [`INCIDENTS_KEPT`] incidents, each in some 40 bytes.
 #[derive(Debug, Default)]
-pub struct Journal {
+pub struct IncidentJournal {
     /// The newest last. The first page may begin with incidents beyond the bound.
     pages: VecDeque<JournalPage>,
 }
@@ -69,7 +69,7 @@ struct JournalPage {
     words: Vec<Name>,
 }
 
-impl Journal {
+impl IncidentJournal {
     /// Adds an incident.
     pub fn note(&mut self, incident: Incident) {
         let is_full = |page: &mut JournalPage| {
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_newest_are_kept_and_come_first() {
-        let mut journal = Journal::default();
+        let mut journal = IncidentJournal::default();
         for at in 0..INCIDENTS_KEPT as u64 + 5 {
             journal.note(incident(at, &format!("u{at}")));
         }
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn incidents_are_what_they_were_and_small() {
-        let mut journal = Journal::default();
+        let mut journal = IncidentJournal::default();
         let incidents: Vec<Incident> = (0..900u32)
             .map(|n| {
                 let place = ConnectionPlace { node: 0, shard: 1, slot: n };
@@ -247,7 +247,7 @@ mod tests {
         incidents.iter().cloned().for_each(|incident| journal.note(incident));
         let shown = journal.select(&IncidentFilter { limit: Some(1_000), ..IncidentFilter::default() });
         assert!(shown.iter().rev().eq(&incidents));
-        let mut usual = Journal::default();
+        let mut usual = IncidentJournal::default();
         for n in 0..1_000u32 {
             let connection = Some(ConnectionId::new(ConnectionPlace { node: 0, shard: 1, slot: n }, [n as u8; 12]));
             let incident = incident(1_750_000_000_000 + u64::from(n), "user-1234");
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn filters_let_through_what_they_name() {
-        let mut journal = Journal::default();
+        let mut journal = IncidentJournal::default();
         for at in 0..60 {
             journal.note(incident(at, if at < 30 { "a" } else { "b" }));
         }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::Overview;
 use super::counters::{Counters, Figures, Metrics};
-use super::frequent::{FREQUENT_KEPT, Frequent};
-use super::journal::{Incident, Journal, newest};
+use super::frequency_sketch::{FREQUENT_KEPT, FrequencySketch};
+use super::journal::{Incident, IncidentJournal, newest};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
@@ -18,14 +18,14 @@ const TOP: usize = 10;
 /// The counters, sketches and journal of one shard's connections.
 pub struct ConnectionMonitor {
     counters: Counters,
-    addresses: Frequent<IpAddr>,
-    user_agents: Frequent<Name>,
-    journal: Journal,
+    addresses: FrequencySketch<IpAddr>,
+    user_agents: FrequencySketch<Name>,
+    journal: IncidentJournal,
 }
 
 /// A client that connects, disconnects or is refused.
 #[derive(Clone, Debug)]
-pub struct Visitor {
+pub struct MonitoredClient {
     /// Its connection, if it has one.
     pub connection: Option<ConnectionId>,
     /// Its user, if known.
@@ -42,43 +42,43 @@ pub type Counted<T> = Vec<(T, u64)>;
 /// The parts of an overview that one shard contributes, or several merged.
 #[derive(Clone, Debug)]
 pub struct OverviewParts {
-    addresses: Frequent<IpAddr>,
-    user_agents: Frequent<Name>,
+    addresses: FrequencySketch<IpAddr>,
+    user_agents: FrequencySketch<Name>,
     recent: Vec<Incident>,
 }
 
 impl ConnectionMonitor {
     /// A monitor without incidents.
     pub fn new(seed: u64) -> Self {
-        let (addresses, user_agents) = (Frequent::new(seed), Frequent::new(seed));
-        Self { counters: Counters::default(), addresses, user_agents, journal: Journal::default() }
+        let (addresses, user_agents) = (FrequencySketch::new(seed), FrequencySketch::new(seed));
+        Self { counters: Counters::default(), addresses, user_agents, journal: IncidentJournal::default() }
     }
 
     /// A client connected.
-    pub fn connected(&mut self, now: Now, visitor: Visitor) {
+    pub fn connected(&mut self, now: Now, client: MonitoredClient) {
         self.counters.connected(now);
-        self.addresses.add(&visitor.address);
-        if let Some(user_agent) = &visitor.user_agent {
+        self.addresses.add(&client.address);
+        if let Some(user_agent) = &client.user_agent {
             self.user_agents.add(user_agent);
         }
-        self.note(now, visitor, IncidentKind::Connect, None);
+        self.note(now, client, IncidentKind::Connect, None);
     }
 
     /// A connection ended after this number of milliseconds.
-    pub fn disconnected(&mut self, now: Now, visitor: Visitor, lasted_ms: u64, reason: Name) {
+    pub fn disconnected(&mut self, now: Now, client: MonitoredClient, lasted_ms: u64, reason: Name) {
         self.counters.disconnected(lasted_ms);
-        self.note(now, visitor, IncidentKind::Disconnect, Some(reason));
+        self.note(now, client, IncidentKind::Disconnect, Some(reason));
     }
 
     /// A client was refused before it was connected. `kind` is one of `AuthFailure`, `RateLimit` and `Error`.
-    pub fn turned_away(&mut self, now: Now, visitor: Visitor, kind: IncidentKind, reason: Name) {
+    pub fn turned_away(&mut self, now: Now, client: MonitoredClient, kind: IncidentKind, reason: Name) {
         self.counters.turned_away(now);
-        self.note(now, visitor, kind, Some(reason));
+        self.note(now, client, kind, Some(reason));
     }
 
     /// A connected client exceeded a quota, or its connection failed.
-    pub fn incident(&mut self, now: Now, visitor: Visitor, kind: IncidentKind, reason: Name) {
-        self.note(now, visitor, kind, Some(reason));
+    pub fn incident(&mut self, now: Now, client: MonitoredClient, kind: IncidentKind, reason: Name) {
+        self.note(now, client, kind, Some(reason));
     }
 
     /// A request was answered. It counts as a failure if the server is to blame, not if the client is.
@@ -105,8 +105,8 @@ impl ConnectionMonitor {
         }
     }
 
-    fn note(&mut self, now: Now, visitor: Visitor, kind: IncidentKind, reason: Option<Name>) {
-        let Visitor { connection, user, address, user_agent } = visitor;
+    fn note(&mut self, now: Now, client: MonitoredClient, kind: IncidentKind, reason: Option<Name>) {
+        let MonitoredClient { connection, user, address, user_agent } = client;
         self.journal.note(Incident { kind, connection, user, address, user_agent, at: now.wall, reason });
     }
 }
@@ -120,7 +120,7 @@ impl OverviewParts {
 
     /// The reverse of [`OverviewParts::parts`].
     pub fn from_parts(addresses: Counted<IpAddr>, user_agents: Counted<Name>, recent: Vec<Incident>) -> Self {
-        Self { addresses: Frequent::of(addresses), user_agents: Frequent::of(user_agents), recent }
+        Self { addresses: FrequencySketch::of(addresses), user_agents: FrequencySketch::of(user_agents), recent }
     }
 
     /// Merges the parts of another shard.
@@ -144,27 +144,32 @@ mod tests {
 
     const START: Now = Now { mono: 1_000, wall: 1_736_458_200_000 };
 
-    fn visitor(n: u8) -> Visitor {
+    fn client(n: u8) -> MonitoredClient {
         let user_agent = Some(if n < 3 { "Mozilla/5.0".into() } else { "curl/8".into() });
-        Visitor { connection: None, user: Some(format!("u{n}").into()), address: [10, 0, 0, n].into(), user_agent }
+        MonitoredClient {
+            connection: None,
+            user: Some(format!("u{n}").into()),
+            address: [10, 0, 0, n].into(),
+            user_agent,
+        }
     }
 
     #[test]
     fn what_shards_have_seen_is_one_overview() {
         let (mut a, mut b) = (ConnectionMonitor::new(1), ConnectionMonitor::new(2));
-        a.connected(START, visitor(1));
-        b.connected(START.plus(1), visitor(1));
-        b.connected(START.plus(2), visitor(3));
-        a.turned_away(START.plus(3), visitor(4), IncidentKind::AuthFailure, "token expired".into());
-        b.disconnected(START.plus(5_000), visitor(3), 4_998, "client left".into());
-        a.incident(START.plus(6_000), visitor(1), IncidentKind::RateLimit, "messages".into());
+        a.connected(START, client(1));
+        b.connected(START.plus(1), client(1));
+        b.connected(START.plus(2), client(3));
+        a.turned_away(START.plus(3), client(4), IncidentKind::AuthFailure, "token expired".into());
+        b.disconnected(START.plus(5_000), client(3), 4_998, "client left".into());
+        a.incident(START.plus(6_000), client(1), IncidentKind::RateLimit, "messages".into());
         a.answered(true, START.plus(6_000));
-        let mut census = ShardFigures::new(2, START);
-        census.update(0, a.take_figures(START.plus(6_000)));
-        census.update(1, b.take_figures(START.plus(6_000)));
-        let mut watched = a.overview_parts();
-        watched.merge(b.overview_parts());
-        let overview = watched.overview(census.totals().metrics());
+        let mut figures_by_shard = ShardFigures::new(2, START);
+        figures_by_shard.update(0, a.take_figures(START.plus(6_000)));
+        figures_by_shard.update(1, b.take_figures(START.plus(6_000)));
+        let mut parts = a.overview_parts();
+        parts.merge(b.overview_parts());
+        let overview = parts.overview(figures_by_shard.totals().metrics());
         let kinds: Vec<&str> = overview.recent.iter().map(|incident| incident.kind.as_str()).collect();
         assert_eq!(kinds, ["rate_limit", "disconnect", "auth_failure", "connect", "connect", "connect"]);
         assert_eq!(overview.addresses, [([10, 0, 0, 1].into(), 2), ([10, 0, 0, 3].into(), 1)]);

@@ -16,7 +16,7 @@ pub const FREQUENT_KEPT: usize = 256;
 
 /// The most frequent items.
 #[derive(Clone, Debug)]
-pub struct Frequent<K> {
+pub struct FrequencySketch<K> {
     kept: Map<K, Count>,
 }
 
@@ -34,23 +34,23 @@ impl Count {
     }
 }
 
-impl<K: Clone + Eq + Hash + Ord> Frequent<K> {
+impl<K: Clone + Eq + Hash + Ord> FrequencySketch<K> {
     /// An empty sketch. The seed is for its hash map.
     pub fn new(seed: u64) -> Self {
         Self { kept: map(seed) }
     }
 
     /// A sketch from items with exact counts.
-    pub fn of(things: Vec<(K, u64)>) -> Self {
+    pub fn of(items: Vec<(K, u64)>) -> Self {
         let mut sketch = Self::new(0);
-        let counts = things.into_iter().map(|(thing, at_most)| (thing, Count { at_most, error: 0 }));
+        let counts = items.into_iter().map(|(item, at_most)| (item, Count { at_most, error: 0 }));
         sketch.kept.extend(counts.take(FREQUENT_KEPT));
         sketch
     }
 
     /// Counts an item.
-    pub fn add(&mut self, thing: &K) {
-        if let Some(count) = self.kept.get_mut(thing) {
+    pub fn add(&mut self, item: &K) {
+        if let Some(count) = self.kept.get_mut(item) {
             count.at_most += 1;
             return;
         }
@@ -60,7 +60,7 @@ impl<K: Clone + Eq + Hash + Ord> Frequent<K> {
             self.kept.remove(&rarest);
             count = Count { at_most: least + 1, error: least };
         }
-        self.kept.insert(thing.clone(), count);
+        self.kept.insert(item.clone(), count);
         debug_assert!(self.kept.len() <= FREQUENT_KEPT, "invariant: a sketch has a bound");
     }
 
@@ -68,15 +68,15 @@ impl<K: Clone + Eq + Hash + Ord> Frequent<K> {
     pub fn merge(&mut self, other: &Self) {
         // An item that a full sketch lacks may have the count of its least frequent item.
         let (own_least, other_least) = (self.least(), other.least());
-        for (thing, count) in &mut self.kept {
-            let theirs = other.kept.get(thing).copied();
+        for (item, count) in &mut self.kept {
+            let theirs = other.kept.get(item).copied();
             let theirs = theirs.unwrap_or(Count { at_most: other_least, error: other_least });
             count.at_most += theirs.at_most;
             count.error += theirs.error;
         }
-        for (thing, count) in &other.kept {
+        for (item, count) in &other.kept {
             self.kept
-                .entry(thing.clone())
+                .entry(item.clone())
                 .or_insert(Count { at_most: count.at_most + own_least, error: count.error + own_least });
         }
         if self.kept.len() > FREQUENT_KEPT {
@@ -89,7 +89,7 @@ impl<K: Clone + Eq + Hash + Ord> Frequent<K> {
 
     /// The `most` items with the largest lower bounds, and these bounds.
     pub fn top(&self, most: usize) -> Vec<(K, u64)> {
-        let certain = self.kept.iter().map(|(thing, count)| (thing.clone(), count.certain()));
+        let certain = self.kept.iter().map(|(item, count)| (item.clone(), count.certain()));
         let mut all: Vec<(K, u64)> = certain.filter(|(_, count)| *count > 0).collect();
         all.sort_unstable_by(|(a, one), (b, other)| other.cmp(one).then_with(|| a.cmp(b)));
         all.truncate(most);
@@ -99,7 +99,7 @@ impl<K: Clone + Eq + Hash + Ord> Frequent<K> {
     /// The least frequent item.
     fn rarest(&self) -> Option<(K, u64)> {
         let rarest = self.kept.iter().min_by(|(a, one), (b, other)| one.at_most.cmp(&other.at_most).then(a.cmp(b)));
-        rarest.map(|(thing, count)| (thing.clone(), count.at_most))
+        rarest.map(|(item, count)| (item.clone(), count.at_most))
     }
 
     /// The upper bound of the count of an item that is not kept.
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn few_things_are_counted_exactly() {
-        let mut sketch = Frequent::new(1);
+        let mut sketch = FrequencySketch::new(1);
         for n in 0..300_u32 {
             sketch.add(&(n % 7));
             if n % 3 == 0 {
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_others_neither_hides_the_frequent_nor_grows_the_sketch() {
-        let mut sketch = Frequent::new(1);
+        let mut sketch = FrequencySketch::new(1);
         for n in 0..100_000_u32 {
             sketch.add(&(1_000 + n));
             if n % 20 == 0 {
@@ -141,7 +141,7 @@ mod tests {
             }
         }
         assert_eq!(sketch.kept.len(), FREQUENT_KEPT);
-        let top: Vec<u32> = sketch.top(3).into_iter().map(|(thing, _)| thing).collect();
+        let top: Vec<u32> = sketch.top(3).into_iter().map(|(item, _)| item).collect();
         assert_eq!(
             {
                 let mut top = top;
@@ -155,24 +155,24 @@ mod tests {
     proptest! {
         /// However items are spread over shards, no count is too large, and each item above its share is kept.
         #[test]
-        fn counts_are_never_made_up(things in prop::collection::vec((0..3_usize, 0..1_000_u32), 0..4_000), skew in 1..40_u32) {
-            let mut shards = [Frequent::new(1), Frequent::new(2), Frequent::new(3)];
+        fn counts_are_never_made_up(items in prop::collection::vec((0..3_usize, 0..1_000_u32), 0..4_000), skew in 1..40_u32) {
+            let mut shards = [FrequencySketch::new(1), FrequencySketch::new(2), FrequencySketch::new(3)];
             let mut truth = BTreeMap::new();
-            for (shard, thing) in &things {
-                let thing = thing / skew;
-                shards[*shard].add(&thing);
-                *truth.entry(thing).or_insert(0_u64) += 1;
+            for (shard, item) in &items {
+                let item = item / skew;
+                shards[*shard].add(&item);
+                *truth.entry(item).or_insert(0_u64) += 1;
             }
             let [mut all, second, third] = shards;
             all.merge(&second);
             all.merge(&third);
             prop_assert!(all.kept.len() <= FREQUENT_KEPT);
-            for (thing, count) in all.top(usize::MAX) {
-                prop_assert!(count <= truth[&thing], "{thing}: {count}");
+            for (item, count) in all.top(usize::MAX) {
+                prop_assert!(count <= truth[&item], "{item}: {count}");
             }
-            let share = things.len() as u64 / FREQUENT_KEPT as u64;
-            for (thing, count) in truth {
-                prop_assert!(count <= 3 * share + 3 || all.kept.contains_key(&thing), "{thing}: {count}");
+            let share = items.len() as u64 / FREQUENT_KEPT as u64;
+            for (item, count) in truth {
+                prop_assert!(count <= 3 * share + 3 || all.kept.contains_key(&item), "{item}: {count}");
             }
         }
     }
