@@ -62,7 +62,7 @@ impl EmbeddedOwner {
             self.stop_returning(&name, connection);
         }
         match op {
-            RoomOp::Send(message) if message.to.is_none() => self.send(now, place, message, to, out),
+            RoomOp::Send(message) if message.to.is_none() => self.send(now, place, *message, to, out),
             RoomOp::ReadHistory { connection, wanted } => self.history(now, place, connection, wanted, to),
             RoomOp::ReadSince { connection, after, limit } => self.sync(now, place, connection, (after, limit), to),
             RoomOp::ReadReceipts { connection, message } => self.marks(now, place, connection, message, to),
@@ -201,14 +201,7 @@ impl EmbeddedOwner {
     }
 
     /// Sends a message to a room's members: at once, or when it is kept.
-    fn send(
-        &mut self,
-        now: Now,
-        place: u32,
-        message: Box<SendMessage>,
-        to: Requester,
-        out: &mut Vec<Outgoing>,
-    ) -> Outcome {
+    fn send(&mut self, now: Now, place: u32, message: SendMessage, to: Requester, out: &mut Vec<Outgoing>) -> Outcome {
         let Some(room) = self.rooms.at_mut(place) else { return Err(Reject::room_not_found()) };
         let sender = room.user_of(message.connection)?;
         let named = message.client_message_id.as_deref();
@@ -225,7 +218,7 @@ impl EmbeddedOwner {
         if room.is_kept(&context) && !self.gate.is_open(now) {
             return Err(Reject::storage_unavailable());
         }
-        let outcome = room.apply(RoomOp::Send(message), &mut context);
+        let outcome = room.apply(RoomOp::Send(Box::new(message)), &mut context);
         let (name, seq) = (room.id.clone(), room.seq());
         if let (Some(key), Ok(Reply::Sent(sent))) = (repeat, &outcome) {
             self.repeats.note(now, key, IdempotencyRecord { id: sent.id, seq, at: sent.at }, 0);
