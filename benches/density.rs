@@ -16,6 +16,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use switchboard::base::handle::{ConnSlot, Slot};
 use switchboard::codec::ws::Opcode;
 
 use support::frames;
@@ -104,7 +105,7 @@ fn tell_memory(what: &str, reading: Reading, peers: usize) {
 struct Crowd {
     peers: usize,
     /// The slot of each, by number.
-    slots: Vec<u32>,
+    slots: Vec<ConnSlot>,
     /// Bytes of one client after the other, and where each one's end.
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -113,7 +114,7 @@ struct Crowd {
 impl Crowd {
     fn new(peers: usize) -> Self {
         // All memory is touched here, so that none of it counts as the shard's.
-        let (mut slots, mut bytes) = (vec![u32::MAX; peers], vec![1; TURN * 1024]);
+        let (mut slots, mut bytes) = (vec![<ConnSlot as Slot>::from_raw(u32::MAX); peers], vec![1; TURN * 1024]);
         slots.clear();
         bytes.clear();
         Self { peers, slots, bytes, ends: vec![0; TURN] }

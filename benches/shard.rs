@@ -40,9 +40,9 @@ fn fan_out(criterion: &mut Criterion) {
 /// What members of small rooms do, each in a turn of its own.
 fn requests_of_members(criterion: &mut Criterion) {
     let mut stage = Stage::new(&["auth.guests=true"]);
-    let members: Vec<u32> = (0..10).map(|_| stage.member("r")).collect();
+    let members: Vec<_> = (0..10).map(|_| stage.member("r")).collect();
     let (one, other) = (members[0], members[1]);
-    let peer = format!("peer-{other}");
+    let peer = format!("peer-{}", switchboard::base::handle::Slot::raw(other));
     let said = [
         ("ping", r#"{"type":"ping","requestId":4711}"#.to_owned()),
         ("typing to 9", r#"{"type":"typing","roomId":"r","isTyping":true}"#.to_owned()),

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_definitions_are_sound() {
+    fn command_line_definition_is_valid() {
         CommandLine::command().debug_assert();
     }
 
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn suites_are_served_on_loopback_addresses_only() {
+    fn conformance_needs_loopback() {
         let load = |words| match parse(words).unwrap().command {
             Some(ProgramCommand::Serve(arguments)) => arguments.load(String::new),
             _ => panic!("not serve"),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_commands_take_theirs() {
+    fn other_commands_parse_their_arguments() {
         assert!(parse("switchboard").unwrap().command.is_none());
         assert!(matches!(parse("switchboard config --dev").unwrap().command, Some(ProgramCommand::Config(_))));
         let Some(ProgramCommand::Health(arguments)) = parse("switchboard health").unwrap().command else {

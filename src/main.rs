@@ -24,9 +24,9 @@ fn main() -> ExitCode {
         Some(ProgramCommand::Serve(arguments)) => serve(&arguments),
         Some(ProgramCommand::Token(arguments)) => token(&arguments),
         Some(ProgramCommand::Config(arguments)) => show_config(&arguments),
-        Some(ProgramCommand::Health(arguments)) => command_line::health(&arguments.url).map(|body| say(&body)),
+        Some(ProgramCommand::Health(arguments)) => command_line::health(&arguments.url).map(|body| print_line(&body)),
         None => {
-            say(&command_line::help());
+            print_line(&command_line::help());
             Ok(())
         }
     };
@@ -46,7 +46,7 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
         tracing::warn!("{warning}");
     }
     loaded.check_serve().map_err(|error| error.to_string())?;
-    end_with_any_thread();
+    abort_on_panic();
     let settings = loaded.settings;
     let files: Vec<PathBuf> = settings.auth.public_keys.clone();
     let keys = KeyFiles::read(settings.verifier_options(), &files, settings.auth.jwks_file.clone())?;
@@ -61,30 +61,30 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
         may_forget: settings.dev && !loaded.explicit.contains("data_dir"),
     })?;
     for address in &server.addresses {
-        say(&format!("listening on http://{address}"));
+        print_line(&format!("listening on http://{address}"));
     }
     if settings.dev
         && !arguments.conformance
         && let Some(address) = server.addresses.first()
     {
-        introduce(&settings, &format!("http://{address}"));
+        print_developer_links(&settings, &format!("http://{address}"));
     }
     tracing::info!(addresses = ?server.addresses, shards = settings.shards, "serving");
     server.wait()
 }
 
 /// Prints addresses and tokens for a developer.
-fn introduce(settings: &Settings, base: &str) {
-    say(&format!("landing page       {base}/"));
-    say(&format!("make a call        {base}/call"));
+fn print_developer_links(settings: &Settings, base: &str) {
+    print_line(&format!("landing page       {base}/"));
+    print_line(&format!("make a call        {base}/call"));
     let secret = settings.auth.secret.as_ref().expect("invariant: --dev generates a secret if none is set");
     let now = clock::unix_seconds();
     let sign = |user: &str, role: Option<&str>| {
         let token = NewToken { user, role, issued_at: now, expires_at: Some(now + DEV_TOKEN_S), ..NewToken::default() };
         sign_hs256(secret.expose(), &token)
     };
-    say(&format!("token of a user    {}", sign("alice", None)));
-    say(&format!("token of an admin  {}", sign("root", Some("admin"))));
+    print_line(&format!("token of a user    {}", sign("alice", None)));
+    print_line(&format!("token of an admin  {}", sign("root", Some("admin"))));
 }
 
 fn token(arguments: &TokenArguments) -> Result<(), String> {
@@ -93,18 +93,18 @@ fn token(arguments: &TokenArguments) -> Result<(), String> {
         let key = jsonwebtoken::EncodingKey::from_secret(secret.expose().as_bytes());
         jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).map_err(|error| error.to_string())
     })?;
-    say(&token);
+    print_line(&token);
     Ok(())
 }
 
 fn show_config(arguments: &SettingsArguments) -> Result<(), String> {
     let loaded = arguments.load(fresh_secret).map_err(|error| error.to_string())?;
-    say(config::print(&loaded).trim_end());
+    print_line(config::print(&loaded).trim_end());
     Ok(())
 }
 
 /// Prints a line. The reader of standard output may close it at any time, as `head` does; this is no failure.
-fn say(line: &str) {
+fn print_line(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
@@ -125,7 +125,7 @@ fn connections_allowed() -> usize {
 }
 
 /// A panic of one thread ends the process: without that shard its rooms would have no owner.
-fn end_with_any_thread() {
+fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);

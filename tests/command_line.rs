@@ -99,7 +99,7 @@ fn get(address: &str, path: &str, token: Option<&str>) -> (u16, String) {
 }
 
 #[test]
-fn serving_without_a_key_is_refused_with_the_ways_to_give_one() {
+fn serve_without_a_key_lists_the_ways_to_give_one() {
     let directory = scratch("no-key");
     let ways = ["auth.secret", "JWT_SECRET", "auth.public_keys", "auth.jwks_file", "switchboard serve --dev"];
     refused(&directory, &["serve", "--listen", "127.0.0.1:0"], &[], &ways);
@@ -109,7 +109,7 @@ fn serving_without_a_key_is_refused_with_the_ways_to_give_one() {
 }
 
 #[test]
-fn what_is_wrong_in_the_settings_file_is_told_with_its_place() {
+fn invalid_settings_file_is_reported_with_its_place() {
     let directory = scratch("wrong-file");
     let environment = [("JWT_SECRET", SECRET)];
     let file = "shards = 2\n[limits]\nmesages_per_minute = 5\n  frame_bytes = \"many\"\n[colours]\n";
@@ -130,7 +130,7 @@ fn what_is_wrong_in_the_settings_file_is_told_with_its_place() {
 }
 
 #[test]
-fn wrong_flags_and_variables_are_told() {
+fn invalid_flags_and_variables_are_reported() {
     let directory = scratch("wrong-flags");
     let environment = [("JWT_SECRET", SECRET)];
     let cases: [(&[&str], &[&str]); 9] = [
@@ -160,7 +160,7 @@ fn wrong_flags_and_variables_are_told() {
 }
 
 #[test]
-fn an_address_in_use_is_told() {
+fn address_in_use_is_reported() {
     let directory = scratch("in-use");
     let environment = [("JWT_SECRET", SECRET)];
     let other = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -175,7 +175,7 @@ fn an_address_in_use_is_told() {
 }
 
 #[test]
-fn each_address_is_printed_and_listened_on() {
+fn serve_prints_and_binds_each_address() {
     let directory = scratch("addresses");
     let environment = [("JWT_SECRET", SECRET)];
     let listen = ["--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", "127.0.0.2:0"];
@@ -201,7 +201,7 @@ fn each_address_is_printed_and_listened_on() {
 }
 
 #[test]
-fn a_developer_gets_all_there_is_to_try_it_out() {
+fn serve_dev_prints_pages_and_tokens() {
     let directory = scratch("dev");
     let mut serving = Serving::start(&directory, &["serve", "--dev", "--listen", "127.0.0.1:0"], &[]);
     let address = serving.address();
@@ -230,7 +230,7 @@ fn a_developer_gets_all_there_is_to_try_it_out() {
 }
 
 #[test]
-fn tokens_fit_the_server_of_the_same_settings() {
+fn token_is_accepted_by_a_server_with_the_same_settings() {
     let directory = scratch("tokens");
     let file = format!("[auth]\nsecret = \"{SECRET}\"\nissuer = \"me\"\naudience = [\"here\", \"there\"]\n");
     fs::write(directory.join("switchboard.toml"), file).expect("a file");
@@ -259,7 +259,7 @@ fn tokens_fit_the_server_of_the_same_settings() {
 }
 
 #[test]
-fn settings_in_force_are_shown_without_secrets_and_can_be_read_again() {
+fn config_masks_secrets_and_is_a_settings_file() {
     let directory = scratch("config");
     let environment = [
         ("JWT_SECRET", SECRET),
@@ -301,7 +301,7 @@ fn settings_in_force_are_shown_without_secrets_and_can_be_read_again() {
 }
 
 #[test]
-fn health_is_told_by_the_exit_code() {
+fn health_sets_the_exit_code() {
     let directory = scratch("health");
     let mut server = Server::start(&[]);
     let base = format!("http://{}", server.address);
@@ -319,7 +319,7 @@ fn health_is_told_by_the_exit_code() {
 }
 
 #[test]
-fn unchecked_signatures_are_for_loopback_alone() {
+fn unverified_tokens_need_loopback() {
     let directory = scratch("unchecked");
     let unchecked = ["serve", "--set", "auth.verify=none"];
     for exposed in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
@@ -341,7 +341,7 @@ fn unchecked_signatures_are_for_loopback_alone() {
 
 /// Standard output whose reader has gone, as with `| head -1`, is no reason to fail.
 #[test]
-fn nobody_has_to_read_what_it_prints() {
+fn closed_standard_output_does_not_stop_the_server() {
     let directory = scratch("unread");
     for arguments in [&["config", "--dev"][..], &["token", "--sub", "ann"], &["--help"], &[]] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -364,7 +364,7 @@ fn nobody_has_to_read_what_it_prints() {
 }
 
 #[test]
-fn without_a_command_it_says_what_it_can_do() {
+fn no_command_prints_the_help() {
     let directory = scratch("help");
     for arguments in [&[][..], &["--help"], &["help"]] {
         let outcome = run(&directory, arguments, &[]);

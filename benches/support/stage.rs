@@ -4,6 +4,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use switchboard::base::handle::{ConnSlot, Slot};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::codec::jwt::{NewToken, Verifier, sign_hs256};
@@ -59,11 +60,11 @@ pub(crate) struct Sink {
     pub(crate) writes: u64,
     pub(crate) bytes: u64,
     /// Who was sent nothing but a ping, since this was last emptied.
-    pub(crate) pinged: Vec<u32>,
+    pub(crate) pinged: Vec<ConnSlot>,
 }
 
 impl Wire for Sink {
-    fn write(&mut self, slot: u32, bytes: &[u8]) -> Result<usize, Gone> {
+    fn write(&mut self, slot: ConnSlot, bytes: &[u8]) -> Result<usize, Gone> {
         self.writes += 1;
         self.bytes += black_box(bytes).len() as u64;
         if bytes == [0x89, 0] {
@@ -72,9 +73,9 @@ impl Wire for Sink {
         Ok(bytes.len())
     }
 
-    fn half_close(&mut self, _slot: u32) {}
+    fn half_close(&mut self, _slot: ConnSlot) {}
 
-    fn close(&mut self, _slot: u32) {}
+    fn close(&mut self, _slot: ConnSlot) {}
 }
 
 /// A shard, the time, and what the shard writes.
@@ -99,12 +100,12 @@ impl Stage {
     }
 
     /// A connection that has said nothing yet.
-    pub(crate) fn accept(&mut self) -> u32 {
+    pub(crate) fn accept(&mut self) -> ConnSlot {
         self.shard.accepted(self.now, ([192, 0, 2, 1], 50_000).into()).expect("there is room")
     }
 
     /// Bytes come from a client.
-    pub(crate) fn receive(&mut self, slot: u32, bytes: &[u8]) {
+    pub(crate) fn receive(&mut self, slot: ConnSlot, bytes: &[u8]) {
         for bytes in bytes.chunks(self.buffer.len()) {
             let input = &mut self.buffer[..bytes.len()];
             input.copy_from_slice(bytes);
@@ -122,20 +123,20 @@ impl Stage {
 
     /// A client's bytes come so many times, and that is all that happens in this turn. Profilers find it by its name.
     #[inline(never)]
-    pub(crate) fn say(&mut self, slot: u32, bytes: &[u8], times: usize) {
+    pub(crate) fn say(&mut self, slot: ConnSlot, bytes: &[u8], times: usize) {
         (0..times).for_each(|_| self.receive(slot, bytes));
         self.turn();
     }
 
     /// A guest's open WebSocket.
-    pub(crate) fn guest(&mut self) -> u32 {
+    pub(crate) fn guest(&mut self) -> ConnSlot {
         let slot = self.accept();
         self.say(slot, &frames::upgrade(None), 1);
         slot
     }
 
     /// A guest in a room, under a peer id that says where it is: `peer-` and its slot.
-    pub(crate) fn member(&mut self, room: &str) -> u32 {
+    pub(crate) fn member(&mut self, room: &str) -> ConnSlot {
         let slot = self.guest();
         self.say(slot, &frames::text_frame(&join(room, slot)), 1);
         slot
@@ -143,6 +144,6 @@ impl Stage {
 }
 
 /// A request to join, as [`Stage::member`] makes it.
-pub(crate) fn join(room: &str, slot: u32) -> String {
-    format!(r#"{{"type":"join-room","roomId":"{room}","peerId":"peer-{slot}"}}"#)
+pub(crate) fn join(room: &str, slot: ConnSlot) -> String {
+    format!(r#"{{"type":"join-room","roomId":"{room}","peerId":"peer-{}"}}"#, slot.raw())
 }

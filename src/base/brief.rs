@@ -1,5 +1,5 @@
 //! Compact encoding of numbers and texts, for records that a shard keeps in memory by the ten thousand. A reader takes
-//! the fields in the order in which they were written; the bytes never leave the process.
+//! the fields in the order of writing; the bytes never leave the process.
 
 /// Appends a number as LEB128: seven bits per byte, lowest first; the highest bit says that more bytes follow.
 pub fn put_number(bytes: &mut Vec<u8>, mut number: u64) {

@@ -1,13 +1,13 @@
 //! Limits that are not settings, each with its reason. Limits that an operator may change are settings.
 
-/// Pending requests per connection beyond which the shard stops reading from it: enough for a pipelining client, too
-/// few for one client to fill the queue of a room's owner.
+/// Pending requests per connection; above it the shard stops reading from the connection. Enough for a pipelining
+/// client, too few for one client to fill the queue of a room's owner.
 pub const ASKS_PER_CONNECTION: u8 = 128;
 
-/// Pending requests per shard beyond which new ones are refused with `OVERLOADED`.
+/// Pending requests per shard; above it new ones are refused with `OVERLOADED`.
 pub const ASKS_PER_SHARD: usize = 262_144;
 
-/// Messages queued for one shard beyond which senders refuse new work with `OVERLOADED`.
+/// Messages queued for one shard; above it senders refuse new work with `OVERLOADED`.
 pub const MAIL_PER_SHARD: usize = 262_144;
 
 /// Timeout for the peer's close frame or end of stream, in milliseconds.
@@ -34,7 +34,7 @@ pub const LABEL_BYTES: usize = 64;
 /// Maximum number of participants named for a room.
 pub const PARTICIPANTS_PER_ROOM: usize = 10_000;
 
-/// Messages per room whose sender is remembered for receipts.
+/// Messages per room with a sender remembered for receipts.
 pub const RECEIPTED_MESSAGES_PER_ROOM: usize = 1_000;
 
 /// Duration of a typing indicator that is not renewed, in milliseconds.
@@ -53,13 +53,13 @@ pub const JOINED_ROOM_IDLE_MS: u64 = 60_000;
 /// Lifetime of an unused room that was created explicitly, in milliseconds.
 pub const MADE_ROOM_IDLE_MS: u64 = 24 * 3_600_000;
 
-/// Time for which a closed room is remembered, so that a late join is answered with the reason, in milliseconds.
+/// How long a closed room is remembered, so that a late join is answered with the reason, in milliseconds.
 pub const CLOSED_ROOM_MS: u64 = 60_000;
 
 /// Closed rooms remembered per shard.
 pub const CLOSED_ROOMS: usize = 4_096;
 
-/// Age of the oldest record in the storage queue beyond which no further record is queued, in milliseconds.
+/// Age of the oldest record in the storage queue, in milliseconds; above it no further record is queued.
 pub const STORE_LATE_MS: u64 = 2_000;
 
 /// Lifetime of an idempotency record: a message with the same `clientMessageId` is not sent again within it, in
@@ -69,7 +69,7 @@ pub const REPEAT_MS: u64 = 300_000;
 /// Idempotency records per shard: about 100 MiB at most.
 pub const REPEATS: usize = 1 << 20;
 
-/// Time for which a consumed session is remembered, in milliseconds: longer than messages are in transit.
+/// How long a consumed session is remembered, in milliseconds: longer than messages are in transit.
 pub const SESSION_TAKEN_MS: u64 = 60_000;
 
 /// Delay before a failed load of a user's direct messages is retried, in milliseconds.
@@ -78,7 +78,7 @@ pub const DIRECTS_AGAIN_MS: u64 = 1_000;
 /// Missed messages per room sent to a recovered client; more are available through the history.
 pub const MISSED_MESSAGES: usize = 2_000;
 
-/// Content of missed messages per room, in bytes, beyond which none are collected.
+/// Content of missed messages per room, in bytes; above it none are collected.
 pub const MISSED_BYTES: usize = 1 << 20;
 
 /// Maximum size of a Socket.IO client's offset, in bytes: about a thousand rooms.
@@ -90,13 +90,13 @@ pub const SESSION_NOTED_MS: u64 = 100;
 /// Memory per shard for closed connections that may be recovered, in bytes: about a million connections.
 pub const DEPARTED_BYTES: usize = 128 << 20;
 
-/// Delay before a user's arrival is recorded, in milliseconds. A user who leaves earlier is recorded on leaving.
+/// Delay before a user's arrival is recorded, in milliseconds. If the user leaves earlier, it is recorded then.
 pub const ARRIVAL_NOTED_MS: u64 = 10_000;
 
-/// Outgoing data collected in a turn beyond which it is written, in bytes.
+/// Outgoing data collected in a turn, in bytes; above it the data is written.
 pub const TURN_BYTES: usize = 4 << 20;
 
-/// Responses queued on one connection, in bytes, beyond which its next pipelined request is not read.
+/// Responses queued on one connection, in bytes; above it the next pipelined request is not read.
 pub const ANSWERS_BYTES: usize = 64 * 1024;
 
 /// Lifetime of a registration without its connection, in milliseconds.
@@ -129,7 +129,7 @@ pub const ONLINE_LISTED: usize = 100;
 /// Rooms in one page of rooms.
 pub const ROOMS_LISTED: usize = 1_000;
 
-/// Content of one page from the store, in bytes, beyond which no further message is added.
+/// Content of one page from the store, in bytes; above it no further message is added.
 pub const PAGE_BYTES: usize = 1 << 20;
 
 /// Users in the receipts of one message.

@@ -6,7 +6,7 @@ use foldhash::quality::FixedState;
 /// A hash map with a seeded hasher.
 pub type Map<K, V> = hashbrown::HashMap<K, V, FixedState>;
 
-/// An empty map whose hasher starts from `seed`.
+/// An empty map with a hasher seeded by `seed`.
 pub fn map<K, V>(seed: u64) -> Map<K, V> {
     Map::with_hasher(FixedState::with_seed(seed))
 }

@@ -8,6 +8,7 @@ pub mod brief;
 pub mod few;
 pub mod gather;
 pub mod grow;
+pub mod handle;
 pub mod ids;
 pub mod limits;
 pub mod map;

@@ -100,6 +100,11 @@ impl<T: HasName> Table<T> {
         self.values.is_empty()
     }
 
+    /// The values with their slots, ordered by slot.
+    pub fn entries(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.values.iter().map(|(slot, value)| (slot as u32, value))
+    }
+
     /// The values, ordered by slot.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.values.iter().map(|(_, value)| value)

@@ -75,7 +75,7 @@ impl<Key: Copy> Wheel<Key> {
         }
     }
 
-    /// Monotonic milliseconds at which the next key fires; `None` when no key is armed.
+    /// Monotonic milliseconds when the next key fires; `None` when no key is armed.
     pub fn next_due(&mut self) -> Option<u64> {
         if self.armed == 0 {
             self.earliest = Tick::MAX;

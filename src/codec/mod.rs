@@ -1,5 +1,5 @@
-//! Layer 1: bytes without meaning. Push parsers and encoders: "not enough bytes yet" is not an error, and any split of
-//! the input gives the same output.
+//! Layer 1: bytes without meaning. Push parsers and encoders: incomplete input is not an error, and the result does not
+//! depend on how the input is split.
 
 pub mod engineio;
 pub mod http;

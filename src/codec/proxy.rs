@@ -1,48 +1,48 @@
-//! The PROXY protocol, versions 1 and 2: the header by which a proxy says at the start of a connection whose it is.
+//! The PROXY protocol, versions 1 and 2: a header at the start of a connection, in which a proxy reports the client.
 //!
-//! Whether the proxy is to be believed is not decided here. Of what a header may say only the client's address is read.
+//! Only the client's address is read. The caller decides whether the proxy is trusted.
 //!
-//! Source: the specification that comes with HAProxy.
+//! Source: the specification in HAProxy's `doc/proxy-protocol.txt`.
 
 use std::net::IpAddr;
 
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 
-/// What each version begins with.
+/// Signatures of versions 1 and 2.
 const LINE: &[u8] = b"PROXY ";
 const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Bytes of a header of version 1, its line end included.
+/// Maximum size of a version 1 header, line end included, in bytes.
 const LINE_BYTES_MAX: usize = 107;
 
-/// Bytes of a header of version 2 before its addresses; the last two are the length of what follows.
+/// Fixed part of a version 2 header, in bytes; the last two are the length of the rest.
 const BINARY_BYTES_MIN: usize = 16;
 
-/// Bytes of a header. Those in use have a few hundred at most: two addresses, and what is said of a TLS session.
+/// Maximum size of a header, in bytes. Usual ones have a few hundred at most: two addresses and TLS parameters.
 pub const HEADER_BYTES_MAX: usize = 4096;
 
-/// What a connection's header says.
+/// A parsed header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxiedClient {
-    /// Bytes of the header.
+    /// Size of the header in bytes.
     pub used: usize,
-    /// Where the client is; `None` when the proxy speaks for itself, or does not know.
+    /// Address of the client; `None` when the proxy reports none (`LOCAL`, `UNKNOWN`).
     pub client: Option<IpAddr>,
 }
 
-/// The proxy's fault: what it sent that is no header.
+/// Why the header is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyError {
-    /// It does not begin like one.
+    /// No signature of the protocol.
     Missing,
-    /// It begins like one and is none.
+    /// Malformed after the signature.
     Malformed,
-    /// It has more than [`HEADER_BYTES_MAX`] bytes.
+    /// More than [`HEADER_BYTES_MAX`] bytes.
     TooLarge,
 }
 
 impl ProxyError {
-    /// What was wrong, as a sentence.
+    /// Description, a sentence.
     pub fn text(self) -> &'static str {
         match self {
             Self::Missing => "The connection does not begin with a PROXY protocol header",
@@ -52,12 +52,13 @@ impl ProxyError {
     }
 }
 
-/// Reads the header at the start of `bytes`; `None` while it is not all there.
+/// Parses the header at the start of `bytes`; `None` while it is incomplete.
 ///
 /// # Errors
-/// There is none.
+/// See [`ProxyError`].
 pub fn read(bytes: &[u8]) -> Result<Option<ProxiedClient>, ProxyError> {
     let Some(used) = length(bytes)?.filter(|used| *used <= bytes.len()) else { return Ok(None) };
+    debug_assert!(used <= HEADER_BYTES_MAX, "invariant: the size of a header is bounded");
     let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
     let (header, read) = ProxyHeader::parse(&bytes[..used], config).map_err(|_| ProxyError::Malformed)?;
     if read != used {
@@ -67,7 +68,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<ProxiedClient>, ProxyError> {
     Ok(Some(ProxiedClient { used, client: address.map(|address| address.source.ip().to_canonical()) }))
 }
 
-/// How many bytes the header has, once that can be seen.
+/// Size of the header in bytes, once it is known.
 fn length(bytes: &[u8]) -> Result<Option<usize>, ProxyError> {
     let begins = |signature: &[u8]| bytes.iter().zip(signature).all(|(byte, expected)| byte == expected);
     if begins(LINE) {

@@ -1,9 +1,9 @@
-//! Recovery tokens: what a client shows to go on where an earlier connection was lost.
+//! Recovery tokens: credentials by which a client resumes a lost connection.
 //!
-//! A token is the connection's id and a keyed hash of it, as base64url. So nothing has to be kept for a connection that
-//! lives, whoever finds the session is found from the token, and nobody can make one of an id, which others see as well.
-//! The store knows a token by its connection's place and 208 bits of its SHA-256: sessions of connections that came together
-//! lie together there, and many are written into few pages.
+//! A token is the connection's id and a keyed hash of it, as base64url. So no state is needed for an open connection,
+//! the token tells where its session is, and the id, which other clients see, is not sufficient to forge one. The store
+//! identifies a token by the connection's place and 208 bits of its SHA-256: sessions of connections opened together
+//! are adjacent there, and many of them are written to few pages.
 
 use std::fmt;
 
@@ -13,28 +13,28 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::base::ids::ConnectionId;
 
-/// Bytes of a connection's id.
+/// Bytes of a connection id.
 const ID_BYTES: usize = 18;
 
-/// Bytes of an id that say where its connection is, and characters of a token that these are.
+/// Bytes of an id before its random part: the place.
 const PLACE_BYTES: usize = 6;
 
-/// See [`PLACE_BYTES`].
+/// Characters of a token that encode [`PLACE_BYTES`].
 const PLACE_CHARS: usize = 8;
 
-/// Bytes of a token: the id, and 144 bits of hash.
+/// Bytes of a token: id and 144 bits of hash.
 const TOKEN_BYTES: usize = 2 * ID_BYTES;
 
-/// What a shard makes its connections' tokens with; another after each start.
+/// A shard's key for recovery tokens, new after each start.
 pub struct RecoveryKey(hmac::Key);
 
 impl RecoveryKey {
-    /// From random bytes.
+    /// A key from random bytes.
     pub fn new(secret: &[u8; 32]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    /// The token of a connection; always the same one.
+    /// The token of a connection. The result is always the same.
     pub fn token(&self, connection: ConnectionId) -> String {
         let mut bytes = [0; TOKEN_BYTES];
         bytes[..ID_BYTES].copy_from_slice(&connection.bytes());
@@ -50,7 +50,7 @@ impl fmt::Debug for RecoveryKey {
     }
 }
 
-/// The connection that a token is of; `None` when it is no token.
+/// The connection of a token, not verified; `None` when the text is no token.
 pub fn connection_of(token: &str) -> Option<ConnectionId> {
     let mut bytes = [0; TOKEN_BYTES];
     if URL_SAFE_NO_PAD.decode_slice(token, &mut bytes) != Ok(TOKEN_BYTES) {
@@ -59,12 +59,12 @@ pub fn connection_of(token: &str) -> Option<ConnectionId> {
     bytes.first_chunk().copied().map(ConnectionId::from_bytes)
 }
 
-/// What the store knows a token by.
+/// The hash that identifies a token in the store.
 pub fn hash(token: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     let (place, rest) = hash.split_at_mut(PLACE_BYTES);
     let text = token.as_bytes().get(..PLACE_CHARS).unwrap_or_default();
-    // What is no token has no place, and opens nothing either.
+    // A malformed token yields the place zero; no session is stored under its hash.
     let _ = URL_SAFE_NO_PAD.decode_slice(text, place);
     rest.copy_from_slice(&digest::digest(&digest::SHA256, token.as_bytes()).as_ref()[..32 - PLACE_BYTES]);
     hash

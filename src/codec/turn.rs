@@ -1,5 +1,5 @@
-//! Time-limited TURN credentials, as coturn's REST scheme has them (draft-uberti-behave-turn-rest-00 §2.2): the name says
-//! when it ends and whose it is, the password is a signature of the name.
+//! Time-limited TURN credentials of coturn's REST scheme (draft-uberti-behave-turn-rest-00 §2.2): the user name
+//! contains the expiry, the password is an HMAC of the user name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// The secret shared with the TURN server.
+/// Secret shared with the TURN server.
 #[derive(Clone)]
 pub struct TurnSecret(Arc<hmac::Key>);
 
 impl TurnSecret {
-    /// From its text.
+    /// A secret from its text.
     pub fn new(secret: &str) -> Self {
         Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes())))
     }
@@ -25,7 +25,7 @@ impl fmt::Debug for TurnSecret {
     }
 }
 
-/// Name and password for `user`, good until `expires_at` (seconds since 1970).
+/// User name and password for `user`, valid until `expires_at` (seconds since 1970).
 pub fn credentials(secret: &TurnSecret, user: &str, expires_at: u64) -> (String, String) {
     let username = format!("{expires_at}:{user}");
     let signature = hmac::sign(&secret.0, username.as_bytes());

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_healthy_server_is_told_by_its_body() {
+    fn health_of_a_healthy_server_is_its_body() {
         let (address, served) =
             server(&["HTTP/1.1 200 OK\r\nContent-", "Length: 15\r\n\r\n{\"status\":", "\"ok\"}, more"]);
         assert_eq!(health(&format!("http://{address}/readyz?a=b")).unwrap(), r#"{"status":"ok"}"#);
@@ -178,21 +178,21 @@ mod tests {
     }
 
     #[test]
-    fn without_a_path_and_a_length_it_works_as_well() {
+    fn health_works_without_path_and_length() {
         let (address, served) = server(&["HTTP/1.0 200 OK\r\n\r\nfine"]);
         assert_eq!(health(&format!("http://{address}/")).unwrap(), "fine");
         assert!(served.join().unwrap().starts_with("GET /healthz HTTP/1.1\r\n"));
     }
 
     #[test]
-    fn another_status_is_told_with_its_body() {
+    fn health_reports_another_status_with_body() {
         let (address, _served) = server(&["HTTP/1.1 503 Service Unavailable\r\nContent-Length: 8\r\n\r\ncritical"]);
         let url = format!("http://{address}/healthz");
         assert_eq!(health(&url).unwrap_err(), format!("{url}: answered 503\ncritical"));
     }
 
     #[test]
-    fn what_is_no_answer_is_told() {
+    fn health_reports_an_invalid_answer() {
         let (address, _served) = server(&["SSH-2.0-OpenSSH\r\n"]);
         let url = format!("http://{address}/healthz");
         assert_eq!(health(&url).unwrap_err(), format!("{url}: the answer is not HTTP"));
@@ -203,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_is_told() {
+    fn health_reports_a_refused_connection() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = health(&format!("http://{address}/healthz")).unwrap_err();
         assert!(error.contains("refused"), "{error}");
     }
 
     #[test]
-    fn addresses_are_taken_apart() {
+    fn health_target_is_parsed_from_the_url() {
         let parts = |url| {
             let target = HealthTarget::parse(url).unwrap();
             (target.host, target.port, target.path)

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_says_what_it_was_asked_to() {
+    fn token_has_the_requested_claims() {
         let words = "--sub alice --role admin --scope push --scope read --name Al --ttl 2m";
         assert_eq!(
             made(words, &["auth.secret=hush"]).unwrap(),
@@ -163,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_needs_a_secret_and_an_algorithm_the_server_takes() {
+    fn token_needs_a_secret_and_an_accepted_algorithm() {
         assert!(made("--sub alice", &[]).unwrap_err().starts_with("no secret to sign the token with"));
         let error = made("--sub alice", &["auth.secret=hush", "auth.algorithms=HS512"]).unwrap_err();
         assert_eq!(error, "the server would refuse the token: auth.algorithms does not name HS256");
     }
 
     #[test]
-    fn what_the_server_would_refuse_is_refused_here() {
+    fn invalid_token_arguments_are_rejected() {
         for words in ["--sub ", "--sub a\u{7}", "--sub a --ttl 0s", "--sub a --ttl soon"] {
             let words = ["switchboard", "token"].into_iter().chain(words.split(' '));
             assert!(CommandLine::try_parse_from(words).is_err());

@@ -9,18 +9,13 @@ use std::path::PathBuf;
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingSource {
-    /// The default.
+pub(super) enum SettingSource {
     Default,
-    /// The flag `--dev`, which changes some defaults.
     Dev,
     /// A place in the settings file; line and column (in characters) count from 1.
     File {
-        /// The path of the file, as given.
         path: PathBuf,
-        /// The line, from 1.
         line: usize,
-        /// The column in characters, from 1.
         column: usize,
     },
     /// The environment variable of this name.
@@ -44,10 +39,9 @@ impl fmt::Display for SettingSource {
 
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Problem {
+pub(super) enum Problem {
     /// The value of a known key is invalid.
     Value {
-        /// Where the value was written.
         source: SettingSource,
         /// The key in full, such as `limits.frame_bytes`.
         key: String,
@@ -58,25 +52,17 @@ pub enum Problem {
     },
     /// The key is unknown.
     Unknown {
-        /// Where the key was written.
         source: SettingSource,
-        /// The key as it was written.
         key: String,
         /// The most similar known name, in the spelling of the source.
         nearest: Option<String>,
     },
     /// A key reserved for a feature that this version lacks, see [`super::UNSUPPORTED`].
-    Unsupported {
-        /// Where the key was written.
-        source: SettingSource,
-        /// The key in full.
-        key: String,
-    },
+    Unsupported { source: SettingSource, key: String },
     /// Another problem: unreadable text, or values that contradict each other.
     Other {
         /// Where it was written, if in one place.
         source: Option<SettingSource>,
-        /// The whole sentence.
         message: String,
     },
 }
@@ -124,7 +110,7 @@ fn suggest(formatter: &mut fmt::Formatter<'_>, nearest: &Option<String>) -> fmt:
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The problems in the order they were found; never empty.
-    pub problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl From<Problem> for ConfigError {
@@ -190,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn distances_are_those_of_levenshtein() {
+    fn edit_distance_is_levenshtein() {
         assert_eq!(edit_distance("", "abc"), 3);
         assert_eq!(edit_distance("kitten", "sitting"), 3);
         assert_eq!(edit_distance("same", "same"), 0);
     }
 
     #[test]
-    fn guesses_a_slip_of_the_pen_and_a_wrong_group_but_nothing_far() {
+    fn suggestion_needs_a_similar_name() {
         assert_eq!(guess("lisen"), Some("listen"));
         assert_eq!(guess("limits.mesages_per_minute"), Some("limits.messages_per_minute"));
         assert_eq!(guess("messages_per_minute"), Some("limits.messages_per_minute"));

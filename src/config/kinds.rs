@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_keep_their_bounds() {
+    fn number_outside_its_bounds_is_rejected() {
         let check = whole::<u64>(1, 9);
         assert_eq!(check(&Value::from(1)).unwrap(), 1);
         assert_eq!(check(&Value::from(9)).unwrap(), 9);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_hold_their_addresses_and_no_others() {
+    fn network_contains_its_addresses_only() {
         let holds = |network: &str, address: &str| Network::parse(network).unwrap().contains(address.parse().unwrap());
         assert!(holds("10.0.0.0/8", "10.255.1.2") && !holds("10.0.0.0/8", "11.0.0.0"));
         assert!(holds("10.0.0.1", "10.0.0.1") && !holds("10.0.0.1", "10.0.0.2"));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_scheme_host_and_port_alone() {
+    fn origin_has_scheme_host_and_port_only() {
         assert_eq!(origin("*").unwrap(), "*");
         assert_eq!(origin("https://App.Example:8443").unwrap(), "https://app.example:8443");
         for wrong in ["app.example", "https://", "https://a/b", "https://u@a", "ftp://a", "https://a b"] {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn web_addresses_lose_the_slash_at_their_end() {
+    fn web_address_is_stored_without_final_slash() {
         let kept = web_address(&Value::from("https://app.example/"));
         assert_eq!(kept.unwrap().unwrap(), "https://app.example");
         assert_eq!(web_address(&Value::from("")).unwrap(), None);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown() {
+    fn secret_debug_form_is_masked() {
         let secret = secret(&Value::from("hush")).unwrap().unwrap();
         assert_eq!(format!("{secret:?}"), "Secret(…)");
         assert_eq!(secret.expose(), "hush");

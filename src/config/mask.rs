@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_masked_whole_and_addresses_in_their_password() {
+    fn mask_hides_secrets_and_passwords_in_addresses() {
         assert_eq!(shown("auth.secret", "hush"), MASK);
         assert_eq!(shown("auth.secret", ""), "");
         assert_eq!(shown("auth.issuer", "hush"), "hush");

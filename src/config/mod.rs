@@ -26,14 +26,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use auth::{AuthSettings, Verify};
-pub use error::{ConfigError, Problem, SettingSource};
+pub use error::ConfigError;
 pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
 pub use network::{
-    CorsSettings, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings, RedisSettings, TurnSettings,
+    CorsSettings, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings, RedisServerSettings,
+    TurnSettings,
 };
 pub use print::{print, reference};
-pub use rooms::{CreateOnJoin, PresenceScope, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
+pub use rooms::{CreateOnJoin, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
 pub use sources::{FILE, Flags, SettingSources};
 
 use mask::masked;
@@ -80,7 +81,7 @@ pub struct Settings {
     /// The TURN server for clients.
     pub turn: TurnSettings,
     /// The Redis of a cluster.
-    pub redis: RedisSettings,
+    pub redis: RedisServerSettings,
     /// Shutdown.
     pub drain: DrainSettings,
     /// Logging.
@@ -162,7 +163,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
         CorsSettings::KEYS,
         IceSettings::KEYS,
         TurnSettings::KEYS,
-        RedisSettings::KEYS,
+        RedisServerSettings::KEYS,
         DrainSettings::KEYS,
         LogSettings::KEYS,
     ]
@@ -183,7 +184,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let cors = CorsSettings::read(raw);
     let ice = IceSettings::read(raw);
     let turn = TurnSettings::read(raw);
-    let redis = RedisSettings::read(raw);
+    let redis = RedisServerSettings::read(raw);
     let drain = DrainSettings::read(raw);
     let log = LogSettings::read(raw);
     let top = top?;

@@ -88,7 +88,7 @@ settings! {
 
 settings! {
     /// The Redis that owns rooms and users of a cluster.
-    pub struct RedisSettings in "redis." {
+    pub struct RedisServerSettings in "redis." {
         /// Redis 7 or later, or Valkey, shared by the servers of a cluster, such as `redis://:password@host:6379`,
         /// `rediss://` with TLS, `redis+sentinel://host:port,host:port/master` or
         /// `redis+cluster://host:port,host:port`; `""`: none, a single server.

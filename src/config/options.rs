@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CreateOnJoin, PresenceScope, Settings, Verify};
+use super::{CreateOnJoin, Settings, Verify};
 use crate::base::limits;
 use crate::codec::http::HeadLimits;
 use crate::codec::jwt::VerifierOptions;
@@ -12,7 +12,7 @@ use crate::connection::credentials::Origins;
 use crate::connection::session;
 use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::monitoring::Load;
-use crate::domain::op::{RoomRules, Scope};
+use crate::domain::op::RoomRules;
 use crate::domain::quota::{AttemptRules, Rates};
 use crate::runtime::bridge;
 use crate::runtime::storage::{self, StorageLocation};
@@ -155,12 +155,7 @@ impl Settings {
             history: self.rooms.history,
             keep_ms: self.rooms.retention_hours.saturating_mul(3_600_000),
             presence_grace_ms: self.presence.grace_ms,
-            presence_scope: match self.presence.scope {
-                PresenceScope::Auto => Scope::Auto,
-                PresenceScope::All => Scope::All,
-                PresenceScope::Rooms => Scope::Rooms,
-                PresenceScope::None => Scope::None,
-            },
+            presence_scope: self.presence.scope,
             connections_per_user: self.limits.connections_per_user,
             rest_per_minute: count(self.limits.rest_per_minute),
         }

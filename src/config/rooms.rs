@@ -2,6 +2,7 @@
 
 use super::kinds::{Shaped, limit, one_of, truth, whole};
 use super::raw::settings;
+use crate::domain::op::Scope;
 use crate::runtime::storage::{Durability, OnDamage};
 
 /// The effect of joining an unknown room.
@@ -58,34 +59,17 @@ settings! {
     }
 }
 
-/// The recipients of a user's presence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PresenceScope {
-    /// All users up to 5,000 connected ones, above that as `Rooms`.
-    Auto,
-    /// All users.
-    All,
-    /// The users that share a room.
-    Rooms,
-    /// No user.
-    None,
-}
+impl Shaped for Scope {}
 
-impl Shaped for PresenceScope {}
-
-const PRESENCE_SCOPE: &[(&str, PresenceScope)] = &[
-    ("auto", PresenceScope::Auto),
-    ("all", PresenceScope::All),
-    ("rooms", PresenceScope::Rooms),
-    ("none", PresenceScope::None),
-];
+const PRESENCE_SCOPE: &[(&str, Scope)] =
+    &[("auto", Scope::Auto), ("all", Scope::All), ("rooms", Scope::Rooms), ("none", Scope::None)];
 
 settings! {
     /// Recipients and delays of presence.
     pub struct PresenceSettings in "presence." {
         /// Recipients of a user's presence: `"all"`, `"rooms"` (users that share a room), `"none"`, or `"auto"` (all up
         /// to 5,000 connected users, then rooms).
-        scope: PresenceScope = "auto", one_of(PRESENCE_SCOPE);
+        scope: Scope = "auto", one_of(PRESENCE_SCOPE);
         /// Milliseconds after a user's last connection has closed until the user counts as offline.
         grace_ms: u64 = 3_000, whole(0, 3_600_000);
         /// Milliseconds over which changes are collected into one write.

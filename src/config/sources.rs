@@ -366,7 +366,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_becomes_the_value_its_setting_wants() {
+    fn text_is_converted_by_the_shape_of_its_setting() {
         assert_eq!(value_of(Shape::Text, "12"), Value::from("12"));
         assert_eq!(value_of(Shape::Plain, " 12 "), Value::from(12));
         assert_eq!(value_of(Shape::Plain, "true"), Value::from(true));
@@ -378,13 +378,13 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_escaped_in_addresses() {
+    fn password_in_redis_url_is_escaped() {
         assert_eq!(escaped("a-b.c_d~1"), "a-b.c_d~1");
         assert_eq!(escaped("p@ss:/ü"), "p%40ss%3A%2F%C3%BC");
     }
 
     #[test]
-    fn variables_of_kubernetes_are_nobodys_settings() {
+    fn kubernetes_variables_are_ignored() {
         for name in [
             "SWITCHBOARD_SERVICE_HOST",
             "SWITCHBOARD_SERVICE_PORT_HTTP",

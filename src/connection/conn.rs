@@ -1,5 +1,4 @@
-//! What a shard keeps for each TCP connection. An idle one is this struct and nothing behind it but its identity: every
-//! field is a decision, and the size test says what it costs.
+//! State of a TCP connection. An idle connection costs this struct and its identity; a test fixes the size.
 
 use crate::base::few::SmallList;
 use crate::base::ids::Nonce;
@@ -11,90 +10,90 @@ use crate::connection::outbound::Queue;
 use crate::connection::websocket::WebSocket;
 use crate::domain::access::Identity;
 
-/// One TCP connection, without its socket.
+/// A TCP connection without its socket.
 pub struct Conn {
-    /// How far it has come.
+    /// Protocol stage.
     pub stage: ConnStage,
-    /// What waits to be sent.
+    /// Bytes to be sent.
     pub queue: Queue,
-    /// Who is behind it; `None` until it is known.
+    /// Identity of the client; `None` before authentication.
     pub identity: Option<Identity>,
-    /// The rooms it is a member of.
+    /// Rooms joined by the connection.
     pub rooms: SmallList<Membership>,
-    /// The unguessable part of its id.
+    /// Random part of the connection's id.
     pub nonce: Nonce,
-    /// When it is to be looked at; other entries on the wheel are stale. 0: never.
+    /// Tick of the valid entry on the timer wheel; other entries are stale. 0: none.
     pub armed: Tick,
-    /// When its present stage ends by itself; 0: never.
+    /// Timeout of the current stage, a tick; 0: never.
     pub deadline: Tick,
-    /// When bytes last came.
+    /// Tick when bytes last arrived.
     pub seen: Tick,
-    /// When its token expires, in seconds since 1970; 0: never.
+    /// Expiry of the token, in seconds since 1970; 0: never.
     pub expires_at: u32,
-    /// Questions under way, [`crate::base::limits::ASKS_PER_CONNECTION`] at most.
+    /// Pending requests, at most [`crate::base::limits::ASKS_PER_CONNECTION`].
     pub asks: u8,
-    /// How many of them are joins.
+    /// Pending joins; they are counted in `asks`, too.
     pub joins: u8,
-    /// How far it has been taken in.
+    /// Progress of the application handshake.
     pub standing: HandshakeState,
-    /// What becomes of it once everything is sent.
+    /// Action after everything has been sent.
     pub ending: CloseState,
 }
 
-/// How far a connection has come.
+/// Protocol stage of a connection.
 pub enum ConnStage {
-    /// It comes by a proxy, which has yet to say whose it is; what came of that.
+    /// Waits for the PROXY protocol header; holds the bytes received so far.
     ProxyHeader(Vec<u8>),
-    /// It speaks HTTP; the box is there while something is incomplete or under way.
+    /// HTTP; the box exists while a request is incomplete or pending.
     Http(Option<Box<Http>>),
-    /// It speaks WebSocket, in the `raw` dialect.
+    /// WebSocket with the `raw` dialect.
     WebSocket(WebSocket),
-    /// It speaks WebSocket, and carries an Engine.IO session.
+    /// WebSocket that carries an Engine.IO session.
     EngineIoSocket(EngineIoSocket),
-    /// It speaks WebSocket, and gets back what it sends; for test suites of the protocol.
+    /// WebSocket that echoes messages, for conformance suites.
     Echo(ws::FrameDecoder),
-    /// It has left; what still comes is discarded until the other side ends, too.
+    /// Closed by this side; input is discarded until the peer closes, too.
     Draining,
 }
 
-/// How far a connection has been taken in.
+/// Progress of a `raw` connection's application handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HandshakeState {
-    /// It has not been told anything.
+    /// No message has been sent.
     New,
-    /// It has been told who it is, which is the first thing it hears.
+    /// The `connect` message has been sent, always the first one.
     Greeted,
-    /// Its user's keeper knows of it, too, and it hears how other users are.
+    /// The owner of the user has confirmed the connection; presence updates are delivered.
     Attached,
 }
 
-/// What becomes of a connection once everything is sent.
+/// Action after all bytes have been sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CloseState {
-    /// It goes on.
+    /// None: the connection stays open.
     #[default]
     None,
-    /// Our side of the stream is ended, then the other side's end is waited for.
+    /// Shut down the sending side, then wait for the peer's end of stream.
     HalfClose,
-    /// That has been done.
+    /// The sending side is shut down.
     HalfClosed,
-    /// The other side has ended; it is closed.
+    /// Close: the peer's stream has ended.
     Close,
-    /// It is closed at once, sent or not.
+    /// Close at once and discard unsent bytes.
     Abort,
 }
 
-/// A connection's place in a room of its shard.
+/// Membership of a connection in a room of its shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Membership {
-    /// The room, by its slot in the shard.
+    /// Slot of the room in the shard.
     pub room: u32,
-    /// The connection's place in the room's list.
+    /// Index of the connection in the room's list of members.
     pub position: u32,
 }
 
 impl Conn {
-    /// A connection that has just been accepted.
+    /// State of a newly accepted connection.
     pub fn new(nonce: Nonce) -> Self {
         Self {
             stage: ConnStage::Http(None),
@@ -113,7 +112,7 @@ impl Conn {
         }
     }
 
-    /// Whether it is told things: it speaks WebSocket and has not been told to go.
+    /// Whether messages are delivered to it: an open `raw` WebSocket.
     pub fn is_listening(&self) -> bool {
         matches!(self.stage, ConnStage::WebSocket(_)) && self.ending == CloseState::None
     }

@@ -1,17 +1,17 @@
-//! What a request says of who sends it: its token, wherever it is carried, and the page it comes from.
+//! Credentials of a request: token, `Origin`, subprotocol.
 
 use std::borrow::Cow;
 
 use crate::codec::http::{RequestHead, cookie, query_value};
 
-/// The WebSocket subprotocol that announces a token as the next one in the list.
+/// WebSocket subprotocol that announces the next one in the list as a token.
 pub const BEARER_PROTOCOL: &str = "bearer";
 
-/// The token a request carries: in `Authorization: Bearer`, `?token=`, the cookie `token`, or the WebSocket subprotocol
-/// pair `bearer, <token>`; the first of these that is there counts.
+/// The token of a request: the first of `Authorization: Bearer`, the query parameter `token`, the cookie `token`, and
+/// the WebSocket subprotocol pair `bearer, <token>`.
 pub fn token<'a>(head: &RequestHead<'a>) -> Option<Cow<'a, str>> {
     if let Some(value) = head.header("authorization") {
-        // Another scheme is no token; the empty one is refused like any other that does not verify.
+        // Any other scheme yields the empty token, refused by every verifier.
         let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
         return Some(Cow::Borrowed(if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" }));
     }
@@ -24,24 +24,23 @@ pub fn token<'a>(head: &RequestHead<'a>) -> Option<Cow<'a, str>> {
     protocol_token(head).map(Cow::Borrowed)
 }
 
-/// The token in the subprotocol pair `bearer, <token>`.
 fn protocol_token<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
     let mut protocols = head.headers_named("sec-websocket-protocol").flat_map(|value| value.split(',')).map(str::trim);
     protocols.find(|protocol| *protocol == BEARER_PROTOCOL)?;
     protocols.next()
 }
 
-/// Whether the request offers the subprotocol `bearer`, which the answer then selects.
+/// Whether the request offers the subprotocol `bearer`, to be selected in the response.
 pub fn offers_bearer(head: &RequestHead<'_>) -> bool {
     protocol_token(head).is_some()
 }
 
-/// Programs whose Socket.IO clients hand their applications every argument of an event, by what their `User-Agent` says.
+/// Substrings of `User-Agent` of Socket.IO clients that pass every argument of an event to the application.
 const TAKE_EVERY_ARGUMENT: [&str; 3] = ["Python/", "aiohttp", "python-requests"];
 
-/// Whether who opens a session with this request can be told where it is by one more argument of an event, as recovery
-/// takes: `?recovery=1` or `0` says so. Else it can unless it is written in Python, whose clients call their applications
-/// with that argument, too; one of them shows an `Origin` and no `User-Agent`.
+/// Whether the session's events may carry an offset as an additional argument, as Socket.IO's connection state recovery
+/// requires. `?recovery=1` or `0` decides; else it is on except for Python clients, as their applications would receive
+/// the argument. One of those sends an `Origin` and no `User-Agent`.
 pub fn wants_recovery(head: &RequestHead<'_>) -> bool {
     match head.query().and_then(|query| query_value(query, "recovery")).as_deref() {
         Some("0") => return false,
@@ -54,18 +53,18 @@ pub fn wants_recovery(head: &RequestHead<'_>) -> bool {
     }
 }
 
-/// Which pages may use this server from a browser.
+/// Origins of web pages that may use this server.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
-    /// Any page at all.
+    /// All origins.
     pub any: bool,
-    /// These, as `scheme://host[:port]`; a `*` stands for any.
+    /// Allowed origins as `scheme://host[:port]`; `*` allows all.
     pub allowed: Vec<String>,
 }
 
 impl Origins {
-    /// Whether a request with this `Origin` and `Host` is served. Requests without an origin come from programs, not
-    /// pages; those from the same host are the server's own pages.
+    /// Whether a request with these headers is allowed. Requests without `Origin` do not come from a web page; an
+    /// origin with the request's own host is the server's own page.
     pub fn allows(&self, origin: Option<&str>, host: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
         self.any
@@ -77,12 +76,13 @@ impl Origins {
     }
 }
 
-/// Whether an origin (RFC 6454 §7) and a Host header name the same host and port.
+/// Whether an origin (RFC 6454 §7) and a `Host` header name the same host and port. The origin `null` names none.
 fn is_same_host(origin: &str, host: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let default_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-    let plain = |authority: &str| authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
-    plain(authority) == plain(host)
+    origin.split_once("://").is_some_and(|(scheme, authority)| {
+        let default_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+        let plain = |authority: &str| authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
+        plain(authority) == plain(host)
+    })
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! Where a request comes from: the other side of its connection, or, where that is a proxy that is trusted, whom the proxy
-//! says it speaks for, by `X-Forwarded-For` or `Forwarded` (RFC 7239).
+//! Client address of a request: the peer address of its connection or, behind trusted proxies, the address in
+//! `X-Forwarded-For` or `Forwarded` (RFC 7239).
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::network::Network;
 use crate::codec::http::RequestHead;
 
-/// The address of whoever sent a request on a connection from `peer`. Of a chain of proxies, the last that is not trusted
-/// is the client: what stands before it is only its own word.
+/// The client address of a request on a connection from `peer`. It is the right-most address of the chain that is not a
+/// trusted proxy; addresses to its left are unverified.
 pub fn client_address(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network]) -> IpAddr {
     if !is_trusted(peer, trusted) {
         return peer;
@@ -18,9 +18,9 @@ pub fn client_address(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network])
         chain = elements.map(|element| for_of(element).unwrap_or_default()).collect();
     }
     let mut client = peer;
-    for said in chain.into_iter().rev() {
-        // Whoever is not told by an address came by the proxy that says so.
-        let Some(address) = parse(said) else { return client };
+    for reported in chain.into_iter().rev() {
+        // A proxy that reports no address counts as the client itself.
+        let Some(address) = parse(reported) else { return client };
         client = address;
         if !is_trusted(address, trusted) {
             return client;
@@ -29,18 +29,18 @@ pub fn client_address(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network])
     client
 }
 
-/// Whether the word of whoever has this address is taken.
+/// Whether `address` is that of a trusted proxy.
 pub fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// The `for` of an element of `Forwarded`.
+/// The `for` parameter of an element of `Forwarded`.
 fn for_of(element: &str) -> Option<&str> {
     let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
     pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for")).map(|(_, value)| value).next()
 }
 
-/// An address as proxies write it: in quotes or brackets or not, with a port or without.
+/// Parses an address as proxies write it: with or without quotes, brackets and port.
 fn parse(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"');
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);

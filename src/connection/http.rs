@@ -1,7 +1,7 @@
-//! A connection that speaks HTTP: what has come of a request, and what its answer must look like.
+//! HTTP stage of a connection: the request being received or answered, and the form of its response.
 //!
-//! Requests are answered one at a time and in order. While one is being answered the bytes behind it wait, and when
-//! there are too many of them, so does the client.
+//! Requests are answered one at a time and in order. Bytes of later requests wait in a buffer; when it is full, the
+//! socket is not read.
 
 use crate::codec::http::{BodyDecoder, Connection, HeadScan, Response};
 use crate::connection::engineio_socket::SessionLink;
@@ -9,120 +9,120 @@ use crate::dialect::rest::RestCallKind;
 use crate::domain::access::Identity;
 use crate::domain::op::UsersPage;
 
-/// What is kept of a connection that speaks HTTP while something is incomplete or under way.
+/// State of an HTTP connection while a request is incomplete or pending.
 #[derive(Default)]
 pub struct Http {
-    /// Bytes that came and have not been read.
+    /// Received bytes that have not been parsed.
     pub unread: Vec<u8>,
-    /// How far they have been searched for the end of a head.
+    /// Search position for the end of a request head in `unread`.
     pub scan: HeadScan,
-    /// What is under way.
+    /// Phase of the current request.
     pub phase: Phase,
-    /// What is unread waits for answers to be sent, not for more to come.
+    /// Parsing is paused until queued responses have been sent.
     pub is_paused: bool,
-    /// The Engine.IO session that the request under way is for.
+    /// The Engine.IO session of the current request.
     pub link: Option<SessionLink>,
 }
 
-/// What is under way on an HTTP connection.
+/// Phase of the current request.
 #[derive(Default)]
 pub enum Phase {
-    /// A request's head is awaited.
+    /// Waits for a request head.
     #[default]
     Head,
-    /// A request's body is awaited.
+    /// Receives the body of a REST request.
     Body {
         /// The request.
         request: Box<RestRequest>,
-        /// What has come of its body.
+        /// Body received so far.
         body: BodyDecoder,
     },
-    /// The body of a POST to an Engine.IO session is awaited.
+    /// Receives the body of a POST to an Engine.IO session.
     Post {
         /// The request.
         post: Post,
-        /// What has come of its body.
+        /// Body received so far.
         body: BodyDecoder,
     },
-    /// The request is being answered.
+    /// The request is pending.
     Answering(ReplyForm),
 }
 
-/// A POST to an Engine.IO session, its head read.
+/// Head of a POST to an Engine.IO session.
 pub struct Post {
-    /// Whether its body is said to be bytes.
+    /// Whether the content type is `application/octet-stream`.
     pub is_octet_stream: bool,
-    /// Whether its body is a form.
+    /// Whether the body is a form (JSONP).
     pub is_form: bool,
-    /// What its answer must look like.
+    /// Form of the response.
     pub reply: ReplyForm,
 }
 
-/// A request for a call, its head read and its sender known.
+/// Head of an authenticated REST request.
 pub struct RestRequest {
-    /// Which call.
+    /// The operation.
     pub kind: RestCallKind,
-    /// The id in its path.
+    /// The id in the path.
     pub parameter: String,
-    /// The page of a list that its query asks for.
+    /// The page of a list, from the query.
     pub page: Option<UsersPage>,
-    /// What its body is said to be.
+    /// Value of `Content-Type`.
     pub content_type: Option<String>,
-    /// `scheme://host` as the client wrote it, for links.
+    /// `scheme://host` as the client wrote it, for links in the response.
     pub site: String,
-    /// Who sends it.
+    /// Identity of the client.
     pub identity: Identity,
-    /// What its answer must look like.
+    /// Form of the response.
     pub reply: ReplyForm,
 }
 
 impl Http {
-    /// One whose request is being answered.
+    /// State with a pending request.
     pub fn answering(reply: ReplyForm) -> Box<Self> {
         Box::new(Self { phase: Phase::Answering(reply), ..Self::default() })
     }
 
-    /// One whose request an Engine.IO session answers.
+    /// State with a request pending at an Engine.IO session.
     pub fn answered_by(link: SessionLink, reply: ReplyForm) -> Box<Self> {
         Box::new(Self { phase: Phase::Answering(reply), link: Some(link), ..Self::default() })
     }
 
-    /// Whether a request is being answered, and what follows it has to wait.
+    /// Whether a request is pending; later ones wait.
     pub fn is_answering(&self) -> bool {
         matches!(self.phase, Phase::Answering(_))
     }
 
-    /// Whether a part of a request has come.
+    /// Whether a part of a request has been received.
     pub fn has_begun(&self) -> bool {
         !self.unread.is_empty() || matches!(self.phase, Phase::Body { .. } | Phase::Post { .. })
     }
 }
 
-/// What the answer to a request must look like, whatever it says.
+/// Form of a response, derived from its request.
 #[derive(Clone, Debug, Default)]
 pub struct ReplyForm {
-    /// The body is left out (the method was HEAD).
+    /// Omit the body (the method was HEAD).
     pub head_only: bool,
-    /// What becomes of the connection afterwards.
+    /// Connection option; `None` means the default of HTTP/1.1.
     pub connection: Option<Connection>,
-    /// The page it is shown to, when it comes from another site.
+    /// Allowed `Origin`, for the CORS headers.
     pub origin: Option<Box<str>>,
 }
 
-/// The headers an answer has beside those every answer has.
+/// Response headers beside the common ones, as pairs of name and value.
 pub type Headers<'a> = &'a [(&'static str, &'a str)];
 
-/// What scripts and styles the pages may use: their own.
+/// Content security policy of the web pages: own scripts and styles only.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; \
      media-src 'self' blob:; style-src 'self'; script-src 'self'; frame-ancestors 'none'";
 
 impl ReplyForm {
-    /// Whether the connection ends with this answer.
+    /// Whether the connection closes after this response.
     pub fn closes(&self) -> bool {
         self.connection == Some(Connection::Close)
     }
 
-    /// Appends the answer to `out`.
+    /// Appends the response to `out`.
     pub fn write(&self, out: &mut Vec<u8>, status: u16, date: &str, headers: Headers<'_>, body: &[u8]) {
         let mut response = Response::begin(out, status, date);
         for (name, value) in headers {

@@ -1,8 +1,10 @@
 //! Layer 3: one client's protocol stack, without its socket.
 //!
-//! A [`conn::Conn`] is what a shard keeps for each TCP connection: at which [`conn::ConnStage`] it is, who is behind it, the
-//! rooms it is in, and what could not be sent yet. A [`session::Session`] is an Engine.IO client, whichever connections carry
-//! it, and [`namespace::Namespaces`] what it does in Socket.IO, where it is a [`peer::Peer`] in each namespace. Nothing here knows who keeps rooms and users.
+//! - [`conn::Conn`]: the state of a TCP connection: protocol stage, identity, rooms, unsent bytes.
+//! - [`session::EngineIoSession`]: an Engine.IO client, carried by one TCP connection or several.
+//! - [`namespace::Namespaces`]: the Socket.IO namespaces of a session; the client is a [`peer::SocketIoPeer`] in each.
+//!
+//! The owners of rooms and users are not known here.
 
 pub mod conn;
 pub mod credentials;

@@ -1,74 +1,75 @@
-//! What goes out: everything a turn produces, once, and what a full socket left over.
+//! Outgoing bytes: the buffer of a turn, and per connection the part that the socket did not accept.
 //!
-//! During a turn all outgoing bytes are appended to one buffer per shard, and each connection that is to get some of them
-//! notes which [`Segment`]s. At the end of the turn each connection is written once, straight from that buffer. Only
-//! what its socket would not take is copied, into a [`Backlog`] of the connection's own, whose size is bounded: who does
-//! not read costs the others nothing and the server no more than the bound.
+//! All bytes sent in a turn are encoded once into one buffer per shard; each connection records its [`Segment`]s of it.
+//! At the end of the turn each connection is written once, directly from the buffer. Only bytes that a socket does not
+//! accept are copied, into the connection's [`Backlog`], up to a limit: a client that does not read cannot delay others
+//! or use more memory than that.
 
 use smallvec::SmallVec;
 
-/// A stretch of a turn's bytes.
+/// A range of the turn's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Where it starts.
+    /// First byte.
     pub start: u32,
-    /// Where it ends.
+    /// End, exclusive.
     pub end: u32,
-    /// Whether a connection that cannot keep up may do without it.
+    /// Whether the segment may be dropped for a slow connection.
     pub droppable: bool,
 }
 
 impl Segment {
-    /// How many bytes it has.
+    /// Length in bytes.
     pub fn len(&self) -> usize {
+        debug_assert!(self.start <= self.end, "invariant: a segment ends after its start");
         (self.end - self.start) as usize
     }
 
-    /// Whether it has none.
+    /// Whether the segment is empty.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 }
 
-/// One connection's share of a turn's bytes, in order.
+/// Segments of one connection in a turn, in order.
 #[derive(Default)]
 pub struct Share {
-    /// Whose; [`NO_CONNECTION`] when the connection is gone.
+    /// Slot of the connection; [`NO_CONNECTION`] when it has closed.
     pub slot: u32,
-    /// What.
+    /// The segments; adjacent ones are merged.
     pub segments: SmallVec<[Segment; 2]>,
 }
 
-/// The slot of no connection.
+/// Slot number of no connection.
 pub const NO_CONNECTION: u32 = u32::MAX;
 
-/// A connection's own part in sending: its share of this turn, and its backlog.
+/// Send queue of a connection: its share of the turn, and its backlog.
 #[derive(Default)]
 pub struct Queue {
-    /// Its place among the turn's shares, plus one; 0 when it has none.
+    /// Index of the share in this turn plus one; 0: no share.
     share: u32,
-    /// What its socket would not take.
+    /// Bytes that the socket did not accept.
     pub backlog: Option<Box<Backlog>>,
 }
 
-/// Bytes that a socket would not take, with how many of them it has taken since.
+/// Bytes that a socket did not accept, and the number sent since.
 #[derive(Default)]
 pub struct Backlog {
     bytes: Vec<u8>,
     taken: usize,
-    /// Bytes taken since [`Backlog::take_progress`] was last asked.
+    /// Bytes sent since the last [`Backlog::take_progress`].
     progress: usize,
-    /// From here on nothing is sent yet: something else comes first.
+    /// First byte held back until [`Backlog::uncork`].
     cork: Option<usize>,
 }
 
 impl Backlog {
-    /// The bytes still to be sent.
+    /// The unsent bytes.
     pub fn rest(&self) -> &[u8] {
         &self.bytes[self.taken..]
     }
 
-    /// Adds bytes behind the others.
+    /// Appends bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.taken > self.bytes.len() / 2 {
             self.bytes.drain(..self.taken);
@@ -78,65 +79,67 @@ impl Backlog {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Those of the bytes still to be sent that nothing keeps back. While there are any, the socket is full.
+    /// The unsent bytes that are not held back. While there are any, the socket is full.
     pub fn ready(&self) -> &[u8] {
         &self.bytes[self.taken..self.cork.unwrap_or(self.bytes.len())]
     }
 
-    /// Keeps everything back that is added from now on, until [`Backlog::uncork`].
+    /// Holds back all bytes appended from now on, until [`Backlog::uncork`].
     pub fn cork(&mut self) {
         self.cork.get_or_insert(self.bytes.len());
     }
 
-    /// Whether what is added is kept back.
+    /// Whether appended bytes are held back.
     pub fn is_corked(&self) -> bool {
         self.cork.is_some()
     }
 
-    /// Lets everything go that was kept back, behind these bytes.
+    /// Inserts `first` before the bytes held back, and releases them.
     pub fn uncork(&mut self, first: &[u8]) {
         let at = self.cork.take().unwrap_or(self.bytes.len());
         self.bytes.splice(at..at, first.iter().copied());
     }
 
-    /// The socket took `count` of them.
+    /// Records that the socket accepted `count` bytes.
     pub fn take(&mut self, count: usize) {
+        debug_assert!(count <= self.ready().len(), "invariant: a socket accepts no more than it is given");
         self.taken = (self.taken + count).min(self.bytes.len());
         self.progress += count;
     }
 
-    /// How many bytes were taken since this was last asked.
+    /// Bytes accepted since the last call.
     pub fn take_progress(&mut self) -> usize {
         std::mem::take(&mut self.progress)
     }
 }
 
-/// A turn's outgoing bytes and whose they are.
+/// The buffer of a turn and the shares of connections in it.
 #[derive(Default)]
 pub struct Outbound {
     bytes: Vec<u8>,
     shares: Vec<Share>,
-    /// How many of `shares` this turn uses; the others are kept for their memory.
+    /// Number of shares in use; the others are kept for their allocations.
     used: usize,
-    /// The most bytes and shares a turn has used since the last [`Outbound::trim`].
+    /// Maximum of bytes and of shares used in a turn since the last [`Outbound::trim`].
     most: (usize, usize),
 }
 
-/// Bytes kept for the next turn, whatever the last ones used.
+/// Minimum capacity kept by [`Outbound::trim`], in bytes.
 const KEEP_BYTES: usize = 16 * 1024;
 
-/// Shares kept for the next turn.
+/// Minimum number of shares kept by [`Outbound::trim`].
 const KEEP_SHARES: usize = 64;
 
 impl Outbound {
-    /// Appends what `write` writes; it is nobody's until it is pushed.
+    /// Appends the bytes that `write` writes; [`Outbound::push`] assigns the segment to connections.
     pub fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Segment {
         let start = self.bytes.len() as u32;
         write(&mut self.bytes);
+        debug_assert!(u32::try_from(self.bytes.len()).is_ok(), "invariant: a turn has less than 4 GiB");
         Segment { start, end: self.bytes.len() as u32, droppable: false }
     }
 
-    /// Gives the connection at `slot` a segment, behind those it has.
+    /// Appends a segment to the share of the connection in `slot`.
     pub fn push(&mut self, slot: u32, queue: &mut Queue, segment: Segment) {
         if segment.is_empty() {
             return;
@@ -145,6 +148,8 @@ impl Outbound {
             self.open_share(slot);
             queue.share = self.used as u32;
         }
+        debug_assert!(queue.share as usize <= self.used, "invariant: a queue refers to a share of this turn");
+        debug_assert_eq!(self.shares[queue.share as usize - 1].slot, slot, "invariant: a share is one connection's");
         let segments = &mut self.shares[queue.share as usize - 1].segments;
         match segments.last_mut() {
             Some(last) if last.end == segment.start && last.droppable == segment.droppable => last.end = segment.end,
@@ -162,7 +167,7 @@ impl Outbound {
         self.used += 1;
     }
 
-    /// Bytes that the connection gets in this turn.
+    /// Bytes of the connection's share in this turn.
     pub fn share_bytes(&self, queue: &Queue) -> usize {
         match queue.share {
             0 => 0,
@@ -170,7 +175,7 @@ impl Outbound {
         }
     }
 
-    /// Drops what the connection was to get; it is gone.
+    /// Discards the share of a connection that has closed.
     pub fn forget(&mut self, queue: &mut Queue) {
         if queue.share != 0 {
             self.shares[queue.share as usize - 1].slot = NO_CONNECTION;
@@ -178,44 +183,44 @@ impl Outbound {
         }
     }
 
-    /// How many connections have a share.
+    /// Number of connections with a share.
     pub fn shares(&self) -> usize {
         self.used
     }
 
-    /// The bytes gathered so far.
+    /// Bytes encoded in this turn.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether nothing was gathered.
+    /// Whether the turn has neither bytes nor shares.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty() && self.used == 0
     }
 
-    /// The share at `at`.
+    /// The share with index `at`.
     pub fn share(&self, at: usize) -> &Share {
         &self.shares[at]
     }
 
-    /// A segment's bytes.
+    /// The bytes of a segment.
     pub fn bytes(&self, segment: Segment) -> &[u8] {
         &self.bytes[segment.start as usize..segment.end as usize]
     }
 
-    /// Ends the turn: all shares have been dealt with.
+    /// Ends the turn, after all shares have been written.
     pub fn clear(&mut self) {
         self.most = (self.most.0.max(self.bytes.len()), self.most.1.max(self.used));
         self.bytes.clear();
         self.used = 0;
     }
 
-    /// Whether it holds memory that [`Outbound::trim`] might give back.
+    /// Whether [`Outbound::trim`] may release memory.
     pub fn is_large(&self) -> bool {
         self.bytes.capacity() > KEEP_BYTES || self.shares.capacity() > KEEP_SHARES
     }
 
-    /// Gives back the memory that no turn has used since this was last called.
+    /// Releases the memory that no turn has used since the last call.
     pub fn trim(&mut self) {
         let (bytes, shares) = std::mem::take(&mut self.most);
         self.bytes.shrink_to(bytes.max(KEEP_BYTES));
@@ -225,17 +230,17 @@ impl Outbound {
 }
 
 impl Queue {
-    /// The connection's share of this turn has been dealt with.
+    /// Clears the reference to the share, after it has been written.
     pub fn settle(&mut self) {
         self.share = 0;
     }
 
-    /// Whether nothing waits to be sent.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.share == 0 && self.backlog.is_none()
     }
 
-    /// Bytes in the backlog.
+    /// Unsent bytes of the backlog.
     pub fn backlog_bytes(&self) -> usize {
         self.backlog.as_deref().map_or(0, |backlog| backlog.rest().len())
     }

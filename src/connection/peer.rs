@@ -1,5 +1,5 @@
-//! A Socket.IO client's connection to one namespace: who the domain knows. It lives as long as its session says, and what
-//! it is told goes where its session is carried at the moment.
+//! State of a Socket.IO client's connection to one namespace, a peer in the domain. Messages to it are sent on the
+//! connection that carries its session at the moment.
 
 use crate::base::few::SmallList;
 use crate::base::ids::Nonce;
@@ -9,66 +9,66 @@ use crate::connection::websocket::SignalAllowance;
 use crate::dialect::socketio::Dialect;
 use crate::domain::access::Identity;
 
-/// One peer.
+/// A Socket.IO peer.
 #[derive(Debug)]
 pub struct SocketIoPeer {
-    /// The unguessable part of its id.
+    /// Random part of the peer's id.
     pub nonce: Nonce,
-    /// Its session.
+    /// Reference to the session.
     pub link: SessionLink,
-    /// Who is behind it.
+    /// Identity of the client; `None` before authentication.
     pub identity: Option<Identity>,
-    /// The rooms it is a member of.
+    /// Rooms joined by the peer.
     pub rooms: SmallList<PeerMembership>,
-    /// When its token expires, in seconds since 1970; 0: never.
+    /// Expiry of the token, in seconds since 1970; 0: never.
     pub expires_at: u32,
-    /// Its allowance of signaling messages.
+    /// Rate limit of signaling messages.
     pub signals: SignalAllowance,
-    /// Its namespace.
+    /// Namespace of the peer.
     pub space: NamespaceIndex,
-    /// The words it is told things in.
+    /// Dialect of the events sent to it.
     pub dialect: Dialect,
-    /// Whether that is certain; else its first event may tell that it speaks another one.
+    /// Whether the dialect is final; otherwise the client's first event may select another one.
     pub is_settled: bool,
-    /// Whether it has been told that it is connected, which is the first thing it hears.
+    /// Whether the CONNECT packet has been sent; it precedes all events.
     pub is_connected: bool,
-    /// How many of its questions under way are joins.
+    /// Number of pending joins.
     pub joins: u8,
-    /// How it may be recovered.
+    /// Recovery mode.
     pub recovery: Recovery,
 }
 
-/// How a peer may be recovered once it is lost.
+/// Recovery mode of a peer after its connection is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recovery {
-    /// Not at all.
+    /// No recovery.
     None,
-    /// By a token that it has asked for.
+    /// By a recovery token that the client has requested.
     Token,
-    /// By that, or by what it was given as it connected, and what it is told carries offsets.
+    /// By a recovery token or by Socket.IO's `pid` and offset; events carry offsets.
     Offsets,
 }
 
-/// A peer's place in a room of its shard.
+/// Membership of a peer in a room of its shard.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerMembership {
-    /// The room, by its slot in the shard.
+    /// Slot of the room in the shard.
     pub room: u32,
-    /// The peer's place in the room's list.
+    /// Index of the peer in the room's list of members.
     pub position: u32,
-    /// The lower half of the number of the last message before those that the peer's offsets tell of.
+    /// Lower 32 bits of the seq before the first message that the peer's offsets cover.
     pub since: u32,
 }
 
 impl PeerMembership {
-    /// The whole of [`PeerMembership::since`], in a room that is at message `seq`.
+    /// The full seq of [`PeerMembership::since`], in a room whose last message is `seq`.
     pub fn since(&self, seq: u64) -> u64 {
         seq.saturating_sub(u64::from((seq as u32).wrapping_sub(self.since)))
     }
 }
 
 impl SocketIoPeer {
-    /// One that wants to connect.
+    /// State of a peer that asks to connect.
     pub fn new(nonce: Nonce, link: SessionLink, space: NamespaceIndex, dialect: Dialect, mono: u64) -> Self {
         Self {
             nonce,

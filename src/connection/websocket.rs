@@ -1,64 +1,64 @@
-//! A WebSocket's state between frames: its decoder, its heartbeat, its allowance of signaling messages.
+//! State of a WebSocket between frames: decoder, heartbeat, rate limit of signaling messages.
 //!
-//! The server pings at each interval. A client from which nothing at all has come within the timeout after a ping is
-//! gone, whatever its TCP connection seems to say; while a ping is unanswered, no further one is sent.
+//! The server pings once per interval. A client that sends no byte within the timeout after a ping is considered gone.
+//! No second ping is sent while one is unanswered.
 
 use crate::base::wheel::{TICK_MS, Tick, tick};
 use crate::codec::ws::FrameDecoder;
 
-/// One WebSocket.
+/// A WebSocket.
 pub struct WebSocket {
-    /// What has come of a frame or message that is incomplete.
+    /// Incomplete frame or message.
     pub decoder: FrameDecoder,
-    /// When it was last pinged; when it opened, before the first ping.
+    /// Tick of the last ping; of the opening before the first ping.
     pinged: Tick,
-    /// Its allowance of signaling messages.
+    /// Rate limit of signaling messages.
     signals: SignalAllowance,
 }
 
-/// An allowance of signaling messages.
+/// State of a rate limit of signaling messages.
 #[derive(Clone, Copy, Debug)]
 pub struct SignalAllowance {
-    /// Until when it is spent: milliseconds on the monotonic clock, wrapping.
+    /// End of the spent allowance, in wrapping monotonic milliseconds.
     until: u32,
 }
 
-/// How a server sees that clients are there.
+/// Heartbeat settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Heartbeat {
-    /// Between two pings, in milliseconds.
+    /// Time between two pings, in milliseconds.
     pub interval_ms: u64,
-    /// How long after a ping something must come, in milliseconds.
+    /// Time limit for a response to a ping, in milliseconds.
     pub timeout_ms: u64,
 }
 
-/// What a heartbeat asks for.
+/// Action required by the heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeartbeatAction {
-    /// Nothing now.
+    /// None.
     Wait,
-    /// A ping.
+    /// Send a ping.
     Ping,
-    /// The client is gone.
+    /// Close: the client has timed out.
     Gone,
 }
 
-/// How many signaling messages a connection may send.
+/// Rate limit of signaling messages per connection.
 #[derive(Clone, Copy, Debug)]
 pub struct SignalRate {
-    /// In a minute; 0 is any number.
+    /// Messages per minute; 0: unlimited.
     pub per_minute: u32,
-    /// At once.
+    /// Messages in a burst.
     pub burst: u32,
 }
 
 impl WebSocket {
-    /// One that opened at `mono` milliseconds.
+    /// State of a WebSocket opened at `mono` milliseconds.
     pub fn new(mono: u64) -> Self {
         Self { decoder: FrameDecoder::default(), pinged: tick(mono), signals: SignalAllowance::new(mono) }
     }
 
-    /// Looks at the heartbeat at `mono` milliseconds; `seen` is when bytes last came.
+    /// Checks the heartbeat at `mono` milliseconds; `seen` is the tick at which bytes last arrived.
     pub fn beat(&mut self, mono: u64, seen: Tick, heartbeat: Heartbeat) -> HeartbeatAction {
         let current = tick(mono);
         if seen < self.pinged {
@@ -72,8 +72,8 @@ impl WebSocket {
         HeartbeatAction::Wait
     }
 
-    /// When to look next after `mono` milliseconds, on the same clock. While an answer is awaited, the next ping's time is
-    /// looked at, too: should the answer have come by then, the ping is due, however long the timeout.
+    /// Monotonic milliseconds of the next check after `mono`. While a ping is unanswered, the time of the next ping
+    /// counts, too: if the client has responded by then, that ping is due, however long the timeout.
     pub fn next_beat(&self, mono: u64, seen: Tick, heartbeat: Heartbeat) -> u64 {
         let ping = self.pinged.saturating_add(ticks(heartbeat.interval_ms));
         let end = self.pinged.saturating_add(ticks(heartbeat.timeout_ms));
@@ -81,20 +81,20 @@ impl WebSocket {
         u64::from(next) * TICK_MS
     }
 
-    /// Counts a signaling message against the allowance; whether it is within it.
+    /// Counts a signaling message; false when the rate limit is exceeded.
     pub fn spend_signal(&mut self, mono: u64, rate: SignalRate) -> bool {
         self.signals.spend(mono, rate)
     }
 }
 
 impl SignalAllowance {
-    /// An allowance of which nothing is spent at `mono` milliseconds.
+    /// An unused allowance at `mono` milliseconds.
     pub fn new(mono: u64) -> Self {
         Self { until: mono as u32 }
     }
 
-    /// Counts a signaling message; whether it is within the allowance. This is the generic cell rate algorithm: one
-    /// number says until when the allowance is spent.
+    /// Counts a signaling message; false when the rate limit is exceeded. Generic cell rate algorithm: the state is the
+    /// time until which the allowance is spent.
     pub fn spend(&mut self, mono: u64, rate: SignalRate) -> bool {
         if rate.per_minute == 0 {
             return true;
@@ -102,7 +102,7 @@ impl SignalAllowance {
         let each_ms = (60_000 / rate.per_minute).max(1);
         let ahead_max = each_ms.saturating_mul(rate.burst.saturating_sub(1));
         let current = mono as u32;
-        // The clock wraps after 49 days; a number from before counts as long past.
+        // The clock wraps after 49 days; a distant time counts as passed.
         let ahead = match self.until.wrapping_sub(current) {
             ahead if ahead <= ahead_max.saturating_add(each_ms) => ahead,
             _ => 0,
@@ -115,7 +115,7 @@ impl SignalAllowance {
     }
 }
 
-/// A span in ticks, rounded up.
+/// A duration in ticks, rounded up.
 fn ticks(ms: u64) -> Tick {
     Tick::try_from(ms.div_ceil(TICK_MS)).unwrap_or(Tick::MAX)
 }

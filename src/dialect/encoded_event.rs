@@ -1,7 +1,7 @@
-//! One event, encoded once for every dialect in use, frame header included, to be shared by all who are told it.
+//! One event, encoded once per dialect, frame header included. All receivers share the bytes.
 //!
-//! `raw` is encoded at once. A dialect of Socket.IO is when its first listener is found, on whichever shard that is; the
-//! others take that copy.
+//! `raw` is encoded at once. A dialect of Socket.IO is encoded when the first shard needs it; the other shards share
+//! that copy.
 
 use std::sync::OnceLock;
 
@@ -12,35 +12,36 @@ use crate::dialect::raw;
 use crate::dialect::socketio::{self, DIALECTS, Dialect};
 use crate::domain::event::Event;
 
-/// An event as it goes out on each wire.
+/// The encoded event.
 #[derive(Debug)]
 pub struct EncodedEvent {
-    /// A WebSocket text frame in `raw`; empty when `raw` has no word for the event.
+    /// A WebSocket text frame in `raw`; empty if `raw` has no such event.
     pub raw: Box<[u8]>,
-    /// The number of the message that it is; 0 when it is something else.
+    /// The sequence number, if it is a message of a room; else 0.
     pub seq: u64,
-    /// Whether a connection that cannot keep up may do without it.
+    /// Whether it may be dropped for a connection that cannot keep up.
     pub droppable: bool,
-    /// The same for Socket.IO peers, when there may be some among the listeners.
+    /// The same for Socket.IO peers, if there may be any among the receivers.
     pub for_peers: Option<Box<SocketIoEncodings>>,
 }
 
-/// An event for Socket.IO peers: frames that are whole Engine.IO messages.
+/// The encodings of an event for Socket.IO peers: frames that are whole Engine.IO messages.
 #[derive(Debug)]
 pub struct SocketIoEncodings {
     event: Event,
     now: Now,
     frames: [OnceLock<Box<[u8]>>; DIALECTS],
-    /// The same with an offset, for those who are in one room only.
+    /// The same with an offset, for peers in one room only.
     with_offset: [OnceLock<Box<[u8]>>; DIALECTS],
 }
 
-/// A draft that is kept for the next event has room for this many bytes at most.
+/// The most capacity, in bytes, that a draft keeps for the next event.
 const DRAFT_BYTES: usize = 16 * 1024;
 
 impl EncodedEvent {
-    /// Encodes `event` for listeners that speak `raw`, by way of `draft`, which is left empty.
+    /// Encodes `event` in `raw`. `draft` is a reusable buffer, left empty.
     pub fn new(event: &Event, now: Now, draft: &mut Vec<u8>) -> Self {
+        debug_assert!(draft.is_empty(), "invariant: the draft is empty between two events");
         if !event.is_for_peers() {
             let mark = ws::begin_text(draft);
             raw::encode(draft, event, now);
@@ -56,9 +57,10 @@ impl EncodedEvent {
         Self { raw, seq, droppable: event.droppable(), for_peers: None }
     }
 
-    /// The same, for Socket.IO peers as well.
+    /// Adds the encodings for Socket.IO peers.
     #[must_use]
     pub fn and_for_peers(mut self, event: &Event, now: Now) -> Self {
+        debug_assert!(self.for_peers.is_none(), "invariant: the encodings for peers are added once");
         let (frames, with_offset) = Default::default();
         self.for_peers = Some(Box::new(SocketIoEncodings { event: event.clone(), now, frames, with_offset }));
         self
@@ -71,7 +73,7 @@ impl SocketIoEncodings {
         &self.event
     }
 
-    /// The event in a dialect; empty when the dialect has no word for it.
+    /// The event in a dialect; empty if the dialect has no such event.
     pub fn frames(&self, dialect: Dialect) -> &[u8] {
         self.frames[dialect as usize].get_or_init(|| {
             let mut frames = Vec::new();
@@ -80,8 +82,8 @@ impl SocketIoEncodings {
         })
     }
 
-    /// A message of a room in a dialect, for listeners who are in that room only and say by an offset what they have; empty
-    /// when the dialect has no word for it. `epoch` is the run of the room's log that it is number `seq` of.
+    /// A message of a room in a dialect, for peers in that room only, with the offset `epoch:seq`; empty if the dialect
+    /// has no such event.
     pub fn frames_with_offset(&self, dialect: Dialect, epoch: &str, seq: u64) -> &[u8] {
         self.with_offset[dialect as usize].get_or_init(|| {
             let mut frames = Vec::new();
@@ -92,12 +94,12 @@ impl SocketIoEncodings {
         })
     }
 
-    /// Dialects that it has been encoded in.
+    /// The number of dialects that it has been encoded in.
     pub fn encoded(&self) -> usize {
         self.frames.iter().filter(|frames| frames.get().is_some()).count()
     }
 
-    /// Whether the one who caused it is told it, too.
+    /// Whether the sender receives it, too.
     pub fn is_for_its_sender(&self, dialect: Dialect) -> bool {
         matches!(self.event, Event::Message(_)) && dialect.hears_itself()
     }

@@ -1,29 +1,29 @@
-//! What the three dialects of Socket.IO have in common: how arguments are taken, how an event's array is written, and the
-//! words they share with each other and with `raw`.
+//! The common part of the three Socket.IO dialects: reading arguments, writing an event's array, and the events that
+//! they share with each other and with `raw`.
 
 use crate::base::time::{Now, rfc3339};
 use crate::codec::json::{self, Object};
 use crate::codec::socketio::Arguments;
-use crate::dialect::fields::{self, Fields};
+use crate::dialect::fields::{self, FieldSet};
 use crate::dialect::raw;
 use crate::domain::command::Command;
-use crate::domain::event::{Direct, Event};
+use crate::domain::event::{Direct, Signaled};
 use crate::domain::reject::{Code, Reject};
 
 #[cfg(test)]
 pub(super) mod samples;
 
-/// Declares what a dialect calls its requests, those that all three have included: `Request`, which says how an answer is
-/// spelled, and `Asked` and `Fault`, what becomes of an event.
+/// Declares the requests of a dialect, including those that all three share: `RequestName`, and the outcomes of decoding,
+/// `DecodedRequest` and `RequestFault`.
 macro_rules! requests {
     ($($(#[$doc:meta])* $request:ident = $name:literal,)+) => {
-        /// What a client asks for; it says how the answer is spelled.
+        /// The name of a request; it determines the shape of the answer.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Request {
+        pub enum RequestName {
             $($(#[$doc])* $request,)+
-            /// `heartbeat`: an answer, and nothing more.
+            /// `heartbeat`: checks that the server answers.
             Heartbeat,
-            /// `authenticate`, as in `raw`: a newer token.
+            /// `authenticate`, as in `raw`: renews the token.
             Authenticate,
             /// `offer`, as in `raw`.
             Offer,
@@ -35,7 +35,7 @@ macro_rules! requests {
             MediaStateChanged,
         }
 
-        impl Request {
+        impl RequestName {
             /// The request of that name.
             pub fn parse(name: &str) -> Option<Self> {
                 match name {
@@ -50,7 +50,7 @@ macro_rules! requests {
                 }
             }
 
-            /// Whether every dialect of Socket.IO has it, so that it does not tell which one a client speaks.
+            /// Whether all dialects share it, so that it does not identify the client's dialect.
             pub fn is_shared(self) -> bool {
                 matches!(
                     self,
@@ -77,32 +77,32 @@ macro_rules! requests {
             }
         }
 
-        /// A request, and what it asks for.
+        /// A request and its command.
         #[derive(Debug, PartialEq)]
-        pub struct Asked<'a> {
-            /// Which request.
-            pub request: Request,
-            /// The wish.
+        pub struct DecodedRequest<'a> {
+            /// The request.
+            pub request: RequestName,
+            /// The command.
             pub command: Command<'a>,
         }
 
-        /// What was wrong with an event.
+        /// The reason that an event was refused.
         #[derive(Debug, PartialEq)]
-        pub struct Fault {
-            /// Which request it is, if there is one of that name.
-            pub request: Option<Request>,
-            /// What was wrong.
+        pub struct RequestFault {
+            /// The request, if there is one of that name.
+            pub request: Option<RequestName>,
+            /// The refusal.
             pub reject: Reject,
         }
 
         /// Reads an event. `content_bytes` bounds a message's content.
-        pub fn decode<'a>(name: &str, arguments: Arguments<'a>, content_bytes: usize) -> Result<Asked<'a>, Fault> {
-            let Some(request) = Request::parse(name) else {
-                return Err(Fault { request: None, reject: $crate::dialect::events::unknown(name) });
+        pub fn decode<'a>(name: &str, arguments: Arguments<'a>, content_bytes: usize) -> Result<DecodedRequest<'a>, RequestFault> {
+            let Some(request) = RequestName::parse(name) else {
+                return Err(RequestFault { request: None, reject: $crate::dialect::events::unknown(name) });
             };
             match command(request, arguments, content_bytes) {
-                Ok(command) => Ok(Asked { request, command }),
-                Err(reject) => Err(Fault { request: Some(request), reject }),
+                Ok(command) => Ok(DecodedRequest { request, command }),
+                Err(reject) => Err(RequestFault { request: Some(request), reject }),
             }
         }
     };
@@ -110,7 +110,7 @@ macro_rules! requests {
 
 pub(super) use requests;
 
-/// Reads a request that is `raw`'s, in name and payload: what WebRTC takes, or a newer token.
+/// Reads a request that has the name and payload of `raw`: WebRTC signaling, or a token renewal.
 pub(super) fn shared<'a>(
     name: &str,
     mut arguments: Arguments<'a>,
@@ -119,13 +119,13 @@ pub(super) fn shared<'a>(
     raw::decode_as(name, object(&mut arguments), content_bytes)
 }
 
-/// The next argument; nothing and `null` stand for an object without fields.
+/// The next argument. An absent one and `null` stand for an empty object.
 pub(super) fn object<'a>(arguments: &mut Arguments<'a>) -> &'a str {
     fields::present(arguments.next()).unwrap_or("{}")
 }
 
 /// The fields of the next argument.
-pub(super) fn fields_of<'a, F: Fields<'a>>(name: &str, arguments: &mut Arguments<'a>) -> Result<F, Reject> {
+pub(super) fn fields_of<'a, F: FieldSet<'a>>(name: &str, arguments: &mut Arguments<'a>) -> Result<F, Reject> {
     fields::read(object(arguments)).map_err(|_| Reject::invalid(format!("{name} takes an object")))
 }
 
@@ -135,7 +135,7 @@ pub(super) fn unknown(name: &str) -> Reject {
     Reject::new(Code::UnknownType, format!("Unknown event {shown:?}"))
 }
 
-/// Appends an event: the array of its name and what `write` appends, one JSON value.
+/// Appends an event: the array of its name and the JSON value that `write` appends.
 pub(super) fn emit(out: &mut Vec<u8>, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'[');
     json::string(out, name);
@@ -144,12 +144,12 @@ pub(super) fn emit(out: &mut Vec<u8>, name: &str, write: impl FnOnce(&mut Vec<u8
     out.push(b']');
 }
 
-/// The same with an object, whose fields `write` adds.
+/// Appends an event with an object; `write` adds the fields.
 pub(super) fn emit_object(out: &mut Vec<u8>, name: &str, write: impl FnOnce(&mut Object<'_>)) {
     emit(out, name, |out| object_of(out, write));
 }
 
-/// Appends an object whose fields `write` adds.
+/// Appends an object; `write` adds the fields.
 pub(super) fn object_of(out: &mut Vec<u8>, write: impl FnOnce(&mut Object<'_>)) {
     let mut object = Object::begin(out);
     write(&mut object);
@@ -166,7 +166,7 @@ pub(super) fn id(object: &mut Object<'_>, field: &str, id: uuid::Uuid) {
     object.plain(field, id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
 }
 
-/// `message`: to this user, or to all, outside any room.
+/// `message`: a message to this user or to all users, outside any room.
 pub(super) fn direct(out: &mut Vec<u8>, direct: &Direct) {
     emit_object(out, "message", |object| {
         object.string("type", direct.content.kind.as_deref().unwrap_or("text"));
@@ -175,10 +175,9 @@ pub(super) fn direct(out: &mut Vec<u8>, direct: &Direct) {
     });
 }
 
-/// A signaling message under `raw`'s name, with `raw`'s payload.
-pub(super) fn signal(out: &mut Vec<u8>, event: &Event, now: Now) {
-    let Event::Signal(signaled) = event else { return };
-    emit(out, signaled.signal.as_str(), |out| raw::encode(out, event, now));
+/// A signaling message with the name and payload of `raw`.
+pub(super) fn signal(out: &mut Vec<u8>, signaled: &Signaled, now: Now) {
+    emit(out, signaled.signal.as_str(), |out| raw::relayed(out, signaled, now));
 }
 
 /// `error`: a request was not granted.
@@ -196,14 +195,14 @@ pub fn heartbeat(out: &mut Vec<u8>, now: Now) {
     emit_object(out, "heartbeat", |object| instant(object, "timestamp", now.wall));
 }
 
-/// What a request's ack says that was granted and has nothing more to tell.
+/// The ack of a granted request without a result.
 pub fn granted(out: &mut Vec<u8>) {
     object_of(out, |object| {
         object.bool("success", true);
     });
 }
 
-/// What a request's ack says that was not granted.
+/// The ack of a refused request.
 pub fn refused(out: &mut Vec<u8>, reject: &Reject) {
     object_of(out, |object| {
         object.bool("success", false).string("message", &reject.text).plain("code", reject.code.as_str());
@@ -213,7 +212,7 @@ pub fn refused(out: &mut Vec<u8>, reject: &Reject) {
     });
 }
 
-/// What the ack of a newer token says. `expires_at` is in seconds since 1970.
+/// The ack of a token renewal. `expires_at` is in seconds since 1970.
 pub fn renewed(out: &mut Vec<u8>, expires_at: Option<u64>) {
     object_of(out, |object| {
         object.bool("success", true);

@@ -1,5 +1,5 @@
-//! What is counted, in Prometheus's text format (version 0.0.4): a fixed list of figures without labels but the health's,
-//! so that an answer is as long on a busy server as on an idle one.
+//! Metrics in Prometheus's text format (version 0.0.4): a fixed list of figures. Only the health has labels, so the
+//! response has the same length on a busy and on an idle server.
 
 use std::fmt::{Display, Write};
 

@@ -1,5 +1,6 @@
-//! The fields of a request that is a JSON object, whatever the dialect: taken as unread JSON first, then read as the
-//! request wants them. So an error can say which field was wrong, and fields that a request does not have may be anything.
+//! The fields of a request that is a JSON object, in any dialect. They are first split into unread JSON, then decoded
+//! as the request needs them. So a refusal names the wrong field, and fields that a request does not have are not
+//! decoded.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,8 +18,8 @@ use crate::domain::history::PAGE_MAX;
 use crate::domain::reject::{Code, Reject};
 
 /// Every field that the requests of a dialect have, unread.
-pub(super) trait Fields<'a>: Default {
-    /// A field was met; one that no request has is passed over.
+pub(super) trait FieldSet<'a>: Default {
+    /// Takes a field. A field that no request has is ignored.
     fn set(&mut self, name: &str, value: &'a str);
 }
 
@@ -29,7 +30,7 @@ macro_rules! fields {
         #[derive(Default)]
         struct Fields<'a> { $($field: Option<&'a str>),+ }
 
-        impl<'a> $crate::dialect::fields::Fields<'a> for Fields<'a> {
+        impl<'a> $crate::dialect::fields::FieldSet<'a> for Fields<'a> {
             fn set(&mut self, name: &str, value: &'a str) {
                 match name {
                     $($name => self.$field = Some(value),)+
@@ -42,11 +43,11 @@ macro_rules! fields {
 
 pub(super) use fields;
 
-/// Takes an object apart.
+/// Splits an object into its fields.
 ///
 /// # Errors
 /// It is not valid JSON, or not an object.
-pub(super) fn read<'a, F: Fields<'a>>(text: &'a str) -> Result<F, serde_json::Error> {
+pub(super) fn read<'a, F: FieldSet<'a>>(text: &'a str) -> Result<F, serde_json::Error> {
     let mut fields = F::default();
     match scan::fields(text, |name, value| fields.set(name, value)) {
         Some(()) => Ok(fields),
@@ -57,7 +58,7 @@ pub(super) fn read<'a, F: Fields<'a>>(text: &'a str) -> Result<F, serde_json::Er
 /// Fields as `serde_json` reads them.
 struct Read<F>(F);
 
-impl<'de: 'a, 'a, F: Fields<'a>> Deserialize<'de> for Read<F> {
+impl<'de: 'a, 'a, F: FieldSet<'a>> Deserialize<'de> for Read<F> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(FieldsVisitor(PhantomData)).map(Read)
     }
@@ -65,7 +66,7 @@ impl<'de: 'a, 'a, F: Fields<'a>> Deserialize<'de> for Read<F> {
 
 struct FieldsVisitor<'a, F>(PhantomData<(&'a (), F)>);
 
-impl<'de: 'a, 'a, F: Fields<'a>> Visitor<'de> for FieldsVisitor<'a, F> {
+impl<'de: 'a, 'a, F: FieldSet<'a>> Visitor<'de> for FieldsVisitor<'a, F> {
     type Value = F;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,7 +82,7 @@ impl<'de: 'a, 'a, F: Fields<'a>> Visitor<'de> for FieldsVisitor<'a, F> {
     }
 }
 
-/// A value that is there; `null` is not.
+/// A present value; `null` counts as absent.
 pub(super) fn present(value: Option<&str>) -> Option<Opaque<'_>> {
     value.filter(|json| *json != "null")
 }
@@ -99,6 +100,7 @@ pub(super) fn text<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Cow
     if !json.starts_with('"') {
         return Err(Reject::invalid(format!("{field} must be a string")));
     }
+    debug_assert!(json.len() >= 2 && json.ends_with('"'), "invariant: unread JSON is valid JSON");
     let inner = &json[1..json.len() - 1];
     if !inner.contains('\\') {
         return Ok(Some(Cow::Borrowed(inner)));
@@ -149,7 +151,7 @@ pub(super) fn whole(field: &str, value: Option<&str>) -> Result<Option<u64>, Rej
     json.parse().map(Some).map_err(|_| Reject::invalid(format!("{field} must be a whole number that is not negative")))
 }
 
-/// How many messages somebody wants.
+/// The most messages that a client wants.
 pub(super) fn limit(value: Option<&str>) -> Result<Option<usize>, Reject> {
     let range = 1..=PAGE_MAX as u64;
     match whole("limit", value) {
@@ -181,7 +183,7 @@ pub(super) fn media(value: Option<&str>) -> Result<Option<MediaState>, Reject> {
     }
 }
 
-/// A message's content, if it has at most `bytes` bytes: of a string its text is counted, not its escapes.
+/// Checks that a message's content has at most `bytes` bytes. For a string, its text counts, not its escapes.
 pub(super) fn within(content: Opaque<'_>, bytes: usize) -> Result<Opaque<'_>, Reject> {
     if is_longer(content, bytes) {
         return Err(Reject::new(Code::MessageTooLarge, format!("content is larger than {bytes} bytes")));
@@ -199,7 +201,7 @@ fn is_longer(content: &str, bytes: usize) -> bool {
     }
 }
 
-/// What goes with a message beside its content.
+/// A field of a message beside its content.
 pub(super) fn extra<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Opaque<'a>>, Reject> {
     match present(value) {
         Some(json) if json.len() > limits::EXTRA_BYTES => {

@@ -1,28 +1,29 @@
-//! Offsets: how far a Socket.IO client has come in the logs of its rooms, in a text that it hands back.
+//! Offsets: the position of a Socket.IO client in the logs of its rooms, as a text that the client hands back when it
+//! reconnects.
 //!
-//! `socket.io-client` takes the last argument of an event for an offset when it is a text, keeps the latest one, and shows
-//! it when it connects again. So a message to a room carries one behind its own arguments, and so does every other event
-//! that would end in a text. An offset has an entry for each room that the client is in: `EPOCH:SEQ`, the run of the room's
-//! log and the number of the last message of it that went out before the event, or is the event. What it names was sent
-//! to this client earlier on the same connection, so whoever has the event has that, too.
+//! If the last argument of an event is a text, `socket.io-client` keeps it as an offset and sends the latest one when
+//! it connects again. So each message of a room carries an offset behind its arguments, and so does each other event
+//! that would end in a text. An offset has an entry `EPOCH:SEQ` for each room of the client: the epoch of the room's
+//! log and the number of the last message sent before the event, or of the event itself. All these messages were sent
+//! earlier on the same connection, so a client that has the event has them, too.
 
 use crate::base::limits;
 use crate::codec::engineio;
 use crate::codec::json;
 use crate::codec::ws;
 
-/// What an array ends with whose last value is a text.
+/// The end of an array with a text as its last value.
 const TEXT_END: &[u8] = b"\"]";
 
-/// What an event begins with, as an Engine.IO message.
+/// The beginning of an event as an Engine.IO message: the packet types of both protocols.
 const EVENT: &[u8] = b"42";
 
-/// How far a client says that it has come.
+/// The offset that a client sends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offset(Box<str>);
 
 impl Offset {
-    /// Reads what a client shows; `None` when it is no offset, or longer than any.
+    /// Reads a client's offset; `None` if it is none, or too long for one.
     pub fn parse(text: &str) -> Option<Self> {
         let is_offset = text.is_empty() || text.split(',').all(|text| parse_entry(text).is_some());
         (is_offset && text.len() <= limits::OFFSET_BYTES).then(|| Self(text.into()))
@@ -53,6 +54,7 @@ pub fn entry(out: &mut Vec<u8>, epoch: &str, seq: u64, is_first: bool) {
 /// Appends an event's frame with one more argument: the offset that `write` appends.
 pub fn with_offset(out: &mut Vec<u8>, payload: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
     engineio::encode_text(out, |out| {
+        debug_assert!(payload.ends_with(b"]"), "invariant: an event is an array");
         out.extend_from_slice(payload.strip_suffix(b"]").unwrap_or(payload));
         out.extend_from_slice(b",\"");
         write(out);
@@ -60,23 +62,23 @@ pub fn with_offset(out: &mut Vec<u8>, payload: &[u8], write: impl FnOnce(&mut Ve
     });
 }
 
-/// Appends an event's frame whose last argument is an offset, with more entries: those that `write` appends, each with a
-/// comma before it.
+/// Appends an event's frame whose last argument is an offset, extended by the entries that `write` appends, each after
+/// a comma.
 pub fn with_more(out: &mut Vec<u8>, payload: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
     engineio::encode_text(out, |out| {
+        debug_assert!(ends_in_text(payload), "invariant: an offset is the last argument of its event");
         out.extend_from_slice(payload.strip_suffix(TEXT_END).unwrap_or(payload));
         write(out);
         out.extend_from_slice(TEXT_END);
     });
 }
 
-/// Whether a client would take the last argument of what is in this frame for an offset.
+/// Whether a client would take the last argument of this frame for an offset.
 pub fn ends_in_text(payload: &[u8]) -> bool {
     payload.starts_with(EVENT) && payload.ends_with(TEXT_END)
 }
 
-/// The frames from `start` on, of which those that a client would take an offset from, and find another text, get one;
-/// `write` appends it.
+/// Adds an offset to each frame from `start` on that ends in another text; `write` appends it.
 pub fn mend(out: &mut Vec<u8>, start: usize, mut write: impl FnMut(&mut Vec<u8>)) {
     if !ws::frames(&out[start..]).any(|(_, payload)| ends_in_text(payload)) {
         return;
@@ -92,7 +94,7 @@ pub fn mend(out: &mut Vec<u8>, start: usize, mut write: impl FnMut(&mut Vec<u8>)
     }
 }
 
-/// These frames, the last of which, if it is an event, gets an offset that `write` appends.
+/// Adds an offset to the last of these frames if it is an event; `write` appends it.
 pub fn of_last(frames: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let Some((_, payload)) = ws::frames(frames).last().filter(|(_, payload)| payload.starts_with(EVENT)) else {
         return frames.to_vec();
@@ -151,7 +153,7 @@ mod tests {
         assert_eq!(texts(&out[6..]), [r#"42/chat,["leftRoom","r",""]"#, frames[1], frames[2]]);
     }
 
-    /// What all members of a room, or all peers, are told is not mended, so it must not end in a text.
+    /// Events to all members of a room or to all peers are shared and not mended, so they must not end in a text.
     #[test]
     fn nothing_that_many_are_told_ends_in_a_text() {
         use crate::domain::event::Event;

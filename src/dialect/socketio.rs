@@ -1,11 +1,11 @@
-//! The dialects of Socket.IO, and the one place where they meet the rest: what the shard asks of a dialect it asks here.
+//! The dialects of Socket.IO behind one interface.
 //!
-//! A dialect reads events of its clients ([`decode`]) and writes what they are told ([`encode`]), what they are answered
-//! ([`answer`]) and how they are greeted ([`greet`]). All that is written is whole Engine.IO messages as WebSocket frames, the
-//! namespace included, so that one copy serves every listener of that dialect, whatever carries its session.
+//! A dialect decodes events of its clients ([`decode`]), and encodes events for them ([`encode`]), answers ([`answer`])
+//! and greetings ([`greet`]). The output is whole Engine.IO messages as WebSocket frames, namespace included, so that
+//! all receivers of a dialect share one copy, on any transport.
 //!
-//! `colon` answers through acks, and tells the asker of what came about by events as well. `notify` and `camel` answer by
-//! events, and through the ack, if one is wanted, in addition. What a dialect has no word for its clients are not told.
+//! `colon` answers by acks and sends events in addition. `notify` and `camel` answer by events and send an ack in
+//! addition if the client asked for one. An event without an equivalent in a dialect is not sent to its clients.
 
 mod answer;
 
@@ -24,29 +24,29 @@ use crate::domain::reject::{Code, Reject};
 
 pub use answer::answer;
 
-/// A way of spelling commands and events in Socket.IO.
+/// A dialect of Socket.IO: the names and shapes of commands and events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Dialect {
-    /// Of the main namespace.
+    /// In the main namespace.
     Notify,
-    /// Of `/chat`, with names such as `message:send`.
+    /// In `/chat`, with names such as `message:send`.
     Colon,
-    /// Of `/chat`, with names such as `sendMessage`.
+    /// In `/chat`, with names such as `sendMessage`.
     Camel,
 }
 
-/// The namespaces there are.
+/// All namespaces.
 pub const NAMESPACES: [&str; 2] = [socketio::MAIN, "/chat"];
 
-/// How many dialects there are.
+/// The number of dialects.
 pub const DIALECTS: usize = 3;
 
 impl Dialect {
-    /// All of them, each at its own number.
+    /// All dialects, in the order of their discriminants.
     pub const ALL: [Self; DIALECTS] = [Self::Notify, Self::Colon, Self::Camel];
 
-    /// The namespace that it is spoken in.
+    /// Its namespace.
     pub fn namespace(self) -> &'static str {
         match self {
             Self::Notify => NAMESPACES[0],
@@ -63,17 +63,17 @@ impl Dialect {
         }
     }
 
-    /// A number for it that is not 0.
+    /// Its number, from 1.
     pub fn number(self) -> u8 {
         self as u8 + 1
     }
 
-    /// The one of this number.
+    /// The dialect of this number.
     pub fn numbered(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|dialect| dialect.number() == number)
     }
 
-    /// The one of this name.
+    /// The dialect of this name.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             "notify" => Some(Self::Notify),
@@ -83,8 +83,8 @@ impl Dialect {
         }
     }
 
-    /// What is spoken in a namespace until a client's first event tells: clients of `colon` send their token in the payload
-    /// with which they connect.
+    /// The dialect of a client until its first event identifies it. Clients of `colon` send their token in the payload
+    /// of their CONNECT packet.
     pub fn expected_in(namespace: &str, sends_token: bool) -> Self {
         match (namespace == socketio::MAIN, sends_token) {
             (true, _) => Self::Notify,
@@ -93,17 +93,17 @@ impl Dialect {
         }
     }
 
-    /// The one that a client speaks who sends an event of this name; `None` when the name does not tell.
+    /// The dialect that an event of this name identifies, if it does.
     pub fn told_by(namespace: &str, name: &str) -> Option<Self> {
         if namespace == socketio::MAIN {
             return None;
         }
-        let is_colon = colon::Request::parse(name).is_some_and(|request| !request.is_shared());
-        let is_camel = camel::Request::parse(name).is_some_and(|request| !request.is_shared());
+        let is_colon = colon::RequestName::parse(name).is_some_and(|request| !request.is_shared());
+        let is_camel = camel::RequestName::parse(name).is_some_and(|request| !request.is_shared());
         is_colon.then_some(Self::Colon).or(is_camel.then_some(Self::Camel))
     }
 
-    /// Whether who sends a message to a room is told it like the others.
+    /// Whether the sender of a message to a room receives the event, too.
     pub fn hears_itself(self) -> bool {
         matches!(self, Self::Colon | Self::Camel)
     }
@@ -114,16 +114,16 @@ impl Dialect {
 pub struct ReplyTo {
     /// The number of the ack that the client asked for, if it did.
     pub ack: Option<u64>,
-    /// The name of the request's event; empty when no dialect has such an event, and without a request.
+    /// The name of the request's event; empty for an unknown event, and without a request.
     pub event: &'static str,
 }
 
 impl ReplyTo {
-    /// For a request that came as the event `name`.
+    /// For a request with the event `name`.
     pub fn new(ack: Option<u64>, name: &str) -> Self {
-        let event = notify::Request::parse(name).map(notify::Request::name);
-        let event = event.or_else(|| colon::Request::parse(name).map(colon::Request::name));
-        let event = event.or_else(|| camel::Request::parse(name).map(camel::Request::name));
+        let event = notify::RequestName::parse(name).map(notify::RequestName::name);
+        let event = event.or_else(|| colon::RequestName::parse(name).map(colon::RequestName::name));
+        let event = event.or_else(|| camel::RequestName::parse(name).map(camel::RequestName::name));
         Self { ack, event: event.unwrap_or_default() }
     }
 
@@ -142,53 +142,53 @@ impl ReplyTo {
     }
 }
 
-/// What the answer to a request says.
+/// The answer to a request. "You" is the client.
 #[derive(Clone, Copy, Debug)]
 pub enum SocketIoAnswer<'a> {
     /// You are a member.
     Joined(&'a Joined),
     /// You are no longer a member of this room.
     Left(&'a str),
-    /// Your message to this room was accepted; what it says is there when the answer is to repeat it.
+    /// Your message to this room was accepted. Sender and content are present if the answer repeats them.
     Sent(&'a Sent, &'a str, Option<(&'a Identity, &'a Content)>),
-    /// These are the messages that were sent before.
+    /// Earlier messages.
     History(&'a History),
-    /// These received and read the message.
+    /// The receipts of a message.
     Receipts(&'a Marks),
-    /// Your new token holds until then, in seconds since 1970.
+    /// The token was renewed.
     Authenticated {
-        /// Whose it is.
+        /// The user.
         user: &'a str,
         /// The connection, as its client knows it.
         socket: &'a str,
-        /// Until when; for ever when absent.
+        /// When it expires, in seconds since 1970; never when absent.
         expires_at: Option<u64>,
     },
-    /// Your connection may be recovered with this token, for so long after it is lost.
+    /// A recovery token was created.
     TokenMade {
         /// The token.
         token: &'a str,
-        /// In milliseconds.
+        /// How long after the loss of the connection it is valid, in milliseconds.
         window_ms: u64,
     },
-    /// You are where the connection was that you showed the token of.
+    /// You have recovered the session of the lost connection.
     Recovered {
-        /// Whose it was.
+        /// The user.
         user: &'a str,
         /// The connection as it is now.
         view: &'a ConnectionView,
-        /// When the lost one came, in milliseconds since 1970.
+        /// When the lost connection connected, in milliseconds since 1970.
         connected_at: u64,
-        /// The token of the connection that there is now.
+        /// The recovery token of the connection as it is now.
         token: &'a str,
-        /// The rooms of which not all that was missed could be found.
+        /// The rooms with missed messages that could not be found.
         gaps: &'a [&'a str],
-        /// What was missed.
+        /// The missed messages.
         messages: &'a [&'a Message],
     },
-    /// I am here, and this came with the question.
+    /// The server answers, and repeats this value.
     Pong(Option<Opaque<'a>>),
-    /// This is the answer to the question.
+    /// The result of a query.
     Found(&'a QueryResult),
     /// It is done.
     Done,
@@ -199,7 +199,7 @@ pub enum SocketIoAnswer<'a> {
 /// Reads a client's event. `content_bytes` bounds a message's content.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The event is unknown, or an argument is wrong.
 pub fn decode<'a>(
     dialect: Dialect,
     name: Option<&str>,
@@ -220,7 +220,7 @@ pub fn decode<'a>(
     }
 }
 
-/// Appends what is told of an event; nothing when the dialect has no word for it.
+/// Appends an event; no bytes if the dialect has no equivalent.
 pub fn encode(out: &mut Vec<u8>, dialect: Dialect, event: &Event, now: Now) {
     let start = out.len();
     let mut is_told = false;
@@ -236,20 +236,22 @@ pub fn encode(out: &mut Vec<u8>, dialect: Dialect, event: &Event, now: Now) {
     }
 }
 
-/// Appends the first thing that a peer is told, once it is connected; nothing when the dialect has no greeting.
+/// Appends the first event of a connected peer; no bytes if the dialect has no greeting.
 pub fn greet(out: &mut Vec<u8>, dialect: Dialect, user: &str, socket: &str) {
     if dialect == Dialect::Notify {
         emit(out, dialect, |out| notify::authenticated(out, user, socket));
     }
 }
 
-/// Appends who is online, as clients of `colon` are told once they are connected. `total` counts those, too, that the list
-/// is too short for.
+/// Appends the users online, as clients of `colon` receive them once they are connected. `total` includes the users
+/// beyond the list's bound.
 pub fn greet_with_users(out: &mut Vec<u8>, users: &[PresenceView], total: usize) {
-    emit(out, Dialect::Colon, |out| colon::users_online(out, users.iter().map(colon::Here::of), total as u64));
+    emit(out, Dialect::Colon, |out| {
+        colon::users_online(out, users.iter().map(colon::OnlineUserView::of), total as u64)
+    });
 }
 
-/// Appends an event whose array is what `write` appends.
+/// Appends an event; `write` appends its array.
 fn emit(out: &mut Vec<u8>, dialect: Dialect, write: impl FnOnce(&mut Vec<u8>)) {
     let target = PacketTarget::namespace(dialect.namespace());
     engineio::encode_text(out, |out| socketio::encode_event(out, &target, write));

@@ -1,4 +1,4 @@
-//! Who somebody is, and what that lets them do.
+//! Users and their roles.
 
 use std::fmt;
 
@@ -8,24 +8,25 @@ use crate::base::Name;
 
 /// A user as a verified token (or a guest's arrival) describes them; fixed for the life of that token.
 ///
-/// One thin allocation, shared by everything that refers to its user: the id, then, each behind a line end that no name
-/// can contain, the user name and the e-mail address as far as they are needed.
+/// One thin allocation, shared by all state of the user: the id, then the username and the e-mail address if needed,
+/// each
+/// after a line end, as no name contains one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity(ThinArc<Roles, u8>);
 
 /// The roles a token grants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
-    /// May do everything.
+    /// May do every action.
     pub admin: bool,
-    /// May push messages to others by REST.
+    /// May push messages to other users by REST.
     pub push: bool,
-    /// Came without a token.
+    /// Has no token.
     pub guest: bool,
 }
 
 impl Identity {
-    /// Somebody with these names, none of which has control characters, and roles.
+    /// A user with these names and roles. Names have no control characters.
     pub fn new(user: &str, username: Option<&str>, email: Option<&str>, roles: Roles) -> Self {
         let username = username.filter(|username| *username != user).unwrap_or_default();
         let text = match email {
@@ -36,23 +37,22 @@ impl Identity {
         Self(ThinArc::from_header_and_slice(roles, text.as_bytes()))
     }
 
-    /// A guest with a random word for a name.
+    /// A guest, named after a random word.
     pub fn guest(word: &str) -> Self {
         Self::new(&format!("guest:{word}"), None, None, Roles { guest: true, ..Roles::default() })
     }
 
     fn part(&self, number: usize) -> Option<&str> {
         let part = self.0.slice.split(|byte| *byte == b'\n').nth(number)?;
-        // It was text when it was put in.
-        std::str::from_utf8(part).ok()
+        Some(std::str::from_utf8(part).expect("invariant: an identity holds text"))
     }
 
     /// The user's id: the token's `sub`, or `guest:` and a random word.
     pub fn user(&self) -> &str {
-        self.part(0).unwrap_or_default()
+        self.part(0).expect("invariant: an identity begins with the user's id")
     }
 
-    /// The user's id, to keep.
+    /// The user's id, shared.
     pub fn user_name(&self) -> Name {
         self.user().into()
     }
@@ -67,7 +67,7 @@ impl Identity {
         self.part(2)
     }
 
-    /// What the user may do beyond their own affairs.
+    /// The user's roles.
     pub fn roles(&self) -> Roles {
         self.0.header.header
     }

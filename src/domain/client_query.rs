@@ -1,101 +1,101 @@
-//! What a peer wants to know. A question changes nothing; who may have which answer is for whoever knows it to say.
+//! Queries of clients. A query reads state and changes none. [`crate::domain::policy`] authorizes it.
 
 use std::borrow::Cow;
 
-/// One question of one peer.
+/// One query of one client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientQuery<'a> {
-    /// What a room is.
+    /// A room.
     Room {
         /// The room.
         room: Cow<'a, str>,
     },
-    /// The rooms that the asker may join by name: those it takes part in and those it is in.
+    /// The user's rooms: those it is a participant or member of.
     Rooms,
-    /// Who of a room's members is here.
+    /// The users of a room that are online.
     Members {
         /// The room.
         room: Cow<'a, str>,
-        /// Which of them.
+        /// The page of users.
         page: PageRequest<'a>,
     },
-    /// Who types in a room.
+    /// The users that type in a room.
     Typing {
         /// The room.
         room: Cow<'a, str>,
     },
-    /// Who received and read a message, by its id alone.
+    /// The receipts of a message, by its id alone.
     Message {
         /// The message's id.
         message: Cow<'a, str>,
     },
-    /// What is counted of messages.
+    /// Counts of messages.
     MessageStats,
-    /// Who is here.
+    /// The users that are online.
     Users {
-        /// Which of them.
+        /// The page of users.
         page: PageRequest<'a>,
     },
-    /// How a user is.
+    /// A user's presence.
     Presence {
         /// The user.
         user: Cow<'a, str>,
     },
-    /// What is counted of users.
+    /// Counts of users.
     PresenceStats,
-    /// What would be recovered of the asking connection.
+    /// The recoverable session of the client's own connection.
     Session,
-    /// What is counted of sessions that may be recovered.
+    /// Counts of recoverable sessions.
     SessionStats,
-    /// What is counted of connections.
+    /// Counts of connections.
     Connections,
-    /// What happened to connections.
+    /// Incidents of connections.
     Events(IncidentFilter<'a>),
-    /// All that is counted of connections.
+    /// The overview of connections: counts, incidents and most frequent sources.
     Monitoring,
-    /// Whether anything is near its limit or out of reach.
+    /// The server's health.
     Health,
 }
 
-/// A part of a list that is in the order of the users' ids.
+/// A page of a list of users in the order of their ids.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PageRequest<'a> {
     /// The users after this one; from the first when absent.
     pub after: Option<Cow<'a, str>>,
-    /// At most so many; as many as is usual when absent.
+    /// The most entries to return; a default when absent.
     pub limit: Option<usize>,
 }
 
-/// Which events of connections, newest first.
+/// A filter for incidents, newest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct IncidentFilter<'a> {
-    /// At most so many; as many as is usual when absent.
+    /// The most entries to return; a default when absent.
     pub limit: Option<usize>,
-    /// Of this kind.
+    /// Only of this kind.
     pub kind: Option<IncidentKind>,
-    /// Of this user.
+    /// Only of this user.
     pub user: Option<Cow<'a, str>>,
-    /// From this address.
+    /// Only from this address.
     pub address: Option<std::net::IpAddr>,
 }
 
-/// What happened to a connection.
+/// The kind of an incident of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IncidentKind {
-    /// It came.
+    /// It connected.
     Connect,
     /// It ended.
     Disconnect,
-    /// It failed for another reason than the following two.
+    /// It failed, for a reason other than the following two.
     Error,
-    /// It was turned away for coming too often, or its user was for asking too much.
+    /// Its source had too many connection attempts, or its user exceeded a quota.
     RateLimit,
-    /// It could not say who it is.
+    /// Its token was not accepted.
     AuthFailure,
 }
 
 impl IncidentFilter<'_> {
-    /// The same, to keep.
+    /// A copy that borrows no bytes.
     pub fn into_owned(self) -> IncidentFilter<'static> {
         let user = self.user.map(|user| Cow::Owned(user.into_owned()));
         IncidentFilter { limit: self.limit, kind: self.kind, user, address: self.address }
@@ -103,10 +103,10 @@ impl IncidentFilter<'_> {
 }
 
 impl IncidentKind {
-    /// Each of them.
+    /// All kinds.
     pub const ALL: [Self; 5] = [Self::Connect, Self::Disconnect, Self::Error, Self::RateLimit, Self::AuthFailure];
 
-    /// Its name on every wire.
+    /// Its name in every dialect.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -117,8 +117,8 @@ impl IncidentKind {
         }
     }
 
-    /// The one of that name.
+    /// The kind of that name.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|happening| happening.as_str() == text)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }

@@ -1,4 +1,4 @@
-//! What a peer asks, whatever the dialect it asks in. Borrowed from the bytes it came in; nothing here outlives the turn.
+//! Requests of clients, independent of the dialect. Borrowed from the received bytes, for one turn of the loop.
 
 use std::borrow::Cow;
 
@@ -8,21 +8,21 @@ use crate::domain::client_query::ClientQuery;
 /// JSON text that passes through unread: an SDP, an ICE candidate, a message's content.
 pub type Opaque<'a> = &'a str;
 
-/// One wish of one peer.
+/// One request of one client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command<'a> {
     /// Become a member of a room.
     Join(Join<'a>),
-    /// Stop being a member, or remove a peer where one may.
+    /// End a membership: the client's own, or, as the room's host, another peer's.
     Leave {
         /// The room.
         room: Cow<'a, str>,
-        /// Whose membership ends; the asker's own when absent.
+        /// The peer id of the membership; the client's own when absent.
         peer: Option<Cow<'a, str>>,
     },
     /// Relay an offer, an answer or an ICE candidate to one peer of a room.
     Signal(SignalTo<'a>),
-    /// Tell a room which media one sends.
+    /// Announce the media that the client sends.
     Media {
         /// The room.
         room: Cow<'a, str>,
@@ -33,86 +33,86 @@ pub enum Command<'a> {
     },
     /// Send a message.
     Send {
-        /// To whom.
+        /// The receivers.
         target: MessageTarget<'a>,
-        /// What.
+        /// The message.
         draft: Draft<'a>,
     },
-    /// Change one's own presence.
+    /// Set the user's presence.
     SetStatus(Status),
-    /// Tell a room that one types, or stopped.
+    /// Start or stop the typing indicator.
     Typing {
         /// The room.
         room: Cow<'a, str>,
-        /// Whether one types.
+        /// Whether the user types.
         is_typing: bool,
     },
-    /// Say that a message arrived or was read.
+    /// Mark a message as delivered or read.
     Receipt {
         /// The message's room.
         room: Cow<'a, str>,
         /// The message's id.
         message: Cow<'a, str>,
-        /// Which of the two.
+        /// Delivered or read.
         kind: ReceiptKind,
     },
-    /// Look at messages of a room that were sent before.
+    /// Read earlier messages of a room.
     History {
         /// The room.
         room: Cow<'a, str>,
-        /// The first ones after this number; the newest when absent.
+        /// The messages after this sequence number; the newest when absent.
         after: Option<u64>,
-        /// At most so many; as many as is usual when absent.
+        /// The most messages to return; a default when absent.
         limit: Option<usize>,
     },
-    /// Look at who received and read a message.
+    /// Read the receipts of a message.
     Receipts {
         /// The message's room.
         room: Cow<'a, str>,
         /// The message's id.
         message: Cow<'a, str>,
     },
-    /// Go on where an earlier connection was lost.
+    /// Recover the session of a connection that was lost.
     Resume {
-        /// The token that the earlier connection was given.
+        /// The recovery token of that connection.
         token: Cow<'a, str>,
-        /// What the client has of its rooms, where it knows.
+        /// The last message that the client has of each room, where it knows.
         has: Vec<Has>,
     },
-    /// Go on under a newer token.
+    /// Renew the token.
     Authenticate {
         /// The token.
         token: Cow<'a, str>,
     },
-    /// Nothing but an answer.
+    /// Check that the server answers.
     Ping,
-    /// Nothing but an answer that brings this back.
+    /// The same; the answer repeats this value.
     Echo(Opaque<'a>),
-    /// Look at messages of a room that were sent after one that the client knows by its id.
+    /// Read the messages of a room after the one of this id.
     Sync {
         /// The room.
         room: Cow<'a, str>,
         /// The message's id.
         after: Cow<'a, str>,
-        /// At most so many; as many as is usual when absent.
+        /// The most messages to return; a default when absent.
         limit: Option<usize>,
     },
-    /// Be given a secret by which the connection may be recovered.
+    /// Create a recovery token for the connection.
     MakeRecoveryToken,
-    /// Look at something, changing nothing.
+    /// A query.
     Ask(ClientQuery<'a>),
 }
 
-/// A wish to become a member of a room.
+/// A request to become a member of a room.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Join<'a> {
     /// The room.
     pub room: Cow<'a, str>,
-    /// The name to go by in the room; the connection's id when absent.
+    /// The peer id in the room; the connection's id when absent.
     pub peer: Option<Cow<'a, str>>,
     /// The name to show; the username when absent.
     pub display_name: Option<Cow<'a, str>>,
-    /// Which media one sends.
+    /// The media that the client sends.
     pub media: MediaState,
 }
 
@@ -123,7 +123,7 @@ pub struct SignalTo<'a> {
     pub room: Cow<'a, str>,
     /// The sender's own peer id, when given.
     pub from: Option<Cow<'a, str>>,
-    /// The peer addressed.
+    /// The peer id of the receiver.
     pub to: Cow<'a, str>,
     /// Offer, answer or candidate.
     pub signal: Signal,
@@ -131,12 +131,12 @@ pub struct SignalTo<'a> {
     pub body: Opaque<'a>,
 }
 
-/// Which of WebRTC's three signaling messages.
+/// A kind of WebRTC signaling message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// A session description that opens a negotiation.
     Offer,
-    /// The one that closes it.
+    /// The session description that closes it.
     Answer,
     /// A network path to try.
     Candidate,
@@ -153,7 +153,7 @@ impl Signal {
     }
 }
 
-/// Which media a peer sends.
+/// The media that a peer sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MediaState {
     /// Microphone.
@@ -164,7 +164,7 @@ pub struct MediaState {
     pub screen: bool,
 }
 
-/// To whom a message goes.
+/// The receivers of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MessageTarget<'a> {
     /// Every member of a room.
@@ -175,17 +175,17 @@ pub enum MessageTarget<'a> {
     Peer {
         /// The room both are in.
         room: Cow<'a, str>,
-        /// The peer addressed.
+        /// The peer id of the receiver.
         peer: Cow<'a, str>,
     },
 }
 
-/// What a client has of a room: everything up to a number.
+/// A client's position in the log of a room: it has all messages up to a number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Has {
     /// The room.
     pub room: Name,
-    /// Which run of the room's log the number counts in.
+    /// The epoch of the room's log that the number belongs to.
     pub epoch: Name,
     /// The number of the last message.
     pub seq: u64,
@@ -196,33 +196,33 @@ pub struct Has {
 pub struct Draft<'a> {
     /// The content, as JSON.
     pub content: Opaque<'a>,
-    /// What kind of content; `text` when absent.
+    /// The kind of content; `text` when absent.
     pub kind: Option<Cow<'a, str>>,
     /// The message this one answers.
     pub reply_to: Option<Cow<'a, str>>,
     /// A file that goes with it, as JSON.
     pub attachment: Option<Opaque<'a>>,
-    /// Anything else that goes with it, as JSON.
+    /// Further data of the sender, as JSON.
     pub metadata: Option<Opaque<'a>>,
-    /// What its sender calls it, so that a repeat is known for one.
+    /// The sender's own id of the message; it makes a repeated request idempotent.
     pub client_message_id: Option<Cow<'a, str>>,
 }
 
-/// What a user says of their presence.
+/// A user's presence, as they set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Here.
+    /// Available.
     Online,
-    /// Not at the keyboard.
+    /// Away from the keyboard.
     Away,
     /// Not to be disturbed.
     Busy,
-    /// Not here, or wishing to seem so.
+    /// Not connected, or set to appear so.
     Offline,
 }
 
 impl Status {
-    /// The status as it stands on every wire.
+    /// The status in every dialect.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Online => "online",
@@ -238,7 +238,7 @@ impl Status {
     }
 }
 
-/// What a receipt says of a message.
+/// A kind of receipt for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiptKind {
     /// It reached a member.

@@ -1,4 +1,4 @@
-//! A connection as its owner and admins see it, and what they may do with it. Whoever holds the connection answers.
+//! Operations on a connection, for its user and for admins. The shard that holds the connection replies.
 
 use std::net::IpAddr;
 
@@ -7,49 +7,49 @@ use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::reject::{Code, Reject};
 
-/// An act on a connection.
+/// An operation on a connection.
 #[derive(Debug)]
 pub enum ConnectionOp {
-    /// Look at it.
+    /// Return its view.
     Describe,
-    /// Keep what its user says of the device behind it, provided that it is that user's.
+    /// Set the description of its device, if the connection is one of this user.
     SetDevice {
         /// The user.
         user: Name,
-        /// What they say, as JSON.
+        /// The description, as JSON.
         device: Option<Box<str>>,
     },
     /// Close it.
     Close {
-        /// Who closes it: its user, or an admin.
+        /// Its user or an admin.
         by: Identity,
     },
 }
 
-/// A connection as its owner and admins see it.
+/// The view of a connection for its user and for admins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionView {
     /// Its id.
     pub connection: ConnectionId,
-    /// What carries it.
+    /// Its transport.
     pub transport: &'static str,
-    /// What it speaks.
+    /// Its dialect.
     pub dialect: &'static str,
-    /// When it came, in milliseconds since 1970.
+    /// The time it was opened, in milliseconds since 1970.
     pub connected_at: u64,
-    /// When something last came from it, in milliseconds since 1970.
+    /// The time of its last input, in milliseconds since 1970.
     pub last_seen: u64,
-    /// The rooms it is in.
+    /// The rooms it is a member of.
     pub rooms: Vec<Name>,
-    /// What its user says of the device behind it, as JSON.
+    /// The description of its device, as JSON.
     pub device: Option<Box<str>>,
-    /// Where it comes from.
+    /// Its remote address.
     pub address: IpAddr,
-    /// The program it says it is.
+    /// Its user agent.
     pub agent: Option<Box<str>>,
 }
 
-/// There is no such connection, or not any more.
+/// No connection of that id is open.
 pub fn connection_not_found() -> Reject {
     Reject::new(Code::ConnectionNotFound, "No connection of that id")
 }

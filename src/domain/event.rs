@@ -1,4 +1,4 @@
-//! What a peer is told, whatever the dialect it hears it in.
+//! Events that clients receive, independent of the dialect.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind, Signal, Status};
 use crate::domain::people::PresenceView;
 
-/// One thing that happened.
+/// One event. "You" is the client that receives it.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// You became a member of a room.
@@ -19,107 +19,107 @@ pub enum Event {
     Left {
         /// The room.
         room: Name,
-        /// Why.
+        /// The reason.
         cause: LeaveCause,
     },
-    /// Somebody became a member.
+    /// Another client became a member.
     PeerJoined {
         /// The room.
         room: Name,
-        /// Who.
+        /// The new member.
         peer: PeerView,
     },
-    /// Somebody's membership ended.
+    /// Another client's membership ended.
     PeerLeft {
         /// The room.
         room: Name,
-        /// Who, by name in the room.
+        /// The peer's name in the room.
         peer: PeerName,
-        /// Who it was.
+        /// Its user.
         identity: Identity,
     },
-    /// In a room too large for announcements: how many there are.
+    /// The number of members, in a room too large for announcements.
     Stats {
         /// The room.
         room: Name,
         /// Its members.
         participant_count: usize,
     },
-    /// Users came to a room or left it: who is there, as the room hears where rooms hear of that.
+    /// The users in a room after a change, for dialects that announce them to the room.
     Online {
         /// The room.
         room: Name,
-        /// Its users who are online; those with several connections count once.
+        /// Its users that are online, each counted once.
         online_count: usize,
-        /// The first of them, where that is told.
+        /// The first of them, if presence is known.
         users: Option<Arc<[PresenceView]>>,
     },
     /// A signaling message for you.
     Signal(Box<Signaled>),
-    /// Somebody sends other media than before.
+    /// A peer changed the media it sends.
     Media {
         /// The room.
         room: Name,
-        /// Who.
+        /// The peer's name in the room.
         peer: PeerName,
         /// The new state.
         media: MediaState,
     },
-    /// A message in a room, or from one of its peers to you alone.
+    /// A message in a room, or of one of its peers to you alone.
     Message(Arc<Message>),
-    /// A message to you, or to all, outside any room.
+    /// A message to you or to all users, outside any room.
     Direct(Arc<Direct>),
-    /// Somebody types, or stopped.
+    /// A user started or stopped typing.
     Typing {
         /// The room.
         room: Name,
-        /// Who.
+        /// The user.
         by: Identity,
-        /// Whether they type.
+        /// Whether the user types.
         is_typing: bool,
     },
-    /// A message of yours arrived or was read.
+    /// A message of yours was delivered or read.
     Receipt {
         /// The message's room.
         room: Name,
         /// The message.
         message: Uuid,
-        /// Who received or read it.
+        /// The receiver.
         by: Identity,
-        /// Which of the two.
+        /// Delivered or read.
         kind: ReceiptKind,
     },
-    /// A message arrived or was read, as the room hears where rooms hear of that.
+    /// A message was delivered or read, for dialects that announce it to the room.
     Marked {
         /// The message's room.
         room: Name,
         /// The message.
         message: Uuid,
-        /// Who received or read it.
+        /// The receiver.
         by: Identity,
-        /// Which of the two.
+        /// Delivered or read.
         kind: ReceiptKind,
     },
-    /// Somebody's presence changed.
+    /// A user's presence changed.
     Presence {
-        /// Who.
+        /// The user.
         user: Name,
-        /// To what.
+        /// The new status.
         status: Status,
-        /// When they were last active, in milliseconds since 1970.
+        /// The time of the user's last activity, in milliseconds since 1970.
         last_seen: u64,
     },
     /// A room was closed.
     Closed {
         /// The room.
         room: Name,
-        /// Why.
+        /// The reason.
         reason: Name,
     },
 }
 
 impl Event {
-    /// The room whose order this event belongs to.
+    /// The room, if the event belongs to the order of one.
     pub fn room(&self) -> Option<&Name> {
         match self {
             Self::Joined(joined) => Some(&joined.room),
@@ -138,23 +138,23 @@ impl Event {
         }
     }
 
-    /// Whether only Socket.IO has a word for it.
+    /// Whether only dialects of Socket.IO encode it.
     pub fn is_for_peers(&self) -> bool {
         matches!(self, Self::Marked { .. } | Self::Online { .. })
     }
 
-    /// Whether a connection that cannot keep up may do without it.
+    /// Whether it may be dropped for a connection that cannot keep up.
     pub fn droppable(&self) -> bool {
         matches!(self, Self::Typing { .. } | Self::Presence { .. })
     }
 }
 
-/// Why a membership ended, as its owner is told.
+/// The reason that a membership ended, as the former member receives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaveCause {
-    /// Its owner asked.
+    /// The client asked.
     Left,
-    /// The same user took the peer id over from another connection.
+    /// Another connection of the same user took the peer id over.
     Replaced,
     /// The host or an admin removed the peer.
     Removed,
@@ -165,13 +165,13 @@ pub enum LeaveCause {
 pub struct Joined {
     /// The room.
     pub room: Name,
-    /// Your name in it.
+    /// Your name in the room.
     pub peer: PeerName,
     /// The others, at most `rooms.announce_limit`.
     pub peers: Vec<PeerView>,
-    /// Members, you included.
+    /// The number of members, you included.
     pub participant_count: usize,
-    /// Which run of the room's log `seq` counts in.
+    /// The epoch of the room's log that `seq` belongs to.
     pub epoch: Name,
     /// The number of the last message; 0 before the first.
     pub seq: u64,
@@ -187,7 +187,7 @@ pub enum PeerName {
 }
 
 impl PeerName {
-    /// Calls `with` with the name as text.
+    /// Passes the name as text to `with`.
     pub fn with<T>(&self, with: impl FnOnce(&str) -> T) -> T {
         match self {
             Self::Chosen(name) => with(name),
@@ -195,7 +195,7 @@ impl PeerName {
         }
     }
 
-    /// Whether the name is spelled `text`.
+    /// Whether the name is `text`.
     pub fn is(&self, text: &str) -> bool {
         self.with(|name| name == text)
     }
@@ -206,11 +206,11 @@ impl PeerName {
 pub struct PeerView {
     /// Its name in the room.
     pub name: PeerName,
-    /// The name to show, when it is another than the username.
+    /// The name to show, if it is not the username.
     pub display_name: Option<Box<str>>,
-    /// Who it is.
+    /// Its user.
     pub identity: Identity,
-    /// Which media it sends.
+    /// The media it sends.
     pub media: MediaState,
 }
 
@@ -226,9 +226,9 @@ impl PeerView {
 pub struct Signaled {
     /// The room both are in.
     pub room: Name,
-    /// Who sent it.
+    /// The sender.
     pub from: PeerName,
-    /// Whom it is for.
+    /// The receiver.
     pub to: PeerName,
     /// Offer, answer or candidate.
     pub signal: Signal,
@@ -236,23 +236,23 @@ pub struct Signaled {
     pub body: Box<str>,
 }
 
-/// What a message says, kept as the JSON it came as.
+/// The content of a message, as the JSON it was received as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
     /// The content, as JSON.
     pub body: Box<str>,
-    /// What kind of content; `text` when absent.
+    /// The kind of content; `text` when absent.
     pub kind: Option<Box<str>>,
     /// The message this one answers.
     pub reply_to: Option<Box<str>>,
     /// A file that goes with it, as JSON.
     pub attachment: Option<Box<str>>,
-    /// Anything else that goes with it, as JSON.
+    /// Further data of the sender, as JSON.
     pub metadata: Option<Box<str>>,
 }
 
 impl Content {
-    /// How many bytes it has.
+    /// The size of all fields, in bytes.
     pub fn bytes(&self) -> usize {
         let extras = [&self.kind, &self.reply_to, &self.attachment, &self.metadata];
         self.body.len() + extras.into_iter().flatten().map(|text| text.len()).sum::<usize>()
@@ -264,30 +264,30 @@ impl Content {
 pub struct Message {
     /// Its id, a UUIDv7.
     pub id: Uuid,
-    /// Its place in the room's order; `None` for a message to one peer, which has no place in it.
+    /// Its sequence number in the room; `None` for a message to one peer.
     pub seq: Option<u64>,
     /// The room.
     pub room: Name,
-    /// Who sent it.
+    /// The sender.
     pub sender: Identity,
     /// The sender's name in the room.
     pub from: PeerName,
-    /// The one peer it is for; everyone when absent.
+    /// The only receiver; all members when absent.
     pub to: Option<PeerName>,
-    /// What it says.
+    /// The content.
     pub content: Content,
     /// When it was accepted, in milliseconds since 1970.
     pub at: u64,
 }
 
-/// A message to a user, or to all, outside any room.
+/// A message to a user or to all users, outside any room.
 #[derive(Clone, Debug)]
 pub struct Direct {
     /// Its id, a UUIDv7.
     pub id: Uuid,
-    /// Who sent it.
+    /// The sender.
     pub sender: Identity,
-    /// What it says.
+    /// The content.
     pub content: Content,
     /// When it was accepted, in milliseconds since 1970.
     pub at: u64,

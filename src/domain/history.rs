@@ -1,49 +1,49 @@
-//! Messages that were sent before: which of them somebody wants, and what is known of them.
+//! The history of a room: requests for older messages, their replies, and the receipts of a message.
 
 use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::event::Message;
-use crate::domain::op::{OpContext, Reply};
+use crate::domain::op::{Reply, RoomRules};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
-/// Messages in one answer unless it is said how many.
+/// Messages in one reply if the request has no limit.
 pub const PAGE_DEFAULT: usize = 50;
 
-/// Messages in one answer at the most.
+/// The maximum number of messages in one reply.
 pub const PAGE_MAX: usize = 500;
 
-/// Which messages of a room somebody wants.
+/// The messages of a room that a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryRange {
-    /// The first ones after this number; the newest when absent.
+    /// The first messages after this sequence number; the newest if absent.
     pub after: Option<u64>,
-    /// At most so many.
+    /// Their maximum number.
     pub limit: usize,
 }
 
-/// Some of a room's messages, oldest first and without a gap.
+/// Consecutive messages of a room, oldest first.
 #[derive(Clone, Debug)]
 pub struct History {
     /// The room.
     pub room: Name,
-    /// Which run of the room's log the numbers count in.
+    /// The run of the room's log that the sequence numbers count in.
     pub epoch: Name,
-    /// The number of the room's last message when it was asked for; 0 before the first.
+    /// The sequence number of the room's last message at the time of the request; 0 before the first.
     pub seq: u64,
     /// The messages.
     pub messages: Vec<Message>,
-    /// Whether these are all that were asked for and ever sent: none was left out for the sake of the limit or because
-    /// it is kept no longer.
+    /// Whether these are all requested messages that were ever sent: none is missing because of the limit or because it has
+    /// expired.
     pub complete: bool,
-    /// Whether what is left out comes behind the messages rather than before them.
+    /// Whether the messages beyond the limit come after these rather than before them.
     pub is_upward: bool,
 }
 
 impl History {
-    /// Leaves half of the messages out, so that an answer is not too large; `false` when there is only one.
+    /// Drops half of the messages, to make the reply smaller; `false` if there is only one.
     pub fn halve(&mut self) -> bool {
         let half = self.messages.len() / 2;
         if half == 0 {
@@ -59,30 +59,31 @@ impl History {
     }
 }
 
-/// Who received and read a message.
+/// The receipts of a message.
 #[derive(Clone, Debug)]
 pub struct Marks {
     /// The message's room.
     pub room: Name,
     /// The message.
     pub message: Uuid,
-    /// Who received it, and when (milliseconds since 1970), in the order of the users' ids.
+    /// The users that received it, in the order of their ids, with the time in milliseconds since 1970.
     pub delivered: Vec<(Name, u64)>,
-    /// Who read it, and when.
+    /// The users that read it, in the same way.
     pub read: Vec<(Name, u64)>,
-    /// Whether these are all who did.
+    /// Whether these are all receipts.
     pub complete: bool,
 }
 
 impl Room {
-    /// What a room can say of its past by itself: to strangers nothing, and where nothing is kept, that there is nothing.
-    /// `None`: the store knows.
-    pub fn history(&self, connection: ConnectionId, context: &OpContext<'_>) -> Result<Option<Reply>, Reject> {
-        self.member(connection, None, "peerId")?;
-        if self.is_kept(context) && self.committed > 0 {
+    /// The reply to a request for history if storage is not needed: a rejection for non-members, and an empty history if the
+    /// room has no stored messages. `None`: storage has them.
+    pub(crate) fn history(&self, connection: ConnectionId, rules: &RoomRules) -> Result<Option<Reply>, Reject> {
+        self.members.identify(connection, None, "peerId")?;
+        let seq = self.log.committed();
+        if self.log.is_kept(rules) && seq > 0 {
             return Ok(None);
         }
-        let (room, epoch, seq) = (self.id.clone(), self.epoch.clone(), self.committed);
+        let (room, epoch) = (self.id.clone(), self.log.epoch().clone());
         let history = History { room, epoch, seq, messages: Vec::new(), complete: seq == 0, is_upward: true };
         Ok(Some(Reply::History(Box::new(history))))
     }

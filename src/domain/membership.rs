@@ -1,4 +1,6 @@
-//! Joining and leaving: both halves of being in a room.
+//! Membership of a room: joining, leaving, participation.
+
+use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
@@ -14,34 +16,29 @@ use crate::domain::op::{JoinRoom, OpContext, Profile, Reply};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
-/// A room with more members than this finds them by hashing; fewer are found as fast by looking.
+/// A room with more members than this has an index; with fewer a linear search is as fast.
 const INDEXED_FROM: usize = 24;
 
-/// One connection's membership of one room.
-pub struct Member {
-    /// The connection.
-    pub connection: ConnectionId,
-    /// The name its client chose; the connection's id when absent.
-    pub name: Option<Name>,
-    /// The name to show, when it is another than the username.
-    pub display_name: Option<Box<str>>,
-    /// Who it is.
-    pub identity: Identity,
-    /// Which media it sends.
-    pub media: MediaState,
+/// A member of a room: one connection.
+pub(crate) struct Member {
+    pub(crate) connection: ConnectionId,
+    /// The peer id that its client chose; the connection's id if absent.
+    pub(crate) name: Option<Name>,
+    /// The display name, if it differs from the username.
+    pub(crate) display_name: Option<Box<str>>,
+    pub(crate) identity: Identity,
+    pub(crate) media: MediaState,
 }
 
 impl Member {
-    /// The member's name in the room.
-    pub fn peer_name(&self) -> PeerName {
+    pub(crate) fn peer_name(&self) -> PeerName {
         match &self.name {
             Some(name) => PeerName::Chosen(name.clone()),
             None => PeerName::Own(self.connection),
         }
     }
 
-    /// The member as the others see it.
-    pub fn peer(&self) -> PeerView {
+    pub(crate) fn peer(&self) -> PeerView {
         PeerView {
             name: self.peer_name(),
             display_name: self.display_name.clone(),
@@ -51,60 +48,55 @@ impl Member {
     }
 }
 
-/// A room's members, found by connection or by name, and how many of them each shard holds.
+/// The members of a room, by connection and by peer id, and their number on each shard.
 #[derive(Default)]
-pub struct Members {
+pub(crate) struct Members {
     pub(super) list: Vec<Member>,
-    index: Option<Box<Index>>,
+    index: Option<Box<MemberIndex>>,
+    /// The number of members by shard; shards without any are absent.
     shards: SmallVec<[(u8, u32); 2]>,
-    /// How many of them are Socket.IO peers.
+    /// The number of Socket.IO peers among them.
     peers: u32,
 }
 
-struct Index {
+struct MemberIndex {
     by_connection: Map<ConnectionId, u32>,
     by_name: Map<Name, u32>,
 }
 
 impl Members {
-    /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Member> {
         self.list.iter()
     }
 
-    /// The shards that hold at least one of them.
-    pub fn shards(&self) -> impl Iterator<Item = u8> + '_ {
+    pub(crate) fn shards(&self) -> impl Iterator<Item = u8> + '_ {
         self.shards.iter().map(|(shard, _)| *shard)
     }
 
-    /// Whether anyone hears what all but `except` are told. In some dialects of Socket.IO a sender hears its own message.
-    pub fn hear(&self, except: Option<ConnectionId>) -> bool {
+    /// Whether an event for all but `except` has a receiver. Some dialects of Socket.IO deliver a message to its sender, too.
+    pub(crate) fn hear(&self, except: Option<ConnectionId>) -> bool {
         let is_left_out = |it: ConnectionId| !it.is_peer() && self.of(it).is_some();
         self.list.len() > usize::from(except.is_some_and(is_left_out))
     }
 
-    /// Whether some of them are Socket.IO peers, whose wires differ from the others'.
-    pub fn has_peers(&self) -> bool {
+    /// Whether some of them are Socket.IO peers, which need other encodings.
+    pub(crate) fn has_peers(&self) -> bool {
         self.peers > 0
     }
 
-    /// The member that `connection` is.
-    pub fn of(&self, connection: ConnectionId) -> Option<&Member> {
+    pub(crate) fn of(&self, connection: ConnectionId) -> Option<&Member> {
         self.position(connection).map(|at| &self.list[at])
     }
 
-    /// The member that goes by `name`.
-    pub fn named(&self, name: &str) -> Option<&Member> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Member> {
         self.position_named(name).map(|at| &self.list[at])
     }
 
@@ -134,7 +126,7 @@ impl Members {
             index.add(&self.list[at as usize], at);
         } else if self.list.len() > INDEXED_FROM {
             let seed = seed();
-            let mut index = Box::new(Index { by_connection: map(seed), by_name: map(seed) });
+            let mut index = Box::new(MemberIndex { by_connection: map(seed), by_name: map(seed) });
             for (at, member) in self.list.iter().enumerate() {
                 index.add(member, at as u32);
             }
@@ -159,7 +151,7 @@ impl Members {
         member
     }
 
-    /// Gives the member at `at` another connection; its name stays.
+    /// Moves the member at `at` to another connection; its peer id stays. The former connection.
     pub(super) fn move_to(&mut self, at: usize, connection: ConnectionId) -> ConnectionId {
         let former = self.list[at].connection;
         if let Some(index) = &mut self.index {
@@ -167,7 +159,7 @@ impl Members {
         }
         let member = &mut self.list[at];
         member.connection = connection;
-        // Who went by a connection's id still goes by the same one.
+        // A former connection's id stays the peer id.
         member.name.get_or_insert_with(|| former.text().as_str().into());
         if let Some(index) = &mut self.index {
             index.add(&self.list[at], at as u32);
@@ -186,13 +178,50 @@ impl Members {
             Some(at) if more => self.shards[at].1 += 1,
             Some(at) if self.shards[at].1 == 1 => drop(self.shards.remove(at)),
             Some(at) => self.shards[at].1 -= 1,
-            None if more => self.shards.push((shard, 1)),
-            None => {}
+            None => {
+                debug_assert!(more, "invariant: a removed member is counted on its shard");
+                self.shards.push((shard, 1));
+            }
+        }
+    }
+
+    /// The member of `connection`, provided that the peer id it gave is its own. A recovered connection keeps the peer id
+    /// from before, but may know only its present connection id.
+    pub(super) fn identify(
+        &self,
+        connection: ConnectionId,
+        peer: Option<&str>,
+        field: &str,
+    ) -> Result<&Member, Reject> {
+        let member = self.of(connection).ok_or_else(Reject::not_in_room)?;
+        match peer {
+            Some(name) if !member.peer_name().is(name) && name != connection.text().as_str() => {
+                Err(Reject::peer_mismatch(field))
+            }
+            _ => Ok(member),
+        }
+    }
+
+    pub(super) fn check_invariants(&self) {
+        let mut shards: BTreeMap<u8, u32> = BTreeMap::new();
+        for (at, member) in self.list.iter().enumerate() {
+            *shards.entry(member.connection.place().shard).or_default() += 1;
+            assert_eq!(self.position(member.connection), Some(at), "members: each connection is found, once");
+            let found = member.peer_name().with(|name| self.position_named(name));
+            assert_eq!(found, Some(at), "members: each peer id is found, once");
+        }
+        assert_eq!(shards, self.shards.iter().copied().collect(), "members: members match their count by shard");
+        let peers = self.list.iter().filter(|member| member.connection.is_peer()).count();
+        assert_eq!(peers, self.peers as usize, "members: Socket.IO peers match their count");
+        if let Some(index) = &self.index {
+            assert_eq!(index.by_connection.len(), self.list.len(), "members: the index has each connection, once");
+            let named = self.list.iter().filter(|member| member.name.is_some()).count();
+            assert_eq!(index.by_name.len(), named, "members: the index has each chosen peer id, once");
         }
     }
 }
 
-impl Index {
+impl MemberIndex {
     fn add(&mut self, member: &Member, at: u32) {
         self.by_connection.insert(member.connection, at);
         if let Some(name) = &member.name {
@@ -209,13 +238,13 @@ impl Index {
 }
 
 impl Room {
-    /// Makes a connection a member. Under a peer id that the same user already goes by, it takes that membership over
-    /// without a word to the others; a repeat by the same connection changes nothing but what it says of itself.
-    pub(super) fn join(&mut self, join: JoinRoom, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
+    /// Makes a connection a member. A peer id that the same user already has moves to the connection, without an event for
+    /// the others. A repeated join of the same connection updates its display name and media only.
+    pub(super) fn join(&mut self, join: JoinRoom, context: &mut OpContext<'_>) -> Result<Box<Joined>, Reject> {
         self.check_admits(&join.by)?;
         let taken = match &join.peer {
             Some(name) => self.members.position_named(name),
-            // Somebody may have chosen this connection's id for a name.
+            // Another client may have chosen this connection's id as its peer id.
             None => self.members.position_named(join.connection.text().as_str()),
         };
         if let Some(at) = taken {
@@ -225,7 +254,7 @@ impl Room {
             return Ok(self.take_over(at, join, context));
         }
         if let Some(at) = self.members.position(join.connection) {
-            self.end(at, context);
+            self.remove_member(at, context);
         }
         if self.is_full(context) {
             return Err(Reject::room_full());
@@ -233,16 +262,14 @@ impl Room {
         Ok(self.enter(join, context))
     }
 
-    fn take_over(&mut self, at: usize, join: JoinRoom, context: &mut OpContext<'_>) -> Reply {
-        // The connection may be in the room under another name; that membership ends, as the others are told.
+    fn take_over(&mut self, at: usize, join: JoinRoom, context: &mut OpContext<'_>) -> Box<Joined> {
+        // The connection may be a member with another peer id. That membership ends, with an event for the others.
         let at = match self.members.position(join.connection) {
             Some(other) if other != at => {
                 let name = self.members.list[at].peer_name();
-                self.end(other, context);
-                match name.with(|name| self.members.position_named(name)) {
-                    Some(at) => at,
-                    None => return self.enter(join, context),
-                }
+                self.remove_member(other, context);
+                let found = name.with(|name| self.members.position_named(name));
+                found.expect("members: a peer id stays with its member")
             }
             _ => at,
         };
@@ -264,7 +291,7 @@ impl Room {
         self.joined(join.connection, context)
     }
 
-    fn enter(&mut self, join: JoinRoom, context: &mut OpContext<'_>) -> Reply {
+    fn enter(&mut self, join: JoinRoom, context: &mut OpContext<'_>) -> Box<Joined> {
         let connection = join.connection;
         let member = Member {
             connection,
@@ -285,16 +312,17 @@ impl Room {
     }
 
     /// A member's first view of the room.
-    pub(super) fn joined(&self, connection: ConnectionId, context: &OpContext<'_>) -> Reply {
+    pub(super) fn joined(&self, connection: ConnectionId, context: &OpContext<'_>) -> Box<Joined> {
+        let own = self.members.of(connection).expect("members: a connection that has joined is a member");
         let others = self.members.iter().filter(|member| member.connection != connection);
-        Reply::Joined(Box::new(Joined {
+        Box::new(Joined {
             room: self.id.clone(),
-            peer: self.members.of(connection).map_or(PeerName::Own(connection), Member::peer_name),
+            peer: own.peer_name(),
             peers: others.take(context.rules.announce_limit).map(Member::peer).collect(),
             participant_count: self.members.len(),
-            epoch: self.epoch.clone(),
-            seq: self.committed,
-        }))
+            epoch: self.log.epoch().clone(),
+            seq: self.log.committed(),
+        })
     }
 
     fn is_full(&self, context: &OpContext<'_>) -> bool {
@@ -302,8 +330,8 @@ impl Room {
         max != 0 && self.members.len() >= max
     }
 
-    /// Ends the membership at `at` and tells the others.
-    fn end(&mut self, at: usize, context: &mut OpContext<'_>) -> Member {
+    /// Removes the member at `at`, with an event for the others.
+    fn remove_member(&mut self, at: usize, context: &mut OpContext<'_>) -> Member {
         let was_announced = self.members.len() <= context.rules.announce_limit;
         let typist = self.members.list[at].connection;
         self.stop_typing(typist, typist, context);
@@ -330,11 +358,11 @@ impl Room {
         let named = peer.map(|name| self.members.position_named(name));
         match (own, named) {
             (Some(at), named) if named.is_none_or(|named| named == Some(at)) => {
-                self.end(at, context);
+                self.remove_member(at, context);
                 Ok(Reply::Left { own: true })
             }
             (_, Some(Some(named))) if self.is_host(by) => {
-                let member = self.end(named, context);
+                let member = self.remove_member(named, context);
                 let event = Event::Left { room: self.id.clone(), cause: LeaveCause::Removed };
                 context.tell(member.connection, event);
                 Ok(Reply::Left { own: false })
@@ -345,21 +373,26 @@ impl Room {
         }
     }
 
-    pub(super) fn vanish(&mut self, connection: ConnectionId, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
+    /// Removes the member of a connection that has ended.
+    pub(super) fn remove_connection(
+        &mut self,
+        connection: ConnectionId,
+        context: &mut OpContext<'_>,
+    ) -> Result<Reply, Reject> {
         if let Some(at) = self.members.position(connection) {
-            self.end(at, context);
+            self.remove_member(at, context);
         }
         Ok(Reply::Done)
     }
 
-    /// Makes the caller a participant and its connections members; each of them is told as if it had joined itself.
-    pub(super) fn admit(
+    /// Makes a user a participant and its connections members. Each of them receives the event of a join.
+    pub(super) fn add_participant(
         &mut self,
         by: Identity,
         connections: &[ConnectionId],
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
-        self.check_admit(&by)?;
+        self.check_add_participant(&by)?;
         for &connection in connections {
             if self.members.of(connection).is_some() {
                 continue;
@@ -372,32 +405,29 @@ impl Room {
                 media: MediaState::default(),
                 create: false,
             };
-            if let Reply::Joined(joined) = self.join(join, context)? {
-                context.tell(connection, Event::Joined(joined));
-            }
+            let joined = self.join(join, context)?;
+            context.tell(connection, Event::Joined(joined));
         }
-        if let Some(profile) = &mut self.profile
-            && !profile.participants.iter().any(|participant| **participant == *by.user())
+        if !self.has_participant(by.user())
+            && let Some(profile) = &mut self.profile
         {
             profile.participants.push(by.user_name());
         }
         Ok(Reply::Done)
     }
 
-    /// Refuses whoever may not become a participant.
-    pub(super) fn check_admit(&self, by: &Identity) -> Result<(), Reject> {
+    /// Rejects a user that may not become a participant.
+    pub(super) fn check_add_participant(&self, by: &Identity) -> Result<(), Reject> {
         self.check_admits(by)?;
-        let is_participant =
-            |profile: &Profile| profile.participants.iter().any(|participant| **participant == *by.user());
         let is_full = |profile: &Profile| profile.participants.len() >= limits::PARTICIPANTS_PER_ROOM;
-        if self.profile.as_deref().is_some_and(|profile| is_full(profile) && !is_participant(profile)) {
+        if self.profile.as_deref().is_some_and(is_full) && !self.has_participant(by.user()) {
             return Err(Reject::participants_full());
         }
         Ok(())
     }
 
-    /// Ends the memberships of the caller's connections and, unless only one connection was meant, its participation.
-    pub(super) fn withdraw(
+    /// Removes the members of a user and, unless `connection` limits it to one of them, the participation.
+    pub(super) fn remove_participant(
         &mut self,
         by: &Identity,
         connection: Option<ConnectionId>,
@@ -408,7 +438,7 @@ impl Room {
             member.identity.user() == by.user() && connection.is_none_or(|connection| member.connection == connection)
         };
         while let Some(at) = self.members.list.iter().position(is_theirs) {
-            let member = self.end(at, context);
+            let member = self.remove_member(at, context);
             context.tell(member.connection, Event::Left { room: self.id.clone(), cause: LeaveCause::Left });
             found = true;
         }
@@ -422,18 +452,6 @@ impl Room {
         if found { Ok(Reply::Done) } else { Err(Reject::not_in_room()) }
     }
 
-    /// The member that `connection` is, provided the peer id it gave is its own. Whoever has come back goes by the name from
-    /// before, and may know only its present id.
-    pub(super) fn member(&self, connection: ConnectionId, peer: Option<&str>, field: &str) -> Result<&Member, Reject> {
-        let member = self.members.of(connection).ok_or_else(Reject::not_in_room)?;
-        match peer {
-            Some(name) if !member.peer_name().is(name) && name != connection.text().as_str() => {
-                Err(Reject::peer_mismatch(field))
-            }
-            _ => Ok(member),
-        }
-    }
-
     pub(super) fn set_media(
         &mut self,
         connection: ConnectionId,
@@ -441,10 +459,9 @@ impl Room {
         media: MediaState,
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
-        let name = self.member(connection, peer, "peerId")?.peer_name();
-        if let Some(at) = self.members.position(connection) {
-            self.members.list[at].media = media;
-        }
+        let name = self.members.identify(connection, peer, "peerId")?.peer_name();
+        let at = self.members.position(connection).expect("members: an identified member is found");
+        self.members.list[at].media = media;
         context.tell_members(Some(connection), Event::Media { room: self.id.clone(), peer: name, media });
         Ok(Reply::Done)
     }

@@ -1,25 +1,23 @@
-//! Messages in a room, and the receipts for them.
+//! Messages of a room and their receipts.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::base::ids::ConnectionId;
-use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Event, Message};
 use crate::domain::op::{AddressedEvent, Audience, OpContext, Reply, SendMessage, Sent};
-use crate::domain::receipt_counts::ReceiptCounts;
 use crate::domain::record::{Record, SentMessage};
 use crate::domain::reject::Reject;
-use crate::domain::room::{Made, Room};
+use crate::domain::room::Room;
 
 impl Room {
-    /// Gives a message its place in the room's order and sends it to every member but the sending connection; or sends
-    /// it to one peer, outside the order.
+    /// Appends a message to the log and sends it to every member but the sending connection, or sends it to one peer only,
+    /// without a sequence number.
     pub(super) fn send(&mut self, draft: SendMessage, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
-        let member = self.member(draft.connection, None, "fromPeerId")?;
+        let member = self.members.identify(draft.connection, None, "fromPeerId")?;
         let sender = member.identity.clone();
         let from = member.peer_name();
         let target = match &draft.to {
@@ -31,12 +29,12 @@ impl Room {
         };
         let id = context.message_id();
         let at = context.now.wall;
-        let seq = target.is_none().then(|| self.take_seq(id, sender.clone()));
+        let seq = target.is_none().then(|| self.log.append(id, sender.clone()));
         let (connection, to) = target.unzip();
         let room = self.id.clone();
         let message = Arc::new(Message { id, seq, room, sender, from, to, content: draft.content, at });
         if seq.is_some() {
-            self.keep(&message, draft.client_message_id, context);
+            self.store(&message, draft.client_message_id, context);
         }
         let event = Event::Message(message);
         match connection {
@@ -46,61 +44,20 @@ impl Room {
         Ok(Reply::Sent(Sent { id, seq, at }))
     }
 
-    /// Has a message kept, and before the first one the room; or, where nothing is kept, lets it be known at once.
-    fn keep(&mut self, message: &Arc<Message>, client_message_id: Option<Box<str>>, context: &mut OpContext<'_>) {
-        if !self.is_kept(context) {
-            self.committed = self.seq;
+    /// Records a message, and before the first one the room. A message that is not stored needs no commit.
+    fn store(&mut self, message: &Arc<Message>, client_message_id: Option<Box<str>>, context: &mut OpContext<'_>) {
+        if !self.log.is_kept(context.rules) {
+            self.log.commit_unstored();
             return;
         }
-        if self.is_made == Made::No {
-            self.is_made = Made::Asked;
+        if self.log.take_unmade() {
             context.records.push(Record::RoomMade(Box::new(self.made(context.rules))));
         }
-        let (message, epoch) = (message.clone(), self.epoch.clone());
+        let (message, epoch) = (message.clone(), self.log.epoch().clone());
         context.records.push(Record::MessageSent(SentMessage { message, epoch, client_message_id }));
     }
 
-    /// The messages up to number `seq` are kept: members may know of them.
-    pub fn commit(&mut self, seq: u64) {
-        self.committed = self.committed.max(seq);
-        self.is_made = Made::Yes;
-    }
-
-    /// The messages that were not kept never were.
-    pub fn roll_back(&mut self) {
-        let lost = (self.seq - self.committed) as usize;
-        self.recent.truncate(self.recent.len().saturating_sub(lost));
-        if let Some(tally) = &mut self.tally {
-            tally.truncate(self.recent.len());
-        }
-        self.seq = self.committed;
-        if self.is_made == Made::Asked {
-            self.is_made = Made::No;
-        }
-    }
-
-    fn take_seq(&mut self, id: Uuid, sender: Identity) -> u64 {
-        self.seq += 1;
-        if self.recent.len() == limits::RECEIPTED_MESSAGES_PER_ROOM {
-            self.recent.pop_front();
-            if let Some(tally) = &mut self.tally {
-                tally.pop();
-            }
-        }
-        self.recent.push_back((id, sender));
-        if let Some(tally) = &mut self.tally {
-            tally.push();
-        }
-        self.seq
-    }
-
-    /// The number of a message, if it is one of the last.
-    pub fn seq_of(&self, message: Uuid) -> Option<u64> {
-        let back = self.recent.iter().rev().position(|(id, _)| *id == message)?;
-        Some(self.seq - back as u64)
-    }
-
-    /// Tells a message's sender that it arrived or was read.
+    /// Marks a recent message as received or read.
     pub(super) fn receipt(
         &mut self,
         connection: ConnectionId,
@@ -108,18 +65,14 @@ impl Room {
         kind: ReceiptKind,
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
-        let by = self.member(connection, None, "peerId")?.identity.clone();
-        // Ids are ordered by time, and nearly always a late one is asked for.
-        let known = self.recent.iter().rposition(|(id, _)| *id == message);
-        let Some(at) = known else { return Err(Reject::message_not_found()) };
-        let sender = self.recent[at].1.clone();
-        self.tally.get_or_insert_with(|| Box::new(ReceiptCounts::of(self.recent.len()))).mark(at, kind);
+        let by = self.user_of(connection)?;
+        let sender = self.log.mark(message, kind).ok_or_else(Reject::message_not_found)?;
         self.mark(&sender, message, by, kind, context);
         Ok(Reply::Done)
     }
 
-    /// Notes that `by` received or read a message, and tells its sender; and the room, where some hear of that.
-    pub fn mark(
+    /// Records that `by` received or read a message, with an event for its sender and one for Socket.IO peers.
+    pub(crate) fn mark(
         &mut self,
         sender: &Identity,
         message: Uuid,
@@ -127,7 +80,7 @@ impl Room {
         kind: ReceiptKind,
         context: &mut OpContext<'_>,
     ) {
-        if self.is_kept(context) {
+        if self.log.is_kept(context.rules) {
             let (user, at) = (by.user_name(), context.now.wall);
             context.records.push(Record::MessageMarked { message, user, mark: kind, at });
         }
@@ -139,8 +92,8 @@ impl Room {
         context.events.push(AddressedEvent { audience: Audience::User(sender.user_name()), event });
     }
 
-    /// The user that a member's connection is.
-    pub fn user_of(&self, connection: ConnectionId) -> Result<Identity, Reject> {
-        self.member(connection, None, "peerId").map(|member| member.identity.clone())
+    /// The user of a member's connection.
+    pub(crate) fn user_of(&self, connection: ConnectionId) -> Result<Identity, Reject> {
+        self.members.identify(connection, None, "peerId").map(|member| member.identity.clone())
     }
 }

@@ -1,8 +1,8 @@
-//! Layer 1: meaning without bytes. What people ask for, what rooms and users decide, what everyone concerned learns.
+//! Layer 1: meaning without bytes. Requests of clients, the decisions of rooms and users, and the events they cause.
 //!
-//! A peer's wish is a [`command::Command`]. What only the peer's side can check is checked there; what only a room or a
-//! user can decide becomes an [`op::Op`], which its keeper applies: one [`op::Reply`] (or [`reject::Reject`]) to the
-//! asker, and [`event::Event`]s to everyone concerned. What a restart must not lose, it leaves behind as a
+//! A client's request is a [`command::Command`]. Its shard checks authorization ([`policy`]) and quotas, and sends an
+//! [`op::Op`] to the owner of the room or user. The owner applies it: the requester receives one [`op::Reply`] (or
+//! [`reject::Reject`]), the audience receives [`event::Event`]s, and state that must survive a restart becomes a
 //! [`record::Record`].
 
 pub mod access;

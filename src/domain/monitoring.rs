@@ -1,37 +1,36 @@
-//! What is counted, and what it says of the server's health.
+//! Monitoring: counters, frequent sources, incidents, and the server's health.
 //!
-//! Each shard keeps a [`ConnectionMonitor`]: [`Counters`], two [`Frequent`] sketches (of addresses and of user agents) and a
-//! [`Journal`]. All of them have a fixed bound, and those of several shards add up. The shard that answers questions hears
-//! the others' [`Figures`] and keeps a [`ShardFigures`]. Nothing here is estimated but what says so, and nothing is read from a
-//! clock.
+//! Each shard has a [`ConnectionMonitor`]: [`Counters`], two [`FrequencySketch`] sketches (of addresses and user agents) and a
+//! [`IncidentJournal`]. All have a fixed bound, and those of several shards are merged. A shard that answers queries receives the
+//! [`Figures`] of the others and collects them in [`ShardFigures`]. Counts are exact unless documented as estimates.
 
+mod connection_monitor;
 mod counters;
-mod frequent;
+mod frequency_sketch;
 mod health;
 mod journal;
-mod recent;
+mod recent_counts;
 mod shard_stats;
 mod stats;
-mod watch;
 
+pub use connection_monitor::{ConnectionMonitor, Counted, MonitoredClient, OverviewParts};
 pub use counters::{Counters, Figures, Metrics, ShardFigures, Totals};
-pub use frequent::{FREQUENT_KEPT, Frequent};
+pub use frequency_sketch::{FREQUENT_KEPT, FrequencySketch};
 pub use health::{BackendState, HealthReport, Level, Load, Vitals, assess};
-pub use journal::{INCIDENTS_KEPT, Incident, Journal, USER_AGENT_BYTES, newest, shortened};
+pub use journal::{INCIDENTS_KEPT, Incident, IncidentJournal, USER_AGENT_BYTES, newest, shortened};
 pub use shard_stats::Stats;
 pub use stats::{MessageStats, PresenceStats, SessionStats};
-pub use watch::{ConnectionMonitor, Counted, OverviewParts, Visitor};
 
 use std::net::IpAddr;
 
 use crate::base::Name;
 
-/// All that is counted of connections.
+/// The overview of connections.
 #[derive(Clone, Debug)]
 pub struct Overview {
-    /// Of connections as such.
+    /// Counts.
     pub metrics: Metrics,
-    /// What happened last, newest first.
+    /// The last incidents, newest first.
     pub recent: Vec<Incident>,
     /// The addresses most connections came from, and at least how many.
     pub addresses: Vec<(IpAddr, u64)>,

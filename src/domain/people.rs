@@ -1,64 +1,64 @@
-//! Users as others see them, and lists of those.
+//! Views of users, and lists of them.
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 
-/// How a user is, as somebody else sees it.
+/// The presence of a user as another user sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceView {
-    /// Who.
+    /// The user.
     pub user: Name,
-    /// How they say they are.
+    /// The status that the user has set.
     pub status: Status,
-    /// When they were last active, in milliseconds since 1970, where that is known.
+    /// The last activity in milliseconds since 1970, if known.
     pub last_seen: Option<u64>,
-    /// Their connections.
+    /// The number of connections.
     pub connections: usize,
-    /// Who they are in full, where that is known.
+    /// The full identity, if known.
     pub identity: Option<Identity>,
-    /// Since when they have been connected without a break, in milliseconds since 1970.
+    /// The start of the present uninterrupted connection, in milliseconds since 1970.
     pub connected_at: Option<u64>,
-    /// The newest of their connections.
+    /// The newest connection.
     pub newest: Option<ConnectionId>,
 }
 
-/// Which connected users are asked for, in the order of their ids.
+/// A request for a page of users, in the order of their ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsersPage {
-    /// Those behind this one; from the first one when absent.
+    /// The users after this one; from the first one if absent.
     pub after: Option<Name>,
-    /// So many.
+    /// Their maximum number.
     pub limit: usize,
 }
 
-/// Connected users of one keeper; those of several keepers add up.
+/// Users of one owner, or the sum of several owners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsersView {
-    /// How many there are.
+    /// The number of all users.
     pub total: usize,
-    /// Those of the page, in the order of their ids.
+    /// The users of the page, in the order of their ids.
     pub users: Vec<PresenceView>,
-    /// Whether there are more behind them.
+    /// Whether more users follow.
     pub is_more: bool,
 }
 
 impl PresenceView {
-    /// Somebody who is not here, and of whom nothing is known.
+    /// An offline and unknown user.
     pub fn nobody(user: Name) -> Self {
         let (last_seen, identity, connected_at, newest) = (None, None, None, None);
         Self { user, status: Status::Offline, last_seen, connections: 0, identity, connected_at, newest }
     }
 
-    /// The name to show.
+    /// The name to display.
     pub fn username(&self) -> &str {
         self.identity.as_ref().map_or(&self.user, |identity| identity.username())
     }
 }
 
 impl UsersView {
-    /// Adds another keeper's users; the first `limit` of all stay.
+    /// Adds another owner's users and keeps the first `limit` of all.
     pub fn add(&mut self, mut other: Self, limit: usize) {
         self.total += other.total;
         self.users.append(&mut other.users);

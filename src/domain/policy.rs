@@ -1,6 +1,6 @@
-//! Authorization: which users may do which actions, whatever dialect they use. Dialects only name the action.
+//! Authorization: the actions that a user may do, independent of the dialect. Dialects only name the action.
 //!
-//! What a room allows (to join, to close it, to remove a member) depends on the room and is decided there.
+//! Permissions that depend on a room's state (to join, to close it, to remove a member) are decided by the room.
 
 use crate::domain::access::Identity;
 use crate::domain::client_query::ClientQuery;

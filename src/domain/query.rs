@@ -1,5 +1,5 @@
-//! What is asked of every keeper at once because no single one can answer it, and what their answers come to. Each says its
-//! part; parts add up.
+//! Queries that are sent to every owner because no single owner can answer them. Each owner replies with its
+//! [`PartialResult`]; the parts are merged, for example by a [`crate::base::gather::Gather`].
 
 use std::sync::Arc;
 
@@ -8,52 +8,52 @@ use crate::domain::client_query::IncidentFilter;
 use crate::domain::monitoring::{Incident, MessageStats, OverviewParts, PresenceStats, SessionStats, Totals, newest};
 use crate::domain::op::{RoomView, RoomsView, UsersPage, UsersView};
 
-/// One question to every keeper.
+/// One query to every owner.
 #[derive(Clone, Debug)]
 pub enum Query {
-    /// The rooms of a user: those it takes part in, and these, which a connection of its is in.
+    /// The rooms of a user: those it is a participant of, and those that a connection of the user is in.
     RoomsOf {
         /// The user.
         user: Name,
         /// The rooms that the connection is in.
         joined: Arc<[Name]>,
     },
-    /// The users who are here and show it.
+    /// A page of the users that are online.
     Users(UsersPage),
-    /// How these users are.
+    /// The presence of these users.
     UsersNamed(Arc<[Name]>),
-    /// What is counted of messages.
+    /// Counts of messages.
     MessageStats,
-    /// What is counted of users.
+    /// Counts of users.
     PresenceStats,
-    /// What is counted of sessions that may be recovered.
+    /// Counts of recoverable sessions.
     SessionStats,
-    /// What happened to connections.
+    /// Incidents of connections.
     Incidents(Arc<IncidentFilter<'static>>),
-    /// What an overview of connections is made of.
+    /// The parts of the overview of connections.
     Overview,
-    /// What is counted of connections. Shards of one server are put together by [`Totals::join`].
+    /// Counts of connections. Shards of one server are merged by [`Totals::join`].
     Totals,
 }
 
-/// The answer to a [`Query`]: one keeper's part, or what several have said.
+/// The result of a [`Query`]: one owner's part, or the merged parts of several.
 #[derive(Debug)]
 pub enum PartialResult {
     /// Rooms.
     Rooms(RoomsView),
     /// Users.
     Users(UsersView),
-    /// What is counted of messages.
+    /// Counts of messages.
     MessageStats(MessageStats),
-    /// What is counted of users.
+    /// Counts of users.
     PresenceStats(PresenceStats),
-    /// What is counted of sessions that may be recovered.
+    /// Counts of recoverable sessions.
     SessionStats(SessionStats),
-    /// What happened to connections, newest first.
+    /// Incidents of connections, newest first.
     Incidents(Vec<Incident>),
-    /// What an overview of connections is made of.
+    /// The parts of the overview of connections.
     Overview(Box<OverviewParts>),
-    /// What is counted of connections.
+    /// Counts of connections.
     Totals(Box<Totals>),
 }
 
@@ -62,33 +62,33 @@ pub enum PartialResult {
 pub struct RoomRoster {
     /// The room, without its peers.
     pub room: RoomView,
-    /// How many users are in it.
+    /// The number of users in it.
     pub total: usize,
     /// Those of the page, in the order of their ids.
     pub users: Vec<Name>,
-    /// Whether there are more behind them.
+    /// Whether there are more after them.
     pub is_more: bool,
 }
 
 impl PartialResult {
-    /// Adds another keeper's part.
-    pub fn add(&mut self, other: Self, survey: &Query) {
+    /// Merges another owner's part of `query`.
+    pub fn add(&mut self, other: Self, query: &Query) {
         match (self, other) {
             (Self::Rooms(all), Self::Rooms(part)) => all.add(part),
             (Self::Users(all), Self::Users(part)) => {
-                let limit = if let Query::Users(page) = survey { page.limit } else { usize::MAX };
+                let limit = if let Query::Users(page) = query { page.limit } else { usize::MAX };
                 all.add(part, limit);
             }
             (Self::MessageStats(all), Self::MessageStats(part)) => all.merge(&part),
             (Self::PresenceStats(all), Self::PresenceStats(part)) => all.merge(&part),
             (Self::SessionStats(all), Self::SessionStats(part)) => all.merge(&part),
             (Self::Incidents(all), Self::Incidents(part)) => {
-                let limit = if let Query::Incidents(filter) = survey { filter.limit } else { None };
+                let limit = if let Query::Incidents(filter) = query { filter.limit } else { None };
                 *all = newest([std::mem::take(all), part], limit);
             }
             (Self::Overview(all), Self::Overview(part)) => all.merge(*part),
             (Self::Totals(all), Self::Totals(part)) => all.merge(&part),
-            // Every keeper is asked the same, and answers that.
+            // A part of another kind can only come from a node of another version; it is ignored.
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The answers to the questions that a peer may ask ([`crate::domain::client_query`]), before a dialect writes them.
+//! Results of client queries ([`crate::domain::client_query`]), before a dialect encodes them.
 
 use crate::base::Name;
 use crate::domain::access::Identity;
@@ -7,48 +7,48 @@ use crate::domain::history::Marks;
 use crate::domain::monitoring::{HealthReport, Incident, MessageStats, Metrics, Overview, PresenceStats, SessionStats};
 use crate::domain::op::{PresenceView, RoomView, Typist};
 
-/// One answer.
+/// One result.
 #[derive(Debug)]
 pub enum QueryResult {
     /// The room.
     Room {
-        /// What it is.
+        /// The room as its users see it.
         view: Box<RoomView>,
-        /// How many users are in it.
+        /// The number of users in it.
         online: u64,
     },
-    /// The asker's rooms.
+    /// The user's rooms.
     Rooms(Vec<RoomView>),
-    /// Who of a room's members is here.
+    /// The users of a room that are online.
     Members(UserList),
-    /// Who types in a room.
+    /// The users that type in a room.
     Typing(Name, Vec<Typist>),
-    /// Who received and read a message.
+    /// The receipts of a message.
     Message(Box<Marks>),
-    /// What is counted of messages.
+    /// Counts of messages.
     MessageStats(MessageStats),
-    /// Who is here.
+    /// The users that are online.
     Users(UserList),
-    /// How a user is.
+    /// A user's presence.
     Presence {
-        /// As everybody sees them.
+        /// The part that all users see.
         view: Box<PresenceView>,
-        /// For the user itself and admins: their newest connection, if there is one.
+        /// For the user themselves and admins: the user's newest connection, if there is one.
         private: Option<Option<Box<ConnectionView>>>,
     },
-    /// What is counted of users.
+    /// Counts of users.
     PresenceStats(PresenceStats),
-    /// The asking connection, and the token by which it may be recovered, if it has one.
+    /// The client's own connection, and its recovery token, if it has one.
     Session(Identity, Box<ConnectionView>, Option<Box<str>>),
-    /// What is counted of sessions that may be recovered.
+    /// Counts of recoverable sessions.
     SessionStats(SessionStats),
-    /// What is counted of connections.
+    /// Counts of connections.
     Connections(Metrics),
-    /// What happened to connections.
+    /// Incidents of connections.
     Events(Vec<Incident>),
-    /// All that is counted of connections.
+    /// The overview of connections.
     Monitoring(Box<Overview>),
-    /// Whether anything is near its limit or out of reach.
+    /// The server's health.
     Health(HealthReport),
 }
 
@@ -57,6 +57,6 @@ pub enum QueryResult {
 pub struct UserList {
     /// The users, in the order of their ids.
     pub users: Vec<PresenceView>,
-    /// The user to go on after, when there are more.
+    /// The last of them, if there are more users after it.
     pub next: Option<Name>,
 }

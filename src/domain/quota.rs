@@ -1,14 +1,16 @@
-//! How often somebody may do something: so many times in each minute that begins with the first time.
+//! Quotas: how often a user may do something in a minute. The minute begins with the first use.
 //!
-//! A user's allowances are one for all their connections, on whatever shard. Their keeper ([`QuotaPool`]) lends a shard a few
-//! credits at a time; the shard ([`QuotaCache`]) spends them without asking, and asks for more before it runs out. So there is
-//! no message between shards per request, and yet never more is spent than there is, and nobody is refused while there is
-//! some left anywhere: what other shards hold and do not spend is called back first. It relies on mail between two shards
-//! keeping its order.
+//! The connections of a user on all shards share one quota. Its owner keeps it in a [`QuotaPool`] and lends a few
+//! credits
+//! at a time to a shard. The shard spends them from its [`QuotaCache`] without asking, and requests more before they
+//! run
+//! out. So requests cost no message between shards, and yet the quota is exact: never are more credits spent than there
+//! are, and no user is refused while credits are left on another shard, because unspent leases are recalled first. This
+//! relies on messages between two shards keeping their order.
 //!
-//! Where several processes keep the same users, their keepers draw on one fund ([`QuotaPool::sharing`]).
+//! Where several nodes have pools of the same users, the pools draw on one cluster quota ([`QuotaPool::sharing`]).
 //!
-//! [`Attempts`] counts connection attempts by address, before there is a user.
+//! [`Attempts`] counts connection attempts by address, before the user is known.
 
 mod attempts;
 mod cache;
@@ -28,33 +30,33 @@ use crate::base::table::HasName;
 use crate::base::time::Now;
 use crate::domain::reject::{Code, Reject};
 
-/// How long an allowance holds, in milliseconds.
+/// The length of a quota's minute, in milliseconds.
 pub const WINDOW_MS: u64 = 60_000;
 
-/// What an allowance is for.
+/// The kind of request that a quota limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum QuotaKind {
     /// Chat messages.
     Messages,
     /// Typing events.
     Typing,
-    /// Requests by REST.
+    /// REST requests.
     Rest,
 }
 
-/// How much of each kind a user has in a minute; 0 is any number.
+/// Credits of each kind per user and minute; 0 is unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
     /// Chat messages.
     pub messages: u32,
     /// Typing events.
     pub typing: u32,
-    /// Requests by REST.
+    /// REST requests.
     pub rest: u32,
 }
 
 impl Rates {
-    /// The one of this kind.
+    /// The credits of one kind.
     pub fn of(&self, kind: QuotaKind) -> u32 {
         match kind {
             QuotaKind::Messages => self.messages,
@@ -64,48 +66,48 @@ impl Rates {
     }
 }
 
-/// What a shard tells a user's keeper about one allowance.
+/// A message of a shard's cache to a user's pool: a report of one lease, and maybe a request for more credits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuotaRequest {
-    /// Whose.
+    /// The user.
     pub user: Name,
-    /// What for.
+    /// The kind of quota.
     pub kind: QuotaKind,
-    /// The minute that `spent` and `returned` are of, by its end; 0 for none.
+    /// The minute that `spent` and `returned` are about, by its end; 0: none.
     pub minute: u64,
-    /// Credits spent in that minute so far, all together.
+    /// Credits spent in that minute so far, in total.
     pub spent: u32,
-    /// Credits given back in that minute so far, all together.
+    /// Credits given back in that minute so far, in total.
     pub returned: u32,
-    /// Whether it asks for more.
+    /// Whether more credits are requested.
     pub wants: bool,
 }
 
-/// What a user's keeper tells a shard about one allowance.
+/// A message of a user's pool to a shard's cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuotaGrant {
-    /// Whose.
+    /// The user.
     pub user: Name,
-    /// What for.
+    /// The kind of quota.
     pub kind: QuotaKind,
-    /// The minute it is about, by its end in monotonic milliseconds.
+    /// The minute that it is about, by its end in monotonic milliseconds.
     pub minute: u64,
-    /// What.
-    pub word: GrantKind,
+    /// The grant.
+    pub grant: GrantKind,
 }
 
 /// See [`QuotaGrant`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantKind {
-    /// So many credits more may be spent, within the minute.
-    Lent(u32),
-    /// There is nothing left in the minute.
-    Spent,
-    /// Others need what has not been spent: it is to be given back, and said how much was.
+    /// This number of additional credits may be spent within the minute.
+    Credits(u32),
+    /// No credits are left in the minute.
+    Exhausted,
+    /// Another shard needs credits: unspent ones are to be given back, and spent ones reported.
     Recall,
 }
 
-/// The refusal of what is one too many; the minute is over in `wait_ms`.
+/// The refusal of a request beyond the quota. The minute is over in `wait_ms`.
 pub fn too_many(kind: QuotaKind, per_minute: u32, wait_ms: u64) -> Reject {
     let what = match kind {
         QuotaKind::Messages => "messages",
@@ -117,7 +119,7 @@ pub fn too_many(kind: QuotaKind, per_minute: u32, wait_ms: u64) -> Reject {
     Reject { retry_after_s: Some(wait_s), ..Reject::new(Code::RateLimited, text) }
 }
 
-/// What one user has spent of the present minute.
+/// The REST requests of one user in the present minute, counted by the user's owner.
 pub struct RestQuota {
     user: Name,
     /// When the minute began, in monotonic milliseconds.
@@ -132,7 +134,7 @@ impl HasName for RestQuota {
 }
 
 impl RestQuota {
-    /// A minute that begins now, of which nothing is spent.
+    /// A minute that begins now.
     pub fn new(user: Name, now: Now) -> Self {
         Self { user, since: now.mono, spent: 0 }
     }
@@ -142,7 +144,10 @@ impl RestQuota {
         self.since + WINDOW_MS
     }
 
-    /// Spends one request of `per_minute`; refused when there is none left.
+    /// Counts one request of `per_minute`.
+    ///
+    /// # Errors
+    /// The quota is spent.
     pub fn spend(&mut self, per_minute: u32, now: Now) -> Result<(), Reject> {
         if now.mono >= self.ends_at() {
             *self = Self::new(self.user.clone(), now);
@@ -151,6 +156,7 @@ impl RestQuota {
             return Err(too_many(QuotaKind::Rest, per_minute, self.ends_at() - now.mono));
         }
         self.spent += 1;
+        debug_assert!(self.spent <= per_minute, "invariant: no more requests are counted than the quota has");
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Which of a room's last messages reached somebody, and which somebody read: a byte for each, and the counts.
+//! Receipts of a room's last messages: for each message a byte that marks it as delivered and read, and the counts.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use crate::domain::command::ReceiptKind;
 const DELIVERED: u8 = 1;
 const READ: u8 = 2;
 
-/// See the module. Its messages are those of the room, oldest first.
+/// The receipts of a room's last messages, oldest first.
 #[derive(Debug)]
 pub struct ReceiptCounts {
     marks: VecDeque<u8>,
@@ -16,23 +16,23 @@ pub struct ReceiptCounts {
 }
 
 impl ReceiptCounts {
-    /// Of so many messages, none of which has reached anybody.
+    /// For this number of messages without receipts.
     pub fn of(messages: usize) -> Self {
         Self { marks: vec![0; messages].into(), delivered: 0, read: 0 }
     }
 
-    /// There is one more message.
+    /// Adds a message.
     pub fn push(&mut self) {
         self.marks.push_back(0);
     }
 
-    /// The oldest message is forgotten.
+    /// Removes the oldest message.
     pub fn pop(&mut self) {
         let gone = self.marks.pop_front();
         self.count(gone);
     }
 
-    /// Only the oldest so many are left.
+    /// Keeps only the oldest messages, this number of them.
     pub fn truncate(&mut self, messages: usize) {
         while self.marks.len() > messages {
             let gone = self.marks.pop_back();
@@ -40,24 +40,26 @@ impl ReceiptCounts {
         }
     }
 
-    /// Somebody received or read a message. What was read was received.
+    /// Marks the message at a position. A message that was read was delivered.
     pub fn mark(&mut self, at: usize, kind: ReceiptKind) {
-        let Some(marks) = self.marks.get_mut(at) else { return };
-        let new = match kind {
-            ReceiptKind::Delivered => DELIVERED,
-            ReceiptKind::Read => DELIVERED | READ,
-        } & !*marks;
-        *marks |= new;
-        self.delivered += u32::from(new & DELIVERED != 0);
-        self.read += u32::from(new & READ != 0);
+        // A message beyond the last ones has no marks any more.
+        if let Some(marks) = self.marks.get_mut(at) {
+            let new = match kind {
+                ReceiptKind::Delivered => DELIVERED,
+                ReceiptKind::Read => DELIVERED | READ,
+            } & !*marks;
+            *marks |= new;
+            self.delivered += u32::from(new & DELIVERED != 0);
+            self.read += u32::from(new & READ != 0);
+        }
     }
 
-    /// How many reached somebody.
+    /// Messages delivered to at least one receiver.
     pub fn delivered(&self) -> u32 {
         self.delivered
     }
 
-    /// How many somebody read.
+    /// Messages read by at least one receiver.
     pub fn read(&self) -> u32 {
         self.read
     }
@@ -66,6 +68,10 @@ impl ReceiptCounts {
         let gone = gone.unwrap_or_default();
         self.delivered -= u32::from(gone & DELIVERED != 0);
         self.read -= u32::from(gone & READ != 0);
+        debug_assert!(
+            self.read <= self.delivered && self.delivered as usize <= self.marks.len(),
+            "invariant: each message counts once as delivered and once as read"
+        );
     }
 }
 

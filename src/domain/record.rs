@@ -1,8 +1,8 @@
-//! What an act leaves behind: everything about rooms, messages and users that a restart must not lose.
+//! Records: the changes of rooms, messages, sessions and users that a restart must not lose.
 //!
-//! A record says what happened, in the order in which it happened; a store keeps it, and gives it back after a restart as
-//! rooms, messages, sessions and users. Signaling, typing and who is connected right now leave nothing behind. Content,
-//! attachments and metadata are JSON text that nobody here reads.
+//! Records are stored in the order of the changes. After a restart storage returns them as rooms, messages, sessions and
+//! users. Signaling, typing and present connections leave no record. Content, attachments and metadata are JSON text that
+//! the server does not read.
 
 use std::sync::Arc;
 
@@ -15,17 +15,17 @@ use crate::domain::command::{MediaState, ReceiptKind, Status};
 use crate::domain::event::{Direct, Message};
 use crate::domain::op::Profile;
 
-/// One thing that happened and is to be kept.
+/// One change to store.
 #[derive(Clone, Debug)]
 pub enum Record {
-    /// A room came to be.
+    /// A room was created.
     RoomMade(Box<MadeRoom>),
-    /// A room is no more, and its messages with it. Of a room that is not there it says nothing.
+    /// A room and its messages are deleted. An unknown room is ignored.
     RoomClosed {
         /// The room.
         room: Name,
     },
-    /// A user may join a room from now on, private or not. A room without a profile has no participants: anyone may join.
+    /// A user becomes a participant of a room with a profile. A room without one has no participants: all users may join.
     ParticipantAdded {
         /// The room.
         room: Name,
@@ -39,119 +39,119 @@ pub enum Record {
         /// The user.
         user: Name,
     },
-    /// A room has one message more. Its sender, unless a guest, was seen then if they never were before.
+    /// A message was appended to a room's log. A sender that storage does not know, unless a guest, is stored as seen.
     MessageSent(SentMessage),
-    /// A message of a room arrived at a user, or was read by them. Only the first time of each counts.
+    /// A user has received or read a message of a room. Only the first time of each counts.
     MessageMarked {
         /// The message.
         message: Uuid,
-        /// Who received or read it.
+        /// The user.
         user: Name,
-        /// Which of the two.
+        /// Received or read.
         mark: ReceiptKind,
-        /// When, in milliseconds since 1970.
+        /// In milliseconds since 1970.
         at: u64,
     },
-    /// A message to a user who is not connected waits for them.
+    /// A direct message is stored until its user has acknowledged it.
     DirectKept {
         /// The user it is for.
         user: Name,
         /// The message.
         direct: Arc<Direct>,
     },
-    /// A message that waited for a user has reached them.
+    /// A direct message was acknowledged.
     DirectDelivered {
         /// The user it was for.
         user: Name,
         /// The message's id.
         id: Uuid,
     },
-    /// A connection may be recovered with a token; or the same, with other rooms, positions or times than before.
+    /// The session of a connection is stored or updated.
     SessionKept(Box<Session>),
-    /// A recovery token is used up or of no use any more. The receipt for this record carries the session if it was still
-    /// there, so of two who use the same token only one gets it.
+    /// A session is deleted: its recovery token was used or has become useless. The receipt carries the session if storage
+    /// had it, so of two uses of a token only one gets it.
     SessionTaken {
         /// The token.
         token: TokenHash,
     },
-    /// Somebody claims a session, which stays until it is kept as theirs: a server that dies in between leaves it to whoever
-    /// comes back next. The receipt carries it, as that for [`Record::SessionTaken`] does.
+    /// A connection claims a session, which stays in storage until it is stored for that connection: after a crash in
+    /// between it can be claimed again. The receipt carries the session, as for [`Record::SessionTaken`].
     SessionClaimed {
-        /// What opens it.
+        /// The hash of its recovery token.
         token: TokenHash,
     },
-    /// A user was seen, or set their status.
+    /// A user's presence is stored.
     UserSeen(Box<Seen>),
 }
 
-/// A room as it was made. A room that came to be by joining has no profile.
+/// A room at its creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MadeRoom {
     /// Its id.
     pub room: Name,
-    /// Which run of its log `seq` counts in.
+    /// The run of its log.
     pub epoch: Name,
-    /// Whose it is. The store keeps no e-mail address of theirs.
+    /// Its host. The e-mail address is not stored.
     pub host: Identity,
-    /// When it was made, in milliseconds since 1970.
+    /// The time of its creation, in milliseconds since 1970.
     pub created_at: u64,
-    /// Whether its messages are kept.
+    /// Whether its messages are stored.
     pub history: bool,
-    /// How many of them, and how long.
+    /// Their retention.
     pub retention: Retention,
-    /// What it was made to be; `None` when it came to be by joining.
+    /// Its profile; `None` for a room that was created by joining.
     pub profile: Option<Box<Profile>>,
 }
 
-/// How many messages are kept, and how long. `None`: as the server's settings say; 0: without a bound.
+/// The retention of messages. `None`: according to the settings; 0: without a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// The newest so many.
+    /// The maximum number of messages.
     pub messages: Option<u64>,
-    /// Those not older than so many milliseconds.
+    /// The maximum age of a message in milliseconds.
     pub age_ms: Option<u64>,
 }
 
-/// A message with its place in its room's log. Messages without one, to a single peer, are not kept.
+/// A message with a sequence number. A message to a single peer has none and is not stored.
 #[derive(Clone, Debug)]
 pub struct SentMessage {
     /// The message; its `seq` is one more than that of the message before.
     pub message: Arc<Message>,
-    /// Which run of the room's log `seq` counts in.
+    /// The run of the room's log that its sequence number counts in.
     pub epoch: Name,
-    /// What its sender called it, so that a repeat is known for one.
+    /// The sender's id of the message, for the detection of repeats.
     pub client_message_id: Option<Box<str>>,
 }
 
-/// The SHA-256 hash of a recovery token. The token itself is kept nowhere.
+/// The SHA-256 hash of a recovery token. The token itself is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenHash(pub [u8; 32]);
 
-/// What it takes to put a client that comes back where it was.
+/// A recoverable session: the state of a connection that its successor takes over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// What opens it.
+    /// The hash of its recovery token.
     pub token: TokenHash,
-    /// Whom it belongs to.
+    /// Its user.
     pub user: Name,
-    /// The connection that was lost.
+    /// Its connection.
     pub connection: ConnectionId,
-    /// When that connection came, in milliseconds since 1970.
+    /// The time the connection was opened, in milliseconds since 1970.
     pub connected_at: u64,
-    /// When it last did something, in milliseconds since 1970.
+    /// The connection's last activity in milliseconds since 1970.
     pub active_at: u64,
-    /// When the session ends, in milliseconds since 1970; `None` while its connection lives. After a crash of the server
-    /// those without an end are given one: a recovery window after the restart.
+    /// The expiry in milliseconds since 1970; `None` while the connection is open. After a crash of the server a session
+    /// without an expiry gets one: a recovery window after the restart.
     pub expires_at: Option<u64>,
-    /// What its client speaks, by a number that means something to whoever noted it; 0 where there is no choice.
+    /// The client's dialect, as a number of the shard that stored it; 0 if there is no choice.
     pub dialect: u8,
-    /// The rooms it was in.
+    /// Its rooms.
     pub rooms: Vec<Position>,
 }
 
 impl Session {
-    /// The session as another connection has it. Its members keep the names that they go by, so that each is found by it,
-    /// however many connections are on their way to take its place.
+    /// The session for another connection. Its members keep their peer ids, so that each is found by it even if several
+    /// connections claim the session one after the other.
     #[must_use]
     pub fn passed_to(&self, connection: ConnectionId, expires_at: Option<u64>) -> Self {
         let mut passed = Self { connection, expires_at, ..self.clone() };
@@ -162,34 +162,33 @@ impl Session {
     }
 }
 
-/// A place in a room and in what was said there.
+/// A position in a room's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The room.
     pub room: Name,
-    /// Which run of the room's log `seq` counts in.
+    /// The run of the room's log that `seq` counts in.
     pub epoch: Name,
-    /// The last message that was sent to the connection.
+    /// The sequence number of the last message that was sent to the connection.
     pub seq: u64,
-    /// The last message before those that its client says by itself how many of them it has; absent where it says
-    /// nothing of the kind.
+    /// For clients that report a count of received messages: the sequence number before the first counted one.
     pub since: Option<u64>,
-    /// The name its client chose to go by; the connection's id when absent.
+    /// The peer id that its client chose; the connection's id if absent.
     pub peer: Option<Name>,
-    /// The name to show, when it is another than the username.
+    /// The display name, if it differs from the username.
     pub display_name: Option<Box<str>>,
-    /// Which media it sent.
+    /// The media it sent.
     pub media: MediaState,
 }
 
-/// How a user was, and when.
+/// The last presence of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Who.
+    /// The user.
     pub identity: Identity,
-    /// How they said they were.
+    /// The status that the user had set.
     pub status: Status,
-    /// When they were last active, in milliseconds since 1970.
+    /// The last activity in milliseconds since 1970.
     pub at: u64,
 }
 

@@ -1,46 +1,46 @@
-//! Coming back after a lost connection: what is noted of a connection beforehand, and how its successor takes its place.
+//! Recovery of a lost connection: the operations on its session, and the return of its successor to a room.
 //!
-//! A connection that is lost stays a member for the grace period ([`crate::domain::op::RoomRules::presence_grace_ms`]); whoever
-//! comes back within it takes the place over without a word to the others. Later, and until the recovery window is over,
-//! it joins anew. Either way it gets what it missed, from the log.
+//! A lost connection stays a member for the grace period ([`crate::domain::op::RoomRules::presence_grace_ms`]). A successor
+//! that returns within it takes over the membership, without an event for the others. Later, until the recovery window
+//! ends, it joins again. In both cases it gets the messages it has missed from the log.
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::event::{Joined, Message};
-use crate::domain::op::{JoinRoom, OpContext, Reply};
+use crate::domain::op::{JoinRoom, OpContext};
 use crate::domain::record::{Session, TokenHash};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
-/// An act on what it takes to bring a lost connection back.
+/// An operation on a recoverable session.
 #[derive(Debug)]
 pub enum SessionOp {
-    /// Keep it, or keep it as it is now.
+    /// Store it, or its present state.
     Save(Box<Session>),
-    /// Use it up.
+    /// Use it up and return it.
     Take {
-        /// What opens it.
+        /// The hash of its recovery token.
         token: TokenHash,
     },
-    /// Pass it on from one connection to the next, which keeps it under the same token.
+    /// Move it from one connection to the next, which keeps it under the same token.
     Transfer {
-        /// What opens it.
+        /// The hash of its recovery token.
         token: TokenHash,
-        /// Who claims it; nobody else's is passed on.
+        /// The claiming user: a session of another user stays where it is.
         by: Name,
-        /// The connection that has it. When another one has, that one's session is the answer, and stays where it is.
+        /// The connection that has it. A session of another connection is returned and stays where it is.
         from: ConnectionId,
-        /// The connection that is to have it.
+        /// The connection that gets it.
         to: ConnectionId,
     },
-    /// Keep it no longer until there is something to come back to.
+    /// Delete it until its connection stores it again.
     Clear {
-        /// What opens it.
+        /// The hash of its recovery token.
         token: TokenHash,
     },
-    /// Keep it no longer.
+    /// Delete it for good.
     Delete {
-        /// What opens it.
+        /// The hash of its recovery token.
         token: TokenHash,
     },
 }
@@ -50,27 +50,27 @@ pub enum SessionOp {
 pub struct Returning {
     /// The connection that was lost.
     pub former: ConnectionId,
-    /// How to join if its place is no longer there.
+    /// The join if the membership has ended.
     pub join: JoinRoom,
-    /// The last that the client has of the room: the run of its log, and the number in it.
+    /// The position of the last message that the client has: the run of the room's log, and the sequence number in it.
     pub epoch: Name,
     /// See `epoch`.
     pub seq: u64,
 }
 
-/// What a client that is back in a room gets.
+/// The reply to a return.
 #[derive(Clone, Debug)]
 pub struct Returned {
-    /// Its view of the room as of now.
+    /// The present view of the room.
     pub joined: Joined,
-    /// Whether it has, with `messages`, everything up to `joined.seq`.
+    /// Whether the client has, with `messages`, all messages up to `joined.seq`.
     pub recovered: bool,
-    /// What it missed, oldest first.
+    /// The missed messages, oldest first.
     pub messages: Vec<Message>,
 }
 
 impl Returned {
-    /// Gives up on what was missed, which is too much for one answer; how many messages that was.
+    /// Drops the missed messages, which are too large for one reply; their number.
     pub fn give_up(&mut self) -> usize {
         self.recovered = false;
         std::mem::take(&mut self.messages).len()
@@ -78,8 +78,8 @@ impl Returned {
 }
 
 impl Room {
-    /// Puts a connection in the place of a former one of the same user, or has it join.
-    pub fn come_back(&mut self, back: Returning, context: &mut OpContext<'_>) -> Result<Returned, Reject> {
+    /// Moves the membership of a former connection of the same user to a connection, or lets the connection join.
+    pub(crate) fn rejoin(&mut self, back: Returning, context: &mut OpContext<'_>) -> Result<Returned, Reject> {
         let own = self.members.position(back.former);
         let own = own.filter(|at| self.members.list[*at].identity.user() == back.join.by.user());
         let joined = match own {
@@ -91,7 +91,6 @@ impl Room {
             }
             _ => self.join(back.join, context)?,
         };
-        let Reply::Joined(joined) = joined else { return Err(Reject::not_in_room()) };
         let recovered = joined.epoch == back.epoch && joined.seq == back.seq;
         Ok(Returned { joined: *joined, recovered, messages: Vec::new() })
     }

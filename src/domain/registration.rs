@@ -1,8 +1,7 @@
-//! Connections that a client registers under a name of its own, its `socketId`: before it connects, so that the connection
-//! finds what was said of it, or after.
+//! Registrations: a client names a connection (`socketId`) before or after it connects, and describes its device.
 //!
-//! A registration waits for its connection for [`limits::PENDING_MS`]. One that has come is known by its name until it
-//! ends. There is a bound to both, for each user and for each keeper.
+//! A registration waits [`limits::PENDING_MS`] for its connection. The name of a live connection is known until the
+//! connection ends. The number of registrations is limited per user and per owner.
 
 use std::collections::VecDeque;
 
@@ -14,58 +13,52 @@ use crate::base::time::Now;
 use crate::domain::connection::connection_not_found;
 use crate::domain::reject::{Code, Reject};
 
-/// The registrations of one keeper's users.
-pub struct Registrations {
+/// The registrations of one owner's users.
+pub(crate) struct Registrations {
     by_user: Map<Name, Vec<Registration>>,
     count: usize,
-    /// Users with a registration that may have waited long enough, and when, in monotonic milliseconds; the first first.
+    /// Users with a registration that may expire, by monotonic milliseconds.
     due: VecDeque<(u64, Name)>,
 }
 
 struct Registration {
     socket: Name,
-    state: State,
+    state: RegistrationState,
 }
 
-enum State {
-    /// Its connection has not come.
+enum RegistrationState {
+    /// The connection has not come.
     Pending {
-        /// What it will be told of the device behind it, as JSON.
+        /// The description of its device, as JSON.
         device: Option<Box<str>>,
-        /// Until when it waits, in monotonic milliseconds.
+        /// The expiry in monotonic milliseconds.
         until: u64,
     },
-    /// This is the connection.
     Live(ConnectionId),
 }
 
 impl Registrations {
-    /// None yet.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { by_user: map(seed), count: 0, due: VecDeque::new() }
     }
 
-    /// Registers what is known of a connection that calls itself `socket`: the connection if it is there, or else nothing,
-    /// and the registration waits for it.
-    ///
-    /// # Errors
-    /// There are too many registrations.
-    pub fn register(
+    /// Registers the connection named `socket`: the connection if it is live; otherwise the registration waits for it.
+    pub(crate) fn register(
         &mut self,
         user: &Name,
         socket: Name,
         device: Option<Box<str>>,
         now: Now,
     ) -> Result<Option<ConnectionId>, Reject> {
-        // Each registration and each renewal leaves a note until its time is over.
+        // Each registration and each renewal has an entry until it expires.
         if self.due.len() >= limits::REGISTRATIONS {
             return Err(Reject::overloaded());
         }
         let own = self.by_user.get_mut(user);
         let until = now.mono + limits::PENDING_MS;
-        let pending = State::Pending { device, until };
+        let pending = RegistrationState::Pending { device, until };
         if let Some(known) = own.and_then(|own| own.iter_mut().find(|known| known.socket == socket)) {
-            if let State::Live(connection) = known.state {
+            if let RegistrationState::Live(connection) = known.state {
                 return Ok(Some(connection));
             }
             known.state = pending;
@@ -76,48 +69,64 @@ impl Registrations {
         Ok(None)
     }
 
-    /// A connection has come that calls itself `socket`; what was registered for it. Where there is no room for its name it
-    /// does without.
-    pub fn claim(&mut self, user: &Name, socket: Name, connection: ConnectionId) -> Option<Box<str>> {
+    /// A connection named `socket` has come: its registered device. At the limit the connection gets no name.
+    pub(crate) fn connected(&mut self, user: &Name, socket: Name, connection: ConnectionId) -> Option<Box<str>> {
         let own = self.by_user.get_mut(user);
         match own.and_then(|own| own.iter_mut().find(|known| known.socket == socket)) {
-            Some(known) => match std::mem::replace(&mut known.state, State::Live(connection)) {
-                State::Pending { device, .. } => device,
-                State::Live(_) => None,
+            Some(known) => match std::mem::replace(&mut known.state, RegistrationState::Live(connection)) {
+                RegistrationState::Pending { device, .. } => device,
+                RegistrationState::Live(_) => None,
             },
             None => {
-                let _ = self.add(user, Registration { socket, state: State::Live(connection) });
+                let _ = self.add(user, Registration { socket, state: RegistrationState::Live(connection) });
                 None
             }
         }
     }
 
     /// Withdraws a registration that still waits.
-    ///
-    /// # Errors
-    /// There is none of that name.
-    pub fn withdraw(&mut self, user: &Name, socket: &str) -> Result<(), Reject> {
-        let is_it = |known: &Registration| *known.socket == *socket && matches!(known.state, State::Pending { .. });
+    pub(crate) fn unregister(&mut self, user: &Name, socket: &str) -> Result<(), Reject> {
+        let is_it =
+            |known: &Registration| *known.socket == *socket && matches!(known.state, RegistrationState::Pending { .. });
         if self.retain(user, |known| !is_it(known)) { Ok(()) } else { Err(connection_not_found()) }
     }
 
-    /// A connection has ended, and its name with it.
-    pub fn end(&mut self, user: &Name, connection: ConnectionId) {
+    /// Removes the name of a connection that has ended.
+    pub(crate) fn disconnected(&mut self, user: &Name, connection: ConnectionId) {
         if self.count > 0 {
-            self.retain(user, |known| !matches!(known.state, State::Live(live) if live == connection));
+            self.retain(user, |known| !matches!(known.state, RegistrationState::Live(live) if live == connection));
         }
     }
 
-    /// Forgets those that have waited long enough.
-    pub fn expire(&mut self, now: Now) {
+    pub(crate) fn expire(&mut self, now: Now) {
         while let Some((_, user)) = self.due.pop_front_if(|(until, _)| *until <= now.mono) {
-            self.retain(&user, |known| !matches!(known.state, State::Pending { until, .. } if until <= now.mono));
+            self.retain(
+                &user,
+                |known| !matches!(known.state, RegistrationState::Pending { until, .. } if until <= now.mono),
+            );
         }
     }
 
-    /// When [`Registrations::expire`] next has something to do, in monotonic milliseconds.
-    pub fn next_due(&self) -> Option<u64> {
+    /// When [`Registrations::expire`] has work, in monotonic milliseconds.
+    pub(crate) fn next_due(&self) -> Option<u64> {
         self.due.front().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn check_invariants(&self) {
+        let count: usize = self.by_user.values().map(Vec::len).sum();
+        assert_eq!(count, self.count, "registrations: registrations match their count");
+        assert!(self.count <= limits::REGISTRATIONS, "registrations: all are within the limit");
+        assert!(self.due.iter().is_sorted_by_key(|(at, _)| at), "registrations: expiries are in order");
+        for (user, own) in &self.by_user {
+            let is_within = (1..=limits::REGISTRATIONS_PER_USER).contains(&own.len());
+            assert!(is_within, "registrations: those of a user are within the limit, and a user without any is absent");
+            for registration in own {
+                if let RegistrationState::Pending { until, .. } = registration.state {
+                    let has_expiry = self.due.iter().any(|(at, known)| *at == until && known == user);
+                    assert!(has_expiry, "registrations: each pending registration has an expiry");
+                }
+            }
+        }
     }
 
     fn add(&mut self, user: &Name, registration: Registration) -> Result<(), Reject> {
@@ -133,9 +142,10 @@ impl Registrations {
         Ok(())
     }
 
-    /// Keeps those of a user's registrations that `keep`; whether there were others.
+    /// Keeps the registrations of a user that `keep` selects; whether it removed any.
     fn retain(&mut self, user: &Name, keep: impl FnMut(&Registration) -> bool) -> bool {
-        let Some(own) = self.by_user.get_mut(user) else { return false };
+        let mut none = Vec::new();
+        let own = self.by_user.get_mut(user).unwrap_or(&mut none);
         let before = own.len();
         own.retain(keep);
         let removed = before - own.len();
@@ -150,8 +160,8 @@ impl Registrations {
     }
 }
 
-/// The user has registered as many names as they may.
-pub fn too_many_names() -> Reject {
+/// The user has the maximum number of registered names.
+pub(crate) fn too_many_names() -> Reject {
     Reject::new(Code::RateLimited, "Too many registered connections of this user")
 }
 
@@ -176,25 +186,25 @@ mod tests {
         let (ann, bob) = (Name::from("ann"), Name::from("bob"));
         assert_eq!(all.register(&ann, "tab".into(), device("1"), NOW), Ok(None));
         assert_eq!(all.register(&ann, "phone".into(), device("2"), NOW.plus(10)), Ok(None));
-        assert_eq!(all.claim(&bob, "tab".into(), id(1)), None, "another user's is another");
-        assert_eq!(all.claim(&ann, "tab".into(), id(2)), device("1"));
-        assert_eq!(all.claim(&ann, "tab".into(), id(2)), None, "once");
+        assert_eq!(all.connected(&bob, "tab".into(), id(1)), None, "another user's is another");
+        assert_eq!(all.connected(&ann, "tab".into(), id(2)), device("1"));
+        assert_eq!(all.connected(&ann, "tab".into(), id(2)), None, "once");
         all.expire(NOW.plus(limits::PENDING_MS));
-        assert_eq!(all.claim(&ann, "phone".into(), id(3)), device("2"));
+        assert_eq!(all.connected(&ann, "phone".into(), id(3)), device("2"));
         assert_eq!(all.register(&ann, "late".into(), device("3"), NOW.plus(20)), Ok(None));
         all.expire(NOW.plus(limits::PENDING_MS + 20));
-        assert_eq!(all.claim(&ann, "late".into(), id(4)), None);
+        assert_eq!(all.connected(&ann, "late".into(), id(4)), None);
     }
 
     #[test]
     fn who_came_first_is_known_by_its_name_until_it_ends() {
         let mut all = Registrations::new(1);
         let ann = Name::from("ann");
-        assert_eq!(all.claim(&ann, "tab".into(), id(1)), None);
+        assert_eq!(all.connected(&ann, "tab".into(), id(1)), None);
         assert_eq!(all.register(&ann, "tab".into(), device("1"), NOW), Ok(Some(id(1))));
-        all.end(&ann, id(2));
+        all.disconnected(&ann, id(2));
         assert_eq!(all.register(&ann, "tab".into(), device("1"), NOW), Ok(Some(id(1))));
-        all.end(&ann, id(1));
+        all.disconnected(&ann, id(1));
         assert_eq!(all.register(&ann, "tab".into(), device("1"), NOW), Ok(None));
         assert_eq!((all.count, all.by_user.len()), (1, 1));
     }
@@ -206,11 +216,11 @@ mod tests {
         assert_eq!(all.register(&ann, "tab".into(), device("1"), NOW), Ok(None));
         assert_eq!(all.register(&ann, "tab".into(), device("2"), NOW.plus(50_000)), Ok(None));
         all.expire(NOW.plus(limits::PENDING_MS));
-        assert_eq!(all.withdraw(&ann, "other"), Err(connection_not_found()));
-        assert_eq!(all.withdraw(&ann, "tab"), Ok(()));
-        assert_eq!(all.withdraw(&ann, "tab"), Err(connection_not_found()));
-        all.claim(&ann, "tab".into(), id(1));
-        assert_eq!(all.withdraw(&ann, "tab"), Err(connection_not_found()), "it is there; it can be closed");
+        assert_eq!(all.unregister(&ann, "other"), Err(connection_not_found()));
+        assert_eq!(all.unregister(&ann, "tab"), Ok(()));
+        assert_eq!(all.unregister(&ann, "tab"), Err(connection_not_found()));
+        all.connected(&ann, "tab".into(), id(1));
+        assert_eq!(all.unregister(&ann, "tab"), Err(connection_not_found()), "it is there; it can be closed");
     }
 
     #[test]
@@ -222,7 +232,7 @@ mod tests {
         }
         let refused = all.register(&ann, "one more".into(), None, NOW).expect_err("it is too much");
         assert_eq!(refused.code, Code::RateLimited);
-        assert_eq!(all.claim(&ann, "one more".into(), id(1)), None, "it connects all the same");
+        assert_eq!(all.connected(&ann, "one more".into(), id(1)), None, "it connects all the same");
         let mut users = 0;
         let refused = loop {
             match all.register(&format!("user {users}").into(), "tab".into(), None, NOW) {

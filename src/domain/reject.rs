@@ -1,24 +1,24 @@
-//! A refusal: an answer, not a failure.
+//! Refusals: the answer to a request that is not granted. A refusal is no failure of the server.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// The codes a refusal carries on every wire.
+/// The code of a refusal, the same in every dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
-    /// Not JSON at all.
+    /// Not JSON.
     BadJson,
-    /// JSON, but not of the shape this request has.
+    /// JSON of the wrong shape for the request.
     InvalidMessage,
     /// A request of no known kind.
     UnknownType,
-    /// Binary data where text is spoken.
+    /// Binary data instead of text.
     UnsupportedData,
     /// No valid token.
     Unauthenticated,
-    /// The token's time is over.
+    /// The token has expired.
     TokenExpired,
-    /// Known, but not allowed.
+    /// The user may not do this.
     Forbidden,
     /// No such room.
     RoomNotFound,
@@ -30,7 +30,7 @@ pub enum Code {
     NotInRoom,
     /// No such peer in the room.
     PeerNotFound,
-    /// Another user goes by that peer id.
+    /// Another user has that peer id.
     PeerIdTaken,
     /// The peer id is not the sender's own.
     PeerMismatch,
@@ -44,18 +44,18 @@ pub enum Code {
     MessageTooLarge,
     /// More often than the limit.
     RateLimited,
-    /// Nothing to recover with that token.
+    /// No session can be recovered with that token.
     RecoveryFailed,
-    /// The store cannot keep or find anything at the moment.
+    /// The store is unavailable.
     StorageUnavailable,
-    /// More work than the server takes on.
+    /// The server is overloaded.
     Overloaded,
     /// The server's own fault.
     Internal,
 }
 
 impl Code {
-    /// The code as it stands on the wire.
+    /// The code as text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BadJson => "BAD_JSON",
@@ -85,39 +85,39 @@ impl Code {
     }
 }
 
-/// Why a request was not granted, in words for a person and a code for a program.
+/// The reason that a request was not granted: a text for people and a code for programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
-    /// For a program.
+    /// For programs.
     pub code: Code,
-    /// For a person: what was wrong.
+    /// For people.
     pub text: Cow<'static, str>,
-    /// When it is worth trying again, in seconds, where that is known.
+    /// When to try again, in seconds, if known.
     pub retry_after_s: Option<u64>,
 }
 
 impl Reject {
-    /// A refusal with these words.
+    /// A refusal with this text.
     pub fn new(code: Code, text: impl Into<Cow<'static, str>>) -> Self {
         Self { code, text: text.into(), retry_after_s: None }
     }
 
-    /// The room is not there.
+    /// The room does not exist.
     pub fn room_not_found() -> Self {
         Self::new(Code::RoomNotFound, "Room not found")
     }
 
-    /// The asker is no member of the room.
+    /// The client is no member of the room.
     pub fn not_in_room() -> Self {
         Self::new(Code::NotInRoom, "You are not in this room")
     }
 
-    /// The room's name is taken.
+    /// The room exists already.
     pub fn room_id_in_use() -> Self {
         Self::new(Code::Internal, "That room id is in use")
     }
 
-    /// The room is for others.
+    /// The room is private.
     pub fn private() -> Self {
         Self::new(Code::Forbidden, "This room is private and you are not one of its participants")
     }
@@ -127,27 +127,27 @@ impl Reject {
         Self::new(Code::RoomFull, "The room is full")
     }
 
-    /// The room names as many participants as it may.
+    /// The room has as many participants as it may.
     pub fn participants_full() -> Self {
         Self::new(Code::RoomFull, "The room has as many participants as it takes")
     }
 
-    /// The asker may not close the room.
+    /// The user may not close the room.
     pub fn close_forbidden() -> Self {
         Self::new(Code::Forbidden, "Only the room's host or an admin may close it")
     }
 
-    /// No member of the room goes by that peer id.
+    /// No member of the room has that peer id.
     pub fn peer_not_found() -> Self {
         Self::new(Code::PeerNotFound, "No peer of that id is in this room")
     }
 
-    /// Another user is called so in the room.
+    /// Another user has that peer id in the room.
     pub fn peer_id_taken() -> Self {
         Self::new(Code::PeerIdTaken, "Another user goes by that peerId in this room")
     }
 
-    /// The peer id in `field` is another's.
+    /// The peer id in `field` is another client's.
     pub fn peer_mismatch(field: &str) -> Self {
         Self::new(Code::PeerMismatch, format!("{field} is not your own peer id in this room"))
     }
@@ -157,12 +157,12 @@ impl Reject {
         Self::new(Code::InvalidMessage, text)
     }
 
-    /// Whether the same may be granted in a moment, without anything else being done.
+    /// Whether the same request may be granted a moment later.
     pub fn is_passing(&self) -> bool {
         matches!(self.code, Code::StorageUnavailable | Code::Overloaded)
     }
 
-    /// What was asked for cannot be kept, or what is kept cannot be read.
+    /// The store is unavailable: it can neither keep nor read records.
     pub fn storage_unavailable() -> Self {
         Self::new(Code::StorageUnavailable, "The store is unavailable: nothing was kept or sent, try again later")
     }
@@ -172,12 +172,12 @@ impl Reject {
         Self::new(Code::RoomClosed, "The room was closed")
     }
 
-    /// There is no such message, or not in the room that was named.
+    /// The message does not exist, or is in another room.
     pub fn message_not_found() -> Self {
         Self::new(Code::MessageNotFound, "No such message in this room")
     }
 
-    /// The server has more work than it takes on.
+    /// The server is overloaded.
     pub fn overloaded() -> Self {
         Self::new(Code::Overloaded, "The server is overloaded, try again later")
     }

@@ -1,12 +1,12 @@
-//! A room: who is in it, what it was made to be, and the order of what happens in it.
+//! A room: its members, its profile and its log, which orders its messages.
 //!
-//! [`Room::apply`] is the one door: every act on a room goes through it, one at a time, and it is a function of the room,
-//! the act, the time and the randomness it is given. It tells nobody anything itself; the facts it lists are for the
-//! authority to pass on in the same order.
+//! All operations go through [`Room::apply`], one at a time. It is a function of the room, the operation, the time and the
+//! given randomness. It sends no message itself: it lists events, and the owner publishes them in the same order.
 
-use std::collections::{BTreeSet, VecDeque};
+mod apply;
+pub mod log;
 
-use uuid::Uuid;
+use std::collections::BTreeSet;
 
 use crate::base::Name;
 use crate::base::ids::random_word;
@@ -15,81 +15,51 @@ use crate::base::table::HasName;
 use crate::domain::access::Identity;
 use crate::domain::event::{Event, PeerView};
 use crate::domain::membership::Members;
-use crate::domain::op::{LogTerms, OpContext, PresenceView, Profile, Reply, RoomOp, RoomRules, RoomView};
-use crate::domain::receipt_counts::ReceiptCounts;
-use crate::domain::record::{MadeRoom, Record};
+use crate::domain::op::{LogTerms, OpContext, PresenceView, Profile, RoomRules, RoomView};
+use crate::domain::record::MadeRoom;
 use crate::domain::reject::Reject;
+use crate::domain::room::log::RoomLog;
 use crate::domain::typing::Typing;
 
-/// Whether the store knows a room. One that came to be by joining is written down with its first message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Made {
-    No,
-    /// Its record is on the way.
-    Asked,
-    Yes,
-}
-
-/// What is left of an empty room whose messages are kept.
+/// The remains of an empty room whose messages are stored.
 #[derive(Clone, Debug)]
-pub struct Kept {
-    /// Its id.
-    pub room: Name,
-    /// Which run of its log the numbers count in.
-    pub epoch: Name,
-    /// Whose it is.
-    pub host: Identity,
-    /// When it was made, in milliseconds since 1970.
-    pub created_at: u64,
-    /// What is kept of its messages.
-    pub terms: LogTerms,
-    /// The number of its last message.
-    pub last: u64,
-    /// When that was sent, in milliseconds since 1970.
-    pub last_at: u64,
+pub(crate) struct UnloadedRoom {
+    pub(crate) room: Name,
+    pub(crate) epoch: Name,
+    pub(crate) host: Identity,
+    /// The time of its creation, in milliseconds since 1970.
+    pub(crate) created_at: u64,
+    pub(crate) terms: LogTerms,
+    /// The sequence number of its last message.
+    pub(crate) last: u64,
+    /// The time of its last message, in milliseconds since 1970.
+    pub(crate) last_at: u64,
 }
 
 /// One room.
 pub struct Room {
-    /// Its id.
-    pub id: Name,
-    /// Who is in it.
-    pub members: Members,
-    /// What it was made to be; `None` when it came to be by joining.
+    pub(crate) id: Name,
+    pub(crate) members: Members,
+    pub(crate) log: RoomLog,
+    /// `None` for a room that was created by joining.
     pub(super) profile: Option<Box<Profile>>,
-    /// Whose it is.
     pub(super) host: Identity,
-    /// Which run of its log `seq` counts in.
-    pub(super) epoch: Name,
-    /// The number of the last message.
-    pub(super) seq: u64,
-    /// The number of the last message that is kept, or need not be, so that members may know of it.
-    pub(super) committed: u64,
-    /// What is kept of its messages.
-    terms: LogTerms,
-    /// Whether the store knows the room.
-    pub(super) is_made: Made,
-    /// Its end is being written down: nothing more happens in it.
-    pub is_closing: bool,
-    /// The last messages' ids and senders, oldest first.
-    pub(super) recent: VecDeque<(Uuid, Identity)>,
-    /// Which of them reached somebody; nothing before the first did.
-    pub(super) tally: Option<Box<ReceiptCounts>>,
-    /// When it was made, in milliseconds since 1970.
+    /// Its end is in transit to storage: it accepts no operations but departures.
+    pub(crate) is_closing: bool,
+    /// In milliseconds since 1970.
     created_at: u64,
-    /// When something last happened in it: monotonic and wall milliseconds.
-    pub(super) active_mono: u64,
-    pub(super) active_wall: u64,
-    /// Who types.
+    /// The time of its last operation, in monotonic and wall milliseconds.
+    active_mono: u64,
+    active_wall: u64,
     pub(super) typing: Typing,
-    /// Members came or went without an announcement.
-    pub(super) uncounted: bool,
-    /// Whether somebody came or went whom those are to hear of who are told how many users there are.
-    pub(super) is_online_news: bool,
-    /// Whether its users' keepers are being asked how they are.
+    /// Members joined or left without an announcement.
+    pub(crate) uncounted: bool,
+    /// Members joined or left, and the members that receive online counts do not know yet.
+    pub(crate) is_online_news: bool,
+    /// The owners of its users have been asked for their presence.
     is_online_asked: bool,
-    /// Its keeper has noted to look whether it may end.
-    pub end_is_due: bool,
+    /// The owner has a deferred task that checks whether the room is idle.
+    pub(crate) end_is_due: bool,
 }
 
 impl HasName for Box<Room> {
@@ -98,8 +68,14 @@ impl HasName for Box<Room> {
     }
 }
 
+impl HasName for UnloadedRoom {
+    fn name(&self) -> &str {
+        &self.room
+    }
+}
+
 impl Room {
-    /// A room that `by` makes, on purpose (with a profile) or by joining (without).
+    /// A room that `by` creates, on purpose (with a profile) or by joining (without).
     pub fn new(
         id: Name,
         by: &Identity,
@@ -110,16 +86,10 @@ impl Room {
         Self {
             id,
             members: Members::default(),
+            log: RoomLog::new(random_word(context.rng, 8).into(), terms),
             profile,
             host: by.clone(),
-            epoch: random_word(context.rng, 8).into(),
-            seq: 0,
-            committed: 0,
-            terms,
-            is_made: Made::No,
             is_closing: false,
-            recent: VecDeque::new(),
-            tally: None,
             created_at: context.now.wall,
             active_mono: context.now.mono,
             active_wall: context.now.wall,
@@ -131,161 +101,61 @@ impl Room {
         }
     }
 
-    /// A room that goes on with its log after a restart or a rest.
-    pub fn from_kept(kept: Kept, profile: Option<Box<Profile>>, context: &mut OpContext<'_>) -> Self {
+    /// A room that continues its log after a restart or after it was unloaded.
+    pub(crate) fn from_unloaded(
+        room: UnloadedRoom,
+        profile: Option<Box<Profile>>,
+        context: &mut OpContext<'_>,
+    ) -> Self {
         Self {
-            epoch: kept.epoch,
-            seq: kept.last,
-            committed: kept.last,
-            created_at: kept.created_at,
-            active_wall: kept.last_at,
-            is_made: Made::Yes,
-            ..Self::new(kept.room, &kept.host, profile, kept.terms, context)
+            log: RoomLog::stored(room.epoch, room.terms, room.last),
+            created_at: room.created_at,
+            active_wall: room.last_at,
+            ..Self::new(room.room, &room.host, profile, room.terms, context)
         }
     }
 
-    /// What is to be remembered of the room while it is empty; `None` when nothing of it is kept.
-    pub fn rest(&self, context: &OpContext<'_>) -> Option<Kept> {
-        let is_worth_it = self.is_made == Made::Yes && self.profile.is_none() && self.is_kept(context);
-        is_worth_it.then(|| Kept {
+    /// The remains of the room while it is empty; `None` if storage has none of its messages.
+    pub(crate) fn unload(&self, rules: &RoomRules) -> Option<UnloadedRoom> {
+        let is_unloadable = self.log.is_stored() && self.profile.is_none() && self.log.is_kept(rules);
+        is_unloadable.then(|| UnloadedRoom {
             room: self.id.clone(),
-            epoch: self.epoch.clone(),
+            epoch: self.log.epoch().clone(),
             host: self.host.clone(),
             created_at: self.created_at,
-            terms: self.terms,
-            last: self.committed,
+            terms: self.log.terms(),
+            last: self.log.committed(),
             last_at: self.active_wall,
         })
     }
 
-    /// Applies one act: its answer is returned, what everyone concerned learns of it is listed in `context`.
-    pub fn apply(&mut self, op: RoomOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
-        self.active_mono = context.now.mono;
-        self.active_wall = context.now.wall;
-        match op {
-            RoomOp::Create { .. } => Err(Reject::room_id_in_use()),
-            RoomOp::Join(join) => self.join(*join, context),
-            RoomOp::Leave { connection, by, peer } => self.leave(connection, &by, peer.as_deref(), context),
-            RoomOp::RemoveMember { connection } => self.vanish(connection, context),
-            RoomOp::RelaySignal(signal) => self.relay(*signal, context),
-            RoomOp::SetMedia { connection, peer, media } => self.set_media(connection, peer.as_deref(), media, context),
-            RoomOp::Send(message) => self.send(*message, context),
-            RoomOp::SetTyping { connection, is_typing } => self.typing(connection, is_typing, context),
-            RoomOp::ListTypists { connection } => self.typists(connection),
-            RoomOp::MarkMessage { connection, message, kind } => self.receipt(connection, message, kind, context),
-            RoomOp::Rejoin(back) => self.come_back(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
-            // Whoever keeps the room sees to its end, and asks the store what the room itself does not know.
-            RoomOp::StartGrace { .. }
-            | RoomOp::ReadHistory { .. }
-            | RoomOp::ReadSince { .. }
-            | RoomOp::ReadReceipts { .. }
-            | RoomOp::ListUsers { .. } => Ok(Reply::Done),
-            RoomOp::AddParticipant { by, connections } => self.admit(by, &connections, context),
-            RoomOp::RemoveParticipant { by, connection } => self.withdraw(&by, connection, context),
-            RoomOp::Describe { by } => self.describe(&by, context),
-            RoomOp::Close { by } => self.close(&by, context),
-        }
+    /// When an idle room may end, in monotonic milliseconds; `None` while it is in use.
+    pub(crate) fn ends_at(&self) -> Option<u64> {
+        let idle_ms = if self.profile.is_some() { limits::MADE_ROOM_IDLE_MS } else { limits::JOINED_ROOM_IDLE_MS };
+        let is_idle = self.members.is_empty() && !self.log.has_uncommitted() && !self.is_closing;
+        is_idle.then(|| self.active_mono + idle_ms)
     }
 
-    /// When the room has been of no use for so long that it may end, on the monotonic clock; `None` while in use.
-    pub fn ends_at(&self) -> Option<u64> {
-        let idle = if self.profile.is_some() { limits::MADE_ROOM_IDLE_MS } else { limits::JOINED_ROOM_IDLE_MS };
-        let is_idle = self.members.is_empty() && self.seq == self.committed && !self.is_closing;
-        is_idle.then(|| self.active_mono + idle)
-    }
-
-    /// What has to be kept before an act may be done, if it asks for anything of the kind. Whether it may be done at all
-    /// is looked at twice: now, and when the record is kept.
-    pub fn before(&self, op: &RoomOp) -> Result<Option<Record>, Reject> {
-        let (room, is_made) = (self.id.clone(), self.is_made == Made::Yes);
-        let is_participant = |user: &str| {
-            let profile = self.profile.as_deref();
-            profile.is_none_or(|profile| profile.participants.iter().any(|known| **known == *user))
-        };
-        Ok(match op {
-            RoomOp::Close { by } => {
-                self.check_close(by)?;
-                (self.is_made != Made::No).then_some(Record::RoomClosed { room })
-            }
-            RoomOp::AddParticipant { by, .. } if is_made && !is_participant(by.user()) => {
-                self.check_admit(by)?;
-                Some(Record::ParticipantAdded { room, user: by.user_name() })
-            }
-            RoomOp::RemoveParticipant { by, connection: None }
-                if is_made && self.profile.is_some() && is_participant(by.user()) =>
-            {
-                Some(Record::ParticipantRemoved { room, user: by.user_name() })
-            }
-            _ => None,
-        })
-    }
-
-    /// The room as the store is to keep it.
-    pub fn made(&self, rules: &RoomRules) -> MadeRoom {
+    pub(crate) fn made(&self, rules: &RoomRules) -> MadeRoom {
+        let terms = self.log.terms();
         MadeRoom {
             room: self.id.clone(),
-            epoch: self.epoch.clone(),
+            epoch: self.log.epoch().clone(),
             host: self.host.clone(),
             created_at: self.created_at,
-            history: self.terms.history.unwrap_or(rules.history),
-            retention: self.terms.retention,
+            history: terms.history.unwrap_or(rules.history),
+            retention: terms.retention,
             profile: self.profile.clone(),
         }
     }
 
-    /// The store knows the room from now on.
-    pub fn note_made(&mut self) {
-        self.is_made = Made::Yes;
-    }
-
-    /// Whether the store knows the room, or is about to.
-    pub fn is_made(&self) -> bool {
-        self.is_made != Made::No
-    }
-
-    /// Which run of its log its numbers count in.
-    pub fn epoch(&self) -> &Name {
-        &self.epoch
-    }
-
-    /// The number of its last message.
-    pub fn seq(&self) -> u64 {
-        self.seq
-    }
-
-    /// The number of the last message that members may know of.
-    pub fn committed(&self) -> u64 {
-        self.committed
-    }
-
-    /// Whether messages of the room are kept.
-    pub fn is_kept(&self, context: &OpContext<'_>) -> bool {
-        context.rules.has_store && self.terms.history.unwrap_or(context.rules.history)
-    }
-
-    /// Whether members came or went without an announcement; asking clears it.
-    pub fn take_uncounted(&mut self) -> bool {
-        std::mem::take(&mut self.uncounted)
-    }
-
-    /// Whether the room is waiting for its count to be told.
-    pub fn is_uncounted(&self) -> bool {
-        self.uncounted
-    }
-
-    /// The room's count of members, as an event.
-    pub fn stats(&self) -> Event {
+    pub(crate) fn stats(&self) -> Event {
         Event::Stats { room: self.id.clone(), participant_count: self.members.len() }
     }
 
-    /// Whether users came or went of which some members are told how many there are.
-    pub fn is_online_news(&self) -> bool {
-        self.is_online_news
-    }
-
-    /// The room's users, where it is news who they are and they are not being asked for already; asking makes it none.
-    /// Whoever asks tells by [`Room::online`] what came of it.
-    pub fn take_online(&mut self) -> Option<Vec<Name>> {
+    /// The users to ask for their presence, if the online users have to be published and no request is pending. The result
+    /// goes to [`Room::online`].
+    pub(crate) fn take_online(&mut self) -> Option<Vec<Name>> {
         if self.is_online_asked || !std::mem::take(&mut self.is_online_news) || !self.members.has_peers() {
             return None;
         }
@@ -293,8 +163,8 @@ impl Room {
         Some(self.users().into_iter().map(Into::into).collect())
     }
 
-    /// How many users there are; where it is known how they are, how many of them are online, and who.
-    pub fn online(&mut self, users: Option<Vec<PresenceView>>) -> Event {
+    /// The event with the online users. Without `users` all users count as online, and none is listed.
+    pub(crate) fn online(&mut self, users: Option<Vec<PresenceView>>) -> Event {
         self.is_online_asked = false;
         let here = self.users();
         let mut online_count = here.len();
@@ -307,13 +177,13 @@ impl Room {
         Event::Online { room: self.id.clone(), online_count, users }
     }
 
-    /// The room's users, each once.
+    /// The users of the members, each once.
     pub(super) fn users(&self) -> BTreeSet<&str> {
         self.members.iter().map(|member| member.identity.user()).collect()
     }
 
-    /// The room as an onlooker sees it, with at most `peers` of its members.
-    pub fn view(&self, peers: usize) -> RoomView {
+    /// The room's public view, with at most `peers` of its members.
+    pub(crate) fn view(&self, peers: usize) -> RoomView {
         RoomView {
             room: self.id.clone(),
             is_made: self.profile.is_some(),
@@ -326,44 +196,44 @@ impl Room {
         }
     }
 
-    fn describe(&self, by: &Identity, context: &OpContext<'_>) -> Result<Reply, Reject> {
-        self.check_admits(by)?;
-        Ok(Reply::Room(Box::new(self.view(context.rules.announce_limit))))
-    }
-
-    fn close(&mut self, by: &Identity, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
-        self.check_close(by)?;
-        let reason = if by.user() == self.host.user() { "closed by host" } else { "closed by admin" };
-        let event = Event::Closed { room: self.id.clone(), reason: reason.into() };
-        context.tell_members(None, event);
-        Ok(Reply::Done)
-    }
-
-    fn check_close(&self, by: &Identity) -> Result<(), Reject> {
-        self.may_close(by).then_some(()).ok_or_else(Reject::close_forbidden)
-    }
-
-    /// Refuses whoever may not join.
+    /// Rejects an operation of a user that may not join.
     pub(super) fn check_admits(&self, by: &Identity) -> Result<(), Reject> {
         self.admits(by).then_some(()).ok_or_else(Reject::private)
     }
 
-    /// Whether `by` is the room's host, or an admin.
     pub(super) fn is_host(&self, by: &Identity) -> bool {
         by.roles().admin || by.user() == self.host.user()
     }
 
-    /// A guest's room has no owner who could prove it (each request without a token is another guest), so any guest may
-    /// close it.
+    pub(super) fn has_participant(&self, user: &str) -> bool {
+        let profile = self.profile.as_deref();
+        profile.is_some_and(|profile| profile.participants.iter().any(|participant| **participant == *user))
+    }
+
+    /// Any guest may close a guest's room: each request without a token is another guest, so its host cannot be recognised.
     fn may_close(&self, by: &Identity) -> bool {
         self.is_host(by) || (self.host.roles().guest && by.roles().guest)
     }
 
-    /// Whether `by` may join.
     fn admits(&self, by: &Identity) -> bool {
-        let Some(profile) = &self.profile else { return true };
-        !profile.is_private
-            || self.is_host(by)
-            || profile.participants.iter().any(|participant| **participant == *by.user())
+        let is_private = self.profile.as_deref().is_some_and(|profile| profile.is_private);
+        !is_private || self.is_host(by) || self.has_participant(by.user())
+    }
+
+    /// Checks the room's invariants, for tests.
+    pub(crate) fn check_invariants(&self) {
+        self.members.check_invariants();
+        self.log.check_invariants();
+        self.typing.check_invariants();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_takes_no_more_memory_than_listed() {
+        assert_eq!(size_of::<Room>(), 248);
     }
 }

@@ -1,4 +1,4 @@
-//! Who is in a room, user by user, and what is counted of its messages. Looking is no activity.
+//! Lists and statistics of a room. Reading them does not count as activity.
 
 use crate::domain::access::Identity;
 use crate::domain::monitoring::MessageStats;
@@ -8,11 +8,8 @@ use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
 impl Room {
-    /// The room's users, of whom those of `page` are named.
-    ///
-    /// # Errors
-    /// `by` may not join.
-    pub fn roster(&self, by: &Identity, page: &UsersPage) -> Result<RoomRoster, Reject> {
+    /// The number of the room's users, and those of a page.
+    pub(crate) fn roster(&self, by: &Identity, page: &UsersPage) -> Result<RoomRoster, Reject> {
         self.check_admits(by)?;
         let users = self.users();
         let total = users.len();
@@ -21,20 +18,13 @@ impl Room {
         Ok(RoomRoster { room: self.view(0), total, users, is_more: behind.next().is_some() })
     }
 
-    /// Whether `user` may always join: the room's maker named them, or they are its maker.
-    pub fn takes_part(&self, user: &str) -> bool {
-        let Some(profile) = &self.profile else { return false };
-        self.host.user() == user || profile.participants.iter().any(|known| **known == *user)
+    /// Whether `user` may always join: as the room's host or as a participant.
+    pub(crate) fn takes_part(&self, user: &str) -> bool {
+        self.has_participant(user) || (self.profile.is_some() && self.host.user() == user)
     }
 
-    /// What is counted of the last messages.
-    pub fn message_stats(&self) -> MessageStats {
-        let (delivered, read) = self.tally.as_ref().map_or((0, 0), |tally| (tally.delivered(), tally.read()));
-        MessageStats {
-            typing: self.typing.users() as u64,
-            tracked: self.recent.len() as u64,
-            delivered: delivered.into(),
-            read: read.into(),
-        }
+    pub(crate) fn message_stats(&self) -> MessageStats {
+        let (tracked, delivered, read) = self.log.receipts();
+        MessageStats { typing: self.typing.users() as u64, tracked, delivered, read }
     }
 }

@@ -1,133 +1,171 @@
-//! Who types in a room. The others are told when a user begins and when the user stops: by saying so, by leaving, or by
-//! not having said again in time that they type. Saying it again in time is no news, and a user who types on two
-//! connections is told once.
+//! Typing indicators of a room. The other members receive an event when a user starts and when the user stops: by a
+//! request, by leaving, or by a timeout. A repeated start renews the timeout without an event, and a user that types on two
+//! connections counts once.
 
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
+use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::event::Event;
 use crate::domain::op::{OpContext, Reply, Typist};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
-/// A room's typists. Where nobody types, which is nearly always, they take no memory but this.
+/// The typing connections of a room. Without any, which is the usual case, it takes no further memory.
 #[derive(Default)]
-pub(super) struct Typing(Option<Box<Typists>>);
+pub(super) struct Typing(Option<Box<ActiveTyping>>);
 
 #[derive(Default)]
-struct Typists {
-    list: Vec<Typed>,
-    /// When the room's keeper has noted to look who has stopped, in monotonic milliseconds.
+struct ActiveTyping {
+    connections: Vec<TypingConnection>,
+    /// The deadline that the owner knows of, in monotonic milliseconds.
     noted: Option<u64>,
 }
 
-/// One connection that types.
-struct Typed {
+struct TypingConnection {
     connection: ConnectionId,
     identity: Identity,
-    /// Since when, in milliseconds since 1970.
+    /// In milliseconds since 1970.
     started_at: u64,
-    /// Until when, unless it says so again, in monotonic milliseconds.
+    /// The timeout, in monotonic milliseconds.
     until: u64,
 }
 
 impl Typing {
-    fn list(&self) -> &[Typed] {
-        self.0.as_deref().map_or(&[], |typists| &typists.list)
+    fn list(&self) -> &[TypingConnection] {
+        self.0.as_deref().map_or(&[], |active| &active.connections)
     }
 
-    fn has(&self, user: &str) -> bool {
-        self.list().iter().any(|typed| typed.identity.user() == user)
+    fn has_user(&self, user: &str) -> bool {
+        self.list().iter().any(|typing| typing.identity.user() == user)
     }
 
-    /// How many users type.
-    pub(super) fn users(&self) -> usize {
-        let is_first = |at: usize, typed: &Typed| {
-            !self.list()[..at].iter().any(|known| known.identity.user() == typed.identity.user())
+    /// The first connection of each typing user.
+    fn firsts(&self) -> impl Iterator<Item = &TypingConnection> {
+        let is_first = |at: usize, typing: &TypingConnection| {
+            !self.list()[..at].iter().any(|known| known.identity.user() == typing.identity.user())
         };
-        self.list().iter().enumerate().filter(|(at, typed)| is_first(*at, typed)).count()
+        self.list().iter().enumerate().filter(move |(at, typing)| is_first(*at, typing)).map(|(_, typing)| typing)
     }
 
-    /// Takes out a connection that types, and whether its user does so no longer.
-    fn remove(&mut self, which: impl Fn(&Typed) -> bool) -> Option<(Typed, bool)> {
-        let typists = self.0.as_deref_mut()?;
-        let at = typists.list.iter().position(which)?;
-        let typed = typists.list.remove(at);
-        if typists.list.is_empty() {
+    /// The number of typing users.
+    pub(super) fn users(&self) -> usize {
+        self.firsts().count()
+    }
+
+    /// Starts or renews typing; whether the user has just started. Beyond the limit nothing is noted.
+    fn start(&mut self, connection: ConnectionId, identity: &Identity, now: Now) -> bool {
+        let is_new = !self.has_user(identity.user());
+        let until = now.mono + limits::TYPING_MS;
+        let connections = &mut self.0.get_or_insert_default().connections;
+        if let Some(typing) = connections.iter_mut().find(|typing| typing.connection == connection) {
+            typing.until = until;
+            return false;
+        }
+        if connections.len() >= limits::TYPISTS_PER_ROOM {
+            return false;
+        }
+        connections.push(TypingConnection { connection, identity: identity.clone(), started_at: now.wall, until });
+        is_new
+    }
+
+    /// Stops a connection; its user, if none of the user's connections types any more.
+    fn stop(&mut self, connection: ConnectionId) -> Option<Identity> {
+        let active = self.0.as_deref_mut()?;
+        let at = active.connections.iter().position(|typing| typing.connection == connection)?;
+        let stopped = active.connections.remove(at);
+        if active.connections.is_empty() {
             self.0 = None;
         }
-        let is_last = !self.has(typed.identity.user());
-        Some((typed, is_last))
+        (!self.has_user(stopped.identity.user())).then_some(stopped.identity)
+    }
+
+    /// The first connection whose timeout has passed.
+    fn expired(&self, now: Now) -> Option<ConnectionId> {
+        self.list().iter().find(|typing| typing.until <= now.mono).map(|typing| typing.connection)
+    }
+
+    /// Forgets a noted deadline that has passed.
+    fn pass(&mut self, now: Now) {
+        if let Some(active) = &mut self.0
+            && active.noted.is_some_and(|at| at <= now.mono)
+        {
+            active.noted = None;
+        }
+    }
+
+    /// The next deadline, if the owner does not know it yet.
+    fn take_due(&mut self) -> Option<u64> {
+        let active = self.0.as_deref_mut().filter(|active| active.noted.is_none())?;
+        active.noted = active.connections.iter().map(|typing| typing.until).min();
+        active.noted
+    }
+
+    pub(super) fn check_invariants(&self) {
+        for active in self.0.iter() {
+            active.check_invariants();
+        }
+    }
+}
+
+impl ActiveTyping {
+    fn check_invariants(&self) {
+        assert!(!self.connections.is_empty(), "typing: a room without typing connections keeps no list");
+        assert!(self.connections.len() <= limits::TYPISTS_PER_ROOM, "typing: connections are within their limit");
+        let first = self.connections.iter().map(|typing| typing.until).min();
+        assert!(self.noted.is_some() && self.noted <= first, "typing: the owner knows of the first deadline");
+        for (at, typing) in self.connections.iter().enumerate() {
+            let is_same = |other: &TypingConnection| other.connection == typing.connection;
+            assert!(!self.connections[..at].iter().any(is_same), "typing: each typing connection is listed once");
+        }
     }
 }
 
 impl Room {
-    /// A member types, or stopped.
-    pub(super) fn typing(
+    /// A member types or stops typing.
+    pub(super) fn set_typing(
         &mut self,
         connection: ConnectionId,
         is_typing: bool,
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
-        let identity = self.member(connection, None, "peerId")?.identity.clone();
+        let identity = &self.members.identify(connection, None, "peerId")?.identity;
         if !is_typing {
             self.stop_typing(connection, connection, context);
-            return Ok(Reply::Done);
-        }
-        let is_news = !self.typing.has(identity.user());
-        let until = context.now.mono + limits::TYPING_MS;
-        let list = &mut self.typing.0.get_or_insert_default().list;
-        if let Some(typed) = list.iter_mut().find(|typed| typed.connection == connection) {
-            typed.until = until;
-        } else if list.len() < limits::TYPISTS_PER_ROOM {
-            list.push(Typed { connection, identity: identity.clone(), started_at: context.now.wall, until });
-            if is_news {
-                let event = Event::Typing { room: self.id.clone(), by: identity, is_typing };
-                context.tell_members(Some(connection), event);
-            }
+        } else if self.typing.start(connection, identity, context.now) {
+            let event = Event::Typing { room: self.id.clone(), by: identity.clone(), is_typing };
+            context.tell_members(Some(connection), event);
         }
         Ok(Reply::Done)
     }
 
-    /// A connection types no longer, if it did; `except` is not told.
+    /// Stops the typing of a connection, with an event for all members but `except`.
     pub(super) fn stop_typing(&mut self, connection: ConnectionId, except: ConnectionId, context: &mut OpContext<'_>) {
-        if let Some((typed, true)) = self.typing.remove(|typed| typed.connection == connection) {
-            let event = Event::Typing { room: self.id.clone(), by: typed.identity, is_typing: false };
+        if let Some(by) = self.typing.stop(connection) {
+            let event = Event::Typing { room: self.id.clone(), by, is_typing: false };
             context.tell_members(Some(except), event);
         }
     }
 
-    /// Ends the typing of those who have not said again that they type.
-    pub fn end_typing(&mut self, context: &mut OpContext<'_>) {
-        let now = context.now.mono;
-        if let Some(typists) = &mut self.typing.0
-            && typists.noted.is_some_and(|at| at <= now)
-        {
-            typists.noted = None;
-        }
-        while let Some(typed) = self.typing.list().iter().find(|typed| typed.until <= now) {
-            let connection = typed.connection;
+    /// Stops the typing of connections whose timeout has passed.
+    pub(crate) fn end_typing(&mut self, context: &mut OpContext<'_>) {
+        self.typing.pass(context.now);
+        while let Some(connection) = self.typing.expired(context.now) {
             self.stop_typing(connection, connection, context);
         }
     }
 
-    /// When the room's keeper is to look who has stopped typing, in monotonic milliseconds, if it has not noted that yet.
-    pub fn typing_due(&mut self) -> Option<u64> {
-        let typists = self.typing.0.as_deref_mut().filter(|typists| typists.noted.is_none())?;
-        typists.noted = typists.list.iter().map(|typed| typed.until).min();
-        typists.noted
+    /// When the owner has to call [`Room::end_typing`], in monotonic milliseconds, if it does not know yet.
+    pub(crate) fn typing_due(&mut self) -> Option<u64> {
+        self.typing.take_due()
     }
 
-    /// Who types, for a member.
+    /// The typing users, for a member.
     pub(super) fn typists(&self, connection: ConnectionId) -> Result<Reply, Reject> {
-        self.member(connection, None, "peerId")?;
-        let mut typists: Vec<Typist> = Vec::new();
-        for typed in self.typing.list() {
-            if !typists.iter().any(|known| known.identity.user() == typed.identity.user()) {
-                typists.push(Typist { identity: typed.identity.clone(), started_at: typed.started_at });
-            }
-        }
-        Ok(Reply::Typists(typists))
+        self.members.identify(connection, None, "peerId")?;
+        let typist =
+            |typing: &TypingConnection| Typist { identity: typing.identity.clone(), started_at: typing.started_at };
+        Ok(Reply::Typists(self.typing.firsts().map(typist).collect()))
     }
 }
 
@@ -153,24 +191,24 @@ mod tests {
     }
 
     /// A room, the time, and what was told of typing: who, whether, and whom not.
-    struct Watched {
+    struct TypingFixture {
         room: Option<Room>,
         now: Now,
         rng: Rng,
         told: Vec<(String, bool, Option<ConnectionId>)>,
     }
 
-    impl Watched {
+    impl TypingFixture {
         /// A room with two users, the first of them on two connections.
         fn new() -> Self {
-            let mut watched = Self { room: None, now: BEGINNING, rng: Rng::from_seed(1), told: Vec::new() };
+            let mut fixture = Self { room: None, now: BEGINNING, rng: Rng::from_seed(1), told: Vec::new() };
             let room =
-                watched.with(|_, context| Room::new("r".into(), &identity("ann"), None, LogTerms::default(), context));
-            watched.room = Some(room);
+                fixture.with(|_, context| Room::new("r".into(), &identity("ann"), None, LogTerms::default(), context));
+            fixture.room = Some(room);
             for (connection, user) in [(0, "ann"), (1, "ann"), (2, "bob")] {
-                watched.join(connection, user, None);
+                fixture.join(connection, user, None);
             }
-            watched
+            fixture
         }
 
         fn with<T>(&mut self, act: impl FnOnce(&mut Option<Room>, &mut OpContext<'_>) -> T) -> T {
@@ -254,7 +292,7 @@ mod tests {
 
     #[test]
     fn it_ends_by_itself_unless_it_is_renewed() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         room.types(0, true);
         assert_eq!(room.told(), [news("ann", true, 0)]);
         assert_eq!((room.due(), room.due()), (Some(15_000), None), "its keeper notes it once");
@@ -270,7 +308,7 @@ mod tests {
 
     #[test]
     fn whoever_did_not_type_does_not_stop() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         room.types(0, false);
         room.types(2, true);
         room.types(2, false);
@@ -280,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_user_types_as_long_as_one_connection_does() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         room.types(0, true);
         room.pass(1_000);
         room.types(1, true);
@@ -293,7 +331,7 @@ mod tests {
 
     #[test]
     fn it_ends_with_the_membership() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         room.types(0, true);
         room.types(2, true);
         room.told();
@@ -311,7 +349,7 @@ mod tests {
 
     #[test]
     fn only_members_type_and_look() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         for op in [RoomOp::SetTyping { connection: id(9), is_typing: true }, RoomOp::ListTypists { connection: id(9) }]
         {
             assert_eq!(room.apply(op).expect_err("it is no member").code, Code::NotInRoom);
@@ -320,7 +358,7 @@ mod tests {
 
     #[test]
     fn an_older_note_does_not_end_what_is_newer() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         room.types(0, true);
         assert_eq!(room.due(), Some(15_000));
         room.types(0, false);
@@ -337,7 +375,7 @@ mod tests {
 
     #[test]
     fn typists_have_a_bound() {
-        let mut room = Watched::new();
+        let mut room = TypingFixture::new();
         for connection in 10..11 + limits::TYPISTS_PER_ROOM as u32 {
             room.join(connection, &format!("u{connection}"), Some(&format!("p{connection}")));
             room.types(connection, true);

@@ -1,4 +1,4 @@
-//! A user: their connections, how they are, and the messages that reach them wherever they are connected.
+//! A user: the connections and the presence.
 
 use crate::base::Name;
 use crate::base::few::SmallList;
@@ -13,15 +13,13 @@ use crate::domain::presence::{DisconnectKind, Presence};
 use crate::domain::record::{Record, Seen};
 use crate::domain::reject::{Code, Reject};
 
-/// One user who is connected, or was a moment ago.
-pub struct User {
-    /// Who they are, as their first connection's token said.
-    pub identity: Identity,
-    /// Their connections, oldest first.
-    pub connections: SmallList<ConnectionId>,
-    /// Since when they have been connected without a break, in milliseconds since 1970.
+/// A user with a connection, or in the grace period after the last one.
+pub(crate) struct User {
+    /// The identity in the token of the first connection.
+    pub(crate) identity: Identity,
+    pub(crate) connections: SmallList<ConnectionId>,
+    /// The start of the present uninterrupted connection, in milliseconds since 1970.
     since: u64,
-    /// How they are.
     presence: Presence,
 }
 
@@ -32,13 +30,12 @@ impl HasName for User {
 }
 
 impl User {
-    /// Somebody not yet seen.
-    pub fn new(identity: Identity) -> Self {
+    pub(crate) fn new(identity: Identity) -> Self {
         Self { identity, connections: SmallList::None, since: 0, presence: Presence::default() }
     }
 
-    /// Applies one act, as [`crate::domain::room::Room::apply`] does.
-    pub fn apply(&mut self, op: UserOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
+    /// Applies one operation, as [`crate::domain::room::Room::apply`] does.
+    pub(crate) fn apply(&mut self, op: UserOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         match op {
             UserOp::Attach { connection, .. } => self.attach(connection, context),
             UserOp::Detach { connection, parting, rooms } => {
@@ -46,13 +43,13 @@ impl User {
                 Ok(Reply::Done)
             }
             UserOp::AnnounceIn { connection, room } => {
-                self.introduce(connection, room, context);
+                self.announce_in(connection, room, context);
                 Ok(Reply::Done)
             }
             UserOp::SetStatus { status, last_seen, by } => {
                 if self.presence.set(status, last_seen, context.now) {
                     if context.rules.outlives_process {
-                        self.note_seen(context);
+                        self.record_presence(context);
                     }
                     self.tell_presence(by, context);
                 }
@@ -65,7 +62,7 @@ impl User {
                 Ok(Reply::Pushed(PushResult { reached: self.connections.len(), offline }))
             }
             UserOp::Describe { by } => Ok(Reply::Presence(self.view(&by, context.now))),
-            // Whoever keeps the user sees to these: they concern those who are not connected, too.
+            // The owner carries these out: they concern offline users, too.
             UserOp::Send { .. }
             | UserOp::SpendRestQuota
             | UserOp::RegisterSocket { .. }
@@ -74,8 +71,8 @@ impl User {
         }
     }
 
-    /// How the user is, as `by` sees it: who seems offline has no connections for others to see.
-    pub fn view(&self, by: &Identity, now: Now) -> PresenceView {
+    /// The presence that `by` sees. The connections of a user that appears offline are hidden from others.
+    pub(crate) fn view(&self, by: &Identity, now: Now) -> PresenceView {
         let status = self.presence.status();
         let may_see = status != Status::Offline || by.user() == self.identity.user() || by.roles().admin;
         PresenceView {
@@ -89,27 +86,26 @@ impl User {
         }
     }
 
-    /// How they seem to everybody.
-    pub fn shown(&self) -> Status {
+    /// The status that others see.
+    pub(crate) fn shown(&self) -> Status {
         if self.connections.is_empty() { Status::Offline } else { self.presence.status() }
     }
 
-    /// Tells every connection of the user.
-    pub fn tell(&self, event: &Event, context: &mut OpContext<'_>) {
+    pub(crate) fn tell(&self, event: &Event, context: &mut OpContext<'_>) {
         for connection in self.connections.as_slice() {
             context.tell(*connection, event.clone());
         }
     }
 
-    /// When the user is offline, in monotonic milliseconds, if no connection of theirs comes before.
-    pub fn offline_at(&self) -> Option<u64> {
+    /// The end of the grace period, in monotonic milliseconds; `None` with a connection.
+    pub(crate) fn offline_at(&self) -> Option<u64> {
         self.presence.offline_at()
     }
 
-    /// That moment has come. Who seemed offline before is no news.
-    pub fn go_offline(&mut self, context: &mut OpContext<'_>) {
+    /// Ends the grace period. A user that appeared offline before causes no event.
+    pub(crate) fn go_offline(&mut self, context: &mut OpContext<'_>) {
         let last_seen = self.presence.last_seen(context.now);
-        self.note_seen(context);
+        self.record_presence(context);
         if self.presence.set(Status::Offline, Some(last_seen), context.now) {
             self.tell_presence(None, context);
         }
@@ -125,7 +121,7 @@ impl User {
             self.since = context.now.wall;
         }
         self.connections.push(connection);
-        self.presence.come_back();
+        self.presence.end_grace();
         if is_first {
             self.tell_presence(Some(connection), context);
         }
@@ -139,35 +135,53 @@ impl User {
         rooms: Vec<Name>,
         context: &mut OpContext<'_>,
     ) {
-        let known = self.connections.as_slice().iter().position(|known| *known == connection);
-        let Some(_) = known.and_then(|at| self.connections.remove(at)) else { return };
-        self.presence.part_from(rooms);
-        if self.connections.is_empty() {
-            let grace_ms = if parting == DisconnectKind::Lost { context.rules.presence_grace_ms } else { 0 };
-            self.presence.go(grace_ms, context.now);
+        // A connection that was rejected is unknown.
+        if let Some(at) = self.connections.as_slice().iter().position(|known| *known == connection) {
+            self.connections.remove(at);
+            self.presence.add_rooms(rooms);
+            if self.connections.is_empty() {
+                let grace_ms = if parting == DisconnectKind::Lost { context.rules.presence_grace_ms } else { 0 };
+                self.presence.start_grace(grace_ms, context.now);
+            }
         }
     }
 
-    /// Who joins a room is seen there as they are; who is only back there is as they were.
-    fn introduce(&mut self, connection: ConnectionId, room: Name, context: &mut OpContext<'_>) {
-        if !self.presence.is_known_in(&room) && self.presence.status() != Status::Offline {
+    /// Publishes the presence in a room that the user has joined. A room that the user has returned to knows it.
+    fn announce_in(&mut self, connection: ConnectionId, room: Name, context: &mut OpContext<'_>) {
+        if !self.presence.take_room(&room) && self.presence.status() != Status::Offline {
             let event = self.presence_event(context);
             context.events.push(AddressedEvent { audience: Audience::Acquaintances { connection, room }, event });
         }
     }
 
-    /// Whether it is kept how the user was when they have gone. Nobody asks for a guest then.
-    pub fn is_noted(&self, rules: &RoomRules) -> bool {
+    /// Whether the presence is stored for the time when the user is offline. That of guests is not.
+    pub(crate) fn is_recorded(&self, rules: &RoomRules) -> bool {
         rules.has_store && !self.identity.roles().guest
     }
 
-    /// Has it kept how the user is, and since when. While they are here only a restart asks for it.
-    pub fn note_seen(&self, context: &mut OpContext<'_>) {
-        if self.is_noted(context.rules) {
+    /// Records the presence. While the user is online it is needed after a restart only.
+    pub(crate) fn record_presence(&self, context: &mut OpContext<'_>) {
+        if self.is_recorded(context.rules) {
             let (status, at) = (self.presence.status(), self.presence.last_seen(context.now));
             let seen = Seen { identity: self.identity.clone(), status, at };
             context.records.push(Record::UserSeen(Box::new(seen)));
         }
+    }
+
+    /// Checks the user's invariants, for tests.
+    pub(crate) fn check_invariants(&self, rules: &RoomRules) {
+        let connections = self.connections.as_slice();
+        let max = rules.connections_per_user;
+        assert!(max == 0 || connections.len() <= max, "user: connections are within their limit");
+        for (at, connection) in connections.iter().enumerate() {
+            assert!(!connections[..at].contains(connection), "user: each connection is listed once");
+        }
+        assert_eq!(
+            connections.is_empty(),
+            self.presence.offline_at().is_some(),
+            "user: a user without connections, and no other, is in the grace period"
+        );
+        self.presence.check_invariants();
     }
 
     fn tell_presence(&self, except: Option<ConnectionId>, context: &mut OpContext<'_>) {
@@ -181,13 +195,13 @@ impl User {
     }
 }
 
-/// The user has as many connections as they may.
-pub fn too_many_connections() -> Reject {
+/// The user has the maximum number of connections.
+pub(crate) fn too_many_connections() -> Reject {
     Reject::new(Code::RateLimited, "Too many connections of this user")
 }
 
-/// Nobody of that id is connected.
-pub fn user_not_found() -> Reject {
+/// No user of that id is connected.
+pub(crate) fn user_not_found() -> Reject {
     Reject::new(Code::UserNotFound, "No user of that id is connected")
 }
 

@@ -282,9 +282,9 @@ pub enum Restored {
     /// A user with stored presence.
     User(Box<StoredUser>),
     /// A user with waiting direct messages.
-    Awaited(Name),
+    DirectRecipient(Name),
     /// A recent message, for the idempotency records.
-    Repeatable(Box<Repeatable>),
+    RecentMessage(Box<RecentMessage>),
 }
 
 impl Restored {
@@ -293,15 +293,15 @@ impl Restored {
         match self {
             Self::Room(stored) => &stored.made.room,
             Self::User(stored) => &stored.user,
-            Self::Awaited(user) => user,
-            Self::Repeatable(message) => &message.room,
+            Self::DirectRecipient(user) => user,
+            Self::RecentMessage(message) => &message.room,
         }
     }
 }
 
 /// A recent message that its sender may repeat. Restores an idempotency record, so that a repeat is not sent again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repeatable {
+pub struct RecentMessage {
     /// The room.
     pub room: Name,
     /// The sender.

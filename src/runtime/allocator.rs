@@ -14,7 +14,7 @@
 const LARGE_BYTES: libc::c_int = 128 * 1024;
 
 /// To be called before any other thread starts.
-pub fn set_up() {
+pub(super) fn set_up() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: sets a number inside the allocator.
     unsafe {
@@ -24,7 +24,7 @@ pub fn set_up() {
 
 /// Returns unused pages to the operating system. This takes some milliseconds during which other threads may wait for
 /// memory, so call it in quiet times only.
-pub fn trim() {
+pub(super) fn trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: touches only memory that the allocator holds free.
     unsafe {

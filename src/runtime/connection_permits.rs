@@ -6,27 +6,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Permits for connections; all clones share one count.
 #[derive(Clone, Debug)]
-pub struct ConnectionPermits {
+pub(super) struct ConnectionPermits {
     used: Arc<AtomicUsize>,
     max: usize,
 }
 
 impl ConnectionPermits {
     /// At most `max` connections; 0 means any number.
-    pub fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize) -> Self {
         Self { used: Arc::default(), max: if max == 0 { usize::MAX } else { max } }
     }
 
     /// Acquires a permit if one is free; [`ConnectionPermits::release`] returns it.
     #[must_use]
-    pub fn acquire(&self) -> bool {
+    pub(super) fn acquire(&self) -> bool {
         let more = |used: usize| (used < self.max).then_some(used + 1);
         // Relaxed: no other memory access depends on the order of this count.
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
     /// Returns an acquired permit.
-    pub fn release(&self) {
+    pub(super) fn release(&self) {
         let before = self.used.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "invariant: each released connection permit was acquired");
     }

@@ -13,6 +13,7 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
+use crate::base::handle::{ConnSlot, Slot};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::message::storage::StorageCommand;
@@ -25,7 +26,7 @@ use crate::runtime::storage::StorageHandle;
 use crate::shard::{Departure, Shard};
 
 /// The token of the waker. Listeners follow, from token 1 on.
-pub const WAKER: Token = Token(0);
+pub(super) const WAKER: Token = Token(0);
 
 /// Size of the read buffer that all connections of a shard share.
 const READ_BYTES: usize = 64 * 1024;
@@ -51,17 +52,15 @@ const MESSAGES_PER_TURN: usize = 4096;
 
 /// Resources that the event loops of all shards share.
 #[derive(Clone)]
-pub struct LoopResources {
-    /// The clock.
-    pub clock: Clock,
+pub(super) struct LoopResources {
+    pub(super) clock: Clock,
     /// The channel into each shard, by shard number; in a cluster the last one leads to the bridge.
-    pub channels: Arc<[ChannelSender]>,
-    /// The permits that bound the connections of the process.
-    pub permits: ConnectionPermits,
+    pub(super) channels: Arc<[ChannelSender]>,
+    pub(super) permits: ConnectionPermits,
 }
 
 /// One shard and its operating-system resources.
-pub struct EventLoop {
+pub(super) struct EventLoop {
     poll: Poll,
     clock: Clock,
     listeners: Vec<TcpListener>,
@@ -71,7 +70,7 @@ pub struct EventLoop {
     accept_after: u64,
     sockets: Sockets,
     /// Connections with more data than one turn may read.
-    still_ready: Vec<u32>,
+    still_ready: Vec<ConnSlot>,
     buffer: Vec<u8>,
     inbox: ChannelReceiver,
     channels: Arc<[ChannelSender]>,
@@ -84,7 +83,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// The kernel refuses to report on a listener.
-    pub fn new(
+    pub(super) fn new(
         poll: Poll,
         mut listeners: Vec<TcpListener>,
         inbox: ChannelReceiver,
@@ -119,7 +118,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// The kernel no longer reports events.
-    pub fn run(mut self, undrained: &AtomicUsize, connections: &AtomicUsize) -> io::Result<()> {
+    pub(super) fn run(mut self, undrained: &AtomicUsize, connections: &AtomicUsize) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut is_counted = true;
         while is_counted || undrained.load(Ordering::Acquire) > 0 {
@@ -251,7 +250,7 @@ impl EventLoop {
             }
             return;
         }
-        let slot = (token.0 - FIRST_SLOT) as u32;
+        let slot = ConnSlot::from_raw((token.0 - FIRST_SLOT) as u32);
         if event.is_writable() {
             self.shard.writable(slot, &mut self.sockets);
         }
@@ -263,7 +262,7 @@ impl EventLoop {
 
     /// Reads a connection, within the bounds of one turn. `to_the_end`: its peer has closed it, so reading must go on until
     /// the end of the stream is found.
-    fn read(&mut self, now: Now, slot: u32, to_the_end: bool) {
+    fn read(&mut self, now: Now, slot: ConnSlot, to_the_end: bool) {
         for _ in 0..READS_PER_TURN {
             if !self.shard.wants_read(slot) {
                 return;
@@ -367,7 +366,7 @@ impl EventLoop {
     }
 
     /// Registers a connection's socket with the kernel. On failure the connection ends; returns whether it lives.
-    fn watch(&mut self, now: Now, slot: u32, stream: TcpStream) -> bool {
+    fn watch(&mut self, now: Now, slot: ConnSlot, stream: TcpStream) -> bool {
         let outcome = self.sockets.add(self.poll.registry(), slot, stream);
         if let Err(error) = &outcome {
             tracing::warn!(%error, "cannot watch a connection");

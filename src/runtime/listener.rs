@@ -13,7 +13,7 @@ const BACKLOG: i32 = 4096;
 ///
 /// # Errors
 /// The address is in use, not local, or not permitted.
-pub fn bind(address: SocketAddr, shards: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+pub(super) fn bind(address: SocketAddr, shards: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     refuse_if_taken(address)?;
     let mut listeners = Vec::with_capacity(shards);
     let mut bound = address;

@@ -10,7 +10,7 @@ const KIB: u64 = 1024;
 
 /// Resident memory of the process and the limit of its control group; 0 for no limit, or if the system does not report
 /// it.
-pub fn load() -> Load {
+pub(super) fn load() -> Load {
     static LIMIT: OnceLock<u64> = OnceLock::new();
     let limit = *LIMIT.get_or_init(|| limit().unwrap_or_default());
     Load { used: resident().unwrap_or_default(), limit }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_has_some_memory() {
+    fn load_reports_resident_memory() {
         assert!(load().used > 0);
     }
 }

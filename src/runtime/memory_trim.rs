@@ -12,7 +12,7 @@ const LAST_LOOK: u32 = 62;
 
 /// The decision; it is made once a second.
 #[derive(Debug, Default)]
-pub struct MemoryTrim {
+pub(super) struct MemoryTrim {
     /// Connections at the last check.
     last: usize,
     /// Maximum since the last trim.
@@ -23,7 +23,7 @@ pub struct MemoryTrim {
 
 impl MemoryTrim {
     /// Whether to trim now, given the present number of connections.
-    pub fn is_due(&mut self, connections: usize) -> bool {
+    pub(super) fn is_due(&mut self, connections: usize) -> bool {
         let moved = connections.abs_diff(std::mem::replace(&mut self.last, connections));
         let is_quiet = moved <= MANY / 10 + connections / 100;
         self.most = self.most.max(connections);
@@ -47,21 +47,21 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_given_back_when_many_have_gone_and_it_is_quiet() {
+    fn trim_follows_a_large_drop_when_stable() {
         let mut connections = vec![0, 5_000, 15_000, 15_000, 15_000, 9_000, 3_000, 20];
         connections.extend([20; 100]);
         assert_eq!(looks(connections), [8, 9, 10, 11, 12, 13, 70]);
     }
 
     #[test]
-    fn not_while_they_come_back_or_when_few_have_gone() {
+    fn no_trim_after_a_small_drop_or_while_connections_return() {
         assert_eq!(looks([15_000, 15_000, 2_000, 9_000, 15_000, 15_000, 15_000]), [0; 0]);
         assert_eq!(looks([15_000, 15_000, 15_000, 10_000, 10_000, 10_000]), [0; 0]);
         assert_eq!(looks([900, 900, 0, 0, 0, 0, 0, 0, 0]), [0; 0]);
     }
 
     #[test]
-    fn those_who_trickle_away_count_as_well() {
+    fn trim_follows_a_slow_drop() {
         let looks = looks((0..=200).map(|look| 10_000 - 50 * look));
         assert_eq!((looks.len(), looks[0], looks[6], looks[12], looks[18]), (24, 100, 150, 175, 195));
     }

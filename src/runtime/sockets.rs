@@ -8,15 +8,16 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use crate::base::handle::{ConnSlot, Slot};
 use crate::runtime::connection_permits::ConnectionPermits;
 use crate::shard::{Gone, Wire};
 
 /// The poll token of the socket at slot 0. Lower tokens belong to the waker and the listeners.
-pub const FIRST_SLOT: usize = 256;
+pub(super) const FIRST_SLOT: usize = 256;
 
 /// The poll token of the socket at `slot`.
-fn token(slot: u32) -> Token {
-    Token(FIRST_SLOT + slot as usize)
+fn token(slot: ConnSlot) -> Token {
+    Token(FIRST_SLOT + slot.raw() as usize)
 }
 
 /// The answer to a client beyond the connection limit.
@@ -26,7 +27,7 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: applicat
 
 /// Refuses a connection with status 503 and closes it, without blocking. A client that has not sent its request yet finds
 /// the answer when it does.
-pub fn turn_away(mut stream: TcpStream) {
+pub(super) fn turn_away(mut stream: TcpStream) {
     // Unread input would make the kernel reset the connection on close, before the client has read the answer.
     let _ = stream.read(&mut [0; 4096]);
     let _ = stream.write(FULL);
@@ -34,7 +35,7 @@ pub fn turn_away(mut stream: TcpStream) {
 }
 
 /// The sockets of one shard. Each holds a connection permit, which is released when the socket is closed.
-pub struct Sockets {
+pub(super) struct Sockets {
     permits: ConnectionPermits,
     by_slot: Vec<Option<TcpStream>>,
     /// Whether the kernel has reported input that has not been read to its end, by slot.
@@ -43,7 +44,7 @@ pub struct Sockets {
 
 /// Outcome of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadOutcome {
+pub(super) enum ReadOutcome {
     /// This many bytes; there may be more.
     Bytes(usize),
     /// This many bytes; the socket is empty for now.
@@ -55,56 +56,49 @@ pub enum ReadOutcome {
 }
 
 impl Sockets {
-    /// No sockets yet; `permits` counts those of all shards.
-    pub fn new(permits: ConnectionPermits) -> Self {
+    pub(super) fn new(permits: ConnectionPermits) -> Self {
         Self { permits, by_slot: Vec::new(), readable: Vec::new() }
     }
 
-    /// The permits of the process.
-    pub fn permits(&self) -> &ConnectionPermits {
+    pub(super) fn permits(&self) -> &ConnectionPermits {
         &self.permits
     }
 
     /// Adds a socket at `slot` and registers it with the kernel.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn add(&mut self, registry: &Registry, slot: u32, mut stream: TcpStream) -> io::Result<()> {
+    pub(super) fn add(&mut self, registry: &Registry, slot: ConnSlot, mut stream: TcpStream) -> io::Result<()> {
         registry.register(&mut stream, token(slot), Interest::READABLE | Interest::WRITABLE)?;
-        if self.by_slot.len() <= slot as usize {
-            self.by_slot.resize_with(slot as usize + 1, || None);
-            self.readable.resize(slot as usize + 1, false);
+        if self.by_slot.len() <= slot.raw() as usize {
+            self.by_slot.resize_with(slot.raw() as usize + 1, || None);
+            self.readable.resize(slot.raw() as usize + 1, false);
         }
-        let before = self.by_slot[slot as usize].replace(stream);
+        let before = self.by_slot[slot.raw() as usize].replace(stream);
         debug_assert!(before.is_none(), "invariant: a slot is free before a socket is added to it");
-        self.readable[slot as usize] = false;
+        self.readable[slot.raw() as usize] = false;
         Ok(())
     }
 
     /// Removes the socket at `slot`, which keeps its permit, and deregisters it from this shard's poll.
-    pub fn take(&mut self, registry: &Registry, slot: u32) -> Option<TcpStream> {
-        let mut stream = self.by_slot.get_mut(slot as usize)?.take()?;
-        self.readable[slot as usize] = false;
+    pub(super) fn take(&mut self, registry: &Registry, slot: ConnSlot) -> Option<TcpStream> {
+        let mut stream = self.by_slot.get_mut(slot.raw() as usize)?.take()?;
+        self.readable[slot.raw() as usize] = false;
         // Fails only if the socket is not registered, which is the desired state.
         let _ = registry.deregister(&mut stream);
         Some(stream)
     }
 
-    /// Records whether `slot` has unread input.
-    pub fn set_readable(&mut self, slot: u32, is_readable: bool) {
-        if let Some(known) = self.readable.get_mut(slot as usize) {
+    pub(super) fn set_readable(&mut self, slot: ConnSlot, is_readable: bool) {
+        if let Some(known) = self.readable.get_mut(slot.raw() as usize) {
             *known = is_readable;
         }
     }
 
-    /// Whether `slot` has unread input.
-    pub fn is_readable(&self, slot: u32) -> bool {
-        self.readable.get(slot as usize).is_some_and(|is_readable| *is_readable)
+    pub(super) fn is_readable(&self, slot: ConnSlot) -> bool {
+        self.readable.get(slot.raw() as usize).is_some_and(|is_readable| *is_readable)
     }
 
     /// Reads once into `buffer`. A read that does not fill the buffer has emptied the socket: the kernel reports the next
     /// input (epoll(7), question 9), so no second call is needed to find that out.
-    pub fn read(&mut self, slot: u32, buffer: &mut [u8]) -> ReadOutcome {
+    pub(super) fn read(&mut self, slot: ConnSlot, buffer: &mut [u8]) -> ReadOutcome {
         let Some(stream) = self.get(slot) else { return ReadOutcome::Nothing };
         loop {
             return match recv(&*stream, &mut *buffer, RecvFlags::empty()) {
@@ -118,13 +112,13 @@ impl Sockets {
         }
     }
 
-    fn get(&mut self, slot: u32) -> Option<&mut TcpStream> {
-        self.by_slot.get_mut(slot as usize)?.as_mut()
+    fn get(&mut self, slot: ConnSlot) -> Option<&mut TcpStream> {
+        self.by_slot.get_mut(slot.raw() as usize)?.as_mut()
     }
 }
 
 impl Wire for Sockets {
-    fn write(&mut self, slot: u32, bytes: &[u8]) -> Result<usize, Gone> {
+    fn write(&mut self, slot: ConnSlot, bytes: &[u8]) -> Result<usize, Gone> {
         let stream = self.get(slot).ok_or(Gone)?;
         let mut written = 0;
         while written < bytes.len() {
@@ -140,19 +134,19 @@ impl Wire for Sockets {
         Ok(written)
     }
 
-    fn half_close(&mut self, slot: u32) {
+    fn half_close(&mut self, slot: ConnSlot) {
         if let Some(stream) = self.get(slot) {
             // Fails only if the connection is already gone; the next read finds that out.
             let _ = stream.shutdown(Shutdown::Write);
         }
     }
 
-    fn close(&mut self, slot: u32) {
-        if let Some(stream) = self.by_slot.get_mut(slot as usize) {
+    fn close(&mut self, slot: ConnSlot) {
+        if let Some(stream) = self.by_slot.get_mut(slot.raw() as usize) {
             if stream.take().is_some() {
                 self.permits.release();
             }
-            self.readable[slot as usize] = false;
+            self.readable[slot.raw() as usize] = false;
         }
         debug_assert_eq!(self.by_slot.len(), self.readable.len(), "invariant: both lists have an entry per slot");
         while let Some(None) = self.by_slot.last() {

@@ -1,11 +1,13 @@
-//! Who may connect: how often an address tries, and how many connections it has, are counted where the address is at home,
-//! so that the count is one for all shards. A request to connect waits for the answer; addresses that are exempt, or known
-//! here to be turned away, need no question.
+//! Admission of new connections: counts the connection attempts and the connections of each client address.
+//!
+//! Each address has one owner shard, so that its counts hold for the whole process. A request to connect waits for the
+//! owner's verdict; exempt addresses, and addresses that this shard knows to be blocked, need no request to the owner.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::base::handle::ConnSlot;
 use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
@@ -13,72 +15,86 @@ use crate::codec::http::RequestHead;
 use crate::connection::forwarded::client_address;
 use crate::domain::quota::{Attempts, Blocks, source};
 use crate::domain::reject::{Code, Reject};
-use crate::message::{ShardMessage, ShardNumber};
-use crate::shard::{Options, Shard};
+use crate::message::ShardMessage;
+use crate::shard::Options;
+use crate::shard::channels::Channels;
+use crate::shard::net::Net;
 
-/// What a shard knows of who may connect.
+/// Connection attempts and connections by address, and requests that wait for a verdict.
 pub(super) struct Admission {
-    /// Those of the addresses that are at home here.
+    options: Arc<Options>,
+    /// Attempts of the addresses that this shard owns.
     attempts: Attempts,
-    /// How many connections each of these has.
+    /// Open connections of the addresses that this shard owns; never 0.
     connections: Map<IpAddr, u32>,
-    /// Addresses that are turned away.
+    /// Addresses that an owner has blocked.
     blocks: Blocks,
-    /// Connections here that have asked, by slot; with the answer once it has come.
-    asked: BTreeMap<u32, Option<Answered>>,
+    /// State of the requests that wait, by connection.
+    waiting: BTreeMap<ConnSlot, PendingAdmission>,
 }
 
-/// What was said to a connection that asked, and for which address.
-type Answered = (IpAddr, Result<(), Reject>);
+enum PendingAdmission {
+    ForVerdict,
+    /// The verdict has come; the request is read again.
+    WithVerdict(IpAddr, Result<(), Reject>),
+}
 
-/// Whether a request to connect may go on.
-pub(super) enum Entry {
-    /// It may; it comes from this address.
+/// Whether a request to connect may proceed.
+pub(super) enum AdmissionDecision {
+    /// It may, and comes from this address.
     Open(IpAddr),
-    /// That is being asked; it is to be read again when the answer comes.
+    /// It is read again once the owner's verdict has come.
     Wait,
     /// It may not.
     Refused(Reject),
 }
 
 impl Admission {
-    pub(super) fn new(options: &Arc<Options>, seed: u64) -> Self {
+    pub(super) fn new(options: Arc<Options>, seed: u64) -> Self {
         Self {
             attempts: Attempts::new(options.allowances.attempts.clone(), seed),
+            options,
             connections: map(seed),
             blocks: Blocks::new(seed),
-            asked: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         }
     }
-}
 
-impl Shard {
-    /// A request would have a connection become one that stays.
-    pub(super) fn enter(&mut self, now: Now, slot: u32, head: &RequestHead<'_>) -> Entry {
-        let address = client_address(head, self.arrivals.address(slot), &self.options.allowances.trusted_proxies);
+    /// Decides on a request that opens a WebSocket or an Engine.IO session.
+    pub(super) fn enter(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        head: &RequestHead<'_>,
+        net: &Net,
+        channels: &mut Channels,
+    ) -> AdmissionDecision {
+        let address = client_address(head, net.remotes.address(slot), &self.options.allowances.trusted_proxies);
         if !self.counts(address) {
-            return Entry::Open(address);
+            return AdmissionDecision::Open(address);
         }
-        match self.admission.asked.remove(&slot) {
-            Some(Some((address, Ok(())))) => return Entry::Open(address),
-            Some(Some((_, Err(reject)))) => return Entry::Refused(reject),
-            Some(None) => drop(self.admission.asked.insert(slot, None)),
+        match self.waiting.remove(&slot) {
+            Some(PendingAdmission::WithVerdict(address, Ok(()))) => return AdmissionDecision::Open(address),
+            Some(PendingAdmission::WithVerdict(_, Err(reject))) => return AdmissionDecision::Refused(reject),
+            Some(PendingAdmission::ForVerdict) => {}
             None => {
-                if let Err(reject) = self.admission.blocks.check(now, address) {
-                    return Entry::Refused(reject);
+                if let Err(reject) = self.blocks.check(now, address) {
+                    return AdmissionDecision::Refused(reject);
                 }
-                let home = self.home_of(address);
-                if home == self.number {
-                    return self.attempt(now, address).map_or_else(Entry::Refused, |()| Entry::Open(address));
+                let owner = channels.placement.local(&source(address).to_string());
+                if owner == channels.number {
+                    return self
+                        .count(now, address)
+                        .map_or_else(AdmissionDecision::Refused, |()| AdmissionDecision::Open(address));
                 }
-                self.admission.asked.insert(slot, None);
-                self.post(home, ShardMessage::AdmissionRequest { connection: self.id_of(slot), address });
+                channels.post(owner, ShardMessage::AdmissionRequest { connection: net.id_of(slot), address });
             }
         }
-        Entry::Wait
+        self.waiting.insert(slot, PendingAdmission::ForVerdict);
+        AdmissionDecision::Wait
     }
 
-    /// Whether anything of an address is counted.
+    /// Whether an address is subject to limits.
     fn counts(&self, address: IpAddr) -> bool {
         let rules = &self.options.allowances;
         let is_limited = rules.attempts.attempts != 0 || rules.connections_per_address != 0;
@@ -87,76 +103,86 @@ impl Shard {
             && !rules.attempts.exempt.iter().any(|network| network.contains(address))
     }
 
-    fn home_of(&self, address: IpAddr) -> ShardNumber {
-        self.placement.local(&source(address).to_string())
-    }
-
-    /// Counts an attempt of an address that is at home here, and the connection that comes of it.
-    fn attempt(&mut self, now: Now, address: IpAddr) -> Result<(), Reject> {
-        self.admission.attempts.attempt(now, address)?;
+    /// Counts an attempt from an address that this shard owns, and the connection if it is admitted.
+    fn count(&mut self, now: Now, address: IpAddr) -> Result<(), Reject> {
+        self.attempts.attempt(now, address)?;
         let max = self.options.allowances.connections_per_address;
         if max != 0 {
             let source = source(address);
-            let count = self.admission.connections.get(&source).copied().unwrap_or_default();
+            let count = self.connections.get(&source).copied().unwrap_or_default();
             if count as usize >= max {
                 return Err(Reject::new(Code::RateLimited, format!("An address may have {max} connections")));
             }
-            self.admission.connections.insert(source, count + 1);
+            self.connections.insert(source, count + 1);
         }
         Ok(())
     }
 
-    /// A shard asks whether a connection from an address that is at home here may go on.
-    pub(super) fn attempted(&mut self, now: Now, connection: ConnectionId, address: IpAddr) {
-        let verdict = self.attempt(now, address);
-        self.post(connection.place().shard, ShardMessage::AdmissionVerdict { connection, address, verdict });
+    /// Answers the request of a connection, here or on another shard, whose address this shard owns.
+    pub(super) fn decide(&mut self, now: Now, connection: ConnectionId, address: IpAddr, channels: &mut Channels) {
+        let verdict = self.count(now, address);
+        let shard = connection.place().shard;
+        debug_assert_ne!(shard, channels.number, "invariant: a shard sends itself no admission request");
+        channels.post(shard, ShardMessage::AdmissionVerdict { connection, address, verdict });
     }
 
-    /// The answer has come: the request is read again.
-    pub(super) fn admitted(
+    /// Takes the owner's verdict on the connection at `slot`. Returns the slot if its request is to be read again.
+    pub(super) fn apply_verdict(
         &mut self,
         now: Now,
-        connection: ConnectionId,
-        address: IpAddr,
-        verdict: Result<(), Reject>,
-    ) {
+        slot: Option<ConnSlot>,
+        (address, verdict): (IpAddr, Result<(), Reject>),
+        channels: &mut Channels,
+    ) -> Option<ConnSlot> {
         if let Err(reject) = &verdict {
-            self.admission.blocks.note(now, address, reject);
+            self.blocks.note(now, address, reject);
         }
-        match self.slot_of(connection) {
-            Some(slot) if self.admission.asked.contains_key(&slot) => {
-                self.admission.asked.insert(slot, Some((address, verdict)));
-                self.received_http(now, slot, &mut []);
-                self.resumed.push(slot);
+        match slot.and_then(|slot| self.waiting.get_mut(&slot)) {
+            Some(waiting) => {
+                debug_assert!(matches!(waiting, PendingAdmission::ForVerdict), "invariant: a request has one verdict");
+                *waiting = PendingAdmission::WithVerdict(address, verdict);
+                return slot;
             }
-            _ if verdict.is_ok() => self.leave_address(address),
-            _ => {}
+            // The connection has ended meanwhile.
+            None if verdict.is_ok() => self.release(address, channels),
+            None => {}
         }
+        None
     }
 
-    /// A connection from this address is no more.
-    pub(super) fn leave_address(&mut self, address: IpAddr) {
+    /// Has an address's owner count one connection fewer.
+    pub(super) fn release(&mut self, address: IpAddr, channels: &mut Channels) {
         if self.options.allowances.connections_per_address != 0 && self.counts(address) {
-            match self.home_of(address) {
-                home if home == self.number => self.address_left(address),
-                home => self.post(home, ShardMessage::AddressReleased { address }),
+            match channels.placement.local(&source(address).to_string()) {
+                owner if owner == channels.number => self.released(address),
+                owner => channels.post(owner, ShardMessage::AddressReleased { address }),
             }
         }
     }
 
-    /// An address that is at home here has one connection fewer.
-    pub(super) fn address_left(&mut self, address: IpAddr) {
+    /// Counts one connection fewer of an address that this shard owns.
+    pub(super) fn released(&mut self, address: IpAddr) {
         let source = source(address);
-        match self.admission.connections.get_mut(&source) {
+        let count = self.connections.get_mut(&source);
+        debug_assert!(count.is_some(), "invariant: each released connection was counted");
+        match count {
             Some(count) if *count > 1 => *count -= 1,
-            _ => drop(self.admission.connections.remove(&source)),
+            _ => drop(self.connections.remove(&source)),
         }
     }
 
-    /// The connection at `slot` is gone, and what it was told is of no use to it.
-    pub(super) fn forget_entry(&mut self, slot: u32) {
-        if let Some(Some((address, Ok(())))) = self.admission.asked.remove(&slot) {
-            self.leave_address(address);
+    /// The connection at `slot` is removed: releases a verdict that it has not used.
+    pub(super) fn forget(&mut self, slot: ConnSlot, channels: &mut Channels) {
+        if let Some(PendingAdmission::WithVerdict(address, Ok(()))) = self.waiting.remove(&slot) {
+            self.release(address, channels);
+        }
+    }
+
+    /// Panics unless each counted address has connections, at most as many as allowed.
+    pub(super) fn check_invariants(&self) {
+        let max = self.options.allowances.connections_per_address;
+        for (address, count) in &self.connections {
+            assert!((1..=max).contains(&(*count as usize)), "invariant: {address} has 1 to {max} connections: {count}");
         }
     }
 }

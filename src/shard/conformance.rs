@@ -1,6 +1,7 @@
-//! What third-party test suites talk to: a WebSocket that sends back what it gets, sessions that do, and two namespaces
-//! that answer their events. All but the answers themselves is what everyone else is served by.
+//! The counterpart of third-party test suites: a WebSocket that sends back what it gets, sessions that do, and two namespaces
+//! that answer their events. All but the answers themselves is served as for any client.
 
+use crate::base::handle::{ConnSlot, SessionSlot};
 use crate::base::ids::Nonce;
 use crate::base::limits;
 use crate::base::time::Now;
@@ -9,7 +10,9 @@ use crate::codec::socketio::{Attachments, MAIN, PacketTarget, SocketIoEvent, beg
 use crate::codec::ws::{self, FrameEvent as Frame, Input};
 use crate::connection::conn::ConnStage;
 use crate::connection::namespace::NamespaceIndex;
-use crate::shard::Shard;
+use crate::shard::core::Core;
+use crate::shard::http::polling::Polling;
+use crate::shard::namespaces::Namespacing;
 use crate::shard::sessions::Application;
 
 /// The namespaces there are for suites. Both tell who connects what it said of itself; the first answers events, too.
@@ -26,44 +29,50 @@ pub(super) struct Late {
     /// When, in monotonic milliseconds.
     pub(super) due: u64,
     /// The connection that is to carry it.
-    pub(super) slot: u32,
+    pub(super) slot: ConnSlot,
     nonce: Nonce,
     application: Application,
 }
 
-impl Shard {
-    /// Opens a session on a WebSocket a moment after the connection has become one. The suite for version 3 listens for
-    /// the session's first packet only then, and loses one that comes together with the answer to its upgrade.
-    pub(super) fn open_late(&mut self, now: Now, slot: u32, application: Application) {
-        let late = Late { due: now.mono + LATE_MS, slot, nonce: self.conns[slot as usize].nonce, application };
-        self.sessions.late.push_back(late);
+/// Serves test suites.
+pub(super) struct Conformance<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Conformance<'a> {
+    pub(super) fn on(core: &'a mut Core) -> Self {
+        Self { core }
     }
 
-    /// Opens the sessions whose moment has come.
-    pub(super) fn open_those_due(&mut self, now: Now) {
-        while let Some(late) = self.sessions.late.pop_front_if(|late| late.due <= now.mono) {
-            let conn = self.conns.get(late.slot as usize).filter(|conn| conn.nonce == late.nonce);
+    /// Opens a session on a WebSocket a moment after the connection has become one. The suite for version 3 listens for
+    /// the session's first packet only then, and loses one that comes together with the answer to its upgrade.
+    pub(super) fn open_late(&mut self, now: Now, slot: ConnSlot, application: Application) {
+        let late = Late { due: now.mono + LATE_MS, slot, nonce: self.core.net.conns[slot].nonce, application };
+        self.core.net.sessions.late.push_back(late);
+    }
+
+    /// Opens the sessions that are due.
+    pub(super) fn open_due_sessions(&mut self, now: Now) {
+        while let Some(late) = self.core.net.sessions.late.pop_front_if(|late| late.due <= now.mono) {
+            let conn = self.core.net.conns.get(late.slot).filter(|conn| conn.nonce == late.nonce);
             if conn.is_some_and(|conn| matches!(conn.stage, ConnStage::EngineIoSocket(_))) {
-                self.open_by_websocket(now, late.slot, Version::V3, late.application, None);
-                self.waiting.look_again(late.slot);
+                Polling::on(self.core).open_by_websocket(now, late.slot, Version::V3, late.application, None);
+                self.core.net.waiting.look_again(late.slot);
             }
         }
     }
 
-    /// Sends back the frames that came; how many of the bytes were left unread, because what is to be sent should be sent
-    /// first.
-    pub(super) fn read_echo(&mut self, now: Now, slot: u32, bytes: &mut [u8]) -> usize {
+    /// Sends frames back. Returns how many bytes were left unread, because the outgoing bytes should be flushed first.
+    pub(super) fn read_echo(&mut self, now: Now, slot: ConnSlot, bytes: &mut [u8]) -> usize {
         let mut input = Input::new(bytes);
-        loop {
-            let Some(conn) = self.conns.get_mut(slot as usize) else { return 0 };
-            let ConnStage::Echo(decoder) = &mut conn.stage else { return 0 };
-            if self.outbound.len() > limits::TURN_BYTES {
-                self.waiting.look_again(slot);
+        while let ConnStage::Echo(decoder) = &mut self.core.net.conns[slot].stage {
+            if self.core.net.outbound.len() > limits::TURN_BYTES {
+                self.core.net.waiting.look_again(slot);
                 return input.remaining();
             }
             let mut is_last = false;
             let outcome = decoder.next(&mut input, &ECHO);
-            let segment = self.outbound.encode(|out| match outcome {
+            let segment = self.core.net.outbound.encode(|out| match outcome {
                 Ok(None) => {}
                 Ok(Some(Frame::Text(text))) => ws::encode_text(out, text.as_bytes()),
                 Ok(Some(Frame::Binary(bytes))) => ws::encode_binary(out, bytes),
@@ -82,22 +91,22 @@ impl Shard {
                 }
             });
             let is_over = outcome == Ok(None);
-            self.outbound.push(slot, &mut conn.queue, segment);
+            self.core.net.push(slot, segment);
             if is_last {
-                conn.stage = ConnStage::Draining;
-                self.half_close(now, slot);
-                return 0;
+                self.core.net.conns[slot].stage = ConnStage::Draining;
+                self.core.net.half_close(now, slot);
             }
             if is_over {
-                return 0;
+                break;
             }
         }
+        0
     }
 
     /// Sends a session's message back.
-    pub(super) fn send_back(&mut self, at: u32, data: PacketData<'_>) {
-        let Some(version) = self.version_of(at) else { return };
-        self.send_to_session(at, |out| match data {
+    pub(super) fn send_back(&mut self, at: SessionSlot, data: PacketData<'_>) {
+        let version = self.core.net.sessions.list[at].session.version();
+        self.core.net.send_to_session(at, |out| match data {
             PacketData::Text(text) => engineio::encode_text(out, |out| {
                 out.push(b'4');
                 out.extend_from_slice(text.as_bytes());
@@ -106,37 +115,35 @@ impl Shard {
         });
     }
 
-    /// Lets anyone in, and tells them what they said of themselves.
-    pub(super) fn connect_for_suite(&mut self, now: Now, at: u32, space: NamespaceIndex, payload: Option<&str>) {
-        let Some(peer) = self.add_peer(now, at, space, payload.is_some()) else { return };
-        self.accept_peer(now, peer);
-        let target = PacketTarget::namespace(NAMESPACES[usize::from(space)]);
-        self.send_to_session(at, |out| {
-            engineio::encode_text(out, |out| begin_event(out, &target, "auth").raw(payload.unwrap_or("{}")).end());
-        });
+    /// Connects any client to a namespace, and sends its payload back.
+    pub(super) fn connect(&mut self, now: Now, at: SessionSlot, space: NamespaceIndex, payload: Option<&str>) {
+        if let Some(peer) = Namespacing::on(self.core).add_peer(now, at, space, payload.is_some()) {
+            Namespacing::on(self.core).accept_peer(now, peer);
+            let target = PacketTarget::namespace(NAMESPACES[usize::from(space)]);
+            self.core.net.send_to_session(at, |out| {
+                engineio::encode_text(out, |out| begin_event(out, &target, "auth").raw(payload.unwrap_or("{}")).end());
+            });
+        }
     }
 
-    /// Answers an event as the suites expect.
-    pub(super) fn answer_suite(
+    /// Answers an event as the suites expect. Other events, and those of the second namespace, have no answer.
+    pub(super) fn answer(
         &mut self,
-        at: u32,
+        at: SessionSlot,
         space: NamespaceIndex,
         event: SocketIoEvent<'_>,
         id: Option<u64>,
         attachments: Attachments<'_>,
     ) {
-        let Some(version) = self.version_of(at) else { return };
+        let version = self.core.net.sessions.list[at].session.version();
+        let namespace = NAMESPACES[usize::from(space)];
         let is_ack = match (event.plain_name(), id) {
-            (Some("message"), _) => false,
-            (Some("message-with-ack"), Some(_)) => true,
+            (Some("message"), _) if namespace == MAIN => false,
+            (Some("message-with-ack"), Some(_)) if namespace == MAIN => true,
             _ => return,
         };
-        let namespace = NAMESPACES[usize::from(space)];
-        if namespace != MAIN {
-            return;
-        }
         let target = PacketTarget { namespace, id: id.filter(|_| is_ack), attachments: attachments.len() };
-        self.send_to_session(at, |out| {
+        self.core.net.send_to_session(at, |out| {
             engineio::encode_text(out, |out| {
                 let mut answer = match is_ack {
                     true => begin_ack(out, &target),
@@ -148,9 +155,5 @@ impl Shard {
                 engineio::encode_binary(out, version, bytes);
             }
         });
-    }
-
-    fn version_of(&self, at: u32) -> Option<Version> {
-        self.sessions.list.get(at as usize).map(|client| client.session.version())
     }
 }

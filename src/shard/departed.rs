@@ -1,9 +1,9 @@
-//! What a shard itself remembers of connections that have gone, so that their clients may come back: of those that were in
-//! no room, of whom a restart need not know; and of all, where nothing outlives the process anyway.
+//! Sessions of departed connections that a shard keeps in memory for recovery: those in no room, which a restart may lose,
+//! and all of them if no state outlives the process.
 //!
-//! Sessions are written one behind the other, in a few dozen bytes each, into a log that a hash table of places goes with.
-//! A new log begins every eighth of the recovery window, and each is dropped as a whole when none of its sessions can be
-//! recovered any more. So a storm leaves no holes in the heap, and nothing at all once the window is over.
+//! Sessions are appended to a log in a few dozen bytes each, with a hash table of their positions. A new log begins every
+//! eighth of the recovery window and is dropped as a whole once none of its sessions can be recovered. So a mass
+//! disconnect fragments no heap and leaves no memory behind after the window.
 
 use std::collections::VecDeque;
 
@@ -17,28 +17,28 @@ use crate::base::time::Now;
 use crate::domain::command::MediaState;
 use crate::domain::record::{Position, Session, TokenHash};
 
-/// Bytes that are kept of a token's hash: as many as a connection's id has at random.
+/// Bytes of a token's hash that are kept: as many as a connection's id has at random.
 const KEY_BYTES: usize = 12;
 
-/// Parts that the recovery window is divided into.
+/// Logs that cover a recovery window.
 const LOGS_PER_WINDOW: u64 = 8;
 
-/// See the module.
-pub(super) struct Departed {
+/// Sessions of departed connections, by recovery token.
+pub(super) struct DepartedSessions {
     window_ms: u64,
-    logs: VecDeque<Log>,
+    /// Oldest first.
+    logs: VecDeque<SessionLog>,
 }
 
-/// The sessions of some time.
-struct Log {
+/// Sessions that ended within one part of the window.
+struct SessionLog {
     began: Now,
     bytes: Vec<u8>,
-    /// Where each begins.
+    /// Position of each session in `bytes`.
     places: HashTable<u32>,
 }
 
-impl Departed {
-    /// Nobody has gone. Who goes may come back for `window_ms` milliseconds.
+impl DepartedSessions {
     pub(super) fn new(window_ms: u64) -> Self {
         Self { window_ms, logs: VecDeque::new() }
     }
@@ -47,70 +47,66 @@ impl Departed {
         (self.window_ms / LOGS_PER_WINDOW).max(1)
     }
 
-    /// Remembers a session. Its end is a window from now, whatever it says itself.
-    pub(super) fn note(&mut self, now: Now, session: &Session) {
-        let is_over = |log: &Log| {
+    /// Keeps a session until a window from now; its own `expires_at` is ignored.
+    pub(super) fn insert(&mut self, now: Now, session: &Session) {
+        let is_over = |log: &SessionLog| {
             now.mono - log.began.mono >= self.span_ms()
                 || log.bytes.len() >= limits::DEPARTED_BYTES / LOGS_PER_WINDOW as usize
         };
         if self.logs.back().is_none_or(is_over) {
-            self.logs.push_back(Log { began: now, bytes: Vec::new(), places: HashTable::new() });
-            // Who went first has waited longest, and is the least likely to come.
+            self.logs.push_back(SessionLog { began: now, bytes: Vec::new(), places: HashTable::new() });
+            // The oldest sessions are the least likely to be recovered.
             while self.bytes() > limits::DEPARTED_BYTES {
                 self.logs.pop_front();
             }
         }
-        if let Some(log) = self.logs.back_mut() {
-            log.write(now, session);
-        }
+        self.logs.back_mut().expect("invariant: the newest log is never dropped").write(now, session);
     }
 
-    /// Takes the session that a token opens, if it is remembered and has not ended. Nobody else gets it after that.
+    /// Takes the session of a recovery token, unless its window is over.
     pub(super) fn take(&mut self, now: Now, token: TokenHash) -> Option<Session> {
         let window_ms = self.window_ms;
         let all = self.logs.iter_mut().rev().filter_map(|log| log.take(token));
-        // The newest counts, should it have gone more than once; none is left behind.
-        let (gone, newest) = all.fold(None, |newest, older| newest.or(Some(older)))?;
-        (now.mono < gone + window_ms).then_some(newest)
+        // A session may have been kept several times: the newest counts, and all are removed.
+        let (ended_at, newest) = all.fold(None, |newest, older| newest.or(Some(older)))?;
+        (now.mono < ended_at + window_ms).then_some(newest)
     }
 
-    /// When [`Departed::tick`] has something to forget, in monotonic milliseconds.
+    /// When [`DepartedSessions::expire`] has work, in monotonic milliseconds.
     pub(super) fn next_due(&self) -> Option<u64> {
         self.logs.front().map(|log| log.began.mono + self.span_ms() + self.window_ms)
     }
 
-    /// Forgets whoever cannot come back any more.
-    pub(super) fn tick(&mut self, now: Now) {
+    /// Drops sessions that cannot be recovered any more.
+    pub(super) fn expire(&mut self, now: Now) {
         while self.next_due().is_some_and(|at| at <= now.mono) {
             self.logs.pop_front();
         }
         if self.logs.is_empty() {
             self.logs.shrink_to_fit();
         }
+        debug_assert!(self.logs.iter().is_sorted_by_key(|log| log.began.mono), "invariant: the oldest log comes first");
     }
 
-    /// Bytes of all that is remembered.
     fn bytes(&self) -> usize {
         self.logs.iter().map(|log| log.bytes.len() + 5 * log.places.capacity()).sum()
     }
 }
 
 fn key(token: TokenHash) -> [u8; KEY_BYTES] {
-    let mut key = [0; KEY_BYTES];
-    key.copy_from_slice(&token.0[token.0.len() - KEY_BYTES..]);
-    key
+    *token.0.last_chunk().expect("invariant: a key is shorter than a token's hash")
 }
 
-/// A token's hash needs no hashing.
+/// Part of the key: a token's hash needs no further hashing.
 fn hash(key: [u8; KEY_BYTES]) -> u64 {
-    key.first_chunk().map_or(0, |half| u64::from_le_bytes(*half))
+    u64::from_le_bytes(*key.first_chunk().expect("invariant: a key has at least 8 bytes"))
 }
 
 fn key_at(bytes: &[u8], place: u32) -> [u8; KEY_BYTES] {
-    bytes.get(place as usize..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default()
+    *bytes[place as usize..].first_chunk().expect("invariant: a session begins with its key")
 }
 
-impl Log {
+impl SessionLog {
     fn write(&mut self, now: Now, session: &Session) {
         let Self { began, bytes, places } = self;
         let (place, key) = (bytes.len() as u32, key(session.token));
@@ -132,15 +128,14 @@ impl Log {
         places.insert_unique(hash(key), place, |place| hash(key_at(bytes, *place)));
     }
 
-    /// Takes all that a token opens, of which the last counts; when it went, in monotonic milliseconds.
+    /// Removes all sessions of a token. Returns the last one and when it ended, in monotonic milliseconds.
     fn take(&mut self, token: TokenHash) -> Option<(u64, Session)> {
         let key = key(token);
         let mut last: Option<u32> = None;
         while let Ok(found) = self.places.find_entry(hash(key), |place| key_at(&self.bytes, *place) == key) {
             last = last.max(Some(found.remove().0));
         }
-        // It is what was written there, so it can be read.
-        last.and_then(|place| self.read(token, place))
+        last.map(|place| self.read(token, place).expect("invariant: a log reads back what it wrote"))
     }
 
     fn read(&self, token: TokenHash, place: u32) -> Option<(u64, Session)> {
@@ -204,15 +199,15 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_given_back_once_as_it_was() {
-        let mut departed = Departed::new(WINDOW_MS);
+    fn session_is_taken_once_as_it_was_inserted() {
+        let mut departed = DepartedSessions::new(WINDOW_MS);
         let sessions: Vec<Session> = (0..1_000)
             .map(|number| {
                 session(number, u64::from(number), (0..number % 3).map(|n| position(&n.to_string())).collect())
             })
             .collect();
         for (number, session) in sessions.iter().enumerate() {
-            departed.note(at(number as u64), session);
+            departed.insert(at(number as u64), session);
         }
         for session in &sessions {
             assert_eq!(departed.take(at(2_000), session.token).as_ref(), Some(session));
@@ -221,36 +216,36 @@ mod tests {
     }
 
     #[test]
-    fn the_last_time_it_went_counts_and_nothing_is_left_of_the_others() {
-        let mut departed = Departed::new(WINDOW_MS);
+    fn session_inserted_again_is_taken_in_its_newest_form() {
+        let mut departed = DepartedSessions::new(WINDOW_MS);
         for gone in [0, 10, WINDOW_MS / 2] {
-            departed.note(at(gone), &session(1, gone, Vec::new()));
+            departed.insert(at(gone), &session(1, gone, Vec::new()));
         }
-        departed.note(at(WINDOW_MS / 2), &session(1, WINDOW_MS / 2, vec![position("r")]));
+        departed.insert(at(WINDOW_MS / 2), &session(1, WINDOW_MS / 2, vec![position("r")]));
         let back = departed.take(at(WINDOW_MS), token(1)).expect("it may come back");
         assert_eq!(back.rooms, [position("r")]);
         assert_eq!(departed.take(at(WINDOW_MS), token(1)), None);
     }
 
     #[test]
-    fn after_the_window_there_is_neither_a_session_nor_memory() {
-        let mut departed = Departed::new(WINDOW_MS);
+    fn session_after_the_window_is_gone_and_leaves_no_memory() {
+        let mut departed = DepartedSessions::new(WINDOW_MS);
         for gone in 0..1_000 {
-            departed.note(at(100 * gone), &session(gone as u32, 100 * gone, Vec::new()));
+            departed.insert(at(100 * gone), &session(gone as u32, 100 * gone, Vec::new()));
         }
         assert!(departed.take(at(WINDOW_MS), token(1)).is_some());
         assert_eq!(departed.take(at(WINDOW_MS), token(0)), None);
         while let Some(due) = departed.next_due() {
-            departed.tick(Now { mono: due, ..at(due) });
+            departed.expire(Now { mono: due, ..at(due) });
         }
         assert_eq!((departed.bytes(), departed.logs.capacity()), (0, 0));
     }
 
     #[test]
-    fn a_connection_in_a_room_is_remembered_in_a_hundred_bytes() {
-        let mut departed = Departed::new(WINDOW_MS);
+    fn session_in_a_room_takes_at_most_a_hundred_bytes() {
+        let mut departed = DepartedSessions::new(WINDOW_MS);
         for number in 0..10_000 {
-            departed.note(at(0), &session(number, 0, vec![position("room-1234")]));
+            departed.insert(at(0), &session(number, 0, vec![position("room-1234")]));
         }
         assert!(departed.bytes() / 10_000 <= 100, "{}", departed.bytes() / 10_000);
     }

@@ -1,142 +1,168 @@
-//! Leaving without a stampede: everyone has a moment of the window for their own, is told it at once where their dialect has
-//! a word for that, and is closed when it has come. They are served until then, and need not wait before they come back.
+//! Drain: closes all clients within a window, spread evenly so that they do not reconnect at the same time.
 //!
-//! The moments are spread evenly and given out by chance, so that even a few clients do not come back together.
+//! Each client gets a random moment within the window, is notified of it at once where its dialect has an event for that,
+//! is served until then, and may reconnect without delay.
 
-use crate::base::ids::SESSION;
+use crate::base::handle::{ConnSlot, SessionSlot, TimerKey, TimerSlot};
+use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::connection::conn::{Conn, ConnStage};
 use crate::connection::session::{Reason, SessionRoute};
 use crate::dialect::raw;
-use crate::shard::Shard;
-use crate::shard::sessions::Client;
+use crate::shard::core::Core;
+use crate::shard::raw_sockets::RawSockets;
+use crate::shard::sessions::{Client, EngineIo};
 
-/// Between two looks at who is to go, in milliseconds, at the least.
-const LOOK_EVERY_MS: u64 = 10;
+/// Least interval between two steps within the window, in milliseconds.
+const STEP_EVERY_MS: u64 = 10;
 
-/// The same, once the window is over and everyone goes.
+/// Interval between two steps after the window, in milliseconds.
 const SWEEP_EVERY_MS: u64 = 100;
 
-/// A shard on its way out.
+/// Schedule of a drain.
 pub(super) struct Drain {
     began: u64,
-    /// When the last are to be closed, in monotonic milliseconds.
+    /// End of the schedule, in monotonic milliseconds.
     until: u64,
-    /// When somebody is to be closed next.
-    pub(super) next: u64,
-    /// Slots of connections, and marked ones of sessions, with their moments in milliseconds from the beginning; the last
-    /// come first.
-    moments: Vec<(u32, u32)>,
+    /// When the next step is due, in monotonic milliseconds.
+    next: u64,
+    /// Moments in milliseconds after the start, with connections and sessions; latest first.
+    moments: Vec<(u32, TimerKey)>,
+}
+
+/// Work of one step of a drain.
+enum DrainStep {
+    /// Close these clients: their moments have come.
+    Close(Vec<TimerKey>),
+    /// Close all clients: the window is over.
+    CloseAll,
 }
 
 impl Drain {
-    /// Takes whoever's moment has come.
-    fn take(&mut self, now: Now) -> Vec<u32> {
-        let is_due = |&(moment, _): &(u32, u32)| self.began + u64::from(moment) <= now.mono;
+    /// Gives each of `clients` a moment within `span_ms` from now.
+    fn new(now: Now, span_ms: u64, mut clients: Vec<TimerKey>, rng: &mut Rng) -> Self {
+        for at in (1..clients.len()).rev() {
+            clients.swap(at, rng.below(at as u64 + 1) as usize);
+        }
+        let count = clients.len() as u64;
+        let mut moment = |at: usize| (at as u64 * span_ms + rng.below(span_ms)) / count;
+        let clients = clients.into_iter().enumerate().rev();
+        let moments = clients.map(|(at, key)| (u32::try_from(moment(at)).unwrap_or(u32::MAX), key)).collect();
+        let mut drain = Self { began: now.mono, until: now.mono + span_ms, next: 0, moments };
+        drain.next = drain.next_moment();
+        debug_assert!(drain.moments.is_sorted_by(|a, b| a.0 >= b.0), "invariant: the latest moments come first");
+        debug_assert!(drain.next <= drain.until, "invariant: all moments are within the window");
+        drain
+    }
+
+    /// When the next step is due, in monotonic milliseconds.
+    pub(super) fn next_due(&self) -> u64 {
+        self.next
+    }
+
+    fn next_moment(&self) -> u64 {
+        self.moments.last().map_or(self.until, |(moment, _)| self.began + u64::from(*moment))
+    }
+
+    /// Takes the work that is due now.
+    fn step(&mut self, now: Now) -> Option<DrainStep> {
+        if now.mono < self.next {
+            return None;
+        }
+        if now.mono >= self.until {
+            self.next = now.mono + SWEEP_EVERY_MS;
+            return Some(DrainStep::CloseAll);
+        }
+        let is_due = |&(moment, _): &(u32, TimerKey)| self.began + u64::from(moment) <= now.mono;
         let left = self.moments.len() - self.moments.iter().rev().take_while(|entry| is_due(entry)).count();
         let due = self.moments.split_off(left).into_iter().rev().map(|(_, key)| key).collect();
-        let next = self.moments.last().map_or(self.until, |(moment, _)| self.began + u64::from(*moment));
-        self.next = next.max(now.mono + LOOK_EVERY_MS).min(self.until);
-        due
+        self.next = self.next_moment().max(now.mono + STEP_EVERY_MS).min(self.until);
+        Some(DrainStep::Close(due))
     }
 }
 
-impl Shard {
-    /// Whether the shard is leaving and has nobody left.
-    pub fn is_drained(&self) -> bool {
-        self.drain.is_some() && self.conns.is_empty()
-    }
+/// Carries out a drain.
+pub(in crate::shard) struct Draining<'a> {
+    core: &'a mut Core,
+}
 
-    /// Whether the shard is leaving.
-    pub fn is_draining(&self) -> bool {
-        self.drain.is_some()
+impl<'a> Draining<'a> {
+    pub(in crate::shard) fn on(core: &'a mut Core) -> Self {
+        Self { core }
     }
+}
 
-    pub(super) fn start_draining(&mut self, now: Now, window_ms: u64) {
-        if self.drain.is_some() {
+impl Draining<'_> {
+    /// Starts to drain within a window.
+    pub(super) fn start(&mut self, now: Now, window_ms: u64) {
+        if self.core.drain.is_some() {
             return;
         }
-        self.authority.leave(window_ms);
+        self.core.owner.leave(window_ms);
+        let conns = self.core.net.listening_conns().into_iter().map(TimerKey::from);
+        let sessions = self.core.net.open_sessions().into_iter().map(TimerKey::from);
         // The last tenth of the window is for closing handshakes.
-        let span = window_ms * 9 / 10;
-        let moments = self.moments(span);
-        let polls = |(_, client): (usize, &Client)| {
+        let drain = Drain::new(now, window_ms * 9 / 10, conns.chain(sessions).collect(), &mut self.core.rng);
+        let polls = |(_, client): (SessionSlot, &Client)| {
             !client.session.is_over() && !matches!(client.session.route(), SessionRoute::Socket(_))
         };
         // A client that polls needs its connections.
-        if !self.sessions.list.iter().any(polls) {
+        if !self.core.net.sessions.list.iter().any(polls) {
             self.close_idle(now, |conn| matches!(conn.stage, ConnStage::Http(None)));
         }
-        let until = now.mono + span;
-        let next = moments.last().map_or(until, |(moment, _)| now.mono + u64::from(*moment));
-        for &(moment, key) in moments.iter().filter(|(_, key)| key & SESSION == 0) {
-            self.greet(now, key);
-            self.send_raw(key, |out| raw::disconnect(out, "server-shutdown", Some(moment.into()), now));
+        for &(moment, client) in &drain.moments {
+            if let TimerSlot::Conn(slot) = client.slot() {
+                RawSockets::on(self.core).greet(now, slot);
+                let notice = |out: &mut Vec<u8>| raw::disconnect(out, "server-shutdown", Some(moment.into()), now);
+                self.core.net.send_raw(slot, notice);
+            }
         }
-        self.drain = Some(Box::new(Drain { began: now.mono, until, next, moments }));
+        self.core.net.is_draining = true;
+        self.core.drain = Some(Box::new(drain));
     }
 
-    /// Gives everyone a moment of so many milliseconds; the last come first.
-    fn moments(&mut self, span: u64) -> Vec<(u32, u32)> {
-        let mut leaving: Vec<u32> = self.listening();
-        leaving.extend(self.open_sessions().into_iter().map(|at| at | SESSION));
-        for at in (1..leaving.len()).rev() {
-            leaving.swap(at, self.rng.below(at as u64 + 1) as usize);
+    /// Closes the clients whose moment has come.
+    pub(super) fn step(&mut self, now: Now) {
+        match self.core.drain.as_mut().and_then(|drain| drain.step(now)) {
+            None => {}
+            Some(DrainStep::Close(clients)) => {
+                for client in clients {
+                    match client.slot() {
+                        TimerSlot::Conn(slot) => self.close(now, slot, 1012, "service restart"),
+                        TimerSlot::Session(at) => self.close_session(now, at),
+                    }
+                }
+            }
+            Some(DrainStep::CloseAll) => {
+                for slot in self.core.net.listening_conns() {
+                    self.close(now, slot, 1001, "going away");
+                }
+                for at in self.core.net.open_sessions() {
+                    self.close_session(now, at);
+                }
+                self.close_idle(now, |conn| conn.asks == 0 && matches!(conn.stage, ConnStage::Http(_)));
+            }
         }
-        let count = leaving.len() as u64;
-        let mut moment = |at: usize| (at as u64 * span + self.rng.below(span)) / count;
-        let leaving = leaving.into_iter().enumerate().rev();
-        leaving.map(|(at, key)| (u32::try_from(moment(at)).unwrap_or(u32::MAX), key)).collect()
-    }
-
-    fn listening(&self) -> Vec<u32> {
-        self.conns.iter().filter_map(|(slot, conn)| conn.is_listening().then_some(slot as u32)).collect()
-    }
-
-    fn open_sessions(&self) -> Vec<u32> {
-        let is_open = |(at, client): (usize, &Client)| (!client.session.is_over()).then_some(at as u32);
-        self.sessions.list.iter().filter_map(is_open).collect()
     }
 
     fn close_idle(&mut self, now: Now, is_idle: impl Fn(&Conn) -> bool) {
-        let idle = self.conns.iter().filter_map(|(slot, conn)| is_idle(conn).then_some(slot as u32));
-        for slot in idle.collect::<Vec<u32>>() {
-            self.half_close(now, slot);
+        let idle = self.core.net.conns.iter().filter_map(|(slot, conn)| is_idle(conn).then_some(slot));
+        for slot in idle.collect::<Vec<ConnSlot>>() {
+            self.core.net.half_close(now, slot);
         }
     }
 
-    pub(super) fn continue_draining(&mut self, now: Now) {
-        let Some(drain) = &mut self.drain else { return };
-        if now.mono < drain.next {
-            return;
+    /// Closes a session, unless it is gone. Its client reconnects by itself.
+    fn close_session(&mut self, now: Now, at: SessionSlot) {
+        if self.core.net.sessions.list.contains(at) {
+            EngineIo::on(self.core).close(now, at, Reason::ServerClose);
         }
-        if now.mono < drain.until {
-            for key in drain.take(now) {
-                self.let_go(now, key, 1012, "service restart");
-            }
-            return;
-        }
-        drain.next = now.mono + SWEEP_EVERY_MS;
-        for key in self.listening() {
-            self.let_go(now, key, 1001, "going away");
-        }
-        for at in self.open_sessions() {
-            self.let_go(now, at | SESSION, 1001, "going away");
-        }
-        self.close_idle(now, |conn| conn.asks == 0 && matches!(conn.stage, ConnStage::Http(_)));
     }
 
-    /// Closes a session. Its client comes back by itself.
-    pub(super) fn close_session(&mut self, now: Now, at: u32) {
-        self.feed(now, at, |session, context| session.close(Reason::ServerClose, context));
-    }
-
-    /// Closes a connection or a session, unless it has ended meanwhile.
-    fn let_go(&mut self, now: Now, key: u32, code: u16, reason: &str) {
-        if key & SESSION != 0 {
-            self.close_session(now, key & !SESSION);
-        } else if self.conns.get(key as usize).is_some_and(Conn::is_listening) {
-            self.close_websocket(now, key, code, reason);
+    /// Closes a connection, unless it has ended meanwhile.
+    fn close(&mut self, now: Now, slot: ConnSlot, code: u16, reason: &str) {
+        if self.core.net.conns.get(slot).is_some_and(Conn::is_listening) {
+            RawSockets::on(self.core).close(now, slot, code, reason);
         }
     }
 }

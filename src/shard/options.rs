@@ -1,4 +1,4 @@
-//! What a shard goes by: checked settings, read once at start and shared by all shards.
+//! Settings of a shard: checked once at start and shared by all shards.
 
 use std::sync::Arc;
 
@@ -14,93 +14,93 @@ use crate::domain::monitoring::Load;
 use crate::domain::op::RoomRules;
 use crate::domain::quota::{AttemptRules, Rates};
 
-/// A shard's settings.
+/// Settings of a shard.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// This node's number in the cluster.
     pub node: u16,
-    /// Shards of this process.
+    /// Number of shards of this process.
     pub shards: usize,
-    /// What a request's head may be.
+    /// Limits of a request's head.
     pub head: HeadLimits,
     /// Bytes a request's body may have.
     pub body_bytes: usize,
-    /// What a WebSocket message may be.
+    /// Limits of a WebSocket message.
     pub websocket: ws::FrameLimits,
     /// Bytes a message's content may have.
     pub content_bytes: usize,
-    /// Bytes that may wait for a connection that does not read.
+    /// Bytes that may be queued for a connection that does not read.
     pub outbound_bytes: usize,
-    /// Rooms a connection may be in; 0 is any number.
+    /// Rooms that a connection may join; 0: no limit.
     pub rooms_per_connection: usize,
-    /// Connections that all shards take on together, and so the most that one may come to have; 0 is any number.
+    /// Connections of all shards together, and so also the limit of each; 0: no limit.
     pub connections: usize,
-    /// The process's memory and its bound.
+    /// Measures the memory of the process and its limit.
     pub memory: fn() -> Load,
-    /// Signaling messages a connection may send.
+    /// Rate limit of a connection's signaling messages.
     pub signals: SignalRate,
     /// WebSocket heartbeats.
     pub heartbeat: Heartbeat,
-    /// How long a new connection may be silent, in milliseconds.
+    /// Timeout of a new connection's first request, in milliseconds.
     pub handshake_ms: u64,
-    /// How long a request's head, and then its body, may take, in milliseconds.
+    /// Timeout of a request's head, and again of its body, in milliseconds.
     pub head_ms: u64,
-    /// How long a connection may be kept alive between requests, in milliseconds.
+    /// Timeout of a kept-alive connection between requests, in milliseconds.
     pub idle_ms: u64,
-    /// How long a client whose connection was lost may come back, in milliseconds; 0: never.
+    /// How long a lost connection's session can be recovered, in milliseconds; 0: not at all.
     pub recovery_window_ms: u64,
-    /// How long changes of presence are gathered, in milliseconds.
+    /// Interval at which changes of presence are delivered, in milliseconds.
     pub presence_batch_ms: u64,
-    /// Whether clients without a token are guests.
+    /// Whether clients may connect without a token, as guests.
     pub guests: bool,
-    /// Whether joining a room that is not there makes it.
+    /// Whether joining a room creates it.
     pub create_on_join: bool,
-    /// Whether it does where clients speak `camel`, which has no other way to make rooms.
+    /// The same for the dialect `camel`, where rooms cannot be created otherwise.
     pub create_on_join_in_camel: bool,
-    /// Pages that may use the server.
+    /// Web origins that may use the server.
     pub origins: Origins,
-    /// Where the application's pages are, for links; the server's own address when absent.
+    /// Base URL of links to the application; by default the server's own.
     pub client_url: Option<String>,
-    /// What peers need to find a way to each other.
+    /// STUN and TURN servers.
     pub ice: Ice,
-    /// What rooms and users go by.
+    /// Rules of rooms and users.
     pub rules: Arc<RoomRules>,
-    /// What Engine.IO sessions and what is said in them go by.
+    /// Settings of Engine.IO and Socket.IO.
     pub socket_io: SocketIo,
-    /// How much users may say, and who may connect.
+    /// Quotas of users and limits on connecting.
     pub allowances: Allowances,
 }
 
-/// How much users may say, and who may connect.
+/// Quotas of users and limits on connecting.
 #[derive(Clone, Debug, Default)]
 pub struct Allowances {
-    /// What users may do in a minute.
+    /// Quotas of a user per minute.
     pub rates: Rates,
-    /// How often an address may connect.
+    /// Limit of an address's connection attempts.
     pub attempts: AttemptRules,
-    /// Connections an address may have; 0 is any number.
+    /// Connections that an address may have; 0: no limit.
     pub connections_per_address: usize,
-    /// Proxies whose word on a client's address is taken.
+    /// Proxies that are trusted to report a client's address.
     pub trusted_proxies: Vec<Network>,
-    /// Whether those give it by the PROXY protocol, at the start of each connection.
+    /// Whether these proxies report it by the PROXY protocol, at the start of each connection.
     pub proxy_protocol: bool,
 }
 
-/// What Engine.IO sessions and what is said in them go by.
+/// Settings of Engine.IO and Socket.IO.
 #[derive(Clone, Debug)]
 pub struct SocketIo {
-    /// The sessions.
+    /// Settings of Engine.IO sessions.
     pub sessions: session::SessionSettings,
-    /// What a packet may be.
+    /// Limits of a Socket.IO packet.
     pub packet: socketio::SocketIoLimits,
-    /// How long a session may be without a namespace, in milliseconds.
+    /// How long a session may stay without a namespace, in milliseconds.
     pub connect_ms: u64,
-    /// Whether test suites are served, by echoes, in place of clients.
+    /// Whether the server echoes messages for the protocols' test suites.
     pub is_conformance: bool,
 }
 
 impl Default for SocketIo {
-    /// As the protocols' documents have it.
+    /// Defaults of the protocols' documents.
     fn default() -> Self {
         Self {
             sessions: session::SessionSettings {
@@ -117,17 +117,17 @@ impl Default for SocketIo {
 }
 
 impl Options {
-    /// The same, for test suites.
+    /// Changes the settings for the protocols' test suites.
     #[must_use]
     pub fn for_conformance(self) -> Self {
         let socket_io = SocketIo::conformance();
-        // Echoes of several of the largest messages may wait for a suite that sends before it reads.
+        // A suite sends several of the largest messages before it reads their echoes.
         Self { outbound_bytes: 256 << 20, socket_io, ..self }
     }
 }
 
 impl SocketIo {
-    /// What the protocols' public test suites ask for.
+    /// Settings that the protocols' public test suites require.
     pub fn conformance() -> Self {
         let default = Self::default();
         let heartbeat = Heartbeat { interval_ms: 300, timeout_ms: 200 };
@@ -136,35 +136,35 @@ impl SocketIo {
     }
 }
 
-/// STUN and TURN servers, as clients are told of them.
+/// STUN and TURN servers, as sent to clients.
 #[derive(Clone, Debug, Default)]
 pub struct Ice {
     /// STUN servers, `stun:host:port`.
     pub stun_urls: Vec<String>,
     /// The TURN server, `turn:host:port`.
     pub turn_url: Option<String>,
-    /// What opens it.
+    /// Credentials of the TURN server.
     pub turn_access: TurnAccess,
 }
 
-/// What opens a TURN server.
+/// Credentials of a TURN server.
 #[derive(Clone, Debug, Default)]
 pub enum TurnAccess {
-    /// Nothing is needed.
+    /// None are needed.
     #[default]
     Open,
-    /// A name and a password, the same for everyone.
+    /// A name and a password, the same for all users.
     Fixed {
         /// The name.
         username: String,
         /// The password.
         credential: String,
     },
-    /// Credentials made for each user, which end by themselves.
+    /// Credentials generated for each user, with an expiry.
     Timed {
-        /// Shared with the TURN server.
+        /// Secret shared with the TURN server.
         secret: Box<TurnSecret>,
-        /// How long they hold, in seconds.
+        /// Lifetime of the credentials, in seconds.
         ttl_s: u64,
     },
 }
@@ -198,7 +198,6 @@ impl Ice {
             object.end();
         }
         out.push(b']');
-        // It was written as JSON text just now.
-        String::from_utf8(out).unwrap_or_default()
+        String::from_utf8(out).expect("invariant: the JSON writer emits UTF-8")
     }
 }

@@ -1,401 +1,407 @@
-//! From a WebSocket's frames to the domain: the peer's half of each command.
+//! Peers: the clients that are attached to the domain, as raw WebSockets or by Socket.IO. Each act on a peer is here once
+//! for both kinds.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
-use uuid::Uuid;
-
-use crate::base::ids::PEER;
+use crate::base::Name;
+use crate::base::handle::{PeerKey, PeerSlot, Slot};
+use crate::base::ids::ConnectionId;
 use crate::base::limits;
-use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
-use crate::codec::ws::{self, FrameEvent as Frame, Input};
-use crate::connection::conn::{ConnStage, Membership};
-use crate::connection::session::Reason;
-use crate::dialect::raw;
-use crate::domain::access::{Identity, Roles};
-use crate::domain::command::{Command, Draft, Join, MessageTarget};
-use crate::domain::event::Content;
-use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
-use crate::domain::op::{JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
-use crate::domain::reject::{Code, Reject};
-use crate::shard::Shard;
-use crate::shard::answers::{Ask, Then};
-use crate::shard::recovery::{Appearance, Departing};
+use crate::connection::conn::{ConnStage, HandshakeState};
+use crate::connection::outbound::Segment;
+use crate::connection::peer::Recovery;
+use crate::connection::session::SessionRoute;
+use crate::dialect::encoded_event::EncodedEvent;
+use crate::dialect::socketio::{self as dialects, Dialect, SocketIoAnswer};
+use crate::dialect::{offset, raw};
+use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
+use crate::domain::event::{Direct, Event, Joined};
+use crate::domain::op::{Op, PushResult, Reply, RoomOp, Scope, UserOp};
+use crate::domain::presence::DisconnectKind;
+use crate::domain::reject::Reject;
+use crate::shard::core::Core;
+use crate::shard::metrics::Metering;
+use crate::shard::namespaces::Namespacing;
+use crate::shard::raw_sockets::RawSockets;
+use crate::shard::recovery::sessions::KeptSessions;
+use crate::shard::remotes::wall_of;
+use crate::shard::requests::RequestRef;
+use crate::shard::rooms::{RoomPosition, rooms_of};
+use crate::shard::sessions::EngineIo;
 
-impl Shard {
-    /// Bytes came on a WebSocket. Answers how many of them were left unread because too many of the connection's
-    /// questions are under way, or what is to be sent should be sent first.
-    pub(super) fn read_frames(&mut self, now: Now, slot: u32, bytes: &mut [u8]) -> usize {
-        let mut input = Input::new(bytes);
-        let limits = self.options.websocket;
-        loop {
-            let Some(conn) = self.conns.get_mut(slot as usize) else { return 0 };
-            if conn.asks >= ASKS_PER_CONNECTION || self.credit.holds(slot) {
-                return input.remaining();
+/// The manner in which a peer leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Departing {
+    /// Its connection was lost, and may come back: its rooms wait a little before they announce it.
+    Lost,
+    /// It closed its connection; its client may still come back.
+    Goodbye,
+    /// It broke a rule or was silent for long; its client may still come back.
+    Left,
+    /// Its client left the namespace, not to come back.
+    Quit,
+    /// It was removed, not to come back.
+    Removed,
+    /// Its client has come back already.
+    Superseded,
+}
+
+impl Departing {
+    /// The same, as the presence of the peer's user sees it.
+    fn kind(self) -> DisconnectKind {
+        match self {
+            Self::Goodbye | Self::Quit | Self::Removed => DisconnectKind::Clean,
+            Self::Lost | Self::Left | Self::Superseded => DisconnectKind::Lost,
+        }
+    }
+}
+
+/// Acts on peers.
+pub(super) struct Peers<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Peers<'a> {
+    pub(super) fn on(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    // Events and answers.
+
+    /// Sends an event to one peer.
+    pub(super) fn deliver(&mut self, now: Now, to: ConnectionId, event: &Event) {
+        let peer = self.core.net.find_peer(to).filter(|peer| self.greet(now, *peer));
+        let Some(peer) = peer else {
+            // The peer has gone meanwhile: a membership that it was given is taken back.
+            if let Event::Joined(joined) = event {
+                self.core.send_detached(Op::Room(joined.room.clone(), RoomOp::RemoveMember { connection: to }));
             }
-            if self.outbound.len() > limits::TURN_BYTES {
-                self.waiting.look_again(slot);
-                return input.remaining();
+            return;
+        };
+        match event {
+            Event::Joined(joined) => return self.add_member(now, peer, RequestRef::of_no_request(peer), joined),
+            Event::Left { room, .. } => self.leave_room(now, peer, room),
+            other if other.room().is_some() => self.core.settle_for(peer),
+            _ => {}
+        }
+        match peer.slot() {
+            PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| raw::encode(out, event, now)),
+            PeerSlot::SocketIo(slot) => {
+                let dialect = self.core.net.sessions.peers[slot].dialect;
+                self.send_frames(peer, |out| dialects::encode(out, dialect, event, now));
             }
-            // The decoder is taken along, so that handling a frame may change the connection.
-            let ConnStage::WebSocket(socket) = &mut conn.stage else { return 0 };
-            let mut decoder = std::mem::take(&mut socket.decoder);
-            let outcome = decoder.next(&mut input, &limits);
-            let is_more = match outcome {
-                Ok(Some(frame)) => {
-                    self.frame(now, slot, frame);
-                    true
+        }
+    }
+
+    /// Tells a new peer its id, once, which is the first message it gets. An event of a room's owner may overtake the reply of
+    /// the user's owner. Returns whether the peer gets events.
+    fn greet(&mut self, now: Now, peer: PeerKey) -> bool {
+        match peer.slot() {
+            PeerSlot::Raw(slot) => {
+                let is_listening = self.core.net.conns[slot].is_listening();
+                if is_listening {
+                    RawSockets::on(self.core).greet(now, slot);
                 }
-                Ok(None) => false,
-                Err(error) => {
-                    self.close_websocket(now, slot, error.close_code(), error.text());
-                    return 0;
+                is_listening
+            }
+            PeerSlot::SocketIo(slot) => {
+                self.core.recovery.returns.is_under_way(slot) || Namespacing::on(self.core).accept_peer(now, slot)
+            }
+        }
+    }
+
+    /// Sends a durable message to a connection of its user.
+    pub(super) fn deliver_durable(&mut self, now: Now, to: ConnectionId, user: Name, direct: Arc<Direct>) {
+        let peer = self.core.net.find_peer(to);
+        let takes_it = |peer: &PeerKey| peer.socketio().is_some() || self.core.net.is_listening(*peer);
+        if peer.filter(takes_it).is_some() {
+            self.core.recovery.unconfirmed.push((to, user, direct.id));
+            self.deliver(now, to, &Event::Direct(direct));
+        }
+    }
+
+    /// Sends a Socket.IO peer the frames that `write` writes, or holds them while the peer is being recovered.
+    pub(super) fn send_frames(&mut self, peer: PeerKey, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(slot) = peer.socketio() else {
+            debug_assert!(false, "invariant: frames of Socket.IO go to Socket.IO peers");
+            return;
+        };
+        let Core { net, rooms, recovery, .. } = &mut *self.core;
+        if recovery.returns.is_under_way(slot) {
+            let mut frames = Vec::new();
+            write(&mut frames);
+            return recovery.returns.hold(slot, &frames);
+        }
+        if let Some(at) = net.session_of(slot) {
+            let known = &net.sessions.peers[slot];
+            let segment = net.outbound.encode(|out| {
+                let start = out.len();
+                write(out);
+                if known.recovery == Recovery::Offsets {
+                    offset::mend(out, start, |out| rooms.append_offset(out, known, None));
                 }
-            };
-            if let Some(conn) = self.conns.get_mut(slot as usize)
-                && let ConnStage::WebSocket(socket) = &mut conn.stage
-            {
-                socket.decoder = decoder;
-            }
-            if !is_more {
-                return 0;
-            }
-            // What a frame asked of this shard is answered before the next is read, while its memory is still at hand.
-            self.run(now);
+            });
+            net.deliver(at, segment);
         }
     }
 
-    fn frame(&mut self, now: Now, slot: u32, frame: Frame<'_>) {
-        self.greet(now, slot);
-        match frame {
-            Frame::Text(text) => self.text(now, slot, text),
-            Frame::Binary(_) => {
-                let reject = Reject::new(Code::UnsupportedData, "Binary frames are not spoken here; send JSON as text");
-                self.refuse(now, slot, None, &reject);
-                self.close_websocket(now, slot, 1003, "binary frames are not supported");
-            }
-            Frame::Ping(payload) => {
-                let segment = self.outbound.encode(|out| ws::encode_pong(out, payload));
-                let conn = &mut self.conns[slot as usize];
-                self.outbound.push(slot, &mut conn.queue, segment);
-            }
-            Frame::Pong(_) => {}
-            Frame::Close(close) => {
-                let departing = match close {
-                    // Without a code it was closed by a program that had no more to say.
-                    // Whoever was told to go may take the word for it, and comes back elsewhere.
-                    Some((1000 | 1001, _)) | None if self.is_draining() => Departing::Lost,
-                    Some((1000 | 1001, _)) | None => Departing::Goodbye,
-                    Some(_) => Departing::Left,
-                };
-                self.say_goodbye(now, slot, departing, |out| match close {
-                    Some((code, _)) => ws::encode_close(out, code, ""),
-                    None => ws::encode_close_without_code(out),
-                });
-            }
+    /// Answers a request of a Socket.IO peer in its dialect.
+    pub(super) fn answer(&mut self, now: Now, peer: PeerKey, to: RequestRef<'_>, answer: &SocketIoAnswer<'_>) {
+        let known = peer.socketio().and_then(|slot| self.core.net.sessions.peers.get(slot));
+        if let Some(dialect) = known.map(|known| known.dialect) {
+            self.send_frames(peer, |out| dialects::answer(out, dialect, to.socketio(), answer, now));
         }
     }
 
-    fn text(&mut self, now: Now, slot: u32, text: &str) {
-        match raw::decode(text, self.options.content_bytes) {
-            Ok(request) => {
-                if let Err(reject) = self.command(now, slot, request.id, request.command) {
-                    self.refuse(now, slot, request.id, &reject);
-                }
-            }
-            Err(fault) => self.refuse(now, slot, fault.id, &fault.reject),
+    /// Tells a peer that its request was refused.
+    pub(super) fn refuse(&mut self, now: Now, peer: PeerKey, to: RequestRef<'_>, reject: &Reject) {
+        self.core.stats.refusals += 1;
+        Metering::on(self.core).note_refused(now, peer, reject);
+        match peer.slot() {
+            PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| raw::error(out, reject, to.raw(), now)),
+            PeerSlot::SocketIo(_) => self.answer(now, peer, to, &SocketIoAnswer::Refused(reject)),
         }
     }
 
-    /// The peer's half of a command: what only its side can check is checked, the rest goes to the keeper. `slot` may be
-    /// the marked one of a Socket.IO peer, whose `request` is a [`crate::dialect::socketio::ReplyTo`].
-    pub(super) fn command(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: Option<&str>,
-        command: Command<'_>,
-    ) -> Result<(), Reject> {
-        let connection = self.id_of(slot);
-        match command {
-            Command::Join(join) => self.join(now, slot, request, join),
-            Command::Leave { room, peer } => {
-                let room = self.fanout.name(&room);
-                let op = RoomOp::Leave { connection, by: self.identity(slot)?, peer: peer.map(name) };
-                self.ask_room(now, slot, request, Then::Left { room: room.clone() }, room, op)
+    // Memberships.
+
+    /// Makes a peer a member, and tells it so.
+    pub(super) fn add_member(&mut self, now: Now, peer: PeerKey, to: RequestRef<'_>, joined: &Joined) {
+        self.join_room(peer, joined, joined.seq);
+        KeptSessions::on(self.core).note(now, peer);
+        match peer.slot() {
+            PeerSlot::Raw(slot) => {
+                let identity = self.core.net.identity_of(peer);
+                let ice = identity.map(|identity| self.core.options.ice.servers(identity.user(), now));
+                let ice = ice.unwrap_or_else(|| "[]".to_owned());
+                self.core.net.send_raw(slot, |out| raw::joined(out, joined, &ice, to.raw(), now));
+                self.announce(peer, &joined.room);
             }
-            Command::Signal(signal) => {
-                self.spend_signal(now, slot)?;
-                let relay = RelaySignal {
-                    connection,
-                    from: signal.from.map(name),
-                    to: name(signal.to),
-                    signal: signal.signal,
-                    body: signal.body.into(),
-                };
-                let room = self.fanout.name(&signal.room);
-                self.ask_room(now, slot, request, Then::Refusal, room, RoomOp::RelaySignal(Box::new(relay)))
-            }
-            Command::Media { room, peer, media } => {
-                self.spend_signal(now, slot)?;
-                let room = self.fanout.name(&room);
-                let op = RoomOp::SetMedia { connection, peer: peer.map(name), media };
-                self.ask_room(now, slot, request, Then::Media { room: room.clone(), media }, room, op)
-            }
-            Command::Send { target, draft } => self.send(now, slot, request, target, draft),
-            Command::SetStatus(status) => {
-                let user = self.identity(slot)?.user_name();
-                let op = UserOp::SetStatus { status, last_seen: None, by: Some(connection) };
-                self.ask_user(now, slot, request, Then::Refusal, user, op)
-            }
-            Command::Typing { room, is_typing } => {
-                let room = self.fanout.name(&room);
-                self.ask_room(now, slot, request, Then::Refusal, room, RoomOp::SetTyping { connection, is_typing })
-            }
-            Command::Receipt { room, message, kind } => {
-                let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
-                let room = self.fanout.name(&room);
-                self.ask_room(
-                    now,
-                    slot,
-                    request,
-                    Then::Refusal,
-                    room,
-                    RoomOp::MarkMessage { connection, message, kind },
-                )
-            }
-            Command::History { room, after, limit } => {
-                let room = self.fanout.name(&room);
-                let wanted = HistoryRange { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
-                self.ask_room(now, slot, request, Then::Found, room, RoomOp::ReadHistory { connection, wanted })
-            }
-            Command::Receipts { room, message } => {
-                let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
-                let room = self.fanout.name(&room);
-                self.ask_room(now, slot, request, Then::Found, room, RoomOp::ReadReceipts { connection, message })
-            }
-            Command::Resume { token, has } => self.resume(slot, request, &token, has),
-            Command::Authenticate { token } => self.authenticate(now, slot, request, &token),
-            Command::Ping => {
-                self.send_raw(slot, |out| raw::pong(out, request, now));
-                Ok(())
-            }
-            Command::Echo(_) | Command::Sync { .. } | Command::MakeRecoveryToken | Command::Ask(_) => {
-                Err(Reject::new(Code::UnknownType, "Not available in this dialect"))
+            PeerSlot::SocketIo(_) => {
+                self.announce(peer, &joined.room);
+                self.answer(now, peer, to, &SocketIoAnswer::Joined(joined));
             }
         }
     }
 
-    fn join(&mut self, now: Now, slot: u32, request: Option<&str>, join: Join<'_>) -> Result<(), Reject> {
-        let room = self.fanout.name(&join.room);
-        if !self.has_room_for(slot, &room) {
-            let max = self.options.rooms_per_connection;
-            return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
-        }
-        let by = self.identity(slot)?;
-        let display_name = join.display_name.filter(|shown| *shown != by.username()).map(|shown| shown.into());
-        let op = JoinRoom {
-            connection: self.id_of(slot),
-            by,
-            peer: join.peer.map(name),
-            display_name,
-            media: join.media,
-            create: self.makes_rooms(slot),
-        };
-        let shown = Appearance { peer: op.peer.clone(), display_name: op.display_name.clone(), media: op.media };
-        let shown = (shown != Appearance::default()).then(|| Box::new(shown));
-        let then = Then::Joined { room: room.clone(), shown };
-        self.ask_room(now, slot, request, then, room, RoomOp::Join(Box::new(op)))?;
-        match slot & PEER {
-            0 => self.conns[slot as usize].joins += 1,
-            _ => self.count_peer_join(slot),
-        }
-        Ok(())
+    /// Makes a peer a local member. `since`: the position where its own offsets begin.
+    pub(super) fn join_room(&mut self, peer: PeerKey, joined: &Joined, since: u64) {
+        let Core { net, rooms, recovery, .. } = &mut *self.core;
+        let position = RoomPosition { room: joined.room.clone(), epoch: joined.epoch.clone(), seq: joined.seq };
+        rooms.join(&position, since, peer, net, &mut recovery.returns);
     }
 
-    /// Whether a connection may be in `room` beside those it is in and those it is about to be in.
-    fn has_room_for(&self, slot: u32, room: &str) -> bool {
-        if slot & PEER != 0 {
-            return self.peer_has_room_for(slot & !PEER, room);
-        }
-        let max = self.options.rooms_per_connection;
-        let conn = &self.conns[slot as usize];
-        let rooms = conn.rooms.as_slice();
-        let is_this = |own: &Membership| self.fanout.name_of(own.room).is_some_and(|name| **name == *room);
-        max == 0 || rooms.len() + usize::from(conn.joins) < max || rooms.iter().any(is_this)
+    /// Ends a local membership.
+    pub(super) fn leave_room(&mut self, now: Now, peer: PeerKey, room: &str) {
+        self.end_membership(peer, room);
+        KeptSessions::on(self.core).note(now, peer);
     }
 
-    fn send(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: Option<&str>,
-        target: MessageTarget<'_>,
-        draft: Draft<'_>,
-    ) -> Result<(), Reject> {
-        let client_message_id = draft.client_message_id.map(|text| text.into());
-        let content = Content {
-            body: draft.content.into(),
-            kind: draft.kind.map(|text| text.into()),
-            reply_to: draft.reply_to.map(|text| text.into()),
-            attachment: draft.attachment.map(Into::into),
-            metadata: draft.metadata.map(Into::into),
-        };
-        let (room, to) = match target {
-            MessageTarget::Room(room) => (room, None),
-            MessageTarget::Peer { room, peer } => (room, Some(name(peer))),
-            MessageTarget::User(user) => {
-                let by = self.identity(slot)?;
-                let user = name(user);
-                let then = Then::Sent("toUserId", user.clone());
-                return self.ask_user(now, slot, request, then, user, UserOp::Send { by, content });
+    /// The same, without noting the session.
+    pub(super) fn end_membership(&mut self, peer: PeerKey, room: &str) {
+        let Core { net, rooms, recovery, .. } = &mut *self.core;
+        if let Some(at) = rooms.find(room) {
+            recovery.appearances.remove(&(peer, at));
+        }
+        rooms.leave(room, peer, net, &mut recovery.returns);
+    }
+
+    /// Ends all local memberships of a room that is closed.
+    pub(super) fn close_room(&mut self, now: Now, room: &str) {
+        let Core { net, rooms, recovery, .. } = &mut *self.core;
+        if let Some((at, members)) = rooms.close(room, net, &mut recovery.returns) {
+            for peer in members {
+                self.core.recovery.appearances.remove(&(peer, at));
+                KeptSessions::on(self.core).note(now, peer);
             }
-        };
-        let room = self.fanout.name(&room);
-        let then = self.then_sent(slot, request, &room, &content);
-        let message = SendMessage { connection: self.id_of(slot), to, content, client_message_id };
-        self.ask_room(now, slot, request, then, room, RoomOp::Send(Box::new(message)))
-    }
-
-    fn authenticate(&mut self, now: Now, slot: u32, request: Option<&str>, token: &str) -> Result<(), Reject> {
-        let (identity, expires_at) = self.verify(token, now)?;
-        self.identity(slot)?.check_renewal(&identity)?;
-        let user = identity.user_name();
-        let conn = &mut self.conns[slot as usize];
-        conn.expires_at = expires_at.map_or(0, seconds);
-        conn.identity = Some(identity);
-        self.rearm(now, slot);
-        self.send_raw(slot, |out| raw::authenticated(out, &user, expires_at, request, now));
-        Ok(())
-    }
-
-    /// Who a token says its bearer is, and when that ends (seconds since 1970).
-    pub(super) fn verify(&self, token: &str, now: Now) -> Result<(Identity, Option<u64>), Reject> {
-        let claims = self.verifier.verify(token, now.unix_seconds()).map_err(|error| {
-            let code = if error.code() == "TOKEN_EXPIRED" { Code::TokenExpired } else { Code::Unauthenticated };
-            Reject::new(code, error.text())
-        })?;
-        let roles = Roles { admin: claims.admin, push: claims.push, guest: false };
-        let identity = Identity::new(&claims.user, claims.username.as_deref(), claims.email.as_deref(), roles);
-        // A token that has just expired is still taken, since clocks differ; it must then hold for as long as that.
-        let expires_at = claims.expires_at.map(|at| {
-            let is_over = at <= now.unix_seconds();
-            if is_over { at + limits::TOKEN_LEEWAY_S } else { at }
-        });
-        Ok((identity, expires_at))
-    }
-
-    pub(super) fn identity(&self, slot: u32) -> Result<Identity, Reject> {
-        let identity = match slot & PEER {
-            0 => self.conns.get(slot as usize).and_then(|conn| conn.identity.clone()),
-            _ => self.peer_identity(slot & !PEER),
-        };
-        identity.ok_or_else(|| Reject::new(Code::Unauthenticated, "Not authenticated"))
-    }
-
-    pub(super) fn ask_room(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: Option<&str>,
-        then: Then,
-        room: crate::base::Name,
-        op: RoomOp,
-    ) -> Result<(), Reject> {
-        let is_an_end = matches!(op, RoomOp::Leave { .. });
-        if !is_an_end && !self.is_open(&room) {
-            return Err(Reject::overloaded());
         }
-        let ask = Ask { to: Some(self.id_of(slot)), request: request.map(Into::into), then };
-        self.put(now, slot, ask, Op::Room(room, op))
     }
 
-    fn ask_user(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: Option<&str>,
-        then: Then,
-        user: crate::base::Name,
-        op: UserOp,
-    ) -> Result<(), Reject> {
-        if !self.is_open(&user) {
-            return Err(Reject::overloaded());
-        }
-        let ask = Ask { to: Some(self.id_of(slot)), request: request.map(Into::into), then };
-        self.put(now, slot, ask, Op::User(user, op))
-    }
-
-    /// Counts a signaling message against the connection's allowance.
-    fn spend_signal(&mut self, now: Now, slot: u32) -> Result<(), Reject> {
-        let rate = self.options.signals;
-        let is_granted = match self.conns.get_mut(slot as usize).map(|conn| &mut conn.stage) {
-            Some(ConnStage::WebSocket(socket)) => socket.spend_signal(now.mono, rate),
-            _ => match self.sessions.peers.get_mut((slot & !PEER) as usize) {
-                Some(peer) if slot & PEER != 0 => peer.signals.spend(now.mono, rate),
-                _ => true,
-            },
-        };
-        if !is_granted {
-            let text = format!("Signaling is limited to {} messages a minute", rate.per_minute);
-            return Err(Reject::new(Code::RateLimited, text));
-        }
-        Ok(())
-    }
-
-    /// Tells a connection that it must go, and closes it. `code` is a WebSocket close code.
-    pub(super) fn disconnect(&mut self, now: Now, slot: u32, reason: &str, code: u16) {
-        self.greet(now, slot);
-        self.fanout.settle_for(slot, &mut self.conns, &mut self.outbound);
-        self.send_raw(slot, |out| raw::disconnect(out, reason, None, now));
-        self.close_websocket(now, slot, code, reason);
-    }
-
-    /// Sends a close frame and takes the connection out of the domain; the other side's end is waited for.
-    pub(super) fn close_websocket(&mut self, now: Now, slot: u32, code: u16, reason: &str) {
-        let departing = match code {
-            // What the server does of itself, and what a client may come back from at once.
-            1001 | 1012 | 4401 | 4413 => Departing::Lost,
-            1008 | 4410 => Departing::Removed,
-            4409 => Departing::Superseded,
-            _ => Departing::Left,
-        };
-        self.say_goodbye(now, slot, departing, |out| ws::encode_close(out, code, reason));
-    }
-
-    /// Takes a connection out of the domain and ends it with the close frame that `write` writes. Leaving its rooms hands
-    /// it what they have gathered, so that comes first: nothing may follow a close frame (RFC 6455 §5.5.1).
-    pub(super) fn say_goodbye(&mut self, now: Now, slot: u32, departing: Departing, write: impl FnOnce(&mut Vec<u8>)) {
-        self.greet(now, slot);
-        self.depart(now, slot, departing);
-        let segment = self.outbound.encode(write);
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        self.outbound.push(slot, &mut conn.queue, segment);
-        self.half_close(now, slot);
-    }
-
-    /// A connection did not read what it was sent, and its backlog has outgrown the bound.
-    pub(super) fn drop_slow_consumer(&mut self, now: Now, slot: u32) {
-        let is_listening = self.conns.get(slot as usize).is_some_and(|conn| conn.is_listening());
-        if is_listening {
-            self.stats.slow_consumers += 1;
-            self.send_raw(slot, |out| raw::disconnect(out, "slow-consumer", Some(0), now));
-            self.close_websocket(now, slot, 4413, "slow consumer");
-        } else if let Some(ConnStage::EngineIoSocket(carrier)) = self.conns.get(slot as usize).map(|conn| &conn.stage)
-            && let Some(at) = self.sessions.named(carrier.link)
+    /// Has the presence of a new member's user announced in the room, where it is not announced to all users anyway.
+    pub(super) fn announce(&mut self, peer: PeerKey, room: &Name) {
+        if !self.core.announces_to_all()
+            && let Some(identity) = self.core.net.identity_of(peer)
         {
-            self.feed(now, at, |session, context| session.close(Reason::SlowConsumer, context));
-        } else {
-            self.abort(slot);
+            let (user, connection) = (identity.user_name(), self.core.net.id_of(peer));
+            self.core.send_detached(Op::User(user, UserOp::AnnounceIn { connection, room: room.clone() }));
         }
+    }
+
+    // Departure.
+
+    /// Takes a peer out of the domain: its rooms and its user's owner are notified, and its session is kept if its client may
+    /// come back. A Socket.IO peer is removed by that.
+    pub(super) fn detach(&mut self, now: Now, peer: PeerKey, departing: Departing) {
+        let may_rejoin = matches!(departing, Departing::Lost | Departing::Superseded);
+        let (is_known, may_rejoin) = match peer.slot() {
+            PeerSlot::Raw(slot) => {
+                self.core.net.waiting.forget(slot);
+                self.core.quota.drop_held(peer);
+                (true, may_rejoin)
+            }
+            PeerSlot::SocketIo(slot) => {
+                // Events that its rooms have gathered may reach its client still, with offsets that name all of them.
+                self.core.settle_for(peer);
+                if self.core.quota.drop_held(peer) {
+                    EngineIo::on(self.core).release_later(slot);
+                }
+                let known = self.core.net.sessions.peers.get(slot);
+                (known.is_some(), may_rejoin && known.is_some_and(|known| known.recovery != Recovery::None))
+            }
+        };
+        if !is_known {
+            return;
+        }
+        Metering::on(self.core).note_departed(now, peer, departing);
+        let awaited = KeptSessions::on(self.core).note_departure(now, peer, departing);
+        let starts_grace = may_rejoin && self.core.options.rules.presence_grace_ms != 0;
+        let rooms = self.leave_all_rooms(peer, awaited, starts_grace);
+        let connection = self.core.net.id_of(peer);
+        let identity = match peer.slot() {
+            PeerSlot::Raw(slot) => {
+                let conn = &mut self.core.net.conns[slot];
+                conn.stage = ConnStage::Draining;
+                conn.deadline = 0;
+                let identity = conn.identity.take();
+                let address = self.core.net.remotes.address(slot);
+                self.core.admission.release(address, &mut self.core.channels);
+                self.core.net.set_deadline(now, slot, limits::CLOSING_MS);
+                identity
+            }
+            PeerSlot::SocketIo(slot) => {
+                EngineIo::on(self.core).forget_requests(now, slot);
+                let known = self.core.net.sessions.peers.remove(slot);
+                known.expect("invariant: a peer is removed once").identity
+            }
+        };
+        if let Some(identity) = identity {
+            let op = UserOp::Detach { connection, parting: departing.kind(), rooms };
+            self.core.send_detached(Op::User(identity.user_name(), op));
+        }
+    }
+
+    /// Ends all memberships, and those in the rooms that the peer was about to rejoin. Returns the rooms that its presence was
+    /// announced in.
+    fn leave_all_rooms(&mut self, peer: PeerKey, awaited: Vec<Name>, starts_grace: bool) -> Vec<Name> {
+        let connection = self.core.net.id_of(peer);
+        let announces = matches!(self.core.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
+        let own = rooms_of(&self.core.net, peer);
+        let own = own.into_iter().filter_map(|at| self.core.rooms.name_of(at).cloned()).collect::<Vec<Name>>();
+        for room in &own {
+            self.end_membership(peer, room);
+        }
+        let mut announced = Vec::new();
+        for room in own.into_iter().chain(awaited) {
+            if announces {
+                announced.push(room.clone());
+            }
+            let op = match starts_grace {
+                true => RoomOp::StartGrace { connection },
+                false => RoomOp::RemoveMember { connection },
+            };
+            self.core.send_detached(Op::Room(room, op));
+        }
+        announced
+    }
+
+    // Operations on connections.
+
+    /// Applies an operation to a connection of this shard.
+    ///
+    /// # Errors
+    /// It is not here, or the requesting user may not do this.
+    pub(super) fn apply(&mut self, now: Now, connection: ConnectionId, op: ConnectionOp) -> Result<Reply, Reject> {
+        let peer = self.core.net.find_peer(connection).filter(|peer| self.core.net.is_listening(*peer));
+        let peer = peer.ok_or_else(connection_not_found)?;
+        let owner = self.core.net.identity_of(peer).cloned().ok_or_else(connection_not_found)?;
+        match op {
+            ConnectionOp::Describe => {
+                let view = self.describe(now, peer).ok_or_else(connection_not_found)?;
+                Ok(Reply::Described(vec![view]))
+            }
+            ConnectionOp::SetDevice { user, .. } if *owner.user() != *user => Err(connection_not_found()),
+            ConnectionOp::SetDevice { device, .. } => {
+                let net = &mut self.core.net;
+                match peer.slot() {
+                    PeerSlot::Raw(slot) => net.remotes.set_device(slot, device),
+                    PeerSlot::SocketIo(slot) => {
+                        let at = net.session_of(slot).ok_or_else(connection_not_found)?;
+                        net.sessions.remotes.set_device(at, device);
+                    }
+                }
+                Ok(Reply::Registered(Some(connection)))
+            }
+            ConnectionOp::Close { by } => {
+                by.check_closes(&owner)?;
+                match peer.slot() {
+                    PeerSlot::Raw(slot) => RawSockets::on(self.core).remove(now, slot),
+                    PeerSlot::SocketIo(slot) => {
+                        Namespacing::on(self.core).disconnect_peer(now, slot, Departing::Removed);
+                    }
+                }
+                Ok(Reply::Closed(1))
+            }
+        }
+    }
+
+    /// A peer as its user sees it.
+    pub(super) fn describe(&self, now: Now, peer: PeerKey) -> Option<ConnectionView> {
+        let net = &self.core.net;
+        let (transport, dialect, seen) = match peer.slot() {
+            PeerSlot::Raw(slot) => ("websocket", "raw", net.conns.get(slot)?.seen),
+            PeerSlot::SocketIo(slot) => {
+                let client = &net.sessions.list[net.session_of(slot)?];
+                let is_socket = matches!(client.session.route(), SessionRoute::Socket(_));
+                let transport = if is_socket { "websocket" } else { "polling" };
+                (transport, net.sessions.peers[slot].dialect.name(), client.seen)
+            }
+        };
+        let remote = net.remote_of(peer, now)?;
+        Some(ConnectionView {
+            connection: net.id_of(peer),
+            transport,
+            dialect,
+            connected_at: remote.connected_at,
+            last_seen: wall_of(seen, now),
+            rooms: self.core.rooms_of(peer),
+            device: remote.device.map(Into::into),
+            address: remote.address,
+            agent: remote.agent.map(Into::into),
+        })
+    }
+
+    /// Sends a message to every peer of this shard.
+    pub(super) fn broadcast(&mut self, now: Now, direct: Arc<Direct>) -> Reply {
+        let event = Event::Direct(direct);
+        let encoded = EncodedEvent::new(&event, now, &mut Vec::new()).and_for_peers(&event, now);
+        let net = &mut self.core.net;
+        let segment = net.outbound.encode(|out| out.extend_from_slice(&encoded.raw));
+        let mut reached = 0;
+        for dialect in Dialect::ALL.into_iter().filter(|_| encoded.for_peers.is_some()) {
+            let sessions = net.connected_in(dialect);
+            if let (Some(encodings), false) = (&encoded.for_peers, sessions.is_empty()) {
+                let segment: Segment = net.outbound.encode(|out| out.extend_from_slice(encodings.frames(dialect)));
+                reached += sessions.len();
+                sessions.into_iter().for_each(|(_, at)| net.deliver(at, segment));
+            }
+        }
+        for (slot, conn) in net.conns.iter_mut() {
+            if conn.is_listening() && conn.standing != HandshakeState::New {
+                net.outbound.push(slot.raw(), &mut conn.queue, segment);
+                reached += 1;
+            }
+        }
+        Reply::Pushed(PushResult { reached, offline: Vec::new() })
     }
 }
 
-/// Seconds since 1970, as a connection keeps them: past 2106 counts as never.
-pub(super) fn seconds(at: u64) -> u32 {
-    u32::try_from(at).unwrap_or(0)
-}
-
-fn name(text: Cow<'_, str>) -> crate::base::Name {
-    text.as_ref().into()
+impl RequestRef<'static> {
+    /// For events that become answers without a request.
+    fn of_no_request(peer: PeerKey) -> Self {
+        match peer.slot() {
+            PeerSlot::Raw(_) => Self::Raw(None),
+            PeerSlot::SocketIo(_) => Self::SocketIo(Default::default()),
+        }
+    }
 }

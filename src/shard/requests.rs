@@ -1,250 +1,252 @@
-//! HTTP on a shard: requests are read, answered one at a time and in order, or become a WebSocket.
+//! Pending requests of a shard: each operation sent to an owner, until its reply has come. A request to several owners is
+//! one pending request that gathers their parts ([`Gather`]).
 
-mod answer;
-mod calls;
-mod polling;
-mod upgrade;
+use slab::Slab;
 
+use crate::base::Name;
+use crate::base::gather::Gather;
+use crate::base::ids::ConnectionId;
 use crate::base::limits;
-use crate::base::time::Now;
-use crate::codec::http::{BodyDecoder, CONTINUE, Connection, Framing, RequestHead, parse_head};
-use crate::connection::conn::{CloseState, ConnStage};
-use crate::connection::http::{Http, Phase, RestRequest};
-use crate::dialect::rest::RestCall;
-use crate::domain::access::Identity;
+use crate::dialect::socketio::ReplyTo;
+use crate::domain::command::MediaState;
+use crate::domain::event::Content;
 use crate::domain::op::Reply;
-use crate::message::ShardNumber;
-use crate::shard::Shard;
+use crate::domain::query::Query;
+use crate::domain::reject::Reject;
+use crate::shard::http::calls::PendingCall;
+use crate::shard::net::Net;
+use crate::shard::presence::online::UserList;
+use crate::shard::queries::ClientRequest;
+use crate::shard::recovery::Appearance;
 
-use answer::Admitted;
-use calls::Questions;
-
-/// A REST call whose answer is awaited.
-pub(super) struct RestAsk {
-    call: RestCall,
-    by: Identity,
-    site: String,
-    /// The questions themselves, while it is asked whether the caller may put them, and what their answers add up to.
-    next: Option<Questions>,
-    /// Questions that an answer has led to.
-    rounds: u8,
-    /// Keepers that have not answered yet.
-    awaited: usize,
-    /// What those that have said, where that adds up.
-    gathered: Option<Reply>,
+/// The requests whose replies are awaited.
+pub(super) struct Requests {
+    pending: Slab<PendingRequest>,
 }
 
-/// What reading one head came to.
-enum Step {
-    /// So many bytes were read; there may be more.
-    Read(usize),
-    /// The connection speaks WebSocket from here on, after so many bytes.
-    Upgraded(usize),
-    /// The request is for another shard, and so is the connection.
-    Elsewhere(ShardNumber),
-    /// Whether it may be served is being asked.
-    Waits,
-    /// The request cannot be served, and the stream not be read on.
-    Broken,
+/// A request whose reply is awaited.
+pub(super) struct PendingRequest {
+    /// The connection that the reply is for; `None` when no connection waits for it.
+    pub(super) to: Option<ConnectionId>,
+    pub(super) id: RequestId,
+    pub(super) then: OnReply,
+    /// Where several owners reply: their parts.
+    scatter: Option<Box<Scatter>>,
 }
 
-impl Shard {
-    /// Bytes came on a connection that speaks HTTP.
-    pub(super) fn received_http(&mut self, now: Now, slot: u32, input: &mut [u8]) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let ConnStage::Http(kept) = &mut conn.stage else { return };
-        let was_paused = kept.as_mut().is_some_and(|http| std::mem::take(&mut http.is_paused));
-        match kept.as_mut().map(|http| std::mem::take(&mut http.unread)) {
-            Some(mut unread) if !unread.is_empty() => {
-                unread.extend_from_slice(input);
-                self.read_http(now, slot, &mut unread, !was_paused);
-            }
-            _ => self.read_http(now, slot, input, false),
+/// The parts of the owners' replies, and the rule for merging them.
+pub(super) struct Scatter {
+    gather: Gather<Reply>,
+    merge: Merge,
+}
+
+/// The rule for merging two parts.
+#[derive(Clone, Debug)]
+pub(super) enum Merge {
+    /// Lists of at most so many users, and sums.
+    Limit(usize),
+    /// Partial results of a query.
+    Query(Query),
+}
+
+/// A client's name for a request, by which the answer refers to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RequestId {
+    /// The `requestId` of a raw client, as JSON, if it gave one.
+    Raw(Option<Box<str>>),
+    /// The event of a Socket.IO client, and the ack it asked for.
+    SocketIo(ReplyTo),
+}
+
+/// The same, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RequestRef<'r> {
+    Raw(Option<&'r str>),
+    SocketIo(ReplyTo),
+}
+
+/// The use of a reply.
+pub(super) enum OnReply {
+    /// Only a refusal is passed on.
+    Refusal,
+    /// The peer is attached to its user, or refused.
+    Attached,
+    /// The peer becomes a member.
+    Joined {
+        room: Name,
+        /// Its appearance there, if not the default.
+        shown: Option<Box<Appearance>>,
+    },
+    /// The session whose token a raw client showed is used up.
+    SessionTaken,
+    /// The session whose secret a Socket.IO client showed becomes the peer's.
+    SessionClaimed {
+        secret: Box<str>,
+        /// The connection that was thought to have it.
+        former: ConnectionId,
+    },
+    /// The peer is a member again.
+    Rejoined {
+        room: Name,
+        /// Its former appearance there.
+        shown: Box<Appearance>,
+    },
+    /// The peer sends other media in a room; only a refusal is passed on.
+    Media { room: Name, media: MediaState },
+    /// Messages or receipts.
+    Found,
+    /// A membership of the peer, or of another one, has ended.
+    Left { room: Name },
+    /// The sender gets a receipt that names the message's target, by this field.
+    Sent(&'static str, Name),
+    /// The sender gets a receipt that repeats the content, and the room.
+    Repeated(Name, Box<Content>),
+    /// An HTTP request is answered.
+    Rest(Box<PendingCall>),
+    /// A client's query is answered.
+    Query(Box<ClientRequest>),
+    /// The list of online users is sent.
+    Online(UserList),
+}
+
+impl RequestId {
+    pub(super) fn as_ref(&self) -> RequestRef<'_> {
+        match self {
+            Self::Raw(id) => RequestRef::Raw(id.as_deref()),
+            Self::SocketIo(to) => RequestRef::SocketIo(*to),
+        }
+    }
+}
+
+impl RequestRef<'_> {
+    pub(super) fn to_owned(self) -> RequestId {
+        match self {
+            Self::Raw(id) => RequestId::Raw(id.map(Into::into)),
+            Self::SocketIo(to) => RequestId::SocketIo(to),
         }
     }
 
-    /// Whether so many answers wait to be sent that the next request has to wait as well.
-    fn is_owed_much(&self, slot: u32) -> bool {
-        let Some(conn) = self.conns.get(slot as usize) else { return false };
-        conn.queue.backlog.is_some() || self.outbound.share_bytes(&conn.queue) > limits::ANSWERS_BYTES
-    }
-
-    /// Reads requests from `bytes` until one of them has to be waited for, or they end. `is_begun`: they begin with what
-    /// was kept of an incomplete one.
-    fn read_http(&mut self, now: Now, slot: u32, bytes: &mut [u8], is_begun: bool) {
-        let mut at = 0;
-        while at < bytes.len() {
-            let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-            if conn.ending != CloseState::None {
-                return;
-            }
-            let ConnStage::Http(kept) = &mut conn.stage else { return };
-            let mut http = kept.take().unwrap_or_default();
-            let step = match std::mem::take(&mut http.phase) {
-                Phase::Answering(reply) => {
-                    http.phase = Phase::Answering(reply);
-                    self.keep(slot, http);
-                    break;
-                }
-                Phase::Post { post, body } => self.read_post(now, slot, http, (post, body), &bytes[at..]),
-                Phase::Body { request, body } => self.read_body(now, slot, http, (request, body), &bytes[at..]),
-                Phase::Head if self.is_owed_much(slot) => {
-                    http.is_paused = true;
-                    self.waiting.look_again(slot);
-                    self.keep(slot, http);
-                    break;
-                }
-                Phase::Head => {
-                    if !http.scan.is_due(&bytes[at..], &self.options.head) {
-                        self.keep(slot, http);
-                        break;
-                    }
-                    match parse_head(&bytes[at..], &self.options.head) {
-                        Ok(Some((head, used))) => self.head(now, slot, &head, used),
-                        Ok(None) => {
-                            self.keep(slot, http);
-                            break;
-                        }
-                        Err(error) => {
-                            self.fail_http(now, slot, error);
-                            Step::Broken
-                        }
-                    }
-                }
-            };
-            match step {
-                Step::Read(used) => at += used,
-                Step::Upgraded(used) => return self.received_frames(now, slot, &mut bytes[at + used..]),
-                Step::Elsewhere(shard) => {
-                    if self.hand_over(slot, shard, &bytes[at..]) {
-                        return;
-                    }
-                    // What it is owed goes first.
-                    self.keep(slot, Box::new(Http { is_paused: true, ..Http::default() }));
-                    self.waiting.look_again(slot);
-                    break;
-                }
-                Step::Waits => {
-                    self.keep(slot, Box::new(Http { is_paused: true, ..Http::default() }));
-                    break;
-                }
-                Step::Broken => return,
-            }
-        }
-        self.keep_unread(now, slot, &bytes[at..], is_begun && at == 0);
-    }
-
-    fn keep(&mut self, slot: u32, http: Box<Http>) {
-        if let Some(conn) = self.conns.get_mut(slot as usize) {
-            conn.stage = ConnStage::Http(Some(http));
+    /// The id of a raw client's request.
+    pub(super) fn raw(&self) -> Option<&str> {
+        match self {
+            Self::Raw(id) => *id,
+            Self::SocketIo(_) => None,
         }
     }
 
-    /// Keeps what has not been read, and sets the time it may take to become whole: once, from its first byte, so that
-    /// nobody gets more by sending it bit by bit.
-    fn keep_unread(&mut self, now: Now, slot: u32, unread: &[u8], is_begun: bool) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let ConnStage::Http(kept) = &mut conn.stage else { return };
-        if unread.is_empty() {
-            return;
-        }
-        let http = kept.get_or_insert_default();
-        http.unread = unread.to_vec();
-        if !is_begun && !http.is_paused && matches!(http.phase, Phase::Head) {
-            self.set_deadline(now, slot, self.options.head_ms);
+    /// The reply target of a Socket.IO client's request.
+    pub(super) fn socketio(&self) -> ReplyTo {
+        match self {
+            Self::Raw(_) => ReplyTo::default(),
+            Self::SocketIo(to) => *to,
         }
     }
+}
 
-    /// Reads a part of a request's body, and answers the request when that was the last.
-    fn read_body(
+impl PendingRequest {
+    /// A request of a connection.
+    pub(super) fn new(to: ConnectionId, id: RequestId, then: OnReply) -> Self {
+        Self { to: Some(to), id, then, scatter: None }
+    }
+
+    /// A request of the shard itself, whose reply is not used.
+    pub(super) fn detached() -> Self {
+        Self { to: None, id: RequestId::Raw(None), then: OnReply::Refusal, scatter: None }
+    }
+
+    /// A request of the shard itself.
+    pub(super) fn internal(then: OnReply) -> Self {
+        Self { then, ..Self::detached() }
+    }
+
+    /// Awaits `awaited` parts, at least one, and merges them into `initial`, if there is one.
+    pub(super) fn scattered(self, awaited: usize, initial: Option<Reply>, merge: Merge) -> Self {
+        let gather = match initial {
+            Some(initial) => Gather::into_initial(awaited, initial),
+            None => Gather::new(awaited),
+        };
+        Self { scatter: Some(Box::new(Scatter { gather, merge })), ..self }
+    }
+}
+
+impl Requests {
+    pub(super) fn new() -> Self {
+        Self { pending: Slab::new() }
+    }
+
+    /// Adds a request; its number.
+    pub(super) fn insert(&mut self, request: PendingRequest) -> u32 {
+        self.pending.insert(request) as u32
+    }
+
+    /// Takes a reply, or one owner's part of it. Returns the request and the whole reply once that is there.
+    pub(super) fn reply(
         &mut self,
-        now: Now,
-        slot: u32,
-        mut http: Box<Http>,
-        (request, mut body): (Box<RestRequest>, BodyDecoder),
-        bytes: &[u8],
-    ) -> Step {
-        match body.feed(bytes) {
-            Ok((used, false)) => {
-                http.phase = Phase::Body { request, body };
-                self.keep(slot, http);
-                Step::Read(used)
-            }
-            Ok((used, true)) => {
-                http.phase = Phase::Answering(request.reply.clone());
-                self.keep(slot, http);
-                self.call(now, slot, *request, &body.into_bytes());
-                Step::Read(used)
-            }
-            Err(error) => {
-                self.fail_http(now, slot, error);
-                Step::Broken
-            }
+        number: u32,
+        part: Result<Reply, Reject>,
+    ) -> Option<(PendingRequest, Result<Reply, Reject>)> {
+        debug_assert!(self.pending.contains(number as usize), "invariant: an owner replies once to each request");
+        let request = self.pending.get_mut(number as usize)?;
+        let whole = match &mut request.scatter {
+            Some(scatter) => scatter.gather.add(part, |all, part| merge(all, part, &scatter.merge))?,
+            None => part,
+        };
+        Some((self.pending.remove(number as usize), whole))
+    }
+
+    /// Requests that are pending.
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether no further request of a client is taken on.
+    pub(super) fn is_full(&self) -> bool {
+        self.pending.len() >= limits::ASKS_PER_SHARD
+    }
+
+    /// The pending requests of one connection.
+    pub(super) fn count_of(&self, connection: ConnectionId) -> usize {
+        self.pending.iter().filter(|(_, request)| request.to == Some(connection)).count()
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.pending.capacity()
+    }
+
+    /// Gives back memory when no request is pending.
+    pub(super) fn trim(&mut self) {
+        if self.pending.is_empty() {
+            self.pending.shrink_to_fit();
         }
     }
 
-    /// A whole head has come: the request is answered, or its body awaited, or the connection upgraded.
-    fn head(&mut self, now: Now, slot: u32, head: &RequestHead<'_>, used: usize) -> Step {
-        self.stats.requests += 1;
-        if head.path() == "/ws" && head.header("upgrade").is_some() {
-            return self.upgrade(now, slot, head, used);
+    /// Panics unless the peers count their pending requests.
+    pub(super) fn check_invariants(&self, net: &Net) {
+        for (slot, conn) in net.conns.iter() {
+            let pending = self.count_of(net.id_of(slot));
+            assert_eq!(pending, usize::from(conn.asks), "invariant: a connection counts its pending requests");
         }
-        if head.method != "OPTIONS"
-            && let Some(application) = self.application(head.path())
-        {
-            return self.session_request(now, slot, application, head, used);
-        }
-        if self.options.socket_io.is_conformance && head.path() == "/echo" {
-            return self.echo_request(now, slot, head, used);
-        }
-        let form = self.reply_form(head);
-        match self.admit(now, head, form) {
-            Admitted::Call(request) => match head.framing {
-                Framing::None | Framing::Length(0) => {
-                    self.keep(slot, Http::answering(request.reply.clone()));
-                    self.call(now, slot, *request, &[]);
-                    Step::Read(used)
-                }
-                framing => match BodyDecoder::new(framing, self.options.body_bytes) {
-                    Ok(body) => self.await_body(now, slot, head, (request, body), used),
-                    Err(error) => {
-                        self.fail_http(now, slot, error);
-                        Step::Broken
-                    }
-                },
-            },
-            Admitted::Answered(mut form, answer) => {
-                // A body that nobody reads could not be told from the next request.
-                let has_body = !matches!(head.framing, Framing::None | Framing::Length(0));
-                if has_body {
-                    form.connection = Some(Connection::Close);
-                }
-                self.keep(slot, Http::answering(form));
-                self.answer(now, slot, answer);
-                if has_body { Step::Broken } else { Step::Read(used) }
-            }
+        for (at, client) in net.sessions.list.iter().filter(|(_, client)| !client.session.is_over()) {
+            let peers = net.sessions.peers.iter().filter(|(_, peer)| net.sessions.named(peer.link) == Some(at));
+            let pending: usize = peers.map(|(slot, _)| self.count_of(net.id_of(slot))).sum();
+            assert_eq!(pending, usize::from(client.asks), "invariant: a session counts its peers' pending requests");
         }
     }
+}
 
-    fn await_body(
-        &mut self,
-        now: Now,
-        slot: u32,
-        head: &RequestHead<'_>,
-        (request, body): (Box<RestRequest>, BodyDecoder),
-        used: usize,
-    ) -> Step {
-        self.expect_body(slot, head);
-        self.keep(slot, Box::new(Http { phase: Phase::Body { request, body }, ..Http::default() }));
-        self.set_deadline(now, slot, self.options.head_ms);
-        Step::Read(used)
-    }
-
-    /// Tells a client that waits for it to send the body.
-    fn expect_body(&mut self, slot: u32, head: &RequestHead<'_>) {
-        if head.expects_continue() {
-            let segment = self.outbound.encode(|out| out.extend_from_slice(CONTINUE));
-            self.push(slot, segment);
-        }
+/// Merges one owner's part into those of others.
+fn merge(all: &mut Reply, part: Reply, rule: &Merge) {
+    let limit = match rule {
+        Merge::Limit(limit) => *limit,
+        Merge::Query(_) => usize::MAX,
+    };
+    match (all, part, rule) {
+        (Reply::PartialResult(all), Reply::PartialResult(part), Merge::Query(query)) => all.add(part, query),
+        (Reply::Rooms(all), Reply::Rooms(part), _) => all.add(part),
+        (Reply::Users(all), Reply::Users(part), _) => all.add(part, limit),
+        (Reply::Described(all), Reply::Described(mut part), _) => all.append(&mut part),
+        (Reply::Closed(all), Reply::Closed(part), _) => *all += part,
+        (Reply::Pushed(all), Reply::Pushed(part), _) => all.merge(part),
+        _ => debug_assert!(false, "invariant: all owners reply to a request with parts of one kind"),
     }
 }

@@ -1,69 +1,68 @@
-//! Engine.IO sessions on a shard: each is fed what happens to it, what it wants done is done, and when the turn ends, each
-//! that something happened to has its poll answered, its timer set, or is forgotten.
+//! Engine.IO sessions on a shard: inputs are fed to the session, its effects are carried out, and at the turn's end each
+//! session that was touched has its poll answered, its timer armed, or is removed.
 //!
-//! A TCP connection names the session it carries by a [`SessionLink`]; a session names its connections by their slots. The latter
-//! hold because a connection that has to do with a session tells it before it goes ([`Shard::part_from_session`]).
+//! A TCP connection names the session it carries by a [`SessionLink`]; a session names its connections by their slots. These
+//! slots hold because a connection tells its session before it goes ([`EngineIo::part_from_session`]).
 
 use std::collections::VecDeque;
 
-use slab::Slab;
-
-use crate::base::ids::{ConnectionId, ConnectionPlace, Nonce, SESSION, SLOTS_MAX};
+use crate::base::handle::{ConnSlot, SessionSlot, Slot, Slots, SocketIoSlot};
+use crate::base::ids::Nonce;
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
 use crate::base::wheel::{TICK_MS, Tick, tick};
 use crate::codec::engineio::{EngineIoPacket, EngineIoRefusal, PacketData, Version};
-use crate::codec::ws;
 use crate::connection::conn::ConnStage;
 use crate::connection::engineio_socket::SessionLink;
 use crate::connection::namespace::Namespaces;
-use crate::connection::outbound::{NO_CONNECTION, Segment};
+use crate::connection::outbound::NO_CONNECTION;
 use crate::connection::peer::{Recovery, SocketIoPeer};
 use crate::connection::session::{Effect, Effects, EngineIoSession, Reason, SessionContext, SessionRoute};
 use crate::message::ShardNumber;
-use crate::shard::Shard;
-use crate::shard::arrivals::Arrivals;
-use crate::shard::conformance::Late;
-use crate::shard::namespaces::Handshake;
-use crate::shard::recovery::Departing;
+use crate::shard::conformance::{Conformance, Late};
+use crate::shard::core::Core;
+use crate::shard::http::polling::Polling;
+use crate::shard::namespaces::{Handshake, Namespacing};
+use crate::shard::peers::{Departing, Peers};
+use crate::shard::remotes::Remotes;
 
-/// The sessions of a shard and the peers that they are.
+/// The sessions of a shard, and their Socket.IO peers.
 pub(super) struct Sessions {
-    pub(super) list: Slab<Client>,
-    pub(super) peers: Slab<SocketIoPeer>,
-    /// What the session that is being fed wants done; empty but for its memory.
+    pub(super) list: Slots<SessionSlot, Client>,
+    pub(super) peers: Slots<SocketIoSlot, SocketIoPeer>,
+    /// Effects of the session that is being fed; empty but for its memory.
     effects: Effects,
-    /// Sessions that something has happened to in this turn, each once.
-    touched: Vec<u32>,
-    /// Sessions that more waits for than may.
-    pub(super) slow: Vec<u32>,
-    /// Sessions that test suites are to get, the first first.
+    /// Sessions that were fed in this turn, each once.
+    touched: Vec<SessionSlot>,
+    /// Sessions whose buffer has outgrown its bound.
+    pub(super) slow: Vec<SessionSlot>,
+    /// Sessions to be opened for test suites, in the order of their times.
     pub(super) late: VecDeque<Late>,
-    /// What is known of the sessions beyond what it takes to serve them, by slot.
-    pub(super) arrivals: Arrivals,
+    /// Address, time of arrival and client program of the sessions, by slot.
+    pub(super) remotes: Remotes<SessionSlot>,
 }
 
-/// One session and what it does.
+/// One session, and the state of its Socket.IO layer.
 pub(super) struct Client {
     pub(super) session: EngineIoSession,
     pub(super) namespaces: Namespaces,
-    /// What its first request said of who sends it.
+    /// Credentials of its first request.
     pub(super) handshake: Option<Box<Handshake>>,
-    /// When it is to be looked at; other entries on the wheel are stale. 0: never.
+    /// When its timer comes up; other entries on the wheel are stale. 0: never.
     armed: Tick,
-    /// The connection of a POST that is answered when fewer questions are under way; [`NO_CONNECTION`]: none.
+    /// The connection of a POST that is answered when fewer requests are pending; [`NO_CONNECTION`]: none.
     pub(super) held_post: u32,
-    /// Questions of its peers under way.
+    /// Pending requests of its peers.
     pub(super) asks: u16,
-    /// Peers of it whose questions wait for what their users may say.
+    /// Peers of it whose requests wait for quota.
     pub(super) halted: u8,
-    /// When its client was last heard.
+    /// When its client last sent a packet.
     pub(super) seen: Tick,
     pub(super) application: Application,
     is_touched: bool,
 }
 
-/// What a session's messages are for.
+/// The use of a session's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Application {
     /// Socket.IO.
@@ -72,15 +71,15 @@ pub(super) enum Application {
     Echo,
 }
 
-/// Where a session is.
+/// The place of a session.
 pub(super) enum Found {
-    Here(u32),
+    Here(SessionSlot),
     Elsewhere(ShardNumber),
     Nowhere,
 }
 
 impl Client {
-    /// Whether so many of its questions are under way, or one of them waits, that it is not to ask more.
+    /// Whether so many of its requests are pending, or one of them waits for quota, that no more is read.
     pub(super) fn is_busy(&self) -> bool {
         self.asks >= u16::from(ASKS_PER_CONNECTION) || self.halted > 0
     }
@@ -89,20 +88,21 @@ impl Client {
 impl Sessions {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            list: Slab::new(),
-            peers: Slab::new(),
+            list: Slots::new(),
+            peers: Slots::new(),
             effects: Effects::default(),
             touched: Vec::new(),
             slow: Vec::new(),
             late: VecDeque::new(),
-            arrivals: Arrivals::new(seed),
+            remotes: Remotes::new(seed),
         }
     }
 
     /// The session that a connection names, if it is still there.
-    pub(super) fn named(&self, link: SessionLink) -> Option<u32> {
-        let client = self.list.get(link.session as usize)?;
-        link.is(&client.session.nonce).then_some(link.session)
+    pub(super) fn named(&self, link: SessionLink) -> Option<SessionSlot> {
+        let at = SessionSlot::from_raw(link.session);
+        let client = self.list.get(at)?;
+        link.is(&client.session.nonce).then_some(at)
     }
 
     /// Whether a session awaits the end of the turn.
@@ -111,73 +111,66 @@ impl Sessions {
     }
 
     /// Has a session looked after when the turn ends.
-    pub(super) fn touch(&mut self, at: u32) {
-        if let Some(client) = self.list.get_mut(at as usize)
-            && !std::mem::replace(&mut client.is_touched, true)
-        {
+    pub(super) fn touch(&mut self, at: SessionSlot) {
+        if !std::mem::replace(&mut self.list[at].is_touched, true) {
             self.touched.push(at);
+        }
+    }
+
+    /// Panics unless sessions and peers know the same of each other.
+    pub(super) fn check_invariants(&self) {
+        for (slot, peer) in self.peers.iter() {
+            let at = self.named(peer.link).expect("invariant: a peer's session is there");
+            let is_known = self.list[at].namespaces.peers().any(|(_, known)| known == slot.raw());
+            assert!(!peer.is_connected || is_known, "invariant: a connected peer is in its session's namespaces");
+        }
+        for (_, client) in self.list.iter().filter(|(_, client)| !client.session.is_over()) {
+            for (_, peer) in client.namespaces.peers() {
+                let is_there = self.peers.contains(SocketIoSlot::from_raw(peer));
+                assert!(is_there, "invariant: the namespaces of an open session name live peers");
+            }
+        }
+        for at in &self.touched {
+            assert!(self.list[*at].is_touched, "invariant: a session in the list of touched ones is marked");
         }
     }
 }
 
-impl Shard {
-    /// The id of the session that is or will be at `at`.
-    fn session_id(&self, at: u32, nonce: Nonce) -> ConnectionId {
-        ConnectionId::new(ConnectionPlace { node: self.options.node, shard: self.number, slot: SESSION | at }, nonce)
-    }
+/// Feeds sessions and carries their effects out.
+pub(super) struct EngineIo<'a> {
+    core: &'a mut Core,
+}
 
-    /// The session's id as its client knows it.
-    pub(super) fn sid_of(&self, at: u32) -> Option<ConnectionId> {
-        let client = self.sessions.list.get(at as usize)?;
-        Some(self.session_id(at, client.session.nonce))
-    }
-
-    /// Where the session is that a client calls `sid`.
-    pub(super) fn find_session(&self, sid: &str, application: Application) -> Found {
-        let Some(id) = ConnectionId::parse(sid) else { return Found::Nowhere };
-        let place = id.place();
-        if place.node != self.options.node || place.slot & SESSION == 0 {
-            return Found::Nowhere;
-        }
-        if place.shard != self.number {
-            let is_known = usize::from(place.shard) < self.placement.shards();
-            return if is_known { Found::Elsewhere(place.shard) } else { Found::Nowhere };
-        }
-        let at = place.slot & !SESSION;
-        match self.sessions.list.get(at as usize) {
-            Some(client) if client.session.nonce == id.nonce() && client.application == application => Found::Here(at),
-            _ => Found::Nowhere,
-        }
+impl<'a> EngineIo<'a> {
+    pub(super) fn on(core: &'a mut Core) -> Self {
+        Self { core }
     }
 
     /// Whether the shard takes on one more session.
     pub(super) fn takes_sessions(&self) -> bool {
-        let max = match self.options.connections {
-            0 => SLOTS_MAX as usize,
-            max => max.min(SLOTS_MAX as usize),
-        };
-        !self.is_draining() && self.sessions.list.len() < max
+        let net = &self.core.net;
+        !net.is_draining && net.sessions.list.len() < net.connections_max()
     }
 
-    /// Takes a new session on: `open` makes it, given the random part of its id, the id, and what it is to work with. Its
-    /// slot.
+    /// Takes a new session on: `open` makes it, given the random part of its id, the id, and its context. Returns its slot.
     pub(super) fn open_session(
         &mut self,
         now: Now,
         version: Version,
         application: Application,
         open: impl FnOnce(Nonce, &str, &mut SessionContext<'_>) -> EngineIoSession,
-    ) -> u32 {
-        let nonce = self.rng.nonce();
-        let at = self.sessions.list.vacant_key() as u32;
-        let sid = self.session_id(at, nonce).text();
-        let mut effects = std::mem::take(&mut self.sessions.effects);
-        let settings = &self.options.socket_io.sessions;
+    ) -> SessionSlot {
+        let nonce = self.core.rng.nonce();
+        let net = &mut self.core.net;
+        let at = net.sessions.list.vacant();
+        let sid = net.session_id(at, nonce).text();
+        let mut effects = std::mem::take(&mut net.sessions.effects);
+        let settings = &net.options.socket_io.sessions;
         let session =
             open(nonce, sid.as_str(), &mut SessionContext { mono: now.mono, settings, effects: &mut effects });
-        self.sessions.list.insert(Client {
+        let inserted = net.sessions.list.insert(Client {
             session,
-            namespaces: Namespaces::new(version, now.mono, self.options.socket_io.connect_ms),
+            namespaces: Namespaces::new(version, now.mono, net.options.socket_io.connect_ms),
             handshake: None,
             armed: 0,
             held_post: NO_CONNECTION,
@@ -187,84 +180,74 @@ impl Shard {
             application,
             is_touched: false,
         });
+        debug_assert_eq!(inserted, at, "invariant: a session lies at the slot that its id names");
         self.carry_out(now, at, effects);
-        self.sessions.touch(at);
+        self.core.net.sessions.touch(at);
         at
     }
 
-    /// Feeds a session, and does what it wants done.
+    /// Feeds a session, and carries its effects out.
     pub(super) fn feed<T>(
         &mut self,
         now: Now,
-        at: u32,
+        at: SessionSlot,
         feed: impl FnOnce(&mut EngineIoSession, &mut SessionContext<'_>) -> T,
-    ) -> Option<T> {
-        self.sessions.touch(at);
+    ) -> T {
+        self.core.net.sessions.touch(at);
         self.feed_quietly(now, at, feed)
     }
 
     fn feed_quietly<T>(
         &mut self,
         now: Now,
-        at: u32,
+        at: SessionSlot,
         feed: impl FnOnce(&mut EngineIoSession, &mut SessionContext<'_>) -> T,
-    ) -> Option<T> {
-        let client = self.sessions.list.get_mut(at as usize)?;
-        let mut effects = std::mem::take(&mut self.sessions.effects);
-        let settings = &self.options.socket_io.sessions;
-        let outcome =
-            feed(&mut client.session, &mut SessionContext { mono: now.mono, settings, effects: &mut effects });
+    ) -> T {
+        let net = &mut self.core.net;
+        let mut effects = std::mem::take(&mut net.sessions.effects);
+        let settings = &net.options.socket_io.sessions;
+        let context = &mut SessionContext { mono: now.mono, settings, effects: &mut effects };
+        let outcome = feed(&mut net.sessions.list[at].session, context);
         self.carry_out(now, at, effects);
-        Some(outcome)
+        outcome
     }
 
-    /// Does what a session wants done. That may feed it again, whose effects then come in between, on other connections.
-    fn carry_out(&mut self, now: Now, at: u32, mut effects: Effects) {
+    /// Carries a session's effects out. That may feed it again, whose effects then come in between, on other connections.
+    fn carry_out(&mut self, now: Now, at: SessionSlot, mut effects: Effects) {
         for effect in effects.iter() {
             match effect {
                 Effect::Answer { to, status, content_type, body } => {
-                    self.answer_for_session(now, to, status, content_type, effects.bytes(body));
+                    let (to, body) = (ConnSlot::from_raw(to), effects.bytes(body));
+                    Polling::on(self.core).answer_for_session(now, to, status, content_type, body);
                 }
                 Effect::Frames { to, frames } => {
-                    let segment = self.outbound.encode(|out| out.extend_from_slice(effects.bytes(frames)));
-                    self.push(to, segment);
+                    let segment = self.core.net.outbound.encode(|out| out.extend_from_slice(effects.bytes(frames)));
+                    self.core.net.push(ConnSlot::from_raw(to), segment);
                 }
-                Effect::CloseSocket { to, code } => self.close_carrier(now, to, code),
+                Effect::CloseSocket { to, code } => {
+                    self.core.net.close_engineio_socket(now, ConnSlot::from_raw(to), code);
+                }
                 Effect::Over(reason) => self.session_over(now, at, reason),
             }
         }
         effects.clear();
-        self.sessions.effects = effects;
+        self.core.net.sessions.effects = effects;
     }
 
-    /// Gives a connection something to send.
-    pub(super) fn push(&mut self, slot: u32, segment: Segment) {
-        if let Some(conn) = self.conns.get_mut(slot as usize) {
-            self.outbound.push(slot, &mut conn.queue, segment);
-        }
+    /// Closes a session. Its client comes back by itself.
+    pub(super) fn close(&mut self, now: Now, at: SessionSlot, reason: Reason) {
+        self.feed(now, at, |session, context| session.close(reason, context));
     }
 
-    /// Has the WebSocket that carried a session, or asked to, close.
-    fn close_carrier(&mut self, now: Now, slot: u32, code: u16) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        if matches!(conn.stage, ConnStage::EngineIoSocket(_)) {
-            conn.stage = ConnStage::Draining;
-            self.waiting.forget(slot);
-            let segment = self.outbound.encode(|out| ws::encode_close(out, code, ""));
-            self.push(slot, segment);
-            self.half_close(now, slot);
-        }
-    }
-
-    /// A session is over: the peers that it was hear so.
-    fn session_over(&mut self, now: Now, at: u32, reason: Reason) {
-        let Some(client) = self.sessions.list.get_mut(at as usize) else { return };
-        tracing::debug!(shard = self.number, session = at, reason = reason.text(), "session over");
+    /// Detaches the peers of a session that is over.
+    fn session_over(&mut self, now: Now, at: SessionSlot, reason: Reason) {
+        tracing::debug!(shard = self.core.number, session = at.raw(), reason = reason.text(), "session over");
         match reason {
-            Reason::PingTimeout => self.stats.timed_out += 1,
-            Reason::SlowConsumer => self.stats.slow_consumers += 1,
+            Reason::PingTimeout => self.core.stats.timed_out += 1,
+            Reason::SlowConsumer => self.core.stats.slow_consumers += 1,
             _ => {}
         }
+        let client = &mut self.core.net.sessions.list[at];
         let held = std::mem::replace(&mut client.held_post, NO_CONNECTION);
         let peers: Vec<u32> = client.namespaces.peers().map(|(_, peer)| peer).collect();
         let departing = match reason {
@@ -277,154 +260,224 @@ impl Shard {
             | Reason::SlowConsumer
             | Reason::Replaced => Departing::Lost,
         };
-        for peer in peers {
-            let known = self.sessions.peers.get(peer as usize);
+        for peer in peers.into_iter().map(SocketIoSlot::from_raw) {
+            let known = self.core.net.sessions.peers.get(peer);
             let departing = match departing {
-                // Clients that poll say so, too, when a poll has failed; who leaves for good has left the namespace before.
+                // Clients that poll close, too, when a poll has failed; a client that leaves for good has left the namespace.
                 Departing::Goodbye if known.is_some_and(|known| known.recovery == Recovery::Offsets) => Departing::Lost,
                 departing => departing,
             };
-            self.peer_departs(now, peer, departing);
+            Peers::on(self.core).detach(now, peer.into(), departing);
         }
         if held != NO_CONNECTION {
-            let refusal = EngineIoRefusal::UnknownSession;
-            self.answer_for_session(now, held, refusal.status(), "application/json", refusal.body().as_bytes());
+            let (refusal, held) = (EngineIoRefusal::UnknownSession, ConnSlot::from_raw(held));
+            let body = refusal.body().as_bytes();
+            Polling::on(self.core).answer_for_session(now, held, refusal.status(), "application/json", body);
         }
     }
 
-    /// A connection has no more to do with the session that it carried, or waits for.
-    pub(super) fn part_from_session(&mut self, now: Now, slot: u32) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+    /// Separates a connection from the session that it carried, or waits for.
+    pub(super) fn part_from_session(&mut self, now: Now, slot: ConnSlot) {
+        let net = &mut self.core.net;
+        let conn = &mut net.conns[slot];
         let link = match &mut conn.stage {
             ConnStage::Http(Some(http)) => http.link.take(),
-            ConnStage::EngineIoSocket(carrier) => Some(carrier.link),
+            ConnStage::EngineIoSocket(socket) => Some(socket.link),
             _ => None,
         };
         if matches!(conn.stage, ConnStage::EngineIoSocket(_)) {
             conn.stage = ConnStage::Draining;
-            self.waiting.forget(slot);
+            net.waiting.forget(slot);
         }
-        if let Some(at) = link.and_then(|link| self.sessions.named(link)) {
-            self.feed(now, at, |session, context| session.ended(slot, context));
-        }
-    }
-
-    /// A packet came by a connection. Whether it, and what it says, makes sense.
-    pub(super) fn packet(&mut self, now: Now, at: u32, from: u32, packet: EngineIoPacket<'_>) -> bool {
-        if let Some(client) = self.sessions.list.get_mut(at as usize) {
-            client.seen = tick(now.mono);
-        }
-        match self.feed(now, at, |session, context| session.hear(from, packet, context)) {
-            Some(Some(data)) => self.message(now, at, data),
-            _ => true,
+        if let Some(at) = link.and_then(|link| net.sessions.named(link)) {
+            self.feed(now, at, |session, context| session.ended(slot.raw(), context));
         }
     }
 
-    fn message(&mut self, now: Now, at: u32, data: PacketData<'_>) -> bool {
-        let Some(client) = self.sessions.list.get(at as usize) else { return true };
-        match client.application {
+    /// Handles a packet that came by a connection. Returns whether it, and its message, is well-formed.
+    pub(super) fn packet(&mut self, now: Now, at: SessionSlot, from: ConnSlot, packet: EngineIoPacket<'_>) -> bool {
+        self.core.net.sessions.list[at].seen = tick(now.mono);
+        match self.feed(now, at, |session, context| session.hear(from.raw(), packet, context)) {
+            Some(data) => self.message(now, at, data),
+            None => true,
+        }
+    }
+
+    fn message(&mut self, now: Now, at: SessionSlot, data: PacketData<'_>) -> bool {
+        match self.core.net.sessions.list[at].application {
             Application::Echo => {
-                self.send_back(at, data);
+                Conformance::on(self.core).send_back(at, data);
                 true
             }
-            Application::SocketIo => match self.socketio_message(now, at, data) {
+            Application::SocketIo => match Namespacing::on(self.core).message(now, at, data) {
                 Ok(()) => true,
                 Err(fault) => {
-                    tracing::debug!(shard = self.number, session = at, fault = fault.text(), "bad packet");
+                    let (shard, session, fault) = (self.core.number, at.raw(), fault.text());
+                    tracing::debug!(shard, session, fault, "bad packet");
                     false
                 }
             },
         }
     }
 
-    /// Sends a session the frames that `write` writes.
-    pub(super) fn send_to_session(&mut self, at: u32, write: impl FnOnce(&mut Vec<u8>)) {
-        let segment = self.outbound.encode(write);
-        self.deliver(at, segment);
-    }
+    // Backpressure: a session is not read while too many of its peers' requests are pending or wait for quota.
 
-    /// Sends a session a segment of this turn's bytes, by whatever carries it.
-    pub(super) fn deliver(&mut self, at: u32, segment: Segment) {
-        let Some(client) = self.sessions.list.get_mut(at as usize) else { return };
-        match client.session.route() {
-            SessionRoute::Socket(to) => {
-                if let Some(conn) = self.conns.get_mut(to as usize) {
-                    self.outbound.push(to, &mut conn.queue, segment);
-                }
-            }
-            SessionRoute::Buffer => {
-                let bytes_max = self.options.socket_io.sessions.outbound_bytes;
-                if !client.session.buffer(self.outbound.bytes(segment), segment.droppable, bytes_max) {
-                    self.sessions.slow.push(at);
-                }
-                self.sessions.touch(at);
-            }
-            SessionRoute::Nowhere => {}
+    /// Counts a request of a peer.
+    pub(super) fn count_request(&mut self, slot: SocketIoSlot) {
+        if let Some(at) = self.core.net.session_of(slot) {
+            self.core.net.sessions.list[at].asks += 1;
         }
     }
 
-    /// Looks after the sessions that something has happened to.
-    pub(super) fn flush_sessions(&mut self, now: Now) {
-        while let Some(at) = self.sessions.slow.pop() {
-            self.feed(now, at, |session, context| session.close(Reason::SlowConsumer, context));
+    /// A request of a peer was answered; where too many were pending, its session is read again.
+    pub(super) fn uncount_request(&mut self, now: Now, slot: SocketIoSlot) {
+        if let Some(at) = self.core.net.session_of(slot) {
+            let client = &mut self.core.net.sessions.list[at];
+            debug_assert!(client.asks > 0, "invariant: an answered request was counted");
+            client.asks = client.asks.saturating_sub(1);
+            if client.asks + 1 == u16::from(ASKS_PER_CONNECTION) {
+                self.read_on(now, at);
+            }
+        }
+    }
+
+    /// A peer goes while its session goes on: its pending requests are no longer the session's.
+    pub(super) fn forget_requests(&mut self, now: Now, slot: SocketIoSlot) {
+        let connection = self.core.net.id_of(slot);
+        let Some(at) = self.core.net.session_of(slot) else { return };
+        let client = &mut self.core.net.sessions.list[at];
+        if client.asks > 0 && !client.session.is_over() {
+            let was_busy = client.is_busy();
+            let pending = self.core.requests.count_of(connection);
+            debug_assert!(pending <= usize::from(client.asks), "invariant: a session counts its peers' requests");
+            client.asks = client.asks.saturating_sub(u16::try_from(pending).unwrap_or(u16::MAX));
+            if was_busy {
+                self.read_on(now, at);
+            }
+        }
+    }
+
+    /// A peer's request waits for quota: its session is not read for now.
+    pub(super) fn halt(&mut self, slot: SocketIoSlot) {
+        if let Some(at) = self.core.net.session_of(slot) {
+            self.core.net.sessions.list[at].halted += 1;
+        }
+    }
+
+    /// No request of a peer waits for quota any more.
+    pub(super) fn release(&mut self, now: Now, slot: SocketIoSlot) {
+        if let Some(at) = self.core.net.session_of(slot) {
+            let client = &mut self.core.net.sessions.list[at];
+            debug_assert!(client.halted > 0, "invariant: a released peer was halted");
+            client.halted = client.halted.saturating_sub(1);
+            self.read_on(now, at);
+        }
+    }
+
+    /// A peer goes whose request waits for quota. Its session is read on when the turn ends.
+    pub(super) fn release_later(&mut self, slot: SocketIoSlot) {
+        if let Some(at) = self.core.net.session_of(slot) {
+            let client = &mut self.core.net.sessions.list[at];
+            debug_assert!(client.halted > 0, "invariant: a released peer was halted");
+            client.halted = client.halted.saturating_sub(1);
+            if let SessionRoute::Socket(socket) = client.session.route() {
+                self.core.net.read_again(ConnSlot::from_raw(socket));
+            }
+            self.core.net.sessions.touch(at);
+        }
+    }
+
+    /// Reads a session again that was not read, unless there is another reason not to.
+    fn read_on(&mut self, now: Now, at: SessionSlot) {
+        let client = &mut self.core.net.sessions.list[at];
+        if client.is_busy() {
+            return;
+        }
+        let (route, held) = (client.session.route(), std::mem::replace(&mut client.held_post, NO_CONNECTION));
+        if let SessionRoute::Socket(slot) = route {
+            self.core.net.read_again(ConnSlot::from_raw(slot));
+        }
+        if held != NO_CONNECTION {
+            self.feed(now, at, |session, context| session.post_read(held, context));
+        }
+    }
+
+    // The turn's end, and timers.
+
+    /// Looks after the sessions that were touched in this turn.
+    pub(super) fn flush(&mut self, now: Now) {
+        while let Some(at) = self.core.net.sessions.slow.pop() {
+            if self.core.net.sessions.list.contains(at) {
+                self.close(now, at, Reason::SlowConsumer);
+            }
         }
         // An answer may lead to the next request, which touches further sessions, or the same one anew.
-        while let Some(at) = self.sessions.touched.pop() {
-            let Some(client) = self.sessions.list.get_mut(at as usize) else { continue };
+        while let Some(at) = self.core.net.sessions.touched.pop() {
+            let client = &mut self.core.net.sessions.list[at];
             client.is_touched = false;
             if client.held_post != NO_CONNECTION && !client.is_busy() {
                 let held = std::mem::replace(&mut client.held_post, NO_CONNECTION);
                 self.feed_quietly(now, at, |session, context| session.post_read(held, context));
             }
             self.feed_quietly(now, at, |session, context| session.flush(context));
-            if self.sessions.list[at as usize].session.is_gone() {
-                self.sessions.list.remove(at as usize);
-                self.leave_address(self.sessions.arrivals.address(at));
-                self.sessions.arrivals.forget(at);
-                if self.sessions.list.is_empty() {
-                    self.sessions.list.shrink_to_fit();
-                    self.sessions.peers.shrink_to_fit();
-                    self.sessions.arrivals.clear();
-                }
-            } else {
-                self.rearm_session(now, at);
+            let client = &self.core.net.sessions.list[at];
+            if !client.session.is_gone() {
+                self.rearm(now, at);
+            } else if !client.is_touched {
+                self.remove(at);
             }
         }
     }
 
-    /// A session's time has come.
-    pub(super) fn session_due(&mut self, now: Now, at: u32, came_up: Tick) {
-        let Some(client) = self.sessions.list.get_mut(at as usize).filter(|client| client.armed == came_up) else {
+    fn remove(&mut self, at: SessionSlot) {
+        let sessions = &mut self.core.net.sessions;
+        sessions.list.remove(at);
+        let address = sessions.remotes.address(at);
+        sessions.remotes.remove(at);
+        if sessions.list.is_empty() {
+            debug_assert!(sessions.peers.is_empty(), "invariant: without sessions there are no peers");
+            sessions.list.shrink_to_fit();
+            sessions.peers.shrink_to_fit();
+            sessions.remotes.clear();
+        }
+        self.core.admission.release(address, &mut self.core.channels);
+    }
+
+    /// A session's timer has come up.
+    pub(super) fn due(&mut self, now: Now, at: SessionSlot, came_up: Tick) {
+        let Some(client) = self.core.net.sessions.list.get_mut(at).filter(|client| client.armed == came_up) else {
+            // A stale entry of the wheel.
             return;
         };
         client.armed = 0;
         self.feed(now, at, |session, context| session.tick(context));
-        let Some(client) = self.sessions.list.get(at as usize) else { return };
-        if client.application != Application::SocketIo || client.session.is_over() {
-            return;
-        }
-        if client.namespaces.connect_by().is_some_and(|by| by <= now.mono) {
-            self.feed(now, at, |session, context| session.close(Reason::ServerClose, context));
-        } else {
-            self.end_expired_peers(now, at);
+        let client = &self.core.net.sessions.list[at];
+        if client.application == Application::SocketIo && !client.session.is_over() {
+            if client.namespaces.connect_by().is_some_and(|by| by <= now.mono) {
+                self.close(now, at, Reason::ServerClose);
+            } else {
+                Namespacing::on(self.core).end_expired_peers(now, at);
+            }
         }
     }
 
-    /// Puts a session on the wheel for the next moment it is to be looked at, unless it is there already.
-    fn rearm_session(&mut self, now: Now, at: u32) {
-        let client = &self.sessions.list[at as usize];
+    /// Arms a session's timer for its next deadline, unless it is armed for an earlier moment.
+    fn rearm(&mut self, now: Now, at: SessionSlot) {
+        let net = &mut self.core.net;
+        let client = &net.sessions.list[at];
         let Some(mut next) = client.session.next_due() else { return };
         if client.application == Application::SocketIo && !client.session.is_over() {
             next = next.min(client.namespaces.connect_by().unwrap_or(u64::MAX));
             for (_, peer) in client.namespaces.peers() {
-                let expires_at = self.sessions.peers.get(peer as usize).map_or(0, |peer| peer.expires_at);
+                let peer = net.sessions.peers.get(SocketIoSlot::from_raw(peer));
+                let expires_at = peer.map_or(0, |peer| peer.expires_at);
                 if expires_at != 0 {
                     next = next.min(now.mono + (u64::from(expires_at) * 1000).saturating_sub(now.wall));
                 }
             }
         }
         if client.armed == 0 || tick(next + TICK_MS - 1) < client.armed {
-            self.sessions.list[at as usize].armed = self.timers.arm(next, SESSION | at);
+            net.sessions.list[at].armed = net.timers.arm(next, at.into());
         }
     }
 }

@@ -5,6 +5,8 @@ mod online;
 mod sessions;
 
 use super::*;
+use crate::base::handle::ConnSlot;
+use crate::base::ids::{ConnectionId, ConnectionPlace};
 use crate::codec::http::HeadLimits;
 use crate::codec::jwt::VerifierOptions;
 use crate::codec::ws;
@@ -61,34 +63,34 @@ fn options() -> Options {
 /// Takes what is written, as much at once as it is told to.
 #[derive(Default)]
 struct Paper {
-    written: Vec<(u32, Vec<u8>)>,
+    written: Vec<(ConnSlot, Vec<u8>)>,
     /// Bytes taken at once; 0 is any number.
     at_once: usize,
-    ended: Vec<u32>,
+    ended: Vec<ConnSlot>,
 }
 
 impl Wire for Paper {
-    fn write(&mut self, slot: u32, bytes: &[u8]) -> Result<usize, Gone> {
+    fn write(&mut self, slot: ConnSlot, bytes: &[u8]) -> Result<usize, Gone> {
         let count = if self.at_once == 0 { bytes.len() } else { self.at_once.min(bytes.len()) };
         self.written.push((slot, bytes[..count].to_vec()));
         Ok(count)
     }
 
-    fn half_close(&mut self, slot: u32) {
+    fn half_close(&mut self, slot: ConnSlot) {
         self.ended.push(slot);
     }
 
-    fn close(&mut self, slot: u32) {
+    fn close(&mut self, slot: ConnSlot) {
         self.ended.push(slot);
     }
 }
 
 impl Paper {
     /// Everything written to one connection since the last time, as text where it is text.
-    fn take(&mut self, slot: u32) -> String {
+    fn take(&mut self, slot: ConnSlot) -> String {
         let (own, others) = std::mem::take(&mut self.written).into_iter().partition(|(to, _)| *to == slot);
         self.written = others;
-        let bytes: Vec<u8> = own.into_iter().flat_map(|(_, bytes): (u32, Vec<u8>)| bytes).collect();
+        let bytes: Vec<u8> = own.into_iter().flat_map(|(_, bytes): (ConnSlot, Vec<u8>)| bytes).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
@@ -123,16 +125,16 @@ impl Desk {
         self.shard.flush(later, &mut self.paper);
     }
 
-    fn connect(&mut self) -> u32 {
+    fn connect(&mut self) -> ConnSlot {
         self.shard.accepted(NOW, ([127, 0, 0, 1], 1).into()).expect("there is room")
     }
 
-    fn receive(&mut self, slot: u32, bytes: &[u8]) {
+    fn receive(&mut self, slot: ConnSlot, bytes: &[u8]) {
         self.shard.received(NOW, slot, &mut bytes.to_vec());
     }
 
     /// One frame, masked with zeros.
-    fn frame(&mut self, slot: u32, first: u8, payload: &[u8]) {
+    fn frame(&mut self, slot: ConnSlot, first: u8, payload: &[u8]) {
         assert!(payload.len() < 126);
         let mut bytes = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
         bytes.extend_from_slice(payload);
@@ -142,10 +144,12 @@ impl Desk {
     fn turn(&mut self) {
         self.shard.run(NOW);
         self.shard.flush(NOW, &mut self.paper);
+        self.shard.core.quota.check_invariants();
+        self.shard.core.admission.check_invariants();
     }
 
     /// A guest's WebSocket that has joined the room `r`.
-    fn member(&mut self) -> u32 {
+    fn member(&mut self) -> ConnSlot {
         let slot = self.connect();
         self.receive(slot, UPGRADE);
         self.turn();
@@ -197,7 +201,7 @@ fn what_one_is_told_alone_comes_after_what_all_were_told() {
     let mut desk = Desk::new();
     let one = desk.member();
     let other = desk.connect();
-    let peer = desk.shard.id_of(one);
+    let peer = desk.shard.core.net.id_of(one);
     desk.receive(other, UPGRADE);
     desk.turn();
     desk.frame(other, 0x81, br#"{"type":"join-room","roomId":"r"}"#);
@@ -229,8 +233,7 @@ fn an_answer_goes_out_whole_however_often_the_end_is_told() {
 
 #[test]
 fn joins_under_way_count_against_the_limit_before_they_are_granted() {
-    let mut desk = Desk::new();
-    desk.shard.options = Arc::new(Options { rooms_per_connection: 2, ..options() });
+    let mut desk = Desk::with(Options { rooms_per_connection: 2, ..options() });
     let (one, other) = (desk.member(), desk.member());
     for room in ["a", "b"] {
         desk.frame(one, 0x81, format!(r#"{{"type":"join-room","roomId":"{room}"}}"#).as_bytes());
@@ -252,7 +255,7 @@ fn the_greeting_comes_first_though_a_room_is_quicker_than_the_user() {
     let slot = desk.connect();
     desk.receive(slot, UPGRADE);
     // A call by REST made the connection a member; its own shard has not heard yet that its user knows of it.
-    let to = desk.shard.id_of(slot);
+    let to = desk.shard.core.net.id_of(slot);
     let joined = Joined {
         room: "r".into(),
         peer: PeerName::Own(to),

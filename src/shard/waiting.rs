@@ -1,94 +1,107 @@
-//! What came on a connection and has to wait, because the connection has asked for more than it has been answered: HTTP
-//! requests until earlier answers are sent, frames until earlier questions are answered. So a few bytes that ask for
-//! much cost the server no more than a bounded number of answers at a time, and who reads what it asked for gets it all.
+//! Input that waits because its connection has asked for more than it has been answered: HTTP requests until earlier answers
+//! are sent, frames until earlier requests are answered. So a few bytes that ask for much cost the server no more than a
+//! bounded number of answers at a time, and a client that reads its answers gets all of them.
 
 use std::collections::BTreeMap;
 
+use crate::base::handle::ConnSlot;
 use crate::base::time::Now;
 use crate::connection::conn::{Conn, ConnStage};
-use crate::shard::Shard;
+use crate::shard::conformance::Conformance;
+use crate::shard::core::Core;
+use crate::shard::engineio_sockets::EngineIoSockets;
+use crate::shard::http::HttpRequests;
+use crate::shard::raw_sockets::RawSockets;
 
-/// Who waits, and the frames that do. Requests wait in their connection's own [`crate::connection::http::Http`].
+/// Connections with input that waits. Requests wait in their connection's own [`crate::connection::http::Http`].
 #[derive(Default)]
 pub(super) struct Waiting {
-    /// Connections that may have waited long enough.
-    to_look_at: Vec<u32>,
-    frames: BTreeMap<u32, Held>,
+    /// Connections whose input may be read now.
+    ready: Vec<ConnSlot>,
+    frames: BTreeMap<ConnSlot, WaitingFrames>,
 }
 
 /// Frames of one connection.
-struct Held {
+struct WaitingFrames {
     bytes: Vec<u8>,
     /// How many of the bytes have been read.
     read: usize,
 }
 
 impl Waiting {
-    /// Has the connection at `slot` looked at when the turn ends.
-    pub(super) fn look_again(&mut self, slot: u32) {
-        self.to_look_at.push(slot);
+    /// Has a connection's input read when the turn ends.
+    pub(super) fn look_again(&mut self, slot: ConnSlot) {
+        self.ready.push(slot);
     }
 
-    /// Whether frames of the connection at `slot` wait.
-    pub(super) fn holds(&self, slot: u32) -> bool {
+    /// Whether frames of a connection wait.
+    pub(super) fn holds(&self, slot: ConnSlot) -> bool {
         self.frames.contains_key(&slot)
     }
 
     /// Drops the frames of a connection that ends.
-    pub(super) fn forget(&mut self, slot: u32) {
+    pub(super) fn forget(&mut self, slot: ConnSlot) {
         self.frames.remove(&slot);
     }
 }
 
-impl Shard {
-    /// Bytes came on a WebSocket; those that cannot be read now are kept.
-    pub(super) fn received_frames(&mut self, now: Now, slot: u32, bytes: &mut [u8]) {
-        let left = self.read_any_frames(now, slot, bytes);
+/// Reads frames, and keeps those that wait.
+pub(super) struct Reading<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn on(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    /// Handles bytes of a WebSocket; those that cannot be read now are kept.
+    pub(super) fn received_frames(&mut self, now: Now, slot: ConnSlot, bytes: &mut [u8]) {
+        debug_assert!(!self.core.net.waiting.holds(slot), "invariant: a connection with input that waits is not read");
+        let left = self.read(now, slot, bytes);
         if left > 0 {
             let bytes = bytes[bytes.len() - left..].to_vec();
-            self.waiting.frames.insert(slot, Held { bytes, read: 0 });
+            self.core.net.waiting.frames.insert(slot, WaitingFrames { bytes, read: 0 });
         }
     }
 
-    fn read_any_frames(&mut self, now: Now, slot: u32, bytes: &mut [u8]) -> usize {
-        match self.conns.get(slot as usize).map(|conn| &conn.stage) {
-            Some(ConnStage::WebSocket(_)) => self.read_frames(now, slot, bytes),
-            Some(ConnStage::EngineIoSocket(_)) => self.read_carrier(now, slot, bytes),
-            Some(ConnStage::Echo(_)) => self.read_echo(now, slot, bytes),
-            _ => 0,
+    /// Reads the frames of a WebSocket. Returns how many bytes are left.
+    fn read(&mut self, now: Now, slot: ConnSlot, bytes: &mut [u8]) -> usize {
+        match &self.core.net.conns[slot].stage {
+            ConnStage::WebSocket(_) => RawSockets::on(self.core).read(now, slot, bytes),
+            ConnStage::EngineIoSocket(_) => EngineIoSockets::on(self.core).read(now, slot, bytes),
+            ConnStage::Echo(_) => Conformance::on(self.core).read_echo(now, slot, bytes),
+            ConnStage::ProxyHeader(_) | ConnStage::Http(_) | ConnStage::Draining => 0,
         }
     }
 
-    /// Goes on with what waited, on those connections where it need wait no longer.
+    /// Reads the input that need wait no longer.
     pub(super) fn read_waiting(&mut self, now: Now) {
-        for slot in std::mem::take(&mut self.waiting.to_look_at) {
-            match self.conns.get(slot as usize) {
+        for slot in std::mem::take(&mut self.core.net.waiting.ready) {
+            match self.core.net.conns.get(slot) {
                 // Where there is a backlog, its end brings the connection here again.
                 Some(Conn { stage: ConnStage::Http(Some(http)), queue, .. })
                     if http.is_paused && queue.backlog.is_none() =>
                 {
-                    self.received_http(now, slot, &mut []);
-                    self.resumed.push(slot);
+                    HttpRequests::on(self.core).received(now, slot, &mut []);
+                    self.core.net.resumed.push(slot);
                 }
-                Some(Conn {
-                    stage: ConnStage::WebSocket(_) | ConnStage::EngineIoSocket(_) | ConnStage::Echo(_),
-                    ..
-                }) => {
-                    self.read_held(now, slot);
-                }
-                _ => {}
+                Some(_) => self.read_frames(now, slot),
+                // The connection has ended meanwhile.
+                None => {}
             }
         }
     }
 
-    fn read_held(&mut self, now: Now, slot: u32) {
-        let Some(mut held) = self.waiting.frames.remove(&slot) else { return };
-        let left = self.read_any_frames(now, slot, &mut held.bytes[held.read..]);
-        if left > 0 {
-            held.read = held.bytes.len() - left;
-            self.waiting.frames.insert(slot, held);
-        } else {
-            self.resumed.push(slot);
+    fn read_frames(&mut self, now: Now, slot: ConnSlot) {
+        if let Some(mut frames) = self.core.net.waiting.frames.remove(&slot) {
+            let left = self.read(now, slot, &mut frames.bytes[frames.read..]);
+            if left > 0 {
+                frames.read = frames.bytes.len() - left;
+                self.core.net.waiting.frames.insert(slot, frames);
+            } else {
+                self.core.net.resumed.push(slot);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What an authority owes its callers, one case at a time, on each of them: a process alone, one node, and three.
+//! The owner contract, case by case, for each owner: the embedded one, Redis with one node, and Redis with three.
 
 use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, ConnectionPlace};
@@ -12,63 +12,63 @@ use switchboard::domain::recovery::Returning;
 use switchboard::domain::reject::{Code, Reject};
 use switchboard::message::{Outgoing, Requester, ShardMessage};
 
-use crate::keepers::{Cluster, Keeper, OneProcess, rules};
+use crate::owners::{EmbeddedTestOwner, RedisTestOwner, TestOwner, rules};
 
-/// When a case begins.
+/// The time at which a case starts.
 const BEGINNING: Now = Now { mono: 10_000, wall: 1_750_000_000_000 };
 
-/// An authority of some kind, and what it has said.
+/// An owner under test and its output.
 struct World {
-    keeper: Box<dyn Keeper>,
+    owner: Box<dyn TestOwner>,
     nodes: usize,
     now: Now,
     asks: u32,
-    /// What the last act made it say, beside the answer.
+    /// The messages of the last operation, without the reply.
     said: Vec<Outgoing>,
 }
 
-/// Plays a case on each kind of authority.
+/// Runs a case on each kind of owner.
 fn on_each(case: impl Fn(&mut World)) {
     for nodes in [0, 1, 3] {
-        let keeper: Box<dyn Keeper> = match nodes {
-            0 => Box::new(OneProcess::new(rules(), BEGINNING, 1)),
-            _ => Box::new(Cluster::new(&rules(), nodes, 1)),
+        let owner: Box<dyn TestOwner> = match nodes {
+            0 => Box::new(EmbeddedTestOwner::new(rules(), BEGINNING, 1)),
+            _ => Box::new(RedisTestOwner::new(&rules(), nodes, 1)),
         };
         let nodes = nodes.max(1);
-        case(&mut World { keeper, nodes, now: BEGINNING, asks: 0, said: Vec::new() });
+        case(&mut World { owner, nodes, now: BEGINNING, asks: 0, said: Vec::new() });
     }
 }
 
-/// A user of the cases.
+/// The identity of a user.
 fn user(name: &str) -> Identity {
     Identity::new(name, None, None, Roles::default())
 }
 
-/// What a room or a peer is called.
+/// The name of a room or a peer.
 fn name(text: &str) -> Name {
     text.into()
 }
 
 impl World {
-    /// A connection, by its number; one after the other on the nodes.
+    /// The connection of a number; consecutive numbers are on consecutive nodes.
     fn connection(&self, number: usize) -> ConnectionId {
         let node = number % self.nodes;
         let place = ConnectionPlace { node: node as u16 + 1, shard: node as u8, slot: number as u32 };
         ConnectionId::new(place, [number as u8 + 1; 12])
     }
 
-    /// Acts on the room by a connection's node; the one answer.
+    /// Applies an operation to the room, on the node of a connection; its reply.
     fn act(&mut self, number: usize, op: RoomOp) -> Result<Reply, Reject> {
         self.ask(number, Op::Room(name("room"), op))
     }
 
-    /// Asks something by a connection's node; the one answer.
+    /// Applies an operation on the node of a connection; its one reply.
     fn ask(&mut self, number: usize, op: Op) -> Result<Reply, Reject> {
         self.now = self.now.plus(1);
         self.asks += 1;
         let (node, shard) = (number % self.nodes, self.connection(number).place().shard);
         let from = Requester { shard, ask: self.asks };
-        let mut said = self.keeper.ask(self.now, node, from, op);
+        let mut said = self.owner.ask(self.now, node, from, op);
         let is_answer = |(to, mail): &mut Outgoing| {
             *to == shard && matches!(mail, ShardMessage::Reply { ask, .. } if *ask == from.ask)
         };
@@ -95,7 +95,7 @@ impl World {
         self.act(number, RoomOp::Send(Box::new(SendMessage { connection, to: None, content, client_message_id })))
     }
 
-    /// The number that a message of this text got.
+    /// Sends a message; its sequence number.
     fn sent(&mut self, number: usize, text: &str) -> u64 {
         match self.send(number, text, None) {
             Ok(Reply::Sent(sent)) => sent.seq.expect("it has a number"),
@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    /// Messages that were published by the last act, by shard and number.
+    /// The messages published by the last operation: shard and sequence number.
     fn published(&self) -> Vec<(u8, u64)> {
         let number = |(shard, mail): &Outgoing| match mail {
             ShardMessage::Publish { packed, .. } if packed.seq > 0 => Some((*shard, packed.seq)),
@@ -140,7 +140,7 @@ fn messages_have_one_order_without_a_gap_and_reach_every_shard_with_members() {
             let mut published = world.published();
             published.sort_unstable();
             let own = world.connection(seq % 3).place().shard;
-            // On a shard of its own the sender has nobody to be told.
+            // A sender that is the only member on its shard gets no copy.
             let others = |known: Vec<(u8, u64)>| {
                 known.into_iter().filter(|(shard, _)| shards == 1 || *shard != own).collect::<Vec<_>>()
             };
@@ -163,7 +163,7 @@ fn a_repeat_is_answered_with_the_first_ones_receipt() {
         assert_eq!(first, again);
         assert!(world.published().is_empty());
         world.now = world.now.plus(300_001);
-        world.keeper.tick(world.now);
+        world.owner.tick(world.now);
         let Ok(Reply::Sent(late)) = world.send(1, "hello", Some("mine")) else { panic!("it is sent") };
         assert_eq!(late.seq, Some(2), "after five minutes it is another one");
     });
@@ -218,7 +218,7 @@ fn who_is_lost_comes_back_without_a_word_or_leaves_after_a_while() {
         assert!(returned.recovered && returned.messages.len() == 1 && world.said.is_empty());
         world.act(2, RoomOp::StartGrace { connection }).expect("it is lost");
         world.now = world.now.plus(10_000);
-        let told = world.keeper.tick(world.now);
+        let told = world.owner.tick(world.now);
         let departures = told.iter().filter(|(_, mail)| matches!(mail, ShardMessage::Publish { .. })).count();
         assert_eq!(departures, 1, "{told:?}");
         assert_eq!(code(world.send(2, "x", None)), Code::NotInRoom);
@@ -277,7 +277,7 @@ fn which_room_a_message_is_of_is_known_though_nobody_remembers_it() {
         let connection = world.connection(0);
         let mut room_of = |message| {
             let rooms = [name("another"), name("room")].into();
-            world.keeper.restart(&rules());
+            world.owner.restart(&rules());
             world.ask(0, Op::FindMessageRoom { message, connection, rooms })
         };
         assert!(matches!(room_of(sent.id), Ok(Reply::RoomOf(room)) if room == name("room")));

@@ -1,10 +1,10 @@
-//! What every authority owes its callers, and that both of them give the same: one set of cases for the authority of a
-//! single process and for the one on Redis, and sequences of acts chosen at random, whose every answer and fact is
-//! compared.
+//! The contract of owners (see `src/owner/mod.rs`): one set of cases for the embedded owner and for Redis, and random
+//! sequences of operations whose replies and events are compared. The invariants of the embedded owner are checked after
+//! each step.
 
 mod cases;
-mod keepers;
 mod ops;
+mod owners;
 mod rooms;
 mod same;
 #[path = "../support/mod.rs"]

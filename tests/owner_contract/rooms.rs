@@ -1,4 +1,4 @@
-//! Rooms: the same acts, chosen at random, on both authorities.
+//! Differential test of rooms: the same random operations on both owners.
 
 use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, ConnectionPlace, PEER};
@@ -13,13 +13,13 @@ use switchboard::domain::recovery::Returning;
 use switchboard::message::{Requester, ShardMessage};
 use uuid::Uuid;
 
-use crate::keepers::{Cluster, Keeper, OneProcess, SHARDS, rules};
+use crate::owners::{EmbeddedTestOwner, RedisTestOwner, SHARDS, TestOwner, rules};
 use crate::same::Names;
 
-/// Acts in one sequence; then all begins anew.
+/// Operations of one sequence.
 const ACTS: usize = 400;
 
-/// A user of the tests.
+/// The identity of a user.
 fn identity(user: usize) -> Identity {
     let roles = Roles { admin: user == 3, push: false, guest: user == 2 };
     match user {
@@ -30,11 +30,11 @@ fn identity(user: usize) -> Identity {
     }
 }
 
-/// One of the connections of the tests: who it is, and which node holds it.
+/// The connection of a number, its node and its user.
 fn connection(number: usize, nodes: usize) -> (ConnectionId, usize, usize) {
     let node = number % nodes;
     let slot = if number.is_multiple_of(2) { number as u32 } else { PEER | number as u32 };
-    // Nodes' shards are told apart, so that what they are told can be compared with one process's.
+    // Each node uses another shard number, so that its messages can be compared with those of one process.
     let shard = (if nodes > 1 { node } else { number % SHARDS }) as u8;
     (
         ConnectionId::new(ConnectionPlace { node: node as u16 + 1, shard, slot }, [number as u8 + 1; 12]),
@@ -43,13 +43,13 @@ fn connection(number: usize, nodes: usize) -> (ConnectionId, usize, usize) {
     )
 }
 
-/// What has happened so far, as far as acts refer to it: each side has its own ids and epochs.
+/// The history of one side that later operations refer to: each side has its own ids and epochs.
 struct Side {
     names: Names,
     acts: Vec<String>,
 }
 
-/// A choice that is the same for both sides, and becomes each side's own op.
+/// A random choice that both sides share, turned into an operation with the ids of one side.
 struct Chooser<'a> {
     rng: Rng,
     names: &'a Names,
@@ -180,9 +180,9 @@ impl Chooser<'_> {
     }
 }
 
-/// The rooms that a keeper lists and how many are in each, and how many rooms and members it says there are.
-fn listed(keeper: &mut dyn Keeper, now: Now, node: usize) -> (Vec<(Name, bool, usize)>, usize, usize) {
-    let said = keeper.ask(now, node, Requester { shard: 0, ask: u32::MAX }, Op::Rooms);
+/// The rooms that an owner lists, with their member counts, and its totals of rooms and members.
+fn listed(owner: &mut dyn TestOwner, now: Now, node: usize) -> (Vec<(Name, bool, usize)>, usize, usize) {
+    let said = owner.ask(now, node, Requester { shard: 0, ask: u32::MAX }, Op::Rooms);
     let view = said.into_iter().find_map(|(_, mail)| match mail {
         ShardMessage::Reply { reply: Ok(Reply::Rooms(view)), .. } => Some(view),
         _ => None,
@@ -194,10 +194,10 @@ fn listed(keeper: &mut dyn Keeper, now: Now, node: usize) -> (Vec<(Name, bool, u
     (rooms, view.total_rooms, view.total_peers)
 }
 
-/// One sequence of acts on both.
-fn play(seed: u64, nodes: usize, cluster: &mut Cluster) {
+/// Runs one sequence on both owners.
+fn play(seed: u64, nodes: usize, cluster: &mut RedisTestOwner) {
     let mut now = Now { mono: 10_000, wall: 1_750_000_000_000 };
-    let mut one = OneProcess::new(rules(), now, seed);
+    let mut one = EmbeddedTestOwner::new(rules(), now, seed);
     cluster.clear(&rules(), seed);
     let mut sides = [
         Side { names: Names::new(nodes == 1), acts: Vec::new() },
@@ -215,27 +215,27 @@ fn play(seed: u64, nodes: usize, cluster: &mut Cluster) {
         let choice = rng.next_u64();
         now = now.plus(pause);
         let mut said = Vec::new();
-        for (side, keeper) in sides.iter_mut().zip([&mut one as &mut dyn Keeper, cluster as &mut dyn Keeper]) {
-            let ticked = keeper.tick(now);
+        for (side, owner) in sides.iter_mut().zip([&mut one as &mut dyn TestOwner, cluster as &mut dyn TestOwner]) {
+            let ticked = owner.tick(now);
             let mut chooser = Chooser { rng: Rng::from_seed(choice), names: &side.names };
             let op = chooser.op(&room, number, nodes);
             side.acts.push(format!("{act} at {}: {op:?}", now.wall));
             let (id, node, _) = connection(number, nodes);
             let from = Requester { shard: id.place().shard, ask: act as u32 };
-            // What is due in one room has nothing to do with what is due in the other.
+            // The tasks of the two rooms are independent, so their order is not compared.
             let ticked = side.names.tell(ticked);
             let mut ticked: Vec<&str> = ticked.lines().collect();
             ticked.sort_by_key(|line| line.contains("a{b}%c d"));
             let ticked = ticked.join("\n");
-            // Who is withdrawn first is not said, and of the last ones it may depend on that whether they are announced.
+            // The order in which members are removed is not defined, and the announcement of the last ones depends on it.
             let is_unordered = matches!(op, RoomOp::RemoveParticipant { connection: None, .. });
-            let mut told = side.names.tell(keeper.ask(now, node, from, Op::Room(room.clone(), op)));
+            let mut told = side.names.tell(owner.ask(now, node, from, Op::Room(room.clone(), op)));
             if is_unordered {
                 let mut lines: Vec<&str> = told.lines().filter(|line| !line.contains(" publishes ")).collect();
                 lines.sort_unstable();
                 told = lines.join("\n");
             }
-            let list = (act % 40 == 0).then(|| listed(keeper, now, node));
+            let list = (act % 40 == 0).then(|| listed(owner, now, node));
             said.push(format!("ticks:\n{ticked}\nasked:\n{told}\nlists: {list:?}"));
         }
         if said[0] != said[1] {
@@ -250,14 +250,14 @@ fn play(seed: u64, nodes: usize, cluster: &mut Cluster) {
     }
 }
 
-/// Sequences on so many nodes: as many as `SWITCHBOARD_SEEDS` says, or the one of `SWITCHBOARD_SEED`.
+/// Runs `SWITCHBOARD_SEEDS` sequences, or the one of `SWITCHBOARD_SEED`, with the given number of nodes.
 fn play_all(nodes: usize) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seeds = match number("SWITCHBOARD_SEED") {
         Some(seed) => seed..=seed,
         None => 1..=number("SWITCHBOARD_SEEDS").unwrap_or(44),
     };
-    let mut cluster = Cluster::new(&rules(), nodes, 1);
+    let mut cluster = RedisTestOwner::new(&rules(), nodes, 1);
     for seed in seeds {
         play(seed, nodes, &mut cluster);
     }

@@ -1,5 +1,5 @@
-//! Whether two authorities have said the same. Ids and epochs are random, so each counts by when it first appeared; peers
-//! of a room are listed in no particular order.
+//! Comparison of the output of two owners. Ids and epochs are random, so each is replaced by the order of its first
+//! appearance. The peers of a room are sorted.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,13 +11,13 @@ use switchboard::domain::event::{Event, Joined, PeerName, PeerView};
 use switchboard::domain::op::Reply;
 use switchboard::message::{Outgoing, ShardMessage};
 
-use crate::keepers::by_shard;
+use crate::owners::by_shard;
 
-/// What stands for ids and epochs that were seen.
+/// The replacements of ids and epochs.
 #[derive(Default)]
 pub(crate) struct Names {
     seen: BTreeMap<String, usize>,
-    /// Whether what Socket.IO peers are told is compared.
+    /// Whether the encodings for Socket.IO peers are compared.
     is_for_peers: bool,
     pub(crate) ids: Vec<uuid::Uuid>,
     pub(crate) epochs: Vec<(String, String)>,
@@ -28,7 +28,7 @@ impl Names {
         Self { is_for_peers, ..Self::default() }
     }
 
-    /// The text with every id and epoch replaced by its number.
+    /// Replaces every id and epoch in a text by its number.
     fn replace(&mut self, text: &str) -> String {
         let mut result = String::with_capacity(text.len());
         let mut word = String::new();
@@ -70,7 +70,7 @@ impl Names {
         self.epochs.push((room.to_owned(), epoch.to_owned()));
     }
 
-    /// What was said, shard by shard, in words that can be compared.
+    /// The messages of each shard as text that can be compared.
     pub(crate) fn tell(&mut self, out: Vec<Outgoing>) -> String {
         let mut text = String::new();
         for (shard, mails) in by_shard(out).into_iter().enumerate() {
@@ -93,17 +93,17 @@ impl Names {
                         if packed.raw.is_empty() && (is_online || !self.is_for_peers) {
                             continue;
                         }
-                        // A node with nobody in the room but the one who is not told has nothing to tell.
+                        // A node whose only member is the excepted one publishes no event.
                         let own = except.is_some_and(|except| usize::from(except.place().shard) == shard);
                         if own && !self.is_for_peers {
                             continue;
                         }
-                        // A node without Socket.IO peers in the room needs no words for them.
+                        // A node without Socket.IO peers in the room encodes no event for them.
                         let colon = if self.is_for_peers { colon } else { Default::default() };
                         format!("publishes in {room} but {except:?}: {} {colon}", readable(&packed.raw))
                     }
                     ShardMessage::Close { room, packed } => format!("closes {room}: {}", readable(&packed.raw)),
-                    // Users are another test's, and on Redis it is not looked up how they are who are in a room.
+                    // Another test covers users. Redis does not look up the presence of a room's users.
                     ShardMessage::NotifyUser { .. }
                     | ShardMessage::PresenceUpdate { .. }
                     | ShardMessage::OnlineUsers { .. } => continue,
@@ -134,7 +134,7 @@ impl Names {
     }
 }
 
-/// Puts peers into an order; of so many that not all are listed it only counts how many are.
+/// Sorts peers. If not all are listed, only their number is compared.
 fn sort_peers(peers: &mut [PeerView], of: usize) {
     peers.sort_by_key(|peer| peer.name.with(str::to_owned));
     if peers.len() < of {

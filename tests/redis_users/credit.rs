@@ -38,7 +38,7 @@ impl Shared {
             while let Some((at, shard, notice)) = self.world.notices.pop_front() {
                 let shard = at * SHARDS + usize::from(shard);
                 let mut out = Vec::new();
-                self.purses[shard].hear(self.world.now, &notice, &mut out);
+                self.purses[shard].apply_grant(self.world.now, &notice, &mut out);
                 self.claims.extend(out.into_iter().map(|claim| (shard, claim)));
             }
             if self.claims.is_empty() {
@@ -150,5 +150,5 @@ fn while_redis_is_away_each_node_has_a_minute_of_its_own() {
     shared.world.nodes[0].lose_calls(now, &mut out);
     shared.world.note(0, out);
     let (_, _, notice) = shared.world.notices.pop_front().expect("it does not wait");
-    assert_eq!(notice.word, switchboard::domain::quota::GrantKind::Lent(25));
+    assert_eq!(notice.grant, switchboard::domain::quota::GrantKind::Credits(25));
 }

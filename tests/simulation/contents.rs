@@ -149,11 +149,11 @@ impl Contents {
         let mut all: Vec<Restored> = self.rooms().map(|room| Restored::Room(Box::new(room.stored.clone()))).collect();
         all.extend(self.0.users.values().map(|user| Restored::User(Box::new(user.clone()))));
         let awaited = self.0.directs.iter().filter(|(_, directs)| !directs.is_empty());
-        all.extend(awaited.map(|(user, _)| Restored::Awaited(user.clone())));
+        all.extend(awaited.map(|(user, _)| Restored::DirectRecipient(user.clone())));
         let repeatable = self.rooms().flat_map(|room| &room.repeatable);
         let mut repeatable: Vec<_> = repeatable.filter(|message| message.at + REPEAT_MS >= now).cloned().collect();
         repeatable.sort_by_key(|message| message.id);
-        all.extend(repeatable.into_iter().map(|message| Restored::Repeatable(Box::new(message))));
+        all.extend(repeatable.into_iter().map(|message| Restored::RecentMessage(Box::new(message))));
         all
     }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
 
+use switchboard::base::handle::{ConnSlot, Slot};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::message::{ShardMessage, ShardNumber};
@@ -29,7 +30,7 @@ pub(crate) struct Socket {
     pub(crate) owner: Owner,
     shard: usize,
     /// Where the shard has it; `None` before it is accepted and after it is closed.
-    slot: Option<u32>,
+    slot: Option<ConnSlot>,
     /// From the client, not yet read.
     up: Vec<u8>,
     /// The client has ended its side.
@@ -364,7 +365,7 @@ impl Network {
             }
         }
         while let Some(slot) = self.shards[shard].resumed() {
-            if let Some(socket) = self.slots[shard].get(slot as usize).copied().flatten() {
+            if let Some(socket) = self.slots[shard].get(slot.raw() as usize).copied().flatten() {
                 let socket = &mut self.sockets[socket];
                 socket.ready |= !socket.up.is_empty() || socket.fin || socket.reset;
             }
@@ -373,6 +374,7 @@ impl Network {
         self.shards[shard].tick(now);
         self.shards[shard].run(now);
         self.flush(shard);
+        self.shards[shard].check_invariants();
     }
 
     fn take_mail(&mut self, shard: usize) {
@@ -399,15 +401,15 @@ impl Network {
     }
 
     /// A connection has a slot in a shard, or was not taken on.
-    fn settle_in(&mut self, shard: usize, at: usize, slot: Option<u32>) {
+    fn settle_in(&mut self, shard: usize, at: usize, slot: Option<ConnSlot>) {
         match slot {
             Some(slot) => {
                 let slots = &mut self.slots[shard];
-                if slots.len() <= slot as usize {
-                    slots.resize(slot as usize + 1, None);
+                if slots.len() <= slot.raw() as usize {
+                    slots.resize(slot.raw() as usize + 1, None);
                 }
-                assert_eq!(slots[slot as usize], None, "a slot has one tenant");
-                slots[slot as usize] = Some(at);
+                assert_eq!(slots[slot.raw() as usize], None, "a slot has one tenant");
+                slots[slot.raw() as usize] = Some(at);
                 self.sockets[at].slot = Some(slot);
             }
             None => self.sockets[at].down_fin = true,
@@ -430,7 +432,7 @@ impl Network {
     /// Sends the connections of a shard on their way that go to others.
     fn send_connections(&mut self, shard: usize) {
         while let Some(Departure { slot, to, from, unread }) = self.shards[shard].departure() {
-            let at = self.slots[shard][slot as usize].take().expect("it was there");
+            let at = self.slots[shard][slot.raw() as usize].take().expect("it was there");
             self.sockets[at].slot = None;
             let count = self.shards.len();
             self.links[shard * count + usize::from(to)].push_back(Parcel::Connection(at, from, unread));
@@ -533,14 +535,14 @@ struct Cable<'a> {
 }
 
 impl Cable<'_> {
-    fn socket(&mut self, slot: u32) -> (usize, &mut Socket) {
-        let at = self.slots[slot as usize].expect("a shard writes to connections it has");
+    fn socket(&mut self, slot: ConnSlot) -> (usize, &mut Socket) {
+        let at = self.slots[slot.raw() as usize].expect("a shard writes to connections it has");
         (at, &mut self.sockets[at])
     }
 }
 
 impl Wire for Cable<'_> {
-    fn write(&mut self, slot: u32, bytes: &[u8]) -> Result<usize, Gone> {
+    fn write(&mut self, slot: ConnSlot, bytes: &[u8]) -> Result<usize, Gone> {
         let is_short = self.rng.below(8) == 0;
         let part = self.rng.below(bytes.len() as u64 + 1) as usize;
         let (at, socket) = self.socket(slot);
@@ -567,16 +569,16 @@ impl Wire for Cable<'_> {
         Ok(count)
     }
 
-    fn half_close(&mut self, slot: u32) {
+    fn half_close(&mut self, slot: ConnSlot) {
         let (_, socket) = self.socket(slot);
         assert!(!socket.down_fin, "a side ends once");
         socket.down_fin = true;
     }
 
-    fn close(&mut self, slot: u32) {
+    fn close(&mut self, slot: ConnSlot) {
         let (_, socket) = self.socket(slot);
         socket.slot = None;
         socket.down_fin = true;
-        self.slots[slot as usize] = None;
+        self.slots[slot.raw() as usize] = None;
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Talker {
     /// It may ask things.
     pub(crate) is_ready: bool,
     /// It is in the main namespace, too.
+    /// Whether it connects to the main namespace as well.
+    asks_main: bool,
     pub(crate) is_in_main: bool,
     pub(crate) is_silent: bool,
     /// It has left `/chat`, and hears what was on its way no more.
@@ -90,6 +92,7 @@ impl Talker {
             speech,
             line,
             is_ready: false,
+            asks_main: with_main,
             is_in_main: false,
             is_silent: false,
             has_left_chat: false,
@@ -263,8 +266,11 @@ impl Talker {
                         _ if self.has_left => true,
                         Over::Closed(Some(4408)) => self.is_silent,
                         Over::Closed(Some(1002)) => self.is_odd,
-                        // It was not let in when there was too much to do, and has not tried again.
-                        Over::Closed(_) if !self.is_ready && !self.is_in_main => true,
+                        // A connection to a namespace was refused because there was too much to do. The
+                        // session ends with it, and an upgrade that was under way is refused.
+                        Over::Closed(_) | Over::Refused if !self.is_ready || (self.asks_main && !self.is_in_main) => {
+                            true
+                        }
                         Over::Closed(_) | Over::Refused => self.is_silent || self.is_odd || ledger.is_draining,
                     };
                     assert!(is_right, "talker {} was cut off at {:?}: {over:?}", self.number, net.now);

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::shelf::Scratch;
+use crate::fixture::Scratch;
 use crate::{crash, disk};
 
 /// What a child is to do, and where.
@@ -17,7 +17,7 @@ pub(crate) const MARK: &str = "child: ";
 /// The command for a child that plays `role` in `directory`.
 pub(crate) fn command(role: &str, directory: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(["child::plays_its_role", "--exact", "--nocapture", "--test-threads=1"]);
+    command.args(["child::runs_as_child", "--exact", "--nocapture", "--test-threads=1"]);
     command.env(ROLE, role).env(DIRECTORY, directory);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     command
@@ -30,7 +30,7 @@ pub(crate) fn say(line: &str) {
 }
 
 #[test]
-fn plays_its_role() {
+fn runs_as_child() {
     let (Some(role), Some(directory)) = (std::env::var_os(ROLE), std::env::var_os(DIRECTORY)) else {
         // Nobody's child: then a second child shows that the way there works.
         let scratch = Scratch::new();

@@ -16,7 +16,7 @@ use switchboard::message::storage::{Batch, Restored, StorageEvent, StoredRoom, T
 use switchboard::runtime::storage::{Durability, StorageOptions, open};
 
 use crate::child::{MARK, command, say};
-use crate::shelf::{Scratch, Shelf, Time, message, options, room};
+use crate::fixture::{ManualClock, Scratch, StorageFixture, message, options, room};
 
 const KILLS: usize = 20;
 const ROOMS: usize = 40;
@@ -34,7 +34,7 @@ fn durability(directory: &Path) -> Durability {
 }
 
 fn options_of(directory: &Path) -> StorageOptions {
-    StorageOptions { durability: durability(directory), ..options(directory, &Time::new()) }
+    StorageOptions { durability: durability(directory), ..options(directory, &ManualClock::new()) }
 }
 
 /// The child: goes on where the file ends, and says each receipt.
@@ -125,12 +125,12 @@ fn run_and_kill(directory: &Path, rng: &mut Rng, waits_for_a_word: bool) -> Vec<
 
 /// Every room's log, by room; each must be whole.
 fn logs(directory: &Path) -> BTreeMap<String, Vec<String>> {
-    let mut shelf = Shelf::open(options_of(directory));
-    assert!(!shelf.report.is_tail_lost, "a killed process loses nothing");
-    let names: Vec<String> = shelf.rooms.iter().map(|room| room.made.room.to_string()).collect();
+    let mut fixture = StorageFixture::open(options_of(directory));
+    assert!(!fixture.report.is_tail_lost, "a killed process loses nothing");
+    let names: Vec<String> = fixture.rooms.iter().map(|room| room.made.room.to_string()).collect();
     let mut ids = HashSet::new();
     let mut log = |name: String| {
-        let messages = shelf.messages(&name);
+        let messages = fixture.messages(&name);
         let log = (1..).zip(&messages).map(|(seq, message)| {
             assert_eq!(message.seq, Some(seq), "{name} has a gap");
             assert!(ids.insert(message.id), "{name} has message {seq} twice");
@@ -163,35 +163,35 @@ fn nothing_told_is_lost(directory: &Path, kills: usize) {
 }
 
 #[test]
-fn nothing_told_is_lost_when_the_process_is_killed() {
+fn kill_loses_no_acknowledged_batch() {
     let scratch = Scratch::new();
     nothing_told_is_lost(&scratch.0.join("process"), KILLS);
 }
 
 #[test]
-fn nor_is_it_when_each_commit_is_synced() {
+fn kill_loses_no_acknowledged_batch_with_power_durability() {
     let scratch = Scratch::new();
     nothing_told_is_lost(&scratch.0.join("power"), 4);
 }
 
 #[test]
-fn rooms_begin_a_new_epoch_when_their_last_messages_may_be_lost() {
+fn restart_after_possible_loss_gives_rooms_a_new_epoch() {
     let scratch = Scratch::new();
     let directory = scratch.0.join("none");
     run_and_kill(&directory, &mut Rng::from_seed(1), true);
-    let shelf = Shelf::open(options_of(&directory));
-    assert!(shelf.report.is_tail_lost);
-    assert_eq!(shelf.rooms.len(), ROOMS);
-    let epochs: HashSet<_> = shelf.rooms.iter().map(|room| room.made.epoch.clone()).collect();
+    let fixture = StorageFixture::open(options_of(&directory));
+    assert!(fixture.report.is_tail_lost);
+    assert_eq!(fixture.rooms.len(), ROOMS);
+    let epochs: HashSet<_> = fixture.rooms.iter().map(|room| room.made.epoch.clone()).collect();
     assert!(!epochs.contains("epoch") && epochs.len() == ROOMS, "{epochs:?}");
-    shelf.close();
-    let shelf = Shelf::open(options_of(&directory));
-    assert!(!shelf.report.is_tail_lost, "one that was closed in order has lost nothing");
-    assert_eq!(shelf.rooms.iter().map(|room| room.made.epoch.clone()).collect::<HashSet<_>>(), epochs);
+    fixture.close();
+    let fixture = StorageFixture::open(options_of(&directory));
+    assert!(!fixture.report.is_tail_lost, "one that was closed in order has lost nothing");
+    assert_eq!(fixture.rooms.iter().map(|room| room.made.epoch.clone()).collect::<HashSet<_>>(), epochs);
 }
 
 #[test]
-fn the_same_goes_for_a_machine_that_was_restarted_but_not_if_all_was_synced() {
+fn machine_restart_gives_a_new_epoch_unless_synced() {
     for (name, is_lost) in [("process", true), ("power", false)] {
         let scratch = Scratch::new();
         let directory = scratch.0.join(name);
@@ -199,6 +199,6 @@ fn the_same_goes_for_a_machine_that_was_restarted_but_not_if_all_was_synced() {
         let connection = Connection::open(directory.join("store.db")).expect("a database");
         connection.execute("UPDATE state SET value = 'another' WHERE name = 'boot'", []).expect("an update");
         drop(connection);
-        assert_eq!(Shelf::open(options_of(&directory)).report.is_tail_lost, is_lost, "{name}");
+        assert_eq!(StorageFixture::open(options_of(&directory)).report.is_tail_lost, is_lost, "{name}");
     }
 }

@@ -13,7 +13,7 @@ use switchboard::message::storage::StorageState;
 use switchboard::runtime::storage::{Durability, StorageOptions};
 
 use crate::child::command;
-use crate::shelf::{BEGINNING, Scratch, Shelf, Time, messages, options, room, wait_until};
+use crate::fixture::{BEGINNING, ManualClock, Scratch, StorageFixture, messages, options, room, wait_until};
 
 /// A child that may write to no file beyond its first page.
 pub(crate) fn with_limited_files(directory: &Path) {
@@ -38,42 +38,42 @@ pub(crate) fn with_a_small_disk(directory: &Path) {
 }
 
 fn fails_and_comes_back(directory: &Path, take_space: impl Fn(), give_space: impl Fn()) {
-    let time = Time::new();
-    let mut shelf = Shelf::open(options(directory, &time));
-    shelf.keep([room("r")]).expect("kept");
-    shelf.keep(messages("r", 1, 10, BEGINNING)).expect("kept");
+    let time = ManualClock::new();
+    let mut fixture = StorageFixture::open(options(directory, &time));
+    fixture.keep([room("r")]).expect("kept");
+    fixture.keep(messages("r", 1, 10, BEGINNING)).expect("kept");
     let mut last = 10;
     for _ in 0..3 {
         // What still fits is kept as told, and the store finds some more room by making its log shorter. In the end nothing
         // is kept any more, and it is said so.
         while {
             take_space();
-            while shelf.keep(messages("r", last + 1, last + 10, BEGINNING)).is_ok() {
+            while fixture.keep(messages("r", last + 1, last + 10, BEGINNING)).is_ok() {
                 last += 10;
                 assert!(last < 100_000, "the disk is never full");
             }
-            is_good_again_within(&shelf, Duration::from_secs(1))
+            is_good_again_within(&fixture, Duration::from_secs(1))
         } {}
-        assert!(!shelf.health().detail.is_empty());
-        assert_eq!(shelf.messages("r").len() as u64, last, "what is kept can be read");
-        assert!(shelf.keep(messages("r", last + 1, last + 1, BEGINNING)).is_err());
+        assert!(!fixture.health().detail.is_empty());
+        assert_eq!(fixture.messages("r").len() as u64, last, "what is kept can be read");
+        assert!(fixture.keep(messages("r", last + 1, last + 1, BEGINNING)).is_err());
         give_space();
-        shelf.wait_for_state(StorageState::Good);
-        shelf.keep(messages("r", last + 1, last + 10, BEGINNING)).expect("kept again");
+        fixture.wait_for_state(StorageState::Good);
+        fixture.keep(messages("r", last + 1, last + 10, BEGINNING)).expect("kept again");
         last += 10;
-        assert_eq!(shelf.messages("r").len() as u64, last);
+        assert_eq!(fixture.messages("r").len() as u64, last);
     }
-    shelf.close();
-    let mut shelf = Shelf::open(options(directory, &time));
-    assert_eq!(shelf.messages("r").len() as u64, last);
-    shelf.close();
+    fixture.close();
+    let mut fixture = StorageFixture::open(options(directory, &time));
+    assert_eq!(fixture.messages("r").len() as u64, last);
+    fixture.close();
     nothing_acknowledged_early_is_lost(directory, &time, take_space, give_space, last);
 }
 
-fn is_good_again_within(shelf: &Shelf, patience: Duration) -> bool {
+fn is_good_again_within(fixture: &StorageFixture, patience: Duration) -> bool {
     let until = Instant::now() + patience;
     while Instant::now() < until {
-        if shelf.health().state == StorageState::Good {
+        if fixture.health().state == StorageState::Good {
             return true;
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -84,23 +84,23 @@ fn is_good_again_within(shelf: &Shelf, patience: Duration) -> bool {
 /// With durability `none`, what was acknowledged before the disk was full is written when it no longer is.
 fn nothing_acknowledged_early_is_lost(
     directory: &Path,
-    time: &Time,
+    time: &ManualClock,
     take_space: impl Fn(),
     give_space: impl Fn(),
     last: u64,
 ) {
-    let mut shelf = Shelf::open(StorageOptions { durability: Durability::None, ..options(directory, time) });
+    let mut fixture = StorageFixture::open(StorageOptions { durability: Durability::None, ..options(directory, time) });
     take_space();
     let more = 1_000;
     for seq in last + 1..=last + more {
-        shelf.keep(messages("r", seq, seq, BEGINNING)).expect("acknowledged at once");
+        fixture.keep(messages("r", seq, seq, BEGINNING)).expect("acknowledged at once");
     }
-    wait_until("the state is bad", || shelf.health().state != StorageState::Good);
-    assert!(shelf.health().waiting_bytes > 0);
+    wait_until("the state is bad", || fixture.health().state != StorageState::Good);
+    assert!(fixture.health().waiting_bytes > 0);
     give_space();
-    shelf.wait_for_state(StorageState::Good);
-    assert_eq!(shelf.messages("r").len() as u64, last + more);
-    assert_eq!(shelf.health().lag_ms, 0);
+    fixture.wait_for_state(StorageState::Good);
+    assert_eq!(fixture.messages("r").len() as u64, last + more);
+    assert_eq!(fixture.health().lag_ms, 0);
 }
 
 fn run(mut command: Command) {
@@ -109,7 +109,7 @@ fn run(mut command: Command) {
 }
 
 #[test]
-fn files_that_may_not_grow() {
+fn write_beyond_file_size_limit_refuses_batches() {
     let scratch = Scratch::new();
     run(command("limited files", &scratch.0));
 }
@@ -117,7 +117,7 @@ fn files_that_may_not_grow() {
 /// The disk is a file system in memory that only the child sees, so that nothing of it stays. Where the machine permits
 /// no such thing, the child with limited files has to do.
 #[test]
-fn a_disk_without_space() {
+fn full_disk_refuses_batches() {
     let scratch = Scratch::new();
     fs::create_dir_all(&scratch.0).expect("a directory");
     let mount = |then: &str| {

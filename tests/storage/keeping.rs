@@ -10,12 +10,14 @@ use switchboard::domain::command::{ReceiptKind, Status};
 use switchboard::domain::op::Profile;
 use switchboard::domain::record::{MadeRoom, Record, Retention, Seen, SentMessage, TokenHash};
 use switchboard::message::storage::{
-    MessageSpan, Repeatable, Restored, StorageQuery, StorageReply, StoredRoom, StoredUser,
+    MessageSpan, RecentMessage, Restored, StorageQuery, StorageReply, StoredRoom, StoredUser,
 };
 use switchboard::runtime::storage::{Durability, StorageLocation, StorageOptions, open};
 
+use crate::fixture::{
+    BEGINNING, ManualClock, Scratch, StorageFixture, direct, message, messages, options, person, room, session, told,
+};
 use crate::model::Model;
-use crate::shelf::{BEGINNING, Scratch, Shelf, Time, direct, message, messages, options, person, room, session, told};
 
 const ROOMS: [&str; 5] = ["a", "b", "c", "Ünïcode 😀", "e"];
 const USERS: [&str; 4] = ["ann", "bob", "cyd", "guest:x"];
@@ -24,7 +26,7 @@ const USERS: [&str; 4] = ["ann", "bob", "cyd", "guest:x"];
 struct History {
     rng: Rng,
     model: Model,
-    time: Time,
+    time: ManualClock,
     made: u32,
 }
 
@@ -112,7 +114,7 @@ impl History {
     }
 }
 
-type Brought = (Vec<StoredRoom>, Vec<String>, BTreeMap<Name, StoredUser>, Vec<Repeatable>, Vec<Name>);
+type Brought = (Vec<StoredRoom>, Vec<String>, BTreeMap<Name, StoredUser>, Vec<RecentMessage>, Vec<Name>);
 
 /// Everything that a store gives back at its start, each room with its username, which equality of hosts does not see.
 fn restored(options: StorageOptions) -> Brought {
@@ -121,9 +123,9 @@ fn restored(options: StorageOptions) -> Brought {
     let opened = open(options).expect("a store");
     let restored = opened.restore(BEGINNING, &mut |restored| match restored {
         Restored::Room(room) => rooms.push(*room),
-        Restored::Awaited(user) => awaited.push(user),
+        Restored::DirectRecipient(user) => awaited.push(user),
         Restored::User(user) => drop(users.insert(user.user.clone(), *user)),
-        Restored::Repeatable(message) => repeatable.push(*message),
+        Restored::RecentMessage(message) => repeatable.push(*message),
     });
     restored.expect("it can be read");
     rooms.sort_by(|a, b| a.made.room.cmp(&b.made.room));
@@ -141,28 +143,28 @@ fn compare_restored(options: StorageOptions, model: &Model) {
     assert_eq!(rooms, expected);
     assert_eq!(hosts, expected.iter().map(|room| room.made.host.username()).collect::<Vec<_>>());
     assert_eq!(users, model.users);
-    let mut expected: Vec<Repeatable> = model.rooms.values().flat_map(|room| room.repeatable.clone()).collect();
+    let mut expected: Vec<RecentMessage> = model.rooms.values().flat_map(|room| room.repeatable.clone()).collect();
     expected.sort_by_key(|message| message.id);
     assert_eq!(repeatable, expected);
 }
 
 /// Asks for everything there is.
-fn compare_answers(shelf: &mut Shelf, model: &Model) {
+fn compare_answers(fixture: &mut StorageFixture, model: &Model) {
     for name in ROOMS {
         let Some(room) = model.rooms.get(name) else {
-            assert!(matches!(shelf.ask(StorageQuery::Room { room: name.into() }), Ok(StorageReply::Room(None))));
+            assert!(matches!(fixture.ask(StorageQuery::Room { room: name.into() }), Ok(StorageReply::Room(None))));
             let page = StorageQuery::Page { room: name.into(), span: MessageSpan::Newest, limit: 5 };
-            assert!(matches!(shelf.ask(page), Ok(StorageReply::Page(None))));
+            assert!(matches!(fixture.ask(page), Ok(StorageReply::Page(None))));
             continue;
         };
-        let Ok(StorageReply::Room(Some(stored))) = shelf.ask(StorageQuery::Room { room: name.into() }) else {
+        let Ok(StorageReply::Room(Some(stored))) = fixture.ask(StorageQuery::Room { room: name.into() }) else {
             panic!("no {name}")
         };
         assert_eq!(*stored, room.stored);
-        let kept: Vec<String> = shelf.messages(name).iter().map(told).collect();
+        let kept: Vec<String> = fixture.messages(name).iter().map(told).collect();
         assert_eq!(kept, room.messages.iter().map(told).collect::<Vec<_>>());
         for message in &room.messages {
-            let Ok(StorageReply::Message(Some(view))) = shelf.ask(StorageQuery::Message { id: message.id }) else {
+            let Ok(StorageReply::Message(Some(view))) = fixture.ask(StorageQuery::Message { id: message.id }) else {
                 panic!("lost")
             };
             assert_eq!(told(&view.message), told(message));
@@ -176,52 +178,54 @@ fn compare_answers(shelf: &mut Shelf, model: &Model) {
     }
     for user in USERS.map(Name::from) {
         let Ok(StorageReply::Directs { directs, complete: true }) =
-            shelf.ask(StorageQuery::Directs { user: user.clone(), limit: 500 })
+            fixture.ask(StorageQuery::Directs { user: user.clone(), limit: 500 })
         else {
             panic!("no list")
         };
         let expected = model.directs.get(&user).map_or(&[][..], Vec::as_slice);
         assert_eq!(format!("{directs:?}"), format!("{expected:?}"));
-        let Ok(StorageReply::User(found)) = shelf.ask(StorageQuery::User { user: user.clone() }) else {
+        let Ok(StorageReply::User(found)) = fixture.ask(StorageQuery::User { user: user.clone() }) else {
             panic!("no answer")
         };
         assert_eq!(found.as_deref(), model.users.get(&user));
     }
     for token in (0..6).map(|token| TokenHash([token; 32])) {
-        let Ok(StorageReply::Session(found)) = shelf.ask(StorageQuery::Session { token }) else { panic!("no answer") };
+        let Ok(StorageReply::Session(found)) = fixture.ask(StorageQuery::Session { token }) else {
+            panic!("no answer")
+        };
         assert_eq!(found.as_deref(), model.sessions.get(&token));
     }
 }
 
 fn a_history_is_kept(seed: u64, place: StorageLocation, durability: Durability) {
-    let time = Time::new();
+    let time = ManualClock::new();
     let mut history = History { rng: Rng::from_seed(seed), model: Model::default(), time: time.clone(), made: 0 };
     let restarts = place != StorageLocation::Memory;
     let options = StorageOptions { location: place, durability, ..options("".as_ref(), &time) };
-    let mut shelf = Shelf::open(options.clone());
+    let mut fixture = StorageFixture::open(options.clone());
     for _ in 0..3 {
         for _ in 0..60 {
             let batch: Vec<Record> = (0..1 + history.rng.below(4)).map(|_| history.next()).collect();
-            shelf.submit(batch);
+            fixture.submit(batch);
         }
         for _ in 0..60 {
-            assert!(shelf.receipt().outcome.is_ok());
+            assert!(fixture.receipt().outcome.is_ok());
         }
-        compare_answers(&mut shelf, &history.model);
+        compare_answers(&mut fixture, &history.model);
         if restarts {
-            shelf.close();
+            fixture.close();
             // The sessions of connections that lived end a window after the restart.
             for session in history.model.sessions.values_mut() {
                 session.expires_at.get_or_insert(time.now() + 120_000);
             }
             compare_restored(options.clone(), &history.model);
-            shelf = Shelf::open(options.clone());
+            fixture = StorageFixture::open(options.clone());
         }
     }
 }
 
 #[test]
-fn any_history_is_there_after_a_restart() {
+fn restart_restores_any_history() {
     for seed in 0..8 {
         let scratch = Scratch::new();
         a_history_is_kept(seed, StorageLocation::Directory(scratch.0.clone()), Durability::Process);
@@ -229,7 +233,7 @@ fn any_history_is_there_after_a_restart() {
 }
 
 #[test]
-fn so_it_is_with_every_durability_and_in_memory() {
+fn restart_restores_history_with_every_durability() {
     let [power, none] = [Scratch::new(), Scratch::new()];
     a_history_is_kept(100, StorageLocation::Directory(power.0.clone()), Durability::Power);
     a_history_is_kept(101, StorageLocation::Directory(none.0.clone()), Durability::None);
@@ -237,66 +241,67 @@ fn so_it_is_with_every_durability_and_in_memory() {
 }
 
 #[test]
-fn a_room_of_the_same_name_begins_anew_after_the_first_was_closed() {
-    let (scratch, time) = (Scratch::new(), Time::new());
-    let mut shelf = Shelf::open(options(&scratch.0, &time));
-    shelf.keep([room("r")].into_iter().chain(messages("r", 1, 3, BEGINNING))).expect("kept");
+fn room_recreated_after_close_starts_empty() {
+    let (scratch, time) = (Scratch::new(), ManualClock::new());
+    let mut fixture = StorageFixture::open(options(&scratch.0, &time));
+    fixture.keep([room("r")].into_iter().chain(messages("r", 1, 3, BEGINNING))).expect("kept");
     let old = message("r", 1, BEGINNING).id;
-    shelf.keep([Record::RoomClosed { room: "r".into() }, room("r")]).expect("kept");
-    assert_eq!(shelf.page("r", MessageSpan::Newest, 10).last, 0);
-    assert!(matches!(shelf.ask(StorageQuery::Message { id: old }), Ok(StorageReply::Message(None))));
-    shelf.keep(messages("r", 1, 2, BEGINNING + 1)).expect("kept");
-    assert_eq!(shelf.messages("r").len(), 2);
+    fixture.keep([Record::RoomClosed { room: "r".into() }, room("r")]).expect("kept");
+    assert_eq!(fixture.page("r", MessageSpan::Newest, 10).last, 0);
+    assert!(matches!(fixture.ask(StorageQuery::Message { id: old }), Ok(StorageReply::Message(None))));
+    fixture.keep(messages("r", 1, 2, BEGINNING + 1)).expect("kept");
+    assert_eq!(fixture.messages("r").len(), 2);
 }
 
 #[test]
-fn a_session_goes_to_the_first_who_takes_it_and_to_nobody_once_it_has_ended() {
-    let (scratch, time) = (Scratch::new(), Time::new());
-    let mut shelf = Shelf::open(options(&scratch.0, &time));
+fn session_is_taken_once_and_not_after_its_end() {
+    let (scratch, time) = (Scratch::new(), ManualClock::new());
+    let mut fixture = StorageFixture::open(options(&scratch.0, &time));
     let lasting = session(1, "ann", Some(BEGINNING + 1_000));
     let keep = |token| Record::SessionKept(Box::new(session(token, "ann", Some(BEGINNING + 1_000))));
     let take = |token| Record::SessionTaken { token: TokenHash([token; 32]) };
-    shelf.keep([keep(1), keep(2)]).expect("kept");
-    shelf.submit_as(0, [take(1)]);
-    shelf.submit_as(1, [take(1), take(9)]);
-    let taken = [shelf.receipt(), shelf.receipt()].map(|receipt| receipt.outcome.expect("kept").taken);
+    fixture.keep([keep(1), keep(2)]).expect("kept");
+    fixture.submit_as(0, [take(1)]);
+    fixture.submit_as(1, [take(1), take(9)]);
+    let taken = [fixture.receipt(), fixture.receipt()].map(|receipt| receipt.outcome.expect("kept").taken);
     assert_eq!(taken, [vec![Some(Box::new(lasting))], vec![None, None]]);
     let other = Some(Box::new(session(2, "ann", Some(BEGINNING + 1_000))));
     for _ in 0..2 {
         let claim = Record::SessionClaimed { token: TokenHash([2; 32]) };
         assert_eq!(
-            shelf.keep([claim]).expect("kept").taken,
+            fixture.keep([claim]).expect("kept").taken,
             std::slice::from_ref(&other),
             "who claims it leaves it there"
         );
     }
     time.pass(1_000);
-    let Ok(StorageReply::Session(found)) = shelf.ask(StorageQuery::Session { token: TokenHash([2; 32]) }) else {
+    let Ok(StorageReply::Session(found)) = fixture.ask(StorageQuery::Session { token: TokenHash([2; 32]) }) else {
         panic!("failed")
     };
     assert_eq!(found, None, "it has ended");
-    assert_eq!(shelf.keep([take(2)]).expect("kept").taken, [None]);
+    assert_eq!(fixture.keep([take(2)]).expect("kept").taken, [None]);
 }
 
 #[test]
-fn who_was_connected_when_the_server_died_has_a_window_from_the_restart_on() {
-    let (scratch, time) = (Scratch::new(), Time::new());
-    let mut shelf = Shelf::open(options(&scratch.0, &time));
-    shelf.keep([Record::SessionKept(Box::new(session(1, "ann", None)))]).expect("kept");
-    shelf.close();
+fn sessions_open_at_a_crash_expire_a_window_after_restart() {
+    let (scratch, time) = (Scratch::new(), ManualClock::new());
+    let mut fixture = StorageFixture::open(options(&scratch.0, &time));
+    fixture.keep([Record::SessionKept(Box::new(session(1, "ann", None)))]).expect("kept");
+    fixture.close();
     time.pass(1_000_000);
-    let mut shelf = Shelf::open(options(&scratch.0, &time));
-    let Ok(StorageReply::Session(Some(found))) = shelf.ask(StorageQuery::Session { token: TokenHash([1; 32]) }) else {
+    let mut fixture = StorageFixture::open(options(&scratch.0, &time));
+    let Ok(StorageReply::Session(Some(found))) = fixture.ask(StorageQuery::Session { token: TokenHash([1; 32]) })
+    else {
         panic!("it is lost")
     };
     assert_eq!(found.expires_at, Some(time.now() + 120_000));
 }
 
 #[test]
-fn a_second_server_is_told_who_has_the_directory() {
-    let (scratch, time) = (Scratch::new(), Time::new());
-    let mut shelf = Shelf::open(options(&scratch.0, &time));
-    let error = Shelf::try_open(options(&scratch.0, &time)).err().expect("a refusal").to_string();
+fn open_of_a_used_directory_names_its_process() {
+    let (scratch, time) = (Scratch::new(), ManualClock::new());
+    let mut fixture = StorageFixture::open(options(&scratch.0, &time));
+    let error = StorageFixture::try_open(options(&scratch.0, &time)).err().expect("a refusal").to_string();
     let directory = scratch.0.canonicalize().expect("a path");
     assert_eq!(
         error,
@@ -306,15 +311,15 @@ fn a_second_server_is_told_who_has_the_directory() {
             std::process::id()
         )
     );
-    shelf.keep([room("r")]).expect("the first is not disturbed");
-    shelf.close();
-    assert_eq!(Shelf::open(options(&scratch.0, &time)).rooms.len(), 1);
+    fixture.keep([room("r")]).expect("the first is not disturbed");
+    fixture.close();
+    assert_eq!(StorageFixture::open(options(&scratch.0, &time)).rooms.len(), 1);
 }
 
 #[test]
-fn a_host_is_known_by_everything_but_the_address() {
-    let (scratch, time) = (Scratch::new(), Time::new());
-    Shelf::open(options(&scratch.0, &time)).keep([room("r")]).expect("kept");
-    let shelf = Shelf::open(options(&scratch.0, &time));
-    assert_eq!(shelf.rooms[0].made.host, person("host"));
+fn host_is_restored_without_email() {
+    let (scratch, time) = (Scratch::new(), ManualClock::new());
+    StorageFixture::open(options(&scratch.0, &time)).keep([room("r")]).expect("kept");
+    let fixture = StorageFixture::open(options(&scratch.0, &time));
+    assert_eq!(fixture.rooms[0].made.host, person("host"));
 }

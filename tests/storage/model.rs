@@ -7,7 +7,7 @@ use switchboard::domain::access::Identity;
 use switchboard::domain::command::{ReceiptKind, Status};
 use switchboard::domain::event::{Direct, Message};
 use switchboard::domain::record::{Record, Session, TokenHash};
-use switchboard::message::storage::{Repeatable, StoredRoom, StoredUser};
+use switchboard::message::storage::{RecentMessage, StoredRoom, StoredUser};
 use uuid::Uuid;
 
 /// Rooms, messages and users as records made them.
@@ -23,7 +23,7 @@ pub(crate) struct Room {
     pub(crate) stored: StoredRoom,
     pub(crate) messages: Vec<Message>,
     pub(crate) marks: BTreeMap<(Uuid, Name), (Option<u64>, Option<u64>)>,
-    pub(crate) repeatable: Vec<Repeatable>,
+    pub(crate) repeatable: Vec<RecentMessage>,
 }
 
 impl Model {
@@ -52,7 +52,7 @@ impl Model {
                 let room = self.rooms.get_mut(&sent.message.room).expect("the room is there");
                 let message = (*sent.message).clone();
                 (room.stored.last, room.stored.last_at) = (message.seq.expect("a place"), message.at);
-                room.repeatable.extend(sent.client_message_id.clone().map(|client_message_id| Repeatable {
+                room.repeatable.extend(sent.client_message_id.clone().map(|client_message_id| RecentMessage {
                     room: message.room.clone(),
                     user: message.sender.user_name(),
                     client_message_id,

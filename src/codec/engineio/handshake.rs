@@ -1,24 +1,24 @@
-//! The first packet of a session: what it is called and how it is kept alive.
+//! The open packet, the first one of a session: its id and heartbeat.
 
 use super::{PacketKind, Version};
 use crate::codec::json::{self, Object};
 
-/// What a client is told of its session.
+/// Fields of the open packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Open<'a> {
-    /// The session's id.
+    /// Session id.
     pub sid: &'a str,
-    /// Whether the client may move on to a WebSocket.
+    /// Whether the client may upgrade to a WebSocket.
     pub can_upgrade: bool,
-    /// Between two pings, in milliseconds.
+    /// Time between two pings, in milliseconds.
     pub ping_interval_ms: u64,
-    /// How long to wait for a pong, in milliseconds.
+    /// Time limit for a pong, in milliseconds.
     pub ping_timeout_ms: u64,
-    /// The longest payload the server takes, in bytes.
+    /// Maximum size of a payload, in bytes.
     pub payload_bytes_max: usize,
 }
 
-/// Appends the packet's text, `0{…}`. Version 3 does not know `maxPayload`.
+/// Appends the text of the packet, `0{…}`. Version 3 has no `maxPayload`.
 pub fn encode_open(out: &mut Vec<u8>, version: Version, open: &Open<'_>) {
     out.push(PacketKind::Open.digit());
     let upgrades: &[&str] = if open.can_upgrade { &["websocket"] } else { &[] };

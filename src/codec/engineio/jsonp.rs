@@ -1,16 +1,16 @@
-//! JSONP: polling through script tags and forms, for browsers that could do no better. Payloads are text in either
-//! direction.
+//! JSONP: polling by script elements and forms, for old browsers. Payloads are text in both directions.
 
 use super::EngineIoError;
 use crate::codec::http::query_value;
 use crate::codec::json;
 
-/// The content type of an answer.
+/// Content type of a response.
 pub const CONTENT_TYPE: &str = "text/javascript; charset=UTF-8";
 
-/// Appends a script that hands a payload to the callback number `index`: `___eio[0]("…");`.
+/// Appends a script that passes a payload to the callback number `index`: `___eio[0]("…");`.
 ///
-/// JSON is not quite JavaScript: before ECMAScript 2019 the two line separators must not stand in a literal.
+/// The characters U+2028 and U+2029 are escaped: they are valid in JSON strings, but not in JavaScript before
+/// ECMAScript 2019.
 pub fn encode(out: &mut Vec<u8>, index: u32, payload: &str) {
     out.extend_from_slice(b"___eio[");
     json::number(out, u64::from(index));
@@ -32,19 +32,20 @@ pub fn encode(out: &mut Vec<u8>, index: u32, payload: &str) {
     out.extend_from_slice(b"\");");
 }
 
-/// Appends a text as it stands between a JSON string's quotes.
+/// Appends a text, escaped as in a JSON string, without quotes.
 fn escape(out: &mut Vec<u8>, text: &str) {
     let start = out.len();
     json::string(out, text);
+    debug_assert_eq!(out.last(), Some(&b'"'), "invariant: a JSON string ends in a quote");
     out.pop();
     out.remove(start);
 }
 
-/// The payload in a form's field `d`. In it, a line feed was written as `\n`, and a backslash that stood before an `n` as
-/// two, as browsers do not agree on the line ends of forms.
+/// The payload in the field `d` of a form. The client writes a line feed as `\n` and a backslash before `n` twice, as
+/// browsers normalise line ends in forms.
 ///
 /// # Errors
-/// There is no such field, or its escapes are broken.
+/// The field is missing or its escapes are malformed.
 pub fn decode(body: &[u8]) -> Result<String, EngineIoError> {
     let form = str::from_utf8(body).map_err(|_| EngineIoError::InvalidUtf8)?;
     let field = query_value(form, "d").ok_or(EngineIoError::Form)?;

@@ -1,18 +1,18 @@
-//! Engine.IO 4 and 3: packets, over WebSocket frames and over polling payloads, and what surrounds them in HTTP: query
-//! parameters, the handshake, JSONP, error bodies.
+//! Engine.IO 4 and 3: packets, in WebSocket frames and polling payloads; query parameters, handshake, JSONP and errors
+//! in HTTP.
 //!
-//! It is not a session: it knows no transport's state, sends no ping and holds no queue. Nor does it read the messages;
-//! Socket.IO is one layer up, in [`socketio`](super::socketio).
+//! This module has no sessions: no transport state, no pings, no queues. It does not interpret messages;
+//! [`socketio`](super::socketio) does.
 //!
-//! It promises:
+//! Guarantees:
 //!
-//! - **What is decoded is borrowed** from the frame or body it came in. Only base64 is decoded into a buffer, the caller's.
-//! - **One form for what goes out.** A packet is written once, as a WebSocket frame. What waits for a poll is a run of such
-//!   frames, which a [`PayloadWriter`] turns into any version's payload and an upgrade sends as it is.
-//! - **Bounds are checked first**: a payload's bytes before its text, its packets one by one.
+//! - Decoded data is borrowed from the frame or body. Only base64 is decoded into a buffer, the caller's.
+//! - A packet is encoded once, as a WebSocket frame. A queue for polling is a run of such frames, which a
+//!   [`PayloadWriter`] converts to a payload of any version and an upgrade sends unchanged.
+//! - Limits are checked first: the size of a payload before its text, the number of packets one by one.
 //!
-//! Sources: the protocol's texts for versions 3 and 4. Where the text of version 3 and its test suite differ, about the
-//! length of a binary packet, the suite counts: the length includes the byte of the packet's type.
+//! Sources: the protocol documents of versions 3 and 4 (socketio/engine.io-protocol). Where the text of version 3 and
+//! its test suite differ (length of a binary packet), the suite decides: the length includes the type byte.
 
 mod handshake;
 pub mod jsonp;
@@ -32,34 +32,34 @@ pub use query::{HandshakeQuery, Transport};
 pub use refusal::EngineIoRefusal;
 pub use writer::PayloadWriter;
 
-/// The data of the ping that asks whether a new transport works, and of the pong that says so.
+/// Data of the ping and pong that probe a new transport.
 pub const PROBE: &str = "probe";
 
-/// A version of the protocol: what `EIO` says.
+/// Protocol version, the parameter `EIO`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// Socket.IO 1 and 2. The client sends the pings.
+    /// Used by Socket.IO 1 and 2. The client sends pings.
     V3,
-    /// Socket.IO 3 and 4. The server sends the pings.
+    /// Used by Socket.IO 3 and 4. The server sends pings.
     V4,
 }
 
-/// What a packet is for.
+/// Packet type; the discriminant is its number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PacketKind {
-    /// The server's handshake.
+    /// Handshake, from the server.
     Open = 0,
-    /// The session ends.
+    /// End of the session.
     Close = 1,
-    /// Is the other side there?
+    /// Heartbeat request.
     Ping = 2,
-    /// It is.
+    /// Heartbeat response.
     Pong = 3,
-    /// What the session is for.
+    /// Message of the application.
     Message = 4,
-    /// The client moves to the transport this comes by.
+    /// The client switches to this transport.
     Upgrade = 5,
-    /// Nothing; it ends a poll.
+    /// No content; completes a poll.
     Noop = 6,
 }
 
@@ -86,43 +86,43 @@ impl PacketKind {
     }
 }
 
-/// What a packet carries.
+/// Data of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PacketData<'a> {
-    /// Text, perhaps empty.
+    /// Text, possibly empty.
     Text(&'a str),
-    /// Bytes; only a message carries them.
+    /// Bytes, in a message only.
     Binary(&'a [u8]),
 }
 
-/// One packet.
+/// A packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineIoPacket<'a> {
-    /// What it is for.
+    /// Type.
     pub kind: PacketKind,
-    /// What it carries.
+    /// Data.
     pub data: PacketData<'a>,
 }
 
 impl<'a> EngineIoPacket<'a> {
-    /// A packet of text.
+    /// A text packet.
     pub fn text(kind: PacketKind, text: &'a str) -> Self {
         Self { kind, data: PacketData::Text(text) }
     }
 
-    /// A message of bytes.
+    /// A binary message.
     pub fn binary(bytes: &'a [u8]) -> Self {
         Self { kind: PacketKind::Message, data: PacketData::Binary(bytes) }
     }
 }
 
-/// What one request may carry.
+/// Limits of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadLimits {
-    /// Bytes of a payload; what the handshake announces as `maxPayload`.
+    /// Bytes of a payload, announced as `maxPayload`.
     pub payload_bytes: usize,
-    /// Packets in a payload. A client that was offline sends all it has in one, so this is what the bytes hold of
-    /// packets of 60 bytes, which is small for an event.
+    /// Packets of a payload. A client that was offline sends its whole queue at once; the default is the number of
+    /// packets of 60 bytes, a small event, in the default size.
     pub packets: usize,
 }
 
@@ -132,20 +132,20 @@ impl Default for PayloadLimits {
     }
 }
 
-/// The client's fault: what it sent that is no packet, or too many of them.
+/// Why a packet or payload is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineIoError {
-    /// A packet without a type, or of one that there is not.
+    /// Missing or unknown packet type.
     Kind,
-    /// Base64 that is none.
+    /// Malformed base64.
     Base64,
     /// Text that is not UTF-8.
     InvalidUtf8,
-    /// A length that is no number, or does not fit what follows.
+    /// A length that is not a number or exceeds the payload.
     Length,
-    /// A body of bytes in a version that has only text.
+    /// Binary body in a version that has only text.
     ContentType,
-    /// A form without the field that carries the payload.
+    /// Form without the field of the payload.
     Form,
     /// More bytes than [`PayloadLimits::payload_bytes`].
     TooLarge,
@@ -154,7 +154,7 @@ pub enum EngineIoError {
 }
 
 impl EngineIoError {
-    /// What was wrong, as a phrase.
+    /// Description, a phrase.
     pub fn text(self) -> &'static str {
         match self {
             Self::Kind => "packet of an unknown type",

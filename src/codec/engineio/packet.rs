@@ -1,4 +1,4 @@
-//! One packet by itself: in a WebSocket message, or between a payload's separators.
+//! Encoding of single packets, in a WebSocket message or between a payload's separators.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -7,19 +7,19 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use super::{EngineIoError, EngineIoPacket, PacketData, PacketKind, Version};
 use crate::codec::ws;
 
-/// Padding is written, as the protocol's examples have it, and not asked for.
+/// Base64 with padding, as in the protocol's examples; decoding accepts it without, too.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What marks base64 in a packet of text.
+/// Prefix of base64 in a text packet.
 pub(super) const BASE64_MARK: u8 = b'b';
 
-/// Reads a packet that came as text: `<type>[data]`, or `b` and base64, which is decoded into `scratch`.
+/// Decodes a text packet: `<type>[data]`, or `b` and base64. Base64 is decoded into `scratch`.
 ///
 /// # Errors
-/// The packet has no type or an unknown one, or its base64 is none.
+/// The type is missing or unknown, or the base64 is malformed.
 pub fn decode_text<'a>(
     version: Version,
     text: &'a str,
@@ -39,10 +39,10 @@ pub fn decode_text<'a>(
     Ok(EngineIoPacket::binary(scratch))
 }
 
-/// Reads a packet that came as bytes: a message, in version 3 behind a byte that says so.
+/// Decodes a binary packet, which is a message; in version 3 its first byte is the type.
 ///
 /// # Errors
-/// In version 3 the first byte is not that of a message.
+/// In version 3 the type is not that of a message.
 pub fn decode_binary(version: Version, bytes: &[u8]) -> Result<EngineIoPacket<'_>, EngineIoError> {
     match (version, bytes) {
         (Version::V4, bytes) => Ok(EngineIoPacket::binary(bytes)),
@@ -62,7 +62,7 @@ pub fn encode_packet(out: &mut Vec<u8>, version: Version, packet: EngineIoPacket
     }
 }
 
-/// Appends the WebSocket frame of a packet of text that `write` appends, its type included.
+/// Appends the WebSocket frame of a text packet. `write` appends type and data.
 #[inline]
 pub fn encode_text(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let mark = ws::begin_text(out);
@@ -70,7 +70,7 @@ pub fn encode_text(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     ws::finish(out, mark);
 }
 
-/// Appends the WebSocket frame of a message of bytes.
+/// Appends the WebSocket frame of a binary message.
 pub fn encode_binary(out: &mut Vec<u8>, version: Version, bytes: &[u8]) {
     let prefix: &[u8] = match version {
         Version::V4 => &[],

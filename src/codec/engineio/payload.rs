@@ -1,35 +1,35 @@
-//! The body of a POST to its packets.
+//! Decoder of payloads: several packets in the body of a POST.
 //!
-//! A body is whole when it comes here: its bytes are counted off by [`http::BodyDecoder`](crate::codec::http::Body), and their
-//! number is bounded. Three forms are read:
+//! The body is complete; [`http::BodyDecoder`](crate::codec::http::BodyDecoder) has collected and limited it. Three
+//! forms exist:
 //!
-//! - version 4: packets of text with the byte 0x1E between them;
-//! - version 3: `<length>:<packet>` over and over, the length in UTF-16 code units;
-//! - version 3, as bytes: `<00 text | 01 bytes> <length, a byte for each digit> <ff> <packet>` over and over, the length
-//!   in bytes.
+//! - version 4: text packets separated by the byte 0x1E;
+//! - version 3: `<length>:<packet>` repeated, the length in UTF-16 code units;
+//! - version 3, binary: `<00 text | 01 bytes> <length, one byte per digit> <ff> <packet>` repeated, the length in
+//!   bytes.
 
 use super::packet::{decode_binary, decode_text};
 use super::{EngineIoError, EngineIoPacket, PayloadLimits, Version};
 
-/// Digits a length may have: more than any body's.
+/// Maximum of digits of a length.
 const LENGTH_DIGITS_MAX: usize = 9;
 
-/// Between two packets in version 4.
+/// Separator of packets in version 4.
 pub(super) const SEPARATOR: char = '\u{1e}';
 
-/// The kinds of packet in the binary form of version 3, and the end of a length.
+/// Markers of the binary form in version 3: text packet, binary packet, end of a length.
 pub(super) const IS_TEXT: u8 = 0;
 pub(super) const IS_BINARY: u8 = 1;
 pub(super) const LENGTH_END: u8 = 0xFF;
 
-/// How packets are put together in a body.
+/// Form of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Version 4.
     Separated,
-    /// Version 3, as text.
+    /// Version 3, text.
     Counted,
-    /// Version 3, as bytes.
+    /// Version 3, binary.
     Binary,
 }
 
@@ -37,7 +37,7 @@ impl Form {
     /// The form of a body, by its content type.
     ///
     /// # Errors
-    /// Version 4 has no bodies of bytes.
+    /// Version 4 has no binary form.
     pub fn of_body(version: Version, is_octet_stream: bool) -> Result<Self, EngineIoError> {
         match (version, is_octet_stream) {
             (Version::V4, false) => Ok(Self::Separated),
@@ -55,34 +55,34 @@ impl Form {
     }
 }
 
-/// A body being read, packet by packet.
+/// Iterator over the packets of a payload.
 #[derive(Clone, Debug)]
 pub struct Payload<'b> {
     rest: UnreadPayload<'b>,
-    /// Packets that may still come.
+    /// Remaining packets of the limit.
     packets_left: usize,
 }
 
-/// What has not been read.
+/// The rest of the body.
 #[derive(Clone, Copy, Debug)]
 enum UnreadPayload<'b> {
-    /// `None` behind the last packet; an empty text is one more, malformed packet.
+    /// `None` after the last packet; an empty text is another, malformed one.
     Separated(Option<&'b str>),
     Counted(&'b str),
     Binary(&'b [u8]),
 }
 
-/// A packet cut out of its body.
+/// A packet without its framing.
 enum EncodedPacket<'b> {
     Text(&'b str),
     Binary(&'b [u8]),
 }
 
 impl<'b> Payload<'b> {
-    /// A body before its first packet.
+    /// Starts to decode a body.
     ///
     /// # Errors
-    /// It is too large, has nothing in it, or is to be text and is not UTF-8.
+    /// The body is too large, empty, or text that is not UTF-8.
     pub fn new(form: Form, body: &'b [u8], limits: &PayloadLimits) -> Result<Self, EngineIoError> {
         if body.len() > limits.payload_bytes {
             return Err(EngineIoError::TooLarge);
@@ -99,10 +99,10 @@ impl<'b> Payload<'b> {
         Ok(Self { rest, packets_left: limits.packets })
     }
 
-    /// The next packet, or `None` behind the last one. Base64 is decoded into `scratch`.
+    /// The next packet; `None` after the last one. Base64 is decoded into `scratch`.
     ///
     /// # Errors
-    /// What comes next is no packet, or one too many. The caller reads no further.
+    /// The packet is malformed, or the limit is exceeded. The caller stops decoding.
     pub fn next<'a>(&mut self, scratch: &'a mut Vec<u8>) -> Result<Option<EngineIoPacket<'a>>, EngineIoError>
     where
         'b: 'a,
@@ -138,8 +138,8 @@ impl<'b> Payload<'b> {
     }
 }
 
-/// Cuts the next packet off a text of counted ones. Packets of no length, which older writers make of an empty payload,
-/// are none.
+/// Splits the next packet off a text of version 3. Packets of length zero, which older clients send for an empty
+/// payload, are skipped.
 fn counted<'b>(rest: &mut &'b str) -> Result<Option<&'b str>, EngineIoError> {
     while !rest.is_empty() {
         let (digits, behind) = rest.split_once(':').ok_or(EngineIoError::Length)?;
@@ -153,7 +153,7 @@ fn counted<'b>(rest: &mut &'b str) -> Result<Option<&'b str>, EngineIoError> {
     Ok(None)
 }
 
-/// Cuts the next packet off a binary payload.
+/// Splits the next packet off a binary payload.
 fn binary<'b>(rest: &mut &'b [u8]) -> Result<Option<EncodedPacket<'b>>, EngineIoError> {
     while let [mark, behind @ ..] = *rest {
         let within = &behind[..behind.len().min(LENGTH_DIGITS_MAX + 1)];
@@ -175,7 +175,7 @@ fn binary<'b>(rest: &mut &'b [u8]) -> Result<Option<EncodedPacket<'b>>, EngineIo
     Ok(None)
 }
 
-/// The number that digits, as values of 0 to 9, spell.
+/// The number with these digits, given as values 0 to 9.
 fn length(digits: impl ExactSizeIterator<Item = u8>) -> Result<usize, EngineIoError> {
     if !(1..=LENGTH_DIGITS_MAX).contains(&digits.len()) {
         return Err(EngineIoError::Length);
@@ -190,9 +190,9 @@ fn length(digits: impl ExactSizeIterator<Item = u8>) -> Result<usize, EngineIoEr
     Ok(number)
 }
 
-/// Splits a text behind this many UTF-16 code units; `None` when it has fewer, or a character would be cut in two.
+/// Splits a text after `units` UTF-16 code units; `None` when it is shorter or a character would be split.
 fn split_at_units(text: &str, units: usize) -> Option<(&str, &str)> {
-    // A character has at most as many units as bytes: most texts are ASCII, where the two are the same.
+    // A character has at most as many units as bytes. Most texts are ASCII, where both are the same.
     if text.as_bytes().get(..units)?.is_ascii() {
         return text.split_at_checked(units);
     }
@@ -206,11 +206,11 @@ fn split_at_units(text: &str, units: usize) -> Option<(&str, &str)> {
     (left == 0).then_some((text, ""))
 }
 
-/// The UTF-16 code units of a text.
+/// Number of UTF-16 code units of a text.
 pub(super) fn units(bytes: &[u8]) -> usize {
     if bytes.is_ascii() {
         return bytes.len();
     }
-    // Each character has one byte that is no continuation, and two units when that byte begins four bytes.
+    // Each character has one byte that is not a continuation, and two units when that byte starts four bytes.
     bytes.iter().map(|&byte| usize::from(byte & 0xC0 != 0x80) + usize::from(byte >= 0xF0)).sum()
 }

@@ -1,39 +1,39 @@
-//! The parameters of a request's query that the protocol reserves.
+//! Query parameters of an Engine.IO request.
 
 use std::borrow::Cow;
 
 use super::Version;
 use crate::codec::http::query_value;
 
-/// Digits of `j` that are read.
+/// Digits of `j` that are significant.
 const JSONP_DIGITS_MAX: usize = 9;
 
-/// How packets travel.
+/// Transport of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// GETs that wait and POSTs that do not.
+    /// HTTP long polling.
     Polling,
-    /// A WebSocket.
+    /// WebSocket.
     WebSocket,
 }
 
-/// What a request says of its session. `t`, which keeps caches out, is not read.
+/// The parameters. `t`, which defeats caches, is ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HandshakeQuery<'a> {
-    /// `EIO`, when it is exactly 3 or 4.
+    /// `EIO`, if it is exactly 3 or 4.
     pub version: Option<Version>,
-    /// `transport`, when it is one of those there are.
+    /// `transport`, if it is known.
     pub transport: Option<Transport>,
-    /// `sid`; `None` asks for a new session.
+    /// `sid`; absent in a handshake.
     pub sid: Option<Cow<'a, str>>,
-    /// `j`, by its digits: the answer is to be JSONP, for the callback of this number.
+    /// `j`, its digits only: the response is JSONP for the callback with this number.
     pub jsonp: Option<u32>,
-    /// `b64`: bytes are to go as base64.
+    /// `b64`: the client receives base64 only.
     pub takes_base64_only: bool,
 }
 
 impl<'a> HandshakeQuery<'a> {
-    /// Reads a request's query; nothing in it is an error by itself.
+    /// Parses a query. Unknown or malformed parameters are not an error here.
     pub fn parse(query: Option<&'a str>) -> Self {
         let Some(query) = query else { return Self::default() };
         let value = |name| query_value(query, name);

@@ -1,29 +1,29 @@
-//! Why a request is refused, in the protocol's own words.
+//! Refusals of requests, with the codes and messages of the reference implementation.
 
-/// Why a request is refused.
+/// Reason for refusing a request; the discriminant is the protocol's error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineIoRefusal {
-    /// No transport, or one that there is not.
+    /// The transport is missing or unknown.
     UnknownTransport = 0,
-    /// No session of this id, any more or ever.
+    /// The session id is unknown.
     UnknownSession = 1,
-    /// A session begins with GET.
+    /// A handshake with a method other than GET.
     HandshakeMethod = 2,
-    /// The request does not fit the session's state.
+    /// The request does not fit the state of the session.
     BadRequest = 3,
-    /// Not from this page, or not now.
+    /// Not allowed: `Origin`, or a limit.
     Forbidden = 4,
-    /// A protocol version that is not spoken here.
+    /// The protocol version is not supported.
     UnsupportedVersion = 5,
 }
 
 impl EngineIoRefusal {
-    /// The answer's status.
+    /// Status code of the response.
     pub fn status(self) -> u16 {
         if self == Self::Forbidden { 403 } else { 400 }
     }
 
-    /// What it says.
+    /// Message of the error.
     pub fn message(self) -> &'static str {
         match self {
             Self::UnknownTransport => "Transport unknown",
@@ -35,7 +35,8 @@ impl EngineIoRefusal {
         }
     }
 
-    /// The answer's body, JSON. To a request for a WebSocket it is the [`message`](Self::message) alone, as `text/html`.
+    /// Body of the response, JSON. The refusal of a WebSocket upgrade contains the [`message`](Self::message) alone, as
+    /// `text/html`.
     pub fn body(self) -> &'static str {
         match self {
             Self::UnknownTransport => r#"{"code":0,"message":"Transport unknown"}"#,

@@ -1,4 +1,4 @@
-//! Packets to the body of an answer to a poll.
+//! Encoder of payloads: packets in the response to a poll.
 
 use base64::Engine;
 
@@ -8,7 +8,7 @@ use super::{EngineIoPacket, Form, PacketData, PacketKind, Version};
 use crate::codec::ws::{self, Opcode};
 
 impl Form {
-    /// The form of an answer that carries these WebSocket frames: in version 3 bytes go as such to who can read them.
+    /// The form for these WebSocket frames: in version 3, binary for clients that accept it if a packet is binary.
     pub fn of_frames(version: Version, takes_binary: bool, frames: &[u8]) -> Self {
         match version {
             Version::V4 => Self::Separated,
@@ -19,7 +19,7 @@ impl Form {
         }
     }
 
-    /// The content type of a body in this form.
+    /// Content type of a payload in this form.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Separated | Self::Counted => "text/plain; charset=UTF-8",
@@ -28,23 +28,23 @@ impl Form {
     }
 }
 
-/// A payload under construction at the end of a buffer.
+/// Writes a payload to the end of a buffer.
 #[derive(Debug)]
 pub struct PayloadWriter<'o> {
     out: &'o mut Vec<u8>,
     form: Form,
-    /// Where the payload begins.
+    /// Start of the payload.
     start: usize,
 }
 
 impl<'o> PayloadWriter<'o> {
-    /// Begins a payload at the end of `out`.
+    /// Starts a payload at the end of `out`.
     pub fn begin(out: &'o mut Vec<u8>, form: Form) -> Self {
         let start = out.len();
         Self { out, form, start }
     }
 
-    /// Adds a packet.
+    /// Appends a packet.
     pub fn packet(&mut self, packet: EngineIoPacket<'_>) {
         match packet.data {
             PacketData::Text(text) => self.text(|out| {
@@ -55,7 +55,7 @@ impl<'o> PayloadWriter<'o> {
         }
     }
 
-    /// Adds the packet of text that `write` appends, its type included.
+    /// Appends a text packet. `write` appends type and data.
     pub fn text(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.separate();
         let start = self.out.len();
@@ -70,7 +70,7 @@ impl<'o> PayloadWriter<'o> {
         }
     }
 
-    /// Adds a message of bytes.
+    /// Appends a binary message.
     pub fn binary(&mut self, bytes: &[u8]) {
         self.separate();
         let start = self.out.len();
@@ -92,21 +92,22 @@ impl<'o> PayloadWriter<'o> {
         }
     }
 
-    /// Adds the packets of WebSocket frames that this module's parent wrote for the same version.
+    /// Appends the packets in WebSocket frames that this module has encoded for the same version.
     pub fn frames(&mut self, frames: &[u8]) {
         for (opcode, payload) in ws::frames(frames) {
             match opcode {
                 Opcode::Text => self.text(|out| out.extend_from_slice(payload)),
                 Opcode::Binary => {
                     let is_behind_type = self.form.version() == Version::V3;
+                    debug_assert!(!is_behind_type || payload.first() == Some(&4), "invariant: version 3 has a type");
                     self.binary(if is_behind_type { payload.get(1..).unwrap_or_default() } else { payload });
                 }
-                _ => {}
+                _ => debug_assert!(false, "invariant: queued frames are text or binary"),
             }
         }
     }
 
-    /// Ends the payload. Version 3 has a spelling for one without packets.
+    /// Ends the payload. Version 3 has a representation for a payload without packets.
     pub fn end(self) {
         if self.out.len() == self.start && self.form == Form::Counted {
             self.out.extend_from_slice(b"0:");
@@ -121,13 +122,12 @@ impl<'o> PayloadWriter<'o> {
 
     fn base64(&mut self, bytes: &[u8]) {
         let start = self.out.len();
-        let length = base64::encoded_len(bytes.len(), true).unwrap_or_default();
+        let length = base64::encoded_len(bytes.len(), true).expect("invariant: base64 of a packet fits into memory");
         self.out.resize(start + length, 0);
-        // The slice is as long as the text.
-        let _ = BASE64.encode_slice(bytes, &mut self.out[start..]);
+        BASE64.encode_slice(bytes, &mut self.out[start..]).expect("invariant: the slice has the encoded length");
     }
 
-    /// Puts `<count>:` before what starts at `start`.
+    /// Inserts `<count>:` at `start`.
     fn prefix_count(&mut self, start: usize, count: usize) {
         let packet_bytes = self.out.len() - start;
         push_digits(self.out, count, b'0');
@@ -135,7 +135,7 @@ impl<'o> PayloadWriter<'o> {
         self.out[start..].rotate_left(packet_bytes);
     }
 
-    /// Puts the header of the binary form before what starts at `start`.
+    /// Inserts the header of the binary form at `start`.
     fn prefix_binary(&mut self, start: usize, mark: u8) {
         let packet_bytes = self.out.len() - start;
         self.out.push(mark);

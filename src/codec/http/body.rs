@@ -1,53 +1,51 @@
-//! Request bodies, told by length or in chunks (RFC 9112 §6, §7.1), gathered up to a limit.
+//! Decoder of request bodies with `Content-Length` or chunked encoding (RFC 9112 §6, §7.1), up to a limit.
 
 use super::error::HttpError;
 use super::head::Framing;
 use super::target::hex_digit;
 
-/// Bytes of chunk extensions (`;` included) one body may carry. Nobody uses them; they are skipped.
+/// Maximum of chunk extensions in one body, `;` included, in bytes. They are unused in practice and ignored.
 pub const EXTENSION_BYTES_MAX: usize = 1024;
 
-/// Bytes of trailer lines one body may carry. They are checked and dropped.
+/// Maximum of trailer lines in one body, in bytes. They are validated and ignored.
 pub const TRAILER_BYTES_MAX: usize = 4096;
 
-/// Longest chunk size, in hexadecimal digits: what fits into 64 bits.
+/// Maximum of hexadecimal digits of a chunk size: 64 bits.
 const SIZE_DIGITS_MAX: u8 = 16;
 
-/// A request body being gathered.
-///
-/// Memory follows what has arrived, not what was announced.
+/// Decoder of a request body. Memory grows with the received bytes, not with the announced length.
 #[derive(Debug)]
 pub struct BodyDecoder {
     bytes: Vec<u8>,
     bytes_max: usize,
     stage: BodyStage,
-    /// Of [`EXTENSION_BYTES_MAX`], over all chunks.
+    /// Bytes counted against [`EXTENSION_BYTES_MAX`], over all chunks.
     extension_bytes: usize,
-    /// Of [`TRAILER_BYTES_MAX`].
+    /// Bytes counted against [`TRAILER_BYTES_MAX`].
     trailer_bytes: usize,
 }
 
-/// What the next byte belongs to.
+/// The element that the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BodyStage {
-    /// A body of known length; `remaining` is never 0.
+    /// Body with `Content-Length`; `remaining` is never 0.
     Length {
         remaining: u64,
     },
-    /// A chunk's size, of which `digits` have been read.
+    /// Chunk size, after `digits` digits.
     Size {
         digits: u8,
         size: u64,
     },
-    /// A chunk's extension, after the semicolon.
+    /// Chunk extension, after the semicolon.
     Extension {
         size: u64,
     },
-    /// The LF that ends a chunk's size line.
+    /// LF at the end of a chunk size line.
     SizeLineFeed {
         size: u64,
     },
-    /// A chunk's data; `remaining` is never 0.
+    /// Chunk data; `remaining` is never 0.
     Data {
         remaining: u64,
     },
@@ -57,17 +55,16 @@ enum BodyStage {
     TrailerName,
     TrailerValue,
     TrailerLineFeed,
-    /// The LF of the empty line that ends a chunked body.
+    /// LF of the empty line at the end of a chunked body.
     LastLineFeed,
     Complete,
 }
 
 impl BodyDecoder {
-    /// A body framed as its head said, of at most `limit_bytes`. Without framing it is complete from the start.
+    /// Starts a body with this framing, of at most `limit_bytes`. Without framing it is complete.
     ///
     /// # Errors
-    ///
-    /// [`HttpError::BodyTooLarge`] when the announced length already exceeds the limit.
+    /// [`HttpError::BodyTooLarge`] when the announced length exceeds the limit.
     pub fn new(framing: Framing, limit_bytes: usize) -> Result<Self, HttpError> {
         let stage = match framing {
             Framing::None | Framing::Length(0) => BodyStage::Complete,
@@ -80,12 +77,11 @@ impl BodyDecoder {
         Ok(Self { bytes: Vec::new(), bytes_max: limit_bytes, stage, extension_bytes: 0, trailer_bytes: 0 })
     }
 
-    /// Takes in the next bytes of the stream; returns how many of them belonged to the body, and whether it is complete.
-    /// Bytes beyond its end are left: they begin the next request.
+    /// Decodes the next bytes; returns the number consumed, and whether the body is complete. Bytes after its end are
+    /// not consumed: they belong to the next request.
     ///
     /// # Errors
-    ///
-    /// Bad chunks and exceeded limits. The stream has lost its place then: do not feed on.
+    /// Malformed chunks and exceeded limits. The caller stops decoding.
     pub fn feed(&mut self, input: &[u8]) -> Result<(usize, bool), HttpError> {
         let mut rest = input;
         while let [next, ..] = *rest {
@@ -111,17 +107,17 @@ impl BodyDecoder {
         Ok((input.len() - rest.len(), self.is_complete()))
     }
 
-    /// Whether the whole body has arrived.
+    /// Whether the body is complete.
     pub fn is_complete(&self) -> bool {
         self.stage == BodyStage::Complete
     }
 
-    /// The content so far, without chunk framing.
+    /// The decoded content.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// Keeps as much of the input as the announced length still covers; returns what is left of both.
+    /// Takes up to `remaining` bytes of content; returns the rest of the input and the remaining length.
     fn gather<'a>(&mut self, input: &'a [u8], remaining: u64) -> (&'a [u8], u64) {
         let length = usize::try_from(remaining).map_or(input.len(), |remaining| remaining.min(input.len()));
         let (content, rest) = input.split_at(length);
@@ -156,13 +152,14 @@ impl BodyDecoder {
                 _,
             ) => self.step_trailer(stage, byte),
             (BodyStage::Length { .. } | BodyStage::Data { .. } | BodyStage::Complete, _) => {
-                unreachable!("feed passes framing bytes only")
+                unreachable!("invariant: feed passes framing bytes only")
             }
         }
     }
 
-    /// The size is known: refuse it before its data arrives.
+    /// Checks a chunk size against the limit, before its data arrives.
     fn end_size(&mut self, size: u64, byte: u8) -> Result<BodyStage, HttpError> {
+        debug_assert!(self.bytes.len() <= self.bytes_max, "invariant: a body is within its limit");
         if size > (self.bytes_max - self.bytes.len()) as u64 {
             return Err(HttpError::BodyTooLarge);
         }
@@ -197,12 +194,12 @@ impl BodyDecoder {
     }
 }
 
-/// Control characters, except the tab.
+/// Whether the byte is a control character other than the tab.
 fn is_forbidden_in_text(byte: u8) -> bool {
     byte.is_ascii_control() && byte != b'\t'
 }
 
-/// RFC 9110 §5.6.2, `tchar`.
+/// Whether the byte is a `tchar` (RFC 9110 §5.6.2).
 pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -1,52 +1,52 @@
-//! What can be wrong with a request's bytes. Always the client's fault, always the end of the connection.
+//! Errors in a request's bytes: the client's fault, and the end of the connection.
 
 use std::fmt;
 
-/// Why a request cannot be read: what its answer's status is, and a sentence for its body.
+/// Why a request is refused; each with the status of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HttpError {
-    /// The first line is not `method SP target SP version` (RFC 9112 §3). 400.
+    /// The request line is not `method SP target SP version` (RFC 9112 §3). 400.
     RequestLine,
-    /// A version other than HTTP/1.0 and HTTP/1.1. 505.
+    /// The version is not HTTP/1.0 or HTTP/1.1. 505.
     Version,
-    /// The target is in none of the forms its method allows (RFC 9112 §3.2). 400.
+    /// The target has a form that its method does not allow (RFC 9112 §3.2). 400.
     Target,
-    /// A line ends in something other than CR LF. 400.
+    /// A line does not end in CR LF. 400.
     LineEnd,
-    /// A header line has no name, a space before its colon, or folds an older line. 400.
+    /// A header line without a name, with a space before its colon, or folded. 400.
     HeaderName,
-    /// A header value holds a control character. 400.
+    /// A control character in a header value. 400.
     HeaderValue,
-    /// More header lines than allowed. 431.
+    /// Too many header lines. 431.
     TooManyHeaders,
-    /// The head is longer than allowed. 431.
+    /// The head is too long. 431.
     HeadTooLarge,
-    /// `Host` is missing, repeated or no host (RFC 9112 §3.2). 400.
+    /// `Host` is missing, repeated or invalid (RFC 9112 §3.2). 400.
     Host,
-    /// `Content-Length` is repeated or no plain number (RFC 9112 §6.3). 400.
+    /// `Content-Length` is repeated or not a decimal number (RFC 9112 §6.3). 400.
     ContentLength,
-    /// `Transfer-Encoding` is anything but one `chunked`, or came with HTTP/1.0 (RFC 9112 §6.1). 400.
+    /// `Transfer-Encoding` is not a single `chunked`, or is sent in HTTP/1.0 (RFC 9112 §6.1). 400.
     TransferEncoding,
     /// Both `Content-Length` and `Transfer-Encoding` (RFC 9112 §6.3). 400.
     AmbiguousLength,
-    /// `Expect` asks for something other than `100-continue` (RFC 9110 §10.1.1). 417.
+    /// `Expect` is not `100-continue` (RFC 9110 §10.1.1). 417.
     Expectation,
-    /// The body is longer than allowed. 413.
+    /// The body is too long. 413.
     BodyTooLarge,
-    /// A chunk's size is not one to sixteen hexadecimal digits (RFC 9112 §7.1). 400.
+    /// A chunk size is not one to sixteen hexadecimal digits (RFC 9112 §7.1). 400.
     ChunkSize,
-    /// A chunk's extension holds a control character, or all of them together are too long. 400.
+    /// A chunk extension contains a control character, or all of them together are too long. 400.
     ChunkExtension,
     /// A chunk's data or size line does not end in CR LF. 400.
     ChunkEnd,
-    /// A trailer line is no header line. 400.
+    /// A trailer line is malformed. 400.
     Trailer,
-    /// The trailers are longer than allowed. 431.
+    /// The trailers are too long. 431.
     TrailersTooLarge,
 }
 
 impl HttpError {
-    /// The status code to answer with before closing.
+    /// Status code of the response, after which the connection closes.
     pub fn status(self) -> u16 {
         match self {
             Self::BodyTooLarge => 413,
@@ -69,7 +69,7 @@ impl HttpError {
         }
     }
 
-    /// What was wrong, as a sentence for whoever wrote the client.
+    /// Description for the developer of the client, a sentence.
     pub fn text(self) -> &'static str {
         match self {
             Self::RequestLine => "the request line is malformed",

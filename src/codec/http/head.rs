@@ -1,7 +1,7 @@
-//! Request heads: when to try, how to read, what to refuse.
+//! Parser of request heads.
 //!
-//! The grammar is `httparse`'s; this file adds what it leaves to its callers: limits, line ends, and everything about
-//! a message's length and host that two readers could understand in two ways.
+//! `httparse` parses the grammar. This module adds limits, strict line ends, and the checks of length and host that
+//! prevent two readers from interpreting a message differently.
 
 use std::mem::MaybeUninit;
 
@@ -10,21 +10,21 @@ use super::lines::Lines;
 use super::response::Connection;
 use super::target::{RequestTarget, is_authority};
 
-/// Most header lines any [`HeadLimits::headers`] can allow: the room `parse_head` keeps on its stack.
+/// Maximum of [`HeadLimits::headers`]: the size of the array on [`parse_head`]'s stack.
 pub const HEADERS_MAX: usize = 128;
 
-/// Most bytes any [`HeadLimits::bytes`] can allow.
+/// Maximum of [`HeadLimits::bytes`].
 pub const HEAD_BYTES_MAX: usize = 1024 * 1024;
 
-/// Empty lines skipped before a request line, as some clients send one after a body (RFC 9112 §2.2).
+/// Empty lines skipped before a request line; some clients send one after a body (RFC 9112 §2.2).
 pub const EMPTY_LINES_MAX: usize = 2;
 
-/// How much one head may be.
+/// Limits of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// Bytes of a whole head, its last CR LF included; values above [`HEAD_BYTES_MAX`] mean [`HEAD_BYTES_MAX`].
+    /// Bytes of a head, with its final CR LF; at most [`HEAD_BYTES_MAX`].
     pub bytes: usize,
-    /// Header lines; values above [`HEADERS_MAX`] mean [`HEADERS_MAX`].
+    /// Header lines; at most [`HEADERS_MAX`].
     pub headers: usize,
 }
 
@@ -34,10 +34,10 @@ impl Default for HeadLimits {
     }
 }
 
-/// How a request's body is delimited (RFC 9112 §6).
+/// Framing of a request body (RFC 9112 §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// Neither `Content-Length` nor `Transfer-Encoding`: there is no body.
+    /// No body: neither `Content-Length` nor `Transfer-Encoding`.
     None,
     /// `Content-Length`, in bytes.
     Length(u64),
@@ -45,37 +45,38 @@ pub enum Framing {
     Chunked,
 }
 
-/// A request's head, borrowed from the buffer it was read in.
+/// A request head, borrowed from the receive buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
-    /// As sent; methods are case-sensitive.
+    /// Method as sent, case-sensitive.
     pub method: &'a str,
-    /// As sent; its parts are in [`path`](Self::path), [`query`](Self::query) and [`host`](Self::host).
+    /// Target as sent; its parts are [`path`](Self::path), [`query`](Self::query) and [`host`](Self::host).
     pub target: &'a str,
-    /// The minor version: 0 or 1 of HTTP/1.x.
+    /// Minor version: 0 or 1 of HTTP/1.x.
     pub version: u8,
-    /// How the body that follows is delimited.
+    /// Framing of the body.
     pub framing: Framing,
     parts: RequestTarget<'a>,
     expects_continue: bool,
     lines: Lines<'a>,
 }
 
-/// Remembers how far a growing buffer has been looked at, so that the tries at a head that arrives in many pieces cost
-/// no more than a small multiple of its bytes together.
+/// Search state in a growing buffer: it bounds the cost of parsing a head that arrives in many pieces to a small
+/// multiple of its bytes.
 ///
-/// One per head: start a new one, and the buffer at the next request's first byte, after each head.
+/// After each head the caller starts a new one, with the buffer at the first byte of the next request.
 #[derive(Clone, Debug, Default)]
 pub struct HeadScan {
-    /// Bytes at the front of the buffer already looked at.
+    /// Bytes of the buffer searched already.
     searched: usize,
-    /// Buffer length at which the next try is due even without the head's end: doubles, so that rubbish is noticed early.
+    /// Buffer length at which parsing is tried even without the end of a head. It doubles, so that garbage is detected
+    /// early.
     retry_at: usize,
 }
 
 impl HeadScan {
-    /// Whether a try at [`parse_head`] is worth its cost now: the buffer may hold a whole head, or has reached the limit,
-    /// or has doubled since the last try. Never `false` while a whole head lies there untried.
+    /// Whether to call [`parse_head`] now: the buffer may contain a complete head, has reached the limit, or has
+    /// doubled since the last call. Always true when a complete head has not been tried.
     pub fn is_due(&mut self, buffer: &[u8], limits: &HeadLimits) -> bool {
         let decides = |at: usize| {
             let before = &buffer[..at];
@@ -91,13 +92,12 @@ impl HeadScan {
     }
 }
 
-/// Reads one request head from the front of a buffer; returns it with the bytes it took, or `None` while it is
+/// Parses a request head at the start of the buffer; returns it with its length in bytes, or `None` while it is
 /// incomplete.
 ///
 /// # Errors
-///
-/// Anything malformed or ambiguous, see [`HttpError`]; and a head that cannot stay within the limits any more, as soon as
-/// that is known. The first wrong byte decides which error, so it does not matter how much has arrived after it.
+/// Malformed or ambiguous heads, see [`HttpError`], and heads that exceed the limits, as soon as that is certain. The
+/// first wrong byte determines the error, independent of the bytes after it.
 pub fn parse_head<'a>(input: &'a [u8], limits: &HeadLimits) -> Result<Option<(RequestHead<'a>, usize)>, HttpError> {
     let bytes_max = limits.bytes.min(HEAD_BYTES_MAX);
     let within_limit = &input[..input.len().min(bytes_max)];
@@ -122,7 +122,7 @@ fn parse_within(input: &[u8], headers_max: usize) -> Result<Option<(RequestHead<
     refuse(text, read, headers_max).map(|()| None)
 }
 
-/// How many bytes of empty lines to skip.
+/// Bytes of empty lines to skip.
 fn skip_empty_lines(input: &[u8]) -> Result<usize, HttpError> {
     let mut start = 0;
     while input[start..].starts_with(b"\r\n") && start < 2 * EMPTY_LINES_MAX {
@@ -134,11 +134,11 @@ fn skip_empty_lines(input: &[u8]) -> Result<usize, HttpError> {
     Ok(start)
 }
 
-/// Finds the fault in a text that did not read as a whole head; `Ok` when there is none yet.
+/// Determines the error of a text that is not a complete head; `Ok` if it may become one.
 fn refuse(text: &[u8], read: httparse::Result<usize>, headers_max: usize) -> Result<(), HttpError> {
     let bare = (0..text.len()).find(|&at| text[at] == b'\n' && !text[..at].ends_with(b"\r"));
     let (read, fallback) = match bare {
-        // The first fault counts: is there one before this line feed?
+        // An error before this line feed has precedence.
         Some(at) => {
             let mut space = [const { MaybeUninit::uninit() }; HEADERS_MAX];
             let mut request = httparse::Request::new(&mut []);
@@ -157,7 +157,7 @@ fn refuse(text: &[u8], read: httparse::Result<usize>, headers_max: usize) -> Res
     }
 }
 
-/// Another version's number is a version we do not speak; anything else there is no version.
+/// A well-formed version other than 1.0 and 1.1 is not supported; any other text is malformed.
 fn version_error(text: &[u8]) -> HttpError {
     let version = text.splitn(3, |&byte| byte == b' ').nth(2).unwrap_or_default();
     match version.iter().zip(b"HTTP/1.1").position(|(given, spoken)| given != spoken) {
@@ -167,51 +167,51 @@ fn version_error(text: &[u8]) -> HttpError {
 }
 
 impl<'a> RequestHead<'a> {
-    /// Of the target, still percent-encoded; begins with `/`, or is the `*` of `OPTIONS *`.
+    /// Path of the target, percent-encoded; starts with `/`, or is the `*` of `OPTIONS *`.
     pub fn path(&self) -> &'a str {
         self.parts.path
     }
 
-    /// Of the target, without the `?`, still percent-encoded.
+    /// Query of the target without `?`, percent-encoded.
     pub fn query(&self) -> Option<&'a str> {
         self.parts.query
     }
 
-    /// `host[:port]` the request was sent to: from an absolute-form target, else the `Host` header (RFC 9112 §3.3).
-    /// `None` only in HTTP/1.0.
+    /// `host[:port]` of the request: from an absolute-form target, else from `Host` (RFC 9112 §3.3). `None` only in
+    /// HTTP/1.0.
     pub fn host(&self) -> Option<&'a str> {
         self.parts.authority.or_else(|| self.header("host"))
     }
 
-    /// The first value of this name, without surrounding white space. Names compare without case. A value that is not
-    /// UTF-8 counts as absent; [`headers`](Self::headers) has its bytes.
+    /// First value of this header, trimmed. Names are case-insensitive. A value that is not UTF-8 is skipped;
+    /// [`headers`](Self::headers) returns its bytes.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers_named(name).next()
     }
 
-    /// All values of this name, in order; as [`header`](Self::header).
+    /// All values of this header in order, as [`header`](Self::header).
     pub fn headers_named(&self, name: &str) -> impl Iterator<Item = &'a str> {
         self.lines.values(name).filter_map(|value| str::from_utf8(value).ok())
     }
 
-    /// Every header line in order: the name as sent, the value without surrounding white space.
+    /// All header lines in order: name as sent, value trimmed.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.lines.pairs()
     }
 
-    /// Whether the comma-separated lists under this name hold the token, in any case (RFC 9110 §5.6.1).
+    /// Whether the comma-separated lists of this header contain the token, case-insensitive (RFC 9110 §5.6.1).
     pub fn list_contains(&self, name: &str, token: &str) -> bool {
         let mut elements = self.headers_named(name).flat_map(|value| value.split(','));
         elements.any(|element| element.trim_matches([' ', '\t']).eq_ignore_ascii_case(token))
     }
 
-    /// Whether the client wants the connection to stay open after this request (RFC 9112 §9.3).
+    /// Whether the connection stays open after this request (RFC 9112 §9.3).
     pub fn keep_alive(&self) -> bool {
         let asks_to_close = self.list_contains("connection", "close");
         !asks_to_close && (self.version == 1 || self.list_contains("connection", "keep-alive"))
     }
 
-    /// What an answer that grants [`keep_alive`](Self::keep_alive) says about the connection.
+    /// Connection option of the response, according to [`keep_alive`](Self::keep_alive).
     pub fn connection(&self) -> Connection {
         match (self.keep_alive(), self.version) {
             (false, _) => Connection::Close,
@@ -220,16 +220,16 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// Whether the client waits for [`CONTINUE`](super::CONTINUE) before it sends its body (RFC 9110 §10.1.1).
+    /// Whether the client expects [`CONTINUE`](super::CONTINUE) before it sends the body (RFC 9110 §10.1.1).
     pub fn expects_continue(&self) -> bool {
-        // HTTP/1.0 clients do not know the interim answer; without a body there is nothing to wait for.
+        // HTTP/1.0 has no interim responses; without a body there is no reason to wait.
         self.expects_continue && self.version == 1 && !matches!(self.framing, Framing::None | Framing::Length(0))
     }
 
-    /// What the grammar does not say: target, host, length, expectation.
+    /// Checks beyond the grammar: target, host, framing, expectation.
     fn check(request: &httparse::Request<'_, 'a>, lines: Lines<'a>) -> Result<Self, HttpError> {
         let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
-            return Err(HttpError::RequestLine);
+            unreachable!("invariant: a complete head has a request line")
         };
         let parts = RequestTarget::parse(method, target)?;
         check_host(version, &lines)?;
@@ -239,7 +239,7 @@ impl<'a> RequestHead<'a> {
     }
 }
 
-/// RFC 9112 §3.2: HTTP/1.1 has exactly one `Host`; more than one, or an invalid one, is refused in any version.
+/// HTTP/1.1 requires exactly one `Host`; a repeated or invalid one is refused in any version (RFC 9112 §3.2).
 fn check_host(version: u8, lines: &Lines<'_>) -> Result<(), HttpError> {
     let mut hosts = lines.values("host");
     match (hosts.next(), hosts.next()) {
@@ -249,7 +249,8 @@ fn check_host(version: u8, lines: &Lines<'_>) -> Result<(), HttpError> {
     }
 }
 
-/// RFC 9112 §6.3 lets a server repair some of what is refused here; a repair is where two readers part.
+/// Determines the framing. RFC 9112 §6.3 allows a server to repair some of the refused cases; repairs enable request
+/// smuggling.
 fn framing(version: u8, lines: &Lines<'_>) -> Result<Framing, HttpError> {
     let mut lengths = lines.values("content-length");
     let mut encodings = lines.values("transfer-encoding");
@@ -267,7 +268,7 @@ fn framing(version: u8, lines: &Lines<'_>) -> Result<Framing, HttpError> {
 }
 
 fn content_length(value: &[u8]) -> Result<Framing, HttpError> {
-    // `parse` alone would take a plus sign.
+    // `parse` alone would accept a plus sign.
     let is_plain = value.iter().all(u8::is_ascii_digit);
     let digits = str::from_utf8(value).ok().filter(|_| is_plain);
     let length = digits.and_then(|digits| digits.parse().ok());

@@ -1,39 +1,39 @@
-//! A head's header lines, as an index into the bytes they came in: small, without a destructor, nothing allocated.
+//! Index of a head's header lines: no allocation, no destructor.
 
 use std::fmt;
 
 use super::head::HEADERS_MAX;
 
-/// The header lines of one head whose grammar `httparse` has checked.
+/// Header lines of a head whose grammar `httparse` has checked.
 #[derive(Clone, Copy)]
 pub(super) struct Lines<'a> {
-    /// The head, from its request line on.
+    /// The head, starting with its request line.
     text: &'a [u8],
-    /// Where in `text` each line starts; behind the last one, where the empty line starts.
+    /// Offsets in `text` of the lines, and of the empty line after them.
     starts: [u32; HEADERS_MAX + 1],
     count: usize,
 }
 
 impl<'a> Lines<'a> {
-    /// Indexes the headers `httparse` found in `text`, which ends with the head's empty line. `None` when a line ends in
-    /// a bare LF: `httparse` reads that as a line end too, and behind a proxy that does not, it hides a request in a
-    /// header. Within a line it lets no LF pass.
+    /// Indexes the headers that `httparse` found in `text`, which ends with the empty line. `None` when a line ends in
+    /// a bare LF: `httparse` accepts that as a line end, and behind a proxy that does not it would hide a request in a
+    /// header. `httparse` refuses LF within a line.
     pub(super) fn index(text: &'a [u8], headers: &[httparse::Header<'a>]) -> Option<Self> {
         let count = headers.len();
         let mut starts = [0; HEADERS_MAX + 1];
         for (start, header) in starts.iter_mut().zip(headers) {
-            *start = (header.name.as_ptr().addr() - text.as_ptr().addr()) as u32;
+            let offset = header.name.as_ptr().addr() - text.as_ptr().addr();
+            debug_assert!(offset < text.len(), "invariant: a header's name is a part of the head");
+            *start = offset as u32;
         }
-        let (rest, b"\r\n") = text.split_last_chunk::<2>()? else {
-            return None;
-        };
+        let rest = text.strip_suffix(b"\r\n")?;
         starts[count] = rest.len() as u32;
         let follows_line = |&start: &u32| text[..start as usize].ends_with(b"\r\n");
         let lines_end_in_crlf = !text.starts_with(b"\n") && starts[..=count].iter().all(follows_line);
         lines_end_in_crlf.then_some(Self { text, starts, count })
     }
 
-    /// The values under a name, in any case, without surrounding white space.
+    /// Values of a header, case-insensitive, trimmed.
     pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.iter().filter_map(move |line| {
             let (start, rest) = line.split_at_checked(name.len())?;
@@ -43,7 +43,7 @@ impl<'a> Lines<'a> {
         })
     }
 
-    /// Names as sent and values without surrounding white space, in order.
+    /// Names as sent and trimmed values, in order.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.iter().filter_map(|line| {
             let colon = line.iter().position(|&byte| byte == b':')?;
@@ -52,7 +52,7 @@ impl<'a> Lines<'a> {
         })
     }
 
-    /// Whole lines, CR LF included.
+    /// Complete lines, with CR LF.
     fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
         let text = self.text;
         let bounds = self.starts[..=self.count].windows(2);
@@ -61,7 +61,7 @@ impl<'a> Lines<'a> {
 }
 
 impl fmt::Debug for Lines<'_> {
-    /// Names only: values may be secrets.
+    /// Names only, as values may be secrets.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.pairs().map(|(name, _)| name);
         formatter.debug_list().entries(names).finish()

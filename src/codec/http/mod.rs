@@ -1,17 +1,17 @@
-//! HTTP/1.1 as bytes: request heads, request bodies, responses.
+//! HTTP/1.1: request heads, request bodies, responses.
 //!
-//! [`parse_head`] reads a head out of a buffer, [`BodyDecoder`] takes in what follows it, [`Response`] writes the answer;
-//! [`query_value`], [`decode_path_segment`] and [`cookie`] read the small encodings inside a head. What a path or a
-//! header means, which status a refusal deserves beyond syntax, and the WebSocket handshake are not here.
+//! [`parse_head`] parses a head, [`BodyDecoder`] decodes the body after it, [`Response`] writes the response;
+//! [`query_value`], [`decode_path_segment`] and [`cookie`] decode parts of a head. Routing, the meaning of headers and
+//! the WebSocket handshake are not here.
 //!
-//! Promises:
+//! Guarantees:
 //!
-//! - "Not enough bytes yet" is `None` or `false`, never an error, and a prefix of a valid request is never refused.
-//! - Any split of the input gives the same heads, the same bodies and the same error.
-//! - What two readers could understand in two ways is refused (RFC 9112 §11.2, request smuggling): a message has one
-//!   length, told once, and lines end in CR LF only. After an [`HttpError`] the stream has lost its place: answer
-//!   [`HttpError::status`] and close.
-//! - Everything has a bound. A head costs no allocation, a body at most its limit.
+//! - Incomplete input is `None` or `false`, never an error; a prefix of a valid request is never refused.
+//! - The result (heads, bodies, error) does not depend on how the input is split.
+//! - Ambiguous requests are refused (RFC 9112 §11.2, request smuggling): a message has one length, given once, and
+//!   lines end in CR LF only. After an [`HttpError`] the position in the stream is lost: the caller responds with
+//!   [`HttpError::status`] and closes.
+//! - Memory is bounded: a head needs no allocation, a body at most its limit.
 
 mod body;
 mod error;

@@ -1,25 +1,25 @@
-//! Responses: status line, headers and body, appended to a connection's outgoing bytes.
+//! Encoder of responses: status line, headers and body, appended to a buffer.
 
 use super::body::is_token_byte;
 
-/// Tells a client that waits for it to send its body (RFC 9110 §15.2.1).
+/// Interim response that asks the client to send its body (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What a response says about its connection (RFC 9112 §9.3, §9.6).
+/// Connection option of a response (RFC 9112 §9.3, §9.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connection {
-    /// Stays open, as HTTP/1.1 connections do unless told otherwise: nothing is said.
+    /// Stays open, the default of HTTP/1.1: no header.
     Persistent,
-    /// Stays open though the client speaks HTTP/1.0: `Connection: keep-alive`.
+    /// Stays open in HTTP/1.0: `Connection: keep-alive`.
     KeepAlive,
-    /// Is closed after this response: `Connection: close`.
+    /// Closes after this response: `Connection: close`.
     Close,
 }
 
-/// A response being written; finished by [`body`](Self::body) or one of its siblings.
+/// A response under construction, completed by [`body`](Self::body) or its siblings.
 ///
-/// `Date`, `Connection: close` or `keep-alive`, `Content-Length` and the line ends are written here; the caller adds all
-/// other headers. A 101's `Connection: Upgrade` is one of those.
+/// `Date`, `Connection: close` or `keep-alive`, `Content-Length` and line ends are written here; the caller adds all
+/// other headers, including the `Connection: Upgrade` of a 101.
 #[derive(Debug)]
 #[must_use = "a response is on the wire only once its body is, be it empty"]
 pub struct Response<'o> {
@@ -28,10 +28,10 @@ pub struct Response<'o> {
 }
 
 impl<'o> Response<'o> {
-    /// Begins a response at the end of `out`. `date` is the time now as an IMF-fixdate (RFC 9110 §5.6.7); empty, the
-    /// header is left out.
+    /// Starts a response at the end of `out`. `date` is the current time as IMF-fixdate (RFC 9110 §5.6.7); if empty,
+    /// the header is omitted.
     pub fn begin(out: &'o mut Vec<u8>, status: u16, date: &str) -> Self {
-        debug_assert!((100..1000).contains(&status), "a status has three digits");
+        debug_assert!((100..1000).contains(&status), "invariant: a status has three digits");
         out.extend_from_slice(b"HTTP/1.1 ");
         push_decimal(out, usize::from(status));
         out.push(b' ');
@@ -41,9 +41,9 @@ impl<'o> Response<'o> {
         if date.is_empty() { response } else { response.header("Date", date) }
     }
 
-    /// Adds a header line. Control characters in the value are left out, so no value can end its line.
+    /// Appends a header line. Control characters in the value are omitted, so that it cannot end the line.
     pub fn header(self, name: &'static str, value: &str) -> Self {
-        debug_assert!(!name.is_empty() && name.bytes().all(is_token_byte), "a header name is a token");
+        debug_assert!(!name.is_empty() && name.bytes().all(is_token_byte), "invariant: a header name is a token");
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b": ");
         self.out.extend(value.bytes().filter(|byte| !byte.is_ascii_control() || *byte == b'\t'));
@@ -51,7 +51,7 @@ impl<'o> Response<'o> {
         self
     }
 
-    /// Adds what is to be said about the connection, if anything.
+    /// Appends the `Connection` header, if required.
     pub fn connection(self, connection: Connection) -> Self {
         match connection {
             Connection::Persistent => self,
@@ -60,8 +60,7 @@ impl<'o> Response<'o> {
         }
     }
 
-    /// Ends the response with this content and its length in bytes. The statuses that have no content (1xx, 204, 304)
-    /// get neither.
+    /// Completes the response with this content and its length. Statuses without content (1xx, 204, 304) have neither.
     pub fn body(self, content: &[u8]) {
         let has_content = self.has_content();
         let out = self.end(content.len());
@@ -70,13 +69,12 @@ impl<'o> Response<'o> {
         }
     }
 
-    /// Ends the response to a `HEAD` request: the length in bytes `GET`'s content would have, and no content
-    /// (RFC 9110 §9.3.2).
+    /// Completes the response to `HEAD`: the length of `GET`'s content in bytes, without the content (RFC 9110 §9.3.2).
     pub fn body_omitted(self, length: usize) {
         self.end(length);
     }
 
-    /// Ends the response without content.
+    /// Completes the response without content.
     pub fn empty(self) {
         self.end(0);
     }
@@ -91,7 +89,7 @@ impl<'o> Response<'o> {
         self.out
     }
 
-    /// RFC 9110 §6.4.1, §8.6.
+    /// Whether the status allows content (RFC 9110 §6.4.1, §8.6).
     fn has_content(&self) -> bool {
         !matches!(self.status, 100..=199 | 204 | 304)
     }
@@ -104,8 +102,7 @@ fn push_decimal(out: &mut Vec<u8>, number: usize) {
     out.push(b'0' + (number % 10) as u8);
 }
 
-/// The reason phrase of a status this server answers with (RFC 9110 §15, RFC 6585); empty for any other, which is a
-/// valid phrase too.
+/// Reason phrase of a status used by this server (RFC 9110 §15, RFC 6585); empty, a valid phrase, for any other.
 pub fn reason(status: u16) -> &'static str {
     match status {
         100 => "Continue",

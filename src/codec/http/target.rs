@@ -1,32 +1,28 @@
-//! What a request asks for: the target's parts, and the small encodings found in and beside it (percent escapes,
-//! form pairs, cookies). Nothing here normalises: `/a/../b` and `//a` stay as they came.
+//! Request targets, percent escapes, form pairs and cookies. There is no normalisation: `/a/../b` and `//a` are not
+//! changed.
 
 use std::borrow::Cow;
 
 use super::HttpError;
 
-/// A request target taken apart (RFC 9112 §3.2); everything still percent-encoded.
+/// A parsed request target (RFC 9112 §3.2), percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestTarget<'a> {
-    /// `host[:port]` of an absolute-form target, which then outranks the `Host` header.
+    /// `host[:port]` of an absolute-form target; it has precedence over `Host`.
     pub authority: Option<&'a str>,
-    /// Begins with `/`, or is `*`.
+    /// Path; starts with `/`, or is `*`.
     pub path: &'a str,
-    /// What follows the first `?`, without it.
+    /// Query after the first `?`, without it.
     pub query: Option<&'a str>,
 }
 
 impl<'a> RequestTarget<'a> {
-    /// Takes apart the target of a request with this method.
-    ///
-    /// Accepts origin-form, absolute-form with `http` or `https`, and `*` for `OPTIONS`. An absolute-form without a
-    /// path means `/`.
+    /// Parses the target of a request with this method: origin-form, absolute-form with `http` or `https`, and `*` for
+    /// `OPTIONS`. An absolute-form target without a path has the path `/`.
     ///
     /// # Errors
-    ///
-    /// [`HttpError::Target`] for any other form (so for `CONNECT` always), a fragment, a user name before the host, or a
-    /// byte beyond ASCII. Characters that should have been escaped but can mean nothing else, such as `|`, pass:
-    /// browsers send them.
+    /// [`HttpError::Target`] for any other form (so always for `CONNECT`), a fragment, user information, or a non-ASCII
+    /// byte. Characters that should be escaped but are unambiguous, such as `|`, are accepted: browsers send them.
     pub fn parse(method: &str, text: &'a str) -> Result<Self, HttpError> {
         if method == "CONNECT" || !text.is_ascii() || text.contains('#') {
             return Err(HttpError::Target);
@@ -56,18 +52,18 @@ impl<'a> RequestTarget<'a> {
     }
 }
 
-/// What follows `http://` or `https://`, whose case does not matter (RFC 9110 §4.2.3).
+/// The text after `http://` or `https://`, case-insensitive (RFC 9110 §4.2.3).
 fn strip_scheme(text: &str) -> Option<&str> {
     let (scheme, rest) = text.split_once("://")?;
     let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
     known.then_some(rest)
 }
 
-/// Whether the text could be `uri-host [ ":" port ]` (RFC 9110 §7.2): no user name, no path, no list, no space. Empty
-/// passes, as a `Host` header may be empty.
+/// Whether the text is `uri-host [ ":" port ]` (RFC 9110 §7.2): no user information, path, list or space. Empty is
+/// valid, as for `Host`.
 pub(super) fn is_authority(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
-        // An IPv6 literal without a port: the last colon is inside the brackets.
+        // IPv6 literal without port: the last colon is within the brackets.
         Some((_, after)) if after.ends_with(']') => (text, ""),
         Some((host, port)) => (host, port),
         None => (text, ""),
@@ -82,10 +78,10 @@ pub(super) fn is_authority(text: &str) -> bool {
     host_is_valid && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The first value of this name in a query of `name=value` pairs, decoded as forms are: percent escapes and `+` for a
-/// space (WHATWG URL, `application/x-www-form-urlencoded`). A name without `=` has the value `""`.
+/// First value of a parameter in a query, form-decoded (WHATWG URL, `application/x-www-form-urlencoded`): percent
+/// escapes, `+` for a space. A name without `=` has the value `""`.
 ///
-/// `None` too when that first value has a broken escape or decodes to something other than UTF-8.
+/// `None` also when that value has a malformed escape or is not UTF-8.
 pub fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let mut values = pairs.filter(|(key, _)| decode(key, Plus::IsSpace).is_some_and(|key| key == name));
@@ -93,16 +89,16 @@ pub fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     decode(value, Plus::IsSpace)
 }
 
-/// One path segment (the text between two slashes) with its percent escapes decoded (RFC 3986 §2.1); `+` stays. The
-/// result may hold any character, a slash included.
+/// Decodes the percent escapes of a path segment (RFC 3986 §2.1); `+` is unchanged. The result may contain any
+/// character, also a slash.
 ///
-/// `None` when an escape is broken or the result is not UTF-8.
+/// `None` when an escape is malformed or the result is not UTF-8.
 pub fn decode_path_segment(segment: &str) -> Option<Cow<'_, str>> {
     decode(segment, Plus::IsPlus)
 }
 
-/// The value of the first cookie of this name in a `Cookie` header value, without the quotes it may stand in
-/// (RFC 6265 §4.2.1). Cookie names are case-sensitive.
+/// Value of the first cookie of this name in a `Cookie` header, without quotes (RFC 6265 §4.2.1). Names are
+/// case-sensitive.
 pub fn cookie<'a>(head_value: &'a str, name: &str) -> Option<&'a str> {
     let mut pairs = head_value.split(';').filter_map(|pair| pair.trim().split_once('='));
     let (_, value) = pairs.find(|(key, _)| *key == name)?;
@@ -110,7 +106,7 @@ pub fn cookie<'a>(head_value: &'a str, name: &str) -> Option<&'a str> {
     Some(unquoted.unwrap_or(value))
 }
 
-/// What `+` stands for: a space in forms, itself in paths.
+/// Meaning of `+`: a space in forms, itself in paths.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Plus {
     IsSpace,
@@ -137,7 +133,7 @@ fn decode(text: &str, plus: Plus) -> Option<Cow<'_, str>> {
     String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
-/// The value of a hexadecimal digit, 0 to 15.
+/// Value of a hexadecimal digit, 0 to 15.
 pub(super) fn hex_digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),

@@ -1,14 +1,14 @@
-//! What a stream of requests says, read as a connection reads it. For the property tests here and the fuzzer: told of
-//! the same bytes in different pieces, the transcripts must be equal.
+//! Transcript of a stream of requests, for property tests and fuzzing: transcripts of the same bytes, split
+//! differently, must be equal.
 
 use super::{BodyDecoder, Framing, HeadLimits, HeadScan, HttpError, parse_head};
 
-/// One thing the stream said.
+/// An element of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TranscriptEvent {
-    /// A request's head, and the bytes it took.
+    /// A request head.
     Head {
-        /// As in [`RequestHead`](super::Head).
+        /// As in [`RequestHead`](super::RequestHead).
         method: String,
         /// As in [`RequestHead`](super::Head).
         target: String,
@@ -18,18 +18,18 @@ pub enum TranscriptEvent {
         framing: Framing,
         /// Names and values in order.
         headers: Vec<(String, Vec<u8>)>,
-        /// Bytes from the buffer's front to the body's first.
+        /// Length of the head in bytes.
         consumed: usize,
     },
-    /// A request's complete body.
+    /// A complete request body.
     Body(Vec<u8>),
-    /// The last event: nothing after a fault can be read.
+    /// An error, the last event.
     Fault(HttpError),
-    /// The last event: the stream ended inside a body.
+    /// End of the stream within a body, the last event.
     Unfinished,
 }
 
-/// Reads requests from pieces of a stream until its end or its first fault.
+/// Decodes pieces of a stream until its end or the first error.
 pub fn transcript<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
     limits: &HeadLimits,
@@ -89,7 +89,7 @@ impl TranscriptReader {
         Ok(true)
     }
 
-    /// The stream has ended. A head in rubbish may not have been due for its next try yet.
+    /// Ends the stream. A head in garbage may not have been tried yet.
     fn finish(&mut self) -> Result<(), HttpError> {
         if self.body.is_some() {
             self.events.push(TranscriptEvent::Unfinished);

@@ -1,17 +1,17 @@
-//! JSON without building it first: objects are written straight into a buffer, field by field, and [taken apart](scan)
-//! into what their values are as text.
+//! JSON without an intermediate tree: objects are [written](Object) into a buffer field by field, and [scanned](scan)
+//! into fields whose values stay text.
 
 pub mod scan;
 mod word;
 
-/// An object under construction at the end of a buffer.
+/// Writes an object to the end of a buffer.
 pub struct Object<'a> {
     out: &'a mut Vec<u8>,
     separator: u8,
 }
 
 impl<'a> Object<'a> {
-    /// Opens an object at the end of `out`.
+    /// Starts an object at the end of `out`.
     pub fn begin(out: &'a mut Vec<u8>) -> Self {
         Self { out, separator: b'{' }
     }
@@ -25,7 +25,7 @@ impl<'a> Object<'a> {
         self.out.extend_from_slice(b"\":");
     }
 
-    /// A text field. `name` must need no escaping.
+    /// Appends a string. `name` must need no escaping, here and in all methods but [`Object::entry`].
     #[inline]
     pub fn string(&mut self, name: &str, value: &str) -> &mut Self {
         self.name(name);
@@ -33,16 +33,16 @@ impl<'a> Object<'a> {
         self
     }
 
-    /// A text field whose value needs no escaping, either.
+    /// Appends a string whose value needs no escaping.
     #[inline]
     pub fn plain(&mut self, name: &str, value: &str) -> &mut Self {
-        debug_assert!(is_plain(value.as_bytes()), "{value:?} needs escaping");
+        debug_assert!(is_plain(value.as_bytes()), "invariant: {value:?} needs no escaping");
         self.name(name);
         quoted(self.out, value);
         self
     }
 
-    /// A text field that may be absent.
+    /// Appends a string, if present.
     pub fn optional(&mut self, name: &str, value: Option<&str>) -> &mut Self {
         match value {
             Some(value) => self.string(name, value),
@@ -50,7 +50,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A number.
+    /// Appends a number.
     #[inline]
     pub fn number(&mut self, name: &str, value: u64) -> &mut Self {
         self.name(name);
@@ -58,12 +58,12 @@ impl<'a> Object<'a> {
         self
     }
 
-    /// True or false.
+    /// Appends a truth value.
     pub fn bool(&mut self, name: &str, value: bool) -> &mut Self {
         self.raw(name, if value { "true" } else { "false" })
     }
 
-    /// A value that is JSON already, passed on byte for byte.
+    /// Appends JSON text unchanged.
     #[inline]
     pub fn raw(&mut self, name: &str, json: &str) -> &mut Self {
         self.name(name);
@@ -71,7 +71,7 @@ impl<'a> Object<'a> {
         self
     }
 
-    /// A JSON value that may be absent.
+    /// Appends JSON text, if present.
     pub fn optional_raw(&mut self, name: &str, json: Option<&str>) -> &mut Self {
         match json {
             Some(json) => self.raw(name, json),
@@ -79,14 +79,14 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A value that `write` appends.
+    /// Appends a value by `write`.
     pub fn value(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
         self.name(name);
         write(self.out);
         self
     }
 
-    /// A field whose name is somebody's text, with a value that `write` appends.
+    /// Appends a field with any name, escaped, and a value by `write`.
     pub fn entry(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
         self.out.push(self.separator);
         self.separator = b',';
@@ -96,7 +96,7 @@ impl<'a> Object<'a> {
         self
     }
 
-    /// A list, each item of which `write` appends.
+    /// Appends a list, each item by `write`.
     pub fn list<T>(
         &mut self,
         name: &str,
@@ -108,7 +108,7 @@ impl<'a> Object<'a> {
         self
     }
 
-    /// Closes the object.
+    /// Ends the object.
     pub fn end(&mut self) {
         if self.separator == b'{' {
             self.out.push(b'{');
@@ -117,7 +117,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Appends a list, each item of which `write` appends.
+/// Appends a list, each item by `write`.
 pub fn list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut Vec<u8>, T)) {
     out.push(b'[');
     for (n, item) in items.into_iter().enumerate() {
@@ -129,13 +129,12 @@ pub fn list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut write:
     out.push(b']');
 }
 
-/// Appends a text, quoted and escaped (RFC 8259 §7).
+/// Appends a string, quoted and escaped (RFC 8259 §7).
 pub fn string(out: &mut Vec<u8>, value: &str) {
     if is_plain(value.as_bytes()) {
         quoted(out, value);
     } else {
-        // Writing text to a vector cannot fail.
-        let _ = serde_json::to_writer(out, value);
+        serde_json::to_writer(out, value).expect("invariant: writing a string to a vector succeeds");
     }
 }
 
@@ -147,14 +146,14 @@ fn quoted(out: &mut Vec<u8>, value: &str) {
     out.push(b'"');
 }
 
-/// Whether every byte of a text may stand for itself. Eight are looked at together; the last eight overlap those before.
+/// Whether a text needs no escaping. It is checked in words of eight bytes; the last word overlaps the one before.
 fn is_plain(text: &[u8]) -> bool {
     let (words, _) = text.as_chunks::<8>();
     let Some(last) = text.last_chunk::<8>() else { return !text.iter().any(|byte| is_escaped(*byte)) };
     words.iter().fold(escaped(*last), |found, word| found | escaped(*word)) == 0
 }
 
-/// Not zero when one of eight bytes cannot stand for itself.
+/// Non-zero if one of eight bytes needs escaping.
 fn escaped(bytes: [u8; 8]) -> u64 {
     let word = u64::from_le_bytes(bytes);
     word::below(word, b' ') | word::equal(word, b'"') | word::equal(word, b'\\')
@@ -166,7 +165,7 @@ fn is_escaped(byte: u8) -> bool {
 
 /// Appends a number.
 pub fn number(out: &mut Vec<u8>, value: u64) {
-    let _ = serde_json::to_writer(out, &value);
+    serde_json::to_writer(out, &value).expect("invariant: writing a number to a vector succeeds");
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The claims of a token (RFC 7519 §4): which of them bind the server, and what they say about the bearer. Time is an
-//! argument; whether the signature is good was settled before, or does not matter.
+//! Claims of a token (RFC 7519 §4): validation and conversion. The signature has been verified before; time is an
+//! argument.
 
 use std::fmt;
 
@@ -9,36 +9,36 @@ use serde::de::{self, Deserializer, Visitor};
 use super::error::TokenError;
 use super::loose::Loose;
 
-/// How the server names those who come without a token; no token may claim such a name.
+/// Prefix of the names of clients without a token; reserved in tokens.
 pub const GUEST_PREFIX: &str = "guest:";
 
-/// The longest `sub`, in bytes.
+/// Maximum size of `sub`, in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 128;
 
-/// The longest user name kept, in bytes.
+/// Maximum size of a user name, in bytes.
 pub const USERNAME_BYTES_MAX: usize = 128;
 
-/// The longest e-mail address kept, in bytes: the longest that SMTP carries (RFC 5321 §4.5.3.1.3).
+/// Maximum size of an e-mail address, in bytes, as in SMTP (RFC 5321 §4.5.3.1.3).
 pub const EMAIL_BYTES_MAX: usize = 254;
 
-/// What an accepted token says about its bearer.
+/// Claims of an accepted token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     /// `sub`: 1–128 bytes, no control characters, not `guest:…`.
     pub user: String,
-    /// The first usable one of `name`, `preferred_username` and `username`: 1–128 bytes, no control characters.
+    /// The first valid one of `name`, `preferred_username` and `username`: 1–128 bytes, no control characters.
     pub username: Option<String>,
-    /// `email`: 1–254 bytes, no control characters. Not checked to be an address.
+    /// `email`: 1–254 bytes, no control characters. The syntax is not checked.
     pub email: Option<String>,
-    /// `role` is `admin`, or `roles`, `scope` or `scp` has it.
+    /// Whether `role` is `admin`, or `roles`, `scope` or `scp` contains it.
     pub admin: bool,
-    /// `scope` or `scp` has `push`.
+    /// Whether `scope` or `scp` contains `push`.
     pub push: bool,
-    /// `exp` in Unix seconds, a fraction rounded up. The leeway is not added.
+    /// `exp` in Unix seconds, rounded up, without the leeway.
     pub expires_at: Option<u64>,
 }
 
-/// What claims are held against, whoever signed them.
+/// Rules for claims, from the configuration.
 #[derive(Debug)]
 pub(super) struct ClaimRules {
     pub(super) audience: Vec<String>,
@@ -48,7 +48,7 @@ pub(super) struct ClaimRules {
 }
 
 impl ClaimRules {
-    /// Reads a payload's JSON and applies every rule to it.
+    /// Parses a payload and applies all rules.
     pub(super) fn check(&self, json: &str, now_unix_s: u64) -> Result<Claims, TokenError> {
         let raw: RawClaims<'_> = serde_json::from_str(json).map_err(|_| TokenError::Malformed)?;
         self.check_times(&raw, now_unix_s)?;
@@ -69,7 +69,7 @@ impl ClaimRules {
         Ok(raw.told(user.to_owned()))
     }
 
-    /// "On or after" `exp` is too late (RFC 7519 §4.1.4), before `nbf` too early (§4.1.5).
+    /// A token is expired "on or after" `exp` (RFC 7519 §4.1.4) and not valid before `nbf` (§4.1.5).
     fn check_times(&self, raw: &RawClaims<'_>, now_unix_s: u64) -> Result<(), TokenError> {
         match raw.exp {
             None if self.require_exp => return Err(TokenError::NoExpiry),
@@ -83,7 +83,7 @@ impl ClaimRules {
     }
 }
 
-/// The claims we look at, as they came. A claim given twice fails the parse (RFC 7519 §4 leaves that choice).
+/// The claims read, unconverted. A repeated claim is an error (RFC 7519 §4 allows that).
 #[derive(Deserialize)]
 struct RawClaims<'a> {
     #[serde(borrow, default)]
@@ -92,7 +92,7 @@ struct RawClaims<'a> {
     exp: Option<u64>,
     #[serde(default, deserialize_with = "numeric_date")]
     nbf: Option<u64>,
-    /// Nothing depends on it, but a token in which it is not a date is not by a sound issuer.
+    /// Checked for its type only: a token with an invalid `iat` is malformed.
     #[serde(default, deserialize_with = "numeric_date", rename = "iat")]
     _iat: Option<u64>,
     #[serde(borrow, default)]
@@ -134,14 +134,14 @@ impl RawClaims<'_> {
     }
 }
 
-/// The text itself when it may name someone.
+/// The text, if it is valid as a name.
 fn usable(text: &str, bytes_max: usize) -> Option<&str> {
     let fits = (1..=bytes_max).contains(&text.len()) && !text.chars().any(char::is_control);
     fits.then_some(text)
 }
 
-/// A NumericDate (RFC 7519 §2): any JSON number, fractions included. Rounded up, so that comparing it with whole
-/// seconds decides as the fraction would have; before 1970 is 0. `null` and all other types are errors.
+/// A NumericDate (RFC 7519 §2): any JSON number. Fractions are rounded up, so that a comparison with whole seconds
+/// gives the same result; times before 1970 are 0. `null` and other types are errors.
 fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     deserializer.deserialize_any(NumericDateVisitor).map(Some)
 }
@@ -164,7 +164,6 @@ impl Visitor<'_> for NumericDateVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<u64, E> {
-        // The cast saturates at both ends.
         Ok(seconds.ceil() as u64)
     }
 }

@@ -1,40 +1,39 @@
-//! What can be wrong with a token, which is its bearer's fault, and what can be wrong with a key, which is the
-//! operator's. Neither ever quotes the token or the key.
+//! Errors of tokens (the bearer's fault) and of keys (the operator's). They never contain the token or the key.
 
 use std::fmt;
 
-/// Why a token was refused. The first rule it broke, in the order: form, algorithm, key, signature, times, audience,
+/// Why a token is refused: the first violated rule in the order form, algorithm, key, signature, times, audience,
 /// issuer, subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
-    /// Not three base64url parts with JSON objects in the first two, or a registered claim of the wrong type.
+    /// Not three base64url parts of that the first two are JSON objects, or a registered claim of the wrong type.
     Malformed,
-    /// The header lists extensions under `crit`, and this server knows none (RFC 7515 §4.1.11).
+    /// The header has `crit`; no extension is supported (RFC 7515 §4.1.11).
     UnknownExtension,
-    /// No configured key accepts the algorithm that the header names.
+    /// No configured key accepts the algorithm `alg`.
     AlgorithmNotAccepted,
-    /// The header's `kid` names none of the configured keys.
+    /// No configured key has the id `kid`.
     UnknownKey,
-    /// The signature is not by the key it was checked against.
+    /// The signature does not match the key.
     BadSignature,
-    /// `exp` is absent, and it is required.
+    /// `exp` is missing and required.
     NoExpiry,
-    /// `exp` has passed, leeway included.
+    /// `exp` has passed, including the leeway.
     Expired,
-    /// `nbf` is still to come, leeway included.
+    /// `nbf` is in the future, including the leeway.
     NotYetValid,
-    /// `aud` names none of the configured audiences.
+    /// `aud` contains no configured audience.
     WrongAudience,
-    /// `iss` is none of the configured issuers.
+    /// `iss` is not a configured issuer.
     WrongIssuer,
-    /// `sub` is absent, not a string, not 1–128 bytes, or holds control characters.
+    /// `sub` is missing, not a string, not 1–128 bytes, or contains control characters.
     BadSubject,
-    /// `sub` starts with `guest:`, which is how the server names those who come without a token.
+    /// `sub` starts with `guest:`, reserved for clients without a token.
     ReservedSubject,
 }
 
 impl TokenError {
-    /// The error code on the wire: clients renew on `TOKEN_EXPIRED` and give up on `UNAUTHENTICATED`.
+    /// Error code in the protocols: clients renew the token on `TOKEN_EXPIRED`, and give up on `UNAUTHENTICATED`.
     pub fn code(self) -> &'static str {
         match self {
             TokenError::Expired => "TOKEN_EXPIRED",
@@ -42,7 +41,7 @@ impl TokenError {
         }
     }
 
-    /// What was wrong, as a sentence for the token's bearer.
+    /// Description for the bearer of the token, a sentence.
     pub fn text(self) -> &'static str {
         match self {
             TokenError::Malformed => "The token is not a well-formed JWT.",
@@ -71,12 +70,12 @@ impl fmt::Display for TokenError {
 
 impl std::error::Error for TokenError {}
 
-/// Which key (or list) of the configuration cannot be used, and why.
+/// An unusable key (or list of keys), with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyError {
-    /// `secret`, `algorithms`, `jwks`, `jwks key 2 (its kid)`, or the name a PEM key was given with.
+    /// `secret`, `algorithms`, `jwks`, `jwks key 2 (its kid)`, or the name given with a PEM key.
     pub key: String,
-    /// What was wrong with it.
+    /// Reason.
     pub problem: KeyProblem,
 }
 
@@ -94,51 +93,51 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
-/// What was wrong with a key.
+/// Why a key is unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyProblem {
-    /// There is no key at all, and signatures are to be verified.
+    /// No key is configured and signatures are to be verified.
     NoKeys,
-    /// More keys than a token without `kid` may be tried against.
+    /// More than [`KEYS_MAX`](super::KEYS_MAX) keys.
     TooManyKeys,
-    /// A name in the list of algorithms that is not one of ours.
+    /// Unknown name of an algorithm.
     UnknownAlgorithm,
-    /// The key fits none of the algorithms configured.
+    /// None of the configured algorithms fits the key.
     AlgorithmsExclude,
-    /// A secret of no bytes.
+    /// Empty secret.
     EmptySecret,
-    /// A PEM key given as the secret: whoever knows a public key could sign with it.
+    /// A PEM key as the secret: with a public key as secret, its holders could sign.
     PemAsSecret,
-    /// Not one PEM block tagged `PUBLIC KEY` or `RSA PUBLIC KEY`.
+    /// No PEM block with the tag `PUBLIC KEY` or `RSA PUBLIC KEY`.
     NotPem,
-    /// A private key where a public key belongs.
+    /// A private key instead of a public one.
     PrivateKey,
-    /// A certificate where a public key belongs.
+    /// A certificate instead of a public key.
     Certificate,
     /// Several PEM blocks.
     SeveralKeys,
-    /// A key type other than RSA, EC, Ed25519 and, in a JWKS, `oct`.
+    /// Key type other than RSA, EC, Ed25519 and, in a JWKS, `oct`.
     UnsupportedType,
-    /// A curve other than P-256, P-384 and Ed25519.
+    /// Curve other than P-256, P-384 and Ed25519.
     UnsupportedCurve,
-    /// Key material that is missing, not base64url, or of the wrong length for its type.
+    /// Key material that is missing, not base64url, or of the wrong length.
     Broken,
-    /// An RSA modulus outside 2048–8192 bits.
+    /// RSA modulus outside 2048–8192 bits.
     RsaSize,
-    /// An RSA exponent that is even, below 3 or above 33 bits.
+    /// RSA exponent that is even, below 3 or above 33 bits.
     RsaExponent,
-    /// A JWK whose `use` or `key_ops` say it is not for verifying.
+    /// JWK with a `use` or `key_ops` that excludes verification.
     NotForVerifying,
-    /// A JWK whose `alg` does not fit its own type or curve.
+    /// JWK with an `alg` that does not fit its type or curve.
     AlgorithmMismatch,
     /// Not a JSON object with an array `keys` (RFC 7517 §5).
     NotJwks,
-    /// A JWKS in which every key had to be left out.
+    /// JWKS without a usable key.
     NoUsableKey,
 }
 
 impl KeyProblem {
-    /// What was wrong and, where it is not plain, what to do, as a sentence for the operator.
+    /// Description for the operator, with the remedy where it is not obvious.
     pub fn text(self) -> &'static str {
         match self {
             KeyProblem::NoKeys => "no secret, no public key and no JWKS is configured to verify tokens by",

@@ -1,6 +1,5 @@
-//! A JSON Web Key Set (RFC 7517 §5): the public keys that an issuer publishes, each under a name. What a key says
-//! about its own use (`use`, `key_ops`, `alg`, `crv`) is respected. Keys we cannot use are left out, as the RFC asks,
-//! and reported, so that an operator can see why a token finds no key.
+//! JSON Web Key Sets (RFC 7517 §5): an issuer's public keys. `use`, `key_ops`, `alg` and `crv` of a key are respected.
+//! Unusable keys are left out, as the RFC asks, and reported to the operator.
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, OtherKeyParameters, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
@@ -10,7 +9,7 @@ use serde_json::Value;
 use super::error::{KeyError, KeyProblem};
 use super::keys::{Allowed, KEYS_MAX, KeyKind, VerifyingKey, ec_key, ed25519_key, hmac_key, rsa_key};
 
-/// The keys of a set that can be used, and why the others cannot.
+/// Usable keys of a set, and the reasons for the others.
 #[derive(Debug)]
 pub(super) struct KeySet {
     pub(super) keys: Vec<VerifyingKey>,
@@ -85,7 +84,7 @@ fn material(jwk: &Jwk) -> Result<(KeyKind, DecodingKey), KeyProblem> {
     }
 }
 
-/// The problem of a key that [`Jwk`] reads as none of the types it knows.
+/// Problem of a key of no type or curve that [`Jwk`] supports.
 fn problem_of(members: &OtherKeyParameters) -> KeyProblem {
     let text = |name| members.fields.get(name).and_then(Value::as_str);
     match (text("kty"), text("crv")) {

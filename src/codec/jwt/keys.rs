@@ -1,6 +1,5 @@
-//! Keys that tokens are verified by. A key knows its kind and hence the algorithms it may be used with, narrowed by the
-//! configuration; a token's header only selects among them. That is what keeps a public key from being taken for an
-//! HMAC secret, and `none` from being an algorithm.
+//! Keys for verification. The type of a key determines its algorithms, the configuration may restrict them, and a
+//! token's header selects among them. So a public key is never used as an HMAC secret, and `none` is no algorithm.
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
 use base64::Engine;
@@ -11,12 +10,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use super::error::{KeyError, KeyProblem, TokenError};
 use super::parts::TokenParts;
 
-/// Most keys of one verifier: a token without `kid` is tried against all that fit its algorithm, and one check takes
-/// 25 µs (RSA) to 80 µs (P-256).
+/// Maximum of keys: a token without `kid` is tried with all keys of its algorithm, at 25 µs (RSA) to 80 µs (P-256)
+/// each.
 pub const KEYS_MAX: usize = 32;
 
-/// The algorithm of that name, if it is one of ours. `Ed25519` is the newer name for what `EdDSA` means here
-/// (RFC 9864 §2.2).
+/// The algorithm with this name. `Ed25519` is the newer name of `EdDSA` with this curve (RFC 9864 §2.2).
 pub(super) fn algorithm_named(name: &str) -> Option<Algorithm> {
     match name {
         "Ed25519" => Some(Algorithm::EdDSA),
@@ -24,7 +22,7 @@ pub(super) fn algorithm_named(name: &str) -> Option<Algorithm> {
     }
 }
 
-/// What a key is made of.
+/// Type of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyKind {
     Hmac,
@@ -47,12 +45,12 @@ impl KeyKind {
     }
 }
 
-/// The algorithms that the configuration lets keys be used with.
+/// Algorithms allowed by the configuration.
 #[derive(Debug)]
 pub(super) struct Allowed(Vec<Algorithm>);
 
 impl Allowed {
-    /// No names at all allow everything.
+    /// Parses the names; an empty list allows all algorithms.
     pub(super) fn from_names(names: &[String]) -> Result<Self, KeyError> {
         let parse = |name: &String| {
             let unknown = || KeyError::new(format!("algorithms: {name:?}"), KeyProblem::UnknownAlgorithm);
@@ -66,12 +64,12 @@ impl Allowed {
     }
 }
 
-/// A key ready for use.
+/// A key ready for verification.
 #[derive(Debug)]
 pub(super) struct VerifyingKey {
-    /// The name that a token's `kid` selects it by; only keys of a JWKS have one.
+    /// Key id, selected by a token's `kid`; keys of a JWKS only.
     id: Option<String>,
-    /// Never empty.
+    /// Accepted algorithms, never empty.
     algorithms: Vec<Algorithm>,
     decoding: DecodingKey,
 }
@@ -86,12 +84,12 @@ impl VerifyingKey {
         VerifyingKey::new(hmac_key(secret)?, allowed)
     }
 
-    /// Reads one SubjectPublicKeyInfo (RFC 7468 §13) or, for RSA, one PKCS#1 public key.
+    /// Parses a SubjectPublicKeyInfo (RFC 7468 §13) or a PKCS#1 RSA public key.
     pub(super) fn from_pem(pem: &[u8], allowed: &Allowed) -> Result<Self, KeyProblem> {
         VerifyingKey::new(pem_key(pem)?, allowed)
     }
 
-    /// A key of a JWKS. `only` is its own `alg`.
+    /// A key of a JWKS; `only` is its `alg`.
     pub(super) fn from_jwk(
         material: (KeyKind, DecodingKey),
         id: Option<String>,
@@ -116,12 +114,13 @@ impl VerifyingKey {
     }
 
     pub(super) fn accepts(&self, algorithm: Algorithm) -> bool {
+        debug_assert!(!self.algorithms.is_empty(), "invariant: a key has an algorithm");
         self.algorithms.contains(&algorithm)
     }
 
-    /// Whether the signature is by this key. `algorithm` must be one that the key accepts.
+    /// Whether the signature matches. `algorithm` is one that the key accepts.
     pub(super) fn verifies(&self, parts: &TokenParts<'_>, algorithm: Algorithm) -> Result<bool, TokenError> {
-        debug_assert!(self.accepts(algorithm));
+        debug_assert!(self.accepts(algorithm), "invariant: a key is used with its own algorithms only");
         crypto::verify(parts.signature, parts.signed.as_bytes(), &self.decoding, algorithm)
             .map_err(|_| TokenError::Malformed)
     }
@@ -137,8 +136,7 @@ pub(super) fn hmac_key(secret: &[u8]) -> Result<(KeyKind, DecodingKey), KeyProbl
     Ok((KeyKind::Hmac, DecodingKey::from_secret(secret)))
 }
 
-/// An RSA key from its modulus and exponent, both big-endian. The checks are those that the verification would
-/// otherwise fail by, once for every token.
+/// An RSA key from big-endian modulus and exponent. Without these checks the verification of every token would fail.
 pub(super) fn rsa_key(modulus: &[u8], exponent: &[u8]) -> Result<(KeyKind, DecodingKey), KeyProblem> {
     let (modulus, exponent) = (without_leading_zeros(modulus), without_leading_zeros(exponent));
     let bits = modulus.first().map_or(0, |first| modulus.len() * 8 - first.leading_zeros() as usize);
@@ -159,7 +157,7 @@ fn without_leading_zeros(number: &[u8]) -> &[u8] {
     &number[number.iter().take_while(|byte| **byte == 0).count()..]
 }
 
-/// An ECDSA key from its point, uncompressed (SEC 1 §2.3.3).
+/// An ECDSA key from its uncompressed point (SEC 1 §2.3.3).
 pub(super) fn ec_key(kind: KeyKind, point: &[u8]) -> Result<(KeyKind, DecodingKey), KeyProblem> {
     let point_bytes = match kind {
         KeyKind::P256 => 1 + 2 * 32,
@@ -196,7 +194,7 @@ fn pem_key(pem: &[u8]) -> Result<(KeyKind, DecodingKey), KeyProblem> {
     Err(KeyProblem::UnsupportedType)
 }
 
-/// The DER inside the only PEM block.
+/// The DER in the only PEM block.
 fn pem_body(pem: &[u8]) -> Result<Vec<u8>, KeyProblem> {
     let text = std::str::from_utf8(pem).map_err(|_| KeyProblem::NotPem)?;
     let (_, block) = text.split_once("-----BEGIN ").ok_or(KeyProblem::NotPem)?;
@@ -215,8 +213,8 @@ fn pem_body(pem: &[u8]) -> Result<Vec<u8>, KeyProblem> {
     STANDARD.decode(base64).map_err(|_| KeyProblem::Broken)
 }
 
-/// The curve of an EC key, by the cryptography library's own reading of its SubjectPublicKeyInfo (RFC 5480 §2.1.1). The
-/// length of the point does not tell: secp256k1 has that of P-256.
+/// The curve of an EC key, from the parsed SubjectPublicKeyInfo (RFC 5480 §2.1.1): the length of the point is
+/// ambiguous, as secp256k1 and P-256 have the same.
 fn curve_of(subject_public_key_info: &[u8]) -> Result<KeyKind, KeyProblem> {
     let is_on = |algorithm| ParsedPublicKey::new(algorithm, subject_public_key_info).is_ok();
     match () {

@@ -1,21 +1,20 @@
-//! A JSON value read no further than a token's rules need: text, a list of texts, or something else. A claim of an
-//! unexpected type is then for the claim's own rule to refuse or ignore, and does not fail the whole token. Texts
-//! borrow from the input unless they hold escapes.
+//! JSON values of unknown type, parsed as far as the rules for claims need. A claim of an unexpected type is handled by
+//! the rule for that claim and does not make the token malformed. Strings without escapes are borrowed.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A claim or header value. `null` is the same as absent.
+/// A claim or header value. `null` equals absence.
 #[derive(Debug, Default)]
 pub(super) enum Loose<'a> {
     #[default]
     Absent,
     Text(Cow<'a, str>),
-    /// The array's texts; elements of other types are left out.
+    /// Strings of an array; other elements are ignored.
     List(Vec<Cow<'a, str>>),
-    /// A number, a truth value or an object.
+    /// A number, boolean or object.
     Other,
 }
 
@@ -27,7 +26,7 @@ impl Loose<'_> {
         }
     }
 
-    /// Whether the text is, or the list has, exactly `wanted`.
+    /// Whether the string equals `wanted`, or the list contains it.
     pub(super) fn names(&self, wanted: &str) -> bool {
         match self {
             Loose::Text(text) => text == wanted,
@@ -36,7 +35,7 @@ impl Loose<'_> {
         }
     }
 
-    /// Whether the list has `wanted`, or the text has it among the words between `separators`.
+    /// Whether the list contains `wanted`, or the string does, as a word between `separators`.
     pub(super) fn lists(&self, wanted: &str, separators: &[char]) -> bool {
         match self {
             Loose::Text(text) => text.split(separators).any(|word| word == wanted),

@@ -1,10 +1,9 @@
-//! JSON Web Tokens (RFC 7519) signed with JWS (RFC 7515): from a token's text and the time to what it says about its
-//! bearer, or to the reason it is refused.
+//! JSON Web Tokens (RFC 7519) signed with JWS (RFC 7515): verification of a token's text at a given time, with its
+//! claims or the reason for its refusal as the result.
 //!
-//! A [`Verifier`] is made once from the configured keys and shared by all threads; when a key file changes, a new one
-//! takes its place. It reads no clock and no file, and never panics on a token. Which algorithms are accepted is the
-//! keys' business, never the token's: the header's `alg` and `kid` only select among them. It does not know where in a
-//! request a token was, nor what its bearer may do.
+//! A [`Verifier`] is created from the configured keys and shared by all threads; when a key file changes, a new one
+//! replaces it. It reads no clock and no file. The keys determine the accepted algorithms; the token's `alg` and `kid`
+//! only select among them. Where a request carries its token, and the rights of its bearer, are determined elsewhere.
 
 mod claims;
 mod error;
@@ -29,26 +28,26 @@ use jwks::KeySet;
 use keys::{Allowed, VerifyingKey};
 use parts::{Scratch, TokenHeader, TokenParts, decode_object};
 
-/// What a [`Verifier`] is made from. Not `Debug`, since it holds the secret.
+/// Options of a [`Verifier`]. Not `Debug`, as they contain the secret.
 #[derive(Clone)]
 pub struct VerifierOptions {
-    /// The shared secret of HS256, HS384 and HS512.
+    /// Shared secret of HS256, HS384 and HS512.
     pub secret: Option<String>,
-    /// The contents of PEM files, each with a name for errors.
+    /// Contents of PEM files, each with a name for errors.
     pub public_keys_pem: Vec<(String, Vec<u8>)>,
-    /// The contents of a JWKS file.
+    /// Contents of a JWKS file.
     pub jwks: Option<Vec<u8>>,
-    /// The algorithms accepted, by their names in RFC 7518 §3.1 and RFC 8037 §3.1; none: all that the keys allow.
+    /// Accepted algorithms by their names in RFC 7518 §3.1 and RFC 8037 §3.1; empty: all that the keys allow.
     pub algorithms: Vec<String>,
-    /// A token must be for one of these; none: `aud` is not looked at.
+    /// Accepted audiences; empty: `aud` is ignored.
     pub audience: Vec<String>,
-    /// A token must be by one of these; none: `iss` is not looked at.
+    /// Accepted issuers; empty: `iss` is ignored.
     pub issuer: Vec<String>,
     /// Whether a token without `exp` is refused.
     pub require_exp: bool,
-    /// False accepts whatever claims to be a token, for trials on one's own machine. Claims are still checked.
+    /// False accepts any signature, for development. Claims are still checked.
     pub verify_signature: bool,
-    /// How far clocks may be apart, in seconds, to the benefit of the token.
+    /// Tolerated difference of clocks, in seconds, in favour of the token.
     pub leeway_s: u64,
 }
 
@@ -68,7 +67,7 @@ impl Default for VerifierOptions {
     }
 }
 
-/// Decides which tokens are good, by keys and rules that never change during its life.
+/// Verifier of tokens, with keys and rules that do not change.
 #[derive(Debug)]
 pub struct Verifier {
     keys: Vec<VerifyingKey>,
@@ -78,12 +77,11 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Prepares the keys.
+    /// Parses the keys.
     ///
     /// # Errors
-    ///
-    /// The first key that cannot be used, or that there is none though signatures are to be verified. Keys of a JWKS
-    /// are only [left out](Verifier::left_out), unless all of them are.
+    /// The first unusable key, or that there is none though signatures are verified. Unusable keys of a JWKS are [left
+    /// out](Verifier::left_out), unless all are.
     pub fn new(options: VerifierOptions) -> Result<Self, KeyError> {
         let allowed = Allowed::from_names(&options.algorithms)?;
         let mut keys = Vec::new();
@@ -115,7 +113,7 @@ impl Verifier {
         Ok(Verifier { keys, left_out, rules, verify_signature: options.verify_signature })
     }
 
-    /// The keys of the JWKS that are not used, each with the reason.
+    /// The unusable keys of the JWKS, each with the reason.
     pub fn left_out(&self) -> &[KeyError] {
         &self.left_out
     }
@@ -123,8 +121,7 @@ impl Verifier {
     /// Verifies a token at a time in Unix seconds.
     ///
     /// # Errors
-    ///
-    /// The first rule that the token breaks, in the order of [`TokenError`].
+    /// The first violated rule, in the order of [`TokenError`].
     pub fn verify(&self, token: &str, now_unix_s: u64) -> Result<Claims, TokenError> {
         let parts = TokenParts::split(token)?;
         let mut scratch = Scratch::new();
@@ -137,8 +134,8 @@ impl Verifier {
         self.rules.check(decode_object(parts.payload, &mut scratch)?, now_unix_s)
     }
 
-    /// A `kid` that names keys restricts the trial to them. One that names none may be by an issuer who numbers the
-    /// secret or the PEM key we know without a name, so those are tried.
+    /// Verifies the signature. A known `kid` restricts the keys to those with this id. An unknown one may be an
+    /// issuer's id for the secret or the PEM keys, configured without an id, so these are tried.
     fn check_signature(&self, header: &TokenHeader<'_>, parts: &TokenParts<'_>) -> Result<(), TokenError> {
         let algorithm = header.algorithm.ok_or(TokenError::AlgorithmNotAccepted)?;
         let key_id = header.key_id.text();

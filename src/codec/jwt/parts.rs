@@ -1,5 +1,5 @@
-//! A token's compact form (RFC 7515 §7.1): three base64url parts between full stops. Splitting and decoding is strict:
-//! no padding, no white space, no stray bits in a part's last character, so no two spellings mean the same token.
+//! Compact serialization of a token (RFC 7515 §7.1): three base64url parts separated by full stops. Decoding is strict
+//! (no padding, white space or unused bits), so a token has only one representation.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,19 +11,19 @@ use super::error::TokenError;
 use super::keys::algorithm_named;
 use super::loose::Loose;
 
-/// The longest token looked at, in bytes: twice the request line or header that most servers and proxies let through.
+/// Maximum size of a token, in bytes: twice the maximum of a header in most servers and proxies.
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
-/// Where one part is decoded to. Usual headers and payloads stay on the stack.
+/// Buffer for a decoded part; usual headers and payloads stay on the stack.
 pub(super) type Scratch = SmallVec<[u8; 1024]>;
 
-/// The parts of a token, still encoded.
+/// The parts of a token, encoded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenParts<'a> {
     pub(super) header: &'a str,
     pub(super) payload: &'a str,
     pub(super) signature: &'a str,
-    /// Header, full stop and payload: what the signature covers.
+    /// Header, full stop and payload: the signed text.
     pub(super) signed: &'a str,
 }
 
@@ -34,20 +34,21 @@ impl<'a> TokenParts<'a> {
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        debug_assert_eq!(header.len() + payload.len() + signature.len() + 2, token.len(), "invariant: no byte is lost");
         Ok(TokenParts { header, payload, signature, signed })
     }
 
-    /// Whether the signature could be one, for those who do not check whose it is.
+    /// Checks the encoding of the signature only.
     pub(super) fn check_signature_form(&self) -> Result<(), TokenError> {
         decode(self.signature, &mut Scratch::new()).map(|_| ())
     }
 }
 
-/// Decodes one part to the text of a JSON object.
+/// Decodes a part to the text of a JSON object.
 pub(super) fn decode_object<'b>(part: &str, scratch: &'b mut Scratch) -> Result<&'b str, TokenError> {
     let bytes = decode(part, scratch)?;
     let text = simdutf8::basic::from_utf8(bytes).map_err(|_| TokenError::Malformed)?;
-    // serde reads a struct from an array too, by position; RFC 7519 §7.2 knows objects only.
+    // serde accepts an array for a struct; RFC 7519 §7.2 allows objects only.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(TokenError::Malformed);
     }
@@ -60,10 +61,10 @@ fn decode<'b>(part: &str, scratch: &'b mut Scratch) -> Result<&'b [u8], TokenErr
     Ok(&scratch[..length])
 }
 
-/// What the header asks for. It only ever selects among what the configured keys allow.
+/// Parsed header. It only selects among the algorithms and keys configured.
 #[derive(Debug)]
 pub(super) struct TokenHeader<'a> {
-    /// Absent when the name is not one of ours; `none` is not.
+    /// `None` when the name is unknown, as `none` is.
     pub(super) algorithm: Option<Algorithm>,
     pub(super) key_id: Loose<'a>,
 }
@@ -92,7 +93,7 @@ struct RawHeader<'a> {
     crit: bool,
 }
 
-/// True for any value at all, `null` included.
+/// True for any value, `null` included.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }

@@ -1,25 +1,26 @@
-//! The values of a JSON array, one after the other, cut out of a text that is known to be one.
+//! Iterator over the values of a JSON array, in a text already validated.
 
-/// The arguments of an event or an ack: JSON values, still text.
+/// Arguments of an event or ack, as JSON text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arguments<'a> {
-    /// From the value that is next, to the array's `]`; empty when there is none.
+    /// The text from the next value to the array's `]`; empty after the last value.
     rest: &'a str,
 }
 
 impl<'a> Arguments<'a> {
-    /// The values of an array; `array` is valid JSON and begins with `[`.
+    /// The values of an array. `array` is valid JSON and starts with `[`.
     pub(super) fn of_array(array: &'a str) -> Self {
+        debug_assert!(array.starts_with('['), "invariant: arguments are a JSON array");
         Self::behind(array.trim_end(), 1)
     }
 
-    /// What follows `at`, the place of a `[` or `,` plus one.
+    /// The text at `at`, the index after a `[` or `,`.
     fn behind(array: &'a str, at: usize) -> Self {
         let rest = array.get(at..).unwrap_or_default().trim_start();
         Self { rest: if rest == "]" { "" } else { rest } }
     }
 
-    /// The values that have not been taken, as they came, with the commas between them: what stands in an array.
+    /// The remaining values with the commas between them, as in the array.
     pub fn text(&self) -> &'a str {
         self.rest.strip_suffix(']').unwrap_or_default().trim_end()
     }
@@ -39,7 +40,7 @@ impl<'a> Iterator for Arguments<'a> {
     }
 }
 
-/// Where the value at the start of `bytes` ends: at the comma or bracket that is not its own.
+/// End of the value at the start of `bytes`: the comma or bracket that does not belong to it.
 fn value_end(bytes: &[u8]) -> usize {
     let (mut depth, mut at) = (0_usize, 0);
     while let Some(byte) = bytes.get(at) {
@@ -55,7 +56,7 @@ fn value_end(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-/// The length of the text at the start of `bytes`, its quotes included.
+/// Length of the string at the start of `bytes`, with quotes.
 fn text_length(bytes: &[u8]) -> usize {
     let mut at = 1;
     while let Some(byte) = bytes.get(at) {

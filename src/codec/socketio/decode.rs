@@ -1,4 +1,4 @@
-//! A packet's text to its parts, rule by rule.
+//! Parser of packet texts.
 
 use serde::de::IgnoredAny;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::codec::engineio::Version;
 
-/// What the first character says.
+/// Packet type.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PacketType {
     Connect,
@@ -18,11 +18,11 @@ enum PacketType {
     ConnectError,
 }
 
-/// Reads a packet's text, and how many attachments are to follow it. `version` is that of Engine.IO: where it is 3,
-/// version 4 of Socket.IO is spoken, whose namespaces may have a query.
+/// Parses a packet; returns it with the number of attachments to follow. `version` is the Engine.IO version: 3 carries
+/// protocol 4 of Socket.IO, whose namespaces may have a query.
 ///
 /// # Errors
-/// The text is no packet; see [`SocketIoError`].
+/// See [`SocketIoError`].
 pub(super) fn parse(version: Version, text: &str) -> Result<(SocketIoPacket<'_>, usize), SocketIoError> {
     let (kind, is_binary) = kind(text)?;
     let rest = &text[1..];
@@ -63,7 +63,7 @@ fn attachment_count(text: &str) -> Result<(usize, &str), SocketIoError> {
     if digits.is_empty() {
         return Err(SocketIoError::AttachmentCount);
     }
-    // A number too large to be one is too many, too.
+    // A number beyond 64 bits exceeds the limit, too.
     match digits.parse() {
         Ok(count) if count <= ATTACHMENTS_MAX => Ok((count, rest)),
         _ => Err(SocketIoError::TooManyAttachments),
@@ -88,7 +88,7 @@ fn ack_id(text: &str) -> Result<(Option<u64>, &str), SocketIoError> {
     }
 }
 
-/// How many digits a text begins with.
+/// Number of leading digits.
 fn digits(text: &str) -> usize {
     text.bytes().take_while(u8::is_ascii_digit).count()
 }
@@ -105,7 +105,7 @@ fn content(kind: PacketType, payload: &str) -> Result<PacketContent<'_>, SocketI
     }
 }
 
-/// A JSON value that begins with `start`.
+/// Validates a JSON value that starts with `start`.
 fn value<'a>(payload: &'a str, start: &str) -> Result<&'a str, SocketIoError> {
     let payload = payload.trim_matches([' ', '\t', '\n', '\r']);
     if payload.is_empty() {
@@ -127,12 +127,12 @@ fn event(array: &str) -> Result<SocketIoEvent<'_>, SocketIoError> {
     }
 }
 
-/// Whether a name, as JSON, is one that no event may have.
+/// Whether a name, as JSON, is reserved.
 fn is_reserved(name: &str) -> bool {
     let inner = &name[1..name.len() - 1];
     if !inner.contains('\\') {
         return RESERVED_EVENTS.contains(&inner);
     }
-    // Escapes: rare enough for an allocation. A text that has no Unicode spelling is not one of those names.
+    // Escapes are rare, so an allocation is acceptable. A string that is not valid Unicode is none of these names.
     serde_json::from_str::<String>(name).is_ok_and(|name| RESERVED_EVENTS.contains(&name.as_str()))
 }

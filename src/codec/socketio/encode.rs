@@ -1,34 +1,34 @@
-//! Packets to text. Each encoder appends one Engine.IO message, its `4` included; attachments are messages of their own
-//! behind it.
+//! Encoder of packets. Each function appends one Engine.IO message with its `4`; attachments follow as separate
+//! messages.
 
 use super::{ACK_ID_MAX, ATTACHMENTS_MAX, MAIN};
 use crate::codec::json::{self, Object};
 
-/// Where a packet goes, and what goes with it.
+/// Header of an outgoing packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketTarget<'a> {
-    /// The namespace, beginning with `/`.
+    /// Namespace, starting with `/`.
     pub namespace: &'a str,
-    /// The number under which an event is to be acknowledged, or that an ack acknowledges.
+    /// Ack id: requested by an event, answered by an ack.
     pub id: Option<u64>,
-    /// Attachments that follow, [`ATTACHMENTS_MAX`] at most.
+    /// Number of attachments, at most [`ATTACHMENTS_MAX`].
     pub attachments: usize,
 }
 
 impl<'a> PacketTarget<'a> {
-    /// A namespace, without an ack or attachments.
+    /// Header without ack id and attachments.
     pub fn namespace(namespace: &'a str) -> Self {
         Self { namespace, id: None, attachments: 0 }
     }
 }
 
-/// Appends the acceptance of a CONNECT: the connection's id, and the secret by which it may be recovered.
+/// Appends the acceptance of a CONNECT, with the connection id and the recovery token.
 pub fn encode_accepted(out: &mut Vec<u8>, namespace: &str, sid: &str, recovery_id: Option<&str>) {
     head(out, b'0', &PacketTarget::namespace(namespace));
     Object::begin(out).string("sid", sid).optional("pid", recovery_id).end();
 }
 
-/// Appends the acceptance of a CONNECT as version 4 spells it, which says nothing more.
+/// Appends the acceptance of a CONNECT in protocol 4, without a payload.
 pub fn encode_joined(out: &mut Vec<u8>, namespace: &str) {
     head(out, b'0', &PacketTarget::namespace(namespace));
 }
@@ -39,31 +39,31 @@ pub fn encode_refused(out: &mut Vec<u8>, namespace: &str, message: &str, data: O
     Object::begin(out).string("message", message).optional_raw("data", data).end();
 }
 
-/// Appends the refusal of a CONNECT as version 4 spells it: a text.
+/// Appends the refusal of a CONNECT in protocol 4, a string.
 pub fn encode_refused_plainly(out: &mut Vec<u8>, namespace: &str, message: &str) {
     head(out, b'4', &PacketTarget::namespace(namespace));
     json::string(out, message);
 }
 
-/// Appends a departure from a namespace.
+/// Appends a DISCONNECT.
 pub fn encode_disconnect(out: &mut Vec<u8>, namespace: &str) {
     head(out, b'1', &PacketTarget::namespace(namespace));
 }
 
-/// Begins an event.
+/// Starts an event.
 pub fn begin_event<'o>(out: &'o mut Vec<u8>, target: &PacketTarget<'_>, name: &str) -> ArgumentsWriter<'o> {
     let mut writer = begin(out, if target.attachments > 0 { b'5' } else { b'2' }, target);
     writer.string(name);
     writer
 }
 
-/// Begins an ack.
+/// Starts an ack.
 pub fn begin_ack<'o>(out: &'o mut Vec<u8>, target: &PacketTarget<'_>) -> ArgumentsWriter<'o> {
-    debug_assert!(target.id.is_some(), "an ack says what it acknowledges");
+    debug_assert!(target.id.is_some(), "invariant: an ack has the id of its event");
     begin(out, if target.attachments > 0 { b'6' } else { b'3' }, target)
 }
 
-/// Appends an event without attachments whose array, its name included, is what `write` appends.
+/// Appends an event without attachments. `write` appends the JSON array, including the event name.
 pub fn encode_event(out: &mut Vec<u8>, target: &PacketTarget<'_>, write: impl FnOnce(&mut Vec<u8>)) {
     head(out, b'2', target);
     write(out);
@@ -75,7 +75,10 @@ fn begin<'o>(out: &'o mut Vec<u8>, kind: u8, target: &PacketTarget<'_>) -> Argum
 }
 
 fn head(out: &mut Vec<u8>, kind: u8, target: &PacketTarget<'_>) {
-    debug_assert!(target.attachments <= ATTACHMENTS_MAX && target.id.is_none_or(|id| id <= ACK_ID_MAX));
+    debug_assert!(
+        target.attachments <= ATTACHMENTS_MAX && target.id.is_none_or(|id| id <= ACK_ID_MAX),
+        "invariant: limits hold"
+    );
     out.extend_from_slice(&[b'4', kind]);
     if target.attachments > 0 {
         json::number(out, target.attachments as u64);
@@ -90,17 +93,17 @@ fn head(out: &mut Vec<u8>, kind: u8, target: &PacketTarget<'_>) {
     }
 }
 
-/// An array of arguments under construction at the end of a buffer.
+/// Writes an array of arguments to the end of a buffer.
 #[derive(Debug)]
 #[must_use = "the array is open until `end`"]
 pub struct ArgumentsWriter<'o> {
     out: &'o mut Vec<u8>,
-    /// What comes before the next value.
+    /// Separator before the next value.
     separator: u8,
 }
 
 impl ArgumentsWriter<'_> {
-    /// Adds what `write` appends, a JSON value.
+    /// Appends a JSON value by `write`.
     pub fn value(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
         self.out.push(self.separator);
         self.separator = b',';
@@ -108,12 +111,12 @@ impl ArgumentsWriter<'_> {
         self
     }
 
-    /// Adds a text.
+    /// Appends a string.
     pub fn string(&mut self, text: &str) -> &mut Self {
         self.value(|out| json::string(out, text))
     }
 
-    /// Adds a value that is JSON already; or several, with commas between them.
+    /// Appends JSON text: one value, or several with commas between them.
     pub fn raw(&mut self, json: &str) -> &mut Self {
         if json.is_empty() {
             return self;
@@ -121,7 +124,7 @@ impl ArgumentsWriter<'_> {
         self.value(|out| out.extend_from_slice(json.as_bytes()))
     }
 
-    /// Adds the place of an attachment.
+    /// Appends a placeholder.
     pub fn placeholder(&mut self, number: usize) -> &mut Self {
         self.value(|out| {
             out.extend_from_slice(b"{\"_placeholder\":true,\"num\":");

@@ -1,4 +1,4 @@
-//! Packets whose attachments follow them: kept until the last one has come.
+//! Decoder of packets, with a buffer for those with attachments.
 
 use smallvec::SmallVec;
 
@@ -7,21 +7,21 @@ use super::{
 };
 use crate::codec::engineio::Version;
 
-/// One client's packets: 8 bytes, and nothing behind them unless attachments are awaited.
+/// Decoder of one client's packets: 8 bytes, without an allocation unless attachments are pending.
 #[derive(Debug, Default)]
 pub struct SocketIoDecoder {
     partial: Option<Box<GatheredPacket>>,
 }
 
-/// A packet with attachments, those of them that have come.
+/// A packet with the attachments received so far.
 #[derive(Debug, PartialEq, Eq)]
 pub struct GatheredPacket {
     version: Version,
     text: Box<str>,
     bytes: Vec<u8>,
-    /// Where each attachment ends in `bytes`.
+    /// End of each attachment in `bytes`.
     ends: SmallVec<[u32; 4]>,
-    /// Attachments to come.
+    /// Number of pending attachments.
     missing: usize,
 }
 
@@ -33,24 +33,24 @@ pub struct Attachments<'a> {
 }
 
 impl<'a> Attachments<'a> {
-    /// How many there are.
+    /// Number of attachments.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no attachment.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The one that a placeholder calls `number`.
+    /// The attachment with the number used in placeholders.
     pub fn get(&self, number: usize) -> Option<&'a [u8]> {
         let end = *self.ends.get(number)? as usize;
         let start = number.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
         self.bytes.get(start..end)
     }
 
-    /// All of them.
+    /// The attachments.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let all = *self;
         (0..all.len()).filter_map(move |number| all.get(number))
@@ -58,10 +58,10 @@ impl<'a> Attachments<'a> {
 }
 
 impl SocketIoDecoder {
-    /// Reads a message of text. `None` when attachments are to follow; the packet then comes from [`SocketIoDecoder::binary`].
+    /// Decodes a text message. `None` when attachments follow; [`SocketIoDecoder::binary`] returns the packet then.
     ///
     /// # Errors
-    /// The client's fault; see [`SocketIoError`]. The caller closes and decodes no more.
+    /// See [`SocketIoError`]. The caller closes and stops decoding.
     pub fn text<'a>(
         &mut self,
         version: Version,
@@ -75,7 +75,7 @@ impl SocketIoDecoder {
             return Err(SocketIoError::TooLarge);
         }
         let (packet, missing) = decode::parse(version, text)?;
-        debug_assert!(missing <= ATTACHMENTS_MAX, "the parser keeps to the bound");
+        debug_assert!(missing <= ATTACHMENTS_MAX, "invariant: the parser limits attachments");
         if missing == 0 {
             return Ok(Some(packet));
         }
@@ -90,10 +90,10 @@ impl SocketIoDecoder {
         Ok(None)
     }
 
-    /// Reads a message of bytes, an attachment. `Some` when it was the last one of its packet.
+    /// Decodes a binary message, an attachment. `Some` when it is the last one of its packet.
     ///
     /// # Errors
-    /// No attachment is awaited, or the packet becomes too large.
+    /// No attachment is pending, or the packet exceeds the limit.
     pub fn binary(
         &mut self,
         bytes: &[u8],
@@ -107,21 +107,22 @@ impl SocketIoDecoder {
         }
         partial.bytes.extend_from_slice(bytes);
         partial.ends.push(end);
+        debug_assert!(partial.missing > 0, "invariant: a partial packet waits for an attachment");
         partial.missing -= 1;
         Ok(if partial.missing == 0 { self.partial.take() } else { None })
     }
 
-    /// Whether it holds nothing: no attachment is awaited.
+    /// Whether no attachment is pending.
     pub fn is_idle(&self) -> bool {
         self.partial.is_none()
     }
 }
 
 impl GatheredPacket {
-    /// The packet, whole.
+    /// The complete packet.
     ///
     /// # Errors
-    /// None: its text was a packet when it came, and still is.
+    /// None in practice: its text has been validated.
     pub fn packet(&self) -> Result<SocketIoPacket<'_>, SocketIoError> {
         let (packet, _) = decode::parse(self.version, &self.text)?;
         Ok(SocketIoPacket { attachments: Attachments { bytes: &self.bytes, ends: &self.ends }, ..packet })

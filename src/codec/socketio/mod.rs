@@ -1,19 +1,20 @@
-//! Socket.IO 5 packets, and the vocabulary of version 4 that Socket.IO 2 clients use, as text and attachments:
+//! Packets of Socket.IO protocol 5, and those of protocol 4 that Socket.IO 2 clients use, as text and attachments:
 //! `<type>[<n attachments>-][<namespace>,][<ack id>][JSON]`.
 //!
-//! It is not a connection to a namespace: it does not know which namespaces there are or who is in them. What an event
-//! means is not here either: its arguments stay JSON text, in which `{"_placeholder":true,"num":n}` stands for the
-//! attachment number n.
+//! This module does not know the server's namespaces or their clients, and does not interpret events: arguments stay
+//! JSON text, in that `{"_placeholder":true,"num":n}` refers to the attachment n.
 //!
-//! It promises:
+//! Guarantees:
 //!
-//! - **What is decoded is borrowed** from the message it came in, and nothing is allocated. Only a packet with attachments
-//!   is kept until the last of them has come, and how much is kept has a bound.
-//! - **What is let through is JSON**, so it may be passed on unread.
-//! - **An idle [`SocketIoDecoder`] is one null pointer.**
-//! - Encoders append the whole Engine.IO packet, its `4` included, so that it is a WebSocket message's payload by itself
-//!   ([`engineio::encode_text`](super::engineio::encode_text)) or goes into a
+//! - Decoded packets are borrowed from the message, without allocation. Only a packet with attachments is buffered
+//!   until the last one has arrived, within a limit.
+//! - Arguments of a decoded packet are valid JSON, so they may be forwarded unparsed.
+//! - An idle [`SocketIoDecoder`] is one null pointer.
+//! - Encoders append a complete Engine.IO packet including its `4`: the payload of a WebSocket message
+//!   ([`engineio::encode_text`](super::engineio::encode_text)) or of a
 //!   [`PayloadWriter`](super::engineio::PayloadWriter).
+//!
+//! Source: the protocol documents (socketio/socket.io-protocol).
 
 mod arguments;
 mod decode;
@@ -31,73 +32,73 @@ pub use encode::{
 };
 pub use gather::{Attachments, GatheredPacket, SocketIoDecoder};
 
-/// The main namespace, which packets do not name.
+/// The main namespace; packets omit its name.
 pub const MAIN: &str = "/";
 
-/// Attachments a packet may have, as in the reference parser.
+/// Maximum of attachments per packet, as in the reference parser.
 pub const ATTACHMENTS_MAX: usize = 10;
 
-/// Bytes of a namespace's name, its query not counted.
+/// Maximum size of a namespace's name without its query, in bytes.
 pub const NAMESPACE_BYTES_MAX: usize = 128;
 
-/// The largest ack id: the largest integer that JavaScript counts to exactly.
+/// The largest ack id: the largest integer that JavaScript represents exactly.
 pub const ACK_ID_MAX: u64 = (1 << 53) - 1;
 
-/// Event names with a meaning of their own in the clients, which no event may have.
+/// Event names reserved by the client libraries.
 pub const RESERVED_EVENTS: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
-/// One packet.
+/// A packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketIoPacket<'a> {
-    /// The namespace it is for, beginning with `/`.
+    /// Namespace, starting with `/`.
     pub namespace: &'a str,
-    /// What follows `?` in the namespace's name; only where version 4 is spoken.
+    /// Query after `?` in the name of the namespace; protocol 4 only.
     pub query: Option<&'a str>,
-    /// The number under which it is to be acknowledged, or, of an [`PacketContent::Ack`], which it acknowledges.
+    /// Ack id: requested by an event, answered by a [`PacketContent::Ack`].
     pub id: Option<u64>,
-    /// What it says.
+    /// Type and payload.
     pub content: PacketContent<'a>,
-    /// The bytes that stand for its placeholders.
+    /// Binary attachments.
     pub attachments: Attachments<'a>,
 }
 
-/// What a packet says.
+/// Type and payload of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PacketContent<'a> {
-    /// Into the namespace; with a JSON object or nothing.
+    /// CONNECT, with an optional JSON object.
     Connect(Option<&'a str>),
-    /// Out of the namespace.
+    /// DISCONNECT.
     Disconnect,
-    /// Something happened.
+    /// EVENT.
     Event(SocketIoEvent<'a>),
-    /// An event's answer.
+    /// ACK, with the arguments of the acknowledgement.
     Ack(Arguments<'a>),
-    /// Not into the namespace; with any JSON value.
+    /// CONNECT_ERROR, with any JSON value.
     ConnectError(&'a str),
 }
 
-/// An event: a name and arguments.
+/// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketIoEvent<'a> {
-    /// The name as JSON: a text in quotes, or a number.
+    /// Name as JSON: a string with quotes, or a number.
     pub name: &'a str,
-    /// The arguments.
+    /// Arguments.
     pub arguments: Arguments<'a>,
 }
 
 impl<'a> SocketIoEvent<'a> {
-    /// The name without its quotes; `None` when it is a number or has escapes, as no name that a dialect knows does.
+    /// The name without quotes; `None` if it is a number or has escapes, unlike any name in a dialect.
     pub fn plain_name(&self) -> Option<&'a str> {
         let inner = self.name.strip_prefix('"')?.strip_suffix('"')?;
         (!inner.contains('\\')).then_some(inner)
     }
 }
 
-/// What one client may make a [`SocketIoDecoder`] hold.
+/// Limits of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketIoLimits {
-    /// Bytes of a packet, all its attachments together.
+    /// Bytes of a packet including its attachments.
     pub packet_bytes: usize,
 }
 
@@ -107,37 +108,37 @@ impl Default for SocketIoLimits {
     }
 }
 
-/// The client's fault: what it sent that is no packet. It ends the connection.
+/// Why a packet is refused. It ends the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketIoError {
-    /// No type, or one that there is not.
+    /// Missing or unknown packet type.
     Kind,
-    /// A number of attachments that is none, or is missing.
+    /// Missing or malformed number of attachments.
     AttachmentCount,
     /// More than [`ATTACHMENTS_MAX`] attachments.
     TooManyAttachments,
-    /// A namespace's name that is too long or has control characters.
+    /// Name of a namespace that is too long or contains control characters.
     Namespace,
-    /// An ack id that is too large, missing where it must be, or there where it must not.
+    /// Ack id that is too large, missing in an ACK, or present in a type without.
     AckId,
-    /// What should be JSON is not.
+    /// Malformed JSON.
     Json,
-    /// JSON of the wrong kind for the packet's type.
+    /// JSON type that does not fit the packet type.
     Payload,
-    /// An event named like one of [`RESERVED_EVENTS`].
+    /// Event name in [`RESERVED_EVENTS`].
     ReservedEvent,
-    /// A packet while attachments of another one are to come.
+    /// Text packet while attachments are pending.
     AttachmentAwaited,
-    /// A placeholder for an attachment that there is not.
+    /// Placeholder without an attachment.
     Placeholder,
-    /// An attachment of no packet.
+    /// Attachment without a packet.
     AttachmentUnasked,
-    /// A packet of more than [`SocketIoLimits::packet_bytes`].
+    /// Packet of more than [`SocketIoLimits::packet_bytes`].
     TooLarge,
 }
 
 impl SocketIoError {
-    /// What was wrong, as a phrase.
+    /// Description, a phrase.
     pub fn text(self) -> &'static str {
         match self {
             Self::Kind => "packet of an unknown type",

@@ -1,4 +1,4 @@
-//! What stands for attachments in a packet's JSON: `{"_placeholder":true,"num":n}`, at any depth.
+//! Check of attachment placeholders in JSON: `{"_placeholder":true,"num":n}`, at any depth.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,27 +6,26 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-/// Whether no placeholder in a value, which is JSON, stands for another attachment than the first `count`. Nothing of the
-/// value is kept.
+/// Whether all placeholders in a JSON value refer to the first `count` attachments. No part of the value is stored.
 pub(super) fn are_within(json: &str, count: usize) -> bool {
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    // What the parser does not walk to its end is let through: JSON that is nested too deep for it, and texts that have
-    // no Unicode spelling, which JavaScript makes of a character cut in two.
+    // JSON that the parser cannot traverse completely is accepted: nesting too deep for it, and strings that are not
+    // valid Unicode, as JavaScript produces when it cuts a character in two.
     PlaceholderCheck { count }.deserialize(&mut deserializer).err().is_none_or(|error| !error.is_data())
 }
 
-/// Walks a value, and fails at a placeholder for no attachment. What it says of a value is what it is as the field `num`
-/// or `_placeholder` of an object.
+/// Visitor that fails at a placeholder without an attachment. Its result classifies the value as a field `num` or
+/// `_placeholder` of the enclosing object.
 #[derive(Clone, Copy)]
 struct PlaceholderCheck {
     count: usize,
 }
 
-/// What a value may be to the object that it is in.
+/// Classification of a field.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FieldValue {
     True,
-    /// The number of an attachment that there is.
+    /// Number of an existing attachment.
     Number,
     Other,
 }
@@ -81,7 +80,7 @@ impl<'de> Visitor<'de> for PlaceholderCheck {
         #[derive(Deserialize)]
         struct Key<'k>(#[serde(borrow)] Cow<'k, str>);
         let (mut mark, mut number) = (FieldValue::Other, FieldValue::Other);
-        // Of two fields of one name the last counts.
+        // The last one of repeated fields counts.
         while let Some(Key(name)) = fields.next_key()? {
             let value = fields.next_value_seed(self)?;
             match name.as_ref() {

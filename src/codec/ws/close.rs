@@ -1,12 +1,12 @@
-//! What a close frame carries (RFC 6455 sections 5.5.1 and 7.4).
+//! Payload of close frames (RFC 6455 sections 5.5.1 and 7.4).
 
 use super::FrameError;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-/// Reads a close frame's payload: nothing, or a code and a reason.
+/// Parses a close frame's payload: empty, or code and reason.
 ///
 /// # Errors
-/// [`FrameError::Protocol`] for half a code or one that may not be sent, [`FrameError::InvalidUtf8`] for the reason.
+/// [`FrameError::Protocol`] for an incomplete or forbidden code, [`FrameError::InvalidUtf8`] for the reason.
 pub(super) fn parse(payload: &[u8]) -> Result<Option<(u16, &str)>, FrameError> {
     match payload.split_first_chunk() {
         None if payload.is_empty() => Ok(None),
@@ -22,8 +22,9 @@ pub(super) fn parse(payload: &[u8]) -> Result<Option<(u16, &str)>, FrameError> {
     }
 }
 
-/// Whether a close frame may carry this code: those of section 7.4.1 that are not for local use only, those registered
-/// since (1012 to 1014), and 3000 to 4999. 1014 (bad gateway) is registered with IANA and unknown to tungstenite.
+/// Whether the code is allowed in a close frame: the codes of section 7.4.1 except those for local use, the ones
+/// registered since (1012 to 1014), and 3000 to 4999. 1014 (bad gateway) is registered with IANA and unknown to
+/// tungstenite.
 pub(super) fn may_be_sent(code: u16) -> bool {
     code == 1014 || CloseCode::from(code).is_allowed()
 }

@@ -1,16 +1,16 @@
-//! Server frames to bytes: final, never fragmented, never masked (RFC 6455 section 5.1).
+//! Encoder of server frames: final, unfragmented, unmasked (RFC 6455 section 5.1).
 //!
-//! Everything appends to a buffer that may already hold other frames. A payload of known length is written after its
-//! [`header`]; one that is yet to be written goes between [`begin_text`] and [`finish`].
+//! All functions append to a buffer that may contain other frames. A payload of known length follows its [`header`]; a
+//! payload still to be written goes between [`begin_text`] and [`finish`].
 
 use super::header::Opcode;
 use super::{CONTROL_BYTES_MAX, close};
 use std::ops::Deref;
 
-/// Longest server header: 2 bytes and a 64-bit length.
+/// Maximum size of a server header: 2 bytes and a 64-bit length.
 const HEADER_BYTES_MAX: usize = 10;
 
-/// A server frame's header; dereferences to its 2, 4 or 10 bytes.
+/// Header of a server frame; dereferences to its 2, 4 or 10 bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerHeader {
     bytes: [u8; HEADER_BYTES_MAX],
@@ -25,7 +25,7 @@ impl Deref for ServerHeader {
     }
 }
 
-/// The header of a whole message or control frame with `payload_bytes` bytes of payload.
+/// The header of a message or control frame with `payload_bytes` bytes of payload.
 #[inline]
 pub fn header(opcode: Opcode, payload_bytes: usize) -> ServerHeader {
     let mut bytes = [0; HEADER_BYTES_MAX];
@@ -45,7 +45,7 @@ pub fn header(opcode: Opcode, payload_bytes: usize) -> ServerHeader {
     ServerHeader { bytes, length }
 }
 
-/// Appends a text message. `payload` is UTF-8; it is bytes because it usually comes from a serializer's buffer.
+/// Appends a text message. `payload` is UTF-8, as bytes since it usually is a serializer's buffer.
 pub fn encode_text(out: &mut Vec<u8>, payload: &[u8]) {
     encode(out, Opcode::Text, payload);
 }
@@ -55,20 +55,20 @@ pub fn encode_binary(out: &mut Vec<u8>, payload: &[u8]) {
     encode(out, Opcode::Binary, payload);
 }
 
-/// Appends a ping; of the payload at most [`CONTROL_BYTES_MAX`] bytes.
+/// Appends a ping; the payload is cut to [`CONTROL_BYTES_MAX`] bytes.
 pub fn encode_ping(out: &mut Vec<u8>, payload: &[u8]) {
     encode(out, Opcode::Ping, &payload[..payload.len().min(CONTROL_BYTES_MAX)]);
 }
 
-/// Appends a pong; of the payload at most [`CONTROL_BYTES_MAX`] bytes, so that of a ping always fits.
+/// Appends a pong; the payload is cut to [`CONTROL_BYTES_MAX`] bytes, the maximum of a ping.
 pub fn encode_pong(out: &mut Vec<u8>, payload: &[u8]) {
     encode(out, Opcode::Pong, &payload[..payload.len().min(CONTROL_BYTES_MAX)]);
 }
 
-/// Appends a close with a code that may be sent (RFC 6455 section 7.4) and as much of the reason, in whole characters,
-/// as fits beside it into [`CONTROL_BYTES_MAX`] bytes.
+/// Appends a close with an allowed code (RFC 6455 section 7.4) and the reason, cut at a character to fit into
+/// [`CONTROL_BYTES_MAX`] bytes together.
 pub fn encode_close(out: &mut Vec<u8>, code: u16, reason: &str) {
-    debug_assert!(close::may_be_sent(code), "close code {code} is for local use only");
+    debug_assert!(close::may_be_sent(code), "invariant: close code {code} may be sent");
     let mut end = reason.len().min(CONTROL_BYTES_MAX - 2);
     while !reason.is_char_boundary(end) {
         end -= 1;
@@ -78,7 +78,7 @@ pub fn encode_close(out: &mut Vec<u8>, code: u16, reason: &str) {
     out.extend_from_slice(&reason.as_bytes()[..end]);
 }
 
-/// Appends a close without a code: the echo of one that had none.
+/// Appends a close without a code, the echo of one.
 pub fn encode_close_without_code(out: &mut Vec<u8>) {
     encode(out, Opcode::Close, &[]);
 }
@@ -87,13 +87,13 @@ pub fn encode_close_without_code(out: &mut Vec<u8>) {
 fn encode(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     let ServerHeader { bytes, length } = header(opcode, payload.len());
     out.reserve(HEADER_BYTES_MAX + payload.len());
-    // All ten bytes are copied, as a copy of fixed length is one or two stores and one of 2, 4 or 10 is a call.
+    // All ten bytes are copied: a copy of fixed length is one or two stores, one of 2, 4 or 10 bytes is a call.
     out.extend_from_slice(&bytes);
     out.truncate(out.len() - HEADER_BYTES_MAX + usize::from(length));
     out.extend_from_slice(payload);
 }
 
-/// Where a message begins whose length is not known yet; [`finish`] takes it back.
+/// Start of a message of unknown length, to be passed to [`finish`].
 #[derive(Debug)]
 #[must_use = "the frame has no header until `finish`"]
 pub struct FrameMark {
@@ -101,20 +101,20 @@ pub struct FrameMark {
     opcode: Opcode,
 }
 
-/// Bytes kept free for the header of a message of unknown length.
+/// Bytes reserved for the header of a message of unknown length.
 ///
-/// With 4, a message of 126 to 65,535 bytes stays where it was written, and a shorter one moves down by two, which is
-/// at most 125 bytes and 7 ns. With 2, every message of 126 bytes or more would move, whole. The start cannot move
-/// instead, as other frames lie before it in the same buffer. Only a message of 64 KiB or more moves whole, by six
-/// bytes, for about half of what it cost to copy it into the buffer.
+/// With 4, a message of 126 to 65,535 bytes is not moved, and a shorter one is moved down by two: at most 125 bytes and
+/// 7 ns. With 2, every message of 126 bytes or more would be moved. The start cannot be moved instead, as other frames
+/// precede it in the buffer. Only a message of 64 KiB or more is moved up, by six bytes, at half the cost of copying it
+/// into the buffer.
 const GAP_BYTES: usize = 4;
 
-/// Begins a text message: the caller appends the payload to `out`, then calls [`finish`].
+/// Starts a text message: the caller appends the payload to `out`, then calls [`finish`].
 pub fn begin_text(out: &mut Vec<u8>) -> FrameMark {
     begin(out, Opcode::Text)
 }
 
-/// Begins a binary message: the caller appends the payload to `out`, then calls [`finish`].
+/// Starts a binary message: the caller appends the payload to `out`, then calls [`finish`].
 pub fn begin_binary(out: &mut Vec<u8>) -> FrameMark {
     begin(out, Opcode::Binary)
 }
@@ -125,14 +125,14 @@ fn begin(out: &mut Vec<u8>, opcode: Opcode) -> FrameMark {
     FrameMark { start, opcode }
 }
 
-/// Ends a message: writes its header into the space kept for it and closes the gap.
+/// Ends a message: writes its header and closes the gap.
 ///
 /// # Panics
-/// When `out` has been cut back to before the payload since `mark` was made: the caller's mistake.
+/// If `out` has been truncated to before the payload since `mark` was made.
 pub fn finish(out: &mut Vec<u8>, mark: FrameMark) {
     let FrameMark { start, opcode } = mark;
     let payload_at = start + GAP_BYTES;
-    assert!(out.len() >= payload_at, "the buffer was cut back since the message was begun");
+    assert!(out.len() >= payload_at, "invariant: the buffer is not truncated below a message in progress");
     let payload_bytes = out.len() - payload_at;
     let ServerHeader { bytes, length } = header(opcode, payload_bytes);
     match length {

@@ -1,8 +1,8 @@
-//! What this module's own encoders wrote, read back: frames that wait may go out by another road than a WebSocket.
+//! Reader of server frames written by this module's encoders, to send queued frames by another transport.
 
 use super::header::Opcode;
 
-/// The frames in a run of whole server frames, as the encoders beside this write them; ends at anything else.
+/// Iterator over complete server frames. It ends at any other byte sequence.
 pub fn frames(bytes: &[u8]) -> impl Iterator<Item = (Opcode, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -13,7 +13,8 @@ pub fn frames(bytes: &[u8]) -> impl Iterator<Item = (Opcode, &[u8])> {
 }
 
 fn split(bytes: &[u8]) -> Option<(Opcode, &[u8], &[u8])> {
-    let [first, second, rest @ ..] = bytes else { return None };
+    let (first, rest) = bytes.split_first()?;
+    let (second, rest) = rest.split_first()?;
     let opcode = match first {
         0x81 => Opcode::Text,
         0x82 => Opcode::Binary,

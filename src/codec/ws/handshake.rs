@@ -1,21 +1,20 @@
-//! The opening handshake's WebSocket half (RFC 6455 section 4.2): is this request an upgrade, and the answer that says
-//! yes.
+//! Opening handshake (RFC 6455 section 4.2): validation of an upgrade request, and the response that accepts it.
 //!
-//! It sees header values, not a request: what makes a request well formed, the `Host` header included, is HTTP's to
-//! say, and who may come in is decided elsewhere. A refusal is an ordinary HTTP response that the caller writes.
+//! The input is header values. Validation of the HTTP request, `Host` included, and authorisation are done elsewhere. A
+//! refusal is an ordinary HTTP response, written by the caller.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-/// The one protocol version spoken; a refusal with status 426 carries it as `Sec-WebSocket-Version`.
+/// The supported protocol version, sent as `Sec-WebSocket-Version` in a refusal with status 426.
 pub const VERSION: &str = "13";
 
-/// What a request says about an upgrade; a header that came more than once is given as one value, joined by commas.
+/// Fields of an upgrade request; a repeated header is one value, joined by commas.
 #[derive(Clone, Copy, Debug)]
 pub struct UpgradeRequest<'a> {
-    /// The request's method.
+    /// Method.
     pub method: &'a str,
-    /// The minor of HTTP/1.x.
+    /// Minor version of HTTP/1.x.
     pub version: u8,
     /// `Upgrade`.
     pub upgrade: Option<&'a str>,
@@ -27,23 +26,23 @@ pub struct UpgradeRequest<'a> {
     pub key: Option<&'a str>,
 }
 
-/// The proof for the client that its key was understood: 28 characters of base64.
+/// The value of `Sec-WebSocket-Accept` for a client's key: 28 characters of base64.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptKey(String);
 
 impl AcceptKey {
-    /// The value of `Sec-WebSocket-Accept`.
+    /// The characters.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The client's fault: why a request is no upgrade.
+/// Why an upgrade request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpgradeError {
-    /// Not GET.
+    /// The method is not GET.
     Method,
-    /// Older than HTTP/1.1.
+    /// The version is older than HTTP/1.1.
     HttpVersion,
     /// `Upgrade` does not name websocket.
     Upgrade,
@@ -56,7 +55,7 @@ pub enum UpgradeError {
 }
 
 impl UpgradeError {
-    /// The response's status: 426 asks for [`VERSION`] (section 4.4), all else is 400.
+    /// Status of the response: 426 for the version (section 4.4), else 400.
     pub fn status(self) -> u16 {
         match self {
             Self::Version => 426,
@@ -64,7 +63,7 @@ impl UpgradeError {
         }
     }
 
-    /// One short phrase for the response's body.
+    /// Description for the response's body, a phrase.
     pub fn text(self) -> &'static str {
         match self {
             Self::Method => "a WebSocket handshake is a GET request",
@@ -86,10 +85,10 @@ impl std::fmt::Display for UpgradeError {
 impl std::error::Error for UpgradeError {}
 
 impl UpgradeRequest<'_> {
-    /// Checks the request against RFC 6455 section 4.2.1 and derives the key that accepts it.
+    /// Validates the request (RFC 6455 section 4.2.1) and derives the accept key.
     ///
     /// # Errors
-    /// The first requirement that is not met. The version comes after those that make it a WebSocket request at all.
+    /// The first violated requirement. The version is checked after those that make it a WebSocket request.
     pub fn check(&self) -> Result<AcceptKey, UpgradeError> {
         if self.method != "GET" {
             return Err(UpgradeError::Method);
@@ -111,7 +110,7 @@ impl UpgradeRequest<'_> {
     }
 }
 
-/// Whether a comma-separated header value holds the token, in any case.
+/// Whether a comma-separated header value contains the token, case-insensitive.
 fn names(value: Option<&str>, token: &str) -> bool {
     value.is_some_and(|value| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
 }
@@ -121,8 +120,8 @@ fn is_sixteen_bytes(key: &str) -> bool {
     key.len() == 24 && BASE64_STANDARD.decode_slice(key, &mut decoded) == Ok(16)
 }
 
-/// Appends the response that completes the handshake (section 4.2.2). `protocol` is one that the client offered,
-/// `extensions` what has been negotiated; both are header values already checked for control characters.
+/// Appends the response that completes the handshake (section 4.2.2). `protocol` is one the client offered,
+/// `extensions` the negotiated ones; neither contains control characters.
 pub fn encode_switching_protocols(
     out: &mut Vec<u8>,
     accept: &AcceptKey,
@@ -137,7 +136,7 @@ pub fn encode_switching_protocols(
     ];
     for (name, value) in headers {
         let Some(value) = value else { continue };
-        debug_assert!(!value.contains(['\r', '\n']), "{name} would split the response");
+        debug_assert!(!value.contains(['\r', '\n']), "invariant: {name} has no line break");
         for part in [name, ": ", value, "\r\n"] {
             out.extend_from_slice(part.as_bytes());
         }

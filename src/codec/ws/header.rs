@@ -1,57 +1,57 @@
-//! The 2 to 14 bytes before a client's payload (RFC 6455 section 5.2), read strictly.
+//! Strict parser of client frame headers, 2 to 14 bytes (RFC 6455 section 5.2).
 //!
-//! Every rule that one header breaks by itself is checked here, at the first byte that breaks it. Rules about the order
-//! of frames are the decoder's. `tungstenite`'s `FrameHeader::parse` refuses reserved opcodes only: reserved bits,
-//! missing masks, long or fragmented control frames and lengths that are negative or not minimal all pass it.
+//! Rules about a single header are checked here, at the first byte that violates them. Rules about the order of frames
+//! are checked by the decoder. `tungstenite`'s `FrameHeader::parse` refuses reserved opcodes only; it accepts reserved
+//! bits, missing masks, long or fragmented control frames, and lengths that are negative or not minimal.
 
 use super::{CONTROL_BYTES_MAX, FrameError};
 
-/// Longest header of a masked frame: 2 bytes, a 64-bit length, the mask.
+/// Maximum size of a masked frame's header: 2 bytes, a 64-bit length, the mask.
 pub(super) const HEADER_BYTES_MAX: usize = 14;
 
-/// Bits that belong to extensions: RSV1, RSV2 and RSV3. None is negotiated, so none may be set (RFC 6455 section 5.2).
-/// permessage-deflate (RFC 7692) would take RSV1, 0x40, out of this mask for the first frame of a message.
+/// Bits of extensions: RSV1, RSV2, RSV3. As no extension is negotiated, all must be zero (RFC 6455 section 5.2).
+/// permessage-deflate (RFC 7692) would use RSV1, 0x40, in the first frame of a message.
 const RESERVED_BITS: u8 = 0x70;
 
-/// What a frame is (RFC 6455 section 5.2); the reserved values are refused.
+/// Opcode of a frame (RFC 6455 section 5.2); reserved ones are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// The next piece of a fragmented message.
+    /// Continuation of a fragmented message.
     Continuation = 0x0,
-    /// A text message, or the first piece of one.
+    /// Text message, or its first fragment.
     Text = 0x1,
-    /// A binary message, or the first piece of one.
+    /// Binary message, or its first fragment.
     Binary = 0x2,
-    /// The end of the conversation.
+    /// Close.
     Close = 0x8,
-    /// A question whether the other side is there.
+    /// Ping.
     Ping = 0x9,
-    /// The answer to it.
+    /// Pong.
     Pong = 0xA,
 }
 
 impl Opcode {
-    /// Whether it is a control frame, which may stand between the fragments of a message.
+    /// Whether this is a control frame, allowed between the fragments of a message.
     pub fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
     }
 }
 
-/// A client frame's header.
+/// Header of a client frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameHeader {
     pub(super) opcode: Opcode,
-    /// Whether the frame ends its message.
+    /// Whether the frame is the last one of its message.
     pub(super) is_final: bool,
     pub(super) mask: [u8; 4],
-    /// Bytes of payload that follow.
+    /// Length of the payload in bytes.
     pub(super) payload_bytes: u64,
-    /// Bytes of the header itself.
+    /// Length of the header in bytes.
     pub(super) header_bytes: usize,
 }
 
-/// Reads the header at the start of `bytes`; `None` when it is not all there and nothing is wrong with it so far.
+/// Parses the header at the start of `bytes`; `None` while it is incomplete and valid so far.
 #[inline]
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<FrameHeader>, FrameError> {
     let Some(&first) = bytes.first() else { return Ok(None) };

@@ -1,14 +1,14 @@
-//! Taking a client's mask off (RFC 6455 section 5.3), in place.
+//! Unmasking of client payloads in place (RFC 6455 section 5.3).
 //!
-//! The mask comes turned so that its first byte belongs to the first byte given; whoever takes a payload in pieces
-//! turns it with [`after`].
+//! The first byte of `mask` applies to the first byte given; for a payload in pieces the caller rotates it with
+//! [`after`].
 
-/// XORs `bytes` with `mask`, repeated.
+/// XORs `bytes` with the repeated `mask`.
 ///
-/// Words are loaded by value, so any alignment is right, and the compiler turns the loop into vector instructions.
+/// Words are loaded by value, so any alignment is valid, and the compiler vectorises the loop.
 #[inline]
 pub(super) fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
-    // One multiplication, where building the word from eight bytes goes through memory and stalls.
+    // One multiplication: building the word from eight bytes goes through memory and stalls.
     let word = u64::from(u32::from_ne_bytes(mask)) * 0x1_0000_0001;
     let (words, rest) = bytes.as_chunks_mut();
     for eight in words {
@@ -18,7 +18,7 @@ pub(super) fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     for four in halves {
         *four = (u32::from_ne_bytes(*four) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
     }
-    // Spelled out, as of a loop over at most three bytes the compiler makes a vector loop and its preamble.
+    // Unrolled: the compiler would vectorise a loop over at most three bytes, with a preamble.
     match rest {
         [first, second, third] => {
             *first ^= mask[0];
@@ -34,7 +34,7 @@ pub(super) fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// The mask as the byte after `count` more bytes meets it.
+/// The mask for the byte after `count` more bytes.
 #[inline]
 pub(super) fn after(mut mask: [u8; 4], count: usize) -> [u8; 4] {
     mask.rotate_left(count % 4);

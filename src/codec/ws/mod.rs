@@ -1,23 +1,22 @@
-//! WebSocket frames (RFC 6455), the server's side: client bytes to [`FrameEvent`]s, answers to bytes, and the opening
-//! handshake's arithmetic.
+//! WebSocket frames (RFC 6455), server side: decoder from client bytes to [`FrameEvent`]s, encoder of server frames,
+//! opening handshake.
 //!
-//! It is not a connection: it never answers a ping, never echoes a close, holds no queue, knows no clock. Whoever calls
-//! it does that.
+//! This is not a connection: it does not answer pings, echo closes, queue frames or read a clock. The caller does.
 //!
-//! It promises:
+//! Guarantees:
 //!
-//! - **An idle connection holds nothing.** A [`FrameDecoder`] is one pointer, null between messages. A frame that lies whole
-//!   in the input is unmasked where it lies and borrowed from there: no copy, no allocation.
-//! - **Any split of the input gives the same events** and, if it comes to that, the same [`FrameError`].
-//! - **Faults are found at the first byte that shows them**: text is validated as it arrives, and a message that will
-//!   be too large is refused when its header says so, before any of it is kept.
-//! - **Memory follows the bytes that came**, never the length that a header announced.
+//! - An idle [`FrameDecoder`] is one null pointer. A frame that is complete in the input is unmasked in place and
+//!   borrowed: no copy, no allocation.
+//! - Events, and the [`FrameError`] if any, do not depend on how the input is split.
+//! - Errors are detected at the first byte that proves them: text is validated as it arrives, and a message that
+//!   exceeds the limit is refused by its header, before any of it is stored.
+//! - Memory grows with the received bytes, not with announced lengths.
 //!
-//! After an [`FrameError`] or a [`FrameEvent::Close`] the caller stops decoding; what a decoder says from then on means nothing.
+//! After a [`FrameError`] or a [`FrameEvent::Close`] the caller stops decoding; further results are unspecified.
 //!
-//! Of the `tungstenite` crate it uses the close codes and the accept key. The frame header is read by hand:
-//! tungstenite's `FrameHeader::parse` lets pass what RFC 6455 section 5 forbids (see `header`), and takes 8 to 14 ns
-//! where decoding all of a frame of 128 bytes takes 15 here (`benches/websocket.rs` measures both).
+//! The `tungstenite` crate provides close codes and the accept key. The frame header is parsed here: tungstenite's
+//! `FrameHeader::parse` accepts headers that RFC 6455 section 5 forbids (see `header`), and takes 8 to 14 ns where
+//! decoding a complete frame of 128 bytes takes 15 here (`benches/websocket.rs` measures both).
 
 mod close;
 mod decode;
@@ -40,16 +39,15 @@ pub use frames::frames;
 pub use handshake::{AcceptKey, UpgradeError, UpgradeRequest, VERSION, encode_switching_protocols};
 pub use header::Opcode;
 
-/// Longest payload of a ping, pong or close, in bytes (RFC 6455 section 5.5).
+/// Maximum payload of a ping, pong or close, in bytes (RFC 6455 section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// What one client may make a decoder hold.
+/// Limits of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameLimits {
-    /// Longest message, in payload bytes, all its fragments together.
+    /// Payload bytes of a message, over all its fragments.
     pub message_bytes: usize,
-    /// Most frames that one message may be cut into. Empty fragments add no bytes, so only this ends a message made of
-    /// them.
+    /// Frames of a message. Empty fragments add no bytes, so only this limits a message made of them.
     pub fragments: u32,
 }
 
@@ -59,36 +57,36 @@ impl Default for FrameLimits {
     }
 }
 
-/// One thing a client said: a whole message, or a control frame.
+/// A complete message or a control frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameEvent<'a> {
     /// A text message.
     Text(&'a str),
     /// A binary message.
     Binary(&'a [u8]),
-    /// A ping, to be answered by a pong with the same payload of at most [`CONTROL_BYTES_MAX`] bytes.
+    /// A ping, to be answered by a pong with the same payload, at most [`CONTROL_BYTES_MAX`] bytes.
     Ping(&'a [u8]),
-    /// A pong, asked for or not.
+    /// A pong, solicited or not.
     Pong(&'a [u8]),
-    /// The client closes, with the code and reason it gave, if any. The last event.
+    /// A close with optional code and reason, the last event.
     Close(Option<(u16, &'a str)>),
 }
 
-/// The client's fault: what it sent that no decoder may accept.
+/// Why a frame is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
-    /// A frame that RFC 6455 forbids, and what is wrong with it.
+    /// A violation of RFC 6455, with its description.
     Protocol(&'static str),
     /// Text or a close reason that is not UTF-8.
     InvalidUtf8,
     /// A message longer than [`FrameLimits::message_bytes`].
     TooLarge,
-    /// A message in more pieces than [`FrameLimits::fragments`].
+    /// A message of more than [`FrameLimits::fragments`] frames.
     TooManyFragments,
 }
 
 impl FrameError {
-    /// The code of the close frame that tells the client (RFC 6455 section 7.4.1).
+    /// Code of the close frame to send (RFC 6455 section 7.4.1).
     pub fn close_code(self) -> u16 {
         match self {
             Self::Protocol(_) => 1002,
@@ -97,7 +95,7 @@ impl FrameError {
         }
     }
 
-    /// The reason of the close frame that tells the client: one short phrase.
+    /// Reason of the close frame to send, a short phrase.
     pub fn text(self) -> &'static str {
         match self {
             Self::Protocol(text) => text,

@@ -1,21 +1,21 @@
-//! Text that arrives in pieces, cut anywhere, even within a character.
+//! Incremental UTF-8 validation of a text message in pieces, which may split characters.
 //!
-//! Each piece is validated as it comes and kept as `str` at once, so that no byte is scanned twice and the finished
-//! message needs no second check. Only the one to three bytes of a character whose rest has not come wait outside.
+//! Each piece is validated and stored as `str` on arrival, so that no byte is scanned twice and the complete message
+//! needs no second check. Only the one to three bytes of an incomplete character are stored separately.
 
 use super::FrameError;
 
-/// A text message so far.
+/// An incomplete text message.
 #[derive(Debug, Default)]
 pub(super) struct GrowingText {
     text: String,
-    /// The first `tail_bytes` bytes of a character that may yet become whole.
+    /// The first `tail_bytes` bytes of an incomplete character.
     tail: [u8; 4],
     tail_bytes: u8,
 }
 
 impl GrowingText {
-    /// Bytes that have come.
+    /// Number of received bytes.
     pub(super) fn len(&self) -> usize {
         self.text.len() + usize::from(self.tail_bytes)
     }
@@ -25,10 +25,10 @@ impl GrowingText {
         self.text.capacity()
     }
 
-    /// Takes the next piece.
+    /// Appends the next piece.
     ///
     /// # Errors
-    /// [`FrameError::InvalidUtf8`] as soon as no continuation could make the text valid.
+    /// [`FrameError::InvalidUtf8`] as soon as no continuation could be valid.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
         let bytes = self.complete_tail(bytes)?;
         let (whole, tail) = bytes.split_at(bytes.len() - unfinished_bytes(bytes));
@@ -40,15 +40,15 @@ impl GrowingText {
         Ok(())
     }
 
-    /// The whole text.
+    /// The complete text.
     ///
     /// # Errors
-    /// [`FrameError::InvalidUtf8`] when it ends within a character.
+    /// [`FrameError::InvalidUtf8`] if it ends within a character.
     pub(super) fn finish(self) -> Result<String, FrameError> {
         if self.tail_bytes == 0 { Ok(self.text) } else { Err(FrameError::InvalidUtf8) }
     }
 
-    /// Feeds a waiting character until it is whole, and returns the bytes it did not need.
+    /// Completes the incomplete character; returns the bytes after it.
     fn complete_tail<'b>(&mut self, mut bytes: &'b [u8]) -> Result<&'b [u8], FrameError> {
         while self.tail_bytes > 0 {
             let Some((&byte, rest)) = bytes.split_first() else { break };
@@ -59,7 +59,7 @@ impl GrowingText {
     }
 
     fn push_to_tail(&mut self, byte: u8) -> Result<(), FrameError> {
-        // Never out of bounds: four bytes are a whole character or an error, and both leave the tail.
+        debug_assert!(self.tail_bytes < 4, "invariant: four bytes are a complete character or an error");
         self.tail[usize::from(self.tail_bytes)] = byte;
         self.tail_bytes += 1;
         match std::str::from_utf8(&self.tail[..usize::from(self.tail_bytes)]) {
@@ -74,7 +74,7 @@ impl GrowingText {
     }
 }
 
-/// How many bytes at the end begin a character that needs more than is there: 0 to 3. Says nothing about validity.
+/// Number of bytes, 0 to 3, at the end that start an incomplete character. They are not validated.
 fn unfinished_bytes(bytes: &[u8]) -> usize {
     for (before, &byte) in bytes.iter().rev().take(3).enumerate() {
         let width = match byte {

@@ -2,7 +2,9 @@
 
 mod refusals;
 
+use super::error::SettingSource;
 use super::*;
+use crate::domain::op::Scope;
 use crate::runtime::storage::Durability;
 
 fn sources() -> SettingSources {
@@ -141,7 +143,7 @@ fn defaults_arrive_in_their_types() {
     assert_eq!(settings.auth.verify, Verify::Signature);
     assert_eq!(settings.rooms.create_on_join, CreateOnJoin::Seed);
     assert_eq!(settings.storage.durability, Durability::Process);
-    assert_eq!(settings.presence.scope, PresenceScope::Auto);
+    assert_eq!(settings.presence.scope, Scope::Auto);
     assert!(settings.limits.exempt[0].contains("127.1.2.3".parse().unwrap()));
     assert_eq!(settings.log.level, tracing::level_filters::LevelFilter::INFO);
 }
@@ -154,7 +156,7 @@ fn unsupported_keys_are_no_settings() {
 }
 
 #[test]
-fn later_sources_win() {
+fn later_source_takes_precedence() {
     let variables = [("JWT_SECRET", "common"), ("SWITCHBOARD_AUTH__SECRET", "own")];
     let secret = |variables: &[(&str, &str)], flags: &[&str]| {
         let sources = SettingSources {
@@ -173,7 +175,7 @@ fn later_sources_win() {
 }
 
 #[test]
-fn texts_stay_texts_and_lists_take_both_spellings() {
+fn text_is_not_parsed_and_lists_have_two_spellings() {
     let loaded = environment(&[
         ("SWITCHBOARD_AUTH__SECRET", "12345"),
         ("SWITCHBOARD_AUTH__ISSUER", "true"),
@@ -199,7 +201,7 @@ fn texts_stay_texts_and_lists_take_both_spellings() {
 }
 
 #[test]
-fn the_common_variables_set_what_they_stand_for() {
+fn common_variables_set_their_settings() {
     let settings = settings(environment(&[
         ("REDIS_HOST", "redis"),
         ("REDIS_PORT", "6380"),
@@ -219,7 +221,7 @@ fn the_common_variables_set_what_they_stand_for() {
 }
 
 #[test]
-fn dev_moves_defaults_and_yields_to_what_is_set() {
+fn dev_changes_defaults_only() {
     let dev = load(SettingSources { dev: true, ..sources() }).unwrap();
     let settings = &dev.settings;
     assert_eq!(settings.listen, ["127.0.0.1:8090".parse().unwrap()]);
@@ -240,7 +242,7 @@ fn dev_moves_defaults_and_yields_to_what_is_set() {
 }
 
 #[test]
-fn what_is_odd_but_possible_is_a_warning() {
+fn suspicious_value_is_a_warning() {
     let warnings = |values: &[&str]| load(set(values)).unwrap().warnings.join("\n");
     assert_eq!(warnings(&["auth.secret=short"]), "--set: auth.secret: 5 bytes can be guessed, use at least 32");
     assert_eq!(
@@ -259,7 +261,7 @@ fn what_is_odd_but_possible_is_a_warning() {
 }
 
 #[test]
-fn what_is_printed_says_where_it_came_from_and_hides_secrets() {
+fn printed_settings_have_sources_and_masked_secrets() {
     let loaded = load(SettingSources {
         environment: environment(&[("REDIS_HOST", "redis"), ("REDIS_PASSWORD", "hush")]).environment,
         flags: set(&["turn.secret=hush", "turn.credential=hush"]).flags,
@@ -284,7 +286,7 @@ fn what_is_printed_says_where_it_came_from_and_hides_secrets() {
 }
 
 #[test]
-fn what_is_printed_can_be_read_again() {
+fn printed_settings_are_a_settings_file() {
     let loaded = load(sources()).unwrap();
     let again = load(file(&print(&loaded))).unwrap();
     assert_eq!(again.explicit.len(), keys().count());

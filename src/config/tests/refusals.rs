@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_wrong_value_in_the_file_is_told_with_its_place() {
+fn invalid_value_in_file_is_reported_with_its_place() {
     let text = "listen = [\"0.0.0.0:80\"]\n[limits]\n  messages_per_minute = \"many\"\n";
     assert_eq!(
         refusal(file(text)),
@@ -20,7 +20,7 @@ fn a_wrong_value_in_the_file_is_told_with_its_place() {
 }
 
 #[test]
-fn an_unknown_key_is_told_with_its_neighbour() {
+fn unknown_key_is_reported_with_a_suggestion() {
     for (text, expected) in [
         (
             "[limits]\nmesages_per_minute = 1",
@@ -67,7 +67,7 @@ fn settings_without_effect_are_rejected_from_every_source() {
 }
 
 #[test]
-fn text_that_is_not_toml_is_told_with_its_place() {
+fn invalid_toml_is_reported_with_its_place() {
     let error = refusal(file("shards = 1\nlisten = [\n"));
     assert!(error.starts_with("switchboard.toml:"), "{error}");
     assert_eq!(refusal(file("shards = 1\nshards = 2")), "switchboard.toml:2:1: duplicate key");
@@ -76,7 +76,7 @@ fn text_that_is_not_toml_is_told_with_its_place() {
 }
 
 #[test]
-fn wrong_values_from_the_environment_and_flags_name_the_variable_and_the_flag() {
+fn invalid_value_names_its_variable_or_flag() {
     assert_eq!(
         refusal(environment(&[("SWITCHBOARD_SHARDS", "0")])),
         "SWITCHBOARD_SHARDS: shards: found 0, expected a whole number from 1 to 1024"
@@ -142,7 +142,7 @@ const WRONG: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn each_kind_of_value_is_refused_with_what_was_expected() {
+fn invalid_value_is_reported_with_the_expected_form() {
     for (written, expected) in WRONG {
         let key = written.split('=').next().unwrap();
         assert_eq!(refusal(set(&[written])), format!("--set: {key}: {expected}"));
@@ -150,14 +150,14 @@ fn each_kind_of_value_is_refused_with_what_was_expected() {
 }
 
 #[test]
-fn a_wrong_value_is_told_even_where_another_overrides_it() {
+fn overridden_invalid_value_is_reported() {
     let flags = Flags { shards: Some("2".to_owned()), ..Flags::default() };
     let error = refusal(SettingSources { flags, ..file("shards = 0") });
     assert_eq!(error, "switchboard.toml:1:10: shards: found 0, expected a whole number from 1 to 1024");
 }
 
 #[test]
-fn redis_needs_a_host_and_a_port_that_is_one() {
+fn redis_variables_need_a_host_and_a_valid_port() {
     let url = |variables| settings(environment(variables)).redis.url;
     assert_eq!(url(&[("REDIS_PORT", "tcp://10.0.0.1:6379"), ("REDIS_PASSWORD", "x")]), None);
     assert_eq!(url(&[("REDIS_HOST", "::1")]).unwrap().expose(), "redis://[::1]:6379");
@@ -168,7 +168,7 @@ fn redis_needs_a_host_and_a_port_that_is_one() {
 }
 
 #[test]
-fn serving_needs_a_key() {
+fn serve_without_key_is_rejected() {
     let error = load(sources()).unwrap().check_serve().unwrap_err().to_string();
     assert_eq!(
         error,
@@ -185,7 +185,7 @@ or, to try things out on this machine alone: switchboard serve --dev"
 }
 
 #[test]
-fn unverified_tokens_stay_on_loopback() {
+fn unverified_tokens_need_loopback() {
     assert_eq!(
         refusal(set(&["auth.verify=none", "listen=[::1]:80,10.0.0.1:80"])),
         "--set: auth.verify: \"none\" lets anybody be anybody, so every listener must \
@@ -196,7 +196,7 @@ fn unverified_tokens_stay_on_loopback() {
 }
 
 #[test]
-fn algorithms_fit_the_keys() {
+fn algorithms_must_fit_the_keys() {
     use jsonwebtoken::Algorithm::{EdDSA, HS256, HS384, HS512};
     let accepted = |values: &[&str]| settings(set(values)).auth.accepted_algorithms();
     assert_eq!(accepted(&["auth.secret=x"]), [HS256, HS384, HS512]);
@@ -210,7 +210,7 @@ fn algorithms_fit_the_keys() {
 }
 
 #[test]
-fn turn_needs_what_browsers_need() {
+fn turn_url_needs_a_password() {
     assert_eq!(
         refusal(environment(&[("TURN_URL", "turn:t"), ("TURN_USERNAME", "me")])),
         "TURN_URL: turn.url: a TURN server needs turn.secret, or turn.username and turn.credential"

@@ -1,23 +1,23 @@
-//! The events that a client is asked to acknowledge, in one namespace.
+//! Pending acknowledgements of events, in one namespace.
 
 use std::collections::VecDeque;
 
-/// Acks that may be awaited at once; beyond them the oldest is no longer awaited.
+/// Maximum of pending acknowledgements; beyond it the oldest one is dropped.
 pub const ACKS_MAX: usize = 64;
 
-/// Numbers given out, and those that have not come back. Nothing until the first one.
+/// Allocator of ack ids, without an allocation until the first one.
 #[derive(Debug, Default)]
 pub(super) struct Acks(Option<Box<Numbers>>);
 
 #[derive(Debug, Default)]
 struct Numbers {
     next: u64,
-    /// In order.
+    /// Pending ids, ascending.
     awaited: VecDeque<u64>,
 }
 
 impl Acks {
-    /// The next number.
+    /// Allocates the next id.
     pub(super) fn ask(&mut self) -> u64 {
         let numbers = self.0.get_or_insert_default();
         let id = numbers.next;
@@ -26,15 +26,15 @@ impl Acks {
             numbers.awaited.pop_front();
         }
         numbers.awaited.push_back(id);
+        debug_assert!(numbers.awaited.len() <= ACKS_MAX, "invariant: pending acks are bounded");
         id
     }
 
-    /// Takes a number back; whether it was awaited.
-    pub(super) fn take(&mut self, id: u64) -> bool {
-        let Some(numbers) = &mut self.0 else { return false };
-        let Some(at) = numbers.awaited.iter().position(|awaited| *awaited == id) else { return false };
-        numbers.awaited.remove(at);
-        true
+    /// Removes a pending id; `None` when it is unknown or no longer pending.
+    pub(super) fn take(&mut self, id: u64) -> Option<u64> {
+        let numbers = self.0.as_mut()?;
+        let at = numbers.awaited.iter().position(|awaited| *awaited == id)?;
+        numbers.awaited.remove(at)
     }
 }
 
@@ -45,9 +45,9 @@ mod tests {
     #[test]
     fn each_number_comes_back_once() {
         let mut acks = Acks::default();
-        assert!(!acks.take(0));
+        assert_eq!(acks.take(0), None);
         assert_eq!([acks.ask(), acks.ask(), acks.ask()], [0, 1, 2]);
-        assert!(acks.take(1) && !acks.take(1) && acks.take(0) && acks.take(2) && !acks.take(3));
+        assert_eq!([1, 1, 0, 2, 3].map(|id| acks.take(id)), [Some(1), None, Some(0), Some(2), None]);
         assert_eq!(acks.ask(), 3);
     }
 
@@ -58,6 +58,6 @@ mod tests {
             assert_eq!(acks.ask(), id);
         }
         let oldest = 1_000 - ACKS_MAX as u64;
-        assert!(!acks.take(oldest - 1) && acks.take(oldest) && acks.take(999));
+        assert_eq!([oldest - 1, oldest, 999].map(|id| acks.take(id)), [None, Some(oldest), Some(999)]);
     }
 }

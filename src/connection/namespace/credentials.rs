@@ -1,4 +1,4 @@
-//! What a CONNECT says of who sends it.
+//! Credentials in a CONNECT packet.
 
 use std::borrow::Cow;
 
@@ -6,23 +6,23 @@ use serde::Deserialize;
 
 use crate::codec::http::query_value;
 
-/// The fields of a CONNECT's payload that the server reads; all others are the application's.
+/// Fields of a CONNECT's payload that the server reads. All others belong to the application.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ConnectPayload<'a> {
-    /// The token.
+    /// JSON Web Token.
     #[serde(borrow, deserialize_with = "text")]
     pub token: Option<Cow<'a, str>>,
-    /// The secret of a connection that is to be recovered.
+    /// Recovery token of a lost connection.
     #[serde(borrow, deserialize_with = "text")]
     pub pid: Option<Cow<'a, str>>,
-    /// The last thing that the client heard on it.
+    /// Offset of the last received event.
     #[serde(borrow, deserialize_with = "text")]
     pub offset: Option<Cow<'a, str>>,
 }
 
 impl<'a> ConnectPayload<'a> {
-    /// Reads a payload, or the query that older clients send in its place. A field that is no text is as good as none.
+    /// Parses a payload or, from older clients, the namespace's query. A field that is not a string is ignored.
     pub fn read(payload: Option<&'a str>, query: Option<&'a str>) -> Self {
         match (payload, query) {
             (Some(payload), _) => serde_json::from_str(payload).unwrap_or_default(),
@@ -32,7 +32,7 @@ impl<'a> ConnectPayload<'a> {
     }
 }
 
-/// A text, borrowed when it has no escapes; `None` for anything else.
+/// A string, borrowed if it has no escapes; `None` for any other type.
 fn text<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
     let json = <&serde_json::value::RawValue>::deserialize(deserializer)?.get();
     let plain = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|text| !text.contains('\\'));

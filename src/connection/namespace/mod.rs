@@ -1,16 +1,17 @@
-//! One Engine.IO session's Socket.IO: which namespaces it is connected to, and what its messages say there.
+//! Socket.IO state of an Engine.IO session: the namespaces it is connected to, and the meaning of its messages there.
 //!
-//! It does not know what an event means or who may connect: it says what came ([`NamespaceEvent`]), and is told what was decided
-//! ([`Namespaces::accept`], [`Namespaces::refuse`]). Namespaces go by their place in the server's list of them.
+//! Events are not interpreted and connections not authorised here: the input is returned as a [`NamespaceEvent`], and
+//! the decision comes back by [`Namespaces::accept`] or [`Namespaces::refuse`]. A namespace is identified by its index
+//! in the server's list.
 //!
-//! In version 4 of Socket.IO, which Engine.IO 3 carries, the server connects each client to the main namespace by itself
-//! ([`Namespaces::open`]), and says less when it does.
+//! In version 4 of the Socket.IO protocol, carried by Engine.IO 3, the server connects each client to the main
+//! namespace without a request ([`Namespaces::open`]).
 //!
-//! It promises:
+//! Guarantees:
 //!
-//! - **Whoever is in one namespace and waits for nothing** is this struct, with nothing behind it.
-//! - **A session cannot make it grow**: each namespace is joined once, attachments have a bound, so have acks.
-//! - **What is out of place is a [`NamespaceFault`]**, and ends the session, as in the reference.
+//! - A session in one namespace without pending acks has no allocation.
+//! - Memory is bounded: each namespace is joined once; attachments and acks have limits.
+//! - A packet that violates the protocol is a [`NamespaceFault`] and ends the session, as in the reference.
 
 mod acks;
 mod credentials;
@@ -30,101 +31,101 @@ use crate::codec::socketio::{
     SocketIoLimits, SocketIoPacket,
 };
 
-/// What a CONNECT to a namespace that there is not is answered with.
+/// Error message for a CONNECT to an unknown namespace.
 pub const INVALID_NAMESPACE: &str = "Invalid namespace";
 
-/// A namespace, by its place in the server's list.
+/// Index of a namespace in the server's list.
 pub type NamespaceIndex = u8;
 
-/// A session's namespaces.
+/// The namespaces of a session.
 #[derive(Debug)]
 pub struct Namespaces {
     decoder: SocketIoDecoder,
     joined: SmallList<Namespace>,
-    /// When the session ends unless it is connected to a namespace, in monotonic milliseconds; 0: it has been.
+    /// Deadline for the first connection to a namespace, in monotonic milliseconds; 0: there has been one.
     connect_by: u64,
     version: Version,
 }
 
-/// A session's connection to a namespace.
+/// Connection of a session to a namespace.
 #[derive(Debug)]
 struct Namespace {
-    /// The events that the client is asked to acknowledge.
+    /// Events with a pending acknowledgement.
     acks: Acks,
-    /// The peer it is in the domain; `None` while it is asked whether it may connect.
+    /// Slot of the peer; `None` while the connection is being authorised.
     peer: Option<u32>,
     space: NamespaceIndex,
 }
 
-/// What a message says.
+/// Meaning of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NamespaceEvent<'m> {
-    /// The client wants to connect; to be answered by [`Namespaces::accept`] or [`Namespaces::refuse`].
+    /// CONNECT, to be answered by [`Namespaces::accept`] or [`Namespaces::refuse`].
     Connect {
-        /// Where to.
+        /// The namespace.
         space: NamespaceIndex,
-        /// What it says of itself, a JSON object.
+        /// Authentication payload, a JSON object.
         payload: Option<&'m str>,
-        /// The same as a query, from older clients.
+        /// Query of the namespace, from older clients.
         query: Option<&'m str>,
     },
-    /// The client wants to connect to a namespace that there is not; to be answered with [`INVALID_NAMESPACE`].
+    /// CONNECT to an unknown namespace, to be answered with [`INVALID_NAMESPACE`].
     Unknown {
-        /// The namespace's name.
+        /// Name of the namespace.
         namespace: &'m str,
     },
-    /// Something happened at the client.
+    /// An event.
     Event {
-        /// Where.
+        /// The namespace.
         space: NamespaceIndex,
-        /// The peer it is there.
+        /// Slot of the peer.
         peer: u32,
-        /// What.
+        /// Name and arguments.
         event: SocketIoEvent<'m>,
-        /// The number under which it is to be acknowledged.
+        /// Ack id, if the client asks for an acknowledgement.
         id: Option<u64>,
-        /// Its attachments.
+        /// Binary attachments.
         attachments: Attachments<'m>,
     },
-    /// The client acknowledges an event that it was asked to.
+    /// Acknowledgement of an event sent with an ack id.
     Acked {
-        /// Where.
+        /// The namespace.
         space: NamespaceIndex,
-        /// The peer it is there.
+        /// Slot of the peer.
         peer: u32,
-        /// The event's number.
+        /// Ack id of the event.
         id: u64,
-        /// The answer.
+        /// Arguments of the acknowledgement.
         arguments: Arguments<'m>,
-        /// Its attachments.
+        /// Binary attachments.
         attachments: Attachments<'m>,
     },
-    /// The client left a namespace; the peer it was there, if it had got that far.
+    /// DISCONNECT from a namespace.
     Left {
-        /// Where.
+        /// The namespace.
         space: NamespaceIndex,
-        /// The peer.
+        /// Slot of the peer, if the connection had been accepted.
         peer: Option<u32>,
     },
-    /// A packet's last attachment came; the packet is in there, to be fed to [`Namespaces::packet`].
+    /// A packet with its last attachment, to be passed to [`Namespaces::packet`].
     Gathered(Box<GatheredPacket>),
-    /// Nothing yet, or nothing that matters.
+    /// No effect: an incomplete packet, or one that is ignored.
     Nothing,
 }
 
-/// The client's fault. It ends the session.
+/// A protocol violation by the client. It ends the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamespaceFault {
-    /// It is no packet.
+    /// Invalid packet.
     Packet(SocketIoError),
-    /// It is for a namespace that the client is not connected to.
+    /// Packet for a namespace without a connection.
     NotConnected,
-    /// Only servers say that.
+    /// Packet type that only servers send.
     Misplaced,
 }
 
 impl NamespaceFault {
-    /// What was wrong, as a phrase.
+    /// Description of the fault, a phrase.
     pub fn text(self) -> &'static str {
         match self {
             Self::Packet(error) => error.text(),
@@ -141,12 +142,12 @@ impl From<SocketIoError> for NamespaceFault {
 }
 
 impl Namespaces {
-    /// Of a session that opened at `mono` milliseconds and must be connected to a namespace within `connect_ms`.
+    /// State of a session that opened at `mono` milliseconds and must connect to a namespace within `connect_ms`.
     pub fn new(version: Version, mono: u64, connect_ms: u64) -> Self {
         Self { decoder: SocketIoDecoder::default(), joined: SmallList::None, connect_by: mono + connect_ms, version }
     }
 
-    /// What an older client says by opening a session: that it wants to connect to the main namespace.
+    /// The implicit CONNECT to the main namespace of older clients, on opening a session.
     pub fn open(&mut self, spaces: &[&str]) -> NamespaceEvent<'static> {
         if self.version == Version::V4 {
             return NamespaceEvent::Nothing;
@@ -157,10 +158,10 @@ impl Namespaces {
         }
     }
 
-    /// A message came.
+    /// Decodes a message.
     ///
     /// # Errors
-    /// The client's fault; the session ends.
+    /// A protocol violation; the session ends.
     pub fn message<'m>(
         &mut self,
         spaces: &[&str],
@@ -178,10 +179,10 @@ impl Namespaces {
         }
     }
 
-    /// A packet is whole: what it says.
+    /// Interprets a complete packet.
     ///
     /// # Errors
-    /// It is out of place; the session ends.
+    /// A protocol violation; the session ends.
     pub fn packet<'m>(
         &mut self,
         spaces: &[&str],
@@ -195,7 +196,7 @@ impl Namespaces {
                 None => Ok(NamespaceEvent::Unknown { namespace }),
             };
         }
-        let at = space.and_then(|space| self.place_of(space)).ok_or(NamespaceFault::NotConnected)?;
+        let at = space.and_then(|space| self.index_of(space)).ok_or(NamespaceFault::NotConnected)?;
         let joined = &mut self.joined.as_mut_slice()[at];
         let space = joined.space;
         if let PacketContent::Disconnect = content {
@@ -205,13 +206,14 @@ impl Namespaces {
         let peer = joined.peer.ok_or(NamespaceFault::NotConnected)?;
         match content {
             PacketContent::Event(event) => Ok(NamespaceEvent::Event { space, peer, event, id, attachments }),
-            PacketContent::Ack(arguments) => Ok(match id.filter(|id| joined.acks.take(*id)) {
+            PacketContent::Ack(arguments) => Ok(match id.and_then(|id| joined.acks.take(id)) {
                 Some(id) => NamespaceEvent::Acked { space, peer, id, arguments, attachments },
-                // It answers nothing, or too late.
+                // An unknown or expired ack id is ignored.
                 None => NamespaceEvent::Nothing,
             }),
-            PacketContent::ConnectError(_) | PacketContent::Connect(_) | PacketContent::Disconnect => {
-                Err(NamespaceFault::Misplaced)
+            PacketContent::ConnectError(_) => Err(NamespaceFault::Misplaced),
+            PacketContent::Connect(_) | PacketContent::Disconnect => {
+                unreachable!("invariant: CONNECT and DISCONNECT are handled above")
             }
         }
     }
@@ -222,59 +224,62 @@ impl Namespaces {
         payload: Option<&'m str>,
         query: Option<&'m str>,
     ) -> NamespaceEvent<'m> {
-        // Clients ask twice when their application does before the first answer is there; that answer serves for both.
-        if self.place_of(space).is_some() {
+        // A client repeats its CONNECT when the application connects again before the first answer; that answer serves
+        // for both.
+        if self.index_of(space).is_some() {
             return NamespaceEvent::Nothing;
         }
         self.joined.push(Namespace { acks: Acks::default(), peer: None, space });
         NamespaceEvent::Connect { space, payload, query }
     }
 
-    /// The client may connect and is this peer from now on. Whether it still wants to; if so, it is to be told by
+    /// Accepts the pending connection as this peer. False: the client has left meanwhile; otherwise the caller sends
     /// [`Namespaces::encode_accepted`].
     pub fn accept(&mut self, space: NamespaceIndex, peer: u32) -> bool {
-        let Some(at) = self.place_of(space) else { return false };
-        let joined = &mut self.joined.as_mut_slice()[at];
-        let is_awaited = joined.peer.is_none();
-        if is_awaited {
-            joined.peer = Some(peer);
+        let pending = self.pending(space);
+        if let Some(at) = pending {
+            self.joined.as_mut_slice()[at].peer = Some(peer);
             self.connect_by = 0;
         }
-        is_awaited
+        pending.is_some()
     }
 
-    /// The client may not connect. Whether it still wants to; if so, it is to be told by
+    /// Refuses the pending connection. False: the client has left meanwhile; otherwise the caller sends
     /// [`Namespaces::encode_refused`].
     pub fn refuse(&mut self, space: NamespaceIndex) -> bool {
-        let awaited = self.place_of(space).filter(|at| self.joined.as_slice()[*at].peer.is_none());
-        awaited.and_then(|at| self.joined.remove(at)).is_some()
+        self.pending(space).and_then(|at| self.joined.remove(at)).is_some()
     }
 
-    /// The server takes the client out of a namespace; the peer it was there. The client is to be told by
+    /// Index of the connection to the namespace, while it is pending.
+    fn pending(&self, space: NamespaceIndex) -> Option<usize> {
+        self.index_of(space).filter(|at| self.joined.as_slice()[*at].peer.is_none())
+    }
+
+    /// Disconnects the client from a namespace and returns the slot of its peer. The caller sends
     /// [`socketio::encode_disconnect`].
     pub fn leave(&mut self, space: NamespaceIndex) -> Option<u32> {
-        let at = self.place_of(space)?;
+        let at = self.index_of(space)?;
         self.joined.remove(at)?.peer
     }
 
-    /// The number under which the client is asked to acknowledge an event; `None` when it is not connected.
+    /// A new ack id for an event to the client; `None` when it is not connected to the namespace.
     pub fn ask(&mut self, space: NamespaceIndex) -> Option<u64> {
-        let at = self.place_of(space)?;
+        let at = self.index_of(space)?;
         let joined = &mut self.joined.as_mut_slice()[at];
         joined.peer.is_some().then(|| joined.acks.ask())
     }
 
-    /// The peers that the session is, each with its namespace.
+    /// The peers of the session with their namespaces.
     pub fn peers(&self) -> impl Iterator<Item = (NamespaceIndex, u32)> {
         self.joined.as_slice().iter().filter_map(|joined| Some((joined.space, joined.peer?)))
     }
 
-    /// When the session ends because it has not connected to a namespace, in monotonic milliseconds.
+    /// Monotonic milliseconds when the session ends unless it connects to a namespace.
     pub fn connect_by(&self) -> Option<u64> {
         (self.connect_by != 0).then_some(self.connect_by)
     }
 
-    /// Appends the message that tells the client that it is connected.
+    /// Appends the acceptance of a CONNECT.
     pub fn encode_accepted(&self, out: &mut Vec<u8>, namespace: &str, sid: &str, recovery_id: Option<&str>) {
         match self.version {
             Version::V4 => socketio::encode_accepted(out, namespace, sid, recovery_id),
@@ -282,7 +287,7 @@ impl Namespaces {
         }
     }
 
-    /// Appends the message that tells the client that it may not connect; `data` is JSON.
+    /// Appends the refusal of a CONNECT; `data` is JSON.
     pub fn encode_refused(&self, out: &mut Vec<u8>, namespace: &str, message: &str, data: Option<&str>) {
         match self.version {
             Version::V4 => socketio::encode_refused(out, namespace, message, data),
@@ -290,12 +295,12 @@ impl Namespaces {
         }
     }
 
-    fn place_of(&self, space: NamespaceIndex) -> Option<usize> {
+    fn index_of(&self, space: NamespaceIndex) -> Option<usize> {
         self.joined.as_slice().iter().position(|joined| joined.space == space)
     }
 }
 
 fn space_of(spaces: &[&str], namespace: &str) -> Option<NamespaceIndex> {
     let at = spaces.iter().position(|space| *space == namespace)?;
-    NamespaceIndex::try_from(at).ok()
+    Some(NamespaceIndex::try_from(at).expect("invariant: the server has at most 256 namespaces"))
 }

@@ -1,72 +1,72 @@
-//! What a session wants done: gathered in one place while it is fed, carried out and cleared by whoever feeds it.
+//! Effects of a session: collected while it handles inputs, executed and cleared by the shard.
 
 use crate::codec::engineio::{self, EngineIoPacket, EngineIoRefusal, Version};
 use crate::connection::session::Reason;
 
-/// One thing to do. `to` is a TCP connection's slot.
+/// An effect. `to` is the slot of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Answer the request that this connection is waiting with.
+    /// Respond to the pending request of a connection.
     Answer {
         /// The connection.
         to: u32,
-        /// The status code.
+        /// Status code.
         status: u16,
-        /// The `Content-Type`.
+        /// Value of `Content-Type`.
         content_type: &'static str,
-        /// The body.
+        /// Body of the response.
         body: EffectBytes,
     },
-    /// Send these WebSocket frames.
+    /// Send WebSocket frames.
     Frames {
         /// The connection.
         to: u32,
-        /// The frames, whole.
+        /// The frames, complete ones only.
         frames: EffectBytes,
     },
-    /// Close this WebSocket; the session has no more to do with it.
+    /// Close a WebSocket; the session no longer refers to it.
     CloseSocket {
         /// The connection.
         to: u32,
-        /// The close code.
+        /// Close code.
         code: u16,
     },
-    /// The session is over: whoever is behind it hears so. Comes once.
+    /// The session has ended; reported exactly once.
     Over(Reason),
 }
 
-/// A stretch of [`Effects::bytes`].
+/// A range of [`Effects::bytes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EffectBytes {
     start: u32,
     end: u32,
 }
 
-/// Things to do, in order, and the bytes that belong to them. One is kept for all sessions of a shard, for its memory.
+/// Effects in order, and their bytes. One value is reused for all sessions of a shard.
 #[derive(Debug, Default)]
 pub struct Effects {
     list: Vec<Effect>,
     bytes: Vec<u8>,
 }
 
-/// A buffer that grew beyond this gives its memory back.
+/// Capacity of the byte buffer that [`Effects::clear`] keeps.
 const KEEP_BYTES: usize = 32 * 1024;
 
-/// A list that grew beyond this many entries gives its memory back.
+/// Capacity of the list that [`Effects::clear`] keeps.
 const KEEP_EFFECTS: usize = 256;
 
-/// The content type of an answer to a POST; what the reference says, for a word nobody reads.
+/// Content type of the response to a POST, as in the reference implementation.
 const HTML: &str = "text/html";
 
 const JSON: &str = "application/json";
 
 impl Effects {
-    /// What is to be done.
+    /// The effects in order.
     pub fn iter(&self) -> impl Iterator<Item = Effect> {
         self.list.iter().copied()
     }
 
-    /// Whether nothing is to be done.
+    /// Whether there is no effect.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -76,7 +76,7 @@ impl Effects {
         &self.bytes[span.start as usize..span.end as usize]
     }
 
-    /// All of it has been done.
+    /// Clears the list after the effects have been executed.
     pub fn clear(&mut self) {
         self.list.clear();
         self.list.shrink_to(KEEP_EFFECTS);
@@ -84,37 +84,37 @@ impl Effects {
         self.bytes.shrink_to(KEEP_BYTES);
     }
 
-    /// Appends bytes that `write` writes.
     fn span(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> EffectBytes {
         let start = self.bytes.len() as u32;
         write(&mut self.bytes);
+        debug_assert!(u32::try_from(self.bytes.len()).is_ok(), "invariant: effects have less than 4 GiB");
         EffectBytes { start, end: self.bytes.len() as u32 }
     }
 
-    /// A request is answered with 200 and what `write` writes.
+    /// Responds to a request with status 200 and the body that `write` appends.
     pub(super) fn answer(&mut self, to: u32, content_type: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
         let body = self.span(write);
         self.list.push(Effect::Answer { to, status: 200, content_type, body });
     }
 
-    /// A POST is answered: its packets were taken.
+    /// Responds to a POST whose packets were accepted.
     pub(super) fn accept(&mut self, to: u32) {
         self.answer(to, HTML, |out| out.extend_from_slice(b"ok"));
     }
 
-    /// A request is refused.
+    /// Refuses a request.
     pub(super) fn refuse(&mut self, to: u32, refusal: EngineIoRefusal) {
         let body = self.span(|out| out.extend_from_slice(refusal.body().as_bytes()));
         self.list.push(Effect::Answer { to, status: refusal.status(), content_type: JSON, body });
     }
 
-    /// A packet goes out on a WebSocket.
+    /// Sends a packet on a WebSocket.
     pub(super) fn packet(&mut self, to: u32, version: Version, packet: EngineIoPacket<'_>) {
         let frames = self.span(|out| engineio::encode_packet(out, version, packet));
         self.list.push(Effect::Frames { to, frames });
     }
 
-    /// Frames go out on a WebSocket.
+    /// Sends the frames that `write` appends on a WebSocket.
     pub(super) fn frames(&mut self, to: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let frames = self.span(write);
         self.list.push(Effect::Frames { to, frames });

@@ -1,20 +1,20 @@
-//! One Engine.IO session: packets to and from a client, by whichever TCP connections carry them at the moment.
+//! One Engine.IO session: packets to and from a client, over the TCP connections that carry it at the moment.
 //!
-//! A session polls, by GETs that wait for packets and POSTs that bring them, or it has a WebSocket; it may begin with
-//! either and go from the first to the second. It outlives each of those connections, and knows them by their slots only.
-//! It does not read messages: [`EngineIoSession::hear`] returns them.
+//! A session polls (GETs that wait for packets, POSTs that bring them) or has a WebSocket; it may start with either and
+//! upgrade from polling to WebSocket. It outlives its connections and refers to them by slot. It does not interpret
+//! messages: [`EngineIoSession::hear`] returns them.
 //!
-//! How it is used: feed it what happens; what it wants done is then in [`Effects`]. What is to be sent is encoded once, as
-//! WebSocket frames; [`EngineIoSession::route`] says where they go. When the turn ends, [`EngineIoSession::flush`] answers a poll that
-//! waits, once, with all that has come up. When [`EngineIoSession::is_gone`], it can be forgotten.
+//! Usage: the shard passes inputs in and executes the resulting [`Effects`]. Outgoing packets are encoded once, as
+//! WebSocket frames; [`EngineIoSession::route`] tells where to send them. At the end of a turn
+//! [`EngineIoSession::flush`] answers a pending poll, once, with all queued packets. The session is dropped when it
+//! [`is_gone`](EngineIoSession::is_gone).
 //!
-//! It promises:
+//! Guarantees:
 //!
-//! - **An idle session is this struct**, and a box while it polls.
-//! - **Its end is told once**, by [`Effect::Over`], however many of its connections break at the same time.
-//! - **It ends on time**: whatever comes in first sees whether the client has been silent for too long, however late the
-//!   timer.
-//! - **What waits for a client has a bound.**
+//! - An idle session has no allocation, except for a box while it polls.
+//! - [`Effect::Over`] is reported exactly once, however many connections fail at the same time.
+//! - The heartbeat timeout is checked before every input, even if the timer is late.
+//! - The queue for a client that does not poll is bounded.
 
 mod effects;
 mod polling;
@@ -38,87 +38,87 @@ use crate::codec::engineio::{
 };
 use crate::connection::websocket::{Heartbeat, HeartbeatAction};
 
-/// What sessions go by.
+/// Settings of sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionSettings {
-    /// How each side sees that the other is there.
+    /// Heartbeat intervals.
     pub heartbeat: Heartbeat,
-    /// How long a WebSocket may take to take over, in milliseconds.
+    /// Time limit of an upgrade, in milliseconds.
     pub upgrade_ms: u64,
-    /// What a payload may be.
+    /// Limits of a payload.
     pub payload: PayloadLimits,
-    /// Bytes that may wait for a client that does not poll.
+    /// Bytes queued for a client that does not poll.
     pub outbound_bytes: usize,
 }
 
-/// What a session is given to work with, at one moment.
+/// Time, settings and effects, as arguments of every input.
 #[derive(Debug)]
 pub struct SessionContext<'c> {
-    /// The time, in monotonic milliseconds.
+    /// Monotonic milliseconds.
     pub mono: u64,
-    /// The settings.
+    /// Settings of sessions.
     pub settings: &'c SessionSettings,
-    /// Where what is to be done goes.
+    /// Receives the effects.
     pub effects: &'c mut Effects,
 }
 
-/// One session.
+/// An Engine.IO session.
 #[derive(Debug)]
 pub struct EngineIoSession {
-    /// The unguessable part of its id.
+    /// Random part of the session id.
     pub nonce: Nonce,
     version: Version,
-    /// Whether polls may be answered with bytes; only version 3 asks.
+    /// Whether polls may be answered in the binary form; relevant in version 3 only.
     takes_binary: bool,
     pulse: HeartbeatTimer,
     transport: SessionTransport,
 }
 
-/// How a session is carried.
+/// Transport of a session.
 #[derive(Debug)]
 enum SessionTransport {
-    /// By the WebSocket of this connection.
+    /// The WebSocket of the connection in this slot.
     WebSocket(u32),
-    /// By polling.
+    /// HTTP long polling.
     Polling(Box<Polling>),
-    /// No more.
+    /// None: the session is gone.
     Gone,
 }
 
-/// Where what is to be sent goes.
+/// Destination of outgoing frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionRoute {
-    /// Out on the WebSocket of this connection.
+    /// The WebSocket of the connection in this slot.
     Socket(u32),
-    /// Into [`EngineIoSession::buffer`].
+    /// The queue, by [`EngineIoSession::buffer`].
     Buffer,
-    /// Nowhere: the session is over.
+    /// None: the session has ended.
     Nowhere,
 }
 
-/// Why a session is over.
+/// Reason for the end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The client said so.
+    /// The client sent a close packet.
     ClientClose,
-    /// Its connection ended.
+    /// The TCP connection closed.
     TransportClose,
-    /// The client broke a rule of the transport: two polls at once, a ping that is not its to send.
+    /// Transport error: two polls at once, a ping in the wrong direction.
     TransportError,
-    /// The client was silent for too long.
+    /// Heartbeat timeout.
     PingTimeout,
-    /// The client sent what is no packet.
+    /// The client sent an invalid packet.
     ParseError,
-    /// The server said so.
+    /// The server closed the session.
     ServerClose,
-    /// The client did not take what was to be sent.
+    /// The client did not read its messages in time.
     SlowConsumer,
-    /// The client has come back by another session.
+    /// The client has returned with another session.
     Replaced,
 }
 
 impl Reason {
-    /// As Socket.IO servers call it.
+    /// The reason as the reference implementation names it.
     pub fn text(self) -> &'static str {
         match self {
             Self::ClientClose | Self::TransportClose => "transport close",
@@ -129,7 +129,7 @@ impl Reason {
         }
     }
 
-    /// The code that its WebSocket is closed with.
+    /// Close code for the WebSocket.
     fn close_code(self) -> u16 {
         match self {
             Self::ClientClose | Self::TransportClose | Self::ServerClose => 1000,
@@ -142,7 +142,7 @@ impl Reason {
 }
 
 impl EngineIoSession {
-    /// A session that begins with a poll, whose answer tells the client of it. What is sent in the same turn goes with it.
+    /// Opens a session by a poll. The response contains the open packet and the packets queued in the same turn.
     pub fn open_polling(
         version: Version,
         nonce: Nonce,
@@ -156,7 +156,7 @@ impl EngineIoSession {
         Self::new(version, nonce, takes_binary, SessionTransport::Polling(polling), context)
     }
 
-    /// A session that begins with a WebSocket, on which the client is told of it.
+    /// Opens a session by a WebSocket and sends the open packet on it.
     pub fn open_websocket(
         version: Version,
         nonce: Nonce,
@@ -180,17 +180,17 @@ impl EngineIoSession {
         Self { nonce, version, takes_binary, pulse, transport }
     }
 
-    /// The protocol it speaks.
+    /// Protocol version.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Whether nothing is left of it, not even a poll to wait for.
+    /// Whether the session has ended and no poll is awaited: it can be dropped.
     pub fn is_gone(&self) -> bool {
         matches!(self.transport, SessionTransport::Gone)
     }
 
-    /// Whether it is over, though one more poll may hear so.
+    /// Whether the session has ended; one more poll may be awaited.
     pub fn is_over(&self) -> bool {
         match &self.transport {
             SessionTransport::WebSocket(_) => false,
@@ -199,12 +199,12 @@ impl EngineIoSession {
         }
     }
 
-    /// Whether it polls.
+    /// Whether the transport is polling.
     pub fn is_polling(&self) -> bool {
         matches!(self.transport, SessionTransport::Polling(_))
     }
 
-    /// Where what is to be sent goes.
+    /// Destination of outgoing frames.
     pub fn route(&self) -> SessionRoute {
         match &self.transport {
             SessionTransport::WebSocket(to) => SessionRoute::Socket(*to),
@@ -213,7 +213,7 @@ impl EngineIoSession {
         }
     }
 
-    /// A GET asks for packets.
+    /// Handles a GET.
     pub fn poll(&mut self, poll: Poll, context: &mut SessionContext<'_>) {
         self.tick(context);
         match &mut self.transport {
@@ -232,7 +232,7 @@ impl EngineIoSession {
         }
     }
 
-    /// The head of a POST came: whether its body is to be read. If not, it is answered.
+    /// Handles the head of a POST. False: the POST has been refused, its body is not read.
     pub fn post_begun(&mut self, to: u32, context: &mut SessionContext<'_>) -> bool {
         self.tick(context);
         let refusal = match &mut self.transport {
@@ -252,8 +252,8 @@ impl EngineIoSession {
         false
     }
 
-    /// The body of a POST is whole: whether its packets are to be read, each then fed to [`EngineIoSession::hear`], and at last
-    /// [`EngineIoSession::post_read`]. If not, it is answered.
+    /// Handles the complete body of a POST. True: the caller passes each packet to [`EngineIoSession::hear`], then
+    /// calls [`EngineIoSession::post_read`]. False: the POST has been refused.
     pub fn post_whole(&mut self, to: u32, context: &mut SessionContext<'_>) -> bool {
         self.tick(context);
         let is_awaited = !self.is_over() && self.is_posted_by(to);
@@ -266,12 +266,12 @@ impl EngineIoSession {
     /// The form of a POST's body.
     ///
     /// # Errors
-    /// The version has no such bodies; see [`EngineIoSession::post_fault`].
+    /// The version has no such bodies; the caller calls [`EngineIoSession::post_fault`].
     pub fn form(&self, is_octet_stream: bool) -> Result<Form, EngineIoError> {
         Form::of_body(self.version, is_octet_stream)
     }
 
-    /// All packets of a POST were fed.
+    /// All packets of a POST have been handled.
     pub fn post_read(&mut self, to: u32, context: &mut SessionContext<'_>) {
         if let SessionTransport::Polling(polling) = &mut self.transport
             && polling.post == Some(to)
@@ -281,7 +281,7 @@ impl EngineIoSession {
         context.effects.accept(to);
     }
 
-    /// The body of a POST was too large, and the request has been answered; the session goes on.
+    /// The body of a POST was too large and the request has been answered; the session continues.
     pub fn post_dropped(&mut self, to: u32) {
         if let SessionTransport::Polling(polling) = &mut self.transport
             && polling.post == Some(to)
@@ -290,7 +290,7 @@ impl EngineIoSession {
         }
     }
 
-    /// A WebSocket opened with this session's id: it may take over, or is closed.
+    /// A WebSocket has opened with this session's id: it starts to probe, or is closed.
     pub fn upgrade(&mut self, to: u32, context: &mut SessionContext<'_>) {
         self.tick(context);
         match &mut self.transport {
@@ -301,7 +301,7 @@ impl EngineIoSession {
         }
     }
 
-    /// A packet came by this connection, a WebSocket or a POST. If it is a message, that is returned.
+    /// Handles a packet from a WebSocket or POST; returns the data of a message.
     pub fn hear<'p>(
         &mut self,
         from: u32,
@@ -336,13 +336,13 @@ impl EngineIoSession {
             (PacketKind::Ping, Version::V4) | (PacketKind::Pong, Version::V3) => {
                 self.end(Reason::TransportError, context)
             }
-            // They say nothing at this point.
+            // Ignored at this point.
             (PacketKind::Open | PacketKind::Upgrade | PacketKind::Noop, _) => {}
         }
         None
     }
 
-    /// What came by this WebSocket is no packet, or its message makes no sense.
+    /// Handles an invalid packet or message on a WebSocket.
     pub fn fault(&mut self, from: u32, context: &mut SessionContext<'_>) {
         match &mut self.transport {
             SessionTransport::WebSocket(own) if *own == from => self.end(Reason::ParseError, context),
@@ -353,13 +353,13 @@ impl EngineIoSession {
         }
     }
 
-    /// What came by this POST is no packet, or its message makes no sense: in place of [`EngineIoSession::post_read`].
+    /// Handles an invalid packet or message in a POST, instead of [`EngineIoSession::post_read`].
     pub fn post_fault(&mut self, to: u32, context: &mut SessionContext<'_>) {
         self.close(Reason::ParseError, context);
         context.effects.refuse(to, EngineIoRefusal::BadRequest);
     }
 
-    /// A TCP connection ended while the session had to do with it: a WebSocket, or one whose request is not answered.
+    /// Handles the end of a TCP connection: a WebSocket, or one with a pending request.
     pub fn ended(&mut self, from: u32, context: &mut SessionContext<'_>) {
         match &mut self.transport {
             SessionTransport::WebSocket(own) if *own == from => {
@@ -380,16 +380,16 @@ impl EngineIoSession {
         }
     }
 
-    /// The server ends the session; what was to be sent still is.
+    /// The server ends the session; queued packets are still sent.
     pub fn close(&mut self, reason: Reason, context: &mut SessionContext<'_>) {
         if !self.is_over() {
             self.end(reason, context);
         }
     }
 
-    /// Keeps frames until they are polled, unless more than `bytes_max` would wait; whether they found room. If not, the
-    /// session is to be closed for [`Reason::SlowConsumer`]: not here, since what is told to many should not end one.
-    /// `is_droppable`: a client that cannot keep up may do without them.
+    /// Queues frames for the next poll. False: more than `bytes_max` bytes would be queued; the caller closes the
+    /// session later with [`Reason::SlowConsumer`], as a delivery to many members must not end one of them midway.
+    /// `is_droppable`: the frames may be dropped for a slow client.
     #[must_use]
     pub fn buffer(&mut self, frames: &[u8], is_droppable: bool, bytes_max: usize) -> bool {
         let SessionTransport::Polling(polling) = &mut self.transport else { return true };
@@ -403,7 +403,7 @@ impl EngineIoSession {
         has_room
     }
 
-    /// Answers a poll that waits with what there is to send, if there is anything. To be called at the end of a turn.
+    /// Answers the pending poll, if packets are queued. To be called at the end of a turn.
     pub fn flush(&mut self, context: &mut SessionContext<'_>) {
         if let SessionTransport::Polling(polling) = &mut self.transport
             && !polling.frames.is_empty()
@@ -412,7 +412,7 @@ impl EngineIoSession {
         }
     }
 
-    /// Does what has become due.
+    /// Handles due timers.
     pub fn tick(&mut self, context: &mut SessionContext<'_>) {
         match &mut self.transport {
             SessionTransport::Gone => return,
@@ -437,7 +437,7 @@ impl EngineIoSession {
         }
     }
 
-    /// When [`EngineIoSession::tick`] next has something to do, in monotonic milliseconds; `None` when it is gone.
+    /// Monotonic milliseconds when [`EngineIoSession::tick`] is due; `None` when the session is gone.
     pub fn next_due(&self) -> Option<u64> {
         match &self.transport {
             SessionTransport::WebSocket(_) => Some(self.pulse.next_due()),
@@ -453,13 +453,13 @@ impl EngineIoSession {
         matches!(&self.transport, SessionTransport::Polling(polling) if polling.post == Some(to))
     }
 
-    /// Sends a packet of the session's own.
+    /// Sends a packet of the session itself.
     fn send(&mut self, packet: EngineIoPacket<'_>, context: &mut SessionContext<'_>) {
         match &mut self.transport {
             SessionTransport::WebSocket(to) => context.effects.packet(*to, self.version, packet),
             SessionTransport::Polling(polling) => {
                 polling.push(self.version, packet);
-                // A client may ping without ever polling for the pongs.
+                // A client may send pings without polling for the pongs.
                 if polling.frames.len() > context.settings.outbound_bytes {
                     self.end(Reason::SlowConsumer, context);
                 }
@@ -468,17 +468,15 @@ impl EngineIoSession {
         }
     }
 
-    /// The probing WebSocket takes over.
     fn take_over(&mut self, context: &mut SessionContext<'_>) {
-        if let SessionTransport::Polling(polling) = std::mem::replace(&mut self.transport, SessionTransport::Gone)
-            && let Some(to) = polling.hand_over(context.effects)
-        {
-            self.transport = SessionTransport::WebSocket(to);
-        }
+        let SessionTransport::Polling(polling) = std::mem::replace(&mut self.transport, SessionTransport::Gone) else {
+            unreachable!("invariant: only a polling session has a probe");
+        };
+        self.transport = SessionTransport::WebSocket(polling.hand_over(context.effects));
     }
 
-    /// The session is over. A poll that waits hears so. When none does and both sides still mean well, the next one shall:
-    /// a client's last GET and its POST that ends the session travel by different connections, in any order.
+    /// Ends the session and answers the pending poll. After a regular end without a pending poll, the next poll is
+    /// awaited: the client's last GET and the POST that ends the session travel on different connections, in any order.
     fn end(&mut self, reason: Reason, context: &mut SessionContext<'_>) {
         match std::mem::replace(&mut self.transport, SessionTransport::Gone) {
             SessionTransport::Gone => return,
@@ -490,7 +488,7 @@ impl EngineIoSession {
                 polling.push(self.version, EngineIoPacket::text(last, ""));
                 polling.answer(self.version, self.takes_binary, context.effects);
                 if waits {
-                    // Its answer will be that there is no such session.
+                    // The POST in progress is answered with `UnknownSession`.
                     polling.post = None;
                     polling.leaving_until = context.mono + limits::CLOSING_MS;
                     self.transport = SessionTransport::Polling(polling);

@@ -1,79 +1,84 @@
-//! A session that polls: the GET that waits, the POST under way, what neither has taken yet, and the WebSocket that may
-//! take over.
+//! State of a polling session: the pending GET, the POST in progress, queued packets, and the WebSocket that probes.
 
 use crate::codec::engineio::{
     self, EngineIoPacket, EngineIoRefusal, Form, PROBE, PacketKind, PayloadWriter, Version, jsonp,
 };
 use crate::connection::session::{Effects, SessionContext};
 
-/// Between two answers that send a client on its way to its new transport, in milliseconds.
+/// Interval between responses to pending polls during an upgrade, in milliseconds.
 const NUDGE_MS: u64 = 100;
 
-/// A GET that asks for packets.
+/// A pending GET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Poll {
-    /// The TCP connection it came by.
+    /// Slot of its TCP connection.
     pub to: u32,
-    /// The callback its answer is to be handed to, if any.
+    /// Number of the JSONP callback, if any.
     pub jsonp: Option<u32>,
 }
 
-/// What is kept of a session that polls.
+/// State of a polling session.
 #[derive(Debug, Default)]
 pub(super) struct Polling {
-    /// The GET that waits.
+    /// The pending GET.
     pub(super) poll: Option<Poll>,
-    /// The connection of the POST under way.
+    /// Slot of the connection of the POST in progress.
     pub(super) post: Option<u32>,
-    /// Packets to be sent, as WebSocket frames.
+    /// Queued packets as WebSocket frames.
     pub(super) frames: Vec<u8>,
-    /// The WebSocket that may take over.
+    /// The WebSocket that probes.
     pub(super) probe: Option<Probe>,
-    /// The session is over, and until then one more poll may come to hear so; monotonic milliseconds. 0: it is not.
+    /// Monotonic milliseconds until which an ended session waits for one more poll; 0: the session has not ended.
     pub(super) leaving_until: u64,
 }
 
-/// A WebSocket that may take over a session.
+/// A WebSocket that probes, to take over a polling session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe {
-    /// Its connection.
+    /// Slot of its TCP connection.
     pub(super) to: u32,
-    /// Whether it has been asked and has answered.
+    /// Whether the probe has been answered.
     pub(super) is_answered: bool,
-    /// When a poll that waits is ended next, so that the client can stop polling; monotonic milliseconds.
+    /// Monotonic milliseconds when the pending poll is answered, so that the client can stop polling.
     nudge_at: u64,
-    /// When the attempt is given up; monotonic milliseconds.
+    /// Monotonic milliseconds when the upgrade is abandoned.
     until: u64,
 }
 
-/// What came of a packet on a probing WebSocket.
+/// Result of a packet on the probing WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probed {
-    /// It goes on.
+    /// The upgrade continues, or has been abandoned.
     Goes,
-    /// It takes over.
+    /// The WebSocket takes over the session.
     TakesOver,
 }
 
 impl Polling {
-    /// Whether the session is over, but for one more poll.
+    /// Whether the session has ended and waits for one more poll.
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving_until != 0
     }
 
-    /// Whether this connection is the probing WebSocket.
+    /// Whether the WebSocket in slot `to` probes.
     pub(super) fn is_probed_by(&self, to: u32) -> bool {
         self.probe.is_some_and(|probe| probe.to == to)
     }
 
-    /// Adds a packet to what is to be sent.
+    /// Queues a packet.
     pub(super) fn push(&mut self, version: Version, packet: EngineIoPacket<'_>) {
+        debug_assert!(!self.is_leaving(), "invariant: nothing is queued for an ended session");
         engineio::encode_packet(&mut self.frames, version, packet);
     }
 
-    /// Answers the poll that waits, if one does, with all there is to send.
+    /// Answers the pending poll, if any, with all queued packets.
     pub(super) fn answer(&mut self, version: Version, takes_binary: bool, effects: &mut Effects) {
-        let Some(Poll { to, jsonp }) = self.poll.take() else { return };
+        if let Some(poll) = self.poll.take() {
+            self.respond(poll, version, takes_binary, effects);
+        }
+    }
+
+    fn respond(&mut self, Poll { to, jsonp }: Poll, version: Version, takes_binary: bool, effects: &mut Effects) {
         let form = Form::of_frames(version, takes_binary && jsonp.is_none(), &self.frames);
         let write = |out: &mut Vec<u8>| {
             let mut writer = PayloadWriter::begin(out, form);
@@ -85,29 +90,29 @@ impl Polling {
             Some(index) => {
                 let mut payload = Vec::new();
                 write(&mut payload);
-                // What was encoded is text.
-                let payload = String::from_utf8(payload).unwrap_or_default();
+                let payload = String::from_utf8(payload).expect("invariant: a payload in text form is UTF-8");
                 effects.answer(to, jsonp::CONTENT_TYPE, |out| jsonp::encode(out, index, &payload));
             }
         }
-        // What a session that polls keeps is what its next answer holds: nothing, most of the time.
+        // The allocation is not kept: most of the time a polling session has an empty queue.
         self.frames = Vec::new();
     }
 
-    /// A WebSocket opened that may take over.
+    /// Starts a probe.
     pub(super) fn begin_probe(&mut self, to: u32, context: &SessionContext<'_>) {
+        debug_assert!(self.probe.is_none(), "invariant: one WebSocket probes at a time");
         let until = context.mono + context.settings.upgrade_ms;
         self.probe = Some(Probe { to, is_answered: false, nudge_at: 0, until });
     }
 
-    /// The attempt to take over failed; the session goes on polling.
+    /// Abandons the upgrade; the session continues to poll.
     pub(super) fn end_probe(&mut self, code: u16, effects: &mut Effects) {
         if let Some(probe) = self.probe.take() {
             effects.close_socket(probe.to, code);
         }
     }
 
-    /// A packet came on the probing WebSocket. Anything but the two it is there for ends the attempt.
+    /// Handles a packet on the probing WebSocket. Any packet other than ping and upgrade abandons the upgrade.
     pub(super) fn hear_probe(
         &mut self,
         packet: EngineIoPacket<'_>,
@@ -115,7 +120,7 @@ impl Polling {
         takes_binary: bool,
         context: &mut SessionContext<'_>,
     ) -> Probed {
-        let Some(probe) = &mut self.probe else { return Probed::Goes };
+        let probe = self.probe.as_mut().expect("invariant: the packet came on the probing WebSocket");
         if packet == EngineIoPacket::text(PacketKind::Ping, PROBE) {
             let is_first = !std::mem::replace(&mut probe.is_answered, true);
             context.effects.packet(probe.to, version, EngineIoPacket::text(PacketKind::Pong, PROBE));
@@ -125,7 +130,7 @@ impl Polling {
             }
             return Probed::Goes;
         }
-        // A client stops polling, and waits for its POST, before it says so.
+        // The client has stopped polling and has received the response to its POST before it sends this.
         if packet.kind == PacketKind::Upgrade && probe.is_answered && self.post.is_none() {
             return Probed::TakesOver;
         }
@@ -133,22 +138,23 @@ impl Polling {
         Probed::Goes
     }
 
-    /// Ends the poll that waits when it is time to, so that the client can move on.
+    /// Answers the pending poll when it is time, so that the client can stop polling.
     fn nudge(&mut self, version: Version, takes_binary: bool, context: &mut SessionContext<'_>) {
-        let Some(probe) = &mut self.probe else { return };
-        if !probe.is_answered || context.mono < probe.nudge_at {
-            return;
-        }
-        probe.nudge_at = context.mono + NUDGE_MS;
-        if self.poll.is_some() {
-            if self.frames.is_empty() {
-                self.push(version, EngineIoPacket::text(PacketKind::Noop, ""));
+        if let Some(probe) = &mut self.probe
+            && probe.is_answered
+            && context.mono >= probe.nudge_at
+        {
+            probe.nudge_at = context.mono + NUDGE_MS;
+            if self.poll.is_some() {
+                if self.frames.is_empty() {
+                    self.push(version, EngineIoPacket::text(PacketKind::Noop, ""));
+                }
+                self.answer(version, takes_binary, context.effects);
             }
-            self.answer(version, takes_binary, context.effects);
         }
     }
 
-    /// Looks after the probing WebSocket.
+    /// Handles timeouts of the probing WebSocket.
     pub(super) fn tick(&mut self, version: Version, takes_binary: bool, context: &mut SessionContext<'_>) {
         if self.probe.is_some_and(|probe| context.mono >= probe.until) {
             self.end_probe(1000, context.effects);
@@ -156,7 +162,7 @@ impl Polling {
         self.nudge(version, takes_binary, context);
     }
 
-    /// When [`Polling::tick`] has something to do; `None`: when nothing changes, never.
+    /// Monotonic milliseconds when [`Polling::tick`] is due; `None`: not before the next input.
     pub(super) fn next_due(&self) -> Option<u64> {
         if self.is_leaving() {
             return Some(self.leaving_until);
@@ -166,15 +172,15 @@ impl Polling {
         Some(if nudges { probe.until.min(probe.nudge_at) } else { probe.until })
     }
 
-    /// The WebSocket takes over: its connection. What was to be sent goes there; a poll that comes too late is refused.
-    pub(super) fn hand_over(mut self, effects: &mut Effects) -> Option<u32> {
-        let probe = self.probe.take()?;
+    /// The probing WebSocket takes over; returns its slot. Queued packets are sent on it; a pending poll is refused.
+    pub(super) fn hand_over(mut self, effects: &mut Effects) -> u32 {
+        let probe = self.probe.take().expect("invariant: a WebSocket probes when it takes over");
         if let Some(poll) = self.poll.take() {
             effects.refuse(poll.to, EngineIoRefusal::BadRequest);
         }
         if !self.frames.is_empty() {
             effects.frames(probe.to, |out| out.extend_from_slice(&self.frames));
         }
-        Some(probe.to)
+        probe.to
     }
 }

@@ -1,29 +1,29 @@
-//! A session's heartbeat: whose turn it is, and until when.
+//! Heartbeat of an Engine.IO session.
 //!
-//! In version 4 the server pings an interval after the last pong, and waits for the next one no longer than the timeout.
-//! In version 3 the client pings, and the server waits no longer than both together. Nothing but the ping or pong counts,
-//! as the protocol has it.
+//! Version 4: the server pings one interval after the last pong and waits for the next pong at most the timeout.
+//! Version 3: the client pings, and the server waits at most interval and timeout together. As the protocol demands,
+//! only the ping or pong counts, no other packet.
 
 use crate::codec::engineio::Version;
 use crate::connection::websocket::{Heartbeat, HeartbeatAction};
 
-/// How far the two readings that a span lies between may be off, in milliseconds: each is cut to a whole one.
+/// Rounding error of the difference between two clock readings, in milliseconds.
 const READING_MS: u64 = 1;
 
-/// A ping that goes out later than this does not shorten the time for its answer; in milliseconds.
+/// A ping sent later than this, in milliseconds, does not shorten the time for its pong.
 const LATE_MS: u64 = 20;
 
-/// When the next thing is due, and what it is.
+/// The next deadline and its meaning.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeartbeatTimer {
-    /// On the monotonic clock, in milliseconds.
+    /// Monotonic milliseconds.
     due: u64,
-    /// Whether it is the session's end, or else a ping.
+    /// Whether the deadline ends the session; otherwise a ping is due.
     is_last: bool,
 }
 
 impl HeartbeatTimer {
-    /// Of a session that opened, or whose client was heard, at `mono`.
+    /// Heartbeat of a session that opened, or whose client responded, at `mono`.
     pub(super) fn new(version: Version, mono: u64, heartbeat: Heartbeat) -> Self {
         match version {
             Version::V4 => Self { due: mono + heartbeat.interval_ms, is_last: false },
@@ -31,14 +31,14 @@ impl HeartbeatTimer {
         }
     }
 
-    /// The client pinged, or answered a ping. A pong that nobody asked for changes nothing.
+    /// Records a ping (version 3) or a pong (version 4). An unsolicited pong is ignored.
     pub(super) fn heard(&mut self, version: Version, mono: u64, heartbeat: Heartbeat) {
         if self.is_last {
             *self = Self::new(version, mono, heartbeat);
         }
     }
 
-    /// What is to be done at `mono`.
+    /// The action due at `mono`.
     pub(super) fn beat(&mut self, mono: u64, heartbeat: Heartbeat) -> HeartbeatAction {
         if self.is_last {
             return if mono + READING_MS >= self.due { HeartbeatAction::Gone } else { HeartbeatAction::Wait };
@@ -51,7 +51,7 @@ impl HeartbeatTimer {
         HeartbeatAction::Ping
     }
 
-    /// When to look next.
+    /// Monotonic milliseconds of the next check.
     pub(super) fn next_due(&self) -> u64 {
         self.due
     }

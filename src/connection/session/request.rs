@@ -1,38 +1,38 @@
-//! What a request for a session asks: to be read off its method and query before any session is looked up.
+//! Interpretation of an Engine.IO request by method and query, before its session is looked up.
 
 use crate::codec::engineio::{EngineIoRefusal, HandshakeQuery, Transport, Version};
 
-/// A request that may be served.
+/// A valid request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionRequest<'q> {
-    /// A new session.
+    /// Opens a session.
     Open {
-        /// The protocol it speaks.
+        /// Protocol version.
         version: Version,
-        /// How it begins.
+        /// Initial transport.
         transport: Transport,
     },
-    /// What there is to send.
+    /// GET: asks for packets.
     Poll {
-        /// The session's id, as it came.
+        /// The session id, not validated.
         sid: &'q str,
     },
-    /// Packets.
+    /// POST: brings packets.
     Post {
-        /// The session's id, as it came.
+        /// The session id, not validated.
         sid: &'q str,
     },
-    /// A WebSocket for a session that polls.
+    /// WebSocket upgrade of a polling session.
     Upgrade {
-        /// The session's id, as it came.
+        /// The session id, not validated.
         sid: &'q str,
     },
 }
 
-/// Reads a request. `is_upgrade`: it asks for a WebSocket in HTTP's own way, too; `is_allowed`: its page may come here.
+/// Interprets a request. `is_upgrade`: the headers ask for a WebSocket, too; `is_allowed`: the `Origin` is allowed.
 ///
 /// # Errors
-/// Why it cannot be served, the first reason in the order in which the reference checks them.
+/// The first violated rule, in the order of the reference implementation.
 pub fn read<'q>(
     method: &str,
     query: &'q HandshakeQuery<'_>,

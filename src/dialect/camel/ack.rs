@@ -1,4 +1,4 @@
-//! What acks carry: one object each.
+//! The values of acks: one object each.
 
 use crate::base::time::Now;
 use crate::codec::json::Object;

@@ -44,32 +44,36 @@ fields! {
     limit = "limit",
 }
 
-fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: usize) -> Result<Command<'a>, Reject> {
+fn command<'a>(
+    request: RequestName,
+    mut arguments: Arguments<'a>,
+    content_bytes: usize,
+) -> Result<Command<'a>, Reject> {
     match request {
-        Request::Heartbeat => return Ok(Command::Ping),
-        Request::Authenticate
-        | Request::Offer
-        | Request::Answer
-        | Request::IceCandidate
-        | Request::MediaStateChanged => return events::shared(request.name(), arguments, content_bytes),
-        Request::JoinRoom | Request::LeaveRoom => return membership(request, arguments),
+        RequestName::Heartbeat => return Ok(Command::Ping),
+        RequestName::Authenticate
+        | RequestName::Offer
+        | RequestName::Answer
+        | RequestName::IceCandidate
+        | RequestName::MediaStateChanged => return events::shared(request.name(), arguments, content_bytes),
+        RequestName::JoinRoom | RequestName::LeaveRoom => return membership(request, arguments),
         _ => {}
     }
     let fields: Fields<'_> = events::fields_of(request.name(), &mut arguments)?;
     let room = || room(&fields);
     match request {
-        Request::SendMessage => {
+        RequestName::SendMessage => {
             Ok(Command::Send { target: MessageTarget::Room(room()?), draft: draft(&fields, content_bytes)? })
         }
-        Request::TypingIndicator => {
+        RequestName::TypingIndicator => {
             Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
         }
-        Request::PresenceUpdate => status(fields.status).map(Command::SetStatus),
-        Request::ReadReceipt => {
+        RequestName::PresenceUpdate => status(fields.status).map(Command::SetStatus),
+        RequestName::ReadReceipt => {
             let message = required("messageId", text("messageId", fields.message_id)?)?;
             Ok(Command::Receipt { room: room()?, message, kind: ReceiptKind::Read })
         }
-        Request::SyncMessages => {
+        RequestName::SyncMessages => {
             let (room, limit) = (room()?, limit(fields.limit)?);
             Ok(match text("lastMessageId", fields.last_message_id)? {
                 Some(after) => Command::Sync { room, after, limit },
@@ -80,15 +84,15 @@ fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: us
     }
 }
 
-/// A room may be given as its id alone, as 004 has it, or in an object with what `raw` says at joining.
-fn membership<'a>(request: Request, mut arguments: Arguments<'a>) -> Result<Command<'a>, Reject> {
+/// A room is given as its id alone, as in issue 004, or in an object with the fields of `raw`.
+fn membership<'a>(request: RequestName, mut arguments: Arguments<'a>) -> Result<Command<'a>, Reject> {
     let argument = arguments.next().unwrap_or("null");
     let fields = match argument.starts_with('{') {
         true => fields::read(argument).map_err(|_| Reject::invalid("roomId must be a string"))?,
         false => Fields { room_id: Some(argument), ..Fields::default() },
     };
     let room = room(&fields)?;
-    if request == Request::LeaveRoom {
+    if request == RequestName::LeaveRoom {
         return Ok(Command::Leave { room, peer: None });
     }
     Ok(Command::Join(Join {
@@ -127,7 +131,7 @@ mod tests {
     use crate::dialect::notify;
     use crate::domain::command::Status;
 
-    fn asked(packet: &str) -> Result<Asked<'_>, Fault> {
+    fn asked(packet: &str) -> Result<DecodedRequest<'_>, RequestFault> {
         heard(packet, |name, arguments| decode(name, arguments, 16))
     }
 

@@ -9,15 +9,15 @@ use crate::domain::op::Sent;
 
 pub use crate::dialect::events::{error, heartbeat};
 
-/// Appends an event as everyone who is told it hears it. Whether it is told at all: large rooms' counts, what arrived and
-/// which media somebody sends are not.
+/// Appends an event. Returns false if the dialect has no equivalent: counts of large rooms, deliveries, and changes of
+/// media.
 pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
     match event {
         Event::Joined(joined) => joined_room(out, &joined.room),
         Event::Left { room, .. } => left_room(out, room),
         Event::PeerJoined { room, peer } => came_or_went(out, "userJoinedRoom", peer.identity.user(), room, now),
         Event::PeerLeft { room, identity, .. } => came_or_went(out, "userLeftRoom", identity.user(), room, now),
-        Event::Signal(_) => events::signal(out, event, now),
+        Event::Signal(signaled) => events::signal(out, signaled, now),
         Event::Message(message) => new_message(out, message),
         Event::Direct(direct) => events::direct(out, direct),
         Event::Typing { room, by, is_typing } => emit_object(out, "userTyping", |object| {
@@ -54,7 +54,7 @@ pub fn left_room(out: &mut Vec<u8>, room: &str) {
     emit(out, "leftRoom", |out| json::string(out, room));
 }
 
-/// `messageSent`: the answer to `sendMessage`, once the message is kept.
+/// `messageSent`: the answer to `sendMessage`, once the message is committed.
 pub fn message_sent(out: &mut Vec<u8>, sent: &Sent) {
     emit_object(out, "messageSent", |object| receipt(object, sent));
 }

@@ -1,10 +1,10 @@
-//! What acks carry: one object each, in the shape of the request's.
+//! The values of acks: one object each, in the shape of its request.
 
 use uuid::Uuid;
 
-use super::decode::Request;
+use super::decode::RequestName;
 use super::encode::{entered, here, how, or_null, said, session_fields, who};
-use super::views::{Here, Session, Typist, User};
+use super::views::{OnlineUserView, SessionView, TypistView, UserStatusView};
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::codec::json::{self, Object};
@@ -17,14 +17,14 @@ use crate::domain::reject::{Code, Reject};
 
 pub use crate::dialect::events::renewed;
 
-/// The request was granted, and there is nothing more to tell than that.
-pub fn granted(out: &mut Vec<u8>, request: Request) {
+/// The request was granted and has no result.
+pub fn granted(out: &mut Vec<u8>, request: RequestName) {
     let message = match request {
-        Request::LeaveChat => Some("Left chat successfully"),
-        Request::MessageTyping => Some("Typing status updated"),
-        Request::MessageDelivered => Some("Delivery confirmed"),
-        Request::MessageRead => Some("Read confirmation recorded"),
-        Request::PresenceUpdateStatus => Some("Status updated successfully"),
+        RequestName::LeaveChat => Some("Left chat successfully"),
+        RequestName::MessageTyping => Some("Typing status updated"),
+        RequestName::MessageDelivered => Some("Delivery confirmed"),
+        RequestName::MessageRead => Some("Read confirmation recorded"),
+        RequestName::PresenceUpdateStatus => Some("Status updated successfully"),
         _ => None,
     };
     success(out, |object| {
@@ -32,13 +32,15 @@ pub fn granted(out: &mut Vec<u8>, request: Request) {
     });
 }
 
-/// The request was not granted. Where the seed has words of its own for that kind of refusal, it is in those, and what
-/// was wrong in particular is the `detail`.
-pub fn refused(out: &mut Vec<u8>, request: Option<Request>, reject: &Reject) {
+/// The request was refused. If the seed has a text for this kind of refusal, that is the `message`, and the particular
+/// text is the `detail`.
+pub fn refused(out: &mut Vec<u8>, request: Option<RequestName>, reject: &Reject) {
     let is_about_chat = request.is_some_and(is_about_chat);
     let message = match reject.code {
         Code::Unauthenticated | Code::TokenExpired => "User not authenticated",
-        Code::RateLimited if request == Some(Request::MessageSend) => "Message rate limit exceeded. Please slow down.",
+        Code::RateLimited if request == Some(RequestName::MessageSend) => {
+            "Message rate limit exceeded. Please slow down."
+        }
         Code::InvalidMessage | Code::BadJson => "Invalid request data",
         Code::RoomNotFound | Code::RoomClosed | Code::NotInRoom => "Chat not found or access denied",
         Code::Forbidden if is_about_chat => "Chat not found or access denied",
@@ -63,13 +65,13 @@ pub fn joined(out: &mut Vec<u8>, joined: &Joined, now: Now) {
     });
 }
 
-/// `room:info`. Of a room's members and those who may always join it the more are its participants.
+/// `room:info`. The participants are the members or those that may always join, if they are more.
 pub fn room(out: &mut Vec<u8>, view: &RoomView, online_count: u64) {
     success(out, |object| {
         object.value("roomInfo", |out| {
             object_of(out, |object| {
                 object.string("chatId", &view.room).string("name", view.profile.name.as_deref().unwrap_or(&view.room));
-                // Nobody can give a room one.
+                // Rooms have no description.
                 object.plain("description", "");
                 object.number("participantCount", participants(view)).number("onlineCount", online_count);
                 object.bool("isActive", true);
@@ -92,14 +94,14 @@ pub fn rooms<'a>(out: &mut Vec<u8>, rooms: impl IntoIterator<Item = &'a RoomView
     });
 }
 
-/// `room:online`. When the list goes on, `next` is the user to go on after.
-pub fn room_online<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = Here<'a>>, next: Option<&str>) {
+/// `room:online`. `next` is the last user of the page if there are more.
+pub fn room_online<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = OnlineUserView<'a>>, next: Option<&str>) {
     success(out, |object| {
         object.list("onlineUsers", users, here).optional("next", next);
     });
 }
 
-/// `message:send`: the message as the room gets it.
+/// `message:send`: the message as the room receives it.
 pub fn sent(out: &mut Vec<u8>, sent: &Sent, room: &str, sender: &Identity, content: &Content) {
     success(out, |object| {
         object.plain("message", "Message sent successfully");
@@ -108,7 +110,7 @@ pub fn sent(out: &mut Vec<u8>, sent: &Sent, room: &str, sender: &Identity, conte
 }
 
 /// `message:typing-users`.
-pub fn typing_users<'a>(out: &mut Vec<u8>, room: &str, users: impl IntoIterator<Item = Typist<'a>>) {
+pub fn typing_users<'a>(out: &mut Vec<u8>, room: &str, users: impl IntoIterator<Item = TypistView<'a>>) {
     success(out, |object| {
         object.list("typingUsers", users, |out, typist| {
             object_of(out, |object| {
@@ -119,9 +121,9 @@ pub fn typing_users<'a>(out: &mut Vec<u8>, room: &str, users: impl IntoIterator<
     });
 }
 
-/// `message:delivery-status`: who received and read a message, and when.
+/// `message:delivery-status`: the receipts of a message.
 pub fn delivery_status(out: &mut Vec<u8>, message: Uuid, delivered: &[(Name, u64)], read: &[(Name, u64)]) {
-    // A UUIDv7 begins with the time it was made at, which is when the message was accepted (RFC 9562 §5.7).
+    // A UUIDv7 begins with the time it was made, here the time the message was accepted (RFC 9562 §5.7).
     let sent_at = (message.as_u128() >> 80) as u64;
     let last_update = delivered.iter().chain(read).map(|(_, at)| *at).fold(sent_at, u64::max);
     success(out, |object| {
@@ -145,15 +147,15 @@ pub fn message_stats(out: &mut Vec<u8>, stats: &MessageStats) {
     });
 }
 
-/// `presence:online-users`. When the list goes on, `next` is the user to go on after.
-pub fn online_users<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = Here<'a>>, next: Option<&str>) {
+/// `presence:online-users`. `next` is the last user of the page if there are more.
+pub fn online_users<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = OnlineUserView<'a>>, next: Option<&str>) {
     success(out, |object| {
         object.list("users", users, here).optional("next", next);
     });
 }
 
 /// `presence:user-status`.
-pub fn presence(out: &mut Vec<u8>, user: &User<'_>) {
+pub fn presence(out: &mut Vec<u8>, user: &UserStatusView<'_>) {
     success(out, |object| {
         object.value("presence", |out| {
             object_of(out, |object| {
@@ -192,7 +194,7 @@ pub fn session_made(out: &mut Vec<u8>, recovery_token: &str) {
 }
 
 /// `connection:recover`.
-pub fn recovered(out: &mut Vec<u8>, session: &Session<'_>) {
+pub fn recovered(out: &mut Vec<u8>, session: &SessionView<'_>) {
     success(out, |object| {
         object.plain("message", "Connection recovered successfully");
         object.value("session", |out| object_of(out, |object| session_fields(object, session)));
@@ -200,7 +202,7 @@ pub fn recovered(out: &mut Vec<u8>, session: &Session<'_>) {
 }
 
 /// `connection:session-info`.
-pub fn session(out: &mut Vec<u8>, session: &Session<'_>) {
+pub fn session(out: &mut Vec<u8>, session: &SessionView<'_>) {
     success(out, |object| {
         object.value("sessionInfo", |out| object_of(out, |object| session_fields(object, session)));
     });
@@ -273,20 +275,20 @@ fn stats_of(out: &mut Vec<u8>, write: impl FnOnce(&mut Object<'_>)) {
     });
 }
 
-/// Whether a refusal of this request is about a chat, not about the asker's role.
-fn is_about_chat(request: Request) -> bool {
+/// Whether a refusal of this request is about a chat, not about the user's role.
+fn is_about_chat(request: RequestName) -> bool {
     matches!(
         request,
-        Request::JoinChat
-            | Request::LeaveChat
-            | Request::RoomInfo
-            | Request::RoomOnline
-            | Request::MessageSend
-            | Request::MessageTyping
-            | Request::MessageTypingUsers
-            | Request::MessageDelivered
-            | Request::MessageRead
-            | Request::MessageDeliveryStatus
+        RequestName::JoinChat
+            | RequestName::LeaveChat
+            | RequestName::RoomInfo
+            | RequestName::RoomOnline
+            | RequestName::MessageSend
+            | RequestName::MessageTyping
+            | RequestName::MessageTypingUsers
+            | RequestName::MessageDelivered
+            | RequestName::MessageRead
+            | RequestName::MessageDeliveryStatus
     )
 }
 
@@ -319,7 +321,7 @@ fn incident(out: &mut Vec<u8>, incident: &Incident) {
     });
 }
 
-/// A part of 1, to four places.
+/// A fraction of 1, with four decimal places.
 fn share(out: &mut Vec<u8>, part: f64) {
     let _ = serde_json::to_writer(out, &((part * 10_000.0).round() / 10_000.0));
 }

@@ -83,14 +83,18 @@ fields! {
     ip = "ip",
 }
 
-fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: usize) -> Result<Command<'a>, Reject> {
+fn command<'a>(
+    request: RequestName,
+    mut arguments: Arguments<'a>,
+    content_bytes: usize,
+) -> Result<Command<'a>, Reject> {
     match request {
-        Request::Heartbeat => return Ok(Command::Ping),
-        Request::Authenticate
-        | Request::Offer
-        | Request::Answer
-        | Request::IceCandidate
-        | Request::MediaStateChanged => return events::shared(request.name(), arguments, content_bytes),
+        RequestName::Heartbeat => return Ok(Command::Ping),
+        RequestName::Authenticate
+        | RequestName::Offer
+        | RequestName::Answer
+        | RequestName::IceCandidate
+        | RequestName::MediaStateChanged => return events::shared(request.name(), arguments, content_bytes),
         _ => {}
     }
     let fields: Fields<'_> = events::fields_of(request.name(), &mut arguments)?;
@@ -100,28 +104,28 @@ fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: us
         Ok(Command::Receipt { room: room()?, message, kind })
     };
     match request {
-        Request::JoinChat => Ok(Command::Join(Join {
+        RequestName::JoinChat => Ok(Command::Join(Join {
             room: room()?,
             peer: name("peerId", fields.peer_id)?,
             display_name: display_name(fields.display_name)?,
             media: media(fields.media_state)?.unwrap_or_default(),
         })),
-        Request::LeaveChat => Ok(Command::Leave { room: room()?, peer: None }),
-        Request::MessageSend => {
+        RequestName::LeaveChat => Ok(Command::Leave { room: room()?, peer: None }),
+        RequestName::MessageSend => {
             Ok(Command::Send { target: MessageTarget::Room(room()?), draft: draft(&fields, content_bytes)? })
         }
-        Request::MessageTyping => {
+        RequestName::MessageTyping => {
             Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
         }
-        Request::MessageDelivered => receipt(ReceiptKind::Delivered),
-        Request::MessageRead => receipt(ReceiptKind::Read),
-        Request::PresenceUpdateStatus => status(fields.status).map(Command::SetStatus),
-        Request::ConnectionCreateSession => Ok(Command::MakeRecoveryToken),
-        Request::ConnectionRecover => {
+        RequestName::MessageDelivered => receipt(ReceiptKind::Delivered),
+        RequestName::MessageRead => receipt(ReceiptKind::Read),
+        RequestName::PresenceUpdateStatus => status(fields.status).map(Command::SetStatus),
+        RequestName::ConnectionCreateSession => Ok(Command::MakeRecoveryToken),
+        RequestName::ConnectionRecover => {
             let token = required("recoveryToken", text("recoveryToken", fields.recovery_token)?)?;
             Ok(Command::Resume { token, has: Vec::new() })
         }
-        Request::MessageDeliveryStatus if present(fields.chat_id).is_some() => {
+        RequestName::MessageDeliveryStatus if present(fields.chat_id).is_some() => {
             let message = required("messageId", text("messageId", fields.message_id)?)?;
             Ok(Command::Receipts { room: room()?, message })
         }
@@ -129,28 +133,28 @@ fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: us
     }
 }
 
-fn question<'a>(request: Request, fields: &Fields<'a>) -> Result<ClientQuery<'a>, Reject> {
+fn question<'a>(request: RequestName, fields: &Fields<'a>) -> Result<ClientQuery<'a>, Reject> {
     let room = || name("chatId", fields.chat_id).and_then(|room| required("chatId", room));
     Ok(match request {
-        Request::RoomInfo => ClientQuery::Room { room: room()? },
-        Request::RoomList => ClientQuery::Rooms,
-        Request::RoomOnline => ClientQuery::Members { room: room()?, page: page(fields)? },
-        Request::MessageTypingUsers => ClientQuery::Typing { room: room()? },
-        Request::MessageDeliveryStatus => {
+        RequestName::RoomInfo => ClientQuery::Room { room: room()? },
+        RequestName::RoomList => ClientQuery::Rooms,
+        RequestName::RoomOnline => ClientQuery::Members { room: room()?, page: page(fields)? },
+        RequestName::MessageTypingUsers => ClientQuery::Typing { room: room()? },
+        RequestName::MessageDeliveryStatus => {
             ClientQuery::Message { message: required("messageId", text("messageId", fields.message_id)?)? }
         }
-        Request::MessageStats => ClientQuery::MessageStats,
-        Request::PresenceOnlineUsers => ClientQuery::Users { page: page(fields)? },
-        Request::PresenceUserStatus => {
+        RequestName::MessageStats => ClientQuery::MessageStats,
+        RequestName::PresenceOnlineUsers => ClientQuery::Users { page: page(fields)? },
+        RequestName::PresenceUserStatus => {
             ClientQuery::Presence { user: required("userId", name("userId", fields.user_id)?)? }
         }
-        Request::PresenceStats => ClientQuery::PresenceStats,
-        Request::ConnectionSessionInfo => ClientQuery::Session,
-        Request::ConnectionStats => ClientQuery::SessionStats,
-        Request::MonitoringMetrics => ClientQuery::Connections,
-        Request::MonitoringEvents => ClientQuery::Events(filter(fields)?),
-        Request::MonitoringStats => ClientQuery::Monitoring,
-        Request::MonitoringHealth => ClientQuery::Health,
+        RequestName::PresenceStats => ClientQuery::PresenceStats,
+        RequestName::ConnectionSessionInfo => ClientQuery::Session,
+        RequestName::ConnectionStats => ClientQuery::SessionStats,
+        RequestName::MonitoringMetrics => ClientQuery::Connections,
+        RequestName::MonitoringEvents => ClientQuery::Events(filter(fields)?),
+        RequestName::MonitoringStats => ClientQuery::Monitoring,
+        RequestName::MonitoringHealth => ClientQuery::Health,
         other => return Err(events::unknown(other.name())),
     })
 }
@@ -188,7 +192,7 @@ fn filter<'a>(fields: &Fields<'a>) -> Result<IncidentFilter<'a>, Reject> {
     Ok(IncidentFilter { limit: count(fields.limit)?, kind, user: name("userId", fields.user_id)?, address })
 }
 
-/// How many entries of a list somebody wants; more than an answer may have counts as that many.
+/// The most entries of a list that a client wants. The bound of an answer applies later.
 fn count(value: Option<&str>) -> Result<Option<usize>, Reject> {
     let count = whole("limit", value)?;
     Ok(count.map(|count| usize::try_from(count).unwrap_or(usize::MAX)))

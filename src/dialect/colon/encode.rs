@@ -2,7 +2,7 @@
 
 use crate::base::time::Now;
 use crate::codec::json::{self, Object};
-use crate::dialect::colon::views::{Here, Session};
+use crate::dialect::colon::views::{OnlineUserView, SessionView};
 use crate::dialect::events::{self, emit_object, id, instant, object_of};
 use crate::domain::access::Identity;
 use crate::domain::command::{ReceiptKind, Status};
@@ -11,8 +11,8 @@ use crate::domain::op::Sent;
 
 pub use crate::dialect::events::{error, heartbeat};
 
-/// Appends an event as everyone who is told it hears it. Whether it is told at all: which media somebody sends is not, nor
-/// what the sender of a message alone hears.
+/// Appends an event. Returns false if the dialect has no equivalent: changes of media, and events to the sender of a
+/// message alone.
 pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
     match event {
         Event::Joined(joined) => room_joined(out, joined, now),
@@ -20,13 +20,18 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::PeerJoined { room, peer } => came_or_went(out, "user:joined", room, &peer.identity, now),
         Event::PeerLeft { room, identity, .. } => came_or_went(out, "user:left", room, identity, now),
         Event::Stats { room, participant_count } => {
-            room_online(out, room, *participant_count as u64, None::<[Here<'_>; 0]>);
+            room_online(out, room, *participant_count as u64, None::<[OnlineUserView<'_>; 0]>);
         }
         Event::Online { room, online_count, users } => {
-            room_online(out, room, *online_count as u64, users.as_ref().map(|users| users.iter().map(Here::of)));
+            room_online(
+                out,
+                room,
+                *online_count as u64,
+                users.as_ref().map(|users| users.iter().map(OnlineUserView::of)),
+            );
         }
-        Event::Signal(_) => events::signal(out, event, now),
-        // Rooms hear of receipts, not their messages' senders.
+        Event::Signal(signaled) => events::signal(out, signaled, now),
+        // Receipts are announced to the room, not to the message's sender.
         Event::Media { .. } | Event::Receipt { .. } => return false,
         Event::Message(sent) => emit_object(out, "message:new", |object| message(object, sent)),
         Event::Direct(direct) => events::direct(out, direct),
@@ -60,21 +65,21 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
     true
 }
 
-/// `users:online`: the first thing a connection hears. `total` counts those, too, that the list is too short for.
-pub fn users_online<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = Here<'a>>, total: u64) {
+/// `users:online`: the first event of a connection. `total` includes the users beyond the list's bound.
+pub fn users_online<'a>(out: &mut Vec<u8>, users: impl IntoIterator<Item = OnlineUserView<'a>>, total: u64) {
     emit_object(out, "users:online", |object| {
         object.list("users", users, here).number("total", total);
     });
 }
 
-/// `room:joined`: to whoever joined.
+/// `room:joined`: to the client that joined.
 pub fn room_joined(out: &mut Vec<u8>, joined: &Joined, now: Now) {
     emit_object(out, "room:joined", |object| {
         object.string("chatId", &joined.room).value("roomInfo", |out| entered(out, joined, now));
     });
 }
 
-/// `room:left`: to whoever left; or was taken out, then with the reason.
+/// `room:left`: to the client that left; with the reason if it was removed.
 pub fn room_left(out: &mut Vec<u8>, room: &str, cause: LeaveCause) {
     let reason = match cause {
         LeaveCause::Left => None,
@@ -86,12 +91,12 @@ pub fn room_left(out: &mut Vec<u8>, room: &str, cause: LeaveCause) {
     });
 }
 
-/// `room:online-update`: how many users of a room are here, and, unless it is large, who.
+/// `room:online-update`: the number of a room's users that are online, and their names unless the room is large.
 pub fn room_online<'a>(
     out: &mut Vec<u8>,
     room: &str,
     online_count: u64,
-    users: Option<impl IntoIterator<Item = Here<'a>>>,
+    users: Option<impl IntoIterator<Item = OnlineUserView<'a>>>,
 ) {
     emit_object(out, "room:online-update", |object| {
         object.string("chatId", room).number("onlineCount", online_count);
@@ -101,7 +106,7 @@ pub fn room_online<'a>(
     });
 }
 
-/// `message:sent`: to the connection that sent a message, once the message is kept.
+/// `message:sent`: to the connection that sent a message, once the message is committed.
 pub fn message_sent(out: &mut Vec<u8>, sent: &Sent, room: &str) {
     emit_object(out, "message:sent", |object| {
         id(object, "messageId", sent.id);
@@ -113,16 +118,17 @@ pub fn message_sent(out: &mut Vec<u8>, sent: &Sent, room: &str) {
     });
 }
 
-/// `connection:recovery-token`: to whoever had one made. It is good for `window_ms` after the connection is lost.
+/// `connection:recovery-token`: to the client that requested one. It is valid for `window_ms` after the connection is
+/// lost.
 pub fn recovery_token(out: &mut Vec<u8>, token: &str, window_ms: u64) {
     emit_object(out, "connection:recovery-token", |object| {
         object.string("recoveryToken", token).number("windowMs", window_ms);
     });
 }
 
-/// `connection:recovered`: to a connection that took a lost one's place. `gaps` are the rooms of which not all that was
-/// missed could be found.
-pub fn recovered<'a>(out: &mut Vec<u8>, back: &Session<'_>, gaps: impl IntoIterator<Item = &'a str>) {
+/// `connection:recovered`: to a connection that recovered a session. `gaps` are the rooms with missed messages that
+/// could not be found.
+pub fn recovered<'a>(out: &mut Vec<u8>, back: &SessionView<'_>, gaps: impl IntoIterator<Item = &'a str>) {
     emit_object(out, "connection:recovered", |object| {
         session_fields(object, back);
         let mut gaps = gaps.into_iter().peekable();
@@ -133,7 +139,7 @@ pub fn recovered<'a>(out: &mut Vec<u8>, back: &Session<'_>, gaps: impl IntoItera
     });
 }
 
-/// `connection:queued-messages`: what a recovered connection missed, oldest first; before anything new.
+/// `connection:queued-messages`: the messages that a recovered connection missed, oldest first, before all new ones.
 pub fn queued_messages<'a>(out: &mut Vec<u8>, messages: impl IntoIterator<Item = &'a Message>) {
     emit_object(out, "connection:queued-messages", |object| {
         object.list("messages", messages, |out, sent| object_of(out, |object| message(object, sent)));
@@ -147,7 +153,7 @@ fn came_or_went(out: &mut Vec<u8>, name: &str, room: &str, who: &Identity, now: 
     });
 }
 
-/// A room as who enters it sees it. Entering it is the last thing that happened there.
+/// A room as a client that joins sees it. The join is its last activity.
 pub(super) fn entered(out: &mut Vec<u8>, joined: &Joined, now: Now) {
     object_of(out, |object| {
         object.string("chatId", &joined.room).number("participantCount", joined.participant_count as u64);
@@ -156,19 +162,19 @@ pub(super) fn entered(out: &mut Vec<u8>, joined: &Joined, now: Now) {
     });
 }
 
-/// Somebody who is here.
-pub(super) fn here(out: &mut Vec<u8>, user: Here<'_>) {
+/// A user that is online.
+pub(super) fn here(out: &mut Vec<u8>, user: OnlineUserView<'_>) {
     object_of(out, |object| {
         who(object, &user);
         how(object, &user);
     });
 }
 
-pub(super) fn who(object: &mut Object<'_>, user: &Here<'_>) {
+pub(super) fn who(object: &mut Object<'_>, user: &OnlineUserView<'_>) {
     object.string("userId", user.user).string("username", user.username);
 }
 
-pub(super) fn how(object: &mut Object<'_>, user: &Here<'_>) {
+pub(super) fn how(object: &mut Object<'_>, user: &OnlineUserView<'_>) {
     object.plain("status", user.status.as_str());
     instant(object, "lastSeen", user.last_seen);
     match user.connected_at {
@@ -204,7 +210,7 @@ pub(super) fn said(object: &mut Object<'_>, sent: &Sent, room: &str, sender: &Id
     object.optional_raw("metadata", content.metadata.as_deref());
 }
 
-/// A text field that is `null` when there is nothing to say.
+/// A text field that is `null` without a value.
 pub(super) fn or_null(object: &mut Object<'_>, field: &str, value: Option<&str>) {
     match value {
         Some(value) => object.string(field, value),
@@ -212,8 +218,8 @@ pub(super) fn or_null(object: &mut Object<'_>, field: &str, value: Option<&str>)
     };
 }
 
-/// What is, or was, recovered of a connection. Its queue is always empty: what was missed comes as an event of its own.
-pub(super) fn session_fields(object: &mut Object<'_>, session: &Session<'_>) {
+/// A recoverable or recovered session. Its queue is always empty: missed messages are sent as a separate event.
+pub(super) fn session_fields(object: &mut Object<'_>, session: &SessionView<'_>) {
     object.string("userId", session.user).plain("socketId", session.socket.text().as_str());
     instant(object, "connectedAt", session.connected_at);
     instant(object, "lastActivity", session.last_activity);

@@ -1,22 +1,22 @@
-//! What was found, in the ack of the question.
+//! Results of queries, as acks.
 
 use super::ack;
-use super::views::{Here, Private, Session, Typist, User};
+use super::views::{OnlineUserView, PrivateUserView, SessionView, TypistView, UserStatusView};
 use crate::domain::access::Identity;
 use crate::domain::connection::ConnectionView;
 use crate::domain::op::PresenceView;
 use crate::domain::query_result::{QueryResult, UserList};
 
-/// The answer to a question.
-pub fn found(out: &mut Vec<u8>, finding: &QueryResult) {
-    match finding {
+/// Appends the ack with a query's result.
+pub fn query_result(out: &mut Vec<u8>, result: &QueryResult) {
+    match result {
         QueryResult::Room { view, online } => ack::room(out, view, *online),
         QueryResult::Rooms(rooms) => ack::rooms(out, rooms),
         QueryResult::Members(UserList { users, next }) => {
-            ack::room_online(out, users.iter().map(Here::of), next.as_deref())
+            ack::room_online(out, users.iter().map(OnlineUserView::of), next.as_deref())
         }
         QueryResult::Typing(room, typists) => {
-            let typists = typists.iter().map(|typist| Typist {
+            let typists = typists.iter().map(|typist| TypistView {
                 user: typist.identity.user(),
                 username: typist.identity.username(),
                 started_at: typist.started_at,
@@ -26,11 +26,11 @@ pub fn found(out: &mut Vec<u8>, finding: &QueryResult) {
         QueryResult::Message(marks) => ack::delivery_status(out, marks.message, &marks.delivered, &marks.read),
         QueryResult::MessageStats(stats) => ack::message_stats(out, stats),
         QueryResult::Users(UserList { users, next }) => {
-            ack::online_users(out, users.iter().map(Here::of), next.as_deref())
+            ack::online_users(out, users.iter().map(OnlineUserView::of), next.as_deref())
         }
         QueryResult::Presence { view, private } => {
             let private = private.as_ref().map(|connection| of_user(view, connection.as_deref()));
-            ack::presence(out, &User { here: Here::of(view), private });
+            ack::presence(out, &UserStatusView { here: OnlineUserView::of(view), private });
         }
         QueryResult::PresenceStats(stats) => ack::presence_stats(out, stats),
         QueryResult::Session(identity, connection, token) => {
@@ -44,8 +44,8 @@ pub fn found(out: &mut Vec<u8>, finding: &QueryResult) {
     }
 }
 
-fn of_user<'a>(view: &'a PresenceView, connection: Option<&'a ConnectionView>) -> Private<'a> {
-    Private {
+fn of_user<'a>(view: &'a PresenceView, connection: Option<&'a ConnectionView>) -> PrivateUserView<'a> {
+    PrivateUserView {
         email: view.identity.as_ref().and_then(Identity::email),
         socket: connection.map(|connection| connection.connection),
         user_agent: connection.and_then(|connection| connection.agent.as_deref()),
@@ -53,8 +53,8 @@ fn of_user<'a>(view: &'a PresenceView, connection: Option<&'a ConnectionView>) -
     }
 }
 
-fn session<'a>(identity: &'a Identity, connection: &'a ConnectionView, token: Option<&'a str>) -> Session<'a> {
-    Session {
+fn session<'a>(identity: &'a Identity, connection: &'a ConnectionView, token: Option<&'a str>) -> SessionView<'a> {
+    SessionView {
         user: identity.user(),
         socket: connection.connection,
         connected_at: connection.connected_at,

@@ -1,4 +1,4 @@
-//! Each request as the seed has it, and what is refused; each event; and, in [`acks`], each answer.
+//! Each request as in the seed, and refusals; each event; and, in [`acks`], each answer.
 
 mod acks;
 
@@ -15,7 +15,7 @@ use crate::domain::op::Sent;
 /// [`NOW`] in JSON.
 const AT: &str = r#""2025-01-09T21:30:00.000Z""#;
 
-fn asked(packet: &str) -> Result<Asked<'_>, Fault> {
+fn asked(packet: &str) -> Result<DecodedRequest<'_>, RequestFault> {
     heard(packet, |name, arguments| decode(name, arguments, 16))
 }
 
@@ -24,9 +24,15 @@ fn command(packet: &str) -> Command<'_> {
     asked(packet).unwrap_or_else(|fault| panic!("{packet}: {}", fault.reject)).command
 }
 
-fn here() -> Here<'static> {
+fn here() -> OnlineUserView<'static> {
     let connected_at = Some(NOW.wall - 300_000);
-    Here { user: "user-uuid", username: "username", status: Status::Online, last_seen: NOW.wall, connected_at }
+    OnlineUserView {
+        user: "user-uuid",
+        username: "username",
+        status: Status::Online,
+        last_seen: NOW.wall,
+        connected_at,
+    }
 }
 
 #[test]
@@ -119,14 +125,14 @@ fn questions_are_read_to_the_letter() {
 fn every_request_has_one_name() {
     assert_eq!(NAMES.len(), 24);
     for name in NAMES {
-        assert_eq!(Request::parse(name).map(Request::name), Some(*name));
-        assert_eq!(Request::parse(name).map(Request::is_shared), Some(false));
-        assert_eq!(crate::dialect::camel::Request::parse(name), None, "the two share no name");
+        assert_eq!(RequestName::parse(name).map(RequestName::name), Some(*name));
+        assert_eq!(RequestName::parse(name).map(RequestName::is_shared), Some(false));
+        assert_eq!(crate::dialect::camel::RequestName::parse(name), None, "the two share no name");
     }
     for name in ["heartbeat", "authenticate", "offer", "answer", "ice-candidate", "media-state-changed"] {
-        assert_eq!(Request::parse(name).map(Request::is_shared), Some(true), "{name}");
-        assert_eq!(crate::dialect::camel::Request::parse(name).map(|request| request.name()), Some(name));
-        assert_eq!(crate::dialect::notify::Request::parse(name).map(|request| request.name()), Some(name));
+        assert_eq!(RequestName::parse(name).map(RequestName::is_shared), Some(true), "{name}");
+        assert_eq!(crate::dialect::camel::RequestName::parse(name).map(|request| request.name()), Some(name));
+        assert_eq!(crate::dialect::notify::RequestName::parse(name).map(|request| request.name()), Some(name));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What answers tell of people and sessions, borrowed from whoever knows it.
+//! Users and sessions as answers show them, borrowed.
 
 use std::net::IpAddr;
 
@@ -7,23 +7,23 @@ use crate::base::ids::ConnectionId;
 use crate::domain::command::Status;
 use crate::domain::op::PresenceView;
 
-/// A user who is here.
+/// A user that is online.
 #[derive(Clone, Copy, Debug)]
-pub struct Here<'a> {
+pub struct OnlineUserView<'a> {
     /// The user's id.
     pub user: &'a str,
     /// The name to show.
     pub username: &'a str,
-    /// How they say they are.
+    /// The status.
     pub status: Status,
-    /// When they were last active, in milliseconds since 1970.
+    /// The time of their last activity, in milliseconds since 1970.
     pub last_seen: u64,
-    /// When the oldest of their connections came, in milliseconds since 1970; `None` when they have none.
+    /// When the oldest of their connections connected, in milliseconds since 1970; `None` without a connection.
     pub connected_at: Option<u64>,
 }
 
-impl<'a> Here<'a> {
-    /// Somebody as they were found.
+impl<'a> OnlineUserView<'a> {
+    /// A user from their presence.
     pub fn of(view: &'a PresenceView) -> Self {
         Self {
             user: &view.user,
@@ -35,52 +35,52 @@ impl<'a> Here<'a> {
     }
 }
 
-/// A user as they themselves and admins see them; others see `here` and nothing else.
+/// A user's presence. Only the user and admins see `private`.
 #[derive(Clone, Copy, Debug)]
-pub struct User<'a> {
-    /// What everybody sees.
-    pub here: Here<'a>,
-    /// What else there is to see, for those who may.
-    pub private: Option<Private<'a>>,
+pub struct UserStatusView<'a> {
+    /// The part that all users see.
+    pub here: OnlineUserView<'a>,
+    /// The private part, if the requester may see it.
+    pub private: Option<PrivateUserView<'a>>,
 }
 
-/// What only a user and admins see.
+/// The part of a user's presence that only the user and admins see.
 #[derive(Clone, Copy, Debug)]
-pub struct Private<'a> {
+pub struct PrivateUserView<'a> {
     /// The profile's e-mail address.
     pub email: Option<&'a str>,
-    /// The newest of their connections.
+    /// Their newest connection.
     pub socket: Option<ConnectionId>,
-    /// What that came with.
+    /// Its user agent.
     pub user_agent: Option<&'a str>,
-    /// Where that came from.
+    /// Its address.
     pub address: Option<IpAddr>,
 }
 
-/// A user who types.
+/// A user that types.
 #[derive(Clone, Copy, Debug)]
-pub struct Typist<'a> {
+pub struct TypistView<'a> {
     /// The user's id.
     pub user: &'a str,
     /// The name to show.
     pub username: &'a str,
-    /// When they began, in milliseconds since 1970.
+    /// When typing began, in milliseconds since 1970.
     pub started_at: u64,
 }
 
-/// What is, or was, recovered of a connection.
+/// A recoverable or recovered session.
 #[derive(Clone, Copy, Debug)]
-pub struct Session<'a> {
+pub struct SessionView<'a> {
     /// The user's id.
     pub user: &'a str,
-    /// The connection there is now.
+    /// The present connection.
     pub socket: ConnectionId,
-    /// When it came, or, after a recovery, the one that was lost; in milliseconds since 1970.
+    /// When it connected, or after a recovery the lost one, in milliseconds since 1970.
     pub connected_at: u64,
-    /// When it last did something, in milliseconds since 1970.
+    /// The time of its last activity, in milliseconds since 1970.
     pub last_activity: u64,
     /// The rooms it is in.
     pub rooms: &'a [Name],
-    /// The secret by which it may be recovered, if one was made.
+    /// Its recovery token, if one was created.
     pub recovery_token: Option<&'a str>,
 }

@@ -1,4 +1,4 @@
-//! What the dialects' tests have in common: an event as it comes, one of each kind to be told, and what it looks like.
+//! The common part of the dialects' tests: received packets, one event of each kind, and their encodings.
 
 use std::sync::Arc;
 
@@ -32,14 +32,14 @@ pub(crate) fn heard<'a, T>(packet: &'a str, decode: impl FnOnce(&'a str, Argumen
     decode(event.plain_name().expect("a name"), event.arguments)
 }
 
-/// What `write` writes.
+/// The output of `write`.
 pub(crate) fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::new();
     write(&mut out);
     String::from_utf8(out).expect("text")
 }
 
-/// What `encode` makes of an event, if it is told at all.
+/// The encoding of an event, if it has one.
 pub(crate) fn told(encode: fn(&mut Vec<u8>, &Event, Now) -> bool, event: &Event) -> Option<String> {
     let mut is_told = false;
     let text = written(|out| is_told = encode(out, event, NOW));
@@ -75,7 +75,7 @@ pub(crate) fn message(content: Content) -> Message {
     Message { id: MESSAGE, seq: Some(8), room: room(), sender: user(), from, to: None, content, at: NOW.wall }
 }
 
-/// What such a message says.
+/// The content of such a message.
 pub(crate) fn hello() -> Content {
     let body = r#""Hello, world!""#.into();
     Content { body, kind: None, reply_to: None, attachment: None, metadata: None }
@@ -137,7 +137,7 @@ pub(crate) fn all() -> Vec<Event> {
     ]
 }
 
-/// Values such as arguments are made of, and some that no request takes.
+/// Values of arguments, including some that no request takes.
 fn value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),

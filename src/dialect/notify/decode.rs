@@ -11,10 +11,14 @@ requests! {
     Ping = "ping",
 }
 
-fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: usize) -> Result<Command<'a>, Reject> {
+fn command<'a>(
+    request: RequestName,
+    mut arguments: Arguments<'a>,
+    content_bytes: usize,
+) -> Result<Command<'a>, Reject> {
     match request {
-        Request::Ping => Ok(present(arguments.next()).map_or(Command::Ping, Command::Echo)),
-        Request::Heartbeat => Ok(Command::Ping),
+        RequestName::Ping => Ok(present(arguments.next()).map_or(Command::Ping, Command::Echo)),
+        RequestName::Heartbeat => Ok(Command::Ping),
         _ => events::shared(request.name(), arguments, content_bytes),
     }
 }
@@ -45,8 +49,8 @@ mod tests {
         };
         assert_eq!(fault(r#"2["message",{}]"#), (None, r#"UNKNOWN_TYPE: Unknown event "message""#.to_owned()));
         let invalid = |text: &str| format!("INVALID_MESSAGE: {text}");
-        assert_eq!(fault(r#"2["offer","x"]"#), (Some(Request::Offer), invalid("offer takes an object")));
-        assert_eq!(fault(r#"2["offer"]"#), (Some(Request::Offer), invalid("roomId is missing")));
-        assert_eq!(fault(r#"2["authenticate",{}]"#), (Some(Request::Authenticate), invalid("token is missing")));
+        assert_eq!(fault(r#"2["offer","x"]"#), (Some(RequestName::Offer), invalid("offer takes an object")));
+        assert_eq!(fault(r#"2["offer"]"#), (Some(RequestName::Offer), invalid("roomId is missing")));
+        assert_eq!(fault(r#"2["authenticate",{}]"#), (Some(RequestName::Authenticate), invalid("token is missing")));
     }
 }

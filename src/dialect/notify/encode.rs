@@ -8,11 +8,11 @@ use crate::domain::event::Event;
 
 pub use crate::dialect::events::{error, granted, heartbeat, refused, renewed};
 
-/// Appends an event as everyone who is told it hears it. Whether it is told at all: messages to users and signaling are.
+/// Appends an event. Returns false if the dialect has no equivalent: it has only messages to users and signaling.
 pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
     match event {
         Event::Direct(direct) => events::direct(out, direct),
-        Event::Signal(_) => events::signal(out, event, now),
+        Event::Signal(signaled) => events::signal(out, signaled, now),
         Event::Joined(_)
         | Event::Left { .. }
         | Event::PeerJoined { .. }
@@ -30,19 +30,19 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
     true
 }
 
-/// `authenticated`: the first thing a connection hears, and the answer to a newer token.
+/// `authenticated`: the first event of a connection, and the answer to a token renewal.
 pub fn authenticated(out: &mut Vec<u8>, user: &str, socket: &str) {
     emit_object(out, "authenticated", |object| {
         object.string("userId", user).string("socketId", socket);
     });
 }
 
-/// `pong`: the answer to a ping, with what came with it.
+/// `pong`: the answer to a ping, with its value.
 pub fn pong(out: &mut Vec<u8>, data: Option<Opaque<'_>>, now: Now) {
     emit_object(out, "pong", |object| answer(object, data, now));
 }
 
-/// What a ping's ack says.
+/// The ack of a ping.
 pub fn ponged(out: &mut Vec<u8>, data: Option<Opaque<'_>>, now: Now) {
     object_of(out, |object| answer(object, data, now));
 }

@@ -1,7 +1,7 @@
 //! From text to commands.
 //!
-//! Each field is first taken as unread JSON, then read as the request's type wants it. So an error can say which field
-//! was wrong, carry the `requestId` even then, and fields that a type does not have may be anything.
+//! The object is first split into unread fields, then each is decoded as the request's type needs it. So a refusal
+//! names the wrong field and carries the `requestId`, and fields that a type does not have are not decoded.
 
 use std::collections::BTreeMap;
 
@@ -16,21 +16,21 @@ use crate::dialect::fields::{
 use crate::domain::command::{Command, Draft, Has, Join, MessageTarget, Opaque, ReceiptKind, Signal, SignalTo};
 use crate::domain::reject::{Code, Reject};
 
-/// A command, and what its sender calls it.
+/// A command and its `requestId`.
 #[derive(Debug, PartialEq)]
-pub struct Request<'a> {
+pub struct RawRequest<'a> {
     /// The `requestId`, as JSON.
     pub id: Option<Opaque<'a>>,
-    /// The wish.
+    /// The command.
     pub command: Command<'a>,
 }
 
-/// What was wrong with a frame, and what its sender calls it.
+/// The refusal of a frame and its `requestId`.
 #[derive(Debug, PartialEq)]
-pub struct Fault<'a> {
+pub struct RawFault<'a> {
     /// The `requestId`, as JSON, if it could be read.
     pub id: Option<Opaque<'a>>,
-    /// What was wrong.
+    /// The refusal.
     pub reject: Reject,
 }
 
@@ -64,23 +64,23 @@ fields! {
 }
 
 /// Reads one frame. `content_bytes` bounds a message's content.
-pub fn decode(text: &str, content_bytes: usize) -> Result<Request<'_>, Fault<'_>> {
+pub fn decode(text: &str, content_bytes: usize) -> Result<RawRequest<'_>, RawFault<'_>> {
     let fields: Fields<'_> = fields::read(text).map_err(|error| {
         let reject = if error.is_data() {
             Reject::invalid("A message is a JSON object")
         } else {
             Reject::new(Code::BadJson, format!("Not valid JSON: {error}"))
         };
-        Fault { id: None, reject }
+        RawFault { id: None, reject }
     })?;
-    let id = request_id(&fields).map_err(|reject| Fault { id: None, reject })?;
+    let id = request_id(&fields).map_err(|reject| RawFault { id: None, reject })?;
     match command(&fields, content_bytes) {
-        Ok(command) => Ok(Request { id, command }),
-        Err(reject) => Err(Fault { id, reject }),
+        Ok(command) => Ok(RawRequest { id, command }),
+        Err(reject) => Err(RawFault { id, reject }),
     }
 }
 
-/// Reads an object whose type is said elsewhere.
+/// Reads an object of the type `kind`.
 pub fn decode_as<'a>(kind: &str, text: &'a str, content_bytes: usize) -> Result<Command<'a>, Reject> {
     let fields: Fields<'_> = fields::read(text).map_err(|_| Reject::invalid(format!("{kind} takes an object")))?;
     command_of(kind, &fields, content_bytes)
@@ -88,6 +88,7 @@ pub fn decode_as<'a>(kind: &str, text: &'a str, content_bytes: usize) -> Result<
 
 fn request_id<'a>(fields: &Fields<'a>) -> Result<Option<Opaque<'a>>, Reject> {
     let Some(id) = present(fields.request_id) else { return Ok(None) };
+    debug_assert!(!id.is_empty(), "invariant: unread JSON is not empty");
     let is_scalar = id.starts_with('"') || id.starts_with('-') || id.starts_with(|c: char| c.is_ascii_digit());
     if !is_scalar || id.len() > limits::REQUEST_ID_BYTES {
         return Err(Reject::invalid("requestId must be a string or a number of at most 256 bytes"));
@@ -190,14 +191,14 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
 /// `{roomId: {epoch, seq}}`
 fn positions(value: Option<&str>) -> Result<Vec<Has>, Reject> {
     #[derive(Deserialize)]
-    struct Position {
+    struct RoomPosition {
         epoch: String,
         seq: u64,
     }
     let Some(json) = present(value) else { return Ok(Vec::new()) };
-    let rooms: BTreeMap<String, Position> =
+    let rooms: BTreeMap<String, RoomPosition> =
         serde_json::from_str(json).map_err(|_| Reject::invalid("rooms must be an object of {epoch, seq} by roomId"))?;
-    let has = |(room, position): (String, Position)| {
+    let has = |(room, position): (String, RoomPosition)| {
         let is_sound = is_name(&room) && position.epoch.len() <= limits::LABEL_BYTES;
         let invalid = || Reject::invalid("rooms must be an object of {epoch, seq} by roomId");
         is_sound.then_some(()).ok_or_else(invalid)?;

@@ -10,7 +10,7 @@ use crate::domain::op::Sent;
 use crate::domain::recovery::Returned;
 use crate::domain::reject::Reject;
 
-/// An event, as everyone who is told it hears it.
+/// Appends an event; no bytes if the dialect has no equivalent.
 pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
     match event {
         Event::Joined(joined_room) => joined(out, joined_room, "[]", None, now),
@@ -55,7 +55,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
             object.string("userId", by.user());
             end(&mut object, None, now);
         }
-        // Whose message it is hears that it arrived or was read, and who comes and goes is told one by one.
+        // `Receipt` goes to the message's sender instead, and each join and leave is announced.
         Event::Marked { .. } | Event::Online { .. } => {}
         Event::Presence { user, status, last_seen } => {
             let mut object = begin(out, "presence");
@@ -70,7 +70,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
     }
 }
 
-/// The first thing a connection hears.
+/// The first message of a connection.
 pub fn connect(out: &mut Vec<u8>, connection: &str, user: &str, heartbeat_ms: u64, recovery_token: &str, now: Now) {
     let mut object = begin(out, "connect");
     object.string("connectionId", connection).string("userId", user);
@@ -101,7 +101,7 @@ pub fn left(out: &mut Vec<u8>, room: &str, request: Option<Opaque<'_>>, now: Now
     end(&mut object, request, now);
 }
 
-/// The answer to a message: `to` names the room, or the user, that it went to, by field and value.
+/// The answer to a message. `to` is the field and value that name its room or user.
 pub fn sent(out: &mut Vec<u8>, sent: &Sent, to: (&str, &str), request: Option<Opaque<'_>>) {
     let mut object = begin(out, "message-sent");
     object.plain("id", sent.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
@@ -112,7 +112,7 @@ pub fn sent(out: &mut Vec<u8>, sent: &Sent, to: (&str, &str), request: Option<Op
     object.optional_raw("requestId", request).number("timestamp", sent.at).end();
 }
 
-/// The answer to a question for earlier messages.
+/// The answer to a query for earlier messages.
 pub fn history(out: &mut Vec<u8>, history: &History, request: Option<Opaque<'_>>, now: Now) {
     let mut object = begin(out, "history");
     object.string("roomId", &history.room);
@@ -122,7 +122,7 @@ pub fn history(out: &mut Vec<u8>, history: &History, request: Option<Opaque<'_>>
     end(&mut object, request, now);
 }
 
-/// The answer to a question who received and read a message.
+/// The answer to a query for the receipts of a message.
 pub fn receipts(out: &mut Vec<u8>, marks: &Marks, request: Option<Opaque<'_>>, now: Now) {
     let mut object = begin(out, "receipts");
     object.string("roomId", &marks.room);
@@ -136,7 +136,7 @@ pub fn receipts(out: &mut Vec<u8>, marks: &Marks, request: Option<Opaque<'_>>, n
     end(&mut object, request, now);
 }
 
-/// The answer to a client that comes back: for each room what it missed, or why it is not back in it.
+/// The answer to a recovery: for each room the missed messages, or the reason that the client is not a member again.
 pub fn resumed(
     out: &mut Vec<u8>,
     token: &str,
@@ -199,7 +199,7 @@ pub fn error(out: &mut Vec<u8>, reject: &Reject, request: Option<Opaque<'_>>, no
     end(&mut object, request, now);
 }
 
-/// The last thing a connection hears. `retry_after_ms` says when to come back, if at all.
+/// The last message of a connection. `retry_after_ms` is when to reconnect, if at all.
 pub fn disconnect(out: &mut Vec<u8>, reason: &str, retry_after_ms: Option<u64>, now: Now) {
     let mut object = begin(out, "disconnect");
     object.string("reason", reason).bool("reconnect", retry_after_ms.is_some());
@@ -214,7 +214,8 @@ fn departed(out: &mut Vec<u8>, room: &str, cause: LeaveCause, now: Now) {
     end(&mut object, None, now);
 }
 
-fn relayed(out: &mut Vec<u8>, signaled: &Signaled, now: Now) {
+/// A signaling message.
+pub fn relayed(out: &mut Vec<u8>, signaled: &Signaled, now: Now) {
     let field = match signaled.signal {
         Signal::Offer => "offer",
         Signal::Answer => "answer",

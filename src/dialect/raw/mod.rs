@@ -1,12 +1,12 @@
 //! The `raw` dialect: one JSON object per WebSocket text frame, `{type, timestamp, …}`.
 //!
-//! [`decode`] reads what clients send; [`encode`] and its companions write what they are told. SDPs, candidates and
-//! message contents pass through as the JSON text they came as.
+//! [`decode`] reads requests; [`encode`] and its companions write events and answers. SDPs, candidates and message
+//! contents pass through as the JSON text they were received as.
 
 mod decode;
 mod encode;
 
-pub use decode::{Fault, Request, decode, decode_as};
+pub use decode::{RawFault, RawRequest, decode, decode_as};
 pub use encode::{
-    authenticated, connect, disconnect, encode, error, history, joined, left, pong, receipts, resumed, sent,
+    authenticated, connect, disconnect, encode, error, history, joined, left, pong, receipts, relayed, resumed, sent,
 };

@@ -1,7 +1,7 @@
 //! From a route and a body to a call.
 //!
-//! A body is first taken apart into unread fields, then each is read as its call wants it, so a refusal can name the
-//! field that was wrong. Fields that a call does not have may be anything; `null` counts as absent.
+//! A body is first split into unread fields, then each is decoded as its call needs it, so a refusal names the wrong
+//! field. Fields that a call does not have are not decoded; `null` counts as absent.
 
 mod users;
 
@@ -20,16 +20,16 @@ use crate::domain::op::{LogTerms, Profile, UsersPage};
 use crate::domain::record::Retention;
 use crate::domain::reject::{Code, Reject};
 
-/// Bytes a room's name and its type may have: as many as a display name, for they are shown beside each other.
+/// The most bytes of a room's name and type, the same as of a display name, because they are shown beside each other.
 const TEXT_BYTES: usize = limits::DISPLAY_NAME_BYTES;
 
-/// Members a meeting may be made for: far more than one server holds in one room, so larger numbers are mistakes.
+/// The largest limit on members of a meeting: more than one server holds in one room, so a larger one is a mistake.
 const PARTICIPANTS_MAX: usize = 100_000;
 
-/// The most messages, or hours, that a room's maker may name; 0 is without a bound.
+/// The largest retention in messages or hours that a room's creator may set; 0 is unlimited.
 const COUNT_MAX: u64 = 1_000_000_000;
 
-/// Members a meeting takes when its maker did not say.
+/// The limit on members of a meeting unless its creator sets one.
 const PARTICIPANTS_DEFAULT: usize = 100;
 
 /// The body of `POST /api/rooms`, unread.
@@ -109,7 +109,7 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
     })
 }
 
-/// The page that a query asks for: `?after=` the last user of the page before, `?limit=` so many.
+/// Reads the page from a query: `?after=` is the last user of the page before, `?limit=` the size.
 pub fn page(query: Option<&str>) -> Result<UsersPage, Reject> {
     let value = |name| query.and_then(|query| query_value(query, name));
     let limit = match value("limit") {
@@ -154,7 +154,7 @@ fn profile(body: RoomBody<'_>) -> Result<Profile, Reject> {
     })
 }
 
-/// What is kept of the room's messages, where its maker says so; 0 is without a bound.
+/// The retention of the room's messages, if its creator sets it; 0 is unlimited.
 fn log_terms(body: &RoomBody<'_>) -> Result<LogTerms, Reject> {
     let whole = |field, value| read::<u64>(field, value, "a whole number that is not negative", |n| *n <= COUNT_MAX);
     let hours = whole("retentionHours", body.retention_hours)?;
@@ -170,10 +170,10 @@ fn log_terms(body: &RoomBody<'_>) -> Result<LogTerms, Reject> {
 fn connection(body: MembershipBody<'_>) -> Result<Option<ConnectionId>, Reject> {
     let is_id = |text: &String| ConnectionId::parse(text).is_some();
     let text = read("connectionId", body.connection_id, "a connection's id", is_id)?;
-    Ok(text.and_then(|text| ConnectionId::parse(&text)))
+    Ok(text.map(|text| ConnectionId::parse(&text).expect("invariant: the id was checked")))
 }
 
-/// The field's value, if it is there, provided that it is a `T` and `fits`; else the refusal says it must be `wanted`.
+/// The field's value, if present. If it is no `T` or does not fit, the refusal says that it must be `wanted`.
 fn read<T: DeserializeOwned>(
     field: &str,
     value: Option<&RawValue>,
@@ -190,7 +190,7 @@ fn read<T: DeserializeOwned>(
 /// The fields of a body that is one JSON object.
 fn fields<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Reject> {
     let bad_json = |error| Reject::new(Code::BadJson, format!("Not valid JSON: {error}"));
-    // Checked by hand, for serde takes a list for an object whose fields come in order.
+    // Checked by hand, because serde accepts a list as the fields of an object in order.
     if !text.trim_start().starts_with('{') {
         serde_json::from_str::<IgnoredAny>(text).map_err(bad_json)?;
         return Err(Reject::invalid("The body must be a JSON object"));

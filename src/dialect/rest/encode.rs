@@ -1,7 +1,7 @@
 //! From replies to responses.
 //!
-//! Every shape is its source document's, field for field and in its order. A room looks the same by whichever call it
-//! was made: what its maker left unsaid is filled in here, for showing only.
+//! Each shape is that of its source document, field for field and in order. A room has the same shape however it was
+//! created: absent settings are filled in here, for display only.
 
 mod users;
 
@@ -14,37 +14,37 @@ use crate::domain::event::PeerView;
 use crate::domain::op::{Reply, RoomView, RoomsView};
 use crate::domain::reject::{Code, Reject};
 
-/// A response: always `application/json; charset=utf-8`, but for 204, which has no body.
+/// A response: always `application/json; charset=utf-8`, except 204, without a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestAnswer {
     /// The HTTP status.
     pub status: u16,
-    /// JSON, or nothing.
+    /// JSON, or empty.
     pub body: Vec<u8>,
 }
 
-/// Where users open the links that answers hold.
+/// Where users open the links in answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Site<'a> {
     /// The address of the web client, if one is configured (`CLIENT_URL`).
     pub client_url: Option<&'a str>,
-    /// Where the request went, as `scheme://host[:port]`; stands in for the web client, since the server leads
+    /// The request's own origin, as `scheme://host[:port]`. It replaces the web client, because the server redirects
     /// `/meeting/:roomId` to its own call page.
     pub origin: &'a str,
 }
 
-/// The server as its admins see it; how long it is up, they learn from the time.
+/// The server as its admins see it. Its uptime is the present time.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerStats<'a> {
     /// Clients connected, on all shards.
     pub connections: u64,
-    /// How many shards there are.
+    /// The number of shards.
     pub shards: u64,
     /// The server's version.
     pub version: &'a str,
 }
 
-/// The answer to a call that was granted. `stats` is shown to whoever lists the rooms.
+/// The answer to a granted call. `stats` is part of the list of rooms.
 pub fn encode(
     call: &RestCall,
     reply: &Reply,
@@ -89,6 +89,7 @@ pub fn encode(
             None => return refuse(&Reject::new(Code::Internal, "The call was answered with something else")),
         },
     };
+    debug_assert_eq!(status == 204, body.is_empty(), "invariant: only status 204 has no body");
     RestAnswer { status, body }
 }
 
@@ -144,7 +145,7 @@ fn room(out: &mut Vec<u8>, view: &RoomView) {
         object.list("participants", &view.profile.participants, |out, user| json::string(out, user));
         object.bool("isPrivate", view.profile.is_private).string("host", &view.host);
         object.string("createdAt", &rfc3339(view.created_at)).string("lastActivity", &rfc3339(view.last_activity));
-        // A room that has ended is not found, so one that can be shown is active.
+        // A room that has ended is not found, so each room shown is active.
         object.number("participantCount", view.participant_count as u64).bool("isActive", true).end();
     });
     object.end();
@@ -154,8 +155,7 @@ fn message(out: &mut Vec<u8>, text: &str) {
     Object::begin(out).string("message", text).end();
 }
 
-/// What a meeting was agreed to be. A host who announced no peer id is known by the user id; 0 participants is any
-/// number.
+/// The settings of a meeting. The user id stands in for a host's absent peer id; 0 participants is unlimited.
 fn terms(object: &mut Object<'_>, view: &RoomView) {
     let profile = &view.profile;
     object.string("hostPeerId", profile.host_peer.as_ref().unwrap_or(&view.host));
@@ -164,7 +164,7 @@ fn terms(object: &mut Object<'_>, view: &RoomView) {
     object.string("createdAt", &rfc3339(view.created_at));
 }
 
-/// A room without a name goes by its id.
+/// The room's name, or its id if it has none.
 fn name(view: &RoomView) -> &str {
     view.profile.name.as_deref().unwrap_or(&view.room)
 }

@@ -1,11 +1,12 @@
-//! The `rest` dialect: HTTP calls with JSON bodies, each a question whose response is its answer.
+//! The `rest` dialect: HTTP calls with JSON bodies.
 //!
-//! [`route`] says what a method and a path ask for, [`decode`] reads the body into a [`RestCall`], [`encode`] writes the
-//! answer to it, and [`refuse`] a refusal. What travels in HTTP's own headers (`Allow`, `Retry-After`, CORS) is
-//! the caller's, as are tokens: a call only says whom it is for ([`RestCallKind::action`], [`RestCall::concerns_only`]).
+//! [`route`] finds the call of a method and a path, [`decode`] reads the body into a [`RestCall`], [`encode`] writes
+//! its answer, and [`refuse`] a refusal. HTTP headers (`Allow`, `Retry-After`, CORS) and tokens are the caller's
+//! concern. For authorization a call names its action ([`RestCallKind::action`]) and the user it concerns
+//! ([`RestCall::concerns_only`]).
 //!
-//! A new call is a row in `route`'s table, a variant of [`RestCallKind`] and of [`RestCall`], and what the compiler then asks
-//! for.
+//! To add a call, add a row to `route`'s table, a variant to [`RestCallKind`] and [`RestCall`], and the match arms that
+//! the compiler then demands.
 
 mod decode;
 mod encode;
@@ -26,7 +27,7 @@ use crate::domain::event::Content;
 use crate::domain::op::{LogTerms, Profile, UsersPage};
 use crate::domain::policy::Action;
 
-/// Which call, before its path and body are read.
+/// A kind of call, before its path and body are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestCallKind {
     /// `POST /api/rooms`.
@@ -76,7 +77,7 @@ pub enum RestCallKind {
 }
 
 impl RestCallKind {
-    /// The action that the call is, for authorization.
+    /// The action of the call, for authorization.
     pub fn action(self) -> Action {
         match self {
             Self::CreateMeeting | Self::Meeting | Self::CloseMeeting => Action::UseMeetings,
@@ -101,12 +102,12 @@ impl RestCallKind {
     }
 }
 
-/// One question put by REST.
+/// One REST call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RestCall {
-    /// Make a room for a meeting.
+    /// Create a room for a meeting.
     CreateMeeting(Box<Profile>),
-    /// Show all rooms.
+    /// List all rooms.
     ListMeetings,
     /// Show a room as a meeting.
     Meeting {
@@ -118,7 +119,7 @@ pub enum RestCall {
         /// The room.
         room: Name,
     },
-    /// Make a room.
+    /// Create a room.
     CreateRoom(Box<Profile>, LogTerms),
     /// Show a room.
     Room {
@@ -139,18 +140,18 @@ pub enum RestCall {
         /// The one connection that leaves; all of the caller's when absent.
         connection: Option<ConnectionId>,
     },
-    /// Say something of the device behind a connection, or one that is to come.
+    /// Register the device of a connection, before or after it connects.
     Register {
-        /// Whose connection.
+        /// The connection's user.
         user: Name,
-        /// Its id, or what it calls itself.
+        /// The connection's id, or its own name.
         socket: Name,
-        /// What there is to say, as JSON.
+        /// The device description, as JSON.
         device: Option<Box<str>>,
     },
-    /// Close a connection, or withdraw what was said of one that has not come.
+    /// Close a connection, or remove the registration of one that has not connected.
     Disconnect {
-        /// Its id, or what it would have called itself.
+        /// The connection's id, or its own name.
         socket: Name,
     },
     /// Show a user's connections.
@@ -158,46 +159,46 @@ pub enum RestCall {
         /// The user.
         user: Name,
     },
-    /// Show how a user is.
+    /// Show a user's presence.
     Presence {
         /// The user.
         user: Name,
     },
-    /// Say how a user is.
+    /// Set a user's presence.
     SetPresence {
         /// The user.
         user: Name,
-        /// How they are.
+        /// The status.
         status: Status,
-        /// When they were last active, in milliseconds since 1970.
+        /// The time of their last activity, in milliseconds since 1970.
         last_seen: Option<u64>,
     },
-    /// Send everybody a message.
+    /// Send a message to all users.
     Broadcast(Content),
     /// Send a user a message.
     PushToUser {
         /// The user.
         user: Name,
-        /// What it says.
+        /// The content.
         content: Content,
     },
     /// Send several users a message.
     PushToUsers {
         /// The users, each once.
         users: Vec<Name>,
-        /// What it says.
+        /// The content.
         content: Content,
     },
-    /// Send everybody a message, and say whom it reached.
+    /// Send a message to all users, and count the connections it reached.
     PushToAll(Content),
     /// Send a user a notification.
     Notify {
         /// The user.
         user: Name,
-        /// What it says.
+        /// The content.
         content: Content,
     },
-    /// Show who is connected.
+    /// List the connected users.
     ConnectedUsers(UsersPage),
     /// Show whether a user is connected.
     UserStatus {
@@ -214,7 +215,7 @@ pub enum RestCall {
 }
 
 impl RestCall {
-    /// Which call it is.
+    /// The kind of the call.
     pub fn kind(&self) -> RestCallKind {
         match self {
             Self::CreateMeeting(_) => RestCallKind::CreateMeeting,
@@ -242,7 +243,7 @@ impl RestCall {
         }
     }
 
-    /// The user whose own business the call is: nobody else may call it but admins.
+    /// The user that the call concerns: only that user and admins may call it.
     pub fn concerns_only(&self) -> Option<&Name> {
         match self {
             Self::Register { user, .. }
@@ -253,7 +254,7 @@ impl RestCall {
         }
     }
 
-    /// What the call sends to others.
+    /// The message that the call sends.
     pub fn content(&self) -> Option<&Content> {
         match self {
             Self::Broadcast(content) | Self::PushToAll(content) => Some(content),
@@ -264,17 +265,24 @@ impl RestCall {
         }
     }
 
-    /// Takes the profile out of a call that makes a room, with `creator` as the first of its participants and nobody in
-    /// it twice; `None` from any other call.
+    /// Takes the settings out of a call that creates a room, with `creator` as the first participant and each
+    /// participant once; `None` for all other calls.
     ///
-    /// The call is left with an empty profile, which its answer does without.
+    /// The call keeps empty settings; its answer does not need them.
     pub fn take_profile(&mut self, creator: &Name) -> Option<Box<Profile>> {
-        let (Self::CreateMeeting(profile) | Self::CreateRoom(profile, _)) = self else { return None };
-        let mut profile = std::mem::take(profile);
+        let mut profile = match self {
+            Self::CreateMeeting(profile) | Self::CreateRoom(profile, _) => std::mem::take(profile),
+            _ => return None,
+        };
         let given = std::mem::take(&mut profile.participants);
         let mut seen = BTreeSet::new();
         let all = std::iter::once(creator.clone()).chain(given);
         profile.participants = all.filter(|user| seen.insert(user.clone())).collect();
+        debug_assert_eq!(
+            profile.participants.first(),
+            Some(creator),
+            "invariant: the creator is the first participant"
+        );
         Some(profile)
     }
 }

@@ -1,7 +1,7 @@
-//! Refusals: which status goes with which code, and the one shape all of them have.
+//! Refusals: the HTTP status of each code, and their common shape.
 //!
-//! What the domain refuses has a [`Code`], which decides the status ([`status_of`]). What HTTP itself refuses has a
-//! status, and borrows the code that comes closest ([`RestRefusal::of_status`]):
+//! A refusal of the domain has a [`Code`] that determines the status ([`status_of`]). A refusal of HTTP itself has a
+//! status that determines the code ([`RestRefusal::of_status`]):
 //!
 //! | status | code |
 //! |---|---|
@@ -22,17 +22,17 @@ use super::route::RestRouteFault;
 use crate::codec::json::Object;
 use crate::domain::reject::{Code, Reject};
 
-/// A refusal and the HTTP status it goes out with.
+/// A refusal and its HTTP status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestRefusal {
     /// The status, 400 to 599.
     pub status: u16,
-    /// What the body says.
+    /// The refusal in the body.
     pub reject: Reject,
 }
 
 impl RestRefusal {
-    /// A refusal by HTTP itself; this module's table has the code.
+    /// A refusal of HTTP itself. The code is in this module's table.
     pub fn of_status(status: u16, text: impl Into<Cow<'static, str>>) -> Self {
         let code = match status {
             401 => Code::Unauthenticated,
@@ -49,12 +49,12 @@ impl RestRefusal {
         Self { status, reject: Reject::new(code, text) }
     }
 
-    /// A body whose length the request does not give.
+    /// A request body without a length.
     pub fn length_required() -> Self {
         Self::of_status(411, "This call needs a body: send Content-Length or Transfer-Encoding: chunked")
     }
 
-    /// A body of another media type than JSON, or of another charset than UTF-8.
+    /// A body that is not JSON in UTF-8.
     pub fn unsupported_media_type() -> Self {
         Self::of_status(415, "The body must be application/json in UTF-8")
     }
@@ -86,12 +86,12 @@ impl From<RestRouteFault> for RestRefusal {
     }
 }
 
-/// What the domain refuses, as a response.
+/// A refusal of the domain, as a response.
 pub fn refuse(reject: &Reject) -> RestAnswer {
     RestRefusal::from(reject.clone()).answer()
 }
 
-/// The HTTP status that goes with a code.
+/// The HTTP status of a code.
 pub fn status_of(code: Code) -> u16 {
     match code {
         Code::BadJson | Code::UnknownType => 400,

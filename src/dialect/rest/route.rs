@@ -1,7 +1,7 @@
-//! Where a method and a path lead.
+//! Routing of a method and a path.
 //!
 //! Paths are compared segment by segment, each with its percent escapes decoded, so an escaped slash stays within its
-//! segment. A trailing slash makes another path, one that leads nowhere; so does a parameter that could name nothing.
+//! segment. A path with a trailing slash is not found, nor is one with a parameter that is no valid name.
 
 use std::borrow::Cow;
 
@@ -9,42 +9,42 @@ use super::RestCallKind;
 use crate::base::ids::is_name;
 use crate::codec::http::decode_path_segment;
 
-/// What a request is about.
+/// The target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RestRoute<'a> {
-    /// A question, to be decoded.
+    /// A call, to be decoded.
     Call(RestCallRoute<'a>),
-    /// Whether the server lives.
+    /// The liveness and health of the server.
     Health,
-    /// Whether the server takes work.
+    /// The readiness of the server.
     Ready,
-    /// What is counted.
+    /// The metrics.
     Metrics,
-    /// The page that says what this is.
+    /// The landing page.
     Landing,
-    /// The page to call each other by.
+    /// The call page.
     CallPage,
-    /// The link of a room, which leads to that page.
+    /// The link of a room, redirected to the call page.
     MeetingLink(Cow<'a, str>),
-    /// A file that a page needs, by name; whether there is one is for the pages to say.
+    /// A file of the pages, by name. It may not exist.
     Asset(Cow<'a, str>),
 }
 
-/// A question as its method and path put it.
+/// A call as named by its method and path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestCallRoute<'a> {
-    /// Which call.
+    /// The kind of the call.
     pub kind: RestCallKind,
     /// The id in the path, decoded; empty when the path has none.
     pub parameter: Cow<'a, str>,
 }
 
-/// Why a method and a path lead nowhere.
+/// The reason that a method and a path have no route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RestRouteFault {
-    /// Nothing is at that path.
+    /// The path has no route.
     NotFound,
-    /// Something is, under other methods.
+    /// The path has routes for other methods.
     MethodNotAllowed {
         /// Those methods, as the header `Allow` lists them.
         allow: String,
@@ -53,7 +53,7 @@ pub enum RestRouteFault {
 
 struct Row {
     method: &'static str,
-    /// A segment that begins with `:` stands for any name; a path has at most one.
+    /// A segment that begins with `:` matches any name; a path has at most one.
     path: &'static str,
     end: End,
 }
@@ -105,8 +105,8 @@ static TABLE: &[Row] = &[
     row("GET", "/assets/:name", End::Asset),
 ];
 
-/// Where `method` and `path` (without its query) lead. `HEAD` leads where `GET` does; `OPTIONS` is for the caller to
-/// answer from [`allowed`].
+/// The route of `method` and `path` (without its query). `HEAD` has the routes of `GET`. The caller answers `OPTIONS`
+/// from [`allowed`].
 pub fn route<'a>(method: &str, path: &'a str) -> Result<RestRoute<'a>, RestRouteFault> {
     let method = if method == "HEAD" { "GET" } else { method };
     for row in TABLE.iter().filter(|row| row.method == method) {
@@ -129,7 +129,7 @@ pub fn route<'a>(method: &str, path: &'a str) -> Result<RestRoute<'a>, RestRoute
     })
 }
 
-/// The methods that `path` has, as the header `Allow` lists them; `None` when nothing is there.
+/// The methods of `path`, as the header `Allow` lists them; `None` without a route.
 pub fn allowed(path: &str) -> Option<String> {
     let mut methods = Vec::new();
     for row in TABLE.iter().filter(|row| parameter(row.path, path).is_some()) {
@@ -145,8 +145,7 @@ pub fn allowed(path: &str) -> Option<String> {
     Some(methods.join(", "))
 }
 
-/// Whether a request for `route` that says nothing of a body's length is to be answered with 411. A body of length 0
-/// counts as `{}`.
+/// Whether a request for `route` without a body length is answered with 411. A body of length 0 counts as `{}`.
 pub fn needs_body(route: &RestCallRoute<'_>) -> bool {
     use RestCallKind::{Broadcast, CreateMeeting, CreateRoom, Notify, PushToAll, PushToUser, PushToUsers};
     use RestCallKind::{Register, SetPresence};
@@ -155,7 +154,7 @@ pub fn needs_body(route: &RestCallRoute<'_>) -> bool {
     needs.contains(&route.kind)
 }
 
-/// What `path` has in the place of `pattern`'s parameter, or nothing if that has none; `None` when they do not match.
+/// Matches `path` with `pattern`. Returns the parameter, empty if the pattern has none.
 fn parameter<'a>(pattern: &str, path: &'a str) -> Option<Cow<'a, str>> {
     let mut parameter = Cow::Borrowed("");
     let (mut expected, mut given) = (pattern.split('/'), path.split('/'));

@@ -1,4 +1,4 @@
-//! Answers, each in the way of its dialect.
+//! Encoding of answers.
 
 use super::{Dialect, ReplyTo, SocketIoAnswer, emit};
 use crate::base::time::Now;
@@ -7,7 +7,7 @@ use crate::codec::socketio::{PacketTarget, begin_ack};
 use crate::dialect::{camel, colon, notify};
 use crate::domain::event::LeaveCause;
 
-/// Appends the answer to a request; nothing when the dialect has none.
+/// Appends the answer to a request; no bytes if the dialect has none.
 pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     match dialect {
         Dialect::Notify => in_notify(out, to, answer, now),
@@ -19,7 +19,7 @@ pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: ReplyTo, answer: &SocketI
 fn in_notify(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     const DIALECT: Dialect = Dialect::Notify;
     match *answer {
-        SocketIoAnswer::Pong(data) if to.event == notify::Request::Ping.name() => {
+        SocketIoAnswer::Pong(data) if to.event == notify::RequestName::Ping.name() => {
             emit(out, DIALECT, |out| notify::pong(out, data, now));
             ack(out, DIALECT, to, |out| notify::ponged(out, data, now));
         }
@@ -36,7 +36,7 @@ fn in_notify(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: N
             ack(out, DIALECT, to, |out| notify::refused(out, reject));
         }
         SocketIoAnswer::Done => ack(out, DIALECT, to, notify::granted),
-        // Its clients ask for none of these; of a room that others put them into they are not told.
+        // Its clients have no such requests, and receive no event of a room that others add them to.
         SocketIoAnswer::Joined(_)
         | SocketIoAnswer::Left(_)
         | SocketIoAnswer::Sent(..)
@@ -50,7 +50,7 @@ fn in_notify(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: N
 
 fn in_colon(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     const DIALECT: Dialect = Dialect::Colon;
-    let request = colon::Request::parse(to.event);
+    let request = colon::RequestName::parse(to.event);
     let granted = |out: &mut Vec<u8>| {
         if let Some(request) = request {
             ack(out, DIALECT, to, |out| colon::ack::granted(out, request));
@@ -74,13 +74,13 @@ fn in_colon(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: No
         SocketIoAnswer::Receipts(marks) => ack(out, DIALECT, to, |out| {
             colon::ack::delivery_status(out, marks.message, &marks.delivered, &marks.read);
         }),
-        SocketIoAnswer::Found(finding) => ack(out, DIALECT, to, |out| colon::found(out, finding)),
+        SocketIoAnswer::Found(result) => ack(out, DIALECT, to, |out| colon::query_result(out, result)),
         SocketIoAnswer::TokenMade { token, window_ms } => {
             ack(out, DIALECT, to, |out| colon::ack::session_made(out, token));
             emit(out, DIALECT, |out| colon::recovery_token(out, token, window_ms));
         }
         SocketIoAnswer::Recovered { user, view, connected_at, token, gaps, messages } => {
-            let session = colon::Session {
+            let session = colon::SessionView {
                 user,
                 socket: view.connection,
                 connected_at,
@@ -106,7 +106,7 @@ fn in_colon(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: No
             ack(out, DIALECT, to, |out| colon::ack::refused(out, request, reject));
         }
         SocketIoAnswer::Refused(reject) => emit(out, DIALECT, |out| colon::error(out, reject)),
-        // It has no request for them.
+        // It has no such requests.
         SocketIoAnswer::History(_) => {}
     }
 }
@@ -146,7 +146,7 @@ fn in_camel(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: No
             emit(out, DIALECT, |out| camel::error(out, reject));
             ack(out, DIALECT, to, |out| camel::ack::refused(out, reject));
         }
-        // It has no request for them.
+        // It has no such requests.
         SocketIoAnswer::Receipts(_)
         | SocketIoAnswer::Found(_)
         | SocketIoAnswer::TokenMade { .. }

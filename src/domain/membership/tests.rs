@@ -18,7 +18,7 @@ const NAMES: usize = 48;
 
 /// One act, its connections and names by number.
 #[derive(Clone, Debug)]
-enum Act {
+enum RoomAction {
     Join {
         connection: usize,
         name: Naming,
@@ -124,19 +124,19 @@ impl Plain {
         }
     }
 
-    fn apply(&mut self, act: &Act) -> Result<(), Code> {
+    fn apply(&mut self, act: &RoomAction) -> Result<(), Code> {
         match *act {
-            Act::Join { connection, name } => self.join(connection, name),
-            Act::Leave { connection, name } => self.leave(connection, name),
-            Act::Vanish { connection } => {
+            RoomAction::Join { connection, name } => self.join(connection, name),
+            RoomAction::Leave { connection, name } => self.leave(connection, name),
+            RoomAction::Vanish { connection } => {
                 self.0.retain(|entry| entry.connection != connection);
                 Ok(())
             }
-            Act::VanishMany { connection, count } => {
+            RoomAction::VanishMany { connection, count } => {
                 self.0.retain(|entry| !(connection..connection + count).contains(&entry.connection));
                 Ok(())
             }
-            Act::Admit { user } => {
+            RoomAction::Admit { user } => {
                 for connection in connections_of(user) {
                     if self.of(connection).is_none() {
                         self.join(connection, Naming::None)?;
@@ -144,7 +144,7 @@ impl Plain {
                 }
                 Ok(())
             }
-            Act::Withdraw { user, connection } => {
+            RoomAction::Withdraw { user, connection } => {
                 let before = self.0.len();
                 let is_meant = |entry: &Entry| connection.is_none_or(|connection| entry.connection == connection);
                 self.0.retain(|entry| user_of(entry.connection) != user || !is_meant(entry));
@@ -159,7 +159,7 @@ fn connections_of(user: usize) -> impl Iterator<Item = usize> {
 }
 
 /// A room, and what an onlooker who is told everything makes of it.
-struct Watched {
+struct RoomFixture {
     room: Room,
     rng: Rng,
     rules: RoomRules,
@@ -168,7 +168,7 @@ struct Watched {
     seen: BTreeSet<String>,
 }
 
-impl Watched {
+impl RoomFixture {
     fn new() -> Self {
         let mut rng = Rng::from_seed(1);
         let rules = RoomRules {
@@ -201,10 +201,10 @@ impl Watched {
         self.room.apply(op, &mut context).map(drop).map_err(|reject| reject.code)
     }
 
-    fn apply(&mut self, act: &Act) -> Result<(), Code> {
+    fn apply(&mut self, act: &RoomAction) -> Result<(), Code> {
         let by = |connection| identity(user_of(connection));
         match *act {
-            Act::Join { connection, name } => self.op(RoomOp::Join(Box::new(JoinRoom {
+            RoomAction::Join { connection, name } => self.op(RoomOp::Join(Box::new(JoinRoom {
                 connection: id(connection),
                 by: by(connection),
                 peer: name.name(),
@@ -212,18 +212,18 @@ impl Watched {
                 media: MediaState::default(),
                 create: false,
             }))),
-            Act::Leave { connection, name } => {
+            RoomAction::Leave { connection, name } => {
                 let peer = name.and_then(Naming::name);
                 self.op(RoomOp::Leave { connection: id(connection), by: by(connection), peer })
             }
-            Act::Vanish { connection } => self.op(RoomOp::RemoveMember { connection: id(connection) }),
-            Act::VanishMany { connection, count } => (connection..connection + count)
+            RoomAction::Vanish { connection } => self.op(RoomOp::RemoveMember { connection: id(connection) }),
+            RoomAction::VanishMany { connection, count } => (connection..connection + count)
                 .try_for_each(|connection| self.op(RoomOp::RemoveMember { connection: id(connection) })),
-            Act::Admit { user } => {
+            RoomAction::Admit { user } => {
                 let connections = connections_of(user).map(id).collect();
                 self.op(RoomOp::AddParticipant { by: identity(user), connections })
             }
-            Act::Withdraw { user, connection } => {
+            RoomAction::Withdraw { user, connection } => {
                 self.op(RoomOp::RemoveParticipant { by: identity(user), connection: connection.map(id) })
             }
         }
@@ -271,18 +271,18 @@ fn naming() -> impl Strategy<Value = Naming> {
     ]
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn act() -> impl Strategy<Value = RoomAction> {
     let connection = || 0..CONNECTIONS;
     prop_oneof![
-        24 => (connection(), naming()).prop_map(|(connection, name)| Act::Join { connection, name }),
-        4 => (connection(), prop::option::of(naming())).prop_map(|(connection, name)| Act::Leave { connection, name }),
-        4 => connection().prop_map(|connection| Act::Vanish { connection }),
-        1 => (connection(), 20..CONNECTIONS).prop_map(|(connection, count)| Act::VanishMany {
+        24 => (connection(), naming()).prop_map(|(connection, name)| RoomAction::Join { connection, name }),
+        4 => (connection(), prop::option::of(naming())).prop_map(|(connection, name)| RoomAction::Leave { connection, name }),
+        4 => connection().prop_map(|connection| RoomAction::Vanish { connection }),
+        1 => (connection(), 20..CONNECTIONS).prop_map(|(connection, count)| RoomAction::VanishMany {
             connection: connection / 2,
             count: count.min(CONNECTIONS - connection / 2),
         }),
-        1 => (0..USERS).prop_map(|user| Act::Admit { user }),
-        1 => (0..USERS, prop::option::of(connection())).prop_map(|(user, connection)| Act::Withdraw { user, connection }),
+        1 => (0..USERS).prop_map(|user| RoomAction::Admit { user }),
+        1 => (0..USERS, prop::option::of(connection())).prop_map(|(user, connection)| RoomAction::Withdraw { user, connection }),
     ]
 }
 
@@ -291,42 +291,42 @@ proptest! {
 
     #[test]
     fn members_are_who_the_rules_say(acts in prop::collection::vec(act(), 1..160)) {
-        let (mut watched, mut plain) = (Watched::new(), Plain::default());
+        let (mut room, mut plain) = (RoomFixture::new(), Plain::default());
         for act in &acts {
             let expected = plain.apply(act);
-            let granted = watched.apply(act);
+            let granted = room.apply(act);
             prop_assert_eq!(granted, expected, "{:?}", act);
-            watched.watch();
-            watched.check(&plain);
+            room.watch();
+            room.check(&plain);
         }
     }
 }
 
 #[test]
 fn the_index_comes_and_goes_with_the_size() {
-    let mut watched = Watched::new();
+    let mut room = RoomFixture::new();
     let mut plain = Plain::default();
     let mut is_indexed = false;
-    let mut step = |act: Act| {
-        assert_eq!(watched.apply(&act), plain.apply(&act));
-        watched.watch();
-        watched.check(&plain);
+    let mut step = |act: RoomAction| {
+        assert_eq!(room.apply(&act), plain.apply(&act));
+        room.watch();
+        room.check(&plain);
         is_indexed = match plain.0.len() {
             length if length > INDEXED_FROM => true,
             length if length <= INDEXED_FROM / 2 => false,
             _ => is_indexed,
         };
-        assert_eq!(watched.room.members.index.is_some(), is_indexed, "after {act:?}");
+        assert_eq!(room.room.members.index.is_some(), is_indexed, "after {act:?}");
         is_indexed
     };
     for connection in 0..=INDEXED_FROM {
         let name = if connection.is_multiple_of(2) { Naming::Chosen(connection) } else { Naming::None };
-        step(Act::Join { connection, name });
+        step(RoomAction::Join { connection, name });
     }
     // A take-over and a new name while there is an index.
-    assert!(step(Act::Join { connection: 40, name: Naming::Chosen(0) }));
-    assert!(step(Act::Join { connection: 41, name: Naming::Id(1) }));
-    assert!(step(Act::Join { connection: 2, name: Naming::Chosen(47) }));
-    let indexed = (0..=INDEXED_FROM).filter(|connection| step(Act::Vanish { connection: *connection })).count();
+    assert!(step(RoomAction::Join { connection: 40, name: Naming::Chosen(0) }));
+    assert!(step(RoomAction::Join { connection: 41, name: Naming::Id(1) }));
+    assert!(step(RoomAction::Join { connection: 2, name: Naming::Chosen(47) }));
+    let indexed = (0..=INDEXED_FROM).filter(|connection| step(RoomAction::Vanish { connection: *connection })).count();
     assert!((1..INDEXED_FROM).contains(&indexed), "it went at some point");
 }

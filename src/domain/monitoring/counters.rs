@@ -1,15 +1,15 @@
-//! Connections counted: by each shard for itself, and all shards together.
+//! Counters of connections: of one shard, of all shards, and of several servers.
 
-use super::recent::RecentCounts;
+use super::recent_counts::RecentCounts;
 use crate::base::time::Now;
 
-/// What one shard counts of its connections.
+/// The counters of one shard.
 #[derive(Clone, Debug)]
 pub struct Counters {
     figures: Figures,
-    /// Connections that came, by the second.
+    /// Connections opened, by the second.
     opened: RecentCounts<60>,
-    /// Attempts to connect and requests, by five seconds.
+    /// Connection attempts and requests, by five seconds.
     attempts: RecentCounts<60>,
     /// Those of them that failed.
     failures: RecentCounts<60>,
@@ -18,23 +18,23 @@ pub struct Counters {
 /// The counters of one shard, or of several, at one time. Those of several add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Connections that came since the start.
+    /// Connections opened since the start.
     pub opened: u64,
-    /// Attempts to connect that were turned away since the start.
+    /// Connection attempts refused since the start.
     pub failed: u64,
     /// Connections that ended since the start.
     pub ended: u64,
-    /// How long those lasted, all together, in milliseconds.
+    /// The sum of their durations, in milliseconds.
     pub ended_ms: u64,
-    /// Connections there are.
+    /// Open connections.
     pub active: u64,
-    /// The most connections there were at one time since figures were last taken.
+    /// The peak of open connections since figures were last taken.
     pub most_active: u64,
-    /// Connections that came within the last minute.
+    /// Connections opened within the last minute.
     pub opened_lately: u64,
-    /// Attempts to connect and requests within the last five minutes.
+    /// Connection attempts and requests within the last five minutes.
     pub attempts: u64,
-    /// Those of them that failed: a client was turned away, or the server could not do what it was asked.
+    /// Those of them that failed: the client was refused, or the server failed.
     pub failures: u64,
 }
 
@@ -55,21 +55,21 @@ impl Counters {
         self.attempts.add(now.mono);
     }
 
-    /// A connection ended that had lasted so many milliseconds.
+    /// A connection ended after this number of milliseconds.
     pub fn disconnected(&mut self, lasted_ms: u64) {
         self.figures.active = self.figures.active.saturating_sub(1);
         self.figures.ended += 1;
         self.figures.ended_ms = self.figures.ended_ms.saturating_add(lasted_ms);
     }
 
-    /// A client was turned away before it was connected.
+    /// A client was refused before it was connected.
     pub fn turned_away(&mut self, now: Now) {
         self.figures.failed += 1;
         self.attempts.add(now.mono);
         self.failures.add(now.mono);
     }
 
-    /// A request was answered. It failed when the server is to blame, not when its asker is.
+    /// A request was answered. It counts as a failure if the server is to blame, not if the client is.
     pub fn answered(&mut self, is_failure: bool, now: Now) {
         self.attempts.add(now.mono);
         if is_failure {
@@ -77,7 +77,7 @@ impl Counters {
         }
     }
 
-    /// The figures as of now. From here on the most connections at one time are counted anew.
+    /// The figures as of now. The peak of open connections begins anew.
     pub fn take_figures(&mut self, now: Now) -> Figures {
         let most_active = std::mem::replace(&mut self.figures.most_active, self.figures.active);
         Figures {
@@ -110,10 +110,10 @@ impl Figures {
     }
 }
 
-/// What all shards count, as far as they have told.
+/// The last figures of each shard of a server.
 ///
-/// Its peak is right to within the time between two figures of a shard: connections that followed each other on
-/// different shards within that time count as one beside the other.
+/// The peak is exact but for the time between two figures of a shard: connections that followed each other on different
+/// shards within that time count as simultaneous.
 #[derive(Clone, Debug)]
 pub struct ShardFigures {
     shards: Vec<Figures>,
@@ -121,32 +121,31 @@ pub struct ShardFigures {
     since: u64,
 }
 
-/// What a server counts, all its shards together. Those of several servers add up.
+/// The counts of a server. Those of several servers add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// What its shards count.
+    /// The figures of all its shards.
     pub figures: Figures,
-    /// The most connections there were at one time since `since`. That of several servers is what their peaks add up to:
-    /// there were at no time more.
+    /// The peak of open connections since `since`. For several servers it is the sum of their peaks, an upper bound.
     pub peak: u64,
-    /// When counting began, in milliseconds since 1970; of several servers, that of the first.
+    /// When counting began, in milliseconds since 1970. For several servers it is the earliest.
     pub since: u64,
 }
 
 /// Connections in numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metrics {
-    /// Connections that came since `since`.
+    /// Connections opened since `since`.
     pub total: u64,
-    /// Connections there are.
+    /// Open connections.
     pub active: u64,
-    /// Attempts that were turned away since `since`.
+    /// Connection attempts refused since `since`.
     pub failed: u64,
-    /// How long a connection lasted on average, of those that have ended, in milliseconds.
+    /// The average duration of the connections that have ended, in milliseconds.
     pub average_ms: u64,
-    /// The most connections there were at one time since `since`.
+    /// The peak of open connections since `since`.
     pub peak: u64,
-    /// Connections that came within the last minute.
+    /// Connections opened within the last minute.
     pub per_minute: u64,
     /// When counting began, in milliseconds since 1970.
     pub since: u64,
@@ -155,49 +154,51 @@ pub struct Metrics {
 }
 
 impl ShardFigures {
-    /// Of so many shards, counting from now.
+    /// For this number of shards, counting from now.
     pub fn new(shards: usize, now: Now) -> Self {
         Self { shards: vec![Figures::default(); shards], peak: 0, since: now.wall }
     }
 
-    /// A shard's figures came; they take the place of those it told before.
-    pub fn hear(&mut self, shard: usize, figures: Figures) {
-        let Some(known) = self.shards.get_mut(shard) else { return };
-        *known = figures;
-        self.peak = self.peak.max(self.total().most_active);
-        // The next shard's figures are for a later time, when this one had what it has now.
-        self.shards[shard].most_active = figures.active;
+    /// Replaces the figures of a shard. An unknown shard has none.
+    pub fn update(&mut self, shard: usize, figures: Figures) {
+        debug_assert!(figures.most_active >= figures.active, "invariant: a peak is no less than the present count");
+        if let Some(known) = self.shards.get_mut(shard) {
+            *known = figures;
+            self.peak = self.peak.max(self.total().most_active);
+            // The next shard's figures are taken later, when the peak of this shard is its present count.
+            self.shards[shard].most_active = figures.active;
+        }
     }
 
-    /// All shards' figures together.
+    /// The sum over all shards.
     pub fn total(&self) -> Figures {
         let mut total = Figures::default();
         self.shards.iter().for_each(|figures| total.merge(figures));
         total
     }
 
-    /// The same with what they have come to so far.
+    /// The same, with the peak and the start.
     pub fn totals(&self) -> Totals {
         Totals { figures: self.total(), peak: self.peak, since: self.since }
     }
 }
 
 impl Totals {
-    /// Adds what another shard of the same server counts; the peak is that of all shards as either has seen it.
+    /// Merges the counts of another shard of the same server. The peak is the server's, as either shard has seen it.
     pub fn join(&mut self, other: &Self) {
         self.figures.merge(&other.figures);
         self.peak = self.peak.max(other.peak).max(self.figures.active);
         self.since = self.since.min(other.since);
     }
 
-    /// Adds what another server counts.
+    /// Adds the counts of another server.
     pub fn merge(&mut self, other: &Self) {
         self.figures.merge(&other.figures);
         self.peak += other.peak;
         self.since = self.since.min(other.since);
     }
 
-    /// The same in numbers to show.
+    /// The counts in the form that clients see.
     pub fn metrics(&self) -> Metrics {
         let Self { figures, peak, since } = *self;
         Metrics {
@@ -232,9 +233,9 @@ mod tests {
         b.turned_away(START.plus(200));
         b.answered(true, START.plus(300));
         b.answered(false, START.plus(300));
-        let mut census = ShardFigures::new(2, START);
-        census.hear(0, a.take_figures(START.plus(1_000)));
-        census.hear(1, b.take_figures(START.plus(1_000)));
+        let mut figures_by_shard = ShardFigures::new(2, START);
+        figures_by_shard.update(0, a.take_figures(START.plus(1_000)));
+        figures_by_shard.update(1, b.take_figures(START.plus(1_000)));
         let expected = Metrics {
             total: 11,
             active: 7,
@@ -245,7 +246,7 @@ mod tests {
             since: START.wall,
             error_rate: 2.0 / 14.0,
         };
-        assert_eq!(census.totals().metrics(), expected);
+        assert_eq!(figures_by_shard.totals().metrics(), expected);
         let mut sum = a.take_figures(START.plus(1_000));
         sum.merge(&b.take_figures(START.plus(1_000)));
         assert_eq!((sum.opened, sum.active, sum.failures), (11, 7, 2));
@@ -265,45 +266,49 @@ mod tests {
     #[test]
     fn the_peak_stays_and_the_rates_pass() {
         let mut counters = Counters::default();
-        let mut census = ShardFigures::new(1, START);
+        let mut figures_by_shard = ShardFigures::new(1, START);
         for _ in 0..5 {
             counters.connected(START);
         }
         for _ in 0..5 {
             counters.disconnected(10);
         }
-        census.hear(0, counters.take_figures(START));
+        figures_by_shard.update(0, counters.take_figures(START));
         assert_eq!(
-            (census.totals().metrics().peak, census.totals().metrics().active, census.totals().metrics().per_minute),
+            (
+                figures_by_shard.totals().metrics().peak,
+                figures_by_shard.totals().metrics().active,
+                figures_by_shard.totals().metrics().per_minute
+            ),
             (5, 0, 5)
         );
         counters.connected(START.plus(400_000));
-        census.hear(0, counters.take_figures(START.plus(400_000)));
-        let metrics = census.totals().metrics();
+        figures_by_shard.update(0, counters.take_figures(START.plus(400_000)));
+        let metrics = figures_by_shard.totals().metrics();
         assert_eq!((metrics.peak, metrics.active, metrics.per_minute), (5, 1, 1));
-        census.hear(7, Figures::default());
-        assert_eq!(census.totals().metrics(), metrics, "there is no such shard");
+        figures_by_shard.update(7, Figures::default());
+        assert_eq!(figures_by_shard.totals().metrics(), metrics, "there is no such shard");
     }
 
     #[test]
     fn shards_that_tell_in_turn_do_not_make_a_peak_out_of_what_is_past() {
         let (mut a, mut b) = (Counters::default(), Counters::default());
-        let mut census = ShardFigures::new(2, START);
+        let mut figures_by_shard = ShardFigures::new(2, START);
         for round in 0..10 {
             let now = START.plus(round * 1_000);
             let (from, to) = if round % 2 == 0 { (&mut b, &mut a) } else { (&mut a, &mut b) };
             if round > 0 {
                 from.disconnected(1_000);
             }
-            census.hear((round as usize + 1) % 2, from.take_figures(now));
+            figures_by_shard.update((round as usize + 1) % 2, from.take_figures(now));
             to.connected(now);
-            census.hear(round as usize % 2, to.take_figures(now));
+            figures_by_shard.update(round as usize % 2, to.take_figures(now));
         }
         // Up to two, since what moved within the time between two figures is seen on both.
         assert!(
-            census.totals().metrics().peak <= 2 && census.totals().metrics().active == 1,
+            figures_by_shard.totals().metrics().peak <= 2 && figures_by_shard.totals().metrics().active == 1,
             "{:?}",
-            census.totals().metrics()
+            figures_by_shard.totals().metrics()
         );
     }
 }

@@ -1,44 +1,44 @@
-//! Whether anything is near its limit or out of reach, in words that an operator can act on.
+//! The server's health: resources near their limits and unavailable backends, in terms that an operator can act on.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// Per cent of a limit from which it is worth a warning.
+/// Per cent of a limit that is a warning.
 const WARNING_PERCENT: u64 = 80;
 
-/// Per cent of a limit from which it is critical.
+/// Per cent of a limit that is critical.
 const CRITICAL_PERCENT: u64 = 95;
 
-/// Failures of ten thousand attempts and requests that count as the limit: 5 %.
+/// The limit on failures, per ten thousand attempts and requests: 5 %.
 const FAILURES_OF_TEN_THOUSAND: u64 = 500;
 
-/// With fewer attempts and requests than this a single failure would look like many.
+/// With fewer attempts and requests than this the rate says little.
 const ATTEMPTS_MIN: u64 = 100;
 
-/// How the server is.
+/// The health of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthReport {
-    /// In one word.
+    /// The level of the worst issue.
     pub level: Level,
-    /// What is wrong, the worst first.
+    /// The issues, the worst first.
     pub issues: Vec<String>,
-    /// What to do about each of the issues, in the same order.
+    /// A remedy for each issue, in the same order.
     pub recommendations: Vec<String>,
 }
 
-/// How bad it is.
+/// A level of health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Nothing is wrong.
+    /// No issues.
     Healthy,
-    /// Something is from 80 % of its limit.
+    /// A resource is at 80 % of its limit or more.
     Warning,
-    /// Something is from 95 % of its limit, or what the server needs is out of reach.
+    /// A resource is at 95 % of its limit or more, or a backend is unavailable.
     Critical,
 }
 
 impl Level {
-    /// The level as it stands on every wire.
+    /// The level in every dialect.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
@@ -48,16 +48,16 @@ impl Level {
     }
 }
 
-/// How much there is of something, and how much there may be.
+/// The use of a resource and its limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// So much there is.
+    /// The amount in use.
     pub used: u64,
-    /// So much there may be; 0 is any amount.
+    /// The limit; 0 is unlimited.
     pub limit: u64,
 }
 
-/// Whether something outside the process answers.
+/// The state of a service outside the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum BackendState {
     /// It is not in use.
@@ -65,11 +65,11 @@ pub enum BackendState {
     Unused,
     /// It answers.
     Reached,
-    /// It does not, and this is known of it: what is wrong and what to do.
+    /// It does not answer, for this reason.
     Lost(Cow<'static, str>),
 }
 
-/// What health is judged by.
+/// The inputs of the assessment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vitals {
     /// Connections (`limits.connections`).
@@ -78,7 +78,7 @@ pub struct Vitals {
     pub memory_bytes: Load,
     /// The longest queue between shards.
     pub queue: Load,
-    /// Attempts to connect and requests within the last five minutes.
+    /// Connection attempts and requests within the last five minutes.
     pub attempts: u64,
     /// Those of them that failed.
     pub failures: u64,
@@ -90,7 +90,7 @@ pub struct Vitals {
     pub redis: BackendState,
 }
 
-/// Judges.
+/// Assesses the server's health.
 pub fn assess(vitals: &Vitals) -> HealthReport {
     let mut found = Vec::new();
     for (what, reach) in [("The store", &vitals.store), ("Redis", &vitals.redis)] {
@@ -103,14 +103,14 @@ pub fn assess(vitals: &Vitals) -> HealthReport {
     load(&mut found, vitals.queue, "Queue between shards", |n| n.to_string(), QUEUE);
     load(&mut found, vitals.storage_lag_ms, "Storage lag", |n| format!("{n} ms"), STORAGE_LAG);
     failures(&mut found, vitals);
-    // Stable: of one level, in the order above.
+    // The sort is stable: issues of one level keep the order above.
     found.sort_by_key(|(level, ..)| std::cmp::Reverse(*level));
     let level = found.first().map_or(Level::Healthy, |(level, ..)| *level);
     let (issues, recommendations) = found.into_iter().map(|(_, issue, remedy)| (issue, remedy)).unzip();
     HealthReport { level, issues, recommendations }
 }
 
-type Found = Vec<(Level, String, String)>;
+type IssueList = Vec<(Level, String, String)>;
 
 const CONNECTIONS: &str = "Raise limits.connections (and the descriptor limit, ulimit -n), or add a server";
 const MEMORY: &str = "Give the process more memory, or lower limits.connections and limits.outbound_bytes";
@@ -127,14 +127,14 @@ fn remedy_of(what: &str) -> &'static str {
     }
 }
 
-fn load(found: &mut Found, load: Load, what: &str, show: impl Fn(u64) -> String, remedy: &str) {
+fn load(found: &mut IssueList, load: Load, what: &str, show: impl Fn(u64) -> String, remedy: &str) {
     if let Some((level, percent)) = judge(load) {
         let issue = format!("{what}: {} of {} ({percent} %)", show(load.used), show(load.limit));
         found.push((level, issue, remedy.to_owned()));
     }
 }
 
-fn failures(found: &mut Found, vitals: &Vitals) {
+fn failures(found: &mut IssueList, vitals: &Vitals) {
     if vitals.attempts < ATTEMPTS_MIN {
         return;
     }
@@ -148,7 +148,7 @@ fn failures(found: &mut Found, vitals: &Vitals) {
     }
 }
 
-/// How near a load is to its limit, if it is near, in whole per cent.
+/// The level and the use in per cent, if a resource is near its limit.
 fn judge(load: Load) -> Option<(Level, u64)> {
     if load.limit == 0 {
         return None;
@@ -197,8 +197,8 @@ mod tests {
 
     #[test]
     fn each_limit_warns_from_80_and_is_critical_from_95_per_cent() {
-        type Place = fn(Load) -> Vitals;
-        let with: [(&str, Place); 4] = [
+        type VitalsWith = fn(Load) -> Vitals;
+        let with: [(&str, VitalsWith); 4] = [
             ("Connections: 80 of 100 (80 %)", |connections| Vitals { connections, ..Vitals::default() }),
             ("Queue between shards: 80 of 100 (80 %)", |queue| Vitals { queue, ..Vitals::default() }),
             ("Storage lag: 80 ms of 100 ms (80 %)", |storage_lag_ms| Vitals { storage_lag_ms, ..Vitals::default() }),

@@ -1,4 +1,4 @@
-//! What happened to connections lately: the last so many incidents.
+//! The journal of incidents: the last incidents of connections, in a compact form.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -8,69 +8,69 @@ use crate::base::brief::{CompactReader, put_number, put_text};
 use crate::base::ids::ConnectionId;
 use crate::domain::client_query::{IncidentFilter, IncidentKind};
 
-/// How many incidents are kept.
+/// Incidents kept.
 pub const INCIDENTS_KEPT: usize = 10_000;
 
-/// Incidents in one answer unless it is said how many.
+/// Incidents in one answer unless the query sets a limit.
 const LISTED_DEFAULT: usize = 50;
 
 /// Incidents in one answer at the most.
 const LISTED_MAX: usize = 1_000;
 
-/// Incidents that are forgotten at once.
+/// Incidents per page; pages are dropped as a whole.
 const PAGE_INCIDENTS: usize = 1_000;
 
-/// Different words that a page has numbers for.
+/// Different texts in the table of a page.
 const PAGE_WORDS: usize = 32;
 
-/// Marks an incident's first byte, beside its kind: a connection's id follows.
+/// Flag in an incident's first byte, beside its kind: a connection's id follows.
 const CONNECTION: u8 = 1 << 3;
 
-/// Likewise: its address is of IPv6.
+/// Flag likewise: the address is IPv6.
 const IPV6: u8 = 1 << 4;
 
 /// Bytes of a user agent that are kept.
 pub const USER_AGENT_BYTES: usize = 256;
 
-/// One thing that happened to a connection.
+/// An incident of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incident {
-    /// What.
+    /// Its kind.
     pub kind: IncidentKind,
     /// The connection, if there was one already.
     pub connection: Option<ConnectionId>,
-    /// Whose it is, if that was known.
+    /// Its user, if known.
     pub user: Option<Name>,
-    /// Where it came from.
+    /// Its address.
     pub address: IpAddr,
-    /// What it came with, [`shortened`].
+    /// Its user agent, [`shortened`].
     pub user_agent: Option<Name>,
     /// When, in milliseconds since 1970.
     pub at: u64,
-    /// Why, in a few words.
+    /// The reason.
     pub reason: Option<Name>,
 }
 
 /// The last [`INCIDENTS_KEPT`] incidents, each in some 40 bytes.
 #[derive(Debug, Default)]
-pub struct Journal {
-    /// The newest last. The first may begin with incidents that count no more.
+pub struct IncidentJournal {
+    /// The newest last. The first page may begin with incidents beyond the bound.
     pages: VecDeque<JournalPage>,
 }
 
-/// Up to [`PAGE_INCIDENTS`] incidents, one written behind the other.
+/// Up to [`PAGE_INCIDENTS`] incidents in a row of bytes.
 #[derive(Debug)]
 struct JournalPage {
-    /// What times are counted from, in milliseconds since 1970.
+    /// The origin of its times, in milliseconds since 1970.
     began: u64,
     count: usize,
     bytes: Vec<u8>,
-    /// Programs and reasons that occur in it; whatever does not fit in here is written out.
+    /// The table of its user agents and reasons. A text beyond the table's bound is written in full.
     words: Vec<Name>,
 }
 
-impl Journal {
-    /// Something happened.
+impl IncidentJournal {
+    /// Adds an incident.
     pub fn note(&mut self, incident: Incident) {
         let is_full = |page: &mut JournalPage| {
             let is_full = page.count == PAGE_INCIDENTS;
@@ -82,16 +82,14 @@ impl Journal {
         if self.pages.back_mut().is_none_or(is_full) {
             self.pages.push_back(JournalPage { began: incident.at, count: 0, bytes: Vec::new(), words: Vec::new() });
         }
-        if let Some(page) = self.pages.back_mut() {
-            page.write(&incident);
-        }
+        self.pages.back_mut().expect("invariant: a page was added if there was none").write(&incident);
         let count: usize = self.pages.iter().skip(1).map(|page| page.count).sum();
         if count >= INCIDENTS_KEPT {
             self.pages.pop_front();
         }
     }
 
-    /// Those that a filter lets through, newest first.
+    /// The incidents that match a filter, newest first.
     pub fn select(&self, filter: &IncidentFilter<'_>) -> Vec<Incident> {
         let fits = |incident: &Incident| {
             filter.kind.is_none_or(|kind| incident.kind == kind)
@@ -106,7 +104,8 @@ impl Journal {
 impl JournalPage {
     fn write(&mut self, incident: &Incident) {
         let Incident { kind, connection, user, address, user_agent, at, reason } = incident;
-        let kind = IncidentKind::ALL.iter().position(|known| known == kind).unwrap_or_default() as u8;
+        let kind = IncidentKind::ALL.iter().position(|known| known == kind);
+        let kind = kind.expect("invariant: ALL has every kind") as u8;
         let bytes = &mut self.bytes;
         bytes.push(kind | connection.map_or(0, |_| CONNECTION) | if address.is_ipv6() { IPV6 } else { 0 });
         bytes.extend(connection.iter().flat_map(ConnectionId::bytes));
@@ -114,7 +113,7 @@ impl JournalPage {
             IpAddr::V4(address) => bytes.extend(address.octets()),
             IpAddr::V6(address) => bytes.extend(address.octets()),
         }
-        // A clock may be set back.
+        // Wrapping, because a clock may be set back.
         put_number(bytes, at.wrapping_sub(self.began));
         put_text(bytes, user.as_deref());
         self.write_word(user_agent.as_ref());
@@ -122,26 +121,27 @@ impl JournalPage {
         self.count += 1;
     }
 
-    /// Writes the number of a word that occurs here, counted from 1; 0 for none, and 255 before one that is written out.
+    /// Writes the number of a text in the table, counted from 1; 0 for none, and 255 before a text in full.
     fn write_word(&mut self, word: Option<&Name>) {
         let Some(word) = word else { return self.bytes.push(0) };
-        let at = match self.words.iter().position(|known| known == word) {
-            Some(at) => at,
-            None if self.words.len() < PAGE_WORDS => {
-                self.words.push(word.clone());
-                self.words.len() - 1
-            }
-            None => {
-                self.bytes.push(u8::MAX);
-                return put_text(&mut self.bytes, Some(word));
-            }
-        };
+        let known = self.words.iter().position(|known| known == word);
+        if known.is_none() && self.words.len() == PAGE_WORDS {
+            self.bytes.push(u8::MAX);
+            return put_text(&mut self.bytes, Some(word));
+        }
+        let at = known.unwrap_or_else(|| {
+            self.words.push(word.clone());
+            self.words.len() - 1
+        });
+        debug_assert!(at < PAGE_WORDS, "invariant: the number of a text fits a byte");
         self.bytes.push(1 + at as u8);
     }
 
     fn read(&self) -> Vec<Incident> {
         let mut brief = CompactReader(&self.bytes);
-        (0..self.count).map_while(|_| self.read_next(&mut brief)).collect()
+        let incidents: Vec<Incident> = (0..self.count).map_while(|_| self.read_next(&mut brief)).collect();
+        assert_eq!(incidents.len(), self.count, "invariant: a page reads back every incident that it wrote");
+        incidents
     }
 
     fn read_next(&self, brief: &mut CompactReader<'_>) -> Option<Incident> {
@@ -170,7 +170,7 @@ impl JournalPage {
     }
 }
 
-/// The newest of what several journals have selected, newest first.
+/// The newest of several selections, newest first.
 pub fn newest(selections: impl IntoIterator<Item = Vec<Incident>>, limit: Option<usize>) -> Vec<Incident> {
     let mut all: Vec<Incident> = selections.into_iter().flatten().collect();
     all.sort_by_key(|incident| std::cmp::Reverse(incident.at));
@@ -178,7 +178,7 @@ pub fn newest(selections: impl IntoIterator<Item = Vec<Incident>>, limit: Option
     all
 }
 
-/// The beginning of a user agent, as much of it as is kept.
+/// The part of a user agent that is kept.
 pub fn shortened(user_agent: &str) -> &str {
     &user_agent[..user_agent.floor_char_boundary(USER_AGENT_BYTES)]
 }
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_newest_are_kept_and_come_first() {
-        let mut journal = Journal::default();
+        let mut journal = IncidentJournal::default();
         for at in 0..INCIDENTS_KEPT as u64 + 5 {
             journal.note(incident(at, &format!("u{at}")));
         }
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn incidents_are_what_they_were_and_small() {
-        let mut journal = Journal::default();
+        let mut journal = IncidentJournal::default();
         let incidents: Vec<Incident> = (0..900u32)
             .map(|n| {
                 let place = ConnectionPlace { node: 0, shard: 1, slot: n };
@@ -247,7 +247,7 @@ mod tests {
         incidents.iter().cloned().for_each(|incident| journal.note(incident));
         let shown = journal.select(&IncidentFilter { limit: Some(1_000), ..IncidentFilter::default() });
         assert!(shown.iter().rev().eq(&incidents));
-        let mut usual = Journal::default();
+        let mut usual = IncidentJournal::default();
         for n in 0..1_000u32 {
             let connection = Some(ConnectionId::new(ConnectionPlace { node: 0, shard: 1, slot: n }, [n as u8; 12]));
             let incident = incident(1_750_000_000_000 + u64::from(n), "user-1234");
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn filters_let_through_what_they_name() {
-        let mut journal = Journal::default();
+        let mut journal = IncidentJournal::default();
         for at in 0..60 {
             journal.note(incident(at, if at < 30 { "a" } else { "b" }));
         }

@@ -1,25 +1,25 @@
-//! What a shard counts.
+//! Counters and sizes of one shard.
 
 /// A shard's counters and sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Connections taken on since the start.
+    /// Connections accepted since the start.
     pub accepted: u64,
-    /// Connections turned away since the start.
+    /// Connections refused since the start.
     pub refused: u64,
     /// Connections ended since the start.
     pub closed: u64,
-    /// Connections that went to another shard, where their session is, since the start.
+    /// Connections moved to the shard of their session since the start.
     pub moved: u64,
     /// HTTP requests since the start.
     pub requests: u64,
-    /// WebSockets that speak `raw`, and peers in Socket.IO's namespaces, since the start.
+    /// Raw WebSockets and Socket.IO peers opened since the start.
     pub opened: u64,
-    /// Messages of rooms that came to this shard for its members.
+    /// Room messages received by this shard for its members.
     pub published: u64,
     /// Requests that were refused.
     pub refusals: u64,
-    /// Connections closed because nothing came from them.
+    /// Connections closed because they were silent.
     pub timed_out: u64,
     /// Connections closed because they did not read.
     pub slow_consumers: u64,
@@ -27,20 +27,20 @@ pub struct Stats {
     pub connections: usize,
     /// Engine.IO sessions now.
     pub sessions: usize,
-    /// Socket.IO peers now: a session is one in each namespace that it is connected to.
+    /// Socket.IO peers now: one per session and namespace.
     pub peers: usize,
-    /// Rooms kept here.
+    /// Rooms owned by this shard.
     pub rooms: usize,
-    /// Users kept here.
+    /// Users owned by this shard.
     pub users: usize,
-    /// Questions under way.
+    /// Pending requests.
     pub asks: usize,
     /// Rooms with members on this shard.
     pub listened_rooms: usize,
 }
 
 impl Stats {
-    /// Adds those of another shard.
+    /// Adds the counts of another shard.
     pub fn add(&mut self, other: &Self) {
         self.accepted += other.accepted;
         self.refused += other.refused;

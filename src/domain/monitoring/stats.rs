@@ -1,46 +1,46 @@
-//! Counts of messages, users and sessions. Each keeper of rooms or users counts its own; those of several add up.
+//! Counts of messages, users and sessions. Each owner counts its own; those of several owners add up.
 
-/// What is counted of messages.
+/// Counts of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MessageStats {
-    /// Users who type, counted once for each room they type in.
+    /// Users that type, once for each room.
     pub typing: u64,
     /// Messages whose receipts are kept.
     pub tracked: u64,
-    /// Those of them that reached somebody.
+    /// Those of them that were delivered.
     pub delivered: u64,
-    /// Those of them that somebody read.
+    /// Those of them that were read.
     pub read: u64,
 }
 
-/// What is counted of users.
+/// Counts of users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PresenceStats {
-    /// Who say they are here.
+    /// Users with the status `online`.
     pub online: u64,
-    /// Who say they are away.
+    /// Users with the status `away`.
     pub away: u64,
-    /// Who say they are busy.
+    /// Users with the status `busy`.
     pub busy: u64,
-    /// Known users who are not here.
+    /// Known users that are offline.
     pub offline: u64,
 }
 
-/// What is counted of sessions that may be recovered.
+/// Counts of recoverable sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionStats {
-    /// Sessions, of connections that live or were lost a moment ago.
+    /// Sessions of connections that are open or within their recovery window.
     pub sessions: u64,
-    /// Recovery tokens that are good.
+    /// Valid recovery tokens.
     pub tokens: u64,
     /// Messages that wait for lost connections.
     pub queued: u64,
-    /// How old the sessions are, all together, in milliseconds.
+    /// The sum of the sessions' ages, in milliseconds.
     pub age_ms: u64,
 }
 
 impl MessageStats {
-    /// Adds those of another keeper.
+    /// Adds the counts of another owner.
     pub fn merge(&mut self, other: &Self) {
         self.typing += other.typing;
         self.tracked += other.tracked;
@@ -55,7 +55,7 @@ impl PresenceStats {
         self.online + self.away + self.busy + self.offline
     }
 
-    /// Adds those of another keeper.
+    /// Adds the counts of another owner.
     pub fn merge(&mut self, other: &Self) {
         self.online += other.online;
         self.away += other.away;
@@ -65,12 +65,12 @@ impl PresenceStats {
 }
 
 impl SessionStats {
-    /// How old a session is on average, in whole minutes.
+    /// The average age of a session, in whole minutes.
     pub fn average_minutes(&self) -> u64 {
         self.age_ms.checked_div(self.sessions).unwrap_or(0) / 60_000
     }
 
-    /// Adds those of another keeper.
+    /// Adds the counts of another owner.
     pub fn merge(&mut self, other: &Self) {
         self.sessions += other.sessions;
         self.tokens += other.tokens;

@@ -22,7 +22,7 @@ pub enum RoomOp {
         by: Identity,
         /// Its settings.
         profile: Box<Profile>,
-        /// Which messages are kept.
+        /// The retention of its messages.
         log: LogTerms,
     },
     /// Makes a connection a member.
@@ -38,7 +38,7 @@ pub enum RoomOp {
     },
     /// Makes a connection a member in the place of a lost one.
     Rejoin(Box<Returning>),
-    /// Starts the grace period of a member whose connection was lost: the membership ends unless it rejoins in time.
+    /// Starts the grace period of a member that lost its connection: the membership ends unless it rejoins in time.
     StartGrace {
         /// The connection.
         connection: ConnectionId,
@@ -98,7 +98,7 @@ pub enum RoomOp {
         /// At most this number of messages.
         limit: usize,
     },
-    /// Reads which users received and read a message.
+    /// Reads the receipts of a message.
     ReadReceipts {
         /// The requesting connection.
         connection: ConnectionId,
@@ -191,11 +191,11 @@ pub struct SendMessage {
     pub to: Option<Name>,
     /// The content.
     pub content: Content,
-    /// The sender's own id of the message, by which a repeated request is recognized.
+    /// The sender's own id of the message; it makes a repeated request idempotent.
     pub client_message_id: Option<Box<str>>,
 }
 
-/// Which messages of a room are kept.
+/// The retention of a room's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogTerms {
     /// Whether messages are kept; by the server's settings when absent.

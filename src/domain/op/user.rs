@@ -66,7 +66,8 @@ pub enum UserOp {
         by: Identity,
     },
     /// Registers the device of a connection, before or after it connects. If it has connected, the reply names it, and
-    /// its shard has to be told.
+    /// the
+    /// requester sends the device to its shard.
     RegisterSocket {
         /// The connection's own name, or its id.
         socket: Name,

@@ -1,7 +1,7 @@
-//! Connection attempts by address: so many in a while, and whoever makes more is turned away for a longer while.
+//! Connection attempts by address: a source with too many attempts in a window is blocked for some time.
 //!
-//! An address has one keeper among the shards, so that the count is one for all of them; a shard remembers in [`Blocks`]
-//! whom it need not ask about.
+//! Each source is owned by one shard, so that all shards share one count. The other shards remember blocked
+//! sources in [`Blocks`].
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,20 +11,20 @@ use crate::base::network::Network;
 use crate::base::time::Now;
 use crate::domain::reject::{Code, Reject};
 
-/// Sources that are remembered at once. Beyond it the one that would be forgotten first is forgotten: who has more
-/// addresses than this is not to be stopped by counting attempts of each.
+/// Sources remembered at once. Beyond it, the source with the earliest deadline is forgotten: an attacker with more
+/// addresses than this cannot be stopped by counting the attempts of each.
 pub const SOURCES_KEPT: usize = 65_536;
 
-/// How many attempts there may be.
+/// The limit on attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttemptRules {
-    /// Attempts of a source in each window that begins with an attempt; 0 is any number.
+    /// Attempts per source and window; 0 is unlimited. A window begins with an attempt.
     pub attempts: u32,
-    /// How long a window is, in milliseconds.
+    /// The length of a window, in milliseconds.
     pub window_ms: u64,
-    /// How long a source is turned away after one attempt too many, in milliseconds; 0: until its window ends.
+    /// How long a source is blocked after one attempt too many, in milliseconds; 0: until its window ends.
     pub block_ms: u64,
-    /// Whose attempts are not counted.
+    /// Networks without a limit.
     pub exempt: Vec<Network>,
 }
 
@@ -35,7 +35,7 @@ impl AttemptRules {
     }
 }
 
-/// Whom an address counts as: itself, or, of IPv6, the network of 64 bits that one customer has.
+/// The source that an address counts as: the address itself, or for IPv6 the 64-bit network that one customer has.
 pub fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -43,7 +43,7 @@ pub fn source(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The attempts of the sources that a shard keeps.
+/// The attempts of the sources that a shard owns.
 pub struct Attempts {
     rules: AttemptRules,
     sources: SourceTable,
@@ -58,7 +58,7 @@ impl Attempts {
     /// Counts an attempt.
     ///
     /// # Errors
-    /// It is one too many, or follows one; the refusal says when to come back.
+    /// The source is blocked, perhaps by this attempt. The refusal says when to try again.
     pub fn attempt(&mut self, now: Now, address: IpAddr) -> Result<(), Reject> {
         if !self.rules.apply_to(address) {
             return Ok(());
@@ -74,36 +74,36 @@ impl Attempts {
             return Ok(());
         }
         if known.attempts > self.rules.attempts {
-            return Err(turned_away(known.until, now));
+            return Err(blocked(known.until, now));
         }
         let until = if self.rules.block_ms == 0 { known.until } else { now.mono + self.rules.block_ms };
         self.sources.set(source, Known { until, attempts: known.attempts + 1 });
-        Err(turned_away(until, now))
+        Err(blocked(until, now))
     }
 
-    /// Sources that are remembered.
+    /// The number of sources remembered.
     pub fn len(&self) -> usize {
         self.sources.known.len()
     }
 
-    /// Whether none is.
+    /// Whether no source is remembered.
     pub fn is_empty(&self) -> bool {
         self.sources.known.is_empty()
     }
 }
 
-/// The sources that a shard knows to be turned away, so that their further attempts end there.
+/// Blocked sources of other shards: further attempts are refused without a request to their owner.
 pub struct Blocks {
     sources: SourceTable,
 }
 
 impl Blocks {
-    /// Nobody is turned away.
+    /// No source is blocked.
     pub fn new(seed: u64) -> Self {
         Self { sources: SourceTable::new(seed) }
     }
 
-    /// A source's keeper turned an attempt away, and said for how long.
+    /// Notes that a source's owner has blocked it, and for how long.
     pub fn note(&mut self, now: Now, address: IpAddr, reject: &Reject) {
         if let Some(wait_s) = reject.retry_after_s {
             self.sources.forget(now);
@@ -111,32 +111,32 @@ impl Blocks {
         }
     }
 
-    /// Whether an attempt need not be asked about.
+    /// Checks an attempt against the blocked sources.
     ///
     /// # Errors
-    /// It is turned away; the refusal says when to come back.
+    /// The source is blocked. The refusal says when to try again.
     pub fn check(&mut self, now: Now, address: IpAddr) -> Result<(), Reject> {
         self.sources.forget(now);
-        self.sources.get(source(address)).map_or(Ok(()), |known| Err(turned_away(known.until, now)))
+        self.sources.get(source(address)).map_or(Ok(()), |known| Err(blocked(known.until, now)))
     }
 }
 
-fn turned_away(until: u64, now: Now) -> Reject {
+fn blocked(until: u64, now: Now) -> Reject {
     let wait_s = until.saturating_sub(now.mono).div_ceil(1000);
     let text = format!("Too many connection attempts; try again in {wait_s} s");
     Reject { retry_after_s: Some(wait_s), ..Reject::new(Code::RateLimited, text) }
 }
 
-/// What is known of a source.
+/// The attempts of one source.
 #[derive(Clone, Copy)]
 struct Known {
-    /// When it is forgotten.
+    /// When it is forgotten, in monotonic milliseconds.
     until: u64,
-    /// Its attempts; one more than there may be: it is turned away.
+    /// Its attempts. One more than the limit: it is blocked.
     attempts: u32,
 }
 
-/// Sources, [`SOURCES_KEPT`] at most, each until its time.
+/// Sources until their deadlines, at most [`SOURCES_KEPT`].
 struct SourceTable {
     known: Map<IpAddr, Known>,
     order: BTreeSet<(u64, IpAddr)>,
@@ -156,11 +156,11 @@ impl SourceTable {
             self.order.remove(&(former.until, source));
         }
         self.order.insert((known.until, source));
-        if self.known.len() > SOURCES_KEPT
-            && let Some((_, first)) = self.order.pop_first()
-        {
+        if self.known.len() > SOURCES_KEPT {
+            let (_, first) = self.order.pop_first().expect("invariant: each known source has a deadline");
             self.known.remove(&first);
         }
+        assert_eq!(self.known.len(), self.order.len(), "invariant: each known source has one deadline");
     }
 
     fn forget(&mut self, now: Now) {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sixth_attempt_in_five_minutes_is_turned_away_for_fifteen() {
+    fn the_sixth_attempt_in_five_minutes_is_blocked_for_fifteen() {
         let mut attempts = Attempts::new(rules(), 1);
         let from = address("192.0.2.1");
         for n in 0..5 {

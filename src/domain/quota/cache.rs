@@ -1,4 +1,4 @@
-//! The shard's half: what it was lent and may spend without asking.
+//! The quota cache: the credits that a shard was lent by the quota pools and spends without asking.
 
 use std::collections::BTreeMap;
 
@@ -10,53 +10,53 @@ use crate::base::table::{HasName, Table};
 use crate::base::time::Now;
 use crate::domain::reject::Reject;
 
-/// How long credits may lie unused, in milliseconds, before they are given back.
+/// Credits unused for so long are given back, in milliseconds.
 const UNUSED_MS: u64 = 2_000;
 
-/// What a shard was lent of its users' allowances. Nothing is kept of users who did nothing within a minute.
+/// The credits that a shard holds of its users' quotas. A user without activity for a minute is forgotten.
 pub struct QuotaCache {
     rates: Rates,
-    wallets: Table<UserQuotas>,
+    users: Table<UserQuotas>,
     due: BTreeMap<u64, Vec<Name>>,
 }
 
-/// Whether something may be done.
+/// Whether a request may proceed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It may; it has been counted.
     Granted,
-    /// That is not known yet. To be tried again when [`QuotaCache::hear`] says that the user may go on.
+    /// Not known yet. Try again when [`QuotaCache::apply_grant`] returns true for the user.
     Wait,
     /// It may not.
     Refused(Reject),
 }
 
-/// What a shard was lent of one user's allowances.
+/// The credits that a shard holds of one user's quotas.
 struct UserQuotas {
     user: Name,
-    purses: SmallVec<[CachedQuota; 1]>,
-    /// When it is to be looked at.
+    quotas: SmallVec<[CachedQuota; 1]>,
+    /// When the first of them is due, in monotonic milliseconds; 0: never.
     due_at: u64,
 }
 
-/// What a shard was lent of one allowance.
+/// The credits that a shard holds of one quota.
 struct CachedQuota {
     kind: QuotaKind,
-    /// When the minute is over that all this is of, in monotonic milliseconds; 0: there is none.
+    /// The minute that all other fields are about, by its end in monotonic milliseconds; 0: none.
     minute: u64,
-    /// What may be spent.
+    /// Credits that may be spent.
     credits: u32,
-    /// Of how many credits the last loan was.
-    loan: u32,
-    /// What was spent in the minute, all together.
+    /// The size of the last grant, in credits.
+    last_grant: u32,
+    /// Credits spent in the minute.
     spent: u32,
-    /// What was given back in the minute, all together.
+    /// Credits given back in the minute.
     returned: u32,
-    /// When what is not spent is given back.
+    /// When unspent credits are given back.
     unused_at: u64,
-    /// The keeper has been asked for more.
+    /// The pool has been asked for more.
     is_asking: bool,
-    /// The keeper has nothing left in the minute.
+    /// The pool has no credits left in the minute.
     is_out: bool,
 }
 
@@ -67,131 +67,120 @@ impl HasName for UserQuotas {
 }
 
 impl QuotaCache {
-    /// Of allowances of these rates.
+    /// An empty cache for quotas of these rates.
     pub fn new(rates: Rates, seed: u64) -> Self {
-        Self { rates, wallets: Table::new(seed), due: BTreeMap::new() }
+        Self { rates, users: Table::new(seed), due: BTreeMap::new() }
     }
 
-    /// Spends one credit of a user. What their keeper is told goes to `out`.
+    /// Spends one credit of a user. Requests to the user's pool go to `out`.
     pub fn spend(&mut self, now: Now, user: &str, kind: QuotaKind, out: &mut Vec<QuotaRequest>) -> Verdict {
         let per_minute = self.rates.of(kind);
         if per_minute == 0 {
             return Verdict::Granted;
         }
-        let place = self.wallets.find(user);
-        let place = place.unwrap_or_else(|| {
-            self.wallets.insert(UserQuotas { user: user.into(), purses: SmallVec::new(), due_at: 0 })
-        });
-        let Some(wallet) = self.wallets.at_mut(place) else { return Verdict::Wait };
-        let UserQuotas { user, purses, .. } = wallet;
-        let purse = purse_of(purses, kind);
-        purse.begin_anew_if_over(now);
-        if purse.credits > 0 {
-            purse.credits -= 1;
-            purse.spent += 1;
-            purse.unused_at = now.mono + UNUSED_MS;
-            // More is asked for early enough that it is there before the rest is spent.
-            if !purse.is_asking && !purse.is_out && purse.credits <= purse.loan / 2 {
-                out.push(purse.ask(user));
+        let place = self.users.find(user);
+        let place = place
+            .unwrap_or_else(|| self.users.insert(UserQuotas { user: user.into(), quotas: SmallVec::new(), due_at: 0 }));
+        let known = self.users.at_mut(place).expect("invariant: a found or inserted user is in the table");
+        let UserQuotas { user, quotas, .. } = known;
+        let quota = quota_of(quotas, kind);
+        quota.begin_anew_if_over(now);
+        if quota.credits > 0 {
+            quota.credits -= 1;
+            quota.spent += 1;
+            quota.unused_at = now.mono + UNUSED_MS;
+            // More is requested early enough that it arrives before the rest is spent.
+            if !quota.is_asking && !quota.is_out && quota.credits <= quota.last_grant / 2 {
+                out.push(quota.ask(user));
             }
             return Verdict::Granted;
         }
-        if purse.is_asking {
+        if quota.is_asking {
             return Verdict::Wait;
         }
-        if purse.is_out {
-            return Verdict::Refused(too_many(kind, per_minute, purse.minute - now.mono));
+        if quota.is_out {
+            debug_assert!(quota.minute > now.mono, "invariant: only a minute that has begun is out of credits");
+            return Verdict::Refused(too_many(kind, per_minute, quota.minute - now.mono));
         }
-        out.push(purse.ask(user));
+        out.push(quota.ask(user));
         Verdict::Wait
     }
 
-    /// The keeper of one of the users told something. Whether the user's connections that wait may go on.
-    pub fn hear(&mut self, now: Now, notice: &QuotaGrant, out: &mut Vec<QuotaRequest>) -> bool {
-        let Some(wallet) = self.wallets.get_mut(&notice.user) else { return false };
-        let Some(purse) = wallet.purses.iter_mut().find(|purse| purse.kind == notice.kind) else { return false };
-        if notice.word == GrantKind::Recall {
-            // Of a minute that is over nothing can be given back.
-            if purse.minute == notice.minute {
-                out.push(purse.give_back(&notice.user));
+    /// Applies a grant or a recall of a pool. Returns whether the user's waiting requests may be tried again.
+    pub fn apply_grant(&mut self, now: Now, grant: &QuotaGrant, out: &mut Vec<QuotaRequest>) -> bool {
+        // A recall is stale if its user has been forgotten since.
+        if let Some(known) = self.users.get_mut(&grant.user)
+            && let Some(quota) = known.quotas.iter_mut().find(|quota| quota.kind == grant.kind)
+        {
+            let is_answer = quota.apply(now, grant, out);
+            if is_answer {
+                known.arm(&mut self.due);
             }
-            return false;
+            return is_answer;
         }
-        if purse.minute != notice.minute {
-            *purse = CachedQuota { minute: notice.minute, ..CachedQuota::new(purse.kind) };
-        }
-        purse.is_asking = false;
-        match notice.word {
-            GrantKind::Lent(credits) => {
-                purse.credits += credits;
-                purse.loan = credits;
-                purse.unused_at = now.mono + UNUSED_MS;
-                purse.is_out = false;
-            }
-            GrantKind::Spent | GrantKind::Recall => purse.is_out = true,
-        }
-        wallet.arm(&mut self.due);
-        true
+        false
     }
 
-    /// Gives back what has not been used for a while, and forgets what is over.
+    /// Gives back credits that were not used for a while, and forgets minutes that are over.
     pub fn tick(&mut self, now: Now, out: &mut Vec<QuotaRequest>) {
         while let Some(entry) = self.due.first_entry()
             && *entry.key() <= now.mono
         {
             let at = *entry.key();
             for user in entry.remove() {
-                let Some(wallet) = self.wallets.get_mut(&user).filter(|wallet| wallet.due_at == at) else { continue };
-                for purse in &mut wallet.purses {
-                    purse.begin_anew_if_over(now);
-                    if purse.credits > 0 && purse.unused_at <= now.mono {
-                        out.push(purse.give_back(&user));
+                // An entry is stale if an earlier deadline has replaced it.
+                let Some(known) = self.users.get_mut(&user).filter(|known| known.due_at == at) else { continue };
+                for quota in &mut known.quotas {
+                    quota.begin_anew_if_over(now);
+                    if quota.credits > 0 && quota.unused_at <= now.mono {
+                        out.push(quota.give_back(&user));
                     }
                 }
-                wallet.purses.retain(|purse| purse.minute != 0 || purse.is_asking);
-                if wallet.purses.is_empty() {
-                    self.wallets.remove(&user);
+                known.quotas.retain(|quota| quota.minute != 0 || quota.is_asking);
+                if known.quotas.is_empty() {
+                    self.users.remove(&user);
                     continue;
                 }
-                wallet.due_at = 0;
-                wallet.arm(&mut self.due);
+                known.due_at = 0;
+                known.arm(&mut self.due);
             }
         }
     }
 
-    /// When [`QuotaCache::tick`] has something to do, in monotonic milliseconds.
+    /// When [`QuotaCache::tick`] has work, in monotonic milliseconds.
     pub fn next_due(&self) -> Option<u64> {
         self.due.first_key_value().map(|(at, _)| *at)
     }
 
-    /// Users of whom something is kept.
+    /// The number of users in the cache.
     pub fn len(&self) -> usize {
-        self.wallets.len()
+        self.users.len()
     }
 
-    /// Whether nothing is kept.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
-        self.wallets.is_empty()
+        self.users.is_empty()
     }
 }
 
 impl UserQuotas {
-    /// Sees to it that it is looked at when the first of its purses is due. One that only waits for the keeper is not.
+    /// Schedules the user for the first deadline of their quotas. A quota that only awaits a grant has none.
     fn arm(&mut self, due: &mut BTreeMap<u64, Vec<Name>>) {
-        let Some(at) = self.purses.iter().filter_map(CachedQuota::due_at).min() else { return };
-        if self.due_at == 0 || at < self.due_at {
+        if let Some(at) = self.quotas.iter().filter_map(CachedQuota::due_at).min()
+            && (self.due_at == 0 || at < self.due_at)
+        {
             self.due_at = at;
             due.entry(at).or_default().push(self.user.clone());
         }
     }
 }
 
-fn purse_of(purses: &mut SmallVec<[CachedQuota; 1]>, kind: QuotaKind) -> &mut CachedQuota {
-    let at = purses.iter().position(|purse| purse.kind == kind).unwrap_or_else(|| {
-        purses.push(CachedQuota::new(kind));
-        purses.len() - 1
+fn quota_of(quotas: &mut SmallVec<[CachedQuota; 1]>, kind: QuotaKind) -> &mut CachedQuota {
+    let at = quotas.iter().position(|quota| quota.kind == kind).unwrap_or_else(|| {
+        quotas.push(CachedQuota::new(kind));
+        quotas.len() - 1
     });
-    &mut purses[at]
+    &mut quotas[at]
 }
 
 impl CachedQuota {
@@ -200,13 +189,39 @@ impl CachedQuota {
             kind,
             minute: 0,
             credits: 0,
-            loan: 0,
+            last_grant: 0,
             spent: 0,
             returned: 0,
             unused_at: 0,
             is_asking: false,
             is_out: false,
         }
+    }
+
+    /// Applies a grant or a recall. Returns whether it was the answer to a request.
+    fn apply(&mut self, now: Now, grant: &QuotaGrant, out: &mut Vec<QuotaRequest>) -> bool {
+        if grant.grant == GrantKind::Recall {
+            // Credits of a minute that is over have expired.
+            if self.minute == grant.minute {
+                out.push(self.give_back(&grant.user));
+            }
+            return false;
+        }
+        if self.minute != grant.minute {
+            *self = Self { minute: grant.minute, ..Self::new(self.kind) };
+        }
+        self.is_asking = false;
+        match grant.grant {
+            GrantKind::Credits(credits) => {
+                self.credits += credits;
+                self.last_grant = credits;
+                self.unused_at = now.mono + UNUSED_MS;
+                self.is_out = false;
+            }
+            GrantKind::Exhausted => self.is_out = true,
+            GrantKind::Recall => unreachable!("invariant: a recall was handled above"),
+        }
+        true
     }
 
     fn begin_anew_if_over(&mut self, now: Now) {
@@ -221,18 +236,19 @@ impl CachedQuota {
     }
 
     fn ask(&mut self, user: &Name) -> QuotaRequest {
+        debug_assert!(!self.is_asking, "invariant: a quota awaits one grant at a time");
         self.is_asking = true;
-        QuotaRequest { wants: true, ..self.claim(user) }
+        QuotaRequest { wants: true, ..self.report(user) }
     }
 
-    /// What is given back may be lent again, so that it is no longer certain that there is nothing left.
+    /// Gives back all credits. The pool may lend them again, so it may have credits left.
     fn give_back(&mut self, user: &Name) -> QuotaRequest {
         self.returned += std::mem::take(&mut self.credits);
         self.is_out = false;
-        self.claim(user)
+        self.report(user)
     }
 
-    fn claim(&self, user: &Name) -> QuotaRequest {
+    fn report(&self, user: &Name) -> QuotaRequest {
         let Self { kind, minute, spent, returned, .. } = *self;
         QuotaRequest { user: user.clone(), kind, minute, spent, returned, wants: false }
     }

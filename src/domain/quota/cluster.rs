@@ -1,232 +1,254 @@
-//! Keepers that share their users with those of other processes. None has a user's whole minute: each draws credits on one
-//! fund as it needs them, and gives back what is not spent when another one asks.
+//! The cluster quota: the quota that the pools of a user on several nodes share. Each pool requests credits as needed,
+//! and
+//! gives unspent credits back when another pool asks for them.
 //!
-//! A keeper tells the fund what it wants and gives back ([`ClusterQuotaRequest`]), and hears of it what it has ([`ClusterQuotaReply`]), that others ask
-//! for what it holds ([`QuotaPool::recalled`]), and that there may be something again ([`QuotaPool::again`]).
+//! A pool sends [`ClusterQuotaRequest`]s and receives [`ClusterQuotaReply`]s, recalls by other pools
+//! ([`QuotaPool::recall_for_cluster`]), and notices that credits have come back ([`QuotaPool::retry_cluster`]).
 
-use super::pool::{Minute, RECALL_MS};
+use super::pool::{QuotaMinute, RECALL_MS};
 use super::{QuotaGrant, QuotaKind, QuotaPool};
 use crate::base::Name;
 use crate::base::time::Now;
 
-/// A keeper draws this part of the allowance at once, so that most users cost the fund one or two questions a minute.
-const DRAWN_PART: u32 = 2;
+/// A pool requests this part of the quota at once, so that most users cost one or two requests a minute.
+const REQUESTED_PART: u32 = 2;
 
-/// Credits drawn at once at the most.
-const DRAWN_MAX: u32 = 50;
+/// Credits requested at once at the most.
+const REQUESTED_MAX: u32 = 50;
 
-/// What a keeper tells the fund.
+/// A request of a pool to a cluster quota.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterQuotaRequest {
-    /// Whose allowance.
+    /// The user.
     pub user: Name,
-    /// What for.
+    /// The kind of quota.
     pub kind: QuotaKind,
-    /// How many credits it asks for; it is to be told whether it gets them unless these are 0.
+    /// The credits it asks for. Unless 0, the request has a reply.
     pub wanted: u32,
-    /// What it gives back, if it does.
-    pub repaid: Option<ReturnedCredits>,
-    /// Whether what others hold counts as spent, for they have been asked for it in vain.
+    /// The credits it gives back, if it does.
+    pub returned: Option<ReturnedCredits>,
+    /// Whether credits that other pools hold count as spent, because a recall had no answer.
     pub is_last: bool,
 }
 
-/// What a keeper gives back.
+/// Credits that a pool gives back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReturnedCredits {
-    /// Which minute of the fund its credits are of.
+    /// The cluster quota's minute that the credits are of.
     pub minute: u64,
-    /// Credits that it has not spent.
+    /// The unspent credits.
     pub unspent: u32,
-    /// How many it had, with these: all the others are spent. What it is being lent is not among them.
+    /// The credits that the pool accounts for, these included: all others of them are spent. Credits still on the way to
+    /// the pool are not among them.
     pub settled: u32,
 }
 
-/// What the fund has.
+/// The reply of a cluster quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClusterQuotaReply {
-    /// So many credits.
-    Lent {
-        /// Which minute they are of.
+    /// A grant.
+    Granted {
+        /// The minute that the credits are of.
         minute: u64,
-        /// When that is over, in milliseconds from now.
+        /// The end of the minute, in milliseconds from now.
         ends_in_ms: u64,
-        /// How many; 0: there are none left.
+        /// The credits; 0: none are left.
         credits: u32,
     },
-    /// Nothing, but others have been asked for what they hold.
-    Awaited {
-        /// Which minute it is.
+    /// No credits are free, but other pools have been asked for theirs.
+    Recalling {
+        /// The present minute.
         minute: u64,
-        /// When that is over, in milliseconds from now.
+        /// Its end, in milliseconds from now.
         ends_in_ms: u64,
     },
-    /// Nobody knows. Then each keeper has a minute of its own: too much rather than too little.
+    /// Redis is unavailable. Each pool then has a full minute: the cluster errs on the side of too many credits.
     Unknown,
 }
 
-/// What a keeper knows of the fund, in one minute.
+/// The state of a cluster quota as one pool knows it, in one minute.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClusterQuota {
-    /// Which minute it is there; 0: that is not known yet.
+    /// The cluster quota's minute; 0: not known yet.
     minute: u64,
-    /// It has been asked, and has not answered.
+    /// A request has had no reply.
     is_asking: bool,
-    /// When it is to be asked once more, in monotonic milliseconds, if others do not give anything back before.
-    again_at: Option<u64>,
-    /// It has nothing left.
+    /// When to ask once more, in monotonic milliseconds, if no other pool gives credits back before.
+    retry_at: Option<u64>,
+    /// No credits are left.
     is_out: bool,
-    /// Others ask for what is not spent.
+    /// Another pool asks for unspent credits.
     is_recalled: bool,
-    /// Credits that it has lent of which it has not been told whether they were spent.
-    lent: u32,
+    /// Granted credits that the pool has not accounted for.
+    unsettled: u32,
 }
 
 impl ClusterQuota {
-    /// When there is something to do.
-    pub(super) fn again_at(&self) -> Option<u64> {
-        self.again_at
+    /// When there is work.
+    pub(super) fn retry_at(&self) -> Option<u64> {
+        self.retry_at
     }
 
-    /// The same, when a minute is over.
+    /// The state at the beginning of the next minute.
     pub(super) fn of_the_next_minute(self) -> Self {
-        Self { is_asking: self.is_asking && self.again_at.is_none(), ..Self::default() }
+        Self { is_asking: self.is_asking && self.retry_at.is_none(), ..Self::default() }
     }
 }
 
 impl QuotaPool {
-    /// Takes what the fund is to be told.
-    pub fn draws(&mut self) -> std::vec::Drain<'_, ClusterQuotaRequest> {
-        self.draws.drain(..)
+    /// Takes the pending requests to cluster quotas.
+    pub fn take_cluster_requests(&mut self) -> std::vec::Drain<'_, ClusterQuotaRequest> {
+        self.cluster_requests.drain(..)
     }
 
-    /// Whether there is something to tell the fund.
-    pub fn has_draws(&self) -> bool {
-        !self.draws.is_empty()
+    /// Whether requests to cluster quotas are pending.
+    pub fn has_cluster_requests(&self) -> bool {
+        !self.cluster_requests.is_empty()
     }
 
-    /// The fund has answered.
-    pub fn drawn(
+    /// Applies the reply of a cluster quota.
+    pub fn apply_cluster_reply(
         &mut self,
         now: Now,
         user: &Name,
         kind: QuotaKind,
-        drawn: ClusterQuotaReply,
+        reply: ClusterQuotaReply,
         out: &mut Vec<(u8, QuotaGrant)>,
     ) {
         let per_minute = self.per_minute(kind);
-        let is_known = self.with(now, user, kind, out, |minute, _| minute.drawn(now, per_minute, drawn));
-        if let (false, ClusterQuotaReply::Lent { minute, credits: unspent @ 1.., .. }) = (is_known, drawn) {
-            let repaid = Some(ReturnedCredits { minute, unspent, settled: unspent });
-            self.draws.push(ClusterQuotaRequest { user: user.clone(), kind, wanted: 0, repaid, is_last: false });
+        let is_known = self.change(now, user, kind, out, |minute, _| minute.apply_reply(now, per_minute, reply));
+        // Credits for a forgotten minute go back at once.
+        if let (false, ClusterQuotaReply::Granted { minute, credits: unspent @ 1.., .. }) = (is_known, reply) {
+            let returned = Some(ReturnedCredits { minute, unspent, settled: unspent });
+            let request = ClusterQuotaRequest { user: user.clone(), kind, wanted: 0, returned, is_last: false };
+            self.cluster_requests.push(request);
         }
     }
 
-    /// Others ask for what is not spent in this minute of the fund.
-    pub fn recalled(&mut self, now: Now, user: &Name, kind: QuotaKind, minute: u64, out: &mut Vec<(u8, QuotaGrant)>) {
-        self.with(now, user, kind, out, |own, out| {
-            let fund = own.fund.as_mut().filter(|fund| fund.minute == minute);
-            if let Some(fund) = fund {
-                fund.is_recalled = true;
+    /// Another pool asks for unspent credits of this minute of the cluster quota.
+    pub fn recall_for_cluster(
+        &mut self,
+        now: Now,
+        user: &Name,
+        kind: QuotaKind,
+        minute: u64,
+        out: &mut Vec<(u8, QuotaGrant)>,
+    ) {
+        self.change(now, user, kind, out, |own, out| {
+            let cluster = own.cluster.as_mut().filter(|cluster| cluster.minute == minute);
+            if let Some(cluster) = cluster {
+                cluster.is_recalled = true;
                 own.recall(now, None, user, out);
             }
         });
     }
 
-    /// Others have given something back.
-    pub fn again(&mut self, now: Now, user: &Name, kind: QuotaKind, out: &mut Vec<(u8, QuotaGrant)>) {
-        self.with(now, user, kind, out, |minute, _| {
-            if let Some(fund) = minute.fund.as_mut()
-                && fund.again_at.take().is_some()
+    /// Other pools have given credits back.
+    pub fn retry_cluster(&mut self, now: Now, user: &Name, kind: QuotaKind, out: &mut Vec<(u8, QuotaGrant)>) {
+        self.change(now, user, kind, out, |minute, _| {
+            if let Some(cluster) = minute.cluster.as_mut()
+                && cluster.retry_at.take().is_some()
             {
-                fund.is_asking = false;
+                cluster.is_asking = false;
             }
         });
     }
 
-    /// Changes one of a user's minutes and goes on with it; whether there is one.
-    fn with(
+    /// Changes one of a user's minutes and serves its waiting shards. Returns false if the minute has been forgotten.
+    fn change(
         &mut self,
         now: Now,
         user: &Name,
         kind: QuotaKind,
         out: &mut Vec<(u8, QuotaGrant)>,
-        change: impl FnOnce(&mut Minute, &mut Vec<(u8, QuotaGrant)>),
+        change: impl FnOnce(&mut QuotaMinute, &mut Vec<(u8, QuotaGrant)>),
     ) -> bool {
         let per_minute = self.per_minute(kind);
-        let Some(account) = self.accounts.get_mut(user) else { return false };
-        let Some(minute) = account.minutes.iter_mut().find(|minute| minute.kind == kind) else { return false };
-        change(minute, out);
-        minute.go_on(now, per_minute, user, (out, &mut self.draws));
-        account.arm(&mut self.due);
-        true
+        if let Some(account) = self.accounts.get_mut(user)
+            && let Some(minute) = account.minutes.iter_mut().find(|minute| minute.kind == kind)
+        {
+            change(minute, out);
+            minute.serve_waiting(now, per_minute, user, (out, &mut self.cluster_requests));
+            account.arm(&mut self.due);
+            return true;
+        }
+        false
     }
 }
 
-impl Minute {
-    fn drawn(&mut self, now: Now, per_minute: u32, drawn: ClusterQuotaReply) {
-        let Some(fund) = self.fund.as_mut() else { return };
-        (fund.is_asking, fund.again_at) = (false, None);
-        match drawn {
-            ClusterQuotaReply::Lent { minute, ends_in_ms, credits } => {
+impl QuotaMinute {
+    fn apply_reply(&mut self, now: Now, per_minute: u32, reply: ClusterQuotaReply) {
+        let cluster = self.shared();
+        (cluster.is_asking, cluster.retry_at) = (false, None);
+        match reply {
+            ClusterQuotaReply::Granted { minute, ends_in_ms, credits } => {
                 self.begin_with(now, minute, ends_in_ms);
                 self.free += credits;
-                if let Some(fund) = self.fund.as_mut() {
-                    fund.lent += credits;
-                    fund.is_out = credits == 0;
-                }
+                let cluster = self.shared();
+                cluster.unsettled += credits;
+                cluster.is_out = credits == 0;
             }
-            ClusterQuotaReply::Awaited { minute, ends_in_ms } => {
+            ClusterQuotaReply::Recalling { minute, ends_in_ms } => {
                 self.begin_with(now, minute, ends_in_ms);
-                if let Some(fund) = self.fund.as_mut() {
-                    (fund.is_asking, fund.again_at) = (true, Some(now.mono + RECALL_MS));
-                }
+                let cluster = self.shared();
+                (cluster.is_asking, cluster.retry_at) = (true, Some(now.mono + RECALL_MS));
             }
             ClusterQuotaReply::Unknown => {
+                cluster.is_out = true;
                 self.free += per_minute;
-                fund.is_out = true;
             }
         }
     }
 
-    /// Begins anew if the fund has.
+    /// The cluster quota of a minute that has one.
+    fn shared(&mut self) -> &mut ClusterQuota {
+        self.cluster.as_mut().expect("invariant: only a shared pool receives replies of a cluster quota")
+    }
+
+    /// Begins anew if the cluster quota has.
     fn begin_with(&mut self, now: Now, minute: u64, ends_in_ms: u64) {
-        if self.fund.as_ref().is_some_and(|fund| fund.minute != minute) {
-            self.fund = Some(ClusterQuota { minute, ..ClusterQuota::default() });
+        if self.shared().minute != minute {
+            self.cluster = Some(ClusterQuota { minute, ..ClusterQuota::default() });
             self.ends_at = now.mono + ends_in_ms;
             self.free = 0;
-            self.loans.clear();
+            self.leases.clear();
         }
     }
 
-    /// Asks the fund for credits; whether an answer is awaited.
-    pub(super) fn draw(
+    /// Requests credits of the cluster quota. Returns whether a reply is awaited.
+    pub(super) fn request_from_cluster(
         &mut self,
         now: Now,
         per_minute: u32,
         user: &Name,
-        draws: &mut Vec<ClusterQuotaRequest>,
+        requests: &mut Vec<ClusterQuotaRequest>,
     ) -> bool {
-        let Some(fund) = self.fund.as_mut().filter(|fund| !fund.is_out) else { return false };
-        let is_last = fund.again_at.take_if(|at| *at <= now.mono).is_some();
-        if is_last || !fund.is_asking {
-            fund.is_asking = true;
-            let wanted = per_minute.div_ceil(DRAWN_PART).min(DRAWN_MAX);
-            draws.push(ClusterQuotaRequest { user: user.clone(), kind: self.kind, wanted, repaid: None, is_last });
-        }
-        true
-    }
-
-    /// Gives back what others have asked for, once the shards have said what they have not spent; whether that is awaited.
-    pub(super) fn repay_if_recalled(&mut self, user: &Name, draws: &mut Vec<ClusterQuotaRequest>) -> bool {
-        let Some(fund) = self.fund.as_mut().filter(|fund| fund.is_recalled) else { return false };
-        if self.loans.iter().any(|loan| loan.held() > 0) {
+        if let Some(cluster) = self.cluster.as_mut().filter(|cluster| !cluster.is_out) {
+            let is_last = cluster.retry_at.take_if(|at| *at <= now.mono).is_some();
+            if is_last || !cluster.is_asking {
+                cluster.is_asking = true;
+                let wanted = per_minute.div_ceil(REQUESTED_PART).min(REQUESTED_MAX);
+                let (user, kind) = (user.clone(), self.kind);
+                requests.push(ClusterQuotaRequest { user, kind, wanted, returned: None, is_last });
+            }
             return true;
         }
-        // What is given back may be lent again, so that it is no longer certain that there is nothing left.
-        (fund.is_recalled, fund.is_out) = (false, false);
-        let (unspent, settled) = (std::mem::take(&mut self.free), std::mem::take(&mut fund.lent));
-        let repaid = Some(ReturnedCredits { minute: fund.minute, unspent, settled });
-        draws.push(ClusterQuotaRequest { user: user.clone(), kind: self.kind, wanted: 0, repaid, is_last: false });
+        false
+    }
+
+    /// Gives back recalled credits, once the shards have reported theirs. Returns whether reports are awaited.
+    pub(super) fn return_if_recalled(&mut self, user: &Name, requests: &mut Vec<ClusterQuotaRequest>) -> bool {
+        if let Some(cluster) = self.cluster.as_mut().filter(|cluster| cluster.is_recalled) {
+            if self.leases.iter().any(|lease| lease.held() > 0) {
+                return true;
+            }
+            // Returned credits may be granted again, so the cluster quota may have credits left.
+            (cluster.is_recalled, cluster.is_out) = (false, false);
+            let (unspent, settled) = (std::mem::take(&mut self.free), std::mem::take(&mut cluster.unsettled));
+            let returned = Some(ReturnedCredits { minute: cluster.minute, unspent, settled });
+            let (user, kind) = (user.clone(), self.kind);
+            requests.push(ClusterQuotaRequest { user, kind, wanted: 0, returned, is_last: false });
+        }
         false
     }
 }

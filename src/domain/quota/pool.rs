@@ -1,4 +1,4 @@
-//! The keeper's half: how much of a user's minute is lent to which shard.
+//! The quota pool: the credits of an owner's users, and the leases of the shards.
 
 use std::collections::BTreeMap;
 
@@ -10,55 +10,55 @@ use crate::base::Name;
 use crate::base::table::{HasName, Table};
 use crate::base::time::Now;
 
-/// A loan is this part of the allowance.
-const LOAN_PART: u32 = 4;
+/// One grant is this part of the quota.
+const GRANT_PART: u32 = 4;
 
-/// Credits in a loan at the most.
-const LOAN_MAX: u32 = 25;
+/// Credits in one grant at the most.
+const GRANT_MAX: u32 = 25;
 
-/// How long a shard may leave a recall unanswered, in milliseconds, before what it holds counts as spent.
+/// How long a recall may stay unanswered, in milliseconds, before the lease counts as spent.
 pub(super) const RECALL_MS: u64 = 5_000;
 
-/// The allowances of the users that a shard keeps. Nothing is kept of users who spent nothing within a minute.
+/// The quotas of an owner's users. A user without a request for a minute is forgotten.
 pub struct QuotaPool {
     rates: Rates,
     pub(super) accounts: Table<QuotaAccount>,
     pub(super) due: BTreeMap<u64, Vec<Name>>,
-    /// Whether its credits come from a fund that others draw on, too; see [`super::cluster`].
+    /// Whether its credits come from a cluster quota; see [`super::cluster`].
     is_shared: bool,
-    /// What the fund is to be told.
-    pub(super) draws: Vec<ClusterQuotaRequest>,
+    /// Requests to the cluster quotas.
+    pub(super) cluster_requests: Vec<ClusterQuotaRequest>,
 }
 
-/// One user's allowances.
+/// One user's quotas.
 pub(super) struct QuotaAccount {
     user: Name,
-    pub(super) minutes: SmallVec<[Minute; 1]>,
-    /// When it is to be looked at.
+    pub(super) minutes: SmallVec<[QuotaMinute; 1]>,
+    /// When the first of them is due, in monotonic milliseconds; 0: never.
     due_at: u64,
 }
 
-/// One allowance in one minute.
-pub(super) struct Minute {
+/// One quota in one minute.
+pub(super) struct QuotaMinute {
     pub(super) kind: QuotaKind,
-    /// When it is over, in monotonic milliseconds; what it goes by.
+    /// The end of the minute in monotonic milliseconds; it identifies the minute.
     pub(super) ends_at: u64,
-    /// Credits that are neither lent nor spent.
+    /// Credits that are neither leased nor spent.
     pub(super) free: u32,
-    pub(super) loans: SmallVec<[QuotaLease; 1]>,
-    /// Shards that ask for more than is free, the first first.
+    pub(super) leases: SmallVec<[QuotaLease; 1]>,
+    /// Shards that asked for more than is free, in order.
     waiting: SmallVec<[u8; 2]>,
-    /// Where its credits come from, if they do not begin with the minute.
-    pub(super) fund: Option<ClusterQuota>,
+    /// The cluster quota that its credits come from, if the pool is shared.
+    pub(super) cluster: Option<ClusterQuota>,
 }
 
-/// What one shard was lent in one minute.
+/// The credits that one shard was lent in one minute.
 pub(super) struct QuotaLease {
     shard: u8,
     lent: u32,
     spent: u32,
     returned: u32,
-    /// When it was asked to give back what it has not spent.
+    /// When it was recalled, if the shard has not answered yet.
     recalled_at: Option<u64>,
 }
 
@@ -69,64 +69,67 @@ impl HasName for QuotaAccount {
 }
 
 impl QuotaPool {
-    /// Keeps allowances of these rates.
+    /// A pool for quotas of these rates.
     pub fn new(rates: Rates, seed: u64) -> Self {
-        Self { rates, accounts: Table::new(seed), due: BTreeMap::new(), is_shared: false, draws: Vec::new() }
+        Self { rates, accounts: Table::new(seed), due: BTreeMap::new(), is_shared: false, cluster_requests: Vec::new() }
     }
 
-    /// The same, of users that others keep, too: all draw on one fund.
+    /// A pool whose credits come from cluster quotas, because other nodes have pools of the same users.
     pub fn sharing(rates: Rates, seed: u64) -> Self {
         Self { is_shared: true, ..Self::new(rates, seed) }
     }
 
-    /// How much there is of one kind in a minute.
+    /// The credits of one kind in a minute.
     pub(super) fn per_minute(&self, kind: QuotaKind) -> u32 {
         self.rates.of(kind)
     }
 
-    /// A shard tells what it spent, gives something back, or asks for more. What shards are told of it goes to `out`.
-    pub fn claim(&mut self, now: Now, shard: u8, claim: &QuotaRequest, out: &mut Vec<(u8, QuotaGrant)>) {
-        let per_minute = self.rates.of(claim.kind);
-        let place = match self.accounts.find(&claim.user) {
+    /// Handles a request of a shard: it reports spent credits, gives credits back, or asks for more. Grants and recalls
+    /// go to `out`.
+    pub fn handle_request(&mut self, now: Now, shard: u8, request: &QuotaRequest, out: &mut Vec<(u8, QuotaGrant)>) {
+        let per_minute = self.rates.of(request.kind);
+        let place = match self.accounts.find(&request.user) {
             Some(place) => place,
-            // A minute that is forgotten is over; what was spent in it is of no interest.
-            None if !claim.wants => return,
+            // A report about a forgotten minute is stale.
+            None if !request.wants => return,
             None => {
-                self.accounts.insert(QuotaAccount { user: claim.user.clone(), minutes: SmallVec::new(), due_at: 0 })
+                self.accounts.insert(QuotaAccount { user: request.user.clone(), minutes: SmallVec::new(), due_at: 0 })
             }
         };
-        let Some(account) = self.accounts.at_mut(place) else { return };
-        let at = match account.minutes.iter().position(|minute| minute.kind == claim.kind) {
+        let account = self.accounts.at_mut(place).expect("invariant: a found or inserted account is in the table");
+        let at = match account.minutes.iter().position(|minute| minute.kind == request.kind) {
             Some(at) => at,
-            None if !claim.wants => return,
+            None if !request.wants => return,
             None => {
-                let fund = self.is_shared.then(ClusterQuota::default);
-                account.minutes.push(Minute::new(claim.kind, per_minute, fund, now));
+                let cluster = self.is_shared.then(ClusterQuota::default);
+                account.minutes.push(QuotaMinute::new(request.kind, per_minute, cluster, now));
                 account.minutes.len() - 1
             }
         };
         let minute = &mut account.minutes[at];
-        minute.settle(shard, claim);
-        if claim.wants {
+        minute.settle(shard, request);
+        if request.wants {
             minute.waiting.retain(|waiting| *waiting != shard);
             minute.waiting.push(shard);
         }
-        minute.go_on(now, per_minute, &claim.user, (out, &mut self.draws));
+        minute.serve_waiting(now, per_minute, &request.user, (out, &mut self.cluster_requests));
         account.arm(&mut self.due);
     }
 
-    /// Goes on with what has become due: minutes that are over, recalls that were not answered.
+    /// Handles due deadlines: minutes that are over, recalls without an answer.
     pub fn tick(&mut self, now: Now, out: &mut Vec<(u8, QuotaGrant)>) {
         while let Some(entry) = self.due.first_entry()
             && *entry.key() <= now.mono
         {
             let at = *entry.key();
             for user in entry.remove() {
+                // An entry is stale if an earlier deadline has replaced it.
                 let Some(account) = self.accounts.get_mut(&user).filter(|account| account.due_at == at) else {
                     continue;
                 };
                 for minute in &mut account.minutes {
-                    minute.go_on(now, self.rates.of(minute.kind), &user, (&mut *out, &mut self.draws));
+                    let per_minute = self.rates.of(minute.kind);
+                    minute.serve_waiting(now, per_minute, &user, (&mut *out, &mut self.cluster_requests));
                 }
                 account.minutes.retain(|minute| now.mono < minute.ends_at);
                 if account.minutes.is_empty() {
@@ -139,26 +142,27 @@ impl QuotaPool {
         }
     }
 
-    /// When [`QuotaPool::tick`] has something to do, in monotonic milliseconds.
+    /// When [`QuotaPool::tick`] has work, in monotonic milliseconds.
     pub fn next_due(&self) -> Option<u64> {
         self.due.first_key_value().map(|(at, _)| *at)
     }
 
-    /// Users of whom something is kept.
+    /// The number of users in the pool.
     pub fn len(&self) -> usize {
         self.accounts.len()
     }
 
-    /// Whether nothing is kept.
+    /// Whether the pool is empty.
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty()
     }
 }
 
 impl QuotaAccount {
-    /// Sees to it that it is looked at when the first of its minutes is due.
+    /// Schedules the account for the first deadline of its minutes.
     pub(super) fn arm(&mut self, due: &mut BTreeMap<u64, Vec<Name>>) {
-        let Some(at) = self.minutes.iter().map(Minute::due_at).min() else { return };
+        let at = self.minutes.iter().map(QuotaMinute::due_at).min();
+        let at = at.expect("invariant: an account in the pool has a minute");
         if self.due_at == 0 || at < self.due_at {
             self.due_at = at;
             due.entry(at).or_default().push(self.user.clone());
@@ -166,81 +170,89 @@ impl QuotaAccount {
     }
 }
 
-impl Minute {
-    fn new(kind: QuotaKind, per_minute: u32, fund: Option<ClusterQuota>, now: Now) -> Self {
-        let (loans, waiting) = (SmallVec::new(), SmallVec::new());
-        let free = if fund.is_some() { 0 } else { per_minute };
-        Self { kind, ends_at: now.mono + WINDOW_MS, free, loans, waiting, fund }
+impl QuotaMinute {
+    fn new(kind: QuotaKind, per_minute: u32, cluster: Option<ClusterQuota>, now: Now) -> Self {
+        let (leases, waiting) = (SmallVec::new(), SmallVec::new());
+        let free = if cluster.is_some() { 0 } else { per_minute };
+        Self { kind, ends_at: now.mono + WINDOW_MS, free, leases, waiting, cluster }
     }
 
-    /// When it is over, or a recall has gone unanswered for too long.
+    /// When the minute is over, or a recall has been unanswered for too long.
     fn due_at(&self) -> u64 {
-        let recalls = self.loans.iter().filter_map(|loan| loan.recalled_at).map(|at| at + RECALL_MS);
-        let again = self.fund.as_ref().and_then(ClusterQuota::again_at);
-        recalls.chain(again).min().map_or(self.ends_at, |at| at.min(self.ends_at))
+        let recalls = self.leases.iter().filter_map(|lease| lease.recalled_at).map(|at| at + RECALL_MS);
+        let retry = self.cluster.as_ref().and_then(ClusterQuota::retry_at);
+        recalls.chain(retry).min().map_or(self.ends_at, |at| at.min(self.ends_at))
     }
 
-    /// Takes down what a shard has spent and given back. What it tells of another minute is of no interest any more.
-    fn settle(&mut self, shard: u8, claim: &QuotaRequest) {
-        let loan = self.loans.iter_mut().find(|loan| loan.shard == shard);
-        let Some(loan) = loan.filter(|_| claim.minute == self.ends_at) else { return };
-        loan.recalled_at = None;
-        loan.spent = loan.spent.max(claim.spent);
-        // Only what is known to be lent and not spent comes back.
-        let returned = claim.returned.saturating_sub(loan.returned).min(loan.held());
-        loan.returned += returned;
-        self.free += returned;
+    /// Notes the credits that a shard has spent and given back. A report about another minute is stale.
+    fn settle(&mut self, shard: u8, report: &QuotaRequest) {
+        let is_current = report.minute == self.ends_at;
+        if let Some(lease) = self.leases.iter_mut().find(|lease| is_current && lease.shard == shard) {
+            lease.recalled_at = None;
+            lease.spent = lease.spent.max(report.spent);
+            // Only credits that are known to be leased and not spent come back.
+            let returned = report.returned.saturating_sub(lease.returned).min(lease.held());
+            lease.returned += returned;
+            self.free += returned;
+            debug_assert!(
+                lease.spent + lease.returned <= lease.lent,
+                "invariant: a lease has no more spent and returned credits than were lent"
+            );
+        }
     }
 
-    /// Does what can be done at this time for those who wait.
-    pub(super) fn go_on(
+    /// Grants credits to waiting shards, as far as credits are free or can be recalled.
+    pub(super) fn serve_waiting(
         &mut self,
         now: Now,
         per_minute: u32,
         user: &Name,
-        (out, draws): (&mut Vec<(u8, QuotaGrant)>, &mut Vec<ClusterQuotaRequest>),
+        (out, cluster_requests): (&mut Vec<(u8, QuotaGrant)>, &mut Vec<ClusterQuotaRequest>),
     ) {
         if now.mono >= self.ends_at {
             if self.waiting.is_empty() {
                 return;
             }
             let waiting = std::mem::take(&mut self.waiting);
-            let fund = self.fund.take().map(ClusterQuota::of_the_next_minute);
-            *self = Self { waiting, ..Self::new(self.kind, per_minute, fund, now) };
+            let cluster = self.cluster.take().map(ClusterQuota::of_the_next_minute);
+            *self = Self { waiting, ..Self::new(self.kind, per_minute, cluster, now) };
         }
-        for loan in &mut self.loans {
-            if loan.recalled_at.is_some_and(|at| at + RECALL_MS <= now.mono) {
-                loan.recalled_at = None;
-                loan.spent = loan.lent - loan.returned;
+        for lease in &mut self.leases {
+            if lease.recalled_at.is_some_and(|at| at + RECALL_MS <= now.mono) {
+                lease.recalled_at = None;
+                lease.spent = lease.lent - lease.returned;
             }
         }
-        if self.repay_if_recalled(user, draws) {
+        if self.return_if_recalled(user, cluster_requests) {
             return;
         }
         while let Some(&shard) = self.waiting.first() {
-            let word = if self.free > 0 {
-                GrantKind::Lent(self.lend(shard, per_minute))
-            } else if self.draw(now, per_minute, user, draws) || self.recall(now, Some(shard), user, out) {
+            let grant = if self.free > 0 {
+                GrantKind::Credits(self.lend(shard, per_minute))
+            } else if self.request_from_cluster(now, per_minute, user, cluster_requests)
+                || self.recall(now, Some(shard), user, out)
+            {
                 return;
             } else {
-                GrantKind::Spent
+                GrantKind::Exhausted
             };
             self.waiting.remove(0);
-            out.push((shard, self.notice(user, word)));
+            out.push((shard, self.grant(user, grant)));
         }
     }
 
     fn lend(&mut self, shard: u8, per_minute: u32) -> u32 {
-        let credits = (per_minute / LOAN_PART).clamp(1, LOAN_MAX).min(self.free);
+        let credits = (per_minute / GRANT_PART).clamp(1, GRANT_MAX).min(self.free);
+        assert!(credits > 0, "invariant: only free credits are lent");
         self.free -= credits;
-        match self.loans.iter_mut().find(|loan| loan.shard == shard) {
-            Some(loan) => loan.lent += credits,
-            None => self.loans.push(QuotaLease { shard, lent: credits, spent: 0, returned: 0, recalled_at: None }),
+        match self.leases.iter_mut().find(|lease| lease.shard == shard) {
+            Some(lease) => lease.lent += credits,
+            None => self.leases.push(QuotaLease { shard, lent: credits, spent: 0, returned: 0, recalled_at: None }),
         }
         credits
     }
 
-    /// Asks the shards for what they hold, but for one; whether they hold anything.
+    /// Recalls the leases of all shards but one. Returns whether there are unspent credits to come back.
     pub(super) fn recall(
         &mut self,
         now: Now,
@@ -248,20 +260,20 @@ impl Minute {
         user: &Name,
         out: &mut Vec<(u8, QuotaGrant)>,
     ) -> bool {
-        let notice = self.notice(user, GrantKind::Recall);
+        let recall = self.grant(user, GrantKind::Recall);
         let mut is_held = false;
-        for loan in self.loans.iter_mut().filter(|loan| Some(loan.shard) != except && loan.held() > 0) {
+        for lease in self.leases.iter_mut().filter(|lease| Some(lease.shard) != except && lease.held() > 0) {
             is_held = true;
-            if loan.recalled_at.is_none() {
-                loan.recalled_at = Some(now.mono);
-                out.push((loan.shard, notice.clone()));
+            if lease.recalled_at.is_none() {
+                lease.recalled_at = Some(now.mono);
+                out.push((lease.shard, recall.clone()));
             }
         }
         is_held
     }
 
-    fn notice(&self, user: &Name, word: GrantKind) -> QuotaGrant {
-        QuotaGrant { user: user.clone(), kind: self.kind, minute: self.ends_at, word }
+    fn grant(&self, user: &Name, grant: GrantKind) -> QuotaGrant {
+        QuotaGrant { user: user.clone(), kind: self.kind, minute: self.ends_at, grant }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Keeper and purses together: with mail between them that takes its time, nothing is spent twice and nothing withheld.
+//! Pool and caches together, with delayed messages between them: no credit is spent twice and none is withheld.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,20 +8,20 @@ use super::*;
 
 const RATES: Rates = Rates { messages: 100, typing: 10, rest: 0 };
 
-/// A keeper, some shards, and the mail between them.
+/// A pool, some shards, and the messages between them.
 struct World {
     now: Now,
-    keeper: QuotaPool,
+    pool: QuotaPool,
     shards: Vec<QuotaCache>,
-    /// Mail that has not arrived: when it will, and the shard that sent it or that it is for.
-    claims: VecDeque<(u64, u8, QuotaRequest)>,
-    notices: VecDeque<(u64, u8, QuotaGrant)>,
+    /// Messages on the way: the time of arrival, and the sending or receiving shard.
+    requests: VecDeque<(u64, u8, QuotaRequest)>,
+    grants: VecDeque<(u64, u8, QuotaGrant)>,
     delay_ms: u64,
-    /// All mail so far.
-    mails: usize,
-    /// The minute that a shard last heard of.
+    /// Messages sent so far.
+    messages: usize,
+    /// The last minute granted to each shard and user.
     minutes: BTreeMap<(u8, Name), u64>,
-    /// What was spent in each minute.
+    /// Credits spent in each minute.
     spent: BTreeMap<(Name, u64), u32>,
 }
 
@@ -29,38 +29,38 @@ impl World {
     fn new(shards: usize) -> Self {
         Self {
             now: Now { mono: 1, wall: 0 },
-            keeper: QuotaPool::new(RATES, 1),
+            pool: QuotaPool::new(RATES, 1),
             shards: (0..shards).map(|n| QuotaCache::new(RATES, n as u64)).collect(),
-            claims: VecDeque::new(),
-            notices: VecDeque::new(),
+            requests: VecDeque::new(),
+            grants: VecDeque::new(),
             delay_ms: 1,
-            mails: 0,
+            messages: 0,
             minutes: BTreeMap::new(),
             spent: BTreeMap::new(),
         }
     }
 
-    fn post_claims(&mut self, shard: u8, claims: Vec<QuotaRequest>) {
-        self.mails += claims.len();
-        // Mail is not overtaken by later mail.
-        let at = self.claims.back().map_or(0, |mail| mail.0).max(self.now.mono + self.delay_ms);
-        self.claims.extend(claims.into_iter().map(|claim| (at, shard, claim)));
+    fn send_requests(&mut self, shard: u8, requests: Vec<QuotaRequest>) {
+        self.messages += requests.len();
+        // Messages keep their order.
+        let at = self.requests.back().map_or(0, |message| message.0).max(self.now.mono + self.delay_ms);
+        self.requests.extend(requests.into_iter().map(|request| (at, shard, request)));
     }
 
-    fn post_notices(&mut self, notices: Vec<(u8, QuotaGrant)>) {
-        self.mails += notices.len();
-        let at = self.notices.back().map_or(0, |mail| mail.0).max(self.now.mono + self.delay_ms);
-        self.notices.extend(notices.into_iter().map(|(shard, notice)| (at, shard, notice)));
+    fn send_grants(&mut self, grants: Vec<(u8, QuotaGrant)>) {
+        self.messages += grants.len();
+        let at = self.grants.back().map_or(0, |message| message.0).max(self.now.mono + self.delay_ms);
+        self.grants.extend(grants.into_iter().map(|(shard, grant)| (at, shard, grant)));
     }
 
-    /// Lets time pass, mail arrive and timers run.
+    /// Advances the time, delivers messages and runs timers.
     fn pass(&mut self, ms: u64) {
         let until = self.now.mono + ms;
         while self.now.mono < until {
             let next = [
-                self.claims.iter().map(|mail| mail.0).min(),
-                self.notices.iter().map(|mail| mail.0).min(),
-                self.keeper.next_due(),
+                self.requests.iter().map(|message| message.0).min(),
+                self.grants.iter().map(|message| message.0).min(),
+                self.pool.next_due(),
                 self.shards.iter().filter_map(QuotaCache::next_due).min(),
             ];
             let next = next.into_iter().flatten().min().unwrap_or(until).clamp(self.now.mono, until);
@@ -72,42 +72,42 @@ impl World {
         self.turn();
     }
 
-    /// Does what is due now; whether there was anything.
+    /// Handles all due messages and timers. Returns whether there were any.
     fn turn(&mut self) -> bool {
-        let before = self.mails;
+        let before = self.messages;
         let mut has_arrived = false;
-        while let Some(at) = self.claims.iter().position(|mail| mail.0 <= self.now.mono) {
-            let (_, shard, claim) = self.claims.remove(at).expect("it is there");
+        while let Some(at) = self.requests.iter().position(|message| message.0 <= self.now.mono) {
+            let (_, shard, request) = self.requests.remove(at).expect("it is there");
             let mut out = Vec::new();
-            self.keeper.claim(self.now, shard, &claim, &mut out);
-            self.post_notices(out);
+            self.pool.handle_request(self.now, shard, &request, &mut out);
+            self.send_grants(out);
             has_arrived = true;
         }
-        while let Some(at) = self.notices.iter().position(|mail| mail.0 <= self.now.mono) {
-            let (_, shard, notice) = self.notices.remove(at).expect("it is there");
-            if notice.word != GrantKind::Recall {
-                self.minutes.insert((shard, notice.user.clone()), notice.minute);
+        while let Some(at) = self.grants.iter().position(|message| message.0 <= self.now.mono) {
+            let (_, shard, grant) = self.grants.remove(at).expect("it is there");
+            if grant.grant != GrantKind::Recall {
+                self.minutes.insert((shard, grant.user.clone()), grant.minute);
             }
             let mut out = Vec::new();
-            self.shards[usize::from(shard)].hear(self.now, &notice, &mut out);
-            self.post_claims(shard, out);
+            self.shards[usize::from(shard)].apply_grant(self.now, &grant, &mut out);
+            self.send_requests(shard, out);
             has_arrived = true;
         }
         let mut out = Vec::new();
-        self.keeper.tick(self.now, &mut out);
-        self.post_notices(out);
+        self.pool.tick(self.now, &mut out);
+        self.send_grants(out);
         for shard in 0..self.shards.len() {
             let mut out = Vec::new();
             self.shards[shard].tick(self.now, &mut out);
-            self.post_claims(shard as u8, out);
+            self.send_requests(shard as u8, out);
         }
-        has_arrived || self.mails != before
+        has_arrived || self.messages != before
     }
 
     fn spend(&mut self, shard: u8, user: &Name) -> Verdict {
         let mut out = Vec::new();
         let verdict = self.shards[usize::from(shard)].spend(self.now, user, QuotaKind::Messages, &mut out);
-        self.post_claims(shard, out);
+        self.send_requests(shard, out);
         let minute = self.minutes.get(&(shard, user.clone())).copied().unwrap_or(0);
         let spent = self.spent.entry((user.clone(), minute)).or_default();
         match &verdict {
@@ -125,7 +125,7 @@ impl World {
         verdict
     }
 
-    /// Spends as a connection does that waits when it has to.
+    /// Spends one credit, waiting for a grant if necessary.
     fn spend_patiently(&mut self, shard: u8, user: &Name) -> bool {
         for _ in 0..100 {
             match self.spend(shard, user) {
@@ -139,7 +139,7 @@ impl World {
 }
 
 #[test]
-fn a_minute_of_rest_has_so_many_requests_and_then_the_next_begins() {
+fn rest_quota_spent_refuses_until_next_minute() {
     let start = Now { mono: 5_000, wall: 0 };
     let mut allowance = RestQuota::new("u".into(), start);
     assert!((0..3).all(|n| allowance.spend(3, start.plus(n * 100)).is_ok()));
@@ -151,13 +151,13 @@ fn a_minute_of_rest_has_so_many_requests_and_then_the_next_begins() {
 }
 
 #[test]
-fn one_connection_spends_all_there_is_with_little_mail() {
+fn quota_one_connection_spends_all_with_few_messages() {
     let (mut world, user) = (World::new(1), Name::from("u"));
     for n in 0..100 {
         assert!(world.spend_patiently(0, &user), "{n}");
     }
     assert!(!world.spend_patiently(0, &user));
-    assert!(world.mails <= 10, "{} for 100 messages", world.mails);
+    assert!(world.messages <= 10, "{} for 100 messages", world.messages);
     let Verdict::Refused(reject) = world.spend(0, &user) else { panic!("it is refused") };
     assert_eq!(reject.text, "More than 100 messages a minute; go on in 60 s");
     world.pass(WINDOW_MS);
@@ -165,7 +165,7 @@ fn one_connection_spends_all_there_is_with_little_mail() {
 }
 
 #[test]
-fn who_sends_steadily_never_waits() {
+fn cache_steady_sender_never_waits() {
     let (mut world, user) = (World::new(1), Name::from("u"));
     assert_eq!(world.spend(0, &user), Verdict::Wait);
     world.pass(2);
@@ -176,12 +176,12 @@ fn who_sends_steadily_never_waits() {
 }
 
 #[test]
-fn what_other_shards_do_not_spend_is_called_back() {
+fn pool_without_free_credits_recalls_unspent_leases() {
     let (mut world, user) = (World::new(4), Name::from("u"));
     for shard in 0..4 {
         assert!(world.spend_patiently(shard, &user));
     }
-    // Each holds a quarter of all there is; one alone spends it.
+    // Each shard holds a quarter; one shard alone spends all.
     for n in 4..100 {
         assert!(world.spend_patiently(3, &user), "{n}");
     }
@@ -191,21 +191,21 @@ fn what_other_shards_do_not_spend_is_called_back() {
 }
 
 #[test]
-fn what_is_not_used_comes_back_by_itself() {
+fn cache_unused_credits_are_returned_by_timer() {
     let (mut world, user) = (World::new(2), Name::from("u"));
     assert!(world.spend_patiently(0, &user));
     world.pass(3_000);
-    let before = world.mails;
+    let before = world.messages;
     for _ in 1..100 {
         assert!(world.spend_patiently(1, &user));
     }
-    let recalls = world.mails - before;
+    let recalls = world.messages - before;
     assert!(!world.spend_patiently(1, &user) && recalls <= 12, "{recalls}");
 }
 
 #[test]
-fn a_shard_that_does_not_answer_is_not_waited_for_for_long() {
-    let mut keeper = QuotaPool::new(Rates { messages: 4, ..RATES }, 1);
+fn pool_unanswered_recall_counts_lease_as_spent() {
+    let mut pool = QuotaPool::new(Rates { messages: 4, ..RATES }, 1);
     let ask = |spent| QuotaRequest {
         user: "u".into(),
         kind: QuotaKind::Messages,
@@ -216,21 +216,21 @@ fn a_shard_that_does_not_answer_is_not_waited_for_for_long() {
     };
     let (now, mut out) = (Now { mono: 100, wall: 0 }, Vec::new());
     for _ in 0..4 {
-        keeper.claim(now, 0, &ask(0), &mut out);
+        pool.handle_request(now, 0, &ask(0), &mut out);
     }
-    assert!(out.drain(..).all(|(shard, notice)| shard == 0 && notice.word == GrantKind::Lent(1)));
-    keeper.claim(now, 1, &ask(0), &mut out);
-    assert_eq!(out.pop().map(|(shard, notice)| (shard, notice.word)), Some((0, GrantKind::Recall)));
-    keeper.tick(now.plus(4_999), &mut out);
+    assert!(out.drain(..).all(|(shard, grant)| shard == 0 && grant.grant == GrantKind::Credits(1)));
+    pool.handle_request(now, 1, &ask(0), &mut out);
+    assert_eq!(out.pop().map(|(shard, grant)| (shard, grant.grant)), Some((0, GrantKind::Recall)));
+    pool.tick(now.plus(4_999), &mut out);
     assert_eq!(out, []);
-    keeper.tick(now.plus(5_000), &mut out);
-    assert_eq!(out.pop().map(|(shard, notice)| (shard, notice.word)), Some((1, GrantKind::Spent)));
-    keeper.tick(now.plus(WINDOW_MS), &mut out);
-    assert!(keeper.is_empty() && keeper.next_due().is_none());
+    pool.tick(now.plus(5_000), &mut out);
+    assert_eq!(out.pop().map(|(shard, grant)| (shard, grant.grant)), Some((1, GrantKind::Exhausted)));
+    pool.tick(now.plus(WINDOW_MS), &mut out);
+    assert!(pool.is_empty() && pool.next_due().is_none());
 }
 
 #[test]
-fn kinds_are_apart_and_0_is_off() {
+fn quota_kinds_are_separate_and_0_is_unlimited() {
     let (mut world, user) = (World::new(1), Name::from("u"));
     let mut out = Vec::new();
     for _ in 0..1_000 {
@@ -242,7 +242,7 @@ fn kinds_are_apart_and_0_is_off() {
     assert_eq!(out.len(), 1);
 }
 
-/// Mostly so short that mail crosses, sometimes so long that credits come back or a minute is over.
+/// Mostly short enough for messages to cross, sometimes long enough for credits to be returned or a minute to end.
 fn pause_ms() -> impl Strategy<Value = u64> {
     prop_oneof![6 => 0..100_u64, 2 => 0..2_500_u64, 1 => 0..30_000_u64]
 }
@@ -250,9 +250,9 @@ fn pause_ms() -> impl Strategy<Value = u64> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever several connections on several shards do, and however long mail takes: what `World::spend` asserts.
+    /// For random activity on several shards and random delays, the assertions of `World::spend` hold.
     #[test]
-    fn exactly_so_many_are_spent(
+    fn quota_random_activity_spends_exactly_the_quota(
         shards in 1..5_usize,
         bursts in prop::collection::vec((0..4_u8, 0..5_u8, 1..40_u32, pause_ms(), 1..200_u64), 1..120),
     ) {
@@ -273,7 +273,7 @@ proptest! {
             }
         }
         world.pass(3 * WINDOW_MS);
-        prop_assert!(world.keeper.is_empty() && world.shards.iter().all(QuotaCache::is_empty));
-        prop_assert!(world.keeper.next_due().is_none() && world.shards.iter().all(|shard| shard.next_due().is_none()));
+        prop_assert!(world.pool.is_empty() && world.shards.iter().all(QuotaCache::is_empty));
+        prop_assert!(world.pool.next_due().is_none() && world.shards.iter().all(|shard| shard.next_due().is_none()));
     }
 }

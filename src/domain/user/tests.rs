@@ -24,7 +24,7 @@ fn identity() -> Identity {
 }
 
 /// A user, the time, and what was told of them: how they are, since when, whom not, and in which rooms besides.
-struct Watched {
+struct UserFixture {
     /// As their keeper has them: nobody before their first connection, and after they are offline.
     user: Option<User>,
     now: Now,
@@ -34,7 +34,7 @@ struct Watched {
     records: Vec<Record>,
 }
 
-impl Watched {
+impl UserFixture {
     fn new() -> Self {
         Self {
             user: None,
@@ -116,7 +116,7 @@ impl Watched {
 
 #[test]
 fn there_is_one_online_and_one_offline_however_many_connections() {
-    let mut ann = Watched::new();
+    let mut ann = UserFixture::new();
     (0..3).for_each(|connection| ann.attach(connection));
     assert_eq!(ann.told, [(Status::Online, BEGINNING.wall, Some(id(0)), Vec::new())]);
     for connection in 0..3 {
@@ -132,7 +132,7 @@ fn there_is_one_online_and_one_offline_however_many_connections() {
 
 #[test]
 fn when_a_user_was_last_seen_is_kept() {
-    let mut ann = Watched::new();
+    let mut ann = UserFixture::new();
     ann.attach(0);
     ann.attach(1);
     ann.pass(5_000);
@@ -148,7 +148,7 @@ fn when_a_user_was_last_seen_is_kept() {
 
 #[test]
 fn a_goodbye_ends_it_at_once_and_a_return_in_time_is_silent() {
-    let mut ann = Watched::new();
+    let mut ann = UserFixture::new();
     ann.attach(0);
     ann.detach(0, DisconnectKind::Lost, &["r"]);
     ann.pass(GRACE_MS - 1);
@@ -163,7 +163,7 @@ fn a_goodbye_ends_it_at_once_and_a_return_in_time_is_silent() {
 
 #[test]
 fn who_seems_offline_stays_so_until_they_say_otherwise_or_are_gone() {
-    let mut ann = Watched::new();
+    let mut ann = UserFixture::new();
     ann.attach(0);
     ann.say(Status::Offline);
     ann.attach(1);
@@ -179,7 +179,7 @@ fn who_seems_offline_stays_so_until_they_say_otherwise_or_are_gone() {
 
 #[test]
 fn who_is_away_was_seen_when_they_went() {
-    let mut ann = Watched::new();
+    let mut ann = UserFixture::new();
     ann.attach(0);
     ann.pass(5_000);
     ann.say(Status::Away);
@@ -199,7 +199,7 @@ fn who_is_away_was_seen_when_they_went() {
 
 #[test]
 fn rooms_are_told_of_whoever_joins_but_not_of_who_is_back() {
-    let mut ann = Watched::new();
+    let mut ann = UserFixture::new();
     ann.attach(0);
     ann.introduce(0, "r");
     assert_eq!(ann.introduced, [(id(0), "r".into(), Status::Online)]);
@@ -218,7 +218,7 @@ fn rooms_are_told_of_whoever_joins_but_not_of_who_is_back() {
 
 #[test]
 fn rooms_are_remembered_within_a_bound() {
-    let mut ann = Watched::new();
+    let mut ann = UserFixture::new();
     ann.attach(0);
     let rooms: Vec<String> = (0..2 * crate::base::limits::PARTED_ROOMS).map(|number| number.to_string()).collect();
     let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
@@ -229,40 +229,40 @@ fn rooms_are_remembered_within_a_bound() {
 
 /// One thing that happens to a user.
 #[derive(Clone, Debug)]
-enum Act {
+enum UserAction {
     Attach(u32),
     Detach(u32, bool),
     Say(Status),
     Pass(u64),
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn act() -> impl Strategy<Value = UserAction> {
     prop_oneof![
-        3 => (0..5u32).prop_map(Act::Attach),
-        3 => (0..5u32, any::<bool>()).prop_map(|(connection, is_lost)| Act::Detach(connection, is_lost)),
-        1 => (0..4usize).prop_map(|at| Act::Say([Status::Online, Status::Away, Status::Busy, Status::Offline][at])),
-        2 => (0..2 * GRACE_MS).prop_map(Act::Pass),
+        3 => (0..5u32).prop_map(UserAction::Attach),
+        3 => (0..5u32, any::<bool>()).prop_map(|(connection, is_lost)| UserAction::Detach(connection, is_lost)),
+        1 => (0..4usize).prop_map(|at| UserAction::Say([Status::Online, Status::Away, Status::Busy, Status::Offline][at])),
+        2 => (0..2 * GRACE_MS).prop_map(UserAction::Pass),
     ]
 }
 
 proptest! {
     #[test]
     fn observers_hear_of_changes_only_and_know_the_truth_in_the_end(acts in prop::collection::vec(act(), 0..60)) {
-        let mut ann = Watched::new();
+        let mut ann = UserFixture::new();
         let mut attached: Vec<u32> = Vec::new();
         for act in acts {
             match act {
-                Act::Attach(connection) if attached.len() < 3 && !attached.contains(&connection) => {
+                UserAction::Attach(connection) if attached.len() < 3 && !attached.contains(&connection) => {
                     attached.push(connection);
                     ann.attach(connection);
                 }
-                Act::Attach(_) => {}
-                Act::Detach(connection, is_lost) => {
+                UserAction::Attach(_) => {}
+                UserAction::Detach(connection, is_lost) => {
                     attached.retain(|known| *known != connection);
                     ann.detach(connection, if is_lost { DisconnectKind::Lost } else { DisconnectKind::Clean }, &[]);
                 }
-                Act::Say(status) => ann.say(status),
-                Act::Pass(ms) => ann.pass(ms),
+                UserAction::Say(status) => ann.say(status),
+                UserAction::Pass(ms) => ann.pass(ms),
             }
             let told = ann.statuses();
             prop_assert!(told.first().is_none_or(|first| *first == Status::Online));

@@ -1,8 +1,8 @@
-//! Messages to users: kept first, then handed to the connections of their user, and struck off when one of them has it.
-//! A message for somebody who is not here waits for the next connection.
+//! Direct messages: stored first, then delivered to the connections of their user, and deleted once a connection has
+//! acknowledged them. A message for an offline user waits for the next connection.
 //!
-//! The store may be asked for what waits while some of it is on its way: from its sender to the store, or from here to a
-//! connection. What is noted of those messages here keeps them from being handed over twice.
+//! Storage may be asked for waiting messages while some of them are in transit, to storage or to a connection. The stages
+//! noted here prevent a second delivery of those.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,267 +13,312 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
-use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Direct, Event};
-use crate::domain::op::{Op, OpContext, Reply, Sent, UserOp};
+use crate::domain::op::{Reply, Sent};
 use crate::domain::record::Record;
+use crate::domain::reject::Reject;
 use crate::domain::user::user_not_found;
+use crate::message::ShardMessage;
 use crate::message::storage::{PAGE_MESSAGES, StorageQuery, StorageReply, Unavailable};
-use crate::message::{Outgoing, Requester, ShardMessage};
-use crate::owner::embedded::commit_barrier::Held;
-use crate::owner::embedded::questions::Question;
-use crate::owner::embedded::rooms::Outcome;
-use crate::owner::embedded::{Due, EmbeddedOwner};
+use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
+use crate::owner::embedded::storage_requests::{StorageRequest, StorageResult};
+use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
+use crate::owner::embedded::users::UserStore;
 
-/// How far a message has come.
+/// The stage of a direct message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// It is on its way to the store.
-    Asked,
-    /// It was handed to these connections, none of which has confirmed it yet.
-    Handed(SmallVec<[ConnectionId; 2]>),
-    /// A connection has it, and the record that says so is on its way to the store.
-    Having,
-    /// A connection has it, but that could not be written down.
-    Had,
-    /// It is kept no longer, but the store was asked before.
-    Struck,
+enum DeliveryStage {
+    /// In transit to storage.
+    Storing,
+    /// Delivered to these connections, none of which has acknowledged it.
+    Delivered(SmallVec<[ConnectionId; 2]>),
+    /// Acknowledged; the record of that is in transit to storage.
+    Acknowledged,
+    /// Acknowledged, but storage refused the record.
+    AckRefused,
+    /// Deleted from storage, but a result that includes it may be in transit.
+    Deleted,
 }
 
-/// Messages on their way, by user.
 #[derive(Default)]
-pub(super) struct Directs {
-    users: BTreeMap<Name, Vec<(Uuid, Stage)>>,
-    /// Users of whom the store is being asked what waits for them.
-    asking: BTreeSet<Name>,
+pub(super) struct DirectDeliveries {
+    /// The messages in transit, by user; users without any are absent.
+    stages: BTreeMap<Name, Vec<(Uuid, DeliveryStage)>>,
+    /// The users whose waiting messages are requested from storage.
+    requested: BTreeSet<Name>,
+    /// The users for whom messages wait in storage.
+    waiting: BTreeSet<Name>,
 }
 
-impl Directs {
-    fn note(&mut self, user: &Name, id: Uuid, stage: Stage) {
+impl DirectDeliveries {
+    /// Notes that messages wait in storage for a user.
+    pub(super) fn note_waiting(&mut self, user: Name) {
+        self.waiting.insert(user);
+    }
+
+    fn set_stage(&mut self, user: &Name, id: Uuid, stage: DeliveryStage) {
         match self.stage(user, id) {
             Some(known) => *known = stage,
-            None => self.users.entry(user.clone()).or_default().push((id, stage)),
+            None => self.stages.entry(user.clone()).or_default().push((id, stage)),
         }
     }
 
-    fn stage(&mut self, user: &Name, id: Uuid) -> Option<&mut Stage> {
-        let (_, stage) = self.users.get_mut(user)?.iter_mut().find(|(known, _)| *known == id)?;
+    fn stage(&mut self, user: &Name, id: Uuid) -> Option<&mut DeliveryStage> {
+        let (_, stage) = self.stages.get_mut(user)?.iter_mut().find(|(known, _)| *known == id)?;
         Some(stage)
     }
 
-    /// A message is nothing to be minded any more.
-    pub(super) fn forget(&mut self, user: &Name, id: Uuid) {
-        if let Some(known) = self.users.get_mut(user) {
-            known.retain(|(known, _)| *known != id);
-            if known.is_empty() {
-                self.users.remove(user);
-            }
-        }
-    }
-
-    /// An answer that was given before these were struck off has come.
-    fn forget_struck(&mut self, user: &Name) {
-        if let Some(known) = self.users.get_mut(user) {
-            known.retain(|(_, stage)| *stage != Stage::Struck);
-            if known.is_empty() {
-                self.users.remove(user);
-            }
-        }
-    }
-
-    /// A connection is gone. Whether a message was handed to it alone, and so waits again.
-    fn end(&mut self, user: &Name, connection: ConnectionId) -> bool {
-        let Some(known) = self.users.get_mut(user) else { return false };
+    /// Keeps the messages of a user that `keep` selects; whether it removed any.
+    fn retain(&mut self, user: &Name, mut keep: impl FnMut(Uuid, &mut DeliveryStage) -> bool) -> bool {
+        let mut none = Vec::new();
+        let known = self.stages.get_mut(user).unwrap_or(&mut none);
         let before = known.len();
-        known.retain_mut(|(_, stage)| match stage {
-            Stage::Handed(connections) => {
-                connections.retain(|known| *known != connection);
-                !connections.is_empty()
-            }
-            _ => true,
-        });
-        let is_lost = known.len() < before;
+        known.retain_mut(|(id, stage)| keep(*id, stage));
+        let is_removed = known.len() < before;
         if known.is_empty() {
-            self.users.remove(user);
+            self.stages.remove(user);
         }
-        is_lost
+        is_removed
     }
 
-    /// Whether the store would answer what has been handed over already.
-    fn is_handing(&self, user: &Name) -> bool {
-        let is_handing = |(_, stage): &(Uuid, Stage)| matches!(stage, Stage::Handed(_) | Stage::Having);
-        self.asking.contains(user) || self.users.get(user).is_some_and(|known| known.iter().any(is_handing))
+    fn remove(&mut self, user: &Name, id: Uuid) {
+        self.retain(user, |known, _| known != id);
     }
-}
 
-impl EmbeddedOwner {
-    /// Sends a message to a user: one who is here, or whom the store knows.
-    pub(super) fn send_to_user(
+    fn remove_deleted(&mut self, user: &Name) {
+        self.retain(user, |_, stage| *stage != DeliveryStage::Deleted);
+    }
+
+    /// Whether a request now would return messages that were delivered already.
+    fn is_delivering(&self, user: &Name) -> bool {
+        let is_delivered = |(_, stage): &(Uuid, DeliveryStage)| {
+            matches!(stage, DeliveryStage::Delivered(_) | DeliveryStage::Acknowledged)
+        };
+        self.requested.contains(user) || self.stages.get(user).is_some_and(|known| known.iter().any(is_delivered))
+    }
+
+    /// Sends a message to a user that is online or known to storage. Without storage it is delivered to the present
+    /// connections only.
+    pub(super) fn send(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
+        users: &UserStore,
         user: Name,
-        by: Identity,
-        content: Content,
-        to: Requester,
-        out: &mut Vec<Outgoing>,
-    ) -> Outcome {
-        let is_here = self.users.get(&user).is_some_and(|user| !user.connections.is_empty());
-        if !self.rules.has_store {
-            return if is_here {
-                Ok(Some(self.tell_direct(now, &user, by, content, out)))
-            } else {
-                Err(user_not_found())
-            };
+        (by, content): (Identity, Content),
+    ) -> OpOutcome {
+        if !turn.rules().has_store {
+            let connections = users.connections_of(&user);
+            if connections.is_empty() {
+                return Err(user_not_found());
+            }
+            let direct = new_direct(turn, by, content);
+            for &to in connections {
+                turn.deliver(to, Event::Direct(direct.clone()));
+            }
+            return Ok(Some(Reply::Sent(Sent { id: direct.id, seq: None, at: direct.at })));
         }
-        self.check_store(now)?;
-        if self.users.contains(&user) || self.awaited.contains(&user) {
-            self.keep_direct(now, user, by, content, to);
-        } else if self.gate.is_busy() {
-            // Perhaps with the note of their having been here until just now.
-            self.gate.hold([], Held::Act { to, op: Op::User(user, UserOp::Send { by, content }) });
+        turn.check_store()?;
+        if users.is_present(&user) || self.waiting.contains(&user) {
+            self.store(turn, user, by, content);
+        } else if turn.core.barrier.is_busy() {
+            turn.hold([], PendingEffect::DirectToUnknownUser { user, by, content });
         } else {
-            self.ask_whether_known(user, by, content, to);
+            Self::look_up_recipient(turn, user, by, content);
         }
         Ok(None)
     }
 
-    /// Asks whether the store knows a user; if it does, a message is kept for them.
-    pub(super) fn ask_whether_known(&mut self, user: Name, by: Identity, content: Content, to: Requester) {
+    /// Requests whether storage knows the recipient of a message.
+    pub(super) fn look_up_recipient(turn: &mut Turn<'_>, user: Name, by: Identity, content: Content) {
         let query = StorageQuery::User { user: user.clone() };
-        self.question(Question::Known { to, user, by, content }, query);
+        turn.request(StorageRequest::Recipient { user, by, content }, query);
     }
 
-    /// Without a store, a message goes to whoever is here.
-    fn tell_direct(&mut self, now: Now, user: &Name, by: Identity, content: Content, out: &mut Vec<Outgoing>) -> Reply {
-        let mut context = context!(self, now);
-        let (id, at) = (context.message_id(), now.wall);
-        let direct = Arc::new(Direct { id, sender: by, content, at });
-        for &to in self.users.get(user).map_or(&[][..], |user| user.connections.as_slice()) {
-            out.push((to.place().shard, ShardMessage::Deliver { to, event: Event::Direct(direct.clone()) }));
-        }
-        Reply::Sent(Sent { id, seq: None, at })
-    }
-
-    pub(super) fn keep_direct(&mut self, now: Now, user: Name, by: Identity, content: Content, to: Requester) {
-        let mut context = context!(self, now);
-        let direct = Arc::new(Direct { id: context.message_id(), sender: by, content, at: now.wall });
-        self.directs.note(&user, direct.id, Stage::Asked);
-        let record = Record::DirectKept { user: user.clone(), direct: direct.clone() };
-        self.gate.hold([record], Held::Direct { to, user, direct });
-    }
-
-    /// A message is kept: it is handed to all connections of its user, or waits for the next one that comes.
-    pub(super) fn deliver(&mut self, user: &Name, direct: Arc<Direct>, out: &mut Vec<Outgoing>) {
-        let connections = self.users.get(user).map_or(&[][..], |user| user.connections.as_slice());
-        let connections = connections.iter().copied().collect();
-        self.hand(user, direct, connections, out);
-    }
-
-    fn hand(
+    /// The result of [`StorageRequest::Recipient`]. The user may have connected meanwhile.
+    pub(super) fn recipient_found(
         &mut self,
+        turn: &mut Turn<'_>,
+        users: &UserStore,
+        (user, by, content): (Name, Identity, Content),
+        result: StorageResult,
+    ) {
+        match result {
+            Ok(StorageReply::User(Some(_))) => self.store(turn, user, by, content),
+            Ok(_) if users.is_present(&user) => self.store(turn, user, by, content),
+            Ok(_) => turn.reply(Err(user_not_found())),
+            Err(Unavailable) => turn.reply(Err(Reject::storage_unavailable())),
+        }
+    }
+
+    /// Stores a message. It is delivered after its commit.
+    fn store(&mut self, turn: &mut Turn<'_>, user: Name, by: Identity, content: Content) {
+        let direct = new_direct(turn, by, content);
+        self.set_stage(&user, direct.id, DeliveryStage::Storing);
+        let record = Record::DirectKept { user: user.clone(), direct: direct.clone() };
+        turn.hold([record], PendingEffect::DirectMessage { user, direct });
+    }
+
+    /// A message is committed. It is delivered to the user's connections, or waits for the next one.
+    pub(super) fn stored(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: &Name, direct: Arc<Direct>) {
+        self.deliver(turn, user, direct, users.connections_of(user).iter().copied().collect());
+    }
+
+    /// Storage has refused a message.
+    pub(super) fn store_refused(&mut self, user: &Name, id: Uuid) {
+        self.remove(user, id);
+    }
+
+    fn deliver(
+        &mut self,
+        turn: &mut Turn<'_>,
         user: &Name,
         direct: Arc<Direct>,
         connections: SmallVec<[ConnectionId; 2]>,
-        out: &mut Vec<Outgoing>,
     ) {
         let id = direct.id;
         if connections.is_empty() {
-            self.directs.forget(user, id);
-            self.awaited.insert(user.clone());
+            self.remove(user, id);
+            self.note_waiting(user.clone());
             return;
         }
         for &to in &connections {
-            out.push((
-                to.place().shard,
-                ShardMessage::DeliverDurable { to, user: user.clone(), direct: direct.clone() },
-            ));
+            let (user, direct) = (user.clone(), direct.clone());
+            turn.send(to.place().shard, ShardMessage::DeliverDurable { to, user, direct });
         }
-        self.directs.note(user, id, Stage::Handed(connections));
+        self.set_stage(user, id, DeliveryStage::Delivered(connections));
     }
 
-    /// A connection of a user has a message.
-    pub(super) fn strike(&mut self, user: &Name, id: Uuid) {
-        if let Some(stage @ (Stage::Handed(_) | Stage::Had)) = self.directs.stage(user, id) {
-            *stage = Stage::Having;
+    /// A connection has acknowledged a message: it is deleted from storage.
+    pub(super) fn acknowledge(&mut self, barrier: &mut CommitBarrier, user: &Name, id: Uuid) {
+        if let Some(stage @ (DeliveryStage::Delivered(_) | DeliveryStage::AckRefused)) = self.stage(user, id) {
+            *stage = DeliveryStage::Acknowledged;
             let record = Record::DirectDelivered { user: user.clone(), id };
-            self.gate.hold([record], Held::Struck { user: user.clone(), id });
+            barrier.hold([record], PendingEffect::DirectAck { user: user.clone(), id }, None);
         }
     }
 
-    /// It is written down that a message was delivered, or that could not be.
-    pub(super) fn struck(&mut self, user: &Name, id: Uuid, is_kept: bool) {
-        if is_kept {
-            match self.directs.asking.contains(user) {
-                true => self.directs.note(user, id, Stage::Struck),
-                false => self.directs.forget(user, id),
-            }
-            self.ask_directs(user, None);
-        } else {
-            // It is still in the store, which is to be told so when there is an occasion.
-            self.directs.note(user, id, Stage::Had);
-            self.awaited.insert(user.clone());
-        }
-    }
-
-    /// A connection of a user has ended, perhaps before it had what was handed to it.
-    pub(super) fn end_directs(&mut self, user: &Name, connection: ConnectionId) {
-        if self.directs.end(user, connection) {
-            self.awaited.insert(user.clone());
-        }
-        self.ask_directs(user, None);
-    }
-
-    /// The store is back: what waits for those who are here is asked for.
-    pub(super) fn ask_all_directs(&mut self) {
-        for user in self.awaited.clone() {
-            self.ask_directs(&user, None);
-        }
-    }
-
-    /// Asks for what waits for a user, if something does and they are here: for a connection that has just come, or for
-    /// all they have.
-    pub(super) fn ask_directs(&mut self, user: &Name, arrival: Option<ConnectionId>) {
-        let is_here = self.users.get(user).is_some_and(|user| !user.connections.is_empty());
-        if is_here && !self.directs.is_handing(user) && self.awaited.remove(user) {
-            self.directs.asking.insert(user.clone());
-            let query = StorageQuery::Directs { user: user.clone(), limit: PAGE_MESSAGES };
-            self.question(Question::Directs { user: user.clone(), arrival }, query);
-        }
-    }
-
-    pub(super) fn directs_found(
+    /// The record of an acknowledgement is committed or refused.
+    pub(super) fn ack_settled(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
+        users: &UserStore,
+        user: &Name,
+        id: Uuid,
+        is_committed: bool,
+    ) {
+        if !is_committed {
+            // Storage still has the message. The acknowledgement is repeated when storage returns it.
+            self.set_stage(user, id, DeliveryStage::AckRefused);
+            return self.note_waiting(user.clone());
+        }
+        match self.requested.contains(user) {
+            true => self.set_stage(user, id, DeliveryStage::Deleted),
+            false => self.remove(user, id),
+        }
+        self.request_if_waiting(turn, users, user, None);
+    }
+
+    /// A connection has ended, perhaps before it received its messages.
+    pub(super) fn disconnected(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: &Name, ended: ConnectionId) {
+        let is_undelivered = self.retain(user, |_, stage| match stage {
+            DeliveryStage::Delivered(to) => {
+                to.retain(|known| *known != ended);
+                !to.is_empty()
+            }
+            _ => true,
+        });
+        if is_undelivered {
+            self.note_waiting(user.clone());
+        }
+        self.request_if_waiting(turn, users, user, None);
+    }
+
+    /// Storage works again: requests the waiting messages of all online users.
+    pub(super) fn request_all(&mut self, turn: &mut Turn<'_>, users: &UserStore) {
+        for user in self.waiting.clone() {
+            self.request_if_waiting(turn, users, &user, None);
+        }
+    }
+
+    /// Requests the waiting messages of a user that is online: for the connection `arrival`, or for all connections.
+    pub(super) fn request_if_waiting(
+        &mut self,
+        turn: &mut Turn<'_>,
+        users: &UserStore,
+        user: &Name,
+        arrival: Option<ConnectionId>,
+    ) {
+        if !users.connections_of(user).is_empty() && !self.is_delivering(user) && self.waiting.remove(user) {
+            self.requested.insert(user.clone());
+            let query = StorageQuery::Directs { user: user.clone(), limit: PAGE_MESSAGES };
+            turn.request(StorageRequest::Directs { user: user.clone(), arrival }, query);
+        }
+    }
+
+    /// The result of [`StorageRequest::Directs`].
+    pub(super) fn found(
+        &mut self,
+        turn: &mut Turn<'_>,
+        users: &UserStore,
         user: Name,
         arrival: Option<ConnectionId>,
-        answer: Result<StorageReply, Unavailable>,
-        out: &mut Vec<Outgoing>,
+        result: StorageResult,
     ) {
-        self.directs.asking.remove(&user);
-        let here = self.users.get(&user).map_or(&[][..], |user| user.connections.as_slice());
-        // The connection that came may have gone; the messages are for whoever is here now.
-        let connections: SmallVec<[ConnectionId; 2]> = match arrival.filter(|arrival| here.contains(arrival)) {
+        let present = users.connections_of(&user);
+        self.requested.remove(&user);
+        // If the connection that caused the request has ended, the messages are for the present ones.
+        let connections: SmallVec<[ConnectionId; 2]> = match arrival.filter(|arrival| present.contains(arrival)) {
             Some(arrival) => [arrival].into_iter().collect(),
-            None => here.iter().copied().collect(),
+            None => present.iter().copied().collect(),
         };
-        let Ok(StorageReply::Directs { directs, complete }) = answer else {
-            self.directs.forget_struck(&user);
-            self.due_in(now, limits::DIRECTS_AGAIN_MS, Due::AskDirects(user.clone()));
-            self.awaited.insert(user);
-            return;
+        let Ok(StorageReply::Directs { directs, complete }) = result else {
+            self.remove_deleted(&user);
+            turn.defer_by(limits::DIRECTS_AGAIN_MS, DeferredTask::RequestDirects(user.clone()));
+            return self.note_waiting(user);
         };
         if !complete || connections.is_empty() {
-            self.awaited.insert(user.clone());
+            self.note_waiting(user.clone());
         }
         for direct in directs {
-            match self.directs.stage(&user, direct.id) {
+            match self.stage(&user, direct.id) {
                 None if connections.is_empty() => {}
-                None => self.hand(&user, Arc::new(direct), connections.clone(), out),
-                Some(Stage::Had) => self.strike(&user, direct.id),
-                Some(Stage::Asked | Stage::Handed(_) | Stage::Having | Stage::Struck) => {}
+                None => self.deliver(turn, &user, Arc::new(direct), connections.clone()),
+                Some(DeliveryStage::AckRefused) => self.acknowledge(&mut turn.core.barrier, &user, direct.id),
+                Some(_) => {}
             }
         }
-        self.directs.forget_struck(&user);
+        self.remove_deleted(&user);
     }
+
+    /// Checks the stages against the user's connections and the pending effects and requests.
+    pub(super) fn check_invariants(&self, core: &OwnerCore, users: &UserStore) {
+        for (user, known) in &self.stages {
+            assert!(!known.is_empty(), "direct messages: a user without messages in transit is absent");
+            for (id, stage) in known {
+                let holds = |is_it: &dyn Fn(&PendingEffect) -> bool| core.barrier.held().any(is_it);
+                let is_consistent = match stage {
+                    DeliveryStage::Storing => holds(
+                        &|effect| matches!(effect, PendingEffect::DirectMessage { direct, .. } if direct.id == *id),
+                    ),
+                    DeliveryStage::Acknowledged => {
+                        holds(&|effect| matches!(effect, PendingEffect::DirectAck { id: known, .. } if known == id))
+                    }
+                    DeliveryStage::Delivered(to) => {
+                        !to.is_empty() && to.iter().all(|to| users.connections_of(user).contains(to))
+                    }
+                    DeliveryStage::Deleted => self.requested.contains(user),
+                    DeliveryStage::AckRefused => true,
+                };
+                assert!(is_consistent, "direct messages: {stage:?} has the effect or the connection it waits for");
+            }
+        }
+        for user in &self.requested {
+            assert!(core.requests.asks_directs_of(user), "direct messages: each requested user has a storage request");
+        }
+    }
+}
+
+fn new_direct(turn: &mut Turn<'_>, sender: Identity, content: Content) -> Arc<Direct> {
+    Arc::new(Direct { id: turn.context().message_id(), sender, content, at: turn.now.wall })
 }

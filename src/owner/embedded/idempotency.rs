@@ -1,4 +1,4 @@
-//! Messages that their senders gave a name of their own, remembered for some minutes so that a repeat is known for one.
+//! Idempotency records: the recent messages that have a client message id, so that a repeat gets the first one's receipt.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
@@ -11,15 +11,15 @@ use crate::base::map::{Map, map};
 use crate::base::time::Now;
 use crate::domain::op::Sent;
 
-/// See the module. Names are kept as hashes of 128 bits under secret seeds: nobody can find two that collide.
+/// Keys are 128-bit hashes under secret seeds, so that clients cannot construct a collision.
 pub(super) struct IdempotencyRecords {
     seeds: [u64; 2],
     known: Map<u128, IdempotencyRecord>,
-    /// When each is forgotten, the first first.
+    /// Expiries in monotonic milliseconds. A removed record leaves its expiry.
     ends: VecDeque<(u64, u128)>,
 }
 
-/// What became of the first message of that name.
+/// The first message with a key.
 #[derive(Clone, Copy)]
 pub(super) struct IdempotencyRecord {
     pub(super) id: Uuid,
@@ -28,7 +28,7 @@ pub(super) struct IdempotencyRecord {
 }
 
 impl IdempotencyRecord {
-    /// The receipt that the first one got.
+    /// The receipt of the first message.
     pub(super) fn sent(self) -> Sent {
         Sent { id: self.id, seq: Some(self.seq), at: self.at }
     }
@@ -39,11 +39,11 @@ impl IdempotencyRecords {
         Self { seeds, known: map(seeds[0]), ends: VecDeque::new() }
     }
 
-    /// What a message is remembered by: its room and the run of the room's log, its sender, and what that called it.
-    pub(super) fn key(&self, room: &str, epoch: &str, user: &str, name: &str) -> u128 {
+    /// The key of a message: its room, epoch, sender and client message id.
+    pub(super) fn key(&self, room: &str, epoch: &str, user: &str, client_message_id: &str) -> u128 {
         let hash = |seed| {
             let mut state = FixedState::with_seed(seed).build_hasher();
-            for part in [room, epoch, user, name] {
+            for part in [room, epoch, user, client_message_id] {
                 state.write_usize(part.len());
                 state.write(part.as_bytes());
             }
@@ -56,39 +56,44 @@ impl IdempotencyRecords {
         self.known.get(&key).copied()
     }
 
-    /// Remembers a message from `age_ms` ago.
-    pub(super) fn note(&mut self, now: Now, key: u128, repeat: IdempotencyRecord, age_ms: u64) {
+    /// Adds the record of a message sent `age_ms` ago.
+    pub(super) fn note(&mut self, now: Now, key: u128, record: IdempotencyRecord, age_ms: u64) {
         if self.ends.len() >= limits::REPEATS {
-            self.forget_first();
+            self.remove_first();
         }
-        self.known.insert(key, repeat);
+        self.known.insert(key, record);
         self.ends.push_back((now.mono + limits::REPEAT_MS.saturating_sub(age_ms), key));
     }
 
-    /// Forgets a message that was not sent after all.
-    pub(super) fn forget(&mut self, key: u128) {
+    /// Removes the record of a message that storage refused.
+    pub(super) fn remove(&mut self, key: u128) {
         self.known.remove(&key);
     }
 
-    /// Forgets those whose time is over.
+    /// Removes expired records.
     pub(super) fn tick(&mut self, now: Now) {
         while self.ends.front().is_some_and(|(at, _)| *at <= now.mono) {
-            self.forget_first();
+            self.remove_first();
         }
         if self.ends.is_empty() && self.known.capacity() > 0 {
             (self.known, self.ends) = (map(self.seeds[0]), VecDeque::new());
         }
     }
 
-    /// When [`IdempotencyRecords::tick`] next has something to do, in monotonic milliseconds.
+    /// When [`IdempotencyRecords::tick`] has work, in monotonic milliseconds.
     pub(super) fn next_due(&self) -> Option<u64> {
-        // A second's worth at a time: nobody needs them forgotten to the millisecond.
+        // Records of one second are removed together; the exact millisecond does not matter.
         self.ends.front().map(|(at, _)| at + 1_000)
     }
 
-    fn forget_first(&mut self) {
+    fn remove_first(&mut self) {
         if let Some((_, key)) = self.ends.pop_front() {
             self.known.remove(&key);
         }
+    }
+
+    pub(super) fn check_invariants(&self) {
+        assert!(self.ends.len() <= limits::REPEATS, "idempotency: records are within their limit");
+        assert!(self.known.len() <= self.ends.len(), "idempotency: each record has an expiry");
     }
 }

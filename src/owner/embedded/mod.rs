@@ -1,340 +1,137 @@
-//! The authority of a single process: each shard keeps the rooms and users whose names hash to it, in memory; what a
-//! restart must not lose goes to the store, and nobody hears of it before it is there.
-
-/// What an act may use while it is applied, taken from the authority's parts.
-macro_rules! context {
-    ($self:ident, $now:expr) => {
-        OpContext {
-            now: $now,
-            rng: &mut $self.rng,
-            rules: &$self.rules,
-            events: &mut $self.events,
-            records: &mut $self.records,
-        }
-    };
-}
+//! The owner in a single process: each shard owns the rooms and users whose names hash to it, in memory. Records go to
+//! storage, and the replies and events that depend on them wait for the commit.
+//!
+//! [`EmbeddedOwner`] routes operations and storage events to its components: rooms, users, direct messages and sessions.
+//! They share one core (commit barrier, storage requests, deferred tasks), which a turn lends to them.
 
 mod commit_barrier;
 mod direct_messages;
 mod idempotency;
-mod questions;
+mod rest_quotas;
+mod room_log;
+mod room_ops;
 mod rooms;
 mod sessions;
-mod surveys;
-mod telling;
-mod unloaded;
+mod storage_requests;
+mod turn;
+mod user_lists;
 mod users;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use slab::Slab;
 use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::rng::Rng;
-use crate::base::table::Table;
 use crate::base::time::Now;
+use crate::domain::access::{Identity, Roles};
 use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
-use crate::domain::op::{AddressedEvent, Audience, LogTerms, Op, OpContext, RoomOp, RoomRules, Scope};
-use crate::domain::quota::RestQuota;
-use crate::domain::record::Record;
-use crate::domain::registration::Registrations;
-use crate::domain::room::{Kept, Room};
-use crate::domain::user::User;
-use crate::message::storage::{Restored, StorageCommand, StorageEvent, StorageState};
-use crate::message::{Outgoing, Placement, PresenceUpdate, Requester, ShardMessage, ShardNumber};
+use crate::domain::monitoring::{MessageStats, PresenceStats};
+use crate::domain::op::{LogTerms, Op, PresenceView, Reply, RoomOp, RoomRules, RoomsView, Sent, UsersPage, UsersView};
+use crate::domain::record::Session;
+use crate::domain::reject::Reject;
+use crate::domain::room::{Room, UnloadedRoom};
+use crate::domain::user::user_not_found;
+use crate::message::storage::{
+    CommitReceipt, RecentMessage, Restored, StorageCommand, StorageEvent, StorageReply, StorageState, StoredRoom,
+    StoredUser, Unavailable,
+};
+use crate::message::{Outgoing, Placement, PresenceUpdate, Requester, ShardNumber};
 
-use commit_barrier::CommitBarrier;
-use direct_messages::Directs;
-use idempotency::{IdempotencyRecord, IdempotencyRecords};
-use questions::Question;
-use sessions::Taken;
-use unloaded::UnloadedRooms;
+use commit_barrier::{HeldEffect, PendingEffect, ReleasedEffects};
+use direct_messages::DirectDeliveries;
+use idempotency::IdempotencyRecord;
+use room_log::marks_found;
+use rooms::RoomStore;
+use sessions::SessionStore;
+use storage_requests::{StorageRequest, StorageResult};
+use turn::{DeferredTask, OwnerCore, Turn};
+use users::UserStore;
 
-/// A room too large for announcements tells its count at most once in this many milliseconds.
-const STATS_EVERY_MS: u64 = 1_000;
-
-/// A room that some are told of how many users it has tells so at most once in this many milliseconds.
-const ONLINE_EVERY_MS: u64 = 100;
-
-/// One shard's part of the truth.
+/// The rooms, users and sessions of one shard.
 pub struct EmbeddedOwner {
-    rules: Arc<RoomRules>,
-    number: ShardNumber,
-    placement: Placement,
-    rng: Rng,
-    rooms: Table<Box<Room>>,
-    users: Table<User>,
-    /// How many of them are online and show it.
-    shown: usize,
-    /// Rooms without members whose messages are kept.
-    dormant: Table<UnloadedRooms>,
-    /// Rooms that were closed a moment ago, oldest first, with the time they are forgotten.
-    closed: VecDeque<(u64, Name)>,
-    /// What users have spent of their REST allowance, and when each of these is over, the first first.
-    allowances: Table<RestQuota>,
-    spent: VecDeque<(u64, Name)>,
-    registrations: Registrations,
-    /// Messages that their senders may repeat.
-    repeats: IdempotencyRecords,
-    /// Sessions that were used up a moment ago.
-    taken: Taken,
-    /// Users who came a moment ago, and when that is to be noted, the first first.
-    arrived: VecDeque<(u64, Name)>,
-    /// Users who are not here and for whom messages wait.
-    awaited: BTreeSet<Name>,
-    /// Messages to users, on their way.
-    directs: Directs,
-    gate: CommitBarrier,
-    /// Questions that the store has been asked.
-    questions: Slab<Question>,
-    /// Rooms that clients are on their way back into, and how many.
-    missing: BTreeMap<Name, u32>,
-    /// What is to be looked at, and when.
-    due: BTreeMap<u64, BTreeSet<Due>>,
-    events: Vec<AddressedEvent>,
-    records: Vec<Record>,
-    /// The number of the last news of a user.
-    news: u64,
-    /// Where events are encoded; empty but for its memory.
-    draft: Vec<u8>,
+    core: OwnerCore,
+    rooms: RoomStore,
+    users: UserStore,
+    directs: DirectDeliveries,
+    sessions: SessionStore,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    EndRoom(Name),
-    /// A room that rests, once its last message is too old.
-    Forget(Name),
-    /// A member whose connection was lost, unless it has returned.
-    Vanish(Name, ConnectionId),
-    TellStats(Name),
-    TellOnline(Name),
-    EndTyping(Name),
-    GoOffline(Name),
-    AskDirects(Name),
-}
-
-impl EmbeddedOwner {
-    /// The part of shard-to-be, without rooms or users.
-    pub fn new(number: ShardNumber, rules: Arc<RoomRules>, placement: Placement, mut rng: Rng) -> Self {
-        let seed = rng.next_u64();
-        let seeds = [rng.next_u64(), rng.next_u64()];
-        Self {
-            number,
-            rules,
-            placement,
-            rooms: Table::new(seed),
-            users: Table::new(seed),
-            shown: 0,
-            dormant: Table::new(seed),
-            repeats: IdempotencyRecords::new(seeds),
-            taken: Taken::new(seed),
-            arrived: VecDeque::new(),
-            awaited: BTreeSet::new(),
-            directs: Directs::default(),
-            gate: CommitBarrier::new(number),
-            questions: Slab::new(),
-            missing: BTreeMap::new(),
-            rng,
-            closed: VecDeque::new(),
-            allowances: Table::new(seed),
-            spent: VecDeque::new(),
-            registrations: Registrations::new(seed),
-            due: BTreeMap::new(),
-            events: Vec::new(),
-            records: Vec::new(),
-            news: 0,
-            draft: Vec::new(),
-        }
-    }
-
-    /// Takes back something that was kept before a restart.
-    pub fn restore(&mut self, now: Now, restored: Restored) {
-        match restored {
-            Restored::Room(stored) => {
-                let made = stored.made;
-                let kept = Kept {
-                    room: made.room,
-                    epoch: made.epoch,
-                    host: made.host,
-                    created_at: made.created_at,
-                    terms: LogTerms { history: Some(made.history), retention: made.retention },
-                    last: stored.last,
-                    last_at: stored.last_at,
-                };
-                match made.profile {
-                    None => self.put_to_rest(now, kept),
-                    profile => {
-                        let mut context = context!(self, now);
-                        let room = Room::from_kept(kept, profile, &mut context);
-                        let place = self.rooms.insert(Box::new(room));
-                        self.note_due(now, place);
-                    }
-                }
-            }
-            Restored::Repeatable(message) => {
-                let dormant = self.dormant.get(&message.room).map(|dormant| &dormant.kept.epoch);
-                let epoch = dormant.or_else(|| self.rooms.get(&message.room).map(|room| room.epoch()));
-                let Some(epoch) = epoch else { return };
-                let key = self.repeats.key(&message.room, epoch, &message.user, &message.client_message_id);
-                let repeat = IdempotencyRecord { id: message.id, seq: message.seq, at: message.at };
-                self.repeats.note(now, key, repeat, now.wall.saturating_sub(message.at));
-            }
-            Restored::Awaited(user) => drop(self.awaited.insert(user)),
-            // Whoever is not here is looked up when somebody asks.
-            Restored::User(_) => {}
-        }
-    }
-
-    /// Has something looked at `ms` from now.
-    fn due_in(&mut self, now: Now, ms: u64, due: Due) {
-        self.due.entry(now.mono + ms).or_default().insert(due);
-    }
-
-    /// How the store is.
-    pub fn store_state(&self) -> StorageState {
-        self.gate.state()
-    }
-
-    /// The age of the oldest record that the store has not kept yet, in milliseconds.
-    pub fn storage_lag_ms(&self, now: Now) -> u64 {
-        self.gate.lag_ms(now)
-    }
-
-    /// Rooms kept here.
-    pub fn rooms(&self) -> usize {
-        self.rooms.len()
-    }
-
-    /// Users kept here.
-    pub fn users(&self) -> usize {
-        self.users.len()
-    }
-
-    /// The process is to end in so many milliseconds. Its clients cannot come back before it is there again, so nobody is
-    /// told that those have gone who were sent away first.
-    pub fn leave(&mut self, window_ms: u64) {
-        if self.rules.presence_grace_ms != 0 {
-            let presence_grace_ms = self.rules.presence_grace_ms.max(window_ms);
-            self.rules = Arc::new(RoomRules { presence_grace_ms, ..(*self.rules).clone() });
-        }
-    }
-
-    fn run(&mut self, now: Now, due: Due, out: &mut Vec<Outgoing>) {
-        match due {
-            Due::EndRoom(name) => {
-                let Some(place) = self.rooms.find(&name) else { return };
-                let Some(room) = self.rooms.at_mut(place) else { return };
-                match room.ends_at() {
-                    Some(at) if at <= now.mono => self.end_room(now, place),
-                    Some(at) => drop(self.due.entry(at).or_default().insert(Due::EndRoom(name))),
-                    None => room.end_is_due = false,
-                }
-            }
-            Due::Forget(name) => self.forget(now, &name),
-            Due::Vanish(name, connection) => {
-                let nobody = Requester { shard: self.number, ask: u32::MAX };
-                if let Some(place) = self.rooms.find(&name) {
-                    // Nobody asked, so nobody is answered.
-                    let _ = self.act(now, place, RoomOp::RemoveMember { connection }, nobody, out);
-                }
-            }
-            Due::TellStats(name) => {
-                let Some(place) = self.rooms.find(&name) else { return };
-                let Some(room) = self.rooms.at_mut(place) else { return };
-                if room.take_uncounted() && !room.members.is_empty() {
-                    let event = room.stats();
-                    self.events.push(AddressedEvent { audience: Audience::Members { except: None }, event });
-                    self.tell_room_facts(now, place, false, out);
-                }
-            }
-            Due::TellOnline(name) => {
-                let Some(place) = self.rooms.find(&name) else { return };
-                let Some(room) = self.rooms.at_mut(place) else { return };
-                let Some(users) = room.take_online() else { return };
-                if self.rules.presence_scope != Scope::None && room.members.len() <= self.rules.announce_limit {
-                    // Their keepers know how they are; this one goes on when they have said so.
-                    return out.push((self.number, ShardMessage::OnlineUsers { room: name, users: users.into() }));
-                }
-                let event = room.online(None);
-                self.events.push(AddressedEvent { audience: Audience::Members { except: None }, event });
-                self.tell_room_facts(now, place, false, out);
-            }
-            Due::EndTyping(name) => {
-                let Some(place) = self.rooms.find(&name) else { return };
-                let Some(room) = self.rooms.at_mut(place) else { return };
-                let mut context = context!(self, now);
-                room.end_typing(&mut context);
-                if let Some(at) = room.typing_due() {
-                    self.due.entry(at).or_default().insert(Due::EndTyping(name));
-                }
-                self.tell_room_facts(now, place, false, out);
-            }
-            Due::AskDirects(name) => self.ask_directs(&name, None),
-            Due::GoOffline(name) => {
-                let Some(user) = self.users.get_mut(&name) else { return };
-                if user.offline_at().is_some_and(|at| at <= now.mono) {
-                    self.go_offline(now, &name, out);
-                }
-            }
-        }
-    }
+/// The components of an owner, and one turn of it.
+struct Parts<'a> {
+    turn: Turn<'a>,
+    rooms: &'a mut RoomStore,
+    users: &'a mut UserStore,
+    directs: &'a mut DirectDeliveries,
+    sessions: &'a mut SessionStore,
 }
 
 /// The operations and events of an owner; see [`crate::owner`].
 impl EmbeddedOwner {
-    /// Applies an operation and replies to `from`.
-    pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
-        if let Op::Room(name, op) = &op {
-            self.tell_departures(now, name, op, out);
-        }
-        let reply_at = out.len();
-        let reply = match op {
-            Op::Room(name, op) => self.room_op(now, name, op, from, out),
-            Op::User(name, op) => self.user_op(now, name, op, from, out),
-            Op::Session(_, op) => self.session_op(now, op, from),
-            Op::Rooms => Ok(Some(self.list())),
-            Op::Users(page) => Ok(Some(self.page_of_users(now, &page))),
-            Op::FindMessageRoom { message, .. } => self.room_of(message, from),
-            // Shards keep those, not authorities.
-            Op::Connection(..) | Op::Broadcast(_) | Op::Query(_) => Err(connection_not_found()),
-        };
-        // The answer goes before the facts it caused: who left hears so before anything that came after.
-        if let Some(reply) = reply.transpose() {
-            out.insert(reply_at, (from.shard, ShardMessage::Reply { ask: from.ask, reply }));
+    /// An owner without rooms and users.
+    pub fn new(number: ShardNumber, rules: Arc<RoomRules>, placement: Placement, mut rng: Rng) -> Self {
+        let seed = rng.next_u64();
+        let seeds = [rng.next_u64(), rng.next_u64()];
+        Self {
+            core: OwnerCore::new(number, rules, placement, rng),
+            rooms: RoomStore::new(seed, seeds),
+            users: UserStore::new(seed),
+            directs: DirectDeliveries::default(),
+            sessions: SessionStore::new(seed),
         }
     }
 
-    /// Delivers an event to every connection of a user.
-    pub fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
-        let Some(user) = self.users.get(user) else { return };
-        for &to in user.connections.as_slice() {
-            out.push((to.place().shard, ShardMessage::Deliver { to, event: event.clone() }));
+    fn parts<'a>(&'a mut self, now: Now, to: Option<Requester>, out: &'a mut Vec<Outgoing>) -> Parts<'a> {
+        let Self { core, rooms, users, directs, sessions } = self;
+        Parts { turn: Turn { now, to, core, out }, rooms, users, directs, sessions }
+    }
+
+    /// Applies an operation and replies to `from`.
+    pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
+        let Parts { mut turn, rooms, users, directs, sessions } = self.parts(now, Some(from), out);
+        if let Op::Room(name, op) = &op {
+            rooms.publish_departures(&mut turn, name, op);
         }
+        turn.reply_first(|turn| match op {
+            Op::Room(name, op) => rooms.apply(turn, name, op),
+            Op::User(name, op) => users.apply(turn, directs, name, op),
+            Op::Session(_, op) => sessions.apply(turn, op),
+            Op::Rooms => Ok(Some(Reply::Rooms(rooms.list(users.connections())))),
+            Op::Users(page) => Ok(Some(Reply::Users(users.connected(now, &page)))),
+            Op::FindMessageRoom { message, .. } => RoomStore::room_of(turn, message),
+            // Shards own connections.
+            Op::Connection(..) | Op::Broadcast(_) | Op::Query(_) => Err(connection_not_found()),
+        });
+    }
+
+    /// Delivers an event to every connection of a user.
+    pub fn notify(&mut self, now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
+        let Parts { mut turn, users, .. } = self.parts(now, None, out);
+        users.notify(&mut turn, user, &event);
     }
 
     /// Delivers a presence update to every member of a room.
     pub fn announce(&mut self, room: &Name, news: Arc<PresenceUpdate>, out: &mut Vec<Outgoing>) {
-        self.announce_in(room, &news, out);
+        self.rooms.announce(self.core.rules.announce_limit, room, &news, out);
     }
 
     /// Notes that a connection of the user has received a direct message.
     pub fn handed(&mut self, user: &Name, message: Uuid) {
-        self.strike(user, message);
+        self.directs.acknowledge(&mut self.core.barrier, user, message);
     }
 
     /// Handles an event of the storage thread.
     pub fn told(&mut self, now: Now, told: StorageEvent, out: &mut Vec<Outgoing>) {
+        let mut parts = self.parts(now, None, out);
         match told {
-            StorageEvent::Receipt(receipt) => self.receipt_came(now, receipt, out),
-            StorageEvent::Reply { to, answer } => self.store_answered(now, to.ask, answer, out),
+            StorageEvent::Receipt(receipt) => parts.settle(receipt),
+            StorageEvent::Reply { to, answer } => parts.storage_result(to.ask, answer),
             StorageEvent::State(state) => {
-                self.gate.set_state(state);
+                parts.turn.core.barrier.set_state(state);
                 if state == StorageState::Good {
-                    self.ask_all_directs();
+                    parts.directs.request_all(&mut parts.turn, parts.users);
                 }
             }
         }
@@ -342,39 +139,302 @@ impl EmbeddedOwner {
 
     /// Takes the commands for the storage thread, in order.
     pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, StorageCommand> {
-        self.gate.orders(now)
+        self.core.barrier.commands(now)
     }
 
     /// Whether there are commands for the storage thread.
     pub fn has_orders(&self) -> bool {
-        self.gate.has_orders()
+        self.core.barrier.has_commands()
     }
 
     /// Does the work that is due.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        while self.closed.front().is_some_and(|(until, _)| *until <= now.mono) {
-            self.closed.pop_front();
-        }
-        self.forget_allowances(now);
-        if self.arrived.front().is_some_and(|(due, _)| *due <= now.mono) {
-            self.note_arrivals(now);
-        }
-        self.repeats.tick(now);
-        self.registrations.expire(now);
-        while let Some(entry) = self.due.first_entry()
-            && *entry.key() <= now.mono
-        {
-            for due in entry.remove() {
-                self.run(now, due, out);
+        let mut parts = self.parts(now, None, out);
+        parts.rooms.expire(&parts.turn);
+        parts.users.expire(now);
+        parts.users.record_arrivals(&mut parts.turn);
+        while let Some(tasks) = parts.turn.core.tasks.take_due(now) {
+            for task in tasks {
+                parts.run(task);
             }
         }
     }
 
     /// When [`EmbeddedOwner::tick`] has work, in monotonic milliseconds.
     pub fn next_due(&self) -> Option<u64> {
-        let spent = self.spent.front().map(|(at, _)| *at);
-        let due = self.due.first_key_value().map(|(at, _)| *at);
-        let arrived = self.arrived.front().map(|(at, _)| *at);
-        [spent, due, arrived, self.repeats.next_due(), self.registrations.next_due()].into_iter().flatten().min()
+        let dues = [self.users.next_due(), self.core.tasks.next_due(), self.rooms.idempotency.next_due()];
+        dues.into_iter().flatten().min()
+    }
+
+    /// Restores an entry that storage has kept.
+    pub fn restore(&mut self, now: Now, restored: Restored) {
+        let mut out = Vec::new();
+        let Parts { mut turn, rooms, directs, .. } = self.parts(now, None, &mut out);
+        match restored {
+            Restored::Room(stored) => restore_room(&mut turn, rooms, *stored),
+            Restored::RecentMessage(message) => restore_repeatable(&turn, rooms, &message),
+            Restored::DirectRecipient(user) => directs.note_waiting(user),
+            // Offline users are looked up on request.
+            Restored::User(_) => {}
+        }
+        debug_assert!(out.is_empty(), "invariant: a restored entry sends no message");
+    }
+
+    /// The state of storage.
+    pub fn store_state(&self) -> StorageState {
+        self.core.barrier.state()
+    }
+
+    /// The age of the oldest uncommitted record in milliseconds.
+    pub fn storage_lag_ms(&self, now: Now) -> u64 {
+        self.core.barrier.lag_ms(now)
+    }
+
+    /// The number of loaded rooms.
+    pub fn rooms(&self) -> usize {
+        self.rooms.rooms.len()
+    }
+
+    /// The number of present users.
+    pub fn users(&self) -> usize {
+        self.users.users.len()
+    }
+
+    /// The process ends in `window_ms`, and connections that it closes first cannot be recovered until it has restarted. So
+    /// the grace period lasts at least as long.
+    pub fn leave(&mut self, window_ms: u64) {
+        let rules = &self.core.rules;
+        if rules.presence_grace_ms != 0 {
+            let presence_grace_ms = rules.presence_grace_ms.max(window_ms);
+            self.core.rules = Arc::new(RoomRules { presence_grace_ms, ..(**rules).clone() });
+        }
+    }
+
+    /// The rooms that a user is a participant of, and those of `joined`.
+    pub fn rooms_of(&self, user: &str, joined: &[Name]) -> RoomsView {
+        self.rooms.rooms_of(user, joined)
+    }
+
+    /// A page of the users that appear online.
+    pub fn users_shown(&self, now: Now, page: &UsersPage) -> UsersView {
+        self.users.shown(now, page)
+    }
+
+    /// Those of the named users that appear online.
+    pub fn these_users(&self, now: Now, users: &Arc<[Name]>) -> UsersView {
+        self.users.named(now, users)
+    }
+
+    /// Publishes the online users of a room, as their owners have reported them.
+    pub fn tell_online(&mut self, now: Now, room: &str, users: Vec<PresenceView>, out: &mut Vec<Outgoing>) {
+        let Parts { mut turn, rooms, .. } = self.parts(now, None, out);
+        rooms.publish_online_users(&mut turn, room, users);
+    }
+
+    /// Message statistics of the loaded rooms.
+    pub fn message_stats(&self) -> MessageStats {
+        self.rooms.message_stats()
+    }
+
+    /// Presence statistics of the present users.
+    pub fn presence_stats(&self) -> PresenceStats {
+        self.users.presence_stats()
+    }
+
+    /// Whether every user receives the presence of all others, and not only of those who share a room.
+    pub fn tells_everybody(&self) -> bool {
+        self.users.tells_everybody(&self.core)
+    }
+
+    /// The members of all rooms.
+    pub fn members(&self) -> impl Iterator<Item = (&Name, ConnectionId)> {
+        self.rooms.rooms.iter().flat_map(|room| room.members.iter().map(|member| (&room.id, member.connection)))
+    }
+
+    /// The connections of all users.
+    pub fn connections(&self) -> impl Iterator<Item = (&str, ConnectionId)> {
+        let users = self.users.users.iter();
+        users.flat_map(|user| user.connections.as_slice().iter().map(|connection| (user.identity.user(), *connection)))
+    }
+
+    /// Checks the invariants of the components, between two calls. For tests: it takes time in proportion to the state.
+    ///
+    /// # Panics
+    /// Panics with the name of the first violated invariant.
+    pub fn check_invariants(&self) {
+        self.core.check_invariants();
+        self.rooms.check_invariants(&self.core);
+        self.users.check_invariants(&self.core);
+        self.directs.check_invariants(&self.core, &self.users);
+        self.sessions.check_invariants(&self.core.barrier);
+    }
+}
+
+impl Parts<'_> {
+    fn run(&mut self, task: DeferredTask) {
+        let Self { turn, rooms, users, directs, .. } = self;
+        match task {
+            DeferredTask::EndRoom(name) => rooms.end_if_idle(turn, name),
+            DeferredTask::ExpireUnloaded(name) => rooms.expire_unloaded(turn, name),
+            DeferredTask::RemoveMember(name, connection) => rooms.remove_member(turn, &name, connection),
+            DeferredTask::PublishStats(name) => rooms.publish_stats(turn, &name),
+            DeferredTask::PublishOnline(name) => rooms.publish_online(turn, name),
+            DeferredTask::EndTyping(name) => rooms.end_typing(turn, name),
+            DeferredTask::GoOffline(name) => users.go_offline_if_due(turn, &name),
+            DeferredTask::RequestDirects(name) => directs.request_if_waiting(turn, users, &name, None),
+        }
+    }
+
+    fn settle(&mut self, receipt: CommitReceipt) {
+        match self.turn.core.barrier.settle(receipt) {
+            None => {}
+            Some(ReleasedEffects::Committed(effects, kept)) => {
+                let mut taken = kept.taken.into_iter();
+                for HeldEffect { to, effect } in effects {
+                    self.turn.to = to;
+                    self.release(effect, &mut taken);
+                }
+                debug_assert!(taken.next().is_none(), "invariant: each taken session has a pending effect");
+            }
+            Some(ReleasedEffects::Refused(effects)) => {
+                for HeldEffect { to, effect } in effects {
+                    self.turn.to = to;
+                    let needs_rejection = effect.needs_rejection();
+                    self.undo(effect);
+                    if needs_rejection {
+                        self.turn.reply(Err(Reject::storage_unavailable()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Releases an effect whose record is committed.
+    fn release(&mut self, effect: PendingEffect, taken: &mut impl Iterator<Item = Option<Box<Session>>>) {
+        let Self { turn, rooms, users, directs, sessions } = self;
+        match effect {
+            PendingEffect::RoomEvents { room, reply, events, seq, .. } => {
+                turn.reply(Ok(reply));
+                rooms.publish_committed(turn, &room, events, seq);
+            }
+            PendingEffect::Departure { room, events } => rooms.publish_departure(turn, &room, events),
+            PendingEffect::RoomCreation(room) => {
+                let reply = rooms.created(turn, *room);
+                turn.reply(Ok(reply));
+            }
+            PendingEffect::Reply(reply) => turn.reply(Ok(reply)),
+            PendingEffect::RoomOperation { room, op } => rooms.run_committed(turn, &room, op),
+            PendingEffect::RetriedOperation { room, op } => rooms.retry(turn, room, op),
+            PendingEffect::RoomDeletion { room } => rooms.remove(&room),
+            PendingEffect::DirectMessage { user, direct } => {
+                turn.reply(Ok(Reply::Sent(Sent { id: direct.id, seq: None, at: direct.at })));
+                directs.stored(turn, users, &user, direct);
+            }
+            PendingEffect::DirectToUnknownUser { user, by, content } => {
+                DirectDeliveries::look_up_recipient(turn, user, by, content);
+            }
+            PendingEffect::DirectAck { user, id } => directs.ack_settled(turn, users, &user, id, true),
+            PendingEffect::UserLookup { user } => UserStore::look_up(turn, user),
+            PendingEffect::SessionEnd => turn.reply(Ok(Reply::Session(taken.next().flatten()))),
+            PendingEffect::SessionDeletion => drop(taken.next()),
+            PendingEffect::SessionClaim(claim) => sessions.complete_claim(turn, claim, taken.next().flatten()),
+            PendingEffect::RetriedClaim(claim) => sessions.retry_claim(turn, claim),
+        }
+    }
+
+    /// Undoes an effect whose record is refused.
+    fn undo(&mut self, effect: PendingEffect) {
+        let Self { turn, rooms, users, directs, sessions } = self;
+        match effect {
+            PendingEffect::RoomEvents { room, seq, idempotency_key, .. } => {
+                rooms.undo(turn, &room, seq, idempotency_key);
+            }
+            PendingEffect::RoomOperation { room, op: RoomOp::Close { .. } } => rooms.undo_close(turn, &room),
+            PendingEffect::DirectMessage { user, direct } => directs.store_refused(&user, direct.id),
+            PendingEffect::SessionClaim(claim) => sessions.undo_claim(turn, &claim),
+            PendingEffect::SessionEnd
+            | PendingEffect::SessionDeletion
+            | PendingEffect::UserLookup { .. }
+            | PendingEffect::RoomOperation { .. }
+            | PendingEffect::RoomCreation(_)
+            | PendingEffect::DirectToUnknownUser { .. }
+            | PendingEffect::Reply(_)
+            | PendingEffect::RetriedClaim(_) => {}
+            PendingEffect::RoomDeletion { room } => rooms.undo_deletion(turn, room),
+            PendingEffect::Departure { room, events } => rooms.publish_departure(turn, &room, events),
+            PendingEffect::DirectAck { user, id } => directs.ack_settled(turn, users, &user, id, false),
+            PendingEffect::RetriedOperation { room, op } => rooms.retry(turn, room, op),
+        }
+    }
+
+    /// Handles the result of a storage request.
+    fn storage_result(&mut self, ask: u32, result: StorageResult) {
+        let Self { turn, rooms, users, directs, .. } = self;
+        let (to, request) = turn.core.requests.take(ask);
+        turn.to = to;
+        match request {
+            StorageRequest::History { room, last, range } => {
+                turn.reply(rooms.history_found(room, last, range, result));
+            }
+            StorageRequest::Sync { room, limit } => {
+                let outcome = rooms.sync_found(turn, room, limit, result);
+                turn.reply_unless_later(outcome);
+            }
+            StorageRequest::Marks { room, message } => turn.reply(marks_found(room, message, result)),
+            StorageRequest::RoomOf => turn.reply(RoomStore::room_of_found(result)),
+            StorageRequest::Receipt { room, connection, message, kind } => {
+                let outcome = rooms.receipt_found(turn, (room, connection), (message, kind), result);
+                turn.reply_unless_later(outcome);
+            }
+            StorageRequest::Missed(missed) => rooms.missed_found(turn, missed, result),
+            StorageRequest::Recipient { user, by, content } => {
+                directs.recipient_found(turn, users, (user, by, content), result);
+            }
+            StorageRequest::LastSeen => turn.reply(last_seen_found(result)),
+            StorageRequest::Directs { user, arrival } => directs.found(turn, users, user, arrival, result),
+        }
+    }
+}
+
+/// The result of [`StorageRequest::LastSeen`]. An offline user appears offline, whatever the stored status.
+fn last_seen_found(result: StorageResult) -> Result<Reply, Reject> {
+    match result {
+        Ok(StorageReply::User(Some(user))) => {
+            let StoredUser { user, username, email, seen_at, .. } = *user;
+            let identity = Identity::new(&user, username.as_deref(), email.as_deref(), Roles::default());
+            let unknown = PresenceView::nobody(user);
+            Ok(Reply::Presence(PresenceView { last_seen: Some(seen_at), identity: Some(identity), ..unknown }))
+        }
+        Ok(_) => Err(user_not_found()),
+        Err(Unavailable) => Err(Reject::storage_unavailable()),
+    }
+}
+
+/// A room that was created by joining stays unloaded until its next join.
+fn restore_room(turn: &mut Turn<'_>, rooms: &mut RoomStore, stored: StoredRoom) {
+    let made = stored.made;
+    let unloaded = UnloadedRoom {
+        room: made.room,
+        epoch: made.epoch,
+        host: made.host,
+        created_at: made.created_at,
+        terms: LogTerms { history: Some(made.history), retention: made.retention },
+        last: stored.last,
+        last_at: stored.last_at,
+    };
+    match made.profile {
+        None => rooms.add_unloaded(turn, unloaded),
+        profile => {
+            let room = Room::from_unloaded(unloaded, profile, &mut turn.context());
+            rooms.insert(turn, room);
+        }
+    }
+}
+
+fn restore_repeatable(turn: &Turn<'_>, rooms: &mut RoomStore, message: &RecentMessage) {
+    if let Some(epoch) = rooms.epoch_of(&message.room) {
+        let key = rooms.idempotency.key(&message.room, epoch, &message.user, &message.client_message_id);
+        let record = IdempotencyRecord { id: message.id, seq: message.seq, at: message.at };
+        rooms.idempotency.note(turn.now, key, record, turn.now.wall.saturating_sub(message.at));
     }
 }

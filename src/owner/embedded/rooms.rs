@@ -1,300 +1,263 @@
-//! The rooms a shard keeps: making them, acting on them, ending them.
+//! The rooms of a shard: creation, operations, unloading and deletion.
 
-use smallvec::SmallVec;
+use std::collections::VecDeque;
 
 use crate::base::Name;
 use crate::base::limits;
-use crate::base::time::Now;
+use crate::base::table::Table;
 use crate::domain::access::Identity;
-use crate::domain::op::{
-    AddressedEvent, Audience, LogTerms, Op, OpContext, Profile, Reply, RoomOp, RoomsView, SendMessage,
-};
+use crate::domain::op::{LogTerms, Profile, Reply, RoomOp, SendMessage};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
-use crate::domain::room::Room;
-use crate::message::{Outgoing, Requester};
-use crate::owner::embedded::commit_barrier::Held;
-use crate::owner::embedded::idempotency::IdempotencyRecord;
-use crate::owner::embedded::{Due, EmbeddedOwner, ONLINE_EVERY_MS, STATS_EVERY_MS};
+use crate::domain::room::{Room, UnloadedRoom};
+use crate::owner::embedded::commit_barrier::PendingEffect;
+use crate::owner::embedded::idempotency::{IdempotencyRecord, IdempotencyRecords};
+use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
 
-/// What comes of an act: its answer, or `None` when that comes later.
-pub(super) type Outcome = Result<Option<Reply>, Reject>;
+pub(super) struct RoomStore {
+    pub(super) rooms: Table<Box<Room>>,
+    /// Empty rooms that were created by joining and have stored messages.
+    unloaded: Table<UnloadedRoom>,
+    /// The rooms closed in the last [`limits::CLOSED_ROOM_MS`], by the time at which that is forgotten.
+    closed: VecDeque<(u64, Name)>,
+    pub(super) idempotency: IdempotencyRecords,
+}
 
-impl EmbeddedOwner {
-    pub(super) fn room_op(
-        &mut self,
-        now: Now,
-        name: Name,
-        op: RoomOp,
-        to: Requester,
-        out: &mut Vec<Outgoing>,
-    ) -> Outcome {
-        let op = match op {
-            RoomOp::Create { by, profile, log } if !self.rooms.contains(&name) => {
-                return self.create(now, name, by, profile, log, to);
-            }
-            op => op,
-        };
-        let place = match self.rooms.find(&name) {
-            Some(place) => place,
-            None => self.make(now, &name, &op)?,
-        };
-        let Some(room) = self.rooms.at_mut(place) else { return Err(Reject::room_not_found()) };
-        if room.is_closing && room.members.is_empty() && op.is_arrival() {
-            self.gate.hold([], Held::Again { to, room: name, op });
-            return Ok(None);
+/// The room at a place that was found in this turn.
+pub(super) fn room_at(rooms: &mut Table<Box<Room>>, place: u32) -> &mut Room {
+    rooms.at_mut(place).expect("rooms: a found room is present")
+}
+
+impl RoomStore {
+    pub(super) fn new(seed: u64, idempotency_seeds: [u64; 2]) -> Self {
+        Self {
+            rooms: Table::new(seed),
+            unloaded: Table::new(seed),
+            closed: VecDeque::new(),
+            idempotency: IdempotencyRecords::new(idempotency_seeds),
         }
-        if room.is_closing
-            && !matches!(op, RoomOp::Leave { .. } | RoomOp::RemoveMember { .. } | RoomOp::StartGrace { .. })
-        {
-            return Err(Reject::room_closed());
-        }
-        if self.rules.has_store
-            && let Some(record) = room.before(&op)?
-        {
-            self.check_store(now)?;
-            let Some(room) = self.rooms.at_mut(place) else { return Err(Reject::room_not_found()) };
-            room.is_closing = matches!(op, RoomOp::Close { .. });
-            self.gate.hold([record], Held::Act { to, op: Op::Room(name, op) });
-            return Ok(None);
-        }
-        if let RoomOp::StartGrace { connection } | RoomOp::RemoveMember { connection } = op {
-            self.stop_returning(&name, connection);
+    }
+
+    /// The place of the room that `op` acts on. A join creates the room, a join or a return loads it.
+    pub(super) fn open(&mut self, turn: &mut Turn<'_>, name: &Name, op: &RoomOp) -> Result<u32, Reject> {
+        if let Some(place) = self.rooms.find(name) {
+            return Ok(place);
         }
         match op {
-            RoomOp::Send(message) if message.to.is_none() => self.send(now, place, *message, to, out),
-            RoomOp::ReadHistory { connection, wanted } => self.history(now, place, connection, wanted, to),
-            RoomOp::ReadSince { connection, after, limit } => self.sync(now, place, connection, (after, limit), to),
-            RoomOp::ReadReceipts { connection, message } => self.marks(now, place, connection, message, to),
-            RoomOp::MarkMessage { connection, message, kind } => {
-                self.receipt(now, place, connection, message, kind, to, out)
+            RoomOp::Join(join) if join.create => Ok(self.load(turn, name).unwrap_or_else(|| {
+                let room = Room::new(name.clone(), &join.by, None, LogTerms::default(), &mut turn.context());
+                self.rooms.insert(Box::new(room))
+            })),
+            RoomOp::Rejoin(_) => self.load(turn, name).ok_or_else(Reject::room_not_found),
+            RoomOp::Describe { .. } | RoomOp::Close { .. } | RoomOp::RemoveMember { .. } => {
+                Err(Reject::room_not_found())
             }
-            RoomOp::ListUsers { by, page } => self.roster(place, &by, &page),
-            RoomOp::Rejoin(back) => self.come_back(now, place, back, to, out),
-            RoomOp::StartGrace { connection } => {
-                // Who is lost types no longer, whether or not it returns.
-                let stop = RoomOp::SetTyping { connection, is_typing: false };
-                let _ = self.act(now, place, stop, to, out);
-                self.due_in(now, self.rules.presence_grace_ms, Due::Vanish(name, connection));
-                Ok(Some(Reply::Done))
-            }
-            op => self.act(now, place, op, to, out),
+            _ if self.closed.iter().any(|(_, closed)| closed == name) => Err(Reject::room_closed()),
+            _ => Err(Reject::room_not_found()),
         }
     }
 
-    /// Refuses what needs the store while it takes nothing.
-    pub(super) fn check_store(&self, now: Now) -> Result<(), Reject> {
-        self.gate.is_open(now).then_some(()).ok_or_else(Reject::storage_unavailable)
-    }
-
-    /// Makes a room on purpose, once it is written down.
-    fn create(
+    /// Creates a room on purpose, once its record is committed.
+    pub(super) fn create(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         name: Name,
-        by: Identity,
-        profile: Box<Profile>,
-        log: LogTerms,
-        to: Requester,
-    ) -> Outcome {
-        let mut context = context!(self, now);
-        let mut room = Room::new(name.clone(), &by, Some(profile), log, &mut context);
-        if !self.rules.has_store {
-            return Ok(Some(self.created(now, room)));
+        (by, profile, terms): (Identity, Box<Profile>, LogTerms),
+    ) -> OpOutcome {
+        let mut room = Room::new(name.clone(), &by, Some(profile), terms, &mut turn.context());
+        if !turn.rules().has_store {
+            return Ok(Some(self.created(turn, room)));
         }
-        self.check_store(now)?;
-        // A name that rests would be written down twice.
-        if self.dormant.contains(&name) {
-            return Err(Reject::new(crate::domain::reject::Code::Internal, "That room id is in use"));
+        turn.check_store()?;
+        // Storage has an unloaded room of this name.
+        if self.unloaded.contains(&name) {
+            return Err(Reject::room_id_in_use());
         }
-        let record = Record::RoomMade(Box::new(room.made(&self.rules)));
-        room.note_made();
-        self.gate.hold([record], Held::Create { to, room: Box::new(room) });
+        let record = Record::RoomMade(Box::new(room.made(turn.rules())));
+        room.log.note_made();
+        turn.hold([record], PendingEffect::RoomCreation(Box::new(room)));
         Ok(None)
     }
 
-    /// A room that was made on purpose is there from now on.
-    pub(super) fn created(&mut self, now: Now, room: Room) -> Reply {
+    /// Adds a room whose record, if any, is committed.
+    pub(super) fn created(&mut self, turn: &mut Turn<'_>, room: Room) -> Reply {
         let reply = Reply::Room(Box::new(room.view(0)));
-        let place = self.rooms.insert(Box::new(room));
-        self.note_due(now, place);
+        self.insert(turn, room);
         reply
     }
 
-    /// Makes the room, if `op` is one that makes rooms; its place.
-    fn make(&mut self, now: Now, name: &Name, op: &RoomOp) -> Result<u32, Reject> {
-        let by = match op {
-            RoomOp::Join(join) if join.create => &join.by,
-            RoomOp::Rejoin(_) => return self.wake(now, name).ok_or_else(Reject::room_not_found),
-            RoomOp::Describe { .. } | RoomOp::Close { .. } | RoomOp::RemoveMember { .. } => {
-                return Err(Reject::room_not_found());
-            }
-            _ if self.closed.iter().any(|(_, closed)| closed == name) => return Err(Reject::room_closed()),
-            _ => return Err(Reject::room_not_found()),
-        };
-        if let Some(place) = self.wake(now, name) {
-            return Ok(place);
-        }
-        let mut context = context!(self, now);
-        let room = Room::new(name.clone(), by, None, LogTerms::default(), &mut context);
-        Ok(self.rooms.insert(Box::new(room)))
+    /// Adds a room and schedules its end.
+    pub(super) fn insert(&mut self, turn: &mut Turn<'_>, room: Room) {
+        let place = self.rooms.insert(Box::new(room));
+        turn.defer_room(room_at(&mut self.rooms, place));
     }
 
-    /// Does one act. What leaves no record is answered and told at once.
-    pub(super) fn act(&mut self, now: Now, place: u32, op: RoomOp, to: Requester, out: &mut Vec<Outgoing>) -> Outcome {
-        let Some(room) = self.rooms.at_mut(place) else { return Err(Reject::room_not_found()) };
-        let mut context = context!(self, now);
-        let is_closing = matches!(op, RoomOp::Close { .. });
-        let is_departure = op.is_departure();
-        let outcome = room.apply(op, &mut context);
-        let is_late = is_departure && room.seq() != room.committed() && self.records.is_empty();
-        let name = room.id.clone();
-        self.note_due(now, place);
-        if is_late && outcome.is_ok() {
-            // Who stays hears it after what was said before. Who goes hears it at once, and nothing that comes after: it is
-            // no member any more, so it would get some of what is said and some not.
-            let is_others = |fact: &mut AddressedEvent| !matches!(fact.audience, Audience::Connection(_));
-            let events: SmallVec<[AddressedEvent; 1]> = self.events.extract_if(.., is_others).collect();
-            self.tell_room_facts(now, place, false, out);
-            if !events.is_empty() {
-                self.gate.hold([], Held::Late { room: name, events });
-            }
+    /// Applies one operation. Without a record it is replied to and published at once.
+    pub(super) fn act(&mut self, turn: &mut Turn<'_>, place: u32, op: RoomOp) -> OpOutcome {
+        let room = room_at(&mut self.rooms, place);
+        let (is_close, is_departure) = (matches!(op, RoomOp::Close { .. }), op.is_departure());
+        let outcome = room.apply(op, &mut turn.context());
+        turn.defer_room(room);
+        if is_departure && outcome.is_ok() && room.log.has_uncommitted() && !turn.has_records() {
+            turn.publish_departure(room);
             return outcome.map(Some);
         }
-        let is_closed = is_closing && outcome.is_ok();
-        let outcome = self.tell_or_hold(now, place, outcome, to, out, is_closed);
+        let is_closed = is_close && outcome.is_ok();
+        let outcome = turn.publish_or_hold(room, outcome, is_closed);
         if is_closed {
-            self.remember_closed(now, place);
+            let name = room.id.clone();
+            self.remove_closed(turn, name);
         }
         outcome
     }
 
-    /// Somebody comes into a room: whoever has left and whose leaving waits for messages to be kept has left by now, so
-    /// that nobody is told of comings and goings in another order than they had.
-    pub(super) fn tell_departures(&mut self, now: Now, name: &Name, op: &RoomOp, out: &mut Vec<Outgoing>) {
-        let Some(place) = self.rooms.find(name).filter(|_| op.is_arrival()) else { return };
-        for events in self.gate.take_late(name) {
-            self.events.extend(events);
-            self.tell_room_facts(now, place, false, out);
+    /// Before an arrival: publishes the departures that wait for messages to be committed, so that arrivals and departures
+    /// keep their order.
+    pub(super) fn publish_departures(&mut self, turn: &mut Turn<'_>, name: &Name, op: &RoomOp) {
+        if op.is_arrival()
+            && let Some(room) = self.rooms.get(name)
+        {
+            for events in turn.core.barrier.take_departures(name) {
+                turn.publish_events(room, events);
+            }
         }
     }
 
-    /// Passes on what an act made known, or holds it until what it left is kept.
-    pub(super) fn tell_or_hold(
-        &mut self,
-        now: Now,
-        place: u32,
-        outcome: Result<Reply, Reject>,
-        to: Requester,
-        out: &mut Vec<Outgoing>,
-        is_closed: bool,
-    ) -> Outcome {
-        if self.records.is_empty() {
-            self.tell_room_facts(now, place, is_closed, out);
-            return outcome.map(Some);
-        }
-        let (records, events) = (self.records.drain(..), self.events.drain(..).collect());
-        let (Some(room), Ok(reply)) = (self.rooms.at(place), outcome) else { return Err(Reject::room_not_found()) };
-        let room = room.id.clone();
-        self.gate.hold(records, Held::Room { room, to, reply, events, seq: 0, repeat: None });
-        Ok(None)
-    }
-
-    /// Sends a message to a room's members: at once, or when it is kept.
-    fn send(&mut self, now: Now, place: u32, message: SendMessage, to: Requester, out: &mut Vec<Outgoing>) -> Outcome {
-        let Some(room) = self.rooms.at_mut(place) else { return Err(Reject::room_not_found()) };
+    /// Sends a message to the members: at once, or when its record is committed.
+    pub(super) fn send(&mut self, turn: &mut Turn<'_>, place: u32, message: SendMessage) -> OpOutcome {
+        let room = room_at(&mut self.rooms, place);
         let sender = room.user_of(message.connection)?;
-        let named = message.client_message_id.as_deref();
-        let repeat = named.map(|named| self.repeats.key(&room.id, room.epoch(), sender.user(), named));
-        if let Some(known) = repeat.and_then(|key| self.repeats.find(key)) {
+        let client_id = message.client_message_id.as_deref();
+        let idempotency_key = client_id.map(|id| self.idempotency.key(&room.id, room.log.epoch(), sender.user(), id));
+        if let Some(known) = idempotency_key.and_then(|key| self.idempotency.find(key)) {
             let reply = Reply::Sent(known.sent());
-            if known.seq <= room.committed() {
+            if known.seq <= room.log.committed() {
                 return Ok(Some(reply));
             }
-            self.gate.hold([], Held::StorageReply { to, reply });
+            turn.hold([], PendingEffect::Reply(reply));
             return Ok(None);
         }
-        let mut context = context!(self, now);
-        if room.is_kept(&context) && !self.gate.is_open(now) {
-            return Err(Reject::storage_unavailable());
+        if room.log.is_kept(turn.rules()) {
+            turn.check_store()?;
         }
-        let outcome = room.apply(RoomOp::Send(Box::new(message)), &mut context);
-        let (name, seq) = (room.id.clone(), room.seq());
-        if let (Some(key), Ok(Reply::Sent(sent))) = (repeat, &outcome) {
-            self.repeats.note(now, key, IdempotencyRecord { id: sent.id, seq, at: sent.at }, 0);
+        let outcome = room.apply(RoomOp::Send(Box::new(message)), &mut turn.context());
+        let seq = room.log.seq();
+        if let (Some(key), Ok(Reply::Sent(sent))) = (idempotency_key, &outcome) {
+            self.idempotency.note(turn.now, key, IdempotencyRecord { id: sent.id, seq, at: sent.at }, 0);
         }
-        if self.records.is_empty() {
-            self.tell_room_facts(now, place, false, out);
+        if !turn.has_records() {
+            turn.publish(room, false);
             return outcome.map(Some);
         }
-        let (records, events, reply) = (self.records.drain(..), self.events.drain(..).collect(), outcome?);
-        self.gate.hold(records, Held::Room { room: name, to, reply, events, seq, repeat });
+        let reply = outcome.expect("room: a rejected message leaves no record");
+        let room = room.id.clone();
+        turn.hold_events(|events| PendingEffect::RoomEvents { room, reply, events, seq, idempotency_key });
         Ok(None)
     }
 
-    /// Has a room looked at when there may be something to do about it.
-    pub(super) fn note_due(&mut self, now: Now, place: u32) {
-        let Some(room) = self.rooms.at_mut(place) else { return };
-        if let Some(at) = room.ends_at()
-            && !std::mem::replace(&mut room.end_is_due, true)
-        {
-            self.due.entry(at).or_default().insert(Due::EndRoom(room.id.clone()));
-        }
-        if let Some(at) = room.typing_due() {
-            self.due.entry(at).or_default().insert(Due::EndTyping(room.id.clone()));
-        }
-        if room.is_uncounted() {
-            let next = now.mono - now.mono % STATS_EVERY_MS + STATS_EVERY_MS;
-            self.due.entry(next).or_default().insert(Due::TellStats(room.id.clone()));
-        }
-        if room.is_online_news() {
-            let next = now.mono - now.mono % ONLINE_EVERY_MS + ONLINE_EVERY_MS;
-            self.due.entry(next).or_default().insert(Due::TellOnline(room.id.clone()));
-        }
-    }
-
-    /// A room that was closed is no more, and this is remembered for a while.
-    fn remember_closed(&mut self, now: Now, place: u32) {
-        let Some(name) = self.rooms.at(place).map(|room| room.id.clone()) else { return };
+    /// Removes a room that was closed, and remembers it for a while.
+    fn remove_closed(&mut self, turn: &mut Turn<'_>, name: Name) {
         self.rooms.remove(&name);
         if self.closed.len() == limits::CLOSED_ROOMS {
             self.closed.pop_front();
         }
-        self.closed.push_back((now.mono + limits::CLOSED_ROOM_MS, name));
+        self.closed.push_back((turn.now.mono + limits::CLOSED_ROOM_MS, name));
     }
 
-    /// Ends a room that is of no use any more: one with messages rests, one that the store knows is struck off there.
-    pub(super) fn end_room(&mut self, now: Now, place: u32) {
-        let is_open = self.gate.is_open(now);
-        let Some(room) = self.rooms.at_mut(place) else { return };
-        let name = room.id.clone();
-        let context = context!(self, now);
-        let rest = room.rest(&context);
-        let is_fresh = rest.as_ref().is_some_and(|rest| {
-            let age = now.wall.saturating_sub(rest.last_at);
-            self.rules.keep_ms == 0 || age < self.rules.keep_ms
-        });
-        match rest {
-            Some(rest) if is_fresh => {
-                self.rooms.remove(&name);
-                self.put_to_rest(now, rest);
-            }
-            _ if !room.is_made() => drop(self.rooms.remove(&name)),
-            _ if !is_open => self.due_in(now, limits::JOINED_ROOM_IDLE_MS, Due::EndRoom(name)),
-            _ => {
-                room.is_closing = true;
-                let record = Record::RoomClosed { room: name.clone() };
-                self.gate.hold([record], Held::End { room: name });
+    /// [`DeferredTask::EndRoom`]: ends the room if it has been idle long enough.
+    pub(super) fn end_if_idle(&mut self, turn: &mut Turn<'_>, name: Name) {
+        if let Some(room) = self.rooms.get_mut(&name) {
+            match room.ends_at() {
+                Some(at) if at <= turn.now.mono => self.end(turn, name),
+                Some(at) => turn.defer(at, DeferredTask::EndRoom(name)),
+                None => room.end_is_due = false,
             }
         }
     }
 
-    pub(super) fn list(&self) -> Reply {
-        Reply::Rooms(RoomsView {
-            total_rooms: self.rooms.len(),
-            total_peers: self.rooms.iter().map(|room| room.members.len()).sum(),
-            connections: self.users.iter().map(|user| user.connections.len()).sum(),
-            rooms: self.rooms.iter().take(limits::ROOMS_LISTED).map(|room| room.view(0)).collect(),
-        })
+    /// Ends an idle room: one with stored messages is unloaded, another that storage knows is deleted there.
+    fn end(&mut self, turn: &mut Turn<'_>, name: Name) {
+        let room = self.rooms.get_mut(&name).expect("rooms: a room that ends is present");
+        let (keep_ms, wall) = (turn.rules().keep_ms, turn.now.wall);
+        let is_fresh = |room: &UnloadedRoom| keep_ms == 0 || wall.saturating_sub(room.last_at) < keep_ms;
+        if let Some(unloaded) = room.unload(turn.rules()).filter(is_fresh) {
+            self.rooms.remove(&name);
+            self.add_unloaded(turn, unloaded);
+        } else if !room.log.is_made() {
+            self.rooms.remove(&name);
+        } else if !turn.core.barrier.is_open(turn.now) {
+            turn.defer_by(limits::JOINED_ROOM_IDLE_MS, DeferredTask::EndRoom(name));
+        } else {
+            room.is_closing = true;
+            let record = Record::RoomClosed { room: name.clone() };
+            turn.hold([record], PendingEffect::RoomDeletion { room: name });
+        }
+    }
+
+    pub(super) fn add_unloaded(&mut self, turn: &mut Turn<'_>, room: UnloadedRoom) {
+        let keep_ms = turn.rules().keep_ms;
+        if keep_ms != 0 {
+            let age = turn.now.wall.saturating_sub(room.last_at);
+            turn.defer_by(keep_ms.saturating_sub(age), DeferredTask::ExpireUnloaded(room.room.clone()));
+        }
+        self.unloaded.insert(room);
+    }
+
+    /// Loads an unloaded room; its place.
+    fn load(&mut self, turn: &mut Turn<'_>, name: &str) -> Option<u32> {
+        let unloaded = self.unloaded.remove(name)?;
+        let room = Room::from_unloaded(unloaded, None, &mut turn.context());
+        Some(self.rooms.insert(Box::new(room)))
+    }
+
+    /// [`DeferredTask::ExpireUnloaded`]: deletes the room if its last message has expired.
+    pub(super) fn expire_unloaded(&mut self, turn: &mut Turn<'_>, name: Name) {
+        if let Some(unloaded) = self.unloaded.get(&name) {
+            let age = turn.now.wall.saturating_sub(unloaded.last_at);
+            let keep_ms = turn.rules().keep_ms;
+            if age < keep_ms {
+                turn.defer_by(keep_ms - age, DeferredTask::ExpireUnloaded(name));
+            } else {
+                self.load(turn, &name);
+                self.end(turn, name);
+            }
+        }
+    }
+
+    /// The run of a room's log, loaded or not.
+    pub(super) fn epoch_of(&self, room: &str) -> Option<&Name> {
+        let unloaded = self.unloaded.get(room).map(|unloaded| &unloaded.epoch);
+        unloaded.or_else(|| self.rooms.get(room).map(|room| room.log.epoch()))
+    }
+
+    /// Forgets closed rooms and idempotency records whose time is over.
+    pub(super) fn expire(&mut self, turn: &Turn<'_>) {
+        while self.closed.pop_front_if(|(until, _)| *until <= turn.now.mono).is_some() {}
+        self.idempotency.tick(turn.now);
+    }
+
+    pub(super) fn check_invariants(&self, core: &OwnerCore) {
+        for room in self.rooms.iter() {
+            room.check_invariants();
+            assert!(!self.unloaded.contains(&room.id), "rooms: a loaded room is not unloaded");
+            let is_ending = room.ends_at().is_some() && !core.requests.is_returning(&room.id);
+            assert!(
+                !is_ending || core.tasks.iter().any(|task| *task == DeferredTask::EndRoom(room.id.clone())),
+                "rooms: each idle room has a deadline"
+            );
+        }
+        for effect in core.barrier.held() {
+            if let PendingEffect::RoomEvents { room, seq, .. } = effect
+                && let Some(room) = self.rooms.get(room)
+            {
+                assert!(
+                    *seq <= room.log.seq(),
+                    "rooms: each pending message has a sequence number that its room has issued"
+                );
+            }
+        }
+        assert!(self.closed.len() <= limits::CLOSED_ROOMS, "rooms: remembered closed rooms are within their limit");
+        assert!(self.closed.iter().is_sorted_by_key(|(at, _)| at), "rooms: remembered closed rooms are in order");
+        self.idempotency.check_invariants();
     }
 }

@@ -1,9 +1,8 @@
-//! What it takes to bring lost connections back. Sessions are kept by the store alone; whoever keeps a connection's session
-//! is found by the connection's id, so that what is said of one session stays in order.
+//! Recoverable sessions. Storage alone holds them. The owner of a session follows from the id of its connection, so all
+//! operations on one session are in order.
 
 use std::collections::VecDeque;
 
-use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::map::{Map, map};
@@ -11,147 +10,151 @@ use crate::base::time::Now;
 use crate::domain::op::Reply;
 use crate::domain::record::{Record, Session, TokenHash};
 use crate::domain::recovery::SessionOp;
-use crate::message::{Outgoing, Requester};
-use crate::owner::embedded::EmbeddedOwner;
-use crate::owner::embedded::commit_barrier::Held;
-use crate::owner::embedded::rooms::Outcome;
+use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect, SessionClaim};
+use crate::owner::embedded::turn::{OpOutcome, Turn};
 
-/// Sessions that were used up or passed on a moment ago. The connections that had them may not know yet, and what they
-/// still have noted of themselves must not open them again.
-pub(super) struct Taken {
-    known: Map<TokenHash, Standing>,
-    ends: VecDeque<(u64, TokenHash)>,
+/// The sessions that ended or were claimed in the last [`limits::SESSION_TAKEN_MS`]. Their former connections may not know
+/// yet, and must not store these sessions again.
+pub(super) struct SessionStore {
+    recent: Map<TokenHash, SessionFate>,
+    /// Deadlines in monotonic milliseconds, in order.
+    expiries: VecDeque<(u64, TokenHash)>,
 }
 
-/// What has become of a session.
-enum Standing {
-    /// It is used up.
-    Over,
-    /// It is this connection's.
-    Of(ConnectionId),
-    /// It is being passed on; what was to be kept of it meanwhile.
-    Passing(Option<Box<Session>>),
+/// The fate of a session.
+enum SessionFate {
+    Ended,
+    /// It belongs to this connection.
+    OwnedBy(ConnectionId),
+    /// A claim waits for storage; the session as its connection stored it since.
+    Claimed(Option<Box<Session>>),
 }
 
-/// What a connection claims.
-pub(super) struct Claim {
-    token: TokenHash,
-    by: Name,
-    from: ConnectionId,
-    to: ConnectionId,
-}
-
-impl Taken {
+impl SessionStore {
     pub(super) fn new(seed: u64) -> Self {
-        Self { known: map(seed), ends: VecDeque::new() }
+        Self { recent: map(seed), expiries: VecDeque::new() }
     }
 
-    fn note(&mut self, now: Now, token: TokenHash, standing: Standing) {
-        while let Some((_, over)) = self.ends.pop_front_if(|(until, _)| *until <= now.mono) {
-            // What is still being passed on is looked at when it is done.
-            if !matches!(self.known.get(&over), Some(Standing::Passing(_))) {
-                self.known.remove(&over);
+    fn note(&mut self, now: Now, token: TokenHash, fate: SessionFate) {
+        while let Some((_, expired)) = self.expiries.pop_front_if(|(until, _)| *until <= now.mono) {
+            // A claim that waits for storage stays until its receipt.
+            if !matches!(self.recent.get(&expired), Some(SessionFate::Claimed(_))) {
+                self.recent.remove(&expired);
             }
         }
-        self.known.insert(token, standing);
-        self.ends.push_back((now.mono + limits::SESSION_TAKEN_MS, token));
+        self.recent.insert(token, fate);
+        self.expiries.push_back((now.mono + limits::SESSION_TAKEN_MS, token));
     }
-}
 
-impl EmbeddedOwner {
-    pub(super) fn session_op(&mut self, now: Now, op: SessionOp, to: Requester) -> Outcome {
-        if !self.rules.has_store {
+    pub(super) fn apply(&mut self, turn: &mut Turn<'_>, op: SessionOp) -> OpOutcome {
+        if !turn.rules().has_store {
             return Ok(Some(Reply::Session(None)));
         }
         match op {
             SessionOp::Save(session) => {
-                match self.taken.known.get_mut(&session.token) {
-                    Some(Standing::Over) => {}
-                    Some(Standing::Of(connection)) if *connection != session.connection => {}
-                    Some(Standing::Passing(latest)) => *latest = Some(session),
-                    _ => self.gate.keep([Record::SessionKept(session)]),
+                match self.recent.get_mut(&session.token) {
+                    Some(SessionFate::Ended) => {}
+                    Some(SessionFate::OwnedBy(connection)) if *connection != session.connection => {}
+                    Some(SessionFate::Claimed(latest)) => *latest = Some(session),
+                    _ => turn.core.barrier.keep([Record::SessionKept(session)]),
                 }
                 Ok(Some(Reply::Done))
             }
             SessionOp::Take { token } => {
-                self.check_store(now)?;
-                self.taken.note(now, token, Standing::Over);
-                self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: Some(to) });
+                turn.check_store()?;
+                self.note(turn.now, token, SessionFate::Ended);
+                turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionEnd);
                 Ok(None)
             }
-            SessionOp::Transfer { token, by, from, to: successor } => {
-                self.check_store(now)?;
-                let claim = Claim { token, by, from, to: successor };
-                match self.taken.known.get(&token) {
-                    Some(Standing::Over) => return Ok(Some(Reply::Session(None))),
-                    // Another claim of it is on its way to the store.
-                    Some(Standing::Passing(_)) => self.gate.hold([], Held::ClaimAgain { to, claim }),
-                    _ => {
-                        self.taken.note(now, token, Standing::Passing(None));
-                        self.gate.hold_alone(now, Record::SessionClaimed { token }, Held::Claim { to, claim });
-                    }
-                }
-                Ok(None)
+            SessionOp::Transfer { token, by: user, from, to: successor } => {
+                turn.check_store()?;
+                self.claim(turn, SessionClaim { token, user, from, to: successor })
             }
             SessionOp::Clear { token } => {
-                self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: None });
+                turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionDeletion);
                 Ok(Some(Reply::Done))
             }
             SessionOp::Delete { token } => {
-                self.taken.note(now, token, Standing::Over);
-                self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: None });
+                self.note(turn.now, token, SessionFate::Ended);
+                turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionDeletion);
                 Ok(Some(Reply::Done))
             }
         }
     }
 
-    /// A session that is claimed was found in the store, if it was there: it is kept as its next connection's from now on,
-    /// or stays what it was.
-    pub(super) fn pass_on(
-        &mut self,
-        now: Now,
-        to: Requester,
-        claim: Claim,
-        found: Option<Box<Session>>,
-        out: &mut Vec<Outgoing>,
-    ) {
-        let latest = match self.taken.known.remove(&claim.token) {
-            Some(Standing::Passing(latest)) => latest,
-            // It was given up meanwhile.
-            Some(over) => {
-                self.taken.known.insert(claim.token, over);
-                return self.answer(to, Ok(Reply::Session(None)), out);
+    fn claim(&mut self, turn: &mut Turn<'_>, claim: SessionClaim) -> OpOutcome {
+        let token = claim.token;
+        match self.recent.get(&token) {
+            Some(SessionFate::Ended) => return Ok(Some(Reply::Session(None))),
+            Some(SessionFate::Claimed(_)) => turn.hold([], PendingEffect::RetriedClaim(claim)),
+            _ => {
+                self.note(turn.now, token, SessionFate::Claimed(None));
+                turn.hold_alone(Record::SessionClaimed { token }, PendingEffect::SessionClaim(claim));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Runs a claim that waited for another claim.
+    pub(super) fn retry_claim(&mut self, turn: &mut Turn<'_>, claim: SessionClaim) {
+        let outcome = turn.check_store().and_then(|()| self.claim(turn, claim));
+        turn.reply_unless_later(outcome);
+    }
+
+    /// Completes a claim. `found` is the session in storage. If its user and connection are those of the claim, it is
+    /// stored as the session of the new connection; otherwise it stays as it is.
+    pub(super) fn complete_claim(&mut self, turn: &mut Turn<'_>, claim: SessionClaim, found: Option<Box<Session>>) {
+        let latest = match self.recent.remove(&claim.token) {
+            Some(SessionFate::Claimed(latest)) => latest,
+            // The session has ended meanwhile.
+            Some(fate) => {
+                self.recent.insert(claim.token, fate);
+                return turn.reply(Ok(Reply::Session(None)));
             }
             None => None,
         };
         let is_newer = latest.is_some();
-        let Some(session) = latest.or(found) else { return self.answer(to, Ok(Reply::Session(None)), out) };
-        if session.user != claim.by {
-            self.gate.keep(is_newer.then_some(Record::SessionKept(session)));
-            return self.answer(to, Ok(Reply::Session(None)), out);
-        }
-        if session.connection == claim.from {
-            self.taken.note(now, claim.token, Standing::Of(claim.to));
-            self.gate.keep([Record::SessionKept(Box::new(session.passed_to(claim.to, None)))]);
-        } else {
-            self.gate.keep(is_newer.then(|| Record::SessionKept(session.clone())));
-        }
-        self.answer(to, Ok(Reply::Session(Some(session))), out);
+        let session = latest.or(found);
+        let reply = match session {
+            Some(session) if session.user != claim.user => {
+                turn.core.barrier.keep(is_newer.then_some(Record::SessionKept(session)));
+                None
+            }
+            Some(session) if session.connection == claim.from => {
+                self.note(turn.now, claim.token, SessionFate::OwnedBy(claim.to));
+                turn.core.barrier.keep([Record::SessionKept(Box::new(session.passed_to(claim.to, None)))]);
+                Some(session)
+            }
+            Some(session) => {
+                turn.core.barrier.keep(is_newer.then(|| Record::SessionKept(session.clone())));
+                Some(session)
+            }
+            None => None,
+        };
+        turn.reply(Ok(Reply::Session(reply)));
     }
 
-    /// The store could not say what is claimed; what was to be kept of it meanwhile is kept.
-    pub(super) fn keep_unclaimed(&mut self, claim: &Claim) {
-        if let Some(Standing::Passing(latest)) = self.taken.known.remove(&claim.token) {
-            self.gate.keep(latest.map(Record::SessionKept));
+    /// Undoes a claim that storage refused. The session is stored if its connection stored it since.
+    pub(super) fn undo_claim(&mut self, turn: &mut Turn<'_>, claim: &SessionClaim) {
+        if let Some(SessionFate::Claimed(latest)) = self.recent.remove(&claim.token) {
+            turn.core.barrier.keep(latest.map(Record::SessionKept));
         }
     }
 
-    /// A claim that waited for another one.
-    pub(super) fn claim_again(&mut self, now: Now, to: Requester, claim: Claim, out: &mut Vec<Outgoing>) {
-        let Claim { token, by, from, to: successor } = claim;
-        let op = SessionOp::Transfer { token, by, from, to: successor };
-        if let Some(reply) = self.session_op(now, op, to).transpose() {
-            self.answer(to, reply, out);
+    pub(super) fn check_invariants(&self, barrier: &CommitBarrier) {
+        assert!(self.expiries.iter().is_sorted_by_key(|(at, _)| at), "sessions: expiries are in order");
+        for (token, fate) in &self.recent {
+            match fate {
+                SessionFate::Claimed(_) => {
+                    assert!(barrier.holds_claim(token), "sessions: each claimed session has a pending claim");
+                }
+                SessionFate::Ended | SessionFate::OwnedBy(_) => {
+                    assert!(
+                        self.expiries.iter().any(|(_, known)| known == token),
+                        "sessions: each recent session has an expiry"
+                    );
+                }
+            }
         }
     }
 }

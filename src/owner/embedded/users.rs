@@ -1,268 +1,298 @@
-//! The users a shard keeps: who is connected, how they are, and who learns of it.
+//! The users of a shard: their connections and presence, registrations, REST quotas and direct messages.
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
+use crate::base::table::Table;
 use crate::base::time::Now;
-use crate::dialect::encoded_event::EncodedEvent;
+use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::Event;
-use crate::domain::op::{AddressedEvent, Audience, OpContext, PushResult, Reply, Scope, UserOp, UsersPage, UsersView};
-use crate::domain::quota::{RestQuota, WINDOW_MS};
+use crate::domain::op::{AddressedEvent, Audience, PushResult, Reply, Scope, UserOp};
+use crate::domain::registration::Registrations;
 use crate::domain::reject::Reject;
 use crate::domain::user::{User, user_not_found};
-use crate::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, ShardNumber, UpdateReach};
-use crate::owner::embedded::rooms::Outcome;
-use crate::owner::embedded::{Due, EmbeddedOwner};
+use crate::message::storage::StorageQuery;
+use crate::message::{PresenceUpdate, ShardMessage, ShardNumber, UpdateReach};
+use crate::owner::embedded::commit_barrier::PendingEffect;
+use crate::owner::embedded::direct_messages::DirectDeliveries;
+use crate::owner::embedded::rest_quotas::RestQuotas;
+use crate::owner::embedded::storage_requests::StorageRequest;
+use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
 
-/// Users up to which `presence.scope = "auto"` tells everybody.
+/// With `presence.scope = "auto"` up to this many users receive the presence of all others.
 const TELL_ALL_UP_TO: usize = 5_000;
 
-impl EmbeddedOwner {
-    /// What there is to say of somebody who is not connected, nor was a moment ago.
-    fn absent(&mut self, user: Name, op: &UserOp, to: Requester) -> Outcome {
+pub(super) struct UserStore {
+    pub(super) users: Table<User>,
+    /// The number of users that appear online.
+    pub(super) shown: usize,
+    /// The number of the last presence update.
+    updates: u64,
+    /// The users that arrived in the last [`limits::ARRIVAL_NOTED_MS`], by the time at which that is recorded.
+    arrivals: VecDeque<(u64, Name)>,
+    registrations: Registrations,
+    quotas: RestQuotas,
+}
+
+impl UserStore {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            users: Table::new(seed),
+            shown: 0,
+            updates: 0,
+            arrivals: VecDeque::new(),
+            registrations: Registrations::new(seed),
+            quotas: RestQuotas::new(seed),
+        }
+    }
+
+    /// Whether a user is connected or in the grace period.
+    pub(super) fn is_present(&self, name: &str) -> bool {
+        self.users.contains(name)
+    }
+
+    /// The connections of a user; none of an unknown one.
+    pub(super) fn connections_of(&self, name: &str) -> &[ConnectionId] {
+        self.users.get(name).map_or(&[], |user| user.connections.as_slice())
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        turn: &mut Turn<'_>,
+        directs: &mut DirectDeliveries,
+        name: Name,
+        op: UserOp,
+    ) -> OpOutcome {
+        match op {
+            UserOp::SpendRestQuota => {
+                self.quotas.spend(turn.now, name, turn.rules().rest_per_minute).map(|()| Some(Reply::Done))
+            }
+            UserOp::RegisterSocket { socket, device } => {
+                let known = self.registrations.register(&name, socket, device, turn.now)?;
+                Ok(Some(known.map_or(Reply::Registered(None), |live| Reply::Connections(vec![live]))))
+            }
+            UserOp::UnregisterSocket { socket } => {
+                self.registrations.unregister(&name, &socket).map(|()| Some(Reply::Done))
+            }
+            UserOp::Send { by, content } => directs.send(turn, self, name, (by, content)),
+            UserOp::Attach { connection, by, socket } => self.attach(turn, directs, name, (connection, by, socket)),
+            UserOp::Detach { connection, .. } => {
+                self.registrations.disconnected(&name, connection);
+                let reply = self.apply_to_user(turn, &name, op)?;
+                directs.disconnected(turn, self, &name, connection);
+                self.schedule_offline(turn, name);
+                Ok(Some(reply))
+            }
+            op if self.users.contains(&name) => {
+                let reply = self.apply_to_user(turn, &name, op)?;
+                self.schedule_offline(turn, name);
+                Ok(Some(reply))
+            }
+            op => self.apply_to_unknown(turn, name, &op),
+        }
+    }
+
+    /// Applies an operation to a user without connections and outside the grace period.
+    fn apply_to_unknown(&mut self, turn: &mut Turn<'_>, user: Name, op: &UserOp) -> OpOutcome {
         match op {
             UserOp::ListConnections => Ok(Some(Reply::Connections(Vec::new()))),
             UserOp::Push { .. } => Ok(Some(Reply::Pushed(PushResult { reached: 0, offline: vec![user] }))),
-            UserOp::Describe { .. } if self.rules.has_store => {
-                self.look_up(user, to);
+            UserOp::Describe { .. } if turn.rules().has_store => {
+                if turn.core.barrier.is_busy() {
+                    turn.hold([], PendingEffect::UserLookup { user });
+                } else {
+                    Self::look_up(turn, user);
+                }
                 Ok(None)
             }
             _ => Err(user_not_found()),
         }
     }
 
-    pub(super) fn user_op(
+    /// Requests the last presence of an offline user.
+    pub(super) fn look_up(turn: &mut Turn<'_>, user: Name) {
+        turn.request(StorageRequest::LastSeen, StorageQuery::User { user });
+    }
+
+    fn attach(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
+        directs: &mut DirectDeliveries,
         name: Name,
-        mut op: UserOp,
-        to: Requester,
-        out: &mut Vec<Outgoing>,
-    ) -> Outcome {
-        let (mut socket, mut arrival, mut departure) = (None, None, None);
-        match &mut op {
-            UserOp::SpendRestQuota => return self.spend_rest(now, name).map(Some),
-            UserOp::RegisterSocket { socket, device } => {
-                let known = self.registrations.register(&name, socket.clone(), device.take(), now)?;
-                return Ok(Some(known.map_or(Reply::Registered(None), |live| Reply::Connections(vec![live]))));
+        (connection, by, socket): (ConnectionId, Identity, Option<Name>),
+    ) -> OpOutcome {
+        if !self.users.contains(&name) {
+            let user = User::new(by.clone());
+            if turn.rules().outlives_process && user.is_recorded(turn.rules()) {
+                self.arrivals.push_back((turn.now.mono + limits::ARRIVAL_NOTED_MS, name.clone()));
             }
-            UserOp::UnregisterSocket { socket } => {
-                return self.registrations.withdraw(&name, socket).map(|()| Some(Reply::Done));
-            }
-            UserOp::Attach { by, connection, socket: given } => {
-                socket = given.take().map(|socket| (socket, *connection));
-                arrival = Some(*connection);
-                if !self.users.contains(&name) {
-                    let user = User::new(by.clone());
-                    if self.rules.outlives_process && user.is_noted(&self.rules) {
-                        self.arrived.push_back((now.mono + limits::ARRIVAL_NOTED_MS, name.clone()));
-                    }
-                    self.users.insert(user);
-                }
-            }
-            UserOp::Detach { connection, .. } => {
-                self.registrations.end(&name, *connection);
-                departure = Some(*connection);
-            }
-            _ => {}
+            self.users.insert(user);
         }
-        if let UserOp::Send { by, content } = op {
-            return self.send_to_user(now, name, by, content, to, out);
-        }
-        let Some(user) = self.users.get_mut(&name) else { return self.absent(name, &op, to) };
-        let mut context = context!(self, now);
-        let was_shown = user.shown() != Status::Offline;
-        let mut reply = user.apply(op, &mut context)?;
-        let is_shown = user.shown() != Status::Offline;
-        self.shown = self.shown + usize::from(is_shown) - usize::from(was_shown);
-        if let Some((socket, connection)) = socket
-            && let Some(device) = self.registrations.claim(&name, socket, connection)
+        let mut reply = self.apply_to_user(turn, &name, UserOp::Attach { connection, by, socket: None })?;
+        if let Some(socket) = socket
+            && let Some(device) = self.registrations.connected(&name, socket, connection)
         {
             reply = Reply::Claimed(device);
         }
-        let offline_at = user.offline_at();
-        self.gate.keep(self.records.drain(..));
-        self.tell_user_facts(now, &name, out);
-        if let Some(connection) = arrival {
-            self.ask_directs(&name, Some(connection));
-        }
-        if let Some(connection) = departure {
-            self.end_directs(&name, connection);
-        }
-        match offline_at {
-            Some(at) if at <= now.mono => self.go_offline(now, &name, out),
-            Some(at) => drop(self.due.entry(at).or_default().insert(Due::GoOffline(name))),
-            None => {}
-        }
+        directs.request_if_waiting(turn, self, &name, Some(connection));
+        self.schedule_offline(turn, name);
         Ok(Some(reply))
     }
 
-    /// Has it kept of those who came a while ago, and are still here, that they were. Whoever comes for a moment is noted
-    /// only once, when they go.
-    pub(super) fn note_arrivals(&mut self, now: Now) {
-        while let Some((_, name)) = self.arrived.pop_front_if(|(due, _)| *due <= now.mono) {
-            let Some(user) = self.users.get(&name) else { continue };
-            let mut context = context!(self, now);
-            user.note_seen(&mut context);
-        }
-        if self.arrived.is_empty() {
-            self.arrived = VecDeque::new();
-        }
-        self.gate.keep(self.records.drain(..));
+    /// Applies an operation to a known user and publishes its events.
+    fn apply_to_user(&mut self, turn: &mut Turn<'_>, name: &Name, op: UserOp) -> Result<Reply, Reject> {
+        let user = self.users.get_mut(name).ok_or_else(user_not_found)?;
+        let was_shown = user.shown() != Status::Offline;
+        let reply = user.apply(op, &mut turn.context())?;
+        let is_shown = user.shown() != Status::Offline;
+        self.shown = self.shown + usize::from(is_shown) - usize::from(was_shown);
+        turn.keep_records();
+        self.publish(turn, name);
+        Ok(reply)
     }
 
-    /// Forgets a user who has not come back in time.
-    pub(super) fn go_offline(&mut self, now: Now, name: &Name, out: &mut Vec<Outgoing>) {
-        let Some(user) = self.users.get_mut(name) else { return };
-        let mut context = context!(self, now);
-        user.go_offline(&mut context);
-        self.gate.keep(self.records.drain(..));
-        self.tell_user_facts(now, name, out);
+    fn schedule_offline(&mut self, turn: &mut Turn<'_>, name: Name) {
+        match self.users.get(&name).and_then(User::offline_at) {
+            Some(at) if at <= turn.now.mono => self.go_offline(turn, &name),
+            Some(at) => turn.defer(at, DeferredTask::GoOffline(name)),
+            None => {}
+        }
+    }
+
+    /// Removes a user whose grace period has ended.
+    pub(super) fn go_offline_if_due(&mut self, turn: &mut Turn<'_>, name: &Name) {
+        if self.users.get(name).and_then(User::offline_at).is_some_and(|at| at <= turn.now.mono) {
+            self.go_offline(turn, name);
+        }
+    }
+
+    fn go_offline(&mut self, turn: &mut Turn<'_>, name: &Name) {
+        let user = self.users.get_mut(name).expect("users: a user that goes offline is present");
+        debug_assert!(user.connections.is_empty(), "invariant: a user that goes offline has no connection");
+        user.go_offline(&mut turn.context());
+        turn.keep_records();
+        self.publish(turn, name);
         self.users.remove(name);
     }
 
-    /// Counts a request against a user's allowance, whether or not they are connected.
-    pub(super) fn spend_rest(&mut self, now: Now, user: Name) -> Result<Reply, Reject> {
-        if !self.allowances.contains(&user) {
-            self.spent.push_back((now.mono + WINDOW_MS, user.clone()));
-            self.allowances.insert(RestQuota::new(user.clone(), now));
+    /// Records the users that arrived a while ago and are still present. A shorter stay is recorded at its end only.
+    pub(super) fn record_arrivals(&mut self, turn: &mut Turn<'_>) {
+        if self.arrivals.front().is_none_or(|(due, _)| *due > turn.now.mono) {
+            return;
         }
-        match self.allowances.get_mut(&user) {
-            Some(allowance) => allowance.spend(self.rules.rest_per_minute, now).map(|()| Reply::Done),
-            None => Ok(Reply::Done),
-        }
-    }
-
-    /// Forgets the allowances whose minute is over; one that was begun anew stays for another.
-    pub(super) fn forget_allowances(&mut self, now: Now) {
-        while let Some((_, user)) = self.spent.pop_front_if(|(until, _)| *until <= now.mono) {
-            match self.allowances.get(&user).map(RestQuota::ends_at) {
-                Some(at) if at > now.mono => self.spent.push_back((at, user)),
-                _ => drop(self.allowances.remove(&user)),
+        while let Some((_, name)) = self.arrivals.pop_front_if(|(due, _)| *due <= turn.now.mono) {
+            if let Some(user) = self.users.get(&name) {
+                user.record_presence(&mut turn.context());
             }
         }
-    }
-
-    /// A page of the connected users, for whoever may see them all.
-    pub(super) fn page_of_users(&self, now: Now, page: &UsersPage) -> Reply {
-        let is_one = |user: &User| !user.connections.is_empty();
-        Reply::Users(self.page_of(now, page, self.users.iter().filter(|user| is_one(user)).count(), is_one))
-    }
-
-    /// A page of those users whom `is_one` picks, `total` in all.
-    pub(super) fn page_of(
-        &self,
-        now: Now,
-        page: &UsersPage,
-        total: usize,
-        is_one: impl Fn(&User) -> bool,
-    ) -> UsersView {
-        if page.limit == 0 {
-            return UsersView { total, users: Vec::new(), is_more: total > 0 };
+        if self.arrivals.is_empty() {
+            self.arrivals = VecDeque::new();
         }
-        // The first of those behind `after`, the last of them on top: what comes before it takes its place.
-        let mut first = BinaryHeap::new();
-        let mut is_more = false;
-        let is_behind = |name: &str| page.after.as_deref().is_none_or(|after| name > after);
-        for user in self.users.iter().filter(|user| is_one(user) && is_behind(user.identity.user())) {
-            let name = user.identity.user();
-            if first.len() < page.limit {
-                first.push(name);
-                continue;
-            }
-            is_more = true;
-            if let Some(mut last) = first.peek_mut()
-                && name < *last
-            {
-                *last = name;
-            }
-        }
-        let users = first.into_sorted_vec().into_iter().filter_map(|name| self.users.get(name));
-        let users = users.map(|user| user.view(&user.identity, now)).collect();
-        UsersView { total, users, is_more }
+        turn.keep_records();
     }
 
-    pub(super) fn tell_user_facts(&mut self, now: Now, name: &Name, out: &mut Vec<Outgoing>) {
-        let mut events = std::mem::take(&mut self.events);
-        for AddressedEvent { audience, event } in events.drain(..) {
-            match audience {
-                Audience::Connection(to) => out.push((to.place().shard, ShardMessage::Deliver { to, event })),
-                Audience::Observers { except, rooms } => {
-                    let Some(news) = self.news_of(now, name, except, &event) else { continue };
-                    if self.tells_everybody() {
-                        for shard in 0..self.placement.shards() as ShardNumber {
-                            out.push((
-                                shard,
-                                ShardMessage::PresenceUpdate { reach: UpdateReach::Everyone, news: news.clone() },
-                            ));
-                        }
-                        continue;
-                    }
-                    let connections = self.users.get(name).map_or(&[][..], |user| user.connections.as_slice());
-                    for &of in connections {
-                        let reach = UpdateReach::Around(of);
-                        out.push((of.place().shard, ShardMessage::PresenceUpdate { reach, news: news.clone() }));
-                    }
-                    for room in rooms {
-                        let home = self.placement.of(&room);
-                        out.push((
-                            home,
-                            ShardMessage::PresenceUpdate { reach: UpdateReach::Room(room), news: news.clone() },
-                        ));
-                    }
-                }
-                Audience::Acquaintances { connection, room } if !self.tells_everybody() => {
-                    let Some(news) = self.news_of(now, name, Some(connection), &event) else { continue };
-                    out.push((
-                        self.placement.of(&room),
-                        ShardMessage::PresenceUpdate { reach: UpdateReach::Room(room), news },
-                    ));
-                }
-                Audience::Acquaintances { .. } | Audience::Members { .. } | Audience::User(_) => {}
-            }
+    /// Delivers an event to every connection of a user.
+    pub(super) fn notify(&self, turn: &mut Turn<'_>, user: &Name, event: &Event) {
+        for &to in self.connections_of(user) {
+            turn.deliver(to, event.clone());
         }
-        self.events = events;
     }
 
-    /// Whether everybody hears how a user is, and not only those who share a room with them.
-    pub fn tells_everybody(&self) -> bool {
-        match self.rules.presence_scope {
-            // Names hash evenly, so this shard's share of the users tells how many there are.
-            Scope::Auto => self.users.len() * self.placement.shards() <= TELL_ALL_UP_TO,
+    /// Publishes the events of an operation on a user.
+    fn publish(&mut self, turn: &mut Turn<'_>, name: &Name) {
+        let is_silent = turn.rules().presence_scope == Scope::None;
+        turn.drain_events(|turn, AddressedEvent { audience, event }| match audience {
+            Audience::Connection(to) => turn.deliver(to, event),
+            Audience::Observers { except, rooms } if !is_silent => {
+                let update = self.presence_update(turn, name, except, &event);
+                self.publish_to_observers(turn, name, rooms, &update);
+            }
+            Audience::Acquaintances { connection, room } if !is_silent && !self.tells_everybody(turn.core) => {
+                let update = self.presence_update(turn, name, Some(connection), &event);
+                send_to_room(turn, room, update);
+            }
+            Audience::Observers { .. } | Audience::Acquaintances { .. } => {}
+            Audience::Members { .. } | Audience::User(_) => {
+                debug_assert!(false, "invariant: a user publishes no events of rooms");
+            }
+        });
+    }
+
+    /// Publishes a presence update to all users, or to the users that share a room. `rooms` are those of connections that
+    /// have ended.
+    fn publish_to_observers(&self, turn: &mut Turn<'_>, name: &Name, rooms: Vec<Name>, update: &Arc<PresenceUpdate>) {
+        if self.tells_everybody(turn.core) {
+            for shard in 0..turn.core.placement.shards() as ShardNumber {
+                let (reach, news) = (UpdateReach::Everyone, update.clone());
+                turn.send(shard, ShardMessage::PresenceUpdate { reach, news });
+            }
+            return;
+        }
+        for &connection in self.connections_of(name) {
+            let (reach, news) = (UpdateReach::Around(connection), update.clone());
+            turn.send(connection.place().shard, ShardMessage::PresenceUpdate { reach, news });
+        }
+        for room in rooms {
+            send_to_room(turn, room, update.clone());
+        }
+    }
+
+    /// Whether every user receives the presence of all others, and not only of those who share a room.
+    pub(super) fn tells_everybody(&self, core: &OwnerCore) -> bool {
+        match core.rules.presence_scope {
+            // Names hash evenly, so the total follows from the users of this shard.
+            Scope::Auto => self.users.len() * core.placement.shards() <= TELL_ALL_UP_TO,
             Scope::All => true,
             Scope::Rooms | Scope::None => false,
         }
     }
 
-    /// An event as news of a user; `None` where nobody is to hear of it.
-    fn news_of(
+    fn presence_update(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         user: &Name,
         except: Option<ConnectionId>,
         event: &Event,
-    ) -> Option<Arc<PresenceUpdate>> {
-        if self.rules.presence_scope == Scope::None {
-            return None;
-        }
-        self.news += 1;
-        let packed = EncodedEvent::new(event, now, &mut self.draft).and_for_peers(event, now);
-        Some(Arc::new(PresenceUpdate { user: user.clone(), number: self.news, except, packed }))
+    ) -> Arc<PresenceUpdate> {
+        self.updates += 1;
+        let packed = turn.encode(event).and_for_peers(event, turn.now);
+        Arc::new(PresenceUpdate { user: user.clone(), number: self.updates, except, packed })
     }
 
-    /// Passes news on to each shard that holds a member of `room`; not in a room so large that joins and leaves are not
-    /// told there either.
-    pub(super) fn announce_in(&self, room: &Name, news: &Arc<PresenceUpdate>, out: &mut Vec<Outgoing>) {
-        let Some(room) = self.rooms.get(room) else { return };
-        if room.members.len() <= self.rules.announce_limit {
-            for shard in room.members.shards() {
-                let reach = UpdateReach::Members(room.id.clone());
-                out.push((shard, ShardMessage::PresenceUpdate { reach, news: news.clone() }));
-            }
-        }
+    /// Removes expired quotas and registrations.
+    pub(super) fn expire(&mut self, now: Now) {
+        self.quotas.tick(now);
+        self.registrations.expire(now);
     }
+
+    pub(super) fn next_due(&self) -> Option<u64> {
+        let arrival = self.arrivals.front().map(|(at, _)| *at);
+        [self.quotas.next_due(), arrival, self.registrations.next_due()].into_iter().flatten().min()
+    }
+
+    pub(super) fn check_invariants(&self, core: &OwnerCore) {
+        let shown = self.users.iter().filter(|user| user.shown() != Status::Offline).count();
+        assert_eq!(shown, self.shown, "users: shown users match their count");
+        for user in self.users.iter() {
+            user.check_invariants(&core.rules);
+            let name = user.identity.user_name();
+            assert!(
+                user.offline_at().is_none()
+                    || core.tasks.iter().any(|task| *task == DeferredTask::GoOffline(name.clone())),
+                "users: each user in the grace period has a deadline"
+            );
+        }
+        assert!(self.arrivals.iter().is_sorted_by_key(|(at, _)| at), "users: arrivals are in order");
+        self.registrations.check_invariants();
+        self.quotas.check_invariants();
+    }
+}
+
+fn send_to_room(turn: &mut Turn<'_>, room: Name, news: Arc<PresenceUpdate>) {
+    let owner = turn.core.placement.of(&room);
+    turn.send(owner, ShardMessage::PresenceUpdate { reach: UpdateReach::Room(room), news });
 }

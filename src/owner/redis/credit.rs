@@ -17,7 +17,7 @@ const KINDS: [QuotaKind; 3] = [QuotaKind::Messages, QuotaKind::Typing, QuotaKind
 impl RedisOwner {
     /// A shard tells what it has spent of what it was lent, or asks for more.
     pub fn claimed(&mut self, now: Now, from: ShardNumber, claim: &QuotaRequest, out: &mut Vec<Outgoing>) {
-        self.with_credit(out, |redis, notices| redis.credit.claim(now, from, claim, notices));
+        self.with_credit(out, |redis, notices| redis.credit.handle_request(now, from, claim, notices));
     }
 
     /// Another node asks for what is not spent here, or has given something back.
@@ -30,8 +30,8 @@ impl RedisOwner {
     ) {
         let Some(&kind) = KINDS.get(kind) else { return };
         self.with_credit(out, |redis, notices| match minute {
-            Some(minute) => redis.credit.recalled(now, user, kind, minute, notices),
-            None => redis.credit.again(now, user, kind, notices),
+            Some(minute) => redis.credit.recall_for_cluster(now, user, kind, minute, notices),
+            None => redis.credit.retry_cluster(now, user, kind, notices),
         });
     }
 
@@ -46,10 +46,10 @@ impl RedisOwner {
     ) {
         let drawn = match said {
             None => ClusterQuotaReply::Unknown,
-            Some(Said { n, l, m: 1, .. }) => ClusterQuotaReply::Awaited { minute: n, ends_in_ms: l },
-            Some(Said { n, l, k, .. }) => ClusterQuotaReply::Lent { minute: n, ends_in_ms: l, credits: k as u32 },
+            Some(Said { n, l, m: 1, .. }) => ClusterQuotaReply::Recalling { minute: n, ends_in_ms: l },
+            Some(Said { n, l, k, .. }) => ClusterQuotaReply::Granted { minute: n, ends_in_ms: l, credits: k as u32 },
         };
-        self.with_credit(out, |redis, notices| redis.credit.drawn(now, user, kind, drawn, notices));
+        self.with_credit(out, |redis, notices| redis.credit.apply_cluster_reply(now, user, kind, drawn, notices));
     }
 
     /// Goes on with what has become due.
@@ -71,9 +71,9 @@ impl RedisOwner {
 
     /// Tells Redis what is wanted of it and given back.
     pub(super) fn call_leases(&mut self, now: Now) {
-        let draws: Vec<ClusterQuotaRequest> = self.credit.draws().collect();
-        for ClusterQuotaRequest { user, kind, wanted, repaid, is_last } in draws {
-            let ReturnedCredits { minute, unspent, settled } = repaid.unwrap_or_default();
+        let draws: Vec<ClusterQuotaRequest> = self.credit.take_cluster_requests().collect();
+        for ClusterQuotaRequest { user, kind, wanted, returned, is_last } in draws {
+            let ReturnedCredits { minute, unspent, settled } = returned.unwrap_or_default();
             let most = self.settings.rates.of(kind);
             let counts = [most, wanted, unspent, settled, u32::from(is_last)].map(|count| number(count.into()));
             let head = [json(&user), number(kind as u64), number(minute)];

@@ -333,7 +333,7 @@ impl RedisOwner {
     /// Whether there are commands for the bridge.
     pub fn has_orders(&self) -> bool {
         let has_said = !self.demands.is_empty() || self.users.has_calls();
-        has_said || self.credit.has_draws() || self.has_places_to_note() || self.has_enrolments()
+        has_said || self.credit.has_cluster_requests() || self.has_places_to_note() || self.has_enrolments()
     }
 
     /// Does the work that is due.

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_takes_the_rest_of_its_senders_run_along() {
+    fn refusal_ends_the_rest_of_the_run() {
         let (mut runs, mut group) = (Runs::new(), entries(&[(1, 0), (2, 0), (1, 0), (2, 0), (1, 0)]));
         runs.refuse_from(&mut group, 2);
         assert_eq!(open(&group), [true, true, false, true, false]);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_ends_once_however_many_of_its_batches_are_refused() {
+    fn run_ends_once_for_several_refusals() {
         let (mut runs, mut group) = (Runs::new(), entries(&[(1, 0), (1, 0), (2, 0)]));
         runs.refuse_all(&mut group);
         assert_eq!(open(&group), [false; 3]);

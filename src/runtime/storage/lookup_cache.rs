@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_used_stay_and_no_more_than_twice_as_many() {
+    fn cache_keeps_recent_entries_and_is_bounded() {
         let mut lookup_cache = LookupCache::new(10, 1);
         for n in 0..1000 {
             lookup_cache.insert(n, n);

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use uuid::Uuid;
 
 use crate::base::Name;
-use crate::message::storage::{Repeatable, Restored, StoredRoom};
+use crate::message::storage::{RecentMessage, Restored, StoredRoom};
 use crate::runtime::storage::rows::{self, int};
 use crate::runtime::storage::statements::statements;
 
@@ -80,7 +80,7 @@ pub(super) fn restore(connection: &Connection, since: u64, emit: &mut dyn FnMut(
         .prepare("SELECT name FROM user WHERE number IN (SELECT DISTINCT user FROM direct) ORDER BY number")?;
     let mut awaited = awaited.query([])?;
     while let Some(row) = awaited.next()? {
-        emit(Restored::Awaited(row.get_ref(0)?.as_str()?.into()));
+        emit(Restored::DirectRecipient(row.get_ref(0)?.as_str()?.into()));
     }
     // Ids begin with the time, so recent messages are at the end of the index.
     let mut messages = transaction.prepare(
@@ -91,14 +91,14 @@ pub(super) fn restore(connection: &Connection, since: u64, emit: &mut dyn FnMut(
     let first = uuid::Builder::from_unix_timestamp_millis(since, &[0; 10]).into_uuid();
     let mut messages = messages.query(params![first.as_bytes(), int(since)])?;
     while let Some(row) = messages.next()? {
-        emit(Restored::Repeatable(Box::new(repeatable(row)?)));
+        emit(Restored::RecentMessage(Box::new(recent_message(row)?)));
     }
     Ok(())
 }
 
-fn repeatable(row: &Row<'_>) -> Result<Repeatable> {
+fn recent_message(row: &Row<'_>) -> Result<RecentMessage> {
     let text = |at| Ok::<_, rusqlite::Error>(row.get_ref(at)?.as_str()?);
-    Ok(Repeatable {
+    Ok(RecentMessage {
         room: text(0)?.into(),
         user: text(1)?.into(),
         client_message_id: text(2)?.into(),

@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_version_leads_to_the_same_tables() {
+    fn migration_from_every_version_gives_the_same_tables() {
         let tables = |from: usize| {
             let connection = Connection::open_in_memory().expect("a database");
             for step in &STEPS[..from] {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_found_by_what_its_token_is_known_by_now() {
+    fn migrated_session_is_found_by_its_new_token() {
         let connection = Connection::open_in_memory().expect("a database");
         for step in &STEPS[..3] {
             connection.execute_batch(step).expect("a step");

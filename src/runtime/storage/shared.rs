@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_that_hangs_is_noticed_and_so_is_its_end() {
+    fn hanging_write_sets_late_and_its_end_sets_good() {
         let (command, commands) = unbounded();
         let (query, _questions) = unbounded();
         let (say, said) = unbounded();

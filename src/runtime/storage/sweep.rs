@@ -164,7 +164,7 @@ impl<'c> Sweep<'c> {
     /// Deletes a portion of the first room after `after`; returns the number to continue after, or `None` without such
     /// a room.
     fn trim_next(&mut self, after: i64, now: u64) -> Result<Option<i64>> {
-        struct Found {
+        struct RoomBounds {
             room: i64,
             keep_messages: Option<i64>,
             keep_ms: Option<i64>,
@@ -173,7 +173,7 @@ impl<'c> Sweep<'c> {
         }
         let found = |row: &Row<'_>| {
             let (room, keep_messages, keep_ms) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(Found { room, keep_messages, keep_ms, trimmed: row.get(3)?, last: row.get(4)? })
+            Ok(RoomBounds { room, keep_messages, keep_ms, trimmed: row.get(3)?, last: row.get(4)? })
         };
         let Some(found) = self.statements.next_room.query_row([after], found).optional()? else { return Ok(None) };
         let keep_messages = found.keep_messages.unwrap_or(int(self.defaults.keep_messages));
@@ -283,7 +283,7 @@ impl<'c> Sweep<'c> {
     /// `None` at the end.
     fn forget_next(&mut self, after: i64, record_writer: &mut RecordWriter<'_>, now: u64) -> Result<Option<i64>> {
         let Some(keep_ms) = self.kept_longest()? else { return Ok(None) };
-        struct Found {
+        struct UserActivity {
             number: i64,
             name: String,
             used_day: i64,
@@ -292,7 +292,7 @@ impl<'c> Sweep<'c> {
         }
         let found = |row: &Row<'_>| {
             let (number, name, used_day) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(Found { number, name, used_day, seen_at: row.get(3)?, is_used: row.get(4)? })
+            Ok(UserActivity { number, name, used_day, seen_at: row.get(3)?, is_used: row.get(4)? })
         };
         let Some(user) = self.statements.next_user.query_row([after], found).optional()? else { return Ok(None) };
         // One day more, because the use of a user is recorded by day.

@@ -1,5 +1,4 @@
-//! What connecting costs the store: next to nothing. An idle connection must not have it write, lest the price of keeping
-//! things be paid by everybody who is merely there.
+//! Writes to the store per connection: an idle connection must cause none.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,14 +9,14 @@ use crate::message::storage::{CommitOutcome, CommitReceipt, StorageEvent};
 
 const USERS: usize = 100;
 
-/// A shard that keeps things, and what it has the store write.
-struct QuotaPool {
+/// A shard with a store, and the clients of its users.
+struct StoringShard {
     desk: Desk,
     now: Now,
-    slots: Vec<u32>,
+    slots: Vec<ConnSlot>,
 }
 
-/// How many records of each kind there are.
+/// Number of records of each kind.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Written {
     seen: usize,
@@ -26,14 +25,14 @@ struct Written {
     others: usize,
 }
 
-impl QuotaPool {
+impl StoringShard {
     fn new(outlives_process: bool) -> Self {
         let rules = RoomRules { has_store: true, outlives_process, ..(*options().rules).clone() };
         let options = Options { recovery_window_ms: 120_000, rules: Arc::new(rules), ..options() };
         Self { desk: Desk::with(options), now: NOW, slots: Vec::new() }
     }
 
-    /// All users come.
+    /// Connects all users.
     fn come(&mut self) {
         let base64 = |text: &str| URL_SAFE_NO_PAD.encode(text);
         for user in 0..USERS {
@@ -61,7 +60,7 @@ impl QuotaPool {
         }
     }
 
-    /// What is written within so many milliseconds.
+    /// Counts the records written within `ms`.
     fn written(&mut self, ms: u64) -> Written {
         let mut written = Written::default();
         for _ in 0..ms / 50 {
@@ -94,59 +93,59 @@ impl QuotaPool {
 }
 
 #[test]
-fn who_is_merely_there_is_written_down_once_and_after_a_while() {
-    let mut keeper = QuotaPool::new(true);
-    keeper.come();
-    assert_eq!(keeper.written(9_950), Written::default());
-    assert_eq!(keeper.written(50), Written { seen: USERS, ..Written::default() });
-    // They are not asked whether they live before 25 s.
-    assert_eq!(keeper.written(10_000), Written::default());
-    assert_eq!(keeper.desk.shard.stats().users, USERS);
+fn idle_connection_writes_its_user_once_after_ten_seconds() {
+    let mut shard = StoringShard::new(true);
+    shard.come();
+    assert_eq!(shard.written(9_950), Written::default());
+    assert_eq!(shard.written(50), Written { seen: USERS, ..Written::default() });
+    // The first heartbeat is sent after 25 s.
+    assert_eq!(shard.written(10_000), Written::default());
+    assert_eq!(shard.desk.shard.stats().users, USERS);
 }
 
 #[test]
-fn who_comes_for_a_moment_is_written_down_when_they_have_gone() {
-    let mut keeper = QuotaPool::new(true);
-    keeper.come();
-    assert_eq!(keeper.written(5_000), Written::default());
-    keeper.all_are_lost();
-    assert_eq!(keeper.written(60_000), Written { seen: USERS, ..Written::default() });
+fn short_connection_writes_its_user_after_it_ended() {
+    let mut shard = StoringShard::new(true);
+    shard.come();
+    assert_eq!(shard.written(5_000), Written::default());
+    shard.all_are_lost();
+    assert_eq!(shard.written(60_000), Written { seen: USERS, ..Written::default() });
 }
 
 #[test]
-fn who_is_in_a_room_has_a_session_written_as_they_join_and_as_they_are_lost() {
-    let mut keeper = QuotaPool::new(true);
-    keeper.come();
-    keeper.written(50);
-    keeper.all_say(br#"{"type":"join-room","roomId":"r"}"#);
-    assert_eq!(keeper.written(1_000), Written { sessions: USERS, ..Written::default() });
-    keeper.all_are_lost();
-    assert_eq!(keeper.written(2_950), Written { sessions: USERS, ..Written::default() });
-    assert_eq!(keeper.written(60_000), Written { seen: USERS, ..Written::default() });
+fn member_session_is_written_on_join_and_on_loss() {
+    let mut shard = StoringShard::new(true);
+    shard.come();
+    shard.written(50);
+    shard.all_say(br#"{"type":"join-room","roomId":"r"}"#);
+    assert_eq!(shard.written(1_000), Written { sessions: USERS, ..Written::default() });
+    shard.all_are_lost();
+    assert_eq!(shard.written(2_950), Written { sessions: USERS, ..Written::default() });
+    assert_eq!(shard.written(60_000), Written { seen: USERS, ..Written::default() });
 }
 
 #[test]
-fn who_has_left_all_rooms_has_no_session_any_more() {
-    let mut keeper = QuotaPool::new(true);
-    keeper.come();
-    keeper.written(50);
-    keeper.all_say(br#"{"type":"join-room","roomId":"r"}"#);
-    keeper.written(1_000);
-    keeper.all_say(br#"{"type":"leave-room","roomId":"r"}"#);
-    assert_eq!(keeper.written(1_000), Written { taken: USERS, ..Written::default() });
-    keeper.all_are_lost();
-    assert_eq!(keeper.written(60_000), Written { seen: USERS, ..Written::default() });
+fn member_leaving_all_rooms_removes_its_session() {
+    let mut shard = StoringShard::new(true);
+    shard.come();
+    shard.written(50);
+    shard.all_say(br#"{"type":"join-room","roomId":"r"}"#);
+    shard.written(1_000);
+    shard.all_say(br#"{"type":"leave-room","roomId":"r"}"#);
+    assert_eq!(shard.written(1_000), Written { taken: USERS, ..Written::default() });
+    shard.all_are_lost();
+    assert_eq!(shard.written(60_000), Written { seen: USERS, ..Written::default() });
 }
 
-/// Where nothing outlives the process there is nothing to write for its sake.
+/// Sessions are not written if no state outlives the process.
 #[test]
-fn in_memory_only_the_users_who_have_gone_are_written_down() {
-    let mut keeper = QuotaPool::new(false);
-    keeper.come();
-    keeper.written(50);
-    keeper.all_say(br#"{"type":"join-room","roomId":"r"}"#);
-    assert_eq!(keeper.written(20_000), Written::default());
-    assert_eq!(keeper.desk.shard.stats().listened_rooms, 1);
-    keeper.all_are_lost();
-    assert_eq!(keeper.written(200_000), Written { seen: USERS, ..Written::default() });
+fn memory_only_shard_writes_departed_users_only() {
+    let mut shard = StoringShard::new(false);
+    shard.come();
+    shard.written(50);
+    shard.all_say(br#"{"type":"join-room","roomId":"r"}"#);
+    assert_eq!(shard.written(20_000), Written::default());
+    assert_eq!(shard.desk.shard.stats().listened_rooms, 1);
+    shard.all_are_lost();
+    assert_eq!(shard.written(200_000), Written { seen: USERS, ..Written::default() });
 }

@@ -4,9 +4,9 @@ use super::*;
 use crate::codec::jwt::{NewToken, sign_hs256};
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::command::Status;
-use crate::domain::op::UsersView;
+use crate::domain::op::{Op, Reply, UsersView};
 use crate::domain::query::{PartialResult, Query};
-use crate::message::{PresenceUpdate, UpdateReach};
+use crate::message::{PresenceUpdate, Requester, UpdateReach};
 
 const OPEN: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -19,7 +19,7 @@ fn desk_of(shards: usize) -> Desk {
 
 impl Desk {
     /// Somebody wants to enter `/chat`.
-    fn enter(&mut self, user: &str) -> u32 {
+    fn enter(&mut self, user: &str) -> ConnSlot {
         let slot = self.connect();
         self.receive(slot, OPEN.as_bytes());
         let token = NewToken { user, expires_at: Some(2_000_000_000), ..NewToken::default() };
@@ -34,7 +34,13 @@ impl Desk {
             ShardMessage::Request { from, op: Op::Query(Query::Users(_)) } => Some(*from),
             _ => None,
         };
-        self.shard.outgoing.drain(..).filter_map(|(to, mail)| is_asked(&mail).filter(|_| to == 1)).collect()
+        self.shard
+            .core
+            .channels
+            .outgoing
+            .drain(..)
+            .filter_map(|(to, mail)| is_asked(&mail).filter(|_| to == 1))
+            .collect()
     }
 }
 
@@ -50,7 +56,7 @@ fn a_crowd_is_told_from_one_list_for_each_tick() {
     let first = desk.enter("first");
     desk.turn();
     assert_eq!(users_in(&desk.paper.take(first)), Some(1), "it is alone and need not wait");
-    let crowd: Vec<u32> = (0..50).map(|number| desk.enter(&format!("user-{number}"))).collect();
+    let crowd: Vec<ConnSlot> = (0..50).map(|number| desk.enter(&format!("user-{number}"))).collect();
     desk.turn();
     for slot in &crowd {
         let told = desk.paper.take(*slot);
@@ -68,7 +74,8 @@ fn a_crowd_is_told_from_one_list_for_each_tick() {
 #[test]
 fn news_come_after_the_list_that_they_change() {
     let mut desk = desk_of(2);
-    let user = (0..).map(|number| format!("user-{number}")).find(|user| desk.shard.placement.of(user) == 0);
+    let user =
+        (0..).map(|number| format!("user-{number}")).find(|user| desk.shard.core.channels.placement.of(user) == 0);
     let slot = desk.enter(&user.expect("some live here"));
     desk.turn();
     desk.paper.take(slot);
@@ -93,7 +100,8 @@ fn news_come_after_the_list_that_they_change() {
 #[test]
 fn who_leaves_while_it_is_asked_for_leaves_nothing_behind() {
     let mut desk = desk_of(2);
-    let user = (0..).map(|number| format!("user-{number}")).find(|user| desk.shard.placement.of(user) == 0);
+    let user =
+        (0..).map(|number| format!("user-{number}")).find(|user| desk.shard.core.channels.placement.of(user) == 0);
     let slot = desk.enter(&user.expect("some live here"));
     desk.turn();
     let asked = desk.asked();

@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::codec::jwt::{NewToken, sign_hs256};
+use crate::connection::conn::Conn;
 use crate::connection::peer::SocketIoPeer;
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Message};
+use crate::shard::recovery::sessions::KeptSessions;
+use crate::shard::requests::PendingRequest;
 use crate::shard::sessions::Client;
 
 const OPEN: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
@@ -14,15 +17,13 @@ const OPEN: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 
 const POLL: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: h\r\n\r\n";
 
 fn suite_desk() -> Desk {
-    let mut desk = Desk::new();
-    desk.shard.options = Arc::new(options().for_conformance());
-    desk
+    Desk::with(options().for_conformance())
 }
 
 impl Desk {
     /// Has the clock run from one thing that is due to the next until something is written to a connection that `is_it`;
     /// when that is, in milliseconds from [`NOW`].
-    fn wait(&mut self, slot: u32, is_it: impl Fn(&str) -> bool) -> u64 {
+    fn wait(&mut self, slot: ConnSlot, is_it: impl Fn(&str) -> bool) -> u64 {
         for _ in 0..1_000 {
             let due = self.shard.next_due().expect("something is due");
             let now = NOW.plus(due.saturating_sub(NOW.mono));
@@ -37,7 +38,7 @@ impl Desk {
     }
 
     /// A peer in `/chat` that its room's keeper made a member of `r`.
-    fn chat_member(&mut self, user: &str) -> u32 {
+    fn chat_member(&mut self, user: &str) -> ConnSlot {
         let slot = self.connect();
         self.receive(slot, OPEN.as_bytes());
         let token = NewToken { user, expires_at: Some(2_000_000_000), ..NewToken::default() };
@@ -67,7 +68,7 @@ impl Desk {
     }
 
     /// A text frame of 126 bytes or more, masked with zeros.
-    pub(super) fn long_frame(&mut self, slot: u32, payload: &[u8]) {
+    pub(super) fn long_frame(&mut self, slot: ConnSlot, payload: &[u8]) {
         let mut bytes = vec![0x81, 0x80 | 126];
         bytes.extend_from_slice(&(payload.len() as u16).to_be_bytes());
         bytes.extend_from_slice(&[0; 4]);
@@ -86,15 +87,14 @@ fn a_silent_client_is_gone_within_twenty_milliseconds_of_its_time() {
     assert!((300..=308).contains(&pinged), "{pinged}");
     let gone = desk.wait(slot, |told| !told.is_empty());
     assert!((499..=520).contains(&gone), "{gone}");
-    assert_eq!((desk.shard.sessions.list.len(), desk.shard.sessions.peers.len()), (0, 0));
+    assert_eq!((desk.shard.core.net.sessions.list.len(), desk.shard.core.net.sessions.peers.len()), (0, 0));
 }
 
 #[test]
 fn who_connects_to_nothing_is_gone_on_time() {
-    let mut desk = suite_desk();
     let mut socket_io = SocketIo::conformance();
     socket_io.sessions.heartbeat.interval_ms = 60_000;
-    desk.shard.options = Arc::new(Options { socket_io, ..options() });
+    let mut desk = Desk::with(Options { socket_io, ..options() });
     let slot = desk.connect();
     desk.receive(slot, OPEN.as_bytes());
     desk.turn();
@@ -114,7 +114,7 @@ fn an_idle_client_is_small() {
 #[test]
 fn nothing_is_left_of_clients_that_have_gone() {
     let mut desk = Desk::new();
-    let slots: Vec<u32> = (0..10).map(|number| desk.chat_member(&format!("user-{number}"))).collect();
+    let slots: Vec<ConnSlot> = (0..10).map(|number| desk.chat_member(&format!("user-{number}"))).collect();
     assert_eq!((desk.shard.stats().sessions, desk.shard.stats().peers), (10, 10));
     for slot in slots {
         desk.shard.ended(NOW, slot);
@@ -122,7 +122,7 @@ fn nothing_is_left_of_clients_that_have_gone() {
     }
     let stats = desk.shard.stats();
     assert_eq!((stats.sessions, stats.peers, stats.connections, stats.asks), (0, 0, 0, 0));
-    assert!(desk.shard.peer_rooms.name_of(0).is_none(), "a room of peers is left");
+    assert!(desk.shard.core.rooms.len() == 0, "a room of peers is left");
 }
 
 #[test]
@@ -161,8 +161,8 @@ fn the_last_that_a_client_hears_says_how_far_it_is_in_all_its_rooms() {
     let rules = RoomRules { has_store: true, ..(*options().rules).clone() };
     let mut desk = Desk::with(Options { recovery_window_ms: 120_000, rules: Arc::new(rules), ..options() });
     let slot = desk.chat_member("ann");
-    let (peer, _) = desk.shard.sessions.peers.iter().next().expect("a peer");
-    let id = desk.shard.peer_id(peer as u32);
+    let (peer, _) = desk.shard.core.net.sessions.peers.iter().next().expect("a peer");
+    let id = desk.shard.core.net.id_of(peer);
     desk.is_put_into(id, "q", "f");
     desk.paper.take(slot);
     for (name, seq) in [("r", 1), ("q", 1), ("r", 2)] {
@@ -175,9 +175,10 @@ fn the_last_that_a_client_hears_says_how_far_it_is_in_all_its_rooms() {
         desk.shard.mail(NOW, ShardMessage::Publish { room: name.into(), except: None, packed });
     }
     // Its client is back on another connection, and hears this one to its end.
-    let token = desk.shard.secret_of_peer(peer as u32).into();
-    let by = desk.shard.peer_identity(peer as u32).expect("somebody");
-    let (to, from) = (Some(ConnectionId::new(id.place(), [9; 12])), Requester { shard: 0, ask: u32::MAX });
+    let token = KeptSessions::on(&mut desk.shard.core).secret_of(peer.into()).into();
+    let by = desk.shard.core.net.identity(peer).expect("an identity");
+    let to = Some(ConnectionId::new(id.place(), [9; 12]));
+    let from = desk.shard.core.expect(PendingRequest::detached());
     desk.shard.mail(NOW, ShardMessage::Supersede { connection: id, to, token, by, from });
     desk.turn();
     let told = desk.paper.take(slot);
@@ -209,9 +210,7 @@ fn a_sessions_requests_end_with_it() {
 
 #[test]
 fn a_request_for_another_shard_leaves_with_all_that_came() {
-    let mut desk = Desk::new();
-    desk.shard.options = Arc::new(Options { shards: 3, ..options() });
-    desk.shard.placement = Placement::Embedded { shards: 3 };
+    let mut desk = Desk::with(Options { shards: 3, ..options() });
     let place = ConnectionPlace { node: 0, shard: 2, slot: crate::base::ids::SESSION };
     let sid = ConnectionId::new(place, [7; 12]).text();
     let request = POLL.replace("polling", &format!("polling&sid={}", sid.as_str()));

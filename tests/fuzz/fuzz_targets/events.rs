@@ -144,7 +144,7 @@ fn hear(text: &str) {
         colon::decode(name, arguments, CONTENT_BYTES).map(|asked| check(&asked.command)).is_ok(),
         camel::decode(name, arguments, CONTENT_BYTES).map(|asked| check(&asked.command)).is_ok(),
     ];
-    let is_shared = colon::Request::parse(name).is_some() && camel::Request::parse(name).is_some();
+    let is_shared = colon::RequestName::parse(name).is_some() && camel::RequestName::parse(name).is_some();
     assert!(is_shared || understood != [true, true, true]);
 }
 

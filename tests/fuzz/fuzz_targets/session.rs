@@ -91,7 +91,7 @@ impl Play {
         match heard {
             NamespaceEvent::Connect { space, .. } => self.joins(space),
             NamespaceEvent::Event { event, id: Some(id), .. } => {
-                let target = socketio::Target { id: Some(id), ..socketio::Target::namespace("/") };
+                let target = socketio::PacketTarget { id: Some(id), ..socketio::PacketTarget::namespace("/") };
                 self.says(|out| socketio::begin_ack(out, &target).raw(event.arguments.text()).end());
             }
             _ => {}

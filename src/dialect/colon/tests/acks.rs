@@ -7,12 +7,12 @@ use crate::domain::monitoring::{
 use crate::domain::op::{Profile, RoomView};
 use crate::domain::reject::{Code, Reject};
 
-const MESSAGE_TEXTS: [(Request, &str); 5] = [
-    (Request::LeaveChat, "Left chat successfully"),
-    (Request::MessageTyping, "Typing status updated"),
-    (Request::MessageDelivered, "Delivery confirmed"),
-    (Request::MessageRead, "Read confirmation recorded"),
-    (Request::PresenceUpdateStatus, "Status updated successfully"),
+const MESSAGE_TEXTS: [(RequestName, &str); 5] = [
+    (RequestName::LeaveChat, "Left chat successfully"),
+    (RequestName::MessageTyping, "Typing status updated"),
+    (RequestName::MessageDelivered, "Delivery confirmed"),
+    (RequestName::MessageRead, "Read confirmation recorded"),
+    (RequestName::PresenceUpdateStatus, "Status updated successfully"),
 ];
 
 fn view() -> RoomView {
@@ -72,7 +72,7 @@ fn what_is_merely_granted() {
         let expected = format!(r#"{{"success":true,"message":"{message}"}}"#);
         assert_eq!(written(|out| ack::granted(out, request)), expected);
     }
-    assert_eq!(written(|out| ack::granted(out, Request::Offer)), r#"{"success":true}"#);
+    assert_eq!(written(|out| ack::granted(out, RequestName::Offer)), r#"{"success":true}"#);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn people() {
         written(|out| ack::online_users(out, [here()], Some("user-uuid"))),
         format!(r#"{{"success":true,"users":[{user}],"next":"user-uuid"}}"#)
     );
-    let typist = Typist { user: "user-uuid", username: "username", started_at: NOW.wall };
+    let typist = TypistView { user: "user-uuid", username: "username", started_at: NOW.wall };
     assert_eq!(
         written(|out| ack::typing_users(out, "chat-uuid", [typist])),
         format!(
@@ -123,23 +123,23 @@ fn people() {
         )
     );
     assert_eq!(
-        written(|out| ack::presence(out, &User { here: here(), private: None })),
+        written(|out| ack::presence(out, &UserStatusView { here: here(), private: None })),
         format!(r#"{{"success":true,"presence":{user}}}"#)
     );
     let socket = samples::connection();
-    let private = Private {
+    let private = PrivateUserView {
         email: Some("user@example.com"),
         socket: Some(socket),
         user_agent: Some("Mozilla/5.0..."),
         address: Some([192, 168, 1, 1].into()),
     };
     assert_eq!(
-        written(|out| ack::presence(out, &User { here: here(), private: Some(private) })),
+        written(|out| ack::presence(out, &UserStatusView { here: here(), private: Some(private) })),
         format!(
             r#"{{"success":true,"presence":{{"userId":"user-uuid","username":"username","email":"user@example.com","status":"online","lastSeen":{AT},"connectedAt":"2025-01-09T21:25:00.000Z","socketId":"{socket}","userAgent":"Mozilla/5.0...","ipAddress":"192.168.1.1"}}}}"#
         )
     );
-    let gone = Here { status: Status::Offline, connected_at: None, ..here() };
+    let gone = OnlineUserView { status: Status::Offline, connected_at: None, ..here() };
     assert!(written(|out| ack::online_users(out, [gone], None)).ends_with(r#""connectedAt":null}]}"#));
 }
 
@@ -165,7 +165,7 @@ fn messages() {
 #[test]
 fn sessions() {
     let (rooms, socket) = (["chat-uuid-1".into(), "chat-uuid-2".into()], samples::connection());
-    let session = Session {
+    let session = SessionView {
         user: "user-uuid",
         socket,
         connected_at: NOW.wall - 300_000,
@@ -193,7 +193,7 @@ fn sessions() {
         written(|out| recovered(out, &session, ["chat-uuid-2"])),
         format!(r#"["connection:recovered",{{{text},"recovered":false,"unrecoveredRooms":["chat-uuid-2"]}}]"#)
     );
-    let unnamed = Session { recovery_token: None, ..session };
+    let unnamed = SessionView { recovery_token: None, ..session };
     assert!(written(|out| ack::session(out, &unnamed)).ends_with(r#""recoveryToken":null}}"#));
 }
 
@@ -265,11 +265,11 @@ fn refusals_are_in_the_seeds_own_words() {
     let expect = |message: &str, code: &str, detail: &str| {
         format!(r#"{{"success":false,"message":"{message}","code":"{code}","detail":"{detail}"}}"#)
     };
-    let join = Some(Request::JoinChat);
+    let join = Some(RequestName::JoinChat);
     let gone = "Chat not found or access denied";
     assert_eq!(refused(join, &Reject::room_not_found()), expect(gone, "ROOM_NOT_FOUND", "Room not found"));
     assert_eq!(refused(join, &Reject::new(Code::Forbidden, "private")), expect(gone, "FORBIDDEN", "private"));
-    let send = Some(Request::MessageSend);
+    let send = Some(RequestName::MessageSend);
     assert_eq!(refused(send, &Reject::not_in_room()), expect(gone, "NOT_IN_ROOM", "You are not in this room"));
     let slow = "Message rate limit exceeded. Please slow down.";
     let often = Reject::new(Code::RateLimited, "often");
@@ -282,6 +282,6 @@ fn refusals_are_in_the_seeds_own_words() {
     assert_eq!(refused(None, &stranger), expect("User not authenticated", "TOKEN_EXPIRED", "expired"));
     let admins = Reject::new(Code::Forbidden, "Only admins may see this");
     let expected = plain("Only admins may see this", "FORBIDDEN");
-    assert_eq!(refused(Some(Request::MonitoringStats), &admins), expected);
+    assert_eq!(refused(Some(RequestName::MonitoringStats), &admins), expected);
     assert_eq!(refused(None, &Reject::overloaded()), plain("The server is overloaded, try again later", "OVERLOADED"));
 }

@@ -1,4 +1,4 @@
-//! Bodies of the calls about people: their connections, how they are, and what is sent to them.
+//! Bodies of the calls about users: connections, presence and messages.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -89,7 +89,8 @@ pub(super) fn register(body: ConnectionBody<'_>) -> Result<RestCall, Reject> {
 pub(super) fn set_presence(user: Name, body: PresenceBody<'_>) -> Result<RestCall, Reject> {
     let statuses = "one of online, away, busy, offline";
     let status = read::<String>("status", body.status, statuses, |text| Status::parse(text).is_some())?;
-    let status = required("status", status.as_deref().and_then(Status::parse))?;
+    let status = required("status", status)?;
+    let status = Status::parse(&status).expect("invariant: the status was checked");
     Ok(RestCall::SetPresence { user, status, last_seen: moment("lastSeen", body.last_seen)? })
 }
 
@@ -122,14 +123,14 @@ pub(super) fn notify(body: NotificationBody<'_>) -> Result<RestCall, Reject> {
     let text = |field, value| read::<String>(field, value, "a string", |_| true);
     let title = required("title", text("title", body.title)?)?;
     let words = required("body", text("body", body.body)?)?;
-    let more = read::<Fields>("data", body.data, "a JSON object", |_| true)?;
+    let more = read::<ObjectFields>("data", body.data, "a JSON object", |_| true)?;
     let mut data = Vec::with_capacity(128);
     let mut object = Object::begin(&mut data);
     object.string("title", &title).string("body", &words);
     object.end();
-    data.pop();
+    assert_eq!(data.pop(), Some(b'}'), "invariant: an object ends with a brace");
     for (field, value) in more.into_iter().flat_map(|more| more.0) {
-        // The notification's own words are not for its data to change.
+        // The data must not replace the notification's title and body.
         if field != "title" && field != "body" {
             data.push(b',');
             json::string(&mut data, &field);
@@ -138,8 +139,7 @@ pub(super) fn notify(body: NotificationBody<'_>) -> Result<RestCall, Reject> {
         }
     }
     data.push(b'}');
-    // It was put together from texts.
-    let data = String::from_utf8(data).unwrap_or_default();
+    let data = String::from_utf8(data).expect("invariant: JSON put together from texts is a text");
     Ok(RestCall::Notify { user, content: content("notification".into(), &data) })
 }
 
@@ -165,42 +165,42 @@ fn label(field: &str, value: Option<&RawValue>) -> Result<Option<Box<str>>, Reje
     read::<Box<str>>(field, value, &wanted, |text| (1..=limits::LABEL_BYTES).contains(&text.len()))
 }
 
-/// A moment in milliseconds since 1970, given as such or in the words of RFC 3339.
+/// A time in milliseconds since 1970, given as a number or in the format of RFC 3339.
 fn moment(field: &str, value: Option<&RawValue>) -> Result<Option<u64>, Reject> {
     let wanted = "milliseconds since 1970 or a date such as 2024-01-01T00:00:00.000Z";
     match value {
         Some(text) if text.get().starts_with('"') => {
             let text = read::<String>(field, value, wanted, |text| parse_rfc3339(text).is_some())?;
-            Ok(text.as_deref().and_then(parse_rfc3339))
+            Ok(text.map(|text| parse_rfc3339(&text).expect("invariant: the date was checked")))
         }
         _ => read::<u64>(field, value, wanted, |_| true),
     }
 }
 
-/// The fields of an object, each value as it was written.
-struct Fields(Vec<(String, Box<RawValue>)>);
+/// The fields of an object, each value unread.
+struct ObjectFields(Vec<(String, Box<RawValue>)>);
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de> Deserialize<'de> for ObjectFields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
+        deserializer.deserialize_map(ObjectFieldsVisitor)
     }
 }
 
-struct FieldsVisitor;
+struct ObjectFieldsVisitor;
 
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields;
+impl<'de> Visitor<'de> for ObjectFieldsVisitor {
+    type Value = ObjectFields;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectFields, A::Error> {
         let mut fields = Vec::new();
         while let Some(field) = map.next_entry()? {
             fields.push(field);
         }
-        Ok(Fields(fields))
+        Ok(ObjectFields(fields))
     }
 }
 

@@ -1,10 +1,10 @@
-//! Answers to the calls about people: their connections, how they are, and what was sent to them.
+//! Answers to the calls about users: connections, presence and messages.
 
 use super::{Object, Reply, RestCall, json, message, rfc3339};
 use crate::domain::connection::ConnectionView;
 use crate::domain::op::{PresenceView, PushResult, UsersView};
 
-/// Writes the answer to a call about people; its status, or nothing when it is no such answer.
+/// Writes the answer to a call about users. Returns its status, or `None` for all other calls.
 pub(super) fn encode(out: &mut Vec<u8>, call: &RestCall, reply: &Reply) -> Option<u16> {
     match (call, reply) {
         (RestCall::Register { socket, .. }, Reply::Registered(connection)) => {

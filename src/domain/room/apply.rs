@@ -1,0 +1,77 @@
+//! Dispatch of the operations on a room.
+
+use crate::domain::access::Identity;
+use crate::domain::event::Event;
+use crate::domain::op::{OpContext, Reply, RoomOp};
+use crate::domain::record::Record;
+use crate::domain::reject::Reject;
+use crate::domain::room::Room;
+
+impl Room {
+    /// Applies one operation and returns its reply; its events and records are listed in `context`.
+    pub fn apply(&mut self, op: RoomOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
+        self.active_mono = context.now.mono;
+        self.active_wall = context.now.wall;
+        match op {
+            RoomOp::Create { .. } => Err(Reject::room_id_in_use()),
+            RoomOp::Join(join) => self.join(*join, context).map(Reply::Joined),
+            RoomOp::Leave { connection, by, peer } => self.leave(connection, &by, peer.as_deref(), context),
+            RoomOp::RemoveMember { connection } => self.remove_connection(connection, context),
+            RoomOp::RelaySignal(signal) => self.relay(*signal, context),
+            RoomOp::SetMedia { connection, peer, media } => self.set_media(connection, peer.as_deref(), media, context),
+            RoomOp::Send(message) => self.send(*message, context),
+            RoomOp::SetTyping { connection, is_typing } => self.set_typing(connection, is_typing, context),
+            RoomOp::ListTypists { connection } => self.typists(connection),
+            RoomOp::MarkMessage { connection, message, kind } => self.receipt(connection, message, kind, context),
+            RoomOp::Rejoin(back) => self.rejoin(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
+            // The owner carries these out: they need storage or a deadline.
+            RoomOp::StartGrace { .. }
+            | RoomOp::ReadHistory { .. }
+            | RoomOp::ReadSince { .. }
+            | RoomOp::ReadReceipts { .. }
+            | RoomOp::ListUsers { .. } => Ok(Reply::Done),
+            RoomOp::AddParticipant { by, connections } => self.add_participant(by, &connections, context),
+            RoomOp::RemoveParticipant { by, connection } => self.remove_participant(&by, connection, context),
+            RoomOp::Describe { by } => self.describe(&by, context),
+            RoomOp::Close { by } => self.close(&by, context),
+        }
+    }
+
+    /// The record that has to be committed before an operation runs, if it needs one. The operation is checked twice: now,
+    /// and after the commit.
+    pub(crate) fn before(&self, op: &RoomOp) -> Result<Option<Record>, Reject> {
+        let (room, is_stored) = (self.id.clone(), self.log.is_stored());
+        Ok(match op {
+            RoomOp::Close { by } => {
+                self.check_close(by)?;
+                self.log.is_made().then_some(Record::RoomClosed { room })
+            }
+            RoomOp::AddParticipant { by, .. }
+                if is_stored && self.profile.is_some() && !self.has_participant(by.user()) =>
+            {
+                self.check_add_participant(by)?;
+                Some(Record::ParticipantAdded { room, user: by.user_name() })
+            }
+            RoomOp::RemoveParticipant { by, connection: None } if is_stored && self.has_participant(by.user()) => {
+                Some(Record::ParticipantRemoved { room, user: by.user_name() })
+            }
+            _ => None,
+        })
+    }
+
+    fn describe(&self, by: &Identity, context: &OpContext<'_>) -> Result<Reply, Reject> {
+        self.check_admits(by)?;
+        Ok(Reply::Room(Box::new(self.view(context.rules.announce_limit))))
+    }
+
+    fn close(&mut self, by: &Identity, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
+        self.check_close(by)?;
+        let reason = if by.user() == self.host.user() { "closed by host" } else { "closed by admin" };
+        context.tell_members(None, Event::Closed { room: self.id.clone(), reason: reason.into() });
+        Ok(Reply::Done)
+    }
+
+    fn check_close(&self, by: &Identity) -> Result<(), Reject> {
+        self.may_close(by).then_some(()).ok_or_else(Reject::close_forbidden)
+    }
+}

@@ -1,0 +1,181 @@
+//! A room's log: the order of its messages, and the senders and receipts of the recent ones.
+
+use std::collections::VecDeque;
+
+use uuid::Uuid;
+
+use crate::base::Name;
+use crate::base::limits;
+use crate::domain::access::Identity;
+use crate::domain::command::ReceiptKind;
+use crate::domain::op::{LogTerms, RoomRules};
+use crate::domain::receipt_counts::ReceiptCounts;
+use crate::domain::record::Retention;
+
+/// Whether storage has the room's record. A room that was created by joining is stored with its first message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RoomRecordState {
+    Absent,
+    InTransit,
+    Stored,
+}
+
+pub(crate) struct RoomLog {
+    /// The run of the log that `seq` counts in.
+    epoch: Name,
+    seq: u64,
+    /// The sequence number of the last message that is committed, or need not be, so that members may receive it.
+    committed: u64,
+    /// Whether messages are stored; `None`: according to the settings.
+    history: Option<bool>,
+    retention: Retention,
+    record: RoomRecordState,
+    /// The ids and senders of the recent messages, oldest first.
+    recent: VecDeque<(Uuid, Identity)>,
+    /// The receipts of the recent messages; `None` before the first receipt.
+    tally: Option<Box<ReceiptCounts>>,
+}
+
+impl RoomLog {
+    pub(super) fn new(epoch: Name, terms: LogTerms) -> Self {
+        Self {
+            epoch,
+            seq: 0,
+            committed: 0,
+            history: terms.history,
+            retention: terms.retention,
+            record: RoomRecordState::Absent,
+            recent: VecDeque::new(),
+            tally: None,
+        }
+    }
+
+    /// The log of a room in storage, whose last message is `last`.
+    pub(super) fn stored(epoch: Name, terms: LogTerms, last: u64) -> Self {
+        Self { seq: last, committed: last, record: RoomRecordState::Stored, ..Self::new(epoch, terms) }
+    }
+
+    pub(crate) fn epoch(&self) -> &Name {
+        &self.epoch
+    }
+
+    /// The sequence number of the last message.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The sequence number of the last message that members may receive.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    pub(crate) fn has_uncommitted(&self) -> bool {
+        self.seq != self.committed
+    }
+
+    pub(crate) fn is_kept(&self, rules: &RoomRules) -> bool {
+        rules.has_store && self.history.unwrap_or(rules.history)
+    }
+
+    /// Whether storage has the room's record, or it is in transit.
+    pub(crate) fn is_made(&self) -> bool {
+        self.record != RoomRecordState::Absent
+    }
+
+    pub(super) fn is_stored(&self) -> bool {
+        self.record == RoomRecordState::Stored
+    }
+
+    pub(super) fn terms(&self) -> LogTerms {
+        LogTerms { history: self.history, retention: self.retention }
+    }
+
+    pub(crate) fn note_made(&mut self) {
+        self.record = RoomRecordState::Stored;
+    }
+
+    /// Whether the room's record is still to be sent to storage; from now on it is in transit.
+    pub(in crate::domain) fn take_unmade(&mut self) -> bool {
+        let is_absent = self.record == RoomRecordState::Absent;
+        if is_absent {
+            self.record = RoomRecordState::InTransit;
+        }
+        is_absent
+    }
+
+    /// Gives a message the next sequence number.
+    pub(in crate::domain) fn append(&mut self, id: Uuid, sender: Identity) -> u64 {
+        self.seq += 1;
+        if self.recent.len() == limits::RECEIPTED_MESSAGES_PER_ROOM {
+            self.recent.pop_front();
+            if let Some(tally) = &mut self.tally {
+                tally.pop();
+            }
+        }
+        self.recent.push_back((id, sender));
+        if let Some(tally) = &mut self.tally {
+            tally.push();
+        }
+        self.seq
+    }
+
+    /// The last message needs no commit.
+    pub(in crate::domain) fn commit_unstored(&mut self) {
+        self.committed = self.seq;
+    }
+
+    /// The messages up to `seq` are committed: members may receive them.
+    pub(crate) fn commit(&mut self, seq: u64) {
+        self.committed = self.committed.max(seq);
+        self.note_made();
+    }
+
+    /// Storage has refused the uncommitted messages: they are removed, and their numbers are issued again.
+    pub(crate) fn roll_back(&mut self) {
+        let refused = (self.seq - self.committed) as usize;
+        self.recent.truncate(self.recent.len().saturating_sub(refused));
+        if let Some(tally) = &mut self.tally {
+            tally.truncate(self.recent.len());
+        }
+        self.seq = self.committed;
+        if self.record == RoomRecordState::InTransit {
+            self.record = RoomRecordState::Absent;
+        }
+    }
+
+    /// The sequence number of a recent message.
+    pub(crate) fn seq_of(&self, message: Uuid) -> Option<u64> {
+        let back = self.recent.iter().rev().position(|(id, _)| *id == message)?;
+        Some(self.seq - back as u64)
+    }
+
+    /// Counts a receipt of a recent message; its sender.
+    pub(in crate::domain) fn mark(&mut self, message: Uuid, kind: ReceiptKind) -> Option<Identity> {
+        // Ids are ordered by time, and most receipts are for late messages.
+        let at = self.recent.iter().rposition(|(id, _)| *id == message)?;
+        self.tally.get_or_insert_with(|| Box::new(ReceiptCounts::of(self.recent.len()))).mark(at, kind);
+        Some(self.recent[at].1.clone())
+    }
+
+    /// The number of recent messages, and of those that were delivered and read.
+    pub(in crate::domain) fn receipts(&self) -> (u64, u64, u64) {
+        let (delivered, read) = self.tally.as_ref().map_or((0, 0), |tally| (tally.delivered(), tally.read()));
+        (self.recent.len() as u64, delivered.into(), read.into())
+    }
+
+    pub(super) fn check_invariants(&self) {
+        assert!(self.committed <= self.seq, "room log: committed messages have been issued a sequence number");
+        assert!(self.recent.len() as u64 <= self.seq, "room log: each recent message has a sequence number");
+        assert!(
+            self.recent.len() <= limits::RECEIPTED_MESSAGES_PER_ROOM,
+            "room log: recent messages are within their limit"
+        );
+        if let Some(tally) = &self.tally {
+            let (recent, delivered, read) = (self.recent.len(), tally.delivered(), tally.read());
+            assert!(
+                read <= delivered && delivered as usize <= recent,
+                "room log: each read message counts as delivered, and each delivered one as recent"
+            );
+        }
+    }
+}

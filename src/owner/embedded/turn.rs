@@ -1,0 +1,310 @@
+//! One turn of the embedded owner: the state that all components share, and the effects of an operation, that is messages
+//! to shards, records with the effects that wait for them, storage requests and deferred tasks.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::rng::Rng;
+use crate::base::time::Now;
+use crate::dialect::encoded_event::EncodedEvent;
+use crate::domain::event::Event;
+use crate::domain::op::{AddressedEvent, Audience, OpContext, Reply, RoomRules};
+use crate::domain::record::Record;
+use crate::domain::reject::Reject;
+use crate::domain::room::Room;
+use crate::message::storage::StorageQuery;
+use crate::message::{Outgoing, Placement, Requester, ShardMessage, ShardNumber};
+use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
+use crate::owner::embedded::storage_requests::{StorageRequest, StorageRequests};
+
+/// A room too large for announcements publishes its member count at most once in this many milliseconds.
+const STATS_EVERY_MS: u64 = 1_000;
+
+/// A room publishes its online users at most once in this many milliseconds.
+const ONLINE_EVERY_MS: u64 = 100;
+
+/// The outcome of an operation: the reply, or `None` if the reply comes later.
+pub(super) type OpOutcome = Result<Option<Reply>, Reject>;
+
+/// A deferred task. Tasks of the same millisecond run in this order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum DeferredTask {
+    /// Unload or delete the room if it is idle.
+    EndRoom(Name),
+    /// Delete the unloaded room if its last message has expired.
+    ExpireUnloaded(Name),
+    /// Remove the member unless its connection has been recovered.
+    RemoveMember(Name, ConnectionId),
+    PublishStats(Name),
+    PublishOnline(Name),
+    EndTyping(Name),
+    GoOffline(Name),
+    RequestDirects(Name),
+}
+
+/// Deferred tasks by deadline, in monotonic milliseconds.
+#[derive(Default)]
+pub(super) struct DeferredTasks(BTreeMap<u64, BTreeSet<DeferredTask>>);
+
+impl DeferredTasks {
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.0.first_key_value().map(|(at, _)| *at)
+    }
+
+    /// Takes the tasks of the earliest deadline that has passed.
+    pub(super) fn take_due(&mut self, now: Now) -> Option<BTreeSet<DeferredTask>> {
+        let first = self.0.first_entry().filter(|entry| *entry.key() <= now.mono)?;
+        Some(first.remove())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &DeferredTask> {
+        self.0.values().flatten()
+    }
+}
+
+/// The state that all components of the owner share.
+pub(super) struct OwnerCore {
+    pub(super) number: ShardNumber,
+    pub(super) rules: Arc<RoomRules>,
+    pub(super) placement: Placement,
+    pub(super) rng: Rng,
+    pub(super) barrier: CommitBarrier,
+    pub(super) requests: StorageRequests,
+    pub(super) tasks: DeferredTasks,
+    /// The events and records of the current operation; empty between operations.
+    events: Vec<AddressedEvent>,
+    records: Vec<Record>,
+    /// The buffer that events are encoded in; empty between uses.
+    draft: Vec<u8>,
+}
+
+impl OwnerCore {
+    pub(super) fn new(number: ShardNumber, rules: Arc<RoomRules>, placement: Placement, rng: Rng) -> Self {
+        Self {
+            number,
+            rules,
+            placement,
+            rng,
+            barrier: CommitBarrier::new(number),
+            requests: StorageRequests::default(),
+            tasks: DeferredTasks::default(),
+            events: Vec::new(),
+            records: Vec::new(),
+            draft: Vec::new(),
+        }
+    }
+
+    pub(super) fn check_invariants(&self) {
+        assert!(self.events.is_empty(), "owner: each operation publishes all its events");
+        assert!(self.records.is_empty(), "owner: each operation commits all its records");
+        self.barrier.check_invariants();
+        self.requests.check_invariants();
+    }
+}
+
+/// The inputs and effects of one turn.
+pub(super) struct Turn<'a> {
+    pub(super) now: Now,
+    /// The requester of the present operation, if there is one.
+    pub(super) to: Option<Requester>,
+    pub(super) core: &'a mut OwnerCore,
+    pub(super) out: &'a mut Vec<Outgoing>,
+}
+
+impl Turn<'_> {
+    /// The context in which a room or a user applies an operation.
+    pub(super) fn context(&mut self) -> OpContext<'_> {
+        let OwnerCore { rng, rules, events, records, .. } = &mut *self.core;
+        OpContext { now: self.now, rng, rules, events, records }
+    }
+
+    pub(super) fn rules(&self) -> &RoomRules {
+        &self.core.rules
+    }
+
+    pub(super) fn send(&mut self, shard: ShardNumber, message: ShardMessage) {
+        self.out.push((shard, message));
+    }
+
+    pub(super) fn deliver(&mut self, to: ConnectionId, event: Event) {
+        self.send(to.place().shard, ShardMessage::Deliver { to, event });
+    }
+
+    pub(super) fn reply(&mut self, reply: Result<Reply, Reject>) {
+        if let Some(to) = self.to {
+            self.send(to.shard, ShardMessage::Reply { ask: to.ask, reply });
+        }
+    }
+
+    pub(super) fn reply_unless_later(&mut self, outcome: OpOutcome) {
+        if let Some(reply) = outcome.transpose() {
+            self.reply(reply);
+        }
+    }
+
+    /// Sends the reply of an operation before the events that the operation causes, so that a member that leaves gets its
+    /// reply before later events.
+    pub(super) fn reply_first(&mut self, operate: impl FnOnce(&mut Self) -> OpOutcome) {
+        let at = self.out.len();
+        if let (Some(reply), Some(to)) = (operate(self).transpose(), self.to) {
+            self.out.insert(at, (to.shard, ShardMessage::Reply { ask: to.ask, reply }));
+        }
+    }
+
+    /// Rejects an operation that needs storage while storage accepts no records.
+    pub(super) fn check_store(&self) -> Result<(), Reject> {
+        self.core.barrier.is_open(self.now).then_some(()).ok_or_else(Reject::storage_unavailable)
+    }
+
+    pub(super) fn hold(&mut self, records: impl IntoIterator<Item = Record>, effect: PendingEffect) {
+        self.core.barrier.hold(records, effect, self.to);
+    }
+
+    /// Holds an effect in a batch of its own.
+    pub(super) fn hold_alone(&mut self, record: Record, effect: PendingEffect) {
+        self.core.barrier.hold_alone(self.now, record, effect, self.to);
+    }
+
+    pub(super) fn has_records(&self) -> bool {
+        !self.core.records.is_empty()
+    }
+
+    /// Commits the records of the operation; no effect waits for them.
+    pub(super) fn keep_records(&mut self) {
+        self.core.barrier.keep(self.core.records.drain(..));
+    }
+
+    /// Holds the effect, and the events of the operation in it, until the records of the operation are committed.
+    pub(super) fn hold_events(&mut self, effect: impl FnOnce(SmallVec<[AddressedEvent; 1]>) -> PendingEffect) {
+        let OwnerCore { barrier, events, records, .. } = &mut *self.core;
+        barrier.hold(records.drain(..), effect(events.drain(..).collect()), self.to);
+    }
+
+    pub(super) fn request(&mut self, request: StorageRequest, query: StorageQuery) {
+        let ask = self.core.requests.insert(request, self.to);
+        self.core.barrier.query(ask, query);
+    }
+
+    /// Runs a task at `at`, in monotonic milliseconds.
+    pub(super) fn defer(&mut self, at: u64, task: DeferredTask) {
+        self.core.tasks.0.entry(at).or_default().insert(task);
+    }
+
+    pub(super) fn defer_by(&mut self, ms: u64, task: DeferredTask) {
+        self.defer(self.now.mono + ms, task);
+    }
+
+    /// Defers the tasks that a room needs after an operation.
+    pub(super) fn defer_room(&mut self, room: &mut Room) {
+        if let Some(at) = room.ends_at()
+            && !std::mem::replace(&mut room.end_is_due, true)
+        {
+            self.defer(at, DeferredTask::EndRoom(room.id.clone()));
+        }
+        if let Some(at) = room.typing_due() {
+            self.defer(at, DeferredTask::EndTyping(room.id.clone()));
+        }
+        if room.uncounted {
+            self.defer(self.next_multiple(STATS_EVERY_MS), DeferredTask::PublishStats(room.id.clone()));
+        }
+        if room.is_online_news {
+            self.defer(self.next_multiple(ONLINE_EVERY_MS), DeferredTask::PublishOnline(room.id.clone()));
+        }
+    }
+
+    fn next_multiple(&self, of_ms: u64) -> u64 {
+        self.now.mono - self.now.mono % of_ms + of_ms
+    }
+
+    pub(super) fn encode(&mut self, event: &Event) -> EncodedEvent {
+        debug_assert!(self.core.draft.is_empty(), "invariant: the draft is empty between uses");
+        EncodedEvent::new(event, self.now, &mut self.core.draft)
+    }
+
+    /// Publishes the events of an operation on `room`. An event for the members is encoded once and sent to each shard that
+    /// has a member.
+    pub(super) fn publish(&mut self, room: &Room, is_closed: bool) {
+        self.drain_events(|turn, AddressedEvent { audience, event }| match audience {
+            Audience::Members { except } => turn.publish_to_members(room, except, &event, is_closed),
+            Audience::Connection(to) => turn.deliver(to, event),
+            Audience::User(user) => {
+                let shard = turn.core.placement.of(&user);
+                turn.send(shard, ShardMessage::NotifyUser { user, event });
+            }
+            Audience::Observers { .. } | Audience::Acquaintances { .. } => {
+                debug_assert!(false, "invariant: a room publishes no presence of users");
+            }
+        });
+    }
+
+    /// Calls `publish` with each event of the operation; the list keeps its memory.
+    pub(super) fn drain_events(&mut self, mut publish: impl FnMut(&mut Self, AddressedEvent)) {
+        let mut events = std::mem::take(&mut self.core.events);
+        events.drain(..).for_each(|event| publish(self, event));
+        debug_assert!(self.core.events.is_empty(), "invariant: publishing an event causes no other");
+        self.core.events = events;
+    }
+
+    fn publish_to_members(&mut self, room: &Room, except: Option<ConnectionId>, event: &Event, is_closed: bool) {
+        if !room.members.hear(except) {
+            return;
+        }
+        let mut packed = self.encode(event);
+        if room.members.has_peers() {
+            packed = packed.and_for_peers(event, self.now);
+        }
+        let packed = Arc::new(packed);
+        for shard in room.members.shards() {
+            let (room, packed) = (room.id.clone(), packed.clone());
+            let message = match is_closed {
+                true => ShardMessage::Close { room, packed },
+                false => ShardMessage::Publish { room, except, packed },
+            };
+            self.send(shard, message);
+        }
+    }
+
+    /// Publishes one event to all members of a room.
+    pub(super) fn publish_event(&mut self, room: &Room, event: Event) {
+        self.publish_events(room, [AddressedEvent { audience: Audience::Members { except: None }, event }]);
+    }
+
+    /// Publishes events that were held.
+    pub(super) fn publish_events(&mut self, room: &Room, events: impl IntoIterator<Item = AddressedEvent>) {
+        self.core.events.extend(events);
+        self.publish(room, false);
+    }
+
+    /// Publishes the events of an operation, or holds them until its records are committed.
+    pub(super) fn publish_or_hold(
+        &mut self,
+        room: &Room,
+        outcome: Result<Reply, Reject>,
+        is_closed: bool,
+    ) -> OpOutcome {
+        if !self.has_records() {
+            self.publish(room, is_closed);
+            return outcome.map(Some);
+        }
+        let reply = outcome.expect("room: a rejected operation leaves no record");
+        let (room, seq, idempotency_key) = (room.id.clone(), 0, None);
+        self.hold_events(|events| PendingEffect::RoomEvents { room, reply, events, seq, idempotency_key });
+        Ok(None)
+    }
+
+    /// Publishes a departure after the messages sent before it. The member that leaves gets its own events now, and none of
+    /// the later ones: as a former member it would get only some of them.
+    pub(super) fn publish_departure(&mut self, room: &Room) {
+        let is_for_members = |event: &mut AddressedEvent| !matches!(event.audience, Audience::Connection(_));
+        let events: SmallVec<[AddressedEvent; 1]> = self.core.events.extract_if(.., is_for_members).collect();
+        self.publish(room, false);
+        if !events.is_empty() {
+            self.hold([], PendingEffect::Departure { room: room.id.clone(), events });
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Messages between shards: the queues of one turn, and the owner of each room, user and connection.
+
+use std::collections::VecDeque;
+
+use crate::base::ids::ConnectionId;
+use crate::domain::op::Op;
+use crate::message::{BRIDGE, Outgoing, Placement, ShardMessage, ShardNumber};
+
+/// Messages to this shard and to others.
+pub(super) struct Channels {
+    pub(super) number: ShardNumber,
+    node: u16,
+    pub(super) placement: Placement,
+    /// Messages of the shard to itself, not handled yet.
+    pub(super) local: VecDeque<ShardMessage>,
+    /// Messages to other shards, in order.
+    pub(super) outgoing: Vec<Outgoing>,
+    /// Output of the owner's last call; empty but for its memory.
+    pub(super) owner_output: Vec<Outgoing>,
+    /// Shards whose channels hold more messages than they should.
+    congested: Vec<bool>,
+}
+
+impl Channels {
+    pub(super) fn new(number: ShardNumber, node: u16, placement: Placement) -> Self {
+        Self {
+            number,
+            node,
+            placement,
+            local: VecDeque::new(),
+            outgoing: Vec::new(),
+            owner_output: Vec::new(),
+            congested: vec![false; placement.mailboxes()],
+        }
+    }
+
+    /// Sends a message, to this shard or to another one.
+    pub(super) fn post(&mut self, to: ShardNumber, message: ShardMessage) {
+        if to == self.number {
+            self.local.push_back(message);
+        } else {
+            self.outgoing.push((to, message));
+        }
+    }
+
+    /// Sends the owner's output, and keeps the list for its memory.
+    pub(super) fn post_all(&mut self, mut output: Vec<Outgoing>) {
+        for (to, message) in output.drain(..) {
+            self.post(to, message);
+        }
+        self.owner_output = output;
+    }
+
+    /// The owner of an operation's subject; this shard when every shard owns a part.
+    pub(super) fn owner_of(&self, op: &Op) -> ShardNumber {
+        match op {
+            Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
+            Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
+            Op::Connection(connection, _) => self.holder_of(*connection),
+            Op::Rooms | Op::Users(_) | Op::Broadcast(_) | Op::Query(_) | Op::FindMessageRoom { .. } => {
+                self.placement.whoever(self.number)
+            }
+        }
+    }
+
+    /// The owners that each own a part of what a query is about; this shard's own part comes last.
+    pub(super) fn all_owners(&self) -> Vec<ShardNumber> {
+        self.placement.others(self.number).chain([self.placement.whoever(self.number)]).collect()
+    }
+
+    /// The shard that holds a connection, if it is one of this process; otherwise the way to its node.
+    fn holder_of(&self, connection: ConnectionId) -> ShardNumber {
+        let place = connection.place();
+        if place.node == self.node { place.shard } else { self.placement.whoever(place.shard) }
+    }
+
+    /// Whether a connection of this id is possible.
+    pub(super) fn may_exist(&self, connection: ConnectionId) -> bool {
+        let holder = self.holder_of(connection);
+        holder == BRIDGE || usize::from(holder) < self.placement.shards()
+    }
+
+    /// The shard that is requested first for the session of a former connection: the connection may be there still.
+    pub(super) fn shard_to_supersede(&self, former: ConnectionId) -> ShardNumber {
+        if self.may_exist(former) { self.holder_of(former) } else { self.number }
+    }
+
+    /// Sets whether a shard's channel holds more messages than it should; new requests to it are then refused.
+    pub(super) fn set_congested(&mut self, shard: ShardNumber, is_congested: bool) {
+        let channel = Placement::mailbox(shard, self.congested.len());
+        self.congested[channel] = is_congested;
+    }
+
+    /// Whether the channel to the owner of a room or user is congested.
+    pub(super) fn is_congested(&self, name: &str) -> bool {
+        self.congested[Placement::mailbox(self.placement.of(name), self.congested.len())]
+    }
+}

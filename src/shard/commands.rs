@@ -1,0 +1,317 @@
+//! Commands of peers, whatever dialect they came in: the shard checks its part of each, and sends the rest to the owner of
+//! the room or user.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+use crate::base::Name;
+use crate::base::handle::{PeerKey, PeerSlot};
+use crate::base::time::Now;
+use crate::connection::conn::ConnStage;
+use crate::dialect::raw;
+use crate::dialect::socketio::{Dialect, SocketIoAnswer};
+use crate::domain::command::{Command, Draft, Join, MessageTarget};
+use crate::domain::event::Content;
+use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
+use crate::domain::op::{JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
+use crate::domain::reject::{Code, Reject};
+use crate::shard::core::Core;
+use crate::shard::peers::Peers;
+use crate::shard::queries::Queries;
+use crate::shard::quota::QuotaFlow;
+use crate::shard::recovery::Appearance;
+use crate::shard::recovery::resume::Resume;
+use crate::shard::recovery::sessions::KeptSessions;
+use crate::shard::requests::{OnReply, PendingRequest, RequestRef};
+use crate::shard::rooms::rooms_of;
+
+/// Handles commands.
+pub(super) struct Commands<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Commands<'a> {
+    pub(super) fn on(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    /// Handles one command.
+    ///
+    /// # Errors
+    /// It is refused here.
+    pub(super) fn handle(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        id: RequestRef<'_>,
+        command: Command<'_>,
+    ) -> Result<(), Reject> {
+        let connection = self.core.net.id_of(peer);
+        match command {
+            Command::Join(join) => self.join(now, peer, id, join),
+            Command::Leave { room, peer: other } => {
+                let room = self.core.rooms.name(&room);
+                let op = RoomOp::Leave { connection, by: self.core.net.identity(peer)?, peer: other.map(name) };
+                self.request_room(now, peer, id, OnReply::Left { room: room.clone() }, room, op)
+            }
+            Command::Signal(signal) => {
+                self.spend_signal(now, peer)?;
+                let relay = RelaySignal {
+                    connection,
+                    from: signal.from.map(name),
+                    to: name(signal.to),
+                    signal: signal.signal,
+                    body: signal.body.into(),
+                };
+                let room = self.core.rooms.name(&signal.room);
+                self.request_room(now, peer, id, OnReply::Refusal, room, RoomOp::RelaySignal(Box::new(relay)))
+            }
+            Command::Media { room, peer: own, media } => {
+                self.spend_signal(now, peer)?;
+                let room = self.core.rooms.name(&room);
+                let op = RoomOp::SetMedia { connection, peer: own.map(name), media };
+                self.request_room(now, peer, id, OnReply::Media { room: room.clone(), media }, room, op)
+            }
+            Command::Send { target, draft } => self.send(now, peer, id, target, draft),
+            Command::SetStatus(status) => {
+                let user = self.core.net.identity(peer)?.user_name();
+                let op = UserOp::SetStatus { status, last_seen: None, by: Some(connection) };
+                self.request_user(now, peer, id, OnReply::Refusal, user, op)
+            }
+            Command::Typing { room, is_typing } => {
+                let room = self.core.rooms.name(&room);
+                self.request_room(now, peer, id, OnReply::Refusal, room, RoomOp::SetTyping { connection, is_typing })
+            }
+            Command::Receipt { room, message, kind } => {
+                let message = message_id(&message)?;
+                let (room, op) = (self.core.rooms.name(&room), RoomOp::MarkMessage { connection, message, kind });
+                self.request_room(now, peer, id, OnReply::Refusal, room, op)
+            }
+            Command::History { room, after, limit } => {
+                let wanted = HistoryRange { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
+                let (room, op) = (self.core.rooms.name(&room), RoomOp::ReadHistory { connection, wanted });
+                self.request_room(now, peer, id, OnReply::Found, room, op)
+            }
+            Command::Receipts { room, message } => {
+                let message = message_id(&message)?;
+                let (room, op) = (self.core.rooms.name(&room), RoomOp::ReadReceipts { connection, message });
+                self.request_room(now, peer, id, OnReply::Found, room, op)
+            }
+            Command::Sync { room, after, limit } if peer.socketio().is_some() => {
+                let (after, limit) = (message_id(&after)?, limit.unwrap_or(PAGE_DEFAULT));
+                let op = RoomOp::ReadSince { connection, after, limit };
+                self.request_room(now, peer, id, OnReply::Found, name(room), op)
+            }
+            Command::Resume { token, has } => Resume::on(self.core).begin(now, peer, id, &token, has),
+            Command::Authenticate { token } => self.renew_token(now, peer, id, &token),
+            command => self.answer_at_once(now, peer, id, command),
+        }
+    }
+
+    /// Handles the commands that involve no owner, and those of one dialect only.
+    fn answer_at_once(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        id: RequestRef<'_>,
+        command: Command<'_>,
+    ) -> Result<(), Reject> {
+        match (peer.slot(), command) {
+            (PeerSlot::Raw(slot), Command::Ping) => {
+                self.core.net.send_raw(slot, |out| raw::pong(out, id.raw(), now));
+                Ok(())
+            }
+            (PeerSlot::SocketIo(_), Command::Ping) => {
+                Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Pong(None));
+                Ok(())
+            }
+            (PeerSlot::SocketIo(_), Command::Echo(data)) => {
+                Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Pong(Some(data)));
+                Ok(())
+            }
+            (PeerSlot::SocketIo(slot), Command::MakeRecoveryToken) => {
+                KeptSessions::on(self.core).issue_token(now, slot, id)
+            }
+            (PeerSlot::SocketIo(slot), Command::Ask(query)) => Queries::on(self.core).begin(now, slot, id, query),
+            _ => Err(Reject::new(Code::UnknownType, "Not available in this dialect")),
+        }
+    }
+
+    fn join(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, join: Join<'_>) -> Result<(), Reject> {
+        let room = self.core.rooms.name(&join.room);
+        if !self.may_join(peer, &room) {
+            let max = self.core.options.rooms_per_connection;
+            return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
+        }
+        let by = self.core.net.identity(peer)?;
+        let display_name = join.display_name.filter(|shown| *shown != by.username()).map(|shown| shown.into());
+        let op = JoinRoom {
+            connection: self.core.net.id_of(peer),
+            by,
+            peer: join.peer.map(name),
+            display_name,
+            media: join.media,
+            create: self.creates_rooms(peer),
+        };
+        let shown = Appearance { peer: op.peer.clone(), display_name: op.display_name.clone(), media: op.media };
+        let shown = (shown != Appearance::default()).then(|| Box::new(shown));
+        let then = OnReply::Joined { room: room.clone(), shown };
+        self.request_room(now, peer, id, then, room, RoomOp::Join(Box::new(op)))?;
+        *self.joins(peer) += 1;
+        Ok(())
+    }
+
+    /// The count of a peer's pending joins.
+    pub(super) fn joins(&mut self, peer: PeerKey) -> &mut u8 {
+        match peer.slot() {
+            PeerSlot::Raw(slot) => &mut self.core.net.conns[slot].joins,
+            PeerSlot::SocketIo(slot) => &mut self.core.net.sessions.peers[slot].joins,
+        }
+    }
+
+    /// Whether a peer may be in `room` beside its rooms and those it is about to join.
+    fn may_join(&mut self, peer: PeerKey, room: &str) -> bool {
+        let max = self.core.options.rooms_per_connection;
+        let joins = usize::from(*self.joins(peer));
+        let rooms = rooms_of(&self.core.net, peer);
+        let own = self.core.rooms.find(room);
+        max == 0 || rooms.len() + joins < max || own.is_some_and(|own| rooms.contains(&own))
+    }
+
+    /// Whether joining creates a room that does not exist.
+    fn creates_rooms(&self, peer: PeerKey) -> bool {
+        let options = &self.core.options;
+        let known = peer.socketio().map(|slot| &self.core.net.sessions.peers[slot]);
+        let in_camel = known.is_some_and(|known| known.dialect == Dialect::Camel);
+        options.create_on_join || options.create_on_join_in_camel && in_camel
+    }
+
+    fn send(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        id: RequestRef<'_>,
+        target: MessageTarget<'_>,
+        draft: Draft<'_>,
+    ) -> Result<(), Reject> {
+        let client_message_id = draft.client_message_id.map(|text| text.into());
+        let content = Content {
+            body: draft.content.into(),
+            kind: draft.kind.map(|text| text.into()),
+            reply_to: draft.reply_to.map(|text| text.into()),
+            attachment: draft.attachment.map(Into::into),
+            metadata: draft.metadata.map(Into::into),
+        };
+        let (room, to) = match target {
+            MessageTarget::Room(room) => (room, None),
+            MessageTarget::Peer { room, peer } => (room, Some(name(peer))),
+            MessageTarget::User(user) => {
+                let by = self.core.net.identity(peer)?;
+                let user = name(user);
+                let then = OnReply::Sent("toUserId", user.clone());
+                return self.request_user(now, peer, id, then, user, UserOp::Send { by, content });
+            }
+        };
+        let room = self.core.rooms.name(&room);
+        // In the colon dialect an ack repeats the content.
+        let dialect = peer.socketio().map(|slot| self.core.net.sessions.peers[slot].dialect);
+        let then = match dialect == Some(Dialect::Colon) && id.socketio().ack.is_some() {
+            true => OnReply::Repeated(room.clone(), Box::new(content.clone())),
+            false => OnReply::Sent("roomId", room.clone()),
+        };
+        let message = SendMessage { connection: self.core.net.id_of(peer), to, content, client_message_id };
+        self.request_room(now, peer, id, then, room, RoomOp::Send(Box::new(message)))
+    }
+
+    fn renew_token(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, token: &str) -> Result<(), Reject> {
+        let (identity, expires_at) = self.core.verify(token, now)?;
+        self.core.net.identity(peer)?.check_renewal(&identity)?;
+        let user = identity.user_name();
+        match peer.slot() {
+            PeerSlot::Raw(slot) => {
+                let conn = &mut self.core.net.conns[slot];
+                conn.expires_at = expires_at.map_or(0, seconds);
+                conn.identity = Some(identity);
+                self.core.net.rearm(now, slot);
+                self.core.net.send_raw(slot, |out| raw::authenticated(out, &user, expires_at, id.raw(), now));
+            }
+            PeerSlot::SocketIo(slot) => {
+                let known = &mut self.core.net.sessions.peers[slot];
+                known.expires_at = expires_at.map_or(0, seconds);
+                known.identity = Some(identity);
+                if let Some(at) = self.core.net.session_of(slot) {
+                    self.core.net.sessions.touch(at);
+                }
+                let socket = self.core.net.socket_id(slot);
+                let answer = SocketIoAnswer::Authenticated { user: &user, socket: &socket, expires_at };
+                Peers::on(self.core).answer(now, peer, id, &answer);
+            }
+        }
+        Ok(())
+    }
+
+    fn request_room(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        id: RequestRef<'_>,
+        then: OnReply,
+        room: Name,
+        op: RoomOp,
+    ) -> Result<(), Reject> {
+        if !matches!(op, RoomOp::Leave { .. }) && !self.core.takes_requests_for(&room) {
+            return Err(Reject::overloaded());
+        }
+        let request = PendingRequest::new(self.core.net.id_of(peer), id.to_owned(), then);
+        QuotaFlow::on(self.core).send(now, peer, request, Op::Room(room, op))
+    }
+
+    fn request_user(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        id: RequestRef<'_>,
+        then: OnReply,
+        user: Name,
+        op: UserOp,
+    ) -> Result<(), Reject> {
+        if !self.core.takes_requests_for(&user) {
+            return Err(Reject::overloaded());
+        }
+        let request = PendingRequest::new(self.core.net.id_of(peer), id.to_owned(), then);
+        QuotaFlow::on(self.core).send(now, peer, request, Op::User(user, op))
+    }
+
+    /// Counts a signaling message against the peer's rate.
+    fn spend_signal(&mut self, now: Now, peer: PeerKey) -> Result<(), Reject> {
+        let rate = self.core.options.signals;
+        let is_granted = match peer.slot() {
+            PeerSlot::Raw(slot) => match &mut self.core.net.conns[slot].stage {
+                ConnStage::WebSocket(socket) => socket.spend_signal(now.mono, rate),
+                _ => true,
+            },
+            PeerSlot::SocketIo(slot) => self.core.net.sessions.peers[slot].signals.spend(now.mono, rate),
+        };
+        match is_granted {
+            true => Ok(()),
+            false => {
+                let text = format!("Signaling is limited to {} messages a minute", rate.per_minute);
+                Err(Reject::new(Code::RateLimited, text))
+            }
+        }
+    }
+}
+
+/// Seconds since 1970, as a connection keeps them: past 2106 counts as never.
+pub(super) fn seconds(at: u64) -> u32 {
+    u32::try_from(at).unwrap_or(0)
+}
+
+fn message_id(text: &str) -> Result<Uuid, Reject> {
+    Uuid::try_parse(text).map_err(|_| Reject::message_not_found())
+}
+
+fn name(text: Cow<'_, str>) -> Name {
+    text.as_ref().into()
+}

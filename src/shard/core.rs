@@ -1,0 +1,263 @@
+//! The components of a shard, and the operations that involve several of them.
+//!
+//! Each component keeps its state to itself. A handler (`Http`, `Commands`, `Replies`, …) borrows the core for one input and
+//! has no state of its own.
+
+use std::sync::Arc;
+
+use crate::base::Name;
+use crate::base::handle::{ConnSlot, PeerKey};
+use crate::base::limits;
+use crate::base::rng::Rng;
+use crate::base::time::Now;
+use crate::codec::http::RequestHead;
+use crate::codec::jwt::Verifier;
+use crate::connection::conn::ConnStage;
+use crate::domain::access::{Identity, Roles};
+use crate::domain::monitoring::Stats;
+use crate::domain::op::{Op, Scope};
+use crate::domain::reject::{Code, Reject};
+use crate::message::{Outgoing, Placement, Requester, ShardMessage, ShardNumber, redis};
+use crate::owner::embedded::EmbeddedOwner;
+use crate::shard::Options;
+use crate::shard::admission::{Admission, AdmissionDecision};
+use crate::shard::channels::Channels;
+use crate::shard::drain::Drain;
+use crate::shard::metrics::ShardMetrics;
+use crate::shard::net::Net;
+use crate::shard::presence::Presence;
+use crate::shard::quota::Quota;
+use crate::shard::recovery::Recovery;
+use crate::shard::requests::{PendingRequest, Requests};
+use crate::shard::rooms::{Rooms, rooms_of};
+use crate::shard::sessions::EngineIo;
+use crate::shard::trimming::Trim;
+
+/// Components of a shard.
+pub(super) struct Core {
+    pub(super) number: ShardNumber,
+    pub(super) options: Arc<Options>,
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) rng: Rng,
+    /// Connections, sessions and peers, and the bytes that leave by them.
+    pub(super) net: Net,
+    /// Rooms with members here.
+    pub(super) rooms: Rooms,
+    /// The rooms and users that this shard owns.
+    pub(super) owner: EmbeddedOwner,
+    pub(super) requests: Requests,
+    pub(super) admission: Admission,
+    pub(super) quota: Quota,
+    pub(super) channels: Channels,
+    pub(super) presence: Presence,
+    pub(super) recovery: Recovery,
+    pub(super) trim: Trim,
+    pub(super) drain: Option<Box<Drain>>,
+    pub(super) metrics: ShardMetrics,
+    pub(super) stats: Stats,
+}
+
+impl Core {
+    pub(super) fn new(
+        number: ShardNumber,
+        options: Arc<Options>,
+        verifier: Arc<Verifier>,
+        mut rng: Rng,
+        now: Now,
+    ) -> Self {
+        let placement = Placement::for_node(options.node, options.shards);
+        let (seed, shards) = (rng.next_u64(), options.shards);
+        let mut owned = [0; 32];
+        rng.fill(&mut owned);
+        let mut key = [0; 32];
+        rng.fill(&mut key);
+        Self {
+            number,
+            owner: EmbeddedOwner::new(number, options.rules.clone(), placement, Rng::from_entropy(owned)),
+            admission: Admission::new(options.clone(), seed),
+            quota: Quota::new(options.allowances.rates, seed),
+            net: Net::new(number, options.clone(), seed, now),
+            channels: Channels::new(number, options.node, placement),
+            recovery: Recovery::new(options.recovery_window_ms, &key, seed),
+            options,
+            verifier,
+            rng,
+            rooms: Rooms::new(seed),
+            requests: Requests::new(),
+            presence: Presence::new(seed),
+            trim: Trim::default(),
+            drain: None,
+            metrics: ShardMetrics::new(shards, seed, now),
+            stats: Stats::default(),
+        }
+    }
+
+    // Requests to owners.
+
+    /// Sends a request to the owner of its operation's subject.
+    pub(super) fn send(&mut self, request: PendingRequest, op: Op) {
+        let owner = self.channels.owner_of(&op);
+        let from = self.expect(request);
+        self.channels.post(owner, ShardMessage::Request { from, op });
+    }
+
+    /// Sends a request whose reply is not used.
+    pub(super) fn send_detached(&mut self, op: Op) {
+        self.send(PendingRequest::detached(), op);
+    }
+
+    /// Sends the parts of a request, all under one number.
+    pub(super) fn scatter(&mut self, request: PendingRequest, parts: Vec<(ShardNumber, Op)>) {
+        debug_assert!(!parts.is_empty(), "invariant: a request has a part");
+        let from = self.expect(request);
+        for (owner, op) in parts {
+            self.channels.post(owner, ShardMessage::Request { from, op });
+        }
+    }
+
+    /// An operation for its owner, or one for each owner if every owner has a part of its subject.
+    pub(super) fn to_all_owners(&self, op: Op) -> Vec<(ShardNumber, Op)> {
+        let others = self.channels.placement.others(self.number);
+        let mut parts = vec![(self.channels.owner_of(&op), op)];
+        parts.extend(others.filter_map(|shard| parts[0].1.to_every_owner().map(|op| (shard, op))).collect::<Vec<_>>());
+        parts
+    }
+
+    /// Awaits the reply to a request.
+    pub(super) fn expect(&mut self, request: PendingRequest) -> Requester {
+        match request.to.and_then(|id| self.net.find_peer(id)).map(PeerKey::slot) {
+            Some(crate::base::handle::PeerSlot::Raw(slot)) => self.net.conns[slot].asks += 1,
+            Some(crate::base::handle::PeerSlot::SocketIo(slot)) => EngineIo::on(self).count_request(slot),
+            None => {}
+        }
+        Requester { shard: self.number, ask: self.requests.insert(request) }
+    }
+
+    /// Whether a new request to the owner of a room or user is taken on.
+    pub(super) fn takes_requests_for(&self, name: &str) -> bool {
+        !self.requests.is_full() && !self.channels.is_congested(name)
+    }
+
+    /// Calls the owner, and sends its output.
+    pub(super) fn apply_to_owner(&mut self, call: impl FnOnce(&mut EmbeddedOwner, &mut Vec<Outgoing>)) {
+        let mut output = std::mem::take(&mut self.channels.owner_output);
+        call(&mut self.owner, &mut output);
+        self.channels.post_all(output);
+    }
+
+    /// Decides on a request that opens a WebSocket or an Engine.IO session.
+    pub(super) fn admit(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> AdmissionDecision {
+        self.admission.enter(now, slot, head, &self.net, &mut self.channels)
+    }
+
+    // Settings and state that several handlers need.
+
+    /// Bytes that one answer may have, so that a client that reads slowly can take it all the same.
+    pub(super) fn answer_bytes(&self) -> usize {
+        self.options.outbound_bytes / 2
+    }
+
+    /// Whether presence is sent to all users or to none, so that it need not be announced in rooms.
+    pub(super) fn announces_to_all(&self) -> bool {
+        match self.options.rules.presence_scope {
+            Scope::None | Scope::All => true,
+            // Only the owner knows how many users all nodes have.
+            Scope::Auto if self.channels.placement.is_cluster() => false,
+            Scope::Auto | Scope::Rooms => self.owner.tells_everybody(),
+        }
+    }
+
+    /// Whether lost connections can be recovered at all.
+    pub(super) fn recovers(&self) -> bool {
+        self.options.recovery_window_ms != 0 && self.options.rules.has_store
+    }
+
+    /// The end of a recovery window that begins now, in milliseconds since 1970.
+    pub(super) fn window_end(&self, now: Now) -> u64 {
+        now.wall + self.options.recovery_window_ms
+    }
+
+    /// The state of Redis, if rooms and users are out of reach because of it.
+    pub(super) fn lost_redis(&self) -> Option<redis::RedisState> {
+        let state = self.metrics.redis();
+        (self.channels.placement.is_cluster() && state != redis::RedisState::Good).then_some(state)
+    }
+
+    /// Hands a peer the events that its rooms have gathered, so that bytes for it alone come after them.
+    pub(super) fn settle_for(&mut self, peer: PeerKey) {
+        self.rooms.settle_for(peer, &mut self.net, &mut self.recovery.returns);
+    }
+
+    /// The names of a peer's rooms.
+    pub(super) fn rooms_of(&self, peer: PeerKey) -> Vec<Name> {
+        rooms_of(&self.net, peer).into_iter().filter_map(|at| self.rooms.name_of(at).cloned()).collect()
+    }
+
+    /// The bearer of a token, and its expiry (seconds since 1970).
+    ///
+    /// # Errors
+    /// The token is not valid.
+    pub(super) fn verify(&self, token: &str, now: Now) -> Result<(Identity, Option<u64>), Reject> {
+        let claims = self.verifier.verify(token, now.unix_seconds()).map_err(|error| {
+            let code = if error.code() == "TOKEN_EXPIRED" { Code::TokenExpired } else { Code::Unauthenticated };
+            Reject::new(code, error.text())
+        })?;
+        let roles = Roles { admin: claims.admin, push: claims.push, guest: false };
+        let identity = Identity::new(&claims.user, claims.username.as_deref(), claims.email.as_deref(), roles);
+        // A token that has just expired is still accepted, since clocks differ; it then holds for that long.
+        let expires_at = claims.expires_at.map(|at| {
+            let is_over = at <= now.unix_seconds();
+            if is_over { at + limits::TOKEN_LEEWAY_S } else { at }
+        });
+        Ok((identity, expires_at))
+    }
+
+    /// Whether a connection may be read now.
+    pub(super) fn wants_read(&self, slot: ConnSlot) -> bool {
+        let Some(conn) = self.net.conns.get(slot) else { return false };
+        match &conn.stage {
+            // Where a session answers in its own time, the end of the stream is to be found meanwhile.
+            ConnStage::Http(Some(http)) if http.is_answering() && http.link.is_some() => {
+                http.unread.len() < self.options.head.bytes
+            }
+            ConnStage::Http(Some(http)) => !http.is_answering() && !http.is_paused && conn.queue.backlog.is_none(),
+            ConnStage::EngineIoSocket(socket) => {
+                let session = self.net.sessions.named(socket.link);
+                let is_busy = session.is_some_and(|at| self.net.sessions.list[at].is_busy());
+                !is_busy && !self.net.waiting.holds(slot)
+            }
+            ConnStage::Echo(_) => conn.queue.backlog.is_none() && !self.net.waiting.holds(slot),
+            _ => {
+                let is_busy = conn.asks >= limits::ASKS_PER_CONNECTION || self.quota.holds(slot.into());
+                !is_busy && !self.net.waiting.holds(slot)
+            }
+        }
+    }
+
+    /// The shard's counters.
+    pub(super) fn stats(&self) -> Stats {
+        Stats {
+            connections: self.net.conns.len(),
+            sessions: self.net.sessions.list.len(),
+            peers: self.net.sessions.peers.len(),
+            rooms: self.owner.rooms(),
+            users: self.owner.users(),
+            asks: self.requests.len(),
+            listened_rooms: self.rooms.len(),
+            ..self.stats
+        }
+    }
+
+    /// Panics, naming the invariant, unless the components agree with each other.
+    pub(super) fn check_invariants(&self) {
+        self.rooms.check_invariants(&self.net);
+        self.net.sessions.check_invariants();
+        self.requests.check_invariants(&self.net);
+        self.recovery.check_invariants(&self.net);
+        self.presence.check_invariants();
+        self.quota.check_invariants();
+        self.admission.check_invariants();
+        self.owner.check_invariants();
+        assert_eq!(self.drain.is_some(), self.net.is_draining, "invariant: a draining shard has a schedule");
+    }
+}

@@ -1,0 +1,380 @@
+//! From a request's head to its answer: who may ask what, and the question that is put for it.
+
+use crate::base::handle::ConnSlot;
+use crate::shard::core::Core;
+use crate::shard::http::HttpRequests;
+use crate::shard::metrics::Metering;
+use crate::shard::sessions::EngineIo;
+use std::borrow::Cow;
+
+use crate::base::ids;
+use crate::base::time::{Now, http_date};
+use crate::codec::http::{self, Connection, Framing, RequestHead};
+use crate::codec::json::{self, Object};
+use crate::codec::ws;
+use crate::connection::conn::ConnStage;
+use crate::connection::credentials;
+use crate::connection::http::Http;
+use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, Phase, ReplyForm as Form, RestRequest};
+use crate::dialect::exposition;
+use crate::dialect::rest::{self, RestCall, RestCallKind, RestRefusal, RestRoute, RestRouteFault, ServerStats, Site};
+use crate::domain::access::Identity;
+use crate::domain::monitoring::assess;
+use crate::domain::op::{Op, Reply, UserOp};
+use crate::domain::reject::{Code, Reject};
+use crate::message::redis;
+use crate::pages;
+use crate::shard::http::calls::{CallRequests, CallStep, Calls, PendingCall};
+use crate::shard::requests::{Merge, OnReply, PendingRequest, RequestId};
+
+/// What a head alone leads to.
+pub(super) enum Admitted {
+    /// A call, to be put when its body is there.
+    Call(Box<RestRequest>),
+    /// An answer, in this form.
+    Answered(Form, Answer),
+}
+
+/// An answer, before it is written in the form its request wants.
+pub(super) struct Answer {
+    status: u16,
+    content_type: &'static str,
+    body: Cow<'static, [u8]>,
+    headers: Vec<(&'static str, String)>,
+}
+
+const JSON: &str = "application/json; charset=utf-8";
+
+impl Answer {
+    fn json(status: u16, body: Vec<u8>) -> Self {
+        Self { status, content_type: JSON, body: body.into(), headers: Vec::new() }
+    }
+
+    fn page(page: pages::WebPage) -> Self {
+        let headers = vec![
+            ("Content-Security-Policy", CONTENT_SECURITY_POLICY.to_owned()),
+            ("Cache-Control", "no-cache".to_owned()),
+            ("Referrer-Policy", "no-referrer".to_owned()),
+        ];
+        Self { status: 200, content_type: page.content_type, body: Cow::Borrowed(page.body), headers }
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+impl From<RestRefusal> for Answer {
+    fn from(refusal: RestRefusal) -> Self {
+        let answer = Self::json(refusal.status, refusal.answer().body);
+        match refusal.status {
+            401 => answer.with("WWW-Authenticate", "Bearer"),
+            // RFC 6455 §4.4 has the server say which version it speaks.
+            426 => answer.with("Upgrade", "websocket").with("Sec-WebSocket-Version", ws::VERSION),
+            429 | 503 => answer.with("Retry-After", refusal.reject.retry_after_s.unwrap_or(1).to_string()),
+            _ => answer,
+        }
+    }
+}
+
+impl From<Reject> for Answer {
+    fn from(reject: Reject) -> Self {
+        RestRefusal::from(reject).into()
+    }
+}
+
+/// Answers HTTP requests.
+pub(in crate::shard) struct RestAnswers<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> RestAnswers<'a> {
+    pub(in crate::shard) fn on(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    /// Where a head leads, and whether its sender may go there.
+    pub(super) fn admit(&mut self, now: Now, head: &RequestHead<'_>, form: Form) -> Admitted {
+        match self.route(now, head, &form) {
+            Ok(admitted) => admitted,
+            Err(answer) => Admitted::Answered(form, answer),
+        }
+    }
+
+    pub(super) fn route(&mut self, now: Now, head: &RequestHead<'_>, form: &Form) -> Result<Admitted, Answer> {
+        let origin = head.header("origin");
+        if head.method == "OPTIONS" {
+            return Err(self.options_answer(head, form));
+        }
+        if head.path() == "/ws" {
+            let text = "This is a WebSocket endpoint: send Upgrade: websocket";
+            return Err(RestRefusal::of_status(426, text).into());
+        }
+        let route = rest::route(head.method, head.path()).map_err(|fault| match &fault {
+            RestRouteFault::MethodNotAllowed { allow } => {
+                let allow = allow.clone();
+                Answer::from(RestRefusal::from(fault)).with("Allow", allow)
+            }
+            RestRouteFault::NotFound => RestRefusal::from(fault).into(),
+        })?;
+        let call = match route {
+            RestRoute::Call(call) => call,
+            RestRoute::Health => return Err(self.health(now)),
+            RestRoute::Ready => return Err(self.ready()),
+            RestRoute::Metrics => return Err(self.metrics_page(now)),
+            RestRoute::Landing => return Err(Answer::page(pages::LANDING)),
+            RestRoute::CallPage => return Err(Answer::page(pages::CALL)),
+            RestRoute::MeetingLink(room) => {
+                return Err(Answer::json(302, Vec::new()).with("Location", rest::call_page(&room)));
+            }
+            RestRoute::Asset(name) => {
+                let page = pages::asset(&name);
+                return Err(page.map_or_else(|| RestRefusal::from(RestRouteFault::NotFound).into(), Answer::page));
+            }
+        };
+        if origin.is_some() && form.origin.is_none() {
+            return Err(Reject::new(Code::Forbidden, "This origin may not use the server").into());
+        }
+        let action = call.kind.action();
+        let identity = self.identify(now, head, action.admits_guests())?;
+        action.check(&identity)?;
+        let page = match call.kind {
+            RestCallKind::ConnectedUsers => Some(rest::page(head.query())?),
+            _ => None,
+        };
+        if head.framing == Framing::None && rest::needs_body(&call) {
+            return Err(RestRefusal::length_required().into());
+        }
+        Ok(Admitted::Call(Box::new(RestRequest {
+            kind: call.kind,
+            page,
+            parameter: call.parameter.into_owned(),
+            content_type: head.header("content-type").map(str::to_owned),
+            site: format!("http://{}", head.host().unwrap_or("localhost")),
+            identity,
+            reply: form.clone(),
+        })))
+    }
+
+    /// Who sends a request: its token's bearer, or a guest where guests may come.
+    fn identify(&mut self, now: Now, head: &RequestHead<'_>, guests_may: bool) -> Result<Identity, Answer> {
+        match credentials::token(head) {
+            Some(token) => Ok(self.core.verify(&token, now)?.0),
+            None if guests_may && self.core.options.guests => {
+                Ok(Identity::guest(&ids::random_word(&mut self.core.rng, 16)))
+            }
+            None => Err(Reject::new(Code::Unauthenticated, "A token is required").into()),
+        }
+    }
+
+    /// The answer to OPTIONS: which methods there are, and to a page of another site, that it may use them.
+    fn options_answer(&self, head: &RequestHead<'_>, form: &Form) -> Answer {
+        let allow = match head.path() {
+            "*" => "GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned(),
+            "/ws" => "GET, OPTIONS".to_owned(),
+            path if self.core.net.application(path).is_some() => "GET, POST, OPTIONS".to_owned(),
+            path => match rest::allowed(path) {
+                Some(allow) => allow,
+                None => return RestRefusal::from(RestRouteFault::NotFound).into(),
+            },
+        };
+        let mut answer = Answer::json(204, Vec::new()).with("Allow", allow.clone());
+        if form.origin.is_some() {
+            let asked = head.header("access-control-request-headers").unwrap_or("authorization, content-type");
+            answer = answer.with("Access-Control-Allow-Methods", allow);
+            answer = answer.with("Access-Control-Allow-Headers", asked).with("Access-Control-Max-Age", "600");
+        }
+        answer
+    }
+
+    fn health(&mut self, now: Now) -> Answer {
+        let health = Metering::on(self.core).assess(now);
+        let mut body = Vec::new();
+        Object::begin(&mut body)
+            .string("status", health.level.as_str())
+            .string("version", env!("CARGO_PKG_VERSION"))
+            .number("uptimeSeconds", now.mono / 1000)
+            .list("issues", &health.issues, |out, issue| json::string(out, issue))
+            .list("recommendations", &health.recommendations, |out, advice| json::string(out, advice))
+            .end();
+        Answer::json(200, body)
+    }
+
+    fn metrics_page(&mut self, now: Now) -> Answer {
+        let (stats, metrics, vitals) = (
+            Metering::on(self.core).stats_of_all(now),
+            Metering::on(self.core).totals(now).metrics(),
+            Metering::on(self.core).vitals(now),
+        );
+        let text = exposition::write(&stats, &metrics, &vitals, assess(&vitals).level, now.mono / 1000);
+        let body = text.into_bytes().into();
+        Answer { status: 200, content_type: exposition::CONTENT_TYPE, body, headers: Vec::new() }
+    }
+
+    pub(super) fn ready(&self) -> Answer {
+        let mut body = Vec::new();
+        let status = match self.core.lost_redis() {
+            _ if self.core.net.is_draining => "draining",
+            None => "ready",
+            Some(redis::RedisState::Full) => "Redis takes no writes",
+            Some(_) => "without Redis",
+        };
+        Object::begin(&mut body).string("status", status).end();
+        if status == "ready" { Answer::json(200, body) } else { Answer::json(503, body).with("Retry-After", "1") }
+    }
+
+    /// Sends the requests of a call whose body has come.
+    pub(super) fn call(&mut self, now: Now, slot: ConnSlot, request: RestRequest, body: &[u8]) {
+        let route = rest::RestCallRoute { kind: request.kind, parameter: request.parameter.as_str().into() };
+        let mut call = match rest::decode(&route, request.content_type.as_deref(), body) {
+            Ok(call) => call,
+            Err(refusal) => return self.answer(now, slot, refusal.into()),
+        };
+        if let (RestCall::ConnectedUsers(page), Some(asked)) = (&mut call, request.page) {
+            *page = asked;
+        }
+        let by = request.identity;
+        let requests = match Calls::on(self.core).first_requests(now, &mut call, &by) {
+            Ok(requests) => requests,
+            Err(reject) => return self.answer(now, slot, reject.into()),
+        };
+        let is_open = |op: &Op| match op {
+            Op::Room(name, _) | Op::User(name, _) => self.core.takes_requests_for(name),
+            _ => true,
+        };
+        if !requests.0.iter().all(is_open) {
+            return self.answer(now, slot, Reject::overloaded().into());
+        }
+        let is_free = self.core.options.rules.rest_per_minute == 0 || by.roles().guest;
+        let spend = Op::User(by.user_name(), UserOp::SpendRestQuota);
+        let call = PendingCall { call, by, site: request.site, next: None, rounds: 0 };
+        match is_free {
+            true => self.send(slot, call, requests),
+            false => self.send(slot, PendingCall { next: Some(requests), ..call }, (vec![spend], None)),
+        }
+    }
+
+    /// Sends the requests of a call, all under one number: each to its owner, or to every owner.
+    fn send(&mut self, slot: ConnSlot, call: PendingCall, (ops, initial): CallRequests) {
+        let parts: Vec<_> = ops.into_iter().flat_map(|op| self.core.to_all_owners(op)).collect();
+        let merge = Merge::Limit(call.users_max());
+        let then = OnReply::Rest(Box::new(call));
+        let request = PendingRequest::new(self.core.net.id_of(slot), RequestId::Raw(None), then);
+        let request = match (parts.len(), initial) {
+            (1, None) => request,
+            (awaited, initial) => request.scattered(awaited, initial, merge),
+        };
+        self.core.scatter(request, parts);
+    }
+
+    /// The replies to a call's requests have come.
+    pub(in crate::shard) fn replied(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        mut call: PendingCall,
+        reply: Result<Reply, Reject>,
+    ) {
+        if let (Some(requests), Ok(_)) = (call.next.take(), &reply) {
+            return self.send(slot, call, requests);
+        }
+        let reply = match call.next_step(reply) {
+            Ok(CallStep::Answer(reply)) => reply,
+            Ok(CallStep::Request(requests)) => {
+                call.rounds += 1;
+                return self.send(slot, call, requests);
+            }
+            Err(reject) => return self.answer(now, slot, reject.into()),
+        };
+        let stats = match &reply {
+            Reply::Rooms(rooms) => Some(ServerStats {
+                connections: rooms.connections as u64,
+                shards: self.core.channels.placement.shards() as u64,
+                version: env!("CARGO_PKG_VERSION"),
+            }),
+            _ => None,
+        };
+        let site = Site { client_url: self.core.options.client_url.as_deref(), origin: &call.site };
+        let answer = rest::encode(&call.call, &reply, &site, stats.as_ref(), now);
+        let location = match (&reply, call.call.kind()) {
+            (Reply::Room(view), RestCallKind::CreateMeeting) => Some(format!("/api/rooms/{}", view.room)),
+            (Reply::Room(view), RestCallKind::CreateRoom) => Some(format!("/rooms/{}", view.room)),
+            _ => None,
+        };
+        let mut answer = Answer::json(answer.status, answer.body);
+        if let Some(location) = location {
+            answer = answer.with("Location", location);
+        }
+        self.answer(now, slot, answer);
+    }
+
+    /// Writes the answer to the request under way, and goes on to what came after it.
+    pub(super) fn answer(&mut self, now: Now, slot: ConnSlot, answer: Answer) {
+        let mut headers = vec![("Content-Type", answer.content_type)];
+        headers.extend(answer.headers.iter().map(|(name, value)| (*name, value.as_str())));
+        self.write_answer(now, slot, answer.status, &headers, &answer.body);
+    }
+
+    /// The same, piece by piece.
+    pub(super) fn write_answer(&mut self, now: Now, slot: ConnSlot, status: u16, headers: Headers<'_>, body: &[u8]) {
+        let conn = &mut self.core.net.conns[slot];
+        let (form, mut unread) = match &mut conn.stage {
+            ConnStage::Http(Some(kept)) => match std::mem::take(&mut kept.phase) {
+                Phase::Answering(form) => (form, std::mem::take(&mut kept.unread)),
+                // The request was answered before.
+                _ => return,
+            },
+            _ => return,
+        };
+        conn.stage = ConnStage::Http(None);
+        let date = http_date(now.wall);
+        let segment = self.core.net.outbound.encode(|out| form.write(out, status, &date, headers, body));
+        self.core.net.push(slot, segment);
+        if form.closes() {
+            return self.core.net.half_close(now, slot);
+        }
+        self.core.net.set_deadline(now, slot, self.core.options.idle_ms);
+        self.core.net.resumed.push(slot);
+        if !unread.is_empty() {
+            HttpRequests::on(self.core).received(now, slot, &mut unread);
+        }
+    }
+
+    /// What came is not HTTP, or not HTTP that is served: says so and closes.
+    pub(super) fn fail(&mut self, now: Now, slot: ConnSlot, error: http::HttpError) {
+        self.close_with(now, slot, RestRefusal::of_status(error.status(), error.text()));
+    }
+
+    /// A proxy did not say whose a connection is.
+    pub(in crate::shard) fn refuse_proxy_header(&mut self, now: Now, slot: ConnSlot, text: &'static str) {
+        self.close_with(now, slot, RestRefusal::of_status(400, text));
+    }
+
+    /// A request did not come to its end in time.
+    pub(in crate::shard) fn request_timed_out(&mut self, now: Now, slot: ConnSlot) {
+        self.close_with(now, slot, RestRefusal::of_status(408, "The request took too long to arrive"));
+    }
+
+    /// The connection is to end once the request under way, if any, is answered and everything is sent.
+    pub(in crate::shard) fn close_after_answer(&mut self, now: Now, slot: ConnSlot) {
+        let conn = &mut self.core.net.conns[slot];
+        if let ConnStage::Http(Some(http)) = &mut conn.stage
+            && let Phase::Answering(form) = &mut http.phase
+        {
+            form.connection = Some(Connection::Close);
+            http.unread = Vec::new();
+            return;
+        }
+        conn.stage = ConnStage::Http(None);
+        self.core.net.half_close(now, slot);
+    }
+
+    /// Answers whatever was asked with a refusal, and closes.
+    pub(super) fn close_with(&mut self, now: Now, slot: ConnSlot, refusal: RestRefusal) {
+        EngineIo::on(self.core).part_from_session(now, slot);
+        let form = Form { connection: Some(Connection::Close), ..Form::default() };
+        self.core.net.keep(slot, Http::answering(form));
+        self.answer(now, slot, refusal.into());
+    }
+}

@@ -1,0 +1,225 @@
+//! From a REST call to the questions it puts, and from their answers to its own.
+//!
+//! Most calls are one question to whoever keeps what they are about. Some go to every keeper, or to every connection or
+//! user they name, and what these say is added up. Some have a second question that the first one's answer leads to.
+
+use crate::shard::core::Core;
+use std::sync::Arc;
+
+use crate::base::Name;
+use crate::base::ids::{ConnectionId, random_room_id};
+use crate::base::time::Now;
+use crate::dialect::rest::RestCall;
+use crate::domain::access::Identity;
+use crate::domain::connection::{ConnectionOp, connection_not_found};
+use crate::domain::event::{Content, Direct};
+use crate::domain::op::{
+    LogTerms, Op, PresenceView, PushResult, Reply, RoomOp, RoomsView, UserOp, UsersView, message_id,
+};
+use crate::domain::reject::{Code, Reject};
+use crate::domain::user::user_not_found;
+
+/// A REST call whose answer is awaited.
+pub(in crate::shard) struct PendingCall {
+    pub(super) call: RestCall,
+    pub(super) by: Identity,
+    /// The server's own address, as the client knows it.
+    pub(super) site: String,
+    /// The requests themselves, while the caller's quota is requested.
+    pub(super) next: Option<CallRequests>,
+    /// Further requests that a reply has led to.
+    pub(super) rounds: u8,
+}
+
+/// Requests, one at least, and the value that their replies are merged into, if they are merged.
+pub(super) type CallRequests = (Vec<Op>, Option<Reply>);
+
+/// The next step of a call.
+pub(super) enum CallStep {
+    /// The call's own answer.
+    Answer(Reply),
+    /// Further requests.
+    Request(CallRequests),
+}
+
+/// Turns calls into requests.
+pub(super) struct Calls<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Calls<'a> {
+    pub(super) fn on(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    /// The first requests of a call.
+    ///
+    /// # Errors
+    /// The caller may not call it, or it names what cannot be.
+    pub(super) fn first_requests(
+        &mut self,
+        now: Now,
+        call: &mut RestCall,
+        by: &Identity,
+    ) -> Result<CallRequests, Reject> {
+        if call.concerns_only().is_some_and(|user| **user != *by.user()) && !by.roles().admin {
+            return Err(Reject::new(Code::Forbidden, "Only the user themselves and admins may do this"));
+        }
+        let content_bytes = self.core.options.content_bytes;
+        if call.content().is_some_and(|content| content.body.len() > content_bytes.saturating_add(2)) {
+            return Err(Reject::new(Code::MessageTooLarge, format!("The data is larger than {content_bytes} bytes")));
+        }
+        let one = |op| Ok((vec![op], None));
+        let look = |user: &Name| Op::User(user.clone(), UserOp::Describe { by: by.clone() });
+        match call {
+            RestCall::CreateMeeting(_) | RestCall::CreateRoom(..) => {
+                let log = if let RestCall::CreateRoom(_, log) = call { *log } else { LogTerms::default() };
+                let room: Name = random_room_id(&mut self.core.rng).into();
+                let profile = call.take_profile(&by.user_name()).unwrap_or_default();
+                one(Op::Room(room, RoomOp::Create { by: by.clone(), profile, log }))
+            }
+            RestCall::Meeting { room } | RestCall::Room { room } => {
+                one(Op::Room(room.clone(), RoomOp::Describe { by: by.clone() }))
+            }
+            RestCall::CloseMeeting { room } => one(Op::Room(room.clone(), RoomOp::Close { by: by.clone() })),
+            RestCall::Leave { room, connection } => {
+                one(Op::Room(room.clone(), RoomOp::RemoveParticipant { by: by.clone(), connection: *connection }))
+            }
+            RestCall::ListMeetings => Ok((vec![Op::Rooms], Some(Reply::Rooms(RoomsView::default())))),
+            // A room needs to know the caller's connections before it can take them in.
+            RestCall::Join { .. } => one(Op::User(by.user_name(), UserOp::ListConnections)),
+            RestCall::Connections { user } | RestCall::DisconnectUser { user } => {
+                one(Op::User(user.clone(), UserOp::ListConnections))
+            }
+            RestCall::Register { user, socket, device } => Ok(self.register(user, socket, device)),
+            RestCall::Disconnect { socket } => one(self.disconnect_op(socket, by)),
+            RestCall::Presence { user } | RestCall::UserStatus { user } => one(look(user)),
+            RestCall::OwnStatus => one(look(&by.user_name())),
+            RestCall::SetPresence { user, status, last_seen } => {
+                let op = UserOp::SetStatus { status: *status, last_seen: *last_seen, by: None };
+                one(Op::User(user.clone(), op))
+            }
+            RestCall::Broadcast(content) | RestCall::PushToAll(content) => {
+                let direct = self.direct(now, by, content);
+                Ok((vec![Op::Broadcast(direct)], Some(Reply::Pushed(PushResult::default()))))
+            }
+            RestCall::PushToUser { user, content } | RestCall::Notify { user, content } => {
+                let direct = self.direct(now, by, content);
+                one(Op::User(user.clone(), UserOp::Push { direct }))
+            }
+            RestCall::PushToUsers { users, content } => {
+                let direct = self.direct(now, by, content);
+                let push = |user: &Name| Op::User(user.clone(), UserOp::Push { direct: direct.clone() });
+                Ok((users.iter().map(push).collect(), Some(Reply::Pushed(PushResult::default()))))
+            }
+            RestCall::ConnectedUsers(page) => {
+                Ok((vec![Op::Users(page.clone())], Some(Reply::Users(UsersView::default()))))
+            }
+        }
+    }
+
+    fn direct(&mut self, now: Now, by: &Identity, content: &Content) -> Arc<Direct> {
+        let id = message_id(&mut self.core.rng, now);
+        Arc::new(Direct { id, sender: by.clone(), content: content.clone(), at: now.wall })
+    }
+
+    /// A live connection may be named by its id; otherwise its user's keeper knows whether it has come.
+    fn register(&self, user: &Name, socket: &Name, device: &Option<Box<str>>) -> CallRequests {
+        let op = match self.connection_of(socket) {
+            Some(connection) => Op::Connection(connection, equip(user, device)),
+            None => Op::User(user.clone(), UserOp::RegisterSocket { socket: socket.clone(), device: device.clone() }),
+        };
+        (vec![op], None)
+    }
+
+    fn disconnect_op(&self, socket: &Name, by: &Identity) -> Op {
+        match self.connection_of(socket) {
+            Some(connection) => Op::Connection(connection, ConnectionOp::Close { by: by.clone() }),
+            None => Op::User(by.user_name(), UserOp::UnregisterSocket { socket: socket.clone() }),
+        }
+    }
+
+    /// The connection that has this id, if there may be one.
+    pub(super) fn connection_of(&self, id: &str) -> Option<ConnectionId> {
+        ConnectionId::parse(id).filter(|id| self.core.channels.may_exist(*id))
+    }
+}
+
+impl PendingCall {
+    /// The step that the merged replies to a call's requests lead to.
+    ///
+    /// # Errors
+    /// The call is refused.
+    pub(super) fn next_step(&self, reply: Result<Reply, Reject>) -> Result<CallStep, Reject> {
+        let reply = match (&self.call, reply) {
+            (RestCall::UserStatus { user }, Err(reject)) if reject.code == Code::UserNotFound => {
+                Reply::Presence(nobody(user.clone()))
+            }
+            (RestCall::OwnStatus, Err(reject)) if reject.code == Code::UserNotFound => {
+                Reply::Presence(nobody(self.by.user_name()))
+            }
+            (RestCall::Register { user, socket, device }, Err(reject))
+                if reject.code == Code::ConnectionNotFound && self.rounds == 0 =>
+            {
+                // It has an id's form and is no live connection, or another user's, which is nobody else's business.
+                let op = UserOp::RegisterSocket { socket: socket.clone(), device: device.clone() };
+                return Ok(CallStep::Request((vec![Op::User(user.clone(), op)], None)));
+            }
+            (_, reply) => reply?,
+        };
+        match (&self.call, reply) {
+            (RestCall::Join { room, connection }, Reply::Connections(mut connections)) => {
+                if let Some(connection) = connection {
+                    connections.retain(|known| known == connection);
+                    if connections.is_empty() {
+                        return Err(Reject::new(Code::ConnectionNotFound, "You have no connection of that id"));
+                    }
+                }
+                let op = RoomOp::AddParticipant { by: self.by.clone(), connections };
+                Ok(CallStep::Request((vec![Op::Room(room.clone(), op)], None)))
+            }
+            (RestCall::Connections { .. }, Reply::Connections(list)) => {
+                Ok(each(&list, Reply::Described(Vec::new()), |_| ConnectionOp::Describe))
+            }
+            (RestCall::DisconnectUser { .. }, Reply::Connections(list)) if list.is_empty() => Err(user_not_found()),
+            (RestCall::DisconnectUser { .. }, Reply::Connections(list)) => {
+                Ok(each(&list, Reply::Closed(0), |_| ConnectionOp::Close { by: self.by.clone() }))
+            }
+            // Its user's keeper knows the connection by the name it gave itself; its shard is yet to hear.
+            (RestCall::Register { user, device, .. }, Reply::Connections(list)) => {
+                let live = *list.first().ok_or_else(connection_not_found)?;
+                Ok(CallStep::Request((vec![Op::Connection(live, equip(user, device))], None)))
+            }
+            (_, Reply::Described(mut list)) => {
+                list.sort_unstable_by_key(|view| (view.connected_at, view.connection));
+                Ok(CallStep::Answer(Reply::Described(list)))
+            }
+            (_, reply) => Ok(CallStep::Answer(reply)),
+        }
+    }
+
+    /// Users that the answer may list.
+    pub(super) fn users_max(&self) -> usize {
+        match &self.call {
+            RestCall::ConnectedUsers(page) => page.limit,
+            _ => usize::MAX,
+        }
+    }
+}
+
+/// A question about each of several connections, whose answers add up.
+fn each(list: &[ConnectionId], none: Reply, op: impl Fn(&ConnectionId) -> ConnectionOp) -> CallStep {
+    if list.is_empty() {
+        return CallStep::Answer(none);
+    }
+    CallStep::Request((list.iter().map(|connection| Op::Connection(*connection, op(connection))).collect(), Some(none)))
+}
+
+fn equip(user: &Name, device: &Option<Box<str>>) -> ConnectionOp {
+    ConnectionOp::SetDevice { user: user.clone(), device: device.clone() }
+}
+
+/// Somebody of whom nothing is known.
+fn nobody(user: Name) -> PresenceView {
+    PresenceView::nobody(user)
+}

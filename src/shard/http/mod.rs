@@ -1,0 +1,234 @@
+//! HTTP on a shard: requests are read, answered one at a time and in order, or become a WebSocket.
+
+pub(super) mod answer;
+pub(super) mod calls;
+pub(super) mod polling;
+pub(super) mod upgrade;
+
+use crate::base::handle::ConnSlot;
+use crate::base::time::Now;
+use crate::codec::http::{BodyDecoder, CONTINUE, Connection, Framing, RequestHead, parse_head};
+use crate::connection::conn::{CloseState, ConnStage};
+use crate::connection::http::{Http, Phase, RestRequest};
+use crate::message::ShardNumber;
+use crate::shard::core::Core;
+use crate::shard::waiting::Reading;
+
+use answer::{Admitted, RestAnswers};
+use polling::Polling;
+use upgrade::Upgrade;
+
+/// The outcome of reading one head.
+pub(super) enum Step {
+    /// So many bytes were read; there may be more.
+    Read(usize),
+    /// The connection speaks WebSocket from here on, after so many bytes.
+    Upgraded(usize),
+    /// The request is for another shard, and so is the connection.
+    Elsewhere(ShardNumber),
+    /// The request waits for its admission.
+    Waits,
+    /// The request cannot be served, and the stream not be read on.
+    Broken,
+}
+
+/// Reads HTTP requests.
+pub(super) struct HttpRequests<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> HttpRequests<'a> {
+    pub(super) fn on(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    /// Handles bytes of a connection that speaks HTTP.
+    pub(super) fn received(&mut self, now: Now, slot: ConnSlot, input: &mut [u8]) {
+        if let ConnStage::Http(kept) = &mut self.core.net.conns[slot].stage {
+            let was_paused = kept.as_mut().is_some_and(|http| std::mem::take(&mut http.is_paused));
+            match kept.as_mut().map(|http| std::mem::take(&mut http.unread)) {
+                Some(mut unread) if !unread.is_empty() => {
+                    unread.extend_from_slice(input);
+                    self.read(now, slot, &mut unread, !was_paused);
+                }
+                _ => self.read(now, slot, input, false),
+            }
+        }
+    }
+
+    /// Reads requests from `bytes` until one of them has to wait, or they end. `is_begun`: they begin with the kept part of an
+    /// incomplete one.
+    fn read(&mut self, now: Now, slot: ConnSlot, bytes: &mut [u8], is_begun: bool) {
+        let mut at = 0;
+        while at < bytes.len() {
+            let conn = &mut self.core.net.conns[slot];
+            let mut http = match &mut conn.stage {
+                ConnStage::Http(kept) if conn.ending == CloseState::None => kept.take().unwrap_or_default(),
+                // An answer has ended the connection, or a request has upgraded it.
+                _ => return,
+            };
+            let step = match std::mem::take(&mut http.phase) {
+                Phase::Answering(reply) => {
+                    http.phase = Phase::Answering(reply);
+                    self.core.net.keep(slot, http);
+                    break;
+                }
+                Phase::Post { post, body } => {
+                    Polling::on(self.core).read_post(now, slot, http, (post, body), &bytes[at..])
+                }
+                Phase::Body { request, body } => self.read_body(now, slot, http, (request, body), &bytes[at..]),
+                Phase::Head if self.core.net.is_owed_much(slot) => {
+                    http.is_paused = true;
+                    self.core.net.waiting.look_again(slot);
+                    self.core.net.keep(slot, http);
+                    break;
+                }
+                Phase::Head => {
+                    if !http.scan.is_due(&bytes[at..], &self.core.options.head) {
+                        self.core.net.keep(slot, http);
+                        break;
+                    }
+                    match parse_head(&bytes[at..], &self.core.options.head) {
+                        Ok(Some((head, used))) => self.head(now, slot, &head, used),
+                        Ok(None) => {
+                            self.core.net.keep(slot, http);
+                            break;
+                        }
+                        Err(error) => {
+                            RestAnswers::on(self.core).fail(now, slot, error);
+                            Step::Broken
+                        }
+                    }
+                }
+            };
+            match step {
+                Step::Read(used) => at += used,
+                Step::Upgraded(used) => {
+                    return Reading::on(self.core).received_frames(now, slot, &mut bytes[at + used..]);
+                }
+                Step::Elsewhere(shard) => {
+                    if self.core.net.hand_over(slot, shard, &bytes[at..]) {
+                        return;
+                    }
+                    // The bytes that it is owed go first.
+                    self.core.net.keep(slot, Box::new(Http { is_paused: true, ..Http::default() }));
+                    self.core.net.waiting.look_again(slot);
+                    break;
+                }
+                Step::Waits => {
+                    self.core.net.keep(slot, Box::new(Http { is_paused: true, ..Http::default() }));
+                    break;
+                }
+                Step::Broken => return,
+            }
+        }
+        self.keep_unread(now, slot, &bytes[at..], is_begun && at == 0);
+    }
+
+    /// Keeps the unread input, and sets the time it may take to become whole: once, from its first byte, so that a client
+    /// gets no more time by sending it bit by bit.
+    fn keep_unread(&mut self, now: Now, slot: ConnSlot, unread: &[u8], is_begun: bool) {
+        if let ConnStage::Http(kept) = &mut self.core.net.conns[slot].stage
+            && !unread.is_empty()
+        {
+            let http = kept.get_or_insert_default();
+            http.unread = unread.to_vec();
+            if !is_begun && !http.is_paused && matches!(http.phase, Phase::Head) {
+                self.core.net.set_deadline(now, slot, self.core.options.head_ms);
+            }
+        }
+    }
+
+    /// Reads a part of a request's body, and answers the request when that was the last.
+    fn read_body(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        mut http: Box<Http>,
+        (request, mut body): (Box<RestRequest>, BodyDecoder),
+        bytes: &[u8],
+    ) -> Step {
+        match body.feed(bytes) {
+            Ok((used, false)) => {
+                http.phase = Phase::Body { request, body };
+                self.core.net.keep(slot, http);
+                Step::Read(used)
+            }
+            Ok((used, true)) => {
+                http.phase = Phase::Answering(request.reply.clone());
+                self.core.net.keep(slot, http);
+                RestAnswers::on(self.core).call(now, slot, *request, &body.into_bytes());
+                Step::Read(used)
+            }
+            Err(error) => {
+                RestAnswers::on(self.core).fail(now, slot, error);
+                Step::Broken
+            }
+        }
+    }
+
+    /// Handles a whole head: the request is answered, or its body awaited, or the connection upgraded.
+    fn head(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, used: usize) -> Step {
+        self.core.stats.requests += 1;
+        if head.path() == "/ws" && head.header("upgrade").is_some() {
+            return Upgrade::on(self.core).upgrade(now, slot, head, used);
+        }
+        if head.method != "OPTIONS"
+            && let Some(application) = self.core.net.application(head.path())
+        {
+            return Polling::on(self.core).session_request(now, slot, application, head, used);
+        }
+        if self.core.options.socket_io.is_conformance && head.path() == "/echo" {
+            return Upgrade::on(self.core).echo_request(now, slot, head, used);
+        }
+        let form = self.core.net.reply_form(head);
+        match RestAnswers::on(self.core).admit(now, head, form) {
+            Admitted::Call(request) => match head.framing {
+                Framing::None | Framing::Length(0) => {
+                    self.core.net.keep(slot, Http::answering(request.reply.clone()));
+                    RestAnswers::on(self.core).call(now, slot, *request, &[]);
+                    Step::Read(used)
+                }
+                framing => match BodyDecoder::new(framing, self.core.options.body_bytes) {
+                    Ok(body) => self.await_body(now, slot, head, (request, body), used),
+                    Err(error) => {
+                        RestAnswers::on(self.core).fail(now, slot, error);
+                        Step::Broken
+                    }
+                },
+            },
+            Admitted::Answered(mut form, answer) => {
+                // A body that is not read could not be told from the next request.
+                let has_body = !matches!(head.framing, Framing::None | Framing::Length(0));
+                if has_body {
+                    form.connection = Some(Connection::Close);
+                }
+                self.core.net.keep(slot, Http::answering(form));
+                RestAnswers::on(self.core).answer(now, slot, answer);
+                if has_body { Step::Broken } else { Step::Read(used) }
+            }
+        }
+    }
+
+    fn await_body(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        head: &RequestHead<'_>,
+        (request, body): (Box<RestRequest>, BodyDecoder),
+        used: usize,
+    ) -> Step {
+        self.expect_body(slot, head);
+        self.core.net.keep(slot, Box::new(Http { phase: Phase::Body { request, body }, ..Http::default() }));
+        self.core.net.set_deadline(now, slot, self.core.options.head_ms);
+        Step::Read(used)
+    }
+
+    /// Tells a client that waits for it to send the body.
+    pub(super) fn expect_body(&mut self, slot: ConnSlot, head: &RequestHead<'_>) {
+        if head.expects_continue() {
+            let segment = self.core.net.outbound.encode(|out| out.extend_from_slice(CONTINUE));
+            self.core.net.push(slot, segment);
+        }
+    }
+}

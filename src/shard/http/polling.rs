@@ -1,0 +1,375 @@
+//! Requests for Engine.IO sessions: a session is opened, polled, posted to, or given a WebSocket.
+//!
+//! A request for a session of another shard goes there with its connection: nothing but the head has been read, and the
+//! owner starts from its first byte.
+
+use crate::base::handle::{ConnSlot, SessionSlot, Slot};
+use crate::base::time::Now;
+use crate::codec::engineio::{EngineIoRefusal, HandshakeQuery, Payload, Transport, Version, jsonp};
+use crate::codec::http::{BodyDecoder, Connection, Framing, HttpError, RequestHead};
+use crate::codec::ws::{self, AcceptKey, FrameDecoder};
+use crate::connection::conn::ConnStage;
+use crate::connection::credentials;
+use crate::connection::engineio_socket::{EngineIoSocket, SessionLink};
+use crate::connection::http::{Http, Phase, Post, ReplyForm as Form};
+use crate::connection::session::{EngineIoSession, Poll, SessionRequest, read};
+use crate::shard::admission::AdmissionDecision;
+use crate::shard::conformance::Conformance;
+use crate::shard::core::Core;
+use crate::shard::http::HttpRequests;
+use crate::shard::http::Step;
+use crate::shard::http::answer::RestAnswers;
+use crate::shard::http::upgrade::Upgrade;
+use crate::shard::namespaces::Handshake;
+use crate::shard::namespaces::Namespacing;
+use crate::shard::net::accept_key;
+use crate::shard::router::Router;
+use crate::shard::sessions::EngineIo;
+use crate::shard::sessions::{Application, Found};
+
+const TEXT: &str = "text/html";
+
+/// Serves the requests of sessions.
+pub(in crate::shard) struct Polling<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Polling<'a> {
+    pub(in crate::shard) fn on(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    /// Serves a request for a session, its head being read.
+    pub(super) fn session_request(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        application: Application,
+        head: &RequestHead<'_>,
+        used: usize,
+    ) -> Step {
+        let query = HandshakeQuery::parse(head.query());
+        let is_upgrade = head.list_contains("upgrade", "websocket");
+        let is_allowed = self.core.options.origins.allows(head.header("origin"), head.host());
+        let request = match read(head.method, &query, is_upgrade, is_allowed) {
+            Ok(request) => request,
+            Err(refusal) => return self.refuse_request(now, slot, head, used, refusal),
+        };
+        let at = match request {
+            SessionRequest::Open { version, transport } => {
+                return self.open(now, slot, head, used, &query, (application, version, transport));
+            }
+            SessionRequest::Poll { sid } | SessionRequest::Post { sid } | SessionRequest::Upgrade { sid } => {
+                match self.core.net.find_session(sid, application) {
+                    Found::Here(at) => at,
+                    Found::Elsewhere(shard) => return Step::Elsewhere(shard),
+                    Found::Nowhere => {
+                        return self.refuse_request(now, slot, head, used, EngineIoRefusal::UnknownSession);
+                    }
+                }
+            }
+        };
+        let link = self.core.net.link_of(at);
+        match request {
+            SessionRequest::Post { .. } => self.post_begun(now, slot, head, used, link, query.jsonp.is_some()),
+            SessionRequest::Upgrade { .. } => {
+                let Ok(accept) = accept_key(head) else {
+                    return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest);
+                };
+                self.answer_upgrade(slot, head, &accept);
+                self.become_carrier(slot, link);
+                EngineIo::on(self.core).feed(now, at, |session, context| session.upgrade(slot.raw(), context));
+                Step::Upgraded(used)
+            }
+            SessionRequest::Poll { .. } | SessionRequest::Open { .. } => {
+                if has_body(head) {
+                    return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest);
+                }
+                self.await_answer(slot, link, self.core.net.session_form(head));
+                let poll = Poll { to: slot.raw(), jsonp: query.jsonp };
+                EngineIo::on(self.core).feed(now, at, |session, context| session.poll(poll, context));
+                Step::Read(used)
+            }
+        }
+    }
+
+    /// Opens a session.
+    pub(super) fn open(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        head: &RequestHead<'_>,
+        used: usize,
+        query: &HandshakeQuery<'_>,
+        (application, version, transport): (Application, Version, Transport),
+    ) -> Step {
+        if has_body(head) {
+            return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest);
+        }
+        if !EngineIo::on(self.core).takes_sessions() {
+            self.core.stats.refused += 1;
+            return self.refuse_request(now, slot, head, used, EngineIoRefusal::Forbidden);
+        }
+        let accept = match transport {
+            Transport::Polling => None,
+            Transport::WebSocket => match accept_key(head) {
+                Ok(accept) => Some(accept),
+                Err(_) => return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest),
+            },
+        };
+        let address = match self.core.admit(now, slot, head) {
+            AdmissionDecision::Open(address) => address,
+            AdmissionDecision::Wait => return Step::Waits,
+            AdmissionDecision::Refused(reject) => {
+                return Upgrade::on(self.core).refuse_head(now, slot, head, used, reject.into());
+            }
+        };
+        let Some(accept) = accept else {
+            let poll = Poll { to: slot.raw(), jsonp: query.jsonp };
+            let at = EngineIo::on(self.core).open_session(now, version, application, |nonce, sid, context| {
+                EngineIoSession::open_polling(version, nonce, sid, poll, !query.takes_base64_only, context)
+            });
+            self.await_answer(slot, self.core.net.link_of(at), self.core.net.reply_form(head));
+            self.opened(now, slot, at, Handshake::of(head));
+            self.core.net.sessions.remotes.set_address(at, address);
+            return Step::Read(used);
+        };
+        self.answer_upgrade(slot, head, &accept);
+        if self.core.options.socket_io.is_conformance && version == Version::V3 {
+            self.become_carrier(slot, SessionLink::none());
+            Conformance::on(self.core).open_late(now, slot, application);
+        } else {
+            let at = self.open_by_websocket(now, slot, version, application, Handshake::of(head));
+            self.core.net.sessions.remotes.set_address(at, address);
+        }
+        Step::Upgraded(used)
+    }
+
+    /// Opens a session on a connection that is a WebSocket now.
+    pub(in crate::shard) fn open_by_websocket(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        version: Version,
+        application: Application,
+        handshake: Option<Box<Handshake>>,
+    ) -> SessionSlot {
+        let at = EngineIo::on(self.core).open_session(now, version, application, |nonce, sid, context| {
+            EngineIoSession::open_websocket(version, nonce, sid, slot.raw(), context)
+        });
+        self.become_carrier(slot, self.core.net.link_of(at));
+        self.opened(now, slot, at, handshake);
+        at
+    }
+
+    /// A session was opened by a request that said this of who sends it.
+    fn opened(&mut self, now: Now, slot: ConnSlot, at: SessionSlot, handshake: Option<Box<Handshake>>) {
+        let address = self.core.net.remotes.address(slot);
+        self.core.net.sessions.remotes.insert(at, address, now);
+        let agent = handshake.as_ref().and_then(|handshake| handshake.agent.as_deref());
+        self.core.net.sessions.remotes.set_agent(at, agent, now);
+        let client = &mut self.core.net.sessions.list[at];
+        if client.application == Application::SocketIo {
+            client.handshake = handshake.and_then(Handshake::to_keep);
+            Namespacing::on(self.core).open(now, at);
+        }
+    }
+
+    /// Tells a client that its connection is a WebSocket from now on.
+    pub(super) fn answer_upgrade(&mut self, slot: ConnSlot, head: &RequestHead<'_>, accept: &AcceptKey) {
+        let protocol = credentials::offers_bearer(head).then_some(credentials::BEARER_PROTOCOL);
+        let segment = self.core.net.outbound.encode(|out| ws::encode_switching_protocols(out, accept, protocol, None));
+        self.core.net.push(slot, segment);
+    }
+
+    /// Has a connection carry a session, which says from then on how long it may be silent.
+    fn become_carrier(&mut self, slot: ConnSlot, link: SessionLink) {
+        let conn = &mut self.core.net.conns[slot];
+        conn.stage = ConnStage::EngineIoSocket(EngineIoSocket { decoder: FrameDecoder::default(), link });
+        conn.deadline = 0;
+    }
+
+    /// Has a connection wait until its session answers.
+    fn await_answer(&mut self, slot: ConnSlot, link: SessionLink, form: Form) {
+        let conn = &mut self.core.net.conns[slot];
+        conn.stage = ConnStage::Http(Some(Http::answered_by(link, form)));
+        conn.deadline = 0;
+    }
+
+    /// Answers a request for a session without asking one.
+    fn refuse_request(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        head: &RequestHead<'_>,
+        used: usize,
+        refusal: EngineIoRefusal,
+    ) -> Step {
+        let mut form = self.core.net.reply_form(head);
+        let is_upgrade = head.list_contains("upgrade", "websocket");
+        // A body that nobody reads could not be told from the next request.
+        if is_upgrade || has_body(head) {
+            form.connection = Some(Connection::Close);
+        }
+        let is_last = form.closes();
+        self.core.net.keep(slot, Http::answering(form));
+        let (content_type, body) = match is_upgrade {
+            true => (TEXT, refusal.message()),
+            false => ("application/json", refusal.body()),
+        };
+        let headers = [("Content-Type", content_type), ("Cache-Control", "no-store")];
+        RestAnswers::on(self.core).write_answer(now, slot, refusal.status(), &headers, body.as_bytes());
+        if is_last { Step::Broken } else { Step::Read(used) }
+    }
+
+    fn post_begun(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        head: &RequestHead<'_>,
+        used: usize,
+        link: SessionLink,
+        is_form: bool,
+    ) -> Step {
+        let body = match BodyDecoder::new(head.framing, self.core.options.socket_io.sessions.payload.payload_bytes) {
+            Ok(body) => body,
+            Err(error) => return self.post_broken(now, slot, link, error),
+        };
+        let reply = self.core.net.session_form(head);
+        // Should the session refuse it, the body is not read.
+        let refused =
+            if has_body(head) { Form { connection: Some(Connection::Close), ..reply.clone() } } else { reply.clone() };
+        let is_last = refused.closes();
+        self.await_answer(slot, link, refused);
+        if EngineIo::on(self.core)
+            .feed(now, SessionSlot::from_raw(link.session), |session, context| session.post_begun(slot.raw(), context))
+            == false
+        {
+            return if is_last { Step::Broken } else { Step::Read(used) };
+        }
+        let content_type = head.header("content-type").unwrap_or_default();
+        let is_octet_stream =
+            content_type.split(';').next().is_some_and(|kind| kind.trim() == "application/octet-stream");
+        let post = Post { is_octet_stream, is_form, reply };
+        if body.is_complete() {
+            self.post_whole(now, slot, link, post, &[]);
+            return Step::Read(used);
+        }
+        HttpRequests::on(self.core).expect_body(slot, head);
+        let http = Http { phase: Phase::Post { post, body }, link: Some(link), ..Http::default() };
+        self.core.net.keep(slot, Box::new(http));
+        self.core.net.set_deadline(now, slot, self.core.options.head_ms);
+        Step::Read(used)
+    }
+
+    /// Reads a part of a POST's body.
+    pub(super) fn read_post(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        mut http: Box<Http>,
+        (post, mut body): (Post, BodyDecoder),
+        bytes: &[u8],
+    ) -> Step {
+        let Some(link) = http.link else { return Step::Broken };
+        match body.feed(bytes) {
+            Ok((used, false)) => {
+                http.phase = Phase::Post { post, body };
+                self.core.net.keep(slot, http);
+                Step::Read(used)
+            }
+            Ok((used, true)) => {
+                self.post_whole(now, slot, link, post, &body.into_bytes());
+                Step::Read(used)
+            }
+            Err(error) => self.post_broken(now, slot, link, error),
+        }
+    }
+
+    /// A POST's body cannot be read. One that is too large is dropped, and its session goes on.
+    fn post_broken(&mut self, now: Now, slot: ConnSlot, link: SessionLink, error: HttpError) -> Step {
+        if let Some(at) = self.core.net.sessions.named(link) {
+            EngineIo::on(self.core).feed(now, at, |session, context| match error.status() {
+                413 => session.post_dropped(slot.raw()),
+                _ => session.ended(slot.raw(), context),
+            });
+        }
+        RestAnswers::on(self.core).fail(now, slot, error);
+        Step::Broken
+    }
+
+    /// A POST's body is there: its packets are read.
+    fn post_whole(&mut self, now: Now, slot: ConnSlot, link: SessionLink, post: Post, body: &[u8]) {
+        let Post { is_octet_stream, is_form, reply } = post;
+        self.await_answer(slot, link, reply);
+        let Some(at) = self.core.net.sessions.named(link) else {
+            let refusal = EngineIoRefusal::UnknownSession;
+            let body = refusal.body().as_bytes();
+            return self.answer_for_session(now, slot, refusal.status(), "application/json", body);
+        };
+        if EngineIo::on(self.core).feed(now, at, |session, context| session.post_whole(slot.raw(), context)) == false {
+            return;
+        }
+        let text = if is_form { jsonp::decode(body).map(Some) } else { Ok(None) };
+        let is_good = match &text {
+            Ok(Some(text)) => self.read_payload(now, at, slot, text.as_bytes(), false),
+            Ok(None) => self.read_payload(now, at, slot, body, is_octet_stream),
+            Err(_) => false,
+        };
+        if !is_good {
+            EngineIo::on(self.core).feed(now, at, |session, context| session.post_fault(slot.raw(), context));
+            return;
+        }
+        match self.core.net.sessions.list.get_mut(at) {
+            // Its answer is what has the client send more.
+            Some(client) if client.is_busy() && !client.session.is_over() => client.held_post = slot.raw(),
+            _ => {
+                EngineIo::on(self.core).feed(now, at, |session, context| session.post_read(slot.raw(), context));
+            }
+        }
+    }
+
+    /// Reads the packets of a payload; whether they make sense.
+    fn read_payload(&mut self, now: Now, at: SessionSlot, slot: ConnSlot, body: &[u8], is_octet_stream: bool) -> bool {
+        let Some(client) = self.core.net.sessions.list.get(at) else { return false };
+        let limits = self.core.options.socket_io.sessions.payload;
+        let payload = client.session.form(is_octet_stream).and_then(|form| Payload::new(form, body, &limits));
+        let Ok(mut payload) = payload else { return false };
+        let mut scratch = Vec::new();
+        loop {
+            match payload.next(&mut scratch) {
+                Ok(Some(packet)) => {
+                    if !EngineIo::on(self.core).packet(now, at, slot, packet) {
+                        return false;
+                    }
+                }
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+            Router::on(self.core).run(now);
+        }
+    }
+
+    /// What a session says to the request that a connection waits with.
+    pub(in crate::shard) fn answer_for_session(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        status: u16,
+        content_type: &'static str,
+        body: &[u8],
+    ) {
+        let Some(conn) = self.core.net.conns.get(slot) else { return };
+        if let ConnStage::Http(Some(http)) = &conn.stage
+            && http.link.is_some()
+            && http.is_answering()
+        {
+            let headers = [("Content-Type", content_type), ("Cache-Control", "no-store")];
+            RestAnswers::on(self.core).write_answer(now, slot, status, &headers, body);
+        }
+    }
+}
+
+fn has_body(head: &RequestHead<'_>) -> bool {
+    !matches!(head.framing, Framing::None | Framing::Length(0))
+}

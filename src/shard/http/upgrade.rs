@@ -1,0 +1,126 @@
+//! From HTTP to WebSocket: the admission of raw clients.
+
+use crate::base::handle::ConnSlot;
+use crate::base::ids::{self, is_name};
+use crate::base::time::Now;
+use crate::codec::http::{Framing, RequestHead, query_value};
+use crate::codec::ws::{self};
+use crate::connection::conn::ConnStage;
+use crate::connection::credentials;
+use crate::connection::http::Http;
+use crate::connection::websocket::WebSocket;
+use crate::dialect::rest::RestRefusal;
+use crate::domain::access::Identity;
+use crate::domain::op::{Op, UserOp};
+use crate::domain::reject::{Code, Reject};
+use crate::shard::admission::AdmissionDecision;
+use crate::shard::commands::seconds;
+use crate::shard::core::Core;
+use crate::shard::http::Step;
+use crate::shard::http::answer::RestAnswers;
+use crate::shard::http::polling::Polling;
+use crate::shard::net::accept_key;
+use crate::shard::requests::{OnReply, PendingRequest, RequestId};
+
+/// Upgrades connections to WebSockets.
+pub(in crate::shard) struct Upgrade<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Upgrade<'a> {
+    pub(in crate::shard) fn on(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    /// Makes a connection a WebSocket in the `raw` dialect, or says why not.
+    pub(super) fn upgrade(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, used: usize) -> Step {
+        let address = match self.core.admit(now, slot, head) {
+            AdmissionDecision::Open(address) => address,
+            AdmissionDecision::Wait => return Step::Waits,
+            AdmissionDecision::Refused(reject) => return self.refuse_head(now, slot, head, used, reject.into()),
+        };
+        match self.try_upgrade(now, slot, head) {
+            Ok(()) => {
+                self.core.net.remotes.set_address(slot, address);
+                Step::Upgraded(used)
+            }
+            Err(refusal) => {
+                let remote = self.core.net.remotes.address(slot);
+                self.core.metrics.turned_away(now, remote, head.header("user-agent"), &refusal.reject);
+                self.core.admission.release(address, &mut self.core.channels);
+                self.refuse_head(now, slot, head, used, refusal)
+            }
+        }
+    }
+
+    /// Refuses what a head asks for.
+    pub(super) fn refuse_head(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        head: &RequestHead<'_>,
+        used: usize,
+        refusal: RestRefusal,
+    ) -> Step {
+        let form = self.core.net.reply_form(head);
+        let is_last = form.closes() || !matches!(head.framing, Framing::None | Framing::Length(0));
+        if is_last {
+            RestAnswers::on(self.core).close_with(now, slot, refusal);
+            return Step::Broken;
+        }
+        self.core.net.keep(slot, Http::answering(form));
+        RestAnswers::on(self.core).answer(now, slot, refusal.into());
+        Step::Read(used)
+    }
+
+    fn try_upgrade(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> Result<(), RestRefusal> {
+        let accept = accept_key(head).map_err(|error| RestRefusal::of_status(error.status(), error.text()))?;
+        if !self.core.options.origins.allows(head.header("origin"), head.host()) {
+            return Err(Reject::new(Code::Forbidden, "This origin may not connect").into());
+        }
+        if self.core.net.is_draining {
+            return Err(Reject::new(Code::Overloaded, "The server is shutting down").into());
+        }
+        let (identity, expires_at) = match credentials::token(head) {
+            Some(token) => self.core.verify(&token, now)?,
+            None if self.core.options.guests => (Identity::guest(&ids::random_word(&mut self.core.rng, 16)), None),
+            None => return Err(Reject::new(Code::Unauthenticated, "A token is required").into()),
+        };
+        let socket = head.query().and_then(|query| query_value(query, "socketId"));
+        if socket.as_deref().is_some_and(|socket| !is_name(socket)) {
+            return Err(Reject::invalid("socketId must have 1 to 128 bytes and no control characters").into());
+        }
+        let protocol = credentials::offers_bearer(head).then_some(credentials::BEARER_PROTOCOL);
+        let segment = self.core.net.outbound.encode(|out| ws::encode_switching_protocols(out, &accept, protocol, None));
+        self.core.net.push(slot, segment);
+        let conn = &mut self.core.net.conns[slot];
+        conn.stage = ConnStage::WebSocket(WebSocket::new(now.mono));
+        conn.deadline = 0;
+        conn.expires_at = expires_at.map_or(0, seconds);
+        conn.identity = Some(identity.clone());
+        self.core.net.rearm(now, slot);
+        let connection = self.core.net.id_of(slot);
+        let request = PendingRequest::new(connection, RequestId::Raw(None), OnReply::Attached);
+        let socket = socket.map(|socket| socket.as_ref().into());
+        self.core.net.remotes.set_agent(slot, head.header("user-agent"), now);
+        self.core.send(request, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity, socket }));
+        Ok(())
+    }
+
+    /// Makes a connection a WebSocket that sends back what it gets.
+    pub(super) fn echo_request(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, used: usize) -> Step {
+        match accept_key(head) {
+            Ok(accept) => {
+                Polling::on(self.core).answer_upgrade(slot, head, &accept);
+                let conn = &mut self.core.net.conns[slot];
+                conn.stage = ConnStage::Echo(ws::FrameDecoder::default());
+                conn.deadline = 0;
+                Step::Upgraded(used)
+            }
+            Err(error) => {
+                RestAnswers::on(self.core).close_with(now, slot, RestRefusal::of_status(error.status(), error.text()));
+                Step::Broken
+            }
+        }
+    }
+}

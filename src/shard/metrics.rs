@@ -1,0 +1,275 @@
+//! Metrics of a shard: counters of its connections and requests, and the last report of each shard of the process.
+//!
+//! Each shard sends its report to all others once a second while its counters change. So any shard answers for the whole
+//! process at once, with figures of the others that are at most that old.
+
+use std::net::IpAddr;
+
+use crate::base::handle::{PeerKey, PeerSlot};
+use crate::base::limits;
+use crate::base::time::Now;
+use crate::connection::conn::HandshakeState;
+use crate::domain::access::Identity;
+use crate::domain::client_query::{IncidentFilter, IncidentKind};
+use crate::domain::monitoring::{
+    BackendState, ConnectionMonitor, Figures, HealthReport, Incident, Load, MonitoredClient, OverviewParts,
+    ShardFigures, Stats, Totals, Vitals, assess, shortened,
+};
+use crate::domain::reject::{Code, Reject};
+use crate::message::redis::RedisState;
+use crate::message::storage::StorageState;
+use crate::message::{ShardMessage, ShardNumber, ShardReport};
+use crate::shard::core::Core;
+use crate::shard::net::Net;
+use crate::shard::peers::Departing;
+
+/// Interval of the reports, in milliseconds.
+const REPORT_EVERY_MS: u64 = 1_000;
+
+/// Counters and incidents of this shard, and the reports of all shards.
+pub(super) struct ShardMetrics {
+    monitor: ConnectionMonitor,
+    figures: ShardFigures,
+    /// Last report by shard.
+    reports: Vec<ShardReport>,
+    /// When the next report is sent, in monotonic milliseconds; 0 while no counter changes.
+    due: u64,
+    /// Messages in the longest channel between shards, as last measured.
+    longest_queue: u64,
+    redis: RedisState,
+}
+
+impl ShardMetrics {
+    pub(super) fn new(shards: usize, seed: u64, now: Now) -> Self {
+        Self {
+            monitor: ConnectionMonitor::new(seed),
+            figures: ShardFigures::new(shards, now),
+            reports: vec![ShardReport::default(); shards],
+            due: 0,
+            longest_queue: 0,
+            redis: RedisState::default(),
+        }
+    }
+
+    /// When the next report is sent, in monotonic milliseconds.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        (self.due != 0).then_some(self.due)
+    }
+
+    pub(super) fn set_longest_queue(&mut self, messages: usize) {
+        self.longest_queue = messages as u64;
+    }
+
+    pub(super) fn set_redis(&mut self, state: RedisState) {
+        self.redis = state;
+    }
+
+    pub(super) fn redis(&self) -> RedisState {
+        self.redis
+    }
+
+    /// Counts the reply to a request. `is_failure`: the server is at fault.
+    pub(super) fn count_reply(&mut self, now: Now, is_failure: bool) {
+        self.monitor.answered(is_failure, now);
+        self.schedule_report(now);
+    }
+
+    pub(super) fn incidents(&self, filter: &IncidentFilter<'_>) -> Vec<Incident> {
+        self.monitor.select(filter)
+    }
+
+    pub(super) fn overview(&self) -> OverviewParts {
+        self.monitor.overview_parts()
+    }
+
+    /// Replaces the last report of a shard.
+    pub(super) fn apply_report(&mut self, from: ShardNumber, report: ShardReport) {
+        let from = usize::from(from);
+        debug_assert!(from < self.reports.len(), "invariant: reports come from shards of this process");
+        self.figures.update(from, report.figures);
+        self.reports[from] = report;
+    }
+
+    fn schedule_report(&mut self, now: Now) {
+        if self.due == 0 {
+            self.due = now.mono + REPORT_EVERY_MS;
+        }
+    }
+
+    fn connected(&mut self, now: Now, visitor: MonitoredClient) {
+        self.monitor.connected(now, visitor);
+        self.schedule_report(now);
+    }
+
+    fn disconnected(&mut self, now: Now, visitor: MonitoredClient, connected_at: u64, reason: &str) {
+        self.monitor.disconnected(now, visitor, now.wall.saturating_sub(connected_at), reason.into());
+        self.schedule_report(now);
+    }
+
+    /// Records a client that was refused before it was attached.
+    pub(super) fn turned_away(&mut self, now: Now, address: IpAddr, agent: Option<&str>, reject: &Reject) {
+        let user_agent = agent.map(|agent| shortened(agent).into());
+        let visitor = MonitoredClient { connection: None, user: None, address, user_agent };
+        let kind = match reject.code {
+            Code::Unauthenticated | Code::TokenExpired => IncidentKind::AuthFailure,
+            Code::RateLimited => IncidentKind::RateLimit,
+            _ => IncidentKind::Error,
+        };
+        self.monitor.turned_away(now, visitor, kind, reject.text.as_ref().into());
+        self.schedule_report(now);
+    }
+
+    fn rate_limited(&mut self, now: Now, visitor: MonitoredClient, reject: &Reject) {
+        self.monitor.incident(now, visitor, IncidentKind::RateLimit, reject.text.as_ref().into());
+        self.schedule_report(now);
+    }
+}
+
+/// Metrics of events and requests on the other components.
+pub(in crate::shard) struct Metering<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Metering<'a> {
+    pub(in crate::shard) fn on(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+}
+
+impl Metering<'_> {
+    /// Sends a report to the other shards, and schedules the next one while a counter of the last minutes is not 0.
+    pub(super) fn send_report(&mut self, now: Now) {
+        let report = self.update(now);
+        let Figures { opened_lately, attempts, .. } = report.figures;
+        let Core { metrics, channels, number: from, .. } = &mut *self.core;
+        metrics.due = if opened_lately + attempts == 0 { 0 } else { now.mono + REPORT_EVERY_MS };
+        for shard in (0..channels.placement.shards() as ShardNumber).filter(|shard| shard != from) {
+            channels.post(shard, ShardMessage::ShardReport { from: *from, pulse: Box::new(report) });
+        }
+    }
+
+    /// Brings this shard's own report up to date.
+    fn update(&mut self, now: Now) -> ShardReport {
+        let (stats, storage_lag_ms) = (self.core.stats(), self.core.owner.storage_lag_ms(now));
+        let figures = self.core.metrics.monitor.take_figures(now);
+        let report = ShardReport { figures, storage_lag_ms, stats };
+        self.core.metrics.apply_report(self.core.number, report);
+        report
+    }
+
+    /// Connection counters of this process.
+    pub(super) fn totals(&mut self, now: Now) -> Totals {
+        self.update(now);
+        self.core.metrics.figures.totals()
+    }
+
+    /// Connection counters of this shard, with the peak of all shards.
+    pub(super) fn own_totals(&mut self, now: Now) -> Totals {
+        let figures = self.update(now).figures;
+        Totals { figures, ..self.core.metrics.figures.totals() }
+    }
+
+    /// Sum of the counters of all shards.
+    pub(super) fn stats_of_all(&mut self, now: Now) -> Stats {
+        self.update(now);
+        let mut all = Stats::default();
+        self.core.metrics.reports.iter().for_each(|report| all.add(&report.stats));
+        all
+    }
+
+    pub(super) fn assess(&mut self, now: Now) -> HealthReport {
+        assess(&self.vitals(now))
+    }
+
+    /// Measurements that health is assessed by.
+    pub(super) fn vitals(&mut self, now: Now) -> Vitals {
+        self.update(now);
+        let Core { metrics, options, channels, owner, .. } = &*self.core;
+        let is_cluster = channels.placement.is_cluster();
+        let total = metrics.figures.total();
+        let connections = metrics.reports.iter().map(|report| report.stats.connections as u64).sum();
+        let lag_ms = metrics.reports.iter().map(|report| report.storage_lag_ms).max().unwrap_or_default();
+        let store = match owner.store_state() {
+            _ if !options.rules.has_store || is_cluster => BackendState::Unused,
+            StorageState::Good => BackendState::Reached,
+            state => BackendState::Lost(state.as_str().into()),
+        };
+        Vitals {
+            connections: Load { used: connections, limit: options.connections as u64 },
+            memory_bytes: (options.memory)(),
+            queue: Load { used: metrics.longest_queue, limit: limits::MAIL_PER_SHARD as u64 },
+            attempts: total.attempts,
+            failures: total.failures,
+            storage_lag_ms: Load { used: lag_ms, limit: limits::STORE_LATE_MS },
+            store,
+            redis: match self.core.lost_redis() {
+                _ if !is_cluster => BackendState::Unused,
+                None => BackendState::Reached,
+                Some(RedisState::Full) => BackendState::Lost("it takes no writes".into()),
+                Some(_) => BackendState::Lost("it does not answer".into()),
+            },
+        }
+    }
+
+    /// A peer is attached.
+    pub(super) fn note_arrival(&mut self, now: Now, peer: impl Into<PeerKey>) {
+        if let Some(visitor) = visitor(&self.core.net, peer.into()) {
+            self.core.metrics.connected(now, visitor);
+        }
+    }
+
+    /// A peer departs. It counts only if it was attached.
+    pub(super) fn note_departed(&mut self, now: Now, peer: impl Into<PeerKey>, departing: Departing) {
+        let peer = peer.into();
+        let net = &self.core.net;
+        let (was_attached, connected_at) = match peer.slot() {
+            PeerSlot::Raw(slot) => {
+                let was_attached = net.conns.get(slot).is_some_and(|conn| conn.standing == HandshakeState::Attached);
+                (was_attached, net.remotes.connected_at(slot, now))
+            }
+            PeerSlot::SocketIo(slot) => {
+                let at = net.session_of(slot);
+                let connected_at = at.map_or(now.wall, |at| net.sessions.remotes.connected_at(at, now));
+                (net.sessions.peers.get(slot).is_some_and(|peer| peer.is_connected), connected_at)
+            }
+        };
+        let reason = match departing {
+            Departing::Lost => "the connection was lost",
+            Departing::Goodbye | Departing::Quit => "the client left",
+            Departing::Left => "the client broke a rule or was silent for too long",
+            Departing::Removed => "sent away",
+            Departing::Superseded => "the client came back on another connection",
+        };
+        if let Some(visitor) = visitor(net, peer).filter(|_| was_attached) {
+            self.core.metrics.disconnected(now, visitor, connected_at, reason);
+        }
+    }
+
+    /// A request of an attached client was refused. Only rate limits are recorded.
+    pub(super) fn note_refused(&mut self, now: Now, peer: impl Into<PeerKey>, reject: &Reject) {
+        if reject.code == Code::RateLimited
+            && let Some(visitor) = visitor(&self.core.net, peer.into())
+        {
+            self.core.metrics.rate_limited(now, visitor, reject);
+        }
+    }
+}
+
+/// A peer as incidents record it.
+fn visitor(net: &Net, peer: PeerKey) -> Option<MonitoredClient> {
+    let (address, agent) = match peer.slot() {
+        PeerSlot::Raw(slot) => (net.remotes.address(slot), net.remotes.agent(slot)),
+        PeerSlot::SocketIo(slot) => {
+            let at = net.session_of(slot)?;
+            (net.sessions.remotes.address(at), net.sessions.remotes.agent(at))
+        }
+    };
+    let user = net.identity_of(peer).map(Identity::user_name);
+    let user_agent = agent.map(|agent| shortened(agent).into());
+    Some(MonitoredClient { connection: Some(net.id_of(peer)), user, address, user_agent })
+}
+
+/// Whether the server, not the client, is at fault for a refusal.
+pub(super) fn is_failure(reject: &Reject) -> bool {
+    matches!(reject.code, Code::Internal | Code::Overloaded | Code::StorageUnavailable)
+}

@@ -1,0 +1,185 @@
+//! WebSockets that speak the raw dialect: from frames to commands, and the closing handshake.
+
+use crate::base::handle::{ConnSlot, PeerKey};
+use crate::base::limits::{self, ASKS_PER_CONNECTION};
+use crate::base::time::Now;
+use crate::codec::ws::{self, FrameEvent as Frame, Input};
+use crate::connection::conn::{ConnStage, HandshakeState};
+use crate::connection::session::Reason;
+use crate::dialect::raw;
+use crate::domain::reject::{Code, Reject};
+use crate::shard::commands::Commands;
+use crate::shard::core::Core;
+use crate::shard::peers::{Departing, Peers};
+use crate::shard::requests::RequestRef;
+use crate::shard::router::Router;
+use crate::shard::sessions::EngineIo;
+
+/// Reads and closes raw WebSockets.
+pub(super) struct RawSockets<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> RawSockets<'a> {
+    pub(super) fn on(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    /// Reads the frames in `bytes`. Returns how many bytes were left unread because too many of the connection's requests are
+    /// pending, or because the outgoing bytes should be flushed first.
+    pub(super) fn read(&mut self, now: Now, slot: ConnSlot, bytes: &mut [u8]) -> usize {
+        let mut input = Input::new(bytes);
+        let limits = self.core.options.websocket;
+        let peer = PeerKey::from(slot);
+        // A frame may end the WebSocket.
+        while let ConnStage::WebSocket(socket) = &mut self.core.net.conns[slot].stage {
+            // The decoder is taken along, so that handling a frame may change the connection.
+            let mut decoder = std::mem::take(&mut socket.decoder);
+            let is_held = self.core.net.conns[slot].asks >= ASKS_PER_CONNECTION || self.core.quota.holds(peer);
+            let is_late = self.core.net.outbound.len() > limits::TURN_BYTES;
+            if is_late && !is_held {
+                self.core.net.waiting.look_again(slot);
+            }
+            let is_more = match is_held || is_late {
+                true => false,
+                false => match decoder.next(&mut input, &limits) {
+                    Ok(Some(frame)) => {
+                        self.frame(now, slot, frame);
+                        true
+                    }
+                    Ok(None) => false,
+                    Err(error) => {
+                        self.close(now, slot, error.close_code(), error.text());
+                        return 0;
+                    }
+                },
+            };
+            if let ConnStage::WebSocket(socket) = &mut self.core.net.conns[slot].stage {
+                socket.decoder = decoder;
+            }
+            if !is_more {
+                return if is_held || is_late { input.remaining() } else { 0 };
+            }
+            // A frame's operations on this shard are applied before the next frame is read, while their memory is in cache.
+            Router::on(self.core).run(now);
+        }
+        0
+    }
+
+    fn frame(&mut self, now: Now, slot: ConnSlot, frame: Frame<'_>) {
+        self.greet(now, slot);
+        match frame {
+            Frame::Text(text) => self.text(now, slot, text),
+            Frame::Binary(_) => {
+                let reject = Reject::new(Code::UnsupportedData, "Binary frames are not spoken here; send JSON as text");
+                Peers::on(self.core).refuse(now, slot.into(), RequestRef::Raw(None), &reject);
+                self.close(now, slot, 1003, "binary frames are not supported");
+            }
+            Frame::Ping(payload) => {
+                let segment = self.core.net.outbound.encode(|out| ws::encode_pong(out, payload));
+                self.core.net.push(slot, segment);
+            }
+            Frame::Pong(_) => {}
+            Frame::Close(close) => {
+                let departing = match close {
+                    // A client that was told to go may be quicker than the server, and comes back elsewhere.
+                    Some((1000 | 1001, _)) | None if self.core.net.is_draining => Departing::Lost,
+                    // A close frame without a code is sent by programs that have no more to say.
+                    Some((1000 | 1001, _)) | None => Departing::Goodbye,
+                    Some(_) => Departing::Left,
+                };
+                self.end(now, slot, departing, |out| match close {
+                    Some((code, _)) => ws::encode_close(out, code, ""),
+                    None => ws::encode_close_without_code(out),
+                });
+            }
+        }
+    }
+
+    fn text(&mut self, now: Now, slot: ConnSlot, text: &str) {
+        let (id, outcome) = match raw::decode(text, self.core.options.content_bytes) {
+            Ok(request) => {
+                let id = RequestRef::Raw(request.id);
+                (request.id, Commands::on(self.core).handle(now, slot.into(), id, request.command))
+            }
+            Err(fault) => (fault.id, Err(fault.reject)),
+        };
+        if let Err(reject) = outcome {
+            Peers::on(self.core).refuse(now, slot.into(), RequestRef::Raw(id), &reject);
+        }
+    }
+
+    /// Tells a new connection its id, once: when its user's owner has attached it, so that every event sent to the user from
+    /// then on reaches it; or sooner, since this is the first message it gets.
+    pub(super) fn greet(&mut self, now: Now, slot: ConnSlot) {
+        let conn = &mut self.core.net.conns[slot];
+        if conn.standing == HandshakeState::New {
+            conn.standing = HandshakeState::Greeted;
+            self.core.stats.opened += 1;
+            if let Some(identity) = conn.identity.clone() {
+                let connection = self.core.net.id_of(slot);
+                let token = self.core.recovery.key.token(connection);
+                let heartbeat_ms = self.core.options.heartbeat.interval_ms;
+                self.core.net.send_raw(slot, |out| {
+                    raw::connect(out, connection.text().as_str(), identity.user(), heartbeat_ms, &token, now);
+                });
+            }
+        }
+    }
+
+    /// Closes a connection at the request of its user or an admin: it is not expected back.
+    pub(super) fn remove(&mut self, now: Now, slot: ConnSlot) {
+        self.notify(now, slot, "removed");
+        self.end(now, slot, Departing::Removed, |out| ws::encode_close(out, 4410, "removed"));
+    }
+
+    /// Notifies a connection that it is closed, and closes it. `code` is a WebSocket close code.
+    pub(super) fn disconnect(&mut self, now: Now, slot: ConnSlot, reason: &str, code: u16) {
+        self.notify(now, slot, reason);
+        self.close(now, slot, code, reason);
+    }
+
+    fn notify(&mut self, now: Now, slot: ConnSlot, reason: &str) {
+        self.greet(now, slot);
+        self.core.settle_for(slot.into());
+        self.core.net.send_raw(slot, |out| raw::disconnect(out, reason, None, now));
+    }
+
+    /// Sends a close frame and takes the connection out of the domain; the client's end of the stream is awaited.
+    pub(super) fn close(&mut self, now: Now, slot: ConnSlot, code: u16, reason: &str) {
+        let departing = match code {
+            // Closed by the server itself, or by a rule after which a client may come back at once.
+            1001 | 1012 | 4401 | 4413 => Departing::Lost,
+            1008 | 4410 => Departing::Removed,
+            4409 => Departing::Superseded,
+            _ => Departing::Left,
+        };
+        self.end(now, slot, departing, |out| ws::encode_close(out, code, reason));
+    }
+
+    /// Takes a connection out of the domain and ends it with the close frame that `write` writes. Leaving its rooms hands it
+    /// the events they have gathered, so that comes first: nothing may follow a close frame (RFC 6455 §5.5.1).
+    fn end(&mut self, now: Now, slot: ConnSlot, departing: Departing, write: impl FnOnce(&mut Vec<u8>)) {
+        self.greet(now, slot);
+        Router::on(self.core).detach_connection(now, slot, departing);
+        let segment = self.core.net.outbound.encode(write);
+        self.core.net.push(slot, segment);
+        self.core.net.half_close(now, slot);
+    }
+
+    /// Closes a connection that did not read its bytes, so that its backlog has outgrown the bound.
+    pub(super) fn drop_slow_consumer(&mut self, now: Now, slot: ConnSlot) {
+        let conn = &self.core.net.conns[slot];
+        if conn.is_listening() {
+            self.core.stats.slow_consumers += 1;
+            self.core.net.send_raw(slot, |out| raw::disconnect(out, "slow-consumer", Some(0), now));
+            self.close(now, slot, 4413, "slow consumer");
+        } else if let ConnStage::EngineIoSocket(socket) = &conn.stage
+            && let Some(at) = self.core.net.sessions.named(socket.link)
+        {
+            EngineIo::on(self.core).close(now, at, Reason::SlowConsumer);
+        } else {
+            self.core.net.abort(slot);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Replies of owners: each becomes the answer to the peer, the HTTP client or the component that sent the request.
+
+use crate::base::handle::{ConnSlot, PeerKey, PeerSlot};
+use crate::base::ids::ConnectionId;
+use crate::base::limits;
+use crate::base::time::Now;
+use crate::connection::conn::HandshakeState;
+use crate::dialect::raw;
+use crate::dialect::socketio::{self as dialects, SocketIoAnswer};
+use crate::domain::history::History;
+use crate::domain::op::{Op, Reply, RoomOp};
+use crate::domain::reject::{Code, Reject};
+use crate::message::ShardMessage;
+use crate::shard::commands::Commands;
+use crate::shard::core::Core;
+use crate::shard::http::answer::RestAnswers;
+use crate::shard::metrics::{Metering, is_failure};
+use crate::shard::namespaces::Namespacing;
+use crate::shard::peers::Peers;
+use crate::shard::presence::online::OnlineUsers;
+use crate::shard::queries::Queries;
+use crate::shard::raw_sockets::RawSockets;
+use crate::shard::recovery::appearances::Appearances;
+use crate::shard::recovery::resume::Resume;
+use crate::shard::recovery::sessions::KeptSessions;
+use crate::shard::requests::{OnReply, PendingRequest, RequestRef};
+use crate::shard::sessions::EngineIo;
+
+/// Handles replies.
+pub(super) struct Replies<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Replies<'a> {
+    pub(super) fn on(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    /// Handles the reply to a request of this shard, or one owner's part of it.
+    pub(super) fn handle(&mut self, now: Now, number: u32, part: Result<Reply, Reject>) {
+        let Some((request, reply)) = self.core.requests.reply(number, part) else {
+            // Further parts are awaited.
+            return;
+        };
+        let PendingRequest { to, id, then, .. } = request;
+        match (to, then) {
+            (None, OnReply::Online(list)) => OnlineUsers::on(self.core).send(now, list, reply),
+            (None, _) => {}
+            (Some(connection), then) => {
+                self.core.metrics.count_reply(now, reply.as_ref().is_err_and(is_failure));
+                let peer = self.core.net.find_peer(connection);
+                if let Some(peer) = peer {
+                    self.uncount(now, peer, &then);
+                }
+                match (peer.map(|peer| (peer, peer.slot())), then) {
+                    (Some((_, PeerSlot::Raw(slot))), OnReply::Rest(call)) => {
+                        RestAnswers::on(self.core).replied(now, slot, *call, reply);
+                    }
+                    (None, OnReply::Rest(_)) => {}
+                    (Some((peer, PeerSlot::SocketIo(_))), then) => self.answer(now, peer, id.as_ref(), then, reply),
+                    (Some((peer, PeerSlot::Raw(_))), then) if self.core.net.is_listening(peer) => {
+                        self.answer(now, peer, id.as_ref(), then, reply);
+                    }
+                    (_, then) => self.undo(now, connection, then, reply),
+                }
+            }
+        }
+    }
+
+    /// A pending request of a connection has its reply; where too many were pending, the connection is read again.
+    fn uncount(&mut self, now: Now, peer: PeerKey, then: &OnReply) {
+        if matches!(then, OnReply::Joined { .. }) {
+            let mut commands = Commands::on(self.core);
+            let joins = commands.joins(peer);
+            debug_assert!(*joins > 0, "invariant: an answered join was counted");
+            *joins = joins.saturating_sub(1);
+        }
+        match peer.slot() {
+            PeerSlot::Raw(slot) => {
+                let conn = &mut self.core.net.conns[slot];
+                debug_assert!(conn.asks > 0, "invariant: an answered request was counted");
+                conn.asks -= 1;
+                if conn.asks + 1 == limits::ASKS_PER_CONNECTION {
+                    self.core.net.read_again(slot);
+                }
+            }
+            PeerSlot::SocketIo(slot) => EngineIo::on(self.core).uncount_request(now, slot),
+        }
+    }
+
+    fn answer(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, then: OnReply, reply: Result<Reply, Reject>) {
+        match (then, reply) {
+            (OnReply::Attached, reply) => self.attached(now, peer, id, reply),
+            (OnReply::SessionTaken | OnReply::SessionClaimed { .. }, reply) => {
+                Resume::on(self.core).session_found(now, peer, reply);
+            }
+            (OnReply::Rejoined { room, shown }, reply) => {
+                Resume::on(self.core).rejoined(now, peer, (room, shown), reply);
+            }
+            (OnReply::Query(query), reply) => Queries::on(self.core).replied(now, peer, id, *query, reply),
+            (_, Err(reject)) => Peers::on(self.core).refuse(now, peer, id, &reject),
+            (OnReply::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
+                Peers::on(self.core).add_member(now, peer, id, &joined);
+                Appearances::on(self.core).set(peer, &joined.room, shown);
+            }
+            (OnReply::Left { room }, Ok(Reply::Left { own })) => {
+                if own {
+                    Peers::on(self.core).leave_room(now, peer, &room);
+                }
+                match peer.slot() {
+                    PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| raw::left(out, &room, id.raw(), now)),
+                    PeerSlot::SocketIo(_) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Left(&room)),
+                }
+            }
+            (OnReply::Sent(field, name), Ok(Reply::Sent(sent))) => match peer.slot() {
+                PeerSlot::Raw(slot) => {
+                    self.core.net.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), id.raw()));
+                }
+                PeerSlot::SocketIo(_) => {
+                    Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Sent(&sent, &name, None));
+                }
+            },
+            (OnReply::Repeated(room, content), Ok(Reply::Sent(sent))) => {
+                let sender = self.core.net.identity_of(peer).cloned();
+                let repeated = sender.as_ref().map(|sender| (sender, &*content));
+                Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Sent(&sent, &room, repeated));
+            }
+            (OnReply::Found, Ok(Reply::History(history))) => self.send_history(now, peer, id, *history),
+            (OnReply::Found, Ok(Reply::Marks(marks))) => match peer.slot() {
+                PeerSlot::Raw(slot) => {
+                    self.core.net.send_raw(slot, |out| raw::receipts(out, &marks, id.raw(), now));
+                }
+                PeerSlot::SocketIo(_) => {
+                    Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Receipts(&marks));
+                }
+            },
+            (OnReply::Media { room, media }, Ok(_)) => {
+                Appearances::on(self.core).set_media(now, peer, &room, media);
+                Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done);
+            }
+            (OnReply::Refusal, Ok(_)) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done),
+            (
+                OnReply::Joined { .. }
+                | OnReply::Left { .. }
+                | OnReply::Sent(..)
+                | OnReply::Repeated(..)
+                | OnReply::Found
+                | OnReply::Rest(_)
+                | OnReply::Online(_),
+                Ok(_),
+            ) => {
+                debug_assert!(false, "invariant: an owner replies in the kind of the request");
+                let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
+                Peers::on(self.core).refuse(now, peer, id, &reject);
+            }
+        }
+    }
+
+    /// The owner of a peer's user has attached the peer, or refused it.
+    fn attached(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, reply: Result<Reply, Reject>) {
+        match (peer.slot(), reply) {
+            (PeerSlot::SocketIo(slot), reply) => Namespacing::on(self.core).attached(now, slot, reply),
+            (PeerSlot::Raw(slot), Err(reject)) => {
+                RawSockets::on(self.core).greet(now, slot);
+                Peers::on(self.core).refuse(now, peer, id, &reject);
+                let (reason, code) = match reject.code {
+                    Code::StorageUnavailable => ("unavailable", 1013),
+                    _ => ("too-many-connections", 1008),
+                };
+                RawSockets::on(self.core).disconnect(now, slot, reason, code);
+            }
+            (PeerSlot::Raw(slot), Ok(reply)) => self.raw_attached(now, slot, reply),
+        }
+    }
+
+    fn raw_attached(&mut self, now: Now, slot: ConnSlot, reply: Reply) {
+        if let Reply::Claimed(device) = reply {
+            self.core.net.remotes.set_device(slot, Some(device));
+        }
+        RawSockets::on(self.core).greet(now, slot);
+        self.core.net.conns[slot].standing = HandshakeState::Attached;
+        Metering::on(self.core).note_arrival(now, slot);
+        self.core.presence.add_newcomer(slot.into());
+    }
+
+    /// Sends the messages that were requested, or as many of them as fit.
+    fn send_history(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, mut history: History) {
+        let mut bytes = Vec::new();
+        loop {
+            match peer.slot() {
+                PeerSlot::Raw(_) => raw::history(&mut bytes, &history, id.raw(), now),
+                PeerSlot::SocketIo(slot) => {
+                    let dialect = self.core.net.sessions.peers[slot].dialect;
+                    dialects::answer(&mut bytes, dialect, id.socketio(), &SocketIoAnswer::History(&history), now);
+                }
+            }
+            if bytes.len() <= self.core.answer_bytes() || !history.halve() {
+                break;
+            }
+            bytes.clear();
+        }
+        match peer.slot() {
+            PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| out.extend_from_slice(&bytes)),
+            PeerSlot::SocketIo(_) => Peers::on(self.core).send_frames(peer, |out| out.extend_from_slice(&bytes)),
+        }
+    }
+
+    /// The requesting peer has gone meanwhile: the effect of its request is undone.
+    fn undo(&mut self, now: Now, connection: ConnectionId, then: OnReply, reply: Result<Reply, Reject>) {
+        match (then, reply) {
+            (OnReply::Joined { room, .. }, Ok(_)) => {
+                self.core.send_detached(Op::Room(room, RoomOp::RemoveMember { connection }));
+            }
+            (OnReply::SessionTaken, Ok(Reply::Session(Some(session)))) => {
+                KeptSessions::on(self.core).inherit(now, connection, *session);
+            }
+            (OnReply::SessionClaimed { secret, former }, Ok(Reply::Session(Some(session))))
+                if session.connection == former =>
+            {
+                KeptSessions::on(self.core).leave_claimed(now, connection, &secret, &session);
+            }
+            // The rooms that it was about to rejoin have been told that it is gone.
+            _ => {}
+        }
+    }
+
+    /// Confirms durable messages whose sockets have taken them, so that they need be kept no longer. Where a connection has
+    /// ended, its user's owner is told otherwise.
+    pub(super) fn confirm_delivered(&mut self) {
+        let mut unconfirmed = std::mem::take(&mut self.core.recovery.unconfirmed);
+        unconfirmed.retain(|(to, user, id)| {
+            let net = &self.core.net;
+            let (is_delivered, waits) = match net.find_peer(*to).map(|peer| peer.slot()) {
+                // Bytes that wait for a session outlive the connections that carry it.
+                Some(PeerSlot::SocketIo(slot)) => {
+                    let is_held = self.core.recovery.returns.is_under_way(slot);
+                    (!is_held, is_held)
+                }
+                Some(PeerSlot::Raw(slot)) => {
+                    let conn = &net.conns[slot];
+                    (conn.is_listening() && conn.queue.is_empty(), conn.is_listening())
+                }
+                None => (false, false),
+            };
+            if is_delivered {
+                let owner = self.core.channels.placement.of(user);
+                self.core.channels.post(owner, ShardMessage::DurableDelivered { user: user.clone(), id: *id });
+            }
+            waits && !is_delivered
+        });
+        self.core.recovery.unconfirmed = unconfirmed;
+    }
+}

@@ -1,0 +1,299 @@
+//! A room's Socket.IO members.
+//!
+//! A run is handed out as one segment, or into the buffer a member will poll. Only a member of several rooms whose messages
+//! carry offsets gets a copy of its own, since its offsets name all of its rooms.
+
+use super::run::SpareRuns;
+use super::{Rooms, Run, SmallList, grow};
+use crate::base::handle::{ConnSlot, PeerKey, RoomSlot, Slot, SocketIoSlot};
+use crate::codec::ws;
+use crate::connection::outbound::Segment;
+use crate::connection::peer::{PeerMembership, Recovery, SocketIoPeer};
+use crate::connection::session::SessionRoute;
+use crate::dialect::encoded_event::{EncodedEvent, SocketIoEncodings};
+use crate::dialect::offset;
+use crate::dialect::socketio::Dialect;
+use crate::shard::net::Net;
+use crate::shard::recovery::returns::Returns;
+
+/// The Socket.IO members of a room, grouped by encoding.
+pub(super) struct SocketIoGroups {
+    groups: SmallList<Group>,
+    /// The last message gathered for them.
+    gathered: u64,
+    /// The last message handed to them.
+    delivered: u64,
+    is_dirty: bool,
+}
+
+/// Members that all get the same bytes.
+struct Group {
+    encoding: Encoding,
+    /// The members; each knows its position.
+    members: Vec<SocketIoSlot>,
+    /// Their run of this turn.
+    run: Option<Box<Run>>,
+}
+
+/// The form in which a peer gets events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Encoding {
+    dialect: Dialect,
+    with_offsets: bool,
+}
+
+/// The effect of [`SocketIoGroups::gather`].
+pub(super) struct Gathered {
+    /// Whether the room was clean before and is dirty now.
+    pub(super) is_first: bool,
+    /// Whether a run has become so large that the room is settled at once.
+    pub(super) is_full: bool,
+    /// Members whose run has begun.
+    pub(super) began: usize,
+}
+
+impl Encoding {
+    fn of(peer: &SocketIoPeer) -> Self {
+        Self { dialect: peer.dialect, with_offsets: peer.recovery == Recovery::Offsets }
+    }
+}
+
+impl SocketIoGroups {
+    fn new(seq: u64) -> Self {
+        Self { groups: SmallList::None, gathered: seq, delivered: seq, is_dirty: false }
+    }
+
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// All members.
+    pub(super) fn members(&self) -> impl Iterator<Item = SocketIoSlot> {
+        self.groups.as_slice().iter().flat_map(|group| &group.members).copied()
+    }
+
+    fn group(&mut self, encoding: Encoding) -> &mut Group {
+        let known = self.groups.as_slice().iter().position(|group| group.encoding == encoding);
+        let at = known.unwrap_or_else(|| {
+            self.groups.push(Group { encoding, members: Vec::new(), run: None });
+            self.groups.len() - 1
+        });
+        &mut self.groups.as_mut_slice()[at]
+    }
+
+    /// Gathers an event for every group, but not for `except`.
+    pub(super) fn gather(
+        &mut self,
+        epoch: &str,
+        except: PeerKey,
+        packed: &EncodedEvent,
+        for_peers: &SocketIoEncodings,
+        spare: &mut SpareRuns,
+    ) -> Gathered {
+        let mut gathered = Gathered { is_first: false, is_full: false, began: 0 };
+        for Group { encoding: Encoding { dialect, with_offsets }, members, run } in self.groups.as_mut_slice() {
+            let has_offset = *with_offsets && packed.seq != 0;
+            let frames = match has_offset {
+                true => for_peers.frames_with_offset(*dialect, epoch, packed.seq),
+                false => for_peers.frames(*dialect),
+            };
+            if frames.is_empty() {
+                continue;
+            }
+            gathered.is_first |= !std::mem::replace(&mut self.is_dirty, true);
+            let run = run.get_or_insert_with(|| {
+                gathered.began += members.len();
+                spare.take()
+            });
+            let is_excepted = except.socketio().is_some() && !for_peers.is_for_its_sender(*dialect);
+            run.push(frames, packed.droppable, if is_excepted { except } else { PeerKey::NONE }, packed.seq);
+            run.has_offsets |= has_offset;
+            gathered.is_full |= run.is_full();
+        }
+        if packed.seq != 0 {
+            self.gathered = packed.seq;
+            if !self.is_dirty {
+                self.delivered = packed.seq;
+            }
+        }
+        gathered
+    }
+
+    /// Panics unless the members know their positions; how many members there are.
+    pub(super) fn check_invariants(&self, at: u32, gathered: u64, net: &Net) -> usize {
+        assert!(!self.groups.is_empty(), "invariant: Socket.IO groups are dropped with their last member");
+        assert_eq!(self.gathered, gathered, "invariant: all encodings of a room have gathered the same messages");
+        assert!(
+            self.is_dirty || self.delivered == self.gathered,
+            "invariant: a settled room has delivered all it gathered"
+        );
+        for group in self.groups.as_slice() {
+            assert!(!group.members.is_empty(), "invariant: a group is dropped with its last member");
+            for (position, slot) in group.members.iter().enumerate() {
+                let peer = &net.sessions.peers[*slot];
+                let own = peer.rooms.as_slice().iter().find(|own| own.room == at);
+                let own = own.expect("invariant: a member knows its room");
+                assert_eq!(own.position as usize, position, "invariant: a member knows its position");
+                assert_eq!(Encoding::of(peer), group.encoding, "invariant: a member is in the group of its encoding");
+            }
+        }
+        self.members().count()
+    }
+}
+
+impl Rooms {
+    /// The Socket.IO members of a room that speak one dialect.
+    pub(in crate::shard) fn socketio_members(
+        &self,
+        room: &str,
+        dialect: Dialect,
+    ) -> impl Iterator<Item = SocketIoSlot> {
+        let groups = self.rooms.get(room).and_then(|room| room.groups.as_deref());
+        let groups = groups.map(|groups| groups.groups.as_slice()).unwrap_or_default();
+        groups.iter().filter(move |group| group.encoding.dialect == dialect).flat_map(|group| &group.members).copied()
+    }
+
+    pub(super) fn add_socketio(&mut self, at: RoomSlot, seq: u64, since: u64, slot: SocketIoSlot, net: &mut Net) {
+        let room = self.rooms.at_mut(at.raw()).expect("invariant: a room that is joined has a slot");
+        if let Some(peer) = net.sessions.peers.get_mut(slot) {
+            let is_new = room.groups.is_none();
+            let groups = room.groups.get_or_insert_with(|| Box::new(SocketIoGroups::new(seq)));
+            (groups.gathered, groups.delivered) = (seq, seq);
+            if peer.rooms.as_slice().iter().any(|own| own.room == at.raw()) {
+                debug_assert!(!is_new, "invariant: a room with a Socket.IO member has groups");
+                return;
+            }
+            let members = &mut groups.group(Encoding::of(peer)).members;
+            peer.rooms.push(PeerMembership { room: at.raw(), position: members.len() as u32, since: since as u32 });
+            grow::push(members, slot);
+        }
+    }
+
+    pub(super) fn remove_socketio(&mut self, at: RoomSlot, slot: SocketIoSlot, net: &mut Net) {
+        let room = self.rooms.at_mut(at.raw()).expect("invariant: a room that was found has a slot");
+        let peer = net.sessions.peers.get_mut(slot);
+        let own = peer.and_then(|peer| {
+            let own = peer.rooms.as_slice().iter().position(|own| own.room == at.raw())?;
+            Some((peer.rooms.remove(own)?.position as usize, Encoding::of(peer)))
+        });
+        if let Some((position, encoding)) = own {
+            let groups = room.groups.as_mut().expect("invariant: a room with a Socket.IO member has groups");
+            let members = &mut groups.group(encoding).members;
+            debug_assert_eq!(members[position], slot, "invariant: a member knows its position");
+            members.swap_remove(position);
+            grow::shrink(members);
+            if let Some(moved) = members.get(position) {
+                let moved = net.sessions.peers[*moved].rooms.as_mut_slice().iter_mut().find(|own| own.room == at.raw());
+                moved.expect("invariant: every member has a membership of its room").position = position as u32;
+            }
+            if members.is_empty() {
+                let emptied = groups.groups.as_slice().iter().position(|group| group.encoding == encoding);
+                groups.groups.remove(emptied.expect("invariant: a group that lost its last member is in the list"));
+            }
+            if groups.groups.is_empty() {
+                room.groups = None;
+            }
+        }
+    }
+
+    /// Ends the turn of all Socket.IO members.
+    pub(in crate::shard) fn settle_all_groups(&mut self, net: &mut Net, returns: &mut Returns) {
+        while let Some(at) = self.dirty_groups.pop() {
+            self.settle_groups(at, net, returns);
+        }
+    }
+
+    /// Hands a room's runs to its Socket.IO members.
+    pub(super) fn settle_groups(&mut self, at: RoomSlot, net: &mut Net, returns: &mut Returns) {
+        let groups = self.rooms.at_mut(at.raw()).and_then(|room| room.groups.as_deref_mut());
+        if let Some(groups) = groups.filter(|groups| groups.is_dirty) {
+            groups.is_dirty = false;
+            groups.delivered = groups.gathered;
+            // Handing out changes no membership, so the groups are back before they are looked for.
+            let mut list = std::mem::take(&mut groups.groups);
+            for group in list.as_mut_slice() {
+                if let Some(mut run) = group.run.take() {
+                    run.seal();
+                    let whole = net.outbound.encode(|out| out.extend_from_slice(&run.bytes));
+                    for &slot in &group.members {
+                        self.hand_run(at, slot, &run, whole, net, returns);
+                    }
+                    self.spare.put(run);
+                }
+            }
+            let room = self.rooms.at_mut(at.raw()).expect("invariant: handing out changes no membership");
+            room.groups.as_mut().expect("invariant: handing out changes no membership").groups = list;
+        }
+    }
+
+    /// Gives one member the run, or those of its pieces that are for it, each marked whether it may be dropped.
+    fn hand_run(
+        &mut self,
+        room: RoomSlot,
+        slot: SocketIoSlot,
+        run: &Run,
+        whole: Segment,
+        net: &mut Net,
+        returns: &mut Returns,
+    ) {
+        let peer = &net.sessions.peers[slot];
+        let Some(at) = net.sessions.named(peer.link) else {
+            debug_assert!(false, "invariant: a member's session is there");
+            return;
+        };
+        if returns.is_under_way(slot) {
+            // A peer that waits for the store for long counts as a slow consumer.
+            if !returns.hold_run(room, slot, run, net.options.outbound_bytes) {
+                net.sessions.slow.push(at);
+            }
+            return;
+        }
+        if run.has_offsets && peer.rooms.len() > 1 {
+            return self.hand_copies(room, slot, run, whole, net);
+        }
+        let keeps_up = match net.sessions.list[at].session.route() {
+            SessionRoute::Socket(to) => net.keeps_up(ConnSlot::from_raw(to)),
+            SessionRoute::Buffer => false,
+            SessionRoute::Nowhere => return,
+        };
+        if keeps_up && !run.excepts(slot.into()) {
+            return net.deliver(at, whole);
+        }
+        for (range, droppable, _) in run.pieces_for(slot.into()) {
+            net.deliver(at, Segment { start: whole.start + range.start, end: whole.start + range.end, droppable });
+        }
+    }
+
+    /// Gives a member of several rooms the run's pieces, the messages with offsets of its own.
+    fn hand_copies(&mut self, room: RoomSlot, slot: SocketIoSlot, run: &Run, whole: Segment, net: &mut Net) {
+        let mut others = std::mem::take(&mut self.draft);
+        let peer = &net.sessions.peers[slot];
+        self.append_offset(&mut others, peer, Some(room));
+        let at = net.sessions.named(peer.link).expect("invariant: a member's session is there");
+        for (range, droppable, seq) in run.pieces_for(slot.into()) {
+            let segment = match seq {
+                0 => Segment { start: whole.start + range.start, end: whole.start + range.end, droppable },
+                _ => net.outbound.encode(|out| {
+                    for (_, payload) in ws::frames(&run.bytes[range.start as usize..range.end as usize]) {
+                        offset::with_more(out, payload, |out| out.extend_from_slice(&others));
+                    }
+                }),
+            };
+            net.deliver(at, segment);
+        }
+        others.clear();
+        self.draft = others;
+    }
+
+    /// Appends a peer's position in the logs of its rooms; without one of them, as the text behind that one's entry.
+    pub(in crate::shard) fn append_offset(&self, out: &mut Vec<u8>, peer: &SocketIoPeer, without: Option<RoomSlot>) {
+        let mut is_first = without.is_none();
+        let without = without.map(Slot::raw);
+        for own in peer.rooms.as_slice().iter().filter(|own| Some(own.room) != without) {
+            let room = self.rooms.at(own.room).expect("invariant: a membership names a room with members here");
+            let groups = room.groups.as_ref().expect("invariant: a room with a Socket.IO member has groups");
+            offset::entry(out, &room.epoch, groups.delivered, is_first);
+            is_first = false;
+        }
+    }
+}

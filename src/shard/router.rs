@@ -1,0 +1,163 @@
+//! Routes inputs of connections, and messages of other shards, to their handlers.
+
+use crate::base::handle::{ConnSlot, PeerKey};
+use crate::base::time::Now;
+use crate::base::wheel::tick;
+use crate::connection::conn::{CloseState, ConnStage};
+use crate::domain::op::{Op, Reply};
+use crate::message::ShardMessage;
+use crate::shard::accepting::Accept;
+use crate::shard::core::Core;
+use crate::shard::drain::Draining;
+use crate::shard::http::HttpRequests;
+use crate::shard::http::answer::RestAnswers;
+use crate::shard::peers::{Departing, Peers};
+use crate::shard::presence::PresenceFeed;
+use crate::shard::presence::online::OnlineUsers;
+use crate::shard::queries::Queries;
+use crate::shard::quota::QuotaFlow;
+use crate::shard::recovery::sessions::KeptSessions;
+use crate::shard::replies::Replies;
+use crate::shard::sessions::EngineIo;
+use crate::shard::waiting::Reading;
+
+/// Routes inputs and messages.
+pub(super) struct Router<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Router<'a> {
+    pub(super) fn on(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    /// Handles bytes of a connection. They may be changed in place.
+    pub(super) fn received(&mut self, now: Now, slot: ConnSlot, input: &mut [u8]) {
+        let Some(conn) = self.core.net.conns.get_mut(slot) else { return };
+        conn.seen = tick(now.mono);
+        if conn.ending == CloseState::None {
+            match conn.stage {
+                ConnStage::Http(_) => HttpRequests::on(self.core).received(now, slot, input),
+                ConnStage::ProxyHeader(_) => Accept::on(self.core).received_proxy_header(now, slot, input),
+                ConnStage::WebSocket(_) | ConnStage::EngineIoSocket(_) | ConnStage::Echo(_) => {
+                    Reading::on(self.core).received_frames(now, slot, input);
+                }
+                ConnStage::Draining => {}
+            }
+        }
+    }
+
+    /// Handles the end of a connection's stream, or the failure of its socket.
+    pub(super) fn ended(&mut self, now: Now, slot: ConnSlot) {
+        let Some(conn) = self.core.net.conns.get_mut(slot) else { return };
+        let is_owed_an_answer = match &conn.stage {
+            // A session is told at once that no request waits for its answer any more.
+            ConnStage::Http(http) if http.as_ref().is_none_or(|http| http.link.is_none()) => {
+                conn.asks > 0 || !conn.queue.is_empty()
+            }
+            _ => false,
+        };
+        match conn.ending {
+            CloseState::None if is_owed_an_answer => RestAnswers::on(self.core).close_after_answer(now, slot),
+            // A client that ended only its side may still be reading; a failed socket shows when it is written to.
+            CloseState::HalfClose | CloseState::Close if !conn.queue.is_empty() => conn.ending = CloseState::Close,
+            _ => {
+                self.detach_connection(now, slot, Departing::Lost);
+                self.core.net.abort(slot);
+            }
+        }
+    }
+
+    /// Separates a connection from its session, and takes its peer out of the domain.
+    pub(super) fn detach_connection(&mut self, now: Now, slot: ConnSlot, departing: Departing) {
+        EngineIo::on(self.core).part_from_session(now, slot);
+        if matches!(self.core.net.conns[slot].stage, ConnStage::WebSocket(_)) {
+            Peers::on(self.core).detach(now, slot.into(), departing);
+        }
+    }
+
+    /// Removes a connection; nothing refers to it any more.
+    pub(super) fn remove_connection(&mut self, slot: ConnSlot) {
+        let net = &mut self.core.net;
+        net.outbound.forget(&mut net.conns[slot].queue);
+        net.conns.remove(slot);
+        net.remotes.remove(slot);
+        if net.conns.is_empty() {
+            net.conns.shrink_to_fit();
+            net.remotes.clear();
+        }
+        self.core.admission.forget(slot, &mut self.core.channels);
+        self.core.stats.closed += 1;
+    }
+
+    /// Handles a message of another shard or of the server.
+    pub(super) fn message(&mut self, now: Now, message: ShardMessage) {
+        match message {
+            ShardMessage::Request { from, op: Op::Connection(connection, op) } => {
+                let reply = Peers::on(self.core).apply(now, connection, op);
+                self.core.channels.post(from.shard, ShardMessage::Reply { ask: from.ask, reply });
+            }
+            ShardMessage::Request { from, op: Op::Broadcast(direct) } => {
+                let reply = Ok(Peers::on(self.core).broadcast(now, direct));
+                self.core.channels.post(from.shard, ShardMessage::Reply { ask: from.ask, reply });
+            }
+            ShardMessage::Request { from, op: Op::Query(query) } => {
+                let reply = Ok(Reply::PartialResult(Queries::on(self.core).part(now, &query)));
+                self.core.channels.post(from.shard, ShardMessage::Reply { ask: from.ask, reply });
+            }
+            ShardMessage::Request { from, op } => self.core.apply_to_owner(|owner, out| owner.ask(now, from, op, out)),
+            ShardMessage::NotifyUser { user, event } => {
+                self.core.apply_to_owner(|owner, out| owner.notify(now, &user, event, out));
+            }
+            ShardMessage::Storage(event) => self.core.apply_to_owner(|owner, out| owner.told(now, event, out)),
+            ShardMessage::DurableDelivered { user, id } => self.core.owner.handed(&user, id),
+            ShardMessage::Supersede { connection, to, token, by, from } => {
+                KeptSessions::on(self.core).supersede(now, (connection, to), &token, &by, from);
+            }
+            ShardMessage::Reply { ask, reply } => Replies::on(self.core).handle(now, ask, reply),
+            ShardMessage::Deliver { to, event } => Peers::on(self.core).deliver(now, to, &event),
+            ShardMessage::DeliverDurable { to, user, direct } => {
+                Peers::on(self.core).deliver_durable(now, to, user, direct);
+            }
+            ShardMessage::Publish { room, except, packed } => {
+                let Core { net, rooms, recovery, stats, .. } = &mut *self.core;
+                stats.published += 1;
+                rooms.publish(&room, net.key_of(except), &packed, net, &mut recovery.returns);
+            }
+            ShardMessage::Close { room, packed } => {
+                let Core { net, rooms, recovery, .. } = &mut *self.core;
+                rooms.publish(&room, PeerKey::NONE, &packed, net, &mut recovery.returns);
+                Peers::on(self.core).close_room(now, &room);
+            }
+            ShardMessage::OnlineUsers { room, users } => OnlineUsers::on(self.core).request_for_room(room, &users),
+            ShardMessage::PresenceUpdate { reach, news } => PresenceFeed::on(self.core).take(now, reach, news),
+            ShardMessage::AdmissionRequest { connection, address } => {
+                self.core.admission.decide(now, connection, address, &mut self.core.channels);
+            }
+            ShardMessage::AdmissionVerdict { connection, address, verdict } => {
+                let Core { admission, net, channels, .. } = &mut *self.core;
+                let slot = net.find_conn(connection);
+                if let Some(slot) = admission.apply_verdict(now, slot, (address, verdict), channels) {
+                    HttpRequests::on(self.core).received(now, slot, &mut []);
+                    self.core.net.resumed.push(slot);
+                }
+            }
+            ShardMessage::AddressReleased { address } => self.core.admission.released(address),
+            ShardMessage::QuotaRequest { from, claim } => {
+                self.core.quota.lend(now, from, &claim, &mut self.core.channels);
+            }
+            ShardMessage::QuotaGrant(grant) => QuotaFlow::on(self.core).granted(now, &grant),
+            ShardMessage::ShardReport { from, pulse } => self.core.metrics.apply_report(from, *pulse),
+            ShardMessage::RedisState(state) => self.core.metrics.set_redis(state),
+            ShardMessage::Keys(verifier) => self.core.verifier = verifier,
+            ShardMessage::Drain { window_ms } => Draining::on(self.core).start(now, window_ms),
+        }
+    }
+
+    /// Handles the shard's messages to itself until there are none.
+    pub(super) fn run(&mut self, now: Now) {
+        while let Some(message) = self.core.channels.local.pop_front() {
+            self.message(now, message);
+        }
+    }
+}
