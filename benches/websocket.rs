@@ -4,18 +4,18 @@
 //! Frames are masked with zero, so that unmasking in place, which does the same work for any mask, leaves the buffer
 //! fit for the next round.
 
-mod support;
-
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::io::Cursor;
 use switchboard::codec::ws::{Decoder, Event, Input, Limits, Opcode, begin_text, encode_close, encode_text, finish};
 use tungstenite::protocol::frame::FrameHeader;
 
-use support::frames;
+use support::frame::{FINAL, write_masked};
 
 fn client_frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
-    frames::client_frame(opcode, payload, [0; 4])
+    let mut out = Vec::new();
+    write_masked(&mut out, FINAL | opcode as u8, payload, [0; 4]);
+    out
 }
 
 /// Decodes all there is and returns the bytes of payload seen.

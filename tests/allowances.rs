@@ -1,8 +1,6 @@
 //! What a user may say in a minute is granted to the last, and no more of it, whatever connections of theirs ask, on
 //! whichever shards these are.
 
-mod support;
-
 use serde_json::{Value, json};
 use support::client::Client;
 use support::redis::RedisServer;

@@ -1,8 +1,6 @@
 //! How often an address may try to connect, and how many connections it may have: one count for all shards and for every
 //! kind of connection; and whose address it is behind a proxy.
 
-mod support;
-
 use serde_json::json;
 use support::http::{Http, Response};
 use support::process::wait_until;

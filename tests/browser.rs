@@ -1,8 +1,6 @@
 //! `socket.io-client` in a real browser: the stock bundle in a page that another server served, so that what browsers ask of
 //! servers that are not the page's own matters, with each choice of transports.
 
-mod support;
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;

@@ -1,8 +1,6 @@
 //! The browser pages in a real browser, served by the real binary: calls between pages, and what
 //! becomes of them when the server or the link goes away.
 
-mod support;
-
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,5 @@
 //! The program as its operator meets it: what it prints, what it refuses and in which words, and how it exits.
 
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +10,7 @@ use serde_json::json;
 use support::client::Client;
 use support::process::wait_until;
 use support::server::{SECRET, Server, token};
-use support::wire::Wire;
+use support::tcp_client::TcpClient;
 
 /// A directory of one test's own, empty at its start.
 fn scratch(name: &str) -> PathBuf {
@@ -92,7 +90,7 @@ impl Drop for Serving {
 /// The status and the head of the answer to a GET.
 fn get(address: &str, path: &str, token: Option<&str>) -> (u16, String) {
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    let mut wire = Wire::connect(address);
+    let mut wire = TcpClient::connect(address);
     wire.send(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{authorization}\r\n").as_bytes());
     let (head, _) = wire.http_answer().expect("an answer");
     (head[9..12].parse().expect("a status"), head)

@@ -1,8 +1,6 @@
 //! `serve --conformance` and the clients that people already have: WebSocket's rules on `/echo`, and the packages from npm
 //! and PyPI in conversation with a server for suites and one for users.
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
@@ -11,7 +9,7 @@ use serde_json::json;
 use support::packages::{NODE, PYTHON, SCRIPTS, run};
 use support::redis::RedisServer;
 use support::server::{Server, token};
-use support::wire::{CLOSE, TEXT, Wire, frame, noise};
+use support::tcp_client::{CLOSE, TEXT, TcpClient, frame, noise};
 
 /// The suites' server wants its pings answered within 200 ms: while clients talk to it, others here do not.
 static QUIET: RwLock<()> = RwLock::new(());
@@ -25,8 +23,8 @@ const PING: u8 = 9;
 const PONG: u8 = 10;
 
 /// A WebSocket on `/echo`.
-fn echo(server: &Server) -> Wire {
-    let mut wire = Wire::connect(&server.address);
+fn echo(server: &Server) -> TcpClient {
+    let mut wire = TcpClient::connect(&server.address);
     wire.send(
         b"GET /echo HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
           Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",

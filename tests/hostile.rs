@@ -1,17 +1,15 @@
 //! Clients that mean harm, or are broken: each is dealt with by itself, and nobody else notices. In each test a pair of
 //! well-behaved clients talks on all the while.
 
-mod support;
-
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::client::Client;
+use support::control_pair::ControlPair;
 use support::directory::Directory;
 use support::process::{peak_bytes, private_dirty_bytes, sockets, wait_until};
 use support::server::{Server, token};
-use support::wire::{TEXT, Wire, frame, noise, upgrade_request};
-use support::witness::Witness;
+use support::tcp_client::{TEXT, TcpClient, frame, noise, upgrade_request};
 
 /// Bytes of memory that a server may hold more than it did before the same was done to it, beside what the test
 /// gives it reason for: an allocator keeps some of what it has once had.
@@ -30,12 +28,12 @@ fn join(room: &str, peer: &str) -> String {
     json!({ "type": "join-room", "roomId": room, "peerId": peer }).to_string()
 }
 
-fn mallory(server: &Server) -> Wire {
-    Wire::connect(&server.address).upgrade(&token("mallory", &json!({})))
+fn mallory(server: &Server) -> TcpClient {
+    TcpClient::connect(&server.address).upgrade(&token("mallory", &json!({})))
 }
 
 /// Joins with a connection that is about to misbehave, and waits until it is in.
-fn joined(mut wire: Wire, room: &str, peer: &str) -> Wire {
+fn joined(mut wire: TcpClient, room: &str, peer: &str) -> TcpClient {
     wire.send_text(&join(room, peer));
     while wire.next_json().expect("it is connected")["type"] != "room-joined" {}
     wire
@@ -63,14 +61,14 @@ fn talk_until_it_is_cut(sender: &mut Client, listener: &mut Client, from: u64) -
 #[test]
 fn a_client_that_never_reads_is_cut_off() {
     let server = server(&["limits.outbound_bytes=65536"]);
-    let witness = Witness::start(&server);
+    let witness = ControlPair::start(&server);
     let [mut sender, mut listener] =
         ["sender", "listener"].map(|name| Client::connect(&server.address, Some(&token(name, &json!({})))));
     sender.join("busy", "sender");
     listener.join("busy", "listener");
     let mut seq = 0;
     for _ in 0..3 {
-        let narrow = Wire::connect_narrow(&server.address).upgrade(&token("mallory", &json!({})));
+        let narrow = TcpClient::connect_narrow(&server.address).upgrade(&token("mallory", &json!({})));
         let mut deaf = joined(narrow, "busy", "deaf");
         assert_eq!(listener.next()["type"], "peer-joined");
         let before = seq;
@@ -93,7 +91,7 @@ fn a_client_that_never_reads_is_cut_off() {
 #[test]
 fn garbage_instead_of_http_ends_the_connection() {
     let server = server(&[]);
-    let witness = Witness::start(&server);
+    let witness = ControlPair::start(&server);
     let own: [&[u8]; 12] = [
         b"\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n",
         b"GET\r\n\r\n",
@@ -114,7 +112,7 @@ fn garbage_instead_of_http_ends_the_connection() {
     noises.push([b"GET /", vec![b'x'; 100_000].as_slice()].concat());
     noises.push([b"GET / HTTP/1.1\r\n", b"X: y\r\n".repeat(10_000).as_slice(), b"\r\n"].concat());
     for noise in noises {
-        let mut wire = Wire::connect(&server.address);
+        let mut wire = TcpClient::connect(&server.address);
         // It may be refused before all of it has gone out.
         let _ = wire.try_send(&noise);
         wire.half_close();
@@ -156,7 +154,7 @@ fn bad_frames() -> Vec<(&'static str, Vec<u8>, u16)> {
 #[test]
 fn garbage_instead_of_frames_ends_the_connection_with_a_reason() {
     let server = server(&[]);
-    let witness = Witness::start(&server);
+    let witness = ControlPair::start(&server);
     for (name, bytes, expected) in bad_frames() {
         for room in ["a", "b"] {
             let mut wire = joined(mallory(&server), room, "mallory");
@@ -184,7 +182,7 @@ fn garbage_instead_of_frames_ends_the_connection_with_a_reason() {
 #[test]
 fn json_that_is_too_deep_or_too_odd_is_answered_and_the_connection_goes_on() {
     let server = server(&["limits.frame_bytes=1048576"]);
-    let witness = Witness::start(&server);
+    let witness = ControlPair::start(&server);
     let mut wire = joined(mallory(&server), "a", "mallory");
     let deep = |opening: &str, closing: &str| format!("{}{}", opening.repeat(100_000), closing.repeat(100_000));
     let cases = [
@@ -224,8 +222,8 @@ const SLOW_BYTES: usize = 1_500;
 #[test]
 fn who_says_nothing_or_too_slowly_is_sent_away() {
     let server = server(&["limits.handshake_ms=300", "limits.head_ms=300"]);
-    let witness = Witness::start(&server);
-    let mut silent: Vec<Wire> = (0..50).map(|_| Wire::connect(&server.address)).collect();
+    let witness = ControlPair::start(&server);
+    let mut silent: Vec<TcpClient> = (0..50).map(|_| TcpClient::connect(&server.address)).collect();
     for wire in &mut silent {
         assert_eq!(wire.read_to_end(), b"", "a closed connection and not a word");
     }
@@ -250,7 +248,7 @@ fn who_says_nothing_or_too_slowly_is_sent_away() {
 
 /// Sends a request so slowly that it would take half a minute, until the server answers that it is too slow.
 fn drip(server: &Server, request: &str) {
-    let mut wire = Wire::connect(&server.address);
+    let mut wire = TcpClient::connect(&server.address);
     let (at_once, slowly) = request.split_at(request.len() - SLOW_BYTES);
     wire.send(at_once.as_bytes());
     let was_stopped = slowly.bytes().any(|byte| {
@@ -267,7 +265,7 @@ fn connect_and_reset(server: &Server, count: usize) {
     let token = token("mallory", &json!({}));
     let request = upgrade_request(&token);
     for number in 0..count {
-        let mut wire = Wire::connect(&server.address);
+        let mut wire = TcpClient::connect(&server.address);
         match number % 8 {
             0 => {}
             1 => wire.send(b"GET /"),
@@ -289,7 +287,7 @@ fn connect_and_reset(server: &Server, count: usize) {
 #[test]
 fn a_thousand_resets_leave_nothing_behind() {
     let server = server(&[]);
-    let witness = Witness::start(&server);
+    let witness = ControlPair::start(&server);
     let mut keeper = Client::connect(&server.address, Some(&token("keeper", &json!({}))));
     keeper.join("busy", "keeper");
     let before = sockets(server.pid());
@@ -305,8 +303,8 @@ fn a_thousand_resets_leave_nothing_behind() {
 }
 
 /// Sends 8 MB of requests without reading an answer, or as much of that as is taken.
-fn ask_without_listening(server: &Server, request: &str) -> Wire {
-    let mut wire = Wire::connect_narrow(&server.address);
+fn ask_without_listening(server: &Server, request: &str) -> TcpClient {
+    let mut wire = TcpClient::connect_narrow(&server.address);
     // It may be cut off before all of it has gone out, and the kernel may take all of it before it is cut off.
     let _ = wire.try_send(request.repeat((8 << 20) / request.len()).as_bytes());
     wire
@@ -315,13 +313,13 @@ fn ask_without_listening(server: &Server, request: &str) -> Wire {
 #[test]
 fn thousands_of_requests_whose_answers_nobody_reads_cost_little() {
     let server = server(&["limits.idle_ms=300"]);
-    let witness = Witness::start(&server);
+    let witness = ControlPair::start(&server);
     let token = token("mallory", &json!({}));
     let call = "GET /call HTTP/1.1\r\nHost: a\r\n\r\n";
     let list = format!("GET /rooms/none HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
     let before = (sockets(server.pid()), peak_bytes(server.pid()));
     let requests = [call, &list, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"].repeat(3);
-    let wires: Vec<Wire> = std::thread::scope(|scope| {
+    let wires: Vec<TcpClient> = std::thread::scope(|scope| {
         let askers: Vec<_> =
             requests.iter().map(|request| scope.spawn(|| ask_without_listening(&server, request))).collect();
         askers.into_iter().map(|asker| asker.join().expect("it has asked")).collect()
@@ -341,9 +339,9 @@ fn thousands_of_requests_whose_answers_nobody_reads_cost_little() {
 fn thousands_of_requests_whose_answers_are_read_late_are_all_answered() {
     const REQUESTS: usize = 2_000;
     let server = server(&[]);
-    let witness = Witness::start(&server);
+    let witness = ControlPair::start(&server);
     for path in ["/call", "/healthz", "/nowhere"] {
-        let mut wire = Wire::connect(&server.address);
+        let mut wire = TcpClient::connect(&server.address);
         wire.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(REQUESTS).as_bytes());
         for number in 0..REQUESTS {
             let answer = wire.http_answer();
@@ -368,7 +366,7 @@ fn who_has_said_everything_is_still_answered() {
         ("NONSENSE\r\n\r\n".to_owned(), "HTTP/1.1 400 "),
     ];
     for (request, answer) in cases.iter().cycle().take(200) {
-        let mut wire = Wire::connect(&server.address);
+        let mut wire = TcpClient::connect(&server.address);
         wire.send(request.as_bytes());
         wire.half_close();
         let head = wire.http_head();
@@ -388,7 +386,7 @@ fn who_has_said_everything_is_still_answered() {
 fn a_firehose_starves_nobody() {
     const MESSAGES: usize = 40_000;
     let server = server(&[]);
-    let witness = Witness::start(&server);
+    let witness = ControlPair::start(&server);
     let mut listener = Client::connect(&server.address, Some(&token("listener", &json!({}))));
     listener.join("flood", "listener");
     let mut firehose = joined(mallory(&server), "flood", "mallory");
@@ -430,15 +428,15 @@ fn abuse(server: &Server) {
         wire.last_words();
     }
     for seed in 0..20 {
-        let mut wire = Wire::connect(&server.address);
+        let mut wire = TcpClient::connect(&server.address);
         let _ = wire.try_send(&noise(seed, 20_000));
         wire.reset();
     }
     let content = "x".repeat(16_000);
     let message = json!({ "type": "message", "roomId": "abuse", "content": content }).to_string();
-    let deaf: Vec<Wire> = (0..4)
+    let deaf: Vec<TcpClient> = (0..4)
         .map(|number| {
-            let wire = Wire::connect_narrow(&server.address).upgrade(&token("mallory", &json!({})));
+            let wire = TcpClient::connect_narrow(&server.address).upgrade(&token("mallory", &json!({})));
             joined(wire, "abuse", &format!("deaf-{number}"))
         })
         .collect();
@@ -447,7 +445,7 @@ fn abuse(server: &Server) {
         sender.send_text(&message);
         while sender.next_json().expect("it is connected")["type"] != "message-sent" {}
     }
-    deaf.into_iter().for_each(Wire::reset);
+    deaf.into_iter().for_each(TcpClient::reset);
     let mut large = mallory(server);
     large.send(&frame(TEXT, &vec![b' '; 262_144]));
     assert_eq!(large.next_json().expect("a greeting")["type"], "connect");
@@ -461,7 +459,7 @@ fn memory_and_sockets_are_given_back() {
     let directory = Directory::new();
     let data = format!("data_dir={}", directory.text());
     let server = server(&["limits.outbound_bytes=262144", &data]);
-    let witness = Witness::start(&server);
+    let witness = ControlPair::start(&server);
     let before = sockets(server.pid());
     let is_calm = || sockets(server.pid()) <= before;
     // Twice, so that the store's cache, which is bounded, is full.
@@ -482,8 +480,9 @@ fn memory_and_sockets_are_given_back() {
 fn few_bytes_that_ask_for_much_cost_little() {
     const CROWD: usize = 300;
     let server = server(&[]);
-    let witness = Witness::start(&server);
-    let crowd: Vec<Wire> = (0..CROWD).map(|number| joined(mallory(&server), "crowd", &number.to_string())).collect();
+    let witness = ControlPair::start(&server);
+    let crowd: Vec<TcpClient> =
+        (0..CROWD).map(|number| joined(mallory(&server), "crowd", &number.to_string())).collect();
     let before = peak_bytes(server.pid());
     let joins = frame(TEXT, br#"{"type":"join-room","roomId":"crowd"}"#).repeat(10_000);
     let mut deaf = mallory(&server);

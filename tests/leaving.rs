@@ -1,7 +1,5 @@
 //! The server leaves: it stops accepting, tells everyone when to come back, hears out what is under way, and goes.
 
-mod support;
-
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::process::{ExitStatus, Stdio};
@@ -12,7 +10,7 @@ use serde_json::{Value, json};
 use support::client::{Client, End, PATIENCE};
 use support::process::wait_until;
 use support::server::{Server, command, token};
-use support::wire::Wire;
+use support::tcp_client::TcpClient;
 
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
@@ -62,8 +60,8 @@ fn goodbye(client: &mut Client) -> (Value, u16) {
 }
 
 /// A request that is half sent, and of which the server has read that half.
-fn half_a_request(server: &Server) -> Wire {
-    let mut wire = Wire::connect(&server.address);
+fn half_a_request(server: &Server) -> TcpClient {
+    let mut wire = TcpClient::connect(&server.address);
     let token = token("ann", &json!({}));
     wire.send(
         format!(
@@ -78,7 +76,7 @@ fn half_a_request(server: &Server) -> Wire {
 }
 
 /// The other half; it must be answered.
-fn complete(mut wire: Wire) {
+fn complete(mut wire: TcpClient) {
     wire.send(b"\"meeting\"}");
     let (head, body) = wire.http_answer().expect("an answer");
     assert!(head.starts_with("HTTP/1.1 201 "), "{head}");
@@ -121,9 +119,9 @@ fn a_few_sessions_are_closed_one_by_one() {
     let mut server = server(2, &[]);
     let open = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    let sessions: Vec<Wire> = (0..24)
+    let sessions: Vec<TcpClient> = (0..24)
         .map(|_| {
-            let mut wire = Wire::connect(&server.address);
+            let mut wire = TcpClient::connect(&server.address);
             wire.send(open.as_bytes());
             assert!(wire.http_head().starts_with("HTTP/1.1 101 "));
             wire.next_frame().expect("it is open");
@@ -171,7 +169,7 @@ fn requests_under_way_are_answered_whichever_shard_they_concern() {
     let mut server = server(3_600, &PATIENT);
     // Each makes a room with a name by chance, so with near certainty every shard is home to some of them, though most
     // have no connection left by the time.
-    let mut requests: Vec<Wire> = (0..12).map(|_| half_a_request(&server)).collect();
+    let mut requests: Vec<TcpClient> = (0..12).map(|_| half_a_request(&server)).collect();
     server.signal(SIGTERM);
     wait_until_it_refuses(&server);
     assert!(server.is_running(), "it waits for the requests");
@@ -200,14 +198,14 @@ fn who_does_not_answer_the_close_holds_nobody_up() {
     let mut server = server(1, &PATIENT);
     let token = token("mallory", &json!({}));
     // Silent connections, half a head, half a request, an upgraded one that never reads, and one that sent half a frame.
-    let silent: Vec<Wire> = (0..10).map(|_| Wire::connect(&server.address)).collect();
-    let mut half = Wire::connect(&server.address);
+    let silent: Vec<TcpClient> = (0..10).map(|_| TcpClient::connect(&server.address)).collect();
+    let mut half = TcpClient::connect(&server.address);
     half.send(b"GET / HTTP/1.1\r\nHost:");
     let request = half_a_request(&server);
-    let deaf: Vec<Wire> = (0..10).map(|_| Wire::connect(&server.address).upgrade(&token)).collect();
-    let mut cut = Wire::connect(&server.address).upgrade(&token);
+    let deaf: Vec<TcpClient> = (0..10).map(|_| TcpClient::connect(&server.address).upgrade(&token)).collect();
+    let mut cut = TcpClient::connect(&server.address).upgrade(&token);
     cut.send(&[0x81, 0xFE, 0x10]);
-    let mut idle = Wire::connect(&server.address);
+    let mut idle = TcpClient::connect(&server.address);
     idle.send(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
     assert!(idle.http_answer().is_some());
     server.signal(SIGTERM);

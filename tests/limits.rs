@@ -1,12 +1,10 @@
 //! Every limit that an operator can set is kept, told to whoever meets it, and no further.
 
-mod support;
-
 use serde_json::{Value, json};
 use support::client::{Client, End};
 use support::process::wait_until;
 use support::server::{Server, token};
-use support::wire::{TEXT, Wire, frame};
+use support::tcp_client::{TEXT, TcpClient, frame};
 
 fn server(settings: &[&str]) -> Server {
     Server::of_shards(2, settings)
@@ -109,13 +107,13 @@ fn a_frame_has_so_many_bytes_and_no_more() {
     ann.send_text(&ping_of(1001));
     assert!(matches!(ann.end(), End::Close(1009, _)));
     // Pieces of a message are counted together, and its announced length is enough to refuse it.
-    let mut wire = Wire::connect(&server.address).upgrade(&token("ann", &json!({})));
+    let mut wire = TcpClient::connect(&server.address).upgrade(&token("ann", &json!({})));
     let mut first = frame(TEXT, &[b' '; 900]);
     first[0] &= 0x7F;
     wire.send(&first);
     wire.send(&frame(0, &[b' '; 101]));
     assert_eq!(wire.last_words().1, Some(1009));
-    let mut wire = Wire::connect(&server.address).upgrade(&token("ann", &json!({})));
+    let mut wire = TcpClient::connect(&server.address).upgrade(&token("ann", &json!({})));
     wire.send(&frame(TEXT, &[b' '; 1001])[..8]);
     assert_eq!(wire.last_words().1, Some(1009));
 }
@@ -200,7 +198,7 @@ fn make_a_room_with_a_large_body(server: &Server) {
         token("ann", &json!({}))
     );
     let body = format!("{}{{}}", " ".repeat(3_000_000));
-    let mut wire = Wire::connect(&server.address);
+    let mut wire = TcpClient::connect(&server.address);
     wire.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
     wire.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).as_bytes());
     for _ in 0..2 {
@@ -300,9 +298,9 @@ fn take_on_four(shards: usize) {
     let server = Server::of_shards(shards, &["limits.connections=4"]);
     let mut kept: Vec<Client> = (0..3).map(|number| connect(&server, &format!("u{number}"))).collect();
     // One that has not said anything yet counts as well.
-    let silent = Wire::connect(&server.address);
+    let silent = TcpClient::connect(&server.address);
     let is_refused = || {
-        let mut wire = Wire::connect(&server.address);
+        let mut wire = TcpClient::connect(&server.address);
         let _ = wire.try_send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
         // What had come before it was closed may be lost on the way (RFC 9293 §3.6.1).
         let answer = wire.http_answer();
@@ -319,7 +317,7 @@ fn take_on_four(shards: usize) {
     wait_until("there is place again", || !is_refused());
     kept.remove(0).close();
     wait_until("there is place for two", || {
-        let _one = Wire::connect(&server.address);
+        let _one = TcpClient::connect(&server.address);
         !is_refused()
     });
     kept.iter_mut().for_each(goes_on);

@@ -4,7 +4,6 @@
 #[path = "engineio/client.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod socketio;
-mod support;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -18,7 +17,7 @@ use support::http::{ask, bearer};
 use support::process::wait_until;
 use support::redis::RedisServer;
 use support::server::{Server, token};
-use support::wire::{CLOSE, Wire, frame};
+use support::tcp_client::{CLOSE, TcpClient, frame};
 use switchboard::base::rng::Rng;
 
 const SHARDS: usize = 3;
@@ -121,7 +120,7 @@ struct Gust<'a> {
     servers: &'a [Server],
     rng: Rng,
     /// Connections that are there, and whose they are.
-    here: Vec<(String, Wire)>,
+    here: Vec<(String, TcpClient)>,
     seen: Known,
 }
 
@@ -130,7 +129,7 @@ impl Gust<'_> {
         self.rng.below(bound as u64) as usize
     }
 
-    fn blow(mut self, gust: usize) -> (Vec<(String, Wire)>, Known) {
+    fn blow(mut self, gust: usize) -> (Vec<(String, TcpClient)>, Known) {
         for _ in 0..STORM / GUSTS {
             self.come(gust);
             while self.here.len() > 40 || (self.below(3) == 0 && !self.here.is_empty()) {
@@ -154,7 +153,7 @@ impl Gust<'_> {
     fn come(&mut self, gust: usize) {
         let user = format!("s{gust}-{}", self.rng.below(USERS));
         let server = self.below(self.servers.len());
-        let mut wire = Wire::connect(&self.servers[server].address).upgrade(&token(&user, &json!({})));
+        let mut wire = TcpClient::connect(&self.servers[server].address).upgrade(&token(&user, &json!({})));
         for _ in 0..1 + self.below(2) {
             let room = ROOMS[self.below(ROOMS.len())];
             wire.send_text(&json!({ "type": "join-room", "roomId": room }).to_string());
@@ -234,13 +233,13 @@ fn there_is_one_offline_however_many_connections_end_on_however_many_shards() {
     let mut watchers: Vec<Client> = (0..SHARDS).map(|number| connect(&server, &format!("watcher-{number}"))).collect();
     // Users enough for each shard to be home to one of them, connections enough to be on all shards.
     for user in ["ann", "bo", "cy", "di", "ed", "flo"] {
-        let mut connections: Vec<Wire> =
-            (0..9).map(|_| Wire::connect(&server.address).upgrade(&token(user, &json!({})))).collect();
+        let mut connections: Vec<TcpClient> =
+            (0..9).map(|_| TcpClient::connect(&server.address).upgrade(&token(user, &json!({})))).collect();
         for wire in &mut connections {
             // Greeted, it is attached.
             assert_eq!(wire.next_json().expect("it is connected")["type"], "connect");
         }
-        connections.into_iter().for_each(Wire::reset);
+        connections.into_iter().for_each(TcpClient::reset);
         for watcher in &mut watchers {
             for status in ["online", "offline"] {
                 let told = watcher.wait_until(|told| told["type"] == "presence" && told["userId"] == user);

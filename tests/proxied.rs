@@ -1,8 +1,6 @@
 //! Behind proxies that speak the PROXY protocol, as HAProxy, NGINX and load balancers of AWS do: whose a connection is, is
 //! what its header says, if it comes by one of them, and by nobody else.
 
-mod support;
-
 use std::process::Command;
 
 use serde_json::json;

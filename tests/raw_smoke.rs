@@ -1,7 +1,5 @@
 //! Two clients in a room, by the real binary: the shortest proof that it all hangs together.
 
-mod support;
-
 use serde_json::json;
 use support::client::Client;
 use support::server::{Server, token};

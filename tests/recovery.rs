@@ -3,8 +3,6 @@
 //!
 //! `SWITCHBOARD_CUTS=n` cuts them off `n` times in all instead of 200.
 
-mod support;
-
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

@@ -1,8 +1,6 @@
 //! One room, members on several shards: what one sends reaches those it is for, on whichever thread they are, unchanged
 //! and in one order.
 
-mod support;
-
 use std::collections::BTreeMap;
 
 use base64::Engine;
@@ -11,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use support::client::Client;
 use support::server::{Server, token};
-use support::wire::{TEXT, Wire, frame};
+use support::tcp_client::{TEXT, TcpClient, frame};
 
 /// Rooms enough for each shard to be home to one of them; names hash evenly.
 const ROOMS: [&str; 8] = ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"];
@@ -250,7 +248,7 @@ fn a_peer_whose_connection_is_reset_is_announced() {
     let mut presences = [Presence::new(), Presence::new(), Presence::new()];
     for round in 0..9 {
         let peer = format!("fleeting-{round}");
-        let mut wire = Wire::connect(&server.address).upgrade(&token("fleeting", &json!({})));
+        let mut wire = TcpClient::connect(&server.address).upgrade(&token("fleeting", &json!({})));
         for room in ROOMS {
             wire.send_text(&json!({ "type": "join-room", "roomId": room, "peerId": peer }).to_string());
         }
@@ -285,7 +283,7 @@ fn a_peer_that_is_reset_while_it_is_written_to_is_announced() {
     let mut presence = Presence::new();
     let mut seq = 0;
     for number in 0..VICTIMS {
-        let mut victim = Wire::connect(&server.address).upgrade(&token("victim", &json!({})));
+        let mut victim = TcpClient::connect(&server.address).upgrade(&token("victim", &json!({})));
         let peer = format!("victim-{number}");
         victim.send_text(&json!({ "type": "join-room", "roomId": "busy", "peerId": peer }).to_string());
         while victim.next_json().expect("it is connected")["type"] != "room-joined" {}
@@ -310,7 +308,7 @@ fn a_peer_that_is_reset_while_it_is_written_to_is_announced() {
 #[test]
 fn a_peer_that_falls_silent_is_announced_and_closed() {
     let server = server(&["heartbeat.interval_ms=300", "heartbeat.timeout_ms=1500"]);
-    let mut silent = Wire::connect(&server.address).upgrade(&token("silent", &json!({})));
+    let mut silent = TcpClient::connect(&server.address).upgrade(&token("silent", &json!({})));
     silent.send_text(&json!({ "type": "join-room", "roomId": "r", "peerId": "silent" }).to_string());
     while silent.next_json().expect("it is connected")["type"] != "room-joined" {}
     std::thread::scope(|scope| {
@@ -405,7 +403,7 @@ fn all_that_came_before_the_end_of_a_stream_counts() {
     listener.join("r", "listener");
     let mut seq = 0;
     for _ in 0..20 {
-        let mut wire = Wire::connect(&server.address).upgrade(&token("hasty", &json!({})));
+        let mut wire = TcpClient::connect(&server.address).upgrade(&token("hasty", &json!({})));
         wire.send_text(&json!({ "type": "join-room", "roomId": "r", "peerId": "hasty" }).to_string());
         while wire.next_json().expect("it is connected")["type"] != "room-joined" {}
         assert_eq!(listener.next()["type"], "peer-joined");

@@ -8,11 +8,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-mod support;
-
 use support::client::Client;
 use support::server::{Server, token};
-use support::wire::{CLOSE, TEXT, Wire, frame, upgrade_request};
+use support::tcp_client::{CLOSE, TEXT, TcpClient, frame, upgrade_request};
 
 const PING: u8 = 9;
 const PONG: u8 = 10;
@@ -77,7 +75,7 @@ fn any_split_of_the_bytes_gives_the_same_answers() {
     ]
     .concat();
     let answers = |piece: usize| {
-        let mut wire = Wire::connect(&server.address);
+        let mut wire = TcpClient::connect(&server.address);
         for bytes in bytes.chunks(piece) {
             wire.send(bytes);
         }
@@ -108,7 +106,7 @@ fn any_split_of_the_bytes_gives_the_same_answers() {
 #[test]
 fn bodies_are_relayed_byte_for_byte() {
     let server = start(&["--shards", "2"]);
-    let mut bob = Wire::connect(&server.address).upgrade(&token("bob", &json!({})));
+    let mut bob = TcpClient::connect(&server.address).upgrade(&token("bob", &json!({})));
     bob.send_text(r#"{"type":"join-room","roomId":"r","peerId":"b"}"#);
     assert_eq!(bob.next_json().expect("a greeting")["type"], "connect");
     assert_eq!(bob.next_json().expect("an answer")["type"], "room-joined");
@@ -141,7 +139,7 @@ fn bodies_are_relayed_byte_for_byte() {
 #[test]
 fn a_ping_is_answered_with_what_it_carried() {
     let server = start(&[]);
-    let mut wire = Wire::connect(&server.address).upgrade(&alice());
+    let mut wire = TcpClient::connect(&server.address).upgrade(&alice());
     assert_eq!(wire.next_json().expect("a greeting")["type"], "connect");
     for payload in [&b""[..], b"x", &[0xFF; 125]] {
         wire.send(&frame(PING, payload));
@@ -158,7 +156,7 @@ fn a_client_that_falls_silent_is_gone() {
     // It answers its pings while it waits.
     let watching = std::thread::spawn(move || watcher.wait_for("peer-left"));
     let begun = Instant::now();
-    let mut silent = Wire::connect(&server.address).upgrade(&alice());
+    let mut silent = TcpClient::connect(&server.address).upgrade(&alice());
     silent.send_text(r#"{"type":"join-room","roomId":"r","peerId":"a"}"#);
     let mut pings = 0;
     let mut told = Value::Null;
@@ -183,12 +181,12 @@ fn a_client_that_falls_silent_is_gone() {
 #[test]
 fn any_frame_is_a_sign_of_life_and_pings_keep_their_interval() {
     let server = start(&["--set", "heartbeat.interval_ms=50", "--set", "heartbeat.timeout_ms=1000"]);
-    let answers: [fn(&mut Wire); 3] = [
+    let answers: [fn(&mut TcpClient); 3] = [
         |wire| wire.send(&frame(PONG, b"")),
         |wire| wire.send(&frame(PING, b"")),
         |wire| wire.send_text("not even JSON"),
     ];
-    let mut clients = answers.map(|answer| (Wire::connect(&server.address).upgrade(&alice()), answer));
+    let mut clients = answers.map(|answer| (TcpClient::connect(&server.address).upgrade(&alice()), answer));
     let (begun, mut pings) = (Instant::now(), 0);
     // Longer than a silent client is given.
     while begun.elapsed() < Duration::from_millis(1_500) {
@@ -214,7 +212,7 @@ fn a_close_is_echoed_and_the_stream_ends() {
     let table: [(&[u8], &[u8]); 4] =
         [(b"", b""), (&[3, 0xE8], &[3, 0xE8]), (b"\x03\xE9going away", &[3, 0xE9]), (b"\x0F\xA0", &[0x0F, 0xA0])];
     for (sent, echoed) in table {
-        let mut wire = Wire::connect(&server.address).upgrade(&alice());
+        let mut wire = TcpClient::connect(&server.address).upgrade(&alice());
         assert_eq!(wire.next_json().expect("a greeting")["type"], "connect");
         wire.send(&frame(CLOSE, sent));
         // What comes after a close frame is not looked at.
@@ -248,7 +246,7 @@ fn what_is_no_websocket_message_ends_the_connection() {
     for (bytes, code, reason) in table {
         let code = u16::to_be_bytes(code);
         for piece in [1, bytes.len()] {
-            let mut wire = Wire::connect(&server.address).upgrade(&alice());
+            let mut wire = TcpClient::connect(&server.address).upgrade(&alice());
             assert_eq!(wire.next_json().expect("a greeting")["type"], "connect");
             for bytes in bytes.chunks(piece) {
                 wire.send(bytes);

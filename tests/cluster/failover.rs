@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::log::room_name;
 use crate::scene::{CONVERGENCE, People, Scene};
-use crate::support::redis_cluster::RedisCluster;
 use crate::times;
+use support::redis_cluster::RedisCluster;
 
 const SIGKILL: i32 = 9;
 

@@ -20,8 +20,6 @@ mod rolling;
 mod scene;
 mod sentinel;
 mod stock;
-#[path = "../support/mod.rs"]
-mod support;
 
 /// How often a fault happens: as often as the variable says, or as usual.
 fn times(usual: usize) -> usize {

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::log::room_name;
 use crate::scene::{CONVERGENCE, Scene};
-use crate::support::redis_cluster::RedisCluster;
 use crate::times;
+use support::redis_cluster::RedisCluster;
 
 /// Rooms whose slots move, one after the other.
 const MOVED: usize = 3;

@@ -80,15 +80,15 @@ fn get_by_without_redis(
 
 /// Ways in which Redis is away for some nodes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Way {
+enum FaultProxy {
     Restarted,
     Paused,
     Cut,
     Swallowed,
 }
 
-fn redis_is_away(name: &'static str, way: Way, usual: usize, seconds: u64) {
-    let has_ways = matches!(way, Way::Cut | Way::Swallowed);
+fn redis_is_away(name: &'static str, way: FaultProxy, usual: usize, seconds: u64) {
+    let has_ways = matches!(way, FaultProxy::Cut | FaultProxy::Swallowed);
     Scene::start(name, has_ways, &[]).play(|scene, people| {
         let mut pairs: Vec<Pair> = (0..NODES).map(|node| Pair::meet(scene, node)).collect();
         for round in 0..times(usual) {
@@ -97,23 +97,23 @@ fn redis_is_away(name: &'static str, way: Way, usual: usize, seconds: u64) {
             let one = [round % NODES];
             let long = Duration::from_secs(asked().map_or(seconds, |_| 10));
             match way {
-                Way::Restarted => {
+                FaultProxy::Restarted => {
                     scene.redis().restart_keeping(if round.is_multiple_of(2) { SIGKILL } else { SIGTERM })
                 }
-                Way::Paused => {
+                FaultProxy::Paused => {
                     scene.redis().signal(SIGSTOP);
                     get_by_without_redis(scene, people, &all, &mut pairs, long);
                     scene.redis().signal(SIGCONT);
                 }
-                Way::Cut => {
+                FaultProxy::Cut => {
                     scene.ways[one[0]].cut();
                     get_by_without_redis(scene, people, &one, &mut pairs, Duration::from_secs(1));
-                    scene.ways[one[0]].mend();
+                    scene.ways[one[0]].restore();
                 }
-                Way::Swallowed => {
-                    scene.ways[one[0]].swallow();
+                FaultProxy::Swallowed => {
+                    scene.ways[one[0]].drop_all();
                     get_by_without_redis(scene, people, &one, &mut pairs, Duration::from_secs(1));
-                    scene.ways[one[0]].mend();
+                    scene.ways[one[0]].restore();
                 }
             }
             let back = Instant::now();
@@ -137,22 +137,22 @@ fn leave_pairs(pairs: &mut Vec<Pair>) {
 
 #[test]
 fn redis_is_restarted() {
-    redis_is_away("Redis restarted", Way::Restarted, 3, 0);
+    redis_is_away("Redis restarted", FaultProxy::Restarted, 3, 0);
 }
 
 #[test]
 fn redis_is_paused() {
-    redis_is_away("Redis paused", Way::Paused, 2, 3);
+    redis_is_away("Redis paused", FaultProxy::Paused, 2, 3);
 }
 
 #[test]
 fn a_node_is_cut_off_from_redis() {
-    redis_is_away("a node cut off from Redis", Way::Cut, 3, 1);
+    redis_is_away("a node cut off from Redis", FaultProxy::Cut, 3, 1);
 }
 
 #[test]
 fn a_node_hears_nothing_of_redis() {
-    redis_is_away("a node whose way to Redis swallows everything", Way::Swallowed, 2, 1);
+    redis_is_away("a node whose way to Redis swallows everything", FaultProxy::Swallowed, 2, 1);
 }
 
 #[test]

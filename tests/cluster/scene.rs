@@ -13,10 +13,10 @@ use crate::line::Line;
 use crate::log::{Log, room_name};
 use crate::person::{END, FINISH, Person, Shown, TALK, World};
 use crate::stock::PREFIX;
-use crate::support::http::{ask, bearer};
-use crate::support::redis::RedisServer;
-use crate::support::server::{Server, command_at, token};
-use crate::support::way::Way;
+use support::fault_proxy::FaultProxy;
+use support::http::{ask, bearer};
+use support::redis::RedisServer;
+use support::server::{Server, command_at, token};
 
 pub(crate) const NODES: usize = 3;
 const PEOPLE: usize = 60;
@@ -32,7 +32,7 @@ pub(crate) struct Scene {
     redis: Option<RedisServer>,
     url: String,
     /// Each node's way to Redis.
-    pub(crate) ways: Vec<Way>,
+    pub(crate) ways: Vec<FaultProxy>,
     pub(crate) nodes: Vec<Option<Server>>,
     settings: Vec<String>,
     /// Whether epochs end here, because Redis loses what it has kept.
@@ -127,7 +127,7 @@ impl Scene {
     /// Three nodes on a Redis that keeps what it is told, each by its own way if there are to be ways.
     pub(crate) fn start(name: &'static str, has_ways: bool, settings: &[&str]) -> Self {
         let redis = RedisServer::start_keeping();
-        let ways = (0..NODES).filter(|_| has_ways).map(|_| Way::to(redis.port())).collect();
+        let ways = (0..NODES).filter(|_| has_ways).map(|_| FaultProxy::to(redis.port())).collect();
         let url = redis.url();
         Self::set(name, Some(redis), url, ways, settings)
     }
@@ -137,7 +137,13 @@ impl Scene {
         Self::set(name, None, url, Vec::new(), &[])
     }
 
-    fn set(name: &'static str, redis: Option<RedisServer>, url: String, ways: Vec<Way>, settings: &[&str]) -> Self {
+    fn set(
+        name: &'static str,
+        redis: Option<RedisServer>,
+        url: String,
+        ways: Vec<FaultProxy>,
+        settings: &[&str],
+    ) -> Self {
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let (nodes, figures) = ((0..NODES).map(|_| None).collect(), Figures::default());
         let mut scene = Self { name, redis, url, ways, nodes, settings, forgets: false, figures };
@@ -158,7 +164,7 @@ impl Scene {
 
     /// Starts a node.
     pub(crate) fn start_node(&mut self, node: usize, address: &str) {
-        let url = self.ways.get(node).map_or_else(|| self.url.clone(), Way::url);
+        let url = self.ways.get(node).map_or_else(|| self.url.clone(), FaultProxy::url);
         let url = format!("redis.url={url}");
         let usual = [
             "rooms.create_on_join=always",

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use crate::scene::{CONVERGENCE, Scene};
-use crate::support::redis_group::RedisGroup;
 use crate::{asked, times};
+use support::redis_sentinel::RedisGroup;
 
 const SIGKILL: i32 = 9;
 

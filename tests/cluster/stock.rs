@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::log::room_name;
 use crate::scene::{CONVERGENCE, NODES, People, Scene};
-use crate::support::packages::NODE;
-use crate::support::server::token;
+use support::packages::NODE;
+use support::server::token;
 
 /// What their names begin with.
 pub(crate) const PREFIX: &str = "stock-";

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
-use super::support::client::PATIENCE;
-use super::support::http::{Http, Response};
-use super::support::server::{Server, token};
+use support::client::PATIENCE;
+use support::http::{Http, Response};
+use support::server::{Server, token};
 
 /// Between two packets of a payload.
 pub(crate) const RS: &str = "\u{1e}";
@@ -91,7 +91,7 @@ impl Polling {
     /// Sends a GET and does not wait for its answer.
     pub(crate) fn begin_get(&mut self) {
         let path = self.path();
-        self.reading.write(super::support::http::request("GET", &path, &[], None));
+        self.reading.write(support::http::request("GET", &path, &[], None));
     }
 
     pub(crate) fn post(&mut self, body: &str) -> Response {

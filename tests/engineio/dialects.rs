@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::client::{Socket, connect_packet, event, server};
-use super::support::client::Client;
-use super::support::http::{ask, bearer};
-use super::support::server::{Server, token};
+use support::client::Client;
+use support::http::{ask, bearer};
+use support::server::{Server, token};
 
 /// A room with its host, who speaks `raw`.
 fn raw_in(server: &Server, room: &str) -> Client {

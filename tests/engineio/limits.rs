@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::client::{Polling, RS, Socket, connect_packet};
-use super::support::client::Client;
-use super::support::server::{Server, token};
+use support::client::Client;
+use support::server::{Server, token};
 
 /// The answers in these packets: acks, by number.
 fn acks(packets: &[String]) -> Vec<(u64, Value)> {

@@ -15,5 +15,3 @@ mod requests;
 mod rooms;
 mod sessions;
 mod shards;
-#[path = "../support/mod.rs"]
-mod support;

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::client::{Socket, server};
 use super::offender::{BAD, CARRIERS, Offender, Sent};
-use super::support::server::Server;
-use super::support::witness::Witness;
+use support::control_pair::ControlPair;
+use support::server::Server;
 
 /// What becomes of who sends it.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ use Outcome::{Answered, Breaks, Ends, PassedOver};
 
 /// Somebody in the room with those who misbehave, and two raw clients elsewhere.
 struct Bystanders {
-    witness: Witness,
+    witness: ControlPair,
     member: Socket,
 }
 
@@ -34,7 +34,7 @@ impl Bystanders {
         let (mut member, _) = Socket::chat(&server.address, "camel", "bob");
         member.ask(1, "joinRoom", &json!("r"));
         member.acked(1);
-        Self { witness: Witness::start(server), member }
+        Self { witness: ControlPair::start(server), member }
     }
 
     /// That they have heard of one who came and left, and of nothing else.
@@ -199,7 +199,7 @@ fn attachments_that_are_missing_or_too_many_end_their_session_and_no_other() {
 #[test]
 fn who_speaks_before_connecting_or_after_parting_is_cut() {
     let server = server(&[]);
-    let witness = Witness::start(&server);
+    let witness = ControlPair::start(&server);
     for carrier in CARRIERS {
         for packet in [r#"42/chat,["heartbeat"]"#, "41/chat,", "43/chat,1[]", r#"451-/chat,["x"]"#, r#"44/chat,"no""#] {
             let mut offender = Offender::open(&server.address, carrier);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
 
 use super::client::{Polling, RS, Socket, connect_packet, server, suite_server};
-use super::support::server::{Server, token};
+use support::server::{Server, token};
 
 /// The JSON behind what a packet begins with.
 fn object(packet: &str, beginning: &str) -> Value {
@@ -154,7 +154,7 @@ fn a_user_has_so_many_connections_and_no_more() {
     third.send(&connect_packet("/", "ada"));
     assert_eq!(object(&third.next(), "44")["data"]["code"], "RATE_LIMITED");
     drop(socket);
-    super::support::process::wait_until("one has ended", || {
+    support::process::wait_until("one has ended", || {
         third.send(&connect_packet("/", "ada"));
         third.next().starts_with("40")
     });

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tungstenite::Message;
 
 use super::client::{RS, Socket};
-use super::support::http::{Http, Response, ask};
-use super::support::server::token;
+use support::http::{Http, Response, ask};
+use support::server::token;
 
 /// Each way a session may be carried, and what version it is of.
 pub(crate) const CARRIERS: [(&str, u8); 4] = [("polling", 4), ("polling", 3), ("websocket", 4), ("websocket", 3)];

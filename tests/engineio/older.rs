@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::client::{Socket, suite_server};
-use super::support::http::{Http, Response, ask};
-use super::support::server::{Server, token};
+use support::http::{Http, Response, ask};
+use support::server::{Server, token};
 
 const PATH: &str = "/engine.io/?EIO=3&transport=polling";
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tungstenite::{Error, Message};
 
 use super::client::{Polling, Socket, connect_packet, event};
-use super::support::client::{Client, PATIENCE};
-use super::support::server::{Server, token};
+use support::client::{Client, PATIENCE};
+use support::server::{Server, token};
 
 /// A server where everybody is told how others are, and whoever is lost has left at once.
 fn server(shards: usize) -> Server {

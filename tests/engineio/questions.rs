@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::client::Socket;
-use super::support::client::Client;
-use super::support::http::{ask, bearer};
-use super::support::process::wait_until;
-use super::support::server::{Server, token};
+use support::client::Client;
+use support::http::{ask, bearer};
+use support::process::wait_until;
+use support::server::{Server, token};
 
 /// A client of `colon` that waits for its acks.
 struct Requester {
@@ -143,7 +143,7 @@ fn rooms_are_described_listed_and_their_users_named() {
 #[test]
 fn who_types_and_what_became_of_messages_is_told_to_members() {
     for shards in [1, 3] {
-        let data = super::support::directory::Directory::new();
+        let data = support::directory::Directory::new();
         let path = data.text();
         let server = Server::of_shards(shards, &[&format!("data_dir={path}"), "rooms.history=true"]);
         let mut ada = raw(&server, "ada");

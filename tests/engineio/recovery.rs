@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::client::{Socket, array, event};
-use crate::support::client::Client;
-use crate::support::server::{Server, token};
+use support::client::Client;
+use support::server::{Server, token};
 
 /// What a client knows that was accepted.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! Requests: what each is answered, and what pages of other sites may.
 
 use super::client::{Polling, Socket, server, suite_server};
-use super::support::http::{Http, Response, ask};
-use super::support::server::Server;
+use support::http::{Http, Response, ask};
+use support::server::Server;
 
 /// An answer as one line.
 fn line(answer: &Response) -> String {

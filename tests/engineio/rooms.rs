@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::client::{Polling, Socket, connect_packet, event};
-use super::support::client::Client;
-use super::support::http::{ask, bearer};
-use super::support::process::wait_until;
-use super::support::server::{Server, token};
+use support::client::Client;
+use support::http::{ask, bearer};
+use support::process::wait_until;
+use support::server::{Server, token};
 
 /// Has a peer of `user` join the room by REST; it hears so by itself.
 fn join(server: &Server, user: &str, peer: &str, room: &str) {

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::client::{Polling, RS, Socket, server, suite_server};
-use super::support::http::{Http, ask};
-use super::support::process::wait_until;
-use super::support::server::Server;
+use support::http::{Http, ask};
+use support::process::wait_until;
+use support::server::Server;
 
 const UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
 

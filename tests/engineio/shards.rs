@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::client::{Polling, Socket, connect_packet};
-use super::support::http::{Http, ask};
-use super::support::server::Server;
+use support::http::{Http, ask};
+use support::server::Server;
 
 fn shard_of(sid: &str) -> u8 {
     URL_SAFE_NO_PAD.decode(sid).expect("base64url")[2]
@@ -52,13 +52,12 @@ fn one_connection_may_serve_sessions_of_all_shards() {
     }
     // All at once: what is answered before the connection moves on is not lost, nor is what comes behind.
     let posts: String =
-        clients.iter().map(|client| super::support::http::request("POST", &client.path(), &[], Some("4all"))).collect();
+        clients.iter().map(|client| support::http::request("POST", &client.path(), &[], Some("4all"))).collect();
     http.write(posts);
     for _ in &clients {
         assert_eq!(http.answer().text(), "ok");
     }
-    let gets: String =
-        clients.iter().map(|client| super::support::http::request("GET", &client.path(), &[], None)).collect();
+    let gets: String = clients.iter().map(|client| support::http::request("GET", &client.path(), &[], None)).collect();
     http.write(gets);
     for _ in &clients {
         assert_eq!(http.answer().text(), "4all");
@@ -70,7 +69,7 @@ fn a_request_cut_anywhere_moves_whole() {
     let server = Server::start(&["--conformance", "--shards", "3"]);
     for cut in 1..60 {
         let client = Polling::open(&server.address, "/engine.io/");
-        let request = super::support::http::request("POST", &client.path(), &[], Some("4in two pieces"));
+        let request = support::http::request("POST", &client.path(), &[], Some("4in two pieces"));
         let mut http = Http::connect(&server.address);
         let (first, second) = request.split_at((cut * 7).min(request.len() - 1));
         http.write(first);

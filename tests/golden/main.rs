@@ -7,8 +7,6 @@ mod pattern;
 mod place;
 mod play;
 mod script;
-#[path = "../support/mod.rs"]
-mod support;
 mod talker;
 
 macro_rules! conversations {

@@ -8,8 +8,8 @@ use tungstenite::Message;
 
 use crate::pattern::{Names, differences};
 use crate::script::Sent;
-use crate::support::client::{Client, End};
 use crate::talker::Talker;
+use support::client::{Client, End};
 
 /// Marks what the runner itself sends: as a `requestId`, and as the type of messages that nobody is to hear of.
 pub(crate) const FENCE: &str = "fence";

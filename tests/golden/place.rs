@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::party::Party;
 use crate::script::Script;
-use crate::support::http::{self, Http};
-use crate::support::redis::RedisServer;
-use crate::support::server::{Server, token};
+use support::http::{self, Http};
+use support::redis::RedisServer;
+use support::server::{Server, token};
 
 /// How many share a Redis.
 pub(crate) const NODES: usize = 3;

@@ -11,10 +11,10 @@ use crate::party::Party;
 use crate::pattern::{self, Names, differences, key};
 use crate::place::Place;
 use crate::script::{Caller, Dialect, Line, Script, Sent, Speech, Step};
-use crate::support::client::{Client, End, PATIENCE};
-use crate::support::http::{self, Response};
-use crate::support::server::token;
 use crate::talker::{AGENT, Talker, shown};
+use support::client::{Client, End, PATIENCE};
+use support::http::{self, Response};
+use support::server::token;
 
 /// Where the files are.
 pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");

@@ -11,8 +11,8 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::http::{HeaderName, HeaderValue};
 use tungstenite::{Error, Message, WebSocket};
 
-use crate::support::client::{End, PATIENCE};
-use crate::support::http::{Http, request};
+use support::client::{End, PATIENCE};
+use support::http::{Http, request};
 
 /// What program they say they are.
 pub(crate) const AGENT: &str = "conversation/1.0";

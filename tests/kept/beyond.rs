@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::line::{Cut, Line};
 use crate::log::{number, room_name, text};
 use crate::start;
-use crate::support::directory::Directory;
-use crate::support::process::wait_until;
-use crate::support::server::{Server, token};
-use crate::support::wire::Wire;
+use support::directory::Directory;
+use support::process::wait_until;
+use support::server::{Server, token};
+use support::tcp_client::TcpClient;
 
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
@@ -274,8 +274,8 @@ fn a_page_of_large_messages_is_no_reason_to_cut_a_slow_reader_off() {
     let mut ann = connect(&server, "ann");
     join(&mut ann, 0, "ann");
     say_all(&mut ann, 0, (0..SAID).map(|n| format!("{n:016384}")));
-    let mut bo = Wire::connect_narrow(&server.address).upgrade(&token("bo", &json!({})));
-    let wait_for = |bo: &mut Wire, kind: &str| loop {
+    let mut bo = TcpClient::connect_narrow(&server.address).upgrade(&token("bo", &json!({})));
+    let wait_for = |bo: &mut TcpClient, kind: &str| loop {
         let message = bo.next_json().expect("it is not cut off");
         if message["type"] == kind {
             return message;

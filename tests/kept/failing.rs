@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use crate::line::{Cut, Line};
 use crate::log::{Log, number, room_name, text};
-use crate::support::client::PATIENCE;
-use crate::support::directory::Directory;
-use crate::support::http::{ask, bearer};
-use crate::support::process::wait_until;
-use crate::support::server::{Server, token};
 use crate::{command, start};
+use support::client::PATIENCE;
+use support::directory::Directory;
+use support::http::{ask, bearer};
+use support::process::wait_until;
+use support::server::{Server, token};
 
 const ANY_PORT: &str = "127.0.0.1:0";
 

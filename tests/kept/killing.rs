@@ -11,10 +11,10 @@ use switchboard::base::rng::Rng;
 
 use crate::line::{Line, Lost};
 use crate::log::{Log, Told, number, room_name, text};
-use crate::support::directory::Directory;
-use crate::support::process::wait_until;
-use crate::support::server::Server;
 use crate::{start, times};
+use support::directory::Directory;
+use support::process::wait_until;
+use support::server::Server;
 
 const ROOMS: usize = 4;
 

@@ -9,8 +9,8 @@ use socket2::SockRef;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
-use crate::support::client::PATIENCE;
-use crate::support::server::token;
+use support::client::PATIENCE;
+use support::server::token;
 
 /// The connection is no more.
 #[derive(Debug)]

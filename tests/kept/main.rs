@@ -11,8 +11,6 @@ mod line;
 mod log;
 mod returning;
 mod starting;
-#[path = "../support/mod.rs"]
-mod support;
 mod waiting;
 
 use std::process::Command;

@@ -12,8 +12,8 @@ use switchboard::base::rng::Rng;
 
 use crate::line::{Cut, Line, Lost};
 use crate::log::{number, room_name, text};
-use crate::support::server::Server;
 use crate::times;
+use support::server::Server;
 
 const LISTENERS: usize = 200;
 const ROOMS: usize = 4;

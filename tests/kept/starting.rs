@@ -11,10 +11,10 @@ use serde_json::json;
 
 use crate::line::Line;
 use crate::log::{Log, room_name};
-use crate::support::client::PATIENCE;
-use crate::support::directory::Directory;
-use crate::support::server::Server;
 use crate::{command, start};
+use support::client::PATIENCE;
+use support::directory::Directory;
+use support::server::Server;
 
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -140,7 +140,7 @@ fn a_developers_second_server_does_without_the_directory_of_the_first() {
     let developers = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
         command.args(["serve", "--dev", "--listen", ANY_PORT]).current_dir(directory.path()).env_clear();
-        command.env("JWT_SECRET", crate::support::server::SECRET).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.env("JWT_SECRET", support::server::SECRET).stdin(Stdio::null()).stdout(Stdio::piped());
         command
     };
     let say = |server: &Server| {

@@ -17,7 +17,8 @@ use switchboard::owner::embedded::EmbeddedOwner;
 use switchboard::owner::redis::Settings;
 use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
 
-use crate::support::redis::{Node, RedisServer};
+use support::redis::RedisServer;
+use support::redis_node::Node;
 
 /// Shards of each node.
 pub(crate) const SHARDS: usize = 3;

@@ -7,5 +7,3 @@ mod keepers;
 mod ops;
 mod rooms;
 mod same;
-#[path = "../support/mod.rs"]
-mod support;

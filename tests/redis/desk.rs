@@ -8,7 +8,7 @@ use switchboard::message::redis::{Call, Demand, Fault, Heard, RedisState, Script
 use switchboard::runtime::bridge::{Address, Carrier};
 use tokio::time::{Instant, timeout_at};
 
-use crate::support::client::PATIENCE;
+use support::client::PATIENCE;
 
 /// Adds its argument to a list.
 pub(crate) static APPEND: Script =

@@ -18,7 +18,8 @@ use switchboard::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, Up
 use switchboard::owner::OwnerContract;
 use switchboard::owner::redis::{Keys, Settings};
 
-use crate::support::redis::{Node, RedisServer};
+use support::redis::RedisServer;
+use support::redis_node::Node;
 
 pub(crate) const GRACE_MS: u64 = 3_000;
 

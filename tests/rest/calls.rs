@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::http::{Http, Response, ask, bearer, request};
-use crate::support::server::{Server, token};
+use support::http::{Http, Response, ask, bearer, request};
+use support::server::{Server, token};
 
 const NONE: &str = "";
 

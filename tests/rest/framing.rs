@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::http::{Http, Response, bearer, request};
-use crate::support::server::{Server, token};
+use support::http::{Http, Response, bearer, request};
+use support::server::{Server, token};
 
 fn start() -> (Server, String) {
     (Server::start(&["--set", "limits.body_bytes=1000"]), bearer(&token("alice", &json!({}))))

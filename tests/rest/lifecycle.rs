@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::client::{Client, End};
-use crate::support::http::{Http, bearer};
-use crate::support::server::{Server, token};
+use support::client::{Client, End};
+use support::http::{Http, bearer};
+use support::server::{Server, token};
 
 const TERMINATE: i32 = 15;
 

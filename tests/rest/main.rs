@@ -6,6 +6,4 @@ mod framing;
 mod lifecycle;
 mod origins;
 mod people;
-#[path = "../support/mod.rs"]
-mod support;
 mod tokens;

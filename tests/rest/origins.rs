@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::http::{Http, ask, bearer};
-use crate::support::server::{Server, token};
+use support::http::{Http, ask, bearer};
+use support::server::{Server, token};
 
 const UPGRADE: [&str; 4] = [
     "Upgrade: websocket",

@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::{Client, End};
-use crate::support::http::{Http, Response, ask, bearer, request};
-use crate::support::server::{Server, token};
+use support::client::{Client, End};
+use support::http::{Http, Response, ask, bearer, request};
+use support::server::{Server, token};
 
 /// Users enough for each shard to be home to one of them.
 const USERS: [&str; 6] = ["ann", "bo", "cy", "di", "ed", "flo"];
@@ -69,7 +69,7 @@ impl Stage {
 
     /// A user's connections, once there are so many.
     fn connections(&self, user: &str, count: usize) -> Vec<Value> {
-        let until = std::time::Instant::now() + crate::support::client::PATIENCE;
+        let until = std::time::Instant::now() + support::client::PATIENCE;
         loop {
             let answer = self.granted("GET", &format!("/connections/{user}"), &own(user), None);
             let list = answer["connections"].as_array().expect("a list").clone();

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use crate::support::http::{Http, Response, ask, bearer, request};
-use crate::support::process::wait_until;
-use crate::support::server::{SECRET, Server, token};
+use support::http::{Http, Response, ask, bearer, request};
+use support::process::wait_until;
+use support::server::{SECRET, Server, token};
 
 const UPGRADE: [&str; 4] = [
     "Upgrade: websocket",
@@ -244,7 +244,7 @@ fn unverified_tokens_count_only_where_that_was_asked_for() {
     let foreign = signed(Algorithm::ES256, "p256_private.pem", None, &json!({}));
     assert_eq!(status(&server, &foreign), 200);
     assert_eq!(status(&server, &token("alice", &json!({ "exp": 1_000_000_000 }))), 401);
-    let mut exposed = crate::support::server::command(&["--set", "auth.verify=none", "--listen", "0.0.0.0:0"], &[]);
+    let mut exposed = support::server::command(&["--set", "auth.verify=none", "--listen", "0.0.0.0:0"], &[]);
     let output = exposed.stderr(std::process::Stdio::piped()).output().expect("it runs");
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("auth.verify"));

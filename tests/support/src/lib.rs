@@ -1,0 +1,32 @@
+//! Shared by the tests and benches of this workspace.
+//!
+//! - Processes: [`server`] (the real binary), [`redis`], [`redis_cluster`], [`redis_sentinel`], [`chromium`], and
+//!   [`process`] to observe them.
+//! - Clients: [`client`] (raw dialect over WebSocket), [`tcp_client`] (byte by byte), [`http`], [`packages`] (Socket.IO
+//!   clients from npm and PyPI).
+//! - Fault injection: [`fault_proxy`] between a server and Redis. [`control_pair`] detects a fault that affects
+//!   uninvolved clients.
+//! - Without sockets: [`settings`], [`redis_node`] (one node of a cluster, driven call by call), [`bench`].
+//! - [`token`], [`frame`], [`directory`], [`workspace`].
+//!
+//! Unit tests of `switchboard` must not use this crate: it links the library without `cfg(test)`, so the types differ.
+
+pub mod bench;
+pub mod chromium;
+pub mod client;
+pub mod control_pair;
+pub mod directory;
+pub mod fault_proxy;
+pub mod frame;
+pub mod http;
+pub mod packages;
+pub mod process;
+pub mod redis;
+pub mod redis_cluster;
+pub mod redis_node;
+pub mod redis_sentinel;
+pub mod server;
+pub mod settings;
+pub mod tcp_client;
+pub mod token;
+pub mod workspace;
