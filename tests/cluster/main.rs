@@ -3,23 +3,17 @@
 //!
 //! `SWITCHBOARD_FAULTS=n` has each fault happen `n` times instead of the usual number, and as long as it may.
 
-mod emptied;
+mod client;
 mod failover;
-mod killed;
-#[allow(dead_code, reason = "shared with the tests of one server")]
-#[path = "../kept/line.rs"]
-mod line;
-#[allow(dead_code, reason = "shared with the tests of one server")]
-#[path = "../kept/log.rs"]
-mod log;
-mod migration;
-mod person;
-mod place;
-mod redis_away;
-mod rolling;
-mod scene;
+mod harness;
+mod node_crash;
+mod npm_clients;
+mod redis_faults;
+mod redis_flush;
+mod rolling_restart;
+mod room_view;
 mod sentinel;
-mod stock;
+mod slot_migration;
 
 /// How often a fault happens: as often as the variable says, or as usual.
 fn times(usual: usize) -> usize {

@@ -2,16 +2,16 @@
 
 use std::time::Instant;
 
-use crate::scene::{CONVERGENCE, Scene};
+use crate::harness::{CONVERGENCE, ClusterTest};
 use crate::{asked, times};
 use support::redis_sentinel::RedisGroup;
 
 const SIGKILL: i32 = 9;
 
 #[test]
-fn sentinels_find_another_master() {
+fn clients_across_sentinel_failover_lose_nothing() {
     let mut group = RedisGroup::start();
-    Scene::at("a master under Sentinels killed", group.url()).that_forgets().play(|scene, people| {
+    ClusterTest::at("a master under Sentinels killed", group.url()).that_forgets().play(|scene, people| {
         for _ in 0..times(1) {
             let master = group.master().expect("there is one");
             let since = Instant::now();
@@ -32,9 +32,9 @@ fn sentinels_find_another_master() {
 
 /// The former master answers on for some seconds: nobody may tell it anything any more.
 #[test]
-fn sentinels_are_told_to_find_another_master() {
+fn clients_across_requested_sentinel_failover_lose_nothing() {
     let group = RedisGroup::start();
-    Scene::at("SENTINEL FAILOVER", group.url()).that_forgets().play(|scene, people| {
+    ClusterTest::at("SENTINEL FAILOVER", group.url()).that_forgets().play(|scene, people| {
         for _ in 0..times(1) {
             let master = group.master().expect("there is one");
             let since = Instant::now();

@@ -1,15 +1,14 @@
 //! Engine.IO and Socket.IO over real sockets, rule by rule: what the wire carries, byte for byte, and what becomes of a
 //! session when its client does what it should not.
 
-mod client;
 mod dialects;
+mod engineio3;
+mod faulty_client;
 mod limits;
 mod malformed;
 mod namespaces;
-mod offender;
-mod older;
-mod online;
-mod questions;
+mod online_lists;
+mod queries;
 mod recovery;
 mod requests;
 mod rooms;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::client::{Polling, Socket, connect_packet};
+use support::engineio::{Polling, Socket, connect_packet};
 use support::http::{Http, ask};
 use support::server::Server;
 
@@ -14,7 +14,7 @@ fn shard_of(sid: &str) -> u8 {
 }
 
 #[test]
-fn each_request_finds_its_session_whichever_shard_it_comes_to() {
+fn request_on_any_shard_finds_its_session() {
     let server = Server::start(&["--conformance", "--shards", "4"]);
     let mut shards = BTreeSet::new();
     for round in 0..40 {
@@ -39,7 +39,7 @@ fn each_request_finds_its_session_whichever_shard_it_comes_to() {
 }
 
 #[test]
-fn one_connection_may_serve_sessions_of_all_shards() {
+fn connection_serves_sessions_of_all_shards() {
     let server = Server::start(&["--conformance", "--shards", "3"]);
     let clients: Vec<Polling> = (0..20).map(|_| Polling::open(&server.address, "/engine.io/")).collect();
     let mut http = Http::connect(&server.address);
@@ -65,7 +65,7 @@ fn one_connection_may_serve_sessions_of_all_shards() {
 }
 
 #[test]
-fn a_request_cut_anywhere_moves_whole() {
+fn request_split_anywhere_moves_whole_to_its_shard() {
     let server = Server::start(&["--conformance", "--shards", "3"]);
     for cut in 1..60 {
         let client = Polling::open(&server.address, "/engine.io/");
@@ -81,7 +81,7 @@ fn a_request_cut_anywhere_moves_whole() {
 }
 
 #[test]
-fn a_client_connects_by_requests_to_any_shard() {
+fn client_connects_by_requests_to_any_shard() {
     let server = Server::of_shards(3, &[]);
     for number in 0..10 {
         let client = Polling::open(&server.address, "/socket.io/");

@@ -2,12 +2,12 @@
 //! real sockets: with one shard, again with several, so that rooms and users live on other threads than their clients,
 //! and on several servers that share a Redis. `README.md` beside the files says how they are written.
 
-mod party;
 mod pattern;
-mod place;
-mod play;
+mod runner;
 mod script;
-mod talker;
+mod scripted_client;
+mod servers;
+mod socketio_client;
 
 macro_rules! conversations {
     ($($name:ident),+ $(,)?) => {
@@ -17,7 +17,7 @@ macro_rules! conversations {
         $(
             #[test]
             fn $name() {
-                play::perform(stringify!($name));
+                runner::perform(stringify!($name));
             }
         )+
 
@@ -26,7 +26,7 @@ macro_rules! conversations {
             $(
                 #[test]
                 fn $name() {
-                    crate::play::perform_on_several(stringify!($name));
+                    crate::runner::perform_on_several(stringify!($name));
                 }
             )+
         }
@@ -103,8 +103,8 @@ conversations! {
 }
 
 #[test]
-fn every_file_is_performed() {
-    let files = std::fs::read_dir(play::DIRECTORY).expect("the directory is there");
+fn conversations_match_their_files() {
+    let files = std::fs::read_dir(runner::DIRECTORY).expect("the directory is there");
     let names = files.map(|file| file.expect("an entry").file_name().into_string().expect("a plain name"));
     let mut found: Vec<String> = names.filter_map(|name| name.strip_suffix(".txt").map(str::to_owned)).collect();
     found.sort();

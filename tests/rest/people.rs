@@ -10,14 +10,14 @@ use support::server::{Server, token};
 /// Users enough for each shard to be home to one of them.
 const USERS: [&str; 6] = ["ann", "bo", "cy", "di", "ed", "flo"];
 
-struct Stage {
+struct PeopleTest {
     server: Server,
     /// An admin's token line, and one with the scope `push`.
     root: String,
     pusher: String,
 }
 
-impl Stage {
+impl PeopleTest {
     fn new() -> Self {
         let settings = ["presence.scope=none", "rooms.create_on_join=always", "limits.rest_per_minute=0"];
         let mut arguments = vec!["--shards", "3"];
@@ -91,8 +91,8 @@ fn is_date(value: &Value) -> bool {
 }
 
 #[test]
-fn a_users_connections_are_shown_to_them_and_to_admins() {
-    let stage = Stage::new();
+fn connections_of_a_user_are_shown_to_owner_and_admins() {
+    let stage = PeopleTest::new();
     for user in USERS {
         let mut clients: Vec<Client> = (0..3).map(|_| stage.connect(user)).collect();
         clients[1].join("r", user);
@@ -118,8 +118,8 @@ fn a_users_connections_are_shown_to_them_and_to_admins() {
 }
 
 #[test]
-fn a_live_connection_is_registered_by_its_id() {
-    let stage = Stage::new();
+fn live_connection_is_registered_by_id() {
+    let stage = PeopleTest::new();
     for user in USERS {
         let client = stage.connect(user);
         let device = json!({ "os": "plan 9", "list": [1, null] });
@@ -138,8 +138,8 @@ fn a_live_connection_is_registered_by_its_id() {
 }
 
 #[test]
-fn a_connection_may_be_registered_before_it_comes_and_after() {
-    let stage = Stage::new();
+fn connection_is_registered_before_and_after_connecting() {
+    let stage = PeopleTest::new();
     for user in USERS {
         let register = |socket: &str, device: &str| {
             let body = json!({ "userId": user, "socketId": socket, "deviceInfo": { "is": device } });
@@ -193,8 +193,8 @@ fn removed(client: &mut Client) {
 }
 
 #[test]
-fn a_connection_is_closed_by_its_user_or_an_admin() {
-    let stage = Stage::new();
+fn connection_is_closed_by_its_user_or_an_admin() {
+    let stage = PeopleTest::new();
     for user in USERS {
         let (mut first, mut second, mut third) = (stage.connect(user), stage.connect(user), stage.connect(user));
         let path = |client: &Client| format!("/connections/{}", client.id());
@@ -223,8 +223,8 @@ fn a_connection_is_closed_by_its_user_or_an_admin() {
 }
 
 #[test]
-fn presence_is_shown_to_all_and_said_by_oneself_or_an_admin() {
-    let stage = Stage::new();
+fn presence_is_readable_by_all_and_set_by_owner_or_admin() {
+    let stage = PeopleTest::new();
     for user in USERS {
         let path = format!("/presence/{user}");
         let look = |line: &str| stage.granted("GET", &path, line, None);
@@ -255,8 +255,8 @@ fn presence_is_shown_to_all_and_said_by_oneself_or_an_admin() {
 }
 
 #[test]
-fn a_broadcast_reaches_every_connection_on_every_shard() {
-    let stage = Stage::new();
+fn broadcast_reaches_every_connection_on_every_shard() {
+    let stage = PeopleTest::new();
     let mut clients: Vec<Client> = (0..12).map(|number| stage.connect(USERS[number % USERS.len()])).collect();
     let body = json!({ "message": { "text": "Tea is ready" }, "type": "announcement" });
     stage.refused("POST", "/broadcast", &own("ann"), Some(body.clone()), (403, "FORBIDDEN"));
@@ -285,8 +285,8 @@ fn a_broadcast_reaches_every_connection_on_every_shard() {
 }
 
 #[test]
-fn a_push_reaches_all_connections_of_those_it_is_for_and_says_who_is_not_there() {
-    let stage = Stage::new();
+fn push_reaches_all_connections_and_reports_absent_users() {
+    let stage = PeopleTest::new();
     for user in USERS {
         let mut clients = [stage.connect(user), stage.connect(user)];
         let body = json!({ "userId": user, "type": "chat", "data": { "message": "Hello!", "sender": "system" } });
@@ -327,8 +327,8 @@ fn a_push_reaches_all_connections_of_those_it_is_for_and_says_who_is_not_there()
 }
 
 #[test]
-fn pushing_is_for_admins_and_services() {
-    let stage = Stage::new();
+fn push_requires_admin_or_push_scope() {
+    let stage = PeopleTest::new();
     let push = json!({ "userId": "ann", "type": "chat" });
     let table = [
         ("POST", "/websocket/message/user", Some(push)),
@@ -357,7 +357,7 @@ fn pushing_is_for_admins_and_services() {
 
 #[test]
 fn connected_users_are_listed_page_by_page() {
-    let stage = Stage::new();
+    let stage = PeopleTest::new();
     let _clients: Vec<Client> = (0..9).map(|number| stage.connect(USERS[number % USERS.len()])).collect();
     let page = |query: &str| stage.granted("GET", &format!("/websocket/users/connected{query}"), &stage.pusher, None);
     let all = page("");
@@ -377,8 +377,8 @@ fn connected_users_are_listed_page_by_page() {
 }
 
 #[test]
-fn anybody_may_ask_whether_somebody_is_connected() {
-    let stage = Stage::new();
+fn connection_status_is_readable_by_every_user() {
+    let stage = PeopleTest::new();
     for user in USERS {
         let client = stage.connect(user);
         let path = format!("/websocket/users/{user}/status");

@@ -65,7 +65,7 @@ pub(crate) struct Membership {
 }
 
 /// What a new member was told of itself and the room.
-pub(crate) struct Entry {
+pub(crate) struct JoinState {
     pub(crate) room: String,
     pub(crate) epoch: String,
     pub(crate) name: String,
@@ -76,7 +76,7 @@ pub(crate) struct Entry {
 }
 
 impl Membership {
-    pub(crate) fn new(peer: usize, user: &str, entry: Entry) -> Self {
+    pub(crate) fn new(peer: usize, user: &str, entry: JoinState) -> Self {
         assert!(!entry.view.contains_key(&entry.name), "{} is among its own peers", entry.name);
         Self {
             peer,
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     fn member(name: &str, facts: &[Fact], end: End) -> Membership {
-        let entry = Entry {
+        let entry = JoinState {
             room: "r".into(),
             epoch: "e".into(),
             name: name.into(),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn another_order_is_seen() {
+    fn different_order_is_detected() {
         let a = member("a", &[message(1), joined("b"), message(2), joined("d"), message(3)], End::Open);
         let same = member("b", &[message(2), joined("d"), message(3)], End::Open);
         assert!(compare(&a, &same, true));
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn who_left_is_held_to_what_came_before() {
+    fn member_that_left_is_checked_up_to_its_end() {
         let left = |name: &str| Fact::Left { name: name.into() };
         let a = member("a", &[joined("b"), message(1), left("b"), message(2)], End::Open);
         assert!(compare(&a, &member("b", &[message(1)], End::StorageEvent), true));
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_seen() {
+    fn gap_is_detected() {
         let mut a = member("a", &[], End::Open);
         a.note_own(1);
         a.note(message(2), true);

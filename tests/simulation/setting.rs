@@ -12,7 +12,7 @@ use switchboard::domain::op::{Rules, Scope};
 use switchboard::runtime::storage::Durability;
 use switchboard::shard::{Options, SocketIo};
 
-use super::storage::Nature;
+use super::faulty_store::StoreTraits;
 
 /// When every run begins, in milliseconds since 1970.
 pub(crate) const BEGINNING: u64 = 1_750_000_000_000;
@@ -127,7 +127,7 @@ impl Setting {
     }
 
     /// A server that keeps things, and the store it keeps them in. Nothing is limited that is not of interest here.
-    pub(crate) fn draw_stored(rng: &mut Rng) -> (Self, Nature) {
+    pub(crate) fn draw_stored(rng: &mut Rng) -> (Self, StoreTraits) {
         let mut plain = Self::draw(&mut Rng::from_seed(0));
         let durability = [Durability::Process, Durability::Power, Durability::None][rng.below(5) as usize % 3];
         let recovery_window_ms = 20_000 + rng.below(3) * 40_000;
@@ -157,7 +157,7 @@ impl Setting {
             rules: Arc::new(rules),
             ..(*plain.options).clone()
         });
-        let nature = Nature { durability, recovery_window_ms, keep_messages, keep_ms, leisure, overflows };
+        let nature = StoreTraits { durability, recovery_window_ms, keep_messages, keep_ms, leisure, overflows };
         (Self { announces_all: true, is_slow: false, ..plain }, nature)
     }
 

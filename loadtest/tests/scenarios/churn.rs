@@ -4,7 +4,7 @@ use crate::harness::echo_server::{self, Answer};
 use crate::harness::{number, room_server, run, run_with};
 
 #[test]
-fn connections_come_and_go_while_others_stay() {
+fn churn_with_resting_connections_measures_handshakes_and_joins() {
     let run = run("churn --connections 40 --parallel 6 --room 5 --seconds 0.6");
     let report = run.exact();
     assert!(number(report, "handshakes_per_cpu_s") > 0.0);
@@ -19,7 +19,7 @@ fn connections_come_and_go_while_others_stay() {
 }
 
 #[test]
-fn openings_follow_a_timetable_and_lives_have_a_length() {
+fn churn_at_a_rate_follows_its_timetable() {
     let run = run("churn --connections 30 --parallel 20 --rate 100 --life 50 --messages 2 --workers 2 --seconds 1");
     let report = run.exact();
     assert_eq!(number(report, "asked_per_s"), 100.0);
@@ -29,7 +29,7 @@ fn openings_follow_a_timetable_and_lives_have_a_length() {
 }
 
 #[test]
-fn bare_handshakes_are_measured_too_and_servers_that_echo() {
+fn churn_without_rooms_measures_handshakes_and_echoes() {
     let run = run("churn --connections 10 --parallel 4 --room 0 --messages 0 --seconds 0.3");
     assert_eq!(number(run.exact(), "joins_per_s"), 0.0);
     let address = echo_server::serve(|_, _| Answer::Once);
@@ -39,7 +39,7 @@ fn bare_handshakes_are_measured_too_and_servers_that_echo() {
 }
 
 #[test]
-fn what_is_not_answered_and_what_does_not_end_is_found() {
+fn churn_against_faulty_server_reports_missing_answers_and_ends() {
     // It has no receipts for messages, and keeps the connections of members that leave. One of the two places that openings
     // have is lost to each.
     let address = room_server::serve(|_, _| 1);
@@ -51,7 +51,7 @@ fn what_is_not_answered_and_what_does_not_end_is_found() {
 }
 
 #[test]
-fn what_cannot_be_is_said() {
+fn invalid_arguments_are_refused() {
     for (options, complaint) in [
         ("--connections 0", "at least one connection"),
         ("--room 0", "nobody to say something to"),

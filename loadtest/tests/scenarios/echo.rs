@@ -4,7 +4,7 @@ use crate::harness::echo_server::{Answer, serve};
 use crate::harness::{number, run_with};
 
 #[test]
-fn an_echo_server_is_measured() {
+fn echo_against_correct_server_reports_no_fault() {
     let address = serve(|_, _| Answer::Once);
     let run = run_with(&format!("echo --target {address} --connections 20 --window 4 --bytes 200 --seconds 0.3"));
     let report = run.exact();
@@ -16,7 +16,7 @@ fn an_echo_server_is_measured() {
 }
 
 #[test]
-fn several_workers_share_the_connections() {
+fn echo_with_several_workers_shares_the_connections() {
     let address = serve(|_, _| Answer::Once);
     let run = run_with(&format!("echo --target {address} --connections 10 --workers 3 --seconds 0.3"));
     assert!(number(run.exact(), "deliveries_per_s") > 0.0);
@@ -32,7 +32,7 @@ fn faults(answer: fn(usize, u64) -> Answer) -> [u64; 5] {
 }
 
 #[test]
-fn what_is_dropped_is_missing() {
+fn dropped_message_is_reported_missing() {
     assert_eq!(
         faults(|connection, text| if connection < 2 && text == 7 { Answer::Never } else { Answer::Once }),
         [2, 0, 0, 0, 0]
@@ -40,7 +40,7 @@ fn what_is_dropped_is_missing() {
 }
 
 #[test]
-fn what_comes_twice_is_doubled() {
+fn repeated_message_is_reported_doubled() {
     assert_eq!(
         faults(|connection, text| if connection == 1 && text <= 3 { Answer::Twice } else { Answer::Once }),
         [0, 3, 0, 0, 0]
@@ -48,7 +48,7 @@ fn what_comes_twice_is_doubled() {
 }
 
 #[test]
-fn what_comes_late_is_out_of_order() {
+fn late_message_is_reported_out_of_order() {
     assert_eq!(
         faults(|connection, text| if connection == 1 && text == 4 { Answer::AfterNext } else { Answer::Once }),
         [0, 0, 1, 0, 0]
@@ -56,7 +56,7 @@ fn what_comes_late_is_out_of_order() {
 }
 
 #[test]
-fn what_is_cut_short_is_damaged_and_so_missing() {
+fn shortened_message_is_reported_damaged_and_missing() {
     assert_eq!(
         faults(|connection, text| if connection == 1 && text == 4 { Answer::Short } else { Answer::Once }),
         [1, 0, 0, 1, 0]
@@ -64,7 +64,7 @@ fn what_is_cut_short_is_damaged_and_so_missing() {
 }
 
 #[test]
-fn what_was_under_way_on_a_closed_connection_is_missing() {
+fn message_on_closed_connection_is_reported_missing() {
     let [missing, doubled, out_of_order, damaged, closed] =
         faults(|connection, text| if connection == 1 && text == 4 { Answer::Close } else { Answer::Once });
     assert!((1..=2).contains(&missing), "{missing}");

@@ -5,7 +5,7 @@ use crate::harness::{number, run, run_with};
 use support::redis::RedisServer;
 
 #[test]
-fn rooms_in_a_closed_loop_get_everything() {
+fn fanout_in_closed_loop_delivers_everything() {
     let run = run("fanout --rooms 5 --members 8 --window 4 --bytes 64 --seconds 0.5");
     let report = run.exact();
     assert!(number(report, "deliveries_per_cpu_s") > 0.0);
@@ -18,7 +18,7 @@ fn rooms_in_a_closed_loop_get_everything() {
 }
 
 #[test]
-fn a_timetable_is_kept_whatever_comes_back() {
+fn fanout_at_a_rate_keeps_its_timetable() {
     let run = run("fanout --rooms 3 --members 4 --rate 300 --seconds 1 --workers 2");
     let report = run.exact();
     assert_eq!(number(report, "asked_per_s"), 300.0);
@@ -28,7 +28,7 @@ fn a_timetable_is_kept_whatever_comes_back() {
 }
 
 #[test]
-fn a_room_may_span_several_workers() {
+fn fanout_room_spans_several_workers() {
     let run = run("fanout --rooms 1 --members 50 --window 2 --workers 4 --seconds 0.3");
     assert!(number(run.exact(), "deliveries_per_s") > 0.0);
     let run = crate::harness::run("fanout --rooms 3 --members 20 --workers 2 --seconds 0.3");
@@ -36,7 +36,7 @@ fn a_room_may_span_several_workers() {
 }
 
 #[test]
-fn rooms_may_span_several_servers() {
+fn fanout_room_spans_several_servers() {
     let redis = RedisServer::start();
     let load = "fanout --rooms 4 --members 6 --window 4 --seconds 0.5 --servers 3 --set redis.url=";
     let run = run(&format!("{load}{}", redis.url()));
@@ -49,7 +49,7 @@ fn rooms_may_span_several_servers() {
 }
 
 #[test]
-fn it_is_quoted_as_a_fraction_of_its_floor() {
+fn fanout_with_floor_reports_its_fraction() {
     let run = run("fanout --rooms 2 --members 10 --window 2 --seconds 0.3 --with-floor --runs 2");
     assert_eq!(run.code, Some(0), "{}", run.complaints);
     let titles: Vec<_> = run.reports.iter().filter_map(|report| report["scenario"].as_str()).collect();
@@ -75,18 +75,18 @@ fn faults(copies: Copies) -> [u64; 2] {
 }
 
 #[test]
-fn a_lost_delivery_is_missing_whichever_worker_it_was_for() {
+fn lost_delivery_is_reported_missing_for_any_worker() {
     assert_eq!(faults(|_, message| usize::from(message != 2)), [2 * 5, 0]);
     assert_eq!(faults(|member, message| usize::from(member != 4 || message != 3)), [2, 0]);
 }
 
 #[test]
-fn a_second_delivery_is_doubled_even_if_it_is_the_last() {
+fn repeated_last_delivery_is_reported_doubled() {
     assert_eq!(faults(|member, message| 1 + usize::from(member == 4 && message <= 3)), [0, 2 * 3]);
 }
 
 #[test]
-fn what_cannot_be_is_refused_before_anything_starts() {
+fn invalid_arguments_are_refused_before_start() {
     for (arguments, complaint) in [
         ("fanout --members 1", "at least 2 members"),
         ("fanout --window 129", "1 to 128 messages under way"),

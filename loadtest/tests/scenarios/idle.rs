@@ -3,7 +3,7 @@
 use crate::harness::{number, run, run_with};
 
 #[test]
-fn connections_come_rest_in_rooms_and_go() {
+fn idle_connections_in_rooms_are_measured() {
     let run = run("idle --connections 60 --room 10 --rounds 2 --workers 2");
     assert_eq!(run.code, Some(0), "{}", run.complaints);
     assert_eq!(run.reports.len(), 2);
@@ -15,7 +15,7 @@ fn connections_come_rest_in_rooms_and_go() {
 }
 
 #[test]
-fn who_cannot_connect_says_so() {
+fn idle_without_server_reports_failed_connections() {
     let run = run_with(&format!("idle --target 127.0.0.1:1 --pid {} --connections 3", std::process::id()));
     assert_eq!(run.code, Some(1));
     assert!(run.complaints.contains("3 of 3 clients could not connect"), "{}", run.complaints);

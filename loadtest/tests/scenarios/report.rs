@@ -35,7 +35,7 @@ fn measure(json: &std::path::Path, html: &std::path::Path) {
 }
 
 #[test]
-fn what_is_measured_is_written_shown_and_compared() {
+fn report_is_written_shown_and_compared() {
     let (json, html, other) = (file("a.json"), file("a.html"), file("b.json"));
     measure(&json, &html);
     let written = fs::read_to_string(&json).expect("it is written");
@@ -70,7 +70,7 @@ fn what_is_measured_is_written_shown_and_compared() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn invalid_report_is_refused_with_its_place() {
     let broken = file("broken.json");
     fs::write(&broken, "{\"machine\": 7}").expect("it is written");
     for (arguments, said) in [

@@ -4,7 +4,7 @@ use crate::harness::signal_server::{Pass, serve};
 use crate::harness::{number, run, run_with};
 
 #[test]
-fn each_offer_is_answered_and_each_answer_brings_the_next_offer() {
+fn signal_in_closed_loop_answers_each_offer() {
     let run = run("signal --pairs 10 --bytes 600 --seconds 0.5");
     let report = run.exact();
     assert!(number(report, "deliveries_per_cpu_s") > 0.0);
@@ -15,7 +15,7 @@ fn each_offer_is_answered_and_each_answer_brings_the_next_offer() {
 }
 
 #[test]
-fn offers_go_one_way_with_several_under_way_in_shared_rooms_and_with_several_workers() {
+fn signal_relay_with_window_and_workers_delivers_all_offers() {
     let run = run("signal --relay --pairs 12 --room-size 8 --window 4 --workers 2 --seconds 0.3");
     let report = run.exact();
     assert!(number(report, "deliveries_per_s") > 0.0);
@@ -23,7 +23,7 @@ fn offers_go_one_way_with_several_under_way_in_shared_rooms_and_with_several_wor
 }
 
 #[test]
-fn relayed_offers_are_quoted_as_a_fraction_of_their_floor() {
+fn signal_relay_with_floor_reports_its_fraction() {
     let run = run("signal --relay --pairs 5 --seconds 0.3 --with-floor");
     assert_eq!(run.code, Some(0), "{}", run.complaints);
     let [own, floor] = &run.reports[..] else { panic!("{} reports", run.reports.len()) };
@@ -33,7 +33,7 @@ fn relayed_offers_are_quoted_as_a_fraction_of_their_floor() {
 }
 
 #[test]
-fn meetings_come_to_terms_and_go() {
+fn signal_meetings_connect_and_end() {
     let run = run("signal --meetings 6 --participants 3 --candidates 2 --workers 2 --seconds 0.7");
     let report = run.exact();
     assert!(number(report, "meetings_per_s") > 0.0);
@@ -46,7 +46,7 @@ fn meetings_come_to_terms_and_go() {
 }
 
 #[test]
-fn what_cannot_be_is_said() {
+fn invalid_arguments_are_refused() {
     for (options, complaint) in [
         ("--dialect echo", "takes the raw dialect"),
         ("--room-size 3", "whole pairs"),
@@ -71,7 +71,7 @@ fn faults(pass: fn(&str, u64) -> Pass, options: &str) -> [u64; 5] {
 }
 
 #[test]
-fn each_fault_of_a_relay_is_counted_as_what_it_is() {
+fn signal_relay_fault_is_reported_by_kind() {
     // The first of the second pair gets answers, the second offers.
     let of = |pass: fn(&str, u64) -> Pass| faults(pass, "--pairs 3 --window 2");
     assert_eq!(of(|to, n| if to == "peer-3" && n == 5 { Pass::Never } else { Pass::Once }), [1, 0, 0, 0, 0]);
@@ -82,7 +82,7 @@ fn each_fault_of_a_relay_is_counted_as_what_it_is() {
 }
 
 #[test]
-fn each_fault_of_a_meeting_is_counted_as_what_it_is() {
+fn signal_meeting_fault_is_reported_by_kind() {
     let of = |pass: fn(&str, u64) -> Pass| faults(pass, "--meetings 2 --participants 3 --candidates 1");
     assert_eq!(of(|to, n| if to == "peer-3" && n == 2 { Pass::Never } else { Pass::Once }), [1, 0, 0, 0, 0]);
     let [missing, doubled, late, damaged, errors] =

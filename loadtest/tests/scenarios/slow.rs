@@ -6,7 +6,7 @@ use crate::harness::{number, run, run_with};
 const LOAD: &str = "slow --members 11 --window 4 --bytes 12000 --seconds 0.3";
 
 #[test]
-fn readers_that_stall_are_disconnected_and_nobody_else_suffers() {
+fn stalled_reader_is_disconnected_without_effect_on_others() {
     let run = run(&format!("{LOAD} --rooms 2 --stalled 0.2 --unread 8000000 --outbound-bytes 200000 --workers 2"));
     assert_eq!(run.code, Some(0), "{}", run.complaints);
     let [before, report] = &run.reports[..] else { panic!("{} reports", run.reports.len()) };
@@ -25,7 +25,7 @@ fn readers_that_stall_are_disconnected_and_nobody_else_suffers() {
 }
 
 #[test]
-fn who_stalls_for_a_moment_gets_everything() {
+fn briefly_stalled_reader_receives_everything() {
     let run = run(&format!("{LOAD} --stalled 0.5 --unread 100000 --outbound-bytes 1000000000"));
     assert_eq!(run.code, Some(0), "{}", run.complaints);
     let report = &run.reports[1];
@@ -35,7 +35,7 @@ fn who_stalls_for_a_moment_gets_everything() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn invalid_arguments_are_refused() {
     for (arguments, complaint) in [
         ("slow --stalled 0", "one or more stall"),
         ("slow --stalled 1", "one or more do not"),

@@ -51,7 +51,7 @@ fn deliveries(heard: &[String]) -> Vec<(u64, Option<u64>, usize)> {
 }
 
 #[test]
-fn messages_are_heard_in_order() {
+fn socketio_client_receives_messages_in_order() {
     // Small enough that what piles up behind a POST takes several.
     let node = ReferenceServer::start(r#"{"maxHttpBufferSize":2000}"#);
     for (room, transport) in TRANSPORTS.into_iter().enumerate() {
@@ -71,7 +71,7 @@ fn messages_are_heard_in_order() {
 }
 
 #[test]
-fn acks_and_binary_events_are_heard() {
+fn socketio_client_receives_acks_and_binary_events() {
     let node = ReferenceServer::start("{}");
     for (transport, name) in [(Transport::Websocket, "websocket"), (Transport::Polling, "polling")] {
         let mut client = opened(&node, transport);
@@ -87,7 +87,7 @@ fn acks_and_binary_events_are_heard() {
 
 /// The server closes an idle connection between two heartbeats, so a polling client has to open its lane again.
 #[test]
-fn heartbeats_are_answered() {
+fn socketio_client_answers_heartbeats() {
     // Some versions of ReferenceServer add a second to the latter: the next heartbeat is well behind that, too.
     let node = ReferenceServer::start(r#"{"pingInterval":2200,"pingTimeout":5000,"keepAliveTimeout":300}"#);
     let survive = |transport| {
@@ -109,7 +109,7 @@ fn heartbeats_are_answered() {
 }
 
 #[test]
-fn a_refusal_closes() {
+fn socketio_client_refused_closes() {
     let node = ReferenceServer::start("{}");
     for transport in TRANSPORTS {
         let refused = |settings: &Settings, token| {
@@ -134,7 +134,7 @@ fn a_refusal_closes() {
 }
 
 #[test]
-fn a_server_that_disconnects_closes() {
+fn socketio_client_disconnected_by_server_closes() {
     let node = ReferenceServer::start("{}");
     for transport in TRANSPORTS {
         let mut client = opened(&node, transport);
@@ -145,7 +145,7 @@ fn a_server_that_disconnects_closes() {
 }
 
 #[test]
-fn a_server_that_dies_closes() {
+fn socketio_client_of_killed_server_closes() {
     for transport in TRANSPORTS {
         let node = ReferenceServer::start("{}");
         let mut client = opened(&node, transport);

@@ -10,7 +10,7 @@ fn run(node: &ReferenceServer, transport: &str, scenario: &str) -> Run {
 }
 
 #[test]
-fn rooms_get_everything_and_so_do_their_senders() {
+fn socketio_fanout_delivers_to_members_and_senders() {
     let node = ReferenceServer::start("{}");
     for transport in ["websocket", "polling"] {
         for load in ["--rooms 3 --members 4 --window 4", "--rooms 1 --members 8 --workers 3", "--rate 200 --members 4"]
@@ -27,7 +27,7 @@ fn rooms_get_everything_and_so_do_their_senders() {
 }
 
 #[test]
-fn connections_rest_in_rooms_over_both_transports() {
+fn socketio_idle_connections_are_measured_on_both_transports() {
     let node = ReferenceServer::start("{}");
     for transport in ["websocket", "polling"] {
         let run = run(&node, transport, "idle --connections 30 --room 10 --rounds 2 --workers 2");
@@ -41,7 +41,7 @@ fn connections_rest_in_rooms_over_both_transports() {
 }
 
 #[test]
-fn each_client_echoes_in_a_room_of_its_own_or_by_acks() {
+fn socketio_echo_works_by_rooms_and_by_acks() {
     let node = ReferenceServer::start("{}");
     let acks = r##"--join= --publish 1["ask","{content}"] --delivered ["#"##;
     for transport in ["websocket", "polling"] {
@@ -53,7 +53,7 @@ fn each_client_echoes_in_a_room_of_its_own_or_by_acks() {
 }
 
 #[test]
-fn connections_come_and_take_their_leave() {
+fn socketio_churn_closes_cleanly_on_both_transports() {
     let node = ReferenceServer::start("{}");
     for transport in ["websocket", "polling"] {
         let run = run(&node, transport, "churn --connections 10 --parallel 4 --room 5 --workers 2 --seconds 0.4");
@@ -65,7 +65,7 @@ fn connections_come_and_take_their_leave() {
 }
 
 #[test]
-fn a_fault_says_why_the_first_client_was_closed() {
+fn socketio_fault_reports_the_first_close_reason() {
     let node = ReferenceServer::start("{}");
     for transport in ["websocket", "polling"] {
         let leave = r#"--publish ["leave","{content}"]"#;
@@ -76,7 +76,7 @@ fn a_fault_says_why_the_first_client_was_closed() {
 }
 
 #[test]
-fn who_is_refused_says_in_which_words() {
+fn socketio_refusal_reports_the_servers_words() {
     let node = ReferenceServer::start("{}");
     for transport in ["websocket", "polling"] {
         let stranger = format!("--dialect socketio --transport {transport} --target {}", node.address);

@@ -7,7 +7,7 @@ use crate::harness::{number, run, run_with};
 use tungstenite::Message;
 
 #[test]
-fn all_come_are_cut_off_come_back_and_go() {
+fn storm_reconnects_all_clients() {
     let run = run("storm --connections 60 --room 10 --rounds 2 --settle 0.2 --workers 2");
     assert_eq!(run.code, Some(0), "{}", run.complaints);
     assert_eq!((run.reports.len(), run.faults("lost")), (2, 0));
@@ -32,7 +32,7 @@ fn all_come_are_cut_off_come_back_and_go() {
 }
 
 #[test]
-fn who_never_gets_in_is_lost() {
+fn storm_client_never_admitted_is_reported_lost() {
     let run = run("storm --connections 20 --room 5 --rounds 1 --settle 0 --attempts 2 --set limits.connections=8");
     assert_eq!(run.code, Some(2), "{}", run.complaints);
     // Once when they come, and once when they come back.
@@ -41,7 +41,7 @@ fn who_never_gets_in_is_lost() {
 }
 
 #[test]
-fn who_is_refused_or_not_heard_tries_again() {
+fn storm_client_refused_or_ignored_retries() {
     let address = serve(|number| match number {
         0..6 => Welcome::Refused,
         6..10 => Welcome::Ignored,
@@ -57,7 +57,7 @@ fn who_is_refused_or_not_heard_tries_again() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn invalid_arguments_are_refused() {
     for (arguments, complaint) in [
         ("storm --room 0", "at least one member"),
         ("storm --attempts 0", "at least one attempt"),

@@ -44,7 +44,7 @@ fn is_running(process: u32) -> bool {
 }
 
 #[test]
-fn a_worker_that_dies_ends_the_run() {
+fn killed_worker_ends_the_run() {
     let (run, workers) = start();
     signal(workers[1], "KILL");
     let output = run.wait_with_output().expect("its end");
@@ -55,7 +55,7 @@ fn a_worker_that_dies_ends_the_run() {
 }
 
 #[test]
-fn a_worker_that_hangs_ends_the_run() {
+fn hanging_worker_ends_the_run() {
     let (run, workers) = start();
     signal(workers[0], "STOP");
     let output = run.wait_with_output().expect("its end");
@@ -66,7 +66,7 @@ fn a_worker_that_hangs_ends_the_run() {
 }
 
 #[test]
-fn workers_end_with_their_conductor() {
+fn workers_of_killed_conductor_end() {
     let (mut run, workers) = start();
     run.kill().expect("it was running");
     run.wait().expect("its end");
