@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 use redis::Connection;
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::Content;
@@ -256,7 +256,7 @@ impl Node {
     }
 
     fn connection(&self, slot: usize) -> ConnectionId {
-        ConnectionId::new(Place { node: self.number, shard: 0, slot: slot as u32 }, [7; 12])
+        ConnectionId::new(ConnectionPlace { node: self.number, shard: 0, slot: slot as u32 }, [7; 12])
     }
 
     fn ask(&mut self, op: Op) {

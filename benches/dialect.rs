@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::dialect::packed::Packed;
@@ -32,7 +32,7 @@ fn alice() -> Identity {
 }
 
 fn connection(slot: u32) -> ConnectionId {
-    ConnectionId::new(Place { node: 0, shard: 0, slot }, Rng::from_seed(u64::from(slot)).nonce())
+    ConnectionId::new(ConnectionPlace { node: 0, shard: 0, slot }, Rng::from_seed(u64::from(slot)).nonce())
 }
 
 fn peer(slot: u32) -> Peer {

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
@@ -68,7 +68,7 @@ fn identity(at: usize) -> Identity {
 }
 
 fn connection(slot: u32, rng: &mut Rng) -> ConnectionId {
-    ConnectionId::new(Place { node: 0, shard: 0, slot }, rng.nonce())
+    ConnectionId::new(ConnectionPlace { node: 0, shard: 0, slot }, rng.nonce())
 }
 
 fn join(connection: ConnectionId, at: usize, peer: Option<Name>) -> RoomOp {

@@ -17,7 +17,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use crossbeam_channel::{Receiver, unbounded};
 use smallvec::smallvec;
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place as Slot};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace as Slot};
 use switchboard::base::rng::Rng;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::event::{Content, Message, PeerName};

@@ -31,7 +31,7 @@ impl Settings {
             shards: self.shards,
             head: HeadLimits { bytes: self.limits.http_head_bytes, headers: self.limits.http_headers },
             body_bytes: unless_off(self.limits.body_bytes),
-            websocket: ws::Limits { message_bytes: unless_off(self.limits.frame_bytes), fragments: FRAGMENTS },
+            websocket: ws::FrameLimits { message_bytes: unless_off(self.limits.frame_bytes), fragments: FRAGMENTS },
             content_bytes: unless_off(self.limits.message_bytes),
             outbound_bytes: unless_off(self.limits.outbound_bytes),
             rooms_per_connection: self.limits.rooms_per_connection,
@@ -88,13 +88,13 @@ impl Settings {
         // Both are announced to clients, or known to them, as at most this.
         let payload_bytes = unless_off(self.limits.body_bytes, default.sessions.payload.payload_bytes);
         SocketIo {
-            sessions: session::Settings {
+            sessions: session::SessionSettings {
                 heartbeat: Heartbeat { interval_ms: self.heartbeat.interval_ms, timeout_ms: self.heartbeat.timeout_ms },
-                payload: engineio::Limits { payload_bytes, ..default.sessions.payload },
+                payload: engineio::PayloadLimits { payload_bytes, ..default.sessions.payload },
                 outbound_bytes: unless_off(self.limits.outbound_bytes, usize::MAX),
                 ..default.sessions
             },
-            packet: socketio::Limits { packet_bytes: unless_off(self.limits.frame_bytes, payload_bytes) },
+            packet: socketio::SocketIoLimits { packet_bytes: unless_off(self.limits.frame_bytes, payload_bytes) },
             connect_ms: if self.limits.unauthenticated_ms == 0 { 86_400_000 } else { self.limits.unauthenticated_ms },
             ..default
         }

@@ -11,7 +11,7 @@ mod answer;
 
 use crate::base::time::Now;
 use crate::codec::engineio;
-use crate::codec::socketio::{self, Arguments, Target};
+use crate::codec::socketio::{self, Arguments, PacketTarget};
 use crate::dialect::{camel, colon, notify};
 use crate::domain::access::Identity;
 use crate::domain::command::{Command, Opaque};
@@ -243,7 +243,7 @@ pub fn greet_with_users(out: &mut Vec<u8>, users: &[PresenceView], total: usize)
 
 /// Appends an event whose array is what `write` appends.
 fn emit(out: &mut Vec<u8>, dialect: Dialect, write: impl FnOnce(&mut Vec<u8>)) {
-    let target = Target::namespace(dialect.namespace());
+    let target = PacketTarget::namespace(dialect.namespace());
     engineio::encode_text(out, |out| socketio::encode_event(out, &target, write));
 }
 

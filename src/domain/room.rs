@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::random_word;
 use crate::base::limits;
-use crate::base::table::Named;
+use crate::base::table::HasName;
 use crate::domain::access::Identity;
 use crate::domain::event::{Event, Peer};
 use crate::domain::membership::Members;
@@ -92,7 +92,7 @@ pub struct Room {
     pub end_is_due: bool,
 }
 
-impl Named for Box<Room> {
+impl HasName for Box<Room> {
     fn name(&self) -> &str {
         &self.id
     }

@@ -134,7 +134,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
     use crate::base::rng::Rng;
     use crate::base::time::Now;
     use crate::domain::access::Roles;
@@ -145,7 +145,7 @@ mod tests {
     const BEGINNING: Now = Now { mono: 10_000, wall: 1_750_000_000_000 };
 
     fn id(connection: u32) -> ConnectionId {
-        ConnectionId::new(Place { node: 0, shard: 0, slot: connection }, [connection as u8; 12])
+        ConnectionId::new(ConnectionPlace { node: 0, shard: 0, slot: connection }, [connection as u8; 12])
     }
 
     fn identity(user: &str) -> Identity {

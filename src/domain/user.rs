@@ -1,9 +1,9 @@
 //! A user: their connections, how they are, and the messages that reach them wherever they are connected.
 
 use crate::base::Name;
-use crate::base::few::Few;
+use crate::base::few::SmallList;
 use crate::base::ids::ConnectionId;
-use crate::base::table::Named;
+use crate::base::table::HasName;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
@@ -18,14 +18,14 @@ pub struct User {
     /// Who they are, as their first connection's token said.
     pub identity: Identity,
     /// Their connections, oldest first.
-    pub connections: Few<ConnectionId>,
+    pub connections: SmallList<ConnectionId>,
     /// Since when they have been connected without a break, in milliseconds since 1970.
     since: u64,
     /// How they are.
     presence: Presence,
 }
 
-impl Named for User {
+impl HasName for User {
     fn name(&self) -> &str {
         self.identity.user()
     }
@@ -34,7 +34,7 @@ impl Named for User {
 impl User {
     /// Somebody not yet seen.
     pub fn new(identity: Identity) -> Self {
-        Self { identity, connections: Few::None, since: 0, presence: Presence::default() }
+        Self { identity, connections: SmallList::None, since: 0, presence: Presence::default() }
     }
 
     /// Applies one act, as [`crate::domain::room::Room::apply`] does.

@@ -8,7 +8,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
 use crate::connection::conn::HandshakeState;
-use crate::connection::outbound::{NOBODY, Segment};
+use crate::connection::outbound::{NO_CONNECTION, Segment};
 use crate::dialect::packed::Packed;
 use crate::domain::op::{Op, Scope, UserOp};
 use crate::message::{PresenceUpdate, ShardMessage, UpdateReach};
@@ -230,7 +230,7 @@ impl Shard {
             }
             let segment = self.outbound.encode(|out| out.extend_from_slice(frames(&notice.news.packed)));
             let key = self.key_of(notice.news.except);
-            if key != NOBODY {
+            if key != NO_CONNECTION {
                 gaps.push(Gap { key, start: segment.start, end: segment.end });
             }
         }
@@ -257,7 +257,7 @@ impl Shard {
             listeners.extend(notice.to.connections.iter().filter_map(|id| self.slot_of(*id)));
             listeners.sort_unstable();
             listeners.dedup();
-            let except = notice.news.except.and_then(|id| self.slot_of(id)).unwrap_or(NOBODY);
+            let except = notice.news.except.and_then(|id| self.slot_of(id)).unwrap_or(NO_CONNECTION);
             listeners.retain(|slot| {
                 let conn = &self.conns[*slot as usize];
                 let later = newcomers.partition_point(|(newcomer, _)| newcomer <= slot);

@@ -6,16 +6,16 @@
 use uuid::Uuid;
 
 use crate::base::Name;
-use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX, is_name};
+use crate::base::ids::{ConnectionId, ConnectionPlace, PEER, SLOTS_MAX, is_name};
 use crate::base::time::Now;
-use crate::codec::engineio::{self, Data, Version};
-use crate::codec::http::{Head, query_value};
+use crate::codec::engineio::{self, PacketData, Version};
+use crate::codec::http::{RequestHead, query_value};
 use crate::codec::json::Object;
-use crate::codec::socketio::{self as packets, Event};
+use crate::codec::socketio::{self as packets, SocketIoEvent};
 use crate::connection::credentials;
 use crate::connection::engineio_socket::SessionLink;
-use crate::connection::namespace::{ConnectPayload, Fault, Heard, INVALID_NAMESPACE, Space};
-use crate::connection::peer::{Peer, Recovery};
+use crate::connection::namespace::{ConnectPayload, INVALID_NAMESPACE, NamespaceEvent, NamespaceFault, NamespaceIndex};
+use crate::connection::peer::{Recovery, SocketIoPeer};
 use crate::dialect::socketio::{self as dialects, Answer, Dialect, NAMESPACES, Reference};
 use crate::domain::access::Identity;
 use crate::domain::command::Command;
@@ -43,7 +43,7 @@ pub(super) struct Handshake {
 
 impl Handshake {
     /// That of a request with this head, if it says anything.
-    pub(super) fn of(head: &Head<'_>) -> Option<Box<Self>> {
+    pub(super) fn of(head: &RequestHead<'_>) -> Option<Box<Self>> {
         let token = credentials::token(head).map(|token| token.into());
         let dialect = head.query().and_then(|query| query_value(query, "dialect"));
         let dialect = dialect.and_then(|name| Dialect::parse(&name));
@@ -83,11 +83,11 @@ impl Shard {
     }
 
     /// A message came.
-    pub(super) fn socketio_message(&mut self, now: Now, at: u32, data: Data<'_>) -> Result<(), Fault> {
+    pub(super) fn socketio_message(&mut self, now: Now, at: u32, data: PacketData<'_>) -> Result<(), NamespaceFault> {
         let spaces = self.spaces();
         let Some(client) = self.sessions.list.get_mut(at as usize) else { return Ok(()) };
         match client.namespaces.message(spaces, data, &self.options.socket_io.packet)? {
-            Heard::Gathered(whole) => {
+            NamespaceEvent::Gathered(whole) => {
                 let heard = client.namespaces.packet(spaces, whole.packet()?)?;
                 self.heard(now, at, heard);
             }
@@ -96,23 +96,25 @@ impl Shard {
         Ok(())
     }
 
-    fn heard(&mut self, now: Now, at: u32, heard: Heard<'_>) {
+    fn heard(&mut self, now: Now, at: u32, heard: NamespaceEvent<'_>) {
         let is_conformance = self.options.socket_io.is_conformance;
         match heard {
             // Whoever is refused does not try again by itself; whose transport closes does, and elsewhere.
-            Heard::Connect { .. } if self.is_draining() => self.close_session(now, at),
-            Heard::Connect { space, payload, .. } if is_conformance => self.connect_for_suite(now, at, space, payload),
-            Heard::Connect { space, payload, query } => {
+            NamespaceEvent::Connect { .. } if self.is_draining() => self.close_session(now, at),
+            NamespaceEvent::Connect { space, payload, .. } if is_conformance => {
+                self.connect_for_suite(now, at, space, payload)
+            }
+            NamespaceEvent::Connect { space, payload, query } => {
                 if let Err(reject) = self.connect_peer(now, at, space, payload, query) {
                     self.note_turned_away(now, at, &reject);
                     self.refuse_peer(now, at, space, &reject);
                 }
             }
-            Heard::Unknown { namespace } => self.send_refusal(at, namespace, INVALID_NAMESPACE, None),
-            Heard::Event { space, event, id, attachments, .. } if is_conformance => {
+            NamespaceEvent::Unknown { namespace } => self.send_refusal(at, namespace, INVALID_NAMESPACE, None),
+            NamespaceEvent::Event { space, event, id, attachments, .. } if is_conformance => {
                 self.answer_suite(at, space, event, id, attachments);
             }
-            Heard::Event { peer, event, id, attachments, .. } => {
+            NamespaceEvent::Event { peer, event, id, attachments, .. } => {
                 let request = Reference { ack: id, name: event.plain_name().unwrap_or_default() };
                 if let Err(reject) = self.peer_event(now, peer, event, !attachments.is_empty(), &request) {
                     self.stats.refusals += 1;
@@ -121,10 +123,10 @@ impl Shard {
                 }
             }
             // Nothing is asked of clients yet, so nothing they acknowledge matters.
-            Heard::Acked { .. } | Heard::Nothing | Heard::Gathered(_) => {}
-            Heard::Left { peer: Some(peer), .. } => self.peer_departs(now, peer, Departing::Quit),
+            NamespaceEvent::Acked { .. } | NamespaceEvent::Nothing | NamespaceEvent::Gathered(_) => {}
+            NamespaceEvent::Left { peer: Some(peer), .. } => self.peer_departs(now, peer, Departing::Quit),
             // Its peer is found out when it is decided whether it may come in.
-            Heard::Left { peer: None, .. } => {}
+            NamespaceEvent::Left { peer: None, .. } => {}
         }
     }
 
@@ -133,7 +135,7 @@ impl Shard {
         &mut self,
         now: Now,
         at: u32,
-        space: Space,
+        space: NamespaceIndex,
         payload: Option<&str>,
         query: Option<&str>,
     ) -> Result<(), Reject> {
@@ -164,7 +166,7 @@ impl Shard {
     }
 
     /// Makes a peer that wants to connect to a namespace; `None` when there are too many.
-    pub(super) fn add_peer(&mut self, now: Now, at: u32, space: Space, sends_token: bool) -> Option<u32> {
+    pub(super) fn add_peer(&mut self, now: Now, at: u32, space: NamespaceIndex, sends_token: bool) -> Option<u32> {
         let client = self.sessions.list.get(at as usize)?;
         if self.sessions.peers.len() >= SLOTS_MAX as usize {
             return None;
@@ -174,7 +176,7 @@ impl Shard {
         let stated = client.handshake.as_ref().and_then(|handshake| handshake.dialect);
         let stated = stated.filter(|dialect| dialect.namespace() == namespace);
         let dialect = stated.unwrap_or_else(|| Dialect::expected_in(namespace, sends_token));
-        let mut peer = Peer::new(self.rng.nonce(), link, space, dialect, now.mono);
+        let mut peer = SocketIoPeer::new(self.rng.nonce(), link, space, dialect, now.mono);
         peer.is_settled = stated.is_some();
         let is_for_once = client.handshake.as_ref().is_some_and(|handshake| handshake.is_for_once);
         let is_for_suites = self.options.socket_io.is_conformance;
@@ -235,7 +237,7 @@ impl Shard {
 
     /// A client may not connect to a namespace. When it might in a moment its session is closed, for it tries again by itself
     /// then, with what it takes to be recovered, and does not when it is refused.
-    pub(super) fn refuse_peer(&mut self, now: Now, at: u32, space: Space, reject: &Reject) {
+    pub(super) fn refuse_peer(&mut self, now: Now, at: u32, space: NamespaceIndex, reject: &Reject) {
         self.stats.refusals += 1;
         if reject.is_passing() {
             return self.close_session(now, at);
@@ -263,7 +265,7 @@ impl Shard {
         &mut self,
         now: Now,
         peer: u32,
-        event: Event<'_>,
+        event: SocketIoEvent<'_>,
         has_attachments: bool,
         reference: &Reference<'_>,
     ) -> Result<(), Reject> {
@@ -400,7 +402,7 @@ impl Shard {
 
     /// The id of the peer at `peer`.
     pub(super) fn peer_id(&self, peer: u32) -> ConnectionId {
-        let place = Place { node: self.options.node, shard: self.number, slot: PEER | peer };
+        let place = ConnectionPlace { node: self.options.node, shard: self.number, slot: PEER | peer };
         ConnectionId::new(place, self.sessions.peers.get(peer as usize).map(|peer| peer.nonce).unwrap_or_default())
     }
 

@@ -5,9 +5,9 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
-use crate::connection::outbound::NOBODY;
-use crate::connection::peer::{Peer, Recovery};
-use crate::connection::session::Route;
+use crate::connection::outbound::NO_CONNECTION;
+use crate::connection::peer::{Recovery, SocketIoPeer};
+use crate::connection::session::SessionRoute;
 use crate::dialect::offset;
 use crate::dialect::socketio::{self as dialects, Answer, Dialect, Reference};
 use crate::domain::event::{Content, Event, Joined};
@@ -79,7 +79,7 @@ impl Shard {
         let Some(at) = link.and_then(|link| self.sessions.named(link)) else { return };
         let client = &mut self.sessions.list[at as usize];
         client.halted = client.halted.saturating_sub(1);
-        if let Route::Socket(slot) = client.session.route() {
+        if let SessionRoute::Socket(slot) = client.session.route() {
             self.resumed.push(slot);
             self.waiting.look_again(slot);
         }
@@ -92,12 +92,12 @@ impl Shard {
         if client.is_busy() {
             return;
         }
-        if let Route::Socket(slot) = client.session.route() {
+        if let SessionRoute::Socket(slot) = client.session.route() {
             self.resumed.push(slot);
             self.waiting.look_again(slot);
         }
-        let held = std::mem::replace(&mut client.held_post, NOBODY);
-        if held != NOBODY {
+        let held = std::mem::replace(&mut client.held_post, NO_CONNECTION);
+        if held != NO_CONNECTION {
             self.feed(now, at, |session, context| session.post_read(held, context));
         }
     }
@@ -281,7 +281,7 @@ impl Shard {
 
     /// Whether joining makes a room that is not there.
     pub(super) fn makes_rooms(&self, slot: u32) -> bool {
-        let in_camel = |peer: &Peer| self.options.create_on_join_in_camel && peer.dialect == Dialect::Camel;
+        let in_camel = |peer: &SocketIoPeer| self.options.create_on_join_in_camel && peer.dialect == Dialect::Camel;
         let peer = (slot & PEER != 0).then(|| self.sessions.peers.get((slot & !PEER) as usize)).flatten();
         self.options.create_on_join || peer.is_some_and(in_camel)
     }

@@ -5,7 +5,7 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::base::time::Now;
 use crate::connection::outbound::Segment;
-use crate::connection::session::Route;
+use crate::connection::session::SessionRoute;
 use crate::dialect::packed::ForPeers;
 use crate::dialect::socketio::Dialect;
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
@@ -60,7 +60,7 @@ impl Shard {
         let rooms: Vec<Name> = self.rooms_of_peer(peer);
         ConnectionView {
             connection: self.id_of(PEER | peer),
-            transport: if matches!(client.session.route(), Route::Socket(_)) { "websocket" } else { "polling" },
+            transport: if matches!(client.session.route(), SessionRoute::Socket(_)) { "websocket" } else { "polling" },
             dialect: known.dialect.name(),
             connected_at: arrivals.came_at(at, now),
             last_seen: wall_of(client.seen, now),

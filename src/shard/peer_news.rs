@@ -3,7 +3,7 @@
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::connection::outbound::Segment;
-use crate::connection::peer::Peer;
+use crate::connection::peer::SocketIoPeer;
 use crate::dialect::socketio::Dialect;
 use crate::domain::op::{Op, UserOp};
 use crate::message::{PresenceUpdate, ShardMessage, UpdateReach};
@@ -48,7 +48,7 @@ impl Shard {
     /// Hands all peers of a dialect what everyone is to hear.
     fn tell_every_peer(&mut self, dialect: Dialect, notices: &[Notice], newcomers: &[(u32, u32)]) {
         let listening = self.sessions.peers.iter().filter(|(_, peer)| peer.is_connected && peer.dialect == dialect);
-        let link = |(peer, it): (usize, &Peer)| Some((PEER | peer as u32, self.sessions.named(it.link)?));
+        let link = |(peer, it): (usize, &SocketIoPeer)| Some((PEER | peer as u32, self.sessions.named(it.link)?));
         let listeners: Vec<(u32, u32)> = listening.filter_map(link).collect();
         if listeners.is_empty() {
             return;

@@ -8,7 +8,7 @@ use crate::base::ids::PEER;
 use crate::base::limits;
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
-use crate::codec::ws::{self, Event as Frame, Input};
+use crate::codec::ws::{self, FrameEvent as Frame, Input};
 use crate::connection::conn::{ConnStage, Membership};
 use crate::connection::session::Reason;
 use crate::dialect::raw;

@@ -33,7 +33,7 @@ fn options() -> Options {
         shards: 1,
         head: HeadLimits { bytes: 4096, headers: 20 },
         body_bytes: 4096,
-        websocket: ws::Limits::default(),
+        websocket: ws::FrameLimits::default(),
         content_bytes: 4096,
         outbound_bytes: 1 << 20,
         rooms_per_connection: 0,

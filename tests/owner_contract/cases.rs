@@ -1,7 +1,7 @@
 //! What an authority owes its callers, one case at a time, on each of them: a process alone, one node, and three.
 
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, Receipt};
@@ -53,7 +53,7 @@ impl World {
     /// A connection, by its number; one after the other on the nodes.
     fn connection(&self, number: usize) -> ConnectionId {
         let node = number % self.nodes;
-        let place = Place { node: node as u16 + 1, shard: node as u8, slot: number as u32 };
+        let place = ConnectionPlace { node: node as u16 + 1, shard: node as u8, slot: number as u32 };
         ConnectionId::new(place, [number as u8 + 1; 12])
     }
 

@@ -1,7 +1,7 @@
 //! Rooms: the same acts, chosen at random, on both authorities.
 
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, PEER, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace, PEER};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
@@ -36,7 +36,11 @@ fn connection(number: usize, nodes: usize) -> (ConnectionId, usize, usize) {
     let slot = if number.is_multiple_of(2) { number as u32 } else { PEER | number as u32 };
     // Nodes' shards are told apart, so that what they are told can be compared with one process's.
     let shard = (if nodes > 1 { node } else { number % SHARDS }) as u8;
-    (ConnectionId::new(Place { node: node as u16 + 1, shard, slot }, [number as u8 + 1; 12]), node, number % 4)
+    (
+        ConnectionId::new(ConnectionPlace { node: node as u16 + 1, shard, slot }, [number as u8 + 1; 12]),
+        node,
+        number % 4,
+    )
 }
 
 /// What has happened so far, as far as acts refer to it: each side has its own ids and epochs.

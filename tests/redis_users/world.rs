@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
@@ -45,7 +45,7 @@ pub(crate) fn rules() -> Rules {
 pub(crate) fn id(node: u16, number: u32) -> ConnectionId {
     let mut nonce = [0; 12];
     nonce[..4].copy_from_slice(&number.to_be_bytes());
-    ConnectionId::new(Place { node, shard: 0, slot: number }, nonce)
+    ConnectionId::new(ConnectionPlace { node, shard: 0, slot: number }, nonce)
 }
 
 pub(crate) fn who(user: &str) -> Identity {

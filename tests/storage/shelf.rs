@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, unbounded};
 use smallvec::SmallVec;
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place as Slot};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace as Slot};
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::event::{Content, Direct, Message, PeerName};
 use switchboard::domain::op::Profile;

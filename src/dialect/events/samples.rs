@@ -6,10 +6,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::base::Name;
-use crate::base::ids::{ConnectionId, Place};
+use crate::base::ids::{ConnectionId, ConnectionPlace};
 use crate::base::time::Now;
 use crate::codec::engineio::Version;
-use crate::codec::socketio::{Arguments, Content as Payload, Decoder, Limits};
+use crate::codec::socketio::{Arguments, PacketContent as Payload, SocketIoDecoder, SocketIoLimits};
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, Receipt, Signal, Status};
 use crate::domain::event::{Content, Departure, Direct, Event, Joined, Message, Peer, PeerName, Signaled};
@@ -25,8 +25,9 @@ pub(crate) const MESSAGE_ID: &str = "01944cf9-63c0-7c21-9b57-3f0d1e2a4c68";
 
 /// Has `decode` read a packet that is an event.
 pub(crate) fn heard<'a, T>(packet: &'a str, decode: impl FnOnce(&'a str, Arguments<'a>) -> T) -> T {
-    let mut decoder = Decoder::default();
-    let packet = decoder.text(Version::V4, packet, &Limits::default()).expect(packet).expect("it has no attachments");
+    let mut decoder = SocketIoDecoder::default();
+    let packet =
+        decoder.text(Version::V4, packet, &SocketIoLimits::default()).expect(packet).expect("it has no attachments");
     let Payload::Event(event) = packet.content else { panic!("an event") };
     decode(event.plain_name().expect("a name"), event.arguments)
 }
@@ -55,7 +56,7 @@ pub(crate) fn user() -> Identity {
 }
 
 pub(crate) fn connection() -> ConnectionId {
-    ConnectionId::new(Place { node: 0, shard: 1, slot: 2 }, [7; 12])
+    ConnectionId::new(ConnectionPlace { node: 0, shard: 1, slot: 2 }, [7; 12])
 }
 
 pub(crate) fn joined() -> Joined {

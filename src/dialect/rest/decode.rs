@@ -228,7 +228,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
     use crate::base::rng::Rng;
 
     const KINDS: [CallKind; 22] = [
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn one_connection_may_be_named() {
-        let place = Place { node: 0, shard: 1, slot: 2 };
+        let place = ConnectionPlace { node: 0, shard: 1, slot: 2 };
         let id = ConnectionId::new(place, Rng::from_seed(1).nonce());
         let body = format!(r#"{{"connectionId":"{id}"}}"#);
         let (room, connection) = (Name::from("r"), Some(id));

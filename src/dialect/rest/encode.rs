@@ -204,7 +204,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::base::Name;
-    use crate::base::ids::{ConnectionId, Place};
+    use crate::base::ids::{ConnectionId, ConnectionPlace};
     use crate::domain::access::{Identity, Roles};
     use crate::domain::command::MediaState;
     use crate::domain::event::PeerName;
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_meeting_is_shown_to_the_letter() {
         let identity = Identity::new("jane", None, None, Roles::default());
-        let connection = ConnectionId::new(Place { node: 0, shard: 0, slot: 1 }, [0; 12]);
+        let connection = ConnectionId::new(ConnectionPlace { node: 0, shard: 0, slot: 1 }, [0; 12]);
         let peer = |name, display_name: Option<&str>| Peer {
             name,
             display_name: display_name.map(Box::from),

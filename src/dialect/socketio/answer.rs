@@ -3,7 +3,7 @@
 use super::{Answer, Dialect, Reference, emit};
 use crate::base::time::Now;
 use crate::codec::engineio;
-use crate::codec::socketio::{Target, begin_ack};
+use crate::codec::socketio::{PacketTarget, begin_ack};
 use crate::dialect::{camel, colon, notify};
 use crate::domain::event::Departure;
 
@@ -156,6 +156,6 @@ fn ack(out: &mut Vec<u8>, dialect: Dialect, to: &Reference<'_>, write: impl FnOn
     if to.ack.is_none() {
         return;
     }
-    let target = Target { id: to.ack, ..Target::namespace(dialect.namespace()) };
+    let target = PacketTarget { id: to.ack, ..PacketTarget::namespace(dialect.namespace()) };
     engineio::encode_text(out, |out| begin_ack(out, &target).value(write).end());
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::ids::Place;
+use crate::base::ids::ConnectionPlace;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::Roles;
@@ -54,7 +54,7 @@ enum Naming {
 }
 
 fn id(connection: usize) -> ConnectionId {
-    let place = Place { node: 0, shard: (connection % 3) as u8, slot: connection as u32 };
+    let place = ConnectionPlace { node: 0, shard: (connection % 3) as u8, slot: connection as u32 };
     ConnectionId::new(place, [connection as u8; 12])
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::base::Name;
-use crate::base::brief::{Brief, put_number, put_text};
+use crate::base::brief::{CompactReader, put_number, put_text};
 use crate::base::ids::ConnectionId;
 use crate::domain::question::{Filter, Happening};
 
@@ -140,11 +140,11 @@ impl Page {
     }
 
     fn read(&self) -> Vec<Incident> {
-        let mut brief = Brief(&self.bytes);
+        let mut brief = CompactReader(&self.bytes);
         (0..self.count).map_while(|_| self.read_next(&mut brief)).collect()
     }
 
-    fn read_next(&self, brief: &mut Brief<'_>) -> Option<Incident> {
+    fn read_next(&self, brief: &mut CompactReader<'_>) -> Option<Incident> {
         let mark = brief.byte()?;
         let kind = *Happening::ALL.get(usize::from(mark & !(CONNECTION | IPV6)))?;
         let connection = match mark & CONNECTION {
@@ -161,7 +161,7 @@ impl Page {
         Some(Incident { kind, connection, user, address, user_agent, at, reason })
     }
 
-    fn read_word(&self, brief: &mut Brief<'_>) -> Option<Option<Name>> {
+    fn read_word(&self, brief: &mut CompactReader<'_>) -> Option<Option<Name>> {
         Some(match brief.byte()? {
             0 => None,
             u8::MAX => brief.text()?.map(Name::from),
@@ -190,7 +190,7 @@ fn listed(limit: Option<usize>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
 
     fn incident(at: u64, user: &str) -> Incident {
         let kind = Happening::ALL[at as usize % 5];
@@ -224,7 +224,7 @@ mod tests {
         let mut journal = Journal::default();
         let incidents: Vec<Incident> = (0..900u32)
             .map(|n| {
-                let place = Place { node: 0, shard: 1, slot: n };
+                let place = ConnectionPlace { node: 0, shard: 1, slot: n };
                 let word = |n: u32| (!n.is_multiple_of(3)).then(|| format!("word {}", n % 70).into());
                 Incident {
                     kind: Happening::ALL[n as usize % 5],
@@ -242,7 +242,7 @@ mod tests {
         assert!(shown.iter().rev().eq(&incidents));
         let mut usual = Journal::default();
         for n in 0..1_000u32 {
-            let connection = Some(ConnectionId::new(Place { node: 0, shard: 1, slot: n }, [n as u8; 12]));
+            let connection = Some(ConnectionId::new(ConnectionPlace { node: 0, shard: 1, slot: n }, [n as u8; 12]));
             let incident = incident(1_750_000_000_000 + u64::from(n), "user-1234");
             usual.note(Incident { connection, user_agent: Some("Mozilla/5.0".into()), ..incident });
         }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::ids::Place;
+use crate::base::ids::ConnectionPlace;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::Roles;
@@ -13,7 +13,10 @@ const GRACE_MS: u64 = 3_000;
 const BEGINNING: Now = Now { mono: 1_000, wall: 1_750_000_000_000 };
 
 fn id(connection: u32) -> ConnectionId {
-    ConnectionId::new(Place { node: 0, shard: (connection % 3) as u8, slot: connection }, [connection as u8; 12])
+    ConnectionId::new(
+        ConnectionPlace { node: 0, shard: (connection % 3) as u8, slot: connection },
+        [connection as u8; 12],
+    )
 }
 
 fn identity() -> Identity {

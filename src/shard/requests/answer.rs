@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use crate::base::ids;
 use crate::base::time::{Now, http_date};
-use crate::codec::http::{self, Connection, Framing, Head};
+use crate::codec::http::{self, Connection, Framing, RequestHead};
 use crate::codec::json::{self, Object};
 use crate::codec::ws;
 use crate::connection::conn::ConnStage;
 use crate::connection::credentials;
-use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, Phase, Reply as Form, Request};
+use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, Phase, ReplyForm as Form, RestRequest};
 use crate::dialect::exposition;
 use crate::dialect::rest::{self, Call, CallKind, Refusal, Route, RouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
@@ -26,7 +26,7 @@ use crate::shard::requests::calls::{Next, Questions};
 /// What a head alone leads to.
 pub(super) enum Admitted {
     /// A call, to be put when its body is there.
-    Call(Box<Request>),
+    Call(Box<RestRequest>),
     /// An answer, in this form.
     Answered(Form, Answer),
 }
@@ -46,7 +46,7 @@ impl Answer {
         Self { status, content_type: JSON, body: body.into(), headers: Vec::new() }
     }
 
-    fn page(page: pages::Page) -> Self {
+    fn page(page: pages::WebPage) -> Self {
         let headers = vec![
             ("Content-Security-Policy", CONTENT_SECURITY_POLICY.to_owned()),
             ("Cache-Control", "no-cache".to_owned()),
@@ -82,26 +82,26 @@ impl From<Reject> for Answer {
 
 impl Shard {
     /// What the answer to a request must look like.
-    pub(super) fn reply_form(&self, head: &Head<'_>) -> Form {
+    pub(super) fn reply_form(&self, head: &RequestHead<'_>) -> Form {
         let origin = head.header("origin").filter(|origin| self.options.origins.allows(Some(origin), head.host()));
         let connection = if self.is_draining() { Connection::Close } else { head.connection() };
         Form { head_only: head.method == "HEAD", connection: Some(connection), origin: origin.map(Into::into) }
     }
 
     /// The same for a request of a session: its client is served on until the session is over.
-    pub(super) fn session_form(&self, head: &Head<'_>) -> Form {
+    pub(super) fn session_form(&self, head: &RequestHead<'_>) -> Form {
         Form { connection: Some(head.connection()), ..self.reply_form(head) }
     }
 
     /// Where a head leads, and whether its sender may go there.
-    pub(super) fn admit(&mut self, now: Now, head: &Head<'_>, form: Form) -> Admitted {
+    pub(super) fn admit(&mut self, now: Now, head: &RequestHead<'_>, form: Form) -> Admitted {
         match self.route(now, head, &form) {
             Ok(admitted) => admitted,
             Err(answer) => Admitted::Answered(form, answer),
         }
     }
 
-    fn route(&mut self, now: Now, head: &Head<'_>, form: &Form) -> Result<Admitted, Answer> {
+    fn route(&mut self, now: Now, head: &RequestHead<'_>, form: &Form) -> Result<Admitted, Answer> {
         let origin = head.header("origin");
         if head.method == "OPTIONS" {
             return Err(self.options_answer(head, form));
@@ -150,7 +150,7 @@ impl Shard {
         if head.framing == Framing::None && rest::needs_body(&call) {
             return Err(Refusal::length_required().into());
         }
-        Ok(Admitted::Call(Box::new(Request {
+        Ok(Admitted::Call(Box::new(RestRequest {
             kind: call.kind,
             page,
             parameter: call.parameter.into_owned(),
@@ -162,7 +162,7 @@ impl Shard {
     }
 
     /// Who sends a request: its token's bearer, or a guest where guests may come.
-    fn identify(&mut self, now: Now, head: &Head<'_>, guests_may: bool) -> Result<Identity, Answer> {
+    fn identify(&mut self, now: Now, head: &RequestHead<'_>, guests_may: bool) -> Result<Identity, Answer> {
         match credentials::token(head) {
             Some(token) => Ok(self.verify(&token, now)?.0),
             None if guests_may && self.options.guests => Ok(Identity::guest(&ids::random_word(&mut self.rng, 16))),
@@ -171,7 +171,7 @@ impl Shard {
     }
 
     /// The answer to OPTIONS: which methods there are, and to a page of another site, that it may use them.
-    fn options_answer(&self, head: &Head<'_>, form: &Form) -> Answer {
+    fn options_answer(&self, head: &RequestHead<'_>, form: &Form) -> Answer {
         let allow = match head.path() {
             "*" => "GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned(),
             "/ws" => "GET, OPTIONS".to_owned(),
@@ -223,7 +223,7 @@ impl Shard {
     }
 
     /// Puts the questions that a request asks, its body being there.
-    pub(super) fn call(&mut self, now: Now, slot: u32, request: Request, body: &[u8]) {
+    pub(super) fn call(&mut self, now: Now, slot: u32, request: RestRequest, body: &[u8]) {
         let route = rest::CallRoute { kind: request.kind, parameter: request.parameter.as_str().into() };
         let mut call = match rest::decode(&route, request.content_type.as_deref(), body) {
             Ok(call) => call,
@@ -344,7 +344,7 @@ impl Shard {
     }
 
     /// What came is not HTTP, or not HTTP that is served: says so and closes.
-    pub(super) fn fail_http(&mut self, now: Now, slot: u32, error: http::Error) {
+    pub(super) fn fail_http(&mut self, now: Now, slot: u32, error: http::HttpError) {
         self.close_with(now, slot, Refusal::of_status(error.status(), error.text()));
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::codec::jwt::{NewToken, sign_hs256};
-use crate::connection::peer::Peer;
+use crate::connection::peer::SocketIoPeer;
 use crate::dialect::packed::Packed;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Message};
@@ -107,7 +107,7 @@ fn who_connects_to_nothing_is_gone_on_time() {
 fn an_idle_client_is_small() {
     assert!(size_of::<Client>() <= 128, "{} bytes", size_of::<Client>());
     // A connection, a session, a peer: all of an idle client but who it is, and its socket.
-    let all = size_of::<Conn>() + size_of::<Client>() + size_of::<Peer>();
+    let all = size_of::<Conn>() + size_of::<Client>() + size_of::<SocketIoPeer>();
     assert!(all <= 288, "{all} bytes");
 }
 
@@ -212,7 +212,7 @@ fn a_request_for_another_shard_leaves_with_all_that_came() {
     let mut desk = Desk::new();
     desk.shard.options = Arc::new(Options { shards: 3, ..options() });
     desk.shard.placement = Placement::Embedded { shards: 3 };
-    let place = Place { node: 0, shard: 2, slot: crate::base::ids::SESSION };
+    let place = ConnectionPlace { node: 0, shard: 2, slot: crate::base::ids::SESSION };
     let sid = ConnectionId::new(place, [7; 12]).text();
     let request = POLL.replace("polling", &format!("polling&sid={}", sid.as_str()));
     let slot = desk.connect();

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use switchboard::base::ids::is_name;
 use switchboard::base::limits;
 use switchboard::codec::engineio::Version;
-use switchboard::codec::socketio::{Content, Decoder, Limits};
+use switchboard::codec::socketio::{PacketContent, SocketIoDecoder, SocketIoLimits};
 use switchboard::dialect::{camel, colon, notify};
 use switchboard::domain::command::{Command, Target};
 use switchboard::domain::question::{Page, Question};
@@ -135,9 +135,9 @@ fn check(command: &Command<'_>) {
 }
 
 fn hear(text: &str) {
-    let mut decoder = Decoder::default();
-    let Ok(Some(packet)) = decoder.text(Version::V4, text, &Limits::default()) else { return };
-    let Content::Event(event) = packet.content else { return };
+    let mut decoder = SocketIoDecoder::default();
+    let Ok(Some(packet)) = decoder.text(Version::V4, text, &SocketIoLimits::default()) else { return };
+    let PacketContent::Event(event) = packet.content else { return };
     let (Some(name), arguments) = (event.plain_name(), event.arguments) else { return };
     let understood = [
         notify::decode(name, arguments, CONTENT_BYTES).map(|asked| check(&asked.command)).is_ok(),

@@ -37,7 +37,7 @@ pub fn options() -> Options {
         shards: 2,
         head: HeadLimits { bytes: 2048, headers: 20 },
         body_bytes: 4096,
-        websocket: ws::Limits { message_bytes: 8192, fragments: 64 },
+        websocket: ws::FrameLimits { message_bytes: 8192, fragments: 64 },
         content_bytes: 1024,
         outbound_bytes: 1 << 20,
         rooms_per_connection: 0,

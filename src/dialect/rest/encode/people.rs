@@ -110,7 +110,7 @@ mod tests {
     use super::super::super::encode::{Site, encode};
     use super::*;
     use crate::base::Name;
-    use crate::base::ids::{ConnectionId, Place};
+    use crate::base::ids::{ConnectionId, ConnectionPlace};
     use crate::base::time::Now;
     use crate::domain::command::Status;
     use crate::domain::event::Content;
@@ -125,7 +125,7 @@ mod tests {
     }
 
     fn id() -> ConnectionId {
-        ConnectionId::new(Place { node: 0, shard: 1, slot: 2 }, [7; 12])
+        ConnectionId::new(ConnectionPlace { node: 0, shard: 1, slot: 2 }, [7; 12])
     }
 
     fn ann() -> Name {

@@ -355,7 +355,7 @@ fn nothing(survey: &Query) -> PartialResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
     use crate::domain::op::Profile;
     use crate::domain::survey::Roster;
 
@@ -424,7 +424,7 @@ mod tests {
     fn what_no_node_knows_is_not_there() {
         let named = Named::default();
         let answer = |quest: Quest, parts| quest.answer(parts, &named, Vec::new());
-        let (place, rooms) = (Place { node: 1, shard: 0, slot: 0 }, ["r"].map(Name::from).into());
+        let (place, rooms) = (ConnectionPlace { node: 1, shard: 0, slot: 0 }, ["r"].map(Name::from).into());
         let asked = Quest::RoomOf { message: Uuid::nil(), connection: ConnectionId::new(place, [0; 12]), rooms };
         assert_eq!(asked.named(&[Part::Done]).names, ["r"].map(Name::from));
         assert_eq!(asked.named(&[Part::Room("r".into())]), Named::default());

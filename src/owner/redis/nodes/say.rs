@@ -303,7 +303,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
 
     fn again<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> T {
         serde_json::from_slice(&serde_json::to_vec(value).expect("JSON")).expect("the same")
@@ -311,7 +311,7 @@ mod tests {
 
     fn connections() -> impl Strategy<Value = ConnectionId> {
         (any::<u16>(), any::<u8>(), 0..1_u32 << 24, any::<[u8; 12]>())
-            .prop_map(|(node, shard, slot, nonce)| ConnectionId::new(Place { node, shard, slot }, nonce))
+            .prop_map(|(node, shard, slot, nonce)| ConnectionId::new(ConnectionPlace { node, shard, slot }, nonce))
     }
 
     fn names() -> impl Strategy<Value = Option<Name>> {
