@@ -1,5 +1,4 @@
-//! The browser pages in a real browser, served by the real binary: calls between pages, and what
-//! becomes of them when the server or the link goes away.
+//! The call page in Chromium: calls between pages, and their recovery when the server or the link fails.
 
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};

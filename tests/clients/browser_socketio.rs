@@ -1,5 +1,4 @@
-//! `socket.io-client` in a real browser: the stock bundle in a page that another server served, so that what browsers ask of
-//! servers that are not the page's own matters, with each choice of transports.
+//! `socket.io-client` in Chromium: the published bundle in a page of another origin, with each choice of transports.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! `serve --conformance` and the clients that people already have: WebSocket's rules on `/echo`, and the packages from npm
-//! and PyPI in conversation with a server for suites and one for users.
+//! Published clients against the real server: WebSocket conformance on `/echo`, and the Socket.IO packages from npm and
+//! PyPI, on one server and across servers.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
-//! Stock clients whose connections are cut, and whose server is restarted, while their rooms are busy: each says that it was
-//! recovered, misses nothing, and gets nothing twice. So do those who come back to another server.
+//! Socket.IO clients from npm whose connections are cut and whose server restarts under load: each reports that it was
+//! recovered, loses no event and receives none twice; also when it reconnects to another server.
 //!
-//! `SWITCHBOARD_CUTS=n` cuts them off `n` times in all instead of 200.
+//! `SWITCHBOARD_CUTS=n` cuts connections `n` times in all instead of 200.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};

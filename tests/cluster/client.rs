@@ -1,5 +1,5 @@
-//! Somebody who talks in two rooms, comes back by another node when a connection is lost, repeats what was not
-//! acknowledged, and remembers everything they were told.
+//! A client in two rooms that reconnects to another node after a fault, repeats unacknowledged messages, and checks
+//! everything it receives.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -25,13 +25,13 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// How long somebody looks for a node that lets them in.
 const OUTSIDE: Duration = Duration::from_secs(40);
 
-/// What people do.
+/// Phase of a test: clients send.
 pub(crate) const TALK: u8 = 0;
-/// They begin nothing new.
+/// Phase of a test: clients finish what is pending.
 pub(crate) const FINISH: u8 = 1;
 pub(crate) const END: u8 = 2;
 
-/// What people and the test know of each other.
+/// State that the clients share with the test.
 pub(crate) struct SharedState {
     /// The addresses of the nodes.
     pub(crate) nodes: Vec<String>,

@@ -1,4 +1,4 @@
-//! The master that keeps the busiest room is killed, or gives its place to its replica.
+//! The master of the busiest room crashes, or fails over to its replica.
 
 use std::time::{Duration, Instant};
 
@@ -31,9 +31,9 @@ impl AlternatingMasters {
     }
 
     /// Has the replica ask for its master's place, again when that comes to nothing: it gives up after 5 s.
-    fn ask_for_turn(&self, people: &ClientPool<'_>) {
+    fn ask_for_turn(&self, pool: &ClientPool<'_>) {
         let mut asked: Option<Instant> = None;
-        people.wait("the replica is a master", CONVERGENCE, || {
+        pool.wait("the replica is a master", CONVERGENCE, || {
             if asked.is_none_or(|at| at.elapsed() > Duration::from_secs(6)) {
                 self.cluster.servers[self.replica].command(&["CLUSTER", "FAILOVER"]);
                 asked = Some(Instant::now());
@@ -43,8 +43,8 @@ impl AlternatingMasters {
     }
 
     /// Waits until the replica keeps the room, for all the others.
-    fn wait_for_turn(&mut self, people: &ClientPool<'_>) {
-        people.wait("the replica has taken over", CONVERGENCE, || {
+    fn wait_for_turn(&mut self, pool: &ClientPool<'_>) {
+        pool.wait("the replica has taken over", CONVERGENCE, || {
             let others = (0..self.cluster.servers.len()).filter(|server| *server != self.keeper);
             others.into_iter().all(|by| self.cluster.keeper(self.slot, by) == Some(self.replica))
         });
@@ -55,13 +55,13 @@ impl AlternatingMasters {
 #[test]
 fn rooms_after_cluster_master_crash_keep_messages() {
     let mut turns = AlternatingMasters::start();
-    ClusterTest::at("kill -9 of a master", turns.cluster.url()).that_forgets().play(|scene, people| {
+    ClusterTest::at("kill -9 of a master", turns.cluster.url()).that_forgets().play(|harness, pool| {
         for _ in 0..times(1) {
             let since = Instant::now();
             turns.cluster.servers[turns.keeper].signal(SIGKILL);
-            turns.wait_for_turn(people);
+            turns.wait_for_turn(pool);
             eprintln!("the replica took over after {:.1?}", since.elapsed());
-            scene.recover(people, since);
+            harness.recover(pool, since);
             turns.cluster.servers[turns.replica].revive();
             turns.cluster.wait_until_in_step(turns.replica);
             turns.cluster.wait_until_whole();
@@ -72,15 +72,15 @@ fn rooms_after_cluster_master_crash_keep_messages() {
 #[test]
 fn rooms_after_cluster_failover_keep_messages() {
     let mut turns = AlternatingMasters::start();
-    ClusterTest::at("CLUSTER FAILOVER", turns.cluster.url()).play(|scene, people| {
+    ClusterTest::at("CLUSTER FAILOVER", turns.cluster.url()).play(|harness, pool| {
         for _ in 0..times(1) {
             let since = Instant::now();
-            turns.ask_for_turn(people);
-            turns.wait_for_turn(people);
-            scene.recover(people, since);
+            turns.ask_for_turn(pool);
+            turns.wait_for_turn(pool);
+            harness.recover(pool, since);
             turns.cluster.wait_until_in_step(turns.replica);
         }
-        assert_eq!(people.total(|shown| shown.closed + shown.anew), 0, "somebody had to begin anew");
+        assert_eq!(pool.total(|shown| shown.closed + shown.anew), 0, "somebody had to begin anew");
     });
 }
 
@@ -89,19 +89,19 @@ fn rooms_after_cluster_failover_keep_messages() {
 fn clients_ahead_of_promoted_replica_learn_of_the_loss() {
     let mut turns = AlternatingMasters::start();
     ClusterTest::at("kill -9 of a master whose replica lags", turns.cluster.url()).that_forgets().play(
-        |scene, people| {
+        |harness, pool| {
             for _ in 0..times(1) {
                 let replica = &turns.cluster.servers[turns.replica];
                 // It is not let in again.
                 replica.command(&["CONFIG", "SET", "masterauth", "wrong"]);
                 replica.command(&["CLIENT", "KILL", "TYPE", "master"]);
-                people.wait_for_talk();
-                let closed = people.total(|shown| shown.closed);
+                pool.wait_for_talk();
+                let closed = pool.total(|shown| shown.closed);
                 let since = Instant::now();
                 turns.cluster.servers[turns.keeper].signal(SIGKILL);
-                turns.wait_for_turn(people);
-                scene.recover(people, since);
-                assert!(people.total(|shown| shown.closed) > closed, "nobody was told");
+                turns.wait_for_turn(pool);
+                harness.recover(pool, since);
+                assert!(pool.total(|shown| shown.closed) > closed, "nobody was told");
                 turns.cluster.servers[turns.keeper].command(&["CONFIG", "SET", "masterauth", ""]);
                 turns.cluster.servers[turns.replica].revive();
                 turns.cluster.wait_until_in_step(turns.replica);

@@ -1,4 +1,4 @@
-//! The servers, their Redis, and the people who talk there while a test does its worst.
+//! Three servers, their Redis, and clients that send load while a test injects faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
@@ -32,7 +32,7 @@ pub(crate) struct ClusterTest {
     redis: Option<RedisServer>,
     url: String,
     /// Each node's way to Redis.
-    pub(crate) ways: Vec<FaultProxy>,
+    pub(crate) proxies: Vec<FaultProxy>,
     pub(crate) nodes: Vec<Option<Server>>,
     settings: Vec<String>,
     /// Whether epochs end here, because Redis loses what it has kept.
@@ -46,7 +46,7 @@ struct Figures {
     faults: usize,
     /// Until everybody is acknowledged again.
     resumed: Vec<Duration>,
-    /// Until all nodes see the same people.
+    /// Until all nodes see the same clients.
     converged: Vec<Duration>,
 }
 
@@ -61,7 +61,7 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// The people of a scene, while they live.
+/// The clients of a test, while they live.
 pub(crate) struct ClientPool<'a> {
     world: &'a SharedState,
     shown: &'a [Mutex<ClientStatus>],
@@ -124,12 +124,12 @@ fn members(room: usize) -> BTreeSet<String> {
 }
 
 impl ClusterTest {
-    /// Three nodes on a Redis that keeps what it is told, each by its own way if there are to be ways.
-    pub(crate) fn start(name: &'static str, has_ways: bool, settings: &[&str]) -> Self {
+    /// Three nodes on a Redis that keeps what it is told, each by its own way if there are to be proxies.
+    pub(crate) fn start(name: &'static str, has_proxies: bool, settings: &[&str]) -> Self {
         let redis = RedisServer::start_keeping();
-        let ways = (0..NODES).filter(|_| has_ways).map(|_| FaultProxy::to(redis.port())).collect();
+        let proxies = (0..NODES).filter(|_| has_proxies).map(|_| FaultProxy::to(redis.port())).collect();
         let url = redis.url();
-        Self::set(name, Some(redis), url, ways, settings)
+        Self::set(name, Some(redis), url, proxies, settings)
     }
 
     /// Three nodes on what is at this address.
@@ -141,14 +141,14 @@ impl ClusterTest {
         name: &'static str,
         redis: Option<RedisServer>,
         url: String,
-        ways: Vec<FaultProxy>,
+        proxies: Vec<FaultProxy>,
         settings: &[&str],
     ) -> Self {
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let (nodes, figures) = ((0..NODES).map(|_| None).collect(), Figures::default());
-        let mut scene = Self { name, redis, url, ways, nodes, settings, forgets: false, figures };
-        (0..NODES).for_each(|node| scene.start_node(node, "127.0.0.1:0"));
-        scene
+        let mut harness = Self { name, redis, url, proxies, nodes, settings, forgets: false, figures };
+        (0..NODES).for_each(|node| harness.start_node(node, "127.0.0.1:0"));
+        harness
     }
 
     /// The one Redis that keeps everything.
@@ -164,7 +164,7 @@ impl ClusterTest {
 
     /// Starts a node.
     pub(crate) fn start_node(&mut self, node: usize, address: &str) {
-        let url = self.ways.get(node).map_or_else(|| self.url.clone(), FaultProxy::url);
+        let url = self.proxies.get(node).map_or_else(|| self.url.clone(), FaultProxy::url);
         let url = format!("redis.url={url}");
         let usual = [
             "rooms.create_on_join=always",
@@ -191,16 +191,16 @@ impl ClusterTest {
     }
 
     /// Waits until everything is as before a fault that happened at `since`.
-    pub(crate) fn recover(&mut self, people: &ClientPool<'_>, since: Instant) {
+    pub(crate) fn recover(&mut self, pool: &ClientPool<'_>, since: Instant) {
         self.figures.faults += 1;
-        people.wait_for_talk();
+        pool.wait_for_talk();
         self.figures.resumed.push(since.elapsed());
         let left = CONVERGENCE.saturating_sub(since.elapsed());
-        people.wait("all nodes see the same", left.max(Duration::from_secs(2)), || self.is_of_one_mind());
+        pool.wait("all nodes see the same", left.max(Duration::from_secs(2)), || self.is_of_one_mind());
         self.figures.converged.push(since.elapsed());
     }
 
-    /// Whether all nodes know the same people, in all rooms and in all.
+    /// Whether all nodes know the same clients, in all rooms and in all.
     fn is_of_one_mind(&self) -> bool {
         let key = bearer(&token("admin", &json!({ "role": "admin" })));
         (0..NODES).all(|node| {
@@ -229,7 +229,7 @@ impl ClusterTest {
         let mut persons: Vec<ClusterClient<'_>> = (0..PEOPLE)
             .map(|person| ClusterClient::new(person, rooms_of(person), speaks(person), &world, &shown[person]))
             .collect();
-        let people = ClientPool { world: &world, shown: &shown };
+        let pool = ClientPool { world: &world, shown: &shown };
         let logs = thread::scope(|scope| {
             let _alarm = StopOnPanic(&world.is_broken);
             for person in &mut persons {
@@ -239,10 +239,10 @@ impl ClusterTest {
                     person.live();
                 });
             }
-            people.wait_for_talk();
-            people.wait("all nodes see the same", CONVERGENCE, || self.is_of_one_mind());
-            act(&mut self, &people);
-            let logs = self.finish(&people);
+            pool.wait_for_talk();
+            pool.wait("all nodes see the same", CONVERGENCE, || self.is_of_one_mind());
+            act(&mut self, &pool);
+            let logs = self.finish(&pool);
             world.phase.store(END, Ordering::Relaxed);
             logs
         });
@@ -252,52 +252,52 @@ impl ClusterTest {
             .map(|(user, place)| place.check(user, &logs[place.room]))
             .sum();
         check_that_all_agree(&persons, self.forgets);
-        self.report(&people, told);
+        self.report(&pool, told);
     }
 
     /// Has everybody come to an end of what they say and hear all of it; what is kept of it.
-    fn finish(&self, people: &ClientPool<'_>) -> Vec<RoomLog> {
-        people.world.phase.store(FINISH, Ordering::Relaxed);
-        people.wait("everything is acknowledged", 2 * CONVERGENCE, || {
-            people.all().all(|person| {
-                let shown = people.shown(person);
+    fn finish(&self, pool: &ClientPool<'_>) -> Vec<RoomLog> {
+        pool.world.phase.store(FINISH, Ordering::Relaxed);
+        pool.wait("everything is acknowledged", 2 * CONVERGENCE, || {
+            pool.all().all(|person| {
+                let shown = pool.shown(person);
                 shown.is_settled && shown.pending == 0
             })
         });
         let mut clerk = LossyClient::connect(self.address(0), "clerk").expect("the node is there");
         let logs: Vec<RoomLog> = (0..ROOMS).map(|room| RoomLog::read(&mut clerk, room)).collect();
-        people.wait("everything is heard", CONVERGENCE, || {
-            people.all().all(|person| {
+        pool.wait("everything is heard", CONVERGENCE, || {
+            pool.all().all(|person| {
                 let is_at_the_end = |(room, epoch, last): &(usize, String, u64)| {
                     (epoch, *last) == (&logs[*room].epoch, logs[*room].messages.len() as u64)
                 };
-                people.shown(person).places.iter().all(is_at_the_end)
+                pool.shown(person).places.iter().all(is_at_the_end)
             })
         });
         logs
     }
 
-    fn report(&self, people: &ClientPool<'_>, told: usize) {
+    fn report(&self, pool: &ClientPool<'_>, told: usize) {
         let Figures { faults, resumed, converged } = &self.figures;
         let worst = |times: &[Duration]| times.iter().max().copied().unwrap_or_default();
-        let slowest = people.all().map(|person| people.shown(person).slowest).max().unwrap_or_default();
+        let slowest = pool.all().map(|person| pool.shown(person).slowest).max().unwrap_or_default();
         eprintln!(
             "{}: {faults} times; {} messages acknowledged and {told} told, none lost, none twice; talk again after at most \
              {:.1?}, of one mind after {:.1?}, the slowest answer after {slowest:.1?}; {} connections, {} without a way back, \
              {} refusals, {} rooms ended",
             self.name,
-            people.total(|shown| shown.receipts),
+            pool.total(|shown| shown.receipts),
             worst(resumed),
             worst(converged),
-            people.total(|shown| shown.connections),
-            people.total(|shown| shown.anew),
-            people.total(|shown| shown.refused),
-            people.total(|shown| shown.closed),
+            pool.total(|shown| shown.connections),
+            pool.total(|shown| shown.anew),
+            pool.total(|shown| shown.refused),
+            pool.total(|shown| shown.closed),
         );
     }
 }
 
-/// Whatever two people were told of a number of a room is the same, and no message has two numbers.
+/// Whatever two clients were told of a number of a room is the same, and no message has two numbers.
 fn check_that_all_agree(persons: &[ClusterClient<'_>], forgets: bool) {
     let mut known: BTreeMap<(usize, &str, u64), &str> = BTreeMap::new();
     let mut numbers: BTreeMap<(usize, &str, &str), u64> = BTreeMap::new();

@@ -1,7 +1,7 @@
-//! Three real servers that share a real Redis, under load, with everything that can happen to either: whoever talks there
-//! misses nothing that was kept and hears nothing twice, however their node, Redis or the way between them fails.
+//! Three real servers that share a real Redis, under load, with faults of the servers, of Redis and of the connections
+//! between them: clients lose no acknowledged message and receive none twice.
 //!
-//! `SWITCHBOARD_FAULTS=n` has each fault happen `n` times instead of the usual number, and as long as it may.
+//! `SWITCHBOARD_FAULTS=n` injects each fault `n` times instead of the usual number, for as long as allowed.
 
 mod client;
 mod failover;

@@ -14,20 +14,20 @@ const MORTALS: usize = 5;
 
 #[test]
 fn peers_of_killed_node_leave_once_and_clients_lose_nothing() {
-    ClusterTest::start("kill -9 of a node", false, &[]).play(|scene, people| {
+    ClusterTest::start("kill -9 of a node", false, &[]).play(|harness, pool| {
         for round in 0..times(2) {
-            kill(scene, people, round);
+            kill(harness, pool, round);
         }
-        assert_eq!(people.total(|shown| shown.anew), 0, "somebody found no way back");
+        assert_eq!(pool.total(|shown| shown.anew), 0, "somebody found no way back");
     });
 }
 
-fn kill(scene: &mut ClusterTest, people: &ClientPool<'_>, round: usize) {
+fn kill(harness: &mut ClusterTest, pool: &ClientPool<'_>, round: usize) {
     let node = round % NODES;
     let mortals: Vec<(LossyClient, String, String)> = (0..MORTALS)
         .map(|room| {
             let peer = format!("mortal-{round}-{room}");
-            let mut line = LossyClient::connect(scene.address(node), &peer).expect("the node is there");
+            let mut line = LossyClient::connect(harness.address(node), &peer).expect("the node is there");
             line.send(&json!({ "type": "join-room", "roomId": room_name(room), "peerId": peer })).expect("it lives");
             line.wait_for("room-joined", drop).expect("it lives");
             (line, room_name(room), peer)
@@ -36,31 +36,31 @@ fn kill(scene: &mut ClusterTest, people: &ClientPool<'_>, round: usize) {
     let hears = |person: usize, kind: &str, room: &str, peer: &str| {
         let is_it =
             |noise: &&crate::client::MembershipNotice| noise.kind == kind && noise.room == room && noise.peer == peer;
-        people.shown(person).noise.iter().filter(is_it).count()
+        pool.shown(person).noise.iter().filter(is_it).count()
     };
-    let listeners: Vec<(usize, &String, &String)> = people
+    let listeners: Vec<(usize, &String, &String)> = pool
         .all()
         .flat_map(|person| mortals.iter().map(move |(_, room, peer)| (person, room, peer)))
         .filter(|(person, room, _)| rooms_of(*person).iter().any(|own| room_name(*own) == **room))
         .collect();
-    people.wait("they are seen", CONVERGENCE, || {
+    pool.wait("they are seen", CONVERGENCE, || {
         listeners.iter().all(|(person, room, peer)| hears(*person, "peer-joined", room, peer) == 1)
     });
-    let survivors: Vec<_> = people.all().filter(|person| people.shown(*person).node != Some(node)).collect();
+    let survivors: Vec<_> = pool.all().filter(|person| pool.shown(*person).node != Some(node)).collect();
     let since = Instant::now();
-    let address = scene.nodes[node].take().expect("it is there").kill();
-    people.wait_for_talk();
-    scene.start_node(node, &address);
-    let gone = people.wait("those who died with it have left", CONVERGENCE - since.elapsed(), || {
+    let address = harness.nodes[node].take().expect("it is there").kill();
+    pool.wait_for_talk();
+    harness.start_node(node, &address);
+    let gone = pool.wait("those who died with it have left", CONVERGENCE - since.elapsed(), || {
         listeners
             .iter()
             .filter(|(person, ..)| survivors.contains(person))
             .all(|(person, room, peer)| hears(*person, "peer-left", room, peer) > 0)
     });
     eprintln!("killed node {node}: its dead left after {:.1?}", since.elapsed().max(gone));
-    scene.recover(people, since);
+    harness.recover(pool, since);
     // What else is said of them would have been by the time of a few more messages.
-    people.wait_for_talk();
+    pool.wait_for_talk();
     for (person, room, peer) in &listeners {
         let times = hears(*person, "peer-left", room, peer);
         let is_survivor = survivors.contains(person);
@@ -69,7 +69,7 @@ fn kill(scene: &mut ClusterTest, people: &ClientPool<'_>, round: usize) {
             "person-{person} heard {times} times that {peer} left {room}"
         );
     }
-    let others = people.total(|shown| {
+    let others = pool.total(|shown| {
         shown.noise.iter().filter(|noise| noise.peer.starts_with("person") && noise.kind == "peer-left").count()
     });
     assert_eq!(others, 0, "somebody who came back has left for others");

@@ -1,4 +1,5 @@
-//! NpmClients Socket.IO clients beside the people, who judge for themselves what they hear; see `socketio_clients/rolling.mjs`.
+//! Socket.IO clients from npm that run beside the raw clients and check what they receive; see
+//! `socketio_clients/rolling.mjs`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +17,7 @@ use support::server::token;
 /// What their names begin with.
 pub(crate) const PREFIX: &str = "stock-";
 
-/// Rooms of the people that they are in, and speak in.
+/// Rooms of the clients that they are in, and speak in.
 const ROOMS: usize = 4;
 const CLIENTS: usize = 40;
 
@@ -35,8 +36,8 @@ pub(crate) struct MovedClients {
 
 impl NpmClients {
     /// Has them come, and waits until they all hear.
-    pub(crate) fn start(scene: &ClusterTest, people: &ClientPool<'_>) -> Self {
-        let ports: Vec<&str> = (0..NODES).filter_map(|node| scene.address(node).split(':').next_back()).collect();
+    pub(crate) fn start(harness: &ClusterTest, pool: &ClientPool<'_>) -> Self {
+        let ports: Vec<&str> = (0..NODES).filter_map(|node| harness.address(node).split(':').next_back()).collect();
         let rooms: Vec<String> = (0..ROOMS).map(room_name).collect();
         let mut clients = Command::new("node")
             .arg(NODE.join("rolling.mjs"))
@@ -55,7 +56,7 @@ impl NpmClients {
             }
         });
         let mut stock = Self { clients, said, reader };
-        people.wait("the stock clients are there", CONVERGENCE, || stock.has_said("ready"));
+        pool.wait("the stock clients are there", CONVERGENCE, || stock.has_said("ready"));
         stock
     }
 
@@ -67,9 +68,9 @@ impl NpmClients {
     }
 
     /// Who was lost since then, once all of them are back.
-    pub(crate) fn moved(&mut self, people: &ClientPool<'_>, since: Instant) -> MovedClients {
+    pub(crate) fn moved(&mut self, pool: &ClientPool<'_>, since: Instant) -> MovedClients {
         let mut lost = Vec::new();
-        people.wait("the stock clients are back", CONVERGENCE, || {
+        pool.wait("the stock clients are back", CONVERGENCE, || {
             self.has_said("ready");
             lost.clear();
             let mut away: Vec<(String, Instant)> = Vec::new();
@@ -88,9 +89,9 @@ impl NpmClients {
     }
 
     /// Has them hear everything that was said, and go.
-    pub(crate) fn end(mut self, people: &ClientPool<'_>) {
+    pub(crate) fn end(mut self, pool: &ClientPool<'_>) {
         writeln!(self.clients.stdin.as_mut().expect("its input")).expect("it listens");
-        people.wait("the stock clients have heard everything", 2 * CONVERGENCE, || self.has_said("whole"));
+        pool.wait("the stock clients have heard everything", 2 * CONVERGENCE, || self.has_said("whole"));
         assert!(self.clients.wait().expect("its end").success());
         self.reader.join().expect("it reads to the end");
     }

@@ -1,4 +1,4 @@
-//! Redis is restarted, paused, cut off, is full, or forgets its scripts; it keeps what it was told.
+//! Redis is restarted, paused, cut off or full, or loses its scripts; its data stays.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,10 +26,10 @@ struct SignalingPair {
 }
 
 impl SignalingPair {
-    fn meet(scene: &ClusterTest, node: usize) -> Self {
+    fn meet(harness: &ClusterTest, node: usize) -> Self {
         let [ann, bo] = ["ann", "bo"].map(|name| {
             let user = format!("{name}-of-{node}");
-            let mut line = LossyClient::connect(scene.address(node), &user).expect("the node is there");
+            let mut line = LossyClient::connect(harness.address(node), &user).expect("the node is there");
             let room = format!("pair-{node}");
             line.send(&json!({ "type": "join-room", "roomId": room, "peerId": user })).expect("it lives");
             line.wait_for("room-joined", drop).expect("it lives");
@@ -61,15 +61,15 @@ impl SignalingPair {
 
 /// Redis is away for these nodes until the test has it back: what works meanwhile, and for how long.
 fn get_by_without_redis(
-    scene: &ClusterTest,
-    people: &ClientPool<'_>,
+    harness: &ClusterTest,
+    pool: &ClientPool<'_>,
     nodes: &[usize],
     pairs: &mut [SignalingPair],
     for_so_long: Duration,
 ) {
     let since = Instant::now();
-    people.wait("nodes say that they are not ready", Duration::from_secs(10), || {
-        nodes.iter().all(|node| !scene.is_ready(*node))
+    pool.wait("nodes say that they are not ready", Duration::from_secs(10), || {
+        nodes.iter().all(|node| !harness.is_ready(*node))
     });
     eprintln!("not ready after {:.1?}", since.elapsed());
     for node in nodes {
@@ -87,44 +87,44 @@ enum RedisFault {
     Swallowed,
 }
 
-fn redis_is_away(name: &'static str, way: RedisFault, usual: usize, seconds: u64) {
-    let has_ways = matches!(way, RedisFault::Cut | RedisFault::Swallowed);
-    ClusterTest::start(name, has_ways, &[]).play(|scene, people| {
-        let mut pairs: Vec<SignalingPair> = (0..NODES).map(|node| SignalingPair::meet(scene, node)).collect();
+fn redis_is_away(name: &'static str, fault: RedisFault, usual: usize, seconds: u64) {
+    let has_proxies = matches!(fault, RedisFault::Cut | RedisFault::Swallowed);
+    ClusterTest::start(name, has_proxies, &[]).play(|harness, pool| {
+        let mut pairs: Vec<SignalingPair> = (0..NODES).map(|node| SignalingPair::meet(harness, node)).collect();
         for round in 0..times(usual) {
             let since = Instant::now();
             let all: Vec<usize> = (0..NODES).collect();
             let one = [round % NODES];
             let long = Duration::from_secs(asked().map_or(seconds, |_| 10));
-            match way {
+            match fault {
                 RedisFault::Restarted => {
-                    scene.redis().restart_keeping(if round.is_multiple_of(2) { SIGKILL } else { SIGTERM })
+                    harness.redis().restart_keeping(if round.is_multiple_of(2) { SIGKILL } else { SIGTERM })
                 }
                 RedisFault::Paused => {
-                    scene.redis().signal(SIGSTOP);
-                    get_by_without_redis(scene, people, &all, &mut pairs, long);
-                    scene.redis().signal(SIGCONT);
+                    harness.redis().signal(SIGSTOP);
+                    get_by_without_redis(harness, pool, &all, &mut pairs, long);
+                    harness.redis().signal(SIGCONT);
                 }
                 RedisFault::Cut => {
-                    scene.ways[one[0]].cut();
-                    get_by_without_redis(scene, people, &one, &mut pairs, Duration::from_secs(1));
-                    scene.ways[one[0]].restore();
+                    harness.proxies[one[0]].cut();
+                    get_by_without_redis(harness, pool, &one, &mut pairs, Duration::from_secs(1));
+                    harness.proxies[one[0]].restore();
                 }
                 RedisFault::Swallowed => {
-                    scene.ways[one[0]].drop_all();
-                    get_by_without_redis(scene, people, &one, &mut pairs, Duration::from_secs(1));
-                    scene.ways[one[0]].restore();
+                    harness.proxies[one[0]].drop_all();
+                    get_by_without_redis(harness, pool, &one, &mut pairs, Duration::from_secs(1));
+                    harness.proxies[one[0]].restore();
                 }
             }
             let back = Instant::now();
-            people.wait("all nodes are ready", CONVERGENCE, || (0..NODES).all(|node| scene.is_ready(node)));
+            pool.wait("all nodes are ready", CONVERGENCE, || (0..NODES).all(|node| harness.is_ready(node)));
             eprintln!("{name}: ready {:.1?} after Redis is back", back.elapsed());
             leave_pairs(&mut pairs);
-            scene.recover(people, since);
-            pairs = (0..NODES).map(|node| SignalingPair::meet(scene, node)).collect();
+            harness.recover(pool, since);
+            pairs = (0..NODES).map(|node| SignalingPair::meet(harness, node)).collect();
         }
         leave_pairs(&mut pairs);
-        assert_eq!(people.total(|shown| shown.closed), 0, "a room has ended");
+        assert_eq!(pool.total(|shown| shown.closed), 0, "a room has ended");
     });
 }
 
@@ -152,34 +152,34 @@ fn clients_of_node_cut_off_from_redis_lose_nothing() {
 
 #[test]
 fn clients_of_node_without_redis_replies_lose_nothing() {
-    redis_is_away("a node whose way to Redis swallows everything", RedisFault::Swallowed, 2, 1);
+    redis_is_away("a node whose fault to Redis swallows everything", RedisFault::Swallowed, 2, 1);
 }
 
 #[test]
 fn clients_after_redis_script_flush_lose_nothing() {
-    ClusterTest::start("SCRIPT FLUSH", false, &[]).play(|scene, people| {
+    ClusterTest::start("SCRIPT FLUSH", false, &[]).play(|harness, pool| {
         for _ in 0..times(5) {
             let since = Instant::now();
-            scene.redis().command(&["SCRIPT", "FLUSH"]);
-            scene.recover(people, since);
+            harness.redis().command(&["SCRIPT", "FLUSH"]);
+            harness.recover(pool, since);
         }
-        assert_eq!(people.total(|shown| shown.closed + shown.anew), 0, "somebody noticed");
+        assert_eq!(pool.total(|shown| shown.closed + shown.anew), 0, "somebody noticed");
     });
 }
 
 /// As when its disk is full. Nobody is sent away, and nothing is left half done.
 #[test]
 fn clients_while_redis_refuses_writes_lose_nothing() {
-    ClusterTest::start("no writes", false, &[]).play(|scene, people| {
+    ClusterTest::start("no writes", false, &[]).play(|harness, pool| {
         for _ in 0..times(2) {
-            let refused = || people.total(|shown| shown.refused);
+            let refused = || pool.total(|shown| shown.refused);
             let before = refused();
             let since = Instant::now();
-            scene.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
-            people.wait("what would be kept is refused", CONVERGENCE, || refused() >= before + 100);
-            scene.redis().command(&["CONFIG", "SET", "maxmemory", "0"]);
-            scene.recover(people, since);
+            harness.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
+            pool.wait("what would be kept is refused", CONVERGENCE, || refused() >= before + 100);
+            harness.redis().command(&["CONFIG", "SET", "maxmemory", "0"]);
+            harness.recover(pool, since);
         }
-        assert_eq!(people.total(|shown| shown.closed + shown.anew), 0, "somebody had to begin anew");
+        assert_eq!(pool.total(|shown| shown.closed + shown.anew), 0, "somebody had to begin anew");
     });
 }

@@ -1,4 +1,4 @@
-//! All nodes are replaced, one after the other, under people with WebSockets of their own and stock Socket.IO clients.
+//! A rolling restart of all nodes, under raw WebSocket clients and Socket.IO clients from npm.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ const PARTS: usize = 9;
 /// What the rounds have come to.
 #[derive(Default)]
 struct Figures {
-    /// Leavings by the tenth of the window that they fell into, of people and of stock clients.
+    /// Leavings by the tenth of the window that they fell into, of clients and of stock clients.
     leavings: [[usize; PARTS + 1]; 2],
     /// For how long stock clients were away.
     away: Vec<Duration>,
@@ -26,20 +26,20 @@ struct Figures {
 #[test]
 fn rolling_restart_loses_nothing_and_spreads_reconnects() {
     let drain = format!("drain.seconds={DRAIN}");
-    ClusterTest::start("rolling restart", false, &[&drain]).play(|scene, people| {
-        let mut stock = NpmClients::start(scene, people);
-        let noise = || people.all().map(|person| people.shown(person).noise.len()).collect::<Vec<_>>();
+    ClusterTest::start("rolling restart", false, &[&drain]).play(|harness, pool| {
+        let mut stock = NpmClients::start(harness, pool);
+        let noise = || pool.all().map(|person| pool.shown(person).noise.len()).collect::<Vec<_>>();
         let before = noise();
         let mut figures = Figures::default();
         for _ in 0..times(1) {
             let since = Instant::now();
-            (0..NODES).for_each(|node| replace(scene, people, &mut stock, node, &mut figures));
-            scene.recover(people, since);
+            (0..NODES).for_each(|node| replace(harness, pool, &mut stock, node, &mut figures));
+            harness.recover(pool, since);
         }
-        stock.end(people);
-        assert_eq!(people.total(|shown| shown.anew), 0, "somebody found no way back");
+        stock.end(pool);
+        assert_eq!(pool.total(|shown| shown.anew), 0, "somebody found no way back");
         for (person, known) in before.into_iter().enumerate() {
-            let news = &people.shown(person).noise[known..];
+            let news = &pool.shown(person).noise[known..];
             assert!(news.is_empty(), "person-{person} heard of somebody who came or left: {news:?}");
         }
         figures.report();
@@ -47,26 +47,26 @@ fn rolling_restart_loses_nothing_and_spreads_reconnects() {
 }
 
 fn replace(
-    scene: &mut ClusterTest,
-    people: &ClientPool<'_>,
+    harness: &mut ClusterTest,
+    pool: &ClientPool<'_>,
     stock: &mut NpmClients,
     node: usize,
     figures: &mut Figures,
 ) {
-    let there: Vec<usize> = people.all().filter(|person| people.shown(*person).node == Some(node)).collect();
-    let told = || there.iter().map(|person| people.shown(*person).sent_away.len()).sum::<usize>();
+    let there: Vec<usize> = pool.all().filter(|person| pool.shown(*person).node == Some(node)).collect();
+    let told = || there.iter().map(|person| pool.shown(*person).sent_away.len()).sum::<usize>();
     let before = told();
-    let address = scene.address(node).to_owned();
+    let address = harness.address(node).to_owned();
     let since = Instant::now();
-    let server = scene.nodes[node].as_mut().expect("it is there");
+    let server = harness.nodes[node].as_mut().expect("it is there");
     server.signal(SIGTERM);
     assert!(server.wait(Duration::from_secs(DRAIN + 10)).success());
-    scene.start_node(node, &address);
-    people.wait_for_talk();
+    harness.start_node(node, &address);
+    pool.wait_for_talk();
     assert_eq!(told(), before + there.len(), "everybody there was told");
-    let moved = stock.moved(people, since);
-    let back = there.iter().filter_map(|person| people.shown(*person).back.last().copied());
-    check_spread("people", &back.map(|at| at - since).collect::<Vec<_>>(), &mut figures.leavings[0]);
+    let moved = stock.moved(pool, since);
+    let back = there.iter().filter_map(|person| pool.shown(*person).back.last().copied());
+    check_spread("pool", &back.map(|at| at - since).collect::<Vec<_>>(), &mut figures.leavings[0]);
     let lost: Vec<Duration> = moved.lost.iter().map(|(at, _)| *at - since).collect();
     check_spread("stock clients", &lost, &mut figures.leavings[1]);
     figures.away.extend(moved.lost.iter().map(|(_, away)| *away));
@@ -86,8 +86,8 @@ fn check_spread(who: &str, moments: &[Duration], counts: &mut [usize; PARTS + 1]
 
 impl Figures {
     fn report(mut self) {
-        let [people, stock] = self.leavings;
-        eprintln!("by tenths of the window: people back {people:?}, stock clients closed {stock:?}");
+        let [pool, stock] = self.leavings;
+        eprintln!("by tenths of the window: pool back {pool:?}, stock clients closed {stock:?}");
         self.away.sort_unstable();
         let at = |part: usize| self.away.get(self.away.len() * part / 100).copied().unwrap_or_default();
         eprintln!(

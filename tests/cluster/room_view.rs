@@ -1,5 +1,4 @@
-//! A room as somebody in it has it: whatever is heard there must be the next, or pass over nothing but what they said
-//! themselves.
+//! A room as one client has received it: each event must be the next one, or skip only the client's own messages.
 
 use std::collections::{BTreeMap, VecDeque};
 

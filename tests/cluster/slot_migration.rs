@@ -1,4 +1,4 @@
-//! The slot of a room moves from one master of a cluster to another while people speak there.
+//! The slot of a room moves from one master of a Redis Cluster to another under load.
 
 use std::time::Instant;
 
@@ -13,20 +13,20 @@ const MOVED: usize = 3;
 #[test]
 fn rooms_during_slot_migration_keep_messages() {
     let cluster = RedisCluster::start();
-    ClusterTest::at("slots moved", cluster.url()).play(|scene, people| {
+    ClusterTest::at("slots moved", cluster.url()).play(|harness, pool| {
         for round in 0..times(2) {
             let since = Instant::now();
             for room in 0..MOVED {
                 let slot = cluster.slot(&format!("switchboard:room:{{{}}}", room_name(room)));
                 let from = cluster.keeper(slot, 0).expect("somebody keeps it");
-                let refused = || people.total(|shown| shown.refused);
+                let refused = || pool.total(|shown| shown.refused);
                 let before = refused();
                 cluster.move_slot(slot, from, (from + 1 + round % 2) % 3, || {
-                    people.wait("somebody speaks there", CONVERGENCE, || refused() > before + 3);
+                    pool.wait("somebody speaks there", CONVERGENCE, || refused() > before + 3);
                 });
             }
-            scene.recover(people, since);
+            harness.recover(pool, since);
         }
-        assert_eq!(people.total(|shown| shown.closed + shown.anew), 0, "somebody had to begin anew");
+        assert_eq!(pool.total(|shown| shown.closed + shown.anew), 0, "somebody had to begin anew");
     });
 }

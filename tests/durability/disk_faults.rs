@@ -1,5 +1,5 @@
-//! The disk fails under a running server: who sends is told, nobody hears what is not kept, all that needs no store goes
-//! on, an operator can read what is wrong, and once the disk is back everything is as before without a restart.
+//! The disk fails under a running server: senders get an error, uncommitted messages reach nobody, everything that
+//! needs no store continues, and the server resumes without a restart once the disk is back.
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! The server is killed while people talk, again and again: whatever any of them was told is there afterwards, in order,
-//! and nothing twice, however often it was repeated.
+//! The server is killed repeatedly under load: every acknowledged message is there afterwards, in order and once,
+//! however often its sender repeated it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};

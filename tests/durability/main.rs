@@ -1,8 +1,8 @@
-//! What is told is kept: the real server with its real store is killed, restarted, cut off from its clients and from its
-//! disk, and afterwards asked for everything that anybody was ever told.
+//! Durability of the real server with its real store: it is killed, restarted, and cut off from its clients and from
+//! its disk; afterwards everything that it acknowledged or delivered must be in the history.
 //!
-//! `SWITCHBOARD_KILLS=n` kills the server `n` times instead of the usual number, `SWITCHBOARD_CUTS=n` cuts each client off
-//! `n` times.
+//! `SWITCHBOARD_KILLS=n` kills the server `n` times instead of the usual number; `SWITCHBOARD_CUTS=n` cuts each client
+//! off `n` times.
 
 mod disk_faults;
 mod kill;
@@ -21,8 +21,8 @@ fn start(address: &str, directory: &Directory, settings: &[&str]) -> Server {
     Server::spawn(&mut command(address, directory, settings))
 }
 
-/// The command for a server of three shards with the data in `directory`, where joining makes rooms and nobody is told of
-/// presence.
+/// The command for a server of three shards with the data in `directory`, where joining makes rooms and nobody is told
+/// of presence.
 fn command(address: &str, directory: &Directory, settings: &[&str]) -> Command {
     let data = directory.text();
     let usual =

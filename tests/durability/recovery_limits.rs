@@ -1,5 +1,5 @@
-//! Where coming back ends: restarts it survives, the window and the retention that it does not, and more missed than one
-//! answer holds. Whoever cannot have everything is told so.
+//! The limits of recovery: restarts, the window, retention, and more missed messages than one reply holds. A client
+//! that cannot recover everything is told so.
 
 use std::time::Duration;
 

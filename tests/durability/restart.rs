@@ -1,5 +1,4 @@
-//! What waits: messages for users who are away, receipts for whoever asks, answers for whoever repeats a message, rooms
-//! that were made on purpose. A restart is no reason to forget any of it, however sudden.
+//! State that survives a restart or a crash: messages to absent users, receipts, idempotency records, created rooms.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! The start: a directory belongs to one server at a time, and what is damaged is set aside and said, never overwritten.
+//! Startup: a data directory belongs to one server at a time; a damaged file is set aside and reported, never
+//! overwritten.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};

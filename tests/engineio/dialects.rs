@@ -1,4 +1,4 @@
-//! What the dialects of Socket.IO say over real sockets: who hears what, and how refusals sound.
+//! The dialects of Socket.IO over real sockets: events, their receivers, and errors.
 
 use serde_json::{Value, json};
 

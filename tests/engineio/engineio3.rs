@@ -1,5 +1,4 @@
-//! Version 3 of Engine.IO, and what Socket.IO 2 clients make of it: counted packets, their own pings, bytes in payloads,
-//! forms and scripts.
+//! Engine.IO 3 as Socket.IO 2 clients use it: length-prefixed packets, client pings, binary payloads, forms and JSONP.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! A client that sends what it is told, by either transport and in either version of Engine.IO, and says what became of its
-//! session.
+//! A client that sends any packets on either transport and in either version of Engine.IO, and reports the outcome of
+//! its session.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

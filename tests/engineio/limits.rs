@@ -1,4 +1,4 @@
-//! What a user may say in a minute, on Socket.IO: one POST with more than there is, and another connection beside it.
+//! The message quota on Socket.IO: one POST that exceeds it, and a second connection of the same user.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,4 @@
-//! Engine.IO and Socket.IO over real sockets, rule by rule: what the wire carries, byte for byte, and what becomes of a
-//! session when its client does what it should not.
+//! Engine.IO and Socket.IO over real sockets, rule by rule and byte by byte, with correct and faulty clients.
 
 mod dialects;
 mod engineio3;

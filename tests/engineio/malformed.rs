@@ -1,5 +1,5 @@
-//! Packets that are none, or come where they must not, one by one: each ends the session that sent it with the protocol's
-//! own error, is refused, or is passed over, as in the reference; and nobody else notices.
+//! Malformed and misplaced packets, one by one: each ends its session with the protocol's error, is refused, or is
+//! ignored, as in the reference implementation, and no other session is affected.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Namespaces: who may connect, what each is told, and what ends a session.
+//! Namespaces: admission, events, and what ends a session.
 
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;

@@ -1,5 +1,4 @@
-//! Who is online, as clients that speak `colon` are told without asking: once when they have connected, and in the rooms
-//! they are in.
+//! Online lists as `colon` clients receive them: once after connecting, and in their rooms.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What a client of `colon` asks, and what it is answered, field by field: by WebSocket, over one shard and over several.
+//! Queries of `colon` clients and their results, field by field, with one shard and with several.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! Connection state recovery as it is on the wire: what a CONNECT is answered with, what carries an offset and which, and
-//! what becomes of a client that shows what it was given.
+//! Connection state recovery on the wire: the reply to CONNECT, the events that carry an offset, and the outcome of
+//! each recovery token.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Requests: what each is answered, and what pages of other sites may.
+//! HTTP requests of Engine.IO: the response to each, and cross-origin rules.
 
 use support::engineio::{Polling, Socket, server, suite_server};
 use support::http::{Http, Response, ask};

@@ -1,4 +1,4 @@
-//! Rooms whose members are on different wires: `raw`, Socket.IO by WebSocket, Socket.IO by polling.
+//! Rooms whose members use different transports: raw, Socket.IO by WebSocket, Socket.IO by polling.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Sessions: how they are carried, moved from one transport to the other, and ended.
+//! Sessions: transports, the upgrade from polling to WebSocket, and every way to end.
 
 use std::time::{Duration, Instant};
 

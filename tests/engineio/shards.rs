@@ -1,4 +1,4 @@
-//! Several shards: a request may come to any of them, and is served where its session is.
+//! Several shards: a request may arrive on any shard and is served where its session is.
 
 use std::collections::BTreeSet;
 

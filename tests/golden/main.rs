@@ -1,6 +1,6 @@
-//! Conversations between clients and the server, each in a file that reads like a play, performed by the real binary over
-//! real sockets: with one shard, again with several, so that rooms and users live on other threads than their clients,
-//! and on several servers that share a Redis. `README.md` beside the files says how they are written.
+//! Golden conversations between clients and the server, one per file, run against the real binary over real sockets:
+//! with one shard, with several, so that rooms and users are on other threads than their clients, and with several
+//! servers that share a Redis. `README.md` beside the files describes their format.
 
 mod pattern;
 mod runner;

@@ -1,4 +1,4 @@
-//! Comparing what came with what is written: exact, but for placeholders such as `<time>` or `<id:m1>`.
+//! Comparison of received messages with expected ones: exact, except for placeholders such as `<time>` or `<id:m1>`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! Performing a conversation: servers of its own, a socket per client, every step checked where it is written.
+//! Runs a conversation: its own servers, a socket per client, every step checked where it is written.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -19,7 +19,8 @@ use support::server::token;
 /// Where the files are.
 pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
 
-/// Performs the file of that name on one server: with one shard and again with several, or with as many as it says itself.
+/// Performs the file of that name on one server: with one shard and again with several, or with as many as it says
+/// itself.
 pub(crate) fn perform(name: &str) {
     let script = read(name);
     let runs: &[&[&str]] = if script.says_shards() { &[&[]] } else { &[&["--shards", "1"], &["--shards", "3"]] };
@@ -256,7 +257,8 @@ impl Runner {
         Ok(())
     }
 
-    /// How many connections there are, where it takes a moment until it is known that there is one less when `who` has gone.
+    /// How many connections there are, where it takes a moment until it is known that there is one less when `who` has
+    /// gone.
     fn connections(&mut self, who: &str) -> Result<Option<u64>, String> {
         let is_found_out = self.party(who)?.is_found_out();
         is_found_out.then(|| self.place.mark(self.parties.values_mut())).transpose()

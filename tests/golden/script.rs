@@ -1,4 +1,4 @@
-//! A conversation as it is written: lines to steps. `README.md` has the forms.
+//! Parser of conversations: lines to steps. `README.md` describes the forms.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Those who take part in a conversation: each with a connection, and what came on it.
+//! The clients of a conversation: each has a connection and the messages it received.
 
 use std::collections::VecDeque;
 use std::io::Write;

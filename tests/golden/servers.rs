@@ -1,7 +1,7 @@
-//! Where a conversation takes place: one server, or several that share a Redis.
+//! The servers of a conversation: one, or several that share a Redis.
 //!
-//! On several each client that connects comes to another server than the one before it, also where it comes again, and a
-//! request by HTTP goes to another one than the connection of whoever asks.
+//! With several, each connection goes to another server than the one before, reconnects included, and an HTTP request
+//! goes to another server than its client's connection.
 
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
-//! Clients of Socket.IO, by WebSocket or by polling, that write what they are told and read packet by packet.
+//! Socket.IO clients by WebSocket or polling that write exact packets and read packet by packet.
 //!
-//! What they hear is JSON, in one of three forms: an event of their own namespace is the array that it is; an ack is its
-//! number and its array; any other packet is an object of its text up to its data, and of its data.
+//! What they hear is JSON, in one of three forms: an event of their own namespace is the array that it is; an ack is
+//! its number and its array; any other packet is an object of its text up to its data, and of its data.
 
 use std::collections::VecDeque;
 use std::net::TcpStream;

@@ -35,7 +35,8 @@ pub(crate) fn layer(source: &Source) -> Option<u8> {
     layer_of(source.top()?)
 }
 
-/// The name in the crate's root that `path` starts from, as used in `source`; `None` if it does not pass through the root.
+/// The name in the crate's root that `path` starts from, as used in `source`; `None` if it does not pass through the
+/// root.
 fn in_root<'a>(source: &Source, path: &'a str) -> Option<&'a str> {
     let segments: Vec<&str> = path.split("::").collect();
     let climbs = segments.iter().take_while(|segment| **segment == "super").count();

@@ -1,8 +1,8 @@
-//! The structure of the source: modules import downward only, deterministic modules stay deterministic, each layer uses its own
-//! list of crates, and no file, function, type or cycle of files is too large.
+//! The structure of the source: modules import downward only, deterministic modules stay deterministic, each layer uses
+//! its own list of crates, and no file, function, type or cycle of files is too large.
 //!
-//! The rules read the text of `src/` with comments, literals and test modules blanked out, so line numbers remain valid. Each
-//! rule has unit tests with sources that break it.
+//! The rules read the text of `src/` with comments, literals and test modules blanked out, so line numbers remain
+//! valid. Each rule has unit tests with sources that break it.
 
 mod crates;
 mod expected;

@@ -1,4 +1,5 @@
-//! Reads Rust as far as the rules need it: which part of a text is code, which words and paths it names, where an item ends.
+//! Reads Rust as far as the rules need it: which part of a text is code, which words and paths it names, where an item
+//! ends.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -161,8 +162,8 @@ fn without_tests(code: &str) -> String {
     out
 }
 
-/// The end of the item that starts at `at`: its semicolon or the end of its outermost braces. A semicolon within brackets, as in
-/// `[u8; 4]`, does not end it.
+/// The end of the item that starts at `at`: its semicolon or the end of its outermost braces. A semicolon within
+/// brackets, as in `[u8; 4]`, does not end it.
 pub(crate) fn item_end(code: &str, at: usize) -> usize {
     let mut depth = 0;
     for (offset, c) in code[at..].char_indices() {

@@ -1,4 +1,5 @@
-//! Determinism: below `runtime`, no clock, entropy, thread, socket, file or randomly ordered map; `unsafe` in two modules.
+//! Determinism: below `runtime`, no clock, entropy, thread, socket, file or randomly ordered map; `unsafe` in two
+//! modules.
 
 use crate::Violation;
 use crate::layers::{RUNTIME, layer};

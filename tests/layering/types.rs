@@ -115,8 +115,8 @@ pub(crate) fn large_types(sources: &[Source]) -> Vec<Violation> {
     found
 }
 
-/// Cycles of too many files. A file depends on another when it has an impl block of a type and calls on `self` a method that, of
-/// this type, only the other file defines.
+/// Cycles of too many files. A file depends on another when it has an impl block of a type and calls on `self` a method
+/// that, of this type, only the other file defines.
 pub(crate) fn large_cycles(sources: &[Source]) -> Vec<Violation> {
     let graph = dependencies(sources);
     let mut found = Vec::new();

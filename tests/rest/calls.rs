@@ -1,4 +1,4 @@
-//! Each call, each status, and the headers that go with them.
+//! Each call, each status, and its headers.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Requests as bytes: in one piece and in many, well formed and not.
+//! HTTP framing: whole and split requests, valid and malformed.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! How connections end: by their client, by idling, by the server's leave.
+//! How HTTP connections end: by the client, by timeout, by drain.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which pages may use the server, and what browsers are told about it.
+//! Cross-origin rules and their headers.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! The calls about people: who is connected, how they are, and what is sent to them; each with several shards, so that
-//! users, their connections and whoever asks are on different threads.
+//! Calls about users: connections, presence, push; with several shards, so that users, their connections and the caller
+//! are on different threads.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Tokens: where they may be carried, by which keys they count, and what a bad one is answered.
+//! Tokens: where they are accepted, which keys verify them, and the errors.
 
 use std::path::{Path, PathBuf};
 

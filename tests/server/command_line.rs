@@ -1,4 +1,4 @@
-//! The program as its operator meets it: what it prints, what it refuses and in which words, and how it exits.
+//! The command line as an operator uses it: output, error messages, exit codes.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};

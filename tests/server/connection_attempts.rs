@@ -1,5 +1,5 @@
-//! How often an address may try to connect, and how many connections it may have: one count for all shards and for every
-//! kind of connection; and whose address it is behind a proxy.
+//! Limits per address: connection attempts and open connections, counted once for all shards and endpoints, with the
+//! client's address behind a proxy.
 
 use serde_json::json;
 use support::http::{Http, Response};

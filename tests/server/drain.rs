@@ -1,4 +1,4 @@
-//! The server leaves: it stops accepting, tells everyone when to come back, hears out what is under way, and goes.
+//! Drain: the server stops accepting, tells each client when to reconnect, finishes pending requests, and exits.
 
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
@@ -197,7 +197,8 @@ fn second_signal_ends_the_drain_at_once() {
 fn drain_does_not_wait_for_unanswered_close() {
     let mut server = server(1, &PATIENT);
     let token = token("mallory", &json!({}));
-    // Silent connections, half a head, half a request, an upgraded one that never reads, and one that sent half a frame.
+    // Silent connections, half a head, half a request, an upgraded one that never reads, and one that sent half a
+    // frame.
     let silent: Vec<TcpClient> = (0..10).map(|_| TcpClient::connect(&server.address)).collect();
     let mut half = TcpClient::connect(&server.address);
     half.send(b"GET / HTTP/1.1\r\nHost:");

@@ -1,4 +1,4 @@
-//! Every limit that an operator can set is kept, told to whoever meets it, and no further.
+//! Each limit that an operator can set is exact, and the client learns which limit it met.
 
 use serde_json::{Value, json};
 use support::client::{Client, End};

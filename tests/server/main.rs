@@ -1,5 +1,5 @@
-//! The real binary over real sockets: raw WebSocket clients, the command line, limits and quotas, presence, drain, and input that
-//! no correct client sends.
+//! The real binary over real sockets: raw WebSocket clients, the command line, limits and quotas, presence, drain, and
+//! input that no correct client sends.
 
 mod command_line;
 mod connection_attempts;

@@ -1,5 +1,5 @@
-//! Clients that mean harm, or are broken: each is dealt with by itself, and nobody else notices. In each test a pair of
-//! well-behaved clients talks on all the while.
+//! Malformed, hostile and stalled clients: each is handled by itself. In every test a control pair exchanges messages
+//! meanwhile and must not be disturbed.
 
 use std::time::Duration;
 

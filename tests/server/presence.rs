@@ -1,5 +1,5 @@
-//! Who hears of whom, with real sockets and several shards: one `offline` however many connections end, and after a storm
-//! of comings and goings everybody knows how everybody is.
+//! Presence with real sockets, several shards and several servers: one `offline` for any number of connections, and
+//! agreement of all clients after a storm of connects and disconnects.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

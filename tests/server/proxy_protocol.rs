@@ -1,5 +1,5 @@
-//! Behind proxies that speak the PROXY protocol, as HAProxy, NGINX and load balancers of AWS do: whose a connection is, is
-//! what its header says, if it comes by one of them, and by nobody else.
+//! The PROXY protocol as HAProxy, NGINX and AWS load balancers speak it: the header of a trusted proxy determines a
+//! client's address, and no other header does.
 
 use std::process::Command;
 

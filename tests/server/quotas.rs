@@ -1,5 +1,4 @@
-//! What a user may say in a minute is granted to the last, and no more of it, whatever connections of theirs ask, on
-//! whichever shards these are.
+//! Quotas per user and minute: exact across connections, shards and servers.
 
 use serde_json::{Value, json};
 use support::client::Client;

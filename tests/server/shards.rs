@@ -1,5 +1,4 @@
-//! One room, members on several shards: what one sends reaches those it is for, on whichever thread they are, unchanged
-//! and in one order.
+//! One room with members on several shards: messages and signals reach the right members, unchanged and in one order.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Two clients in a room, by the real binary: the shortest proof that it all hangs together.
+//! The shortest end-to-end test: two clients exchange messages in a room.
 
 use serde_json::json;
 use support::client::Client;

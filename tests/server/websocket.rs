@@ -1,5 +1,5 @@
-//! WebSockets by their bytes: any split gives the same answers, bodies are relayed as they came, heartbeats find who is
-//! gone, and connections end as RFC 6455 says.
+//! WebSocket by its bytes: input may be split anywhere, bodies are relayed unchanged, heartbeats detect dead clients,
+//! and connections close as RFC 6455 requires.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What happened in a run, by name and number: the proof that the simulation gets anywhere.
+//! Counts of the situations that a run reached, to show that the simulation tests something.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! What clients of all dialects were told, in one set of books: each message is the same for everyone, comes in order and
-//! once, and to everyone who was there.
+//! Messages that clients of all dialects received: each is the same for everyone, arrives in order and once, and
+//! reaches every member.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! A client in rooms with clients of other dialects: `raw` over a WebSocket, `colon` or `camel` over any carrier of
-//! Socket.IO. It notes what it is told in words that all dialects have in common.
+//! A client in rooms with clients of other dialects: `raw` over a WebSocket, `colon` or `camel` over any transport. It
+//! records events in a form common to all dialects.
 
 use std::collections::BTreeMap;
 
@@ -476,7 +476,7 @@ impl DialectClient {
 
     fn end(&mut self, room: &str, ledger: &mut DialectChecker) {
         if let Some(at) = self.rooms.remove(room) {
-            ledger.memberships[at].end = End::StorageEvent;
+            ledger.memberships[at].end = End::Announced;
         }
     }
 

@@ -1,5 +1,5 @@
-//! One life of a server whose clients speak all dialects in the same rooms, by all means that carry them: a time of work,
-//! then rest and judgement or a drain, then the end of everything.
+//! A run whose clients use all dialects and transports in the same rooms: load, then rest and checks or a drain, then
+//! the end of all connections.
 
 use switchboard::base::rng::Rng;
 use switchboard::message::{ShardMessage, ShardNumber};

@@ -1,4 +1,4 @@
-//! What clients of a server with a store sent and were told, and what must be true of it when everything is at rest.
+//! Messages that clients of a server with a store sent and received, and the guarantees that are checked at rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 

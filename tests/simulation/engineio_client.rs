@@ -1,5 +1,5 @@
-//! A client of EngineIoClient.IO 4 as stock clients are: it polls, one GET and one POST at a time, or has a WebSocket, or begins
-//! with the first and moves to the second. Its requests come by whichever connection it likes, so to any shard.
+//! An Engine.IO 4 client like the published ones: polling with one GET and one POST at a time, a WebSocket, or an
+//! upgrade between them. Its requests may arrive on any shard.
 
 use super::frames::{Frame, masked, masked_text, take_frame, take_response};
 use super::network::{Delivery, Network, Owner};

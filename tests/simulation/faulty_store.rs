@@ -1,9 +1,9 @@
-//! A store that is as slow, full or broken as it likes, and that may end at any moment: a model of what stands behind
-//! [`switchboard::message::storage`], with the promises that are made there and nothing beyond them.
+//! A store that is slow, full or broken at random and may crash at any moment: a model of the storage thread behind
+//! [`switchboard::message::storage`], with exactly the guarantees of that interface.
 //!
-//! Changes are a list; with each durability another part of it survives. What is written but not synced is lost with the
-//! power, what is not written is lost with the process. Batches are written in groups, and between any two steps (a group
-//! is written, it is synced, its receipts go out, a question is answered) anything else may happen.
+//! Changes are a list, and the durability determines the part of it that survives: a power failure loses changes that
+//! are written but not synced, a crash of the process those that are not written. Batches are written in groups; between
+//! any two steps (group written, group synced, receipts sent, query answered) other events may happen.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -96,7 +96,8 @@ pub(crate) struct FaultyStore {
     queue: VecDeque<Item>,
     questions: VecDeque<(Requester, StorageQuery)>,
     group: Option<Group>,
-    /// With durability `none`: the run each sender is in, as of what it sent last. Else: as of what was taken from the queue.
+    /// With durability `none`: the run each sender is in, as of what it sent last. Else: as of what was taken from the
+    /// queue.
     runs: [u32; 256],
     /// What was refused last; it may be there after all if nothing else is written before the end.
     ghosts: Vec<Batch>,
@@ -331,8 +332,8 @@ impl FaultyStore {
         self.change(Change::Batch(batch.records.to_vec(), now.wall))
     }
 
-    /// The next step of a group that is written: with durability `power` it is synced, or cannot be; then its receipts go
-    /// out.
+    /// The next step of a group that is written: with durability `power` it is synced, or cannot be; then its receipts
+    /// go out.
     fn advance(&mut self, now: Now, mut group: Group) {
         let unsynced = std::mem::take(&mut group.unsynced);
         let is_to_sync = !unsynced.is_empty();

@@ -1,8 +1,8 @@
-//! The simulator: whole servers in one thread, with several shards, a clock that moves only when told, connections that split
-//! and delay bytes at random, and correct, faulty and silent clients. Each run follows from its seed alone.
+//! The simulator: whole servers in one thread, with several shards, a clock that moves only when told, connections that
+//! split and delay bytes at random, and correct, faulty and silent clients. Each run follows from its seed alone.
 //!
-//! `SWITCHBOARD_SEEDS=n` runs the first `n` seeds instead of the usual number; `SWITCHBOARD_SEED=k` runs only that one and shows
-//! its traffic; `SWITCHBOARD_FAILURES=n` stops after `n` failed seeds.
+//! `SWITCHBOARD_SEEDS=n` runs the first `n` seeds instead of the usual number; `SWITCHBOARD_SEED=k` runs only that one
+//! and shows its traffic; `SWITCHBOARD_FAILURES=n` stops after `n` failed seeds.
 //!
 //! [`network`] has the shards, the channels between them, connections and the clock. Three kinds of run share it:
 //!
@@ -101,8 +101,8 @@ fn raw_clients_under_random_load_see_consistent_rooms() {
     run_seeds(run_raw, SEEDS, "raw_clients_under_random_load_see_consistent_rooms");
 }
 
-/// The documented guarantees of durability: order, commit before reply, recovery; with a store that is slow, full, broken or
-/// crashes.
+/// The documented guarantees of durability: order, commit before reply, recovery; with a store that is slow, full,
+/// broken or crashes.
 #[test]
 fn acknowledged_messages_under_store_faults_survive() {
     run_seeds(run_with_store, SEEDS, "acknowledged_messages_under_store_faults_survive");

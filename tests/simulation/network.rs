@@ -1,7 +1,8 @@
-//! The shards and everything between them and the clients: mail on its way, connections, the clock.
+//! The shards, the channels between them, the connections to clients, and the clock.
 //!
-//! Mail between two shards keeps its order and nothing else does; connections that move go with it. A connection is read and written as the event loop
-//! does it: edge-triggered, so a shard that forgets to ask again is never told twice.
+//! A channel between two shards keeps its order; connections that move use the same channel. No other order is
+//! guaranteed. A connection is read and written as the event loop does it: edge-triggered, so a shard that misses a
+//! readiness event receives no second one.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};

@@ -1,5 +1,4 @@
-//! A client that speaks `raw` over a WebSocket: it keeps the protocol, notes what it is told, and insists on being told
-//! only what it should be.
+//! A raw client over a WebSocket: it keeps the protocol, records what it receives, and fails on any unexpected message.
 
 use std::collections::BTreeMap;
 
@@ -303,7 +302,7 @@ impl RawClient {
         if let Some(at) = self.rooms.get(&room) {
             let is_renamed = book.memberships[*at].name != name;
             book.tally.count(if is_renamed { "renamed" } else { "joined again" });
-            self.end_membership(&room, if is_renamed { End::StorageEvent } else { End::Silent }, book);
+            self.end_membership(&room, if is_renamed { End::Announced } else { End::Silent }, book);
         }
         let peers = told["peers"].as_array().expect("a list");
         let view: BTreeMap<String, u8> =
@@ -336,7 +335,7 @@ impl RawClient {
                 self.end_membership(room, End::Withdrawn, book);
             }
             Some(PendingRequest { names, .. }) if names.is_none() || names.as_deref() == own => {
-                self.end_membership(room, End::StorageEvent, book);
+                self.end_membership(room, End::Announced, book);
             }
             // It was another peer that left.
             Some(_) => {}
@@ -349,7 +348,7 @@ impl RawClient {
         if let Some(room) = told["roomId"].as_str() {
             let end = match reason {
                 "replaced" => End::Silent,
-                "removed" => End::StorageEvent,
+                "removed" => End::Announced,
                 other => panic!("{other} is no reason to leave a room"),
             };
             return self.end_membership(room, end, book);

@@ -1,4 +1,4 @@
-//! One life of a server, from its seed: a time of work, then rest and judgement or a drain, then the end of everything.
+//! A run with raw clients: a time of load, then rest and checks or a drain, then the end of all connections.
 
 use switchboard::base::ids::ConnectionId;
 use switchboard::base::rng::Rng;

@@ -1,5 +1,5 @@
-//! A client that outlives its connections: when one is lost it comes back with its token and with what it has of its
-//! rooms, and insists that what it is told then follows without a gap and without a repeat.
+//! A client that reconnects with its recovery token and its position in each room, and requires that the events
+//! continue without gaps and repeats.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! How a client comes back: what it shows, what it is owed, and when it may be told that it has to begin anew.
+//! How a client recovers: its token and positions, the events it must receive, and when it may be refused.
 
 use serde_json::Value;
 use switchboard::codec::recovery;

@@ -1,4 +1,4 @@
-//! A client that calls by REST, several calls on one connection, several at once when it likes.
+//! A REST client: several calls on one connection, sequential or pipelined.
 
 use std::collections::VecDeque;
 

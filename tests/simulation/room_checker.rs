@@ -1,4 +1,5 @@
-//! What was asked and what became of it, across all clients; and the judgement when everything is at rest.
+//! Requests and replies of all clients, and the checks at rest: each message arrived where it had to, and all clients
+//! agree on the rooms.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -150,7 +151,8 @@ impl RoomChecker {
         for membership in self.memberships.iter().filter(|membership| membership.end == End::Open) {
             self.judge_member(membership);
         }
-        // Whose message it is, and who is told of it, depends on when it was sent; what it is told after, on when it is kept.
+        // Whose message it is, and who is told of it, depends on when it was sent; what it is told after, on when it is
+        // kept.
         if self.has_store {
             return;
         }

@@ -1,4 +1,4 @@
-//! What one run goes by: the settings of its server, its people and their tokens, all drawn from the seed.
+//! Settings of one run, its users and their tokens, drawn from the seed.
 
 use std::sync::{Arc, OnceLock};
 

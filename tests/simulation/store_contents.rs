@@ -1,5 +1,5 @@
-//! What the simulated store holds, and what it answers from that. Anything that contradicts what is kept is a fault of
-//! whoever sent it, and ends the run: a shard has no business sending such a thing.
+//! The contents of the simulated store and its answers. A record that contradicts the contents is a fault of the shard
+//! that sent it and fails the run.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,5 @@
-//! One life of a server that keeps things, from its seed: clients talk, lose their connections and come back; the store is
-//! slow, full or broken at times; now and then everything ends at once and begins again. Then all is put right, and what
-//! anybody was told is held against what is kept.
+//! A run of a server with a store: clients send, lose connections and recover; the store is slow, full or broken at
+//! times; the server crashes and restarts. At rest everything that was acknowledged is compared with the store.
 
 use switchboard::base::rng::Rng;
 use switchboard::message::storage::StorageState;

@@ -1,4 +1,4 @@
-//! What clients do: each act is drawn from the seed, most make sense, some do not.
+//! Actions of clients, drawn from the seed: most are valid, some are not.
 
 use super::network::Owner;
 use super::raw_client::{ClientStage, PendingRequest};

@@ -1,5 +1,5 @@
-//! The load test as a process: each scenario against the real server, and against servers with known faults, which it must
-//! report exactly.
+//! The load test as a process: each scenario against the real server, and against servers with known faults, which it
+//! must report exactly.
 
 mod harness;
 

@@ -1,4 +1,5 @@
-//! Scenarios against a Socket.IO server of the reference implementation, over each transport. Its senders hear themselves.
+//! Scenarios against a Socket.IO server of the reference implementation, over each transport. Its senders hear
+//! themselves.
 
 use crate::harness::reference_server::ReferenceServer;
 use crate::harness::{Run, number, run_with};

@@ -77,8 +77,8 @@ enum Welcome {
     Granted,
 }
 
-/// Starts a server on a free port of loopback that grants joins on those connections it welcomes, by their numbers as they
-/// come.
+/// Starts a server on a free port of loopback that grants joins on those connections it welcomes, by their numbers as
+/// they come.
 fn serve(welcome: fn(usize) -> Welcome) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("its address");

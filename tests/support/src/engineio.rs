@@ -1,4 +1,4 @@
-//! Clients of Engine.IO that do as they are told: by polling, by WebSocket.
+//! Engine.IO clients that send exactly what a test says: by polling and by WebSocket.
 
 use std::collections::VecDeque;
 use std::net::TcpStream;

@@ -2,9 +2,9 @@
 //!
 //! - Processes: [`server`] (the real binary), [`redis`], [`redis_cluster`], [`redis_sentinel`], [`chromium`], and
 //!   [`process`] to observe them.
-//! - Clients: [`client`] (raw dialect over WebSocket), [`tcp_client`] (byte by byte), [`http`], [`engineio`]
-//!   (polling and WebSocket), [`lossy_client`] (the server may be gone at any moment), [`packages`] (Socket.IO clients from npm
-//!   and PyPI).
+//! - Clients: [`client`] (raw dialect over WebSocket), [`lossy_client`] (the server may be gone at any moment),
+//!   [`tcp_client`] (byte by byte), [`http`], [`engineio`] (polling and WebSocket), [`packages`] (Socket.IO clients
+//!   from npm and PyPI).
 //! - Checks: [`room_log`] compares a room's history with what clients received.
 //! - Fault injection: [`fault_proxy`] between a server and Redis. [`control_pair`] detects a fault that affects
 //!   uninvolved clients.

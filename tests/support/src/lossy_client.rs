@@ -1,4 +1,4 @@
-//! A client for whom the server may be gone at any moment: whatever it does either works or finds the connection lost.
+//! A raw client whose server may be gone at any moment: each call succeeds or reports the connection as lost.
 
 use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};

@@ -1,4 +1,5 @@
-//! The clients that people already have: the packages from npm and PyPI that `tests/socketio_clients` locks to, installed once.
+//! The clients that people already have: the packages from npm and PyPI that `tests/socketio_clients` locks to,
+//! installed once.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

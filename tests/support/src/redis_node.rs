@@ -1,5 +1,5 @@
-//! One node of a cluster without threads and sockets of its own: [`switchboard::owner::redis`] with a driver that makes one
-//! call at a time, so a test knows when all replies and published messages have been handled.
+//! One node of a cluster without threads and sockets of its own: [`switchboard::owner::redis`] with a driver that makes
+//! one call at a time, so a test knows when all replies and published messages have been handled.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +45,8 @@ impl Node {
         self.authority.ask(now, from, op, out);
     }
 
-    /// Does what the node has for Redis, and tells it what Redis says, until there is no more; whether there was something.
+    /// Does what the node has for Redis, and tells it what Redis says, until there is no more; whether there was
+    /// something.
     pub fn settle(&mut self, now: Now, out: &mut Vec<Outgoing>) -> bool {
         let mut was_busy = false;
         loop {

@@ -1,4 +1,4 @@
-//! What a room's history says, page by page, and what people were told of it.
+//! A room's history, read page by page, and the messages that clients received of it.
 
 use std::collections::HashSet;
 

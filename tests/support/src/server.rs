@@ -21,8 +21,8 @@ impl Server {
         Self::start_with(arguments, &[])
     }
 
-    /// A server of so many shards with these settings, where joining makes rooms, nobody is told of presence, and whoever
-    /// is lost has left at once.
+    /// A server of so many shards with these settings, where joining makes rooms, nobody is told of presence, and
+    /// whoever is lost has left at once.
     pub fn of_shards(shards: usize, settings: &[&str]) -> Self {
         let shards = shards.to_string();
         let mut arguments =

@@ -1,4 +1,5 @@
-//! Drives one client over real sockets: connections are made and written to in place, and a thread per connection reads.
+//! Drives one client over real sockets: connections are made and written to in place, and a thread per connection
+//! reads.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -1,4 +1,4 @@
-//! An echo server by `tungstenite`, a thread for each connection, which may be told to do it badly.
+//! An echo server with `tungstenite`, one thread per connection, with faults on demand.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
@@ -22,8 +22,8 @@ pub(crate) enum Answer {
     Close,
 }
 
-/// Starts a server on a free port of loopback. `answer` says what is done with a connection's text by its number, from 1;
-/// the connections are numbered from 0 as they come.
+/// Starts a server on a free port of loopback. `answer` says what is done with a connection's text by its number, from
+/// 1; the connections are numbered from 0 as they come.
 pub(crate) fn serve(answer: fn(usize, u64) -> Answer) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("its address");

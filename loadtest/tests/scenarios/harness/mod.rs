@@ -1,5 +1,5 @@
-//! The load test as a process, small WebSocket servers that fail on demand, the reference implementation of Socket.IO, and a
-//! driver for one client.
+//! The load test as a process, small WebSocket servers that fail on demand, the reference implementation of Socket.IO,
+//! and a driver for one client.
 
 pub(crate) mod driver;
 pub(crate) mod echo_server;

@@ -1,4 +1,4 @@
-//! A server of rooms in the words of the `raw` dialect, as small as it can be, which may be told to deliver badly.
+//! A minimal room server in the `raw` dialect, with faults on demand.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -9,8 +9,8 @@ use std::thread;
 use serde_json::Value;
 use tungstenite::Message;
 
-/// How often a message is delivered, by the number of the receiver (from 0, without the sender, as they joined) and that
-/// of the message in its room (from 1).
+/// How often a message is delivered, by the number of the receiver (from 0, without the sender, as they joined) and
+/// that of the message in its room (from 1).
 pub(crate) type Copies = fn(usize, u64) -> usize;
 
 type Rooms = Arc<Mutex<HashMap<String, Room>>>;

@@ -1,4 +1,4 @@
-//! A server of signaling in the words of the `raw` dialect, as small as it can be, which may be told to do it badly.
+//! A minimal signaling server in the `raw` dialect, with faults on demand.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -37,8 +37,8 @@ struct Peer {
     kept: Option<String>,
 }
 
-/// Starts a server on a free port of loopback. `pass` says what is done with a signal, by the name of the peer that it is
-/// for and its number among those for that peer, from 1.
+/// Starts a server on a free port of loopback. `pass` says what is done with a signal, by the name of the peer that it
+/// is for and its number among those for that peer, from 1.
 pub(crate) fn serve(pass: fn(&str, u64) -> Pass) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("its address");

@@ -4,8 +4,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The system's allocator, counted. Only one thread may use it at a time, or the counts go wrong: what they are added to
-/// is not locked, so that counting costs next to nothing.
+/// The system's allocator, counted. Only one thread may use it at a time, or the counts go wrong: what they are added
+/// to is not locked, so that counting costs next to nothing.
 pub struct Counted;
 
 static BYTES: AtomicU64 = AtomicU64::new(0);
