@@ -12,7 +12,7 @@ use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, Signal};
 use switchboard::domain::event::Content;
 use switchboard::domain::op::{
-    Context, Fact, JoinRoom, LogTerms, RelaySignal, Reply, RoomOp, Rules, Scope, SendMessage,
+    AddressedEvent, JoinRoom, LogTerms, OpContext, RelaySignal, Reply, RoomOp, RoomRules, Scope, SendMessage,
 };
 use switchboard::domain::record::Record;
 use switchboard::domain::reject::Reject;
@@ -23,16 +23,16 @@ use support::settings;
 
 const NOW: Now = Now { mono: 1_000, wall: 1_750_000_000_000 };
 
-fn rules() -> Rules {
-    Rules { outlives_process: false, presence_scope: Scope::None, ..settings::rules() }
+fn rules() -> RoomRules {
+    RoomRules { outlives_process: false, presence_scope: Scope::None, ..settings::rules() }
 }
 
 /// A room and its owner's context.
 struct RoomOwner {
     room: Room,
-    rules: Rules,
+    rules: RoomRules,
     rng: Rng,
-    facts: Vec<Fact>,
+    events: Vec<AddressedEvent>,
     records: Vec<Record>,
     members: Vec<ConnectionId>,
 }
@@ -40,11 +40,12 @@ struct RoomOwner {
 impl RoomOwner {
     /// A room with so many members, the last of whom goes by a name of its own choice.
     fn new(members: usize) -> Self {
-        let (rules, mut rng, mut facts, mut records) = (rules(), Rng::from_seed(1), Vec::new(), Vec::new());
-        let mut context = Context { now: NOW, rng: &mut rng, rules: &rules, facts: &mut facts, records: &mut records };
+        let (rules, mut rng, mut events, mut records) = (rules(), Rng::from_seed(1), Vec::new(), Vec::new());
+        let mut context =
+            OpContext { now: NOW, rng: &mut rng, rules: &rules, events: &mut events, records: &mut records };
         let room = Room::new(requests::ROOM.into(), &identity(0), None, LogTerms::default(), &mut context);
         let members: Vec<ConnectionId> = (0..members as u32).map(|slot| connection(slot, &mut rng)).collect();
-        let mut owner = Self { room, rules, rng, facts, records, members };
+        let mut owner = Self { room, rules, rng, events, records, members };
         for at in 0..owner.members.len() {
             let peer = (at + 1 == owner.members.len()).then(|| "the-last".into());
             assert!(owner.apply(join(owner.members[at], at, peer)).is_ok());
@@ -54,10 +55,10 @@ impl RoomOwner {
 
     /// Applies one operation, as the room's owner does, and drops its events and records.
     fn apply(&mut self, op: RoomOp) -> Result<Reply, Reject> {
-        let (facts, records) = (&mut self.facts, &mut self.records);
-        let mut context = Context { now: NOW, rng: &mut self.rng, rules: &self.rules, facts, records };
+        let (events, records) = (&mut self.events, &mut self.records);
+        let mut context = OpContext { now: NOW, rng: &mut self.rng, rules: &self.rules, events, records };
         let reply = self.room.apply(op, &mut context);
-        black_box(&mut self.facts).clear();
+        black_box(&mut self.events).clear();
         black_box(&mut self.records).clear();
         reply
     }
@@ -77,7 +78,7 @@ fn join(connection: ConnectionId, at: usize, peer: Option<Name>) -> RoomOp {
 }
 
 fn media(connection: ConnectionId) -> RoomOp {
-    RoomOp::Media { connection, peer: None, media: MediaState { audio: true, ..MediaState::default() } }
+    RoomOp::SetMedia { connection, peer: None, media: MediaState { audio: true, ..MediaState::default() } }
 }
 
 fn message(connection: ConnectionId, bytes: usize) -> RoomOp {
@@ -88,7 +89,7 @@ fn message(connection: ConnectionId, bytes: usize) -> RoomOp {
 
 fn offer(connection: ConnectionId, to: &str) -> RoomOp {
     let body = format!("\"{}\"", "a".repeat(2048)).into();
-    RoomOp::Signal(Box::new(RelaySignal { connection, from: None, to: to.into(), signal: Signal::Offer, body }))
+    RoomOp::RelaySignal(Box::new(RelaySignal { connection, from: None, to: to.into(), signal: Signal::Offer, body }))
 }
 
 /// One act again and again, in rooms of several sizes. Making it, and dropping its answer, is not counted.
@@ -96,7 +97,7 @@ fn acts(criterion: &mut Criterion) {
     type Make = fn(ConnectionId, ConnectionId) -> RoomOp;
     let acts: [(&str, Make); 5] = [
         ("message of 128", |connection, _| message(connection, 128)),
-        ("typing, said again", |connection, _| RoomOp::Typing { connection, is_typing: true }),
+        ("typing, said again", |connection, _| RoomOp::SetTyping { connection, is_typing: true }),
         ("media", |connection, _| media(connection)),
         ("offer to a connection's id", |connection, other| offer(connection, other.text().as_str())),
         ("offer to a chosen peer id", |connection, _| offer(connection, "the-last")),

@@ -6,6 +6,7 @@
 pub mod block;
 pub mod brief;
 pub mod few;
+pub mod gather;
 pub mod grow;
 pub mod ids;
 pub mod limits;

@@ -5,7 +5,7 @@
 
 use crate::codec::http::{BodyDecoder, Connection, HeadScan, Response};
 use crate::connection::engineio_socket::SessionLink;
-use crate::dialect::rest::CallKind;
+use crate::dialect::rest::RestCallKind;
 use crate::domain::access::Identity;
 use crate::domain::op::UsersPage;
 
@@ -61,7 +61,7 @@ pub struct Post {
 /// A request for a call, its head read and its sender known.
 pub struct RestRequest {
     /// Which call.
-    pub kind: CallKind,
+    pub kind: RestCallKind,
     /// The id in its path.
     pub parameter: String,
     /// The page of a list that its query asks for.

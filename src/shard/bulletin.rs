@@ -9,10 +9,9 @@ use crate::base::map::{Map, map};
 use crate::base::time::Now;
 use crate::connection::conn::HandshakeState;
 use crate::connection::outbound::{NO_CONNECTION, Segment};
-use crate::dialect::packed::Packed;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::op::{Op, Scope, UserOp};
 use crate::message::{PresenceUpdate, ShardMessage, UpdateReach};
-use crate::owner::OwnerContract;
 use crate::shard::Shard;
 use crate::shard::answers::Ask;
 use crate::shard::online::Greeting;
@@ -173,7 +172,7 @@ impl Shard {
         let is_told_anyway = self.is_told_anyway();
         let Some(identity) = self.conns[slot as usize].identity.as_ref().filter(|_| !is_told_anyway) else { return };
         let (user, connection) = (identity.user_name(), self.id_of(slot));
-        self.ask(Ask::forgotten(), Op::User(user, UserOp::Introduce { connection, room: room.clone() }));
+        self.ask(Ask::forgotten(), Op::User(user, UserOp::AnnounceIn { connection, room: room.clone() }));
     }
 
     /// Whether nobody is told how users are, or everybody is, so that there is no need to tell a room.
@@ -217,7 +216,7 @@ impl Shard {
         &mut self,
         notices: &'a [Notice],
         newcomers: &[(u32, u32)],
-        frames: impl Fn(&'a Packed) -> &'a [u8],
+        frames: impl Fn(&'a EncodedEvent) -> &'a [u8],
     ) -> Option<Run> {
         let start = self.outbound.len() as u32;
         let mut gaps = Vec::new();

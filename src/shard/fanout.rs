@@ -13,7 +13,7 @@ use crate::base::grow;
 use crate::base::table::{HasName, Table};
 use crate::connection::conn::{CloseState, Conn, Membership};
 use crate::connection::outbound::{NO_CONNECTION, Outbound, Segment};
-use crate::dialect::packed::Packed;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::event::Joined;
 
 /// The rooms that have members on this shard, and what is gathered for them.
@@ -185,7 +185,7 @@ impl Fanout {
         &mut self,
         room: &str,
         except: u32,
-        packed: &Packed,
+        packed: &EncodedEvent,
         conns: &mut Slab<Conn>,
         outbound: &mut Outbound,
     ) {

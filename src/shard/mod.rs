@@ -65,7 +65,6 @@ use crate::connection::outbound::{NO_CONNECTION, Outbound};
 use crate::domain::op::{Op, Reply, RoomOp, Scope, UserOp};
 use crate::message::storage::{Restored, StorageCommand};
 use crate::message::{Outgoing, Placement, Requester, ShardMessage, ShardNumber};
-use crate::owner::OwnerContract;
 use crate::owner::embedded::EmbeddedOwner;
 
 use admission::Admission;
@@ -489,7 +488,7 @@ impl Shard {
         let connection = self.id_of(slot);
         let may_return = matches!(departing, Departing::Lost | Departing::Superseded);
         let stays = may_return && self.options.rules.presence_grace_ms != 0;
-        let op = || if stays { RoomOp::Lose { connection } } else { RoomOp::Vanish { connection } };
+        let op = || if stays { RoomOp::StartGrace { connection } } else { RoomOp::RemoveMember { connection } };
         let tells_rooms = matches!(self.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
         let mut rooms = Vec::new();
         for membership in self.conns[slot as usize].rooms.clone().as_slice() {

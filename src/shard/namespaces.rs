@@ -16,7 +16,7 @@ use crate::connection::credentials;
 use crate::connection::engineio_socket::SessionLink;
 use crate::connection::namespace::{ConnectPayload, INVALID_NAMESPACE, NamespaceEvent, NamespaceFault, NamespaceIndex};
 use crate::connection::peer::{Recovery, SocketIoPeer};
-use crate::dialect::socketio::{self as dialects, Answer, Dialect, NAMESPACES, Reference};
+use crate::dialect::socketio::{self as dialects, Dialect, NAMESPACES, ReplyTo, SocketIoAnswer};
 use crate::domain::access::Identity;
 use crate::domain::command::Command;
 use crate::domain::history::PAGE_DEFAULT;
@@ -115,11 +115,11 @@ impl Shard {
                 self.answer_suite(at, space, event, id, attachments);
             }
             NamespaceEvent::Event { peer, event, id, attachments, .. } => {
-                let request = Reference { ack: id, name: event.plain_name().unwrap_or_default() };
-                if let Err(reject) = self.peer_event(now, peer, event, !attachments.is_empty(), &request) {
+                let request = ReplyTo::new(id, event.plain_name().unwrap_or_default());
+                if let Err(reject) = self.peer_event(now, peer, event, !attachments.is_empty(), request) {
                     self.stats.refusals += 1;
                     self.note_refused(now, PEER | peer, &reject);
-                    self.answer_in_dialect(now, peer, &request, &Answer::Refused(&reject));
+                    self.answer_in_dialect(now, peer, request, &SocketIoAnswer::Refused(&reject));
                 }
             }
             // Nothing is asked of clients yet, so nothing they acknowledge matters.
@@ -267,11 +267,11 @@ impl Shard {
         peer: u32,
         event: SocketIoEvent<'_>,
         has_attachments: bool,
-        reference: &Reference<'_>,
+        reference: ReplyTo,
     ) -> Result<(), Reject> {
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return Ok(()) };
         if !known.is_settled
-            && let Some(dialect) = Dialect::told_by(known.dialect.namespace(), reference.name)
+            && let Some(dialect) = Dialect::told_by(known.dialect.namespace(), reference.event)
         {
             known.is_settled = true;
             if dialect != known.dialect {
@@ -288,11 +288,11 @@ impl Shard {
         let name = event.plain_name();
         match dialects::decode(dialect, name, event.arguments, self.options.content_bytes)? {
             Command::Ping => {
-                self.answer_in_dialect(now, peer, reference, &Answer::Pong(None));
+                self.answer_in_dialect(now, peer, reference, &SocketIoAnswer::Pong(None));
                 Ok(())
             }
             Command::Echo(data) => {
-                self.answer_in_dialect(now, peer, reference, &Answer::Pong(Some(data)));
+                self.answer_in_dialect(now, peer, reference, &SocketIoAnswer::Pong(Some(data)));
                 Ok(())
             }
             Command::Authenticate { token } => self.renew_token(now, peer, reference, &token),
@@ -303,14 +303,14 @@ impl Shard {
                 let after = Uuid::try_parse(&after).map_err(|_| Reject::message_not_found())?;
                 let (connection, limit) = (self.id_of(PEER | peer), limit.unwrap_or(PAGE_DEFAULT));
                 let room = room.as_ref().into();
-                let op = RoomOp::Sync { connection, after, limit };
+                let op = RoomOp::ReadSince { connection, after, limit };
                 self.ask_room(now, PEER | peer, Some(&reference.text()), Then::Found, room, op)
             }
             command => self.command(now, PEER | peer, Some(&reference.text()), command),
         }
     }
 
-    fn renew_token(&mut self, now: Now, peer: u32, to: &Reference<'_>, token: &str) -> Result<(), Reject> {
+    fn renew_token(&mut self, now: Now, peer: u32, to: ReplyTo, token: &str) -> Result<(), Reject> {
         let (identity, expires_at) = self.verify(token, now)?;
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return Ok(()) };
         if known.identity.as_ref().is_none_or(|own| own.user() != identity.user()) {
@@ -324,12 +324,17 @@ impl Shard {
             self.sessions.touch(at);
         }
         let socket = self.socket_id(peer);
-        self.answer_in_dialect(now, peer, to, &Answer::Authenticated { user: &user, socket: &socket, expires_at });
+        self.answer_in_dialect(
+            now,
+            peer,
+            to,
+            &SocketIoAnswer::Authenticated { user: &user, socket: &socket, expires_at },
+        );
         Ok(())
     }
 
     /// Answers a peer, or tells it what its request has come to.
-    pub(super) fn answer_in_dialect(&mut self, now: Now, peer: u32, to: &Reference<'_>, answer: &Answer<'_>) {
+    pub(super) fn answer_in_dialect(&mut self, now: Now, peer: u32, to: ReplyTo, answer: &SocketIoAnswer<'_>) {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
         let dialect = known.dialect;
         self.tell_peer(peer, |out| dialects::answer(out, dialect, to, answer, now));
@@ -351,7 +356,7 @@ impl Shard {
             && self.options.rules.presence_grace_ms != 0
             && matches!(departing, Departing::Lost | Departing::Superseded);
         let connection = self.id_of(PEER | peer);
-        let op = || if may_return { RoomOp::Lose { connection } } else { RoomOp::Vanish { connection } };
+        let op = || if may_return { RoomOp::StartGrace { connection } } else { RoomOp::RemoveMember { connection } };
         let tells_rooms = matches!(self.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
         let mut told = Vec::new();
         for membership in rooms.as_slice() {

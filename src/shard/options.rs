@@ -11,7 +11,7 @@ use crate::connection::credentials::Origins;
 use crate::connection::session;
 use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::monitoring::Load;
-use crate::domain::op::Rules;
+use crate::domain::op::RoomRules;
 use crate::domain::quota::{AttemptRules, Rates};
 
 /// A shard's settings.
@@ -64,7 +64,7 @@ pub struct Options {
     /// What peers need to find a way to each other.
     pub ice: Ice,
     /// What rooms and users go by.
-    pub rules: Arc<Rules>,
+    pub rules: Arc<RoomRules>,
     /// What Engine.IO sessions and what is said in them go by.
     pub socket_io: SocketIo,
     /// How much users may say, and who may connect.

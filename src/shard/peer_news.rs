@@ -29,7 +29,7 @@ impl Shard {
         }
         let Some(identity) = self.peer_identity(peer) else { return };
         let connection = self.id_of(PEER | peer);
-        let op = UserOp::Introduce { connection, room: room.clone() };
+        let op = UserOp::AnnounceIn { connection, room: room.clone() };
         self.ask(Ask::forgotten(), Op::User(identity.user_name(), op));
     }
 

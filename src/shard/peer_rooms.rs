@@ -13,7 +13,7 @@ use crate::base::table::{HasName, Table};
 use crate::base::time::Now;
 use crate::connection::outbound::NO_CONNECTION;
 use crate::connection::peer::{PeerMembership, Recovery, SocketIoPeer};
-use crate::dialect::packed::Packed;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::dialect::socketio::Dialect;
 use crate::shard::Shard;
 
@@ -240,7 +240,7 @@ impl Shard {
     }
 
     /// Gathers something for the peers in a room, but not for the one at `except` (or [`NO_CONNECTION`]).
-    pub(super) fn publish_to_peers(&mut self, room: &str, except: u32, packed: &Packed) {
+    pub(super) fn publish_to_peers(&mut self, room: &str, except: u32, packed: &EncodedEvent) {
         let Some(for_peers) = &packed.for_peers else { return };
         let Some(at) = self.peer_rooms.rooms.find(room) else { return };
         let Some(room) = self.peer_rooms.rooms.at_mut(at) else { return };

@@ -10,7 +10,7 @@ use crate::base::time::Now;
 use crate::codec::http::{BodyDecoder, CONTINUE, Connection, Framing, RequestHead, parse_head};
 use crate::connection::conn::{CloseState, ConnStage};
 use crate::connection::http::{Http, Phase, RestRequest};
-use crate::dialect::rest::Call;
+use crate::dialect::rest::RestCall;
 use crate::domain::access::Identity;
 use crate::domain::op::Reply;
 use crate::message::ShardNumber;
@@ -21,7 +21,7 @@ use calls::Questions;
 
 /// A REST call whose answer is awaited.
 pub(super) struct RestAsk {
-    call: Call,
+    call: RestCall,
     by: Identity,
     site: String,
     /// The questions themselves, while it is asked whether the caller may put them, and what their answers add up to.

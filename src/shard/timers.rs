@@ -9,7 +9,6 @@ use crate::codec::ws;
 use crate::connection::conn::{CloseState, ConnStage};
 use crate::connection::outbound::Segment;
 use crate::connection::websocket::HeartbeatAction;
-use crate::owner::OwnerContract;
 use crate::shard::Shard;
 
 /// A ping without a payload, as a server sends it.

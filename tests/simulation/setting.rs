@@ -8,7 +8,7 @@ use support::token::{SECRET, sign};
 use switchboard::base::rng::Rng;
 use switchboard::codec::jwt::{Verifier, VerifierOptions};
 use switchboard::connection::websocket::{Heartbeat, SignalRate};
-use switchboard::domain::op::{Rules, Scope};
+use switchboard::domain::op::{RoomRules, Scope};
 use switchboard::runtime::storage::Durability;
 use switchboard::shard::{Options, SocketIo};
 
@@ -102,7 +102,7 @@ impl Setting {
         let shards = 2 + rng.below(3) as usize;
         let has_store = rng.below(3) == 0;
         let interval_ms = 4_000 + rng.below(4) * 3_000;
-        let rules = Rules {
+        let rules = RoomRules {
             announce_limit: if announces_all { 500 } else { 2 },
             has_store,
             outlives_process: has_store,
@@ -135,7 +135,7 @@ impl Setting {
         let keep_ms = if rng.below(5) == 0 { 20_000 + rng.below(60_000) } else { 0 };
         let leisure = 1 + rng.below(12);
         let overflows = rng.below(8) == 0;
-        let rules = Rules {
+        let rules = RoomRules {
             announce_limit: 500,
             has_store: true,
             outlives_process: true,
@@ -165,7 +165,7 @@ impl Setting {
     pub(crate) fn draw_mingled(rng: &mut Rng) -> Self {
         let plain = Self::draw(&mut Rng::from_seed(0));
         let heartbeat = Heartbeat { interval_ms: 4_000 + rng.below(4) * 3_000, timeout_ms: 4_000 };
-        let rules = Rules {
+        let rules = RoomRules {
             announce_limit: 500,
             has_store: false,
             presence_grace_ms: if rng.below(4) == 0 { 0 } else { 3_000 },

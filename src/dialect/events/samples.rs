@@ -11,8 +11,8 @@ use crate::base::time::Now;
 use crate::codec::engineio::Version;
 use crate::codec::socketio::{Arguments, PacketContent as Payload, SocketIoDecoder, SocketIoLimits};
 use crate::domain::access::{Identity, Roles};
-use crate::domain::command::{MediaState, Receipt, Signal, Status};
-use crate::domain::event::{Content, Departure, Direct, Event, Joined, Message, Peer, PeerName, Signaled};
+use crate::domain::command::{MediaState, ReceiptKind, Signal, Status};
+use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Signaled};
 
 /// `2025-01-09T21:30:00.000Z`.
 pub(crate) const NOW: Now = Now { mono: 1_000, wall: 1_736_458_200_000 };
@@ -64,9 +64,9 @@ pub(crate) fn joined() -> Joined {
     Joined { room: room(), peer, peers: Vec::new(), participant_count: 5, epoch: "k3j5xq2a".into(), seq: 7 }
 }
 
-fn peer() -> Peer {
+fn peer() -> PeerView {
     let name = PeerName::Own(connection());
-    Peer { name, display_name: None, identity: user(), media: MediaState::default() }
+    PeerView { name, display_name: None, identity: user(), media: MediaState::default() }
 }
 
 /// A message in a room.
@@ -102,15 +102,15 @@ pub(crate) fn presence(status: Status) -> Event {
     Event::Presence { user: "user-uuid".into(), status, last_seen: NOW.wall }
 }
 
-pub(crate) fn receipt(kind: Receipt) -> Event {
+pub(crate) fn receipt(kind: ReceiptKind) -> Event {
     Event::Receipt { room: room(), message: MESSAGE, by: user(), kind }
 }
 
-pub(crate) fn marked(kind: Receipt) -> Event {
+pub(crate) fn marked(kind: ReceiptKind) -> Event {
     Event::Marked { room: room(), message: MESSAGE, by: user(), kind }
 }
 
-pub(crate) fn left(cause: Departure) -> Event {
+pub(crate) fn left(cause: LeaveCause) -> Event {
     Event::Left { room: room(), cause }
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn all() -> Vec<Event> {
     let signaled = Signaled { room: room(), from, to, signal: Signal::Offer, body: "{ }".into() };
     vec![
         Event::Joined(Box::new(joined())),
-        left(Departure::Left),
+        left(LeaveCause::Left),
         Event::PeerJoined { room: room(), peer: peer() },
         Event::PeerLeft { room: room(), peer: peer().name, identity: user() },
         Event::Stats { room: room(), participant_count: 501 },
@@ -130,8 +130,8 @@ pub(crate) fn all() -> Vec<Event> {
         Event::Message(Arc::new(message(hello()))),
         direct(Some("system"), r#"{"message":"Welcome to our platform!","level":"info"}"#),
         Event::Typing { room: room(), by: user(), is_typing: true },
-        receipt(Receipt::Read),
-        marked(Receipt::Read),
+        receipt(ReceiptKind::Read),
+        marked(ReceiptKind::Read),
         presence(Status::Online),
         Event::Closed { room: room(), reason: "closed by host".into() },
     ]

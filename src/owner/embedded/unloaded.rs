@@ -4,7 +4,7 @@
 use crate::base::Name;
 use crate::base::table::HasName;
 use crate::base::time::Now;
-use crate::domain::op::Context;
+use crate::domain::op::OpContext;
 use crate::domain::room::{Kept, Room};
 use crate::owner::embedded::{Due, EmbeddedOwner};
 

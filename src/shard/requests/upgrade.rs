@@ -9,7 +9,7 @@ use crate::connection::credentials;
 use crate::connection::http::Http;
 use crate::connection::websocket::WebSocket;
 use crate::dialect::raw;
-use crate::dialect::rest::Refusal;
+use crate::dialect::rest::RestRefusal;
 use crate::domain::access::Identity;
 use crate::domain::op::{Op, UserOp};
 use crate::domain::reject::{Code, Reject};
@@ -47,7 +47,7 @@ impl Shard {
         slot: u32,
         head: &RequestHead<'_>,
         used: usize,
-        refusal: Refusal,
+        refusal: RestRefusal,
     ) -> Step {
         let form = self.reply_form(head);
         let is_last = form.closes() || !matches!(head.framing, Framing::None | Framing::Length(0));
@@ -75,8 +75,8 @@ impl Shard {
         handshake.check()
     }
 
-    fn try_upgrade(&mut self, now: Now, slot: u32, head: &RequestHead<'_>) -> Result<(), Refusal> {
-        let accept = self.accept_key(head).map_err(|error| Refusal::of_status(error.status(), error.text()))?;
+    fn try_upgrade(&mut self, now: Now, slot: u32, head: &RequestHead<'_>) -> Result<(), RestRefusal> {
+        let accept = self.accept_key(head).map_err(|error| RestRefusal::of_status(error.status(), error.text()))?;
         if !self.options.origins.allows(head.header("origin"), head.host()) {
             return Err(Reject::new(Code::Forbidden, "This origin may not connect").into());
         }
@@ -120,7 +120,7 @@ impl Shard {
                 Step::Upgraded(used)
             }
             Err(error) => {
-                self.close_with(now, slot, Refusal::of_status(error.status(), error.text()));
+                self.close_with(now, slot, RestRefusal::of_status(error.status(), error.text()));
                 Step::Broken
             }
         }

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use switchboard::codec::http::HeadLimits;
 use switchboard::codec::ws;
-use switchboard::config::{self, Flags, Settings, Sources};
+use switchboard::config::{self, Flags, SettingSources, Settings};
 use switchboard::connection::credentials::Origins;
 use switchboard::connection::websocket::{Heartbeat, SignalRate};
 use switchboard::domain::monitoring::Load;
-use switchboard::domain::op::{Rules, Scope};
+use switchboard::domain::op::{RoomRules, Scope};
 use switchboard::shard::{Allowances, Ice, Options, SocketIo};
 
 use super::token::SECRET;
 
 /// Rules of rooms and users: a store, history, a short grace period, no limits.
-pub fn rules() -> Rules {
-    Rules {
+pub fn rules() -> RoomRules {
+    RoomRules {
         announce_limit: 500,
         max_participants: 0,
         has_store: true,
@@ -77,7 +77,7 @@ pub fn load(set: &[&str]) -> Settings {
         "limits.signals_per_minute=0",
         "limits.connections_per_ip=0",
     ];
-    let sources = Sources {
+    let sources = SettingSources {
         file: None,
         environment: Vec::new(),
         flags: Flags { set: own.iter().chain(set).map(|&set| set.to_owned()).collect(), ..Flags::default() },
