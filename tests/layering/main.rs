@@ -8,6 +8,7 @@ mod crates;
 mod expected;
 mod layers;
 mod manifest;
+mod mutations;
 mod sizes;
 mod source;
 mod system;
@@ -48,8 +49,7 @@ type FileRule = fn(&Source) -> Vec<Violation>;
 
 /// Applies a rule to all files.
 fn check_files(rules: &[FileRule], test: &str) {
-    let all = sources();
-    check(test, rules.iter().flat_map(|rule| all.iter().flat_map(rule)).collect());
+    check(test, rules.iter().flat_map(|rule| sources().iter().flat_map(rule)).collect());
 }
 
 /// Fails unless the violations are exactly the expected ones of this test.
@@ -86,7 +86,7 @@ fn crate_root_has_no_reexports() {
 #[test]
 fn layers_use_their_crates_only() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("it is readable");
-    check("layers_use_their_crates_only", crates::violations(&sources(), &manifest));
+    check("layers_use_their_crates_only", crates::violations(sources(), &manifest));
 }
 
 #[test]
@@ -109,17 +109,17 @@ fn files_and_functions_are_short() {
 
 #[test]
 fn types_are_small() {
-    check("types_are_small", types::large_types(&sources()));
+    check("types_are_small", types::large_types(sources()));
 }
 
 #[test]
 fn files_form_no_large_cycles() {
-    check("files_form_no_large_cycles", types::large_cycles(&sources()));
+    check("files_form_no_large_cycles", types::large_cycles(sources()));
 }
 
 #[test]
 fn neighbouring_modules_define_different_type_names() {
-    check("neighbouring_modules_define_different_type_names", types::doubled_names(&sources()));
+    check("neighbouring_modules_define_different_type_names", types::doubled_names(sources()));
 }
 
 #[test]
@@ -132,6 +132,11 @@ fn modules_are_documented_and_have_a_layer() {
 fn dependencies_state_their_purpose() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("it is readable");
     check("dependencies_state_their_purpose", manifest::unexplained(&manifest));
+}
+
+#[test]
+fn mutations_apply_to_the_source() {
+    check("mutations_apply_to_the_source", mutations::violations());
 }
 
 #[test]

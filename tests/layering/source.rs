@@ -2,6 +2,7 @@
 //! ends.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::{fs, io};
 
 /// One source file: its path below `src/`, its text, and the same with all but code blanked out.
@@ -39,8 +40,13 @@ pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All source files, but those that are compiled for tests only.
-pub(crate) fn sources() -> Vec<Source> {
+/// All source files except those that are compiled for tests only.
+pub(crate) fn sources() -> &'static [Source] {
+    static SOURCES: OnceLock<Vec<Source>> = OnceLock::new();
+    SOURCES.get_or_init(read_sources)
+}
+
+fn read_sources() -> Vec<Source> {
     let mut paths = Vec::new();
     find(&root().join("src"), &mut paths).expect("the source is readable");
     paths.sort();
