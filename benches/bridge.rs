@@ -1,14 +1,14 @@
-//! What a message costs that goes by way of Redis: nodes as the server makes them, without the shards and their sockets.
+//! The cost of a message through Redis: bridges as the server starts them, without shards and sockets.
 //!
-//! It starts a `redis-server` of its own. Each node has one shard, which the bench plays: it asks that messages be sent,
-//! so many under way at once, and takes the answers, and what members are told, without writing it to anybody.
+//! The bench starts a `redis-server` of its own and acts as the only shard of each node: it sends requests, a fixed number
+//! of them pending at once, and takes the replies and the published events.
 //!
 //! ```text
 //! cargo bench --bench bridge           # about half a minute
 //! cargo bench --bench bridge -- 1 3    # pinned: the bridges have processor 1 to themselves, all else is on 3
 //! ```
 //!
-//! Not by criterion: what is looked for are the shares of two processes.
+//! Not by criterion: the figures are the shares of two processes.
 
 use std::fs;
 use std::process::Command;
@@ -49,13 +49,13 @@ fn main() {
     println!("nodes  rooms  under way  messages/s    bridges      Redis  commands   bytes in  bytes out");
     for nodes in [1, 3] {
         for (rooms, under_way) in [(1, 1), (1, 64), (1, 4_096), (1_000, 64), (1_000, 4_096)] {
-            let mut scene = Scene::new(nodes, rooms, &pins);
-            scene.send(under_way, time / 4);
-            let before = scene.reading();
+            let mut bridged = BridgedNodes::new(nodes, rooms, &pins);
+            bridged.send(under_way, time / 4);
+            let before = bridged.reading();
             let since = Instant::now();
-            let sent = scene.send(under_way, time);
+            let sent = bridged.send(under_way, time);
             let took = since.elapsed().as_secs_f64();
-            let spent = scene.reading().map_with(before, |after, before| (after - before) / sent as f64);
+            let spent = bridged.reading().map_with(before, |after, before| (after - before) / sent as f64);
             println!(
                 "{nodes:>5}{rooms:>7}{under_way:>11}{:>12.0}{:>11.1}{:>11.1}{:>10.3}{:>11.0}{:>11.0}",
                 sent as f64 / took,
@@ -92,7 +92,7 @@ impl Reading {
 }
 
 /// Nodes that share a Redis, and rooms that each of them has one member of.
-struct Scene {
+struct BridgedNodes {
     nodes: Vec<Node>,
     rooms: Vec<Name>,
     next: usize,
@@ -114,7 +114,7 @@ struct Node {
     told: usize,
 }
 
-impl Scene {
+impl BridgedNodes {
     fn new(nodes: usize, rooms: usize, pins: &[usize]) -> Self {
         let server = RedisServer::start();
         let connection = server.connect();
@@ -125,12 +125,12 @@ impl Scene {
         let poll = Poll::new().expect("a poll");
         let nodes = (0..nodes).map(|at| Node::start(&poll, Token(at), &server.url())).collect();
         let rooms = (0..rooms).map(|at| Name::from(format!("room-{at}").as_str())).collect();
-        let mut scene = Self { nodes, rooms, next: 0, poll, events: Events::with_capacity(16), server, connection };
+        let mut bridged = Self { nodes, rooms, next: 0, poll, events: Events::with_capacity(16), server, connection };
         if let [one, _] = pins {
             threads("bridge").for_each(|thread| pin(thread, *one));
         }
-        scene.join();
-        scene
+        bridged.join();
+        bridged
     }
 
     /// Each node gets a member of each room.
@@ -234,7 +234,7 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
+impl Drop for BridgedNodes {
     fn drop(&mut self) {
         self.nodes.iter_mut().filter_map(|node| node.bridge.take()).for_each(Bridge::close);
     }

@@ -1,4 +1,4 @@
-//! What many peers cost: memory, the time they take to come, to be kept alive, and to go.
+//! The cost of many peers: memory, and the time for connecting, heartbeats and disconnecting.
 //!
 //! Peers with a token of their own each meet in rooms of ten, on one shard as the server makes it; only the event loop
 //! and its sockets are missing, so there are no system calls in these figures and no memory of the kernel's. Clients are

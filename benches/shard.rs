@@ -1,5 +1,5 @@
-//! What goes straight through a shard costs, from a client's bytes to the bytes that others are written, without the
-//! system calls at both ends: `cargo bench --bench shard`.
+//! The cost of a message in a shard, from a client's bytes to the bytes written to others, without the system calls at
+//! both ends: `cargo bench --bench shard`.
 //!
 //! A fan-out's throughput counts deliveries: one message to one member.
 
@@ -11,7 +11,7 @@ use support::bench::requests::{self, upgrade};
 use support::bench::shard::{ShardHarness, join, token};
 use support::frame::text_frame;
 
-/// What is said, to how many members beside the one who says it, how often in one turn.
+/// A message to a room, by the number of other members and of messages in one turn.
 fn fan_out(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("shard/fan-out");
     for members in [1_usize, 10, 1_000, 100_000] {
@@ -36,7 +36,7 @@ fn fan_out(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What members of small rooms do, each in a turn of its own.
+/// Requests of members of a small room, one per turn.
 fn requests_of_members(criterion: &mut Criterion) {
     let mut harness = ShardHarness::new(&["auth.guests=true"]);
     let members: Vec<u32> = (0..10).map(|_| harness.member("r")).collect();
@@ -70,7 +70,7 @@ fn requests_of_members(criterion: &mut Criterion) {
     assert_eq!(harness.shard.stats().asks, 0);
 }
 
-/// A connection's whole life, but for what it says.
+/// A connection from accept to end, without messages.
 fn lives(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("shard");
     let token = token("alice");
@@ -83,7 +83,7 @@ fn lives(criterion: &mut Criterion) {
                 harness.feed(slot, &upgrade, 1);
                 harness.shard.ended(harness.now, slot);
                 harness.turn();
-                // Guests are remembered for a while, so some time must pass lest they be ever more.
+                // Guests are remembered for a while; time must pass, or their number grows.
                 harness.now = harness.now.plus(10);
             });
         });

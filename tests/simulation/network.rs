@@ -374,6 +374,16 @@ impl Network {
         self.shards[shard].tick(now);
         self.shards[shard].run(now);
         self.flush(shard);
+        self.check_invariants(shard);
+    }
+
+    /// What must hold after every turn of a shard.
+    fn check_invariants(&self, shard: usize) {
+        for (slot, at) in self.slots[shard].iter().enumerate().filter_map(|(slot, at)| Some((slot, (*at)?))) {
+            let socket = &self.sockets[at];
+            let names = (socket.shard, socket.slot);
+            assert_eq!(names, (shard, Some(slot as u32)), "invariant: a slot and its connection name each other");
+        }
     }
 
     fn take_mail(&mut self, shard: usize) {
