@@ -5,5 +5,5 @@ mod calls;
 mod framing;
 mod lifecycle;
 mod origins;
-mod people;
 mod tokens;
+mod users;

@@ -8,7 +8,7 @@
 //! - Checks: [`room_log`] compares a room's history with what clients received.
 //! - Fault injection: [`fault_proxy`] between a server and Redis. [`control_pair`] detects a fault that affects
 //!   uninvolved clients.
-//! - Without sockets: [`settings`], [`redis_node`] (one node of a cluster, driven call by call), [`bench`].
+//! - Without sockets: [`settings`], [`redis_node`] (one node of a cluster, driven call by call), [`mod@bench`].
 //! - [`token`], [`frame`], [`directory`], [`workspace`].
 //!
 //! Unit tests of `switchboard` must not use this crate: it links the library without `cfg(test)`, so the types differ.
