@@ -7,11 +7,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use switchboard::connection::namespace::{NamespaceFault, NamespaceEvent, Namespaces};
-use switchboard::connection::session::{SessionContext, Effect, Effects, Poll, Reason, SessionRoute, EngineIoSession, SessionSettings};
-use switchboard::connection::websocket::Heartbeat;
-use switchboard::codec::engineio::{self, PacketData, PayloadLimits, Payload, Version};
+use switchboard::codec::engineio::{self, PacketData, Payload, PayloadLimits, Version};
 use switchboard::codec::{socketio, ws};
+use switchboard::connection::namespace::{NamespaceEvent, NamespaceFault, Namespaces};
+use switchboard::connection::session::{
+    Effect, Effects, EngineIoSession, Poll, Reason, SessionContext, SessionRoute, SessionSettings,
+};
+use switchboard::connection::websocket::Heartbeat;
 
 const SETTINGS: SessionSettings = SessionSettings {
     heartbeat: Heartbeat { interval_ms: 300, timeout_ms: 200 },
@@ -91,7 +93,7 @@ impl Play {
         match heard {
             NamespaceEvent::Connect { space, .. } => self.joins(space),
             NamespaceEvent::Event { event, id: Some(id), .. } => {
-                let target = socketio::Target { id: Some(id), ..socketio::Target::namespace("/") };
+                let target = socketio::PacketTarget { id: Some(id), ..socketio::PacketTarget::namespace("/") };
                 self.says(|out| socketio::begin_ack(out, &target).raw(event.arguments.text()).end());
             }
             _ => {}
