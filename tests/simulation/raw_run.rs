@@ -174,6 +174,16 @@ impl RawRun {
         let has_lost = |name: &str| ConnectionId::parse(name).is_some() && lost(name);
         self.book.judge(&Present { alive: &|peer| peers[peer].is_open(), has_lost: &has_lost });
         self.judge_presence();
+        self.judge_connection_limit();
+    }
+
+    /// No user has more connections than allowed.
+    fn judge_connection_limit(&self) {
+        let max = self.setting.options.rules.connections_per_user;
+        for user in USERS {
+            let open = self.peers.iter().filter(|peer| peer.is_open() && peer.user == user).count();
+            assert!(max == 0 || open <= max, "{user} has {open} connections, {max} are allowed");
+        }
     }
 
     /// Whoever hears of presence has heard the last of each user.
