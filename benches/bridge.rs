@@ -1,25 +1,22 @@
-//! What a message costs that goes by way of Redis: nodes as the server makes them, without the shards and their sockets.
+//! The cost of a message through Redis: bridges as the server starts them, without shards and sockets.
 //!
-//! It starts a `redis-server` of its own. Each node has one shard, which the bench plays: it asks that messages be sent,
-//! so many under way at once, and takes the answers, and what members are told, without writing it to anybody.
+//! The bench starts a `redis-server` of its own and acts as the only shard of each node: it sends requests, a fixed number
+//! of them pending at once, and takes the replies and the published events.
 //!
 //! ```text
 //! cargo bench --bench bridge           # about half a minute
 //! cargo bench --bench bridge -- 1 3    # pinned: the bridges have processor 1 to themselves, all else is on 3
 //! ```
 //!
-//! Not by criterion: what is looked for are the shares of two processes.
-
-mod support;
+//! Not by criterion: the figures are the shares of two processes.
 
 use std::fs;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
-use redis::{Client, Connection};
+use redis::Connection;
 use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::domain::access::{Identity, Roles};
@@ -31,7 +28,8 @@ use switchboard::runtime::bridge::{self, Bridge, RedisAddress, RedisOptions};
 use switchboard::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, channel, task_channel};
 use switchboard::runtime::clock::Clock;
 
-use support::stage;
+use support::redis::RedisServer;
+use support::settings;
 
 /// Bytes that a message says.
 const BODY: usize = 128;
@@ -51,13 +49,13 @@ fn main() {
     println!("nodes  rooms  under way  messages/s    bridges      Redis  commands   bytes in  bytes out");
     for nodes in [1, 3] {
         for (rooms, under_way) in [(1, 1), (1, 64), (1, 4_096), (1_000, 64), (1_000, 4_096)] {
-            let mut scene = Scene::new(nodes, rooms, &pins);
-            scene.send(under_way, time / 4);
-            let before = scene.reading();
+            let mut bridged = BridgedNodes::new(nodes, rooms, &pins);
+            bridged.send(under_way, time / 4);
+            let before = bridged.reading();
             let since = Instant::now();
-            let sent = scene.send(under_way, time);
+            let sent = bridged.send(under_way, time);
             let took = since.elapsed().as_secs_f64();
-            let spent = scene.reading().map_with(before, |after, before| (after - before) / sent as f64);
+            let spent = bridged.reading().map_with(before, |after, before| (after - before) / sent as f64);
             println!(
                 "{nodes:>5}{rooms:>7}{under_way:>11}{:>12.0}{:>11.1}{:>11.1}{:>10.3}{:>11.0}{:>11.0}",
                 sent as f64 / took,
@@ -94,13 +92,14 @@ impl Reading {
 }
 
 /// Nodes that share a Redis, and rooms that each of them has one member of.
-struct Scene {
+struct BridgedNodes {
     nodes: Vec<Node>,
     rooms: Vec<Name>,
     next: usize,
     poll: Poll,
     events: Events,
-    server: Server,
+    server: RedisServer,
+    connection: Connection,
 }
 
 /// One node, seen from its only shard.
@@ -115,22 +114,23 @@ struct Node {
     told: usize,
 }
 
-impl Scene {
+impl BridgedNodes {
     fn new(nodes: usize, rooms: usize, pins: &[usize]) -> Self {
-        let server = Server::start();
+        let server = RedisServer::start();
+        let connection = server.connect();
         if let [_, other] = pins {
-            pin(server.child.id(), *other);
+            pin(server.pid(), *other);
             pin(std::process::id(), *other);
         }
         let poll = Poll::new().expect("a poll");
         let nodes = (0..nodes).map(|at| Node::start(&poll, Token(at), &server.url())).collect();
         let rooms = (0..rooms).map(|at| Name::from(format!("room-{at}").as_str())).collect();
-        let mut scene = Self { nodes, rooms, next: 0, poll, events: Events::with_capacity(16), server };
+        let mut bridged = Self { nodes, rooms, next: 0, poll, events: Events::with_capacity(16), server, connection };
         if let [one, _] = pins {
             threads("bridge").for_each(|thread| pin(thread, *one));
         }
-        scene.join();
-        scene
+        bridged.join();
+        bridged
     }
 
     /// Each node gets a member of each room.
@@ -216,10 +216,9 @@ impl Scene {
             let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.and_then(|value| value.trim().parse().ok()).expect("a figure")
         };
-        let stats: String =
-            redis::cmd("INFO").arg("stats").query(&mut self.server.connection).expect("figures of Redis");
+        let stats: String = redis::cmd("INFO").arg("stats").query(&mut self.connection).expect("figures of Redis");
         let commands: String =
-            redis::cmd("INFO").arg("commandstats").query(&mut self.server.connection).expect("figures of Redis");
+            redis::cmd("INFO").arg("commandstats").query(&mut self.connection).expect("figures of Redis");
         // What scripts do is not counted: it costs no way to Redis and back.
         let called = |name: &str| -> f64 {
             let line = commands.lines().find_map(|line| line.strip_prefix(name));
@@ -227,7 +226,7 @@ impl Scene {
         };
         Reading {
             bridges_us: threads("bridge").map(cpu_us).sum(),
-            redis_us: cpu_us(self.server.child.id()),
+            redis_us: cpu_us(self.server.pid()),
             commands: called("cmdstat_evalsha:calls="),
             bytes_in: stat("total_net_input_bytes", &stats),
             bytes_out: stat("total_net_output_bytes", &stats),
@@ -235,7 +234,7 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
+impl Drop for BridgedNodes {
     fn drop(&mut self) {
         self.nodes.iter_mut().filter_map(|node| node.bridge.take()).for_each(Bridge::close);
     }
@@ -249,7 +248,7 @@ impl Node {
         let number = claimed.node;
         let (shard, inbox) = channel(poll, token).expect("a mailbox");
         let (mail, own) = task_channel();
-        let server = stage::settings(&["rooms.history=true"]).shard_options(usize::MAX);
+        let server = settings::load(&["rooms.history=true"]).shard_options(usize::MAX);
         let bridge = claimed
             .start(own, Arc::new([shard, mail.clone()]), (server.rules, server.allowances.rates), Clock::start())
             .expect("a thread");
@@ -280,43 +279,6 @@ impl Node {
             }
         }
         taken
-    }
-}
-
-/// A Redis that keeps nothing on disk.
-struct Server {
-    child: Child,
-    port: u16,
-    connection: Connection,
-}
-
-impl Server {
-    fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        let until = Instant::now() + PATIENCE;
-        let connection = loop {
-            match Client::open(format!("redis://127.0.0.1:{port}/")).and_then(|client| client.get_connection()) {
-                Ok(connection) => break connection,
-                Err(error) => assert!(Instant::now() < until, "{error}"),
-            }
-        };
-        Self { child, port, connection }
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! The reader is another thread that sleeps in the kernel as a shard's event loop does, and is woken only then.
 
-mod support;
-
 use std::hint::black_box;
 use std::sync::Arc;
 use std::thread;
@@ -16,7 +14,7 @@ use switchboard::dialect::encoded_event::EncodedEvent;
 use switchboard::message::ShardMessage;
 use switchboard::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, channel};
 
-use support::brief;
+use support::bench::brief;
 
 /// Messages in one direction before the other side is asked whether it has them.
 const BATCH: u64 = 1_000;

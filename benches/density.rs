@@ -1,4 +1,4 @@
-//! What many peers cost: memory, the time they take to come, to be kept alive, and to go.
+//! The cost of many peers: memory, and the time for connecting, heartbeats and disconnecting.
 //!
 //! Peers with a token of their own each meet in rooms of ten, on one shard as the server makes it; only the event loop
 //! and its sockets are missing, so there are no system calls in these figures and no memory of the kernel's. Clients are
@@ -12,16 +12,14 @@
 //!
 //! Not by criterion, which is for what can be done a thousand times.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use switchboard::base::handle::{ConnSlot, Slot};
-use switchboard::codec::ws::Opcode;
 
-use support::frames;
-use support::memory::{Counted, Reading};
-use support::stage::{self, Stage};
+use support::bench::memory::{Counted, Reading};
+use support::bench::requests::upgrade;
+use support::bench::shard::{ShardHarness, token};
+use support::frame::{PONG, frame, text_frame};
 
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
@@ -60,28 +58,28 @@ fn main() {
 fn measure(peers: usize) {
     let peers = peers.next_multiple_of(ROOM);
     println!("\n{peers} peers in rooms of {ROOM}");
-    let mut stage = Stage::new(&[]);
+    let mut harness = ShardHarness::new(&[]);
     let mut crowd = Crowd::new(peers);
     let empty = Reading::now();
 
-    let took = crowd.connect(&mut stage);
-    assert_eq!(stage.shard.stats().users, peers);
+    let took = crowd.connect(&mut harness);
+    assert_eq!(harness.shard.stats().users, peers);
     tell("opened, tokens checked", took, peers);
     tell_memory("each of them, idle", Reading::now().since(empty), peers);
 
-    let took = crowd.join(&mut stage);
-    assert_eq!((stage.shard.stats().listened_rooms, stage.shard.stats().asks), (peers / ROOM, 0));
+    let took = crowd.join(&mut harness);
+    assert_eq!((harness.shard.stats().listened_rooms, harness.shard.stats().asks), (peers / ROOM, 0));
     tell("joined, the others told", took, peers);
     let full = Reading::now().since(empty);
     tell_memory("each of them, in its room", full, peers);
 
-    let took = crowd.beat(&mut stage, peers);
+    let took = crowd.beat(&mut harness, peers);
     tell("pinged and answered, once", took, peers);
     let share = 100.0 * took.as_secs_f64() / Duration::from_millis(INTERVAL_MS).as_secs_f64();
     println!("  {:<30}{share:>10.3} % of a core, every {} s", "so heartbeats take", INTERVAL_MS / 1000);
 
-    let took = crowd.leave(&mut stage);
-    assert_eq!((stage.shard.stats().users, stage.shard.stats().rooms, stage.shard.connections()), (0, 0, 0));
+    let took = crowd.leave(&mut harness);
+    assert_eq!((harness.shard.stats().users, harness.shard.stats().rooms, harness.shard.connections()), (0, 0, 0));
     tell("left, the others told", took, peers);
     let left = Reading::now().since(empty);
     println!("  {:<30}{:>10} bytes allocated of {}", "what stays", left.bytes, full.bytes);
@@ -121,89 +119,89 @@ impl Crowd {
     }
 
     /// Everybody opens a WebSocket, over most of an interval.
-    fn connect(&mut self, stage: &mut Stage) -> Duration {
+    fn connect(&mut self, harness: &mut ShardHarness) -> Duration {
         let mut took = Duration::ZERO;
         let turn_us = ARRIVAL_MS * 1000 * TURN as u64 / self.peers as u64;
-        let beginning = stage.now;
+        let beginning = harness.now;
         for (turn, first) in (0..self.peers).step_by(TURN).enumerate() {
-            stage.now = beginning.plus(turn as u64 * turn_us / 1000);
-            self.write(first, |peer| frames::upgrade(Some(&stage::token(&format!("user-{peer:08}")))));
+            harness.now = beginning.plus(turn as u64 * turn_us / 1000);
+            self.write(first, |peer| upgrade(Some(&token(&format!("user-{peer:08}")))));
             let start = Instant::now();
             for at in 0..self.ends.len() {
-                let slot = stage.accept();
-                stage.receive(slot, self.said(at));
+                let slot = harness.accept();
+                harness.receive(slot, self.said(at));
                 self.slots.push(slot);
             }
-            stage.turn();
+            harness.turn();
             took += start.elapsed();
         }
         took
     }
 
     /// Everybody joins a room, the one after the other.
-    fn join(&mut self, stage: &mut Stage) -> Duration {
+    fn join(&mut self, harness: &mut ShardHarness) -> Duration {
         let mut took = Duration::ZERO;
         for first in (0..self.peers).step_by(TURN) {
             self.write(first, |peer| {
                 let room = format!("room-{:06}", peer / ROOM);
-                frames::text_frame(&format!(r#"{{"type":"join-room","roomId":"{room}","timestamp":1750000000000}}"#))
+                text_frame(&format!(r#"{{"type":"join-room","roomId":"{room}","timestamp":1750000000000}}"#))
             });
             let start = Instant::now();
             for at in 0..self.ends.len() {
-                stage.receive(self.slots[first + at], self.said(at));
+                harness.receive(self.slots[first + at], self.said(at));
             }
-            stage.turn();
+            harness.turn();
             took += start.elapsed();
         }
         took
     }
 
     /// Every peer is pinged once, and answers.
-    fn beat(&mut self, stage: &mut Stage, peers: usize) -> Duration {
-        let pong = frames::client_frame(Opcode::Pong, b"", frames::MASK);
+    fn beat(&mut self, harness: &mut ShardHarness, peers: usize) -> Duration {
+        let pong = frame(PONG, b"");
         let mut pings = 0;
         let mut took = Duration::ZERO;
-        stage.sink.pinged.clear();
-        let until = stage.now.mono + INTERVAL_MS + 8;
+        harness.sink.pinged.clear();
+        let until = harness.now.mono + INTERVAL_MS + 8;
         while pings < peers {
             let start = Instant::now();
-            self.wait(stage);
-            stage.turn();
-            let mut pinged = std::mem::take(&mut stage.sink.pinged);
+            self.wait(harness);
+            harness.turn();
+            let mut pinged = std::mem::take(&mut harness.sink.pinged);
             pings += pinged.len();
             for slot in pinged.drain(..) {
-                stage.receive(slot, &pong);
+                harness.receive(slot, &pong);
             }
-            stage.sink.pinged = pinged;
-            stage.turn();
+            harness.sink.pinged = pinged;
+            harness.turn();
             took += start.elapsed();
-            assert!(stage.now.mono <= until, "{pings} pings in an interval");
+            assert!(harness.now.mono <= until, "{pings} pings in an interval");
         }
         assert_eq!(pings, peers);
         took
     }
 
     /// Everybody goes at once, and time passes until nobody remembers them.
-    fn leave(&mut self, stage: &mut Stage) -> Duration {
+    fn leave(&mut self, harness: &mut ShardHarness) -> Duration {
         let start = Instant::now();
         for turn in self.slots.chunks(TURN) {
             for &slot in turn {
-                stage.shard.ended(stage.now, slot);
+                harness.shard.ended(harness.now, slot);
             }
-            stage.turn();
+            harness.turn();
         }
         let took = start.elapsed();
-        while stage.shard.next_due().is_some() {
-            self.wait(stage);
-            stage.turn();
+        while harness.shard.next_due().is_some() {
+            self.wait(harness);
+            harness.turn();
         }
         took
     }
 
     /// Lets time pass until the shard has something to do.
-    fn wait(&self, stage: &mut Stage) {
-        let due = stage.shard.next_due().expect("it has something to do");
-        stage.now = stage.now.plus(due.saturating_sub(stage.now.mono));
+    fn wait(&self, harness: &mut ShardHarness) {
+        let due = harness.shard.next_due().expect("it has something to do");
+        harness.now = harness.now.plus(due.saturating_sub(harness.now.mono));
     }
 
     /// Writes what the peers of a turn say, from the one numbered `first` on.

@@ -1,8 +1,6 @@
 //! What it costs to tell something in the `raw` dialect: each event as a JSON text, and as the whole frame that a room's
 //! members share: `cargo bench --bench dialect`.
 
-mod support;
-
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -20,7 +18,7 @@ use switchboard::domain::op::Sent;
 use switchboard::domain::reject::Reject;
 use uuid::Uuid;
 
-use support::{brief, requests};
+use support::bench::{brief, requests};
 
 const NOW: Now = Now { mono: 1_000, wall: 1_750_000_000_000 };
 const MESSAGE_ID: Uuid = Uuid::from_u128(0x0197_a6f0_8d3e_7c21_9b57_3f0d_1e2a_4c68);

@@ -56,8 +56,6 @@
 //! metadata that nobody looks at; the other reads once and stops at nothing but quotes, backslashes and brackets. Nor
 //! would it give the same answers: it refuses numbers out of range and lone surrogates, which are passed on today.
 
-mod support;
-
 use std::borrow::Cow;
 use std::fmt;
 use std::hint::black_box;
@@ -70,7 +68,7 @@ use serde_json::value::RawValue;
 use simd_json::{Buffers, INPUT_PADDING, Node, Tape, fill_tape_padded};
 use switchboard::dialect::raw::decode;
 
-use support::{brief, requests};
+use support::bench::{brief, requests};
 
 /// The fields of all requests.
 const FIELDS: usize = 21;

@@ -1,7 +1,5 @@
-//! What one act on a room costs where the room is kept, whoever asked for it and whoever is told:
+//! The cost of one operation on a room in its owner, without requests and delivery:
 //! `cargo bench --bench room`.
-
-mod support;
 
 use std::hint::black_box;
 
@@ -20,52 +18,45 @@ use switchboard::domain::record::Record;
 use switchboard::domain::reject::Reject;
 use switchboard::domain::room::Room;
 
-use support::{brief, requests};
+use support::bench::{brief, requests};
+use support::settings;
 
 const NOW: Now = Now { mono: 1_000, wall: 1_750_000_000_000 };
 
-const RULES: RoomRules = RoomRules {
-    announce_limit: 500,
-    max_participants: 0,
-    has_store: true,
-    outlives_process: false,
-    history: true,
-    keep_ms: 0,
-    presence_grace_ms: 3_000,
-    presence_scope: Scope::None,
-    connections_per_user: 0,
-    rest_per_minute: 0,
-};
+fn rules() -> RoomRules {
+    RoomRules { outlives_process: false, presence_scope: Scope::None, ..settings::rules() }
+}
 
-/// A room, and what its keeper acts on it with.
-struct Keeper {
+/// A room and its owner's context.
+struct RoomOwner {
     room: Room,
+    rules: RoomRules,
     rng: Rng,
     events: Vec<AddressedEvent>,
     records: Vec<Record>,
     members: Vec<ConnectionId>,
 }
 
-impl Keeper {
+impl RoomOwner {
     /// A room with so many members, the last of whom goes by a name of its own choice.
     fn new(members: usize) -> Self {
-        let (mut rng, mut events, mut records) = (Rng::from_seed(1), Vec::new(), Vec::new());
+        let (rules, mut rng, mut events, mut records) = (rules(), Rng::from_seed(1), Vec::new(), Vec::new());
         let mut context =
-            OpContext { now: NOW, rng: &mut rng, rules: &RULES, events: &mut events, records: &mut records };
+            OpContext { now: NOW, rng: &mut rng, rules: &rules, events: &mut events, records: &mut records };
         let room = Room::new(requests::ROOM.into(), &identity(0), None, LogTerms::default(), &mut context);
         let members: Vec<ConnectionId> = (0..members as u32).map(|slot| connection(slot, &mut rng)).collect();
-        let mut keeper = Self { room, rng, events, records, members };
-        for at in 0..keeper.members.len() {
-            let peer = (at + 1 == keeper.members.len()).then(|| "the-last".into());
-            assert!(keeper.apply(join(keeper.members[at], at, peer)).is_ok());
+        let mut owner = Self { room, rules, rng, events, records, members };
+        for at in 0..owner.members.len() {
+            let peer = (at + 1 == owner.members.len()).then(|| "the-last".into());
+            assert!(owner.apply(join(owner.members[at], at, peer)).is_ok());
         }
-        keeper
+        owner
     }
 
-    /// Applies one act, as the room's keeper does, and drops what it made known.
+    /// Applies one operation, as the room's owner does, and drops its events and records.
     fn apply(&mut self, op: RoomOp) -> Result<Reply, Reject> {
         let (events, records) = (&mut self.events, &mut self.records);
-        let mut context = OpContext { now: NOW, rng: &mut self.rng, rules: &RULES, events, records };
+        let mut context = OpContext { now: NOW, rng: &mut self.rng, rules: &self.rules, events, records };
         let reply = self.room.apply(op, &mut context);
         black_box(&mut self.events).clear();
         black_box(&mut self.records).clear();
@@ -113,25 +104,21 @@ fn acts(criterion: &mut Criterion) {
     ];
     let mut group = criterion.benchmark_group("room");
     for members in [10, 1_000, 100_000] {
-        let mut keeper = Keeper::new(members);
-        let (one, other) = (keeper.members[0], keeper.members[1]);
+        let mut owner = RoomOwner::new(members);
+        let (one, other) = (owner.members[0], owner.members[1]);
         for (name, make) in acts {
-            assert!(keeper.apply(make(one, other)).is_ok(), "{name}");
+            assert!(owner.apply(make(one, other)).is_ok(), "{name}");
             group.bench_function(BenchmarkId::new(name, members), |bencher| {
-                bencher.iter_batched(|| make(one, other), |op| keeper.apply(op), BatchSize::SmallInput);
+                bencher.iter_batched(|| make(one, other), |op| owner.apply(op), BatchSize::SmallInput);
             });
         }
         group.bench_function(BenchmarkId::new("join and leave", members), |bencher| {
-            let newcomer = connection(members as u32, &mut keeper.rng);
+            let newcomer = connection(members as u32, &mut owner.rng);
             let make = || {
                 let leave = RoomOp::Leave { connection: newcomer, by: identity(members), peer: None };
                 (join(newcomer, members, None), leave)
             };
-            bencher.iter_batched(
-                make,
-                |(join, leave)| (keeper.apply(join), keeper.apply(leave)),
-                BatchSize::SmallInput,
-            );
+            bencher.iter_batched(make, |(join, leave)| (owner.apply(join), owner.apply(leave)), BatchSize::SmallInput);
         });
     }
     group.finish();

@@ -1,46 +1,45 @@
-//! What goes straight through a shard costs, from a client's bytes to the bytes that others are written, without the
-//! system calls at both ends: `cargo bench --bench shard`.
+//! The cost of a message in a shard, from a client's bytes to the bytes written to others, without the system calls at
+//! both ends: `cargo bench --bench shard`.
 //!
 //! A fan-out's throughput counts deliveries: one message to one member.
-
-mod support;
 
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-use support::stage::{self, Stage, join};
-use support::{frames, requests};
+use support::bench::requests::{self, upgrade};
+use support::bench::shard::{ShardHarness, join, token};
+use support::frame::text_frame;
 
-/// What is said, to how many members beside the one who says it, how often in one turn.
+/// A message to a room, by the number of other members and of messages in one turn.
 fn fan_out(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("shard/fan-out");
     for members in [1_usize, 10, 1_000, 100_000] {
         // A list of 500 members for each newcomer would take most of the time until it begins.
-        let mut stage = Stage::new(&["auth.guests=true", "rooms.announce_limit=1"]);
-        let sender = stage.member("r");
+        let mut harness = ShardHarness::new(&["auth.guests=true", "rooms.announce_limit=1"]);
+        let sender = harness.member("r");
         for _ in 0..members {
-            stage.member("r");
+            harness.member("r");
         }
-        let frame = frames::text_frame(&requests::message("r", 128));
+        let frame = text_frame(&requests::message("r", 128));
         for messages in [1, 16] {
             let deliveries = (messages * members) as u64;
             group.throughput(Throughput::Elements(deliveries));
-            let before = stage.sink.writes;
-            stage.say(sender, &frame, messages);
-            assert_eq!(stage.sink.writes - before, members as u64 + 1, "each is written once");
+            let before = harness.sink.writes;
+            harness.feed(sender, &frame, messages);
+            assert_eq!(harness.sink.writes - before, members as u64 + 1, "each is written once");
             group.bench_function(BenchmarkId::new(format!("{messages} to"), members), |bencher| {
-                bencher.iter(|| stage.say(sender, &frame, messages));
+                bencher.iter(|| harness.feed(sender, &frame, messages));
             });
         }
     }
     group.finish();
 }
 
-/// What members of small rooms do, each in a turn of its own.
+/// Requests of members of a small room, one per turn.
 fn requests_of_members(criterion: &mut Criterion) {
-    let mut stage = Stage::new(&["auth.guests=true"]);
-    let members: Vec<_> = (0..10).map(|_| stage.member("r")).collect();
+    let mut harness = ShardHarness::new(&["auth.guests=true"]);
+    let members: Vec<_> = (0..10).map(|_| harness.member("r")).collect();
     let (one, other) = (members[0], members[1]);
     let peer = format!("peer-{}", switchboard::base::handle::Slot::raw(other));
     let said = [
@@ -55,47 +54,47 @@ fn requests_of_members(criterion: &mut Criterion) {
     ];
     let mut group = criterion.benchmark_group("shard");
     for (name, text) in said {
-        let frame = frames::text_frame(&text);
-        group.bench_function(name, |bencher| bencher.iter(|| stage.say(one, &frame, 1)));
+        let frame = text_frame(&text);
+        group.bench_function(name, |bencher| bencher.iter(|| harness.feed(one, &frame, 1)));
     }
-    let newcomer = stage.guest();
-    let join = frames::text_frame(&join("r", newcomer));
-    let leave = frames::text_frame(r#"{"type":"leave-room","roomId":"r"}"#);
+    let newcomer = harness.guest();
+    let join = text_frame(&join("r", newcomer));
+    let leave = text_frame(r#"{"type":"leave-room","roomId":"r"}"#);
     group.bench_function("join a room of 10 and leave it", |bencher| {
         bencher.iter(|| {
-            stage.say(newcomer, &join, 1);
-            stage.say(newcomer, &leave, 1);
+            harness.feed(newcomer, &join, 1);
+            harness.feed(newcomer, &leave, 1);
         });
     });
     group.finish();
-    assert_eq!(stage.shard.stats().asks, 0);
+    assert_eq!(harness.shard.stats().asks, 0);
 }
 
-/// A connection's whole life, but for what it says.
+/// A connection from accept to end, without messages.
 fn lives(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("shard");
-    let token = stage::token("alice");
+    let token = token("alice");
     for (name, token) in [("a guest connects and goes", None), ("a user connects and goes", Some(token.as_str()))] {
-        let mut stage = Stage::new(&["auth.guests=true"]);
-        let upgrade = frames::upgrade(token);
+        let mut harness = ShardHarness::new(&["auth.guests=true"]);
+        let upgrade = upgrade(token);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let slot = stage.accept();
-                stage.say(slot, &upgrade, 1);
-                stage.shard.ended(stage.now, slot);
-                stage.turn();
-                // Guests are remembered for a while, so some time must pass lest they be ever more.
-                stage.now = stage.now.plus(10);
+                let slot = harness.accept();
+                harness.feed(slot, &upgrade, 1);
+                harness.shard.ended(harness.now, slot);
+                harness.turn();
+                // Guests are remembered for a while; time must pass, or their number grows.
+                harness.now = harness.now.plus(10);
             });
         });
-        assert_eq!(stage.shard.connections(), 0);
+        assert_eq!(harness.shard.connections(), 0);
     }
     group.finish();
 }
 
 criterion_group! {
     name = benches;
-    config = support::brief().measurement_time(Duration::from_secs(2));
+    config = support::bench::brief().measurement_time(Duration::from_secs(2));
     targets = fan_out, requests_of_members, lives
 }
 criterion_main!(benches);

@@ -4,8 +4,6 @@
 //! Frames are masked with zero, so that unmasking in place, which does the same work for any mask, leaves the buffer
 //! fit for the next round.
 
-mod support;
-
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::io::Cursor;
@@ -14,10 +12,12 @@ use switchboard::codec::ws::{
 };
 use tungstenite::protocol::frame::FrameHeader;
 
-use support::frames;
+use support::frame::{FINAL, write_masked};
 
 fn client_frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
-    frames::client_frame(opcode, payload, [0; 4])
+    let mut out = Vec::new();
+    write_masked(&mut out, FINAL | opcode as u8, payload, [0; 4]);
+    out
 }
 
 /// Decodes all there is and returns the bytes of payload seen.

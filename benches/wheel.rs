@@ -2,14 +2,12 @@
 //!
 //! The entries are spread over the interval between two heartbeats, as those of a million connections are.
 
-mod support;
-
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use switchboard::base::wheel::{TICK_MS, Wheel};
 
-use support::brief;
+use support::bench::brief;
 
 const ENTRIES: u32 = 1_000_000;
 

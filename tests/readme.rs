@@ -1,7 +1,5 @@
 //! What the README says is so: its commands work, its snippets run, its tables are complete.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};

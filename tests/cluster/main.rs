@@ -1,27 +1,19 @@
-//! Three real servers that share a real Redis, under load, with everything that can happen to either: whoever talks there
-//! misses nothing that was kept and hears nothing twice, however their node, Redis or the way between them fails.
+//! Three real servers that share a real Redis, under load, with faults of the servers, of Redis and of the connections
+//! between them: clients lose no acknowledged message and receive none twice.
 //!
-//! `SWITCHBOARD_FAULTS=n` has each fault happen `n` times instead of the usual number, and as long as it may.
+//! `SWITCHBOARD_FAULTS=n` injects each fault `n` times instead of the usual number, for as long as allowed.
 
-mod emptied;
+mod client;
 mod failover;
-mod killed;
-#[allow(dead_code, reason = "shared with the tests of one server")]
-#[path = "../kept/line.rs"]
-mod line;
-#[allow(dead_code, reason = "shared with the tests of one server")]
-#[path = "../kept/log.rs"]
-mod log;
-mod migration;
-mod person;
-mod place;
-mod redis_away;
-mod rolling;
-mod scene;
+mod harness;
+mod node_crash;
+mod npm_clients;
+mod redis_faults;
+mod redis_flush;
+mod rolling_restart;
+mod room_view;
 mod sentinel;
-mod stock;
-#[path = "../support/mod.rs"]
-mod support;
+mod slot_migration;
 
 /// How often a fault happens: as often as the variable says, or as usual.
 fn times(usual: usize) -> usize {

@@ -1,30 +1,30 @@
-//! A master that Sentinels watch over is killed, or gives its place to its replica, and is a replica from then on.
+//! A master under Sentinel crashes, or fails over to its replica, and returns as a replica.
 
 use std::time::Instant;
 
-use crate::scene::{CONVERGENCE, Scene};
-use crate::support::redis_group::RedisGroup;
+use crate::harness::{CONVERGENCE, ClusterTest};
 use crate::{asked, times};
+use support::redis_sentinel::RedisGroup;
 
 const SIGKILL: i32 = 9;
 
 #[test]
-fn sentinels_find_another_master() {
+fn clients_across_sentinel_failover_lose_nothing() {
     let mut group = RedisGroup::start();
-    Scene::at("a master under Sentinels killed", group.url()).that_forgets().play(|scene, people| {
+    ClusterTest::at("a master under Sentinels killed", group.url()).that_forgets().play(|harness, pool| {
         for _ in 0..times(1) {
             let master = group.master().expect("there is one");
             let since = Instant::now();
             group.servers[master].signal(SIGKILL);
-            people.wait("the replica has taken over", CONVERGENCE, || group.master() == Some(1 - master));
+            pool.wait("the replica has taken over", CONVERGENCE, || group.master() == Some(1 - master));
             eprintln!("the replica took over after {:.1?}", since.elapsed());
-            scene.recover(people, since);
+            harness.recover(pool, since);
             group.servers[master].revive();
             // It believes that it is the master until it is told otherwise, which takes a while.
-            people.wait_for_talk();
+            pool.wait_for_talk();
             if asked().is_some() {
                 group.wait_until_whole();
-                people.wait_for_talk();
+                pool.wait_for_talk();
             }
         }
     });
@@ -32,20 +32,20 @@ fn sentinels_find_another_master() {
 
 /// The former master answers on for some seconds: nobody may tell it anything any more.
 #[test]
-fn sentinels_are_told_to_find_another_master() {
+fn clients_across_requested_sentinel_failover_lose_nothing() {
     let group = RedisGroup::start();
-    Scene::at("SENTINEL FAILOVER", group.url()).that_forgets().play(|scene, people| {
+    ClusterTest::at("SENTINEL FAILOVER", group.url()).that_forgets().play(|harness, pool| {
         for _ in 0..times(1) {
             let master = group.master().expect("there is one");
             let since = Instant::now();
             group.fail_over();
-            people.wait("the replica has taken over", CONVERGENCE, || group.master() == Some(1 - master));
+            pool.wait("the replica has taken over", CONVERGENCE, || group.master() == Some(1 - master));
             eprintln!("the replica took over after {:.1?}", since.elapsed());
-            scene.recover(people, since);
+            harness.recover(pool, since);
             if asked().is_some() {
                 group.wait_until_whole();
             }
-            people.wait_for_talk();
+            pool.wait_for_talk();
         }
     });
 }

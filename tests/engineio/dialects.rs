@@ -1,11 +1,11 @@
-//! What the dialects of Socket.IO say over real sockets: who hears what, and how refusals sound.
+//! The dialects of Socket.IO over real sockets: events, their receivers, and errors.
 
 use serde_json::{Value, json};
 
-use super::client::{Socket, connect_packet, event, server};
-use super::support::client::Client;
-use super::support::http::{ask, bearer};
-use super::support::server::{Server, token};
+use support::client::Client;
+use support::engineio::{Socket, connect_packet, event, server};
+use support::http::{ask, bearer};
+use support::server::{Server, token};
 
 /// A room with its host, who speaks `raw`.
 fn raw_in(server: &Server, room: &str) -> Client {
@@ -32,7 +32,7 @@ fn camel_in(server: &Server, user: &str, room: &str) -> Socket {
 }
 
 #[test]
-fn comings_goings_typing_and_receipts_are_heard_in_every_dialect() {
+fn members_of_each_dialect_receive_joins_typing_and_receipts() {
     let server = server(&[]);
     let mut raw = raw_in(&server, "tea");
     let mut colon = colon_in(&server, "bob", "tea");
@@ -82,7 +82,7 @@ fn comings_goings_typing_and_receipts_are_heard_in_every_dialect() {
 }
 
 #[test]
-fn a_sender_is_answered_and_hears_its_own_message() {
+fn sender_receives_ack_and_own_message() {
     let server = server(&[]);
     raw_in(&server, "tea");
     let mut colon = colon_in(&server, "bob", "tea");
@@ -109,7 +109,7 @@ fn a_sender_is_answered_and_hears_its_own_message() {
 }
 
 #[test]
-fn what_was_missed_can_be_asked_for() {
+fn missed_messages_are_returned_on_request() {
     for settings in [&[][..], &["storage.durability=none"]] {
         let server = server(settings);
         let mut camel = camel_in(&server, "cyd", "tea");
@@ -140,7 +140,7 @@ fn what_was_missed_can_be_asked_for() {
 }
 
 #[test]
-fn rooms_are_made_by_joining_as_each_seed_has_it() {
+fn join_creates_rooms_by_dialect_and_setting() {
     let start = |create: &str| Server::start(&["--shards", "1", "--set", &format!("rooms.create_on_join={create}")]);
     let colon = |server: &Server| {
         let (mut socket, _) = Socket::chat(&server.address, "colon", "bob");
@@ -170,7 +170,7 @@ fn rooms_are_made_by_joining_as_each_seed_has_it() {
 }
 
 #[test]
-fn the_first_event_of_one_dialect_settles_it() {
+fn first_event_selects_the_dialect() {
     let server = server(&[]);
     let _raw = raw_in(&server, "tea");
     // It sent its token with the CONNECT and yet speaks `camel`.
@@ -200,7 +200,7 @@ fn the_first_event_of_one_dialect_settles_it() {
 }
 
 #[test]
-fn events_with_attachments_are_refused() {
+fn event_with_attachment_is_refused() {
     let server = server(&[]);
     let (mut socket, _) = Socket::chat(&server.address, "colon", "bob");
     let place = r#"{"_placeholder":true,"num":0}"#;
@@ -212,7 +212,7 @@ fn events_with_attachments_are_refused() {
 }
 
 #[test]
-fn a_token_is_renewed_in_every_dialect() {
+fn token_is_renewed_in_each_dialect() {
     let server = server(&[]);
     let own = json!({ "token": token("bob", &json!({})) });
     let other = json!({ "token": token("eve", &json!({})) });
@@ -230,7 +230,7 @@ fn a_token_is_renewed_in_every_dialect() {
 
 /// The eight calls of the first seed and the broadcast, to listeners of each dialect.
 #[test]
-fn what_is_pushed_by_rest_is_heard_in_every_dialect() {
+fn rest_push_reaches_each_dialect() {
     let server = server(&[]);
     let admin = bearer(&token("root", &json!({ "role": "admin" })));
     let call = |method: &str, path: &str, body: Option<Value>| {
@@ -283,7 +283,7 @@ fn what_is_pushed_by_rest_is_heard_in_every_dialect() {
 }
 
 #[test]
-fn notify_is_greeted_and_its_pings_are_answered() {
+fn notify_client_is_greeted_and_pings_are_answered() {
     let server = server(&[]);
     let mut socket = Socket::open(&server.address, "/socket.io/");
     socket.send(&connect_packet("/", "bob"));

@@ -1,10 +1,10 @@
-//! What a user may say in a minute, on Socket.IO: one POST with more than there is, and another connection beside it.
+//! The message quota on Socket.IO: one POST that exceeds it, and a second connection of the same user.
 
 use serde_json::{Value, json};
 
-use super::client::{Polling, RS, Socket, connect_packet};
-use super::support::client::Client;
-use super::support::server::{Server, token};
+use support::client::Client;
+use support::engineio::{Polling, RS, Socket, connect_packet};
+use support::server::{Server, token};
 
 /// The answers in these packets: acks, by number.
 fn acks(packets: &[String]) -> Vec<(u64, Value)> {
@@ -18,7 +18,7 @@ fn acks(packets: &[String]) -> Vec<(u64, Value)> {
 }
 
 #[test]
-fn one_post_and_another_connection_share_what_a_user_may_say() {
+fn polling_post_and_second_connection_share_the_quota() {
     for shards in [1, 3] {
         let server = Server::of_shards(shards, &["limits.messages_per_minute=12"]);
         let (mut raw, mut polling) = (

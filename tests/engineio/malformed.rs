@@ -1,12 +1,12 @@
-//! Packets that are none, or come where they must not, one by one: each ends the session that sent it with the protocol's
-//! own error, is refused, or is passed over, as in the reference; and nobody else notices.
+//! Malformed and misplaced packets, one by one: each ends its session with the protocol's error, is refused, or is
+//! ignored, as in the reference implementation, and no other session is affected.
 
 use serde_json::json;
 
-use super::client::{Socket, server};
-use super::offender::{BAD, CARRIERS, Offender, Sent};
-use super::support::server::Server;
-use super::support::witness::Witness;
+use super::faulty_client::{BAD, CARRIERS, FaultyClient, Sent};
+use support::control_pair::ControlPair;
+use support::engineio::{Socket, server};
+use support::server::Server;
 
 /// What becomes of who sends it.
 #[derive(Clone, Copy, Debug)]
@@ -24,17 +24,17 @@ enum Outcome {
 use Outcome::{Answered, Breaks, Ends, PassedOver};
 
 /// Somebody in the room with those who misbehave, and two raw clients elsewhere.
-struct Bystanders {
-    witness: Witness,
+struct OtherClients {
+    witness: ControlPair,
     member: Socket,
 }
 
-impl Bystanders {
+impl OtherClients {
     fn gather(server: &Server) -> Self {
         let (mut member, _) = Socket::chat(&server.address, "camel", "bob");
         member.ask(1, "joinRoom", &json!("r"));
         member.acked(1);
-        Self { witness: Witness::start(server), member }
+        Self { witness: ControlPair::start(server), member }
     }
 
     /// That they have heard of one who came and left, and of nothing else.
@@ -55,13 +55,13 @@ impl Bystanders {
 }
 
 /// Has one client send these packets by each transport in each version, and looks what becomes of it.
-fn play(server: &Server, bystanders: &mut Bystanders, packets: &[Sent], outcome: Outcome) {
+fn play(server: &Server, bystanders: &mut OtherClients, packets: &[Sent], outcome: Outcome) {
     CARRIERS.iter().for_each(|carrier| play_by(server, bystanders, *carrier, packets, outcome));
 }
 
-fn play_by(server: &Server, bystanders: &mut Bystanders, carrier: (&str, u8), packets: &[Sent], outcome: Outcome) {
+fn play_by(server: &Server, bystanders: &mut OtherClients, carrier: (&str, u8), packets: &[Sent], outcome: Outcome) {
     let what = format!("{carrier:?} {packets:?}");
-    let mut offender = Offender::in_room(&server.address, carrier, "r");
+    let mut offender = FaultyClient::in_room(&server.address, carrier, "r");
     let is_taken = offender.send(packets);
     match outcome {
         Ends | Breaks => {
@@ -146,9 +146,9 @@ const MESSAGES: [(&str, Outcome); 49] = [
 ];
 
 #[test]
-fn a_malformed_message_ends_its_session_and_no_other() {
+fn malformed_message_ends_only_its_session() {
     let server = server(&[]);
-    let mut bystanders = Bystanders::gather(&server);
+    let mut bystanders = OtherClients::gather(&server);
     for (message, outcome) in MESSAGES {
         play(&server, &mut bystanders, &[Sent::Text(format!("4{message}"))], outcome);
     }
@@ -156,9 +156,9 @@ fn a_malformed_message_ends_its_session_and_no_other() {
 }
 
 #[test]
-fn attachments_that_are_missing_or_too_many_end_their_session_and_no_other() {
+fn wrong_attachment_count_ends_only_its_session() {
     let server = server(&[]);
-    let mut bystanders = Bystanders::gather(&server);
+    let mut bystanders = OtherClients::gather(&server);
     let head = |count: &str| Sent::Text(format!(r#"45{count}/chat,["heartbeat",{PLACE}]"#));
     let bytes = || Sent::Bytes(vec![0, 1, 255]);
     let heartbeat = || Sent::text(r#"42/chat,["heartbeat"]"#);
@@ -197,18 +197,18 @@ fn attachments_that_are_missing_or_too_many_end_their_session_and_no_other() {
 }
 
 #[test]
-fn who_speaks_before_connecting_or_after_parting_is_cut() {
+fn event_outside_a_namespace_ends_only_its_session() {
     let server = server(&[]);
-    let witness = Witness::start(&server);
+    let witness = ControlPair::start(&server);
     for carrier in CARRIERS {
         for packet in [r#"42/chat,["heartbeat"]"#, "41/chat,", "43/chat,1[]", r#"451-/chat,["x"]"#, r#"44/chat,"no""#] {
-            let mut offender = Offender::open(&server.address, carrier);
+            let mut offender = FaultyClient::open(&server.address, carrier);
             // What has attachments is judged when the last of them is there.
             let attachment = packet.starts_with("45").then(|| Sent::Bytes(vec![1]));
             offender.send(&[Sent::text(packet)].into_iter().chain(attachment).collect::<Vec<_>>());
             offender.is_cut(&server.address, 1002);
         }
-        let mut offender = Offender::in_room(&server.address, carrier, "r");
+        let mut offender = FaultyClient::in_room(&server.address, carrier, "r");
         offender.send(&[Sent::text("41/chat,"), Sent::text(r#"42/chat,["heartbeat"]"#)]);
         offender.is_cut(&server.address, 1002);
     }
@@ -236,9 +236,9 @@ const PACKETS: [(&str, Outcome, Outcome); 14] = [
 ];
 
 #[test]
-fn a_malformed_packet_ends_its_session_and_no_other() {
+fn malformed_packet_ends_only_its_session() {
     let server = server(&[]);
-    let mut bystanders = Bystanders::gather(&server);
+    let mut bystanders = OtherClients::gather(&server);
     for (packet, newer, older) in PACKETS {
         for carrier in CARRIERS {
             let outcome = if carrier.1 == 4 { newer } else { older };
@@ -289,12 +289,12 @@ const TEXT: &str = "text/plain;charset=UTF-8";
 const OCTETS: &str = "application/octet-stream";
 
 #[test]
-fn a_malformed_payload_ends_its_session_and_no_other() {
+fn malformed_payload_ends_only_its_session() {
     let server = server(&[]);
-    let mut bystanders = Bystanders::gather(&server);
+    let mut bystanders = OtherClients::gather(&server);
     for (version, content_type, body) in BODIES {
         let what = format!("{version} {content_type} {}", body.escape_ascii());
-        let mut offender = Offender::in_room(&server.address, ("polling", version), "r");
+        let mut offender = FaultyClient::in_room(&server.address, ("polling", version), "r");
         let answer = offender.post(content_type, body).expect("it polls");
         assert_eq!((answer.status, answer.text().as_str()), (400, BAD), "{what}");
         offender.is_cut(&server.address, 1002);
@@ -304,13 +304,13 @@ fn a_malformed_payload_ends_its_session_and_no_other() {
 }
 
 #[test]
-fn what_is_too_large_is_refused() {
+fn oversized_payload_is_refused() {
     let server = server(&[]);
-    let mut bystanders = Bystanders::gather(&server);
+    let mut bystanders = OtherClients::gather(&server);
     let large = format!("4{}", "x".repeat(1_000_000));
     for version in [4, 3] {
         // The request is refused before it is read, and the session goes on.
-        let mut offender = Offender::in_room(&server.address, ("polling", version), "r");
+        let mut offender = FaultyClient::in_room(&server.address, ("polling", version), "r");
         assert_eq!(offender.post(TEXT, large.as_bytes()).map(|answer| answer.status), Some(413));
         offender.reconnect(&server.address);
         offender.is_served();
@@ -318,7 +318,7 @@ fn what_is_too_large_is_refused() {
         bystanders.have_seen_one_come_and_go("a large payload");
         // A WebSocket has no such means.
         for packet in [Sent::text(large.as_str()), Sent::Bytes(vec![4; 1_000_001])] {
-            let mut offender = Offender::in_room(&server.address, ("websocket", version), "r");
+            let mut offender = FaultyClient::in_room(&server.address, ("websocket", version), "r");
             offender.send(&[packet]);
             offender.is_cut(&server.address, 1009);
             bystanders.have_seen_one_come_and_go("a large packet");
@@ -328,11 +328,11 @@ fn what_is_too_large_is_refused() {
 }
 
 #[test]
-fn nothing_is_heard_after_a_goodbye() {
+fn packets_after_close_are_ignored() {
     let server = server(&[]);
-    let mut bystanders = Bystanders::gather(&server);
+    let mut bystanders = OtherClients::gather(&server);
     for carrier in CARRIERS {
-        let mut offender = Offender::in_room(&server.address, carrier, "r");
+        let mut offender = FaultyClient::in_room(&server.address, carrier, "r");
         let message = json!(["message:send", { "chatId": "r", "content": "too late" }]);
         offender.send(&[Sent::text("1"), Sent::Text(format!("42/chat,{message}")), Sent::text("x")]);
         bystanders.have_seen_one_come_and_go("a goodbye");
@@ -348,12 +348,12 @@ const PROBES: [&[&str]; 9] =
     [&["5"], &["2"], &["3probe"], &["4x"], &["x"], &[""], &["2probe", "4x"], &["2probe", "2"], &["2probe", "1"]];
 
 #[test]
-fn a_move_out_of_order_leaves_the_session_where_it_is() {
+fn upgrade_out_of_order_leaves_the_transport() {
     let server = server(&[]);
-    let mut bystanders = Bystanders::gather(&server);
+    let mut bystanders = OtherClients::gather(&server);
     for version in [4, 3] {
         for packets in PROBES {
-            let mut offender = Offender::in_room(&server.address, ("polling", version), "r");
+            let mut offender = FaultyClient::in_room(&server.address, ("polling", version), "r");
             let mut socket = offender.socket_to_move_to(&server.address);
             for packet in packets {
                 socket.send(packet);
@@ -364,7 +364,7 @@ fn a_move_out_of_order_leaves_the_session_where_it_is() {
             offender.leave();
             bystanders.have_seen_one_come_and_go(&format!("{version} {packets:?}"));
         }
-        let mut offender = Offender::in_room(&server.address, ("polling", version), "r");
+        let mut offender = FaultyClient::in_room(&server.address, ("polling", version), "r");
         let mut socket = offender.socket_to_move_to(&server.address);
         socket.send_binary(&[4, 1]);
         assert!([1000, 1002].contains(&socket.end()));

@@ -1,10 +1,10 @@
-//! Namespaces: who may connect, what each is told, and what ends a session.
+//! Namespaces: admission, events, and what ends a session.
 
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
 
-use super::client::{Polling, RS, Socket, connect_packet, server, suite_server};
-use super::support::server::{Server, token};
+use support::engineio::{Polling, RS, Socket, connect_packet, server, suite_server};
+use support::server::{Server, token};
 
 /// The JSON behind what a packet begins with.
 fn object(packet: &str, beginning: &str) -> Value {
@@ -13,7 +13,7 @@ fn object(packet: &str, beginning: &str) -> Value {
 }
 
 #[test]
-fn suites_get_what_they_expect() {
+fn conformance_server_answers_the_suites() {
     let server = suite_server();
     let mut socket = Socket::open(&server.address, "/socket.io/");
     socket.send("40");
@@ -44,7 +44,7 @@ fn suites_get_what_they_expect() {
 }
 
 #[test]
-fn attachments_come_and_go_by_polling_too() {
+fn attachments_by_polling_are_echoed() {
     let server = suite_server();
     let mut client = Polling::open(&server.address, "/socket.io/");
     client.send("40");
@@ -55,7 +55,7 @@ fn attachments_come_and_go_by_polling_too() {
 }
 
 #[test]
-fn what_makes_no_sense_ends_the_session() {
+fn invalid_packet_ends_the_session() {
     let server = suite_server();
     let eleven = format!(r#"4511-["a"{}]"#, r#",{"_placeholder":true,"num":0}"#.repeat(11));
     for text in ["4abc", "4", "42{}", r#"42abc["a"]"#, r#"42["connect"]"#, "44{}", r#"42/chat,["a"]"#, &eleven] {
@@ -74,7 +74,7 @@ fn what_makes_no_sense_ends_the_session() {
 }
 
 #[test]
-fn who_connects_to_no_namespace_is_not_waited_for() {
+fn session_without_namespace_times_out() {
     let server = server(&["limits.unauthenticated_ms=300"]);
     assert_eq!(Socket::open(&server.address, "/socket.io/").end(), 1000);
     let mut refused = Socket::open(&server.address, "/socket.io/");
@@ -94,7 +94,7 @@ fn who_connects_to_no_namespace_is_not_waited_for() {
 }
 
 #[test]
-fn a_namespace_is_entered_with_a_token() {
+fn namespace_connect_requires_a_token() {
     let server = server(&[]);
     for (namespace, place) in [("/", ""), ("/chat", "/chat,")] {
         let mut socket = Socket::open(&server.address, "/socket.io/");
@@ -116,7 +116,7 @@ fn a_namespace_is_entered_with_a_token() {
 }
 
 #[test]
-fn a_token_may_come_with_the_first_request() {
+fn token_in_first_request_is_accepted() {
     let server = server(&[]);
     let path = format!("/socket.io/?EIO=4&transport=websocket&token={}", token("ada", &json!({})));
     let mut socket = Socket::connect(&server.address, &path);
@@ -146,7 +146,7 @@ fn a_token_may_come_with_the_first_request() {
 }
 
 #[test]
-fn a_user_has_so_many_connections_and_no_more() {
+fn connections_per_user_stop_at_the_limit() {
     let server = server(&["limits.connections_per_user=2"]);
     let (socket, _) = Socket::peer(&server.address, "/", "ada");
     let (mut second, _) = Socket::peer(&server.address, "/chat", "ada");
@@ -154,7 +154,7 @@ fn a_user_has_so_many_connections_and_no_more() {
     third.send(&connect_packet("/", "ada"));
     assert_eq!(object(&third.next(), "44")["data"]["code"], "RATE_LIMITED");
     drop(socket);
-    super::support::process::wait_until("one has ended", || {
+    support::process::wait_until("one has ended", || {
         third.send(&connect_packet("/", "ada"));
         third.next().starts_with("40")
     });
@@ -163,7 +163,7 @@ fn a_user_has_so_many_connections_and_no_more() {
 }
 
 #[test]
-fn an_expired_token_ends_what_it_opened() {
+fn expired_token_ends_its_namespace() {
     let server = server(&[]);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
     let mut socket = Socket::open(&server.address, "/socket.io/");
@@ -179,7 +179,7 @@ fn an_expired_token_ends_what_it_opened() {
 }
 
 #[test]
-fn events_are_answered_in_their_namespace() {
+fn events_are_acknowledged_in_their_namespace() {
     let server = server(&[]);
     let (mut socket, _) = Socket::peer(&server.address, "/", "ada");
     socket.send(r#"42["ping"]"#);
@@ -192,7 +192,7 @@ fn events_are_answered_in_their_namespace() {
 }
 
 #[test]
-fn sids_cannot_be_guessed_and_say_where_they_are() {
+fn session_ids_are_unpredictable_and_name_their_shard() {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let server = Server::of_shards(1, &[]);

@@ -1,21 +1,21 @@
-//! Connection state recovery as it is on the wire: what a CONNECT is answered with, what carries an offset and which, and
-//! what becomes of a client that shows what it was given.
+//! Connection state recovery on the wire: the reply to CONNECT, the events that carry an offset, and the outcome of
+//! each recovery token.
 
 use serde_json::{Value, json};
 
-use crate::client::{Socket, array, event};
-use crate::support::client::Client;
-use crate::support::server::{Server, token};
+use support::client::Client;
+use support::engineio::{Socket, array, event};
+use support::server::{Server, token};
 
 /// What a client knows that was accepted.
 #[derive(Clone, Debug)]
-struct Accepted {
+struct ConnectReply {
     sid: String,
     pid: Option<String>,
 }
 
 /// Opens a session by this query, and connects it to a namespace; what comes behind the answer, too.
-fn connect(server: &Server, query: &str, namespace: &str, payload: &Value) -> (Socket, Vec<String>, Accepted) {
+fn connect(server: &Server, query: &str, namespace: &str, payload: &Value) -> (Socket, Vec<String>, ConnectReply) {
     let mut socket = Socket::connect(&server.address, &format!("/socket.io/?EIO=4&transport=websocket{query}"));
     assert!(socket.next().starts_with('0'));
     let place = if namespace == "/" { "40".to_owned() } else { format!("40{namespace},") };
@@ -24,7 +24,7 @@ fn connect(server: &Server, query: &str, namespace: &str, payload: &Value) -> (S
     let answer: Value = serde_json::from_str(answer.strip_prefix(&place).expect("an answer")).expect("JSON");
     let text = |field: &str| answer[field].as_str().map(str::to_owned);
     assert_eq!(answer.as_object().map(|it| it.len()), Some(1 + usize::from(text("pid").is_some())), "{answer}");
-    let accepted = Accepted { sid: text("sid").expect("a sid"), pid: text("pid") };
+    let accepted = ConnectReply { sid: text("sid").expect("a sid"), pid: text("pid") };
     let mut missed = Vec::new();
     if namespace == "/chat" {
         socket.send(r#"42/chat,["heartbeat"]"#);
@@ -49,7 +49,7 @@ fn chat(
     user: &str,
     pid: Option<&str>,
     offset: Option<&str>,
-) -> (Socket, Vec<String>, Accepted) {
+) -> (Socket, Vec<String>, ConnectReply) {
     let payload = json!({ "token": token(user, &json!({})), "pid": pid, "offset": offset });
     connect(server, &format!("&dialect={dialect}"), "/chat", &payload)
 }
@@ -71,9 +71,9 @@ fn server(settings: &[&str]) -> Server {
 }
 
 /// Somebody who speaks in rooms.
-struct Speaker(Client);
+struct RoomSender(Client);
 
-impl Speaker {
+impl RoomSender {
     fn new(server: &Server, rooms: &[&str]) -> Self {
         let mut client = Client::connect(&server.address, Some(&token("speaker", &json!({}))));
         rooms.iter().for_each(|room| drop(client.join(room, "speaker")));
@@ -107,7 +107,7 @@ fn hear(socket: &mut Socket) -> (String, String) {
 }
 
 #[test]
-fn a_client_is_given_a_secret_unless_it_cannot_use_it() {
+fn connect_returns_a_recovery_token_where_usable() {
     let on = server(&[]);
     let payload = json!({ "token": token("bob", &json!({})) });
     for (query, namespace) in [("", "/"), ("", "/chat"), ("&dialect=camel", "/chat"), ("&recovery=1", "/chat")] {
@@ -123,9 +123,9 @@ fn a_client_is_given_a_secret_unless_it_cannot_use_it() {
 }
 
 #[test]
-fn what_ends_in_a_text_and_what_rooms_are_told_carries_an_offset() {
+fn room_events_carry_an_offset() {
     let server = server(&[]);
-    let mut speaker = Speaker::new(&server, &["tea", "jam"]);
+    let mut speaker = RoomSender::new(&server, &["tea", "jam"]);
     let (mut socket, missed, _) = chat(&server, "camel", "bob", None, None);
     assert!(missed.is_empty());
     let joined = join(&mut socket, "camel", "tea").remove(0);
@@ -149,10 +149,10 @@ fn what_ends_in_a_text_and_what_rooms_are_told_carries_an_offset() {
 }
 
 #[test]
-fn what_was_missed_comes_first_and_each_thing_once() {
+fn recovered_client_receives_missed_events_first_and_once() {
     for dialect in ["colon", "camel"] {
         let server = server(&["--set=presence.grace_ms=60000"]);
-        let mut speaker = Speaker::new(&server, &["tea", "jam"]);
+        let mut speaker = RoomSender::new(&server, &["tea", "jam"]);
         let (mut socket, _, first) = chat(&server, dialect, "bob", None, None);
         join(&mut socket, dialect, "tea");
         join(&mut socket, dialect, "jam");
@@ -190,9 +190,9 @@ fn what_was_missed_comes_first_and_each_thing_once() {
 }
 
 #[test]
-fn the_others_do_not_notice() {
+fn recovery_is_invisible_to_other_members() {
     let server = server(&["--set=presence.grace_ms=60000"]);
-    let mut speaker = Speaker::new(&server, &["tea"]);
+    let mut speaker = RoomSender::new(&server, &["tea"]);
     let (mut socket, _, accepted) = chat(&server, "colon", "bob", None, None);
     join(&mut socket, "colon", "tea");
     speaker.0.wait_for("peer-joined");
@@ -212,9 +212,9 @@ fn the_others_do_not_notice() {
 }
 
 #[test]
-fn who_is_back_goes_by_the_same_name() {
+fn recovered_client_keeps_its_id() {
     let server = server(&["--set=presence.grace_ms=60000"]);
-    let mut speaker = Speaker::new(&server, &["tea"]);
+    let mut speaker = RoomSender::new(&server, &["tea"]);
     let (mut socket, _, first) = chat(&server, "camel", "bob", None, None);
     join(&mut socket, "camel", "tea");
     speaker.0.wait_for("peer-joined");
@@ -233,9 +233,9 @@ fn who_is_back_goes_by_the_same_name() {
 }
 
 #[test]
-fn what_opens_nothing_makes_a_new_connection() {
+fn invalid_recovery_token_makes_a_new_session() {
     let server = server(&["--set=presence.grace_ms=60000"]);
-    let mut speaker = Speaker::new(&server, &["tea"]);
+    let mut speaker = RoomSender::new(&server, &["tea"]);
     let (mut socket, _, first) = chat(&server, "camel", "bob", None, None);
     join(&mut socket, "camel", "tea");
     let pid = first.pid.expect("a pid");
@@ -260,9 +260,9 @@ fn what_opens_nothing_makes_a_new_connection() {
 }
 
 #[test]
-fn who_missed_more_than_is_kept_is_a_new_connection() {
+fn client_beyond_retention_gets_a_new_session() {
     let server = server(&["--set=presence.grace_ms=60000", "--set=rooms.history=false"]);
-    let mut speaker = Speaker::new(&server, &["tea"]);
+    let mut speaker = RoomSender::new(&server, &["tea"]);
     let (mut socket, _, first) = chat(&server, "camel", "bob", None, None);
     join(&mut socket, "camel", "tea");
     drop(socket);
@@ -280,9 +280,9 @@ fn who_missed_more_than_is_kept_is_a_new_connection() {
 }
 
 #[test]
-fn the_older_of_two_with_one_secret_is_taken_out() {
+fn second_use_of_recovery_token_closes_the_older_connection() {
     let server = server(&["--set=presence.grace_ms=60000"]);
-    let mut speaker = Speaker::new(&server, &["tea"]);
+    let mut speaker = RoomSender::new(&server, &["tea"]);
     let (mut older, _, first) = chat(&server, "camel", "bob", None, None);
     let joined = join(&mut older, "camel", "tea").remove(0);
     let offset = array(&joined)[2].as_str().expect("an offset").to_owned();
@@ -297,7 +297,7 @@ fn the_older_of_two_with_one_secret_is_taken_out() {
 }
 
 #[test]
-fn notify_is_recovered_too() {
+fn notify_client_is_recovered() {
     let server = server(&[]);
     let payload = |pid: Option<&str>| json!({ "token": token("bob", &json!({})), "pid": pid });
     let (socket, _, first) = connect(&server, "", "/", &payload(None));
@@ -311,9 +311,9 @@ fn notify_is_recovered_too() {
 }
 
 #[test]
-fn colon_recovers_by_request() {
+fn colon_client_recovers_by_request() {
     let server = server(&["--set=presence.grace_ms=0"]);
-    let mut speaker = Speaker::new(&server, &["tea"]);
+    let mut speaker = RoomSender::new(&server, &["tea"]);
     for query in ["&dialect=colon", "&dialect=colon&recovery=0"] {
         let payload = json!({ "token": token("bob", &json!({})) });
         let (mut socket, _, _) = connect(&server, query, "/chat", &payload);

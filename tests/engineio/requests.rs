@@ -1,8 +1,8 @@
-//! Requests: what each is answered, and what pages of other sites may.
+//! HTTP requests of Engine.IO: the response to each, and cross-origin rules.
 
-use super::client::{Polling, Socket, server, suite_server};
-use super::support::http::{Http, Response, ask};
-use super::support::server::Server;
+use support::engineio::{Polling, Socket, server, suite_server};
+use support::http::{Http, Response, ask};
+use support::server::Server;
 
 /// An answer as one line.
 fn line(answer: &Response) -> String {
@@ -21,7 +21,7 @@ const UPGRADE: [&str; 4] = [
 ];
 
 #[test]
-fn a_request_that_cannot_be_served_is_told_why() {
+fn invalid_request_is_answered_with_its_error() {
     let server = server(&[]);
     let json = |code: u8, message: &str| format!("400 application/json {{\"code\":{code},\"message\":\"{message}\"}}");
     for query in ["", "?EIO=4", "?EIO=4&transport=abc", "?transport=webtransport&EIO=4"] {
@@ -49,7 +49,7 @@ fn a_request_that_cannot_be_served_is_told_why() {
 }
 
 #[test]
-fn an_upgrade_that_cannot_be_served_is_told_why_in_plain_words() {
+fn invalid_upgrade_is_answered_with_plain_text() {
     let server = server(&[]);
     let sid = Polling::open(&server.address, "/socket.io/").sid;
     for (query, message) in [
@@ -67,7 +67,7 @@ fn an_upgrade_that_cannot_be_served_is_told_why_in_plain_words() {
 }
 
 #[test]
-fn the_first_answer_tells_of_the_session() {
+fn handshake_response_describes_the_session() {
     let server = server(&[]);
     let answer = ask(&server.address, "GET", "/socket.io/?EIO=4&transport=polling&t=abc", &[], None);
     assert_eq!(
@@ -87,7 +87,7 @@ fn the_first_answer_tells_of_the_session() {
 }
 
 #[test]
-fn pages_of_other_sites_may_only_where_they_are_allowed() {
+fn cross_origin_requests_follow_the_settings() {
     let server = server(&["cors.origins=[\"https://app.example\"]"]);
     let path = "/socket.io/?EIO=4&transport=polling";
     let answer = ask(&server.address, "GET", path, &["Origin: https://app.example"], None);
@@ -108,7 +108,7 @@ fn pages_of_other_sites_may_only_where_they_are_allowed() {
 }
 
 #[test]
-fn a_payload_has_a_bound_and_the_session_goes_on() {
+fn oversized_post_is_refused_and_session_continues() {
     let server = suite_server();
     let mut client = Polling::open(&server.address, "/engine.io/");
     let answer = client.post(&format!("4{}", "x".repeat(1_000_000)));
@@ -127,7 +127,7 @@ fn a_payload_has_a_bound_and_the_session_goes_on() {
 }
 
 #[test]
-fn a_connection_serves_one_request_after_another() {
+fn connection_serves_consecutive_requests() {
     let server = suite_server();
     let mut http = Http::connect(&server.address);
     let open = "GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: h\r\n\r\n";

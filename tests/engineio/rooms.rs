@@ -1,12 +1,12 @@
-//! Rooms whose members are on different wires: `raw`, Socket.IO by WebSocket, Socket.IO by polling.
+//! Rooms whose members use different transports: raw, Socket.IO by WebSocket, Socket.IO by polling.
 
 use serde_json::{Value, json};
 
-use super::client::{Polling, Socket, connect_packet, event};
-use super::support::client::Client;
-use super::support::http::{ask, bearer};
-use super::support::process::wait_until;
-use super::support::server::{Server, token};
+use support::client::Client;
+use support::engineio::{Polling, Socket, connect_packet, event};
+use support::http::{ask, bearer};
+use support::process::wait_until;
+use support::server::{Server, token};
 
 /// Has a peer of `user` join the room by REST; it hears so by itself.
 fn join(server: &Server, user: &str, peer: &str, room: &str) {
@@ -27,7 +27,7 @@ fn polled_message(client: &mut Polling) -> Value {
 }
 
 #[test]
-fn all_hear_what_is_said_in_one_order_on_every_wire() {
+fn members_of_all_transports_receive_messages_in_one_order() {
     for shards in [1, 3] {
         let server = Server::of_shards(shards, &["limits.messages_per_minute=0"]);
         let mut raw = Client::connect(&server.address, Some(&token("ada", &json!({}))));
@@ -83,7 +83,7 @@ fn all_hear_what_is_said_in_one_order_on_every_wire() {
 type Leave = fn(&mut Socket);
 
 #[test]
-fn who_leaves_in_whatever_way_is_missed() {
+fn member_leaving_in_any_way_is_announced() {
     let server = Server::of_shards(2, &[]);
     let mut raw = Client::connect(&server.address, Some(&token("ada", &json!({}))));
     raw.join("tea", "ada");
@@ -110,7 +110,7 @@ fn who_leaves_in_whatever_way_is_missed() {
 }
 
 #[test]
-fn who_does_not_read_is_dropped_and_nobody_waits_for_it() {
+fn member_not_reading_is_closed_without_delay_for_others() {
     let server = Server::of_shards(1, &["limits.outbound_bytes=65536"]);
     let mut raw = Client::connect(&server.address, Some(&token("ada", &json!({}))));
     raw.join("tea", "ada");
@@ -136,7 +136,7 @@ fn who_does_not_read_is_dropped_and_nobody_waits_for_it() {
 }
 
 #[test]
-fn signaling_passes_between_wires() {
+fn signaling_passes_between_transports() {
     let server = Server::of_shards(2, &[]);
     let mut raw = Client::connect(&server.address, Some(&token("ada", &json!({}))));
     raw.join("call", "ada");
@@ -154,7 +154,7 @@ fn signaling_passes_between_wires() {
 }
 
 #[test]
-fn a_message_to_a_user_reaches_every_wire() {
+fn direct_message_reaches_all_transports() {
     let server = Server::of_shards(2, &[]);
     let mut raw = Client::connect(&server.address, Some(&token("ada", &json!({}))));
     let (mut main, _) = Socket::peer(&server.address, "/", "bob");
@@ -165,7 +165,7 @@ fn a_message_to_a_user_reaches_every_wire() {
 }
 
 #[test]
-fn everybody_hears_of_presence() {
+fn presence_reaches_all_transports() {
     let server = Server::start(&["--shards", "2", "--set", "presence.scope=all"]);
     let (mut socket, _) = Socket::peer(&server.address, "/chat", "bob");
     let mut polling = Polling::open(&server.address, "/socket.io/");
@@ -178,7 +178,7 @@ fn everybody_hears_of_presence() {
 }
 
 #[test]
-fn peers_are_described_reached_and_closed_like_other_connections() {
+fn socketio_peers_appear_in_rest_like_connections() {
     let server = Server::of_shards(2, &[]);
     let (mut chat, id) = Socket::peer(&server.address, "/chat", "bob");
     let mut polling = Polling::open(&server.address, "/socket.io/");
@@ -204,7 +204,7 @@ fn peers_are_described_reached_and_closed_like_other_connections() {
 }
 
 #[test]
-fn a_room_that_is_closed_is_left_on_every_wire() {
+fn closed_room_is_left_on_all_transports() {
     let server = Server::of_shards(2, &[]);
     let host = bearer(&token("ada", &json!({})));
     let made = ask(&server.address, "POST", "/api/rooms", &[&host], Some("{}")).json();

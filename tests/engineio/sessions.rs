@@ -1,11 +1,11 @@
-//! Sessions: how they are carried, moved from one transport to the other, and ended.
+//! Sessions: transports, the upgrade from polling to WebSocket, and every way to end.
 
 use std::time::{Duration, Instant};
 
-use super::client::{Polling, RS, Socket, server, suite_server};
-use super::support::http::{Http, ask};
-use super::support::process::wait_until;
-use super::support::server::Server;
+use support::engineio::{Polling, RS, Socket, server, suite_server};
+use support::http::{Http, ask};
+use support::process::wait_until;
+use support::server::Server;
 
 const UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
 
@@ -20,7 +20,7 @@ fn is_over(client: &Polling) {
 }
 
 #[test]
-fn what_comes_up_in_a_turn_is_polled_at_once() {
+fn packets_of_one_turn_are_polled_together() {
     let server = suite_server();
     let mut client = Polling::open(&server.address, "/engine.io/");
     client.begin_get();
@@ -29,7 +29,7 @@ fn what_comes_up_in_a_turn_is_polled_at_once() {
 }
 
 #[test]
-fn two_polls_at_once_end_the_session() {
+fn overlapping_polls_end_the_session() {
     let server = suite_server();
     let mut client = Polling::open(&server.address, "/engine.io/");
     client.begin_get();
@@ -48,7 +48,7 @@ fn two_polls_at_once_end_the_session() {
 }
 
 #[test]
-fn two_posts_at_once_end_the_session() {
+fn overlapping_posts_end_the_session() {
     let server = suite_server();
     let mut client = Polling::open(&server.address, "/engine.io/");
     let path = client.path();
@@ -65,7 +65,7 @@ fn two_posts_at_once_end_the_session() {
 }
 
 #[test]
-fn a_poll_that_is_given_up_ends_the_session() {
+fn aborted_poll_ends_the_session() {
     let server = suite_server();
     let mut client = Polling::open(&server.address, "/engine.io/");
     client.begin_get();
@@ -78,7 +78,7 @@ fn a_poll_that_is_given_up_ends_the_session() {
 }
 
 #[test]
-fn a_connection_between_two_requests_may_end() {
+fn connection_closed_between_requests_keeps_the_session() {
     let server = suite_server();
     let mut client = Polling::open(&server.address, "/engine.io/");
     client.reading = Http::connect(&server.address);
@@ -88,7 +88,7 @@ fn a_connection_between_two_requests_may_end() {
 }
 
 #[test]
-fn what_is_no_packet_ends_the_session() {
+fn non_packet_ends_the_session() {
     let server = suite_server();
     for body in ["abc", "", "4a\u{1e}", "9", "b=!", &format!("4a{RS}x")] {
         let mut client = Polling::open(&server.address, "/engine.io/");
@@ -108,7 +108,7 @@ fn what_is_no_packet_ends_the_session() {
 }
 
 #[test]
-fn a_client_may_say_goodbye_in_any_state() {
+fn client_close_in_any_state_ends_the_session() {
     let server = suite_server();
     let mut client = Polling::open(&server.address, "/engine.io/");
     client.begin_get();
@@ -148,7 +148,7 @@ fn upgrade(server: &Server, client: &Polling) -> Socket {
 }
 
 #[test]
-fn a_session_moves_to_a_websocket() {
+fn session_upgrades_to_websocket() {
     let server = suite_server();
     let (mut client, mut socket) = probed(&server);
     client.send("4before");
@@ -171,7 +171,7 @@ fn a_session_moves_to_a_websocket() {
 }
 
 #[test]
-fn a_move_that_fails_leaves_the_session_where_it_is() {
+fn failed_upgrade_leaves_the_transport() {
     let server = suite_server();
     for text in ["4x", "5", "2", "abc", "3probe"] {
         let mut client = Polling::open(&server.address, "/engine.io/");
@@ -199,7 +199,7 @@ fn a_move_that_fails_leaves_the_session_where_it_is() {
 const SILENCE: Duration = Duration::from_millis(495);
 
 #[test]
-fn who_is_silent_is_gone_after_both_intervals() {
+fn silent_session_ends_after_interval_and_timeout() {
     let server = suite_server();
     let begun = Instant::now();
     assert_eq!(Socket::open(&server.address, "/engine.io/").end(), 4408);
@@ -218,7 +218,7 @@ fn who_is_silent_is_gone_after_both_intervals() {
 }
 
 #[test]
-fn pongs_keep_a_session() {
+fn pongs_keep_the_session_alive() {
     let server = suite_server();
     let mut client = Polling::open(&server.address, "/engine.io/");
     for _ in 0..3 {
@@ -237,7 +237,7 @@ fn pongs_keep_a_session() {
 }
 
 #[test]
-fn who_does_not_take_what_it_is_sent_is_dropped() {
+fn session_not_polling_its_output_is_closed() {
     let server = server(&["limits.outbound_bytes=20000", "heartbeat.interval_ms=60000"]);
     let mut client = Polling::open(&server.address, "/socket.io/");
     // It is answered that there is no such namespace, over and over, and never polls.
@@ -248,7 +248,7 @@ fn who_does_not_take_what_it_is_sent_is_dropped() {
 }
 
 #[test]
-fn there_are_no_more_sessions_than_connections_may_be() {
+fn sessions_stop_at_the_connection_limit() {
     let server = server(&["limits.connections=10"]);
     let mut http = Http::connect(&server.address);
     let path = "/socket.io/?EIO=4&transport=polling";
@@ -260,7 +260,7 @@ fn there_are_no_more_sessions_than_connections_may_be() {
 }
 
 #[test]
-fn sessions_are_told_when_the_server_leaves() {
+fn sessions_during_drain_are_closed_with_notice() {
     let mut server = Server::of_shards(1, &["drain.seconds=1"]);
     let mut client = Polling::open(&server.address, "/socket.io/");
     client.begin_get();

@@ -1,20 +1,20 @@
-//! Several shards: a request may come to any of them, and is served where its session is.
+//! Several shards: a request may arrive on any shard and is served where its session is.
 
 use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::client::{Polling, Socket, connect_packet};
-use super::support::http::{Http, ask};
-use super::support::server::Server;
+use support::engineio::{Polling, Socket, connect_packet};
+use support::http::{Http, ask};
+use support::server::Server;
 
 fn shard_of(sid: &str) -> u8 {
     URL_SAFE_NO_PAD.decode(sid).expect("base64url")[2]
 }
 
 #[test]
-fn each_request_finds_its_session_whichever_shard_it_comes_to() {
+fn request_on_any_shard_finds_its_session() {
     let server = Server::start(&["--conformance", "--shards", "4"]);
     let mut shards = BTreeSet::new();
     for round in 0..40 {
@@ -39,7 +39,7 @@ fn each_request_finds_its_session_whichever_shard_it_comes_to() {
 }
 
 #[test]
-fn one_connection_may_serve_sessions_of_all_shards() {
+fn connection_serves_sessions_of_all_shards() {
     let server = Server::start(&["--conformance", "--shards", "3"]);
     let clients: Vec<Polling> = (0..20).map(|_| Polling::open(&server.address, "/engine.io/")).collect();
     let mut http = Http::connect(&server.address);
@@ -52,13 +52,12 @@ fn one_connection_may_serve_sessions_of_all_shards() {
     }
     // All at once: what is answered before the connection moves on is not lost, nor is what comes behind.
     let posts: String =
-        clients.iter().map(|client| super::support::http::request("POST", &client.path(), &[], Some("4all"))).collect();
+        clients.iter().map(|client| support::http::request("POST", &client.path(), &[], Some("4all"))).collect();
     http.write(posts);
     for _ in &clients {
         assert_eq!(http.answer().text(), "ok");
     }
-    let gets: String =
-        clients.iter().map(|client| super::support::http::request("GET", &client.path(), &[], None)).collect();
+    let gets: String = clients.iter().map(|client| support::http::request("GET", &client.path(), &[], None)).collect();
     http.write(gets);
     for _ in &clients {
         assert_eq!(http.answer().text(), "4all");
@@ -66,11 +65,11 @@ fn one_connection_may_serve_sessions_of_all_shards() {
 }
 
 #[test]
-fn a_request_cut_anywhere_moves_whole() {
+fn request_split_anywhere_moves_whole_to_its_shard() {
     let server = Server::start(&["--conformance", "--shards", "3"]);
     for cut in 1..60 {
         let client = Polling::open(&server.address, "/engine.io/");
-        let request = super::support::http::request("POST", &client.path(), &[], Some("4in two pieces"));
+        let request = support::http::request("POST", &client.path(), &[], Some("4in two pieces"));
         let mut http = Http::connect(&server.address);
         let (first, second) = request.split_at((cut * 7).min(request.len() - 1));
         http.write(first);
@@ -82,7 +81,7 @@ fn a_request_cut_anywhere_moves_whole() {
 }
 
 #[test]
-fn a_client_connects_by_requests_to_any_shard() {
+fn client_connects_by_requests_to_any_shard() {
     let server = Server::of_shards(3, &[]);
     for number in 0..10 {
         let client = Polling::open(&server.address, "/socket.io/");

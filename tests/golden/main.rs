@@ -1,15 +1,13 @@
-//! Conversations between clients and the server, each in a file that reads like a play, performed by the real binary over
-//! real sockets: with one shard, again with several, so that rooms and users live on other threads than their clients,
-//! and on several servers that share a Redis. `README.md` beside the files says how they are written.
+//! Golden conversations between clients and the server, one per file, run against the real binary over real sockets:
+//! with one shard, with several, so that rooms and users are on other threads than their clients, and with several
+//! servers that share a Redis. `README.md` beside the files describes their format.
 
-mod party;
 mod pattern;
-mod place;
-mod play;
+mod runner;
 mod script;
-#[path = "../support/mod.rs"]
-mod support;
-mod talker;
+mod scripted_client;
+mod servers;
+mod socketio_client;
 
 macro_rules! conversations {
     ($($name:ident),+ $(,)?) => {
@@ -19,7 +17,7 @@ macro_rules! conversations {
         $(
             #[test]
             fn $name() {
-                play::perform(stringify!($name));
+                runner::perform(stringify!($name));
             }
         )+
 
@@ -28,7 +26,7 @@ macro_rules! conversations {
             $(
                 #[test]
                 fn $name() {
-                    crate::play::perform_on_several(stringify!($name));
+                    crate::runner::perform_on_several(stringify!($name));
                 }
             )+
         }
@@ -105,8 +103,8 @@ conversations! {
 }
 
 #[test]
-fn every_file_is_performed() {
-    let files = std::fs::read_dir(play::DIRECTORY).expect("the directory is there");
+fn conversations_match_their_files() {
+    let files = std::fs::read_dir(runner::DIRECTORY).expect("the directory is there");
     let names = files.map(|file| file.expect("an entry").file_name().into_string().expect("a plain name"));
     let mut found: Vec<String> = names.filter_map(|name| name.strip_suffix(".txt").map(str::to_owned)).collect();
     found.sort();

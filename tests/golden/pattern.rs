@@ -1,4 +1,4 @@
-//! Comparing what came with what is written: exact, but for placeholders such as `<time>` or `<id:m1>`.
+//! Comparison of received messages with expected ones: exact, except for placeholders such as `<time>` or `<id:m1>`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_fields_with_the_same_values_and_no_others() {
+    fn pattern_matches_equal_fields_only() {
         let expected = json!({ "a": 1, "b": [{ "c": "x" }, null], "d": { "e": true } });
         assert_eq!(count(&expected, &expected), 0);
         assert_eq!(count(&expected, &json!({ "a": 1, "b": [{ "c": "y" }, null], "d": { "e": true } })), 1);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn each_placeholder_has_what_fits_and_what_does_not() {
+    fn placeholder_matches_its_kind_only() {
         let ms = now().as_millis() as u64;
         let id = "01890a5d-ac96-774b-bcce-b302099a8057";
         let table = [
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_value_stays_the_same() {
+    fn named_placeholder_keeps_its_value() {
         let mut names = Names::new();
         let pattern = json!(["<text:a>", "<text:a>", "in <text:b>!"]);
         assert_eq!(differences(&pattern, &json!(["x", "x", "in y!"]), &mut names), [""; 0]);

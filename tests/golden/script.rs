@@ -1,8 +1,8 @@
-//! A conversation as it is written: lines to steps. `README.md` has the forms.
+//! Parser of conversations: lines to steps. `README.md` describes the forms.
 
 use serde_json::Value;
 
-use crate::talker::{packet, short};
+use crate::socketio_client::{packet, short};
 
 /// A whole file.
 #[derive(Debug, Default)]
@@ -12,12 +12,12 @@ pub(crate) struct Script {
     /// Its environment variables.
     pub(crate) environment: Vec<(String, String)>,
     /// What happens.
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<ScriptLine>,
 }
 
 /// One step, and where it is written.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct ScriptLine {
     pub(crate) number: usize,
     pub(crate) text: String,
     pub(crate) step: Step,
@@ -25,7 +25,7 @@ pub(crate) struct Line {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
-    Connect(String, Caller, Speech),
+    Connect(String, ClientIdentity, ClientDialect),
     /// A session of Socket.IO in no namespace yet: name, query, header, whether it polls.
     Open(String, String, Option<(String, String)>, bool),
     Send(String, Sent),
@@ -36,7 +36,7 @@ pub(crate) enum Step {
     Closed(String, u16, String),
     Vanish(String),
     /// Method, path, body.
-    Ask(String, String, Option<String>, Caller),
+    Ask(String, String, Option<String>, ClientIdentity),
     /// Status, body.
     Answer(u16, Option<Value>),
 }
@@ -50,7 +50,7 @@ pub(crate) enum Sent {
 
 /// How somebody speaks: `raw` when no dialect is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Speech {
+pub(crate) struct ClientDialect {
     pub(crate) dialect: Option<Dialect>,
     pub(crate) polls: bool,
 }
@@ -65,11 +65,11 @@ pub(crate) enum Dialect {
 
 /// Who somebody is.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Caller {
+pub(crate) enum ClientIdentity {
     /// Nobody in particular.
     Guest,
     /// A connected client, by its name in the file.
-    Party(String),
+    ScriptedClient(String),
     User {
         id: String,
         is_admin: bool,
@@ -96,7 +96,7 @@ impl Script {
                 script.environment.push((name.to_owned(), value.to_owned()));
             } else {
                 let step = step(&line).map_err(|problem| (number, problem))?;
-                script.lines.push(Line { number, text: line, step });
+                script.lines.push(ScriptLine { number, text: line, step });
             }
         }
         Ok(script)
@@ -199,8 +199,8 @@ fn code(text: &str) -> Result<(u16, String), String> {
 }
 
 /// How somebody speaks, and what is said of them before that.
-fn speech_of(text: &str) -> Result<(&str, Speech), String> {
-    let Some((caller, dialect)) = text.split_once(" speaking ") else { return Ok((text, Speech::default())) };
+fn speech_of(text: &str) -> Result<(&str, ClientDialect), String> {
+    let Some((caller, dialect)) = text.split_once(" speaking ") else { return Ok((text, ClientDialect::default())) };
     let (dialect, polls) = dialect.strip_suffix(" by polling").map_or((dialect, false), |dialect| (dialect, true));
     let dialect = match dialect {
         "notify" => Dialect::Notify,
@@ -208,17 +208,17 @@ fn speech_of(text: &str) -> Result<(&str, Speech), String> {
         "camel" => Dialect::Camel,
         other => return Err(format!("no such dialect: {other:?}")),
     };
-    Ok((caller, Speech { dialect: Some(dialect), polls }))
+    Ok((caller, ClientDialect { dialect: Some(dialect), polls }))
 }
 
-fn caller_of(text: &str) -> Result<Caller, String> {
+fn caller_of(text: &str) -> Result<ClientIdentity, String> {
     if text == "guest" {
-        return Ok(Caller::Guest);
+        return Ok(ClientIdentity::Guest);
     }
     let Some(rest) = text.strip_prefix("user ") else {
         return match text.contains(' ') {
             true => Err(format!("nobody: {text:?}")),
-            false => Ok(Caller::Party(text.to_owned())),
+            false => Ok(ClientIdentity::ScriptedClient(text.to_owned())),
         };
     };
     let (rest, seconds) = match rest.strip_suffix(" s").and_then(|rest| rest.rsplit_once(" for ")) {
@@ -236,7 +236,7 @@ fn caller_of(text: &str) -> Result<Caller, String> {
     let (id, is_admin) = rest.strip_suffix(" admin").map_or((rest, false), |id| (id, true));
     match id.contains(' ') {
         true => Err(format!("no user id: {id:?}")),
-        false => Ok(Caller::User { id: id.to_owned(), is_admin, called, email, seconds }),
+        false => Ok(ClientIdentity::User { id: id.to_owned(), is_admin, called, email, seconds }),
     }
 }
 
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_line_by_line() {
+    fn script_is_parsed_line_by_line() {
         let text = "# a remark\nserver: --set a=1 --set b=2\nenv: X=y=z\n\na > {\"b\":\n   1}\na < nothing\n";
         let script = Script::parse(text).expect("a good script");
         assert_eq!(script.arguments, ["--set", "a=1", "--set", "b=2"]);
@@ -262,18 +262,18 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_a_step() {
-        let user = |id: &str, is_admin, called: Option<&str>, seconds| Caller::User {
+    fn script_form_is_parsed_to_its_step() {
+        let user = |id: &str, is_admin, called: Option<&str>, seconds| ClientIdentity::User {
             id: id.to_owned(),
             is_admin,
             called: called.map(str::to_owned),
             email: None,
             seconds,
         };
-        let raw = Speech::default();
-        let speaking = |dialect, polls| Speech { dialect: Some(dialect), polls };
+        let raw = ClientDialect::default();
+        let speaking = |dialect, polls| ClientDialect { dialect: Some(dialect), polls };
         let table = [
-            ("connect a as guest", Step::Connect("a".into(), Caller::Guest, raw)),
+            ("connect a as guest", Step::Connect("a".into(), ClientIdentity::Guest, raw)),
             ("connect a as user b", Step::Connect("a".into(), user("b", false, None, 3600), raw)),
             (
                 "connect a as user b admin called B C for 2 s",
@@ -285,7 +285,7 @@ mod tests {
             ),
             (
                 "connect a as guest speaking notify",
-                Step::Connect("a".into(), Caller::Guest, speaking(Dialect::Notify, false)),
+                Step::Connect("a".into(), ClientIdentity::Guest, speaking(Dialect::Notify, false)),
             ),
             ("open a with b=c by polling", Step::Open("a".into(), "b=c".into(), None, true)),
             ("open a with B: c: d", Step::Open("a".into(), String::new(), Some(("B".into(), "c: d".into())), false)),
@@ -302,10 +302,10 @@ mod tests {
             ("a closes 1000", Step::Close("a".into(), 1000, String::new())),
             ("a closed 1002 b c", Step::Closed("a".into(), 1002, "b c".into())),
             ("a vanishes", Step::Vanish("a".into())),
-            ("GET /b as a", Step::Ask("GET".into(), "/b".into(), None, Caller::Party("a".into()))),
+            ("GET /b as a", Step::Ask("GET".into(), "/b".into(), None, ClientIdentity::ScriptedClient("a".into()))),
             (
                 "POST /b {\"c\": 1} as guest",
-                Step::Ask("POST".into(), "/b".into(), Some("{\"c\": 1}".into()), Caller::Guest),
+                Step::Ask("POST".into(), "/b".into(), Some("{\"c\": 1}".into()), ClientIdentity::Guest),
             ),
             ("-> 204", Step::Answer(204, None)),
             ("-> 200 {}", Step::Answer(200, Some(json!({})))),
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_step_is_told_with_its_line() {
+    fn script_error_is_reported_with_its_line() {
         for line in [
             "a",
             "a says b",

@@ -1,6 +1,8 @@
-//! Reading Rust just far enough: which part of a text is code, which words and paths it names, where an item ends.
+//! Reads Rust as far as the rules need it: which part of a text is code, which words and paths it names, where an item
+//! ends.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::{fs, io};
 
 /// One source file: its path below `src/`, its text, and the same with all but code blanked out.
@@ -38,8 +40,13 @@ pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All source files, but those that are compiled for tests only.
-pub(crate) fn sources() -> Vec<Source> {
+/// All source files except those that are compiled for tests only.
+pub(crate) fn sources() -> &'static [Source] {
+    static SOURCES: OnceLock<Vec<Source>> = OnceLock::new();
+    SOURCES.get_or_init(read_sources)
+}
+
+fn read_sources() -> Vec<Source> {
     let mut paths = Vec::new();
     find(&root().join("src"), &mut paths).expect("the source is readable");
     paths.sort();
@@ -161,17 +168,17 @@ fn without_tests(code: &str) -> String {
     out
 }
 
-/// Where the item that starts at `at` ends: at its semicolon or with its outermost braces.
+/// The end of the item that starts at `at`: its semicolon or the end of its outermost braces. A semicolon within
+/// brackets, as in `[u8; 4]`, does not end it.
 pub(crate) fn item_end(code: &str, at: usize) -> usize {
     let mut depth = 0;
     for (offset, c) in code[at..].char_indices() {
         match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ';' if depth == 0 => return at + offset + 1,
-            _ => continue,
+            '{' | '[' | '(' => depth += 1,
+            '}' | ']' | ')' => depth -= 1,
+            _ => {}
         }
-        if depth == 0 {
+        if depth < 0 || (depth == 0 && matches!(c, '}' | ';')) {
             return at + offset + 1;
         }
     }
@@ -269,5 +276,17 @@ fn branch(code: &str, at: usize, end: usize, prefix: &str, found: &mut Vec<(usiz
                 found.push((place, format!("{prefix}{plain}")));
             }
         }
+    }
+}
+
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_and_comments_are_not_code() {
+        let text = "let a = \"} fn \\\" {\"; let b = '{'; let c = r#\"{\"# ; let d: &'static str = b\"{\"; /* { */ e";
+        let code = without_prose(text);
+        assert!(!code.contains(['{', '}']), "{code}");
+        assert!(code.contains("&'static str") && code.ends_with('e') && code.len() == text.len());
     }
 }

@@ -7,5 +7,3 @@ mod ops;
 mod owners;
 mod rooms;
 mod same;
-#[path = "../support/mod.rs"]
-mod support;

@@ -16,7 +16,8 @@ use switchboard::owner::embedded::EmbeddedOwner;
 use switchboard::owner::redis::RedisSettings;
 use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
 
-use crate::support::redis::{Node, RedisServer};
+use support::redis::RedisServer;
+use support::redis_node::Node;
 
 /// Shards of each node.
 pub(crate) const SHARDS: usize = 3;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use switchboard::message::redis::{CallError, RedisState};
 
 use crate::desk::{ADD, APPEND, WRONG, with_desk};
-use crate::support::redis::RedisServer;
-use crate::support::way::Way;
+use support::fault_proxy::FaultProxy;
+use support::redis::RedisServer;
 
 /// The numbers in a list, in its order.
 fn list(redis: &RedisServer, key: &str) -> Vec<u32> {
@@ -136,13 +136,13 @@ fn a_redis_that_hangs_is_away_and_does_nothing_late_out_of_order() {
 #[test]
 fn a_way_that_is_cut_is_found_again() {
     let redis = RedisServer::start();
-    let way = Way::to(redis.port());
+    let way = FaultProxy::to(redis.port());
     with_desk(&way.url(), async |mut desk| {
         for round in 0..3_u32 {
             desk.insist("k", &round.to_string()).await;
             way.cut();
             desk.until("word of it", |desk| !desk.is_good()).await;
-            way.mend();
+            way.restore();
             desk.until("word of it", |desk| desk.is_good()).await;
         }
         assert!(is_in_order(&list(&redis, "k")));

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::desk::{Desk, with_desk};
-use crate::support::client::PATIENCE;
-use crate::support::process::wait_until;
-use crate::support::redis::RedisServer;
-use crate::support::redis_cluster::RedisCluster;
-use crate::support::way::Way;
+use support::client::PATIENCE;
+use support::fault_proxy::FaultProxy;
+use support::process::wait_until;
+use support::redis::RedisServer;
+use support::redis_cluster::RedisCluster;
 
 fn bodies(desk: &Desk, channel: &str) -> Vec<String> {
     desk.published.iter().filter(|(of, _)| of == channel).map(|(_, body)| body.clone()).collect()
@@ -58,11 +58,11 @@ fn a_subscription_that_is_ended_is_made_anew_with_all_its_channels() {
 #[test]
 fn a_subscription_that_starves_is_noticed_while_redis_looks_well() {
     let redis = RedisServer::start();
-    let way = Way::to(redis.port());
+    let way = FaultProxy::to(redis.port());
     with_desk(&way.url(), async |mut desk| {
         desk.follow("a");
         desk.until("the channel", |desk| desk.following.contains_key("a")).await;
-        way.starve();
+        way.drop_published();
         let since = std::time::Instant::now();
         desk.until("the channel again", |desk| desk.following["a"] == 2).await;
         assert!(since.elapsed().as_secs() < 8, "it took {:?}", since.elapsed());
@@ -94,7 +94,7 @@ fn channels_are_listened_to_again_after_a_restart() {
 #[test]
 fn a_subscription_that_starves_at_one_server_of_a_cluster_is_noticed() {
     let cluster = RedisCluster::start();
-    let ways: Vec<Way> = cluster.servers.iter().map(|server| Way::to(server.port())).collect();
+    let ways: Vec<FaultProxy> = cluster.servers.iter().map(|server| FaultProxy::to(server.port())).collect();
     for (server, way) in cluster.servers.iter().zip(&ways) {
         server.command(&["CONFIG", "SET", "cluster-announce-port", &way.port.to_string()]);
     }
@@ -120,7 +120,7 @@ fn a_subscription_that_starves_at_one_server_of_a_cluster_is_noticed() {
             }
         };
         let before = desk.following.clone();
-        ways[at].starve();
+        ways[at].drop_published();
         let since = Instant::now();
         desk.until("all rooms again", |desk| rooms.iter().all(|room| desk.following[room] > before[room])).await;
         assert!(since.elapsed().as_secs() < 8, "it took {:?}", since.elapsed());

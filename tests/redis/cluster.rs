@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::support::client::Client;
-use crate::support::redis::RedisServer;
-use crate::support::redis_cluster::RedisCluster;
-use crate::support::server::{Server, token};
+use support::client::Client;
+use support::redis::RedisServer;
+use support::redis_cluster::RedisCluster;
+use support::server::{Server, token};
 
 #[test]
 fn members_on_two_nodes_are_in_one_room_wherever_that_is_kept() {

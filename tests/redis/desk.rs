@@ -8,7 +8,7 @@ use switchboard::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, Re
 use switchboard::runtime::bridge::{RedisAddress, RedisClient};
 use tokio::time::{Instant, timeout_at};
 
-use crate::support::client::PATIENCE;
+use support::client::PATIENCE;
 
 /// Adds its argument to a list.
 pub(crate) static APPEND: Script =

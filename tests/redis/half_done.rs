@@ -3,10 +3,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::Client;
-use crate::support::redis::RedisServer;
-use crate::support::server::{Server, token};
-use crate::support::way::Way;
+use support::client::Client;
+use support::fault_proxy::FaultProxy;
+use support::redis::RedisServer;
+use support::server::{Server, token};
 
 fn connect(server: &Server, user: &str) -> Client {
     Client::connect(&server.address, Some(&token(user, &json!({}))))
@@ -16,7 +16,7 @@ fn connect(server: &Server, user: &str) -> Client {
 /// another one.
 struct Scene {
     _redis: RedisServer,
-    way: Way,
+    way: FaultProxy,
     first: Server,
     second: Server,
     ada: Client,
@@ -27,7 +27,7 @@ struct Scene {
 impl Scene {
     fn begin() -> Self {
         let redis = RedisServer::start();
-        let way = Way::to(redis.port());
+        let way = FaultProxy::to(redis.port());
         let node = |url: &str| Server::of_shards(2, &[&format!("redis.url={url}")]);
         let (first, second) = (node(&way.url()), node(&redis.url()));
         let (mut ada, mut bo, mut cy) = (connect(&first, "ada"), connect(&second, "bo"), connect(&first, "cy"));
@@ -35,7 +35,7 @@ impl Scene {
         cy.join("r", "c");
         bo.join("r", "b");
         assert_eq!(cy.wait_for("peer-joined")["peerId"], "b");
-        way.deafen();
+        way.drop_replies();
         ada.send(&json!({ "type": "join-room", "roomId": "r", "peerId": "a", "requestId": 1 }));
         assert_eq!(bo.wait_for("peer-joined")["peerId"], "a");
         Self { _redis: redis, way, first, second, ada, bo, cy }
@@ -60,7 +60,7 @@ fn whose_joining_was_not_answered_has_left_when_the_server_hears_redis_again() {
     let mut scene = Scene::begin();
     let Scene { way, ada, bo, cy, .. } = &mut scene;
     assert_eq!(ada.wait_for("error")["code"], "STORAGE_UNAVAILABLE");
-    way.mend();
+    way.restore();
     assert_eq!(bo.wait_for("peer-left")["peerId"], "a");
     ada.join("r", "a");
     cy.send(&json!({ "type": "message", "roomId": "r", "content": "that is all" }));

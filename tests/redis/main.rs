@@ -1,8 +1,5 @@
 //! What stands between a server and its Redis, against a real one that is restarted, paused, emptied and cut off.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod calls;
 mod channels;
 mod cluster;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::client::Client;
-use crate::support::http;
-use crate::support::process::wait_until;
-use crate::support::redis::RedisServer;
-use crate::support::server::{Server, command, token};
-use crate::support::way::Way;
+use support::client::Client;
+use support::fault_proxy::FaultProxy;
+use support::http;
+use support::process::wait_until;
+use support::redis::RedisServer;
+use support::server::{Server, command, token};
 
 const SIGCONT: i32 = 18;
 const SIGSTOP: i32 = 19;
@@ -123,7 +123,7 @@ fn what_a_killed_server_leaves_behind_is_cleared_up_once() {
 #[test]
 fn a_server_without_its_redis_is_not_ready_and_says_so_until_it_is_back() {
     let redis = RedisServer::start();
-    let way = Way::to(redis.port());
+    let way = FaultProxy::to(redis.port());
     let server = node(&way.url());
     wait_until("it is ready", || is_ready(&server));
     let mut ada = connect(&server, "ada");
@@ -132,7 +132,7 @@ fn a_server_without_its_redis_is_not_ready_and_says_so_until_it_is_back() {
     wait_until("it is not ready", || !is_ready(&server));
     ada.send(&json!({ "type": "message", "roomId": "r", "content": "lost" }));
     assert_eq!(ada.next()["code"], "STORAGE_UNAVAILABLE");
-    way.mend();
+    way.restore();
     wait_until("it is ready again", || is_ready(&server));
     ada.send(&json!({ "type": "message", "roomId": "r", "content": "kept" }));
     assert_eq!(ada.next()["seq"], 1);
@@ -140,7 +140,7 @@ fn a_server_without_its_redis_is_not_ready_and_says_so_until_it_is_back() {
 
 #[test]
 fn a_server_that_finds_no_redis_says_so_and_does_not_start() {
-    let way = Way::to(1);
+    let way = FaultProxy::to(1);
     let mut child = command(&["--set", &format!("redis.url={}", way.url())], &[]);
     let mut child = child.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
     let status = child.wait().expect("it ends");

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::Client;
-use crate::support::http::{ask, bearer};
-use crate::support::process::wait_until;
-use crate::support::redis::RedisServer;
-use crate::support::server::{Server, token};
+use support::client::Client;
+use support::http::{ask, bearer};
+use support::process::wait_until;
+use support::redis::RedisServer;
+use support::server::{Server, token};
 
 /// Two nodes; `ada` and `bob` on the first, `bob` and `eve` on the second, in a room each and in one together.
 struct Stage {

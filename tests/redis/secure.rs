@@ -5,11 +5,11 @@ use std::process::Stdio;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;
 
-use crate::support::client::Client;
-use crate::support::directory::Directory;
-use crate::support::process::wait_until;
-use crate::support::redis::{RedisServer, free_port};
-use crate::support::server::{Server, command, token};
+use support::client::Client;
+use support::directory::Directory;
+use support::process::wait_until;
+use support::redis::{RedisServer, free_port};
+use support::server::{Server, command, token};
 
 /// An authority, with a certificate that it has signed for this machine, as files.
 struct CertificateAuthority(Directory);

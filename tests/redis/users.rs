@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::support::client::Client;
-use crate::support::process::wait_until;
-use crate::support::redis::RedisServer;
-use crate::support::server::{Server, token};
+use support::client::Client;
+use support::process::wait_until;
+use support::redis::RedisServer;
+use support::server::{Server, token};
 
 fn node(redis: &RedisServer) -> Server {
     let url = format!("redis.url={}", redis.url());

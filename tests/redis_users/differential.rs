@@ -23,9 +23,9 @@ use switchboard::owner::embedded::EmbeddedOwner;
 use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
 use uuid::Uuid;
 
-use crate::support::client::PATIENCE;
-use crate::support::redis::RedisServer;
 use crate::world::{Heard, World, content, id, rules, who};
+use support::client::PATIENCE;
+use support::redis::RedisServer;
 
 /// Acts in one sequence; then all begins anew.
 const ACTS: usize = 500;

@@ -1,8 +1,5 @@
 //! Users and sessions in Redis: a real one, and the nodes that ask it.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod credit;
 mod differential;
 mod directs;

@@ -10,8 +10,8 @@ use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::reject::{Code, Reject};
 use uuid::Uuid;
 
-use crate::support::redis::RedisServer;
 use crate::world::{GRACE_MS, Heard, World, content, id, rules, who};
+use support::redis::RedisServer;
 
 fn done(reply: Result<Reply, Reject>) {
     assert!(matches!(reply, Ok(Reply::Done)), "{reply:?}");

@@ -17,7 +17,8 @@ use switchboard::message::redis::RedisState;
 use switchboard::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, UpdateReach};
 use switchboard::owner::redis::{KeySchema, RedisSettings};
 
-use crate::support::redis::{Node, RedisServer};
+use support::redis::RedisServer;
+use support::redis_node::Node;
 
 pub(crate) const GRACE_MS: u64 = 3_000;
 

@@ -1,9 +1,9 @@
-//! Each call, each status, and the headers that go with them.
+//! Each call, each status, and its headers.
 
 use serde_json::{Value, json};
 
-use crate::support::http::{Http, Response, ask, bearer, request};
-use crate::support::server::{Server, token};
+use support::http::{Http, Response, ask, bearer, request};
+use support::server::{Server, token};
 
 const NONE: &str = "";
 
@@ -28,7 +28,7 @@ fn assert_refused(response: &Response, status: u16, code: &str) {
 }
 
 #[test]
-fn a_meeting_from_its_making_to_its_end() {
+fn meeting_lifecycle_by_rest_works() {
     let (server, alice, root) = start();
     let mut http = Http::connect(&server.address);
     let body = r#"{"hostPeerId": "host-unique-id", "maxParticipants": 10, "encryption": "none"}"#;
@@ -55,7 +55,7 @@ fn a_meeting_from_its_making_to_its_end() {
 }
 
 #[test]
-fn a_room_by_its_name_in_the_path() {
+fn room_name_in_path_is_decoded() {
     let (server, alice, _) = start();
     let mut http = Http::connect(&server.address);
     let made = http.ask("POST", "/rooms", &[&alice], Some(r#"{"name": "A & B"}"#));
@@ -68,7 +68,7 @@ fn a_room_by_its_name_in_the_path() {
 }
 
 #[test]
-fn every_refusal_has_its_status_and_code() {
+fn refusal_has_its_status_and_code() {
     let (server, alice, _) = start();
     let long = format!("{{\"name\": \"{}\"}}", "x".repeat(10_000));
     let huge = format!("X-Filler: {}", "x".repeat(17_000));
@@ -98,7 +98,7 @@ fn every_refusal_has_its_status_and_code() {
 }
 
 #[test]
-fn expired_tokens_are_told_from_wrong_ones() {
+fn expired_token_is_distinguished_from_invalid() {
     let (server, ..) = start();
     let expired = bearer(&token("alice", &json!({ "exp": 1_000_000_000 })));
     let response = ask(&server.address, "GET", "/rooms/r", &[&expired], None);
@@ -107,7 +107,7 @@ fn expired_tokens_are_told_from_wrong_ones() {
 }
 
 #[test]
-fn a_body_is_json_in_utf8() {
+fn body_must_be_json_in_utf8() {
     let (server, alice, _) = start();
     let mut http = Http::connect(&server.address);
     let with_type = |kind: &str| {
@@ -127,7 +127,7 @@ fn a_body_is_json_in_utf8() {
 }
 
 #[test]
-fn other_methods_are_told_which_there_are() {
+fn wrong_method_is_answered_with_allow() {
     let (server, alice, _) = start();
     let table = [
         ("/api/rooms", "DELETE", "GET, HEAD, POST, OPTIONS"),
@@ -159,7 +159,7 @@ fn other_methods_are_told_which_there_are() {
 }
 
 #[test]
-fn head_is_get_without_the_body() {
+fn head_returns_get_without_body() {
     let (server, alice, _) = start();
     let mut http = Http::connect(&server.address);
     let room = http.ask("POST", "/rooms", &[&alice], Some("{}")).json()["room"]["roomId"].as_str().map(str::to_owned);
@@ -195,7 +195,7 @@ fn health_readiness_and_pages_need_no_token() {
 }
 
 #[test]
-fn answers_say_when_they_were_made() {
+fn responses_carry_a_date() {
     let (server, ..) = start();
     let response = ask(&server.address, "GET", "/healthz", &[], None);
     let date = httpdate::parse_http_date(response.header("date").expect("a Date")).expect("an IMF-fixdate");
@@ -204,7 +204,7 @@ fn answers_say_when_they_were_made() {
 }
 
 #[test]
-fn other_versions_of_http_are_refused() {
+fn other_http_versions_are_refused() {
     let (server, ..) = start();
     let mut http = Http::connect(&server.address);
     http.write("GET /healthz HTTP/2.0\r\nHost: h\r\n\r\n");
@@ -236,7 +236,7 @@ fn too_many_header_lines_are_refused() {
 }
 
 #[test]
-fn the_caller_is_asked_for_before_the_body_is_read() {
+fn missing_token_is_refused_before_the_body() {
     let (server, ..) = start();
     let mut http = Http::connect(&server.address);
     let whole = request("POST", "/rooms", &[], Some("{\"name\": \"n\"}"));
@@ -249,7 +249,7 @@ fn the_caller_is_asked_for_before_the_body_is_read() {
 }
 
 #[test]
-fn a_user_who_asks_too_often_is_told_when_to_go_on() {
+fn rest_rate_limit_returns_retry_after() {
     let server = Server::start(&["--set", "limits.rest_per_minute=5", "--shards", "3"]);
     let line = |user: &str| bearer(&token(user, &json!({})));
     // Each request comes on a connection of its own, so on whichever shard the kernel gives it to.
@@ -267,7 +267,7 @@ fn a_user_who_asks_too_often_is_told_when_to_go_on() {
 }
 
 #[test]
-fn a_meeting_link_leads_to_the_call_page() {
+fn meeting_link_opens_the_call_page() {
     let (server, ..) = start();
     let answer = Http::connect(&server.address).ask("GET", "/meeting/a%20b", &[], None);
     assert_eq!((answer.status, answer.header("location")), (302, Some("/call?room=a%20b")));

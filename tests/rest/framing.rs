@@ -1,11 +1,11 @@
-//! Requests as bytes: in one piece and in many, well formed and not.
+//! HTTP framing: whole and split requests, valid and malformed.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::http::{Http, Response, bearer, request};
-use crate::support::server::{Server, token};
+use support::http::{Http, Response, bearer, request};
+use support::server::{Server, token};
 
 fn start() -> (Server, String) {
     (Server::start(&["--set", "limits.body_bytes=1000"]), bearer(&token("alice", &json!({}))))
@@ -20,7 +20,7 @@ fn last_answer(server: &Server, bytes: &str) -> (Response, String) {
 }
 
 #[test]
-fn requests_in_one_write_are_answered_in_order() {
+fn pipelined_requests_are_answered_in_order() {
     let (server, alice) = start();
     let mut http = Http::connect(&server.address);
     let room = http.ask("POST", "/rooms", &[&alice], Some("{}")).json()["room"]["roomId"].as_str().map(str::to_owned);
@@ -45,7 +45,7 @@ fn requests_in_one_write_are_answered_in_order() {
 }
 
 #[test]
-fn what_follows_a_last_request_is_not_answered() {
+fn bytes_after_connection_close_are_ignored() {
     let (server, _) = start();
     let get = |header: &str| format!("GET /healthz HTTP/1.1\r\nHost: h\r\n{header}\r\n");
     let (response, rest) = last_answer(&server, &(get("Connection: close\r\n") + &get("")));
@@ -54,7 +54,7 @@ fn what_follows_a_last_request_is_not_answered() {
 }
 
 #[test]
-fn a_client_that_ends_its_side_is_answered() {
+fn half_closed_request_is_answered() {
     let (server, alice) = start();
     for _ in 0..20 {
         for (path, status) in [("/healthz", 200), ("/rooms/none", 404)] {
@@ -68,7 +68,7 @@ fn a_client_that_ends_its_side_is_answered() {
 }
 
 #[test]
-fn a_slow_client_that_ends_its_side_gets_all_of_its_answers() {
+fn half_closed_slow_reader_receives_all_responses() {
     let server = Server::start(&["--set", "limits.outbound_bytes=0"]);
     let mut http = Http::connect(&server.address);
     let page = http.ask("GET", "/assets/call.js", &[], None);
@@ -86,7 +86,7 @@ fn a_slow_client_that_ends_its_side_gets_all_of_its_answers() {
 }
 
 #[test]
-fn chunks_make_one_body() {
+fn chunked_body_is_reassembled() {
     let (server, alice) = start();
     let mut http = Http::connect(&server.address);
     let head = format!("POST /rooms HTTP/1.1\r\nHost: h\r\n{alice}\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -106,7 +106,7 @@ fn chunks_make_one_body() {
 }
 
 #[test]
-fn a_client_that_asks_first_is_told_to_go_on() {
+fn expect_continue_is_answered() {
     let (server, alice) = start();
     let head = |length: usize, token: &str| {
         format!(
@@ -130,7 +130,7 @@ fn a_client_that_asks_first_is_told_to_go_on() {
 }
 
 #[test]
-fn what_two_readers_could_read_in_two_ways_is_refused() {
+fn ambiguous_framing_is_refused() {
     let (server, alice) = start();
     let chunked = "Transfer-Encoding: chunked\r\n";
     let heads = [
@@ -176,7 +176,7 @@ fn what_two_readers_could_read_in_two_ways_is_refused() {
 }
 
 #[test]
-fn what_is_no_request_is_refused() {
+fn malformed_request_is_refused() {
     let (server, _) = start();
     let heads = [
         "GET /healthz HTTP/1.1\r\n\r\n",
@@ -200,7 +200,7 @@ fn what_is_no_request_is_refused() {
 }
 
 #[test]
-fn any_split_of_the_bytes_gives_the_same_answers() {
+fn input_split_anywhere_gives_the_same_replies() {
     let (server, alice) = start();
     let chunks = "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"nam\r\n9\r\ne\": \"x y\"\r\n1\r\n}\r\n0\r\n\r\n";
     let bytes = request("POST", "/rooms", &[&alice], Some("{\"name\": \"n\"}"))
@@ -240,7 +240,7 @@ fn trickle(server: &Server, start: &str) -> (Response, Duration) {
 }
 
 #[test]
-fn a_request_has_to_come_to_its_end() {
+fn incomplete_request_times_out() {
     let server = Server::start(&["--set", "limits.head_ms=400"]);
     let alice = bearer(&token("alice", &json!({})));
     let starts = [
@@ -263,7 +263,7 @@ fn a_request_has_to_come_to_its_end() {
 }
 
 #[test]
-fn a_trickle_of_bytes_does_not_prolong_it() {
+fn slow_request_times_out() {
     let server = Server::start(&["--set", "limits.head_ms=400"]);
     let alice = bearer(&token("alice", &json!({})));
     let head = "GET /healthz HTTP/1.1\r\nHost: h\r\nX: ".to_owned();

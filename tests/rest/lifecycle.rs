@@ -1,17 +1,17 @@
-//! How connections end: by their client, by idling, by the server's leave.
+//! How HTTP connections end: by the client, by timeout, by drain.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::client::{Client, End};
-use crate::support::http::{Http, bearer};
-use crate::support::server::{Server, token};
+use support::client::{Client, End};
+use support::http::{Http, bearer};
+use support::server::{Server, token};
 
 const TERMINATE: i32 = 15;
 
 #[test]
-fn a_connection_that_says_nothing_is_closed() {
+fn idle_connection_is_closed() {
     let server = Server::start(&["--set", "limits.handshake_ms=700", "--set", "limits.idle_ms=700"]);
     let mut silent = Http::connect(&server.address);
     assert_eq!(silent.rest(), "");
@@ -21,7 +21,7 @@ fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[test]
-fn a_server_that_leaves_is_not_ready_but_ends_what_was_begun() {
+fn draining_server_is_unready_and_finishes_requests() {
     let mut server = Server::start(&["--shards", "1", "--set", "drain.seconds=5"]);
     let alice = bearer(&token("alice", &json!({})));
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n");
@@ -58,7 +58,7 @@ fn a_server_that_leaves_is_not_ready_but_ends_what_was_begun() {
 }
 
 #[test]
-fn websockets_are_told_when_to_come_back() {
+fn draining_server_closes_websockets_with_retry() {
     let mut server = Server::start(&["--set", "presence.scope=none", "--set", "drain.seconds=2"]);
     let mut alice = Client::connect(&server.address, Some(&token("alice", &json!({}))));
     server.signal(TERMINATE);

@@ -1,11 +1,9 @@
-//! HTTP by raw sockets against the real binary: every status there is, framing as clients and attackers write it, tokens
-//! wherever they are carried, and what becomes of connections at the end.
+//! HTTP over raw sockets against the real binary: every status, framing as clients and attackers write it, tokens in
+//! every carrier, and the end of connections.
 
 mod calls;
 mod framing;
 mod lifecycle;
 mod origins;
-mod people;
-#[path = "../support/mod.rs"]
-mod support;
 mod tokens;
+mod users;

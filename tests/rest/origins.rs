@@ -1,9 +1,9 @@
-//! Which pages may use the server, and what browsers are told about it.
+//! Cross-origin rules and their headers.
 
 use serde_json::json;
 
-use crate::support::http::{Http, ask, bearer};
-use crate::support::server::{Server, token};
+use support::http::{Http, ask, bearer};
+use support::server::{Server, token};
 
 const UPGRADE: [&str; 4] = [
     "Upgrade: websocket",
@@ -18,7 +18,7 @@ fn start() -> (Server, String) {
 }
 
 #[test]
-fn a_preflight_is_answered_by_origin() {
+fn preflight_is_answered_by_origin() {
     let (server, _) = start();
     let preflight = |origin: &str| {
         let asked = [
@@ -65,7 +65,7 @@ fn calls_are_answered_by_origin() {
 }
 
 #[test]
-fn an_upgrade_is_granted_by_origin() {
+fn upgrade_is_granted_by_origin() {
     let (server, alice) = start();
     let upgrade = |origin: &str| {
         let headers: Vec<&str> = UPGRADE.into_iter().chain([alice.as_str(), origin]).collect();
@@ -82,7 +82,7 @@ fn an_upgrade_is_granted_by_origin() {
 }
 
 #[test]
-fn any_origin_may_when_that_is_set() {
+fn any_origin_is_admitted_by_setting() {
     let server = Server::start(&["--set", "cors.origins=*"]);
     let alice = bearer(&token("alice", &json!({})));
     let origin = "Origin: https://anywhere.example";

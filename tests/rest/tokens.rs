@@ -1,13 +1,13 @@
-//! Tokens: where they may be carried, by which keys they count, and what a bad one is answered.
+//! Tokens: where they are accepted, which keys verify them, and the errors.
 
 use std::path::{Path, PathBuf};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use crate::support::http::{Http, Response, ask, bearer, request};
-use crate::support::process::wait_until;
-use crate::support::server::{SECRET, Server, token};
+use support::http::{Http, Response, ask, bearer, request};
+use support::process::wait_until;
+use support::server::{SECRET, Server, token};
 
 const UPGRADE: [&str; 4] = [
     "Upgrade: websocket",
@@ -53,9 +53,9 @@ fn status(server: &Server, token: &str) -> u16 {
 }
 
 /// A file that is gone when this is.
-struct Scratch(PathBuf);
+struct TemporaryFile(PathBuf);
 
-impl Scratch {
+impl TemporaryFile {
     fn new(name: &str, text: &str) -> Self {
         let path = std::env::temp_dir().join(format!("switchboard-{}-{name}", std::process::id()));
         let scratch = Self(path);
@@ -75,14 +75,14 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
 #[test]
-fn a_token_is_found_wherever_it_is_carried() {
+fn token_is_accepted_from_every_carrier() {
     let server = Server::start(&[]);
     let good = token("alice", &json!({}));
     let (query, cookie) = (format!("/ws?x=1&token={good}"), format!("Cookie: theme=dark; token={good}"));
@@ -112,7 +112,7 @@ fn a_token_is_found_wherever_it_is_carried() {
 }
 
 #[test]
-fn an_upgrade_without_a_good_token_is_answered_in_json() {
+fn upgrade_without_valid_token_is_refused_in_json() {
     let server = Server::start(&[]);
     let expired = token("alice", &json!({ "exp": 1_000_000_000 }));
     let early = token("alice", &json!({ "nbf": 4_000_000_000_u32 }));
@@ -147,7 +147,7 @@ fn an_upgrade_without_a_good_token_is_answered_in_json() {
 }
 
 #[test]
-fn what_is_no_handshake_is_refused() {
+fn malformed_handshake_is_refused() {
     let server = Server::start(&[]);
     let good = bearer(&token("alice", &json!({})));
     let without = |left_out: &str, instead: &[&str]| {
@@ -175,7 +175,7 @@ fn what_is_no_handshake_is_refused() {
 }
 
 #[test]
-fn public_keys_verify_what_their_private_keys_signed() {
+fn public_keys_verify_their_signatures() {
     let keys = format!("auth.public_keys=[\"{KEYS}/rsa_public.pem\", \"{KEYS}/p256_public.pem\"]");
     let server = Server::start_with(&["--set", &keys], &[("JWT_SECRET", "")]);
     let none = json!({});
@@ -192,7 +192,7 @@ fn public_keys_verify_what_their_private_keys_signed() {
 }
 
 #[test]
-fn only_the_algorithms_that_are_set_count() {
+fn token_of_unlisted_algorithm_is_refused() {
     let keys = format!("auth.public_keys=[\"{KEYS}/rsa_public.pem\"]");
     let server = Server::start(&["--set", &keys, "--set", "auth.algorithms=[\"RS256\", \"HS256\"]"]);
     let none = json!({});
@@ -215,14 +215,14 @@ fn audience_and_issuer_are_checked_when_set() {
 }
 
 #[test]
-fn a_jwks_file_is_read_again_when_it_changes() {
+fn changed_jwks_file_is_reloaded() {
     let all: Value = serde_json::from_str(&key("jwks.json")).expect("JSON");
     let only = |name: &str| {
         let keys = all["keys"].as_array().expect("a list").iter().filter(|key| key["kid"] == name).collect::<Vec<_>>();
         assert_eq!(keys.len(), 1, "{name}");
         json!({ "keys": keys }).to_string()
     };
-    let file = Scratch::new("jwks.json", &only("rsa-1"));
+    let file = TemporaryFile::new("jwks.json", &only("rsa-1"));
     let setting = format!("auth.jwks_file={}", file.path().display());
     // It is asked again and again whether the change has been noticed.
     let server = Server::start_with(&["--set", &setting, "--set", "limits.rest_per_minute=0"], &[("JWT_SECRET", "")]);
@@ -239,12 +239,12 @@ fn a_jwks_file_is_read_again_when_it_changes() {
 }
 
 #[test]
-fn unverified_tokens_count_only_where_that_was_asked_for() {
+fn unverified_token_is_accepted_by_setting_only() {
     let server = Server::start(&["--set", "auth.verify=none"]);
     let foreign = signed(Algorithm::ES256, "p256_private.pem", None, &json!({}));
     assert_eq!(status(&server, &foreign), 200);
     assert_eq!(status(&server, &token("alice", &json!({ "exp": 1_000_000_000 }))), 401);
-    let mut exposed = crate::support::server::command(&["--set", "auth.verify=none", "--listen", "0.0.0.0:0"], &[]);
+    let mut exposed = support::server::command(&["--set", "auth.verify=none", "--listen", "0.0.0.0:0"], &[]);
     let output = exposed.stderr(std::process::Stdio::piped()).output().expect("it runs");
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("auth.verify"));

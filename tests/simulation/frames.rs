@@ -1,5 +1,6 @@
-//! What goes over the wire, seen from the client's side: masked frames out, unmasked frames and HTTP responses in.
+//! The client's side of the wire: masked frames out, unmasked frames and HTTP responses in.
 
+use support::frame::{parse_unmasked, write_masked};
 use switchboard::base::rng::Rng;
 
 /// One frame from the server.
@@ -13,21 +14,7 @@ pub(crate) enum Frame {
 
 /// Appends a client's frame: `first` is its first byte, FIN and opcode.
 pub(crate) fn masked(out: &mut Vec<u8>, rng: &mut Rng, first: u8, payload: &[u8]) {
-    out.push(first);
-    match payload.len() {
-        length @ 0..126 => out.push(0x80 | length as u8),
-        length @ 126..65_536 => {
-            out.push(0x80 | 126);
-            out.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        length => {
-            out.push(0x80 | 127);
-            out.extend_from_slice(&(length as u64).to_be_bytes());
-        }
-    }
-    let mask = rng.next_u32().to_be_bytes();
-    out.extend_from_slice(&mask);
-    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    write_masked(out, first, payload, rng.next_u32().to_be_bytes());
 }
 
 /// Appends a text message, now and then in several frames with a ping between them.
@@ -45,15 +32,10 @@ pub(crate) fn masked_text(out: &mut Vec<u8>, rng: &mut Rng, text: &str) {
 
 /// Takes the first frame out of `bytes`, once it is all there.
 pub(crate) fn take_frame(bytes: &mut Vec<u8>) -> Option<Frame> {
-    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-    assert!(second & 0x80 == 0, "a server's frame is not masked");
-    let (length, start) = match second {
-        126 => (usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])), 4),
-        127 => (usize::try_from(u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?)).expect("a length"), 10),
-        length => (usize::from(length), 2),
-    };
-    let payload = bytes.get(start..start + length)?.to_vec();
-    bytes.drain(..start + length);
+    let (first, range) = parse_unmasked(bytes)?;
+    let end = range.end;
+    let payload = bytes[range].to_vec();
+    bytes.drain(..end);
     Some(match first {
         0x81 => Frame::Text(String::from_utf8(payload).expect("text is UTF-8")),
         0x89 => Frame::Ping(payload),

@@ -1,7 +1,7 @@
-//! What members are told of their rooms, and whether any two of them are told the same.
+//! Events that members of a room receive, and the check that any two members receive the same.
 //!
-//! A membership is one connection's time in one room under one name. What a member is told it notes in order. Of two
-//! members of a room, the notes of the time they have in common must agree in everything that concerns both.
+//! A membership is one connection's time in one room under one name; it records the events in order. The records of two
+//! members of a room must agree on everything that concerns both during their common time.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 pub(crate) enum End {
     /// It has not.
     Open,
-    /// The others were told: the member left, was removed, or goes by another name now.
-    StorageEvent,
-    /// As [`End::StorageEvent`], by an act that may have ended several memberships at once: which of them first, nobody is
-    /// owed to know.
+    /// The other members were informed: it left, was removed, or changed its name.
+    Announced,
+    /// As [`End::Announced`], by an act that may have ended several memberships at once: which of them first, nobody
+    /// is owed to know.
     Withdrawn,
     /// The room was closed.
     Closed,
@@ -65,7 +65,7 @@ pub(crate) struct Membership {
 }
 
 /// What a new member was told of itself and the room.
-pub(crate) struct Entry {
+pub(crate) struct JoinState {
     pub(crate) room: String,
     pub(crate) epoch: String,
     pub(crate) name: String,
@@ -76,7 +76,7 @@ pub(crate) struct Entry {
 }
 
 impl Membership {
-    pub(crate) fn new(peer: usize, user: &str, entry: Entry) -> Self {
+    pub(crate) fn new(peer: usize, user: &str, entry: JoinState) -> Self {
         assert!(!entry.view.contains_key(&entry.name), "{} is among its own peers", entry.name);
         Self {
             peer,
@@ -208,8 +208,8 @@ pub(crate) fn compare(a: &Membership, b: &Membership, announces_all: bool) -> bo
     let (left_a, left_b) = if announces_all { (leaves(facts_b, a), leaves(facts_a, b)) } else { (None, None) };
     let mut is_prefix = a.end == End::Cut || b.end == End::Cut;
     match (left_a, left_b) {
-        (Some(at), _) if matches!(a.end, End::StorageEvent | End::Withdrawn | End::Cut) => facts_b = &facts_b[..at],
-        (_, Some(at)) if matches!(b.end, End::StorageEvent | End::Withdrawn | End::Cut) => facts_a = &facts_a[..at],
+        (Some(at), _) if matches!(a.end, End::Announced | End::Withdrawn | End::Cut) => facts_b = &facts_b[..at],
+        (_, Some(at)) if matches!(b.end, End::Announced | End::Withdrawn | End::Cut) => facts_a = &facts_a[..at],
         _ if is_prefix => {}
         _ if a.end == b.end && matches!(a.end, End::Open | End::Closed) => {}
         _ => {
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     fn member(name: &str, facts: &[Fact], end: End) -> Membership {
-        let entry = Entry {
+        let entry = JoinState {
             room: "r".into(),
             epoch: "e".into(),
             name: name.into(),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn another_order_is_seen() {
+    fn different_order_is_detected() {
         let a = member("a", &[message(1), joined("b"), message(2), joined("d"), message(3)], End::Open);
         let same = member("b", &[message(2), joined("d"), message(3)], End::Open);
         assert!(compare(&a, &same, true));
@@ -285,16 +285,16 @@ mod tests {
     }
 
     #[test]
-    fn who_left_is_held_to_what_came_before() {
+    fn member_that_left_is_checked_up_to_its_end() {
         let left = |name: &str| Fact::Left { name: name.into() };
         let a = member("a", &[joined("b"), message(1), left("b"), message(2)], End::Open);
-        assert!(compare(&a, &member("b", &[message(1)], End::StorageEvent), true));
-        assert!(differ(&a, &member("b", &[], End::StorageEvent)));
-        assert!(differ(&a, &member("b", &[message(1), message(2)], End::StorageEvent)));
+        assert!(compare(&a, &member("b", &[message(1)], End::Announced), true));
+        assert!(differ(&a, &member("b", &[], End::Announced)));
+        assert!(differ(&a, &member("b", &[message(1), message(2)], End::Announced)));
     }
 
     #[test]
-    fn a_gap_is_seen() {
+    fn gap_is_detected() {
         let mut a = member("a", &[], End::Open);
         a.note_own(1);
         a.note(message(2), true);

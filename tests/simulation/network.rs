@@ -1,7 +1,8 @@
-//! The shards and everything between them and the clients: mail on its way, connections, the clock.
+//! The shards, the channels between them, the connections to clients, and the clock.
 //!
-//! Mail between two shards keeps its order and nothing else does; connections that move go with it. A connection is read and written as the event loop
-//! does it: edge-triggered, so a shard that forgets to ask again is never told twice.
+//! A channel between two shards keeps its order; connections that move use the same channel. No other order is
+//! guaranteed. A connection is read and written as the event loop does it: edge-triggered, so a shard that misses a
+//! readiness event receives no second one.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
@@ -13,16 +14,16 @@ use switchboard::base::time::Now;
 use switchboard::message::{ShardMessage, ShardNumber};
 use switchboard::shard::{Departure, Gone, Shard, Stats, Wire};
 
+use super::faulty_store::{self, FaultyStore};
 use super::setting::{BEGINNING, Setting, verifier};
-use super::storage::{self, Store};
 
 /// Whose a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
-    Peer(usize),
-    Caller(usize),
+    RawClient(usize),
+    RestClient(usize),
     /// Somebody whose bytes make no sense.
-    Vandal,
+    Garbage,
 }
 
 /// One TCP connection.
@@ -88,21 +89,21 @@ impl Socket {
 
 /// What may happen next.
 #[derive(Clone, Copy)]
-enum Chance {
+enum NextStep {
     Turn(usize),
     Read(usize),
-    Store,
+    FaultyStore,
 }
 
 /// What one shard has for another.
-enum Parcel {
+enum InTransit {
     ShardMessage(ShardMessage),
     /// A connection that moves, where its client is, and what came by it that was not read.
     Connection(usize, IpAddr, Vec<u8>),
 }
 
 /// What a client finds when it reads.
-pub(crate) struct PresenceUpdate {
+pub(crate) struct Delivery {
     pub(crate) socket: usize,
     pub(crate) bytes: Vec<u8>,
     pub(crate) is_end: bool,
@@ -115,18 +116,18 @@ pub(crate) struct Network {
     pub(crate) shards: Vec<Shard>,
     pub(crate) sockets: Vec<Socket>,
     /// What is on its way from each shard to each, `from * shards + to`.
-    links: Vec<VecDeque<Parcel>>,
+    links: Vec<VecDeque<InTransit>>,
     /// Connections by shard and slot.
     slots: Vec<Vec<Option<usize>>>,
     /// Connections to be accepted, by shard.
     arrivals: Vec<VecDeque<usize>>,
     /// Where the shards keep things, if they keep any.
-    pub(crate) store: Option<Store>,
+    pub(crate) store: Option<FaultyStore>,
     /// What was written to clients, gone or not, since somebody last looked, by connection; `None` when nobody looks.
     pub(crate) tap: Option<Vec<(usize, Vec<u8>)>>,
     /// Everything that was written to clients, and when.
     trace: DefaultHasher,
-    chances: Vec<Chance>,
+    chances: Vec<NextStep>,
     /// Turns since the clock last moved.
     turns: u64,
     is_shown: bool,
@@ -270,20 +271,20 @@ impl Network {
     }
 
     /// Lets one thing happen: a shard's turn, or a client that reads. `None` when there is nothing to do at this time.
-    pub(crate) fn step(&mut self) -> Option<Option<PresenceUpdate>> {
+    pub(crate) fn step(&mut self) -> Option<Option<Delivery>> {
         let mut chances = std::mem::take(&mut self.chances);
         chances.clear();
         for shard in 0..self.shards.len() {
             if self.has_cause(shard) {
-                chances.push(Chance::Turn(shard));
+                chances.push(NextStep::Turn(shard));
             }
         }
         let readable = self.sockets.iter().enumerate().filter(|(_, socket)| socket.has_news());
-        chances.extend(readable.map(|(at, _)| Chance::Read(at)));
+        chances.extend(readable.map(|(at, _)| NextStep::Read(at)));
         if let Some(store) = &mut self.store
             && store.can_act(self.now, chances.is_empty())
         {
-            chances.push(Chance::Store);
+            chances.push(NextStep::FaultyStore);
         }
         let chance = match chances.len() {
             0 => None,
@@ -291,12 +292,12 @@ impl Network {
         };
         self.chances = chances;
         match chance? {
-            Chance::Turn(shard) => {
+            NextStep::Turn(shard) => {
                 self.turn(shard);
                 Some(None)
             }
-            Chance::Read(socket) => Some(Some(self.read_news(socket))),
-            Chance::Store => {
+            NextStep::Read(socket) => Some(Some(self.read_news(socket))),
+            NextStep::FaultyStore => {
                 if let Some(store) = &mut self.store {
                     store.act(self.now);
                 }
@@ -374,21 +375,35 @@ impl Network {
         self.shards[shard].tick(now);
         self.shards[shard].run(now);
         self.flush(shard);
+        self.check_invariants(shard);
+    }
+
+    /// What must hold after every turn of a shard.
+    fn check_invariants(&self, shard: usize) {
         self.shards[shard].check_invariants();
+        for (slot, at) in self.slots[shard].iter().enumerate().filter_map(|(slot, at)| Some((slot, (*at)?))) {
+            let socket = &self.sockets[at];
+            let names = (socket.shard, socket.slot.map(Slot::raw));
+            assert_eq!(names, (shard, Some(slot as u32)), "invariant: a slot and its connection name each other");
+        }
     }
 
     fn take_mail(&mut self, shard: usize) {
         let count = self.shards.len();
-        let sources = count + if self.store.is_some() { storage::VOICES } else { 0 };
+        let sources = count + if self.store.is_some() { faulty_store::VOICES } else { 0 };
         let start = self.below(sources as u64) as usize;
         for from in (start..sources).chain(0..start) {
             let parcel = match from.checked_sub(count) {
                 None => self.links[from * count + shard].pop_front(),
-                Some(voice) => self.store.as_mut().and_then(|store| store.mail(voice, shard)).map(Parcel::ShardMessage),
+                Some(voice) => {
+                    self.store.as_mut().and_then(|store| store.mail(voice, shard)).map(InTransit::ShardMessage)
+                }
             };
             match parcel {
-                Some(Parcel::ShardMessage(mail)) => return self.shards[shard].mail(self.now, mail),
-                Some(Parcel::Connection(socket, from, unread)) => return self.take_over(shard, socket, from, unread),
+                Some(InTransit::ShardMessage(mail)) => return self.shards[shard].mail(self.now, mail),
+                Some(InTransit::Connection(socket, from, unread)) => {
+                    return self.take_over(shard, socket, from, unread);
+                }
                 None => {}
             }
         }
@@ -435,7 +450,7 @@ impl Network {
             let at = self.slots[shard][slot.raw() as usize].take().expect("it was there");
             self.sockets[at].slot = None;
             let count = self.shards.len();
-            self.links[shard * count + usize::from(to)].push_back(Parcel::Connection(at, from, unread));
+            self.links[shard * count + usize::from(to)].push_back(InTransit::Connection(at, from, unread));
         }
     }
 
@@ -444,7 +459,7 @@ impl Network {
         let Some(slot) = self.sockets[at].slot else { return };
         if self.sockets[at].blocked && self.sockets[at].space() > 0 {
             self.sockets[at].blocked = false;
-            let mut cable = Cable {
+            let mut cable = ShardOutput {
                 now: self.now,
                 rng: &mut self.rng,
                 sockets: &mut self.sockets,
@@ -479,7 +494,7 @@ impl Network {
 
     fn flush(&mut self, shard: usize) {
         self.send_mail(shard);
-        let mut cable = Cable {
+        let mut cable = ShardOutput {
             now: self.now,
             rng: &mut self.rng,
             sockets: &mut self.sockets,
@@ -500,18 +515,18 @@ impl Network {
         let count = self.shards.len();
         for (to, mail) in self.shards[shard].outgoing() {
             assert_ne!(usize::from(to), shard, "mail to oneself does not leave the house");
-            self.links[shard * count + usize::from(to)].push_back(Parcel::ShardMessage(mail));
+            self.links[shard * count + usize::from(to)].push_back(InTransit::ShardMessage(mail));
         }
     }
 
-    fn read_news(&mut self, at: usize) -> PresenceUpdate {
+    fn read_news(&mut self, at: usize) -> Delivery {
         let most = self.sockets[at].down.len() as u64;
         let count = if self.below(3) > 0 { most } else { 1 + self.below(most) }.min(most);
         let socket = &mut self.sockets[at];
         let bytes = socket.down.drain(..count as usize).collect();
         let is_end = socket.down.is_empty() && socket.down_fin;
         socket.is_over |= is_end;
-        PresenceUpdate { socket: at, bytes, is_end }
+        Delivery { socket: at, bytes, is_end }
     }
 }
 
@@ -525,7 +540,7 @@ fn start(setting: &Setting, rng: &mut Rng, now: Now) -> Vec<Shard> {
 }
 
 /// What one shard writes to in a turn.
-struct Cable<'a> {
+struct ShardOutput<'a> {
     now: Now,
     rng: &'a mut Rng,
     sockets: &'a mut [Socket],
@@ -534,14 +549,14 @@ struct Cable<'a> {
     trace: &'a mut DefaultHasher,
 }
 
-impl Cable<'_> {
+impl ShardOutput<'_> {
     fn socket(&mut self, slot: ConnSlot) -> (usize, &mut Socket) {
         let at = self.slots[slot.raw() as usize].expect("a shard writes to connections it has");
         (at, &mut self.sockets[at])
     }
 }
 
-impl Wire for Cable<'_> {
+impl Wire for ShardOutput<'_> {
     fn write(&mut self, slot: ConnSlot, bytes: &[u8]) -> Result<usize, Gone> {
         let is_short = self.rng.below(8) == 0;
         let part = self.rng.below(bytes.len() as u64 + 1) as usize;

@@ -1,20 +1,18 @@
-//! What one run goes by: the settings of its server, its people and their tokens, all drawn from the seed.
+//! Settings of one run, its users and their tokens, drawn from the seed.
 
 use std::sync::{Arc, OnceLock};
 
+use serde_json::json;
+use support::settings;
+use support::token::{SECRET, sign};
 use switchboard::base::rng::Rng;
-use switchboard::codec::http::HeadLimits;
-use switchboard::codec::jwt::{NewToken, Verifier, VerifierOptions, sign_hs256};
-use switchboard::codec::ws;
-use switchboard::connection::credentials::Origins;
+use switchboard::codec::jwt::{Verifier, VerifierOptions};
 use switchboard::connection::websocket::{Heartbeat, SignalRate};
 use switchboard::domain::op::{RoomRules, Scope};
 use switchboard::runtime::storage::Durability;
-use switchboard::shard::{Allowances, Ice, Options, SocketIo};
+use switchboard::shard::{Options, SocketIo};
 
-use super::storage::Nature;
-
-const SECRET: &str = "a secret that only this simulation knows";
+use super::faulty_store::StoreTraits;
 
 /// When every run begins, in milliseconds since 1970.
 pub(crate) const BEGINNING: u64 = 1_750_000_000_000;
@@ -49,13 +47,14 @@ pub(crate) fn tokens() -> &'static Tokens {
     static TOKENS: OnceLock<Tokens> = OnceLock::new();
     TOKENS.get_or_init(|| {
         let issued_at = BEGINNING / 1000;
-        let sign = |at: usize, expires_at| {
-            let role = (at == 0 || at == INSPECTOR).then_some("admin");
-            let token =
-                NewToken { user: USERS[at], role, issued_at, expires_at: Some(expires_at), ..NewToken::default() };
-            sign_hs256(SECRET, &token)
+        let token = |at: usize, expires_at: u64| {
+            let mut claims = json!({ "sub": USERS[at], "iat": issued_at, "exp": expires_at });
+            if at == 0 || at == INSPECTOR {
+                claims["role"] = json!("admin");
+            }
+            sign(&claims)
         };
-        let all = |expires_at: u64| (0..USERS.len()).map(|at| sign(at, expires_at)).collect();
+        let all = |expires_at: u64| (0..USERS.len()).map(|at| token(at, expires_at)).collect();
         Tokens { long: all(issued_at + 10 * 365 * 86_400), short: all(issued_at + SHORT_TOKEN_MS / 1000) }
     })
 }
@@ -65,10 +64,9 @@ pub(crate) fn people() -> &'static [(String, String)] {
     static PEOPLE: OnceLock<Vec<(String, String)>> = OnceLock::new();
     PEOPLE.get_or_init(|| {
         let issued_at = BEGINNING / 1000;
-        let expires_at = Some(issued_at + 86_400);
         let person = |number: usize| {
             let user = format!("person {number}");
-            let token = sign_hs256(SECRET, &NewToken { user: &user, issued_at, expires_at, ..NewToken::default() });
+            let token = sign(&json!({ "sub": &user, "iat": issued_at, "exp": issued_at + 86_400 }));
             (user, token)
         };
         (0..PEOPLE_MAX).map(person).collect()
@@ -106,49 +104,30 @@ impl Setting {
         let interval_ms = 4_000 + rng.below(4) * 3_000;
         let rules = RoomRules {
             announce_limit: if announces_all { 500 } else { 2 },
-            max_participants: 0,
             has_store,
             outlives_process: has_store,
-            history: true,
-            keep_ms: 0,
-            presence_grace_ms: 3_000,
             presence_scope,
             connections_per_user,
-            rest_per_minute: 0,
+            ..settings::rules()
         };
         let options = Options {
-            memory: switchboard::domain::monitoring::Load::default,
-            node: 0,
             shards,
-            head: HeadLimits { bytes: 2048, headers: 20 },
-            body_bytes: 4096,
-            websocket: ws::FrameLimits { message_bytes: 8192, fragments: 64 },
             content_bytes: CONTENT_BYTES,
             outbound_bytes: if is_slow { 12 * 1024 } else { 1 << 20 },
             rooms_per_connection,
             connections,
             signals: SignalRate { per_minute, burst },
             heartbeat: Heartbeat { interval_ms, timeout_ms: 4_000 },
-            handshake_ms: 10_000,
-            head_ms: 10_000,
-            idle_ms: 30_000,
-            recovery_window_ms: 0,
-            presence_batch_ms: 100,
-            guests: true,
             create_on_join,
             create_on_join_in_camel: create_on_join,
-            origins: Origins::default(),
-            client_url: None,
-            ice: Ice::default(),
             rules: Arc::new(rules),
-            socket_io: SocketIo::default(),
-            allowances: Allowances::default(),
+            ..settings::options()
         };
         Self { options: Arc::new(options), announces_all, is_slow }
     }
 
     /// A server that keeps things, and the store it keeps them in. Nothing is limited that is not of interest here.
-    pub(crate) fn draw_stored(rng: &mut Rng) -> (Self, Nature) {
+    pub(crate) fn draw_stored(rng: &mut Rng) -> (Self, StoreTraits) {
         let mut plain = Self::draw(&mut Rng::from_seed(0));
         let durability = [Durability::Process, Durability::Power, Durability::None][rng.below(5) as usize % 3];
         let recovery_window_ms = 20_000 + rng.below(3) * 40_000;
@@ -178,7 +157,7 @@ impl Setting {
             rules: Arc::new(rules),
             ..(*plain.options).clone()
         });
-        let nature = Nature { durability, recovery_window_ms, keep_messages, keep_ms, leisure, overflows };
+        let nature = StoreTraits { durability, recovery_window_ms, keep_messages, keep_ms, leisure, overflows };
         (Self { announces_all: true, is_slow: false, ..plain }, nature)
     }
 

@@ -1,10 +1,10 @@
-//! What clients do: each act is drawn from the seed, most make sense, some do not.
+//! Actions of clients, drawn from the seed: most are valid, some are not.
 
-use super::book::Reach;
-use super::caller::{Call, Caller};
-use super::life::Life;
 use super::network::Owner;
-use super::peer::{Asked, Stage};
+use super::raw_client::{ClientStage, PendingRequest};
+use super::raw_run::RawRun;
+use super::rest_client::{Call, RestClient};
+use super::room_checker::Audience;
 use super::setting::{CONTENT_BYTES, INSPECTOR, USERS, tokens};
 
 /// Rooms that are made by joining, where that is allowed.
@@ -16,10 +16,10 @@ const NAMES: [&str; 5] = ["p0", "p1", "p2", "p3", "p4"];
 /// Clients at once.
 const PEERS_MAX: usize = 12;
 
-impl Life {
+impl RawRun {
     /// Somebody does something.
     pub(super) fn act(&mut self) {
-        let open = self.peers.iter().filter(|peer| peer.stage != Stage::Over).count();
+        let open = self.peers.iter().filter(|peer| peer.stage != ClientStage::Over).count();
         if open < 3 || (open < PEERS_MAX && self.net.one_in(6)) {
             return self.somebody_connects();
         }
@@ -47,7 +47,7 @@ impl Life {
 
     /// A peer that can be made to do something.
     fn somebody(&mut self) -> Option<usize> {
-        let able = |peer: &&super::peer::Peer| peer.is_open() && !peer.is_silent && !peer.id.is_empty();
+        let able = |peer: &&super::raw_client::RawClient| peer.is_open() && !peer.is_silent && !peer.id.is_empty();
         let able: Vec<usize> = self.peers.iter().filter(able).map(|peer| peer.number).collect();
         self.pick(&able)
     }
@@ -85,7 +85,7 @@ impl Life {
     }
 
     fn ask(&mut self, peer: usize, kind: &str, fields: &str, answer: Option<&'static str>) {
-        let asked = Asked { answer, ..Asked::default() };
+        let asked = PendingRequest { answer, ..PendingRequest::default() };
         self.peers[peer].ask(&mut self.net, kind, fields, asked);
     }
 
@@ -153,7 +153,7 @@ impl Life {
         if self.net.one_in(2) {
             fields += &format!(",{}", self.media());
         }
-        let asked = Asked { answer: Some("room-joined"), display, ..Asked::default() };
+        let asked = PendingRequest { answer: Some("room-joined"), display, ..PendingRequest::default() };
         self.peers[peer].ask(&mut self.net, "join-room", &fields, asked);
         if self.net.one_in(3) {
             // It does not wait for the answer.
@@ -173,7 +173,7 @@ impl Life {
         if let Some(name) = &names {
             fields += &format!(r#","peerId":"{name}""#);
         }
-        let asked = Asked { answer: Some("room-left"), names, ..Asked::default() };
+        let asked = PendingRequest { answer: Some("room-left"), names, ..PendingRequest::default() };
         self.peers[peer].ask(&mut self.net, "leave-room", &fields, asked);
     }
 
@@ -193,8 +193,13 @@ impl Life {
         let key = format!("signal {}", self.book.serial());
         let body = format!(r#""{field}":{{"key":"{key}", "sdp":"v=0\r\n"}}"#);
         let fields = format!(r#","roomId":"{room}"{from},"toPeerId":"{to}",{body}"#);
-        self.book.send(&key, peer, Reach::One, Vec::new(), Some((room, to)));
-        self.peers[peer].ask(&mut self.net, kind, &fields, Asked { errand: Some(key), ..Asked::default() });
+        self.book.send(&key, peer, Audience::One, Vec::new(), Some((room, to)));
+        self.peers[peer].ask(
+            &mut self.net,
+            kind,
+            &fields,
+            PendingRequest { errand: Some(key), ..PendingRequest::default() },
+        );
     }
 
     fn send_to_room(&mut self, peer: usize, count: u64) {
@@ -216,14 +221,14 @@ impl Life {
         let to = self.name(peer, &room);
         let key = format!("private {}", self.book.serial());
         let fields = format!(r#","roomId":"{room}","toPeerId":"{to}","content":"{key}""#);
-        self.book.send(&key, peer, Reach::One, Vec::new(), Some((&room, &to)));
-        let asked = Asked { answer: Some("message-sent"), errand: Some(key), ..Asked::default() };
+        self.book.send(&key, peer, Audience::One, Vec::new(), Some((&room, &to)));
+        let asked = PendingRequest { answer: Some("message-sent"), errand: Some(key), ..PendingRequest::default() };
         self.peers[peer].ask(&mut self.net, "message", &fields, asked);
     }
 
     /// The connections of a user whose keeper is known to know of them.
     fn attached(&self, user: &str) -> Vec<usize> {
-        let is_theirs = |peer: &&super::peer::Peer| peer.is_settled && peer.is_open() && peer.user == user;
+        let is_theirs = |peer: &&super::raw_client::RawClient| peer.is_settled && peer.is_open() && peer.user == user;
         self.peers.iter().filter(is_theirs).map(|peer| peer.number).collect()
     }
 
@@ -231,8 +236,8 @@ impl Life {
         let user = USERS[self.net.below(USERS.len() as u64) as usize];
         let key = format!("direct {}", self.book.serial());
         let fields = format!(r#","toUserId":"{user}","content":"{key}""#);
-        self.book.send(&key, peer, Reach::All, self.attached(user), None);
-        let asked = Asked { answer: Some("message-sent"), errand: Some(key), ..Asked::default() };
+        self.book.send(&key, peer, Audience::All, self.attached(user), None);
+        let asked = PendingRequest { answer: Some("message-sent"), errand: Some(key), ..PendingRequest::default() };
         self.peers[peer].ask(&mut self.net, "message", &fields, asked);
     }
 
@@ -265,9 +270,14 @@ impl Life {
         if self.book.has_errand(&key) {
             return;
         }
-        self.book.send(&key, peer, Reach::All, self.attached(&sender), None);
+        self.book.send(&key, peer, Audience::All, self.attached(&sender), None);
         let fields = format!(r#","roomId":"{room}","messageId":"{message}""#);
-        self.peers[peer].ask(&mut self.net, kind, &fields, Asked { errand: Some(key), ..Asked::default() });
+        self.peers[peer].ask(
+            &mut self.net,
+            kind,
+            &fields,
+            PendingRequest { errand: Some(key), ..PendingRequest::default() },
+        );
     }
 
     fn set_status(&mut self, peer: usize) {
@@ -339,7 +349,7 @@ impl Life {
 
     /// Bytes that make no sense, from a connection of their own.
     fn vandalize(&mut self) {
-        let socket = self.net.connect(Owner::Vandal);
+        let socket = self.net.connect(Owner::Garbage);
         let mut bytes = match self.net.below(4) {
             0 => b"GET / HT".to_vec(),
             1 => b"POST /rooms HTTP/1.1\r\nHost: sim\r\nContent-Length: 99\r\n\r\n{".to_vec(),
@@ -357,7 +367,7 @@ impl Life {
             1 => self.net.reset(socket),
             _ => {}
         }
-        self.vandals.push(socket);
+        self.garbage_sockets.push(socket);
     }
 
     fn somebody_calls(&mut self) {
@@ -365,8 +375,8 @@ impl Life {
         let at = match self.pick(&usable) {
             Some(at) if !self.net.one_in(4) => at,
             _ => {
-                let socket = self.net.connect(Owner::Caller(self.callers.len()));
-                self.callers.push(Caller::new(socket));
+                let socket = self.net.connect(Owner::RestClient(self.callers.len()));
+                self.callers.push(RestClient::new(socket));
                 self.callers.len() - 1
             }
         };
@@ -416,7 +426,7 @@ impl Life {
 
     /// The body that names a connection of a user, or none of them in particular.
     fn connection_of(&mut self, user: usize) -> String {
-        let is_theirs = |peer: &&super::peer::Peer| peer.user == USERS[user] && !peer.id.is_empty();
+        let is_theirs = |peer: &&super::raw_client::RawClient| peer.user == USERS[user] && !peer.id.is_empty();
         let theirs: Vec<usize> = self.peers.iter().filter(is_theirs).map(|peer| peer.number).collect();
         match self.pick(&theirs) {
             Some(peer) if self.net.one_in(2) => format!(r#"{{"connectionId":"{}"}}"#, self.peers[peer].id),

@@ -5,8 +5,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use switchboard::codec::engineio::{
-    PacketData, Form, PacketKind, PayloadLimits, EngineIoPacket, Payload, PayloadWriter, HandshakeQuery, Version, decode_binary, decode_text,
-    encode_packet, jsonp,
+    EngineIoPacket, Form, HandshakeQuery, PacketData, PacketKind, Payload, PayloadLimits, PayloadWriter, Version,
+    decode_binary, decode_text, encode_packet, jsonp,
 };
 
 const LIMITS: PayloadLimits = PayloadLimits { payload_bytes: 4096, packets: 32 };

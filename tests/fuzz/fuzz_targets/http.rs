@@ -6,10 +6,7 @@ use switchboard::codec::http::transcript::transcript;
 use switchboard::codec::http::{HeadLimits, RequestTarget, cookie, decode_path_segment, query_value};
 
 /// Small, so that the fuzzer finds them.
-const LIMITS: HeadLimits = HeadLimits {
-    bytes: 256,
-    headers: 6,
-};
+const LIMITS: HeadLimits = HeadLimits { bytes: 256, headers: 6 };
 const BODY_BYTES_MAX: usize = 64;
 
 fuzz_target!(|data: &[u8]| {

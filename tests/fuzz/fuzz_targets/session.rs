@@ -7,11 +7,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use switchboard::connection::namespace::{NamespaceFault, NamespaceEvent, Namespaces};
-use switchboard::connection::session::{SessionContext, Effect, Effects, Poll, Reason, SessionRoute, EngineIoSession, SessionSettings};
-use switchboard::connection::websocket::Heartbeat;
-use switchboard::codec::engineio::{self, PacketData, PayloadLimits, Payload, Version};
+use switchboard::codec::engineio::{self, PacketData, Payload, PayloadLimits, Version};
 use switchboard::codec::{socketio, ws};
+use switchboard::connection::namespace::{NamespaceEvent, NamespaceFault, Namespaces};
+use switchboard::connection::session::{
+    Effect, Effects, EngineIoSession, Poll, Reason, SessionContext, SessionRoute, SessionSettings,
+};
+use switchboard::connection::websocket::Heartbeat;
 
 const SETTINGS: SessionSettings = SessionSettings {
     heartbeat: Heartbeat { interval_ms: 300, timeout_ms: 200 },

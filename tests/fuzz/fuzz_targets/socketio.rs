@@ -7,8 +7,9 @@ use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use switchboard::codec::engineio::Version;
 use switchboard::codec::socketio::{
-    ACK_ID_MAX, ATTACHMENTS_MAX, Arguments, PacketContent, SocketIoDecoder, SocketIoLimits, SocketIoPacket, RESERVED_EVENTS, PacketTarget, begin_ack,
-    begin_event, encode_accepted, encode_disconnect, encode_joined, encode_refused,
+    ACK_ID_MAX, ATTACHMENTS_MAX, Arguments, PacketContent, PacketTarget, RESERVED_EVENTS, SocketIoDecoder,
+    SocketIoLimits, SocketIoPacket, begin_ack, begin_event, encode_accepted, encode_disconnect, encode_joined,
+    encode_refused,
 };
 
 const LIMITS: SocketIoLimits = SocketIoLimits { packet_bytes: 512 };

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use switchboard::codec::ws::{FrameDecoder, FrameEvent, Input, FrameLimits};
+use switchboard::codec::ws::{FrameDecoder, FrameEvent, FrameLimits, Input};
 
 const LIMITS: FrameLimits = FrameLimits { message_bytes: 1024, fragments: 8 };
 

@@ -1,0 +1,14 @@
+//! The real binary over real sockets: raw WebSocket clients, the command line, limits and quotas, presence, drain, and
+//! input that no correct client sends.
+
+mod command_line;
+mod connection_attempts;
+mod drain;
+mod limits;
+mod malformed_input;
+mod presence;
+mod proxy_protocol;
+mod quotas;
+mod shards;
+mod smoke;
+mod websocket;

@@ -1,0 +1,133 @@
+//! The real binary, started on a port of its own and stopped at the end of the test.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+pub use super::token::{SECRET, token};
+use super::workspace;
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    /// `127.0.0.1:PORT`.
+    pub address: String,
+}
+
+impl Server {
+    /// Starts `switchboard serve` with these arguments on a free port, and waits until it listens. Tokens are those of
+    /// [`token`]; all settings come from the arguments, none from the environment.
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// A server of so many shards with these settings, where joining makes rooms, nobody is told of presence, and
+    /// whoever is lost has left at once.
+    pub fn of_shards(shards: usize, settings: &[&str]) -> Self {
+        let shards = shards.to_string();
+        let mut arguments =
+            vec!["--shards", &shards, "--set", "rooms.create_on_join=always", "--set", "presence.scope=none"];
+        arguments.extend(["--set", "presence.grace_ms=0"]);
+        for setting in settings {
+            arguments.extend(["--set", setting]);
+        }
+        Self::start(&arguments)
+    }
+
+    /// As [`Server::start`], with these environment variables.
+    pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::spawn(&mut command(arguments, environment))
+    }
+
+    /// As [`Server::start`], on this address.
+    pub fn start_at(address: &str, arguments: &[&str]) -> Self {
+        Self::spawn(&mut command_at(address, arguments, &[]))
+    }
+
+    /// Starts what [`command`] made, as [`Server::start`] does.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the server starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let first = lines.next().and_then(Result::ok).unwrap_or_default();
+        // The rest is read on, so that the server never waits for a reader.
+        std::thread::spawn(move || lines.for_each(drop));
+        let Some(address) = first.strip_prefix("listening on http://") else {
+            let _ = child.kill();
+            panic!("the server did not start: {first:?}");
+        };
+        Self { child, address: address.to_owned() }
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether the process is there.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_none()
+    }
+
+    /// Ends the process at once, without a word to its clients; gives back the address it had.
+    pub fn kill(mut self) -> String {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("its end");
+        self.address.clone()
+    }
+
+    /// Sends a signal by its number.
+    pub fn signal(&self, signal: i32) {
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits for the end of the process.
+    pub fn wait(&mut self, timeout: Duration) -> ExitStatus {
+        let until = Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                return status;
+            }
+            assert!(Instant::now() < until, "the server is still there after {timeout:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Takes what the server logs.
+    pub fn stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The command that runs the server in an empty environment on a free port.
+pub fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    command_at("127.0.0.1:0", arguments, environment)
+}
+
+/// As [`command`], on this address.
+pub fn command_at(address: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(workspace::program("switchboard"));
+    command.arg("serve").args(["--listen", address]);
+    let has_data = arguments.iter().any(|argument| *argument == "--data" || argument.starts_with("data_dir="));
+    if !has_data {
+        command.args(["--data", ""]);
+    }
+    // How much a user may say in a minute is of interest to few tests.
+    for limit in ["limits.messages_per_minute", "limits.typing_per_minute"] {
+        if !arguments.iter().any(|argument| argument.contains(limit)) {
+            command.args(["--set", &format!("{limit}=0")]);
+        }
+    }
+    command.args(arguments);
+    command.env_clear().env("JWT_SECRET", SECRET).envs(environment.iter().copied());
+    command.current_dir(std::env::temp_dir());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command
+}
