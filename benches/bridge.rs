@@ -26,10 +26,10 @@ use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::Content;
 use switchboard::domain::op::{JoinRoom, Op, RoomOp, SendMessage};
-use switchboard::mail::{Asker, Mail};
+use switchboard::message::{Requester, ShardMessage};
 use switchboard::runtime::bridge::{self, Address, Bridge, Options};
+use switchboard::runtime::channel::{ChannelSender, Inbox, Parcel, mailbox, task_mailbox};
 use switchboard::runtime::clock::Clock;
-use switchboard::runtime::mailbox::{Inbox, Mailbox, Parcel, mailbox, task_mailbox};
 
 use support::stage;
 
@@ -107,7 +107,7 @@ struct Scene {
 struct Node {
     number: u16,
     bridge: Option<Bridge>,
-    mail: Mailbox,
+    mail: ChannelSender,
     inbox: Inbox,
     /// Questions that are not answered yet.
     asks: usize,
@@ -262,20 +262,20 @@ impl Node {
 
     fn ask(&mut self, op: Op) {
         self.asks += 1;
-        self.mail.send(Mail::Ask { from: Asker { shard: 0, ask: 0 }, op });
+        self.mail.send(ShardMessage::Request { from: Requester { shard: 0, ask: 0 }, op });
     }
 
     /// Takes what has come; how much.
     fn read(&mut self) -> usize {
         let mut taken = 0;
-        while let Some(Parcel::Mail(mail)) = self.inbox.take() {
+        while let Some(Parcel::ShardMessage(mail)) = self.inbox.take() {
             taken += 1;
             match mail {
-                Mail::Answer { reply, .. } => {
+                ShardMessage::Reply { reply, .. } => {
                     reply.expect("it is done");
                     self.asks -= 1;
                 }
-                Mail::Publish { packed, .. } if packed.seq > 0 => self.told += 1,
+                ShardMessage::Publish { packed, .. } if packed.seq > 0 => self.told += 1,
                 _ => {}
             }
         }

@@ -22,7 +22,7 @@ use switchboard::base::rng::Rng;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::event::{Content, Message, PeerName};
 use switchboard::domain::record::{MadeRoom, Record, Retention, SentMessage};
-use switchboard::mail::storage::{Batch, Receipt, Ticket, Told};
+use switchboard::message::storage::{Batch, Receipt, StorageEvent, Ticket};
 use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
 
 /// Messages in one measurement, if `MESSAGES` does not say.
@@ -66,7 +66,7 @@ impl Bench {
         };
         let (sender, receipts) = unbounded();
         let storage = open(options.clone()).expect("a store").start(move |told| {
-            if let Told::Receipt(receipt) = told {
+            if let StorageEvent::Receipt(receipt) = told {
                 let _ = sender.send(receipt);
             }
         });

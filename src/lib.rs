@@ -14,8 +14,8 @@
 //! | 6 | [`config`], [`command_line`] | settings from five sources, checked once; the commands |
 //! | 5 | [`runtime`] | the operating system: event loops, sockets, mailboxes, the store, clocks, entropy, key files, signals |
 //! | 4 | [`shard`] | the clients and the domain of one thread, sans-IO |
-//! | 3 | [`client`], [`authority`] | one client's protocol stack; the truth about rooms and users |
-//! | 2½ | [`mail`] | what crosses threads, and who gets it; what shards and the store tell each other |
+//! | 3 | [`connection`], [`owner`] | one client's protocol stack; the truth about rooms and users |
+//! | 2½ | [`message`] | what crosses threads, and who gets it; what shards and the store tell each other |
 //! | 2 | [`dialect`] | translators between wires and domain: `raw` JSON over WebSocket; `notify`, `colon` and `camel` over Socket.IO; `rest` over HTTP |
 //! | 1 | [`codec`], [`domain`] | bytes without meaning; meaning without bytes |
 //! | 0 | [`base`], [`pages`] | ids, time values, seeded randomness, maps, timers, limits; what a browser gets |
@@ -23,19 +23,19 @@
 //! # The line of a message
 //!
 //! A frame that becomes a broadcast goes, within one turn of [`runtime::event_loop`]: socket → the shard's read buffer →
-//! [`shard::Shard::received`] → [`codec::ws`] → [`dialect::raw`] → the peer's half of the command → [`mail::Placement`]
-//! says who keeps the room → [`authority`] → [`domain::room::Room::apply`] → [`dialect::packed`], encoded once → one
+//! [`shard::Shard::received`] → [`codec::ws`] → [`dialect::raw`] → the peer's half of the command → [`message::Placement`]
+//! says who keeps the room → [`owner`] → [`domain::room::Room::apply`] → [`dialect::packed`], encoded once → one
 //! shared copy to each shard with members → the room's run of bytes for this turn → one write per member at the end.
 
-pub mod authority;
 pub mod base;
-pub mod client;
 pub mod codec;
 pub mod command_line;
 pub mod config;
+pub mod connection;
 pub mod dialect;
 pub mod domain;
-pub mod mail;
+pub mod message;
+pub mod owner;
 pub mod pages;
 pub mod runtime;
 pub mod shard;

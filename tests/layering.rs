@@ -19,9 +19,9 @@ const LAYERS: [(&str, u8); 13] = [
     ("codec", 2),
     ("domain", 2),
     ("dialect", 4),
-    ("mail", 5),
-    ("client", 6),
-    ("authority", 6),
+    ("message", 5),
+    ("connection", 6),
+    ("owner", 6),
     ("shard", 8),
     ("runtime", 10),
     ("config", 12),
@@ -30,7 +30,7 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Modules of one layer that are blind to each other.
-const SIBLINGS: [(&str, &str); 3] = [("codec", "domain"), ("client", "authority"), ("base", "pages")];
+const SIBLINGS: [(&str, &str); 3] = [("codec", "domain"), ("connection", "owner"), ("base", "pages")];
 
 /// From here on the operating system may be seen.
 const RUNTIME: u8 = 10;
@@ -294,10 +294,10 @@ mod rules {
         assert_eq!(seen("domain/op.rs", "use super::super::shard::Stats;"), [1]);
         assert_eq!(seen("mail.rs", "use super::shard::Stats;"), [1]);
         assert_eq!(seen("mail.rs", "use crate::codec::jwt::Verifier;"), [0usize; 0]);
-        assert_eq!(seen("client/conn.rs", "use crate::authority::Authority;"), [1]);
-        assert_eq!(seen("authority/mod.rs", "use crate::{\n    base::Name,\n    client::{self, conn}};"), [3, 3]);
+        assert_eq!(seen("connection/conn.rs", "use crate::owner::OwnerContract;"), [1]);
+        assert_eq!(seen("owner/mod.rs", "use crate::{\n    base::Name,\n    connection::{self, conn}};"), [3, 3]);
         assert_eq!(seen("pages/mod.rs", "use crate::base::Name;"), [1]);
-        assert_eq!(seen("shard/mod.rs", "use crate::authority::embedded::Embedded; use crate::pages;"), [0usize; 0]);
+        assert_eq!(seen("shard/mod.rs", "use crate::owner::embedded::EmbeddedOwner; use crate::pages;"), [0usize; 0]);
         assert_eq!(seen("codec/http/mod.rs", "// crate::shard\nconst A: &str = \"crate::shard\";"), [0usize; 0]);
         assert_eq!(seen("codec/a.rs", "#[cfg(test)]\nmod tests { use crate::domain::op::Op; }"), [0usize; 0]);
     }

@@ -17,7 +17,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::{Command, Opaque};
 use crate::domain::connection::ConnectionView;
 use crate::domain::event::{Content, Event, Joined, Message};
-use crate::domain::finding::Finding;
+use crate::domain::finding::QueryResult;
 use crate::domain::history::{History, Marks};
 use crate::domain::op::{PresenceView, Sent};
 use crate::domain::reject::{Code, Reject};
@@ -181,7 +181,7 @@ pub enum Answer<'a> {
     /// I am here, and this came with the question.
     Pong(Option<Opaque<'a>>),
     /// This is the answer to the question.
-    Found(&'a Finding),
+    Found(&'a QueryResult),
     /// It is done.
     Done,
     /// It is not granted.

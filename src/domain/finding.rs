@@ -9,7 +9,7 @@ use crate::domain::op::{PresenceView, RoomView, Typist};
 
 /// One answer.
 #[derive(Debug)]
-pub enum Finding {
+pub enum QueryResult {
     /// The room.
     Room {
         /// What it is.

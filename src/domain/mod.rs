@@ -6,7 +6,6 @@
 //! [`record::Record`].
 
 pub mod access;
-pub mod allowance;
 pub mod command;
 pub mod connection;
 pub mod event;
@@ -19,6 +18,7 @@ pub mod op;
 pub mod people;
 pub mod presence;
 pub mod question;
+pub mod quota;
 pub mod record;
 pub mod recovery;
 pub mod registration;

@@ -18,7 +18,7 @@ pub use crate::domain::people::{PresenceView, UsersPage, UsersView};
 use crate::domain::presence::Parting;
 use crate::domain::record::{Record, Retention, Session};
 use crate::domain::recovery::{Returned, Returning, SessionOp};
-use crate::domain::survey::{Roster, Survey, Surveyed};
+use crate::domain::survey::{PartialResult, Query, Roster};
 
 /// One act, on the thing that keeps it.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub enum Op {
     /// A message to every connection of one shard.
     Broadcast(Arc<Direct>),
     /// A question that every keeper is asked.
-    Survey(Survey),
+    Query(Query),
     /// A look at which room a message is of.
     RoomOf {
         /// The message.
@@ -57,7 +57,7 @@ impl Op {
             Self::Rooms => Some(Self::Rooms),
             Self::Users(page) => Some(Self::Users(page.clone())),
             Self::Broadcast(direct) => Some(Self::Broadcast(direct.clone())),
-            Self::Survey(survey) => Some(Self::Survey(survey.clone())),
+            Self::Query(survey) => Some(Self::Query(survey.clone())),
             Self::Room(..) | Self::User(..) | Self::Session(..) | Self::Connection(..) | Self::RoomOf { .. } => None,
         }
     }
@@ -393,7 +393,7 @@ pub enum Reply {
     /// Who is in the room.
     Roster(Box<Roster>),
     /// One keeper's part of a survey.
-    Surveyed(Surveyed),
+    PartialResult(PartialResult),
     /// The message is of this room.
     RoomOf(Name),
 }

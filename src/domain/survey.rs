@@ -10,7 +10,7 @@ use crate::domain::question::Filter;
 
 /// One question to every keeper.
 #[derive(Clone, Debug)]
-pub enum Survey {
+pub enum Query {
     /// The rooms of a user: those it takes part in, and these, which a connection of its is in.
     RoomsOf {
         /// The user.
@@ -36,9 +36,9 @@ pub enum Survey {
     Totals,
 }
 
-/// The answer to a [`Survey`]: one keeper's part, or what several have said.
+/// The answer to a [`Query`]: one keeper's part, or what several have said.
 #[derive(Debug)]
-pub enum Surveyed {
+pub enum PartialResult {
     /// Rooms.
     Rooms(RoomsView),
     /// Users.
@@ -70,20 +70,20 @@ pub struct Roster {
     pub is_more: bool,
 }
 
-impl Surveyed {
+impl PartialResult {
     /// Adds another keeper's part.
-    pub fn add(&mut self, other: Self, survey: &Survey) {
+    pub fn add(&mut self, other: Self, survey: &Query) {
         match (self, other) {
             (Self::Rooms(all), Self::Rooms(part)) => all.add(part),
             (Self::Users(all), Self::Users(part)) => {
-                let limit = if let Survey::Users(page) = survey { page.limit } else { usize::MAX };
+                let limit = if let Query::Users(page) = survey { page.limit } else { usize::MAX };
                 all.add(part, limit);
             }
             (Self::MessageStats(all), Self::MessageStats(part)) => all.merge(&part),
             (Self::PresenceStats(all), Self::PresenceStats(part)) => all.merge(&part),
             (Self::SessionStats(all), Self::SessionStats(part)) => all.merge(&part),
             (Self::Incidents(all), Self::Incidents(part)) => {
-                let limit = if let Survey::Incidents(filter) = survey { filter.limit } else { None };
+                let limit = if let Query::Incidents(filter) = survey { filter.limit } else { None };
                 *all = newest([std::mem::take(all), part], limit);
             }
             (Self::Watched(all), Self::Watched(part)) => all.merge(*part),

@@ -11,10 +11,10 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::mail::storage::Order;
-use crate::mail::{Placement, ShardNumber};
+use crate::message::storage::StorageCommand;
+use crate::message::{Placement, ShardNumber};
+use crate::runtime::channel::{ChannelSender, Inbox, Moving, Parcel};
 use crate::runtime::clock::Clock;
-use crate::runtime::mailbox::{Inbox, Mailbox, Moving, Parcel};
 use crate::runtime::places::Places;
 use crate::runtime::sockets::{FIRST_SLOT, Sockets, Taken, turn_away};
 use crate::runtime::storage::Store;
@@ -51,7 +51,7 @@ pub struct Common {
     /// The time.
     pub clock: Clock,
     /// Where each shard's mail goes.
-    pub mailboxes: Arc<[Mailbox]>,
+    pub mailboxes: Arc<[ChannelSender]>,
     /// Places for connections.
     pub places: Places,
 }
@@ -70,7 +70,7 @@ pub struct EventLoop {
     still_ready: Vec<u32>,
     buffer: Vec<u8>,
     inbox: Inbox,
-    mailboxes: Arc<[Mailbox]>,
+    mailboxes: Arc<[ChannelSender]>,
     store: Option<Store>,
     shard: Shard,
 }
@@ -125,7 +125,7 @@ impl EventLoop {
             if is_counted && self.shard.is_drained() {
                 is_counted = false;
                 if occupied.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    self.mailboxes.iter().for_each(Mailbox::rouse);
+                    self.mailboxes.iter().for_each(ChannelSender::rouse);
                 }
             }
         }
@@ -211,7 +211,7 @@ impl EventLoop {
     fn read_mail(&mut self, now: Now) {
         for _ in 0..MAIL_PER_TURN {
             match self.inbox.take() {
-                Some(Parcel::Mail(mail)) => self.shard.mail(now, mail),
+                Some(Parcel::ShardMessage(mail)) => self.shard.mail(now, mail),
                 Some(Parcel::Connection(moving)) => self.take_over(now, *moving),
                 None => return,
             }
@@ -370,8 +370,8 @@ impl EventLoop {
         if let Some(store) = &self.store {
             for order in self.shard.orders(now) {
                 match order {
-                    Order::Keep(batch) => store.submit(batch),
-                    Order::Ask { from, query } => store.ask(from, query),
+                    StorageCommand::Commit(batch) => store.submit(batch),
+                    StorageCommand::Query { from, query } => store.ask(from, query),
                 }
             }
         }
@@ -380,7 +380,7 @@ impl EventLoop {
         }
     }
 
-    fn mailbox(&self, to: ShardNumber) -> &Mailbox {
+    fn mailbox(&self, to: ShardNumber) -> &ChannelSender {
         &self.mailboxes[Placement::mailbox(to, self.mailboxes.len())]
     }
 

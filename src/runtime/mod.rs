@@ -2,14 +2,14 @@
 
 pub mod allocator;
 pub mod bridge;
+pub mod channel;
 pub mod clock;
-pub mod ebb;
 pub mod entropy;
 pub mod event_loop;
 pub mod keys;
 pub mod listener;
-pub mod mailbox;
 pub mod memory;
+pub mod memory_trim;
 pub mod places;
 pub mod server;
 pub mod sockets;

@@ -16,15 +16,15 @@ use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::codec::jwt::Verifier;
 use crate::domain::op::Rules;
-use crate::mail::storage::Told;
-use crate::mail::{Mail, Placement, ShardNumber};
+use crate::message::storage::StorageEvent;
+use crate::message::{Placement, ShardMessage, ShardNumber};
 use crate::runtime::allocator;
 use crate::runtime::bridge::{self, Bridge};
+use crate::runtime::channel::{ChannelSender, mailbox, task_mailbox};
 use crate::runtime::clock::Clock;
-use crate::runtime::ebb::Ebb;
 use crate::runtime::event_loop::{Common, EventLoop, WAKER};
 use crate::runtime::keys::Keys;
-use crate::runtime::mailbox::{Mailbox, mailbox, task_mailbox};
+use crate::runtime::memory_trim::MemoryTrim;
 use crate::runtime::places::Places;
 use crate::runtime::storage::{self, OpenError, Opened, Place, Storage, Store};
 use crate::runtime::{entropy, listener, memory};
@@ -54,7 +54,7 @@ pub struct Server {
     pub addresses: Vec<SocketAddr>,
     keys: Keys,
     drain: Duration,
-    mailboxes: Arc<[Mailbox]>,
+    mailboxes: Arc<[ChannelSender]>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     signals: Receiver<i32>,
     keeper: Keeper,
@@ -136,7 +136,7 @@ enum Home {
 }
 
 /// What a server is made of: mailboxes, what things are kept by, and shards.
-type Parts = (Arc<[Mailbox]>, Keeper, Vec<Shard>);
+type Parts = (Arc<[ChannelSender]>, Keeper, Vec<Shard>);
 
 impl Home {
     /// This process's number among those that share a Redis.
@@ -158,14 +158,14 @@ impl Home {
     /// Starts what keeps things, and makes the shards, which get back what was kept.
     fn open(
         self,
-        mut mailboxes: Vec<Mailbox>,
+        mut mailboxes: Vec<ChannelSender>,
         options: &Arc<Options>,
         verifier: &Arc<Verifier>,
         clock: Clock,
     ) -> Result<Parts, String> {
         match self {
             Self::Store(opened) => {
-                let mailboxes: Arc<[Mailbox]> = mailboxes.into();
+                let mailboxes: Arc<[ChannelSender]> = mailboxes.into();
                 let (opened, shards) = restore(opened, || make_shards(options, verifier, clock), clock)?;
                 let tellers = mailboxes.clone();
                 let storage = opened.start(move |told| tell(&tellers, told)).map_err(|error| error.to_string())?;
@@ -174,7 +174,7 @@ impl Home {
             Self::Redis(claimed) => {
                 let (mailbox, inbox) = task_mailbox();
                 mailboxes.push(mailbox);
-                let mailboxes: Arc<[Mailbox]> = mailboxes.into();
+                let mailboxes: Arc<[ChannelSender]> = mailboxes.into();
                 let shards = make_shards(options, verifier, clock)?;
                 let bridge =
                     claimed.start(inbox, mailboxes.clone(), (options.rules.clone(), options.allowances.rates), clock);
@@ -262,16 +262,16 @@ fn restore(
 }
 
 /// Brings what the store has to say to whom it concerns.
-fn tell(mailboxes: &[Mailbox], told: Told) {
+fn tell(mailboxes: &[ChannelSender], told: StorageEvent) {
     let to = match &told {
-        Told::Receipt(receipt) => receipt.ticket.sender,
-        Told::Answer { to, .. } => to.shard,
-        Told::State(state) => {
-            mailboxes.iter().for_each(|mailbox| mailbox.send(Mail::Store(Told::State(*state))));
+        StorageEvent::Receipt(receipt) => receipt.ticket.sender,
+        StorageEvent::Reply { to, .. } => to.shard,
+        StorageEvent::State(state) => {
+            mailboxes.iter().for_each(|mailbox| mailbox.send(ShardMessage::Storage(StorageEvent::State(*state))));
             return;
         }
     };
-    mailboxes[usize::from(to)].send(Mail::Store(told));
+    mailboxes[usize::from(to)].send(ShardMessage::Storage(told));
 }
 
 fn shard(number: ShardNumber, options: &Arc<Options>, verifier: &Arc<Verifier>, clock: Clock) -> io::Result<Shard> {
@@ -301,7 +301,7 @@ impl Server {
     /// # Errors
     /// A shard failed.
     pub fn wait(mut self) -> Result<(), String> {
-        let mut ebb = Ebb::default();
+        let mut ebb = MemoryTrim::default();
         loop {
             match self.signals.recv_timeout(LOOK_EVERY) {
                 Ok(signal) => {
@@ -314,7 +314,7 @@ impl Server {
                         allocator::give_back();
                     }
                     if let Some(verifier) = self.keys.reread() {
-                        self.tell_all(|| Mail::Keys(verifier.clone()));
+                        self.tell_all(|| ShardMessage::Keys(verifier.clone()));
                     }
                     if self.shards.iter().any(JoinHandle::is_finished) {
                         return self.join();
@@ -327,7 +327,7 @@ impl Server {
 
     fn leave(self) -> Result<(), String> {
         let window_ms = self.drain.as_millis() as u64;
-        self.tell_all(|| Mail::Drain { window_ms });
+        self.tell_all(|| ShardMessage::Drain { window_ms });
         let until = Instant::now() + self.drain + GRACE;
         while !self.shards.iter().all(JoinHandle::is_finished) {
             if self.signals.recv_timeout(Duration::from_millis(10)).is_ok() {
@@ -360,7 +360,7 @@ impl Server {
         Ok(())
     }
 
-    fn tell_all(&self, mail: impl Fn() -> Mail) {
+    fn tell_all(&self, mail: impl Fn() -> ShardMessage) {
         for mailbox in &*self.mailboxes {
             mailbox.send(mail());
         }

@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use crate::base::ids::SLOTS_MAX;
 use crate::base::time::Now;
 use crate::base::wheel::tick;
-use crate::client::conn::{Conn, Stage};
-use crate::client::forwarded::is_trusted;
 use crate::codec::proxy::{self, Introduction};
+use crate::connection::conn::{Conn, ConnStage};
+use crate::connection::forwarded::is_trusted;
 use crate::shard::Shard;
 
 impl Shard {
@@ -19,7 +19,7 @@ impl Shard {
         let slot = self.arrived(now, remote.ip())?;
         let rules = &self.options.allowances;
         if rules.proxy_protocol && is_trusted(remote.ip(), &rules.trusted_proxies) {
-            self.conns[slot as usize].stage = Stage::Introduction(Vec::new());
+            self.conns[slot as usize].stage = ConnStage::ProxyHeader(Vec::new());
         }
         tracing::debug!(%remote, shard = self.number, slot, "accepted");
         Some(slot)
@@ -57,14 +57,14 @@ impl Shard {
     /// Bytes came from a proxy that has not said yet whose the connection is.
     pub(super) fn received_introduction(&mut self, now: Now, slot: u32, input: &mut [u8]) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let Stage::Introduction(kept) = &mut conn.stage else { return };
+        let ConnStage::ProxyHeader(kept) = &mut conn.stage else { return };
         let before = kept.len();
         // Of a firehose no more is kept than a header may have.
         kept.extend_from_slice(&input[..input.len().min(proxy::HEADER_BYTES_MAX.saturating_sub(before))]);
         match proxy::read(kept) {
             Ok(None) => {}
             Ok(Some(Introduction { used, client })) => {
-                conn.stage = Stage::Http(None);
+                conn.stage = ConnStage::Http(None);
                 if let Some(client) = client {
                     self.arrivals.comes_from(slot, client);
                     tracing::debug!(%client, shard = self.number, slot, "introduced");
@@ -75,7 +75,7 @@ impl Shard {
                 }
             }
             Err(error) => {
-                conn.stage = Stage::Http(None);
+                conn.stage = ConnStage::Http(None);
                 tracing::debug!(error = error.text(), shard = self.number, slot, "not introduced");
                 self.refuse_introduction(now, slot, error.text());
             }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
-use crate::client::forwarded::client_address;
 use crate::codec::http::Head;
-use crate::domain::allowance::{Attempts, Blocks, source};
+use crate::connection::forwarded::client_address;
+use crate::domain::quota::{Attempts, Blocks, source};
 use crate::domain::reject::{Code, Reject};
-use crate::mail::{Mail, ShardNumber};
+use crate::message::{ShardMessage, ShardNumber};
 use crate::shard::{Options, Shard};
 
 /// What a shard knows of who may connect.
@@ -72,7 +72,7 @@ impl Shard {
                     return self.attempt(now, address).map_or_else(Entry::Refused, |()| Entry::Open(address));
                 }
                 self.admission.asked.insert(slot, None);
-                self.post(home, Mail::Attempt { connection: self.id_of(slot), address });
+                self.post(home, ShardMessage::AdmissionRequest { connection: self.id_of(slot), address });
             }
         }
         Entry::Wait
@@ -109,7 +109,7 @@ impl Shard {
     /// A shard asks whether a connection from an address that is at home here may go on.
     pub(super) fn attempted(&mut self, now: Now, connection: ConnectionId, address: IpAddr) {
         let verdict = self.attempt(now, address);
-        self.post(connection.place().shard, Mail::Admit { connection, address, verdict });
+        self.post(connection.place().shard, ShardMessage::AdmissionVerdict { connection, address, verdict });
     }
 
     /// The answer has come: the request is read again.
@@ -139,7 +139,7 @@ impl Shard {
         if self.options.allowances.connections_per_address != 0 && self.counts(address) {
             match self.home_of(address) {
                 home if home == self.number => self.address_left(address),
-                home => self.post(home, Mail::Parted { address }),
+                home => self.post(home, ShardMessage::AddressReleased { address }),
             }
         }
     }

@@ -6,15 +6,15 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::client::conn::Standing;
 use crate::codec::ws;
+use crate::connection::conn::HandshakeState;
 use crate::dialect::raw;
 use crate::domain::command::MediaState;
 use crate::domain::event::{Content, Direct, Event, Joined};
 use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
-use crate::mail::Mail;
+use crate::message::ShardMessage;
 use crate::shard::Shard;
 use crate::shard::inquiries::Inquiry;
 use crate::shard::online::Census;
@@ -181,7 +181,7 @@ impl Shard {
                     self.arrivals.equip(slot, Some(device));
                 }
                 self.greet(now, slot);
-                self.conns[slot as usize].standing = Standing::Attached;
+                self.conns[slot as usize].standing = HandshakeState::Attached;
                 self.note_arrival(now, slot);
                 self.bulletin.come(slot);
             }
@@ -267,12 +267,12 @@ impl Shard {
                     return true;
                 }
                 // What waits for a session outlives the connections that carry it.
-                self.post(self.placement.of(user), Mail::Handed { user: user.clone(), id: *id });
+                self.post(self.placement.of(user), ShardMessage::DurableDelivered { user: user.clone(), id: *id });
                 return false;
             }
             let Some(conn) = self.slot_of(*to).map(|slot| &self.conns[slot as usize]) else { return false };
             if conn.is_listening() && conn.queue.is_empty() {
-                self.post(self.placement.of(user), Mail::Handed { user: user.clone(), id: *id });
+                self.post(self.placement.of(user), ShardMessage::DurableDelivered { user: user.clone(), id: *id });
                 return false;
             }
             conn.is_listening()

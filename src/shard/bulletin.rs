@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use crate::authority::Authority;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
-use crate::client::conn::Standing;
-use crate::client::outbound::{NOBODY, Segment};
+use crate::connection::conn::HandshakeState;
+use crate::connection::outbound::{NOBODY, Segment};
 use crate::dialect::packed::Packed;
 use crate::domain::op::{Op, Scope, UserOp};
-use crate::mail::{Mail, News, Reach};
+use crate::message::{PresenceUpdate, ShardMessage, UpdateReach};
+use crate::owner::OwnerContract;
 use crate::shard::Shard;
 use crate::shard::answers::Ask;
 use crate::shard::online::Greeting;
@@ -35,7 +35,7 @@ pub(super) struct Bulletin {
 
 /// News of a user, and who is to hear it: nobody any more once there is later news.
 pub(super) struct Notice {
-    pub(super) news: Arc<News>,
+    pub(super) news: Arc<PresenceUpdate>,
     pub(super) to: Listeners,
 }
 
@@ -115,7 +115,7 @@ impl Bulletin {
     }
 
     /// Who is to hear these news, or later ones of the same user.
-    fn listeners(&mut self, news: Arc<News>) -> &mut Listeners {
+    fn listeners(&mut self, news: Arc<PresenceUpdate>) -> &mut Listeners {
         let next = self.notices.len();
         let place = self.by_user.entry(news.user.clone()).or_insert(next as u32);
         let known = self.notices.get_mut(*place as usize);
@@ -130,19 +130,22 @@ impl Bulletin {
 
 impl Shard {
     /// News of a user has come, to be passed on to a room's members or to be told at the next tick.
-    pub(super) fn news(&mut self, now: Now, reach: Reach, news: Arc<News>) {
+    pub(super) fn news(&mut self, now: Now, reach: UpdateReach, news: Arc<PresenceUpdate>) {
         match reach {
-            Reach::Room(room) => {
+            UpdateReach::Room(room) => {
                 let mut out = std::mem::take(&mut self.said);
                 self.authority.announce(&room, news, &mut out);
                 return self.post_all(out);
             }
-            Reach::Around(of) => {
+            UpdateReach::Around(of) => {
                 if let Some(slot) = self.slot_of(of) {
                     for membership in self.conns[slot as usize].rooms.clone().as_slice() {
                         let Some(room) = self.fanout.name_of(membership.room).cloned() else { continue };
                         let home = self.placement.of(&room);
-                        self.post(home, Mail::News { reach: Reach::Room(room), news: news.clone() });
+                        self.post(
+                            home,
+                            ShardMessage::PresenceUpdate { reach: UpdateReach::Room(room), news: news.clone() },
+                        );
                     }
                 } else if !self.pass_on_around(of, &news) {
                     return;
@@ -152,13 +155,13 @@ impl Shard {
                     to.connections.push(of);
                 }
             }
-            Reach::Members(room) => {
+            UpdateReach::Members(room) => {
                 let to = self.bulletin.listeners(news);
                 if !to.rooms.contains(&room) {
                     to.rooms.push(room);
                 }
             }
-            Reach::Everyone => self.bulletin.listeners(news).everyone = true,
+            UpdateReach::Everyone => self.bulletin.listeners(news).everyone = true,
         }
         if self.bulletin.due == 0 {
             self.bulletin.due = now.mono + self.options.presence_batch_ms;
@@ -202,7 +205,7 @@ impl Shard {
     fn tell_everyone(&mut self, notices: &[Notice], newcomers: &[(u32, u32)]) {
         let Some(mut run) = self.run_of(notices, newcomers, |packed| &packed.raw) else { return };
         for (slot, conn) in &mut self.conns {
-            if conn.is_listening() && conn.standing == Standing::Attached {
+            if conn.is_listening() && conn.standing == HandshakeState::Attached {
                 run.hand(slot as u32, |segment| self.outbound.push(slot as u32, &mut conn.queue, segment));
             }
         }
@@ -260,7 +263,7 @@ impl Shard {
                 let later = newcomers.partition_point(|(newcomer, _)| newcomer <= slot);
                 let before = later.checked_sub(1).map(|at| newcomers[at]).filter(|(newcomer, _)| newcomer == slot);
                 let is_new = before.is_some_and(|(_, before)| number < before as usize);
-                *slot != except && !is_new && conn.is_listening() && conn.standing == Standing::Attached
+                *slot != except && !is_new && conn.is_listening() && conn.standing == HandshakeState::Attached
             });
             if listeners.is_empty() {
                 continue;

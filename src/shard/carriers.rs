@@ -2,9 +2,9 @@
 
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::client::conn::Stage;
 use crate::codec::engineio;
 use crate::codec::ws::{self, Event as Frame, Input};
+use crate::connection::conn::ConnStage;
 use crate::shard::Shard;
 
 impl Shard {
@@ -16,7 +16,7 @@ impl Shard {
         let limits = ws::Limits { message_bytes, fragments: self.options.websocket.fragments };
         loop {
             let Some(conn) = self.conns.get_mut(slot as usize) else { return 0 };
-            let Stage::Carrier(carrier) = &mut conn.stage else { return 0 };
+            let ConnStage::EngineIoSocket(carrier) = &mut conn.stage else { return 0 };
             let Some(at) = self.sessions.named(carrier.link) else {
                 if self.sessions.late.iter().any(|late| late.slot == slot) {
                     return input.remaining();
@@ -45,7 +45,7 @@ impl Shard {
                 }
             };
             if let Some(conn) = self.conns.get_mut(slot as usize)
-                && let Stage::Carrier(carrier) = &mut conn.stage
+                && let ConnStage::EngineIoSocket(carrier) = &mut conn.stage
             {
                 carrier.decoder = decoder;
             }

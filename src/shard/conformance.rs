@@ -4,11 +4,11 @@
 use crate::base::ids::Nonce;
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::client::conn::Stage;
-use crate::client::namespace::Space;
 use crate::codec::engineio::{self, Data, Version};
 use crate::codec::socketio::{Attachments, Event, MAIN, Target, begin_ack, begin_event};
 use crate::codec::ws::{self, Event as Frame, Input};
+use crate::connection::conn::ConnStage;
+use crate::connection::namespace::Space;
 use crate::shard::Shard;
 use crate::shard::sessions::Application;
 
@@ -43,7 +43,7 @@ impl Shard {
     pub(super) fn open_those_due(&mut self, now: Now) {
         while let Some(late) = self.sessions.late.pop_front_if(|late| late.due <= now.mono) {
             let conn = self.conns.get(late.slot as usize).filter(|conn| conn.nonce == late.nonce);
-            if conn.is_some_and(|conn| matches!(conn.stage, Stage::Carrier(_))) {
+            if conn.is_some_and(|conn| matches!(conn.stage, ConnStage::EngineIoSocket(_))) {
                 self.open_by_websocket(now, late.slot, Version::V3, late.application, None);
                 self.waiting.look_again(late.slot);
             }
@@ -56,7 +56,7 @@ impl Shard {
         let mut input = Input::new(bytes);
         loop {
             let Some(conn) = self.conns.get_mut(slot as usize) else { return 0 };
-            let Stage::Echo(decoder) = &mut conn.stage else { return 0 };
+            let ConnStage::Echo(decoder) = &mut conn.stage else { return 0 };
             if self.outbound.len() > limits::TURN_BYTES {
                 self.waiting.look_again(slot);
                 return input.remaining();
@@ -84,7 +84,7 @@ impl Shard {
             let is_over = outcome == Ok(None);
             self.outbound.push(slot, &mut conn.queue, segment);
             if is_last {
-                conn.stage = Stage::Lingering;
+                conn.stage = ConnStage::Draining;
                 self.half_close(now, slot);
                 return 0;
             }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
-use crate::client::conn::Standing;
 use crate::codec::ws;
+use crate::connection::conn::HandshakeState;
 use crate::dialect::packed::Packed;
 use crate::dialect::raw;
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
@@ -79,7 +79,7 @@ impl Shard {
         let segment = self.outbound.encode(|out| out.extend_from_slice(&packed.raw));
         let mut reached = packed.for_peers.map_or(0, |for_peers| self.broadcast_to_peers(&for_peers));
         for (slot, conn) in &mut self.conns {
-            if conn.is_listening() && conn.standing != Standing::New {
+            if conn.is_listening() && conn.standing != HandshakeState::New {
                 self.outbound.push(slot as u32, &mut conn.queue, segment);
                 reached += 1;
             }

@@ -1,4 +1,4 @@
-//! What users may say and type in a minute ([`crate::domain::allowance`]), on the way from a connection to a keeper: a
+//! What users may say and type in a minute ([`crate::domain::quota`]), on the way from a connection to a keeper: a
 //! question that costs something is put once it is granted. While that is not known it is held, and what its connection
 //! asks after it stays behind it. A shard lends out what the users that it is home to have left, by the same mail.
 
@@ -8,26 +8,26 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::base::time::Now;
 use crate::dialect::socketio::{Answer, Reference};
-use crate::domain::allowance::{Claim, Keeper, Kind, Notice, Purses, Rates, Verdict};
 use crate::domain::op::{Op, RoomOp, UserOp};
+use crate::domain::quota::{QuotaCache, QuotaGrant, QuotaKind, QuotaPool, QuotaRequest, Rates, Verdict};
 use crate::domain::reject::{Code, Reject};
-use crate::mail::{Mail, ShardNumber};
+use crate::message::{ShardMessage, ShardNumber};
 use crate::shard::Shard;
 use crate::shard::answers::Ask;
 
 /// What a shard was lent of its users' allowances, what it has lent of those that it keeps, and the questions that wait.
 pub(super) struct Credit {
     rates: Rates,
-    purses: Purses,
-    keeper: Keeper,
+    purses: QuotaCache,
+    keeper: QuotaPool,
     /// Questions that wait, by their askers' users.
     held: BTreeMap<Name, VecDeque<Held>>,
     /// How many of them are whose, by the slots of connections and the marked slots of peers.
     holding: BTreeMap<u32, u32>,
     /// What keepers are to be told; empty but for its memory.
-    claims: Vec<Claim>,
+    claims: Vec<QuotaRequest>,
     /// What shards are to be told; empty but for its memory.
-    notices: Vec<(ShardNumber, Notice)>,
+    notices: Vec<(ShardNumber, QuotaGrant)>,
 }
 
 /// A question that waits.
@@ -41,8 +41,8 @@ impl Credit {
     pub(super) fn new(rates: Rates, seed: u64) -> Self {
         Self {
             rates,
-            purses: Purses::new(rates, seed),
-            keeper: Keeper::new(rates, seed),
+            purses: QuotaCache::new(rates, seed),
+            keeper: QuotaPool::new(rates, seed),
             held: BTreeMap::new(),
             holding: BTreeMap::new(),
             claims: Vec::new(),
@@ -61,10 +61,10 @@ impl Credit {
     }
 
     /// What a question is counted as, if it is.
-    fn kind_of(&self, op: &Op) -> Option<Kind> {
+    fn kind_of(&self, op: &Op) -> Option<QuotaKind> {
         let kind = match op {
-            Op::Room(_, RoomOp::Send(_)) | Op::User(_, UserOp::Send { .. }) => Kind::Messages,
-            Op::Room(_, RoomOp::Typing { .. }) => Kind::Typing,
+            Op::Room(_, RoomOp::Send(_)) | Op::User(_, UserOp::Send { .. }) => QuotaKind::Messages,
+            Op::Room(_, RoomOp::Typing { .. }) => QuotaKind::Typing,
             _ => return None,
         };
         (self.rates.of(kind) != 0).then_some(kind)
@@ -90,7 +90,7 @@ impl Shard {
         Ok(())
     }
 
-    fn spend(&mut self, now: Now, slot: u32, kind: Kind) -> Result<Verdict, Reject> {
+    fn spend(&mut self, now: Now, slot: u32, kind: QuotaKind) -> Result<Verdict, Reject> {
         let identity = match slot & PEER {
             0 => self.conns.get(slot as usize).and_then(|conn| conn.identity.as_ref()),
             _ => self.sessions.peers.get((slot & !PEER) as usize).and_then(|peer| peer.identity.as_ref()),
@@ -117,13 +117,13 @@ impl Shard {
     }
 
     /// A shard tells what it has spent of what it was lent, or asks for more.
-    pub(super) fn claimed(&mut self, now: Now, from: ShardNumber, claim: &Claim) {
+    pub(super) fn claimed(&mut self, now: Now, from: ShardNumber, claim: &QuotaRequest) {
         self.credit.keeper.claim(now, from, claim, &mut self.credit.notices);
         self.post_notices();
     }
 
     /// A user's keeper has said what may be spent; the questions that waited for it are put, or refused.
-    pub(super) fn noticed(&mut self, now: Now, notice: &Notice) {
+    pub(super) fn noticed(&mut self, now: Now, notice: &QuotaGrant) {
         let Credit { purses, claims, .. } = &mut self.credit;
         let may_go_on = purses.hear(now, notice, claims);
         self.post_claims();
@@ -214,7 +214,7 @@ impl Shard {
     fn post_claims(&mut self) {
         let mut claims = std::mem::take(&mut self.credit.claims);
         for claim in claims.drain(..) {
-            self.post(self.placement.of(&claim.user), Mail::Claim { from: self.number, claim });
+            self.post(self.placement.of(&claim.user), ShardMessage::QuotaRequest { from: self.number, claim });
         }
         self.credit.claims = claims;
     }
@@ -222,7 +222,7 @@ impl Shard {
     fn post_notices(&mut self) {
         let mut notices = std::mem::take(&mut self.credit.notices);
         for (to, notice) in notices.drain(..) {
-            self.post(to, Mail::Notice(notice));
+            self.post(to, ShardMessage::QuotaGrant(notice));
         }
         self.credit.notices = notices;
     }

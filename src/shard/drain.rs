@@ -5,8 +5,8 @@
 
 use crate::base::ids::SESSION;
 use crate::base::time::Now;
-use crate::client::conn::{Conn, Stage};
-use crate::client::session::{Reason, Route};
+use crate::connection::conn::{Conn, ConnStage};
+use crate::connection::session::{Reason, Route};
 use crate::dialect::raw;
 use crate::shard::Shard;
 use crate::shard::sessions::Client;
@@ -65,7 +65,7 @@ impl Shard {
         };
         // A client that polls needs its connections.
         if !self.sessions.list.iter().any(polls) {
-            self.close_idle(now, |conn| matches!(conn.stage, Stage::Http(None)));
+            self.close_idle(now, |conn| matches!(conn.stage, ConnStage::Http(None)));
         }
         let until = now.mono + span;
         let next = moments.last().map_or(until, |(moment, _)| now.mono + u64::from(*moment));
@@ -123,7 +123,7 @@ impl Shard {
         for at in self.open_sessions() {
             self.let_go(now, at | SESSION, 1001, "going away");
         }
-        self.close_idle(now, |conn| conn.asks == 0 && matches!(conn.stage, Stage::Http(_)));
+        self.close_idle(now, |conn| conn.asks == 0 && matches!(conn.stage, ConnStage::Http(_)));
     }
 
     /// Closes a session. Its client comes back by itself.

@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 use crate::base::Name;
 use crate::base::grow;
 use crate::base::table::{Named, Table};
-use crate::client::conn::{Conn, Ending, Membership};
-use crate::client::outbound::{NOBODY, Outbound, Segment};
+use crate::connection::conn::{CloseState, Conn, Membership};
+use crate::connection::outbound::{NOBODY, Outbound, Segment};
 use crate::dialect::packed::Packed;
 use crate::domain::event::Joined;
 
@@ -246,7 +246,7 @@ impl Fanout {
                 for &slot in members {
                     let Some(conn) = conns.get_mut(slot as usize) else { continue };
                     let is_all = conn.queue.is_empty() && (is_only || conn.rooms.len() == 1);
-                    if is_all && conn.ending == Ending::None && !turn.excepts(slot) {
+                    if is_all && conn.ending == CloseState::None && !turn.excepts(slot) {
                         ready.push(slot);
                     } else {
                         let run = *run.get_or_insert_with(|| outbound.encode(|out| out.extend_from_slice(&turn.bytes)));

@@ -2,8 +2,8 @@
 
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::client::conn::{Conn, Ending};
-use crate::client::outbound::{Backlog, NOBODY};
+use crate::connection::conn::{CloseState, Conn};
+use crate::connection::outbound::{Backlog, NOBODY};
 use crate::shard::Shard;
 use crate::shard::recovery::Departing;
 
@@ -72,7 +72,7 @@ impl Shard {
             let conn = &mut conns[slot as usize];
             keep_rest(conn, bytes, outcome);
             match conn.ending {
-                Ending::Abort => ending.push(slot),
+                CloseState::Abort => ending.push(slot),
                 _ if conn.queue.backlog_bytes() > bytes_max => overflowed.push(slot),
                 _ => {}
             }
@@ -87,7 +87,7 @@ impl Shard {
         }
         let Some(conn) = self.conns.get_mut(share.slot as usize) else { return };
         conn.queue.settle();
-        if conn.ending == Ending::Abort {
+        if conn.ending == CloseState::Abort {
             return;
         }
         if let Some(backlog) = &mut conn.queue.backlog {
@@ -113,11 +113,11 @@ impl Shard {
                 return;
             }
             keep_rest(conn, bytes, outcome);
-            if conn.ending == Ending::Abort {
+            if conn.ending == CloseState::Abort {
                 return self.ending.push(share.slot);
             }
         }
-        if conn.queue.backlog_bytes() > self.options.outbound_bytes && conn.ending == Ending::None {
+        if conn.queue.backlog_bytes() > self.options.outbound_bytes && conn.ending == CloseState::None {
             self.overflowed.push(share.slot);
         }
     }
@@ -131,7 +131,7 @@ impl Shard {
                 backlog.take(count);
                 if backlog.rest().is_empty() && !backlog.is_corked() {
                     conn.queue.backlog = None;
-                    if conn.ending != Ending::None {
+                    if conn.ending != CloseState::None {
                         self.ending.push(slot);
                     }
                     self.resumed.push(slot);
@@ -145,7 +145,7 @@ impl Shard {
     /// Closes a connection at the turn's end, whatever it has not been sent.
     pub(super) fn abort(&mut self, slot: u32) {
         if let Some(conn) = self.conns.get_mut(slot as usize) {
-            conn.ending = Ending::Abort;
+            conn.ending = CloseState::Abort;
             self.ending.push(slot);
         }
     }
@@ -153,8 +153,8 @@ impl Shard {
     /// Ends our side of a connection as soon as everything is sent.
     pub(super) fn half_close(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        if conn.ending == Ending::None {
-            conn.ending = Ending::HalfClose;
+        if conn.ending == CloseState::None {
+            conn.ending = CloseState::HalfClose;
             self.ending.push(slot);
             self.set_deadline(now, slot, limits::CLOSING_MS);
         }
@@ -164,18 +164,18 @@ impl Shard {
     fn end(&mut self, now: Now, slot: u32, wire: &mut impl Wire) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         match conn.ending {
-            Ending::HalfClose if conn.queue.is_empty() => {
-                conn.ending = Ending::HalfClosed;
+            CloseState::HalfClose if conn.queue.is_empty() => {
+                conn.ending = CloseState::HalfClosed;
                 wire.half_close(slot);
             }
-            Ending::Close if !conn.queue.is_empty() => {}
-            Ending::Close | Ending::Abort => {
+            CloseState::Close if !conn.queue.is_empty() => {}
+            CloseState::Close | CloseState::Abort => {
                 // A write may be what found out that the other side is gone; its rooms have not heard of it then.
                 self.depart(now, slot, Departing::Lost);
                 self.forget(slot);
                 wire.close(slot);
             }
-            Ending::None | Ending::HalfClose | Ending::HalfClosed => {}
+            CloseState::None | CloseState::HalfClose | CloseState::HalfClosed => {}
         }
     }
 }
@@ -189,6 +189,6 @@ fn keep_rest(conn: &mut Conn, bytes: &[u8], outcome: Result<usize, Gone>) {
             backlog.push(&bytes[count..]);
             conn.queue.backlog = Some(backlog);
         }
-        Err(Gone) => conn.ending = Ending::Abort,
+        Err(Gone) => conn.ending = CloseState::Abort,
     }
 }

@@ -9,18 +9,18 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::client::conn::Standing;
-use crate::client::peer::Recovery;
+use crate::connection::conn::HandshakeState;
+use crate::connection::peer::Recovery;
 use crate::dialect::socketio::{Answer, Reference};
 use crate::domain::access::Identity;
 use crate::domain::connection::ConnectionOp;
-use crate::domain::finding::{Finding, People};
+use crate::domain::finding::{People, QueryResult};
 use crate::domain::monitoring::{SessionStats, Watched};
 use crate::domain::op::{Op, PresenceView, Reply, RoomOp, UserOp, UsersPage, UsersView};
 use crate::domain::question::{Page, Question};
 use crate::domain::reject::{Code, Reject};
-use crate::domain::survey::{Survey, Surveyed};
-use crate::mail::{Asker, Mail, ShardNumber};
+use crate::domain::survey::{PartialResult, Query};
+use crate::message::{Requester, ShardMessage, ShardNumber};
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
 
@@ -31,8 +31,8 @@ pub(super) struct Inquiry {
     /// Keepers that have not answered yet.
     awaited: usize,
     /// What those that have said.
-    gathered: Option<Surveyed>,
-    survey: Option<Survey>,
+    gathered: Option<PartialResult>,
+    survey: Option<Query>,
 }
 
 /// What a question is about, as far as it is known.
@@ -63,7 +63,7 @@ enum About {
 
 /// What an answer leads to.
 enum Next {
-    Answer(Box<Finding>),
+    Answer(Box<QueryResult>),
     Ask(About, Op),
 }
 
@@ -76,17 +76,17 @@ impl Inquiry {
     pub(super) fn take_part(&mut self, part: Result<Reply, Reject>) -> Option<Result<Reply, Reject>> {
         self.awaited -= 1;
         let whole = match (self.gathered.take(), part, &self.survey) {
-            (Some(mut all), Ok(Reply::Surveyed(part)), Some(survey)) => {
+            (Some(mut all), Ok(Reply::PartialResult(part)), Some(survey)) => {
                 all.add(part, survey);
-                Ok(Reply::Surveyed(all))
+                Ok(Reply::PartialResult(all))
             }
-            (Some(all), _, _) => Ok(Reply::Surveyed(all)),
+            (Some(all), _, _) => Ok(Reply::PartialResult(all)),
             (None, part, _) => part,
         };
         if self.awaited == 0 {
             return Some(whole);
         }
-        if let Ok(Reply::Surveyed(all)) = whole {
+        if let Ok(Reply::PartialResult(all)) = whole {
             self.gathered = Some(all);
         }
         None
@@ -131,12 +131,12 @@ impl Shard {
             let op = RoomOp::Roster { by: by.clone(), page };
             Next::Ask(about, Op::Room(room.into(), op))
         };
-        let survey = |about, survey| Next::Ask(about, Op::Survey(survey));
+        let survey = |about, survey| Next::Ask(about, Op::Query(survey));
         Ok(match question {
             Question::Room { room } => roster(About::Room, &room, UsersPage { after: None, limit: 0 }),
             Question::Rooms => {
                 let joined: Arc<[Name]> = self.rooms_of_peer(peer).into();
-                survey(About::Rooms, Survey::RoomsOf { user: by.user_name(), joined })
+                survey(About::Rooms, Query::RoomsOf { user: by.user_name(), joined })
             }
             Question::Members { room, page } => roster(About::Members, &room, users_page(page, limits::ONLINE_LISTED)),
             Question::Typing { room } => {
@@ -148,29 +148,29 @@ impl Shard {
                 let rooms = self.rooms_of_peer(peer).into();
                 Next::Ask(About::Message(message), Op::RoomOf { message, connection, rooms })
             }
-            Question::Users { page } => survey(About::Users, Survey::Users(users_page(page, limits::USERS_LISTED))),
+            Question::Users { page } => survey(About::Users, Query::Users(users_page(page, limits::USERS_LISTED))),
             Question::Presence { user } => {
                 let op = UserOp::Look { by: by.clone() };
                 Next::Ask(About::Presence, Op::User(user.as_ref().into(), op))
             }
-            Question::MessageStats => survey(About::Stats, Survey::MessageStats),
-            Question::PresenceStats => survey(About::Stats, Survey::PresenceStats),
-            Question::SessionStats => survey(About::Stats, Survey::SessionStats),
+            Question::MessageStats => survey(About::Stats, Query::MessageStats),
+            Question::PresenceStats => survey(About::Stats, Query::PresenceStats),
+            Question::SessionStats => survey(About::Stats, Query::SessionStats),
             Question::Session => {
                 let view = self.view_of_peer(now, peer).ok_or_else(|| Reject::new(Code::Internal, "No session"))?;
                 let known = self.sessions.peers.get(peer as usize);
                 let is_kept = known.is_some_and(|known| known.recovery != Recovery::None);
                 let token = is_kept.then(|| self.secret_of_peer(peer).into());
-                Next::Answer(Box::new(Finding::Session(by.clone(), Box::new(view), token)))
+                Next::Answer(Box::new(QueryResult::Session(by.clone(), Box::new(view), token)))
             }
-            Question::Connections if self.placement.is_cluster() => survey(About::Stats, Survey::Totals),
-            Question::Connections => Next::Answer(Box::new(Finding::Connections(self.totals(now).metrics()))),
-            Question::Health => Next::Answer(Box::new(Finding::Health(self.assess(now)))),
+            Question::Connections if self.placement.is_cluster() => survey(About::Stats, Query::Totals),
+            Question::Connections => Next::Answer(Box::new(QueryResult::Connections(self.totals(now).metrics()))),
+            Question::Health => Next::Answer(Box::new(QueryResult::Health(self.assess(now)))),
             Question::Events(_) | Question::Monitoring if !by.roles().admin => {
                 return Err(Reject::new(Code::Forbidden, "Only admins may see what others do"));
             }
-            Question::Events(filter) => survey(About::Events, Survey::Incidents(Arc::new(filter.into_owned()))),
-            Question::Monitoring => survey(About::Monitoring, Survey::Watched),
+            Question::Events(filter) => survey(About::Events, Query::Incidents(Arc::new(filter.into_owned()))),
+            Question::Monitoring => survey(About::Monitoring, Query::Watched),
         })
     }
 
@@ -180,13 +180,13 @@ impl Shard {
             self.placement.others(self.number).filter_map(|shard| op.to_every_keeper().map(|op| (shard, op))).collect();
         inquiry.awaited = 1 + others.len();
         inquiry.gathered = None;
-        inquiry.survey = if let Op::Survey(survey) = &op { Some(survey.clone()) } else { None };
+        inquiry.survey = if let Op::Query(survey) = &op { Some(survey.clone()) } else { None };
         let connection: ConnectionId = self.id_of(PEER | peer);
         let then = Then::Inquired(Box::new(inquiry));
         let number = self.ask(Ask { to: Some(connection), request: Some(to.text().into()), then }, op);
-        let from = Asker { shard: self.number, ask: number };
+        let from = Requester { shard: self.number, ask: number };
         for (shard, op) in others {
-            self.post(shard, Mail::Ask { from, op });
+            self.post(shard, ShardMessage::Request { from, op });
         }
     }
 
@@ -225,29 +225,29 @@ impl Shard {
         };
         let finding = match (inquiry.about.clone(), reply) {
             (About::Room, Reply::Roster(roster)) => {
-                Finding::Room { view: Box::new(roster.room), online: roster.total as u64 }
+                QueryResult::Room { view: Box::new(roster.room), online: roster.total as u64 }
             }
-            (About::Rooms, Reply::Surveyed(Surveyed::Rooms(mut rooms))) => {
+            (About::Rooms, Reply::PartialResult(PartialResult::Rooms(mut rooms))) => {
                 rooms.rooms.sort_unstable_by(|a, b| a.room.cmp(&b.room));
-                Finding::Rooms(rooms.rooms)
+                QueryResult::Rooms(rooms.rooms)
             }
             (About::Members, Reply::Roster(roster)) => {
                 let next = roster.users.last().filter(|_| roster.is_more).cloned();
                 let about = About::MembersNamed(next);
-                return Ok(Next::Ask(about, Op::Survey(Survey::These(roster.users.into()))));
+                return Ok(Next::Ask(about, Op::Query(Query::These(roster.users.into()))));
             }
-            (About::MembersNamed(next), Reply::Surveyed(Surveyed::Users(users))) => {
-                Finding::Members(People { users: users.users, next })
+            (About::MembersNamed(next), Reply::PartialResult(PartialResult::Users(users))) => {
+                QueryResult::Members(People { users: users.users, next })
             }
-            (About::Typing(room), Reply::Typists(typists)) => Finding::Typing(room, typists),
+            (About::Typing(room), Reply::Typists(typists)) => QueryResult::Typing(room, typists),
             (About::Message(message), Reply::RoomOf(room)) => {
                 let op = RoomOp::Marks { connection: self.id_of(PEER | peer), message };
                 return Ok(Next::Ask(About::Message(message), Op::Room(room, op)));
             }
-            (About::Message(_), Reply::Marks(marks)) => Finding::Message(marks),
-            (About::Users, Reply::Surveyed(Surveyed::Users(UsersView { users, is_more, .. }))) => {
+            (About::Message(_), Reply::Marks(marks)) => QueryResult::Message(marks),
+            (About::Users, Reply::PartialResult(PartialResult::Users(UsersView { users, is_more, .. }))) => {
                 let next = users.last().filter(|_| is_more).map(|last| last.user.clone());
-                Finding::Users(People { users, next })
+                QueryResult::Users(People { users, next })
             }
             (About::Presence, Reply::Presence(view)) => {
                 let may_see = inquiry.by.roles().admin || *inquiry.by.user() == *view.user;
@@ -256,25 +256,35 @@ impl Shard {
                         let op = Op::Connection(newest, ConnectionOp::Describe);
                         return Ok(Next::Ask(About::PresenceOf(Box::new(view)), op));
                     }
-                    None => Finding::Presence { view: Box::new(view), private: may_see.then_some(None) },
+                    None => QueryResult::Presence { view: Box::new(view), private: may_see.then_some(None) },
                 }
             }
             (About::PresenceOf(view), Reply::Described(mut list)) => {
-                Finding::Presence { view, private: Some(list.pop().map(Box::new)) }
+                QueryResult::Presence { view, private: Some(list.pop().map(Box::new)) }
             }
-            (About::Stats, Reply::Surveyed(Surveyed::MessageStats(stats))) => Finding::MessageStats(stats),
-            (About::Stats, Reply::Surveyed(Surveyed::PresenceStats(stats))) => Finding::PresenceStats(stats),
-            (About::Stats, Reply::Surveyed(Surveyed::SessionStats(stats))) => Finding::SessionStats(stats),
-            (About::Events, Reply::Surveyed(Surveyed::Incidents(incidents))) => Finding::Events(incidents),
-            (About::Stats, Reply::Surveyed(Surveyed::Totals(totals))) => Finding::Connections(totals.metrics()),
-            (About::Monitoring, Reply::Surveyed(Surveyed::Watched(watched))) => {
+            (About::Stats, Reply::PartialResult(PartialResult::MessageStats(stats))) => {
+                QueryResult::MessageStats(stats)
+            }
+            (About::Stats, Reply::PartialResult(PartialResult::PresenceStats(stats))) => {
+                QueryResult::PresenceStats(stats)
+            }
+            (About::Stats, Reply::PartialResult(PartialResult::SessionStats(stats))) => {
+                QueryResult::SessionStats(stats)
+            }
+            (About::Events, Reply::PartialResult(PartialResult::Incidents(incidents))) => {
+                QueryResult::Events(incidents)
+            }
+            (About::Stats, Reply::PartialResult(PartialResult::Totals(totals))) => {
+                QueryResult::Connections(totals.metrics())
+            }
+            (About::Monitoring, Reply::PartialResult(PartialResult::Watched(watched))) => {
                 if self.placement.is_cluster() {
-                    return Ok(Next::Ask(About::Watched(watched), Op::Survey(Survey::Totals)));
+                    return Ok(Next::Ask(About::Watched(watched), Op::Query(Query::Totals)));
                 }
-                Finding::Monitoring(Box::new(watched.overview(self.totals(now).metrics())))
+                QueryResult::Monitoring(Box::new(watched.overview(self.totals(now).metrics())))
             }
-            (About::Watched(watched), Reply::Surveyed(Surveyed::Totals(totals))) => {
-                Finding::Monitoring(Box::new(watched.overview(totals.metrics())))
+            (About::Watched(watched), Reply::PartialResult(PartialResult::Totals(totals))) => {
+                QueryResult::Monitoring(Box::new(watched.overview(totals.metrics())))
             }
             _ => return Err(Reject::new(Code::Internal, "The answer was of another kind than the question")),
         };
@@ -282,17 +292,17 @@ impl Shard {
     }
 
     /// This shard's part of what every shard is asked.
-    pub(super) fn survey(&mut self, now: Now, survey: &Survey) -> Surveyed {
+    pub(super) fn survey(&mut self, now: Now, survey: &Query) -> PartialResult {
         match survey {
-            Survey::RoomsOf { user, joined } => Surveyed::Rooms(self.authority.rooms_of(user, joined)),
-            Survey::Users(page) => Surveyed::Users(self.authority.users_shown(now, page)),
-            Survey::These(users) => Surveyed::Users(self.authority.these_users(now, users)),
-            Survey::MessageStats => Surveyed::MessageStats(self.authority.message_stats()),
-            Survey::PresenceStats => Surveyed::PresenceStats(self.authority.presence_stats()),
-            Survey::SessionStats => Surveyed::SessionStats(self.session_stats(now)),
-            Survey::Incidents(filter) => Surveyed::Incidents(self.watching.watch.select(filter)),
-            Survey::Watched => Surveyed::Watched(Box::new(self.watching.watch.watched())),
-            Survey::Totals => Surveyed::Totals(Box::new(self.own_totals(now))),
+            Query::RoomsOf { user, joined } => PartialResult::Rooms(self.authority.rooms_of(user, joined)),
+            Query::Users(page) => PartialResult::Users(self.authority.users_shown(now, page)),
+            Query::These(users) => PartialResult::Users(self.authority.these_users(now, users)),
+            Query::MessageStats => PartialResult::MessageStats(self.authority.message_stats()),
+            Query::PresenceStats => PartialResult::PresenceStats(self.authority.presence_stats()),
+            Query::SessionStats => PartialResult::SessionStats(self.session_stats(now)),
+            Query::Incidents(filter) => PartialResult::Incidents(self.watching.watch.select(filter)),
+            Query::Watched => PartialResult::Watched(Box::new(self.watching.watch.watched())),
+            Query::Totals => PartialResult::Totals(Box::new(self.own_totals(now))),
         }
     }
 
@@ -300,7 +310,8 @@ impl Shard {
     /// nowhere.
     fn session_stats(&self, now: Now) -> SessionStats {
         let mut stats = SessionStats::default();
-        let attached = self.conns.iter().filter(|(_, conn)| conn.is_listening() && conn.standing == Standing::Attached);
+        let attached =
+            self.conns.iter().filter(|(_, conn)| conn.is_listening() && conn.standing == HandshakeState::Attached);
         for (slot, _) in attached {
             stats.sessions += 1;
             stats.tokens += u64::from(self.recovers());

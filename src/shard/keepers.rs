@@ -3,7 +3,7 @@
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::op::Op;
-use crate::mail::{BRIDGE, Placement, ShardNumber};
+use crate::message::{BRIDGE, Placement, ShardNumber};
 use crate::shard::Shard;
 
 impl Shard {
@@ -13,7 +13,7 @@ impl Shard {
             Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
             Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
             Op::Connection(connection, _) => self.holder_of(*connection),
-            Op::Rooms | Op::Users(_) | Op::Broadcast(_) | Op::Survey(_) | Op::RoomOf { .. } => {
+            Op::Rooms | Op::Users(_) | Op::Broadcast(_) | Op::Query(_) | Op::RoomOf { .. } => {
                 self.placement.whoever(self.number)
             }
         }

@@ -51,8 +51,6 @@ pub use flush::{Gone, Wire};
 pub use moves::Departure;
 pub use options::{Allowances, Ice, Options, SocketIo, TurnAccess};
 
-use crate::authority::Authority;
-use crate::authority::embedded::Embedded;
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER, Place};
 use crate::base::limits;
@@ -60,13 +58,15 @@ use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::base::wheel::{Wheel, tick};
-use crate::client::conn::{Conn, Ending, Stage};
-use crate::client::outbound::{NOBODY, Outbound};
 use crate::codec::jwt::Verifier;
 use crate::codec::recovery::RecoveryKey;
+use crate::connection::conn::{CloseState, Conn, ConnStage};
+use crate::connection::outbound::{NOBODY, Outbound};
 use crate::domain::op::{Op, Reply, RoomOp, Scope, UserOp};
-use crate::mail::storage::{Order, Restored};
-use crate::mail::{Asker, Mail, Outgoing, Placement, ShardNumber};
+use crate::message::storage::{Restored, StorageCommand};
+use crate::message::{Outgoing, Placement, Requester, ShardMessage, ShardNumber};
+use crate::owner::OwnerContract;
+use crate::owner::embedded::EmbeddedOwner;
 
 use admission::Admission;
 use answers::Ask;
@@ -98,14 +98,14 @@ pub struct Shard {
     fanout: Fanout,
     peer_rooms: PeerRooms,
     outbound: Outbound,
-    authority: Embedded,
+    authority: EmbeddedOwner,
     asks: Slab<Ask>,
     /// Who may connect.
     admission: Admission,
     /// What users may say, and the questions that wait for it.
     credit: Credit,
     /// Mail to itself, not yet read.
-    local: VecDeque<Mail>,
+    local: VecDeque<ShardMessage>,
     /// Mail to other shards, in order.
     outgoing: Vec<Outgoing>,
     /// What the authority has just said; empty but for its memory.
@@ -161,7 +161,7 @@ impl Shard {
         let departed = Departed::new(options.recovery_window_ms);
         Self {
             number,
-            authority: Embedded::new(number, options.rules.clone(), placement, Rng::from_entropy(kept)),
+            authority: EmbeddedOwner::new(number, options.rules.clone(), placement, Rng::from_entropy(kept)),
             congested: vec![false; placement.mailboxes()],
             admission: Admission::new(&options, seed),
             credit: Credit::new(options.allowances.rates, seed),
@@ -207,14 +207,16 @@ impl Shard {
     pub fn received(&mut self, now: Now, slot: u32, input: &mut [u8]) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         conn.seen = tick(now.mono);
-        if conn.ending != Ending::None {
+        if conn.ending != CloseState::None {
             return;
         }
         match conn.stage {
-            Stage::Http(_) => self.received_http(now, slot, input),
-            Stage::Introduction(_) => self.received_introduction(now, slot, input),
-            Stage::WebSocket(_) | Stage::Carrier(_) | Stage::Echo(_) => self.received_frames(now, slot, input),
-            Stage::Lingering => {}
+            ConnStage::Http(_) => self.received_http(now, slot, input),
+            ConnStage::ProxyHeader(_) => self.received_introduction(now, slot, input),
+            ConnStage::WebSocket(_) | ConnStage::EngineIoSocket(_) | ConnStage::Echo(_) => {
+                self.received_frames(now, slot, input)
+            }
+            ConnStage::Draining => {}
         }
     }
 
@@ -223,16 +225,16 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         let is_owed_an_answer = match &conn.stage {
             // A session is told at once when nobody waits for its answer any more.
-            Stage::Http(http) if http.as_ref().is_none_or(|http| http.link.is_none()) => {
+            ConnStage::Http(http) if http.as_ref().is_none_or(|http| http.link.is_none()) => {
                 conn.asks > 0 || !conn.queue.is_empty()
             }
             _ => false,
         };
         match conn.ending {
-            Ending::None if is_owed_an_answer => return self.close_after_answer(now, slot),
+            CloseState::None if is_owed_an_answer => return self.close_after_answer(now, slot),
             // Whoever only ended their side may still be reading; a socket that failed shows when it is written to.
-            Ending::HalfClose | Ending::Close if !conn.queue.is_empty() => {
-                conn.ending = Ending::Close;
+            CloseState::HalfClose | CloseState::Close if !conn.queue.is_empty() => {
+                conn.ending = CloseState::Close;
                 return;
             }
             _ => {}
@@ -246,16 +248,16 @@ impl Shard {
         let Some(conn) = self.conns.get(slot as usize) else { return false };
         match &conn.stage {
             // Where a session answers in its own time, the end of the stream is to be found meanwhile.
-            Stage::Http(Some(http)) if http.is_answering() && http.link.is_some() => {
+            ConnStage::Http(Some(http)) if http.is_answering() && http.link.is_some() => {
                 http.unread.len() < self.options.head.bytes
             }
-            Stage::Http(Some(http)) => !http.is_answering() && !http.is_paused && conn.queue.backlog.is_none(),
-            Stage::Carrier(carrier) => {
+            ConnStage::Http(Some(http)) => !http.is_answering() && !http.is_paused && conn.queue.backlog.is_none(),
+            ConnStage::EngineIoSocket(carrier) => {
                 let session = self.sessions.named(carrier.link);
                 let is_busy = session.is_some_and(|at| self.sessions.list[at as usize].is_busy());
                 !is_busy && !self.waiting.holds(slot)
             }
-            Stage::Echo(_) => conn.queue.backlog.is_none() && !self.waiting.holds(slot),
+            ConnStage::Echo(_) => conn.queue.backlog.is_none() && !self.waiting.holds(slot),
             _ => conn.asks < limits::ASKS_PER_CONNECTION && !self.waiting.holds(slot) && !self.credit.holds(slot),
         }
     }
@@ -271,49 +273,49 @@ impl Shard {
     }
 
     /// Mail came from another shard or from the server.
-    pub fn mail(&mut self, now: Now, mail: Mail) {
+    pub fn mail(&mut self, now: Now, mail: ShardMessage) {
         match mail {
-            Mail::Ask { from, op: Op::Connection(connection, op) } => {
+            ShardMessage::Request { from, op: Op::Connection(connection, op) } => {
                 let reply = self.apply_to_connection(now, connection, op);
-                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+                self.post(from.shard, ShardMessage::Reply { ask: from.ask, reply });
             }
-            Mail::Ask { from, op: Op::Broadcast(direct) } => {
+            ShardMessage::Request { from, op: Op::Broadcast(direct) } => {
                 let reply = Ok(self.broadcast(now, direct));
-                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+                self.post(from.shard, ShardMessage::Reply { ask: from.ask, reply });
             }
-            Mail::Ask { from, op: Op::Survey(survey) } => {
-                let reply = Ok(Reply::Surveyed(self.survey(now, &survey)));
-                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+            ShardMessage::Request { from, op: Op::Query(survey) } => {
+                let reply = Ok(Reply::PartialResult(self.survey(now, &survey)));
+                self.post(from.shard, ShardMessage::Reply { ask: from.ask, reply });
             }
-            Mail::Ask { from, op } => {
+            ShardMessage::Request { from, op } => {
                 let mut out = std::mem::take(&mut self.said);
                 self.authority.ask(now, from, op, &mut out);
                 self.post_all(out);
             }
-            Mail::Notify { user, event } => {
+            ShardMessage::NotifyUser { user, event } => {
                 let mut out = std::mem::take(&mut self.said);
                 self.authority.notify(now, &user, event, &mut out);
                 self.post_all(out);
             }
-            Mail::Store(told) => {
+            ShardMessage::Storage(told) => {
                 let mut out = std::mem::take(&mut self.said);
                 self.authority.told(now, told, &mut out);
                 self.post_all(out);
             }
-            Mail::Supersede { connection, to, token, by, from } => {
+            ShardMessage::Supersede { connection, to, token, by, from } => {
                 self.supersede(now, (connection, to), &token, &by, from);
             }
-            Mail::Answer { ask, reply } => self.answered(now, ask, reply),
-            Mail::Tell { to, event } => self.told(now, to, event),
-            Mail::Hand { to, user, direct } => self.hand(now, to, user, direct),
-            Mail::Handed { user, id } => self.authority.handed(&user, id),
-            Mail::Publish { room, except, packed } => {
+            ShardMessage::Reply { ask, reply } => self.answered(now, ask, reply),
+            ShardMessage::Deliver { to, event } => self.told(now, to, event),
+            ShardMessage::DeliverDurable { to, user, direct } => self.hand(now, to, user, direct),
+            ShardMessage::DurableDelivered { user, id } => self.authority.handed(&user, id),
+            ShardMessage::Publish { room, except, packed } => {
                 let except = self.key_of(except);
                 self.stats.published += 1;
                 self.fanout.publish(&room, except, &packed, &mut self.conns, &mut self.outbound);
                 self.publish_to_peers(&room, except, &packed);
             }
-            Mail::Close { room, packed } => {
+            ShardMessage::Close { room, packed } => {
                 self.fanout.publish(&room, NOBODY, &packed, &mut self.conns, &mut self.outbound);
                 let (place, members) = self.fanout.close(&room, &mut self.conns, &mut self.outbound);
                 for slot in members {
@@ -323,22 +325,24 @@ impl Shard {
                 self.publish_to_peers(&room, NOBODY, &packed);
                 self.close_peer_room(now, &room);
             }
-            Mail::Online { room, users } => self.ask_for_users_in(room, &users),
-            Mail::News { reach, news } => self.news(now, reach, news),
-            Mail::Attempt { connection, address } => self.attempted(now, connection, address),
-            Mail::Admit { connection, address, verdict } => self.admitted(now, connection, address, verdict),
-            Mail::Parted { address } => self.address_left(address),
-            Mail::Claim { from, claim } => self.claimed(now, from, &claim),
-            Mail::Notice(notice) => self.noticed(now, &notice),
-            Mail::Pulse { from, pulse } => self.hear_pulse(from, *pulse),
-            Mail::Redis(state) => self.watching.redis = Some(state),
-            Mail::Keys(verifier) => self.verifier = verifier,
-            Mail::Drain { window_ms } => self.start_draining(now, window_ms),
+            ShardMessage::OnlineUsers { room, users } => self.ask_for_users_in(room, &users),
+            ShardMessage::PresenceUpdate { reach, news } => self.news(now, reach, news),
+            ShardMessage::AdmissionRequest { connection, address } => self.attempted(now, connection, address),
+            ShardMessage::AdmissionVerdict { connection, address, verdict } => {
+                self.admitted(now, connection, address, verdict)
+            }
+            ShardMessage::AddressReleased { address } => self.address_left(address),
+            ShardMessage::QuotaRequest { from, claim } => self.claimed(now, from, &claim),
+            ShardMessage::QuotaGrant(notice) => self.noticed(now, &notice),
+            ShardMessage::ShardReport { from, pulse } => self.hear_pulse(from, *pulse),
+            ShardMessage::RedisState(state) => self.watching.redis = Some(state),
+            ShardMessage::Keys(verifier) => self.verifier = verifier,
+            ShardMessage::Drain { window_ms } => self.start_draining(now, window_ms),
         }
     }
 
     /// Takes what the store is to do, in order.
-    pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Order> {
+    pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, StorageCommand> {
         self.authority.orders(now)
     }
 
@@ -430,7 +434,7 @@ impl Shard {
     }
 
     /// Sends mail, to itself or to another shard.
-    fn post(&mut self, to: ShardNumber, mail: Mail) {
+    fn post(&mut self, to: ShardNumber, mail: ShardMessage) {
         if to == self.number {
             self.local.push_back(mail);
         } else {
@@ -450,25 +454,25 @@ impl Shard {
     fn ask(&mut self, ask: Ask, op: Op) -> u32 {
         let to = self.keeper_of(&op);
         let from = self.expect(ask);
-        self.post(to, Mail::Ask { from, op });
+        self.post(to, ShardMessage::Request { from, op });
         from.ask
     }
 
     /// Expects the answer to a question.
-    fn expect(&mut self, ask: Ask) -> Asker {
+    fn expect(&mut self, ask: Ask) -> Requester {
         match self.key_of(ask.to) {
             NOBODY => {}
             key if key & PEER != 0 => self.count_peer_ask(key & !PEER),
             slot => self.conns[slot as usize].asks += 1,
         }
-        Asker { shard: self.number, ask: self.asks.insert(ask) as u32 }
+        Requester { shard: self.number, ask: self.asks.insert(ask) as u32 }
     }
 
     /// Takes a connection out of the domain: its rooms and its user hear that it is gone.
     fn depart(&mut self, now: Now, slot: u32, departing: Departing) {
         self.part_from_session(now, slot);
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let was_attached = matches!(conn.stage, Stage::WebSocket(_));
+        let was_attached = matches!(conn.stage, ConnStage::WebSocket(_));
         if !was_attached {
             return;
         }
@@ -478,7 +482,7 @@ impl Shard {
         let awaited = self.rooms_awaited(slot);
         self.note_departed(now, slot, departing);
         let conn = &mut self.conns[slot as usize];
-        conn.stage = Stage::Lingering;
+        conn.stage = ConnStage::Draining;
         conn.deadline = 0;
         let identity = conn.identity.take();
         self.leave_address(self.arrivals.address(slot));

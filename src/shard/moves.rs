@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::client::conn::{Ending, Stage};
-use crate::mail::ShardNumber;
+use crate::connection::conn::{CloseState, ConnStage};
+use crate::message::ShardNumber;
 use crate::shard::Shard;
 
 /// A connection that goes to another shard.
@@ -27,8 +27,8 @@ impl Shard {
         if !conn.queue.is_empty() {
             return false;
         }
-        conn.stage = Stage::Lingering;
-        conn.ending = Ending::HalfClosed;
+        conn.stage = ConnStage::Draining;
+        conn.ending = CloseState::HalfClosed;
         conn.deadline = 0;
         let from = self.arrivals.address(slot);
         self.departures.push(Departure { slot, to, from, unread: unread.to_vec() });

@@ -8,14 +8,14 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX, is_name};
 use crate::base::time::Now;
-use crate::client::carrier::Link;
-use crate::client::credentials;
-use crate::client::namespace::{ConnectPayload, Fault, Heard, INVALID_NAMESPACE, Space};
-use crate::client::peer::{Peer, Recovery};
 use crate::codec::engineio::{self, Data, Version};
 use crate::codec::http::{Head, query_value};
 use crate::codec::json::Object;
 use crate::codec::socketio::{self as packets, Event};
+use crate::connection::credentials;
+use crate::connection::engineio_socket::SessionLink;
+use crate::connection::namespace::{ConnectPayload, Fault, Heard, INVALID_NAMESPACE, Space};
+use crate::connection::peer::{Peer, Recovery};
 use crate::dialect::socketio::{self as dialects, Answer, Dialect, NAMESPACES, Reference};
 use crate::domain::access::Identity;
 use crate::domain::command::Command;
@@ -169,7 +169,7 @@ impl Shard {
         if self.sessions.peers.len() >= SLOTS_MAX as usize {
             return None;
         }
-        let link = Link::new(at, &client.session.nonce);
+        let link = SessionLink::new(at, &client.session.nonce);
         let namespace = self.spaces()[usize::from(space)];
         let stated = client.handshake.as_ref().and_then(|handshake| handshake.dialect);
         let stated = stated.filter(|dialect| dialect.namespace() == namespace);

@@ -17,8 +17,8 @@ use crate::base::time::Now;
 use crate::dialect::socketio::{self as dialects, Dialect};
 use crate::domain::op::{Op, Reply, UsersPage, UsersView};
 use crate::domain::reject::Reject;
-use crate::domain::survey::{Survey, Surveyed};
-use crate::mail::{Mail, ShardNumber};
+use crate::domain::survey::{PartialResult, Query};
+use crate::message::{ShardMessage, ShardNumber};
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
 
@@ -74,7 +74,7 @@ impl Census {
     /// Takes one keeper's answer; whether it was the last.
     pub(super) fn take_part(&mut self, part: Result<Reply, Reject>) -> bool {
         self.awaited -= 1;
-        if let Ok(Reply::Surveyed(Surveyed::Users(part))) = part {
+        if let Ok(Reply::PartialResult(PartialResult::Users(part))) = part {
             self.found.add(part, self.limit);
         }
         self.awaited == 0
@@ -100,7 +100,7 @@ impl Shard {
         greeting.not_before = now.mono + self.options.presence_batch_ms;
         std::mem::swap(&mut greeting.next, &mut greeting.asked);
         let limit = if is_told { limits::USERS_LISTED } else { 0 };
-        let survey = Survey::Users(UsersPage { after: None, limit });
+        let survey = Query::Users(UsersPage { after: None, limit });
         let own = self.placement.whoever(self.number);
         let keepers = self.placement.others(self.number).chain([own]);
         self.count_users(Subject::All, limit, keepers.map(|keeper| (keeper, survey.clone())).collect());
@@ -113,17 +113,17 @@ impl Shard {
             by_keeper[usize::from(self.placement.of(user))].push(user.clone());
         }
         let keepers = by_keeper.into_iter().zip(0..).filter(|(users, _)| !users.is_empty());
-        let survey = |users: Vec<Name>| Survey::These(Arc::from(users));
+        let survey = |users: Vec<Name>| Query::These(Arc::from(users));
         let parts = keepers.map(|(users, keeper)| (keeper, survey(users))).collect();
         self.count_users(Subject::Room(room), usize::MAX, parts);
     }
 
-    fn count_users(&mut self, of: Subject, limit: usize, parts: Vec<(ShardNumber, Survey)>) {
+    fn count_users(&mut self, of: Subject, limit: usize, parts: Vec<(ShardNumber, Query)>) {
         let census = Census { of, awaited: parts.len(), limit, found: UsersView::default() };
         let ask = Ask { to: None, request: None, then: Then::Counted(Box::new(census)) };
         let from = self.expect(ask);
         for (keeper, survey) in parts {
-            self.post(keeper, Mail::Ask { from, op: Op::Survey(survey) });
+            self.post(keeper, ShardMessage::Request { from, op: Op::Query(survey) });
         }
     }
 

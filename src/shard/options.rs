@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use crate::base::network::Network;
 use crate::base::time::Now;
-use crate::client::credentials::Origins;
-use crate::client::session;
-use crate::client::websocket::{Heartbeat, SignalRate};
 use crate::codec::http::HeadLimits;
 use crate::codec::turn::{self, TurnSecret};
 use crate::codec::{engineio, json, socketio, ws};
-use crate::domain::allowance::{AttemptRules, Rates};
+use crate::connection::credentials::Origins;
+use crate::connection::session;
+use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::monitoring::Load;
 use crate::domain::op::Rules;
+use crate::domain::quota::{AttemptRules, Rates};
 
 /// A shard's settings.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::base::time::Now;
-use crate::client::outbound::Segment;
-use crate::client::session::Route;
+use crate::connection::outbound::Segment;
+use crate::connection::session::Route;
 use crate::dialect::packed::ForPeers;
 use crate::dialect::socketio::Dialect;
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};

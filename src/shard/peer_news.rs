@@ -2,22 +2,22 @@
 
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
-use crate::client::outbound::Segment;
-use crate::client::peer::Peer;
+use crate::connection::outbound::Segment;
+use crate::connection::peer::Peer;
 use crate::dialect::socketio::Dialect;
 use crate::domain::op::{Op, UserOp};
-use crate::mail::{Mail, News, Reach};
+use crate::message::{PresenceUpdate, ShardMessage, UpdateReach};
 use crate::shard::Shard;
 use crate::shard::answers::Ask;
 use crate::shard::bulletin::Notice;
 
 impl Shard {
     /// Passes news of a user on to the rooms of one of its peers; whether the peer is here.
-    pub(super) fn pass_on_around(&mut self, of: ConnectionId, news: &std::sync::Arc<News>) -> bool {
+    pub(super) fn pass_on_around(&mut self, of: ConnectionId, news: &std::sync::Arc<PresenceUpdate>) -> bool {
         let Some(peer) = self.peer_at(of) else { return false };
         for room in self.rooms_of_peer(peer) {
             let home = self.placement.of(&room);
-            self.post(home, Mail::News { reach: Reach::Room(room), news: news.clone() });
+            self.post(home, ShardMessage::PresenceUpdate { reach: UpdateReach::Room(room), news: news.clone() });
         }
         true
     }

@@ -16,9 +16,9 @@ use std::sync::Arc;
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::base::time::Now;
-use crate::client::namespace::ConnectPayload;
-use crate::client::peer::Recovery;
 use crate::codec::{recovery, ws};
+use crate::connection::namespace::ConnectPayload;
+use crate::connection::peer::Recovery;
 use crate::dialect::offset::{self, Offset};
 use crate::dialect::socketio::{self as dialects, Answer, Dialect, Reference};
 use crate::domain::event::{Event, PeerName};
@@ -26,7 +26,7 @@ use crate::domain::op::{JoinRoom, Op, Reply, RoomOp};
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::{Returned, Returning as Return, SessionOp};
 use crate::domain::reject::Reject;
-use crate::mail::Mail;
+use crate::message::ShardMessage;
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
 use crate::shard::peer_rooms::{Run, Standing};
@@ -229,7 +229,7 @@ impl Shard {
         let then = Then::Claimed { secret: secret.clone(), former };
         let from = self.expect(Ask { to: Some(connection), request: None, then });
         let shard = if self.may_be(former) { self.holder_of(former) } else { self.number };
-        self.post(shard, Mail::Supersede { connection: former, to: Some(connection), token: secret, by, from });
+        self.post(shard, ShardMessage::Supersede { connection: former, to: Some(connection), token: secret, by, from });
         Ok(())
     }
 

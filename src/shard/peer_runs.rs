@@ -5,10 +5,10 @@
 //! a member of several rooms whose messages carry offsets gets a copy of its own, since its offsets name all of its rooms.
 
 use crate::base::few::Few;
-use crate::client::outbound::Segment;
-use crate::client::peer::Peer;
-use crate::client::session::Route;
 use crate::codec::ws;
+use crate::connection::outbound::Segment;
+use crate::connection::peer::Peer;
+use crate::connection::session::Route;
 use crate::dialect::offset;
 use crate::shard::Shard;
 use crate::shard::peer_rooms::{Group, PeerRooms, RUN_BYTES, Run, SPARE_RUNS};

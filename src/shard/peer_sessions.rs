@@ -4,9 +4,9 @@
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::base::time::Now;
-use crate::client::peer::{PeerMembership, Recovery};
-use crate::client::session::Reason;
 use crate::codec::recovery;
+use crate::connection::peer::{PeerMembership, Recovery};
+use crate::connection::session::Reason;
 use crate::dialect::socketio::{Answer, Reference};
 use crate::domain::access::Identity;
 use crate::domain::command::MediaState;
@@ -14,7 +14,7 @@ use crate::domain::op::{Op, Reply};
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
-use crate::mail::{Asker, Mail};
+use crate::message::{Requester, ShardMessage};
 use crate::shard::Shard;
 use crate::shard::answers::Ask;
 use crate::shard::recovery::{Appearance, Departing, failed};
@@ -106,7 +106,7 @@ impl Shard {
         (connection, to): (ConnectionId, ConnectionId),
         secret: &str,
         by: &Identity,
-        from: Asker,
+        from: Requester,
     ) {
         if let Some(peer) = self.peer_at(connection)
             && self.peer_identity(peer).is_some_and(|own| own.user() == by.user())
@@ -132,9 +132,9 @@ impl Shard {
             Some(session) => {
                 self.ask(Ask::forgotten(), op);
                 let reply = Ok(Reply::Session(Some(Box::new(session))));
-                self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+                self.post(from.shard, ShardMessage::Reply { ask: from.ask, reply });
             }
-            None => self.post(self.keeper_of(&op), Mail::Ask { from, op }),
+            None => self.post(self.keeper_of(&op), ShardMessage::Request { from, op }),
         }
     }
 

@@ -8,9 +8,9 @@ use crate::base::ids::PEER;
 use crate::base::limits;
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
-use crate::client::conn::{Membership, Stage};
-use crate::client::session::Reason;
 use crate::codec::ws::{self, Event as Frame, Input};
+use crate::connection::conn::{ConnStage, Membership};
+use crate::connection::session::Reason;
 use crate::dialect::raw;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{Command, Draft, Join, Target};
@@ -38,7 +38,7 @@ impl Shard {
                 return input.remaining();
             }
             // The decoder is taken along, so that handling a frame may change the connection.
-            let Stage::WebSocket(socket) = &mut conn.stage else { return 0 };
+            let ConnStage::WebSocket(socket) = &mut conn.stage else { return 0 };
             let mut decoder = std::mem::take(&mut socket.decoder);
             let outcome = decoder.next(&mut input, &limits);
             let is_more = match outcome {
@@ -53,7 +53,7 @@ impl Shard {
                 }
             };
             if let Some(conn) = self.conns.get_mut(slot as usize)
-                && let Stage::WebSocket(socket) = &mut conn.stage
+                && let ConnStage::WebSocket(socket) = &mut conn.stage
             {
                 socket.decoder = decoder;
             }
@@ -326,7 +326,7 @@ impl Shard {
     fn spend_signal(&mut self, now: Now, slot: u32) -> Result<(), Reject> {
         let rate = self.options.signals;
         let is_granted = match self.conns.get_mut(slot as usize).map(|conn| &mut conn.stage) {
-            Some(Stage::WebSocket(socket)) => socket.spend_signal(now.mono, rate),
+            Some(ConnStage::WebSocket(socket)) => socket.spend_signal(now.mono, rate),
             _ => match self.sessions.peers.get_mut((slot & !PEER) as usize) {
                 Some(peer) if slot & PEER != 0 => peer.signals.spend(now.mono, rate),
                 _ => true,
@@ -377,7 +377,7 @@ impl Shard {
             self.stats.slow_consumers += 1;
             self.send_raw(slot, |out| raw::disconnect(out, "slow-consumer", Some(0), now));
             self.close_websocket(now, slot, 4413, "slow consumer");
-        } else if let Some(Stage::Carrier(carrier)) = self.conns.get(slot as usize).map(|conn| &conn.stage)
+        } else if let Some(ConnStage::EngineIoSocket(carrier)) = self.conns.get(slot as usize).map(|conn| &conn.stage)
             && let Some(at) = self.sessions.named(carrier.link)
         {
             self.feed(now, at, |session, context| session.close(Reason::SlowConsumer, context));

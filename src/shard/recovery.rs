@@ -11,9 +11,9 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::client::conn::Conn;
-use crate::client::outbound::Backlog;
 use crate::codec::{recovery, ws};
+use crate::connection::conn::Conn;
+use crate::connection::outbound::Backlog;
 use crate::dialect::raw;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{Has, MediaState};
@@ -23,7 +23,7 @@ use crate::domain::presence::Parting;
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::{Returned, Returning, SessionOp};
 use crate::domain::reject::{Code, Reject};
-use crate::mail::{Asker, Mail};
+use crate::message::{Requester, ShardMessage};
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
 
@@ -235,7 +235,7 @@ impl Shard {
         let from = self.expect(Ask { to: Some(connection), request, then: Then::Session });
         // The former connection's shard is asked first, if there is such a shard: the connection may be there still.
         let shard = if self.may_be(former) { self.holder_of(former) } else { self.number };
-        self.post(shard, Mail::Supersede { connection: former, to: None, token: token.into(), by, from });
+        self.post(shard, ShardMessage::Supersede { connection: former, to: None, token: token.into(), by, from });
         Ok(())
     }
 
@@ -392,7 +392,7 @@ impl Shard {
         (connection, to): (ConnectionId, Option<ConnectionId>),
         token: &str,
         by: &Identity,
-        from: Asker,
+        from: Requester,
     ) {
         if let Some(to) = to {
             return self.supersede_peer(now, (connection, to), token, by, from);
@@ -412,10 +412,10 @@ impl Shard {
         }
         if let Some(session) = self.departed.take(now, token_hash) {
             let reply = Ok(Reply::Session(Some(Box::new(session))));
-            return self.post(from.shard, Mail::Answer { ask: from.ask, reply });
+            return self.post(from.shard, ShardMessage::Reply { ask: from.ask, reply });
         }
         let op = Op::Session(connection, SessionOp::Take { token: token_hash });
-        self.post(self.placement.of(connection.text().as_str()), Mail::Ask { from, op });
+        self.post(self.placement.of(connection.text().as_str()), ShardMessage::Request { from, op });
     }
 
     /// Notes that a member shows other media.

@@ -7,13 +7,13 @@ mod upgrade;
 
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::client::conn::{Ending, Stage};
-use crate::client::http::{Http, Phase, Request};
 use crate::codec::http::{Body, CONTINUE, Connection, Framing, Head, parse_head};
+use crate::connection::conn::{CloseState, ConnStage};
+use crate::connection::http::{Http, Phase, Request};
 use crate::dialect::rest::Call;
 use crate::domain::access::Identity;
 use crate::domain::op::Reply;
-use crate::mail::ShardNumber;
+use crate::message::ShardNumber;
 use crate::shard::Shard;
 
 use answer::Admitted;
@@ -52,7 +52,7 @@ impl Shard {
     /// Bytes came on a connection that speaks HTTP.
     pub(super) fn received_http(&mut self, now: Now, slot: u32, input: &mut [u8]) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let Stage::Http(kept) = &mut conn.stage else { return };
+        let ConnStage::Http(kept) = &mut conn.stage else { return };
         let was_paused = kept.as_mut().is_some_and(|http| std::mem::take(&mut http.is_paused));
         match kept.as_mut().map(|http| std::mem::take(&mut http.unread)) {
             Some(mut unread) if !unread.is_empty() => {
@@ -75,10 +75,10 @@ impl Shard {
         let mut at = 0;
         while at < bytes.len() {
             let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-            if conn.ending != Ending::None {
+            if conn.ending != CloseState::None {
                 return;
             }
-            let Stage::Http(kept) = &mut conn.stage else { return };
+            let ConnStage::Http(kept) = &mut conn.stage else { return };
             let mut http = kept.take().unwrap_or_default();
             let step = match std::mem::take(&mut http.phase) {
                 Phase::Answering(reply) => {
@@ -136,7 +136,7 @@ impl Shard {
 
     fn keep(&mut self, slot: u32, http: Box<Http>) {
         if let Some(conn) = self.conns.get_mut(slot as usize) {
-            conn.stage = Stage::Http(Some(http));
+            conn.stage = ConnStage::Http(Some(http));
         }
     }
 
@@ -144,7 +144,7 @@ impl Shard {
     /// nobody gets more by sending it bit by bit.
     fn keep_unread(&mut self, now: Now, slot: u32, unread: &[u8], is_begun: bool) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let Stage::Http(kept) = &mut conn.stage else { return };
+        let ConnStage::Http(kept) = &mut conn.stage else { return };
         if unread.is_empty() {
             return;
         }

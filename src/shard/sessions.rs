@@ -1,7 +1,7 @@
 //! Engine.IO sessions on a shard: each is fed what happens to it, what it wants done is done, and when the turn ends, each
 //! that something happened to has its poll answered, its timer set, or is forgotten.
 //!
-//! A TCP connection names the session it carries by a [`Link`]; a session names its connections by their slots. The latter
+//! A TCP connection names the session it carries by a [`SessionLink`]; a session names its connections by their slots. The latter
 //! hold because a connection that has to do with a session tells it before it goes ([`Shard::part_from_session`]).
 
 use std::collections::VecDeque;
@@ -12,15 +12,15 @@ use crate::base::ids::{ConnectionId, Nonce, Place, SESSION, SLOTS_MAX};
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
 use crate::base::wheel::{TICK_MS, Tick, tick};
-use crate::client::carrier::Link;
-use crate::client::conn::Stage;
-use crate::client::namespace::Namespaces;
-use crate::client::outbound::{NOBODY, Segment};
-use crate::client::peer::{Peer, Recovery};
-use crate::client::session::{Context, Effect, Effects, Reason, Route, Session};
 use crate::codec::engineio::{Data, Packet, Refusal, Version};
 use crate::codec::ws;
-use crate::mail::ShardNumber;
+use crate::connection::conn::ConnStage;
+use crate::connection::engineio_socket::SessionLink;
+use crate::connection::namespace::Namespaces;
+use crate::connection::outbound::{NOBODY, Segment};
+use crate::connection::peer::{Peer, Recovery};
+use crate::connection::session::{Context, Effect, Effects, Reason, Route, Session};
+use crate::message::ShardNumber;
 use crate::shard::Shard;
 use crate::shard::arrivals::Arrivals;
 use crate::shard::conformance::Late;
@@ -100,7 +100,7 @@ impl Sessions {
     }
 
     /// The session that a connection names, if it is still there.
-    pub(super) fn named(&self, link: Link) -> Option<u32> {
+    pub(super) fn named(&self, link: SessionLink) -> Option<u32> {
         let client = self.list.get(link.session as usize)?;
         link.is(&client.session.nonce).then_some(link.session)
     }
@@ -245,8 +245,8 @@ impl Shard {
     /// Has the WebSocket that carried a session, or asked to, close.
     fn close_carrier(&mut self, now: Now, slot: u32, code: u16) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        if matches!(conn.stage, Stage::Carrier(_)) {
-            conn.stage = Stage::Lingering;
+        if matches!(conn.stage, ConnStage::EngineIoSocket(_)) {
+            conn.stage = ConnStage::Draining;
             self.waiting.forget(slot);
             let segment = self.outbound.encode(|out| ws::encode_close(out, code, ""));
             self.push(slot, segment);
@@ -294,12 +294,12 @@ impl Shard {
     pub(super) fn part_from_session(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
         let link = match &mut conn.stage {
-            Stage::Http(Some(http)) => http.link.take(),
-            Stage::Carrier(carrier) => Some(carrier.link),
+            ConnStage::Http(Some(http)) => http.link.take(),
+            ConnStage::EngineIoSocket(carrier) => Some(carrier.link),
             _ => None,
         };
-        if matches!(conn.stage, Stage::Carrier(_)) {
-            conn.stage = Stage::Lingering;
+        if matches!(conn.stage, ConnStage::EngineIoSocket(_)) {
+            conn.stage = ConnStage::Draining;
             self.waiting.forget(slot);
         }
         if let Some(at) = link.and_then(|link| self.sessions.named(link)) {

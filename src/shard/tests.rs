@@ -5,11 +5,11 @@ mod online;
 mod sessions;
 
 use super::*;
-use crate::client::credentials::Origins;
-use crate::client::websocket::{Heartbeat, SignalRate};
 use crate::codec::http::HeadLimits;
 use crate::codec::jwt::VerifierOptions;
 use crate::codec::ws;
+use crate::connection::credentials::Origins;
+use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::event::{Event, Joined, PeerName};
 use crate::domain::op::{Rules, Scope};
 
@@ -261,7 +261,7 @@ fn the_greeting_comes_first_though_a_room_is_quicker_than_the_user() {
         epoch: "e".into(),
         seq: 0,
     };
-    desk.shard.mail(NOW, Mail::Tell { to, event: Event::Joined(Box::new(joined)) });
+    desk.shard.mail(NOW, ShardMessage::Deliver { to, event: Event::Joined(Box::new(joined)) });
     desk.turn();
     let told = desk.paper.take(slot);
     let (greeting, joined) = (told.find(r#""connect""#).expect("a greeting"), told.find("room-joined").expect("news"));

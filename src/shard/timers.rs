@@ -1,15 +1,15 @@
 //! What a shard does because time has passed: heartbeats, expiring tokens, slow requests, batches, the authority's own
 //! business.
 
-use crate::authority::Authority;
 use crate::base::ids::SESSION;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::base::wheel::{TICK_MS, tick};
-use crate::client::conn::{Ending, Stage};
-use crate::client::outbound::Segment;
-use crate::client::websocket::Beat;
 use crate::codec::ws;
+use crate::connection::conn::{CloseState, ConnStage};
+use crate::connection::outbound::Segment;
+use crate::connection::websocket::Beat;
+use crate::owner::OwnerContract;
 use crate::shard::Shard;
 
 /// A ping without a payload, as a server sends it.
@@ -76,8 +76,8 @@ impl Shard {
             conn.deadline = 0;
             return self.out_of_time(now, slot);
         }
-        let Stage::WebSocket(socket) = &mut conn.stage else { return };
-        if conn.ending != Ending::None {
+        let ConnStage::WebSocket(socket) = &mut conn.stage else { return };
+        if conn.ending != CloseState::None {
             return;
         }
         if conn.expires_at != 0 && now.unix_seconds() >= u64::from(conn.expires_at) {
@@ -101,15 +101,15 @@ impl Shard {
     /// A stage took longer than it may. A client that is still taking an answer is waited for.
     fn out_of_time(&mut self, now: Now, slot: u32) {
         let conn = &mut self.conns[slot as usize];
-        if let (Stage::Http(_), Some(backlog)) = (&conn.stage, &mut conn.queue.backlog)
+        if let (ConnStage::Http(_), Some(backlog)) = (&conn.stage, &mut conn.queue.backlog)
             && backlog.take_progress() >= limits::TAKEN_BYTES_MIN
         {
             return self.set_deadline(now, slot, limits::CLOSING_MS);
         }
         match &self.conns[slot as usize].stage {
-            Stage::Http(Some(http)) if http.has_begun() => self.request_timed_out(now, slot),
-            Stage::Introduction(_) | Stage::Http(_) | Stage::Lingering => self.abort(slot),
-            Stage::WebSocket(_) | Stage::Carrier(_) | Stage::Echo(_) => {}
+            ConnStage::Http(Some(http)) if http.has_begun() => self.request_timed_out(now, slot),
+            ConnStage::ProxyHeader(_) | ConnStage::Http(_) | ConnStage::Draining => self.abort(slot),
+            ConnStage::WebSocket(_) | ConnStage::EngineIoSocket(_) | ConnStage::Echo(_) => {}
         }
     }
 
@@ -128,7 +128,7 @@ impl Shard {
             0 => None,
             at => Some(u64::from(at) * TICK_MS),
         };
-        if let Stage::WebSocket(socket) = &conn.stage {
+        if let ConnStage::WebSocket(socket) = &conn.stage {
             next = Some(socket.next_beat(now.mono, conn.seen, self.options.heartbeat));
             if conn.expires_at != 0 {
                 let left_ms = (u64::from(conn.expires_at) * 1000).saturating_sub(now.wall);

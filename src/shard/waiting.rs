@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use crate::base::time::Now;
-use crate::client::conn::{Conn, Stage};
+use crate::connection::conn::{Conn, ConnStage};
 use crate::shard::Shard;
 
-/// Who waits, and the frames that do. Requests wait in their connection's own [`crate::client::http::Http`].
+/// Who waits, and the frames that do. Requests wait in their connection's own [`crate::connection::http::Http`].
 #[derive(Default)]
 pub(super) struct Waiting {
     /// Connections that may have waited long enough.
@@ -52,9 +52,9 @@ impl Shard {
 
     fn read_any_frames(&mut self, now: Now, slot: u32, bytes: &mut [u8]) -> usize {
         match self.conns.get(slot as usize).map(|conn| &conn.stage) {
-            Some(Stage::WebSocket(_)) => self.read_frames(now, slot, bytes),
-            Some(Stage::Carrier(_)) => self.read_carrier(now, slot, bytes),
-            Some(Stage::Echo(_)) => self.read_echo(now, slot, bytes),
+            Some(ConnStage::WebSocket(_)) => self.read_frames(now, slot, bytes),
+            Some(ConnStage::EngineIoSocket(_)) => self.read_carrier(now, slot, bytes),
+            Some(ConnStage::Echo(_)) => self.read_echo(now, slot, bytes),
             _ => 0,
         }
     }
@@ -64,13 +64,16 @@ impl Shard {
         for slot in std::mem::take(&mut self.waiting.to_look_at) {
             match self.conns.get(slot as usize) {
                 // Where there is a backlog, its end brings the connection here again.
-                Some(Conn { stage: Stage::Http(Some(http)), queue, .. })
+                Some(Conn { stage: ConnStage::Http(Some(http)), queue, .. })
                     if http.is_paused && queue.backlog.is_none() =>
                 {
                     self.received_http(now, slot, &mut []);
                     self.resumed.push(slot);
                 }
-                Some(Conn { stage: Stage::WebSocket(_) | Stage::Carrier(_) | Stage::Echo(_), .. }) => {
+                Some(Conn {
+                    stage: ConnStage::WebSocket(_) | ConnStage::EngineIoSocket(_) | ConnStage::Echo(_),
+                    ..
+                }) => {
                     self.read_held(now, slot);
                 }
                 _ => {}

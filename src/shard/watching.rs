@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use crate::base::ids::PEER;
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::client::conn::Standing;
+use crate::connection::conn::HandshakeState;
 use crate::domain::monitoring::{
     Census, Figures, Health, Load, Reach, Stats, Totals, Visitor, Vitals, Watch, assess, shortened,
 };
 use crate::domain::question::Happening;
 use crate::domain::reject::{Code, Reject};
-use crate::mail::storage::State;
-use crate::mail::{Mail, Pulse, ShardNumber, redis};
+use crate::message::storage::StorageState;
+use crate::message::{ShardMessage, ShardNumber, ShardReport, redis};
 use crate::shard::Shard;
 use crate::shard::recovery::Departing;
 
@@ -25,19 +25,19 @@ pub(super) struct Watching {
     pub(super) watch: Watch,
     census: Census,
     /// What each shard told last.
-    pulses: Vec<Pulse>,
+    pulses: Vec<ShardReport>,
     /// When the others are told, in monotonic milliseconds; 0 while nothing moves.
     due: u64,
     /// The longest queue between shards, as last seen.
     queue: u64,
     /// How Redis is, once that was told.
-    pub(super) redis: Option<redis::State>,
+    pub(super) redis: Option<redis::RedisState>,
 }
 
 impl Watching {
     pub(super) fn new(shards: usize, seed: u64, now: Now) -> Self {
         let (watch, census) = (Watch::new(seed), Census::new(shards, now));
-        Self { watch, census, pulses: vec![Pulse::default(); shards], due: 0, queue: 0, redis: None }
+        Self { watch, census, pulses: vec![ShardReport::default(); shards], due: 0, queue: 0, redis: None }
     }
 
     /// When the others are told next.
@@ -66,7 +66,7 @@ impl Shard {
     }
 
     /// Another shard has told what it counts.
-    pub(super) fn hear_pulse(&mut self, from: ShardNumber, pulse: Pulse) {
+    pub(super) fn hear_pulse(&mut self, from: ShardNumber, pulse: ShardReport) {
         self.watching.census.hear(usize::from(from), pulse.figures);
         if let Some(known) = self.watching.pulses.get_mut(usize::from(from)) {
             *known = pulse;
@@ -80,13 +80,13 @@ impl Shard {
         self.watching.due = if opened_lately + attempts == 0 { 0 } else { now.mono + TELL_EVERY_MS };
         let from = self.number;
         for shard in (0..self.placement.shards() as ShardNumber).filter(|shard| *shard != from) {
-            self.outgoing.push((shard, Mail::Pulse { from, pulse: Box::new(pulse) }));
+            self.outgoing.push((shard, ShardMessage::ShardReport { from, pulse: Box::new(pulse) }));
         }
     }
 
-    fn take_pulse(&mut self, now: Now) -> Pulse {
+    fn take_pulse(&mut self, now: Now) -> ShardReport {
         let figures = self.watching.watch.take_figures(now);
-        let pulse = Pulse { figures, storage_lag_ms: self.authority.storage_lag_ms(now), stats: self.stats() };
+        let pulse = ShardReport { figures, storage_lag_ms: self.authority.storage_lag_ms(now), stats: self.stats() };
         self.hear_pulse(self.number, pulse);
         pulse
     }
@@ -118,9 +118,9 @@ impl Shard {
     }
 
     /// How Redis is, if rooms and users are out of reach because of that.
-    pub(super) fn lost_redis(&self) -> Option<redis::State> {
+    pub(super) fn lost_redis(&self) -> Option<redis::RedisState> {
         let state = self.watching.redis.unwrap_or_default();
-        (self.placement.is_cluster() && state != redis::State::Good).then_some(state)
+        (self.placement.is_cluster() && state != redis::RedisState::Good).then_some(state)
     }
 
     /// What health is judged by.
@@ -132,7 +132,7 @@ impl Shard {
         let lag_ms = pulses.iter().map(|pulse| pulse.storage_lag_ms).max().unwrap_or_default();
         let store = match self.authority.store_state() {
             _ if !self.options.rules.has_store || self.placement.is_cluster() => Reach::Unused,
-            State::Good => Reach::Reached,
+            StorageState::Good => Reach::Reached,
             state => Reach::Lost(state.as_str().into()),
         };
         Vitals {
@@ -146,7 +146,7 @@ impl Shard {
             redis: match self.lost_redis() {
                 _ if !self.placement.is_cluster() => Reach::Unused,
                 None => Reach::Reached,
-                Some(redis::State::Full) => Reach::Lost("it takes no writes".into()),
+                Some(redis::RedisState::Full) => Reach::Lost("it takes no writes".into()),
                 Some(_) => Reach::Lost("it does not answer".into()),
             },
         }
@@ -165,7 +165,7 @@ impl Shard {
         let (had_come, came_at) = match key & PEER {
             0 => {
                 let conn = self.conns.get(key as usize);
-                (conn.is_some_and(|conn| conn.standing == Standing::Attached), self.arrivals.came_at(key, now))
+                (conn.is_some_and(|conn| conn.standing == HandshakeState::Attached), self.arrivals.came_at(key, now))
             }
             _ => {
                 let peer = self.sessions.peers.get((key & !PEER) as usize);

@@ -9,13 +9,13 @@ use super::support::process::wait_until;
 use super::support::server::{Server, token};
 
 /// A client of `colon` that waits for its acks.
-struct Asker {
+struct Requester {
     socket: Socket,
     id: String,
     asked: u64,
 }
 
-impl Asker {
+impl Requester {
     fn connect(server: &Server, user: &str, claims: &Value) -> Self {
         let mut socket = Socket::open(&server.address, "/socket.io/");
         socket.send(&format!("40/chat,{}", json!({ "token": token(user, claims) })));
@@ -86,7 +86,7 @@ fn rooms_are_described_listed_and_their_users_named() {
         ada.join("open", "ada");
         let mut second = raw(&server, "ada");
         second.join("open", "ada-2");
-        let mut bob = Asker::connect(&server, "bob", &json!({ "username": "Bob" }));
+        let mut bob = Requester::connect(&server, "bob", &json!({ "username": "Bob" }));
         bob.join(&server, "bob", "open");
         let answer = bob.ask("room:info", &json!({ "chatId": "open" }));
         let info = &answer["roomInfo"];
@@ -128,7 +128,7 @@ fn rooms_are_described_listed_and_their_users_named() {
         let second = bob.ask("room:online", &json!({ "chatId": "open", "limit": 1, "after": "ada" }));
         assert_eq!((&second["onlineUsers"][0]["userId"], second.get("next")), (&json!("bob"), None));
 
-        let mut eve = Asker::connect(&server, "eve", &json!({}));
+        let mut eve = Requester::connect(&server, "eve", &json!({}));
         assert_eq!(eve.ask("room:list", &json!({}))["rooms"], json!([]));
         for name in ["room:info", "room:online"] {
             for room in ["nowhere", private.as_str()] {
@@ -150,7 +150,7 @@ fn who_types_and_what_became_of_messages_is_told_to_members() {
         ada.join("tea", "ada");
         let mut cyd = raw(&server, "cyd");
         cyd.join("tea", "cyd");
-        let mut bob = Asker::connect(&server, "bob", &json!({}));
+        let mut bob = Requester::connect(&server, "bob", &json!({}));
         bob.join(&server, "bob", "tea");
         assert_eq!(bob.ask("message:typing-users", &json!({ "chatId": "tea" }))["typingUsers"], json!([]));
         ada.send(&json!({ "type": "typing", "roomId": "tea", "isTyping": true }));
@@ -168,7 +168,7 @@ fn who_types_and_what_became_of_messages_is_told_to_members() {
                 "totalRead": read })
         };
         let status =
-            |bob: &mut Asker| bob.ask("message:delivery-status", &json!({ "messageId": sent }))["status"].clone();
+            |bob: &mut Requester| bob.ask("message:delivery-status", &json!({ "messageId": sent }))["status"].clone();
         let known = status(&mut bob);
         assert_eq!(fields(&known), ["deliveredTo", "lastUpdate", "messageId", "readBy", "sentAt"]);
         assert_eq!((&known["deliveredTo"], &known["readBy"]), (&json!([]), &json!([])));
@@ -181,7 +181,7 @@ fn who_types_and_what_became_of_messages_is_told_to_members() {
         let counted = bob.ask("message:stats", &json!({}))["stats"].clone();
         assert!(counted == stats(1, 1, 1, 1) || counted == stats(0, 1, 1, 1), "{counted}");
 
-        let mut eve = Asker::connect(&server, "eve", &json!({}));
+        let mut eve = Requester::connect(&server, "eve", &json!({}));
         assert_eq!(eve.refused("message:typing-users", &json!({ "chatId": "tea" })).1, CHAT_NOT_FOUND);
         assert_eq!(eve.refused("message:delivery-status", &json!({ "messageId": sent })).1, CHAT_NOT_FOUND);
         let unknown = json!({ "messageId": "0197c1d0-0000-7000-8000-000000000000" });
@@ -197,8 +197,8 @@ fn who_is_here_is_listed_counted_and_described() {
         let server = Server::of_shards(shards, &[]);
         let mut ada = raw(&server, "ada");
         let claims = json!({ "username": "Bob", "email": "bob@example.org" });
-        let mut bob = Asker::connect(&server, "bob", &claims);
-        let mut root = Asker::connect(&server, "root", &json!({ "role": "admin" }));
+        let mut bob = Requester::connect(&server, "bob", &claims);
+        let mut root = Requester::connect(&server, "root", &json!({ "role": "admin" }));
         ada.send(&json!({ "type": "presence", "status": "away" }));
         wait_until("the status is known", || bob.ask("presence:stats", &json!({}))["stats"]["awayUsers"] == 1);
         let expected = json!({ "totalUsers": 3, "onlineUsers": 2, "awayUsers": 1, "busyUsers": 0, "offlineUsers": 0 });
@@ -238,7 +238,7 @@ fn sessions_are_described_and_counted() {
         let server = Server::of_shards(shards, &[]);
         let mut ada = raw(&server, "ada");
         ada.join("tea", "ada");
-        let mut bob = Asker::connect(&server, "bob", &json!({}));
+        let mut bob = Requester::connect(&server, "bob", &json!({}));
         bob.join(&server, "bob", "tea");
         let session = bob.ask("connection:session-info", &json!({}))["sessionInfo"].clone();
         let expected = ["connectedAt", "lastActivity", "messageQueue", "recoveryToken", "rooms", "socketId", "userId"];
@@ -255,8 +255,8 @@ fn sessions_are_described_and_counted() {
 fn what_happens_to_connections_is_counted_and_admins_see_all_of_it() {
     for shards in [1, 3] {
         let server = Server::of_shards(shards, &[]);
-        let mut root = Asker::connect(&server, "root", &json!({ "role": "admin" }));
-        let mut bob = Asker::connect(&server, "bob", &json!({}));
+        let mut root = Requester::connect(&server, "root", &json!({ "role": "admin" }));
+        let mut bob = Requester::connect(&server, "bob", &json!({}));
         let ada = raw(&server, "ada");
         let ada_id = ada.id().to_owned();
         ada.close();
@@ -308,7 +308,7 @@ fn what_happens_to_connections_is_counted_and_admins_see_all_of_it() {
 #[test]
 fn health_warns_before_a_limit_is_reached() {
     let server = Server::of_shards(1, &["limits.connections=10"]);
-    let mut root = Asker::connect(&server, "root", &json!({ "role": "admin" }));
+    let mut root = Requester::connect(&server, "root", &json!({ "role": "admin" }));
     let _others: Vec<Client> = (0..7).map(|number| raw(&server, &format!("user-{number}"))).collect();
     let health = root.ask("monitoring:health", &json!({}))["health"].clone();
     assert_eq!((&health["status"], &health["issues"]), (&json!("warning"), &json!(["Connections: 8 of 10 (80 %)"])));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard::mail::redis::{Fault, State};
+use switchboard::message::redis::{Fault, RedisState};
 
 use crate::desk::{ADD, APPEND, WRONG, with_desk};
 use crate::support::redis::RedisServer;
@@ -47,7 +47,7 @@ fn a_refusal_says_why_and_harms_no_other_call() {
         assert!(
             matches!(&desk.answers[&wrong], Err(Fault::Refused(why)) if why.contains("Unknown") && why.contains("command"))
         );
-        assert_eq!(desk.states, [State::Good]);
+        assert_eq!(desk.states, [RedisState::Good]);
     });
 }
 
@@ -96,12 +96,12 @@ fn after_a_restart_calls_are_done_again() {
         redis.stop();
         let ticket = desk.call(&APPEND, "k", "2");
         assert!(!desk.is_done(ticket).await);
-        desk.until("word of it", |desk| desk.states == [State::Good, State::Away]).await;
+        desk.until("word of it", |desk| desk.states == [RedisState::Good, RedisState::Away]).await;
         let ticket = desk.call(&APPEND, "k", "3");
         assert!(!desk.is_done(ticket).await);
         assert_eq!(desk.answers[&ticket], Err(Fault::Away));
         redis.restart();
-        desk.until("word of it", |desk| desk.states == [State::Good, State::Away, State::Good]).await;
+        desk.until("word of it", |desk| desk.states == [RedisState::Good, RedisState::Away, RedisState::Good]).await;
         desk.insist("k", "4").await;
         assert_eq!(list(&redis, "k"), [4]);
     });
@@ -127,7 +127,7 @@ fn a_redis_that_hangs_is_away_and_does_nothing_late_out_of_order() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(slowest <= Duration::from_secs(3), "an answer took {slowest:?}");
-        assert_eq!(desk.states, [State::Good, State::Away, State::Good]);
+        assert_eq!(desk.states, [RedisState::Good, RedisState::Away, RedisState::Good]);
         let done = list(&redis, "k");
         assert!(is_in_order(&done) && done.last() == Some(&number), "{done:?}");
     });

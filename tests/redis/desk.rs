@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use smallvec::smallvec;
-use switchboard::mail::redis::{Call, Demand, Fault, Heard, Script, State, Text};
+use switchboard::message::redis::{Call, Demand, Fault, Heard, RedisState, Script, Text};
 use switchboard::runtime::bridge::{Address, Carrier};
 use tokio::time::{Instant, timeout_at};
 
@@ -29,7 +29,7 @@ pub(crate) struct Desk {
     pub(crate) published: Vec<(String, String)>,
     /// How often each channel was listened to from then on.
     pub(crate) following: BTreeMap<String, usize>,
-    pub(crate) states: Vec<State>,
+    pub(crate) states: Vec<RedisState>,
 }
 
 /// Runs a test that speaks with Redis at this address.
@@ -47,7 +47,7 @@ pub(crate) fn with_desk(url: &str, test: impl AsyncFnOnce(Desk)) {
 
 impl Desk {
     pub(crate) fn is_good(&self) -> bool {
-        self.states.last() == Some(&State::Good)
+        self.states.last() == Some(&RedisState::Good)
     }
 
     /// Calls a script; the call's ticket.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use switchboard::base::Name;
 use switchboard::base::rng::Rng;
-use switchboard::domain::allowance::{Claim, Kind, Purses, Verdict};
+use switchboard::domain::quota::{QuotaCache, QuotaKind, QuotaRequest, Verdict};
 
 use crate::world::{RATES, World, rules};
 
@@ -15,13 +15,13 @@ const SHARDS: usize = 2;
 /// Nodes with their shards' halves.
 struct Shared {
     world: World,
-    purses: Vec<Purses>,
-    claims: Vec<(usize, Claim)>,
+    purses: Vec<QuotaCache>,
+    claims: Vec<(usize, QuotaRequest)>,
 }
 
 impl Shared {
     fn new() -> Self {
-        let purses = (0..NODES * SHARDS).map(|seed| Purses::new(RATES, seed as u64)).collect();
+        let purses = (0..NODES * SHARDS).map(|seed| QuotaCache::new(RATES, seed as u64)).collect();
         Self { world: World::new(NODES, rules()), purses, claims: Vec::new() }
     }
 
@@ -48,7 +48,7 @@ impl Shared {
     }
 
     /// Whether a user may say something on a shard.
-    fn spend(&mut self, shard: usize, user: &str, kind: Kind) -> bool {
+    fn spend(&mut self, shard: usize, user: &str, kind: QuotaKind) -> bool {
         for _ in 0..8 {
             let mut out = Vec::new();
             let verdict = self.purses[shard].spend(self.world.now, user, kind, &mut out);
@@ -83,11 +83,11 @@ fn all_that_there_is_can_be_spent_on_any_nodes_and_no_more() {
     let mut rng = Rng::from_seed(1);
     let mut shared = Shared::new();
     for minute in 0..12 {
-        let mut spent = BTreeMap::<(Name, Kind), u32>::new();
+        let mut spent = BTreeMap::<(Name, QuotaKind), u32>::new();
         for _ in 0..450 {
             let shard = rng.below((NODES * SHARDS) as u64) as usize;
             let user = Name::from(["ann", "bob"][rng.below(2) as usize]);
-            let kind = if rng.below(4) == 0 { Kind::Typing } else { Kind::Messages };
+            let kind = if rng.below(4) == 0 { QuotaKind::Typing } else { QuotaKind::Messages };
             let may = shared.spend(shard, &user, kind);
             let spent = spent.entry((user.clone(), kind)).or_default();
             assert_eq!(may, *spent < RATES.of(kind), "{user} {kind:?} in minute {minute}: {spent} were spent");
@@ -109,8 +109,8 @@ fn a_user_on_one_node_costs_few_calls() {
     let mut shared = Shared::new();
     shared.world.pass(1);
     let before = shared.calls();
-    assert!((0..RATES.messages).all(|_| shared.spend(0, "ann", Kind::Messages)));
-    assert!(!shared.spend(0, "ann", Kind::Messages));
+    assert!((0..RATES.messages).all(|_| shared.spend(0, "ann", QuotaKind::Messages)));
+    assert!(!shared.spend(0, "ann", QuotaKind::Messages));
     let calls = shared.calls() - before;
     assert!(calls <= 4, "{calls}");
 }
@@ -118,7 +118,7 @@ fn a_user_on_one_node_costs_few_calls() {
 #[test]
 fn what_a_dead_node_had_counts_as_spent() {
     let mut shared = Shared::new();
-    assert!(shared.spend(0, "ann", Kind::Messages));
+    assert!(shared.spend(0, "ann", QuotaKind::Messages));
     let mut spent = 0;
     let mut node = shared.world.nodes.remove(0);
     // Nobody hears what it is asked for.
@@ -127,7 +127,7 @@ fn what_a_dead_node_had_counts_as_spent() {
     shared.world.heard.remove(0);
     loop {
         let mut out = Vec::new();
-        match shared.purses[0].spend(shared.world.now, "ann", Kind::Messages, &mut out) {
+        match shared.purses[0].spend(shared.world.now, "ann", QuotaKind::Messages, &mut out) {
             Verdict::Granted => spent += 1,
             Verdict::Refused(_) => break,
             Verdict::Wait => shared.pass(1_000),
@@ -143,11 +143,12 @@ fn what_a_dead_node_had_counts_as_spent() {
 fn while_redis_is_away_each_node_has_a_minute_of_its_own() {
     let mut shared = Shared::new();
     let mut out = Vec::new();
-    let claim = Claim { user: "ann".into(), kind: Kind::Messages, minute: 0, spent: 0, returned: 0, wants: true };
+    let claim =
+        QuotaRequest { user: "ann".into(), kind: QuotaKind::Messages, minute: 0, spent: 0, returned: 0, wants: true };
     let now = shared.world.now;
     shared.world.nodes[0].authority.claimed(now, 0, &claim, &mut out);
     shared.world.nodes[0].lose_calls(now, &mut out);
     shared.world.note(0, out);
     let (_, _, notice) = shared.world.notices.pop_front().expect("it does not wait");
-    assert_eq!(notice.word, switchboard::domain::allowance::Word::Lent(25));
+    assert_eq!(notice.word, switchboard::domain::quota::GrantKind::Lent(25));
 }

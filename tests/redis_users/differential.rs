@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, unbounded};
-use switchboard::authority::Authority;
-use switchboard::authority::embedded::Embedded;
 use switchboard::base::Name;
 use switchboard::base::limits;
 use switchboard::base::rng::Rng;
@@ -19,8 +17,10 @@ use switchboard::domain::presence::Parting;
 use switchboard::domain::record::{Position, Session, TokenHash};
 use switchboard::domain::recovery::SessionOp;
 use switchboard::domain::reject::Reject;
-use switchboard::mail::storage::{Order, Told};
-use switchboard::mail::{Asker, Mail, Placement};
+use switchboard::message::storage::{StorageCommand, StorageEvent};
+use switchboard::message::{Placement, Requester, ShardMessage};
+use switchboard::owner::OwnerContract;
+use switchboard::owner::embedded::EmbeddedOwner;
 use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
 use uuid::Uuid;
 
@@ -48,9 +48,9 @@ fn node_of(connection: u32) -> usize {
 
 /// The authority of one process, with a store in memory.
 struct OneProcess {
-    authority: Embedded,
+    authority: EmbeddedOwner,
     storage: Storage,
-    told: Receiver<Told>,
+    told: Receiver<StorageEvent>,
     wall: Arc<AtomicU64>,
     handed: Vec<(Name, Uuid)>,
     heard: Vec<Heard>,
@@ -73,12 +73,12 @@ impl OneProcess {
         let (sender, told) = unbounded();
         let storage = opened.expect("a store").start(move |told| drop(sender.send(told))).expect("threads");
         let placement = Placement::Embedded { shards: 1 };
-        let authority = Embedded::new(0, Arc::new(rules), placement, Rng::from_seed(1));
+        let authority = EmbeddedOwner::new(0, Arc::new(rules), placement, Rng::from_seed(1));
         Self { authority, storage, told, wall, handed: Vec::new(), heard: Vec::new(), answers: Vec::new() }
     }
 
     /// Does something, and all that comes of it.
-    fn act(&mut self, now: Now, act: impl FnOnce(&mut Embedded, &mut Vec<(u8, Mail)>)) {
+    fn act(&mut self, now: Now, act: impl FnOnce(&mut EmbeddedOwner, &mut Vec<(u8, ShardMessage)>)) {
         self.wall.store(now.wall, Ordering::SeqCst);
         let mut out = Vec::new();
         act(&mut self.authority, &mut out);
@@ -88,8 +88,8 @@ impl OneProcess {
             for order in self.authority.orders(now).collect::<Vec<_>>() {
                 awaited += 1;
                 match order {
-                    Order::Keep(batch) => store.submit(batch),
-                    Order::Ask { from, query } => store.ask(from, query),
+                    StorageCommand::Commit(batch) => store.submit(batch),
+                    StorageCommand::Query { from, query } => store.ask(from, query),
                 }
             }
             if awaited == 0 {
@@ -97,22 +97,22 @@ impl OneProcess {
             }
             while awaited > 0 {
                 let told = self.told.recv_timeout(PATIENCE).expect("the store answers");
-                awaited -= usize::from(!matches!(told, Told::State(_)));
+                awaited -= usize::from(!matches!(told, StorageEvent::State(_)));
                 self.authority.told(now, told, &mut out);
             }
         }
         for (_, mail) in out {
             self.heard.extend(Heard::of(&mail));
             match mail {
-                Mail::Answer { reply, .. } => self.answers.push(reply),
-                Mail::Hand { user, direct, .. } => self.handed.push((user, direct.id)),
+                ShardMessage::Reply { reply, .. } => self.answers.push(reply),
+                ShardMessage::DeliverDurable { user, direct, .. } => self.handed.push((user, direct.id)),
                 _ => {}
             }
         }
     }
 
     fn ask(&mut self, now: Now, op: Op) -> Result<Reply, Reject> {
-        self.act(now, |authority, out| authority.ask(now, Asker { shard: 0, ask: 7 }, op, out));
+        self.act(now, |authority, out| authority.ask(now, Requester { shard: 0, ask: 7 }, op, out));
         assert_eq!(self.answers.len(), 1, "{:?}", self.answers);
         self.answers.pop().expect("an answer")
     }
@@ -139,11 +139,11 @@ fn expected(heard: Vec<Heard>) -> Vec<Vec<Heard>> {
     let mut nodes = vec![Vec::new(); NODES];
     for heard in heard {
         match heard {
-            Heard::News(user, status, at, except, reach) => {
+            Heard::PresenceUpdate(user, status, at, except, reach) => {
                 let own = (0..CONNECTIONS).map(|number| id(node_of(number) as u16, number));
                 let own = own.into_iter().find(|id| reach == format!("Around({id:?})")).map(|id| id.place().node);
                 let reach = reach.replace("Room(", "Members(");
-                let heard = Heard::News(user, status, at, except, reach);
+                let heard = Heard::PresenceUpdate(user, status, at, except, reach);
                 let told = nodes.iter_mut().enumerate();
                 told.filter(|(node, _)| own.is_none_or(|own| usize::from(own) == *node))
                     .for_each(|(_, told)| told.push(heard.clone()));

@@ -1,18 +1,18 @@
 //! What becomes of users when nodes die, Redis is away, or what was said is lost.
 
-use switchboard::authority::Authority;
-use switchboard::authority::redis::Keys;
 use switchboard::domain::command::Status;
 use switchboard::domain::op::{Op, Reply, Rules, Scope, UserOp};
 use switchboard::domain::presence::Parting;
 use switchboard::domain::reject::Code;
-use switchboard::mail::Asker;
-use switchboard::mail::redis::{Heard as FromRedis, State};
+use switchboard::message::Requester;
+use switchboard::message::redis::{Heard as FromRedis, RedisState};
+use switchboard::owner::OwnerContract;
+use switchboard::owner::redis::Keys;
 
 use crate::world::{GRACE_MS, Heard, World, id, rules, who};
 
 fn offline(user: &str, at: u64) -> Heard {
-    Heard::News(user.into(), "offline", at, None, "Everyone".into())
+    Heard::PresenceUpdate(user.into(), "offline", at, None, "Everyone".into())
 }
 
 /// Others clear up after a node.
@@ -30,7 +30,7 @@ fn listen_again(world: &mut World, at: usize) {
     world.pass(1_000);
 }
 
-fn set_state(world: &mut World, at: usize, state: State) {
+fn set_state(world: &mut World, at: usize, state: RedisState) {
     let mut out = Vec::new();
     world.nodes[at].set_state(world.now, state, &mut out);
     world.note(at, out);
@@ -77,7 +77,7 @@ fn rooms_hear_of_the_users_of_a_dead_node_too() {
     world.join(1, "bob", 2, "r");
     world.take_heard();
     purge(&mut world, 0, "bob", 1);
-    let told = Heard::News("bob".into(), "offline", world.now.wall, None, "Members(\"r\")".into());
+    let told = Heard::PresenceUpdate("bob".into(), "offline", world.now.wall, None, "Members(\"r\")".into());
     assert_eq!(world.take_heard()[0], [told]);
 }
 
@@ -88,7 +88,7 @@ fn a_node_that_was_taken_for_dead_says_its_users_anew() {
     purge(&mut world, 1, "ann", 0);
     world.take_heard();
     listen_again(&mut world, 0);
-    let online = Heard::News("ann".into(), "online", world.now.wall - 1_000, None, "Everyone".into());
+    let online = Heard::PresenceUpdate("ann".into(), "online", world.now.wall - 1_000, None, "Everyone".into());
     assert_eq!(world.take_heard(), [vec![online.clone()], vec![online]]);
     assert_eq!(connections(&mut world, 1, "ann"), 1);
     listen_again(&mut world, 0);
@@ -125,17 +125,20 @@ fn connections_that_end_while_redis_is_away_end_for_redis_later() {
     world.attach(0, "bob", 2).expect("they come");
     world.attach(0, "bob", 3).expect("they come");
     world.take_heard();
-    set_state(&mut world, 0, State::Away);
+    set_state(&mut world, 0, RedisState::Away);
     for (user, number) in [("ann", 1), ("bob", 2)] {
         let refused = world.detach(0, user, number, Parting::Lost).expect_err("Redis is away");
         assert_eq!(refused.code, Code::StorageUnavailable);
     }
     assert_eq!(world.attach(0, "cid", 4).expect_err("Redis is away").code, Code::StorageUnavailable);
-    set_state(&mut world, 0, State::Good);
+    set_state(&mut world, 0, RedisState::Good);
     assert_eq!((connections(&mut world, 1, "ann"), connections(&mut world, 1, "bob")), (0, 1));
     world.pass(GRACE_MS);
     let heard = world.take_heard();
-    assert!(matches!(heard[1].as_slice(), [Heard::News(user, "offline", ..)] if &**user == "ann"), "{heard:?}");
+    assert!(
+        matches!(heard[1].as_slice(), [Heard::PresenceUpdate(user, "offline", ..)] if &**user == "ann"),
+        "{heard:?}"
+    );
 }
 
 #[test]
@@ -143,10 +146,10 @@ fn a_user_whose_grace_ends_while_redis_is_away_goes_offline_later() {
     let mut world = World::new(2, rules());
     world.attach(0, "ann", 1).expect("they come");
     world.detach(0, "ann", 1, Parting::Lost).expect("they go");
-    set_state(&mut world, 0, State::Away);
+    set_state(&mut world, 0, RedisState::Away);
     world.pass(10 * GRACE_MS);
     world.take_heard();
-    set_state(&mut world, 0, State::Good);
+    set_state(&mut world, 0, RedisState::Good);
     world.pass(GRACE_MS);
     assert_eq!(world.take_heard()[1].len(), 1);
     let Ok(Reply::Presence(view)) = world.user(1, "ann", UserOp::Look { by: who("bob") }) else {
@@ -162,7 +165,7 @@ fn a_connection_that_was_refused_for_want_of_an_answer_is_forgotten() {
         let mut world = World::new(2, rules());
         let attach = UserOp::Attach { connection: id(0, 1), by: who("ann"), socket: None };
         let mut out = Vec::new();
-        world.nodes[0].ask(world.now, Asker { shard: 0, ask: 1 }, Op::User("ann".into(), attach), &mut out);
+        world.nodes[0].ask(world.now, Requester { shard: 0, ask: 1 }, Op::User("ann".into(), attach), &mut out);
         match is_done {
             true => world.nodes[0].lose_answers(world.now, &mut out),
             false => world.nodes[0].lose_calls(world.now, &mut out),
@@ -183,7 +186,7 @@ fn a_message_that_was_missed_is_handed_over_when_the_node_listens_again() {
     world.send(1, "ann", "heard").expect("it is kept");
     let mut out = Vec::new();
     let op = Op::User("ann".into(), UserOp::Send { by: who("bob"), content: crate::world::content("missed") });
-    world.nodes[1].ask(world.now, Asker { shard: 0, ask: 1 }, op, &mut out);
+    world.nodes[1].ask(world.now, Requester { shard: 0, ask: 1 }, op, &mut out);
     world.nodes[1].settle(world.now, &mut out);
     assert_eq!(world.nodes[0].miss_published(), 1);
     world.take_heard();

@@ -1,9 +1,9 @@
 //! What is published in a room and comes late, or never.
 
-use switchboard::authority::Authority;
 use switchboard::domain::op::{Op, Reply, RoomOp, SendMessage};
-use switchboard::mail::redis::State;
-use switchboard::mail::{Asker, Mail, Outgoing};
+use switchboard::message::redis::RedisState;
+use switchboard::message::{Outgoing, Requester, ShardMessage};
+use switchboard::owner::OwnerContract;
 
 use crate::world::{World, content, id, rules};
 
@@ -32,7 +32,7 @@ fn send(world: &mut World, at: usize, number: u32) {
     let connection = id(at as u16, number);
     let message = SendMessage { connection, to: None, content: content("x"), client_message_id: None };
     let op = Op::Room("r".into(), RoomOp::Send(Box::new(message)));
-    world.nodes[at].ask(world.now, Asker { shard: 0, ask: 7 }, op, &mut Vec::new());
+    world.nodes[at].ask(world.now, Requester { shard: 0, ask: 7 }, op, &mut Vec::new());
 }
 
 /// The second node's member speaks, too, and the answer is there before all that was said before; some time passes.
@@ -46,15 +46,15 @@ fn speak_and_wait(world: &mut World) {
 }
 
 fn answers(out: &[Outgoing]) -> usize {
-    let is_sent = |mail: &Mail| matches!(mail, Mail::Answer { reply: Ok(Reply::Sent(_)), .. });
+    let is_sent = |mail: &ShardMessage| matches!(mail, ShardMessage::Reply { reply: Ok(Reply::Sent(_)), .. });
     out.iter().filter(|(_, mail)| is_sent(mail)).count()
 }
 
 /// The numbers of the messages that members were told.
 fn told(out: &[Outgoing]) -> Vec<u64> {
-    let number = |mail: &Mail| match mail {
-        Mail::Publish { packed, .. } => Some(packed.seq).filter(|seq| *seq > 0),
-        Mail::Answer { .. } => None,
+    let number = |mail: &ShardMessage| match mail {
+        ShardMessage::Publish { packed, .. } => Some(packed.seq).filter(|seq| *seq > 0),
+        ShardMessage::Reply { .. } => None,
         other => panic!("nobody should be told {other:?}"),
     };
     out.iter().filter_map(|(_, mail)| number(mail)).collect()
@@ -77,10 +77,10 @@ fn an_answer_does_not_wait_for_what_cannot_come_because_redis_is_away() {
     let mut world = behind(messages);
     speak_and_wait(&mut world);
     let mut out = Vec::new();
-    world.nodes[1].set_state(world.now, State::Away, &mut out);
+    world.nodes[1].set_state(world.now, RedisState::Away, &mut out);
     assert_eq!((answers(&out), told(&out).len()), (1, 0));
     out.clear();
-    world.nodes[1].set_state(world.now, State::Good, &mut out);
+    world.nodes[1].set_state(world.now, RedisState::Good, &mut out);
     world.nodes[1].settle(world.now, &mut out);
     assert!(told(&out).into_iter().eq(1..=messages as u64), "all, in order");
     assert_eq!(answers(&out), 0, "once");
@@ -106,5 +106,5 @@ fn what_is_lost_and_not_kept_ends_the_room_for_those_who_missed_it() {
     let mut out = Vec::new();
     world.nodes[1].settle(world.now, &mut out);
     assert_eq!(answers(&out), 1, "it was sent all the same");
-    assert!(out.iter().any(|(_, mail)| matches!(mail, Mail::Close { .. })));
+    assert!(out.iter().any(|(_, mail)| matches!(mail, ShardMessage::Close { .. })));
 }

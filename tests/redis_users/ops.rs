@@ -38,7 +38,7 @@ fn connections(world: &mut World, user: &str) -> Vec<switchboard::base::ids::Con
 /// What every node hears.
 fn news(world: &World, status: &'static str, except: Option<(u16, u32)>) -> Vec<Heard> {
     let except = except.map(|(node, number)| id(node, number));
-    vec![Heard::News("ann".into(), status, world.now.wall, except, "Everyone".into())]
+    vec![Heard::PresenceUpdate("ann".into(), status, world.now.wall, except, "Everyone".into())]
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_user_is_online_with_the_first_connection_and_offline_after_the_last() {
     done(world.detach(2, "ann", 3, Parting::Lost));
     let seen = world.now.wall;
     world.pass(GRACE_MS);
-    let offline = vec![Heard::News("ann".into(), "offline", seen, None, "Everyone".into())];
+    let offline = vec![Heard::PresenceUpdate("ann".into(), "offline", seen, None, "Everyone".into())];
     assert_eq!(world.take_heard(), vec![offline; 3]);
     world.pass(60_000);
     assert_eq!(world.take_heard().concat(), []);
@@ -124,7 +124,7 @@ fn what_they_say_of_themselves_is_told_when_it_is_news() {
     assert_eq!(world.take_heard().concat(), [], "that is known");
     assert_eq!(look(&mut world, 1, "ann", "bob").last_seen, Some(at));
     done(world.user(0, "ann", set(Status::Busy, Some(at - 10), None)));
-    let busy = vec![Heard::News("ann".into(), "busy", at - 10, None, "Everyone".into())];
+    let busy = vec![Heard::PresenceUpdate("ann".into(), "busy", at - 10, None, "Everyone".into())];
     assert_eq!(world.take_heard(), vec![busy; 2]);
     done(world.user(0, "ann", set(Status::Busy, Some(u64::MAX), None)));
     assert_eq!(look(&mut world, 1, "ann", "bob").last_seen, Some(world.now.wall), "not in the time to come");
@@ -158,14 +158,15 @@ fn those_who_share_a_room_hear_of_a_user_wherever_they_are() {
     world.join(2, "cid", 3, "s");
     world.take_heard();
     world.join(0, "ann", 1, "r");
-    let heard = |status, at, except| Heard::News("ann".into(), status, at, except, "Members(\"r\")".into());
+    let heard = |status, at, except| Heard::PresenceUpdate("ann".into(), status, at, except, "Members(\"r\")".into());
     let online = vec![heard("online", world.now.wall, Some(id(0, 1)))];
     assert_eq!(world.take_heard(), [online.clone(), online, vec![]]);
 
     let away = UserOp::SetStatus { status: Status::Away, last_seen: None, by: Some(id(0, 1)) };
     done(world.user(2, "ann", away));
     let told = vec![heard("away", world.now.wall, Some(id(0, 1)))];
-    let around = Heard::News("ann".into(), "away", world.now.wall, Some(id(0, 1)), format!("Around({:?})", id(0, 1)));
+    let around =
+        Heard::PresenceUpdate("ann".into(), "away", world.now.wall, Some(id(0, 1)), format!("Around({:?})", id(0, 1)));
     assert_eq!(world.take_heard(), [[vec![around], told.clone()].concat(), told, vec![]]);
 
     let seen = world.now.wall;
@@ -276,7 +277,7 @@ fn rooms_too_large_for_joins_and_leaves_do_not_hear_of_users_either() {
     world.take_heard();
     let away = UserOp::SetStatus { status: Status::Away, last_seen: None, by: None };
     done(world.user(2, "ann", away));
-    let around = Heard::News("ann".into(), "away", world.now.wall, None, format!("Around({:?})", id(0, 1)));
+    let around = Heard::PresenceUpdate("ann".into(), "away", world.now.wall, None, format!("Around({:?})", id(0, 1)));
     assert_eq!(world.take_heard().concat(), [around]);
 }
 
@@ -290,7 +291,7 @@ fn a_server_of_a_cluster_does_the_same() {
     world.join(1, "bob", 2, "r");
     world.take_heard();
     world.join(0, "ann", 1, "r");
-    let told = Heard::News("ann".into(), "online", world.now.wall, Some(id(0, 1)), "Members(\"r\")".into());
+    let told = Heard::PresenceUpdate("ann".into(), "online", world.now.wall, Some(id(0, 1)), "Members(\"r\")".into());
     assert_eq!(world.take_heard(), [vec![told.clone()], vec![told]]);
     let sent = world.send(0, "bob", "x");
     assert!(matches!(sent, Ok(Reply::Sent(_))), "{sent:?}");

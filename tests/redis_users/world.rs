@@ -3,20 +3,20 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use switchboard::authority::Authority;
-use switchboard::authority::redis::{Keys, Settings};
 use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, Place};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
-use switchboard::domain::allowance::{Notice, Rates};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::{Content, Event};
 use switchboard::domain::op::{JoinRoom, Op, Reply, RoomOp, Rules, Scope, UserOp};
 use switchboard::domain::presence::Parting;
+use switchboard::domain::quota::{QuotaGrant, Rates};
 use switchboard::domain::reject::Reject;
-use switchboard::mail::redis::State;
-use switchboard::mail::{Asker, Mail, News, Outgoing, Reach};
+use switchboard::message::redis::RedisState;
+use switchboard::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, UpdateReach};
+use switchboard::owner::OwnerContract;
+use switchboard::owner::redis::{Keys, Settings};
 
 use crate::support::redis::{Node, RedisServer};
 
@@ -61,7 +61,7 @@ pub(crate) fn content(text: &str) -> Content {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Heard {
     /// User, status, last seen, but for whom, by which way.
-    News(Name, &'static str, u64, Option<ConnectionId>, String),
+    PresenceUpdate(Name, &'static str, u64, Option<ConnectionId>, String),
     /// A message that is kept; for whom, and what.
     Hand(ConnectionId, Name, String),
     /// A message that is not.
@@ -70,22 +70,26 @@ pub(crate) enum Heard {
 
 impl Heard {
     /// What a piece of mail says; `None` for answers.
-    pub(crate) fn of(mail: &Mail) -> Option<Self> {
+    pub(crate) fn of(mail: &ShardMessage) -> Option<Self> {
         match mail {
-            Mail::News { reach, news } => Some(Self::news(reach, news)),
-            Mail::Hand { to, user, direct } => Some(Self::Hand(*to, user.clone(), direct.content.body.to_string())),
-            Mail::Tell { to, event: Event::Direct(direct) } => Some(Self::Tell(*to, direct.content.body.to_string())),
+            ShardMessage::PresenceUpdate { reach, news } => Some(Self::news(reach, news)),
+            ShardMessage::DeliverDurable { to, user, direct } => {
+                Some(Self::Hand(*to, user.clone(), direct.content.body.to_string()))
+            }
+            ShardMessage::Deliver { to, event: Event::Direct(direct) } => {
+                Some(Self::Tell(*to, direct.content.body.to_string()))
+            }
             // What goes on in rooms is of no interest here.
-            Mail::Answer { .. } | Mail::Publish { .. } | Mail::Tell { .. } => None,
+            ShardMessage::Reply { .. } | ShardMessage::Publish { .. } | ShardMessage::Deliver { .. } => None,
             other => panic!("nobody should be told {other:?}"),
         }
     }
 
-    fn news(reach: &Reach, news: &News) -> Self {
+    fn news(reach: &UpdateReach, news: &PresenceUpdate) -> Self {
         let event = news.packed.for_peers.as_ref().expect("it is for everybody").event();
         let Event::Presence { user, status, last_seen } = event else { panic!("{event:?}") };
         assert_eq!(*user, news.user);
-        Self::News(user.clone(), status.as_str(), *last_seen, news.except, format!("{reach:?}"))
+        Self::PresenceUpdate(user.clone(), status.as_str(), *last_seen, news.except, format!("{reach:?}"))
     }
 }
 
@@ -97,7 +101,7 @@ pub(crate) struct World {
     pub(crate) heard: Vec<Vec<Heard>>,
     answers: Vec<Result<Reply, Reject>>,
     /// What shards were told of allowances: by node.
-    pub(crate) notices: VecDeque<(usize, u8, Notice)>,
+    pub(crate) notices: VecDeque<(usize, u8, QuotaGrant)>,
     /// Messages that were handed over and that nobody has confirmed: node, user, id.
     pub(crate) handed: Vec<(usize, Name, uuid::Uuid)>,
     /// The number of the last news of each user.
@@ -141,7 +145,7 @@ impl World {
         let keys = Keys::new(prefix);
         for at in 0..nodes {
             let mut out = Vec::new();
-            world.nodes[at].set_state(world.now, State::Good, &mut out);
+            world.nodes[at].set_state(world.now, RedisState::Good, &mut out);
             world.nodes[at].follow(world.now, &keys.everyone(), &mut out);
             world.nodes[at].follow(world.now, &keys.node(at as u16), &mut out);
             world.note(at, out);
@@ -167,16 +171,16 @@ impl World {
 
     pub(crate) fn note(&mut self, at: usize, out: Vec<Outgoing>) {
         for (shard, mail) in out {
-            if let Mail::Notice(notice) = mail {
+            if let ShardMessage::QuotaGrant(notice) = mail {
                 self.notices.push_back((at, shard, notice));
                 continue;
             }
             assert_eq!(shard, 0);
             self.heard[at].extend(Heard::of(&mail));
             match mail {
-                Mail::Answer { reply, .. } => self.answers.push(reply),
-                Mail::Hand { user, direct, .. } => self.handed.push((at, user, direct.id)),
-                Mail::News { reach: Reach::Around(of), news } => {
+                ShardMessage::Reply { reply, .. } => self.answers.push(reply),
+                ShardMessage::DeliverDurable { user, direct, .. } => self.handed.push((at, user, direct.id)),
+                ShardMessage::PresenceUpdate { reach: UpdateReach::Around(of), news } => {
                     // As the connection's shard does.
                     let mut out = Vec::new();
                     for room in self.rooms.get(&of).cloned().unwrap_or_default() {
@@ -184,7 +188,7 @@ impl World {
                     }
                     assert!(out.is_empty());
                 }
-                Mail::News { reach: Reach::Everyone, news } => {
+                ShardMessage::PresenceUpdate { reach: UpdateReach::Everyone, news } => {
                     let last = self.numbers.insert((at, news.user.clone()), news.number);
                     assert!(last < Some(news.number), "{news:?} after {last:?}");
                 }
@@ -196,7 +200,7 @@ impl World {
     /// Asks a node something, and waits for the answer and for all that comes of it.
     pub(crate) fn ask(&mut self, at: usize, op: Op) -> Result<Reply, Reject> {
         let mut out = Vec::new();
-        self.nodes[at].ask(self.now, Asker { shard: 0, ask: 7 }, op, &mut out);
+        self.nodes[at].ask(self.now, Requester { shard: 0, ask: 7 }, op, &mut out);
         self.note(at, out);
         self.settle();
         assert_eq!(self.answers.len(), 1, "{:?}", self.answers);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::book::Book;
 use super::frames::take_response;
-use super::network::{Network, News};
+use super::network::{Network, PresenceUpdate};
 
 /// What was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Caller {
         net.reset(self.socket);
     }
 
-    pub(crate) fn receive(&mut self, news: &News, net: &mut Network, book: &mut Book) {
+    pub(crate) fn receive(&mut self, news: &PresenceUpdate, net: &mut Network, book: &mut Book) {
         self.inbox.extend_from_slice(&news.bytes);
         while let Some(response) = take_response(&mut self.inbox) {
             net.show("caller", '<', &format!("{} {}", response.status, response.body));

@@ -8,7 +8,9 @@ use switchboard::base::limits::REPEAT_MS;
 use switchboard::base::rng::Rng;
 use switchboard::domain::command::Status;
 use switchboard::domain::record::{Record, Session, TokenHash};
-use switchboard::mail::storage::{Answer, Kept, MessageView, PAGE_MESSAGES, Page, Query, Restored, Span, StoredUser};
+use switchboard::message::storage::{
+    Kept, MessagePage, MessageView, PAGE_MESSAGES, Restored, Span, StorageQuery, StorageReply, StoredUser,
+};
 use uuid::Uuid;
 
 use super::model::{Model, Room};
@@ -111,20 +113,22 @@ impl Contents {
         }
     }
 
-    pub(crate) fn answer(&self, query: &Query, now: u64, rng: &mut Rng) -> Answer {
+    pub(crate) fn answer(&self, query: &StorageQuery, now: u64, rng: &mut Rng) -> StorageReply {
         match query {
-            Query::Page { room, span, limit } => {
-                Answer::Page(self.room(room).map(|room| page(room, *span, *limit, rng)))
+            StorageQuery::Page { room, span, limit } => {
+                StorageReply::Page(self.room(room).map(|room| page(room, *span, *limit, rng)))
             }
-            Query::Message { id } => Answer::Message(self.message(id).map(Box::new)),
-            Query::Room { room } => Answer::Room(self.room(room).map(|room| Box::new(room.stored.clone()))),
-            Query::User { user } => Answer::User(self.0.users.get(user).cloned().map(Box::new)),
-            Query::Directs { user, limit } => {
+            StorageQuery::Message { id } => StorageReply::Message(self.message(id).map(Box::new)),
+            StorageQuery::Room { room } => {
+                StorageReply::Room(self.room(room).map(|room| Box::new(room.stored.clone())))
+            }
+            StorageQuery::User { user } => StorageReply::User(self.0.users.get(user).cloned().map(Box::new)),
+            StorageQuery::Directs { user, limit } => {
                 let all = self.0.directs.get(user).map_or(&[][..], Vec::as_slice);
                 let count = all.len().min(cut(*limit, rng));
-                Answer::Directs { directs: all[..count].to_vec(), complete: count == all.len() }
+                StorageReply::Directs { directs: all[..count].to_vec(), complete: count == all.len() }
             }
-            Query::Session { token } => Answer::Session(self.session(token, now).cloned().map(Box::new)),
+            StorageQuery::Session { token } => StorageReply::Session(self.session(token, now).cloned().map(Box::new)),
         }
     }
 
@@ -174,7 +178,7 @@ fn cut(limit: usize, rng: &mut Rng) -> usize {
     if rng.below(4) == 0 { limit.min(1 + rng.below(4) as usize) } else { limit }
 }
 
-fn page(room: &Room, span: Span, limit: usize, rng: &mut Rng) -> Page {
+fn page(room: &Room, span: Span, limit: usize, rng: &mut Rng) -> MessagePage {
     let (first, last) = (room.stored.first, room.stored.last);
     let (from, to) = match span {
         Span::Newest => (first, last),
@@ -191,5 +195,5 @@ fn page(room: &Room, span: Span, limit: usize, rng: &mut Rng) -> Page {
     } else {
         messages.drain(..all - count);
     }
-    Page { epoch: room.stored.made.epoch.clone(), first, last, complete: count == all, messages }
+    MessagePage { epoch: room.stored.made.epoch.clone(), first, last, complete: count == all, messages }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::frames::{Frame, masked, masked_text, take_frame, take_response};
-use super::network::{Network, News, Owner};
+use super::network::{Network, Owner, PresenceUpdate};
 use super::setting::tokens;
 use super::testimony::{Testimony, id_of, text};
 
@@ -272,7 +272,7 @@ impl Device {
         self.ask(net, "offer", &fields, Asked::Nothing);
     }
 
-    pub(crate) fn receive(&mut self, news: &News, net: &mut Network, testimony: &mut Testimony) {
+    pub(crate) fn receive(&mut self, news: &PresenceUpdate, net: &mut Network, testimony: &mut Testimony) {
         if self.socket != Some(news.socket) {
             return;
         }

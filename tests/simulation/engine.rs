@@ -2,7 +2,7 @@
 //! with the first and moves to the second. Its requests come by whichever connection it likes, so to any shard.
 
 use super::frames::{Frame, masked, masked_text, take_frame, take_response};
-use super::network::{Network, News, Owner};
+use super::network::{Network, Owner, PresenceUpdate};
 
 /// Between two packets of a payload.
 const RS: &str = "\u{1e}";
@@ -134,7 +134,7 @@ impl Engine {
     }
 
     /// Something came; the messages in it.
-    pub(crate) fn receive(&mut self, news: &News, net: &mut Network) -> Vec<String> {
+    pub(crate) fn receive(&mut self, news: &PresenceUpdate, net: &mut Network) -> Vec<String> {
         let mut packets = Vec::new();
         if self.socket.as_ref().is_some_and(|socket| socket.socket == news.socket) {
             self.receive_frames(news, net, &mut packets);
@@ -146,7 +146,7 @@ impl Engine {
         messages
     }
 
-    fn receive_response(&mut self, news: &News, net: &mut Network, packets: &mut Vec<String>) {
+    fn receive_response(&mut self, news: &PresenceUpdate, net: &mut Network, packets: &mut Vec<String>) {
         let is_get = self.get.as_ref().is_some_and(|request| request.socket == news.socket);
         let place = if is_get { &mut self.get } else { &mut self.post };
         let Some(request) = place.as_mut().filter(|request| request.socket == news.socket) else {
@@ -178,7 +178,7 @@ impl Engine {
         }
     }
 
-    fn receive_frames(&mut self, news: &News, net: &mut Network, packets: &mut Vec<String>) {
+    fn receive_frames(&mut self, news: &PresenceUpdate, net: &mut Network, packets: &mut Vec<String>) {
         let Some(socket) = &mut self.socket else { return };
         socket.inbox.extend_from_slice(&news.bytes);
         if !socket.is_open

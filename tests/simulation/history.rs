@@ -11,8 +11,8 @@ pub(crate) enum End {
     /// It has not.
     Open,
     /// The others were told: the member left, was removed, or goes by another name now.
-    Told,
-    /// As [`End::Told`], by an act that may have ended several memberships at once: which of them first, nobody is
+    StorageEvent,
+    /// As [`End::StorageEvent`], by an act that may have ended several memberships at once: which of them first, nobody is
     /// owed to know.
     Withdrawn,
     /// The room was closed.
@@ -208,8 +208,8 @@ pub(crate) fn compare(a: &Membership, b: &Membership, announces_all: bool) -> bo
     let (left_a, left_b) = if announces_all { (leaves(facts_b, a), leaves(facts_a, b)) } else { (None, None) };
     let mut is_prefix = a.end == End::Cut || b.end == End::Cut;
     match (left_a, left_b) {
-        (Some(at), _) if matches!(a.end, End::Told | End::Withdrawn | End::Cut) => facts_b = &facts_b[..at],
-        (_, Some(at)) if matches!(b.end, End::Told | End::Withdrawn | End::Cut) => facts_a = &facts_a[..at],
+        (Some(at), _) if matches!(a.end, End::StorageEvent | End::Withdrawn | End::Cut) => facts_b = &facts_b[..at],
+        (_, Some(at)) if matches!(b.end, End::StorageEvent | End::Withdrawn | End::Cut) => facts_a = &facts_a[..at],
         _ if is_prefix => {}
         _ if a.end == b.end && matches!(a.end, End::Open | End::Closed) => {}
         _ => {
@@ -288,9 +288,9 @@ mod tests {
     fn who_left_is_held_to_what_came_before() {
         let left = |name: &str| Fact::Left { name: name.into() };
         let a = member("a", &[joined("b"), message(1), left("b"), message(2)], End::Open);
-        assert!(compare(&a, &member("b", &[message(1)], End::Told), true));
-        assert!(differ(&a, &member("b", &[], End::Told)));
-        assert!(differ(&a, &member("b", &[message(1), message(2)], End::Told)));
+        assert!(compare(&a, &member("b", &[message(1)], End::StorageEvent), true));
+        assert!(differ(&a, &member("b", &[], End::StorageEvent)));
+        assert!(differ(&a, &member("b", &[message(1), message(2)], End::StorageEvent)));
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use switchboard::base::ids::ConnectionId;
 use switchboard::base::rng::Rng;
-use switchboard::mail::{Mail, ShardNumber};
+use switchboard::message::{ShardMessage, ShardNumber};
 use switchboard::shard::Shard;
 
 use super::book::{Book, Present};
 use super::caller::Caller;
 use super::history::End;
-use super::network::{Network, News, Owner};
+use super::network::{Network, Owner, PresenceUpdate};
 use super::peer::{Asked, Nature, Peer, Stage};
 use super::setting::{DRAIN_MS, INSPECTOR, Setting, USERS, tokens};
 use super::storage::{Nature as Keeping, Store};
@@ -118,7 +118,7 @@ impl Life {
         true
     }
 
-    fn deliver(&mut self, news: &News) {
+    fn deliver(&mut self, news: &PresenceUpdate) {
         match self.net.sockets[news.socket].owner {
             Owner::Peer(at) => self.peers[at].receive(news, &mut self.net, &mut self.book),
             Owner::Caller(at) => self.callers[at].receive(news, &mut self.net, &mut self.book),
@@ -235,7 +235,7 @@ impl Life {
         self.book.is_draining = true;
         let now = self.net.now;
         for shard in &mut self.net.shards {
-            shard.mail(now, Mail::Drain { window_ms: DRAIN_MS });
+            shard.mail(now, ShardMessage::Drain { window_ms: DRAIN_MS });
         }
         for socket in &mut self.net.sockets {
             socket.is_stalled = false;

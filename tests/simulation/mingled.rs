@@ -2,7 +2,7 @@
 //! then rest and judgement or a drain, then the end of everything.
 
 use switchboard::base::rng::Rng;
-use switchboard::mail::{Mail, ShardNumber};
+use switchboard::message::{ShardMessage, ShardNumber};
 use switchboard::shard::Shard;
 
 use super::engine::Way;
@@ -278,7 +278,7 @@ impl Mingled {
         self.ledger.is_draining = true;
         let now = self.net.now;
         for shard in &mut self.net.shards {
-            shard.mail(now, Mail::Drain { window_ms: DRAIN_MS });
+            shard.mail(now, ShardMessage::Drain { window_ms: DRAIN_MS });
         }
         self.advance(DRAIN_MS + 4_000);
         assert!(self.net.shards.iter().all(Shard::is_drained), "{} outlive the drain", self.net.stats().connections);

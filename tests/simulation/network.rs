@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
-use switchboard::mail::{Mail, ShardNumber};
+use switchboard::message::{ShardMessage, ShardNumber};
 use switchboard::shard::{Departure, Gone, Shard, Stats, Wire};
 
 use super::setting::{BEGINNING, Setting, verifier};
@@ -95,13 +95,13 @@ enum Chance {
 
 /// What one shard has for another.
 enum Parcel {
-    Mail(Mail),
+    ShardMessage(ShardMessage),
     /// A connection that moves, where its client is, and what came by it that was not read.
     Connection(usize, IpAddr, Vec<u8>),
 }
 
 /// What a client finds when it reads.
-pub(crate) struct News {
+pub(crate) struct PresenceUpdate {
     pub(crate) socket: usize,
     pub(crate) bytes: Vec<u8>,
     pub(crate) is_end: bool,
@@ -201,7 +201,7 @@ impl Network {
         self.now.mono = self.rng.below(100_000);
         self.turns = 0;
         self.shards = start(setting, &mut self.rng, self.now);
-        let placement = switchboard::mail::Placement::Embedded { shards: self.shards.len() };
+        let placement = switchboard::message::Placement::Embedded { shards: self.shards.len() };
         if let Some(store) = &mut self.store {
             store.crash(self.now, is_power);
             for restored in store.restored(self.now) {
@@ -269,7 +269,7 @@ impl Network {
     }
 
     /// Lets one thing happen: a shard's turn, or a client that reads. `None` when there is nothing to do at this time.
-    pub(crate) fn step(&mut self) -> Option<Option<News>> {
+    pub(crate) fn step(&mut self) -> Option<Option<PresenceUpdate>> {
         let mut chances = std::mem::take(&mut self.chances);
         chances.clear();
         for shard in 0..self.shards.len() {
@@ -382,10 +382,10 @@ impl Network {
         for from in (start..sources).chain(0..start) {
             let parcel = match from.checked_sub(count) {
                 None => self.links[from * count + shard].pop_front(),
-                Some(voice) => self.store.as_mut().and_then(|store| store.mail(voice, shard)).map(Parcel::Mail),
+                Some(voice) => self.store.as_mut().and_then(|store| store.mail(voice, shard)).map(Parcel::ShardMessage),
             };
             match parcel {
-                Some(Parcel::Mail(mail)) => return self.shards[shard].mail(self.now, mail),
+                Some(Parcel::ShardMessage(mail)) => return self.shards[shard].mail(self.now, mail),
                 Some(Parcel::Connection(socket, from, unread)) => return self.take_over(shard, socket, from, unread),
                 None => {}
             }
@@ -498,18 +498,18 @@ impl Network {
         let count = self.shards.len();
         for (to, mail) in self.shards[shard].outgoing() {
             assert_ne!(usize::from(to), shard, "mail to oneself does not leave the house");
-            self.links[shard * count + usize::from(to)].push_back(Parcel::Mail(mail));
+            self.links[shard * count + usize::from(to)].push_back(Parcel::ShardMessage(mail));
         }
     }
 
-    fn read_news(&mut self, at: usize) -> News {
+    fn read_news(&mut self, at: usize) -> PresenceUpdate {
         let most = self.sockets[at].down.len() as u64;
         let count = if self.below(3) > 0 { most } else { 1 + self.below(most) }.min(most);
         let socket = &mut self.sockets[at];
         let bytes = socket.down.drain(..count as usize).collect();
         let is_end = socket.down.is_empty() && socket.down_fin;
         socket.is_over |= is_end;
-        News { socket: at, bytes, is_end }
+        PresenceUpdate { socket: at, bytes, is_end }
     }
 }
 

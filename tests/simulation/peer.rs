@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::book::Book;
 use super::frames::{Frame, masked, masked_text, take_frame, take_response};
 use super::history::{End, Entry, Fact, Membership};
-use super::network::{Network, News};
+use super::network::{Network, PresenceUpdate};
 
 /// How far a peer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl Peer {
         self.pending.clear();
     }
 
-    pub(crate) fn receive(&mut self, news: &News, net: &mut Network, book: &mut Book) {
+    pub(crate) fn receive(&mut self, news: &PresenceUpdate, net: &mut Network, book: &mut Book) {
         self.inbox.extend_from_slice(&news.bytes);
         if self.stage == Stage::Upgrading
             && let Some(response) = take_response(&mut self.inbox)
@@ -303,7 +303,7 @@ impl Peer {
         if let Some(at) = self.rooms.get(&room) {
             let is_renamed = book.memberships[*at].name != name;
             book.tally.count(if is_renamed { "renamed" } else { "joined again" });
-            self.end_membership(&room, if is_renamed { End::Told } else { End::Silent }, book);
+            self.end_membership(&room, if is_renamed { End::StorageEvent } else { End::Silent }, book);
         }
         let peers = told["peers"].as_array().expect("a list");
         let view: BTreeMap<String, u8> =
@@ -336,7 +336,7 @@ impl Peer {
                 self.end_membership(room, End::Withdrawn, book);
             }
             Some(Asked { names, .. }) if names.is_none() || names.as_deref() == own => {
-                self.end_membership(room, End::Told, book);
+                self.end_membership(room, End::StorageEvent, book);
             }
             // It was another peer that left.
             Some(_) => {}
@@ -349,7 +349,7 @@ impl Peer {
         if let Some(room) = told["roomId"].as_str() {
             let end = match reason {
                 "replaced" => End::Silent,
-                "removed" => End::Told,
+                "removed" => End::StorageEvent,
                 other => panic!("{other} is no reason to leave a room"),
             };
             return self.end_membership(room, end, book);

@@ -3,11 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use switchboard::base::rng::Rng;
-use switchboard::client::credentials::Origins;
-use switchboard::client::websocket::{Heartbeat, SignalRate};
 use switchboard::codec::http::HeadLimits;
 use switchboard::codec::jwt::{NewToken, Verifier, VerifierOptions, sign_hs256};
 use switchboard::codec::ws;
+use switchboard::connection::credentials::Origins;
+use switchboard::connection::websocket::{Heartbeat, SignalRate};
 use switchboard::domain::op::{Rules, Scope};
 use switchboard::runtime::storage::Durability;
 use switchboard::shard::{Allowances, Ice, Options, SocketIo};

@@ -1,5 +1,5 @@
 //! A store that is as slow, full or broken as it likes, and that may end at any moment: a model of what stands behind
-//! [`switchboard::mail::storage`], with the promises that are made there and nothing beyond them.
+//! [`switchboard::message::storage`], with the promises that are made there and nothing beyond them.
 //!
 //! Changes are a list; with each durability another part of it survives. What is written but not synced is lost with the
 //! power, what is not written is lost with the process. Batches are written in groups, and between any two steps (a group
@@ -12,10 +12,11 @@ use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::command::Receipt as Mark;
 use switchboard::domain::record::Record;
-use switchboard::mail::storage::{
-    Answer, Batch, Kept, Order, Query, Receipt, Restored, State, Ticket, Told, Unavailable,
+use switchboard::message::storage::{
+    Batch, Kept, Receipt, Restored, StorageCommand, StorageEvent, StorageQuery, StorageReply, StorageState, Ticket,
+    Unavailable,
 };
-use switchboard::mail::{Asker, Mail};
+use switchboard::message::{Requester, ShardMessage};
 use switchboard::runtime::storage::Durability;
 use uuid::Uuid;
 
@@ -72,7 +73,7 @@ enum Item {
     Keep(Batch, bool),
     /// There was no room for it.
     Refuse(Ticket),
-    Ask(Asker, Query),
+    Ask(Requester, StorageQuery),
 }
 
 /// A group of batches under way.
@@ -93,21 +94,21 @@ pub(crate) struct Store {
     /// So many of the changes survive the loss of power.
     synced: usize,
     queue: VecDeque<Item>,
-    questions: VecDeque<(Asker, Query)>,
+    questions: VecDeque<(Requester, StorageQuery)>,
     group: Option<Group>,
     /// With durability `none`: the run each sender is in, as of what it sent last. Else: as of what was taken from the queue.
     runs: [u32; 256],
     /// What was refused last; it may be there after all if nothing else is written before the end.
     ghosts: Vec<Batch>,
-    state: State,
+    state: StorageState,
     /// It will find that it cannot write; in which state it is then, and when it is over.
-    trouble: Option<(State, u64)>,
+    trouble: Option<(StorageState, u64)>,
     stalled_until: u64,
     /// When it was last in trouble, in milliseconds since 1970.
     troubled_at: u64,
     /// When rooms were last trimmed, in milliseconds since 1970.
     swept_at: u64,
-    told: Vec<[VecDeque<Told>; VOICES]>,
+    told: Vec<[VecDeque<StorageEvent>; VOICES]>,
     /// All room messages that somebody may be told of, lost since or not.
     pub(crate) messages: BTreeMap<Uuid, Known>,
     pub(crate) directs: BTreeSet<Uuid>,
@@ -134,7 +135,7 @@ impl Store {
             group: None,
             runs: [0; 256],
             ghosts: Vec::new(),
-            state: State::Good,
+            state: StorageState::Good,
             trouble: None,
             stalled_until: 0,
             troubled_at: 0,
@@ -155,10 +156,10 @@ impl Store {
 
     /// Whether it refuses what comes.
     pub(crate) fn is_failing(&self) -> bool {
-        self.state != State::Good || self.trouble.is_some()
+        self.state != StorageState::Good || self.trouble.is_some()
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> StorageState {
         self.state
     }
 
@@ -168,7 +169,7 @@ impl Store {
     }
 
     /// From its next write on it fails, for a while.
-    pub(crate) fn fail(&mut self, now: Now, state: State, ms: u64) {
+    pub(crate) fn fail(&mut self, now: Now, state: StorageState, ms: u64) {
         if self.trouble.is_none() {
             self.trouble = Some((state, now.mono + ms));
             self.failures += 1;
@@ -192,11 +193,11 @@ impl Store {
     }
 
     /// A shard has something for it.
-    pub(crate) fn order(&mut self, now: Now, order: Order) {
+    pub(crate) fn order(&mut self, now: Now, order: StorageCommand) {
         match order {
-            Order::Ask { from, query } if self.is_none() => self.queue.push_back(Item::Ask(from, query)),
-            Order::Ask { from, query } => self.questions.push_back((from, query)),
-            Order::Keep(batch) => {
+            StorageCommand::Query { from, query } if self.is_none() => self.queue.push_back(Item::Ask(from, query)),
+            StorageCommand::Query { from, query } => self.questions.push_back((from, query)),
+            StorageCommand::Commit(batch) => {
                 let ticket = batch.ticket;
                 let is_full = self.nature.overflows && self.rng.below(60) == 0;
                 if is_full {
@@ -228,7 +229,9 @@ impl Store {
     fn has_work(&self, now: Now) -> bool {
         let has_queue = match self.state {
             // What was acknowledged long ago waits for better times.
-            State::Full | State::Failing | State::Corrupt if self.is_none() => self.queue.iter().any(is_awaited),
+            StorageState::Full | StorageState::Failing | StorageState::Corrupt if self.is_none() => {
+                self.queue.iter().any(is_awaited)
+            }
             _ => !self.queue.is_empty(),
         };
         let is_tidy = self.is_failing() || self.can_trim(now).is_none();
@@ -237,7 +240,7 @@ impl Store {
 
     /// Whether it is time to fail, or to recover.
     fn turns(&self, now: Now) -> bool {
-        self.trouble.is_some_and(|(_, until)| self.state == State::Good || until <= now.mono)
+        self.trouble.is_some_and(|(_, until)| self.state == StorageState::Good || until <= now.mono)
     }
 
     /// When it next does something by itself, in monotonic milliseconds.
@@ -258,7 +261,7 @@ impl Store {
             return self.advance(now, group);
         }
         match self.trouble {
-            Some((state, _)) if self.state == State::Good => {
+            Some((state, _)) if self.state == StorageState::Good => {
                 self.refuse_queue(true);
                 self.tally.count("store failed");
                 self.tell_state(state);
@@ -266,7 +269,7 @@ impl Store {
             Some((_, until)) if until <= now.mono => {
                 self.trouble = None;
                 self.troubled_at = now.wall;
-                self.tell_state(State::Good);
+                self.tell_state(StorageState::Good);
                 self.tally.count("store back");
             }
             Some(_) => self.refuse_queue(false),
@@ -404,10 +407,10 @@ impl Store {
 
     fn answer_next(&mut self, now: Now) {
         let Some((from, query)) = self.questions.pop_front() else { return };
-        let is_readable = matches!(self.state, State::Good | State::Full);
+        let is_readable = matches!(self.state, StorageState::Good | StorageState::Full);
         let answer = is_readable.then(|| self.contents.answer(&query, now.wall, &mut self.rng));
         let voice = &mut self.told[usize::from(from.shard)][1];
-        voice.push_back(Told::Answer { to: from, answer: answer.ok_or(Unavailable) });
+        voice.push_back(StorageEvent::Reply { to: from, answer: answer.ok_or(Unavailable) });
     }
 
     /// Everything that a batch has in it may be told from now on.
@@ -445,24 +448,24 @@ impl Store {
     }
 
     fn receipt(&mut self, ticket: Ticket, outcome: Result<Kept, Unavailable>) {
-        self.told[usize::from(ticket.sender)][0].push_back(Told::Receipt(Receipt { ticket, outcome }));
+        self.told[usize::from(ticket.sender)][0].push_back(StorageEvent::Receipt(Receipt { ticket, outcome }));
     }
 
-    fn answer(&mut self, to: Asker, answer: Result<Answer, Unavailable>) {
-        self.told[usize::from(to.shard)][0].push_back(Told::Answer { to, answer });
+    fn answer(&mut self, to: Requester, answer: Result<StorageReply, Unavailable>) {
+        self.told[usize::from(to.shard)][0].push_back(StorageEvent::Reply { to, answer });
     }
 
-    fn tell_state(&mut self, state: State) {
+    fn tell_state(&mut self, state: StorageState) {
         self.state = state;
-        self.told.iter_mut().for_each(|told| told[0].push_back(Told::State(state)));
+        self.told.iter_mut().for_each(|told| told[0].push_back(StorageEvent::State(state)));
     }
 
     pub(crate) fn has_mail(&self, shard: usize) -> bool {
         self.told[shard].iter().any(|voice| !voice.is_empty())
     }
 
-    pub(crate) fn mail(&mut self, voice: usize, shard: usize) -> Option<Mail> {
-        self.told[shard][voice].pop_front().map(Mail::Store)
+    pub(crate) fn mail(&mut self, voice: usize, shard: usize) -> Option<ShardMessage> {
+        self.told[shard][voice].pop_front().map(ShardMessage::Storage)
     }
 
     /// A room of which there is more than is kept, and the first message that stays.
@@ -502,7 +505,7 @@ impl Store {
         self.questions.clear();
         self.ghosts.clear();
         self.told.iter_mut().flatten().for_each(VecDeque::clear);
-        (self.runs, self.state, self.trouble, self.stalled_until) = ([0; 256], State::Good, None, 0);
+        (self.runs, self.state, self.trouble, self.stalled_until) = ([0; 256], StorageState::Good, None, 0);
         if is_power && self.synced < self.changes.len() {
             let left = self.synced + self.rng.below((self.changes.len() - self.synced) as u64 + 1) as usize;
             self.changes.truncate(left);

@@ -9,7 +9,7 @@ use super::engine::{Engine, Over, Way, say};
 use super::frames::{Frame, masked, take_frame, take_response};
 use super::history::{End, Fact};
 use super::ledger::Ledger;
-use super::network::{Network, News, Owner};
+use super::network::{Network, Owner, PresenceUpdate};
 use super::setting::people;
 
 /// What a client speaks in rooms.
@@ -246,7 +246,7 @@ impl Talker {
         self.pending.clear();
     }
 
-    pub(crate) fn receive(&mut self, news: &News, net: &mut Network, ledger: &mut Ledger) {
+    pub(crate) fn receive(&mut self, news: &PresenceUpdate, net: &mut Network, ledger: &mut Ledger) {
         let was_over = self.is_over();
         match &mut self.line {
             Line::Raw { .. } => self.receive_raw(news, net, ledger),
@@ -277,7 +277,7 @@ impl Talker {
         }
     }
 
-    fn receive_raw(&mut self, news: &News, net: &mut Network, ledger: &mut Ledger) {
+    fn receive_raw(&mut self, news: &PresenceUpdate, net: &mut Network, ledger: &mut Ledger) {
         let Line::Raw { inbox, is_open, .. } = &mut self.line else { return };
         inbox.extend_from_slice(&news.bytes);
         if !*is_open && let Some(response) = take_response(inbox) {
@@ -451,7 +451,7 @@ impl Talker {
 
     fn end(&mut self, room: &str, ledger: &mut Ledger) {
         if let Some(at) = self.rooms.remove(room) {
-            ledger.memberships[at].end = End::Told;
+            ledger.memberships[at].end = End::StorageEvent;
         }
     }
 

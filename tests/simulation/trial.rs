@@ -3,7 +3,7 @@
 //! anybody was told is held against what is kept.
 
 use switchboard::base::rng::Rng;
-use switchboard::mail::storage::State;
+use switchboard::message::storage::StorageState;
 
 use super::device::{Device, Way};
 use super::frames::{Frame, take_frame, take_response};
@@ -108,8 +108,8 @@ impl Trial {
         let ms = self.net.below(8_000);
         match self.net.below(4) {
             0 => self.store().stall(now, ms),
-            1 => self.store().fail(now, State::Full, ms),
-            _ => self.store().fail(now, State::Failing, ms),
+            1 => self.store().fail(now, StorageState::Full, ms),
+            _ => self.store().fail(now, StorageState::Failing, ms),
         }
         if self.net.one_in(2) {
             self.probe();

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use smallvec::smallvec;
 use switchboard::base::rng::Rng;
 use switchboard::domain::record::{Record, SentMessage};
-use switchboard::mail::storage::{Batch, Restored, StoredRoom, Ticket, Told};
+use switchboard::message::storage::{Batch, Restored, StorageEvent, StoredRoom, Ticket};
 use switchboard::runtime::storage::{Durability, Options, open};
 
 use crate::child::{MARK, command, say};
@@ -50,7 +50,7 @@ pub(crate) fn write(directory: &Path) {
     let (sender, receipts) = crossbeam_channel::unbounded();
     let storage = opened
         .start(move |told| {
-            if let Told::Receipt(receipt) = told {
+            if let StorageEvent::Receipt(receipt) = told {
                 drop(sender.send(receipt));
             }
         })

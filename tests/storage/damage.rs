@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use switchboard::mail::storage::{Query, Span, State};
+use switchboard::message::storage::{Span, StorageQuery, StorageState};
 use switchboard::runtime::storage::{OnDamage, OpenError, Options, open};
 
 use crate::shelf::{BEGINNING, Scratch, Shelf, Time, messages, options, room, wait_until};
@@ -118,21 +118,21 @@ fn damage_at_run_time_refuses_until_the_file_is_good_again() {
     spoil(&scratch.database(), 3 * 4096, good.len() as u64);
     // Whatever is asked for now is either what was kept, or nothing: never something else.
     wait_until("damage is met", || {
-        let page = Query::Page { room: "r".into(), span: Span::After(0), limit: 500 };
+        let page = StorageQuery::Page { room: "r".into(), span: Span::After(0), limit: 500 };
         shelf.ask(page).is_err()
     });
-    shelf.wait_for_state(State::Corrupt);
+    shelf.wait_for_state(StorageState::Corrupt);
     wait_until("nothing is kept", || shelf.keep([room("other")]).is_err());
-    assert_eq!(shelf.health().state, State::Corrupt);
+    assert_eq!(shelf.health().state, StorageState::Corrupt);
 
     let mut file = OpenOptions::new().write(true).open(scratch.database()).expect("a file");
     file.write_all(&good).expect("the good file");
     wait_until("rooms are kept again", || shelf.keep([room("good again")]).is_ok());
     wait_until("messages are found again", || {
-        let page = Query::Page { room: "r".into(), span: Span::After(0), limit: 500 };
+        let page = StorageQuery::Page { room: "r".into(), span: Span::After(0), limit: 500 };
         shelf.ask(page).is_ok()
     });
-    wait_until("the state is good", || shelf.health().state == State::Good);
+    wait_until("the state is good", || shelf.health().state == StorageState::Good);
     assert_eq!(shelf.messages("r").len() as u64, MESSAGES + 1);
 }
 
@@ -143,7 +143,7 @@ fn a_file_that_is_moved_away_takes_nothing_until_it_is_back() {
     let mut shelf = Shelf::open(options(&scratch.0, &time));
     let elsewhere = scratch.0.join("elsewhere");
     fs::rename(scratch.database(), &elsewhere).expect("it is moved");
-    shelf.wait_for_state(State::Failing);
+    shelf.wait_for_state(StorageState::Failing);
     assert!(shelf.keep([room("s")]).is_err());
     assert!(!scratch.database().exists(), "nothing new may take its place");
     // Another file is not what everybody believes to be kept.
@@ -153,7 +153,7 @@ fn a_file_that_is_moved_away_takes_nothing_until_it_is_back() {
     wait_until("it is seen", || shelf.health().detail.contains("another file"));
     assert!(shelf.keep([room("s")]).is_err());
     fs::rename(&elsewhere, scratch.database()).expect("it is moved back");
-    shelf.wait_for_state(State::Good);
+    shelf.wait_for_state(StorageState::Good);
     shelf.keep([room("s")]).expect("kept");
     shelf.close();
     assert_eq!(Shelf::open(options(&scratch.0, &time)).rooms.len(), 2);

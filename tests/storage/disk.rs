@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rlimit::Resource;
-use switchboard::mail::storage::State;
+use switchboard::message::storage::StorageState;
 use switchboard::runtime::storage::{Durability, Options};
 
 use crate::child::command;
@@ -58,7 +58,7 @@ fn fails_and_comes_back(directory: &Path, take_space: impl Fn(), give_space: imp
         assert_eq!(shelf.messages("r").len() as u64, last, "what is kept can be read");
         assert!(shelf.keep(messages("r", last + 1, last + 1, BEGINNING)).is_err());
         give_space();
-        shelf.wait_for_state(State::Good);
+        shelf.wait_for_state(StorageState::Good);
         shelf.keep(messages("r", last + 1, last + 10, BEGINNING)).expect("kept again");
         last += 10;
         assert_eq!(shelf.messages("r").len() as u64, last);
@@ -73,7 +73,7 @@ fn fails_and_comes_back(directory: &Path, take_space: impl Fn(), give_space: imp
 fn is_good_again_within(shelf: &Shelf, patience: Duration) -> bool {
     let until = Instant::now() + patience;
     while Instant::now() < until {
-        if shelf.health().state == State::Good {
+        if shelf.health().state == StorageState::Good {
             return true;
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -95,10 +95,10 @@ fn nothing_acknowledged_early_is_lost(
     for seq in last + 1..=last + more {
         shelf.keep(messages("r", seq, seq, BEGINNING)).expect("acknowledged at once");
     }
-    wait_until("the state is bad", || shelf.health().state != State::Good);
+    wait_until("the state is bad", || shelf.health().state != StorageState::Good);
     assert!(shelf.health().waiting_bytes > 0);
     give_space();
-    shelf.wait_for_state(State::Good);
+    shelf.wait_for_state(StorageState::Good);
     assert_eq!(shelf.messages("r").len() as u64, last + more);
     assert_eq!(shelf.health().lag_ms, 0);
 }

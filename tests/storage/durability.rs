@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
-use switchboard::mail::storage::{Query, Span, State};
+use switchboard::message::storage::{Span, StorageQuery, StorageState};
 use switchboard::runtime::storage::{Durability, Options};
 
 use crate::shelf::{BEGINNING, Scratch, Shelf, Time, message, messages, options, room, sent, wait_until};
@@ -33,7 +33,7 @@ fn a_slow_disk_makes_late_receipts_and_shows_in_the_lag() {
         assert!(shelf.receipt().outcome.is_ok());
     }
     let health = shelf.health();
-    assert_eq!((health.state, health.lag_ms, health.waiting_bytes), (State::Good, 0, 0));
+    assert_eq!((health.state, health.lag_ms, health.waiting_bytes), (StorageState::Good, 0, 0));
     assert_eq!(shelf.messages("r").len(), 100);
 }
 
@@ -44,9 +44,9 @@ fn a_disk_that_is_stuck_for_too_long_counts_as_failing() {
     shelf.keep([room("r")]).expect("kept");
     let locked = lock(&scratch);
     assert!(shelf.keep(messages("r", 1, 1, BEGINNING)).is_err());
-    shelf.wait_for_state(State::Failing);
+    shelf.wait_for_state(StorageState::Failing);
     drop(locked);
-    shelf.wait_for_state(State::Good);
+    shelf.wait_for_state(StorageState::Good);
     shelf.keep(messages("r", 1, 1, BEGINNING)).expect("kept");
 }
 
@@ -67,13 +67,13 @@ fn a_refusal_ends_its_senders_run_and_nobody_elses() {
     assert_eq!(receipts.iter().map(|it| it.ticket.number).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
     assert_eq!(receipts.iter().map(|it| it.outcome.is_ok()).collect::<Vec<_>>(), [true, true, false, false, true]);
     assert!(matches!(
-        shelf.ask(Query::Room { room: "unseen".into() }),
-        Ok(switchboard::mail::storage::Answer::Room(None))
+        shelf.ask(StorageQuery::Room { room: "unseen".into() }),
+        Ok(switchboard::message::storage::StorageReply::Room(None))
     ));
     assert_eq!((shelf.messages("a").len(), shelf.messages("b").len()), (2, 2));
     shelf.submit_as(1, messages("a", 3, 3, BEGINNING));
     assert!(shelf.receipt().outcome.is_ok(), "in its next run the sender is heard again");
-    assert_eq!(shelf.health().state, State::Good, "a sender's mistake is no fault of the disk");
+    assert_eq!(shelf.health().state, StorageState::Good, "a sender's mistake is no fault of the disk");
 }
 
 #[test]

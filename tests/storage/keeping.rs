@@ -9,7 +9,7 @@ use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{Receipt, Status};
 use switchboard::domain::op::Profile;
 use switchboard::domain::record::{MadeRoom, Record, Retention, Seen, SentMessage, TokenHash};
-use switchboard::mail::storage::{Answer, Query, Repeatable, Restored, Span, StoredRoom, StoredUser};
+use switchboard::message::storage::{Repeatable, Restored, Span, StorageQuery, StorageReply, StoredRoom, StoredUser};
 use switchboard::runtime::storage::{Durability, Options, Place, open};
 
 use crate::model::Model;
@@ -148,17 +148,21 @@ fn compare_restored(options: Options, model: &Model) {
 fn compare_answers(shelf: &mut Shelf, model: &Model) {
     for name in ROOMS {
         let Some(room) = model.rooms.get(name) else {
-            assert!(matches!(shelf.ask(Query::Room { room: name.into() }), Ok(Answer::Room(None))));
-            let page = Query::Page { room: name.into(), span: Span::Newest, limit: 5 };
-            assert!(matches!(shelf.ask(page), Ok(Answer::Page(None))));
+            assert!(matches!(shelf.ask(StorageQuery::Room { room: name.into() }), Ok(StorageReply::Room(None))));
+            let page = StorageQuery::Page { room: name.into(), span: Span::Newest, limit: 5 };
+            assert!(matches!(shelf.ask(page), Ok(StorageReply::Page(None))));
             continue;
         };
-        let Ok(Answer::Room(Some(stored))) = shelf.ask(Query::Room { room: name.into() }) else { panic!("no {name}") };
+        let Ok(StorageReply::Room(Some(stored))) = shelf.ask(StorageQuery::Room { room: name.into() }) else {
+            panic!("no {name}")
+        };
         assert_eq!(*stored, room.stored);
         let kept: Vec<String> = shelf.messages(name).iter().map(told).collect();
         assert_eq!(kept, room.messages.iter().map(told).collect::<Vec<_>>());
         for message in &room.messages {
-            let Ok(Answer::Message(Some(view))) = shelf.ask(Query::Message { id: message.id }) else { panic!("lost") };
+            let Ok(StorageReply::Message(Some(view))) = shelf.ask(StorageQuery::Message { id: message.id }) else {
+                panic!("lost")
+            };
             assert_eq!(told(&view.message), told(message));
             let marks = room.marks.iter().filter(|((id, _), _)| *id == message.id);
             let marks: Vec<_> = marks.map(|((_, user), times)| (user.clone(), *times)).collect();
@@ -169,18 +173,20 @@ fn compare_answers(shelf: &mut Shelf, model: &Model) {
         }
     }
     for user in USERS.map(Name::from) {
-        let Ok(Answer::Directs { directs, complete: true }) =
-            shelf.ask(Query::Directs { user: user.clone(), limit: 500 })
+        let Ok(StorageReply::Directs { directs, complete: true }) =
+            shelf.ask(StorageQuery::Directs { user: user.clone(), limit: 500 })
         else {
             panic!("no list")
         };
         let expected = model.directs.get(&user).map_or(&[][..], Vec::as_slice);
         assert_eq!(format!("{directs:?}"), format!("{expected:?}"));
-        let Ok(Answer::User(found)) = shelf.ask(Query::User { user: user.clone() }) else { panic!("no answer") };
+        let Ok(StorageReply::User(found)) = shelf.ask(StorageQuery::User { user: user.clone() }) else {
+            panic!("no answer")
+        };
         assert_eq!(found.as_deref(), model.users.get(&user));
     }
     for token in (0..6).map(|token| TokenHash([token; 32])) {
-        let Ok(Answer::Session(found)) = shelf.ask(Query::Session { token }) else { panic!("no answer") };
+        let Ok(StorageReply::Session(found)) = shelf.ask(StorageQuery::Session { token }) else { panic!("no answer") };
         assert_eq!(found.as_deref(), model.sessions.get(&token));
     }
 }
@@ -236,7 +242,7 @@ fn a_room_of_the_same_name_begins_anew_after_the_first_was_closed() {
     let old = message("r", 1, BEGINNING).id;
     shelf.keep([Record::RoomClosed { room: "r".into() }, room("r")]).expect("kept");
     assert_eq!(shelf.page("r", Span::Newest, 10).last, 0);
-    assert!(matches!(shelf.ask(Query::Message { id: old }), Ok(Answer::Message(None))));
+    assert!(matches!(shelf.ask(StorageQuery::Message { id: old }), Ok(StorageReply::Message(None))));
     shelf.keep(messages("r", 1, 2, BEGINNING + 1)).expect("kept");
     assert_eq!(shelf.messages("r").len(), 2);
 }
@@ -263,7 +269,9 @@ fn a_session_goes_to_the_first_who_takes_it_and_to_nobody_once_it_has_ended() {
         );
     }
     time.pass(1_000);
-    let Ok(Answer::Session(found)) = shelf.ask(Query::Session { token: TokenHash([2; 32]) }) else { panic!("failed") };
+    let Ok(StorageReply::Session(found)) = shelf.ask(StorageQuery::Session { token: TokenHash([2; 32]) }) else {
+        panic!("failed")
+    };
     assert_eq!(found, None, "it has ended");
     assert_eq!(shelf.keep([take(2)]).expect("kept").taken, [None]);
 }
@@ -276,7 +284,7 @@ fn who_was_connected_when_the_server_died_has_a_window_from_the_restart_on() {
     shelf.close();
     time.pass(1_000_000);
     let mut shelf = Shelf::open(options(&scratch.0, &time));
-    let Ok(Answer::Session(Some(found))) = shelf.ask(Query::Session { token: TokenHash([1; 32]) }) else {
+    let Ok(StorageReply::Session(Some(found))) = shelf.ask(StorageQuery::Session { token: TokenHash([1; 32]) }) else {
         panic!("it is lost")
     };
     assert_eq!(found.expires_at, Some(time.now() + 120_000));

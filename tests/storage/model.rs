@@ -7,7 +7,7 @@ use switchboard::domain::access::Identity;
 use switchboard::domain::command::{Receipt, Status};
 use switchboard::domain::event::{Direct, Message};
 use switchboard::domain::record::{Record, Session, TokenHash};
-use switchboard::mail::storage::{Repeatable, StoredRoom, StoredUser};
+use switchboard::message::storage::{Repeatable, StoredRoom, StoredUser};
 use uuid::Uuid;
 
 /// Rooms, messages and users as records made them.

@@ -1,11 +1,11 @@
 //! Pages of a room's log.
 
 use switchboard::domain::record::Record;
-use switchboard::mail::storage::{Answer, Page, Query, Span};
+use switchboard::message::storage::{MessagePage, Span, StorageQuery, StorageReply};
 
 use crate::shelf::{BEGINNING, Scratch, Shelf, Time, direct, message, messages, options, room, sent};
 
-fn numbers(page: &Page) -> Vec<u64> {
+fn numbers(page: &MessagePage) -> Vec<u64> {
     page.messages.iter().map(|message| message.seq.expect("a place")).collect()
 }
 
@@ -69,8 +69,8 @@ fn messages_that_wait_come_oldest_first_and_leave_one_by_one() {
     let mut shelf = Shelf::open(options(&scratch.0, &time));
     let keep = |n| Record::DirectKept { user: "ann".into(), direct: direct(n, BEGINNING).into() };
     shelf.keep((0..30).map(|n| keep(1_000 - n))).expect("kept");
-    let mut waiting = |limit| match shelf.ask(Query::Directs { user: "ann".into(), limit }) {
-        Ok(Answer::Directs { directs, complete }) => {
+    let mut waiting = |limit| match shelf.ask(StorageQuery::Directs { user: "ann".into(), limit }) {
+        Ok(StorageReply::Directs { directs, complete }) => {
             (directs.iter().map(|direct| direct.id.as_u128()).collect::<Vec<_>>(), complete)
         }
         other => panic!("{other:?}"),
@@ -80,7 +80,7 @@ fn messages_that_wait_come_oldest_first_and_leave_one_by_one() {
     let id = uuid::Uuid::from_u128(1_000);
     shelf.keep([Record::DirectDelivered { user: "ann".into(), id }]).expect("kept");
     assert!(matches!(
-        shelf.ask(Query::Directs { user: "ann".into(), limit: 500 }),
-        Ok(Answer::Directs { directs, complete: true }) if directs.len() == 29 && directs[0].id.as_u128() == 999
+        shelf.ask(StorageQuery::Directs { user: "ann".into(), limit: 500 }),
+        Ok(StorageReply::Directs { directs, complete: true }) if directs.len() == 29 && directs[0].id.as_u128() == 999
     ));
 }

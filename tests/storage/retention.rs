@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use switchboard::domain::command::{Receipt, Status};
 use switchboard::domain::record::{Record, Retention, Seen};
-use switchboard::mail::storage::{Answer, Query, Span};
+use switchboard::message::storage::{Span, StorageQuery, StorageReply};
 use switchboard::runtime::storage::Options;
 
 use crate::shelf::{
@@ -81,7 +81,8 @@ fn what_belongs_to_a_message_or_a_room_goes_with_it() {
     wait_for_first(&mut shelf, "r", 2);
     wait_until("the closed room is gone", || count(&scratch, "room") == 1);
     assert_eq!((count(&scratch, "message"), count(&scratch, "receipt")), (1, 200));
-    let Ok(Answer::Message(Some(view))) = shelf.ask(Query::Message { id: message("r", 2, BEGINNING).id }) else {
+    let Ok(StorageReply::Message(Some(view))) = shelf.ask(StorageQuery::Message { id: message("r", 2, BEGINNING).id })
+    else {
         panic!("the message is lost")
     };
     assert_eq!((view.read.len(), view.complete), (200, true));
@@ -112,14 +113,16 @@ fn sessions_messages_that_wait_and_users_go_when_their_time_is_over() {
     // An hour later everybody who is still needed is still there.
     time.pass(HOUR_MS);
     wait_until("users are forgotten", || count(&scratch, "user") == 2);
-    let Ok(Answer::User(Some(user))) = shelf.ask(Query::User { user: "seen again".into() }) else { panic!("lost") };
+    let Ok(StorageReply::User(Some(user))) = shelf.ask(StorageQuery::User { user: "seen again".into() }) else {
+        panic!("lost")
+    };
     assert_eq!(user.status, Status::Away);
     assert_eq!(shelf.messages("r")[0].sender.user(), "ann");
     let late = Record::DirectKept { user: "many".into(), direct: Arc::new(direct(2_000, time.now())) };
     shelf.keep([seen("seen once", time.now()), late]).expect("who was forgotten may come again");
     assert!(matches!(
-        shelf.ask(Query::Directs { user: "many".into(), limit: 5 }),
-        Ok(Answer::Directs { directs, .. }) if directs.len() == 1
+        shelf.ask(StorageQuery::Directs { user: "many".into(), limit: 5 }),
+        Ok(StorageReply::Directs { directs, .. }) if directs.len() == 1
     ));
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use rusqlite::Connection;
 use switchboard::domain::record::{Record, TokenHash};
-use switchboard::mail::storage::{Answer, Query};
+use switchboard::message::storage::{StorageQuery, StorageReply};
 use switchboard::runtime::storage::OnDamage;
 use switchboard::runtime::storage::Options;
 
@@ -29,14 +29,14 @@ fn a_file_of_an_older_version_goes_on_as_one_of_this() {
     let log: Vec<_> = shelf.messages("attic").iter().map(|it| (it.seq, it.content.body.clone())).collect();
     assert_eq!(log, [(Some(3), "\"third\"".into()), (Some(4), "\"fourth\"".into())]);
     let id = shelf.messages("attic")[0].id;
-    let Ok(Answer::Message(Some(view))) = shelf.ask(Query::Message { id }) else { panic!("it is lost") };
+    let Ok(StorageReply::Message(Some(view))) = shelf.ask(StorageQuery::Message { id }) else { panic!("it is lost") };
     assert_eq!((view.message.sender.username(), view.read.len()), ("Ada Lovelace", 1));
 
     // What version 1 had no tables for is kept now.
     let waiting = Record::DirectKept { user: "bob".into(), direct: direct(1, BEGINNING).into() };
     shelf.keep([waiting, Record::SessionKept(Box::new(session(1, "bob", None)))]).expect("kept");
     let token = TokenHash([1; 32]);
-    assert!(matches!(shelf.ask(Query::Session { token }), Ok(Answer::Session(Some(_)))));
+    assert!(matches!(shelf.ask(StorageQuery::Session { token }), Ok(StorageReply::Session(Some(_)))));
     shelf.close();
     assert_eq!(Shelf::open(options(&scratch.0, &time)).report.migrated_from, None);
 }

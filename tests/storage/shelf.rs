@@ -13,9 +13,10 @@ use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::event::{Content, Direct, Message, PeerName};
 use switchboard::domain::op::Profile;
 use switchboard::domain::record::{MadeRoom, Position, Record, Retention, SentMessage, Session, TokenHash};
-use switchboard::mail::Asker;
-use switchboard::mail::storage::{
-    Answer, Batch, Kept, Page, Query, Receipt, Restored, Span, State, StoredRoom, Ticket, Told, Unavailable,
+use switchboard::message::Requester;
+use switchboard::message::storage::{
+    Batch, Kept, MessagePage, Receipt, Restored, Span, StorageEvent, StorageQuery, StorageReply, StorageState,
+    StoredRoom, Ticket, Unavailable,
 };
 use switchboard::runtime::storage::{
     Durability, Health, OnDamage, OpenError, Opened, Options, Place, Report, Storage, Store, open,
@@ -97,9 +98,9 @@ pub(crate) struct Shelf {
     pub(crate) report: Report,
     pub(crate) rooms: Vec<StoredRoom>,
     storage: Option<Storage>,
-    told: Receiver<Told>,
+    told: Receiver<StorageEvent>,
     /// What was said while something else was waited for.
-    early: Vec<Told>,
+    early: Vec<StorageEvent>,
     number: u64,
     /// The run that each of the senders is in.
     runs: [u32; 8],
@@ -153,7 +154,7 @@ impl Shelf {
     /// The next receipt. A sender whose batch was refused begins its next run.
     pub(crate) fn receipt(&mut self) -> Receipt {
         let receipt = self.wait("a receipt", |told| match told {
-            Told::Receipt(receipt) => Ok(receipt),
+            StorageEvent::Receipt(receipt) => Ok(receipt),
             other => Err(other),
         });
         let run = &mut self.runs[usize::from(receipt.ticket.sender)];
@@ -171,12 +172,12 @@ impl Shelf {
         receipt.outcome
     }
 
-    pub(crate) fn ask(&mut self, query: Query) -> Result<Answer, Unavailable> {
+    pub(crate) fn ask(&mut self, query: StorageQuery) -> Result<StorageReply, Unavailable> {
         self.number += 1;
-        let asker = Asker { shard: 0, ask: self.number as u32 };
+        let asker = Requester { shard: 0, ask: self.number as u32 };
         self.store().ask(asker, query);
         self.wait("an answer", |told| match told {
-            Told::Answer { to, answer } => {
+            StorageEvent::Reply { to, answer } => {
                 assert_eq!(to, asker);
                 Ok(answer)
             }
@@ -184,22 +185,22 @@ impl Shelf {
         })
     }
 
-    pub(crate) fn page(&mut self, room: &str, span: Span, limit: usize) -> Page {
-        match self.ask(Query::Page { room: room.into(), span, limit }) {
-            Ok(Answer::Page(Some(page))) => page,
+    pub(crate) fn page(&mut self, room: &str, span: Span, limit: usize) -> MessagePage {
+        match self.ask(StorageQuery::Page { room: room.into(), span, limit }) {
+            Ok(StorageReply::Page(Some(page))) => page,
             other => panic!("no page: {other:?}"),
         }
     }
 
     /// Waits until the store says that it is in this state.
-    pub(crate) fn wait_for_state(&mut self, wanted: State) {
+    pub(crate) fn wait_for_state(&mut self, wanted: StorageState) {
         self.wait("a state", |told| match told {
-            Told::State(state) if state == wanted => Ok(()),
+            StorageEvent::State(state) if state == wanted => Ok(()),
             other => Err(other),
         });
     }
 
-    fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(Told) -> Result<T, Told>) -> T {
+    fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(StorageEvent) -> Result<T, StorageEvent>) -> T {
         let mut at = 0;
         while at < self.early.len() {
             match pick(self.early.remove(at)) {

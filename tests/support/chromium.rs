@@ -46,13 +46,13 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One running Chromium.
 pub(crate) struct Browser {
-    link: Rc<RefCell<Link>>,
+    link: Rc<RefCell<SessionLink>>,
     _process: Process,
 }
 
 /// One window of a [`Browser`], in a private context; it closes when dropped.
 pub(crate) struct Page {
-    link: Rc<RefCell<Link>>,
+    link: Rc<RefCell<SessionLink>>,
     target_id: String,
     session_id: String,
     context_id: String,
@@ -64,7 +64,7 @@ impl Browser {
     /// none, since a test that silently did not run would say more than it knows.
     pub(crate) fn launch(extra_flags: &[&str]) -> Browser {
         let (process, url) = Process::start(extra_flags);
-        Browser { link: Rc::new(RefCell::new(Link::open(&url))), _process: process }
+        Browser { link: Rc::new(RefCell::new(SessionLink::open(&url))), _process: process }
     }
 
     /// Opens `url` in a new window, which is 1280 by 760 pixels, and waits until its document has
@@ -201,20 +201,20 @@ fn problem(method: &Value, params: &Value) -> Option<String> {
 }
 
 /// The DevTools connection: numbered commands, each answered once, and events as they come between.
-struct Link {
+struct SessionLink {
     socket: WebSocket<TcpStream>,
     next_id: u64,
     events: Vec<Value>,
 }
 
-impl Link {
-    fn open(url: &str) -> Link {
+impl SessionLink {
+    fn open(url: &str) -> SessionLink {
         let address = url.strip_prefix("ws://").and_then(|rest| rest.split('/').next()).expect("a ws:// address");
         let stream = TcpStream::connect(address).expect("the DevTools port");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_read_timeout(Some(COMMAND_TIMEOUT)).expect("a read timeout");
         let (socket, _) = tungstenite::client(url, stream).expect("the DevTools handshake");
-        Link { socket, next_id: 1, events: Vec::new() }
+        SessionLink { socket, next_id: 1, events: Vec::new() }
     }
 
     fn call(&mut self, session_id: Option<&str>, method: &str, params: Value) -> Result<Value, String> {

@@ -1,4 +1,4 @@
-//! A Redis of a test's own, and nodes that ask it: [`switchboard::authority::redis`] with a driver that does one call at a
+//! A Redis of a test's own, and nodes that ask it: [`switchboard::owner::redis`] with a driver that does one call at a
 //! time, so that a test knows when everything that was said has been heard.
 
 use std::collections::BTreeMap;
@@ -7,13 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use redis::{Client, Cmd, Connection, Value};
-use switchboard::authority::Authority;
-use switchboard::authority::redis::{Redis, Settings};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::op::{Op, Rules};
-use switchboard::mail::redis::{Call, Demand, Fault, Heard, State, Text};
-use switchboard::mail::{Asker, BRIDGE, Outgoing};
+use switchboard::message::redis::{Call, Demand, Fault, Heard, RedisState, Text};
+use switchboard::message::{BRIDGE, Outgoing, Requester};
+use switchboard::owner::OwnerContract;
+use switchboard::owner::redis::{RedisOwner, Settings};
 
 use super::directory::Directory;
 use super::process::wait_until;
@@ -181,7 +181,7 @@ pub(crate) fn free_port() -> u16 {
 
 /// A node: its half of the authority, and the connections that it has to Redis.
 pub(crate) struct Node {
-    pub(crate) authority: Redis,
+    pub(crate) authority: RedisOwner,
     calls: Connection,
     channels: Connection,
     scripts: BTreeMap<&'static str, redis::Script>,
@@ -194,18 +194,18 @@ impl Node {
     /// One that Redis answers.
     pub(crate) fn new(server: &RedisServer, settings: Settings, rules: Arc<Rules>, seed: u64) -> Self {
         let sharded = settings.sharded;
-        let authority = Redis::new(settings, rules, Rng::from_seed(seed));
+        let authority = RedisOwner::new(settings, rules, Rng::from_seed(seed));
         let (calls, channels) = (server.connect(), server.connect());
         Self { authority, calls, channels, scripts: BTreeMap::new(), sharded, called: 0 }
     }
 
     /// Tells it how Redis is.
-    pub(crate) fn set_state(&mut self, now: Now, state: State, out: &mut Vec<Outgoing>) {
+    pub(crate) fn set_state(&mut self, now: Now, state: RedisState, out: &mut Vec<Outgoing>) {
         self.authority.told(now, Heard::State(state), out);
     }
 
     /// Asks something, without waiting for what comes of it.
-    pub(crate) fn ask(&mut self, now: Now, from: Asker, op: Op, out: &mut Vec<Outgoing>) {
+    pub(crate) fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
         self.authority.ask(now, from, op, out);
     }
 

@@ -4,16 +4,18 @@ use super::ack;
 use super::views::{Here, Private, Session, Typist, User};
 use crate::domain::access::Identity;
 use crate::domain::connection::ConnectionView;
-use crate::domain::finding::{Finding, People};
+use crate::domain::finding::{People, QueryResult};
 use crate::domain::op::PresenceView;
 
 /// The answer to a question.
-pub fn found(out: &mut Vec<u8>, finding: &Finding) {
+pub fn found(out: &mut Vec<u8>, finding: &QueryResult) {
     match finding {
-        Finding::Room { view, online } => ack::room(out, view, *online),
-        Finding::Rooms(rooms) => ack::rooms(out, rooms),
-        Finding::Members(People { users, next }) => ack::room_online(out, users.iter().map(Here::of), next.as_deref()),
-        Finding::Typing(room, typists) => {
+        QueryResult::Room { view, online } => ack::room(out, view, *online),
+        QueryResult::Rooms(rooms) => ack::rooms(out, rooms),
+        QueryResult::Members(People { users, next }) => {
+            ack::room_online(out, users.iter().map(Here::of), next.as_deref())
+        }
+        QueryResult::Typing(room, typists) => {
             let typists = typists.iter().map(|typist| Typist {
                 user: typist.identity.user(),
                 username: typist.identity.username(),
@@ -21,22 +23,24 @@ pub fn found(out: &mut Vec<u8>, finding: &Finding) {
             });
             ack::typing_users(out, room, typists);
         }
-        Finding::Message(marks) => ack::delivery_status(out, marks.message, &marks.delivered, &marks.read),
-        Finding::MessageStats(stats) => ack::message_stats(out, stats),
-        Finding::Users(People { users, next }) => ack::online_users(out, users.iter().map(Here::of), next.as_deref()),
-        Finding::Presence { view, private } => {
+        QueryResult::Message(marks) => ack::delivery_status(out, marks.message, &marks.delivered, &marks.read),
+        QueryResult::MessageStats(stats) => ack::message_stats(out, stats),
+        QueryResult::Users(People { users, next }) => {
+            ack::online_users(out, users.iter().map(Here::of), next.as_deref())
+        }
+        QueryResult::Presence { view, private } => {
             let private = private.as_ref().map(|connection| of_user(view, connection.as_deref()));
             ack::presence(out, &User { here: Here::of(view), private });
         }
-        Finding::PresenceStats(stats) => ack::presence_stats(out, stats),
-        Finding::Session(identity, connection, token) => {
+        QueryResult::PresenceStats(stats) => ack::presence_stats(out, stats),
+        QueryResult::Session(identity, connection, token) => {
             ack::session(out, &session(identity, connection, token.as_deref()));
         }
-        Finding::SessionStats(stats) => ack::session_stats(out, stats),
-        Finding::Connections(metrics) => ack::metrics(out, metrics),
-        Finding::Events(incidents) => ack::incidents(out, incidents),
-        Finding::Monitoring(overview) => ack::overview(out, overview),
-        Finding::Health(health) => ack::health(out, health),
+        QueryResult::SessionStats(stats) => ack::session_stats(out, stats),
+        QueryResult::Connections(metrics) => ack::metrics(out, metrics),
+        QueryResult::Events(incidents) => ack::incidents(out, incidents),
+        QueryResult::Monitoring(overview) => ack::overview(out, overview),
+        QueryResult::Health(health) => ack::health(out, health),
     }
 }
 

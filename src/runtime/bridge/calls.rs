@@ -18,8 +18,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::authority::redis::Keys;
-use crate::mail::redis::{Call, Fault, Heard, Script, State, Text};
+use crate::message::redis::{Call, Fault, Heard, RedisState, Script, Text};
+use crate::owner::redis::Keys;
 use crate::runtime::bridge::address::Address;
 use crate::runtime::bridge::line::{ANSWER, Line};
 use crate::runtime::bridge::pause::Pause;
@@ -127,12 +127,12 @@ impl Calls {
             self.pause.reset();
             self.is_connected.store(true, Ordering::Release);
             tracing::info!(address = self.address.shown(), "Redis answers");
-            let _ = self.heard.send(Heard::State(State::Good));
+            let _ = self.heard.send(Heard::State(RedisState::Good));
             let reason = self.serve(&mut line, &mut pushed).await;
             self.is_connected.store(false, Ordering::Release);
             let Some(reason) = reason else { return };
             tracing::warn!(%reason, "no connection with Redis any more");
-            let _ = self.heard.send(Heard::State(State::Away));
+            let _ = self.heard.send(Heard::State(RedisState::Away));
         }
     }
 

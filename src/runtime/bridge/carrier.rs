@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::base::rng::Rng;
-use crate::mail::redis::{Demand, Heard, Script, Text};
+use crate::message::redis::{Demand, Heard, Script, Text};
 use crate::runtime::bridge::address::Address;
 use crate::runtime::bridge::calls::{Calls, Scripts, Task};
 use crate::runtime::bridge::channels::{Channels, Wish};
@@ -16,7 +16,7 @@ use crate::runtime::bridge::probes::Probes;
 
 /// One connection for calls and one for channels, each made anew whenever it is lost.
 ///
-/// What it owes its user is said in [`crate::mail::redis`]. When it is dropped, the connections are closed after what is
+/// What it owes its user is said in [`crate::message::redis`]. When it is dropped, the connections are closed after what is
 /// under way.
 pub struct Carrier {
     tasks: UnboundedSender<Task>,

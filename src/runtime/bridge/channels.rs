@@ -13,7 +13,7 @@ use redis::{PushInfo, PushKind, RedisResult, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use crate::mail::redis::{Heard, Text};
+use crate::message::redis::{Heard, Text};
 use crate::runtime::bridge::address::Address;
 use crate::runtime::bridge::calls::Task;
 use crate::runtime::bridge::line::{ANSWER, Line};

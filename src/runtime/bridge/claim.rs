@@ -7,8 +7,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{sleep, timeout};
 
-use crate::authority::redis::{Keys, Lease};
 use crate::base::rng::Rng;
+use crate::owner::redis::{Keys, Lease};
 use crate::runtime::bridge::Options;
 use crate::runtime::bridge::line::{ANSWER, Line};
 use crate::runtime::bridge::pause::Pause;

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use crate::authority::Authority;
-use crate::authority::redis::Redis;
 use crate::base::time::Now;
-use crate::mail::redis::{Demand, Heard};
-use crate::mail::{BRIDGE, Mail, Outgoing};
+use crate::message::redis::{Demand, Heard};
+use crate::message::{BRIDGE, Outgoing, ShardMessage};
+use crate::owner::OwnerContract;
+use crate::owner::redis::RedisOwner;
 use crate::runtime::bridge::carrier::Carrier;
+use crate::runtime::channel::{ChannelSender, Inbox, Parcel};
 use crate::runtime::clock::Clock;
-use crate::runtime::mailbox::{Inbox, Mailbox, Parcel};
 
 /// Pieces of mail, and of what Redis says, in one turn.
 const PER_TURN: usize = 1_024;
@@ -26,11 +26,11 @@ const LAST_MS: u64 = 1_500;
 
 /// See the module.
 pub(super) struct Desk {
-    authority: Redis,
+    authority: RedisOwner,
     carrier: Carrier,
     inbox: Inbox,
     /// Those of the shards, and then its own.
-    mailboxes: Arc<[Mailbox]>,
+    mailboxes: Arc<[ChannelSender]>,
     clock: Clock,
     is_over: Arc<AtomicBool>,
     /// Where it is said that Redis has answered for the first time.
@@ -43,10 +43,10 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new(
-        authority: Redis,
+        authority: RedisOwner,
         carrier: Carrier,
         inbox: Inbox,
-        mailboxes: Arc<[Mailbox]>,
+        mailboxes: Arc<[ChannelSender]>,
         clock: Clock,
         is_over: Arc<AtomicBool>,
         begun: Sender<()>,
@@ -94,7 +94,7 @@ impl Desk {
             if let Heard::State(state) = heard {
                 let _ = self.begun.try_send(());
                 let shards = self.mailboxes.len() - 1;
-                self.mailboxes[..shards].iter().for_each(|mailbox| mailbox.send(Mail::Redis(state)));
+                self.mailboxes[..shards].iter().for_each(|mailbox| mailbox.send(ShardMessage::RedisState(state)));
             }
             self.authority.told(now, heard, &mut self.said);
         }
@@ -107,7 +107,7 @@ impl Desk {
                 return;
             }
             match self.inbox.take() {
-                Some(Parcel::Mail(mail)) => self.authority.mail(now, mail, &mut self.said),
+                Some(Parcel::ShardMessage(mail)) => self.authority.mail(now, mail, &mut self.said),
                 // Connections go to shards only.
                 Some(Parcel::Connection(_)) => {}
                 None => return,

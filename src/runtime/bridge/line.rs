@@ -10,8 +10,8 @@ use redis::{AsyncConnectionConfig, Client, ConnectionAddr, Pipeline, PushInfo, P
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{sleep, timeout};
 
-use crate::authority::redis::Keys;
-use crate::mail::redis::Text;
+use crate::message::redis::Text;
+use crate::owner::redis::Keys;
 use crate::runtime::bridge::address::{Address, Kind, sentinel_client};
 use crate::runtime::bridge::probes::{Keepers, keepers_in};
 

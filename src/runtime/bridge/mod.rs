@@ -1,6 +1,6 @@
 //! The thread that speaks with Redis, where that keeps rooms and users for several processes.
 //!
-//! It owns this node's half of the truth ([`crate::authority::redis`]), takes mail as a shard does, carries out what that
+//! It owns this node's half of the truth ([`crate::owner::redis`]), takes mail as a shard does, carries out what that
 //! half demands, and brings back what it has to say. It decides nothing about rooms or users itself. It is the only thread
 //! with an asynchronous runtime, because the library that speaks with Redis wants one.
 //!
@@ -36,14 +36,14 @@ pub use address::{Address, FORMS};
 pub use carrier::Carrier;
 pub use claim::{Claimed, claim};
 
-use crate::authority::redis::{Redis, Settings};
 use crate::base::rng::Rng;
-use crate::domain::allowance::Rates;
 use crate::domain::op::Rules;
+use crate::domain::quota::Rates;
+use crate::owner::redis::{RedisOwner, Settings};
 use crate::runtime::bridge::desk::Desk;
+use crate::runtime::channel::{ChannelSender, Inbox};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy;
-use crate::runtime::mailbox::{Inbox, Mailbox};
 
 /// How long clients are kept waiting at the start for Redis, which has answered just before.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
@@ -65,7 +65,7 @@ pub struct Options {
 pub struct Bridge {
     thread: JoinHandle<()>,
     is_over: Arc<AtomicBool>,
-    mailbox: Mailbox,
+    mailbox: ChannelSender,
 }
 
 impl Claimed {
@@ -77,7 +77,7 @@ impl Claimed {
     pub fn start(
         self,
         inbox: Inbox,
-        mailboxes: Arc<[Mailbox]>,
+        mailboxes: Arc<[ChannelSender]>,
         (rules, rates): (Arc<Rules>, Rates),
         clock: Clock,
     ) -> std::io::Result<Bridge> {
@@ -93,13 +93,13 @@ impl Claimed {
         };
         let mut rng = Rng::from_entropy(entropy::seed()?);
         let seeds = [rng.next_u64(), rng.next_u64()];
-        let authority = Redis::new(settings, rules, rng);
+        let authority = RedisOwner::new(settings, rules, rng);
         let is_over: Arc<AtomicBool> = Arc::default();
         let (runtime, address, ends) = (self.runtime, self.options.address, is_over.clone());
         let (begun, has_begun) = bounded(1);
         let thread = thread::Builder::new().name("bridge".into()).spawn(move || {
             runtime.block_on(async move {
-                let carrier = Carrier::start(&address, Redis::scripts(), authority.probe(), seeds);
+                let carrier = Carrier::start(&address, RedisOwner::scripts(), authority.probe(), seeds);
                 Desk::new(authority, carrier, inbox, mailboxes, clock, ends, begun).run().await;
             });
         })?;

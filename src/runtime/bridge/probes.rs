@@ -10,8 +10,8 @@ use std::time::Duration;
 use redis::Value;
 use tokio::time::Instant;
 
-use crate::authority::redis::Keys;
-use crate::mail::redis::Text;
+use crate::message::redis::Text;
+use crate::owner::redis::Keys;
 
 /// How long a probe may take to come back.
 const PROBE_WITHIN: Duration = Duration::from_secs(3);

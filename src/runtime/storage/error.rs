@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rusqlite::{Error, ErrorCode};
 
-use crate::mail::storage::State;
+use crate::message::storage::StorageState;
 
 /// Why a store could not be opened. Each says which file or directory, and what to do.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ pub(super) enum Fault {
     /// The record contradicts what is kept: somebody's mistake, and no fault of the files.
     Refused(String),
     /// The files failed.
-    Failed(State, String),
+    Failed(StorageState, String),
 }
 
 impl From<Error> for Fault {
@@ -107,17 +107,17 @@ impl From<Error> for Fault {
 }
 
 /// What an error of the database says about the store.
-pub(super) fn state(error: &Error) -> State {
+pub(super) fn state(error: &Error) -> StorageState {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => State::Full,
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => State::Corrupt,
+        Some(ErrorCode::DiskFull) => StorageState::Full,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StorageState::Corrupt,
         _ => match error {
             // A value that is not what was put there.
             Error::FromSqlConversionFailure(..)
             | Error::IntegralValueOutOfRange(..)
             | Error::Utf8Error(..)
-            | Error::InvalidColumnType(..) => State::Corrupt,
-            _ => State::Failing,
+            | Error::InvalidColumnType(..) => StorageState::Corrupt,
+            _ => StorageState::Failing,
         },
     }
 }

@@ -1,7 +1,7 @@
 //! Batches on their way through one transaction, and what becomes of each.
 
 use crate::domain::record::Record;
-use crate::mail::storage::{Batch, Kept, Ticket};
+use crate::message::storage::{Batch, Kept, Ticket};
 
 /// A batch of the present group.
 pub(super) struct Entry {

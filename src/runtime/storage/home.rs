@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use crate::mail::storage::State;
+use crate::message::storage::StorageState;
 use crate::runtime::storage::Durability;
 use crate::runtime::storage::connection::{Source, damage};
 use crate::runtime::storage::directory::{Directory, FileId};
@@ -28,7 +28,7 @@ const CHECK: Duration = Duration::from_secs(1);
 const ANOTHER_FILE: &str = "another file is in the place of the one this server began with; restart to use it";
 
 /// The files have failed: what that makes of the store, and what the database said.
-pub(super) type Failure = (State, String);
+pub(super) type Failure = (StorageState, String);
 
 pub(super) fn failure(error: rusqlite::Error) -> Failure {
     (state(&error), error.to_string())
@@ -83,8 +83,8 @@ impl Home {
         let Some(directory) = &self.directory else { return Ok(()) };
         match directory.database_id() {
             Ok(id) if id == self.file => Ok(()),
-            Ok(_) => Err((State::Failing, ANOTHER_FILE.to_owned())),
-            Err(error) => Err((State::Failing, format!("{}: {error}", self.source.path().display()))),
+            Ok(_) => Err((StorageState::Failing, ANOTHER_FILE.to_owned())),
+            Err(error) => Err((StorageState::Failing, format!("{}: {error}", self.source.path().display()))),
         }
     }
 
@@ -103,10 +103,10 @@ impl Home {
         self.is_in_place()?;
         let mut connection = self.source.write().map_err(failure)?;
         if life(&connection).map_err(failure)?.as_deref() != Some(&self.life) {
-            return Err((State::Failing, ANOTHER_FILE.to_owned()));
+            return Err((StorageState::Failing, ANOTHER_FILE.to_owned()));
         }
         if let Some(detail) = damage(&mut connection, CHECK).map_err(failure)? {
-            return Err((State::Corrupt, detail));
+            return Err((StorageState::Corrupt, detail));
         }
         self.source.tune(&connection, self.durability).map_err(failure)?;
         // The log may be what fills the disk. Where its pages replace others it can be made shorter even now; where they do

@@ -8,7 +8,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::{Receipt, Status};
 use crate::domain::event::Direct;
 use crate::domain::record::{MadeRoom, Record, Seen, SentMessage, Session, TokenHash};
-use crate::mail::storage::Kept;
+use crate::message::storage::Kept;
 use crate::runtime::storage::error::Fault;
 use crate::runtime::storage::recent::Recent;
 use crate::runtime::storage::rows::{self, PeerColumn, int};

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use crossbeam_channel::{Receiver, Sender};
 use rusqlite::{Connection, Result};
 
-use crate::mail::storage::State;
+use crate::message::storage::StorageState;
 use crate::runtime::storage::Durability;
 use crate::runtime::storage::connection::Source;
 use crate::runtime::storage::error::state;
@@ -118,7 +118,7 @@ impl LogKeeper {
     /// it is when the database has no room to grow, for the log may still have some.
     fn finish(&mut self, connection: &Connection) -> Result<()> {
         let copied = match checkpoint(connection) {
-            Err(error) if state(&error) == State::Full => {
+            Err(error) if state(&error) == StorageState::Full => {
                 tracing::warn!(%error, "the write-ahead log cannot be copied to the database");
                 Copied { pages: self.shared.wal_pages.load(Ordering::Relaxed), pages_done: 0 }
             }

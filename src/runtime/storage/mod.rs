@@ -1,6 +1,6 @@
 //! The embedded store: one SQLite database in the data directory, written by one thread, read by another.
 //!
-//! What it owes its users is said where they see it, in [`crate::mail::storage`]; shards know nothing of this module.
+//! What it owes its users is said where they see it, in [`crate::message::storage`]; shards know nothing of this module.
 //!
 //! # The parts
 //!
@@ -29,7 +29,7 @@
 //!
 //! # When the disk fails
 //!
-//! The group that failed is refused, and so is everything after it; the connection is closed, [`State`] changes, and the
+//! The group that failed is refused, and so is everything after it; the connection is closed, [`StorageState`] changes, and the
 //! store tries again, at first after 100 ms, then less often up to every 5 s: it opens the file, makes sure that it is the
 //! same, writes 64 KiB to it, and is good again. After damage it looks for more of it first. With `none` nothing is
 //! refused that was acknowledged; it waits in memory, up to 64 MiB, and is written when that is possible again.
@@ -65,8 +65,8 @@ pub use error::OpenError;
 pub use open::{Opened, Report, open};
 
 use crate::base::limits;
-use crate::mail::Asker;
-use crate::mail::storage::{Batch, Query, State};
+use crate::message::Requester;
+use crate::message::storage::{Batch, StorageQuery, StorageState};
 use shared::{Question, Shared};
 
 /// The time in milliseconds since 1970, by a clock of the caller's.
@@ -144,7 +144,7 @@ impl Durability {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// Good, or what is wrong.
-    pub state: State,
+    pub state: StorageState,
     /// What the database said when it last failed; empty while all is good.
     pub detail: String,
     /// How long the oldest batch has been waiting, in milliseconds.
@@ -199,7 +199,7 @@ impl Store {
     }
 
     /// Asks; the answer follows.
-    pub fn ask(&self, to: Asker, query: Query) {
+    pub fn ask(&self, to: Requester, query: StorageQuery) {
         self.0.ask(Question { to, query });
     }
 

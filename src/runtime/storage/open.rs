@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{bounded, unbounded};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::mail::storage::{Restored, State, Told};
+use crate::message::storage::{Restored, StorageEvent, StorageState};
 use crate::runtime::entropy;
 use crate::runtime::storage::connection::{Source, boot_id, damage};
 use crate::runtime::storage::directory::Directory;
@@ -127,7 +127,7 @@ fn prepare(source: &Source, options: &Options) -> Result<(Connection, Report), O
 fn failure(source: &Source, error: &rusqlite::Error) -> OpenError {
     let (file, detail) = (source.path(), error.to_string());
     match state(error) {
-        State::Corrupt => OpenError::Corrupt { file, detail },
+        StorageState::Corrupt => OpenError::Corrupt { file, detail },
         _ => OpenError::Database { file, detail },
     }
 }
@@ -217,7 +217,7 @@ impl Opened {
     ///
     /// # Errors
     /// The file cannot be written, or the operating system gives no threads.
-    pub fn start(self, tell: impl Fn(Told) + Send + Sync + 'static) -> Result<Storage, OpenError> {
+    pub fn start(self, tell: impl Fn(StorageEvent) + Send + Sync + 'static) -> Result<Storage, OpenError> {
         let Self { options, directory, source, connection, .. } = self;
         let life = begin_life(&connection, options.durability);
         life.and_then(|()| source.tune(&connection, options.durability)).map_err(|error| failure(&source, &error))?;

@@ -11,8 +11,9 @@ use uuid::Uuid;
 use crate::base::{Name, limits};
 use crate::domain::event::{Content, Direct};
 use crate::domain::record::{Session, TokenHash};
-use crate::mail::storage::{
-    Answer, MessageView, PAGE_MESSAGES, Page, Query, Span, State, StoredUser, Told, Unavailable,
+use crate::message::storage::{
+    MessagePage, MessageView, PAGE_MESSAGES, Span, StorageEvent, StorageQuery, StorageReply, StorageState, StoredUser,
+    Unavailable,
 };
 use crate::runtime::storage::WallClock;
 use crate::runtime::storage::connection::{Source, give_back};
@@ -56,14 +57,19 @@ impl Reader {
             is_failing = true;
             tracing::error!(detail, "the store could not be read");
             self.shared.set_state(Side::Reader, state, &detail);
-            if state == State::Corrupt {
+            if state == StorageState::Corrupt {
                 self.shared.is_suspect.store(true, Ordering::Relaxed);
             }
         }
     }
 
     /// Answers until it is told to end (`Ok`) or the files fail.
-    fn serve(&self, connection: &Connection, first: Question, is_failing: &mut bool) -> Result<(), (State, String)> {
+    fn serve(
+        &self,
+        connection: &Connection,
+        first: Question,
+        is_failing: &mut bool,
+    ) -> Result<(), (StorageState, String)> {
         let mut queries = match Queries::new(connection) {
             Ok(queries) => queries,
             Err(error) => return self.refuse(first, error.into()),
@@ -73,9 +79,9 @@ impl Reader {
             match answer(connection, &mut queries, &query, (self.clock)()) {
                 Ok(answer) => {
                     if std::mem::take(is_failing) {
-                        self.shared.set_state(Side::Reader, State::Good, "");
+                        self.shared.set_state(Side::Reader, StorageState::Good, "");
                     }
-                    self.shared.tell(Told::Answer { to, answer: Ok(answer) });
+                    self.shared.tell(StorageEvent::Reply { to, answer: Ok(answer) });
                 }
                 Err(fault) => return self.refuse(Question { to, query }, fault),
             }
@@ -91,25 +97,30 @@ impl Reader {
         Ok(())
     }
 
-    fn refuse(&self, question: Question, fault: Fault) -> Result<(), (State, String)> {
-        self.shared.tell(Told::Answer { to: question.to, answer: Err(Unavailable) });
+    fn refuse(&self, question: Question, fault: Fault) -> Result<(), (StorageState, String)> {
+        self.shared.tell(StorageEvent::Reply { to: question.to, answer: Err(Unavailable) });
         Err(match fault {
-            Fault::Refused(why) => (State::Corrupt, why),
+            Fault::Refused(why) => (StorageState::Corrupt, why),
             Fault::Failed(state, detail) => (state, detail),
         })
     }
 }
 
 /// Answers one question from one state of the database.
-fn answer(connection: &Connection, queries: &mut Queries<'_>, query: &Query, now: u64) -> Result<Answer, Fault> {
+fn answer(
+    connection: &Connection,
+    queries: &mut Queries<'_>,
+    query: &StorageQuery,
+    now: u64,
+) -> Result<StorageReply, Fault> {
     let transaction = connection.unchecked_transaction()?;
     let answer = match query {
-        Query::Page { room, span, limit } => Answer::Page(queries.page(room, *span, *limit)?),
-        Query::Message { id } => Answer::Message(queries.message(id)?.map(Box::new)),
-        Query::Room { room } => Answer::Room(queries.rooms.find(room)?.map(Box::new)),
-        Query::User { user } => Answer::User(queries.user(user)?.map(Box::new)),
-        Query::Directs { user, limit } => queries.directs(user, *limit)?,
-        Query::Session { token } => Answer::Session(queries.session(token, now)?.map(Box::new)),
+        StorageQuery::Page { room, span, limit } => StorageReply::Page(queries.page(room, *span, *limit)?),
+        StorageQuery::Message { id } => StorageReply::Message(queries.message(id)?.map(Box::new)),
+        StorageQuery::Room { room } => StorageReply::Room(queries.rooms.find(room)?.map(Box::new)),
+        StorageQuery::User { user } => StorageReply::User(queries.user(user)?.map(Box::new)),
+        StorageQuery::Directs { user, limit } => queries.directs(user, *limit)?,
+        StorageQuery::Session { token } => StorageReply::Session(queries.session(token, now)?.map(Box::new)),
     };
     transaction.commit()?;
     Ok(answer)
@@ -147,7 +158,7 @@ impl<'c> Queries<'c> {
         Ok(Self { statements: Statements::prepare(connection)?, rooms: Rooms::new(connection)? })
     }
 
-    fn page(&mut self, name: &Name, span: Span, limit: usize) -> Result<Option<Page>, Fault> {
+    fn page(&mut self, name: &Name, span: Span, limit: usize) -> Result<Option<MessagePage>, Fault> {
         let room = |row: &Row<'_>| {
             let number = |at| row.get::<_, i64>(at);
             Ok((number(0)?, Name::from(row.get_ref(1)?.as_str()?), number(2)? as u64 + 1, number(3)? as u64))
@@ -172,9 +183,9 @@ impl<'c> Queries<'c> {
         let begins = if is_upward { from } else { (to + 1).saturating_sub(messages.len() as u64) };
         let is_whole = is_cut || messages.len() as u64 == asked.min(limit as u64);
         if !is_whole || !messages.iter().zip(begins..).all(|(message, seq)| message.seq == Some(seq)) {
-            return Err(Fault::Failed(State::Corrupt, format!("messages of the room {name} are missing")));
+            return Err(Fault::Failed(StorageState::Corrupt, format!("messages of the room {name} are missing")));
         }
-        Ok(Some(Page { epoch, first, last, complete: messages.len() as u64 == asked, messages }))
+        Ok(Some(MessagePage { epoch, first, last, complete: messages.len() as u64 == asked, messages }))
     }
 
     fn message(&mut self, id: &Uuid) -> Result<Option<MessageView>> {
@@ -207,14 +218,14 @@ impl<'c> Queries<'c> {
         self.statements.user.query_row([&**user], rows::user).optional()
     }
 
-    fn directs(&mut self, user: &Name, limit: usize) -> Result<Answer> {
+    fn directs(&mut self, user: &Name, limit: usize) -> Result<StorageReply> {
         let limit = limit.min(PAGE_MESSAGES);
         // One more than may be given tells whether there are more.
         let rows = self.statements.directs.query(params![&**user, limit as i64 + 1])?;
         let (mut directs, is_cut) = limited(rows, rows::direct, |direct: &Direct| &direct.content)?;
         let complete = directs.len() <= limit && !is_cut;
         directs.truncate(limit);
-        Ok(Answer::Directs { directs, complete })
+        Ok(StorageReply::Directs { directs, complete })
     }
 
     fn session(&mut self, token: &TokenHash, now: u64) -> Result<Option<Session>> {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use uuid::Uuid;
 
 use crate::base::Name;
-use crate::mail::storage::{Repeatable, Restored, StoredRoom};
+use crate::message::storage::{Repeatable, Restored, StoredRoom};
 use crate::runtime::storage::rows::{self, int};
 use crate::runtime::storage::statements::statements;
 

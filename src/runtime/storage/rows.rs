@@ -12,7 +12,7 @@ use crate::domain::command::{MediaState, Status};
 use crate::domain::event::{Content, Direct, Message, PeerName};
 use crate::domain::op::Profile;
 use crate::domain::record::{MadeRoom, Position, Retention, Session, TokenHash};
-use crate::mail::storage::StoredUser;
+use crate::message::storage::StoredUser;
 
 /// What [`message`] reads, from `message` joined with its sender's row in `user`.
 pub(super) const MESSAGE: &str = "message.seq, message.id, message.at, user.name, message.username, message.peer, \

@@ -7,8 +7,8 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use crate::domain::record::Record;
-use crate::mail::storage::{Batch, Kept, Query, Receipt, State, Ticket, Told, Unavailable};
-use crate::mail::{Asker, ShardNumber};
+use crate::message::storage::{Batch, Kept, Receipt, StorageEvent, StorageQuery, StorageState, Ticket, Unavailable};
+use crate::message::{Requester, ShardNumber};
 use crate::runtime::storage::{Durability, Health};
 
 /// Bytes of records that may wait. What comes beyond is refused at once.
@@ -31,8 +31,8 @@ pub(super) enum Order {
 
 /// A question on its way to the reading thread.
 pub(super) struct Question {
-    pub(super) to: Asker,
-    pub(super) query: Query,
+    pub(super) to: Requester,
+    pub(super) query: StorageQuery,
 }
 
 /// See the module.
@@ -40,7 +40,7 @@ pub(super) struct Shared {
     pub(super) durability: Durability,
     orders: Sender<Order>,
     questions: Sender<Option<Question>>,
-    tell: Box<dyn Fn(Told) + Send + Sync>,
+    tell: Box<dyn Fn(StorageEvent) + Send + Sync>,
     start: Instant,
     /// Bytes of records that wait.
     waiting: AtomicUsize,
@@ -60,10 +60,10 @@ pub(super) struct Shared {
 /// How the writing and the reading side are.
 #[derive(Default)]
 struct States {
-    writer: (State, String),
+    writer: (StorageState, String),
     /// The writing side again, as it looks from outside.
-    pace: (State, String),
-    reader: (State, String),
+    pace: (StorageState, String),
+    reader: (StorageState, String),
 }
 
 /// Which side a state is of.
@@ -79,7 +79,7 @@ impl Shared {
         durability: Durability,
         orders: Sender<Order>,
         questions: Sender<Option<Question>>,
-        tell: Box<dyn Fn(Told) + Send + Sync>,
+        tell: Box<dyn Fn(StorageEvent) + Send + Sync>,
     ) -> Self {
         Self {
             durability,
@@ -97,12 +97,12 @@ impl Shared {
         }
     }
 
-    pub(super) fn tell(&self, told: Told) {
+    pub(super) fn tell(&self, told: StorageEvent) {
         (self.tell)(told);
     }
 
     pub(super) fn receipt(&self, ticket: Ticket, outcome: Result<Kept, Unavailable>) {
-        self.tell(Told::Receipt(Receipt { ticket, outcome }));
+        self.tell(StorageEvent::Receipt(Receipt { ticket, outcome }));
     }
 
     /// See [`super::Store::submit`].
@@ -160,7 +160,7 @@ impl Shared {
             _ => self.pass_on(question),
         };
         if !is_sent {
-            self.tell(Told::Answer { to, answer: Err(Unavailable) });
+            self.tell(StorageEvent::Reply { to, answer: Err(Unavailable) });
         }
     }
 
@@ -190,7 +190,7 @@ impl Shared {
     }
 
     /// Notes how a side is, and tells everyone if that changes how the store is.
-    pub(super) fn set_state(&self, side: Side, state: State, detail: &str) {
+    pub(super) fn set_state(&self, side: Side, state: StorageState, detail: &str) {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let before = states.worst().0;
         match side {
@@ -201,7 +201,7 @@ impl Shared {
         let after = states.worst().0;
         // Told under the lock, so that two changes are told in their order.
         if before != after {
-            self.tell(Told::State(after));
+            self.tell(StorageEvent::State(after));
         }
     }
 
@@ -209,9 +209,9 @@ impl Shared {
     pub(super) fn look(&self, patience_ms: u64) {
         let lag_ms = self.lag_ms();
         if lag_ms > patience_ms {
-            self.set_state(Side::Pace, State::Late, &format!("records have been waiting for {lag_ms} ms"));
+            self.set_state(Side::Pace, StorageState::Late, &format!("records have been waiting for {lag_ms} ms"));
         } else {
-            self.set_state(Side::Pace, State::Good, "");
+            self.set_state(Side::Pace, StorageState::Good, "");
         }
     }
 
@@ -237,9 +237,9 @@ impl Shared {
 }
 
 impl States {
-    fn worst(&self) -> &(State, String) {
+    fn worst(&self) -> &(StorageState, String) {
         let sides = [&self.writer, &self.pace, &self.reader];
-        sides.into_iter().find(|side| side.0 != State::Good).unwrap_or(&self.writer)
+        sides.into_iter().find(|side| side.0 != StorageState::Good).unwrap_or(&self.writer)
     }
 }
 
@@ -284,7 +284,7 @@ mod tests {
         let (question, _questions) = unbounded();
         let (say, said) = unbounded();
         let tell = move |told| {
-            if let Told::State(state) = told {
+            if let StorageEvent::State(state) = told {
                 say.send(state).expect("somebody listens");
             }
         };
@@ -293,19 +293,19 @@ mod tests {
             shared.look(patience_ms);
             (shared.health().state, said.try_iter().collect::<Vec<_>>())
         };
-        assert_eq!(look(0), (State::Good, vec![]));
+        assert_eq!(look(0), (StorageState::Good, vec![]));
         let records = [Record::RoomClosed { room: "r".into() }].into_iter().collect();
         let batch = Batch { ticket: Ticket { sender: 0, run: 0, number: 0 }, records };
         let bytes = weight(&batch);
         shared.submit(batch);
-        assert_eq!(look(60_000), (State::Good, vec![]));
+        assert_eq!(look(60_000), (StorageState::Good, vec![]));
         while shared.health().lag_ms == 0 {
             thread::sleep(Duration::from_millis(1));
         }
-        assert_eq!(look(0), (State::Late, vec![State::Late]));
-        assert_eq!(look(0), (State::Late, vec![]));
+        assert_eq!(look(0), (StorageState::Late, vec![StorageState::Late]));
+        assert_eq!(look(0), (StorageState::Late, vec![]));
         shared.finished(bytes);
-        assert_eq!(look(0), (State::Good, vec![State::Good]));
+        assert_eq!(look(0), (StorageState::Good, vec![StorageState::Good]));
         drop(orders);
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rusqlite::{Connection, Result};
 
-use crate::mail::storage::{Batch, Kept, State, Told, Unavailable};
+use crate::message::storage::{Batch, Kept, StorageEvent, StorageState, Unavailable};
 use crate::runtime::storage::connection::give_back;
 use crate::runtime::storage::error::{Fault, state};
 use crate::runtime::storage::group::{Entry, Fate, Runs};
@@ -246,7 +246,7 @@ impl Writer {
     /// Refuses everything that is under way; with durability `none`, what was acknowledged stays.
     fn refuse_all(&mut self) {
         for Question { to, .. } in self.questions.drain(..) {
-            self.shared.tell(Told::Answer { to, answer: Err(Unavailable) });
+            self.shared.tell(StorageEvent::Reply { to, answer: Err(Unavailable) });
         }
         if self.shared.durability != Durability::None {
             self.runs.refuse_all(&mut self.group);
@@ -267,7 +267,7 @@ impl Writer {
     /// Makes sure that nothing was found damaged, and that the file is in its place.
     fn look(&mut self) -> Result<(), Failure> {
         if self.shared.is_suspect.swap(false, Ordering::Relaxed) {
-            return Err((State::Corrupt, "damage was found by reading".to_owned()));
+            return Err((StorageState::Corrupt, "damage was found by reading".to_owned()));
         }
         self.home.look()
     }
@@ -285,8 +285,8 @@ impl Writer {
         while !self.is_closing {
             match self.home.reconnect() {
                 Ok(connection) => {
-                    tracing::info!("{}", State::Good.as_str());
-                    self.shared.set_state(Side::Writer, State::Good, "");
+                    tracing::info!("{}", StorageState::Good.as_str());
+                    self.shared.set_state(Side::Writer, StorageState::Good, "");
                     return Some(connection);
                 }
                 Err(failure) => {
@@ -332,7 +332,7 @@ fn failed(error: &rusqlite::Error) -> Fault {
 
 fn fault(fault: Fault) -> Failure {
     match fault {
-        Fault::Refused(why) => (State::Corrupt, why),
+        Fault::Refused(why) => (StorageState::Corrupt, why),
         Fault::Failed(state, detail) => (state, detail),
     }
 }
@@ -340,7 +340,7 @@ fn fault(fault: Fault) -> Failure {
 fn pass_on(shared: &Shared, question: Question) {
     let to = question.to;
     if !shared.pass_on(question) {
-        shared.tell(Told::Answer { to, answer: Err(Unavailable) });
+        shared.tell(StorageEvent::Reply { to, answer: Err(Unavailable) });
     }
 }
 

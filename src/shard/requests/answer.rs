@@ -4,19 +4,19 @@ use std::borrow::Cow;
 
 use crate::base::ids;
 use crate::base::time::{Now, http_date};
-use crate::client::conn::Stage;
-use crate::client::credentials;
-use crate::client::http::{CONTENT_SECURITY_POLICY, Headers, Phase, Reply as Form, Request};
 use crate::codec::http::{self, Connection, Framing, Head};
 use crate::codec::json::{self, Object};
 use crate::codec::ws;
+use crate::connection::conn::ConnStage;
+use crate::connection::credentials;
+use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, Phase, Reply as Form, Request};
 use crate::dialect::exposition;
 use crate::dialect::rest::{self, Call, CallKind, Refusal, Route, RouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
 use crate::domain::monitoring::assess;
 use crate::domain::op::{Op, Reply, UserOp};
 use crate::domain::reject::{Code, Reject};
-use crate::mail::{Asker, Mail, redis};
+use crate::message::{Requester, ShardMessage, redis};
 use crate::pages;
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
@@ -215,7 +215,7 @@ impl Shard {
         let status = match self.lost_redis() {
             _ if self.is_draining() => "draining",
             None => "ready",
-            Some(redis::State::Full) => "Redis takes no writes",
+            Some(redis::RedisState::Full) => "Redis takes no writes",
             Some(_) => "without Redis",
         };
         Object::begin(&mut body).string("status", status).end();
@@ -266,10 +266,10 @@ impl Shard {
         let Some(first) = ops.next() else { return };
         let ask = Ask { to: Some(self.id_of(slot)), request: None, then: Then::Rest(Box::new(rest)) };
         let number = self.ask(ask, first);
-        let from = Asker { shard: self.number, ask: number };
+        let from = Requester { shard: self.number, ask: number };
         others.extend(ops.map(|op| (self.keeper_of(&op), op)));
         for (shard, op) in others {
-            self.post(shard, Mail::Ask { from, op });
+            self.post(shard, ShardMessage::Request { from, op });
         }
     }
 
@@ -325,10 +325,10 @@ impl Shard {
     /// [`Shard::answer`], piece by piece.
     pub(super) fn write_answer(&mut self, now: Now, slot: u32, status: u16, headers: Headers<'_>, body: &[u8]) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        let Stage::Http(Some(kept)) = &mut conn.stage else { return };
+        let ConnStage::Http(Some(kept)) = &mut conn.stage else { return };
         let Phase::Answering(form) = std::mem::take(&mut kept.phase) else { return };
         let unread = std::mem::take(&mut kept.unread);
-        conn.stage = Stage::Http(None);
+        conn.stage = ConnStage::Http(None);
         let date = http_date(now.wall);
         let segment = self.outbound.encode(|out| form.write(out, status, &date, headers, body));
         self.outbound.push(slot, &mut conn.queue, segment);
@@ -361,14 +361,14 @@ impl Shard {
     /// The connection is to end once the request under way, if any, is answered and everything is sent.
     pub(in crate::shard) fn close_after_answer(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        if let Stage::Http(Some(http)) = &mut conn.stage
+        if let ConnStage::Http(Some(http)) = &mut conn.stage
             && let Phase::Answering(form) = &mut http.phase
         {
             form.connection = Some(Connection::Close);
             http.unread = Vec::new();
             return;
         }
-        conn.stage = Stage::Http(None);
+        conn.stage = ConnStage::Http(None);
         self.half_close(now, slot);
     }
 
@@ -377,7 +377,7 @@ impl Shard {
         self.part_from_session(now, slot);
         if let Some(conn) = self.conns.get_mut(slot as usize) {
             let form = Form { connection: Some(Connection::Close), ..Form::default() };
-            conn.stage = Stage::Http(Some(crate::client::http::Http::answering(form)));
+            conn.stage = ConnStage::Http(Some(crate::connection::http::Http::answering(form)));
         }
         self.answer(now, slot, refusal.into());
     }

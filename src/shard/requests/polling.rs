@@ -4,14 +4,14 @@
 //! owner starts from its first byte.
 
 use crate::base::time::Now;
-use crate::client::carrier::{Carrier, Link};
-use crate::client::conn::Stage;
-use crate::client::credentials;
-use crate::client::http::{Http, Phase, Post, Reply as Form};
-use crate::client::session::{Poll, Request, Session, read};
 use crate::codec::engineio::{Payload, Query, Refusal, Transport, Version, jsonp};
 use crate::codec::http::{Body, Connection, Error, Framing, Head};
 use crate::codec::ws::{self, AcceptKey, Decoder};
+use crate::connection::conn::ConnStage;
+use crate::connection::credentials;
+use crate::connection::engineio_socket::{EngineIoSocket, SessionLink};
+use crate::connection::http::{Http, Phase, Post, Reply as Form};
+use crate::connection::session::{Poll, Request, Session, read};
 use crate::shard::Shard;
 use crate::shard::admission::Entry;
 use crate::shard::namespaces::Handshake;
@@ -123,7 +123,7 @@ impl Shard {
         };
         self.answer_upgrade(slot, head, &accept);
         if self.options.socket_io.is_conformance && version == Version::V3 {
-            self.become_carrier(slot, Link::nobody());
+            self.become_carrier(slot, SessionLink::nobody());
             self.open_late(now, slot, application);
         } else {
             let at = self.open_by_websocket(now, slot, version, application, Handshake::of(head));
@@ -161,8 +161,8 @@ impl Shard {
         }
     }
 
-    fn link_of(&self, at: u32) -> Link {
-        Link::new(at, &self.sessions.list[at as usize].session.nonce)
+    fn link_of(&self, at: u32) -> SessionLink {
+        SessionLink::new(at, &self.sessions.list[at as usize].session.nonce)
     }
 
     /// Tells a client that its connection is a WebSocket from now on.
@@ -173,16 +173,16 @@ impl Shard {
     }
 
     /// Has a connection carry a session, which says from then on how long it may be silent.
-    fn become_carrier(&mut self, slot: u32, link: Link) {
+    fn become_carrier(&mut self, slot: u32, link: SessionLink) {
         let conn = &mut self.conns[slot as usize];
-        conn.stage = Stage::Carrier(Carrier { decoder: Decoder::default(), link });
+        conn.stage = ConnStage::EngineIoSocket(EngineIoSocket { decoder: Decoder::default(), link });
         conn.deadline = 0;
     }
 
     /// Has a connection wait until its session answers.
-    fn await_answer(&mut self, slot: u32, link: Link, form: Form) {
+    fn await_answer(&mut self, slot: u32, link: SessionLink, form: Form) {
         let conn = &mut self.conns[slot as usize];
-        conn.stage = Stage::Http(Some(Http::answered_by(link, form)));
+        conn.stage = ConnStage::Http(Some(Http::answered_by(link, form)));
         conn.deadline = 0;
     }
 
@@ -205,7 +205,15 @@ impl Shard {
         if is_last { Step::Broken } else { Step::Read(used) }
     }
 
-    fn post_begun(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize, link: Link, is_form: bool) -> Step {
+    fn post_begun(
+        &mut self,
+        now: Now,
+        slot: u32,
+        head: &Head<'_>,
+        used: usize,
+        link: SessionLink,
+        is_form: bool,
+    ) -> Step {
         let body = match Body::new(head.framing, self.options.socket_io.sessions.payload.payload_bytes) {
             Ok(body) => body,
             Err(error) => return self.post_broken(now, slot, link, error),
@@ -259,7 +267,7 @@ impl Shard {
     }
 
     /// A POST's body cannot be read. One that is too large is dropped, and its session goes on.
-    fn post_broken(&mut self, now: Now, slot: u32, link: Link, error: Error) -> Step {
+    fn post_broken(&mut self, now: Now, slot: u32, link: SessionLink, error: Error) -> Step {
         if let Some(at) = self.sessions.named(link) {
             self.feed(now, at, |session, context| match error.status() {
                 413 => session.post_dropped(slot),
@@ -271,7 +279,7 @@ impl Shard {
     }
 
     /// A POST's body is there: its packets are read.
-    fn post_whole(&mut self, now: Now, slot: u32, link: Link, post: Post, body: &[u8]) {
+    fn post_whole(&mut self, now: Now, slot: u32, link: SessionLink, post: Post, body: &[u8]) {
         let Post { is_octet_stream, is_form, reply } = post;
         self.await_answer(slot, link, reply);
         let Some(at) = self.sessions.named(link) else {
@@ -332,7 +340,7 @@ impl Shard {
         body: &[u8],
     ) {
         let Some(conn) = self.conns.get(slot as usize) else { return };
-        if let Stage::Http(Some(http)) = &conn.stage
+        if let ConnStage::Http(Some(http)) = &conn.stage
             && http.link.is_some()
             && http.is_answering()
         {

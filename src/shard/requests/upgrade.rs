@@ -2,12 +2,12 @@
 
 use crate::base::ids::{self, is_name};
 use crate::base::time::Now;
-use crate::client::conn::{Stage, Standing};
-use crate::client::credentials;
-use crate::client::http::Http;
-use crate::client::websocket::WebSocket;
 use crate::codec::http::{Framing, Head, query_value};
 use crate::codec::ws::{self, AcceptKey, Handshake, HandshakeError};
+use crate::connection::conn::{ConnStage, HandshakeState};
+use crate::connection::credentials;
+use crate::connection::http::Http;
+use crate::connection::websocket::WebSocket;
 use crate::dialect::raw;
 use crate::dialect::rest::Refusal;
 use crate::domain::access::Identity;
@@ -89,7 +89,7 @@ impl Shard {
         let segment = self.outbound.encode(|out| ws::encode_switching_protocols(out, &accept, protocol, None));
         let conn = &mut self.conns[slot as usize];
         self.outbound.push(slot, &mut conn.queue, segment);
-        conn.stage = Stage::WebSocket(WebSocket::new(now.mono));
+        conn.stage = ConnStage::WebSocket(WebSocket::new(now.mono));
         conn.deadline = 0;
         conn.expires_at = expires_at.map_or(0, seconds);
         conn.identity = Some(identity.clone());
@@ -108,7 +108,7 @@ impl Shard {
             Ok(accept) => {
                 self.answer_upgrade(slot, head, &accept);
                 let conn = &mut self.conns[slot as usize];
-                conn.stage = Stage::Echo(ws::Decoder::default());
+                conn.stage = ConnStage::Echo(ws::Decoder::default());
                 conn.deadline = 0;
                 Step::Upgraded(used)
             }
@@ -124,10 +124,10 @@ impl Shard {
     pub(in crate::shard) fn greet(&mut self, now: Now, slot: u32) {
         let connection = self.id_of(slot);
         let Some(conn) = self.conns.get_mut(slot as usize) else { return };
-        if conn.standing != Standing::New {
+        if conn.standing != HandshakeState::New {
             return;
         }
-        conn.standing = Standing::Greeted;
+        conn.standing = HandshakeState::Greeted;
         self.stats.opened += 1;
         let Some(identity) = conn.identity.clone() else { return };
         let token = self.recovery_key.token(connection);

@@ -6,12 +6,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::*;
 use crate::domain::record::Record;
-use crate::mail::storage::{Kept, Receipt, Told};
+use crate::message::storage::{Kept, Receipt, StorageEvent};
 
 const USERS: usize = 100;
 
 /// A shard that keeps things, and what it has the store write.
-struct Keeper {
+struct QuotaPool {
     desk: Desk,
     now: Now,
     slots: Vec<u32>,
@@ -26,7 +26,7 @@ struct Written {
     others: usize,
 }
 
-impl Keeper {
+impl QuotaPool {
     fn new(outlives_process: bool) -> Self {
         let rules = Rules { has_store: true, outlives_process, ..(*options().rules).clone() };
         let options = Options { recovery_window_ms: 120_000, rules: Arc::new(rules), ..options() };
@@ -68,9 +68,9 @@ impl Keeper {
             self.now = self.now.plus(50);
             self.desk.shard.tick(self.now);
             self.desk.shard.run(self.now);
-            let orders: Vec<Order> = self.desk.shard.orders(self.now).collect();
+            let orders: Vec<StorageCommand> = self.desk.shard.orders(self.now).collect();
             for order in orders {
-                let Order::Keep(batch) = order else { continue };
+                let StorageCommand::Commit(batch) = order else { continue };
                 let mut kept = Kept::default();
                 for record in &batch.records {
                     match record {
@@ -84,7 +84,7 @@ impl Keeper {
                     }
                 }
                 let receipt = Receipt { ticket: batch.ticket, outcome: Ok(kept) };
-                self.desk.shard.mail(self.now, Mail::Store(Told::Receipt(receipt)));
+                self.desk.shard.mail(self.now, ShardMessage::Storage(StorageEvent::Receipt(receipt)));
             }
             self.desk.shard.run(self.now);
             self.desk.shard.flush(self.now, &mut self.desk.paper);
@@ -95,7 +95,7 @@ impl Keeper {
 
 #[test]
 fn who_is_merely_there_is_written_down_once_and_after_a_while() {
-    let mut keeper = Keeper::new(true);
+    let mut keeper = QuotaPool::new(true);
     keeper.come();
     assert_eq!(keeper.written(9_950), Written::default());
     assert_eq!(keeper.written(50), Written { seen: USERS, ..Written::default() });
@@ -106,7 +106,7 @@ fn who_is_merely_there_is_written_down_once_and_after_a_while() {
 
 #[test]
 fn who_comes_for_a_moment_is_written_down_when_they_have_gone() {
-    let mut keeper = Keeper::new(true);
+    let mut keeper = QuotaPool::new(true);
     keeper.come();
     assert_eq!(keeper.written(5_000), Written::default());
     keeper.all_are_lost();
@@ -115,7 +115,7 @@ fn who_comes_for_a_moment_is_written_down_when_they_have_gone() {
 
 #[test]
 fn who_is_in_a_room_has_a_session_written_as_they_join_and_as_they_are_lost() {
-    let mut keeper = Keeper::new(true);
+    let mut keeper = QuotaPool::new(true);
     keeper.come();
     keeper.written(50);
     keeper.all_say(br#"{"type":"join-room","roomId":"r"}"#);
@@ -127,7 +127,7 @@ fn who_is_in_a_room_has_a_session_written_as_they_join_and_as_they_are_lost() {
 
 #[test]
 fn who_has_left_all_rooms_has_no_session_any_more() {
-    let mut keeper = Keeper::new(true);
+    let mut keeper = QuotaPool::new(true);
     keeper.come();
     keeper.written(50);
     keeper.all_say(br#"{"type":"join-room","roomId":"r"}"#);
@@ -141,7 +141,7 @@ fn who_has_left_all_rooms_has_no_session_any_more() {
 /// Where nothing outlives the process there is nothing to write for its sake.
 #[test]
 fn in_memory_only_the_users_who_have_gone_are_written_down() {
-    let mut keeper = Keeper::new(false);
+    let mut keeper = QuotaPool::new(false);
     keeper.come();
     keeper.written(50);
     keeper.all_say(br#"{"type":"join-room","roomId":"r"}"#);

@@ -5,8 +5,8 @@ use crate::codec::jwt::{NewToken, sign_hs256};
 use crate::dialect::packed::Packed;
 use crate::domain::command::Status;
 use crate::domain::op::UsersView;
-use crate::domain::survey::{Survey, Surveyed};
-use crate::mail::{News, Reach};
+use crate::domain::survey::{PartialResult, Query};
+use crate::message::{PresenceUpdate, UpdateReach};
 
 const OPEN: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -29,9 +29,9 @@ impl Desk {
     }
 
     /// The questions for all users that have been put to shard 1 since the last time.
-    fn asked(&mut self) -> Vec<Asker> {
-        let is_asked = |mail: &Mail| match mail {
-            Mail::Ask { from, op: Op::Survey(Survey::Users(_)) } => Some(*from),
+    fn asked(&mut self) -> Vec<Requester> {
+        let is_asked = |mail: &ShardMessage| match mail {
+            ShardMessage::Request { from, op: Op::Query(Query::Users(_)) } => Some(*from),
             _ => None,
         };
         self.shard.outgoing.drain(..).filter_map(|(to, mail)| is_asked(&mail).filter(|_| to == 1)).collect()
@@ -77,12 +77,12 @@ fn news_come_after_the_list_that_they_change() {
     // The other shard says that somebody has gone before it says who is there.
     let event = Event::Presence { user: "gone".into(), status: Status::Offline, last_seen: NOW.wall };
     let packed = Packed::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW);
-    let news = Arc::new(News { user: "gone".into(), number: 1, except: None, packed });
-    desk.shard.mail(NOW, Mail::News { reach: Reach::Everyone, news });
+    let news = Arc::new(PresenceUpdate { user: "gone".into(), number: 1, except: None, packed });
+    desk.shard.mail(NOW, ShardMessage::PresenceUpdate { reach: UpdateReach::Everyone, news });
     desk.tick();
     assert_eq!(desk.paper.take(slot), "");
-    let reply = Reply::Surveyed(Surveyed::Users(UsersView { total: 7, ..UsersView::default() }));
-    desk.shard.mail(NOW, Mail::Answer { ask: asked[0].ask, reply: Ok(reply) });
+    let reply = Reply::PartialResult(PartialResult::Users(UsersView { total: 7, ..UsersView::default() }));
+    desk.shard.mail(NOW, ShardMessage::Reply { ask: asked[0].ask, reply: Ok(reply) });
     desk.tick();
     let told = desk.paper.take(slot);
     let (list, news) = (told.find("users:online"), told.find("user:offline"));
@@ -99,8 +99,8 @@ fn who_leaves_while_it_is_asked_for_leaves_nothing_behind() {
     let asked = desk.asked();
     desk.shard.ended(NOW, slot);
     desk.turn();
-    let reply = Reply::Surveyed(Surveyed::Users(UsersView::default()));
-    desk.shard.mail(NOW, Mail::Answer { ask: asked[0].ask, reply: Ok(reply) });
+    let reply = Reply::PartialResult(PartialResult::Users(UsersView::default()));
+    desk.shard.mail(NOW, ShardMessage::Reply { ask: asked[0].ask, reply: Ok(reply) });
     desk.tick();
     let stats = desk.shard.stats();
     assert_eq!((stats.sessions, stats.peers, stats.connections, stats.asks), (0, 0, 0, 0));

@@ -1,8 +1,8 @@
 //! Sessions on a shard by itself: their times to the millisecond, their size, and what their listeners cost.
 
 use super::*;
-use crate::client::peer::Peer;
 use crate::codec::jwt::{NewToken, sign_hs256};
+use crate::connection::peer::Peer;
 use crate::dialect::packed::Packed;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Message};
@@ -62,7 +62,7 @@ impl Desk {
             epoch: epoch.into(),
             seq: 0,
         };
-        self.shard.mail(NOW, Mail::Tell { to, event: Event::Joined(Box::new(joined)) });
+        self.shard.mail(NOW, ShardMessage::Deliver { to, event: Event::Joined(Box::new(joined)) });
         self.turn();
     }
 
@@ -131,7 +131,8 @@ fn a_message_is_encoded_once_for_all_listeners_of_a_dialect() {
     let members = [desk.chat_member("a"), desk.chat_member("b"), desk.chat_member("c")];
     let event = Event::Stats { room: "r".into(), participant_count: 3 };
     let packed = Arc::new(Packed::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
-    let publish = |packed: &Arc<Packed>| Mail::Publish { room: "r".into(), except: None, packed: packed.clone() };
+    let publish =
+        |packed: &Arc<Packed>| ShardMessage::Publish { room: "r".into(), except: None, packed: packed.clone() };
     desk.shard.mail(NOW, publish(&packed));
     desk.shard.mail(NOW, publish(&packed));
     desk.turn();
@@ -171,13 +172,13 @@ fn the_last_that_a_client_hears_says_how_far_it_is_in_all_its_rooms() {
         let message = Message { id, seq, room, sender, from, to: None, content, at: NOW.wall };
         let event = Event::Message(Arc::new(message));
         let packed = Arc::new(Packed::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
-        desk.shard.mail(NOW, Mail::Publish { room: name.into(), except: None, packed });
+        desk.shard.mail(NOW, ShardMessage::Publish { room: name.into(), except: None, packed });
     }
     // Its client is back on another connection, and hears this one to its end.
     let token = desk.shard.secret_of_peer(peer as u32).into();
     let by = desk.shard.peer_identity(peer as u32).expect("somebody");
-    let (to, from) = (Some(ConnectionId::new(id.place(), [9; 12])), Asker { shard: 0, ask: u32::MAX });
-    desk.shard.mail(NOW, Mail::Supersede { connection: id, to, token, by, from });
+    let (to, from) = (Some(ConnectionId::new(id.place(), [9; 12])), Requester { shard: 0, ask: u32::MAX });
+    desk.shard.mail(NOW, ShardMessage::Supersede { connection: id, to, token, by, from });
     desk.turn();
     let told = desk.paper.take(slot);
     let texts = told.split('"');

@@ -7,9 +7,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use switchboard::client::namespace::{Fault, Heard, Namespaces};
-use switchboard::client::session::{Context, Effect, Effects, Poll, Reason, Route, Session, Settings};
-use switchboard::client::websocket::Heartbeat;
+use switchboard::connection::namespace::{Fault, Heard, Namespaces};
+use switchboard::connection::session::{Context, Effect, Effects, Poll, Reason, Route, Session, Settings};
+use switchboard::connection::websocket::Heartbeat;
 use switchboard::codec::engineio::{self, Data, Limits, Payload, Version};
 use switchboard::codec::{socketio, ws};
 

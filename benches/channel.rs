@@ -1,0 +1,116 @@
+//! What it costs to tell another shard something: `cargo bench --bench channel`.
+//!
+//! The reader is another thread that sleeps in the kernel as a shard's event loop does, and is woken only then.
+
+mod support;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mio::{Events, Poll, Token};
+use switchboard::base::Name;
+use switchboard::dialect::packed::Packed;
+use switchboard::message::ShardMessage;
+use switchboard::runtime::channel::{ChannelSender, Inbox, Parcel, mailbox};
+
+use support::brief;
+
+/// Messages in one direction before the other side is asked whether it has them.
+const BATCH: u64 = 1_000;
+
+/// A thread's end of the mail: what it reads, and where it sleeps.
+struct Desk {
+    poll: Poll,
+    events: Events,
+    inbox: Inbox,
+}
+
+impl Desk {
+    fn new() -> (ChannelSender, Self) {
+        let poll = Poll::new().expect("a poll");
+        let (mailbox, inbox) = mailbox(&poll, Token(0)).expect("a mailbox");
+        (mailbox, Self { poll, events: Events::with_capacity(16), inbox })
+    }
+
+    /// The next piece of mail, which is slept for if there is none.
+    fn wait(&mut self) -> Parcel {
+        loop {
+            if let Some(mail) = self.inbox.take() {
+                return mail;
+            }
+            if self.inbox.fall_asleep() {
+                self.poll.poll(&mut self.events, Some(Duration::from_secs(10))).expect("a wake-up");
+            }
+            self.inbox.wake_up();
+        }
+    }
+}
+
+/// What most mail between shards is: something for the members of a room.
+struct Letter {
+    room: Name,
+    packed: Arc<Packed>,
+}
+
+impl Letter {
+    fn mail(&self) -> ShardMessage {
+        ShardMessage::Publish { room: self.room.clone(), except: None, packed: self.packed.clone() }
+    }
+}
+
+/// Another thread that keeps what it is told and answers each question by one message, until it is told to go.
+fn answer(mut desk: Desk, back: &ChannelSender) {
+    loop {
+        match desk.wait() {
+            Parcel::ShardMessage(ShardMessage::Drain { window_ms: 0 }) => return,
+            drain @ Parcel::ShardMessage(ShardMessage::Drain { .. }) => back.send_parcel(drain),
+            mail => drop(black_box(mail)),
+        }
+    }
+}
+
+fn hops(criterion: &mut Criterion) {
+    let letter = Letter {
+        room: "standup".into(),
+        packed: Arc::new(Packed { raw: Box::new([0; 341]), seq: 0, droppable: false, for_peers: None }),
+    };
+    let question = || ShardMessage::Drain { window_ms: 1 };
+    let mut group = criterion.benchmark_group("mailbox");
+
+    let (own, mut desk) = Desk::new();
+    group.bench_function("send and take, on one thread", |bencher| {
+        bencher.iter(|| {
+            own.send(letter.mail());
+            black_box(desk.inbox.take())
+        });
+    });
+
+    let (mailbox, other) = Desk::new();
+    thread::scope(|scope| {
+        scope.spawn(|| answer(other, &own));
+        group.bench_function("to another thread that sleeps, and back", |bencher| {
+            bencher.iter(|| {
+                mailbox.send(question());
+                desk.wait()
+            });
+        });
+        group.throughput(Throughput::Elements(BATCH));
+        group.bench_function("a thousand to another thread", |bencher| {
+            bencher.iter(|| {
+                for _ in 0..BATCH {
+                    mailbox.send(letter.mail());
+                }
+                mailbox.send(question());
+                desk.wait()
+            });
+        });
+        mailbox.send(ShardMessage::Drain { window_ms: 0 });
+    });
+    group.finish();
+}
+
+criterion_group! { name = benches; config = brief(); targets = hops }
+criterion_main!(benches);

@@ -1,0 +1,93 @@
+//! A session's heartbeat: whose turn it is, and until when.
+//!
+//! In version 4 the server pings an interval after the last pong, and waits for the next one no longer than the timeout.
+//! In version 3 the client pings, and the server waits no longer than both together. Nothing but the ping or pong counts,
+//! as the protocol has it.
+
+use crate::codec::engineio::Version;
+use crate::connection::websocket::{Beat, Heartbeat};
+
+/// How far the two readings that a span lies between may be off, in milliseconds: each is cut to a whole one.
+const READING_MS: u64 = 1;
+
+/// A ping that goes out later than this does not shorten the time for its answer; in milliseconds.
+const LATE_MS: u64 = 20;
+
+/// When the next thing is due, and what it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pulse {
+    /// On the monotonic clock, in milliseconds.
+    due: u64,
+    /// Whether it is the session's end, or else a ping.
+    is_last: bool,
+}
+
+impl Pulse {
+    /// Of a session that opened, or whose client was heard, at `mono`.
+    pub(super) fn new(version: Version, mono: u64, heartbeat: Heartbeat) -> Self {
+        match version {
+            Version::V4 => Self { due: mono + heartbeat.interval_ms, is_last: false },
+            Version::V3 => Self { due: mono + heartbeat.interval_ms + heartbeat.timeout_ms, is_last: true },
+        }
+    }
+
+    /// The client pinged, or answered a ping. A pong that nobody asked for changes nothing.
+    pub(super) fn heard(&mut self, version: Version, mono: u64, heartbeat: Heartbeat) {
+        if self.is_last {
+            *self = Self::new(version, mono, heartbeat);
+        }
+    }
+
+    /// What is to be done at `mono`.
+    pub(super) fn beat(&mut self, mono: u64, heartbeat: Heartbeat) -> Beat {
+        if self.is_last {
+            return if mono + READING_MS >= self.due { Beat::Gone } else { Beat::Wait };
+        }
+        if mono < self.due {
+            return Beat::Wait;
+        }
+        let sent = if mono - self.due > LATE_MS { mono } else { self.due };
+        *self = Self { due: sent + heartbeat.timeout_ms, is_last: true };
+        Beat::Ping
+    }
+
+    /// When to look next.
+    pub(super) fn next_due(&self) -> u64 {
+        self.due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEARTBEAT: Heartbeat = Heartbeat { interval_ms: 300, timeout_ms: 200 };
+
+    #[test]
+    fn the_server_pings_in_version_4() {
+        let mut pulse = Pulse::new(Version::V4, 1_000, HEARTBEAT);
+        assert_eq!((pulse.beat(1_299, HEARTBEAT), pulse.next_due()), (Beat::Wait, 1_300));
+        // A pong nobody asked for does not put off the ping.
+        pulse.heard(Version::V4, 1_299, HEARTBEAT);
+        assert_eq!((pulse.beat(1_308, HEARTBEAT), pulse.next_due()), (Beat::Ping, 1_500));
+        assert_eq!(pulse.beat(1_498, HEARTBEAT), Beat::Wait);
+        pulse.heard(Version::V4, 1_498, HEARTBEAT);
+        assert_eq!((pulse.beat(1_797, HEARTBEAT), pulse.beat(1_798, HEARTBEAT)), (Beat::Wait, Beat::Ping));
+        assert_eq!(pulse.beat(1_997, HEARTBEAT), Beat::Gone);
+    }
+
+    #[test]
+    fn the_client_pings_in_version_3() {
+        let mut pulse = Pulse::new(Version::V3, 0, HEARTBEAT);
+        assert_eq!(pulse.beat(498, HEARTBEAT), Beat::Wait);
+        pulse.heard(Version::V3, 498, HEARTBEAT);
+        assert_eq!((pulse.beat(996, HEARTBEAT), pulse.beat(998, HEARTBEAT)), (Beat::Wait, Beat::Gone));
+    }
+
+    #[test]
+    fn a_late_ping_leaves_time_for_its_answer() {
+        let mut pulse = Pulse::new(Version::V4, 0, HEARTBEAT);
+        assert_eq!((pulse.beat(10_000, HEARTBEAT), pulse.beat(10_198, HEARTBEAT)), (Beat::Ping, Beat::Wait));
+        assert_eq!(pulse.beat(10_199, HEARTBEAT), Beat::Gone);
+    }
+}

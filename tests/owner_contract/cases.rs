@@ -1,0 +1,286 @@
+//! What an authority owes its callers, one case at a time, on each of them: a process alone, one node, and three.
+
+use switchboard::base::Name;
+use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::time::Now;
+use switchboard::domain::access::{Identity, Roles};
+use switchboard::domain::command::{MediaState, Receipt};
+use switchboard::domain::event::{Content, Departure, Event, PeerName};
+use switchboard::domain::history::Wanted;
+use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, Reply, RoomOp, SendMessage};
+use switchboard::domain::recovery::Returning;
+use switchboard::domain::reject::{Code, Reject};
+use switchboard::message::{Outgoing, Requester, ShardMessage};
+
+use crate::keepers::{Cluster, Keeper, OneProcess, rules};
+
+/// When a case begins.
+const BEGINNING: Now = Now { mono: 10_000, wall: 1_750_000_000_000 };
+
+/// An authority of some kind, and what it has said.
+struct World {
+    keeper: Box<dyn Keeper>,
+    nodes: usize,
+    now: Now,
+    asks: u32,
+    /// What the last act made it say, beside the answer.
+    said: Vec<Outgoing>,
+}
+
+/// Plays a case on each kind of authority.
+fn on_each(case: impl Fn(&mut World)) {
+    for nodes in [0, 1, 3] {
+        let keeper: Box<dyn Keeper> = match nodes {
+            0 => Box::new(OneProcess::new(rules(), BEGINNING, 1)),
+            _ => Box::new(Cluster::new(&rules(), nodes, 1)),
+        };
+        let nodes = nodes.max(1);
+        case(&mut World { keeper, nodes, now: BEGINNING, asks: 0, said: Vec::new() });
+    }
+}
+
+/// A user of the cases.
+fn user(name: &str) -> Identity {
+    Identity::new(name, None, None, Roles::default())
+}
+
+/// What a room or a peer is called.
+fn name(text: &str) -> Name {
+    text.into()
+}
+
+impl World {
+    /// A connection, by its number; one after the other on the nodes.
+    fn connection(&self, number: usize) -> ConnectionId {
+        let node = number % self.nodes;
+        let place = Place { node: node as u16 + 1, shard: node as u8, slot: number as u32 };
+        ConnectionId::new(place, [number as u8 + 1; 12])
+    }
+
+    /// Acts on the room by a connection's node; the one answer.
+    fn act(&mut self, number: usize, op: RoomOp) -> Result<Reply, Reject> {
+        self.ask(number, Op::Room(name("room"), op))
+    }
+
+    /// Asks something by a connection's node; the one answer.
+    fn ask(&mut self, number: usize, op: Op) -> Result<Reply, Reject> {
+        self.now = self.now.plus(1);
+        self.asks += 1;
+        let (node, shard) = (number % self.nodes, self.connection(number).place().shard);
+        let from = Requester { shard, ask: self.asks };
+        let mut said = self.keeper.ask(self.now, node, from, op);
+        let is_answer = |(to, mail): &mut Outgoing| {
+            *to == shard && matches!(mail, ShardMessage::Reply { ask, .. } if *ask == from.ask)
+        };
+        let mut answers: Vec<Outgoing> = said.extract_if(.., is_answer).collect();
+        assert_eq!(answers.len(), 1, "exactly one answer per question");
+        assert!(!said.iter().any(|(_, mail)| matches!(mail, ShardMessage::Reply { .. })), "nobody else is answered");
+        self.said = said;
+        match answers.pop() {
+            Some((_, ShardMessage::Reply { reply, .. })) => reply,
+            _ => unreachable!("it is an answer"),
+        }
+    }
+
+    fn join(&mut self, number: usize, who: &str, peer: Option<&str>, create: bool) -> Result<Reply, Reject> {
+        let (connection, by, peer) = (self.connection(number), user(who), peer.map(name));
+        let media = MediaState::default();
+        self.act(number, RoomOp::Join(Box::new(JoinRoom { connection, by, peer, display_name: None, media, create })))
+    }
+
+    fn send(&mut self, number: usize, text: &str, named: Option<&str>) -> Result<Reply, Reject> {
+        let (kind, reply_to, attachment, metadata) = (None, None, None, None);
+        let content = Content { body: format!("\"{text}\"").into(), kind, reply_to, attachment, metadata };
+        let (connection, client_message_id) = (self.connection(number), named.map(Into::into));
+        self.act(number, RoomOp::Send(Box::new(SendMessage { connection, to: None, content, client_message_id })))
+    }
+
+    /// The number that a message of this text got.
+    fn sent(&mut self, number: usize, text: &str) -> u64 {
+        match self.send(number, text, None) {
+            Ok(Reply::Sent(sent)) => sent.seq.expect("it has a number"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn history(&mut self, number: usize, after: Option<u64>, limit: usize) -> (Vec<u64>, bool) {
+        let connection = self.connection(number);
+        match self.act(number, RoomOp::History { connection, wanted: Wanted { after, limit } }) {
+            Ok(Reply::History(history)) => {
+                (history.messages.iter().filter_map(|message| message.seq).collect(), history.complete)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Messages that were published by the last act, by shard and number.
+    fn published(&self) -> Vec<(u8, u64)> {
+        let number = |(shard, mail): &Outgoing| match mail {
+            ShardMessage::Publish { packed, .. } if packed.seq > 0 => Some((*shard, packed.seq)),
+            _ => None,
+        };
+        self.said.iter().filter_map(number).collect()
+    }
+}
+
+fn code(reply: Result<Reply, Reject>) -> Code {
+    reply.expect_err("it is refused").code
+}
+
+#[test]
+fn messages_have_one_order_without_a_gap_and_reach_every_shard_with_members() {
+    on_each(|world| {
+        for number in 0..3 {
+            world.join(number, &format!("u{number}"), None, true).expect("they join");
+        }
+        for seq in 1..=9 {
+            assert_eq!(world.sent(seq % 3, &format!("m{seq}")), seq as u64);
+            let shards = world.nodes as u8;
+            let told: Vec<(u8, u64)> = (0..shards).map(|shard| (shard, seq as u64)).collect();
+            let mut published = world.published();
+            published.sort_unstable();
+            let own = world.connection(seq % 3).place().shard;
+            // On a shard of its own the sender has nobody to be told.
+            let others = |known: Vec<(u8, u64)>| {
+                known.into_iter().filter(|(shard, _)| shards == 1 || *shard != own).collect::<Vec<_>>()
+            };
+            assert_eq!(others(published), others(told));
+        }
+        assert_eq!(world.history(0, None, 4), (vec![6, 7, 8, 9], false));
+        assert_eq!(world.history(1, Some(2), 3), (vec![3, 4, 5], false));
+        assert_eq!(world.history(2, Some(7), 50), (vec![8, 9], true));
+        assert_eq!(world.history(2, None, 50), ((1..=9).collect(), true));
+    });
+}
+
+#[test]
+fn a_repeat_is_answered_with_the_first_ones_receipt() {
+    on_each(|world| {
+        world.join(0, "ann", None, true).expect("they join");
+        world.join(1, "ann", None, true).expect("they join");
+        let Ok(Reply::Sent(first)) = world.send(0, "hello", Some("mine")) else { panic!("it is sent") };
+        let Ok(Reply::Sent(again)) = world.send(1, "hello", Some("mine")) else { panic!("it is sent") };
+        assert_eq!(first, again);
+        assert!(world.published().is_empty());
+        world.now = world.now.plus(300_001);
+        world.keeper.tick(world.now);
+        let Ok(Reply::Sent(late)) = world.send(1, "hello", Some("mine")) else { panic!("it is sent") };
+        assert_eq!(late.seq, Some(2), "after five minutes it is another one");
+    });
+}
+
+#[test]
+fn only_members_do_anything_in_a_room() {
+    on_each(|world| {
+        assert_eq!(code(world.send(0, "x", None)), Code::RoomNotFound);
+        world.join(0, "ann", None, true).expect("they join");
+        assert_eq!(code(world.send(1, "x", None)), Code::NotInRoom);
+        let connection = world.connection(1);
+        assert_eq!(code(world.act(1, RoomOp::Typing { connection, is_typing: true })), Code::NotInRoom);
+        let wanted = Wanted { after: None, limit: 1 };
+        assert_eq!(code(world.act(1, RoomOp::History { connection, wanted })), Code::NotInRoom);
+        assert_eq!(code(world.act(1, RoomOp::Leave { connection, by: user("bob"), peer: None })), Code::NotInRoom);
+    });
+}
+
+#[test]
+fn a_peer_id_is_its_users_alone_and_passes_from_connection_to_connection() {
+    on_each(|world| {
+        world.join(0, "ann", Some("chair"), true).expect("they join");
+        assert_eq!(code(world.join(1, "bob", Some("chair"), true)), Code::PeerIdTaken);
+        let Ok(Reply::Joined(joined)) = world.join(2, "ann", Some("chair"), true) else { panic!("they join") };
+        assert_eq!((joined.peer, joined.participant_count), (PeerName::Chosen(name("chair")), 1));
+        let former = world.connection(0);
+        let is_told = |(_, mail): &Outgoing| match mail {
+            ShardMessage::Deliver { to, event: Event::Left { cause, .. } } => {
+                *to == former && *cause == Departure::Replaced
+            }
+            _ => false,
+        };
+        assert_eq!(world.said.len(), 1, "and nobody else is told anything: {:?}", world.said);
+        assert!(is_told(&world.said[0]));
+    });
+}
+
+#[test]
+fn who_is_lost_comes_back_without_a_word_or_leaves_after_a_while() {
+    on_each(|world| {
+        world.join(0, "ann", None, true).expect("they join");
+        let Ok(Reply::Joined(joined)) = world.join(1, "bob", None, true) else { panic!("they join") };
+        let lost = world.connection(1);
+        world.act(1, RoomOp::Lose { connection: lost }).expect("it is lost");
+        assert_eq!(world.sent(0, "missed"), 1);
+        let by = user("bob");
+        let (connection, media) = (world.connection(2), MediaState::default());
+        let join = JoinRoom { connection, by, peer: None, display_name: None, media, create: false };
+        let back = Returning { former: lost, join, epoch: joined.epoch, seq: joined.seq };
+        let Ok(Reply::Returned(returned)) = world.act(2, RoomOp::Return(Box::new(back))) else { panic!("it is back") };
+        assert!(returned.recovered && returned.messages.len() == 1 && world.said.is_empty());
+        world.act(2, RoomOp::Lose { connection }).expect("it is lost");
+        world.now = world.now.plus(10_000);
+        let told = world.keeper.tick(world.now);
+        let departures = told.iter().filter(|(_, mail)| matches!(mail, ShardMessage::Publish { .. })).count();
+        assert_eq!(departures, 1, "{told:?}");
+        assert_eq!(code(world.send(2, "x", None)), Code::NotInRoom);
+    });
+}
+
+#[test]
+fn private_rooms_admit_their_participants_and_rooms_take_so_many() {
+    on_each(|world| {
+        let participants = vec![name("ann"), name("bob")];
+        let profile = Profile { is_private: true, participants, max_participants: 1, ..Profile::default() };
+        let create = |by: &str| {
+            let (by, profile) = (user(by), Box::new(profile.clone()));
+            RoomOp::Create { by, profile, log: LogTerms::default() }
+        };
+        world.act(0, create("host")).expect("it is made");
+        assert_eq!(code(world.act(1, create("other"))), Code::Internal, "its name is taken");
+        assert_eq!(code(world.join(0, "eve", None, true)), Code::Forbidden);
+        world.join(1, "ann", None, false).expect("a participant");
+        assert_eq!(code(world.join(2, "bob", None, false)), Code::RoomFull);
+        assert_eq!(code(world.act(0, RoomOp::Close { by: user("ann") })), Code::Forbidden);
+        world.act(0, RoomOp::Close { by: user("host") }).expect("its host may");
+        assert!(world.said.iter().any(|(_, mail)| matches!(mail, ShardMessage::Close { .. })), "{:?}", world.said);
+        assert_eq!(code(world.send(1, "x", None)), Code::RoomClosed);
+        assert_eq!(code(world.act(0, RoomOp::Describe { by: user("host") })), Code::RoomNotFound);
+    });
+}
+
+#[test]
+fn receipts_are_kept_and_shown() {
+    on_each(|world| {
+        world.join(0, "ann", None, true).expect("they join");
+        world.join(1, "bob", None, true).expect("they join");
+        let Ok(Reply::Sent(sent)) = world.send(0, "hello", None) else { panic!("it is sent") };
+        for kind in [Receipt::Delivered, Receipt::Read] {
+            let connection = world.connection(1);
+            world.act(1, RoomOp::Receipt { connection, message: sent.id, kind }).expect("it is noted");
+        }
+        let connection = world.connection(0);
+        let Ok(Reply::Marks(marks)) = world.act(0, RoomOp::Marks { connection, message: sent.id }) else {
+            panic!("it is known")
+        };
+        let users = |list: &[(Name, u64)]| list.iter().map(|(user, _)| user.to_string()).collect::<Vec<_>>();
+        assert_eq!((users(&marks.delivered), users(&marks.read)), (vec!["bob".to_owned()], vec!["bob".to_owned()]));
+        let (connection, message) = (world.connection(1), uuid::Uuid::nil());
+        let kind = Receipt::Read;
+        assert_eq!(code(world.act(1, RoomOp::Receipt { connection, message, kind })), Code::MessageNotFound);
+    });
+}
+
+#[test]
+fn which_room_a_message_is_of_is_known_though_nobody_remembers_it() {
+    on_each(|world| {
+        world.join(0, "ann", None, true).expect("they join");
+        let Ok(Reply::Sent(sent)) = world.send(0, "hello", None) else { panic!("it is sent") };
+        let connection = world.connection(0);
+        let mut room_of = |message| {
+            let rooms = [name("another"), name("room")].into();
+            world.keeper.restart(&rules());
+            world.ask(0, Op::RoomOf { message, connection, rooms })
+        };
+        assert!(matches!(room_of(sent.id), Ok(Reply::RoomOf(room)) if room == name("room")));
+        assert_eq!(code(room_of(uuid::Uuid::nil())), Code::MessageNotFound);
+    });
+}

@@ -1,0 +1,218 @@
+//! Both authorities, played one act at a time: whatever an act leads to has happened before the next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, unbounded};
+use switchboard::base::rng::Rng;
+use switchboard::base::time::Now;
+use switchboard::domain::op::{Op, Rules, Scope};
+use switchboard::message::redis::RedisState;
+use switchboard::message::storage::{StorageCommand, StorageEvent};
+use switchboard::message::{Outgoing, Placement, Requester, ShardMessage};
+use switchboard::owner::OwnerContract;
+use switchboard::owner::embedded::EmbeddedOwner;
+use switchboard::owner::redis::Settings;
+use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
+
+use crate::support::redis::{Node, RedisServer};
+
+/// Shards of each node.
+pub(crate) const SHARDS: usize = 3;
+
+/// How long anything may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What rooms and users go by in these tests.
+pub(crate) fn rules() -> Rules {
+    Rules {
+        announce_limit: 5,
+        max_participants: 0,
+        has_store: true,
+        outlives_process: true,
+        history: true,
+        keep_ms: 0,
+        presence_grace_ms: 3_000,
+        presence_scope: Scope::Rooms,
+        connections_per_user: 20,
+        rest_per_minute: 30,
+    }
+}
+
+/// An authority and whatever keeps things for it.
+pub(crate) trait Keeper {
+    /// Does an act and everything that it leads to.
+    fn ask(&mut self, now: Now, node: usize, from: Requester, op: Op) -> Vec<Outgoing>;
+
+    /// Has its processes start anew, where what is kept outlives them.
+    fn restart(&mut self, _rules: &Rules) {}
+
+    /// Does what has become due, each thing at its time.
+    fn tick(&mut self, now: Now) -> Vec<Outgoing> {
+        let mut out = Vec::new();
+        while let Some(at) = self.next_due().filter(|at| *at <= now.mono) {
+            let early = now.mono - at;
+            self.tick_at(Now { mono: at, wall: now.wall - early }, &mut out);
+        }
+        self.tick_at(now, &mut out);
+        out
+    }
+
+    /// Does what is due at this moment.
+    fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>);
+
+    /// When something is due.
+    fn next_due(&self) -> Option<u64>;
+}
+
+/// The authority of one process, with a store in memory.
+pub(crate) struct OneProcess {
+    authority: EmbeddedOwner,
+    storage: Storage,
+    told: Receiver<StorageEvent>,
+    wall: Arc<AtomicU64>,
+}
+
+impl OneProcess {
+    pub(crate) fn new(rules: Rules, now: Now, seed: u64) -> Self {
+        let wall = Arc::new(AtomicU64::new(now.wall));
+        let clock = wall.clone();
+        let opened = open(Options {
+            place: Place::Memory,
+            durability: Durability::Process,
+            keep_messages: 0,
+            keep_ms: rules.keep_ms,
+            recovery_window_ms: 120_000,
+            on_damage: OnDamage::Stop,
+            clock: Arc::new(move || clock.load(Ordering::SeqCst)),
+        });
+        let (sender, told) = unbounded();
+        let storage = opened.expect("a store").start(move |told| drop(sender.send(told))).expect("threads");
+        let placement = Placement::Embedded { shards: SHARDS };
+        let authority = EmbeddedOwner::new(0, Arc::new(rules), placement, Rng::from_seed(seed));
+        Self { authority, storage, told, wall }
+    }
+
+    /// Has everything kept and asked that is to be, and what comes of it told.
+    fn settle(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        let store = self.storage.store();
+        loop {
+            let mut awaited = 0;
+            for order in self.authority.orders(now).collect::<Vec<_>>() {
+                awaited += 1;
+                match order {
+                    StorageCommand::Commit(batch) => store.submit(batch),
+                    StorageCommand::Query { from, query } => store.ask(from, query),
+                }
+            }
+            if awaited == 0 {
+                return;
+            }
+            while awaited > 0 {
+                let told = self.told.recv_timeout(PATIENCE).expect("the store answers");
+                awaited -= usize::from(!matches!(told, StorageEvent::State(_)));
+                self.authority.told(now, told, out);
+            }
+        }
+    }
+}
+
+impl Keeper for OneProcess {
+    fn ask(&mut self, now: Now, _node: usize, from: Requester, op: Op) -> Vec<Outgoing> {
+        self.wall.store(now.wall, Ordering::SeqCst);
+        let mut out = Vec::new();
+        self.authority.ask(now, from, op, &mut out);
+        self.settle(now, &mut out);
+        out
+    }
+
+    fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        self.wall.store(now.wall, Ordering::SeqCst);
+        self.authority.tick(now, out);
+        self.settle(now, out);
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        self.authority.next_due()
+    }
+}
+
+/// Several nodes on one Redis.
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Node>,
+    server: RedisServer,
+}
+
+impl Cluster {
+    pub(crate) fn new(rules: &Rules, nodes: usize, seed: u64) -> Self {
+        let server = RedisServer::start();
+        let nodes = (0..nodes).map(|number| node(rules, number, seed, &server)).collect();
+        Self { nodes, server }
+    }
+
+    /// Has everything done that is to be, and what is published heard, until nothing more comes of it.
+    fn settle(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        while self.nodes.iter_mut().fold(false, |was_busy, node| node.settle(now, out) | was_busy) {}
+    }
+
+    /// Forgets everything, for another run.
+    pub(crate) fn clear(&mut self, rules: &Rules, seed: u64) {
+        let count = self.nodes.len();
+        self.nodes.clear();
+        self.server.command(&["FLUSHALL"]);
+        self.nodes = (0..count).map(|number| node(rules, number, seed, &self.server)).collect();
+    }
+}
+
+fn node(rules: &Rules, number: usize, seed: u64, server: &RedisServer) -> Node {
+    let (number, prefix) = (number as u16 + 1, "test".into());
+    let settings = Settings {
+        node: number,
+        name: format!("test {number}").into(),
+        shards: SHARDS,
+        prefix,
+        sharded: false,
+        rates: Default::default(),
+        keep_messages: 0,
+    };
+    let mut node = Node::new(server, settings, Arc::new(rules.clone()), seed + u64::from(number));
+    node.set_state(Now::default(), RedisState::Good, &mut Vec::new());
+    node
+}
+
+impl Keeper for Cluster {
+    fn ask(&mut self, now: Now, node: usize, from: Requester, op: Op) -> Vec<Outgoing> {
+        let mut out = Vec::new();
+        self.nodes[node].ask(now, from, op, &mut out);
+        self.settle(now, &mut out);
+        out
+    }
+
+    fn restart(&mut self, rules: &Rules) {
+        let count = self.nodes.len();
+        self.nodes.clear();
+        self.nodes = (0..count).map(|number| node(rules, number, 1_000, &self.server)).collect();
+    }
+
+    fn tick_at(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        for node in 0..self.nodes.len() {
+            self.nodes[node].authority.tick(now, out);
+            self.settle(now, out);
+        }
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        self.nodes.iter().filter_map(|node| node.authority.next_due()).min()
+    }
+}
+
+/// Mail by the shard it is for, in order.
+pub(crate) fn by_shard(out: Vec<Outgoing>) -> [VecDeque<ShardMessage>; SHARDS] {
+    let mut shards: [VecDeque<ShardMessage>; SHARDS] = Default::default();
+    for (shard, mail) in out {
+        shards[usize::from(shard)].push_back(mail);
+    }
+    shards
+}

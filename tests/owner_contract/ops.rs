@@ -1,0 +1,58 @@
+//! Whether there is a script for each op, and none for nothing.
+
+use std::collections::BTreeSet;
+
+use switchboard::owner::redis::scripts;
+
+/// The acts of an enum, as its source has them.
+fn acts_of<'a>(source: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let start = source.find(&format!("pub enum {name} {{")).expect("the enum is there");
+    let body = source[start..].lines().skip(1).take_while(|line| *line != "}");
+    let acts = body.filter_map(|line| line.strip_prefix("    ").filter(|line| line.starts_with(char::is_uppercase)));
+    acts.map(|line| line.split(|character: char| !character.is_alphanumeric()).next().unwrap_or_default())
+}
+
+/// `SetStatus` as `set_status`.
+fn snake_case(name: &str) -> String {
+    let mut text = String::new();
+    for character in name.chars() {
+        if character.is_uppercase() && !text.is_empty() {
+            text.push('_');
+        }
+        text.extend(character.to_lowercase());
+    }
+    text
+}
+
+#[test]
+fn each_op_has_a_script_of_its_name() {
+    let (ops, sessions) = (include_str!("../../src/domain/op.rs"), include_str!("../../src/domain/recovery.rs"));
+    let mut wanted: BTreeSet<String> = acts_of(ops, "RoomOp").map(snake_case).collect();
+    for act in acts_of(ops, "UserOp").map(snake_case) {
+        // Rooms have acts of these names, too.
+        wanted.insert(match act.as_str() {
+            "send" => "send_direct".to_owned(),
+            "withdraw" => "withdraw_registration".to_owned(),
+            _ => act,
+        });
+    }
+    wanted.extend(acts_of(sessions, "SessionOp").map(snake_case));
+    assert!(wanted.len() > 35, "{wanted:?}");
+    // What comes about by itself, or after a fault.
+    let own = [
+        "announce",
+        "count",
+        "since",
+        "purge",
+        "lease",
+        "strike",
+        "go_offline",
+        "restore_user",
+        "purge_user",
+        "enroll",
+        "rooms_of",
+    ];
+    wanted.extend(own.map(str::to_owned));
+    let scripts: BTreeSet<String> = scripts::ALL.iter().map(|script| script.name.to_owned()).collect();
+    assert_eq!(scripts, wanted);
+}

@@ -1,0 +1,270 @@
+//! Rooms: the same acts, chosen at random, on both authorities.
+
+use switchboard::base::Name;
+use switchboard::base::ids::{ConnectionId, PEER, Place};
+use switchboard::base::rng::Rng;
+use switchboard::base::time::Now;
+use switchboard::domain::access::{Identity, Roles};
+use switchboard::domain::command::{MediaState, Receipt, Signal};
+use switchboard::domain::event::Content;
+use switchboard::domain::history::Wanted;
+use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, RelaySignal, Reply, RoomOp, SendMessage, UsersPage};
+use switchboard::domain::recovery::Returning;
+use switchboard::message::{Requester, ShardMessage};
+use uuid::Uuid;
+
+use crate::keepers::{Cluster, Keeper, OneProcess, SHARDS, rules};
+use crate::same::Names;
+
+/// Acts in one sequence; then all begins anew.
+const ACTS: usize = 400;
+
+/// A user of the tests.
+fn identity(user: usize) -> Identity {
+    let roles = Roles { admin: user == 3, push: false, guest: user == 2 };
+    match user {
+        0 => Identity::new("ann", Some("Ann \"A\" {x}"), Some("ann@example.org"), Roles::default()),
+        1 => Identity::new("bob", None, None, roles),
+        2 => Identity::new("guest:abc", None, None, roles),
+        _ => Identity::new("root", Some("Root"), None, roles),
+    }
+}
+
+/// One of the connections of the tests: who it is, and which node holds it.
+fn connection(number: usize, nodes: usize) -> (ConnectionId, usize, usize) {
+    let node = number % nodes;
+    let slot = if number.is_multiple_of(2) { number as u32 } else { PEER | number as u32 };
+    // Nodes' shards are told apart, so that what they are told can be compared with one process's.
+    let shard = (if nodes > 1 { node } else { number % SHARDS }) as u8;
+    (ConnectionId::new(Place { node: node as u16 + 1, shard, slot }, [number as u8 + 1; 12]), node, number % 4)
+}
+
+/// What has happened so far, as far as acts refer to it: each side has its own ids and epochs.
+struct Side {
+    names: Names,
+    acts: Vec<String>,
+}
+
+/// A choice that is the same for both sides, and becomes each side's own op.
+struct Chooser<'a> {
+    rng: Rng,
+    names: &'a Names,
+}
+
+impl Chooser<'_> {
+    fn pick(&mut self, of: usize) -> usize {
+        (self.rng.next_u64() % of as u64) as usize
+    }
+
+    fn coin(&mut self) -> bool {
+        self.pick(2) == 0
+    }
+
+    fn message(&mut self) -> Uuid {
+        let count = self.names.ids.len();
+        let back = self.pick(12);
+        if back >= count { Uuid::nil() } else { self.names.ids[count - 1 - back] }
+    }
+
+    fn peer_name(&mut self, nodes: usize) -> Name {
+        match self.pick(4) {
+            0 => "chair".into(),
+            1 => "nobody".into(),
+            _ => {
+                let number = self.pick(12);
+                connection(number, nodes).0.text().as_str().into()
+            }
+        }
+    }
+
+    fn join(&mut self, id: ConnectionId, by: Identity) -> JoinRoom {
+        let peer: Option<Name> = match self.pick(5) {
+            0 => Some("chair".into()),
+            1 => Some(format!("p{}", self.pick(4)).as_str().into()),
+            _ => None,
+        };
+        let display_name = self.coin().then(|| "Display ü \"quoted\"".into());
+        let media = MediaState { audio: self.coin(), video: false, screen: self.pick(5) == 0 };
+        JoinRoom { connection: id, by, peer, display_name, media, create: self.pick(4) != 0 }
+    }
+
+    fn content(&mut self) -> Content {
+        Content {
+            body: format!(r#"{{"text":"{} / ü {{}} []"}}"#, self.pick(1000)).into(),
+            kind: self.coin().then(|| "text".into()),
+            reply_to: None,
+            attachment: (self.pick(6) == 0).then(|| r#"{"url":"http:\/\/x"}"#.into()),
+            metadata: (self.pick(6) == 0).then(|| "[]".into()),
+        }
+    }
+
+    fn op(&mut self, room: &Name, number: usize, nodes: usize) -> RoomOp {
+        let (connection_id, _, user) = connection(number, nodes);
+        let by = identity(user);
+        let connection = connection_id;
+        match self.pick(40) {
+            0..=6 => RoomOp::Join(Box::new(self.join(connection, by))),
+            7..=13 => RoomOp::Send(Box::new(SendMessage {
+                connection,
+                to: (self.pick(6) == 0).then(|| self.peer_name(nodes)),
+                content: self.content(),
+                client_message_id: (self.pick(4) == 0).then(|| format!("c{}", self.pick(3)).into()),
+            })),
+            14 | 15 => {
+                let peer = self.coin().then(|| self.peer_name(nodes));
+                RoomOp::Leave { connection, by, peer }
+            }
+            16 => RoomOp::Vanish { connection },
+            17 | 18 => {
+                let former = self::connection((number + 4 * (1 + self.pick(2))) % 12, nodes).0;
+                let known = self.names.epochs.iter().find(|(name, _)| **name == **room);
+                let epoch: Name = known.map_or("none", |(_, epoch)| epoch.as_str()).into();
+                let seq = self.pick(20) as u64;
+                let join = JoinRoom { create: false, ..self.join(connection, by) };
+                RoomOp::Return(Box::new(Returning { former, join, epoch, seq }))
+            }
+            19 | 20 => {
+                let from = (self.pick(4) == 0).then(|| self.peer_name(nodes));
+                let to = self.peer_name(nodes);
+                let signal = [Signal::Offer, Signal::Answer, Signal::Candidate][self.pick(3)];
+                let body = r#"{"sdp":"v=0\r\n\"x\""}"#.into();
+                RoomOp::Signal(Box::new(RelaySignal { connection, from, to, signal, body }))
+            }
+            21 | 22 => {
+                let peer = (self.pick(4) == 0).then(|| self.peer_name(nodes));
+                let media = MediaState { audio: self.coin(), video: self.coin(), screen: false };
+                RoomOp::Media { connection, peer, media }
+            }
+            23 | 24 => RoomOp::Typing { connection, is_typing: self.coin() },
+            25 => RoomOp::Typists { connection },
+            26 | 27 => {
+                let kind = if self.coin() { Receipt::Read } else { Receipt::Delivered };
+                RoomOp::Receipt { connection, message: self.message(), kind }
+            }
+            28 | 29 => {
+                let after = self.coin().then(|| self.pick(20) as u64);
+                RoomOp::History { connection, wanted: Wanted { after, limit: 1 + self.pick(9) } }
+            }
+            30 => RoomOp::Sync { connection, after: self.message(), limit: 1 + self.pick(9) },
+            31 => RoomOp::Marks { connection, message: self.message() },
+            32 => RoomOp::Admit { by, connections: vec![connection] },
+            33 => RoomOp::Withdraw { by, connection: self.coin().then_some(connection) },
+            34 => RoomOp::Describe { by },
+            35 => {
+                let after = self.coin().then(|| "bob".into());
+                RoomOp::Roster { by, page: UsersPage { after, limit: 1 + self.pick(3) } }
+            }
+            36 => {
+                if self.pick(4) == 0 {
+                    RoomOp::Close { by }
+                } else {
+                    RoomOp::Lose { connection }
+                }
+            }
+            _ => {
+                let profile = Profile {
+                    name: Some("Room \"1\"".into()),
+                    is_private: self.coin(),
+                    participants: vec!["ann".into(), "bob".into()],
+                    max_participants: self.pick(4),
+                    ..Profile::default()
+                };
+                let history = [None, Some(true), Some(false)][self.pick(3)];
+                RoomOp::Create { by, profile: Box::new(profile), log: LogTerms { history, ..LogTerms::default() } }
+            }
+        }
+    }
+}
+
+/// The rooms that a keeper lists and how many are in each, and how many rooms and members it says there are.
+fn listed(keeper: &mut dyn Keeper, now: Now, node: usize) -> (Vec<(Name, bool, usize)>, usize, usize) {
+    let said = keeper.ask(now, node, Requester { shard: 0, ask: u32::MAX }, Op::Rooms);
+    let view = said.into_iter().find_map(|(_, mail)| match mail {
+        ShardMessage::Reply { reply: Ok(Reply::Rooms(view)), .. } => Some(view),
+        _ => None,
+    });
+    let view = view.expect("it lists them");
+    let rooms = view.rooms.into_iter().map(|room| (room.room, room.is_made, room.participant_count));
+    let mut rooms: Vec<(Name, bool, usize)> = rooms.collect();
+    rooms.sort_unstable();
+    (rooms, view.total_rooms, view.total_peers)
+}
+
+/// One sequence of acts on both.
+fn play(seed: u64, nodes: usize, cluster: &mut Cluster) {
+    let mut now = Now { mono: 10_000, wall: 1_750_000_000_000 };
+    let mut one = OneProcess::new(rules(), now, seed);
+    cluster.clear(&rules(), seed);
+    let mut sides = [
+        Side { names: Names::new(nodes == 1), acts: Vec::new() },
+        Side { names: Names::new(nodes == 1), acts: Vec::new() },
+    ];
+    let mut rng = Rng::from_seed(seed);
+    for act in 0..ACTS {
+        let (room, number): (Name, usize) =
+            (["lobby", "a{b}%c d"][(rng.next_u64() % 2) as usize].into(), (rng.next_u64() % 12) as usize);
+        let pause = match rng.next_u64() % 30 {
+            0 => 61_000,
+            1..=4 => 1_000 + rng.next_u64() % 5_000,
+            _ => rng.next_u64() % 20,
+        };
+        let choice = rng.next_u64();
+        now = now.plus(pause);
+        let mut said = Vec::new();
+        for (side, keeper) in sides.iter_mut().zip([&mut one as &mut dyn Keeper, cluster as &mut dyn Keeper]) {
+            let ticked = keeper.tick(now);
+            let mut chooser = Chooser { rng: Rng::from_seed(choice), names: &side.names };
+            let op = chooser.op(&room, number, nodes);
+            side.acts.push(format!("{act} at {}: {op:?}", now.wall));
+            let (id, node, _) = connection(number, nodes);
+            let from = Requester { shard: id.place().shard, ask: act as u32 };
+            // What is due in one room has nothing to do with what is due in the other.
+            let ticked = side.names.tell(ticked);
+            let mut ticked: Vec<&str> = ticked.lines().collect();
+            ticked.sort_by_key(|line| line.contains("a{b}%c d"));
+            let ticked = ticked.join("\n");
+            // Who is withdrawn first is not said, and of the last ones it may depend on that whether they are announced.
+            let is_unordered = matches!(op, RoomOp::Withdraw { connection: None, .. });
+            let mut told = side.names.tell(keeper.ask(now, node, from, Op::Room(room.clone(), op)));
+            if is_unordered {
+                let mut lines: Vec<&str> = told.lines().filter(|line| !line.contains(" publishes ")).collect();
+                lines.sort_unstable();
+                told = lines.join("\n");
+            }
+            let list = (act % 40 == 0).then(|| listed(keeper, now, node));
+            said.push(format!("ticks:\n{ticked}\nasked:\n{told}\nlists: {list:?}"));
+        }
+        if said[0] != said[1] {
+            let last: Vec<&str> = sides[1].acts.iter().rev().take(8).rev().map(String::as_str).collect();
+            panic!(
+                "seed {seed}, act {act} in {room:?} differs after\n{}\none process:\n{}\nRedis:\n{}",
+                last.join("\n"),
+                said[0],
+                said[1]
+            );
+        }
+    }
+}
+
+/// Sequences on so many nodes: as many as `SWITCHBOARD_SEEDS` says, or the one of `SWITCHBOARD_SEED`.
+fn play_all(nodes: usize) {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seeds = match number("SWITCHBOARD_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("SWITCHBOARD_SEEDS").unwrap_or(44),
+    };
+    let mut cluster = Cluster::new(&rules(), nodes, 1);
+    for seed in seeds {
+        play(seed, nodes, &mut cluster);
+    }
+}
+
+#[test]
+fn a_node_answers_and_tells_the_same_as_a_process_alone() {
+    play_all(1);
+}
+
+#[test]
+fn three_nodes_answer_and_tell_the_same_as_a_process_alone() {
+    play_all(3);
+}
