@@ -18,6 +18,8 @@ mod golden;
 mod markdown;
 mod pages;
 mod payloads;
+mod project;
+mod redis;
 mod reference;
 mod settings;
 mod snippets;
