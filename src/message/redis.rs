@@ -7,7 +7,7 @@
 //! 1. **One answer per call**, in bounded time; a call whose answer was lost on the way may have been done all the same.
 //! 2. **In order**: calls that name the same first key are done in the order in which they were given.
 //! 3. What is published may be lost, but is not altered or told out of order by one and the same Redis.
-//! 4. After [`Heard::Following`] nothing that is published is missed, but for what 3 says.
+//! 4. After [`RedisEvent::Subscribed`] nothing that is published is missed, but for what 3 says.
 
 use smallvec::SmallVec;
 
@@ -21,77 +21,77 @@ pub struct Script {
 }
 
 /// A text for Redis or from it.
-pub type Text = Box<[u8]>;
+pub type Bytes = Box<[u8]>;
 
 /// One call of a script.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct ScriptCall {
     /// What its answer will carry.
     pub ticket: u32,
     /// The script.
     pub script: &'static Script,
     /// The keys it begins with; all of one call are kept by the same server of a cluster.
-    pub keys: SmallVec<[Text; 1]>,
-    /// Its arguments. If the one at [`Call::SERVER`] is empty, whoever carries the call out puts there the name of the
+    pub keys: SmallVec<[Bytes; 1]>,
+    /// Its arguments. If the one at [`ScriptCall::SERVER`] is empty, whoever carries the call out puts there the name of the
     /// server that does it, if one is known.
-    pub arguments: Vec<Text>,
+    pub arguments: Vec<Bytes>,
 }
 
-impl Call {
+impl ScriptCall {
     /// The place of the argument that says which server does the call, where that is not a cluster's matter.
     pub const SERVER: usize = 2;
 }
 
 /// What a keeper has for Redis, in order.
 #[derive(Debug)]
-pub enum Demand {
+pub enum RedisCommand {
     /// Have this done.
-    Call(Call),
+    ScriptCall(ScriptCall),
     /// Listen to a channel.
-    Follow(Text),
+    Subscribe(Bytes),
     /// Listen to it no longer.
-    Leave(Text),
+    Unsubscribe(Bytes),
     /// Publish something outside of a script.
     Publish {
         /// Where.
-        channel: Text,
+        channel: Bytes,
         /// What.
-        body: Text,
+        body: Bytes,
     },
 }
 
 /// What Redis has to say.
 #[derive(Debug)]
-pub enum Heard {
+pub enum RedisEvent {
     /// The answer to a call: what its script returned, as JSON.
-    Answer {
+    Reply {
         /// The call's.
         ticket: u32,
         /// What came of it.
-        outcome: Result<Text, Fault>,
+        outcome: Result<Bytes, CallError>,
     },
     /// Something was published.
     Published {
         /// Where.
-        channel: Text,
+        channel: Bytes,
         /// What.
-        body: Text,
+        body: Bytes,
     },
     /// A channel is listened to from now on, perhaps again after a time when it was not.
-    Following(Text),
+    Subscribed(Bytes),
     /// Whether there is a connection. While there is none, what was published is missed and calls fail.
     State(RedisState),
 }
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum CallError {
     /// There is no connection, or none came in time. What was called may have been done.
     Away,
     /// Redis keeps nothing new for now, in its own words. Nothing was done.
     Full(Box<str>),
     /// Redis refused, in its own words.
-    Refused(Box<str>),
+    Rejected(Box<str>),
 }
 
 /// How Redis is.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard::message::redis::{Fault, RedisState};
+use switchboard::message::redis::{CallError, RedisState};
 
 use crate::desk::{ADD, APPEND, WRONG, with_desk};
 use crate::support::redis::RedisServer;
@@ -45,7 +45,7 @@ fn a_refusal_says_why_and_harms_no_other_call() {
         let after = desk.call(&APPEND, "k", "2");
         assert!(desk.is_done(before).await && desk.is_done(after).await && !desk.is_done(wrong).await);
         assert!(
-            matches!(&desk.answers[&wrong], Err(Fault::Refused(why)) if why.contains("Unknown") && why.contains("command"))
+            matches!(&desk.answers[&wrong], Err(CallError::Rejected(why)) if why.contains("Unknown") && why.contains("command"))
         );
         assert_eq!(desk.states, [RedisState::Good]);
     });
@@ -99,7 +99,7 @@ fn after_a_restart_calls_are_done_again() {
         desk.until("word of it", |desk| desk.states == [RedisState::Good, RedisState::Away]).await;
         let ticket = desk.call(&APPEND, "k", "3");
         assert!(!desk.is_done(ticket).await);
-        assert_eq!(desk.answers[&ticket], Err(Fault::Away));
+        assert_eq!(desk.answers[&ticket], Err(CallError::Away));
         redis.restart();
         desk.until("word of it", |desk| desk.states == [RedisState::Good, RedisState::Away, RedisState::Good]).await;
         desk.insist("k", "4").await;

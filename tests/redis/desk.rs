@@ -1,11 +1,11 @@
-//! A [`Carrier`] in the hands of a test.
+//! A [`RedisClient`] in the hands of a test.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use smallvec::smallvec;
-use switchboard::message::redis::{Call, Demand, Fault, Heard, RedisState, Script, Text};
-use switchboard::runtime::bridge::{Address, Carrier};
+use switchboard::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, Script, ScriptCall};
+use switchboard::runtime::bridge::{RedisAddress, RedisClient};
 use tokio::time::{Instant, timeout_at};
 
 use crate::support::client::PATIENCE;
@@ -23,9 +23,9 @@ pub(crate) static WRONG: Script = Script { name: "wrong", source: "return redis.
 
 /// See the module.
 pub(crate) struct Desk {
-    carrier: Carrier,
+    carrier: RedisClient,
     next: u32,
-    pub(crate) answers: BTreeMap<u32, Result<Text, Fault>>,
+    pub(crate) answers: BTreeMap<u32, Result<Bytes, CallError>>,
     pub(crate) published: Vec<(String, String)>,
     /// How often each channel was listened to from then on.
     pub(crate) following: BTreeMap<String, usize>,
@@ -36,8 +36,8 @@ pub(crate) struct Desk {
 pub(crate) fn with_desk(url: &str, test: impl AsyncFnOnce(Desk)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let address = Address::parse(url).expect("an address");
-        let carrier = Carrier::start(&address, vec![&APPEND, &ADD, &WRONG], (*b"probe").into(), [1, 2]);
+        let address = RedisAddress::parse(url).expect("an address");
+        let carrier = RedisClient::start(&address, vec![&APPEND, &ADD, &WRONG], (*b"probe").into(), [1, 2]);
         let (answers, following) = (BTreeMap::new(), BTreeMap::new());
         let mut desk = Desk { carrier, next: 0, answers, published: Vec::new(), following, states: Vec::new() };
         desk.until("a connection", |desk| desk.is_good()).await;
@@ -55,21 +55,21 @@ impl Desk {
         self.next += 1;
         let keys = smallvec![key.as_bytes().into()];
         let arguments = vec![argument.as_bytes().into()];
-        self.carrier.carry(Demand::Call(Call { ticket: self.next, script, keys, arguments }));
+        self.carrier.carry(RedisCommand::ScriptCall(ScriptCall { ticket: self.next, script, keys, arguments }));
         self.next
     }
 
     pub(crate) fn follow(&self, channel: &str) {
-        self.carrier.carry(Demand::Follow(channel.as_bytes().into()));
+        self.carrier.carry(RedisCommand::Subscribe(channel.as_bytes().into()));
     }
 
     pub(crate) fn leave(&self, channel: &str) {
-        self.carrier.carry(Demand::Leave(channel.as_bytes().into()));
+        self.carrier.carry(RedisCommand::Unsubscribe(channel.as_bytes().into()));
     }
 
     pub(crate) fn publish(&self, channel: &str, body: &str) {
         let (channel, body) = (channel.as_bytes().into(), body.as_bytes().into());
-        self.carrier.carry(Demand::Publish { channel, body });
+        self.carrier.carry(RedisCommand::Publish { channel, body });
     }
 
     /// Waits until `is_so`, and says `what` when that does not come about.
@@ -105,15 +105,15 @@ impl Desk {
         }
     }
 
-    fn hear(&mut self, heard: Heard) {
-        let text = |text: Text| String::from_utf8(text.into_vec()).expect("text");
+    fn hear(&mut self, heard: RedisEvent) {
+        let text = |text: Bytes| String::from_utf8(text.into_vec()).expect("text");
         match heard {
-            Heard::Answer { ticket, outcome } => {
+            RedisEvent::Reply { ticket, outcome } => {
                 assert!(self.answers.insert(ticket, outcome).is_none(), "one answer to each call");
             }
-            Heard::Published { channel, body } => self.published.push((text(channel), text(body))),
-            Heard::Following(channel) => *self.following.entry(text(channel)).or_default() += 1,
-            Heard::State(state) => self.states.push(state),
+            RedisEvent::Published { channel, body } => self.published.push((text(channel), text(body))),
+            RedisEvent::Subscribed(channel) => *self.following.entry(text(channel)).or_default() += 1,
+            RedisEvent::State(state) => self.states.push(state),
         }
     }
 }

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use redis::{Client, Cmd, Connection, Value};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
-use switchboard::domain::op::{Op, Rules};
-use switchboard::message::redis::{Call, Demand, Fault, Heard, RedisState, Text};
+use switchboard::domain::op::{Op, RoomRules};
+use switchboard::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, ScriptCall};
 use switchboard::message::{BRIDGE, Outgoing, Requester};
-use switchboard::owner::OwnerContract;
-use switchboard::owner::redis::{RedisOwner, Settings};
+use switchboard::owner::redis::{RedisOwner, RedisSettings};
 
 use super::directory::Directory;
 use super::process::wait_until;
@@ -192,7 +191,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// One that Redis answers.
-    pub(crate) fn new(server: &RedisServer, settings: Settings, rules: Arc<Rules>, seed: u64) -> Self {
+    pub(crate) fn new(server: &RedisServer, settings: RedisSettings, rules: Arc<RoomRules>, seed: u64) -> Self {
         let sharded = settings.sharded;
         let authority = RedisOwner::new(settings, rules, Rng::from_seed(seed));
         let (calls, channels) = (server.connect(), server.connect());
@@ -201,7 +200,7 @@ impl Node {
 
     /// Tells it how Redis is.
     pub(crate) fn set_state(&mut self, now: Now, state: RedisState, out: &mut Vec<Outgoing>) {
-        self.authority.told(now, Heard::State(state), out);
+        self.authority.told(now, RedisEvent::State(state), out);
     }
 
     /// Asks something, without waiting for what comes of it.
@@ -213,8 +212,8 @@ impl Node {
     pub(crate) fn settle(&mut self, now: Now, out: &mut Vec<Outgoing>) -> bool {
         let mut was_busy = false;
         loop {
-            let demands: Vec<Demand> = self.authority.orders(now).collect();
-            let mut heard: Vec<Heard> = demands.into_iter().filter_map(|demand| self.carry_out(demand)).collect();
+            let demands: Vec<RedisCommand> = self.authority.orders(now).collect();
+            let mut heard: Vec<RedisEvent> = demands.into_iter().filter_map(|demand| self.carry_out(demand)).collect();
             heard.extend(self.published());
             if heard.is_empty() && !self.authority.has_orders() {
                 return was_busy;
@@ -236,27 +235,27 @@ impl Node {
 
     /// Loses what it has for Redis: each call is answered by there being no answer.
     pub(crate) fn lose_calls(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        let demands: Vec<Demand> = self.authority.orders(now).collect();
+        let demands: Vec<RedisCommand> = self.authority.orders(now).collect();
         for demand in demands {
-            if let Demand::Call(Call { ticket, .. }) = demand {
-                self.authority.told(now, Heard::Answer { ticket, outcome: Err(Fault::Away) }, out);
+            if let RedisCommand::ScriptCall(ScriptCall { ticket, .. }) = demand {
+                self.authority.told(now, RedisEvent::Reply { ticket, outcome: Err(CallError::Away) }, out);
             }
         }
     }
 
     /// Does what it has for Redis, but does not hear the answers.
     pub(crate) fn lose_answers(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        let demands: Vec<Demand> = self.authority.orders(now).collect();
+        let demands: Vec<RedisCommand> = self.authority.orders(now).collect();
         for demand in demands {
-            if let Some(Heard::Answer { ticket, .. }) = self.carry_out(demand) {
-                self.authority.told(now, Heard::Answer { ticket, outcome: Err(Fault::Away) }, out);
+            if let Some(RedisEvent::Reply { ticket, .. }) = self.carry_out(demand) {
+                self.authority.told(now, RedisEvent::Reply { ticket, outcome: Err(CallError::Away) }, out);
             }
         }
     }
 
     /// Does what it has for Redis and tells it the answers, but does not listen to its channels yet.
     pub(crate) fn hear_answers(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        let demands: Vec<Demand> = self.authority.orders(now).collect();
+        let demands: Vec<RedisCommand> = self.authority.orders(now).collect();
         for demand in demands {
             if let Some(heard) = self.carry_out(demand) {
                 self.authority.told(now, heard, out);
@@ -269,9 +268,9 @@ impl Node {
         self.published().len()
     }
 
-    fn carry_out(&mut self, demand: Demand) -> Option<Heard> {
+    fn carry_out(&mut self, demand: RedisCommand) -> Option<RedisEvent> {
         match demand {
-            Demand::Call(Call { ticket, script, keys, arguments }) => {
+            RedisCommand::ScriptCall(ScriptCall { ticket, script, keys, arguments }) => {
                 self.called += 1;
                 let known = self.scripts.entry(script.name).or_insert_with(|| redis::Script::new(script.source));
                 let mut call = known.prepare_invoke();
@@ -281,25 +280,26 @@ impl Node {
                 for argument in &arguments {
                     call.arg(&**argument);
                 }
-                let outcome = call.invoke::<Vec<u8>>(&mut self.calls).map(Text::from);
-                let refused = |error: redis::RedisError| Fault::Refused(format!("{}: {error}", script.name).into());
+                let outcome = call.invoke::<Vec<u8>>(&mut self.calls).map(Bytes::from);
+                let refused =
+                    |error: redis::RedisError| CallError::Rejected(format!("{}: {error}", script.name).into());
                 let outcome = outcome.map_err(refused);
                 if let Err(why) = &outcome {
                     panic!("a script that fails: {why:?}");
                 }
-                Some(Heard::Answer { ticket, outcome })
+                Some(RedisEvent::Reply { ticket, outcome })
             }
-            Demand::Follow(channel) => {
+            RedisCommand::Subscribe(channel) => {
                 let command = if self.is_sharded(&channel) { "SSUBSCRIBE" } else { "SUBSCRIBE" };
                 self.say(command, &channel);
-                Some(Heard::Following(channel))
+                Some(RedisEvent::Subscribed(channel))
             }
-            Demand::Leave(channel) => {
+            RedisCommand::Unsubscribe(channel) => {
                 let command = if self.is_sharded(&channel) { "SUNSUBSCRIBE" } else { "UNSUBSCRIBE" };
                 self.say(command, &channel);
                 None
             }
-            Demand::Publish { channel, body } => {
+            RedisCommand::Publish { channel, body } => {
                 let command = if self.is_sharded(&channel) { "SPUBLISH" } else { "PUBLISH" };
                 let published = Cmd::new().arg(command).arg(&*channel).arg(&*body).query::<u64>(&mut self.calls);
                 published.expect("Redis publishes");
@@ -311,7 +311,7 @@ impl Node {
     /// Listens to a channel.
     pub(crate) fn follow(&mut self, now: Now, channel: &[u8], out: &mut Vec<Outgoing>) {
         self.say("SUBSCRIBE", channel);
-        self.authority.told(now, Heard::Following(channel.into()), out);
+        self.authority.told(now, RedisEvent::Subscribed(channel.into()), out);
     }
 
     /// Whether a channel is that of a room, and those are kept apart.
@@ -325,7 +325,7 @@ impl Node {
     }
 
     /// What was published to the channels it listens to: all that was before now.
-    fn published(&mut self) -> Vec<Heard> {
+    fn published(&mut self) -> Vec<RedisEvent> {
         let mut heard = Vec::new();
         self.say("PING", b"so far");
         loop {
@@ -334,7 +334,7 @@ impl Node {
                 [Value::BulkString(kind), Value::BulkString(channel), Value::BulkString(body)]
                     if matches!(kind.as_slice(), b"message" | b"smessage") =>
                 {
-                    heard.push(Heard::Published { channel: channel[..].into(), body: body[..].into() });
+                    heard.push(RedisEvent::Published { channel: channel[..].into(), body: body[..].into() });
                 }
                 [Value::BulkString(kind), ..] if kind == b"pong" => return heard,
                 _ => {}

@@ -13,12 +13,12 @@ use crate::base::time::Now;
 use crate::domain::event::{Event, Signaled};
 use crate::domain::op::{RelaySignal, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
-use crate::message::redis::{Fault, RedisState, Text};
+use crate::message::redis::{Bytes, CallError, RedisState};
 use crate::message::{Outgoing, Requester, ShardMessage};
 use crate::owner::redis::gaps::{MISSING_MS, Search};
 use crate::owner::redis::rooms::{Due, Purpose, Waiting};
 use crate::owner::redis::subscription::Followed;
-use crate::owner::redis::{ANSWER_MS, Due as Any, Outcome, Purpose as Call, RedisOwner};
+use crate::owner::redis::{ANSWER_MS, Due as Any, Outcome, Purpose as ScriptCall, RedisOwner};
 
 /// What an answer begins with that says so.
 const UNSETTLED: &[u8] = b"{\"x\":\"unsettled\"";
@@ -26,8 +26,8 @@ const UNSETTLED: &[u8] = b"{\"x\":\"unsettled\"";
 impl RedisOwner {
     pub(super) fn room_op_while_away(&mut self, name: Name, op: RoomOp, out: &mut Vec<Outgoing>) -> Outcome {
         match op {
-            RoomOp::Signal(signal) => self.signal_here(&name, *signal, out).map(Some),
-            RoomOp::Vanish { connection } | RoomOp::Lose { connection } => {
+            RoomOp::RelaySignal(signal) => self.signal_here(&name, *signal, out).map(Some),
+            RoomOp::RemoveMember { connection } | RoomOp::StartGrace { connection } => {
                 if let Some(room) = self.rooms.get_mut(&name) {
                     room.go(connection);
                 }
@@ -62,7 +62,7 @@ impl RedisOwner {
         to: Option<Requester>,
         name: &Name,
         purpose: &Purpose,
-        fault: &Fault,
+        fault: &CallError,
         out: &mut Vec<Outgoing>,
     ) {
         match purpose {
@@ -82,8 +82,8 @@ impl RedisOwner {
             _ => {}
         }
         let reject = match fault {
-            Fault::Away | Fault::Full(_) => Reject::storage_unavailable(),
-            Fault::Refused(_) => Reject::new(Code::Internal, "The store could not do that"),
+            CallError::Away | CallError::Full(_) => Reject::storage_unavailable(),
+            CallError::Rejected(_) => Reject::new(Code::Internal, "The store could not do that"),
         };
         Self::answer(to, Err(reject), out);
     }
@@ -110,17 +110,17 @@ impl RedisOwner {
     pub(super) fn unless_unsettled(
         &mut self,
         now: Now,
-        purpose: &Call,
-        outcome: Result<Text, Fault>,
-    ) -> Result<Text, Fault> {
+        purpose: &ScriptCall,
+        outcome: Result<Bytes, CallError>,
+    ) -> Result<Bytes, CallError> {
         match (purpose, &outcome) {
             (_, Ok(text)) if text.starts_with(UNSETTLED) => {
-                if let Call::Room(name, purpose) = purpose
+                if let ScriptCall::Room(name, purpose) = purpose
                     && !matches!(purpose, Purpose::Since)
                 {
                     self.ask_anew(now, name.clone());
                 }
-                Err(Fault::Away)
+                Err(CallError::Away)
             }
             _ => outcome,
         }
@@ -132,7 +132,7 @@ impl RedisOwner {
             return;
         }
         for (name, connection) in std::mem::take(&mut self.owed) {
-            self.call_for_room(now, name, RoomOp::Vanish { connection }, None);
+            self.call_for_room(now, name, RoomOp::RemoveMember { connection }, None);
         }
     }
 
@@ -168,7 +168,7 @@ impl RedisOwner {
     pub(super) fn give_up_waiting(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         let is_late = |waiting: &mut Waiting| now.mono.saturating_sub(waiting.since) >= ANSWER_MS;
         for waiting in self.waiting.extract_if(.., is_late).collect::<Vec<_>>() {
-            if matches!(waiting.op, RoomOp::Join(_) | RoomOp::Return(_))
+            if matches!(waiting.op, RoomOp::Join(_) | RoomOp::Rejoin(_))
                 && let Some(room) = self.rooms.get_mut(&waiting.room)
             {
                 room.coming -= 1;

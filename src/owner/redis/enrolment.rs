@@ -17,7 +17,7 @@ use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::op::Profile;
 use crate::message::Outgoing;
-use crate::message::redis::Text;
+use crate::message::redis::Bytes;
 use crate::owner::redis::users::Purpose;
 use crate::owner::redis::wire::{self, text};
 use crate::owner::redis::{Due, RedisOwner, scripts};
@@ -100,7 +100,7 @@ impl RedisOwner {
             let head = [wire::number(limits::ROOMS_LISTED as u64), wire::number(REMEMBERED_MS)];
             let flag = text(if enrolment.takes_part { "1" } else { "0" });
             let rooms = enrolment.rooms.iter().map(|room| text(&**room));
-            let arguments: Vec<Text> = head.into_iter().chain([flag]).chain(rooms).collect();
+            let arguments: Vec<Bytes> = head.into_iter().chain([flag]).chain(rooms).collect();
             let user = enrolment.user.clone();
             self.call_user(now, &scripts::ENROLL, user, None, Purpose::Enroll(Box::new(enrolment)), arguments);
         }

@@ -13,7 +13,7 @@ use crate::base::ids::random_word;
 use crate::base::time::Now;
 use crate::domain::event::Event;
 use crate::domain::op::RoomOp;
-use crate::message::redis::{Demand, Text};
+use crate::message::redis::{Bytes, RedisCommand};
 use crate::message::{Outgoing, ShardMessage};
 use crate::owner::redis::room_answers::read;
 use crate::owner::redis::rooms::{Due, Purpose};
@@ -63,7 +63,7 @@ impl RedisOwner {
             _ if !room.is_missing() => {}
             Search::None => {
                 room.search = Search::Marked { since: now.mono, last: room.last };
-                self.demands.push(Demand::Publish { channel: self.keys.room(&name), body: marker });
+                self.demands.push(RedisCommand::Publish { channel: self.keys.room(&name), body: marker });
                 self.due_in(now, MARKER_MS, Any::Room(name, Due::Missing));
             }
             Search::Marked { since, .. } if now.mono - since >= MARKER_MS => self.ask_missed(now, name),
@@ -72,7 +72,7 @@ impl RedisOwner {
     }
 
     /// What this node publishes to know that all before it has come.
-    fn marker(&self) -> Text {
+    fn marker(&self) -> Bytes {
         let mut marker = MARKER.to_vec();
         marker.extend_from_slice(format!("{}}}", self.settings.node).as_bytes());
         marker.into()
@@ -196,7 +196,7 @@ impl RedisOwner {
         }
         if is_there {
             for (connection, _) in members {
-                self.call_for_room(now, name.clone(), RoomOp::Vanish { connection }, None);
+                self.call_for_room(now, name.clone(), RoomOp::RemoveMember { connection }, None);
             }
         }
         if let Some(room) = self.rooms.get_mut(name) {

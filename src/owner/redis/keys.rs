@@ -2,55 +2,55 @@
 //! cluster keeps it and one script can work on it.
 
 use crate::base::ids::ConnectionId;
-use crate::message::redis::Text;
+use crate::message::redis::Bytes;
 
 /// What tells the key of a room from others.
 const ROOM: &[u8] = b":room:{";
 
 /// Makes names.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub struct KeySchema {
     prefix: Box<str>,
 }
 
-impl Keys {
+impl KeySchema {
     /// Names that begin with `prefix`.
     pub fn new(prefix: &str) -> Self {
         Self { prefix: prefix.into() }
     }
 
     /// What everything of a room begins with, and the channel of what its members learn.
-    pub fn room(&self, room: &str) -> Text {
+    pub fn room(&self, room: &str) -> Bytes {
         self.tagged("room", room)
     }
 
     /// What everything of a user begins with.
-    pub fn user(&self, user: &str) -> Text {
+    pub fn user(&self, user: &str) -> Bytes {
         self.tagged("user", user)
     }
 
     /// What is kept of a connection, so that its client may come back.
-    pub fn session(&self, connection: ConnectionId) -> Text {
+    pub fn session(&self, connection: ConnectionId) -> Bytes {
         self.tagged("session", connection.text().as_str())
     }
 
     /// What everything of a node begins with, and the channel of what is for it alone.
-    pub fn node(&self, node: u16) -> Text {
+    pub fn node(&self, node: u16) -> Bytes {
         self.tagged("node", &node.to_string())
     }
 
     /// What everything about which nodes there are begins with.
-    pub fn nodes(&self) -> Text {
+    pub fn nodes(&self) -> Bytes {
         self.tagged("nodes", "all")
     }
 
     /// A channel of a node's own on which nothing is said. It has no tag, so that one may be added.
-    pub fn probe(&self, node: u16) -> Text {
+    pub fn probe(&self, node: u16) -> Bytes {
         format!("{}:probe:{node}", self.prefix).into_bytes().into()
     }
 
     /// The channel of what every node is to know.
-    pub fn everyone(&self) -> Text {
+    pub fn everyone(&self) -> Bytes {
         format!("{}:everyone", self.prefix).into_bytes().into()
     }
 
@@ -68,7 +68,7 @@ impl Keys {
         channel.windows(ROOM.len()).any(|part| part == ROOM)
     }
 
-    fn tagged(&self, kind: &str, name: &str) -> Text {
+    fn tagged(&self, kind: &str, name: &str) -> Bytes {
         let mut key = format!("{}:{kind}:{{", self.prefix);
         for part in name.split_inclusive(['{', '}', '%']) {
             let (plain, last) = part.split_at(part.len() - part.ends_with(['{', '}', '%']) as usize);
@@ -106,7 +106,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_room_is_found_by_its_key(name in "\\PC{1,20}|[{}%a]{1,9}") {
-            let keys = Keys::new("switchboard");
+            let keys = KeySchema::new("switchboard");
             let key = keys.room(&name);
             prop_assert_eq!(keys.room_of(&key), Some(name));
             let braces = |brace| key.iter().filter(|byte| **byte == brace).count();
@@ -116,9 +116,9 @@ mod tests {
 
     #[test]
     fn other_keys_are_no_rooms() {
-        let keys = Keys::new("a");
+        let keys = KeySchema::new("a");
         assert_eq!(keys.room_of(&keys.user("r")), None);
-        assert_eq!(keys.room_of(&Keys::new("ab").room("r")), None);
+        assert_eq!(keys.room_of(&KeySchema::new("ab").room("r")), None);
         assert_eq!(keys.room_of(&keys.everyone()), None);
     }
 }

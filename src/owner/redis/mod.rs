@@ -2,7 +2,7 @@
 //! number, keep and publish in one step. This is one node's half: it turns ops into calls, answers into replies, and what
 //! is published into mail for the shards that have listeners.
 //!
-//! It does no input or output itself. What it has for Redis it lists as [`Demand`]s; what Redis says it is
+//! It does no input or output itself. What it has for Redis it lists as [`RedisCommand`]s; what Redis says it is
 //! [told](Authority::told). So a test can play it against a Redis of its own, one call at a time.
 //!
 //! Each op that changes or reads a room or a user is one script of the same name in `lua/`; the head of each says which
@@ -39,20 +39,19 @@ use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::event::Event;
-use crate::domain::op::{Op, Reply, Rules};
+use crate::domain::op::{Op, Reply, RoomRules};
 use crate::domain::quota::{QuotaPool, Rates};
 use crate::domain::reject::Reject;
-use crate::message::redis::{Call, Demand, Fault, Heard, RedisState, Script, Text};
+use crate::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, Script, ScriptCall};
 use crate::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, ShardNumber};
-use crate::owner::OwnerContract;
 
-pub use keys::Keys;
-pub use nodes::Lease;
+pub use keys::KeySchema;
+pub use nodes::NodeNumber;
 use subscription::Followed;
 
 /// How a node uses Redis.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct RedisSettings {
     /// This node's number among those that share the Redis.
     pub node: u16,
     /// What tells this process from another that had, or may get, the same number.
@@ -74,14 +73,14 @@ const ANSWER_MS: u64 = 2_000;
 
 /// One node's half of the truth.
 pub struct RedisOwner {
-    settings: Settings,
-    keys: Keys,
-    rules: Arc<Rules>,
+    settings: RedisSettings,
+    keys: KeySchema,
+    rules: Arc<RoomRules>,
     rng: Rng,
     /// Calls that are not answered yet, by their tickets, which are in the order of time.
     calls: BTreeMap<u32, Pending>,
     next_ticket: u32,
-    demands: Vec<Demand>,
+    demands: Vec<RedisCommand>,
     /// Rooms with members on this node.
     rooms: Map<Name, Followed>,
     /// Acts that wait until their room is followed.
@@ -145,11 +144,11 @@ type Outcome = Result<Option<Reply>, Reject>;
 
 impl RedisOwner {
     /// A node's half, without rooms or users.
-    pub fn new(settings: Settings, rules: Arc<Rules>, mut rng: Rng) -> Self {
+    pub fn new(settings: RedisSettings, rules: Arc<RoomRules>, mut rng: Rng) -> Self {
         let seed = rng.next_u64();
         let credit = QuotaPool::sharing(settings.rates, seed);
         Self {
-            keys: Keys::new(&settings.prefix),
+            keys: KeySchema::new(&settings.prefix),
             settings,
             rules,
             calls: BTreeMap::new(),
@@ -181,10 +180,10 @@ impl RedisOwner {
         &mut self,
         now: Now,
         script: &'static Script,
-        key: Text,
+        key: Bytes,
         to: Option<Requester>,
         purpose: Purpose,
-        arguments: Vec<Text>,
+        arguments: Vec<Bytes>,
     ) {
         if self.calls.is_empty() {
             self.due_in(now, ANSWER_MS, Due::Calls);
@@ -196,7 +195,7 @@ impl RedisOwner {
         let server = if self.settings.sharded { "SPUBLISH" } else { "" };
         let head = [now.wall.to_string(), format!("{}:{ticket}", self.settings.node), server.to_owned()];
         let arguments = head.into_iter().map(|text| text.into_bytes().into()).chain(arguments).collect();
-        self.demands.push(Demand::Call(Call { ticket, script, keys: smallvec![key], arguments }));
+        self.demands.push(RedisCommand::ScriptCall(ScriptCall { ticket, script, keys: smallvec![key], arguments }));
     }
 
     /// Has something looked at `ms` from now.
@@ -216,13 +215,13 @@ impl RedisOwner {
         0..self.settings.shards as ShardNumber
     }
 
-    fn answered(&mut self, now: Now, ticket: u32, outcome: Result<Text, Fault>, out: &mut Vec<Outgoing>) {
+    fn answered(&mut self, now: Now, ticket: u32, outcome: Result<Bytes, CallError>, out: &mut Vec<Outgoing>) {
         let Some(Pending { to, purpose, .. }) = self.calls.remove(&ticket) else { return };
         let outcome = self.unless_unsettled(now, &purpose, outcome);
         match &outcome {
-            Err(Fault::Refused(why)) => tracing::error!(%why, "Redis refuses"),
-            Err(Fault::Full(why)) => self.note_full(now, why, out),
-            Ok(_) | Err(Fault::Away) => {}
+            Err(CallError::Rejected(why)) => tracing::error!(%why, "Redis refuses"),
+            Err(CallError::Full(why)) => self.note_full(now, why, out),
+            Ok(_) | Err(CallError::Away) => {}
         }
         if let Purpose::Room(name, rooms::Purpose::Purge(node)) = &purpose {
             self.room_purged(now, name, *node, outcome.is_ok());
@@ -241,7 +240,7 @@ impl RedisOwner {
         let late: Vec<u32> =
             self.calls.iter().filter(|(_, pending)| is_late(pending)).map(|(ticket, _)| *ticket).collect();
         for ticket in late {
-            self.answered(now, ticket, Err(Fault::Away), out);
+            self.answered(now, ticket, Err(CallError::Away), out);
         }
         if let Some(oldest) = self.calls.values().map(|pending| pending.since).min() {
             self.due.entry(oldest + ANSWER_MS).or_default().insert(Due::Calls);
@@ -254,11 +253,10 @@ fn is_of_a_user(body: &[u8]) -> bool {
     body.starts_with(b"{\"u\":")
 }
 
-impl OwnerContract for RedisOwner {
-    type Told = Heard;
-    type Order = Demand;
-
-    fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
+/// The operations and events of an owner; see [`crate::owner`].
+impl RedisOwner {
+    /// Applies an operation and replies to `from`.
+    pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
         let outcome = match op {
             Op::User(name, op) if self.state == RedisState::Away => Err(self.user_op_while_away(name, op)),
             Op::Room(name, op) if self.state == RedisState::Away => self.room_op_while_away(name, op, out),
@@ -273,38 +271,42 @@ impl OwnerContract for RedisOwner {
         }
     }
 
-    fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
+    /// Delivers an event to every connection of a user.
+    pub fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
         // What is for a user's connections elsewhere is published by scripts.
         self.tell_local_user(user, &event, out);
     }
 
-    fn announce(&mut self, room: &Name, news: Arc<PresenceUpdate>, out: &mut Vec<Outgoing>) {
+    /// Delivers a presence update to every member of a room.
+    pub fn announce(&mut self, room: &Name, news: Arc<PresenceUpdate>, out: &mut Vec<Outgoing>) {
         self.announce_in(room, &news, out);
     }
 
-    fn handed(&mut self, user: &Name, message: Uuid) {
+    /// Notes that a connection of the user has received a direct message.
+    pub fn handed(&mut self, user: &Name, message: Uuid) {
         self.strike(user, message);
     }
 
-    fn told(&mut self, now: Now, told: Heard, out: &mut Vec<Outgoing>) {
+    /// Handles an event of the bridge.
+    pub fn told(&mut self, now: Now, told: RedisEvent, out: &mut Vec<Outgoing>) {
         match told {
-            Heard::Answer { ticket, outcome } => self.answered(now, ticket, outcome, out),
-            Heard::Published { channel, body } if is_of_a_user(&body) => {
+            RedisEvent::Reply { ticket, outcome } => self.answered(now, ticket, outcome, out),
+            RedisEvent::Published { channel, body } if is_of_a_user(&body) => {
                 let room = self.keys.room_of(&channel).map(Name::from);
                 self.user_published(now, room, &body, out);
             }
-            Heard::Published { channel, body } => match self.keys.room_of(&channel) {
+            RedisEvent::Published { channel, body } => match self.keys.room_of(&channel) {
                 Some(room) => self.room_published(now, &room, &body, out),
                 None => self.published(now, &channel, &body, out),
             },
-            Heard::Following(channel) => match self.keys.room_of(&channel) {
+            RedisEvent::Subscribed(channel) => match self.keys.room_of(&channel) {
                 Some(room) => self.room_followed(now, &room),
                 None => {
                     self.users_followed(now, &channel);
                     self.node_followed(now, &channel);
                 }
             },
-            Heard::State(state) => {
+            RedisEvent::State(state) => {
                 (self.state, self.is_full) = (state, false);
                 match state {
                     RedisState::Good => {
@@ -318,7 +320,8 @@ impl OwnerContract for RedisOwner {
         }
     }
 
-    fn orders(&mut self, now: Now) -> std::vec::Drain<'_, Demand> {
+    /// Takes the commands for the bridge, in order.
+    pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, RedisCommand> {
         self.call_strikes(now);
         self.call_announcements(now);
         self.call_leases(now);
@@ -327,12 +330,14 @@ impl OwnerContract for RedisOwner {
         self.demands.drain(..)
     }
 
-    fn has_orders(&self) -> bool {
+    /// Whether there are commands for the bridge.
+    pub fn has_orders(&self) -> bool {
         let has_said = !self.demands.is_empty() || self.users.has_calls();
         has_said || self.credit.has_draws() || self.has_places_to_note() || self.has_enrolments()
     }
 
-    fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+    /// Does the work that is due.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         self.tick_credit(now, out);
         while let Some(entry) = self.due.first_entry()
             && *entry.key() <= now.mono
@@ -354,7 +359,8 @@ impl OwnerContract for RedisOwner {
         }
     }
 
-    fn next_due(&self) -> Option<u64> {
+    /// When [`RedisOwner::tick`] has work, in monotonic milliseconds.
+    pub fn next_due(&self) -> Option<u64> {
         let due = self.due.first_key_value().map(|(at, _)| *at);
         [due, self.credit.next_due()].into_iter().flatten().min()
     }

@@ -16,12 +16,12 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::time::Now;
-use crate::domain::command::Receipt;
-use crate::message::redis::{Demand, Fault, Script, Text};
+use crate::domain::command::ReceiptKind;
+use crate::message::redis::{Bytes, CallError, RedisCommand, Script};
 use crate::message::{Outgoing, PresenceUpdate};
 use crate::owner::redis::{Purpose as Any, RedisOwner, scripts as acts};
 
-pub use lease::Lease;
+pub use lease::NodeNumber;
 use lease::{Reaping, note_of};
 use listing::Listing;
 use questions::Questions;
@@ -90,7 +90,7 @@ impl Places {
     }
 
     /// Takes what is to be noted: what was entered, and what was left.
-    fn take(&mut self) -> [Vec<Text>; 2] {
+    fn take(&mut self) -> [Vec<Bytes>; 2] {
         let texts = |names: &mut BTreeSet<Name>| std::mem::take(names).iter().map(|name| text(&**name)).collect();
         [texts(&mut self.entered), texts(&mut self.left)]
     }
@@ -108,7 +108,7 @@ impl Nodes {
     }
 
     /// Notes that a message was delivered, or read.
-    pub(super) fn mark(&mut self, message: Uuid, kind: Receipt) {
+    pub(super) fn mark(&mut self, message: Uuid, kind: ReceiptKind) {
         self.questions.mark(message, kind);
     }
 }
@@ -120,7 +120,7 @@ impl RedisOwner {
     }
 
     /// A channel of this node's on which nothing is said, to see whether anything arrives.
-    pub fn probe(&self) -> Text {
+    pub fn probe(&self) -> Bytes {
         self.keys.probe(self.settings.node)
     }
 
@@ -147,8 +147,8 @@ impl RedisOwner {
     /// Redis answers again, or for the first time.
     pub(super) fn nodes_are_back(&mut self, now: Now) {
         if !std::mem::replace(&mut self.nodes.is_listening, true) {
-            self.demands.push(Demand::Follow(self.keys.node(self.settings.node)));
-            self.demands.push(Demand::Follow(self.keys.everyone()));
+            self.demands.push(RedisCommand::Subscribe(self.keys.node(self.settings.node)));
+            self.demands.push(RedisCommand::Subscribe(self.keys.everyone()));
         }
         if !self.nodes.is_renewing {
             self.renew(now);
@@ -159,7 +159,7 @@ impl RedisOwner {
         &mut self,
         now: Now,
         purpose: Purpose,
-        outcome: Result<Text, Fault>,
+        outcome: Result<Bytes, CallError>,
         out: &mut Vec<Outgoing>,
     ) {
         match purpose {

@@ -11,8 +11,8 @@ use crate::base::time::Now;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::op::{Op, PresenceView, Scope, UsersView};
-use crate::domain::survey::Query;
-use crate::message::redis::Text;
+use crate::domain::query::Query;
+use crate::message::redis::Bytes;
 use crate::message::{BRIDGE, Outgoing, Requester};
 use crate::owner::redis::rooms::Purpose;
 use crate::owner::redis::wire::json;
@@ -57,7 +57,7 @@ impl RedisOwner {
         let Ok(Answer { us }) = serde_json::from_slice(text) else { return };
         if !us.is_empty() {
             let ask = self.nodes.look_for(room.clone());
-            let op = Op::Query(Query::These(us.into()));
+            let op = Op::Query(Query::UsersNamed(us.into()));
             // They are looked up in Redis; what comes of that is mail.
             let _ = self.ask_nodes(now, Requester { shard: BRIDGE, ask }, op, out);
         }
@@ -70,6 +70,6 @@ impl RedisOwner {
         let mut body = format!(r#"{{"n":0,"o":"","t":{},"f":[["*",{{"present":"#, now.wall).into_bytes();
         body.extend_from_slice(&fact);
         body.extend_from_slice(b"}]]}");
-        self.call_room(now, room, &scripts::ANNOUNCE, Purpose::Done, vec![Text::from(body)], None);
+        self.call_room(now, room, &scripts::ANNOUNCE, Purpose::Done, vec![Bytes::from(body)], None);
     }
 }

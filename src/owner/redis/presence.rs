@@ -14,11 +14,11 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
-use crate::dialect::packed::Packed;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::command::Status;
 use crate::domain::event::{Direct, Event};
 use crate::domain::op::Scope;
-use crate::message::redis::{RedisState, Text};
+use crate::message::redis::{Bytes, RedisState};
 use crate::message::{Outgoing, PresenceUpdate, ShardMessage, UpdateReach};
 use crate::owner::redis::users::{Due, Purpose, Said, Users};
 use crate::owner::redis::wire::{self, Id, Letter, Who};
@@ -167,7 +167,7 @@ impl RedisOwner {
             return known.clone();
         }
         let event = Event::Presence { user: user.clone(), status, last_seen };
-        let packed = Packed::new(&event, now, &mut self.draft).and_for_peers(&event, now);
+        let packed = EncodedEvent::new(&event, now, &mut self.draft).and_for_peers(&event, now);
         let news = Arc::new(PresenceUpdate { user: user.clone(), number, except, packed });
         let until = now.mono + RECENT_MS;
         latest.insert(user.clone(), (until, news.clone()));
@@ -331,7 +331,7 @@ impl RedisOwner {
     /// Says anew which connections of a user are here, and asks what waits for them.
     pub(super) fn restore(&mut self, now: Now, user: Name, rooms: Vec<Name>) {
         self.user_came(&user);
-        let who = self.users.here.get(&user).map_or_else(Text::default, |here| wire::json(&Who::from(&here.identity)));
+        let who = self.users.here.get(&user).map_or_else(Bytes::default, |here| wire::json(&Who::from(&here.identity)));
         let connections: Vec<Id> = self.users.connections(&user).iter().copied().map(Id).collect();
         let arguments = vec![who, wire::json(&connections), wire::json(&rooms)];
         self.call_user(now, &scripts::RESTORE_USER, user, None, Purpose::Restore(rooms), arguments);

@@ -10,10 +10,10 @@ use crate::base::time::Now;
 use crate::domain::event::PeerName;
 use crate::domain::history::{History, Marks};
 use crate::domain::op::{Reply, Sent, Typist};
+use crate::domain::query::RoomRoster;
 use crate::domain::recovery::Returned;
 use crate::domain::reject::{Code, Reject};
-use crate::domain::survey::Roster;
-use crate::message::redis::{Fault, Text};
+use crate::message::redis::{Bytes, CallError};
 use crate::message::{Outgoing, Requester};
 use crate::owner::redis::gaps::{MISSING_MS, Search};
 use crate::owner::redis::rooms::{Due, Purpose};
@@ -87,7 +87,7 @@ impl RedisOwner {
         (to, ticket): (Option<Requester>, u32),
         name: Name,
         purpose: Purpose,
-        outcome: Result<Text, Fault>,
+        outcome: Result<Bytes, CallError>,
         out: &mut Vec<Outgoing>,
     ) {
         if let Some(room) = self.rooms.get_mut(&name) {
@@ -116,7 +116,7 @@ impl RedisOwner {
             _ => {}
         }
         if self.is_of_no_use(now, &name, &head) {
-            self.room_unanswered(now, to, &name, &purpose, &Fault::Away, out);
+            self.room_unanswered(now, to, &name, &purpose, &CallError::Away, out);
             return self.go_on(now, &name, out);
         }
         let field = if matches!(purpose, Purpose::Signal) { "fromPeerId" } else { "peerId" };
@@ -186,7 +186,7 @@ impl RedisOwner {
             Purpose::Roster => {
                 let RosterAnswer { room: shown, t, us, more } = read(text)?;
                 let users = us.iter().map(|user| (**user).into()).collect();
-                Reply::Roster(Box::new(Roster { room: shown.view(room, 0), total: t, users, is_more: more == 1 }))
+                Reply::Roster(Box::new(RoomRoster { room: shown.view(room, 0), total: t, users, is_more: more == 1 }))
             }
         })
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
-use crate::dialect::packed::Packed;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::access::Identity;
 use crate::domain::command;
-use crate::domain::event::{Departure, Event, PeerName, Signaled};
-use crate::message::redis::Demand;
+use crate::domain::event::{Event, LeaveCause, PeerName, Signaled};
+use crate::message::redis::RedisCommand;
 use crate::message::{Outgoing, ShardMessage};
 use crate::owner::redis::RedisOwner;
 use crate::owner::redis::online::Present;
@@ -88,7 +88,7 @@ impl RedisOwner {
             self.nodes.remember(entry.id.0, name, is_own);
         }
         if let Fact::Marked(mark) = &fact {
-            let kind = if &*mark.y == "read" { command::Receipt::Read } else { command::Receipt::Delivered };
+            let kind = if &*mark.y == "read" { command::ReceiptKind::Read } else { command::ReceiptKind::Delivered };
             self.nodes.mark(mark.i.0, kind);
         }
         let is_end = matches!(fact, Fact::Closed(_));
@@ -146,7 +146,7 @@ impl RedisOwner {
         if self.rooms.contains_key(name) {
             return;
         }
-        self.demands.push(Demand::Follow(self.keys.room(name)));
+        self.demands.push(RedisCommand::Subscribe(self.keys.room(name)));
         self.rooms.insert(name.clone(), Followed::entered(epoch, server, known));
         self.node_enters(name);
     }
@@ -163,9 +163,9 @@ impl RedisOwner {
             }
             Fact::Out(why) => {
                 let cause = match why {
-                    Out::Left => Departure::Left,
-                    Out::Replaced => Departure::Replaced,
-                    Out::Removed => Departure::Removed,
+                    Out::Left => LeaveCause::Left,
+                    Out::Replaced => LeaveCause::Replaced,
+                    Out::Removed => LeaveCause::Removed,
                 };
                 Event::Left { room, cause }
             }
@@ -198,13 +198,13 @@ impl RedisOwner {
     }
 
     /// Encodes an event for everyone who is told it.
-    pub(super) fn pack(&mut self, now: Now, event: &Event, has_peers: bool) -> Arc<Packed> {
-        let packed = Packed::new(event, now, &mut self.draft);
+    pub(super) fn pack(&mut self, now: Now, event: &Event, has_peers: bool) -> Arc<EncodedEvent> {
+        let packed = EncodedEvent::new(event, now, &mut self.draft);
         Arc::new(if has_peers { packed.and_for_peers(event, now) } else { packed })
     }
 }
 
-fn read_mark(mark: Mark) -> (uuid::Uuid, Identity, command::Receipt) {
-    let kind = if &*mark.y == "read" { command::Receipt::Read } else { command::Receipt::Delivered };
+fn read_mark(mark: Mark) -> (uuid::Uuid, Identity, command::ReceiptKind) {
+    let kind = if &*mark.y == "read" { command::ReceiptKind::Read } else { command::ReceiptKind::Delivered };
     (mark.i.0, mark.w.into(), kind)
 }

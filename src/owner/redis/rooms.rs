@@ -8,16 +8,16 @@ use crate::base::ids::{ConnectionId, random_word};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
-use crate::domain::command::{MediaState, Receipt};
+use crate::domain::command::{MediaState, ReceiptKind};
 use crate::domain::event::Content;
 use crate::domain::history::PAGE_MAX;
 use crate::domain::op::{JoinRoom, LogTerms, Profile, RelaySignal, RoomOp, SendMessage, message_id};
 use crate::domain::recovery::Returning;
-use crate::message::redis::{Demand, Script, Text};
+use crate::message::redis::{Bytes, RedisCommand, Script};
 use crate::message::{Outgoing, Requester};
 use crate::owner::redis::subscription::Followed;
 use crate::owner::redis::wire::{Seat, Who, json, media_bits, number, text};
-use crate::owner::redis::{Due as Any, Outcome, Purpose as Call, RedisOwner, scripts, wire};
+use crate::owner::redis::{Due as Any, Outcome, Purpose as ScriptCall, RedisOwner, scripts, wire};
 
 /// What a call was for, as far as its answer is to be understood.
 pub(super) enum Purpose {
@@ -84,7 +84,7 @@ impl RedisOwner {
         _out: &mut Vec<Outgoing>,
     ) -> Outcome {
         let is_heard = match op {
-            RoomOp::Join(_) | RoomOp::Return(_) => self.follow(&name),
+            RoomOp::Join(_) | RoomOp::Rejoin(_) => self.follow(&name),
             // Nothing overtakes an act that waits.
             _ => self.rooms.get(&name).is_none_or(|room| room.is_heard),
         };
@@ -99,7 +99,7 @@ impl RedisOwner {
     /// Follows a room, for somebody on the way in; whether it is listened to already.
     pub(super) fn follow(&mut self, name: &Name) -> bool {
         if !self.rooms.contains_key(name) {
-            self.demands.push(Demand::Follow(self.keys.room(name)));
+            self.demands.push(RedisCommand::Subscribe(self.keys.room(name)));
             self.rooms.insert(name.clone(), Followed::default());
             self.node_enters(name);
         }
@@ -113,7 +113,7 @@ impl RedisOwner {
     pub(super) fn follow_no_longer(&mut self, name: &Name) {
         if self.rooms.get(name).is_some_and(Followed::is_over) {
             self.rooms.remove(name);
-            self.demands.push(Demand::Leave(self.keys.room(name)));
+            self.demands.push(RedisCommand::Unsubscribe(self.keys.room(name)));
             self.node_leaves(name);
         }
     }
@@ -126,7 +126,7 @@ impl RedisOwner {
                 let connection = join.connection;
                 (&scripts::JOIN, Purpose::Join(connection), self.join(&join))
             }
-            RoomOp::Return(back) => {
+            RoomOp::Rejoin(back) => {
                 let connection = back.join.connection;
                 (&scripts::RETURN, Purpose::Return(connection), self.come_back(&back))
             }
@@ -134,15 +134,17 @@ impl RedisOwner {
                 let arguments = vec![id(connection), user(&by), admin(&by), optional(peer.as_deref())];
                 (&scripts::LEAVE, Purpose::Leave(connection), arguments)
             }
-            RoomOp::Lose { connection } => (&scripts::LOSE, Purpose::Lose(connection), vec![id(connection)]),
-            RoomOp::Vanish { connection } => (&scripts::VANISH, Purpose::Vanish(connection), vec![id(connection)]),
-            RoomOp::Signal(signal) => (&scripts::SIGNAL, Purpose::Signal, self.signal(&signal)),
-            RoomOp::Media { connection, peer, media } => {
+            RoomOp::StartGrace { connection } => (&scripts::LOSE, Purpose::Lose(connection), vec![id(connection)]),
+            RoomOp::RemoveMember { connection } => {
+                (&scripts::VANISH, Purpose::Vanish(connection), vec![id(connection)])
+            }
+            RoomOp::RelaySignal(signal) => (&scripts::SIGNAL, Purpose::Signal, self.signal(&signal)),
+            RoomOp::SetMedia { connection, peer, media } => {
                 let arguments = vec![id(connection), optional(peer.as_deref()), bits(media)];
                 (&scripts::MEDIA, Purpose::Done, arguments)
             }
             RoomOp::Send(message) => (&scripts::SEND, Purpose::Send, self.send(now, *message)),
-            RoomOp::Typing { connection, is_typing } => {
+            RoomOp::SetTyping { connection, is_typing } => {
                 if is_typing {
                     self.types(now, &name, connection);
                 } else if let Some(until) = self.typing.get_mut(&(name.clone(), connection)) {
@@ -150,30 +152,32 @@ impl RedisOwner {
                 }
                 (&scripts::TYPING, Purpose::Done, vec![id(connection), flag(is_typing)])
             }
-            RoomOp::Typists { connection } => (&scripts::TYPISTS, Purpose::Typists, vec![id(connection)]),
-            RoomOp::Receipt { connection, message, kind } => {
-                let kind = if kind == Receipt::Read { "read" } else { "delivered" };
+            RoomOp::ListTypists { connection } => (&scripts::TYPISTS, Purpose::Typists, vec![id(connection)]),
+            RoomOp::MarkMessage { connection, message, kind } => {
+                let kind = if kind == ReceiptKind::Read { "read" } else { "delivered" };
                 (&scripts::RECEIPT, Purpose::Done, vec![id(connection), text(message.to_string()), text(kind)])
             }
-            RoomOp::History { connection, wanted } => {
+            RoomOp::ReadHistory { connection, wanted } => {
                 let after = wanted.after.map_or_else(|| text(""), number);
                 let arguments = vec![id(connection), after, number(wanted.limit.min(PAGE_MAX) as u64)];
                 (&scripts::HISTORY, Purpose::History { is_upward: wanted.after.is_some() }, arguments)
             }
-            RoomOp::Sync { connection, after, limit } => {
+            RoomOp::ReadSince { connection, after, limit } => {
                 let arguments = vec![id(connection), text(after.to_string()), number(limit.min(PAGE_MAX) as u64)];
                 (&scripts::SYNC, Purpose::History { is_upward: true }, arguments)
             }
-            RoomOp::Marks { connection, message } => {
+            RoomOp::ReadReceipts { connection, message } => {
                 (&scripts::MARKS, Purpose::Marks(message), vec![id(connection), text(message.to_string())])
             }
-            RoomOp::Admit { by, connections } => (&scripts::ADMIT, Purpose::Done, self.admit(&name, &by, &connections)),
-            RoomOp::Withdraw { by, connection } => {
+            RoomOp::AddParticipant { by, connections } => {
+                (&scripts::ADMIT, Purpose::Done, self.admit(&name, &by, &connections))
+            }
+            RoomOp::RemoveParticipant { by, connection } => {
                 let connection = connection.map_or_else(|| text(""), id);
                 (&scripts::WITHDRAW, Purpose::Done, vec![user(&by), connection])
             }
             RoomOp::Describe { by } => (&scripts::DESCRIBE, Purpose::Describe, vec![user(&by), admin(&by)]),
-            RoomOp::Roster { by, page } => {
+            RoomOp::ListUsers { by, page } => {
                 let arguments = vec![user(&by), admin(&by), optional(page.after.as_deref()), number(page.limit as u64)];
                 (&scripts::ROSTER, Purpose::Roster, arguments)
             }
@@ -191,7 +195,7 @@ impl RedisOwner {
         name: Name,
         script: &'static Script,
         purpose: Purpose,
-        arguments: Vec<Text>,
+        arguments: Vec<Bytes>,
         to: Option<Requester>,
     ) {
         let rules = &self.rules;
@@ -200,7 +204,7 @@ impl RedisOwner {
         let rules = format!("{announce},{takes},{keeps},{},{keep_ms}", self.settings.keep_messages);
         let arguments = [text(rules)].into_iter().chain(arguments).collect();
         let key = self.keys.room(&name);
-        self.call(now, script, key, to, Call::Room(name, purpose), arguments);
+        self.call(now, script, key, to, ScriptCall::Room(name, purpose), arguments);
     }
 
     fn create(
@@ -209,7 +213,7 @@ impl RedisOwner {
         by: &Identity,
         profile: &Profile,
         log: LogTerms,
-    ) -> (&'static Script, Purpose, Vec<Text>) {
+    ) -> (&'static Script, Purpose, Vec<Bytes>) {
         self.enlist(name.clone());
         self.enroll_all(name, by, profile);
         let history = match log.history {
@@ -235,7 +239,7 @@ impl RedisOwner {
     }
 
     /// A member to be.
-    fn seat(&self, join: &JoinRoom) -> Text {
+    fn seat(&self, join: &JoinRoom) -> Bytes {
         json(&Seat {
             o: 0,
             c: wire::Id(join.connection),
@@ -248,24 +252,24 @@ impl RedisOwner {
         })
     }
 
-    fn join(&mut self, join: &JoinRoom) -> Vec<Text> {
+    fn join(&mut self, join: &JoinRoom) -> Vec<Bytes> {
         let epoch = text(random_word(&mut self.rng, 8));
         vec![self.seat(join), admin(&join.by), flag(join.by.roles().guest), flag(join.create), epoch]
     }
 
-    fn come_back(&self, back: &Returning) -> Vec<Text> {
+    fn come_back(&self, back: &Returning) -> Vec<Bytes> {
         let missed = number(limits::MISSED_MESSAGES as u64);
         let join = &back.join;
         vec![id(back.former), self.seat(join), admin(&join.by), text(&*back.epoch), number(back.seq), missed]
     }
 
-    fn signal(&self, signal: &RelaySignal) -> Vec<Text> {
+    fn signal(&self, signal: &RelaySignal) -> Vec<Bytes> {
         let body = json(&signal.body);
         let (from, kind) = (optional(signal.from.as_deref()), text(signal.signal.as_str()));
         vec![id(signal.connection), from, text(&*signal.to), kind, body]
     }
 
-    fn send(&mut self, now: Now, message: SendMessage) -> Vec<Text> {
+    fn send(&mut self, now: Now, message: SendMessage) -> Vec<Bytes> {
         let SendMessage { connection, to, content, client_message_id } = message;
         let message = message_id(&mut self.rng, now).to_string();
         let rest = rest_of(&message, content, now);
@@ -274,7 +278,7 @@ impl RedisOwner {
     }
 
     /// The caller's connections as members to be.
-    fn admit(&mut self, name: &Name, by: &Identity, connections: &[ConnectionId]) -> Vec<Text> {
+    fn admit(&mut self, name: &Name, by: &Identity, connections: &[ConnectionId]) -> Vec<Bytes> {
         self.enroll_one(name, by);
         let join = |connection: &ConnectionId| JoinRoom {
             connection: *connection,
@@ -301,7 +305,7 @@ impl RedisOwner {
     /// What has become due in a room.
     pub(super) fn room_due(&mut self, now: Now, name: Name, due: Due, _out: &mut Vec<Outgoing>) {
         match due {
-            Due::Vanish(connection) => self.call_for_room(now, name, RoomOp::Vanish { connection }, None),
+            Due::Vanish(connection) => self.call_for_room(now, name, RoomOp::RemoveMember { connection }, None),
             Due::Typing(connection) => {
                 let key = (name.clone(), connection);
                 match self.typing.get(&key).copied() {
@@ -331,7 +335,7 @@ impl RedisOwner {
 }
 
 /// A message as it goes into the log, from its id on.
-fn rest_of(id: &str, content: Content, now: Now) -> Text {
+fn rest_of(id: &str, content: Content, now: Now) -> Bytes {
     let says = json(&wire::Says::from(content));
     let mut rest = format!(r#""id":"{id}","s":"#).into_bytes();
     rest.extend_from_slice(&says);
@@ -339,26 +343,26 @@ fn rest_of(id: &str, content: Content, now: Now) -> Text {
     rest.into()
 }
 
-fn id(connection: ConnectionId) -> Text {
+fn id(connection: ConnectionId) -> Bytes {
     text(connection.text().as_str())
 }
 
-fn user(by: &Identity) -> Text {
+fn user(by: &Identity) -> Bytes {
     text(by.user())
 }
 
-fn admin(by: &Identity) -> Text {
+fn admin(by: &Identity) -> Bytes {
     flag(by.roles().admin)
 }
 
-fn flag(is: bool) -> Text {
+fn flag(is: bool) -> Bytes {
     text(if is { "1" } else { "0" })
 }
 
-fn bits(media: MediaState) -> Text {
+fn bits(media: MediaState) -> Bytes {
     number(u64::from(media_bits(media)))
 }
 
-fn optional(value: Option<&str>) -> Text {
+fn optional(value: Option<&str>) -> Bytes {
     text(value.unwrap_or_default())
 }

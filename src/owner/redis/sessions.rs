@@ -18,7 +18,7 @@ use crate::domain::op::Reply;
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
-use crate::message::redis::{Fault, Text};
+use crate::message::redis::{Bytes, CallError};
 use crate::message::{Outgoing, Requester};
 use crate::owner::redis::wire::{self, Id, media_bits};
 use crate::owner::redis::{Outcome, RedisOwner, scripts};
@@ -117,7 +117,7 @@ impl RedisOwner {
         }
         let taken = || wire::number(limits::SESSION_TAKEN_MS);
         let (script, purpose, arguments) = match op {
-            SessionOp::Keep(session) => {
+            SessionOp::Save(session) => {
                 let (token, ends) = (session.token, session.expires_at.unwrap_or_default());
                 let kept_ms = session.expires_at.map_or(LIVE_MS, |at| at.saturating_sub(now.wall).max(1));
                 let connection = wire::text(session.connection.text().as_str());
@@ -125,7 +125,7 @@ impl RedisOwner {
                 let arguments = vec![hex(token), wire::number(ends), session, wire::number(kept_ms), connection];
                 (&scripts::KEEP, Purpose::Done, arguments)
             }
-            SessionOp::Claim { token, by, from, to } => {
+            SessionOp::Transfer { token, by, from, to } => {
                 let connection = |id: ConnectionId| wire::text(id.text().as_str());
                 let (from, to) = (connection(from), connection(to));
                 let arguments = vec![hex(token), wire::text(&*by), from, to, wire::number(LIVE_MS), taken()];
@@ -133,7 +133,7 @@ impl RedisOwner {
             }
             SessionOp::Clear { token } => (&scripts::CLEAR, Purpose::Done, vec![hex(token)]),
             SessionOp::Take { token } => (&scripts::TAKE, Purpose::Take(token), vec![hex(token), taken()]),
-            SessionOp::Drop { token } => (&scripts::DROP, Purpose::Done, vec![hex(token), taken()]),
+            SessionOp::Delete { token } => (&scripts::DROP, Purpose::Done, vec![hex(token), taken()]),
         };
         let key = self.keys.session(of);
         self.call(now, script, key, Some(to), super::Purpose::Session(purpose), arguments);
@@ -145,7 +145,7 @@ impl RedisOwner {
         _now: Now,
         to: Option<Requester>,
         purpose: Purpose,
-        outcome: Result<Text, Fault>,
+        outcome: Result<Bytes, CallError>,
         out: &mut Vec<Outgoing>,
     ) {
         let said = outcome.ok().and_then(|text| serde_json::from_slice::<Said>(&text).ok());
@@ -159,7 +159,7 @@ impl RedisOwner {
 }
 
 /// The hash of a token, spelled out.
-fn hex(token: TokenHash) -> Text {
+fn hex(token: TokenHash) -> Bytes {
     let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
     token.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

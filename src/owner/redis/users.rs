@@ -22,13 +22,13 @@ use crate::base::time::Now;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
-use crate::domain::op::{PresenceView, Pushed, Reply, Sent, UserOp};
-use crate::domain::presence::Parting;
+use crate::domain::op::{PresenceView, PushResult, Reply, Sent, UserOp};
+use crate::domain::presence::DisconnectKind;
 use crate::domain::quota::{QuotaKind, too_many};
 use crate::domain::registration::too_many_names;
 use crate::domain::reject::Reject;
 use crate::domain::user::{too_many_connections, user_not_found};
-use crate::message::redis::{Fault, Script, Text};
+use crate::message::redis::{Bytes, CallError, Script};
 use crate::message::{Outgoing, Requester, ShardMessage};
 use crate::owner::redis::direct_messages::Directs;
 use crate::owner::redis::enrolment::Enrolment;
@@ -51,7 +51,7 @@ pub(super) struct Users {
     /// How users are, as was told last.
     pub(super) recent: Recent,
     /// The same, for the members of rooms.
-    pub(super) announcements: Vec<(Name, Text)>,
+    pub(super) announcements: Vec<(Name, Bytes)>,
     /// Messages on their way to connections.
     pub(super) directs: Directs,
     /// When names are over that were registered from here, in monotonic milliseconds, the first first.
@@ -203,14 +203,14 @@ impl RedisOwner {
             UserOp::Attach { connection, by, socket } => self.attach(now, name, connection, (by, socket), to),
             UserOp::Detach { connection, parting, rooms } => self.detach(now, name, connection, (parting, rooms), to),
             // Everybody knows how they are, or nobody is to.
-            UserOp::Introduce { .. } if self.way() != "r" => return Ok(Some(Reply::Done)),
-            UserOp::Introduce { connection, room } => {
+            UserOp::AnnounceIn { .. } if self.way() != "r" => return Ok(Some(Reply::Done)),
+            UserOp::AnnounceIn { connection, room } => {
                 let arguments = vec![wire::text(&*room)];
                 self.call_user(now, &scripts::INTRODUCE, name, to, Purpose::Introduce(connection, room), arguments);
             }
             UserOp::SetStatus { status, last_seen, by } => {
-                let since = last_seen.map_or_else(Text::default, wire::number);
-                let by = by.map_or_else(Text::default, |by| wire::text(by.text().as_str()));
+                let since = last_seen.map_or_else(Bytes::default, wire::number);
+                let by = by.map_or_else(Bytes::default, |by| wire::text(by.text().as_str()));
                 let arguments = vec![wire::text(status.as_str()), since, by];
                 self.call_user(now, &scripts::SET_STATUS, name, to, Purpose::SetStatus, arguments);
             }
@@ -219,16 +219,18 @@ impl RedisOwner {
                 let arguments = vec![wire::json(&Letter::from(&*direct))];
                 self.call_user(now, &scripts::PUSH, name, to, Purpose::Push, arguments);
             }
-            UserOp::Connections => {
+            UserOp::ListConnections => {
                 self.call_user(now, &scripts::CONNECTIONS, name, to, Purpose::Connections, Vec::new());
             }
-            UserOp::Look { by } => self.call_user(now, &scripts::LOOK, name, to, Purpose::Look(by), Vec::new()),
-            UserOp::Register { socket, device } => return self.register(now, name, &socket, device.as_deref(), to),
-            UserOp::Withdraw { socket } => {
+            UserOp::Describe { by } => self.call_user(now, &scripts::LOOK, name, to, Purpose::Look(by), Vec::new()),
+            UserOp::RegisterSocket { socket, device } => {
+                return self.register(now, name, &socket, device.as_deref(), to);
+            }
+            UserOp::UnregisterSocket { socket } => {
                 let arguments = vec![wire::text(&*socket)];
                 self.call_user(now, &scripts::WITHDRAW_REGISTRATION, name, to, Purpose::Withdraw, arguments);
             }
-            UserOp::SpendRest => {
+            UserOp::SpendRestQuota => {
                 let arguments = vec![wire::number(self.rules.rest_per_minute.into())];
                 self.call_user(now, &scripts::SPEND_REST, name, to, Purpose::SpendRest, arguments);
             }
@@ -254,7 +256,7 @@ impl RedisOwner {
         name: Name,
         to: Option<Requester>,
         purpose: Purpose,
-        own: Vec<Text>,
+        own: Vec<Bytes>,
     ) {
         let mut arguments = Vec::with_capacity(own.len() + 2);
         arguments.push(wire::text(self.way()));
@@ -292,12 +294,12 @@ impl RedisOwner {
         now: Now,
         name: Name,
         connection: ConnectionId,
-        (parting, rooms): (Parting, Vec<Name>),
+        (parting, rooms): (DisconnectKind, Vec<Name>),
         to: Option<Requester>,
     ) {
         self.users.remove(&name, connection);
         self.users.directs.end(&name, connection);
-        let may_return = parting == Parting::Lost && self.rules.presence_grace_ms > 0;
+        let may_return = parting == DisconnectKind::Lost && self.rules.presence_grace_ms > 0;
         let flag = wire::number(may_return.into());
         let arguments = vec![wire::text(connection.text().as_str()), flag, wire::json(&rooms)];
         self.call_user(now, &scripts::DETACH, name, to, Purpose::Detach(rooms), arguments);
@@ -321,11 +323,11 @@ impl RedisOwner {
         to: Option<Requester>,
         name: Name,
         purpose: Purpose,
-        outcome: Result<Text, Fault>,
+        outcome: Result<Bytes, CallError>,
         out: &mut Vec<Outgoing>,
     ) {
         let said = outcome.and_then(|text| {
-            serde_json::from_slice::<Said>(&text).map_err(|error| Fault::Refused(error.to_string().into()))
+            serde_json::from_slice::<Said>(&text).map_err(|error| CallError::Rejected(error.to_string().into()))
         });
         match said {
             Ok(Said { x: None, .. }) | Err(_) => {}
@@ -375,7 +377,7 @@ impl RedisOwner {
             Purpose::Send(sent) => Reply::Sent(sent),
             Purpose::Push => {
                 let offline = if said.k == 0 { vec![name] } else { Vec::new() };
-                Reply::Pushed(Pushed { reached: said.k, offline })
+                Reply::Pushed(PushResult { reached: said.k, offline })
             }
             Purpose::Connections => Reply::Connections(connections.collect()),
             Purpose::Look(by) => Reply::Presence(view(name, &by, said)),

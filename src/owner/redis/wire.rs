@@ -9,9 +9,9 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::MediaState;
-use crate::domain::event::{Content, Direct, Joined, Message, Peer, PeerName};
+use crate::domain::event::{Content, Direct, Joined, Message, PeerName, PeerView};
 use crate::domain::op::{Profile, RoomView};
-use crate::message::redis::Text;
+use crate::message::redis::Bytes;
 use crate::owner::redis::online::Present;
 
 /// Who somebody is: id, user name and e-mail address (empty when there is none), roles as bits.
@@ -147,8 +147,8 @@ impl Seat {
     }
 
     /// The member as the others see it.
-    pub(super) fn peer(self) -> Peer {
-        Peer { name: self.name(), display_name: self.d, identity: self.w.into(), media: media(self.v) }
+    pub(super) fn peer(self) -> PeerView {
+        PeerView { name: self.name(), display_name: self.d, identity: self.w.into(), media: media(self.v) }
     }
 }
 
@@ -322,7 +322,7 @@ pub(super) fn media(bits: u8) -> MediaState {
 }
 
 /// Something as JSON.
-pub(super) fn json(value: &impl Serialize) -> Text {
+pub(super) fn json(value: &impl Serialize) -> Bytes {
     // These have neither maps with odd keys nor anything that can fail.
     serde_json::to_vec(value).unwrap_or_default().into()
 }
@@ -339,7 +339,7 @@ struct Made {
 }
 
 /// A profile as JSON, without the participants.
-pub(super) fn profile(profile: &Profile) -> Text {
+pub(super) fn profile(profile: &Profile) -> Bytes {
     let Profile { name, kind, is_private, participants: _, host_peer, max_participants, encryption } = profile.clone();
     let host_peer = host_peer.map(|peer| (*peer).into());
     json(&Made { n: name, k: kind, v: is_private, h: host_peer, x: max_participants, y: encryption })
@@ -409,11 +409,11 @@ pub(super) struct Head<'a> {
 }
 
 /// Some text as an argument.
-pub(super) fn text(value: impl AsRef<[u8]>) -> Text {
+pub(super) fn text(value: impl AsRef<[u8]>) -> Bytes {
     value.as_ref().into()
 }
 
 /// A number as an argument.
-pub(super) fn number(value: u64) -> Text {
+pub(super) fn number(value: u64) -> Bytes {
     value.to_string().into_bytes().into()
 }

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Address {
+pub struct RedisAddress {
     kind: Kind,
     /// Authorities in PEM form, one of which has signed the servers' certificates; `None`: those that the system trusts.
     authorities: Option<Vec<u8>>,
@@ -27,10 +27,10 @@ pub(super) enum Kind {
 }
 
 /// What addresses look like, in words.
-pub const FORMS: &str = "redis://[user:password@]host[:port][/database], redis+sentinel://host:port,…/master or \
+pub const ADDRESS_FORMS: &str = "redis://[user:password@]host[:port][/database], redis+sentinel://host:port,…/master or \
                          redis+cluster://host:port,…, each with TLS when it begins with rediss";
 
-impl Address {
+impl RedisAddress {
     /// Reads an address.
     ///
     /// ```

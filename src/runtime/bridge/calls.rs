@@ -18,9 +18,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::message::redis::{Call, Fault, Heard, RedisState, Script, Text};
-use crate::owner::redis::Keys;
-use crate::runtime::bridge::address::Address;
+use crate::message::redis::{Bytes, CallError, RedisEvent, RedisState, Script, ScriptCall};
+use crate::owner::redis::KeySchema;
+use crate::runtime::bridge::address::RedisAddress;
 use crate::runtime::bridge::line::{ANSWER, Line};
 use crate::runtime::bridge::pause::Pause;
 use crate::runtime::bridge::server::name_of_server;
@@ -37,15 +37,15 @@ const NO_WRITES: [&str; 3] = ["MISCONF", "OOM", "NOREPLICAS"];
 /// Something for Redis.
 #[derive(Debug)]
 pub(super) enum Task {
-    Call(Call),
-    Publish { channel: Text, body: Text },
+    ScriptCall(ScriptCall),
+    Publish { channel: Bytes, body: Bytes },
 }
 
 impl Task {
     /// What it is done in one order with.
     fn key(&self) -> &[u8] {
         match self {
-            Self::Call(call) => call.keys.first().map_or(&[], |key| key),
+            Self::ScriptCall(call) => call.keys.first().map_or(&[], |key| key),
             Self::Publish { channel, .. } => channel,
         }
     }
@@ -54,18 +54,18 @@ impl Task {
 /// What came of a task.
 #[derive(Debug)]
 enum Outcome {
-    Done(Text),
+    Done(Bytes),
     /// Nothing was done: the server does not know the script, or another one of its cluster keeps the key.
     Not,
-    Failed(Fault),
+    Failed(CallError),
 }
 
 /// See the module.
 pub(super) struct Calls {
-    pub(super) address: Address,
+    pub(super) address: RedisAddress,
     pub(super) scripts: Scripts,
     pub(super) tasks: UnboundedReceiver<Task>,
-    pub(super) heard: UnboundedSender<Heard>,
+    pub(super) heard: UnboundedSender<RedisEvent>,
     /// Calls that are not answered yet.
     pub(super) waiting: Arc<AtomicUsize>,
     /// Whether there is a connection.
@@ -127,12 +127,12 @@ impl Calls {
             self.pause.reset();
             self.is_connected.store(true, Ordering::Release);
             tracing::info!(address = self.address.shown(), "Redis answers");
-            let _ = self.heard.send(Heard::State(RedisState::Good));
+            let _ = self.heard.send(RedisEvent::State(RedisState::Good));
             let reason = self.serve(&mut line, &mut pushed).await;
             self.is_connected.store(false, Ordering::Release);
             let Some(reason) = reason else { return };
             tracing::warn!(%reason, "no connection with Redis any more");
-            let _ = self.heard.send(Heard::State(RedisState::Away));
+            let _ = self.heard.send(RedisEvent::State(RedisState::Away));
         }
     }
 
@@ -196,7 +196,7 @@ impl Calls {
             match std::mem::replace(&mut outcomes[at], Outcome::Not) {
                 Outcome::Not if again.contains(&at) => rest.push(task),
                 // What came after it was done, so that now it would be done in the wrong order.
-                Outcome::Not => self.answer(task, Err(Fault::Away)),
+                Outcome::Not => self.answer(task, Err(CallError::Away)),
                 Outcome::Done(text) => self.answer(task, Ok(text)),
                 Outcome::Failed(fault) => self.answer(task, Err(fault)),
             }
@@ -212,7 +212,7 @@ impl Calls {
                     task,
                     match outcome {
                         Outcome::Done(text) => Ok(text),
-                        Outcome::Not => Err(Fault::Away),
+                        Outcome::Not => Err(CallError::Away),
                         Outcome::Failed(fault) => Err(fault),
                     },
                 );
@@ -221,25 +221,25 @@ impl Calls {
         trouble.map_or(Ok(()), Err)
     }
 
-    fn answer(&self, task: Task, outcome: Result<Text, Fault>) {
-        if let Task::Call(call) = task {
+    fn answer(&self, task: Task, outcome: Result<Bytes, CallError>) {
+        if let Task::ScriptCall(call) = task {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
-            let _ = self.heard.send(Heard::Answer { ticket: call.ticket, outcome });
+            let _ = self.heard.send(RedisEvent::Reply { ticket: call.ticket, outcome });
         }
     }
 }
 
 /// Answers that there is no connection.
-fn refuse(heard: &UnboundedSender<Heard>, waiting: &AtomicUsize, task: Task) {
-    if let Task::Call(call) = task {
+fn refuse(heard: &UnboundedSender<RedisEvent>, waiting: &AtomicUsize, task: Task) {
+    if let Task::ScriptCall(call) = task {
         waiting.fetch_sub(1, Ordering::AcqRel);
-        let _ = heard.send(Heard::Answer { ticket: call.ticket, outcome: Err(Fault::Away) });
+        let _ = heard.send(RedisEvent::Reply { ticket: call.ticket, outcome: Err(CallError::Away) });
     }
 }
 
 /// Connects, ends the connection that was used before, and gives the server the scripts.
 async fn prepare(
-    address: &Address,
+    address: &RedisAddress,
     scripts: &Scripts,
     pushes: &UnboundedSender<PushInfo>,
     former: &Identity,
@@ -279,7 +279,7 @@ async fn perform(line: &mut Line, scripts: &Scripts, batch: &[Task], trouble: &m
             Ok(values) => outcomes.extend(values.into_iter().map(|value| outcome_of(value, trouble))),
             Err(error) => *trouble = Some(error.to_string()),
         }
-        outcomes.resize_with(batch.len(), || Outcome::Failed(Fault::Away));
+        outcomes.resize_with(batch.len(), || Outcome::Failed(CallError::Away));
         return outcomes;
     }
     let mut parts: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
@@ -295,7 +295,7 @@ async fn perform(line: &mut Line, scripts: &Scripts, batch: &[Task], trouble: &m
         let mut line = line.clone();
         answers.spawn(async move { (places, line.perform(&pipeline).await) });
     }
-    outcomes.resize_with(batch.len(), || Outcome::Failed(Fault::Away));
+    outcomes.resize_with(batch.len(), || Outcome::Failed(CallError::Away));
     while let Some(answer) = answers.join_next().await {
         match answer {
             Ok((places, Ok(values))) => {
@@ -317,20 +317,20 @@ async fn perform(line: &mut Line, scripts: &Scripts, batch: &[Task], trouble: &m
 
 fn command(task: &Task, scripts: &Scripts, is_cluster: bool) -> Cmd {
     match task {
-        Task::Call(call) => {
+        Task::ScriptCall(call) => {
             let mut command = cmd("EVALSHA");
             command.arg(scripts.hashes.get(call.script.name).map_or("", |hash| hash)).arg(call.keys.len());
             for key in &call.keys {
                 command.arg(&key[..]);
             }
             for (at, argument) in call.arguments.iter().enumerate() {
-                let is_server = at == Call::SERVER && argument.is_empty();
+                let is_server = at == ScriptCall::SERVER && argument.is_empty();
                 command.arg(if is_server { scripts.server.as_bytes() } else { &argument[..] });
             }
             command
         }
         Task::Publish { channel, body } => {
-            let is_sharded = is_cluster && Keys::is_sharded(channel);
+            let is_sharded = is_cluster && KeySchema::is_sharded(channel);
             let mut command = cmd(if is_sharded { "SPUBLISH" } else { "PUBLISH" });
             command.arg(&channel[..]).arg(&body[..]);
             command
@@ -349,21 +349,21 @@ fn outcome_of(value: Value, trouble: &mut Option<String>) -> Outcome {
             // Another server is to be looked for, or this one is not yet there.
             Some(ServerErrorKind::BusyLoading | ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => {
                 *trouble = Some(RedisError::from(error).to_string());
-                Outcome::Failed(Fault::Away)
+                Outcome::Failed(CallError::Away)
             }
             Some(
                 ServerErrorKind::ClusterDown
                 | ServerErrorKind::TryAgain
                 | ServerErrorKind::Moved
                 | ServerErrorKind::Ask,
-            ) => Outcome::Failed(Fault::Away),
-            _ if error.code() == "BUSY" => Outcome::Failed(Fault::Away),
+            ) => Outcome::Failed(CallError::Away),
+            _ if error.code() == "BUSY" => Outcome::Failed(CallError::Away),
             _ if NO_WRITES.contains(&error.code()) => {
-                Outcome::Failed(Fault::Full(RedisError::from(error).to_string().into()))
+                Outcome::Failed(CallError::Full(RedisError::from(error).to_string().into()))
             }
-            _ => Outcome::Failed(Fault::Refused(RedisError::from(error).to_string().into())),
+            _ => Outcome::Failed(CallError::Rejected(RedisError::from(error).to_string().into())),
         },
-        _ => Outcome::Failed(Fault::Refused("a script answered with something else than text".into())),
+        _ => Outcome::Failed(CallError::Rejected("a script answered with something else than text".into())),
     }
 }
 
@@ -390,7 +390,8 @@ mod tests {
         let task = |key: &str| Task::Publish { channel: key.as_bytes().into(), body: (*b"").into() };
         let batch = [task("a"), task("a"), task("b"), task("a"), task("c"), task("c")];
         let done = || Outcome::Done((*b"1").into());
-        let outcomes = [Outcome::Not, done(), Outcome::Not, Outcome::Not, Outcome::Not, Outcome::Failed(Fault::Away)];
+        let outcomes =
+            [Outcome::Not, done(), Outcome::Not, Outcome::Not, Outcome::Not, Outcome::Failed(CallError::Away)];
         assert_eq!(repeatable(&batch, &outcomes), BTreeSet::from([2, 3]));
     }
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::base::rng::Rng;
-use crate::message::redis::{Demand, Heard, Script, Text};
-use crate::runtime::bridge::address::Address;
+use crate::message::redis::{Bytes, RedisCommand, RedisEvent, Script};
+use crate::runtime::bridge::address::RedisAddress;
 use crate::runtime::bridge::calls::{Calls, Scripts, Task};
 use crate::runtime::bridge::channels::{Channels, Wish};
 use crate::runtime::bridge::pause::Pause;
@@ -18,17 +18,17 @@ use crate::runtime::bridge::probes::Probes;
 ///
 /// What it owes its user is said in [`crate::message::redis`]. When it is dropped, the connections are closed after what is
 /// under way.
-pub struct Carrier {
+pub struct RedisClient {
     tasks: UnboundedSender<Task>,
     wishes: UnboundedSender<Wish>,
-    heard: UnboundedReceiver<Heard>,
+    heard: UnboundedReceiver<RedisEvent>,
     waiting: Arc<AtomicUsize>,
 }
 
-impl Carrier {
+impl RedisClient {
     /// Begins to connect. `scripts` are all that are going to be called; `probe` is a channel that nobody else uses. To be
     /// called within an asynchronous runtime of one thread.
-    pub fn start(address: &Address, scripts: Vec<&'static Script>, probe: Text, seeds: [u64; 2]) -> Self {
+    pub fn start(address: &RedisAddress, scripts: Vec<&'static Script>, probe: Bytes, seeds: [u64; 2]) -> Self {
         let (tasks, new_tasks) = unbounded_channel();
         let (wishes, new_wishes) = unbounded_channel();
         let (hear, heard) = unbounded_channel();
@@ -59,16 +59,16 @@ impl Carrier {
     }
 
     /// Has something done.
-    pub fn carry(&self, demand: Demand) {
+    pub fn carry(&self, demand: RedisCommand) {
         // The other ends are there as long as this one is.
         match demand {
-            Demand::Call(call) => {
+            RedisCommand::ScriptCall(call) => {
                 self.waiting.fetch_add(1, Ordering::AcqRel);
-                let _ = self.tasks.send(Task::Call(call));
+                let _ = self.tasks.send(Task::ScriptCall(call));
             }
-            Demand::Publish { channel, body } => drop(self.tasks.send(Task::Publish { channel, body })),
-            Demand::Follow(channel) => drop(self.wishes.send(Wish::Follow(channel))),
-            Demand::Leave(channel) => drop(self.wishes.send(Wish::Leave(channel))),
+            RedisCommand::Publish { channel, body } => drop(self.tasks.send(Task::Publish { channel, body })),
+            RedisCommand::Subscribe(channel) => drop(self.wishes.send(Wish::Follow(channel))),
+            RedisCommand::Unsubscribe(channel) => drop(self.wishes.send(Wish::Leave(channel))),
         }
     }
 
@@ -78,7 +78,7 @@ impl Carrier {
     }
 
     /// Waits for something to hear, and adds it to `heard`, with whatever else has come, up to `most`.
-    pub async fn hear(&mut self, heard: &mut Vec<Heard>, most: usize) {
+    pub async fn hear(&mut self, heard: &mut Vec<RedisEvent>, most: usize) {
         self.heard.recv_many(heard, most).await;
     }
 }

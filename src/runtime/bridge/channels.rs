@@ -13,8 +13,8 @@ use redis::{PushInfo, PushKind, RedisResult, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use crate::message::redis::{Heard, Text};
-use crate::runtime::bridge::address::Address;
+use crate::message::redis::{Bytes, RedisEvent};
+use crate::runtime::bridge::address::RedisAddress;
 use crate::runtime::bridge::calls::Task;
 use crate::runtime::bridge::line::{ANSWER, Line};
 use crate::runtime::bridge::pause::Pause;
@@ -33,22 +33,22 @@ const MOVED_PAUSE: Duration = Duration::from_millis(50);
 /// What is to be listened to.
 #[derive(Debug)]
 pub(super) enum Wish {
-    Follow(Text),
-    Leave(Text),
+    Follow(Bytes),
+    Leave(Bytes),
 }
 
 /// See the module.
 pub(super) struct Channels {
-    pub(super) address: Address,
+    pub(super) address: RedisAddress,
     pub(super) wishes: UnboundedReceiver<Wish>,
-    pub(super) heard: UnboundedSender<Heard>,
+    pub(super) heard: UnboundedSender<RedisEvent>,
     /// Where probes are published.
     pub(super) tasks: WeakUnboundedSender<Task>,
     /// Whether they can be.
     pub(super) is_connected: Arc<AtomicBool>,
     pub(super) pause: Pause,
     pub(super) probes: Probes,
-    pub(super) followed: BTreeSet<Text>,
+    pub(super) followed: BTreeSet<Bytes>,
 }
 
 impl Channels {
@@ -80,7 +80,7 @@ impl Channels {
 
     /// Listens until the connection is of no use any more, for this reason; `None` when it is not wanted any more.
     async fn listen(&mut self, line: &mut Line, pushed: &mut UnboundedReceiver<PushInfo>) -> Option<String> {
-        let mut all: Vec<Text> = self.followed.iter().cloned().collect();
+        let mut all: Vec<Bytes> = self.followed.iter().cloned().collect();
         all.insert(0, self.probes.begin());
         for some in all.chunks(CHANNELS_PER_COMMAND) {
             if let Err(error) = line.follow(some).await {
@@ -163,8 +163,8 @@ impl Channels {
                 }
             }
         }
-        let leave: Vec<Text> = leave.into_iter().filter(|channel| !follow.contains(channel)).collect();
-        let follow: Vec<Text> = follow.into_iter().collect();
+        let leave: Vec<Bytes> = leave.into_iter().filter(|channel| !follow.contains(channel)).collect();
+        let follow: Vec<Bytes> = follow.into_iter().collect();
         if !leave.is_empty() {
             line.leave(&leave).await.map_err(|error| error.to_string())?;
         }
@@ -191,7 +191,7 @@ impl Channels {
     fn pushed(&mut self, push: PushInfo) -> Pushed {
         let mut data = push.data.into_iter();
         let channel = match data.next() {
-            Some(Value::BulkString(channel)) => Text::from(channel),
+            Some(Value::BulkString(channel)) => Bytes::from(channel),
             _ if push.kind == PushKind::Disconnection => return Pushed::End,
             _ => return Pushed::Fine,
         };
@@ -200,10 +200,10 @@ impl Channels {
                 self.probes.arrived(&channel)
             }
             (PushKind::Message | PushKind::SMessage, Some(Value::BulkString(body))) => {
-                let _ = self.heard.send(Heard::Published { channel, body: body.into() });
+                let _ = self.heard.send(RedisEvent::Published { channel, body: body.into() });
             }
             (PushKind::Subscribe | PushKind::SSubscribe, _) if !self.probes.are_on(&channel) => {
-                let _ = self.heard.send(Heard::Following(channel));
+                let _ = self.heard.send(RedisEvent::Subscribed(channel));
             }
             // The slot has moved to another server of the cluster.
             (PushKind::SUnsubscribe, _) if self.probes.are_on(&channel) || self.followed.contains(&channel) => {
@@ -216,7 +216,7 @@ impl Channels {
 }
 
 /// Listens again to channels whose slots have moved. Where to is known after a moment.
-async fn follow_again(line: &mut Line, lost: &[Text]) -> RedisResult<()> {
+async fn follow_again(line: &mut Line, lost: &[Bytes]) -> RedisResult<()> {
     let mut times = 0;
     while let Err(error) = line.follow(lost).await {
         times += 1;
@@ -233,7 +233,7 @@ enum Pushed {
     /// Nothing to be done about it here.
     Fine,
     /// This channel is not listened to any more.
-    Lost(Text),
+    Lost(Bytes),
     /// The connection's end.
     End,
 }

@@ -8,8 +8,8 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{sleep, timeout};
 
 use crate::base::rng::Rng;
-use crate::owner::redis::{Keys, Lease};
-use crate::runtime::bridge::Options;
+use crate::owner::redis::{KeySchema, NodeNumber};
+use crate::runtime::bridge::RedisOptions;
 use crate::runtime::bridge::line::{ANSWER, Line};
 use crate::runtime::bridge::pause::Pause;
 use crate::runtime::{clock, entropy};
@@ -22,11 +22,11 @@ const CERTIFICATE: &str = "invalid peer certificate";
 const LOGIN: [&str; 3] = ["WRONGPASS", "NOAUTH", "authentication failed"];
 
 /// A number, and what is needed to begin under it.
-pub struct Claimed {
+pub struct ClaimedNode {
     /// The number.
     pub node: u16,
     pub(super) name: Box<str>,
-    pub(super) options: Options,
+    pub(super) options: RedisOptions,
     pub(super) runtime: Runtime,
 }
 
@@ -34,7 +34,7 @@ pub struct Claimed {
 ///
 /// # Errors
 /// Redis cannot be reached or refuses; there is no number left.
-pub fn claim(mut options: Options) -> Result<Claimed, String> {
+pub fn claim(mut options: RedisOptions) -> Result<ClaimedNode, String> {
     if let Some(path) = &options.ca_file {
         let bad = |error: String| format!("redis.ca_file: {}: {error}", path.display());
         let authorities = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
@@ -76,19 +76,19 @@ pub fn claim(mut options: Options) -> Result<Claimed, String> {
             sleep(pause.next()).await;
         }
     })?;
-    Ok(Claimed { node, name, options, runtime })
+    Ok(ClaimedNode { node, name, options, runtime })
 }
 
 /// The number, or why there is none; an error if it is worth another try.
-async fn attempt(options: &Options, name: &str) -> Result<Result<u16, String>, RedisError> {
+async fn attempt(options: &RedisOptions, name: &str) -> Result<Result<u16, String>, RedisError> {
     let (pushes, _pushed) = unbounded_channel();
     let mut line = Line::open(&options.address, pushes).await?;
-    let call = Lease::claim(&Keys::new(&options.prefix), name, clock::unix_millis());
+    let call = NodeNumber::claim(&KeySchema::new(&options.prefix), name, clock::unix_millis());
     let mut command = cmd("EVAL");
     command.arg(call.script.source).arg(call.keys.len());
     for text in call.keys.iter().chain(&call.arguments) {
         command.arg(&text[..]);
     }
     let answer: Vec<u8> = from_redis_value(line.ask(&command).await?)?;
-    Ok(Lease::claimed(&answer).ok_or_else(|| "redis.url: all numbers of nodes are taken".to_owned()))
+    Ok(NodeNumber::claimed(&answer).ok_or_else(|| "redis.url: all numbers of nodes are taken".to_owned()))
 }

@@ -7,12 +7,11 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::base::time::Now;
-use crate::message::redis::{Demand, Heard};
+use crate::message::redis::{RedisCommand, RedisEvent};
 use crate::message::{BRIDGE, Outgoing, ShardMessage};
-use crate::owner::OwnerContract;
 use crate::owner::redis::RedisOwner;
-use crate::runtime::bridge::carrier::Carrier;
-use crate::runtime::channel::{ChannelSender, Inbox, Parcel};
+use crate::runtime::bridge::carrier::RedisClient;
+use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender};
 use crate::runtime::clock::Clock;
 
 /// Pieces of mail, and of what Redis says, in one turn.
@@ -27,8 +26,8 @@ const LAST_MS: u64 = 1_500;
 /// See the module.
 pub(super) struct Desk {
     authority: RedisOwner,
-    carrier: Carrier,
-    inbox: Inbox,
+    carrier: RedisClient,
+    inbox: ChannelReceiver,
     /// Those of the shards, and then its own.
     mailboxes: Arc<[ChannelSender]>,
     clock: Clock,
@@ -37,15 +36,15 @@ pub(super) struct Desk {
     begun: Sender<()>,
     /// What the authority has just said; empty but for its memory.
     said: Vec<Outgoing>,
-    heard: Vec<Heard>,
-    demands: Vec<Demand>,
+    heard: Vec<RedisEvent>,
+    demands: Vec<RedisCommand>,
 }
 
 impl Desk {
     pub(super) fn new(
         authority: RedisOwner,
-        carrier: Carrier,
-        inbox: Inbox,
+        carrier: RedisClient,
+        inbox: ChannelReceiver,
         mailboxes: Arc<[ChannelSender]>,
         clock: Clock,
         is_over: Arc<AtomicBool>,
@@ -84,14 +83,14 @@ impl Desk {
         let takes_mail = self.carrier.waiting() < CALLS_MAX;
         tokio::select! {
             () = self.carrier.hear(&mut self.heard, PER_TURN) => {}
-            () = self.inbox.arrival(), if takes_mail => {}
+            () = self.inbox.wait(), if takes_mail => {}
             () = tokio::time::sleep(pause) => {}
         }
-        self.inbox.wake_up();
+        self.inbox.end_sleep();
         let now = self.clock.now();
         let mut heard = std::mem::take(&mut self.heard);
         for heard in heard.drain(..) {
-            if let Heard::State(state) = heard {
+            if let RedisEvent::State(state) = heard {
                 let _ = self.begun.try_send(());
                 let shards = self.mailboxes.len() - 1;
                 self.mailboxes[..shards].iter().for_each(|mailbox| mailbox.send(ShardMessage::RedisState(state)));
@@ -107,9 +106,9 @@ impl Desk {
                 return;
             }
             match self.inbox.take() {
-                Some(Parcel::ShardMessage(mail)) => self.authority.mail(now, mail, &mut self.said),
+                Some(ChannelItem::Message(mail)) => self.authority.mail(now, mail, &mut self.said),
                 // Connections go to shards only.
-                Some(Parcel::Connection(_)) => {}
+                Some(ChannelItem::Connection(_)) => {}
                 None => return,
             }
         }

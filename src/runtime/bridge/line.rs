@@ -10,9 +10,9 @@ use redis::{AsyncConnectionConfig, Client, ConnectionAddr, Pipeline, PushInfo, P
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{sleep, timeout};
 
-use crate::message::redis::Text;
-use crate::owner::redis::Keys;
-use crate::runtime::bridge::address::{Address, Kind, sentinel_client};
+use crate::message::redis::Bytes;
+use crate::owner::redis::KeySchema;
+use crate::runtime::bridge::address::{Kind, RedisAddress, sentinel_client};
 use crate::runtime::bridge::probes::{Keepers, keepers_in};
 
 /// How long a connection may take to be made.
@@ -33,7 +33,7 @@ pub(super) enum Line {
 
 impl Line {
     /// Connects. What comes unasked, and word of the connection's end, goes to `pushes`.
-    pub(super) async fn open(address: &Address, pushes: UnboundedSender<PushInfo>) -> RedisResult<Self> {
+    pub(super) async fn open(address: &RedisAddress, pushes: UnboundedSender<PushInfo>) -> RedisResult<Self> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER))
@@ -101,13 +101,13 @@ impl Line {
     }
 
     /// Listens to channels; returns when all of them are listened to.
-    pub(super) async fn follow(&mut self, channels: &[Text]) -> RedisResult<()> {
+    pub(super) async fn follow(&mut self, channels: &[Bytes]) -> RedisResult<()> {
         match self {
             _ if channels.is_empty() => Ok(()),
             Self::Single(connection) => connection.subscribe(names(channels)).await,
             Self::Cluster(connection) => {
                 for channel in channels {
-                    match Keys::is_sharded(channel) {
+                    match KeySchema::is_sharded(channel) {
                         true => connection.ssubscribe(&channel[..]).await?,
                         false => connection.subscribe(&channel[..]).await?,
                     }
@@ -118,13 +118,13 @@ impl Line {
     }
 
     /// Listens to channels no longer.
-    pub(super) async fn leave(&mut self, channels: &[Text]) -> RedisResult<()> {
+    pub(super) async fn leave(&mut self, channels: &[Bytes]) -> RedisResult<()> {
         match self {
             _ if channels.is_empty() => Ok(()),
             Self::Single(connection) => connection.unsubscribe(names(channels)).await,
             Self::Cluster(connection) => {
                 for channel in channels {
-                    match Keys::is_sharded(channel) {
+                    match KeySchema::is_sharded(channel) {
                         true => connection.sunsubscribe(&channel[..]).await?,
                         false => connection.unsubscribe(&channel[..]).await?,
                     }
@@ -151,6 +151,6 @@ async fn watch(mut sentinels: SentinelClient, own: ConnectionAddr, pushes: Unbou
     }
 }
 
-fn names(channels: &[Text]) -> Vec<&[u8]> {
+fn names(channels: &[Bytes]) -> Vec<&[u8]> {
     channels.iter().map(|channel| &channel[..]).collect()
 }

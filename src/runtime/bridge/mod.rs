@@ -32,16 +32,16 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
-pub use address::{Address, FORMS};
-pub use carrier::Carrier;
-pub use claim::{Claimed, claim};
+pub use address::{ADDRESS_FORMS, RedisAddress};
+pub use carrier::RedisClient;
+pub use claim::{ClaimedNode, claim};
 
 use crate::base::rng::Rng;
-use crate::domain::op::Rules;
+use crate::domain::op::RoomRules;
 use crate::domain::quota::Rates;
-use crate::owner::redis::{RedisOwner, Settings};
+use crate::owner::redis::{RedisOwner, RedisSettings};
 use crate::runtime::bridge::desk::Desk;
-use crate::runtime::channel::{ChannelSender, Inbox};
+use crate::runtime::channel::{ChannelReceiver, ChannelSender};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy;
 
@@ -50,9 +50,9 @@ const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// How a process uses Redis.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RedisOptions {
     /// Where it is.
-    pub address: Address,
+    pub address: RedisAddress,
     /// The certificates of the authorities that are trusted to vouch for it; `None`: the system's.
     pub ca_file: Option<PathBuf>,
     /// What all keys and channels begin with.
@@ -68,7 +68,7 @@ pub struct Bridge {
     mailbox: ChannelSender,
 }
 
-impl Claimed {
+impl ClaimedNode {
     /// Starts the thread. Its mail comes by `inbox`; it writes to the shards by all but the last of `mailboxes`, which is
     /// its own. Returns once Redis has answered it, or did not for a while.
     ///
@@ -76,13 +76,13 @@ impl Claimed {
     /// There is no entropy or no thread to be had.
     pub fn start(
         self,
-        inbox: Inbox,
+        inbox: ChannelReceiver,
         mailboxes: Arc<[ChannelSender]>,
-        (rules, rates): (Arc<Rules>, Rates),
+        (rules, rates): (Arc<RoomRules>, Rates),
         clock: Clock,
     ) -> std::io::Result<Bridge> {
         let Some(mailbox) = mailboxes.last().cloned() else { return Err(std::io::Error::other("no mailbox")) };
-        let settings = Settings {
+        let settings = RedisSettings {
             node: self.node,
             name: self.name,
             shards: mailboxes.len() - 1,
@@ -99,7 +99,7 @@ impl Claimed {
         let (begun, has_begun) = bounded(1);
         let thread = thread::Builder::new().name("bridge".into()).spawn(move || {
             runtime.block_on(async move {
-                let carrier = Carrier::start(&address, RedisOwner::scripts(), authority.probe(), seeds);
+                let carrier = RedisClient::start(&address, RedisOwner::scripts(), authority.probe(), seeds);
                 Desk::new(authority, carrier, inbox, mailboxes, clock, ends, begun).run().await;
             });
         })?;
@@ -117,7 +117,7 @@ impl Bridge {
     /// Has what is under way done, gives the number back, and ends. No shard may need it any more.
     pub fn close(self) {
         self.is_over.store(true, Ordering::Release);
-        self.mailbox.rouse();
+        self.mailbox.wake();
         let _ = self.thread.join();
     }
 }

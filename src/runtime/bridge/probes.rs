@@ -10,8 +10,8 @@ use std::time::Duration;
 use redis::Value;
 use tokio::time::Instant;
 
-use crate::message::redis::Text;
-use crate::owner::redis::Keys;
+use crate::message::redis::Bytes;
+use crate::owner::redis::KeySchema;
 
 /// How long a probe may take to come back.
 const PROBE_WITHIN: Duration = Duration::from_secs(3);
@@ -22,21 +22,21 @@ const SLOTS: u16 = 16_384;
 /// See the module.
 pub(super) struct Probes {
     /// The channel that is the only one, or the whole cluster's.
-    own: Text,
+    own: Bytes,
     /// The channels, each with the time by which what was published has to have come back, if something was.
-    due: BTreeMap<Text, Option<Instant>>,
+    due: BTreeMap<Bytes, Option<Instant>>,
 }
 
 /// Which server of a cluster keeps which slots: the first one, the last one, and the server's name.
-pub(super) type Keepers = Vec<(u16, u16, Text)>;
+pub(super) type Keepers = Vec<(u16, u16, Bytes)>;
 
 impl Probes {
-    pub(super) fn new(own: Text) -> Self {
+    pub(super) fn new(own: Bytes) -> Self {
         Self { due: BTreeMap::from([(own.clone(), None)]), own }
     }
 
     /// Begins anew, with the one channel that it returns.
-    pub(super) fn begin(&mut self) -> Text {
+    pub(super) fn begin(&mut self) -> Bytes {
         self.due = BTreeMap::from([(self.own.clone(), None)]);
         self.own.clone()
     }
@@ -54,7 +54,7 @@ impl Probes {
     }
 
     /// Takes note that something is published to each of the channels it returns.
-    pub(super) fn publish(&mut self) -> impl Iterator<Item = Text> {
+    pub(super) fn publish(&mut self) -> impl Iterator<Item = Bytes> {
         let by = Instant::now() + PROBE_WITHIN;
         self.due.iter_mut().map(move |(channel, due)| {
             due.get_or_insert(by);
@@ -69,16 +69,16 @@ impl Probes {
 
     /// Sees to it that each server that keeps a followed room has a probe, and only one: the channels that are to be
     /// followed from now on, and those that are not any more.
-    pub(super) fn spread(&mut self, keepers: &Keepers, followed: &BTreeSet<Text>) -> [Vec<Text>; 2] {
+    pub(super) fn spread(&mut self, keepers: &Keepers, followed: &BTreeSet<Bytes>) -> [Vec<Bytes>; 2] {
         let keeper = |channel: &[u8]| {
             let slot = slot_of(channel);
             keepers.iter().find(|(first, last, _)| (*first..=*last).contains(&slot)).map(|(.., name)| name)
         };
-        let is_needed = |probe: &Text| {
+        let is_needed = |probe: &Bytes| {
             let tag = &probe[tag_of(probe)..];
-            followed.iter().any(|channel| Keys::is_sharded(channel) && channel[tag_of(channel)..] == *tag)
+            followed.iter().any(|channel| KeySchema::is_sharded(channel) && channel[tag_of(channel)..] == *tag)
         };
-        let mut probed: BTreeSet<&Text> = BTreeSet::new();
+        let mut probed: BTreeSet<&Bytes> = BTreeSet::new();
         let mut leave = Vec::new();
         for probe in self.due.keys().filter(|probe| **probe != self.own) {
             match keeper(probe).filter(|_| is_needed(probe)) {
@@ -87,8 +87,8 @@ impl Probes {
             }
         }
         let mut follow = Vec::new();
-        let servers: BTreeSet<&Text> = keepers.iter().map(|(.., name)| name).collect();
-        for channel in followed.iter().filter(|channel| Keys::is_sharded(channel)) {
+        let servers: BTreeSet<&Bytes> = keepers.iter().map(|(.., name)| name).collect();
+        for channel in followed.iter().filter(|channel| KeySchema::is_sharded(channel)) {
             if probed.len() == servers.len() {
                 break;
             }
@@ -103,7 +103,7 @@ impl Probes {
 }
 
 /// The channel of probes in the slot of a room's channel.
-fn probe_beside(own: &[u8], channel: &[u8]) -> Text {
+fn probe_beside(own: &[u8], channel: &[u8]) -> Bytes {
     [own, b":room:", &channel[tag_of(channel)..]].concat().into()
 }
 
@@ -140,12 +140,12 @@ pub(super) fn keepers_in(answer: Value) -> Keepers {
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> Text {
+    fn text(text: &str) -> Bytes {
         text.as_bytes().into()
     }
 
-    fn rooms(names: &[&str]) -> BTreeSet<Text> {
-        names.iter().map(|name| Keys::new("s").room(name)).chain([text("s:everyone")]).collect()
+    fn rooms(names: &[&str]) -> BTreeSet<Bytes> {
+        names.iter().map(|name| KeySchema::new("s").room(name)).chain([text("s:everyone")]).collect()
     }
 
     #[test]

@@ -10,12 +10,12 @@ use smallvec::smallvec;
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::message::Outgoing;
-use crate::message::redis::{Call, Fault, Script, Text};
+use crate::message::redis::{Bytes, CallError, Script, ScriptCall};
 use crate::owner::redis::nodes::say::Say;
 use crate::owner::redis::nodes::{Purpose, scripts};
 use crate::owner::redis::rooms::Purpose as Room;
 use crate::owner::redis::wire::{json, number, text};
-use crate::owner::redis::{Due, Keys, Purpose as Any, RedisOwner, scripts as acts};
+use crate::owner::redis::{Due, KeySchema, Purpose as Any, RedisOwner, scripts as acts};
 
 /// How long a node that says nothing is taken for alive, in milliseconds.
 const LEASE_MS: u64 = 15_000;
@@ -36,7 +36,7 @@ const OVERDUE: u64 = 1_024;
 const REAPED_AT_ONCE: usize = 4;
 
 /// A process's claim to a number, before it is a node.
-pub struct Lease;
+pub struct NodeNumber;
 
 #[derive(Deserialize)]
 struct Claimed {
@@ -85,17 +85,17 @@ pub(super) struct Reaping {
     /// Rooms and users that have not been dealt with.
     awaited: usize,
     /// What has been.
-    done: (Vec<Text>, Vec<Text>),
+    done: (Vec<Bytes>, Vec<Bytes>),
     /// Whether something went wrong, so that it has to be tried again.
     is_stuck: bool,
 }
 
-impl Lease {
+impl NodeNumber {
     /// The call that claims a number for the process of this name.
-    pub fn claim(keys: &Keys, name: &str, wall_ms: u64) -> Call {
+    pub fn claim(keys: &KeySchema, name: &str, wall_ms: u64) -> ScriptCall {
         let head = [number(wall_ms), text("0:0"), text("PUBLISH")];
         let arguments = head.into_iter().chain([text(name), number(LEASE_MS)]).collect();
-        Call { ticket: 0, script: &scripts::CLAIM, keys: smallvec![keys.nodes()], arguments }
+        ScriptCall { ticket: 0, script: &scripts::CLAIM, keys: smallvec![keys.nodes()], arguments }
     }
 
     /// The number that the answer to it names; `None` when there is none left.
@@ -168,7 +168,7 @@ impl RedisOwner {
         );
     }
 
-    pub(super) fn renewed(&mut self, now: Now, outcome: Result<Text, Fault>, out: &mut Vec<Outgoing>) {
+    pub(super) fn renewed(&mut self, now: Now, outcome: Result<Bytes, CallError>, out: &mut Vec<Outgoing>) {
         self.nodes.is_renewing = false;
         let renewed: Option<Renewed> = outcome.ok().and_then(|text| serde_json::from_slice(&text).ok());
         let Some(Renewed { x, k, l, e, d, u, o }) = renewed else {
@@ -208,7 +208,7 @@ impl RedisOwner {
     }
 
     /// Whether this node is to clear up after a dead one.
-    pub(super) fn may_reap(&mut self, now: Now, node: u16, outcome: Result<Text, Fault>) {
+    pub(super) fn may_reap(&mut self, now: Now, node: u16, outcome: Result<Bytes, CallError>) {
         if !is_granted(outcome) {
             return self.nodes.reaping.retain(|reaping| reaping.node != node);
         }
@@ -221,7 +221,7 @@ impl RedisOwner {
     }
 
     /// What a dead node has left behind, or some of it.
-    pub(super) fn is_left(&mut self, now: Now, node: u16, outcome: Result<Text, Fault>) {
+    pub(super) fn is_left(&mut self, now: Now, node: u16, outcome: Result<Bytes, CallError>) {
         let left: Option<Left> = outcome.ok().and_then(|text| serde_json::from_slice(&text).ok());
         let Some(at) = self.nodes.reaping.iter().position(|reaping| reaping.node == node) else { return };
         let Some(Left { r, u }) = left else {
@@ -281,20 +281,20 @@ impl RedisOwner {
         self.call_room(now, room, &acts::PURGE, Room::Purge(node), vec![number(node.into())], None);
     }
 
-    fn call_nodes(&mut self, now: Now, script: &'static Script, purpose: Purpose, arguments: Vec<Text>) {
+    fn call_nodes(&mut self, now: Now, script: &'static Script, purpose: Purpose, arguments: Vec<Bytes>) {
         let key = self.keys.nodes();
         self.call(now, script, key, None, Any::Nodes(purpose), arguments);
     }
 }
 
 /// The arguments of [`scripts::NOTE`].
-pub(super) fn note_of(names: [Vec<Text>; 4]) -> Vec<Text> {
+pub(super) fn note_of(names: [Vec<Bytes>; 4]) -> Vec<Bytes> {
     let counts = names.each_ref().map(Vec::len);
     let head = text(format!("[{},{},{},{}]", counts[0], counts[1], counts[2], counts[3]));
     [head].into_iter().chain(names.into_iter().flatten()).collect()
 }
 
-fn is_granted(outcome: Result<Text, Fault>) -> bool {
+fn is_granted(outcome: Result<Bytes, CallError>) -> bool {
     let answer: Option<Refusable> = outcome.ok().and_then(|text| serde_json::from_slice(&text).ok());
     answer.is_some_and(|answer| answer.x.is_none())
 }

@@ -16,7 +16,7 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::message::Outgoing;
-use crate::message::redis::{Fault, Text};
+use crate::message::redis::{Bytes, CallError};
 use crate::owner::redis::nodes::quest::Mend;
 use crate::owner::redis::nodes::{Purpose, scripts};
 use crate::owner::redis::rooms::Purpose as Room;
@@ -95,7 +95,7 @@ impl RedisOwner {
         let counts = text(format!("[{},{},{}]", made.len(), left.len(), gone.len()));
         let head = [counts, number(limits::MADE_ROOM_IDLE_MS), number(limits::JOINED_ROOM_IDLE_MS)];
         let names = made.iter().chain(&left).chain(&gone).map(|room| text(&**room));
-        let arguments: Vec<Text> = head.into_iter().chain(names).collect();
+        let arguments: Vec<Bytes> = head.into_iter().chain(names).collect();
         let key = self.keys.nodes();
         self.call(now, &scripts::ENLIST, key, None, Any::Nodes(Purpose::Enlist(made)), arguments);
         self.demands.rotate_right(1);
@@ -122,7 +122,13 @@ impl RedisOwner {
     }
 
     /// They are known, or will not be.
-    pub(super) fn listed(&mut self, now: Now, question: u32, outcome: Result<Text, Fault>, out: &mut Vec<Outgoing>) {
+    pub(super) fn listed(
+        &mut self,
+        now: Now,
+        question: u32,
+        outcome: Result<Bytes, CallError>,
+        out: &mut Vec<Outgoing>,
+    ) {
         let listed: Option<Listed> = outcome.ok().and_then(|text| serde_json::from_slice(&text).ok());
         self.redis_has_said(now, question, listed.map(|Listed { c, r }| (c, r)), out);
     }

@@ -14,11 +14,13 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
 use crate::domain::monitoring::{MessageStats, PresenceStats, SessionStats};
-use crate::domain::op::{Op, PresenceView, Pushed, Reply, RoomOp, RoomView, RoomsView, UserOp, UsersPage, UsersView};
+use crate::domain::op::{
+    Op, PresenceView, PushResult, Reply, RoomOp, RoomView, RoomsView, UserOp, UsersPage, UsersView,
+};
+use crate::domain::query::{PartialResult, Query};
 use crate::domain::record::Session;
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
-use crate::domain::survey::{PartialResult, Query};
 use crate::owner::redis::nodes::say::{Part, Wanted, reject, totals, watched};
 
 /// Users whose presence is looked up for the sake of a count.
@@ -75,9 +77,9 @@ impl Quest {
             Self::Query(Query::MessageStats) => Wanted::Messages,
             Self::Query(Query::SessionStats) => Wanted::Sessions,
             Self::Query(Query::Incidents(filter)) => Wanted::Incidents((&**filter).into()),
-            Self::Query(Query::Watched) => Wanted::Watched,
+            Self::Query(Query::Overview) => Wanted::Watched,
             Self::Query(Query::Totals) => Wanted::Totals,
-            Self::Query(Query::RoomsOf { .. } | Query::These(_)) => return None,
+            Self::Query(Query::RoomsOf { .. } | Query::UsersNamed(_)) => return None,
             Self::RoomOf { message, .. } => Wanted::room_of(*message),
             Self::Broadcast | Self::Connection | Self::Take(..) => return None,
         })
@@ -95,7 +97,9 @@ impl Quest {
             }
             Self::Users(page) | Self::Query(Query::Users(page)) => first(users(parts), page.limit),
             Self::Query(Query::PresenceStats) => first(users(parts), COUNTED),
-            Self::Query(Query::These(users)) => Named { names: users.to_vec(), total: users.len(), is_more: false },
+            Self::Query(Query::UsersNamed(users)) => {
+                Named { names: users.to_vec(), total: users.len(), is_more: false }
+            }
             Self::Query(Query::RoomsOf { joined, .. }) => {
                 let own: Vec<Box<str>> = joined.iter().map(|room| (**room).into()).collect();
                 let listed = listed(parts).map(|(total, rooms)| (rooms, total));
@@ -113,12 +117,12 @@ impl Quest {
         let by = Identity::new("switchboard", None, None, Roles { admin: true, ..Roles::default() });
         match self {
             Self::Rooms | Self::Query(Query::RoomsOf { .. }) => {
-                Op::Room(name, RoomOp::Roster { by, page: UsersPage { after: None, limit: 0 } })
+                Op::Room(name, RoomOp::ListUsers { by, page: UsersPage { after: None, limit: 0 } })
             }
             Self::RoomOf { message, connection, .. } => {
-                Op::Room(name, RoomOp::Marks { connection: *connection, message: *message })
+                Op::Room(name, RoomOp::ReadReceipts { connection: *connection, message: *message })
             }
-            _ => Op::User(name, UserOp::Look { by }),
+            _ => Op::User(name, UserOp::Describe { by }),
         }
     }
 
@@ -127,7 +131,7 @@ impl Quest {
         let (token, connection) = match op {
             SessionOp::Take { token } => (*token, of),
             // That it has passed on is noted by that node.
-            SessionOp::Claim { token, from, .. } => (*token, *from),
+            SessionOp::Transfer { token, from, .. } => (*token, *from),
             _ => return None,
         };
         parts.into_iter().find_map(|part| match part {
@@ -185,7 +189,7 @@ impl Quest {
             Self::Query(survey) => Reply::PartialResult(surveyed(survey, parts, named, found)),
             Self::Broadcast => {
                 let reached = parts.iter().map(|part| if let Part::Count(count) = part { *count } else { 0 }).sum();
-                Reply::Pushed(Pushed { reached, offline: Vec::new() })
+                Reply::Pushed(PushResult { reached, offline: Vec::new() })
             }
             Self::RoomOf { .. } => {
                 let found = found.into_iter().find_map(|reply| match reply {
@@ -287,7 +291,7 @@ fn surveyed(survey: &Query, parts: Vec<Part>, named: &Named, found: Vec<Reply>) 
             let rooms = found.into_iter().filter_map(room).filter(is_own).collect();
             PartialResult::Rooms(RoomsView { rooms, ..RoomsView::default() })
         }
-        Query::Users(_) | Query::These(_) => {
+        Query::Users(_) | Query::UsersNamed(_) => {
             let mut view = presences(named, found);
             let known = view.users.len();
             view.users.retain(|user| user.status != Status::Offline);
@@ -317,7 +321,7 @@ fn surveyed(survey: &Query, parts: Vec<Part>, named: &Named, found: Vec<Reply>) 
             stats.online += named.total.saturating_sub(named.names.len()) as u64;
             PartialResult::PresenceStats(stats)
         }
-        Query::SessionStats | Query::Incidents(_) | Query::Watched | Query::Totals => {
+        Query::SessionStats | Query::Incidents(_) | Query::Overview | Query::Totals => {
             let mut parts = parts.into_iter().filter_map(of_shards);
             let mut all = parts.next().unwrap_or_else(|| nothing(survey));
             parts.for_each(|part| all.add(part, survey));
@@ -336,7 +340,7 @@ fn of_shards(part: Part) -> Option<PartialResult> {
             PartialResult::Incidents(incidents.into_iter().filter_map(|incident| incident.incident()).collect())
         }
         Part::Watched(addresses, agents, recent) => {
-            PartialResult::Watched(Box::new(watched(addresses, agents, recent)))
+            PartialResult::Overview(Box::new(watched(addresses, agents, recent)))
         }
         Part::Totals(counted) => PartialResult::Totals(Box::new(totals(counted))),
         _ => return None,
@@ -346,7 +350,7 @@ fn of_shards(part: Part) -> Option<PartialResult> {
 fn nothing(survey: &Query) -> PartialResult {
     match survey {
         Query::Incidents(_) => PartialResult::Incidents(Vec::new()),
-        Query::Watched => PartialResult::Watched(Box::new(watched(Vec::new(), Vec::new(), Vec::new()))),
+        Query::Overview => PartialResult::Overview(Box::new(watched(Vec::new(), Vec::new(), Vec::new()))),
         Query::Totals => PartialResult::Totals(Box::default()),
         _ => PartialResult::SessionStats(SessionStats::default()),
     }
@@ -355,9 +359,9 @@ fn nothing(survey: &Query) -> PartialResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
     use crate::domain::op::Profile;
-    use crate::domain::survey::Roster;
+    use crate::domain::query::RoomRoster;
 
     fn list(names: &[&str]) -> Vec<Box<str>> {
         names.iter().map(|name| (*name).into()).collect()
@@ -383,7 +387,7 @@ mod tests {
             participant_count: 0,
             peers: Vec::new(),
         };
-        Reply::Roster(Box::new(Roster { room, total: 0, users: Vec::new(), is_more: false }))
+        Reply::Roster(Box::new(RoomRoster { room, total: 0, users: Vec::new(), is_more: false }))
     }
 
     #[test]
@@ -424,7 +428,7 @@ mod tests {
     fn what_no_node_knows_is_not_there() {
         let named = Named::default();
         let answer = |quest: Quest, parts| quest.answer(parts, &named, Vec::new());
-        let (place, rooms) = (Place { node: 1, shard: 0, slot: 0 }, ["r"].map(Name::from).into());
+        let (place, rooms) = (ConnectionPlace { node: 1, shard: 0, slot: 0 }, ["r"].map(Name::from).into());
         let asked = Quest::RoomOf { message: Uuid::nil(), connection: ConnectionId::new(place, [0; 12]), rooms };
         assert_eq!(asked.named(&[Part::Done]).names, ["r"].map(Name::from));
         assert_eq!(asked.named(&[Part::Room("r".into())]), Named::default());

@@ -12,17 +12,16 @@ use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
 use crate::codec::recovery;
 use crate::domain::access::Identity;
-use crate::domain::command::Receipt;
+use crate::domain::command::ReceiptKind;
 use crate::domain::connection::connection_not_found;
 use crate::domain::event::Direct;
-use crate::domain::op::{Op, Pushed, Reply};
+use crate::domain::op::{Op, PushResult, Reply};
+use crate::domain::query::{PartialResult, Query};
 use crate::domain::record::TokenHash;
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::{Code, Reject};
-use crate::domain::survey::{PartialResult, Query};
-use crate::message::redis::{Demand, RedisState, Text};
+use crate::message::redis::{Bytes, RedisCommand, RedisState};
 use crate::message::{BRIDGE, Outgoing, Requester, ShardMessage, ShardNumber, UpdateReach};
-use crate::owner::OwnerContract;
 use crate::owner::redis::nodes::quest::{Named, Quest};
 use crate::owner::redis::nodes::say::{Part, Say, Wanted};
 use crate::owner::redis::wire::{Id, json};
@@ -122,10 +121,10 @@ impl Questions {
     }
 
     /// A message was delivered, or read.
-    pub(super) fn mark(&mut self, message: Uuid, kind: Receipt) {
+    pub(super) fn mark(&mut self, message: Uuid, kind: ReceiptKind) {
         if let Some(known) = self.messages.get_mut(&message) {
-            known.is_delivered |= kind == Receipt::Delivered;
-            known.is_read |= kind == Receipt::Read;
+            known.is_delivered |= kind == ReceiptKind::Delivered;
+            known.is_read |= kind == ReceiptKind::Read;
         }
     }
 }
@@ -135,7 +134,7 @@ impl RedisOwner {
     pub fn mail(&mut self, now: Now, mail: ShardMessage, out: &mut Vec<Outgoing>) {
         match mail {
             // What is noted of a connection that has ended for another node's sake is that node's to take.
-            ShardMessage::Request { from, op: Op::Session(_, SessionOp::Take { .. } | SessionOp::Claim { .. }) }
+            ShardMessage::Request { from, op: Op::Session(_, SessionOp::Take { .. } | SessionOp::Transfer { .. }) }
                 if from.shard == BRIDGE =>
             {
                 self.own_answered(now, from.ask, Ok(Reply::Done), out);
@@ -174,7 +173,7 @@ impl RedisOwner {
                 self.begin(now, from, Quest::Broadcast, Some((wanted, self.reachable())), out);
                 return Ok(None);
             }
-            Op::RoomOf { message, connection, rooms } => Quest::RoomOf { message, connection, rooms },
+            Op::FindMessageRoom { message, connection, rooms } => Quest::RoomOf { message, connection, rooms },
             Op::Connection(connection, op) => {
                 let node = connection.place().node;
                 if !self.reachable().contains(&node) {
@@ -237,8 +236,8 @@ impl RedisOwner {
         }
     }
 
-    pub(super) fn say(&mut self, channel: Text, body: Text) {
-        self.demands.push(Demand::Publish { channel, body });
+    pub(super) fn say(&mut self, channel: Bytes, body: Bytes) {
+        self.demands.push(RedisCommand::Publish { channel, body });
     }
 
     /// Another node has said something.
@@ -272,7 +271,7 @@ impl RedisOwner {
             Wanted::Incidents(sought) => {
                 return self.survey_shards(now, asker, Query::Incidents(sought.filter().into()), out);
             }
-            Wanted::Watched => return self.survey_shards(now, asker, Query::Watched, out),
+            Wanted::Watched => return self.survey_shards(now, asker, Query::Overview, out),
             Wanted::Totals => return self.survey_shards(now, asker, Query::Totals, out),
             Wanted::End(id, to, token, who) => {
                 let (connection, to, by) = (id.0, to.map(|to| to.0), Identity::from(who));
@@ -500,7 +499,7 @@ impl RedisOwner {
             None => Quest::Take(connection, SessionOp::Take { token: hash }),
             Some(to) => {
                 let first = recovery::connection_of(&token).unwrap_or(connection);
-                Quest::Take(first, SessionOp::Claim { token: hash, by: by.user_name(), from: connection, to })
+                Quest::Take(first, SessionOp::Transfer { token: hash, by: by.user_name(), from: connection, to })
             }
         };
         self.begin(now, from, quest, wanted, out);
@@ -572,7 +571,7 @@ impl Producing {
 /// An answer of this node's shards, for another node.
 fn part_of(reply: Result<Reply, Reject>) -> Part {
     match reply {
-        Ok(Reply::Pushed(Pushed { reached, .. })) => Part::Count(reached),
+        Ok(Reply::Pushed(PushResult { reached, .. })) => Part::Count(reached),
         Ok(Reply::Closed(count)) => Part::Count(count),
         Ok(Reply::Described(views)) => Part::Views(views.iter().map(Into::into).collect()),
         Ok(Reply::Registered(Some(connection))) => Part::Registered(Id(connection)),
@@ -583,7 +582,7 @@ fn part_of(reply: Result<Reply, Reject>) -> Part {
         Ok(Reply::PartialResult(PartialResult::Incidents(incidents))) => {
             Part::Incidents(incidents.iter().map(Into::into).collect())
         }
-        Ok(Reply::PartialResult(PartialResult::Watched(watched))) => Part::watched(&watched),
+        Ok(Reply::PartialResult(PartialResult::Overview(watched))) => Part::watched(&watched),
         Ok(Reply::PartialResult(PartialResult::Totals(totals))) => Part::totals(&totals),
         Ok(_) => Part::Done,
         Err(reject) => Part::refused(&reject),

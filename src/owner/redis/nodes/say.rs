@@ -9,10 +9,10 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
+use crate::domain::client_query::{IncidentFilter, IncidentKind};
 use crate::domain::connection::{ConnectionOp, ConnectionView};
 use crate::domain::event::Direct;
-use crate::domain::monitoring::{Figures, Incident, SessionStats, Totals, Watched};
-use crate::domain::question::{Filter, Happening};
+use crate::domain::monitoring::{Figures, Incident, OverviewParts, SessionStats, Totals};
 use crate::domain::reject::{Code, Reject};
 use crate::owner::redis::wire::{Id, Letter, Uuid2, Who};
 
@@ -95,7 +95,7 @@ pub(super) enum Part {
     Refused(Box<str>, Box<str>),
 }
 
-/// Which incidents; see [`Filter`].
+/// Which incidents; see [`IncidentFilter`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Sought(Option<usize>, Option<Box<str>>, Option<Box<str>>, Option<IpAddr>);
 
@@ -134,7 +134,7 @@ impl Wanted {
         let id = Id(connection);
         match op {
             ConnectionOp::Describe => Self::Describe(id),
-            ConnectionOp::Equip { user, device } => Self::Equip(id, (*user).into(), device),
+            ConnectionOp::SetDevice { user, device } => Self::Equip(id, (*user).into(), device),
             ConnectionOp::Close { by } => Self::Close(id, Who::from(&by)),
         }
     }
@@ -144,7 +144,7 @@ impl Wanted {
         Some(match self {
             Self::Describe(id) => (id.0, ConnectionOp::Describe),
             Self::Equip(id, user, device) => {
-                (id.0, ConnectionOp::Equip { user: (**user).into(), device: device.clone() })
+                (id.0, ConnectionOp::SetDevice { user: (**user).into(), device: device.clone() })
             }
             Self::Close(id, who) => (id.0, ConnectionOp::Close { by: Identity::from(who.clone()) }),
             _ => return None,
@@ -192,7 +192,7 @@ impl Part {
     }
 
     /// What has been seen of connections.
-    pub(super) fn watched(watched: &Watched) -> Self {
+    pub(super) fn watched(watched: &OverviewParts) -> Self {
         let (addresses, agents, recent) = watched.parts();
         let agents = agents.into_iter().map(|(agent, count)| ((*agent).into(), count)).collect();
         Self::Watched(addresses, agents, recent.iter().map(Happened::from).collect())
@@ -215,23 +215,27 @@ pub(super) fn totals(counted: [u64; 11]) -> Totals {
 }
 
 /// What another node has seen of connections.
-pub(super) fn watched(addresses: Vec<(IpAddr, u64)>, agents: Vec<(Box<str>, u64)>, recent: Vec<Happened>) -> Watched {
+pub(super) fn watched(
+    addresses: Vec<(IpAddr, u64)>,
+    agents: Vec<(Box<str>, u64)>,
+    recent: Vec<Happened>,
+) -> OverviewParts {
     let agents = agents.into_iter().map(|(agent, count)| (agent.into(), count)).collect();
-    Watched::from_parts(addresses, agents, recent.into_iter().filter_map(Happened::incident).collect())
+    OverviewParts::from_parts(addresses, agents, recent.into_iter().filter_map(Happened::incident).collect())
 }
 
-impl From<&Filter<'_>> for Sought {
-    fn from(filter: &Filter<'_>) -> Self {
+impl From<&IncidentFilter<'_>> for Sought {
+    fn from(filter: &IncidentFilter<'_>) -> Self {
         let user = filter.user.as_deref().map(Into::into);
         Self(filter.limit, filter.kind.map(|kind| kind.as_str().into()), user, filter.address)
     }
 }
 
 impl Sought {
-    pub(super) fn filter(&self) -> Filter<'static> {
+    pub(super) fn filter(&self) -> IncidentFilter<'static> {
         let Self(limit, kind, user, address) = self.clone();
-        let kind = kind.as_deref().and_then(Happening::parse);
-        Filter { limit, kind, user: user.map(|user| user.into_string().into()), address }
+        let kind = kind.as_deref().and_then(IncidentKind::parse);
+        IncidentFilter { limit, kind, user: user.map(|user| user.into_string().into()), address }
     }
 }
 
@@ -254,7 +258,7 @@ impl Happened {
     pub(super) fn incident(self) -> Option<Incident> {
         let name = |text: Option<Box<str>>| text.map(Name::from);
         Some(Incident {
-            kind: Happening::parse(&self.k)?,
+            kind: IncidentKind::parse(&self.k)?,
             connection: self.c.map(|id| id.0),
             user: name(self.u),
             address: self.a,
@@ -303,7 +307,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
 
     fn again<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> T {
         serde_json::from_slice(&serde_json::to_vec(value).expect("JSON")).expect("the same")
@@ -311,7 +315,7 @@ mod tests {
 
     fn connections() -> impl Strategy<Value = ConnectionId> {
         (any::<u16>(), any::<u8>(), 0..1_u32 << 24, any::<[u8; 12]>())
-            .prop_map(|(node, shard, slot, nonce)| ConnectionId::new(Place { node, shard, slot }, nonce))
+            .prop_map(|(node, shard, slot, nonce)| ConnectionId::new(ConnectionPlace { node, shard, slot }, nonce))
     }
 
     fn names() -> impl Strategy<Value = Option<Name>> {
@@ -327,7 +331,7 @@ mod tests {
             address in any::<IpAddr>(),
             at in any::<u64>(),
         ) {
-            let kind = Happening::ALL[kind];
+            let kind = IncidentKind::ALL[kind];
             let incident = Incident { kind, connection, user, address, user_agent, at, reason };
             prop_assert_eq!(again(&Happened::from(&incident)).incident(), Some(incident));
         }
@@ -368,8 +372,8 @@ mod tests {
             user in any::<Option<String>>(),
             address in any::<Option<IpAddr>>(),
         ) {
-            let kind = kind.map(|kind| Happening::ALL[kind]);
-            let filter = Filter { limit, kind, user: user.map(Into::into), address };
+            let kind = kind.map(|kind| IncidentKind::ALL[kind]);
+            let filter = IncidentFilter { limit, kind, user: user.map(Into::into), address };
             prop_assert_eq!(again(&Sought::from(&filter)).filter(), filter);
         }
     }
