@@ -101,15 +101,22 @@ impl Chat {
                 Err(tungstenite::Error::Io(error)) if is_timeout(error.kind()) => {}
                 Err(_) => return Ok(End::Lost),
             }
-            while is_joined {
-                match lines.try_recv() {
-                    Ok(line) => {
-                        let message = json!({ "type": "message", "roomId": self.room, "content": line });
-                        socket.send(Message::text(message.to_string()))?;
-                    }
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return close(socket),
+            if is_joined && !self.send_lines(&mut socket, lines)? {
+                return close(socket);
+            }
+        }
+    }
+
+    /// Sends the lines that have been typed; whether more may come.
+    fn send_lines(&self, socket: &mut WebSocket<TcpStream>, lines: &Receiver<String>) -> Result<bool, Box<dyn Error>> {
+        loop {
+            match lines.try_recv() {
+                Ok(line) => {
+                    let message = json!({ "type": "message", "roomId": self.room, "content": line });
+                    socket.send(Message::text(message.to_string()))?;
                 }
+                Err(TryRecvError::Empty) => return Ok(true),
+                Err(TryRecvError::Disconnected) => return Ok(false),
             }
         }
     }
