@@ -4,6 +4,8 @@
 //! between the operating system and the queues is sans-IO: bytes, time and randomness come in as arguments, so a
 //! simulator can run many shards in one thread and replay any run from its seed.
 //!
+//! `docs/architecture.md` has the glossary, the threads and queues, and the paths of a message.
+//!
 //! # The map
 //!
 //! A module imports only from rows below its own, and two modules in one row are blind to each other; a test holds the

@@ -186,3 +186,31 @@ fn play_with_floor(
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words of a command as a shell splits them, as far as the documents need it.
+    fn words(command: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (at, part) in command.split('\'').enumerate() {
+            match at % 2 {
+                1 => words.push(part.to_owned()),
+                _ => words.extend(part.split_whitespace().map(str::to_owned)),
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn commands_in_the_documents_are_understood() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance.md");
+        let text = std::fs::read_to_string(path).expect("the document").replace("\\\n", " ");
+        let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("target/release/")).collect();
+        assert!(commands.len() >= 10, "{} commands found", commands.len());
+        for command in commands.into_iter().filter(|command| !command.contains("--help")) {
+            Arguments::try_parse_from(words(command)).unwrap_or_else(|error| panic!("{command}: {error}"));
+        }
+    }
+}
