@@ -23,7 +23,7 @@ pub(crate) static WRONG: Script = Script { name: "wrong", source: "return redis.
 
 /// See the module.
 pub(crate) struct Desk {
-    carrier: RedisClient,
+    client: RedisClient,
     next: u32,
     pub(crate) answers: BTreeMap<u32, Result<Bytes, CallError>>,
     pub(crate) published: Vec<(String, String)>,
@@ -37,9 +37,9 @@ pub(crate) fn with_desk(url: &str, test: impl AsyncFnOnce(Desk)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let address = RedisAddress::parse(url).expect("an address");
-        let carrier = RedisClient::start(&address, vec![&APPEND, &ADD, &WRONG], (*b"probe").into(), [1, 2]);
+        let client = RedisClient::start(&address, vec![&APPEND, &ADD, &WRONG], (*b"probe").into(), [1, 2]);
         let (answers, following) = (BTreeMap::new(), BTreeMap::new());
-        let mut desk = Desk { carrier, next: 0, answers, published: Vec::new(), following, states: Vec::new() };
+        let mut desk = Desk { client, next: 0, answers, published: Vec::new(), following, states: Vec::new() };
         desk.until("a connection", |desk| desk.is_good()).await;
         test(desk).await;
     });
@@ -55,21 +55,21 @@ impl Desk {
         self.next += 1;
         let keys = smallvec![key.as_bytes().into()];
         let arguments = vec![argument.as_bytes().into()];
-        self.carrier.carry(RedisCommand::ScriptCall(ScriptCall { ticket: self.next, script, keys, arguments }));
+        self.client.send(RedisCommand::ScriptCall(ScriptCall { ticket: self.next, script, keys, arguments }));
         self.next
     }
 
     pub(crate) fn follow(&self, channel: &str) {
-        self.carrier.carry(RedisCommand::Subscribe(channel.as_bytes().into()));
+        self.client.send(RedisCommand::Subscribe(channel.as_bytes().into()));
     }
 
     pub(crate) fn leave(&self, channel: &str) {
-        self.carrier.carry(RedisCommand::Unsubscribe(channel.as_bytes().into()));
+        self.client.send(RedisCommand::Unsubscribe(channel.as_bytes().into()));
     }
 
     pub(crate) fn publish(&self, channel: &str, body: &str) {
         let (channel, body) = (channel.as_bytes().into(), body.as_bytes().into());
-        self.carrier.carry(RedisCommand::Publish { channel, body });
+        self.client.send(RedisCommand::Publish { channel, body });
     }
 
     /// Waits until `is_so`, and says `what` when that does not come about.
@@ -77,7 +77,7 @@ impl Desk {
         let until = Instant::now() + PATIENCE;
         while !is_so(self) {
             let mut heard = Vec::new();
-            if timeout_at(until, self.carrier.hear(&mut heard, 1_000)).await.is_err() {
+            if timeout_at(until, self.client.receive(&mut heard, 1_000)).await.is_err() {
                 panic!("{what}: not within {PATIENCE:?}");
             }
             heard.into_iter().for_each(|heard| self.hear(heard));

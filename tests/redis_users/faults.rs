@@ -6,7 +6,6 @@ use switchboard::domain::presence::Parting;
 use switchboard::domain::reject::Code;
 use switchboard::message::Requester;
 use switchboard::message::redis::{RedisEvent, RedisState};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::redis::KeySchema;
 
 use crate::world::{GRACE_MS, Heard, World, id, rules, who};

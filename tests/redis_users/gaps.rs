@@ -3,7 +3,6 @@
 use switchboard::domain::op::{Op, Reply, RoomOp, SendMessage};
 use switchboard::message::redis::RedisState;
 use switchboard::message::{Outgoing, Requester, ShardMessage};
-use switchboard::owner::OwnerContract;
 
 use crate::world::{World, content, id, rules};
 

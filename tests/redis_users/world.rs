@@ -15,7 +15,6 @@ use switchboard::domain::quota::{QuotaGrant, Rates};
 use switchboard::domain::reject::Reject;
 use switchboard::message::redis::RedisState;
 use switchboard::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, UpdateReach};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::redis::{KeySchema, RedisSettings};
 
 use crate::support::redis::{Node, RedisServer};

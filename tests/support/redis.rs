@@ -12,7 +12,6 @@ use switchboard::base::time::Now;
 use switchboard::domain::op::{Op, Rules};
 use switchboard::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, ScriptCall};
 use switchboard::message::{BRIDGE, Outgoing, Requester};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::redis::{RedisOwner, RedisSettings};
 
 use super::directory::Directory;
@@ -229,7 +228,7 @@ impl Node {
                 if own.is_empty() {
                     break;
                 }
-                own.into_iter().for_each(|(_, mail)| self.authority.mail(now, mail, out));
+                own.into_iter().for_each(|(_, mail)| self.authority.handle(now, mail, out));
             }
         }
     }

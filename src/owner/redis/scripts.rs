@@ -1,23 +1,52 @@
-//! The scripts, one for each op, and the table of them.
+//! The Lua scripts: one for each operation that reads or changes state in Redis. [`schema`] generates their constants.
 
 use crate::message::redis::Script;
+use crate::owner::redis::schema::{self, utf8};
 
+/// Defines a script of the name's file. It begins with the constants and the preludes of its kind.
 macro_rules! scripts {
-    ($($(#[$meta:meta])* $id:ident = $kind:ident $name:literal;)*) => {
+    ($list:ident: $($(#[$meta:meta])* $id:ident = $kind:ident $name:literal;)*) => {
         $(
             $(#[$meta])*
             pub static $id: Script = Script {
                 name: $name,
-                source: concat!(prelude!($kind), include_str!(concat!("lua/", $name, ".lua"))),
+                source: {
+                    const PRELUDE: &str = prelude!($kind);
+                    const OWN: &str = include_str!(concat!("lua/", $name, ".lua"));
+                    const CONSTANTS: [u8; schema::length(constants!($kind))] = schema::joined(constants!($kind));
+                    const LENGTH: usize = CONSTANTS.len() + PRELUDE.len() + OWN.len();
+                    const CONSTANTS_TEXT: &str = utf8(&CONSTANTS);
+                    static SOURCE: [u8; LENGTH] = schema::joined(&[CONSTANTS_TEXT, PRELUDE, OWN]);
+                    utf8(&SOURCE)
+                },
             };
         )*
 
-        /// All of them.
-        pub static ALL: &[&Script] = &[$(&$id),*];
+        /// The scripts of this list.
+        pub static $list: &[&Script] = &[$(&$id),*];
     };
 }
 
-/// What scripts of a kind begin with.
+/// Constants of a kind of script.
+macro_rules! constants {
+    (send) => {
+        schema::ROOM_CONSTANTS
+    };
+    (room) => {
+        schema::ROOM_CONSTANTS
+    };
+    (user) => {
+        schema::USER_CONSTANTS
+    };
+    (session) => {
+        schema::SESSION_CONSTANTS
+    };
+    (node) => {
+        schema::NODE_CONSTANTS
+    };
+}
+
+/// Functions that all scripts of a kind share.
 macro_rules! prelude {
     (send) => {
         concat!(include_str!("lua/prelude.lua"), include_str!("lua/usual_send.lua"), include_str!("lua/room.lua"))
@@ -29,11 +58,14 @@ macro_rules! prelude {
         concat!(include_str!("lua/prelude.lua"), include_str!("lua/user.lua"))
     };
     (session) => {
-        include_str!("lua/prelude.lua")
+        concat!(include_str!("lua/prelude.lua"), include_str!("lua/session.lua"))
+    };
+    (node) => {
+        concat!(include_str!("lua/prelude.lua"), include_str!("lua/nodes/prelude.lua"))
     };
 }
 
-scripts! {
+scripts! { ALL:
     /// [`crate::domain::op::RoomOp::Create`].
     CREATE = room "create";
     /// [`crate::domain::op::RoomOp::Join`].
@@ -74,13 +106,13 @@ scripts! {
     ROSTER = room "roster";
     /// [`crate::domain::op::RoomOp::Close`].
     CLOSE = room "close";
-    /// How a user is, for a room's members.
+    /// Publishes a message to the members of a room, outside the room's order.
     ANNOUNCE = room "announce";
-    /// How many members or users a room has, told to all at most once in a while.
+    /// Publishes the number of members or users of a room, or returns the users.
     COUNT = room "count";
-    /// What a node has missed of a room.
+    /// Events that a node has missed.
     SINCE = room "since";
-    /// The members of a node that is no more have left.
+    /// Removes the members of a dead node.
     PURGE = room "purge";
     /// [`crate::domain::op::UserOp::Attach`].
     ATTACH = user "attach";
@@ -104,19 +136,19 @@ scripts! {
     WITHDRAW_REGISTRATION = user "withdraw_registration";
     /// [`crate::domain::op::UserOp::SpendRest`].
     SPEND_REST = user "spend_rest";
-    /// Credits of a user's allowance are drawn, or given back.
+    /// Draws credits of a user's quota, or gives them back.
     LEASE = user "lease";
-    /// A user takes part in rooms, or does no longer.
+    /// Adds rooms to a user's room list, or removes them.
     ENROLL = user "enroll";
-    /// The rooms that a user takes part in.
+    /// Returns a user's room list.
     ROOMS_OF = user "rooms_of";
-    /// A connection of a user has a message that was sent to them.
+    /// Removes a direct message that a connection has received.
     STRIKE = user "strike";
-    /// A user did not come back in time.
+    /// Sets a user offline after the grace period.
     GO_OFFLINE = user "go_offline";
-    /// What a user has on one node is said anew.
+    /// Replaces the connections of a user on one node.
     RESTORE_USER = user "restore_user";
-    /// A node is no more.
+    /// Removes the connections of a user on a dead node.
     PURGE_USER = user "purge_user";
     /// [`crate::domain::recovery::SessionOp::Keep`].
     KEEP = session "keep";
@@ -130,15 +162,43 @@ scripts! {
     DROP = session "drop";
 }
 
+scripts! { OF_NODES:
+    /// Gives a number to a new node.
+    CLAIM_NODE = node "nodes/claim";
+    /// Renews the lease of a node.
+    RENEW = node "nodes/renew";
+    /// Shortens the lease of a node that stops.
+    PART = node "nodes/part";
+    /// Makes a node the collector of a dead one.
+    REAP = node "nodes/reap";
+    /// Frees the number of a dead node.
+    BURY = node "nodes/bury";
+    /// Adds and removes the places of a node.
+    NOTE = node "nodes/note";
+    /// Adds rooms to the room list, or removes them.
+    ENLIST = node "nodes/enlist";
+    /// Returns the room list.
+    LISTED = node "nodes/listed";
+    /// Returns places of a dead node.
+    LEFT = node "nodes/left";
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_script_says_what_it_mirrors() {
+    fn every_script_of_a_domain_operation_names_the_file_it_mirrors() {
         for script in ALL {
             let head = format!("\n-- {}: mirrors domain/", script.name);
             assert!(script.source.contains(&head), "{}", script.name);
         }
+    }
+
+    #[test]
+    fn constants_are_those_of_the_limits() {
+        let constants = schema::ROOM_CONSTANTS.concat();
+        assert!(constants.starts_with("local JOINED_ROOM_IDLE_MS = 60000\nlocal MADE_ROOM_IDLE_MS = 86400000\n"));
+        assert!(JOIN.source.starts_with(&constants) && JOIN.source.contains("\n-- join: mirrors"));
     }
 }

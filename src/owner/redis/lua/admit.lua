@@ -1,27 +1,29 @@
 -- admit: mirrors domain/membership.rs
--- ARGV: 5 user, 6 1 if an admin, 7 participants that a room takes, then the members to be.
+-- A user becomes a participant, and their connections become members.
+-- Arguments from 7 on: the future members.
+local user_id, is_admin = ARGV[5], ARGV[6]
 local why = open()
 if why then return refuse(why) end
-if not admits(ARGV[5], ARGV[6]) then return refuse('private') end
-local is_known = not room.made or call('ZSCORE', A, ARGV[5])
-if not is_known and call('ZCARD', A) >= tonumber(ARGV[7]) then return refuse('participants_full') end
+if not admits(user_id, is_admin) then return refuse('private') end
+local is_known = not room.made or call('ZSCORE', participants_key, user_id)
+if not is_known and call('ZCARD', participants_key) >= PARTICIPANTS_MAX then return refuse('participants_full') end
 touch()
-for at = 8, #ARGV do
+for at = 7, #ARGV do
   local seat = cjson.decode(ARGV[at])
-  if call('HEXISTS', M, seat.c) == 0 then
-    local answer, refused = join(seat, ARGV[6])
+  if call('HEXISTS', members_key, seat.c) == 0 then
+    local answer, refused = join(seat, is_admin)
     if not answer then
       rest()
       return done('"x":"' .. refused .. '"')
     end
-    tell('@' .. seat.c, '{"you":{"e":"' .. room.e .. '",' .. answer .. '}}')
-    hand(seat, '{"enter":{"e":"' .. room.e .. '","n":' .. room.n .. ',"s":' .. room.s ..
-      ',"z":' .. room.zi .. '}}')
+    tell('@' .. seat.c, '{"you":{"e":"' .. room.epoch .. '",' .. answer .. '}}')
+    hand(seat, '{"enter":{"e":"' .. room.epoch .. '","n":' .. room.number .. ',"s":' .. room.seq ..
+      ',"z":' .. room.generation .. '}}')
   end
 end
 if not is_known then
-  local last = call('ZRANGE', A, -1, -1, 'WITHSCORES')[2]
-  call('ZADD', A, (tonumber(last) or 0) + 1, ARGV[5])
+  local last = call('ZRANGE', participants_key, -1, -1, 'WITHSCORES')[2]
+  call('ZADD', participants_key, (tonumber(last) or 0) + 1, user_id)
 end
 rest()
 return done('"r":1')

@@ -1,5 +1,6 @@
 -- drop: mirrors domain/recovery.rs
--- ARGV: 4 what opens it, 5 how long it is remembered that it was used up, in milliseconds.
-if string.match(call('GET', K) or '', '^%S+') == ARGV[4] then call('DEL', K) end
-call('SET', K .. ':t', string.format('%s %.0f', ARGV[4], now + ARGV[5]), 'PX', ARGV[5])
+-- Removes the session, and remembers that the token was used.
+local token = ARGV[4]
+if string.match(call('GET', key) or '', '^%S+') == token then call('DEL', key) end
+call('SET', key .. ':t', string.format('%s %.0f', token, now + SESSION_TAKEN_MS), 'PX', SESSION_TAKEN_MS)
 return '{}'

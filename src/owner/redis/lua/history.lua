@@ -1,6 +1,7 @@
 -- history: mirrors domain/history.rs
--- ARGV: 5 connection, 6 after which number, or empty for the newest, 7 how many.
+-- A page of the log: after a number, or the newest if `after` is nil.
+local connection, after, limit = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local why = open()
 if why then return refuse(why) end
-if call('HEXISTS', M, ARGV[5]) == 0 then return refuse('not_in_room') end
-return done(page(tonumber(ARGV[6]), tonumber(ARGV[7])))
+if call('HEXISTS', members_key, connection) == 0 then return refuse('not_in_room') end
+return done(page(after, limit))

@@ -1,7 +1,8 @@
 -- look: mirrors domain/user.rs
+-- Presence of the user.
 read()
-if not user.w then return refuse('user') end
-if not user.here then return '{"w":' .. user.w .. ',"t":' .. (user.t or now) .. '}' end
+if not user.identity then return refuse('user') end
+if not user.here then return '{"w":' .. user.identity .. ',"t":' .. (user.last_seen or now) .. '}' end
 local ids = connections()
-local newest = #ids > 0 and ',"b":' .. user.b .. ',"c":["' .. ids[#ids] .. '"]' or ''
-return '{"w":' .. user.w .. ',"s":"' .. user.s .. '","l":' .. last_seen() .. ',"k":' .. #ids .. newest .. '}'
+local newest = #ids > 0 and ',"b":' .. user.connected_at .. ',"c":["' .. ids[#ids] .. '"]' or ''
+return '{"w":' .. user.identity .. ',"s":"' .. user.status .. '","l":' .. last_seen() .. ',"k":' .. #ids .. newest .. '}'

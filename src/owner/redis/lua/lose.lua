@@ -1,7 +1,8 @@
 -- lose: mirrors domain/recovery.rs
--- ARGV: 5 connection. Who is lost types no longer, whether or not it returns.
+-- A member's connection was lost: its typing indicator ends, whether or not it returns.
+local connection = ARGV[5]
 local why = open()
 if why then return refuse(why) end
 touch()
-stop_typing(ARGV[5], ARGV[5])
+stop_typing(connection, connection)
 return done('"r":1', true)

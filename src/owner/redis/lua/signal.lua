@@ -1,12 +1,13 @@
 -- signal: mirrors domain/signaling.rs
--- ARGV: 5 connection, 6 its own peer id or empty, 7 the peer addressed, 8 what kind, 9 the body, as JSON text.
+-- A signaling message to a member. `own_peer`: the peer id that the sender gives as its own, or empty.
+local connection, own_peer, peer, kind, body = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local why = open()
 if why then return refuse(why) end
 touch()
-local seat, text = seat_of(ARGV[5])
+local seat, text = seat_of(connection)
 if not seat then return refuse('not_in_room') end
-if ARGV[6] ~= '' and ARGV[6] ~= seat.c and name_of(seat) ~= ARGV[6] then return refuse('peer_mismatch') end
-local target, target_text = named(ARGV[7])
+if own_peer ~= '' and own_peer ~= seat.c and name_of(seat) ~= own_peer then return refuse('peer_mismatch') end
+local target, target_text = named(peer)
 if not target then return refuse('peer_not_found') end
-hand(target, '{"signal":{"p":' .. text .. ',"to":' .. target_text .. ',"y":"' .. ARGV[8] .. '","b":' .. ARGV[9] .. '}}')
+hand(target, '{"signal":{"p":' .. text .. ',"to":' .. target_text .. ',"y":"' .. kind .. '","b":' .. body .. '}}')
 return done('"r":1')

@@ -1,5 +1,6 @@
 -- strike: mirrors domain/user.rs
--- ARGV: 6 the id of a message that one of their connections has.
-call('ZREM', Q, ARGV[6])
-call('HDEL', D, ARGV[6])
+-- Removes a direct message that a connection has received.
+local id = ARGV[6]
+call('ZREM', waiting_key, id)
+call('HDEL', directs_key, id)
 return '{}'

@@ -1,9 +1,10 @@
 -- vanish: mirrors domain/membership.rs
--- ARGV: 5 connection.
+-- The membership of a connection ends.
+local connection = ARGV[5]
 local why = open()
 if why then return refuse('room_not_found') end
 touch()
-local seat, text = seat_of(ARGV[5])
+local seat, text = seat_of(connection)
 if seat then
   leave(seat, text)
   rest()

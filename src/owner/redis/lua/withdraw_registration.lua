@@ -1,7 +1,8 @@
 -- withdraw_registration: mirrors domain/registration.rs
--- ARGV: 6 the name.
+-- Removes a registered name without a connection.
+local name = ARGV[6]
 local names = registered()
-local known = names[ARGV[6]]
+local known = names[name]
 if not known or string.sub(known, 1, 1) ~= 'p' then return refuse('connection') end
-register(names, ARGV[6], nil)
+register(names, name, nil)
 return '{}'
