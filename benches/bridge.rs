@@ -21,14 +21,14 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 use redis::{Client, Connection};
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::Content;
 use switchboard::domain::op::{JoinRoom, Op, RoomOp, SendMessage};
 use switchboard::message::{Requester, ShardMessage};
 use switchboard::runtime::bridge::{self, Bridge, RedisAddress, RedisOptions};
-use switchboard::runtime::channel::{ChannelSender, Inbox, Parcel, mailbox, task_mailbox};
+use switchboard::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, channel, task_channel};
 use switchboard::runtime::clock::Clock;
 
 use support::stage;
@@ -108,7 +108,7 @@ struct Node {
     number: u16,
     bridge: Option<Bridge>,
     mail: ChannelSender,
-    inbox: Inbox,
+    inbox: ChannelReceiver,
     /// Questions that are not answered yet.
     asks: usize,
     /// Messages that members were told.
@@ -205,10 +205,10 @@ impl Scene {
     /// Takes what has come, or sleeps until something does.
     fn wait(&mut self) {
         let taken: usize = self.nodes.iter_mut().map(Node::read).sum();
-        if taken == 0 && self.nodes.iter().all(|node| node.inbox.fall_asleep()) {
+        if taken == 0 && self.nodes.iter().all(|node| node.inbox.prepare_sleep()) {
             self.poll.poll(&mut self.events, Some(Duration::from_millis(100))).expect("a wake-up");
         }
-        self.nodes.iter().for_each(|node| node.inbox.wake_up());
+        self.nodes.iter().for_each(|node| node.inbox.end_sleep());
     }
 
     fn reading(&mut self) -> Reading {
@@ -247,8 +247,8 @@ impl Node {
         let options = RedisOptions { address, ca_file: None, prefix: "sb:".to_owned(), keep_messages: 1_000 };
         let claimed = bridge::claim(options).expect("Redis is there");
         let number = claimed.node;
-        let (shard, inbox) = mailbox(poll, token).expect("a mailbox");
-        let (mail, own) = task_mailbox();
+        let (shard, inbox) = channel(poll, token).expect("a mailbox");
+        let (mail, own) = task_channel();
         let server = stage::settings(&["rooms.history=true"]).shard_options(usize::MAX);
         let bridge = claimed
             .start(own, Arc::new([shard, mail.clone()]), (server.rules, server.allowances.rates), Clock::start())
@@ -257,7 +257,7 @@ impl Node {
     }
 
     fn connection(&self, slot: usize) -> ConnectionId {
-        ConnectionId::new(Place { node: self.number, shard: 0, slot: slot as u32 }, [7; 12])
+        ConnectionId::new(ConnectionPlace { node: self.number, shard: 0, slot: slot as u32 }, [7; 12])
     }
 
     fn ask(&mut self, op: Op) {
@@ -268,7 +268,7 @@ impl Node {
     /// Takes what has come; how much.
     fn read(&mut self) -> usize {
         let mut taken = 0;
-        while let Some(Parcel::ShardMessage(mail)) = self.inbox.take() {
+        while let Some(ChannelItem::Message(mail)) = self.inbox.take() {
             taken += 1;
             match mail {
                 ShardMessage::Reply { reply, .. } => {

@@ -12,9 +12,9 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mio::{Events, Poll, Token};
 use switchboard::base::Name;
-use switchboard::dialect::packed::Packed;
+use switchboard::dialect::encoded_event::EncodedEvent;
 use switchboard::message::ShardMessage;
-use switchboard::runtime::channel::{ChannelSender, Inbox, Parcel, mailbox};
+use switchboard::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, channel};
 
 use support::brief;
 
@@ -22,92 +22,92 @@ use support::brief;
 const BATCH: u64 = 1_000;
 
 /// A thread's end of the mail: what it reads, and where it sleeps.
-struct Desk {
+struct ReceivingThread {
     poll: Poll,
     events: Events,
-    inbox: Inbox,
+    inbox: ChannelReceiver,
 }
 
-impl Desk {
+impl ReceivingThread {
     fn new() -> (ChannelSender, Self) {
         let poll = Poll::new().expect("a poll");
-        let (mailbox, inbox) = mailbox(&poll, Token(0)).expect("a mailbox");
-        (mailbox, Self { poll, events: Events::with_capacity(16), inbox })
+        let (sender, inbox) = channel(&poll, Token(0)).expect("a channel");
+        (sender, Self { poll, events: Events::with_capacity(16), inbox })
     }
 
     /// The next piece of mail, which is slept for if there is none.
-    fn wait(&mut self) -> Parcel {
+    fn wait(&mut self) -> ChannelItem {
         loop {
             if let Some(mail) = self.inbox.take() {
                 return mail;
             }
-            if self.inbox.fall_asleep() {
+            if self.inbox.prepare_sleep() {
                 self.poll.poll(&mut self.events, Some(Duration::from_secs(10))).expect("a wake-up");
             }
-            self.inbox.wake_up();
+            self.inbox.end_sleep();
         }
     }
 }
 
 /// What most mail between shards is: something for the members of a room.
-struct Letter {
+struct RoomMessage {
     room: Name,
-    packed: Arc<Packed>,
+    packed: Arc<EncodedEvent>,
 }
 
-impl Letter {
+impl RoomMessage {
     fn mail(&self) -> ShardMessage {
         ShardMessage::Publish { room: self.room.clone(), except: None, packed: self.packed.clone() }
     }
 }
 
 /// Another thread that keeps what it is told and answers each question by one message, until it is told to go.
-fn answer(mut desk: Desk, back: &ChannelSender) {
+fn answer(mut receiver: ReceivingThread, back: &ChannelSender) {
     loop {
-        match desk.wait() {
-            Parcel::ShardMessage(ShardMessage::Drain { window_ms: 0 }) => return,
-            drain @ Parcel::ShardMessage(ShardMessage::Drain { .. }) => back.send_parcel(drain),
+        match receiver.wait() {
+            ChannelItem::Message(ShardMessage::Drain { window_ms: 0 }) => return,
+            drain @ ChannelItem::Message(ShardMessage::Drain { .. }) => back.send_item(drain),
             mail => drop(black_box(mail)),
         }
     }
 }
 
 fn hops(criterion: &mut Criterion) {
-    let letter = Letter {
+    let message = RoomMessage {
         room: "standup".into(),
-        packed: Arc::new(Packed { raw: Box::new([0; 341]), seq: 0, droppable: false, for_peers: None }),
+        packed: Arc::new(EncodedEvent { raw: Box::new([0; 341]), seq: 0, droppable: false, for_peers: None }),
     };
     let question = || ShardMessage::Drain { window_ms: 1 };
-    let mut group = criterion.benchmark_group("mailbox");
+    let mut group = criterion.benchmark_group("channel");
 
-    let (own, mut desk) = Desk::new();
+    let (own, mut receiver) = ReceivingThread::new();
     group.bench_function("send and take, on one thread", |bencher| {
         bencher.iter(|| {
-            own.send(letter.mail());
-            black_box(desk.inbox.take())
+            own.send(message.mail());
+            black_box(receiver.inbox.take())
         });
     });
 
-    let (mailbox, other) = Desk::new();
+    let (channel, other) = ReceivingThread::new();
     thread::scope(|scope| {
         scope.spawn(|| answer(other, &own));
         group.bench_function("to another thread that sleeps, and back", |bencher| {
             bencher.iter(|| {
-                mailbox.send(question());
-                desk.wait()
+                channel.send(question());
+                receiver.wait()
             });
         });
         group.throughput(Throughput::Elements(BATCH));
         group.bench_function("a thousand to another thread", |bencher| {
             bencher.iter(|| {
                 for _ in 0..BATCH {
-                    mailbox.send(letter.mail());
+                    channel.send(message.mail());
                 }
-                mailbox.send(question());
-                desk.wait()
+                channel.send(question());
+                receiver.wait()
             });
         });
-        mailbox.send(ShardMessage::Drain { window_ms: 0 });
+        channel.send(ShardMessage::Drain { window_ms: 0 });
     });
     group.finish();
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
-use switchboard::dialect::packed::Packed;
+use switchboard::dialect::encoded_event::EncodedEvent;
 use switchboard::dialect::raw;
 use switchboard::domain::access::{Identity, Roles};
-use switchboard::domain::command::{MediaState, Receipt, Signal, Status};
-use switchboard::domain::event::{Content, Departure, Direct, Event, Joined, Message, Peer, PeerName, Signaled};
+use switchboard::domain::command::{MediaState, ReceiptKind, Signal, Status};
+use switchboard::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Signaled};
 use switchboard::domain::op::Sent;
 use switchboard::domain::reject::Reject;
 use uuid::Uuid;
@@ -34,12 +34,12 @@ fn alice() -> Identity {
 }
 
 fn connection(slot: u32) -> ConnectionId {
-    ConnectionId::new(Place { node: 0, shard: 0, slot }, Rng::from_seed(u64::from(slot)).nonce())
+    ConnectionId::new(ConnectionPlace { node: 0, shard: 0, slot }, Rng::from_seed(u64::from(slot)).nonce())
 }
 
-fn peer(slot: u32) -> Peer {
+fn peer(slot: u32) -> PeerView {
     let media = MediaState { audio: true, ..MediaState::default() };
-    Peer { name: PeerName::Own(connection(slot)), display_name: None, identity: alice(), media }
+    PeerView { name: PeerName::Own(connection(slot)), display_name: None, identity: alice(), media }
 }
 
 fn joined(peers: u32) -> Joined {
@@ -86,8 +86,8 @@ fn events() -> Vec<(&'static str, Event)> {
     vec![
         ("room-joined, 10 peers", Event::Joined(Box::new(joined(10)))),
         ("room-joined, 500 peers", Event::Joined(Box::new(joined(500)))),
-        ("room-left", Event::Left { room: room(), cause: Departure::Left }),
-        ("disconnect from a room", Event::Left { room: room(), cause: Departure::Replaced }),
+        ("room-left", Event::Left { room: room(), cause: LeaveCause::Left }),
+        ("disconnect from a room", Event::Left { room: room(), cause: LeaveCause::Replaced }),
         ("peer-joined", Event::PeerJoined { room: room(), peer: peer(1) }),
         ("peer-left", Event::PeerLeft { room: room(), peer: PeerName::Own(connection(1)), identity: alice() }),
         ("room-stats", Event::Stats { room: room(), participant_count: 1234 }),
@@ -100,7 +100,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("message of 16384", message(16_384)),
         ("message to a user", Event::Direct(Arc::new(direct))),
         ("typing", Event::Typing { room: room(), by: alice(), is_typing: true }),
-        ("read-receipt", Event::Receipt { room: room(), message: MESSAGE_ID, by: alice(), kind: Receipt::Read }),
+        ("read-receipt", Event::Receipt { room: room(), message: MESSAGE_ID, by: alice(), kind: ReceiptKind::Read }),
         ("presence", Event::Presence { user: "user-0123456789".into(), status: Status::Away, last_seen: NOW.wall }),
         ("room-closed", Event::Closed { room: room(), reason: "closed by host".into() }),
     ]
@@ -122,7 +122,7 @@ fn tell(criterion: &mut Criterion) {
         });
         group.bench_function(format!("Packed::new/{name}"), |bencher| {
             let mut draft = Vec::new();
-            bencher.iter(|| Packed::new(black_box(&event), NOW, &mut draft));
+            bencher.iter(|| EncodedEvent::new(black_box(&event), NOW, &mut draft));
         });
         group.finish();
     }

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use switchboard::codec::http::{HeadLimits, HeadScan, parse_head};
-use switchboard::codec::ws::{Handshake, HandshakeError, encode_switching_protocols};
+use switchboard::codec::ws::{UpgradeError, UpgradeRequest, encode_switching_protocols};
 
 /// What a browser sends to open a WebSocket, with a cookie and a token.
 const UPGRADE: &[u8] = b"GET /ws?room=standup HTTP/1.1\r\n\
@@ -47,7 +47,7 @@ fn heads(criterion: &mut Criterion) {
         let (head, _) = parsed.expect("a whole head");
         let mut out = Vec::with_capacity(1024);
         bencher.iter(|| {
-            let handshake = Handshake {
+            let handshake = UpgradeRequest {
                 method: head.method,
                 version: head.version,
                 upgrade: head.header("upgrade"),
@@ -58,7 +58,7 @@ fn heads(criterion: &mut Criterion) {
             out.clear();
             let accept = black_box(handshake).check()?;
             encode_switching_protocols(&mut out, &accept, None, None);
-            Ok::<usize, HandshakeError>(black_box(&out).len())
+            Ok::<usize, UpgradeError>(black_box(&out).len())
         });
     });
     group.bench_function("a head in pieces of 32 bytes", |bencher| {

@@ -7,14 +7,14 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, Signal};
 use switchboard::domain::event::Content;
 use switchboard::domain::op::{
-    Context, Fact, JoinRoom, LogTerms, RelaySignal, Reply, RoomOp, Rules, Scope, SendMessage,
+    AddressedEvent, JoinRoom, LogTerms, OpContext, RelaySignal, Reply, RoomOp, RoomRules, Scope, SendMessage,
 };
 use switchboard::domain::record::Record;
 use switchboard::domain::reject::Reject;
@@ -24,7 +24,7 @@ use support::{brief, requests};
 
 const NOW: Now = Now { mono: 1_000, wall: 1_750_000_000_000 };
 
-const RULES: Rules = Rules {
+const RULES: RoomRules = RoomRules {
     announce_limit: 500,
     max_participants: 0,
     has_store: true,
@@ -41,7 +41,7 @@ const RULES: Rules = Rules {
 struct Keeper {
     room: Room,
     rng: Rng,
-    facts: Vec<Fact>,
+    events: Vec<AddressedEvent>,
     records: Vec<Record>,
     members: Vec<ConnectionId>,
 }
@@ -49,11 +49,12 @@ struct Keeper {
 impl Keeper {
     /// A room with so many members, the last of whom goes by a name of its own choice.
     fn new(members: usize) -> Self {
-        let (mut rng, mut facts, mut records) = (Rng::from_seed(1), Vec::new(), Vec::new());
-        let mut context = Context { now: NOW, rng: &mut rng, rules: &RULES, facts: &mut facts, records: &mut records };
+        let (mut rng, mut events, mut records) = (Rng::from_seed(1), Vec::new(), Vec::new());
+        let mut context =
+            OpContext { now: NOW, rng: &mut rng, rules: &RULES, events: &mut events, records: &mut records };
         let room = Room::new(requests::ROOM.into(), &identity(0), None, LogTerms::default(), &mut context);
         let members: Vec<ConnectionId> = (0..members as u32).map(|slot| connection(slot, &mut rng)).collect();
-        let mut keeper = Self { room, rng, facts, records, members };
+        let mut keeper = Self { room, rng, events, records, members };
         for at in 0..keeper.members.len() {
             let peer = (at + 1 == keeper.members.len()).then(|| "the-last".into());
             assert!(keeper.apply(join(keeper.members[at], at, peer)).is_ok());
@@ -63,10 +64,10 @@ impl Keeper {
 
     /// Applies one act, as the room's keeper does, and drops what it made known.
     fn apply(&mut self, op: RoomOp) -> Result<Reply, Reject> {
-        let (facts, records) = (&mut self.facts, &mut self.records);
-        let mut context = Context { now: NOW, rng: &mut self.rng, rules: &RULES, facts, records };
+        let (events, records) = (&mut self.events, &mut self.records);
+        let mut context = OpContext { now: NOW, rng: &mut self.rng, rules: &RULES, events, records };
         let reply = self.room.apply(op, &mut context);
-        black_box(&mut self.facts).clear();
+        black_box(&mut self.events).clear();
         black_box(&mut self.records).clear();
         reply
     }
@@ -77,7 +78,7 @@ fn identity(at: usize) -> Identity {
 }
 
 fn connection(slot: u32, rng: &mut Rng) -> ConnectionId {
-    ConnectionId::new(Place { node: 0, shard: 0, slot }, rng.nonce())
+    ConnectionId::new(ConnectionPlace { node: 0, shard: 0, slot }, rng.nonce())
 }
 
 fn join(connection: ConnectionId, at: usize, peer: Option<Name>) -> RoomOp {
@@ -86,7 +87,7 @@ fn join(connection: ConnectionId, at: usize, peer: Option<Name>) -> RoomOp {
 }
 
 fn media(connection: ConnectionId) -> RoomOp {
-    RoomOp::Media { connection, peer: None, media: MediaState { audio: true, ..MediaState::default() } }
+    RoomOp::SetMedia { connection, peer: None, media: MediaState { audio: true, ..MediaState::default() } }
 }
 
 fn message(connection: ConnectionId, bytes: usize) -> RoomOp {
@@ -97,7 +98,7 @@ fn message(connection: ConnectionId, bytes: usize) -> RoomOp {
 
 fn offer(connection: ConnectionId, to: &str) -> RoomOp {
     let body = format!("\"{}\"", "a".repeat(2048)).into();
-    RoomOp::Signal(Box::new(RelaySignal { connection, from: None, to: to.into(), signal: Signal::Offer, body }))
+    RoomOp::RelaySignal(Box::new(RelaySignal { connection, from: None, to: to.into(), signal: Signal::Offer, body }))
 }
 
 /// One act again and again, in rooms of several sizes. Making it, and dropping its answer, is not counted.
@@ -105,7 +106,7 @@ fn acts(criterion: &mut Criterion) {
     type Make = fn(ConnectionId, ConnectionId) -> RoomOp;
     let acts: [(&str, Make); 5] = [
         ("message of 128", |connection, _| message(connection, 128)),
-        ("typing, said again", |connection, _| RoomOp::Typing { connection, is_typing: true }),
+        ("typing, said again", |connection, _| RoomOp::SetTyping { connection, is_typing: true }),
         ("media", |connection, _| media(connection)),
         ("offer to a connection's id", |connection, other| offer(connection, other.text().as_str())),
         ("offer to a chosen peer id", |connection, _| offer(connection, "the-last")),

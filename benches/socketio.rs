@@ -5,26 +5,28 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use switchboard::codec::engineio::{
-    Data, Form, Limits as PayloadLimits, Payload, PayloadWriter, Version, decode_text, encode_text,
+    Form, PacketData, Payload, PayloadLimits, PayloadWriter, Version, decode_text, encode_text,
 };
-use switchboard::codec::socketio::{Content, Decoder, Limits, Target, begin_event};
+use switchboard::codec::socketio::{
+    PacketContent, PacketTarget, SocketIoDecoder, SocketIoLimits as Limits, begin_event,
+};
 
 const EVENT: &str = r#"42/chat,17["message:send",{"chatId":"room-1234567890","content":"Hello, how are you today? Shall we meet at eight?","type":"text"}]"#;
 
 const PAYLOAD_PACKETS: usize = 16;
 
 /// Reads one message; the bytes of its arguments.
-fn read(decoder: &mut Decoder, text: &str, scratch: &mut Vec<u8>) -> Option<usize> {
-    let Data::Text(text) = decode_text(Version::V4, text, scratch).ok()?.data else { return None };
+fn read(decoder: &mut SocketIoDecoder, text: &str, scratch: &mut Vec<u8>) -> Option<usize> {
+    let PacketData::Text(text) = decode_text(Version::V4, text, scratch).ok()?.data else { return None };
     let packet = decoder.text(Version::V4, text, &Limits::default()).ok()??;
     match packet.content {
-        Content::Event(mut event) => Some(event.plain_name()?.len() + event.arguments.next()?.len()),
+        PacketContent::Event(mut event) => Some(event.plain_name()?.len() + event.arguments.next()?.len()),
         _ => None,
     }
 }
 
 fn write(out: &mut Vec<u8>) {
-    let target = Target { namespace: "/chat", id: Some(17), attachments: 0 };
+    let target = PacketTarget { namespace: "/chat", id: Some(17), attachments: 0 };
     let (_, arguments) = EVENT.split_once(',').and_then(|(_, rest)| rest.split_once(',')).unwrap_or_default();
     begin_event(out, &target, "message:send").raw(arguments.strip_suffix(']').unwrap_or_default()).end();
 }
@@ -33,7 +35,7 @@ fn events(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("socketio/event");
     group.throughput(Throughput::Bytes(EVENT.len() as u64));
     group.bench_function("decode", |bencher| {
-        let (mut decoder, mut scratch) = (Decoder::default(), Vec::new());
+        let (mut decoder, mut scratch) = (SocketIoDecoder::default(), Vec::new());
         bencher.iter(|| read(&mut decoder, black_box(EVENT), &mut scratch));
     });
     group.bench_function("encode as a frame", |bencher| {

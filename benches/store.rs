@@ -17,13 +17,13 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use crossbeam_channel::{Receiver, unbounded};
 use smallvec::smallvec;
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place as Slot};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace as Slot};
 use switchboard::base::rng::Rng;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::event::{Content, Message, PeerName};
 use switchboard::domain::record::{MadeRoom, Record, Retention, SentMessage};
-use switchboard::message::storage::{Batch, Receipt, StorageEvent, Ticket};
-use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
+use switchboard::message::storage::{Batch, CommitReceipt, StorageEvent, Ticket};
+use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
 
 /// Messages in one measurement, if `MESSAGES` does not say.
 const MESSAGES: usize = 100_000;
@@ -41,9 +41,9 @@ const DURABILITIES: [(&str, Durability); 3] =
 /// A store in a directory of its own, with so many rooms.
 struct Bench {
     storage: Option<Storage>,
-    options: Options,
+    options: StorageOptions,
     directory: PathBuf,
-    receipts: Receiver<Receipt>,
+    receipts: Receiver<CommitReceipt>,
     rooms: Vec<(Name, u64)>,
     epoch: Name,
     rng: Rng,
@@ -55,8 +55,8 @@ impl Bench {
     fn start(durability: Durability, rooms: usize) -> Self {
         let mut rng = Rng::from_seed(rooms as u64);
         let directory = std::env::temp_dir().join(format!("switchboard-bench-{}", std::process::id()));
-        let options = Options {
-            place: Place::Directory(directory.clone()),
+        let options = StorageOptions {
+            location: StorageLocation::Directory(directory.clone()),
             durability,
             keep_messages: 10_000,
             keep_ms: 0,
@@ -146,7 +146,7 @@ impl Bench {
         self.sent += 1;
         let ticket = Ticket { sender: 0, run: 0, number: self.sent };
         let batch = Batch { ticket, records: smallvec![record] };
-        self.storage.as_ref().expect("it is open").store().submit(batch);
+        self.storage.as_ref().expect("it is open").handle().submit(batch);
     }
 
     fn wait(&self, count: usize) {

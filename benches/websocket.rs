@@ -9,7 +9,9 @@ mod support;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::io::Cursor;
-use switchboard::codec::ws::{Decoder, Event, Input, Limits, Opcode, begin_text, encode_close, encode_text, finish};
+use switchboard::codec::ws::{
+    FrameDecoder, FrameEvent, FrameLimits, Input, Opcode, begin_text, encode_close, encode_text, finish,
+};
 use tungstenite::protocol::frame::FrameHeader;
 
 use support::frames;
@@ -19,28 +21,28 @@ fn client_frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Decodes all there is and returns the bytes of payload seen.
-fn drain(decoder: &mut Decoder, bytes: &mut [u8], limits: &Limits) -> usize {
+fn drain(decoder: &mut FrameDecoder, bytes: &mut [u8], limits: &FrameLimits) -> usize {
     let mut input = Input::new(bytes);
     let mut seen = 0;
     while let Ok(Some(event)) = decoder.next(&mut input, limits) {
         seen += match black_box(event) {
-            Event::Text(text) => text.len(),
-            Event::Binary(bytes) | Event::Ping(bytes) | Event::Pong(bytes) => bytes.len(),
-            Event::Close(_) => 0,
+            FrameEvent::Text(text) => text.len(),
+            FrameEvent::Binary(bytes) | FrameEvent::Ping(bytes) | FrameEvent::Pong(bytes) => bytes.len(),
+            FrameEvent::Close(_) => 0,
         };
     }
     seen
 }
 
 fn decode(criterion: &mut Criterion) {
-    let limits = Limits::default();
+    let limits = FrameLimits::default();
     let mut group = criterion.benchmark_group("websocket/decode");
     for (name, opcode) in [("text", Opcode::Text), ("binary", Opcode::Binary)] {
         for length in [1, 16, 128, 1024, 2048, 16_384, 65_536] {
             let mut bytes = client_frame(opcode, &vec![b'a'; length]);
             group.throughput(Throughput::Bytes(length as u64));
             group.bench_function(BenchmarkId::new(name, length), |bencher| {
-                let mut decoder = Decoder::default();
+                let mut decoder = FrameDecoder::default();
                 bencher.iter(|| assert_eq!(drain(&mut decoder, black_box(&mut bytes), &limits), length));
             });
         }
@@ -48,13 +50,13 @@ fn decode(criterion: &mut Criterion) {
     let mut bytes = client_frame(Opcode::Text, &[b'a'; 128]).repeat(16);
     group.throughput(Throughput::Elements(16));
     group.bench_function("text/16x128", |bencher| {
-        let mut decoder = Decoder::default();
+        let mut decoder = FrameDecoder::default();
         bencher.iter(|| assert_eq!(drain(&mut decoder, black_box(&mut bytes), &limits), 16 * 128));
     });
     let mut bytes = client_frame(Opcode::Text, &[b'a'; 2048]);
     group.throughput(Throughput::Bytes(2048));
     group.bench_function("text/2048 in two pieces", |bencher| {
-        let mut decoder = Decoder::default();
+        let mut decoder = FrameDecoder::default();
         bencher.iter(|| {
             let (first, second) = black_box(&mut bytes).split_at_mut(1000);
             assert_eq!(drain(&mut decoder, first, &limits) + drain(&mut decoder, second, &limits), 2048);

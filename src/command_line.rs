@@ -1,9 +1,8 @@
-//! The command line: what can be asked for, and the small commands that answer at once.
+//! The command line and its small commands.
 //!
-//! `serve` is only described here; starting the server is the caller's. `token`, `config` and
-//! `health` are functions from their arguments to a text for standard output or a sentence for
-//! standard error, so that they can be tested without a process. The clock, entropy and the
-//! signing of tokens come in as arguments.
+//! `serve` is only parsed here; `main` starts the server. `token`, `config` and `health` are functions from their
+//! arguments to a text for standard output or an error message, so that tests need no process. The clock, entropy and
+//! the signing of tokens are arguments.
 
 mod health;
 mod logging;
@@ -13,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{self, ConfigError, Flags, Loaded, Sources};
+use crate::config::{self, ConfigError, Flags, Loaded, SettingSources};
 
 pub use health::health;
 pub use logging::start_logging;
@@ -69,14 +68,14 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "switchboard", version, after_help = OVERVIEW)]
 pub struct CommandLine {
-    /// What to do; none: show the help.
+    /// The command; without one the help is printed.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<ProgramCommand>,
 }
 
-/// What the program can be asked to do.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum ProgramCommand {
     /// Run the server
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArguments),
@@ -91,10 +90,10 @@ pub enum Command {
     Health(HealthArguments),
 }
 
-/// What `serve` is told.
+/// Arguments of `serve`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeArguments {
-    /// Which settings differ.
+    /// The settings.
     #[command(flatten)]
     pub settings: SettingsArguments,
     /// Serve third-party test suites in place of clients, on loopback addresses only: /echo, /engine.io/ and /socket.io/
@@ -104,11 +103,12 @@ pub struct ServeArguments {
 }
 
 impl ServeArguments {
-    /// The settings, as [`SettingsArguments::load`]. Suites need none of a developer's, and nothing is kept for them.
+    /// Loads the settings as [`SettingsArguments::load`]. The test suites use the settings of `--dev` and store no
+    /// data.
     ///
     /// # Errors
     ///
-    /// As [`SettingsArguments::load`], and when suites are to be served on an address that others can reach.
+    /// As [`SettingsArguments::load`], or if the suites would be served on an address that others can reach.
     pub fn load(&self, fresh_secret: impl FnOnce() -> String + 'static) -> Result<Loaded, String> {
         let dev = self.settings.dev || self.conformance;
         let arguments = SettingsArguments { dev, ..self.settings.clone() };
@@ -148,12 +148,12 @@ pub struct SettingsArguments {
 }
 
 impl SettingsArguments {
-    /// The settings these arguments make together with the settings file and the environment.
-    /// `fresh_secret` makes a random text of at least 32 bytes; it is asked at most once.
+    /// Loads the settings from these arguments, the settings file and the environment. `fresh_secret` generates a
+    /// random text of at least 32 bytes; it is called at most once.
     ///
     /// # Errors
     ///
-    /// As [`Sources::gather`] and [`config::load`].
+    /// As [`SettingSources::gather`] and [`config::load`].
     pub fn load(&self, fresh_secret: impl FnOnce() -> String + 'static) -> Result<Loaded, ConfigError> {
         let flags = Flags {
             listen: self.listen.clone(),
@@ -162,11 +162,11 @@ impl SettingsArguments {
             set: self.set.clone(),
         };
         let fresh_secret = Box::new(fresh_secret);
-        config::load(Sources::gather(self.config.as_deref(), flags, self.dev, fresh_secret)?)
+        config::load(SettingSources::gather(self.config.as_deref(), flags, self.dev, fresh_secret)?)
     }
 }
 
-/// What `health` is asked.
+/// Arguments of `health`.
 #[derive(Args, Clone, Debug)]
 pub struct HealthArguments {
     /// Address to ask; without a path, /healthz is asked for
@@ -174,7 +174,7 @@ pub struct HealthArguments {
     pub url: String,
 }
 
-/// The text that `--help` prints, for when no command was given.
+/// The text of `--help`, printed if no command was given.
 pub fn help() -> String {
     CommandLine::command().render_help().to_string()
 }
@@ -196,7 +196,7 @@ mod tests {
     fn serve_takes_every_flag() {
         let words = "switchboard serve --dev --config a.toml --listen 1.2.3.4:5 --listen [::1]:6 \
                      --shards 3 --data d --set a=b --set c=d=e";
-        let Some(Command::Serve(arguments)) = parse(words).unwrap().command else {
+        let Some(ProgramCommand::Serve(arguments)) = parse(words).unwrap().command else {
             panic!("not serve");
         };
         assert!(!arguments.conformance);
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn suites_are_served_on_loopback_addresses_only() {
         let load = |words| match parse(words).unwrap().command {
-            Some(Command::Serve(arguments)) => arguments.load(String::new),
+            Some(ProgramCommand::Serve(arguments)) => arguments.load(String::new),
             _ => panic!("not serve"),
         };
         let loaded = load("switchboard serve --conformance --listen [::1]:0 --listen 127.0.0.2:0").unwrap();
@@ -224,8 +224,8 @@ mod tests {
     #[test]
     fn the_other_commands_take_theirs() {
         assert!(parse("switchboard").unwrap().command.is_none());
-        assert!(matches!(parse("switchboard config --dev").unwrap().command, Some(Command::Config(_))));
-        let Some(Command::Health(arguments)) = parse("switchboard health").unwrap().command else {
+        assert!(matches!(parse("switchboard config --dev").unwrap().command, Some(ProgramCommand::Config(_))));
+        let Some(ProgramCommand::Health(arguments)) = parse("switchboard health").unwrap().command else {
             panic!("not health");
         };
         assert_eq!(arguments.url, "http://127.0.0.1:8090/healthz");

@@ -24,7 +24,7 @@
 //!
 //! A frame that becomes a broadcast goes, within one turn of [`runtime::event_loop`]: socket → the shard's read buffer →
 //! [`shard::Shard::received`] → [`codec::ws`] → [`dialect::raw`] → the peer's half of the command → [`message::Placement`]
-//! says who keeps the room → [`owner`] → [`domain::room::Room::apply`] → [`dialect::packed`], encoded once → one
+//! says who keeps the room → [`owner`] → [`domain::room::Room::apply`] → [`dialect::encoded_event`], encoded once → one
 //! shared copy to each shard with members → the room's run of bytes for this turn → one write per member at the end.
 
 pub mod base;

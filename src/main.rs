@@ -8,23 +8,23 @@ use std::time::Duration;
 
 use clap::Parser;
 use switchboard::codec::jwt::{NewToken, sign_hs256};
-use switchboard::command_line::{self, Command, CommandLine, ServeArguments, SettingsArguments, TokenArguments};
+use switchboard::command_line::{self, CommandLine, ProgramCommand, ServeArguments, SettingsArguments, TokenArguments};
 use switchboard::config::{self, Settings};
-use switchboard::runtime::keys::Keys;
+use switchboard::runtime::key_files::KeyFiles;
 use switchboard::runtime::{clock, entropy, server};
 
-/// Descriptors a server needs beside those of its clients.
+/// Descriptors that a server needs in addition to those of its clients.
 const OWN_DESCRIPTORS: u64 = 64;
 
-/// How long the tokens hold that `--dev` prints, in seconds.
+/// Lifetime of the tokens that `--dev` prints, in seconds.
 const DEV_TOKEN_S: u64 = 30 * 86_400;
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
-        Some(Command::Serve(arguments)) => serve(&arguments),
-        Some(Command::Token(arguments)) => token(&arguments),
-        Some(Command::Config(arguments)) => show_config(&arguments),
-        Some(Command::Health(arguments)) => command_line::health(&arguments.url).map(|body| say(&body)),
+        Some(ProgramCommand::Serve(arguments)) => serve(&arguments),
+        Some(ProgramCommand::Token(arguments)) => token(&arguments),
+        Some(ProgramCommand::Config(arguments)) => show_config(&arguments),
+        Some(ProgramCommand::Health(arguments)) => command_line::health(&arguments.url).map(|body| say(&body)),
         None => {
             say(&command_line::help());
             Ok(())
@@ -49,7 +49,7 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
     end_with_any_thread();
     let settings = loaded.settings;
     let files: Vec<PathBuf> = settings.auth.public_keys.clone();
-    let keys = Keys::read(settings.verifier_options(), &files, settings.auth.jwks_file.clone())?;
+    let keys = KeyFiles::read(settings.verifier_options(), &files, settings.auth.jwks_file.clone())?;
     let options = settings.shard_options(connections_allowed());
     let server = server::start(server::Plan {
         listen: settings.listen.clone(),
@@ -73,11 +73,11 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
     server.wait()
 }
 
-/// What a developer needs to try the server out.
+/// Prints addresses and tokens for a developer.
 fn introduce(settings: &Settings, base: &str) {
     say(&format!("landing page       {base}/"));
     say(&format!("make a call        {base}/call"));
-    let Some(secret) = &settings.auth.secret else { return };
+    let secret = settings.auth.secret.as_ref().expect("invariant: --dev generates a secret if none is set");
     let now = clock::unix_seconds();
     let sign = |user: &str, role: Option<&str>| {
         let token = NewToken { user, role, issued_at: now, expires_at: Some(now + DEV_TOKEN_S), ..NewToken::default() };
@@ -103,7 +103,7 @@ fn show_config(arguments: &SettingsArguments) -> Result<(), String> {
     Ok(())
 }
 
-/// Prints a line. Whoever reads standard output may stop at any time, as `head` does; that is no failure of ours.
+/// Prints a line. The reader of standard output may close it at any time, as `head` does; this is no failure.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
@@ -118,13 +118,13 @@ fn fresh_secret() -> String {
     }
 }
 
-/// Connections that the descriptor limit, raised as far as it goes, leaves room for.
+/// Connections within the descriptor limit, after it has been raised as far as possible.
 fn connections_allowed() -> usize {
     let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     usize::try_from(limit.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX)
 }
 
-/// A shard that panics takes the process down with it, rather than limp on without its rooms.
+/// A panic of one thread ends the process: without that shard its rooms would have no owner.
 fn end_with_any_thread() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

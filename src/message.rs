@@ -15,7 +15,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::map::home;
 use crate::codec::jwt::Verifier;
-use crate::dialect::packed::Packed;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::access::Identity;
 use crate::domain::event::{Direct, Event};
 use crate::domain::monitoring::{Figures, Stats};
@@ -85,14 +85,14 @@ pub enum ShardMessage {
         /// The member that is not told.
         except: Option<ConnectionId>,
         /// What, encoded.
-        packed: Arc<Packed>,
+        packed: Arc<EncodedEvent>,
     },
     /// A room is no more; what its members are told of it.
     Close {
         /// The room.
         room: Name,
         /// What, encoded.
-        packed: Arc<Packed>,
+        packed: Arc<EncodedEvent>,
     },
     /// How a user is, on its way to those who are to know.
     PresenceUpdate {
@@ -200,7 +200,7 @@ pub struct PresenceUpdate {
     /// The connection that is not told.
     pub except: Option<ConnectionId>,
     /// What, encoded.
-    pub packed: Packed,
+    pub packed: EncodedEvent,
 }
 
 /// Who is told some news.

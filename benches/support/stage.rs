@@ -7,7 +7,7 @@ use std::sync::Arc;
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::codec::jwt::{NewToken, Verifier, sign_hs256};
-use switchboard::config::{self, Flags, Settings, Sources};
+use switchboard::config::{self, Flags, SettingSources, Settings};
 use switchboard::shard::{Gone, Shard, Wire};
 
 use super::frames;
@@ -41,7 +41,7 @@ pub(crate) fn settings(set: &[&str]) -> Settings {
         "limits.signals_per_minute=0",
         "limits.connections_per_ip=0",
     ];
-    let sources = Sources {
+    let sources = SettingSources {
         file: None,
         environment: Vec::new(),
         flags: Flags { set: own.iter().chain(set).map(|&set| set.to_owned()).collect(), ..Flags::default() },

@@ -1,9 +1,9 @@
-//! Sixteen bytes looked at together.
+//! Comparison of 16 bytes at once, with SSE2 on x86-64.
 
 /// Bytes in a block.
 pub const BLOCK: usize = 16;
 
-/// Which bytes of a block are one of two: a bit for each, that of the first the lowest.
+/// A bit mask of the bytes that equal `one` or `other`; the lowest bit is that of the first byte.
 #[inline]
 pub fn either(block: &[u8; BLOCK], one: u8, other: u8) -> u32 {
     #[cfg(target_arch = "x86_64")]

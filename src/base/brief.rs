@@ -1,7 +1,7 @@
-//! Numbers and texts in few bytes, for what is kept in memory by the ten thousand. Only who wrote the bytes reads them, in
-//! the same order.
+//! Compact encoding of numbers and texts, for records that a shard keeps in memory by the ten thousand. A reader takes
+//! the fields in the order in which they were written; the bytes never leave the process.
 
-/// Writes a number: seven bits a byte, the lowest first; the eighth says that more follow.
+/// Appends a number as LEB128: seven bits per byte, lowest first; the highest bit says that more bytes follow.
 pub fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
@@ -10,32 +10,32 @@ pub fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
-/// Writes a text, or that there is none: its length and one more, or 0, then the text.
+/// Appends an optional text: its length plus one (0 for `None`) as a number, then its bytes.
 pub fn put_text(bytes: &mut Vec<u8>, text: Option<&str>) {
     put_number(bytes, text.map_or(0, |text| text.len() as u64 + 1));
     bytes.extend_from_slice(text.unwrap_or_default().as_bytes());
 }
 
-/// What is still to be read. Where something else was written than is read, there is `None`.
+/// The bytes not read yet. A read returns `None` where the bytes do not match the field that is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Brief<'a>(pub &'a [u8]);
+pub struct CompactReader<'a>(pub &'a [u8]);
 
-impl<'a> Brief<'a> {
-    /// A single byte.
+impl<'a> CompactReader<'a> {
+    /// Reads one byte.
     pub fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
-    /// So many bytes.
+    /// Reads `N` bytes.
     pub fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*bytes)
     }
 
-    /// What [`put_number`] wrote.
+    /// Reads a number written by [`put_number`].
     pub fn number(&mut self) -> Option<u64> {
         let (mut number, mut shift) = (0, 0);
         loop {
@@ -48,7 +48,7 @@ impl<'a> Brief<'a> {
         }
     }
 
-    /// What [`put_text`] wrote.
+    /// Reads a text written by [`put_text`].
     pub fn text(&mut self) -> Option<Option<&'a str>> {
         let Some(length) = self.number()?.checked_sub(1) else { return Some(None) };
         let (text, rest) = self.0.split_at_checked(length as usize)?;
@@ -71,7 +71,7 @@ mod tests {
                 put_number(&mut bytes, number >> (number % 64));
                 put_text(&mut bytes, (number % 2 == 0).then_some(&text));
             }
-            let mut brief = Brief(&bytes);
+            let mut brief = CompactReader(&bytes);
             for number in &numbers {
                 prop_assert_eq!(brief.number(), Some(number >> (number % 64)));
                 prop_assert_eq!(brief.text(), Some((number % 2 == 0).then_some(&*text)));
@@ -81,7 +81,7 @@ mod tests {
 
         #[test]
         fn other_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
-            let mut brief = Brief(&bytes);
+            let mut brief = CompactReader(&bytes);
             while brief.number().is_some() && brief.text().is_some() && brief.bytes::<3>().is_some() {}
         }
     }

@@ -1,19 +1,19 @@
-//! A list that nearly always has one entry or none: then it is no larger than that entry, and holds nothing behind it.
+//! A list optimised for no entry or one: that entry is stored inline, without an allocation.
 
-/// Entries in the order they came.
+/// Entries in insertion order.
 #[derive(Clone, Debug, Default)]
-pub enum Few<T> {
-    /// Nothing.
+pub enum SmallList<T> {
+    /// No entry.
     #[default]
     None,
-    /// One entry, here.
+    /// One entry, inline.
     One(T),
-    /// Two or more, elsewhere.
+    /// Two entries or more, on the heap.
     Many(Box<Vec<T>>),
 }
 
-impl<T> Few<T> {
-    /// All entries.
+impl<T> SmallList<T> {
+    /// The entries.
     pub fn as_slice(&self) -> &[T] {
         match self {
             Self::None => &[],
@@ -22,7 +22,7 @@ impl<T> Few<T> {
         }
     }
 
-    /// All entries, to be changed.
+    /// The entries, mutably.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
         match self {
             Self::None => &mut [],
@@ -31,17 +31,17 @@ impl<T> Few<T> {
         }
     }
 
-    /// How many there are.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.as_slice().len()
     }
 
-    /// Whether there are none.
+    /// Whether the list has no entry.
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::None)
     }
 
-    /// Adds an entry behind the others.
+    /// Appends an entry.
     pub fn push(&mut self, entry: T) {
         *self = match std::mem::take(self) {
             Self::None => Self::One(entry),
@@ -53,11 +53,12 @@ impl<T> Few<T> {
         };
     }
 
-    /// Takes out the entry at `at`; those behind it move up. `None` when there is none.
+    /// Removes the entry at index `at`, keeping the order of the others. `None` when the index is out of range.
     pub fn remove(&mut self, at: usize) -> Option<T> {
         let (removed, rest) = match std::mem::take(self) {
             Self::One(entry) if at == 0 => (Some(entry), Self::None),
             Self::Many(mut entries) if at < entries.len() => {
+                debug_assert!(entries.len() >= 2, "invariant: Many holds two entries or more");
                 let removed = entries.remove(at);
                 let rest = match entries.len() {
                     1 => entries.pop().map_or(Self::None, Self::One),
@@ -78,7 +79,7 @@ mod tests {
 
     #[test]
     fn it_behaves_as_a_vector_does() {
-        let (mut few, mut vector) = (Few::None, Vec::new());
+        let (mut few, mut vector) = (SmallList::None, Vec::new());
         for step in 0..200u32 {
             if step % 3 < 2 && vector.len() < 6 || vector.is_empty() {
                 few.push(step);

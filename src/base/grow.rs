@@ -1,6 +1,7 @@
-//! Vectors that there are many of and that stay small: they grow by a quarter, not by doubling, and give memory back.
+//! Growth policy for vectors that are numerous and small: capacity grows by a quarter instead of doubling, and shrinks
+//! when unused.
 
-/// Adds an entry, making room for as few more as keeps growing cheap.
+/// Appends an entry; a full vector grows by a quarter, at least by two.
 pub fn push<T>(entries: &mut Vec<T>, entry: T) {
     if entries.len() == entries.capacity() {
         entries.reserve_exact((entries.len() / 4).max(2));
@@ -8,7 +9,7 @@ pub fn push<T>(entries: &mut Vec<T>, entry: T) {
     entries.push(entry);
 }
 
-/// Gives memory back when less than a quarter of it is used.
+/// Shrinks the capacity when less than a quarter of it is used.
 pub fn shrink<T>(entries: &mut Vec<T>) {
     if entries.capacity() > 4 * entries.len() + 4 {
         entries.shrink_to(2 * entries.len());

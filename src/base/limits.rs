@@ -1,135 +1,136 @@
-//! Every bound that is not a setting, with its reason. Those an operator may change are in the settings.
+//! Limits that are not settings, each with its reason. Limits that an operator may change are settings.
 
-/// Asks one connection may have under way before the shard stops reading from it: enough to keep a pipelining client
-/// busy, few enough that one client cannot fill a room's home with its questions.
+/// Pending requests per connection beyond which the shard stops reading from it: enough for a pipelining client, too
+/// few for one client to fill the queue of a room's owner.
 pub const ASKS_PER_CONNECTION: u8 = 128;
 
-/// Asks a shard may have under way in all before new ones are refused with `OVERLOADED`.
+/// Pending requests per shard beyond which new ones are refused with `OVERLOADED`.
 pub const ASKS_PER_SHARD: usize = 262_144;
 
-/// Mail waiting for one shard beyond which its senders refuse new work with `OVERLOADED` rather than queue it.
+/// Messages queued for one shard beyond which senders refuse new work with `OVERLOADED`.
 pub const MAIL_PER_SHARD: usize = 262_144;
 
-/// How long the server waits for the other side's close frame or for the end of the stream, in milliseconds.
+/// Timeout for the peer's close frame or end of stream, in milliseconds.
 pub const CLOSING_MS: u64 = 3_000;
 
-/// Bytes of an HTTP answer that a client must take in each such time for the server to wait longer: 5 KiB a second.
+/// Bytes of an HTTP response that a client must read per [`CLOSING_MS`] to keep the connection open: about 5 KiB/s.
 pub const TAKEN_BYTES_MIN: usize = 16 * 1024;
 
-/// How far this server's clock and a token issuer's may be apart, in seconds.
+/// Tolerated difference between this server's clock and a token issuer's, in seconds.
 pub const TOKEN_LEEWAY_S: u64 = 30;
 
-/// Bytes a `requestId` may have, as JSON.
+/// Maximum size of a `requestId` as JSON, in bytes.
 pub const REQUEST_ID_BYTES: usize = 256;
 
-/// Bytes a display name may have.
+/// Maximum size of a display name, in bytes.
 pub const DISPLAY_NAME_BYTES: usize = 128;
 
-/// Bytes of a message's `metadata` and `attachment`, each, as JSON.
+/// Maximum size of a message's `metadata` and of its `attachment`, each as JSON, in bytes.
 pub const EXTRA_BYTES: usize = 16 * 1024;
 
-/// Bytes of a message's type and of a reason.
+/// Maximum size of a message's type and of a reason, in bytes.
 pub const LABEL_BYTES: usize = 64;
 
-/// People a room may name as its participants.
+/// Maximum number of participants named for a room.
 pub const PARTICIPANTS_PER_ROOM: usize = 10_000;
 
-/// Messages of a room whose sender is remembered so that a receipt finds its way.
+/// Messages per room whose sender is remembered for receipts.
 pub const RECEIPTED_MESSAGES_PER_ROOM: usize = 1_000;
 
-/// How long somebody types who does not say so again, in milliseconds.
+/// Duration of a typing indicator that is not renewed, in milliseconds.
 pub const TYPING_MS: u64 = 5_000;
 
-/// Connections that may type in a room at once; what more of them say is not passed on. Nobody could read so many names.
+/// Typing connections per room; indicators beyond it are dropped, as no user interface could show them.
 pub const TYPISTS_PER_ROOM: usize = 1_000;
 
-/// Rooms that a user's ended connections were in whose members are told when the user goes offline: as many as ten
-/// connections may be in.
+/// Rooms, per user, that are remembered after a connection has closed, to announce there that the user is offline: as
+/// many as ten connections may join.
 pub const PARTED_ROOMS: usize = 1_000;
 
-/// An empty room that came to be by joining is kept this long, in milliseconds.
+/// Lifetime of an empty room that was created by joining, in milliseconds.
 pub const JOINED_ROOM_IDLE_MS: u64 = 60_000;
 
-/// A room that was made on purpose is kept this long after it was last used, in milliseconds.
+/// Lifetime of an unused room that was created explicitly, in milliseconds.
 pub const MADE_ROOM_IDLE_MS: u64 = 24 * 3_600_000;
 
-/// A closed room is remembered this long, in milliseconds, so that who comes late is told that it was closed.
+/// Time for which a closed room is remembered, so that a late join is answered with the reason, in milliseconds.
 pub const CLOSED_ROOM_MS: u64 = 60_000;
 
-/// Closed rooms a shard remembers at once.
+/// Closed rooms remembered per shard.
 pub const CLOSED_ROOMS: usize = 4_096;
 
-/// How long a record may wait for the store before nothing more is given to it, in milliseconds.
+/// Age of the oldest record in the storage queue beyond which no further record is queued, in milliseconds.
 pub const STORE_LATE_MS: u64 = 2_000;
 
-/// How long a sender may repeat a message under the same `clientMessageId` without its being sent again, in milliseconds.
+/// Lifetime of an idempotency record: a message with the same `clientMessageId` is not sent again within it, in
+/// milliseconds.
 pub const REPEAT_MS: u64 = 300_000;
 
-/// Messages that a shard remembers for that at once: some 100 MiB at the most.
+/// Idempotency records per shard: about 100 MiB at most.
 pub const REPEATS: usize = 1 << 20;
 
-/// How long it is remembered that a session was used up, in milliseconds: until all that was on its way is there.
+/// Time for which a consumed session is remembered, in milliseconds: longer than messages are in transit.
 pub const SESSION_TAKEN_MS: u64 = 60_000;
 
-/// How long until the store is asked again for what waits for a user, when it could not say, in milliseconds.
+/// Delay before a failed load of a user's direct messages is retried, in milliseconds.
 pub const DIRECTS_AGAIN_MS: u64 = 1_000;
 
-/// Messages that a client which comes back gets for one room; who missed more pages through the history.
+/// Missed messages per room sent to a recovered client; more are available through the history.
 pub const MISSED_MESSAGES: usize = 2_000;
 
-/// Bytes of content of those messages, beyond which they are not gathered either.
+/// Content of missed messages per room, in bytes, beyond which none are collected.
 pub const MISSED_BYTES: usize = 1 << 20;
 
-/// Bytes of an offset that a Socket.IO client shows: some thousand rooms'.
+/// Maximum size of a Socket.IO client's offset, in bytes: about a thousand rooms.
 pub const OFFSET_BYTES: usize = 64 * 1024;
 
-/// Between what a connection does and its being noted for recovery, in milliseconds.
+/// Delay between a connection's activity and its record for recovery, in milliseconds.
 pub const SESSION_NOTED_MS: u64 = 100;
 
-/// Bytes that a shard remembers of connections that have gone, so that their clients may come back: some million of them.
+/// Memory per shard for closed connections that may be recovered, in bytes: about a million connections.
 pub const DEPARTED_BYTES: usize = 128 << 20;
 
-/// Between a user's coming and its being noted that they were here, in milliseconds. Who leaves before is noted then.
+/// Delay before a user's arrival is recorded, in milliseconds. A user who leaves earlier is recorded on leaving.
 pub const ARRIVAL_NOTED_MS: u64 = 10_000;
 
-/// Bytes of outgoing data a turn may gather before it is written.
+/// Outgoing data collected in a turn beyond which it is written, in bytes.
 pub const TURN_BYTES: usize = 4 << 20;
 
-/// Bytes of answers to pipelined requests that one connection may have waiting before its next request is read.
+/// Responses queued on one connection, in bytes, beyond which its next pipelined request is not read.
 pub const ANSWERS_BYTES: usize = 64 * 1024;
 
-/// A registration waits this long for its connection, in milliseconds.
+/// Lifetime of a registration without its connection, in milliseconds.
 pub const PENDING_MS: u64 = 60_000;
 
-/// Registrations one keeper has at once, with or without their connections.
+/// Registrations per owner, with or without a connection.
 pub const REGISTRATIONS: usize = 10_000;
 
-/// Registrations of one user: as many as connections, by default.
+/// Registrations per user: the default number of connections.
 pub const REGISTRATIONS_PER_USER: usize = 20;
 
-/// Bytes of what a client says of its device, as JSON: enough for a browser's own words and a few fields.
+/// Maximum size of a client's device description as JSON, in bytes.
 pub const DEVICE_BYTES: usize = 2 * 1024;
 
-/// Bytes that are kept of a `User-Agent`; those of browsers have less.
+/// Bytes kept of a `User-Agent` header; those of browsers are shorter.
 pub const AGENT_BYTES: usize = 256;
 
-/// Different `User-Agent`s a shard keeps at once; whoever comes with yet another one has none.
+/// Distinct `User-Agent`s kept per shard; further ones are not recorded.
 pub const AGENTS: usize = 4_096;
 
-/// Users that one call may push a message to.
+/// Target users of one push request.
 pub const PUSHED_USERS: usize = 1_000;
 
-/// Users in one answer to a question for connected users.
+/// Users in one page of connected users.
 pub const USERS_LISTED: usize = 1_000;
 
-/// Users in a list of a room's users who are online.
+/// Users in the list of a room's online users.
 pub const ONLINE_LISTED: usize = 100;
 
-/// Rooms in one answer to a question for all rooms.
+/// Rooms in one page of rooms.
 pub const ROOMS_LISTED: usize = 1_000;
 
-/// Bytes of content in one answer of the store, beyond which it holds no further message.
+/// Content of one page from the store, in bytes, beyond which no further message is added.
 pub const PAGE_BYTES: usize = 1 << 20;
 
-/// Users whose receipts one answer about a message lists.
+/// Users in the receipts of one message.
 pub const RECEIPTS_LISTED: usize = 10_000;

@@ -1,5 +1,5 @@
-//! Hash maps whose hasher takes a seed, so that an attacker who chooses keys cannot choose collisions, and so that a run
-//! with the same seed meets its entries in the same order.
+//! Hash maps with a seeded hasher: keys chosen by an attacker do not collide, and a run with the same seed iterates in
+//! the same order.
 
 use foldhash::quality::FixedState;
 
@@ -11,9 +11,10 @@ pub fn map<K, V>(seed: u64) -> Map<K, V> {
     Map::with_hasher(FixedState::with_seed(seed))
 }
 
-/// The shard, of `shards`, that keeps `key`: the same on every thread of a process, whatever the process.
+/// The shard (0 to `shards` − 1) that owns `key`. The result is the same on every thread, in every process.
 pub fn home(key: &str, shards: usize) -> usize {
     use std::hash::{BuildHasher, Hasher};
+    debug_assert!(shards > 0, "invariant: a process has a shard");
     const SPREAD: u64 = 0x5157_4954_4348_4244;
     let mut hasher = FixedState::with_seed(SPREAD).build_hasher();
     hasher.write(key.as_bytes());

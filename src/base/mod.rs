@@ -1,11 +1,12 @@
-//! Layer 0: ids, time values, seeded randomness, maps, timers, limits.
+//! Layer 0: ids, time values, seeded randomness, containers, timers, limits.
 //!
-//! Nothing here knows of clients, wires or the operating system, and nothing reads a clock or an entropy source: time
-//! and seeds come in as arguments, so that whatever is built on this layer replays from its inputs.
+//! This layer does not know clients, wire formats or the operating system. It reads no clock and no entropy source:
+//! time and seeds are arguments, so that a run can be replayed from its inputs.
 
 pub mod block;
 pub mod brief;
 pub mod few;
+pub mod gather;
 pub mod grow;
 pub mod ids;
 pub mod limits;
@@ -16,5 +17,5 @@ pub mod table;
 pub mod time;
 pub mod wheel;
 
-/// A name that several owners and threads share: a room's, a user's.
+/// A shared name of a room or a user.
 pub type Name = std::sync::Arc<str>;

@@ -1,18 +1,18 @@
-//! Ranges of IP addresses.
+//! IP networks in CIDR notation.
 
 use std::net::IpAddr;
 
-/// A range of IP addresses as CIDR writes it, such as `10.0.0.0/8`.
+/// An IP network, such as `10.0.0.0/8` (RFC 4632).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// Any address of the range; its bits past `prefix` say nothing.
+    /// An address of the network; bits beyond `prefix` are ignored.
     pub address: IpAddr,
-    /// How many leading bits are fixed: 0–32 for IPv4, 0–128 for IPv6.
+    /// Number of fixed leading bits: 0–32 for IPv4, 0–128 for IPv6.
     pub prefix: u8,
 }
 
 impl Network {
-    /// Whether the range holds `address`; an IPv4 address mapped into IPv6 counts as IPv4.
+    /// Whether the network contains `address`. An IPv4 address mapped into IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -29,7 +29,7 @@ impl Network {
         }
     }
 
-    /// The range that `text` writes: an address, or an address, `/` and how many bits are fixed.
+    /// Parses `address` or `address/prefix`; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),

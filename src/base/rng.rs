@@ -1,20 +1,20 @@
-//! Randomness from a seed: unguessable where the seed is, the same twice where the seed is the same.
+//! Seeded random numbers: unpredictable without the seed, reproducible with it.
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
 
 use crate::base::ids::Nonce;
 
-/// One shard's source of random bits (ChaCha12, a stream cipher: its output cannot be predicted without the seed).
+/// A shard's generator: ChaCha12, a stream cipher.
 pub struct Rng(ChaCha12Rng);
 
 impl Rng {
-    /// From 256 bits of entropy; what a server uses.
+    /// A generator for a server, from 256 bits of entropy.
     pub fn from_entropy(seed: [u8; 32]) -> Self {
         Self(ChaCha12Rng::from_seed(seed))
     }
 
-    /// From a small seed; what tests and the simulator use.
+    /// A generator for tests and the simulator.
     pub fn from_seed(seed: u64) -> Self {
         Self(ChaCha12Rng::seed_from_u64(seed))
     }
@@ -29,7 +29,7 @@ impl Rng {
         self.0.next_u64()
     }
 
-    /// A number below `bound`; 0 when `bound` is 0. Its bias is below `bound` / 2^64.
+    /// A number below `bound`; 0 when `bound` is 0. The bias is less than `bound` / 2^64.
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
@@ -39,7 +39,7 @@ impl Rng {
         self.0.fill_bytes(bytes);
     }
 
-    /// The random part of a connection's id.
+    /// A random part for a connection's id.
     pub fn nonce(&mut self) -> Nonce {
         let mut nonce = Nonce::default();
         self.fill(&mut nonce);

@@ -1,5 +1,5 @@
-//! Things found by a name that they carry themselves: a slab for the things, a hash table of their places. An entry of
-//! the table costs five bytes, however large the thing; and a thing keeps its place as long as it is there.
+//! A table of values that contain their own name: a slab of values and a hash table of slots. The hash table takes five
+//! bytes per value, and a value keeps its slot until it is removed.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -7,23 +7,23 @@ use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 use slab::Slab;
 
-/// What goes by a name.
-pub trait Named {
-    /// The name; it must not change while the thing is in a table.
+/// A value with a name.
+pub trait HasName {
+    /// The name. It must not change while the value is in a table.
     fn name(&self) -> &str;
 }
 
-/// Things by name and by place.
+/// Values by name and by slot.
 pub struct Table<T> {
-    places: HashTable<u32>,
-    things: Slab<T>,
+    slots: HashTable<u32>,
+    values: Slab<T>,
     hasher: FixedState,
 }
 
-impl<T: Named> Table<T> {
-    /// An empty table, whose order is of the seed's making.
+impl<T: HasName> Table<T> {
+    /// An empty table with a hasher seeded by `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { places: HashTable::new(), things: Slab::new(), hasher: FixedState::with_seed(seed) }
+        Self { slots: HashTable::new(), values: Slab::new(), hasher: FixedState::with_seed(seed) }
     }
 
     fn hash(hasher: &FixedState, name: &str) -> u64 {
@@ -32,76 +32,77 @@ impl<T: Named> Table<T> {
         state.finish()
     }
 
-    /// The place of the thing called `name`.
+    /// The slot of the value with this name.
     pub fn find(&self, name: &str) -> Option<u32> {
         let hash = Self::hash(&self.hasher, name);
-        self.places.find(hash, |at| self.things[*at as usize].name() == name).copied()
+        self.slots.find(hash, |at| self.values[*at as usize].name() == name).copied()
     }
 
-    /// The thing at a place.
-    pub fn at(&self, place: u32) -> Option<&T> {
-        self.things.get(place as usize)
+    /// The value in a slot.
+    pub fn at(&self, slot: u32) -> Option<&T> {
+        self.values.get(slot as usize)
     }
 
-    /// The thing at a place, to be changed.
-    pub fn at_mut(&mut self, place: u32) -> Option<&mut T> {
-        self.things.get_mut(place as usize)
+    /// The value in a slot, mutably.
+    pub fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
+        self.values.get_mut(slot as usize)
     }
 
-    /// The thing called `name`.
+    /// The value with this name.
     pub fn get(&self, name: &str) -> Option<&T> {
-        self.find(name).and_then(|place| self.at(place))
+        self.find(name).and_then(|slot| self.at(slot))
     }
 
-    /// The thing called `name`, to be changed.
+    /// The value with this name, mutably.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut T> {
-        self.find(name).and_then(|place| self.at_mut(place))
+        self.find(name).and_then(|slot| self.at_mut(slot))
     }
 
-    /// Whether there is a thing called `name`.
+    /// Whether a value has this name.
     pub fn contains(&self, name: &str) -> bool {
         self.find(name).is_some()
     }
 
-    /// Puts a thing in, in the place of the one of the same name if there is one; its place.
-    pub fn insert(&mut self, thing: T) -> u32 {
-        if let Some(place) = self.find(thing.name()) {
-            self.things[place as usize] = thing;
-            return place;
+    /// Inserts a value and returns its slot. A value with the same name is replaced in its slot.
+    pub fn insert(&mut self, value: T) -> u32 {
+        if let Some(slot) = self.find(value.name()) {
+            self.values[slot as usize] = value;
+            return slot;
         }
-        let hash = Self::hash(&self.hasher, thing.name());
-        let place = self.things.insert(thing) as u32;
-        let (things, hasher) = (&self.things, &self.hasher);
-        self.places.insert_unique(hash, place, |at| Self::hash(hasher, things[*at as usize].name()));
-        place
+        let hash = Self::hash(&self.hasher, value.name());
+        let slot = self.values.insert(value) as u32;
+        let (values, hasher) = (&self.values, &self.hasher);
+        self.slots.insert_unique(hash, slot, |at| Self::hash(hasher, values[*at as usize].name()));
+        debug_assert_eq!(self.slots.len(), self.values.len(), "invariant: each value has one slot in the hash table");
+        slot
     }
 
-    /// Takes a thing out.
+    /// Removes the value with this name. An empty table releases its memory.
     pub fn remove(&mut self, name: &str) -> Option<T> {
         let hash = Self::hash(&self.hasher, name);
-        let entry = self.places.find_entry(hash, |at| self.things[*at as usize].name() == name).ok()?;
-        let (place, _) = entry.remove();
-        let thing = self.things.remove(place as usize);
-        if self.things.is_empty() {
-            self.things.shrink_to_fit();
-            self.places = HashTable::new();
+        let entry = self.slots.find_entry(hash, |at| self.values[*at as usize].name() == name).ok()?;
+        let (slot, _) = entry.remove();
+        let value = self.values.remove(slot as usize);
+        if self.values.is_empty() {
+            self.values.shrink_to_fit();
+            self.slots = HashTable::new();
         }
-        Some(thing)
+        Some(value)
     }
 
-    /// How many there are.
+    /// Number of values.
     pub fn len(&self) -> usize {
-        self.things.len()
+        self.values.len()
     }
 
-    /// Whether there are none.
+    /// Whether the table has no value.
     pub fn is_empty(&self) -> bool {
-        self.things.is_empty()
+        self.values.is_empty()
     }
 
-    /// All of them, by place.
+    /// The values, ordered by slot.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.things.iter().map(|(_, thing)| thing)
+        self.values.iter().map(|(_, value)| value)
     }
 }
 
@@ -111,7 +112,7 @@ mod tests {
 
     struct Thing(String, usize);
 
-    impl Named for Thing {
+    impl HasName for Thing {
         fn name(&self) -> &str {
             &self.0
         }

@@ -1,18 +1,18 @@
-//! Time as a value. Whoever owns a clock reads it once per turn and passes the reading down.
+//! Time as a value: the event loop reads the clocks once per turn and passes the reading down.
 
 use std::time::{Duration, UNIX_EPOCH};
 
-/// One reading of both clocks.
+/// A reading of both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds since this process started; never goes back. Deadlines are counted on it.
+    /// Monotonic milliseconds since this process started; the basis of all deadlines.
     pub mono: u64,
-    /// Milliseconds since 1970-01-01 UTC; may be set by an operator. What clients are shown.
+    /// Wall-clock milliseconds since 1970-01-01 UTC; may be set by an operator. Sent to clients.
     pub wall: u64,
 }
 
 impl Now {
-    /// Whole seconds since 1970, as tokens count them.
+    /// Whole seconds since 1970, the unit of token claims.
     pub fn unix_seconds(&self) -> u64 {
         self.wall / 1000
     }
@@ -23,21 +23,21 @@ impl Now {
     }
 }
 
-/// `2025-01-09T21:30:00.000Z` for milliseconds since 1970 (RFC 3339).
+/// Formats milliseconds since 1970 as `2025-01-09T21:30:00.000Z` (RFC 3339).
 pub fn rfc3339(wall_ms: u64) -> String {
-    // Beyond the year 9999 the format has no spelling; clamp rather than fail.
+    // The format ends with the year 9999; later times are clamped.
     const LAST: u64 = 253_402_300_799_999;
     let at = UNIX_EPOCH + Duration::from_millis(wall_ms.min(LAST));
     humantime::format_rfc3339_millis(at).to_string()
 }
 
-/// What [`rfc3339`] writes, read again; `None` for anything else, and for moments before 1970.
+/// Parses the format of [`rfc3339`] to milliseconds since 1970; `None` for any other text and for earlier times.
 pub fn parse_rfc3339(text: &str) -> Option<u64> {
     let at = humantime::parse_rfc3339(text).ok()?;
     u64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT` for milliseconds since 1970 (RFC 9110 §5.6.7).
+/// Formats milliseconds since 1970 as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7).
 pub fn http_date(wall_ms: u64) -> String {
     const LAST: u64 = 253_402_300_799_999;
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(wall_ms.min(LAST)))

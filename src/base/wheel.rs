@@ -1,27 +1,27 @@
-//! A timer wheel: deadlines in O(1), without an object per timer.
+//! A timer wheel: O(1) insertion, no object per timer.
 //!
-//! The wheel holds small keys in buckets of [`TICK_MS`]. It never cancels: an owner that no longer wants an entry
-//! simply remembers which tick it does want, and ignores the others when they come up. A deadline beyond the wheel's
-//! horizon comes up at the horizon, and its owner arms it again.
+//! The wheel holds small keys in buckets of [`TICK_MS`]. It has no cancellation: the owner of a key remembers the tick
+//! it is armed for and ignores the key at any other tick. A deadline beyond the horizon fires at the horizon, and its
+//! owner arms it again.
 
-/// The wheel's resolution, in milliseconds.
+/// Resolution, in milliseconds.
 pub const TICK_MS: u64 = 8;
 
-/// Buckets; with [`TICK_MS`] a horizon of 32 s.
+/// Number of buckets; with [`TICK_MS`] a horizon of 32 s.
 const BUCKETS: usize = 4096;
 
-/// A bucket that grew beyond this many entries gives its memory back when it has run.
+/// A bucket with a larger capacity releases its memory after it has fired.
 const KEEP_ENTRIES: usize = 64;
 
-/// A moment on a wheel: a count of ticks since the clock's zero. 0 is never armed.
+/// A time in ticks since the monotonic clock's zero. 0 means "not armed".
 pub type Tick = u32;
 
-/// Deadlines of things that a `Key` names.
+/// Deadlines, each with a key.
 pub struct Wheel<Key> {
     buckets: Vec<Vec<Key>>,
-    /// The next tick to run; everything before it has come up.
+    /// The next tick to fire; all earlier ones have fired.
     next: Tick,
-    /// No bucket before this one holds anything.
+    /// Lower bound of the first tick with a key.
     earliest: Tick,
     armed: usize,
 }
@@ -35,8 +35,8 @@ impl<Key: Copy> Wheel<Key> {
         Self { buckets, next, earliest: next, armed: 0 }
     }
 
-    /// Has `key` come up at `mono` milliseconds or within one tick after; the next tick at the earliest, the horizon at
-    /// the latest. Answers the tick at which it will come up.
+    /// Arms `key` for `mono` milliseconds, rounded up to a tick, at least the next tick and at most the horizon.
+    /// Returns the tick at which it fires.
     pub fn arm(&mut self, mono: u64, key: Key) -> Tick {
         let wanted = tick(mono + TICK_MS - 1);
         let at = wanted.clamp(self.next, self.next + BUCKETS as Tick - 1);
@@ -46,8 +46,8 @@ impl<Key: Copy> Wheel<Key> {
         at
     }
 
-    /// Takes the next bucket that is due at `mono` milliseconds, with its tick. To be called until it answers `None`;
-    /// the bucket goes back by [`Wheel::give_back`].
+    /// Takes the next bucket due at `mono` milliseconds, with its tick. The caller repeats this until `None` and
+    /// returns each bucket by [`Wheel::give_back`].
     pub fn due(&mut self, mono: u64) -> Option<(Tick, Vec<Key>)> {
         let current = tick(mono);
         while self.next <= current {
@@ -66,7 +66,7 @@ impl<Key: Copy> Wheel<Key> {
         None
     }
 
-    /// Returns an emptied bucket's memory for further use, unless it has grown large.
+    /// Returns a bucket's memory for reuse, unless it has grown large.
     pub fn give_back(&mut self, at: Tick, mut bucket: Vec<Key>) {
         let home = &mut self.buckets[at as usize % BUCKETS];
         if home.capacity() == 0 && bucket.capacity() <= KEEP_ENTRIES {
@@ -75,7 +75,7 @@ impl<Key: Copy> Wheel<Key> {
         }
     }
 
-    /// Milliseconds on the clock when the next entry comes up; `None` when nothing is armed.
+    /// Monotonic milliseconds at which the next key fires; `None` when no key is armed.
     pub fn next_due(&mut self) -> Option<u64> {
         if self.armed == 0 {
             self.earliest = Tick::MAX;
@@ -87,25 +87,26 @@ impl<Key: Copy> Wheel<Key> {
         }
         while self.buckets[at as usize % BUCKETS].is_empty() {
             at += 1;
+            debug_assert!(at < self.next + BUCKETS as Tick, "invariant: an armed key is within the horizon");
         }
         self.earliest = at;
         Some(u64::from(at) * TICK_MS)
     }
 
-    /// Entries not yet come up.
+    /// Number of armed keys.
     pub fn len(&self) -> usize {
         self.armed
     }
 
-    /// Whether nothing is armed.
+    /// Whether no key is armed.
     pub fn is_empty(&self) -> bool {
         self.armed == 0
     }
 }
 
-/// The tick that `mono` milliseconds lie in.
+/// The tick that contains `mono` milliseconds.
 pub fn tick(mono: u64) -> Tick {
-    // 2^32 ticks of 8 ms are more than a year; saturating keeps a longer run from wrapping into the past.
+    // 2^32 ticks of 8 ms are more than a year; saturation keeps a longer run from wrapping into the past.
     Tick::try_from(mono / TICK_MS).unwrap_or(Tick::MAX - BUCKETS as Tick)
 }
 

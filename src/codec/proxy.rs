@@ -23,7 +23,7 @@ pub const HEADER_BYTES_MAX: usize = 4096;
 
 /// What a connection's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Introduction {
+pub struct ProxiedClient {
     /// Bytes of the header.
     pub used: usize,
     /// Where the client is; `None` when the proxy speaks for itself, or does not know.
@@ -32,7 +32,7 @@ pub struct Introduction {
 
 /// The proxy's fault: what it sent that is no header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
+pub enum ProxyError {
     /// It does not begin like one.
     Missing,
     /// It begins like one and is none.
@@ -41,7 +41,7 @@ pub enum Error {
     TooLarge,
 }
 
-impl Error {
+impl ProxyError {
     /// What was wrong, as a sentence.
     pub fn text(self) -> &'static str {
         match self {
@@ -56,35 +56,35 @@ impl Error {
 ///
 /// # Errors
 /// There is none.
-pub fn read(bytes: &[u8]) -> Result<Option<Introduction>, Error> {
+pub fn read(bytes: &[u8]) -> Result<Option<ProxiedClient>, ProxyError> {
     let Some(used) = length(bytes)?.filter(|used| *used <= bytes.len()) else { return Ok(None) };
     let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
-    let (header, read) = ProxyHeader::parse(&bytes[..used], config).map_err(|_| Error::Malformed)?;
+    let (header, read) = ProxyHeader::parse(&bytes[..used], config).map_err(|_| ProxyError::Malformed)?;
     if read != used {
-        return Err(Error::Malformed);
+        return Err(ProxyError::Malformed);
     }
     let address = header.proxied_address().filter(|address| address.protocol == Protocol::Stream);
-    Ok(Some(Introduction { used, client: address.map(|address| address.source.ip().to_canonical()) }))
+    Ok(Some(ProxiedClient { used, client: address.map(|address| address.source.ip().to_canonical()) }))
 }
 
 /// How many bytes the header has, once that can be seen.
-fn length(bytes: &[u8]) -> Result<Option<usize>, Error> {
+fn length(bytes: &[u8]) -> Result<Option<usize>, ProxyError> {
     let begins = |signature: &[u8]| bytes.iter().zip(signature).all(|(byte, expected)| byte == expected);
     if begins(LINE) {
         let line = &bytes[..bytes.len().min(LINE_BYTES_MAX)];
         return match line.windows(2).position(|end| end == b"\r\n") {
             Some(at) => Ok(Some(at + 2)),
             None if line.len() < LINE_BYTES_MAX => Ok(None),
-            None => Err(Error::TooLarge),
+            None => Err(ProxyError::TooLarge),
         };
     }
     if !begins(BINARY) {
-        return Err(Error::Missing);
+        return Err(ProxyError::Missing);
     }
     match bytes.get(BINARY_BYTES_MIN - 2..BINARY_BYTES_MIN) {
         None => Ok(None),
         Some(rest) => match BINARY_BYTES_MIN + usize::from(u16::from_be_bytes([rest[0], rest[1]])) {
-            length if length > HEADER_BYTES_MAX => Err(Error::TooLarge),
+            length if length > HEADER_BYTES_MAX => Err(ProxyError::TooLarge),
             length => Ok(Some(length)),
         },
     }
@@ -99,7 +99,7 @@ mod tests {
 
     const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
-    fn client(bytes: &[u8]) -> Result<Option<(usize, Option<String>)>, Error> {
+    fn client(bytes: &[u8]) -> Result<Option<(usize, Option<String>)>, ProxyError> {
         let read = read(bytes)?;
         Ok(read.map(|read| (read.used, read.client.map(|client| client.to_string()))))
     }
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_is_none_is_refused_at_once() {
         for bytes in [&b"G"[..], b"GET / HTTP/1.1\r\n", b"PROXYING", b"\r\n\r\n\0\r\nQUIX", b"proxy TCP4"] {
-            assert_eq!(client(bytes), Err(Error::Missing), "{}", bytes.escape_ascii());
+            assert_eq!(client(bytes), Err(ProxyError::Missing), "{}", bytes.escape_ascii());
         }
         for bytes in [
             &b"PROXY TCP5 192.0.2.1 198.51.100.7 56324 443\r\n"[..],
@@ -142,11 +142,11 @@ mod tests {
             b"\r\n\r\n\0\r\nQUIT\n\x11\x11\0\0",
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x04\xc0\0\x02\x01\xc6\x33\x64\x07\xdc\x04\x01\xbb",
         ] {
-            assert_eq!(client(bytes), Err(Error::Malformed), "{}", bytes.escape_ascii());
+            assert_eq!(client(bytes), Err(ProxyError::Malformed), "{}", bytes.escape_ascii());
         }
         let line = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LINE_BYTES_MAX));
-        assert_eq!(client(line.as_bytes()), Err(Error::TooLarge));
-        assert_eq!(client(b"\r\n\r\n\0\r\nQUIT\n\x20\0\xff\xff"), Err(Error::TooLarge));
+        assert_eq!(client(line.as_bytes()), Err(ProxyError::TooLarge));
+        assert_eq!(client(b"\r\n\r\n\0\r\nQUIT\n\x20\0\xff\xff"), Err(ProxyError::TooLarge));
     }
 
     proptest! {
@@ -173,7 +173,7 @@ mod tests {
             }
             let client = Some(source.ip().to_canonical());
             for end in used..=bytes.len() {
-                prop_assert_eq!(read(&bytes[..end]), Ok(Some(Introduction { used, client })));
+                prop_assert_eq!(read(&bytes[..end]), Ok(Some(ProxiedClient { used, client })));
             }
         }
 

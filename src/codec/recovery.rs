@@ -73,12 +73,12 @@ pub fn hash(token: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
     use crate::base::rng::Rng;
 
     #[test]
     fn a_token_names_its_connection_and_cannot_be_made_without_the_key() {
-        let id = ConnectionId::new(Place { node: 1, shard: 2, slot: 3 }, Rng::from_seed(1).nonce());
+        let id = ConnectionId::new(ConnectionPlace { node: 1, shard: 2, slot: 3 }, Rng::from_seed(1).nonce());
         let token = RecoveryKey::new(&[1; 32]).token(id);
         assert_eq!((token.len(), connection_of(&token)), (48, Some(id)));
         assert_eq!(token, RecoveryKey::new(&[1; 32]).token(id));

@@ -1,27 +1,26 @@
-//! The command `health`: one HTTP request to a running server, for container health checks and
-//! people in a hurry. It speaks `http://` only and follows nothing.
+//! The command `health`: one HTTP request to a running server, for container health checks and for people. It supports
+//! `http://` only and follows no redirects.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// How long the whole exchange may take.
+/// Time limit of the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes of an answer that are read; a health report is far smaller.
+/// Maximum size of the answer; a health report is far smaller.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// Headers of an answer that are understood.
+/// Maximum number of headers in the answer.
 const HEADERS_MAX: usize = 64;
 
-/// Asks `url` (`http://host[:port][/path]`, path `/healthz` if none) how it is, within 5 s, and
-/// gives back the body of a 200.
+/// Requests `url` (`http://host[:port][/path]`, by default `/healthz`) within 5 s; returns the body of an answer 200.
 ///
 /// # Errors
 ///
-/// What was wrong, in one sentence and, for another status than 200, the body.
+/// The reason in one sentence and, for another status than 200, the body.
 pub fn health(url: &str) -> Result<String, String> {
-    let target = Target::parse(url)?;
+    let target = HealthTarget::parse(url)?;
     let deadline = Instant::now() + TIMEOUT;
     let wrong = |error: std::io::Error| {
         let reason = match error.kind() {
@@ -46,9 +45,9 @@ pub fn health(url: &str) -> Result<String, String> {
     }
 }
 
-/// Where a URL points.
-struct Target<'a> {
-    /// Host and port as the `Host` header has them.
+/// The parts of a URL.
+struct HealthTarget<'a> {
+    /// Host and port, as in the `Host` header.
     authority: &'a str,
     /// Host and port to connect to.
     host: &'a str,
@@ -57,7 +56,7 @@ struct Target<'a> {
     path: &'a str,
 }
 
-impl<'a> Target<'a> {
+impl<'a> HealthTarget<'a> {
     fn parse(url: &'a str) -> Result<Self, String> {
         const EXPECTED: &str = "expected an address such as http://127.0.0.1:8090/healthz";
         let wrong = || format!("{url:?}: {EXPECTED}");
@@ -89,7 +88,7 @@ fn left(deadline: Instant) -> std::io::Result<Duration> {
 }
 
 /// Connects to the first of the host's addresses that answers.
-fn connect(target: &Target<'_>, deadline: Instant) -> std::io::Result<TcpStream> {
+fn connect(target: &HealthTarget<'_>, deadline: Instant) -> std::io::Result<TcpStream> {
     let mut last_error = ErrorKind::NotFound.into();
     let addresses: Vec<SocketAddr> = (target.host, target.port).to_socket_addrs()?.collect();
     for address in addresses {
@@ -101,7 +100,7 @@ fn connect(target: &Target<'_>, deadline: Instant) -> std::io::Result<TcpStream>
     Err(last_error)
 }
 
-/// Status and body of the answer, read until it is complete by its length or the server closes.
+/// Status and body of the answer, read until it is complete or the server closes.
 fn read_answer(stream: &mut TcpStream, deadline: Instant) -> std::io::Result<(u16, String)> {
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
@@ -123,7 +122,7 @@ fn read_answer(stream: &mut TcpStream, deadline: Instant) -> std::io::Result<(u1
     }
 }
 
-/// The answer, if `bytes` hold all of it; a body of unknown length is all of it once `complete`.
+/// The answer, if `bytes` has all of it. `complete`: no more bytes follow, which ends a body of unknown length.
 fn parse_answer(bytes: &[u8], complete: bool) -> std::io::Result<Option<(u16, String)>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
@@ -213,14 +212,14 @@ mod tests {
     #[test]
     fn addresses_are_taken_apart() {
         let parts = |url| {
-            let target = Target::parse(url).unwrap();
+            let target = HealthTarget::parse(url).unwrap();
             (target.host, target.port, target.path)
         };
         assert_eq!(parts("http://a"), ("a", 80, "/healthz"));
         assert_eq!(parts("http://[::1]:81/x"), ("::1", 81, "/x"));
         assert_eq!(parts("http://[::1]"), ("::1", 80, "/healthz"));
         for wrong in ["", "a", "https://a", "http://", "http://:80", "http://a:b", "http://a b", "http://u@a"] {
-            let error = Target::parse(wrong).err().unwrap();
+            let error = HealthTarget::parse(wrong).err().unwrap();
             assert!(error.ends_with("expected an address such as http://127.0.0.1:8090/healthz"));
         }
     }

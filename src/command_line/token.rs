@@ -1,5 +1,5 @@
-//! The command `token`: makes a token that this server accepts, for trying things out and for
-//! scripts. What a token must contain is decided here, how it is signed is not.
+//! The command `token`: generates a token that this server accepts, for experiments and scripts. This module chooses
+//! the claims; the caller signs them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::SettingsArguments;
 use crate::config::{ConfigError, Loaded, Secret, Settings};
 
-/// Bytes a user id may have.
+/// Maximum size of a user id, in bytes.
 const USER_ID_BYTES_MAX: usize = 128;
 
-/// What `token` is asked for.
+/// Arguments of `token`.
 #[derive(Args, Clone, Debug)]
 pub struct TokenArguments {
     /// User id, the claim `sub`: 1 to 128 bytes
@@ -41,7 +41,7 @@ pub struct TokenArguments {
 }
 
 impl TokenArguments {
-    /// The settings with which the token is made.
+    /// Loads the settings for the token.
     ///
     /// # Errors
     ///
@@ -52,8 +52,8 @@ impl TokenArguments {
         arguments.load(String::new)
     }
 
-    /// The claims of the token at `now_s` (Unix seconds). The server's own `iss` and `aud` are
-    /// among them where configured, since it would refuse a token without.
+    /// The claims of the token at `now_s` (Unix seconds), with the configured `iss` and `aud`, because the server would
+    /// reject a token without them.
     fn claims(&self, settings: &Settings, now_s: u64) -> Value {
         let mut claims = json!({
             "sub": self.sub,
@@ -83,7 +83,7 @@ impl TokenArguments {
 ///
 /// # Errors
 ///
-/// No secret, or HS256 not accepted by the server; or what `sign` says.
+/// There is no secret, the server does not accept HS256, or `sign` fails.
 pub fn token(
     arguments: &TokenArguments,
     settings: &Settings,
@@ -120,21 +120,21 @@ fn time_to_live(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command_line::{Command, CommandLine};
-    use crate::config::{self, Flags, Sources};
+    use crate::command_line::{CommandLine, ProgramCommand};
+    use crate::config::{self, Flags, SettingSources};
     use clap::Parser;
 
     fn arguments(words: &str) -> TokenArguments {
         let words = ["switchboard", "token"].into_iter().chain(words.split(' '));
         match CommandLine::try_parse_from(words).unwrap().command {
-            Some(Command::Token(arguments)) => arguments,
+            Some(ProgramCommand::Token(arguments)) => arguments,
             other => panic!("not token: {other:?}"),
         }
     }
 
     fn settings(set: &[&str]) -> Settings {
         let flags = Flags { set: set.iter().map(ToString::to_string).collect(), ..Flags::default() };
-        let sources = Sources {
+        let sources = SettingSources {
             file: None,
             environment: Vec::new(),
             flags,

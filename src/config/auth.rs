@@ -1,4 +1,4 @@
-//! Settings of who may come in: how tokens are verified, and whether guests need one.
+//! Settings of authentication: how tokens are verified, and whether guests need a token.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use super::raw::settings;
 pub enum Verify {
     /// Checked against the configured keys.
     Signature,
-    /// Not checked: anybody can be anybody. Only while every listener is on loopback.
+    /// Not checked: every client can claim any identity. Only while every listener is on loopback.
     None,
 }
 
@@ -21,25 +21,25 @@ impl Shaped for Verify {}
 const VERIFY: &[(&str, Verify)] = &[("signature", Verify::Signature), ("none", Verify::None)];
 
 settings! {
-    /// How tokens are verified.
-    pub struct Auth in "auth." {
+    /// Token verification.
+    pub struct AuthSettings in "auth." {
         /// Secret that signs and verifies HS256, HS384 and HS512 tokens; at least 32 bytes.
         secret: Option<Secret> = "", secret;
         /// PEM files with public keys for RS, PS, ES and EdDSA tokens.
         public_keys: Vec<PathBuf> = Vec::<String>::new(), list("the path of a PEM file", pem_file);
         /// JWKS file with public keys; read again when it changes.
         jwks_file: Option<PathBuf> = "", path;
-        /// Signature algorithms accepted; empty: all that fit the keys given.
+        /// Accepted signature algorithms; empty: all that fit the keys.
         algorithms: Vec<Algorithm> = Vec::<String>::new(), algorithms;
-        /// Values of `aud` of which a token must name one (a text or a list); empty: not checked.
+        /// Accepted values of `aud`, of which a token must have one (as a text or in a list); empty: not checked.
         audience: Vec<String> = Vec::<String>::new(), list("a text that is not empty", not_empty);
-        /// Value that a token's `iss` must have; empty: not checked.
+        /// Required value of `iss`; empty: not checked.
         issuer: Option<String> = "", text;
-        /// Whether a token must carry `exp`; `--dev` turns it off.
+        /// Whether a token must have `exp`; `--dev` turns this off.
         require_exp: bool = true, truth;
         /// Whether `/ws` and `/api/rooms` admit clients without a token; `--dev` turns it on.
         guests: bool = false, truth;
-        /// `"none"` takes tokens without checking their signature, on loopback listeners only.
+        /// `"none"` accepts tokens without checking their signature, on loopback listeners only.
         verify: Verify = "signature", one_of(VERIFY);
     }
 }
@@ -52,19 +52,19 @@ fn not_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-impl Auth {
-    /// Whether there is a way to tell a good token from a bad one, or the word not to.
+impl AuthSettings {
+    /// Whether tokens can be verified, or need not be.
     pub fn has_key(&self) -> bool {
         self.secret.is_some() || self.has_public_key() || self.verify == Verify::None
     }
 
-    /// Whether public keys are given, by PEM or JWKS file.
+    /// Whether public keys are configured, by PEM or JWKS file.
     pub fn has_public_key(&self) -> bool {
         !self.public_keys.is_empty() || self.jwks_file.is_some()
     }
 
-    /// The algorithms to accept: those configured, or all that fit the keys given. HS algorithms
-    /// go with the secret, all others with public keys; never the one with the other.
+    /// The accepted algorithms: those configured, or all that fit the keys. HS algorithms need the secret, all others a
+    /// public key.
     pub fn accepted_algorithms(&self) -> Vec<Algorithm> {
         let families = [
             (AlgorithmFamily::Hmac, self.secret.is_some()),

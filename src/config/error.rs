@@ -1,22 +1,22 @@
-//! What is wrong with the settings, and where it was written.
+//! Problems of the settings and their sources.
 //!
-//! Every problem names its source (file with line and column, variable or flag), what was found
-//! and what was expected, so that an operator can mend it without reading the documentation. All
-//! problems of one start are told together. Secrets never appear in a problem.
+//! Every problem names its source (file with line and column, variable or flag), the found value and the expected one,
+//! so that an operator can fix it without the documentation. One start reports all problems. Secrets never appear in a
+//! problem.
 
 use std::fmt;
 use std::path::PathBuf;
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Nowhere: the value that holds when nobody says otherwise.
+pub enum SettingSource {
+    /// The default.
     Default,
-    /// The flag `--dev`, which moves some defaults.
+    /// The flag `--dev`, which changes some defaults.
     Dev,
     /// A place in the settings file; line and column (in characters) count from 1.
     File {
-        /// The file as it was named.
+        /// The path of the file, as given.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
@@ -29,7 +29,7 @@ pub enum Source {
     Flag(String),
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SettingSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => formatter.write_str("default"),
@@ -42,13 +42,13 @@ impl fmt::Display for Source {
     }
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// A known key has a value it cannot have.
+    /// The value of a known key is invalid.
     Value {
         /// Where the value was written.
-        source: Source,
+        source: SettingSource,
         /// The key in full, such as `limits.frame_bytes`.
         key: String,
         /// The value as TOML, secrets masked.
@@ -56,27 +56,34 @@ pub enum Problem {
         /// What the key takes, in words.
         expected: String,
     },
-    /// A key nobody knows.
+    /// The key is unknown.
     Unknown {
         /// Where the key was written.
-        source: Source,
+        source: SettingSource,
         /// The key as it was written.
         key: String,
-        /// The known name nearest to it, spelled as that source spells names.
+        /// The most similar known name, in the spelling of the source.
         nearest: Option<String>,
     },
-    /// Anything else: unreadable text, or values that contradict each other.
+    /// A key reserved for a feature that this version lacks, see [`super::UNSUPPORTED`].
+    Unsupported {
+        /// Where the key was written.
+        source: SettingSource,
+        /// The key in full.
+        key: String,
+    },
+    /// Another problem: unreadable text, or values that contradict each other.
     Other {
-        /// Where it was written, if at one place.
-        source: Option<Source>,
+        /// Where it was written, if in one place.
+        source: Option<SettingSource>,
         /// The whole sentence.
         message: String,
     },
 }
 
 impl Problem {
-    /// A problem that is none of one value alone.
-    pub(super) fn other(source: Option<Source>, message: impl Into<String>) -> Self {
+    /// A problem that concerns more than one value.
+    pub(super) fn other(source: Option<SettingSource>, message: impl Into<String>) -> Self {
         Self::Other { source, message: message.into() }
     }
 }
@@ -87,13 +94,16 @@ impl fmt::Display for Problem {
             Self::Value { source, key, found, expected } => {
                 write!(formatter, "{source}: {key}: found {found}, expected {expected}")
             }
-            Self::Unknown { source: Source::Environment(name), nearest, .. } => {
+            Self::Unknown { source: SettingSource::Environment(name), nearest, .. } => {
                 write!(formatter, "{name}: no setting has this name")?;
                 suggest(formatter, nearest)
             }
             Self::Unknown { source, key, nearest } => {
                 write!(formatter, "{source}: unknown key {key}")?;
                 suggest(formatter, nearest)
+            }
+            Self::Unsupported { source, key } => {
+                write!(formatter, "{source}: {key}: not supported by this version of Switchboard, remove this setting")
             }
             Self::Other { source: Some(source), message } => {
                 write!(formatter, "{source}: {message}")
@@ -110,7 +120,7 @@ fn suggest(formatter: &mut fmt::Formatter<'_>, nearest: &Option<String>) -> fmt:
     }
 }
 
-/// Why the settings were refused: at least one problem, printed one per line.
+/// Why the settings were rejected: at least one problem, printed one per line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The problems in the order they were found; never empty.
@@ -137,10 +147,9 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The known name nearest to `written`, if any is near enough to be what was meant.
+/// The known name most similar to `written`, if one is similar enough.
 ///
-/// A name with the right last word but the wrong group counts as near; otherwise at most a third
-/// of the letters may differ.
+/// A name with the right last word in the wrong group is similar; otherwise at most a third of the letters may differ.
 pub(super) fn nearest(written: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let last_word = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let allowed = (written.chars().count() / 3).max(1);
@@ -154,7 +163,7 @@ pub(super) fn nearest(written: &str, known: impl Iterator<Item = &'static str>) 
         .map(|(_, name)| name)
 }
 
-/// How many letters must be put in, left out or replaced to make `left` into `right`.
+/// The Levenshtein distance.
 fn edit_distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -1,7 +1,7 @@
-//! The kinds of value a setting can take, each with the words for what it expects.
+//! The types of values, each with its check and a description of the valid values.
 //!
-//! A check turns a TOML value into the setting's type or says what it expected; it knows neither
-//! the key nor where the value was written.
+//! A check turns a TOML value into the setting's type or describes the valid ones. It knows neither the key nor the
+//! source.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,12 +15,12 @@ use super::mask::MASK;
 
 pub use crate::base::network::Network;
 
-/// A text that must not be shown: its `Debug` form is masked.
+/// A secret text: its `Debug` form is masked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself, to sign, verify or log in with; never to print.
+    /// The text, for signing, verification or login. Never print it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -32,20 +32,20 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How text from outside the settings file becomes a value, decided by the setting's type.
+/// How text from outside the settings file becomes a value, by the setting's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// The text is the value.
     Text,
     /// A number or a truth value as TOML writes it.
     Plain,
-    /// A TOML array, or texts with commas between them.
+    /// A TOML array, or texts separated by commas.
     List,
 }
 
-/// A type that settings have.
+/// A type of a setting.
 pub(super) trait Shaped {
-    /// How text becomes a value of it.
+    /// How text becomes a value of this type.
     const SHAPE: Shape = Shape::Text;
 }
 
@@ -65,16 +65,16 @@ impl<T> Shaped for Option<T> {}
 impl Shaped for String {}
 impl Shaped for LevelFilter {}
 
-/// A value that a check refused.
+/// A value rejected by a check.
 #[derive(Debug)]
 pub(super) struct Mismatch {
-    /// The part that is wrong, when it is not the whole value.
+    /// The invalid part, if it is not the whole value.
     pub(super) part: Option<Value>,
-    /// What was expected, in words.
+    /// Description of the valid values.
     pub(super) expected: String,
 }
 
-/// What every check answers.
+/// The result of a check.
 pub(super) type Checked<T> = Result<T, Mismatch>;
 
 fn expected<T>(words: impl Into<String>) -> Checked<T> {
@@ -88,14 +88,15 @@ pub(super) fn whole<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&Value) -
     }
 }
 
-/// A limit: a whole number up to `most`, where 0 switches it off.
+/// A limit: a whole number up to `most`; 0 turns it off.
 pub(super) fn limit<T: TryFrom<u64>>(most: u64) -> impl Fn(&Value) -> Checked<T> {
     move |value| number(value, 0, most).map_or_else(|| expected(format!("a whole number from 0 (off) to {most}")), Ok)
 }
 
 fn number<T: TryFrom<u64>>(value: &Value, least: u64, most: u64) -> Option<T> {
     let number = u64::try_from(value.as_integer()?).ok()?;
-    (least..=most).contains(&number).then(|| T::try_from(number).ok())?
+    let is_valid = (least..=most).contains(&number);
+    is_valid.then(|| T::try_from(number).ok().expect("the bounds of a setting fit its type"))
 }
 
 /// `true` or `false`.
@@ -103,7 +104,7 @@ pub(super) fn truth(value: &Value) -> Checked<bool> {
     value.as_bool().map_or_else(|| expected("true or false"), Ok)
 }
 
-/// Any text without control characters; `""` is none.
+/// A text without control characters; `""` means none.
 pub(super) fn text(value: &Value) -> Checked<Option<String>> {
     match value.as_str() {
         Some(text) if !text.chars().any(char::is_control) => Ok((!text.is_empty()).then(|| text.to_owned())),
@@ -111,17 +112,17 @@ pub(super) fn text(value: &Value) -> Checked<Option<String>> {
     }
 }
 
-/// Any text, kept out of sight; `""` is none.
+/// A secret text; `""` means none.
 pub(super) fn secret(value: &Value) -> Checked<Option<Secret>> {
     match value.as_str() {
-        // Printed settings used as a file again would make the mask a secret that all know.
+        // Printed settings used as a settings file would otherwise make the mask the secret.
         Some(MASK) => expected("the secret itself, not the asterisks printed in its place"),
         Some(text) => Ok((!text.is_empty()).then(|| Secret(text.to_owned()))),
         None => expected("a text in quotes"),
     }
 }
 
-/// The path of a file or directory; `""` is none.
+/// The path of a file or directory; `""` means none.
 pub(super) fn path(value: &Value) -> Checked<Option<PathBuf>> {
     match text(value) {
         Ok(path) => Ok(path.map(PathBuf::from)),
@@ -129,7 +130,7 @@ pub(super) fn path(value: &Value) -> Checked<Option<PathBuf>> {
     }
 }
 
-/// One of a few words.
+/// One of the given words.
 pub(super) fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&Value) -> Checked<T> {
     move |value| {
         let chosen = choices.iter().find(|(word, _)| value.as_str() == Some(word));
@@ -143,7 +144,7 @@ pub(super) fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(
     }
 }
 
-/// A list whose elements are texts that `parse` accepts; a text alone is a list of one.
+/// A list of texts that `parse` accepts; a single text is a list of one.
 pub(super) fn list<T>(words: &'static str, parse: impl Fn(&str) -> Option<T>) -> impl Fn(&Value) -> Checked<Vec<T>> {
     move |value| {
         let single = std::slice::from_ref(value);
@@ -162,11 +163,11 @@ pub(super) fn list<T>(words: &'static str, parse: impl Fn(&str) -> Option<T>) ->
     }
 }
 
-/// Addresses to listen on; at least one, none twice.
+/// Addresses to listen on: at least one, none twice.
 pub(super) fn addresses(value: &Value) -> Checked<Vec<SocketAddr>> {
     const WORDS: &str = "an address and a port, such as 127.0.0.1:8090 or [::1]:8090";
     let addresses = list(WORDS, |text| text.parse::<SocketAddr>().ok())(value)?;
-    // Port 0 asks for any free port, so the same text twice is two different listeners.
+    // Port 0 picks a free port, so the same text twice means two listeners.
     let twice = addresses
         .iter()
         .enumerate()
@@ -192,7 +193,7 @@ pub(super) fn algorithms(value: &Value) -> Checked<Vec<Algorithm>> {
     list(WORDS, |text| text.parse::<Algorithm>().ok())(value)
 }
 
-/// The address of a web page, kept without a slash at its end; `""` is none.
+/// The address of a web page, stored without a slash at its end; `""` means none.
 pub(super) fn web_address(value: &Value) -> Checked<Option<String>> {
     const WORDS: &str = "an address that begins with http:// or https://";
     match value.as_str() {
@@ -202,7 +203,7 @@ pub(super) fn web_address(value: &Value) -> Checked<Option<String>> {
     }
 }
 
-/// An address in one of the given schemes; `""` is none.
+/// An address with one of the given schemes; `""` means none.
 pub(super) fn address_in(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Checked<Option<String>> {
     move |value| match value.as_str() {
         Some("") => Ok(None),
@@ -211,7 +212,7 @@ pub(super) fn address_in(schemes: &'static [&'static str]) -> impl Fn(&Value) ->
     }
 }
 
-/// Whether `text` is in one of the schemes and names something after it.
+/// Whether `text` has one of the schemes, followed by a host.
 pub(super) fn has_host(text: &str, schemes: &[&str]) -> bool {
     let after = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
     let blank = |letter: char| letter.is_whitespace() || letter.is_control();

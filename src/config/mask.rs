@@ -1,17 +1,17 @@
-//! Which values must not be shown, and what is shown in their place.
+//! Masks secret values for display.
 
 use toml::Value;
 
-/// What stands for a secret.
+/// Replaces a secret.
 pub(super) const MASK: &str = "********";
 
-/// Keys whose whole value is secret.
+/// Keys with a secret value.
 const SECRET_KEYS: [&str; 3] = ["auth.secret", "turn.credential", "turn.secret"];
 
-/// Keys whose value is an address that may carry a password.
+/// Keys with an address that may contain a password.
 const ADDRESS_KEYS: [&str; 1] = ["redis.url"];
 
-/// `value` as it may be shown. An empty secret is shown: it says that there is none.
+/// The displayable form of `value`. An empty secret is shown, because it means that there is none.
 pub(super) fn masked(key: &str, value: &Value) -> Value {
     if value.as_str() == Some("") {
         return value.clone();
@@ -26,8 +26,8 @@ pub(super) fn masked(key: &str, value: &Value) -> Value {
     }
 }
 
-/// `scheme://user:password@host` without the password. The last `@` ends it, since people forget
-/// to escape one within a password.
+/// `scheme://user:password@host` without the password. The last `@` ends the password, because users forget to escape
+/// an `@` in it.
 fn masked_address(address: &str) -> String {
     let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
     let Some((login, host)) = rest.rsplit_once('@') else {

@@ -1,10 +1,9 @@
-//! The settings: read once at start, checked, and handed to each layer as its own options.
+//! The settings: read and checked once at start, then converted to the options of each layer.
 //!
-//! [`load`] is pure: it turns [`Sources`] (the file's text, the environment, the flags) into
-//! [`Settings`], or into every problem there is with them. Each setting is declared in one place,
-//! in the file of its group, with its meaning, type, default and check. A value is checked
-//! wherever it was written, even where another overrides it. Nothing here opens a key file or a
-//! directory that a setting names; who uses it does.
+//! [`load`] is pure: it turns [`SettingSources`] (the file's text, the environment, the flags) into [`Settings`], or
+//! into a list of all problems. Each setting is declared in one place, in the file of its group, with its description,
+//! type, default and check. A value is checked in every source, even if another source overrides it. Key files and
+//! directories named by a setting are opened elsewhere.
 
 mod auth;
 mod error;
@@ -26,103 +25,101 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use auth::{Auth, Verify};
-pub use error::{ConfigError, Problem, Source};
+pub use auth::{AuthSettings, Verify};
+pub use error::{ConfigError, Problem, SettingSource};
 pub use kinds::{Network, Secret};
-pub use limits::Limits;
-pub use network::{Cors, Deflate, Drain, Heartbeat, Ice, Log, LogFormat, Redis, Turn};
+pub use limits::LimitSettings;
+pub use network::{
+    CorsSettings, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings, RedisSettings, TurnSettings,
+};
 pub use print::{print, reference};
-pub use rooms::{CreateOnJoin, Durability, OnDamage, Presence, PresenceScope, Recovery, Rooms, Storage};
-pub use sources::{FILE, Flags, Sources};
+pub use rooms::{CreateOnJoin, PresenceScope, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
+pub use sources::{FILE, Flags, SettingSources};
 
 use mask::masked;
-use network::Top;
+use network::TopSettings;
 use print::InForce;
-use raw::{Key, Raw};
+use raw::{RawSettings, SettingKey};
 
-/// Settings that are accepted and checked, but change nothing yet. Setting one is worth a
-/// warning, and `switchboard config` and the reference mark them.
-pub const NOT_YET_IN_FORCE: &[&str] = &["deflate.enabled", "deflate.min_bytes"];
+/// Settings reserved for features that this version lacks. Setting one is an error, because it would have no effect.
+pub const UNSUPPORTED: &[&str] = &["deflate.enabled", "deflate.min_bytes"];
 
-/// Everything that can be set, checked.
+/// All settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Addresses to listen on; at least one, none twice unless its port is 0.
     pub listen: Vec<SocketAddr>,
     /// Threads that serve clients, 1 to 1,024.
     pub shards: usize,
-    /// Directory for what is kept; none: nothing is kept on disk.
+    /// Directory for messages and rooms; `None`: data is kept in memory only.
     pub data_dir: Option<PathBuf>,
     /// Address of the web client, without a slash at its end.
     pub client_url: Option<String>,
-    /// Proxies whose word on the client's address is taken.
+    /// Proxies that are trusted to report a client's address.
     pub trusted_proxies: Vec<Network>,
-    /// Whether those proxies begin each connection with a PROXY protocol header, version 1 or 2.
+    /// Whether those proxies send a PROXY protocol header, version 1 or 2.
     pub proxy_protocol: bool,
-    /// How tokens are verified.
-    pub auth: Auth,
-    /// What rooms are like when their maker does not say.
-    pub rooms: Rooms,
-    /// How safely messages are kept.
-    pub storage: Storage,
-    /// Who hears of users coming and going.
-    pub presence: Presence,
-    /// When a silent client counts as gone.
-    pub heartbeat: Heartbeat,
-    /// How long a client may be away and still get what it missed.
-    pub recovery: Recovery,
-    /// What one client, user or address may do or take.
-    pub limits: Limits,
-    /// Which web pages may talk to the server.
-    pub cors: Cors,
-    /// STUN servers told to clients.
-    pub ice: Ice,
-    /// TURN server told to clients.
-    pub turn: Turn,
+    /// Token verification.
+    pub auth: AuthSettings,
+    /// Defaults of rooms.
+    pub rooms: RoomSettings,
+    /// Durability of messages.
+    pub storage: StorageSettings,
+    /// Recipients of presence.
+    pub presence: PresenceSettings,
+    /// Detection of dead connections.
+    pub heartbeat: HeartbeatSettings,
+    /// Recovery of sessions.
+    pub recovery: RecoverySettings,
+    /// Limits of clients, users and addresses.
+    pub limits: LimitSettings,
+    /// Web pages that may use the server.
+    pub cors: CorsSettings,
+    /// STUN servers for clients.
+    pub ice: IceSettings,
+    /// The TURN server for clients.
+    pub turn: TurnSettings,
     /// The Redis of a cluster.
-    pub redis: Redis,
-    /// How the server leaves.
-    pub drain: Drain,
-    /// Compression of WebSocket messages.
-    pub deflate: Deflate,
-    /// What is logged, and how.
-    pub log: Log,
-    /// Whether the server runs for its developer alone.
+    pub redis: RedisSettings,
+    /// Shutdown.
+    pub drain: DrainSettings,
+    /// Logging.
+    pub log: LogSettings,
+    /// Whether `--dev` was given.
     pub dev: bool,
 }
 
-/// The settings, and what else there is to say about them.
+/// The settings with their sources and warnings.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What is in force.
+    /// The settings in force.
     pub settings: Settings,
-    /// What the operator should know, each one line that names its source.
+    /// Warnings for the operator, each one line that names its source.
     pub warnings: Vec<String>,
-    /// Keys that somebody set, be it to their default.
+    /// Keys that a source other than the defaults has set.
     pub explicit: BTreeSet<String>,
-    /// Every key as it may be shown, in the order of declaration.
+    /// Every key with its displayable value, in the order of declaration.
     in_force: Vec<InForce>,
 }
 
 impl Loaded {
-    /// Whether the server may serve with these settings: it needs a way to tell a good token from
-    /// a bad one.
+    /// Whether these settings suffice to serve: tokens must be verifiable.
     ///
     /// # Errors
     ///
-    /// No key at all, with the ways to give one.
+    /// No key is configured; the text lists the ways to give one.
     pub fn check_serve(&self) -> Result<(), ConfigError> {
         together::check_serve(&self.settings)
     }
 }
 
-/// Makes the settings from their sources.
+/// Loads the settings from their sources.
 ///
 /// # Errors
 ///
-/// Every wrong key or value, and every contradiction between values, each with its source.
-pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
-    let keys: Vec<&'static Key> = keys().collect();
+/// All unknown keys, invalid values and contradictions, each with its source.
+pub fn load(sources: SettingSources) -> Result<Loaded, ConfigError> {
+    let keys: Vec<&'static SettingKey> = keys().collect();
     let dev = sources.dev;
     let mut raw = sources.into_raw(&keys);
     let settings = read(&mut raw, dev);
@@ -133,62 +130,62 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
     match settings {
         Some(settings) if problems.is_empty() => {
             let warnings = together::warnings(&settings, &raw);
-            let is_explicit = |key: &&&'static Key| raw.is_explicit(key.name);
+            let is_explicit = |key: &&&'static SettingKey| raw.is_explicit(key.name);
             let explicit = keys.iter().filter(is_explicit).map(|key| key.name.to_owned()).collect();
-            let in_force = keys.iter().filter_map(|key| shown(&raw, key)).collect();
+            let in_force = keys.iter().map(|key| shown(&raw, key)).collect();
             Ok(Loaded { settings, warnings, explicit, in_force })
         }
-        _ => Err(ConfigError { problems }),
+        _ => {
+            assert!(!problems.is_empty(), "invariant: refused settings name a problem");
+            Err(ConfigError { problems })
+        }
     }
 }
 
-fn shown(raw: &Raw, key: &'static Key) -> Option<InForce> {
-    let given = raw.given(key.name)?;
+fn shown(raw: &RawSettings, key: &'static SettingKey) -> InForce {
+    let given = raw.given(key.name);
     let value = masked(key.name, &given.value);
-    Some(InForce { key: key.name, value, source: given.source.clone() })
+    InForce { key: key.name, value, source: given.source.clone() }
 }
 
-/// Every key there is, in the order they are printed: first those outside any group.
-fn keys() -> impl Iterator<Item = &'static Key> {
+/// All keys in the order of printing; those without a group come first.
+fn keys() -> impl Iterator<Item = &'static SettingKey> {
     [
-        Top::KEYS,
-        Auth::KEYS,
-        Rooms::KEYS,
-        Storage::KEYS,
-        Presence::KEYS,
-        Heartbeat::KEYS,
-        Recovery::KEYS,
-        Limits::KEYS,
-        Cors::KEYS,
-        Ice::KEYS,
-        Turn::KEYS,
-        Redis::KEYS,
-        Drain::KEYS,
-        Deflate::KEYS,
-        Log::KEYS,
+        TopSettings::KEYS,
+        AuthSettings::KEYS,
+        RoomSettings::KEYS,
+        StorageSettings::KEYS,
+        PresenceSettings::KEYS,
+        HeartbeatSettings::KEYS,
+        RecoverySettings::KEYS,
+        LimitSettings::KEYS,
+        CorsSettings::KEYS,
+        IceSettings::KEYS,
+        TurnSettings::KEYS,
+        RedisSettings::KEYS,
+        DrainSettings::KEYS,
+        LogSettings::KEYS,
     ]
     .into_iter()
     .flatten()
 }
 
-/// The settings in force; none if any value was refused. Reads every group before it gives up, so
-/// that all problems are told.
-fn read(raw: &mut Raw, dev: bool) -> Option<Settings> {
-    let top = Top::read(raw);
-    let auth = Auth::read(raw);
-    let rooms = Rooms::read(raw);
-    let storage = Storage::read(raw);
-    let presence = Presence::read(raw);
-    let heartbeat = Heartbeat::read(raw);
-    let recovery = Recovery::read(raw);
-    let limits = Limits::read(raw);
-    let cors = Cors::read(raw);
-    let ice = Ice::read(raw);
-    let turn = Turn::read(raw);
-    let redis = Redis::read(raw);
-    let drain = Drain::read(raw);
-    let deflate = Deflate::read(raw);
-    let log = Log::read(raw);
+/// The settings in force; `None` if a value was rejected. Reads all groups first, so that all problems are reported.
+fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
+    let top = TopSettings::read(raw);
+    let auth = AuthSettings::read(raw);
+    let rooms = RoomSettings::read(raw);
+    let storage = StorageSettings::read(raw);
+    let presence = PresenceSettings::read(raw);
+    let heartbeat = HeartbeatSettings::read(raw);
+    let recovery = RecoverySettings::read(raw);
+    let limits = LimitSettings::read(raw);
+    let cors = CorsSettings::read(raw);
+    let ice = IceSettings::read(raw);
+    let turn = TurnSettings::read(raw);
+    let redis = RedisSettings::read(raw);
+    let drain = DrainSettings::read(raw);
+    let log = LogSettings::read(raw);
     let top = top?;
     Some(Settings {
         listen: top.listen,
@@ -209,7 +206,6 @@ fn read(raw: &mut Raw, dev: bool) -> Option<Settings> {
         turn: turn?,
         redis: redis?,
         drain: drain?,
-        deflate: deflate?,
         log: log?,
         dev,
     })

@@ -1,5 +1,4 @@
-//! Settings of the process and of its surroundings: what it listens on, who stands before it,
-//! what it leans on, and how it leaves.
+//! Settings of the process and its environment: addresses, proxies, web origins, ICE servers, Redis, shutdown, logging.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,34 +13,33 @@ use super::raw::settings;
 use crate::runtime::bridge::{ADDRESS_FORMS, RedisAddress};
 
 settings! {
-    /// The settings that stand before any group; [`super::Settings`] carries them itself.
-    pub(super) struct Top in "" {
+    /// The settings without a group; [`super::Settings`] has them as its own fields.
+    pub(super) struct TopSettings in "" {
         /// Addresses and ports to listen on; `--dev`: `127.0.0.1:8090`. Port 0 picks a free one.
         listen: Vec<SocketAddr> = vec!["0.0.0.0:8090"], addresses;
-        /// Threads that serve clients; by default as many as there are cores.
+        /// Threads that serve clients; by default one per core.
         shards: usize = 1, whole(1, 1_024);
-        /// Directory for messages and rooms; `""`: nothing is kept on disk.
+        /// Directory for messages and rooms; `""`: data is kept in memory only.
         data_dir: Option<PathBuf> = "./switchboard-data", path;
         /// Address of the web client, for join links and as an allowed origin; `""`: none.
         client_url: Option<String> = "", web_address;
-        /// Proxies whose word on the client's address is taken, as addresses and ranges.
+        /// Proxies that are trusted to report a client's address, as addresses and ranges.
         trusted_proxies: Vec<Network> = Vec::<String>::new(), networks;
-        /// Whether those proxies begin each connection with a PROXY protocol header, version 1 or 2.
+        /// Whether trusted proxies send a PROXY protocol header, version 1 or 2, at the start of each connection.
         proxy_protocol: bool = false, truth;
     }
 }
 
 settings! {
-    /// Which web pages may talk to the server.
-    pub struct Cors in "cors." {
-        /// Origins allowed besides the server's own host and `client_url`; `"*"`: any, as with
-        /// `--dev`.
+    /// Web pages that may use the server.
+    pub struct CorsSettings in "cors." {
+        /// Origins allowed in addition to the server's own host and `client_url`; `"*"`: any, as with `--dev`.
         origins: Vec<String> = Vec::<String>::new(),
             list("an origin, such as https://app.example, or *", origin);
     }
 }
 
-impl Cors {
+impl CorsSettings {
     /// Whether any origin is allowed.
     pub fn any(&self) -> bool {
         self.origins.iter().any(|origin| origin == "*")
@@ -49,19 +47,19 @@ impl Cors {
 }
 
 settings! {
-    /// When a silent client counts as gone. Also Engine.IO's pingInterval and pingTimeout.
-    pub struct Heartbeat in "heartbeat." {
+    /// Detection of dead connections; also Engine.IO's pingInterval and pingTimeout.
+    pub struct HeartbeatSettings in "heartbeat." {
         /// Milliseconds between pings to a client.
         interval_ms: u64 = 25_000, whole(1, 86_400_000);
-        /// Milliseconds of silence after a ping until the client counts as gone.
+        /// Milliseconds of silence after a ping after which the client counts as disconnected.
         timeout_ms: u64 = 20_000, whole(1, 86_400_000);
     }
 }
 
 settings! {
-    /// How browsers learn their own address.
-    pub struct Ice in "ice." {
-        /// STUN servers told to clients, such as `stun:stun.example:3478`.
+    /// STUN servers, from which browsers learn their public address.
+    pub struct IceSettings in "ice." {
+        /// STUN servers sent to clients, such as `stun:stun.example:3478`.
         stun_urls: Vec<String> = Vec::<String>::new(),
             list("an address that begins with stun: or stuns:", stun_url);
     }
@@ -72,33 +70,33 @@ fn stun_url(text: &str) -> Option<String> {
 }
 
 settings! {
-    /// The TURN server told to clients that cannot reach each other.
-    pub struct Turn in "turn." {
-        /// TURN server told to clients, such as `turn:turn.example:3478`; `""`: none.
+    /// The TURN server, for clients that cannot connect to each other directly.
+    pub struct TurnSettings in "turn." {
+        /// TURN server sent to clients, such as `turn:turn.example:3478`; `""`: none.
         url: Option<String> = "", address_in(&["turn:", "turns:"]);
-        /// User name that goes with `turn.credential`.
+        /// User name for `turn.credential`.
         username: Option<String> = "", text;
-        /// Lasting password, the same for all clients.
+        /// Static password, the same for all clients.
         credential: Option<Secret> = "", secret;
-        /// Secret shared with the TURN server, from which each client gets a password of its own
-        /// (coturn's REST scheme); wins over `turn.credential`.
+        /// Secret shared with the TURN server, from which each client gets a temporary password (coturn's REST scheme);
+        /// takes precedence over `turn.credential`.
         secret: Option<Secret> = "", secret;
-        /// Seconds such a password is good for.
+        /// Lifetime of a temporary password, in seconds.
         ttl_s: u64 = 86_400, whole(60, 31_536_000);
     }
 }
 
 settings! {
-    /// The Redis that keeps the truth for a cluster of servers.
-    pub struct Redis in "redis." {
-        /// Redis of at least version 7, or Valkey, that keeps rooms and users for several servers, such as
-        /// `redis://:password@host:6379`, `rediss://` with TLS, `redis+sentinel://host:port,host:port/master` or
-        /// `redis+cluster://host:port,host:port`; `""`: none, one server alone.
+    /// The Redis that owns rooms and users of a cluster.
+    pub struct RedisSettings in "redis." {
+        /// Redis 7 or later, or Valkey, shared by the servers of a cluster, such as `redis://:password@host:6379`,
+        /// `rediss://` with TLS, `redis+sentinel://host:port,host:port/master` or
+        /// `redis+cluster://host:port,host:port`; `""`: none, a single server.
         url: Option<Secret> = "", redis_address;
-        /// PEM file with the certificates of the authorities that are trusted to vouch for a Redis with TLS; `""`: those
-        /// that the system trusts.
+        /// PEM file with the certificate authorities trusted to sign the certificate of a Redis with TLS; `""`: those
+        /// of the system.
         ca_file: Option<PathBuf> = "", path;
-        /// What every key in Redis begins with.
+        /// Prefix of every key in Redis.
         prefix: String = "switchboard", key_prefix;
     }
 }
@@ -111,7 +109,7 @@ fn redis_address(value: &toml::Value) -> Checked<Option<Secret>> {
     }
 }
 
-/// Braces would move the hash tag that keeps a room's keys on one node of a Redis Cluster.
+/// Braces would change the hash tag that keeps a room's keys on one node of a Redis Cluster.
 fn key_prefix(value: &toml::Value) -> Checked<String> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-_.:".contains(letter);
     match value.as_str() {
@@ -121,24 +119,14 @@ fn key_prefix(value: &toml::Value) -> Checked<String> {
 }
 
 settings! {
-    /// How the server leaves.
-    pub struct Drain in "drain." {
-        /// Seconds over which clients are asked to move elsewhere at shutdown; 0: at once.
+    /// Shutdown.
+    pub struct DrainSettings in "drain." {
+        /// Seconds over which clients are asked to reconnect elsewhere at shutdown; 0: at once.
         seconds: u64 = 10, limit(3_600);
     }
 }
 
-settings! {
-    /// Compression of WebSocket messages (permessage-deflate, RFC 7692).
-    pub struct Deflate in "deflate." {
-        /// Whether compression is offered to clients.
-        enabled: bool = false, truth;
-        /// Bytes below which a message is sent as it is.
-        min_bytes: usize = 256, whole(0, 1_048_576);
-    }
-}
-
-/// How a log line looks.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -161,9 +149,9 @@ const LOG_LEVEL: &[(&str, LevelFilter)] = &[
 ];
 
 settings! {
-    /// What is logged to standard error, and how.
-    pub struct Log in "log." {
-        /// How much is logged: `"off"`, `"error"`, `"warn"`, `"info"`, `"debug"` or `"trace"`.
+    /// Logging to standard error.
+    pub struct LogSettings in "log." {
+        /// Log level: `"off"`, `"error"`, `"warn"`, `"info"`, `"debug"` or `"trace"`.
         level: LevelFilter = "info", one_of(LOG_LEVEL);
         /// `"text"` for people, `"json"` for machines.
         format: LogFormat = "text", one_of(LOG_FORMAT);

@@ -1,8 +1,8 @@
-//! From checked settings to what each layer goes by.
+//! Conversion of the checked settings to the options of each layer.
 
 use std::sync::Arc;
 
-use super::{CreateOnJoin, Durability, OnDamage, PresenceScope, Settings, Verify};
+use super::{CreateOnJoin, PresenceScope, Settings, Verify};
 use crate::base::limits;
 use crate::codec::http::HeadLimits;
 use crate::codec::jwt::VerifierOptions;
@@ -12,17 +12,22 @@ use crate::connection::credentials::Origins;
 use crate::connection::session;
 use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::monitoring::Load;
-use crate::domain::op::{Rules, Scope};
+use crate::domain::op::{RoomRules, Scope};
 use crate::domain::quota::{AttemptRules, Rates};
 use crate::runtime::bridge;
-use crate::runtime::storage::{self, Place};
+use crate::runtime::storage::{self, StorageLocation};
 use crate::shard::{Allowances, Ice, Options, SocketIo, TurnAccess};
 
-/// What bounds the pieces a WebSocket message may come in.
+/// Maximum number of frames of one WebSocket message.
 const FRAGMENTS: u32 = 65_536;
 
+/// A checked limit as a 32-bit number.
+fn count(limit: u64) -> u32 {
+    u32::try_from(limit).expect("invariant: the check of a limit keeps it within 32 bits")
+}
+
 impl Settings {
-    /// What shards go by. `connections` is how many of them the process can hold.
+    /// Options of the shards. `connections` is the number that the process can hold.
     pub fn shard_options(&self, connections: usize) -> Options {
         let unless_off = |value: usize| if value == 0 { usize::MAX } else { value };
         let forever_if_off = |ms: u64| if ms == 0 { 86_400_000 } else { ms };
@@ -31,7 +36,7 @@ impl Settings {
             shards: self.shards,
             head: HeadLimits { bytes: self.limits.http_head_bytes, headers: self.limits.http_headers },
             body_bytes: unless_off(self.limits.body_bytes),
-            websocket: ws::Limits { message_bytes: unless_off(self.limits.frame_bytes), fragments: FRAGMENTS },
+            websocket: ws::FrameLimits { message_bytes: unless_off(self.limits.frame_bytes), fragments: FRAGMENTS },
             content_bytes: unless_off(self.limits.message_bytes),
             outbound_bytes: unless_off(self.limits.outbound_bytes),
             rooms_per_connection: self.limits.rooms_per_connection,
@@ -41,8 +46,8 @@ impl Settings {
             },
             memory: Load::default,
             signals: SignalRate {
-                per_minute: u32::try_from(self.limits.signals_per_minute).unwrap_or(0),
-                burst: u32::try_from(self.limits.signals_burst).unwrap_or(u32::MAX),
+                per_minute: count(self.limits.signals_per_minute),
+                burst: count(self.limits.signals_burst),
             },
             heartbeat: Heartbeat { interval_ms: self.heartbeat.interval_ms, timeout_ms: self.heartbeat.timeout_ms },
             handshake_ms: forever_if_off(self.limits.handshake_ms),
@@ -63,15 +68,14 @@ impl Settings {
     }
 
     fn allowances(&self) -> Allowances {
-        let per_minute = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         Allowances {
             rates: Rates {
-                messages: per_minute(self.limits.messages_per_minute),
-                typing: per_minute(self.limits.typing_per_minute),
+                messages: count(self.limits.messages_per_minute),
+                typing: count(self.limits.typing_per_minute),
                 rest: 0,
             },
             attempts: AttemptRules {
-                attempts: per_minute(self.limits.connection_attempts),
+                attempts: count(self.limits.connection_attempts),
                 window_ms: self.limits.connection_window_s * 1_000,
                 block_ms: self.limits.connection_block_s * 1_000,
                 exempt: self.limits.exempt.clone(),
@@ -85,53 +89,47 @@ impl Settings {
     fn socket_io(&self) -> SocketIo {
         let default = SocketIo::default();
         let unless_off = |value: usize, otherwise: usize| if value == 0 { otherwise } else { value.min(otherwise) };
-        // Both are announced to clients, or known to them, as at most this.
+        // Clients learn or know the default as the maximum, so the limits may only lower it.
         let payload_bytes = unless_off(self.limits.body_bytes, default.sessions.payload.payload_bytes);
         SocketIo {
-            sessions: session::Settings {
+            sessions: session::SessionSettings {
                 heartbeat: Heartbeat { interval_ms: self.heartbeat.interval_ms, timeout_ms: self.heartbeat.timeout_ms },
-                payload: engineio::Limits { payload_bytes, ..default.sessions.payload },
+                payload: engineio::PayloadLimits { payload_bytes, ..default.sessions.payload },
                 outbound_bytes: unless_off(self.limits.outbound_bytes, usize::MAX),
                 ..default.sessions
             },
-            packet: socketio::Limits { packet_bytes: unless_off(self.limits.frame_bytes, payload_bytes) },
+            packet: socketio::SocketIoLimits { packet_bytes: unless_off(self.limits.frame_bytes, payload_bytes) },
             connect_ms: if self.limits.unauthenticated_ms == 0 { 86_400_000 } else { self.limits.unauthenticated_ms },
             ..default
         }
     }
 
-    /// Where things are kept, and how. `clock` tells the time in milliseconds since 1970.
-    pub fn storage_options(&self, clock: storage::WallClock) -> storage::Options {
-        storage::Options {
-            place: self.data_dir.clone().map_or(Place::Memory, Place::Directory),
-            durability: match self.storage.durability {
-                Durability::Process => storage::Durability::Process,
-                Durability::Power => storage::Durability::Power,
-                Durability::None => storage::Durability::None,
-            },
+    /// Options of the storage; `clock` returns the time in milliseconds since 1970.
+    pub fn storage_options(&self, clock: storage::WallClock) -> storage::StorageOptions {
+        storage::StorageOptions {
+            location: self.data_dir.clone().map_or(StorageLocation::Memory, StorageLocation::Directory),
+            durability: self.storage.durability,
             keep_messages: self.rooms.retention_messages,
             keep_ms: self.rooms.retention_hours.saturating_mul(3_600_000),
             recovery_window_ms: self.recovery.window_ms,
-            on_damage: match self.storage.on_damage {
-                OnDamage::SetAside => storage::OnDamage::SetAside,
-                OnDamage::Stop => storage::OnDamage::Stop,
-            },
+            on_damage: self.storage.on_damage,
             clock,
         }
     }
 
-    /// The Redis that keeps rooms and users for several servers, if there is one.
+    /// Options of the bridge to Redis, if one is configured.
     pub fn redis_options(&self) -> Option<bridge::RedisOptions> {
         let url = self.redis.url.as_ref()?;
         Some(bridge::RedisOptions {
-            address: bridge::RedisAddress::parse(url.expose())?,
+            address: bridge::RedisAddress::parse(url.expose())
+                .expect("invariant: redis.url was checked as it was read"),
             ca_file: self.redis.ca_file.clone(),
             prefix: self.redis.prefix.clone(),
             keep_messages: self.rooms.retention_messages,
         })
     }
 
-    /// What tokens are verified by, but for the contents of key files.
+    /// Options of token verification, without the contents of key files.
     pub fn verifier_options(&self) -> VerifierOptions {
         VerifierOptions {
             secret: self.auth.secret.as_ref().map(|secret| secret.expose().to_owned()),
@@ -145,8 +143,8 @@ impl Settings {
         }
     }
 
-    fn rules(&self) -> Rules {
-        Rules {
+    fn rules(&self) -> RoomRules {
+        RoomRules {
             announce_limit: match self.rooms.announce_limit {
                 0 => usize::MAX,
                 limit => limit,
@@ -164,7 +162,7 @@ impl Settings {
                 PresenceScope::None => Scope::None,
             },
             connections_per_user: self.limits.connections_per_user,
-            rest_per_minute: u32::try_from(self.limits.rest_per_minute).unwrap_or(0),
+            rest_per_minute: count(self.limits.rest_per_minute),
         }
     }
 

@@ -1,26 +1,26 @@
-//! Settings as text: those in force as a settings file, with a comment on each line that says
-//! where the value came from; and all there are as a table for the documentation.
+//! Settings as text: those in force as a settings file with the source of each value, and all of them as a table for
+//! the documentation.
 
 use std::fmt::Write;
 
 use toml::Value;
 
-use super::error::Source;
-use super::{Loaded, NOT_YET_IN_FORCE, keys};
+use super::error::SettingSource;
+use super::{Loaded, keys};
 
-/// One setting as it is in force, fit to be shown.
+/// A setting in force, in displayable form.
 #[derive(Clone, Debug)]
 pub(super) struct InForce {
     /// The key in full.
     pub(super) key: &'static str,
     /// Its value, secrets masked.
     pub(super) value: Value,
-    /// Where it came from.
-    pub(super) source: Source,
+    /// Its source.
+    pub(super) source: SettingSource,
 }
 
-/// What is in force, as TOML: every key with its value (secrets masked) and where it came from.
-/// The text is itself a settings file once its masked secrets are filled in.
+/// The settings in force as TOML: every key with its value (secrets masked) and its source. With its secrets filled in,
+/// the text is a valid settings file.
 pub fn print(loaded: &Loaded) -> String {
     let mut text = String::from("# Settings in force, each with where it came from.\n");
     let mut current_group = "";
@@ -30,13 +30,12 @@ pub fn print(loaded: &Loaded) -> String {
             let _ = write!(text, "\n[{group}]\n");
             current_group = group;
         }
-        let marked = if NOT_YET_IN_FORCE.contains(&setting.key) { "; not yet in force" } else { "" };
-        let _ = writeln!(text, "{word} = {}  # {}{marked}", setting.value, setting.source);
+        let _ = writeln!(text, "{word} = {}  # {}", setting.value, setting.source);
     }
     text
 }
 
-/// All settings as a Markdown table: key, default, meaning. Those that change nothing yet say so.
+/// All settings as a Markdown table: key, default, meaning.
 pub fn reference() -> String {
     let mut text = String::from("| key | default | meaning |\n|---|---|---|\n");
     for key in keys() {
@@ -44,8 +43,7 @@ pub fn reference() -> String {
             "shards" => "number of cores".to_owned(),
             _ => format!("`{}`", (key.default)()),
         };
-        let marked = if NOT_YET_IN_FORCE.contains(&key.name) { " *Not yet in force.*" } else { "" };
-        let _ = writeln!(text, "| `{}` | {default} | {}{marked} |", key.name, key.meaning.trim());
+        let _ = writeln!(text, "| `{}` | {default} | {} |", key.name, key.meaning.trim());
     }
     text
 }

@@ -1,72 +1,73 @@
-//! The settings before they are checked: for each key every value it was given, lowest source
-//! first, each with the place where it was written.
+//! The settings before their check: all values of each key, from the lowest source to the highest, each with its place.
 //!
-//! [`Raw::read`] checks all of a key's values, not only the one in force: a mistake in the file
-//! stays a mistake while a flag happens to hide it. Problems are gathered, never thrown, so that
-//! one start tells them all.
+//! [`RawSettings::read`] checks all values of a key, not only the one in force: a mistake in the file is reported even
+//! while a flag overrides it. Problems are collected, so that one start reports all of them.
 
 use std::collections::BTreeMap;
 
 use toml::Value;
 
-use super::error::{Problem, Source};
+use super::error::{Problem, SettingSource};
 use super::kinds::{Checked, Shape};
 use super::mask::masked;
 
-/// What is known about a key before anybody sets it.
-pub(super) struct Key {
+/// The declaration of a setting.
+pub(super) struct SettingKey {
     /// The key in full, such as `limits.frame_bytes`.
     pub(super) name: &'static str,
-    /// The value when nobody says otherwise.
+    /// The default.
     pub(super) default: fn() -> Value,
     /// How text from outside the file becomes a value.
     pub(super) shape: Shape,
-    /// What the setting means, in a sentence or two.
+    /// Description of the setting, in a sentence or two.
     pub(super) meaning: &'static str,
 }
 
-/// A value and where it was written.
+/// A value and its place.
 #[derive(Clone)]
 pub(super) struct Given {
     pub(super) value: Value,
-    pub(super) source: Source,
+    pub(super) source: SettingSource,
 }
 
-/// All values of all keys, and the problems met so far.
-pub(super) struct Raw {
+/// All values of all keys, and the problems found so far.
+pub(super) struct RawSettings {
     values: BTreeMap<&'static str, Vec<Given>>,
     pub(super) problems: Vec<Problem>,
 }
 
-impl Raw {
-    /// Every key at its default.
-    pub(super) fn with_defaults<'a>(keys: impl Iterator<Item = &'a Key>) -> Self {
-        let default = |key: &Key| (key.name, vec![Given { value: (key.default)(), source: Source::Default }]);
-        Self { values: keys.map(default).collect(), problems: Vec::new() }
+impl RawSettings {
+    /// All keys with their defaults.
+    pub(super) fn with_defaults(keys: &[&SettingKey]) -> Self {
+        let default =
+            |key: &&SettingKey| (key.name, vec![Given { value: (key.default)(), source: SettingSource::Default }]);
+        let values: BTreeMap<_, _> = keys.iter().map(default).collect();
+        assert_eq!(values.len(), keys.len(), "invariant: each key is declared once");
+        Self { values, problems: Vec::new() }
     }
 
-    /// Gives `key` a value that overrides those it has.
-    pub(super) fn put(&mut self, key: &'static str, value: impl Into<Value>, source: Source) {
-        self.values.entry(key).or_default().push(Given { value: value.into(), source });
+    /// Adds a value that overrides the earlier ones.
+    pub(super) fn put(&mut self, key: &'static str, value: impl Into<Value>, source: SettingSource) {
+        let values = self.values.get_mut(key).expect("invariant: only declared keys are set");
+        values.push(Given { value: value.into(), source });
     }
 
     /// The value in force.
-    pub(super) fn given(&self, key: &str) -> Option<&Given> {
-        self.values.get(key)?.last()
+    pub(super) fn given(&self, key: &str) -> &Given {
+        self.values.get(key).and_then(|given| given.last()).expect("invariant: each declared key has a default")
     }
 
-    /// Where the value in force was written.
-    pub(super) fn source(&self, key: &str) -> Source {
-        self.given(key).map_or(Source::Default, |given| given.source.clone())
+    /// The source of the value in force.
+    pub(super) fn source(&self, key: &str) -> SettingSource {
+        self.given(key).source.clone()
     }
 
-    /// Whether somebody set `key`, be it to its default.
+    /// Whether a source other than the defaults has set `key`.
     pub(super) fn is_explicit(&self, key: &str) -> bool {
-        !matches!(self.source(key), Source::Default | Source::Dev)
+        !matches!(self.source(key), SettingSource::Default | SettingSource::Dev)
     }
 
-    /// The value in force in its own type; none, and a problem for each wrong value, if a check
-    /// refuses one.
+    /// The value in force in its own type; `None`, and a problem for each invalid value, if a check rejects one.
     pub(super) fn read<T>(&mut self, key: &'static str, check: impl Fn(&Value) -> Checked<T>) -> Option<T> {
         let mut in_force = None;
         for given in self.values.get(key).into_iter().flatten() {
@@ -87,8 +88,8 @@ impl Raw {
     }
 }
 
-/// Declares a group of settings: for each its meaning, name, type, default and check, in one
-/// place. Makes the struct, its table of keys and the function that reads it.
+/// Declares a group of settings: the description, name, type, default and check of each. Generates the struct, its
+/// table of keys and the function that reads it.
 macro_rules! settings {
     (
         $(#[$about:meta])*
@@ -104,9 +105,9 @@ macro_rules! settings {
         }
 
         impl $group {
-            /// The keys of the group, in the order they are printed.
-            pub(super) const KEYS: &'static [$crate::config::raw::Key] = &[$(
-                $crate::config::raw::Key {
+            /// The keys of the group, in the order of printing.
+            pub(super) const KEYS: &'static [$crate::config::raw::SettingKey] = &[$(
+                $crate::config::raw::SettingKey {
                     name: concat!($prefix, stringify!($field)),
                     default: || toml::Value::from($default),
                     shape: <$type as $crate::config::kinds::Shaped>::SHAPE,
@@ -114,8 +115,8 @@ macro_rules! settings {
                 },
             )*];
 
-            /// The group as it is in force; none if a value was refused.
-            pub(super) fn read(raw: &mut $crate::config::raw::Raw) -> Option<Self> {
+            /// The group in force; `None` if a value was rejected.
+            pub(super) fn read(raw: &mut $crate::config::raw::RawSettings) -> Option<Self> {
                 $(let $field = raw.read(concat!($prefix, stringify!($field)), $check);)*
                 Some(Self { $($field: $field?),* })
             }

@@ -1,9 +1,8 @@
-//! The places where settings are written, and how each spells them.
+//! The sources of settings and their spelling.
 //!
-//! In rising order: defaults, `--dev`, the settings file, the environment under the names that
-//! other software uses too (`REDIS_HOST`, `JWT_SECRET`, …), the environment under `SWITCHBOARD_`,
-//! `--set`, and the flags with a name of their own. Each source puts its values on top of those
-//! below it; none checks more than its own spelling.
+//! In rising order of precedence: defaults, `--dev`, the settings file, common environment variables (`REDIS_HOST`,
+//! `JWT_SECRET`, …), environment variables with the prefix `SWITCHBOARD_`, `--set`, and the flags with a name of their
+//! own. Each source adds its values to those below it, and checks its spelling only.
 
 use std::path::{Path, PathBuf};
 
@@ -11,18 +10,19 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
-use super::error::{ConfigError, Problem, Source, nearest};
+use super::UNSUPPORTED;
+use super::error::{ConfigError, Problem, SettingSource, nearest};
 use super::kinds::Shape;
 use super::mask::masked;
-use super::raw::{Key, Raw};
+use super::raw::{RawSettings, SettingKey};
 
-/// The file that is read when no other is named, if the working directory has it.
+/// The settings file if no other is named; it need not exist.
 pub const FILE: &str = "switchboard.toml";
 
 const PREFIX: &str = "SWITCHBOARD_";
 
-/// Variables that other software uses too, each with the setting it stands for. Empty ones count
-/// as not set, since compose files pass on variables that nobody set.
+/// Common variables and the settings they stand for. Empty ones count as not set, because compose files pass on unset
+/// variables as empty ones.
 const COMMON_VARIABLES: [(&str, &str); 6] = [
     ("JWT_SECRET", "auth.secret"),
     ("CLIENT_URL", "client_url"),
@@ -32,7 +32,7 @@ const COMMON_VARIABLES: [(&str, &str); 6] = [
     ("TURN_CREDENTIAL", "turn.credential"),
 ];
 
-/// What the command line says about settings, each value as it was written.
+/// The settings of the command line, as written.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// Values of `--listen`, each one address and port.
@@ -45,29 +45,29 @@ pub struct Flags {
     pub set: Vec<String>,
 }
 
-/// Everything that settings are made from, so that loading them touches nothing else.
-pub struct Sources {
-    /// The settings file's name and text; none: no file.
+/// All sources of settings; [`super::load`] reads no others.
+pub struct SettingSources {
+    /// The settings file's path and text, if there is one.
     pub file: Option<(PathBuf, String)>,
-    /// All environment variables; those with other names are passed over.
+    /// All environment variables; unrelated ones are ignored.
     pub environment: Vec<(String, String)>,
-    /// What the command line says.
+    /// The command line.
     pub flags: Flags,
     /// Whether `--dev` was given.
     pub dev: bool,
-    /// How many cores there are: the default of `shards`.
+    /// The number of cores: the default of `shards`.
     pub cores: usize,
-    /// Makes a random secret; asked at most once, when `--dev` needs one.
+    /// Generates a random secret; called at most once, if `--dev` needs one.
     pub fresh_secret: Box<dyn FnOnce() -> String>,
 }
 
-impl Sources {
-    /// Collects the sources from the operating system: the file `config`, which must exist, or
-    /// else [`FILE`] if there is one, and the environment.
+impl SettingSources {
+    /// Collects the sources from the operating system: the file `config`, which must exist, or else [`FILE`] if it
+    /// exists, and the environment.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read or is not UTF-8, or a `SWITCHBOARD_` variable that is not.
+    /// A file cannot be read or is not UTF-8, or a `SWITCHBOARD_` variable is not.
     pub fn gather(
         config: Option<&Path>,
         flags: Flags,
@@ -89,22 +89,22 @@ impl Sources {
             match value.into_string() {
                 Ok(value) => environment.push((name, value)),
                 Err(_) if is_ours(&name) => {
-                    let source = Some(Source::Environment(name));
+                    let source = Some(SettingSource::Environment(name));
                     return Err(Problem::other(source, "the value is not UTF-8 text").into());
                 }
                 Err(_) => {}
             }
         }
-        // A fixed order, so that problems are told in the same order each time.
+        // A fixed order, so that problems are reported in the same order each time.
         environment.sort();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self { file, environment, flags, dev, cores, fresh_secret })
     }
 
     /// All values of all keys, from all sources.
-    pub(super) fn into_raw(self, keys: &[&'static Key]) -> Raw {
-        let mut raw = Raw::with_defaults(keys.iter().copied());
-        raw.put("shards", value_of_count(self.cores), Source::Default);
+    pub(super) fn into_raw(self, keys: &[&'static SettingKey]) -> RawSettings {
+        let mut raw = RawSettings::with_defaults(keys);
+        raw.put("shards", value_of_count(self.cores), SettingSource::Default);
         if self.dev {
             put_dev(&mut raw);
         }
@@ -114,36 +114,46 @@ impl Sources {
         put_common_variables(&mut raw, keys, &self.environment);
         put_own_variables(&mut raw, keys, &self.environment);
         put_flags(&mut raw, keys, &self.flags);
-        let secret = raw.given("auth.secret").and_then(|given| given.value.as_str());
+        let secret = raw.given("auth.secret").value.as_str();
         if self.dev && secret.is_none_or(str::is_empty) {
-            raw.put("auth.secret", (self.fresh_secret)(), Source::Dev);
+            raw.put("auth.secret", (self.fresh_secret)(), SettingSource::Dev);
         }
         raw
     }
 }
 
 fn value_of_count(count: usize) -> Value {
-    Value::from(i64::try_from(count).unwrap_or(i64::MAX))
+    Value::from(i64::try_from(count).expect("the number of cores fits 63 bits"))
 }
 
-/// Other defaults, for a machine where only its owner can reach the server.
-fn put_dev(raw: &mut Raw) {
-    raw.put("listen", vec!["127.0.0.1:8090"], Source::Dev);
-    raw.put("auth.guests", true, Source::Dev);
-    raw.put("auth.require_exp", false, Source::Dev);
-    raw.put("rooms.create_on_join", "always", Source::Dev);
-    raw.put("cors.origins", vec!["*"], Source::Dev);
+/// Defaults for a machine whose owner is the only user of the server.
+fn put_dev(raw: &mut RawSettings) {
+    raw.put("listen", vec!["127.0.0.1:8090"], SettingSource::Dev);
+    raw.put("auth.guests", true, SettingSource::Dev);
+    raw.put("auth.require_exp", false, SettingSource::Dev);
+    raw.put("rooms.create_on_join", "always", SettingSource::Dev);
+    raw.put("cors.origins", vec!["*"], SettingSource::Dev);
 }
 
-fn find<'a>(keys: &[&'a Key], name: &str) -> Option<&'a Key> {
+fn find<'a>(keys: &[&'a SettingKey], name: &str) -> Option<&'a SettingKey> {
     keys.iter().copied().find(|key| key.name == name)
 }
 
-fn nearest_name(keys: &[&Key], written: &str) -> Option<&'static str> {
-    nearest(written, keys.iter().map(|key| key.name))
+/// The problem with a key that no setting has; `spelled` is how the source spells names.
+fn unknown(
+    keys: &[&SettingKey],
+    key: String,
+    source: SettingSource,
+    spelled: impl FnOnce(&'static str) -> String,
+) -> Problem {
+    if UNSUPPORTED.contains(&key.as_str()) {
+        return Problem::Unsupported { source, key };
+    }
+    let nearest = nearest(&key, keys.iter().map(|key| key.name)).map(spelled);
+    Problem::Unknown { source, key, nearest }
 }
 
-fn put_file(raw: &mut Raw, keys: &[&'static Key], path: &Path, text: &str) {
+fn put_file(raw: &mut RawSettings, keys: &[&'static SettingKey], path: &Path, text: &str) {
     let reader = FileReader { keys, path, text };
     match DeTable::parse(text) {
         Ok(table) => reader.put_table(raw, "", table.get_ref()),
@@ -156,17 +166,18 @@ fn put_file(raw: &mut Raw, keys: &[&'static Key], path: &Path, text: &str) {
 }
 
 struct FileReader<'a> {
-    keys: &'a [&'static Key],
+    keys: &'a [&'static SettingKey],
     path: &'a Path,
     text: &'a str,
 }
 
 impl FileReader<'_> {
-    fn put_table(&self, raw: &mut Raw, prefix: &str, table: &DeTable<'_>) {
+    fn put_table(&self, raw: &mut RawSettings, prefix: &str, table: &DeTable<'_>) {
         for (word, value) in table {
             let name = format!("{prefix}{}", word.get_ref());
             let group = format!("{name}.");
-            let is_group = self.keys.iter().any(|key| key.name.starts_with(&group));
+            let mut names = self.keys.iter().map(|key| key.name).chain(UNSUPPORTED.iter().copied());
+            let is_group = names.any(|name| name.starts_with(&group));
             let source = self.source(value.span().start);
             match (find(self.keys, &name), value.get_ref()) {
                 (Some(key), _) => self.put_value(raw, key, value, source),
@@ -177,16 +188,21 @@ impl FileReader<'_> {
                     source,
                     expected: "a table of settings".to_owned(),
                 }),
-                (None, _) => raw.problems.push(Problem::Unknown {
-                    source: self.source(word.span().start),
-                    nearest: nearest_name(self.keys, &name).map(str::to_owned),
-                    key: name,
-                }),
+                (None, _) => {
+                    let source = self.source(word.span().start);
+                    raw.problems.push(unknown(self.keys, name, source, str::to_owned));
+                }
             }
         }
     }
 
-    fn put_value(&self, raw: &mut Raw, key: &'static Key, value: &Spanned<DeValue<'_>>, source: Source) {
+    fn put_value(
+        &self,
+        raw: &mut RawSettings,
+        key: &'static SettingKey,
+        value: &Spanned<DeValue<'_>>,
+        source: SettingSource,
+    ) {
         match owned(value) {
             Ok(value) => raw.put(key.name, value, source),
             Err(error) => {
@@ -196,11 +212,11 @@ impl FileReader<'_> {
         }
     }
 
-    /// The place `offset` bytes into the file.
-    fn source(&self, offset: usize) -> Source {
+    /// The place at `offset` bytes into the file.
+    fn source(&self, offset: usize) -> SettingSource {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Source::File {
+        SettingSource::File {
             path: self.path.to_owned(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
@@ -212,35 +228,38 @@ fn owned(value: &Spanned<DeValue<'_>>) -> Result<Value, toml::de::Error> {
     Value::deserialize(ValueDeserializer::from(value.clone()))
 }
 
-/// A value of something that is not a setting, as it may be shown.
+/// The displayable form of a value without a setting.
 fn shown(name: &str, value: &Spanned<DeValue<'_>>) -> String {
     let known = owned(value).map(|value| masked(name, &value).to_string());
     known.unwrap_or_else(|_| "a value".to_owned())
 }
 
-fn put_common_variables(raw: &mut Raw, keys: &[&'static Key], environment: &[(String, String)]) {
+fn put_common_variables(raw: &mut RawSettings, keys: &[&'static SettingKey], environment: &[(String, String)]) {
     let variable = |name: &str| {
         environment.iter().find(|(other, value)| other == name && !value.is_empty()).map(|(_, value)| value.as_str())
     };
     for (name, key) in COMMON_VARIABLES {
-        if let (Some(text), Some(key)) = (variable(name), find(keys, key)) {
-            raw.put(key.name, value_of(key.shape, text), Source::Environment(name.to_owned()));
+        if let Some(text) = variable(name) {
+            let key = find(keys, key).expect("invariant: a common variable stands for a declared key");
+            raw.put(key.name, value_of(key.shape, text), SettingSource::Environment(name.to_owned()));
         }
     }
-    // Without a host the others say nothing: Kubernetes sets REDIS_PORT in every pod beside a
-    // service called redis, and to an address at that.
-    let Some(host) = variable("REDIS_HOST") else {
-        return;
-    };
-    let port = variable("REDIS_PORT").unwrap_or("6379");
+    // Without a host the others are ignored: Kubernetes sets REDIS_PORT in every pod beside a service called redis, and to
+    // an address.
+    if let Some(host) = variable("REDIS_HOST") {
+        put_redis_address(raw, host, variable("REDIS_PORT").unwrap_or("6379"), variable("REDIS_PASSWORD"));
+    }
+}
+
+fn put_redis_address(raw: &mut RawSettings, host: &str, port: &str, password: Option<&str>) {
     if port.parse::<u16>().is_ok_and(|port| port > 0) {
-        let login = variable("REDIS_PASSWORD").map(|password| format!(":{}@", escaped(password)));
+        let login = password.map(|password| format!(":{}@", escaped(password)));
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let address = format!("redis://{}{host}:{port}", login.unwrap_or_default());
-        raw.put("redis.url", address, Source::Environment("REDIS_HOST".to_owned()));
+        raw.put("redis.url", address, SettingSource::Environment("REDIS_HOST".to_owned()));
     } else {
         raw.problems.push(Problem::Value {
-            source: Source::Environment("REDIS_PORT".to_owned()),
+            source: SettingSource::Environment("REDIS_PORT".to_owned()),
             key: "redis.url".to_owned(),
             found: format!("{port:?}"),
             expected: "a port number from 1 to 65535".to_owned(),
@@ -248,7 +267,7 @@ fn put_common_variables(raw: &mut Raw, keys: &[&'static Key], environment: &[(St
     }
 }
 
-/// `text` as it may stand within a URL (RFC 3986 §2.1).
+/// `text` with the escapes of a URL (RFC 3986 §2.1).
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -262,8 +281,8 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Whether a variable is meant for this program. Kubernetes puts the addresses of a service
-/// called `switchboard` into the environment of every pod beside it; those are not settings.
+/// Whether a variable is a setting of this program. Kubernetes adds the addresses of a service called `switchboard` to
+/// the environment of every pod beside it; those are not settings.
 fn is_ours(name: &str) -> bool {
     name.strip_prefix(PREFIX).is_some_and(|rest| {
         let by_kubernetes = rest.starts_with("SERVICE_HOST")
@@ -274,17 +293,13 @@ fn is_ours(name: &str) -> bool {
     })
 }
 
-fn put_own_variables(raw: &mut Raw, keys: &[&'static Key], environment: &[(String, String)]) {
+fn put_own_variables(raw: &mut RawSettings, keys: &[&'static SettingKey], environment: &[(String, String)]) {
     for (name, text) in environment.iter().filter(|(name, _)| is_ours(name)) {
         let key_name = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        let source = Source::Environment(name.clone());
+        let source = SettingSource::Environment(name.clone());
         match find(keys, &key_name) {
             Some(key) => raw.put(key.name, value_of(key.shape, text), source),
-            None => raw.problems.push(Problem::Unknown {
-                nearest: nearest_name(keys, &key_name).map(variable_name),
-                key: key_name,
-                source,
-            }),
+            None => raw.problems.push(unknown(keys, key_name, source, variable_name)),
         }
     }
 }
@@ -293,12 +308,12 @@ fn variable_name(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
 }
 
-fn put_flags(raw: &mut Raw, keys: &[&'static Key], flags: &Flags) {
+fn put_flags(raw: &mut RawSettings, keys: &[&'static SettingKey], flags: &Flags) {
     for written in &flags.set {
         let Some((name, text)) = written.split_once('=') else {
-            // Not shown whole: what lacks its key may well be a secret.
+            // Not shown: a value without a key may be a secret.
             let message = "expected key=value, such as limits.messages_per_minute=0";
-            raw.problems.push(Problem::other(Some(Source::Flag("--set".to_owned())), message));
+            raw.problems.push(Problem::other(Some(SettingSource::Flag("--set".to_owned())), message));
             continue;
         };
         let (name, text) = (name.trim(), text.trim());
@@ -306,34 +321,32 @@ fn put_flags(raw: &mut Raw, keys: &[&'static Key], flags: &Flags) {
             Some(key) => {
                 let quoted = parsed(text).filter(Value::is_str);
                 let value = quoted.unwrap_or_else(|| value_of(key.shape, text));
-                raw.put(key.name, value, Source::Flag("--set".to_owned()));
+                raw.put(key.name, value, SettingSource::Flag("--set".to_owned()));
             }
-            None => raw.problems.push(Problem::Unknown {
-                source: Source::Flag("--set".to_owned()),
-                key: name.to_owned(),
-                nearest: nearest_name(keys, name).map(str::to_owned),
-            }),
+            None => {
+                let source = SettingSource::Flag("--set".to_owned());
+                raw.problems.push(unknown(keys, name.to_owned(), source, str::to_owned));
+            }
         }
     }
     if !flags.listen.is_empty() {
-        raw.put("listen", flags.listen.clone(), Source::Flag("--listen".to_owned()));
+        raw.put("listen", flags.listen.clone(), SettingSource::Flag("--listen".to_owned()));
     }
     if let Some(shards) = &flags.shards {
         let value = value_of(Shape::Plain, shards);
-        raw.put("shards", value, Source::Flag("--shards".to_owned()));
+        raw.put("shards", value, SettingSource::Flag("--shards".to_owned()));
     }
     if let Some(data) = &flags.data {
-        raw.put("data_dir", data.as_str(), Source::Flag("--data".to_owned()));
+        raw.put("data_dir", data.as_str(), SettingSource::Flag("--data".to_owned()));
     }
 }
 
-/// Text from a variable or a flag as a value of the wanted shape. What does not fit stays text,
-/// for the check to refuse.
+/// Text from a variable or a flag as a value of the given shape. Other text stays text and is rejected by the check.
 fn value_of(shape: Shape, text: &str) -> Value {
     match shape {
         Shape::Text => Value::from(text),
         Shape::Plain => parsed(text.trim()).unwrap_or_else(|| Value::from(text)),
-        // `[::1]:8090` begins as an array does but is none.
+        // `[::1]:8090` begins like an array but is none.
         Shape::List => match parsed(text.trim()) {
             Some(Value::Array(elements)) => Value::Array(elements),
             _ => {

@@ -1,18 +1,17 @@
-//! Checks of settings against each other, after each has passed its own.
+//! Checks of settings against each other, after each has passed its own check.
 
 use jsonwebtoken::AlgorithmFamily;
 
-use super::NOT_YET_IN_FORCE;
 use super::Settings;
 use super::auth::Verify;
-use super::error::{ConfigError, Problem, Source};
-use super::raw::Raw;
+use super::error::{ConfigError, Problem, SettingSource};
+use super::raw::RawSettings;
 
-/// Bytes below which a secret may be guessed: RFC 7518 §3.2 asks for as many as the hash has.
+/// Shorter secrets can be guessed: RFC 7518 §3.2 requires the size of the hash.
 const SECRET_BYTES_MIN: usize = 32;
 
-/// What contradicts itself so that the server must not start.
-pub(super) fn problems(settings: &Settings, raw: &Raw) -> Vec<Problem> {
+/// Contradictions that prevent the start.
+pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
     let mut problems = Vec::new();
     let exposed = settings.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
     if let (Verify::None, Some(address)) = (settings.auth.verify, exposed) {
@@ -32,7 +31,7 @@ pub(super) fn problems(settings: &Settings, raw: &Raw) -> Vec<Problem> {
     let turn = &settings.turn;
     let has_password = turn.username.is_some() && turn.credential.is_some();
     if turn.url.is_some() && turn.secret.is_none() && !has_password {
-        // Browsers throw on a TURN server without both: every call would fail.
+        // Browsers reject a TURN server without both: every call would fail.
         let message = "turn.url: a TURN server needs turn.secret, or turn.username and \
                        turn.credential";
         problems.push(Problem::other(Some(raw.source("turn.url")), message));
@@ -44,8 +43,8 @@ pub(super) fn problems(settings: &Settings, raw: &Raw) -> Vec<Problem> {
     problems
 }
 
-/// What an operator should know though the server starts.
-pub(super) fn warnings(settings: &Settings, raw: &Raw) -> Vec<String> {
+/// Warnings about settings that do not prevent the start.
+pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut warn = |key: &str, message: String| {
         let source = raw.source(key);
@@ -86,18 +85,14 @@ pub(super) fn warnings(settings: &Settings, raw: &Raw) -> Vec<String> {
             warn(key, "0 lets a single client take all the memory".to_owned());
         }
     }
-    for key in NOT_YET_IN_FORCE.iter().filter(|key| raw.is_explicit(key)) {
-        warn(key, "accepted, but not yet in force in this version".to_owned());
-    }
     warnings
 }
 
-/// Whether the server may serve with these settings: it needs a way to tell a good token from a
-/// bad one.
+/// Whether the settings suffice to serve: tokens must be verifiable.
 ///
 /// # Errors
 ///
-/// No key at all, with the ways to give one.
+/// No key is configured; the text lists the ways to give one.
 pub(super) fn check_serve(settings: &Settings) -> Result<(), ConfigError> {
     if settings.auth.has_key() {
         return Ok(());
@@ -108,5 +103,5 @@ pub(super) fn check_serve(settings: &Settings) -> Result<(), ConfigError> {
         auth.public_keys  PEM files with public keys\n  \
         auth.jwks_file    a JWKS file with public keys\n\
         or, to try things out on this machine alone: switchboard serve --dev";
-    Err(Problem::other(None::<Source>, message).into())
+    Err(Problem::other(None::<SettingSource>, message).into())
 }

@@ -1,7 +1,7 @@
 //! What a shard keeps for each TCP connection. An idle one is this struct and nothing behind it but its identity: every
 //! field is a decision, and the size test says what it costs.
 
-use crate::base::few::Few;
+use crate::base::few::SmallList;
 use crate::base::ids::Nonce;
 use crate::base::wheel::Tick;
 use crate::codec::ws;
@@ -20,7 +20,7 @@ pub struct Conn {
     /// Who is behind it; `None` until it is known.
     pub identity: Option<Identity>,
     /// The rooms it is a member of.
-    pub rooms: Few<Membership>,
+    pub rooms: SmallList<Membership>,
     /// The unguessable part of its id.
     pub nonce: Nonce,
     /// When it is to be looked at; other entries on the wheel are stale. 0: never.
@@ -52,7 +52,7 @@ pub enum ConnStage {
     /// It speaks WebSocket, and carries an Engine.IO session.
     EngineIoSocket(EngineIoSocket),
     /// It speaks WebSocket, and gets back what it sends; for test suites of the protocol.
-    Echo(ws::Decoder),
+    Echo(ws::FrameDecoder),
     /// It has left; what still comes is discarded until the other side ends, too.
     Draining,
 }
@@ -100,7 +100,7 @@ impl Conn {
             stage: ConnStage::Http(None),
             queue: Queue::default(),
             identity: None,
-            rooms: Few::None,
+            rooms: SmallList::None,
             nonce,
             armed: 0,
             deadline: 0,

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use crate::codec::http::{Head, cookie, query_value};
+use crate::codec::http::{RequestHead, cookie, query_value};
 
 /// The WebSocket subprotocol that announces a token as the next one in the list.
 pub const BEARER_PROTOCOL: &str = "bearer";
 
 /// The token a request carries: in `Authorization: Bearer`, `?token=`, the cookie `token`, or the WebSocket subprotocol
 /// pair `bearer, <token>`; the first of these that is there counts.
-pub fn token<'a>(head: &Head<'a>) -> Option<Cow<'a, str>> {
+pub fn token<'a>(head: &RequestHead<'a>) -> Option<Cow<'a, str>> {
     if let Some(value) = head.header("authorization") {
         // Another scheme is no token; the empty one is refused like any other that does not verify.
         let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
@@ -25,14 +25,14 @@ pub fn token<'a>(head: &Head<'a>) -> Option<Cow<'a, str>> {
 }
 
 /// The token in the subprotocol pair `bearer, <token>`.
-fn protocol_token<'a>(head: &Head<'a>) -> Option<&'a str> {
+fn protocol_token<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
     let mut protocols = head.headers_named("sec-websocket-protocol").flat_map(|value| value.split(',')).map(str::trim);
     protocols.find(|protocol| *protocol == BEARER_PROTOCOL)?;
     protocols.next()
 }
 
 /// Whether the request offers the subprotocol `bearer`, which the answer then selects.
-pub fn offers_bearer(head: &Head<'_>) -> bool {
+pub fn offers_bearer(head: &RequestHead<'_>) -> bool {
     protocol_token(head).is_some()
 }
 
@@ -42,7 +42,7 @@ const TAKE_EVERY_ARGUMENT: [&str; 3] = ["Python/", "aiohttp", "python-requests"]
 /// Whether who opens a session with this request can be told where it is by one more argument of an event, as recovery
 /// takes: `?recovery=1` or `0` says so. Else it can unless it is written in Python, whose clients call their applications
 /// with that argument, too; one of them shows an `Origin` and no `User-Agent`.
-pub fn wants_recovery(head: &Head<'_>) -> bool {
+pub fn wants_recovery(head: &RequestHead<'_>) -> bool {
     match head.query().and_then(|query| query_value(query, "recovery")).as_deref() {
         Some("0") => return false,
         Some("1") => return true,

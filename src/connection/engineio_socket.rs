@@ -2,7 +2,7 @@
 //! with. A session may end first, and another come to be in its slot; so a name is of no use beyond its session.
 
 use crate::base::ids::Nonce;
-use crate::codec::ws::Decoder;
+use crate::codec::ws::FrameDecoder;
 
 /// The name of a session, among its shard's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl SessionLink {
     }
 
     /// The name of no session.
-    pub fn nobody() -> Self {
+    pub fn none() -> Self {
         Self { session: u32::MAX, check: 0 }
     }
 
@@ -34,7 +34,7 @@ impl SessionLink {
 #[derive(Debug)]
 pub struct EngineIoSocket {
     /// What has come of a frame or message that is incomplete.
-    pub decoder: Decoder,
+    pub decoder: FrameDecoder,
     /// The session.
     pub link: SessionLink,
 }

@@ -4,11 +4,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::network::Network;
-use crate::codec::http::Head;
+use crate::codec::http::RequestHead;
 
 /// The address of whoever sent a request on a connection from `peer`. Of a chain of proxies, the last that is not trusted
 /// is the client: what stands before it is only its own word.
-pub fn client_address(head: &Head<'_>, peer: IpAddr, trusted: &[Network]) -> IpAddr {
+pub fn client_address(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network]) -> IpAddr {
     if !is_trusted(peer, trusted) {
         return peer;
     }

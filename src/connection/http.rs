@@ -3,9 +3,9 @@
 //! Requests are answered one at a time and in order. While one is being answered the bytes behind it wait, and when
 //! there are too many of them, so does the client.
 
-use crate::codec::http::{Body, Connection, HeadScan, Response};
+use crate::codec::http::{BodyDecoder, Connection, HeadScan, Response};
 use crate::connection::engineio_socket::SessionLink;
-use crate::dialect::rest::CallKind;
+use crate::dialect::rest::RestCallKind;
 use crate::domain::access::Identity;
 use crate::domain::op::UsersPage;
 
@@ -33,19 +33,19 @@ pub enum Phase {
     /// A request's body is awaited.
     Body {
         /// The request.
-        request: Box<Request>,
+        request: Box<RestRequest>,
         /// What has come of its body.
-        body: Body,
+        body: BodyDecoder,
     },
     /// The body of a POST to an Engine.IO session is awaited.
     Post {
         /// The request.
         post: Post,
         /// What has come of its body.
-        body: Body,
+        body: BodyDecoder,
     },
     /// The request is being answered.
-    Answering(Reply),
+    Answering(ReplyForm),
 }
 
 /// A POST to an Engine.IO session, its head read.
@@ -55,13 +55,13 @@ pub struct Post {
     /// Whether its body is a form.
     pub is_form: bool,
     /// What its answer must look like.
-    pub reply: Reply,
+    pub reply: ReplyForm,
 }
 
 /// A request for a call, its head read and its sender known.
-pub struct Request {
+pub struct RestRequest {
     /// Which call.
-    pub kind: CallKind,
+    pub kind: RestCallKind,
     /// The id in its path.
     pub parameter: String,
     /// The page of a list that its query asks for.
@@ -73,17 +73,17 @@ pub struct Request {
     /// Who sends it.
     pub identity: Identity,
     /// What its answer must look like.
-    pub reply: Reply,
+    pub reply: ReplyForm,
 }
 
 impl Http {
     /// One whose request is being answered.
-    pub fn answering(reply: Reply) -> Box<Self> {
+    pub fn answering(reply: ReplyForm) -> Box<Self> {
         Box::new(Self { phase: Phase::Answering(reply), ..Self::default() })
     }
 
     /// One whose request an Engine.IO session answers.
-    pub fn answered_by(link: SessionLink, reply: Reply) -> Box<Self> {
+    pub fn answered_by(link: SessionLink, reply: ReplyForm) -> Box<Self> {
         Box::new(Self { phase: Phase::Answering(reply), link: Some(link), ..Self::default() })
     }
 
@@ -100,7 +100,7 @@ impl Http {
 
 /// What the answer to a request must look like, whatever it says.
 #[derive(Clone, Debug, Default)]
-pub struct Reply {
+pub struct ReplyForm {
     /// The body is left out (the method was HEAD).
     pub head_only: bool,
     /// What becomes of the connection afterwards.
@@ -116,7 +116,7 @@ pub type Headers<'a> = &'a [(&'static str, &'a str)];
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; \
      media-src 'self' blob:; style-src 'self'; script-src 'self'; frame-ancestors 'none'";
 
-impl Reply {
+impl ReplyForm {
     /// Whether the connection ends with this answer.
     pub fn closes(&self) -> bool {
         self.connection == Some(Connection::Close)

@@ -33,14 +33,14 @@ impl Segment {
 /// One connection's share of a turn's bytes, in order.
 #[derive(Default)]
 pub struct Share {
-    /// Whose; [`NOBODY`] when the connection is gone.
+    /// Whose; [`NO_CONNECTION`] when the connection is gone.
     pub slot: u32,
     /// What.
     pub segments: SmallVec<[Segment; 2]>,
 }
 
 /// The slot of no connection.
-pub const NOBODY: u32 = u32::MAX;
+pub const NO_CONNECTION: u32 = u32::MAX;
 
 /// A connection's own part in sending: its share of this turn, and its backlog.
 #[derive(Default)]
@@ -173,7 +173,7 @@ impl Outbound {
     /// Drops what the connection was to get; it is gone.
     pub fn forget(&mut self, queue: &mut Queue) {
         if queue.share != 0 {
-            self.shares[queue.share as usize - 1].slot = NOBODY;
+            self.shares[queue.share as usize - 1].slot = NO_CONNECTION;
             queue.share = 0;
         }
     }

@@ -1,17 +1,17 @@
 //! A Socket.IO client's connection to one namespace: who the domain knows. It lives as long as its session says, and what
 //! it is told goes where its session is carried at the moment.
 
-use crate::base::few::Few;
+use crate::base::few::SmallList;
 use crate::base::ids::Nonce;
 use crate::connection::engineio_socket::SessionLink;
-use crate::connection::namespace::Space;
-use crate::connection::websocket::Signals;
+use crate::connection::namespace::NamespaceIndex;
+use crate::connection::websocket::SignalAllowance;
 use crate::dialect::socketio::Dialect;
 use crate::domain::access::Identity;
 
 /// One peer.
 #[derive(Debug)]
-pub struct Peer {
+pub struct SocketIoPeer {
     /// The unguessable part of its id.
     pub nonce: Nonce,
     /// Its session.
@@ -19,13 +19,13 @@ pub struct Peer {
     /// Who is behind it.
     pub identity: Option<Identity>,
     /// The rooms it is a member of.
-    pub rooms: Few<PeerMembership>,
+    pub rooms: SmallList<PeerMembership>,
     /// When its token expires, in seconds since 1970; 0: never.
     pub expires_at: u32,
     /// Its allowance of signaling messages.
-    pub signals: Signals,
+    pub signals: SignalAllowance,
     /// Its namespace.
-    pub space: Space,
+    pub space: NamespaceIndex,
     /// The words it is told things in.
     pub dialect: Dialect,
     /// Whether that is certain; else its first event may tell that it speaks another one.
@@ -67,16 +67,16 @@ impl PeerMembership {
     }
 }
 
-impl Peer {
+impl SocketIoPeer {
     /// One that wants to connect.
-    pub fn new(nonce: Nonce, link: SessionLink, space: Space, dialect: Dialect, mono: u64) -> Self {
+    pub fn new(nonce: Nonce, link: SessionLink, space: NamespaceIndex, dialect: Dialect, mono: u64) -> Self {
         Self {
             nonce,
             link,
             identity: None,
-            rooms: Few::None,
+            rooms: SmallList::None,
             expires_at: 0,
-            signals: Signals::new(mono),
+            signals: SignalAllowance::new(mono),
             space,
             dialect,
             is_settled: false,
@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn an_idle_peer_is_small() {
-        assert!(size_of::<Peer>() <= 64, "{} bytes", size_of::<Peer>());
-        assert_eq!(size_of::<Few<PeerMembership>>(), 16);
+        assert!(size_of::<SocketIoPeer>() <= 64, "{} bytes", size_of::<SocketIoPeer>());
+        assert_eq!(size_of::<SmallList<PeerMembership>>(), 16);
     }
 
     #[test]

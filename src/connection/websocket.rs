@@ -4,21 +4,21 @@
 //! gone, whatever its TCP connection seems to say; while a ping is unanswered, no further one is sent.
 
 use crate::base::wheel::{TICK_MS, Tick, tick};
-use crate::codec::ws::Decoder;
+use crate::codec::ws::FrameDecoder;
 
 /// One WebSocket.
 pub struct WebSocket {
     /// What has come of a frame or message that is incomplete.
-    pub decoder: Decoder,
+    pub decoder: FrameDecoder,
     /// When it was last pinged; when it opened, before the first ping.
     pinged: Tick,
     /// Its allowance of signaling messages.
-    signals: Signals,
+    signals: SignalAllowance,
 }
 
 /// An allowance of signaling messages.
 #[derive(Clone, Copy, Debug)]
-pub struct Signals {
+pub struct SignalAllowance {
     /// Until when it is spent: milliseconds on the monotonic clock, wrapping.
     until: u32,
 }
@@ -34,7 +34,7 @@ pub struct Heartbeat {
 
 /// What a heartbeat asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beat {
+pub enum HeartbeatAction {
     /// Nothing now.
     Wait,
     /// A ping.
@@ -55,21 +55,21 @@ pub struct SignalRate {
 impl WebSocket {
     /// One that opened at `mono` milliseconds.
     pub fn new(mono: u64) -> Self {
-        Self { decoder: Decoder::default(), pinged: tick(mono), signals: Signals::new(mono) }
+        Self { decoder: FrameDecoder::default(), pinged: tick(mono), signals: SignalAllowance::new(mono) }
     }
 
     /// Looks at the heartbeat at `mono` milliseconds; `seen` is when bytes last came.
-    pub fn beat(&mut self, mono: u64, seen: Tick, heartbeat: Heartbeat) -> Beat {
+    pub fn beat(&mut self, mono: u64, seen: Tick, heartbeat: Heartbeat) -> HeartbeatAction {
         let current = tick(mono);
         if seen < self.pinged {
             let is_over = current >= self.pinged.saturating_add(ticks(heartbeat.timeout_ms));
-            return if is_over { Beat::Gone } else { Beat::Wait };
+            return if is_over { HeartbeatAction::Gone } else { HeartbeatAction::Wait };
         }
         if current >= self.pinged.saturating_add(ticks(heartbeat.interval_ms)) {
             self.pinged = current;
-            return Beat::Ping;
+            return HeartbeatAction::Ping;
         }
-        Beat::Wait
+        HeartbeatAction::Wait
     }
 
     /// When to look next after `mono` milliseconds, on the same clock. While an answer is awaited, the next ping's time is
@@ -87,7 +87,7 @@ impl WebSocket {
     }
 }
 
-impl Signals {
+impl SignalAllowance {
     /// An allowance of which nothing is spent at `mono` milliseconds.
     pub fn new(mono: u64) -> Self {
         Self { until: mono as u32 }
@@ -134,9 +134,9 @@ mod tests {
         while now <= until {
             let seen = tick(now.min(seen_until));
             match socket.beat(now, seen, heartbeat) {
-                Beat::Ping => pings.push(now),
-                Beat::Gone => return (pings, Some(now)),
-                Beat::Wait => now = socket.next_beat(now, seen, heartbeat),
+                HeartbeatAction::Ping => pings.push(now),
+                HeartbeatAction::Gone => return (pings, Some(now)),
+                HeartbeatAction::Wait => now = socket.next_beat(now, seen, heartbeat),
             }
         }
         (pings, None)
@@ -158,9 +158,9 @@ mod tests {
         assert_eq!(run(1_500, heartbeat, 20_000), (vec![1_000, 2_000], Some(5_200)));
         // An answer that comes after its ping does not put off the next one.
         let mut socket = WebSocket::new(0);
-        assert_eq!(socket.beat(1_000, tick(0), heartbeat), Beat::Ping);
+        assert_eq!(socket.beat(1_000, tick(0), heartbeat), HeartbeatAction::Ping);
         assert_eq!(socket.next_beat(1_000, tick(0), heartbeat), 2_000);
-        assert_eq!(socket.beat(2_000, tick(1_100), heartbeat), Beat::Ping);
+        assert_eq!(socket.beat(2_000, tick(1_100), heartbeat), HeartbeatAction::Ping);
     }
 
     #[test]

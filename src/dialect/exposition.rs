@@ -58,11 +58,11 @@ fn head(out: &mut String, name: &str, kind: &str, help: &str) {
 mod tests {
     use super::*;
     use crate::base::time::Now;
-    use crate::domain::monitoring::Census;
+    use crate::domain::monitoring::ShardFigures;
 
     #[test]
     fn every_figure_has_its_help_its_type_and_a_value() {
-        let metrics = Census::new(1, Now { mono: 0, wall: 0 }).totals().metrics();
+        let metrics = ShardFigures::new(1, Now { mono: 0, wall: 0 }).totals().metrics();
         let stats = Stats { requests: 7, ..Stats::default() };
         let text = write(&stats, &metrics, &Vitals::default(), Level::Warning, 3);
         assert!(text.contains("\n# TYPE switchboard_http_requests_total counter\nswitchboard_http_requests_total 7\n"));

@@ -5,12 +5,12 @@
 
 pub mod camel;
 pub mod colon;
+pub mod encoded_event;
 mod events;
 pub mod exposition;
 mod fields;
 pub mod notify;
 pub mod offset;
-pub mod packed;
 pub mod raw;
 pub mod rest;
 pub mod socketio;

@@ -11,15 +11,15 @@ mod answer;
 
 use crate::base::time::Now;
 use crate::codec::engineio;
-use crate::codec::socketio::{self, Arguments, Target};
+use crate::codec::socketio::{self, Arguments, PacketTarget};
 use crate::dialect::{camel, colon, notify};
 use crate::domain::access::Identity;
 use crate::domain::command::{Command, Opaque};
 use crate::domain::connection::ConnectionView;
 use crate::domain::event::{Content, Event, Joined, Message};
-use crate::domain::finding::QueryResult;
 use crate::domain::history::{History, Marks};
 use crate::domain::op::{PresenceView, Sent};
+use crate::domain::query_result::QueryResult;
 use crate::domain::reject::{Code, Reject};
 
 pub use answer::answer;
@@ -109,34 +109,42 @@ impl Dialect {
     }
 }
 
-/// Which request an answer is to. As text it goes with the question, wherever that goes, and comes back with the answer.
+/// The request that an answer belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reference<'a> {
-    /// The number under which the client wants the answer, if it does.
+pub struct ReplyTo {
+    /// The number of the ack that the client asked for, if it did.
     pub ack: Option<u64>,
-    /// The event that the request was; empty when nothing was asked.
-    pub name: &'a str,
+    /// The name of the request's event; empty when no dialect has such an event, and without a request.
+    pub event: &'static str,
 }
 
-impl<'a> Reference<'a> {
+impl ReplyTo {
+    /// For a request that came as the event `name`.
+    pub fn new(ack: Option<u64>, name: &str) -> Self {
+        let event = notify::Request::parse(name).map(notify::Request::name);
+        let event = event.or_else(|| colon::Request::parse(name).map(colon::Request::name));
+        let event = event.or_else(|| camel::Request::parse(name).map(camel::Request::name));
+        Self { ack, event: event.unwrap_or_default() }
+    }
+
     /// As text.
     pub fn text(&self) -> String {
         match self.ack {
-            Some(ack) => format!("{ack} {}", self.name),
-            None => format!(" {}", self.name),
+            Some(ack) => format!("{ack} {}", self.event),
+            None => format!(" {}", self.event),
         }
     }
 
-    /// What such a text says.
-    pub fn parse(text: &'a str) -> Self {
+    /// Reads [`ReplyTo::text`].
+    pub fn parse(text: &str) -> Self {
         let (ack, name) = text.split_once(' ').unwrap_or(("", text));
-        Self { ack: ack.parse().ok(), name }
+        Self::new(ack.parse().ok(), name)
     }
 }
 
 /// What the answer to a request says.
 #[derive(Clone, Copy, Debug)]
-pub enum Answer<'a> {
+pub enum SocketIoAnswer<'a> {
     /// You are a member.
     Joined(&'a Joined),
     /// You are no longer a member of this room.
@@ -243,7 +251,7 @@ pub fn greet_with_users(out: &mut Vec<u8>, users: &[PresenceView], total: usize)
 
 /// Appends an event whose array is what `write` appends.
 fn emit(out: &mut Vec<u8>, dialect: Dialect, write: impl FnOnce(&mut Vec<u8>)) {
-    let target = Target::namespace(dialect.namespace());
+    let target = PacketTarget::namespace(dialect.namespace());
     engineio::encode_text(out, |out| socketio::encode_event(out, &target, write));
 }
 
@@ -269,8 +277,8 @@ mod tests {
         ws::frames(&out).map(|(_, text)| String::from_utf8_lossy(text).into_owned()).collect()
     }
 
-    fn answered(dialect: Dialect, ack: Option<u64>, name: &str, given: &Answer<'_>) -> Vec<String> {
-        written(|out| answer(out, dialect, &Reference { ack, name }, given, NOW))
+    fn answered(dialect: Dialect, ack: Option<u64>, name: &str, given: &SocketIoAnswer<'_>) -> Vec<String> {
+        written(|out| answer(out, dialect, ReplyTo::new(ack, name), given, NOW))
     }
 
     #[test]
@@ -296,14 +304,17 @@ mod tests {
     }
 
     #[test]
-    fn references_come_back_as_they_went() {
-        for reference in [
-            Reference::default(),
-            Reference { ack: Some(0), name: "message:send" },
-            Reference { ack: None, name: "joinRoom" },
-            Reference { ack: Some(u64::MAX), name: "with spaces in it" },
+    fn reply_to_known_event_keeps_its_name() {
+        for (ack, name, event) in [
+            (None, "", ""),
+            (Some(0), "message:send", "message:send"),
+            (None, "joinRoom", "joinRoom"),
+            (None, "ping", "ping"),
+            (Some(u64::MAX), "with spaces in it", ""),
         ] {
-            assert_eq!(Reference::parse(&reference.text()), reference);
+            let to = ReplyTo::new(ack, name);
+            assert_eq!(to, ReplyTo { ack, event });
+            assert_eq!(ReplyTo::parse(&to.text()), to);
         }
     }
 
@@ -319,7 +330,7 @@ mod tests {
 
     #[test]
     fn colon_answers_by_ack_and_camel_by_event_and_ack() {
-        let left = Answer::Left("r");
+        let left = SocketIoAnswer::Left("r");
         let event = r#"42/chat,["room:left",{"chatId":"r"}]"#;
         let ack = r#"43/chat,3[{"success":true,"message":"Left chat successfully"}]"#;
         assert_eq!(answered(Dialect::Colon, Some(3), "leave:chat", &left), [ack, event]);
@@ -333,7 +344,7 @@ mod tests {
     #[test]
     fn a_refusal_is_heard_whether_or_not_an_ack_is_wanted() {
         let reject = Reject::not_in_room();
-        let refused = Answer::Refused(&reject);
+        let refused = SocketIoAnswer::Refused(&reject);
         let text = r#""code":"NOT_IN_ROOM","message":"You are not in this room""#;
         let ack = r#"[{"success":false,"message":"You are not in this room","code":"NOT_IN_ROOM"}]"#;
         let event = format!(r#"42/chat,["error",{{{text}}}]"#);
@@ -353,6 +364,6 @@ mod tests {
     fn a_ping_brings_back_what_came_with_it() {
         let pong = r#"{"timestamp":"2025-01-09T21:30:00.000Z","data":[1]}"#;
         let both = [format!(r#"42["pong",{pong}]"#), format!("432[{pong}]")];
-        assert_eq!(answered(Dialect::Notify, Some(2), "ping", &Answer::Pong(Some("[1]"))), both);
+        assert_eq!(answered(Dialect::Notify, Some(2), "ping", &SocketIoAnswer::Pong(Some("[1]"))), both);
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::base::Name;
-use crate::domain::question::Question;
+use crate::domain::client_query::ClientQuery;
 
 /// JSON text that passes through unread: an SDP, an ICE candidate, a message's content.
 pub type Opaque<'a> = &'a str;
@@ -34,7 +34,7 @@ pub enum Command<'a> {
     /// Send a message.
     Send {
         /// To whom.
-        target: Target<'a>,
+        target: MessageTarget<'a>,
         /// What.
         draft: Draft<'a>,
     },
@@ -54,7 +54,7 @@ pub enum Command<'a> {
         /// The message's id.
         message: Cow<'a, str>,
         /// Which of the two.
-        kind: Receipt,
+        kind: ReceiptKind,
     },
     /// Look at messages of a room that were sent before.
     History {
@@ -100,7 +100,7 @@ pub enum Command<'a> {
     /// Be given a secret by which the connection may be recovered.
     MakeRecoveryToken,
     /// Look at something, changing nothing.
-    Ask(Question<'a>),
+    Ask(ClientQuery<'a>),
 }
 
 /// A wish to become a member of a room.
@@ -166,7 +166,7 @@ pub struct MediaState {
 
 /// To whom a message goes.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Target<'a> {
+pub enum MessageTarget<'a> {
     /// Every member of a room.
     Room(Cow<'a, str>),
     /// Every connection of a user.
@@ -240,7 +240,7 @@ impl Status {
 
 /// What a receipt says of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Receipt {
+pub enum ReceiptKind {
     /// It reached a member.
     Delivered,
     /// A member read it.

@@ -13,7 +13,7 @@ pub enum ConnectionOp {
     /// Look at it.
     Describe,
     /// Keep what its user says of the device behind it, provided that it is that user's.
-    Equip {
+    SetDevice {
         /// The user.
         user: Name,
         /// What they say, as JSON.

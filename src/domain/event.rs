@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
-use crate::domain::command::{MediaState, Receipt, Signal, Status};
+use crate::domain::command::{MediaState, ReceiptKind, Signal, Status};
 use crate::domain::people::PresenceView;
 
 /// One thing that happened.
@@ -20,14 +20,14 @@ pub enum Event {
         /// The room.
         room: Name,
         /// Why.
-        cause: Departure,
+        cause: LeaveCause,
     },
     /// Somebody became a member.
     PeerJoined {
         /// The room.
         room: Name,
         /// Who.
-        peer: Peer,
+        peer: PeerView,
     },
     /// Somebody's membership ended.
     PeerLeft {
@@ -87,7 +87,7 @@ pub enum Event {
         /// Who received or read it.
         by: Identity,
         /// Which of the two.
-        kind: Receipt,
+        kind: ReceiptKind,
     },
     /// A message arrived or was read, as the room hears where rooms hear of that.
     Marked {
@@ -98,7 +98,7 @@ pub enum Event {
         /// Who received or read it.
         by: Identity,
         /// Which of the two.
-        kind: Receipt,
+        kind: ReceiptKind,
     },
     /// Somebody's presence changed.
     Presence {
@@ -151,7 +151,7 @@ impl Event {
 
 /// Why a membership ended, as its owner is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Departure {
+pub enum LeaveCause {
     /// Its owner asked.
     Left,
     /// The same user took the peer id over from another connection.
@@ -168,7 +168,7 @@ pub struct Joined {
     /// Your name in it.
     pub peer: PeerName,
     /// The others, at most `rooms.announce_limit`.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<PeerView>,
     /// Members, you included.
     pub participant_count: usize,
     /// Which run of the room's log `seq` counts in.
@@ -203,7 +203,7 @@ impl PeerName {
 
 /// A member as the others see it.
 #[derive(Clone, Debug)]
-pub struct Peer {
+pub struct PeerView {
     /// Its name in the room.
     pub name: PeerName,
     /// The name to show, when it is another than the username.
@@ -214,7 +214,7 @@ pub struct Peer {
     pub media: MediaState,
 }
 
-impl Peer {
+impl PeerView {
     /// The name to show.
     pub fn display_name(&self) -> &str {
         self.display_name.as_deref().unwrap_or(self.identity.username())

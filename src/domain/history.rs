@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::event::Message;
-use crate::domain::op::{Context, Reply};
+use crate::domain::op::{OpContext, Reply};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
@@ -17,7 +17,7 @@ pub const PAGE_MAX: usize = 500;
 
 /// Which messages of a room somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct HistoryRange {
     /// The first ones after this number; the newest when absent.
     pub after: Option<u64>,
     /// At most so many.
@@ -77,7 +77,7 @@ pub struct Marks {
 impl Room {
     /// What a room can say of its past by itself: to strangers nothing, and where nothing is kept, that there is nothing.
     /// `None`: the store knows.
-    pub fn history(&self, connection: ConnectionId, context: &Context<'_>) -> Result<Option<Reply>, Reject> {
+    pub fn history(&self, connection: ConnectionId, context: &OpContext<'_>) -> Result<Option<Reply>, Reject> {
         self.member(connection, None, "peerId")?;
         if self.is_kept(context) && self.committed > 0 {
             return Ok(None);

@@ -9,8 +9,8 @@ use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::domain::access::Identity;
 use crate::domain::command::MediaState;
-use crate::domain::event::{Departure, Event, Joined, Peer, PeerName};
-use crate::domain::op::{Context, JoinRoom, Profile, Reply};
+use crate::domain::event::{Event, Joined, LeaveCause, PeerName, PeerView};
+use crate::domain::op::{JoinRoom, OpContext, Profile, Reply};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
@@ -41,8 +41,8 @@ impl Member {
     }
 
     /// The member as the others see it.
-    pub fn peer(&self) -> Peer {
-        Peer {
+    pub fn peer(&self) -> PeerView {
+        PeerView {
             name: self.peer_name(),
             display_name: self.display_name.clone(),
             identity: self.identity.clone(),
@@ -211,7 +211,7 @@ impl Index {
 impl Room {
     /// Makes a connection a member. Under a peer id that the same user already goes by, it takes that membership over
     /// without a word to the others; a repeat by the same connection changes nothing but what it says of itself.
-    pub(super) fn join(&mut self, join: JoinRoom, context: &mut Context<'_>) -> Result<Reply, Reject> {
+    pub(super) fn join(&mut self, join: JoinRoom, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         self.check_admits(&join.by)?;
         let taken = match &join.peer {
             Some(name) => self.members.position_named(name),
@@ -233,7 +233,7 @@ impl Room {
         Ok(self.enter(join, context))
     }
 
-    fn take_over(&mut self, at: usize, join: JoinRoom, context: &mut Context<'_>) -> Reply {
+    fn take_over(&mut self, at: usize, join: JoinRoom, context: &mut OpContext<'_>) -> Reply {
         // The connection may be in the room under another name; that membership ends, as the others are told.
         let at = match self.members.position(join.connection) {
             Some(other) if other != at => {
@@ -250,7 +250,7 @@ impl Room {
         if former != join.connection {
             self.members.move_to(at, join.connection);
             self.stop_typing(former, join.connection, context);
-            let event = Event::Left { room: self.id.clone(), cause: Departure::Replaced };
+            let event = Event::Left { room: self.id.clone(), cause: LeaveCause::Replaced };
             context.tell(former, event);
         }
         let member = &mut self.members.list[at];
@@ -264,7 +264,7 @@ impl Room {
         self.joined(join.connection, context)
     }
 
-    fn enter(&mut self, join: JoinRoom, context: &mut Context<'_>) -> Reply {
+    fn enter(&mut self, join: JoinRoom, context: &mut OpContext<'_>) -> Reply {
         let connection = join.connection;
         let member = Member {
             connection,
@@ -285,7 +285,7 @@ impl Room {
     }
 
     /// A member's first view of the room.
-    pub(super) fn joined(&self, connection: ConnectionId, context: &Context<'_>) -> Reply {
+    pub(super) fn joined(&self, connection: ConnectionId, context: &OpContext<'_>) -> Reply {
         let others = self.members.iter().filter(|member| member.connection != connection);
         Reply::Joined(Box::new(Joined {
             room: self.id.clone(),
@@ -297,13 +297,13 @@ impl Room {
         }))
     }
 
-    fn is_full(&self, context: &Context<'_>) -> bool {
+    fn is_full(&self, context: &OpContext<'_>) -> bool {
         let max = self.profile.as_deref().map_or(context.rules.max_participants, |profile| profile.max_participants);
         max != 0 && self.members.len() >= max
     }
 
     /// Ends the membership at `at` and tells the others.
-    fn end(&mut self, at: usize, context: &mut Context<'_>) -> Member {
+    fn end(&mut self, at: usize, context: &mut OpContext<'_>) -> Member {
         let was_announced = self.members.len() <= context.rules.announce_limit;
         let typist = self.members.list[at].connection;
         self.stop_typing(typist, typist, context);
@@ -324,7 +324,7 @@ impl Room {
         connection: ConnectionId,
         by: &Identity,
         peer: Option<&str>,
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         let own = self.members.position(connection);
         let named = peer.map(|name| self.members.position_named(name));
@@ -335,7 +335,7 @@ impl Room {
             }
             (_, Some(Some(named))) if self.is_host(by) => {
                 let member = self.end(named, context);
-                let event = Event::Left { room: self.id.clone(), cause: Departure::Removed };
+                let event = Event::Left { room: self.id.clone(), cause: LeaveCause::Removed };
                 context.tell(member.connection, event);
                 Ok(Reply::Left { own: false })
             }
@@ -345,7 +345,7 @@ impl Room {
         }
     }
 
-    pub(super) fn vanish(&mut self, connection: ConnectionId, context: &mut Context<'_>) -> Result<Reply, Reject> {
+    pub(super) fn vanish(&mut self, connection: ConnectionId, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         if let Some(at) = self.members.position(connection) {
             self.end(at, context);
         }
@@ -357,7 +357,7 @@ impl Room {
         &mut self,
         by: Identity,
         connections: &[ConnectionId],
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         self.check_admit(&by)?;
         for &connection in connections {
@@ -401,7 +401,7 @@ impl Room {
         &mut self,
         by: &Identity,
         connection: Option<ConnectionId>,
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         let mut found = false;
         let is_theirs = |member: &Member| {
@@ -409,7 +409,7 @@ impl Room {
         };
         while let Some(at) = self.members.list.iter().position(is_theirs) {
             let member = self.end(at, context);
-            context.tell(member.connection, Event::Left { room: self.id.clone(), cause: Departure::Left });
+            context.tell(member.connection, Event::Left { room: self.id.clone(), cause: LeaveCause::Left });
             found = true;
         }
         if connection.is_none()
@@ -439,7 +439,7 @@ impl Room {
         connection: ConnectionId,
         peer: Option<&str>,
         media: MediaState,
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         let name = self.member(connection, peer, "peerId")?.peer_name();
         if let Some(at) = self.members.position(connection) {

@@ -7,18 +7,18 @@ use uuid::Uuid;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::access::Identity;
-use crate::domain::command::Receipt;
+use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Event, Message};
-use crate::domain::op::{Audience, Context, Fact, Reply, SendMessage, Sent};
+use crate::domain::op::{AddressedEvent, Audience, OpContext, Reply, SendMessage, Sent};
+use crate::domain::receipt_counts::ReceiptCounts;
 use crate::domain::record::{Record, SentMessage};
 use crate::domain::reject::Reject;
 use crate::domain::room::{Made, Room};
-use crate::domain::tally::Tally;
 
 impl Room {
     /// Gives a message its place in the room's order and sends it to every member but the sending connection; or sends
     /// it to one peer, outside the order.
-    pub(super) fn send(&mut self, draft: SendMessage, context: &mut Context<'_>) -> Result<Reply, Reject> {
+    pub(super) fn send(&mut self, draft: SendMessage, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         let member = self.member(draft.connection, None, "fromPeerId")?;
         let sender = member.identity.clone();
         let from = member.peer_name();
@@ -47,7 +47,7 @@ impl Room {
     }
 
     /// Has a message kept, and before the first one the room; or, where nothing is kept, lets it be known at once.
-    fn keep(&mut self, message: &Arc<Message>, client_message_id: Option<Box<str>>, context: &mut Context<'_>) {
+    fn keep(&mut self, message: &Arc<Message>, client_message_id: Option<Box<str>>, context: &mut OpContext<'_>) {
         if !self.is_kept(context) {
             self.committed = self.seq;
             return;
@@ -105,21 +105,28 @@ impl Room {
         &mut self,
         connection: ConnectionId,
         message: Uuid,
-        kind: Receipt,
-        context: &mut Context<'_>,
+        kind: ReceiptKind,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         let by = self.member(connection, None, "peerId")?.identity.clone();
         // Ids are ordered by time, and nearly always a late one is asked for.
         let known = self.recent.iter().rposition(|(id, _)| *id == message);
         let Some(at) = known else { return Err(Reject::message_not_found()) };
         let sender = self.recent[at].1.clone();
-        self.tally.get_or_insert_with(|| Box::new(Tally::of(self.recent.len()))).mark(at, kind);
+        self.tally.get_or_insert_with(|| Box::new(ReceiptCounts::of(self.recent.len()))).mark(at, kind);
         self.mark(&sender, message, by, kind, context);
         Ok(Reply::Done)
     }
 
     /// Notes that `by` received or read a message, and tells its sender; and the room, where some hear of that.
-    pub fn mark(&mut self, sender: &Identity, message: Uuid, by: Identity, kind: Receipt, context: &mut Context<'_>) {
+    pub fn mark(
+        &mut self,
+        sender: &Identity,
+        message: Uuid,
+        by: Identity,
+        kind: ReceiptKind,
+        context: &mut OpContext<'_>,
+    ) {
         if self.is_kept(context) {
             let (user, at) = (by.user_name(), context.now.wall);
             context.records.push(Record::MessageMarked { message, user, mark: kind, at });
@@ -129,7 +136,7 @@ impl Room {
             context.tell_members(None, event);
         }
         let event = Event::Receipt { room: self.id.clone(), message, by, kind };
-        context.facts.push(Fact { audience: Audience::User(sender.user_name()), event });
+        context.events.push(AddressedEvent { audience: Audience::User(sender.user_name()), event });
     }
 
     /// The user that a member's connection is.

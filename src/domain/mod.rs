@@ -6,19 +6,22 @@
 //! [`record::Record`].
 
 pub mod access;
+pub mod client_query;
 pub mod command;
 pub mod connection;
 pub mod event;
-pub mod finding;
 pub mod history;
 pub mod membership;
 pub mod messages;
 pub mod monitoring;
 pub mod op;
 pub mod people;
+pub mod policy;
 pub mod presence;
-pub mod question;
+pub mod query;
+pub mod query_result;
 pub mod quota;
+pub mod receipt_counts;
 pub mod record;
 pub mod recovery;
 pub mod registration;
@@ -26,7 +29,5 @@ pub mod reject;
 pub mod room;
 pub mod roster;
 pub mod signaling;
-pub mod survey;
-pub mod tally;
 pub mod typing;
 pub mod user;

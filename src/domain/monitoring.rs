@@ -1,8 +1,8 @@
 //! What is counted, and what it says of the server's health.
 //!
-//! Each shard keeps a [`Watch`]: [`Counters`], two [`Frequent`] sketches (of addresses and of user agents) and a
+//! Each shard keeps a [`ConnectionMonitor`]: [`Counters`], two [`Frequent`] sketches (of addresses and of user agents) and a
 //! [`Journal`]. All of them have a fixed bound, and those of several shards add up. The shard that answers questions hears
-//! the others' [`Figures`] and keeps a [`Census`]. Nothing here is estimated but what says so, and nothing is read from a
+//! the others' [`Figures`] and keeps a [`ShardFigures`]. Nothing here is estimated but what says so, and nothing is read from a
 //! clock.
 
 mod counters;
@@ -14,13 +14,13 @@ mod shard_stats;
 mod stats;
 mod watch;
 
-pub use counters::{Census, Counters, Figures, Metrics, Totals};
+pub use counters::{Counters, Figures, Metrics, ShardFigures, Totals};
 pub use frequent::{FREQUENT_KEPT, Frequent};
-pub use health::{Health, Level, Load, Reach, Vitals, assess};
+pub use health::{BackendState, HealthReport, Level, Load, Vitals, assess};
 pub use journal::{INCIDENTS_KEPT, Incident, Journal, USER_AGENT_BYTES, newest, shortened};
 pub use shard_stats::Stats;
 pub use stats::{MessageStats, PresenceStats, SessionStats};
-pub use watch::{Counted, Visitor, Watch, Watched};
+pub use watch::{ConnectionMonitor, Counted, OverviewParts, Visitor};
 
 use std::net::IpAddr;
 

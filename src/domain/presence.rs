@@ -16,9 +16,9 @@ use crate::domain::command::Status;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parting {
+pub enum DisconnectKind {
     /// It said so, or was told to go: nobody expects it back.
-    Goodbye,
+    Clean,
     /// It just ended; it may be back in a moment.
     Lost,
 }

@@ -24,7 +24,7 @@ pub use cluster::{ClusterQuotaReply, ClusterQuotaRequest, ReturnedCredits};
 pub use pool::QuotaPool;
 
 use crate::base::Name;
-use crate::base::table::Named;
+use crate::base::table::HasName;
 use crate::base::time::Now;
 use crate::domain::reject::{Code, Reject};
 
@@ -125,7 +125,7 @@ pub struct RestQuota {
     spent: u32,
 }
 
-impl Named for RestQuota {
+impl HasName for RestQuota {
     fn name(&self) -> &str {
         &self.user
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
-use crate::domain::command::{MediaState, Receipt, Status};
+use crate::domain::command::{MediaState, ReceiptKind, Status};
 use crate::domain::event::{Direct, Message};
 use crate::domain::op::Profile;
 
@@ -48,7 +48,7 @@ pub enum Record {
         /// Who received or read it.
         user: Name,
         /// Which of the two.
-        mark: Receipt,
+        mark: ReceiptKind,
         /// When, in milliseconds since 1970.
         at: u64,
     },

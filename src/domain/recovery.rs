@@ -1,13 +1,13 @@
 //! Coming back after a lost connection: what is noted of a connection beforehand, and how its successor takes its place.
 //!
-//! A connection that is lost stays a member for the grace period ([`crate::domain::op::Rules::presence_grace_ms`]); whoever
+//! A connection that is lost stays a member for the grace period ([`crate::domain::op::RoomRules::presence_grace_ms`]); whoever
 //! comes back within it takes the place over without a word to the others. Later, and until the recovery window is over,
 //! it joins anew. Either way it gets what it missed, from the log.
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::event::{Joined, Message};
-use crate::domain::op::{Context, JoinRoom, Reply};
+use crate::domain::op::{JoinRoom, OpContext, Reply};
 use crate::domain::record::{Session, TokenHash};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -16,14 +16,14 @@ use crate::domain::room::Room;
 #[derive(Debug)]
 pub enum SessionOp {
     /// Keep it, or keep it as it is now.
-    Keep(Box<Session>),
+    Save(Box<Session>),
     /// Use it up.
     Take {
         /// What opens it.
         token: TokenHash,
     },
     /// Pass it on from one connection to the next, which keeps it under the same token.
-    Claim {
+    Transfer {
         /// What opens it.
         token: TokenHash,
         /// Who claims it; nobody else's is passed on.
@@ -39,13 +39,13 @@ pub enum SessionOp {
         token: TokenHash,
     },
     /// Keep it no longer.
-    Drop {
+    Delete {
         /// What opens it.
         token: TokenHash,
     },
 }
 
-/// See [`crate::domain::op::RoomOp::Return`].
+/// See [`crate::domain::op::RoomOp::Rejoin`].
 #[derive(Debug)]
 pub struct Returning {
     /// The connection that was lost.
@@ -79,7 +79,7 @@ impl Returned {
 
 impl Room {
     /// Puts a connection in the place of a former one of the same user, or has it join.
-    pub fn come_back(&mut self, back: Returning, context: &mut Context<'_>) -> Result<Returned, Reject> {
+    pub fn come_back(&mut self, back: Returning, context: &mut OpContext<'_>) -> Result<Returned, Reject> {
         let own = self.members.position(back.former);
         let own = own.filter(|at| self.members.list[*at].identity.user() == back.join.by.user());
         let joined = match own {

@@ -158,12 +158,12 @@ pub fn too_many_names() -> Reject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
 
     const NOW: Now = Now { mono: 1_000, wall: 0 };
 
     fn id(slot: u32) -> ConnectionId {
-        ConnectionId::new(Place { node: 0, shard: 0, slot }, [0; 12])
+        ConnectionId::new(ConnectionPlace { node: 0, shard: 0, slot }, [0; 12])
     }
 
     fn device(text: &str) -> Option<Box<str>> {

@@ -11,14 +11,14 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::random_word;
 use crate::base::limits;
-use crate::base::table::Named;
+use crate::base::table::HasName;
 use crate::domain::access::Identity;
-use crate::domain::event::{Event, Peer};
+use crate::domain::event::{Event, PeerView};
 use crate::domain::membership::Members;
-use crate::domain::op::{Context, LogTerms, PresenceView, Profile, Reply, RoomOp, RoomView, Rules};
+use crate::domain::op::{LogTerms, OpContext, PresenceView, Profile, Reply, RoomOp, RoomRules, RoomView};
+use crate::domain::receipt_counts::ReceiptCounts;
 use crate::domain::record::{MadeRoom, Record};
 use crate::domain::reject::Reject;
-use crate::domain::tally::Tally;
 use crate::domain::typing::Typing;
 
 /// Whether the store knows a room. One that came to be by joining is written down with its first message.
@@ -74,7 +74,7 @@ pub struct Room {
     /// The last messages' ids and senders, oldest first.
     pub(super) recent: VecDeque<(Uuid, Identity)>,
     /// Which of them reached somebody; nothing before the first did.
-    pub(super) tally: Option<Box<Tally>>,
+    pub(super) tally: Option<Box<ReceiptCounts>>,
     /// When it was made, in milliseconds since 1970.
     created_at: u64,
     /// When something last happened in it: monotonic and wall milliseconds.
@@ -92,7 +92,7 @@ pub struct Room {
     pub end_is_due: bool,
 }
 
-impl Named for Box<Room> {
+impl HasName for Box<Room> {
     fn name(&self) -> &str {
         &self.id
     }
@@ -105,7 +105,7 @@ impl Room {
         by: &Identity,
         profile: Option<Box<Profile>>,
         terms: LogTerms,
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Self {
         Self {
             id,
@@ -132,7 +132,7 @@ impl Room {
     }
 
     /// A room that goes on with its log after a restart or a rest.
-    pub fn from_kept(kept: Kept, profile: Option<Box<Profile>>, context: &mut Context<'_>) -> Self {
+    pub fn from_kept(kept: Kept, profile: Option<Box<Profile>>, context: &mut OpContext<'_>) -> Self {
         Self {
             epoch: kept.epoch,
             seq: kept.last,
@@ -145,7 +145,7 @@ impl Room {
     }
 
     /// What is to be remembered of the room while it is empty; `None` when nothing of it is kept.
-    pub fn rest(&self, context: &Context<'_>) -> Option<Kept> {
+    pub fn rest(&self, context: &OpContext<'_>) -> Option<Kept> {
         let is_worth_it = self.is_made == Made::Yes && self.profile.is_none() && self.is_kept(context);
         is_worth_it.then(|| Kept {
             room: self.id.clone(),
@@ -159,29 +159,29 @@ impl Room {
     }
 
     /// Applies one act: its answer is returned, what everyone concerned learns of it is listed in `context`.
-    pub fn apply(&mut self, op: RoomOp, context: &mut Context<'_>) -> Result<Reply, Reject> {
+    pub fn apply(&mut self, op: RoomOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         self.active_mono = context.now.mono;
         self.active_wall = context.now.wall;
         match op {
             RoomOp::Create { .. } => Err(Reject::room_id_in_use()),
             RoomOp::Join(join) => self.join(*join, context),
             RoomOp::Leave { connection, by, peer } => self.leave(connection, &by, peer.as_deref(), context),
-            RoomOp::Vanish { connection } => self.vanish(connection, context),
-            RoomOp::Signal(signal) => self.relay(*signal, context),
-            RoomOp::Media { connection, peer, media } => self.set_media(connection, peer.as_deref(), media, context),
+            RoomOp::RemoveMember { connection } => self.vanish(connection, context),
+            RoomOp::RelaySignal(signal) => self.relay(*signal, context),
+            RoomOp::SetMedia { connection, peer, media } => self.set_media(connection, peer.as_deref(), media, context),
             RoomOp::Send(message) => self.send(*message, context),
-            RoomOp::Typing { connection, is_typing } => self.typing(connection, is_typing, context),
-            RoomOp::Typists { connection } => self.typists(connection),
-            RoomOp::Receipt { connection, message, kind } => self.receipt(connection, message, kind, context),
-            RoomOp::Return(back) => self.come_back(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
+            RoomOp::SetTyping { connection, is_typing } => self.typing(connection, is_typing, context),
+            RoomOp::ListTypists { connection } => self.typists(connection),
+            RoomOp::MarkMessage { connection, message, kind } => self.receipt(connection, message, kind, context),
+            RoomOp::Rejoin(back) => self.come_back(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
             // Whoever keeps the room sees to its end, and asks the store what the room itself does not know.
-            RoomOp::Lose { .. }
-            | RoomOp::History { .. }
-            | RoomOp::Sync { .. }
-            | RoomOp::Marks { .. }
-            | RoomOp::Roster { .. } => Ok(Reply::Done),
-            RoomOp::Admit { by, connections } => self.admit(by, &connections, context),
-            RoomOp::Withdraw { by, connection } => self.withdraw(&by, connection, context),
+            RoomOp::StartGrace { .. }
+            | RoomOp::ReadHistory { .. }
+            | RoomOp::ReadSince { .. }
+            | RoomOp::ReadReceipts { .. }
+            | RoomOp::ListUsers { .. } => Ok(Reply::Done),
+            RoomOp::AddParticipant { by, connections } => self.admit(by, &connections, context),
+            RoomOp::RemoveParticipant { by, connection } => self.withdraw(&by, connection, context),
             RoomOp::Describe { by } => self.describe(&by, context),
             RoomOp::Close { by } => self.close(&by, context),
         }
@@ -207,11 +207,11 @@ impl Room {
                 self.check_close(by)?;
                 (self.is_made != Made::No).then_some(Record::RoomClosed { room })
             }
-            RoomOp::Admit { by, .. } if is_made && !is_participant(by.user()) => {
+            RoomOp::AddParticipant { by, .. } if is_made && !is_participant(by.user()) => {
                 self.check_admit(by)?;
                 Some(Record::ParticipantAdded { room, user: by.user_name() })
             }
-            RoomOp::Withdraw { by, connection: None }
+            RoomOp::RemoveParticipant { by, connection: None }
                 if is_made && self.profile.is_some() && is_participant(by.user()) =>
             {
                 Some(Record::ParticipantRemoved { room, user: by.user_name() })
@@ -221,7 +221,7 @@ impl Room {
     }
 
     /// The room as the store is to keep it.
-    pub fn made(&self, rules: &Rules) -> MadeRoom {
+    pub fn made(&self, rules: &RoomRules) -> MadeRoom {
         MadeRoom {
             room: self.id.clone(),
             epoch: self.epoch.clone(),
@@ -259,7 +259,7 @@ impl Room {
     }
 
     /// Whether messages of the room are kept.
-    pub fn is_kept(&self, context: &Context<'_>) -> bool {
+    pub fn is_kept(&self, context: &OpContext<'_>) -> bool {
         context.rules.has_store && self.terms.history.unwrap_or(context.rules.history)
     }
 
@@ -322,16 +322,16 @@ impl Room {
             created_at: self.created_at,
             last_activity: self.active_wall,
             participant_count: self.members.len(),
-            peers: self.members.iter().take(peers).map(|member| member.peer()).collect::<Vec<Peer>>(),
+            peers: self.members.iter().take(peers).map(|member| member.peer()).collect::<Vec<PeerView>>(),
         }
     }
 
-    fn describe(&self, by: &Identity, context: &Context<'_>) -> Result<Reply, Reject> {
+    fn describe(&self, by: &Identity, context: &OpContext<'_>) -> Result<Reply, Reject> {
         self.check_admits(by)?;
         Ok(Reply::Room(Box::new(self.view(context.rules.announce_limit))))
     }
 
-    fn close(&mut self, by: &Identity, context: &mut Context<'_>) -> Result<Reply, Reject> {
+    fn close(&mut self, by: &Identity, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         self.check_close(by)?;
         let reason = if by.user() == self.host.user() { "closed by host" } else { "closed by admin" };
         let event = Event::Closed { room: self.id.clone(), reason: reason.into() };

@@ -3,22 +3,22 @@
 use crate::domain::access::Identity;
 use crate::domain::monitoring::MessageStats;
 use crate::domain::op::UsersPage;
+use crate::domain::query::RoomRoster;
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
-use crate::domain::survey::Roster;
 
 impl Room {
     /// The room's users, of whom those of `page` are named.
     ///
     /// # Errors
     /// `by` may not join.
-    pub fn roster(&self, by: &Identity, page: &UsersPage) -> Result<Roster, Reject> {
+    pub fn roster(&self, by: &Identity, page: &UsersPage) -> Result<RoomRoster, Reject> {
         self.check_admits(by)?;
         let users = self.users();
         let total = users.len();
         let mut behind = users.into_iter().filter(|user| page.after.as_deref().is_none_or(|after| *user > after));
         let users = behind.by_ref().take(page.limit).map(Into::into).collect();
-        Ok(Roster { room: self.view(0), total, users, is_more: behind.next().is_some() })
+        Ok(RoomRoster { room: self.view(0), total, users, is_more: behind.next().is_some() })
     }
 
     /// Whether `user` may always join: the room's maker named them, or they are its maker.

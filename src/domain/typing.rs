@@ -6,7 +6,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::event::Event;
-use crate::domain::op::{Context, Reply, Typist};
+use crate::domain::op::{OpContext, Reply, Typist};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
@@ -67,7 +67,7 @@ impl Room {
         &mut self,
         connection: ConnectionId,
         is_typing: bool,
-        context: &mut Context<'_>,
+        context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         let identity = self.member(connection, None, "peerId")?.identity.clone();
         if !is_typing {
@@ -90,7 +90,7 @@ impl Room {
     }
 
     /// A connection types no longer, if it did; `except` is not told.
-    pub(super) fn stop_typing(&mut self, connection: ConnectionId, except: ConnectionId, context: &mut Context<'_>) {
+    pub(super) fn stop_typing(&mut self, connection: ConnectionId, except: ConnectionId, context: &mut OpContext<'_>) {
         if let Some((typed, true)) = self.typing.remove(|typed| typed.connection == connection) {
             let event = Event::Typing { room: self.id.clone(), by: typed.identity, is_typing: false };
             context.tell_members(Some(except), event);
@@ -98,7 +98,7 @@ impl Room {
     }
 
     /// Ends the typing of those who have not said again that they type.
-    pub fn end_typing(&mut self, context: &mut Context<'_>) {
+    pub fn end_typing(&mut self, context: &mut OpContext<'_>) {
         let now = context.now.mono;
         if let Some(typists) = &mut self.typing.0
             && typists.noted.is_some_and(|at| at <= now)
@@ -134,18 +134,18 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
     use crate::base::rng::Rng;
     use crate::base::time::Now;
     use crate::domain::access::Roles;
     use crate::domain::command::MediaState;
-    use crate::domain::op::{Audience, JoinRoom, LogTerms, RoomOp, Rules, Scope};
+    use crate::domain::op::{Audience, JoinRoom, LogTerms, RoomOp, RoomRules, Scope};
     use crate::domain::reject::Code;
 
     const BEGINNING: Now = Now { mono: 10_000, wall: 1_750_000_000_000 };
 
     fn id(connection: u32) -> ConnectionId {
-        ConnectionId::new(Place { node: 0, shard: 0, slot: connection }, [connection as u8; 12])
+        ConnectionId::new(ConnectionPlace { node: 0, shard: 0, slot: connection }, [connection as u8; 12])
     }
 
     fn identity(user: &str) -> Identity {
@@ -173,8 +173,8 @@ mod tests {
             watched
         }
 
-        fn with<T>(&mut self, act: impl FnOnce(&mut Option<Room>, &mut Context<'_>) -> T) -> T {
-            let rules = Rules {
+        fn with<T>(&mut self, act: impl FnOnce(&mut Option<Room>, &mut OpContext<'_>) -> T) -> T {
+            let rules = RoomRules {
                 announce_limit: 500,
                 max_participants: 0,
                 has_store: false,
@@ -186,16 +186,16 @@ mod tests {
                 connections_per_user: 0,
                 rest_per_minute: 0,
             };
-            let mut facts = Vec::new();
-            let mut context = Context {
+            let mut events = Vec::new();
+            let mut context = OpContext {
                 now: self.now,
                 rng: &mut self.rng,
                 rules: &rules,
-                facts: &mut facts,
+                events: &mut events,
                 records: &mut Vec::new(),
             };
             let outcome = act(&mut self.room, &mut context);
-            for fact in facts {
+            for fact in events {
                 if let (Audience::Members { except }, Event::Typing { by, is_typing, .. }) = (fact.audience, fact.event)
                 {
                     self.told.push((by.user().to_owned(), is_typing, except));
@@ -221,7 +221,7 @@ mod tests {
         }
 
         fn types(&mut self, connection: u32, is_typing: bool) {
-            self.apply(RoomOp::Typing { connection: id(connection), is_typing }).expect("it is a member");
+            self.apply(RoomOp::SetTyping { connection: id(connection), is_typing }).expect("it is a member");
         }
 
         /// What was told since the last time.
@@ -239,7 +239,7 @@ mod tests {
         }
 
         fn typists(&mut self, connection: u32) -> Vec<(String, u64)> {
-            match self.apply(RoomOp::Typists { connection: id(connection) }) {
+            match self.apply(RoomOp::ListTypists { connection: id(connection) }) {
                 Ok(Reply::Typists(list)) => {
                     list.iter().map(|typist| (typist.identity.user().to_owned(), typist.started_at)).collect()
                 }
@@ -297,7 +297,7 @@ mod tests {
         room.types(0, true);
         room.types(2, true);
         room.told();
-        room.apply(RoomOp::Vanish { connection: id(2) }).expect("it is granted");
+        room.apply(RoomOp::RemoveMember { connection: id(2) }).expect("it is granted");
         let leave = RoomOp::Leave { connection: id(0), by: identity("ann"), peer: None };
         room.apply(leave).expect("it is granted");
         assert_eq!(room.told(), [news("bob", false, 2), news("ann", false, 0)]);
@@ -312,7 +312,8 @@ mod tests {
     #[test]
     fn only_members_type_and_look() {
         let mut room = Watched::new();
-        for op in [RoomOp::Typing { connection: id(9), is_typing: true }, RoomOp::Typists { connection: id(9) }] {
+        for op in [RoomOp::SetTyping { connection: id(9), is_typing: true }, RoomOp::ListTypists { connection: id(9) }]
+        {
             assert_eq!(room.apply(op).expect_err("it is no member").code, Code::NotInRoom);
         }
     }

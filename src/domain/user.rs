@@ -1,15 +1,15 @@
 //! A user: their connections, how they are, and the messages that reach them wherever they are connected.
 
 use crate::base::Name;
-use crate::base::few::Few;
+use crate::base::few::SmallList;
 use crate::base::ids::ConnectionId;
-use crate::base::table::Named;
+use crate::base::table::HasName;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, PresenceView, Pushed, Reply, Rules, UserOp};
-use crate::domain::presence::{Parting, Presence};
+use crate::domain::op::{AddressedEvent, Audience, OpContext, PresenceView, PushResult, Reply, RoomRules, UserOp};
+use crate::domain::presence::{DisconnectKind, Presence};
 use crate::domain::record::{Record, Seen};
 use crate::domain::reject::{Code, Reject};
 
@@ -18,14 +18,14 @@ pub struct User {
     /// Who they are, as their first connection's token said.
     pub identity: Identity,
     /// Their connections, oldest first.
-    pub connections: Few<ConnectionId>,
+    pub connections: SmallList<ConnectionId>,
     /// Since when they have been connected without a break, in milliseconds since 1970.
     since: u64,
     /// How they are.
     presence: Presence,
 }
 
-impl Named for User {
+impl HasName for User {
     fn name(&self) -> &str {
         self.identity.user()
     }
@@ -34,18 +34,18 @@ impl Named for User {
 impl User {
     /// Somebody not yet seen.
     pub fn new(identity: Identity) -> Self {
-        Self { identity, connections: Few::None, since: 0, presence: Presence::default() }
+        Self { identity, connections: SmallList::None, since: 0, presence: Presence::default() }
     }
 
     /// Applies one act, as [`crate::domain::room::Room::apply`] does.
-    pub fn apply(&mut self, op: UserOp, context: &mut Context<'_>) -> Result<Reply, Reject> {
+    pub fn apply(&mut self, op: UserOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         match op {
             UserOp::Attach { connection, .. } => self.attach(connection, context),
             UserOp::Detach { connection, parting, rooms } => {
                 self.detach(connection, parting, rooms, context);
                 Ok(Reply::Done)
             }
-            UserOp::Introduce { connection, room } => {
+            UserOp::AnnounceIn { connection, room } => {
                 self.introduce(connection, room, context);
                 Ok(Reply::Done)
             }
@@ -62,14 +62,15 @@ impl User {
                 self.tell(&Event::Direct(direct), context);
                 let is_offline = self.connections.is_empty();
                 let offline = is_offline.then(|| self.identity.user_name()).into_iter().collect();
-                Ok(Reply::Pushed(Pushed { reached: self.connections.len(), offline }))
+                Ok(Reply::Pushed(PushResult { reached: self.connections.len(), offline }))
             }
-            UserOp::Look { by } => Ok(Reply::Presence(self.view(&by, context.now))),
+            UserOp::Describe { by } => Ok(Reply::Presence(self.view(&by, context.now))),
             // Whoever keeps the user sees to these: they concern those who are not connected, too.
-            UserOp::Send { .. } | UserOp::SpendRest | UserOp::Register { .. } | UserOp::Withdraw { .. } => {
-                Ok(Reply::Done)
-            }
-            UserOp::Connections => Ok(Reply::Connections(self.connections.as_slice().to_vec())),
+            UserOp::Send { .. }
+            | UserOp::SpendRestQuota
+            | UserOp::RegisterSocket { .. }
+            | UserOp::UnregisterSocket { .. } => Ok(Reply::Done),
+            UserOp::ListConnections => Ok(Reply::Connections(self.connections.as_slice().to_vec())),
         }
     }
 
@@ -94,7 +95,7 @@ impl User {
     }
 
     /// Tells every connection of the user.
-    pub fn tell(&self, event: &Event, context: &mut Context<'_>) {
+    pub fn tell(&self, event: &Event, context: &mut OpContext<'_>) {
         for connection in self.connections.as_slice() {
             context.tell(*connection, event.clone());
         }
@@ -106,7 +107,7 @@ impl User {
     }
 
     /// That moment has come. Who seemed offline before is no news.
-    pub fn go_offline(&mut self, context: &mut Context<'_>) {
+    pub fn go_offline(&mut self, context: &mut OpContext<'_>) {
         let last_seen = self.presence.last_seen(context.now);
         self.note_seen(context);
         if self.presence.set(Status::Offline, Some(last_seen), context.now) {
@@ -114,7 +115,7 @@ impl User {
         }
     }
 
-    fn attach(&mut self, connection: ConnectionId, context: &mut Context<'_>) -> Result<Reply, Reject> {
+    fn attach(&mut self, connection: ConnectionId, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         let max = context.rules.connections_per_user;
         if max != 0 && self.connections.len() >= max {
             return Err(too_many_connections());
@@ -131,31 +132,37 @@ impl User {
         Ok(Reply::Done)
     }
 
-    fn detach(&mut self, connection: ConnectionId, parting: Parting, rooms: Vec<Name>, context: &mut Context<'_>) {
+    fn detach(
+        &mut self,
+        connection: ConnectionId,
+        parting: DisconnectKind,
+        rooms: Vec<Name>,
+        context: &mut OpContext<'_>,
+    ) {
         let known = self.connections.as_slice().iter().position(|known| *known == connection);
         let Some(_) = known.and_then(|at| self.connections.remove(at)) else { return };
         self.presence.part_from(rooms);
         if self.connections.is_empty() {
-            let grace_ms = if parting == Parting::Lost { context.rules.presence_grace_ms } else { 0 };
+            let grace_ms = if parting == DisconnectKind::Lost { context.rules.presence_grace_ms } else { 0 };
             self.presence.go(grace_ms, context.now);
         }
     }
 
     /// Who joins a room is seen there as they are; who is only back there is as they were.
-    fn introduce(&mut self, connection: ConnectionId, room: Name, context: &mut Context<'_>) {
+    fn introduce(&mut self, connection: ConnectionId, room: Name, context: &mut OpContext<'_>) {
         if !self.presence.is_known_in(&room) && self.presence.status() != Status::Offline {
             let event = self.presence_event(context);
-            context.facts.push(Fact { audience: Audience::Acquaintances { connection, room }, event });
+            context.events.push(AddressedEvent { audience: Audience::Acquaintances { connection, room }, event });
         }
     }
 
     /// Whether it is kept how the user was when they have gone. Nobody asks for a guest then.
-    pub fn is_noted(&self, rules: &Rules) -> bool {
+    pub fn is_noted(&self, rules: &RoomRules) -> bool {
         rules.has_store && !self.identity.roles().guest
     }
 
     /// Has it kept how the user is, and since when. While they are here only a restart asks for it.
-    pub fn note_seen(&self, context: &mut Context<'_>) {
+    pub fn note_seen(&self, context: &mut OpContext<'_>) {
         if self.is_noted(context.rules) {
             let (status, at) = (self.presence.status(), self.presence.last_seen(context.now));
             let seen = Seen { identity: self.identity.clone(), status, at };
@@ -163,12 +170,12 @@ impl User {
         }
     }
 
-    fn tell_presence(&self, except: Option<ConnectionId>, context: &mut Context<'_>) {
+    fn tell_presence(&self, except: Option<ConnectionId>, context: &mut OpContext<'_>) {
         let audience = Audience::Observers { except, rooms: self.presence.rooms().to_vec() };
-        context.facts.push(Fact { audience, event: self.presence_event(context) });
+        context.events.push(AddressedEvent { audience, event: self.presence_event(context) });
     }
 
-    fn presence_event(&self, context: &Context<'_>) -> Event {
+    fn presence_event(&self, context: &OpContext<'_>) -> Event {
         let last_seen = self.presence.last_seen(context.now);
         Event::Presence { user: self.identity.user_name(), status: self.presence.status(), last_seen }
     }

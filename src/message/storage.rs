@@ -1,35 +1,36 @@
-//! What shards and the store tell each other. A shard knows of storage nothing but this: batches of records with a ticket
-//! go out, a receipt for each comes in; questions go out, answers come in. Behind it stands the thread with the files
-//! ([`crate::runtime::storage`]), or a simulator's model of one.
+//! Messages between shards and the storage threads. A shard sends batches of records and receives one receipt for each;
+//! it sends queries and receives replies. The other side is the embedded storage ([`crate::runtime::storage`]), or its
+//! model in the simulator.
 //!
-//! # What a store promises
+//! # Guarantees
 //!
-//! 1. **One receipt per batch**, `Ok` or unavailable, and the receipts of one sender in the order of its batches. With
-//!    durability `none` a batch that takes a session ([`Record::SessionTaken`], [`Record::SessionClaimed`]) is the
-//!    exception: its receipt has to wait for the answer, and later ones may come first.
-//! 2. **All or nothing**: a batch is kept whole or not at all.
-//! 3. **Told is kept**: after an `Ok` the batch survives what the durability names. `process`: the end of this process at
-//!    any moment. `power`: the end of the machine's as well. `none`: nothing.
-//! 4. **No holes**: whatever is lost is the end of a sender's sequence of batches, never its middle. If a batch is there
-//!    after a restart, so are all batches of its sender that got an `Ok` before it.
-//! 5. **A refusal ends a run.** When a batch is refused, every batch its sender has sent since is refused too, for they
-//!    were made by somebody who believed the first one kept. The sender undoes what they did and goes on in the next run:
-//!    its first refusal in run `n` is its sign to send from then on in run `n + 1`. So a room's numbers never skip one.
-//! 6. **A refused batch is not there**, for any question asked from then on. Only if the process ends before the next batch
-//!    is kept may it be there after the restart; nobody has been told anything else in its place by then.
-//! 7. **An answer knows all that was acknowledged** to its asker before the question was put.
-//! 8. **In bounded time**, as far as the operating system lets it. A thread that hangs in a write cannot say whether the
-//!    write will be made, so its receipts come late rather than wrong. Senders look at [`StorageState`] and at the age of what
-//!    waits, and refuse new work themselves when it is too much.
+//! 1. **One receipt per batch**, `Ok` or unavailable; a sender receives its receipts in the order of its batches. With
+//!    durability `none` a batch that takes a session ([`Record::SessionTaken`], [`Record::SessionClaimed`]) is an
+//!    exception: its receipt waits for the database, and later receipts may arrive first.
+//! 2. **Atomic**: a batch is committed as a whole or not at all.
+//! 3. **Durable**: after an `Ok` the batch survives the failures that the durability names. `process`: the end of this
+//!    process at any moment. `power`: also a power failure. `none`: neither.
+//! 4. **No holes**: only the newest batches of a sender can be lost. If a batch exists after a restart, so do all
+//!    batches of its sender that got an `Ok` before it.
+//! 5. **A refusal ends a run.** After a refused batch, all later batches of its sender's run are refused too, because
+//!    they were made on the assumption that the first one is committed. The sender rolls back their changes and
+//!    continues in the next run: after its first refusal in run `n` it sends with run `n + 1`. So the sequence numbers
+//!    of a room have no gap.
+//! 6. **A refused batch does not exist** for any later query. It may exist after a restart only if the process ends
+//!    before the next batch is committed; until then no other data was sent in its place.
+//! 7. **Read your writes**: a reply reflects all batches that were acknowledged to its requester before the query.
+//! 8. **In bounded time**, as far as the operating system allows. A thread that hangs in a write cannot know whether
+//!    the write will succeed, so it sends its receipts late rather than wrong. Senders observe [`StorageState`] and the
+//!    age of their pending commits, and refuse new work themselves.
 //!
-//! Batches that crossed the end of the process without a receipt may be there afterwards, or not, in keeping with 2 and 4.
+//! Batches without a receipt at the end of the process may exist afterwards or not, subject to 2 and 4.
 //!
-//! # For a simulator
+//! # Model for the simulator
 //!
-//! A model of a store needs a list of batches written and a mark how far it is synced. A crash of the process drops what is
-//! not written; loss of power drops what is written after the mark. With `process` a receipt may go out once the batch is
-//! written, with `power` once it is synced; delays, failures and crashes may fall between any two of these steps. Failure
-//! ends the run of every sender with a batch in the group that failed.
+//! A list of written batches and a mark of the synced ones. A process crash drops the batches that are not written; a
+//! power failure drops the batches after the mark. With `process` a receipt may be sent once the batch is written, with
+//! `power` once it is synced. Delays, failures and crashes may occur between any two steps. A failure ends the run of
+//! each sender with a batch in the failed group.
 
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -40,116 +41,116 @@ use crate::domain::event::{Direct, Message};
 use crate::domain::record::{MadeRoom, Record, Session, TokenHash};
 use crate::message::{Requester, ShardNumber};
 
-/// Messages in one answer.
+/// Maximum number of messages in one reply.
 pub const PAGE_MESSAGES: usize = 500;
 
-/// What tells one batch from all others, and which one a receipt is for.
+/// Identifies a batch, and the batch of a receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The shard that sends the batch. It alone sends records of the rooms and users it keeps.
+    /// The sending shard. Only it sends records of the rooms and users it owns.
     pub sender: ShardNumber,
-    /// How many of its runs have ended with a refusal; see promise 5.
+    /// Number of its runs that have ended with a refusal; see guarantee 5.
     pub run: u32,
-    /// The batch's number, of the sender's choice.
+    /// The batch's number, chosen by the sender.
     pub number: u64,
 }
 
-/// Records that are kept together or not at all, in this order.
+/// Records that are committed together, in this order.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// What the receipt will carry.
+    /// Identifies its receipt.
     pub ticket: Ticket,
-    /// What happened.
+    /// The records.
     pub records: SmallVec<[Record; 1]>,
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// The batch's.
+pub struct CommitReceipt {
+    /// The ticket of the batch.
     pub ticket: Ticket,
-    /// Whether it is kept.
-    pub outcome: Result<Kept, Unavailable>,
+    /// Whether it is committed.
+    pub outcome: Result<CommitOutcome, Unavailable>,
 }
 
-/// A batch is kept.
+/// The result of a committed batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
-    /// For each [`Record::SessionTaken`] and [`Record::SessionClaimed`] of the batch the session, if it was still there and
-    /// had not ended.
+pub struct CommitOutcome {
+    /// For each [`Record::SessionTaken`] and [`Record::SessionClaimed`] of the batch: the session, if it exists and has
+    /// not ended.
     pub taken: Vec<Option<Box<Session>>>,
 }
 
-/// The store cannot keep or find anything at the moment.
+/// The storage cannot commit or read at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable;
 
-/// How the store is.
+/// State of the storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StorageState {
-    /// It keeps what it is given.
+    /// Batches are committed in time.
     #[default]
     Good,
-    /// There is no space left.
+    /// The disk is full.
     Full,
-    /// It keeps what it is given, but takes too long for it.
+    /// Batches are committed, but late.
     Late,
-    /// Its files cannot be written or read.
+    /// The files cannot be written or read.
     Failing,
-    /// Its file is damaged.
+    /// The file is damaged.
     Corrupt,
 }
 
-/// What the store tells those who use it, in order.
+/// An event from the storage, in order.
 #[derive(Debug)]
 pub enum StorageEvent {
-    /// What became of a batch; for its sender.
-    Receipt(Receipt),
-    /// What is known; for the asker.
+    /// The outcome of a batch, for its sender.
+    Receipt(CommitReceipt),
+    /// The reply to a query, for its requester.
     Reply {
-        /// Who asked.
+        /// The requester.
         to: Requester,
-        /// What is known.
+        /// The reply.
         answer: Result<StorageReply, Unavailable>,
     },
-    /// The store has failed, or is back; for everyone.
+    /// The state has changed; for all shards.
     State(StorageState),
 }
 
-/// What a shard has for the store, in order.
+/// A command to the storage, in order.
 #[derive(Debug)]
 pub enum StorageCommand {
-    /// Have this kept.
+    /// Commit this batch.
     Commit(Batch),
-    /// Say what is known.
+    /// Answer this query.
     Query {
-        /// Who asks.
+        /// The requester.
         from: Requester,
-        /// What.
+        /// The query.
         query: StorageQuery,
     },
 }
 
-/// A question about what is kept.
+/// A query of the stored data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorageQuery {
     /// Messages of a room.
     Page {
         /// The room.
         room: Name,
-        /// Which of them.
-        span: Span,
-        /// At most so many; never more than [`PAGE_MESSAGES`].
+        /// The part of the room's history.
+        span: MessageSpan,
+        /// Maximum number; at most [`PAGE_MESSAGES`].
         limit: usize,
     },
-    /// One message of a room, and who received and read it.
+    /// One message of a room, with its receipts.
     Message {
-        /// Its id.
+        /// The message id.
         id: Uuid,
     },
     /// A room.
     Room {
-        /// Its id.
+        /// The room id.
         room: Name,
     },
     /// A user.
@@ -157,34 +158,34 @@ pub enum StorageQuery {
         /// The user's id.
         user: Name,
     },
-    /// Messages that wait for a user, oldest first.
+    /// Direct messages that wait for a user, oldest first.
     Directs {
         /// The user's id.
         user: Name,
-        /// At most so many; never more than [`PAGE_MESSAGES`].
+        /// Maximum number; at most [`PAGE_MESSAGES`].
         limit: usize,
     },
-    /// A session, which stays; to use it up takes a [`Record::SessionTaken`].
+    /// A session, without taking it; that needs a [`Record::SessionTaken`].
     Session {
-        /// Its token.
+        /// The token's hash.
         token: TokenHash,
     },
 }
 
-/// Which messages of a room.
+/// A part of a room's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
+pub enum MessageSpan {
     /// The newest.
     Newest,
-    /// The first ones after this number.
+    /// The first ones after this sequence number.
     After(u64),
-    /// The last ones before this number.
+    /// The last ones before this sequence number.
     Before(u64),
-    /// Those from one number to another, both included; what a recovery needs.
+    /// Both ends included; used by recovery.
     Between(u64, u64),
 }
 
-/// The answer to a [`StorageQuery`] of the same name. `None`: there is no such thing.
+/// The reply to the [`StorageQuery`] of the same name. `None`: the subject does not exist.
 #[derive(Clone, Debug)]
 pub enum StorageReply {
     /// Messages of a room.
@@ -195,34 +196,35 @@ pub enum StorageReply {
     Room(Option<Box<StoredRoom>>),
     /// A user.
     User(Option<Box<StoredUser>>),
-    /// Messages that wait for a user.
+    /// Direct messages that wait for a user.
     Directs {
         /// The messages.
         directs: Vec<Direct>,
-        /// Whether these are all.
+        /// Whether the list is complete.
         complete: bool,
     },
     /// A session.
     Session(Option<Box<Session>>),
 }
 
-/// Some of a room's messages, oldest first and without a gap.
+/// A part of a room's history, oldest first and without gaps.
 #[derive(Clone, Debug)]
 pub struct MessagePage {
-    /// Which run of the room's log the numbers count in.
+    /// The epoch of the sequence numbers.
     pub epoch: Name,
-    /// The oldest message that is kept; `last` + 1 when none is.
+    /// The oldest stored message; `last` + 1 if none is stored.
     pub first: u64,
-    /// The newest message there ever was; 0 before the first.
+    /// The newest message that was ever sent; 0 before the first.
     pub last: u64,
     /// The messages.
     pub messages: Vec<Message>,
-    /// Whether none of those asked for, and kept, was left out for the sake of the limit or of the answer's size.
+    /// Whether all stored messages of the requested part are present, none cut off by the limit or the size of the
+    /// reply.
     pub complete: bool,
 }
 
 impl MessagePage {
-    /// Whether every message from number `from` to number `to` is here, so that nothing is missed.
+    /// Whether all messages from sequence number `from` to `to` are present.
     pub fn covers(&self, from: u64, to: u64) -> bool {
         let seq = |message: Option<&Message>| message.and_then(|message| message.seq);
         from > to
@@ -231,62 +233,62 @@ impl MessagePage {
     }
 }
 
-/// A message, and what became of it.
+/// A message with its receipts.
 #[derive(Clone, Debug)]
 pub struct MessageView {
     /// The message.
     pub message: Message,
-    /// Who received it, and when (milliseconds since 1970), in the order of the users' ids.
+    /// Recipients and delivery times (milliseconds since 1970), ordered by user id.
     pub delivered: Vec<(Name, u64)>,
-    /// Who read it, and when.
+    /// Readers and times.
     pub read: Vec<(Name, u64)>,
-    /// Whether these are all who did.
+    /// Whether the lists are complete.
     pub complete: bool,
 }
 
-/// A room as it is after a restart.
+/// A stored room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRoom {
-    /// What it was made to be, with the participants it has now.
+    /// The room as it was created, with its present participants.
     pub made: MadeRoom,
-    /// The oldest message that is kept; `last` + 1 when none is.
+    /// The oldest stored message; `last` + 1 if none is stored.
     pub first: u64,
-    /// The number of its newest message; 0 before the first.
+    /// Sequence number of the newest message; 0 before the first.
     pub last: u64,
-    /// When that was sent, in milliseconds since 1970; when the room was made if none is kept.
+    /// Time of that message, in milliseconds since 1970; the room's creation if none is stored.
     pub last_at: u64,
 }
 
-/// A user as the store knows them.
+/// A stored user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredUser {
     /// The user's id.
     pub user: Name,
-    /// The name to show, if it is another.
+    /// The display name, if it differs from the id.
     pub username: Option<Box<str>>,
     /// The e-mail address.
     pub email: Option<Box<str>>,
-    /// How they last said they were.
+    /// The last status they set.
     pub status: Status,
-    /// When they were last active, in milliseconds since 1970.
+    /// Time of their last activity, in milliseconds since 1970.
     pub seen_at: u64,
 }
 
-/// What a restart brings back, one thing at a time; rooms first.
+/// One item of the data restored at start; rooms come first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Restored {
     /// A room.
     Room(Box<StoredRoom>),
-    /// A user who was seen.
+    /// A user with stored presence.
     User(Box<StoredUser>),
-    /// A user for whom messages wait.
+    /// A user with waiting direct messages.
     Awaited(Name),
-    /// A message of the last minutes that its sender may repeat.
+    /// A recent message, for the idempotency records.
     Repeatable(Box<Repeatable>),
 }
 
 impl Restored {
-    /// The room or the user that it belongs to.
+    /// The room or user that owns the item.
     pub fn name(&self) -> &str {
         match self {
             Self::Room(stored) => &stored.made.room,
@@ -297,26 +299,25 @@ impl Restored {
     }
 }
 
-/// A message that its sender may repeat: what a restart needs to know of the last minutes' messages, so that a repeat is
-/// not sent again.
+/// A recent message that its sender may repeat. Restores an idempotency record, so that a repeat is not sent again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repeatable {
     /// The room.
     pub room: Name,
     /// The sender.
     pub user: Name,
-    /// What the sender called it.
+    /// The id that the sender gave it.
     pub client_message_id: Box<str>,
     /// The message.
     pub id: Uuid,
-    /// Its place in the room's order.
+    /// Its sequence number.
     pub seq: u64,
-    /// When it was sent, in milliseconds since 1970.
+    /// Time of sending, in milliseconds since 1970.
     pub at: u64,
 }
 
 impl StorageState {
-    /// The state in words that an operator can act on.
+    /// The state as a sentence for operators.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Good => "the store keeps what it is given",

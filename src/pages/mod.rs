@@ -1,11 +1,11 @@
-//! What a browser gets, embedded into the binary.
+//! Web pages, scripts and styles, embedded into the binary.
 
-/// A file that is served as it is.
+/// A static file.
 #[derive(Clone, Copy, Debug)]
-pub struct Page {
-    /// Its media type.
+pub struct WebPage {
+    /// Value of the `Content-Type` header.
     pub content_type: &'static str,
-    /// Its bytes.
+    /// The content of the file.
     pub body: &'static [u8],
 }
 
@@ -13,11 +13,11 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// The page that says what runs here.
-pub const LANDING: Page = Page { content_type: HTML, body: include_bytes!("landing.html") };
+/// The landing page, `/`.
+pub const LANDING: WebPage = WebPage { content_type: HTML, body: include_bytes!("landing.html") };
 
-/// The page that makes a call.
-pub const CALL: Page = Page { content_type: HTML, body: include_bytes!("call.html") };
+/// The demonstration of a call, `/call`.
+pub const CALL: WebPage = WebPage { content_type: HTML, body: include_bytes!("call.html") };
 
 /// The scripts and styles of the pages.
 const ASSETS: &[(&str, &str, &[u8])] = &[
@@ -31,8 +31,8 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("ui.js", SCRIPT, include_bytes!("ui.js")),
 ];
 
-/// The asset of that name.
-pub fn asset(name: &str) -> Option<Page> {
+/// The script or style of this name.
+pub fn asset(name: &str) -> Option<WebPage> {
     let (_, content_type, body) = ASSETS.iter().find(|(known, _, _)| *known == name)?;
-    Some(Page { content_type, body })
+    Some(WebPage { content_type, body })
 }

@@ -1,31 +1,32 @@
-//! How the C library's allocator is to treat large blocks.
+//! Settings of the C library's allocator.
 //!
-//! Left alone, the GNU C library takes large blocks from the operating system one by one, but after the first of them is
-//! freed it begins to cut blocks of that size from its heap. A shard's lists double as connections come, and each time
-//! would leave a hole of their former size behind, which at 15,000 connections is a fifth of all memory. Told where large
-//! begins it keeps to that: a list that grows is moved without being copied, and what is freed is given back.
+//! By default, the GNU C library takes large blocks from the operating system one by one, but once the first of them is
+//! freed it cuts later blocks of that size from its heap. A shard's tables double as connections arrive, and each
+//! doubling would leave a hole of the former size behind: at 15,000 connections a fifth of all memory. With a fixed
+//! threshold large blocks stay separate: a growing table is moved without a copy, and freed blocks return to the
+//! operating system.
 //!
-//! Small blocks it keeps when they are freed, for more to come. After many have gone at once it is told to give back the
-//! pages that nothing is left in.
+//! The allocator keeps freed small blocks for reuse. After a large drop in connections, [`trim`] returns the unused
+//! pages.
 
-/// Blocks from this many bytes on are the operating system's.
+/// Size from which a block is taken from the operating system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const LARGE_BYTES: libc::c_int = 128 * 1024;
 
-/// To be called before anything else runs.
+/// To be called before any other thread starts.
 pub fn set_up() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it sets a number of the allocator's own.
+    // SAFETY: sets a number inside the allocator.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES);
     }
 }
 
-/// Gives the operating system back the pages that hold nothing. That takes some milliseconds, in which other threads may
-/// have to wait for memory, so it is for quiet times.
-pub fn give_back() {
+/// Returns unused pages to the operating system. This takes some milliseconds during which other threads may wait for
+/// memory, so call it in quiet times only.
+pub fn trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it touches nothing but what the allocator has free.
+    // SAFETY: touches only memory that the allocator holds free.
     unsafe {
         libc::malloc_trim(0);
     }

@@ -1,160 +1,160 @@
-//! The queue into each shard, and the waker that is used only when its reader sleeps.
+//! The channel into each thread that a shard or the bridge runs on: an unbounded queue, and a waker that is used only when
+//! the receiving thread sleeps. Senders bound the queue: a shard refuses requests for an owner whose queue is too long.
 
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use mio::net::TcpStream;
 use mio::{Poll, Token, Waker};
 use tokio::sync::Notify;
 
-use mio::net::TcpStream;
-
 use crate::message::ShardMessage;
 
-/// What one shard's thread gets from another.
-pub enum Parcel {
-    /// Mail for the shard.
-    ShardMessage(ShardMessage),
-    /// A connection that the shard is to take over.
-    Connection(Box<Moving>),
+/// An item of a channel.
+pub enum ChannelItem {
+    /// A message.
+    Message(ShardMessage),
+    /// A connection for the receiving shard to take over.
+    Connection(Box<ConnectionTransfer>),
 }
 
-/// A connection on its way from one shard to another.
-pub struct Moving {
+/// A connection that moves from one shard to another, with its connection permit.
+pub struct ConnectionTransfer {
     /// Its socket.
     pub stream: TcpStream,
-    /// Where its client is.
+    /// The client's address.
     pub from: IpAddr,
-    /// What came by it and has not been read.
+    /// Bytes that were received but not handled.
     pub unread: Vec<u8>,
 }
 
-/// The writing end of a shard's mail.
+/// The sending end of a channel.
 #[derive(Clone)]
 pub struct ChannelSender {
-    mail: Sender<Parcel>,
+    queue: Sender<ChannelItem>,
     sleeper: Arc<Sleeper>,
 }
 
-/// The reading end.
-pub struct Inbox {
-    mail: Receiver<Parcel>,
+/// The receiving end of a channel.
+pub struct ChannelReceiver {
+    queue: Receiver<ChannelItem>,
     sleeper: Arc<Sleeper>,
 }
 
+/// The sleep state of a receiver.
 struct Sleeper {
-    waker: Rouse,
+    waker: Wakeup,
     is_asleep: AtomicBool,
 }
 
-/// What wakes a reader.
-enum Rouse {
+/// How a receiver is woken.
+enum Wakeup {
     /// It sleeps in a poll.
     Poll(Waker),
     /// It sleeps in a task.
     Task(Notify),
 }
 
-/// A mailbox whose reader sleeps in `poll`.
+/// A channel whose receiver sleeps in `poll`.
 ///
 /// # Errors
 /// The kernel refuses the waker's descriptor.
-pub fn mailbox(poll: &Poll, token: Token) -> io::Result<(ChannelSender, Inbox)> {
-    Ok(woken_by(Rouse::Poll(Waker::new(poll.registry(), token)?)))
+pub fn channel(poll: &Poll, token: Token) -> io::Result<(ChannelSender, ChannelReceiver)> {
+    Ok(woken_by(Wakeup::Poll(Waker::new(poll.registry(), token)?)))
 }
 
-/// A mailbox whose reader is a task that sleeps in [`Inbox::arrival`].
-pub fn task_mailbox() -> (ChannelSender, Inbox) {
-    woken_by(Rouse::Task(Notify::new()))
+/// A channel whose receiver is a task that sleeps in [`ChannelReceiver::wait`].
+pub fn task_channel() -> (ChannelSender, ChannelReceiver) {
+    woken_by(Wakeup::Task(Notify::new()))
 }
 
-fn woken_by(waker: Rouse) -> (ChannelSender, Inbox) {
+fn woken_by(waker: Wakeup) -> (ChannelSender, ChannelReceiver) {
     let (sender, receiver) = unbounded();
     let sleeper = Arc::new(Sleeper { waker, is_asleep: AtomicBool::new(false) });
-    (ChannelSender { mail: sender, sleeper: sleeper.clone() }, Inbox { mail: receiver, sleeper })
+    (ChannelSender { queue: sender, sleeper: sleeper.clone() }, ChannelReceiver { queue: receiver, sleeper })
 }
 
 impl ChannelSender {
-    /// Puts mail into the queue. To a shard that has ended it goes nowhere.
-    pub fn send(&self, mail: ShardMessage) {
-        self.send_parcel(Parcel::ShardMessage(mail));
+    /// Sends a message. A message to a thread that has ended is dropped.
+    pub fn send(&self, message: ShardMessage) {
+        self.send_item(ChannelItem::Message(message));
     }
 
-    /// Puts mail, or a connection, into the queue. To a shard that has ended it goes nowhere, and a connection is closed.
-    pub fn send_parcel(&self, parcel: Parcel) {
-        if self.mail.send(parcel).is_ok() {
+    /// Sends a message or a connection. If the receiver has ended, the item is dropped; this closes a connection.
+    pub fn send_item(&self, item: ChannelItem) {
+        if self.queue.send(item).is_ok() {
+            self.wake_if_asleep();
+        }
+    }
+
+    fn wake_if_asleep(&self) {
+        // Pairs with the fence in `prepare_sleep`: either the receiver sees the item, or this thread sees it asleep.
+        fence(Ordering::SeqCst);
+        if self.sleeper.is_asleep.load(Ordering::Relaxed) && self.sleeper.is_asleep.swap(false, Ordering::AcqRel) {
             self.wake();
         }
     }
 
-    /// Wakes the reader if it sleeps.
-    fn wake(&self) {
-        // Pairs with the fence in `fall_asleep`: either the reader sees the mail, or this sees it asleep.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.sleeper.is_asleep.load(Ordering::Relaxed) && self.sleeper.is_asleep.swap(false, Ordering::AcqRel) {
-            self.rouse();
-        }
-    }
-
-    /// Has the reader look up, whether it sleeps or is about to, and whether there is mail or not.
-    pub fn rouse(&self) {
+    /// Wakes the receiver, or keeps it from its next sleep, even if the queue is empty.
+    pub fn wake(&self) {
         match &self.sleeper.waker {
-            Rouse::Poll(waker) => {
+            Wakeup::Poll(waker) => {
                 if let Err(error) = waker.wake() {
                     tracing::error!(%error, "cannot wake a shard");
                 }
             }
-            Rouse::Task(waker) => waker.notify_one(),
+            Wakeup::Task(waker) => waker.notify_one(),
         }
     }
 
-    /// How much mail waits.
+    /// Number of queued items.
     pub fn len(&self) -> usize {
-        self.mail.len()
+        self.queue.len()
     }
 
-    /// Whether none waits.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
-        self.mail.is_empty()
+        self.queue.is_empty()
     }
 }
 
-impl Inbox {
-    /// Takes the next piece of mail.
-    pub fn take(&self) -> Option<Parcel> {
-        self.mail.try_recv().ok()
+impl ChannelReceiver {
+    /// Takes the next item, if there is one.
+    pub fn take(&self) -> Option<ChannelItem> {
+        self.queue.try_recv().ok()
     }
 
-    /// Whether there is no mail.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
-        self.mail.is_empty()
+        self.queue.is_empty()
     }
 
-    /// Announces that the reader is about to sleep; whether it may, there being no mail.
-    pub fn fall_asleep(&self) -> bool {
+    /// Announces that the receiver is about to sleep; returns whether it may, because the queue is empty.
+    pub fn prepare_sleep(&self) -> bool {
         self.sleeper.is_asleep.store(true, Ordering::Relaxed);
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.mail.is_empty() {
+        fence(Ordering::SeqCst);
+        if self.queue.is_empty() {
             return true;
         }
         self.sleeper.is_asleep.store(false, Ordering::Relaxed);
         false
     }
 
-    /// Sleeps until there is mail, if the reader is a task.
-    pub async fn arrival(&self) {
-        if self.fall_asleep()
-            && let Rouse::Task(waker) = &self.sleeper.waker
+    /// Sleeps until an item arrives, if the receiver is a task.
+    pub async fn wait(&self) {
+        if self.prepare_sleep()
+            && let Wakeup::Task(waker) = &self.sleeper.waker
         {
             waker.notified().await;
         }
-        self.wake_up();
+        self.end_sleep();
     }
 
-    /// The reader is up.
-    pub fn wake_up(&self) {
+    /// Announces that the receiver is awake.
+    pub fn end_sleep(&self) {
         self.sleeper.is_asleep.store(false, Ordering::Relaxed);
     }
 }
@@ -166,31 +166,31 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_parcel_is_no_larger_than_mail() {
-        assert_eq!(size_of::<Parcel>(), size_of::<ShardMessage>());
+    fn an_item_is_no_larger_than_a_message() {
+        assert_eq!(size_of::<ChannelItem>(), size_of::<ShardMessage>());
     }
 
     #[test]
-    fn a_sleeper_is_woken_and_finds_its_mail_in_order() {
+    fn a_sleeping_receiver_is_woken_and_receives_in_order() {
         let mut poll = Poll::new().expect("a poll");
-        let (mailbox, inbox) = mailbox(&poll, Token(7)).expect("a mailbox");
-        assert!(inbox.fall_asleep());
+        let (sender, inbox) = channel(&poll, Token(7)).expect("a channel");
+        assert!(inbox.prepare_sleep());
         let writer = std::thread::spawn(move || {
             for window_ms in 0..1000 {
-                mailbox.send(ShardMessage::Drain { window_ms });
+                sender.send(ShardMessage::Drain { window_ms });
             }
         });
         let mut events = Events::with_capacity(4);
         let mut seen = 0;
         while seen < 1000 {
             poll.poll(&mut events, Some(Duration::from_secs(10))).expect("a wake-up");
-            inbox.wake_up();
+            inbox.end_sleep();
             loop {
-                while let Some(Parcel::ShardMessage(ShardMessage::Drain { window_ms })) = inbox.take() {
+                while let Some(ChannelItem::Message(ShardMessage::Drain { window_ms })) = inbox.take() {
                     assert_eq!(window_ms, seen);
                     seen += 1;
                 }
-                if seen == 1000 || inbox.fall_asleep() {
+                if seen == 1000 || inbox.prepare_sleep() {
                     break;
                 }
             }

@@ -4,14 +4,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::base::time::Now;
 
-/// Where the monotonic clock starts; all shards share one.
+/// A monotonic and a wall clock. All shards share one start of the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
 }
 
 impl Clock {
-    /// A clock whose zero is now.
+    /// A clock that starts at 0 now.
     pub fn start() -> Self {
         Self { start: Instant::now() }
     }

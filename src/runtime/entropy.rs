@@ -6,14 +6,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// 256 random bits.
 ///
 /// # Errors
-/// The operating system has none to give; nothing can be served safely then.
+/// The operating system has no entropy; no safe service is possible then.
 pub fn seed() -> std::io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(std::io::Error::other)?;
     Ok(seed)
 }
 
-/// A fresh secret to sign tokens with, as text.
+/// A new secret for signing tokens, as text.
 ///
 /// # Errors
 /// As [`seed`].

@@ -1,4 +1,8 @@
-//! One shard's thread: wait, read the clock, read mail, read sockets, run, flush, look at timers.
+//! The thread of one shard: waits for events, feeds them to the shard, and writes the shard's output.
+//!
+//! [`EventLoop::run`] is the loop, [`EventLoop::turn`] one iteration with the order of its steps. The shard decides; this
+//! module only moves bytes, messages and sockets between the shard and the operating system, and never blocks outside
+//! [`EventLoop::wait`].
 
 use std::io;
 use std::sync::Arc;
@@ -13,81 +17,84 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::message::storage::StorageCommand;
 use crate::message::{Placement, ShardNumber};
-use crate::runtime::channel::{ChannelSender, Inbox, Moving, Parcel};
+use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, ConnectionTransfer};
 use crate::runtime::clock::Clock;
-use crate::runtime::places::Places;
-use crate::runtime::sockets::{FIRST_SLOT, Sockets, Taken, turn_away};
-use crate::runtime::storage::Store;
-use crate::shard::{Departure, Shard, Wire};
+use crate::runtime::connection_permits::ConnectionPermits;
+use crate::runtime::sockets::{FIRST_SLOT, ReadOutcome, Sockets, turn_away};
+use crate::runtime::storage::StorageHandle;
+use crate::shard::{Departure, Shard};
 
-/// The token of the waker; listeners have those from 1 on.
+/// The token of the waker. Listeners follow, from token 1 on.
 pub const WAKER: Token = Token(0);
 
-/// Bytes read at once, into the buffer all of a shard's connections share.
+/// Size of the read buffer that all connections of a shard share.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Reads of one connection in one turn, so that a firehose starves nobody.
+/// Reads of one connection per turn, so that one sender cannot starve the others.
 const READS_PER_TURN: usize = 4;
 
-/// A flush to this many connections or more is worth another look for what has come meanwhile: it costs them a write
-/// each, the look a single call.
-const GATHER_FROM: usize = 256;
+/// Number of connections to write from which it pays to poll for more input first: a flush costs one system call per
+/// connection, the poll one in all.
+const COALESCE_FROM: usize = 256;
 
-/// Such looks in one turn, so that nobody is kept waiting.
-const GATHERS_PER_TURN: usize = 16;
+/// Such polls per turn; bounds the added latency.
+const COALESCED_POLLS_PER_TURN: usize = 16;
 
-/// Connections accepted in one turn.
+/// Connections accepted per turn and listener.
 const ACCEPTS_PER_TURN: usize = 256;
 
-/// After the kernel had no descriptor left, accepting is tried again after this many milliseconds.
+/// Pause after a failed `accept`, for example when no descriptor was left, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// Mail read in one turn, so that sockets are not kept waiting.
-const MAIL_PER_TURN: usize = 4096;
+/// Messages received per turn, so that sockets are not kept waiting.
+const MESSAGES_PER_TURN: usize = 4096;
 
-/// What the loops of all shards have in common.
+/// Resources that the event loops of all shards share.
 #[derive(Clone)]
-pub struct Common {
-    /// The time.
+pub struct LoopResources {
+    /// The clock.
     pub clock: Clock,
-    /// Where each shard's mail goes.
-    pub mailboxes: Arc<[ChannelSender]>,
-    /// Places for connections.
-    pub places: Places,
+    /// The channel into each shard, by shard number; in a cluster the last one leads to the bridge.
+    pub channels: Arc<[ChannelSender]>,
+    /// The permits that bound the connections of the process.
+    pub permits: ConnectionPermits,
 }
 
-/// One shard with everything the operating system gives it.
+/// One shard and its operating-system resources.
 pub struct EventLoop {
     poll: Poll,
     clock: Clock,
     listeners: Vec<TcpListener>,
-    /// Listeners that may have more connections waiting.
+    /// Indexes of listeners that may have more connections waiting.
     acceptable: Vec<usize>,
-    /// No connection is accepted before this moment, in monotonic milliseconds.
+    /// No connection is accepted before this time (monotonic ms).
     accept_after: u64,
     sockets: Sockets,
-    /// Connections with more to read than one turn allowed.
+    /// Connections with more data than one turn may read.
     still_ready: Vec<u32>,
     buffer: Vec<u8>,
-    inbox: Inbox,
-    mailboxes: Arc<[ChannelSender]>,
-    store: Option<Store>,
+    inbox: ChannelReceiver,
+    channels: Arc<[ChannelSender]>,
+    storage: Option<StorageHandle>,
     shard: Shard,
 }
 
 impl EventLoop {
-    /// A loop for `shard`, which listens on `listeners` and has `store` keep things, if there is one.
+    /// An event loop for `shard`, which accepts connections from `listeners` and commits records to `storage`.
     ///
     /// # Errors
     /// The kernel refuses to report on a listener.
     pub fn new(
         poll: Poll,
         mut listeners: Vec<TcpListener>,
-        inbox: Inbox,
-        store: Option<Store>,
+        inbox: ChannelReceiver,
+        storage: Option<StorageHandle>,
         shard: Shard,
-        Common { clock, mailboxes, places }: Common,
+        LoopResources { clock, channels, permits }: LoopResources,
     ) -> io::Result<Self> {
+        if listeners.len() >= FIRST_SLOT {
+            return Err(io::Error::other(format!("{} addresses to listen on are too many", listeners.len())));
+        }
         for (at, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(1 + at), Interest::READABLE)?;
         }
@@ -97,42 +104,96 @@ impl EventLoop {
             acceptable: Vec::new(),
             accept_after: 0,
             listeners,
-            sockets: Sockets::new(places),
+            sockets: Sockets::new(permits),
             still_ready: Vec::new(),
             buffer: vec![0; READ_BYTES],
             inbox,
-            mailboxes,
-            store,
+            channels,
+            storage,
             shard,
         })
     }
 
-    /// Runs until all shards have drained: one without clients may still be home to rooms and users of the others'.
-    /// `occupied` counts the shards that have not drained, `connections` this one's connections.
+    /// Runs until every shard has drained, because a shard without clients may still own rooms and users of the others.
+    /// `undrained` counts the shards that have not drained; `connections` publishes the number of this shard's connections.
     ///
     /// # Errors
     /// The kernel no longer reports events.
-    pub fn run(mut self, occupied: &AtomicUsize, connections: &AtomicUsize) -> io::Result<()> {
+    pub fn run(mut self, undrained: &AtomicUsize, connections: &AtomicUsize) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut is_counted = true;
-        while is_counted || occupied.load(Ordering::Acquire) > 0 {
+        while is_counted || undrained.load(Ordering::Acquire) > 0 {
             self.wait(&mut events)?;
+            // After the wait: all decisions of a turn use the same time, and none is older than its input.
             let now = self.clock.now();
-            self.read_events(now, &events);
-            self.gather(now, &mut events)?;
-            self.finish(now);
+            self.turn(now, &mut events)?;
             connections.store(self.shard.connections(), Ordering::Relaxed);
             if is_counted && self.shard.is_drained() {
                 is_counted = false;
-                if occupied.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    self.mailboxes.iter().for_each(ChannelSender::rouse);
+                let before = undrained.fetch_sub(1, Ordering::AcqRel);
+                debug_assert!(before > 0, "invariant: each shard counts as undrained until it has drained");
+                if before == 1 {
+                    self.channels.iter().for_each(ChannelSender::wake);
                 }
             }
         }
         Ok(())
     }
 
-    /// Sleeps until something happens or is due; not at all when there is something left to do.
+    /// One iteration of the loop, from input to output.
+    fn turn(&mut self, now: Now, events: &mut Events) -> io::Result<()> {
+        // Before the timers: a client that was heard from in this turn must not time out in it.
+        self.handle_input(now, events);
+        // Before the flush: messages to the same rooms then share their writes.
+        self.coalesce_input(now, events)?;
+        // Before `run`, which carries out the work that is due.
+        self.shard.tick(now);
+        // Before the flush, which sends the output of that work.
+        self.shard.run(now);
+        // After all input and all work, so that each connection is written once per turn.
+        self.flush(now);
+        debug_assert!(!self.shard.has_departures(), "invariant: departing connections leave within the turn");
+        // Last: the listeners stay open until the turn in which the drain began has been flushed.
+        if self.shard.is_draining() {
+            self.stop_listening();
+        }
+        Ok(())
+    }
+
+    /// Feeds the shard one batch of input.
+    fn handle_input(&mut self, now: Now, events: &Events) {
+        // Before any request: a request for an owner with a full queue is refused.
+        self.measure_queues();
+        // Before the sockets: replies and events reach a connection before its next request is read.
+        self.receive_messages(now);
+        // Before `accept`, which needs to know the ready listeners, and before `read_more`.
+        for event in events {
+            self.handle_event(now, event);
+        }
+        self.accept(now);
+        // After every ready connection has been read once: only then do the busy ones get another share.
+        self.read_more(now);
+        // Last: carries out the work that this input caused.
+        self.shard.run(now);
+    }
+
+    /// Before a flush to many connections, also handles input that has arrived meanwhile: messages to the same rooms then
+    /// share their writes, and the extra poll is cheap in comparison.
+    fn coalesce_input(&mut self, now: Now, events: &mut Events) -> io::Result<()> {
+        for _ in 0..COALESCED_POLLS_PER_TURN {
+            if self.shard.waiting_members() < COALESCE_FROM || self.shard.wants_flush() {
+                break;
+            }
+            self.poll(events, Some(Duration::ZERO))?;
+            if events.is_empty() && self.inbox.is_empty() {
+                break;
+            }
+            self.handle_input(now, events);
+        }
+        Ok(())
+    }
+
+    /// Sleeps until an event arrives or a timer is due; returns at once while work is left over.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let now = self.clock.now();
         let mut timeout = self.shard.next_due().map(|at| Duration::from_millis(at.saturating_sub(now.mono)));
@@ -142,65 +203,28 @@ impl EventLoop {
         }
         let has_more_to_read = !self.still_ready.is_empty() || self.shard.has_resumed();
         let is_busy = has_more_to_read || self.shard.has_mail() || self.shard.has_output();
-        if is_busy || !self.inbox.fall_asleep() {
+        if is_busy || !self.inbox.prepare_sleep() {
             timeout = Some(Duration::ZERO);
         }
-        let outcome = self.poll.poll(events, timeout);
-        self.inbox.wake_up();
-        match outcome {
+        let outcome = self.poll(events, timeout);
+        self.inbox.end_sleep();
+        outcome
+    }
+
+    /// Collects events from the kernel. A signal may interrupt the wait; then there are none.
+    fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             outcome => outcome,
         }
     }
 
-    /// One turn. Mail comes before sockets, so that what was decided reaches a connection before what it asks next is
-    /// read; timers come after both, so that who was heard from just now is not taken for dead; the flush comes last,
-    /// so that each connection is written once, whatever it got.
-    fn read_events(&mut self, now: Now, events: &Events) {
-        self.watch_queues();
-        self.read_mail(now);
-        for event in events {
-            self.event(now, event);
-        }
-        self.accept(now);
-        self.read_more(now);
-        self.shard.run(now);
-    }
-
-    /// Reads what has come meanwhile, too, when the flush would write to many: messages to the same rooms then go out by
-    /// the same writes, and looking once more costs next to nothing beside them.
-    fn gather(&mut self, now: Now, events: &mut Events) -> io::Result<()> {
-        for _ in 0..GATHERS_PER_TURN {
-            if self.shard.waiting_members() < GATHER_FROM || self.shard.wants_flush() {
-                return Ok(());
-            }
-            match self.poll.poll(events, Some(Duration::ZERO)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-                outcome => outcome?,
-            }
-            if events.is_empty() && self.inbox.is_empty() {
-                return Ok(());
-            }
-            self.read_events(now, events);
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, now: Now) {
-        self.shard.tick(now);
-        self.shard.run(now);
-        self.flush(now);
-        if self.shard.is_draining() {
-            self.stop_listening();
-        }
-    }
-
-    /// Tells the shard which others have more mail waiting than they should.
-    fn watch_queues(&mut self) {
-        if self.mailboxes.len() > 1 {
+    /// Reports the lengths of all shards' queues to this shard, which refuses requests for congested owners.
+    fn measure_queues(&mut self) {
+        if self.channels.len() > 1 {
             let mut longest = 0;
-            for (number, mailbox) in self.mailboxes.iter().enumerate() {
-                let waiting = mailbox.len();
+            for (number, channel) in self.channels.iter().enumerate() {
+                let waiting = channel.len();
                 longest = longest.max(waiting);
                 self.shard.set_congested(number as ShardNumber, waiting > limits::MAIL_PER_SHARD);
             }
@@ -208,18 +232,18 @@ impl EventLoop {
         }
     }
 
-    fn read_mail(&mut self, now: Now) {
-        for _ in 0..MAIL_PER_TURN {
+    fn receive_messages(&mut self, now: Now) {
+        for _ in 0..MESSAGES_PER_TURN {
             match self.inbox.take() {
-                Some(Parcel::ShardMessage(mail)) => self.shard.mail(now, mail),
-                Some(Parcel::Connection(moving)) => self.take_over(now, *moving),
+                Some(ChannelItem::Message(message)) => self.shard.mail(now, message),
+                Some(ChannelItem::Connection(transfer)) => self.take_over(now, *transfer),
                 None => return,
             }
             self.flush_if_full(now);
         }
     }
 
-    fn event(&mut self, now: Now, event: &Event) {
+    fn handle_event(&mut self, now: Now, event: &Event) {
         let token = event.token();
         if token.0 < FIRST_SLOT {
             if token != WAKER {
@@ -237,23 +261,24 @@ impl EventLoop {
         }
     }
 
-    /// Reads a connection that has something to read. `to_the_end`: its end has come, and is to be found.
+    /// Reads a connection, within the bounds of one turn. `to_the_end`: its peer has closed it, so reading must go on until
+    /// the end of the stream is found.
     fn read(&mut self, now: Now, slot: u32, to_the_end: bool) {
         for _ in 0..READS_PER_TURN {
             if !self.shard.wants_read(slot) {
                 return;
             }
             match self.sockets.read(slot, &mut self.buffer) {
-                Taken::Bytes(count) => self.shard.received(now, slot, &mut self.buffer[..count]),
-                Taken::Last(count) => {
+                ReadOutcome::Bytes(count) => self.shard.received(now, slot, &mut self.buffer[..count]),
+                ReadOutcome::Last(count) => {
                     self.shard.received(now, slot, &mut self.buffer[..count]);
                     if !to_the_end && !self.shard.has_departures() {
                         self.sockets.set_readable(slot, false);
                         return self.flush_if_full(now);
                     }
                 }
-                Taken::Nothing => return self.sockets.set_readable(slot, false),
-                Taken::End => {
+                ReadOutcome::Nothing => return self.sockets.set_readable(slot, false),
+                ReadOutcome::End => {
                     self.sockets.set_readable(slot, false);
                     return self.shard.ended(now, slot);
                 }
@@ -266,20 +291,20 @@ impl EventLoop {
         self.still_ready.push(slot);
     }
 
-    /// Sends the connections on their way that go to other shards. At once, since their slots are others' soon.
+    /// Moves departing connections to their new shards. At once, because the slots are free for reuse from now on.
     fn send_connections(&mut self) {
         while let Some(Departure { slot, to, from, unread }) = self.shard.departure() {
             if let Some(stream) = self.sockets.take(self.poll.registry(), slot) {
-                let moving = Box::new(Moving { stream, from, unread });
-                self.mailbox(to).send_parcel(Parcel::Connection(moving));
+                let transfer = Box::new(ConnectionTransfer { stream, from, unread });
+                channel_of(&self.channels, to).send_item(ChannelItem::Connection(transfer));
             }
         }
     }
 
-    /// Takes a connection over from another shard, and reads on from where that one left off.
-    fn take_over(&mut self, now: Now, moving: Moving) {
-        let Moving { stream, from, mut unread } = moving;
-        let Some(slot) = self.shard.arrived(now, from) else { return self.sockets.places().give_back() };
+    /// Takes a connection over from another shard, beginning with the bytes that shard left unread.
+    fn take_over(&mut self, now: Now, transfer: ConnectionTransfer) {
+        let ConnectionTransfer { stream, from, mut unread } = transfer;
+        let Some(slot) = self.shard.arrived(now, from) else { return self.sockets.permits().release() };
         if !self.watch(now, slot, stream) {
             return;
         }
@@ -309,10 +334,10 @@ impl EventLoop {
         }
     }
 
-    /// Accepts what waits at a listener, within bounds; whether more may be waiting.
+    /// Accepts waiting connections of one listener, within the bounds of one turn; returns whether more may be waiting.
     fn accept_from(&mut self, now: Now, at: usize) -> bool {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = self.listeners.get(at) else { return false };
+            let listener = self.listeners.get(at).expect("invariant: only open listeners are acceptable");
             let (stream, remote) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
@@ -323,9 +348,9 @@ impl EventLoop {
                     return true;
                 }
             };
-            // Without it small messages would wait for acknowledgements of earlier ones (RFC 896).
+            // Otherwise small messages would wait for the acknowledgement of earlier ones (RFC 896).
             let _ = stream.set_nodelay(true);
-            if !self.sockets.places().take() {
+            if !self.sockets.permits().acquire() {
                 self.shard.turned_down(now, remote);
                 turn_away(stream);
                 continue;
@@ -333,7 +358,7 @@ impl EventLoop {
             match self.shard.accepted(now, remote) {
                 Some(slot) => drop(self.watch(now, slot, stream)),
                 None => {
-                    self.sockets.places().give_back();
+                    self.sockets.permits().release();
                     turn_away(stream);
                 }
             }
@@ -341,12 +366,12 @@ impl EventLoop {
         true
     }
 
-    /// Has the kernel report on a connection; whether it does. If not, the connection is over.
+    /// Registers a connection's socket with the kernel. On failure the connection ends; returns whether it lives.
     fn watch(&mut self, now: Now, slot: u32, stream: TcpStream) -> bool {
         let outcome = self.sockets.add(self.poll.registry(), slot, stream);
         if let Err(error) = &outcome {
             tracing::warn!(%error, "cannot watch a connection");
-            self.sockets.places().give_back();
+            self.sockets.permits().release();
             self.shard.ended(now, slot);
         }
         outcome.is_ok()
@@ -358,30 +383,29 @@ impl EventLoop {
         }
     }
 
-    /// Mail and orders go first, so that the other shards and the store write while this one does.
+    /// Writes the turn's output.
     fn flush(&mut self, now: Now) {
-        self.send_mail(now);
+        // Before the sockets: other shards and the storage threads work while this thread writes.
+        self.send_messages(now);
         self.shard.flush(now, &mut self.sockets);
+        // After the flush, which may decide that a connection moves and ask others on behalf of those it closed.
         self.send_connections();
-        self.send_mail(now);
+        self.send_messages(now);
     }
 
-    fn send_mail(&mut self, now: Now) {
-        if let Some(store) = &self.store {
-            for order in self.shard.orders(now) {
-                match order {
-                    StorageCommand::Commit(batch) => store.submit(batch),
-                    StorageCommand::Query { from, query } => store.ask(from, query),
+    /// Sends the shard's commands to the storage threads and its messages to other shards and the bridge.
+    fn send_messages(&mut self, now: Now) {
+        if let Some(storage) = &self.storage {
+            for command in self.shard.orders(now) {
+                match command {
+                    StorageCommand::Commit(batch) => storage.submit(batch),
+                    StorageCommand::Query { from, query } => storage.query(from, query),
                 }
             }
         }
-        for (to, mail) in self.shard.outgoing() {
-            self.mailboxes[Placement::mailbox(to, self.mailboxes.len())].send(mail);
+        for (to, message) in self.shard.outgoing() {
+            channel_of(&self.channels, to).send(message);
         }
-    }
-
-    fn mailbox(&self, to: ShardNumber) -> &ChannelSender {
-        &self.mailboxes[Placement::mailbox(to, self.mailboxes.len())]
     }
 
     fn stop_listening(&mut self) {
@@ -392,11 +416,7 @@ impl EventLoop {
     }
 }
 
-impl Drop for EventLoop {
-    fn drop(&mut self) {
-        // Whatever is left of a drain that ran out of time.
-        for slot in 0..self.shard.connections() as u32 {
-            self.sockets.close(slot);
-        }
-    }
+/// The channel into shard `to`, or to the bridge.
+fn channel_of(channels: &[ChannelSender], to: ShardNumber) -> &ChannelSender {
+    &channels[Placement::mailbox(to, channels.len())]
 }

@@ -1,4 +1,4 @@
-//! Listening sockets: one per shard and address, among which the kernel spreads new connections (`SO_REUSEPORT`).
+//! Listening sockets: one per shard and address. The kernel distributes new connections among them (`SO_REUSEPORT`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections the kernel keeps for us until they are accepted; it cuts this to its own maximum.
+/// Connections that the kernel queues until they are accepted; the kernel lowers this to its own maximum.
 const BACKLOG: i32 = 4096;
 
-/// Sockets for `shards` shards that listen on `address`, and the address they got (port 0 picks one).
+/// Listeners for `shards` shards on `address`, and the bound address (port 0 picks a free port).
 ///
 /// # Errors
-/// The address is in use, not this machine's, or not permitted.
+/// The address is in use, not local, or not permitted.
 pub fn bind(address: SocketAddr, shards: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     refuse_if_taken(address)?;
     let mut listeners = Vec::with_capacity(shards);
@@ -29,7 +29,7 @@ pub fn bind(address: SocketAddr, shards: usize) -> io::Result<(SocketAddr, Vec<T
     Ok((bound, listeners))
 }
 
-/// With `SO_REUSEPORT` two servers could share a port without noticing; a socket without it finds out.
+/// With `SO_REUSEPORT` two servers could share a port unnoticed. A socket without the option detects this.
 fn refuse_if_taken(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());

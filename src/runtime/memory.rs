@@ -1,15 +1,15 @@
-//! The process's memory, and how much there may be of it.
+//! Memory use and memory limit of the process.
 
 use std::fs;
 use std::sync::OnceLock;
 
 use crate::domain::monitoring::Load;
 
-/// What the kernel counts memory in; all that this runs on have pages of this size or report in kilobytes.
+/// Unit of `VmRSS`.
 const KIB: u64 = 1024;
 
-/// The process's resident memory, and the bound that its control group has for it; 0 where there is none, or where the
-/// system does not tell.
+/// Resident memory of the process and the limit of its control group; 0 for no limit, or if the system does not report
+/// it.
 pub fn load() -> Load {
     static LIMIT: OnceLock<u64> = OnceLock::new();
     let limit = *LIMIT.get_or_init(|| limit().unwrap_or_default());
@@ -22,7 +22,7 @@ fn resident() -> Option<u64> {
     line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib * KIB)
 }
 
-/// The bound of version 2 of control groups, or of version 1. Unbounded ones of the latter have a number near the largest.
+/// The limit of control groups version 2, or version 1, where "unlimited" is a number near the maximum.
 fn limit() -> Option<u64> {
     let paths = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
     let limits = paths.iter().filter_map(|path| fs::read_to_string(path).ok());

@@ -1,32 +1,33 @@
-//! When memory is to be given back: after many connections have gone, as soon as it is quiet, and again when what outlived
-//! them for a while has gone, too.
+//! Decides when to call `malloc_trim`: after a large drop in connections, as soon as the number is stable, and again
+//! after the state that outlives connections (offline users, empty rooms) has been freed.
 
-/// Connections that have to be gone, for less is not worth it; and at least half of those that there were.
+/// A trim needs a drop of at least this many connections, and of at least half of the maximum.
 const MANY: usize = 1_000;
 
-/// Memory is given back at so many looks once it has become quiet, for users who were lost are offline some seconds later.
+/// Number of trims, one per check, after a drop: users go offline some seconds after their connections.
 const LOOKS: u32 = 6;
 
-/// And once more after so many, when empty rooms have ended.
+/// The check of one more trim, when empty rooms have been deleted.
 const LAST_LOOK: u32 = 62;
 
-/// See the module. It is to look once a second.
+/// The decision; it is made once a second.
 #[derive(Debug, Default)]
 pub struct MemoryTrim {
-    /// Connections at the last look.
+    /// Connections at the last check.
     last: usize,
-    /// The most there have been since memory was given back.
+    /// Maximum since the last trim.
     most: usize,
-    /// Looks since then.
+    /// Checks since the last drop.
     looks: Option<u32>,
 }
 
 impl MemoryTrim {
-    /// Whether now, that there are so many connections, memory is to be given back.
-    pub fn look(&mut self, connections: usize) -> bool {
+    /// Whether to trim now, given the present number of connections.
+    pub fn is_due(&mut self, connections: usize) -> bool {
         let moved = connections.abs_diff(std::mem::replace(&mut self.last, connections));
         let is_quiet = moved <= MANY / 10 + connections / 100;
         self.most = self.most.max(connections);
+        debug_assert!(self.most >= connections, "invariant: the maximum covers the present count");
         self.looks = self.looks.map(|looks| looks.saturating_add(1));
         if is_quiet && self.most - connections >= MANY.max(self.most / 2) {
             (self.most, self.looks) = (connections, Some(0));
@@ -40,8 +41,8 @@ mod tests {
     use super::*;
 
     fn looks(connections: impl IntoIterator<Item = usize>) -> Vec<usize> {
-        let mut ebb = MemoryTrim::default();
-        let looks = connections.into_iter().enumerate().filter(|(_, connections)| ebb.look(*connections));
+        let mut memory_trim = MemoryTrim::default();
+        let looks = connections.into_iter().enumerate().filter(|(_, connections)| memory_trim.is_due(*connections));
         looks.map(|(at, _)| at).collect()
     }
 

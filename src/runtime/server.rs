@@ -1,4 +1,4 @@
-//! The whole process: shards are started, signals waited for, everyone told before the end.
+//! The whole process: starts the backend and the shards, waits for signals, and drains the shards at the end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,42 +9,43 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use mio::Poll;
+use mio::net::TcpListener;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::codec::jwt::Verifier;
-use crate::domain::op::Rules;
+use crate::domain::op::RoomRules;
 use crate::message::storage::StorageEvent;
 use crate::message::{Placement, ShardMessage, ShardNumber};
 use crate::runtime::allocator;
 use crate::runtime::bridge::{self, Bridge};
-use crate::runtime::channel::{ChannelSender, mailbox, task_mailbox};
+use crate::runtime::channel::{ChannelSender, channel, task_channel};
 use crate::runtime::clock::Clock;
-use crate::runtime::event_loop::{Common, EventLoop, WAKER};
-use crate::runtime::keys::Keys;
+use crate::runtime::connection_permits::ConnectionPermits;
+use crate::runtime::event_loop::{EventLoop, LoopResources, WAKER};
+use crate::runtime::key_files::KeyFiles;
 use crate::runtime::memory_trim::MemoryTrim;
-use crate::runtime::places::Places;
-use crate::runtime::storage::{self, OpenError, Opened, Place, Storage, Store};
+use crate::runtime::storage::{self, OpenError, Opened, Storage, StorageHandle, StorageLocation};
 use crate::runtime::{entropy, listener, memory};
 use crate::shard::{Options, Shard};
 
-/// What a server is started with.
+/// Everything a server is started with.
 pub struct Plan {
     /// Addresses to listen on.
     pub listen: Vec<SocketAddr>,
-    /// What each shard goes by.
+    /// The options of each shard.
     pub options: Options,
-    /// What tokens are verified by.
-    pub keys: Keys,
-    /// How long leaving may take.
+    /// The keys that verify tokens.
+    pub keys: KeyFiles,
+    /// The time in which clients are asked to move elsewhere at shutdown.
     pub drain: Duration,
-    /// Where things are kept, and how.
-    pub storage: storage::Options,
-    /// Whether the server may keep things in memory when it cannot have its data directory.
+    /// Options of the storage threads.
+    pub storage: storage::StorageOptions,
+    /// Whether the server may keep its data in memory if it cannot use the data directory.
     pub may_forget: bool,
-    /// The Redis that keeps rooms and users for several servers, in place of the store.
+    /// The Redis that owns rooms and users in a cluster, instead of this process.
     pub redis: Option<bridge::RedisOptions>,
 }
 
@@ -52,150 +53,167 @@ pub struct Plan {
 pub struct Server {
     /// The addresses it listens on.
     pub addresses: Vec<SocketAddr>,
-    keys: Keys,
+    keys: KeyFiles,
     drain: Duration,
-    mailboxes: Arc<[ChannelSender]>,
+    channels: Arc<[ChannelSender]>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     signals: Receiver<i32>,
-    keeper: Keeper,
-    /// Connections of each shard.
+    backend: RunningBackend,
+    /// Number of connections of each shard.
     connections: Arc<[AtomicUsize]>,
 }
 
-/// What a process keeps things by.
-enum Keeper {
-    /// Its own store.
-    Store(Storage),
-    /// Redis.
+/// The threads that keep the data of rooms and users.
+enum RunningBackend {
+    /// The storage threads of this process.
+    Storage(Storage),
+    /// The bridge to Redis.
     Redis(Bridge),
 }
 
-/// How often it is looked at the JWKS file, whether the store keeps pace, and how many clients are there.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Interval of the periodic checks: storage lag, memory trim, the JWKS file, ended shards.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long threads may take beyond the drain window before the process ends without them.
+/// Time that threads may take beyond the drain window before the process ends without them.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// Starts the server; its shards run on threads of their own.
+/// Starts the server; each shard runs on a thread of its own.
 ///
 /// # Errors
-/// What cannot be had: an address, a descriptor, a thread, a usable key.
+/// An address, a descriptor, a thread or a usable key could not be had.
 pub fn start(plan: Plan) -> Result<Server, String> {
     allocator::set_up();
     let signals = catch_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
     let verifier = plan.keys.verifier()?;
-    let shards = plan.options.shards;
-    let home = match plan.redis {
-        Some(redis) => Home::Redis(bridge::claim(redis)?),
-        None => Home::Store(open_store(plan.storage, plan.may_forget).map_err(|error| error.to_string())?),
+    let count = plan.options.shards;
+    let backend = match plan.redis {
+        Some(redis) => PreparedBackend::Redis(bridge::claim(redis)?),
+        None => {
+            let opened = open_storage(plan.storage, plan.may_forget).map_err(|error| error.to_string())?;
+            PreparedBackend::Storage(opened)
+        }
     };
-    let mut addresses = Vec::new();
-    let mut listeners: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
-    for address in plan.listen {
-        let (bound, sockets) = listener::bind(address, shards).map_err(|error| format!("{address}: {error}"))?;
-        addresses.push(bound);
+    let (addresses, listeners) = listen(plan.listen, count)?;
+    let mut inputs = Vec::new();
+    let mut channels = Vec::new();
+    for listeners in listeners {
+        let poll = Poll::new().map_err(|error| error.to_string())?;
+        let (sender, inbox) = channel(&poll, WAKER).map_err(|error| error.to_string())?;
+        channels.push(sender);
+        inputs.push((poll, inbox, listeners));
+    }
+    // The storage may have fallen back to memory.
+    let rules = RoomRules { outlives_process: backend.outlives_process(), ..(*plan.options.rules).clone() };
+    let options = Options { memory: memory::load, node: backend.node(), rules: Arc::new(rules), ..plan.options };
+    let options = Arc::new(options);
+    let clock = Clock::start();
+    let StartedBackend { channels, backend, shards } = backend.start(channels, &options, &verifier, clock)?;
+    assert_eq!(shards.len(), inputs.len(), "invariant: each event loop has one shard");
+    let undrained = Arc::new(AtomicUsize::new(count));
+    let connections: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+    let permits = ConnectionPermits::new(options.connections);
+    let resources = LoopResources { clock, channels: channels.clone(), permits };
+    let mut handles = Vec::new();
+    for (number, ((poll, inbox, listeners), shard)) in inputs.into_iter().zip(shards).enumerate() {
+        let event_loop = EventLoop::new(poll, listeners, inbox, backend.storage(), shard, resources.clone())
+            .map_err(|error| error.to_string())?;
+        let thread = thread::Builder::new().name(format!("shard-{number}"));
+        let (undrained, counts) = (undrained.clone(), connections.clone());
+        let run = move || event_loop.run(&undrained, &counts[number]);
+        handles.push(thread.spawn(run).map_err(|error| error.to_string())?);
+    }
+    let (keys, drain) = (plan.keys, plan.drain);
+    Ok(Server { addresses, keys, drain, channels, shards: handles, signals, backend, connections })
+}
+
+/// Binds a listener per shard to each address; returns the bound addresses and the listeners of each shard.
+fn listen(addresses: Vec<SocketAddr>, shards: usize) -> Result<(Vec<SocketAddr>, Vec<Vec<TcpListener>>), String> {
+    let mut bound = Vec::new();
+    let mut listeners: Vec<Vec<TcpListener>> = (0..shards).map(|_| Vec::new()).collect();
+    for address in addresses {
+        let (local, sockets) = listener::bind(address, shards).map_err(|error| format!("{address}: {error}"))?;
+        assert_eq!(sockets.len(), shards, "invariant: each shard has a listener per address");
+        bound.push(local);
         for (own, socket) in listeners.iter_mut().zip(sockets) {
             own.push(socket);
         }
     }
-    let mut ends = Vec::new();
-    let mut mailboxes = Vec::new();
-    for listeners in listeners {
-        let poll = Poll::new().map_err(|error| error.to_string())?;
-        let (writing, reading) = mailbox(&poll, WAKER).map_err(|error| error.to_string())?;
-        mailboxes.push(writing);
-        ends.push((poll, reading, listeners));
-    }
-    // It may have come to another place than it was to have.
-    let rules = Rules { outlives_process: home.outlives_process(), ..(*plan.options.rules).clone() };
-    let options = Options { memory: memory::load, node: home.node(), rules: Arc::new(rules), ..plan.options };
-    let options = Arc::new(options);
-    let clock = Clock::start();
-    let occupied = Arc::new(AtomicUsize::new(shards));
-    let (mailboxes, keeper, shards) = home.open(mailboxes, &options, &verifier, clock)?;
-    let connections: Arc<[AtomicUsize]> = (0..options.shards).map(|_| AtomicUsize::new(0)).collect();
-    let common = Common { clock, mailboxes: mailboxes.clone(), places: Places::new(options.connections) };
-    let mut handles = Vec::new();
-    for (number, ((poll, inbox, listeners), shard)) in ends.into_iter().zip(shards).enumerate() {
-        let occupied = occupied.clone();
-        let event_loop = EventLoop::new(poll, listeners, inbox, keeper.store(), shard, common.clone())
-            .map_err(|error| error.to_string())?;
-        let thread = thread::Builder::new().name(format!("shard-{number}"));
-        let counts = connections.clone();
-        let run = move || event_loop.run(&occupied, &counts[number]);
-        handles.push(thread.spawn(run).map_err(|error| error.to_string())?);
-    }
-    let (keys, drain) = (plan.keys, plan.drain);
-    Ok(Server { addresses, keys, drain, mailboxes, shards: handles, signals, keeper, connections })
+    Ok((bound, listeners))
 }
 
-/// Where things are kept, before the shards are there.
-enum Home {
-    Store(Opened),
+/// The backend before its threads are started: the data directory is claimed, or the place in the cluster.
+enum PreparedBackend {
+    Storage(Opened),
     Redis(bridge::ClaimedNode),
 }
 
-/// What a server is made of: mailboxes, what things are kept by, and shards.
-type Parts = (Arc<[ChannelSender]>, Keeper, Vec<Shard>);
+/// The backend at work, the channels to all threads, and the shards with the data of the last run.
+struct StartedBackend {
+    channels: Arc<[ChannelSender]>,
+    backend: RunningBackend,
+    shards: Vec<Shard>,
+}
 
-impl Home {
-    /// This process's number among those that share a Redis.
+impl PreparedBackend {
+    /// This process's number in the cluster.
     fn node(&self) -> u16 {
         match self {
-            Self::Store(_) => 0,
+            Self::Storage(_) => 0,
             Self::Redis(claimed) => claimed.node,
         }
     }
 
-    /// Whether what is kept is there after this process.
+    /// Whether the data survives this process.
     fn outlives_process(&self) -> bool {
         match self {
-            Self::Store(opened) => opened.outlives_process(),
+            Self::Storage(opened) => opened.outlives_process(),
             Self::Redis(_) => true,
         }
     }
 
-    /// Starts what keeps things, and makes the shards, which get back what was kept.
-    fn open(
+    /// Makes the shards, restores their data and starts the backend's threads.
+    fn start(
         self,
-        mut mailboxes: Vec<ChannelSender>,
+        mut channels: Vec<ChannelSender>,
         options: &Arc<Options>,
         verifier: &Arc<Verifier>,
         clock: Clock,
-    ) -> Result<Parts, String> {
+    ) -> Result<StartedBackend, String> {
         match self {
-            Self::Store(opened) => {
-                let mailboxes: Arc<[ChannelSender]> = mailboxes.into();
+            Self::Storage(opened) => {
+                let channels: Arc<[ChannelSender]> = channels.into();
                 let (opened, shards) = restore(opened, || make_shards(options, verifier, clock), clock)?;
-                let tellers = mailboxes.clone();
-                let storage = opened.start(move |told| tell(&tellers, told)).map_err(|error| error.to_string())?;
-                Ok((mailboxes, Keeper::Store(storage), shards))
+                let to_shards = channels.clone();
+                let storage = opened.start(move |event| send_storage_event(&to_shards, event));
+                let backend = RunningBackend::Storage(storage.map_err(|error| error.to_string())?);
+                Ok(StartedBackend { channels, backend, shards })
             }
             Self::Redis(claimed) => {
-                let (mailbox, inbox) = task_mailbox();
-                mailboxes.push(mailbox);
-                let mailboxes: Arc<[ChannelSender]> = mailboxes.into();
+                let (sender, inbox) = task_channel();
+                channels.push(sender);
+                let channels: Arc<[ChannelSender]> = channels.into();
                 let shards = make_shards(options, verifier, clock)?;
                 let bridge =
-                    claimed.start(inbox, mailboxes.clone(), (options.rules.clone(), options.allowances.rates), clock);
-                Ok((mailboxes, Keeper::Redis(bridge.map_err(|error| error.to_string())?), shards))
+                    claimed.start(inbox, channels.clone(), (options.rules.clone(), options.allowances.rates), clock);
+                let backend = RunningBackend::Redis(bridge.map_err(|error| error.to_string())?);
+                Ok(StartedBackend { channels, backend, shards })
             }
         }
     }
 }
 
-impl Keeper {
-    fn store(&self) -> Option<Store> {
+impl RunningBackend {
+    fn storage(&self) -> Option<StorageHandle> {
         match self {
-            Self::Store(storage) => Some(storage.store()),
+            Self::Storage(storage) => Some(storage.handle()),
             Self::Redis(_) => None,
         }
     }
 
-    /// Looks whether it is well; if the server cannot go on, why.
-    fn look(&mut self) -> Result<(), String> {
+    /// Periodic check; fails with the reason if the server cannot go on.
+    fn check(&self) -> Result<(), String> {
         match self {
-            Self::Store(storage) => storage.look(),
+            Self::Storage(storage) => storage.check_lag(),
             Self::Redis(bridge) if bridge.is_finished() => {
                 return Err("another server has taken this one's place among those that share the Redis".to_owned());
             }
@@ -204,20 +222,20 @@ impl Keeper {
         Ok(())
     }
 
-    /// Nothing more is to be kept.
+    /// Completes pending writes and ends the threads.
     fn close(self) {
         match self {
-            Self::Store(storage) => storage.close(),
+            Self::Storage(storage) => storage.close(),
             Self::Redis(bridge) => bridge.close(),
         }
     }
 }
 
-fn open_store(options: storage::Options, may_forget: bool) -> Result<Opened, OpenError> {
+fn open_storage(options: storage::StorageOptions, may_forget: bool) -> Result<Opened, OpenError> {
     match storage::open(options.clone()) {
         Err(error @ (OpenError::InUse { .. } | OpenError::Directory { .. })) if may_forget => {
             tracing::warn!("{error}; this server keeps everything in memory only (--data DIR gives it a directory)");
-            storage::open(storage::Options { place: Place::Memory, ..options })
+            storage::open(storage::StorageOptions { location: StorageLocation::Memory, ..options })
         }
         outcome => outcome,
     }
@@ -225,12 +243,22 @@ fn open_store(options: storage::Options, may_forget: bool) -> Result<Opened, Ope
 
 /// All shards, without clients.
 fn make_shards(options: &Arc<Options>, verifier: &Arc<Verifier>, clock: Clock) -> Result<Vec<Shard>, String> {
-    let shard = |number| shard(number as ShardNumber, options, verifier, clock).map_err(|error| error.to_string());
+    let shard = |number| make_shard(number as ShardNumber, options, verifier, clock).map_err(|error| error.to_string());
     (0..options.shards).map(shard).collect()
 }
 
-/// Gives what was kept back to the shards that `make` makes. A file that turns out to be damaged is set aside, and the
-/// shards begin anew.
+fn make_shard(
+    number: ShardNumber,
+    options: &Arc<Options>,
+    verifier: &Arc<Verifier>,
+    clock: Clock,
+) -> io::Result<Shard> {
+    let rng = Rng::from_entropy(entropy::seed()?);
+    Ok(Shard::new(number, options.clone(), verifier.clone(), rng, clock.now()))
+}
+
+/// Restores the stored data into the shards that `make` makes. A file that turns out to be damaged is set aside, and the
+/// shards begin empty.
 fn restore(
     mut opened: Opened,
     make: impl Fn() -> Result<Vec<Shard>, String>,
@@ -241,8 +269,9 @@ fn restore(
     let now = clock.now();
     let since = now.wall.saturating_sub(limits::REPEAT_MS);
     let outcome = opened.restore(since, &mut |restored| {
-        let home = placement.of(restored.name());
-        shards[usize::from(home)].restore(now, restored);
+        let owner = usize::from(placement.of(restored.name()));
+        assert!(owner < shards.len(), "invariant: each room and user is owned by an existing shard");
+        shards[owner].restore(now, restored);
     });
     if let Err(damage) = outcome {
         opened = opened.set_aside(&damage).map_err(|error| error.to_string())?;
@@ -261,27 +290,23 @@ fn restore(
     Ok((opened, shards))
 }
 
-/// Brings what the store has to say to whom it concerns.
-fn tell(mailboxes: &[ChannelSender], told: StorageEvent) {
-    let to = match &told {
-        StorageEvent::Receipt(receipt) => receipt.ticket.sender,
-        StorageEvent::Reply { to, .. } => to.shard,
+/// Sends an event of the storage threads to the shard it concerns, or to all shards.
+fn send_storage_event(channels: &[ChannelSender], event: StorageEvent) {
+    let to = match &event {
+        StorageEvent::Receipt(receipt) => usize::from(receipt.ticket.sender),
+        StorageEvent::Reply { to, .. } => usize::from(to.shard),
         StorageEvent::State(state) => {
-            mailboxes.iter().for_each(|mailbox| mailbox.send(ShardMessage::Storage(StorageEvent::State(*state))));
+            channels.iter().for_each(|channel| channel.send(ShardMessage::Storage(StorageEvent::State(*state))));
             return;
         }
     };
-    mailboxes[usize::from(to)].send(ShardMessage::Storage(told));
+    debug_assert!(to < channels.len(), "invariant: a receipt or reply goes to the shard that asked for it");
+    channels[to].send(ShardMessage::Storage(event));
 }
 
-fn shard(number: ShardNumber, options: &Arc<Options>, verifier: &Arc<Verifier>, clock: Clock) -> io::Result<Shard> {
-    let rng = Rng::from_entropy(entropy::seed()?);
-    Ok(Shard::new(number, options.clone(), verifier.clone(), rng, clock.now()))
-}
-
-/// SIGTERM and SIGINT as messages.
+/// Delivers SIGTERM and SIGINT through a queue.
 fn catch_signals() -> io::Result<Receiver<i32>> {
-    // A file that may not grow is the store's trouble, which it tells; without a handler it would end the process.
+    // A write beyond the file-size limit must fail with an error, which the storage reports, instead of ending the process.
     signal_hook::flag::register(libc::SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let (sender, receiver) = unbounded();
@@ -296,38 +321,39 @@ fn catch_signals() -> io::Result<Receiver<i32>> {
 }
 
 impl Server {
-    /// Serves until a signal says to stop, then sees everyone out. A second signal ends the process at once.
+    /// Serves until a signal arrives, then drains the shards. A second signal ends the process at once.
     ///
     /// # Errors
     /// A shard failed.
     pub fn wait(mut self) -> Result<(), String> {
-        let mut ebb = MemoryTrim::default();
+        let mut memory_trim = MemoryTrim::default();
         loop {
-            match self.signals.recv_timeout(LOOK_EVERY) {
+            match self.signals.recv_timeout(CHECK_INTERVAL) {
                 Ok(signal) => {
                     tracing::info!(signal, "leaving");
-                    return self.leave();
+                    return self.shut_down();
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.keeper.look()?;
-                    if ebb.look(self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum()) {
-                        allocator::give_back();
+                    self.backend.check()?;
+                    let connections = self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+                    if memory_trim.is_due(connections) {
+                        allocator::trim();
                     }
                     if let Some(verifier) = self.keys.reread() {
-                        self.tell_all(|| ShardMessage::Keys(verifier.clone()));
+                        self.send_to_all(|| ShardMessage::Keys(verifier.clone()));
                     }
                     if self.shards.iter().any(JoinHandle::is_finished) {
                         return self.join();
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return self.leave(),
+                Err(RecvTimeoutError::Disconnected) => return self.shut_down(),
             }
         }
     }
 
-    fn leave(self) -> Result<(), String> {
+    fn shut_down(self) -> Result<(), String> {
         let window_ms = self.drain.as_millis() as u64;
-        self.tell_all(|| ShardMessage::Drain { window_ms });
+        self.send_to_all(|| ShardMessage::Drain { window_ms });
         let until = Instant::now() + self.drain + GRACE;
         while !self.shards.iter().all(JoinHandle::is_finished) {
             if self.signals.recv_timeout(Duration::from_millis(10)).is_ok() {
@@ -336,8 +362,8 @@ impl Server {
             }
             if Instant::now() >= until {
                 tracing::warn!("the drain window is over; what is left is cut off");
-                if let Keeper::Redis(bridge) = self.keeper {
-                    // Whoever shares the Redis need not wait for this server's lease to end.
+                if let RunningBackend::Redis(bridge) = self.backend {
+                    // Releases the lease of this node, so that the other nodes need not wait until it expires.
                     bridge.close();
                 }
                 return Ok(());
@@ -346,7 +372,7 @@ impl Server {
         self.join()
     }
 
-    /// What became of the shards that have ended. After a failure the others are not waited for: they would serve on.
+    /// The outcome of the shards that have ended. After a failure the others are not waited for: they would serve on.
     fn join(self) -> Result<(), String> {
         for shard in self.shards.into_iter().filter(JoinHandle::is_finished) {
             match shard.join() {
@@ -355,14 +381,14 @@ impl Server {
                 Err(_) => return Err("a shard panicked".to_owned()),
             }
         }
-        // The last shard has said everything; it is written down, and that is all.
-        self.keeper.close();
+        // After all shards: their last records are committed before the process ends.
+        self.backend.close();
         Ok(())
     }
 
-    fn tell_all(&self, mail: impl Fn() -> ShardMessage) {
-        for mailbox in &*self.mailboxes {
-            mailbox.send(mail());
+    fn send_to_all(&self, message: impl Fn() -> ShardMessage) {
+        for channel in &*self.channels {
+            channel.send(message());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A shard's TCP sockets, by slot.
+//! The TCP sockets of one shard, by connection slot.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -8,64 +8,64 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use crate::runtime::places::Places;
+use crate::runtime::connection_permits::ConnectionPermits;
 use crate::shard::{Gone, Wire};
 
-/// Tokens below this are the loop's own.
+/// The poll token of the socket at slot 0. Lower tokens belong to the waker and the listeners.
 pub const FIRST_SLOT: usize = 256;
 
-/// The token of the socket at `slot`.
-pub fn token(slot: u32) -> Token {
+/// The poll token of the socket at `slot`.
+fn token(slot: u32) -> Token {
     Token(FIRST_SLOT + slot as usize)
 }
 
-/// What a client is told whom the server has no place for.
+/// The answer to a client beyond the connection limit.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n\
     Retry-After: 1\r\nConnection: close\r\nContent-Length: 95\r\n\r\n\
     {\"error\":\"The server has as many connections as it takes\",\"code\":\"OVERLOADED\",\"success\":false}\n";
 
-/// Tells a client that there is no place for it, and closes its connection. Neither waits: a client that has not asked yet
-/// finds the answer when it does.
+/// Refuses a connection with status 503 and closes it, without blocking. A client that has not sent its request yet finds
+/// the answer when it does.
 pub fn turn_away(mut stream: TcpStream) {
-    // What has come already is taken, lest the kernel reset the connection for it before the answer is read.
+    // Unread input would make the kernel reset the connection on close, before the client has read the answer.
     let _ = stream.read(&mut [0; 4096]);
     let _ = stream.write(FULL);
     let _ = stream.shutdown(Shutdown::Write);
 }
 
-/// The sockets of one shard. Each has a place, which is free again when it is closed.
+/// The sockets of one shard. Each holds a connection permit, which is released when the socket is closed.
 pub struct Sockets {
-    places: Places,
+    permits: ConnectionPermits,
     by_slot: Vec<Option<TcpStream>>,
-    /// The kernel said there is something to read, and it has not all been read.
+    /// Whether the kernel has reported input that has not been read to its end, by slot.
     readable: Vec<bool>,
 }
 
-/// What one read came to.
+/// Outcome of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// So many bytes, and there may be more.
+pub enum ReadOutcome {
+    /// This many bytes; there may be more.
     Bytes(usize),
-    /// So many bytes, and that was all for now.
+    /// This many bytes; the socket is empty for now.
     Last(usize),
-    /// Nothing for now.
+    /// No bytes for now.
     Nothing,
-    /// The stream has ended or failed.
+    /// End of stream, or a failure.
     End,
 }
 
 impl Sockets {
-    /// None yet; `places` are for those of all shards.
-    pub fn new(places: Places) -> Self {
-        Self { places, by_slot: Vec::new(), readable: Vec::new() }
+    /// No sockets yet; `permits` counts those of all shards.
+    pub fn new(permits: ConnectionPermits) -> Self {
+        Self { permits, by_slot: Vec::new(), readable: Vec::new() }
     }
 
-    /// Where places come from.
-    pub fn places(&self) -> &Places {
-        &self.places
+    /// The permits of the process.
+    pub fn permits(&self) -> &ConnectionPermits {
+        &self.permits
     }
 
-    /// Takes a socket on at `slot` and has the kernel report on it.
+    /// Adds a socket at `slot` and registers it with the kernel.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -75,44 +75,45 @@ impl Sockets {
             self.by_slot.resize_with(slot as usize + 1, || None);
             self.readable.resize(slot as usize + 1, false);
         }
-        self.by_slot[slot as usize] = Some(stream);
+        let before = self.by_slot[slot as usize].replace(stream);
+        debug_assert!(before.is_none(), "invariant: a slot is free before a socket is added to it");
         self.readable[slot as usize] = false;
         Ok(())
     }
 
-    /// Gives the socket at `slot` away, and its place with it; the kernel no longer reports on it here.
+    /// Removes the socket at `slot`, which keeps its permit, and deregisters it from this shard's poll.
     pub fn take(&mut self, registry: &Registry, slot: u32) -> Option<TcpStream> {
         let mut stream = self.by_slot.get_mut(slot as usize)?.take()?;
         self.readable[slot as usize] = false;
-        // It fails only when the kernel knows nothing of it, which is what is wanted.
+        // Fails only if the socket is not registered, which is the desired state.
         let _ = registry.deregister(&mut stream);
         Some(stream)
     }
 
-    /// Notes whether there is something to read at `slot`.
+    /// Records whether `slot` has unread input.
     pub fn set_readable(&mut self, slot: u32, is_readable: bool) {
         if let Some(known) = self.readable.get_mut(slot as usize) {
             *known = is_readable;
         }
     }
 
-    /// Whether there is something to read at `slot`.
+    /// Whether `slot` has unread input.
     pub fn is_readable(&self, slot: u32) -> bool {
         self.readable.get(slot as usize).is_some_and(|is_readable| *is_readable)
     }
 
-    /// Reads once into `buffer`. A read that does not fill it has emptied the socket: the kernel reports anew when more
-    /// comes (epoll(7), question 9), so another call to find that out is saved.
-    pub fn read(&mut self, slot: u32, buffer: &mut [u8]) -> Taken {
-        let Some(stream) = self.get(slot) else { return Taken::Nothing };
+    /// Reads once into `buffer`. A read that does not fill the buffer has emptied the socket: the kernel reports the next
+    /// input (epoll(7), question 9), so no second call is needed to find that out.
+    pub fn read(&mut self, slot: u32, buffer: &mut [u8]) -> ReadOutcome {
+        let Some(stream) = self.get(slot) else { return ReadOutcome::Nothing };
         loop {
             return match recv(&*stream, &mut *buffer, RecvFlags::empty()) {
-                Ok((0, _)) => Taken::End,
-                Ok((count, _)) if count < buffer.len() => Taken::Last(count),
-                Ok((count, _)) => Taken::Bytes(count),
-                Err(Errno::AGAIN) => Taken::Nothing,
+                Ok((0, _)) => ReadOutcome::End,
+                Ok((count, _)) if count < buffer.len() => ReadOutcome::Last(count),
+                Ok((count, _)) => ReadOutcome::Bytes(count),
+                Err(Errno::AGAIN) => ReadOutcome::Nothing,
                 Err(Errno::INTR) => continue,
-                Err(_) => Taken::End,
+                Err(_) => ReadOutcome::End,
             };
         }
     }
@@ -135,12 +136,13 @@ impl Wire for Sockets {
                 Err(_) => return Err(Gone),
             }
         }
+        debug_assert!(written <= bytes.len(), "invariant: the kernel takes no more bytes than it is given");
         Ok(written)
     }
 
     fn half_close(&mut self, slot: u32) {
         if let Some(stream) = self.get(slot) {
-            // It fails only when the connection is gone already, which reading will find out.
+            // Fails only if the connection is already gone; the next read finds that out.
             let _ = stream.shutdown(Shutdown::Write);
         }
     }
@@ -148,10 +150,11 @@ impl Wire for Sockets {
     fn close(&mut self, slot: u32) {
         if let Some(stream) = self.by_slot.get_mut(slot as usize) {
             if stream.take().is_some() {
-                self.places.give_back();
+                self.permits.release();
             }
             self.readable[slot as usize] = false;
         }
+        debug_assert_eq!(self.by_slot.len(), self.readable.len(), "invariant: both lists have an entry per slot");
         while let Some(None) = self.by_slot.last() {
             self.by_slot.pop();
             self.readable.pop();

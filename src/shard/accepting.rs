@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::base::ids::SLOTS_MAX;
 use crate::base::time::Now;
 use crate::base::wheel::tick;
-use crate::codec::proxy::{self, Introduction};
+use crate::codec::proxy::{self, ProxiedClient};
 use crate::connection::conn::{Conn, ConnStage};
 use crate::connection::forwarded::is_trusted;
 use crate::shard::Shard;
@@ -63,7 +63,7 @@ impl Shard {
         kept.extend_from_slice(&input[..input.len().min(proxy::HEADER_BYTES_MAX.saturating_sub(before))]);
         match proxy::read(kept) {
             Ok(None) => {}
-            Ok(Some(Introduction { used, client })) => {
+            Ok(Some(ProxiedClient { used, client })) => {
                 conn.stage = ConnStage::Http(None);
                 if let Some(client) = client {
                     self.arrivals.comes_from(slot, client);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
-use crate::codec::http::Head;
+use crate::codec::http::RequestHead;
 use crate::connection::forwarded::client_address;
 use crate::domain::quota::{Attempts, Blocks, source};
 use crate::domain::reject::{Code, Reject};
@@ -54,7 +54,7 @@ impl Admission {
 
 impl Shard {
     /// A request would have a connection become one that stays.
-    pub(super) fn enter(&mut self, now: Now, slot: u32, head: &Head<'_>) -> Entry {
+    pub(super) fn enter(&mut self, now: Now, slot: u32, head: &RequestHead<'_>) -> Entry {
         let address = client_address(head, self.arrivals.address(slot), &self.options.allowances.trusted_proxies);
         if !self.counts(address) {
             return Entry::Open(address);

@@ -216,7 +216,7 @@ impl Shard {
     pub(super) fn undo(&mut self, now: Now, connection: ConnectionId, then: Then, reply: Result<Reply, Reject>) {
         match (then, reply) {
             (Then::Joined { room, .. }, Ok(_)) => {
-                self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
+                self.ask(Ask::forgotten(), Op::Room(room, RoomOp::RemoveMember { connection }));
             }
             (Then::Session, Ok(Reply::Session(Some(session)))) => self.inherit(now, connection, *session),
             (Then::Claimed { secret, former }, Ok(Reply::Session(Some(session)))) if session.connection == former => {
@@ -288,7 +288,7 @@ impl Shard {
         let slot = self.slot_of(to).filter(|slot| self.conns[*slot as usize].is_listening());
         let Some(slot) = slot else {
             if let Event::Joined(joined) = event {
-                self.ask(Ask::forgotten(), Op::Room(joined.room, RoomOp::Vanish { connection: to }));
+                self.ask(Ask::forgotten(), Op::Room(joined.room, RoomOp::RemoveMember { connection: to }));
             }
             return;
         };

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use slab::Slab;
 
 use crate::base::limits;
-use crate::base::table::{Named, Table};
+use crate::base::table::{HasName, Table};
 use crate::base::time::Now;
 use crate::base::wheel::{TICK_MS, Tick, tick};
 
@@ -41,7 +41,7 @@ struct Agent {
     connections: u32,
 }
 
-impl Named for Agent {
+impl HasName for Agent {
     fn name(&self) -> &str {
         &self.name
     }

@@ -8,11 +8,10 @@ use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
 use crate::connection::conn::HandshakeState;
-use crate::connection::outbound::{NOBODY, Segment};
-use crate::dialect::packed::Packed;
+use crate::connection::outbound::{NO_CONNECTION, Segment};
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::op::{Op, Scope, UserOp};
 use crate::message::{PresenceUpdate, ShardMessage, UpdateReach};
-use crate::owner::OwnerContract;
 use crate::shard::Shard;
 use crate::shard::answers::Ask;
 use crate::shard::online::Greeting;
@@ -173,7 +172,7 @@ impl Shard {
         let is_told_anyway = self.is_told_anyway();
         let Some(identity) = self.conns[slot as usize].identity.as_ref().filter(|_| !is_told_anyway) else { return };
         let (user, connection) = (identity.user_name(), self.id_of(slot));
-        self.ask(Ask::forgotten(), Op::User(user, UserOp::Introduce { connection, room: room.clone() }));
+        self.ask(Ask::forgotten(), Op::User(user, UserOp::AnnounceIn { connection, room: room.clone() }));
     }
 
     /// Whether nobody is told how users are, or everybody is, so that there is no need to tell a room.
@@ -217,7 +216,7 @@ impl Shard {
         &mut self,
         notices: &'a [Notice],
         newcomers: &[(u32, u32)],
-        frames: impl Fn(&'a Packed) -> &'a [u8],
+        frames: impl Fn(&'a EncodedEvent) -> &'a [u8],
     ) -> Option<Run> {
         let start = self.outbound.len() as u32;
         let mut gaps = Vec::new();
@@ -230,7 +229,7 @@ impl Shard {
             }
             let segment = self.outbound.encode(|out| out.extend_from_slice(frames(&notice.news.packed)));
             let key = self.key_of(notice.news.except);
-            if key != NOBODY {
+            if key != NO_CONNECTION {
                 gaps.push(Gap { key, start: segment.start, end: segment.end });
             }
         }
@@ -257,7 +256,7 @@ impl Shard {
             listeners.extend(notice.to.connections.iter().filter_map(|id| self.slot_of(*id)));
             listeners.sort_unstable();
             listeners.dedup();
-            let except = notice.news.except.and_then(|id| self.slot_of(id)).unwrap_or(NOBODY);
+            let except = notice.news.except.and_then(|id| self.slot_of(id)).unwrap_or(NO_CONNECTION);
             listeners.retain(|slot| {
                 let conn = &self.conns[*slot as usize];
                 let later = newcomers.partition_point(|(newcomer, _)| newcomer <= slot);

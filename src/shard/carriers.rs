@@ -3,7 +3,7 @@
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::codec::engineio;
-use crate::codec::ws::{self, Event as Frame, Input};
+use crate::codec::ws::{self, FrameEvent as Frame, Input};
 use crate::connection::conn::ConnStage;
 use crate::shard::Shard;
 
@@ -13,7 +13,7 @@ impl Shard {
     pub(super) fn read_carrier(&mut self, now: Now, slot: u32, bytes: &mut [u8]) -> usize {
         let mut input = Input::new(bytes);
         let message_bytes = self.options.socket_io.sessions.payload.payload_bytes;
-        let limits = ws::Limits { message_bytes, fragments: self.options.websocket.fragments };
+        let limits = ws::FrameLimits { message_bytes, fragments: self.options.websocket.fragments };
         loop {
             let Some(conn) = self.conns.get_mut(slot as usize) else { return 0 };
             let ConnStage::EngineIoSocket(carrier) = &mut conn.stage else { return 0 };

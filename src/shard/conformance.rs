@@ -4,11 +4,11 @@
 use crate::base::ids::Nonce;
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::codec::engineio::{self, Data, Version};
-use crate::codec::socketio::{Attachments, Event, MAIN, Target, begin_ack, begin_event};
-use crate::codec::ws::{self, Event as Frame, Input};
+use crate::codec::engineio::{self, PacketData, Version};
+use crate::codec::socketio::{Attachments, MAIN, PacketTarget, SocketIoEvent, begin_ack, begin_event};
+use crate::codec::ws::{self, FrameEvent as Frame, Input};
 use crate::connection::conn::ConnStage;
-use crate::connection::namespace::Space;
+use crate::connection::namespace::NamespaceIndex;
 use crate::shard::Shard;
 use crate::shard::sessions::Application;
 
@@ -16,7 +16,7 @@ use crate::shard::sessions::Application;
 pub(super) const NAMESPACES: [&str; 2] = [MAIN, "/custom"];
 
 /// What a message to `/echo` may be. Autobahn cuts one into 65,536 pieces and ends it with an empty one.
-const ECHO: ws::Limits = ws::Limits { message_bytes: 16 << 20, fragments: 65_536 + 1 };
+const ECHO: ws::FrameLimits = ws::FrameLimits { message_bytes: 16 << 20, fragments: 65_536 + 1 };
 
 /// How long the first packet of a session is kept back, in milliseconds.
 const LATE_MS: u64 = 20;
@@ -95,22 +95,22 @@ impl Shard {
     }
 
     /// Sends a session's message back.
-    pub(super) fn send_back(&mut self, at: u32, data: Data<'_>) {
+    pub(super) fn send_back(&mut self, at: u32, data: PacketData<'_>) {
         let Some(version) = self.version_of(at) else { return };
         self.send_to_session(at, |out| match data {
-            Data::Text(text) => engineio::encode_text(out, |out| {
+            PacketData::Text(text) => engineio::encode_text(out, |out| {
                 out.push(b'4');
                 out.extend_from_slice(text.as_bytes());
             }),
-            Data::Binary(bytes) => engineio::encode_binary(out, version, bytes),
+            PacketData::Binary(bytes) => engineio::encode_binary(out, version, bytes),
         });
     }
 
     /// Lets anyone in, and tells them what they said of themselves.
-    pub(super) fn connect_for_suite(&mut self, now: Now, at: u32, space: Space, payload: Option<&str>) {
+    pub(super) fn connect_for_suite(&mut self, now: Now, at: u32, space: NamespaceIndex, payload: Option<&str>) {
         let Some(peer) = self.add_peer(now, at, space, payload.is_some()) else { return };
         self.accept_peer(now, peer);
-        let target = Target::namespace(NAMESPACES[usize::from(space)]);
+        let target = PacketTarget::namespace(NAMESPACES[usize::from(space)]);
         self.send_to_session(at, |out| {
             engineio::encode_text(out, |out| begin_event(out, &target, "auth").raw(payload.unwrap_or("{}")).end());
         });
@@ -120,8 +120,8 @@ impl Shard {
     pub(super) fn answer_suite(
         &mut self,
         at: u32,
-        space: Space,
-        event: Event<'_>,
+        space: NamespaceIndex,
+        event: SocketIoEvent<'_>,
         id: Option<u64>,
         attachments: Attachments<'_>,
     ) {
@@ -135,7 +135,7 @@ impl Shard {
         if namespace != MAIN {
             return;
         }
-        let target = Target { namespace, id: id.filter(|_| is_ack), attachments: attachments.len() };
+        let target = PacketTarget { namespace, id: id.filter(|_| is_ack), attachments: attachments.len() };
         self.send_to_session(at, |out| {
             engineio::encode_text(out, |out| {
                 let mut answer = match is_ack {

@@ -7,12 +7,12 @@ use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
 use crate::codec::ws;
 use crate::connection::conn::HandshakeState;
-use crate::dialect::packed::Packed;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::dialect::raw;
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
 use crate::domain::event::{Direct, Event};
-use crate::domain::op::{Pushed, Reply};
-use crate::domain::reject::{Code, Reject};
+use crate::domain::op::{PushResult, Reply};
+use crate::domain::reject::Reject;
 use crate::shard::Shard;
 use crate::shard::arrivals::wall_of;
 use crate::shard::recovery::Departing;
@@ -33,15 +33,13 @@ impl Shard {
         let owner = self.conns[slot as usize].identity.clone().ok_or_else(connection_not_found)?;
         match op {
             ConnectionOp::Describe => Ok(Reply::Described(vec![self.describe(now, slot)])),
-            ConnectionOp::Equip { user, .. } if *owner.user() != *user => Err(connection_not_found()),
-            ConnectionOp::Equip { device, .. } => {
+            ConnectionOp::SetDevice { user, .. } if *owner.user() != *user => Err(connection_not_found()),
+            ConnectionOp::SetDevice { device, .. } => {
                 self.arrivals.equip(slot, device);
                 Ok(Reply::Registered(Some(connection)))
             }
-            ConnectionOp::Close { by } if by.user() != owner.user() && !by.roles().admin => {
-                Err(Reject::new(Code::Forbidden, "Only its own user and admins may close a connection"))
-            }
-            ConnectionOp::Close { .. } => {
+            ConnectionOp::Close { by } => {
+                by.check_closes(&owner)?;
                 self.remove(now, slot);
                 Ok(Reply::Closed(1))
             }
@@ -75,7 +73,7 @@ impl Shard {
     /// Sends a message to every connection of this shard, whatever it speaks.
     pub(super) fn broadcast(&mut self, now: Now, direct: Arc<Direct>) -> Reply {
         let event = Event::Direct(direct);
-        let packed = Packed::new(&event, now, &mut Vec::new()).and_for_peers(&event, now);
+        let packed = EncodedEvent::new(&event, now, &mut Vec::new()).and_for_peers(&event, now);
         let segment = self.outbound.encode(|out| out.extend_from_slice(&packed.raw));
         let mut reached = packed.for_peers.map_or(0, |for_peers| self.broadcast_to_peers(&for_peers));
         for (slot, conn) in &mut self.conns {
@@ -84,6 +82,6 @@ impl Shard {
                 reached += 1;
             }
         }
-        Reply::Pushed(Pushed { reached, offline: Vec::new() })
+        Reply::Pushed(PushResult { reached, offline: Vec::new() })
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::base::time::Now;
-use crate::dialect::socketio::{Answer, Reference};
+use crate::dialect::socketio::{ReplyTo, SocketIoAnswer};
 use crate::domain::op::{Op, RoomOp, UserOp};
 use crate::domain::quota::{QuotaCache, QuotaGrant, QuotaKind, QuotaPool, QuotaRequest, Rates, Verdict};
 use crate::domain::reject::{Code, Reject};
@@ -64,7 +64,7 @@ impl Credit {
     fn kind_of(&self, op: &Op) -> Option<QuotaKind> {
         let kind = match op {
             Op::Room(_, RoomOp::Send(_)) | Op::User(_, UserOp::Send { .. }) => QuotaKind::Messages,
-            Op::Room(_, RoomOp::Typing { .. }) => QuotaKind::Typing,
+            Op::Room(_, RoomOp::SetTyping { .. }) => QuotaKind::Typing,
             _ => return None,
         };
         (self.rates.of(kind) != 0).then_some(kind)
@@ -179,8 +179,8 @@ impl Shard {
             return self.refuse(now, slot, ask.request.as_deref(), reject);
         }
         self.stats.refusals += 1;
-        let to = Reference::parse(ask.request.as_deref().unwrap_or_default());
-        self.answer_in_dialect(now, slot & !PEER, &to, &Answer::Refused(reject));
+        let to = ReplyTo::parse(ask.request.as_deref().unwrap_or_default());
+        self.answer_in_dialect(now, slot & !PEER, to, &SocketIoAnswer::Refused(reject));
     }
 
     /// One question fewer of a connection waits; after the last it is read on.

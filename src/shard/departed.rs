@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use hashbrown::HashTable;
 
 use crate::base::Name;
-use crate::base::brief::{Brief, put_number, put_text};
+use crate::base::brief::{CompactReader, put_number, put_text};
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
@@ -144,7 +144,7 @@ impl Log {
     }
 
     fn read(&self, token: TokenHash, place: u32) -> Option<(u64, Session)> {
-        let mut brief = Brief(self.bytes.get(place as usize + KEY_BYTES..)?);
+        let mut brief = CompactReader(self.bytes.get(place as usize + KEY_BYTES..)?);
         let connection = ConnectionId::from_bytes(brief.bytes()?);
         let after = brief.number()?;
         let at = self.began.wall + after;
@@ -158,7 +158,7 @@ impl Log {
     }
 }
 
-fn position(brief: &mut Brief<'_>) -> Option<Position> {
+fn position(brief: &mut CompactReader<'_>) -> Option<Position> {
     let (room, epoch): (Name, Name) = (brief.text()??.into(), brief.text()??.into());
     let (seq, since) = (brief.number()?, brief.number()?.checked_sub(1));
     let (peer, display_name) = (brief.text()?.map(Name::from), brief.text()?.map(Into::into));
@@ -170,7 +170,7 @@ fn position(brief: &mut Brief<'_>) -> Option<Position> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
 
     const WINDOW_MS: u64 = 120_000;
 
@@ -197,7 +197,7 @@ mod tests {
     }
 
     fn session(number: u32, gone: u64, rooms: Vec<Position>) -> Session {
-        let connection = ConnectionId::new(Place { node: 0, shard: 1, slot: number }, [number as u8; 12]);
+        let connection = ConnectionId::new(ConnectionPlace { node: 0, shard: 1, slot: number }, [number as u8; 12]);
         let (user, at) = (format!("user-{number}").into(), at(gone).wall);
         let (connected_at, active_at, expires_at, dialect) = (at, at, None, number as u8);
         Session { token: token(number), user, connection, connected_at, active_at, expires_at, dialect, rooms }

@@ -6,7 +6,7 @@
 use crate::base::ids::SESSION;
 use crate::base::time::Now;
 use crate::connection::conn::{Conn, ConnStage};
-use crate::connection::session::{Reason, Route};
+use crate::connection::session::{Reason, SessionRoute};
 use crate::dialect::raw;
 use crate::shard::Shard;
 use crate::shard::sessions::Client;
@@ -61,7 +61,7 @@ impl Shard {
         let span = window_ms * 9 / 10;
         let moments = self.moments(span);
         let polls = |(_, client): (usize, &Client)| {
-            !client.session.is_over() && !matches!(client.session.route(), Route::Socket(_))
+            !client.session.is_over() && !matches!(client.session.route(), SessionRoute::Socket(_))
         };
         // A client that polls needs its connections.
         if !self.sessions.list.iter().any(polls) {

@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 
 use crate::base::Name;
 use crate::base::grow;
-use crate::base::table::{Named, Table};
+use crate::base::table::{HasName, Table};
 use crate::connection::conn::{CloseState, Conn, Membership};
-use crate::connection::outbound::{NOBODY, Outbound, Segment};
-use crate::dialect::packed::Packed;
+use crate::connection::outbound::{NO_CONNECTION, Outbound, Segment};
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::event::Joined;
 
 /// The rooms that have members on this shard, and what is gathered for them.
@@ -40,7 +40,7 @@ struct LocalRoom {
     turn: Option<Box<Turn>>,
 }
 
-impl Named for LocalRoom {
+impl HasName for LocalRoom {
     fn name(&self) -> &str {
         &self.name
     }
@@ -180,12 +180,12 @@ impl Fanout {
         (at, local.members)
     }
 
-    /// Gathers something for a room's members, but not for the one at `except` (or [`NOBODY`]).
+    /// Gathers something for a room's members, but not for the one at `except` (or [`NO_CONNECTION`]).
     pub(super) fn publish(
         &mut self,
         room: &str,
         except: u32,
-        packed: &Packed,
+        packed: &EncodedEvent,
         conns: &mut Slab<Conn>,
         outbound: &mut Outbound,
     ) {
@@ -204,7 +204,7 @@ impl Fanout {
         });
         turn.bytes.extend_from_slice(&packed.raw);
         turn.pieces.push(Piece { end: turn.bytes.len() as u32, droppable: packed.droppable, except });
-        if except != NOBODY && !turn.excepted.contains(&except) {
+        if except != NO_CONNECTION && !turn.excepted.contains(&except) {
             turn.excepted.push(except);
         }
         if turn.bytes.len() > TURN_BYTES {

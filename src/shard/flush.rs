@@ -3,7 +3,7 @@
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::connection::conn::{CloseState, Conn};
-use crate::connection::outbound::{Backlog, NOBODY};
+use crate::connection::outbound::{Backlog, NO_CONNECTION};
 use crate::shard::Shard;
 use crate::shard::recovery::Departing;
 
@@ -82,7 +82,7 @@ impl Shard {
     /// Writes one connection's share of the turn, or adds it to the backlog.
     fn write_share(&mut self, at: usize, cork: &mut Vec<u8>, wire: &mut impl Wire) {
         let share = self.outbound.share(at);
-        if share.slot == NOBODY {
+        if share.slot == NO_CONNECTION {
             return;
         }
         let Some(conn) = self.conns.get_mut(share.slot as usize) else { return };

@@ -11,15 +11,15 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::connection::conn::HandshakeState;
 use crate::connection::peer::Recovery;
-use crate::dialect::socketio::{Answer, Reference};
+use crate::dialect::socketio::{ReplyTo, SocketIoAnswer};
 use crate::domain::access::Identity;
+use crate::domain::client_query::{ClientQuery, PageRequest};
 use crate::domain::connection::ConnectionOp;
-use crate::domain::finding::{People, QueryResult};
-use crate::domain::monitoring::{SessionStats, Watched};
+use crate::domain::monitoring::{OverviewParts, SessionStats};
 use crate::domain::op::{Op, PresenceView, Reply, RoomOp, UserOp, UsersPage, UsersView};
-use crate::domain::question::{Page, Question};
+use crate::domain::query::{PartialResult, Query};
+use crate::domain::query_result::{QueryResult, UserList};
 use crate::domain::reject::{Code, Reject};
-use crate::domain::survey::{PartialResult, Query};
 use crate::message::{Requester, ShardMessage, ShardNumber};
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
@@ -58,7 +58,7 @@ enum About {
     /// All that is counted of connections.
     Monitoring,
     /// What has been seen of connections, to which what is counted of them belongs.
-    Watched(Box<Watched>),
+    Watched(Box<OverviewParts>),
 }
 
 /// What an answer leads to.
@@ -102,13 +102,13 @@ impl Shard {
         &mut self,
         now: Now,
         peer: u32,
-        to: &Reference<'_>,
-        question: Question<'_>,
+        to: ReplyTo,
+        question: ClientQuery<'_>,
     ) -> Result<(), Reject> {
         let by = self.identity(PEER | peer)?;
         let (about, op) = match self.first_step(now, peer, &by, question)? {
             Next::Answer(finding) => {
-                self.answer_in_dialect(now, peer, to, &Answer::Found(&finding));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Found(&finding));
                 return Ok(());
             }
             Next::Ask(about, op) => (about, op),
@@ -125,59 +125,59 @@ impl Shard {
     }
 
     /// What this shard knows itself, or whom it asks first.
-    fn first_step(&mut self, now: Now, peer: u32, by: &Identity, question: Question<'_>) -> Result<Next, Reject> {
+    fn first_step(&mut self, now: Now, peer: u32, by: &Identity, question: ClientQuery<'_>) -> Result<Next, Reject> {
         let connection = self.id_of(PEER | peer);
         let roster = |about, room: &str, page| {
-            let op = RoomOp::Roster { by: by.clone(), page };
+            let op = RoomOp::ListUsers { by: by.clone(), page };
             Next::Ask(about, Op::Room(room.into(), op))
         };
         let survey = |about, survey| Next::Ask(about, Op::Query(survey));
+        question.action().check(by)?;
         Ok(match question {
-            Question::Room { room } => roster(About::Room, &room, UsersPage { after: None, limit: 0 }),
-            Question::Rooms => {
+            ClientQuery::Room { room } => roster(About::Room, &room, UsersPage { after: None, limit: 0 }),
+            ClientQuery::Rooms => {
                 let joined: Arc<[Name]> = self.rooms_of_peer(peer).into();
                 survey(About::Rooms, Query::RoomsOf { user: by.user_name(), joined })
             }
-            Question::Members { room, page } => roster(About::Members, &room, users_page(page, limits::ONLINE_LISTED)),
-            Question::Typing { room } => {
-                let room: Name = room.as_ref().into();
-                Next::Ask(About::Typing(room.clone()), Op::Room(room, RoomOp::Typists { connection }))
+            ClientQuery::Members { room, page } => {
+                roster(About::Members, &room, users_page(page, limits::ONLINE_LISTED))
             }
-            Question::Message { message } => {
+            ClientQuery::Typing { room } => {
+                let room: Name = room.as_ref().into();
+                Next::Ask(About::Typing(room.clone()), Op::Room(room, RoomOp::ListTypists { connection }))
+            }
+            ClientQuery::Message { message } => {
                 let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
                 let rooms = self.rooms_of_peer(peer).into();
-                Next::Ask(About::Message(message), Op::RoomOf { message, connection, rooms })
+                Next::Ask(About::Message(message), Op::FindMessageRoom { message, connection, rooms })
             }
-            Question::Users { page } => survey(About::Users, Query::Users(users_page(page, limits::USERS_LISTED))),
-            Question::Presence { user } => {
-                let op = UserOp::Look { by: by.clone() };
+            ClientQuery::Users { page } => survey(About::Users, Query::Users(users_page(page, limits::USERS_LISTED))),
+            ClientQuery::Presence { user } => {
+                let op = UserOp::Describe { by: by.clone() };
                 Next::Ask(About::Presence, Op::User(user.as_ref().into(), op))
             }
-            Question::MessageStats => survey(About::Stats, Query::MessageStats),
-            Question::PresenceStats => survey(About::Stats, Query::PresenceStats),
-            Question::SessionStats => survey(About::Stats, Query::SessionStats),
-            Question::Session => {
+            ClientQuery::MessageStats => survey(About::Stats, Query::MessageStats),
+            ClientQuery::PresenceStats => survey(About::Stats, Query::PresenceStats),
+            ClientQuery::SessionStats => survey(About::Stats, Query::SessionStats),
+            ClientQuery::Session => {
                 let view = self.view_of_peer(now, peer).ok_or_else(|| Reject::new(Code::Internal, "No session"))?;
                 let known = self.sessions.peers.get(peer as usize);
                 let is_kept = known.is_some_and(|known| known.recovery != Recovery::None);
                 let token = is_kept.then(|| self.secret_of_peer(peer).into());
                 Next::Answer(Box::new(QueryResult::Session(by.clone(), Box::new(view), token)))
             }
-            Question::Connections if self.placement.is_cluster() => survey(About::Stats, Query::Totals),
-            Question::Connections => Next::Answer(Box::new(QueryResult::Connections(self.totals(now).metrics()))),
-            Question::Health => Next::Answer(Box::new(QueryResult::Health(self.assess(now)))),
-            Question::Events(_) | Question::Monitoring if !by.roles().admin => {
-                return Err(Reject::new(Code::Forbidden, "Only admins may see what others do"));
-            }
-            Question::Events(filter) => survey(About::Events, Query::Incidents(Arc::new(filter.into_owned()))),
-            Question::Monitoring => survey(About::Monitoring, Query::Watched),
+            ClientQuery::Connections if self.placement.is_cluster() => survey(About::Stats, Query::Totals),
+            ClientQuery::Connections => Next::Answer(Box::new(QueryResult::Connections(self.totals(now).metrics()))),
+            ClientQuery::Health => Next::Answer(Box::new(QueryResult::Health(self.assess(now)))),
+            ClientQuery::Events(filter) => survey(About::Events, Query::Incidents(Arc::new(filter.into_owned()))),
+            ClientQuery::Monitoring => survey(About::Monitoring, Query::Overview),
         })
     }
 
     /// Puts a question, to every shard if it is a survey.
-    fn pursue(&mut self, peer: u32, to: &Reference<'_>, mut inquiry: Inquiry, op: Op) {
+    fn pursue(&mut self, peer: u32, to: ReplyTo, mut inquiry: Inquiry, op: Op) {
         let others: Vec<(ShardNumber, Op)> =
-            self.placement.others(self.number).filter_map(|shard| op.to_every_keeper().map(|op| (shard, op))).collect();
+            self.placement.others(self.number).filter_map(|shard| op.to_every_owner().map(|op| (shard, op))).collect();
         inquiry.awaited = 1 + others.len();
         inquiry.gathered = None;
         inquiry.survey = if let Op::Query(survey) = &op { Some(survey.clone()) } else { None };
@@ -195,17 +195,17 @@ impl Shard {
         &mut self,
         now: Now,
         peer: u32,
-        to: &Reference<'_>,
+        to: ReplyTo,
         inquiry: Inquiry,
         reply: Result<Reply, Reject>,
     ) {
         match self.next_step(now, peer, &inquiry, reply) {
-            Ok(Next::Answer(finding)) => self.answer_in_dialect(now, peer, to, &Answer::Found(&finding)),
+            Ok(Next::Answer(finding)) => self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Found(&finding)),
             Ok(Next::Ask(about, op)) => self.pursue(peer, to, Inquiry { about, ..inquiry }, op),
             Err(reject) => {
                 self.stats.refusals += 1;
                 self.note_refused(now, PEER | peer, &reject);
-                self.answer_in_dialect(now, peer, to, &Answer::Refused(&reject));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Refused(&reject));
             }
         }
     }
@@ -234,23 +234,23 @@ impl Shard {
             (About::Members, Reply::Roster(roster)) => {
                 let next = roster.users.last().filter(|_| roster.is_more).cloned();
                 let about = About::MembersNamed(next);
-                return Ok(Next::Ask(about, Op::Query(Query::These(roster.users.into()))));
+                return Ok(Next::Ask(about, Op::Query(Query::UsersNamed(roster.users.into()))));
             }
             (About::MembersNamed(next), Reply::PartialResult(PartialResult::Users(users))) => {
-                QueryResult::Members(People { users: users.users, next })
+                QueryResult::Members(UserList { users: users.users, next })
             }
             (About::Typing(room), Reply::Typists(typists)) => QueryResult::Typing(room, typists),
             (About::Message(message), Reply::RoomOf(room)) => {
-                let op = RoomOp::Marks { connection: self.id_of(PEER | peer), message };
+                let op = RoomOp::ReadReceipts { connection: self.id_of(PEER | peer), message };
                 return Ok(Next::Ask(About::Message(message), Op::Room(room, op)));
             }
             (About::Message(_), Reply::Marks(marks)) => QueryResult::Message(marks),
             (About::Users, Reply::PartialResult(PartialResult::Users(UsersView { users, is_more, .. }))) => {
                 let next = users.last().filter(|_| is_more).map(|last| last.user.clone());
-                QueryResult::Users(People { users, next })
+                QueryResult::Users(UserList { users, next })
             }
             (About::Presence, Reply::Presence(view)) => {
-                let may_see = inquiry.by.roles().admin || *inquiry.by.user() == *view.user;
+                let may_see = inquiry.by.is_user_or_admin(&view.user);
                 match view.newest.filter(|_| may_see) {
                     Some(newest) => {
                         let op = Op::Connection(newest, ConnectionOp::Describe);
@@ -277,7 +277,7 @@ impl Shard {
             (About::Stats, Reply::PartialResult(PartialResult::Totals(totals))) => {
                 QueryResult::Connections(totals.metrics())
             }
-            (About::Monitoring, Reply::PartialResult(PartialResult::Watched(watched))) => {
+            (About::Monitoring, Reply::PartialResult(PartialResult::Overview(watched))) => {
                 if self.placement.is_cluster() {
                     return Ok(Next::Ask(About::Watched(watched), Op::Query(Query::Totals)));
                 }
@@ -296,12 +296,12 @@ impl Shard {
         match survey {
             Query::RoomsOf { user, joined } => PartialResult::Rooms(self.authority.rooms_of(user, joined)),
             Query::Users(page) => PartialResult::Users(self.authority.users_shown(now, page)),
-            Query::These(users) => PartialResult::Users(self.authority.these_users(now, users)),
+            Query::UsersNamed(users) => PartialResult::Users(self.authority.these_users(now, users)),
             Query::MessageStats => PartialResult::MessageStats(self.authority.message_stats()),
             Query::PresenceStats => PartialResult::PresenceStats(self.authority.presence_stats()),
             Query::SessionStats => PartialResult::SessionStats(self.session_stats(now)),
             Query::Incidents(filter) => PartialResult::Incidents(self.watching.watch.select(filter)),
-            Query::Watched => PartialResult::Watched(Box::new(self.watching.watch.watched())),
+            Query::Overview => PartialResult::Overview(Box::new(self.watching.watch.watched())),
             Query::Totals => PartialResult::Totals(Box::new(self.own_totals(now))),
         }
     }
@@ -328,7 +328,7 @@ impl Shard {
 }
 
 /// A page as it is asked for, within bounds.
-fn users_page(page: Page<'_>, most: usize) -> UsersPage {
+fn users_page(page: PageRequest<'_>, most: usize) -> UsersPage {
     let after = page.after.map(|after| after.as_ref().into());
     UsersPage { after, limit: page.limit.unwrap_or(most).clamp(1, most) }
 }

@@ -13,7 +13,7 @@ impl Shard {
             Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
             Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
             Op::Connection(connection, _) => self.holder_of(*connection),
-            Op::Rooms | Op::Users(_) | Op::Broadcast(_) | Op::Query(_) | Op::RoomOf { .. } => {
+            Op::Rooms | Op::Users(_) | Op::Broadcast(_) | Op::Query(_) | Op::FindMessageRoom { .. } => {
                 self.placement.whoever(self.number)
             }
         }

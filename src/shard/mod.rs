@@ -52,7 +52,7 @@ pub use moves::Departure;
 pub use options::{Allowances, Ice, Options, SocketIo, TurnAccess};
 
 use crate::base::Name;
-use crate::base::ids::{ConnectionId, PEER, Place};
+use crate::base::ids::{ConnectionId, ConnectionPlace, PEER};
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
@@ -61,11 +61,10 @@ use crate::base::wheel::{Wheel, tick};
 use crate::codec::jwt::Verifier;
 use crate::codec::recovery::RecoveryKey;
 use crate::connection::conn::{CloseState, Conn, ConnStage};
-use crate::connection::outbound::{NOBODY, Outbound};
+use crate::connection::outbound::{NO_CONNECTION, Outbound};
 use crate::domain::op::{Op, Reply, RoomOp, Scope, UserOp};
 use crate::message::storage::{Restored, StorageCommand};
 use crate::message::{Outgoing, Placement, Requester, ShardMessage, ShardNumber};
-use crate::owner::OwnerContract;
 use crate::owner::embedded::EmbeddedOwner;
 
 use admission::Admission;
@@ -316,13 +315,13 @@ impl Shard {
                 self.publish_to_peers(&room, except, &packed);
             }
             ShardMessage::Close { room, packed } => {
-                self.fanout.publish(&room, NOBODY, &packed, &mut self.conns, &mut self.outbound);
+                self.fanout.publish(&room, NO_CONNECTION, &packed, &mut self.conns, &mut self.outbound);
                 let (place, members) = self.fanout.close(&room, &mut self.conns, &mut self.outbound);
                 for slot in members {
                     self.appearances.remove(&(slot, place));
                     self.note_session(now, slot);
                 }
-                self.publish_to_peers(&room, NOBODY, &packed);
+                self.publish_to_peers(&room, NO_CONNECTION, &packed);
                 self.close_peer_room(now, &room);
             }
             ShardMessage::OnlineUsers { room, users } => self.ask_for_users_in(room, &users),
@@ -415,7 +414,7 @@ impl Shard {
         if slot & PEER != 0 {
             return self.peer_id(slot & !PEER);
         }
-        let place = Place { node: self.options.node, shard: self.number, slot };
+        let place = ConnectionPlace { node: self.options.node, shard: self.number, slot };
         ConnectionId::new(place, self.conns.get(slot as usize).map(|conn| conn.nonce).unwrap_or_default())
     }
 
@@ -426,11 +425,11 @@ impl Shard {
         (place.shard == self.number && conn.nonce == id.nonce()).then_some(place.slot)
     }
 
-    /// The slot of a connection, or the marked slot of a peer; [`NOBODY`] where it is not here.
+    /// The slot of a connection, or the marked slot of a peer; [`NO_CONNECTION`] where it is not here.
     fn key_of(&self, id: Option<ConnectionId>) -> u32 {
-        let Some(id) = id else { return NOBODY };
+        let Some(id) = id else { return NO_CONNECTION };
         let key = if id.is_peer() { self.peer_at(id).map(|peer| PEER | peer) } else { self.slot_of(id) };
-        key.unwrap_or(NOBODY)
+        key.unwrap_or(NO_CONNECTION)
     }
 
     /// Sends mail, to itself or to another shard.
@@ -461,7 +460,7 @@ impl Shard {
     /// Expects the answer to a question.
     fn expect(&mut self, ask: Ask) -> Requester {
         match self.key_of(ask.to) {
-            NOBODY => {}
+            NO_CONNECTION => {}
             key if key & PEER != 0 => self.count_peer_ask(key & !PEER),
             slot => self.conns[slot as usize].asks += 1,
         }
@@ -489,7 +488,7 @@ impl Shard {
         let connection = self.id_of(slot);
         let may_return = matches!(departing, Departing::Lost | Departing::Superseded);
         let stays = may_return && self.options.rules.presence_grace_ms != 0;
-        let op = || if stays { RoomOp::Lose { connection } } else { RoomOp::Vanish { connection } };
+        let op = || if stays { RoomOp::StartGrace { connection } } else { RoomOp::RemoveMember { connection } };
         let tells_rooms = matches!(self.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
         let mut rooms = Vec::new();
         for membership in self.conns[slot as usize].rooms.clone().as_slice() {

@@ -6,17 +6,17 @@
 use uuid::Uuid;
 
 use crate::base::Name;
-use crate::base::ids::{ConnectionId, PEER, Place, SLOTS_MAX, is_name};
+use crate::base::ids::{ConnectionId, ConnectionPlace, PEER, SLOTS_MAX, is_name};
 use crate::base::time::Now;
-use crate::codec::engineio::{self, Data, Version};
-use crate::codec::http::{Head, query_value};
+use crate::codec::engineio::{self, PacketData, Version};
+use crate::codec::http::{RequestHead, query_value};
 use crate::codec::json::Object;
-use crate::codec::socketio::{self as packets, Event};
+use crate::codec::socketio::{self as packets, SocketIoEvent};
 use crate::connection::credentials;
 use crate::connection::engineio_socket::SessionLink;
-use crate::connection::namespace::{ConnectPayload, Fault, Heard, INVALID_NAMESPACE, Space};
-use crate::connection::peer::{Peer, Recovery};
-use crate::dialect::socketio::{self as dialects, Answer, Dialect, NAMESPACES, Reference};
+use crate::connection::namespace::{ConnectPayload, INVALID_NAMESPACE, NamespaceEvent, NamespaceFault, NamespaceIndex};
+use crate::connection::peer::{Recovery, SocketIoPeer};
+use crate::dialect::socketio::{self as dialects, Dialect, NAMESPACES, ReplyTo, SocketIoAnswer};
 use crate::domain::access::Identity;
 use crate::domain::command::Command;
 use crate::domain::history::PAGE_DEFAULT;
@@ -43,7 +43,7 @@ pub(super) struct Handshake {
 
 impl Handshake {
     /// That of a request with this head, if it says anything.
-    pub(super) fn of(head: &Head<'_>) -> Option<Box<Self>> {
+    pub(super) fn of(head: &RequestHead<'_>) -> Option<Box<Self>> {
         let token = credentials::token(head).map(|token| token.into());
         let dialect = head.query().and_then(|query| query_value(query, "dialect"));
         let dialect = dialect.and_then(|name| Dialect::parse(&name));
@@ -83,11 +83,11 @@ impl Shard {
     }
 
     /// A message came.
-    pub(super) fn socketio_message(&mut self, now: Now, at: u32, data: Data<'_>) -> Result<(), Fault> {
+    pub(super) fn socketio_message(&mut self, now: Now, at: u32, data: PacketData<'_>) -> Result<(), NamespaceFault> {
         let spaces = self.spaces();
         let Some(client) = self.sessions.list.get_mut(at as usize) else { return Ok(()) };
         match client.namespaces.message(spaces, data, &self.options.socket_io.packet)? {
-            Heard::Gathered(whole) => {
+            NamespaceEvent::Gathered(whole) => {
                 let heard = client.namespaces.packet(spaces, whole.packet()?)?;
                 self.heard(now, at, heard);
             }
@@ -96,35 +96,37 @@ impl Shard {
         Ok(())
     }
 
-    fn heard(&mut self, now: Now, at: u32, heard: Heard<'_>) {
+    fn heard(&mut self, now: Now, at: u32, heard: NamespaceEvent<'_>) {
         let is_conformance = self.options.socket_io.is_conformance;
         match heard {
             // Whoever is refused does not try again by itself; whose transport closes does, and elsewhere.
-            Heard::Connect { .. } if self.is_draining() => self.close_session(now, at),
-            Heard::Connect { space, payload, .. } if is_conformance => self.connect_for_suite(now, at, space, payload),
-            Heard::Connect { space, payload, query } => {
+            NamespaceEvent::Connect { .. } if self.is_draining() => self.close_session(now, at),
+            NamespaceEvent::Connect { space, payload, .. } if is_conformance => {
+                self.connect_for_suite(now, at, space, payload)
+            }
+            NamespaceEvent::Connect { space, payload, query } => {
                 if let Err(reject) = self.connect_peer(now, at, space, payload, query) {
                     self.note_turned_away(now, at, &reject);
                     self.refuse_peer(now, at, space, &reject);
                 }
             }
-            Heard::Unknown { namespace } => self.send_refusal(at, namespace, INVALID_NAMESPACE, None),
-            Heard::Event { space, event, id, attachments, .. } if is_conformance => {
+            NamespaceEvent::Unknown { namespace } => self.send_refusal(at, namespace, INVALID_NAMESPACE, None),
+            NamespaceEvent::Event { space, event, id, attachments, .. } if is_conformance => {
                 self.answer_suite(at, space, event, id, attachments);
             }
-            Heard::Event { peer, event, id, attachments, .. } => {
-                let request = Reference { ack: id, name: event.plain_name().unwrap_or_default() };
-                if let Err(reject) = self.peer_event(now, peer, event, !attachments.is_empty(), &request) {
+            NamespaceEvent::Event { peer, event, id, attachments, .. } => {
+                let request = ReplyTo::new(id, event.plain_name().unwrap_or_default());
+                if let Err(reject) = self.peer_event(now, peer, event, !attachments.is_empty(), request) {
                     self.stats.refusals += 1;
                     self.note_refused(now, PEER | peer, &reject);
-                    self.answer_in_dialect(now, peer, &request, &Answer::Refused(&reject));
+                    self.answer_in_dialect(now, peer, request, &SocketIoAnswer::Refused(&reject));
                 }
             }
             // Nothing is asked of clients yet, so nothing they acknowledge matters.
-            Heard::Acked { .. } | Heard::Nothing | Heard::Gathered(_) => {}
-            Heard::Left { peer: Some(peer), .. } => self.peer_departs(now, peer, Departing::Quit),
+            NamespaceEvent::Acked { .. } | NamespaceEvent::Nothing | NamespaceEvent::Gathered(_) => {}
+            NamespaceEvent::Left { peer: Some(peer), .. } => self.peer_departs(now, peer, Departing::Quit),
             // Its peer is found out when it is decided whether it may come in.
-            Heard::Left { peer: None, .. } => {}
+            NamespaceEvent::Left { peer: None, .. } => {}
         }
     }
 
@@ -133,7 +135,7 @@ impl Shard {
         &mut self,
         now: Now,
         at: u32,
-        space: Space,
+        space: NamespaceIndex,
         payload: Option<&str>,
         query: Option<&str>,
     ) -> Result<(), Reject> {
@@ -164,7 +166,7 @@ impl Shard {
     }
 
     /// Makes a peer that wants to connect to a namespace; `None` when there are too many.
-    pub(super) fn add_peer(&mut self, now: Now, at: u32, space: Space, sends_token: bool) -> Option<u32> {
+    pub(super) fn add_peer(&mut self, now: Now, at: u32, space: NamespaceIndex, sends_token: bool) -> Option<u32> {
         let client = self.sessions.list.get(at as usize)?;
         if self.sessions.peers.len() >= SLOTS_MAX as usize {
             return None;
@@ -174,7 +176,7 @@ impl Shard {
         let stated = client.handshake.as_ref().and_then(|handshake| handshake.dialect);
         let stated = stated.filter(|dialect| dialect.namespace() == namespace);
         let dialect = stated.unwrap_or_else(|| Dialect::expected_in(namespace, sends_token));
-        let mut peer = Peer::new(self.rng.nonce(), link, space, dialect, now.mono);
+        let mut peer = SocketIoPeer::new(self.rng.nonce(), link, space, dialect, now.mono);
         peer.is_settled = stated.is_some();
         let is_for_once = client.handshake.as_ref().is_some_and(|handshake| handshake.is_for_once);
         let is_for_suites = self.options.socket_io.is_conformance;
@@ -235,7 +237,7 @@ impl Shard {
 
     /// A client may not connect to a namespace. When it might in a moment its session is closed, for it tries again by itself
     /// then, with what it takes to be recovered, and does not when it is refused.
-    pub(super) fn refuse_peer(&mut self, now: Now, at: u32, space: Space, reject: &Reject) {
+    pub(super) fn refuse_peer(&mut self, now: Now, at: u32, space: NamespaceIndex, reject: &Reject) {
         self.stats.refusals += 1;
         if reject.is_passing() {
             return self.close_session(now, at);
@@ -263,13 +265,13 @@ impl Shard {
         &mut self,
         now: Now,
         peer: u32,
-        event: Event<'_>,
+        event: SocketIoEvent<'_>,
         has_attachments: bool,
-        reference: &Reference<'_>,
+        reference: ReplyTo,
     ) -> Result<(), Reject> {
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return Ok(()) };
         if !known.is_settled
-            && let Some(dialect) = Dialect::told_by(known.dialect.namespace(), reference.name)
+            && let Some(dialect) = Dialect::told_by(known.dialect.namespace(), reference.event)
         {
             known.is_settled = true;
             if dialect != known.dialect {
@@ -286,11 +288,11 @@ impl Shard {
         let name = event.plain_name();
         match dialects::decode(dialect, name, event.arguments, self.options.content_bytes)? {
             Command::Ping => {
-                self.answer_in_dialect(now, peer, reference, &Answer::Pong(None));
+                self.answer_in_dialect(now, peer, reference, &SocketIoAnswer::Pong(None));
                 Ok(())
             }
             Command::Echo(data) => {
-                self.answer_in_dialect(now, peer, reference, &Answer::Pong(Some(data)));
+                self.answer_in_dialect(now, peer, reference, &SocketIoAnswer::Pong(Some(data)));
                 Ok(())
             }
             Command::Authenticate { token } => self.renew_token(now, peer, reference, &token),
@@ -301,14 +303,14 @@ impl Shard {
                 let after = Uuid::try_parse(&after).map_err(|_| Reject::message_not_found())?;
                 let (connection, limit) = (self.id_of(PEER | peer), limit.unwrap_or(PAGE_DEFAULT));
                 let room = room.as_ref().into();
-                let op = RoomOp::Sync { connection, after, limit };
+                let op = RoomOp::ReadSince { connection, after, limit };
                 self.ask_room(now, PEER | peer, Some(&reference.text()), Then::Found, room, op)
             }
             command => self.command(now, PEER | peer, Some(&reference.text()), command),
         }
     }
 
-    fn renew_token(&mut self, now: Now, peer: u32, to: &Reference<'_>, token: &str) -> Result<(), Reject> {
+    fn renew_token(&mut self, now: Now, peer: u32, to: ReplyTo, token: &str) -> Result<(), Reject> {
         let (identity, expires_at) = self.verify(token, now)?;
         let Some(known) = self.sessions.peers.get_mut(peer as usize) else { return Ok(()) };
         if known.identity.as_ref().is_none_or(|own| own.user() != identity.user()) {
@@ -322,12 +324,17 @@ impl Shard {
             self.sessions.touch(at);
         }
         let socket = self.socket_id(peer);
-        self.answer_in_dialect(now, peer, to, &Answer::Authenticated { user: &user, socket: &socket, expires_at });
+        self.answer_in_dialect(
+            now,
+            peer,
+            to,
+            &SocketIoAnswer::Authenticated { user: &user, socket: &socket, expires_at },
+        );
         Ok(())
     }
 
     /// Answers a peer, or tells it what its request has come to.
-    pub(super) fn answer_in_dialect(&mut self, now: Now, peer: u32, to: &Reference<'_>, answer: &Answer<'_>) {
+    pub(super) fn answer_in_dialect(&mut self, now: Now, peer: u32, to: ReplyTo, answer: &SocketIoAnswer<'_>) {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
         let dialect = known.dialect;
         self.tell_peer(peer, |out| dialects::answer(out, dialect, to, answer, now));
@@ -349,7 +356,7 @@ impl Shard {
             && self.options.rules.presence_grace_ms != 0
             && matches!(departing, Departing::Lost | Departing::Superseded);
         let connection = self.id_of(PEER | peer);
-        let op = || if may_return { RoomOp::Lose { connection } } else { RoomOp::Vanish { connection } };
+        let op = || if may_return { RoomOp::StartGrace { connection } } else { RoomOp::RemoveMember { connection } };
         let tells_rooms = matches!(self.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
         let mut told = Vec::new();
         for membership in rooms.as_slice() {
@@ -400,7 +407,7 @@ impl Shard {
 
     /// The id of the peer at `peer`.
     pub(super) fn peer_id(&self, peer: u32) -> ConnectionId {
-        let place = Place { node: self.options.node, shard: self.number, slot: PEER | peer };
+        let place = ConnectionPlace { node: self.options.node, shard: self.number, slot: PEER | peer };
         ConnectionId::new(place, self.sessions.peers.get(peer as usize).map(|peer| peer.nonce).unwrap_or_default())
     }
 

@@ -16,8 +16,8 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::dialect::socketio::{self as dialects, Dialect};
 use crate::domain::op::{Op, Reply, UsersPage, UsersView};
+use crate::domain::query::{PartialResult, Query};
 use crate::domain::reject::Reject;
-use crate::domain::survey::{PartialResult, Query};
 use crate::message::{ShardMessage, ShardNumber};
 use crate::shard::Shard;
 use crate::shard::answers::{Ask, Then};
@@ -113,7 +113,7 @@ impl Shard {
             by_keeper[usize::from(self.placement.of(user))].push(user.clone());
         }
         let keepers = by_keeper.into_iter().zip(0..).filter(|(users, _)| !users.is_empty());
-        let survey = |users: Vec<Name>| Query::These(Arc::from(users));
+        let survey = |users: Vec<Name>| Query::UsersNamed(Arc::from(users));
         let parts = keepers.map(|(users, keeper)| (keeper, survey(users))).collect();
         self.count_users(Subject::Room(room), usize::MAX, parts);
     }

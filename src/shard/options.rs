@@ -11,7 +11,7 @@ use crate::connection::credentials::Origins;
 use crate::connection::session;
 use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::monitoring::Load;
-use crate::domain::op::Rules;
+use crate::domain::op::RoomRules;
 use crate::domain::quota::{AttemptRules, Rates};
 
 /// A shard's settings.
@@ -26,7 +26,7 @@ pub struct Options {
     /// Bytes a request's body may have.
     pub body_bytes: usize,
     /// What a WebSocket message may be.
-    pub websocket: ws::Limits,
+    pub websocket: ws::FrameLimits,
     /// Bytes a message's content may have.
     pub content_bytes: usize,
     /// Bytes that may wait for a connection that does not read.
@@ -64,7 +64,7 @@ pub struct Options {
     /// What peers need to find a way to each other.
     pub ice: Ice,
     /// What rooms and users go by.
-    pub rules: Arc<Rules>,
+    pub rules: Arc<RoomRules>,
     /// What Engine.IO sessions and what is said in them go by.
     pub socket_io: SocketIo,
     /// How much users may say, and who may connect.
@@ -90,9 +90,9 @@ pub struct Allowances {
 #[derive(Clone, Debug)]
 pub struct SocketIo {
     /// The sessions.
-    pub sessions: session::Settings,
+    pub sessions: session::SessionSettings,
     /// What a packet may be.
-    pub packet: socketio::Limits,
+    pub packet: socketio::SocketIoLimits,
     /// How long a session may be without a namespace, in milliseconds.
     pub connect_ms: u64,
     /// Whether test suites are served, by echoes, in place of clients.
@@ -103,13 +103,13 @@ impl Default for SocketIo {
     /// As the protocols' documents have it.
     fn default() -> Self {
         Self {
-            sessions: session::Settings {
+            sessions: session::SessionSettings {
                 heartbeat: Heartbeat { interval_ms: 25_000, timeout_ms: 20_000 },
                 upgrade_ms: 10_000,
-                payload: engineio::Limits::default(),
+                payload: engineio::PayloadLimits::default(),
                 outbound_bytes: 1 << 20,
             },
-            packet: socketio::Limits::default(),
+            packet: socketio::SocketIoLimits::default(),
             connect_ms: 45_000,
             is_conformance: false,
         }
@@ -131,7 +131,7 @@ impl SocketIo {
     pub fn conformance() -> Self {
         let default = Self::default();
         let heartbeat = Heartbeat { interval_ms: 300, timeout_ms: 200 };
-        let sessions = session::Settings { heartbeat, ..default.sessions };
+        let sessions = session::SessionSettings { heartbeat, ..default.sessions };
         Self { sessions, connect_ms: 1_000, is_conformance: true, ..default }
     }
 }

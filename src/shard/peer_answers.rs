@@ -5,11 +5,11 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
-use crate::connection::outbound::NOBODY;
-use crate::connection::peer::{Peer, Recovery};
-use crate::connection::session::Route;
+use crate::connection::outbound::NO_CONNECTION;
+use crate::connection::peer::{Recovery, SocketIoPeer};
+use crate::connection::session::SessionRoute;
 use crate::dialect::offset;
-use crate::dialect::socketio::{self as dialects, Answer, Dialect, Reference};
+use crate::dialect::socketio::{self as dialects, Dialect, ReplyTo, SocketIoAnswer};
 use crate::domain::event::{Content, Event, Joined};
 use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
@@ -79,7 +79,7 @@ impl Shard {
         let Some(at) = link.and_then(|link| self.sessions.named(link)) else { return };
         let client = &mut self.sessions.list[at as usize];
         client.halted = client.halted.saturating_sub(1);
-        if let Route::Socket(slot) = client.session.route() {
+        if let SessionRoute::Socket(slot) = client.session.route() {
             self.resumed.push(slot);
             self.waiting.look_again(slot);
         }
@@ -92,12 +92,12 @@ impl Shard {
         if client.is_busy() {
             return;
         }
-        if let Route::Socket(slot) = client.session.route() {
+        if let SessionRoute::Socket(slot) = client.session.route() {
             self.resumed.push(slot);
             self.waiting.look_again(slot);
         }
-        let held = std::mem::replace(&mut client.held_post, NOBODY);
-        if held != NOBODY {
+        let held = std::mem::replace(&mut client.held_post, NO_CONNECTION);
+        if held != NO_CONNECTION {
             self.feed(now, at, |session, context| session.post_read(held, context));
         }
     }
@@ -112,19 +112,19 @@ impl Shard {
         {
             known.joins = known.joins.saturating_sub(1);
         }
-        let to = Reference::parse(ask.request.as_deref().unwrap_or_default());
+        let to = ReplyTo::parse(ask.request.as_deref().unwrap_or_default());
         match (ask.then, reply) {
             (Then::Attached, reply) => self.peer_attached(now, peer, reply),
             (Then::Claimed { .. }, reply) => self.session_claimed(now, peer, reply),
             (Then::Returned { room, shown }, reply) => self.peer_came_back(now, peer, (room, shown), reply),
-            (Then::Inquired(inquiry), reply) => self.inquired(now, peer, &to, *inquiry, reply),
+            (Then::Inquired(inquiry), reply) => self.inquired(now, peer, to, *inquiry, reply),
             (_, Err(reject)) => {
                 self.stats.refusals += 1;
                 self.note_refused(now, PEER | peer, &reject);
-                self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Refused(&reject));
             }
             (Then::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
-                self.peer_joined(now, peer, &to, &joined);
+                self.peer_joined(now, peer, to, &joined);
                 self.note_peer_appearance(peer, &joined.room, shown);
             }
             (Then::Left { room }, Ok(Reply::Left { own })) => {
@@ -132,42 +132,42 @@ impl Shard {
                     self.leave_peer(&room, peer);
                     self.note_peer_session(now, peer);
                 }
-                self.answer_in_dialect(now, peer, &to, &Answer::Left(&room));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Left(&room));
             }
             (Then::Sent(_, room), Ok(Reply::Sent(sent))) => {
-                self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, &room, None));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Sent(&sent, &room, None));
             }
             (Then::Repeated(room, content), Ok(Reply::Sent(sent))) => {
                 let sender = self.peer_identity(peer);
                 let said = sender.as_ref().map(|sender| (sender, &*content));
-                self.answer_in_dialect(now, peer, &to, &Answer::Sent(&sent, &room, said));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Sent(&sent, &room, said));
             }
             (Then::Found, Ok(Reply::History(history))) => {
-                self.tell_peer_history(now, peer, &to, *history);
+                self.tell_peer_history(now, peer, to, *history);
             }
             (Then::Found, Ok(Reply::Marks(marks))) => {
-                self.answer_in_dialect(now, peer, &to, &Answer::Receipts(&marks));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Receipts(&marks));
             }
             (Then::Media { room, media }, Ok(_)) => {
                 self.note_peer_media(now, peer, &room, media);
-                self.answer_in_dialect(now, peer, &to, &Answer::Done);
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Done);
             }
-            (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, &to, &Answer::Done),
+            (Then::Refusal, Ok(_)) => self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Done),
             (Then::Rest(_) | Then::Session | Then::Counted(_), Ok(_)) => {}
             (Then::Joined { .. } | Then::Left { .. } | Then::Sent(..) | Then::Repeated(..) | Then::Found, Ok(_)) => {
                 let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
-                self.answer_in_dialect(now, peer, &to, &Answer::Refused(&reject));
+                self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Refused(&reject));
             }
         }
     }
 
     /// Sends the messages that were asked for, or as many of them as fit.
-    fn tell_peer_history(&mut self, now: Now, peer: u32, to: &Reference<'_>, mut history: History) {
+    fn tell_peer_history(&mut self, now: Now, peer: u32, to: ReplyTo, mut history: History) {
         let Some(known) = self.sessions.peers.get(peer as usize) else { return };
         let dialect = known.dialect;
         let mut frames = Vec::new();
         loop {
-            dialects::answer(&mut frames, dialect, to, &Answer::History(&history), now);
+            dialects::answer(&mut frames, dialect, to, &SocketIoAnswer::History(&history), now);
             if frames.len() <= self.answer_bytes() || !history.halve() {
                 break;
             }
@@ -231,13 +231,13 @@ impl Shard {
         }
     }
 
-    fn peer_joined(&mut self, now: Now, peer: u32, to: &Reference<'_>, joined: &Joined) {
+    fn peer_joined(&mut self, now: Now, peer: u32, to: ReplyTo, joined: &Joined) {
         let Joined { room, epoch, seq, .. } = joined;
         let standing = Standing { room: room.clone(), epoch: epoch.clone(), seq: *seq };
         self.join_peer(&standing, *seq, peer);
         self.note_peer_session(now, peer);
         self.introduce_peer(peer, &joined.room);
-        self.answer_in_dialect(now, peer, to, &Answer::Joined(joined));
+        self.answer_in_dialect(now, peer, to, &SocketIoAnswer::Joined(joined));
     }
 
     /// A peer is told something.
@@ -246,12 +246,12 @@ impl Shard {
         let peer = self.peer_at(to).filter(|peer| self.returns.is_under_way(*peer) || self.accept_peer(now, *peer));
         let Some(peer) = peer else {
             if let Event::Joined(joined) = event {
-                self.ask(Ask::forgotten(), Op::Room(joined.room.clone(), RoomOp::Vanish { connection: to }));
+                self.ask(Ask::forgotten(), Op::Room(joined.room.clone(), RoomOp::RemoveMember { connection: to }));
             }
             return;
         };
         match event {
-            Event::Joined(joined) => return self.peer_joined(now, peer, &Reference::default(), joined),
+            Event::Joined(joined) => return self.peer_joined(now, peer, ReplyTo::default(), joined),
             Event::Left { room, .. } => {
                 self.leave_peer(room, peer);
                 self.note_peer_session(now, peer);
@@ -281,7 +281,7 @@ impl Shard {
 
     /// Whether joining makes a room that is not there.
     pub(super) fn makes_rooms(&self, slot: u32) -> bool {
-        let in_camel = |peer: &Peer| self.options.create_on_join_in_camel && peer.dialect == Dialect::Camel;
+        let in_camel = |peer: &SocketIoPeer| self.options.create_on_join_in_camel && peer.dialect == Dialect::Camel;
         let peer = (slot & PEER != 0).then(|| self.sessions.peers.get((slot & !PEER) as usize)).flatten();
         self.options.create_on_join || peer.is_some_and(in_camel)
     }
@@ -290,7 +290,7 @@ impl Shard {
     pub(super) fn then_sent(&self, slot: u32, request: Option<&str>, room: &Name, content: &Content) -> Then {
         let peer = (slot & PEER != 0).then(|| self.sessions.peers.get((slot & !PEER) as usize)).flatten();
         let wants_all = peer.is_some_and(|peer| peer.dialect == Dialect::Colon)
-            && request.is_some_and(|text| Reference::parse(text).ack.is_some());
+            && request.is_some_and(|text| ReplyTo::parse(text).ack.is_some());
         if wants_all {
             return Then::Repeated(room.clone(), Box::new(content.clone()));
         }

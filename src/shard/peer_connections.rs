@@ -5,12 +5,12 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::base::time::Now;
 use crate::connection::outbound::Segment;
-use crate::connection::session::Route;
-use crate::dialect::packed::ForPeers;
+use crate::connection::session::SessionRoute;
+use crate::dialect::encoded_event::SocketIoEncodings;
 use crate::dialect::socketio::Dialect;
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
 use crate::domain::op::Reply;
-use crate::domain::reject::{Code, Reject};
+use crate::domain::reject::Reject;
 use crate::shard::Shard;
 use crate::shard::arrivals::wall_of;
 use crate::shard::recovery::Departing;
@@ -32,15 +32,13 @@ impl Shard {
         };
         match op {
             ConnectionOp::Describe => Ok(Reply::Described(vec![self.describe_peer(now, peer, at)])),
-            ConnectionOp::Equip { user, .. } if *owner.user() != *user => Err(connection_not_found()),
-            ConnectionOp::Equip { device, .. } => {
+            ConnectionOp::SetDevice { user, .. } if *owner.user() != *user => Err(connection_not_found()),
+            ConnectionOp::SetDevice { device, .. } => {
                 self.sessions.arrivals.equip(at, device);
                 Ok(Reply::Registered(Some(connection)))
             }
-            ConnectionOp::Close { by } if by.user() != owner.user() && !by.roles().admin => {
-                Err(Reject::new(Code::Forbidden, "Only its own user and admins may close a connection"))
-            }
-            ConnectionOp::Close { .. } => {
+            ConnectionOp::Close { by } => {
+                by.check_closes(&owner)?;
                 self.disconnect_peer(now, peer, Departing::Removed);
                 Ok(Reply::Closed(1))
             }
@@ -60,7 +58,7 @@ impl Shard {
         let rooms: Vec<Name> = self.rooms_of_peer(peer);
         ConnectionView {
             connection: self.id_of(PEER | peer),
-            transport: if matches!(client.session.route(), Route::Socket(_)) { "websocket" } else { "polling" },
+            transport: if matches!(client.session.route(), SessionRoute::Socket(_)) { "websocket" } else { "polling" },
             dialect: known.dialect.name(),
             connected_at: arrivals.came_at(at, now),
             last_seen: wall_of(client.seen, now),
@@ -72,7 +70,7 @@ impl Shard {
     }
 
     /// Sends a message to every peer of this shard; how many that are.
-    pub(super) fn broadcast_to_peers(&mut self, direct: &ForPeers) -> usize {
+    pub(super) fn broadcast_to_peers(&mut self, direct: &SocketIoEncodings) -> usize {
         let mut reached = 0;
         for dialect in Dialect::ALL {
             let listening = self.sessions.peers.iter().filter(|(_, peer)| peer.is_connected && peer.dialect == dialect);

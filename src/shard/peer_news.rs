@@ -3,7 +3,7 @@
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, PEER};
 use crate::connection::outbound::Segment;
-use crate::connection::peer::Peer;
+use crate::connection::peer::SocketIoPeer;
 use crate::dialect::socketio::Dialect;
 use crate::domain::op::{Op, UserOp};
 use crate::message::{PresenceUpdate, ShardMessage, UpdateReach};
@@ -29,7 +29,7 @@ impl Shard {
         }
         let Some(identity) = self.peer_identity(peer) else { return };
         let connection = self.id_of(PEER | peer);
-        let op = UserOp::Introduce { connection, room: room.clone() };
+        let op = UserOp::AnnounceIn { connection, room: room.clone() };
         self.ask(Ask::forgotten(), Op::User(identity.user_name(), op));
     }
 
@@ -48,7 +48,7 @@ impl Shard {
     /// Hands all peers of a dialect what everyone is to hear.
     fn tell_every_peer(&mut self, dialect: Dialect, notices: &[Notice], newcomers: &[(u32, u32)]) {
         let listening = self.sessions.peers.iter().filter(|(_, peer)| peer.is_connected && peer.dialect == dialect);
-        let link = |(peer, it): (usize, &Peer)| Some((PEER | peer as u32, self.sessions.named(it.link)?));
+        let link = |(peer, it): (usize, &SocketIoPeer)| Some((PEER | peer as u32, self.sessions.named(it.link)?));
         let listeners: Vec<(u32, u32)> = listening.filter_map(link).collect();
         if listeners.is_empty() {
             return;

@@ -20,7 +20,7 @@ use crate::codec::{recovery, ws};
 use crate::connection::namespace::ConnectPayload;
 use crate::connection::peer::Recovery;
 use crate::dialect::offset::{self, Offset};
-use crate::dialect::socketio::{self as dialects, Answer, Dialect, Reference};
+use crate::dialect::socketio::{self as dialects, Dialect, ReplyTo, SocketIoAnswer};
 use crate::domain::event::{Event, PeerName};
 use crate::domain::op::{JoinRoom, Op, Reply, RoomOp};
 use crate::domain::record::{Position, Session, TokenHash};
@@ -277,7 +277,7 @@ impl Shard {
             let join = JoinRoom { connection, by: by.clone(), peer: name, display_name, media, create: false };
             let back = Return { former, join, epoch, seq: from };
             let ask = Ask { to: Some(connection), request: None, then: Then::Returned { room: room.clone(), shown } };
-            self.ask(ask, Op::Room(room, RoomOp::Return(Box::new(back))));
+            self.ask(ask, Op::Room(room, RoomOp::Rejoin(Box::new(back))));
             if let Some(returning) = self.returns.under_way.get_mut(&peer) {
                 returning.awaited.push(Position { since: Some(from), ..position });
             }
@@ -473,7 +473,7 @@ impl Shard {
             let gaps: Vec<&str> =
                 back.clone().filter(|back| back.is_short()).map(|back| &*back.position.room).collect();
             let returned = back.filter_map(|back| back.outcome.as_ref().ok());
-            let recovered = Answer::Recovered {
+            let recovered = SocketIoAnswer::Recovered {
                 user: identity.user(),
                 view: &view,
                 connected_at: session.map_or(view.connected_at, |session| session.connected_at),
@@ -481,7 +481,7 @@ impl Shard {
                 gaps: &gaps,
                 messages: &returned.flat_map(|returned| &returned.messages).collect::<Vec<_>>(),
             };
-            dialects::answer(&mut frames, dialect, &Reference::parse(request), &recovered, now);
+            dialects::answer(&mut frames, dialect, ReplyTo::parse(request), &recovered, now);
             let back = returning.rooms.iter_mut().filter_map(|back| back.outcome.as_mut().ok());
             let most = back.max_by_key(|returned| returned.messages.len());
             if frames.len() <= self.answer_bytes() || most.is_none_or(|most| most.give_up() == 0) {
@@ -511,7 +511,7 @@ impl Shard {
                 let mut progress = Progress(Vec::new());
                 self.add_other_rooms(peer, &mut progress, &returning.held);
                 self.stats.refusals += 1;
-                self.answer_in_dialect(now, peer, &Reference::parse(&request), &Answer::Refused(reject));
+                self.answer_in_dialect(now, peer, ReplyTo::parse(&request), &SocketIoAnswer::Refused(reject));
                 self.release_held(peer, &returning.held, progress, true);
             }
         }
@@ -533,7 +533,7 @@ impl Shard {
         let connection = self.id_of(PEER | peer);
         for room in rooms {
             self.leave_peer(&room, peer);
-            self.ask(Ask::forgotten(), Op::Room(room, RoomOp::Vanish { connection }));
+            self.ask(Ask::forgotten(), Op::Room(room, RoomOp::RemoveMember { connection }));
         }
         self.drop_claimed(peer);
         self.returns.lines.remove(&peer);
@@ -554,14 +554,14 @@ impl Shard {
         };
         let Some(first) = recovery::connection_of(&returning.secret) else { return };
         let token = TokenHash(recovery::hash(&returning.secret));
-        self.ask(Ask::forgotten(), Op::Session(first, SessionOp::Drop { token }));
+        self.ask(Ask::forgotten(), Op::Session(first, SessionOp::Delete { token }));
     }
 
     /// A peer has gone before it heard that the session is its own.
     pub(super) fn leave_claimed(&mut self, now: Now, connection: ConnectionId, secret: &str, session: &Session) {
         let Some(first) = recovery::connection_of(secret) else { return };
         let session = session.passed_to(connection, Some(now.wall + self.options.recovery_window_ms));
-        self.ask(Ask::forgotten(), Op::Session(first, SessionOp::Keep(Box::new(session))));
+        self.ask(Ask::forgotten(), Op::Session(first, SessionOp::Save(Box::new(session))));
     }
 }
 

@@ -6,14 +6,14 @@
 //! [`super::peer_runs`].
 
 use crate::base::Name;
-use crate::base::few::Few;
+use crate::base::few::SmallList;
 use crate::base::grow;
 use crate::base::ids::PEER;
-use crate::base::table::{Named, Table};
+use crate::base::table::{HasName, Table};
 use crate::base::time::Now;
-use crate::connection::outbound::NOBODY;
-use crate::connection::peer::{Peer, PeerMembership, Recovery};
-use crate::dialect::packed::Packed;
+use crate::connection::outbound::NO_CONNECTION;
+use crate::connection::peer::{PeerMembership, Recovery, SocketIoPeer};
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::dialect::socketio::Dialect;
 use crate::shard::Shard;
 
@@ -37,7 +37,7 @@ pub(super) struct PeerRoom {
     pub(super) gathered: u64,
     /// The last message that was handed to the members.
     pub(super) seq: u64,
-    pub(super) groups: Few<Group>,
+    pub(super) groups: SmallList<Group>,
     pub(super) is_dirty: bool,
 }
 
@@ -79,7 +79,7 @@ pub(super) struct Run {
 pub(super) struct Piece {
     pub(super) end: u32,
     pub(super) droppable: bool,
-    /// The member, or [`NOBODY`].
+    /// The member, or [`NO_CONNECTION`].
     pub(super) except: u32,
     /// The number of the message that it is; 0 when it is something else.
     pub(super) seq: u64,
@@ -92,7 +92,7 @@ pub(super) const RUN_BYTES: usize = 256 * 1024;
 pub(super) const SPARE_RUNS: usize = 64;
 
 impl Manner {
-    pub(super) fn of(peer: &Peer) -> Self {
+    pub(super) fn of(peer: &SocketIoPeer) -> Self {
         Self { dialect: peer.dialect, with_offsets: peer.recovery == Recovery::Offsets }
     }
 }
@@ -108,7 +108,7 @@ impl PeerRoom {
     }
 }
 
-impl Named for PeerRoom {
+impl HasName for PeerRoom {
     fn name(&self) -> &str {
         &self.name
     }
@@ -171,7 +171,7 @@ impl Shard {
         let known = self.peer_rooms.rooms.find(&standing.room);
         let at = known.unwrap_or_else(|| {
             let Standing { room, epoch, seq } = standing.clone();
-            let room = PeerRoom { name: room, epoch, gathered: seq, seq, groups: Few::None, is_dirty: false };
+            let room = PeerRoom { name: room, epoch, gathered: seq, seq, groups: SmallList::None, is_dirty: false };
             self.peer_rooms.rooms.insert(room)
         });
         self.settle_peer_room(at);
@@ -239,8 +239,8 @@ impl Shard {
         }
     }
 
-    /// Gathers something for the peers in a room, but not for the one at `except` (or [`NOBODY`]).
-    pub(super) fn publish_to_peers(&mut self, room: &str, except: u32, packed: &Packed) {
+    /// Gathers something for the peers in a room, but not for the one at `except` (or [`NO_CONNECTION`]).
+    pub(super) fn publish_to_peers(&mut self, room: &str, except: u32, packed: &EncodedEvent) {
         let Some(for_peers) = &packed.for_peers else { return };
         let Some(at) = self.peer_rooms.rooms.find(room) else { return };
         let Some(room) = self.peer_rooms.rooms.at_mut(at) else { return };
@@ -262,13 +262,13 @@ impl Shard {
                 self.peer_rooms.waiting += members.len();
                 self.peer_rooms.spare.pop().unwrap_or_default()
             });
-            let is_peer = except != NOBODY && except & PEER != 0 && !for_peers.is_for_its_sender(dialect);
-            let except = if is_peer { except & !PEER } else { NOBODY };
+            let is_peer = except != NO_CONNECTION && except & PEER != 0 && !for_peers.is_for_its_sender(dialect);
+            let except = if is_peer { except & !PEER } else { NO_CONNECTION };
             run.bytes.extend_from_slice(frames);
             let end = run.bytes.len() as u32;
             run.pieces.push(Piece { end, droppable: packed.droppable, except, seq: packed.seq });
             run.has_offsets |= has_offset;
-            if except != NOBODY && !run.excepted.contains(&except) {
+            if except != NO_CONNECTION && !run.excepted.contains(&except) {
                 run.excepted.push(except);
             }
             is_full |= run.bytes.len() > RUN_BYTES;

@@ -4,11 +4,11 @@
 //! is appended to the shard's outgoing bytes once, and each member gets it as one segment, or into what it will poll. Only
 //! a member of several rooms whose messages carry offsets gets a copy of its own, since its offsets name all of its rooms.
 
-use crate::base::few::Few;
+use crate::base::few::SmallList;
 use crate::codec::ws;
 use crate::connection::outbound::Segment;
-use crate::connection::peer::Peer;
-use crate::connection::session::Route;
+use crate::connection::peer::SocketIoPeer;
+use crate::connection::session::SessionRoute;
 use crate::dialect::offset;
 use crate::shard::Shard;
 use crate::shard::peer_rooms::{Group, PeerRooms, RUN_BYTES, Run, SPARE_RUNS};
@@ -40,7 +40,7 @@ impl Shard {
     pub(super) fn settle_peer_room(&mut self, at: u32) {
         let Some(room) = self.peer_rooms.rooms.at_mut(at).filter(|room| room.is_dirty) else { return };
         // Handing something out changes no membership, so the groups are back before anyone looks for them.
-        let mut groups: Few<Group> = std::mem::take(&mut room.groups);
+        let mut groups: SmallList<Group> = std::mem::take(&mut room.groups);
         room.is_dirty = false;
         room.seq = room.gathered;
         for group in groups.as_mut_slice() {
@@ -75,9 +75,9 @@ impl Shard {
             return self.hand_copies(room, peer, at, run, whole);
         }
         let keeps_up = match self.sessions.list[at as usize].session.route() {
-            Route::Socket(to) => self.conns.get(to as usize).is_some_and(|conn| conn.queue.backlog.is_none()),
-            Route::Buffer => false,
-            Route::Nowhere => return,
+            SessionRoute::Socket(to) => self.conns.get(to as usize).is_some_and(|conn| conn.queue.backlog.is_none()),
+            SessionRoute::Buffer => false,
+            SessionRoute::Nowhere => return,
         };
         if keeps_up && run.excepted.binary_search(&peer).is_err() {
             return self.deliver(at, whole);
@@ -121,7 +121,7 @@ impl Shard {
 
 impl PeerRooms {
     /// Appends where a peer is in the logs of its rooms; without one of them, as what comes behind that one's entry.
-    pub(super) fn append_offset(&self, out: &mut Vec<u8>, member: &Peer, without: Option<u32>) {
+    pub(super) fn append_offset(&self, out: &mut Vec<u8>, member: &SocketIoPeer, without: Option<u32>) {
         let mut is_first = without.is_none();
         for own in member.rooms.as_slice().iter().filter(|own| Some(own.room) != without) {
             if let Some(room) = self.rooms.at(own.room) {

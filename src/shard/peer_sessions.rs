@@ -7,7 +7,7 @@ use crate::base::time::Now;
 use crate::codec::recovery;
 use crate::connection::peer::{PeerMembership, Recovery};
 use crate::connection::session::Reason;
-use crate::dialect::socketio::{Answer, Reference};
+use crate::dialect::socketio::{ReplyTo, SocketIoAnswer};
 use crate::domain::access::Identity;
 use crate::domain::command::MediaState;
 use crate::domain::op::{Op, Reply};
@@ -90,7 +90,7 @@ impl Shard {
                     let secret = self.secret_of_peer(peer);
                     let token = TokenHash(recovery::hash(&secret));
                     let first = recovery::connection_of(&secret).unwrap_or_else(|| self.id_of(PEER | peer));
-                    self.ask(Ask::forgotten(), Op::Session(first, SessionOp::Drop { token }));
+                    self.ask(Ask::forgotten(), Op::Session(first, SessionOp::Delete { token }));
                 }
                 Departing::Removed | Departing::Quit | Departing::Superseded => {}
             }
@@ -118,13 +118,13 @@ impl Shard {
         let (op, session) = match self.departed.take(now, token) {
             Some(session) if *session.user == *by.user() => {
                 // Where its line's sessions are kept it is known from now on who has it.
-                (SessionOp::Keep(Box::new(session.passed_to(to, None))), Some(session))
+                (SessionOp::Save(Box::new(session.passed_to(to, None))), Some(session))
             }
             other => {
                 if let Some(session) = other {
                     self.departed.note(now, &session);
                 }
-                (SessionOp::Claim { token, by: by.user_name(), from: connection, to }, None)
+                (SessionOp::Transfer { token, by: by.user_name(), from: connection, to }, None)
             }
         };
         let op = Op::Session(first, op);
@@ -199,7 +199,7 @@ impl Shard {
     ///
     /// # Errors
     /// Nobody can come back.
-    pub(super) fn make_token(&mut self, now: Now, peer: u32, to: &Reference<'_>) -> Result<(), Reject> {
+    pub(super) fn make_token(&mut self, now: Now, peer: u32, to: ReplyTo) -> Result<(), Reject> {
         if !self.recovers() {
             return Err(failed());
         }
@@ -210,7 +210,7 @@ impl Shard {
         }
         self.note_peer_session(now, peer);
         let token = self.secret_of_peer(peer);
-        let answer = Answer::TokenMade { token: &token, window_ms: self.options.recovery_window_ms };
+        let answer = SocketIoAnswer::TokenMade { token: &token, window_ms: self.options.recovery_window_ms };
         self.answer_in_dialect(now, peer, to, &answer);
         Ok(())
     }

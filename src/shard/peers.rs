@@ -8,14 +8,14 @@ use crate::base::ids::PEER;
 use crate::base::limits;
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
-use crate::codec::ws::{self, Event as Frame, Input};
+use crate::codec::ws::{self, FrameEvent as Frame, Input};
 use crate::connection::conn::{ConnStage, Membership};
 use crate::connection::session::Reason;
 use crate::dialect::raw;
 use crate::domain::access::{Identity, Roles};
-use crate::domain::command::{Command, Draft, Join, Target};
+use crate::domain::command::{Command, Draft, Join, MessageTarget};
 use crate::domain::event::Content;
-use crate::domain::history::{PAGE_DEFAULT, Wanted};
+use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
 use crate::domain::op::{JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::Shard;
@@ -108,7 +108,7 @@ impl Shard {
     }
 
     /// The peer's half of a command: what only its side can check is checked, the rest goes to the keeper. `slot` may be
-    /// the marked one of a Socket.IO peer, whose `request` is a [`crate::dialect::socketio::Reference`].
+    /// the marked one of a Socket.IO peer, whose `request` is a [`crate::dialect::socketio::ReplyTo`].
     pub(super) fn command(
         &mut self,
         now: Now,
@@ -134,12 +134,12 @@ impl Shard {
                     body: signal.body.into(),
                 };
                 let room = self.fanout.name(&signal.room);
-                self.ask_room(now, slot, request, Then::Refusal, room, RoomOp::Signal(Box::new(relay)))
+                self.ask_room(now, slot, request, Then::Refusal, room, RoomOp::RelaySignal(Box::new(relay)))
             }
             Command::Media { room, peer, media } => {
                 self.spend_signal(now, slot)?;
                 let room = self.fanout.name(&room);
-                let op = RoomOp::Media { connection, peer: peer.map(name), media };
+                let op = RoomOp::SetMedia { connection, peer: peer.map(name), media };
                 self.ask_room(now, slot, request, Then::Media { room: room.clone(), media }, room, op)
             }
             Command::Send { target, draft } => self.send(now, slot, request, target, draft),
@@ -150,22 +150,29 @@ impl Shard {
             }
             Command::Typing { room, is_typing } => {
                 let room = self.fanout.name(&room);
-                self.ask_room(now, slot, request, Then::Refusal, room, RoomOp::Typing { connection, is_typing })
+                self.ask_room(now, slot, request, Then::Refusal, room, RoomOp::SetTyping { connection, is_typing })
             }
             Command::Receipt { room, message, kind } => {
                 let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
                 let room = self.fanout.name(&room);
-                self.ask_room(now, slot, request, Then::Refusal, room, RoomOp::Receipt { connection, message, kind })
+                self.ask_room(
+                    now,
+                    slot,
+                    request,
+                    Then::Refusal,
+                    room,
+                    RoomOp::MarkMessage { connection, message, kind },
+                )
             }
             Command::History { room, after, limit } => {
                 let room = self.fanout.name(&room);
-                let wanted = Wanted { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
-                self.ask_room(now, slot, request, Then::Found, room, RoomOp::History { connection, wanted })
+                let wanted = HistoryRange { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
+                self.ask_room(now, slot, request, Then::Found, room, RoomOp::ReadHistory { connection, wanted })
             }
             Command::Receipts { room, message } => {
                 let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
                 let room = self.fanout.name(&room);
-                self.ask_room(now, slot, request, Then::Found, room, RoomOp::Marks { connection, message })
+                self.ask_room(now, slot, request, Then::Found, room, RoomOp::ReadReceipts { connection, message })
             }
             Command::Resume { token, has } => self.resume(slot, request, &token, has),
             Command::Authenticate { token } => self.authenticate(now, slot, request, &token),
@@ -223,7 +230,7 @@ impl Shard {
         now: Now,
         slot: u32,
         request: Option<&str>,
-        target: Target<'_>,
+        target: MessageTarget<'_>,
         draft: Draft<'_>,
     ) -> Result<(), Reject> {
         let client_message_id = draft.client_message_id.map(|text| text.into());
@@ -235,9 +242,9 @@ impl Shard {
             metadata: draft.metadata.map(Into::into),
         };
         let (room, to) = match target {
-            Target::Room(room) => (room, None),
-            Target::Peer { room, peer } => (room, Some(name(peer))),
-            Target::User(user) => {
+            MessageTarget::Room(room) => (room, None),
+            MessageTarget::Peer { room, peer } => (room, Some(name(peer))),
+            MessageTarget::User(user) => {
                 let by = self.identity(slot)?;
                 let user = name(user);
                 let then = Then::Sent("toUserId", user.clone());
@@ -252,10 +259,7 @@ impl Shard {
 
     fn authenticate(&mut self, now: Now, slot: u32, request: Option<&str>, token: &str) -> Result<(), Reject> {
         let (identity, expires_at) = self.verify(token, now)?;
-        let known = self.identity(slot)?;
-        if known.user() != identity.user() {
-            return Err(Reject::new(Code::Forbidden, "The token is another user's; connect anew to change users"));
-        }
+        self.identity(slot)?.check_renewal(&identity)?;
         let user = identity.user_name();
         let conn = &mut self.conns[slot as usize];
         conn.expires_at = expires_at.map_or(0, seconds);

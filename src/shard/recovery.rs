@@ -19,7 +19,7 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{Has, MediaState};
 use crate::domain::event::PeerName;
 use crate::domain::op::{JoinRoom, Op, Reply, RoomOp, UserOp};
-use crate::domain::presence::Parting;
+use crate::domain::presence::DisconnectKind;
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::{Returned, Returning, SessionOp};
 use crate::domain::reject::{Code, Reject};
@@ -54,10 +54,10 @@ pub(super) enum Departing {
 
 impl Departing {
     /// What the connection's user is told of it.
-    pub(super) fn parting(self) -> Parting {
+    pub(super) fn parting(self) -> DisconnectKind {
         match self {
-            Self::Goodbye | Self::Quit | Self::Removed => Parting::Goodbye,
-            Self::Lost | Self::Left | Self::Superseded => Parting::Lost,
+            Self::Goodbye | Self::Quit | Self::Removed => DisconnectKind::Clean,
+            Self::Lost | Self::Left | Self::Superseded => DisconnectKind::Lost,
         }
     }
 }
@@ -152,7 +152,7 @@ impl Shard {
         let token = session.token;
         let op = match session.rooms.is_empty() && session.connection == first {
             true => SessionOp::Clear { token },
-            false => SessionOp::Keep(Box::new(session)),
+            false => SessionOp::Save(Box::new(session)),
         };
         self.ask(Ask::forgotten(), Op::Session(first, op));
     }
@@ -208,7 +208,7 @@ impl Shard {
             Departing::Removed | Departing::Quit if !self.options.rules.outlives_process => {}
             Departing::Removed | Departing::Quit => {
                 let token = TokenHash(recovery::hash(&self.recovery_key.token(connection)));
-                self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Drop { token }));
+                self.ask(Ask::forgotten(), Op::Session(connection, SessionOp::Delete { token }));
             }
             Departing::Superseded => {}
         }
@@ -268,7 +268,7 @@ impl Shard {
             let join = JoinRoom { connection, by: by.clone(), peer, display_name, media, create: false };
             let back = Returning { former: session.connection, join, epoch, seq };
             let ask = Ask { to: Some(connection), request: None, then: Then::Returned { room: room.clone(), shown } };
-            self.ask(ask, Op::Room(room, RoomOp::Return(Box::new(back))));
+            self.ask(ask, Op::Room(room, RoomOp::Rejoin(Box::new(back))));
             if let Some(resume) = self.resumes.get_mut(&slot) {
                 resume.awaited.push(awaited);
             }
@@ -294,13 +294,13 @@ impl Shard {
         if *identity.user() == *session.user {
             return Ok(identity);
         }
-        if !may_follow(&identity, &session.user) {
+        if !identity.may_recover(&session.user) {
             return Err(failed());
         }
         let connection = self.id_of(slot);
         let by = Identity::new(&session.user, None, None, Roles { guest: true, ..Roles::default() });
         self.conns[slot as usize].identity = Some(by.clone());
-        let detach = UserOp::Detach { connection, parting: Parting::Goodbye, rooms: Vec::new() };
+        let detach = UserOp::Detach { connection, parting: DisconnectKind::Clean, rooms: Vec::new() };
         self.ask(Ask::forgotten(), Op::User(identity.user_name(), detach));
         let attach = UserOp::Attach { connection, by: by.clone(), socket: None };
         self.ask(Ask::forgotten(), Op::User(by.user_name(), attach));
@@ -401,7 +401,7 @@ impl Shard {
         let slot = self.slot_of(connection).filter(|slot| self.conns[*slot as usize].is_listening());
         if let Some(slot) = slot
             && self.recovery_key.token(connection) == token
-            && self.conns[slot as usize].identity.as_ref().is_some_and(|own| may_follow(by, own.user()))
+            && self.conns[slot as usize].identity.as_ref().is_some_and(|own| by.may_recover(own.user()))
         {
             let is_noted = self.unsaved.contains(&slot) || self.resumes.contains_key(&slot);
             // What is kept of it already does not know what was written to it last.
@@ -438,12 +438,6 @@ impl Shard {
             _ => drop(self.appearances.remove(&(slot, place))),
         }
     }
-}
-
-/// Whether somebody may go on where a connection of `user` was: a user where they were themselves, and a guest, who has
-/// nothing to show but the token, where a guest was.
-fn may_follow(by: &Identity, user: &str) -> bool {
-    by.user() == user || by.roles().guest && user.starts_with("guest:")
 }
 
 pub(super) fn failed() -> Reject {

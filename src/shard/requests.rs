@@ -7,10 +7,10 @@ mod upgrade;
 
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::codec::http::{Body, CONTINUE, Connection, Framing, Head, parse_head};
+use crate::codec::http::{BodyDecoder, CONTINUE, Connection, Framing, RequestHead, parse_head};
 use crate::connection::conn::{CloseState, ConnStage};
-use crate::connection::http::{Http, Phase, Request};
-use crate::dialect::rest::Call;
+use crate::connection::http::{Http, Phase, RestRequest};
+use crate::dialect::rest::RestCall;
 use crate::domain::access::Identity;
 use crate::domain::op::Reply;
 use crate::message::ShardNumber;
@@ -21,7 +21,7 @@ use calls::Questions;
 
 /// A REST call whose answer is awaited.
 pub(super) struct RestAsk {
-    call: Call,
+    call: RestCall,
     by: Identity,
     site: String,
     /// The questions themselves, while it is asked whether the caller may put them, and what their answers add up to.
@@ -161,7 +161,7 @@ impl Shard {
         now: Now,
         slot: u32,
         mut http: Box<Http>,
-        (request, mut body): (Box<Request>, Body),
+        (request, mut body): (Box<RestRequest>, BodyDecoder),
         bytes: &[u8],
     ) -> Step {
         match body.feed(bytes) {
@@ -184,7 +184,7 @@ impl Shard {
     }
 
     /// A whole head has come: the request is answered, or its body awaited, or the connection upgraded.
-    fn head(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize) -> Step {
+    fn head(&mut self, now: Now, slot: u32, head: &RequestHead<'_>, used: usize) -> Step {
         self.stats.requests += 1;
         if head.path() == "/ws" && head.header("upgrade").is_some() {
             return self.upgrade(now, slot, head, used);
@@ -205,7 +205,7 @@ impl Shard {
                     self.call(now, slot, *request, &[]);
                     Step::Read(used)
                 }
-                framing => match Body::new(framing, self.options.body_bytes) {
+                framing => match BodyDecoder::new(framing, self.options.body_bytes) {
                     Ok(body) => self.await_body(now, slot, head, (request, body), used),
                     Err(error) => {
                         self.fail_http(now, slot, error);
@@ -230,8 +230,8 @@ impl Shard {
         &mut self,
         now: Now,
         slot: u32,
-        head: &Head<'_>,
-        (request, body): (Box<Request>, Body),
+        head: &RequestHead<'_>,
+        (request, body): (Box<RestRequest>, BodyDecoder),
         used: usize,
     ) -> Step {
         self.expect_body(slot, head);
@@ -241,7 +241,7 @@ impl Shard {
     }
 
     /// Tells a client that waits for it to send the body.
-    fn expect_body(&mut self, slot: u32, head: &Head<'_>) {
+    fn expect_body(&mut self, slot: u32, head: &RequestHead<'_>) {
         if head.expects_continue() {
             let segment = self.outbound.encode(|out| out.extend_from_slice(CONTINUE));
             self.push(slot, segment);

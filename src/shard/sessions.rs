@@ -8,18 +8,18 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
-use crate::base::ids::{ConnectionId, Nonce, Place, SESSION, SLOTS_MAX};
+use crate::base::ids::{ConnectionId, ConnectionPlace, Nonce, SESSION, SLOTS_MAX};
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
 use crate::base::wheel::{TICK_MS, Tick, tick};
-use crate::codec::engineio::{Data, Packet, Refusal, Version};
+use crate::codec::engineio::{EngineIoPacket, EngineIoRefusal, PacketData, Version};
 use crate::codec::ws;
 use crate::connection::conn::ConnStage;
 use crate::connection::engineio_socket::SessionLink;
 use crate::connection::namespace::Namespaces;
-use crate::connection::outbound::{NOBODY, Segment};
-use crate::connection::peer::{Peer, Recovery};
-use crate::connection::session::{Context, Effect, Effects, Reason, Route, Session};
+use crate::connection::outbound::{NO_CONNECTION, Segment};
+use crate::connection::peer::{Recovery, SocketIoPeer};
+use crate::connection::session::{Effect, Effects, EngineIoSession, Reason, SessionContext, SessionRoute};
 use crate::message::ShardNumber;
 use crate::shard::Shard;
 use crate::shard::arrivals::Arrivals;
@@ -30,7 +30,7 @@ use crate::shard::recovery::Departing;
 /// The sessions of a shard and the peers that they are.
 pub(super) struct Sessions {
     pub(super) list: Slab<Client>,
-    pub(super) peers: Slab<Peer>,
+    pub(super) peers: Slab<SocketIoPeer>,
     /// What the session that is being fed wants done; empty but for its memory.
     effects: Effects,
     /// Sessions that something has happened to in this turn, each once.
@@ -45,13 +45,13 @@ pub(super) struct Sessions {
 
 /// One session and what it does.
 pub(super) struct Client {
-    pub(super) session: Session,
+    pub(super) session: EngineIoSession,
     pub(super) namespaces: Namespaces,
     /// What its first request said of who sends it.
     pub(super) handshake: Option<Box<Handshake>>,
     /// When it is to be looked at; other entries on the wheel are stale. 0: never.
     armed: Tick,
-    /// The connection of a POST that is answered when fewer questions are under way; [`NOBODY`]: none.
+    /// The connection of a POST that is answered when fewer questions are under way; [`NO_CONNECTION`]: none.
     pub(super) held_post: u32,
     /// Questions of its peers under way.
     pub(super) asks: u16,
@@ -123,7 +123,7 @@ impl Sessions {
 impl Shard {
     /// The id of the session that is or will be at `at`.
     fn session_id(&self, at: u32, nonce: Nonce) -> ConnectionId {
-        ConnectionId::new(Place { node: self.options.node, shard: self.number, slot: SESSION | at }, nonce)
+        ConnectionId::new(ConnectionPlace { node: self.options.node, shard: self.number, slot: SESSION | at }, nonce)
     }
 
     /// The session's id as its client knows it.
@@ -166,20 +166,21 @@ impl Shard {
         now: Now,
         version: Version,
         application: Application,
-        open: impl FnOnce(Nonce, &str, &mut Context<'_>) -> Session,
+        open: impl FnOnce(Nonce, &str, &mut SessionContext<'_>) -> EngineIoSession,
     ) -> u32 {
         let nonce = self.rng.nonce();
         let at = self.sessions.list.vacant_key() as u32;
         let sid = self.session_id(at, nonce).text();
         let mut effects = std::mem::take(&mut self.sessions.effects);
         let settings = &self.options.socket_io.sessions;
-        let session = open(nonce, sid.as_str(), &mut Context { mono: now.mono, settings, effects: &mut effects });
+        let session =
+            open(nonce, sid.as_str(), &mut SessionContext { mono: now.mono, settings, effects: &mut effects });
         self.sessions.list.insert(Client {
             session,
             namespaces: Namespaces::new(version, now.mono, self.options.socket_io.connect_ms),
             handshake: None,
             armed: 0,
-            held_post: NOBODY,
+            held_post: NO_CONNECTION,
             asks: 0,
             halted: 0,
             seen: tick(now.mono),
@@ -196,7 +197,7 @@ impl Shard {
         &mut self,
         now: Now,
         at: u32,
-        feed: impl FnOnce(&mut Session, &mut Context<'_>) -> T,
+        feed: impl FnOnce(&mut EngineIoSession, &mut SessionContext<'_>) -> T,
     ) -> Option<T> {
         self.sessions.touch(at);
         self.feed_quietly(now, at, feed)
@@ -206,12 +207,13 @@ impl Shard {
         &mut self,
         now: Now,
         at: u32,
-        feed: impl FnOnce(&mut Session, &mut Context<'_>) -> T,
+        feed: impl FnOnce(&mut EngineIoSession, &mut SessionContext<'_>) -> T,
     ) -> Option<T> {
         let client = self.sessions.list.get_mut(at as usize)?;
         let mut effects = std::mem::take(&mut self.sessions.effects);
         let settings = &self.options.socket_io.sessions;
-        let outcome = feed(&mut client.session, &mut Context { mono: now.mono, settings, effects: &mut effects });
+        let outcome =
+            feed(&mut client.session, &mut SessionContext { mono: now.mono, settings, effects: &mut effects });
         self.carry_out(now, at, effects);
         Some(outcome)
     }
@@ -263,7 +265,7 @@ impl Shard {
             Reason::SlowConsumer => self.stats.slow_consumers += 1,
             _ => {}
         }
-        let held = std::mem::replace(&mut client.held_post, NOBODY);
+        let held = std::mem::replace(&mut client.held_post, NO_CONNECTION);
         let peers: Vec<u32> = client.namespaces.peers().map(|(_, peer)| peer).collect();
         let departing = match reason {
             Reason::ClientClose => Departing::Goodbye,
@@ -284,8 +286,8 @@ impl Shard {
             };
             self.peer_departs(now, peer, departing);
         }
-        if held != NOBODY {
-            let refusal = Refusal::UnknownSession;
+        if held != NO_CONNECTION {
+            let refusal = EngineIoRefusal::UnknownSession;
             self.answer_for_session(now, held, refusal.status(), "application/json", refusal.body().as_bytes());
         }
     }
@@ -308,7 +310,7 @@ impl Shard {
     }
 
     /// A packet came by a connection. Whether it, and what it says, makes sense.
-    pub(super) fn packet(&mut self, now: Now, at: u32, from: u32, packet: Packet<'_>) -> bool {
+    pub(super) fn packet(&mut self, now: Now, at: u32, from: u32, packet: EngineIoPacket<'_>) -> bool {
         if let Some(client) = self.sessions.list.get_mut(at as usize) {
             client.seen = tick(now.mono);
         }
@@ -318,7 +320,7 @@ impl Shard {
         }
     }
 
-    fn message(&mut self, now: Now, at: u32, data: Data<'_>) -> bool {
+    fn message(&mut self, now: Now, at: u32, data: PacketData<'_>) -> bool {
         let Some(client) = self.sessions.list.get(at as usize) else { return true };
         match client.application {
             Application::Echo => {
@@ -345,19 +347,19 @@ impl Shard {
     pub(super) fn deliver(&mut self, at: u32, segment: Segment) {
         let Some(client) = self.sessions.list.get_mut(at as usize) else { return };
         match client.session.route() {
-            Route::Socket(to) => {
+            SessionRoute::Socket(to) => {
                 if let Some(conn) = self.conns.get_mut(to as usize) {
                     self.outbound.push(to, &mut conn.queue, segment);
                 }
             }
-            Route::Buffer => {
+            SessionRoute::Buffer => {
                 let bytes_max = self.options.socket_io.sessions.outbound_bytes;
                 if !client.session.buffer(self.outbound.bytes(segment), segment.droppable, bytes_max) {
                     self.sessions.slow.push(at);
                 }
                 self.sessions.touch(at);
             }
-            Route::Nowhere => {}
+            SessionRoute::Nowhere => {}
         }
     }
 
@@ -370,8 +372,8 @@ impl Shard {
         while let Some(at) = self.sessions.touched.pop() {
             let Some(client) = self.sessions.list.get_mut(at as usize) else { continue };
             client.is_touched = false;
-            if client.held_post != NOBODY && !client.is_busy() {
-                let held = std::mem::replace(&mut client.held_post, NOBODY);
+            if client.held_post != NO_CONNECTION && !client.is_busy() {
+                let held = std::mem::replace(&mut client.held_post, NO_CONNECTION);
                 self.feed_quietly(now, at, |session, context| session.post_read(held, context));
             }
             self.feed_quietly(now, at, |session, context| session.flush(context));

@@ -11,12 +11,12 @@ use crate::codec::ws;
 use crate::connection::credentials::Origins;
 use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::event::{Event, Joined, PeerName};
-use crate::domain::op::{Rules, Scope};
+use crate::domain::op::{RoomRules, Scope};
 
 const NOW: Now = Now { mono: 1000, wall: 1_750_000_000_000 };
 
 fn options() -> Options {
-    let rules = Rules {
+    let rules = RoomRules {
         announce_limit: 500,
         max_participants: 0,
         has_store: false,
@@ -33,7 +33,7 @@ fn options() -> Options {
         shards: 1,
         head: HeadLimits { bytes: 4096, headers: 20 },
         body_bytes: 4096,
-        websocket: ws::Limits::default(),
+        websocket: ws::FrameLimits::default(),
         content_bytes: 4096,
         outbound_bytes: 1 << 20,
         rooms_per_connection: 0,
@@ -105,7 +105,7 @@ impl Desk {
 
     /// One whose users are told of each other, everybody or in the rooms they share.
     fn telling(scope: Scope) -> Self {
-        let rules = Rules { presence_scope: scope, ..(*options().rules).clone() };
+        let rules = RoomRules { presence_scope: scope, ..(*options().rules).clone() };
         Self::with(Options { rules: Arc::new(rules), ..options() })
     }
 
@@ -314,7 +314,7 @@ fn a_newcomer_hears_nothing_of_what_was_before() {
 
 #[test]
 fn a_room_too_large_for_announcements_is_not_told_of_presence() {
-    let rules = Rules { presence_scope: Scope::Rooms, announce_limit: 2, ..(*options().rules).clone() };
+    let rules = RoomRules { presence_scope: Scope::Rooms, announce_limit: 2, ..(*options().rules).clone() };
     let mut desk = Desk::with(Options { rules: Arc::new(rules), ..options() });
     let members = [desk.member(), desk.member(), desk.member()];
     desk.tick();

@@ -8,8 +8,7 @@ use crate::base::wheel::{TICK_MS, tick};
 use crate::codec::ws;
 use crate::connection::conn::{CloseState, ConnStage};
 use crate::connection::outbound::Segment;
-use crate::connection::websocket::Beat;
-use crate::owner::OwnerContract;
+use crate::connection::websocket::HeartbeatAction;
 use crate::shard::Shard;
 
 /// A ping without a payload, as a server sends it.
@@ -84,14 +83,14 @@ impl Shard {
             return self.disconnect(now, slot, "token-expired", 4401);
         }
         match socket.beat(now.mono, conn.seen, self.options.heartbeat) {
-            Beat::Wait => {}
-            Beat::Ping => {
+            HeartbeatAction::Wait => {}
+            HeartbeatAction::Ping => {
                 let segment = *pings.get_or_insert_with(|| self.outbound.encode(|out| out.extend_from_slice(&PING)));
                 let is_current = segment.len() == PING.len() && self.outbound.len() >= segment.end as usize;
                 debug_assert!(is_current && ws::CONTROL_BYTES_MAX >= PING.len());
                 self.outbound.push(slot, &mut conn.queue, segment);
             }
-            Beat::Gone => {
+            HeartbeatAction::Gone => {
                 self.stats.timed_out += 1;
                 self.disconnect(now, slot, "heartbeat-timeout", 4408);
             }

@@ -7,10 +7,11 @@ use crate::base::ids::PEER;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::connection::conn::HandshakeState;
+use crate::domain::client_query::IncidentKind;
 use crate::domain::monitoring::{
-    Census, Figures, Health, Load, Reach, Stats, Totals, Visitor, Vitals, Watch, assess, shortened,
+    BackendState, ConnectionMonitor, Figures, HealthReport, Load, ShardFigures, Stats, Totals, Visitor, Vitals, assess,
+    shortened,
 };
-use crate::domain::question::Happening;
 use crate::domain::reject::{Code, Reject};
 use crate::message::storage::StorageState;
 use crate::message::{ShardMessage, ShardNumber, ShardReport, redis};
@@ -22,8 +23,8 @@ const TELL_EVERY_MS: u64 = 1_000;
 
 /// See the module.
 pub(super) struct Watching {
-    pub(super) watch: Watch,
-    census: Census,
+    pub(super) watch: ConnectionMonitor,
+    census: ShardFigures,
     /// What each shard told last.
     pulses: Vec<ShardReport>,
     /// When the others are told, in monotonic milliseconds; 0 while nothing moves.
@@ -36,7 +37,7 @@ pub(super) struct Watching {
 
 impl Watching {
     pub(super) fn new(shards: usize, seed: u64, now: Now) -> Self {
-        let (watch, census) = (Watch::new(seed), Census::new(shards, now));
+        let (watch, census) = (ConnectionMonitor::new(seed), ShardFigures::new(shards, now));
         Self { watch, census, pulses: vec![ShardReport::default(); shards], due: 0, queue: 0, redis: None }
     }
 
@@ -112,7 +113,7 @@ impl Shard {
     }
 
     /// Whether anything is near its limit or out of reach.
-    pub(super) fn assess(&mut self, now: Now) -> Health {
+    pub(super) fn assess(&mut self, now: Now) -> HealthReport {
         let vitals = self.vitals(now);
         assess(&vitals)
     }
@@ -131,9 +132,9 @@ impl Shard {
         let connections = pulses.iter().map(|pulse| pulse.stats.connections as u64).sum();
         let lag_ms = pulses.iter().map(|pulse| pulse.storage_lag_ms).max().unwrap_or_default();
         let store = match self.authority.store_state() {
-            _ if !self.options.rules.has_store || self.placement.is_cluster() => Reach::Unused,
-            StorageState::Good => Reach::Reached,
-            state => Reach::Lost(state.as_str().into()),
+            _ if !self.options.rules.has_store || self.placement.is_cluster() => BackendState::Unused,
+            StorageState::Good => BackendState::Reached,
+            state => BackendState::Lost(state.as_str().into()),
         };
         Vitals {
             connections: Load { used: connections, limit: self.options.connections as u64 },
@@ -144,10 +145,10 @@ impl Shard {
             storage_lag_ms: Load { used: lag_ms, limit: limits::STORE_LATE_MS },
             store,
             redis: match self.lost_redis() {
-                _ if !self.placement.is_cluster() => Reach::Unused,
-                None => Reach::Reached,
-                Some(redis::RedisState::Full) => Reach::Lost("it takes no writes".into()),
-                Some(_) => Reach::Lost("it does not answer".into()),
+                _ if !self.placement.is_cluster() => BackendState::Unused,
+                None => BackendState::Reached,
+                Some(redis::RedisState::Full) => BackendState::Lost("it takes no writes".into()),
+                Some(_) => BackendState::Lost("it does not answer".into()),
             },
         }
     }
@@ -209,9 +210,9 @@ impl Shard {
 
     fn turn_away(&mut self, now: Now, visitor: Visitor, reject: &Reject) {
         let kind = match reject.code {
-            Code::Unauthenticated | Code::TokenExpired => Happening::AuthFailure,
-            Code::RateLimited => Happening::RateLimit,
-            _ => Happening::Error,
+            Code::Unauthenticated | Code::TokenExpired => IncidentKind::AuthFailure,
+            Code::RateLimited => IncidentKind::RateLimit,
+            _ => IncidentKind::Error,
         };
         self.watching.watch.turned_away(now, visitor, kind, reject.text.as_ref().into());
         self.watching.stir(now);
@@ -222,7 +223,7 @@ impl Shard {
         if reject.code == Code::RateLimited
             && let Some(visitor) = self.visitor(key)
         {
-            self.watching.watch.incident(now, visitor, Happening::RateLimit, reject.text.as_ref().into());
+            self.watching.watch.incident(now, visitor, IncidentKind::RateLimit, reject.text.as_ref().into());
             self.watching.stir(now);
         }
     }

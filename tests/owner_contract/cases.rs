@@ -1,12 +1,12 @@
 //! What an authority owes its callers, one case at a time, on each of them: a process alone, one node, and three.
 
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
-use switchboard::domain::command::{MediaState, Receipt};
-use switchboard::domain::event::{Content, Departure, Event, PeerName};
-use switchboard::domain::history::Wanted;
+use switchboard::domain::command::{MediaState, ReceiptKind};
+use switchboard::domain::event::{Content, Event, LeaveCause, PeerName};
+use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, Reply, RoomOp, SendMessage};
 use switchboard::domain::recovery::Returning;
 use switchboard::domain::reject::{Code, Reject};
@@ -53,7 +53,7 @@ impl World {
     /// A connection, by its number; one after the other on the nodes.
     fn connection(&self, number: usize) -> ConnectionId {
         let node = number % self.nodes;
-        let place = Place { node: node as u16 + 1, shard: node as u8, slot: number as u32 };
+        let place = ConnectionPlace { node: node as u16 + 1, shard: node as u8, slot: number as u32 };
         ConnectionId::new(place, [number as u8 + 1; 12])
     }
 
@@ -105,7 +105,7 @@ impl World {
 
     fn history(&mut self, number: usize, after: Option<u64>, limit: usize) -> (Vec<u64>, bool) {
         let connection = self.connection(number);
-        match self.act(number, RoomOp::History { connection, wanted: Wanted { after, limit } }) {
+        match self.act(number, RoomOp::ReadHistory { connection, wanted: HistoryRange { after, limit } }) {
             Ok(Reply::History(history)) => {
                 (history.messages.iter().filter_map(|message| message.seq).collect(), history.complete)
             }
@@ -176,9 +176,9 @@ fn only_members_do_anything_in_a_room() {
         world.join(0, "ann", None, true).expect("they join");
         assert_eq!(code(world.send(1, "x", None)), Code::NotInRoom);
         let connection = world.connection(1);
-        assert_eq!(code(world.act(1, RoomOp::Typing { connection, is_typing: true })), Code::NotInRoom);
-        let wanted = Wanted { after: None, limit: 1 };
-        assert_eq!(code(world.act(1, RoomOp::History { connection, wanted })), Code::NotInRoom);
+        assert_eq!(code(world.act(1, RoomOp::SetTyping { connection, is_typing: true })), Code::NotInRoom);
+        let wanted = HistoryRange { after: None, limit: 1 };
+        assert_eq!(code(world.act(1, RoomOp::ReadHistory { connection, wanted })), Code::NotInRoom);
         assert_eq!(code(world.act(1, RoomOp::Leave { connection, by: user("bob"), peer: None })), Code::NotInRoom);
     });
 }
@@ -193,7 +193,7 @@ fn a_peer_id_is_its_users_alone_and_passes_from_connection_to_connection() {
         let former = world.connection(0);
         let is_told = |(_, mail): &Outgoing| match mail {
             ShardMessage::Deliver { to, event: Event::Left { cause, .. } } => {
-                *to == former && *cause == Departure::Replaced
+                *to == former && *cause == LeaveCause::Replaced
             }
             _ => false,
         };
@@ -208,15 +208,15 @@ fn who_is_lost_comes_back_without_a_word_or_leaves_after_a_while() {
         world.join(0, "ann", None, true).expect("they join");
         let Ok(Reply::Joined(joined)) = world.join(1, "bob", None, true) else { panic!("they join") };
         let lost = world.connection(1);
-        world.act(1, RoomOp::Lose { connection: lost }).expect("it is lost");
+        world.act(1, RoomOp::StartGrace { connection: lost }).expect("it is lost");
         assert_eq!(world.sent(0, "missed"), 1);
         let by = user("bob");
         let (connection, media) = (world.connection(2), MediaState::default());
         let join = JoinRoom { connection, by, peer: None, display_name: None, media, create: false };
         let back = Returning { former: lost, join, epoch: joined.epoch, seq: joined.seq };
-        let Ok(Reply::Returned(returned)) = world.act(2, RoomOp::Return(Box::new(back))) else { panic!("it is back") };
+        let Ok(Reply::Returned(returned)) = world.act(2, RoomOp::Rejoin(Box::new(back))) else { panic!("it is back") };
         assert!(returned.recovered && returned.messages.len() == 1 && world.said.is_empty());
-        world.act(2, RoomOp::Lose { connection }).expect("it is lost");
+        world.act(2, RoomOp::StartGrace { connection }).expect("it is lost");
         world.now = world.now.plus(10_000);
         let told = world.keeper.tick(world.now);
         let departures = told.iter().filter(|(_, mail)| matches!(mail, ShardMessage::Publish { .. })).count();
@@ -253,19 +253,19 @@ fn receipts_are_kept_and_shown() {
         world.join(0, "ann", None, true).expect("they join");
         world.join(1, "bob", None, true).expect("they join");
         let Ok(Reply::Sent(sent)) = world.send(0, "hello", None) else { panic!("it is sent") };
-        for kind in [Receipt::Delivered, Receipt::Read] {
+        for kind in [ReceiptKind::Delivered, ReceiptKind::Read] {
             let connection = world.connection(1);
-            world.act(1, RoomOp::Receipt { connection, message: sent.id, kind }).expect("it is noted");
+            world.act(1, RoomOp::MarkMessage { connection, message: sent.id, kind }).expect("it is noted");
         }
         let connection = world.connection(0);
-        let Ok(Reply::Marks(marks)) = world.act(0, RoomOp::Marks { connection, message: sent.id }) else {
+        let Ok(Reply::Marks(marks)) = world.act(0, RoomOp::ReadReceipts { connection, message: sent.id }) else {
             panic!("it is known")
         };
         let users = |list: &[(Name, u64)]| list.iter().map(|(user, _)| user.to_string()).collect::<Vec<_>>();
         assert_eq!((users(&marks.delivered), users(&marks.read)), (vec!["bob".to_owned()], vec!["bob".to_owned()]));
         let (connection, message) = (world.connection(1), uuid::Uuid::nil());
-        let kind = Receipt::Read;
-        assert_eq!(code(world.act(1, RoomOp::Receipt { connection, message, kind })), Code::MessageNotFound);
+        let kind = ReceiptKind::Read;
+        assert_eq!(code(world.act(1, RoomOp::MarkMessage { connection, message, kind })), Code::MessageNotFound);
     });
 }
 
@@ -278,7 +278,7 @@ fn which_room_a_message_is_of_is_known_though_nobody_remembers_it() {
         let mut room_of = |message| {
             let rooms = [name("another"), name("room")].into();
             world.keeper.restart(&rules());
-            world.ask(0, Op::RoomOf { message, connection, rooms })
+            world.ask(0, Op::FindMessageRoom { message, connection, rooms })
         };
         assert!(matches!(room_of(sent.id), Ok(Reply::RoomOf(room)) if room == name("room")));
         assert_eq!(code(room_of(uuid::Uuid::nil())), Code::MessageNotFound);

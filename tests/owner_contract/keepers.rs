@@ -8,14 +8,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
-use switchboard::domain::op::{Op, Rules, Scope};
+use switchboard::domain::op::{Op, RoomRules, Scope};
 use switchboard::message::redis::RedisState;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
 use switchboard::message::{Outgoing, Placement, Requester, ShardMessage};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::embedded::EmbeddedOwner;
 use switchboard::owner::redis::RedisSettings;
-use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
+use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
 
 use crate::support::redis::{Node, RedisServer};
 
@@ -26,8 +25,8 @@ pub(crate) const SHARDS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What rooms and users go by in these tests.
-pub(crate) fn rules() -> Rules {
-    Rules {
+pub(crate) fn rules() -> RoomRules {
+    RoomRules {
         announce_limit: 5,
         max_participants: 0,
         has_store: true,
@@ -47,7 +46,7 @@ pub(crate) trait Keeper {
     fn ask(&mut self, now: Now, node: usize, from: Requester, op: Op) -> Vec<Outgoing>;
 
     /// Has its processes start anew, where what is kept outlives them.
-    fn restart(&mut self, _rules: &Rules) {}
+    fn restart(&mut self, _rules: &RoomRules) {}
 
     /// Does what has become due, each thing at its time.
     fn tick(&mut self, now: Now) -> Vec<Outgoing> {
@@ -76,11 +75,11 @@ pub(crate) struct OneProcess {
 }
 
 impl OneProcess {
-    pub(crate) fn new(rules: Rules, now: Now, seed: u64) -> Self {
+    pub(crate) fn new(rules: RoomRules, now: Now, seed: u64) -> Self {
         let wall = Arc::new(AtomicU64::new(now.wall));
         let clock = wall.clone();
-        let opened = open(Options {
-            place: Place::Memory,
+        let opened = open(StorageOptions {
+            location: StorageLocation::Memory,
             durability: Durability::Process,
             keep_messages: 0,
             keep_ms: rules.keep_ms,
@@ -97,14 +96,14 @@ impl OneProcess {
 
     /// Has everything kept and asked that is to be, and what comes of it told.
     fn settle(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        let store = self.storage.store();
+        let store = self.storage.handle();
         loop {
             let mut awaited = 0;
             for order in self.authority.orders(now).collect::<Vec<_>>() {
                 awaited += 1;
                 match order {
                     StorageCommand::Commit(batch) => store.submit(batch),
-                    StorageCommand::Query { from, query } => store.ask(from, query),
+                    StorageCommand::Query { from, query } => store.query(from, query),
                 }
             }
             if awaited == 0 {
@@ -146,7 +145,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(rules: &Rules, nodes: usize, seed: u64) -> Self {
+    pub(crate) fn new(rules: &RoomRules, nodes: usize, seed: u64) -> Self {
         let server = RedisServer::start();
         let nodes = (0..nodes).map(|number| node(rules, number, seed, &server)).collect();
         Self { nodes, server }
@@ -158,7 +157,7 @@ impl Cluster {
     }
 
     /// Forgets everything, for another run.
-    pub(crate) fn clear(&mut self, rules: &Rules, seed: u64) {
+    pub(crate) fn clear(&mut self, rules: &RoomRules, seed: u64) {
         let count = self.nodes.len();
         self.nodes.clear();
         self.server.command(&["FLUSHALL"]);
@@ -166,7 +165,7 @@ impl Cluster {
     }
 }
 
-fn node(rules: &Rules, number: usize, seed: u64, server: &RedisServer) -> Node {
+fn node(rules: &RoomRules, number: usize, seed: u64, server: &RedisServer) -> Node {
     let (number, prefix) = (number as u16 + 1, "test".into());
     let settings = RedisSettings {
         node: number,
@@ -190,7 +189,7 @@ impl Keeper for Cluster {
         out
     }
 
-    fn restart(&mut self, rules: &Rules) {
+    fn restart(&mut self, rules: &RoomRules) {
         let count = self.nodes.len();
         self.nodes.clear();
         self.nodes = (0..count).map(|number| node(rules, number, 1_000, &self.server)).collect();

@@ -1,13 +1,13 @@
 //! Rooms: the same acts, chosen at random, on both authorities.
 
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, PEER, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace, PEER};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
-use switchboard::domain::command::{MediaState, Receipt, Signal};
+use switchboard::domain::command::{MediaState, ReceiptKind, Signal};
 use switchboard::domain::event::Content;
-use switchboard::domain::history::Wanted;
+use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, RelaySignal, Reply, RoomOp, SendMessage, UsersPage};
 use switchboard::domain::recovery::Returning;
 use switchboard::message::{Requester, ShardMessage};
@@ -36,7 +36,11 @@ fn connection(number: usize, nodes: usize) -> (ConnectionId, usize, usize) {
     let slot = if number.is_multiple_of(2) { number as u32 } else { PEER | number as u32 };
     // Nodes' shards are told apart, so that what they are told can be compared with one process's.
     let shard = (if nodes > 1 { node } else { number % SHARDS }) as u8;
-    (ConnectionId::new(Place { node: node as u16 + 1, shard, slot }, [number as u8 + 1; 12]), node, number % 4)
+    (
+        ConnectionId::new(ConnectionPlace { node: node as u16 + 1, shard, slot }, [number as u8 + 1; 12]),
+        node,
+        number % 4,
+    )
 }
 
 /// What has happened so far, as far as acts refer to it: each side has its own ids and epochs.
@@ -114,51 +118,51 @@ impl Chooser<'_> {
                 let peer = self.coin().then(|| self.peer_name(nodes));
                 RoomOp::Leave { connection, by, peer }
             }
-            16 => RoomOp::Vanish { connection },
+            16 => RoomOp::RemoveMember { connection },
             17 | 18 => {
                 let former = self::connection((number + 4 * (1 + self.pick(2))) % 12, nodes).0;
                 let known = self.names.epochs.iter().find(|(name, _)| **name == **room);
                 let epoch: Name = known.map_or("none", |(_, epoch)| epoch.as_str()).into();
                 let seq = self.pick(20) as u64;
                 let join = JoinRoom { create: false, ..self.join(connection, by) };
-                RoomOp::Return(Box::new(Returning { former, join, epoch, seq }))
+                RoomOp::Rejoin(Box::new(Returning { former, join, epoch, seq }))
             }
             19 | 20 => {
                 let from = (self.pick(4) == 0).then(|| self.peer_name(nodes));
                 let to = self.peer_name(nodes);
                 let signal = [Signal::Offer, Signal::Answer, Signal::Candidate][self.pick(3)];
                 let body = r#"{"sdp":"v=0\r\n\"x\""}"#.into();
-                RoomOp::Signal(Box::new(RelaySignal { connection, from, to, signal, body }))
+                RoomOp::RelaySignal(Box::new(RelaySignal { connection, from, to, signal, body }))
             }
             21 | 22 => {
                 let peer = (self.pick(4) == 0).then(|| self.peer_name(nodes));
                 let media = MediaState { audio: self.coin(), video: self.coin(), screen: false };
-                RoomOp::Media { connection, peer, media }
+                RoomOp::SetMedia { connection, peer, media }
             }
-            23 | 24 => RoomOp::Typing { connection, is_typing: self.coin() },
-            25 => RoomOp::Typists { connection },
+            23 | 24 => RoomOp::SetTyping { connection, is_typing: self.coin() },
+            25 => RoomOp::ListTypists { connection },
             26 | 27 => {
-                let kind = if self.coin() { Receipt::Read } else { Receipt::Delivered };
-                RoomOp::Receipt { connection, message: self.message(), kind }
+                let kind = if self.coin() { ReceiptKind::Read } else { ReceiptKind::Delivered };
+                RoomOp::MarkMessage { connection, message: self.message(), kind }
             }
             28 | 29 => {
                 let after = self.coin().then(|| self.pick(20) as u64);
-                RoomOp::History { connection, wanted: Wanted { after, limit: 1 + self.pick(9) } }
+                RoomOp::ReadHistory { connection, wanted: HistoryRange { after, limit: 1 + self.pick(9) } }
             }
-            30 => RoomOp::Sync { connection, after: self.message(), limit: 1 + self.pick(9) },
-            31 => RoomOp::Marks { connection, message: self.message() },
-            32 => RoomOp::Admit { by, connections: vec![connection] },
-            33 => RoomOp::Withdraw { by, connection: self.coin().then_some(connection) },
+            30 => RoomOp::ReadSince { connection, after: self.message(), limit: 1 + self.pick(9) },
+            31 => RoomOp::ReadReceipts { connection, message: self.message() },
+            32 => RoomOp::AddParticipant { by, connections: vec![connection] },
+            33 => RoomOp::RemoveParticipant { by, connection: self.coin().then_some(connection) },
             34 => RoomOp::Describe { by },
             35 => {
                 let after = self.coin().then(|| "bob".into());
-                RoomOp::Roster { by, page: UsersPage { after, limit: 1 + self.pick(3) } }
+                RoomOp::ListUsers { by, page: UsersPage { after, limit: 1 + self.pick(3) } }
             }
             36 => {
                 if self.pick(4) == 0 {
                     RoomOp::Close { by }
                 } else {
-                    RoomOp::Lose { connection }
+                    RoomOp::StartGrace { connection }
                 }
             }
             _ => {
@@ -224,7 +228,7 @@ fn play(seed: u64, nodes: usize, cluster: &mut Cluster) {
             ticked.sort_by_key(|line| line.contains("a{b}%c d"));
             let ticked = ticked.join("\n");
             // Who is withdrawn first is not said, and of the last ones it may depend on that whether they are announced.
-            let is_unordered = matches!(op, RoomOp::Withdraw { connection: None, .. });
+            let is_unordered = matches!(op, RoomOp::RemoveParticipant { connection: None, .. });
             let mut told = side.names.tell(keeper.ask(now, node, from, Op::Room(room.clone(), op)));
             if is_unordered {
                 let mut lines: Vec<&str> = told.lines().filter(|line| !line.contains(" publishes ")).collect();

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use switchboard::dialect::socketio::Dialect;
 use switchboard::domain::access::Identity;
 use switchboard::domain::command::MediaState;
-use switchboard::domain::event::{Event, Joined, Peer, PeerName};
+use switchboard::domain::event::{Event, Joined, PeerName, PeerView};
 use switchboard::domain::op::Reply;
 use switchboard::message::{Outgoing, ShardMessage};
 
@@ -135,10 +135,10 @@ impl Names {
 }
 
 /// Puts peers into an order; of so many that not all are listed it only counts how many are.
-fn sort_peers(peers: &mut [Peer], of: usize) {
+fn sort_peers(peers: &mut [PeerView], of: usize) {
     peers.sort_by_key(|peer| peer.name.with(str::to_owned));
     if peers.len() < of {
-        let any = Peer {
+        let any = PeerView {
             name: PeerName::Chosen("any".into()),
             display_name: None,
             identity: Identity::guest("any"),

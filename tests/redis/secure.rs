@@ -12,9 +12,9 @@ use crate::support::redis::{RedisServer, free_port};
 use crate::support::server::{Server, command, token};
 
 /// An authority, with a certificate that it has signed for this machine, as files.
-struct CertificateFiles(Directory);
+struct CertificateAuthority(Directory);
 
-impl CertificateFiles {
+impl CertificateAuthority {
     fn new() -> Self {
         let key = || KeyPair::generate().expect("a key");
         let mut own = CertificateParams::default();
@@ -73,7 +73,7 @@ fn refusal(settings: &[&str]) -> String {
 
 #[test]
 fn redis_is_reached_by_tls() {
-    let authority = CertificateFiles::new();
+    let authority = CertificateAuthority::new();
     let ca_file = format!("redis.ca_file={}", authority.file("ca.pem"));
     let (_single, port) = authority.start(&[]);
     meet(&format!("rediss://127.0.0.1:{port}"), &[&ca_file]);
@@ -94,7 +94,7 @@ fn redis_is_reached_by_tls() {
 
 #[test]
 fn who_is_not_to_be_trusted_is_not() {
-    let [authority, other] = [CertificateFiles::new(), CertificateFiles::new()];
+    let [authority, other] = [CertificateAuthority::new(), CertificateAuthority::new()];
     let (_redis, port) = authority.start(&[]);
     let url = format!("redis.url=rediss://127.0.0.1:{port}");
     let said = refusal(&[&url, &format!("redis.ca_file={}", other.file("ca.pem"))]);

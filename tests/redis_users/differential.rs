@@ -12,16 +12,15 @@ use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::command::{MediaState, Status};
 use switchboard::domain::event::Direct;
-use switchboard::domain::op::{Op, Reply, Rules, Scope, UserOp};
-use switchboard::domain::presence::Parting;
+use switchboard::domain::op::{Op, Reply, RoomRules, Scope, UserOp};
+use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::record::{Position, Session, TokenHash};
 use switchboard::domain::recovery::SessionOp;
 use switchboard::domain::reject::Reject;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
 use switchboard::message::{Placement, Requester, ShardMessage};
-use switchboard::owner::OwnerContract;
 use switchboard::owner::embedded::EmbeddedOwner;
-use switchboard::runtime::storage::{Durability, OnDamage, Options, Place, Storage, open};
+use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
 use uuid::Uuid;
 
 use crate::support::client::PATIENCE;
@@ -58,11 +57,11 @@ struct OneProcess {
 }
 
 impl OneProcess {
-    fn new(rules: Rules, now: Now) -> Self {
+    fn new(rules: RoomRules, now: Now) -> Self {
         let wall = Arc::new(AtomicU64::new(now.wall));
         let clock = wall.clone();
-        let opened = open(Options {
-            place: Place::Memory,
+        let opened = open(StorageOptions {
+            location: StorageLocation::Memory,
             durability: Durability::Process,
             keep_messages: 0,
             keep_ms: rules.keep_ms,
@@ -82,14 +81,14 @@ impl OneProcess {
         self.wall.store(now.wall, Ordering::SeqCst);
         let mut out = Vec::new();
         act(&mut self.authority, &mut out);
-        let store = self.storage.store();
+        let store = self.storage.handle();
         loop {
             let mut awaited = 0;
             for order in self.authority.orders(now).collect::<Vec<_>>() {
                 awaited += 1;
                 match order {
                     StorageCommand::Commit(batch) => store.submit(batch),
-                    StorageCommand::Query { from, query } => store.ask(from, query),
+                    StorageCommand::Query { from, query } => store.query(from, query),
                 }
             }
             if awaited == 0 {
@@ -190,7 +189,7 @@ impl Both {
                 return (node, user, [op(), op()]);
             }
             self.attached.remove(&connection);
-            let parting = self.pick(&[Parting::Lost, Parting::Lost, Parting::Goodbye]);
+            let parting = self.pick(&[DisconnectKind::Lost, DisconnectKind::Lost, DisconnectKind::Clean]);
             let rooms = self.rooms();
             let op = || UserOp::Detach { connection: connection_id, parting, rooms: rooms.clone() };
             return (node, user, [op(), op()]);
@@ -218,17 +217,17 @@ impl Both {
                 let direct = Direct { id, sender: by.clone(), content: content(&number.to_string()), at: number };
                 UserOp::Push { direct: Arc::new(direct) }
             }
-            3 => UserOp::Connections,
-            4 | 5 => UserOp::Look { by: by.clone() },
-            6 => UserOp::Register {
+            3 => UserOp::ListConnections,
+            4 | 5 => UserOp::Describe { by: by.clone() },
+            6 => UserOp::RegisterSocket {
                 socket: socket.clone(),
                 device: (!number.is_multiple_of(3)).then(|| format!("[{number}]").into()),
             },
-            7 => UserOp::Withdraw { socket: socket.clone() },
-            8 => UserOp::SpendRest,
+            7 => UserOp::UnregisterSocket { socket: socket.clone() },
+            8 => UserOp::SpendRestQuota,
             _ => match own {
-                Some(connection) => UserOp::Introduce { connection, room: room.clone() },
-                None => UserOp::Connections,
+                Some(connection) => UserOp::AnnounceIn { connection, room: room.clone() },
+                None => UserOp::ListConnections,
             },
         };
         [op(), op()]
@@ -267,9 +266,9 @@ impl Both {
             self.sessions[at].1.get_or_insert(self.many.now.wall);
         }
         let op = || match kind {
-            0 | 1 => SessionOp::Keep(Box::new(session.clone())),
+            0 | 1 => SessionOp::Save(Box::new(session.clone())),
             2 | 3 => SessionOp::Take { token },
-            _ => SessionOp::Drop { token },
+            _ => SessionOp::Delete { token },
         };
         let op = || Op::Session(id(0, connection), op());
         (self.below(NODES as u64) as usize, op(), op())
@@ -347,7 +346,7 @@ impl Both {
 fn play(scope: Scope, grace_ms: u64, sequences: u64) {
     let server = Arc::new(RedisServer::start());
     for seed in 0..sequences {
-        let rules = Rules { presence_scope: scope, presence_grace_ms: grace_ms, ..rules() };
+        let rules = RoomRules { presence_scope: scope, presence_grace_ms: grace_ms, ..rules() };
         let mut many = World::beside(server.clone(), NODES, rules.clone(), &format!("run-{seed}"));
         for node in 0..NODES {
             // Somebody on each node hears what rooms are told.

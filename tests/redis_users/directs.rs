@@ -1,8 +1,8 @@
 //! Messages to users, on their way to whichever connection is there.
 
 use switchboard::base::ids::ConnectionId;
-use switchboard::domain::op::{Reply, Rules};
-use switchboard::domain::presence::Parting;
+use switchboard::domain::op::{Reply, RoomRules};
+use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::reject::Code;
 
 use crate::world::{Heard, World, id, rules};
@@ -34,7 +34,7 @@ fn a_message_waits_for_whoever_was_ever_here() {
     let mut world = World::new(3, rules());
     assert_eq!(world.send(0, "ann", "x").expect_err("nobody knows them").code, Code::UserNotFound);
     world.attach(0, "ann", 1).expect("they come");
-    world.detach(0, "ann", 1, Parting::Goodbye).expect("they go");
+    world.detach(0, "ann", 1, DisconnectKind::Clean).expect("they go");
     for number in 0..3 {
         sent(&mut world, number, "ann", &number.to_string());
     }
@@ -56,22 +56,22 @@ fn a_message_goes_to_all_connections_until_one_of_them_has_it() {
     world.attach(1, "ann", 3).expect("they come");
     assert_eq!(handed(&mut world), [text(1, 3, "a")], "none has said that it has it");
     for (node, number) in [(0, 1), (1, 2), (1, 3)] {
-        world.detach(node, "ann", number, Parting::Lost).expect("they go");
+        world.detach(node, "ann", number, DisconnectKind::Lost).expect("they go");
     }
     world.handed.clear();
     world.attach(0, "ann", 4).expect("they come");
     assert_eq!(handed(&mut world), [text(0, 4, "a")], "it was lost with them");
     world.confirm();
-    world.detach(0, "ann", 4, Parting::Lost).expect("they go");
+    world.detach(0, "ann", 4, DisconnectKind::Lost).expect("they go");
     world.attach(1, "ann", 5).expect("they come");
     assert_eq!(handed(&mut world), []);
 }
 
 #[test]
 fn what_waits_longer_or_is_more_than_is_kept_is_forgotten() {
-    let mut world = World::new(1, Rules { keep_ms: 1_000_000, ..rules() });
+    let mut world = World::new(1, RoomRules { keep_ms: 1_000_000, ..rules() });
     world.attach(0, "ann", 1).expect("they come");
-    world.detach(0, "ann", 1, Parting::Goodbye).expect("they go");
+    world.detach(0, "ann", 1, DisconnectKind::Clean).expect("they go");
     sent(&mut world, 0, "ann", "old");
     world.pass(600_000);
     sent(&mut world, 0, "ann", "new");
@@ -84,7 +84,7 @@ fn what_waits_longer_or_is_more_than_is_kept_is_forgotten() {
 fn thousands_that_wait_come_one_after_another() {
     let mut world = World::new(2, rules());
     world.attach(0, "ann", 1).expect("they come");
-    world.detach(0, "ann", 1, Parting::Goodbye).expect("they go");
+    world.detach(0, "ann", 1, DisconnectKind::Clean).expect("they go");
     for number in 0..1_201 {
         sent(&mut world, 0, "ann", &number.to_string());
     }

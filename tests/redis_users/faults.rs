@@ -1,8 +1,8 @@
 //! What becomes of users when nodes die, Redis is away, or what was said is lost.
 
 use switchboard::domain::command::Status;
-use switchboard::domain::op::{Op, Reply, Rules, Scope, UserOp};
-use switchboard::domain::presence::Parting;
+use switchboard::domain::op::{Op, Reply, RoomRules, Scope, UserOp};
+use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::reject::Code;
 use switchboard::message::Requester;
 use switchboard::message::redis::{RedisEvent, RedisState};
@@ -37,7 +37,7 @@ fn set_state(world: &mut World, at: usize, state: RedisState) {
 }
 
 fn connections(world: &mut World, at: usize, user: &str) -> usize {
-    match world.user(at, user, UserOp::Connections) {
+    match world.user(at, user, UserOp::ListConnections) {
         Ok(Reply::Connections(connections)) => connections.len(),
         other => panic!("{other:?}"),
     }
@@ -50,9 +50,9 @@ fn the_users_of_a_dead_node_go_offline_once() {
     world.attach(2, "bob", 2).expect("they come");
     world.attach(1, "bob", 3).expect("they come");
     world.attach(2, "cid", 4).expect("they come");
-    world.detach(2, "cid", 4, Parting::Lost).expect("they go");
+    world.detach(2, "cid", 4, DisconnectKind::Lost).expect("they go");
     world.attach(2, "dan", 5).expect("they come");
-    world.detach(2, "dan", 5, Parting::Lost).expect("they go");
+    world.detach(2, "dan", 5, DisconnectKind::Lost).expect("they go");
     world.attach(0, "dan", 6).expect("they are back");
     world.take_heard();
     let at = world.now.wall;
@@ -69,7 +69,7 @@ fn the_users_of_a_dead_node_go_offline_once() {
 
 #[test]
 fn rooms_hear_of_the_users_of_a_dead_node_too() {
-    let mut world = World::new(2, Rules { presence_scope: Scope::Rooms, ..rules() });
+    let mut world = World::new(2, RoomRules { presence_scope: Scope::Rooms, ..rules() });
     world.attach(0, "ann", 1).expect("they come");
     world.attach(1, "bob", 2).expect("they come");
     world.join(0, "ann", 1, "r");
@@ -109,10 +109,10 @@ fn when_redis_was_emptied_it_learns_everything_anew() {
         assert_eq!(connections(&mut world, 1, &format!("user {number}")), 1 + usize::from(number == 0));
     }
     world.take_heard();
-    world.detach(0, "user 0", 0, Parting::Lost).expect("they go");
+    world.detach(0, "user 0", 0, DisconnectKind::Lost).expect("they go");
     world.pass(GRACE_MS);
     assert_eq!(world.take_heard().concat(), []);
-    world.detach(1, "user 0", 9, Parting::Lost).expect("they go");
+    world.detach(1, "user 0", 9, DisconnectKind::Lost).expect("they go");
     world.pass(GRACE_MS);
     assert_eq!(world.take_heard().concat().len(), 2);
 }
@@ -126,7 +126,7 @@ fn connections_that_end_while_redis_is_away_end_for_redis_later() {
     world.take_heard();
     set_state(&mut world, 0, RedisState::Away);
     for (user, number) in [("ann", 1), ("bob", 2)] {
-        let refused = world.detach(0, user, number, Parting::Lost).expect_err("Redis is away");
+        let refused = world.detach(0, user, number, DisconnectKind::Lost).expect_err("Redis is away");
         assert_eq!(refused.code, Code::StorageUnavailable);
     }
     assert_eq!(world.attach(0, "cid", 4).expect_err("Redis is away").code, Code::StorageUnavailable);
@@ -144,14 +144,14 @@ fn connections_that_end_while_redis_is_away_end_for_redis_later() {
 fn a_user_whose_grace_ends_while_redis_is_away_goes_offline_later() {
     let mut world = World::new(2, rules());
     world.attach(0, "ann", 1).expect("they come");
-    world.detach(0, "ann", 1, Parting::Lost).expect("they go");
+    world.detach(0, "ann", 1, DisconnectKind::Lost).expect("they go");
     set_state(&mut world, 0, RedisState::Away);
     world.pass(10 * GRACE_MS);
     world.take_heard();
     set_state(&mut world, 0, RedisState::Good);
     world.pass(GRACE_MS);
     assert_eq!(world.take_heard()[1].len(), 1);
-    let Ok(Reply::Presence(view)) = world.user(1, "ann", UserOp::Look { by: who("bob") }) else {
+    let Ok(Reply::Presence(view)) = world.user(1, "ann", UserOp::Describe { by: who("bob") }) else {
         panic!("they are known")
     };
     assert_eq!(view.status, Status::Offline);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use switchboard::base::limits;
 use switchboard::domain::command::Status;
 use switchboard::domain::event::Direct;
-use switchboard::domain::op::{PresenceView, Reply, Rules, Scope, UserOp};
-use switchboard::domain::presence::Parting;
+use switchboard::domain::op::{PresenceView, Reply, RoomRules, Scope, UserOp};
+use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::reject::{Code, Reject};
 use uuid::Uuid;
 
@@ -22,14 +22,14 @@ fn code(reply: Result<Reply, Reject>) -> Code {
 }
 
 fn look(world: &mut World, at: usize, user: &str, by: &str) -> PresenceView {
-    match world.user(at, user, UserOp::Look { by: who(by) }) {
+    match world.user(at, user, UserOp::Describe { by: who(by) }) {
         Ok(Reply::Presence(view)) => view,
         other => panic!("{other:?}"),
     }
 }
 
 fn connections(world: &mut World, user: &str) -> Vec<switchboard::base::ids::ConnectionId> {
-    match world.user(0, user, UserOp::Connections) {
+    match world.user(0, user, UserOp::ListConnections) {
         Ok(Reply::Connections(connections)) => connections,
         other => panic!("{other:?}"),
     }
@@ -55,14 +55,14 @@ fn a_user_is_online_with_the_first_connection_and_offline_after_the_last() {
     assert_eq!((view.status, view.last_seen, view.identity), (Status::Online, Some(world.now.wall), Some(who("ann"))));
     assert_eq!(connections(&mut world, "ann"), [id(0, 1), id(1, 2)]);
 
-    done(world.detach(0, "ann", 1, Parting::Goodbye));
-    done(world.detach(1, "ann", 2, Parting::Lost));
+    done(world.detach(0, "ann", 1, DisconnectKind::Clean));
+    done(world.detach(1, "ann", 2, DisconnectKind::Lost));
     world.pass(GRACE_MS - 1);
     done(world.attach(2, "ann", 3));
     world.pass(GRACE_MS);
     assert_eq!(world.take_heard().concat(), [], "they were back in time");
 
-    done(world.detach(2, "ann", 3, Parting::Lost));
+    done(world.detach(2, "ann", 3, DisconnectKind::Lost));
     let seen = world.now.wall;
     world.pass(GRACE_MS);
     let offline = vec![Heard::PresenceUpdate("ann".into(), "offline", seen, None, "Everyone".into())];
@@ -74,7 +74,7 @@ fn a_user_is_online_with_the_first_connection_and_offline_after_the_last() {
 
     done(world.attach(1, "ann", 4));
     world.take_heard();
-    done(world.detach(1, "ann", 4, Parting::Goodbye));
+    done(world.detach(1, "ann", 4, DisconnectKind::Clean));
     let offline = news(&world, "offline", None);
     assert_eq!(world.take_heard(), vec![offline; 3], "who says goodbye goes at once");
 }
@@ -82,11 +82,11 @@ fn a_user_is_online_with_the_first_connection_and_offline_after_the_last() {
 #[test]
 fn a_connection_that_is_not_known_ends_without_a_word() {
     let mut world = World::new(2, rules());
-    assert_eq!(code(world.detach(0, "ann", 1, Parting::Lost)), Code::UserNotFound);
+    assert_eq!(code(world.detach(0, "ann", 1, DisconnectKind::Lost)), Code::UserNotFound);
     done(world.attach(0, "ann", 1));
     world.take_heard();
-    done(world.detach(0, "ann", 2, Parting::Goodbye));
-    done(world.detach(1, "ann", 1, Parting::Goodbye));
+    done(world.detach(0, "ann", 2, DisconnectKind::Clean));
+    done(world.detach(1, "ann", 1, DisconnectKind::Clean));
     assert_eq!(world.take_heard().concat(), []);
     assert_eq!(connections(&mut world, "ann"), [id(0, 1)]);
 }
@@ -100,9 +100,9 @@ fn there_is_a_bound_to_connections_on_all_nodes_together() {
     let refused = world.attach(1, "ann", 4).expect_err("it is one too many");
     assert_eq!((refused.code, &*refused.text), (Code::RateLimited, "Too many connections of this user"));
     assert_eq!(connections(&mut world, "ann").len(), 3);
-    done(world.detach(0, "ann", 1, Parting::Goodbye));
+    done(world.detach(0, "ann", 1, DisconnectKind::Clean));
     done(world.attach(1, "ann", 4));
-    let mut world = World::new(1, Rules { connections_per_user: 0, ..rules() });
+    let mut world = World::new(1, RoomRules { connections_per_user: 0, ..rules() });
     for number in 0..50 {
         done(world.attach(0, "ann", number));
     }
@@ -136,21 +136,21 @@ fn what_they_say_of_themselves_is_told_when_it_is_news() {
         assert_eq!(look(&mut world, 1, "ann", by).newest, Some(id(0, 1)));
     }
     world.take_heard();
-    done(world.detach(0, "ann", 1, Parting::Goodbye));
+    done(world.detach(0, "ann", 1, DisconnectKind::Clean));
     assert_eq!(world.take_heard().concat(), [], "they seemed offline before");
 }
 
 #[test]
 fn nobody_hears_of_users_where_that_is_the_setting() {
-    let mut world = World::new(2, Rules { presence_scope: Scope::None, ..rules() });
+    let mut world = World::new(2, RoomRules { presence_scope: Scope::None, ..rules() });
     done(world.attach(0, "ann", 1));
-    done(world.detach(0, "ann", 1, Parting::Goodbye));
+    done(world.detach(0, "ann", 1, DisconnectKind::Clean));
     assert_eq!(world.take_heard().concat(), []);
 }
 
 #[test]
 fn those_who_share_a_room_hear_of_a_user_wherever_they_are() {
-    let mut world = World::new(3, Rules { presence_scope: Scope::Rooms, ..rules() });
+    let mut world = World::new(3, RoomRules { presence_scope: Scope::Rooms, ..rules() });
     for (node, user, number) in [(0, "ann", 1), (1, "bob", 2), (2, "cid", 3)] {
         done(world.attach(node, user, number));
     }
@@ -170,7 +170,7 @@ fn those_who_share_a_room_hear_of_a_user_wherever_they_are() {
     assert_eq!(world.take_heard(), [[vec![around], told.clone()].concat(), told, vec![]]);
 
     let seen = world.now.wall;
-    let detach = UserOp::Detach { connection: id(0, 1), parting: Parting::Lost, rooms: vec!["r".into()] };
+    let detach = UserOp::Detach { connection: id(0, 1), parting: DisconnectKind::Lost, rooms: vec!["r".into()] };
     done(world.user(0, "ann", detach));
     world.pass(GRACE_MS);
     let offline = vec![heard("offline", seen, None)];
@@ -179,21 +179,21 @@ fn those_who_share_a_room_hear_of_a_user_wherever_they_are() {
 
 #[test]
 fn who_is_back_in_a_room_in_time_is_no_news_there() {
-    let mut world = World::new(2, Rules { presence_scope: Scope::Rooms, ..rules() });
+    let mut world = World::new(2, RoomRules { presence_scope: Scope::Rooms, ..rules() });
     done(world.attach(0, "ann", 1));
     done(world.attach(1, "bob", 2));
     world.join(1, "bob", 2, "r");
     world.join(0, "ann", 1, "r");
     world.take_heard();
-    let detach = UserOp::Detach { connection: id(0, 1), parting: Parting::Lost, rooms: vec!["r".into()] };
+    let detach = UserOp::Detach { connection: id(0, 1), parting: DisconnectKind::Lost, rooms: vec!["r".into()] };
     done(world.user(0, "ann", detach));
     done(world.attach(1, "ann", 3));
-    done(world.user(1, "ann", UserOp::Introduce { connection: id(1, 3), room: "r".into() }));
+    done(world.user(1, "ann", UserOp::AnnounceIn { connection: id(1, 3), room: "r".into() }));
     world.pass(GRACE_MS);
     assert_eq!(world.take_heard().concat(), []);
-    done(world.user(1, "ann", UserOp::Introduce { connection: id(1, 3), room: "r".into() }));
+    done(world.user(1, "ann", UserOp::AnnounceIn { connection: id(1, 3), room: "r".into() }));
     assert_eq!(world.take_heard()[1].len(), 1, "and is news there when they come once more");
-    let op = UserOp::Introduce { connection: id(1, 3), room: "r".into() };
+    let op = UserOp::AnnounceIn { connection: id(1, 3), room: "r".into() };
     assert_eq!(code(world.user(1, "nobody", op)), Code::UserNotFound);
 }
 
@@ -213,15 +213,15 @@ fn what_is_pushed_reaches_who_is_there() {
     assert_eq!(reached(world.user(1, "ann", push())), (2, 0));
     let told = |node, number| vec![Heard::Tell(id(node, number), "\"x\"".into())];
     assert_eq!(world.take_heard(), [told(0, 1), told(1, 2)]);
-    done(world.detach(0, "ann", 1, Parting::Goodbye));
-    done(world.detach(1, "ann", 2, Parting::Lost));
+    done(world.detach(0, "ann", 1, DisconnectKind::Clean));
+    done(world.detach(1, "ann", 2, DisconnectKind::Lost));
     assert_eq!(reached(world.user(1, "ann", push())), (0, 1));
 }
 
 #[test]
 fn a_name_is_registered_before_its_connection_comes_or_after() {
     let mut world = World::new(2, rules());
-    let register = |name: &str, said: &str| UserOp::Register { socket: name.into(), device: Some(said.into()) };
+    let register = |name: &str, said: &str| UserOp::RegisterSocket { socket: name.into(), device: Some(said.into()) };
     let attach =
         |number, name: &str| UserOp::Attach { connection: id(1, number), by: who("ann"), socket: Some(name.into()) };
     assert!(matches!(world.user(0, "ann", register("tab", "{\"a\":\"/\"}")), Ok(Reply::Registered(None))));
@@ -233,7 +233,7 @@ fn a_name_is_registered_before_its_connection_comes_or_after() {
         Ok(Reply::Connections(live)) => assert_eq!(live, [id(1, 1)]),
         other => panic!("{other:?}"),
     }
-    let withdraw = |name: &str| UserOp::Withdraw { socket: name.into() };
+    let withdraw = |name: &str| UserOp::UnregisterSocket { socket: name.into() };
     assert_eq!(code(world.user(0, "ann", withdraw("tab"))), Code::ConnectionNotFound, "it is there");
     assert!(matches!(world.user(0, "ann", register("phone", "3")), Ok(Reply::Registered(None))));
     done(world.user(1, "ann", withdraw("phone")));
@@ -242,7 +242,7 @@ fn a_name_is_registered_before_its_connection_comes_or_after() {
     world.pass(limits::PENDING_MS);
     done(world.user(1, "ann", attach(2, "late")));
 
-    done(world.detach(1, "ann", 1, Parting::Goodbye));
+    done(world.detach(1, "ann", 1, DisconnectKind::Clean));
     assert!(matches!(world.user(0, "ann", register("tab", "5")), Ok(Reply::Registered(None))), "it is free again");
     for number in 0..limits::REGISTRATIONS_PER_USER - 2 {
         assert!(matches!(world.user(0, "ann", register(&number.to_string(), "")), Ok(Reply::Registered(None))));
@@ -256,19 +256,19 @@ fn a_name_is_registered_before_its_connection_comes_or_after() {
 fn requests_are_counted_on_all_nodes_together() {
     let mut world = World::new(2, rules());
     for request in 0..4 {
-        done(world.user(request % 2, "ann", UserOp::SpendRest));
+        done(world.user(request % 2, "ann", UserOp::SpendRestQuota));
     }
     world.pass(1_500);
-    let refused = world.user(1, "ann", UserOp::SpendRest).expect_err("it is one too many");
+    let refused = world.user(1, "ann", UserOp::SpendRestQuota).expect_err("it is one too many");
     assert_eq!((refused.code, refused.retry_after_s), (Code::RateLimited, Some(59)));
-    done(world.user(1, "bob", UserOp::SpendRest));
+    done(world.user(1, "bob", UserOp::SpendRestQuota));
     world.pass(58_500);
-    done(world.user(1, "ann", UserOp::SpendRest));
+    done(world.user(1, "ann", UserOp::SpendRestQuota));
 }
 
 #[test]
 fn rooms_too_large_for_joins_and_leaves_do_not_hear_of_users_either() {
-    let rules = Rules { presence_scope: Scope::Rooms, announce_limit: 2, ..rules() };
+    let rules = RoomRules { presence_scope: Scope::Rooms, announce_limit: 2, ..rules() };
     let mut world = World::new(3, rules);
     for (node, user, number) in [(0, "ann", 1), (1, "bob", 2), (2, "cid", 3)] {
         done(world.attach(node, user, number));
@@ -285,7 +285,7 @@ fn rooms_too_large_for_joins_and_leaves_do_not_hear_of_users_either() {
 #[test]
 fn a_server_of_a_cluster_does_the_same() {
     let server = Arc::new(RedisServer::start_cluster());
-    let mut world = World::beside(server, 2, Rules { presence_scope: Scope::Rooms, ..rules() }, "sharded");
+    let mut world = World::beside(server, 2, RoomRules { presence_scope: Scope::Rooms, ..rules() }, "sharded");
     done(world.attach(0, "ann", 1));
     done(world.attach(1, "bob", 2));
     world.join(1, "bob", 2, "r");
@@ -296,12 +296,12 @@ fn a_server_of_a_cluster_does_the_same() {
     let sent = world.send(0, "bob", "x");
     assert!(matches!(sent, Ok(Reply::Sent(_))), "{sent:?}");
     assert_eq!(world.take_heard()[1], [Heard::Hand(id(1, 2), "bob".into(), "\"x\"".into())]);
-    done(world.user(0, "ann", UserOp::SpendRest));
+    done(world.user(0, "ann", UserOp::SpendRestQuota));
 }
 
 #[test]
 fn up_to_a_number_of_users_on_all_nodes_everybody_hears_of_a_user() {
-    let mut world = World::new(1, Rules { presence_scope: Scope::Auto, ..rules() });
+    let mut world = World::new(1, RoomRules { presence_scope: Scope::Auto, ..rules() });
     let is_told_to_all = |world: &World| world.nodes[0].authority.tells_everybody();
     world.server.command(&["ZADD", "test:nodes:{all}", "4000000000000", "7"]);
     world.server.command(&["HSET", "test:nodes:{all}:names", "7", "seven"]);

@@ -32,7 +32,7 @@ fn session(expires_at: Option<u64>, seq: u64) -> Session {
 }
 
 fn keep(world: &mut World, session: Session) {
-    let kept = world.ask(0, Op::Session(id(0, 1), SessionOp::Keep(Box::new(session))));
+    let kept = world.ask(0, Op::Session(id(0, 1), SessionOp::Save(Box::new(session))));
     assert!(matches!(kept, Ok(Reply::Done)), "{kept:?}");
 }
 
@@ -73,7 +73,7 @@ fn a_session_ends() {
 fn a_session_is_dropped() {
     let mut world = World::new(2, rules());
     keep(&mut world, session(None, 1));
-    let dropped = world.ask(1, Op::Session(id(0, 1), SessionOp::Drop { token: TOKEN }));
+    let dropped = world.ask(1, Op::Session(id(0, 1), SessionOp::Delete { token: TOKEN }));
     assert!(matches!(dropped, Ok(Reply::Done)));
     keep(&mut world, session(None, 1));
     assert_eq!(take(&mut world, 1, TOKEN), None);

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::{Content, Event};
-use switchboard::domain::op::{JoinRoom, Op, Reply, RoomOp, Rules, Scope, UserOp};
-use switchboard::domain::presence::Parting;
+use switchboard::domain::op::{JoinRoom, Op, Reply, RoomOp, RoomRules, Scope, UserOp};
+use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::quota::{QuotaGrant, Rates};
 use switchboard::domain::reject::Reject;
 use switchboard::message::redis::RedisState;
@@ -24,8 +24,8 @@ pub(crate) const GRACE_MS: u64 = 3_000;
 /// What users may do in a minute.
 pub(crate) const RATES: Rates = Rates { messages: 100, typing: 10, rest: 0 };
 
-pub(crate) fn rules() -> Rules {
-    Rules {
+pub(crate) fn rules() -> RoomRules {
+    RoomRules {
         announce_limit: 500,
         max_participants: 0,
         has_store: true,
@@ -43,7 +43,7 @@ pub(crate) fn rules() -> Rules {
 pub(crate) fn id(node: u16, number: u32) -> ConnectionId {
     let mut nonce = [0; 12];
     nonce[..4].copy_from_slice(&number.to_be_bytes());
-    ConnectionId::new(Place { node, shard: 0, slot: number }, nonce)
+    ConnectionId::new(ConnectionPlace { node, shard: 0, slot: number }, nonce)
 }
 
 pub(crate) fn who(user: &str) -> Identity {
@@ -111,12 +111,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(nodes: usize, rules: Rules) -> Self {
+    pub(crate) fn new(nodes: usize, rules: RoomRules) -> Self {
         Self::beside(Arc::new(RedisServer::start()), nodes, rules, "test")
     }
 
     /// With a Redis that is there already.
-    pub(crate) fn beside(server: Arc<RedisServer>, nodes: usize, rules: Rules, prefix: &str) -> Self {
+    pub(crate) fn beside(server: Arc<RedisServer>, nodes: usize, rules: RoomRules, prefix: &str) -> Self {
         let rules = Arc::new(rules);
         let node = |node: usize| {
             let settings = RedisSettings {
@@ -215,7 +215,13 @@ impl World {
         self.user(node, user, UserOp::Attach { connection, by: who(user), socket: None })
     }
 
-    pub(crate) fn detach(&mut self, node: usize, user: &str, number: u32, parting: Parting) -> Result<Reply, Reject> {
+    pub(crate) fn detach(
+        &mut self,
+        node: usize,
+        user: &str,
+        number: u32,
+        parting: DisconnectKind,
+    ) -> Result<Reply, Reject> {
         let connection = id(node as u16, number);
         self.user(node, user, UserOp::Detach { connection, parting, rooms: Vec::new() })
     }
@@ -234,7 +240,7 @@ impl World {
         let joined = self.ask(node, Op::Room(room.into(), RoomOp::Join(Box::new(join))));
         assert!(matches!(joined, Ok(Reply::Joined(_))), "{joined:?}");
         self.rooms.entry(connection).or_default().push(room.into());
-        let introduced = self.user(node, user, UserOp::Introduce { connection, room: room.into() });
+        let introduced = self.user(node, user, UserOp::AnnounceIn { connection, room: room.into() });
         assert!(matches!(introduced, Ok(Reply::Done)), "{introduced:?}");
     }
 

@@ -9,7 +9,8 @@ use switchboard::base::rng::Rng;
 use switchboard::domain::command::Status;
 use switchboard::domain::record::{Record, Session, TokenHash};
 use switchboard::message::storage::{
-    Kept, MessagePage, MessageView, PAGE_MESSAGES, Restored, Span, StorageQuery, StorageReply, StoredUser,
+    CommitOutcome, MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, Restored, StorageQuery, StorageReply,
+    StoredUser,
 };
 use uuid::Uuid;
 
@@ -61,8 +62,8 @@ impl Contents {
         self.0.directs.get(user).map_or(0, Vec::len)
     }
 
-    pub(crate) fn apply(&mut self, change: &Change) -> Kept {
-        let mut kept = Kept::default();
+    pub(crate) fn apply(&mut self, change: &Change) -> CommitOutcome {
+        let mut kept = CommitOutcome::default();
         match change {
             Change::Batch(records, now) => {
                 for record in records {
@@ -178,15 +179,15 @@ fn cut(limit: usize, rng: &mut Rng) -> usize {
     if rng.below(4) == 0 { limit.min(1 + rng.below(4) as usize) } else { limit }
 }
 
-fn page(room: &Room, span: Span, limit: usize, rng: &mut Rng) -> MessagePage {
+fn page(room: &Room, span: MessageSpan, limit: usize, rng: &mut Rng) -> MessagePage {
     let (first, last) = (room.stored.first, room.stored.last);
     let (from, to) = match span {
-        Span::Newest => (first, last),
-        Span::After(seq) => (seq.saturating_add(1).max(first), last),
-        Span::Before(seq) => (first, seq.saturating_sub(1).min(last)),
-        Span::Between(from, to) => (from.max(first), to.min(last)),
+        MessageSpan::Newest => (first, last),
+        MessageSpan::After(seq) => (seq.saturating_add(1).max(first), last),
+        MessageSpan::Before(seq) => (first, seq.saturating_sub(1).min(last)),
+        MessageSpan::Between(from, to) => (from.max(first), to.min(last)),
     };
-    let is_upward = matches!(span, Span::After(_) | Span::Between(..));
+    let is_upward = matches!(span, MessageSpan::After(_) | MessageSpan::Between(..));
     let asked = room.messages.iter().filter(|message| (Some(from)..=Some(to)).contains(&message.seq));
     let mut messages: Vec<_> = asked.cloned().collect();
     let (all, count) = (messages.len(), messages.len().min(cut(limit, rng)));

@@ -8,7 +8,7 @@ use switchboard::codec::jwt::{NewToken, Verifier, VerifierOptions, sign_hs256};
 use switchboard::codec::ws;
 use switchboard::connection::credentials::Origins;
 use switchboard::connection::websocket::{Heartbeat, SignalRate};
-use switchboard::domain::op::{Rules, Scope};
+use switchboard::domain::op::{RoomRules, Scope};
 use switchboard::runtime::storage::Durability;
 use switchboard::shard::{Allowances, Ice, Options, SocketIo};
 
@@ -104,7 +104,7 @@ impl Setting {
         let shards = 2 + rng.below(3) as usize;
         let has_store = rng.below(3) == 0;
         let interval_ms = 4_000 + rng.below(4) * 3_000;
-        let rules = Rules {
+        let rules = RoomRules {
             announce_limit: if announces_all { 500 } else { 2 },
             max_participants: 0,
             has_store,
@@ -122,7 +122,7 @@ impl Setting {
             shards,
             head: HeadLimits { bytes: 2048, headers: 20 },
             body_bytes: 4096,
-            websocket: ws::Limits { message_bytes: 8192, fragments: 64 },
+            websocket: ws::FrameLimits { message_bytes: 8192, fragments: 64 },
             content_bytes: CONTENT_BYTES,
             outbound_bytes: if is_slow { 12 * 1024 } else { 1 << 20 },
             rooms_per_connection,
@@ -156,7 +156,7 @@ impl Setting {
         let keep_ms = if rng.below(5) == 0 { 20_000 + rng.below(60_000) } else { 0 };
         let leisure = 1 + rng.below(12);
         let overflows = rng.below(8) == 0;
-        let rules = Rules {
+        let rules = RoomRules {
             announce_limit: 500,
             has_store: true,
             outlives_process: true,
@@ -186,7 +186,7 @@ impl Setting {
     pub(crate) fn draw_mingled(rng: &mut Rng) -> Self {
         let plain = Self::draw(&mut Rng::from_seed(0));
         let heartbeat = Heartbeat { interval_ms: 4_000 + rng.below(4) * 3_000, timeout_ms: 4_000 };
-        let rules = Rules {
+        let rules = RoomRules {
             announce_limit: 500,
             has_store: false,
             presence_grace_ms: if rng.below(4) == 0 { 0 } else { 3_000 },

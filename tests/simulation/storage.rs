@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use switchboard::base::Name;
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
-use switchboard::domain::command::Receipt as Mark;
+use switchboard::domain::command::ReceiptKind as Mark;
 use switchboard::domain::record::Record;
 use switchboard::message::storage::{
-    Batch, Kept, Receipt, Restored, StorageCommand, StorageEvent, StorageQuery, StorageReply, StorageState, Ticket,
-    Unavailable,
+    Batch, CommitOutcome, CommitReceipt, Restored, StorageCommand, StorageEvent, StorageQuery, StorageReply,
+    StorageState, Ticket, Unavailable,
 };
 use switchboard::message::{Requester, ShardMessage};
 use switchboard::runtime::storage::Durability;
@@ -78,7 +78,7 @@ enum Item {
 
 /// A group of batches under way.
 struct Group {
-    receipts: Vec<(Ticket, Result<Kept, Unavailable>)>,
+    receipts: Vec<(Ticket, Result<CommitOutcome, Unavailable>)>,
     /// With durability `power`: what is written and not yet synced.
     unsynced: Vec<Batch>,
 }
@@ -214,7 +214,7 @@ impl Store {
                 let is_open = batch.records.iter().any(is_take);
                 if !is_open {
                     self.note(&batch);
-                    self.receipt(ticket, Ok(Kept::default()));
+                    self.receipt(ticket, Ok(CommitOutcome::default()));
                 }
                 self.queue.push_back(Item::Keep(batch, is_open));
             }
@@ -287,7 +287,7 @@ impl Store {
         }
     }
 
-    fn change(&mut self, change: Change) -> Kept {
+    fn change(&mut self, change: Change) -> CommitOutcome {
         let kept = self.contents.apply(&change);
         self.changes.push(change);
         kept
@@ -326,7 +326,7 @@ impl Store {
         self.group = Some(group);
     }
 
-    fn keep(&mut self, now: Now, batch: &Batch) -> Kept {
+    fn keep(&mut self, now: Now, batch: &Batch) -> CommitOutcome {
         self.note(batch);
         self.change(Change::Batch(batch.records.to_vec(), now.wall))
     }
@@ -397,7 +397,7 @@ impl Store {
                 Item::Ask(from, _) => self.answer(from, Err(Unavailable)),
                 Item::Keep(batch, true) => {
                     let takes = batch.records.iter().filter(|record| is_take(record)).count();
-                    self.receipt(batch.ticket, Ok(Kept { taken: vec![None; takes] }));
+                    self.receipt(batch.ticket, Ok(CommitOutcome { taken: vec![None; takes] }));
                     self.queue.push_back(Item::Keep(batch, false));
                 }
                 other => self.queue.push_back(other),
@@ -447,8 +447,8 @@ impl Store {
         }
     }
 
-    fn receipt(&mut self, ticket: Ticket, outcome: Result<Kept, Unavailable>) {
-        self.told[usize::from(ticket.sender)][0].push_back(StorageEvent::Receipt(Receipt { ticket, outcome }));
+    fn receipt(&mut self, ticket: Ticket, outcome: Result<CommitOutcome, Unavailable>) {
+        self.told[usize::from(ticket.sender)][0].push_back(StorageEvent::Receipt(CommitReceipt { ticket, outcome }));
     }
 
     fn answer(&mut self, to: Requester, answer: Result<StorageReply, Unavailable>) {

@@ -13,7 +13,7 @@ use smallvec::smallvec;
 use switchboard::base::rng::Rng;
 use switchboard::domain::record::{Record, SentMessage};
 use switchboard::message::storage::{Batch, Restored, StorageEvent, StoredRoom, Ticket};
-use switchboard::runtime::storage::{Durability, Options, open};
+use switchboard::runtime::storage::{Durability, StorageOptions, open};
 
 use crate::child::{MARK, command, say};
 use crate::shelf::{Scratch, Shelf, Time, message, options, room};
@@ -33,8 +33,8 @@ fn durability(directory: &Path) -> Durability {
     }
 }
 
-fn options_of(directory: &Path) -> Options {
-    Options { durability: durability(directory), ..options(directory, &Time::new()) }
+fn options_of(directory: &Path) -> StorageOptions {
+    StorageOptions { durability: durability(directory), ..options(directory, &Time::new()) }
 }
 
 /// The child: goes on where the file ends, and says each receipt.
@@ -55,7 +55,7 @@ pub(crate) fn write(directory: &Path) {
             }
         })
         .expect("threads");
-    let store = storage.store();
+    let store = storage.handle();
     let mut number = 0;
     let mut submit = |records| {
         number += 1;

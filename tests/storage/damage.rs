@@ -4,8 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use switchboard::message::storage::{Span, StorageQuery, StorageState};
-use switchboard::runtime::storage::{OnDamage, OpenError, Options, open};
+use switchboard::message::storage::{MessageSpan, StorageQuery, StorageState};
+use switchboard::runtime::storage::{OnDamage, OpenError, StorageOptions, open};
 
 use crate::shelf::{BEGINNING, Scratch, Shelf, Time, messages, options, room, wait_until};
 
@@ -43,7 +43,7 @@ fn a_damaged_file_is_set_aside_whole_and_a_new_one_begins() {
         filled(&scratch, &time);
         damage(&scratch.database(), fs::metadata(scratch.database()).expect("a file").len());
         let damaged = fs::read(scratch.database()).expect("a file");
-        let setting = Options { on_damage: OnDamage::SetAside, ..options(&scratch.0, &time) };
+        let setting = StorageOptions { on_damage: OnDamage::SetAside, ..options(&scratch.0, &time) };
         let mut shelf = Shelf::open(setting.clone());
         let aside = shelf.report.set_aside.clone().expect("it is set aside");
         assert_eq!(aside.file_name().expect("a name"), "store.db.damaged-20250615T150640Z");
@@ -90,7 +90,7 @@ fn a_log_without_its_database_is_kept_too() {
     let log = scratch.0.join("store.db-wal");
     fs::write(&log, "somebody's messages").expect("a file");
     assert!(matches!(Shelf::try_open(options(&scratch.0, &time)), Err(OpenError::Corrupt { .. })));
-    let shelf = Shelf::open(Options { on_damage: OnDamage::SetAside, ..options(&scratch.0, &time) });
+    let shelf = Shelf::open(StorageOptions { on_damage: OnDamage::SetAside, ..options(&scratch.0, &time) });
     let aside = shelf.report.set_aside.clone().expect("it is set aside");
     let kept = fs::read_to_string(format!("{}-wal", aside.display())).expect("the log");
     assert_eq!(kept, "somebody's messages");
@@ -100,7 +100,7 @@ fn a_log_without_its_database_is_kept_too() {
 fn damage_that_is_met_only_while_reading_back_can_still_be_set_aside() {
     let (scratch, time) = (Scratch::new(), Time::new());
     filled(&scratch, &time);
-    let setting = Options { on_damage: OnDamage::SetAside, ..options(&scratch.0, &time) };
+    let setting = StorageOptions { on_damage: OnDamage::SetAside, ..options(&scratch.0, &time) };
     let opened = open(setting).expect("a store");
     let error = OpenError::Corrupt { file: scratch.database(), detail: "it was met later".to_owned() };
     let mut shelf = Shelf::start(opened.set_aside(&error).expect("a new store"));
@@ -118,7 +118,7 @@ fn damage_at_run_time_refuses_until_the_file_is_good_again() {
     spoil(&scratch.database(), 3 * 4096, good.len() as u64);
     // Whatever is asked for now is either what was kept, or nothing: never something else.
     wait_until("damage is met", || {
-        let page = StorageQuery::Page { room: "r".into(), span: Span::After(0), limit: 500 };
+        let page = StorageQuery::Page { room: "r".into(), span: MessageSpan::After(0), limit: 500 };
         shelf.ask(page).is_err()
     });
     shelf.wait_for_state(StorageState::Corrupt);
@@ -129,7 +129,7 @@ fn damage_at_run_time_refuses_until_the_file_is_good_again() {
     file.write_all(&good).expect("the good file");
     wait_until("rooms are kept again", || shelf.keep([room("good again")]).is_ok());
     wait_until("messages are found again", || {
-        let page = StorageQuery::Page { room: "r".into(), span: Span::After(0), limit: 500 };
+        let page = StorageQuery::Page { room: "r".into(), span: MessageSpan::After(0), limit: 500 };
         shelf.ask(page).is_ok()
     });
     wait_until("the state is good", || shelf.health().state == StorageState::Good);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rlimit::Resource;
 use switchboard::message::storage::StorageState;
-use switchboard::runtime::storage::{Durability, Options};
+use switchboard::runtime::storage::{Durability, StorageOptions};
 
 use crate::child::command;
 use crate::shelf::{BEGINNING, Scratch, Shelf, Time, messages, options, room, wait_until};
@@ -89,7 +89,7 @@ fn nothing_acknowledged_early_is_lost(
     give_space: impl Fn(),
     last: u64,
 ) {
-    let mut shelf = Shelf::open(Options { durability: Durability::None, ..options(directory, time) });
+    let mut shelf = Shelf::open(StorageOptions { durability: Durability::None, ..options(directory, time) });
     take_space();
     let more = 1_000;
     for seq in last + 1..=last + more {

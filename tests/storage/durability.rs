@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
-use switchboard::message::storage::{Span, StorageQuery, StorageState};
-use switchboard::runtime::storage::{Durability, Options};
+use switchboard::message::storage::{MessageSpan, StorageQuery, StorageState};
+use switchboard::runtime::storage::{Durability, StorageOptions};
 
 use crate::shelf::{BEGINNING, Scratch, Shelf, Time, message, messages, options, room, sent, wait_until};
 
@@ -27,7 +27,7 @@ fn a_slow_disk_makes_late_receipts_and_shows_in_the_lag() {
     }
     wait_until("the lag shows", || shelf.health().lag_ms >= 50);
     assert!(shelf.health().waiting_bytes > 0);
-    assert_eq!(shelf.page("r", Span::Newest, 500).last, 0, "reading goes on");
+    assert_eq!(shelf.page("r", MessageSpan::Newest, 500).last, 0, "reading goes on");
     drop(locked);
     for _ in 0..100 {
         assert!(shelf.receipt().outcome.is_ok());
@@ -103,7 +103,7 @@ fn what_contradicts_the_log_is_refused() {
 fn more_than_may_wait_is_refused_at_once_and_in_order() {
     for durability in [Durability::Process, Durability::None] {
         let (scratch, time) = (Scratch::new(), Time::new());
-        let mut shelf = Shelf::open(Options { durability, ..options(&scratch.0, &time) });
+        let mut shelf = Shelf::open(StorageOptions { durability, ..options(&scratch.0, &time) });
         shelf.keep([room("r")]).expect("kept");
         wait_until("all is written", || shelf.health().waiting_bytes == 0);
         let locked = lock(&scratch);
@@ -130,14 +130,14 @@ fn more_than_may_wait_is_refused_at_once_and_in_order() {
 #[test]
 fn with_none_receipts_do_not_wait_and_answers_know_what_they_promised() {
     let (scratch, time) = (Scratch::new(), Time::new());
-    let mut shelf = Shelf::open(Options { durability: Durability::None, ..options(&scratch.0, &time) });
+    let mut shelf = Shelf::open(StorageOptions { durability: Durability::None, ..options(&scratch.0, &time) });
     let locked = lock(&scratch);
     shelf.keep([room("r")]).expect("acknowledged");
     for seq in 1..=100 {
         shelf.keep(messages("r", seq, seq, BEGINNING)).expect("acknowledged");
     }
     drop(locked);
-    assert_eq!(shelf.page("r", Span::Newest, 500).messages.len(), 100);
+    assert_eq!(shelf.page("r", MessageSpan::Newest, 500).messages.len(), 100);
     shelf.close();
     assert_eq!(Shelf::open(options(&scratch.0, &time)).messages("r").len(), 100);
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use switchboard::base::Name;
 use switchboard::base::rng::Rng;
 use switchboard::domain::access::{Identity, Roles};
-use switchboard::domain::command::{Receipt, Status};
+use switchboard::domain::command::{ReceiptKind, Status};
 use switchboard::domain::op::Profile;
 use switchboard::domain::record::{MadeRoom, Record, Retention, Seen, SentMessage, TokenHash};
-use switchboard::message::storage::{Repeatable, Restored, Span, StorageQuery, StorageReply, StoredRoom, StoredUser};
-use switchboard::runtime::storage::{Durability, Options, Place, open};
+use switchboard::message::storage::{
+    MessageSpan, Repeatable, Restored, StorageQuery, StorageReply, StoredRoom, StoredUser,
+};
+use switchboard::runtime::storage::{Durability, StorageLocation, StorageOptions, open};
 
 use crate::model::Model;
 use crate::shelf::{BEGINNING, Scratch, Shelf, Time, direct, message, messages, options, person, room, session, told};
@@ -57,7 +59,7 @@ impl History {
             (Some(known), 20..28) if !known.messages.is_empty() => {
                 let at = self.rng.below(known.messages.len() as u64) as usize;
                 let message = known.messages[at].id;
-                let mark = self.one_of(&[Receipt::Delivered, Receipt::Read]);
+                let mark = self.one_of(&[ReceiptKind::Delivered, ReceiptKind::Read]);
                 Record::MessageMarked { message, user, mark, at: now }
             }
             (_, 28..31) => Record::DirectKept { user, direct: Arc::new(direct(u128::from(self.rng.next_u64()), now)) },
@@ -113,7 +115,7 @@ impl History {
 type Brought = (Vec<StoredRoom>, Vec<String>, BTreeMap<Name, StoredUser>, Vec<Repeatable>, Vec<Name>);
 
 /// Everything that a store gives back at its start, each room with its username, which equality of hosts does not see.
-fn restored(options: Options) -> Brought {
+fn restored(options: StorageOptions) -> Brought {
     let (mut rooms, mut users, mut repeatable) = (Vec::new(), BTreeMap::new(), Vec::new());
     let mut awaited: Vec<Name> = Vec::new();
     let opened = open(options).expect("a store");
@@ -131,7 +133,7 @@ fn restored(options: Options) -> Brought {
     (rooms, hosts, users, repeatable, awaited)
 }
 
-fn compare_restored(options: Options, model: &Model) {
+fn compare_restored(options: StorageOptions, model: &Model) {
     let (rooms, hosts, users, repeatable, awaited) = restored(options);
     let waiting = model.directs.iter().filter(|(_, directs)| !directs.is_empty());
     assert_eq!(awaited, waiting.map(|(user, _)| user.clone()).collect::<Vec<_>>());
@@ -149,7 +151,7 @@ fn compare_answers(shelf: &mut Shelf, model: &Model) {
     for name in ROOMS {
         let Some(room) = model.rooms.get(name) else {
             assert!(matches!(shelf.ask(StorageQuery::Room { room: name.into() }), Ok(StorageReply::Room(None))));
-            let page = StorageQuery::Page { room: name.into(), span: Span::Newest, limit: 5 };
+            let page = StorageQuery::Page { room: name.into(), span: MessageSpan::Newest, limit: 5 };
             assert!(matches!(shelf.ask(page), Ok(StorageReply::Page(None))));
             continue;
         };
@@ -191,11 +193,11 @@ fn compare_answers(shelf: &mut Shelf, model: &Model) {
     }
 }
 
-fn a_history_is_kept(seed: u64, place: Place, durability: Durability) {
+fn a_history_is_kept(seed: u64, place: StorageLocation, durability: Durability) {
     let time = Time::new();
     let mut history = History { rng: Rng::from_seed(seed), model: Model::default(), time: time.clone(), made: 0 };
-    let restarts = place != Place::Memory;
-    let options = Options { place, durability, ..options("".as_ref(), &time) };
+    let restarts = place != StorageLocation::Memory;
+    let options = StorageOptions { location: place, durability, ..options("".as_ref(), &time) };
     let mut shelf = Shelf::open(options.clone());
     for _ in 0..3 {
         for _ in 0..60 {
@@ -222,16 +224,16 @@ fn a_history_is_kept(seed: u64, place: Place, durability: Durability) {
 fn any_history_is_there_after_a_restart() {
     for seed in 0..8 {
         let scratch = Scratch::new();
-        a_history_is_kept(seed, Place::Directory(scratch.0.clone()), Durability::Process);
+        a_history_is_kept(seed, StorageLocation::Directory(scratch.0.clone()), Durability::Process);
     }
 }
 
 #[test]
 fn so_it_is_with_every_durability_and_in_memory() {
     let [power, none] = [Scratch::new(), Scratch::new()];
-    a_history_is_kept(100, Place::Directory(power.0.clone()), Durability::Power);
-    a_history_is_kept(101, Place::Directory(none.0.clone()), Durability::None);
-    a_history_is_kept(102, Place::Memory, Durability::Process);
+    a_history_is_kept(100, StorageLocation::Directory(power.0.clone()), Durability::Power);
+    a_history_is_kept(101, StorageLocation::Directory(none.0.clone()), Durability::None);
+    a_history_is_kept(102, StorageLocation::Memory, Durability::Process);
 }
 
 #[test]
@@ -241,7 +243,7 @@ fn a_room_of_the_same_name_begins_anew_after_the_first_was_closed() {
     shelf.keep([room("r")].into_iter().chain(messages("r", 1, 3, BEGINNING))).expect("kept");
     let old = message("r", 1, BEGINNING).id;
     shelf.keep([Record::RoomClosed { room: "r".into() }, room("r")]).expect("kept");
-    assert_eq!(shelf.page("r", Span::Newest, 10).last, 0);
+    assert_eq!(shelf.page("r", MessageSpan::Newest, 10).last, 0);
     assert!(matches!(shelf.ask(StorageQuery::Message { id: old }), Ok(StorageReply::Message(None))));
     shelf.keep(messages("r", 1, 2, BEGINNING + 1)).expect("kept");
     assert_eq!(shelf.messages("r").len(), 2);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use switchboard::base::Name;
 use switchboard::domain::access::Identity;
-use switchboard::domain::command::{Receipt, Status};
+use switchboard::domain::command::{ReceiptKind, Status};
 use switchboard::domain::event::{Direct, Message};
 use switchboard::domain::record::{Record, Session, TokenHash};
 use switchboard::message::storage::{Repeatable, StoredRoom, StoredUser};
@@ -71,7 +71,7 @@ impl Model {
                 let holds = |room: &&mut Room| room.messages.iter().any(|known| known.id == *message);
                 if let Some(room) = self.rooms.values_mut().find(holds) {
                     let (delivered, read) = room.marks.entry((*message, user.clone())).or_default();
-                    let time = if *mark == Receipt::Read { read } else { delivered };
+                    let time = if *mark == ReceiptKind::Read { read } else { delivered };
                     time.get_or_insert(*at);
                 }
             }

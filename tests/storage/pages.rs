@@ -1,7 +1,7 @@
 //! Pages of a room's log.
 
 use switchboard::domain::record::Record;
-use switchboard::message::storage::{MessagePage, Span, StorageQuery, StorageReply};
+use switchboard::message::storage::{MessagePage, MessageSpan, StorageQuery, StorageReply};
 
 use crate::shelf::{BEGINNING, Scratch, Shelf, Time, direct, message, messages, options, room, sent};
 
@@ -17,18 +17,18 @@ fn a_page_is_what_was_asked_for_and_says_whether_that_is_all() {
     shelf.keep(messages("r", 1, 1_000, BEGINNING)).expect("kept");
     shelf.keep(messages("other", 1, 10, BEGINNING)).expect("kept");
     for (span, limit, expected, complete) in [
-        (Span::Newest, 50, 951..=1_000, false),
-        (Span::After(0), 10, 1..=10, false),
-        (Span::After(990), 10, 991..=1_000, true),
-        (Span::After(990), 50, 991..=1_000, true),
-        (Span::After(990), 9, 991..=999, false),
-        (Span::Before(11), 10, 1..=10, true),
-        (Span::Before(500), 3, 497..=499, false),
-        (Span::Before(5_000), 2, 999..=1_000, false),
-        (Span::Between(3, 7), 500, 3..=7, true),
-        (Span::Between(3, 7), 4, 3..=6, false),
-        (Span::Between(999, 2_000), 500, 999..=1_000, true),
-        (Span::After(0), usize::MAX, 1..=500, false),
+        (MessageSpan::Newest, 50, 951..=1_000, false),
+        (MessageSpan::After(0), 10, 1..=10, false),
+        (MessageSpan::After(990), 10, 991..=1_000, true),
+        (MessageSpan::After(990), 50, 991..=1_000, true),
+        (MessageSpan::After(990), 9, 991..=999, false),
+        (MessageSpan::Before(11), 10, 1..=10, true),
+        (MessageSpan::Before(500), 3, 497..=499, false),
+        (MessageSpan::Before(5_000), 2, 999..=1_000, false),
+        (MessageSpan::Between(3, 7), 500, 3..=7, true),
+        (MessageSpan::Between(3, 7), 4, 3..=6, false),
+        (MessageSpan::Between(999, 2_000), 500, 999..=1_000, true),
+        (MessageSpan::After(0), usize::MAX, 1..=500, false),
     ] {
         let page = shelf.page("r", span, limit);
         assert_eq!(numbers(&page), expected.clone().collect::<Vec<_>>(), "{span:?} {limit}");
@@ -37,13 +37,19 @@ fn a_page_is_what_was_asked_for_and_says_whether_that_is_all() {
         assert!(!page.covers(*expected.start(), *expected.end() + 1));
         assert_eq!(&*page.epoch, "epoch");
     }
-    for span in [Span::After(1_000), Span::After(u64::MAX), Span::Before(1), Span::Before(0), Span::Between(9, 3)] {
+    for span in [
+        MessageSpan::After(1_000),
+        MessageSpan::After(u64::MAX),
+        MessageSpan::Before(1),
+        MessageSpan::Before(0),
+        MessageSpan::Between(9, 3),
+    ] {
         let page = shelf.page("r", span, 50);
         assert_eq!((numbers(&page), page.complete), (vec![], true), "{span:?}");
     }
-    let empty = shelf.page("empty", Span::Newest, 50);
+    let empty = shelf.page("empty", MessageSpan::Newest, 50);
     assert_eq!((numbers(&empty), empty.complete, empty.first, empty.last), (vec![], true, 1, 0));
-    assert_eq!(numbers(&shelf.page("r", Span::Newest, 0)), [0u64; 0]);
+    assert_eq!(numbers(&shelf.page("r", MessageSpan::Newest, 0)), [0u64; 0]);
 }
 
 #[test]
@@ -56,9 +62,9 @@ fn large_messages_make_short_pages() {
         large.content.body = format!("\"{}\"", "x".repeat(16 << 10)).into();
         shelf.keep([sent(large)]).expect("kept");
     }
-    let page = shelf.page("r", Span::After(0), 500);
+    let page = shelf.page("r", MessageSpan::After(0), 500);
     assert!((60..80).contains(&page.messages.len()) && !page.complete, "{}", page.messages.len());
-    let page = shelf.page("r", Span::Newest, 500);
+    let page = shelf.page("r", MessageSpan::Newest, 500);
     assert!(page.covers(150, 200) && !page.complete);
     assert_eq!(shelf.messages("r").len(), 200);
 }

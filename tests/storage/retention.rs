@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use switchboard::domain::command::{Receipt, Status};
+use switchboard::domain::command::{ReceiptKind, Status};
 use switchboard::domain::record::{Record, Retention, Seen};
-use switchboard::message::storage::{Span, StorageQuery, StorageReply};
-use switchboard::runtime::storage::Options;
+use switchboard::message::storage::{MessageSpan, StorageQuery, StorageReply};
+use switchboard::runtime::storage::StorageOptions;
 
 use crate::shelf::{
     BEGINNING, Scratch, Shelf, Time, direct, made, message, messages, options, person, room, session, wait_until,
@@ -22,13 +22,14 @@ fn count(scratch: &Scratch, table: &str) -> i64 {
 
 /// Waits until the room's oldest message is this one.
 fn wait_for_first(shelf: &mut Shelf, room: &str, first: u64) {
-    wait_until(&format!("{room} begins at {first}"), || shelf.page(room, Span::After(0), 1).first == first);
+    wait_until(&format!("{room} begins at {first}"), || shelf.page(room, MessageSpan::After(0), 1).first == first);
 }
 
 #[test]
 fn a_room_keeps_so_many_messages_and_no_longer_than_it_says() {
     let (scratch, time) = (Scratch::new(), Time::new());
-    let mut shelf = Shelf::open(Options { keep_messages: 500, keep_ms: 10 * DAY_MS, ..options(&scratch.0, &time) });
+    let mut shelf =
+        Shelf::open(StorageOptions { keep_messages: 500, keep_ms: 10 * DAY_MS, ..options(&scratch.0, &time) });
     let terms = |messages, age_ms| Retention { messages, age_ms };
     let rooms = [
         made("usual", None, terms(None, None)),
@@ -45,7 +46,7 @@ fn a_room_keeps_so_many_messages_and_no_longer_than_it_says() {
     wait_for_first(&mut shelf, "usual", 211);
     wait_for_first(&mut shelf, "short", 611);
     wait_for_first(&mut shelf, "brief", 701);
-    assert_eq!(shelf.page("short", Span::Newest, 500).messages.len(), 100);
+    assert_eq!(shelf.page("short", MessageSpan::Newest, 500).messages.len(), 100);
 
     time.pass(HOUR_MS);
     wait_for_first(&mut shelf, "brief", 711);
@@ -66,13 +67,13 @@ fn a_room_keeps_so_many_messages_and_no_longer_than_it_says() {
 #[test]
 fn what_belongs_to_a_message_or_a_room_goes_with_it() {
     let (scratch, time) = (Scratch::new(), Time::new());
-    let mut shelf = Shelf::open(Options { keep_messages: 1, ..options(&scratch.0, &time) });
+    let mut shelf = Shelf::open(StorageOptions { keep_messages: 1, ..options(&scratch.0, &time) });
     shelf.keep([room("r"), room("closed")]).expect("kept");
     shelf.keep(messages("r", 1, 2, BEGINNING).chain(messages("closed", 1, 1, BEGINNING))).expect("kept");
     let mark = |room, seq, user: u32| Record::MessageMarked {
         message: message(room, seq, BEGINNING).id,
         user: format!("user {user}").into(),
-        mark: Receipt::Read,
+        mark: ReceiptKind::Read,
         at: BEGINNING,
     };
     shelf.keep((0..200).flat_map(|n| [mark("r", 1, n), mark("r", 2, n), mark("closed", 1, n)])).expect("kept");
@@ -91,7 +92,8 @@ fn what_belongs_to_a_message_or_a_room_goes_with_it() {
 #[test]
 fn sessions_messages_that_wait_and_users_go_when_their_time_is_over() {
     let (scratch, time) = (Scratch::new(), Time::new());
-    let mut shelf = Shelf::open(Options { keep_messages: 5, keep_ms: 10 * DAY_MS, ..options(&scratch.0, &time) });
+    let mut shelf =
+        Shelf::open(StorageOptions { keep_messages: 5, keep_ms: 10 * DAY_MS, ..options(&scratch.0, &time) });
     let keep = |user: &str, n| Record::DirectKept { user: user.into(), direct: Arc::new(direct(n, BEGINNING)) };
     shelf.keep((0..100).map(|n| keep("many", n)).chain([keep("few", 1_000)])).expect("kept");
     shelf.keep((0..100).map(|n| Record::SessionKept(Box::new(session(n, "u", Some(BEGINNING + 1)))))).expect("kept");
@@ -135,7 +137,7 @@ fn sent_by_ann(at: u64) -> Record {
 #[test]
 fn batches_are_not_kept_waiting_by_what_is_deleted() {
     let (scratch, time) = (Scratch::new(), Time::new());
-    let mut shelf = Shelf::open(Options { keep_messages: 100, ..options(&scratch.0, &time) });
+    let mut shelf = Shelf::open(StorageOptions { keep_messages: 100, ..options(&scratch.0, &time) });
     shelf.keep([room("old"), room("new")]).expect("kept");
     for from in (1..50_000).step_by(1_000) {
         shelf.keep(messages("old", from, from + 999, BEGINNING)).expect("kept");
@@ -147,7 +149,7 @@ fn batches_are_not_kept_waiting_by_what_is_deleted() {
     loop {
         seq += 1;
         shelf.keep(messages("new", seq, seq, time.now())).expect("kept");
-        match shelf.page("old", Span::After(0), 0).first {
+        match shelf.page("old", MessageSpan::After(0), 0).first {
             1 => {}
             49_901 => break,
             _ => between += 1,

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use switchboard::domain::record::{Record, TokenHash};
 use switchboard::message::storage::{StorageQuery, StorageReply};
 use switchboard::runtime::storage::OnDamage;
-use switchboard::runtime::storage::Options;
+use switchboard::runtime::storage::StorageOptions;
 
 use crate::shelf::{BEGINNING, Scratch, Shelf, Time, direct, messages, options, room, session, told};
 
@@ -68,7 +68,8 @@ fn files_of_a_later_version_and_of_other_programs_are_left_alone() {
             Shelf::open(options(&scratch.0, &time)).close();
             Connection::open(scratch.database()).expect("a database").execute_batch(pragma).expect("the mark");
             let before = fs::read(scratch.database()).expect("a file");
-            let error = Shelf::try_open(Options { on_damage, ..options(&scratch.0, &time) }).err().expect("a refusal");
+            let error =
+                Shelf::try_open(StorageOptions { on_damage, ..options(&scratch.0, &time) }).err().expect("a refusal");
             let file = scratch.0.canonicalize().expect("a path").join("store.db");
             assert_eq!(error.to_string(), format!("{} {expected}", file.display()));
             assert!(fs::read(scratch.database()).expect("a file") == before, "the file was changed");

@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, unbounded};
 use smallvec::SmallVec;
 use switchboard::base::Name;
-use switchboard::base::ids::{ConnectionId, Place as Slot};
+use switchboard::base::ids::{ConnectionId, ConnectionPlace as Slot};
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::event::{Content, Direct, Message, PeerName};
 use switchboard::domain::op::Profile;
 use switchboard::domain::record::{MadeRoom, Position, Record, Retention, SentMessage, Session, TokenHash};
 use switchboard::message::Requester;
 use switchboard::message::storage::{
-    Batch, Kept, MessagePage, Receipt, Restored, Span, StorageEvent, StorageQuery, StorageReply, StorageState,
-    StoredRoom, Ticket, Unavailable,
+    Batch, CommitOutcome, CommitReceipt, MessagePage, MessageSpan, Restored, StorageEvent, StorageQuery, StorageReply,
+    StorageState, StoredRoom, Ticket, Unavailable,
 };
 use switchboard::runtime::storage::{
-    Durability, Health, OnDamage, OpenError, Opened, Options, Place, Report, Storage, Store, open,
+    Durability, OnDamage, OpenError, Opened, Report, Storage, StorageHandle, StorageHealth, StorageLocation,
+    StorageOptions, open,
 };
 use uuid::Uuid;
 
@@ -80,10 +81,10 @@ impl Drop for Scratch {
 }
 
 /// What most tests go by: everything is kept, and a damaged file stops the start.
-pub(crate) fn options(directory: &Path, time: &Time) -> Options {
+pub(crate) fn options(directory: &Path, time: &Time) -> StorageOptions {
     let time = time.clone();
-    Options {
-        place: Place::Directory(directory.to_owned()),
+    StorageOptions {
+        location: StorageLocation::Directory(directory.to_owned()),
         durability: Durability::Process,
         keep_messages: 0,
         keep_ms: 0,
@@ -107,11 +108,11 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    pub(crate) fn open(options: Options) -> Self {
+    pub(crate) fn open(options: StorageOptions) -> Self {
         Self::try_open(options).expect("a store")
     }
 
-    pub(crate) fn try_open(options: Options) -> Result<Self, OpenError> {
+    pub(crate) fn try_open(options: StorageOptions) -> Result<Self, OpenError> {
         let opened = open(options)?;
         let mut rooms = Vec::new();
         opened.restore(0, &mut |restored| {
@@ -130,11 +131,11 @@ impl Shelf {
         Self { report, rooms, storage: Some(storage), told, early, number: 0, runs: [0; 8] }
     }
 
-    fn store(&self) -> Store {
-        self.storage.as_ref().expect("it is open").store()
+    fn store(&self) -> StorageHandle {
+        self.storage.as_ref().expect("it is open").handle()
     }
 
-    pub(crate) fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> StorageHealth {
         self.store().health()
     }
 
@@ -152,7 +153,7 @@ impl Shelf {
     }
 
     /// The next receipt. A sender whose batch was refused begins its next run.
-    pub(crate) fn receipt(&mut self) -> Receipt {
+    pub(crate) fn receipt(&mut self) -> CommitReceipt {
         let receipt = self.wait("a receipt", |told| match told {
             StorageEvent::Receipt(receipt) => Ok(receipt),
             other => Err(other),
@@ -165,7 +166,7 @@ impl Shelf {
     }
 
     /// Has records kept; nothing else may be under way.
-    pub(crate) fn keep(&mut self, records: impl IntoIterator<Item = Record>) -> Result<Kept, Unavailable> {
+    pub(crate) fn keep(&mut self, records: impl IntoIterator<Item = Record>) -> Result<CommitOutcome, Unavailable> {
         let number = self.submit(records);
         let receipt = self.receipt();
         assert_eq!(receipt.ticket.number, number);
@@ -175,7 +176,7 @@ impl Shelf {
     pub(crate) fn ask(&mut self, query: StorageQuery) -> Result<StorageReply, Unavailable> {
         self.number += 1;
         let asker = Requester { shard: 0, ask: self.number as u32 };
-        self.store().ask(asker, query);
+        self.store().query(asker, query);
         self.wait("an answer", |told| match told {
             StorageEvent::Reply { to, answer } => {
                 assert_eq!(to, asker);
@@ -185,7 +186,7 @@ impl Shelf {
         })
     }
 
-    pub(crate) fn page(&mut self, room: &str, span: Span, limit: usize) -> MessagePage {
+    pub(crate) fn page(&mut self, room: &str, span: MessageSpan, limit: usize) -> MessagePage {
         match self.ask(StorageQuery::Page { room: room.into(), span, limit }) {
             Ok(StorageReply::Page(Some(page))) => page,
             other => panic!("no page: {other:?}"),
@@ -223,7 +224,7 @@ impl Shelf {
         let mut messages = Vec::new();
         let mut after = 0;
         loop {
-            let page = self.page(room, Span::After(after), usize::MAX);
+            let page = self.page(room, MessageSpan::After(after), usize::MAX);
             messages.extend(page.messages);
             if page.complete {
                 return messages;

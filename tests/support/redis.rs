@@ -9,7 +9,7 @@ use std::sync::Arc;
 use redis::{Client, Cmd, Connection, Value};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
-use switchboard::domain::op::{Op, Rules};
+use switchboard::domain::op::{Op, RoomRules};
 use switchboard::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, ScriptCall};
 use switchboard::message::{BRIDGE, Outgoing, Requester};
 use switchboard::owner::redis::{RedisOwner, RedisSettings};
@@ -191,7 +191,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// One that Redis answers.
-    pub(crate) fn new(server: &RedisServer, settings: RedisSettings, rules: Arc<Rules>, seed: u64) -> Self {
+    pub(crate) fn new(server: &RedisServer, settings: RedisSettings, rules: Arc<RoomRules>, seed: u64) -> Self {
         let sharded = settings.sharded;
         let authority = RedisOwner::new(settings, rules, Rng::from_seed(seed));
         let (calls, channels) = (server.connect(), server.connect());
@@ -216,6 +216,7 @@ impl Node {
             let mut heard: Vec<RedisEvent> = demands.into_iter().filter_map(|demand| self.carry_out(demand)).collect();
             heard.extend(self.published());
             if heard.is_empty() && !self.authority.has_orders() {
+                self.authority.check_invariants();
                 return was_busy;
             }
             was_busy = true;

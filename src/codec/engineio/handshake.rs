@@ -1,6 +1,6 @@
 //! The first packet of a session: what it is called and how it is kept alive.
 
-use super::{Kind, Version};
+use super::{PacketKind, Version};
 use crate::codec::json::{self, Object};
 
 /// What a client is told of its session.
@@ -20,7 +20,7 @@ pub struct Open<'a> {
 
 /// Appends the packet's text, `0{…}`. Version 3 does not know `maxPayload`.
 pub fn encode_open(out: &mut Vec<u8>, version: Version, open: &Open<'_>) {
-    out.push(Kind::Open.digit());
+    out.push(PacketKind::Open.digit());
     let upgrades: &[&str] = if open.can_upgrade { &["websocket"] } else { &[] };
     let mut object = Object::begin(out);
     object

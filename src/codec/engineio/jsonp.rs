@@ -1,7 +1,7 @@
 //! JSONP: polling through script tags and forms, for browsers that could do no better. Payloads are text in either
 //! direction.
 
-use super::Error;
+use super::EngineIoError;
 use crate::codec::http::query_value;
 use crate::codec::json;
 
@@ -45,9 +45,9 @@ fn escape(out: &mut Vec<u8>, text: &str) {
 ///
 /// # Errors
 /// There is no such field, or its escapes are broken.
-pub fn decode(body: &[u8]) -> Result<String, Error> {
-    let form = str::from_utf8(body).map_err(|_| Error::InvalidUtf8)?;
-    let field = query_value(form, "d").ok_or(Error::Form)?;
+pub fn decode(body: &[u8]) -> Result<String, EngineIoError> {
+    let form = str::from_utf8(body).map_err(|_| EngineIoError::InvalidUtf8)?;
+    let field = query_value(form, "d").ok_or(EngineIoError::Form)?;
     let mut text = String::with_capacity(field.len());
     let mut backslashes = 0;
     for character in field.chars() {

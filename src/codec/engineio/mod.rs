@@ -28,8 +28,8 @@ mod tests;
 pub use handshake::{Open, encode_open};
 pub use packet::{decode_binary, decode_text, encode_binary, encode_packet, encode_text};
 pub use payload::{Form, Payload};
-pub use query::{Query, Transport};
-pub use refusal::Refusal;
+pub use query::{HandshakeQuery, Transport};
+pub use refusal::EngineIoRefusal;
 pub use writer::PayloadWriter;
 
 /// The data of the ping that asks whether a new transport works, and of the pong that says so.
@@ -46,7 +46,7 @@ pub enum Version {
 
 /// What a packet is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PacketKind {
     /// The server's handshake.
     Open = 0,
     /// The session ends.
@@ -63,14 +63,21 @@ pub enum Kind {
     Noop = 6,
 }
 
-impl Kind {
-    fn from_number(number: u8) -> Result<Self, Error> {
-        const KINDS: [Kind; 7] =
-            [Kind::Open, Kind::Close, Kind::Ping, Kind::Pong, Kind::Message, Kind::Upgrade, Kind::Noop];
-        KINDS.get(usize::from(number)).copied().ok_or(Error::Kind)
+impl PacketKind {
+    fn from_number(number: u8) -> Result<Self, EngineIoError> {
+        const KINDS: [PacketKind; 7] = [
+            PacketKind::Open,
+            PacketKind::Close,
+            PacketKind::Ping,
+            PacketKind::Pong,
+            PacketKind::Message,
+            PacketKind::Upgrade,
+            PacketKind::Noop,
+        ];
+        KINDS.get(usize::from(number)).copied().ok_or(EngineIoError::Kind)
     }
 
-    fn from_digit(digit: u8) -> Result<Self, Error> {
+    fn from_digit(digit: u8) -> Result<Self, EngineIoError> {
         Self::from_number(digit.wrapping_sub(b'0'))
     }
 
@@ -81,7 +88,7 @@ impl Kind {
 
 /// What a packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Data<'a> {
+pub enum PacketData<'a> {
     /// Text, perhaps empty.
     Text(&'a str),
     /// Bytes; only a message carries them.
@@ -90,28 +97,28 @@ pub enum Data<'a> {
 
 /// One packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packet<'a> {
+pub struct EngineIoPacket<'a> {
     /// What it is for.
-    pub kind: Kind,
+    pub kind: PacketKind,
     /// What it carries.
-    pub data: Data<'a>,
+    pub data: PacketData<'a>,
 }
 
-impl<'a> Packet<'a> {
+impl<'a> EngineIoPacket<'a> {
     /// A packet of text.
-    pub fn text(kind: Kind, text: &'a str) -> Self {
-        Self { kind, data: Data::Text(text) }
+    pub fn text(kind: PacketKind, text: &'a str) -> Self {
+        Self { kind, data: PacketData::Text(text) }
     }
 
     /// A message of bytes.
     pub fn binary(bytes: &'a [u8]) -> Self {
-        Self { kind: Kind::Message, data: Data::Binary(bytes) }
+        Self { kind: PacketKind::Message, data: PacketData::Binary(bytes) }
     }
 }
 
 /// What one request may carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct PayloadLimits {
     /// Bytes of a payload; what the handshake announces as `maxPayload`.
     pub payload_bytes: usize,
     /// Packets in a payload. A client that was offline sends all it has in one, so this is what the bytes hold of
@@ -119,7 +126,7 @@ pub struct Limits {
     pub packets: usize,
 }
 
-impl Default for Limits {
+impl Default for PayloadLimits {
     fn default() -> Self {
         Self { payload_bytes: 1_000_000, packets: 16_384 }
     }
@@ -127,7 +134,7 @@ impl Default for Limits {
 
 /// The client's fault: what it sent that is no packet, or too many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
+pub enum EngineIoError {
     /// A packet without a type, or of one that there is not.
     Kind,
     /// Base64 that is none.
@@ -140,13 +147,13 @@ pub enum Error {
     ContentType,
     /// A form without the field that carries the payload.
     Form,
-    /// More bytes than [`Limits::payload_bytes`].
+    /// More bytes than [`PayloadLimits::payload_bytes`].
     TooLarge,
-    /// More packets than [`Limits::packets`].
+    /// More packets than [`PayloadLimits::packets`].
     TooManyPackets,
 }
 
-impl Error {
+impl EngineIoError {
     /// What was wrong, as a phrase.
     pub fn text(self) -> &'static str {
         match self {
@@ -162,10 +169,10 @@ impl Error {
     }
 }
 
-impl std::fmt::Display for Error {
+impl std::fmt::Display for EngineIoError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.text())
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for EngineIoError {}

@@ -1,6 +1,6 @@
 //! The body of a POST to its packets.
 //!
-//! A body is whole when it comes here: its bytes are counted off by [`http::Body`](crate::codec::http::Body), and their
+//! A body is whole when it comes here: its bytes are counted off by [`http::BodyDecoder`](crate::codec::http::Body), and their
 //! number is bounded. Three forms are read:
 //!
 //! - version 4: packets of text with the byte 0x1E between them;
@@ -9,7 +9,7 @@
 //!   in bytes.
 
 use super::packet::{decode_binary, decode_text};
-use super::{Error, Limits, Packet, Version};
+use super::{EngineIoError, EngineIoPacket, PayloadLimits, Version};
 
 /// Digits a length may have: more than any body's.
 const LENGTH_DIGITS_MAX: usize = 9;
@@ -38,10 +38,10 @@ impl Form {
     ///
     /// # Errors
     /// Version 4 has no bodies of bytes.
-    pub fn of_body(version: Version, is_octet_stream: bool) -> Result<Self, Error> {
+    pub fn of_body(version: Version, is_octet_stream: bool) -> Result<Self, EngineIoError> {
         match (version, is_octet_stream) {
             (Version::V4, false) => Ok(Self::Separated),
-            (Version::V4, true) => Err(Error::ContentType),
+            (Version::V4, true) => Err(EngineIoError::ContentType),
             (Version::V3, false) => Ok(Self::Counted),
             (Version::V3, true) => Ok(Self::Binary),
         }
@@ -58,14 +58,14 @@ impl Form {
 /// A body being read, packet by packet.
 #[derive(Clone, Debug)]
 pub struct Payload<'b> {
-    rest: Rest<'b>,
+    rest: UnreadPayload<'b>,
     /// Packets that may still come.
     packets_left: usize,
 }
 
 /// What has not been read.
 #[derive(Clone, Copy, Debug)]
-enum Rest<'b> {
+enum UnreadPayload<'b> {
     /// `None` behind the last packet; an empty text is one more, malformed packet.
     Separated(Option<&'b str>),
     Counted(&'b str),
@@ -73,7 +73,7 @@ enum Rest<'b> {
 }
 
 /// A packet cut out of its body.
-enum Piece<'b> {
+enum EncodedPacket<'b> {
     Text(&'b str),
     Binary(&'b [u8]),
 }
@@ -83,18 +83,18 @@ impl<'b> Payload<'b> {
     ///
     /// # Errors
     /// It is too large, has nothing in it, or is to be text and is not UTF-8.
-    pub fn new(form: Form, body: &'b [u8], limits: &Limits) -> Result<Self, Error> {
+    pub fn new(form: Form, body: &'b [u8], limits: &PayloadLimits) -> Result<Self, EngineIoError> {
         if body.len() > limits.payload_bytes {
-            return Err(Error::TooLarge);
+            return Err(EngineIoError::TooLarge);
         }
-        let text = || simdutf8::basic::from_utf8(body).map_err(|_| Error::InvalidUtf8);
+        let text = || simdutf8::basic::from_utf8(body).map_err(|_| EngineIoError::InvalidUtf8);
         let rest = match form {
-            Form::Separated => Rest::Separated(Some(text()?)),
-            Form::Counted => Rest::Counted(text()?),
-            Form::Binary => Rest::Binary(body),
+            Form::Separated => UnreadPayload::Separated(Some(text()?)),
+            Form::Counted => UnreadPayload::Counted(text()?),
+            Form::Binary => UnreadPayload::Binary(body),
         };
         if body.is_empty() {
-            return Err(Error::Kind);
+            return Err(EngineIoError::Kind);
         }
         Ok(Self { rest, packets_left: limits.packets })
     }
@@ -103,48 +103,48 @@ impl<'b> Payload<'b> {
     ///
     /// # Errors
     /// What comes next is no packet, or one too many. The caller reads no further.
-    pub fn next<'a>(&mut self, scratch: &'a mut Vec<u8>) -> Result<Option<Packet<'a>>, Error>
+    pub fn next<'a>(&mut self, scratch: &'a mut Vec<u8>) -> Result<Option<EngineIoPacket<'a>>, EngineIoError>
     where
         'b: 'a,
     {
         let version = self.version();
         let Some(piece) = self.piece()? else { return Ok(None) };
-        self.packets_left = self.packets_left.checked_sub(1).ok_or(Error::TooManyPackets)?;
+        self.packets_left = self.packets_left.checked_sub(1).ok_or(EngineIoError::TooManyPackets)?;
         match piece {
-            Piece::Text(text) => decode_text(version, text, scratch).map(Some),
-            Piece::Binary(bytes) => decode_binary(version, bytes).map(Some),
+            EncodedPacket::Text(text) => decode_text(version, text, scratch).map(Some),
+            EncodedPacket::Binary(bytes) => decode_binary(version, bytes).map(Some),
         }
     }
 
     fn version(&self) -> Version {
         match self.rest {
-            Rest::Separated(_) => Version::V4,
-            Rest::Counted(_) | Rest::Binary(_) => Version::V3,
+            UnreadPayload::Separated(_) => Version::V4,
+            UnreadPayload::Counted(_) | UnreadPayload::Binary(_) => Version::V3,
         }
     }
 
-    fn piece(&mut self) -> Result<Option<Piece<'b>>, Error> {
+    fn piece(&mut self) -> Result<Option<EncodedPacket<'b>>, EngineIoError> {
         match &mut self.rest {
-            Rest::Separated(rest) => Ok(rest.take().map(|text| match text.split_once(SEPARATOR) {
+            UnreadPayload::Separated(rest) => Ok(rest.take().map(|text| match text.split_once(SEPARATOR) {
                 Some((piece, behind)) => {
                     *rest = Some(behind);
-                    Piece::Text(piece)
+                    EncodedPacket::Text(piece)
                 }
-                None => Piece::Text(text),
+                None => EncodedPacket::Text(text),
             })),
-            Rest::Counted(rest) => Ok(counted(rest)?.map(Piece::Text)),
-            Rest::Binary(rest) => binary(rest),
+            UnreadPayload::Counted(rest) => Ok(counted(rest)?.map(EncodedPacket::Text)),
+            UnreadPayload::Binary(rest) => binary(rest),
         }
     }
 }
 
 /// Cuts the next packet off a text of counted ones. Packets of no length, which older writers make of an empty payload,
 /// are none.
-fn counted<'b>(rest: &mut &'b str) -> Result<Option<&'b str>, Error> {
+fn counted<'b>(rest: &mut &'b str) -> Result<Option<&'b str>, EngineIoError> {
     while !rest.is_empty() {
-        let (digits, behind) = rest.split_once(':').ok_or(Error::Length)?;
+        let (digits, behind) = rest.split_once(':').ok_or(EngineIoError::Length)?;
         let units = length(digits.bytes().map(|digit| digit.wrapping_sub(b'0')))?;
-        let (piece, behind) = split_at_units(behind, units).ok_or(Error::Length)?;
+        let (piece, behind) = split_at_units(behind, units).ok_or(EngineIoError::Length)?;
         *rest = behind;
         if !piece.is_empty() {
             return Ok(Some(piece));
@@ -154,36 +154,36 @@ fn counted<'b>(rest: &mut &'b str) -> Result<Option<&'b str>, Error> {
 }
 
 /// Cuts the next packet off a binary payload.
-fn binary<'b>(rest: &mut &'b [u8]) -> Result<Option<Piece<'b>>, Error> {
+fn binary<'b>(rest: &mut &'b [u8]) -> Result<Option<EncodedPacket<'b>>, EngineIoError> {
     while let [mark, behind @ ..] = *rest {
         let within = &behind[..behind.len().min(LENGTH_DIGITS_MAX + 1)];
-        let end = within.iter().position(|&byte| byte == LENGTH_END).ok_or(Error::Length)?;
+        let end = within.iter().position(|&byte| byte == LENGTH_END).ok_or(EngineIoError::Length)?;
         let count = length(behind[..end].iter().copied())?;
-        let (bytes, behind) = behind[end + 1..].split_at_checked(count).ok_or(Error::Length)?;
+        let (bytes, behind) = behind[end + 1..].split_at_checked(count).ok_or(EngineIoError::Length)?;
         *rest = behind;
         if bytes.is_empty() {
             continue;
         }
         return match *mark {
-            IS_TEXT => {
-                simdutf8::basic::from_utf8(bytes).map(|text| Some(Piece::Text(text))).map_err(|_| Error::InvalidUtf8)
-            }
-            IS_BINARY => Ok(Some(Piece::Binary(bytes))),
-            _ => Err(Error::Kind),
+            IS_TEXT => simdutf8::basic::from_utf8(bytes)
+                .map(|text| Some(EncodedPacket::Text(text)))
+                .map_err(|_| EngineIoError::InvalidUtf8),
+            IS_BINARY => Ok(Some(EncodedPacket::Binary(bytes))),
+            _ => Err(EngineIoError::Kind),
         };
     }
     Ok(None)
 }
 
 /// The number that digits, as values of 0 to 9, spell.
-fn length(digits: impl ExactSizeIterator<Item = u8>) -> Result<usize, Error> {
+fn length(digits: impl ExactSizeIterator<Item = u8>) -> Result<usize, EngineIoError> {
     if !(1..=LENGTH_DIGITS_MAX).contains(&digits.len()) {
-        return Err(Error::Length);
+        return Err(EngineIoError::Length);
     }
     let mut number = 0;
     for digit in digits {
         if digit > 9 {
-            return Err(Error::Length);
+            return Err(EngineIoError::Length);
         }
         number = number * 10 + usize::from(digit);
     }

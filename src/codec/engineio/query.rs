@@ -19,7 +19,7 @@ pub enum Transport {
 
 /// What a request says of its session. `t`, which keeps caches out, is not read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query<'a> {
+pub struct HandshakeQuery<'a> {
     /// `EIO`, when it is exactly 3 or 4.
     pub version: Option<Version>,
     /// `transport`, when it is one of those there are.
@@ -32,7 +32,7 @@ pub struct Query<'a> {
     pub takes_base64_only: bool,
 }
 
-impl<'a> Query<'a> {
+impl<'a> HandshakeQuery<'a> {
     /// Reads a request's query; nothing in it is an error by itself.
     pub fn parse(query: Option<&'a str>) -> Self {
         let Some(query) = query else { return Self::default() };

@@ -2,7 +2,7 @@
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum EngineIoRefusal {
     /// No transport, or one that there is not.
     UnknownTransport = 0,
     /// No session of this id, any more or ever.
@@ -17,7 +17,7 @@ pub enum Refusal {
     UnsupportedVersion = 5,
 }
 
-impl Refusal {
+impl EngineIoRefusal {
     /// The answer's status.
     pub fn status(self) -> u16 {
         if self == Self::Forbidden { 403 } else { 400 }

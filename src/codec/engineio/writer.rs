@@ -4,7 +4,7 @@ use base64::Engine;
 
 use super::packet::{BASE64, BASE64_MARK};
 use super::payload::{IS_BINARY, IS_TEXT, LENGTH_END, SEPARATOR, units};
-use super::{Data, Form, Kind, Packet, Version};
+use super::{EngineIoPacket, Form, PacketData, PacketKind, Version};
 use crate::codec::ws::{self, Opcode};
 
 impl Form {
@@ -45,13 +45,13 @@ impl<'o> PayloadWriter<'o> {
     }
 
     /// Adds a packet.
-    pub fn packet(&mut self, packet: Packet<'_>) {
+    pub fn packet(&mut self, packet: EngineIoPacket<'_>) {
         match packet.data {
-            Data::Text(text) => self.text(|out| {
+            PacketData::Text(text) => self.text(|out| {
                 out.push(packet.kind.digit());
                 out.extend_from_slice(text.as_bytes());
             }),
-            Data::Binary(bytes) => self.binary(bytes),
+            PacketData::Binary(bytes) => self.binary(bytes),
         }
     }
 
@@ -80,12 +80,12 @@ impl<'o> PayloadWriter<'o> {
                 self.base64(bytes);
             }
             Form::Counted => {
-                self.out.extend_from_slice(&[BASE64_MARK, Kind::Message.digit()]);
+                self.out.extend_from_slice(&[BASE64_MARK, PacketKind::Message.digit()]);
                 self.base64(bytes);
                 self.prefix_count(start, self.out.len() - start);
             }
             Form::Binary => {
-                self.out.push(Kind::Message as u8);
+                self.out.push(PacketKind::Message as u8);
                 self.out.extend_from_slice(bytes);
                 self.prefix_binary(start, IS_BINARY);
             }

@@ -1,6 +1,6 @@
 //! Request bodies, told by length or in chunks (RFC 9112 §6, §7.1), gathered up to a limit.
 
-use super::error::Error;
+use super::error::HttpError;
 use super::head::Framing;
 use super::target::hex_digit;
 
@@ -17,10 +17,10 @@ const SIZE_DIGITS_MAX: u8 = 16;
 ///
 /// Memory follows what has arrived, not what was announced.
 #[derive(Debug)]
-pub struct Body {
+pub struct BodyDecoder {
     bytes: Vec<u8>,
     bytes_max: usize,
-    stage: Stage,
+    stage: BodyStage,
     /// Of [`EXTENSION_BYTES_MAX`], over all chunks.
     extension_bytes: usize,
     /// Of [`TRAILER_BYTES_MAX`].
@@ -29,7 +29,7 @@ pub struct Body {
 
 /// What the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum BodyStage {
     /// A body of known length; `remaining` is never 0.
     Length {
         remaining: u64,
@@ -62,20 +62,20 @@ enum Stage {
     Complete,
 }
 
-impl Body {
+impl BodyDecoder {
     /// A body framed as its head said, of at most `limit_bytes`. Without framing it is complete from the start.
     ///
     /// # Errors
     ///
-    /// [`Error::BodyTooLarge`] when the announced length already exceeds the limit.
-    pub fn new(framing: Framing, limit_bytes: usize) -> Result<Self, Error> {
+    /// [`HttpError::BodyTooLarge`] when the announced length already exceeds the limit.
+    pub fn new(framing: Framing, limit_bytes: usize) -> Result<Self, HttpError> {
         let stage = match framing {
-            Framing::None | Framing::Length(0) => Stage::Complete,
+            Framing::None | Framing::Length(0) => BodyStage::Complete,
             Framing::Length(length) if length > limit_bytes as u64 => {
-                return Err(Error::BodyTooLarge);
+                return Err(HttpError::BodyTooLarge);
             }
-            Framing::Length(remaining) => Stage::Length { remaining },
-            Framing::Chunked => Stage::Size { digits: 0, size: 0 },
+            Framing::Length(remaining) => BodyStage::Length { remaining },
+            Framing::Chunked => BodyStage::Size { digits: 0, size: 0 },
         };
         Ok(Self { bytes: Vec::new(), bytes_max: limit_bytes, stage, extension_bytes: 0, trailer_bytes: 0 })
     }
@@ -86,19 +86,20 @@ impl Body {
     /// # Errors
     ///
     /// Bad chunks and exceeded limits. The stream has lost its place then: do not feed on.
-    pub fn feed(&mut self, input: &[u8]) -> Result<(usize, bool), Error> {
+    pub fn feed(&mut self, input: &[u8]) -> Result<(usize, bool), HttpError> {
         let mut rest = input;
         while let [next, ..] = *rest {
             rest = match self.stage {
-                Stage::Complete => break,
-                Stage::Length { remaining } => {
+                BodyStage::Complete => break,
+                BodyStage::Length { remaining } => {
                     let (rest, remaining) = self.gather(rest, remaining);
-                    self.stage = if remaining == 0 { Stage::Complete } else { Stage::Length { remaining } };
+                    self.stage = if remaining == 0 { BodyStage::Complete } else { BodyStage::Length { remaining } };
                     rest
                 }
-                Stage::Data { remaining } => {
+                BodyStage::Data { remaining } => {
                     let (rest, remaining) = self.gather(rest, remaining);
-                    self.stage = if remaining == 0 { Stage::DataCarriageReturn } else { Stage::Data { remaining } };
+                    self.stage =
+                        if remaining == 0 { BodyStage::DataCarriageReturn } else { BodyStage::Data { remaining } };
                     rest
                 }
                 stage => {
@@ -112,7 +113,7 @@ impl Body {
 
     /// Whether the whole body has arrived.
     pub fn is_complete(&self) -> bool {
-        self.stage == Stage::Complete
+        self.stage == BodyStage::Complete
     }
 
     /// The content so far, without chunk framing.
@@ -129,66 +130,69 @@ impl Body {
     }
 
     /// The stage after one byte of chunk framing.
-    fn step(&mut self, stage: Stage, byte: u8) -> Result<Stage, Error> {
+    fn step(&mut self, stage: BodyStage, byte: u8) -> Result<BodyStage, HttpError> {
         match (stage, byte) {
-            (Stage::Size { digits: 1.., size }, b';' | b'\r') => self.end_size(size, byte),
-            (Stage::Size { digits, size }, _) => match hex_digit(byte) {
+            (BodyStage::Size { digits: 1.., size }, b';' | b'\r') => self.end_size(size, byte),
+            (BodyStage::Size { digits, size }, _) => match hex_digit(byte) {
                 Some(digit) if digits < SIZE_DIGITS_MAX => {
-                    Ok(Stage::Size { digits: digits + 1, size: size << 4 | u64::from(digit) })
+                    Ok(BodyStage::Size { digits: digits + 1, size: size << 4 | u64::from(digit) })
                 }
-                _ => Err(Error::ChunkSize),
+                _ => Err(HttpError::ChunkSize),
             },
-            (Stage::Extension { size }, b'\r') => Ok(Stage::SizeLineFeed { size }),
-            (Stage::Extension { .. }, _) => self.count_extension(byte).map(|()| stage),
-            (Stage::SizeLineFeed { size: 0 }, b'\n') => Ok(Stage::TrailerStart),
-            (Stage::SizeLineFeed { size }, b'\n') => Ok(Stage::Data { remaining: size }),
-            (Stage::DataCarriageReturn, b'\r') => Ok(Stage::DataLineFeed),
-            (Stage::DataLineFeed, b'\n') => Ok(Stage::Size { digits: 0, size: 0 }),
-            (Stage::TrailerStart, b'\r') => Ok(Stage::LastLineFeed),
-            (Stage::LastLineFeed, b'\n') => Ok(Stage::Complete),
-            (Stage::SizeLineFeed { .. } | Stage::DataCarriageReturn | Stage::DataLineFeed, _) => Err(Error::ChunkEnd),
-            (Stage::LastLineFeed, _) => Err(Error::Trailer),
-            (Stage::TrailerStart | Stage::TrailerName | Stage::TrailerValue | Stage::TrailerLineFeed, _) => {
-                self.step_trailer(stage, byte)
+            (BodyStage::Extension { size }, b'\r') => Ok(BodyStage::SizeLineFeed { size }),
+            (BodyStage::Extension { .. }, _) => self.count_extension(byte).map(|()| stage),
+            (BodyStage::SizeLineFeed { size: 0 }, b'\n') => Ok(BodyStage::TrailerStart),
+            (BodyStage::SizeLineFeed { size }, b'\n') => Ok(BodyStage::Data { remaining: size }),
+            (BodyStage::DataCarriageReturn, b'\r') => Ok(BodyStage::DataLineFeed),
+            (BodyStage::DataLineFeed, b'\n') => Ok(BodyStage::Size { digits: 0, size: 0 }),
+            (BodyStage::TrailerStart, b'\r') => Ok(BodyStage::LastLineFeed),
+            (BodyStage::LastLineFeed, b'\n') => Ok(BodyStage::Complete),
+            (BodyStage::SizeLineFeed { .. } | BodyStage::DataCarriageReturn | BodyStage::DataLineFeed, _) => {
+                Err(HttpError::ChunkEnd)
             }
-            (Stage::Length { .. } | Stage::Data { .. } | Stage::Complete, _) => {
+            (BodyStage::LastLineFeed, _) => Err(HttpError::Trailer),
+            (
+                BodyStage::TrailerStart | BodyStage::TrailerName | BodyStage::TrailerValue | BodyStage::TrailerLineFeed,
+                _,
+            ) => self.step_trailer(stage, byte),
+            (BodyStage::Length { .. } | BodyStage::Data { .. } | BodyStage::Complete, _) => {
                 unreachable!("feed passes framing bytes only")
             }
         }
     }
 
     /// The size is known: refuse it before its data arrives.
-    fn end_size(&mut self, size: u64, byte: u8) -> Result<Stage, Error> {
+    fn end_size(&mut self, size: u64, byte: u8) -> Result<BodyStage, HttpError> {
         if size > (self.bytes_max - self.bytes.len()) as u64 {
-            return Err(Error::BodyTooLarge);
+            return Err(HttpError::BodyTooLarge);
         }
         if byte == b'\r' {
-            return Ok(Stage::SizeLineFeed { size });
+            return Ok(BodyStage::SizeLineFeed { size });
         }
         self.count_extension(byte)?;
-        Ok(Stage::Extension { size })
+        Ok(BodyStage::Extension { size })
     }
 
-    fn count_extension(&mut self, byte: u8) -> Result<(), Error> {
+    fn count_extension(&mut self, byte: u8) -> Result<(), HttpError> {
         self.extension_bytes += 1;
         if is_forbidden_in_text(byte) || self.extension_bytes > EXTENSION_BYTES_MAX {
-            return Err(Error::ChunkExtension);
+            return Err(HttpError::ChunkExtension);
         }
         Ok(())
     }
 
-    fn step_trailer(&mut self, stage: Stage, byte: u8) -> Result<Stage, Error> {
+    fn step_trailer(&mut self, stage: BodyStage, byte: u8) -> Result<BodyStage, HttpError> {
         self.trailer_bytes += 1;
         if self.trailer_bytes > TRAILER_BYTES_MAX {
-            return Err(Error::TrailersTooLarge);
+            return Err(HttpError::TrailersTooLarge);
         }
         match (stage, byte) {
-            (Stage::TrailerName, b':') => Ok(Stage::TrailerValue),
-            (Stage::TrailerStart | Stage::TrailerName, _) if is_token_byte(byte) => Ok(Stage::TrailerName),
-            (Stage::TrailerValue, b'\r') => Ok(Stage::TrailerLineFeed),
-            (Stage::TrailerValue, _) if !is_forbidden_in_text(byte) => Ok(Stage::TrailerValue),
-            (Stage::TrailerLineFeed, b'\n') => Ok(Stage::TrailerStart),
-            _ => Err(Error::Trailer),
+            (BodyStage::TrailerName, b':') => Ok(BodyStage::TrailerValue),
+            (BodyStage::TrailerStart | BodyStage::TrailerName, _) if is_token_byte(byte) => Ok(BodyStage::TrailerName),
+            (BodyStage::TrailerValue, b'\r') => Ok(BodyStage::TrailerLineFeed),
+            (BodyStage::TrailerValue, _) if !is_forbidden_in_text(byte) => Ok(BodyStage::TrailerValue),
+            (BodyStage::TrailerLineFeed, b'\n') => Ok(BodyStage::TrailerStart),
+            _ => Err(HttpError::Trailer),
         }
     }
 }
@@ -208,13 +212,13 @@ mod tests {
     use super::*;
 
     /// The content, and how many bytes follow the body.
-    fn read(framing: Framing, input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Error> {
-        let mut body = Body::new(framing, 100)?;
+    fn read(framing: Framing, input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, HttpError> {
+        let mut body = BodyDecoder::new(framing, 100)?;
         let (consumed, complete) = body.feed(input)?;
         Ok(complete.then(|| (body.into_bytes(), input.len() - consumed)))
     }
 
-    fn chunked(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Error> {
+    fn chunked(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, HttpError> {
         read(Framing::Chunked, input)
     }
 
@@ -229,8 +233,8 @@ mod tests {
         assert_eq!(read(Framing::Length(3), b"abcGET"), Ok(Some((b"abc".to_vec(), 3))));
         assert_eq!(read(Framing::Length(3), b"ab"), Ok(None));
         assert_eq!(read(Framing::Length(100), &[7; 100]), Ok(Some((vec![7; 100], 0))));
-        assert_eq!(read(Framing::Length(101), b""), Err(Error::BodyTooLarge));
-        assert_eq!(read(Framing::Length(u64::MAX), b""), Err(Error::BodyTooLarge));
+        assert_eq!(read(Framing::Length(101), b""), Err(HttpError::BodyTooLarge));
+        assert_eq!(read(Framing::Length(u64::MAX), b""), Err(HttpError::BodyTooLarge));
     }
 
     #[test]
@@ -244,29 +248,29 @@ mod tests {
     #[test]
     fn chunk_sizes_are_plain_hexadecimal() {
         for size in ["", "+1", "-1", " 1", "1 ", "0x1", "g", "1\t", "00000000000000001", "\n", "1\n", ";a"] {
-            assert_eq!(chunked(format!("{size}\r\na\r\n").as_bytes()), Err(Error::ChunkSize), "{size:?}");
+            assert_eq!(chunked(format!("{size}\r\na\r\n").as_bytes()), Err(HttpError::ChunkSize), "{size:?}");
         }
     }
 
     #[test]
     fn chunk_ends_are_exact() {
         for input in ["1\rX", "1\r\nab", "1\r\na\n", "1\r\na\rX", "1;a\rX", "1\r\na0\r\n\r\n"] {
-            assert_eq!(chunked(input.as_bytes()), Err(Error::ChunkEnd), "{input:?}");
+            assert_eq!(chunked(input.as_bytes()), Err(HttpError::ChunkEnd), "{input:?}");
         }
         for input in ["1;a\n", "1;a\0", "1;\x7f"] {
-            assert_eq!(chunked(input.as_bytes()), Err(Error::ChunkExtension), "{input:?}");
+            assert_eq!(chunked(input.as_bytes()), Err(HttpError::ChunkExtension), "{input:?}");
         }
     }
 
     #[test]
     fn the_limit_holds_for_the_sum_of_chunks_and_is_told_with_the_size() {
         assert_eq!(chunked(b"64\r"), Ok(None));
-        assert_eq!(chunked(b"65\r"), Err(Error::BodyTooLarge));
-        assert_eq!(chunked(b"FFFFFFFFFFFFFFFF\r"), Err(Error::BodyTooLarge));
+        assert_eq!(chunked(b"65\r"), Err(HttpError::BodyTooLarge));
+        assert_eq!(chunked(b"FFFFFFFFFFFFFFFF\r"), Err(HttpError::BodyTooLarge));
         let mut input = b"63\r\n".to_vec();
         input.extend([b'a'; 99]);
         input.extend(b"\r\n2;");
-        assert_eq!(chunked(&input), Err(Error::BodyTooLarge));
+        assert_eq!(chunked(&input), Err(HttpError::BodyTooLarge));
     }
 
     #[test]
@@ -274,22 +278,22 @@ mod tests {
         let chunk = format!("1;{}\r\na\r\n", "x".repeat(EXTENSION_BYTES_MAX / 2 - 1));
         let last = "0\r\n\r\n";
         assert_eq!(chunked(format!("{chunk}{chunk}{last}").as_bytes()), Ok(Some((b"aa".to_vec(), 0))));
-        assert_eq!(chunked(format!("{chunk}{chunk}1;").as_bytes()), Err(Error::ChunkExtension));
+        assert_eq!(chunked(format!("{chunk}{chunk}1;").as_bytes()), Err(HttpError::ChunkExtension));
     }
 
     #[test]
     fn trailers_are_header_lines_and_bounded() {
         for trailer in [" a: b\r\n", "a b\r\n", ": b\r\n", "a : b\r\n", "a: b\n", "a: \0", "a: b\r\r\n", "\n", "\rX"] {
-            assert_eq!(chunked(format!("0\r\n{trailer}").as_bytes()), Err(Error::Trailer), "{trailer:?}");
+            assert_eq!(chunked(format!("0\r\n{trailer}").as_bytes()), Err(HttpError::Trailer), "{trailer:?}");
         }
         let fits = format!("a:{}\r\n", "x".repeat(TRAILER_BYTES_MAX - 4));
         assert_eq!(chunked(format!("0\r\n{fits}\r\n").as_bytes()), Ok(Some((vec![], 0))));
-        assert_eq!(chunked(format!("0\r\n{fits}a").as_bytes()), Err(Error::TrailersTooLarge));
+        assert_eq!(chunked(format!("0\r\n{fits}a").as_bytes()), Err(HttpError::TrailersTooLarge));
     }
 
     #[test]
     fn a_complete_body_takes_no_more() {
-        let mut body = Body::new(Framing::Length(1), 1).unwrap();
+        let mut body = BodyDecoder::new(Framing::Length(1), 1).unwrap();
         assert_eq!(body.feed(b"ab"), Ok((1, true)));
         assert_eq!(body.feed(b"b"), Ok((0, true)));
         assert_eq!(body.into_bytes(), b"a");

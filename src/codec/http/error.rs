@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a request cannot be read: what its answer's status is, and a sentence for its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Error {
+pub enum HttpError {
     /// The first line is not `method SP target SP version` (RFC 9112 §3). 400.
     RequestLine,
     /// A version other than HTTP/1.0 and HTTP/1.1. 505.
@@ -45,7 +45,7 @@ pub enum Error {
     TrailersTooLarge,
 }
 
-impl Error {
+impl HttpError {
     /// The status code to answer with before closing.
     pub fn status(self) -> u16 {
         match self {
@@ -95,10 +95,10 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for HttpError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.text())
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for HttpError {}

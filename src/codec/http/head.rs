@@ -5,10 +5,10 @@
 
 use std::mem::MaybeUninit;
 
-use super::error::Error;
+use super::error::HttpError;
 use super::lines::Lines;
 use super::response::Connection;
-use super::target::{Target, is_authority};
+use super::target::{RequestTarget, is_authority};
 
 /// Most header lines any [`HeadLimits::headers`] can allow: the room `parse_head` keeps on its stack.
 pub const HEADERS_MAX: usize = 128;
@@ -47,7 +47,7 @@ pub enum Framing {
 
 /// A request's head, borrowed from the buffer it was read in.
 #[derive(Clone, Copy, Debug)]
-pub struct Head<'a> {
+pub struct RequestHead<'a> {
     /// As sent; methods are case-sensitive.
     pub method: &'a str,
     /// As sent; its parts are in [`path`](Self::path), [`query`](Self::query) and [`host`](Self::host).
@@ -56,7 +56,7 @@ pub struct Head<'a> {
     pub version: u8,
     /// How the body that follows is delimited.
     pub framing: Framing,
-    parts: Target<'a>,
+    parts: RequestTarget<'a>,
     expects_continue: bool,
     lines: Lines<'a>,
 }
@@ -96,18 +96,18 @@ impl HeadScan {
 ///
 /// # Errors
 ///
-/// Anything malformed or ambiguous, see [`Error`]; and a head that cannot stay within the limits any more, as soon as
+/// Anything malformed or ambiguous, see [`HttpError`]; and a head that cannot stay within the limits any more, as soon as
 /// that is known. The first wrong byte decides which error, so it does not matter how much has arrived after it.
-pub fn parse_head<'a>(input: &'a [u8], limits: &HeadLimits) -> Result<Option<(Head<'a>, usize)>, Error> {
+pub fn parse_head<'a>(input: &'a [u8], limits: &HeadLimits) -> Result<Option<(RequestHead<'a>, usize)>, HttpError> {
     let bytes_max = limits.bytes.min(HEAD_BYTES_MAX);
     let within_limit = &input[..input.len().min(bytes_max)];
     match parse_within(within_limit, limits.headers.min(HEADERS_MAX))? {
-        None if input.len() >= bytes_max => Err(Error::HeadTooLarge),
+        None if input.len() >= bytes_max => Err(HttpError::HeadTooLarge),
         parsed => Ok(parsed),
     }
 }
 
-fn parse_within(input: &[u8], headers_max: usize) -> Result<Option<(Head<'_>, usize)>, Error> {
+fn parse_within(input: &[u8], headers_max: usize) -> Result<Option<(RequestHead<'_>, usize)>, HttpError> {
     let start = skip_empty_lines(input)?;
     let text = &input[start..];
     let mut space = [const { MaybeUninit::uninit() }; HEADERS_MAX];
@@ -116,57 +116,57 @@ fn parse_within(input: &[u8], headers_max: usize) -> Result<Option<(Head<'_>, us
     if let Ok(httparse::Status::Complete(length)) = read
         && let Some(lines) = Lines::index(&text[..length], request.headers)
     {
-        let head = Head::check(&request, lines)?;
+        let head = RequestHead::check(&request, lines)?;
         return Ok(Some((head, start + length)));
     }
     refuse(text, read, headers_max).map(|()| None)
 }
 
 /// How many bytes of empty lines to skip.
-fn skip_empty_lines(input: &[u8]) -> Result<usize, Error> {
+fn skip_empty_lines(input: &[u8]) -> Result<usize, HttpError> {
     let mut start = 0;
     while input[start..].starts_with(b"\r\n") && start < 2 * EMPTY_LINES_MAX {
         start += 2;
     }
     if start == 2 * EMPTY_LINES_MAX && input[start..].starts_with(b"\r") {
-        return Err(Error::RequestLine);
+        return Err(HttpError::RequestLine);
     }
     Ok(start)
 }
 
 /// Finds the fault in a text that did not read as a whole head; `Ok` when there is none yet.
-fn refuse(text: &[u8], read: httparse::Result<usize>, headers_max: usize) -> Result<(), Error> {
+fn refuse(text: &[u8], read: httparse::Result<usize>, headers_max: usize) -> Result<(), HttpError> {
     let bare = (0..text.len()).find(|&at| text[at] == b'\n' && !text[..at].ends_with(b"\r"));
     let (read, fallback) = match bare {
         // The first fault counts: is there one before this line feed?
         Some(at) => {
             let mut space = [const { MaybeUninit::uninit() }; HEADERS_MAX];
             let mut request = httparse::Request::new(&mut []);
-            (request.parse_with_uninit_headers(&text[..at], &mut space[..headers_max]), Err(Error::LineEnd))
+            (request.parse_with_uninit_headers(&text[..at], &mut space[..headers_max]), Err(HttpError::LineEnd))
         }
         None => (read, Ok(())),
     };
     match read {
         Err(httparse::Error::Version) => Err(version_error(text)),
-        Err(httparse::Error::Token | httparse::Error::Status) => Err(Error::RequestLine),
-        Err(httparse::Error::NewLine) => Err(Error::LineEnd),
-        Err(httparse::Error::HeaderName) => Err(Error::HeaderName),
-        Err(httparse::Error::HeaderValue) => Err(Error::HeaderValue),
-        Err(httparse::Error::TooManyHeaders) => Err(Error::TooManyHeaders),
+        Err(httparse::Error::Token | httparse::Error::Status) => Err(HttpError::RequestLine),
+        Err(httparse::Error::NewLine) => Err(HttpError::LineEnd),
+        Err(httparse::Error::HeaderName) => Err(HttpError::HeaderName),
+        Err(httparse::Error::HeaderValue) => Err(HttpError::HeaderValue),
+        Err(httparse::Error::TooManyHeaders) => Err(HttpError::TooManyHeaders),
         Ok(_) => fallback,
     }
 }
 
 /// Another version's number is a version we do not speak; anything else there is no version.
-fn version_error(text: &[u8]) -> Error {
+fn version_error(text: &[u8]) -> HttpError {
     let version = text.splitn(3, |&byte| byte == b' ').nth(2).unwrap_or_default();
     match version.iter().zip(b"HTTP/1.1").position(|(given, spoken)| given != spoken) {
-        Some(at @ (5 | 7)) if version[at].is_ascii_digit() => Error::Version,
-        _ => Error::RequestLine,
+        Some(at @ (5 | 7)) if version[at].is_ascii_digit() => HttpError::Version,
+        _ => HttpError::RequestLine,
     }
 }
 
-impl<'a> Head<'a> {
+impl<'a> RequestHead<'a> {
     /// Of the target, still percent-encoded; begins with `/`, or is the `*` of `OPTIONS *`.
     pub fn path(&self) -> &'a str {
         self.parts.path
@@ -227,11 +227,11 @@ impl<'a> Head<'a> {
     }
 
     /// What the grammar does not say: target, host, length, expectation.
-    fn check(request: &httparse::Request<'_, 'a>, lines: Lines<'a>) -> Result<Self, Error> {
+    fn check(request: &httparse::Request<'_, 'a>, lines: Lines<'a>) -> Result<Self, HttpError> {
         let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
-            return Err(Error::RequestLine);
+            return Err(HttpError::RequestLine);
         };
-        let parts = Target::parse(method, target)?;
+        let parts = RequestTarget::parse(method, target)?;
         check_host(version, &lines)?;
         let framing = framing(version, &lines)?;
         let expects_continue = expects_continue(&lines)?;
@@ -240,45 +240,45 @@ impl<'a> Head<'a> {
 }
 
 /// RFC 9112 §3.2: HTTP/1.1 has exactly one `Host`; more than one, or an invalid one, is refused in any version.
-fn check_host(version: u8, lines: &Lines<'_>) -> Result<(), Error> {
+fn check_host(version: u8, lines: &Lines<'_>) -> Result<(), HttpError> {
     let mut hosts = lines.values("host");
     match (hosts.next(), hosts.next()) {
         (None, _) if version == 0 => Ok(()),
         (Some(host), None) if str::from_utf8(host).is_ok_and(is_authority) => Ok(()),
-        _ => Err(Error::Host),
+        _ => Err(HttpError::Host),
     }
 }
 
 /// RFC 9112 §6.3 lets a server repair some of what is refused here; a repair is where two readers part.
-fn framing(version: u8, lines: &Lines<'_>) -> Result<Framing, Error> {
+fn framing(version: u8, lines: &Lines<'_>) -> Result<Framing, HttpError> {
     let mut lengths = lines.values("content-length");
     let mut encodings = lines.values("transfer-encoding");
     match (lengths.next(), encodings.next()) {
         (None, None) => Ok(Framing::None),
-        (Some(_), Some(_)) => Err(Error::AmbiguousLength),
+        (Some(_), Some(_)) => Err(HttpError::AmbiguousLength),
         (Some(length), None) if lengths.next().is_none() => content_length(length),
-        (Some(_), None) => Err(Error::ContentLength),
+        (Some(_), None) => Err(HttpError::ContentLength),
         (None, Some(encoding)) => {
             let is_one_chunked = encoding.eq_ignore_ascii_case(b"chunked") && encodings.next().is_none();
             let is_valid = is_one_chunked && version == 1;
-            is_valid.then_some(Framing::Chunked).ok_or(Error::TransferEncoding)
+            is_valid.then_some(Framing::Chunked).ok_or(HttpError::TransferEncoding)
         }
     }
 }
 
-fn content_length(value: &[u8]) -> Result<Framing, Error> {
+fn content_length(value: &[u8]) -> Result<Framing, HttpError> {
     // `parse` alone would take a plus sign.
     let is_plain = value.iter().all(u8::is_ascii_digit);
     let digits = str::from_utf8(value).ok().filter(|_| is_plain);
     let length = digits.and_then(|digits| digits.parse().ok());
-    length.map(Framing::Length).ok_or(Error::ContentLength)
+    length.map(Framing::Length).ok_or(HttpError::ContentLength)
 }
 
-fn expects_continue(lines: &Lines<'_>) -> Result<bool, Error> {
+fn expects_continue(lines: &Lines<'_>) -> Result<bool, HttpError> {
     let mut expects_continue = false;
     for expectation in lines.values("expect") {
         if !expectation.eq_ignore_ascii_case(b"100-continue") {
-            return Err(Error::Expectation);
+            return Err(HttpError::Expectation);
         }
         expects_continue = true;
     }

@@ -3,11 +3,11 @@
 
 use std::borrow::Cow;
 
-use super::Error;
+use super::HttpError;
 
 /// A request target taken apart (RFC 9112 §3.2); everything still percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target<'a> {
+pub struct RequestTarget<'a> {
     /// `host[:port]` of an absolute-form target, which then outranks the `Host` header.
     pub authority: Option<&'a str>,
     /// Begins with `/`, or is `*`.
@@ -16,7 +16,7 @@ pub struct Target<'a> {
     pub query: Option<&'a str>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> RequestTarget<'a> {
     /// Takes apart the target of a request with this method.
     ///
     /// Accepts origin-form, absolute-form with `http` or `https`, and `*` for `OPTIONS`. An absolute-form without a
@@ -24,12 +24,12 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Target`] for any other form (so for `CONNECT` always), a fragment, a user name before the host, or a
+    /// [`HttpError::Target`] for any other form (so for `CONNECT` always), a fragment, a user name before the host, or a
     /// byte beyond ASCII. Characters that should have been escaped but can mean nothing else, such as `|`, pass:
     /// browsers send them.
-    pub fn parse(method: &str, text: &'a str) -> Result<Self, Error> {
+    pub fn parse(method: &str, text: &'a str) -> Result<Self, HttpError> {
         if method == "CONNECT" || !text.is_ascii() || text.contains('#') {
-            return Err(Error::Target);
+            return Err(HttpError::Target);
         }
         if text == "*" && method == "OPTIONS" {
             let (authority, path, query) = (None, text, None);
@@ -40,12 +40,12 @@ impl<'a> Target<'a> {
                 let end = absolute.find(['/', '?']).unwrap_or(absolute.len());
                 let (authority, rest) = absolute.split_at(end);
                 if authority.is_empty() || !is_authority(authority) {
-                    return Err(Error::Target);
+                    return Err(HttpError::Target);
                 }
                 (Some(authority), rest)
             }
             None if text.starts_with('/') => (None, text),
-            None => return Err(Error::Target),
+            None => return Err(HttpError::Target),
         };
         let (path, query) = match rest.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -154,8 +154,8 @@ mod tests {
     fn parts(
         method: &str,
         text: &'static str,
-    ) -> Result<(Option<&'static str>, &'static str, Option<&'static str>), Error> {
-        Target::parse(method, text).map(|target| (target.authority, target.path, target.query))
+    ) -> Result<(Option<&'static str>, &'static str, Option<&'static str>), HttpError> {
+        RequestTarget::parse(method, text).map(|target| (target.authority, target.path, target.query))
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
             ("GET", "http:/h"),
             ("OPTIONS", "**"),
         ] {
-            assert_eq!(parts(method, text), Err(Error::Target), "{method} {text}");
+            assert_eq!(parts(method, text), Err(HttpError::Target), "{method} {text}");
         }
     }
 

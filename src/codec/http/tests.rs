@@ -2,16 +2,16 @@
 
 use proptest::prelude::*;
 
-use super::transcript::{Event, transcript};
+use super::transcript::{TranscriptEvent, transcript};
 use super::*;
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 1024, headers: 8 };
 
-fn fault(text: &str) -> Option<Error> {
+fn fault(text: &str) -> Option<HttpError> {
     parse_head(text.as_bytes(), &LIMITS).err()
 }
 
-fn head(text: &str) -> Head<'_> {
+fn head(text: &str) -> RequestHead<'_> {
     let (head, consumed) = parse_head(text.as_bytes(), &LIMITS).unwrap().unwrap();
     assert_eq!(consumed, text.len());
     head
@@ -68,9 +68,9 @@ fn two_empty_lines_are_skipped_and_no_third() {
     let text = with("");
     assert_eq!(head(&format!("\r\n{text}")).path(), "/x");
     assert_eq!(head(&format!("\r\n\r\n{text}")).path(), "/x");
-    assert_eq!(fault("\r\n\r\n\r"), Some(Error::RequestLine));
-    assert_eq!(fault("\n"), Some(Error::LineEnd));
-    assert_eq!(fault("\rG"), Some(Error::LineEnd));
+    assert_eq!(fault("\r\n\r\n\r"), Some(HttpError::RequestLine));
+    assert_eq!(fault("\n"), Some(HttpError::LineEnd));
+    assert_eq!(fault("\rG"), Some(HttpError::LineEnd));
 }
 
 #[test]
@@ -78,25 +78,25 @@ fn request_lines_are_exact() {
     for line in
         [" ", "\0", "G\0", "GE(T", "GET  ", "GET /\t", "GET /\r", "GET /a b", "GET / http", "GET /  HTTP", "\u{16}"]
     {
-        assert_eq!(fault(line), Some(Error::RequestLine), "{line:?}");
+        assert_eq!(fault(line), Some(HttpError::RequestLine), "{line:?}");
     }
-    assert_eq!(fault("GET / HTTP/1.1 "), Some(Error::LineEnd));
+    assert_eq!(fault("GET / HTTP/1.1 "), Some(HttpError::LineEnd));
     for target in ["x", "*", "/#f", "ftp://h/", "h:80"] {
-        assert_eq!(fault(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")), Some(Error::Target), "{target}");
+        assert_eq!(fault(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")), Some(HttpError::Target), "{target}");
     }
-    assert_eq!(fault("CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n"), Some(Error::Target));
+    assert_eq!(fault("CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n"), Some(HttpError::Target));
     assert_eq!(head("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n").path(), "*");
 }
 
 #[test]
 fn other_versions_are_known_at_their_first_digit() {
     for version in ["HTTP/2", "HTTP/2.0\r\n", "HTTP/0.9", "HTTP/3.x", "HTTP/1.2", "HTTP/1.9\r\n\r\n"] {
-        assert_eq!(fault(&format!("GET / {version}")), Some(Error::Version), "{version:?}");
+        assert_eq!(fault(&format!("GET / {version}")), Some(HttpError::Version), "{version:?}");
     }
     for version in ["x", "HTTX", "HTTP/x", "HTTP/11", "HTTP/1.x", "HTTP/1.\r\n\r\n"] {
-        assert_eq!(fault(&format!("GET / {version}")), Some(Error::RequestLine), "{version:?}");
+        assert_eq!(fault(&format!("GET / {version}")), Some(HttpError::RequestLine), "{version:?}");
     }
-    assert_eq!(fault("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(Error::Version));
+    assert_eq!(fault("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(HttpError::Version));
 }
 
 #[test]
@@ -113,39 +113,39 @@ fn lines_end_in_cr_lf_only() {
         "GET\n",
         "GET / HTTP/1.1\r\nHo\n",
     ] {
-        assert_eq!(fault(text), Some(Error::LineEnd), "{text:?}");
+        assert_eq!(fault(text), Some(HttpError::LineEnd), "{text:?}");
     }
-    assert_eq!(fault(&with("X: a\rb\r\n")), Some(Error::HeaderValue));
-    assert_eq!(fault(&with("X: a\r\r\n")), Some(Error::HeaderValue));
+    assert_eq!(fault(&with("X: a\rb\r\n")), Some(HttpError::HeaderValue));
+    assert_eq!(fault(&with("X: a\r\r\n")), Some(HttpError::HeaderValue));
 }
 
 #[test]
 fn the_first_fault_is_the_one_told() {
-    assert_eq!(fault("GET / HTTP/1.1\r\n: x\nHost: h\n\n"), Some(Error::HeaderName));
-    assert_eq!(fault("GET / HTTP/1.1\r\nHost: h\n: x\r\n\r\n"), Some(Error::LineEnd));
+    assert_eq!(fault("GET / HTTP/1.1\r\n: x\nHost: h\n\n"), Some(HttpError::HeaderName));
+    assert_eq!(fault("GET / HTTP/1.1\r\nHost: h\n: x\r\n\r\n"), Some(HttpError::LineEnd));
 }
 
 #[test]
 fn header_lines_are_exact() {
     for line in [" X: y", "\tX: y", "X : y", "X\t: y", ": y", "X", "X y: z", "X\0: y", "Bücher: y"] {
-        assert_eq!(fault(&with(&format!("{line}\r\n"))), Some(Error::HeaderName), "{line:?}");
+        assert_eq!(fault(&with(&format!("{line}\r\n"))), Some(HttpError::HeaderName), "{line:?}");
     }
-    assert_eq!(fault("GET / HTTP/1.1\r\n Host: h\r\n\r\n"), Some(Error::HeaderName));
-    assert_eq!(fault(&with("X: a\r\n folded\r\n")), Some(Error::HeaderName));
+    assert_eq!(fault("GET / HTTP/1.1\r\n Host: h\r\n\r\n"), Some(HttpError::HeaderName));
+    assert_eq!(fault(&with("X: a\r\n folded\r\n")), Some(HttpError::HeaderName));
     for value in ["\0", "a\0b", "\u{1}", "\u{7f}", "a\u{b}"] {
-        assert_eq!(fault(&with(&format!("X: {value}\r\n"))), Some(Error::HeaderValue), "{value:?}");
+        assert_eq!(fault(&with(&format!("X: {value}\r\n"))), Some(HttpError::HeaderValue), "{value:?}");
     }
 }
 
 #[test]
 fn the_host_is_told_once() {
-    assert_eq!(fault("GET / HTTP/1.1\r\n\r\n"), Some(Error::Host));
-    assert_eq!(fault("GET / HTTP/1.0\r\nHost: h\r\nHost: h\r\n\r\n"), Some(Error::Host));
+    assert_eq!(fault("GET / HTTP/1.1\r\n\r\n"), Some(HttpError::Host));
+    assert_eq!(fault("GET / HTTP/1.0\r\nHost: h\r\nHost: h\r\n\r\n"), Some(HttpError::Host));
     for lines in ["HOST: h\r\n", "host: other\r\n"] {
-        assert_eq!(fault(&with(lines)), Some(Error::Host), "{lines:?}");
+        assert_eq!(fault(&with(lines)), Some(HttpError::Host), "{lines:?}");
     }
     for host in ["a b", "a/b", "u@h", "h:x", "a, b"] {
-        assert_eq!(fault(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), Some(Error::Host), "{host}");
+        assert_eq!(fault(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), Some(HttpError::Host), "{host}");
     }
     assert_eq!(head("GET / HTTP/1.0\r\n\r\n").host(), None);
     assert_eq!(head("GET / HTTP/1.1\r\nHost:\r\n\r\n").host(), Some(""));
@@ -154,9 +154,9 @@ fn the_host_is_told_once() {
 #[test]
 fn lengths_are_plain_decimal_and_told_once() {
     for value in ["", "+5", "-5", "5 5", "5, 5", "5,5", "0x5", "5a", "18446744073709551616", "５"] {
-        assert_eq!(fault(&with(&format!("Content-Length: {value}\r\n"))), Some(Error::ContentLength), "{value}");
+        assert_eq!(fault(&with(&format!("Content-Length: {value}\r\n"))), Some(HttpError::ContentLength), "{value}");
     }
-    assert_eq!(fault(&with("Content-Length: 5\r\ncontent-length: 5\r\n")), Some(Error::ContentLength));
+    assert_eq!(fault(&with("Content-Length: 5\r\ncontent-length: 5\r\n")), Some(HttpError::ContentLength));
     let text = with("Content-Length: 18446744073709551615\r\n");
     assert_eq!(head(&text).framing, Framing::Length(u64::MAX));
     assert_eq!(head(&with("Content-Length:  007 \r\n")).framing, Framing::Length(7));
@@ -165,13 +165,17 @@ fn lengths_are_plain_decimal_and_told_once() {
 #[test]
 fn the_only_transfer_encoding_is_one_chunked() {
     for value in ["", "gzip", "gzip, chunked", "chunked, chunked", "chunked,", "chunked;q=1", "identity", "xchunked"] {
-        assert_eq!(fault(&with(&format!("Transfer-Encoding: {value}\r\n"))), Some(Error::TransferEncoding), "{value}");
+        assert_eq!(
+            fault(&with(&format!("Transfer-Encoding: {value}\r\n"))),
+            Some(HttpError::TransferEncoding),
+            "{value}"
+        );
     }
     let twice = "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n";
-    assert_eq!(fault(&with(twice)), Some(Error::TransferEncoding));
-    assert_eq!(fault(&with("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n")), Some(Error::AmbiguousLength));
-    assert_eq!(fault(&with("Content-Length: 5\r\nTransfer-Encoding: identity\r\n")), Some(Error::AmbiguousLength));
-    assert_eq!(fault("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), Some(Error::TransferEncoding));
+    assert_eq!(fault(&with(twice)), Some(HttpError::TransferEncoding));
+    assert_eq!(fault(&with("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n")), Some(HttpError::AmbiguousLength));
+    assert_eq!(fault(&with("Content-Length: 5\r\nTransfer-Encoding: identity\r\n")), Some(HttpError::AmbiguousLength));
+    assert_eq!(fault("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), Some(HttpError::TransferEncoding));
     assert_eq!(head(&with("transfer-encoding: Chunked\r\n")).framing, Framing::Chunked);
 }
 
@@ -197,7 +201,7 @@ fn only_continue_is_expected_and_only_with_a_body() {
     assert!(!expects(&with("Expect: 100-continue\r\n")));
     assert!(!expects("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"));
     for value in ["", "200-ok", "100-continue, 200-ok"] {
-        assert_eq!(fault(&with(&format!("Expect: {value}\r\n"))), Some(Error::Expectation), "{value}");
+        assert_eq!(fault(&with(&format!("Expect: {value}\r\n"))), Some(HttpError::Expectation), "{value}");
     }
 }
 
@@ -205,11 +209,11 @@ fn only_continue_is_expected_and_only_with_a_body() {
 fn heads_have_limits() {
     let room = LIMITS.bytes - with("X: \r\n").len();
     assert_eq!(head(&with(&format!("X: {}\r\n", "x".repeat(room)))).path(), "/x");
-    assert_eq!(fault(&with(&format!("X: {}\r\n", "x".repeat(room + 1)))), Some(Error::HeadTooLarge));
+    assert_eq!(fault(&with(&format!("X: {}\r\n", "x".repeat(room + 1)))), Some(HttpError::HeadTooLarge));
     assert_eq!(fault(&format!("GET /{}", "x".repeat(LIMITS.bytes - 6))), None);
-    assert_eq!(fault(&format!("GET /{}", "x".repeat(LIMITS.bytes - 5))), Some(Error::HeadTooLarge));
+    assert_eq!(fault(&format!("GET /{}", "x".repeat(LIMITS.bytes - 5))), Some(HttpError::HeadTooLarge));
     assert_eq!(head(&with(&"X: y\r\n".repeat(LIMITS.headers - 1))).headers().count(), LIMITS.headers);
-    assert_eq!(fault(&with(&"X: y\r\n".repeat(LIMITS.headers))), Some(Error::TooManyHeaders));
+    assert_eq!(fault(&with(&"X: y\r\n".repeat(LIMITS.headers))), Some(HttpError::TooManyHeaders));
     let text = with(&"X: y\r\n".repeat(LIMITS.headers));
     assert_eq!(fault(text.trim_end()), None, "the last line may still be a longer one");
 }
@@ -221,7 +225,7 @@ fn as_many_headers_as_the_highest_limit_fit() {
     let (head, _) = parse_head(text.as_bytes(), &limits).unwrap().unwrap();
     assert_eq!(head.headers().count(), HEADERS_MAX);
     let text = with(&"X: y\r\n".repeat(HEADERS_MAX));
-    assert_eq!(parse_head(text.as_bytes(), &limits).err(), Some(Error::TooManyHeaders));
+    assert_eq!(parse_head(text.as_bytes(), &limits).err(), Some(HttpError::TooManyHeaders));
 }
 
 #[test]
@@ -241,10 +245,10 @@ fn pipelined_requests_are_told_apart() {
     let mut told = Vec::new();
     for event in &events {
         told.push(match event {
-            Event::Head { target, .. } => target.as_str(),
-            Event::Body(bytes) => str::from_utf8(bytes).unwrap(),
-            Event::Fault(error) => error.text(),
-            Event::Unfinished => "unfinished",
+            TranscriptEvent::Head { target, .. } => target.as_str(),
+            TranscriptEvent::Body(bytes) => str::from_utf8(bytes).unwrap(),
+            TranscriptEvent::Fault(error) => error.text(),
+            TranscriptEvent::Unfinished => "unfinished",
         });
     }
     assert_eq!(told, ["/a", "abc", "/b", "de", "/c", ""]);
@@ -328,7 +332,7 @@ proptest! {
     fn any_bytes_are_read_without_panic(stream in proptest::collection::vec(any::<u8>(), 0..200)) {
         transcript(stream.chunks(7), &LIMITS, 50);
         let text = String::from_utf8_lossy(&stream);
-        let _ = (query_value(&text, "a"), decode_path_segment(&text), cookie(&text, "a"), Target::parse("GET", &text));
+        let _ = (query_value(&text, "a"), decode_path_segment(&text), cookie(&text, "a"), RequestTarget::parse("GET", &text));
     }
 
     #[test]

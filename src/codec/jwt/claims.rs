@@ -40,14 +40,14 @@ pub struct Claims {
 
 /// What claims are held against, whoever signed them.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(super) struct ClaimRules {
     pub(super) audience: Vec<String>,
     pub(super) issuer: Vec<String>,
     pub(super) require_exp: bool,
     pub(super) leeway_s: u64,
 }
 
-impl Rules {
+impl ClaimRules {
     /// Reads a payload's JSON and applies every rule to it.
     pub(super) fn check(&self, json: &str, now_unix_s: u64) -> Result<Claims, TokenError> {
         let raw: RawClaims<'_> = serde_json::from_str(json).map_err(|_| TokenError::Malformed)?;
@@ -175,8 +175,8 @@ mod tests {
 
     const NOW: u64 = 1_700_000_000;
 
-    fn rules() -> Rules {
-        Rules { audience: Vec::new(), issuer: Vec::new(), require_exp: false, leeway_s: 30 }
+    fn rules() -> ClaimRules {
+        ClaimRules { audience: Vec::new(), issuer: Vec::new(), require_exp: false, leeway_s: 30 }
     }
 
     fn check(json: &str) -> Result<Claims, TokenError> {
@@ -226,14 +226,14 @@ mod tests {
 
     #[test]
     fn an_expiry_may_be_required() {
-        let strict = Rules { require_exp: true, ..rules() };
+        let strict = ClaimRules { require_exp: true, ..rules() };
         assert_eq!(strict.check(r#"{"sub":"u1"}"#, NOW), Err(TokenError::NoExpiry));
         assert!(strict.check(&format!(r#"{{"sub":"u1","exp":{NOW}}}"#), NOW).is_ok());
     }
 
     #[test]
     fn audience_and_issuer_when_configured() {
-        let particular = Rules { audience: vec!["a".into(), "b".into()], issuer: vec!["i".into()], ..rules() };
+        let particular = ClaimRules { audience: vec!["a".into(), "b".into()], issuer: vec!["i".into()], ..rules() };
         let cases = [
             (r#""aud":"a","iss":"i""#, None),
             (r#""aud":["x","b"],"iss":["i"]"#, None),

@@ -2,19 +2,18 @@
 //! about its own use (`use`, `key_ops`, `alg`, `crv`) is respected. Keys we cannot use are left out, as the RFC asks,
 //! and reported, so that an operator can see why a token finds no key.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, OtherKeyParameters, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::{KeyError, KeyProblem};
-use super::keys::{Allowed, KEYS_MAX, Key, KeyKind, algorithm_named, ec_key, ed25519_key, hmac_key, rsa_key};
+use super::keys::{Allowed, KEYS_MAX, KeyKind, VerifyingKey, ec_key, ed25519_key, hmac_key, rsa_key};
 
 /// The keys of a set that can be used, and why the others cannot.
 #[derive(Debug)]
 pub(super) struct KeySet {
-    pub(super) keys: Vec<Key>,
+    pub(super) keys: Vec<VerifyingKey>,
     pub(super) left_out: Vec<KeyError>,
 }
 
@@ -45,64 +44,56 @@ struct Set {
     keys: Vec<Value>,
 }
 
-/// The members of one key, for all key types (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2).
-#[derive(Deserialize)]
-struct Jwk {
-    kty: String,
-    #[serde(rename = "use")]
-    public_key_use: Option<String>,
-    key_ops: Option<Vec<String>>,
-    alg: Option<String>,
-    kid: Option<String>,
-    crv: Option<String>,
-    n: Option<String>,
-    e: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
-    k: Option<String>,
-}
-
-fn read_key(value: Value, allowed: &Allowed) -> Result<Key, KeyProblem> {
+fn read_key(mut value: Value, allowed: &Allowed) -> Result<VerifyingKey, KeyProblem> {
+    if value.get("alg").is_some_and(|name| name == "Ed25519") {
+        value["alg"] = "EdDSA".into(); // the older name of the same algorithm, which is the one `Jwk` knows
+    }
     let jwk = Jwk::deserialize(value).map_err(|_| KeyProblem::Broken)?;
-    let other_use = jwk.public_key_use.as_ref().is_some_and(|name| name != "sig");
-    let other_operations = jwk.key_ops.as_ref().is_some_and(|names| !names.iter().any(|name| name == "verify"));
-    if other_use || other_operations {
+    let has_other_use = jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature);
+    let mut operations = jwk.common.key_operations.iter();
+    if has_other_use || operations.any(|operations| !operations.contains(&KeyOperations::Verify)) {
         return Err(KeyProblem::NotForVerifying);
     }
-    let material = jwk.material()?;
-    let only = match &jwk.alg {
-        Some(name) => Some(algorithm_named(name).ok_or(KeyProblem::AlgorithmMismatch)?),
-        None => None,
-    };
-    Key::from_jwk(material, jwk.kid, only, allowed)
+    let material = material(&jwk)?;
+    let only = jwk.common.key_algorithm.map(Algorithm::try_from).transpose();
+    VerifyingKey::from_jwk(material, jwk.common.key_id, only.map_err(|_| KeyProblem::AlgorithmMismatch)?, allowed)
 }
 
-impl Jwk {
-    fn material(&self) -> Result<(KeyKind, DecodingKey), KeyProblem> {
-        match (self.kty.as_str(), self.crv.as_deref()) {
-            ("RSA", _) => rsa_key(&bytes(&self.n)?, &bytes(&self.e)?),
-            ("EC", Some("P-256")) => self.ec_material(KeyKind::P256),
-            ("EC", Some("P-384")) => self.ec_material(KeyKind::P384),
-            ("OKP", Some("Ed25519")) => ed25519_key(&bytes(&self.x)?),
-            ("oct", _) => hmac_key(&bytes(&self.k)?),
-            ("EC" | "OKP", _) => Err(KeyProblem::UnsupportedCurve),
-            _ => Err(KeyProblem::UnsupportedType),
-        }
+fn material(jwk: &Jwk) -> Result<(KeyKind, DecodingKey), KeyProblem> {
+    if let AlgorithmParameters::Other(members) = &jwk.algorithm {
+        return Err(problem_of(members));
     }
-
-    fn ec_material(&self, kind: KeyKind) -> Result<(KeyKind, DecodingKey), KeyProblem> {
-        let (x, y) = (bytes(&self.x)?, bytes(&self.y)?);
-        // Coordinates are of full length each, leading zeros included (RFC 7518 §6.2.1.2).
-        if x.len() != y.len() {
-            return Err(KeyProblem::Broken);
+    let key = DecodingKey::from_jwk(jwk).map_err(|_| KeyProblem::Broken)?;
+    match (&jwk.algorithm, key.kind()) {
+        (AlgorithmParameters::RSA(_), DecodingKeyKind::RsaModulusExponent { n, e }) => rsa_key(n, e),
+        (AlgorithmParameters::OctetKey(_), DecodingKeyKind::SecretOrDer(secret)) => hmac_key(secret),
+        (AlgorithmParameters::EllipticCurve(members), DecodingKeyKind::SecretOrDer(point)) => {
+            let kind = match members.curve {
+                EllipticCurve::P256 => KeyKind::P256,
+                EllipticCurve::P384 => KeyKind::P384,
+                _ => return Err(KeyProblem::UnsupportedCurve),
+            };
+            // Coordinates are of full length each, leading zeros included (RFC 7518 §6.2.1.2).
+            if members.x.len() == members.y.len() { ec_key(kind, point) } else { Err(KeyProblem::Broken) }
         }
-        ec_key(kind, &[&[0x04], x.as_slice(), y.as_slice()].concat())
+        (AlgorithmParameters::OctetKeyPair(members), DecodingKeyKind::SecretOrDer(point))
+            if members.curve == EllipticCurve::Ed25519 =>
+        {
+            ed25519_key(point)
+        }
+        _ => Err(KeyProblem::UnsupportedCurve),
     }
 }
 
-fn bytes(member: &Option<String>) -> Result<Vec<u8>, KeyProblem> {
-    let text = member.as_ref().ok_or(KeyProblem::Broken)?;
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyProblem::Broken)
+/// The problem of a key that [`Jwk`] reads as none of the types it knows.
+fn problem_of(members: &OtherKeyParameters) -> KeyProblem {
+    let text = |name| members.fields.get(name).and_then(Value::as_str);
+    match (text("kty"), text("crv")) {
+        (None | Some("RSA" | "oct"), _) => KeyProblem::Broken,
+        (Some("EC"), Some("P-256" | "P-384")) | (Some("OKP"), Some("Ed25519")) => KeyProblem::Broken,
+        (Some("EC" | "OKP"), _) => KeyProblem::UnsupportedCurve,
+        _ => KeyProblem::UnsupportedType,
+    }
 }
 
 #[cfg(test)]

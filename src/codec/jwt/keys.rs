@@ -2,13 +2,14 @@
 //! configuration; a token's header only selects among them. That is what keeps a public key from being taken for an
 //! HMAC secret, and `none` from being an algorithm.
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 
 use super::error::{KeyError, KeyProblem, TokenError};
-use super::parts::Parts;
+use super::parts::TokenParts;
 
 /// Most keys of one verifier: a token without `kid` is tried against all that fit its algorithm, and one check takes
 /// 25 µs (RSA) to 80 µs (P-256).
@@ -67,7 +68,7 @@ impl Allowed {
 
 /// A key ready for use.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct VerifyingKey {
     /// The name that a token's `kid` selects it by; only keys of a JWKS have one.
     id: Option<String>,
     /// Never empty.
@@ -75,19 +76,19 @@ pub(super) struct Key {
     decoding: DecodingKey,
 }
 
-impl Key {
+impl VerifyingKey {
     fn new((kind, decoding): (KeyKind, DecodingKey), allowed: &Allowed) -> Result<Self, KeyProblem> {
         let algorithms = kind.algorithms().iter().copied().filter(|algorithm| allowed.has(*algorithm)).collect();
-        Key { id: None, algorithms, decoding }.unless_useless()
+        VerifyingKey { id: None, algorithms, decoding }.unless_useless()
     }
 
     pub(super) fn from_secret(secret: &[u8], allowed: &Allowed) -> Result<Self, KeyProblem> {
-        Key::new(hmac_key(secret)?, allowed)
+        VerifyingKey::new(hmac_key(secret)?, allowed)
     }
 
     /// Reads one SubjectPublicKeyInfo (RFC 7468 §13) or, for RSA, one PKCS#1 public key.
     pub(super) fn from_pem(pem: &[u8], allowed: &Allowed) -> Result<Self, KeyProblem> {
-        Key::new(pem_key(pem)?, allowed)
+        VerifyingKey::new(pem_key(pem)?, allowed)
     }
 
     /// A key of a JWKS. `only` is its own `alg`.
@@ -100,7 +101,7 @@ impl Key {
         if only.is_some_and(|algorithm| !material.0.algorithms().contains(&algorithm)) {
             return Err(KeyProblem::AlgorithmMismatch);
         }
-        let mut key = Key::new(material, allowed)?;
+        let mut key = VerifyingKey::new(material, allowed)?;
         key.id = id;
         key.algorithms.retain(|algorithm| only.is_none_or(|only| only == *algorithm));
         key.unless_useless()
@@ -119,7 +120,7 @@ impl Key {
     }
 
     /// Whether the signature is by this key. `algorithm` must be one that the key accepts.
-    pub(super) fn verifies(&self, parts: &Parts<'_>, algorithm: Algorithm) -> Result<bool, TokenError> {
+    pub(super) fn verifies(&self, parts: &TokenParts<'_>, algorithm: Algorithm) -> Result<bool, TokenError> {
         debug_assert!(self.accepts(algorithm));
         crypto::verify(parts.signature, parts.signed.as_bytes(), &self.decoding, algorithm)
             .map_err(|_| TokenError::Malformed)
@@ -187,7 +188,7 @@ fn pem_key(pem: &[u8]) -> Result<(KeyKind, DecodingKey), KeyProblem> {
         return rsa_key(&modulus, &exponent);
     }
     if let Ok(key) = DecodingKey::from_ec_pem(pem) {
-        return ec_key(named_curve(&body)?, key.try_get_as_bytes().map_err(|_| KeyProblem::Broken)?);
+        return ec_key(curve_of(&body)?, key.try_get_as_bytes().map_err(|_| KeyProblem::Broken)?);
     }
     if let Ok(key) = DecodingKey::from_ed_pem(pem) {
         return ed25519_key(key.try_get_as_bytes().map_err(|_| KeyProblem::Broken)?);
@@ -214,20 +215,14 @@ fn pem_body(pem: &[u8]) -> Result<Vec<u8>, KeyProblem> {
     STANDARD.decode(base64).map_err(|_| KeyProblem::Broken)
 }
 
-/// The curve of an EC key: the object identifier that follows `id-ecPublicKey` (RFC 5480 §2.1.1). Its point's length
-/// would not do: secp256k1 has P-256's.
-fn named_curve(der: &[u8]) -> Result<KeyKind, KeyProblem> {
-    const EC_PUBLIC_KEY: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-    const SECP256R1: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-    const SECP384R1: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
-    let at = der.windows(EC_PUBLIC_KEY.len()).position(|window| window == EC_PUBLIC_KEY);
-    let curve = &der[at.ok_or(KeyProblem::Broken)? + EC_PUBLIC_KEY.len()..];
-    if curve.starts_with(SECP256R1) {
-        Ok(KeyKind::P256)
-    } else if curve.starts_with(SECP384R1) {
-        Ok(KeyKind::P384)
-    } else {
-        Err(KeyProblem::UnsupportedCurve)
+/// The curve of an EC key, by the cryptography library's own reading of its SubjectPublicKeyInfo (RFC 5480 §2.1.1). The
+/// length of the point does not tell: secp256k1 has that of P-256.
+fn curve_of(subject_public_key_info: &[u8]) -> Result<KeyKind, KeyProblem> {
+    let is_on = |algorithm| ParsedPublicKey::new(algorithm, subject_public_key_info).is_ok();
+    match () {
+        () if is_on(&ECDSA_P256_SHA256_FIXED) => Ok(KeyKind::P256),
+        () if is_on(&ECDSA_P384_SHA384_FIXED) => Ok(KeyKind::P384),
+        () => Err(KeyProblem::UnsupportedCurve),
     }
 }
 
@@ -241,7 +236,7 @@ mod tests {
     }
 
     fn problem(pem: &str) -> Option<KeyProblem> {
-        Key::from_pem(pem.as_bytes(), &all()).err()
+        VerifyingKey::from_pem(pem.as_bytes(), &all()).err()
     }
 
     #[test]
@@ -256,9 +251,9 @@ mod tests {
             (fixtures::ED25519_PUBLIC, &[EdDSA]),
         ];
         for (pem, algorithms) in cases {
-            assert_eq!(Key::from_pem(pem.as_bytes(), &all()).expect("a good key").algorithms, algorithms);
+            assert_eq!(VerifyingKey::from_pem(pem.as_bytes(), &all()).expect("a good key").algorithms, algorithms);
             let windows = pem.replace('\n', "\r\n");
-            assert!(Key::from_pem(windows.as_bytes(), &all()).is_ok());
+            assert!(VerifyingKey::from_pem(windows.as_bytes(), &all()).is_ok());
         }
     }
 
@@ -280,7 +275,7 @@ mod tests {
         let short = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n";
         assert_eq!(problem(short), Some(KeyProblem::UnsupportedType));
         assert_eq!(problem(&fixtures::P256_PUBLIC.replace("MFkw", "M!kw")), Some(KeyProblem::Broken));
-        assert_eq!(Key::from_pem(b"\xff", &all()).err(), Some(KeyProblem::NotPem));
+        assert_eq!(VerifyingKey::from_pem(b"\xff", &all()).err(), Some(KeyProblem::NotPem));
     }
 
     #[test]
@@ -309,10 +304,10 @@ mod tests {
     #[test]
     fn the_configuration_narrows_and_may_exclude() {
         let allowed = Allowed::from_names(&["PS256".into(), "Ed25519".into()]).expect("known names");
-        let rsa = Key::from_pem(fixtures::RSA_PUBLIC.as_bytes(), &allowed).expect("allowed");
+        let rsa = VerifyingKey::from_pem(fixtures::RSA_PUBLIC.as_bytes(), &allowed).expect("allowed");
         assert_eq!(rsa.algorithms, [Algorithm::PS256]);
-        assert!(Key::from_pem(fixtures::ED25519_PUBLIC.as_bytes(), &allowed).is_ok());
-        assert_eq!(Key::from_secret(b"s", &allowed).err(), Some(KeyProblem::AlgorithmsExclude));
+        assert!(VerifyingKey::from_pem(fixtures::ED25519_PUBLIC.as_bytes(), &allowed).is_ok());
+        assert_eq!(VerifyingKey::from_secret(b"s", &allowed).err(), Some(KeyProblem::AlgorithmsExclude));
         for name in ["none", "ES512", "rs256", ""] {
             let error = Allowed::from_names(&[name.into()]).expect_err("not one of ours");
             assert_eq!(error, KeyError::new(format!("algorithms: {name:?}"), KeyProblem::UnknownAlgorithm));

@@ -24,10 +24,10 @@ pub use keys::KEYS_MAX;
 pub use parts::TOKEN_BYTES_MAX;
 pub use sign::{NewToken, sign_hs256};
 
-use claims::Rules;
+use claims::ClaimRules;
 use jwks::KeySet;
-use keys::{Allowed, Key};
-use parts::{Header, Parts, Scratch, decode_object};
+use keys::{Allowed, VerifyingKey};
+use parts::{Scratch, TokenHeader, TokenParts, decode_object};
 
 /// What a [`Verifier`] is made from. Not `Debug`, since it holds the secret.
 #[derive(Clone)]
@@ -71,9 +71,9 @@ impl Default for VerifierOptions {
 /// Decides which tokens are good, by keys and rules that never change during its life.
 #[derive(Debug)]
 pub struct Verifier {
-    keys: Vec<Key>,
+    keys: Vec<VerifyingKey>,
     left_out: Vec<KeyError>,
-    rules: Rules,
+    rules: ClaimRules,
     verify_signature: bool,
 }
 
@@ -89,11 +89,11 @@ impl Verifier {
         let mut keys = Vec::new();
         let mut left_out = Vec::new();
         if let Some(secret) = &options.secret {
-            let key = Key::from_secret(secret.as_bytes(), &allowed);
+            let key = VerifyingKey::from_secret(secret.as_bytes(), &allowed);
             keys.push(key.map_err(|problem| KeyError::new("secret", problem))?);
         }
         for (name, pem) in &options.public_keys_pem {
-            keys.push(Key::from_pem(pem, &allowed).map_err(|problem| KeyError::new(name, problem))?);
+            keys.push(VerifyingKey::from_pem(pem, &allowed).map_err(|problem| KeyError::new(name, problem))?);
         }
         if let Some(json) = &options.jwks {
             let set = KeySet::read(json, &allowed)?;
@@ -106,7 +106,7 @@ impl Verifier {
         if keys.len() > KEYS_MAX {
             return Err(KeyError::new("keys", KeyProblem::TooManyKeys));
         }
-        let rules = Rules {
+        let rules = ClaimRules {
             audience: options.audience,
             issuer: options.issuer,
             require_exp: options.require_exp,
@@ -126,9 +126,9 @@ impl Verifier {
     ///
     /// The first rule that the token breaks, in the order of [`TokenError`].
     pub fn verify(&self, token: &str, now_unix_s: u64) -> Result<Claims, TokenError> {
-        let parts = Parts::split(token)?;
+        let parts = TokenParts::split(token)?;
         let mut scratch = Scratch::new();
-        let header = Header::parse(decode_object(parts.header, &mut scratch)?)?;
+        let header = TokenHeader::parse(decode_object(parts.header, &mut scratch)?)?;
         if self.verify_signature {
             self.check_signature(&header, &parts)?;
         } else {
@@ -139,7 +139,7 @@ impl Verifier {
 
     /// A `kid` that names keys restricts the trial to them. One that names none may be by an issuer who numbers the
     /// secret or the PEM key we know without a name, so those are tried.
-    fn check_signature(&self, header: &Header<'_>, parts: &Parts<'_>) -> Result<(), TokenError> {
+    fn check_signature(&self, header: &TokenHeader<'_>, parts: &TokenParts<'_>) -> Result<(), TokenError> {
         let algorithm = header.algorithm.ok_or(TokenError::AlgorithmNotAccepted)?;
         let key_id = header.key_id.text();
         let is_known = key_id.is_some() && self.keys.iter().any(|key| key.id() == key_id);

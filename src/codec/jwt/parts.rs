@@ -19,7 +19,7 @@ pub(super) type Scratch = SmallVec<[u8; 1024]>;
 
 /// The parts of a token, still encoded.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Parts<'a> {
+pub(super) struct TokenParts<'a> {
     pub(super) header: &'a str,
     pub(super) payload: &'a str,
     pub(super) signature: &'a str,
@@ -27,14 +27,14 @@ pub(super) struct Parts<'a> {
     pub(super) signed: &'a str,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> TokenParts<'a> {
     pub(super) fn split(token: &'a str) -> Result<Self, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Malformed);
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        Ok(Parts { header, payload, signature, signed })
+        Ok(TokenParts { header, payload, signature, signed })
     }
 
     /// Whether the signature could be one, for those who do not check whose it is.
@@ -62,13 +62,13 @@ fn decode<'b>(part: &str, scratch: &'b mut Scratch) -> Result<&'b [u8], TokenErr
 
 /// What the header asks for. It only ever selects among what the configured keys allow.
 #[derive(Debug)]
-pub(super) struct Header<'a> {
+pub(super) struct TokenHeader<'a> {
     /// Absent when the name is not one of ours; `none` is not.
     pub(super) algorithm: Option<Algorithm>,
     pub(super) key_id: Loose<'a>,
 }
 
-impl<'a> Header<'a> {
+impl<'a> TokenHeader<'a> {
     pub(super) fn parse(json: &'a str) -> Result<Self, TokenError> {
         let raw: RawHeader<'a> = serde_json::from_str(json).map_err(|_| TokenError::Malformed)?;
         if raw.crit {
@@ -76,7 +76,7 @@ impl<'a> Header<'a> {
         }
         let algorithm = algorithm_named(raw.alg.text().ok_or(TokenError::Malformed)?);
         match raw.kid {
-            Loose::Absent | Loose::Text(_) => Ok(Header { algorithm, key_id: raw.kid }),
+            Loose::Absent | Loose::Text(_) => Ok(TokenHeader { algorithm, key_id: raw.kid }),
             Loose::List(_) | Loose::Other => Err(TokenError::Malformed),
         }
     }
@@ -104,20 +104,20 @@ mod tests {
     #[test]
     fn three_parts_and_no_other_number() {
         for token in ["", ".", "a", "a.b"] {
-            assert_eq!(Parts::split(token).err(), Some(TokenError::Malformed), "{token:?}");
+            assert_eq!(TokenParts::split(token).err(), Some(TokenError::Malformed), "{token:?}");
         }
-        let parts = Parts::split("a.b.c").expect("three parts");
+        let parts = TokenParts::split("a.b.c").expect("three parts");
         assert_eq!((parts.header, parts.payload, parts.signature, parts.signed), ("a", "b", "c", "a.b"));
         // A fourth part stays in the payload, where no full stop decodes.
-        let parts = Parts::split("a.b.c.d").expect("split at the ends");
+        let parts = TokenParts::split("a.b.c.d").expect("split at the ends");
         assert_eq!(decode_object(parts.payload, &mut Scratch::new()), Err(TokenError::Malformed));
     }
 
     #[test]
     fn length_is_bounded() {
         let longest = format!("a.b.{}", "A".repeat(TOKEN_BYTES_MAX - 4));
-        assert!(Parts::split(&longest).is_ok());
-        assert_eq!(Parts::split(&format!("{longest}A")).err(), Some(TokenError::Malformed));
+        assert!(TokenParts::split(&longest).is_ok());
+        assert_eq!(TokenParts::split(&format!("{longest}A")).err(), Some(TokenError::Malformed));
     }
 
     #[test]
@@ -132,11 +132,11 @@ mod tests {
 
     #[test]
     fn headers() {
-        let header = Header::parse(r#"{"typ":"JWT","alg":"RS256","kid":"k"}"#).expect("well-formed");
+        let header = TokenHeader::parse(r#"{"typ":"JWT","alg":"RS256","kid":"k"}"#).expect("well-formed");
         assert_eq!((header.algorithm, header.key_id.text()), (Some(Algorithm::RS256), Some("k")));
         for alg in ["none", "None", "", "hs256", "HS256 ", "ES512", "dir"] {
             let json = format!(r#"{{"alg":"{alg}"}}"#);
-            assert_eq!(Header::parse(&json).expect("well-formed").algorithm, None, "{alg}");
+            assert_eq!(TokenHeader::parse(&json).expect("well-formed").algorithm, None, "{alg}");
         }
         for json in [
             "{}",
@@ -148,10 +148,10 @@ mod tests {
             r#"{"alg":"HS256"}x"#,
             r#"{"alg":"HS256""#,
         ] {
-            assert_eq!(Header::parse(json).err(), Some(TokenError::Malformed), "{json}");
+            assert_eq!(TokenHeader::parse(json).err(), Some(TokenError::Malformed), "{json}");
         }
         for json in [r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, r#"{"alg":"HS256","crit":null}"#] {
-            assert_eq!(Header::parse(json).err(), Some(TokenError::UnknownExtension), "{json}");
+            assert_eq!(TokenHeader::parse(json).err(), Some(TokenError::UnknownExtension), "{json}");
         }
     }
 }

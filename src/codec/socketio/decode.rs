@@ -3,14 +3,14 @@
 use serde::de::IgnoredAny;
 
 use super::{
-    ACK_ID_MAX, ATTACHMENTS_MAX, Arguments, Attachments, Content, Error, Event, MAIN, NAMESPACE_BYTES_MAX, Packet,
-    RESERVED_EVENTS,
+    ACK_ID_MAX, ATTACHMENTS_MAX, Arguments, Attachments, MAIN, NAMESPACE_BYTES_MAX, PacketContent, RESERVED_EVENTS,
+    SocketIoError, SocketIoEvent, SocketIoPacket,
 };
 use crate::codec::engineio::Version;
 
 /// What the first character says.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum PacketType {
     Connect,
     Disconnect,
     Event,
@@ -22,8 +22,8 @@ enum Kind {
 /// version 4 of Socket.IO is spoken, whose namespaces may have a query.
 ///
 /// # Errors
-/// The text is no packet; see [`Error`].
-pub(super) fn parse(version: Version, text: &str) -> Result<(Packet<'_>, usize), Error> {
+/// The text is no packet; see [`SocketIoError`].
+pub(super) fn parse(version: Version, text: &str) -> Result<(SocketIoPacket<'_>, usize), SocketIoError> {
     let (kind, is_binary) = kind(text)?;
     let rest = &text[1..];
     let (count, rest) = if is_binary { attachment_count(rest)? } else { (0, rest) };
@@ -33,40 +33,40 @@ pub(super) fn parse(version: Version, text: &str) -> Result<(Packet<'_>, usize),
         _ => (name, None),
     };
     if namespace.len() > NAMESPACE_BYTES_MAX || name.bytes().any(|byte| byte.is_ascii_control()) {
-        return Err(Error::Namespace);
+        return Err(SocketIoError::Namespace);
     }
     let (id, payload) = ack_id(rest)?;
-    let may_have_id = matches!(kind, Kind::Event | Kind::Ack);
-    if (id.is_some() && !may_have_id) || (id.is_none() && kind == Kind::Ack) {
-        return Err(Error::AckId);
+    let may_have_id = matches!(kind, PacketType::Event | PacketType::Ack);
+    if (id.is_some() && !may_have_id) || (id.is_none() && kind == PacketType::Ack) {
+        return Err(SocketIoError::AckId);
     }
     let content = content(kind, payload)?;
-    Ok((Packet { namespace, query, id, content, attachments: Attachments::default() }, count))
+    Ok((SocketIoPacket { namespace, query, id, content, attachments: Attachments::default() }, count))
 }
 
-fn kind(text: &str) -> Result<(Kind, bool), Error> {
+fn kind(text: &str) -> Result<(PacketType, bool), SocketIoError> {
     match text.as_bytes().first() {
-        Some(b'0') => Ok((Kind::Connect, false)),
-        Some(b'1') => Ok((Kind::Disconnect, false)),
-        Some(b'2') => Ok((Kind::Event, false)),
-        Some(b'3') => Ok((Kind::Ack, false)),
-        Some(b'4') => Ok((Kind::ConnectError, false)),
-        Some(b'5') => Ok((Kind::Event, true)),
-        Some(b'6') => Ok((Kind::Ack, true)),
-        _ => Err(Error::Kind),
+        Some(b'0') => Ok((PacketType::Connect, false)),
+        Some(b'1') => Ok((PacketType::Disconnect, false)),
+        Some(b'2') => Ok((PacketType::Event, false)),
+        Some(b'3') => Ok((PacketType::Ack, false)),
+        Some(b'4') => Ok((PacketType::ConnectError, false)),
+        Some(b'5') => Ok((PacketType::Event, true)),
+        Some(b'6') => Ok((PacketType::Ack, true)),
+        _ => Err(SocketIoError::Kind),
     }
 }
 
-fn attachment_count(text: &str) -> Result<(usize, &str), Error> {
+fn attachment_count(text: &str) -> Result<(usize, &str), SocketIoError> {
     let (digits, rest) = text.split_at(digits(text));
-    let rest = rest.strip_prefix('-').ok_or(Error::AttachmentCount)?;
+    let rest = rest.strip_prefix('-').ok_or(SocketIoError::AttachmentCount)?;
     if digits.is_empty() {
-        return Err(Error::AttachmentCount);
+        return Err(SocketIoError::AttachmentCount);
     }
     // A number too large to be one is too many, too.
     match digits.parse() {
         Ok(count) if count <= ATTACHMENTS_MAX => Ok((count, rest)),
-        _ => Err(Error::TooManyAttachments),
+        _ => Err(SocketIoError::TooManyAttachments),
     }
 }
 
@@ -77,14 +77,14 @@ fn namespace(text: &str) -> (&str, &str) {
     text.split_once(',').unwrap_or((text, ""))
 }
 
-fn ack_id(text: &str) -> Result<(Option<u64>, &str), Error> {
+fn ack_id(text: &str) -> Result<(Option<u64>, &str), SocketIoError> {
     let (digits, rest) = text.split_at(digits(text));
     if digits.is_empty() {
         return Ok((None, rest));
     }
     match digits.parse() {
         Ok(id) if id <= ACK_ID_MAX => Ok((Some(id), rest)),
-        _ => Err(Error::AckId),
+        _ => Err(SocketIoError::AckId),
     }
 }
 
@@ -93,37 +93,37 @@ fn digits(text: &str) -> usize {
     text.bytes().take_while(u8::is_ascii_digit).count()
 }
 
-fn content(kind: Kind, payload: &str) -> Result<Content<'_>, Error> {
+fn content(kind: PacketType, payload: &str) -> Result<PacketContent<'_>, SocketIoError> {
     match kind {
-        Kind::Connect if payload.is_empty() => Ok(Content::Connect(None)),
-        Kind::Connect => value(payload, "{").map(|object| Content::Connect(Some(object))),
-        Kind::Disconnect if payload.is_empty() => Ok(Content::Disconnect),
-        Kind::Disconnect => Err(Error::Payload),
-        Kind::Event => event(value(payload, "[")?).map(Content::Event),
-        Kind::Ack => Ok(Content::Ack(Arguments::of_array(value(payload, "[")?))),
-        Kind::ConnectError => value(payload, "").map(Content::ConnectError),
+        PacketType::Connect if payload.is_empty() => Ok(PacketContent::Connect(None)),
+        PacketType::Connect => value(payload, "{").map(|object| PacketContent::Connect(Some(object))),
+        PacketType::Disconnect if payload.is_empty() => Ok(PacketContent::Disconnect),
+        PacketType::Disconnect => Err(SocketIoError::Payload),
+        PacketType::Event => event(value(payload, "[")?).map(PacketContent::Event),
+        PacketType::Ack => Ok(PacketContent::Ack(Arguments::of_array(value(payload, "[")?))),
+        PacketType::ConnectError => value(payload, "").map(PacketContent::ConnectError),
     }
 }
 
 /// A JSON value that begins with `start`.
-fn value<'a>(payload: &'a str, start: &str) -> Result<&'a str, Error> {
+fn value<'a>(payload: &'a str, start: &str) -> Result<&'a str, SocketIoError> {
     let payload = payload.trim_matches([' ', '\t', '\n', '\r']);
     if payload.is_empty() {
-        return Err(Error::Payload);
+        return Err(SocketIoError::Payload);
     }
     if serde_json::from_str::<IgnoredAny>(payload).is_err() {
-        return Err(Error::Json);
+        return Err(SocketIoError::Json);
     }
-    if payload.starts_with(start) { Ok(payload) } else { Err(Error::Payload) }
+    if payload.starts_with(start) { Ok(payload) } else { Err(SocketIoError::Payload) }
 }
 
-fn event(array: &str) -> Result<Event<'_>, Error> {
+fn event(array: &str) -> Result<SocketIoEvent<'_>, SocketIoError> {
     let mut arguments = Arguments::of_array(array);
-    let name = arguments.next().ok_or(Error::Payload)?;
+    let name = arguments.next().ok_or(SocketIoError::Payload)?;
     match name.as_bytes().first() {
-        Some(b'"') if is_reserved(name) => Err(Error::ReservedEvent),
-        Some(b'"' | b'-' | b'0'..=b'9') => Ok(Event { name, arguments }),
-        _ => Err(Error::Payload),
+        Some(b'"') if is_reserved(name) => Err(SocketIoError::ReservedEvent),
+        Some(b'"' | b'-' | b'0'..=b'9') => Ok(SocketIoEvent { name, arguments }),
+        _ => Err(SocketIoError::Payload),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::codec::json::{self, Object};
 
 /// Where a packet goes, and what goes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target<'a> {
+pub struct PacketTarget<'a> {
     /// The namespace, beginning with `/`.
     pub namespace: &'a str,
     /// The number under which an event is to be acknowledged, or that an ack acknowledges.
@@ -15,7 +15,7 @@ pub struct Target<'a> {
     pub attachments: usize,
 }
 
-impl<'a> Target<'a> {
+impl<'a> PacketTarget<'a> {
     /// A namespace, without an ack or attachments.
     pub fn namespace(namespace: &'a str) -> Self {
         Self { namespace, id: None, attachments: 0 }
@@ -24,57 +24,57 @@ impl<'a> Target<'a> {
 
 /// Appends the acceptance of a CONNECT: the connection's id, and the secret by which it may be recovered.
 pub fn encode_accepted(out: &mut Vec<u8>, namespace: &str, sid: &str, recovery_id: Option<&str>) {
-    head(out, b'0', &Target::namespace(namespace));
+    head(out, b'0', &PacketTarget::namespace(namespace));
     Object::begin(out).string("sid", sid).optional("pid", recovery_id).end();
 }
 
 /// Appends the acceptance of a CONNECT as version 4 spells it, which says nothing more.
 pub fn encode_joined(out: &mut Vec<u8>, namespace: &str) {
-    head(out, b'0', &Target::namespace(namespace));
+    head(out, b'0', &PacketTarget::namespace(namespace));
 }
 
 /// Appends the refusal of a CONNECT; `data` is JSON.
 pub fn encode_refused(out: &mut Vec<u8>, namespace: &str, message: &str, data: Option<&str>) {
-    head(out, b'4', &Target::namespace(namespace));
+    head(out, b'4', &PacketTarget::namespace(namespace));
     Object::begin(out).string("message", message).optional_raw("data", data).end();
 }
 
 /// Appends the refusal of a CONNECT as version 4 spells it: a text.
 pub fn encode_refused_plainly(out: &mut Vec<u8>, namespace: &str, message: &str) {
-    head(out, b'4', &Target::namespace(namespace));
+    head(out, b'4', &PacketTarget::namespace(namespace));
     json::string(out, message);
 }
 
 /// Appends a departure from a namespace.
 pub fn encode_disconnect(out: &mut Vec<u8>, namespace: &str) {
-    head(out, b'1', &Target::namespace(namespace));
+    head(out, b'1', &PacketTarget::namespace(namespace));
 }
 
 /// Begins an event.
-pub fn begin_event<'o>(out: &'o mut Vec<u8>, target: &Target<'_>, name: &str) -> ArgumentsWriter<'o> {
+pub fn begin_event<'o>(out: &'o mut Vec<u8>, target: &PacketTarget<'_>, name: &str) -> ArgumentsWriter<'o> {
     let mut writer = begin(out, if target.attachments > 0 { b'5' } else { b'2' }, target);
     writer.string(name);
     writer
 }
 
 /// Begins an ack.
-pub fn begin_ack<'o>(out: &'o mut Vec<u8>, target: &Target<'_>) -> ArgumentsWriter<'o> {
+pub fn begin_ack<'o>(out: &'o mut Vec<u8>, target: &PacketTarget<'_>) -> ArgumentsWriter<'o> {
     debug_assert!(target.id.is_some(), "an ack says what it acknowledges");
     begin(out, if target.attachments > 0 { b'6' } else { b'3' }, target)
 }
 
 /// Appends an event without attachments whose array, its name included, is what `write` appends.
-pub fn encode_event(out: &mut Vec<u8>, target: &Target<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+pub fn encode_event(out: &mut Vec<u8>, target: &PacketTarget<'_>, write: impl FnOnce(&mut Vec<u8>)) {
     head(out, b'2', target);
     write(out);
 }
 
-fn begin<'o>(out: &'o mut Vec<u8>, kind: u8, target: &Target<'_>) -> ArgumentsWriter<'o> {
+fn begin<'o>(out: &'o mut Vec<u8>, kind: u8, target: &PacketTarget<'_>) -> ArgumentsWriter<'o> {
     head(out, kind, target);
     ArgumentsWriter { out, separator: b'[' }
 }
 
-fn head(out: &mut Vec<u8>, kind: u8, target: &Target<'_>) {
+fn head(out: &mut Vec<u8>, kind: u8, target: &PacketTarget<'_>) {
     debug_assert!(target.attachments <= ATTACHMENTS_MAX && target.id.is_none_or(|id| id <= ACK_ID_MAX));
     out.extend_from_slice(&[b'4', kind]);
     if target.attachments > 0 {

@@ -2,18 +2,20 @@
 
 use smallvec::SmallVec;
 
-use super::{ATTACHMENTS_MAX, Content, Error, Event, Limits, Packet, decode, placeholders};
+use super::{
+    ATTACHMENTS_MAX, PacketContent, SocketIoError, SocketIoEvent, SocketIoLimits, SocketIoPacket, decode, placeholders,
+};
 use crate::codec::engineio::Version;
 
 /// One client's packets: 8 bytes, and nothing behind them unless attachments are awaited.
 #[derive(Debug, Default)]
-pub struct Decoder {
-    partial: Option<Box<Gathered>>,
+pub struct SocketIoDecoder {
+    partial: Option<Box<GatheredPacket>>,
 }
 
 /// A packet with attachments, those of them that have come.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Gathered {
+pub struct GatheredPacket {
     version: Version,
     text: Box<str>,
     bytes: Vec<u8>,
@@ -55,30 +57,36 @@ impl<'a> Attachments<'a> {
     }
 }
 
-impl Decoder {
-    /// Reads a message of text. `None` when attachments are to follow; the packet then comes from [`Decoder::binary`].
+impl SocketIoDecoder {
+    /// Reads a message of text. `None` when attachments are to follow; the packet then comes from [`SocketIoDecoder::binary`].
     ///
     /// # Errors
-    /// The client's fault; see [`Error`]. The caller closes and decodes no more.
-    pub fn text<'a>(&mut self, version: Version, text: &'a str, limits: &Limits) -> Result<Option<Packet<'a>>, Error> {
+    /// The client's fault; see [`SocketIoError`]. The caller closes and decodes no more.
+    pub fn text<'a>(
+        &mut self,
+        version: Version,
+        text: &'a str,
+        limits: &SocketIoLimits,
+    ) -> Result<Option<SocketIoPacket<'a>>, SocketIoError> {
         if self.partial.is_some() {
-            return Err(Error::AttachmentAwaited);
+            return Err(SocketIoError::AttachmentAwaited);
         }
         if text.len() > limits.packet_bytes {
-            return Err(Error::TooLarge);
+            return Err(SocketIoError::TooLarge);
         }
         let (packet, missing) = decode::parse(version, text)?;
         debug_assert!(missing <= ATTACHMENTS_MAX, "the parser keeps to the bound");
         if missing == 0 {
             return Ok(Some(packet));
         }
-        if let Content::Event(Event { mut arguments, .. }) | Content::Ack(mut arguments) = packet.content
+        if let PacketContent::Event(SocketIoEvent { mut arguments, .. }) | PacketContent::Ack(mut arguments) =
+            packet.content
             && !arguments.all(|value| placeholders::are_within(value, missing))
         {
-            return Err(Error::Placeholder);
+            return Err(SocketIoError::Placeholder);
         }
         let (bytes, ends) = (Vec::new(), SmallVec::new());
-        self.partial = Some(Box::new(Gathered { version, text: text.into(), bytes, ends, missing }));
+        self.partial = Some(Box::new(GatheredPacket { version, text: text.into(), bytes, ends, missing }));
         Ok(None)
     }
 
@@ -86,12 +94,16 @@ impl Decoder {
     ///
     /// # Errors
     /// No attachment is awaited, or the packet becomes too large.
-    pub fn binary(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<Box<Gathered>>, Error> {
-        let partial = self.partial.as_mut().ok_or(Error::AttachmentUnasked)?;
+    pub fn binary(
+        &mut self,
+        bytes: &[u8],
+        limits: &SocketIoLimits,
+    ) -> Result<Option<Box<GatheredPacket>>, SocketIoError> {
+        let partial = self.partial.as_mut().ok_or(SocketIoError::AttachmentUnasked)?;
         let kept = partial.text.len() + partial.bytes.len();
-        let end = u32::try_from(partial.bytes.len() + bytes.len()).map_err(|_| Error::TooLarge)?;
+        let end = u32::try_from(partial.bytes.len() + bytes.len()).map_err(|_| SocketIoError::TooLarge)?;
         if bytes.len() > limits.packet_bytes.saturating_sub(kept) {
-            return Err(Error::TooLarge);
+            return Err(SocketIoError::TooLarge);
         }
         partial.bytes.extend_from_slice(bytes);
         partial.ends.push(end);
@@ -105,13 +117,13 @@ impl Decoder {
     }
 }
 
-impl Gathered {
+impl GatheredPacket {
     /// The packet, whole.
     ///
     /// # Errors
     /// None: its text was a packet when it came, and still is.
-    pub fn packet(&self) -> Result<Packet<'_>, Error> {
+    pub fn packet(&self) -> Result<SocketIoPacket<'_>, SocketIoError> {
         let (packet, _) = decode::parse(self.version, &self.text)?;
-        Ok(Packet { attachments: Attachments { bytes: &self.bytes, ends: &self.ends }, ..packet })
+        Ok(SocketIoPacket { attachments: Attachments { bytes: &self.bytes, ends: &self.ends }, ..packet })
     }
 }

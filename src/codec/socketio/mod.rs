@@ -10,7 +10,7 @@
 //! - **What is decoded is borrowed** from the message it came in, and nothing is allocated. Only a packet with attachments
 //!   is kept until the last of them has come, and how much is kept has a bound.
 //! - **What is let through is JSON**, so it may be passed on unread.
-//! - **An idle [`Decoder`] is one null pointer.**
+//! - **An idle [`SocketIoDecoder`] is one null pointer.**
 //! - Encoders append the whole Engine.IO packet, its `4` included, so that it is a WebSocket message's payload by itself
 //!   ([`engineio::encode_text`](super::engineio::encode_text)) or goes into a
 //!   [`PayloadWriter`](super::engineio::PayloadWriter).
@@ -26,10 +26,10 @@ mod tests;
 
 pub use arguments::Arguments;
 pub use encode::{
-    ArgumentsWriter, Target, begin_ack, begin_event, encode_accepted, encode_disconnect, encode_event, encode_joined,
-    encode_refused, encode_refused_plainly,
+    ArgumentsWriter, PacketTarget, begin_ack, begin_event, encode_accepted, encode_disconnect, encode_event,
+    encode_joined, encode_refused, encode_refused_plainly,
 };
-pub use gather::{Attachments, Decoder, Gathered};
+pub use gather::{Attachments, GatheredPacket, SocketIoDecoder};
 
 /// The main namespace, which packets do not name.
 pub const MAIN: &str = "/";
@@ -49,28 +49,28 @@ pub const RESERVED_EVENTS: [&str; 6] =
 
 /// One packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packet<'a> {
+pub struct SocketIoPacket<'a> {
     /// The namespace it is for, beginning with `/`.
     pub namespace: &'a str,
     /// What follows `?` in the namespace's name; only where version 4 is spoken.
     pub query: Option<&'a str>,
-    /// The number under which it is to be acknowledged, or, of an [`Content::Ack`], which it acknowledges.
+    /// The number under which it is to be acknowledged, or, of an [`PacketContent::Ack`], which it acknowledges.
     pub id: Option<u64>,
     /// What it says.
-    pub content: Content<'a>,
+    pub content: PacketContent<'a>,
     /// The bytes that stand for its placeholders.
     pub attachments: Attachments<'a>,
 }
 
 /// What a packet says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content<'a> {
+pub enum PacketContent<'a> {
     /// Into the namespace; with a JSON object or nothing.
     Connect(Option<&'a str>),
     /// Out of the namespace.
     Disconnect,
     /// Something happened.
-    Event(Event<'a>),
+    Event(SocketIoEvent<'a>),
     /// An event's answer.
     Ack(Arguments<'a>),
     /// Not into the namespace; with any JSON value.
@@ -79,14 +79,14 @@ pub enum Content<'a> {
 
 /// An event: a name and arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event<'a> {
+pub struct SocketIoEvent<'a> {
     /// The name as JSON: a text in quotes, or a number.
     pub name: &'a str,
     /// The arguments.
     pub arguments: Arguments<'a>,
 }
 
-impl<'a> Event<'a> {
+impl<'a> SocketIoEvent<'a> {
     /// The name without its quotes; `None` when it is a number or has escapes, as no name that a dialect knows does.
     pub fn plain_name(&self) -> Option<&'a str> {
         let inner = self.name.strip_prefix('"')?.strip_suffix('"')?;
@@ -94,14 +94,14 @@ impl<'a> Event<'a> {
     }
 }
 
-/// What one client may make a [`Decoder`] hold.
+/// What one client may make a [`SocketIoDecoder`] hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SocketIoLimits {
     /// Bytes of a packet, all its attachments together.
     pub packet_bytes: usize,
 }
 
-impl Default for Limits {
+impl Default for SocketIoLimits {
     fn default() -> Self {
         Self { packet_bytes: 1_000_000 }
     }
@@ -109,7 +109,7 @@ impl Default for Limits {
 
 /// The client's fault: what it sent that is no packet. It ends the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
+pub enum SocketIoError {
     /// No type, or one that there is not.
     Kind,
     /// A number of attachments that is none, or is missing.
@@ -132,11 +132,11 @@ pub enum Error {
     Placeholder,
     /// An attachment of no packet.
     AttachmentUnasked,
-    /// A packet of more than [`Limits::packet_bytes`].
+    /// A packet of more than [`SocketIoLimits::packet_bytes`].
     TooLarge,
 }
 
-impl Error {
+impl SocketIoError {
     /// What was wrong, as a phrase.
     pub fn text(self) -> &'static str {
         match self {
@@ -156,10 +156,10 @@ impl Error {
     }
 }
 
-impl std::fmt::Display for Error {
+impl std::fmt::Display for SocketIoError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.text())
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for SocketIoError {}

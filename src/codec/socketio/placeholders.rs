@@ -12,75 +12,75 @@ pub(super) fn are_within(json: &str, count: usize) -> bool {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     // What the parser does not walk to its end is let through: JSON that is nested too deep for it, and texts that have
     // no Unicode spelling, which JavaScript makes of a character cut in two.
-    Within { count }.deserialize(&mut deserializer).err().is_none_or(|error| !error.is_data())
+    PlaceholderCheck { count }.deserialize(&mut deserializer).err().is_none_or(|error| !error.is_data())
 }
 
 /// Walks a value, and fails at a placeholder for no attachment. What it says of a value is what it is as the field `num`
 /// or `_placeholder` of an object.
 #[derive(Clone, Copy)]
-struct Within {
+struct PlaceholderCheck {
     count: usize,
 }
 
 /// What a value may be to the object that it is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Value {
+enum FieldValue {
     True,
     /// The number of an attachment that there is.
     Number,
     Other,
 }
 
-impl<'de> DeserializeSeed<'de> for Within {
-    type Value = Value;
+impl<'de> DeserializeSeed<'de> for PlaceholderCheck {
+    type Value = FieldValue;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<FieldValue, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Within {
-    type Value = Value;
+impl<'de> Visitor<'de> for PlaceholderCheck {
+    type Value = FieldValue;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("JSON")
     }
 
-    fn visit_bool<E>(self, is_true: bool) -> Result<Value, E> {
-        Ok(if is_true { Value::True } else { Value::Other })
+    fn visit_bool<E>(self, is_true: bool) -> Result<FieldValue, E> {
+        Ok(if is_true { FieldValue::True } else { FieldValue::Other })
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(if number < self.count as u64 { Value::Number } else { Value::Other })
+    fn visit_u64<E>(self, number: u64) -> Result<FieldValue, E> {
+        Ok(if number < self.count as u64 { FieldValue::Number } else { FieldValue::Other })
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_i64<E>(self, _: i64) -> Result<FieldValue, E> {
+        Ok(FieldValue::Other)
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+    fn visit_f64<E>(self, number: f64) -> Result<FieldValue, E> {
         // `1.0` and `1e0` are the same number as `1`.
         let is_one = number.fract() == 0.0 && number >= 0.0 && number < self.count as f64;
-        Ok(if is_one { Value::Number } else { Value::Other })
+        Ok(if is_one { FieldValue::Number } else { FieldValue::Other })
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_str<E>(self, _: &str) -> Result<FieldValue, E> {
+        Ok(FieldValue::Other)
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_unit<E>(self) -> Result<FieldValue, E> {
+        Ok(FieldValue::Other)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<FieldValue, A::Error> {
         while values.next_element_seed(self)?.is_some() {}
-        Ok(Value::Other)
+        Ok(FieldValue::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<FieldValue, A::Error> {
         #[derive(Deserialize)]
         struct Key<'k>(#[serde(borrow)] Cow<'k, str>);
-        let (mut mark, mut number) = (Value::Other, Value::Other);
+        let (mut mark, mut number) = (FieldValue::Other, FieldValue::Other);
         // Of two fields of one name the last counts.
         while let Some(Key(name)) = fields.next_key()? {
             let value = fields.next_value_seed(self)?;
@@ -90,10 +90,10 @@ impl<'de> Visitor<'de> for Within {
                 _ => {}
             }
         }
-        if mark == Value::True && number != Value::Number {
+        if mark == FieldValue::True && number != FieldValue::Number {
             return Err(A::Error::custom("placeholder for no attachment"));
         }
-        Ok(Value::Other)
+        Ok(FieldValue::Other)
     }
 }
 

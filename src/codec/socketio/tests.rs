@@ -4,61 +4,65 @@ use super::*;
 use crate::codec::engineio::Version;
 use proptest::prelude::*;
 
-fn decode(text: &str) -> Result<Packet<'_>, Error> {
+fn decode(text: &str) -> Result<SocketIoPacket<'_>, SocketIoError> {
     decode_as(Version::V4, text)
 }
 
-fn decode_as(version: Version, text: &str) -> Result<Packet<'_>, Error> {
-    let mut decoder = Decoder::default();
-    let packet = decoder.text(version, text, &Limits::default());
+fn decode_as(version: Version, text: &str) -> Result<SocketIoPacket<'_>, SocketIoError> {
+    let mut decoder = SocketIoDecoder::default();
+    let packet = decoder.text(version, text, &SocketIoLimits::default());
     packet.map(|packet| packet.unwrap_or_else(|| panic!("attachments are to follow {text}")))
 }
 
-fn packet<'a>(namespace: &'a str, id: Option<u64>, content: Content<'a>) -> Packet<'a> {
-    Packet { namespace, query: None, id, content, attachments: Attachments::default() }
+fn packet<'a>(namespace: &'a str, id: Option<u64>, content: PacketContent<'a>) -> SocketIoPacket<'a> {
+    SocketIoPacket { namespace, query: None, id, content, attachments: Attachments::default() }
 }
 
 /// Name, arguments and number of an event.
 fn event(text: &str) -> (String, Vec<String>, Option<u64>) {
     let packet = decode(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let Content::Event(event) = packet.content else { panic!("{text} is no event") };
+    let PacketContent::Event(event) = packet.content else { panic!("{text} is no event") };
     (event.name.to_owned(), event.arguments.map(str::to_owned).collect(), packet.id)
 }
 
 /// A packet whose attachments follow it, as text and attachments.
-fn gathered(text: &str, attachments: &[&[u8]]) -> Box<Gathered> {
-    let mut decoder = Decoder::default();
-    assert_eq!(decoder.text(Version::V4, text, &Limits::default()), Ok(None));
+fn gathered(text: &str, attachments: &[&[u8]]) -> Box<GatheredPacket> {
+    let mut decoder = SocketIoDecoder::default();
+    assert_eq!(decoder.text(Version::V4, text, &SocketIoLimits::default()), Ok(None));
     let (last, others) = attachments.split_last().unwrap();
     for bytes in others {
-        assert!(!decoder.is_idle() && decoder.binary(bytes, &Limits::default()).unwrap().is_none());
+        assert!(!decoder.is_idle() && decoder.binary(bytes, &SocketIoLimits::default()).unwrap().is_none());
     }
-    let gathered = decoder.binary(last, &Limits::default()).unwrap().unwrap();
+    let gathered = decoder.binary(last, &SocketIoLimits::default()).unwrap().unwrap();
     assert!(decoder.is_idle());
     gathered
 }
 
 #[test]
 fn a_decoder_is_one_pointer() {
-    assert_eq!(size_of::<Decoder>(), 8);
-    assert!(size_of::<Gathered>() <= 96, "{} bytes", size_of::<Gathered>());
+    assert_eq!(size_of::<SocketIoDecoder>(), 8);
+    assert!(size_of::<GatheredPacket>() <= 96, "{} bytes", size_of::<GatheredPacket>());
 }
 
 #[test]
 fn connections() {
-    assert_eq!(decode("0"), Ok(packet("/", None, Content::Connect(None))));
+    assert_eq!(decode("0"), Ok(packet("/", None, PacketContent::Connect(None))));
     let auth = r#"{"token":"123"}"#;
-    assert_eq!(decode(&format!("0{auth}")), Ok(packet("/", None, Content::Connect(Some(auth)))));
-    assert_eq!(decode("0/admin,"), Ok(packet("/admin", None, Content::Connect(None))));
-    assert_eq!(decode("0/admin"), Ok(packet("/admin", None, Content::Connect(None))));
-    assert_eq!(decode(&format!("0/admin,{auth}")), Ok(packet("/admin", None, Content::Connect(Some(auth)))));
-    assert_eq!(decode("1"), Ok(packet("/", None, Content::Disconnect)));
-    assert_eq!(decode("1/admin,"), Ok(packet("/admin", None, Content::Disconnect)));
+    assert_eq!(decode(&format!("0{auth}")), Ok(packet("/", None, PacketContent::Connect(Some(auth)))));
+    assert_eq!(decode("0/admin,"), Ok(packet("/admin", None, PacketContent::Connect(None))));
+    assert_eq!(decode("0/admin"), Ok(packet("/admin", None, PacketContent::Connect(None))));
+    assert_eq!(decode(&format!("0/admin,{auth}")), Ok(packet("/admin", None, PacketContent::Connect(Some(auth)))));
+    assert_eq!(decode("1"), Ok(packet("/", None, PacketContent::Disconnect)));
+    assert_eq!(decode("1/admin,"), Ok(packet("/admin", None, PacketContent::Disconnect)));
     let refusal = r#"{"message":"Not authorized"}"#;
-    assert_eq!(decode(&format!("4{refusal}")), Ok(packet("/", None, Content::ConnectError(refusal))));
-    assert_eq!(decode("4\"no\""), Ok(packet("/", None, Content::ConnectError("\"no\""))));
+    assert_eq!(decode(&format!("4{refusal}")), Ok(packet("/", None, PacketContent::ConnectError(refusal))));
+    assert_eq!(decode("4\"no\""), Ok(packet("/", None, PacketContent::ConnectError("\"no\""))));
     for text in ["0[]", "0null", "0\"a\"", "01", "1{}", "1/admin,[]", "4"] {
-        assert!(matches!(decode(text), Err(Error::Payload | Error::AckId)), "{text}: {:?}", decode(text));
+        assert!(
+            matches!(decode(text), Err(SocketIoError::Payload | SocketIoError::AckId)),
+            "{text}: {:?}",
+            decode(text)
+        );
     }
 }
 
@@ -73,7 +77,7 @@ fn events() {
     assert_eq!(event("2[7,1]").0, "7");
     assert_eq!(event("2[-1.5e3]").0, "-1.5e3");
     for text in ["2", "2{}", "2[]", "2[null]", "2[true]", "2[[]]", "2[{}]", "2\"a\"", "2/admin,", "212"] {
-        assert_eq!(decode(text), Err(Error::Payload), "{text}");
+        assert_eq!(decode(text), Err(SocketIoError::Payload), "{text}");
     }
     for text in [
         "2abc[\"a\"]",
@@ -86,22 +90,26 @@ fn events() {
         "2-1[\"a\"]",
         "2,[\"a\"]",
     ] {
-        assert!(matches!(decode(text), Err(Error::Json | Error::Payload)), "{text}: {:?}", decode(text));
+        assert!(
+            matches!(decode(text), Err(SocketIoError::Json | SocketIoError::Payload)),
+            "{text}: {:?}",
+            decode(text)
+        );
     }
 }
 
 #[test]
 fn reserved_names_are_refused_however_they_are_spelled() {
     for name in RESERVED_EVENTS {
-        assert_eq!(decode(&format!("2[\"{name}\",1]")), Err(Error::ReservedEvent), "{name}");
+        assert_eq!(decode(&format!("2[\"{name}\",1]")), Err(SocketIoError::ReservedEvent), "{name}");
     }
-    assert_eq!(decode(r#"2["connec\u0074"]"#), Err(Error::ReservedEvent));
+    assert_eq!(decode(r#"2["connec\u0074"]"#), Err(SocketIoError::ReservedEvent));
     for name in ["connected", "Connect", "error", "", "connect\\n", "\\ud800"] {
         assert!(decode(&format!("2[\"{name}\"]")).is_ok(), "{name}");
     }
     assert_eq!(
         decode(r#"2["a\n"]"#).map(|packet| match packet.content {
-            Content::Event(event) => event.plain_name(),
+            PacketContent::Event(event) => event.plain_name(),
             _ => Some("no event"),
         }),
         Ok(None)
@@ -111,31 +119,33 @@ fn reserved_names_are_refused_however_they_are_spelled() {
 #[test]
 fn acks() {
     let text = r#"3/admin,13["bar"]"#;
-    let Ok(Packet { namespace: "/admin", id: Some(13), content: Content::Ack(arguments), .. }) = decode(text) else {
+    let Ok(SocketIoPacket { namespace: "/admin", id: Some(13), content: PacketContent::Ack(arguments), .. }) =
+        decode(text)
+    else {
         panic!("{:?}", decode(text))
     };
     assert_eq!(arguments.text(), "\"bar\"");
-    assert!(matches!(decode("313[]"), Ok(Packet { content: Content::Ack(_), .. })));
+    assert!(matches!(decode("313[]"), Ok(SocketIoPacket { content: PacketContent::Ack(_), .. })));
     assert!(decode("2007[\"a\"]").is_ok_and(|packet| packet.id == Some(7)));
     assert!(decode(&format!("3{ACK_ID_MAX}[]")).is_ok());
     for text in
         ["3[]", "3[1]", "39007199254740992[]", "299999999999999999999999999[\"a\"]", "05{}", "15", "05", "0/a,5"]
     {
-        assert_eq!(decode(text), Err(Error::AckId), "{text}");
+        assert_eq!(decode(text), Err(SocketIoError::AckId), "{text}");
     }
     for text in ["31{}", "31", "31\"a\""] {
-        assert_eq!(decode(text), Err(Error::Payload), "{text}");
+        assert_eq!(decode(text), Err(SocketIoError::Payload), "{text}");
     }
 }
 
 #[test]
 fn kinds_and_namespaces() {
     for text in ["", "7", "a", "-", "é", "/admin,"] {
-        assert_eq!(decode(text), Err(Error::Kind), "{text}");
+        assert_eq!(decode(text), Err(SocketIoError::Kind), "{text}");
     }
     assert!(decode(&format!("0/{}", "a".repeat(NAMESPACE_BYTES_MAX - 1))).is_ok());
-    assert_eq!(decode(&format!("0/{}", "a".repeat(NAMESPACE_BYTES_MAX))), Err(Error::Namespace));
-    assert_eq!(decode("0/a\u{1e}b,"), Err(Error::Namespace));
+    assert_eq!(decode(&format!("0/{}", "a".repeat(NAMESPACE_BYTES_MAX))), Err(SocketIoError::Namespace));
+    assert_eq!(decode("0/a\u{1e}b,"), Err(SocketIoError::Namespace));
     // Only Socket.IO 2 puts a query there.
     assert_eq!(decode("0/admin?token=1,").map(|packet| (packet.namespace, packet.query)), Ok(("/admin?token=1", None)));
     let query = decode_as(Version::V3, "0/admin?token=1234&uid=abcd");
@@ -148,7 +158,7 @@ fn kinds_and_namespaces() {
 fn attachments_follow_their_packet() {
     let whole = gathered(r#"51-["baz",{"_placeholder":true,"num":0}]"#, &[&[1, 2, 3, 4]]);
     let packet = whole.packet().unwrap();
-    let Content::Event(event) = packet.content else { panic!("no event") };
+    let PacketContent::Event(event) = packet.content else { panic!("no event") };
     assert_eq!(event.plain_name(), Some("baz"));
     assert_eq!(event.arguments.text(), r#"{"_placeholder":true,"num":0}"#);
     assert_eq!(packet.attachments.iter().collect::<Vec<_>>(), [[1, 2, 3, 4]]);
@@ -160,7 +170,7 @@ fn attachments_follow_their_packet() {
     assert_eq!([0, 1, 2].map(|number| packet.attachments.get(number)), [Some(&[1, 2][..]), Some(&[][..]), None]);
 
     let whole = gathered(r#"61-15["bar",{"_placeholder":true,"num":0}]"#, &[&[7]]);
-    assert!(matches!(whole.packet(), Ok(Packet { id: Some(15), content: Content::Ack(_), .. })));
+    assert!(matches!(whole.packet(), Ok(SocketIoPacket { id: Some(15), content: PacketContent::Ack(_), .. })));
     // None announced: nothing to wait for.
     assert_eq!(event_name("50-[\"a\"]"), "\"a\"");
 }
@@ -171,28 +181,28 @@ fn event_name(text: &str) -> String {
 
 #[test]
 fn attachments_have_bounds_and_an_order() {
-    let limits = Limits { packet_bytes: 30 };
-    assert_eq!(decode("5[\"a\"]"), Err(Error::AttachmentCount));
-    assert_eq!(decode("51[\"a\"]"), Err(Error::AttachmentCount));
-    assert_eq!(decode("5-[\"a\"]"), Err(Error::AttachmentCount));
-    assert_eq!(decode("5x-[\"a\"]"), Err(Error::AttachmentCount));
-    assert_eq!(decode("511-[\"a\"]"), Err(Error::TooManyAttachments));
-    assert_eq!(decode("599999999999999999999999-[\"a\"]"), Err(Error::TooManyAttachments));
-    assert_eq!(decode("51-{}"), Err(Error::Payload));
-    assert_eq!(decode("61-[]"), Err(Error::AckId));
-    assert_eq!(decode(r#"51-["a",{"_placeholder":true,"num":1}]"#), Err(Error::Placeholder));
-    assert_eq!(decode(r#"62-/a,3[[{"_placeholder":true}]]"#), Err(Error::Placeholder));
-    let mut decoder = Decoder::default();
-    assert_eq!(decoder.binary(&[], &limits).map(|_| ()), Err(Error::AttachmentUnasked));
+    let limits = SocketIoLimits { packet_bytes: 30 };
+    assert_eq!(decode("5[\"a\"]"), Err(SocketIoError::AttachmentCount));
+    assert_eq!(decode("51[\"a\"]"), Err(SocketIoError::AttachmentCount));
+    assert_eq!(decode("5-[\"a\"]"), Err(SocketIoError::AttachmentCount));
+    assert_eq!(decode("5x-[\"a\"]"), Err(SocketIoError::AttachmentCount));
+    assert_eq!(decode("511-[\"a\"]"), Err(SocketIoError::TooManyAttachments));
+    assert_eq!(decode("599999999999999999999999-[\"a\"]"), Err(SocketIoError::TooManyAttachments));
+    assert_eq!(decode("51-{}"), Err(SocketIoError::Payload));
+    assert_eq!(decode("61-[]"), Err(SocketIoError::AckId));
+    assert_eq!(decode(r#"51-["a",{"_placeholder":true,"num":1}]"#), Err(SocketIoError::Placeholder));
+    assert_eq!(decode(r#"62-/a,3[[{"_placeholder":true}]]"#), Err(SocketIoError::Placeholder));
+    let mut decoder = SocketIoDecoder::default();
+    assert_eq!(decoder.binary(&[], &limits).map(|_| ()), Err(SocketIoError::AttachmentUnasked));
     assert_eq!(decoder.text(Version::V4, "510-[\"a\"]", &limits), Ok(None));
-    assert_eq!(decoder.text(Version::V4, "2[\"a\"]", &limits), Err(Error::AttachmentAwaited));
+    assert_eq!(decoder.text(Version::V4, "2[\"a\"]", &limits), Err(SocketIoError::AttachmentAwaited));
     for _ in 0..9 {
         assert!(decoder.binary(&[0, 1], &limits).is_ok_and(|packet| packet.is_none()));
     }
-    assert_eq!(decoder.binary(&[0; 4], &limits).map(|_| ()), Err(Error::TooLarge));
+    assert_eq!(decoder.binary(&[0; 4], &limits).map(|_| ()), Err(SocketIoError::TooLarge));
     assert_eq!(
-        Decoder::default().text(Version::V4, &format!("2[\"{}\"]", "a".repeat(30)), &limits),
-        Err(Error::TooLarge)
+        SocketIoDecoder::default().text(Version::V4, &format!("2[\"{}\"]", "a".repeat(30)), &limits),
+        Err(SocketIoError::TooLarge)
     );
 }
 
@@ -204,8 +214,8 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
 
 #[test]
 fn packets_are_spelled_as_documented() {
-    let main = Target::namespace(MAIN);
-    let admin = Target::namespace("/admin");
+    let main = PacketTarget::namespace(MAIN);
+    let admin = PacketTarget::namespace("/admin");
     assert_eq!(
         written(|out| encode_accepted(out, "/", "wZX3oN0bSVIhsaknAAAI", None)),
         r#"40{"sid":"wZX3oN0bSVIhsaknAAAI"}"#
@@ -227,18 +237,19 @@ fn packets_are_spelled_as_documented() {
         written(|out| begin_event(out, &admin, "bar").raw("1,2").string("\"").end()),
         r#"42/admin,["bar",1,2,"\""]"#
     );
-    let asked = Target { id: Some(12), ..main };
+    let asked = PacketTarget { id: Some(12), ..main };
     assert_eq!(written(|out| begin_event(out, &asked, "foo").end()), r#"4212["foo"]"#);
     assert_eq!(written(|out| begin_ack(out, &asked).end()), "4312[]");
     assert_eq!(
-        written(|out| begin_ack(out, &Target { id: Some(13), ..admin }).raw("\"bar\"").end()),
+        written(|out| begin_ack(out, &PacketTarget { id: Some(13), ..admin }).raw("\"bar\"").end()),
         r#"43/admin,13["bar"]"#
     );
-    let binary = Target { attachments: 2, ..admin };
+    let binary = PacketTarget { attachments: 2, ..admin };
     let text = written(|out| begin_event(out, &binary, "baz").placeholder(0).placeholder(1).end());
     assert_eq!(text, r#"452-/admin,["baz",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#);
-    let text =
-        written(|out| begin_ack(out, &Target { id: Some(15), attachments: 1, ..main }).raw("").placeholder(0).end());
+    let text = written(|out| {
+        begin_ack(out, &PacketTarget { id: Some(15), attachments: 1, ..main }).raw("").placeholder(0).end()
+    });
     assert_eq!(text, r#"461-15[{"_placeholder":true,"num":0}]"#);
 }
 
@@ -272,7 +283,7 @@ proptest! {
     ) {
         prop_assume!(!RESERVED_EVENTS.contains(&name.as_str()));
         let is_ack = is_ack && id.is_some();
-        let target = Target { namespace: &namespace, id, attachments: attachments.len() };
+        let target = PacketTarget { namespace: &namespace, id, attachments: attachments.len() };
         let texts: Vec<String> = values.iter().map(|value| if is_pretty {
             serde_json::to_string_pretty(value).unwrap()
         } else {
@@ -283,20 +294,20 @@ proptest! {
             texts.iter().for_each(|text| { writer.raw(text); });
             writer.end();
         });
-        let mut decoder = Decoder::default();
-        let first = decoder.text(Version::V4, &text[1..], &Limits::default()).unwrap();
+        let mut decoder = SocketIoDecoder::default();
+        let first = decoder.text(Version::V4, &text[1..], &SocketIoLimits::default()).unwrap();
         let mut whole = None;
         for bytes in &attachments {
             prop_assert!(whole.is_none());
-            whole = decoder.binary(bytes, &Limits::default()).unwrap();
+            whole = decoder.binary(bytes, &SocketIoLimits::default()).unwrap();
         }
         prop_assert!(decoder.is_idle());
         let packet = first.or_else(|| whole.as_deref().map(|whole| whole.packet().unwrap())).unwrap();
         prop_assert_eq!((packet.namespace, packet.id), (namespace.as_str(), id));
         prop_assert!(packet.attachments.iter().eq(attachments.iter().map(Vec::as_slice)));
         let arguments = match packet.content {
-            Content::Ack(arguments) => arguments,
-            Content::Event(event) => {
+            PacketContent::Ack(arguments) => arguments,
+            PacketContent::Event(event) => {
                 prop_assert_eq!(serde_json::from_str::<String>(event.name).unwrap(), name);
                 event.arguments
             }
@@ -310,8 +321,8 @@ proptest! {
     fn arbitrary_texts_never_panic(text in ".{0,60}", near in r#"[0-6][0-9]{0,2}-?(/[a-z]{0,3},)?[0-9]{0,3}[\[{"a,0\\}\]]{0,12}"#) {
         for text in [text, near] {
             for version in [Version::V3, Version::V4] {
-                let mut decoder = Decoder::default();
-                if let Ok(Some(packet)) = decoder.text(version, &text, &Limits::default()) {
+                let mut decoder = SocketIoDecoder::default();
+                if let Ok(Some(packet)) = decoder.text(version, &text, &SocketIoLimits::default()) {
                     let again = format!("{packet:?}");
                     prop_assert!(!again.is_empty());
                 }
@@ -322,7 +333,7 @@ proptest! {
     #[test]
     fn no_prefix_of_a_packet_reads_as_a_longer_one(values in prop::collection::vec(any_json(), 0..4)) {
         let text = written(|out| {
-            let mut writer = begin_event(out, &Target::namespace("/chat"), "name");
+            let mut writer = begin_event(out, &PacketTarget::namespace("/chat"), "name");
             values.iter().for_each(|value| { writer.raw(&value.to_string()); });
             writer.end();
         });

@@ -1,22 +1,22 @@
 //! What a close frame carries (RFC 6455 sections 5.5.1 and 7.4).
 
-use super::Error;
+use super::FrameError;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 /// Reads a close frame's payload: nothing, or a code and a reason.
 ///
 /// # Errors
-/// [`Error::Protocol`] for half a code or one that may not be sent, [`Error::InvalidUtf8`] for the reason.
-pub(super) fn parse(payload: &[u8]) -> Result<Option<(u16, &str)>, Error> {
+/// [`FrameError::Protocol`] for half a code or one that may not be sent, [`FrameError::InvalidUtf8`] for the reason.
+pub(super) fn parse(payload: &[u8]) -> Result<Option<(u16, &str)>, FrameError> {
     match payload.split_first_chunk() {
         None if payload.is_empty() => Ok(None),
-        None => Err(Error::Protocol("close code cut short")),
+        None => Err(FrameError::Protocol("close code cut short")),
         Some((&code, reason)) => {
             let code = u16::from_be_bytes(code);
             if !may_be_sent(code) {
-                return Err(Error::Protocol("close code not allowed"));
+                return Err(FrameError::Protocol("close code not allowed"));
             }
-            let reason = simdutf8::basic::from_utf8(reason).map_err(|_| Error::InvalidUtf8)?;
+            let reason = simdutf8::basic::from_utf8(reason).map_err(|_| FrameError::InvalidUtf8)?;
             Ok(Some((code, reason)))
         }
     }
@@ -35,11 +35,11 @@ mod tests {
     #[test]
     fn payloads() {
         assert_eq!(parse(&[]), Ok(None));
-        assert_eq!(parse(&[3]), Err(Error::Protocol("close code cut short")));
+        assert_eq!(parse(&[3]), Err(FrameError::Protocol("close code cut short")));
         assert_eq!(parse(&[3, 0xE8]), Ok(Some((1000, ""))));
         assert_eq!(parse(b"\x03\xE9bye \xE2\x82\xAC"), Ok(Some((1001, "bye €"))));
-        assert_eq!(parse(b"\x03\xE8\xE2\x82"), Err(Error::InvalidUtf8));
-        assert_eq!(parse(&[3, 0xED]), Err(Error::Protocol("close code not allowed")));
+        assert_eq!(parse(b"\x03\xE8\xE2\x82"), Err(FrameError::InvalidUtf8));
+        assert_eq!(parse(&[3, 0xED]), Err(FrameError::Protocol("close code not allowed")));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Client bytes to events.
 //!
 //! There are two roads. A frame that is a message by itself, or a control frame, and lies whole in the input, is
-//! unmasked in place and borrowed. Everything else is gathered in a [`Partial`], which exists only while something is
+//! unmasked in place and borrowed. Everything else is gathered in a [`PartialInput`], which exists only while something is
 //! incomplete.
 
 use super::header::{self, FrameHeader, HEADER_BYTES_MAX, Opcode};
 use super::text::GrowingText;
-use super::{Error, Event, Limits, close, mask};
+use super::{FrameError, FrameEvent, FrameLimits, close, mask};
 
 /// Bytes that have come, read once from front to back; the decoder unmasks them where they lie.
 #[derive(Debug)]
@@ -15,11 +15,11 @@ pub struct Input<'b> {
     /// Bytes already read.
     position: usize,
     /// The message last completed from pieces, here so that its event can borrow it and the decoder need not keep it.
-    gathered: Gathered,
+    gathered: CompleteMessage,
 }
 
 #[derive(Debug)]
-enum Gathered {
+enum CompleteMessage {
     Bytes(Vec<u8>),
     Text(String),
 }
@@ -27,10 +27,10 @@ enum Gathered {
 impl<'b> Input<'b> {
     /// A cursor before the first of `bytes`.
     pub fn new(bytes: &'b mut [u8]) -> Self {
-        Self { bytes, position: 0, gathered: Gathered::Bytes(Vec::new()) }
+        Self { bytes, position: 0, gathered: CompleteMessage::Bytes(Vec::new()) }
     }
 
-    /// Bytes not yet read. Zero after a [`Decoder::next`] that returned `None`.
+    /// Bytes not yet read. Zero after a [`FrameDecoder::next`] that returned `None`.
     pub fn remaining(&self) -> usize {
         self.bytes.len() - self.position
     }
@@ -48,27 +48,27 @@ impl<'b> Input<'b> {
 
 /// One client's frames: 8 bytes, and nothing behind them between messages.
 #[derive(Debug, Default)]
-pub struct Decoder {
-    partial: Option<Box<Partial>>,
+pub struct FrameDecoder {
+    partial: Option<Box<PartialInput>>,
 }
 
 /// What is kept of a frame or message that has not come to its end.
 #[derive(Debug, Default)]
-struct Partial {
+struct PartialInput {
     /// The first `header_bytes` bytes of a header; zero unless it has been cut.
     header: [u8; HEADER_BYTES_MAX],
     header_bytes: u8,
     /// The frame whose payload is still to come.
-    frame: Option<Frame>,
+    frame: Option<AdmittedFrame>,
     /// The message that `frame`, or a continuation, goes on.
-    message: Option<Message>,
+    message: Option<PartialMessage>,
     /// The payload so far of a control frame, which may come between the frames of `message`.
     control: Vec<u8>,
 }
 
 /// A frame that the rules admit, and how much of it is to come.
 #[derive(Clone, Copy, Debug)]
-struct Frame {
+struct AdmittedFrame {
     opcode: Opcode,
     is_final: bool,
     /// Turned to meet the next byte.
@@ -79,25 +79,29 @@ struct Frame {
 
 /// A message so far.
 #[derive(Debug)]
-struct Message {
-    body: Body,
+struct PartialMessage {
+    body: MessageBody,
     /// Frames begun.
     fragments: u32,
 }
 
 #[derive(Debug)]
-enum Body {
+enum MessageBody {
     Text(GrowingText),
     Binary(Vec<u8>),
 }
 
-impl Decoder {
+impl FrameDecoder {
     /// The next event, or `None` when it takes more bytes than there are; then all of them have been read.
     ///
     /// # Errors
-    /// The client's fault; see [`Error`]. The caller closes and decodes no more.
+    /// The client's fault; see [`FrameError`]. The caller closes and decodes no more.
     #[inline]
-    pub fn next<'a>(&mut self, input: &'a mut Input<'_>, limits: &Limits) -> Result<Option<Event<'a>>, Error> {
+    pub fn next<'a>(
+        &mut self,
+        input: &'a mut Input<'_>,
+        limits: &FrameLimits,
+    ) -> Result<Option<FrameEvent<'a>>, FrameError> {
         if input.remaining() == 0 {
             return Ok(None);
         }
@@ -116,9 +120,13 @@ impl Decoder {
         self.next_in_pieces(input, limits)
     }
 
-    /// [`Decoder::next`] for any frame in any state.
+    /// [`FrameDecoder::next`] for any frame in any state.
     #[inline(never)]
-    fn next_in_pieces<'a>(&mut self, input: &'a mut Input<'_>, limits: &Limits) -> Result<Option<Event<'a>>, Error> {
+    fn next_in_pieces<'a>(
+        &mut self,
+        input: &'a mut Input<'_>,
+        limits: &FrameLimits,
+    ) -> Result<Option<FrameEvent<'a>>, FrameError> {
         loop {
             let frame = match self.take_frame() {
                 Some(frame) => frame,
@@ -146,13 +154,13 @@ impl Decoder {
     }
 
     #[inline]
-    fn take_frame(&mut self) -> Option<Frame> {
+    fn take_frame(&mut self) -> Option<AdmittedFrame> {
         self.partial.as_mut()?.frame.take()
     }
 
     /// Whether the frame is an event by itself and none of it has been gathered.
     #[inline]
-    fn stands_alone(&self, frame: Frame) -> bool {
+    fn stands_alone(&self, frame: AdmittedFrame) -> bool {
         let Some(partial) = &self.partial else { return frame.is_final };
         match frame.opcode.is_control() {
             true => partial.control.is_empty(),
@@ -162,7 +170,7 @@ impl Decoder {
 
     /// Reads one header, keeping the beginning of one that is cut.
     #[inline]
-    fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, Error> {
+    fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, FrameError> {
         if let Some(partial) = &mut self.partial
             && partial.header_bytes > 0
         {
@@ -179,36 +187,36 @@ impl Decoder {
 
     /// Checks a header against what came before it: the order of frames and the limits.
     #[inline]
-    fn admit(&mut self, header: FrameHeader, limits: &Limits) -> Result<Frame, Error> {
+    fn admit(&mut self, header: FrameHeader, limits: &FrameLimits) -> Result<AdmittedFrame, FrameError> {
         let FrameHeader { opcode, is_final, mask, payload_bytes, .. } = header;
         let message = self.partial.as_mut().and_then(|partial| partial.message.as_mut());
         let message_bytes = match (opcode, message) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => 0,
             (Opcode::Text | Opcode::Binary, None) => 0,
             (Opcode::Text | Opcode::Binary, Some(_)) => {
-                return Err(Error::Protocol("message inside a fragmented message"));
+                return Err(FrameError::Protocol("message inside a fragmented message"));
             }
-            (Opcode::Continuation, None) => return Err(Error::Protocol("continuation of nothing")),
+            (Opcode::Continuation, None) => return Err(FrameError::Protocol("continuation of nothing")),
             (Opcode::Continuation, Some(message)) => {
                 if message.fragments >= limits.fragments {
-                    return Err(Error::TooManyFragments);
+                    return Err(FrameError::TooManyFragments);
                 }
                 message.fragments += 1;
                 message.body.len()
             }
         };
-        let remaining = usize::try_from(payload_bytes).map_err(|_| Error::TooLarge)?;
+        let remaining = usize::try_from(payload_bytes).map_err(|_| FrameError::TooLarge)?;
         // A control frame is bounded by the protocol, and must pass however small the limit.
         if !opcode.is_control() && remaining > limits.message_bytes.saturating_sub(message_bytes) {
-            return Err(Error::TooLarge);
+            return Err(FrameError::TooLarge);
         }
-        Ok(Frame { opcode, is_final, mask, remaining })
+        Ok(AdmittedFrame { opcode, is_final, mask, remaining })
     }
 
     /// Takes what has come of a frame, and returns its opcode if that completes an event, which is then in
     /// `input.gathered`.
     #[inline(never)]
-    fn gather(&mut self, mut frame: Frame, input: &mut Input<'_>) -> Result<Option<Opcode>, Error> {
+    fn gather(&mut self, mut frame: AdmittedFrame, input: &mut Input<'_>) -> Result<Option<Opcode>, FrameError> {
         let partial = self.partial.get_or_insert_default();
         let count = frame.remaining.min(input.remaining());
         if count == 0 && frame.remaining > 0 {
@@ -223,14 +231,14 @@ impl Decoder {
         if frame.opcode.is_control() {
             partial.control.extend_from_slice(payload);
         } else {
-            partial.message.get_or_insert_with(|| Message::new(frame.opcode)).body.push(payload)?;
+            partial.message.get_or_insert_with(|| PartialMessage::new(frame.opcode)).body.push(payload)?;
         }
         if frame.remaining > 0 {
             partial.frame = Some(frame);
             return Ok(None);
         }
         if frame.opcode.is_control() {
-            input.gathered = Gathered::Bytes(std::mem::take(&mut partial.control));
+            input.gathered = CompleteMessage::Bytes(std::mem::take(&mut partial.control));
         } else if !frame.is_final {
             return Ok(None);
         } else if let Some(message) = partial.message.take() {
@@ -249,7 +257,7 @@ impl Decoder {
     }
 }
 
-impl Partial {
+impl PartialInput {
     fn is_empty(&self) -> bool {
         self.header_bytes == 0 && self.frame.is_none() && self.message.is_none() && self.control.is_empty()
     }
@@ -263,7 +271,7 @@ impl Partial {
 
     /// Adds byte after byte to a cut header until it is whole; at most [`HEADER_BYTES_MAX`] make one.
     #[cold]
-    fn complete_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, Error> {
+    fn complete_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, FrameError> {
         while let Some(&byte) = input.rest().first() {
             input.position += 1;
             self.header[usize::from(self.header_bytes)] = byte;
@@ -277,17 +285,17 @@ impl Partial {
     }
 }
 
-impl Message {
+impl PartialMessage {
     fn new(opcode: Opcode) -> Self {
         let body = match opcode {
-            Opcode::Text => Body::Text(GrowingText::default()),
-            _ => Body::Binary(Vec::new()),
+            Opcode::Text => MessageBody::Text(GrowingText::default()),
+            _ => MessageBody::Binary(Vec::new()),
         };
         Self { body, fragments: 1 }
     }
 }
 
-impl Body {
+impl MessageBody {
     fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -296,7 +304,7 @@ impl Body {
     }
 
     /// Grows by what came, never by what a header announced.
-    fn push(&mut self, payload: &[u8]) -> Result<(), Error> {
+    fn push(&mut self, payload: &[u8]) -> Result<(), FrameError> {
         match self {
             Self::Text(text) => text.push(payload),
             Self::Binary(bytes) => {
@@ -306,10 +314,10 @@ impl Body {
         }
     }
 
-    fn finish(self) -> Result<Gathered, Error> {
+    fn finish(self) -> Result<CompleteMessage, FrameError> {
         Ok(match self {
-            Self::Text(text) => Gathered::Text(text.finish()?),
-            Self::Binary(bytes) => Gathered::Bytes(bytes),
+            Self::Text(text) => CompleteMessage::Text(text.finish()?),
+            Self::Binary(bytes) => CompleteMessage::Bytes(bytes),
         })
     }
 }
@@ -317,31 +325,31 @@ impl Body {
 /// The event of a frame that stands alone and lies whole in the input. Not a call, as its result would go through
 /// memory, which costs more than the mask.
 #[inline(always)]
-fn whole_event(opcode: Opcode, mask: [u8; 4], payload: &mut [u8]) -> Result<Option<Event<'_>>, Error> {
+fn whole_event(opcode: Opcode, mask: [u8; 4], payload: &mut [u8]) -> Result<Option<FrameEvent<'_>>, FrameError> {
     mask::unmask(payload, mask);
     event(opcode, payload)
 }
 
 /// The event of an unmasked frame that is a message by itself, or a control frame.
 #[inline(always)]
-fn event(opcode: Opcode, payload: &[u8]) -> Result<Option<Event<'_>>, Error> {
+fn event(opcode: Opcode, payload: &[u8]) -> Result<Option<FrameEvent<'_>>, FrameError> {
     match opcode {
         Opcode::Text => match simdutf8::basic::from_utf8(payload) {
-            Ok(text) => Ok(Some(Event::Text(text))),
-            Err(_) => Err(Error::InvalidUtf8),
+            Ok(text) => Ok(Some(FrameEvent::Text(text))),
+            Err(_) => Err(FrameError::InvalidUtf8),
         },
         // A continuation comes here as the last of a gathered binary message.
-        Opcode::Binary | Opcode::Continuation => Ok(Some(Event::Binary(payload))),
-        Opcode::Ping => Ok(Some(Event::Ping(payload))),
-        Opcode::Pong => Ok(Some(Event::Pong(payload))),
-        Opcode::Close => Ok(Some(Event::Close(close::parse(payload)?))),
+        Opcode::Binary | Opcode::Continuation => Ok(Some(FrameEvent::Binary(payload))),
+        Opcode::Ping => Ok(Some(FrameEvent::Ping(payload))),
+        Opcode::Pong => Ok(Some(FrameEvent::Pong(payload))),
+        Opcode::Close => Ok(Some(FrameEvent::Close(close::parse(payload)?))),
     }
 }
 
-fn gathered_event(opcode: Opcode, gathered: &Gathered) -> Result<Option<Event<'_>>, Error> {
+fn gathered_event(opcode: Opcode, gathered: &CompleteMessage) -> Result<Option<FrameEvent<'_>>, FrameError> {
     match gathered {
-        Gathered::Text(text) => Ok(Some(Event::Text(text))),
-        Gathered::Bytes(bytes) => event(opcode, bytes),
+        CompleteMessage::Text(text) => Ok(Some(FrameEvent::Text(text))),
+        CompleteMessage::Bytes(bytes) => event(opcode, bytes),
     }
 }
 
@@ -353,11 +361,11 @@ mod tests {
     fn capacity_after(first: u8, arrived: usize) -> usize {
         let mut bytes = vec![first, 0xFF, 0, 0, 0, 0, 0, 3, 0x0D, 0x40, 0, 0, 0, 0];
         bytes.resize(bytes.len() + arrived, b'a');
-        let mut decoder = Decoder::default();
-        assert_eq!(decoder.next(&mut Input::new(&mut bytes), &Limits::default()), Ok(None));
+        let mut decoder = FrameDecoder::default();
+        assert_eq!(decoder.next(&mut Input::new(&mut bytes), &FrameLimits::default()), Ok(None));
         match decoder.partial.and_then(|partial| partial.message).map(|message| message.body) {
-            Some(Body::Text(text)) => text.capacity(),
-            Some(Body::Binary(bytes)) => bytes.capacity(),
+            Some(MessageBody::Text(text)) => text.capacity(),
+            Some(MessageBody::Binary(bytes)) => bytes.capacity(),
             None => 0,
         }
     }
@@ -374,6 +382,6 @@ mod tests {
 
     #[test]
     fn a_partial_is_small() {
-        assert!(size_of::<Partial>() <= 128, "{} bytes", size_of::<Partial>());
+        assert!(size_of::<PartialInput>() <= 128, "{} bytes", size_of::<PartialInput>());
     }
 }

@@ -12,12 +12,12 @@ const HEADER_BYTES_MAX: usize = 10;
 
 /// A server frame's header; dereferences to its 2, 4 or 10 bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Header {
+pub struct ServerHeader {
     bytes: [u8; HEADER_BYTES_MAX],
     length: u8,
 }
 
-impl Deref for Header {
+impl Deref for ServerHeader {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -27,7 +27,7 @@ impl Deref for Header {
 
 /// The header of a whole message or control frame with `payload_bytes` bytes of payload.
 #[inline]
-pub fn header(opcode: Opcode, payload_bytes: usize) -> Header {
+pub fn header(opcode: Opcode, payload_bytes: usize) -> ServerHeader {
     let mut bytes = [0; HEADER_BYTES_MAX];
     bytes[0] = 0x80 | opcode as u8;
     let length = if payload_bytes < 126 {
@@ -42,7 +42,7 @@ pub fn header(opcode: Opcode, payload_bytes: usize) -> Header {
         bytes[2..].copy_from_slice(&(payload_bytes as u64).to_be_bytes());
         10
     };
-    Header { bytes, length }
+    ServerHeader { bytes, length }
 }
 
 /// Appends a text message. `payload` is UTF-8; it is bytes because it usually comes from a serializer's buffer.
@@ -85,7 +85,7 @@ pub fn encode_close_without_code(out: &mut Vec<u8>) {
 
 #[inline]
 fn encode(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
-    let Header { bytes, length } = header(opcode, payload.len());
+    let ServerHeader { bytes, length } = header(opcode, payload.len());
     out.reserve(HEADER_BYTES_MAX + payload.len());
     // All ten bytes are copied, as a copy of fixed length is one or two stores and one of 2, 4 or 10 is a call.
     out.extend_from_slice(&bytes);
@@ -96,7 +96,7 @@ fn encode(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 /// Where a message begins whose length is not known yet; [`finish`] takes it back.
 #[derive(Debug)]
 #[must_use = "the frame has no header until `finish`"]
-pub struct Mark {
+pub struct FrameMark {
     start: usize,
     opcode: Opcode,
 }
@@ -110,31 +110,31 @@ pub struct Mark {
 const GAP_BYTES: usize = 4;
 
 /// Begins a text message: the caller appends the payload to `out`, then calls [`finish`].
-pub fn begin_text(out: &mut Vec<u8>) -> Mark {
+pub fn begin_text(out: &mut Vec<u8>) -> FrameMark {
     begin(out, Opcode::Text)
 }
 
 /// Begins a binary message: the caller appends the payload to `out`, then calls [`finish`].
-pub fn begin_binary(out: &mut Vec<u8>) -> Mark {
+pub fn begin_binary(out: &mut Vec<u8>) -> FrameMark {
     begin(out, Opcode::Binary)
 }
 
-fn begin(out: &mut Vec<u8>, opcode: Opcode) -> Mark {
+fn begin(out: &mut Vec<u8>, opcode: Opcode) -> FrameMark {
     let start = out.len();
     out.extend_from_slice(&[0; GAP_BYTES]);
-    Mark { start, opcode }
+    FrameMark { start, opcode }
 }
 
 /// Ends a message: writes its header into the space kept for it and closes the gap.
 ///
 /// # Panics
 /// When `out` has been cut back to before the payload since `mark` was made: the caller's mistake.
-pub fn finish(out: &mut Vec<u8>, mark: Mark) {
-    let Mark { start, opcode } = mark;
+pub fn finish(out: &mut Vec<u8>, mark: FrameMark) {
+    let FrameMark { start, opcode } = mark;
     let payload_at = start + GAP_BYTES;
     assert!(out.len() >= payload_at, "the buffer was cut back since the message was begun");
     let payload_bytes = out.len() - payload_at;
-    let Header { bytes, length } = header(opcode, payload_bytes);
+    let ServerHeader { bytes, length } = header(opcode, payload_bytes);
     match length {
         2 => {
             out.copy_within(payload_at.., start + 2);

@@ -12,7 +12,7 @@ pub const VERSION: &str = "13";
 
 /// What a request says about an upgrade; a header that came more than once is given as one value, joined by commas.
 #[derive(Clone, Copy, Debug)]
-pub struct Handshake<'a> {
+pub struct UpgradeRequest<'a> {
     /// The request's method.
     pub method: &'a str,
     /// The minor of HTTP/1.x.
@@ -40,7 +40,7 @@ impl AcceptKey {
 
 /// The client's fault: why a request is no upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HandshakeError {
+pub enum UpgradeError {
     /// Not GET.
     Method,
     /// Older than HTTP/1.1.
@@ -55,7 +55,7 @@ pub enum HandshakeError {
     Key,
 }
 
-impl HandshakeError {
+impl UpgradeError {
     /// The response's status: 426 asks for [`VERSION`] (section 4.4), all else is 400.
     pub fn status(self) -> u16 {
         match self {
@@ -77,36 +77,36 @@ impl HandshakeError {
     }
 }
 
-impl std::fmt::Display for HandshakeError {
+impl std::fmt::Display for UpgradeError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.text())
     }
 }
 
-impl std::error::Error for HandshakeError {}
+impl std::error::Error for UpgradeError {}
 
-impl Handshake<'_> {
+impl UpgradeRequest<'_> {
     /// Checks the request against RFC 6455 section 4.2.1 and derives the key that accepts it.
     ///
     /// # Errors
     /// The first requirement that is not met. The version comes after those that make it a WebSocket request at all.
-    pub fn check(&self) -> Result<AcceptKey, HandshakeError> {
+    pub fn check(&self) -> Result<AcceptKey, UpgradeError> {
         if self.method != "GET" {
-            return Err(HandshakeError::Method);
+            return Err(UpgradeError::Method);
         }
         if self.version < 1 {
-            return Err(HandshakeError::HttpVersion);
+            return Err(UpgradeError::HttpVersion);
         }
         if !names(self.upgrade, "websocket") {
-            return Err(HandshakeError::Upgrade);
+            return Err(UpgradeError::Upgrade);
         }
         if !names(self.connection, "upgrade") {
-            return Err(HandshakeError::Connection);
+            return Err(UpgradeError::Connection);
         }
         if self.version_header.map(str::trim) != Some(VERSION) {
-            return Err(HandshakeError::Version);
+            return Err(UpgradeError::Version);
         }
-        let key = self.key.map(str::trim).filter(|key| is_sixteen_bytes(key)).ok_or(HandshakeError::Key)?;
+        let key = self.key.map(str::trim).filter(|key| is_sixteen_bytes(key)).ok_or(UpgradeError::Key)?;
         Ok(AcceptKey(tungstenite::handshake::derive_accept_key(key.as_bytes())))
     }
 }
@@ -149,7 +149,7 @@ pub fn encode_switching_protocols(
 mod tests {
     use super::*;
 
-    const GOOD: Handshake<'static> = Handshake {
+    const GOOD: UpgradeRequest<'static> = UpgradeRequest {
         method: "GET",
         version: 1,
         upgrade: Some("websocket"),
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn tolerates_lists_and_case() {
-        let handshake = Handshake {
+        let handshake = UpgradeRequest {
             upgrade: Some("h2c, WebSocket"),
             connection: Some("keep-alive, Upgrade"),
             version_header: Some(" 13 "),
@@ -185,18 +185,18 @@ mod tests {
     #[test]
     fn refuses() {
         let cases = [
-            (Handshake { method: "POST", ..GOOD }, HandshakeError::Method, 400),
-            (Handshake { version: 0, ..GOOD }, HandshakeError::HttpVersion, 400),
-            (Handshake { upgrade: None, ..GOOD }, HandshakeError::Upgrade, 400),
-            (Handshake { upgrade: Some("websockets"), ..GOOD }, HandshakeError::Upgrade, 400),
-            (Handshake { connection: Some("keep-alive"), ..GOOD }, HandshakeError::Connection, 400),
-            (Handshake { version_header: Some("8"), ..GOOD }, HandshakeError::Version, 426),
-            (Handshake { version_header: None, ..GOOD }, HandshakeError::Version, 426),
-            (Handshake { key: None, ..GOOD }, HandshakeError::Key, 400),
-            (Handshake { key: Some(""), ..GOOD }, HandshakeError::Key, 400),
-            (Handshake { key: Some("dGhlIHNhbXBsZSBub25jZTE="), ..GOOD }, HandshakeError::Key, 400),
-            (Handshake { key: Some("dGhlIHNhbXBsZSBub25jZTEy"), ..GOOD }, HandshakeError::Key, 400),
-            (Handshake { key: Some("dGhlIHNhbXBsZSBub25j*Q=="), ..GOOD }, HandshakeError::Key, 400),
+            (UpgradeRequest { method: "POST", ..GOOD }, UpgradeError::Method, 400),
+            (UpgradeRequest { version: 0, ..GOOD }, UpgradeError::HttpVersion, 400),
+            (UpgradeRequest { upgrade: None, ..GOOD }, UpgradeError::Upgrade, 400),
+            (UpgradeRequest { upgrade: Some("websockets"), ..GOOD }, UpgradeError::Upgrade, 400),
+            (UpgradeRequest { connection: Some("keep-alive"), ..GOOD }, UpgradeError::Connection, 400),
+            (UpgradeRequest { version_header: Some("8"), ..GOOD }, UpgradeError::Version, 426),
+            (UpgradeRequest { version_header: None, ..GOOD }, UpgradeError::Version, 426),
+            (UpgradeRequest { key: None, ..GOOD }, UpgradeError::Key, 400),
+            (UpgradeRequest { key: Some(""), ..GOOD }, UpgradeError::Key, 400),
+            (UpgradeRequest { key: Some("dGhlIHNhbXBsZSBub25jZTE="), ..GOOD }, UpgradeError::Key, 400),
+            (UpgradeRequest { key: Some("dGhlIHNhbXBsZSBub25jZTEy"), ..GOOD }, UpgradeError::Key, 400),
+            (UpgradeRequest { key: Some("dGhlIHNhbXBsZSBub25j*Q=="), ..GOOD }, UpgradeError::Key, 400),
         ];
         for (handshake, error, status) in cases {
             assert_eq!(handshake.check(), Err(error), "{handshake:?}");

@@ -4,7 +4,7 @@
 //! of frames are the decoder's. `tungstenite`'s `FrameHeader::parse` refuses reserved opcodes only: reserved bits,
 //! missing masks, long or fragmented control frames and lengths that are negative or not minimal all pass it.
 
-use super::{CONTROL_BYTES_MAX, Error};
+use super::{CONTROL_BYTES_MAX, FrameError};
 
 /// Longest header of a masked frame: 2 bytes, a 64-bit length, the mask.
 pub(super) const HEADER_BYTES_MAX: usize = 14;
@@ -53,7 +53,7 @@ pub(super) struct FrameHeader {
 
 /// Reads the header at the start of `bytes`; `None` when it is not all there and nothing is wrong with it so far.
 #[inline]
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<FrameHeader>, Error> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<FrameHeader>, FrameError> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     let opcode = opcode(first)?;
     let is_final = first & 0x80 != 0;
@@ -75,9 +75,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<FrameHeader>, Error> {
 }
 
 #[inline]
-fn opcode(first: u8) -> Result<Opcode, Error> {
+fn opcode(first: u8) -> Result<Opcode, FrameError> {
     if first & RESERVED_BITS != 0 {
-        return Err(Error::Protocol("reserved bit set"));
+        return Err(FrameError::Protocol("reserved bit set"));
     }
     match first & 0x0F {
         0x0 => Ok(Opcode::Continuation),
@@ -86,22 +86,22 @@ fn opcode(first: u8) -> Result<Opcode, Error> {
         0x8 => Ok(Opcode::Close),
         0x9 => Ok(Opcode::Ping),
         0xA => Ok(Opcode::Pong),
-        _ => Err(Error::Protocol("reserved opcode")),
+        _ => Err(FrameError::Protocol("reserved opcode")),
     }
 }
 
 #[inline]
-fn check_second(opcode: Opcode, is_final: bool, second: u8) -> Result<(), Error> {
+fn check_second(opcode: Opcode, is_final: bool, second: u8) -> Result<(), FrameError> {
     if second & 0x80 == 0 {
         // "The server MUST close the connection upon receiving a frame that is not masked", section 5.1.
-        return Err(Error::Protocol("frame is not masked"));
+        return Err(FrameError::Protocol("frame is not masked"));
     }
     if opcode.is_control() {
         if !is_final {
-            return Err(Error::Protocol("control frame is fragmented"));
+            return Err(FrameError::Protocol("control frame is fragmented"));
         }
         if usize::from(second & 0x7F) > CONTROL_BYTES_MAX {
-            return Err(Error::Protocol("control frame is longer than 125 bytes"));
+            return Err(FrameError::Protocol("control frame is longer than 125 bytes"));
         }
     }
     Ok(())
@@ -110,12 +110,12 @@ fn check_second(opcode: Opcode, is_final: bool, second: u8) -> Result<(), Error>
 /// Section 5.2: "the minimal number of bytes MUST be used to encode the length", and "the most significant bit MUST be
 /// 0".
 #[inline]
-fn minimal(length: u64, at_least: u64) -> Result<u64, Error> {
+fn minimal(length: u64, at_least: u64) -> Result<u64, FrameError> {
     if length < at_least {
-        return Err(Error::Protocol("length is not minimal"));
+        return Err(FrameError::Protocol("length is not minimal"));
     }
     if length > i64::MAX as u64 {
-        return Err(Error::Protocol("length is negative"));
+        return Err(FrameError::Protocol("length is negative"));
     }
     Ok(length)
 }
@@ -171,7 +171,7 @@ mod tests {
             (&[0x81, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0], "length is negative"),
         ];
         for (bytes, text) in cases {
-            assert_eq!(parse(bytes), Err(Error::Protocol(text)), "{bytes:?}");
+            assert_eq!(parse(bytes), Err(FrameError::Protocol(text)), "{bytes:?}");
             assert_eq!(parse(&bytes[..bytes.len() - 1]), Ok(None), "all but the last of {bytes:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! WebSocket frames (RFC 6455), the server's side: client bytes to [`Event`]s, answers to bytes, and the opening
+//! WebSocket frames (RFC 6455), the server's side: client bytes to [`FrameEvent`]s, answers to bytes, and the opening
 //! handshake's arithmetic.
 //!
 //! It is not a connection: it never answers a ping, never echoes a close, holds no queue, knows no clock. Whoever calls
@@ -6,14 +6,14 @@
 //!
 //! It promises:
 //!
-//! - **An idle connection holds nothing.** A [`Decoder`] is one pointer, null between messages. A frame that lies whole
+//! - **An idle connection holds nothing.** A [`FrameDecoder`] is one pointer, null between messages. A frame that lies whole
 //!   in the input is unmasked where it lies and borrowed from there: no copy, no allocation.
-//! - **Any split of the input gives the same events** and, if it comes to that, the same [`Error`].
+//! - **Any split of the input gives the same events** and, if it comes to that, the same [`FrameError`].
 //! - **Faults are found at the first byte that shows them**: text is validated as it arrives, and a message that will
 //!   be too large is refused when its header says so, before any of it is kept.
 //! - **Memory follows the bytes that came**, never the length that a header announced.
 //!
-//! After an [`Error`] or a [`Event::Close`] the caller stops decoding; what a decoder says from then on means nothing.
+//! After an [`FrameError`] or a [`FrameEvent::Close`] the caller stops decoding; what a decoder says from then on means nothing.
 //!
 //! Of the `tungstenite` crate it uses the close codes and the accept key. The frame header is read by hand:
 //! tungstenite's `FrameHeader::parse` lets pass what RFC 6455 section 5 forbids (see `header`), and takes 8 to 14 ns
@@ -31,13 +31,13 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Decoder, Input};
+pub use decode::{FrameDecoder, Input};
 pub use encode::{
-    Header, Mark, begin_binary, begin_text, encode_binary, encode_close, encode_close_without_code, encode_ping,
-    encode_pong, encode_text, finish, header,
+    FrameMark, ServerHeader, begin_binary, begin_text, encode_binary, encode_close, encode_close_without_code,
+    encode_ping, encode_pong, encode_text, finish, header,
 };
 pub use frames::frames;
-pub use handshake::{AcceptKey, Handshake, HandshakeError, VERSION, encode_switching_protocols};
+pub use handshake::{AcceptKey, UpgradeError, UpgradeRequest, VERSION, encode_switching_protocols};
 pub use header::Opcode;
 
 /// Longest payload of a ping, pong or close, in bytes (RFC 6455 section 5.5).
@@ -45,7 +45,7 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 
 /// What one client may make a decoder hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct FrameLimits {
     /// Longest message, in payload bytes, all its fragments together.
     pub message_bytes: usize,
     /// Most frames that one message may be cut into. Empty fragments add no bytes, so only this ends a message made of
@@ -53,7 +53,7 @@ pub struct Limits {
     pub fragments: u32,
 }
 
-impl Default for Limits {
+impl Default for FrameLimits {
     fn default() -> Self {
         Self { message_bytes: 256 * 1024, fragments: 65_536 }
     }
@@ -61,7 +61,7 @@ impl Default for Limits {
 
 /// One thing a client said: a whole message, or a control frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum FrameEvent<'a> {
     /// A text message.
     Text(&'a str),
     /// A binary message.
@@ -76,18 +76,18 @@ pub enum Event<'a> {
 
 /// The client's fault: what it sent that no decoder may accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
+pub enum FrameError {
     /// A frame that RFC 6455 forbids, and what is wrong with it.
     Protocol(&'static str),
     /// Text or a close reason that is not UTF-8.
     InvalidUtf8,
-    /// A message longer than [`Limits::message_bytes`].
+    /// A message longer than [`FrameLimits::message_bytes`].
     TooLarge,
-    /// A message in more pieces than [`Limits::fragments`].
+    /// A message in more pieces than [`FrameLimits::fragments`].
     TooManyFragments,
 }
 
-impl Error {
+impl FrameError {
     /// The code of the close frame that tells the client (RFC 6455 section 7.4.1).
     pub fn close_code(self) -> u16 {
         match self {
@@ -108,10 +108,10 @@ impl Error {
     }
 }
 
-impl std::fmt::Display for Error {
+impl std::fmt::Display for FrameError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.text())
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for FrameError {}

@@ -16,23 +16,23 @@ enum Heard {
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
-    Fault(Error),
+    Fault(FrameError),
 }
 
-impl From<Event<'_>> for Heard {
-    fn from(event: Event<'_>) -> Self {
+impl From<FrameEvent<'_>> for Heard {
+    fn from(event: FrameEvent<'_>) -> Self {
         match event {
-            Event::Text(text) => Self::Text(text.to_owned()),
-            Event::Binary(bytes) => Self::Binary(bytes.to_vec()),
-            Event::Ping(bytes) => Self::Ping(bytes.to_vec()),
-            Event::Pong(bytes) => Self::Pong(bytes.to_vec()),
-            Event::Close(close) => Self::Close(close.map(|(code, reason)| (code, reason.to_owned()))),
+            FrameEvent::Text(text) => Self::Text(text.to_owned()),
+            FrameEvent::Binary(bytes) => Self::Binary(bytes.to_vec()),
+            FrameEvent::Ping(bytes) => Self::Ping(bytes.to_vec()),
+            FrameEvent::Pong(bytes) => Self::Pong(bytes.to_vec()),
+            FrameEvent::Close(close) => Self::Close(close.map(|(code, reason)| (code, reason.to_owned()))),
         }
     }
 }
 
 /// Feeds one piece; false when the conversation is over.
-fn feed(decoder: &mut Decoder, piece: &[u8], limits: &Limits, heard: &mut Vec<Heard>) -> bool {
+fn feed(decoder: &mut FrameDecoder, piece: &[u8], limits: &FrameLimits, heard: &mut Vec<Heard>) -> bool {
     let mut bytes = piece.to_vec();
     let mut input = Input::new(&mut bytes);
     loop {
@@ -55,8 +55,8 @@ fn feed(decoder: &mut Decoder, piece: &[u8], limits: &Limits, heard: &mut Vec<He
     }
 }
 
-fn hear_pieces<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits: &Limits) -> (Vec<Heard>, Decoder) {
-    let (mut decoder, mut heard) = (Decoder::default(), Vec::new());
+fn hear_pieces<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits: &FrameLimits) -> (Vec<Heard>, FrameDecoder) {
+    let (mut decoder, mut heard) = (FrameDecoder::default(), Vec::new());
     for piece in pieces {
         if !feed(&mut decoder, piece, limits, &mut heard) {
             break;
@@ -67,10 +67,10 @@ fn hear_pieces<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits: &Limits) 
 
 /// What is heard, which must be the same for the whole, byte by byte, and in a few other pieces.
 fn hear(bytes: &[u8]) -> Vec<Heard> {
-    hear_within(bytes, &Limits::default())
+    hear_within(bytes, &FrameLimits::default())
 }
 
-fn hear_within(bytes: &[u8], limits: &Limits) -> Vec<Heard> {
+fn hear_within(bytes: &[u8], limits: &FrameLimits) -> Vec<Heard> {
     let (whole, _) = hear_pieces([bytes], limits);
     for piece in [1, 2, 3, 7] {
         assert_eq!(hear_pieces(bytes.chunks(piece), limits).0, whole, "in pieces of {piece}: {bytes:x?}");
@@ -96,13 +96,13 @@ fn text(text: &str) -> Heard {
 }
 
 fn protocol(text: &'static str) -> Heard {
-    Heard::Fault(Error::Protocol(text))
+    Heard::Fault(FrameError::Protocol(text))
 }
 
 #[test]
 fn a_decoder_is_one_pointer() {
-    assert_eq!(size_of::<Decoder>(), 8);
-    assert!(size_of::<Error>() <= 24);
+    assert_eq!(size_of::<FrameDecoder>(), 8);
+    assert!(size_of::<FrameError>() <= 24);
 }
 
 #[test]
@@ -128,15 +128,15 @@ fn every_length_alignment_and_phase() {
         for alignment in 0..8 {
             let mut bytes = vec![0; alignment];
             bytes.extend_from_slice(&frame);
-            let mut decoder = Decoder::default();
+            let mut decoder = FrameDecoder::default();
             let mut input = Input::new(&mut bytes[alignment..]);
-            let event = decoder.next(&mut input, &Limits::default());
-            assert_eq!(event, Ok(Some(Event::Text(std::str::from_utf8(&payload).unwrap()))));
+            let event = decoder.next(&mut input, &FrameLimits::default());
+            assert_eq!(event, Ok(Some(FrameEvent::Text(std::str::from_utf8(&payload).unwrap()))));
             assert!(decoder.is_idle());
         }
         // A cut after 0 to 4 bytes of payload makes the rest begin at each phase of the mask.
         for cut in (frame.len() - length)..=(frame.len() - length + 4).min(frame.len()) {
-            let (heard, decoder) = hear_pieces([&frame[..cut], &frame[cut..]], &Limits::default());
+            let (heard, decoder) = hear_pieces([&frame[..cut], &frame[cut..]], &FrameLimits::default());
             assert_eq!(
                 heard,
                 [Heard::Text(String::from_utf8(payload.clone()).unwrap())],
@@ -152,7 +152,7 @@ fn a_whole_frame_is_borrowed_where_it_lies() {
     let mut bytes = frame(0x81, b"Hello");
     let payload_at = bytes[6..].as_ptr();
     let mut input = Input::new(&mut bytes);
-    let Ok(Some(Event::Text(text))) = Decoder::default().next(&mut input, &Limits::default()) else {
+    let Ok(Some(FrameEvent::Text(text))) = FrameDecoder::default().next(&mut input, &FrameLimits::default()) else {
         panic!("no text")
     };
     assert_eq!(text.as_ptr(), payload_at);
@@ -192,46 +192,46 @@ fn close_frames() {
     assert_eq!(hear(&frame(0x88, b"\x03\xE8bye")), [Heard::Close(Some((1000, "bye".to_owned())))]);
     assert_eq!(hear(&frame(0x88, b"\x03")), [protocol("close code cut short")]);
     assert_eq!(hear(&frame(0x88, b"\x03\xED")), [protocol("close code not allowed")]);
-    assert_eq!(hear(&frame(0x88, b"\x03\xE8\xFF")), [Heard::Fault(Error::InvalidUtf8)]);
+    assert_eq!(hear(&frame(0x88, b"\x03\xE8\xFF")), [Heard::Fault(FrameError::InvalidUtf8)]);
     assert_eq!(hear(&[frame(0x01, b"a"), frame(0x88, b"")].concat()), [Heard::Close(None)]);
 }
 
 #[test]
 fn too_large_as_soon_as_announced() {
-    let limits = Limits { message_bytes: 10, fragments: 3 };
+    let limits = FrameLimits { message_bytes: 10, fragments: 3 };
     assert_eq!(hear_within(&frame(0x81, b"0123456789"), &limits), [text("0123456789")]);
-    assert_eq!(hear_within(&frame(0x81, b"0123456789a")[..6], &limits), [Heard::Fault(Error::TooLarge)]);
-    assert_eq!(hear_within(&frame(0x01, b"0123456789a")[..6], &limits), [Heard::Fault(Error::TooLarge)]);
+    assert_eq!(hear_within(&frame(0x81, b"0123456789a")[..6], &limits), [Heard::Fault(FrameError::TooLarge)]);
+    assert_eq!(hear_within(&frame(0x01, b"0123456789a")[..6], &limits), [Heard::Fault(FrameError::TooLarge)]);
     let second = [frame(0x01, b"012345678"), frame(0x80, b"9a")[..6].to_vec()].concat();
-    assert_eq!(hear_within(&second, &limits), [Heard::Fault(Error::TooLarge)]);
+    assert_eq!(hear_within(&second, &limits), [Heard::Fault(FrameError::TooLarge)]);
     let huge = [0x82, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4];
-    assert_eq!(hear(&huge), [Heard::Fault(Error::TooLarge)]);
+    assert_eq!(hear(&huge), [Heard::Fault(FrameError::TooLarge)]);
     // Control frames answer to the protocol's limit, not to this one.
     assert_eq!(hear_within(&frame(0x89, &[1; 125]), &limits), [Heard::Ping(vec![1; 125])]);
     let three = [frame(0x01, b"a"), frame(0x00, b""), frame(0x80, b"c")].concat();
     assert_eq!(hear_within(&three, &limits), [text("ac")]);
     let four = [frame(0x01, b"a"), frame(0x00, b""), frame(0x00, b""), frame(0x80, b"d")].concat();
-    assert_eq!(hear_within(&four, &limits), [Heard::Fault(Error::TooManyFragments)]);
+    assert_eq!(hear_within(&four, &limits), [Heard::Fault(FrameError::TooManyFragments)]);
 }
 
 #[test]
 fn idle_means_nothing_held() {
     let bytes = [frame(0x01, b"ab"), frame(0x89, b"ping"), frame(0x80, b"cd"), frame(0x81, b"e")].concat();
     let ends = [6 + 2 + 6 + 4 + 6 + 2, bytes.len()];
-    let (mut decoder, mut heard) = (Decoder::default(), Vec::new());
+    let (mut decoder, mut heard) = (FrameDecoder::default(), Vec::new());
     assert!(decoder.is_idle());
     for (index, byte) in bytes.iter().enumerate() {
-        feed(&mut decoder, std::slice::from_ref(byte), &Limits::default(), &mut heard);
+        feed(&mut decoder, std::slice::from_ref(byte), &FrameLimits::default(), &mut heard);
         assert_eq!(decoder.is_idle(), ends.contains(&(index + 1)), "after byte {index}");
     }
     assert_eq!(heard, [Heard::Ping(b"ping".to_vec()), text("abcd"), text("e")]);
     // While its event is still looked at, too.
     let mut bytes = bytes;
     let mut input = Input::new(&mut bytes);
-    decoder.next(&mut input, &Limits::default()).unwrap();
-    let event = decoder.next(&mut input, &Limits::default());
+    decoder.next(&mut input, &FrameLimits::default()).unwrap();
+    let event = decoder.next(&mut input, &FrameLimits::default());
     assert!(decoder.is_idle());
-    assert_eq!(event, Ok(Some(Event::Text("abcd"))));
+    assert_eq!(event, Ok(Some(FrameEvent::Text("abcd"))));
 }
 
 #[test]
@@ -255,21 +255,24 @@ fn text_fails_at_the_exact_byte() {
             let bytes = frame(first, &payload);
             let before = bytes.len() - payload.len() + fatal;
             assert_eq!(hear(&bytes[..before]), []);
-            assert_eq!(hear(&bytes[..=before]), [Heard::Fault(Error::InvalidUtf8)]);
+            assert_eq!(hear(&bytes[..=before]), [Heard::Fault(FrameError::InvalidUtf8)]);
         }
     }
     assert_eq!(hear(&frame(0x01, b"cut \xE2\x82")), []);
-    assert_eq!(hear(&frame(0x81, b"cut \xE2\x82")), [Heard::Fault(Error::InvalidUtf8)]);
-    assert_eq!(hear(&[frame(0x01, b"cut \xE2"), frame(0x80, b"\x82")].concat()), [Heard::Fault(Error::InvalidUtf8)]);
+    assert_eq!(hear(&frame(0x81, b"cut \xE2\x82")), [Heard::Fault(FrameError::InvalidUtf8)]);
+    assert_eq!(
+        hear(&[frame(0x01, b"cut \xE2"), frame(0x80, b"\x82")].concat()),
+        [Heard::Fault(FrameError::InvalidUtf8)]
+    );
 }
 
 #[test]
 fn errors_have_codes() {
-    assert_eq!(Error::Protocol("x").close_code(), 1002);
-    assert_eq!(Error::InvalidUtf8.close_code(), 1007);
-    assert_eq!(Error::TooLarge.close_code(), 1009);
-    assert_eq!(Error::TooManyFragments.close_code(), 1009);
-    assert_eq!(Error::TooLarge.to_string(), "message too large");
+    assert_eq!(FrameError::Protocol("x").close_code(), 1002);
+    assert_eq!(FrameError::InvalidUtf8.close_code(), 1007);
+    assert_eq!(FrameError::TooLarge.close_code(), 1009);
+    assert_eq!(FrameError::TooManyFragments.close_code(), 1009);
+    assert_eq!(FrameError::TooLarge.to_string(), "message too large");
 }
 
 /// A frame that mostly keeps the rules.
@@ -305,7 +308,7 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
     ) {
         let bytes = frames.concat();
-        let limits = Limits { message_bytes: 300, fragments: 5 };
+        let limits = FrameLimits { message_bytes: 300, fragments: 5 };
         prop_assert_eq!(hear_pieces(pieces(&bytes, &cuts), &limits).0, hear_within(&bytes, &limits));
     }
 
@@ -325,7 +328,7 @@ proptest! {
             client.write(Message::binary(vec![9; length])).unwrap();
         }
         client.flush().unwrap();
-        prop_assert_eq!(hear_pieces(client.get_ref().written.chunks(16 * 1024), &Limits::default()).0, expected);
+        prop_assert_eq!(hear_pieces(client.get_ref().written.chunks(16 * 1024), &FrameLimits::default()).0, expected);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Each piece is validated as it comes and kept as `str` at once, so that no byte is scanned twice and the finished
 //! message needs no second check. Only the one to three bytes of a character whose rest has not come wait outside.
 
-use super::Error;
+use super::FrameError;
 
 /// A text message so far.
 #[derive(Debug, Default)]
@@ -28,11 +28,11 @@ impl GrowingText {
     /// Takes the next piece.
     ///
     /// # Errors
-    /// [`Error::InvalidUtf8`] as soon as no continuation could make the text valid.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    /// [`FrameError::InvalidUtf8`] as soon as no continuation could make the text valid.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
         let bytes = self.complete_tail(bytes)?;
         let (whole, tail) = bytes.split_at(bytes.len() - unfinished_bytes(bytes));
-        let whole = simdutf8::basic::from_utf8(whole).map_err(|_| Error::InvalidUtf8)?;
+        let whole = simdutf8::basic::from_utf8(whole).map_err(|_| FrameError::InvalidUtf8)?;
         self.text.push_str(whole);
         for &byte in tail {
             self.push_to_tail(byte)?;
@@ -43,13 +43,13 @@ impl GrowingText {
     /// The whole text.
     ///
     /// # Errors
-    /// [`Error::InvalidUtf8`] when it ends within a character.
-    pub(super) fn finish(self) -> Result<String, Error> {
-        if self.tail_bytes == 0 { Ok(self.text) } else { Err(Error::InvalidUtf8) }
+    /// [`FrameError::InvalidUtf8`] when it ends within a character.
+    pub(super) fn finish(self) -> Result<String, FrameError> {
+        if self.tail_bytes == 0 { Ok(self.text) } else { Err(FrameError::InvalidUtf8) }
     }
 
     /// Feeds a waiting character until it is whole, and returns the bytes it did not need.
-    fn complete_tail<'b>(&mut self, mut bytes: &'b [u8]) -> Result<&'b [u8], Error> {
+    fn complete_tail<'b>(&mut self, mut bytes: &'b [u8]) -> Result<&'b [u8], FrameError> {
         while self.tail_bytes > 0 {
             let Some((&byte, rest)) = bytes.split_first() else { break };
             self.push_to_tail(byte)?;
@@ -58,7 +58,7 @@ impl GrowingText {
         Ok(bytes)
     }
 
-    fn push_to_tail(&mut self, byte: u8) -> Result<(), Error> {
+    fn push_to_tail(&mut self, byte: u8) -> Result<(), FrameError> {
         // Never out of bounds: four bytes are a whole character or an error, and both leave the tail.
         self.tail[usize::from(self.tail_bytes)] = byte;
         self.tail_bytes += 1;
@@ -69,7 +69,7 @@ impl GrowingText {
                 Ok(())
             }
             Err(error) if error.error_len().is_none() => Ok(()),
-            Err(_) => Err(Error::InvalidUtf8),
+            Err(_) => Err(FrameError::InvalidUtf8),
         }
     }
 }
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(failed_in, first_fatal_byte(bytes).map(|index| index / piece), "{bytes:x?} by {piece}");
         if failed_in.is_none() {
             assert_eq!(growing.len(), bytes.len());
-            let expected = String::from_utf8(bytes.to_vec()).map_err(|_| Error::InvalidUtf8);
+            let expected = String::from_utf8(bytes.to_vec()).map_err(|_| FrameError::InvalidUtf8);
             assert_eq!(growing.finish(), expected, "{bytes:x?} by {piece}");
         }
     }

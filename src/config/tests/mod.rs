@@ -3,9 +3,10 @@
 mod refusals;
 
 use super::*;
+use crate::runtime::storage::Durability;
 
-fn sources() -> Sources {
-    Sources {
+fn sources() -> SettingSources {
+    SettingSources {
         file: None,
         environment: Vec::new(),
         flags: Flags::default(),
@@ -15,25 +16,25 @@ fn sources() -> Sources {
     }
 }
 
-fn file(text: &str) -> Sources {
-    Sources { file: Some((FILE.into(), text.to_owned())), ..sources() }
+fn file(text: &str) -> SettingSources {
+    SettingSources { file: Some((FILE.into(), text.to_owned())), ..sources() }
 }
 
-fn environment(variables: &[(&str, &str)]) -> Sources {
+fn environment(variables: &[(&str, &str)]) -> SettingSources {
     let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
-    Sources { environment: variables.iter().map(owned).collect(), ..sources() }
+    SettingSources { environment: variables.iter().map(owned).collect(), ..sources() }
 }
 
-fn set(values: &[&str]) -> Sources {
+fn set(values: &[&str]) -> SettingSources {
     let set = values.iter().map(ToString::to_string).collect();
-    Sources { flags: Flags { set, ..Flags::default() }, ..sources() }
+    SettingSources { flags: Flags { set, ..Flags::default() }, ..sources() }
 }
 
-fn settings(sources: Sources) -> Settings {
+fn settings(sources: SettingSources) -> Settings {
     load(sources).unwrap().settings
 }
 
-fn refusal(sources: Sources) -> String {
+fn refusal(sources: SettingSources) -> String {
     load(sources).unwrap_err().to_string()
 }
 
@@ -101,8 +102,6 @@ redis.url = ""
 redis.ca_file = ""
 redis.prefix = "switchboard"
 drain.seconds = 10
-deflate.enabled = false
-deflate.min_bytes = 256
 log.level = "info"
 log.format = "text"
 "#;
@@ -113,7 +112,7 @@ fn every_key_of_the_table_has_its_default() {
     let shown: Vec<String> =
         loaded.in_force.iter().map(|setting| format!("{} = {}", setting.key, setting.value)).collect();
     assert_eq!(shown, TABLE.trim().lines().collect::<Vec<_>>());
-    assert!(loaded.in_force.iter().all(|setting| setting.source == Source::Default));
+    assert!(loaded.in_force.iter().all(|setting| setting.source == SettingSource::Default));
     assert!(loaded.explicit.is_empty() && loaded.warnings.is_empty());
 }
 
@@ -148,9 +147,9 @@ fn defaults_arrive_in_their_types() {
 }
 
 #[test]
-fn every_key_not_yet_in_force_exists() {
-    for name in NOT_YET_IN_FORCE {
-        assert!(keys().any(|key| key.name == *name), "{name}");
+fn unsupported_keys_are_no_settings() {
+    for name in UNSUPPORTED {
+        assert!(keys().all(|key| key.name != *name), "{name}");
     }
 }
 
@@ -158,7 +157,7 @@ fn every_key_not_yet_in_force_exists() {
 fn later_sources_win() {
     let variables = [("JWT_SECRET", "common"), ("SWITCHBOARD_AUTH__SECRET", "own")];
     let secret = |variables: &[(&str, &str)], flags: &[&str]| {
-        let sources = Sources {
+        let sources = SettingSources {
             environment: environment(variables).environment,
             flags: set(flags).flags,
             ..file("[auth]\nsecret = 'file'")
@@ -170,7 +169,7 @@ fn later_sources_win() {
     assert_eq!(secret(&variables, &[]), "own");
     assert_eq!(secret(&variables, &["auth.secret=first", "auth.secret=flag"]), "flag");
     let flags = Flags { shards: Some("7".to_owned()), ..set(&["shards=6"]).flags };
-    assert_eq!(settings(Sources { flags, ..file("shards = 5") }).shards, 7);
+    assert_eq!(settings(SettingSources { flags, ..file("shards = 5") }).shards, 7);
 }
 
 #[test]
@@ -221,7 +220,7 @@ fn the_common_variables_set_what_they_stand_for() {
 
 #[test]
 fn dev_moves_defaults_and_yields_to_what_is_set() {
-    let dev = load(Sources { dev: true, ..sources() }).unwrap();
+    let dev = load(SettingSources { dev: true, ..sources() }).unwrap();
     let settings = &dev.settings;
     assert_eq!(settings.listen, ["127.0.0.1:8090".parse().unwrap()]);
     assert!(settings.dev && settings.auth.guests && !settings.auth.require_exp);
@@ -234,7 +233,7 @@ fn dev_moves_defaults_and_yields_to_what_is_set() {
 
     let text = "listen = '127.0.0.1:1'\nauth = { guests = false, secret = 'set' }";
     let fresh_secret = Box::new(|| panic!("a secret was set"));
-    let set = load(Sources { dev: true, fresh_secret, ..file(text) }).unwrap().settings;
+    let set = load(SettingSources { dev: true, fresh_secret, ..file(text) }).unwrap().settings;
     assert_eq!(set.listen, ["127.0.0.1:1".parse().unwrap()]);
     assert!(!set.auth.guests);
     assert_eq!(set.auth.secret.unwrap().expose(), "set");
@@ -260,19 +259,8 @@ fn what_is_odd_but_possible_is_a_warning() {
 }
 
 #[test]
-fn what_is_not_yet_in_force_is_said_once_per_key_that_was_set() {
-    for key in NOT_YET_IN_FORCE {
-        let line = TABLE.lines().find(|line| line.starts_with(&format!("{key} = "))).unwrap();
-        assert_eq!(
-            load(set(&[&line.replace(" = ", "=")])).unwrap().warnings,
-            [format!("--set: {key}: accepted, but not yet in force in this version")]
-        );
-    }
-}
-
-#[test]
 fn what_is_printed_says_where_it_came_from_and_hides_secrets() {
-    let loaded = load(Sources {
+    let loaded = load(SettingSources {
         environment: environment(&[("REDIS_HOST", "redis"), ("REDIS_PASSWORD", "hush")]).environment,
         flags: set(&["turn.secret=hush", "turn.credential=hush"]).flags,
         dev: true,

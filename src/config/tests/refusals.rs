@@ -47,6 +47,26 @@ fn an_unknown_key_is_told_with_its_neighbour() {
 }
 
 #[test]
+fn settings_without_effect_are_rejected_from_every_source() {
+    const REASON: &str = "not supported by this version of Switchboard, remove this setting";
+    assert_eq!(
+        refusal(file("[deflate]\nenabled = true\nmin_bytes = 256")),
+        format!("switchboard.toml:2:1: deflate.enabled: {REASON}\nswitchboard.toml:3:1: deflate.min_bytes: {REASON}")
+    );
+    assert_eq!(
+        refusal(environment(&[("SWITCHBOARD_DEFLATE__ENABLED", "false")])),
+        format!("SWITCHBOARD_DEFLATE__ENABLED: deflate.enabled: {REASON}")
+    );
+    for key in UNSUPPORTED {
+        assert_eq!(refusal(set(&[&format!("{key}=1")])), format!("--set: {key}: {REASON}"));
+    }
+    assert_eq!(
+        refusal(file("deflate = { level = 3 }")),
+        "switchboard.toml:1:13: unknown key deflate.level; did you mean log.level?"
+    );
+}
+
+#[test]
 fn text_that_is_not_toml_is_told_with_its_place() {
     let error = refusal(file("shards = 1\nlisten = [\n"));
     assert!(error.starts_with("switchboard.toml:"), "{error}");
@@ -73,7 +93,7 @@ fn wrong_values_from_the_environment_and_flags_name_the_variable_and_the_flag() 
     );
     let flags = Flags { listen: vec!["here".to_owned()], shards: Some("-1".to_owned()), ..Flags::default() };
     assert_eq!(
-        refusal(Sources { flags, ..sources() }),
+        refusal(SettingSources { flags, ..sources() }),
         "--listen: listen: found \"here\", \
          expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090\n\
          --shards: shards: found -1, expected a whole number from 1 to 1024"
@@ -132,7 +152,7 @@ fn each_kind_of_value_is_refused_with_what_was_expected() {
 #[test]
 fn a_wrong_value_is_told_even_where_another_overrides_it() {
     let flags = Flags { shards: Some("2".to_owned()), ..Flags::default() };
-    let error = refusal(Sources { flags, ..file("shards = 0") });
+    let error = refusal(SettingSources { flags, ..file("shards = 0") });
     assert_eq!(error, "switchboard.toml:1:10: shards: found 0, expected a whole number from 1 to 1024");
 }
 

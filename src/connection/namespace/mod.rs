@@ -1,6 +1,6 @@
 //! One Engine.IO session's Socket.IO: which namespaces it is connected to, and what its messages say there.
 //!
-//! It does not know what an event means or who may connect: it says what came ([`Heard`]), and is told what was decided
+//! It does not know what an event means or who may connect: it says what came ([`NamespaceEvent`]), and is told what was decided
 //! ([`Namespaces::accept`], [`Namespaces::refuse`]). Namespaces go by their place in the server's list of them.
 //!
 //! In version 4 of Socket.IO, which Engine.IO 3 carries, the server connects each client to the main namespace by itself
@@ -10,7 +10,7 @@
 //!
 //! - **Whoever is in one namespace and waits for nothing** is this struct, with nothing behind it.
 //! - **A session cannot make it grow**: each namespace is joined once, attachments have a bound, so have acks.
-//! - **What is out of place is a [`Fault`]**, and ends the session, as in the reference.
+//! - **What is out of place is a [`NamespaceFault`]**, and ends the session, as in the reference.
 
 mod acks;
 mod credentials;
@@ -23,23 +23,24 @@ pub use credentials::ConnectPayload;
 
 use acks::Acks;
 
-use crate::base::few::Few;
-use crate::codec::engineio::{Data, Version};
+use crate::base::few::SmallList;
+use crate::codec::engineio::{PacketData, Version};
 use crate::codec::socketio::{
-    self, Arguments, Attachments, Content, Decoder, Error, Event, Gathered, Limits, MAIN, Packet,
+    self, Arguments, Attachments, GatheredPacket, MAIN, PacketContent, SocketIoDecoder, SocketIoError, SocketIoEvent,
+    SocketIoLimits, SocketIoPacket,
 };
 
 /// What a CONNECT to a namespace that there is not is answered with.
 pub const INVALID_NAMESPACE: &str = "Invalid namespace";
 
 /// A namespace, by its place in the server's list.
-pub type Space = u8;
+pub type NamespaceIndex = u8;
 
 /// A session's namespaces.
 #[derive(Debug)]
 pub struct Namespaces {
-    decoder: Decoder,
-    joined: Few<Namespace>,
+    decoder: SocketIoDecoder,
+    joined: SmallList<Namespace>,
     /// When the session ends unless it is connected to a namespace, in monotonic milliseconds; 0: it has been.
     connect_by: u64,
     version: Version,
@@ -52,16 +53,16 @@ struct Namespace {
     acks: Acks,
     /// The peer it is in the domain; `None` while it is asked whether it may connect.
     peer: Option<u32>,
-    space: Space,
+    space: NamespaceIndex,
 }
 
 /// What a message says.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard<'m> {
+pub enum NamespaceEvent<'m> {
     /// The client wants to connect; to be answered by [`Namespaces::accept`] or [`Namespaces::refuse`].
     Connect {
         /// Where to.
-        space: Space,
+        space: NamespaceIndex,
         /// What it says of itself, a JSON object.
         payload: Option<&'m str>,
         /// The same as a query, from older clients.
@@ -75,11 +76,11 @@ pub enum Heard<'m> {
     /// Something happened at the client.
     Event {
         /// Where.
-        space: Space,
+        space: NamespaceIndex,
         /// The peer it is there.
         peer: u32,
         /// What.
-        event: Event<'m>,
+        event: SocketIoEvent<'m>,
         /// The number under which it is to be acknowledged.
         id: Option<u64>,
         /// Its attachments.
@@ -88,7 +89,7 @@ pub enum Heard<'m> {
     /// The client acknowledges an event that it was asked to.
     Acked {
         /// Where.
-        space: Space,
+        space: NamespaceIndex,
         /// The peer it is there.
         peer: u32,
         /// The event's number.
@@ -101,28 +102,28 @@ pub enum Heard<'m> {
     /// The client left a namespace; the peer it was there, if it had got that far.
     Left {
         /// Where.
-        space: Space,
+        space: NamespaceIndex,
         /// The peer.
         peer: Option<u32>,
     },
     /// A packet's last attachment came; the packet is in there, to be fed to [`Namespaces::packet`].
-    Gathered(Box<Gathered>),
+    Gathered(Box<GatheredPacket>),
     /// Nothing yet, or nothing that matters.
     Nothing,
 }
 
 /// The client's fault. It ends the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum NamespaceFault {
     /// It is no packet.
-    Packet(Error),
+    Packet(SocketIoError),
     /// It is for a namespace that the client is not connected to.
     NotConnected,
     /// Only servers say that.
     Misplaced,
 }
 
-impl Fault {
+impl NamespaceFault {
     /// What was wrong, as a phrase.
     pub fn text(self) -> &'static str {
         match self {
@@ -133,8 +134,8 @@ impl Fault {
     }
 }
 
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
+impl From<SocketIoError> for NamespaceFault {
+    fn from(error: SocketIoError) -> Self {
         Self::Packet(error)
     }
 }
@@ -142,17 +143,17 @@ impl From<Error> for Fault {
 impl Namespaces {
     /// Of a session that opened at `mono` milliseconds and must be connected to a namespace within `connect_ms`.
     pub fn new(version: Version, mono: u64, connect_ms: u64) -> Self {
-        Self { decoder: Decoder::default(), joined: Few::None, connect_by: mono + connect_ms, version }
+        Self { decoder: SocketIoDecoder::default(), joined: SmallList::None, connect_by: mono + connect_ms, version }
     }
 
     /// What an older client says by opening a session: that it wants to connect to the main namespace.
-    pub fn open(&mut self, spaces: &[&str]) -> Heard<'static> {
+    pub fn open(&mut self, spaces: &[&str]) -> NamespaceEvent<'static> {
         if self.version == Version::V4 {
-            return Heard::Nothing;
+            return NamespaceEvent::Nothing;
         }
         match space_of(spaces, MAIN) {
             Some(space) => self.connect(space, None, None),
-            None => Heard::Nothing,
+            None => NamespaceEvent::Nothing,
         }
     }
 
@@ -160,13 +161,20 @@ impl Namespaces {
     ///
     /// # Errors
     /// The client's fault; the session ends.
-    pub fn message<'m>(&mut self, spaces: &[&str], data: Data<'m>, limits: &Limits) -> Result<Heard<'m>, Fault> {
+    pub fn message<'m>(
+        &mut self,
+        spaces: &[&str],
+        data: PacketData<'m>,
+        limits: &SocketIoLimits,
+    ) -> Result<NamespaceEvent<'m>, NamespaceFault> {
         match data {
-            Data::Text(text) => match self.decoder.text(self.version, text, limits)? {
+            PacketData::Text(text) => match self.decoder.text(self.version, text, limits)? {
                 Some(packet) => self.packet(spaces, packet),
-                None => Ok(Heard::Nothing),
+                None => Ok(NamespaceEvent::Nothing),
             },
-            Data::Binary(bytes) => Ok(self.decoder.binary(bytes, limits)?.map_or(Heard::Nothing, Heard::Gathered)),
+            PacketData::Binary(bytes) => {
+                Ok(self.decoder.binary(bytes, limits)?.map_or(NamespaceEvent::Nothing, NamespaceEvent::Gathered))
+            }
         }
     }
 
@@ -174,46 +182,57 @@ impl Namespaces {
     ///
     /// # Errors
     /// It is out of place; the session ends.
-    pub fn packet<'m>(&mut self, spaces: &[&str], packet: Packet<'m>) -> Result<Heard<'m>, Fault> {
-        let Packet { namespace, query, id, content, attachments } = packet;
+    pub fn packet<'m>(
+        &mut self,
+        spaces: &[&str],
+        packet: SocketIoPacket<'m>,
+    ) -> Result<NamespaceEvent<'m>, NamespaceFault> {
+        let SocketIoPacket { namespace, query, id, content, attachments } = packet;
         let space = space_of(spaces, namespace);
-        if let Content::Connect(payload) = content {
+        if let PacketContent::Connect(payload) = content {
             return match space {
                 Some(space) => Ok(self.connect(space, payload, query)),
-                None => Ok(Heard::Unknown { namespace }),
+                None => Ok(NamespaceEvent::Unknown { namespace }),
             };
         }
-        let at = space.and_then(|space| self.place_of(space)).ok_or(Fault::NotConnected)?;
+        let at = space.and_then(|space| self.place_of(space)).ok_or(NamespaceFault::NotConnected)?;
         let joined = &mut self.joined.as_mut_slice()[at];
         let space = joined.space;
-        if let Content::Disconnect = content {
+        if let PacketContent::Disconnect = content {
             let peer = self.joined.remove(at).and_then(|joined| joined.peer);
-            return Ok(Heard::Left { space, peer });
+            return Ok(NamespaceEvent::Left { space, peer });
         }
-        let peer = joined.peer.ok_or(Fault::NotConnected)?;
+        let peer = joined.peer.ok_or(NamespaceFault::NotConnected)?;
         match content {
-            Content::Event(event) => Ok(Heard::Event { space, peer, event, id, attachments }),
-            Content::Ack(arguments) => Ok(match id.filter(|id| joined.acks.take(*id)) {
-                Some(id) => Heard::Acked { space, peer, id, arguments, attachments },
+            PacketContent::Event(event) => Ok(NamespaceEvent::Event { space, peer, event, id, attachments }),
+            PacketContent::Ack(arguments) => Ok(match id.filter(|id| joined.acks.take(*id)) {
+                Some(id) => NamespaceEvent::Acked { space, peer, id, arguments, attachments },
                 // It answers nothing, or too late.
-                None => Heard::Nothing,
+                None => NamespaceEvent::Nothing,
             }),
-            Content::ConnectError(_) | Content::Connect(_) | Content::Disconnect => Err(Fault::Misplaced),
+            PacketContent::ConnectError(_) | PacketContent::Connect(_) | PacketContent::Disconnect => {
+                Err(NamespaceFault::Misplaced)
+            }
         }
     }
 
-    fn connect<'m>(&mut self, space: Space, payload: Option<&'m str>, query: Option<&'m str>) -> Heard<'m> {
+    fn connect<'m>(
+        &mut self,
+        space: NamespaceIndex,
+        payload: Option<&'m str>,
+        query: Option<&'m str>,
+    ) -> NamespaceEvent<'m> {
         // Clients ask twice when their application does before the first answer is there; that answer serves for both.
         if self.place_of(space).is_some() {
-            return Heard::Nothing;
+            return NamespaceEvent::Nothing;
         }
         self.joined.push(Namespace { acks: Acks::default(), peer: None, space });
-        Heard::Connect { space, payload, query }
+        NamespaceEvent::Connect { space, payload, query }
     }
 
     /// The client may connect and is this peer from now on. Whether it still wants to; if so, it is to be told by
     /// [`Namespaces::encode_accepted`].
-    pub fn accept(&mut self, space: Space, peer: u32) -> bool {
+    pub fn accept(&mut self, space: NamespaceIndex, peer: u32) -> bool {
         let Some(at) = self.place_of(space) else { return false };
         let joined = &mut self.joined.as_mut_slice()[at];
         let is_awaited = joined.peer.is_none();
@@ -226,27 +245,27 @@ impl Namespaces {
 
     /// The client may not connect. Whether it still wants to; if so, it is to be told by
     /// [`Namespaces::encode_refused`].
-    pub fn refuse(&mut self, space: Space) -> bool {
+    pub fn refuse(&mut self, space: NamespaceIndex) -> bool {
         let awaited = self.place_of(space).filter(|at| self.joined.as_slice()[*at].peer.is_none());
         awaited.and_then(|at| self.joined.remove(at)).is_some()
     }
 
     /// The server takes the client out of a namespace; the peer it was there. The client is to be told by
     /// [`socketio::encode_disconnect`].
-    pub fn leave(&mut self, space: Space) -> Option<u32> {
+    pub fn leave(&mut self, space: NamespaceIndex) -> Option<u32> {
         let at = self.place_of(space)?;
         self.joined.remove(at)?.peer
     }
 
     /// The number under which the client is asked to acknowledge an event; `None` when it is not connected.
-    pub fn ask(&mut self, space: Space) -> Option<u64> {
+    pub fn ask(&mut self, space: NamespaceIndex) -> Option<u64> {
         let at = self.place_of(space)?;
         let joined = &mut self.joined.as_mut_slice()[at];
         joined.peer.is_some().then(|| joined.acks.ask())
     }
 
     /// The peers that the session is, each with its namespace.
-    pub fn peers(&self) -> impl Iterator<Item = (Space, u32)> {
+    pub fn peers(&self) -> impl Iterator<Item = (NamespaceIndex, u32)> {
         self.joined.as_slice().iter().filter_map(|joined| Some((joined.space, joined.peer?)))
     }
 
@@ -271,12 +290,12 @@ impl Namespaces {
         }
     }
 
-    fn place_of(&self, space: Space) -> Option<usize> {
+    fn place_of(&self, space: NamespaceIndex) -> Option<usize> {
         self.joined.as_slice().iter().position(|joined| joined.space == space)
     }
 }
 
-fn space_of(spaces: &[&str], namespace: &str) -> Option<Space> {
+fn space_of(spaces: &[&str], namespace: &str) -> Option<NamespaceIndex> {
     let at = spaces.iter().position(|space| *space == namespace)?;
-    Space::try_from(at).ok()
+    NamespaceIndex::try_from(at).ok()
 }

@@ -1,6 +1,6 @@
 //! What a session wants done: gathered in one place while it is fed, carried out and cleared by whoever feeds it.
 
-use crate::codec::engineio::{self, Packet, Refusal, Version};
+use crate::codec::engineio::{self, EngineIoPacket, EngineIoRefusal, Version};
 use crate::connection::session::Reason;
 
 /// One thing to do. `to` is a TCP connection's slot.
@@ -15,14 +15,14 @@ pub enum Effect {
         /// The `Content-Type`.
         content_type: &'static str,
         /// The body.
-        body: Span,
+        body: EffectBytes,
     },
     /// Send these WebSocket frames.
     Frames {
         /// The connection.
         to: u32,
         /// The frames, whole.
-        frames: Span,
+        frames: EffectBytes,
     },
     /// Close this WebSocket; the session has no more to do with it.
     CloseSocket {
@@ -37,7 +37,7 @@ pub enum Effect {
 
 /// A stretch of [`Effects::bytes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct EffectBytes {
     start: u32,
     end: u32,
 }
@@ -72,7 +72,7 @@ impl Effects {
     }
 
     /// The bytes of an effect.
-    pub fn bytes(&self, span: Span) -> &[u8] {
+    pub fn bytes(&self, span: EffectBytes) -> &[u8] {
         &self.bytes[span.start as usize..span.end as usize]
     }
 
@@ -85,10 +85,10 @@ impl Effects {
     }
 
     /// Appends bytes that `write` writes.
-    fn span(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+    fn span(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> EffectBytes {
         let start = self.bytes.len() as u32;
         write(&mut self.bytes);
-        Span { start, end: self.bytes.len() as u32 }
+        EffectBytes { start, end: self.bytes.len() as u32 }
     }
 
     /// A request is answered with 200 and what `write` writes.
@@ -103,13 +103,13 @@ impl Effects {
     }
 
     /// A request is refused.
-    pub(super) fn refuse(&mut self, to: u32, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, to: u32, refusal: EngineIoRefusal) {
         let body = self.span(|out| out.extend_from_slice(refusal.body().as_bytes()));
         self.list.push(Effect::Answer { to, status: refusal.status(), content_type: JSON, body });
     }
 
     /// A packet goes out on a WebSocket.
-    pub(super) fn packet(&mut self, to: u32, version: Version, packet: Packet<'_>) {
+    pub(super) fn packet(&mut self, to: u32, version: Version, packet: EngineIoPacket<'_>) {
         let frames = self.span(|out| engineio::encode_packet(out, version, packet));
         self.list.push(Effect::Frames { to, frames });
     }

@@ -2,11 +2,11 @@
 //!
 //! A session polls, by GETs that wait for packets and POSTs that bring them, or it has a WebSocket; it may begin with
 //! either and go from the first to the second. It outlives each of those connections, and knows them by their slots only.
-//! It does not read messages: [`Session::hear`] returns them.
+//! It does not read messages: [`EngineIoSession::hear`] returns them.
 //!
 //! How it is used: feed it what happens; what it wants done is then in [`Effects`]. What is to be sent is encoded once, as
-//! WebSocket frames; [`Session::route`] says where they go. When the turn ends, [`Session::flush`] answers a poll that
-//! waits, once, with all that has come up. When [`Session::is_gone`], it can be forgotten.
+//! WebSocket frames; [`EngineIoSession::route`] says where they go. When the turn ends, [`EngineIoSession::flush`] answers a poll that
+//! waits, once, with all that has come up. When [`EngineIoSession::is_gone`], it can be forgotten.
 //!
 //! It promises:
 //!
@@ -24,57 +24,59 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use effects::{Effect, Effects, Span};
+pub use effects::{Effect, EffectBytes, Effects};
 pub use polling::Poll;
-pub use request::{Request, read};
+pub use request::{SessionRequest, read};
 
 use polling::{Polling, Probed};
-use pulse::Pulse;
+use pulse::HeartbeatTimer;
 
 use crate::base::ids::Nonce;
 use crate::base::limits;
-use crate::codec::engineio::{self, Data, Error, Form, Kind, Limits, Open, Packet, Refusal, Version};
-use crate::connection::websocket::{Beat, Heartbeat};
+use crate::codec::engineio::{
+    self, EngineIoError, EngineIoPacket, EngineIoRefusal, Form, Open, PacketData, PacketKind, PayloadLimits, Version,
+};
+use crate::connection::websocket::{Heartbeat, HeartbeatAction};
 
 /// What sessions go by.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct SessionSettings {
     /// How each side sees that the other is there.
     pub heartbeat: Heartbeat,
     /// How long a WebSocket may take to take over, in milliseconds.
     pub upgrade_ms: u64,
     /// What a payload may be.
-    pub payload: Limits,
+    pub payload: PayloadLimits,
     /// Bytes that may wait for a client that does not poll.
     pub outbound_bytes: usize,
 }
 
 /// What a session is given to work with, at one moment.
 #[derive(Debug)]
-pub struct Context<'c> {
+pub struct SessionContext<'c> {
     /// The time, in monotonic milliseconds.
     pub mono: u64,
     /// The settings.
-    pub settings: &'c Settings,
+    pub settings: &'c SessionSettings,
     /// Where what is to be done goes.
     pub effects: &'c mut Effects,
 }
 
 /// One session.
 #[derive(Debug)]
-pub struct Session {
+pub struct EngineIoSession {
     /// The unguessable part of its id.
     pub nonce: Nonce,
     version: Version,
     /// Whether polls may be answered with bytes; only version 3 asks.
     takes_binary: bool,
-    pulse: Pulse,
-    transport: Transport,
+    pulse: HeartbeatTimer,
+    transport: SessionTransport,
 }
 
 /// How a session is carried.
 #[derive(Debug)]
-enum Transport {
+enum SessionTransport {
     /// By the WebSocket of this connection.
     WebSocket(u32),
     /// By polling.
@@ -85,10 +87,10 @@ enum Transport {
 
 /// Where what is to be sent goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
+pub enum SessionRoute {
     /// Out on the WebSocket of this connection.
     Socket(u32),
-    /// Into [`Session::buffer`].
+    /// Into [`EngineIoSession::buffer`].
     Buffer,
     /// Nowhere: the session is over.
     Nowhere,
@@ -139,7 +141,7 @@ impl Reason {
     }
 }
 
-impl Session {
+impl EngineIoSession {
     /// A session that begins with a poll, whose answer tells the client of it. What is sent in the same turn goes with it.
     pub fn open_polling(
         version: Version,
@@ -147,22 +149,34 @@ impl Session {
         sid: &str,
         poll: Poll,
         takes_binary: bool,
-        context: &Context<'_>,
+        context: &SessionContext<'_>,
     ) -> Self {
         let mut polling = Box::new(Polling { poll: Some(poll), ..Polling::default() });
         encode_open(&mut polling.frames, version, sid, true, context.settings);
-        Self::new(version, nonce, takes_binary, Transport::Polling(polling), context)
+        Self::new(version, nonce, takes_binary, SessionTransport::Polling(polling), context)
     }
 
     /// A session that begins with a WebSocket, on which the client is told of it.
-    pub fn open_websocket(version: Version, nonce: Nonce, sid: &str, to: u32, context: &mut Context<'_>) -> Self {
+    pub fn open_websocket(
+        version: Version,
+        nonce: Nonce,
+        sid: &str,
+        to: u32,
+        context: &mut SessionContext<'_>,
+    ) -> Self {
         let settings = context.settings;
         context.effects.frames(to, |out| encode_open(out, version, sid, false, settings));
-        Self::new(version, nonce, true, Transport::WebSocket(to), context)
+        Self::new(version, nonce, true, SessionTransport::WebSocket(to), context)
     }
 
-    fn new(version: Version, nonce: Nonce, takes_binary: bool, transport: Transport, context: &Context<'_>) -> Self {
-        let pulse = Pulse::new(version, context.mono, context.settings.heartbeat);
+    fn new(
+        version: Version,
+        nonce: Nonce,
+        takes_binary: bool,
+        transport: SessionTransport,
+        context: &SessionContext<'_>,
+    ) -> Self {
+        let pulse = HeartbeatTimer::new(version, context.mono, context.settings.heartbeat);
         Self { nonce, version, takes_binary, pulse, transport }
     }
 
@@ -173,78 +187,78 @@ impl Session {
 
     /// Whether nothing is left of it, not even a poll to wait for.
     pub fn is_gone(&self) -> bool {
-        matches!(self.transport, Transport::Gone)
+        matches!(self.transport, SessionTransport::Gone)
     }
 
     /// Whether it is over, though one more poll may hear so.
     pub fn is_over(&self) -> bool {
         match &self.transport {
-            Transport::WebSocket(_) => false,
-            Transport::Polling(polling) => polling.is_leaving(),
-            Transport::Gone => true,
+            SessionTransport::WebSocket(_) => false,
+            SessionTransport::Polling(polling) => polling.is_leaving(),
+            SessionTransport::Gone => true,
         }
     }
 
     /// Whether it polls.
     pub fn is_polling(&self) -> bool {
-        matches!(self.transport, Transport::Polling(_))
+        matches!(self.transport, SessionTransport::Polling(_))
     }
 
     /// Where what is to be sent goes.
-    pub fn route(&self) -> Route {
+    pub fn route(&self) -> SessionRoute {
         match &self.transport {
-            Transport::WebSocket(to) => Route::Socket(*to),
-            Transport::Polling(polling) if !polling.is_leaving() => Route::Buffer,
-            Transport::Polling(_) | Transport::Gone => Route::Nowhere,
+            SessionTransport::WebSocket(to) => SessionRoute::Socket(*to),
+            SessionTransport::Polling(polling) if !polling.is_leaving() => SessionRoute::Buffer,
+            SessionTransport::Polling(_) | SessionTransport::Gone => SessionRoute::Nowhere,
         }
     }
 
     /// A GET asks for packets.
-    pub fn poll(&mut self, poll: Poll, context: &mut Context<'_>) {
+    pub fn poll(&mut self, poll: Poll, context: &mut SessionContext<'_>) {
         self.tick(context);
         match &mut self.transport {
-            Transport::Polling(polling) if polling.is_leaving() => {
+            SessionTransport::Polling(polling) if polling.is_leaving() => {
                 polling.poll = Some(poll);
                 polling.answer(self.version, self.takes_binary, context.effects);
-                self.transport = Transport::Gone;
+                self.transport = SessionTransport::Gone;
             }
-            Transport::Polling(polling) if polling.poll.is_none() => polling.poll = Some(poll),
-            Transport::Polling(_) => {
+            SessionTransport::Polling(polling) if polling.poll.is_none() => polling.poll = Some(poll),
+            SessionTransport::Polling(_) => {
                 self.end(Reason::TransportError, context);
-                context.effects.refuse(poll.to, Refusal::BadRequest);
+                context.effects.refuse(poll.to, EngineIoRefusal::BadRequest);
             }
-            Transport::WebSocket(_) => context.effects.refuse(poll.to, Refusal::BadRequest),
-            Transport::Gone => context.effects.refuse(poll.to, Refusal::UnknownSession),
+            SessionTransport::WebSocket(_) => context.effects.refuse(poll.to, EngineIoRefusal::BadRequest),
+            SessionTransport::Gone => context.effects.refuse(poll.to, EngineIoRefusal::UnknownSession),
         }
     }
 
     /// The head of a POST came: whether its body is to be read. If not, it is answered.
-    pub fn post_begun(&mut self, to: u32, context: &mut Context<'_>) -> bool {
+    pub fn post_begun(&mut self, to: u32, context: &mut SessionContext<'_>) -> bool {
         self.tick(context);
         let refusal = match &mut self.transport {
-            Transport::Polling(polling) if polling.is_leaving() => Refusal::UnknownSession,
-            Transport::Polling(polling) if polling.post.is_none() => {
+            SessionTransport::Polling(polling) if polling.is_leaving() => EngineIoRefusal::UnknownSession,
+            SessionTransport::Polling(polling) if polling.post.is_none() => {
                 polling.post = Some(to);
                 return true;
             }
-            Transport::Polling(_) => {
+            SessionTransport::Polling(_) => {
                 self.end(Reason::TransportError, context);
-                Refusal::BadRequest
+                EngineIoRefusal::BadRequest
             }
-            Transport::WebSocket(_) => Refusal::BadRequest,
-            Transport::Gone => Refusal::UnknownSession,
+            SessionTransport::WebSocket(_) => EngineIoRefusal::BadRequest,
+            SessionTransport::Gone => EngineIoRefusal::UnknownSession,
         };
         context.effects.refuse(to, refusal);
         false
     }
 
-    /// The body of a POST is whole: whether its packets are to be read, each then fed to [`Session::hear`], and at last
-    /// [`Session::post_read`]. If not, it is answered.
-    pub fn post_whole(&mut self, to: u32, context: &mut Context<'_>) -> bool {
+    /// The body of a POST is whole: whether its packets are to be read, each then fed to [`EngineIoSession::hear`], and at last
+    /// [`EngineIoSession::post_read`]. If not, it is answered.
+    pub fn post_whole(&mut self, to: u32, context: &mut SessionContext<'_>) -> bool {
         self.tick(context);
         let is_awaited = !self.is_over() && self.is_posted_by(to);
         if !is_awaited {
-            context.effects.refuse(to, Refusal::UnknownSession);
+            context.effects.refuse(to, EngineIoRefusal::UnknownSession);
         }
         is_awaited
     }
@@ -252,14 +266,14 @@ impl Session {
     /// The form of a POST's body.
     ///
     /// # Errors
-    /// The version has no such bodies; see [`Session::post_fault`].
-    pub fn form(&self, is_octet_stream: bool) -> Result<Form, Error> {
+    /// The version has no such bodies; see [`EngineIoSession::post_fault`].
+    pub fn form(&self, is_octet_stream: bool) -> Result<Form, EngineIoError> {
         Form::of_body(self.version, is_octet_stream)
     }
 
     /// All packets of a POST were fed.
-    pub fn post_read(&mut self, to: u32, context: &mut Context<'_>) {
-        if let Transport::Polling(polling) = &mut self.transport
+    pub fn post_read(&mut self, to: u32, context: &mut SessionContext<'_>) {
+        if let SessionTransport::Polling(polling) = &mut self.transport
             && polling.post == Some(to)
         {
             polling.post = None;
@@ -269,7 +283,7 @@ impl Session {
 
     /// The body of a POST was too large, and the request has been answered; the session goes on.
     pub fn post_dropped(&mut self, to: u32) {
-        if let Transport::Polling(polling) = &mut self.transport
+        if let SessionTransport::Polling(polling) = &mut self.transport
             && polling.post == Some(to)
         {
             polling.post = None;
@@ -277,10 +291,10 @@ impl Session {
     }
 
     /// A WebSocket opened with this session's id: it may take over, or is closed.
-    pub fn upgrade(&mut self, to: u32, context: &mut Context<'_>) {
+    pub fn upgrade(&mut self, to: u32, context: &mut SessionContext<'_>) {
         self.tick(context);
         match &mut self.transport {
-            Transport::Polling(polling) if !polling.is_leaving() && polling.probe.is_none() => {
+            SessionTransport::Polling(polling) if !polling.is_leaving() && polling.probe.is_none() => {
                 polling.begin_probe(to, context);
             }
             _ => context.effects.close_socket(to, 1000),
@@ -288,13 +302,18 @@ impl Session {
     }
 
     /// A packet came by this connection, a WebSocket or a POST. If it is a message, that is returned.
-    pub fn hear<'p>(&mut self, from: u32, packet: Packet<'p>, context: &mut Context<'_>) -> Option<Data<'p>> {
+    pub fn hear<'p>(
+        &mut self,
+        from: u32,
+        packet: EngineIoPacket<'p>,
+        context: &mut SessionContext<'_>,
+    ) -> Option<PacketData<'p>> {
         self.tick(context);
         match &mut self.transport {
-            Transport::WebSocket(own) if *own == from => self.hear_own(packet, context),
-            Transport::Polling(polling) if polling.is_leaving() => None,
-            Transport::Polling(polling) if polling.post == Some(from) => self.hear_own(packet, context),
-            Transport::Polling(polling) if polling.is_probed_by(from) => {
+            SessionTransport::WebSocket(own) if *own == from => self.hear_own(packet, context),
+            SessionTransport::Polling(polling) if polling.is_leaving() => None,
+            SessionTransport::Polling(polling) if polling.post == Some(from) => self.hear_own(packet, context),
+            SessionTransport::Polling(polling) if polling.is_probed_by(from) => {
                 let probed = polling.hear_probe(packet, self.version, self.takes_binary, context);
                 if probed == Probed::TakesOver {
                     self.take_over(context);
@@ -305,46 +324,50 @@ impl Session {
         }
     }
 
-    fn hear_own<'p>(&mut self, packet: Packet<'p>, context: &mut Context<'_>) -> Option<Data<'p>> {
+    fn hear_own<'p>(&mut self, packet: EngineIoPacket<'p>, context: &mut SessionContext<'_>) -> Option<PacketData<'p>> {
         match (packet.kind, self.version) {
-            (Kind::Message, _) => return Some(packet.data),
-            (Kind::Close, _) => self.end(Reason::ClientClose, context),
-            (Kind::Ping, Version::V3) => {
+            (PacketKind::Message, _) => return Some(packet.data),
+            (PacketKind::Close, _) => self.end(Reason::ClientClose, context),
+            (PacketKind::Ping, Version::V3) => {
                 self.pulse.heard(self.version, context.mono, context.settings.heartbeat);
-                self.send(Packet { kind: Kind::Pong, ..packet }, context);
+                self.send(EngineIoPacket { kind: PacketKind::Pong, ..packet }, context);
             }
-            (Kind::Pong, Version::V4) => self.pulse.heard(self.version, context.mono, context.settings.heartbeat),
-            (Kind::Ping, Version::V4) | (Kind::Pong, Version::V3) => self.end(Reason::TransportError, context),
+            (PacketKind::Pong, Version::V4) => self.pulse.heard(self.version, context.mono, context.settings.heartbeat),
+            (PacketKind::Ping, Version::V4) | (PacketKind::Pong, Version::V3) => {
+                self.end(Reason::TransportError, context)
+            }
             // They say nothing at this point.
-            (Kind::Open | Kind::Upgrade | Kind::Noop, _) => {}
+            (PacketKind::Open | PacketKind::Upgrade | PacketKind::Noop, _) => {}
         }
         None
     }
 
     /// What came by this WebSocket is no packet, or its message makes no sense.
-    pub fn fault(&mut self, from: u32, context: &mut Context<'_>) {
+    pub fn fault(&mut self, from: u32, context: &mut SessionContext<'_>) {
         match &mut self.transport {
-            Transport::WebSocket(own) if *own == from => self.end(Reason::ParseError, context),
-            Transport::Polling(polling) if polling.is_probed_by(from) => polling.end_probe(1002, context.effects),
+            SessionTransport::WebSocket(own) if *own == from => self.end(Reason::ParseError, context),
+            SessionTransport::Polling(polling) if polling.is_probed_by(from) => {
+                polling.end_probe(1002, context.effects)
+            }
             _ => {}
         }
     }
 
-    /// What came by this POST is no packet, or its message makes no sense: in place of [`Session::post_read`].
-    pub fn post_fault(&mut self, to: u32, context: &mut Context<'_>) {
+    /// What came by this POST is no packet, or its message makes no sense: in place of [`EngineIoSession::post_read`].
+    pub fn post_fault(&mut self, to: u32, context: &mut SessionContext<'_>) {
         self.close(Reason::ParseError, context);
-        context.effects.refuse(to, Refusal::BadRequest);
+        context.effects.refuse(to, EngineIoRefusal::BadRequest);
     }
 
     /// A TCP connection ended while the session had to do with it: a WebSocket, or one whose request is not answered.
-    pub fn ended(&mut self, from: u32, context: &mut Context<'_>) {
+    pub fn ended(&mut self, from: u32, context: &mut SessionContext<'_>) {
         match &mut self.transport {
-            Transport::WebSocket(own) if *own == from => {
-                self.transport = Transport::Gone;
+            SessionTransport::WebSocket(own) if *own == from => {
+                self.transport = SessionTransport::Gone;
                 context.effects.over(Reason::TransportClose);
             }
-            Transport::Polling(polling) if polling.is_probed_by(from) => polling.probe = None,
-            Transport::Polling(polling) => {
+            SessionTransport::Polling(polling) if polling.is_probed_by(from) => polling.probe = None,
+            SessionTransport::Polling(polling) => {
                 let is_poll = polling.poll.is_some_and(|poll| poll.to == from);
                 if is_poll {
                     polling.poll = None;
@@ -353,12 +376,12 @@ impl Session {
                     self.end(Reason::TransportClose, context);
                 }
             }
-            Transport::WebSocket(_) | Transport::Gone => {}
+            SessionTransport::WebSocket(_) | SessionTransport::Gone => {}
         }
     }
 
     /// The server ends the session; what was to be sent still is.
-    pub fn close(&mut self, reason: Reason, context: &mut Context<'_>) {
+    pub fn close(&mut self, reason: Reason, context: &mut SessionContext<'_>) {
         if !self.is_over() {
             self.end(reason, context);
         }
@@ -369,7 +392,7 @@ impl Session {
     /// `is_droppable`: a client that cannot keep up may do without them.
     #[must_use]
     pub fn buffer(&mut self, frames: &[u8], is_droppable: bool, bytes_max: usize) -> bool {
-        let Transport::Polling(polling) = &mut self.transport else { return true };
+        let SessionTransport::Polling(polling) = &mut self.transport else { return true };
         if polling.is_leaving() || (is_droppable && polling.frames.len() > bytes_max / 2) {
             return true;
         }
@@ -381,8 +404,8 @@ impl Session {
     }
 
     /// Answers a poll that waits with what there is to send, if there is anything. To be called at the end of a turn.
-    pub fn flush(&mut self, context: &mut Context<'_>) {
-        if let Transport::Polling(polling) = &mut self.transport
+    pub fn flush(&mut self, context: &mut SessionContext<'_>) {
+        if let SessionTransport::Polling(polling) = &mut self.transport
             && !polling.frames.is_empty()
         {
             polling.answer(self.version, self.takes_binary, context.effects);
@@ -390,87 +413,87 @@ impl Session {
     }
 
     /// Does what has become due.
-    pub fn tick(&mut self, context: &mut Context<'_>) {
+    pub fn tick(&mut self, context: &mut SessionContext<'_>) {
         match &mut self.transport {
-            Transport::Gone => return,
-            Transport::Polling(polling) if polling.is_leaving() => {
+            SessionTransport::Gone => return,
+            SessionTransport::Polling(polling) if polling.is_leaving() => {
                 if context.mono >= polling.leaving_until {
-                    self.transport = Transport::Gone;
+                    self.transport = SessionTransport::Gone;
                 }
                 return;
             }
             _ => {}
         }
         match self.pulse.beat(context.mono, context.settings.heartbeat) {
-            Beat::Wait => {}
-            Beat::Ping => {
-                self.send(Packet::text(Kind::Ping, ""), context);
+            HeartbeatAction::Wait => {}
+            HeartbeatAction::Ping => {
+                self.send(EngineIoPacket::text(PacketKind::Ping, ""), context);
                 self.flush(context);
             }
-            Beat::Gone => return self.end(Reason::PingTimeout, context),
+            HeartbeatAction::Gone => return self.end(Reason::PingTimeout, context),
         }
-        if let Transport::Polling(polling) = &mut self.transport {
+        if let SessionTransport::Polling(polling) = &mut self.transport {
             polling.tick(self.version, self.takes_binary, context);
         }
     }
 
-    /// When [`Session::tick`] next has something to do, in monotonic milliseconds; `None` when it is gone.
+    /// When [`EngineIoSession::tick`] next has something to do, in monotonic milliseconds; `None` when it is gone.
     pub fn next_due(&self) -> Option<u64> {
         match &self.transport {
-            Transport::WebSocket(_) => Some(self.pulse.next_due()),
-            Transport::Polling(polling) if polling.is_leaving() => polling.next_due(),
-            Transport::Polling(polling) => {
+            SessionTransport::WebSocket(_) => Some(self.pulse.next_due()),
+            SessionTransport::Polling(polling) if polling.is_leaving() => polling.next_due(),
+            SessionTransport::Polling(polling) => {
                 Some(polling.next_due().map_or(self.pulse.next_due(), |at| at.min(self.pulse.next_due())))
             }
-            Transport::Gone => None,
+            SessionTransport::Gone => None,
         }
     }
 
     fn is_posted_by(&self, to: u32) -> bool {
-        matches!(&self.transport, Transport::Polling(polling) if polling.post == Some(to))
+        matches!(&self.transport, SessionTransport::Polling(polling) if polling.post == Some(to))
     }
 
     /// Sends a packet of the session's own.
-    fn send(&mut self, packet: Packet<'_>, context: &mut Context<'_>) {
+    fn send(&mut self, packet: EngineIoPacket<'_>, context: &mut SessionContext<'_>) {
         match &mut self.transport {
-            Transport::WebSocket(to) => context.effects.packet(*to, self.version, packet),
-            Transport::Polling(polling) => {
+            SessionTransport::WebSocket(to) => context.effects.packet(*to, self.version, packet),
+            SessionTransport::Polling(polling) => {
                 polling.push(self.version, packet);
                 // A client may ping without ever polling for the pongs.
                 if polling.frames.len() > context.settings.outbound_bytes {
                     self.end(Reason::SlowConsumer, context);
                 }
             }
-            Transport::Gone => {}
+            SessionTransport::Gone => {}
         }
     }
 
     /// The probing WebSocket takes over.
-    fn take_over(&mut self, context: &mut Context<'_>) {
-        if let Transport::Polling(polling) = std::mem::replace(&mut self.transport, Transport::Gone)
+    fn take_over(&mut self, context: &mut SessionContext<'_>) {
+        if let SessionTransport::Polling(polling) = std::mem::replace(&mut self.transport, SessionTransport::Gone)
             && let Some(to) = polling.hand_over(context.effects)
         {
-            self.transport = Transport::WebSocket(to);
+            self.transport = SessionTransport::WebSocket(to);
         }
     }
 
     /// The session is over. A poll that waits hears so. When none does and both sides still mean well, the next one shall:
     /// a client's last GET and its POST that ends the session travel by different connections, in any order.
-    fn end(&mut self, reason: Reason, context: &mut Context<'_>) {
-        match std::mem::replace(&mut self.transport, Transport::Gone) {
-            Transport::Gone => return,
-            Transport::WebSocket(to) => context.effects.close_socket(to, reason.close_code()),
-            Transport::Polling(mut polling) => {
+    fn end(&mut self, reason: Reason, context: &mut SessionContext<'_>) {
+        match std::mem::replace(&mut self.transport, SessionTransport::Gone) {
+            SessionTransport::Gone => return,
+            SessionTransport::WebSocket(to) => context.effects.close_socket(to, reason.close_code()),
+            SessionTransport::Polling(mut polling) => {
                 polling.end_probe(reason.close_code(), context.effects);
-                let last = if reason == Reason::ClientClose { Kind::Noop } else { Kind::Close };
+                let last = if reason == Reason::ClientClose { PacketKind::Noop } else { PacketKind::Close };
                 let waits = matches!(reason, Reason::ClientClose | Reason::ServerClose) && polling.poll.is_none();
-                polling.push(self.version, Packet::text(last, ""));
+                polling.push(self.version, EngineIoPacket::text(last, ""));
                 polling.answer(self.version, self.takes_binary, context.effects);
                 if waits {
                     // Its answer will be that there is no such session.
                     polling.post = None;
                     polling.leaving_until = context.mono + limits::CLOSING_MS;
-                    self.transport = Transport::Polling(polling);
+                    self.transport = SessionTransport::Polling(polling);
                 }
             }
         }
@@ -479,7 +502,7 @@ impl Session {
 }
 
 /// Appends the frame of a session's first packet.
-fn encode_open(out: &mut Vec<u8>, version: Version, sid: &str, can_upgrade: bool, settings: &Settings) {
+fn encode_open(out: &mut Vec<u8>, version: Version, sid: &str, can_upgrade: bool, settings: &SessionSettings) {
     let open = Open {
         sid,
         can_upgrade,

@@ -1,8 +1,10 @@
 //! A session that polls: the GET that waits, the POST under way, what neither has taken yet, and the WebSocket that may
 //! take over.
 
-use crate::codec::engineio::{self, Form, Kind, PROBE, Packet, PayloadWriter, Refusal, Version, jsonp};
-use crate::connection::session::{Context, Effects};
+use crate::codec::engineio::{
+    self, EngineIoPacket, EngineIoRefusal, Form, PROBE, PacketKind, PayloadWriter, Version, jsonp,
+};
+use crate::connection::session::{Effects, SessionContext};
 
 /// Between two answers that send a client on its way to its new transport, in milliseconds.
 const NUDGE_MS: u64 = 100;
@@ -65,7 +67,7 @@ impl Polling {
     }
 
     /// Adds a packet to what is to be sent.
-    pub(super) fn push(&mut self, version: Version, packet: Packet<'_>) {
+    pub(super) fn push(&mut self, version: Version, packet: EngineIoPacket<'_>) {
         engineio::encode_packet(&mut self.frames, version, packet);
     }
 
@@ -93,7 +95,7 @@ impl Polling {
     }
 
     /// A WebSocket opened that may take over.
-    pub(super) fn begin_probe(&mut self, to: u32, context: &Context<'_>) {
+    pub(super) fn begin_probe(&mut self, to: u32, context: &SessionContext<'_>) {
         let until = context.mono + context.settings.upgrade_ms;
         self.probe = Some(Probe { to, is_answered: false, nudge_at: 0, until });
     }
@@ -108,15 +110,15 @@ impl Polling {
     /// A packet came on the probing WebSocket. Anything but the two it is there for ends the attempt.
     pub(super) fn hear_probe(
         &mut self,
-        packet: Packet<'_>,
+        packet: EngineIoPacket<'_>,
         version: Version,
         takes_binary: bool,
-        context: &mut Context<'_>,
+        context: &mut SessionContext<'_>,
     ) -> Probed {
         let Some(probe) = &mut self.probe else { return Probed::Goes };
-        if packet == Packet::text(Kind::Ping, PROBE) {
+        if packet == EngineIoPacket::text(PacketKind::Ping, PROBE) {
             let is_first = !std::mem::replace(&mut probe.is_answered, true);
-            context.effects.packet(probe.to, version, Packet::text(Kind::Pong, PROBE));
+            context.effects.packet(probe.to, version, EngineIoPacket::text(PacketKind::Pong, PROBE));
             if is_first {
                 probe.nudge_at = context.mono;
                 self.nudge(version, takes_binary, context);
@@ -124,7 +126,7 @@ impl Polling {
             return Probed::Goes;
         }
         // A client stops polling, and waits for its POST, before it says so.
-        if packet.kind == Kind::Upgrade && probe.is_answered && self.post.is_none() {
+        if packet.kind == PacketKind::Upgrade && probe.is_answered && self.post.is_none() {
             return Probed::TakesOver;
         }
         self.end_probe(1002, context.effects);
@@ -132,7 +134,7 @@ impl Polling {
     }
 
     /// Ends the poll that waits when it is time to, so that the client can move on.
-    fn nudge(&mut self, version: Version, takes_binary: bool, context: &mut Context<'_>) {
+    fn nudge(&mut self, version: Version, takes_binary: bool, context: &mut SessionContext<'_>) {
         let Some(probe) = &mut self.probe else { return };
         if !probe.is_answered || context.mono < probe.nudge_at {
             return;
@@ -140,14 +142,14 @@ impl Polling {
         probe.nudge_at = context.mono + NUDGE_MS;
         if self.poll.is_some() {
             if self.frames.is_empty() {
-                self.push(version, Packet::text(Kind::Noop, ""));
+                self.push(version, EngineIoPacket::text(PacketKind::Noop, ""));
             }
             self.answer(version, takes_binary, context.effects);
         }
     }
 
     /// Looks after the probing WebSocket.
-    pub(super) fn tick(&mut self, version: Version, takes_binary: bool, context: &mut Context<'_>) {
+    pub(super) fn tick(&mut self, version: Version, takes_binary: bool, context: &mut SessionContext<'_>) {
         if self.probe.is_some_and(|probe| context.mono >= probe.until) {
             self.end_probe(1000, context.effects);
         }
@@ -168,7 +170,7 @@ impl Polling {
     pub(super) fn hand_over(mut self, effects: &mut Effects) -> Option<u32> {
         let probe = self.probe.take()?;
         if let Some(poll) = self.poll.take() {
-            effects.refuse(poll.to, Refusal::BadRequest);
+            effects.refuse(poll.to, EngineIoRefusal::BadRequest);
         }
         if !self.frames.is_empty() {
             effects.frames(probe.to, |out| out.extend_from_slice(&self.frames));

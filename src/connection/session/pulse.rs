@@ -5,7 +5,7 @@
 //! as the protocol has it.
 
 use crate::codec::engineio::Version;
-use crate::connection::websocket::{Beat, Heartbeat};
+use crate::connection::websocket::{Heartbeat, HeartbeatAction};
 
 /// How far the two readings that a span lies between may be off, in milliseconds: each is cut to a whole one.
 const READING_MS: u64 = 1;
@@ -15,14 +15,14 @@ const LATE_MS: u64 = 20;
 
 /// When the next thing is due, and what it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pulse {
+pub(super) struct HeartbeatTimer {
     /// On the monotonic clock, in milliseconds.
     due: u64,
     /// Whether it is the session's end, or else a ping.
     is_last: bool,
 }
 
-impl Pulse {
+impl HeartbeatTimer {
     /// Of a session that opened, or whose client was heard, at `mono`.
     pub(super) fn new(version: Version, mono: u64, heartbeat: Heartbeat) -> Self {
         match version {
@@ -39,16 +39,16 @@ impl Pulse {
     }
 
     /// What is to be done at `mono`.
-    pub(super) fn beat(&mut self, mono: u64, heartbeat: Heartbeat) -> Beat {
+    pub(super) fn beat(&mut self, mono: u64, heartbeat: Heartbeat) -> HeartbeatAction {
         if self.is_last {
-            return if mono + READING_MS >= self.due { Beat::Gone } else { Beat::Wait };
+            return if mono + READING_MS >= self.due { HeartbeatAction::Gone } else { HeartbeatAction::Wait };
         }
         if mono < self.due {
-            return Beat::Wait;
+            return HeartbeatAction::Wait;
         }
         let sent = if mono - self.due > LATE_MS { mono } else { self.due };
         *self = Self { due: sent + heartbeat.timeout_ms, is_last: true };
-        Beat::Ping
+        HeartbeatAction::Ping
     }
 
     /// When to look next.
@@ -65,29 +65,38 @@ mod tests {
 
     #[test]
     fn the_server_pings_in_version_4() {
-        let mut pulse = Pulse::new(Version::V4, 1_000, HEARTBEAT);
-        assert_eq!((pulse.beat(1_299, HEARTBEAT), pulse.next_due()), (Beat::Wait, 1_300));
+        let mut pulse = HeartbeatTimer::new(Version::V4, 1_000, HEARTBEAT);
+        assert_eq!((pulse.beat(1_299, HEARTBEAT), pulse.next_due()), (HeartbeatAction::Wait, 1_300));
         // A pong nobody asked for does not put off the ping.
         pulse.heard(Version::V4, 1_299, HEARTBEAT);
-        assert_eq!((pulse.beat(1_308, HEARTBEAT), pulse.next_due()), (Beat::Ping, 1_500));
-        assert_eq!(pulse.beat(1_498, HEARTBEAT), Beat::Wait);
+        assert_eq!((pulse.beat(1_308, HEARTBEAT), pulse.next_due()), (HeartbeatAction::Ping, 1_500));
+        assert_eq!(pulse.beat(1_498, HEARTBEAT), HeartbeatAction::Wait);
         pulse.heard(Version::V4, 1_498, HEARTBEAT);
-        assert_eq!((pulse.beat(1_797, HEARTBEAT), pulse.beat(1_798, HEARTBEAT)), (Beat::Wait, Beat::Ping));
-        assert_eq!(pulse.beat(1_997, HEARTBEAT), Beat::Gone);
+        assert_eq!(
+            (pulse.beat(1_797, HEARTBEAT), pulse.beat(1_798, HEARTBEAT)),
+            (HeartbeatAction::Wait, HeartbeatAction::Ping)
+        );
+        assert_eq!(pulse.beat(1_997, HEARTBEAT), HeartbeatAction::Gone);
     }
 
     #[test]
     fn the_client_pings_in_version_3() {
-        let mut pulse = Pulse::new(Version::V3, 0, HEARTBEAT);
-        assert_eq!(pulse.beat(498, HEARTBEAT), Beat::Wait);
+        let mut pulse = HeartbeatTimer::new(Version::V3, 0, HEARTBEAT);
+        assert_eq!(pulse.beat(498, HEARTBEAT), HeartbeatAction::Wait);
         pulse.heard(Version::V3, 498, HEARTBEAT);
-        assert_eq!((pulse.beat(996, HEARTBEAT), pulse.beat(998, HEARTBEAT)), (Beat::Wait, Beat::Gone));
+        assert_eq!(
+            (pulse.beat(996, HEARTBEAT), pulse.beat(998, HEARTBEAT)),
+            (HeartbeatAction::Wait, HeartbeatAction::Gone)
+        );
     }
 
     #[test]
     fn a_late_ping_leaves_time_for_its_answer() {
-        let mut pulse = Pulse::new(Version::V4, 0, HEARTBEAT);
-        assert_eq!((pulse.beat(10_000, HEARTBEAT), pulse.beat(10_198, HEARTBEAT)), (Beat::Ping, Beat::Wait));
-        assert_eq!(pulse.beat(10_199, HEARTBEAT), Beat::Gone);
+        let mut pulse = HeartbeatTimer::new(Version::V4, 0, HEARTBEAT);
+        assert_eq!(
+            (pulse.beat(10_000, HEARTBEAT), pulse.beat(10_198, HEARTBEAT)),
+            (HeartbeatAction::Ping, HeartbeatAction::Wait)
+        );
+        assert_eq!(pulse.beat(10_199, HEARTBEAT), HeartbeatAction::Gone);
     }
 }

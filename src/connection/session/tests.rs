@@ -8,10 +8,10 @@ use crate::codec::engineio::Payload;
 use crate::codec::ws;
 
 /// The suites' server.
-const SETTINGS: Settings = Settings {
+const SETTINGS: SessionSettings = SessionSettings {
     heartbeat: Heartbeat { interval_ms: 300, timeout_ms: 200 },
     upgrade_ms: 10_000,
-    payload: Limits { payload_bytes: 1_000_000, packets: 100 },
+    payload: PayloadLimits { payload_bytes: 1_000_000, packets: 100 },
     outbound_bytes: 4_096,
 };
 
@@ -21,7 +21,7 @@ const OPEN: &str = r#"{"sid":"lv_VI97HAXpY6yYWAAAC","upgrades":["websocket"],"pi
 
 /// A session and whatever carries it.
 struct Play {
-    session: Session,
+    session: EngineIoSession,
     effects: Effects,
     mono: u64,
 }
@@ -34,8 +34,8 @@ impl Play {
 
     fn polling_with(version: Version, poll: Poll, takes_binary: bool) -> (String, Self) {
         let mut effects = Effects::default();
-        let context = Context { mono: 1_000, settings: &SETTINGS, effects: &mut effects };
-        let session = Session::open_polling(version, [0; 12], SID, poll, takes_binary, &context);
+        let context = SessionContext { mono: 1_000, settings: &SETTINGS, effects: &mut effects };
+        let session = EngineIoSession::open_polling(version, [0; 12], SID, poll, takes_binary, &context);
         let mut play = Self { session, effects, mono: 1_000 };
         let lines = play.turn_ends();
         (lines, play)
@@ -44,8 +44,8 @@ impl Play {
     /// A session that began with a WebSocket on connection 9.
     fn websocket(version: Version) -> Self {
         let mut effects = Effects::default();
-        let mut context = Context { mono: 1_000, settings: &SETTINGS, effects: &mut effects };
-        let session = Session::open_websocket(version, [0; 12], SID, 9, &mut context);
+        let mut context = SessionContext { mono: 1_000, settings: &SETTINGS, effects: &mut effects };
+        let session = EngineIoSession::open_websocket(version, [0; 12], SID, 9, &mut context);
         let mut play = Self { session, effects, mono: 1_000 };
         assert!(play.done().starts_with(r#"9: 0{"sid":"lv_VI97HAXpY6yYWAAAC","upgrades":[],"#));
         play
@@ -59,8 +59,8 @@ impl Play {
         play
     }
 
-    fn feed<T>(&mut self, feed: impl FnOnce(&mut Session, &mut Context<'_>) -> T) -> T {
-        let mut context = Context { mono: self.mono, settings: &SETTINGS, effects: &mut self.effects };
+    fn feed<T>(&mut self, feed: impl FnOnce(&mut EngineIoSession, &mut SessionContext<'_>) -> T) -> T {
+        let mut context = SessionContext { mono: self.mono, settings: &SETTINGS, effects: &mut self.effects };
         feed(&mut self.session, &mut context)
     }
 
@@ -127,24 +127,24 @@ impl Play {
         }
     }
 
-    fn hears(&mut self, from: u32, packet: Packet<'_>) {
+    fn hears(&mut self, from: u32, packet: EngineIoPacket<'_>) {
         if let Some(data) = self.feed(|session, context| session.hear(from, packet, context)) {
             self.says(data);
         }
     }
 
     /// The server sends a message.
-    fn says(&mut self, data: Data<'_>) {
-        let packet = Packet { kind: Kind::Message, data };
+    fn says(&mut self, data: PacketData<'_>) {
+        let packet = EngineIoPacket { kind: PacketKind::Message, data };
         let version = self.session.version();
         match self.session.route() {
-            Route::Socket(to) => self.effects.packet(to, version, packet),
-            Route::Buffer => {
+            SessionRoute::Socket(to) => self.effects.packet(to, version, packet),
+            SessionRoute::Buffer => {
                 let mut frames = Vec::new();
                 engineio::encode_packet(&mut frames, version, packet);
                 self.buffers(&frames, false);
             }
-            Route::Nowhere => {}
+            SessionRoute::Nowhere => {}
         }
     }
 
@@ -193,7 +193,7 @@ fn shown(bytes: &[u8]) -> String {
 
 #[test]
 fn an_idle_session_is_small() {
-    assert_eq!(size_of::<Session>(), 48);
+    assert_eq!(size_of::<EngineIoSession>(), 48);
     assert!(size_of::<Polling>() <= 128, "{} bytes", size_of::<Polling>());
     assert!(size_of::<Effect>() <= 40, "{} bytes", size_of::<Effect>());
 }
@@ -208,7 +208,7 @@ fn handshakes_over_polling() {
     let (lines, mut play) = Play::polling_with(Version::V3, Poll { to: 1, jsonp: Some(7) }, true);
     assert!(lines.starts_with(r#"1: 200 ___eio[7]("93:0{\"sid\":\"lv_"#), "{lines}");
     // Scripts carry text only.
-    play.says(Data::Binary(&[1, 2, 3, 4]));
+    play.says(PacketData::Binary(&[1, 2, 3, 4]));
     play.feed(|session, context| session.poll(Poll { to: 1, jsonp: Some(8) }, context));
     assert_eq!(play.turn_ends(), r#"1: 200 ___eio[8]("10:b4AQIDBA==");"#);
 }
@@ -216,11 +216,11 @@ fn handshakes_over_polling() {
 #[test]
 fn what_an_older_client_is_told_first_goes_with_the_handshake() {
     let mut effects = Effects::default();
-    let context = Context { mono: 0, settings: &SETTINGS, effects: &mut effects };
+    let context = SessionContext { mono: 0, settings: &SETTINGS, effects: &mut effects };
     let poll = Poll { to: 1, jsonp: None };
-    let session = Session::open_polling(Version::V3, [0; 12], SID, poll, true, &context);
+    let session = EngineIoSession::open_polling(Version::V3, [0; 12], SID, poll, true, &context);
     let mut play = Play { session, effects, mono: 0 };
-    play.says(Data::Text("0"));
+    play.says(PacketData::Text("0"));
     assert_eq!(play.turn_ends(), format!("1: 200 {}:0{OPEN}}}2:40", OPEN.len() + 2));
 }
 
@@ -234,7 +234,7 @@ fn messages_over_polling() {
     assert_eq!(play.posts(2, "4hello\u{1e}bAQIDBA=="), "2: 200 ok");
     assert_eq!(play.gets(1), "1: 200 4hello|bAQIDBA==");
     // Between two polls a session keeps what an answer left: nothing.
-    assert!(matches!(&play.session.transport, Transport::Polling(polling) if polling.frames.capacity() == 0));
+    assert!(matches!(&play.session.transport, SessionTransport::Polling(polling) if polling.frames.capacity() == 0));
 }
 
 #[test]
@@ -258,14 +258,14 @@ fn messages_over_polling_in_version_3() {
 fn messages_over_a_websocket() {
     let mut play = Play::websocket(Version::V4);
     assert_eq!(play.sends(9, "4hello"), "9: 4hello");
-    play.hears(9, Packet::binary(&[1, 2]));
+    play.hears(9, EngineIoPacket::binary(&[1, 2]));
     assert_eq!(play.done(), "9: \u{1}\u{2}");
     // What says nothing at this point is let pass.
     assert_eq!([play.sends(9, "6"), play.sends(9, "5"), play.sends(9, "0")], ["", "", ""]);
     assert_eq!(play.sends(9, "abc"), "9: closed 1002\nover: parse error");
     assert!(play.session.is_gone());
     let mut play = Play::websocket(Version::V3);
-    play.hears(9, Packet::binary(&[1, 2]));
+    play.hears(9, EngineIoPacket::binary(&[1, 2]));
     assert_eq!(play.done(), "9: \u{4}\u{1}\u{2}");
     assert_eq!(play.sends(9, "4hello"), "9: 4hello");
 }
@@ -345,7 +345,7 @@ fn the_client_closes_by_a_post_whichever_is_read_first() {
         let mut play = Play::polling(version);
         assert_eq!(play.posts(2, close), "over: transport close\n2: 200 ok");
         assert!(play.session.is_over() && !play.session.is_gone());
-        assert_eq!(play.session.route(), Route::Nowhere);
+        assert_eq!(play.session.route(), SessionRoute::Nowhere);
         assert_eq!(play.posts(2, close), "2: 400");
         assert_eq!(play.opens(4), "4: closed 1000");
         assert_eq!(play.gets(1), format!("1: 200 {noop}"));
@@ -377,11 +377,11 @@ fn the_server_closes() {
     let close = |play: &mut Play| play.feed(|session, context| session.close(Reason::ServerClose, context));
     let mut play = Play::polling(Version::V4);
     assert_eq!(play.gets(1), "");
-    play.says(Data::Text("1"));
+    play.says(PacketData::Text("1"));
     close(&mut play);
     assert_eq!(play.turn_ends(), "1: 200 41|1\nover: forced server close");
     let mut play = Play::polling(Version::V4);
-    play.says(Data::Text("1"));
+    play.says(PacketData::Text("1"));
     close(&mut play);
     close(&mut play);
     assert_eq!(play.turn_ends(), "over: forced server close");
@@ -471,10 +471,10 @@ fn polling_gives_way_to_a_websocket() {
     assert_eq!(play.waits(99), "");
     assert_eq!(play.waits(1), "1: 200 6");
     // What comes up in between goes by the new road.
-    play.says(Data::Text("late"));
+    play.says(PacketData::Text("late"));
     assert_eq!(play.turn_ends(), "");
     assert_eq!(play.sends(5, "5"), "5: 4late");
-    assert_eq!((play.session.route(), play.session.is_polling()), (Route::Socket(5), false));
+    assert_eq!((play.session.route(), play.session.is_polling()), (SessionRoute::Socket(5), false));
     assert_eq!(play.sends(5, "4hello"), "5: 4hello");
     // And stays there.
     assert_eq!([play.gets(1), play.posts(1, "4a")], ["1: 400", "1: 400"]);

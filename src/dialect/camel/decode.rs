@@ -7,7 +7,7 @@ use crate::dialect::events::{self, requests};
 use crate::dialect::fields::{
     self, display_name, extra, fields, flag, label, limit, media, name, present, required, status, text, within,
 };
-use crate::domain::command::{Command, Draft, Join, Receipt, Target};
+use crate::domain::command::{Command, Draft, Join, MessageTarget, ReceiptKind};
 use crate::domain::reject::Reject;
 
 requests! {
@@ -59,7 +59,7 @@ fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: us
     let room = || room(&fields);
     match request {
         Request::SendMessage => {
-            Ok(Command::Send { target: Target::Room(room()?), draft: draft(&fields, content_bytes)? })
+            Ok(Command::Send { target: MessageTarget::Room(room()?), draft: draft(&fields, content_bytes)? })
         }
         Request::TypingIndicator => {
             Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
@@ -67,7 +67,7 @@ fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: us
         Request::PresenceUpdate => status(fields.status).map(Command::SetStatus),
         Request::ReadReceipt => {
             let message = required("messageId", text("messageId", fields.message_id)?)?;
-            Ok(Command::Receipt { room: room()?, message, kind: Receipt::Read })
+            Ok(Command::Receipt { room: room()?, message, kind: ReceiptKind::Read })
         }
         Request::SyncMessages => {
             let (room, limit) = (room()?, limit(fields.limit)?);
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(command(r#"2["typingIndicator",{"roomId":"room-id","isTyping":true}]"#), typing);
         assert_eq!(command(r#"2["presenceUpdate",{"status":"busy"}]"#), Command::SetStatus(Status::Busy));
         let message = "message-id".into();
-        let read = Command::Receipt { room: "room-id".into(), message, kind: Receipt::Read };
+        let read = Command::Receipt { room: "room-id".into(), message, kind: ReceiptKind::Read };
         assert_eq!(command(r#"2["readReceipt",{"messageId":"message-id","roomId":"room-id"}]"#), read);
         assert_eq!(command(r#"2["heartbeat"]"#), Command::Ping);
         let sync = Command::Sync { room: "room-id".into(), after: "last".into(), limit: Some(50) };
@@ -175,7 +175,7 @@ mod tests {
             metadata: Some(r#"{"customField":"value"}"#),
             client_message_id: Some("c-1".into()),
         };
-        assert_eq!(command(packet), Command::Send { target: Target::Room("room-id".into()), draft });
+        assert_eq!(command(packet), Command::Send { target: MessageTarget::Room("room-id".into()), draft });
     }
 
     #[test]

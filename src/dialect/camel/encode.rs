@@ -3,7 +3,7 @@
 use crate::base::time::Now;
 use crate::codec::json::{self, Object};
 use crate::dialect::events::{self, emit, emit_object, id, instant};
-use crate::domain::command::Receipt;
+use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Event, Message};
 use crate::domain::op::Sent;
 
@@ -23,7 +23,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::Typing { room, by, is_typing } => emit_object(out, "userTyping", |object| {
             object.string("roomId", room).string("userId", by.user()).bool("isTyping", *is_typing);
         }),
-        Event::Receipt { room, message, by, kind: Receipt::Read } => emit_object(out, "messageRead", |object| {
+        Event::Receipt { room, message, by, kind: ReceiptKind::Read } => emit_object(out, "messageRead", |object| {
             id(object, "messageId", *message);
             object.string("userId", by.user()).string("roomId", room);
             instant(object, "timestamp", now.wall);
@@ -39,7 +39,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         | Event::Media { .. }
         | Event::Marked { .. }
         | Event::Online { .. }
-        | Event::Receipt { kind: Receipt::Delivered, .. } => return false,
+        | Event::Receipt { kind: ReceiptKind::Delivered, .. } => return false,
     }
     true
 }
@@ -139,7 +139,7 @@ mod tests {
         ];
         let told: Vec<Option<String>> = samples::all().iter().map(|event| samples::told(encode, event)).collect();
         assert_eq!(told, expected);
-        assert_eq!(samples::told(encode, &samples::receipt(Receipt::Delivered)), None);
+        assert_eq!(samples::told(encode, &samples::receipt(ReceiptKind::Delivered)), None);
     }
 
     #[test]

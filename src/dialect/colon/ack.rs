@@ -11,7 +11,7 @@ use crate::codec::json::{self, Object};
 use crate::dialect::events::{id, instant, object_of};
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Joined};
-use crate::domain::monitoring::{Health, Incident, MessageStats, Metrics, Overview, PresenceStats, SessionStats};
+use crate::domain::monitoring::{HealthReport, Incident, MessageStats, Metrics, Overview, PresenceStats, SessionStats};
 use crate::domain::op::{RoomView, Sent};
 use crate::domain::reject::{Code, Reject};
 
@@ -248,7 +248,7 @@ pub fn overview(out: &mut Vec<u8>, overview: &Overview) {
 }
 
 /// `monitoring:health`.
-pub fn health(out: &mut Vec<u8>, health: &Health) {
+pub fn health(out: &mut Vec<u8>, health: &HealthReport) {
     success(out, |object| {
         object.value("health", |out| {
             object_of(out, |object| {

@@ -7,8 +7,8 @@ use crate::dialect::events::{self, requests};
 use crate::dialect::fields::{
     display_name, extra, fields, flag, label, media, name, present, required, status, text, whole, within,
 };
-use crate::domain::command::{Command, Draft, Join, Receipt, Target};
-use crate::domain::question::{Filter, Happening, Page, Question};
+use crate::domain::client_query::{ClientQuery, IncidentFilter, IncidentKind, PageRequest};
+use crate::domain::command::{Command, Draft, Join, MessageTarget, ReceiptKind};
 use crate::domain::reject::Reject;
 
 requests! {
@@ -108,13 +108,13 @@ fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: us
         })),
         Request::LeaveChat => Ok(Command::Leave { room: room()?, peer: None }),
         Request::MessageSend => {
-            Ok(Command::Send { target: Target::Room(room()?), draft: draft(&fields, content_bytes)? })
+            Ok(Command::Send { target: MessageTarget::Room(room()?), draft: draft(&fields, content_bytes)? })
         }
         Request::MessageTyping => {
             Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
         }
-        Request::MessageDelivered => receipt(Receipt::Delivered),
-        Request::MessageRead => receipt(Receipt::Read),
+        Request::MessageDelivered => receipt(ReceiptKind::Delivered),
+        Request::MessageRead => receipt(ReceiptKind::Read),
         Request::PresenceUpdateStatus => status(fields.status).map(Command::SetStatus),
         Request::ConnectionCreateSession => Ok(Command::MakeRecoveryToken),
         Request::ConnectionRecover => {
@@ -129,28 +129,28 @@ fn command<'a>(request: Request, mut arguments: Arguments<'a>, content_bytes: us
     }
 }
 
-fn question<'a>(request: Request, fields: &Fields<'a>) -> Result<Question<'a>, Reject> {
+fn question<'a>(request: Request, fields: &Fields<'a>) -> Result<ClientQuery<'a>, Reject> {
     let room = || name("chatId", fields.chat_id).and_then(|room| required("chatId", room));
     Ok(match request {
-        Request::RoomInfo => Question::Room { room: room()? },
-        Request::RoomList => Question::Rooms,
-        Request::RoomOnline => Question::Members { room: room()?, page: page(fields)? },
-        Request::MessageTypingUsers => Question::Typing { room: room()? },
+        Request::RoomInfo => ClientQuery::Room { room: room()? },
+        Request::RoomList => ClientQuery::Rooms,
+        Request::RoomOnline => ClientQuery::Members { room: room()?, page: page(fields)? },
+        Request::MessageTypingUsers => ClientQuery::Typing { room: room()? },
         Request::MessageDeliveryStatus => {
-            Question::Message { message: required("messageId", text("messageId", fields.message_id)?)? }
+            ClientQuery::Message { message: required("messageId", text("messageId", fields.message_id)?)? }
         }
-        Request::MessageStats => Question::MessageStats,
-        Request::PresenceOnlineUsers => Question::Users { page: page(fields)? },
+        Request::MessageStats => ClientQuery::MessageStats,
+        Request::PresenceOnlineUsers => ClientQuery::Users { page: page(fields)? },
         Request::PresenceUserStatus => {
-            Question::Presence { user: required("userId", name("userId", fields.user_id)?)? }
+            ClientQuery::Presence { user: required("userId", name("userId", fields.user_id)?)? }
         }
-        Request::PresenceStats => Question::PresenceStats,
-        Request::ConnectionSessionInfo => Question::Session,
-        Request::ConnectionStats => Question::SessionStats,
-        Request::MonitoringMetrics => Question::Connections,
-        Request::MonitoringEvents => Question::Events(filter(fields)?),
-        Request::MonitoringStats => Question::Monitoring,
-        Request::MonitoringHealth => Question::Health,
+        Request::PresenceStats => ClientQuery::PresenceStats,
+        Request::ConnectionSessionInfo => ClientQuery::Session,
+        Request::ConnectionStats => ClientQuery::SessionStats,
+        Request::MonitoringMetrics => ClientQuery::Connections,
+        Request::MonitoringEvents => ClientQuery::Events(filter(fields)?),
+        Request::MonitoringStats => ClientQuery::Monitoring,
+        Request::MonitoringHealth => ClientQuery::Health,
         other => return Err(events::unknown(other.name())),
     })
 }
@@ -170,13 +170,13 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
     })
 }
 
-fn page<'a>(fields: &Fields<'a>) -> Result<Page<'a>, Reject> {
-    Ok(Page { after: name("after", fields.after)?, limit: count(fields.limit)? })
+fn page<'a>(fields: &Fields<'a>) -> Result<PageRequest<'a>, Reject> {
+    Ok(PageRequest { after: name("after", fields.after)?, limit: count(fields.limit)? })
 }
 
-fn filter<'a>(fields: &Fields<'a>) -> Result<Filter<'a>, Reject> {
+fn filter<'a>(fields: &Fields<'a>) -> Result<IncidentFilter<'a>, Reject> {
     let kind = match text("type", fields.kind)? {
-        Some(kind) => Some(Happening::parse(&kind).ok_or_else(|| {
+        Some(kind) => Some(IncidentKind::parse(&kind).ok_or_else(|| {
             Reject::invalid("type must be one of connect, disconnect, error, rate_limit, auth_failure")
         })?),
         None => None,
@@ -185,7 +185,7 @@ fn filter<'a>(fields: &Fields<'a>) -> Result<Filter<'a>, Reject> {
         Some(ip) => Some(ip.parse::<IpAddr>().map_err(|_| Reject::invalid("ip must be an IP address"))?),
         None => None,
     };
-    Ok(Filter { limit: count(fields.limit)?, kind, user: name("userId", fields.user_id)?, address })
+    Ok(IncidentFilter { limit: count(fields.limit)?, kind, user: name("userId", fields.user_id)?, address })
 }
 
 /// How many entries of a list somebody wants; more than an answer may have counts as that many.

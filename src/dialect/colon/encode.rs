@@ -5,8 +5,8 @@ use crate::codec::json::{self, Object};
 use crate::dialect::colon::views::{Here, Session};
 use crate::dialect::events::{self, emit_object, id, instant, object_of};
 use crate::domain::access::Identity;
-use crate::domain::command::{Receipt, Status};
-use crate::domain::event::{Content, Departure, Event, Joined, Message};
+use crate::domain::command::{ReceiptKind, Status};
+use crate::domain::event::{Content, Event, Joined, LeaveCause, Message};
 use crate::domain::op::Sent;
 
 pub use crate::dialect::events::{error, heartbeat};
@@ -35,7 +35,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
             object.bool("isTyping", *is_typing);
         }),
         Event::Marked { room, message, by, kind } => {
-            let name = if *kind == Receipt::Read { "message:read" } else { "message:delivered" };
+            let name = if *kind == ReceiptKind::Read { "message:read" } else { "message:delivered" };
             emit_object(out, name, |object| {
                 id(object, "messageId", *message);
                 object.string("chatId", room).string("userId", by.user());
@@ -75,11 +75,11 @@ pub fn room_joined(out: &mut Vec<u8>, joined: &Joined, now: Now) {
 }
 
 /// `room:left`: to whoever left; or was taken out, then with the reason.
-pub fn room_left(out: &mut Vec<u8>, room: &str, cause: Departure) {
+pub fn room_left(out: &mut Vec<u8>, room: &str, cause: LeaveCause) {
     let reason = match cause {
-        Departure::Left => None,
-        Departure::Replaced => Some("replaced"),
-        Departure::Removed => Some("removed"),
+        LeaveCause::Left => None,
+        LeaveCause::Replaced => Some("replaced"),
+        LeaveCause::Removed => Some("removed"),
     };
     emit_object(out, "room:left", |object| {
         object.string("chatId", room).optional("reason", reason);

@@ -7,7 +7,7 @@
 pub mod ack;
 mod decode;
 mod encode;
-mod findings;
+mod query_results;
 mod views;
 
 #[cfg(test)]
@@ -18,5 +18,5 @@ pub use encode::{
     encode, error, heartbeat, message_sent, queued_messages, recovered, recovery_token, room_joined, room_left,
     room_online, users_online,
 };
-pub use findings::found;
+pub use query_results::found;
 pub use views::{Here, Private, Session, Typist, User};

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::time::Now;
 use crate::dialect::events::samples::{self, MESSAGE, MESSAGE_ID, NOW, heard, told, written};
-use crate::domain::command::{Command, Draft, Join, Receipt, Status, Target};
-use crate::domain::event::{Departure, Event};
+use crate::domain::client_query::{ClientQuery, IncidentFilter, IncidentKind, PageRequest};
+use crate::domain::command::{Command, Draft, Join, MessageTarget, ReceiptKind, Status};
+use crate::domain::event::{Event, LeaveCause};
 use crate::domain::op::Sent;
-use crate::domain::question::{Filter, Happening, Page, Question};
 
 /// [`NOW`] in JSON.
 const AT: &str = r#""2025-01-09T21:30:00.000Z""#;
@@ -43,7 +43,7 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
         metadata: None,
         client_message_id: None,
     };
-    let send = Command::Send { target: Target::Room(room()), draft };
+    let send = Command::Send { target: MessageTarget::Room(room()), draft };
     assert_eq!(command(r#"2["message:send",{"chatId":"chat-uuid","content":"Hello, world!","type":"text"}]"#), send);
     let packet = r#"2["message:send",{"chatId":"chat-uuid","content":"","type":"image","replyToId":"m","attachment":{"url":"u"},
         "metadata":[1],"clientMessageId":"c-1"}]"#;
@@ -55,10 +55,10 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
         metadata: Some("[1]"),
         client_message_id: Some("c-1".into()),
     };
-    assert_eq!(command(packet), Command::Send { target: Target::Room(room()), draft });
+    assert_eq!(command(packet), Command::Send { target: MessageTarget::Room(room()), draft });
     let typing = Command::Typing { room: room(), is_typing: false };
     assert_eq!(command(r#"2["message:typing",{"chatId":"chat-uuid","isTyping":false}]"#), typing);
-    for (name, kind) in [("delivered", Receipt::Delivered), ("read", Receipt::Read)] {
+    for (name, kind) in [("delivered", ReceiptKind::Delivered), ("read", ReceiptKind::Read)] {
         let packet = format!(r#"2["message:{name}",{{"messageId":"message-uuid","chatId":"chat-uuid"}}]"#);
         let message = "message-uuid".into();
         assert_eq!(command(&packet), Command::Receipt { room: room(), message, kind });
@@ -75,41 +75,41 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
 #[test]
 fn questions_are_read_to_the_letter() {
     let room = || "chat-uuid".into();
-    let page = Page::default;
-    let filter = Filter {
+    let page = PageRequest::default;
+    let filter = IncidentFilter {
         limit: Some(50),
-        kind: Some(Happening::Connect),
+        kind: Some(IncidentKind::Connect),
         user: Some("user-uuid".into()),
         address: Some([192, 168, 1, 1].into()),
     };
     for (packet, question) in [
-        (r#"2["room:info",{"chatId":"chat-uuid"}]"#, Question::Room { room: room() }),
-        (r#"2["room:list",{}]"#, Question::Rooms),
-        (r#"2["room:list"]"#, Question::Rooms),
-        (r#"2["room:online",{"chatId":"chat-uuid"}]"#, Question::Members { room: room(), page: page() }),
-        (r#"2["message:typing-users",{"chatId":"chat-uuid"}]"#, Question::Typing { room: room() }),
+        (r#"2["room:info",{"chatId":"chat-uuid"}]"#, ClientQuery::Room { room: room() }),
+        (r#"2["room:list",{}]"#, ClientQuery::Rooms),
+        (r#"2["room:list"]"#, ClientQuery::Rooms),
+        (r#"2["room:online",{"chatId":"chat-uuid"}]"#, ClientQuery::Members { room: room(), page: page() }),
+        (r#"2["message:typing-users",{"chatId":"chat-uuid"}]"#, ClientQuery::Typing { room: room() }),
         (
             r#"2["message:delivery-status",{"messageId":"message-uuid"}]"#,
-            Question::Message { message: "message-uuid".into() },
+            ClientQuery::Message { message: "message-uuid".into() },
         ),
-        (r#"2["message:stats",{}]"#, Question::MessageStats),
-        (r#"2["presence:online-users",{}]"#, Question::Users { page: page() }),
+        (r#"2["message:stats",{}]"#, ClientQuery::MessageStats),
+        (r#"2["presence:online-users",{}]"#, ClientQuery::Users { page: page() }),
         (
             r#"2["presence:online-users",{"after":"u","limit":10}]"#,
-            Question::Users { page: Page { after: Some("u".into()), limit: Some(10) } },
+            ClientQuery::Users { page: PageRequest { after: Some("u".into()), limit: Some(10) } },
         ),
-        (r#"2["presence:user-status",{"userId":"user-uuid"}]"#, Question::Presence { user: "user-uuid".into() }),
-        (r#"2["presence:stats",{}]"#, Question::PresenceStats),
-        (r#"2["connection:session-info",{}]"#, Question::Session),
-        (r#"2["connection:stats",{}]"#, Question::SessionStats),
-        (r#"2["monitoring:metrics",null]"#, Question::Connections),
+        (r#"2["presence:user-status",{"userId":"user-uuid"}]"#, ClientQuery::Presence { user: "user-uuid".into() }),
+        (r#"2["presence:stats",{}]"#, ClientQuery::PresenceStats),
+        (r#"2["connection:session-info",{}]"#, ClientQuery::Session),
+        (r#"2["connection:stats",{}]"#, ClientQuery::SessionStats),
+        (r#"2["monitoring:metrics",null]"#, ClientQuery::Connections),
         (
             r#"2["monitoring:events",{"limit":50,"type":"connect","userId":"user-uuid","ip":"192.168.1.1"}]"#,
-            Question::Events(filter),
+            ClientQuery::Events(filter),
         ),
-        (r#"2["monitoring:events",{}]"#, Question::Events(Filter::default())),
-        (r#"2["monitoring:stats",{}]"#, Question::Monitoring),
-        (r#"2["monitoring:health",{}]"#, Question::Health),
+        (r#"2["monitoring:events",{}]"#, ClientQuery::Events(IncidentFilter::default())),
+        (r#"2["monitoring:stats",{}]"#, ClientQuery::Monitoring),
+        (r#"2["monitoring:health",{}]"#, ClientQuery::Health),
     ] {
         assert_eq!(command(packet), Command::Ask(question), "{packet}");
     }
@@ -239,7 +239,7 @@ fn each_event_is_told_to_the_letter() {
 fn events_of_one_kind_have_their_own_names() {
     let name = |event: &Event| told(encode, event).map(|text| text.split('"').nth(1).map(str::to_owned));
     let expected = [
-        (samples::marked(Receipt::Delivered), "message:delivered"),
+        (samples::marked(ReceiptKind::Delivered), "message:delivered"),
         (samples::presence(Status::Offline), "user:offline"),
         (samples::presence(Status::Away), "user:status-changed"),
         (samples::presence(Status::Busy), "user:status-changed"),
@@ -247,7 +247,7 @@ fn events_of_one_kind_have_their_own_names() {
     for (event, expected) in expected {
         assert_eq!(name(&event), Some(Some(expected.to_owned())));
     }
-    let removed = told(encode, &samples::left(Departure::Removed));
+    let removed = told(encode, &samples::left(LeaveCause::Removed));
     assert_eq!(removed.as_deref(), Some(r#"["room:left",{"chatId":"chat-uuid","reason":"removed"}]"#));
 }
 

@@ -6,13 +6,13 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::base::Name;
-use crate::base::ids::{ConnectionId, Place};
+use crate::base::ids::{ConnectionId, ConnectionPlace};
 use crate::base::time::Now;
 use crate::codec::engineio::Version;
-use crate::codec::socketio::{Arguments, Content as Payload, Decoder, Limits};
+use crate::codec::socketio::{Arguments, PacketContent as Payload, SocketIoDecoder, SocketIoLimits};
 use crate::domain::access::{Identity, Roles};
-use crate::domain::command::{MediaState, Receipt, Signal, Status};
-use crate::domain::event::{Content, Departure, Direct, Event, Joined, Message, Peer, PeerName, Signaled};
+use crate::domain::command::{MediaState, ReceiptKind, Signal, Status};
+use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Signaled};
 
 /// `2025-01-09T21:30:00.000Z`.
 pub(crate) const NOW: Now = Now { mono: 1_000, wall: 1_736_458_200_000 };
@@ -25,8 +25,9 @@ pub(crate) const MESSAGE_ID: &str = "01944cf9-63c0-7c21-9b57-3f0d1e2a4c68";
 
 /// Has `decode` read a packet that is an event.
 pub(crate) fn heard<'a, T>(packet: &'a str, decode: impl FnOnce(&'a str, Arguments<'a>) -> T) -> T {
-    let mut decoder = Decoder::default();
-    let packet = decoder.text(Version::V4, packet, &Limits::default()).expect(packet).expect("it has no attachments");
+    let mut decoder = SocketIoDecoder::default();
+    let packet =
+        decoder.text(Version::V4, packet, &SocketIoLimits::default()).expect(packet).expect("it has no attachments");
     let Payload::Event(event) = packet.content else { panic!("an event") };
     decode(event.plain_name().expect("a name"), event.arguments)
 }
@@ -55,7 +56,7 @@ pub(crate) fn user() -> Identity {
 }
 
 pub(crate) fn connection() -> ConnectionId {
-    ConnectionId::new(Place { node: 0, shard: 1, slot: 2 }, [7; 12])
+    ConnectionId::new(ConnectionPlace { node: 0, shard: 1, slot: 2 }, [7; 12])
 }
 
 pub(crate) fn joined() -> Joined {
@@ -63,9 +64,9 @@ pub(crate) fn joined() -> Joined {
     Joined { room: room(), peer, peers: Vec::new(), participant_count: 5, epoch: "k3j5xq2a".into(), seq: 7 }
 }
 
-fn peer() -> Peer {
+fn peer() -> PeerView {
     let name = PeerName::Own(connection());
-    Peer { name, display_name: None, identity: user(), media: MediaState::default() }
+    PeerView { name, display_name: None, identity: user(), media: MediaState::default() }
 }
 
 /// A message in a room.
@@ -101,15 +102,15 @@ pub(crate) fn presence(status: Status) -> Event {
     Event::Presence { user: "user-uuid".into(), status, last_seen: NOW.wall }
 }
 
-pub(crate) fn receipt(kind: Receipt) -> Event {
+pub(crate) fn receipt(kind: ReceiptKind) -> Event {
     Event::Receipt { room: room(), message: MESSAGE, by: user(), kind }
 }
 
-pub(crate) fn marked(kind: Receipt) -> Event {
+pub(crate) fn marked(kind: ReceiptKind) -> Event {
     Event::Marked { room: room(), message: MESSAGE, by: user(), kind }
 }
 
-pub(crate) fn left(cause: Departure) -> Event {
+pub(crate) fn left(cause: LeaveCause) -> Event {
     Event::Left { room: room(), cause }
 }
 
@@ -119,7 +120,7 @@ pub(crate) fn all() -> Vec<Event> {
     let signaled = Signaled { room: room(), from, to, signal: Signal::Offer, body: "{ }".into() };
     vec![
         Event::Joined(Box::new(joined())),
-        left(Departure::Left),
+        left(LeaveCause::Left),
         Event::PeerJoined { room: room(), peer: peer() },
         Event::PeerLeft { room: room(), peer: peer().name, identity: user() },
         Event::Stats { room: room(), participant_count: 501 },
@@ -129,8 +130,8 @@ pub(crate) fn all() -> Vec<Event> {
         Event::Message(Arc::new(message(hello()))),
         direct(Some("system"), r#"{"message":"Welcome to our platform!","level":"info"}"#),
         Event::Typing { room: room(), by: user(), is_typing: true },
-        receipt(Receipt::Read),
-        marked(Receipt::Read),
+        receipt(ReceiptKind::Read),
+        marked(ReceiptKind::Read),
         presence(Status::Online),
         Event::Closed { room: room(), reason: "closed by host".into() },
     ]

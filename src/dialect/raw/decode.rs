@@ -13,7 +13,7 @@ use crate::dialect::fields::{
     self, display_name, extra, fields, flag, label, limit, media, missing, name, present, required, status, text,
     whole, within,
 };
-use crate::domain::command::{Command, Draft, Has, Join, Opaque, Receipt, Signal, SignalTo, Target};
+use crate::domain::command::{Command, Draft, Has, Join, MessageTarget, Opaque, ReceiptKind, Signal, SignalTo};
 use crate::domain::reject::{Code, Reject};
 
 /// A command, and what its sender calls it.
@@ -136,8 +136,8 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
         "typing" => {
             Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
         }
-        "read-receipt" => receipt(Receipt::Read),
-        "delivered" => receipt(Receipt::Delivered),
+        "read-receipt" => receipt(ReceiptKind::Read),
+        "delivered" => receipt(ReceiptKind::Delivered),
         "authenticate" => Ok(Command::Authenticate { token: required("token", text("token", fields.token)?)? }),
         "ping" => Ok(Command::Ping),
         "history" => {
@@ -158,14 +158,14 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
     }
 }
 
-fn target<'a>(fields: &Fields<'a>) -> Result<Target<'a>, Reject> {
+fn target<'a>(fields: &Fields<'a>) -> Result<MessageTarget<'a>, Reject> {
     let room = name("roomId", fields.room_id)?;
     let peer = name("toPeerId", fields.to_peer_id)?;
     let user = name("toUserId", fields.to_user_id)?;
     match (room, peer, user) {
-        (Some(room), None, None) => Ok(Target::Room(room)),
-        (Some(room), Some(peer), None) => Ok(Target::Peer { room, peer }),
-        (None, None, Some(user)) => Ok(Target::User(user)),
+        (Some(room), None, None) => Ok(MessageTarget::Room(room)),
+        (Some(room), Some(peer), None) => Ok(MessageTarget::Peer { room, peer }),
+        (None, None, Some(user)) => Ok(MessageTarget::User(user)),
         (None, Some(_), None) => Err(missing("roomId")),
         (None, None, None) => Err(Reject::invalid("A message needs roomId or toUserId")),
         (_, _, Some(_)) => Err(Reject::invalid("A message goes to roomId or to toUserId, not to both")),
@@ -261,15 +261,15 @@ mod tests {
     #[test]
     fn a_message_has_one_target() {
         let with = |fields: &str| format!(r#"{{"type":"message","content":"x",{fields}}}"#);
-        fn target(text: &str) -> Option<Target<'_>> {
+        fn target(text: &str) -> Option<MessageTarget<'_>> {
             match decode(text, 16).map(|request| request.command) {
                 Ok(Command::Send { target, .. }) => Some(target),
                 _ => None,
             }
         }
-        assert_eq!(target(&with(r#""roomId":"r""#)), Some(Target::Room("r".into())));
-        assert_eq!(target(&with(r#""toUserId":"u""#)), Some(Target::User("u".into())));
-        let peer = Target::Peer { room: "r".into(), peer: "p".into() };
+        assert_eq!(target(&with(r#""roomId":"r""#)), Some(MessageTarget::Room("r".into())));
+        assert_eq!(target(&with(r#""toUserId":"u""#)), Some(MessageTarget::User("u".into())));
+        let peer = MessageTarget::Peer { room: "r".into(), peer: "p".into() };
         assert_eq!(target(&with(r#""toPeerId":"p","roomId":"r""#)), Some(peer));
         for fields in [r#""toPeerId":"p""#, r#""toUserId":"u","roomId":"r""#, r#""x":1"#] {
             assert_eq!(target(&with(fields)), None, "{fields}");

@@ -3,8 +3,8 @@
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::codec::json::Object;
-use crate::domain::command::{MediaState, Opaque, Receipt, Signal};
-use crate::domain::event::{Content, Departure, Direct, Event, Joined, Message, Peer, PeerName, Signaled};
+use crate::domain::command::{MediaState, Opaque, ReceiptKind, Signal};
+use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Signaled};
 use crate::domain::history::{History, Marks};
 use crate::domain::op::Sent;
 use crate::domain::recovery::Returned;
@@ -14,7 +14,7 @@ use crate::domain::reject::Reject;
 pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
     match event {
         Event::Joined(joined_room) => joined(out, joined_room, "[]", None, now),
-        Event::Left { room, cause: Departure::Left } => left(out, room, None, now),
+        Event::Left { room, cause: LeaveCause::Left } => left(out, room, None, now),
         Event::Left { room, cause } => departed(out, room, *cause, now),
         Event::PeerJoined { room, peer } => {
             let mut object = begin(out, "peer-joined");
@@ -49,7 +49,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
             end(&mut object, None, now);
         }
         Event::Receipt { room, message, by, kind } => {
-            let mut object = begin(out, if *kind == Receipt::Read { "read-receipt" } else { "delivered" });
+            let mut object = begin(out, if *kind == ReceiptKind::Read { "read-receipt" } else { "delivered" });
             object.string("roomId", room);
             object.plain("messageId", message.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
             object.string("userId", by.user());
@@ -207,9 +207,9 @@ pub fn disconnect(out: &mut Vec<u8>, reason: &str, retry_after_ms: Option<u64>, 
     end(&mut object, None, now);
 }
 
-fn departed(out: &mut Vec<u8>, room: &str, cause: Departure, now: Now) {
+fn departed(out: &mut Vec<u8>, room: &str, cause: LeaveCause, now: Now) {
     let mut object = begin(out, "disconnect");
-    object.plain("reason", if cause == Departure::Replaced { "replaced" } else { "removed" });
+    object.plain("reason", if cause == LeaveCause::Replaced { "replaced" } else { "removed" });
     object.string("roomId", room).bool("reconnect", false).number("retryAfterMs", 0);
     end(&mut object, None, now);
 }
@@ -268,7 +268,7 @@ fn extras(object: &mut Object<'_>, content: &Content) {
     object.optional_raw("metadata", content.metadata.as_deref());
 }
 
-fn member(object: &mut Object<'_>, peer: &Peer) {
+fn member(object: &mut Object<'_>, peer: &PeerView) {
     named(object, "peerId", &peer.name);
     object.string("displayName", peer.display_name());
     media_state(object, peer.media);

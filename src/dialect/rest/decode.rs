@@ -3,15 +3,15 @@
 //! A body is first taken apart into unread fields, then each is read as its call wants it, so a refusal can name the
 //! field that was wrong. Fields that a call does not have may be anything; `null` counts as absent.
 
-mod people;
+mod users;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::refusal::Refusal;
-use super::route::CallRoute;
-use super::{Call, CallKind};
+use super::refusal::RestRefusal;
+use super::route::RestCallRoute;
+use super::{RestCall, RestCallKind};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
@@ -74,36 +74,38 @@ struct MembershipBody<'a> {
 
 /// Reads the request for `route`. A call without fields does not look at its body; for the others an empty body is
 /// `{}`, and `content_type` (the header's value) must be JSON in UTF-8 unless absent.
-pub fn decode(route: &CallRoute<'_>, content_type: Option<&str>, body: &[u8]) -> Result<Call, Refusal> {
+pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]) -> Result<RestCall, RestRefusal> {
     let named = || Name::from(&*route.parameter);
     let text = || text_of(content_type, body);
     Ok(match route.kind {
-        CallKind::CreateMeeting => Call::CreateMeeting(Box::new(meeting(fields(text()?)?)?)),
-        CallKind::ListMeetings => Call::ListMeetings,
-        CallKind::Meeting => Call::Meeting { room: named() },
-        CallKind::CloseMeeting => Call::CloseMeeting { room: named() },
-        CallKind::CreateRoom => {
+        RestCallKind::CreateMeeting => RestCall::CreateMeeting(Box::new(meeting(fields(text()?)?)?)),
+        RestCallKind::ListMeetings => RestCall::ListMeetings,
+        RestCallKind::Meeting => RestCall::Meeting { room: named() },
+        RestCallKind::CloseMeeting => RestCall::CloseMeeting { room: named() },
+        RestCallKind::CreateRoom => {
             let body: RoomBody<'_> = fields(text()?)?;
             let log = log_terms(&body)?;
-            Call::CreateRoom(Box::new(profile(body)?), log)
+            RestCall::CreateRoom(Box::new(profile(body)?), log)
         }
-        CallKind::Room => Call::Room { room: named() },
-        CallKind::Join => Call::Join { room: named(), connection: connection(fields(text()?)?)? },
-        CallKind::Leave => Call::Leave { room: named(), connection: connection(fields(text()?)?)? },
-        CallKind::Register => people::register(fields(text()?)?)?,
-        CallKind::Disconnect => Call::Disconnect { socket: named() },
-        CallKind::Connections => Call::Connections { user: named() },
-        CallKind::Presence => Call::Presence { user: named() },
-        CallKind::SetPresence => people::set_presence(named(), fields(text()?)?)?,
-        CallKind::Broadcast => people::broadcast(fields(text()?)?)?,
-        CallKind::PushToUser => people::push_to_user(fields(text()?)?)?,
-        CallKind::PushToUsers => people::push_to_users(fields(text()?)?)?,
-        CallKind::PushToAll => people::push_to_all(fields(text()?)?)?,
-        CallKind::Notify => people::notify(fields(text()?)?)?,
-        CallKind::ConnectedUsers => Call::ConnectedUsers(UsersPage { after: None, limit: limits::USERS_LISTED }),
-        CallKind::UserStatus => Call::UserStatus { user: named() },
-        CallKind::OwnStatus => Call::OwnStatus,
-        CallKind::DisconnectUser => Call::DisconnectUser { user: named() },
+        RestCallKind::Room => RestCall::Room { room: named() },
+        RestCallKind::Join => RestCall::Join { room: named(), connection: connection(fields(text()?)?)? },
+        RestCallKind::Leave => RestCall::Leave { room: named(), connection: connection(fields(text()?)?)? },
+        RestCallKind::Register => users::register(fields(text()?)?)?,
+        RestCallKind::Disconnect => RestCall::Disconnect { socket: named() },
+        RestCallKind::Connections => RestCall::Connections { user: named() },
+        RestCallKind::Presence => RestCall::Presence { user: named() },
+        RestCallKind::SetPresence => users::set_presence(named(), fields(text()?)?)?,
+        RestCallKind::Broadcast => users::broadcast(fields(text()?)?)?,
+        RestCallKind::PushToUser => users::push_to_user(fields(text()?)?)?,
+        RestCallKind::PushToUsers => users::push_to_users(fields(text()?)?)?,
+        RestCallKind::PushToAll => users::push_to_all(fields(text()?)?)?,
+        RestCallKind::Notify => users::notify(fields(text()?)?)?,
+        RestCallKind::ConnectedUsers => {
+            RestCall::ConnectedUsers(UsersPage { after: None, limit: limits::USERS_LISTED })
+        }
+        RestCallKind::UserStatus => RestCall::UserStatus { user: named() },
+        RestCallKind::OwnStatus => RestCall::OwnStatus,
+        RestCallKind::DisconnectUser => RestCall::DisconnectUser { user: named() },
     })
 }
 
@@ -199,14 +201,14 @@ fn fields<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Reject> {
     })
 }
 
-fn text_of<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<&'a str, Refusal> {
+fn text_of<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<&'a str, RestRefusal> {
     if body.is_empty() {
         return Ok("{}");
     }
     if !content_type.is_none_or(is_json) {
-        return Err(Refusal::unsupported_media_type());
+        return Err(RestRefusal::unsupported_media_type());
     }
-    let not_text = |_| Refusal::from(Reject::new(Code::BadJson, "Not valid JSON: the body is not UTF-8"));
+    let not_text = |_| RestRefusal::from(Reject::new(Code::BadJson, "Not valid JSON: the body is not UTF-8"));
     std::str::from_utf8(body).map_err(not_text)
 }
 
@@ -228,39 +230,39 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
     use crate::base::rng::Rng;
 
-    const KINDS: [CallKind; 22] = [
-        CallKind::CreateMeeting,
-        CallKind::ListMeetings,
-        CallKind::Meeting,
-        CallKind::CloseMeeting,
-        CallKind::CreateRoom,
-        CallKind::Room,
-        CallKind::Join,
-        CallKind::Leave,
-        CallKind::Register,
-        CallKind::Disconnect,
-        CallKind::Connections,
-        CallKind::Presence,
-        CallKind::SetPresence,
-        CallKind::Broadcast,
-        CallKind::PushToUser,
-        CallKind::PushToUsers,
-        CallKind::PushToAll,
-        CallKind::Notify,
-        CallKind::ConnectedUsers,
-        CallKind::UserStatus,
-        CallKind::OwnStatus,
-        CallKind::DisconnectUser,
+    const KINDS: [RestCallKind; 22] = [
+        RestCallKind::CreateMeeting,
+        RestCallKind::ListMeetings,
+        RestCallKind::Meeting,
+        RestCallKind::CloseMeeting,
+        RestCallKind::CreateRoom,
+        RestCallKind::Room,
+        RestCallKind::Join,
+        RestCallKind::Leave,
+        RestCallKind::Register,
+        RestCallKind::Disconnect,
+        RestCallKind::Connections,
+        RestCallKind::Presence,
+        RestCallKind::SetPresence,
+        RestCallKind::Broadcast,
+        RestCallKind::PushToUser,
+        RestCallKind::PushToUsers,
+        RestCallKind::PushToAll,
+        RestCallKind::Notify,
+        RestCallKind::ConnectedUsers,
+        RestCallKind::UserStatus,
+        RestCallKind::OwnStatus,
+        RestCallKind::DisconnectUser,
     ];
 
-    fn read_as(kind: CallKind, body: &str) -> Result<Call, Refusal> {
-        decode(&CallRoute { kind, parameter: "r".into() }, Some("application/json"), body.as_bytes())
+    fn read_as(kind: RestCallKind, body: &str) -> Result<RestCall, RestRefusal> {
+        decode(&RestCallRoute { kind, parameter: "r".into() }, Some("application/json"), body.as_bytes())
     }
 
-    fn refusal(kind: CallKind, body: &str) -> (u16, Code, String) {
+    fn refusal(kind: RestCallKind, body: &str) -> (u16, Code, String) {
         let refusal = read_as(kind, body).expect_err(body);
         (refusal.status, refusal.reject.code, refusal.reject.text.into_owned())
     }
@@ -274,7 +276,7 @@ mod tests {
             encryption: Some("none".into()),
             ..Profile::default()
         };
-        assert_eq!(read_as(CallKind::CreateMeeting, body), Ok(Call::CreateMeeting(Box::new(expected))));
+        assert_eq!(read_as(RestCallKind::CreateMeeting, body), Ok(RestCall::CreateMeeting(Box::new(expected))));
     }
 
     #[test]
@@ -287,7 +289,10 @@ mod tests {
             is_private: true,
             ..Profile::default()
         };
-        assert_eq!(read_as(CallKind::CreateRoom, body), Ok(Call::CreateRoom(Box::new(expected), LogTerms::default())));
+        assert_eq!(
+            read_as(RestCallKind::CreateRoom, body),
+            Ok(RestCall::CreateRoom(Box::new(expected), LogTerms::default()))
+        );
     }
 
     #[test]
@@ -295,9 +300,9 @@ mod tests {
         let body = r#"{"history":false,"retentionMessages":10,"retentionHours":2}"#;
         let retention = Retention { messages: Some(10), age_ms: Some(7_200_000) };
         let log = LogTerms { history: Some(false), retention };
-        assert_eq!(read_as(CallKind::CreateRoom, body), Ok(Call::CreateRoom(Box::default(), log)));
+        assert_eq!(read_as(RestCallKind::CreateRoom, body), Ok(RestCall::CreateRoom(Box::default(), log)));
         for wrong in [r#"{"history":1}"#, r#"{"retentionHours":-1}"#, r#"{"retentionMessages":"many"}"#] {
-            assert_eq!(refusal(CallKind::CreateRoom, wrong).1, Code::InvalidMessage, "{wrong}");
+            assert_eq!(refusal(RestCallKind::CreateRoom, wrong).1, Code::InvalidMessage, "{wrong}");
         }
     }
 
@@ -305,35 +310,38 @@ mod tests {
     fn what_is_left_out_has_a_default() {
         let meeting = Profile { max_participants: 100, ..Profile::default() };
         for body in ["", "{}", " {}\n", r#"{"maxParticipants":null,"hostPeerId":null,"name":1}"#] {
-            let call = Call::CreateMeeting(Box::new(meeting.clone()));
-            assert_eq!(read_as(CallKind::CreateMeeting, body), Ok(call), "{body:?}");
+            let call = RestCall::CreateMeeting(Box::new(meeting.clone()));
+            assert_eq!(read_as(RestCallKind::CreateMeeting, body), Ok(call), "{body:?}");
         }
-        assert_eq!(read_as(CallKind::CreateRoom, ""), Ok(Call::CreateRoom(Box::default(), LogTerms::default())));
-        assert_eq!(read_as(CallKind::Join, ""), Ok(Call::Join { room: "r".into(), connection: None }));
-        assert_eq!(read_as(CallKind::Leave, "{}"), Ok(Call::Leave { room: "r".into(), connection: None }));
+        assert_eq!(
+            read_as(RestCallKind::CreateRoom, ""),
+            Ok(RestCall::CreateRoom(Box::default(), LogTerms::default()))
+        );
+        assert_eq!(read_as(RestCallKind::Join, ""), Ok(RestCall::Join { room: "r".into(), connection: None }));
+        assert_eq!(read_as(RestCallKind::Leave, "{}"), Ok(RestCall::Leave { room: "r".into(), connection: None }));
     }
 
     #[test]
     fn one_connection_may_be_named() {
-        let place = Place { node: 0, shard: 1, slot: 2 };
+        let place = ConnectionPlace { node: 0, shard: 1, slot: 2 };
         let id = ConnectionId::new(place, Rng::from_seed(1).nonce());
         let body = format!(r#"{{"connectionId":"{id}"}}"#);
         let (room, connection) = (Name::from("r"), Some(id));
-        assert_eq!(read_as(CallKind::Join, &body), Ok(Call::Join { room: room.clone(), connection }));
-        assert_eq!(read_as(CallKind::Leave, &body), Ok(Call::Leave { room, connection }));
+        assert_eq!(read_as(RestCallKind::Join, &body), Ok(RestCall::Join { room: room.clone(), connection }));
+        assert_eq!(read_as(RestCallKind::Leave, &body), Ok(RestCall::Leave { room, connection }));
     }
 
     #[test]
     fn calls_without_fields_do_not_look_at_the_body() {
         let room = Name::from("r");
         let table = [
-            (CallKind::ListMeetings, Call::ListMeetings),
-            (CallKind::Meeting, Call::Meeting { room: room.clone() }),
-            (CallKind::CloseMeeting, Call::CloseMeeting { room: room.clone() }),
-            (CallKind::Room, Call::Room { room }),
+            (RestCallKind::ListMeetings, RestCall::ListMeetings),
+            (RestCallKind::Meeting, RestCall::Meeting { room: room.clone() }),
+            (RestCallKind::CloseMeeting, RestCall::CloseMeeting { room: room.clone() }),
+            (RestCallKind::Room, RestCall::Room { room }),
         ];
         for (kind, call) in table {
-            let route = CallRoute { kind, parameter: "r".into() };
+            let route = RestCallRoute { kind, parameter: "r".into() };
             assert_eq!(decode(&route, Some("text/plain"), b"hello"), Ok(call));
         }
     }
@@ -341,7 +349,7 @@ mod tests {
     #[test]
     fn a_refusal_names_the_field() {
         let long = "n".repeat(129);
-        let (meeting, room) = (CallKind::CreateMeeting, CallKind::CreateRoom);
+        let (meeting, room) = (RestCallKind::CreateMeeting, RestCallKind::CreateRoom);
         let table = [
             (meeting, "hostPeerId", vec!["1", r#""""#, r#""a\nb""#, r#""\ud800""#]),
             (meeting, "maxParticipants", vec!["0", "-1", "100001", "1.5", "1e999", r#""10""#, "[]"]),
@@ -350,8 +358,8 @@ mod tests {
             (room, "type", vec!["[]", r#""""#]),
             (room, "participants", vec!["{}", r#""u""#, "[1]", r#"[""]"#, r#"["a\tb"]"#]),
             (room, "isPrivate", vec!["0", r#""true""#]),
-            (CallKind::Join, "connectionId", vec!["1", r#""""#, r#""abc""#]),
-            (CallKind::Leave, "connectionId", vec!["{}", r#""????????????????????????""#]),
+            (RestCallKind::Join, "connectionId", vec!["1", r#""""#, r#""abc""#]),
+            (RestCallKind::Leave, "connectionId", vec!["{}", r#""????????????????????????""#]),
         ];
         for (kind, field, values) in table {
             for value in values {
@@ -370,33 +378,33 @@ mod tests {
     fn bounds_are_kept_on_both_sides() {
         let full = format!(r#"{{"participants":[{}"u"]}}"#, r#""u","#.repeat(limits::PARTICIPANTS_PER_ROOM - 1));
         let over = format!(r#"{{"participants":[{}"u"]}}"#, r#""u","#.repeat(limits::PARTICIPANTS_PER_ROOM));
-        assert!(read_as(CallKind::CreateRoom, &full).is_ok());
-        assert_eq!(refusal(CallKind::CreateRoom, &over).0, 422);
+        assert!(read_as(RestCallKind::CreateRoom, &full).is_ok());
+        assert_eq!(refusal(RestCallKind::CreateRoom, &over).0, 422);
         for (kind, field, bytes) in [
-            (CallKind::CreateRoom, "name", 128),
-            (CallKind::CreateRoom, "type", 128),
-            (CallKind::CreateMeeting, "encryption", 64),
+            (RestCallKind::CreateRoom, "name", 128),
+            (RestCallKind::CreateRoom, "type", 128),
+            (RestCallKind::CreateMeeting, "encryption", 64),
         ] {
             let with = |bytes| format!(r#"{{"{field}":"{}"}}"#, "x".repeat(bytes));
             assert!(read_as(kind, &with(bytes)).is_ok(), "{field}");
             assert_eq!(refusal(kind, &with(bytes + 1)).0, 422, "{field}");
         }
         for count in [1, 100_000] {
-            assert!(read_as(CallKind::CreateMeeting, &format!(r#"{{"maxParticipants":{count}}}"#)).is_ok());
+            assert!(read_as(RestCallKind::CreateMeeting, &format!(r#"{{"maxParticipants":{count}}}"#)).is_ok());
         }
     }
 
     #[test]
     fn what_is_not_json_is_told_from_what_is_another_shape() {
         for body in ["{", "nope", "{}x", " ", r#"{"a":}"#, "[1,]", "\"\u{1}\""] {
-            let (status, code, _) = refusal(CallKind::CreateRoom, body);
+            let (status, code, _) = refusal(RestCallKind::CreateRoom, body);
             assert_eq!((status, code), (400, Code::BadJson), "{body:?}");
         }
         for body in ["[]", "null", "1", r#""x""#, "[null,null,null,null]"] {
-            let (status, code, _) = refusal(CallKind::CreateRoom, body);
+            let (status, code, _) = refusal(RestCallKind::CreateRoom, body);
             assert_eq!((status, code), (422, Code::InvalidMessage), "{body:?}");
         }
-        let route = CallRoute { kind: CallKind::CreateRoom, parameter: "".into() };
+        let route = RestCallRoute { kind: RestCallKind::CreateRoom, parameter: "".into() };
         let refusal = decode(&route, None, b"{\"name\":\"\xff\"}").expect_err("it is not UTF-8");
         assert_eq!((refusal.status, refusal.reject.code), (400, Code::BadJson));
     }
@@ -404,15 +412,15 @@ mod tests {
     #[test]
     fn nesting_is_not_followed() {
         let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(500_000), "]".repeat(500_000));
-        assert!(read_as(CallKind::CreateRoom, &deep).is_ok());
+        assert!(read_as(RestCallKind::CreateRoom, &deep).is_ok());
         let deep = format!(r#"{{"name":{}{}}}"#, "[".repeat(500_000), "]".repeat(500_000));
-        assert_eq!(refusal(CallKind::CreateRoom, &deep).0, 422);
+        assert_eq!(refusal(RestCallKind::CreateRoom, &deep).0, 422);
     }
 
     #[test]
     fn a_body_is_json_in_utf8() {
         let status = |content_type, body: &[u8]| {
-            let route = CallRoute { kind: CallKind::Join, parameter: "r".into() };
+            let route = RestCallRoute { kind: RestCallKind::Join, parameter: "r".into() };
             decode(&route, content_type, body).map_err(|refusal| refusal.status).err()
         };
         for accepted in [
@@ -441,7 +449,7 @@ mod tests {
         #[test]
         fn no_body_is_too_strange(body: Vec<u8>, content_type: Option<String>) {
             for kind in KINDS {
-                let route = CallRoute { kind, parameter: "r".into() };
+                let route = RestCallRoute { kind, parameter: "r".into() };
                 let _ = decode(&route, content_type.as_deref(), &body);
                 let _ = decode(&route, None, &body);
             }

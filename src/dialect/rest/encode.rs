@@ -3,27 +3,27 @@
 //! Every shape is its source document's, field for field and in its order. A room looks the same by whichever call it
 //! was made: what its maker left unsaid is filled in here, for showing only.
 
-mod people;
+mod users;
 
-use super::Call;
+use super::RestCall;
 use super::refusal::refuse;
 use crate::base::limits;
 use crate::base::time::{Now, rfc3339};
 use crate::codec::json::{self, Object};
-use crate::domain::event::Peer;
+use crate::domain::event::PeerView;
 use crate::domain::op::{Reply, RoomView, RoomsView};
 use crate::domain::reject::{Code, Reject};
 
 /// A response: always `application/json; charset=utf-8`, but for 204, which has no body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct RestAnswer {
     /// The HTTP status.
     pub status: u16,
     /// JSON, or nothing.
     pub body: Vec<u8>,
 }
 
-/// Where people open the links that answers hold.
+/// Where users open the links that answers hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Site<'a> {
     /// The address of the web client, if one is configured (`CLIENT_URL`).
@@ -45,45 +45,51 @@ pub struct ServerStats<'a> {
 }
 
 /// The answer to a call that was granted. `stats` is shown to whoever lists the rooms.
-pub fn encode(call: &Call, reply: &Reply, site: &Site<'_>, stats: Option<&ServerStats<'_>>, now: Now) -> Answer {
+pub fn encode(
+    call: &RestCall,
+    reply: &Reply,
+    site: &Site<'_>,
+    stats: Option<&ServerStats<'_>>,
+    now: Now,
+) -> RestAnswer {
     let mut body = Vec::with_capacity(256);
     let out = &mut body;
     let status = match (call, reply) {
-        (Call::CreateMeeting(_), Reply::Room(view)) => {
+        (RestCall::CreateMeeting(_), Reply::Room(view)) => {
             meeting_made(out, view, site);
             201
         }
-        (Call::ListMeetings, Reply::Rooms(view)) => {
+        (RestCall::ListMeetings, Reply::Rooms(view)) => {
             meetings(out, view, stats, now);
             200
         }
-        (Call::Meeting { .. }, Reply::Room(view)) => {
+        (RestCall::Meeting { .. }, Reply::Room(view)) => {
             meeting(out, view, site);
             200
         }
-        (Call::CloseMeeting { .. }, Reply::Done) => 204,
-        (Call::CreateRoom(..), Reply::Room(view)) => {
+        (RestCall::CloseMeeting { .. }, Reply::Done) => 204,
+        (RestCall::CreateRoom(..), Reply::Room(view)) => {
             room(out, view);
             201
         }
-        (Call::Room { .. }, Reply::Room(view)) => {
+        (RestCall::Room { .. }, Reply::Room(view)) => {
             room(out, view);
             200
         }
-        (Call::Join { .. }, Reply::Done) => {
+        (RestCall::Join { .. }, Reply::Done) => {
             message(out, "Joined room");
             200
         }
-        (Call::Leave { .. }, Reply::Done) => {
+        (RestCall::Leave { .. }, Reply::Done) => {
             message(out, "Left room");
             200
         }
-        (call, reply) => match people::encode(out, call, reply) {
+        (call, reply) => match users::encode(out, call, reply) {
             Some(status) => status,
             None => return refuse(&Reject::new(Code::Internal, "The call was answered with something else")),
         },
     };
-    Answer { status, body }
+    RestAnswer { status, body }
 }
 
 fn meeting_made(out: &mut Vec<u8>, view: &RoomView, site: &Site<'_>) {
@@ -163,7 +169,7 @@ fn name(view: &RoomView) -> &str {
     view.profile.name.as_deref().unwrap_or(&view.room)
 }
 
-fn peer(out: &mut Vec<u8>, peer: &Peer) {
+fn peer(out: &mut Vec<u8>, peer: &PeerView) {
     let mut object = Object::begin(out);
     peer.name.with(|name| {
         object.string("peerId", name);
@@ -204,7 +210,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::base::Name;
-    use crate::base::ids::{ConnectionId, Place};
+    use crate::base::ids::{ConnectionId, ConnectionPlace};
     use crate::domain::access::{Identity, Roles};
     use crate::domain::command::MediaState;
     use crate::domain::event::PeerName;
@@ -232,7 +238,7 @@ mod tests {
         Profile { host_peer, max_participants: 10, encryption: Some("none".into()), ..Profile::default() }
     }
 
-    fn answer(call: &Call, reply: &Reply) -> (u16, String) {
+    fn answer(call: &RestCall, reply: &Reply) -> (u16, String) {
         let stats = ServerStats { connections: 3, shards: 2, version: "0.1.0" };
         let answer = encode(call, reply, &SITE, Some(&stats), Now { mono: 61_999, wall: NEW_YEAR_2024 });
         (answer.status, String::from_utf8(answer.body).expect("it is text"))
@@ -259,23 +265,24 @@ mod tests {
             "createdAt":"2024-01-01T00:00:00.000Z"
             }"#,
         );
-        assert_eq!(answer(&Call::CreateMeeting(Box::default()), &room_reply(seed_meeting())), (201, expected));
+        assert_eq!(answer(&RestCall::CreateMeeting(Box::default()), &room_reply(seed_meeting())), (201, expected));
     }
 
     #[test]
     fn what_a_maker_left_unsaid_is_filled_in() {
-        let (status, body) = answer(&Call::CreateMeeting(Box::default()), &room_reply(Profile::default()));
+        let (status, body) = answer(&RestCall::CreateMeeting(Box::default()), &room_reply(Profile::default()));
         assert_eq!(status, 201);
         assert!(body.contains(r#""hostPeerId":"ann","maxParticipants":0,"encryption":"none""#), "{body}");
-        let (_, body) = answer(&Call::CreateRoom(Box::default(), LogTerms::default()), &room_reply(Profile::default()));
+        let (_, body) =
+            answer(&RestCall::CreateRoom(Box::default(), LogTerms::default()), &room_reply(Profile::default()));
         assert!(body.contains(r#""name":"abc123","type":"group","participants":[],"isPrivate":false"#), "{body}");
     }
 
     #[test]
     fn a_meeting_is_shown_to_the_letter() {
         let identity = Identity::new("jane", None, None, Roles::default());
-        let connection = ConnectionId::new(Place { node: 0, shard: 0, slot: 1 }, [0; 12]);
-        let peer = |name, display_name: Option<&str>| Peer {
+        let connection = ConnectionId::new(ConnectionPlace { node: 0, shard: 0, slot: 1 }, [0; 12]);
+        let peer = |name, display_name: Option<&str>| PeerView {
             name,
             display_name: display_name.map(Box::from),
             identity: identity.clone(),
@@ -297,7 +304,7 @@ mod tests {
             {{"peerId":"{connection}","displayName":"jane",
             "mediaState":{{"audio":true,"video":true,"screen":false}}}}]}}"#
         ));
-        let call = Call::Meeting { room: "abc123".into() };
+        let call = RestCall::Meeting { room: "abc123".into() };
         assert_eq!(answer(&call, &Reply::Room(Box::new(view))), (200, own));
     }
 
@@ -311,14 +318,14 @@ mod tests {
             "createdAt":"2024-01-01T00:00:00.000Z","lastActivity":"2024-01-01T00:00:00.001Z"}],
             "serverStats":{"uptimeSeconds":61,"connections":3,"shards":2,"version":"0.1.0"}}"#,
         );
-        assert_eq!(answer(&Call::ListMeetings, &Reply::Rooms(rooms)), (200, expected));
+        assert_eq!(answer(&RestCall::ListMeetings, &Reply::Rooms(rooms)), (200, expected));
     }
 
     #[test]
     fn a_list_of_rooms_has_its_bound() {
         let rooms = vec![view(Profile::default()); limits::ROOMS_LISTED + 1];
         let rooms = RoomsView { total_rooms: rooms.len(), rooms, ..RoomsView::default() };
-        let answer = encode(&Call::ListMeetings, &Reply::Rooms(rooms), &SITE, None, Now::default());
+        let answer = encode(&RestCall::ListMeetings, &Reply::Rooms(rooms), &SITE, None, Now::default());
         let value: serde_json::Value = serde_json::from_slice(&answer.body).expect("it is JSON");
         assert_eq!(value["rooms"].as_array().map(Vec::len), Some(limits::ROOMS_LISTED));
         assert_eq!(value["totalRooms"], limits::ROOMS_LISTED + 1);
@@ -340,23 +347,23 @@ mod tests {
             "lastActivity":"2024-01-01T00:00:00.001Z","participantCount":2,"isActive":true}}"#,
         );
         let reply = room_reply(profile);
-        assert_eq!(answer(&Call::CreateRoom(Box::default(), LogTerms::default()), &reply), (201, expected.clone()));
-        assert_eq!(answer(&Call::Room { room: "abc123".into() }, &reply), (200, expected));
+        assert_eq!(answer(&RestCall::CreateRoom(Box::default(), LogTerms::default()), &reply), (201, expected.clone()));
+        assert_eq!(answer(&RestCall::Room { room: "abc123".into() }, &reply), (200, expected));
     }
 
     #[test]
     fn what_is_done_is_said_in_few_words() {
         let room = Name::from("abc123");
-        let join = Call::Join { room: room.clone(), connection: None };
-        let leave = Call::Leave { room: room.clone(), connection: None };
+        let join = RestCall::Join { room: room.clone(), connection: None };
+        let leave = RestCall::Leave { room: room.clone(), connection: None };
         assert_eq!(answer(&join, &Reply::Done), (200, r#"{"message":"Joined room"}"#.to_owned()));
         assert_eq!(answer(&leave, &Reply::Done), (200, r#"{"message":"Left room"}"#.to_owned()));
-        assert_eq!(answer(&Call::CloseMeeting { room }, &Reply::Done), (204, String::new()));
+        assert_eq!(answer(&RestCall::CloseMeeting { room }, &Reply::Done), (204, String::new()));
     }
 
     #[test]
     fn an_answer_to_another_question_is_the_servers_fault() {
-        let (status, body) = answer(&Call::ListMeetings, &Reply::Done);
+        let (status, body) = answer(&RestCall::ListMeetings, &Reply::Done);
         assert_eq!(status, 500);
         assert!(body.contains(r#""code":"INTERNAL""#), "{body}");
     }

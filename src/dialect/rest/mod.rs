@@ -1,10 +1,10 @@
 //! The `rest` dialect: HTTP calls with JSON bodies, each a question whose response is its answer.
 //!
-//! [`route`] says what a method and a path ask for, [`decode`] reads the body into a [`Call`], [`encode`] writes the
+//! [`route`] says what a method and a path ask for, [`decode`] reads the body into a [`RestCall`], [`encode`] writes the
 //! answer to it, and [`refuse`] a refusal. What travels in HTTP's own headers (`Allow`, `Retry-After`, CORS) is
-//! the caller's, as are tokens: a call only says whom it is for ([`Call::guests_may`], [`Call::admin_only`]).
+//! the caller's, as are tokens: a call only says whom it is for ([`RestCallKind::action`], [`RestCall::concerns_only`]).
 //!
-//! A new call is a row in `route`'s table, a variant of [`CallKind`] and of [`Call`], and what the compiler then asks
+//! A new call is a row in `route`'s table, a variant of [`RestCallKind`] and of [`RestCall`], and what the compiler then asks
 //! for.
 
 mod decode;
@@ -13,9 +13,9 @@ mod refusal;
 mod route;
 
 pub use decode::{decode, page};
-pub use encode::{Answer, ServerStats, Site, call_page, encode};
-pub use refusal::{Refusal, refuse, status_of};
-pub use route::{CallRoute, Route, RouteFault, allowed, needs_body, route};
+pub use encode::{RestAnswer, ServerStats, Site, call_page, encode};
+pub use refusal::{RestRefusal, refuse, status_of};
+pub use route::{RestCallRoute, RestRoute, RestRouteFault, allowed, needs_body, route};
 
 use std::collections::BTreeSet;
 
@@ -24,10 +24,11 @@ use crate::base::ids::ConnectionId;
 use crate::domain::command::Status;
 use crate::domain::event::Content;
 use crate::domain::op::{LogTerms, Profile, UsersPage};
+use crate::domain::policy::Action;
 
 /// Which call, before its path and body are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallKind {
+pub enum RestCallKind {
     /// `POST /api/rooms`.
     CreateMeeting,
     /// `GET /api/rooms`.
@@ -74,27 +75,35 @@ pub enum CallKind {
     DisconnectUser,
 }
 
-impl CallKind {
-    /// Whether a caller without a token may be a guest here, where guests are let in at all.
-    pub fn guests_may(self) -> bool {
-        matches!(self, Self::CreateMeeting | Self::ListMeetings | Self::Meeting | Self::CloseMeeting)
-    }
-
-    /// Whether only admins may call.
-    pub fn admin_only(self) -> bool {
-        matches!(self, Self::ListMeetings | Self::Broadcast)
-    }
-
-    /// Whether only admins may call, and services whose token has the scope `push`.
-    pub fn push_only(self) -> bool {
-        let pushes = [Self::PushToUser, Self::PushToUsers, Self::PushToAll, Self::Notify, Self::ConnectedUsers];
-        pushes.contains(&self)
+impl RestCallKind {
+    /// The action that the call is, for authorization.
+    pub fn action(self) -> Action {
+        match self {
+            Self::CreateMeeting | Self::Meeting | Self::CloseMeeting => Action::UseMeetings,
+            Self::ListMeetings => Action::ListRooms,
+            Self::Broadcast => Action::Broadcast,
+            Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
+                Action::Push
+            }
+            Self::CreateRoom
+            | Self::Room
+            | Self::Join
+            | Self::Leave
+            | Self::Register
+            | Self::Disconnect
+            | Self::Connections
+            | Self::Presence
+            | Self::SetPresence
+            | Self::UserStatus
+            | Self::OwnStatus
+            | Self::DisconnectUser => Action::UseServer,
+        }
     }
 }
 
 /// One question put by REST.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Call {
+pub enum RestCall {
     /// Make a room for a meeting.
     CreateMeeting(Box<Profile>),
     /// Show all rooms.
@@ -123,7 +132,7 @@ pub enum Call {
         /// The connection that becomes a member; all of the caller's when absent.
         connection: Option<ConnectionId>,
     },
-    /// Undo [`Call::Join`].
+    /// Undo [`RestCall::Join`].
     Leave {
         /// The room.
         room: Name,
@@ -204,32 +213,32 @@ pub enum Call {
     },
 }
 
-impl Call {
+impl RestCall {
     /// Which call it is.
-    pub fn kind(&self) -> CallKind {
+    pub fn kind(&self) -> RestCallKind {
         match self {
-            Self::CreateMeeting(_) => CallKind::CreateMeeting,
-            Self::ListMeetings => CallKind::ListMeetings,
-            Self::Meeting { .. } => CallKind::Meeting,
-            Self::CloseMeeting { .. } => CallKind::CloseMeeting,
-            Self::CreateRoom(..) => CallKind::CreateRoom,
-            Self::Room { .. } => CallKind::Room,
-            Self::Join { .. } => CallKind::Join,
-            Self::Leave { .. } => CallKind::Leave,
-            Self::Register { .. } => CallKind::Register,
-            Self::Disconnect { .. } => CallKind::Disconnect,
-            Self::Connections { .. } => CallKind::Connections,
-            Self::Presence { .. } => CallKind::Presence,
-            Self::SetPresence { .. } => CallKind::SetPresence,
-            Self::Broadcast(_) => CallKind::Broadcast,
-            Self::PushToUser { .. } => CallKind::PushToUser,
-            Self::PushToUsers { .. } => CallKind::PushToUsers,
-            Self::PushToAll(_) => CallKind::PushToAll,
-            Self::Notify { .. } => CallKind::Notify,
-            Self::ConnectedUsers(_) => CallKind::ConnectedUsers,
-            Self::UserStatus { .. } => CallKind::UserStatus,
-            Self::OwnStatus => CallKind::OwnStatus,
-            Self::DisconnectUser { .. } => CallKind::DisconnectUser,
+            Self::CreateMeeting(_) => RestCallKind::CreateMeeting,
+            Self::ListMeetings => RestCallKind::ListMeetings,
+            Self::Meeting { .. } => RestCallKind::Meeting,
+            Self::CloseMeeting { .. } => RestCallKind::CloseMeeting,
+            Self::CreateRoom(..) => RestCallKind::CreateRoom,
+            Self::Room { .. } => RestCallKind::Room,
+            Self::Join { .. } => RestCallKind::Join,
+            Self::Leave { .. } => RestCallKind::Leave,
+            Self::Register { .. } => RestCallKind::Register,
+            Self::Disconnect { .. } => RestCallKind::Disconnect,
+            Self::Connections { .. } => RestCallKind::Connections,
+            Self::Presence { .. } => RestCallKind::Presence,
+            Self::SetPresence { .. } => RestCallKind::SetPresence,
+            Self::Broadcast(_) => RestCallKind::Broadcast,
+            Self::PushToUser { .. } => RestCallKind::PushToUser,
+            Self::PushToUsers { .. } => RestCallKind::PushToUsers,
+            Self::PushToAll(_) => RestCallKind::PushToAll,
+            Self::Notify { .. } => RestCallKind::Notify,
+            Self::ConnectedUsers(_) => RestCallKind::ConnectedUsers,
+            Self::UserStatus { .. } => RestCallKind::UserStatus,
+            Self::OwnStatus => RestCallKind::OwnStatus,
+            Self::DisconnectUser { .. } => RestCallKind::DisconnectUser,
         }
     }
 
@@ -255,16 +264,6 @@ impl Call {
         }
     }
 
-    /// See [`CallKind::guests_may`].
-    pub fn guests_may(&self) -> bool {
-        self.kind().guests_may()
-    }
-
-    /// See [`CallKind::admin_only`].
-    pub fn admin_only(&self) -> bool {
-        self.kind().admin_only()
-    }
-
     /// Takes the profile out of a call that makes a room, with `creator` as the first of its participants and nobody in
     /// it twice; `None` from any other call.
     ///
@@ -288,44 +287,46 @@ mod tests {
         Content { body: "1".into(), kind: None, reply_to: None, attachment: None, metadata: None }
     }
 
-    fn calls() -> Vec<Call> {
+    fn calls() -> Vec<RestCall> {
         let (room, user) = (|| Name::from("r"), || Name::from("u"));
         vec![
-            Call::CreateMeeting(Box::default()),
-            Call::ListMeetings,
-            Call::Meeting { room: room() },
-            Call::CloseMeeting { room: room() },
-            Call::CreateRoom(Box::default(), LogTerms::default()),
-            Call::Room { room: room() },
-            Call::Join { room: room(), connection: None },
-            Call::Leave { room: room(), connection: None },
-            Call::Register { user: user(), socket: "s".into(), device: None },
-            Call::Disconnect { socket: "s".into() },
-            Call::Connections { user: user() },
-            Call::Presence { user: user() },
-            Call::SetPresence { user: user(), status: Status::Away, last_seen: None },
-            Call::Broadcast(content()),
-            Call::PushToUser { user: user(), content: content() },
-            Call::PushToUsers { users: vec![user()], content: content() },
-            Call::PushToAll(content()),
-            Call::Notify { user: user(), content: content() },
-            Call::ConnectedUsers(UsersPage { after: None, limit: 1 }),
-            Call::UserStatus { user: user() },
-            Call::OwnStatus,
-            Call::DisconnectUser { user: user() },
+            RestCall::CreateMeeting(Box::default()),
+            RestCall::ListMeetings,
+            RestCall::Meeting { room: room() },
+            RestCall::CloseMeeting { room: room() },
+            RestCall::CreateRoom(Box::default(), LogTerms::default()),
+            RestCall::Room { room: room() },
+            RestCall::Join { room: room(), connection: None },
+            RestCall::Leave { room: room(), connection: None },
+            RestCall::Register { user: user(), socket: "s".into(), device: None },
+            RestCall::Disconnect { socket: "s".into() },
+            RestCall::Connections { user: user() },
+            RestCall::Presence { user: user() },
+            RestCall::SetPresence { user: user(), status: Status::Away, last_seen: None },
+            RestCall::Broadcast(content()),
+            RestCall::PushToUser { user: user(), content: content() },
+            RestCall::PushToUsers { users: vec![user()], content: content() },
+            RestCall::PushToAll(content()),
+            RestCall::Notify { user: user(), content: content() },
+            RestCall::ConnectedUsers(UsersPage { after: None, limit: 1 }),
+            RestCall::UserStatus { user: user() },
+            RestCall::OwnStatus,
+            RestCall::DisconnectUser { user: user() },
         ]
     }
 
-    fn kinds(is_one: impl Fn(&Call) -> bool) -> Vec<CallKind> {
-        calls().iter().filter(|call| is_one(call)).map(Call::kind).collect()
+    fn kinds(is_one: impl Fn(&RestCall) -> bool) -> Vec<RestCallKind> {
+        calls().iter().filter(|call| is_one(call)).map(RestCall::kind).collect()
     }
 
     #[test]
     fn calls_are_for_those_they_are_for() {
-        use CallKind::*;
-        assert_eq!(kinds(Call::guests_may), [CreateMeeting, ListMeetings, Meeting, CloseMeeting]);
-        assert_eq!(kinds(Call::admin_only), [ListMeetings, Broadcast]);
-        assert_eq!(kinds(|call| call.kind().push_only()), [PushToUser, PushToUsers, PushToAll, Notify, ConnectedUsers]);
+        use RestCallKind::*;
+        let of = |action| kinds(|call| call.kind().action() == action);
+        let guests = kinds(|call| call.kind().action().admits_guests());
+        assert_eq!(guests, [CreateMeeting, ListMeetings, Meeting, CloseMeeting]);
+        assert_eq!([of(Action::ListRooms), of(Action::Broadcast)].concat(), [ListMeetings, Broadcast]);
+        assert_eq!(of(Action::Push), [PushToUser, PushToUsers, PushToAll, Notify, ConnectedUsers]);
         let own = [Register, Connections, SetPresence, DisconnectUser];
         assert_eq!(kinds(|call| call.concerns_only().is_some()), own);
         assert_eq!(kinds(|call| call.content().is_some()), [Broadcast, PushToUser, PushToUsers, PushToAll, Notify]);
@@ -334,16 +335,17 @@ mod tests {
     #[test]
     fn the_creator_is_the_first_participant_and_nobody_is_one_twice() {
         let participants = ["bob", "ann", "bob", "eve"].map(Name::from).to_vec();
-        let mut call = Call::CreateRoom(Box::new(Profile { participants, ..Profile::default() }), LogTerms::default());
+        let mut call =
+            RestCall::CreateRoom(Box::new(Profile { participants, ..Profile::default() }), LogTerms::default());
         let profile = call.take_profile(&"ann".into()).expect("the call makes a room");
         assert_eq!(profile.participants, ["ann", "bob", "eve"].map(Name::from));
-        assert_eq!(call, Call::CreateRoom(Box::default(), LogTerms::default()));
+        assert_eq!(call, RestCall::CreateRoom(Box::default(), LogTerms::default()));
     }
 
     #[test]
     fn only_calls_that_make_a_room_have_a_profile() {
         for mut call in calls() {
-            let makes = matches!(call.kind(), CallKind::CreateMeeting | CallKind::CreateRoom);
+            let makes = matches!(call.kind(), RestCallKind::CreateMeeting | RestCallKind::CreateRoom);
             assert_eq!(call.take_profile(&"ann".into()).is_some(), makes, "{call:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! Refusals: which status goes with which code, and the one shape all of them have.
 //!
 //! What the domain refuses has a [`Code`], which decides the status ([`status_of`]). What HTTP itself refuses has a
-//! status, and borrows the code that comes closest ([`Refusal::of_status`]):
+//! status, and borrows the code that comes closest ([`RestRefusal::of_status`]):
 //!
 //! | status | code |
 //! |---|---|
@@ -17,21 +17,21 @@
 
 use std::borrow::Cow;
 
-use super::encode::Answer;
-use super::route::RouteFault;
+use super::encode::RestAnswer;
+use super::route::RestRouteFault;
 use crate::codec::json::Object;
 use crate::domain::reject::{Code, Reject};
 
 /// A refusal and the HTTP status it goes out with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RestRefusal {
     /// The status, 400 to 599.
     pub status: u16,
     /// What the body says.
     pub reject: Reject,
 }
 
-impl Refusal {
+impl RestRefusal {
     /// A refusal by HTTP itself; this module's table has the code.
     pub fn of_status(status: u16, text: impl Into<Cow<'static, str>>) -> Self {
         let code = match status {
@@ -60,35 +60,35 @@ impl Refusal {
     }
 
     /// The refusal as a response.
-    pub fn answer(&self) -> Answer {
+    pub fn answer(&self) -> RestAnswer {
         let mut body = Vec::with_capacity(128);
         Object::begin(&mut body)
             .string("error", &self.reject.text)
             .string("code", self.reject.code.as_str())
             .bool("success", false)
             .end();
-        Answer { status: self.status, body }
+        RestAnswer { status: self.status, body }
     }
 }
 
-impl From<Reject> for Refusal {
+impl From<Reject> for RestRefusal {
     fn from(reject: Reject) -> Self {
         Self { status: status_of(reject.code), reject }
     }
 }
 
-impl From<RouteFault> for Refusal {
-    fn from(fault: RouteFault) -> Self {
+impl From<RestRouteFault> for RestRefusal {
+    fn from(fault: RestRouteFault) -> Self {
         match fault {
-            RouteFault::NotFound => Self::of_status(404, "There is nothing at this path"),
-            RouteFault::MethodNotAllowed { .. } => Self::of_status(405, "This path does not have that method"),
+            RestRouteFault::NotFound => Self::of_status(404, "There is nothing at this path"),
+            RestRouteFault::MethodNotAllowed { .. } => Self::of_status(405, "This path does not have that method"),
         }
     }
 }
 
 /// What the domain refuses, as a response.
-pub fn refuse(reject: &Reject) -> Answer {
-    Refusal::from(reject.clone()).answer()
+pub fn refuse(reject: &Reject) -> RestAnswer {
+    RestRefusal::from(reject.clone()).answer()
 }
 
 /// The HTTP status that goes with a code.
@@ -142,15 +142,15 @@ mod tests {
     #[test]
     fn what_http_refuses_has_a_code_too() {
         let table = [
-            (Refusal::from(RouteFault::NotFound), 404, Code::UnknownType),
-            (Refusal::from(RouteFault::MethodNotAllowed { allow: String::new() }), 405, Code::UnknownType),
-            (Refusal::length_required(), 411, Code::InvalidMessage),
-            (Refusal::unsupported_media_type(), 415, Code::UnsupportedData),
+            (RestRefusal::from(RestRouteFault::NotFound), 404, Code::UnknownType),
+            (RestRefusal::from(RestRouteFault::MethodNotAllowed { allow: String::new() }), 405, Code::UnknownType),
+            (RestRefusal::length_required(), 411, Code::InvalidMessage),
+            (RestRefusal::unsupported_media_type(), 415, Code::UnsupportedData),
         ];
         for (refusal, status, code) in table {
             assert_eq!((refusal.status, refusal.reject.code), (status, code));
         }
-        let of_status = |status| Refusal::of_status(status, "").reject.code;
+        let of_status = |status| RestRefusal::of_status(status, "").reject.code;
         for status in [400, 408, 411, 417, 505] {
             assert_eq!(of_status(status), Code::InvalidMessage, "{status}");
         }

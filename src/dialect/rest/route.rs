@@ -5,15 +5,15 @@
 
 use std::borrow::Cow;
 
-use super::CallKind;
+use super::RestCallKind;
 use crate::base::ids::is_name;
 use crate::codec::http::decode_path_segment;
 
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route<'a> {
+pub enum RestRoute<'a> {
     /// A question, to be decoded.
-    Call(CallRoute<'a>),
+    Call(RestCallRoute<'a>),
     /// Whether the server lives.
     Health,
     /// Whether the server takes work.
@@ -32,16 +32,16 @@ pub enum Route<'a> {
 
 /// A question as its method and path put it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallRoute<'a> {
+pub struct RestCallRoute<'a> {
     /// Which call.
-    pub kind: CallKind,
+    pub kind: RestCallKind,
     /// The id in the path, decoded; empty when the path has none.
     pub parameter: Cow<'a, str>,
 }
 
 /// Why a method and a path lead nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RouteFault {
+pub enum RestRouteFault {
     /// Nothing is at that path.
     NotFound,
     /// Something is, under other methods.
@@ -59,7 +59,7 @@ struct Row {
 }
 
 enum End {
-    Call(CallKind),
+    Call(RestCallKind),
     Health,
     Ready,
     Metrics,
@@ -74,28 +74,28 @@ const fn row(method: &'static str, path: &'static str, end: End) -> Row {
 }
 
 static TABLE: &[Row] = &[
-    row("GET", "/api/rooms", End::Call(CallKind::ListMeetings)),
-    row("POST", "/api/rooms", End::Call(CallKind::CreateMeeting)),
-    row("GET", "/api/rooms/:roomId", End::Call(CallKind::Meeting)),
-    row("DELETE", "/api/rooms/:roomId", End::Call(CallKind::CloseMeeting)),
-    row("POST", "/rooms", End::Call(CallKind::CreateRoom)),
-    row("GET", "/rooms/:roomId", End::Call(CallKind::Room)),
-    row("POST", "/rooms/:roomId/join", End::Call(CallKind::Join)),
-    row("POST", "/rooms/:roomId/leave", End::Call(CallKind::Leave)),
-    row("POST", "/connections", End::Call(CallKind::Register)),
-    row("GET", "/connections/:userId", End::Call(CallKind::Connections)),
-    row("DELETE", "/connections/:connectionId", End::Call(CallKind::Disconnect)),
-    row("GET", "/presence/:userId", End::Call(CallKind::Presence)),
-    row("PUT", "/presence/:userId", End::Call(CallKind::SetPresence)),
-    row("POST", "/broadcast", End::Call(CallKind::Broadcast)),
-    row("POST", "/websocket/message/user", End::Call(CallKind::PushToUser)),
-    row("POST", "/websocket/message/users", End::Call(CallKind::PushToUsers)),
-    row("POST", "/websocket/message/broadcast", End::Call(CallKind::PushToAll)),
-    row("POST", "/websocket/notification", End::Call(CallKind::Notify)),
-    row("GET", "/websocket/users/connected", End::Call(CallKind::ConnectedUsers)),
-    row("GET", "/websocket/users/:userId/status", End::Call(CallKind::UserStatus)),
-    row("GET", "/websocket/me/status", End::Call(CallKind::OwnStatus)),
-    row("DELETE", "/websocket/users/:userId/disconnect", End::Call(CallKind::DisconnectUser)),
+    row("GET", "/api/rooms", End::Call(RestCallKind::ListMeetings)),
+    row("POST", "/api/rooms", End::Call(RestCallKind::CreateMeeting)),
+    row("GET", "/api/rooms/:roomId", End::Call(RestCallKind::Meeting)),
+    row("DELETE", "/api/rooms/:roomId", End::Call(RestCallKind::CloseMeeting)),
+    row("POST", "/rooms", End::Call(RestCallKind::CreateRoom)),
+    row("GET", "/rooms/:roomId", End::Call(RestCallKind::Room)),
+    row("POST", "/rooms/:roomId/join", End::Call(RestCallKind::Join)),
+    row("POST", "/rooms/:roomId/leave", End::Call(RestCallKind::Leave)),
+    row("POST", "/connections", End::Call(RestCallKind::Register)),
+    row("GET", "/connections/:userId", End::Call(RestCallKind::Connections)),
+    row("DELETE", "/connections/:connectionId", End::Call(RestCallKind::Disconnect)),
+    row("GET", "/presence/:userId", End::Call(RestCallKind::Presence)),
+    row("PUT", "/presence/:userId", End::Call(RestCallKind::SetPresence)),
+    row("POST", "/broadcast", End::Call(RestCallKind::Broadcast)),
+    row("POST", "/websocket/message/user", End::Call(RestCallKind::PushToUser)),
+    row("POST", "/websocket/message/users", End::Call(RestCallKind::PushToUsers)),
+    row("POST", "/websocket/message/broadcast", End::Call(RestCallKind::PushToAll)),
+    row("POST", "/websocket/notification", End::Call(RestCallKind::Notify)),
+    row("GET", "/websocket/users/connected", End::Call(RestCallKind::ConnectedUsers)),
+    row("GET", "/websocket/users/:userId/status", End::Call(RestCallKind::UserStatus)),
+    row("GET", "/websocket/me/status", End::Call(RestCallKind::OwnStatus)),
+    row("DELETE", "/websocket/users/:userId/disconnect", End::Call(RestCallKind::DisconnectUser)),
     row("GET", "/healthz", End::Health),
     row("GET", "/readyz", End::Ready),
     row("GET", "/metrics", End::Metrics),
@@ -107,25 +107,25 @@ static TABLE: &[Row] = &[
 
 /// Where `method` and `path` (without its query) lead. `HEAD` leads where `GET` does; `OPTIONS` is for the caller to
 /// answer from [`allowed`].
-pub fn route<'a>(method: &str, path: &'a str) -> Result<Route<'a>, RouteFault> {
+pub fn route<'a>(method: &str, path: &'a str) -> Result<RestRoute<'a>, RestRouteFault> {
     let method = if method == "HEAD" { "GET" } else { method };
     for row in TABLE.iter().filter(|row| row.method == method) {
         if let Some(parameter) = parameter(row.path, path) {
             return Ok(match row.end {
-                End::Call(kind) => Route::Call(CallRoute { kind, parameter }),
-                End::Health => Route::Health,
-                End::Ready => Route::Ready,
-                End::Metrics => Route::Metrics,
-                End::Landing => Route::Landing,
-                End::CallPage => Route::CallPage,
-                End::MeetingLink => Route::MeetingLink(parameter),
-                End::Asset => Route::Asset(parameter),
+                End::Call(kind) => RestRoute::Call(RestCallRoute { kind, parameter }),
+                End::Health => RestRoute::Health,
+                End::Ready => RestRoute::Ready,
+                End::Metrics => RestRoute::Metrics,
+                End::Landing => RestRoute::Landing,
+                End::CallPage => RestRoute::CallPage,
+                End::MeetingLink => RestRoute::MeetingLink(parameter),
+                End::Asset => RestRoute::Asset(parameter),
             });
         }
     }
     Err(match allowed(path) {
-        Some(allow) => RouteFault::MethodNotAllowed { allow },
-        None => RouteFault::NotFound,
+        Some(allow) => RestRouteFault::MethodNotAllowed { allow },
+        None => RestRouteFault::NotFound,
     })
 }
 
@@ -147,9 +147,9 @@ pub fn allowed(path: &str) -> Option<String> {
 
 /// Whether a request for `route` that says nothing of a body's length is to be answered with 411. A body of length 0
 /// counts as `{}`.
-pub fn needs_body(route: &CallRoute<'_>) -> bool {
-    use CallKind::{Broadcast, CreateMeeting, CreateRoom, Notify, PushToAll, PushToUser, PushToUsers};
-    use CallKind::{Register, SetPresence};
+pub fn needs_body(route: &RestCallRoute<'_>) -> bool {
+    use RestCallKind::{Broadcast, CreateMeeting, CreateRoom, Notify, PushToAll, PushToUser, PushToUsers};
+    use RestCallKind::{Register, SetPresence};
     let needs =
         [CreateMeeting, CreateRoom, Register, SetPresence, Broadcast, PushToUser, PushToUsers, PushToAll, Notify];
     needs.contains(&route.kind)
@@ -183,8 +183,8 @@ mod tests {
 
     const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-    fn call(kind: CallKind, parameter: &str) -> Route<'_> {
-        Route::Call(CallRoute { kind, parameter: parameter.into() })
+    fn call(kind: RestCallKind, parameter: &str) -> RestRoute<'_> {
+        RestRoute::Call(RestCallRoute { kind, parameter: parameter.into() })
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         for (path, allow) in table {
             assert_eq!(allowed(path).as_deref(), Some(allow), "{path}");
             for method in METHODS.into_iter().filter(|method| *method != "OPTIONS") {
-                let fault = RouteFault::MethodNotAllowed { allow: allow.to_owned() };
+                let fault = RestRouteFault::MethodNotAllowed { allow: allow.to_owned() };
                 match route(method, path) {
                     Ok(_) => assert!(allow.split(", ").any(|known| known == method), "{method} {path}"),
                     Err(error) => {
@@ -233,35 +233,35 @@ mod tests {
     #[test]
     fn every_row_leads_to_its_end() {
         let table = [
-            ("GET", "/api/rooms", call(CallKind::ListMeetings, "")),
-            ("POST", "/api/rooms", call(CallKind::CreateMeeting, "")),
-            ("GET", "/api/rooms/abc123", call(CallKind::Meeting, "abc123")),
-            ("DELETE", "/api/rooms/abc123", call(CallKind::CloseMeeting, "abc123")),
-            ("POST", "/rooms", call(CallKind::CreateRoom, "")),
-            ("GET", "/rooms/abc123", call(CallKind::Room, "abc123")),
-            ("POST", "/rooms/abc123/join", call(CallKind::Join, "abc123")),
-            ("POST", "/rooms/abc123/leave", call(CallKind::Leave, "abc123")),
-            ("POST", "/connections", call(CallKind::Register, "")),
-            ("GET", "/connections/ann", call(CallKind::Connections, "ann")),
-            ("DELETE", "/connections/c", call(CallKind::Disconnect, "c")),
-            ("GET", "/presence/ann", call(CallKind::Presence, "ann")),
-            ("PUT", "/presence/ann", call(CallKind::SetPresence, "ann")),
-            ("POST", "/broadcast", call(CallKind::Broadcast, "")),
-            ("POST", "/websocket/message/user", call(CallKind::PushToUser, "")),
-            ("POST", "/websocket/message/users", call(CallKind::PushToUsers, "")),
-            ("POST", "/websocket/message/broadcast", call(CallKind::PushToAll, "")),
-            ("POST", "/websocket/notification", call(CallKind::Notify, "")),
-            ("GET", "/websocket/users/connected", call(CallKind::ConnectedUsers, "")),
-            ("GET", "/websocket/users/ann/status", call(CallKind::UserStatus, "ann")),
-            ("GET", "/websocket/me/status", call(CallKind::OwnStatus, "")),
-            ("DELETE", "/websocket/users/ann/disconnect", call(CallKind::DisconnectUser, "ann")),
-            ("GET", "/healthz", Route::Health),
-            ("GET", "/readyz", Route::Ready),
-            ("GET", "/metrics", Route::Metrics),
-            ("GET", "/", Route::Landing),
-            ("GET", "/call", Route::CallPage),
-            ("GET", "/meeting/abc%20123", Route::MeetingLink("abc 123".into())),
-            ("GET", "/assets/call.js", Route::Asset("call.js".into())),
+            ("GET", "/api/rooms", call(RestCallKind::ListMeetings, "")),
+            ("POST", "/api/rooms", call(RestCallKind::CreateMeeting, "")),
+            ("GET", "/api/rooms/abc123", call(RestCallKind::Meeting, "abc123")),
+            ("DELETE", "/api/rooms/abc123", call(RestCallKind::CloseMeeting, "abc123")),
+            ("POST", "/rooms", call(RestCallKind::CreateRoom, "")),
+            ("GET", "/rooms/abc123", call(RestCallKind::Room, "abc123")),
+            ("POST", "/rooms/abc123/join", call(RestCallKind::Join, "abc123")),
+            ("POST", "/rooms/abc123/leave", call(RestCallKind::Leave, "abc123")),
+            ("POST", "/connections", call(RestCallKind::Register, "")),
+            ("GET", "/connections/ann", call(RestCallKind::Connections, "ann")),
+            ("DELETE", "/connections/c", call(RestCallKind::Disconnect, "c")),
+            ("GET", "/presence/ann", call(RestCallKind::Presence, "ann")),
+            ("PUT", "/presence/ann", call(RestCallKind::SetPresence, "ann")),
+            ("POST", "/broadcast", call(RestCallKind::Broadcast, "")),
+            ("POST", "/websocket/message/user", call(RestCallKind::PushToUser, "")),
+            ("POST", "/websocket/message/users", call(RestCallKind::PushToUsers, "")),
+            ("POST", "/websocket/message/broadcast", call(RestCallKind::PushToAll, "")),
+            ("POST", "/websocket/notification", call(RestCallKind::Notify, "")),
+            ("GET", "/websocket/users/connected", call(RestCallKind::ConnectedUsers, "")),
+            ("GET", "/websocket/users/ann/status", call(RestCallKind::UserStatus, "ann")),
+            ("GET", "/websocket/me/status", call(RestCallKind::OwnStatus, "")),
+            ("DELETE", "/websocket/users/ann/disconnect", call(RestCallKind::DisconnectUser, "ann")),
+            ("GET", "/healthz", RestRoute::Health),
+            ("GET", "/readyz", RestRoute::Ready),
+            ("GET", "/metrics", RestRoute::Metrics),
+            ("GET", "/", RestRoute::Landing),
+            ("GET", "/call", RestRoute::CallPage),
+            ("GET", "/meeting/abc%20123", RestRoute::MeetingLink("abc 123".into())),
+            ("GET", "/assets/call.js", RestRoute::Asset("call.js".into())),
         ];
         assert_eq!(table.len(), TABLE.len());
         for (method, path, end) in table {
@@ -306,20 +306,20 @@ mod tests {
         for path in paths {
             assert_eq!(allowed(path), None, "{path}");
             for method in METHODS {
-                assert_eq!(route(method, path), Err(RouteFault::NotFound), "{method} {path}");
+                assert_eq!(route(method, path), Err(RestRouteFault::NotFound), "{method} {path}");
             }
         }
     }
 
     #[test]
     fn methods_are_told_by_their_case() {
-        assert!(matches!(route("get", "/"), Err(RouteFault::MethodNotAllowed { .. })));
+        assert!(matches!(route("get", "/"), Err(RestRouteFault::MethodNotAllowed { .. })));
     }
 
     #[test]
     fn segments_are_decoded_one_by_one() {
         let room = |path| match route("GET", path) {
-            Ok(Route::Call(CallRoute { kind: CallKind::Room, parameter })) => Some(parameter),
+            Ok(RestRoute::Call(RestCallRoute { kind: RestCallKind::Room, parameter })) => Some(parameter),
             _ => None,
         };
         assert_eq!(room("/rooms/a%2Fb%20c+d").as_deref(), Some("a/b c+d"));
@@ -334,7 +334,7 @@ mod tests {
     fn only_calls_with_fields_that_must_be_there_need_a_body() {
         for row in TABLE {
             let End::Call(kind) = row.end else { continue };
-            let route = CallRoute { kind, parameter: "".into() };
+            let route = RestCallRoute { kind, parameter: "".into() };
             let needs = row.method == "PUT" || row.method == "POST" && !row.path.contains(':');
             assert_eq!(needs_body(&route), needs, "{}", row.path);
         }
@@ -346,13 +346,13 @@ mod tests {
             prop_assume!(is_name(&name));
             let escaped: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
             let path = format!("/rooms/{escaped}/join");
-            prop_assert_eq!(route("POST", &path), Ok(call(CallKind::Join, &name)));
+            prop_assert_eq!(route("POST", &path), Ok(call(RestCallKind::Join, &name)));
         }
 
         #[test]
         fn no_path_is_too_strange(method in ".*", path in "(/(rooms|api|[%a-f0-9:]{0,6}|.{0,8})){0,4}") {
             let known = allowed(&path).is_some();
-            prop_assert_eq!(known, route(&method, &path) != Err(RouteFault::NotFound));
+            prop_assert_eq!(known, route(&method, &path) != Err(RestRouteFault::NotFound));
         }
     }
 }

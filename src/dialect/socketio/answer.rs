@@ -1,14 +1,14 @@
 //! Answers, each in the way of its dialect.
 
-use super::{Answer, Dialect, Reference, emit};
+use super::{Dialect, ReplyTo, SocketIoAnswer, emit};
 use crate::base::time::Now;
 use crate::codec::engineio;
-use crate::codec::socketio::{Target, begin_ack};
+use crate::codec::socketio::{PacketTarget, begin_ack};
 use crate::dialect::{camel, colon, notify};
-use crate::domain::event::Departure;
+use crate::domain::event::LeaveCause;
 
 /// Appends the answer to a request; nothing when the dialect has none.
-pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: &Reference<'_>, answer: &Answer<'_>, now: Now) {
+pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     match dialect {
         Dialect::Notify => in_notify(out, to, answer, now),
         Dialect::Colon => in_colon(out, to, answer, now),
@@ -16,70 +16,70 @@ pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: &Reference<'_>, answer: &
     }
 }
 
-fn in_notify(out: &mut Vec<u8>, to: &Reference<'_>, answer: &Answer<'_>, now: Now) {
+fn in_notify(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     const DIALECT: Dialect = Dialect::Notify;
     match *answer {
-        Answer::Pong(data) if to.name == notify::Request::Ping.name() => {
+        SocketIoAnswer::Pong(data) if to.event == notify::Request::Ping.name() => {
             emit(out, DIALECT, |out| notify::pong(out, data, now));
             ack(out, DIALECT, to, |out| notify::ponged(out, data, now));
         }
-        Answer::Pong(_) => {
+        SocketIoAnswer::Pong(_) => {
             emit(out, DIALECT, |out| notify::heartbeat(out, now));
             ack(out, DIALECT, to, notify::granted);
         }
-        Answer::Authenticated { user, socket, expires_at } => {
+        SocketIoAnswer::Authenticated { user, socket, expires_at } => {
             emit(out, DIALECT, |out| notify::authenticated(out, user, socket));
             ack(out, DIALECT, to, |out| notify::renewed(out, expires_at));
         }
-        Answer::Refused(reject) => {
+        SocketIoAnswer::Refused(reject) => {
             emit(out, DIALECT, |out| notify::error(out, reject));
             ack(out, DIALECT, to, |out| notify::refused(out, reject));
         }
-        Answer::Done => ack(out, DIALECT, to, notify::granted),
+        SocketIoAnswer::Done => ack(out, DIALECT, to, notify::granted),
         // Its clients ask for none of these; of a room that others put them into they are not told.
-        Answer::Joined(_)
-        | Answer::Left(_)
-        | Answer::Sent(..)
-        | Answer::History(_)
-        | Answer::Receipts(_)
-        | Answer::TokenMade { .. }
-        | Answer::Recovered { .. }
-        | Answer::Found(_) => {}
+        SocketIoAnswer::Joined(_)
+        | SocketIoAnswer::Left(_)
+        | SocketIoAnswer::Sent(..)
+        | SocketIoAnswer::History(_)
+        | SocketIoAnswer::Receipts(_)
+        | SocketIoAnswer::TokenMade { .. }
+        | SocketIoAnswer::Recovered { .. }
+        | SocketIoAnswer::Found(_) => {}
     }
 }
 
-fn in_colon(out: &mut Vec<u8>, to: &Reference<'_>, answer: &Answer<'_>, now: Now) {
+fn in_colon(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     const DIALECT: Dialect = Dialect::Colon;
-    let request = colon::Request::parse(to.name);
+    let request = colon::Request::parse(to.event);
     let granted = |out: &mut Vec<u8>| {
         if let Some(request) = request {
             ack(out, DIALECT, to, |out| colon::ack::granted(out, request));
         }
     };
     match *answer {
-        Answer::Joined(joined) => {
+        SocketIoAnswer::Joined(joined) => {
             ack(out, DIALECT, to, |out| colon::ack::joined(out, joined, now));
             emit(out, DIALECT, |out| colon::room_joined(out, joined, now));
         }
-        Answer::Left(room) => {
+        SocketIoAnswer::Left(room) => {
             granted(out);
-            emit(out, DIALECT, |out| colon::room_left(out, room, Departure::Left));
+            emit(out, DIALECT, |out| colon::room_left(out, room, LeaveCause::Left));
         }
-        Answer::Sent(sent, room, said) => {
+        SocketIoAnswer::Sent(sent, room, said) => {
             if let Some((sender, content)) = said {
                 ack(out, DIALECT, to, |out| colon::ack::sent(out, sent, room, sender, content));
             }
             emit(out, DIALECT, |out| colon::message_sent(out, sent, room));
         }
-        Answer::Receipts(marks) => ack(out, DIALECT, to, |out| {
+        SocketIoAnswer::Receipts(marks) => ack(out, DIALECT, to, |out| {
             colon::ack::delivery_status(out, marks.message, &marks.delivered, &marks.read);
         }),
-        Answer::Found(finding) => ack(out, DIALECT, to, |out| colon::found(out, finding)),
-        Answer::TokenMade { token, window_ms } => {
+        SocketIoAnswer::Found(finding) => ack(out, DIALECT, to, |out| colon::found(out, finding)),
+        SocketIoAnswer::TokenMade { token, window_ms } => {
             ack(out, DIALECT, to, |out| colon::ack::session_made(out, token));
             emit(out, DIALECT, |out| colon::recovery_token(out, token, window_ms));
         }
-        Answer::Recovered { user, view, connected_at, token, gaps, messages } => {
+        SocketIoAnswer::Recovered { user, view, connected_at, token, gaps, messages } => {
             let session = colon::Session {
                 user,
                 socket: view.connection,
@@ -94,39 +94,39 @@ fn in_colon(out: &mut Vec<u8>, to: &Reference<'_>, answer: &Answer<'_>, now: Now
                 emit(out, DIALECT, |out| colon::queued_messages(out, messages.iter().copied()));
             }
         }
-        Answer::Authenticated { expires_at, .. } => {
+        SocketIoAnswer::Authenticated { expires_at, .. } => {
             ack(out, DIALECT, to, |out| colon::ack::renewed(out, expires_at));
         }
-        Answer::Pong(_) => {
+        SocketIoAnswer::Pong(_) => {
             granted(out);
             emit(out, DIALECT, |out| colon::heartbeat(out, now));
         }
-        Answer::Done => granted(out),
-        Answer::Refused(reject) if to.ack.is_some() => {
+        SocketIoAnswer::Done => granted(out),
+        SocketIoAnswer::Refused(reject) if to.ack.is_some() => {
             ack(out, DIALECT, to, |out| colon::ack::refused(out, request, reject));
         }
-        Answer::Refused(reject) => emit(out, DIALECT, |out| colon::error(out, reject)),
+        SocketIoAnswer::Refused(reject) => emit(out, DIALECT, |out| colon::error(out, reject)),
         // It has no request for them.
-        Answer::History(_) => {}
+        SocketIoAnswer::History(_) => {}
     }
 }
 
-fn in_camel(out: &mut Vec<u8>, to: &Reference<'_>, answer: &Answer<'_>, now: Now) {
+fn in_camel(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     const DIALECT: Dialect = Dialect::Camel;
     match *answer {
-        Answer::Joined(joined) => {
+        SocketIoAnswer::Joined(joined) => {
             emit(out, DIALECT, |out| camel::joined_room(out, &joined.room));
             ack(out, DIALECT, to, |out| camel::ack::room(out, &joined.room));
         }
-        Answer::Left(room) => {
+        SocketIoAnswer::Left(room) => {
             emit(out, DIALECT, |out| camel::left_room(out, room));
             ack(out, DIALECT, to, |out| camel::ack::room(out, room));
         }
-        Answer::Sent(sent, ..) => {
+        SocketIoAnswer::Sent(sent, ..) => {
             emit(out, DIALECT, |out| camel::message_sent(out, sent));
             ack(out, DIALECT, to, |out| camel::ack::sent(out, sent));
         }
-        Answer::History(history) => {
+        SocketIoAnswer::History(history) => {
             for message in &history.messages {
                 emit(out, DIALECT, |out| camel::new_message(out, message));
             }
@@ -134,28 +134,31 @@ fn in_camel(out: &mut Vec<u8>, to: &Reference<'_>, answer: &Answer<'_>, now: Now
             emit(out, DIALECT, |out| camel::sync_complete(out, &history.room, count));
             ack(out, DIALECT, to, |out| camel::ack::synced(out, &history.room, count));
         }
-        Answer::Authenticated { expires_at, .. } => {
+        SocketIoAnswer::Authenticated { expires_at, .. } => {
             ack(out, DIALECT, to, |out| camel::ack::renewed(out, expires_at));
         }
-        Answer::Pong(_) => {
+        SocketIoAnswer::Pong(_) => {
             emit(out, DIALECT, |out| camel::heartbeat(out, now));
             ack(out, DIALECT, to, |out| camel::ack::heartbeat(out, now));
         }
-        Answer::Done => ack(out, DIALECT, to, camel::ack::granted),
-        Answer::Refused(reject) => {
+        SocketIoAnswer::Done => ack(out, DIALECT, to, camel::ack::granted),
+        SocketIoAnswer::Refused(reject) => {
             emit(out, DIALECT, |out| camel::error(out, reject));
             ack(out, DIALECT, to, |out| camel::ack::refused(out, reject));
         }
         // It has no request for them.
-        Answer::Receipts(_) | Answer::Found(_) | Answer::TokenMade { .. } | Answer::Recovered { .. } => {}
+        SocketIoAnswer::Receipts(_)
+        | SocketIoAnswer::Found(_)
+        | SocketIoAnswer::TokenMade { .. }
+        | SocketIoAnswer::Recovered { .. } => {}
     }
 }
 
 /// Appends the ack that was asked for, if one was; `write` appends its one value.
-fn ack(out: &mut Vec<u8>, dialect: Dialect, to: &Reference<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+fn ack(out: &mut Vec<u8>, dialect: Dialect, to: ReplyTo, write: impl FnOnce(&mut Vec<u8>)) {
     if to.ack.is_none() {
         return;
     }
-    let target = Target { id: to.ack, ..Target::namespace(dialect.namespace()) };
+    let target = PacketTarget { id: to.ack, ..PacketTarget::namespace(dialect.namespace()) };
     engineio::encode_text(out, |out| begin_ack(out, &target).value(write).end());
 }

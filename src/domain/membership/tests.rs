@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::ids::Place;
+use crate::base::ids::ConnectionPlace;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::Roles;
-use crate::domain::op::{Audience, Fact, LogTerms, RoomOp, Rules, Scope};
+use crate::domain::op::{AddressedEvent, Audience, LogTerms, RoomOp, RoomRules, Scope};
 use crate::domain::reject::Code;
 
 const CONNECTIONS: usize = 64;
@@ -54,7 +54,7 @@ enum Naming {
 }
 
 fn id(connection: usize) -> ConnectionId {
-    let place = Place { node: 0, shard: (connection % 3) as u8, slot: connection as u32 };
+    let place = ConnectionPlace { node: 0, shard: (connection % 3) as u8, slot: connection as u32 };
     ConnectionId::new(place, [connection as u8; 12])
 }
 
@@ -162,8 +162,8 @@ fn connections_of(user: usize) -> impl Iterator<Item = usize> {
 struct Watched {
     room: Room,
     rng: Rng,
-    rules: Rules,
-    facts: Vec<Fact>,
+    rules: RoomRules,
+    events: Vec<AddressedEvent>,
     /// The names the onlooker believes are there.
     seen: BTreeSet<String>,
 }
@@ -171,7 +171,7 @@ struct Watched {
 impl Watched {
     fn new() -> Self {
         let mut rng = Rng::from_seed(1);
-        let rules = Rules {
+        let rules = RoomRules {
             announce_limit: usize::MAX,
             max_participants: 0,
             has_store: false,
@@ -183,19 +183,19 @@ impl Watched {
             connections_per_user: 0,
             rest_per_minute: 0,
         };
-        let (mut facts, mut records) = (Vec::new(), Vec::new());
+        let (mut events, mut records) = (Vec::new(), Vec::new());
         let mut context =
-            Context { now: Now::default(), rng: &mut rng, rules: &rules, facts: &mut facts, records: &mut records };
+            OpContext { now: Now::default(), rng: &mut rng, rules: &rules, events: &mut events, records: &mut records };
         let room = Room::new("r".into(), &identity(0), None, LogTerms::default(), &mut context);
-        Self { room, rng, rules, facts, seen: BTreeSet::new() }
+        Self { room, rng, rules, events, seen: BTreeSet::new() }
     }
 
     fn op(&mut self, op: RoomOp) -> Result<(), Code> {
-        let mut context = Context {
+        let mut context = OpContext {
             now: Now::default(),
             rng: &mut self.rng,
             rules: &self.rules,
-            facts: &mut self.facts,
+            events: &mut self.events,
             records: &mut Vec::new(),
         };
         self.room.apply(op, &mut context).map(drop).map_err(|reject| reject.code)
@@ -216,22 +216,22 @@ impl Watched {
                 let peer = name.and_then(Naming::name);
                 self.op(RoomOp::Leave { connection: id(connection), by: by(connection), peer })
             }
-            Act::Vanish { connection } => self.op(RoomOp::Vanish { connection: id(connection) }),
+            Act::Vanish { connection } => self.op(RoomOp::RemoveMember { connection: id(connection) }),
             Act::VanishMany { connection, count } => (connection..connection + count)
-                .try_for_each(|connection| self.op(RoomOp::Vanish { connection: id(connection) })),
+                .try_for_each(|connection| self.op(RoomOp::RemoveMember { connection: id(connection) })),
             Act::Admit { user } => {
                 let connections = connections_of(user).map(id).collect();
-                self.op(RoomOp::Admit { by: identity(user), connections })
+                self.op(RoomOp::AddParticipant { by: identity(user), connections })
             }
             Act::Withdraw { user, connection } => {
-                self.op(RoomOp::Withdraw { by: identity(user), connection: connection.map(id) })
+                self.op(RoomOp::RemoveParticipant { by: identity(user), connection: connection.map(id) })
             }
         }
     }
 
     /// What the members are told is news to them: nobody comes who is there, nobody goes who is not.
     fn watch(&mut self) {
-        for fact in self.facts.drain(..) {
+        for fact in self.events.drain(..) {
             match (fact.audience, fact.event) {
                 (Audience::Members { .. }, Event::PeerJoined { peer, .. }) => {
                     assert!(self.seen.insert(peer.name.with(str::to_owned)), "{:?} was there", peer.name);

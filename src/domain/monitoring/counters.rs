@@ -1,6 +1,6 @@
 //! Connections counted: by each shard for itself, and all shards together.
 
-use super::recent::Recent;
+use super::recent::RecentCounts;
 use crate::base::time::Now;
 
 /// What one shard counts of its connections.
@@ -8,11 +8,11 @@ use crate::base::time::Now;
 pub struct Counters {
     figures: Figures,
     /// Connections that came, by the second.
-    opened: Recent<60>,
+    opened: RecentCounts<60>,
     /// Attempts to connect and requests, by five seconds.
-    attempts: Recent<60>,
+    attempts: RecentCounts<60>,
     /// Those of them that failed.
-    failures: Recent<60>,
+    failures: RecentCounts<60>,
 }
 
 /// The counters of one shard, or of several, at one time. Those of several add up.
@@ -40,7 +40,7 @@ pub struct Figures {
 
 impl Default for Counters {
     fn default() -> Self {
-        let (opened, attempts) = (Recent::new(1_000), Recent::new(5_000));
+        let (opened, attempts) = (RecentCounts::new(1_000), RecentCounts::new(5_000));
         Self { figures: Figures::default(), opened, failures: attempts.clone(), attempts }
     }
 }
@@ -115,7 +115,7 @@ impl Figures {
 /// Its peak is right to within the time between two figures of a shard: connections that followed each other on
 /// different shards within that time count as one beside the other.
 #[derive(Clone, Debug)]
-pub struct Census {
+pub struct ShardFigures {
     shards: Vec<Figures>,
     peak: u64,
     since: u64,
@@ -154,7 +154,7 @@ pub struct Metrics {
     pub error_rate: f64,
 }
 
-impl Census {
+impl ShardFigures {
     /// Of so many shards, counting from now.
     pub fn new(shards: usize, now: Now) -> Self {
         Self { shards: vec![Figures::default(); shards], peak: 0, since: now.wall }
@@ -232,7 +232,7 @@ mod tests {
         b.turned_away(START.plus(200));
         b.answered(true, START.plus(300));
         b.answered(false, START.plus(300));
-        let mut census = Census::new(2, START);
+        let mut census = ShardFigures::new(2, START);
         census.hear(0, a.take_figures(START.plus(1_000)));
         census.hear(1, b.take_figures(START.plus(1_000)));
         let expected = Metrics {
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn the_peak_stays_and_the_rates_pass() {
         let mut counters = Counters::default();
-        let mut census = Census::new(1, START);
+        let mut census = ShardFigures::new(1, START);
         for _ in 0..5 {
             counters.connected(START);
         }
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn shards_that_tell_in_turn_do_not_make_a_peak_out_of_what_is_past() {
         let (mut a, mut b) = (Counters::default(), Counters::default());
-        let mut census = Census::new(2, START);
+        let mut census = ShardFigures::new(2, START);
         for round in 0..10 {
             let now = START.plus(round * 1_000);
             let (from, to) = if round % 2 == 0 { (&mut b, &mut a) } else { (&mut a, &mut b) };

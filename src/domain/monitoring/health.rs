@@ -17,7 +17,7 @@ const ATTEMPTS_MIN: u64 = 100;
 
 /// How the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
+pub struct HealthReport {
     /// In one word.
     pub level: Level,
     /// What is wrong, the worst first.
@@ -59,7 +59,7 @@ pub struct Load {
 
 /// Whether something outside the process answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
+pub enum BackendState {
     /// It is not in use.
     #[default]
     Unused,
@@ -85,16 +85,16 @@ pub struct Vitals {
     /// The age of the oldest record that the store has not kept yet, in milliseconds.
     pub storage_lag_ms: Load,
     /// The store.
-    pub store: Reach,
+    pub store: BackendState,
     /// Redis.
-    pub redis: Reach,
+    pub redis: BackendState,
 }
 
 /// Judges.
-pub fn assess(vitals: &Vitals) -> Health {
+pub fn assess(vitals: &Vitals) -> HealthReport {
     let mut found = Vec::new();
     for (what, reach) in [("The store", &vitals.store), ("Redis", &vitals.redis)] {
-        if let Reach::Lost(reason) = reach {
+        if let BackendState::Lost(reason) = reach {
             found.push((Level::Critical, format!("{what} is unavailable: {reason}"), remedy_of(what).to_owned()));
         }
     }
@@ -107,7 +107,7 @@ pub fn assess(vitals: &Vitals) -> Health {
     found.sort_by_key(|(level, ..)| std::cmp::Reverse(*level));
     let level = found.first().map_or(Level::Healthy, |(level, ..)| *level);
     let (issues, recommendations) = found.into_iter().map(|(_, issue, remedy)| (issue, remedy)).unzip();
-    Health { level, issues, recommendations }
+    HealthReport { level, issues, recommendations }
 }
 
 type Found = Vec<(Level, String, String)>;
@@ -187,10 +187,10 @@ mod tests {
             memory_bytes: Load { used: u64::MAX, limit: 0 },
             attempts: 99,
             failures: 99,
-            store: Reach::Reached,
+            store: BackendState::Reached,
             ..Vitals::default()
         };
-        let healthy = Health { level: Level::Healthy, issues: Vec::new(), recommendations: Vec::new() };
+        let healthy = HealthReport { level: Level::Healthy, issues: Vec::new(), recommendations: Vec::new() };
         assert_eq!(assess(&vitals), healthy);
         assert_eq!(assess(&Vitals::default()), healthy);
     }
@@ -235,8 +235,8 @@ mod tests {
         let vitals = Vitals {
             connections: Load { used: 85, limit: 100 },
             queue: Load { used: 99, limit: 100 },
-            store: Reach::Lost("no space left".into()),
-            redis: Reach::Lost("connection refused".into()),
+            store: BackendState::Lost("no space left".into()),
+            redis: BackendState::Lost("connection refused".into()),
             ..Vitals::default()
         };
         let health = assess(&vitals);

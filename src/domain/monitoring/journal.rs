@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::base::Name;
-use crate::base::brief::{Brief, put_number, put_text};
+use crate::base::brief::{CompactReader, put_number, put_text};
 use crate::base::ids::ConnectionId;
-use crate::domain::question::{Filter, Happening};
+use crate::domain::client_query::{IncidentFilter, IncidentKind};
 
 /// How many incidents are kept.
 pub const INCIDENTS_KEPT: usize = 10_000;
@@ -36,7 +36,7 @@ pub const USER_AGENT_BYTES: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incident {
     /// What.
-    pub kind: Happening,
+    pub kind: IncidentKind,
     /// The connection, if there was one already.
     pub connection: Option<ConnectionId>,
     /// Whose it is, if that was known.
@@ -55,12 +55,12 @@ pub struct Incident {
 #[derive(Debug, Default)]
 pub struct Journal {
     /// The newest last. The first may begin with incidents that count no more.
-    pages: VecDeque<Page>,
+    pages: VecDeque<JournalPage>,
 }
 
 /// Up to [`PAGE_INCIDENTS`] incidents, one written behind the other.
 #[derive(Debug)]
-struct Page {
+struct JournalPage {
     /// What times are counted from, in milliseconds since 1970.
     began: u64,
     count: usize,
@@ -72,7 +72,7 @@ struct Page {
 impl Journal {
     /// Something happened.
     pub fn note(&mut self, incident: Incident) {
-        let is_full = |page: &mut Page| {
+        let is_full = |page: &mut JournalPage| {
             let is_full = page.count == PAGE_INCIDENTS;
             if is_full {
                 page.bytes.shrink_to_fit();
@@ -80,7 +80,7 @@ impl Journal {
             is_full
         };
         if self.pages.back_mut().is_none_or(is_full) {
-            self.pages.push_back(Page { began: incident.at, count: 0, bytes: Vec::new(), words: Vec::new() });
+            self.pages.push_back(JournalPage { began: incident.at, count: 0, bytes: Vec::new(), words: Vec::new() });
         }
         if let Some(page) = self.pages.back_mut() {
             page.write(&incident);
@@ -92,7 +92,7 @@ impl Journal {
     }
 
     /// Those that a filter lets through, newest first.
-    pub fn select(&self, filter: &Filter<'_>) -> Vec<Incident> {
+    pub fn select(&self, filter: &IncidentFilter<'_>) -> Vec<Incident> {
         let fits = |incident: &Incident| {
             filter.kind.is_none_or(|kind| incident.kind == kind)
                 && filter.user.as_deref().is_none_or(|user| incident.user.as_deref() == Some(user))
@@ -103,10 +103,10 @@ impl Journal {
     }
 }
 
-impl Page {
+impl JournalPage {
     fn write(&mut self, incident: &Incident) {
         let Incident { kind, connection, user, address, user_agent, at, reason } = incident;
-        let kind = Happening::ALL.iter().position(|known| known == kind).unwrap_or_default() as u8;
+        let kind = IncidentKind::ALL.iter().position(|known| known == kind).unwrap_or_default() as u8;
         let bytes = &mut self.bytes;
         bytes.push(kind | connection.map_or(0, |_| CONNECTION) | if address.is_ipv6() { IPV6 } else { 0 });
         bytes.extend(connection.iter().flat_map(ConnectionId::bytes));
@@ -140,13 +140,13 @@ impl Page {
     }
 
     fn read(&self) -> Vec<Incident> {
-        let mut brief = Brief(&self.bytes);
+        let mut brief = CompactReader(&self.bytes);
         (0..self.count).map_while(|_| self.read_next(&mut brief)).collect()
     }
 
-    fn read_next(&self, brief: &mut Brief<'_>) -> Option<Incident> {
+    fn read_next(&self, brief: &mut CompactReader<'_>) -> Option<Incident> {
         let mark = brief.byte()?;
-        let kind = *Happening::ALL.get(usize::from(mark & !(CONNECTION | IPV6)))?;
+        let kind = *IncidentKind::ALL.get(usize::from(mark & !(CONNECTION | IPV6)))?;
         let connection = match mark & CONNECTION {
             0 => None,
             _ => Some(ConnectionId::from_bytes(brief.bytes()?)),
@@ -161,7 +161,7 @@ impl Page {
         Some(Incident { kind, connection, user, address, user_agent, at, reason })
     }
 
-    fn read_word(&self, brief: &mut Brief<'_>) -> Option<Option<Name>> {
+    fn read_word(&self, brief: &mut CompactReader<'_>) -> Option<Option<Name>> {
         Some(match brief.byte()? {
             0 => None,
             u8::MAX => brief.text()?.map(Name::from),
@@ -190,10 +190,10 @@ fn listed(limit: Option<usize>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
 
     fn incident(at: u64, user: &str) -> Incident {
-        let kind = Happening::ALL[at as usize % 5];
+        let kind = IncidentKind::ALL[at as usize % 5];
         let address = IpAddr::from([10, 0, 0, (at % 3) as u8]);
         let user = Some(user.into());
         Incident { kind, connection: None, user, address, user_agent: None, at, reason: None }
@@ -211,12 +211,19 @@ mod tests {
         }
         let kept: usize = journal.pages.iter().map(|page| page.count).sum();
         assert!((INCIDENTS_KEPT..INCIDENTS_KEPT + PAGE_INCIDENTS).contains(&kept), "{kept}");
-        let oldest =
-            |at: u64| journal.select(&Filter { user: Some(format!("u{at}").into()), ..Filter::default() }).len();
+        let oldest = |at: u64| {
+            journal.select(&IncidentFilter { user: Some(format!("u{at}").into()), ..IncidentFilter::default() }).len()
+        };
         assert_eq!((oldest(4), oldest(5)), (0, 1));
-        assert_eq!(times(&journal.select(&Filter { limit: Some(2), ..Filter::default() })), [10_004, 10_003]);
-        assert_eq!(journal.select(&Filter::default()).len(), LISTED_DEFAULT);
-        assert_eq!(journal.select(&Filter { limit: Some(usize::MAX), ..Filter::default() }).len(), LISTED_MAX);
+        assert_eq!(
+            times(&journal.select(&IncidentFilter { limit: Some(2), ..IncidentFilter::default() })),
+            [10_004, 10_003]
+        );
+        assert_eq!(journal.select(&IncidentFilter::default()).len(), LISTED_DEFAULT);
+        assert_eq!(
+            journal.select(&IncidentFilter { limit: Some(usize::MAX), ..IncidentFilter::default() }).len(),
+            LISTED_MAX
+        );
     }
 
     #[test]
@@ -224,10 +231,10 @@ mod tests {
         let mut journal = Journal::default();
         let incidents: Vec<Incident> = (0..900u32)
             .map(|n| {
-                let place = Place { node: 0, shard: 1, slot: n };
+                let place = ConnectionPlace { node: 0, shard: 1, slot: n };
                 let word = |n: u32| (!n.is_multiple_of(3)).then(|| format!("word {}", n % 70).into());
                 Incident {
-                    kind: Happening::ALL[n as usize % 5],
+                    kind: IncidentKind::ALL[n as usize % 5],
                     connection: (n % 4 != 0).then(|| ConnectionId::new(place, [n as u8; 12])),
                     user: (n % 7 != 0).then(|| format!("user-{n}").into()),
                     address: if n % 2 == 0 { [10, 0, 0, n as u8].into() } else { [n as u16; 8].into() },
@@ -238,11 +245,11 @@ mod tests {
             })
             .collect();
         incidents.iter().cloned().for_each(|incident| journal.note(incident));
-        let shown = journal.select(&Filter { limit: Some(1_000), ..Filter::default() });
+        let shown = journal.select(&IncidentFilter { limit: Some(1_000), ..IncidentFilter::default() });
         assert!(shown.iter().rev().eq(&incidents));
         let mut usual = Journal::default();
         for n in 0..1_000u32 {
-            let connection = Some(ConnectionId::new(Place { node: 0, shard: 1, slot: n }, [n as u8; 12]));
+            let connection = Some(ConnectionId::new(ConnectionPlace { node: 0, shard: 1, slot: n }, [n as u8; 12]));
             let incident = incident(1_750_000_000_000 + u64::from(n), "user-1234");
             usual.note(Incident { connection, user_agent: Some("Mozilla/5.0".into()), ..incident });
         }
@@ -256,11 +263,12 @@ mod tests {
             journal.note(incident(at, if at < 30 { "a" } else { "b" }));
         }
         let of = |filter| times(&journal.select(&filter));
-        let filter = Filter { kind: Some(Happening::Error), user: Some("a".into()), ..Filter::default() };
+        let filter =
+            IncidentFilter { kind: Some(IncidentKind::Error), user: Some("a".into()), ..IncidentFilter::default() };
         assert_eq!(of(filter), [27, 22, 17, 12, 7, 2]);
         let address = Some(IpAddr::from([10, 0, 0, 1]));
-        assert_eq!(of(Filter { address, user: Some("b".into()), limit: Some(2), kind: None }), [58, 55]);
-        assert_eq!(of(Filter { user: Some("c".into()), ..Filter::default() }), [0; 0]);
+        assert_eq!(of(IncidentFilter { address, user: Some("b".into()), limit: Some(2), kind: None }), [58, 55]);
+        assert_eq!(of(IncidentFilter { user: Some("c".into()), ..IncidentFilter::default() }), [0; 0]);
     }
 
     #[test]

@@ -3,14 +3,14 @@
 
 /// Counts over `BUCKETS` buckets.
 #[derive(Clone, Debug)]
-pub(super) struct Recent<const BUCKETS: usize> {
+pub(super) struct RecentCounts<const BUCKETS: usize> {
     counts: [u32; BUCKETS],
     bucket_ms: u64,
     /// The number of the newest bucket, counted from the clock's zero.
     newest: u64,
 }
 
-impl<const BUCKETS: usize> Recent<BUCKETS> {
+impl<const BUCKETS: usize> RecentCounts<BUCKETS> {
     pub(super) fn new(bucket_ms: u64) -> Self {
         Self { counts: [0; BUCKETS], bucket_ms, newest: 0 }
     }
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn what_is_older_than_all_buckets_is_forgotten() {
-        let mut recent = Recent::<60>::new(1_000);
+        let mut recent = RecentCounts::<60>::new(1_000);
         for second in 0..200 {
             recent.add(second * 1_000);
             recent.add(second * 1_000 + 999);

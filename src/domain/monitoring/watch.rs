@@ -9,13 +9,13 @@ use super::journal::{Incident, Journal, newest};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
-use crate::domain::question::{Filter, Happening};
+use crate::domain::client_query::{IncidentFilter, IncidentKind};
 
 /// Addresses and user agents in an overview.
 const TOP: usize = 10;
 
 /// What one shard knows of its connections' coming and going.
-pub struct Watch {
+pub struct ConnectionMonitor {
     counters: Counters,
     addresses: Frequent<IpAddr>,
     user_agents: Frequent<Name>,
@@ -40,13 +40,13 @@ pub type Counted<T> = Vec<(T, u64)>;
 
 /// What one shard, or several together, have seen.
 #[derive(Clone, Debug)]
-pub struct Watched {
+pub struct OverviewParts {
     addresses: Frequent<IpAddr>,
     user_agents: Frequent<Name>,
     recent: Vec<Incident>,
 }
 
-impl Watch {
+impl ConnectionMonitor {
     /// Nothing has happened yet.
     pub fn new(seed: u64) -> Self {
         let (addresses, user_agents) = (Frequent::new(seed), Frequent::new(seed));
@@ -60,23 +60,23 @@ impl Watch {
         if let Some(user_agent) = &visitor.user_agent {
             self.user_agents.add(user_agent);
         }
-        self.note(now, visitor, Happening::Connect, None);
+        self.note(now, visitor, IncidentKind::Connect, None);
     }
 
     /// A connection ended that had lasted so many milliseconds.
     pub fn disconnected(&mut self, now: Now, visitor: Visitor, lasted_ms: u64, reason: Name) {
         self.counters.disconnected(lasted_ms);
-        self.note(now, visitor, Happening::Disconnect, Some(reason));
+        self.note(now, visitor, IncidentKind::Disconnect, Some(reason));
     }
 
     /// A client was turned away before it was connected. `kind` is one of `AuthFailure`, `RateLimit` and `Error`.
-    pub fn turned_away(&mut self, now: Now, visitor: Visitor, kind: Happening, reason: Name) {
+    pub fn turned_away(&mut self, now: Now, visitor: Visitor, kind: IncidentKind, reason: Name) {
         self.counters.turned_away(now);
         self.note(now, visitor, kind, Some(reason));
     }
 
     /// A connected client was refused for asking too much, or something went wrong with its connection.
-    pub fn incident(&mut self, now: Now, visitor: Visitor, kind: Happening, reason: Name) {
+    pub fn incident(&mut self, now: Now, visitor: Visitor, kind: IncidentKind, reason: Name) {
         self.note(now, visitor, kind, Some(reason));
     }
 
@@ -85,32 +85,32 @@ impl Watch {
         self.counters.answered(is_failure, now);
     }
 
-    /// What is counted, for the [`Census`](super::Census); to be told it about once a second.
+    /// What is counted, for the [`ShardFigures`](super::Census); to be told it about once a second.
     pub fn take_figures(&mut self, now: Now) -> Figures {
         self.counters.take_figures(now)
     }
 
     /// The incidents that a filter lets through, newest first. Those of several shards become one list by [`newest`].
-    pub fn select(&self, filter: &Filter<'_>) -> Vec<Incident> {
+    pub fn select(&self, filter: &IncidentFilter<'_>) -> Vec<Incident> {
         self.journal.select(filter)
     }
 
     /// What an overview is made of.
-    pub fn watched(&self) -> Watched {
-        Watched {
+    pub fn watched(&self) -> OverviewParts {
+        OverviewParts {
             addresses: self.addresses.clone(),
             user_agents: self.user_agents.clone(),
-            recent: self.journal.select(&Filter::default()),
+            recent: self.journal.select(&IncidentFilter::default()),
         }
     }
 
-    fn note(&mut self, now: Now, visitor: Visitor, kind: Happening, reason: Option<Name>) {
+    fn note(&mut self, now: Now, visitor: Visitor, kind: IncidentKind, reason: Option<Name>) {
         let Visitor { connection, user, address, user_agent } = visitor;
         self.journal.note(Incident { kind, connection, user, address, user_agent, at: now.wall, reason });
     }
 }
 
-impl Watched {
+impl OverviewParts {
     /// What was seen, for whoever has to take it apart: addresses and user agents, each with how often it came at the
     /// least, and what happened last.
     pub fn parts(&self) -> (Counted<IpAddr>, Counted<Name>, &[Incident]) {
@@ -129,7 +129,7 @@ impl Watched {
         self.recent = newest([std::mem::take(&mut self.recent), other.recent], None);
     }
 
-    /// The overview, with the [`Census`](super::Census)'s numbers.
+    /// The overview, with the [`ShardFigures`](super::Census)'s numbers.
     pub fn overview(self, metrics: Metrics) -> Overview {
         let (addresses, user_agents) = (self.addresses.top(TOP), self.user_agents.top(TOP));
         Overview { metrics, recent: self.recent, addresses, user_agents }
@@ -138,7 +138,7 @@ impl Watched {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Census;
+    use super::super::ShardFigures;
     use super::*;
 
     const START: Now = Now { mono: 1_000, wall: 1_736_458_200_000 };
@@ -150,15 +150,15 @@ mod tests {
 
     #[test]
     fn what_shards_have_seen_is_one_overview() {
-        let (mut a, mut b) = (Watch::new(1), Watch::new(2));
+        let (mut a, mut b) = (ConnectionMonitor::new(1), ConnectionMonitor::new(2));
         a.connected(START, visitor(1));
         b.connected(START.plus(1), visitor(1));
         b.connected(START.plus(2), visitor(3));
-        a.turned_away(START.plus(3), visitor(4), Happening::AuthFailure, "token expired".into());
+        a.turned_away(START.plus(3), visitor(4), IncidentKind::AuthFailure, "token expired".into());
         b.disconnected(START.plus(5_000), visitor(3), 4_998, "client left".into());
-        a.incident(START.plus(6_000), visitor(1), Happening::RateLimit, "messages".into());
+        a.incident(START.plus(6_000), visitor(1), IncidentKind::RateLimit, "messages".into());
         a.answered(true, START.plus(6_000));
-        let mut census = Census::new(2, START);
+        let mut census = ShardFigures::new(2, START);
         census.hear(0, a.take_figures(START.plus(6_000)));
         census.hear(1, b.take_figures(START.plus(6_000)));
         let mut watched = a.watched();
@@ -171,7 +171,7 @@ mod tests {
         let metrics = overview.metrics;
         assert_eq!((metrics.total, metrics.active, metrics.failed, metrics.average_ms), (3, 2, 1, 4_998));
         assert_eq!(metrics.error_rate, 2.0 / 5.0);
-        let failures = Filter { kind: Some(Happening::AuthFailure), ..Filter::default() };
+        let failures = IncidentFilter { kind: Some(IncidentKind::AuthFailure), ..IncidentFilter::default() };
         assert_eq!(newest([a.select(&failures), b.select(&failures)], None).len(), 1);
     }
 }

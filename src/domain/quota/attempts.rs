@@ -46,13 +46,13 @@ pub fn source(address: IpAddr) -> IpAddr {
 /// The attempts of the sources that a shard keeps.
 pub struct Attempts {
     rules: AttemptRules,
-    sources: Sources,
+    sources: SourceTable,
 }
 
 impl Attempts {
     /// Counts by these rules.
     pub fn new(rules: AttemptRules, seed: u64) -> Self {
-        Self { rules, sources: Sources::new(seed) }
+        Self { rules, sources: SourceTable::new(seed) }
     }
 
     /// Counts an attempt.
@@ -94,13 +94,13 @@ impl Attempts {
 
 /// The sources that a shard knows to be turned away, so that their further attempts end there.
 pub struct Blocks {
-    sources: Sources,
+    sources: SourceTable,
 }
 
 impl Blocks {
     /// Nobody is turned away.
     pub fn new(seed: u64) -> Self {
-        Self { sources: Sources::new(seed) }
+        Self { sources: SourceTable::new(seed) }
     }
 
     /// A source's keeper turned an attempt away, and said for how long.
@@ -137,12 +137,12 @@ struct Known {
 }
 
 /// Sources, [`SOURCES_KEPT`] at most, each until its time.
-struct Sources {
+struct SourceTable {
     known: Map<IpAddr, Known>,
     order: BTreeSet<(u64, IpAddr)>,
 }
 
-impl Sources {
+impl SourceTable {
     fn new(seed: u64) -> Self {
         Self { known: map(seed), order: BTreeSet::new() }
     }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::{GrantKind, QuotaGrant, QuotaKind, QuotaRequest, Rates, too_many};
 use crate::base::Name;
-use crate::base::table::{Named, Table};
+use crate::base::table::{HasName, Table};
 use crate::base::time::Now;
 use crate::domain::reject::Reject;
 
@@ -60,7 +60,7 @@ struct CachedQuota {
     is_out: bool,
 }
 
-impl Named for UserQuotas {
+impl HasName for UserQuotas {
     fn name(&self) -> &str {
         &self.user
     }

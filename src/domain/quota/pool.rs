@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::cluster::{ClusterQuota, ClusterQuotaRequest};
 use super::{GrantKind, QuotaGrant, QuotaKind, QuotaRequest, Rates, WINDOW_MS};
 use crate::base::Name;
-use crate::base::table::{Named, Table};
+use crate::base::table::{HasName, Table};
 use crate::base::time::Now;
 
 /// A loan is this part of the allowance.
@@ -62,7 +62,7 @@ pub(super) struct QuotaLease {
     recalled_at: Option<u64>,
 }
 
-impl Named for QuotaAccount {
+impl HasName for QuotaAccount {
     fn name(&self) -> &str {
         &self.user
     }

@@ -3,17 +3,20 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::ids::Place;
+use crate::base::ids::ConnectionPlace;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::Roles;
-use crate::domain::op::{Rules, Scope};
+use crate::domain::op::{RoomRules, Scope};
 
 const GRACE_MS: u64 = 3_000;
 const BEGINNING: Now = Now { mono: 1_000, wall: 1_750_000_000_000 };
 
 fn id(connection: u32) -> ConnectionId {
-    ConnectionId::new(Place { node: 0, shard: (connection % 3) as u8, slot: connection }, [connection as u8; 12])
+    ConnectionId::new(
+        ConnectionPlace { node: 0, shard: (connection % 3) as u8, slot: connection },
+        [connection as u8; 12],
+    )
 }
 
 fn identity() -> Identity {
@@ -43,8 +46,8 @@ impl Watched {
         }
     }
 
-    fn with<T>(&mut self, act: impl FnOnce(&mut User, &mut Context<'_>) -> T) -> Option<T> {
-        let rules = Rules {
+    fn with<T>(&mut self, act: impl FnOnce(&mut User, &mut OpContext<'_>) -> T) -> Option<T> {
+        let rules = RoomRules {
             announce_limit: 500,
             max_participants: 0,
             has_store: true,
@@ -56,11 +59,11 @@ impl Watched {
             connections_per_user: 3,
             rest_per_minute: 0,
         };
-        let mut facts = Vec::new();
+        let mut events = Vec::new();
         let (now, rng, records) = (self.now, &mut self.rng, &mut self.records);
-        let mut context = Context { now, rng, rules: &rules, facts: &mut facts, records };
+        let mut context = OpContext { now, rng, rules: &rules, events: &mut events, records };
         let outcome = act(self.user.as_mut()?, &mut context);
-        for fact in facts {
+        for fact in events {
             let Event::Presence { user, status, last_seen } = fact.event else { panic!("{fact:?}") };
             assert_eq!(&*user, "ann");
             match fact.audience {
@@ -93,7 +96,7 @@ impl Watched {
         self.apply(UserOp::Attach { connection: id(connection), by: identity(), socket: None });
     }
 
-    fn detach(&mut self, connection: u32, parting: Parting, rooms: &[&str]) {
+    fn detach(&mut self, connection: u32, parting: DisconnectKind, rooms: &[&str]) {
         let rooms = rooms.iter().map(|room| Name::from(*room)).collect();
         self.apply(UserOp::Detach { connection: id(connection), parting, rooms });
     }
@@ -103,7 +106,7 @@ impl Watched {
     }
 
     fn introduce(&mut self, connection: u32, room: &str) {
-        self.apply(UserOp::Introduce { connection: id(connection), room: room.into() });
+        self.apply(UserOp::AnnounceIn { connection: id(connection), room: room.into() });
     }
 
     fn statuses(&self) -> Vec<Status> {
@@ -118,7 +121,7 @@ fn there_is_one_online_and_one_offline_however_many_connections() {
     assert_eq!(ann.told, [(Status::Online, BEGINNING.wall, Some(id(0)), Vec::new())]);
     for connection in 0..3 {
         ann.pass(1_000);
-        ann.detach(connection, Parting::Lost, &[]);
+        ann.detach(connection, DisconnectKind::Lost, &[]);
     }
     ann.pass(GRACE_MS - 1);
     assert_eq!(ann.told.len(), 1, "the grace period is not over");
@@ -133,8 +136,8 @@ fn when_a_user_was_last_seen_is_kept() {
     ann.attach(0);
     ann.attach(1);
     ann.pass(5_000);
-    ann.detach(0, Parting::Goodbye, &[]);
-    ann.detach(1, Parting::Goodbye, &[]);
+    ann.detach(0, DisconnectKind::Clean, &[]);
+    ann.detach(1, DisconnectKind::Clean, &[]);
     let seen = |record: &Record| match record {
         Record::UserSeen(seen) => (seen.identity.user().to_owned(), seen.at),
         other => panic!("{other:?}"),
@@ -147,12 +150,12 @@ fn when_a_user_was_last_seen_is_kept() {
 fn a_goodbye_ends_it_at_once_and_a_return_in_time_is_silent() {
     let mut ann = Watched::new();
     ann.attach(0);
-    ann.detach(0, Parting::Lost, &["r"]);
+    ann.detach(0, DisconnectKind::Lost, &["r"]);
     ann.pass(GRACE_MS - 1);
     ann.attach(1);
     ann.pass(10 * GRACE_MS);
     assert_eq!(ann.statuses(), [Status::Online]);
-    ann.detach(1, Parting::Goodbye, &["s"]);
+    ann.detach(1, DisconnectKind::Clean, &["s"]);
     assert_eq!(ann.statuses(), [Status::Online, Status::Offline]);
     let rooms: Vec<Name> = ["r", "s"].map(Name::from).to_vec();
     assert_eq!(ann.told[1].3, rooms, "the room of the first connection hears of it, too");
@@ -164,11 +167,11 @@ fn who_seems_offline_stays_so_until_they_say_otherwise_or_are_gone() {
     ann.attach(0);
     ann.say(Status::Offline);
     ann.attach(1);
-    ann.detach(0, Parting::Lost, &[]);
-    ann.detach(1, Parting::Lost, &[]);
+    ann.detach(0, DisconnectKind::Lost, &[]);
+    ann.detach(1, DisconnectKind::Lost, &[]);
     ann.attach(2);
     assert_eq!(ann.statuses(), [Status::Online, Status::Offline]);
-    ann.detach(2, Parting::Goodbye, &[]);
+    ann.detach(2, DisconnectKind::Clean, &[]);
     assert_eq!(ann.told.len(), 2, "that they are gone is no news");
     ann.attach(0);
     assert_eq!(ann.statuses()[2..], [Status::Online]);
@@ -190,7 +193,7 @@ fn who_is_away_was_seen_when_they_went() {
     assert_eq!(ann.told[3], (Status::Busy, BEGINNING.wall + 10_000, Some(id(0)), Vec::new()));
     ann.apply(UserOp::SetStatus { status: Status::Away, last_seen: Some(7), by: None });
     assert_eq!(ann.told[4].1, 7);
-    ann.detach(0, Parting::Goodbye, &[]);
+    ann.detach(0, DisconnectKind::Clean, &[]);
     assert_eq!(ann.told[5].1, 7, "they were not active since");
 }
 
@@ -200,7 +203,7 @@ fn rooms_are_told_of_whoever_joins_but_not_of_who_is_back() {
     ann.attach(0);
     ann.introduce(0, "r");
     assert_eq!(ann.introduced, [(id(0), "r".into(), Status::Online)]);
-    ann.detach(0, Parting::Lost, &["r", "s"]);
+    ann.detach(0, DisconnectKind::Lost, &["r", "s"]);
     ann.attach(1);
     ann.introduce(1, "r");
     assert_eq!(ann.introduced.len(), 1, "it is known there");
@@ -219,7 +222,7 @@ fn rooms_are_remembered_within_a_bound() {
     ann.attach(0);
     let rooms: Vec<String> = (0..2 * crate::base::limits::PARTED_ROOMS).map(|number| number.to_string()).collect();
     let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
-    ann.detach(0, Parting::Lost, &rooms);
+    ann.detach(0, DisconnectKind::Lost, &rooms);
     ann.pass(GRACE_MS);
     assert_eq!(ann.told[1].3.len(), crate::base::limits::PARTED_ROOMS);
 }
@@ -256,7 +259,7 @@ proptest! {
                 Act::Attach(_) => {}
                 Act::Detach(connection, is_lost) => {
                     attached.retain(|known| *known != connection);
-                    ann.detach(connection, if is_lost { Parting::Lost } else { Parting::Goodbye }, &[]);
+                    ann.detach(connection, if is_lost { DisconnectKind::Lost } else { DisconnectKind::Clean }, &[]);
                 }
                 Act::Say(status) => ann.say(status),
                 Act::Pass(ms) => ann.pass(ms),
@@ -270,7 +273,7 @@ proptest! {
             }
         }
         for connection in attached {
-            ann.detach(connection, Parting::Lost, &[]);
+            ann.detach(connection, DisconnectKind::Lost, &[]);
         }
         ann.pass(GRACE_MS);
         prop_assert!(ann.user.is_none());

@@ -15,10 +15,12 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::event::Direct;
-use crate::domain::op::{Fact, Op, Reply, RoomOp};
+use crate::domain::op::{AddressedEvent, Op, Reply, RoomOp};
 use crate::domain::record::Record;
 use crate::domain::room::Room;
-use crate::message::storage::{Batch, Kept, Receipt, StorageCommand, StorageQuery, StorageState, Ticket};
+use crate::message::storage::{
+    Batch, CommitOutcome, CommitReceipt, StorageCommand, StorageQuery, StorageState, Ticket,
+};
 use crate::message::{Requester, ShardNumber};
 use crate::owner::embedded::sessions::Claim;
 
@@ -33,7 +35,7 @@ pub(super) enum Held {
         /// The answer.
         reply: Reply,
         /// What everyone concerned learns.
-        facts: SmallVec<[Fact; 1]>,
+        events: SmallVec<[AddressedEvent; 1]>,
         /// The number of the message that is kept; 0 when it is something else.
         seq: u64,
         /// What the message is remembered by, should it be repeated.
@@ -51,7 +53,7 @@ pub(super) enum Held {
         /// The room.
         room: Name,
         /// What the others learn.
-        facts: SmallVec<[Fact; 1]>,
+        events: SmallVec<[AddressedEvent; 1]>,
     },
     /// An act that is done when its record is kept.
     Act {
@@ -135,7 +137,7 @@ struct Pending {
 /// What a receipt sets free.
 pub(super) enum ReleasedEffects {
     /// It is kept.
-    Kept(Vec<Held>, Kept),
+    Committed(Vec<Held>, CommitOutcome),
     /// This, and everything since, is not.
     Refused(Vec<Held>),
 }
@@ -199,14 +201,14 @@ impl CommitBarrier {
     }
 
     /// Takes back the leavings of a room that are held, in order: what the others learn.
-    pub(super) fn take_late(&mut self, room: &Name) -> Vec<SmallVec<[Fact; 1]>> {
+    pub(super) fn take_late(&mut self, room: &Name) -> Vec<SmallVec<[AddressedEvent; 1]>> {
         if self.late.remove(room).is_none() {
             return Vec::new();
         }
         let is_of_room = |held: &mut Held| matches!(held, Held::Late { room: known, .. } if known == room);
         let lists = self.pending.iter_mut().map(|pending| &mut pending.held).chain([&mut self.held]);
         let taken = lists.flat_map(|held| held.extract_if(.., is_of_room)).filter_map(|held| match held {
-            Held::Late { facts, .. } => Some(facts),
+            Held::Late { events, .. } => Some(events),
             _ => None,
         });
         taken.collect()
@@ -260,12 +262,12 @@ impl CommitBarrier {
     }
 
     /// A receipt has come; what it sets free, if it was awaited.
-    pub(super) fn receipt(&mut self, receipt: Receipt) -> Option<ReleasedEffects> {
-        let Receipt { ticket, outcome } = receipt;
+    pub(super) fn receipt(&mut self, receipt: CommitReceipt) -> Option<ReleasedEffects> {
+        let CommitReceipt { ticket, outcome } = receipt;
         // Numbers are not used twice, so what was refused before is not found here.
         let at = self.pending.iter().position(|pending| pending.number == ticket.number)?;
         match outcome {
-            Ok(kept) => self.pending.remove(at).map(|pending| ReleasedEffects::Kept(pending.held, kept)),
+            Ok(kept) => self.pending.remove(at).map(|pending| ReleasedEffects::Committed(pending.held, kept)),
             Err(_) => {
                 self.run += 1;
                 self.records.clear();

@@ -16,7 +16,7 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Direct, Event};
-use crate::domain::op::{Context, Op, Reply, Sent, UserOp};
+use crate::domain::op::{Op, OpContext, Reply, Sent, UserOp};
 use crate::domain::record::Record;
 use crate::domain::user::user_not_found;
 use crate::message::storage::{PAGE_MESSAGES, StorageQuery, StorageReply, Unavailable};

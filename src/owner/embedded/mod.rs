@@ -4,11 +4,11 @@
 /// What an act may use while it is applied, taken from the authority's parts.
 macro_rules! context {
     ($self:ident, $now:expr) => {
-        Context {
+        OpContext {
             now: $now,
             rng: &mut $self.rng,
             rules: &$self.rules,
-            facts: &mut $self.facts,
+            events: &mut $self.events,
             records: &mut $self.records,
         }
     };
@@ -38,7 +38,7 @@ use crate::base::table::Table;
 use crate::base::time::Now;
 use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, LogTerms, Op, RoomOp, Rules, Scope};
+use crate::domain::op::{AddressedEvent, Audience, LogTerms, Op, OpContext, RoomOp, RoomRules, Scope};
 use crate::domain::quota::RestQuota;
 use crate::domain::record::Record;
 use crate::domain::registration::Registrations;
@@ -46,7 +46,6 @@ use crate::domain::room::{Kept, Room};
 use crate::domain::user::User;
 use crate::message::storage::{Restored, StorageCommand, StorageEvent, StorageState};
 use crate::message::{Outgoing, Placement, PresenceUpdate, Requester, ShardMessage, ShardNumber};
-use crate::owner::OwnerContract;
 
 use commit_barrier::CommitBarrier;
 use direct_messages::Directs;
@@ -63,7 +62,7 @@ const ONLINE_EVERY_MS: u64 = 100;
 
 /// One shard's part of the truth.
 pub struct EmbeddedOwner {
-    rules: Arc<Rules>,
+    rules: Arc<RoomRules>,
     number: ShardNumber,
     placement: Placement,
     rng: Rng,
@@ -96,7 +95,7 @@ pub struct EmbeddedOwner {
     missing: BTreeMap<Name, u32>,
     /// What is to be looked at, and when.
     due: BTreeMap<u64, BTreeSet<Due>>,
-    facts: Vec<Fact>,
+    events: Vec<AddressedEvent>,
     records: Vec<Record>,
     /// The number of the last news of a user.
     news: u64,
@@ -120,7 +119,7 @@ enum Due {
 
 impl EmbeddedOwner {
     /// The part of shard-to-be, without rooms or users.
-    pub fn new(number: ShardNumber, rules: Arc<Rules>, placement: Placement, mut rng: Rng) -> Self {
+    pub fn new(number: ShardNumber, rules: Arc<RoomRules>, placement: Placement, mut rng: Rng) -> Self {
         let seed = rng.next_u64();
         let seeds = [rng.next_u64(), rng.next_u64()];
         Self {
@@ -145,7 +144,7 @@ impl EmbeddedOwner {
             spent: VecDeque::new(),
             registrations: Registrations::new(seed),
             due: BTreeMap::new(),
-            facts: Vec::new(),
+            events: Vec::new(),
             records: Vec::new(),
             news: 0,
             draft: Vec::new(),
@@ -220,7 +219,7 @@ impl EmbeddedOwner {
     pub fn leave(&mut self, window_ms: u64) {
         if self.rules.presence_grace_ms != 0 {
             let presence_grace_ms = self.rules.presence_grace_ms.max(window_ms);
-            self.rules = Arc::new(Rules { presence_grace_ms, ..(*self.rules).clone() });
+            self.rules = Arc::new(RoomRules { presence_grace_ms, ..(*self.rules).clone() });
         }
     }
 
@@ -240,7 +239,7 @@ impl EmbeddedOwner {
                 let nobody = Requester { shard: self.number, ask: u32::MAX };
                 if let Some(place) = self.rooms.find(&name) {
                     // Nobody asked, so nobody is answered.
-                    let _ = self.act(now, place, RoomOp::Vanish { connection }, nobody, out);
+                    let _ = self.act(now, place, RoomOp::RemoveMember { connection }, nobody, out);
                 }
             }
             Due::TellStats(name) => {
@@ -248,7 +247,7 @@ impl EmbeddedOwner {
                 let Some(room) = self.rooms.at_mut(place) else { return };
                 if room.take_uncounted() && !room.members.is_empty() {
                     let event = room.stats();
-                    self.facts.push(Fact { audience: Audience::Members { except: None }, event });
+                    self.events.push(AddressedEvent { audience: Audience::Members { except: None }, event });
                     self.tell_room_facts(now, place, false, out);
                 }
             }
@@ -261,7 +260,7 @@ impl EmbeddedOwner {
                     return out.push((self.number, ShardMessage::OnlineUsers { room: name, users: users.into() }));
                 }
                 let event = room.online(None);
-                self.facts.push(Fact { audience: Audience::Members { except: None }, event });
+                self.events.push(AddressedEvent { audience: Audience::Members { except: None }, event });
                 self.tell_room_facts(now, place, false, out);
             }
             Due::EndTyping(name) => {
@@ -285,11 +284,10 @@ impl EmbeddedOwner {
     }
 }
 
-impl OwnerContract for EmbeddedOwner {
-    type Told = StorageEvent;
-    type Order = StorageCommand;
-
-    fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
+/// The operations and events of an owner; see [`crate::owner`].
+impl EmbeddedOwner {
+    /// Applies an operation and replies to `from`.
+    pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
         if let Op::Room(name, op) = &op {
             self.tell_departures(now, name, op, out);
         }
@@ -300,7 +298,7 @@ impl OwnerContract for EmbeddedOwner {
             Op::Session(_, op) => self.session_op(now, op, from),
             Op::Rooms => Ok(Some(self.list())),
             Op::Users(page) => Ok(Some(self.page_of_users(now, &page))),
-            Op::RoomOf { message, .. } => self.room_of(message, from),
+            Op::FindMessageRoom { message, .. } => self.room_of(message, from),
             // Shards keep those, not authorities.
             Op::Connection(..) | Op::Broadcast(_) | Op::Query(_) => Err(connection_not_found()),
         };
@@ -310,22 +308,26 @@ impl OwnerContract for EmbeddedOwner {
         }
     }
 
-    fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
+    /// Delivers an event to every connection of a user.
+    pub fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
         let Some(user) = self.users.get(user) else { return };
         for &to in user.connections.as_slice() {
             out.push((to.place().shard, ShardMessage::Deliver { to, event: event.clone() }));
         }
     }
 
-    fn announce(&mut self, room: &Name, news: Arc<PresenceUpdate>, out: &mut Vec<Outgoing>) {
+    /// Delivers a presence update to every member of a room.
+    pub fn announce(&mut self, room: &Name, news: Arc<PresenceUpdate>, out: &mut Vec<Outgoing>) {
         self.announce_in(room, &news, out);
     }
 
-    fn handed(&mut self, user: &Name, message: Uuid) {
+    /// Notes that a connection of the user has received a direct message.
+    pub fn handed(&mut self, user: &Name, message: Uuid) {
         self.strike(user, message);
     }
 
-    fn told(&mut self, now: Now, told: StorageEvent, out: &mut Vec<Outgoing>) {
+    /// Handles an event of the storage thread.
+    pub fn told(&mut self, now: Now, told: StorageEvent, out: &mut Vec<Outgoing>) {
         match told {
             StorageEvent::Receipt(receipt) => self.receipt_came(now, receipt, out),
             StorageEvent::Reply { to, answer } => self.store_answered(now, to.ask, answer, out),
@@ -338,15 +340,18 @@ impl OwnerContract for EmbeddedOwner {
         }
     }
 
-    fn orders(&mut self, now: Now) -> std::vec::Drain<'_, StorageCommand> {
+    /// Takes the commands for the storage thread, in order.
+    pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, StorageCommand> {
         self.gate.orders(now)
     }
 
-    fn has_orders(&self) -> bool {
+    /// Whether there are commands for the storage thread.
+    pub fn has_orders(&self) -> bool {
         self.gate.has_orders()
     }
 
-    fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+    /// Does the work that is due.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         while self.closed.front().is_some_and(|(until, _)| *until <= now.mono) {
             self.closed.pop_front();
         }
@@ -365,7 +370,8 @@ impl OwnerContract for EmbeddedOwner {
         }
     }
 
-    fn next_due(&self) -> Option<u64> {
+    /// When [`EmbeddedOwner::tick`] has work, in monotonic milliseconds.
+    pub fn next_due(&self) -> Option<u64> {
         let spent = self.spent.front().map(|(at, _)| *at);
         let due = self.due.first_key_value().map(|(at, _)| *at);
         let arrived = self.arrived.front().map(|(at, _)| *at);

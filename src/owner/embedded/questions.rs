@@ -9,15 +9,15 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::{Identity, Roles};
-use crate::domain::command::Receipt;
+use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Content, Event, Message};
-use crate::domain::history::{History, Marks, PAGE_MAX, Wanted};
-use crate::domain::op::{Context, Fact, PresenceView, Reply, RoomOp};
+use crate::domain::history::{History, HistoryRange, Marks, PAGE_MAX};
+use crate::domain::op::{AddressedEvent, OpContext, PresenceView, Reply, RoomOp};
 use crate::domain::recovery::Returning;
 use crate::domain::reject::{Code, Reject};
 use crate::domain::user::user_not_found;
 use crate::message::storage::{
-    MessagePage, MessageView, PAGE_MESSAGES, Span, StorageQuery, StorageReply, StoredUser, Unavailable,
+    MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, StorageQuery, StorageReply, StoredUser, Unavailable,
 };
 use crate::message::{Outgoing, Requester, ShardMessage};
 use crate::owner::embedded::EmbeddedOwner;
@@ -27,7 +27,7 @@ use crate::owner::embedded::rooms::Outcome;
 /// A question to the store, and what its answer is for.
 pub(super) enum Question {
     /// Older messages of a room, up to the last one that members knew of by then.
-    History { to: Requester, room: Name, last: u64, wanted: Wanted },
+    History { to: Requester, room: Name, last: u64, wanted: HistoryRange },
     /// Which number a message of a room has that somebody knows.
     Sync { to: Requester, room: Name, limit: usize },
     /// Who received and read a message.
@@ -35,7 +35,7 @@ pub(super) enum Question {
     /// Which room a message is of.
     RoomOf { to: Requester },
     /// Whose message it is that somebody received or read.
-    Receipt { to: Requester, room: Name, connection: ConnectionId, message: Uuid, kind: Receipt },
+    Receipt { to: Requester, room: Name, connection: ConnectionId, message: Uuid, kind: ReceiptKind },
     /// What a client has missed that comes back.
     Missed(Box<Missed>),
     /// Whether a user is known that is not here.
@@ -73,7 +73,7 @@ impl EmbeddedOwner {
         now: Now,
         place: u32,
         connection: ConnectionId,
-        wanted: Wanted,
+        wanted: HistoryRange,
         to: Requester,
     ) -> Outcome {
         let Some(room) = self.rooms.at(place) else { return Err(Reject::room_not_found()) };
@@ -82,7 +82,9 @@ impl EmbeddedOwner {
             return Ok(Some(reply));
         }
         let (room, last) = (room.id.clone(), room.committed());
-        let span = wanted.after.map_or(Span::Before(last + 1), |after| Span::Between(after.saturating_add(1), last));
+        let span = wanted
+            .after
+            .map_or(MessageSpan::Before(last + 1), |after| MessageSpan::Between(after.saturating_add(1), last));
         let query = StorageQuery::Page { room: room.clone(), span, limit: wanted.limit.min(PAGE_MAX) };
         self.question(Question::History { to, room, last, wanted }, query);
         Ok(None)
@@ -101,7 +103,7 @@ impl EmbeddedOwner {
         let Some(room) = self.rooms.at(place) else { return Err(Reject::room_not_found()) };
         room.user_of(connection)?;
         if let Some(seq) = room.seq_of(after) {
-            return self.history(now, place, connection, Wanted { after: Some(seq), limit }, to);
+            return self.history(now, place, connection, HistoryRange { after: Some(seq), limit }, to);
         }
         let context = context!(self, now);
         if !room.is_kept(&context) {
@@ -122,9 +124,9 @@ impl EmbeddedOwner {
     ) -> Outcome {
         let after = found_message(answer, &room)?.message.seq;
         let last = self.rooms.get(&room).ok_or_else(Reject::room_not_found)?.committed();
-        let span = Span::Between(after.unwrap_or_default() + 1, last);
+        let span = MessageSpan::Between(after.unwrap_or_default() + 1, last);
         let query = StorageQuery::Page { room: room.clone(), span, limit: limit.min(PAGE_MAX) };
-        self.question(Question::History { to, room, last, wanted: Wanted { after, limit } }, query);
+        self.question(Question::History { to, room, last, wanted: HistoryRange { after, limit } }, query);
         Ok(None)
     }
 
@@ -164,14 +166,14 @@ impl EmbeddedOwner {
         place: u32,
         connection: ConnectionId,
         message: Uuid,
-        kind: Receipt,
+        kind: ReceiptKind,
         to: Requester,
         out: &mut Vec<Outgoing>,
     ) -> Outcome {
         let Some(room) = self.rooms.at(place) else { return Err(Reject::room_not_found()) };
         let context = context!(self, now);
         let is_kept = room.is_kept(&context);
-        match self.act(now, place, RoomOp::Receipt { connection, message, kind }, to, out) {
+        match self.act(now, place, RoomOp::MarkMessage { connection, message, kind }, to, out) {
             Err(reject) if reject.code == Code::MessageNotFound && is_kept => {
                 let Some(room) = self.rooms.at(place).map(|room| room.id.clone()) else { return Err(reject) };
                 let question = Question::Receipt { to, room, connection, message, kind };
@@ -198,11 +200,14 @@ impl EmbeddedOwner {
         let is_hopeless =
             *room.epoch() != back.epoch || back.seq > until || until - back.seq > limits::MISSED_MESSAGES as u64;
         if is_hopeless || back.seq == until || !room.is_kept(&context) {
-            return self.act(now, place, RoomOp::Return(back), to, out);
+            return self.act(now, place, RoomOp::Rejoin(back), to, out);
         }
         let room = room.id.clone();
-        let query =
-            StorageQuery::Page { room: room.clone(), span: Span::Between(back.seq + 1, until), limit: PAGE_MESSAGES };
+        let query = StorageQuery::Page {
+            room: room.clone(),
+            span: MessageSpan::Between(back.seq + 1, until),
+            limit: PAGE_MESSAGES,
+        };
         *self.missing.entry(room.clone()).or_insert(0) += 1;
         let missed = Missed { to, room, back, messages: Vec::new(), until, since: Vec::new(), is_over: false };
         self.question(Question::Missed(Box::new(missed)), query);
@@ -226,11 +231,11 @@ impl EmbeddedOwner {
     }
 
     /// Adds a message that is told now to what those miss who are on their way back.
-    pub(super) fn note_missed(&mut self, room: &Name, facts: &[Fact]) {
+    pub(super) fn note_missed(&mut self, room: &Name, events: &[AddressedEvent]) {
         if !self.missing.contains_key(room) {
             return;
         }
-        let messages = facts.iter().filter_map(|fact| match &fact.event {
+        let messages = events.iter().filter_map(|fact| match &fact.event {
             Event::Message(message) => Some(message),
             _ => None,
         });
@@ -307,7 +312,7 @@ impl EmbeddedOwner {
         &self,
         room: &Name,
         last: u64,
-        wanted: Wanted,
+        wanted: HistoryRange,
         answer: Result<StorageReply, Unavailable>,
     ) -> Result<Reply, Reject> {
         let Some(known) = self.rooms.get(room) else { return Err(Reject::room_not_found()) };
@@ -331,7 +336,7 @@ impl EmbeddedOwner {
         now: Now,
         room: &Name,
         connection: ConnectionId,
-        (sender, message, kind): (Identity, Uuid, Receipt),
+        (sender, message, kind): (Identity, Uuid, ReceiptKind),
         to: Requester,
         out: &mut Vec<Outgoing>,
     ) -> Outcome {
@@ -362,7 +367,7 @@ impl EmbeddedOwner {
             let last = missed.messages.last().and_then(|last| last.seq).unwrap_or_default();
             let bytes: usize = missed.messages.iter().map(|message| message.content.bytes()).sum();
             if last < missed.until && bytes <= limits::MISSED_BYTES {
-                let span = Span::Between(last + 1, missed.until);
+                let span = MessageSpan::Between(last + 1, missed.until);
                 let query = StorageQuery::Page { room: missed.room.clone(), span, limit: PAGE_MESSAGES };
                 return self.question(Question::Missed(missed), query);
             }
@@ -376,7 +381,7 @@ impl EmbeddedOwner {
         let Missed { to, room, back, mut messages, until, since, is_over } = *missed;
         messages.extend(since.into_iter().map(Arc::unwrap_or_clone).filter(|message| message.seq > Some(until)));
         let from = back.seq;
-        let op = RoomOp::Return(back);
+        let op = RoomOp::Rejoin(back);
         self.tell_departures(now, &room, &op, out);
         // The answer goes before the facts it caused.
         let answer_at = out.len();

@@ -6,7 +6,9 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
-use crate::domain::op::{Audience, Context, Fact, LogTerms, Op, Profile, Reply, RoomOp, RoomsView, SendMessage};
+use crate::domain::op::{
+    AddressedEvent, Audience, LogTerms, Op, OpContext, Profile, Reply, RoomOp, RoomsView, SendMessage,
+};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -42,7 +44,9 @@ impl EmbeddedOwner {
             self.gate.hold([], Held::Again { to, room: name, op });
             return Ok(None);
         }
-        if room.is_closing && !matches!(op, RoomOp::Leave { .. } | RoomOp::Vanish { .. } | RoomOp::Lose { .. }) {
+        if room.is_closing
+            && !matches!(op, RoomOp::Leave { .. } | RoomOp::RemoveMember { .. } | RoomOp::StartGrace { .. })
+        {
             return Err(Reject::room_closed());
         }
         if self.rules.has_store
@@ -54,22 +58,22 @@ impl EmbeddedOwner {
             self.gate.hold([record], Held::Act { to, op: Op::Room(name, op) });
             return Ok(None);
         }
-        if let RoomOp::Lose { connection } | RoomOp::Vanish { connection } = op {
+        if let RoomOp::StartGrace { connection } | RoomOp::RemoveMember { connection } = op {
             self.stop_returning(&name, connection);
         }
         match op {
             RoomOp::Send(message) if message.to.is_none() => self.send(now, place, *message, to, out),
-            RoomOp::History { connection, wanted } => self.history(now, place, connection, wanted, to),
-            RoomOp::Sync { connection, after, limit } => self.sync(now, place, connection, (after, limit), to),
-            RoomOp::Marks { connection, message } => self.marks(now, place, connection, message, to),
-            RoomOp::Receipt { connection, message, kind } => {
+            RoomOp::ReadHistory { connection, wanted } => self.history(now, place, connection, wanted, to),
+            RoomOp::ReadSince { connection, after, limit } => self.sync(now, place, connection, (after, limit), to),
+            RoomOp::ReadReceipts { connection, message } => self.marks(now, place, connection, message, to),
+            RoomOp::MarkMessage { connection, message, kind } => {
                 self.receipt(now, place, connection, message, kind, to, out)
             }
-            RoomOp::Roster { by, page } => self.roster(place, &by, &page),
-            RoomOp::Return(back) => self.come_back(now, place, back, to, out),
-            RoomOp::Lose { connection } => {
+            RoomOp::ListUsers { by, page } => self.roster(place, &by, &page),
+            RoomOp::Rejoin(back) => self.come_back(now, place, back, to, out),
+            RoomOp::StartGrace { connection } => {
                 // Who is lost types no longer, whether or not it returns.
-                let stop = RoomOp::Typing { connection, is_typing: false };
+                let stop = RoomOp::SetTyping { connection, is_typing: false };
                 let _ = self.act(now, place, stop, to, out);
                 self.due_in(now, self.rules.presence_grace_ms, Due::Vanish(name, connection));
                 Ok(Some(Reply::Done))
@@ -121,8 +125,8 @@ impl EmbeddedOwner {
     fn make(&mut self, now: Now, name: &Name, op: &RoomOp) -> Result<u32, Reject> {
         let by = match op {
             RoomOp::Join(join) if join.create => &join.by,
-            RoomOp::Return(_) => return self.wake(now, name).ok_or_else(Reject::room_not_found),
-            RoomOp::Describe { .. } | RoomOp::Close { .. } | RoomOp::Vanish { .. } => {
+            RoomOp::Rejoin(_) => return self.wake(now, name).ok_or_else(Reject::room_not_found),
+            RoomOp::Describe { .. } | RoomOp::Close { .. } | RoomOp::RemoveMember { .. } => {
                 return Err(Reject::room_not_found());
             }
             _ if self.closed.iter().any(|(_, closed)| closed == name) => return Err(Reject::room_closed()),
@@ -149,11 +153,11 @@ impl EmbeddedOwner {
         if is_late && outcome.is_ok() {
             // Who stays hears it after what was said before. Who goes hears it at once, and nothing that comes after: it is
             // no member any more, so it would get some of what is said and some not.
-            let is_others = |fact: &mut Fact| !matches!(fact.audience, Audience::Connection(_));
-            let facts: SmallVec<[Fact; 1]> = self.facts.extract_if(.., is_others).collect();
+            let is_others = |fact: &mut AddressedEvent| !matches!(fact.audience, Audience::Connection(_));
+            let events: SmallVec<[AddressedEvent; 1]> = self.events.extract_if(.., is_others).collect();
             self.tell_room_facts(now, place, false, out);
-            if !facts.is_empty() {
-                self.gate.hold([], Held::Late { room: name, facts });
+            if !events.is_empty() {
+                self.gate.hold([], Held::Late { room: name, events });
             }
             return outcome.map(Some);
         }
@@ -169,8 +173,8 @@ impl EmbeddedOwner {
     /// that nobody is told of comings and goings in another order than they had.
     pub(super) fn tell_departures(&mut self, now: Now, name: &Name, op: &RoomOp, out: &mut Vec<Outgoing>) {
         let Some(place) = self.rooms.find(name).filter(|_| op.is_arrival()) else { return };
-        for facts in self.gate.take_late(name) {
-            self.facts.extend(facts);
+        for events in self.gate.take_late(name) {
+            self.events.extend(events);
             self.tell_room_facts(now, place, false, out);
         }
     }
@@ -189,10 +193,10 @@ impl EmbeddedOwner {
             self.tell_room_facts(now, place, is_closed, out);
             return outcome.map(Some);
         }
-        let (records, facts) = (self.records.drain(..), self.facts.drain(..).collect());
+        let (records, events) = (self.records.drain(..), self.events.drain(..).collect());
         let (Some(room), Ok(reply)) = (self.rooms.at(place), outcome) else { return Err(Reject::room_not_found()) };
         let room = room.id.clone();
-        self.gate.hold(records, Held::Room { room, to, reply, facts, seq: 0, repeat: None });
+        self.gate.hold(records, Held::Room { room, to, reply, events, seq: 0, repeat: None });
         Ok(None)
     }
 
@@ -223,8 +227,8 @@ impl EmbeddedOwner {
             self.tell_room_facts(now, place, false, out);
             return outcome.map(Some);
         }
-        let (records, facts, reply) = (self.records.drain(..), self.facts.drain(..).collect(), outcome?);
-        self.gate.hold(records, Held::Room { room: name, to, reply, facts, seq, repeat });
+        let (records, events, reply) = (self.records.drain(..), self.events.drain(..).collect(), outcome?);
+        self.gate.hold(records, Held::Room { room: name, to, reply, events, seq, repeat });
         Ok(None)
     }
 

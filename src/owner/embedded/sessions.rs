@@ -64,7 +64,7 @@ impl EmbeddedOwner {
             return Ok(Some(Reply::Session(None)));
         }
         match op {
-            SessionOp::Keep(session) => {
+            SessionOp::Save(session) => {
                 match self.taken.known.get_mut(&session.token) {
                     Some(Standing::Over) => {}
                     Some(Standing::Of(connection)) if *connection != session.connection => {}
@@ -79,7 +79,7 @@ impl EmbeddedOwner {
                 self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: Some(to) });
                 Ok(None)
             }
-            SessionOp::Claim { token, by, from, to: successor } => {
+            SessionOp::Transfer { token, by, from, to: successor } => {
                 self.check_store(now)?;
                 let claim = Claim { token, by, from, to: successor };
                 match self.taken.known.get(&token) {
@@ -97,7 +97,7 @@ impl EmbeddedOwner {
                 self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: None });
                 Ok(Some(Reply::Done))
             }
-            SessionOp::Drop { token } => {
+            SessionOp::Delete { token } => {
                 self.taken.note(now, token, Standing::Over);
                 self.gate.hold_alone(now, Record::SessionTaken { token }, Held::Session { to: None });
                 Ok(Some(Reply::Done))
@@ -149,7 +149,7 @@ impl EmbeddedOwner {
     /// A claim that waited for another one.
     pub(super) fn claim_again(&mut self, now: Now, to: Requester, claim: Claim, out: &mut Vec<Outgoing>) {
         let Claim { token, by, from, to: successor } = claim;
-        let op = SessionOp::Claim { token, by, from, to: successor };
+        let op = SessionOp::Transfer { token, by, from, to: successor };
         if let Some(reply) = self.session_op(now, op, to).transpose() {
             self.answer(to, reply, out);
         }

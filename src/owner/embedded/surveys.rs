@@ -8,7 +8,7 @@ use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::monitoring::{MessageStats, PresenceStats};
-use crate::domain::op::{Audience, Fact, PresenceView, Reply, RoomsView, UsersPage, UsersView};
+use crate::domain::op::{AddressedEvent, Audience, PresenceView, Reply, RoomsView, UsersPage, UsersView};
 use crate::domain::reject::Reject;
 use crate::domain::user::User;
 use crate::message::Outgoing;
@@ -50,7 +50,7 @@ impl EmbeddedOwner {
         let Some(place) = self.rooms.find(room) else { return };
         let Some(room) = self.rooms.at_mut(place) else { return };
         let event = room.online(Some(users));
-        self.facts.push(Fact { audience: Audience::Members { except: None }, event });
+        self.events.push(AddressedEvent { audience: Audience::Members { except: None }, event });
         self.tell_room_facts(now, place, false, out);
         self.note_due(now, place);
     }

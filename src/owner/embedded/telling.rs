@@ -7,11 +7,11 @@ use smallvec::SmallVec;
 use crate::base::Name;
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::dialect::packed::Packed;
-use crate::domain::op::{Audience, Fact, Op, Reply, RoomOp, Sent, UserOp};
+use crate::dialect::encoded_event::EncodedEvent;
+use crate::domain::op::{AddressedEvent, Audience, Op, Reply, RoomOp, Sent, UserOp};
 use crate::domain::record::Session;
 use crate::domain::reject::Reject;
-use crate::message::storage::{Kept, Receipt};
+use crate::message::storage::{CommitOutcome, CommitReceipt};
 use crate::message::{Outgoing, Requester, ShardMessage};
 use crate::owner::embedded::commit_barrier::{Held, ReleasedEffects};
 use crate::owner::embedded::{Due, EmbeddedOwner};
@@ -26,13 +26,13 @@ impl EmbeddedOwner {
     /// one of them.
     pub(super) fn tell_room_facts(&mut self, now: Now, place: u32, is_closed: bool, out: &mut Vec<Outgoing>) {
         let Some(room) = self.rooms.at(place) else { return };
-        for Fact { audience, event } in self.facts.drain(..) {
+        for AddressedEvent { audience, event } in self.events.drain(..) {
             match audience {
                 Audience::Members { except } => {
                     if !room.members.hear(except) {
                         continue;
                     }
-                    let mut packed = Packed::new(&event, now, &mut self.draft);
+                    let mut packed = EncodedEvent::new(&event, now, &mut self.draft);
                     if room.members.has_peers() {
                         packed = packed.and_for_peers(&event, now);
                     }
@@ -55,11 +55,11 @@ impl EmbeddedOwner {
     }
 
     /// A receipt of the store has come.
-    pub(super) fn receipt_came(&mut self, now: Now, receipt: Receipt, out: &mut Vec<Outgoing>) {
+    pub(super) fn receipt_came(&mut self, now: Now, receipt: CommitReceipt, out: &mut Vec<Outgoing>) {
         match self.gate.receipt(receipt) {
             None => {}
-            Some(ReleasedEffects::Kept(held, kept)) => {
-                let Kept { taken } = kept;
+            Some(ReleasedEffects::Committed(held, kept)) => {
+                let CommitOutcome { taken } = kept;
                 let mut taken = taken.into_iter();
                 for held in held {
                     self.release(now, held, &mut taken, out);
@@ -82,21 +82,21 @@ impl EmbeddedOwner {
         out: &mut Vec<Outgoing>,
     ) {
         match held {
-            Held::Room { room: name, to, reply, facts, seq, .. } => {
+            Held::Room { room: name, to, reply, events, seq, .. } => {
                 self.answer(to, Ok(reply), out);
                 let Some(place) = self.rooms.find(&name) else { return };
                 if seq != 0
                     && let Some(room) = self.rooms.at_mut(place)
                 {
                     room.commit(seq);
-                    self.note_missed(&name, &facts);
+                    self.note_missed(&name, &events);
                 }
-                self.facts.extend(facts);
+                self.events.extend(events);
                 self.tell_room_facts(now, place, false, out);
                 // Its last member may have left while this was on its way.
                 self.note_due(now, place);
             }
-            Held::Late { room, facts } => self.tell_late(now, &room, facts, out),
+            Held::Late { room, events } => self.tell_late(now, &room, events, out),
             Held::Create { to, room } => {
                 let reply = self.created(now, *room);
                 self.answer(to, Ok(reply), out);
@@ -137,10 +137,10 @@ impl EmbeddedOwner {
     }
 
     /// Tells of a leaving that waited for messages that were on their way to the store.
-    fn tell_late(&mut self, now: Now, room: &Name, facts: SmallVec<[Fact; 1]>, out: &mut Vec<Outgoing>) {
+    fn tell_late(&mut self, now: Now, room: &Name, events: SmallVec<[AddressedEvent; 1]>, out: &mut Vec<Outgoing>) {
         self.gate.note_told(room);
         if let Some(place) = self.rooms.find(room) {
-            self.facts.extend(facts);
+            self.events.extend(events);
             self.tell_room_facts(now, place, false, out);
         }
     }
@@ -209,8 +209,8 @@ impl EmbeddedOwner {
                 self.directs.forget(&user, direct.id);
                 Some(to)
             }
-            Held::Late { room, facts } => {
-                self.tell_late(now, &room, facts, out);
+            Held::Late { room, events } => {
+                self.tell_late(now, &room, events, out);
                 None
             }
             Held::Struck { user, id } => {

@@ -2,9 +2,9 @@
 //! is too old.
 
 use crate::base::Name;
-use crate::base::table::Named;
+use crate::base::table::HasName;
 use crate::base::time::Now;
-use crate::domain::op::Context;
+use crate::domain::op::OpContext;
 use crate::domain::room::{Kept, Room};
 use crate::owner::embedded::{Due, EmbeddedOwner};
 
@@ -13,7 +13,7 @@ pub(super) struct UnloadedRooms {
     pub(super) kept: Kept,
 }
 
-impl Named for UnloadedRooms {
+impl HasName for UnloadedRooms {
     fn name(&self) -> &str {
         &self.kept.room
     }

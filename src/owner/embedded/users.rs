@@ -7,10 +7,10 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::dialect::packed::Packed;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::command::Status;
 use crate::domain::event::Event;
-use crate::domain::op::{Audience, Context, Fact, Pushed, Reply, Scope, UserOp, UsersPage, UsersView};
+use crate::domain::op::{AddressedEvent, Audience, OpContext, PushResult, Reply, Scope, UserOp, UsersPage, UsersView};
 use crate::domain::quota::{RestQuota, WINDOW_MS};
 use crate::domain::reject::Reject;
 use crate::domain::user::{User, user_not_found};
@@ -25,9 +25,9 @@ impl EmbeddedOwner {
     /// What there is to say of somebody who is not connected, nor was a moment ago.
     fn absent(&mut self, user: Name, op: &UserOp, to: Requester) -> Outcome {
         match op {
-            UserOp::Connections => Ok(Some(Reply::Connections(Vec::new()))),
-            UserOp::Push { .. } => Ok(Some(Reply::Pushed(Pushed { reached: 0, offline: vec![user] }))),
-            UserOp::Look { .. } if self.rules.has_store => {
+            UserOp::ListConnections => Ok(Some(Reply::Connections(Vec::new()))),
+            UserOp::Push { .. } => Ok(Some(Reply::Pushed(PushResult { reached: 0, offline: vec![user] }))),
+            UserOp::Describe { .. } if self.rules.has_store => {
                 self.look_up(user, to);
                 Ok(None)
             }
@@ -45,12 +45,12 @@ impl EmbeddedOwner {
     ) -> Outcome {
         let (mut socket, mut arrival, mut departure) = (None, None, None);
         match &mut op {
-            UserOp::SpendRest => return self.spend_rest(now, name).map(Some),
-            UserOp::Register { socket, device } => {
+            UserOp::SpendRestQuota => return self.spend_rest(now, name).map(Some),
+            UserOp::RegisterSocket { socket, device } => {
                 let known = self.registrations.register(&name, socket.clone(), device.take(), now)?;
                 return Ok(Some(known.map_or(Reply::Registered(None), |live| Reply::Connections(vec![live]))));
             }
-            UserOp::Withdraw { socket } => {
+            UserOp::UnregisterSocket { socket } => {
                 return self.registrations.withdraw(&name, socket).map(|()| Some(Reply::Done));
             }
             UserOp::Attach { by, connection, socket: given } => {
@@ -187,8 +187,8 @@ impl EmbeddedOwner {
     }
 
     pub(super) fn tell_user_facts(&mut self, now: Now, name: &Name, out: &mut Vec<Outgoing>) {
-        let mut facts = std::mem::take(&mut self.facts);
-        for Fact { audience, event } in facts.drain(..) {
+        let mut events = std::mem::take(&mut self.events);
+        for AddressedEvent { audience, event } in events.drain(..) {
             match audience {
                 Audience::Connection(to) => out.push((to.place().shard, ShardMessage::Deliver { to, event })),
                 Audience::Observers { except, rooms } => {
@@ -225,7 +225,7 @@ impl EmbeddedOwner {
                 Audience::Acquaintances { .. } | Audience::Members { .. } | Audience::User(_) => {}
             }
         }
-        self.facts = facts;
+        self.events = events;
     }
 
     /// Whether everybody hears how a user is, and not only those who share a room with them.
@@ -250,7 +250,7 @@ impl EmbeddedOwner {
             return None;
         }
         self.news += 1;
-        let packed = Packed::new(event, now, &mut self.draft).and_for_peers(event, now);
+        let packed = EncodedEvent::new(event, now, &mut self.draft).and_for_peers(event, now);
         Some(Arc::new(PresenceUpdate { user: user.clone(), number: self.news, except, packed }))
     }
 

@@ -40,7 +40,7 @@ use crate::base::Name;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::event::Event;
-use crate::domain::op::{Op, Reply, Rules};
+use crate::domain::op::{Op, Reply, RoomRules};
 use crate::domain::quota::{QuotaRequest, Rates};
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
@@ -98,7 +98,7 @@ macro_rules! turn {
 
 impl RedisOwner {
     /// A node without rooms or users.
-    pub fn new(settings: RedisSettings, rules: Arc<Rules>, mut rng: Rng) -> Self {
+    pub fn new(settings: RedisSettings, rules: Arc<RoomRules>, mut rng: Rng) -> Self {
         let seed = rng.next_u64();
         Self {
             rooms: Rooms::new(seed),
@@ -144,7 +144,7 @@ impl RedisOwner {
     pub fn handle(&mut self, now: Now, message: ShardMessage, out: &mut Vec<Outgoing>) {
         match message {
             // A query has asked a shard of this node to end a connection: the asking node takes the session.
-            ShardMessage::Request { from, op: Op::Session(_, SessionOp::Take { .. } | SessionOp::Claim { .. }) }
+            ShardMessage::Request { from, op: Op::Session(_, SessionOp::Take { .. } | SessionOp::Transfer { .. }) }
                 if from.shard == BRIDGE =>
             {
                 self.replied(now, from.ask, Ok(Reply::Done), out);
@@ -204,7 +204,7 @@ impl RedisOwner {
             | Op::Connection(..)
             | Op::Broadcast(_)
             | Op::Query(_)
-            | Op::RoomOf { .. }) => {
+            | Op::FindMessageRoom { .. }) => {
                 self.queries.request(&mut turn, &self.rooms, from, op);
                 self.request_lookups(now, out);
             }

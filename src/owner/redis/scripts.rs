@@ -72,37 +72,37 @@ scripts! { ALL:
     JOIN = room "join";
     /// [`crate::domain::op::RoomOp::Leave`].
     LEAVE = room "leave";
-    /// [`crate::domain::op::RoomOp::Return`].
+    /// [`crate::domain::op::RoomOp::Rejoin`].
     RETURN = room "return";
-    /// [`crate::domain::op::RoomOp::Lose`].
+    /// [`crate::domain::op::RoomOp::StartGrace`].
     LOSE = room "lose";
-    /// [`crate::domain::op::RoomOp::Vanish`].
+    /// [`crate::domain::op::RoomOp::RemoveMember`].
     VANISH = room "vanish";
-    /// [`crate::domain::op::RoomOp::Signal`].
+    /// [`crate::domain::op::RoomOp::RelaySignal`].
     SIGNAL = room "signal";
-    /// [`crate::domain::op::RoomOp::Media`].
+    /// [`crate::domain::op::RoomOp::SetMedia`].
     MEDIA = room "media";
     /// [`crate::domain::op::RoomOp::Send`].
     SEND = send "send";
-    /// [`crate::domain::op::RoomOp::Typing`].
+    /// [`crate::domain::op::RoomOp::SetTyping`].
     TYPING = room "typing";
-    /// [`crate::domain::op::RoomOp::Typists`].
+    /// [`crate::domain::op::RoomOp::ListTypists`].
     TYPISTS = room "typists";
-    /// [`crate::domain::op::RoomOp::Receipt`].
+    /// [`crate::domain::op::RoomOp::MarkMessage`].
     RECEIPT = room "receipt";
-    /// [`crate::domain::op::RoomOp::History`].
+    /// [`crate::domain::op::RoomOp::ReadHistory`].
     HISTORY = room "history";
-    /// [`crate::domain::op::RoomOp::Sync`].
+    /// [`crate::domain::op::RoomOp::ReadSince`].
     SYNC = room "sync";
-    /// [`crate::domain::op::RoomOp::Marks`].
+    /// [`crate::domain::op::RoomOp::ReadReceipts`].
     MARKS = room "marks";
-    /// [`crate::domain::op::RoomOp::Admit`].
+    /// [`crate::domain::op::RoomOp::AddParticipant`].
     ADMIT = room "admit";
-    /// [`crate::domain::op::RoomOp::Withdraw`].
+    /// [`crate::domain::op::RoomOp::RemoveParticipant`].
     WITHDRAW = room "withdraw";
     /// [`crate::domain::op::RoomOp::Describe`].
     DESCRIBE = room "describe";
-    /// [`crate::domain::op::RoomOp::Roster`].
+    /// [`crate::domain::op::RoomOp::ListUsers`].
     ROSTER = room "roster";
     /// [`crate::domain::op::RoomOp::Close`].
     CLOSE = room "close";
@@ -118,7 +118,7 @@ scripts! { ALL:
     ATTACH = user "attach";
     /// [`crate::domain::op::UserOp::Detach`].
     DETACH = user "detach";
-    /// [`crate::domain::op::UserOp::Introduce`].
+    /// [`crate::domain::op::UserOp::AnnounceIn`].
     INTRODUCE = user "introduce";
     /// [`crate::domain::op::UserOp::SetStatus`].
     SET_STATUS = user "set_status";
@@ -126,15 +126,15 @@ scripts! { ALL:
     SEND_DIRECT = user "send_direct";
     /// [`crate::domain::op::UserOp::Push`].
     PUSH = user "push";
-    /// [`crate::domain::op::UserOp::Connections`].
+    /// [`crate::domain::op::UserOp::ListConnections`].
     CONNECTIONS = user "connections";
-    /// [`crate::domain::op::UserOp::Look`].
+    /// [`crate::domain::op::UserOp::Describe`].
     LOOK = user "look";
-    /// [`crate::domain::op::UserOp::Register`].
+    /// [`crate::domain::op::UserOp::RegisterSocket`].
     REGISTER = user "register";
-    /// [`crate::domain::op::UserOp::Withdraw`].
+    /// [`crate::domain::op::UserOp::UnregisterSocket`].
     WITHDRAW_REGISTRATION = user "withdraw_registration";
-    /// [`crate::domain::op::UserOp::SpendRest`].
+    /// [`crate::domain::op::UserOp::SpendRestQuota`].
     SPEND_REST = user "spend_rest";
     /// Draws credits of a user's quota, or gives them back.
     LEASE = user "lease";
@@ -150,15 +150,15 @@ scripts! { ALL:
     RESTORE_USER = user "restore_user";
     /// Removes the connections of a user on a dead node.
     PURGE_USER = user "purge_user";
-    /// [`crate::domain::recovery::SessionOp::Keep`].
+    /// [`crate::domain::recovery::SessionOp::Save`].
     KEEP = session "keep";
     /// [`crate::domain::recovery::SessionOp::Take`].
     TAKE = session "take";
-    /// [`crate::domain::recovery::SessionOp::Claim`].
+    /// [`crate::domain::recovery::SessionOp::Transfer`].
     CLAIM = session "claim";
     /// [`crate::domain::recovery::SessionOp::Clear`].
     CLEAR = session "clear";
-    /// [`crate::domain::recovery::SessionOp::Drop`].
+    /// [`crate::domain::recovery::SessionOp::Delete`].
     DROP = session "drop";
 }
 

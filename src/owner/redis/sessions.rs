@@ -115,7 +115,7 @@ pub(super) fn request(turn: &mut Turn<'_>, of: ConnectionId, op: SessionOp, to: 
         return turn.reply(Some(to), Ok(Reply::Session(None)));
     }
     let (script, purpose, arguments) = match op {
-        SessionOp::Keep(session) => {
+        SessionOp::Save(session) => {
             let (token, ends) = (session.token, session.expires_at.unwrap_or_default());
             let kept_ms = session.expires_at.map_or(LIVE_SESSION_MS, |at| at.saturating_sub(turn.now.wall).max(1));
             let connection = wire::connection(session.connection);
@@ -123,13 +123,13 @@ pub(super) fn request(turn: &mut Turn<'_>, of: ConnectionId, op: SessionOp, to: 
             let arguments = vec![hex(token), wire::number(ends), session, wire::number(kept_ms), connection];
             (&scripts::KEEP, SessionCall::Done, arguments)
         }
-        SessionOp::Claim { token, by, from, to } => {
+        SessionOp::Transfer { token, by, from, to } => {
             let arguments = vec![hex(token), wire::text(&*by), wire::connection(from), wire::connection(to)];
             (&scripts::CLAIM, SessionCall::Take(token), arguments)
         }
         SessionOp::Clear { token } => (&scripts::CLEAR, SessionCall::Done, vec![hex(token)]),
         SessionOp::Take { token } => (&scripts::TAKE, SessionCall::Take(token), vec![hex(token)]),
-        SessionOp::Drop { token } => (&scripts::DROP, SessionCall::Done, vec![hex(token)]),
+        SessionOp::Delete { token } => (&scripts::DROP, SessionCall::Done, vec![hex(token)]),
     };
     let key = turn.node.keys.session(of);
     turn.call(script, key, Some(to), CallPurpose::Session(purpose), arguments);

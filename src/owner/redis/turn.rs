@@ -8,9 +8,9 @@ use smallvec::smallvec;
 use crate::base::Name;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
-use crate::dialect::packed::Packed;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::event::Event;
-use crate::domain::op::{Reply, Rules, Scope};
+use crate::domain::op::{Reply, RoomRules, Scope};
 use crate::domain::reject::Reject;
 use crate::message::redis::{Bytes, RedisCommand, RedisState, Script, ScriptCall};
 use crate::message::{Outgoing, Requester, ShardMessage, ShardNumber};
@@ -31,7 +31,7 @@ const PRESENCE_TO_ALL_MAX: usize = 5_000;
 /// The state of this node that all components use.
 pub(super) struct NodeState {
     pub(super) settings: RedisSettings,
-    pub(super) rules: Arc<Rules>,
+    pub(super) rules: Arc<RoomRules>,
     pub(super) keys: KeySchema,
     pub(super) rng: Rng,
     pub(super) calls: Calls,
@@ -51,7 +51,7 @@ pub(super) struct NodeState {
 
 impl NodeState {
     /// The state at the start, before Redis has answered.
-    pub(super) fn new(settings: RedisSettings, rules: Arc<Rules>, rng: Rng, seed: u64) -> Self {
+    pub(super) fn new(settings: RedisSettings, rules: Arc<RoomRules>, rng: Rng, seed: u64) -> Self {
         assert!(settings.shards > 0, "invariant: a node has shards");
         Self {
             keys: KeySchema::new(&settings.prefix),
@@ -210,8 +210,8 @@ impl Turn<'_> {
     }
 
     /// Encodes an event once for all its receivers; `has_peers` if Socket.IO peers are among them.
-    pub(super) fn encode(&mut self, at: Now, event: &Event, has_peers: bool) -> Packed {
-        let packed = Packed::new(event, at, &mut self.node.encode_buffer);
+    pub(super) fn encode(&mut self, at: Now, event: &Event, has_peers: bool) -> EncodedEvent {
+        let packed = EncodedEvent::new(event, at, &mut self.node.encode_buffer);
         debug_assert!(self.node.encode_buffer.is_empty(), "invariant: the encode buffer is empty between uses");
         if has_peers { packed.and_for_peers(event, at) } else { packed }
     }

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::{Identity, Roles};
-use crate::domain::command::{MediaState, Receipt, Status};
-use crate::domain::event::{Content, Departure, Direct, Event, Joined, Message, Peer, PeerName};
+use crate::domain::command::{MediaState, ReceiptKind, Status};
+use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView};
 use crate::domain::op::{PresenceView, Profile, RoomView};
 use crate::message::redis::Bytes;
 
@@ -152,8 +152,8 @@ impl WireMember {
     }
 
     /// The member as the others see it.
-    fn into_peer(self) -> Peer {
-        Peer {
+    fn into_peer(self) -> PeerView {
+        PeerView {
             name: self.name(),
             display_name: self.display_name,
             identity: self.identity.into(),
@@ -162,7 +162,7 @@ impl WireMember {
     }
 
     /// The first members in their order, as the others see them.
-    fn into_peers(mut members: Vec<Self>, most: usize) -> Vec<Peer> {
+    fn into_peers(mut members: Vec<Self>, most: usize) -> Vec<PeerView> {
         members.sort_unstable_by_key(|member| member.order);
         members.into_iter().take(most).map(Self::into_peer).collect()
     }
@@ -311,7 +311,7 @@ pub(super) enum WireDeparture {
     Removed,
 }
 
-impl From<WireDeparture> for Departure {
+impl From<WireDeparture> for LeaveCause {
     fn from(cause: WireDeparture) -> Self {
         match cause {
             WireDeparture::Left => Self::Left,
@@ -337,8 +337,8 @@ impl WireReceipt {
         self.message.0
     }
 
-    pub(super) fn kind(&self) -> Receipt {
-        if &*self.kind == "read" { Receipt::Read } else { Receipt::Delivered }
+    pub(super) fn kind(&self) -> ReceiptKind {
+        if &*self.kind == "read" { ReceiptKind::Read } else { ReceiptKind::Delivered }
     }
 
     pub(super) fn into_user(self) -> Identity {

@@ -12,7 +12,7 @@ use crate::message::redis::{RedisCommand, RedisEvent};
 use crate::message::{BRIDGE, Outgoing, ShardMessage};
 use crate::owner::redis::RedisOwner;
 use crate::runtime::bridge::client::RedisClient;
-use crate::runtime::channel::{ChannelSender, Inbox, Parcel};
+use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender};
 use crate::runtime::clock::Clock;
 
 /// Messages, and events, in one turn.
@@ -28,7 +28,7 @@ const LAST_MS: u64 = 1_500;
 pub(super) struct BridgeLoop {
     owner: RedisOwner,
     client: RedisClient,
-    inbox: Inbox,
+    inbox: ChannelReceiver,
     /// Channels to the shards, and the bridge's own as the last one.
     mailboxes: Arc<[ChannelSender]>,
     clock: Clock,
@@ -45,7 +45,7 @@ impl BridgeLoop {
     pub(super) fn new(
         owner: RedisOwner,
         client: RedisClient,
-        inbox: Inbox,
+        inbox: ChannelReceiver,
         mailboxes: Arc<[ChannelSender]>,
         clock: Clock,
         is_over: Arc<AtomicBool>,
@@ -84,10 +84,10 @@ impl BridgeLoop {
         let reads_messages = self.client.pending_calls() < CALLS_MAX;
         tokio::select! {
             () = self.client.receive(&mut self.events, PER_TURN) => {}
-            () = self.inbox.arrival(), if reads_messages => {}
+            () = self.inbox.wait(), if reads_messages => {}
             () = tokio::time::sleep(pause) => {}
         }
-        self.inbox.wake_up();
+        self.inbox.end_sleep();
         let now = self.clock.now();
         let mut events = std::mem::take(&mut self.events);
         for events in events.drain(..) {
@@ -107,8 +107,8 @@ impl BridgeLoop {
                 return;
             }
             match self.inbox.take() {
-                Some(Parcel::ShardMessage(mail)) => self.owner.handle(now, mail, &mut self.output),
-                Some(Parcel::Connection(_)) => debug_assert!(false, "invariant: connections go to shards only"),
+                Some(ChannelItem::Message(mail)) => self.owner.handle(now, mail, &mut self.output),
+                Some(ChannelItem::Connection(_)) => debug_assert!(false, "invariant: connections go to shards only"),
                 None => return,
             }
         }

@@ -37,11 +37,11 @@ pub use claim::{ClaimedNode, claim};
 pub use client::RedisClient;
 
 use crate::base::rng::Rng;
-use crate::domain::op::Rules;
+use crate::domain::op::RoomRules;
 use crate::domain::quota::Rates;
 use crate::owner::redis::{RedisOwner, RedisSettings};
 use crate::runtime::bridge::bridge_loop::BridgeLoop;
-use crate::runtime::channel::{ChannelSender, Inbox};
+use crate::runtime::channel::{ChannelReceiver, ChannelSender};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy;
 
@@ -76,9 +76,9 @@ impl ClaimedNode {
     /// Entropy or a thread is not available.
     pub fn start(
         self,
-        inbox: Inbox,
+        inbox: ChannelReceiver,
         mailboxes: Arc<[ChannelSender]>,
-        (rules, rates): (Arc<Rules>, Rates),
+        (rules, rates): (Arc<RoomRules>, Rates),
         clock: Clock,
     ) -> std::io::Result<Bridge> {
         let Some(mailbox) = mailboxes.last().cloned() else { return Err(std::io::Error::other("no mailbox")) };
@@ -117,7 +117,7 @@ impl Bridge {
     /// Completes the calls under way, releases the node number, and ends the thread. No shard may use it any more.
     pub fn close(self) {
         self.is_over.store(true, Ordering::Release);
-        self.mailbox.rouse();
+        self.mailbox.wake();
         let _ = self.thread.join();
     }
 }

@@ -1,4 +1,4 @@
-//! Connections to the database, and the checks that a file must pass to be one.
+//! Connections to the database, and the check for damage.
 
 use std::ffi::{c_int, c_void};
 use std::fs;
@@ -13,39 +13,38 @@ use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Result, ffi};
 use crate::runtime::allocator;
 use crate::runtime::storage::Durability;
 
-/// How long a writer waits for another process that has locked the file, a backup program perhaps.
+/// How long a write waits for another process that has locked the file, for example a backup.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
-/// The page cache of the writing connection, in KiB.
+/// Page cache of the writer, in KiB.
 const WRITER_CACHE_KIB: u32 = 16_384;
 
-/// The page cache of the reading connection, in KiB.
+/// Page cache of the reader, in KiB.
 const READER_CACHE_KIB: u32 = 8_192;
 
-/// Bytes that the write-ahead log keeps on disk after everything in it has moved to the database.
+/// Size that the log file keeps on disk after a checkpoint.
 const LOG_BYTES_KEPT: u32 = 64 << 20;
 
-/// Blocks of memory that a writing connection has at hand for what each of its statements needs while it runs, and their
-/// size in bytes. What SQLite sets aside by itself is used up by the statements as such, so that each run of one would ask
-/// the allocator a dozen times.
-const BLOCKS: (c_int, c_int) = (1_200, 200);
+/// Size in bytes and number of the preallocated memory blocks of a writing connection. The prepared statements use up
+/// SQLite's default blocks, so that each execution would call the allocator a dozen times.
+const LOOKASIDE: (c_int, c_int) = (1_200, 200);
 
-/// Where the database is.
+/// The database to connect to.
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub(super) enum DatabaseSource {
     File(PathBuf),
     /// In memory, under a name that its connections share.
     Memory(String),
 }
 
-impl Source {
-    /// A database in memory that nobody else has.
+impl DatabaseSource {
+    /// A new database in memory.
     pub(super) fn memory() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         Self::Memory(format!("file:/switchboard-{}?vfs=memdb", NUMBER.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// The database's name for people.
+    /// The database's name in messages.
     pub(super) fn path(&self) -> PathBuf {
         match self {
             Self::File(path) => path.clone(),
@@ -54,7 +53,7 @@ impl Source {
     }
 
     fn open(&self, flags: OpenFlags) -> Result<Connection> {
-        set_up();
+        configure_library();
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = match self {
             Self::File(path) => Connection::open_with_flags(path, flags)?,
@@ -64,32 +63,33 @@ impl Source {
         Ok(connection)
     }
 
-    /// A connection that makes the database if there is none; nothing is changed yet in one that is there.
+    /// Opens the database for writing, and creates it if it does not exist. An existing one is not changed yet.
     pub(super) fn create(&self) -> Result<Connection> {
         self.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
     }
 
-    /// A connection to write by, to a database that is there.
+    /// Opens an existing database for writing.
     pub(super) fn write(&self) -> Result<Connection> {
         self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)
     }
 
-    /// A connection to read by.
+    /// Opens an existing database for reading.
     pub(super) fn read(&self) -> Result<Connection> {
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.execute_batch(&format!("PRAGMA cache_size = -{READER_CACHE_KIB}; PRAGMA temp_store = memory;"))?;
         Ok(connection)
     }
 
-    /// Has a fresh connection write as the durability asks; answers whether the database can do that.
+    /// Configures a new connection for writing with the given durability; returns whether the database supports it.
     ///
-    /// No memory map: with one, a file that is cut short would end the process by a signal instead of giving an error.
-    pub(super) fn tune(&self, connection: &Connection, durability: Durability) -> Result<bool> {
+    /// Without a memory map: with one, a truncated file would end the process by a signal instead of returning an
+    /// error.
+    pub(super) fn configure(&self, connection: &Connection, durability: Durability) -> Result<bool> {
         let mode = match self {
             Self::File(_) => "wal",
             Self::Memory(_) => "memory",
         };
-        have_blocks(connection);
+        configure_lookaside(connection);
         connection.execute_batch(&format!(
             "PRAGMA cache_size = -{WRITER_CACHE_KIB};
              PRAGMA temp_store = memory;
@@ -110,34 +110,34 @@ impl Source {
     }
 }
 
-/// Has SQLite not count the memory it takes: nobody asks, and each time costs a lock.
-fn set_up() {
+/// Turns off SQLite's memory statistics, which would cost a lock per allocation.
+fn configure_library() {
     static ONCE: Once = Once::new();
-    // SAFETY: it sets a number, once, and before this program's first connection; SQLite refuses where it has begun to work.
+    // SAFETY: sets a number, once, before the first connection of this process. SQLite refuses later calls.
     ONCE.call_once(|| unsafe {
         ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
     });
 }
 
-/// See [`BLOCKS`].
-fn have_blocks(connection: &Connection) {
-    let (size, count) = BLOCKS;
-    // SAFETY: the handle is the connection's, which lives, and the arguments are those that this option has. SQLite takes the
-    // memory itself; where it cannot, or has given out blocks already, it leaves everything as it was.
+/// Sets the blocks of [`LOOKASIDE`].
+fn configure_lookaside(connection: &Connection) {
+    let (size, count) = LOOKASIDE;
+    // SAFETY: the handle is valid while the connection lives, and the arguments have the types of this option. SQLite
+    // allocates the memory itself; if it cannot, or if blocks are in use, it changes nothing.
     unsafe {
         ffi::sqlite3_db_config(connection.handle(), ffi::SQLITE_DBCONFIG_LOOKASIDE, null_mut::<c_void>(), size, count);
     }
 }
 
-/// Gives back the pages that a connection has cached, which is memory of no use while nothing happens.
-pub(super) fn give_back(connection: &Connection) -> Result<()> {
+/// Releases the cached pages of an idle connection.
+pub(super) fn release_memory(connection: &Connection) -> Result<()> {
     connection.execute_batch("PRAGMA shrink_memory")?;
-    allocator::give_back();
+    allocator::trim();
     Ok(())
 }
 
-/// Looks for damage as long as `patience` lasts; what was found, if anything.
-pub(super) fn damage(connection: &mut Connection, patience: Duration) -> Result<Option<String>> {
+/// Checks for damage within a time limit; returns the first finding.
+pub(super) fn find_damage(connection: &mut Connection, patience: Duration) -> Result<Option<String>> {
     let until = Instant::now() + patience;
     connection.progress_handler(1_000, Some(move || Instant::now() >= until))?;
     let found = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
@@ -150,7 +150,7 @@ pub(super) fn damage(connection: &mut Connection, patience: Duration) -> Result<
     }
 }
 
-/// What tells one start of this machine from the next; empty where the operating system does not say.
+/// The id of the machine's present boot; empty if the operating system does not report it.
 pub(super) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The data directory: claimed by one server at a time, and where damaged files are put.
+//! The data directory: locked by one server at a time; damaged files are renamed in it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -8,30 +8,29 @@ use std::path::{Path, PathBuf};
 use crate::base::time::rfc3339;
 use crate::runtime::storage::error::OpenError;
 
-/// The database.
 const DATABASE: &str = "store.db";
 
-/// Locked while a server lives; holds its process id.
+/// The lock file of a running server; holds its process id.
 const LOCK: &str = "lock";
 
-/// What SQLite appends for the write-ahead log and for the index of it.
+/// Suffixes of the write-ahead log and its index.
 const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 
-/// A data directory that is ours until this is dropped, or the process ends.
+/// A locked data directory. The lock ends when this is dropped, or with the process.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
     lock: File,
 }
 
-/// Which file a path leads to. The device is left out: it may have another number after it was mounted again.
+/// The identity of a file. The device is left out because it may change when a file system is mounted again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FileId {
     inode: u64,
 }
 
 impl Directory {
-    /// Makes the directory if need be, for nobody but the server's own user, and locks it.
+    /// Creates the directory if needed, accessible to the server's user only, and locks it.
     pub(super) fn claim(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Directory { directory: path.to_owned(), error };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
@@ -44,7 +43,7 @@ impl Directory {
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { pid: pid_in(&mut lock), directory: path }),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        // The number is for people; a full disk is no reason to fail here.
+        // The process id is only information; a full disk must not fail the start here.
         let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
         Ok(Self { path, lock })
     }
@@ -53,13 +52,12 @@ impl Directory {
         self.path.join(DATABASE)
     }
 
-    /// Which file the database is now, if there is one.
+    /// The present identity of the database file.
     pub(super) fn database_id(&self) -> io::Result<FileId> {
         file_id(&self.database())
     }
 
-    /// Renames the database and its companions so that a new one can begin; the database's new name. `at` is in
-    /// milliseconds since 1970.
+    /// Renames the database and its companions; returns the database's new name. `at` is in milliseconds since 1970.
     pub(super) fn set_aside(&self, at: u64) -> Result<PathBuf, OpenError> {
         let failed = |error| OpenError::Directory { directory: self.path.clone(), error };
         let time: String = rfc3339(at).chars().take(19).filter(char::is_ascii_alphanumeric).collect();
@@ -69,8 +67,8 @@ impl Directory {
             (!name.exists()).then_some(name)
         };
         let aside = (1..u32::MAX).find_map(free).unwrap_or_else(|| self.path.join("damaged"));
-        // The database first: were this interrupted, what is left are companions without a database, which the next
-        // start sets aside too, rather than a database without its latest changes.
+        // The database first: an interruption then leaves companions without a database, which the next start sets
+        // aside too, instead of a database without its latest changes.
         for suffix in ["", COMPANIONS[0], COMPANIONS[1]] {
             let from = with_suffix(&self.database(), suffix);
             if from.exists() {
@@ -81,13 +79,13 @@ impl Directory {
         Ok(aside)
     }
 
-    /// Whether there is a write-ahead log but no database that it belongs to.
+    /// Whether a write-ahead log exists without its database.
     pub(super) fn has_orphan(&self) -> bool {
         let size = |path: PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
         size(self.database()) == 0 && size(with_suffix(&self.database(), COMPANIONS[0])) > 0
     }
 
-    /// Has the directory's entries survive loss of power.
+    /// Makes the directory's entries survive a power failure.
     pub(super) fn sync(&self) -> Result<(), OpenError> {
         let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
         synced.map_err(|error| OpenError::Directory { directory: self.path.clone(), error })
@@ -96,7 +94,8 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Closing it would do, were it not for a child process that has a copy of it until it runs its own program.
+        // Closing the file would not suffice: a child process may hold a copy of the descriptor until it executes its
+        // program.
         let _ = self.lock.unlock();
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with the files, sorted by what is to be done about it.
+//! Storage errors, by the reaction they need.
 
 use std::fmt;
 use std::io;
@@ -8,33 +8,33 @@ use rusqlite::{Error, ErrorCode};
 
 use crate::message::storage::StorageState;
 
-/// Why a store could not be opened. Each says which file or directory, and what to do.
+/// Why the storage could not be opened. The text names the file or directory and the remedy.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process has the data directory.
+    /// Another process uses the data directory.
     InUse {
         /// The directory.
         directory: PathBuf,
-        /// The process, as far as it told.
+        /// The process id, if the lock file has one.
         pid: Option<u32>,
     },
-    /// The directory cannot be made or written.
+    /// The directory cannot be created or written.
     Directory {
         /// The directory.
         directory: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// The file was written by a later version of this program.
+    /// A later version of this program wrote the file.
     Newer {
         /// The file.
         file: PathBuf,
-        /// Its schema's version.
+        /// Schema version of the file.
         found: i32,
-        /// The latest this program knows.
+        /// Latest schema version of this program.
         known: i32,
     },
-    /// The file is another program's.
+    /// The file belongs to another program.
     Foreign {
         /// The file.
         file: PathBuf,
@@ -43,14 +43,14 @@ pub enum OpenError {
     Corrupt {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The error message of the check.
         detail: String,
     },
     /// The file cannot be read or written.
     Database {
         /// The file.
         file: PathBuf,
-        /// What is wrong.
+        /// The error message of the database.
         detail: String,
     },
 }
@@ -86,16 +86,16 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// Why something could not be written or read.
+/// Why a read or write failed.
 #[derive(Debug)]
-pub(super) enum Fault {
-    /// The record contradicts what is kept: somebody's mistake, and no fault of the files.
+pub(super) enum StorageFault {
+    /// The record contradicts the stored data: a fault of the sender, not of the files.
     Refused(String),
     /// The files failed.
     Failed(StorageState, String),
 }
 
-impl From<Error> for Fault {
+impl From<Error> for StorageFault {
     fn from(error: Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => {
@@ -106,13 +106,13 @@ impl From<Error> for Fault {
     }
 }
 
-/// What an error of the database says about the store.
+/// The storage state that a database error implies.
 pub(super) fn state(error: &Error) -> StorageState {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StorageState::Full,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StorageState::Corrupt,
         _ => match error {
-            // A value that is not what was put there.
+            // A stored value has the wrong form.
             Error::FromSqlConversionFailure(..)
             | Error::IntegralValueOutOfRange(..)
             | Error::Utf8Error(..)

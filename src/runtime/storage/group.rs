@@ -1,44 +1,44 @@
-//! Batches on their way through one transaction, and what becomes of each.
+//! The batches of one transaction and their outcome.
 
 use crate::domain::record::Record;
-use crate::message::storage::{Batch, Kept, Ticket};
+use crate::message::storage::{Batch, CommitOutcome, Ticket};
 
-/// A batch of the present group.
-pub(super) struct Entry {
+/// A batch of the present transaction.
+pub(super) struct GroupedBatch {
     pub(super) ticket: Ticket,
-    /// `None` for one that came refused.
+    /// `None` if the batch was refused on arrival.
     pub(super) batch: Option<Batch>,
-    pub(super) fate: Fate,
-    /// What its receipt will say if the transaction is committed.
-    pub(super) kept: Kept,
-    /// Bytes it takes of the queue.
+    pub(super) fate: BatchFate,
+    /// The content of its receipt if the transaction is committed.
+    pub(super) outcome: CommitOutcome,
+    /// Its size in the queue, in bytes.
     pub(super) weight: usize,
 }
 
-/// What is known of a batch's fate.
+/// What becomes of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// To be written; then its sender gets a receipt.
+pub(super) enum BatchFate {
+    /// To be written; its receipt follows the commit.
     Open,
-    /// To be written; its sender was told long ago.
+    /// To be written; its receipt was sent on arrival.
     Acknowledged,
-    /// Not to be written; its sender gets a receipt that says so.
+    /// Not to be written; its receipt says so.
     Refused,
-    /// Not to be written, although its sender was told otherwise.
-    Forgotten,
+    /// Not to be written, although its receipt said otherwise.
+    Dropped,
 }
 
-impl Entry {
-    /// The records to be written.
+impl GroupedBatch {
+    /// The records to write.
     pub(super) fn records(&self) -> &[Record] {
         match (&self.batch, self.fate) {
-            (Some(batch), Fate::Open | Fate::Acknowledged) => &batch.records,
+            (Some(batch), BatchFate::Open | BatchFate::Acknowledged) => &batch.records,
             _ => &[],
         }
     }
 }
 
-/// The run that each sender is in.
+/// The present run of each sender.
 pub(super) struct Runs([u32; 256]);
 
 impl Runs {
@@ -51,31 +51,32 @@ impl Runs {
         self.0[usize::from(ticket.sender)] != ticket.run
     }
 
-    /// A batch is refused: its run, if it still lasts, ends.
+    /// Ends the run of a refused batch, unless it has already ended.
     pub(super) fn end(&mut self, ticket: Ticket) {
         let run = &mut self.0[usize::from(ticket.sender)];
         if *run == ticket.run {
             *run = run.wrapping_add(1);
         }
+        debug_assert!(self.is_over(ticket), "invariant: a refusal ends the run of its batch");
     }
 
-    /// Refuses the entry at `at`, and those after it that its sender made in the same run.
-    pub(super) fn refuse_from(&mut self, entries: &mut [Entry], at: usize) {
+    /// Refuses the entry at `at`, and the later ones of its sender's run.
+    pub(super) fn refuse_from(&mut self, entries: &mut [GroupedBatch], at: usize) {
         let Ticket { sender, run, .. } = entries[at].ticket;
+        debug_assert_eq!(entries[at].fate, BatchFate::Open, "invariant: a batch is refused once");
         self.end(entries[at].ticket);
-        entries[at].fate = Fate::Refused;
+        entries[at].fate = BatchFate::Refused;
         for entry in &mut entries[at..] {
-            if entry.ticket.sender == sender && entry.ticket.run == run && entry.fate == Fate::Open {
-                entry.fate = Fate::Refused;
+            if entry.ticket.sender == sender && entry.ticket.run == run && entry.fate == BatchFate::Open {
+                entry.fate = BatchFate::Refused;
             }
         }
     }
 
-    /// Refuses all entries.
-    pub(super) fn refuse_all(&mut self, entries: &mut [Entry]) {
+    pub(super) fn refuse_all(&mut self, entries: &mut [GroupedBatch]) {
         for entry in entries {
             self.end(entry.ticket);
-            entry.fate = Fate::Refused;
+            entry.fate = BatchFate::Refused;
         }
     }
 }
@@ -84,19 +85,19 @@ impl Runs {
 mod tests {
     use super::*;
 
-    fn entries(tickets: &[(u8, u32)]) -> Vec<Entry> {
-        let entry = |&(sender, run): &(u8, u32)| Entry {
+    fn entries(tickets: &[(u8, u32)]) -> Vec<GroupedBatch> {
+        let entry = |&(sender, run): &(u8, u32)| GroupedBatch {
             ticket: Ticket { sender, run, number: 0 },
             batch: None,
-            fate: Fate::Open,
-            kept: Kept::default(),
+            fate: BatchFate::Open,
+            outcome: CommitOutcome::default(),
             weight: 0,
         };
         tickets.iter().map(entry).collect()
     }
 
-    fn open(entries: &[Entry]) -> Vec<bool> {
-        entries.iter().map(|entry| entry.fate == Fate::Open).collect()
+    fn open(entries: &[GroupedBatch]) -> Vec<bool> {
+        entries.iter().map(|entry| entry.fate == BatchFate::Open).collect()
     }
 
     #[test]

@@ -1,54 +1,53 @@
-//! The embedded store: one SQLite database in the data directory, written by one thread, read by another.
+//! The embedded storage: one SQLite database in the data directory, written by one thread and read by another.
 //!
-//! What it owes its users is said where they see it, in [`crate::message::storage`]; shards know nothing of this module.
+//! [`crate::message::storage`] specifies its guarantees; shards do not depend on this module.
 //!
-//! # The parts
+//! # Threads
 //!
-//! [`open`] claims the data directory, checks, migrates and reads back what is there; [`Opened::start`] begins the work:
+//! [`open`] claims the data directory, checks and migrates the database, and restores its data; [`Opened::start`] starts
+//! the threads:
 //!
-//! - **writer**: takes everything that has queued up, makes one transaction of it, and sends the receipts after the commit.
-//!   The more there is to do the larger the transactions are, so the cost of a commit is shared by more records exactly
-//!   when that matters; nobody waits for a batch to fill. Between transactions it deletes, a few rows at a time, what is
-//!   kept no longer.
-//! - **reader**: answers questions on a connection of its own, which sees the last commit and never waits for the writer.
-//! - **log**: moves committed pages from the write-ahead log to the database. This has to wait for the disk, so it is not
-//!   the writer's work.
+//! - **writer**: commits all queued batches in one transaction and then sends their receipts. Under load transactions grow
+//!   and more batches share the cost of a commit; a batch never waits for a transaction to fill. Between transactions the
+//!   writer deletes expired rows, a few at a time.
+//! - **reader**: answers queries on its own connection. It sees the last commit and never waits for the writer.
+//! - **checkpointer**: copies committed pages from the write-ahead log to the database. This waits for the disk, so it does
+//!   not run on the writer.
 //!
-//! # What durability costs
+//! # Cost of durability
 //!
-//! - `process`: a commit hands its pages to the operating system (`write`), and is safe from then on whatever happens to
-//!   the process: its memory may go, the system's page cache stays. Nothing waits for the disk. The mode is SQLite's
-//!   `synchronous = NORMAL`, not `OFF`: both are the same for commits, but `NORMAL` syncs around the moving of pages to
-//!   the database, so that loss of power costs the last commits and never the file. With `OFF` it may cost the file.
-//! - `power`: `synchronous = FULL`, one `fsync` of the log per transaction, shared by all batches in it.
-//! - `none`: receipts go out at once, the writing follows. Still `NORMAL`: a file that the next start has to set aside
-//!   is more than the operator agreed to lose.
+//! - `process`: a commit hands its pages to the operating system (`write`). They survive the end of the process, because
+//!   the page cache of the system does; no commit waits for the disk. The mode is SQLite's `synchronous = NORMAL`, not
+//!   `OFF`: commits cost the same, but `NORMAL` syncs around checkpoints, so a power failure costs the last commits and
+//!   never the file. With `OFF` it may cost the file.
+//! - `power`: `synchronous = FULL`, one `fsync` of the log per transaction, shared by all its batches.
+//! - `none`: receipts are sent at once and the records are written later. Still `NORMAL`: the operator accepted lost
+//!   messages, not a file that the next start must set aside.
 //!
-//! A server that ends without closing the store may have lost what it acknowledged: always with `none`, with `process` if
-//! the machine was restarted too. The next start notices ([`Report::is_tail_lost`]) and gives every room a new epoch.
+//! A server that ends without closing the storage may lose acknowledged batches: always with `none`, with `process` only if
+//! the machine was restarted too. The next start detects this ([`Report::is_tail_lost`]) and gives every room a new epoch.
 //!
-//! # When the disk fails
+//! # Disk failures
 //!
-//! The group that failed is refused, and so is everything after it; the connection is closed, [`StorageState`] changes, and the
-//! store tries again, at first after 100 ms, then less often up to every 5 s: it opens the file, makes sure that it is the
-//! same, writes 64 KiB to it, and is good again. After damage it looks for more of it first. With `none` nothing is
-//! refused that was acknowledged; it waits in memory, up to 64 MiB, and is written when that is possible again.
+//! The writer refuses the failed group and all later batches, closes its connection and reports a [`StorageState`]. It
+//! retries after 100 ms, then at growing intervals of up to 5 s: it opens the file, verifies that it is the same file,
+//! writes 64 KiB and then accepts batches again. After damage it first checks the file. With `none` no acknowledged batch
+//! is refused: up to 64 MiB wait in memory until they can be written.
 //!
-//! A damaged file at the start is renamed, with its log, to `store.db.damaged-` and the time, and a new one begins, because
-//! calls and chats that go on are worth more to most than old messages; nothing of it is lost, and `sqlite3 … .recover`
-//! may bring most of it back. Who would rather have the server stay down says [`OnDamage::Stop`]: then the file stays where
-//! it is, and every start says so, until it has been dealt with.
+//! At the start a damaged file is renamed, with its log, to `store.db.damaged-TIME`, and a new one begins, because most
+//! operators prefer a working service to old messages. The renamed file is complete; `sqlite3 … .recover` may restore most
+//! of it. With [`OnDamage::Stop`] the file stays in place and every start fails until the operator has dealt with it.
 
+mod checkpoint;
 mod connection;
+mod database_file;
 mod directory;
 mod error;
 mod group;
-mod home;
-mod ledger;
-mod log;
+mod lookup_cache;
 mod open;
 mod reader;
-mod recent;
+mod record_writer;
 mod restore;
 mod rows;
 mod schema;
@@ -67,58 +66,58 @@ pub use open::{Opened, Report, open};
 use crate::base::limits;
 use crate::message::Requester;
 use crate::message::storage::{Batch, StorageQuery, StorageState};
-use shared::{Question, Shared};
+use shared::{PendingQuery, Shared};
 
-/// The time in milliseconds since 1970, by a clock of the caller's.
+/// Returns the time in milliseconds since 1970.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// What a store goes by.
+/// Options of the storage.
 #[derive(Clone)]
-pub struct Options {
-    /// Where it is.
-    pub place: Place,
-    /// What a receipt means.
+pub struct StorageOptions {
+    /// Where the database is.
+    pub location: StorageLocation,
+    /// What a committed batch survives.
     pub durability: Durability,
-    /// Messages kept of a room, and of those that wait for a user; 0: no bound.
+    /// Messages kept per room, and direct messages kept per user; 0: no bound.
     pub keep_messages: u64,
-    /// How long a message is kept, in milliseconds; 0: for ever. A user who was not heard of for that long is forgotten
-    /// with their last message.
+    /// How long a message is kept, in milliseconds; 0: for ever. A user without activity for that long is deleted with
+    /// their last message.
     pub keep_ms: u64,
-    /// How long after a crash the sessions of the connections that lived then may be recovered, in milliseconds.
+    /// How long after a crash the sessions of that time can be recovered, in milliseconds.
     pub recovery_window_ms: u64,
-    /// What becomes of a damaged file.
+    /// How a damaged file is treated.
     pub on_damage: OnDamage,
-    /// The time that ages are counted by.
+    /// The clock for the age of rows.
     pub clock: WallClock,
 }
 
-/// Where a store is.
+/// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In this directory, which is made if need be.
+pub enum StorageLocation {
+    /// In this directory, which is created if it does not exist.
     Directory(PathBuf),
-    /// Nowhere on disk: it ends with the process.
+    /// In memory only; its data ends with the process.
     Memory,
 }
 
-/// What a batch has survived when its receipt goes out.
+/// What a committed batch survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// The end of the process.
     Process,
-    /// Loss of power.
+    /// A power failure: one fsync per transaction.
     Power,
-    /// Nothing.
+    /// Neither.
     None,
 }
 
-/// What becomes of a damaged file at the start.
+/// How a damaged file is treated at the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDamage {
     /// It is renamed, and a new one begins.
     #[default]
     SetAside,
-    /// It stays, and the start fails.
+    /// It stays in place, and the start fails.
     Stop,
 }
 
@@ -131,7 +130,7 @@ impl Durability {
         }
     }
 
-    /// SQLite's word for it.
+    /// The value of SQLite's `synchronous`.
     fn synchronous(self) -> &'static str {
         match self {
             Self::Power => "full",
@@ -140,50 +139,50 @@ impl Durability {
     }
 }
 
-/// How the store is, for health checks and metrics.
+/// State of the storage for health checks and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// Good, or what is wrong.
+pub struct StorageHealth {
+    /// The worst state of its threads.
     pub state: StorageState,
-    /// What the database said when it last failed; empty while all is good.
+    /// The database's last error message; empty in the state `Good`.
     pub detail: String,
     /// How long the oldest batch has been waiting, in milliseconds.
     pub lag_ms: u64,
-    /// Bytes of records that wait.
+    /// Size of the waiting batches.
     pub waiting_bytes: usize,
     /// Pages of 4 KiB in the write-ahead log.
     pub wal_pages: u32,
 }
 
-/// A store at work; dropping it closes it.
+/// The running storage threads; dropping it completes pending writes and ends them.
 pub struct Storage {
-    store: Store,
+    handle: StorageHandle,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The way to a store; as many as there are users.
+/// Submits batches and queries to the storage threads.
 #[derive(Clone)]
-pub struct Store(Arc<Shared>);
+pub struct StorageHandle(Arc<Shared>);
 
 impl Storage {
-    /// A way to the store.
-    pub fn store(&self) -> Store {
-        self.store.clone()
+    /// A handle for one user of the storage.
+    pub fn handle(&self) -> StorageHandle {
+        self.handle.clone()
     }
 
-    /// Looks whether records have been waiting for longer than they may; to be called now and then.
-    pub fn look(&self) {
-        self.store.0.look(limits::STORE_LATE_MS);
+    /// Updates the state [`StorageState::Late`]; to be called about once a second.
+    pub fn check_lag(&self) {
+        self.handle.0.check_lag(limits::STORE_LATE_MS);
     }
 
-    /// Writes what was submitted before, and ends. What is submitted meanwhile may get no receipt; have those who submit
-    /// end first.
+    /// Commits the batches submitted so far, and ends the threads. All users must have ended before: a later batch may get
+    /// no receipt.
     pub fn close(self) {}
 }
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        self.store.0.close();
+        self.handle.0.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
@@ -192,19 +191,19 @@ impl Drop for Storage {
     }
 }
 
-impl Store {
-    /// Has a batch kept; its receipt follows. Never waits: beyond 64 MiB of what is not written yet it is refused.
+impl StorageHandle {
+    /// Submits a batch; its receipt follows. Never blocks: a batch beyond 64 MiB of waiting ones is refused.
     pub fn submit(&self, batch: Batch) {
         self.0.submit(batch);
     }
 
-    /// Asks; the answer follows.
-    pub fn ask(&self, to: Requester, query: StorageQuery) {
-        self.0.ask(Question { to, query });
+    /// Submits a query; its reply follows.
+    pub fn query(&self, to: Requester, query: StorageQuery) {
+        self.0.query(PendingQuery { to, query });
     }
 
-    /// How the store is.
-    pub fn health(&self) -> Health {
+    /// The current state.
+    pub fn health(&self) -> StorageHealth {
         self.0.health()
     }
 }

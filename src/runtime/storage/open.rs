@@ -1,4 +1,5 @@
-//! From a data directory to a store that is ready: claimed, checked, migrated, and read back.
+//! Opens the storage: claims the data directory, checks and migrates the database, restores its data and starts the
+//! threads.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,54 +11,56 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::message::storage::{Restored, StorageEvent, StorageState};
 use crate::runtime::entropy;
-use crate::runtime::storage::connection::{Source, boot_id, damage};
+use crate::runtime::storage::checkpoint::Checkpointer;
+use crate::runtime::storage::connection::{DatabaseSource, boot_id, find_damage};
+use crate::runtime::storage::database_file::DatabaseFile;
 use crate::runtime::storage::directory::Directory;
 use crate::runtime::storage::error::{OpenError, state};
-use crate::runtime::storage::home::Home;
-use crate::runtime::storage::log::Log;
-use crate::runtime::storage::reader::Reader;
+use crate::runtime::storage::reader::StorageReader;
 use crate::runtime::storage::rows::int;
 use crate::runtime::storage::shared::Shared;
 use crate::runtime::storage::writer::Writer;
-use crate::runtime::storage::{Durability, OnDamage, Options, Place, Storage, Store, restore, schema};
+use crate::runtime::storage::{
+    Durability, OnDamage, Storage, StorageHandle, StorageLocation, StorageOptions, restore, schema,
+};
 
-/// How long a start looks for damage beforehand. A file too large for that is looked at as far as it goes; what is
-/// damaged beyond is found when it is used.
+/// Time limit of the damage check at start. Damage beyond the part of a large file that was checked is found when it is
+/// read.
 const CHECK: Duration = Duration::from_secs(2);
 
-/// What happened while the store was opened that an operator should know.
+/// Events during opening that an operator should know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// There was nothing before.
+    /// There was no database.
     pub is_new: bool,
-    /// The file was of this older version of the schema.
+    /// The older schema version that the file had.
     pub migrated_from: Option<i32>,
-    /// A damaged file was found, and is kept under this name; the store begins anew.
+    /// The new name of a damaged file; the storage begins empty.
     pub set_aside: Option<PathBuf>,
-    /// The last server's end may have cost the newest messages, so every room has a new epoch: clients that were told of
-    /// those messages learn that they cannot recover, rather than meet other messages under the same numbers.
+    /// The last run may have lost its newest messages. Every room has a new epoch, so that clients that received those
+    /// messages learn that they cannot recover, instead of receiving other messages with the same numbers.
     pub is_tail_lost: bool,
 }
 
-/// A store that nobody uses yet.
+/// An open storage whose threads have not been started.
 pub struct Opened {
-    options: Options,
+    options: StorageOptions,
     directory: Option<Directory>,
-    source: Source,
+    source: DatabaseSource,
     connection: Connection,
     report: Report,
 }
 
-/// Claims the data directory and makes its database fit for use. See [`OnDamage`] for what becomes of a damaged one.
+/// Claims the data directory and prepares its database. [`OnDamage`] decides how a damaged one is treated.
 ///
 /// # Errors
-/// As [`OpenError`] says.
-pub fn open(options: Options) -> Result<Opened, OpenError> {
-    let (directory, source) = match &options.place {
-        Place::Memory => (None, Source::memory()),
-        Place::Directory(path) => {
+/// See [`OpenError`].
+pub fn open(options: StorageOptions) -> Result<Opened, OpenError> {
+    let (directory, source) = match &options.location {
+        StorageLocation::Memory => (None, DatabaseSource::memory()),
+        StorageLocation::Directory(path) => {
             let directory = Directory::claim(path)?;
-            let source = Source::File(directory.database());
+            let source = DatabaseSource::File(directory.database());
             (Some(directory), source)
         }
     };
@@ -73,12 +76,17 @@ pub fn open(options: Options) -> Result<Opened, OpenError> {
             directory.as_ref().map_or(Ok(()), Directory::sync)?;
             Ok(Opened { options, directory, source, connection, report })
         }
-        (Err(OpenError::Corrupt { detail, .. }), Some(directory)) => begin_anew(options, directory, source, &detail),
+        (Err(OpenError::Corrupt { detail, .. }), Some(directory)) => start_empty(options, directory, source, &detail),
         (Err(error), _) => Err(error),
     }
 }
 
-fn begin_anew(options: Options, directory: Directory, source: Source, detail: &str) -> Result<Opened, OpenError> {
+fn start_empty(
+    options: StorageOptions,
+    directory: Directory,
+    source: DatabaseSource,
+    detail: &str,
+) -> Result<Opened, OpenError> {
     let file = source.path();
     if options.on_damage == OnDamage::Stop {
         return Err(OpenError::Corrupt { file, detail: detail.to_owned() });
@@ -97,7 +105,7 @@ fn begin_anew(options: Options, directory: Directory, source: Source, detail: &s
 }
 
 /// Opens, checks and migrates the database.
-fn prepare(source: &Source, options: &Options) -> Result<(Connection, Report), OpenError> {
+fn prepare(source: &DatabaseSource, options: &StorageOptions) -> Result<(Connection, Report), OpenError> {
     let failed = |error: rusqlite::Error| failure(source, &error);
     let mut connection = source.create().map_err(failed)?;
     let header = schema::header(&connection).map_err(failed)?;
@@ -107,11 +115,11 @@ fn prepare(source: &Source, options: &Options) -> Result<(Connection, Report), O
     if header.version > schema::VERSION {
         return Err(OpenError::Newer { file: source.path(), found: header.version, known: schema::VERSION });
     }
-    if let Some(detail) = damage(&mut connection, CHECK).map_err(failed)? {
+    if let Some(detail) = find_damage(&mut connection, CHECK).map_err(failed)? {
         return Err(OpenError::Corrupt { file: source.path(), detail });
     }
-    // What is written before the work begins must survive even where messages need not.
-    if !source.tune(&connection, Durability::Power).map_err(failed)? {
+    // The following writes must be durable even if messages need not be.
+    if !source.configure(&connection, Durability::Power).map_err(failed)? {
         let detail = "its file system does not allow the shared memory that a write-ahead log needs".to_owned();
         return Err(OpenError::Database { file: source.path(), detail });
     }
@@ -120,11 +128,11 @@ fn prepare(source: &Source, options: &Options) -> Result<(Connection, Report), O
         schema::migrate(&connection, header.version).map_err(failed)?;
         report.migrated_from = (!header.is_empty).then_some(header.version);
     }
-    report.is_tail_lost = put_right(&connection, options, header.is_empty).map_err(failed)?;
+    report.is_tail_lost = recover_state(&connection, options, header.is_empty).map_err(failed)?;
     Ok((connection, report))
 }
 
-fn failure(source: &Source, error: &rusqlite::Error) -> OpenError {
+fn failure(source: &DatabaseSource, error: &rusqlite::Error) -> OpenError {
     let (file, detail) = (source.path(), error.to_string());
     match state(error) {
         StorageState::Corrupt => OpenError::Corrupt { file, detail },
@@ -132,9 +140,8 @@ fn failure(source: &Source, error: &rusqlite::Error) -> OpenError {
     }
 }
 
-/// Puts right what the end of the last server left behind; answers whether that end may have cost messages that somebody
-/// had been told of.
-fn put_right(connection: &Connection, options: &Options, is_new: bool) -> rusqlite::Result<bool> {
+/// Updates the state left by the last run; returns whether that run may have lost acknowledged messages.
+fn recover_state(connection: &Connection, options: &StorageOptions, is_new: bool) -> rusqlite::Result<bool> {
     let transaction = connection.unchecked_transaction()?;
     let value = |name: &str| -> rusqlite::Result<String> {
         let value = transaction.query_row("SELECT value FROM state WHERE name = ?1", [name], |row| row.get(0));
@@ -157,10 +164,10 @@ fn put_right(connection: &Connection, options: &Options, is_new: bool) -> rusqli
     Ok(is_tail_lost)
 }
 
-/// Notes that a server lives on this file from now on, and how it writes.
-fn begin_life(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
+/// Marks the file as in use by this run, with its durability.
+fn mark_unclean(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    let (boot, life) = (boot_id(), format!("{:016x}", random()));
+    let (boot, life) = (boot_id(), format!("{:016x}", random_seed()));
     for (name, value) in [("clean", "no"), ("durability", durability.as_str()), ("boot", &boot), ("life", &life)] {
         let put = "INSERT INTO state VALUES(?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
         transaction.execute(put, params![name, value])?;
@@ -168,34 +175,33 @@ fn begin_life(connection: &Connection, durability: Durability) -> rusqlite::Resu
     transaction.commit()
 }
 
-/// A number that is another each time; 0 where the operating system has no entropy to give.
-fn random() -> u64 {
+/// A random number; 0 if the operating system has no entropy.
+fn random_seed() -> u64 {
     let seed = entropy::seed().unwrap_or_default();
-    u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]])
+    u64::from_le_bytes(*seed.first_chunk().expect("a seed has more than eight bytes"))
 }
 
 impl Opened {
-    /// What happened on the way here.
+    /// Events during opening.
     pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// Whether what is kept will be there after the process has ended.
+    /// Whether the data survives this process.
     pub fn outlives_process(&self) -> bool {
         self.directory.is_some()
     }
 
-    /// Gives back everything that is kept and that a server needs in memory, one thing at a time, so that nothing is held
-    /// twice. `since` is the time (in milliseconds since 1970) from which messages may be repeated.
+    /// Restores the data that a server needs in memory, one item at a time, so that no list of it is held. `since` is
+    /// the time (milliseconds since 1970) from which messages may be repeated.
     ///
     /// # Errors
-    /// The file is damaged or cannot be read. [`Opened::set_aside`] leads on from there; what was given back so far is
-    /// then to be forgotten.
+    /// The file is damaged or cannot be read. Then discard the restored items and continue with [`Opened::set_aside`].
     pub fn restore(&self, since: u64, take: &mut dyn FnMut(Restored)) -> Result<(), OpenError> {
         restore::restore(&self.connection, since, take).map_err(|error| failure(&self.source, &error))
     }
 
-    /// After [`Opened::restore`] has met damage: goes on as [`open`] does with a damaged file.
+    /// Treats the damage that [`Opened::restore`] has found as [`open`] does.
     ///
     /// # Errors
     /// As [`open`].
@@ -207,29 +213,30 @@ impl Opened {
             other => other.to_string(),
         };
         match directory {
-            Some(directory) => begin_anew(options, directory, source, &detail),
+            Some(directory) => start_empty(options, directory, source, &detail),
             None => Err(OpenError::Corrupt { file: source.path(), detail }),
         }
     }
 
-    /// Puts the store to work. `tell` is called for everything it has to say, mostly from its own threads, with
-    /// durability `none` also from the one that submits; it must not wait for anything.
+    /// Starts the threads. They call `on_event` with each event; with durability `none` the submitting thread does so
+    /// too. `on_event` must not block.
     ///
     /// # Errors
     /// The file cannot be written, or the operating system gives no threads.
-    pub fn start(self, tell: impl Fn(StorageEvent) + Send + Sync + 'static) -> Result<Storage, OpenError> {
+    pub fn start(self, on_event: impl Fn(StorageEvent) + Send + Sync + 'static) -> Result<Storage, OpenError> {
         let Self { options, directory, source, connection, .. } = self;
-        let life = begin_life(&connection, options.durability);
-        life.and_then(|()| source.tune(&connection, options.durability)).map_err(|error| failure(&source, &error))?;
-        let (order, orders) = unbounded();
-        let (question, questions) = unbounded();
-        let (nudge, nudges) = bounded(1);
-        let shared = Arc::new(Shared::new(options.durability, order, question, Box::new(tell)));
-        let reader = Reader::new(shared.clone(), questions, source.clone(), options.clock.clone());
-        let log = Log { source: source.clone(), shared: shared.clone(), nudges };
-        let home =
-            Home::new(source.clone(), options.durability, directory).map_err(|error| failure(&source, &error))?;
-        let writer = Writer::new(shared.clone(), orders, nudge, home, options, random());
+        let life = mark_unclean(&connection, options.durability);
+        life.and_then(|()| source.configure(&connection, options.durability))
+            .map_err(|error| failure(&source, &error))?;
+        let (command_sender, commands) = unbounded();
+        let (query_sender, queries) = unbounded();
+        let (request, requests) = bounded(1);
+        let shared = Arc::new(Shared::new(options.durability, command_sender, query_sender, Box::new(on_event)));
+        let reader = StorageReader::new(shared.clone(), queries, source.clone(), options.clock.clone());
+        let log = Checkpointer { source: source.clone(), shared: shared.clone(), requests };
+        let database_file = DatabaseFile::new(source.clone(), options.durability, directory)
+            .map_err(|error| failure(&source, &error))?;
+        let writer = Writer::new(shared.clone(), commands, request, database_file, options, random_seed());
         let threads = [
             spawn("storage-reader", move || reader.run()),
             spawn("storage-log", move || log.run()),
@@ -237,7 +244,7 @@ impl Opened {
         ];
         let threads = threads.into_iter().collect::<std::io::Result<_>>();
         let no_thread = |error: std::io::Error| OpenError::Database { file: source.path(), detail: error.to_string() };
-        Ok(Storage { store: Store(shared), threads: threads.map_err(no_thread)? })
+        Ok(Storage { handle: StorageHandle(shared), threads: threads.map_err(no_thread)? })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The reading thread: answers questions on a connection of its own.
+//! The reader thread: answers queries on its own connection.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,62 +12,71 @@ use crate::base::{Name, limits};
 use crate::domain::event::{Content, Direct};
 use crate::domain::record::{Session, TokenHash};
 use crate::message::storage::{
-    MessagePage, MessageView, PAGE_MESSAGES, Span, StorageEvent, StorageQuery, StorageReply, StorageState, StoredUser,
-    Unavailable,
+    MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, StorageEvent, StorageQuery, StorageReply, StorageState,
+    StoredUser, Unavailable,
 };
 use crate::runtime::storage::WallClock;
-use crate::runtime::storage::connection::{Source, give_back};
-use crate::runtime::storage::error::Fault;
-use crate::runtime::storage::restore::Rooms;
+use crate::runtime::storage::connection::{DatabaseSource, release_memory};
+use crate::runtime::storage::error::StorageFault;
+use crate::runtime::storage::restore::RoomReader;
 use crate::runtime::storage::rows::{self, int};
-use crate::runtime::storage::shared::{Question, Shared, Side};
+use crate::runtime::storage::shared::{PendingQuery, Shared, Side};
 use crate::runtime::storage::statements::statements;
 
-/// How long no question comes until the memory that was taken for the last ones is given back.
-const REST_AFTER: Duration = Duration::from_secs(2);
+/// Time without queries after which memory is released.
+const TRIM_AFTER: Duration = Duration::from_secs(2);
 
-/// See the module.
-pub(super) struct Reader {
+/// Number of columns of [`rows::MESSAGE`].
+const MESSAGE_COLUMNS: usize = 11;
+
+/// See the module description.
+pub(super) struct StorageReader {
     shared: Arc<Shared>,
-    questions: Receiver<Option<Question>>,
-    source: Source,
+    pending_queries: Receiver<Option<PendingQuery>>,
+    source: DatabaseSource,
     clock: WallClock,
 }
 
-impl Reader {
+impl StorageReader {
     pub(super) fn new(
         shared: Arc<Shared>,
-        questions: Receiver<Option<Question>>,
-        source: Source,
+        pending_queries: Receiver<Option<PendingQuery>>,
+        source: DatabaseSource,
         clock: WallClock,
     ) -> Self {
-        Self { shared, questions, source, clock }
+        Self { shared, pending_queries, source, clock }
     }
 
-    /// Answers until it is told to end. The connection is opened for the first question, and anew for the next one after
-    /// a failure.
+    /// Answers queries until it is closed. The connection is opened for the first query, and again for the first one
+    /// after a failure.
     pub(super) fn run(self) {
         let mut is_failing = false;
-        while let Ok(Some(question)) = self.questions.recv() {
-            let failed = match self.source.read() {
-                Ok(connection) => self.serve(&connection, question, &mut is_failing),
-                Err(error) => self.refuse(question, error.into()),
+        while let Ok(Some(pending)) = self.pending_queries.recv() {
+            let outcome = match self.source.read() {
+                Ok(connection) => self.serve(&connection, pending, &mut is_failing),
+                Err(error) => self.refuse(pending, error.into()),
             };
-            let Err((state, detail)) = failed else { return };
-            is_failing = true;
-            tracing::error!(detail, "the store could not be read");
-            self.shared.set_state(Side::Reader, state, &detail);
-            if state == StorageState::Corrupt {
-                self.shared.is_suspect.store(true, Ordering::Relaxed);
+            match outcome {
+                Ok(()) => break,
+                Err((state, detail)) => self.report_failure(state, &detail),
             }
+            is_failing = true;
         }
     }
 
-    /// Answers until it is told to end (`Ok`) or the files fail.
+    fn report_failure(&self, state: StorageState, detail: &str) {
+        tracing::error!(detail, "the store could not be read");
+        self.shared.set_state(Side::Reader, state, detail);
+        if state == StorageState::Corrupt {
+            self.shared.is_suspect.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Answers queries until it is closed (`Ok`) or the files fail.
     fn serve(
         &self,
         connection: &Connection,
-        first: Question,
+        first: PendingQuery,
         is_failing: &mut bool,
     ) -> Result<(), (StorageState, String)> {
         let mut queries = match Queries::new(connection) {
@@ -75,44 +84,44 @@ impl Reader {
             Err(error) => return self.refuse(first, error.into()),
         };
         let mut next = Some(first);
-        while let Some(Question { to, query }) = next {
+        while let Some(PendingQuery { to, query }) = next {
             match answer(connection, &mut queries, &query, (self.clock)()) {
                 Ok(answer) => {
                     if std::mem::take(is_failing) {
                         self.shared.set_state(Side::Reader, StorageState::Good, "");
                     }
-                    self.shared.tell(StorageEvent::Reply { to, answer: Ok(answer) });
+                    self.shared.send_event(StorageEvent::Reply { to, answer: Ok(answer) });
                 }
-                Err(fault) => return self.refuse(Question { to, query }, fault),
+                Err(fault) => return self.refuse(PendingQuery { to, query }, fault),
             }
-            next = match self.questions.recv_timeout(REST_AFTER) {
+            next = match self.pending_queries.recv_timeout(TRIM_AFTER) {
                 Err(RecvTimeoutError::Timeout) => {
-                    // A failure of this will show when the next question is put.
-                    let _ = give_back(connection);
-                    self.questions.recv().unwrap_or(None)
+                    // The next query reports a failure.
+                    let _ = release_memory(connection);
+                    self.pending_queries.recv().unwrap_or(None)
                 }
-                question => question.unwrap_or(None),
+                pending => pending.unwrap_or(None),
             };
         }
         Ok(())
     }
 
-    fn refuse(&self, question: Question, fault: Fault) -> Result<(), (StorageState, String)> {
-        self.shared.tell(StorageEvent::Reply { to: question.to, answer: Err(Unavailable) });
+    fn refuse(&self, pending: PendingQuery, fault: StorageFault) -> Result<(), (StorageState, String)> {
+        self.shared.send_event(StorageEvent::Reply { to: pending.to, answer: Err(Unavailable) });
         Err(match fault {
-            Fault::Refused(why) => (StorageState::Corrupt, why),
-            Fault::Failed(state, detail) => (state, detail),
+            StorageFault::Refused(why) => (StorageState::Corrupt, why),
+            StorageFault::Failed(state, detail) => (state, detail),
         })
     }
 }
 
-/// Answers one question from one state of the database.
+/// Answers a query from one snapshot of the database.
 fn answer(
     connection: &Connection,
     queries: &mut Queries<'_>,
     query: &StorageQuery,
     now: u64,
-) -> Result<StorageReply, Fault> {
+) -> Result<StorageReply, StorageFault> {
     let transaction = connection.unchecked_transaction()?;
     let answer = match query {
         StorageQuery::Page { room, span, limit } => StorageReply::Page(queries.page(room, *span, *limit)?),
@@ -147,18 +156,19 @@ statements! {
     }
 }
 
-/// The questions, as the database is asked them.
+/// The prepared queries.
 struct Queries<'c> {
     statements: Statements<'c>,
-    rooms: Rooms<'c>,
+    rooms: RoomReader<'c>,
 }
 
 impl<'c> Queries<'c> {
     fn new(connection: &'c Connection) -> Result<Self> {
-        Ok(Self { statements: Statements::prepare(connection)?, rooms: Rooms::new(connection)? })
+        debug_assert_eq!(rows::MESSAGE.split(',').count(), MESSAGE_COLUMNS, "invariant: MESSAGE has these columns");
+        Ok(Self { statements: Statements::prepare(connection)?, rooms: RoomReader::new(connection)? })
     }
 
-    fn page(&mut self, name: &Name, span: Span, limit: usize) -> Result<Option<MessagePage>, Fault> {
+    fn page(&mut self, name: &Name, span: MessageSpan, limit: usize) -> Result<Option<MessagePage>, StorageFault> {
         let room = |row: &Row<'_>| {
             let number = |at| row.get::<_, i64>(at);
             Ok((number(0)?, Name::from(row.get_ref(1)?.as_str()?), number(2)? as u64 + 1, number(3)? as u64))
@@ -166,12 +176,12 @@ impl<'c> Queries<'c> {
         let found = self.statements.room.query_row([&**name], room).optional()?;
         let Some((room, epoch, first, last)) = found else { return Ok(None) };
         let (from, to) = match span {
-            Span::Newest => (first, last),
-            Span::After(seq) => (seq.saturating_add(1).max(first), last),
-            Span::Before(seq) => (first, seq.saturating_sub(1).min(last)),
-            Span::Between(from, to) => (from.max(first), to.min(last)),
+            MessageSpan::Newest => (first, last),
+            MessageSpan::After(seq) => (seq.saturating_add(1).max(first), last),
+            MessageSpan::Before(seq) => (first, seq.saturating_sub(1).min(last)),
+            MessageSpan::Between(from, to) => (from.max(first), to.min(last)),
         };
-        let is_upward = matches!(span, Span::After(_) | Span::Between(..));
+        let is_upward = matches!(span, MessageSpan::After(_) | MessageSpan::Between(..));
         let statement = if is_upward { &mut self.statements.upward } else { &mut self.statements.downward };
         let limit = limit.min(PAGE_MESSAGES);
         let rows = statement.query(params![room, int(from), int(to), limit as i64])?;
@@ -179,19 +189,23 @@ impl<'c> Queries<'c> {
         if !is_upward {
             messages.reverse();
         }
+        debug_assert!(messages.len() <= PAGE_MESSAGES, "invariant: a page is bounded");
         let asked = (to + 1).saturating_sub(from);
         let begins = if is_upward { from } else { (to + 1).saturating_sub(messages.len() as u64) };
         let is_whole = is_cut || messages.len() as u64 == asked.min(limit as u64);
         if !is_whole || !messages.iter().zip(begins..).all(|(message, seq)| message.seq == Some(seq)) {
-            return Err(Fault::Failed(StorageState::Corrupt, format!("messages of the room {name} are missing")));
+            return Err(StorageFault::Failed(
+                StorageState::Corrupt,
+                format!("messages of the room {name} are missing"),
+            ));
         }
         Ok(Some(MessagePage { epoch, first, last, complete: messages.len() as u64 == asked, messages }))
     }
 
     fn message(&mut self, id: &Uuid) -> Result<Option<MessageView>> {
         let found = self.statements.message.query_row([id.as_bytes()], |row| {
-            let room = Name::from(row.get_ref(11)?.as_str()?);
-            Ok((rows::message(&room, row)?, row.get::<_, i64>(12)?))
+            let room = Name::from(row.get_ref(MESSAGE_COLUMNS)?.as_str()?);
+            Ok((rows::message(&room, row)?, row.get::<_, i64>(MESSAGE_COLUMNS + 1)?))
         });
         let Some((message, number)) = found.optional()? else { return Ok(None) };
         let mut view = MessageView { message, delivered: Vec::new(), read: Vec::new(), complete: true };
@@ -220,7 +234,7 @@ impl<'c> Queries<'c> {
 
     fn directs(&mut self, user: &Name, limit: usize) -> Result<StorageReply> {
         let limit = limit.min(PAGE_MESSAGES);
-        // One more than may be given tells whether there are more.
+        // One row more than the limit shows whether more exist.
         let rows = self.statements.directs.query(params![&**user, limit as i64 + 1])?;
         let (mut directs, is_cut) = limited(rows, rows::direct, |direct: &Direct| &direct.content)?;
         let complete = directs.len() <= limit && !is_cut;
@@ -234,7 +248,7 @@ impl<'c> Queries<'c> {
     }
 }
 
-/// Reads rows until there are no more, or what was read has become large; whether it has.
+/// Reads rows up to the size limit of a reply; returns whether the limit cut them off.
 fn limited<T>(
     mut rows: Rows<'_>,
     read: impl Fn(&Row<'_>) -> Result<T>,

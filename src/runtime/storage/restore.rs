@@ -1,4 +1,4 @@
-//! Reading back what a server needs in memory after a start, and single rooms later.
+//! Reads rooms, users and recent messages, at start and later room by room.
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use uuid::Uuid;
@@ -8,28 +8,29 @@ use crate::message::storage::{Repeatable, Restored, StoredRoom};
 use crate::runtime::storage::rows::{self, int};
 use crate::runtime::storage::statements::statements;
 
-/// What [`Rooms`] reads of a room beside [`rows::ROOM`]: its number, what is trimmed, and the newest message.
-const PLACE: &str = "room.number, room.trimmed, \
+/// The columns that [`RoomReader`] reads after [`rows::ROOM`]: number, trimmed messages, newest message.
+const EXTRA: &str = "room.number, room.trimmed, \
     (SELECT max(seq) FROM message WHERE message.room = room.number), \
     (SELECT at FROM message WHERE message.room = room.number ORDER BY seq DESC LIMIT 1)";
 
-/// Columns of [`rows::ROOM`], behind which those of [`PLACE`] stand.
-const PLACE_AT: usize = 16;
+/// Number of columns of [`rows::ROOM`].
+const EXTRA_AT: usize = 16;
 
 statements! {
     RoomStatements {
-        all: format!("SELECT {}, {PLACE} FROM room WHERE name IS NOT NULL ORDER BY number", rows::ROOM);
-        one: format!("SELECT {}, {PLACE} FROM room WHERE name = ?1", rows::ROOM);
+        all: format!("SELECT {}, {EXTRA} FROM room WHERE name IS NOT NULL ORDER BY number", rows::ROOM);
+        one: format!("SELECT {}, {EXTRA} FROM room WHERE name = ?1", rows::ROOM);
         participants: "SELECT user.name FROM participant JOIN user ON user.number = participant.user
             WHERE room = ?1 ORDER BY participant.number";
     }
 }
 
-/// Rooms as they are kept.
-pub(super) struct Rooms<'c>(RoomStatements<'c>);
+/// Reads stored rooms.
+pub(super) struct RoomReader<'c>(RoomStatements<'c>);
 
-impl<'c> Rooms<'c> {
+impl<'c> RoomReader<'c> {
     pub(super) fn new(connection: &'c Connection) -> Result<Self> {
+        debug_assert_eq!(rows::ROOM.split(',').count(), EXTRA_AT, "invariant: EXTRA follows the columns of ROOM");
         RoomStatements::prepare(connection).map(Self)
     }
 
@@ -39,12 +40,12 @@ impl<'c> Rooms<'c> {
         Ok(Some(room))
     }
 
-    fn each(&mut self, take: &mut dyn FnMut(Restored)) -> Result<()> {
+    fn each(&mut self, emit: &mut dyn FnMut(Restored)) -> Result<()> {
         let mut rows = self.0.all.query([])?;
         while let Some(row) = rows.next()? {
             let (number, mut room) = stored_room(row)?;
             add_participants(&mut self.0.participants, number, &mut room)?;
-            take(Restored::Room(Box::new(room)));
+            emit(Restored::Room(Box::new(room)));
         }
         Ok(())
     }
@@ -52,11 +53,11 @@ impl<'c> Rooms<'c> {
 
 fn stored_room(row: &Row<'_>) -> Result<(i64, StoredRoom)> {
     let made = rows::made_room(row)?;
-    let number = |at: usize| row.get::<_, Option<i64>>(PLACE_AT + at).map(|number| number.map(|n| n as u64));
+    let number = |at: usize| row.get::<_, Option<i64>>(EXTRA_AT + at).map(|number| number.map(|n| n as u64));
     let trimmed = number(1)?.unwrap_or(0);
     let last = number(2)?.unwrap_or(0).max(trimmed);
     let last_at = number(3)?.unwrap_or(made.created_at);
-    Ok((row.get(PLACE_AT)?, StoredRoom { made, first: trimmed + 1, last, last_at }))
+    Ok((row.get(EXTRA_AT)?, StoredRoom { made, first: trimmed + 1, last, last_at }))
 }
 
 fn add_participants(participants: &mut rusqlite::Statement<'_>, number: i64, room: &mut StoredRoom) -> Result<()> {
@@ -66,23 +67,22 @@ fn add_participants(participants: &mut rusqlite::Statement<'_>, number: i64, roo
     Ok(())
 }
 
-/// See [`super::Opened::restore`].
-pub(super) fn restore(connection: &Connection, since: u64, take: &mut dyn FnMut(Restored)) -> Result<()> {
+pub(super) fn restore(connection: &Connection, since: u64, emit: &mut dyn FnMut(Restored)) -> Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    Rooms::new(&transaction)?.each(take)?;
+    RoomReader::new(&transaction)?.each(emit)?;
     let mut users =
         transaction.prepare(&format!("SELECT {} FROM user WHERE seen_at IS NOT NULL ORDER BY number", rows::USER))?;
     let mut users = users.query([])?;
     while let Some(row) = users.next()? {
-        take(Restored::User(Box::new(rows::user(row)?)));
+        emit(Restored::User(Box::new(rows::user(row)?)));
     }
     let mut awaited = transaction
         .prepare("SELECT name FROM user WHERE number IN (SELECT DISTINCT user FROM direct) ORDER BY number")?;
     let mut awaited = awaited.query([])?;
     while let Some(row) = awaited.next()? {
-        take(Restored::Awaited(row.get_ref(0)?.as_str()?.into()));
+        emit(Restored::Awaited(row.get_ref(0)?.as_str()?.into()));
     }
-    // Ids begin with the time, so those of late messages are the last in their index.
+    // Ids begin with the time, so recent messages are at the end of the index.
     let mut messages = transaction.prepare(
         "SELECT room.name, user.name, client_id, id, seq, at FROM message
             JOIN room ON room.number = message.room JOIN user ON user.number = message.sender
@@ -91,7 +91,7 @@ pub(super) fn restore(connection: &Connection, since: u64, take: &mut dyn FnMut(
     let first = uuid::Builder::from_unix_timestamp_millis(since, &[0; 10]).into_uuid();
     let mut messages = messages.query(params![first.as_bytes(), int(since)])?;
     while let Some(row) = messages.next()? {
-        take(Restored::Repeatable(Box::new(repeatable(row)?)));
+        emit(Restored::Repeatable(Box::new(repeatable(row)?)));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Rows to the domain's words and back.
+//! Conversion between rows and domain types.
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Result, Row};
@@ -14,24 +14,24 @@ use crate::domain::op::Profile;
 use crate::domain::record::{MadeRoom, Position, Retention, Session, TokenHash};
 use crate::message::storage::StoredUser;
 
-/// What [`message`] reads, from `message` joined with its sender's row in `user`.
+/// Columns of [`message`], from `message` joined with its sender's row in `user`.
 pub(super) const MESSAGE: &str = "message.seq, message.id, message.at, user.name, message.username, message.peer, \
     message.body, message.kind, message.reply_to, message.attachment, message.metadata";
 
-/// What [`direct`] reads.
+/// Columns of [`direct`].
 pub(super) const DIRECT: &str = "id, at, sender, username, body, kind, reply_to, attachment, metadata";
 
-/// What [`session`] reads.
+/// Columns of [`session`].
 pub(super) const SESSION: &str = "token, user, connection, connected_at, active_at, expires_at, rooms, dialect";
 
-/// What [`user`] reads, of a user who was seen.
+/// Columns of [`user`], for a user with stored presence.
 pub(super) const USER: &str = "name, username, email, status, seen_at";
 
-/// What [`made_room`] reads.
+/// Columns of [`made_room`].
 pub(super) const ROOM: &str = "name, epoch, host, host_username, host_roles, created_at, history, keep_messages, \
     keep_ms, has_profile, title, kind, is_private, host_peer, max_participants, encryption";
 
-/// A count or a time as the database takes it. Those that do not fit are as good as the largest that does.
+/// A count or time as a database integer. Larger values become the maximum.
 pub(super) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -48,7 +48,7 @@ fn optional_text<T: for<'a> From<&'a str>>(row: &Row<'_>, at: usize) -> Result<O
     Ok(row.get_ref(at)?.as_str_or_null()?.map(T::from))
 }
 
-/// A connection's id by its bytes, a chosen name by its text.
+/// A connection id as a blob, or a chosen name as text.
 pub(super) struct PeerColumn<'a>(pub(super) &'a PeerName);
 
 impl ToSql for PeerColumn<'_> {
@@ -77,7 +77,7 @@ fn content(row: &Row<'_>, at: usize) -> Result<Content> {
     })
 }
 
-/// A username as it is kept: not at all when it is the user's id.
+/// The username column: `NULL` when the username is the user id.
 pub(super) fn own_username(identity: &Identity) -> Option<&str> {
     (identity.username() != identity.user()).then(|| identity.username())
 }
@@ -91,7 +91,6 @@ pub(super) fn uuid(row: &Row<'_>, at: usize) -> Result<Uuid> {
     row.get(at).map(Uuid::from_bytes)
 }
 
-/// Reads [`MESSAGE`].
 pub(super) fn message(room: &Name, row: &Row<'_>) -> Result<Message> {
     Ok(Message {
         id: uuid(row, 1)?,
@@ -105,7 +104,6 @@ pub(super) fn message(room: &Name, row: &Row<'_>) -> Result<Message> {
     })
 }
 
-/// Reads [`DIRECT`].
 pub(super) fn direct(row: &Row<'_>) -> Result<Direct> {
     Ok(Direct { id: uuid(row, 0)?, at: nat(row, 1)?, sender: sender(row, 2)?, content: content(row, 4)? })
 }
@@ -119,7 +117,7 @@ fn roles(row: &Row<'_>, at: usize) -> Result<Roles> {
     Ok(Roles { admin: bits & 1 != 0, push: bits & 2 != 0, guest: bits & 4 != 0 })
 }
 
-/// Reads [`ROOM`]; the participants are elsewhere.
+/// Without the participants, which are in a table of their own.
 pub(super) fn made_room(row: &Row<'_>) -> Result<MadeRoom> {
     let username: Option<Box<str>> = optional_text(row, 3)?;
     let has_profile: bool = row.get(9)?;
@@ -153,7 +151,6 @@ pub(super) fn status_column(status: Status) -> u8 {
     }
 }
 
-/// Reads [`USER`].
 pub(super) fn user(row: &Row<'_>) -> Result<StoredUser> {
     Ok(StoredUser {
         user: text(row, 0)?,
@@ -195,8 +192,7 @@ pub(super) fn rooms_column(rooms: &[Position]) -> String {
         name: position.display_name.as_deref().map(Into::into),
         media: [position.media.audio, position.media.video, position.media.screen],
     });
-    // Texts, numbers and truth values always have a JSON form.
-    serde_json::to_string(&texts.collect::<Vec<_>>()).unwrap_or_default()
+    serde_json::to_string(&texts.collect::<Vec<_>>()).expect("texts, numbers and booleans have a JSON form")
 }
 
 fn rooms(row: &Row<'_>, at: usize) -> Result<Vec<Position>> {
@@ -214,7 +210,6 @@ fn rooms(row: &Row<'_>, at: usize) -> Result<Vec<Position>> {
     Ok(texts.into_iter().map(position).collect())
 }
 
-/// Reads [`SESSION`].
 pub(super) fn session(row: &Row<'_>) -> Result<Session> {
     Ok(Session {
         token: TokenHash(row.get(0)?),

@@ -1,18 +1,18 @@
-//! The tables, and how a file of an earlier version becomes one of this.
+//! The tables, and the migration of files with an older schema.
 //!
-//! Rooms and users go by numbers inside the file, so that the rows that refer to them are short. Messages lie in the
-//! order they came, whatever their room: new ones fill the last pages of the table instead of touching one page per room.
-//! Two indexes find them by place and by id; ids begin with the time, so that index grows at its end too.
+//! Inside the file, rooms and users have numbers, so that the rows that refer to them are short. Messages of all rooms
+//! are stored in the order of arrival: new ones fill the last pages of the table instead of one page per room. One
+//! index finds them by room and seq, one by id. Ids begin with the time, so that index grows at its end too.
 
 use rusqlite::{Connection, Result};
 
-/// What the file says it is (`PRAGMA application_id`): "SwBd".
+/// `PRAGMA application_id` of the file: "SwBd".
 pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 
 /// The schema's version (`PRAGMA user_version`) after all steps.
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
-/// Step n makes version n + 1 of version n. A step that has been released never changes.
+/// Step n migrates version n to n + 1. A released step never changes.
 const STEPS: [&str; 4] = [ROOMS_AND_MESSAGES, DIRECTS_SESSIONS_AND_PRESENCE, DIALECTS_OF_SESSIONS, SESSIONS_BY_TOKEN];
 
 const ROOMS_AND_MESSAGES: &str = "
@@ -147,26 +147,26 @@ const SESSIONS_BY_TOKEN: &str = "
     DROP TABLE session_by_number;
 ";
 
-/// What a file is, as far as its header tells.
+/// The identifying fields of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct FileHeader {
     pub(super) application: i32,
     pub(super) version: i32,
-    /// Whether there is anything in it.
+    /// Whether the file has no tables.
     pub(super) is_empty: bool,
 }
 
-pub(super) fn header(connection: &Connection) -> Result<Header> {
+pub(super) fn header(connection: &Connection) -> Result<FileHeader> {
     let number = |pragma| connection.query_row(pragma, [], |row| row.get(0));
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    Ok(Header {
+    Ok(FileHeader {
         application: number("PRAGMA application_id")?,
         version: number("PRAGMA user_version")?,
         is_empty: tables == 0,
     })
 }
 
-/// Takes the steps that the file still lacks, all or none.
+/// Executes the missing steps, all or none.
 pub(super) fn migrate(connection: &Connection, from: i32) -> Result<()> {
     let transaction = connection.unchecked_transaction()?;
     for step in STEPS.iter().skip(usize::try_from(from).unwrap_or(0)) {

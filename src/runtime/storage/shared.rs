@@ -1,4 +1,4 @@
-//! What the store's threads and its users have in common: queues, what waits in them, and how the store is.
+//! State shared by the storage threads and the handles: queues, counters, and the health of each thread.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,66 +7,67 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use crate::domain::record::Record;
-use crate::message::storage::{Batch, Kept, Receipt, StorageEvent, StorageQuery, StorageState, Ticket, Unavailable};
+use crate::message::storage::{
+    Batch, CommitOutcome, CommitReceipt, StorageEvent, StorageQuery, StorageState, Ticket, Unavailable,
+};
 use crate::message::{Requester, ShardNumber};
-use crate::runtime::storage::{Durability, Health};
+use crate::runtime::storage::{Durability, StorageHealth};
 
-/// Bytes of records that may wait. What comes beyond is refused at once.
-const WAITING_BYTES: usize = 64 << 20;
+/// Size of waiting batches beyond which further ones are refused.
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
-/// Questions that may wait.
-const QUESTIONS: usize = 65_536;
+/// Queries that may wait for the reader.
+const QUERIES_MAX: usize = 65_536;
 
-/// What comes to the writing thread.
-pub(super) enum Order {
-    /// Keep this.
-    Keep(Batch),
-    /// There is too much waiting to keep this too.
+/// A command to the writer.
+pub(super) enum WriterCommand {
+    /// Commit this batch.
+    Commit(Batch),
+    /// Refuse this batch, because too many bytes are waiting.
     Refuse(Ticket),
-    /// Pass this on once what came before is kept.
-    Ask(Question),
-    /// Finish what came before, and end.
+    /// Pass this query on to the reader after all earlier batches are committed.
+    Query(PendingQuery),
+    /// Complete the earlier commands, and end.
     Close,
 }
 
-/// A question on its way to the reading thread.
-pub(super) struct Question {
+/// A query on its way to the reader.
+pub(super) struct PendingQuery {
     pub(super) to: Requester,
     pub(super) query: StorageQuery,
 }
 
-/// See the module.
+/// See the module description.
 pub(super) struct Shared {
     pub(super) durability: Durability,
-    orders: Sender<Order>,
-    questions: Sender<Option<Question>>,
-    tell: Box<dyn Fn(StorageEvent) + Send + Sync>,
+    commands: Sender<WriterCommand>,
+    queries: Sender<Option<PendingQuery>>,
+    on_event: Box<dyn Fn(StorageEvent) + Send + Sync>,
     start: Instant,
-    /// Bytes of records that wait.
+    /// Size of the waiting batches.
     waiting: AtomicUsize,
-    /// Since when the oldest of them waits, in microseconds after `start`, counted from 1; 0 when none does.
+    /// Start of the oldest batch's wait, in microseconds after `start`, counted from 1; 0 when no batch waits.
     oldest: AtomicU64,
-    /// Pages in the write-ahead log.
     pub(super) wal_pages: AtomicU32,
-    /// The checkpointing thread has done its part.
+    /// Whether the checkpointer has completed the last request.
     pub(super) is_checkpointed: AtomicBool,
-    /// The reading side has met damage, and the writing side should look for it.
+    /// Whether the reader has found damage; the writer then checks the file.
     pub(super) is_suspect: AtomicBool,
-    /// With durability `none`, the run that each sender is in.
+    /// With durability `none`: the present run of each sender.
     runs: [AtomicU32; 256],
     states: Mutex<States>,
 }
 
-/// How the writing and the reading side are.
+/// State and error message of each side.
 #[derive(Default)]
 struct States {
     writer: (StorageState, String),
-    /// The writing side again, as it looks from outside.
+    /// The writer's lag, as observed from outside.
     pace: (StorageState, String),
     reader: (StorageState, String),
 }
 
-/// Which side a state is of.
+/// The source of a state.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Writer,
@@ -77,15 +78,15 @@ pub(super) enum Side {
 impl Shared {
     pub(super) fn new(
         durability: Durability,
-        orders: Sender<Order>,
-        questions: Sender<Option<Question>>,
-        tell: Box<dyn Fn(StorageEvent) + Send + Sync>,
+        commands: Sender<WriterCommand>,
+        queries: Sender<Option<PendingQuery>>,
+        on_event: Box<dyn Fn(StorageEvent) + Send + Sync>,
     ) -> Self {
         Self {
             durability,
-            orders,
-            questions,
-            tell,
+            commands,
+            queries,
+            on_event,
             start: Instant::now(),
             waiting: AtomicUsize::new(0),
             oldest: AtomicU64::new(0),
@@ -97,24 +98,23 @@ impl Shared {
         }
     }
 
-    pub(super) fn tell(&self, told: StorageEvent) {
-        (self.tell)(told);
+    pub(super) fn send_event(&self, event: StorageEvent) {
+        (self.on_event)(event);
     }
 
-    pub(super) fn receipt(&self, ticket: Ticket, outcome: Result<Kept, Unavailable>) {
-        self.tell(StorageEvent::Receipt(Receipt { ticket, outcome }));
+    pub(super) fn receipt(&self, ticket: Ticket, outcome: Result<CommitOutcome, Unavailable>) {
+        self.send_event(StorageEvent::Receipt(CommitReceipt { ticket, outcome }));
     }
 
-    /// See [`super::Store::submit`].
     pub(super) fn submit(&self, batch: Batch) {
         let (ticket, weight) = (batch.ticket, weight(&batch));
-        let is_early = self.durability == Durability::None && !batch.records.iter().any(is_take);
-        if self.waiting.load(Ordering::Relaxed) + weight > WAITING_BYTES {
+        let is_early = self.durability == Durability::None && !batch.records.iter().any(carries_session);
+        if self.waiting.load(Ordering::Relaxed) + weight > WAITING_BYTES_MAX {
             if self.durability == Durability::None {
                 self.end_run(ticket);
                 return self.receipt(ticket, Err(Unavailable));
             }
-            self.order(Order::Refuse(ticket), ticket);
+            self.command(WriterCommand::Refuse(ticket), ticket);
             return;
         }
         if self.durability == Durability::None && ticket.run != self.run(ticket.sender) {
@@ -122,21 +122,21 @@ impl Shared {
         }
         self.waiting.fetch_add(weight, Ordering::Relaxed);
         self.note_waiting();
-        if self.order(Order::Keep(batch), ticket) && is_early {
-            self.receipt(ticket, Ok(Kept::default()));
+        if self.command(WriterCommand::Commit(batch), ticket) && is_early {
+            self.receipt(ticket, Ok(CommitOutcome::default()));
         }
     }
 
-    /// Gives an order to the writing thread; refuses its batch if that has ended.
-    fn order(&self, order: Order, ticket: Ticket) -> bool {
-        let is_sent = self.orders.send(order).is_ok();
+    /// Sends a command to the writer; refuses its batch if the writer has ended.
+    fn command(&self, command: WriterCommand, ticket: Ticket) -> bool {
+        let is_sent = self.commands.send(command).is_ok();
         if !is_sent {
             self.receipt(ticket, Err(Unavailable));
         }
         is_sent
     }
 
-    /// Notes that something waits from now on, unless something did before.
+    /// Starts the lag clock, unless it is running.
     pub(super) fn note_waiting(&self) {
         let _ = self.oldest.compare_exchange(0, self.micros(), Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -145,43 +145,43 @@ impl Shared {
         self.runs[usize::from(sender)].load(Ordering::Relaxed)
     }
 
-    /// With durability `none`: a batch is refused, and its run, if it still lasts, ends.
+    /// With durability `none`: ends the run of a refused batch, unless it has already ended.
     pub(super) fn end_run(&self, ticket: Ticket) {
         let run = &self.runs[usize::from(ticket.sender)];
         let _ = run.compare_exchange(ticket.run, ticket.run + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// See [`super::Store::ask`].
-    pub(super) fn ask(&self, question: Question) {
-        let to = question.to;
+    pub(super) fn query(&self, query: PendingQuery) {
+        let to = query.to;
         let is_sent = match self.durability {
-            // What was acknowledged may not be written yet.
-            Durability::None => self.orders.send(Order::Ask(question)).is_ok(),
-            _ => self.pass_on(question),
+            // After the batches before it, which may be acknowledged but not written.
+            Durability::None => self.commands.send(WriterCommand::Query(query)).is_ok(),
+            _ => self.send_to_reader(query),
         };
         if !is_sent {
-            self.tell(StorageEvent::Reply { to, answer: Err(Unavailable) });
+            self.send_event(StorageEvent::Reply { to, answer: Err(Unavailable) });
         }
     }
 
-    /// Gives a question to the reading thread, unless too many wait there.
-    pub(super) fn pass_on(&self, question: Question) -> bool {
-        self.questions.len() < QUESTIONS && self.questions.send(Some(question)).is_ok()
+    /// Sends a query to the reader, unless its queue is full; returns whether it was sent.
+    pub(super) fn send_to_reader(&self, query: PendingQuery) -> bool {
+        self.queries.len() < QUERIES_MAX && self.queries.send(Some(query)).is_ok()
     }
 
-    /// Has the writing thread end after what it has been given before.
+    /// Ends the writer after its earlier commands.
     pub(super) fn close(&self) {
-        let _ = self.orders.send(Order::Close);
+        let _ = self.commands.send(WriterCommand::Close);
     }
 
-    /// Has the reading thread end after what it has been asked before.
+    /// Ends the reader after its earlier queries.
     pub(super) fn close_reader(&self) {
-        let _ = self.questions.send(None);
+        let _ = self.queries.send(None);
     }
 
-    /// Notes that these batches wait no longer; whatever still does has come by now.
+    /// Removes finished batches from the count. The lag of the remaining ones counts from now.
     pub(super) fn finished(&self, weight: usize) {
         let before = self.waiting.fetch_sub(weight, Ordering::Relaxed);
+        debug_assert!(before >= weight, "invariant: finished batches were counted as waiting");
         self.oldest.store(if before == weight { 0 } else { self.micros() }, Ordering::Relaxed);
     }
 
@@ -189,7 +189,7 @@ impl Shared {
         self.start.elapsed().as_micros() as u64 + 1
     }
 
-    /// Notes how a side is, and tells everyone if that changes how the store is.
+    /// Updates the state of one side; sends an event if the overall state changes.
     pub(super) fn set_state(&self, side: Side, state: StorageState, detail: &str) {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let before = states.worst().0;
@@ -199,14 +199,14 @@ impl Shared {
             Side::Reader => states.reader = (state, detail.to_owned()),
         }
         let after = states.worst().0;
-        // Told under the lock, so that two changes are told in their order.
+        // Under the lock, so that two changes are sent in their order.
         if before != after {
-            self.tell(StorageEvent::State(after));
+            self.send_event(StorageEvent::State(after));
         }
     }
 
-    /// Looks how long records have been waiting. A thread that hangs in a write cannot say so itself.
-    pub(super) fn look(&self, patience_ms: u64) {
+    /// Updates the lag state. The writer cannot do this itself while it hangs in a write.
+    pub(super) fn check_lag(&self, patience_ms: u64) {
         let lag_ms = self.lag_ms();
         if lag_ms > patience_ms {
             self.set_state(Side::Pace, StorageState::Late, &format!("records have been waiting for {lag_ms} ms"));
@@ -215,7 +215,7 @@ impl Shared {
         }
     }
 
-    /// How long the oldest record has been waiting.
+    /// How long the oldest batch has been waiting.
     fn lag_ms(&self) -> u64 {
         match self.oldest.load(Ordering::Relaxed) {
             0 => 0,
@@ -223,10 +223,10 @@ impl Shared {
         }
     }
 
-    pub(super) fn health(&self) -> Health {
+    pub(super) fn health(&self) -> StorageHealth {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let (state, detail) = states.worst().clone();
-        Health {
+        StorageHealth {
             state,
             detail,
             lag_ms: self.lag_ms(),
@@ -243,12 +243,12 @@ impl States {
     }
 }
 
-/// Whether the receipt carries a session.
-pub(super) fn is_take(record: &Record) -> bool {
+/// Whether the receipt of this record's batch carries a session.
+pub(super) fn carries_session(record: &Record) -> bool {
     matches!(record, Record::SessionTaken { .. } | Record::SessionClaimed { .. })
 }
 
-/// What a batch takes of the queue, in bytes, roughly.
+/// Approximate size of a batch in the queue, in bytes.
 pub(super) fn weight(batch: &Batch) -> usize {
     size_of::<Batch>() + batch.records.iter().map(weight_of).sum::<usize>()
 }
@@ -280,32 +280,32 @@ mod tests {
 
     #[test]
     fn a_write_that_hangs_is_noticed_and_so_is_its_end() {
-        let (order, orders) = unbounded();
-        let (question, _questions) = unbounded();
+        let (command, commands) = unbounded();
+        let (query, _questions) = unbounded();
         let (say, said) = unbounded();
-        let tell = move |told| {
-            if let StorageEvent::State(state) = told {
+        let tell = move |event| {
+            if let StorageEvent::State(state) = event {
                 say.send(state).expect("somebody listens");
             }
         };
-        let shared = Arc::new(Shared::new(Durability::Process, order, question, Box::new(tell)));
-        let look = |patience_ms| {
-            shared.look(patience_ms);
+        let shared = Arc::new(Shared::new(Durability::Process, command, query, Box::new(tell)));
+        let check_lag = |patience_ms| {
+            shared.check_lag(patience_ms);
             (shared.health().state, said.try_iter().collect::<Vec<_>>())
         };
-        assert_eq!(look(0), (StorageState::Good, vec![]));
+        assert_eq!(check_lag(0), (StorageState::Good, vec![]));
         let records = [Record::RoomClosed { room: "r".into() }].into_iter().collect();
         let batch = Batch { ticket: Ticket { sender: 0, run: 0, number: 0 }, records };
         let bytes = weight(&batch);
         shared.submit(batch);
-        assert_eq!(look(60_000), (StorageState::Good, vec![]));
+        assert_eq!(check_lag(60_000), (StorageState::Good, vec![]));
         while shared.health().lag_ms == 0 {
             thread::sleep(Duration::from_millis(1));
         }
-        assert_eq!(look(0), (StorageState::Late, vec![StorageState::Late]));
-        assert_eq!(look(0), (StorageState::Late, vec![]));
+        assert_eq!(check_lag(0), (StorageState::Late, vec![StorageState::Late]));
+        assert_eq!(check_lag(0), (StorageState::Late, vec![]));
         shared.finished(bytes);
-        assert_eq!(look(0), (StorageState::Good, vec![StorageState::Good]));
-        drop(orders);
+        assert_eq!(check_lag(0), (StorageState::Good, vec![StorageState::Good]));
+        drop(commands);
     }
 }

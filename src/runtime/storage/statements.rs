@@ -1,6 +1,6 @@
-//! Statements that are prepared once for each connection.
+//! Statements that are prepared once per connection.
 
-/// Declares a struct of statements, each with its text; `prepare` makes it for a connection.
+/// Declares a struct of prepared statements, each with its SQL text.
 macro_rules! statements {
     ($struct:ident { $($name:ident: $sql:expr;)* }) => {
         struct $struct<'c> {

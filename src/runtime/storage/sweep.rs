@@ -1,64 +1,64 @@
-//! Deletes what is kept no longer: messages beyond their room's count or age, closed rooms, sessions that have ended,
-//! messages that waited too long for a user, users who were not heard of since.
+//! Deletes expired rows: messages beyond the count or age of their room, closed rooms, ended sessions, direct messages
+//! that waited too long, and users without recent activity.
 //!
-//! Once a minute everything is gone through, in steps of at most a few milliseconds, each a transaction of its own between
-//! those of the batches. A step goes on where the one before stopped; after a restart it begins from the front.
+//! Once a minute the sweep visits all tables, in steps of a few milliseconds, each a transaction between two groups of
+//! batches. A step continues at the position of the last one; after a restart the sweep begins at the first table.
 
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use crate::runtime::storage::error::Fault;
-use crate::runtime::storage::ledger::{DAY_MS, Ledger};
+use crate::runtime::storage::error::StorageFault;
+use crate::runtime::storage::record_writer::{DAY_MS, RecordWriter};
 use crate::runtime::storage::rows::int;
 use crate::runtime::storage::statements::statements;
 
-/// How often everything is gone through, in milliseconds.
+/// Interval between two sweeps, in milliseconds.
 const EVERY_MS: u64 = 60_000;
 
-/// How long one step may take. One portion may exceed it.
+/// Time limit of one step. One portion may exceed it.
 const STEP: Duration = Duration::from_millis(2);
 
-/// Under load a step is made no more often.
+/// Minimum interval between two steps under load.
 const UNDER_LOAD: Duration = Duration::from_millis(50);
 
-/// Rows deleted at once, between two looks at the clock.
+/// Rows deleted by one statement, between two checks of the clock.
 const PORTION: i64 = 32;
 
-/// Sessions looked at between two looks at the clock. Most of them live on.
+/// Sessions visited by one statement. Most of them have not ended.
 const SESSIONS: i64 = 256;
 
-/// How long messages are kept where their room does not say; 0: without a bound.
+/// Retention of rooms without their own; 0: no bound.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(super) struct RetentionDefaults {
     pub(super) keep_messages: u64,
     pub(super) keep_ms: u64,
 }
 
-/// How far it has got.
+/// The position of the sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// At the first room after this number.
+enum SweepPosition {
+    /// The first room after this number.
     Rooms(i64),
     Closed,
-    /// At the first session after this token, or at the first of all.
+    /// The first session after this token, or the first of all.
     Sessions(Option<[u8; 32]>),
-    /// At the oldest of the messages that wait for users.
+    /// The oldest direct messages.
     OldDirects,
-    /// At the first user after this number who has messages waiting.
+    /// The first user after this number with waiting direct messages.
     ManyDirects(i64),
-    /// At the first user after this number.
+    /// The first user after this number.
     Users(i64),
-    /// Through.
-    Resting,
+    /// The sweep is complete.
+    Idle,
 }
 
-/// See the module.
+/// See the module description.
 pub(super) struct Sweep<'c> {
     statements: Statements<'c>,
-    terms: Terms,
-    place: Place,
-    /// When it was last at the front, in milliseconds since 1970.
+    defaults: RetentionDefaults,
+    position: SweepPosition,
+    /// Start of the last sweep, in milliseconds since 1970.
     began: u64,
     last_step: Instant,
 }
@@ -96,61 +96,73 @@ statements! {
 }
 
 impl<'c> Sweep<'c> {
-    pub(super) fn new(connection: &'c Connection, terms: Terms) -> Result<Self> {
+    pub(super) fn new(connection: &'c Connection, defaults: RetentionDefaults) -> Result<Self> {
         let statements = Statements::prepare(connection)?;
-        Ok(Self { statements, terms, place: Place::Resting, began: 0, last_step: Instant::now() })
+        Ok(Self { statements, defaults, position: SweepPosition::Idle, began: 0, last_step: Instant::now() })
     }
 
-    /// Whether there is something to be gone through at this time (in milliseconds since 1970).
+    /// Whether a step is due at the time `now` (milliseconds since 1970).
     pub(super) fn is_due(&self, now: u64) -> bool {
-        // A clock that was set back must not make the rest longer.
-        self.place != Place::Resting || now < self.began || now >= self.began + EVERY_MS
+        // Without the second condition a clock that was set back would delay the next sweep.
+        self.position != SweepPosition::Idle || now < self.began || now >= self.began + EVERY_MS
     }
 
-    /// Whether it is somewhere on its way through.
     pub(super) fn is_under_way(&self) -> bool {
-        self.place != Place::Resting
+        self.position != SweepPosition::Idle
     }
 
-    /// Makes a step if it is time for one. `ledger` begins and ends the transaction.
-    pub(super) fn step(&mut self, ledger: &mut Ledger<'_>, now: u64, is_quiet: bool) -> Result<(), Fault> {
+    /// Executes a step if one is due, in a transaction of `record_writer`.
+    pub(super) fn step(
+        &mut self,
+        record_writer: &mut RecordWriter<'_>,
+        now: u64,
+        is_quiet: bool,
+    ) -> Result<(), StorageFault> {
         if !self.is_due(now) || !is_quiet && self.last_step.elapsed() < UNDER_LOAD {
             return Ok(());
         }
-        if self.place == Place::Resting {
-            (self.place, self.began) = (Place::Rooms(0), now);
+        if self.position == SweepPosition::Idle {
+            (self.position, self.began) = (SweepPosition::Rooms(0), now);
         }
+        debug_assert_ne!(self.position, SweepPosition::Idle, "invariant: a step begins at a table");
         self.last_step = Instant::now();
-        ledger.begin(now)?;
-        let outcome = self.portions(ledger, now);
+        record_writer.begin(now)?;
+        let outcome = self.portions(record_writer, now);
         match outcome {
-            Ok(()) => Ok(ledger.commit()?),
+            Ok(()) => Ok(record_writer.commit()?),
             Err(error) => {
-                ledger.roll_back();
+                record_writer.roll_back();
                 Err(error.into())
             }
         }
     }
 
-    fn portions(&mut self, ledger: &mut Ledger<'_>, now: u64) -> Result<()> {
-        while self.last_step.elapsed() < STEP && self.place != Place::Resting {
-            self.place = match self.place {
-                Place::Rooms(after) => self.trim_next(after, now)?.map_or(Place::Closed, Place::Rooms),
-                Place::Closed => self.clear_closed()?.unwrap_or(Place::Sessions(None)),
-                Place::Sessions(after) => match self.drop_sessions(after, now)? {
-                    None => Place::OldDirects,
-                    last => Place::Sessions(last),
+    fn portions(&mut self, record_writer: &mut RecordWriter<'_>, now: u64) -> Result<()> {
+        while self.last_step.elapsed() < STEP && self.position != SweepPosition::Idle {
+            self.position = match self.position {
+                SweepPosition::Rooms(after) => {
+                    self.trim_next(after, now)?.map_or(SweepPosition::Closed, SweepPosition::Rooms)
+                }
+                SweepPosition::Closed => self.clear_closed()?.unwrap_or(SweepPosition::Sessions(None)),
+                SweepPosition::Sessions(after) => match self.drop_sessions(after, now)? {
+                    None => SweepPosition::OldDirects,
+                    last => SweepPosition::Sessions(last),
                 },
-                Place::OldDirects => self.drop_old_directs(now)?,
-                Place::ManyDirects(after) => self.drop_many_directs(after)?.map_or(Place::Users(0), Place::ManyDirects),
-                Place::Users(after) => self.forget_next(after, ledger, now)?.map_or(Place::Resting, Place::Users),
-                Place::Resting => Place::Resting,
+                SweepPosition::OldDirects => self.drop_old_directs(now)?,
+                SweepPosition::ManyDirects(after) => {
+                    self.drop_many_directs(after)?.map_or(SweepPosition::Users(0), SweepPosition::ManyDirects)
+                }
+                SweepPosition::Users(after) => {
+                    self.forget_next(after, record_writer, now)?.map_or(SweepPosition::Idle, SweepPosition::Users)
+                }
+                SweepPosition::Idle => SweepPosition::Idle,
             };
         }
         Ok(())
     }
 
-    /// Trims the first room after `after` by a portion; the number to go on after, if there is a room.
+    /// Deletes a portion of the first room after `after`; returns the number to continue after, or `None` without such
+    /// a room.
     fn trim_next(&mut self, after: i64, now: u64) -> Result<Option<i64>> {
         struct Found {
             room: i64,
@@ -164,14 +176,15 @@ impl<'c> Sweep<'c> {
             Ok(Found { room, keep_messages, keep_ms, trimmed: row.get(3)?, last: row.get(4)? })
         };
         let Some(found) = self.statements.next_room.query_row([after], found).optional()? else { return Ok(None) };
-        let keep_messages = found.keep_messages.unwrap_or(int(self.terms.keep_messages));
-        let keep_ms = found.keep_ms.unwrap_or(int(self.terms.keep_ms));
+        let keep_messages = found.keep_messages.unwrap_or(int(self.defaults.keep_messages));
+        let keep_ms = found.keep_ms.unwrap_or(int(self.defaults.keep_ms));
         let is_many = |seq: i64| keep_messages > 0 && seq <= found.last.saturating_sub(keep_messages);
         let is_old = |at: i64| keep_ms > 0 && at.saturating_add(keep_ms) < int(now);
         if found.last <= found.trimmed || !is_many(found.trimmed + 1) && keep_ms == 0 {
             return Ok(Some(found.room));
         }
         let oldest = self.oldest(found.room)?;
+        debug_assert!(oldest.len() as i64 <= PORTION, "invariant: a step visits at most one portion");
         let mut is_more = oldest.len() as i64 == PORTION;
         let mut trimmed = None;
         for message in &oldest {
@@ -188,41 +201,42 @@ impl<'c> Sweep<'c> {
         if let Some(seq) = trimmed {
             self.statements.note_trimmed.execute([found.room, seq])?;
         }
-        // One less, so that the same room is the next one again.
+        // One less, so that the next step visits this room again.
         Ok(Some(if is_more { found.room - 1 } else { found.room }))
     }
 
-    fn oldest(&mut self, room: i64) -> Result<Vec<Old>> {
-        let old = |row: &Row<'_>| Ok(Old { number: row.get(0)?, seq: row.get(1)?, at: row.get(2)? });
+    fn oldest(&mut self, room: i64) -> Result<Vec<AgedMessage>> {
+        let old = |row: &Row<'_>| Ok(AgedMessage { number: row.get(0)?, seq: row.get(1)?, at: row.get(2)? });
         self.statements.oldest_messages.query_map([room, PORTION], old)?.collect()
     }
 
-    /// Deletes a message and its receipts, if these are not too many; whether it is gone.
+    /// Deletes a portion of a message's receipts, and the message after the last of them; returns whether it is
+    /// deleted.
     fn drop_message(&mut self, message: i64) -> Result<bool> {
-        if is_portion(self.statements.drop_receipts.execute([message, PORTION])?) {
+        if is_full_portion(self.statements.drop_receipts.execute([message, PORTION])?) {
             return Ok(false);
         }
         self.statements.drop_message.execute([message])?;
         Ok(true)
     }
 
-    /// Deletes a portion of a closed room; the place to go on at, if there is such a room.
-    fn clear_closed(&mut self) -> Result<Option<Place>> {
+    /// Deletes a portion of a closed room; returns the position to continue at, or `None` without such a room.
+    fn clear_closed(&mut self) -> Result<Option<SweepPosition>> {
         let room = self.statements.closed_room.query_row([], |row| row.get::<_, i64>(0)).optional()?;
         let Some(room) = room else { return Ok(None) };
         let oldest = self.oldest(room)?;
         for message in &oldest {
             if !self.drop_message(message.number)? {
-                return Ok(Some(Place::Closed));
+                return Ok(Some(SweepPosition::Closed));
             }
         }
-        if oldest.is_empty() && !is_portion(self.statements.drop_participants.execute([room, PORTION])?) {
+        if oldest.is_empty() && !is_full_portion(self.statements.drop_participants.execute([room, PORTION])?) {
             self.statements.drop_room.execute([room])?;
         }
-        Ok(Some(Place::Closed))
+        Ok(Some(SweepPosition::Closed))
     }
 
-    /// Deletes those that have ended among the sessions after `after`; whom to go on after, if there are more.
+    /// Deletes the ended ones among the next sessions; returns the token to continue after, or `None` at the end.
     fn drop_sessions(&mut self, after: Option<[u8; 32]>, now: u64) -> Result<Option<[u8; 32]>> {
         let last = self.statements.last_session.query_row(params![after, SESSIONS], |row| row.get(0))?;
         if let Some(last) = last {
@@ -231,10 +245,10 @@ impl<'c> Sweep<'c> {
         Ok(last)
     }
 
-    fn drop_old_directs(&mut self, now: u64) -> Result<Place> {
-        let keep_ms = int(self.terms.keep_ms);
+    fn drop_old_directs(&mut self, now: u64) -> Result<SweepPosition> {
+        let keep_ms = int(self.defaults.keep_ms);
         if keep_ms == 0 {
-            return Ok(Place::ManyDirects(0));
+            return Ok(SweepPosition::ManyDirects(0));
         }
         let direct = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let oldest: Vec<(i64, i64)> =
@@ -244,12 +258,13 @@ impl<'c> Sweep<'c> {
         for (number, _) in old {
             dropped += self.statements.drop_direct.execute([number])?;
         }
-        Ok(if is_portion(dropped) { Place::OldDirects } else { Place::ManyDirects(0) })
+        Ok(if is_full_portion(dropped) { SweepPosition::OldDirects } else { SweepPosition::ManyDirects(0) })
     }
 
-    /// Deletes a portion of what is too much for the first user after `after`; whom to go on after, if there is one.
+    /// Deletes a portion of the direct messages beyond the bound of the first user after `after`; returns the number to
+    /// continue after, or `None` at the end.
     fn drop_many_directs(&mut self, after: i64) -> Result<Option<i64>> {
-        let keep = int(self.terms.keep_messages);
+        let keep = int(self.defaults.keep_messages);
         if keep == 0 {
             return Ok(None);
         }
@@ -260,13 +275,13 @@ impl<'c> Sweep<'c> {
             Some(number) => self.statements.drop_directs.execute([user, number, PORTION])?,
             None => 0,
         };
-        Ok(Some(if is_portion(dropped) { user - 1 } else { user }))
+        Ok(Some(if is_full_portion(dropped) { user - 1 } else { user }))
     }
 
-    /// Forgets the first user after `after` if nothing can refer to them any more: they are no participant, nothing waits
-    /// for them, and every message and receipt of theirs is older than messages become. Whom to go on after, if there is
-    /// one.
-    fn forget_next(&mut self, after: i64, ledger: &mut Ledger<'_>, now: u64) -> Result<Option<i64>> {
+    /// Deletes the first user after `after` if no row can refer to them: they are no participant, no direct message
+    /// waits for them, and all their messages and receipts have expired. Returns the number to continue after, or
+    /// `None` at the end.
+    fn forget_next(&mut self, after: i64, record_writer: &mut RecordWriter<'_>, now: u64) -> Result<Option<i64>> {
         let Some(keep_ms) = self.kept_longest()? else { return Ok(None) };
         struct Found {
             number: i64,
@@ -280,32 +295,34 @@ impl<'c> Sweep<'c> {
             Ok(Found { number, name, used_day, seen_at: row.get(3)?, is_used: row.get(4)? })
         };
         let Some(user) = self.statements.next_user.query_row([after], found).optional()? else { return Ok(None) };
-        // A day more, because days are all that is noted of a user's use.
+        // One day more, because the use of a user is recorded by day.
         let since = int(now).saturating_sub(keep_ms).saturating_sub(int(DAY_MS));
         if !user.is_used && user.seen_at < since && user.used_day < since.div_euclid(int(DAY_MS)) {
             self.statements.drop_user.execute(params![user.number])?;
-            ledger.forget_user(&user.name);
+            record_writer.uncache_user(&user.name);
         }
         Ok(Some(user.number))
     }
 
-    /// How long the messages of any room are kept at the most, if there is a bound.
+    /// The longest retention of any room, if all are bounded.
     fn kept_longest(&mut self) -> Result<Option<i64>> {
         let own = |row: &Row<'_>| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?));
         let (least, most) = self.statements.kept_longest.query_row([], own)?;
-        let is_bounded = self.terms.keep_ms != 0 && least != Some(0);
-        Ok(is_bounded.then(|| most.unwrap_or(0).max(int(self.terms.keep_ms))))
+        let is_bounded = self.defaults.keep_ms != 0 && least != Some(0);
+        Ok(is_bounded.then(|| most.unwrap_or(0).max(int(self.defaults.keep_ms))))
     }
 }
 
-/// A message as far as its age matters.
-struct Old {
+/// The columns that decide whether a message has expired.
+struct AgedMessage {
     number: i64,
     seq: i64,
     at: i64,
 }
 
-/// Whether as many rows were deleted as there are in a portion, so that there may be more.
-fn is_portion(dropped: usize) -> bool {
-    dropped as i64 >= PORTION
+/// Whether a full portion was deleted, so that more rows may remain.
+fn is_full_portion(dropped: usize) -> bool {
+    let dropped = dropped as i64;
+    debug_assert!(dropped <= PORTION, "invariant: a statement deletes at most one portion");
+    dropped == PORTION
 }

@@ -1,5 +1,5 @@
-//! The writing thread: takes what has queued up, commits it in one transaction, sends the receipts, and in between keeps
-//! the house in order. When the disk fails it refuses until the disk is back.
+//! The writer thread: commits all queued batches in one transaction, sends their receipts, and deletes expired rows in
+//! between. After a disk failure it refuses all batches until the disk works again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,98 +8,99 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rusqlite::{Connection, Result};
 
-use crate::message::storage::{Batch, Kept, StorageEvent, StorageState, Unavailable};
-use crate::runtime::storage::connection::give_back;
-use crate::runtime::storage::error::{Fault, state};
-use crate::runtime::storage::group::{Entry, Fate, Runs};
-use crate::runtime::storage::home::{Failure, Home, failure};
-use crate::runtime::storage::ledger::Ledger;
-use crate::runtime::storage::log::LogKeeper;
-use crate::runtime::storage::shared::{Order, Question, Shared, Side, is_take, weight};
-use crate::runtime::storage::sweep::{Sweep, Terms};
-use crate::runtime::storage::{Durability, Options, WallClock};
+use crate::message::storage::{Batch, CommitOutcome, StorageEvent, StorageState, Unavailable};
+use crate::runtime::storage::checkpoint::CheckpointScheduler;
+use crate::runtime::storage::connection::release_memory;
+use crate::runtime::storage::database_file::{DatabaseFile, Failure, failure};
+use crate::runtime::storage::error::{StorageFault, state};
+use crate::runtime::storage::group::{BatchFate, GroupedBatch, Runs};
+use crate::runtime::storage::record_writer::RecordWriter;
+use crate::runtime::storage::shared::{PendingQuery, Shared, Side, WriterCommand, carries_session, weight};
+use crate::runtime::storage::sweep::{RetentionDefaults, Sweep};
+use crate::runtime::storage::{Durability, StorageOptions, WallClock};
 
-/// Bytes of records in one transaction, which the receipts behind it wait for. Only a queue that is long already makes
-/// such groups, and the larger they are, the more messages share the pages that have to be written.
+/// Size of the batches in one transaction, which bounds the delay of their receipts. Only a long queue makes such large
+/// groups, and larger groups share more page writes.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// Orders in one transaction.
-const GROUP_ORDERS: usize = 8_192;
+/// Commands in one transaction.
+const GROUP_COMMANDS: usize = 8_192;
 
-/// How often a thread without work looks whether there is something to tidy up.
+/// Interval at which an idle writer checks for expired rows.
 const IDLE: Duration = Duration::from_millis(250);
 
-/// Looks of a thread without work after which it gives back the memory that it has for more: a second.
-const LOOKS_BEFORE_REST: u32 = 4;
+/// Idle checks before the writer releases memory: one second.
+const IDLE_CHECKS_BEFORE_TRIM: u32 = 4;
 
-/// Batches that it is worth doing so after.
-const BATCHES_BEFORE_REST: usize = 256;
+/// Committed batches that make a release worthwhile.
+const BATCHES_BEFORE_TRIM: usize = 256;
 
-/// How long a thread that tidies up rests between two steps when there is nothing else to do.
+/// Pause between two steps of the sweep while no command arrives.
 const SWEEP_PAUSE: Duration = Duration::from_millis(2);
 
-/// See the module.
+/// See the module description.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    orders: Receiver<Order>,
-    log: LogKeeper,
-    home: Home,
+    commands: Receiver<WriterCommand>,
+    checkpoints: CheckpointScheduler,
+    database_file: DatabaseFile,
     clock: WallClock,
-    terms: Terms,
+    defaults: RetentionDefaults,
     seed: u64,
     runs: Runs,
-    /// What is under way. With durability `none` it outlives a failure.
-    group: Vec<Entry>,
-    questions: Vec<Question>,
+    /// The batches of the present transaction. With durability `none` they are kept across a failure.
+    group: Vec<GroupedBatch>,
+    queries: Vec<PendingQuery>,
     is_closing: bool,
 }
 
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
-        orders: Receiver<Order>,
-        nudge: Sender<()>,
-        home: Home,
-        options: Options,
+        commands: Receiver<WriterCommand>,
+        request: Sender<()>,
+        database_file: DatabaseFile,
+        options: StorageOptions,
         seed: u64,
     ) -> Self {
         Self {
-            log: LogKeeper::new(nudge, shared.clone()),
+            checkpoints: CheckpointScheduler::new(request, shared.clone()),
             shared,
-            orders,
-            home,
+            commands,
+            database_file,
             clock: options.clock,
-            terms: Terms { keep_messages: options.keep_messages, keep_ms: options.keep_ms },
+            defaults: RetentionDefaults { keep_messages: options.keep_messages, keep_ms: options.keep_ms },
             seed,
             runs: Runs::new(),
             group: Vec::new(),
-            questions: Vec::new(),
+            queries: Vec::new(),
             is_closing: false,
         }
     }
 
-    /// Works until it is told to close.
+    /// Runs until it is closed.
     pub(super) fn run(mut self, connection: Connection) {
         let mut next = Some(connection);
         while let Some(mut connection) = next.take().or_else(|| self.recover()) {
-            let outcome = self.watch_log(&mut connection).and_then(|()| self.serve(&connection));
+            let outcome = self.watch_log_size(&mut connection).and_then(|()| self.serve(&connection));
             let Err(failure) = outcome else {
-                if let Err(error) = end_life(&connection) {
+                if let Err(error) = mark_clean(&connection) {
                     tracing::error!(%error, "the store could not be closed in order");
                 }
                 break;
             };
-            // The connection goes first: what it has cached may be what is wrong.
+            // First, because its cache may be the cause.
             drop(connection);
-            let pause = self.fail(&failure);
+            let pause = self.report_failure(&failure);
             self.refuse_for(pause);
         }
+        debug_assert!(self.is_closing, "invariant: the writer ends only when it is closed");
         self.refuse_all();
         self.shared.close_reader();
     }
 
-    /// Has the number of pages in the log noted with each commit.
-    fn watch_log(&self, connection: &mut Connection) -> Result<(), Failure> {
+    /// Counts the pages of the log after each commit.
+    fn watch_log_size(&self, connection: &mut Connection) -> Result<(), Failure> {
         let shared = self.shared.clone();
         let note = move |_: &mut rusqlite::hooks::Wal, pages: i32| {
             shared.wal_pages.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
@@ -108,13 +109,13 @@ impl Writer {
         connection.wal_hook(Some(note)).map_err(failure)
     }
 
-    /// Writes what comes, until it is told to close (`Ok`) or the files fail.
+    /// Executes commands until it is closed (`Ok`) or the files fail.
     fn serve(&mut self, connection: &Connection) -> Result<(), Failure> {
-        let mut ledger = Ledger::new(connection, self.seed).map_err(failure)?;
-        let mut sweep = Sweep::new(connection, self.terms).map_err(failure)?;
-        let (mut batches, mut idle_looks) = (0, 0);
+        let mut record_writer = RecordWriter::new(connection, self.seed).map_err(failure)?;
+        let mut sweep = Sweep::new(connection, self.defaults).map_err(failure)?;
+        let (mut batches, mut idle_checks) = (0, 0);
         loop {
-            // What could not be written before a failure comes first.
+            // A group that failed to commit is retried before new commands are taken.
             if self.group.is_empty() {
                 let is_due = sweep.is_due((self.clock)());
                 self.gather(match (self.is_closing, is_due) {
@@ -123,103 +124,104 @@ impl Writer {
                     (false, false) => IDLE,
                 });
             }
-            if let Err(failure) = self.look() {
+            if let Err(failure) = self.check_file() {
                 self.refuse_all();
                 return Err(failure);
             }
             batches += self.group.len();
-            idle_looks = if self.group.is_empty() && !sweep.is_under_way() { idle_looks + 1 } else { 0 };
-            if idle_looks >= LOOKS_BEFORE_REST && batches >= BATCHES_BEFORE_REST {
+            idle_checks = if self.group.is_empty() && !sweep.is_under_way() { idle_checks + 1 } else { 0 };
+            if idle_checks >= IDLE_CHECKS_BEFORE_TRIM && batches >= BATCHES_BEFORE_TRIM {
                 batches = 0;
-                ledger.rest();
-                give_back(connection).map_err(failure)?;
+                record_writer.clear_cache();
+                release_memory(connection).map_err(failure)?;
             }
-            self.commit(&mut ledger)?;
-            for question in self.questions.drain(..) {
-                pass_on(&self.shared, question);
+            self.commit(&mut record_writer)?;
+            debug_assert!(self.group.is_empty(), "invariant: the receipts of a committed group are sent");
+            for query in self.queries.drain(..) {
+                send_to_reader(&self.shared, query);
             }
-            if self.is_closing && self.orders.is_empty() {
+            if self.is_closing && self.commands.is_empty() {
                 return Ok(());
             }
-            self.log.look(connection).map_err(failure)?;
-            sweep.step(&mut ledger, (self.clock)(), self.orders.is_empty()).map_err(fault)?;
+            self.checkpoints.schedule(connection).map_err(failure)?;
+            sweep.step(&mut record_writer, (self.clock)(), self.commands.is_empty()).map_err(fault)?;
         }
     }
 
-    /// Takes what has come, waiting for the first order at most as long as `patience`.
+    /// Takes the queued commands, and waits for the first at most `patience`.
     fn gather(&mut self, patience: Duration) {
         let mut bytes = 0;
-        let mut next = match self.orders.recv_timeout(patience) {
-            Ok(order) => Some(order),
+        let mut next = match self.commands.recv_timeout(patience) {
+            Ok(command) => Some(command),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Order::Close),
+            Err(RecvTimeoutError::Disconnected) => Some(WriterCommand::Close),
         };
-        while let Some(order) = next {
-            bytes += self.take(order);
-            let is_full = bytes >= GROUP_BYTES || self.group.len() >= GROUP_ORDERS;
-            next = if is_full { None } else { self.orders.try_recv().ok() };
+        while let Some(command) = next {
+            bytes += self.take(command);
+            let is_full = bytes >= GROUP_BYTES || self.group.len() >= GROUP_COMMANDS;
+            next = if is_full { None } else { self.commands.try_recv().ok() };
         }
         if !self.group.is_empty() {
             self.shared.note_waiting();
         }
     }
 
-    /// Sorts an order in; the bytes it has.
-    fn take(&mut self, order: Order) -> usize {
-        match order {
-            Order::Keep(batch) => {
+    /// Adds a command to the group; returns its size.
+    fn take(&mut self, command: WriterCommand) -> usize {
+        match command {
+            WriterCommand::Commit(batch) => {
                 let weight = weight(&batch);
                 let fate = self.fate(&batch);
-                self.group.push(Entry {
+                self.group.push(GroupedBatch {
                     ticket: batch.ticket,
                     batch: Some(batch),
                     fate,
-                    kept: Kept::default(),
+                    outcome: CommitOutcome::default(),
                     weight,
                 });
                 return weight;
             }
-            Order::Refuse(ticket) => {
+            WriterCommand::Refuse(ticket) => {
                 self.runs.end(ticket);
-                let (fate, kept) = (Fate::Refused, Kept::default());
-                self.group.push(Entry { ticket, batch: None, fate, kept, weight: 0 });
+                let (fate, outcome) = (BatchFate::Refused, CommitOutcome::default());
+                self.group.push(GroupedBatch { ticket, batch: None, fate, outcome, weight: 0 });
             }
-            Order::Ask(question) => self.questions.push(question),
-            Order::Close => self.is_closing = true,
+            WriterCommand::Query(query) => self.queries.push(query),
+            WriterCommand::Close => self.is_closing = true,
         }
         0
     }
 
-    fn fate(&self, batch: &Batch) -> Fate {
+    fn fate(&self, batch: &Batch) -> BatchFate {
         if self.shared.durability == Durability::None {
-            if batch.records.iter().any(is_take) { Fate::Open } else { Fate::Acknowledged }
+            if batch.records.iter().any(carries_session) { BatchFate::Open } else { BatchFate::Acknowledged }
         } else if self.runs.is_over(batch.ticket) {
-            Fate::Refused
+            BatchFate::Refused
         } else {
-            Fate::Open
+            BatchFate::Open
         }
     }
 
-    /// Writes the group and sends its receipts.
-    fn commit(&mut self, ledger: &mut Ledger<'_>) -> Result<(), Failure> {
+    /// Commits the group and sends its receipts.
+    fn commit(&mut self, record_writer: &mut RecordWriter<'_>) -> Result<(), Failure> {
         if self.group.is_empty() {
             return Ok(());
         }
-        while let Err((at, fault)) = write(&mut self.group, ledger, (self.clock)()) {
-            ledger.roll_back();
+        while let Err((at, fault)) = write(&mut self.group, record_writer, (self.clock)()) {
+            record_writer.roll_back();
             match fault {
-                // One batch cannot be kept, the others can: once more without it.
-                Fault::Refused(why) => {
+                // Only this batch is at fault: commit the others without it.
+                StorageFault::Refused(why) => {
                     tracing::error!(ticket = ?self.group[at].ticket, why, "a batch contradicts what is kept");
                     match self.group[at].fate {
-                        Fate::Acknowledged => self.group[at].fate = Fate::Forgotten,
+                        BatchFate::Acknowledged => self.group[at].fate = BatchFate::Dropped,
                         _ => {
                             self.shared.end_run(self.group[at].ticket);
                             self.runs.refuse_from(&mut self.group, at);
                         }
                     }
                 }
-                Fault::Failed(state, detail) => {
+                StorageFault::Failed(state, detail) => {
                     self.refuse_all();
                     return Err((state, detail));
                 }
@@ -229,24 +231,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells every sender of the group what became of its batch.
     fn send_receipts(&mut self) {
         let mut weight = 0;
         for entry in self.group.drain(..) {
             weight += entry.weight;
             match entry.fate {
-                Fate::Open => self.shared.receipt(entry.ticket, Ok(entry.kept)),
-                Fate::Acknowledged | Fate::Forgotten => {}
-                Fate::Refused => self.shared.receipt(entry.ticket, Err(Unavailable)),
+                BatchFate::Open => self.shared.receipt(entry.ticket, Ok(entry.outcome)),
+                BatchFate::Acknowledged | BatchFate::Dropped => {}
+                BatchFate::Refused => self.shared.receipt(entry.ticket, Err(Unavailable)),
             }
         }
         self.shared.finished(weight);
     }
 
-    /// Refuses everything that is under way; with durability `none`, what was acknowledged stays.
+    /// Refuses all pending batches and queries; with durability `none`, acknowledged batches stay in the group.
     fn refuse_all(&mut self) {
-        for Question { to, .. } in self.questions.drain(..) {
-            self.shared.tell(StorageEvent::Reply { to, answer: Err(Unavailable) });
+        for PendingQuery { to, .. } in self.queries.drain(..) {
+            self.shared.send_event(StorageEvent::Reply { to, answer: Err(Unavailable) });
         }
         if self.shared.durability != Durability::None {
             self.runs.refuse_all(&mut self.group);
@@ -254,43 +255,44 @@ impl Writer {
             return;
         }
         for entry in &mut self.group {
-            if entry.fate == Fate::Open {
-                // Whoever wants a session is told that there is none, which is better than to keep them waiting. It will
-                // be gone once the disk is back.
-                let takes = entry.records().iter().filter(|record| is_take(record)).count();
-                self.shared.receipt(entry.ticket, Ok(Kept { taken: vec![None; takes] }));
-                entry.fate = Fate::Acknowledged;
+            if entry.fate == BatchFate::Open {
+                // The requester of a session is told that it does not exist, so that it need not wait. The session is
+                // deleted once the disk works again.
+                let takes = entry.records().iter().filter(|record| carries_session(record)).count();
+                self.shared.receipt(entry.ticket, Ok(CommitOutcome { taken: vec![None; takes] }));
+                entry.fate = BatchFate::Acknowledged;
             }
         }
     }
 
-    /// Makes sure that nothing was found damaged, and that the file is in its place.
-    fn look(&mut self) -> Result<(), Failure> {
+    /// Fails if the reader has found damage, or if the file is not in place.
+    fn check_file(&mut self) -> Result<(), Failure> {
         if self.shared.is_suspect.swap(false, Ordering::Relaxed) {
             return Err((StorageState::Corrupt, "damage was found by reading".to_owned()));
         }
-        self.home.look()
+        self.database_file.check()
     }
 
-    /// Notes a failure and tells everyone; how long to wait before the next attempt.
-    fn fail(&mut self, (state, detail): &Failure) -> Duration {
-        let pause = self.home.note_failure();
+    /// Records and reports a failure; returns the pause before the next attempt.
+    fn report_failure(&mut self, (state, detail): &Failure) -> Duration {
+        debug_assert_ne!(*state, StorageState::Good, "invariant: a failure changes the state");
+        let pause = self.database_file.record_failure();
         tracing::error!(detail, next_attempt_in = ?pause, "{}", state.as_str());
         self.shared.set_state(Side::Writer, *state, detail);
         pause
     }
 
-    /// Refuses what comes until the disk is back; a connection to it, or nothing when it is time to close.
+    /// Refuses all commands until the disk works again; returns a new connection, or `None` once it is closed.
     fn recover(&mut self) -> Option<Connection> {
         while !self.is_closing {
-            match self.home.reconnect() {
+            match self.database_file.reconnect() {
                 Ok(connection) => {
                     tracing::info!("{}", StorageState::Good.as_str());
                     self.shared.set_state(Side::Writer, StorageState::Good, "");
                     return Some(connection);
                 }
                 Err(failure) => {
-                    let pause = self.fail(&failure);
+                    let pause = self.report_failure(&failure);
                     self.refuse_for(pause);
                 }
             }
@@ -309,43 +311,49 @@ impl Writer {
     }
 }
 
-/// Makes one transaction of the group; on an error, which entry it was at.
-fn write(group: &mut [Entry], ledger: &mut Ledger<'_>, now: u64) -> Result<(), (usize, Fault)> {
+/// Executes the group as one transaction; an error names the entry it occurred at.
+fn write(
+    group: &mut [GroupedBatch],
+    record_writer: &mut RecordWriter<'_>,
+    now: u64,
+) -> Result<(), (usize, StorageFault)> {
     if group.iter().all(|entry| entry.records().is_empty()) {
         return Ok(());
     }
-    ledger.begin(now).map_err(|error| (0, failed(&error)))?;
+    record_writer.begin(now).map_err(|error| (0, failed(&error)))?;
     for (at, entry) in group.iter_mut().enumerate() {
-        let mut kept = Kept::default();
+        let mut outcome = CommitOutcome::default();
         for record in entry.records() {
-            ledger.apply(record, &mut kept).map_err(|fault| (at, fault))?;
+            record_writer.apply(record, &mut outcome).map_err(|fault| (at, fault))?;
         }
-        entry.kept = kept;
+        let sessions = entry.records().iter().filter(|record| carries_session(record)).count();
+        debug_assert_eq!(outcome.taken.len(), sessions, "invariant: a receipt answers each session record");
+        entry.outcome = outcome;
     }
-    ledger.commit().map_err(|error| (0, failed(&error)))
+    record_writer.commit().map_err(|error| (0, failed(&error)))
 }
 
-/// An error that no single batch is to blame for.
-fn failed(error: &rusqlite::Error) -> Fault {
-    Fault::Failed(state(error), error.to_string())
+/// An error that concerns no single batch.
+fn failed(error: &rusqlite::Error) -> StorageFault {
+    StorageFault::Failed(state(error), error.to_string())
 }
 
-fn fault(fault: Fault) -> Failure {
+fn fault(fault: StorageFault) -> Failure {
     match fault {
-        Fault::Refused(why) => (StorageState::Corrupt, why),
-        Fault::Failed(state, detail) => (state, detail),
+        StorageFault::Refused(why) => (StorageState::Corrupt, why),
+        StorageFault::Failed(state, detail) => (state, detail),
     }
 }
 
-fn pass_on(shared: &Shared, question: Question) {
-    let to = question.to;
-    if !shared.pass_on(question) {
-        shared.tell(StorageEvent::Reply { to, answer: Err(Unavailable) });
+fn send_to_reader(shared: &Shared, query: PendingQuery) {
+    let to = query.to;
+    if !shared.send_to_reader(query) {
+        shared.send_event(StorageEvent::Reply { to, answer: Err(Unavailable) });
     }
 }
 
-/// Notes that nothing was lost, so that the next start need not worry.
-fn end_life(connection: &Connection) -> Result<()> {
+/// Marks the file as closed in order, so that the next start knows that no batch was lost.
+fn mark_clean(connection: &Connection) -> Result<()> {
     connection.execute_batch(
         "PRAGMA synchronous = full;
          UPDATE state SET value = 'yes' WHERE name = 'clean';

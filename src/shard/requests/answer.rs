@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use crate::base::ids;
 use crate::base::time::{Now, http_date};
-use crate::codec::http::{self, Connection, Framing, Head};
+use crate::codec::http::{self, Connection, Framing, RequestHead};
 use crate::codec::json::{self, Object};
 use crate::codec::ws;
 use crate::connection::conn::ConnStage;
 use crate::connection::credentials;
-use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, Phase, Reply as Form, Request};
+use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, Phase, ReplyForm as Form, RestRequest};
 use crate::dialect::exposition;
-use crate::dialect::rest::{self, Call, CallKind, Refusal, Route, RouteFault, ServerStats, Site};
+use crate::dialect::rest::{self, RestCall, RestCallKind, RestRefusal, RestRoute, RestRouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
 use crate::domain::monitoring::assess;
 use crate::domain::op::{Op, Reply, UserOp};
@@ -26,7 +26,7 @@ use crate::shard::requests::calls::{Next, Questions};
 /// What a head alone leads to.
 pub(super) enum Admitted {
     /// A call, to be put when its body is there.
-    Call(Box<Request>),
+    Call(Box<RestRequest>),
     /// An answer, in this form.
     Answered(Form, Answer),
 }
@@ -46,7 +46,7 @@ impl Answer {
         Self { status, content_type: JSON, body: body.into(), headers: Vec::new() }
     }
 
-    fn page(page: pages::Page) -> Self {
+    fn page(page: pages::WebPage) -> Self {
         let headers = vec![
             ("Content-Security-Policy", CONTENT_SECURITY_POLICY.to_owned()),
             ("Cache-Control", "no-cache".to_owned()),
@@ -61,8 +61,8 @@ impl Answer {
     }
 }
 
-impl From<Refusal> for Answer {
-    fn from(refusal: Refusal) -> Self {
+impl From<RestRefusal> for Answer {
+    fn from(refusal: RestRefusal) -> Self {
         let answer = Self::json(refusal.status, refusal.answer().body);
         match refusal.status {
             401 => answer.with("WWW-Authenticate", "Bearer"),
@@ -76,81 +76,76 @@ impl From<Refusal> for Answer {
 
 impl From<Reject> for Answer {
     fn from(reject: Reject) -> Self {
-        Refusal::from(reject).into()
+        RestRefusal::from(reject).into()
     }
 }
 
 impl Shard {
     /// What the answer to a request must look like.
-    pub(super) fn reply_form(&self, head: &Head<'_>) -> Form {
+    pub(super) fn reply_form(&self, head: &RequestHead<'_>) -> Form {
         let origin = head.header("origin").filter(|origin| self.options.origins.allows(Some(origin), head.host()));
         let connection = if self.is_draining() { Connection::Close } else { head.connection() };
         Form { head_only: head.method == "HEAD", connection: Some(connection), origin: origin.map(Into::into) }
     }
 
     /// The same for a request of a session: its client is served on until the session is over.
-    pub(super) fn session_form(&self, head: &Head<'_>) -> Form {
+    pub(super) fn session_form(&self, head: &RequestHead<'_>) -> Form {
         Form { connection: Some(head.connection()), ..self.reply_form(head) }
     }
 
     /// Where a head leads, and whether its sender may go there.
-    pub(super) fn admit(&mut self, now: Now, head: &Head<'_>, form: Form) -> Admitted {
+    pub(super) fn admit(&mut self, now: Now, head: &RequestHead<'_>, form: Form) -> Admitted {
         match self.route(now, head, &form) {
             Ok(admitted) => admitted,
             Err(answer) => Admitted::Answered(form, answer),
         }
     }
 
-    fn route(&mut self, now: Now, head: &Head<'_>, form: &Form) -> Result<Admitted, Answer> {
+    fn route(&mut self, now: Now, head: &RequestHead<'_>, form: &Form) -> Result<Admitted, Answer> {
         let origin = head.header("origin");
         if head.method == "OPTIONS" {
             return Err(self.options_answer(head, form));
         }
         if head.path() == "/ws" {
             let text = "This is a WebSocket endpoint: send Upgrade: websocket";
-            return Err(Refusal::of_status(426, text).into());
+            return Err(RestRefusal::of_status(426, text).into());
         }
         let route = rest::route(head.method, head.path()).map_err(|fault| match &fault {
-            RouteFault::MethodNotAllowed { allow } => {
+            RestRouteFault::MethodNotAllowed { allow } => {
                 let allow = allow.clone();
-                Answer::from(Refusal::from(fault)).with("Allow", allow)
+                Answer::from(RestRefusal::from(fault)).with("Allow", allow)
             }
-            RouteFault::NotFound => Refusal::from(fault).into(),
+            RestRouteFault::NotFound => RestRefusal::from(fault).into(),
         })?;
         let call = match route {
-            Route::Call(call) => call,
-            Route::Health => return Err(self.health(now)),
-            Route::Ready => return Err(self.ready()),
-            Route::Metrics => return Err(self.metrics_page(now)),
-            Route::Landing => return Err(Answer::page(pages::LANDING)),
-            Route::CallPage => return Err(Answer::page(pages::CALL)),
-            Route::MeetingLink(room) => {
+            RestRoute::Call(call) => call,
+            RestRoute::Health => return Err(self.health(now)),
+            RestRoute::Ready => return Err(self.ready()),
+            RestRoute::Metrics => return Err(self.metrics_page(now)),
+            RestRoute::Landing => return Err(Answer::page(pages::LANDING)),
+            RestRoute::CallPage => return Err(Answer::page(pages::CALL)),
+            RestRoute::MeetingLink(room) => {
                 return Err(Answer::json(302, Vec::new()).with("Location", rest::call_page(&room)));
             }
-            Route::Asset(name) => {
+            RestRoute::Asset(name) => {
                 let page = pages::asset(&name);
-                return Err(page.map_or_else(|| Refusal::from(RouteFault::NotFound).into(), Answer::page));
+                return Err(page.map_or_else(|| RestRefusal::from(RestRouteFault::NotFound).into(), Answer::page));
             }
         };
         if origin.is_some() && form.origin.is_none() {
             return Err(Reject::new(Code::Forbidden, "This origin may not use the server").into());
         }
-        let identity = self.identify(now, head, call.kind.guests_may())?;
-        if call.kind.admin_only() && !identity.roles().admin {
-            return Err(Reject::new(Code::Forbidden, "Only admins may do this").into());
-        }
-        if call.kind.push_only() && !identity.roles().push && !identity.roles().admin {
-            let text = "Only admins, and whoever has a token with the scope push, may do this";
-            return Err(Reject::new(Code::Forbidden, text).into());
-        }
+        let action = call.kind.action();
+        let identity = self.identify(now, head, action.admits_guests())?;
+        action.check(&identity)?;
         let page = match call.kind {
-            CallKind::ConnectedUsers => Some(rest::page(head.query())?),
+            RestCallKind::ConnectedUsers => Some(rest::page(head.query())?),
             _ => None,
         };
         if head.framing == Framing::None && rest::needs_body(&call) {
-            return Err(Refusal::length_required().into());
+            return Err(RestRefusal::length_required().into());
         }
-        Ok(Admitted::Call(Box::new(Request {
+        Ok(Admitted::Call(Box::new(RestRequest {
             kind: call.kind,
             page,
             parameter: call.parameter.into_owned(),
@@ -162,7 +157,7 @@ impl Shard {
     }
 
     /// Who sends a request: its token's bearer, or a guest where guests may come.
-    fn identify(&mut self, now: Now, head: &Head<'_>, guests_may: bool) -> Result<Identity, Answer> {
+    fn identify(&mut self, now: Now, head: &RequestHead<'_>, guests_may: bool) -> Result<Identity, Answer> {
         match credentials::token(head) {
             Some(token) => Ok(self.verify(&token, now)?.0),
             None if guests_may && self.options.guests => Ok(Identity::guest(&ids::random_word(&mut self.rng, 16))),
@@ -171,14 +166,14 @@ impl Shard {
     }
 
     /// The answer to OPTIONS: which methods there are, and to a page of another site, that it may use them.
-    fn options_answer(&self, head: &Head<'_>, form: &Form) -> Answer {
+    fn options_answer(&self, head: &RequestHead<'_>, form: &Form) -> Answer {
         let allow = match head.path() {
             "*" => "GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned(),
             "/ws" => "GET, OPTIONS".to_owned(),
             path if self.application(path).is_some() => "GET, POST, OPTIONS".to_owned(),
             path => match rest::allowed(path) {
                 Some(allow) => allow,
-                None => return Refusal::from(RouteFault::NotFound).into(),
+                None => return RestRefusal::from(RestRouteFault::NotFound).into(),
             },
         };
         let mut answer = Answer::json(204, Vec::new()).with("Allow", allow.clone());
@@ -223,13 +218,13 @@ impl Shard {
     }
 
     /// Puts the questions that a request asks, its body being there.
-    pub(super) fn call(&mut self, now: Now, slot: u32, request: Request, body: &[u8]) {
-        let route = rest::CallRoute { kind: request.kind, parameter: request.parameter.as_str().into() };
+    pub(super) fn call(&mut self, now: Now, slot: u32, request: RestRequest, body: &[u8]) {
+        let route = rest::RestCallRoute { kind: request.kind, parameter: request.parameter.as_str().into() };
         let mut call = match rest::decode(&route, request.content_type.as_deref(), body) {
             Ok(call) => call,
             Err(refusal) => return self.answer(now, slot, refusal.into()),
         };
-        if let (Call::ConnectedUsers(page), Some(asked)) = (&mut call, request.page) {
+        if let (RestCall::ConnectedUsers(page), Some(asked)) = (&mut call, request.page) {
             *page = asked;
         }
         let by = request.identity;
@@ -248,7 +243,7 @@ impl Shard {
         if self.options.rules.rest_per_minute == 0 || rest.by.roles().guest {
             return self.ask_rest(slot, rest, (ops, gathered));
         }
-        let spend = Op::User(rest.by.user_name(), UserOp::SpendRest);
+        let spend = Op::User(rest.by.user_name(), UserOp::SpendRestQuota);
         self.ask_rest(slot, RestAsk { next: Some((ops, gathered)), ..rest }, (vec![spend], None));
     }
 
@@ -257,7 +252,7 @@ impl Shard {
         let mut others = Vec::new();
         for op in &ops {
             for shard in self.placement.others(self.number) {
-                others.extend(op.to_every_keeper().map(|op| (shard, op)));
+                others.extend(op.to_every_owner().map(|op| (shard, op)));
             }
         }
         rest.awaited = ops.len() + others.len();
@@ -304,8 +299,8 @@ impl Shard {
         let site = Site { client_url: self.options.client_url.as_deref(), origin: &rest.site };
         let answer = rest::encode(&rest.call, &reply, &site, stats.as_ref(), now);
         let location = match (&reply, rest.call.kind()) {
-            (Reply::Room(view), CallKind::CreateMeeting) => Some(format!("/api/rooms/{}", view.room)),
-            (Reply::Room(view), CallKind::CreateRoom) => Some(format!("/rooms/{}", view.room)),
+            (Reply::Room(view), RestCallKind::CreateMeeting) => Some(format!("/api/rooms/{}", view.room)),
+            (Reply::Room(view), RestCallKind::CreateRoom) => Some(format!("/rooms/{}", view.room)),
             _ => None,
         };
         let mut answer = Answer::json(answer.status, answer.body);
@@ -344,18 +339,18 @@ impl Shard {
     }
 
     /// What came is not HTTP, or not HTTP that is served: says so and closes.
-    pub(super) fn fail_http(&mut self, now: Now, slot: u32, error: http::Error) {
-        self.close_with(now, slot, Refusal::of_status(error.status(), error.text()));
+    pub(super) fn fail_http(&mut self, now: Now, slot: u32, error: http::HttpError) {
+        self.close_with(now, slot, RestRefusal::of_status(error.status(), error.text()));
     }
 
     /// A proxy did not say whose a connection is.
     pub(in crate::shard) fn refuse_introduction(&mut self, now: Now, slot: u32, text: &'static str) {
-        self.close_with(now, slot, Refusal::of_status(400, text));
+        self.close_with(now, slot, RestRefusal::of_status(400, text));
     }
 
     /// A request did not come to its end in time.
     pub(in crate::shard) fn request_timed_out(&mut self, now: Now, slot: u32) {
-        self.close_with(now, slot, Refusal::of_status(408, "The request took too long to arrive"));
+        self.close_with(now, slot, RestRefusal::of_status(408, "The request took too long to arrive"));
     }
 
     /// The connection is to end once the request under way, if any, is answered and everything is sent.
@@ -373,7 +368,7 @@ impl Shard {
     }
 
     /// Answers whatever was asked with a refusal, and closes.
-    pub(super) fn close_with(&mut self, now: Now, slot: u32, refusal: Refusal) {
+    pub(super) fn close_with(&mut self, now: Now, slot: u32, refusal: RestRefusal) {
         self.part_from_session(now, slot);
         if let Some(conn) = self.conns.get_mut(slot as usize) {
             let form = Form { connection: Some(Connection::Close), ..Form::default() };

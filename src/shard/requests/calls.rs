@@ -8,11 +8,13 @@ use std::sync::Arc;
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, random_room_id};
 use crate::base::time::Now;
-use crate::dialect::rest::Call;
+use crate::dialect::rest::RestCall;
 use crate::domain::access::Identity;
 use crate::domain::connection::{ConnectionOp, connection_not_found};
 use crate::domain::event::{Content, Direct};
-use crate::domain::op::{LogTerms, Op, PresenceView, Pushed, Reply, RoomOp, RoomsView, UserOp, UsersView, message_id};
+use crate::domain::op::{
+    LogTerms, Op, PresenceView, PushResult, Reply, RoomOp, RoomsView, UserOp, UsersView, message_id,
+};
 use crate::domain::reject::{Code, Reject};
 use crate::domain::user::user_not_found;
 use crate::shard::Shard;
@@ -48,14 +50,14 @@ impl RestAsk {
 }
 
 /// Adds a keeper's answer to those of others.
-fn add(gathered: Reply, part: Reply, call: &Call) -> Reply {
+fn add(gathered: Reply, part: Reply, call: &RestCall) -> Reply {
     match (gathered, part) {
         (Reply::Rooms(mut all), Reply::Rooms(part)) => {
             all.add(part);
             Reply::Rooms(all)
         }
         (Reply::Users(mut all), Reply::Users(part)) => {
-            if let Call::ConnectedUsers(page) = call {
+            if let RestCall::ConnectedUsers(page) = call {
                 all.add(part, page.limit);
             }
             Reply::Users(all)
@@ -79,58 +81,60 @@ impl Shard {
     ///
     /// # Errors
     /// The caller may not call it, or it names what cannot be.
-    pub(super) fn questions(&mut self, now: Now, call: &mut Call, by: &Identity) -> Result<Questions, Reject> {
-        if call.concerns_only().is_some_and(|user| **user != *by.user()) && !by.roles().admin {
-            return Err(Reject::new(Code::Forbidden, "Only the user themselves and admins may do this"));
+    pub(super) fn questions(&mut self, now: Now, call: &mut RestCall, by: &Identity) -> Result<Questions, Reject> {
+        if let Some(user) = call.concerns_only() {
+            by.check_concerns(user)?;
         }
         let content_bytes = self.options.content_bytes;
         if call.content().is_some_and(|content| content.body.len() > content_bytes.saturating_add(2)) {
             return Err(Reject::new(Code::MessageTooLarge, format!("The data is larger than {content_bytes} bytes")));
         }
         let one = |op| Ok((vec![op], None));
-        let look = |user: &Name| Op::User(user.clone(), UserOp::Look { by: by.clone() });
+        let look = |user: &Name| Op::User(user.clone(), UserOp::Describe { by: by.clone() });
         match call {
-            Call::CreateMeeting(_) | Call::CreateRoom(..) => {
-                let log = if let Call::CreateRoom(_, log) = call { *log } else { LogTerms::default() };
+            RestCall::CreateMeeting(_) | RestCall::CreateRoom(..) => {
+                let log = if let RestCall::CreateRoom(_, log) = call { *log } else { LogTerms::default() };
                 let room: Name = random_room_id(&mut self.rng).into();
                 let profile = call.take_profile(&by.user_name()).unwrap_or_default();
                 one(Op::Room(room, RoomOp::Create { by: by.clone(), profile, log }))
             }
-            Call::Meeting { room } | Call::Room { room } => {
+            RestCall::Meeting { room } | RestCall::Room { room } => {
                 one(Op::Room(room.clone(), RoomOp::Describe { by: by.clone() }))
             }
-            Call::CloseMeeting { room } => one(Op::Room(room.clone(), RoomOp::Close { by: by.clone() })),
-            Call::Leave { room, connection } => {
-                one(Op::Room(room.clone(), RoomOp::Withdraw { by: by.clone(), connection: *connection }))
+            RestCall::CloseMeeting { room } => one(Op::Room(room.clone(), RoomOp::Close { by: by.clone() })),
+            RestCall::Leave { room, connection } => {
+                one(Op::Room(room.clone(), RoomOp::RemoveParticipant { by: by.clone(), connection: *connection }))
             }
-            Call::ListMeetings => Ok((vec![Op::Rooms], Some(Reply::Rooms(RoomsView::default())))),
+            RestCall::ListMeetings => Ok((vec![Op::Rooms], Some(Reply::Rooms(RoomsView::default())))),
             // A room needs to know the caller's connections before it can take them in.
-            Call::Join { .. } => one(Op::User(by.user_name(), UserOp::Connections)),
-            Call::Connections { user } | Call::DisconnectUser { user } => {
-                one(Op::User(user.clone(), UserOp::Connections))
+            RestCall::Join { .. } => one(Op::User(by.user_name(), UserOp::ListConnections)),
+            RestCall::Connections { user } | RestCall::DisconnectUser { user } => {
+                one(Op::User(user.clone(), UserOp::ListConnections))
             }
-            Call::Register { user, socket, device } => Ok(self.register(user, socket, device)),
-            Call::Disconnect { socket } => one(self.disconnect_op(socket, by)),
-            Call::Presence { user } | Call::UserStatus { user } => one(look(user)),
-            Call::OwnStatus => one(look(&by.user_name())),
-            Call::SetPresence { user, status, last_seen } => {
+            RestCall::Register { user, socket, device } => Ok(self.register(user, socket, device)),
+            RestCall::Disconnect { socket } => one(self.disconnect_op(socket, by)),
+            RestCall::Presence { user } | RestCall::UserStatus { user } => one(look(user)),
+            RestCall::OwnStatus => one(look(&by.user_name())),
+            RestCall::SetPresence { user, status, last_seen } => {
                 let op = UserOp::SetStatus { status: *status, last_seen: *last_seen, by: None };
                 one(Op::User(user.clone(), op))
             }
-            Call::Broadcast(content) | Call::PushToAll(content) => {
+            RestCall::Broadcast(content) | RestCall::PushToAll(content) => {
                 let direct = self.direct(now, by, content);
-                Ok((vec![Op::Broadcast(direct)], Some(Reply::Pushed(Pushed::default()))))
+                Ok((vec![Op::Broadcast(direct)], Some(Reply::Pushed(PushResult::default()))))
             }
-            Call::PushToUser { user, content } | Call::Notify { user, content } => {
+            RestCall::PushToUser { user, content } | RestCall::Notify { user, content } => {
                 let direct = self.direct(now, by, content);
                 one(Op::User(user.clone(), UserOp::Push { direct }))
             }
-            Call::PushToUsers { users, content } => {
+            RestCall::PushToUsers { users, content } => {
                 let direct = self.direct(now, by, content);
                 let push = |user: &Name| Op::User(user.clone(), UserOp::Push { direct: direct.clone() });
-                Ok((users.iter().map(push).collect(), Some(Reply::Pushed(Pushed::default()))))
+                Ok((users.iter().map(push).collect(), Some(Reply::Pushed(PushResult::default()))))
             }
-            Call::ConnectedUsers(page) => Ok((vec![Op::Users(page.clone())], Some(Reply::Users(UsersView::default())))),
+            RestCall::ConnectedUsers(page) => {
+                Ok((vec![Op::Users(page.clone())], Some(Reply::Users(UsersView::default()))))
+            }
         }
     }
 
@@ -143,7 +147,7 @@ impl Shard {
     fn register(&self, user: &Name, socket: &Name, device: &Option<Box<str>>) -> Questions {
         let op = match self.connection_of(socket) {
             Some(connection) => Op::Connection(connection, equip(user, device)),
-            None => Op::User(user.clone(), UserOp::Register { socket: socket.clone(), device: device.clone() }),
+            None => Op::User(user.clone(), UserOp::RegisterSocket { socket: socket.clone(), device: device.clone() }),
         };
         (vec![op], None)
     }
@@ -151,7 +155,7 @@ impl Shard {
     fn disconnect_op(&self, socket: &Name, by: &Identity) -> Op {
         match self.connection_of(socket) {
             Some(connection) => Op::Connection(connection, ConnectionOp::Close { by: by.clone() }),
-            None => Op::User(by.user_name(), UserOp::Withdraw { socket: socket.clone() }),
+            None => Op::User(by.user_name(), UserOp::UnregisterSocket { socket: socket.clone() }),
         }
     }
 
@@ -166,41 +170,41 @@ impl Shard {
     /// The call is refused.
     pub(super) fn continue_call(&self, rest: &RestAsk, reply: Result<Reply, Reject>) -> Result<Next, Reject> {
         let reply = match (&rest.call, reply) {
-            (Call::UserStatus { user }, Err(reject)) if reject.code == Code::UserNotFound => {
+            (RestCall::UserStatus { user }, Err(reject)) if reject.code == Code::UserNotFound => {
                 Reply::Presence(nobody(user.clone()))
             }
-            (Call::OwnStatus, Err(reject)) if reject.code == Code::UserNotFound => {
+            (RestCall::OwnStatus, Err(reject)) if reject.code == Code::UserNotFound => {
                 Reply::Presence(nobody(rest.by.user_name()))
             }
-            (Call::Register { user, socket, device }, Err(reject))
+            (RestCall::Register { user, socket, device }, Err(reject))
                 if reject.code == Code::ConnectionNotFound && rest.rounds == 0 =>
             {
                 // It has an id's form and is no live connection, or another user's, which is nobody else's business.
-                let op = UserOp::Register { socket: socket.clone(), device: device.clone() };
+                let op = UserOp::RegisterSocket { socket: socket.clone(), device: device.clone() };
                 return Ok(Next::Ask((vec![Op::User(user.clone(), op)], None)));
             }
             (_, reply) => reply?,
         };
         match (&rest.call, reply) {
-            (Call::Join { room, connection }, Reply::Connections(mut connections)) => {
+            (RestCall::Join { room, connection }, Reply::Connections(mut connections)) => {
                 if let Some(connection) = connection {
                     connections.retain(|known| known == connection);
                     if connections.is_empty() {
                         return Err(Reject::new(Code::ConnectionNotFound, "You have no connection of that id"));
                     }
                 }
-                let op = RoomOp::Admit { by: rest.by.clone(), connections };
+                let op = RoomOp::AddParticipant { by: rest.by.clone(), connections };
                 Ok(Next::Ask((vec![Op::Room(room.clone(), op)], None)))
             }
-            (Call::Connections { .. }, Reply::Connections(list)) => {
+            (RestCall::Connections { .. }, Reply::Connections(list)) => {
                 Ok(each(&list, Reply::Described(Vec::new()), |_| ConnectionOp::Describe))
             }
-            (Call::DisconnectUser { .. }, Reply::Connections(list)) if list.is_empty() => Err(user_not_found()),
-            (Call::DisconnectUser { .. }, Reply::Connections(list)) => {
+            (RestCall::DisconnectUser { .. }, Reply::Connections(list)) if list.is_empty() => Err(user_not_found()),
+            (RestCall::DisconnectUser { .. }, Reply::Connections(list)) => {
                 Ok(each(&list, Reply::Closed(0), |_| ConnectionOp::Close { by: rest.by.clone() }))
             }
             // Its user's keeper knows the connection by the name it gave itself; its shard is yet to hear.
-            (Call::Register { user, device, .. }, Reply::Connections(list)) => {
+            (RestCall::Register { user, device, .. }, Reply::Connections(list)) => {
                 let live = *list.first().ok_or_else(connection_not_found)?;
                 Ok(Next::Ask((vec![Op::Connection(live, equip(user, device))], None)))
             }
@@ -222,7 +226,7 @@ fn each(list: &[ConnectionId], none: Reply, op: impl Fn(&ConnectionId) -> Connec
 }
 
 fn equip(user: &Name, device: &Option<Box<str>>) -> ConnectionOp {
-    ConnectionOp::Equip { user: user.clone(), device: device.clone() }
+    ConnectionOp::SetDevice { user: user.clone(), device: device.clone() }
 }
 
 /// Somebody of whom nothing is known.

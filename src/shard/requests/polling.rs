@@ -4,14 +4,14 @@
 //! owner starts from its first byte.
 
 use crate::base::time::Now;
-use crate::codec::engineio::{Payload, Query, Refusal, Transport, Version, jsonp};
-use crate::codec::http::{Body, Connection, Error, Framing, Head};
-use crate::codec::ws::{self, AcceptKey, Decoder};
+use crate::codec::engineio::{EngineIoRefusal, HandshakeQuery, Payload, Transport, Version, jsonp};
+use crate::codec::http::{BodyDecoder, Connection, Framing, HttpError, RequestHead};
+use crate::codec::ws::{self, AcceptKey, FrameDecoder};
 use crate::connection::conn::ConnStage;
 use crate::connection::credentials;
 use crate::connection::engineio_socket::{EngineIoSocket, SessionLink};
-use crate::connection::http::{Http, Phase, Post, Reply as Form};
-use crate::connection::session::{Poll, Request, Session, read};
+use crate::connection::http::{Http, Phase, Post, ReplyForm as Form};
+use crate::connection::session::{EngineIoSession, Poll, SessionRequest, read};
 use crate::shard::Shard;
 use crate::shard::admission::Entry;
 use crate::shard::namespaces::Handshake;
@@ -36,10 +36,10 @@ impl Shard {
         now: Now,
         slot: u32,
         application: Application,
-        head: &Head<'_>,
+        head: &RequestHead<'_>,
         used: usize,
     ) -> Step {
-        let query = Query::parse(head.query());
+        let query = HandshakeQuery::parse(head.query());
         let is_upgrade = head.list_contains("upgrade", "websocket");
         let is_allowed = self.options.origins.allows(head.header("origin"), head.host());
         let request = match read(head.method, &query, is_upgrade, is_allowed) {
@@ -47,32 +47,32 @@ impl Shard {
             Err(refusal) => return self.refuse_request(now, slot, head, used, refusal),
         };
         let at = match request {
-            Request::Open { version, transport } => {
+            SessionRequest::Open { version, transport } => {
                 return self.open(now, slot, head, used, &query, (application, version, transport));
             }
-            Request::Poll { sid } | Request::Post { sid } | Request::Upgrade { sid } => {
-                match self.find_session(sid, application) {
-                    Found::Here(at) => at,
-                    Found::Elsewhere(shard) => return Step::Elsewhere(shard),
-                    Found::Nowhere => return self.refuse_request(now, slot, head, used, Refusal::UnknownSession),
-                }
-            }
+            SessionRequest::Poll { sid } | SessionRequest::Post { sid } | SessionRequest::Upgrade { sid } => match self
+                .find_session(sid, application)
+            {
+                Found::Here(at) => at,
+                Found::Elsewhere(shard) => return Step::Elsewhere(shard),
+                Found::Nowhere => return self.refuse_request(now, slot, head, used, EngineIoRefusal::UnknownSession),
+            },
         };
         let link = self.link_of(at);
         match request {
-            Request::Post { .. } => self.post_begun(now, slot, head, used, link, query.jsonp.is_some()),
-            Request::Upgrade { .. } => {
+            SessionRequest::Post { .. } => self.post_begun(now, slot, head, used, link, query.jsonp.is_some()),
+            SessionRequest::Upgrade { .. } => {
                 let Ok(accept) = self.accept_key(head) else {
-                    return self.refuse_request(now, slot, head, used, Refusal::BadRequest);
+                    return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest);
                 };
                 self.answer_upgrade(slot, head, &accept);
                 self.become_carrier(slot, link);
                 self.feed(now, at, |session, context| session.upgrade(slot, context));
                 Step::Upgraded(used)
             }
-            Request::Poll { .. } | Request::Open { .. } => {
+            SessionRequest::Poll { .. } | SessionRequest::Open { .. } => {
                 if has_body(head) {
-                    return self.refuse_request(now, slot, head, used, Refusal::BadRequest);
+                    return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest);
                 }
                 self.await_answer(slot, link, self.session_form(head));
                 let poll = Poll { to: slot, jsonp: query.jsonp };
@@ -87,23 +87,23 @@ impl Shard {
         &mut self,
         now: Now,
         slot: u32,
-        head: &Head<'_>,
+        head: &RequestHead<'_>,
         used: usize,
-        query: &Query<'_>,
+        query: &HandshakeQuery<'_>,
         (application, version, transport): (Application, Version, Transport),
     ) -> Step {
         if has_body(head) {
-            return self.refuse_request(now, slot, head, used, Refusal::BadRequest);
+            return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest);
         }
         if !self.takes_sessions() {
             self.stats.refused += 1;
-            return self.refuse_request(now, slot, head, used, Refusal::Forbidden);
+            return self.refuse_request(now, slot, head, used, EngineIoRefusal::Forbidden);
         }
         let accept = match transport {
             Transport::Polling => None,
             Transport::WebSocket => match self.accept_key(head) {
                 Ok(accept) => Some(accept),
-                Err(_) => return self.refuse_request(now, slot, head, used, Refusal::BadRequest),
+                Err(_) => return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest),
             },
         };
         let address = match self.enter(now, slot, head) {
@@ -114,7 +114,7 @@ impl Shard {
         let Some(accept) = accept else {
             let poll = Poll { to: slot, jsonp: query.jsonp };
             let at = self.open_session(now, version, application, |nonce, sid, context| {
-                Session::open_polling(version, nonce, sid, poll, !query.takes_base64_only, context)
+                EngineIoSession::open_polling(version, nonce, sid, poll, !query.takes_base64_only, context)
             });
             self.await_answer(slot, self.link_of(at), self.reply_form(head));
             self.opened(now, slot, at, Handshake::of(head));
@@ -123,7 +123,7 @@ impl Shard {
         };
         self.answer_upgrade(slot, head, &accept);
         if self.options.socket_io.is_conformance && version == Version::V3 {
-            self.become_carrier(slot, SessionLink::nobody());
+            self.become_carrier(slot, SessionLink::none());
             self.open_late(now, slot, application);
         } else {
             let at = self.open_by_websocket(now, slot, version, application, Handshake::of(head));
@@ -142,7 +142,7 @@ impl Shard {
         handshake: Option<Box<Handshake>>,
     ) -> u32 {
         let at = self.open_session(now, version, application, |nonce, sid, context| {
-            Session::open_websocket(version, nonce, sid, slot, context)
+            EngineIoSession::open_websocket(version, nonce, sid, slot, context)
         });
         self.become_carrier(slot, self.link_of(at));
         self.opened(now, slot, at, handshake);
@@ -166,7 +166,7 @@ impl Shard {
     }
 
     /// Tells a client that its connection is a WebSocket from now on.
-    pub(super) fn answer_upgrade(&mut self, slot: u32, head: &Head<'_>, accept: &AcceptKey) {
+    pub(super) fn answer_upgrade(&mut self, slot: u32, head: &RequestHead<'_>, accept: &AcceptKey) {
         let protocol = credentials::offers_bearer(head).then_some(credentials::BEARER_PROTOCOL);
         let segment = self.outbound.encode(|out| ws::encode_switching_protocols(out, accept, protocol, None));
         self.push(slot, segment);
@@ -175,7 +175,7 @@ impl Shard {
     /// Has a connection carry a session, which says from then on how long it may be silent.
     fn become_carrier(&mut self, slot: u32, link: SessionLink) {
         let conn = &mut self.conns[slot as usize];
-        conn.stage = ConnStage::EngineIoSocket(EngineIoSocket { decoder: Decoder::default(), link });
+        conn.stage = ConnStage::EngineIoSocket(EngineIoSocket { decoder: FrameDecoder::default(), link });
         conn.deadline = 0;
     }
 
@@ -187,7 +187,14 @@ impl Shard {
     }
 
     /// Answers a request for a session without asking one.
-    fn refuse_request(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize, refusal: Refusal) -> Step {
+    fn refuse_request(
+        &mut self,
+        now: Now,
+        slot: u32,
+        head: &RequestHead<'_>,
+        used: usize,
+        refusal: EngineIoRefusal,
+    ) -> Step {
         let mut form = self.reply_form(head);
         let is_upgrade = head.list_contains("upgrade", "websocket");
         // A body that nobody reads could not be told from the next request.
@@ -209,12 +216,12 @@ impl Shard {
         &mut self,
         now: Now,
         slot: u32,
-        head: &Head<'_>,
+        head: &RequestHead<'_>,
         used: usize,
         link: SessionLink,
         is_form: bool,
     ) -> Step {
-        let body = match Body::new(head.framing, self.options.socket_io.sessions.payload.payload_bytes) {
+        let body = match BodyDecoder::new(head.framing, self.options.socket_io.sessions.payload.payload_bytes) {
             Ok(body) => body,
             Err(error) => return self.post_broken(now, slot, link, error),
         };
@@ -248,7 +255,7 @@ impl Shard {
         now: Now,
         slot: u32,
         mut http: Box<Http>,
-        (post, mut body): (Post, Body),
+        (post, mut body): (Post, BodyDecoder),
         bytes: &[u8],
     ) -> Step {
         let Some(link) = http.link else { return Step::Broken };
@@ -267,7 +274,7 @@ impl Shard {
     }
 
     /// A POST's body cannot be read. One that is too large is dropped, and its session goes on.
-    fn post_broken(&mut self, now: Now, slot: u32, link: SessionLink, error: Error) -> Step {
+    fn post_broken(&mut self, now: Now, slot: u32, link: SessionLink, error: HttpError) -> Step {
         if let Some(at) = self.sessions.named(link) {
             self.feed(now, at, |session, context| match error.status() {
                 413 => session.post_dropped(slot),
@@ -283,7 +290,7 @@ impl Shard {
         let Post { is_octet_stream, is_form, reply } = post;
         self.await_answer(slot, link, reply);
         let Some(at) = self.sessions.named(link) else {
-            let refusal = Refusal::UnknownSession;
+            let refusal = EngineIoRefusal::UnknownSession;
             let body = refusal.body().as_bytes();
             return self.answer_for_session(now, slot, refusal.status(), "application/json", body);
         };
@@ -350,6 +357,6 @@ impl Shard {
     }
 }
 
-fn has_body(head: &Head<'_>) -> bool {
+fn has_body(head: &RequestHead<'_>) -> bool {
     !matches!(head.framing, Framing::None | Framing::Length(0))
 }

@@ -2,14 +2,14 @@
 
 use crate::base::ids::{self, is_name};
 use crate::base::time::Now;
-use crate::codec::http::{Framing, Head, query_value};
-use crate::codec::ws::{self, AcceptKey, Handshake, HandshakeError};
+use crate::codec::http::{Framing, RequestHead, query_value};
+use crate::codec::ws::{self, AcceptKey, UpgradeError, UpgradeRequest};
 use crate::connection::conn::{ConnStage, HandshakeState};
 use crate::connection::credentials;
 use crate::connection::http::Http;
 use crate::connection::websocket::WebSocket;
 use crate::dialect::raw;
-use crate::dialect::rest::Refusal;
+use crate::dialect::rest::RestRefusal;
 use crate::domain::access::Identity;
 use crate::domain::op::{Op, UserOp};
 use crate::domain::reject::{Code, Reject};
@@ -21,7 +21,7 @@ use crate::shard::requests::Step;
 
 impl Shard {
     /// Makes a connection a WebSocket in the `raw` dialect, or says why not.
-    pub(super) fn upgrade(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize) -> Step {
+    pub(super) fn upgrade(&mut self, now: Now, slot: u32, head: &RequestHead<'_>, used: usize) -> Step {
         let address = match self.enter(now, slot, head) {
             Entry::Open(address) => address,
             Entry::Wait => return Step::Waits,
@@ -41,7 +41,14 @@ impl Shard {
     }
 
     /// Refuses what a head asks for.
-    pub(super) fn refuse_head(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize, refusal: Refusal) -> Step {
+    pub(super) fn refuse_head(
+        &mut self,
+        now: Now,
+        slot: u32,
+        head: &RequestHead<'_>,
+        used: usize,
+        refusal: RestRefusal,
+    ) -> Step {
         let form = self.reply_form(head);
         let is_last = form.closes() || !matches!(head.framing, Framing::None | Framing::Length(0));
         if is_last {
@@ -54,10 +61,10 @@ impl Shard {
     }
 
     /// What completes the opening handshake that a request is.
-    pub(super) fn accept_key(&self, head: &Head<'_>) -> Result<AcceptKey, HandshakeError> {
+    pub(super) fn accept_key(&self, head: &RequestHead<'_>) -> Result<AcceptKey, UpgradeError> {
         let joined = |name| head.headers_named(name).collect::<Vec<_>>().join(", ");
         let (upgrade, connection) = (joined("upgrade"), joined("connection"));
-        let handshake = Handshake {
+        let handshake = UpgradeRequest {
             method: head.method,
             version: head.version,
             upgrade: Some(&upgrade),
@@ -68,8 +75,8 @@ impl Shard {
         handshake.check()
     }
 
-    fn try_upgrade(&mut self, now: Now, slot: u32, head: &Head<'_>) -> Result<(), Refusal> {
-        let accept = self.accept_key(head).map_err(|error| Refusal::of_status(error.status(), error.text()))?;
+    fn try_upgrade(&mut self, now: Now, slot: u32, head: &RequestHead<'_>) -> Result<(), RestRefusal> {
+        let accept = self.accept_key(head).map_err(|error| RestRefusal::of_status(error.status(), error.text()))?;
         if !self.options.origins.allows(head.header("origin"), head.host()) {
             return Err(Reject::new(Code::Forbidden, "This origin may not connect").into());
         }
@@ -103,17 +110,17 @@ impl Shard {
     }
 
     /// Makes a connection a WebSocket that sends back what it gets.
-    pub(super) fn echo_request(&mut self, now: Now, slot: u32, head: &Head<'_>, used: usize) -> Step {
+    pub(super) fn echo_request(&mut self, now: Now, slot: u32, head: &RequestHead<'_>, used: usize) -> Step {
         match self.accept_key(head) {
             Ok(accept) => {
                 self.answer_upgrade(slot, head, &accept);
                 let conn = &mut self.conns[slot as usize];
-                conn.stage = ConnStage::Echo(ws::Decoder::default());
+                conn.stage = ConnStage::Echo(ws::FrameDecoder::default());
                 conn.deadline = 0;
                 Step::Upgraded(used)
             }
             Err(error) => {
-                self.close_with(now, slot, Refusal::of_status(error.status(), error.text()));
+                self.close_with(now, slot, RestRefusal::of_status(error.status(), error.text()));
                 Step::Broken
             }
         }

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::*;
 use crate::domain::record::Record;
-use crate::message::storage::{Kept, Receipt, StorageEvent};
+use crate::message::storage::{CommitOutcome, CommitReceipt, StorageEvent};
 
 const USERS: usize = 100;
 
@@ -28,7 +28,7 @@ struct Written {
 
 impl QuotaPool {
     fn new(outlives_process: bool) -> Self {
-        let rules = Rules { has_store: true, outlives_process, ..(*options().rules).clone() };
+        let rules = RoomRules { has_store: true, outlives_process, ..(*options().rules).clone() };
         let options = Options { recovery_window_ms: 120_000, rules: Arc::new(rules), ..options() };
         Self { desk: Desk::with(options), now: NOW, slots: Vec::new() }
     }
@@ -71,7 +71,7 @@ impl QuotaPool {
             let orders: Vec<StorageCommand> = self.desk.shard.orders(self.now).collect();
             for order in orders {
                 let StorageCommand::Commit(batch) = order else { continue };
-                let mut kept = Kept::default();
+                let mut kept = CommitOutcome::default();
                 for record in &batch.records {
                     match record {
                         Record::UserSeen(_) => written.seen += 1,
@@ -83,7 +83,7 @@ impl QuotaPool {
                         _ => written.others += 1,
                     }
                 }
-                let receipt = Receipt { ticket: batch.ticket, outcome: Ok(kept) };
+                let receipt = CommitReceipt { ticket: batch.ticket, outcome: Ok(kept) };
                 self.desk.shard.mail(self.now, ShardMessage::Storage(StorageEvent::Receipt(receipt)));
             }
             self.desk.shard.run(self.now);

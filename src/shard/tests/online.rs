@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::codec::jwt::{NewToken, sign_hs256};
-use crate::dialect::packed::Packed;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::command::Status;
 use crate::domain::op::UsersView;
-use crate::domain::survey::{PartialResult, Query};
+use crate::domain::query::{PartialResult, Query};
 use crate::message::{PresenceUpdate, UpdateReach};
 
 const OPEN: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
@@ -13,7 +13,7 @@ const OPEN: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 
 
 /// A shard of so many, where everybody is told how users are.
 fn desk_of(shards: usize) -> Desk {
-    let rules = Rules { presence_scope: Scope::All, ..(*options().rules).clone() };
+    let rules = RoomRules { presence_scope: Scope::All, ..(*options().rules).clone() };
     Desk::with(Options { shards, rules: Arc::new(rules), ..options() })
 }
 
@@ -76,7 +76,7 @@ fn news_come_after_the_list_that_they_change() {
     assert_eq!(asked.len(), 1);
     // The other shard says that somebody has gone before it says who is there.
     let event = Event::Presence { user: "gone".into(), status: Status::Offline, last_seen: NOW.wall };
-    let packed = Packed::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW);
+    let packed = EncodedEvent::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW);
     let news = Arc::new(PresenceUpdate { user: "gone".into(), number: 1, except: None, packed });
     desk.shard.mail(NOW, ShardMessage::PresenceUpdate { reach: UpdateReach::Everyone, news });
     desk.tick();

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::codec::jwt::{NewToken, sign_hs256};
-use crate::connection::peer::Peer;
-use crate::dialect::packed::Packed;
+use crate::connection::peer::SocketIoPeer;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Message};
 use crate::shard::sessions::Client;
@@ -107,7 +107,7 @@ fn who_connects_to_nothing_is_gone_on_time() {
 fn an_idle_client_is_small() {
     assert!(size_of::<Client>() <= 128, "{} bytes", size_of::<Client>());
     // A connection, a session, a peer: all of an idle client but who it is, and its socket.
-    let all = size_of::<Conn>() + size_of::<Client>() + size_of::<Peer>();
+    let all = size_of::<Conn>() + size_of::<Client>() + size_of::<SocketIoPeer>();
     assert!(all <= 288, "{all} bytes");
 }
 
@@ -130,13 +130,13 @@ fn a_message_is_encoded_once_for_all_listeners_of_a_dialect() {
     let mut desk = Desk::new();
     let members = [desk.chat_member("a"), desk.chat_member("b"), desk.chat_member("c")];
     let event = Event::Stats { room: "r".into(), participant_count: 3 };
-    let packed = Arc::new(Packed::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
+    let packed = Arc::new(EncodedEvent::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
     let publish =
-        |packed: &Arc<Packed>| ShardMessage::Publish { room: "r".into(), except: None, packed: packed.clone() };
+        |packed: &Arc<EncodedEvent>| ShardMessage::Publish { room: "r".into(), except: None, packed: packed.clone() };
     desk.shard.mail(NOW, publish(&packed));
     desk.shard.mail(NOW, publish(&packed));
     desk.turn();
-    let encoded = |packed: &Packed| packed.for_peers.as_ref().map(|for_peers| for_peers.encoded());
+    let encoded = |packed: &EncodedEvent| packed.for_peers.as_ref().map(|for_peers| for_peers.encoded());
     assert_eq!(encoded(&packed), Some(1));
     for slot in members {
         // Both by one write.
@@ -150,7 +150,7 @@ fn a_message_is_encoded_once_for_all_listeners_of_a_dialect() {
     }
     desk.turn();
     let event = Event::Closed { room: "r".into(), reason: "over".into() };
-    let packed = Arc::new(Packed::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
+    let packed = Arc::new(EncodedEvent::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
     desk.shard.mail(NOW, publish(&packed));
     desk.turn();
     assert_eq!(encoded(&packed), Some(2));
@@ -158,7 +158,7 @@ fn a_message_is_encoded_once_for_all_listeners_of_a_dialect() {
 
 #[test]
 fn the_last_that_a_client_hears_says_how_far_it_is_in_all_its_rooms() {
-    let rules = Rules { has_store: true, ..(*options().rules).clone() };
+    let rules = RoomRules { has_store: true, ..(*options().rules).clone() };
     let mut desk = Desk::with(Options { recovery_window_ms: 120_000, rules: Arc::new(rules), ..options() });
     let slot = desk.chat_member("ann");
     let (peer, _) = desk.shard.sessions.peers.iter().next().expect("a peer");
@@ -171,7 +171,7 @@ fn the_last_that_a_client_hears_says_how_far_it_is_in_all_its_rooms() {
         let (id, seq, room) = (uuid::Uuid::from_u128(seq.into()), Some(seq), name.into());
         let message = Message { id, seq, room, sender, from, to: None, content, at: NOW.wall };
         let event = Event::Message(Arc::new(message));
-        let packed = Arc::new(Packed::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
+        let packed = Arc::new(EncodedEvent::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
         desk.shard.mail(NOW, ShardMessage::Publish { room: name.into(), except: None, packed });
     }
     // Its client is back on another connection, and hears this one to its end.
@@ -212,7 +212,7 @@ fn a_request_for_another_shard_leaves_with_all_that_came() {
     let mut desk = Desk::new();
     desk.shard.options = Arc::new(Options { shards: 3, ..options() });
     desk.shard.placement = Placement::Embedded { shards: 3 };
-    let place = Place { node: 0, shard: 2, slot: crate::base::ids::SESSION };
+    let place = ConnectionPlace { node: 0, shard: 2, slot: crate::base::ids::SESSION };
     let sid = ConnectionId::new(place, [7; 12]).text();
     let request = POLL.replace("polling", &format!("polling&sid={}", sid.as_str()));
     let slot = desk.connect();

@@ -5,11 +5,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use switchboard::codec::engineio::{
-    Data, Form, Kind, Limits, Packet, Payload, PayloadWriter, Query, Version, decode_binary, decode_text,
+    PacketData, Form, PacketKind, PayloadLimits, EngineIoPacket, Payload, PayloadWriter, HandshakeQuery, Version, decode_binary, decode_text,
     encode_packet, jsonp,
 };
 
-const LIMITS: Limits = Limits { payload_bytes: 4096, packets: 32 };
+const LIMITS: PayloadLimits = PayloadLimits { payload_bytes: 4096, packets: 32 };
 
 const FORMS: [(Form, Version); 3] =
     [(Form::Separated, Version::V4), (Form::Counted, Version::V3), (Form::Binary, Version::V3)];
@@ -17,24 +17,24 @@ const FORMS: [(Form, Version); 3] =
 /// A packet that outlives its body.
 #[derive(Clone, Debug, PartialEq)]
 enum Heard {
-    Text(Kind, String),
+    Text(PacketKind, String),
     Binary(Vec<u8>),
 }
 
 impl Heard {
-    fn packet(&self) -> Packet<'_> {
+    fn packet(&self) -> EngineIoPacket<'_> {
         match self {
-            Self::Text(kind, text) => Packet::text(*kind, text),
-            Self::Binary(bytes) => Packet::binary(bytes),
+            Self::Text(kind, text) => EngineIoPacket::text(*kind, text),
+            Self::Binary(bytes) => EngineIoPacket::binary(bytes),
         }
     }
 }
 
-impl From<Packet<'_>> for Heard {
-    fn from(packet: Packet<'_>) -> Self {
+impl From<EngineIoPacket<'_>> for Heard {
+    fn from(packet: EngineIoPacket<'_>) -> Self {
         match packet.data {
-            Data::Text(text) => Self::Text(packet.kind, text.to_owned()),
-            Data::Binary(bytes) => Self::Binary(bytes.to_vec()),
+            PacketData::Text(text) => Self::Text(packet.kind, text.to_owned()),
+            PacketData::Binary(bytes) => Self::Binary(bytes.to_vec()),
         }
     }
 }
@@ -105,5 +105,5 @@ fuzz_target!(|body: &[u8]| {
         let back: String = serde_json::from_str(literal.expect("a call")).expect("its argument is JSON, too");
         assert_eq!(back, payload);
     }
-    Query::parse(str::from_utf8(body).ok());
+    HandshakeQuery::parse(str::from_utf8(body).ok());
 });

@@ -8,10 +8,10 @@ use serde::de::IgnoredAny;
 use switchboard::base::ids::is_name;
 use switchboard::base::limits;
 use switchboard::codec::engineio::Version;
-use switchboard::codec::socketio::{Content, Decoder, Limits};
+use switchboard::codec::socketio::{PacketContent, SocketIoDecoder, SocketIoLimits};
 use switchboard::dialect::{camel, colon, notify};
-use switchboard::domain::command::{Command, Target};
-use switchboard::domain::question::{Page, Question};
+use switchboard::domain::client_query::{ClientQuery, PageRequest};
+use switchboard::domain::command::{Command, MessageTarget};
 
 /// Small, so that the fuzzer finds it.
 const CONTENT_BYTES: usize = 64;
@@ -90,7 +90,7 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-fn is_page(page: &Page<'_>) -> bool {
+fn is_page(page: &PageRequest<'_>) -> bool {
     page.after.as_deref().is_none_or(is_name)
 }
 
@@ -109,7 +109,7 @@ fn check(command: &Command<'_>) {
             assert!(is_json(signal.body));
         }
         Command::Send { target, draft } => {
-            assert!(matches!(target, Target::Room(room) if is_name(room)));
+            assert!(matches!(target, MessageTarget::Room(room) if is_name(room)));
             // An escape spells a character in up to six bytes.
             assert!(is_json(draft.content) && draft.content.len() <= 6 * CONTENT_BYTES + 2);
             let extras = [draft.attachment, draft.metadata];
@@ -122,11 +122,11 @@ fn check(command: &Command<'_>) {
         | Command::Sync { room, .. } => assert!(is_name(room)),
         Command::Echo(json) => assert!(is_json(json)),
         Command::Ask(question) => match question {
-            Question::Room { room } | Question::Typing { room } => assert!(is_name(room)),
-            Question::Members { room, page } => assert!(is_name(room) && is_page(page)),
-            Question::Users { page } => assert!(is_page(page)),
-            Question::Presence { user } => assert!(is_name(user)),
-            Question::Events(filter) => assert!(is_name_if_any(filter.user.as_deref())),
+            ClientQuery::Room { room } | ClientQuery::Typing { room } => assert!(is_name(room)),
+            ClientQuery::Members { room, page } => assert!(is_name(room) && is_page(page)),
+            ClientQuery::Users { page } => assert!(is_page(page)),
+            ClientQuery::Presence { user } => assert!(is_name(user)),
+            ClientQuery::Events(filter) => assert!(is_name_if_any(filter.user.as_deref())),
             _ => {}
         },
         Command::SetStatus(_) | Command::Authenticate { .. } | Command::Ping | Command::MakeRecoveryToken => {}
@@ -135,9 +135,9 @@ fn check(command: &Command<'_>) {
 }
 
 fn hear(text: &str) {
-    let mut decoder = Decoder::default();
-    let Ok(Some(packet)) = decoder.text(Version::V4, text, &Limits::default()) else { return };
-    let Content::Event(event) = packet.content else { return };
+    let mut decoder = SocketIoDecoder::default();
+    let Ok(Some(packet)) = decoder.text(Version::V4, text, &SocketIoLimits::default()) else { return };
+    let PacketContent::Event(event) = packet.content else { return };
     let (Some(name), arguments) = (event.plain_name(), event.arguments) else { return };
     let understood = [
         notify::decode(name, arguments, CONTENT_BYTES).map(|asked| check(&asked.command)).is_ok(),

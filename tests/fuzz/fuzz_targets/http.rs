@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use switchboard::codec::http::transcript::transcript;
-use switchboard::codec::http::{HeadLimits, Target, cookie, decode_path_segment, query_value};
+use switchboard::codec::http::{HeadLimits, RequestTarget, cookie, decode_path_segment, query_value};
 
 /// Small, so that the fuzzer finds them.
 const LIMITS: HeadLimits = HeadLimits {
@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(pieces, whole, "in pieces of {length} bytes");
     }
     if let Ok(text) = str::from_utf8(stream) {
-        let _ = Target::parse("GET", text);
+        let _ = RequestTarget::parse("GET", text);
         let _ = query_value(text, "name");
         let _ = decode_path_segment(text);
         let _ = cookie(text, "name");

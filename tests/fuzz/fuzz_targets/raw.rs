@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use switchboard::base::ids::is_name;
 use switchboard::base::limits;
 use switchboard::dialect::raw::decode;
-use switchboard::domain::command::{Command, Target};
+use switchboard::domain::command::{Command, MessageTarget};
 
 /// Small, so that the fuzzer finds it.
 const CONTENT_BYTES: usize = 64;
@@ -85,8 +85,8 @@ fn check(command: &Command<'_>) {
         }
         Command::Send { target, draft } => {
             match target {
-                Target::Room(name) | Target::User(name) => assert!(is_name(name)),
-                Target::Peer { room, peer } => assert!(is_name(room) && is_name(peer)),
+                MessageTarget::Room(name) | MessageTarget::User(name) => assert!(is_name(name)),
+                MessageTarget::Peer { room, peer } => assert!(is_name(room) && is_name(peer)),
             }
             // An escape spells a character in up to six bytes.
             assert!(is_json(draft.content) && draft.content.len() <= 6 * CONTENT_BYTES + 2);

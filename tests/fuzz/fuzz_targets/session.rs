@@ -7,25 +7,25 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use switchboard::connection::namespace::{Fault, Heard, Namespaces};
-use switchboard::connection::session::{Context, Effect, Effects, Poll, Reason, Route, Session, Settings};
+use switchboard::connection::namespace::{NamespaceFault, NamespaceEvent, Namespaces};
+use switchboard::connection::session::{SessionContext, Effect, Effects, Poll, Reason, SessionRoute, EngineIoSession, SessionSettings};
 use switchboard::connection::websocket::Heartbeat;
-use switchboard::codec::engineio::{self, Data, Limits, Payload, Version};
+use switchboard::codec::engineio::{self, PacketData, PayloadLimits, Payload, Version};
 use switchboard::codec::{socketio, ws};
 
-const SETTINGS: Settings = Settings {
+const SETTINGS: SessionSettings = SessionSettings {
     heartbeat: Heartbeat { interval_ms: 300, timeout_ms: 200 },
     upgrade_ms: 1_000,
-    payload: Limits { payload_bytes: 1_024, packets: 16 },
+    payload: PayloadLimits { payload_bytes: 1_024, packets: 16 },
     outbound_bytes: 2_048,
 };
 
-const PACKET: socketio::Limits = socketio::Limits { packet_bytes: 256 };
+const PACKET: socketio::SocketIoLimits = socketio::SocketIoLimits { packet_bytes: 256 };
 
 const SPACES: [&str; 2] = ["/", "/chat"];
 
 struct Play {
-    session: Session,
+    session: EngineIoSession,
     namespaces: Namespaces,
     effects: Effects,
     mono: u64,
@@ -38,31 +38,31 @@ struct Play {
 impl Play {
     fn new(version: Version, is_websocket: bool) -> Self {
         let mut effects = Effects::default();
-        let mut context = Context { mono: 0, settings: &SETTINGS, effects: &mut effects };
+        let mut context = SessionContext { mono: 0, settings: &SETTINGS, effects: &mut effects };
         let session = if is_websocket {
-            Session::open_websocket(version, [0; 12], "sid", 4, &mut context)
+            EngineIoSession::open_websocket(version, [0; 12], "sid", 4, &mut context)
         } else {
-            Session::open_polling(version, [0; 12], "sid", Poll { to: 0, jsonp: None }, true, &context)
+            EngineIoSession::open_polling(version, [0; 12], "sid", Poll { to: 0, jsonp: None }, true, &context)
         };
         let namespaces = Namespaces::new(version, 0, 2_000);
         let is_busy = [!is_websocket, false, false, false];
         let mut play = Self { session, namespaces, effects, mono: 0, is_busy, ends: 0, scratch: Vec::new() };
-        if let Heard::Connect { space, .. } = play.namespaces.open(&SPACES) {
+        if let NamespaceEvent::Connect { space, .. } = play.namespaces.open(&SPACES) {
             play.joins(space);
         }
         play.turn_ends();
         play
     }
 
-    fn feed<T>(&mut self, feed: impl FnOnce(&mut Session, &mut Context<'_>) -> T) -> T {
-        let mut context = Context { mono: self.mono, settings: &SETTINGS, effects: &mut self.effects };
+    fn feed<T>(&mut self, feed: impl FnOnce(&mut EngineIoSession, &mut SessionContext<'_>) -> T) -> T {
+        let mut context = SessionContext { mono: self.mono, settings: &SETTINGS, effects: &mut self.effects };
         feed(&mut self.session, &mut context)
     }
 
     fn says(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut frame = Vec::new();
         engineio::encode_text(&mut frame, write);
-        if self.session.route() == Route::Buffer {
+        if self.session.route() == SessionRoute::Buffer {
             if !self.session.buffer(&frame, false, SETTINGS.outbound_bytes) {
                 self.feed(|session, context| session.close(Reason::SlowConsumer, context));
             }
@@ -78,19 +78,19 @@ impl Play {
     }
 
     /// A message came; whether it makes sense.
-    fn hears(&mut self, data: Data<'_>) -> Result<(), Fault> {
+    fn hears(&mut self, data: PacketData<'_>) -> Result<(), NamespaceFault> {
         let heard = self.namespaces.message(&SPACES, data, &PACKET)?;
         let gathered;
         let heard = match heard {
-            Heard::Gathered(whole) => {
+            NamespaceEvent::Gathered(whole) => {
                 gathered = whole;
                 self.namespaces.packet(&SPACES, gathered.packet()?)?
             }
             heard => heard,
         };
         match heard {
-            Heard::Connect { space, .. } => self.joins(space),
-            Heard::Event { event, id: Some(id), .. } => {
+            NamespaceEvent::Connect { space, .. } => self.joins(space),
+            NamespaceEvent::Event { event, id: Some(id), .. } => {
                 let target = socketio::Target { id: Some(id), ..socketio::Target::namespace("/") };
                 self.says(|out| socketio::begin_ack(out, &target).raw(event.arguments.text()).end());
             }

@@ -7,34 +7,34 @@ use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use switchboard::codec::engineio::Version;
 use switchboard::codec::socketio::{
-    ACK_ID_MAX, ATTACHMENTS_MAX, Arguments, Content, Decoder, Limits, Packet, RESERVED_EVENTS, Target, begin_ack,
+    ACK_ID_MAX, ATTACHMENTS_MAX, Arguments, PacketContent, SocketIoDecoder, SocketIoLimits, SocketIoPacket, RESERVED_EVENTS, PacketTarget, begin_ack,
     begin_event, encode_accepted, encode_disconnect, encode_joined, encode_refused,
 };
 
-const LIMITS: Limits = Limits { packet_bytes: 512 };
+const LIMITS: SocketIoLimits = SocketIoLimits { packet_bytes: 512 };
 
 fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-fn check(version: Version, packet: &Packet<'_>) {
+fn check(version: Version, packet: &SocketIoPacket<'_>) {
     assert!(packet.namespace.starts_with('/') && packet.id.is_none_or(|id| id <= ACK_ID_MAX));
     assert!(packet.attachments.len() <= ATTACHMENTS_MAX);
     assert!(packet.attachments.iter().map(<[u8]>::len).sum::<usize>() <= LIMITS.packet_bytes);
-    let target = Target { namespace: packet.namespace, id: packet.id, attachments: packet.attachments.len() };
+    let target = PacketTarget { namespace: packet.namespace, id: packet.id, attachments: packet.attachments.len() };
     let mut out = Vec::new();
     match packet.content {
-        Content::Connect(auth) => {
+        PacketContent::Connect(auth) => {
             assert!(auth.is_none_or(|auth| auth.starts_with('{') && is_json(auth)));
             encode_joined(&mut out, packet.namespace);
             encode_accepted(&mut Vec::new(), packet.namespace, "s", None);
         }
-        Content::Disconnect => encode_disconnect(&mut out, packet.namespace),
-        Content::ConnectError(value) => {
+        PacketContent::Disconnect => encode_disconnect(&mut out, packet.namespace),
+        PacketContent::ConnectError(value) => {
             assert!(is_json(value));
             encode_refused(&mut out, packet.namespace, "no", Some(value));
         }
-        Content::Event(event) => {
+        PacketContent::Event(event) => {
             check_arguments(event.arguments);
             let Ok(name) = serde_json::from_str::<String>(event.name) else {
                 // A number, or a text without a Unicode spelling.
@@ -43,7 +43,7 @@ fn check(version: Version, packet: &Packet<'_>) {
             assert!(!RESERVED_EVENTS.contains(&name.as_str()));
             begin_event(&mut out, &target, &name).raw(event.arguments.text()).end();
         }
-        Content::Ack(arguments) => {
+        PacketContent::Ack(arguments) => {
             check_arguments(arguments);
             begin_ack(&mut out, &target).raw(arguments.text()).end();
         }
@@ -57,9 +57,9 @@ fn check_arguments(arguments: Arguments<'_>) {
 }
 
 /// What the encoders made of a packet says the same.
-fn read_back(version: Version, packet: &Packet<'_>, message: &[u8]) {
+fn read_back(version: Version, packet: &SocketIoPacket<'_>, message: &[u8]) {
     let text = str::from_utf8(message).expect("a packet is text");
-    let (mut decoder, limits) = (Decoder::default(), Limits::default());
+    let (mut decoder, limits) = (SocketIoDecoder::default(), SocketIoLimits::default());
     let first = decoder.text(version, &text[1..], &limits).expect("it is a packet");
     let mut whole = None;
     for bytes in packet.attachments.iter() {
@@ -69,18 +69,18 @@ fn read_back(version: Version, packet: &Packet<'_>, message: &[u8]) {
     let again = again.expect("nothing is missing");
     assert_eq!((again.namespace, again.id, again.attachments), (packet.namespace, packet.id, packet.attachments));
     match (again.content, packet.content) {
-        (Content::Event(again), Content::Event(event)) => {
+        (PacketContent::Event(again), PacketContent::Event(event)) => {
             assert_eq!(again.arguments.text(), event.arguments.text());
             assert!(again.arguments.eq(event.arguments));
         }
-        (Content::Ack(again), Content::Ack(arguments)) => assert_eq!(again.text(), arguments.text()),
+        (PacketContent::Ack(again), PacketContent::Ack(arguments)) => assert_eq!(again.text(), arguments.text()),
         (again, content) => assert_eq!(std::mem::discriminant(&again), std::mem::discriminant(&content)),
     }
 }
 
 /// Feeds messages to one decoder until one is refused: what begins with `!` is an attachment, anything else a text.
 fn hear(version: Version, messages: &str) {
-    let mut decoder = Decoder::default();
+    let mut decoder = SocketIoDecoder::default();
     for message in messages.lines() {
         let is_over = match message.strip_prefix('!') {
             Some(bytes) => match decoder.binary(bytes.as_bytes(), &LIMITS) {

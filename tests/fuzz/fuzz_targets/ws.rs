@@ -3,13 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use switchboard::codec::ws::{Decoder, Event, Input, Limits};
+use switchboard::codec::ws::{FrameDecoder, FrameEvent, Input, FrameLimits};
 
-const LIMITS: Limits = Limits { message_bytes: 1024, fragments: 8 };
+const LIMITS: FrameLimits = FrameLimits { message_bytes: 1024, fragments: 8 };
 
 /// What is heard when `bytes` come in pieces of the given sizes, over and over.
 fn hear(bytes: &[u8], sizes: &[u8]) -> Vec<String> {
-    let mut decoder = Decoder::default();
+    let mut decoder = FrameDecoder::default();
     let mut heard = Vec::new();
     let mut sizes = sizes.iter().cycle();
     let mut rest = bytes;
@@ -23,7 +23,7 @@ fn hear(bytes: &[u8], sizes: &[u8]) -> Vec<String> {
             match decoder.next(&mut input, &LIMITS) {
                 Ok(Some(event)) => {
                     heard.push(format!("{event:?}"));
-                    if matches!(event, Event::Close(_)) {
+                    if matches!(event, FrameEvent::Close(_)) {
                         return heard;
                     }
                 }

@@ -86,7 +86,7 @@ proptest! {
                 }
                 Step::Wait(ms) => play.waits(ms),
                 Step::Say => {
-                    play.says(Data::Text("something"));
+                    play.says(PacketData::Text("something"));
                     play.turn_ends()
                 }
                 Step::Close => {
@@ -107,7 +107,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(ends, usize::from(play.session.is_over()));
-            if let Transport::Polling(polling) = &play.session.transport {
+            if let SessionTransport::Polling(polling) = &play.session.transport {
                 prop_assert!(polling.frames.len() <= SETTINGS.outbound_bytes + 16);
                 let waiting = usize::from(polling.poll.is_some()) + usize::from(polling.post.is_some());
                 prop_assert!(busy.len() >= waiting);

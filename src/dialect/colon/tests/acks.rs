@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::monitoring::{
-    Health, Incident, Level, MessageStats, Metrics, Overview, PresenceStats, SessionStats,
+    HealthReport, Incident, Level, MessageStats, Metrics, Overview, PresenceStats, SessionStats,
 };
 use crate::domain::op::{Profile, RoomView};
 use crate::domain::reject::{Code, Reject};
@@ -49,7 +49,7 @@ const METRICS: &str = concat!(
 
 fn incident() -> Incident {
     Incident {
-        kind: Happening::Connect,
+        kind: IncidentKind::Connect,
         connection: Some(samples::connection()),
         user: Some("user-uuid".into()),
         address: [192, 168, 1, 1].into(),
@@ -237,7 +237,7 @@ fn monitoring() {
         connection: None,
         user: None,
         user_agent: None,
-        kind: Happening::AuthFailure,
+        kind: IncidentKind::AuthFailure,
         reason: Some("token expired".into()),
         ..incident()
     };
@@ -247,12 +247,12 @@ fn monitoring() {
             r#"{{"success":true,"events":[{{"type":"auth_failure","socketId":null,"userId":null,"ipAddress":"192.168.1.1","userAgent":null,"timestamp":{AT},"details":{{"reason":"token expired"}}}}]}}"#
         )
     );
-    let health = Health { level: Level::Healthy, issues: Vec::new(), recommendations: Vec::new() };
+    let health = HealthReport { level: Level::Healthy, issues: Vec::new(), recommendations: Vec::new() };
     assert_eq!(
         written(|out| ack::health(out, &health)),
         r#"{"success":true,"health":{"status":"healthy","issues":[],"recommendations":[]}}"#
     );
-    let health = Health { level: Level::Critical, issues: vec!["a".into()], recommendations: vec!["b".into()] };
+    let health = HealthReport { level: Level::Critical, issues: vec!["a".into()], recommendations: vec!["b".into()] };
     assert_eq!(
         written(|out| ack::health(out, &health)),
         r#"{"success":true,"health":{"status":"critical","issues":["a"],"recommendations":["b"]}}"#

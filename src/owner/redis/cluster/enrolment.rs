@@ -32,7 +32,7 @@ const WAITING_MAX: usize = 65_536;
 const RETRY_MS: u64 = 1_000;
 
 /// An update of one user's room list.
-pub(in crate::owner::redis) struct Enrolment {
+pub(crate) struct Enrolment {
     user: Name,
     rooms: Vec<Name>,
     /// Whether the rooms are added, or removed.
@@ -41,7 +41,7 @@ pub(in crate::owner::redis) struct Enrolment {
 
 /// Updates of room lists.
 #[derive(Default)]
-pub(in crate::owner::redis) struct Enrolments {
+pub(crate) struct Enrolments {
     waiting: VecDeque<Enrolment>,
     under_way: usize,
     /// End of the pause after a failed call, in monotonic milliseconds; 0: no pause.
@@ -50,7 +50,7 @@ pub(in crate::owner::redis) struct Enrolments {
 
 impl Enrolments {
     /// A room is about to be made: it is added to the lists of its maker and participants.
-    pub(in crate::owner::redis) fn add_all(&mut self, room: &Name, by: &Identity, profile: &Profile) {
+    pub(crate) fn add_all(&mut self, room: &Name, by: &Identity, profile: &Profile) {
         self.add(room, by);
         for user in profile.participants.iter().filter(|user| ***user != *by.user()) {
             self.update(user.clone(), vec![room.clone()], true);
@@ -58,7 +58,7 @@ impl Enrolments {
     }
 
     /// A user is about to become a participant. Guests have no list: each of their requests has another user id.
-    pub(in crate::owner::redis) fn add(&mut self, room: &Name, by: &Identity) {
+    pub(crate) fn add(&mut self, room: &Name, by: &Identity) {
         if !by.roles().guest {
             self.update(by.user_name(), vec![room.clone()], true);
         }
@@ -90,7 +90,7 @@ impl Enrolments {
     }
 
     /// The pause may be over.
-    pub(in crate::owner::redis) fn resume(&mut self, now_ms: u64) {
+    pub(crate) fn resume(&mut self, now_ms: u64) {
         if self.paused_until <= now_ms {
             self.paused_until = 0;
         }
@@ -115,7 +115,7 @@ pub(super) fn flush(turn: &mut Turn<'_>) {
 }
 
 /// Handles the result of an update: a failed one is repeated after a pause.
-pub(in crate::owner::redis) fn replied(turn: &mut Turn<'_>, enrolment: Enrolment, is_done: bool) {
+pub(crate) fn replied(turn: &mut Turn<'_>, enrolment: Enrolment, is_done: bool) {
     let enrolments = &mut turn.node.registry.enrolments;
     debug_assert!(enrolments.under_way > 0, "invariant: an update is answered once");
     enrolments.under_way = enrolments.under_way.saturating_sub(1);
@@ -134,7 +134,7 @@ struct RoomListReply {
 }
 
 /// A user's room list with its length; `None` if Redis did not answer.
-pub(in crate::owner::redis) fn listed_rooms(result: CallResult) -> Option<(usize, Vec<Box<str>>)> {
+pub(crate) fn listed_rooms(result: CallResult) -> Option<(usize, Vec<Box<str>>)> {
     let RoomListReply { rooms } = serde_json::from_slice(&result.ok()?).ok()?;
     Some((rooms.len(), rooms))
 }

@@ -90,7 +90,7 @@ impl NodeNumber {
 
 /// This node's lease, and the other nodes as of its last renewal.
 #[derive(Default)]
-pub(in crate::owner::redis) struct NodeLease {
+pub(crate) struct NodeLease {
     /// The live nodes, with this one.
     alive: Vec<u16>,
     /// Users of the other nodes. A user on several nodes counts for each.
@@ -102,11 +102,11 @@ pub(in crate::owner::redis) struct NodeLease {
 }
 
 impl NodeLease {
-    pub(in crate::owner::redis) fn alive(&self) -> impl Iterator<Item = u16> {
+    pub(crate) fn alive(&self) -> impl Iterator<Item = u16> {
         self.alive.iter().copied()
     }
 
-    pub(in crate::owner::redis) fn users_elsewhere(&self) -> usize {
+    pub(crate) fn users_elsewhere(&self) -> usize {
         self.users_elsewhere
     }
 }
@@ -125,7 +125,7 @@ struct Cleanup {
 
 /// This node's place among the nodes.
 #[derive(Default)]
-pub(in crate::owner::redis) struct Membership {
+pub(crate) struct Membership {
     /// Whether another process has this node's number.
     is_replaced: bool,
     /// Whether the channels of nodes are subscribed.
@@ -134,22 +134,22 @@ pub(in crate::owner::redis) struct Membership {
 }
 
 /// The effects of a renewal on other components.
-pub(in crate::owner::redis) struct RenewedLease {
+pub(crate) struct RenewedLease {
     /// Whether Redis has forgotten this node, so that everything has to be written again.
-    pub(in crate::owner::redis) is_forgotten: bool,
+    pub(crate) is_forgotten: bool,
     /// Dead nodes to clean up after.
-    pub(in crate::owner::redis) dead: Vec<u16>,
+    pub(crate) dead: Vec<u16>,
     overdue_rooms: Vec<Name>,
 }
 
 impl Membership {
     /// Whether another process has this node's number, so that this node has to stop.
-    pub(in crate::owner::redis) fn is_replaced(&self) -> bool {
+    pub(crate) fn is_replaced(&self) -> bool {
         self.is_replaced
     }
 
     /// Redis answers: subscribes to the channels of nodes, and renews the lease.
-    pub(in crate::owner::redis) fn redis_is_back(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn redis_is_back(&mut self, turn: &mut Turn<'_>) {
         if !std::mem::replace(&mut self.is_subscribed, true) {
             let (own, everyone) = (turn.node.keys.node(turn.own_node()), turn.node.keys.everyone());
             turn.node.calls.push(RedisCommand::Subscribe(own));
@@ -159,7 +159,7 @@ impl Membership {
     }
 
     /// This node stops: the others need not wait for the end of its lease, except that its clients get time to return.
-    pub(in crate::owner::redis) fn leave(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn leave(&mut self, turn: &mut Turn<'_>) {
         turn.node.lease.is_renewing = true;
         let own = turn.own_node();
         let (name, grace) = (text(&*turn.node.settings.name), number(turn.node.rules.presence_grace_ms));
@@ -169,7 +169,7 @@ impl Membership {
     }
 
     /// Handles the result of a renewal. Returns its effects, unless it has failed.
-    pub(in crate::owner::redis) fn renewed(&mut self, turn: &mut Turn<'_>, result: CallResult) -> Option<RenewedLease> {
+    pub(crate) fn renewed(&mut self, turn: &mut Turn<'_>, result: CallResult) -> Option<RenewedLease> {
         turn.node.lease.is_renewing = false;
         match result.ok().and_then(|text| serde_json::from_slice::<RenewReply>(&text).ok()) {
             Some(RenewReply { refusal: Some(why), .. }) if &*why == "taken" => {
@@ -201,7 +201,7 @@ impl Membership {
     }
 
     /// Checks rooms with an expired list entry, and begins to clean up after dead nodes.
-    pub(in crate::owner::redis) fn clean_up(&mut self, turn: &mut Turn<'_>, renewed: RenewedLease) {
+    pub(crate) fn clean_up(&mut self, turn: &mut Turn<'_>, renewed: RenewedLease) {
         for room in renewed.overdue_rooms {
             rooms::check_listed(turn, room);
         }
@@ -221,7 +221,7 @@ impl Membership {
     }
 
     /// Handles the result of a claim: asks for places of the dead node, if this node may clean up.
-    pub(in crate::owner::redis) fn cleanup_claimed(&mut self, turn: &mut Turn<'_>, node: u16, result: CallResult) {
+    pub(crate) fn cleanup_claimed(&mut self, turn: &mut Turn<'_>, node: u16, result: CallResult) {
         let answer = result.ok().and_then(|text| serde_json::from_slice::<GrantReply>(&text).ok());
         if answer.is_none_or(|answer| answer.refusal.is_some()) {
             return self.end_cleanup(node);
@@ -236,7 +236,7 @@ impl Membership {
     }
 
     /// Handles places of a dead node: removes its connections from them. When none are left, its number is free.
-    pub(in crate::owner::redis) fn places_listed(&mut self, turn: &mut Turn<'_>, node: u16, result: CallResult) {
+    pub(crate) fn places_listed(&mut self, turn: &mut Turn<'_>, node: u16, result: CallResult) {
         let places = result.ok().and_then(|text| serde_json::from_slice::<PlacesReply>(&text).ok());
         match (places, self.cleanup(node)) {
             (None, _) => self.end_cleanup(node),
@@ -255,12 +255,12 @@ impl Membership {
     }
 
     /// A room of a dead node is done, or its call has failed.
-    pub(in crate::owner::redis) fn room_purged(&mut self, turn: &mut Turn<'_>, room: &Name, node: u16, is_done: bool) {
+    pub(crate) fn room_purged(&mut self, turn: &mut Turn<'_>, room: &Name, node: u16, is_done: bool) {
         self.purged(turn, node, is_done, |cleanup| cleanup.rooms.push(text(&**room)));
     }
 
     /// A user of a dead node is done, or its call has failed.
-    pub(in crate::owner::redis) fn user_purged(&mut self, turn: &mut Turn<'_>, user: &Name, node: u16, is_done: bool) {
+    pub(crate) fn user_purged(&mut self, turn: &mut Turn<'_>, user: &Name, node: u16, is_done: bool) {
         self.purged(turn, node, is_done, |cleanup| cleanup.users.push(text(&**user)));
     }
 
@@ -294,7 +294,7 @@ impl Membership {
     }
 
     /// Checks that this node does not clean up after itself or twice after another one.
-    pub(in crate::owner::redis) fn check_invariants(&self, own_node: u16) {
+    pub(crate) fn check_invariants(&self, own_node: u16) {
         for (at, cleanup) in self.cleanups.iter().enumerate() {
             assert_ne!(cleanup.node, own_node, "invariant: a node does not clean up after itself");
             let is_once = self.cleanups[at + 1..].iter().all(|other| other.node != cleanup.node);
@@ -310,14 +310,14 @@ fn claim_cleanup(turn: &mut Turn<'_>, node: u16) {
 }
 
 /// Another node has started.
-pub(in crate::owner::redis) fn node_started(turn: &mut Turn<'_>, node: u16) {
+pub(crate) fn node_started(turn: &mut Turn<'_>, node: u16) {
     if !turn.node.lease.alive.contains(&node) {
         turn.node.lease.alive.push(node);
     }
 }
 
 /// Another node has stopped: a renewal finds out when its lease ends.
-pub(in crate::owner::redis) fn node_stopped(turn: &mut Turn<'_>, node: u16) {
+pub(crate) fn node_stopped(turn: &mut Turn<'_>, node: u16) {
     turn.node.lease.alive.retain(|alive| *alive != node);
     if node != turn.own_node() {
         renew_soon(turn);
@@ -325,14 +325,14 @@ pub(in crate::owner::redis) fn node_stopped(turn: &mut Turn<'_>, node: u16) {
 }
 
 /// Renews the lease, if it is time to.
-pub(in crate::owner::redis) fn renew_if_due(turn: &mut Turn<'_>) {
+pub(crate) fn renew_if_due(turn: &mut Turn<'_>) {
     if turn.node.lease.renew_at <= turn.now.mono {
         renew_soon(turn);
     }
 }
 
 /// Renews the lease, unless a renewal is under way.
-pub(in crate::owner::redis) fn renew_soon(turn: &mut Turn<'_>) {
+pub(crate) fn renew_soon(turn: &mut Turn<'_>) {
     if !std::mem::replace(&mut turn.node.lease.is_renewing, true) {
         let (own, name) = (number(turn.own_node().into()), text(&*turn.node.settings.name));
         let users = number(turn.node.directory.len() as u64);

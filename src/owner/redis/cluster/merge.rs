@@ -15,11 +15,13 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
 use crate::domain::monitoring::{MessageStats, PresenceStats, SessionStats};
-use crate::domain::op::{Op, PresenceView, Pushed, Reply, RoomOp, RoomView, RoomsView, UserOp, UsersPage, UsersView};
+use crate::domain::op::{
+    Op, PresenceView, PushResult, Reply, RoomOp, RoomView, RoomsView, UserOp, UsersPage, UsersView,
+};
+use crate::domain::query::{PartialResult, Query};
 use crate::domain::record::Session;
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
-use crate::domain::survey::{PartialResult, Query};
 use crate::owner::redis::cluster::node_message::{NodeQuery, NodeResult, reject, watched};
 
 /// Users whose presence is looked up for counts.
@@ -75,9 +77,9 @@ impl ClusterQuery {
             Self::Query(Query::MessageStats) => NodeQuery::Messages,
             Self::Query(Query::SessionStats) => NodeQuery::Sessions,
             Self::Query(Query::Incidents(filter)) => NodeQuery::Incidents((&**filter).into()),
-            Self::Query(Query::Watched) => NodeQuery::Watched,
+            Self::Query(Query::Overview) => NodeQuery::Watched,
             Self::Query(Query::Totals) => NodeQuery::Totals,
-            Self::Query(Query::RoomsOf { .. } | Query::These(_)) => return None,
+            Self::Query(Query::RoomsOf { .. } | Query::UsersNamed(_)) => return None,
             Self::RoomOf { message, .. } => NodeQuery::room_of(*message),
             Self::Broadcast | Self::Connection | Self::TakeSession(..) => return None,
         })
@@ -110,7 +112,9 @@ impl ClusterQuery {
             }
             Self::Users(page) | Self::Query(Query::Users(page)) => first_names(users(parts), page.limit),
             Self::Query(Query::PresenceStats) => first_names(users(parts), COUNTED_USERS),
-            Self::Query(Query::These(users)) => NameList { names: users.to_vec(), total: users.len(), is_more: false },
+            Self::Query(Query::UsersNamed(users)) => {
+                NameList { names: users.to_vec(), total: users.len(), is_more: false }
+            }
             Self::Query(Query::RoomsOf { joined, .. }) => {
                 let own: Vec<Box<str>> = joined.iter().map(|room| (**room).into()).collect();
                 let listed = listed(parts).map(|(total, rooms)| (rooms, total));
@@ -128,12 +132,12 @@ impl ClusterQuery {
         let by = Identity::new("switchboard", None, None, Roles { admin: true, ..Roles::default() });
         match self {
             Self::Rooms | Self::Query(Query::RoomsOf { .. }) => {
-                Op::Room(name, RoomOp::Roster { by, page: UsersPage { after: None, limit: 0 } })
+                Op::Room(name, RoomOp::ListUsers { by, page: UsersPage { after: None, limit: 0 } })
             }
             Self::RoomOf { message, connection, .. } => {
-                Op::Room(name, RoomOp::Marks { connection: *connection, message: *message })
+                Op::Room(name, RoomOp::ReadReceipts { connection: *connection, message: *message })
             }
-            _ => Op::User(name, UserOp::Look { by }),
+            _ => Op::User(name, UserOp::Describe { by }),
         }
     }
 
@@ -142,8 +146,8 @@ impl ClusterQuery {
         let (token, connection) = match op {
             SessionOp::Take { token } => (*token, of),
             // The node notes that the session has passed on.
-            SessionOp::Claim { token, from, .. } => (*token, *from),
-            SessionOp::Keep(_) | SessionOp::Clear { .. } | SessionOp::Drop { .. } => return None,
+            SessionOp::Transfer { token, from, .. } => (*token, *from),
+            SessionOp::Save(_) | SessionOp::Clear { .. } | SessionOp::Delete { .. } => return None,
         };
         parts.into_iter().find_map(|part| match part {
             NodeResult::Session(user, dialect) => Some(Session {
@@ -208,7 +212,7 @@ impl ClusterQuery {
             Self::Query(query) => Reply::PartialResult(merge(query, parts, list, found)),
             Self::Broadcast => {
                 let count = |part: &NodeResult| if let NodeResult::Count(count) = part { *count } else { 0 };
-                Reply::Pushed(Pushed { reached: parts.iter().map(count).sum(), offline: Vec::new() })
+                Reply::Pushed(PushResult { reached: parts.iter().map(count).sum(), offline: Vec::new() })
             }
             Self::RoomOf { .. } => {
                 let found = found.into_iter().find_map(|reply| match reply {
@@ -311,7 +315,7 @@ fn merge(query: &Query, parts: Vec<NodeResult>, list: &NameList, found: Vec<Repl
             let rooms = found.into_iter().filter_map(room).filter(is_own).collect();
             PartialResult::Rooms(RoomsView { rooms, ..RoomsView::default() })
         }
-        Query::Users(_) | Query::These(_) => {
+        Query::Users(_) | Query::UsersNamed(_) => {
             let mut view = presences(list, found);
             let known = view.users.len();
             view.users.retain(|user| user.status != Status::Offline);
@@ -341,7 +345,7 @@ fn merge(query: &Query, parts: Vec<NodeResult>, list: &NameList, found: Vec<Repl
             stats.online += list.total.saturating_sub(list.names.len()) as u64;
             PartialResult::PresenceStats(stats)
         }
-        Query::SessionStats | Query::Incidents(_) | Query::Watched | Query::Totals => {
+        Query::SessionStats | Query::Incidents(_) | Query::Overview | Query::Totals => {
             let mut parts = parts.into_iter().filter_map(NodeResult::into_partial);
             let mut all = parts.next().unwrap_or_else(|| empty(query));
             parts.for_each(|part| all.add(part, query));
@@ -353,43 +357,35 @@ fn merge(query: &Query, parts: Vec<NodeResult>, list: &NameList, found: Vec<Repl
 fn empty(query: &Query) -> PartialResult {
     match query {
         Query::Incidents(_) => PartialResult::Incidents(Vec::new()),
-        Query::Watched => PartialResult::Watched(Box::new(watched(Vec::new(), Vec::new(), Vec::new()))),
+        Query::Overview => PartialResult::Overview(Box::new(watched(Vec::new(), Vec::new(), Vec::new()))),
         Query::Totals => PartialResult::Totals(Box::default()),
         _ => PartialResult::SessionStats(SessionStats::default()),
     }
 }
 
-/// Merges the replies of this node's shards to one query.
-pub(super) fn merge_shards(query: Option<&Query>, replies: Vec<Result<Reply, Reject>>) -> Result<Reply, Reject> {
-    let merged = replies.into_iter().reduce(|all, part| match (all, part) {
-        (Ok(Reply::Pushed(mut all)), Ok(Reply::Pushed(part))) => {
-            all.reached += part.reached;
-            Ok(Reply::Pushed(all))
-        }
-        (
-            Ok(Reply::PartialResult(PartialResult::Totals(mut all))),
-            Ok(Reply::PartialResult(PartialResult::Totals(part))),
-        ) => {
+/// Merges the reply of one of this node's shards into those of the others.
+pub(super) fn merge_shards(query: Option<&Query>, all: &mut Reply, part: Reply) {
+    match (all, part) {
+        (Reply::Pushed(all), Reply::Pushed(part)) => all.reached += part.reached,
+        (Reply::PartialResult(PartialResult::Totals(all)), Reply::PartialResult(PartialResult::Totals(part))) => {
             all.join(&part);
-            Ok(Reply::PartialResult(PartialResult::Totals(all)))
         }
-        (Ok(Reply::PartialResult(mut all)), Ok(Reply::PartialResult(part))) => {
+        (Reply::PartialResult(all), Reply::PartialResult(part)) => {
             if let Some(query) = query {
                 all.add(part, query);
             }
-            Ok(Reply::PartialResult(all))
         }
-        (all, _) => all,
-    });
-    merged.unwrap_or(Ok(Reply::Done))
+        // Replies without a value: one stands for all.
+        _ => {}
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
     use crate::domain::op::Profile;
-    use crate::domain::survey::Roster;
+    use crate::domain::query::RoomRoster;
 
     fn list(names: &[&str]) -> Vec<Box<str>> {
         names.iter().map(|name| (*name).into()).collect()
@@ -415,7 +411,7 @@ mod tests {
             participant_count: 0,
             peers: Vec::new(),
         };
-        Reply::Roster(Box::new(Roster { room, total: 0, users: Vec::new(), is_more: false }))
+        Reply::Roster(Box::new(RoomRoster { room, total: 0, users: Vec::new(), is_more: false }))
     }
 
     #[test]
@@ -460,7 +456,7 @@ mod tests {
     fn query_without_results_is_refused() {
         let named = NameList::default();
         let answer = |query: ClusterQuery, parts| query.result(parts, &named, Vec::new());
-        let (place, rooms) = (Place { node: 1, shard: 0, slot: 0 }, ["r"].map(Name::from).into());
+        let (place, rooms) = (ConnectionPlace { node: 1, shard: 0, slot: 0 }, ["r"].map(Name::from).into());
         let asked = ClusterQuery::RoomOf { message: Uuid::nil(), connection: ConnectionId::new(place, [0; 12]), rooms };
         assert_eq!(asked.names(&[NodeResult::Done]).names, ["r"].map(Name::from));
         assert_eq!(asked.names(&[NodeResult::Room("r".into())]), NameList::default());

@@ -2,7 +2,6 @@
 //! queries that other nodes have to answer ([`queries`]). Nodes talk to each other by their channels ([`node_message`]).
 
 pub(super) mod enrolment;
-mod gather;
 pub(super) mod membership;
 mod merge;
 mod node_message;

@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::domain::client_query::{IncidentFilter, IncidentKind};
 use crate::domain::connection::{ConnectionOp, ConnectionView};
 use crate::domain::event::Direct;
-use crate::domain::monitoring::{Figures, Incident, SessionStats, Totals, Watched};
-use crate::domain::op::{Pushed, Reply};
-use crate::domain::question::{Filter, Happening};
+use crate::domain::monitoring::{Figures, Incident, OverviewParts, SessionStats, Totals};
+use crate::domain::op::{PushResult, Reply};
+use crate::domain::query::PartialResult;
 use crate::domain::reject::{Code, Reject};
-use crate::domain::survey::PartialResult;
 use crate::owner::redis::wire::{WireConnectionId, WireDirect, WireIdentity, WireMessageId};
 
 /// A message from one node to another, or to all.
@@ -97,7 +97,7 @@ pub(super) enum NodeResult {
     Refused(Box<str>, Box<str>),
 }
 
-/// A filter of incidents: limit, kind, user, address; see [`Filter`].
+/// A filter of incidents: limit, kind, user, address; see [`IncidentFilter`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct WireFilter(Option<usize>, Option<Box<str>>, Option<Box<str>>, Option<IpAddr>);
 
@@ -152,7 +152,7 @@ impl NodeQuery {
         let id = WireConnectionId(connection);
         match op {
             ConnectionOp::Describe => Self::Describe(id),
-            ConnectionOp::Equip { user, device } => Self::Equip(id, (*user).into(), device),
+            ConnectionOp::SetDevice { user, device } => Self::Equip(id, (*user).into(), device),
             ConnectionOp::Close { by } => Self::Close(id, WireIdentity::from(&by)),
         }
     }
@@ -176,7 +176,7 @@ impl NodeResult {
     /// The partial result of this node's shards.
     pub(super) fn of_shards(reply: Result<Reply, Reject>) -> Self {
         match reply {
-            Ok(Reply::Pushed(Pushed { reached, .. })) => Self::Count(reached),
+            Ok(Reply::Pushed(PushResult { reached, .. })) => Self::Count(reached),
             Ok(Reply::Closed(count)) => Self::Count(count),
             Ok(Reply::Described(views)) => Self::Views(views.iter().map(Into::into).collect()),
             Ok(Reply::Registered(Some(connection))) => Self::Registered(WireConnectionId(connection)),
@@ -187,7 +187,7 @@ impl NodeResult {
             Ok(Reply::PartialResult(PartialResult::Incidents(incidents))) => {
                 Self::Incidents(incidents.iter().map(Into::into).collect())
             }
-            Ok(Reply::PartialResult(PartialResult::Watched(watched))) => Self::watched(&watched),
+            Ok(Reply::PartialResult(PartialResult::Overview(watched))) => Self::watched(&watched),
             Ok(Reply::PartialResult(PartialResult::Totals(totals))) => Self::totals(&totals),
             Ok(_) => Self::Done,
             Err(reject) => Self::refused(&reject),
@@ -217,7 +217,7 @@ impl NodeResult {
         ])
     }
 
-    fn watched(watched: &Watched) -> Self {
+    fn watched(watched: &OverviewParts) -> Self {
         let (addresses, agents, recent) = watched.parts();
         let agents = agents.into_iter().map(|(agent, count)| ((*agent).into(), count)).collect();
         Self::Watched(addresses, agents, recent.iter().map(WireIncident::from).collect())
@@ -233,7 +233,7 @@ impl NodeResult {
                 PartialResult::Incidents(incidents.into_iter().filter_map(WireIncident::incident).collect())
             }
             Self::Watched(addresses, agents, recent) => {
-                PartialResult::Watched(Box::new(watched(addresses, agents, recent)))
+                PartialResult::Overview(Box::new(watched(addresses, agents, recent)))
             }
             Self::Totals(counts) => PartialResult::Totals(Box::new(totals(counts))),
             _ => return None,
@@ -259,23 +259,23 @@ pub(super) fn watched(
     addresses: Vec<(IpAddr, u64)>,
     agents: Vec<(Box<str>, u64)>,
     recent: Vec<WireIncident>,
-) -> Watched {
+) -> OverviewParts {
     let agents = agents.into_iter().map(|(agent, count)| (agent.into(), count)).collect();
-    Watched::from_parts(addresses, agents, recent.into_iter().filter_map(WireIncident::incident).collect())
+    OverviewParts::from_parts(addresses, agents, recent.into_iter().filter_map(WireIncident::incident).collect())
 }
 
-impl From<&Filter<'_>> for WireFilter {
-    fn from(filter: &Filter<'_>) -> Self {
+impl From<&IncidentFilter<'_>> for WireFilter {
+    fn from(filter: &IncidentFilter<'_>) -> Self {
         let user = filter.user.as_deref().map(Into::into);
         Self(filter.limit, filter.kind.map(|kind| kind.as_str().into()), user, filter.address)
     }
 }
 
 impl WireFilter {
-    pub(super) fn filter(&self) -> Filter<'static> {
+    pub(super) fn filter(&self) -> IncidentFilter<'static> {
         let Self(limit, kind, user, address) = self.clone();
-        let kind = kind.as_deref().and_then(Happening::parse);
-        Filter { limit, kind, user: user.map(|user| user.into_string().into()), address }
+        let kind = kind.as_deref().and_then(IncidentKind::parse);
+        IncidentFilter { limit, kind, user: user.map(|user| user.into_string().into()), address }
     }
 }
 
@@ -299,7 +299,7 @@ impl WireIncident {
     fn incident(self) -> Option<Incident> {
         let name = |text: Option<Box<str>>| text.map(Name::from);
         Some(Incident {
-            kind: Happening::parse(&self.kind)?,
+            kind: IncidentKind::parse(&self.kind)?,
             connection: self.connection.map(|id| id.0),
             user: name(self.user),
             address: self.address,
@@ -348,7 +348,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::base::ids::Place;
+    use crate::base::ids::ConnectionPlace;
 
     fn again<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> T {
         serde_json::from_slice(&serde_json::to_vec(value).expect("JSON")).expect("the written value")
@@ -356,7 +356,7 @@ mod tests {
 
     fn connections() -> impl Strategy<Value = ConnectionId> {
         (any::<u16>(), any::<u8>(), 0..1_u32 << 24, any::<[u8; 12]>())
-            .prop_map(|(node, shard, slot, nonce)| ConnectionId::new(Place { node, shard, slot }, nonce))
+            .prop_map(|(node, shard, slot, nonce)| ConnectionId::new(ConnectionPlace { node, shard, slot }, nonce))
     }
 
     fn names() -> impl Strategy<Value = Option<Name>> {
@@ -372,7 +372,7 @@ mod tests {
             address in any::<IpAddr>(),
             at in any::<u64>(),
         ) {
-            let kind = Happening::ALL[kind];
+            let kind = IncidentKind::ALL[kind];
             let incident = Incident { kind, connection, user, address, user_agent, at, reason };
             prop_assert_eq!(again(&WireIncident::from(&incident)).incident(), Some(incident));
         }
@@ -413,8 +413,8 @@ mod tests {
             user in any::<Option<String>>(),
             address in any::<Option<IpAddr>>(),
         ) {
-            let kind = kind.map(|kind| Happening::ALL[kind]);
-            let filter = Filter { limit, kind, user: user.map(Into::into), address };
+            let kind = kind.map(|kind| IncidentKind::ALL[kind]);
+            let filter = IncidentFilter { limit, kind, user: user.map(Into::into), address };
             prop_assert_eq!(again(&WireFilter::from(&filter)).filter(), filter);
         }
     }

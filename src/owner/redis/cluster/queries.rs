@@ -7,19 +7,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::base::Name;
+use crate::base::gather::Gather;
 use crate::base::ids::ConnectionId;
 use crate::codec::recovery;
 use crate::domain::access::Identity;
 use crate::domain::connection::{ConnectionOp, connection_not_found};
 use crate::domain::event::Direct;
 use crate::domain::op::{Op, Reply};
+use crate::domain::query::{PartialResult, Query};
 use crate::domain::record::TokenHash;
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::{Code, Reject};
-use crate::domain::survey::{PartialResult, Query};
 use crate::message::redis::RedisState;
 use crate::message::{BRIDGE, Requester, ShardMessage};
-use crate::owner::redis::cluster::gather::Gather;
 use crate::owner::redis::cluster::membership;
 use crate::owner::redis::cluster::merge::{ClusterQuery, ListRepair, NameList, merge_shards};
 use crate::owner::redis::cluster::node_message::{NodeMessage, NodeQuery, NodeResult};
@@ -52,7 +52,11 @@ enum QueryStage {
 struct OwnQuery {
     to: Requester,
     query: ClusterQuery,
-    gather: Gather<NodeResult>,
+    /// In monotonic milliseconds.
+    since: u64,
+    /// Nodes without an answer.
+    awaited: BTreeSet<u16>,
+    parts: Vec<NodeResult>,
     stage: QueryStage,
     found: Vec<Reply>,
     /// Whether a lookup has failed for another reason than that its name does not exist.
@@ -64,12 +68,13 @@ struct ShardQuery {
     /// The node, and the query's number there.
     asker: (u16, u32),
     query: Option<Query>,
-    gather: Gather<Result<Reply, Reject>>,
+    since: u64,
+    gather: Gather<Reply>,
 }
 
 /// Queries under way.
 #[derive(Default)]
-pub(in crate::owner::redis) struct Queries {
+pub(crate) struct Queries {
     last_number: u32,
     own: BTreeMap<u32, OwnQuery>,
     shards: BTreeMap<u32, ShardQuery>,
@@ -88,12 +93,12 @@ impl Queries {
     }
 
     /// An operation that a query needs; the owner requests all of them after each act on queries.
-    pub(in crate::owner::redis) fn next_request(&mut self) -> Option<(Requester, Op)> {
+    pub(crate) fn next_request(&mut self) -> Option<(Requester, Op)> {
         self.requests.pop_front()
     }
 
     /// Begins a query of a shard.
-    pub(in crate::owner::redis) fn request(&mut self, turn: &mut Turn<'_>, rooms: &Rooms, from: Requester, op: Op) {
+    pub(crate) fn request(&mut self, turn: &mut Turn<'_>, rooms: &Rooms, from: Requester, op: Op) {
         let is_away = turn.node.redis == RedisState::Away;
         let query = match op {
             Op::Rooms | Op::Query(Query::RoomsOf { .. }) if is_away => {
@@ -106,7 +111,7 @@ impl Queries {
                 let asked = (NodeQuery::broadcast(&direct), turn.node.reachable_nodes());
                 return self.begin(turn, rooms, from, ClusterQuery::Broadcast, Some(asked));
             }
-            Op::RoomOf { message, connection, rooms } => ClusterQuery::RoomOf { message, connection, rooms },
+            Op::FindMessageRoom { message, connection, rooms } => ClusterQuery::RoomOf { message, connection, rooms },
             Op::Connection(connection, op) => {
                 let node = connection.place().node;
                 if !turn.node.reachable_nodes().contains(&node) {
@@ -124,16 +129,16 @@ impl Queries {
     }
 
     /// Looks up the presence of a room's users, for the room's presence list.
-    pub(in crate::owner::redis) fn look_up_online(&mut self, turn: &mut Turn<'_>, rooms: &Rooms, online: OnlineUsers) {
+    pub(crate) fn look_up_online(&mut self, turn: &mut Turn<'_>, rooms: &Rooms, online: OnlineUsers) {
         let ask = self.next_number();
         self.rooms.insert(ask, online.room);
-        let op = Op::Query(Query::These(online.users.into()));
+        let op = Op::Query(Query::UsersNamed(online.users.into()));
         self.request(turn, rooms, Requester { shard: BRIDGE, ask }, op);
     }
 
     /// A client has returned here from a connection on another node: that connection ends, if it is still open, and its
     /// session is taken, or claimed by the connection `to`.
-    pub(in crate::owner::redis) fn supersede(
+    pub(crate) fn supersede(
         &mut self,
         turn: &mut Turn<'_>,
         rooms: &Rooms,
@@ -149,7 +154,7 @@ impl Queries {
             None => ClusterQuery::TakeSession(connection, SessionOp::Take { token: hash }),
             Some(to) => {
                 let first = recovery::connection_of(&token).unwrap_or(connection);
-                let op = SessionOp::Claim { token: hash, by: by.user_name(), from: connection, to };
+                let op = SessionOp::Transfer { token: hash, by: by.user_name(), from: connection, to };
                 ClusterQuery::TakeSession(first, op)
             }
         };
@@ -168,9 +173,9 @@ impl Queries {
     ) {
         let number = self.next_number();
         let awaited = asked.as_ref().map(|(_, nodes)| nodes.clone()).unwrap_or_default();
-        let gather = Gather::new(turn.now.mono, awaited);
-        let stage = QueryStage::Nodes;
-        let own = OwnQuery { to, query, gather, stage, found: Vec::new(), has_failed: false };
+        let (since, stage) = (turn.now.mono, QueryStage::Nodes);
+        let (parts, found, has_failed) = (Vec::new(), Vec::new(), false);
+        let own = OwnQuery { to, query, since, awaited, parts, stage, found, has_failed };
         let replaced = self.own.insert(number, own);
         debug_assert!(replaced.is_none(), "invariant: a number belongs to one query");
         turn.after(NODES_MS, Deadline::Queries);
@@ -203,7 +208,7 @@ impl Queries {
     }
 
     /// Handles a message of another node.
-    pub(in crate::owner::redis) fn published(&mut self, turn: &mut Turn<'_>, rooms: &Rooms, body: &[u8]) {
+    pub(crate) fn published(&mut self, turn: &mut Turn<'_>, rooms: &Rooms, body: &[u8]) {
         match serde_json::from_slice(body) {
             Ok(NodeMessage::Query(node, ..)) if node == turn.own_node() => {}
             Ok(NodeMessage::Query(node, number, query)) => self.answer(turn, rooms, (node, number), query),
@@ -238,7 +243,7 @@ impl Queries {
             NodeQuery::Incidents(filter) => {
                 return self.query_shards(turn, asker, Query::Incidents(filter.filter().into()));
             }
-            NodeQuery::Watched => return self.query_shards(turn, asker, Query::Watched),
+            NodeQuery::Watched => return self.query_shards(turn, asker, Query::Overview),
             NodeQuery::Totals => return self.query_shards(turn, asker, Query::Totals),
             NodeQuery::End(id, to, token, by) => {
                 let (connection, to, by) = (id.0, to.map(|to| to.0), Identity::from(by));
@@ -252,7 +257,7 @@ impl Queries {
             }
             NodeQuery::Describe(id) => return self.ask_connection(turn, asker, id, ConnectionOp::Describe),
             NodeQuery::Equip(id, user, device) => {
-                let op = ConnectionOp::Equip { user: (*user).into(), device };
+                let op = ConnectionOp::SetDevice { user: (*user).into(), device };
                 return self.ask_connection(turn, asker, id, op);
             }
             NodeQuery::Close(id, by) => {
@@ -269,7 +274,7 @@ impl Queries {
 
     fn ask_shards(&mut self, turn: &mut Turn<'_>, asker: (u16, u32), query: Option<Query>, op: impl Fn() -> Op) {
         let shards = turn.shards();
-        let from = self.expect_shards(turn, asker, shards.clone().map(u16::from).collect(), query);
+        let from = self.expect_shards(turn, asker, shards.len(), query);
         turn.out.extend(shards.map(|shard| (shard, ShardMessage::Request { from, op: op() })));
     }
 
@@ -290,7 +295,7 @@ impl Queries {
         if node != turn.own_node() || usize::from(shard) >= turn.node.settings.shards {
             return self.send_part(turn, asker, NodeResult::refused(&connection_not_found()));
         }
-        let from = self.expect_shards(turn, asker, BTreeSet::from([shard.into()]), None);
+        let from = self.expect_shards(turn, asker, 1, None);
         turn.out.push((shard, message(from)));
     }
 
@@ -298,30 +303,29 @@ impl Queries {
         &mut self,
         turn: &mut Turn<'_>,
         asker: (u16, u32),
-        shards: BTreeSet<u16>,
+        shards: usize,
         query: Option<Query>,
     ) -> Requester {
         let ask = self.next_number();
-        let gather = Gather::new(turn.now.mono, shards);
-        self.shards.insert(ask, ShardQuery { asker, query, gather });
+        let (since, gather) = (turn.now.mono, Gather::new(shards));
+        self.shards.insert(ask, ShardQuery { asker, query, since, gather });
         turn.after(RESULT_MS, Deadline::Queries);
         Requester { shard: BRIDGE, ask }
     }
 
     /// Handles the reply to a request of queries: of a lookup, or of a shard. A reply after the query's end is ignored.
-    pub(in crate::owner::redis) fn replied(&mut self, turn: &mut Turn<'_>, ask: u32, reply: Result<Reply, Reject>) {
+    pub(crate) fn replied(&mut self, turn: &mut Turn<'_>, ask: u32, reply: Result<Reply, Reject>) {
         if let Some(room) = self.rooms.remove(&ask) {
             if let Ok(Reply::PartialResult(PartialResult::Users(view))) = reply {
                 rooms::announce_online(turn, room, &view);
             }
         } else if let Some(number) = self.lookups.remove(&ask) {
             self.looked_up(turn, number, reply);
-        } else if let Some(query) = self.shards.get_mut(&ask)
-            && query.gather.accept_any(reply)
-            && let Some(ShardQuery { asker, query, gather }) = self.shards.remove(&ask)
+        } else if let Some(ShardQuery { query, gather, .. }) = self.shards.get_mut(&ask)
+            && let Some(whole) = gather.add(reply, |all, part| merge_shards(query.as_ref(), all, part))
+            && let Some(ShardQuery { asker, .. }) = self.shards.remove(&ask)
         {
-            let part = NodeResult::of_shards(merge_shards(query.as_ref(), gather.into_parts()));
-            self.send_part(turn, asker, part);
+            self.send_part(turn, asker, NodeResult::of_shards(whole));
         }
     }
 
@@ -354,21 +358,20 @@ impl Queries {
 
     /// Takes a node's part of a query. Parts after the query's end are ignored.
     fn accept(&mut self, turn: &mut Turn<'_>, number: u32, node: u16, part: NodeResult) {
-        if self.own.get_mut(&number).is_some_and(|own| own.gather.accept(node, part)) {
-            self.gathered(turn, number);
+        if let Some(own) = self.own.get_mut(&number).filter(|own| own.awaited.contains(&node)) {
+            own.awaited.remove(&node);
+            own.parts.push(part);
+            if own.awaited.is_empty() {
+                self.gathered(turn, number);
+            }
         }
     }
 
     /// Takes the part of Redis: number of the listed rooms, and the first of them; `None` if Redis did not answer.
-    pub(in crate::owner::redis) fn listed(
-        &mut self,
-        turn: &mut Turn<'_>,
-        number: u32,
-        listed: Option<(usize, Vec<Box<str>>)>,
-    ) {
+    pub(crate) fn listed(&mut self, turn: &mut Turn<'_>, number: u32, listed: Option<(usize, Vec<Box<str>>)>) {
         if let Some(own) = self.own.get_mut(&number).filter(|own| matches!(own.stage, QueryStage::List)) {
             if let Some((total, rooms)) = listed {
-                own.gather.add(NodeResult::Listed(total, rooms));
+                own.parts.push(NodeResult::Listed(total, rooms));
             }
             self.look_up(turn, number);
         }
@@ -377,7 +380,7 @@ impl Queries {
     /// All nodes have answered, or their time is over: asks Redis for its list, or looks up the names.
     fn gathered(&mut self, turn: &mut Turn<'_>, number: u32) {
         let own = self.own.get_mut(&number).expect("invariant: a query ends after its parts");
-        own.gather.close();
+        own.awaited.clear();
         if own.query.uses_list() {
             own.stage = QueryStage::List;
             turn.after(RESULT_MS - NODES_MS, Deadline::Queries);
@@ -396,7 +399,7 @@ impl Queries {
         if matches!(own.query, ClusterQuery::TakeSession(..)) {
             return self.take_session(turn, number);
         }
-        let list = own.query.names(own.gather.parts());
+        let list = own.query.names(&own.parts);
         let ops: Vec<Op> = list.names.iter().map(|name| own.query.lookup(name.clone())).collect();
         own.stage = QueryStage::Lookups { list, pending: ops.len() };
         if ops.is_empty() {
@@ -411,8 +414,8 @@ impl Queries {
 
     /// The former connection has ended: its session is the one that its node has handed over, or that in Redis.
     fn take_session(&mut self, turn: &mut Turn<'_>, number: u32) {
-        if let Some(OwnQuery { to, query: ClusterQuery::TakeSession(of, op), gather, .. }) = self.own.remove(&number) {
-            match ClusterQuery::handed_over(turn.now, of, &op, gather.into_parts()) {
+        if let Some(OwnQuery { to, query: ClusterQuery::TakeSession(of, op), parts, .. }) = self.own.remove(&number) {
+            match ClusterQuery::handed_over(turn.now, of, &op, parts) {
                 Some(session) => turn.reply(Some(to), Ok(Reply::Session(Some(Box::new(session))))),
                 None => self.requests.push_back((to, Op::Session(of, op))),
             }
@@ -422,12 +425,11 @@ impl Queries {
     /// Replies with the merged result, and repairs the lists.
     fn finish(&mut self, turn: &mut Turn<'_>, number: u32) {
         let own = self.own.remove(&number).expect("invariant: a query ends once");
-        let OwnQuery { to, query, gather, stage, found, has_failed } = own;
+        let OwnQuery { to, query, parts, stage, found, has_failed, .. } = own;
         let list = match stage {
             QueryStage::Lookups { list, .. } => list,
             QueryStage::Nodes | QueryStage::List => NameList::default(),
         };
-        let parts = gather.into_parts();
         for repair in query.repairs(&parts, &list, &found, has_failed) {
             let registry = &mut turn.node.registry;
             match repair {
@@ -444,13 +446,13 @@ impl Queries {
     }
 
     /// Continues queries without the parts that have not come in time.
-    pub(in crate::owner::redis) fn expire(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn expire(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.mono;
-        self.shards.retain(|_, query| !query.gather.is_older(now, RESULT_MS));
+        let age = |since: u64| now.saturating_sub(since);
+        self.shards.retain(|_, query| age(query.since) < RESULT_MS);
         let expired = |own: &BTreeMap<u32, OwnQuery>, is_waiting_for_nodes: bool, ms| -> Vec<u32> {
-            let is_expired = |own: &OwnQuery| {
-                matches!(own.stage, QueryStage::Nodes) == is_waiting_for_nodes && own.gather.is_older(now, ms)
-            };
+            let is_expired =
+                |own: &OwnQuery| matches!(own.stage, QueryStage::Nodes) == is_waiting_for_nodes && age(own.since) >= ms;
             own.iter().filter(|(_, own)| is_expired(own)).map(|(number, _)| *number).collect()
         };
         let slow = expired(&self.own, true, NODES_MS);
@@ -468,10 +470,10 @@ impl Queries {
     }
 
     /// Checks that each query has a requester and a deadline, and each lookup a query.
-    pub(in crate::owner::redis) fn check_invariants(&self, next_expiry: Option<u64>) {
+    pub(crate) fn check_invariants(&self, next_expiry: Option<u64>) {
         assert!(self.requests.is_empty(), "invariant: lookups are requested in the same turn");
         for own in self.own.values() {
-            let latest = own.gather.since + 2 * RESULT_MS;
+            let latest = own.since + 2 * RESULT_MS;
             assert!(next_expiry.is_some_and(|at| at <= latest), "invariant: each query has a deadline");
         }
         for number in self.lookups.values() {

@@ -78,42 +78,42 @@ fn insert_bounded(rooms: &mut BTreeSet<Name>, room: Name) {
 
 /// Changes that are not recorded in Redis yet.
 #[derive(Default)]
-pub(in crate::owner::redis) struct Registry {
+pub(crate) struct Registry {
     rooms: PlaceChanges,
     users: PlaceChanges,
     list: ListChanges,
-    pub(in crate::owner::redis) enrolments: Enrolments,
+    pub(crate) enrolments: Enrolments,
 }
 
 impl Registry {
     /// This node has its first member in a room, or will have.
-    pub(in crate::owner::redis) fn room_entered(&mut self, room: &Name) {
+    pub(crate) fn room_entered(&mut self, room: &Name) {
         self.rooms.enter(room);
     }
 
     /// This node has no more members in a room.
-    pub(in crate::owner::redis) fn room_left(&mut self, room: &Name) {
+    pub(crate) fn room_left(&mut self, room: &Name) {
         self.rooms.leave(room);
         insert_bounded(&mut self.list.left, room.clone());
     }
 
     /// This node has a user.
-    pub(in crate::owner::redis) fn user_entered(&mut self, user: &Name) {
+    pub(crate) fn user_entered(&mut self, user: &Name) {
         self.users.enter(user);
     }
 
     /// This node has a user no more.
-    pub(in crate::owner::redis) fn user_left(&mut self, user: &Name) {
+    pub(crate) fn user_left(&mut self, user: &Name) {
         self.users.leave(user);
     }
 
     /// A room is about to be made on purpose, or exists.
-    pub(in crate::owner::redis) fn enlist(&mut self, room: Name) {
+    pub(crate) fn enlist(&mut self, room: Name) {
         insert_bounded(&mut self.list.made, room);
     }
 
     /// A room does not exist.
-    pub(in crate::owner::redis) fn delist(&mut self, room: Name) {
+    pub(crate) fn delist(&mut self, room: Name) {
         self.list.left.remove(&room);
         insert_bounded(&mut self.list.gone, room);
     }
@@ -123,11 +123,11 @@ impl Registry {
     }
 
     /// Whether [`flush`] has calls to make while Redis takes writes.
-    pub(in crate::owner::redis) fn has_changes(&self) -> bool {
+    pub(crate) fn has_changes(&self) -> bool {
         self.has_places() || !self.list.is_empty() || self.enrolments.is_ready()
     }
 
-    pub(in crate::owner::redis) fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         for places in [&self.rooms, &self.users] {
             let is_disjoint = places.entered.is_disjoint(&places.left);
             assert!(is_disjoint, "invariant: a place is not new and former at once");
@@ -140,7 +140,7 @@ impl Registry {
 }
 
 /// Calls the scripts that record all changes, before all other commands, while Redis takes writes.
-pub(in crate::owner::redis) fn flush(turn: &mut Turn<'_>) {
+pub(crate) fn flush(turn: &mut Turn<'_>) {
     if turn.node.is_writable() {
         enrolment::flush(turn);
         flush_list(turn);
@@ -162,7 +162,7 @@ fn flush_list(turn: &mut Turn<'_>) {
 }
 
 /// Calls the script that records the places of this node.
-pub(in crate::owner::redis) fn flush_places(turn: &mut Turn<'_>) {
+pub(crate) fn flush_places(turn: &mut Turn<'_>) {
     let registry = &mut turn.node.registry;
     if registry.has_places() {
         let ([entered, left], [came, went]) = (registry.rooms.take(), registry.users.take());
@@ -191,7 +191,7 @@ struct ListedReply {
 }
 
 /// Number of the listed rooms, and the first of them; `None` if Redis did not answer.
-pub(in crate::owner::redis) fn listed_rooms(result: CallResult) -> Option<(usize, Vec<Box<str>>)> {
+pub(crate) fn listed_rooms(result: CallResult) -> Option<(usize, Vec<Box<str>>)> {
     let ListedReply { total, rooms } = serde_json::from_slice(&result.ok()?).ok()?;
     Some((total, rooms))
 }

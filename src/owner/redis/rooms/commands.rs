@@ -4,7 +4,7 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, random_word};
 use crate::base::time::Now;
 use crate::domain::access::Identity;
-use crate::domain::command::{MediaState, Receipt};
+use crate::domain::command::{MediaState, ReceiptKind};
 use crate::domain::event::Content;
 use crate::domain::history::PAGE_MAX;
 use crate::domain::op::{JoinRoom, LogTerms, Profile, RelaySignal, RoomOp, SendMessage, message_id};
@@ -20,7 +20,7 @@ use crate::owner::redis::wire::{
 };
 
 /// The operation that a call on a room does: it selects how the reply is decoded.
-pub(in crate::owner::redis) enum RoomCall {
+pub(crate) enum RoomCall {
     /// An operation without a result.
     Done,
     /// A signaling message; it has no result either.
@@ -63,46 +63,48 @@ fn encode(turn: &mut Turn<'_>, name: &Name, op: RoomOp) -> (&'static Script, Roo
             (&scripts::CREATE, RoomCall::Create, create(turn, name, &by, &profile, log))
         }
         RoomOp::Join(join) => (&scripts::JOIN, RoomCall::Join(join.connection), encode_join(turn, &join)),
-        RoomOp::Return(back) => (&scripts::RETURN, RoomCall::Return(back.join.connection), encode_return(&back)),
+        RoomOp::Rejoin(back) => (&scripts::RETURN, RoomCall::Return(back.join.connection), encode_return(&back)),
         RoomOp::Leave { connection, by, peer } => {
             let arguments = vec![id(connection), user(&by), admin(&by), optional(peer.as_deref())];
             (&scripts::LEAVE, RoomCall::Leave(connection), arguments)
         }
-        RoomOp::Lose { connection } => (&scripts::LOSE, RoomCall::Lose(connection), vec![id(connection)]),
-        RoomOp::Vanish { connection } => (&scripts::VANISH, RoomCall::Vanish(connection), vec![id(connection)]),
-        RoomOp::Signal(signal) => (&scripts::SIGNAL, RoomCall::Signal, encode_signal(&signal)),
-        RoomOp::Media { connection, peer, media } => {
+        RoomOp::StartGrace { connection } => (&scripts::LOSE, RoomCall::Lose(connection), vec![id(connection)]),
+        RoomOp::RemoveMember { connection } => (&scripts::VANISH, RoomCall::Vanish(connection), vec![id(connection)]),
+        RoomOp::RelaySignal(signal) => (&scripts::SIGNAL, RoomCall::Signal, encode_signal(&signal)),
+        RoomOp::SetMedia { connection, peer, media } => {
             let bits = number(media_bits(media).into());
             (&scripts::MEDIA, RoomCall::Done, vec![id(connection), optional(peer.as_deref()), bits])
         }
         RoomOp::Send(message) => (&scripts::SEND, RoomCall::Send, encode_message(turn, *message)),
-        RoomOp::Typing { connection, is_typing } => {
+        RoomOp::SetTyping { connection, is_typing } => {
             (&scripts::TYPING, RoomCall::Done, vec![id(connection), flag(is_typing)])
         }
-        RoomOp::Typists { connection } => (&scripts::TYPISTS, RoomCall::Typists, vec![id(connection)]),
-        RoomOp::Receipt { connection, message, kind } => {
-            let kind = if kind == Receipt::Read { "read" } else { "delivered" };
+        RoomOp::ListTypists { connection } => (&scripts::TYPISTS, RoomCall::Typists, vec![id(connection)]),
+        RoomOp::MarkMessage { connection, message, kind } => {
+            let kind = if kind == ReceiptKind::Read { "read" } else { "delivered" };
             (&scripts::RECEIPT, RoomCall::Done, vec![id(connection), text(message.to_string()), text(kind)])
         }
-        RoomOp::History { connection, wanted } => {
+        RoomOp::ReadHistory { connection, wanted } => {
             let after = optional_number(wanted.after);
             let arguments = vec![id(connection), after, number(wanted.limit.min(PAGE_MAX) as u64)];
             (&scripts::HISTORY, RoomCall::History { is_upward: wanted.after.is_some() }, arguments)
         }
-        RoomOp::Sync { connection, after, limit } => {
+        RoomOp::ReadSince { connection, after, limit } => {
             let arguments = vec![id(connection), text(after.to_string()), number(limit.min(PAGE_MAX) as u64)];
             (&scripts::SYNC, RoomCall::History { is_upward: true }, arguments)
         }
-        RoomOp::Marks { connection, message } => {
+        RoomOp::ReadReceipts { connection, message } => {
             (&scripts::MARKS, RoomCall::Marks(message), vec![id(connection), text(message.to_string())])
         }
-        RoomOp::Admit { by, connections } => (&scripts::ADMIT, RoomCall::Done, admit(turn, name, &by, &connections)),
-        RoomOp::Withdraw { by, connection } => {
+        RoomOp::AddParticipant { by, connections } => {
+            (&scripts::ADMIT, RoomCall::Done, admit(turn, name, &by, &connections))
+        }
+        RoomOp::RemoveParticipant { by, connection } => {
             let connection = connection.map_or_else(|| text(""), id);
             (&scripts::WITHDRAW, RoomCall::Done, vec![user(&by), connection])
         }
         RoomOp::Describe { by } => (&scripts::DESCRIBE, RoomCall::Describe, vec![user(&by), admin(&by)]),
-        RoomOp::Roster { by, page } => {
+        RoomOp::ListUsers { by, page } => {
             let arguments = vec![user(&by), admin(&by), optional(page.after.as_deref()), number(page.limit as u64)];
             (&scripts::ROSTER, RoomCall::Roster, arguments)
         }

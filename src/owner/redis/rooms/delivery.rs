@@ -115,7 +115,7 @@ impl Rooms {
     }
 
     /// Delivers events that came by the node's channel; whether the body holds such events.
-    pub(in crate::owner::redis) fn delivered(&mut self, turn: &mut Turn<'_>, body: &[u8]) -> bool {
+    pub(crate) fn delivered(&mut self, turn: &mut Turn<'_>, body: &[u8]) -> bool {
         let delivery = serde_json::from_slice::<WireDelivery>(body).ok();
         let delivery = delivery.and_then(|WireDelivery { room_key, events }| {
             Some((Name::from(turn.node.keys.room_of(room_key.as_bytes())?), events))

@@ -78,7 +78,7 @@ impl Rooms {
     }
 
     /// Handles a publication on a room's channel.
-    pub(in crate::owner::redis) fn published(&mut self, turn: &mut Turn<'_>, name: &str, body: &[u8]) {
+    pub(crate) fn published(&mut self, turn: &mut Turn<'_>, name: &str, body: &[u8]) {
         let name: Name = name.into();
         if body.starts_with(MARKER_START) {
             return self.marker_came(turn, name, body);
@@ -178,7 +178,7 @@ impl Rooms {
     }
 
     /// Ends all rooms for the members on this node.
-    pub(in crate::owner::redis) fn end_all(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn end_all(&mut self, turn: &mut Turn<'_>) {
         let rooms: Vec<Name> = self.subscriptions.keys().cloned().collect();
         for room in rooms {
             self.end(turn, &room, true);
@@ -201,7 +201,7 @@ impl Rooms {
                 turn.out.push((shard, ShardMessage::Close { room: name.clone(), packed: packed.clone() }));
             }
             for (connection, _) in members.into_iter().filter(|_| is_known) {
-                commands::call(turn, name.clone(), RoomOp::Vanish { connection }, None);
+                commands::call(turn, name.clone(), RoomOp::RemoveMember { connection }, None);
             }
         }
         self.unsubscribe_if_unused(turn, name);

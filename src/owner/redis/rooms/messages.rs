@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::base::Name;
-use crate::domain::command::Receipt;
+use crate::domain::command::ReceiptKind;
 use crate::domain::monitoring::MessageStats;
 
 /// Messages in the index. The room of any other message is searched for in the rooms of the requester.
@@ -36,10 +36,10 @@ impl MessageIndex {
     }
 
     /// Notes a receipt of a message, if the index has the message.
-    pub(super) fn add_receipt(&mut self, message: Uuid, kind: Receipt) {
+    pub(super) fn add_receipt(&mut self, message: Uuid, kind: ReceiptKind) {
         if let Some(known) = self.messages.get_mut(&message) {
-            known.is_delivered |= kind == Receipt::Delivered;
-            known.is_read |= kind == Receipt::Read;
+            known.is_delivered |= kind == ReceiptKind::Delivered;
+            known.is_read |= kind == ReceiptKind::Read;
         }
     }
 

@@ -97,7 +97,7 @@ impl Rooms {
     /// Calls the script of an operation, or lets the operation wait for the subscription.
     pub(super) fn request(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp, to: Requester) {
         let is_ready = match op {
-            RoomOp::Join(_) | RoomOp::Return(_) => self.begin_arrival(turn, &name),
+            RoomOp::Join(_) | RoomOp::Rejoin(_) => self.begin_arrival(turn, &name),
             // No operation overtakes one that waits.
             _ => self.subscriptions.get(&name).is_none_or(|room| room.is_subscribed),
         };
@@ -119,7 +119,7 @@ impl Rooms {
 
     /// Calls the script of an operation.
     fn call(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp, to: Option<Requester>) {
-        if let RoomOp::Typing { connection, is_typing } = op {
+        if let RoomOp::SetTyping { connection, is_typing } = op {
             self.note_typing(turn, &name, connection, is_typing);
         }
         commands::call(turn, name, op, to);
@@ -142,7 +142,7 @@ impl Rooms {
     pub(super) fn due(&mut self, turn: &mut Turn<'_>, name: Name, deadline: RoomDeadline) {
         match deadline {
             RoomDeadline::RemoveMember(connection) => {
-                self.call(turn, name, RoomOp::Vanish { connection }, None);
+                self.call(turn, name, RoomOp::RemoveMember { connection }, None);
             }
             RoomDeadline::StopTyping(connection) => self.typing_due(turn, name, connection),
             RoomDeadline::PublishCount => {

@@ -15,9 +15,9 @@ use crate::owner::redis::turn::Turn;
 use crate::owner::redis::wire::{WirePresence, json, text};
 
 /// Users of a room whose presence is to be published there.
-pub(in crate::owner::redis) struct OnlineUsers {
-    pub(in crate::owner::redis) room: Name,
-    pub(in crate::owner::redis) users: Vec<Name>,
+pub(crate) struct OnlineUsers {
+    pub(crate) room: Name,
+    pub(crate) users: Vec<Name>,
 }
 
 #[derive(Deserialize)]
@@ -39,7 +39,7 @@ pub(super) fn users(room: &Name, answer: &[u8]) -> Option<OnlineUsers> {
 }
 
 /// Publishes the users of a room who are online.
-pub(in crate::owner::redis) fn announce_online(turn: &mut Turn<'_>, room: Name, view: &UsersView) {
+pub(crate) fn announce_online(turn: &mut Turn<'_>, room: Name, view: &UsersView) {
     let listed: Vec<WirePresence> = view.users.iter().take(limits::ONLINE_LISTED).map(WirePresence::from).collect();
     let event = json(&(view.users.len(), listed));
     let mut body = format!(r#"{{"n":0,"o":"","t":{},"f":[["*",{{"present":"#, turn.now.wall).into_bytes();

@@ -23,15 +23,10 @@ use crate::owner::redis::turn::Turn;
 
 impl Rooms {
     /// Does an operation without Redis, if that is possible.
-    pub(in crate::owner::redis) fn request_offline(
-        &mut self,
-        turn: &mut Turn<'_>,
-        name: Name,
-        op: RoomOp,
-    ) -> Result<Reply, Reject> {
+    pub(crate) fn request_offline(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp) -> Result<Reply, Reject> {
         match op {
-            RoomOp::Signal(signal) => self.signal_locally(turn, &name, *signal),
-            RoomOp::Vanish { connection } | RoomOp::Lose { connection } => {
+            RoomOp::RelaySignal(signal) => self.signal_locally(turn, &name, *signal),
+            RoomOp::RemoveMember { connection } | RoomOp::StartGrace { connection } => {
                 if let Some(room) = self.subscriptions.get_mut(&name) {
                     room.remove_member(connection);
                 }
@@ -97,7 +92,7 @@ impl Rooms {
 
     /// The script of an operation did not begin, because the room changes its server: the node reports what it knows of the
     /// room, and the operation can be tried again.
-    pub(in crate::owner::redis) fn unsettled(&mut self, turn: &mut Turn<'_>, name: &Name, purpose: &RoomCall) {
+    pub(crate) fn unsettled(&mut self, turn: &mut Turn<'_>, name: &Name, purpose: &RoomCall) {
         if !matches!(purpose, RoomCall::Since) {
             self.check_missed(turn, name.clone());
         }
@@ -105,7 +100,7 @@ impl Rooms {
 
     /// Releases all replies that wait for events, because no events come for now. A join among them fails: the new member
     /// would start without these events.
-    pub(in crate::owner::redis) fn release_replies(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn release_replies(&mut self, turn: &mut Turn<'_>) {
         let waiting = |(name, room): (&Name, &mut RoomSubscription)| (name.clone(), room.release_replies());
         let waiting: Vec<_> = self.subscriptions.iter_mut().map(waiting).collect();
         for (name, replies) in waiting {
@@ -121,20 +116,20 @@ impl Rooms {
     }
 
     /// Removes departed members in Redis, if it answers.
-    pub(in crate::owner::redis) fn remove_departed(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn remove_departed(&mut self, turn: &mut Turn<'_>) {
         if turn.node.redis != RedisState::Away {
             for (name, connection) in std::mem::take(&mut self.departed) {
-                commands::call(turn, name, RoomOp::Vanish { connection }, None);
+                commands::call(turn, name, RoomOp::RemoveMember { connection }, None);
             }
         }
     }
 
     /// Fails operations that have waited too long for a subscription.
-    pub(in crate::owner::redis) fn expire_waiting(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn expire_waiting(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.mono;
         let is_late = |waiting: &mut WaitingOp| now.saturating_sub(waiting.since) >= REPLY_MS;
         for waiting in self.waiting.extract_if(.., is_late).collect::<Vec<_>>() {
-            if matches!(waiting.op, RoomOp::Join(_) | RoomOp::Return(_))
+            if matches!(waiting.op, RoomOp::Join(_) | RoomOp::Rejoin(_))
                 && let Some(room) = self.subscriptions.get_mut(&waiting.room)
             {
                 room.end_arrival();

@@ -10,9 +10,9 @@ use crate::domain::access::Identity;
 use crate::domain::event::PeerName;
 use crate::domain::history::{History, Marks};
 use crate::domain::op::{Reply, Sent, Typist};
+use crate::domain::query::RoomRoster;
 use crate::domain::recovery::Returned;
 use crate::domain::reject::{Code, Reject};
-use crate::domain::survey::Roster;
 use crate::message::Requester;
 use crate::message::redis::CallError;
 use crate::owner::redis::calls::CallResult;
@@ -97,7 +97,7 @@ struct LeaveReply {
 
 impl Rooms {
     /// Handles the result of a call on a room. Returns users to look up, if the room is to be told who is online.
-    pub(in crate::owner::redis) fn replied(
+    pub(crate) fn replied(
         &mut self,
         turn: &mut Turn<'_>,
         (to, ticket): (Option<Requester>, u32),
@@ -223,7 +223,7 @@ fn decode(room: &Name, purpose: &RoomCall, text: &[u8], epoch: &str, most: usize
         RoomCall::Roster => {
             let RosterReply { room: view, total, users, is_more } = read(text)?;
             let users = users.iter().map(|user| (**user).into()).collect();
-            Reply::Roster(Box::new(Roster { room: view.into_view(room, 0), total, users, is_more: is_more == 1 }))
+            Reply::Roster(Box::new(RoomRoster { room: view.into_view(room, 0), total, users, is_more: is_more == 1 }))
         }
     })
 }

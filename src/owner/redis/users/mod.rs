@@ -25,8 +25,8 @@ use crate::base::limits;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
-use crate::domain::op::{PresenceView, Pushed, Reply, Sent, UserOp};
-use crate::domain::presence::Parting;
+use crate::domain::op::{PresenceView, PushResult, Reply, Sent, UserOp};
+use crate::domain::presence::DisconnectKind;
 use crate::domain::quota::{QuotaKind, too_many};
 use crate::domain::registration::too_many_names;
 use crate::domain::reject::Reject;
@@ -148,10 +148,10 @@ impl Users {
                 return self.detach(turn, name, connection, (parting, rooms), to);
             }
             // Room members receive the presence of newcomers only where presence is sent to rooms.
-            UserOp::Introduce { .. } if turn.node.presence_audience() != "r" => {
+            UserOp::AnnounceIn { .. } if turn.node.presence_audience() != "r" => {
                 return turn.reply(Some(to), Ok(Reply::Done));
             }
-            UserOp::Introduce { connection, room } => {
+            UserOp::AnnounceIn { connection, room } => {
                 let arguments = vec![wire::text(&*room)];
                 (&scripts::INTRODUCE, UserCall::Introduce(connection, room), arguments)
             }
@@ -162,19 +162,19 @@ impl Users {
             }
             UserOp::Send { by, content } => return direct_messages::send(turn, &name, by, content, to),
             UserOp::Push { direct } => (&scripts::PUSH, UserCall::Push, vec![wire::json(&WireDirect::from(&*direct))]),
-            UserOp::Connections => (&scripts::CONNECTIONS, UserCall::Connections, Vec::new()),
-            UserOp::Look { by } => (&scripts::LOOK, UserCall::Look(by), Vec::new()),
-            UserOp::Register { socket, device } => {
+            UserOp::ListConnections => (&scripts::CONNECTIONS, UserCall::Connections, Vec::new()),
+            UserOp::Describe { by } => (&scripts::LOOK, UserCall::Look(by), Vec::new()),
+            UserOp::RegisterSocket { socket, device } => {
                 if !self.may_register(turn.now.mono) {
                     return turn.reply(Some(to), Err(Reject::overloaded()));
                 }
                 let arguments = vec![wire::text(&*socket), wire::text(device.as_deref().unwrap_or_default())];
                 (&scripts::REGISTER, UserCall::Register, arguments)
             }
-            UserOp::Withdraw { socket } => {
+            UserOp::UnregisterSocket { socket } => {
                 (&scripts::WITHDRAW_REGISTRATION, UserCall::Withdraw, vec![wire::text(&*socket)])
             }
-            UserOp::SpendRest => {
+            UserOp::SpendRestQuota => {
                 let limit = wire::number(turn.node.rules.rest_per_minute.into());
                 (&scripts::SPEND_REST, UserCall::SpendRest, vec![limit])
             }
@@ -219,11 +219,11 @@ impl Users {
         turn: &mut Turn<'_>,
         name: Name,
         connection: ConnectionId,
-        (parting, rooms): (Parting, Vec<Name>),
+        (parting, rooms): (DisconnectKind, Vec<Name>),
         to: Requester,
     ) {
         self.remove_connection(turn, &name, connection);
-        let may_return = parting == Parting::Lost && turn.node.rules.presence_grace_ms > 0;
+        let may_return = parting == DisconnectKind::Lost && turn.node.rules.presence_grace_ms > 0;
         let arguments = vec![wire::connection(connection), wire::number(may_return.into()), wire::json(&rooms)];
         let purpose = CallPurpose::User(name.clone(), UserCall::Detach(rooms));
         turn.call_user(&scripts::DETACH, &name, Some(to), purpose, arguments);
@@ -298,7 +298,7 @@ impl Users {
             UserCall::Send(sent) => Reply::Sent(sent),
             UserCall::Push => {
                 let offline = if answer.connection_count == 0 { vec![name] } else { Vec::new() };
-                Reply::Pushed(Pushed { reached: answer.connection_count, offline })
+                Reply::Pushed(PushResult { reached: answer.connection_count, offline })
             }
             UserCall::Connections => Reply::Connections(answer.connections.iter().map(|id| id.0).collect()),
             UserCall::Look(by) => Reply::Presence(view(name, &by, answer)),

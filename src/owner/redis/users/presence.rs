@@ -31,7 +31,7 @@ const RECENT_MS: u64 = 10_000;
 /// A message about a user: a presence update, a direct message for some of their connections, or a quota request.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
-pub(in crate::owner::redis) struct UserPublication {
+pub(crate) struct UserPublication {
     /// The user; the first field, because it distinguishes these messages from others.
     #[serde(rename = "u")]
     pub(super) user: Box<str>,
@@ -66,12 +66,12 @@ pub(in crate::owner::redis) struct UserPublication {
 }
 
 impl UserPublication {
-    pub(in crate::owner::redis) fn user(&self) -> Name {
+    pub(crate) fn user(&self) -> Name {
         Name::from(&*self.user)
     }
 
     /// Kind and minute of a quota request.
-    pub(in crate::owner::redis) fn quota(&self) -> Option<(usize, Option<u64>)> {
+    pub(crate) fn quota(&self) -> Option<(usize, Option<u64>)> {
         self.quota_kind.map(|kind| (kind, self.quota_minute))
     }
 }

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use crate::base::Name;
-use crate::domain::monitoring::{Incident, MessageStats, PresenceStats, SessionStats, Totals, Watched, newest};
+use crate::domain::client_query::IncidentFilter;
+use crate::domain::monitoring::{Incident, MessageStats, OverviewParts, PresenceStats, SessionStats, Totals, newest};
 use crate::domain::op::{RoomView, RoomsView, UsersPage, UsersView};
-use crate::domain::question::Filter;
 
 /// One question to every keeper.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub enum Query {
     /// The users who are here and show it.
     Users(UsersPage),
     /// How these users are.
-    These(Arc<[Name]>),
+    UsersNamed(Arc<[Name]>),
     /// What is counted of messages.
     MessageStats,
     /// What is counted of users.
@@ -29,9 +29,9 @@ pub enum Query {
     /// What is counted of sessions that may be recovered.
     SessionStats,
     /// What happened to connections.
-    Incidents(Arc<Filter<'static>>),
+    Incidents(Arc<IncidentFilter<'static>>),
     /// What an overview of connections is made of.
-    Watched,
+    Overview,
     /// What is counted of connections. Shards of one server are put together by [`Totals::join`].
     Totals,
 }
@@ -52,14 +52,14 @@ pub enum PartialResult {
     /// What happened to connections, newest first.
     Incidents(Vec<Incident>),
     /// What an overview of connections is made of.
-    Watched(Box<Watched>),
+    Overview(Box<OverviewParts>),
     /// What is counted of connections.
     Totals(Box<Totals>),
 }
 
 /// The users in a room, and the room.
 #[derive(Clone, Debug)]
-pub struct Roster {
+pub struct RoomRoster {
     /// The room, without its peers.
     pub room: RoomView,
     /// How many users are in it.
@@ -86,7 +86,7 @@ impl PartialResult {
                 let limit = if let Query::Incidents(filter) = survey { filter.limit } else { None };
                 *all = newest([std::mem::take(all), part], limit);
             }
-            (Self::Watched(all), Self::Watched(part)) => all.merge(*part),
+            (Self::Overview(all), Self::Overview(part)) => all.merge(*part),
             (Self::Totals(all), Self::Totals(part)) => all.merge(&part),
             // Every keeper is asked the same, and answers that.
             _ => {}

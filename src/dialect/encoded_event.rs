@@ -14,7 +14,7 @@ use crate::domain::event::Event;
 
 /// An event as it goes out on each wire.
 #[derive(Debug)]
-pub struct Packed {
+pub struct EncodedEvent {
     /// A WebSocket text frame in `raw`; empty when `raw` has no word for the event.
     pub raw: Box<[u8]>,
     /// The number of the message that it is; 0 when it is something else.
@@ -22,12 +22,12 @@ pub struct Packed {
     /// Whether a connection that cannot keep up may do without it.
     pub droppable: bool,
     /// The same for Socket.IO peers, when there may be some among the listeners.
-    pub for_peers: Option<Box<ForPeers>>,
+    pub for_peers: Option<Box<SocketIoEncodings>>,
 }
 
 /// An event for Socket.IO peers: frames that are whole Engine.IO messages.
 #[derive(Debug)]
-pub struct ForPeers {
+pub struct SocketIoEncodings {
     event: Event,
     now: Now,
     frames: [OnceLock<Box<[u8]>>; DIALECTS],
@@ -38,7 +38,7 @@ pub struct ForPeers {
 /// A draft that is kept for the next event has room for this many bytes at most.
 const DRAFT_BYTES: usize = 16 * 1024;
 
-impl Packed {
+impl EncodedEvent {
     /// Encodes `event` for listeners that speak `raw`, by way of `draft`, which is left empty.
     pub fn new(event: &Event, now: Now, draft: &mut Vec<u8>) -> Self {
         if !event.is_for_peers() {
@@ -60,12 +60,12 @@ impl Packed {
     #[must_use]
     pub fn and_for_peers(mut self, event: &Event, now: Now) -> Self {
         let (frames, with_offset) = Default::default();
-        self.for_peers = Some(Box::new(ForPeers { event: event.clone(), now, frames, with_offset }));
+        self.for_peers = Some(Box::new(SocketIoEncodings { event: event.clone(), now, frames, with_offset }));
         self
     }
 }
 
-impl ForPeers {
+impl SocketIoEncodings {
     /// The event.
     pub fn event(&self) -> &Event {
         &self.event
@@ -112,7 +112,7 @@ mod tests {
     fn a_dialect_is_written_when_it_is_asked_for_and_once() {
         let event = Event::Closed { room: "r".into(), reason: "x".into() };
         let now = Now::default();
-        let packed = Packed::new(&event, now, &mut Vec::new());
+        let packed = EncodedEvent::new(&event, now, &mut Vec::new());
         assert!(packed.for_peers.is_none());
         let packed = packed.and_for_peers(&event, now);
         let for_peers = packed.for_peers.expect("it was asked for");
@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn an_offset_is_added_to_what_is_written() {
         let event = Event::Message(samples::message(samples::rich()).into());
-        let for_peers = Packed::new(&event, Now::default(), &mut Vec::new()).and_for_peers(&event, Now::default());
+        let for_peers =
+            EncodedEvent::new(&event, Now::default(), &mut Vec::new()).and_for_peers(&event, Now::default());
         let for_peers = for_peers.for_peers.expect("it was asked for");
         let text = |frames: &[u8]| String::from_utf8_lossy(frames).into_owned();
         for dialect in [Dialect::Colon, Dialect::Camel] {

@@ -1,47 +1,46 @@
-//! Records to rows: what each record changes in the database, within the transaction that is open.
+//! Writes records as rows, within the writer's open transaction.
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use uuid::Uuid;
 
 use crate::base::Name;
 use crate::domain::access::Identity;
-use crate::domain::command::{Receipt, Status};
+use crate::domain::command::{ReceiptKind, Status};
 use crate::domain::event::Direct;
 use crate::domain::record::{MadeRoom, Record, Seen, SentMessage, Session, TokenHash};
-use crate::message::storage::Kept;
-use crate::runtime::storage::error::Fault;
-use crate::runtime::storage::recent::Recent;
+use crate::message::storage::CommitOutcome;
+use crate::runtime::storage::error::StorageFault;
+use crate::runtime::storage::lookup_cache::LookupCache;
 use crate::runtime::storage::rows::{self, PeerColumn, int};
 use crate::runtime::storage::statements::statements;
 
-/// Rooms and users whose numbers are remembered: some 10 MiB at the most.
+/// Rooms and users in each cache: at most about 10 MiB.
 const REMEMBERED: usize = 1 << 16;
 
-/// A day in milliseconds.
 pub(super) const DAY_MS: u64 = 86_400_000;
 
-/// What is remembered of a room.
-struct Room {
+/// The cached columns of a room.
+struct CachedRoom {
     number: i64,
     epoch: Name,
     last: u64,
 }
 
-/// What is remembered of a user.
+/// The cached columns of a user.
 #[derive(Clone, Copy)]
-struct User {
+struct CachedUser {
     number: i64,
     used_day: i64,
-    /// Whether it is known that they were here.
+    /// Whether the row has the user's presence.
     is_seen: bool,
 }
 
-/// The writing side of the database.
-pub(super) struct Ledger<'c> {
+/// The prepared statements and caches of the writer.
+pub(super) struct RecordWriter<'c> {
     statements: Statements<'c>,
-    rooms: Recent<Name, Room>,
-    users: Recent<Name, User>,
-    /// The time of the transaction, in milliseconds since 1970.
+    rooms: LookupCache<Name, CachedRoom>,
+    users: LookupCache<Name, CachedUser>,
+    /// Time of the transaction, in milliseconds since 1970.
     now: u64,
 }
 
@@ -85,21 +84,21 @@ statements! {
                 connected_at = excluded.connected_at, active_at = excluded.active_at, expires_at = excluded.expires_at,
                 rooms = excluded.rooms, dialect = excluded.dialect";
         take_session: format!("DELETE FROM session WHERE token = ?1 RETURNING {}", rows::SESSION);
-        look_at_session: format!("SELECT {} FROM session WHERE token = ?1", rows::SESSION);
+        find_session: format!("SELECT {} FROM session WHERE token = ?1", rows::SESSION);
     }
 }
 
-impl<'c> Ledger<'c> {
+impl<'c> RecordWriter<'c> {
     pub(super) fn new(connection: &'c Connection, seed: u64) -> Result<Self> {
         Ok(Self {
             statements: Statements::prepare(connection)?,
-            rooms: Recent::new(REMEMBERED, seed),
-            users: Recent::new(REMEMBERED, seed),
+            rooms: LookupCache::new(REMEMBERED, seed),
+            users: LookupCache::new(REMEMBERED, seed),
             now: 0,
         })
     }
 
-    /// Begins a transaction; `now` is in milliseconds since 1970.
+    /// Begins a transaction at the time `now` (milliseconds since 1970).
     pub(super) fn begin(&mut self, now: u64) -> Result<()> {
         self.now = now;
         self.statements.begin.execute([]).map(drop)
@@ -109,28 +108,28 @@ impl<'c> Ledger<'c> {
         self.statements.commit.execute([]).map(drop)
     }
 
-    /// Undoes everything since [`Ledger::begin`], whether or not the database has done so itself.
+    /// Undoes all changes since [`RecordWriter::begin`], even if the database has already done so.
     pub(super) fn roll_back(&mut self) {
-        // What was remembered may be of what is undone now.
+        // The caches may hold rows of the transaction.
         self.rooms.clear();
         self.users.clear();
-        // Some failures have ended the transaction already; there is nothing to undo then.
+        // Fails if the failure has already ended the transaction.
         let _ = self.statements.rollback.execute([]);
     }
 
-    /// Forgets what was looked up, which is memory of no use while nothing happens.
-    pub(super) fn rest(&mut self) {
+    /// Frees the memory of the caches.
+    pub(super) fn clear_cache(&mut self) {
         self.rooms.clear();
         self.users.clear();
     }
 
-    /// Forgets a user whose row is gone.
-    pub(super) fn forget_user(&mut self, user: &str) {
+    /// Removes a deleted user from the cache.
+    pub(super) fn uncache_user(&mut self, user: &str) {
         self.users.remove(user);
     }
 
-    /// Makes the changes that a record stands for. On an error the transaction is to be rolled back.
-    pub(super) fn apply(&mut self, record: &Record, kept: &mut Kept) -> Result<(), Fault> {
+    /// Writes the changes of one record. On an error the caller rolls the transaction back.
+    pub(super) fn apply(&mut self, record: &Record, outcome: &mut CommitOutcome) -> Result<(), StorageFault> {
         match record {
             Record::RoomMade(made) => self.make_room(made),
             Record::RoomClosed { room } => {
@@ -154,18 +153,18 @@ impl<'c> Ledger<'c> {
             }
             Record::SessionKept(session) => self.keep_session(session),
             Record::SessionTaken { token } => {
-                kept.taken.push(self.take_session(token)?);
+                outcome.taken.push(self.take_session(token)?);
                 Ok(())
             }
             Record::SessionClaimed { token } => {
-                kept.taken.push(self.look_at_session(token)?);
+                outcome.taken.push(self.find_session(token)?);
                 Ok(())
             }
-            Record::UserSeen(seen) => Ok(self.see(seen)?),
+            Record::UserSeen(seen) => Ok(self.update_user(seen)?),
         }
     }
 
-    fn make_room(&mut self, made: &MadeRoom) -> Result<(), Fault> {
+    fn make_room(&mut self, made: &MadeRoom) -> Result<(), StorageFault> {
         let profile = made.profile.as_deref();
         let retention = made.retention;
         let number = self.statements.make_room.query_row(
@@ -189,25 +188,25 @@ impl<'c> Ledger<'c> {
             ],
             |row| row.get(0),
         )?;
-        self.rooms.insert(made.room.clone(), Room { number, epoch: made.epoch.clone(), last: 0 });
+        self.rooms.insert(made.room.clone(), CachedRoom { number, epoch: made.epoch.clone(), last: 0 });
         for user in profile.map_or(&[][..], |profile| &profile.participants) {
             self.add_participant(number, user)?;
         }
         Ok(())
     }
 
-    fn add_participant(&mut self, room: i64, user: &Name) -> Result<(), Fault> {
+    fn add_participant(&mut self, room: i64, user: &Name) -> Result<(), StorageFault> {
         let user = self.user(user)?.number;
         Ok(self.statements.add_participant.execute(params![room, user]).map(drop)?)
     }
 
-    fn add_message(&mut self, sent: &SentMessage) -> Result<(), Fault> {
+    fn add_message(&mut self, sent: &SentMessage) -> Result<(), StorageFault> {
         let message = &*sent.message;
         let sender = self.sender(&message.sender, message.at)?;
         let room = self.room(&message.room)?;
         let seq = message.seq.unwrap_or_default();
         if seq != room.last + 1 || room.epoch != sent.epoch {
-            return Err(Fault::Refused(format!(
+            return Err(StorageFault::Refused(format!(
                 "message {seq} of epoch {} does not follow message {} of epoch {}",
                 sent.epoch, room.last, room.epoch
             )));
@@ -215,7 +214,7 @@ impl<'c> Ledger<'c> {
         room.last = seq;
         let room = room.number;
         let content = &message.content;
-        self.statements.add_message.execute(params![
+        let added = self.statements.add_message.execute(params![
             room,
             int(seq),
             message.id.as_bytes(),
@@ -230,18 +229,19 @@ impl<'c> Ledger<'c> {
             content.metadata.as_deref(),
             sent.client_message_id.as_deref(),
         ])?;
+        debug_assert_eq!(added, 1, "invariant: a message is one row");
         Ok(())
     }
 
-    fn mark(&mut self, message: &Uuid, user: &Name, mark: Receipt, at: u64) -> Result<(), Fault> {
+    fn mark(&mut self, message: &Uuid, user: &Name, mark: ReceiptKind, at: u64) -> Result<(), StorageFault> {
         let user = self.user(user)?.number;
         let time = |of| (mark == of).then_some(int(at));
-        let (delivered, read) = (time(Receipt::Delivered), time(Receipt::Read));
+        let (delivered, read) = (time(ReceiptKind::Delivered), time(ReceiptKind::Read));
         self.statements.mark.execute(params![message.as_bytes(), user, delivered, read])?;
         Ok(())
     }
 
-    fn keep_direct(&mut self, user: &Name, direct: &Direct) -> Result<(), Fault> {
+    fn keep_direct(&mut self, user: &Name, direct: &Direct) -> Result<(), StorageFault> {
         let user = self.user(user)?.number;
         let content = &direct.content;
         self.statements.keep_direct.execute(params![
@@ -259,7 +259,7 @@ impl<'c> Ledger<'c> {
         Ok(())
     }
 
-    fn keep_session(&mut self, session: &Session) -> Result<(), Fault> {
+    fn keep_session(&mut self, session: &Session) -> Result<(), StorageFault> {
         self.statements.keep_session.execute(params![
             session.token.0,
             &*session.user,
@@ -273,23 +273,22 @@ impl<'c> Ledger<'c> {
         Ok(())
     }
 
-    fn take_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, Fault> {
+    fn take_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, StorageFault> {
         let session = self.statements.take_session.query_row([token.0], rows::session).optional()?;
-        Ok(self.lasting(session))
+        Ok(self.unexpired(session))
     }
 
-    fn look_at_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, Fault> {
-        let session = self.statements.look_at_session.query_row([token.0], rows::session).optional()?;
-        Ok(self.lasting(session))
+    fn find_session(&mut self, token: &TokenHash) -> Result<Option<Box<Session>>, StorageFault> {
+        let session = self.statements.find_session.query_row([token.0], rows::session).optional()?;
+        Ok(self.unexpired(session))
     }
 
-    /// A session that has not ended.
-    fn lasting(&self, session: Option<Session>) -> Option<Box<Session>> {
+    fn unexpired(&self, session: Option<Session>) -> Option<Box<Session>> {
         session.filter(|session| session.expires_at.is_none_or(|at| at > self.now)).map(Box::new)
     }
 
-    /// Notes how a user is. Nobody looks them up soon, so they are not remembered for it.
-    fn see(&mut self, seen: &Seen) -> Result<()> {
+    /// Stores the presence of a user. Not cached, because no lookup follows soon.
+    fn update_user(&mut self, seen: &Seen) -> Result<()> {
         let identity = &seen.identity;
         self.statements.see_user.execute(params![
             identity.user(),
@@ -302,31 +301,31 @@ impl<'c> Ledger<'c> {
         Ok(())
     }
 
-    /// The number of somebody who sends a message, and so is here, noted or not.
+    /// The number of a message's sender. A sender without stored presence is stored as online.
     fn sender(&mut self, identity: &Identity, at: u64) -> Result<i64> {
         let user = self.user(identity.user())?;
         if !user.is_seen && !identity.roles().guest {
             let status = rows::status_column(Status::Online);
             let (username, email) = (rows::own_username(identity), identity.email());
             self.statements.see_sender.execute(params![user.number, username, email, status, int(at)])?;
-            self.users.insert(identity.user().into(), User { is_seen: true, ..user });
+            self.users.insert(identity.user().into(), CachedUser { is_seen: true, ..user });
         }
         Ok(user.number)
     }
 
-    fn room(&mut self, name: &Name) -> Result<&mut Room, Fault> {
-        // Asked for twice, because a borrow that is returned from one branch lasts through the other.
+    fn room(&mut self, name: &Name) -> Result<&mut CachedRoom, StorageFault> {
+        // Two lookups, because a borrow returned from one branch would extend over the other.
         if self.rooms.get_mut(name).is_none() {
             let room = self.statements.find_room.query_row([&**name], |row| {
                 let last: i64 = row.get(2)?;
-                Ok(Room { number: row.get(0)?, epoch: row.get_ref(1)?.as_str()?.into(), last: last as u64 })
+                Ok(CachedRoom { number: row.get(0)?, epoch: row.get_ref(1)?.as_str()?.into(), last: last as u64 })
             });
             let Some(room) = room.optional()? else {
-                return Err(Fault::Refused(format!("the room {name} was never made")));
+                return Err(StorageFault::Refused(format!("the room {name} was never made")));
             };
             self.rooms.insert(name.clone(), room);
         }
-        self.rooms.get_mut(name).ok_or_else(|| Fault::Refused("a room is forgotten at once".to_owned()))
+        Ok(self.rooms.get_mut(name).expect("invariant: an entry just used or inserted is in the cache"))
     }
 
     /// The user's number, or one that no user has.
@@ -338,25 +337,26 @@ impl<'c> Ledger<'c> {
         Ok(found.unwrap_or(-1))
     }
 
-    /// The user, from now on with a number if need be; and the day is noted as one on which a row referred to them.
-    fn user(&mut self, name: &str) -> Result<User> {
+    /// The user's row, which is created if needed; marks it as used today.
+    fn user(&mut self, name: &str) -> Result<CachedUser> {
         let today = int(self.now / DAY_MS);
         if let Some(user) = self.users.get_mut(name)
             && user.used_day >= today
         {
             return Ok(*user);
         }
-        let user =
-            |row: &rusqlite::Row<'_>| Ok(User { number: row.get(0)?, used_day: row.get(1)?, is_seen: row.get(2)? });
+        let user = |row: &rusqlite::Row<'_>| {
+            Ok(CachedUser { number: row.get(0)?, used_day: row.get(1)?, is_seen: row.get(2)? })
+        };
         let user = match self.statements.find_user.query_row([name], user).optional()? {
             Some(user) if user.used_day >= today => user,
             Some(user) => {
                 self.statements.use_user.execute(params![user.number, today])?;
-                User { used_day: today, ..user }
+                CachedUser { used_day: today, ..user }
             }
             None => {
                 let number = self.statements.add_user.query_row(params![name, today], |row| row.get(0))?;
-                User { number, used_day: today, is_seen: false }
+                CachedUser { number, used_day: today, is_seen: false }
             }
         };
         self.users.insert(name.into(), user);

@@ -1,20 +1,21 @@
-//! A bounded memory of what was looked up lately.
+//! A bounded cache of database lookups.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
 
 use crate::base::map::{Map, map};
 
-/// Keeps at least the last `size` entries that were used, and at most twice as many: when the young are `size`, the old
-/// are forgotten and the young become the old.
-pub(super) struct Recent<K, V> {
+/// Keeps at least the last `size` used entries, and at most twice as many: when the young generation has `size`
+/// entries, it replaces the old one.
+pub(super) struct LookupCache<K, V> {
     size: usize,
     young: Map<K, V>,
     old: Map<K, V>,
 }
 
-impl<K: Eq + Hash, V> Recent<K, V> {
+impl<K: Eq + Hash, V> LookupCache<K, V> {
     pub(super) fn new(size: usize, seed: u64) -> Self {
+        assert!(size > 0, "invariant: a lookup cache has room for an entry");
         Self { size, young: map(seed), old: map(seed) }
     }
 
@@ -36,6 +37,10 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         }
         self.old.remove(&key);
         self.young.insert(key, value);
+        debug_assert!(
+            self.young.len() <= self.size && self.old.len() <= self.size,
+            "invariant: the cache holds at most twice its size"
+        );
     }
 
     pub(super) fn remove<Q>(&mut self, key: &Q)
@@ -47,7 +52,7 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         self.old.remove(key);
     }
 
-    /// Forgets everything, and gives the memory back.
+    /// Removes all entries and frees their memory.
     pub(super) fn clear(&mut self) {
         for part in [&mut self.young, &mut self.old] {
             part.clear();
@@ -62,18 +67,18 @@ mod tests {
 
     #[test]
     fn the_last_used_stay_and_no_more_than_twice_as_many() {
-        let mut recent = Recent::new(10, 1);
+        let mut lookup_cache = LookupCache::new(10, 1);
         for n in 0..1000 {
-            recent.insert(n, n);
-            assert_eq!(recent.get_mut(&0).copied(), Some(0), "what is used stays");
+            lookup_cache.insert(n, n);
+            assert_eq!(lookup_cache.get_mut(&0).copied(), Some(0), "what is used stays");
             for back in 0..9.min(n) {
-                assert_eq!(recent.get_mut(&(n - back)).copied(), Some(n - back));
+                assert_eq!(lookup_cache.get_mut(&(n - back)).copied(), Some(n - back));
             }
-            assert!(recent.young.len() + recent.old.len() <= 20);
+            assert!(lookup_cache.young.len() + lookup_cache.old.len() <= 20);
         }
-        recent.remove(&999);
-        assert_eq!(recent.get_mut(&999), None);
-        recent.clear();
-        assert_eq!(recent.get_mut(&998), None);
+        lookup_cache.remove(&999);
+        assert_eq!(lookup_cache.get_mut(&999), None);
+        lookup_cache.clear();
+        assert_eq!(lookup_cache.get_mut(&998), None);
     }
 }

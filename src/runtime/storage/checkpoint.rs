@@ -1,10 +1,10 @@
-//! The write-ahead log's way into the database, on a thread of its own.
+//! Checkpoints: copies committed pages from the write-ahead log to the database, on a thread of its own, so that the
+//! log can restart from its beginning.
 //!
-//! Committed pages pile up in the log; now and then they are copied to the database, so that the log can begin again from
-//! the front. Copying waits for the disk twice (the log must be there before the database changes, the database before the
-//! log is overwritten), which may take tens of milliseconds; SQLite lets it happen while others read and write. Under a
-//! load that never pauses, more has been appended by the end of each copy, and the log could never begin again. So this
-//! thread copies until little is left, and the writer, who alone can keep others from appending, copies the rest.
+//! A checkpoint waits for the disk twice (the log must be durable before the database changes, the database before the
+//! log is overwritten). This takes up to tens of milliseconds, during which SQLite allows reads and writes. Under
+//! constant load the log has grown again by the end of each copy and could never restart. Therefore this thread copies
+//! until few pages are left, and the writer, which can exclude further writes, copies those.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,42 +14,42 @@ use rusqlite::{Connection, Result};
 
 use crate::message::storage::StorageState;
 use crate::runtime::storage::Durability;
-use crate::runtime::storage::connection::Source;
+use crate::runtime::storage::connection::DatabaseSource;
 use crate::runtime::storage::error::state;
 use crate::runtime::storage::shared::Shared;
 
-/// The log is copied when it has so many pages (of 4 KiB). The longer it is the fewer pages are copied twice, but the
-/// longer a restart takes that has to read it: 64 MiB are read in a tenth of a second.
+/// Length of the log, in pages of 4 KiB, that starts a checkpoint. A longer log copies fewer pages twice but takes
+/// longer to read after a crash: 0.1 s for 64 MiB.
 const PAGES: u32 = 16_384;
 
-/// So few pages may be left to the writer.
+/// Pages that the checkpointer may leave to the writer.
 const PAGES_LEFT: u32 = 256;
 
-/// Copies in a row.
+/// Consecutive copies.
 const ROUNDS: usize = 3;
 
-/// The thread that copies.
-pub(super) struct Log {
-    pub(super) source: Source,
+/// The checkpointer thread.
+pub(super) struct Checkpointer {
+    pub(super) source: DatabaseSource,
     pub(super) shared: Arc<Shared>,
-    pub(super) nudges: Receiver<()>,
+    pub(super) requests: Receiver<()>,
 }
 
-impl Log {
-    /// Copies whenever it is asked to, until nobody is left to ask.
+impl Checkpointer {
+    /// Serves requests until the writer has ended.
     pub(super) fn run(self) {
-        if matches!(self.source, Source::Memory(_)) {
+        if matches!(self.source, DatabaseSource::Memory(_)) {
             return;
         }
         let mut connection = None;
-        while self.nudges.recv().is_ok() {
+        while self.requests.recv().is_ok() {
             let copied = match connection.take() {
                 Some(connection) => Ok(connection),
                 None => self.connect(),
             };
             match copied.and_then(|own| self.copy(&own).map(|()| own)) {
                 Ok(own) => connection = Some(own),
-                // If the disk is at fault, the writer will see it too, and say so.
+                // The writer meets and reports the same disk failure.
                 Err(error) => tracing::debug!(%error, "the write-ahead log could not be copied"),
             }
             self.shared.is_checkpointed.store(true, Ordering::Release);
@@ -58,7 +58,7 @@ impl Log {
 
     fn connect(&self) -> Result<Connection> {
         let connection = self.source.write()?;
-        self.source.tune(&connection, Durability::Process)?;
+        self.source.configure(&connection, Durability::Process)?;
         Ok(connection)
     }
 
@@ -78,7 +78,7 @@ struct Copied {
     pages_done: u32,
 }
 
-/// Copies what can be copied without waiting for anybody.
+/// Copies all pages that can be copied without waiting for readers.
 fn checkpoint(connection: &Connection) -> Result<Copied> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         let pages = |at| row.get::<_, i64>(at).map(|pages| u32::try_from(pages).unwrap_or(0));
@@ -86,36 +86,36 @@ fn checkpoint(connection: &Connection) -> Result<Copied> {
     })
 }
 
-/// The writer's side: when to ask, and when to do the rest.
-pub(super) struct LogKeeper {
-    nudge: Sender<()>,
+/// The writer's part: requests checkpoints and completes them.
+pub(super) struct CheckpointScheduler {
+    request: Sender<()>,
     shared: Arc<Shared>,
-    is_asked: bool,
-    /// Pages from which the log is worth copying.
+    is_requested: bool,
+    /// Length of the log, in pages, that starts the next checkpoint.
     from: u32,
 }
 
-impl LogKeeper {
-    pub(super) fn new(nudge: Sender<()>, shared: Arc<Shared>) -> Self {
-        Self { nudge, shared, is_asked: false, from: PAGES }
+impl CheckpointScheduler {
+    pub(super) fn new(request: Sender<()>, shared: Arc<Shared>) -> Self {
+        Self { request, shared, is_requested: false, from: PAGES }
     }
 
     /// To be called between transactions.
-    pub(super) fn look(&mut self, connection: &Connection) -> Result<()> {
+    pub(super) fn schedule(&mut self, connection: &Connection) -> Result<()> {
         let pages = self.shared.wal_pages.load(Ordering::Relaxed);
-        if self.is_asked {
+        if self.is_requested {
             if self.shared.is_checkpointed.swap(false, Ordering::Acquire) {
-                self.is_asked = false;
+                self.is_requested = false;
                 self.finish(connection)?;
             }
         } else if pages >= self.from {
-            self.is_asked = self.nudge.try_send(()).is_ok();
+            self.is_requested = self.request.try_send(()).is_ok();
         }
         Ok(())
     }
 
-    /// Copies the rest. If somebody still reads from the log it cannot begin again yet; then it is tried again later. So
-    /// it is when the database has no room to grow, for the log may still have some.
+    /// Copies the remaining pages. While a reader still uses the log it cannot restart; then the copy is repeated
+    /// later. The same applies if the disk has no room for the database, because the log may still have some.
     fn finish(&mut self, connection: &Connection) -> Result<()> {
         let copied = match checkpoint(connection) {
             Err(error) if state(&error) == StorageState::Full => {

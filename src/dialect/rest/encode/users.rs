@@ -1,33 +1,33 @@
 //! Answers to the calls about people: their connections, how they are, and what was sent to them.
 
-use super::{Call, Object, Reply, json, message, rfc3339};
+use super::{Object, Reply, RestCall, json, message, rfc3339};
 use crate::domain::connection::ConnectionView;
-use crate::domain::op::{PresenceView, Pushed, UsersView};
+use crate::domain::op::{PresenceView, PushResult, UsersView};
 
 /// Writes the answer to a call about people; its status, or nothing when it is no such answer.
-pub(super) fn encode(out: &mut Vec<u8>, call: &Call, reply: &Reply) -> Option<u16> {
+pub(super) fn encode(out: &mut Vec<u8>, call: &RestCall, reply: &Reply) -> Option<u16> {
     match (call, reply) {
-        (Call::Register { socket, .. }, Reply::Registered(connection)) => {
+        (RestCall::Register { socket, .. }, Reply::Registered(connection)) => {
             match connection {
                 Some(connection) => registered(out, connection.text().as_str(), "connected"),
                 None => registered(out, socket, "pending"),
             }
             return Some(201);
         }
-        (Call::Disconnect { .. }, Reply::Closed(_) | Reply::Done) => message(out, "Connection closed"),
-        (Call::Connections { .. }, Reply::Described(list)) => connections(out, list),
-        (Call::Presence { .. }, Reply::Presence(view)) => presence(out, view),
-        (Call::SetPresence { user, status, .. }, Reply::Done) => {
+        (RestCall::Disconnect { .. }, Reply::Closed(_) | Reply::Done) => message(out, "Connection closed"),
+        (RestCall::Connections { .. }, Reply::Described(list)) => connections(out, list),
+        (RestCall::Presence { .. }, Reply::Presence(view)) => presence(out, view),
+        (RestCall::SetPresence { user, status, .. }, Reply::Done) => {
             Object::begin(out).string("userId", user).plain("status", status.as_str()).end();
         }
-        (Call::Broadcast(_), Reply::Pushed(_)) => message(out, "Broadcast sent"),
-        (Call::PushToUser { .. }, Reply::Pushed(to)) => pushed(out, "Message sent to user", to),
-        (Call::PushToUsers { .. }, Reply::Pushed(to)) => pushed(out, "Message sent to users", to),
-        (Call::PushToAll(_), Reply::Pushed(to)) => pushed(out, "Message broadcast to all users", to),
-        (Call::Notify { .. }, Reply::Pushed(to)) => pushed(out, "Notification sent", to),
-        (Call::ConnectedUsers(_), Reply::Users(view)) => connected_users(out, view),
-        (Call::UserStatus { .. } | Call::OwnStatus, Reply::Presence(view)) => status(out, view),
-        (Call::DisconnectUser { .. }, Reply::Closed(count)) => {
+        (RestCall::Broadcast(_), Reply::Pushed(_)) => message(out, "Broadcast sent"),
+        (RestCall::PushToUser { .. }, Reply::Pushed(to)) => pushed(out, "Message sent to user", to),
+        (RestCall::PushToUsers { .. }, Reply::Pushed(to)) => pushed(out, "Message sent to users", to),
+        (RestCall::PushToAll(_), Reply::Pushed(to)) => pushed(out, "Message broadcast to all users", to),
+        (RestCall::Notify { .. }, Reply::Pushed(to)) => pushed(out, "Notification sent", to),
+        (RestCall::ConnectedUsers(_), Reply::Users(view)) => connected_users(out, view),
+        (RestCall::UserStatus { .. } | RestCall::OwnStatus, Reply::Presence(view)) => status(out, view),
+        (RestCall::DisconnectUser { .. }, Reply::Closed(count)) => {
             let mut object = Object::begin(out);
             object.bool("success", true).string("message", "User disconnected");
             object.number("disconnected", *count as u64).end();
@@ -67,7 +67,7 @@ fn presence(out: &mut Vec<u8>, view: &PresenceView) {
     object.number("connections", view.connections as u64).end();
 }
 
-fn pushed(out: &mut Vec<u8>, text: &str, to: &Pushed) {
+fn pushed(out: &mut Vec<u8>, text: &str, to: &PushResult) {
     let mut object = Object::begin(out);
     object.bool("success", true).string("message", text).number("delivered", to.reached as u64);
     object.list("offline", &to.offline, |out, user| json::string(out, user)).end();
@@ -110,7 +110,7 @@ mod tests {
     use super::super::super::encode::{Site, encode};
     use super::*;
     use crate::base::Name;
-    use crate::base::ids::{ConnectionId, Place};
+    use crate::base::ids::{ConnectionId, ConnectionPlace};
     use crate::base::time::Now;
     use crate::domain::command::Status;
     use crate::domain::event::Content;
@@ -118,14 +118,14 @@ mod tests {
 
     const NEW_YEAR_2024: u64 = 1_704_067_200_000;
 
-    fn answer(call: &Call, reply: &Reply) -> (u16, String) {
+    fn answer(call: &RestCall, reply: &Reply) -> (u16, String) {
         let site = Site { client_url: None, origin: "http://127.0.0.1:8090" };
         let answer = encode(call, reply, &site, None, Now::default());
         (answer.status, String::from_utf8(answer.body).expect("it is text"))
     }
 
     fn id() -> ConnectionId {
-        ConnectionId::new(Place { node: 0, shard: 1, slot: 2 }, [7; 12])
+        ConnectionId::new(ConnectionPlace { node: 0, shard: 1, slot: 2 }, [7; 12])
     }
 
     fn ann() -> Name {
@@ -142,14 +142,14 @@ mod tests {
 
     #[test]
     fn connections_are_answered_to_the_letter() {
-        let register = Call::Register { user: ann(), socket: "tab \"1\"".into(), device: None };
+        let register = RestCall::Register { user: ann(), socket: "tab \"1\"".into(), device: None };
         let live = format!(r#"{{"connectionId":"{}","status":"connected"}}"#, id());
         assert_eq!(answer(&register, &Reply::Registered(Some(id()))), (201, live));
         let pending = r#"{"connectionId":"tab \"1\"","status":"pending"}"#.to_owned();
         assert_eq!(answer(&register, &Reply::Registered(None)), (201, pending));
         let closed = (200, r#"{"message":"Connection closed"}"#.to_owned());
-        assert_eq!(answer(&Call::Disconnect { socket: "s".into() }, &Reply::Closed(1)), closed);
-        let call = Call::Connections { user: ann() };
+        assert_eq!(answer(&RestCall::Disconnect { socket: "s".into() }, &Reply::Closed(1)), closed);
+        let call = RestCall::Connections { user: ann() };
         let one = ConnectionView {
             connection: id(),
             transport: "websocket",
@@ -179,36 +179,36 @@ mod tests {
 
     #[test]
     fn presence_is_answered_to_the_letter() {
-        let call = Call::Presence { user: ann() };
+        let call = RestCall::Presence { user: ann() };
         let expected = r#"{"userId":"ann","status":"away","lastSeen":"2024-01-01T00:00:00.000Z","connections":2}"#;
         let reply = Reply::Presence(view(Status::Away, Some(NEW_YEAR_2024), 2));
         assert_eq!(answer(&call, &reply), (200, expected.to_owned()));
-        let call = Call::SetPresence { user: ann(), status: Status::Busy, last_seen: None };
+        let call = RestCall::SetPresence { user: ann(), status: Status::Busy, last_seen: None };
         assert_eq!(answer(&call, &Reply::Done), (200, r#"{"userId":"ann","status":"busy"}"#.to_owned()));
     }
 
     #[test]
     fn pushes_say_whom_they_reached() {
-        let reply = Reply::Pushed(Pushed { reached: 3, offline: vec!["bob".into(), "e\"e".into()] });
+        let reply = Reply::Pushed(PushResult { reached: 3, offline: vec!["bob".into(), "e\"e".into()] });
         let expected = |text: &str| {
             (200, format!(r#"{{"success":true,"message":"{text}","delivered":3,"offline":["bob","e\"e"]}}"#))
         };
         let table = [
-            (Call::PushToUser { user: ann(), content: content() }, "Message sent to user"),
-            (Call::PushToUsers { users: vec![ann()], content: content() }, "Message sent to users"),
-            (Call::PushToAll(content()), "Message broadcast to all users"),
-            (Call::Notify { user: ann(), content: content() }, "Notification sent"),
+            (RestCall::PushToUser { user: ann(), content: content() }, "Message sent to user"),
+            (RestCall::PushToUsers { users: vec![ann()], content: content() }, "Message sent to users"),
+            (RestCall::PushToAll(content()), "Message broadcast to all users"),
+            (RestCall::Notify { user: ann(), content: content() }, "Notification sent"),
         ];
         for (call, text) in table {
             assert_eq!(answer(&call, &reply), expected(text));
         }
         let expected = (200, r#"{"message":"Broadcast sent"}"#.to_owned());
-        assert_eq!(answer(&Call::Broadcast(content()), &reply), expected);
+        assert_eq!(answer(&RestCall::Broadcast(content()), &reply), expected);
     }
 
     #[test]
     fn users_are_shown_with_their_connections() {
-        let call = Call::ConnectedUsers(UsersPage { after: None, limit: 1 });
+        let call = RestCall::ConnectedUsers(UsersPage { after: None, limit: 1 });
         let users = vec![view(Status::Online, None, 2)];
         let mut page = UsersView { total: 3, users, is_more: true };
         let user = r#"{"userId":"ann","status":"online","connections":2}"#;
@@ -218,17 +218,17 @@ mod tests {
         let expected = format!(r#"{{"success":true,"users":[{user}],"total":3}}"#);
         assert_eq!(answer(&call, &Reply::Users(page)), (200, expected));
         let shown =
-            answer(&Call::UserStatus { user: ann() }, &Reply::Presence(view(Status::Busy, Some(NEW_YEAR_2024), 1)));
+            answer(&RestCall::UserStatus { user: ann() }, &Reply::Presence(view(Status::Busy, Some(NEW_YEAR_2024), 1)));
         let expected = concat!(
             r#"{"success":true,"userId":"ann","connected":true,"status":"busy","connections":1,"#,
             r#""lastSeen":"2024-01-01T00:00:00.000Z"}"#
         );
         assert_eq!(shown, (200, expected.to_owned()));
-        let shown = answer(&Call::OwnStatus, &Reply::Presence(view(Status::Offline, None, 0)));
+        let shown = answer(&RestCall::OwnStatus, &Reply::Presence(view(Status::Offline, None, 0)));
         let expected =
             r#"{"success":true,"userId":"ann","connected":false,"status":"offline","connections":0,"lastSeen":null}"#;
         assert_eq!(shown, (200, expected.to_owned()));
-        let shown = answer(&Call::DisconnectUser { user: ann() }, &Reply::Closed(2));
+        let shown = answer(&RestCall::DisconnectUser { user: ann() }, &Reply::Closed(2));
         assert_eq!(shown, (200, r#"{"success":true,"message":"User disconnected","disconnected":2}"#.to_owned()));
     }
 }

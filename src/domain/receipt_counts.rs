@@ -2,20 +2,20 @@
 
 use std::collections::VecDeque;
 
-use crate::domain::command::Receipt;
+use crate::domain::command::ReceiptKind;
 
 const DELIVERED: u8 = 1;
 const READ: u8 = 2;
 
 /// See the module. Its messages are those of the room, oldest first.
 #[derive(Debug)]
-pub struct Tally {
+pub struct ReceiptCounts {
     marks: VecDeque<u8>,
     delivered: u32,
     read: u32,
 }
 
-impl Tally {
+impl ReceiptCounts {
     /// Of so many messages, none of which has reached anybody.
     pub fn of(messages: usize) -> Self {
         Self { marks: vec![0; messages].into(), delivered: 0, read: 0 }
@@ -41,11 +41,11 @@ impl Tally {
     }
 
     /// Somebody received or read a message. What was read was received.
-    pub fn mark(&mut self, at: usize, kind: Receipt) {
+    pub fn mark(&mut self, at: usize, kind: ReceiptKind) {
         let Some(marks) = self.marks.get_mut(at) else { return };
         let new = match kind {
-            Receipt::Delivered => DELIVERED,
-            Receipt::Read => DELIVERED | READ,
+            ReceiptKind::Delivered => DELIVERED,
+            ReceiptKind::Read => DELIVERED | READ,
         } & !*marks;
         *marks |= new;
         self.delivered += u32::from(new & DELIVERED != 0);
@@ -75,15 +75,15 @@ mod tests {
 
     #[test]
     fn a_message_counts_once_while_it_is_known() {
-        let mut tally = Tally::of(3);
-        tally.mark(0, Receipt::Delivered);
-        tally.mark(0, Receipt::Delivered);
-        tally.mark(1, Receipt::Read);
-        tally.mark(9, Receipt::Read);
+        let mut tally = ReceiptCounts::of(3);
+        tally.mark(0, ReceiptKind::Delivered);
+        tally.mark(0, ReceiptKind::Delivered);
+        tally.mark(1, ReceiptKind::Read);
+        tally.mark(9, ReceiptKind::Read);
         assert_eq!((tally.delivered(), tally.read()), (2, 1));
-        tally.mark(0, Receipt::Read);
+        tally.mark(0, ReceiptKind::Read);
         tally.push();
-        tally.mark(3, Receipt::Read);
+        tally.mark(3, ReceiptKind::Read);
         assert_eq!((tally.delivered(), tally.read()), (3, 3));
         tally.pop();
         tally.truncate(2);

@@ -4,15 +4,15 @@ use super::ack;
 use super::views::{Here, Private, Session, Typist, User};
 use crate::domain::access::Identity;
 use crate::domain::connection::ConnectionView;
-use crate::domain::finding::{People, QueryResult};
 use crate::domain::op::PresenceView;
+use crate::domain::query_result::{QueryResult, UserList};
 
 /// The answer to a question.
 pub fn found(out: &mut Vec<u8>, finding: &QueryResult) {
     match finding {
         QueryResult::Room { view, online } => ack::room(out, view, *online),
         QueryResult::Rooms(rooms) => ack::rooms(out, rooms),
-        QueryResult::Members(People { users, next }) => {
+        QueryResult::Members(UserList { users, next }) => {
             ack::room_online(out, users.iter().map(Here::of), next.as_deref())
         }
         QueryResult::Typing(room, typists) => {
@@ -25,7 +25,7 @@ pub fn found(out: &mut Vec<u8>, finding: &QueryResult) {
         }
         QueryResult::Message(marks) => ack::delivery_status(out, marks.message, &marks.delivered, &marks.read),
         QueryResult::MessageStats(stats) => ack::message_stats(out, stats),
-        QueryResult::Users(People { users, next }) => {
+        QueryResult::Users(UserList { users, next }) => {
             ack::online_users(out, users.iter().map(Here::of), next.as_deref())
         }
         QueryResult::Presence { view, private } => {

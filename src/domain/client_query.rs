@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// One question of one peer.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Question<'a> {
+pub enum ClientQuery<'a> {
     /// What a room is.
     Room {
         /// The room.
@@ -17,7 +17,7 @@ pub enum Question<'a> {
         /// The room.
         room: Cow<'a, str>,
         /// Which of them.
-        page: Page<'a>,
+        page: PageRequest<'a>,
     },
     /// Who types in a room.
     Typing {
@@ -34,7 +34,7 @@ pub enum Question<'a> {
     /// Who is here.
     Users {
         /// Which of them.
-        page: Page<'a>,
+        page: PageRequest<'a>,
     },
     /// How a user is.
     Presence {
@@ -50,7 +50,7 @@ pub enum Question<'a> {
     /// What is counted of connections.
     Connections,
     /// What happened to connections.
-    Events(Filter<'a>),
+    Events(IncidentFilter<'a>),
     /// All that is counted of connections.
     Monitoring,
     /// Whether anything is near its limit or out of reach.
@@ -59,7 +59,7 @@ pub enum Question<'a> {
 
 /// A part of a list that is in the order of the users' ids.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page<'a> {
+pub struct PageRequest<'a> {
     /// The users after this one; from the first when absent.
     pub after: Option<Cow<'a, str>>,
     /// At most so many; as many as is usual when absent.
@@ -68,11 +68,11 @@ pub struct Page<'a> {
 
 /// Which events of connections, newest first.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Filter<'a> {
+pub struct IncidentFilter<'a> {
     /// At most so many; as many as is usual when absent.
     pub limit: Option<usize>,
     /// Of this kind.
-    pub kind: Option<Happening>,
+    pub kind: Option<IncidentKind>,
     /// Of this user.
     pub user: Option<Cow<'a, str>>,
     /// From this address.
@@ -81,7 +81,7 @@ pub struct Filter<'a> {
 
 /// What happened to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happening {
+pub enum IncidentKind {
     /// It came.
     Connect,
     /// It ended.
@@ -94,15 +94,15 @@ pub enum Happening {
     AuthFailure,
 }
 
-impl Filter<'_> {
+impl IncidentFilter<'_> {
     /// The same, to keep.
-    pub fn into_owned(self) -> Filter<'static> {
+    pub fn into_owned(self) -> IncidentFilter<'static> {
         let user = self.user.map(|user| Cow::Owned(user.into_owned()));
-        Filter { limit: self.limit, kind: self.kind, user, address: self.address }
+        IncidentFilter { limit: self.limit, kind: self.kind, user, address: self.address }
     }
 }
 
-impl Happening {
+impl IncidentKind {
     /// Each of them.
     pub const ALL: [Self; 5] = [Self::Connect, Self::Disconnect, Self::Error, Self::RateLimit, Self::AuthFailure];
 

@@ -1,4 +1,4 @@
-//! The files that hold keys: read at start, and the JWKS file again when it changes.
+//! The key files: read at start; the JWKS file is read again when it changes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,18 +7,18 @@ use std::{fs, io};
 
 use crate::codec::jwt::{Verifier, VerifierOptions};
 
-/// Where the keys are, and the rules they are used by.
-pub struct Keys {
+/// The key files and the verifier options that go with them.
+pub struct KeyFiles {
     options: VerifierOptions,
     jwks_file: Option<PathBuf>,
     changed: Option<SystemTime>,
 }
 
-impl Keys {
+impl KeyFiles {
     /// Reads all key files. `options` has everything but their contents.
     ///
     /// # Errors
-    /// Which file could not be read.
+    /// A file cannot be read.
     pub fn read(
         mut options: VerifierOptions,
         public_keys: &[PathBuf],
@@ -33,10 +33,10 @@ impl Keys {
         Ok(keys)
     }
 
-    /// A verifier by the keys as they are now.
+    /// A verifier with the present keys.
     ///
     /// # Errors
-    /// Which key is of no use, and why.
+    /// A key is unusable, with the reason.
     pub fn verifier(&self) -> Result<Arc<Verifier>, String> {
         let verifier = Verifier::new(self.options.clone()).map_err(|error| error.to_string())?;
         for error in verifier.left_out() {
@@ -45,7 +45,7 @@ impl Keys {
         Ok(Arc::new(verifier))
     }
 
-    /// A new verifier if the JWKS file has changed; the old one stays in force when the new file is of no use.
+    /// A new verifier if the JWKS file has changed. If the new file is unusable, the old verifier stays in force.
     pub fn reread(&mut self) -> Option<Arc<Verifier>> {
         let path = self.jwks_file.as_deref()?;
         if modified(path).ok() == self.changed {

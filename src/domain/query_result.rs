@@ -1,10 +1,10 @@
-//! The answers to the questions that a peer may ask ([`crate::domain::question`]), before a dialect writes them.
+//! The answers to the questions that a peer may ask ([`crate::domain::client_query`]), before a dialect writes them.
 
 use crate::base::Name;
 use crate::domain::access::Identity;
 use crate::domain::connection::ConnectionView;
 use crate::domain::history::Marks;
-use crate::domain::monitoring::{Health, Incident, MessageStats, Metrics, Overview, PresenceStats, SessionStats};
+use crate::domain::monitoring::{HealthReport, Incident, MessageStats, Metrics, Overview, PresenceStats, SessionStats};
 use crate::domain::op::{PresenceView, RoomView, Typist};
 
 /// One answer.
@@ -20,7 +20,7 @@ pub enum QueryResult {
     /// The asker's rooms.
     Rooms(Vec<RoomView>),
     /// Who of a room's members is here.
-    Members(People),
+    Members(UserList),
     /// Who types in a room.
     Typing(Name, Vec<Typist>),
     /// Who received and read a message.
@@ -28,7 +28,7 @@ pub enum QueryResult {
     /// What is counted of messages.
     MessageStats(MessageStats),
     /// Who is here.
-    Users(People),
+    Users(UserList),
     /// How a user is.
     Presence {
         /// As everybody sees them.
@@ -49,12 +49,12 @@ pub enum QueryResult {
     /// All that is counted of connections.
     Monitoring(Box<Overview>),
     /// Whether anything is near its limit or out of reach.
-    Health(Health),
+    Health(HealthReport),
 }
 
 /// A page of users.
 #[derive(Debug, Default)]
-pub struct People {
+pub struct UserList {
     /// The users, in the order of their ids.
     pub users: Vec<PresenceView>,
     /// The user to go on after, when there are more.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Call, Name, Reject, is_name, limits, read};
+use super::{Name, Reject, RestCall, is_name, limits, read};
 use crate::base::time::parse_rfc3339;
 use crate::codec::json::{self, Object};
 use crate::domain::command::Status;
@@ -73,36 +73,36 @@ pub(super) struct NotificationBody<'a> {
     data: Option<&'a RawValue>,
 }
 
-pub(super) fn register(body: ConnectionBody<'_>) -> Result<Call, Reject> {
+pub(super) fn register(body: ConnectionBody<'_>) -> Result<RestCall, Reject> {
     let device = body.device_info.map(RawValue::get);
     if device.is_some_and(|device| device.len() > limits::DEVICE_BYTES) {
         let text = format!("deviceInfo is larger than {} bytes", limits::DEVICE_BYTES);
         return Err(Reject::new(Code::MessageTooLarge, text));
     }
-    Ok(Call::Register {
+    Ok(RestCall::Register {
         user: required("userId", name("userId", body.user_id)?)?,
         socket: required("socketId", name("socketId", body.socket_id)?)?,
         device: device.map(Into::into),
     })
 }
 
-pub(super) fn set_presence(user: Name, body: PresenceBody<'_>) -> Result<Call, Reject> {
+pub(super) fn set_presence(user: Name, body: PresenceBody<'_>) -> Result<RestCall, Reject> {
     let statuses = "one of online, away, busy, offline";
     let status = read::<String>("status", body.status, statuses, |text| Status::parse(text).is_some())?;
     let status = required("status", status.as_deref().and_then(Status::parse))?;
-    Ok(Call::SetPresence { user, status, last_seen: moment("lastSeen", body.last_seen)? })
+    Ok(RestCall::SetPresence { user, status, last_seen: moment("lastSeen", body.last_seen)? })
 }
 
-pub(super) fn broadcast(body: BroadcastBody<'_>) -> Result<Call, Reject> {
+pub(super) fn broadcast(body: BroadcastBody<'_>) -> Result<RestCall, Reject> {
     let kind = label("type", body.kind)?.unwrap_or_else(|| "system".into());
-    Ok(Call::Broadcast(content(kind, required("message", body.message)?.get())))
+    Ok(RestCall::Broadcast(content(kind, required("message", body.message)?.get())))
 }
 
-pub(super) fn push_to_user(body: PushBody<'_>) -> Result<Call, Reject> {
-    Ok(Call::PushToUser { user: required("userId", name("userId", body.user_id)?)?, content: pushed(&body)? })
+pub(super) fn push_to_user(body: PushBody<'_>) -> Result<RestCall, Reject> {
+    Ok(RestCall::PushToUser { user: required("userId", name("userId", body.user_id)?)?, content: pushed(&body)? })
 }
 
-pub(super) fn push_to_users(body: PushBody<'_>) -> Result<Call, Reject> {
+pub(super) fn push_to_users(body: PushBody<'_>) -> Result<RestCall, Reject> {
     let wanted = format!("a list of 1 to {} user ids", limits::PUSHED_USERS);
     let users = read::<Vec<Name>>("userIds", body.user_ids, &wanted, |users| {
         (1..=limits::PUSHED_USERS).contains(&users.len()) && users.iter().all(|user| is_name(user))
@@ -110,14 +110,14 @@ pub(super) fn push_to_users(body: PushBody<'_>) -> Result<Call, Reject> {
     let mut users = required("userIds", users)?;
     let mut seen = BTreeSet::new();
     users.retain(|user| seen.insert(user.clone()));
-    Ok(Call::PushToUsers { users, content: pushed(&body)? })
+    Ok(RestCall::PushToUsers { users, content: pushed(&body)? })
 }
 
-pub(super) fn push_to_all(body: PushBody<'_>) -> Result<Call, Reject> {
-    Ok(Call::PushToAll(pushed(&body)?))
+pub(super) fn push_to_all(body: PushBody<'_>) -> Result<RestCall, Reject> {
+    Ok(RestCall::PushToAll(pushed(&body)?))
 }
 
-pub(super) fn notify(body: NotificationBody<'_>) -> Result<Call, Reject> {
+pub(super) fn notify(body: NotificationBody<'_>) -> Result<RestCall, Reject> {
     let user = required("userId", name("userId", body.user_id)?)?;
     let text = |field, value| read::<String>(field, value, "a string", |_| true);
     let title = required("title", text("title", body.title)?)?;
@@ -140,7 +140,7 @@ pub(super) fn notify(body: NotificationBody<'_>) -> Result<Call, Reject> {
     data.push(b'}');
     // It was put together from texts.
     let data = String::from_utf8(data).unwrap_or_default();
-    Ok(Call::Notify { user, content: content("notification".into(), &data) })
+    Ok(RestCall::Notify { user, content: content("notification".into(), &data) })
 }
 
 fn pushed(body: &PushBody<'_>) -> Result<Content, Reject> {
@@ -206,49 +206,56 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CallRoute, decode, page};
+    use super::super::{RestCallRoute, decode, page};
     use super::*;
-    use crate::dialect::rest::CallKind;
+    use crate::dialect::rest::RestCallKind;
     use crate::domain::op::UsersPage;
 
-    fn read_as(kind: CallKind, body: &str) -> Result<Call, (u16, Code, String)> {
-        let route = CallRoute { kind, parameter: "ann".into() };
+    fn read_as(kind: RestCallKind, body: &str) -> Result<RestCall, (u16, Code, String)> {
+        let route = RestCallRoute { kind, parameter: "ann".into() };
         decode(&route, Some("application/json"), body.as_bytes())
             .map_err(|refusal| (refusal.status, refusal.reject.code, refusal.reject.text.into_owned()))
     }
 
-    fn missing(field: &str) -> Result<Call, (u16, Code, String)> {
+    fn missing(field: &str) -> Result<RestCall, (u16, Code, String)> {
         Err((422, Code::InvalidMessage, format!("{field} is missing")))
     }
 
     #[test]
     fn a_connection_is_read_to_the_letter() {
         let body = r#"{ "userId": "ann", "socketId": "tab-1", "deviceInfo": { "os" : "Ünix" } }"#;
-        let call =
-            Call::Register { user: "ann".into(), socket: "tab-1".into(), device: Some(r#"{ "os" : "Ünix" }"#.into()) };
-        assert_eq!(read_as(CallKind::Register, body), Ok(call));
-        let call = Call::Register { user: "ann".into(), socket: "tab-1".into(), device: None };
-        assert_eq!(read_as(CallKind::Register, r#"{"userId":"ann","socketId":"tab-1","deviceInfo":null}"#), Ok(call));
-        assert_eq!(read_as(CallKind::Register, r#"{"socketId":"tab-1"}"#), missing("userId"));
-        assert_eq!(read_as(CallKind::Register, r#"{"userId":"ann"}"#), missing("socketId"));
+        let call = RestCall::Register {
+            user: "ann".into(),
+            socket: "tab-1".into(),
+            device: Some(r#"{ "os" : "Ünix" }"#.into()),
+        };
+        assert_eq!(read_as(RestCallKind::Register, body), Ok(call));
+        let call = RestCall::Register { user: "ann".into(), socket: "tab-1".into(), device: None };
+        assert_eq!(
+            read_as(RestCallKind::Register, r#"{"userId":"ann","socketId":"tab-1","deviceInfo":null}"#),
+            Ok(call)
+        );
+        assert_eq!(read_as(RestCallKind::Register, r#"{"socketId":"tab-1"}"#), missing("userId"));
+        assert_eq!(read_as(RestCallKind::Register, r#"{"userId":"ann"}"#), missing("socketId"));
         let with = |bytes: usize| format!(r#"{{"userId":"a","socketId":"b","deviceInfo":"{}"}}"#, "x".repeat(bytes));
-        assert!(read_as(CallKind::Register, &with(limits::DEVICE_BYTES - 2)).is_ok());
-        let (status, code, _) = read_as(CallKind::Register, &with(limits::DEVICE_BYTES - 1)).expect_err("it is long");
+        assert!(read_as(RestCallKind::Register, &with(limits::DEVICE_BYTES - 2)).is_ok());
+        let (status, code, _) =
+            read_as(RestCallKind::Register, &with(limits::DEVICE_BYTES - 1)).expect_err("it is long");
         assert_eq!((status, code), (413, Code::MessageTooLarge));
     }
 
     #[test]
     fn presence_is_read_to_the_letter() {
-        let at = |last_seen| Ok(Call::SetPresence { user: "ann".into(), status: Status::Away, last_seen });
+        let at = |last_seen| Ok(RestCall::SetPresence { user: "ann".into(), status: Status::Away, last_seen });
         for (body, last_seen) in [
             (r#"{"status":"away"}"#, None),
             (r#"{"status":"away","lastSeen":null}"#, None),
             (r#"{"status":"away","lastSeen":1704067200001}"#, Some(1_704_067_200_001)),
             (r#"{"status":"away","lastSeen":"2024-01-01T00:00:00.001Z"}"#, Some(1_704_067_200_001)),
         ] {
-            assert_eq!(read_as(CallKind::SetPresence, body), at(last_seen), "{body}");
+            assert_eq!(read_as(RestCallKind::SetPresence, body), at(last_seen), "{body}");
         }
-        assert_eq!(read_as(CallKind::SetPresence, "{}"), missing("status"));
+        assert_eq!(read_as(RestCallKind::SetPresence, "{}"), missing("status"));
         for (field, values) in [
             ("status", vec![r#""asleep""#, "1", r#""""#]),
             ("lastSeen", vec![r#""yesterday""#, r#""1969-12-31T23:59:59Z""#, "-1", "1.5", "{}", "true"]),
@@ -259,7 +266,7 @@ mod tests {
                     r#""status""#,
                     1,
                 );
-                let (status, _, text) = read_as(CallKind::SetPresence, &body).expect_err(&body);
+                let (status, _, text) = read_as(RestCallKind::SetPresence, &body).expect_err(&body);
                 assert!(status == 422 && text.starts_with(&format!("{field} must be ")), "{text}");
             }
         }
@@ -270,29 +277,35 @@ mod tests {
         let data = r#"{ "message" : "Hello!", "n":1E400 }"#;
         let content = content("chat".into(), data);
         let body = format!(r#"{{"userId":"user123","type":"chat","data":{data}}}"#);
-        let call = Call::PushToUser { user: "user123".into(), content: content.clone() };
-        assert_eq!(read_as(CallKind::PushToUser, &body), Ok(call));
+        let call = RestCall::PushToUser { user: "user123".into(), content: content.clone() };
+        assert_eq!(read_as(RestCallKind::PushToUser, &body), Ok(call));
         let body = format!(r#"{{"userIds":["b","a","b"],"type":"chat","data":{data}}}"#);
         let users = ["b", "a"].map(Name::from).to_vec();
-        assert_eq!(read_as(CallKind::PushToUsers, &body), Ok(Call::PushToUsers { users, content: content.clone() }));
+        assert_eq!(
+            read_as(RestCallKind::PushToUsers, &body),
+            Ok(RestCall::PushToUsers { users, content: content.clone() })
+        );
         let body = format!(r#"{{"type":"chat","data":{data}}}"#);
-        assert_eq!(read_as(CallKind::PushToAll, &body), Ok(Call::PushToAll(content)));
+        assert_eq!(read_as(RestCallKind::PushToAll, &body), Ok(RestCall::PushToAll(content)));
         let nothing = super::content("update".into(), "null");
-        assert_eq!(read_as(CallKind::PushToAll, r#"{"type":"update"}"#), Ok(Call::PushToAll(nothing)));
+        assert_eq!(read_as(RestCallKind::PushToAll, r#"{"type":"update"}"#), Ok(RestCall::PushToAll(nothing)));
     }
 
     #[test]
     fn a_broadcast_is_the_systems_unless_it_says_otherwise() {
-        let expected = |kind: &str, body| Ok(Call::Broadcast(content(kind.into(), body)));
-        assert_eq!(read_as(CallKind::Broadcast, r#"{"message":"Hi","type":"alert"}"#), expected("alert", r#""Hi""#));
-        assert_eq!(read_as(CallKind::Broadcast, r#"{"message":[1]}"#), expected("system", "[1]"));
-        assert_eq!(read_as(CallKind::Broadcast, r#"{"type":"alert"}"#), missing("message"));
+        let expected = |kind: &str, body| Ok(RestCall::Broadcast(content(kind.into(), body)));
+        assert_eq!(
+            read_as(RestCallKind::Broadcast, r#"{"message":"Hi","type":"alert"}"#),
+            expected("alert", r#""Hi""#)
+        );
+        assert_eq!(read_as(RestCallKind::Broadcast, r#"{"message":[1]}"#), expected("system", "[1]"));
+        assert_eq!(read_as(RestCallKind::Broadcast, r#"{"type":"alert"}"#), missing("message"));
     }
 
     #[test]
     fn a_notification_is_its_words_and_whatever_goes_with_them() {
-        let data = |body: &str| match read_as(CallKind::Notify, body) {
-            Ok(Call::Notify { user, content }) => {
+        let data = |body: &str| match read_as(RestCallKind::Notify, body) {
+            Ok(RestCall::Notify { user, content }) => {
                 assert_eq!((&*user, content.kind.as_deref()), ("user123", Some("notification")));
                 content.body
             }
@@ -303,26 +316,26 @@ mod tests {
         let expected = r#"{"title":"New \"Message\"","body":"You have received a new message","category":"message","priority":"normal","a\"b":[ 1 ]}"#;
         assert_eq!(&*data(seed), expected);
         assert_eq!(&*data(r#"{"userId":"user123","title":"","body":"b"}"#), r#"{"title":"","body":"b"}"#);
-        assert_eq!(read_as(CallKind::Notify, r#"{"userId":"u","title":"t"}"#), missing("body"));
-        assert_eq!(read_as(CallKind::Notify, r#"{"userId":"u","body":"b"}"#), missing("title"));
-        assert_eq!(read_as(CallKind::Notify, r#"{"title":"t","body":"b"}"#), missing("userId"));
-        let (status, _, text) =
-            read_as(CallKind::Notify, r#"{"userId":"u","title":"t","body":"b","data":[]}"#).expect_err("it is a list");
+        assert_eq!(read_as(RestCallKind::Notify, r#"{"userId":"u","title":"t"}"#), missing("body"));
+        assert_eq!(read_as(RestCallKind::Notify, r#"{"userId":"u","body":"b"}"#), missing("title"));
+        assert_eq!(read_as(RestCallKind::Notify, r#"{"title":"t","body":"b"}"#), missing("userId"));
+        let (status, _, text) = read_as(RestCallKind::Notify, r#"{"userId":"u","title":"t","body":"b","data":[]}"#)
+            .expect_err("it is a list");
         assert_eq!((status, text.as_str()), (422, "data must be a JSON object"));
     }
 
     #[test]
     fn pushes_have_a_type_and_somebody_to_go_to() {
-        assert_eq!(read_as(CallKind::PushToUser, r#"{"type":"t"}"#), missing("userId"));
-        assert_eq!(read_as(CallKind::PushToUser, r#"{"userId":"u"}"#), missing("type"));
-        assert_eq!(read_as(CallKind::PushToUsers, r#"{"type":"t"}"#), missing("userIds"));
-        assert_eq!(read_as(CallKind::PushToAll, "{}"), missing("type"));
+        assert_eq!(read_as(RestCallKind::PushToUser, r#"{"type":"t"}"#), missing("userId"));
+        assert_eq!(read_as(RestCallKind::PushToUser, r#"{"userId":"u"}"#), missing("type"));
+        assert_eq!(read_as(RestCallKind::PushToUsers, r#"{"type":"t"}"#), missing("userIds"));
+        assert_eq!(read_as(RestCallKind::PushToAll, "{}"), missing("type"));
         let users = |count| format!(r#"{{"type":"t","userIds":[{}"u"]}}"#, r#""u","#.repeat(count - 1));
-        assert!(read_as(CallKind::PushToUsers, &users(limits::PUSHED_USERS)).is_ok());
-        assert_eq!(read_as(CallKind::PushToUsers, &users(limits::PUSHED_USERS + 1)).map_err(|it| it.0), Err(422));
-        assert_eq!(read_as(CallKind::PushToUsers, r#"{"type":"t","userIds":[]}"#).map_err(|it| it.0), Err(422));
+        assert!(read_as(RestCallKind::PushToUsers, &users(limits::PUSHED_USERS)).is_ok());
+        assert_eq!(read_as(RestCallKind::PushToUsers, &users(limits::PUSHED_USERS + 1)).map_err(|it| it.0), Err(422));
+        assert_eq!(read_as(RestCallKind::PushToUsers, r#"{"type":"t","userIds":[]}"#).map_err(|it| it.0), Err(422));
         let long = format!(r#"{{"type":"{}"}}"#, "t".repeat(limits::LABEL_BYTES + 1));
-        assert_eq!(read_as(CallKind::PushToAll, &long).map_err(|it| it.0), Err(422));
+        assert_eq!(read_as(RestCallKind::PushToAll, &long).map_err(|it| it.0), Err(422));
     }
 
     #[test]

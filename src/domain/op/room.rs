@@ -1,0 +1,296 @@
+//! Operations on a room, their parameters, and a room as its users see it.
+
+use uuid::Uuid;
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::base::limits;
+use crate::domain::access::Identity;
+use crate::domain::command::{MediaState, ReceiptKind, Signal};
+use crate::domain::event::{Content, PeerView};
+use crate::domain::history::HistoryRange;
+use crate::domain::people::UsersPage;
+use crate::domain::record::Retention;
+use crate::domain::recovery::Returning;
+
+/// An operation on a room.
+#[derive(Debug)]
+pub enum RoomOp {
+    /// Creates the room.
+    Create {
+        /// Its host.
+        by: Identity,
+        /// Its settings.
+        profile: Box<Profile>,
+        /// Which messages are kept.
+        log: LogTerms,
+    },
+    /// Makes a connection a member.
+    Join(Box<JoinRoom>),
+    /// Ends a membership at the request of a connection.
+    Leave {
+        /// The requesting connection.
+        connection: ConnectionId,
+        /// Its user.
+        by: Identity,
+        /// The peer id of the membership; the requesting connection's own membership when absent.
+        peer: Option<Name>,
+    },
+    /// Makes a connection a member in the place of a lost one.
+    Rejoin(Box<Returning>),
+    /// Starts the grace period of a member whose connection was lost: the membership ends unless it rejoins in time.
+    StartGrace {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Ends the membership of a connection that is gone.
+    RemoveMember {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Relays a signaling message to one peer.
+    RelaySignal(Box<RelaySignal>),
+    /// Sets the media that a member sends.
+    SetMedia {
+        /// The sending connection.
+        connection: ConnectionId,
+        /// Its own peer id, when given.
+        peer: Option<Name>,
+        /// The new state.
+        media: MediaState,
+    },
+    /// Sends a message to the room or to one of its peers.
+    Send(Box<SendMessage>),
+    /// Starts or stops the typing indicator of a member.
+    SetTyping {
+        /// The typing connection.
+        connection: ConnectionId,
+        /// Whether it types.
+        is_typing: bool,
+    },
+    /// Lists the users that type.
+    ListTypists {
+        /// The requesting connection.
+        connection: ConnectionId,
+    },
+    /// Marks a message as delivered or read.
+    MarkMessage {
+        /// The connection of the receiver.
+        connection: ConnectionId,
+        /// The message.
+        message: Uuid,
+        /// Delivered or read.
+        kind: ReceiptKind,
+    },
+    /// Reads earlier messages.
+    ReadHistory {
+        /// The requesting connection.
+        connection: ConnectionId,
+        /// The range of messages.
+        wanted: HistoryRange,
+    },
+    /// Reads the messages after a given one.
+    ReadSince {
+        /// The requesting connection.
+        connection: ConnectionId,
+        /// The message.
+        after: Uuid,
+        /// At most this number of messages.
+        limit: usize,
+    },
+    /// Reads which users received and read a message.
+    ReadReceipts {
+        /// The requesting connection.
+        connection: ConnectionId,
+        /// The message.
+        message: Uuid,
+    },
+    /// Makes a user a participant, and the user's connections members.
+    AddParticipant {
+        /// The user.
+        by: Identity,
+        /// The user's connections.
+        connections: Vec<ConnectionId>,
+    },
+    /// Undoes [`RoomOp::AddParticipant`].
+    RemoveParticipant {
+        /// The user.
+        by: Identity,
+        /// The one connection to remove; all of the user's when absent.
+        connection: Option<ConnectionId>,
+    },
+    /// Reads the room.
+    Describe {
+        /// The requesting user.
+        by: Identity,
+    },
+    /// Lists the users in the room.
+    ListUsers {
+        /// The requesting user.
+        by: Identity,
+        /// The page of users.
+        page: UsersPage,
+    },
+    /// Closes the room.
+    Close {
+        /// The requesting user.
+        by: Identity,
+    },
+}
+
+impl RoomOp {
+    /// Whether it may begin memberships.
+    pub fn is_arrival(&self) -> bool {
+        matches!(self, Self::Join(_) | Self::Rejoin(_) | Self::AddParticipant { .. })
+    }
+
+    /// Whether it ends memberships, but not the room.
+    pub fn is_departure(&self) -> bool {
+        matches!(self, Self::Leave { .. } | Self::RemoveMember { .. } | Self::RemoveParticipant { .. })
+    }
+}
+
+/// See [`RoomOp::Join`].
+#[derive(Debug)]
+pub struct JoinRoom {
+    /// The joining connection.
+    pub connection: ConnectionId,
+    /// Its user.
+    pub by: Identity,
+    /// The peer id in the room; the connection's id when absent.
+    pub peer: Option<Name>,
+    /// The name to show; the username when absent.
+    pub display_name: Option<Box<str>>,
+    /// The media it sends.
+    pub media: MediaState,
+    /// Whether a room that does not exist is created.
+    pub create: bool,
+}
+
+/// See [`RoomOp::RelaySignal`].
+#[derive(Debug)]
+pub struct RelaySignal {
+    /// The sending connection.
+    pub connection: ConnectionId,
+    /// Its own peer id, when given.
+    pub from: Option<Name>,
+    /// The peer id of the receiver.
+    pub to: Name,
+    /// Offer, answer or candidate.
+    pub signal: Signal,
+    /// Its body, passed on unread.
+    pub body: Box<str>,
+}
+
+/// See [`RoomOp::Send`].
+#[derive(Debug)]
+pub struct SendMessage {
+    /// The sending connection.
+    pub connection: ConnectionId,
+    /// The peer id of the only receiver; all members when absent.
+    pub to: Option<Name>,
+    /// The content.
+    pub content: Content,
+    /// The sender's own id of the message, by which a repeated request is recognized.
+    pub client_message_id: Option<Box<str>>,
+}
+
+/// Which messages of a room are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogTerms {
+    /// Whether messages are kept; by the server's settings when absent.
+    pub history: Option<bool>,
+    /// How many, and how long.
+    pub retention: Retention,
+}
+
+/// The settings of a room that was created on purpose. A room that began with a join has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name.
+    pub name: Option<Box<str>>,
+    /// Its type, in the words of its creator.
+    pub kind: Option<Box<str>>,
+    /// Whether only its participants may join.
+    pub is_private: bool,
+    /// The users that may always join, its host first.
+    pub participants: Vec<Name>,
+    /// The peer id that its host announced.
+    pub host_peer: Option<Name>,
+    /// The most members it takes; 0 is unlimited.
+    pub max_participants: usize,
+    /// The media encryption its users agreed on; passed on unread.
+    pub encryption: Option<Box<str>>,
+}
+
+/// A user with an active typing indicator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Typist {
+    /// The user.
+    pub identity: Identity,
+    /// When typing began, in milliseconds since 1970.
+    pub started_at: u64,
+}
+
+/// The receipt of an accepted message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The message's id.
+    pub id: Uuid,
+    /// Its sequence number in the room, if it has one.
+    pub seq: Option<u64>,
+    /// When it was accepted, in milliseconds since 1970.
+    pub at: u64,
+}
+
+/// A room as its users see it.
+#[derive(Clone, Debug)]
+pub struct RoomView {
+    /// Its id.
+    pub room: Name,
+    /// Whether it was created on purpose, not by a join.
+    pub is_made: bool,
+    /// Its settings.
+    pub profile: Profile,
+    /// The user id of its host.
+    pub host: Name,
+    /// When it was created, in milliseconds since 1970.
+    pub created_at: u64,
+    /// The time of its last operation, in milliseconds since 1970.
+    pub last_activity: u64,
+    /// The number of its members.
+    pub participant_count: usize,
+    /// The first of them, at most `rooms.announce_limit`.
+    pub peers: Vec<PeerView>,
+}
+
+impl RoomView {
+    /// Whether `user` may always join: its creator named them, or they created it.
+    pub fn takes_part(&self, user: &str) -> bool {
+        self.is_made && (*self.host == *user || self.profile.participants.iter().any(|known| **known == *user))
+    }
+}
+
+/// Rooms of one owner. Parts of several owners add up.
+#[derive(Clone, Debug, Default)]
+pub struct RoomsView {
+    /// The number of rooms.
+    pub total_rooms: usize,
+    /// Members in all of them.
+    pub total_peers: usize,
+    /// Connections of all users.
+    pub connections: usize,
+    /// The first rooms, without their peers.
+    pub rooms: Vec<RoomView>,
+}
+
+impl RoomsView {
+    /// Adds another owner's rooms.
+    pub fn add(&mut self, other: Self) {
+        self.total_rooms += other.total_rooms;
+        self.total_peers += other.total_peers;
+        self.connections += other.connections;
+        let room_for = limits::ROOMS_LISTED - self.rooms.len().min(limits::ROOMS_LISTED);
+        self.rooms.extend(other.rooms.into_iter().take(room_for));
+    }
+}

@@ -1,0 +1,153 @@
+//! Authorization: which users may do which actions, whatever dialect they use. Dialects only name the action.
+//!
+//! What a room allows (to join, to close it, to remove a member) depends on the room and is decided there.
+
+use crate::domain::access::Identity;
+use crate::domain::client_query::ClientQuery;
+use crate::domain::reject::{Code, Reject};
+
+/// An action, as far as authorization distinguishes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Creates, reads or closes a meeting.
+    UseMeetings,
+    /// Lists all rooms.
+    ListRooms,
+    /// Uses rooms, and reads and sets what concerns the user themselves.
+    UseServer,
+    /// Sends a message to all users.
+    Broadcast,
+    /// Delivers messages to the connections of chosen users, and lists connected users.
+    Push,
+    /// Reads the connections and incidents of all users.
+    Monitor,
+}
+
+impl Action {
+    /// Whether a caller without a token may try it as a guest, where the server admits guests.
+    pub fn admits_guests(self) -> bool {
+        matches!(self, Self::UseMeetings | Self::ListRooms)
+    }
+
+    /// Checks the roles that the action requires.
+    ///
+    /// # Errors
+    /// The user lacks them.
+    pub fn check(self, by: &Identity) -> Result<(), Reject> {
+        let roles = by.roles();
+        match self {
+            Self::UseMeetings | Self::UseServer => Ok(()),
+            Self::ListRooms | Self::Broadcast => allow(roles.admin, "Only admins may do this"),
+            Self::Push => allow(
+                roles.push || roles.admin,
+                "Only admins, and whoever has a token with the scope push, may do this",
+            ),
+            Self::Monitor => allow(roles.admin, "Only admins may see what others do"),
+        }
+    }
+}
+
+impl ClientQuery<'_> {
+    /// The action that asking is.
+    pub fn action(&self) -> Action {
+        match self {
+            Self::Events(_) | Self::Monitoring => Action::Monitor,
+            Self::Room { .. }
+            | Self::Rooms
+            | Self::Members { .. }
+            | Self::Typing { .. }
+            | Self::Message { .. }
+            | Self::MessageStats
+            | Self::Users { .. }
+            | Self::Presence { .. }
+            | Self::PresenceStats
+            | Self::Session
+            | Self::SessionStats
+            | Self::Connections
+            | Self::Health => Action::UseServer,
+        }
+    }
+}
+
+impl Identity {
+    /// Whether this is `user`, or an admin.
+    pub fn is_user_or_admin(&self, user: &str) -> bool {
+        self.user() == user || self.roles().admin
+    }
+
+    /// Checks that this is `user`, or an admin: the rule for what concerns one user only.
+    ///
+    /// # Errors
+    /// It is another user.
+    pub fn check_concerns(&self, user: &str) -> Result<(), Reject> {
+        allow(self.is_user_or_admin(user), "Only the user themselves and admins may do this")
+    }
+
+    /// Checks that this user may close a connection of `owner`.
+    ///
+    /// # Errors
+    /// It is another user, and no admin.
+    pub fn check_closes(&self, owner: &Identity) -> Result<(), Reject> {
+        allow(self.is_user_or_admin(owner.user()), "Only its own user and admins may close a connection")
+    }
+
+    /// Checks that a connection of this user may go on with the token of `renewed`.
+    ///
+    /// # Errors
+    /// The token is another user's.
+    pub fn check_renewal(&self, renewed: &Identity) -> Result<(), Reject> {
+        allow(self.user() == renewed.user(), "The token is another user's; connect anew to change users")
+    }
+
+    /// Whether a connection of this user may recover the session of `user`: its own, or, for a guest, that of any guest,
+    /// because a recovery token is all that a guest can show.
+    pub fn may_recover(&self, user: &str) -> bool {
+        self.user() == user || self.roles().guest && user.starts_with("guest:")
+    }
+}
+
+fn allow(is_allowed: bool, otherwise: &'static str) -> Result<(), Reject> {
+    if is_allowed { Ok(()) } else { Err(Reject::new(Code::Forbidden, otherwise)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::access::Roles;
+
+    fn with(roles: Roles) -> Identity {
+        Identity::new("ann", None, None, roles)
+    }
+
+    #[test]
+    fn action_requires_its_role() {
+        let user = with(Roles::default());
+        let pusher = with(Roles { push: true, ..Roles::default() });
+        let admin = with(Roles { admin: true, ..Roles::default() });
+        let table = [
+            (Action::UseMeetings, [true, true, true]),
+            (Action::UseServer, [true, true, true]),
+            (Action::ListRooms, [false, false, true]),
+            (Action::Broadcast, [false, false, true]),
+            (Action::Push, [false, true, true]),
+            (Action::Monitor, [false, false, true]),
+        ];
+        for (action, allowed) in table {
+            assert_eq!([&user, &pusher, &admin].map(|by| action.check(by).is_ok()), allowed, "{action:?}");
+        }
+        let rejects = [Action::ListRooms, Action::Push].map(|action| action.check(&user).expect_err("no role").code);
+        assert_eq!(rejects, [Code::Forbidden; 2]);
+    }
+
+    #[test]
+    fn own_affairs_are_open_to_user_and_admin_only() {
+        let (ann, admin) = (with(Roles::default()), with(Roles { admin: true, ..Roles::default() }));
+        let bob = Identity::new("bob", None, None, Roles::default());
+        assert_eq!([&ann, &bob, &admin].map(|by| by.check_concerns("ann").is_ok()), [true, false, true]);
+        assert_eq!([&ann, &bob, &admin].map(|by| by.check_closes(&bob).is_ok()), [false, true, true]);
+        assert_eq!([&ann, &admin, &bob].map(|by| by.check_renewal(&ann).is_ok()), [true, true, false]);
+        let guest = Identity::guest("word");
+        assert_eq!(["guest:word", "guest:other", "ann"].map(|user| guest.may_recover(user)), [true, true, false]);
+        assert_eq!([ann.may_recover("ann"), bob.may_recover("guest:word")], [true, false]);
+    }
+}
