@@ -105,7 +105,6 @@ impl Calls {
         !self.commands.is_empty()
     }
 
-    /// Takes all commands, in order.
     pub(super) fn drain(&mut self) -> std::vec::Drain<'_, RedisCommand> {
         self.commands.drain(..)
     }

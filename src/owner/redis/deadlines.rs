@@ -43,7 +43,6 @@ impl Deadlines {
         Some(due)
     }
 
-    /// Time of the earliest work.
     pub(super) fn next(&self) -> Option<u64> {
         self.by_time.first_key_value().map(|(at, _)| *at)
     }

@@ -23,7 +23,6 @@ impl LocalUsers {
         Self { users: map(seed) }
     }
 
-    /// A user's connections on this node.
     pub(super) fn connections(&self, user: &str) -> &[ConnectionId] {
         self.users.get(user).map_or(&[], |user| &user.connections)
     }
@@ -36,7 +35,6 @@ impl LocalUsers {
         self.users.contains_key(user)
     }
 
-    /// Number of users.
     pub(super) fn len(&self) -> usize {
         self.users.len()
     }
@@ -49,7 +47,6 @@ impl LocalUsers {
         self.users.values().map(|user| user.connections.len()).sum()
     }
 
-    /// Whether some user has this connection.
     pub(super) fn has_connection(&self, connection: ConnectionId) -> bool {
         self.users.values().any(|user| user.connections.contains(&connection))
     }

@@ -47,14 +47,14 @@ use crate::domain::reject::Reject;
 use crate::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, Script};
 use crate::message::{BRIDGE, Outgoing, PresenceUpdate, Requester, ShardMessage, ShardNumber, UpdateReach};
 use crate::owner::redis::calls::{CallPurpose, CallResult, PendingCall};
-use crate::owner::redis::cluster::membership::{self, Membership};
-use crate::owner::redis::cluster::queries::Queries;
+use crate::owner::redis::cluster::membership::{self, NodeMembership};
+use crate::owner::redis::cluster::queries::ClusterQueries;
 use crate::owner::redis::cluster::{ClusterCall, enrolment, registry};
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::quota::ClusterQuotas;
 use crate::owner::redis::rooms::Rooms;
 use crate::owner::redis::rooms::commands::RoomCall;
-use crate::owner::redis::turn::{NodeState, Turn};
+use crate::owner::redis::turn::{NodeState, OwnerTurn};
 use crate::owner::redis::users::{UserCall, UserPublication, Users};
 
 pub use cluster::membership::NodeNumber;
@@ -85,14 +85,14 @@ pub struct RedisOwner {
     rooms: Rooms,
     users: Users,
     quotas: ClusterQuotas,
-    membership: Membership,
-    queries: Queries,
+    membership: NodeMembership,
+    queries: ClusterQueries,
 }
 
 /// Splits the owner into a turn and its components.
 macro_rules! turn {
     ($self:ident, $now:expr, $out:expr) => {
-        Turn { now: $now, node: &mut $self.node, out: $out }
+        OwnerTurn { now: $now, node: &mut $self.node, out: $out }
     };
 }
 
@@ -104,8 +104,8 @@ impl RedisOwner {
             rooms: Rooms::new(seed),
             users: Users::new(seed),
             quotas: ClusterQuotas::new(settings.rates, seed),
-            membership: Membership::default(),
-            queries: Queries::default(),
+            membership: NodeMembership::default(),
+            queries: ClusterQueries::default(),
             node: NodeState::new(settings, rules, rng, seed),
         }
     }
@@ -454,7 +454,6 @@ impl RedisOwner {
         }
     }
 
-    /// Ends calls without a reply in time.
     fn expire_calls(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         for ticket in self.node.calls.expired(now.mono) {
             self.call_ended(now, ticket, Err(CallError::Away), out);

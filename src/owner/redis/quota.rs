@@ -11,7 +11,7 @@ use crate::message::{ShardMessage, ShardNumber};
 use crate::owner::redis::calls::{CallPurpose, CallResult};
 use crate::owner::redis::schema::QUOTA_KINDS;
 use crate::owner::redis::scripts;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{json, number};
 
 /// The answer of the script.
@@ -41,13 +41,13 @@ impl ClusterQuotas {
     }
 
     /// A shard reports credits that it has spent, or asks for more.
-    pub(super) fn request(&mut self, turn: &mut Turn<'_>, from: ShardNumber, request: &QuotaRequest) {
+    pub(super) fn request(&mut self, turn: &mut OwnerTurn<'_>, from: ShardNumber, request: &QuotaRequest) {
         let now = turn.now;
         self.grant(turn, |pool, grants| pool.claim(now, from, request, grants));
     }
 
     /// Another node asks for unspent credits of a minute, or has returned some. A kind of a later version is ignored.
-    pub(super) fn published(&mut self, turn: &mut Turn<'_>, user: &Name, (kind, minute): (usize, Option<u64>)) {
+    pub(super) fn published(&mut self, turn: &mut OwnerTurn<'_>, user: &Name, (kind, minute): (usize, Option<u64>)) {
         if let Some(&kind) = QUOTA_KINDS.get(kind) {
             let now = turn.now;
             self.grant(turn, |pool, grants| match minute {
@@ -58,7 +58,7 @@ impl ClusterQuotas {
     }
 
     /// Handles the result of a request for credits.
-    pub(super) fn replied(&mut self, turn: &mut Turn<'_>, user: &Name, kind: QuotaKind, result: CallResult) {
+    pub(super) fn replied(&mut self, turn: &mut OwnerTurn<'_>, user: &Name, kind: QuotaKind, result: CallResult) {
         let drawn = match result.ok().and_then(|text| serde_json::from_slice::<LeaseReply>(&text).ok()) {
             None => ClusterQuotaReply::Unknown,
             Some(LeaseReply { minute, ends_in_ms, is_awaited: 1, .. }) => {
@@ -72,8 +72,7 @@ impl ClusterQuotas {
         self.grant(turn, |pool, grants| pool.drawn(now, user, kind, drawn, grants));
     }
 
-    /// Does deferred work.
-    pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn tick(&mut self, turn: &mut OwnerTurn<'_>) {
         let now = turn.now;
         if self.next_due().is_some_and(|at| at <= now.mono) {
             self.grant(turn, |pool, grants| pool.tick(now, grants));
@@ -81,14 +80,18 @@ impl ClusterQuotas {
     }
 
     /// Sends the grants that an act on the pool leads to.
-    fn grant(&mut self, turn: &mut Turn<'_>, act: impl FnOnce(&mut QuotaPool, &mut Vec<(ShardNumber, QuotaGrant)>)) {
+    fn grant(
+        &mut self,
+        turn: &mut OwnerTurn<'_>,
+        act: impl FnOnce(&mut QuotaPool, &mut Vec<(ShardNumber, QuotaGrant)>),
+    ) {
         let mut grants = Vec::new();
         act(&mut self.pool, &mut grants);
         turn.out.extend(grants.into_iter().map(|(to, grant)| (to, ShardMessage::QuotaGrant(grant))));
     }
 
     /// Calls the script for each request and return of credits.
-    pub(super) fn flush(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn flush(&mut self, turn: &mut OwnerTurn<'_>) {
         let requests: Vec<ClusterQuotaRequest> = self.pool.draws().collect();
         for ClusterQuotaRequest { user, kind, wanted, repaid, is_last } in requests {
             let ReturnedCredits { minute, unspent, settled } = repaid.unwrap_or_default();
@@ -105,12 +108,10 @@ impl ClusterQuotas {
         }
     }
 
-    /// Whether [`Self::flush`] has calls to make.
     pub(super) fn has_requests(&self) -> bool {
         self.pool.has_draws()
     }
 
-    /// When [`Self::tick`] has work, in monotonic milliseconds.
     pub(super) fn next_due(&self) -> Option<u64> {
         self.pool.next_due()
     }

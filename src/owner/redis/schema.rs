@@ -170,7 +170,6 @@ impl Decimal {
     }
 }
 
-/// Bytes as a text, by the compiler.
 pub(super) const fn utf8(bytes: &[u8]) -> &str {
     match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -178,7 +177,6 @@ pub(super) const fn utf8(bytes: &[u8]) -> &str {
     }
 }
 
-/// Length of all parts together.
 pub(super) const fn length(parts: &[&str]) -> usize {
     let (mut sum, mut at) = (0, 0);
     while at < parts.len() {

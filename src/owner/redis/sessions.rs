@@ -20,7 +20,7 @@ use crate::message::redis::Bytes;
 use crate::owner::redis::calls::{CallPurpose, CallResult};
 use crate::owner::redis::schema::LIVE_SESSION_MS;
 use crate::owner::redis::scripts;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{self, WireConnectionId, media_bits};
 
 /// The operation that a call on a session does.
@@ -110,7 +110,7 @@ impl WireSession {
 }
 
 /// Calls the script of an operation on a session.
-pub(super) fn request(turn: &mut Turn<'_>, of: ConnectionId, op: SessionOp, to: Requester) {
+pub(super) fn request(turn: &mut OwnerTurn<'_>, of: ConnectionId, op: SessionOp, to: Requester) {
     if !turn.node.rules.has_store {
         return turn.reply(Some(to), Ok(Reply::Session(None)));
     }
@@ -136,7 +136,7 @@ pub(super) fn request(turn: &mut Turn<'_>, of: ConnectionId, op: SessionOp, to: 
 }
 
 /// Handles the result of a call on a session.
-pub(super) fn replied(turn: &mut Turn<'_>, to: Option<Requester>, purpose: SessionCall, result: CallResult) {
+pub(super) fn replied(turn: &mut OwnerTurn<'_>, to: Option<Requester>, purpose: SessionCall, result: CallResult) {
     let answer = result.ok().and_then(|text| serde_json::from_slice::<SessionReply>(&text).ok());
     let reply = match (purpose, answer) {
         (_, None) => Err(Reject::storage_unavailable()),

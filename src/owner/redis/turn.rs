@@ -105,19 +105,17 @@ impl NodeState {
 }
 
 /// One input of the owner: its time, the node's state, and the messages for shards that it leads to.
-pub(super) struct Turn<'a> {
+pub(super) struct OwnerTurn<'a> {
     pub(super) now: Now,
     pub(super) node: &'a mut NodeState,
     pub(super) out: &'a mut Vec<Outgoing>,
 }
 
-impl Turn<'_> {
-    /// Number of this node.
+impl OwnerTurn<'_> {
     pub(super) fn own_node(&self) -> u16 {
         self.node.settings.node
     }
 
-    /// All shards of this node.
     pub(super) fn shards(&self) -> std::ops::Range<ShardNumber> {
         0..self.node.settings.shards as ShardNumber
     }
@@ -203,7 +201,6 @@ impl Turn<'_> {
         self.node.registry.room_entered(room);
     }
 
-    /// Undoes [`Self::subscribe_room`].
     pub(super) fn unsubscribe_room(&mut self, room: &Name) {
         self.node.calls.push(RedisCommand::Unsubscribe(self.node.keys.room(room)));
         self.node.registry.room_left(room);

@@ -146,12 +146,10 @@ pub(super) struct WireMember {
 }
 
 impl WireMember {
-    /// The member's name in the room.
     pub(super) fn name(&self) -> PeerName {
         peer_name(&self.peer, self.connection.0)
     }
 
-    /// The member as the others see it.
     fn into_peer(self) -> PeerView {
         PeerView {
             name: self.name(),
@@ -167,7 +165,6 @@ impl WireMember {
         members.into_iter().take(most).map(Self::into_peer).collect()
     }
 
-    /// The event of its joining.
     pub(super) fn joined(self, room: Name) -> Event {
         Event::PeerJoined { room, peer: self.into_peer() }
     }
@@ -194,7 +191,6 @@ pub(super) struct WireMessage {
 }
 
 impl WireMessage {
-    /// The message of this room.
     pub(super) fn into_message(self, room: &Name) -> Message {
         Message {
             id: self.id.0,
@@ -376,7 +372,6 @@ pub(super) struct WireJoinView {
 }
 
 impl WireJoinView {
-    /// The member's own name.
     pub(super) fn name(&self, connection: ConnectionId) -> PeerName {
         peer_name(&self.peer, connection)
     }
@@ -506,17 +501,14 @@ pub(super) struct ReplyHeader<'a> {
     pub(super) epoch: &'a str,
 }
 
-/// Media as bits.
 pub(super) fn media_bits(media: MediaState) -> u8 {
     u8::from(media.audio) | u8::from(media.video) << 1 | u8::from(media.screen) << 2
 }
 
-/// Bits as media.
 pub(super) fn media(bits: u8) -> MediaState {
     MediaState { audio: bits & 1 != 0, video: bits & 2 != 0, screen: bits & 4 != 0 }
 }
 
-/// A value as JSON.
 pub(super) fn json(value: &impl Serialize) -> Bytes {
     serde_json::to_vec(value).expect("invariant: wire types have no keys or values that JSON cannot hold").into()
 }

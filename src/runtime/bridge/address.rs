@@ -162,7 +162,6 @@ pub(super) fn sentinel_client(
     builder.build()
 }
 
-/// A login with escaped separators.
 fn escaped(login: &str) -> String {
     login.replace('@', "%40").replace('/', "%2F")
 }

@@ -26,7 +26,6 @@ impl Backoff {
         Duration::from_millis(bound / 2 + self.rng.below(bound / 2 + 1))
     }
 
-    /// An attempt has succeeded.
     pub(super) fn reset(&mut self) {
         self.bound_ms = SHORTEST_MS;
     }

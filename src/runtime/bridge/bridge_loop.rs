@@ -114,7 +114,6 @@ impl BridgeLoop {
         }
     }
 
-    /// Sends the owner's messages and commands.
     fn send_output(&mut self, now: Now) {
         while !self.output.is_empty() {
             let mut output = std::mem::take(&mut self.output);
@@ -132,6 +131,7 @@ impl BridgeLoop {
                 break;
             }
         }
+        debug_assert!(self.output.is_empty(), "invariant: a turn sends all its messages");
         self.commands.extend(self.owner.orders(now));
         for command in self.commands.drain(..) {
             self.client.send(command);

@@ -92,7 +92,6 @@ impl LoadedScripts {
         Self { hashes: all.iter().map(hash).collect(), all, server: String::new() }
     }
 
-    /// Loads all scripts.
     async fn load(&self, connection: &mut RedisConnection) -> RedisResult<()> {
         match connection {
             RedisConnection::Single(_) => {
@@ -231,7 +230,8 @@ impl CallLoop {
 
     fn answer(&self, command: CallCommand, outcome: Result<Bytes, CallError>) {
         if let CallCommand::ScriptCall(call) = command {
-            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            let waiting = self.waiting.fetch_sub(1, Ordering::AcqRel);
+            debug_assert!(waiting > 0, "invariant: a call has one reply");
             let _ = self.events.send(RedisEvent::Reply { ticket: call.ticket, outcome });
         }
     }
@@ -240,7 +240,8 @@ impl CallLoop {
 /// Fails a command without a connection.
 fn refuse(events: &UnboundedSender<RedisEvent>, waiting: &AtomicUsize, command: CallCommand) {
     if let CallCommand::ScriptCall(call) = command {
-        waiting.fetch_sub(1, Ordering::AcqRel);
+        let before = waiting.fetch_sub(1, Ordering::AcqRel);
+        debug_assert!(before > 0, "invariant: a call has one reply");
         let _ = events.send(RedisEvent::Reply { ticket: call.ticket, outcome: Err(CallError::Away) });
     }
 }

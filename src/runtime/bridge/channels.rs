@@ -194,7 +194,6 @@ impl SubscriptionLoop {
         is_effective.then_some(change)
     }
 
-    /// Handles a push message.
     fn handle_push(&mut self, push: PushInfo) -> PushEffect {
         let mut data = push.data.into_iter();
         let channel = match data.next() {

@@ -117,7 +117,6 @@ impl RedisConnection {
         }
     }
 
-    /// Unsubscribes from channels.
     pub(super) async fn unsubscribe(&mut self, channels: &[Bytes]) -> RedisResult<()> {
         match self {
             _ if channels.is_empty() => Ok(()),

@@ -81,7 +81,7 @@ impl ClaimedNode {
         (rules, rates): (Arc<RoomRules>, Rates),
         clock: Clock,
     ) -> std::io::Result<Bridge> {
-        let Some(mailbox) = mailboxes.last().cloned() else { return Err(std::io::Error::other("no mailbox")) };
+        let mailbox = mailboxes.last().cloned().expect("invariant: the bridge has a channel of its own");
         let settings = RedisSettings {
             node: self.node,
             name: self.name,

@@ -40,7 +40,6 @@ impl Probes {
         self.own.clone()
     }
 
-    /// Whether a channel carries probes.
     pub(super) fn are_on(&self, channel: &[u8]) -> bool {
         self.due.contains_key(channel)
     }
@@ -61,7 +60,6 @@ impl Probes {
         })
     }
 
-    /// When the next probe has to arrive.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.due.values().flatten().min().copied()
     }
@@ -105,7 +103,6 @@ fn probe_beside(own: &[u8], channel: &[u8]) -> Bytes {
     [own, b":room:", &channel[tag_of(channel)..]].concat().into()
 }
 
-/// Position of a channel's hash tag.
 fn tag_of(channel: &[u8]) -> usize {
     channel.iter().position(|byte| *byte == b'{').unwrap_or(channel.len())
 }
@@ -116,12 +113,10 @@ fn slot_of(channel: &[u8]) -> u16 {
     crc16::State::<crc16::XMODEM>::calculate(tag.unwrap_or(channel)) % SLOTS
 }
 
-/// The answer of `CLUSTER SLOTS`.
 pub(super) fn slot_owners_in(answer: Value) -> SlotOwners {
     let Value::Array(ranges) = answer else { return Vec::new() };
-    let read = |range: Value| {
-        let Value::Array(parts) = range else { return None };
-        match parts.as_slice() {
+    let read = |range: Value| match range {
+        Value::Array(parts) => match parts.as_slice() {
             [Value::Int(first), Value::Int(last), Value::Array(server), ..] => match server.get(2)? {
                 Value::BulkString(name) => {
                     Some((u16::try_from(*first).ok()?, u16::try_from(*last).ok()?, name[..].into()))
@@ -129,7 +124,8 @@ pub(super) fn slot_owners_in(answer: Value) -> SlotOwners {
                 _ => None,
             },
             _ => None,
-        }
+        },
+        _ => None,
     };
     ranges.into_iter().filter_map(read).collect()
 }

@@ -19,7 +19,7 @@ use crate::message::redis::Bytes;
 use crate::owner::redis::calls::{CallPurpose, CallResult};
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::scripts;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{flag, text};
 
 /// Calls under way at the same time.
@@ -77,12 +77,10 @@ impl Enrolments {
         }
     }
 
-    /// Whether a call can be made.
     pub(super) fn is_ready(&self) -> bool {
         !self.waiting.is_empty() && self.under_way < CALLS_MAX && self.paused_until == 0
     }
 
-    /// Takes the next update for a call.
     fn next(&mut self) -> Option<Enrolment> {
         let next = if self.is_ready() { self.waiting.pop_front() } else { None };
         self.under_way += usize::from(next.is_some());
@@ -103,7 +101,7 @@ impl Enrolments {
 }
 
 /// Calls the script for the next updates, before all other commands.
-pub(super) fn flush(turn: &mut Turn<'_>) {
+pub(super) fn flush(turn: &mut OwnerTurn<'_>) {
     let mark = turn.node.calls.mark();
     while let Some(enrolment) = turn.node.registry.enrolments.next() {
         let user = enrolment.user.clone();
@@ -115,7 +113,7 @@ pub(super) fn flush(turn: &mut Turn<'_>) {
 }
 
 /// Handles the result of an update: a failed one is repeated after a pause.
-pub(crate) fn replied(turn: &mut Turn<'_>, enrolment: Enrolment, is_done: bool) {
+pub(crate) fn replied(turn: &mut OwnerTurn<'_>, enrolment: Enrolment, is_done: bool) {
     let enrolments = &mut turn.node.registry.enrolments;
     debug_assert!(enrolments.under_way > 0, "invariant: an update is answered once");
     enrolments.under_way = enrolments.under_way.saturating_sub(1);
@@ -140,6 +138,6 @@ pub(crate) fn listed_rooms(result: CallResult) -> Option<(usize, Vec<Box<str>>)>
 }
 
 /// Asks for the room list of a user, for the query of this number.
-pub(super) fn list_rooms(turn: &mut Turn<'_>, user: &Name, query: u32) {
+pub(super) fn list_rooms(turn: &mut OwnerTurn<'_>, user: &Name, query: u32) {
     turn.call_user(&scripts::ROOMS_OF, user, None, CallPurpose::RoomList(query), Vec::new());
 }

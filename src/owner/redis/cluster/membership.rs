@@ -15,7 +15,7 @@ use crate::owner::redis::cluster::node_message::NodeMessage;
 use crate::owner::redis::cluster::registry;
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::schema::KeySchema;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{json, number, text};
 use crate::owner::redis::{rooms, scripts, users};
 
@@ -125,7 +125,7 @@ struct Cleanup {
 
 /// This node's place among the nodes.
 #[derive(Default)]
-pub(crate) struct Membership {
+pub(crate) struct NodeMembership {
     /// Whether another process has this node's number.
     is_replaced: bool,
     /// Whether the channels of nodes are subscribed.
@@ -142,14 +142,14 @@ pub(crate) struct RenewedLease {
     overdue_rooms: Vec<Name>,
 }
 
-impl Membership {
+impl NodeMembership {
     /// Whether another process has this node's number, so that this node has to stop.
     pub(crate) fn is_replaced(&self) -> bool {
         self.is_replaced
     }
 
     /// Redis answers: subscribes to the channels of nodes, and renews the lease.
-    pub(crate) fn redis_is_back(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn redis_is_back(&mut self, turn: &mut OwnerTurn<'_>) {
         if !std::mem::replace(&mut self.is_subscribed, true) {
             let (own, everyone) = (turn.node.keys.node(turn.own_node()), turn.node.keys.everyone());
             turn.node.calls.push(RedisCommand::Subscribe(own));
@@ -159,7 +159,7 @@ impl Membership {
     }
 
     /// This node stops: the others need not wait for the end of its lease, except that its clients get time to return.
-    pub(crate) fn leave(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn leave(&mut self, turn: &mut OwnerTurn<'_>) {
         turn.node.lease.is_renewing = true;
         let own = turn.own_node();
         let (name, grace) = (text(&*turn.node.settings.name), number(turn.node.rules.presence_grace_ms));
@@ -169,7 +169,7 @@ impl Membership {
     }
 
     /// Handles the result of a renewal. Returns its effects, unless it has failed.
-    pub(crate) fn renewed(&mut self, turn: &mut Turn<'_>, result: CallResult) -> Option<RenewedLease> {
+    pub(crate) fn renewed(&mut self, turn: &mut OwnerTurn<'_>, result: CallResult) -> Option<RenewedLease> {
         turn.node.lease.is_renewing = false;
         match result.ok().and_then(|text| serde_json::from_slice::<RenewReply>(&text).ok()) {
             Some(RenewReply { refusal: Some(why), .. }) if &*why == "taken" => {
@@ -201,7 +201,7 @@ impl Membership {
     }
 
     /// Checks rooms with an expired list entry, and begins to clean up after dead nodes.
-    pub(crate) fn clean_up(&mut self, turn: &mut Turn<'_>, renewed: RenewedLease) {
+    pub(crate) fn clean_up(&mut self, turn: &mut OwnerTurn<'_>, renewed: RenewedLease) {
         for room in renewed.overdue_rooms {
             rooms::check_listed(turn, room);
         }
@@ -221,7 +221,7 @@ impl Membership {
     }
 
     /// Handles the result of a claim: asks for places of the dead node, if this node may clean up.
-    pub(crate) fn cleanup_claimed(&mut self, turn: &mut Turn<'_>, node: u16, result: CallResult) {
+    pub(crate) fn cleanup_claimed(&mut self, turn: &mut OwnerTurn<'_>, node: u16, result: CallResult) {
         let answer = result.ok().and_then(|text| serde_json::from_slice::<GrantReply>(&text).ok());
         if answer.is_none_or(|answer| answer.refusal.is_some()) {
             return self.end_cleanup(node);
@@ -236,7 +236,7 @@ impl Membership {
     }
 
     /// Handles places of a dead node: removes its connections from them. When none are left, its number is free.
-    pub(crate) fn places_listed(&mut self, turn: &mut Turn<'_>, node: u16, result: CallResult) {
+    pub(crate) fn places_listed(&mut self, turn: &mut OwnerTurn<'_>, node: u16, result: CallResult) {
         let places = result.ok().and_then(|text| serde_json::from_slice::<PlacesReply>(&text).ok());
         match (places, self.cleanup(node)) {
             (None, _) => self.end_cleanup(node),
@@ -255,16 +255,16 @@ impl Membership {
     }
 
     /// A room of a dead node is done, or its call has failed.
-    pub(crate) fn room_purged(&mut self, turn: &mut Turn<'_>, room: &Name, node: u16, is_done: bool) {
+    pub(crate) fn room_purged(&mut self, turn: &mut OwnerTurn<'_>, room: &Name, node: u16, is_done: bool) {
         self.purged(turn, node, is_done, |cleanup| cleanup.rooms.push(text(&**room)));
     }
 
     /// A user of a dead node is done, or its call has failed.
-    pub(crate) fn user_purged(&mut self, turn: &mut Turn<'_>, user: &Name, node: u16, is_done: bool) {
+    pub(crate) fn user_purged(&mut self, turn: &mut OwnerTurn<'_>, user: &Name, node: u16, is_done: bool) {
         self.purged(turn, node, is_done, |cleanup| cleanup.users.push(text(&**user)));
     }
 
-    fn purged(&mut self, turn: &mut Turn<'_>, node: u16, is_done: bool, note: impl FnOnce(&mut Cleanup)) {
+    fn purged(&mut self, turn: &mut OwnerTurn<'_>, node: u16, is_done: bool, note: impl FnOnce(&mut Cleanup)) {
         if let Some(cleanup) = self.cleanup(node) {
             match is_done {
                 true => note(cleanup),
@@ -278,7 +278,7 @@ impl Membership {
     }
 
     /// All calls of a portion are answered: records it, and goes on with the next one.
-    fn portion_done(&mut self, turn: &mut Turn<'_>, node: u16) {
+    fn portion_done(&mut self, turn: &mut OwnerTurn<'_>, node: u16) {
         let cleanup = self.cleanup(node).expect("invariant: a portion belongs to a cleanup");
         let (rooms, users) = (std::mem::take(&mut cleanup.rooms), std::mem::take(&mut cleanup.users));
         let has_failed = cleanup.has_failed;
@@ -303,21 +303,20 @@ impl Membership {
     }
 }
 
-/// Claims the cleanup of a dead node.
-fn claim_cleanup(turn: &mut Turn<'_>, node: u16) {
+fn claim_cleanup(turn: &mut OwnerTurn<'_>, node: u16) {
     let arguments = vec![number(node.into()), number(turn.own_node().into())];
     turn.call_nodes(&scripts::REAP, ClusterCall::ClaimCleanup(node), arguments);
 }
 
 /// Another node has started.
-pub(crate) fn node_started(turn: &mut Turn<'_>, node: u16) {
+pub(crate) fn node_started(turn: &mut OwnerTurn<'_>, node: u16) {
     if !turn.node.lease.alive.contains(&node) {
         turn.node.lease.alive.push(node);
     }
 }
 
 /// Another node has stopped: a renewal finds out when its lease ends.
-pub(crate) fn node_stopped(turn: &mut Turn<'_>, node: u16) {
+pub(crate) fn node_stopped(turn: &mut OwnerTurn<'_>, node: u16) {
     turn.node.lease.alive.retain(|alive| *alive != node);
     if node != turn.own_node() {
         renew_soon(turn);
@@ -325,14 +324,14 @@ pub(crate) fn node_stopped(turn: &mut Turn<'_>, node: u16) {
 }
 
 /// Renews the lease, if it is time to.
-pub(crate) fn renew_if_due(turn: &mut Turn<'_>) {
+pub(crate) fn renew_if_due(turn: &mut OwnerTurn<'_>) {
     if turn.node.lease.renew_at <= turn.now.mono {
         renew_soon(turn);
     }
 }
 
 /// Renews the lease, unless a renewal is under way.
-pub(crate) fn renew_soon(turn: &mut Turn<'_>) {
+pub(crate) fn renew_soon(turn: &mut OwnerTurn<'_>) {
     if !std::mem::replace(&mut turn.node.lease.is_renewing, true) {
         let (own, name) = (number(turn.own_node().into()), text(&*turn.node.settings.name));
         let users = number(turn.node.directory.len() as u64);
@@ -340,7 +339,7 @@ pub(crate) fn renew_soon(turn: &mut Turn<'_>) {
     }
 }
 
-fn renew_in(turn: &mut Turn<'_>, ms: u64) {
+fn renew_in(turn: &mut OwnerTurn<'_>, ms: u64) {
     turn.node.lease.renew_at = turn.now.mono + ms;
     turn.after(ms, Deadline::Lease);
 }

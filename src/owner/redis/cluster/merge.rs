@@ -127,7 +127,6 @@ impl ClusterQuery {
         }
     }
 
-    /// The operation that looks up a name.
     pub(super) fn lookup(&self, name: Name) -> Op {
         let by = Identity::new("switchboard", None, None, Roles { admin: true, ..Roles::default() });
         match self {
@@ -201,7 +200,6 @@ impl ClusterQuery {
         }
     }
 
-    /// The result, from partial results and lookups.
     pub(super) fn result(&self, parts: Vec<NodeResult>, list: &NameList, found: Vec<Reply>) -> Result<Reply, Reject> {
         Ok(match self {
             Self::Rooms | Self::Query(Query::RoomsOf { .. }) if listed(&parts).is_none() => {
@@ -242,7 +240,6 @@ fn users(parts: &[NodeResult]) -> impl Iterator<Item = (&[Box<str>], usize)> {
     })
 }
 
-/// The room that a node has named.
 fn room_in(parts: &[NodeResult]) -> Option<&str> {
     parts.iter().find_map(|part| match part {
         NodeResult::Room(room) => Some(&**room),
@@ -307,7 +304,6 @@ fn presence(reply: Reply) -> Option<PresenceView> {
     }
 }
 
-/// The result of a domain query.
 fn merge(query: &Query, parts: Vec<NodeResult>, list: &NameList, found: Vec<Reply>) -> PartialResult {
     match query {
         Query::RoomsOf { user, joined } => {

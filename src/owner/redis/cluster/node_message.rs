@@ -147,7 +147,6 @@ pub(super) struct WireConnection {
 const WORDS: [&str; 6] = ["websocket", "polling", "raw", "notify", "colon", "camel"];
 
 impl NodeQuery {
-    /// An operation on a connection.
     pub(super) fn of_connection(connection: ConnectionId, op: ConnectionOp) -> Self {
         let id = WireConnectionId(connection);
         match op {
@@ -157,12 +156,10 @@ impl NodeQuery {
         }
     }
 
-    /// A message to all connections.
     pub(super) fn broadcast(direct: &Arc<Direct>) -> Self {
         Self::Broadcast(WireDirect::from(&**direct))
     }
 
-    /// The room of a message.
     pub(super) fn room_of(message: Uuid) -> Self {
         Self::RoomOf(WireMessageId(message))
     }
@@ -173,7 +170,6 @@ impl NodeResult {
         Self::Refused(reject.code.as_str().into(), (*reject.text).into())
     }
 
-    /// The partial result of this node's shards.
     pub(super) fn of_shards(reply: Result<Reply, Reject>) -> Self {
         match reply {
             Ok(Reply::Pushed(PushResult { reached, .. })) => Self::Count(reached),
@@ -241,7 +237,6 @@ impl NodeResult {
     }
 }
 
-/// The refusal of another node.
 pub(super) fn reject(code: &str, text: &str) -> Reject {
     const CODES: [Code; 4] = [Code::ConnectionNotFound, Code::Forbidden, Code::StorageUnavailable, Code::Overloaded];
     let code = CODES.into_iter().find(|known| known.as_str() == code).unwrap_or(Code::Internal);
@@ -254,7 +249,6 @@ fn totals(counts: [u64; 11]) -> Totals {
     Totals { figures, peak, since }
 }
 
-/// Clients of another node's connections.
 pub(super) fn watched(
     addresses: Vec<(IpAddr, u64)>,
     agents: Vec<(Box<str>, u64)>,

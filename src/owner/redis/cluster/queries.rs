@@ -26,7 +26,7 @@ use crate::owner::redis::cluster::node_message::{NodeMessage, NodeQuery, NodeRes
 use crate::owner::redis::cluster::{enrolment, registry};
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::rooms::{self, OnlineUsers, Rooms};
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{WireConnectionId, json};
 
 /// Time to wait for nodes, in milliseconds.
@@ -72,9 +72,9 @@ struct ShardQuery {
     gather: Gather<Reply>,
 }
 
-/// Queries under way.
+/// ClusterQueries under way.
 #[derive(Default)]
-pub(crate) struct Queries {
+pub(crate) struct ClusterQueries {
     last_number: u32,
     own: BTreeMap<u32, OwnQuery>,
     shards: BTreeMap<u32, ShardQuery>,
@@ -86,7 +86,7 @@ pub(crate) struct Queries {
     requests: VecDeque<(Requester, Op)>,
 }
 
-impl Queries {
+impl ClusterQueries {
     fn next_number(&mut self) -> u32 {
         self.last_number = self.last_number.wrapping_add(1);
         self.last_number
@@ -97,8 +97,7 @@ impl Queries {
         self.requests.pop_front()
     }
 
-    /// Begins a query of a shard.
-    pub(crate) fn request(&mut self, turn: &mut Turn<'_>, rooms: &Rooms, from: Requester, op: Op) {
+    pub(crate) fn request(&mut self, turn: &mut OwnerTurn<'_>, rooms: &Rooms, from: Requester, op: Op) {
         let is_away = turn.node.redis == RedisState::Away;
         let query = match op {
             Op::Rooms | Op::Query(Query::RoomsOf { .. }) if is_away => {
@@ -129,7 +128,7 @@ impl Queries {
     }
 
     /// Looks up the presence of a room's users, for the room's presence list.
-    pub(crate) fn look_up_online(&mut self, turn: &mut Turn<'_>, rooms: &Rooms, online: OnlineUsers) {
+    pub(crate) fn look_up_online(&mut self, turn: &mut OwnerTurn<'_>, rooms: &Rooms, online: OnlineUsers) {
         let ask = self.next_number();
         self.rooms.insert(ask, online.room);
         let op = Op::Query(Query::UsersNamed(online.users.into()));
@@ -140,7 +139,7 @@ impl Queries {
     /// session is taken, or claimed by the connection `to`.
     pub(crate) fn supersede(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         rooms: &Rooms,
         (connection, to): (ConnectionId, Option<ConnectionId>),
         token: Box<str>,
@@ -165,7 +164,7 @@ impl Queries {
 
     fn begin(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         rooms: &Rooms,
         to: Requester,
         query: ClusterQuery,
@@ -188,7 +187,7 @@ impl Queries {
     /// Sends a query to other nodes, and answers this node's part.
     fn ask_nodes(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         rooms: &Rooms,
         number: u32,
         query: NodeQuery,
@@ -207,8 +206,7 @@ impl Queries {
         }
     }
 
-    /// Handles a message of another node.
-    pub(crate) fn published(&mut self, turn: &mut Turn<'_>, rooms: &Rooms, body: &[u8]) {
+    pub(crate) fn published(&mut self, turn: &mut OwnerTurn<'_>, rooms: &Rooms, body: &[u8]) {
         match serde_json::from_slice(body) {
             Ok(NodeMessage::Query(node, ..)) if node == turn.own_node() => {}
             Ok(NodeMessage::Query(node, number, query)) => self.answer(turn, rooms, (node, number), query),
@@ -220,7 +218,7 @@ impl Queries {
     }
 
     /// Answers a query for this node, or asks the shards for it.
-    fn answer(&mut self, turn: &mut Turn<'_>, rooms: &Rooms, asker: (u16, u32), query: NodeQuery) {
+    fn answer(&mut self, turn: &mut OwnerTurn<'_>, rooms: &Rooms, asker: (u16, u32), query: NodeQuery) {
         let part = match query {
             NodeQuery::Rooms => {
                 let summary = rooms.summary(NAMED_ROOMS_MAX);
@@ -267,18 +265,18 @@ impl Queries {
         self.send_part(turn, asker, part);
     }
 
-    fn query_shards(&mut self, turn: &mut Turn<'_>, asker: (u16, u32), query: Query) {
+    fn query_shards(&mut self, turn: &mut OwnerTurn<'_>, asker: (u16, u32), query: Query) {
         let op = || Op::Query(query.clone());
         self.ask_shards(turn, asker, Some(query.clone()), op);
     }
 
-    fn ask_shards(&mut self, turn: &mut Turn<'_>, asker: (u16, u32), query: Option<Query>, op: impl Fn() -> Op) {
+    fn ask_shards(&mut self, turn: &mut OwnerTurn<'_>, asker: (u16, u32), query: Option<Query>, op: impl Fn() -> Op) {
         let shards = turn.shards();
         let from = self.expect_shards(turn, asker, shards.len(), query);
         turn.out.extend(shards.map(|shard| (shard, ShardMessage::Request { from, op: op() })));
     }
 
-    fn ask_connection(&mut self, turn: &mut Turn<'_>, asker: (u16, u32), id: WireConnectionId, op: ConnectionOp) {
+    fn ask_connection(&mut self, turn: &mut OwnerTurn<'_>, asker: (u16, u32), id: WireConnectionId, op: ConnectionOp) {
         let op = Op::Connection(id.0, op);
         self.ask_shard(turn, asker, id.0, |from| ShardMessage::Request { from, op });
     }
@@ -286,7 +284,7 @@ impl Queries {
     /// Asks the shard that a connection of this node belongs to.
     fn ask_shard(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         asker: (u16, u32),
         connection: ConnectionId,
         message: impl FnOnce(Requester) -> ShardMessage,
@@ -301,7 +299,7 @@ impl Queries {
 
     fn expect_shards(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         asker: (u16, u32),
         shards: usize,
         query: Option<Query>,
@@ -314,7 +312,7 @@ impl Queries {
     }
 
     /// Handles the reply to a request of queries: of a lookup, or of a shard. A reply after the query's end is ignored.
-    pub(crate) fn replied(&mut self, turn: &mut Turn<'_>, ask: u32, reply: Result<Reply, Reject>) {
+    pub(crate) fn replied(&mut self, turn: &mut OwnerTurn<'_>, ask: u32, reply: Result<Reply, Reject>) {
         if let Some(room) = self.rooms.remove(&ask) {
             if let Ok(Reply::PartialResult(PartialResult::Users(view))) = reply {
                 rooms::announce_online(turn, room, &view);
@@ -329,7 +327,7 @@ impl Queries {
         }
     }
 
-    fn looked_up(&mut self, turn: &mut Turn<'_>, number: u32, reply: Result<Reply, Reject>) {
+    fn looked_up(&mut self, turn: &mut OwnerTurn<'_>, number: u32, reply: Result<Reply, Reject>) {
         if let Some(OwnQuery { stage: QueryStage::Lookups { pending, .. }, found, has_failed, .. }) =
             self.own.get_mut(&number)
         {
@@ -347,7 +345,7 @@ impl Queries {
     }
 
     /// Sends this node's part of a query to the asking node.
-    fn send_part(&mut self, turn: &mut Turn<'_>, (node, number): (u16, u32), part: NodeResult) {
+    fn send_part(&mut self, turn: &mut OwnerTurn<'_>, (node, number): (u16, u32), part: NodeResult) {
         let own = turn.own_node();
         if node == own {
             self.accept(turn, number, own, part);
@@ -357,7 +355,7 @@ impl Queries {
     }
 
     /// Takes a node's part of a query. Parts after the query's end are ignored.
-    fn accept(&mut self, turn: &mut Turn<'_>, number: u32, node: u16, part: NodeResult) {
+    fn accept(&mut self, turn: &mut OwnerTurn<'_>, number: u32, node: u16, part: NodeResult) {
         if let Some(own) = self.own.get_mut(&number).filter(|own| own.awaited.contains(&node)) {
             own.awaited.remove(&node);
             own.parts.push(part);
@@ -368,7 +366,7 @@ impl Queries {
     }
 
     /// Takes the part of Redis: number of the listed rooms, and the first of them; `None` if Redis did not answer.
-    pub(crate) fn listed(&mut self, turn: &mut Turn<'_>, number: u32, listed: Option<(usize, Vec<Box<str>>)>) {
+    pub(crate) fn listed(&mut self, turn: &mut OwnerTurn<'_>, number: u32, listed: Option<(usize, Vec<Box<str>>)>) {
         if let Some(own) = self.own.get_mut(&number).filter(|own| matches!(own.stage, QueryStage::List)) {
             if let Some((total, rooms)) = listed {
                 own.parts.push(NodeResult::Listed(total, rooms));
@@ -378,7 +376,7 @@ impl Queries {
     }
 
     /// All nodes have answered, or their time is over: asks Redis for its list, or looks up the names.
-    fn gathered(&mut self, turn: &mut Turn<'_>, number: u32) {
+    fn gathered(&mut self, turn: &mut OwnerTurn<'_>, number: u32) {
         let own = self.own.get_mut(&number).expect("invariant: a query ends after its parts");
         own.awaited.clear();
         if own.query.uses_list() {
@@ -394,7 +392,7 @@ impl Queries {
     }
 
     /// Looks up the names in the partial results.
-    fn look_up(&mut self, turn: &mut Turn<'_>, number: u32) {
+    fn look_up(&mut self, turn: &mut OwnerTurn<'_>, number: u32) {
         let own = self.own.get_mut(&number).expect("invariant: a query ends after its parts");
         if matches!(own.query, ClusterQuery::TakeSession(..)) {
             return self.take_session(turn, number);
@@ -413,7 +411,7 @@ impl Queries {
     }
 
     /// The former connection has ended: its session is the one that its node has handed over, or that in Redis.
-    fn take_session(&mut self, turn: &mut Turn<'_>, number: u32) {
+    fn take_session(&mut self, turn: &mut OwnerTurn<'_>, number: u32) {
         if let Some(OwnQuery { to, query: ClusterQuery::TakeSession(of, op), parts, .. }) = self.own.remove(&number) {
             match ClusterQuery::handed_over(turn.now, of, &op, parts) {
                 Some(session) => turn.reply(Some(to), Ok(Reply::Session(Some(Box::new(session))))),
@@ -423,7 +421,7 @@ impl Queries {
     }
 
     /// Replies with the merged result, and repairs the lists.
-    fn finish(&mut self, turn: &mut Turn<'_>, number: u32) {
+    fn finish(&mut self, turn: &mut OwnerTurn<'_>, number: u32) {
         let own = self.own.remove(&number).expect("invariant: a query ends once");
         let OwnQuery { to, query, parts, stage, found, has_failed, .. } = own;
         let list = match stage {
@@ -446,7 +444,7 @@ impl Queries {
     }
 
     /// Continues queries without the parts that have not come in time.
-    pub(crate) fn expire(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn expire(&mut self, turn: &mut OwnerTurn<'_>) {
         let now = turn.now.mono;
         let age = |since: u64| now.saturating_sub(since);
         self.shards.retain(|_, query| age(query.since) < RESULT_MS);
@@ -487,7 +485,7 @@ impl Queries {
 }
 
 /// Users with connections on this node, after one of them.
-fn local_users(turn: &Turn<'_>, after: Option<&str>, limit: usize) -> NodeResult {
+fn local_users(turn: &OwnerTurn<'_>, after: Option<&str>, limit: usize) -> NodeResult {
     let directory = &turn.node.directory;
     let mut names: Vec<&Name> = directory.names().filter(|user| after.is_none_or(|after| &***user > after)).collect();
     names.sort_unstable();

@@ -5,7 +5,7 @@
 //!
 //! Rooms without members are listed in two sorted sets, by their end unless they are used: rooms that were made on purpose,
 //! and rooms made by joining that a node has just left. In a cluster these sets and the rooms are on different servers, so
-//! the lists are not exact: a room is listed before it is made, and an expired room stays listed. Queries look at each listed
+//! the lists are not exact: a room is listed before it is made, and an expired room stays listed. ClusterQueries look at each listed
 //! room, and repair the lists. Nodes check the rooms with an expired entry, some with each renewal of a lease.
 
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use crate::owner::redis::calls::{CallPurpose, CallResult};
 use crate::owner::redis::cluster::ClusterCall;
 use crate::owner::redis::cluster::enrolment::{self, Enrolments};
 use crate::owner::redis::scripts;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::text;
 
 /// List changes of each kind that can wait; later ones are dropped, and repaired by queries.
@@ -97,12 +97,10 @@ impl Registry {
         insert_bounded(&mut self.list.left, room.clone());
     }
 
-    /// This node has a user.
     pub(crate) fn user_entered(&mut self, user: &Name) {
         self.users.enter(user);
     }
 
-    /// This node has a user no more.
     pub(crate) fn user_left(&mut self, user: &Name) {
         self.users.leave(user);
     }
@@ -140,7 +138,7 @@ impl Registry {
 }
 
 /// Calls the scripts that record all changes, before all other commands, while Redis takes writes.
-pub(crate) fn flush(turn: &mut Turn<'_>) {
+pub(crate) fn flush(turn: &mut OwnerTurn<'_>) {
     if turn.node.is_writable() {
         enrolment::flush(turn);
         flush_list(turn);
@@ -148,7 +146,7 @@ pub(crate) fn flush(turn: &mut Turn<'_>) {
     }
 }
 
-fn flush_list(turn: &mut Turn<'_>) {
+fn flush_list(turn: &mut OwnerTurn<'_>) {
     let ListChanges { made, left, gone } = std::mem::take(&mut turn.node.registry.list);
     if made.is_empty() && left.is_empty() && gone.is_empty() {
         return;
@@ -162,7 +160,7 @@ fn flush_list(turn: &mut Turn<'_>) {
 }
 
 /// Calls the script that records the places of this node.
-pub(crate) fn flush_places(turn: &mut Turn<'_>) {
+pub(crate) fn flush_places(turn: &mut OwnerTurn<'_>) {
     let registry = &mut turn.node.registry;
     if registry.has_places() {
         let ([entered, left], [came, went]) = (registry.rooms.take(), registry.users.take());
@@ -197,6 +195,6 @@ pub(crate) fn listed_rooms(result: CallResult) -> Option<(usize, Vec<Box<str>>)>
 }
 
 /// Asks for the room list, for the query of this number.
-pub(super) fn list_rooms(turn: &mut Turn<'_>, query: u32) {
+pub(super) fn list_rooms(turn: &mut OwnerTurn<'_>, query: u32) {
     turn.call_nodes(&scripts::LISTED, ClusterCall::ListRooms(query), Vec::new());
 }

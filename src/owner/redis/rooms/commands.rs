@@ -13,7 +13,7 @@ use crate::message::Requester;
 use crate::message::redis::{Bytes, Script};
 use crate::owner::redis::schema::EPOCH_CHARS;
 use crate::owner::redis::scripts;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{
     self, WireConnectionId, WireContent, WireIdentity, WireMember, connection as id, flag, json, media_bits, number,
     text,
@@ -51,13 +51,12 @@ pub(crate) enum RoomCall {
     CheckListed,
 }
 
-/// Calls the script of an operation.
-pub(super) fn call(turn: &mut Turn<'_>, name: Name, op: RoomOp, to: Option<Requester>) {
+pub(super) fn call(turn: &mut OwnerTurn<'_>, name: Name, op: RoomOp, to: Option<Requester>) {
     let (script, purpose, arguments) = encode(turn, &name, op);
     turn.call_room(script, name, to, purpose, arguments);
 }
 
-fn encode(turn: &mut Turn<'_>, name: &Name, op: RoomOp) -> (&'static Script, RoomCall, Vec<Bytes>) {
+fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'static Script, RoomCall, Vec<Bytes>) {
     match op {
         RoomOp::Create { by, profile, log } => {
             (&scripts::CREATE, RoomCall::Create, create(turn, name, &by, &profile, log))
@@ -113,7 +112,7 @@ fn encode(turn: &mut Turn<'_>, name: &Name, op: RoomOp) -> (&'static Script, Roo
 }
 
 /// The new room is listed, and added to the lists of its participants, before it exists.
-fn create(turn: &mut Turn<'_>, name: &Name, by: &Identity, profile: &Profile, log: LogTerms) -> Vec<Bytes> {
+fn create(turn: &mut OwnerTurn<'_>, name: &Name, by: &Identity, profile: &Profile, log: LogTerms) -> Vec<Bytes> {
     turn.node.registry.enlist(name.clone());
     turn.node.registry.enrolments.add_all(name, by, profile);
     let history = match log.history {
@@ -137,7 +136,6 @@ fn create(turn: &mut Turn<'_>, name: &Name, by: &Identity, profile: &Profile, lo
     arguments
 }
 
-/// The future member as JSON.
 fn member(join: &JoinRoom) -> Bytes {
     json(&WireMember {
         order: 0,
@@ -151,7 +149,7 @@ fn member(join: &JoinRoom) -> Bytes {
     })
 }
 
-fn encode_join(turn: &mut Turn<'_>, join: &JoinRoom) -> Vec<Bytes> {
+fn encode_join(turn: &mut OwnerTurn<'_>, join: &JoinRoom) -> Vec<Bytes> {
     let epoch = text(random_word(&mut turn.node.rng, EPOCH_CHARS));
     vec![member(join), admin(&join.by), flag(join.by.roles().guest), flag(join.create), epoch]
 }
@@ -167,7 +165,7 @@ fn encode_signal(signal: &RelaySignal) -> Vec<Bytes> {
     vec![id(signal.connection), from, text(&*signal.to), kind, body]
 }
 
-fn encode_message(turn: &mut Turn<'_>, message: SendMessage) -> Vec<Bytes> {
+fn encode_message(turn: &mut OwnerTurn<'_>, message: SendMessage) -> Vec<Bytes> {
     let SendMessage { connection, to, content, client_message_id } = message;
     let message = message_id(&mut turn.node.rng, turn.now).to_string();
     let rest = message_rest(&message, content, turn.now);
@@ -175,7 +173,7 @@ fn encode_message(turn: &mut Turn<'_>, message: SendMessage) -> Vec<Bytes> {
 }
 
 /// The room is added to the caller's list before the caller becomes a participant.
-fn admit(turn: &mut Turn<'_>, name: &Name, by: &Identity, connections: &[ConnectionId]) -> Vec<Bytes> {
+fn admit(turn: &mut OwnerTurn<'_>, name: &Name, by: &Identity, connections: &[ConnectionId]) -> Vec<Bytes> {
     turn.node.registry.enrolments.add(name, by);
     let join = |connection: &ConnectionId| JoinRoom {
         connection: *connection,

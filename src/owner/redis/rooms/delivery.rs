@@ -11,14 +11,14 @@ use crate::message::ShardMessage;
 use crate::owner::redis::rooms::Rooms;
 use crate::owner::redis::rooms::subscription::RoomSubscription;
 use crate::owner::redis::schema::{TO_CONNECTION, TO_MEMBERS};
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{self, WireDelivery, WireEvent, WireEvents, WireSignal};
 
 impl Rooms {
     /// Delivers events in order. `newcomer` became a member by the operation that caused them.
     pub(super) fn deliver(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         name: &Name,
         newcomer: Option<ConnectionId>,
         events: WireEvents,
@@ -74,7 +74,7 @@ impl Rooms {
     /// Delivers an event to all members on this node, except one, and notes messages and receipts.
     fn deliver_to_members(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         at: Now,
         name: &Name,
         except: Option<ConnectionId>,
@@ -95,7 +95,7 @@ impl Rooms {
     }
 
     /// Delivers an event to one member, if that is on this node.
-    fn deliver_to_member(&mut self, turn: &mut Turn<'_>, name: &Name, connection: ConnectionId, event: WireEvent) {
+    fn deliver_to_member(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, connection: ConnectionId, event: WireEvent) {
         if connection.place().node != turn.own_node() {
             return;
         }
@@ -115,7 +115,7 @@ impl Rooms {
     }
 
     /// Delivers events that came by the node's channel; whether the body holds such events.
-    pub(crate) fn delivered(&mut self, turn: &mut Turn<'_>, body: &[u8]) -> bool {
+    pub(crate) fn delivered(&mut self, turn: &mut OwnerTurn<'_>, body: &[u8]) -> bool {
         let delivery = serde_json::from_slice::<WireDelivery>(body).ok();
         let delivery = delivery.and_then(|WireDelivery { room_key, events }| {
             Some((Name::from(turn.node.keys.room_of(room_key.as_bytes())?), events))
@@ -131,7 +131,7 @@ impl Rooms {
     }
 
     /// A connection of this node became a member by an operation on another node; its events follow in the room's order.
-    fn entered(&mut self, turn: &mut Turn<'_>, name: &Name, epoch: &str, generation: u64, known: (u64, u64)) {
+    fn entered(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, epoch: &str, generation: u64, known: (u64, u64)) {
         if !self.subscriptions.contains_key(name) {
             turn.subscribe_room(name);
             self.subscriptions.insert(name.clone(), RoomSubscription::entered(epoch, generation, known));
@@ -141,7 +141,7 @@ impl Rooms {
 
 /// Sends an event to the shards with members of a room. It is encoded once.
 fn publish(
-    turn: &mut Turn<'_>,
+    turn: &mut OwnerTurn<'_>,
     at: Now,
     name: &Name,
     room: &mut RoomSubscription,

@@ -23,7 +23,7 @@ use crate::owner::redis::rooms::subscription::RoomSubscription;
 use crate::owner::redis::rooms::{RoomDeadline, Rooms};
 use crate::owner::redis::schema::{EPOCH_CHARS, MARKER_START};
 use crate::owner::redis::scripts;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{self, ReplyHeader, RoomPublication};
 
 /// Time after which missing events are searched for, in milliseconds.
@@ -57,7 +57,7 @@ struct SinceReply {
 
 impl Rooms {
     /// Continues the search: publishes the marker, or requests the events.
-    pub(super) fn find_gaps(&mut self, turn: &mut Turn<'_>, name: Name) {
+    pub(super) fn find_gaps(&mut self, turn: &mut OwnerTurn<'_>, name: Name) {
         let room = self.subscriptions.get_mut(&name).filter(|room| room.search != GapSearch::Requested);
         if let Some(room) = room {
             match room.search {
@@ -78,7 +78,7 @@ impl Rooms {
     }
 
     /// Handles a publication on a room's channel.
-    pub(crate) fn published(&mut self, turn: &mut Turn<'_>, name: &str, body: &[u8]) {
+    pub(crate) fn published(&mut self, turn: &mut OwnerTurn<'_>, name: &str, body: &[u8]) {
         let name: Name = name.into();
         if body.starts_with(MARKER_START) {
             return self.marker_came(turn, name, body);
@@ -99,7 +99,7 @@ impl Rooms {
     }
 
     /// A marker has come: events that are still missing since its publication are lost. Markers of other nodes are ignored.
-    fn marker_came(&mut self, turn: &mut Turn<'_>, name: Name, body: &[u8]) {
+    fn marker_came(&mut self, turn: &mut OwnerTurn<'_>, name: Name, body: &[u8]) {
         if *marker(turn.own_node()) == *body
             && let Some(room) = self.subscriptions.get_mut(&name)
             && let GapSearch::Marked { last, .. } = room.search
@@ -115,7 +115,7 @@ impl Rooms {
     }
 
     /// Requests missed events, until Redis has answered.
-    pub(super) fn check_missed(&mut self, turn: &mut Turn<'_>, name: Name) {
+    pub(super) fn check_missed(&mut self, turn: &mut OwnerTurn<'_>, name: Name) {
         if let Some(room) = self.subscriptions.get_mut(&name).filter(|room| room.epoch.is_some()) {
             room.needs_check = true;
             if room.search != GapSearch::Requested {
@@ -126,7 +126,7 @@ impl Rooms {
 
     /// Whether a reply comes from another server than the known numbers, so that its numbers can mean other events. A reply
     /// that contradicts the known state starts a check.
-    pub(super) fn is_superseded(&mut self, turn: &mut Turn<'_>, name: &Name, header: &ReplyHeader<'_>) -> bool {
+    pub(super) fn is_superseded(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, header: &ReplyHeader<'_>) -> bool {
         match self.subscriptions.get_mut(name) {
             Some(room) if contradicts(room, header) => {
                 // Redis can have lost this room, or everything: both are checked, in this order.
@@ -145,7 +145,7 @@ impl Rooms {
     }
 
     /// Handles the answer to a request for missed events. If they are lost, the room ends for the members on this node.
-    pub(super) fn missed(&mut self, turn: &mut Turn<'_>, name: Name, header: &ReplyHeader<'_>, text: &[u8]) {
+    pub(super) fn missed(&mut self, turn: &mut OwnerTurn<'_>, name: Name, header: &ReplyHeader<'_>, text: &[u8]) {
         if let Some(room) = self.subscriptions.get_mut(&name) {
             room.search = GapSearch::None;
             room.is_entering = false;
@@ -178,7 +178,7 @@ impl Rooms {
     }
 
     /// Ends all rooms for the members on this node.
-    pub(crate) fn end_all(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn end_all(&mut self, turn: &mut OwnerTurn<'_>) {
         let rooms: Vec<Name> = self.subscriptions.keys().cloned().collect();
         for room in rooms {
             self.end(turn, &room, true);
@@ -186,7 +186,7 @@ impl Rooms {
     }
 
     /// Ends a room for the members on this node. `is_known`: Redis has the room, so the members are removed there, too.
-    fn end(&mut self, turn: &mut Turn<'_>, name: &Name, is_known: bool) {
+    fn end(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, is_known: bool) {
         if let Some(room) = self.subscriptions.get_mut(name) {
             room.epoch = None;
             let replies = room.abandon();
@@ -216,7 +216,7 @@ fn marker(node: u16) -> Bytes {
 }
 
 /// Requests the events behind the last delivered ones.
-fn request_missed(turn: &mut Turn<'_>, room: &mut RoomSubscription, name: Name) {
+fn request_missed(turn: &mut OwnerTurn<'_>, room: &mut RoomSubscription, name: Name) {
     (room.search, room.needs_check) = (GapSearch::Requested, false);
     let epoch = wire::text(room.epoch.as_deref().unwrap_or_default());
     let [last, seq, generation] = [room.last, room.seq, room.generation].map(wire::number);

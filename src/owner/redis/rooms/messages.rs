@@ -47,7 +47,6 @@ impl MessageIndex {
         self.messages.get(&message).map(|known| &known.room)
     }
 
-    /// Counts of the messages from this node.
     pub(super) fn stats(&self) -> MessageStats {
         let mut stats = MessageStats::default();
         for message in self.messages.values().filter(|message| message.is_own) {

@@ -31,7 +31,7 @@ use crate::domain::op::RoomOp;
 use crate::message::{Requester, ShardNumber};
 use crate::owner::redis::cluster::registry::Registry;
 use crate::owner::redis::deadlines::Deadline;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{self, number, text};
 use crate::owner::redis::{scripts, wire::flag};
 
@@ -95,7 +95,7 @@ impl Rooms {
     }
 
     /// Calls the script of an operation, or lets the operation wait for the subscription.
-    pub(super) fn request(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp, to: Requester) {
+    pub(super) fn request(&mut self, turn: &mut OwnerTurn<'_>, name: Name, op: RoomOp, to: Requester) {
         let is_ready = match op {
             RoomOp::Join(_) | RoomOp::Rejoin(_) => self.begin_arrival(turn, &name),
             // No operation overtakes one that waits.
@@ -110,23 +110,21 @@ impl Rooms {
     }
 
     /// Subscribes to a room for an operation that can add a member; whether the subscription is confirmed.
-    fn begin_arrival(&mut self, turn: &mut Turn<'_>, name: &Name) -> bool {
+    fn begin_arrival(&mut self, turn: &mut OwnerTurn<'_>, name: &Name) -> bool {
         if !self.subscriptions.contains_key(name) {
             turn.subscribe_room(name);
         }
         self.subscriptions.entry(name.clone()).or_default().begin_arrival()
     }
 
-    /// Calls the script of an operation.
-    fn call(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp, to: Option<Requester>) {
+    fn call(&mut self, turn: &mut OwnerTurn<'_>, name: Name, op: RoomOp, to: Option<Requester>) {
         if let RoomOp::SetTyping { connection, is_typing } = op {
             self.note_typing(turn, &name, connection, is_typing);
         }
         commands::call(turn, name, op, to);
     }
 
-    /// Starts, renews or ends a typing indicator.
-    fn note_typing(&mut self, turn: &mut Turn<'_>, room: &Name, connection: ConnectionId, is_typing: bool) {
+    fn note_typing(&mut self, turn: &mut OwnerTurn<'_>, room: &Name, connection: ConnectionId, is_typing: bool) {
         let key = (room.clone(), connection);
         if !is_typing {
             if let Some(until) = self.typing.get_mut(&key) {
@@ -138,8 +136,7 @@ impl Rooms {
         }
     }
 
-    /// Does deferred work of a room.
-    pub(super) fn due(&mut self, turn: &mut Turn<'_>, name: Name, deadline: RoomDeadline) {
+    pub(super) fn due(&mut self, turn: &mut OwnerTurn<'_>, name: Name, deadline: RoomDeadline) {
         match deadline {
             RoomDeadline::RemoveMember(connection) => {
                 self.call(turn, name, RoomOp::RemoveMember { connection }, None);
@@ -154,7 +151,7 @@ impl Rooms {
     }
 
     /// Ends a typing indicator that was not renewed.
-    fn typing_due(&mut self, turn: &mut Turn<'_>, name: Name, connection: ConnectionId) {
+    fn typing_due(&mut self, turn: &mut OwnerTurn<'_>, name: Name, connection: ConnectionId) {
         let key = (name.clone(), connection);
         match self.typing.get(&key).copied() {
             Some(until) if until > turn.now.mono => {
@@ -172,7 +169,7 @@ impl Rooms {
 
     /// A room's channel is subscribed: operations that waited for it begin. After an interruption, missed events are
     /// requested.
-    pub(super) fn subscribed(&mut self, turn: &mut Turn<'_>, name: &str) {
+    pub(super) fn subscribed(&mut self, turn: &mut OwnerTurn<'_>, name: &str) {
         if let Some(room) = self.subscriptions.get_mut(name) {
             room.is_subscribed = true;
             let is_started = room.epoch.is_some();
@@ -191,7 +188,6 @@ impl Rooms {
         room.map(RoomSubscription::shards).unwrap_or_default().into_iter()
     }
 
-    /// Records all rooms of this node.
     pub(super) fn record_all(&self, registry: &mut Registry) {
         self.subscriptions.keys().for_each(|room| registry.room_entered(room));
     }
@@ -241,12 +237,12 @@ impl Rooms {
 }
 
 /// Removes the members of a dead node from a room.
-pub(super) fn purge(turn: &mut Turn<'_>, room: Name, node: u16) {
+pub(super) fn purge(turn: &mut OwnerTurn<'_>, room: Name, node: u16) {
     turn.call_room(&scripts::PURGE, room, None, RoomCall::Purge(node), vec![number(node.into())]);
 }
 
 /// Checks whether a listed room still exists: as an admin, and without its users.
-pub(super) fn check_listed(turn: &mut Turn<'_>, room: Name) {
+pub(super) fn check_listed(turn: &mut OwnerTurn<'_>, room: Name) {
     let arguments = vec![text(""), flag(true), text(""), number(0)];
     turn.call_room(&scripts::ROSTER, room, None, RoomCall::CheckListed, arguments);
 }

@@ -11,7 +11,7 @@ use crate::base::limits;
 use crate::domain::op::{Scope, UsersView};
 use crate::owner::redis::rooms::commands::RoomCall;
 use crate::owner::redis::scripts;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{WirePresence, json, text};
 
 /// Users of a room whose presence is to be published there.
@@ -27,7 +27,7 @@ struct CountReply {
 }
 
 /// Asks for the users of a room, or has their number published, if that has changed.
-pub(super) fn count(turn: &mut Turn<'_>, room: Name) {
+pub(super) fn count(turn: &mut OwnerTurn<'_>, room: Name) {
     let kind = if turn.node.rules.presence_scope == Scope::None { "w" } else { "n" };
     turn.call_room(&scripts::COUNT, room, None, RoomCall::Online, vec![text(kind)]);
 }
@@ -39,7 +39,7 @@ pub(super) fn users(room: &Name, answer: &[u8]) -> Option<OnlineUsers> {
 }
 
 /// Publishes the users of a room who are online.
-pub(crate) fn announce_online(turn: &mut Turn<'_>, room: Name, view: &UsersView) {
+pub(crate) fn announce_online(turn: &mut OwnerTurn<'_>, room: Name, view: &UsersView) {
     let listed: Vec<WirePresence> = view.users.iter().take(limits::ONLINE_LISTED).map(WirePresence::from).collect();
     let event = json(&(view.users.len(), listed));
     let mut body = format!(r#"{{"n":0,"o":"","t":{},"f":[["*",{{"present":"#, turn.now.wall).into_bytes();

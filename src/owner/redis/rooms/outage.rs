@@ -19,11 +19,16 @@ use crate::owner::redis::rooms::commands::{self, RoomCall};
 use crate::owner::redis::rooms::gaps::{FIND_GAPS_MS, GapSearch};
 use crate::owner::redis::rooms::subscription::RoomSubscription;
 use crate::owner::redis::rooms::{RoomDeadline, Rooms, WaitingOp};
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 
 impl Rooms {
     /// Does an operation without Redis, if that is possible.
-    pub(crate) fn request_offline(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp) -> Result<Reply, Reject> {
+    pub(crate) fn request_offline(
+        &mut self,
+        turn: &mut OwnerTurn<'_>,
+        name: Name,
+        op: RoomOp,
+    ) -> Result<Reply, Reject> {
         match op {
             RoomOp::RelaySignal(signal) => self.signal_locally(turn, &name, *signal),
             RoomOp::RemoveMember { connection } | RoomOp::StartGrace { connection } => {
@@ -38,7 +43,7 @@ impl Rooms {
     }
 
     /// Relays a signaling message between two members of this node.
-    fn signal_locally(&mut self, turn: &mut Turn<'_>, name: &Name, signal: RelaySignal) -> Result<Reply, Reject> {
+    fn signal_locally(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, signal: RelaySignal) -> Result<Reply, Reject> {
         let room = self.subscriptions.get(name).ok_or_else(Reject::storage_unavailable)?;
         let sender = room.member(signal.connection).ok_or_else(Reject::not_in_room)?;
         let own = signal.connection.text();
@@ -58,7 +63,7 @@ impl Rooms {
     /// is removed.
     pub(super) fn unanswered(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         to: Option<Requester>,
         name: &Name,
         purpose: &RoomCall,
@@ -92,7 +97,7 @@ impl Rooms {
 
     /// The script of an operation did not begin, because the room changes its server: the node reports what it knows of the
     /// room, and the operation can be tried again.
-    pub(crate) fn unsettled(&mut self, turn: &mut Turn<'_>, name: &Name, purpose: &RoomCall) {
+    pub(crate) fn unsettled(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, purpose: &RoomCall) {
         if !matches!(purpose, RoomCall::Since) {
             self.check_missed(turn, name.clone());
         }
@@ -100,7 +105,7 @@ impl Rooms {
 
     /// Releases all replies that wait for events, because no events come for now. A join among them fails: the new member
     /// would start without these events.
-    pub(crate) fn release_replies(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn release_replies(&mut self, turn: &mut OwnerTurn<'_>) {
         let waiting = |(name, room): (&Name, &mut RoomSubscription)| (name.clone(), room.release_replies());
         let waiting: Vec<_> = self.subscriptions.iter_mut().map(waiting).collect();
         for (name, replies) in waiting {
@@ -116,7 +121,7 @@ impl Rooms {
     }
 
     /// Removes departed members in Redis, if it answers.
-    pub(crate) fn remove_departed(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn remove_departed(&mut self, turn: &mut OwnerTurn<'_>) {
         if turn.node.redis != RedisState::Away {
             for (name, connection) in std::mem::take(&mut self.departed) {
                 commands::call(turn, name, RoomOp::RemoveMember { connection }, None);
@@ -125,7 +130,7 @@ impl Rooms {
     }
 
     /// Fails operations that have waited too long for a subscription.
-    pub(crate) fn expire_waiting(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn expire_waiting(&mut self, turn: &mut OwnerTurn<'_>) {
         let now = turn.now.mono;
         let is_late = |waiting: &mut WaitingOp| now.saturating_sub(waiting.since) >= REPLY_MS;
         for waiting in self.waiting.extract_if(.., is_late).collect::<Vec<_>>() {

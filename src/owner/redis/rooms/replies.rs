@@ -22,7 +22,7 @@ use crate::owner::redis::rooms::online::{self, OnlineUsers};
 use crate::owner::redis::rooms::refusals;
 use crate::owner::redis::rooms::subscription::OrderedReply;
 use crate::owner::redis::rooms::{RoomDeadline, Rooms};
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{ReplyHeader, WireIdentity, WireJoinView, WireMessage, WireMessageId, WireRoomView};
 
 /// A room too large for announcements publishes its number of members once in this time, in milliseconds.
@@ -99,7 +99,7 @@ impl Rooms {
     /// Handles the result of a call on a room. Returns users to look up, if the room is to be told who is online.
     pub(crate) fn replied(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         (to, ticket): (Option<Requester>, u32),
         name: Name,
         purpose: RoomCall,
@@ -131,7 +131,7 @@ impl Rooms {
 
     fn answered(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         to: Option<Requester>,
         name: Name,
         purpose: RoomCall,
@@ -179,7 +179,7 @@ impl Rooms {
 }
 
 /// Schedules the publication of counts at the next full interval.
-fn schedule_counts(turn: &mut Turn<'_>, name: &Name, due: u8) {
+fn schedule_counts(turn: &mut OwnerTurn<'_>, name: &Name, due: u8) {
     let now = turn.now.mono;
     let next = |every| now - now % every + every;
     if due & 1 != 0 {
@@ -244,7 +244,6 @@ fn membership_change(
     }
 }
 
-/// Decodes a script's answer.
 pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Reject> {
     serde_json::from_slice(text).map_err(|error| unreadable(&error, text))
 }

@@ -7,12 +7,18 @@ use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::rooms::gaps::{FIND_GAPS_MS, GapSearch};
 use crate::owner::redis::rooms::subscription::{OrderedReply, RoomSubscription, SequenceStep};
 use crate::owner::redis::rooms::{RoomDeadline, Rooms};
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{ReplyHeader, RoomPublication, WireEvents};
 
 impl Rooms {
     /// Puts a reply into the room's order.
-    pub(super) fn place(&mut self, turn: &mut Turn<'_>, name: &Name, header: &ReplyHeader<'_>, reply: OrderedReply) {
+    pub(super) fn place(
+        &mut self,
+        turn: &mut OwnerTurn<'_>,
+        name: &Name,
+        header: &ReplyHeader<'_>,
+        reply: OrderedReply,
+    ) {
         // A room without known numbers, and a reply without an epoch, have nothing to wait for.
         let at_once = match self.subscriptions.get_mut(name) {
             None => Some(reply),
@@ -32,8 +38,7 @@ impl Rooms {
         }
     }
 
-    /// Sends a reply, and updates the members.
-    pub(super) fn release(&mut self, turn: &mut Turn<'_>, name: &Name, reply: OrderedReply) {
+    pub(super) fn release(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, reply: OrderedReply) {
         let OrderedReply { to, reply, joins, leaves } = reply;
         if let Some((connection, _)) = &joins {
             self.departed.remove(&(name.clone(), *connection));
@@ -53,7 +58,7 @@ impl Rooms {
     }
 
     /// Releases all replies and events that are next in a room's order, and schedules a search if some are missing.
-    pub(super) fn advance(&mut self, turn: &mut Turn<'_>, name: &Name) {
+    pub(super) fn advance(&mut self, turn: &mut OwnerTurn<'_>, name: &Name) {
         // The member that the operation added that caused the next events.
         let mut newcomer = None;
         while let Some(step) = self.subscriptions.get_mut(name).and_then(RoomSubscription::next_step) {
@@ -72,15 +77,14 @@ impl Rooms {
     }
 
     /// Ends a subscription without members, arrivals and pending replies.
-    pub(super) fn unsubscribe_if_unused(&mut self, turn: &mut Turn<'_>, name: &Name) {
+    pub(super) fn unsubscribe_if_unused(&mut self, turn: &mut OwnerTurn<'_>, name: &Name) {
         if self.subscriptions.get(name).is_some_and(RoomSubscription::is_unused) {
             self.subscriptions.remove(name);
             turn.unsubscribe_room(name);
         }
     }
 
-    /// Puts a publication into the room's order.
-    pub(super) fn take_publication(&mut self, turn: &mut Turn<'_>, name: &Name, publication: RoomPublication) {
+    pub(super) fn take_publication(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, publication: RoomPublication) {
         let RoomPublication { number, generation: _, origin, at, events } = publication;
         let events = WireEvents { at, events };
         if number == 0 {

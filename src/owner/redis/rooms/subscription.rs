@@ -110,17 +110,14 @@ impl RoomSubscription {
         }
     }
 
-    /// Removes a member, if it is one.
     pub(super) fn remove_member(&mut self, connection: ConnectionId) {
         self.members.retain(|(member, _)| *member != connection);
     }
 
-    /// Name of a member on this node.
     pub(super) fn member(&self, connection: ConnectionId) -> Option<&PeerName> {
         self.members.iter().find(|(member, _)| *member == connection).map(|(_, name)| name)
     }
 
-    /// Member on this node with this name.
     pub(super) fn named(&self, name: &str) -> Option<(ConnectionId, &PeerName)> {
         self.members.iter().find(|(_, known)| known.is(name)).map(|(member, known)| (*member, known))
     }

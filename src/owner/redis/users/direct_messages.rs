@@ -20,7 +20,7 @@ use crate::message::{Requester, ShardMessage};
 use crate::owner::redis::calls::CallPurpose;
 use crate::owner::redis::directory::LocalUsers;
 use crate::owner::redis::scripts;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::users::UserCall;
 use crate::owner::redis::wire::{self, WireDirect};
 
@@ -61,7 +61,7 @@ impl DirectMessages {
     /// connection has ended already, they stay in Redis.
     pub(super) fn arrived(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         user: &Name,
         connection: ConnectionId,
         waiting: Vec<WireDirect>,
@@ -84,7 +84,7 @@ impl DirectMessages {
     /// Delivers waiting messages to all connections of a user on this node that do not have them.
     pub(super) fn deliver_waiting(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         user: &Name,
         waiting: Vec<WireDirect>,
         has_more: bool,
@@ -105,7 +105,7 @@ impl DirectMessages {
     }
 
     /// Delivers a message to a connection of this node, unless the connection has it.
-    pub(super) fn deliver(&mut self, turn: &mut Turn<'_>, user: &Name, direct: &Arc<Direct>, to: ConnectionId) {
+    pub(super) fn deliver(&mut self, turn: &mut OwnerTurn<'_>, user: &Name, direct: &Arc<Direct>, to: ConnectionId) {
         if !turn.node.directory.connections(user).contains(&to) {
             return;
         }
@@ -120,7 +120,7 @@ impl DirectMessages {
     }
 
     /// Delivers a message that is not stored to a connection of this node.
-    pub(super) fn push(&mut self, turn: &mut Turn<'_>, user: &Name, direct: &Arc<Direct>, to: ConnectionId) {
+    pub(super) fn push(&mut self, turn: &mut OwnerTurn<'_>, user: &Name, direct: &Arc<Direct>, to: ConnectionId) {
         if turn.node.directory.connections(user).contains(&to) {
             let message = ShardMessage::Deliver { to, event: Event::Direct(direct.clone()) };
             match self.arriving.get_mut(&to) {
@@ -187,7 +187,6 @@ impl DirectMessages {
         !self.states.contains_key(user) && self.more.remove(user)
     }
 
-    /// Redis may not have removed a message.
     pub(super) fn ack_failed(&mut self, user: &Name, id: Uuid) {
         if let Some(state) = self.state(user, id) {
             debug_assert!(!matches!(state, DirectState::Delivered(_)), "invariant: only received messages are removed");
@@ -210,7 +209,7 @@ impl DirectMessages {
     }
 
     /// Calls the script that removes a message, for each received one.
-    pub(super) fn flush(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn flush(&mut self, turn: &mut OwnerTurn<'_>) {
         for (user, id) in std::mem::take(&mut self.acks) {
             let purpose = CallPurpose::User(user.clone(), UserCall::AckDirect(id));
             turn.call_user(&scripts::STRIKE, &user, None, purpose, vec![wire::message_id(id)]);
@@ -239,7 +238,7 @@ impl DirectMessages {
 }
 
 /// Calls the script that stores and publishes a message.
-pub(super) fn send(turn: &mut Turn<'_>, name: &Name, by: Identity, content: Content, to: Requester) {
+pub(super) fn send(turn: &mut OwnerTurn<'_>, name: &Name, by: Identity, content: Content, to: Requester) {
     let direct = Direct { id: message_id(&mut turn.node.rng, turn.now), sender: by, content, at: turn.now.wall };
     let keep = wire::number(turn.node.settings.keep_messages);
     let arguments = vec![wire::message_id(direct.id), wire::json(&WireDirect::from(&direct)), keep];

@@ -38,7 +38,7 @@ use crate::owner::redis::cluster::registry::Registry;
 use crate::owner::redis::directory::LocalUsers;
 use crate::owner::redis::rooms::Rooms;
 use crate::owner::redis::scripts;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{self, WireConnectionId, WireDirect, WireIdentity};
 
 use direct_messages::DirectMessages;
@@ -141,7 +141,7 @@ impl Users {
     }
 
     /// Calls the script of an operation, or replies at once.
-    pub(super) fn request(&mut self, turn: &mut Turn<'_>, name: Name, op: UserOp, to: Requester) {
+    pub(super) fn request(&mut self, turn: &mut OwnerTurn<'_>, name: Name, op: UserOp, to: Requester) {
         let (script, call, arguments) = match op {
             UserOp::Attach { connection, by, socket } => return self.attach(turn, name, connection, (by, socket), to),
             UserOp::Detach { connection, parting, rooms } => {
@@ -183,7 +183,7 @@ impl Users {
     }
 
     /// Refuses an operation without Redis; connections end all the same.
-    pub(super) fn request_offline(&mut self, turn: &mut Turn<'_>, name: Name, op: UserOp) -> Reject {
+    pub(super) fn request_offline(&mut self, turn: &mut OwnerTurn<'_>, name: Name, op: UserOp) -> Reject {
         if let UserOp::Detach { connection, rooms, .. } = op {
             self.remove_connection(turn, &name, connection);
             self.stale.add(name, rooms);
@@ -193,7 +193,7 @@ impl Users {
 
     fn attach(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         name: Name,
         connection: ConnectionId,
         (by, socket): (Identity, Option<Name>),
@@ -216,7 +216,7 @@ impl Users {
 
     fn detach(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         name: Name,
         connection: ConnectionId,
         (parting, rooms): (DisconnectKind, Vec<Name>),
@@ -230,7 +230,7 @@ impl Users {
     }
 
     /// A connection has ended on this node.
-    fn remove_connection(&mut self, turn: &mut Turn<'_>, name: &Name, connection: ConnectionId) {
+    fn remove_connection(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, connection: ConnectionId) {
         turn.node.directory.remove(name, connection);
         self.directs.end_connection(name, connection);
     }
@@ -248,7 +248,7 @@ impl Users {
     /// Handles the result of a call on a user.
     pub(super) fn replied(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         to: Option<Requester>,
         name: Name,
         call: UserCall,
@@ -270,7 +270,7 @@ impl Users {
 
     fn granted(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         to: Option<Requester>,
         name: Name,
         call: UserCall,
@@ -318,8 +318,7 @@ impl Users {
         turn.reply(to, Ok(reply));
     }
 
-    /// Redis has refused an operation.
-    fn refused(&mut self, turn: &mut Turn<'_>, name: &Name, call: &UserCall) {
+    fn refused(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, call: &UserCall) {
         match call {
             UserCall::Attach(connection) => {
                 turn.node.directory.remove(name, *connection);
@@ -333,7 +332,7 @@ impl Users {
     }
 
     /// An operation has no answer, so Redis can have done it: the user is restored.
-    fn unanswered(&mut self, turn: &mut Turn<'_>, name: Name, call: UserCall) {
+    fn unanswered(&mut self, turn: &mut OwnerTurn<'_>, name: Name, call: UserCall) {
         match call {
             UserCall::Attach(connection) => {
                 turn.node.directory.remove(&name, connection);
@@ -351,27 +350,26 @@ impl Users {
     }
 
     /// Whether this node has nothing to record of a user.
-    fn is_done_with(&self, turn: &Turn<'_>, user: &str) -> bool {
+    fn is_done_with(&self, turn: &OwnerTurn<'_>, user: &str) -> bool {
         !turn.node.directory.contains(user) && !self.stale.contains(user) && !self.presence.awaits_return(user)
     }
 
     /// Removes a user from the registry, if this node has nothing to record of them.
-    fn note_done(&self, turn: &mut Turn<'_>, user: &Name) {
+    fn note_done(&self, turn: &mut OwnerTurn<'_>, user: &Name) {
         if self.is_done_with(turn, user) {
             turn.node.registry.user_left(user);
         }
     }
 
     /// A connection of a user has ended; with the last one, an absence has begun.
-    fn note_absence(&mut self, turn: &mut Turn<'_>, user: &Name, absence: Option<Box<str>>) {
+    fn note_absence(&mut self, turn: &mut OwnerTurn<'_>, user: &Name, absence: Option<Box<str>>) {
         match absence {
             Some(absence) => self.presence.wait_for_return(turn, user, absence),
             None => self.note_done(turn, user),
         }
     }
 
-    /// Does deferred work of a user.
-    pub(super) fn due(&mut self, turn: &mut Turn<'_>, name: Name, deadline: UserDeadline) {
+    pub(super) fn due(&mut self, turn: &mut OwnerTurn<'_>, name: Name, deadline: UserDeadline) {
         match deadline {
             UserDeadline::GoOffline(absence) => {
                 if self.presence.take_absence(&name, &absence) {
@@ -395,7 +393,7 @@ impl Users {
     /// Handles a message about a user that is not about a quota; `room` if it came by a room's channel.
     pub(super) fn published(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         rooms: &Rooms,
         room: Option<Name>,
         publication: UserPublication,
@@ -429,30 +427,27 @@ impl Users {
     }
 
     /// Calls the scripts for which requests were collected.
-    pub(super) fn flush(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn flush(&mut self, turn: &mut OwnerTurn<'_>) {
         self.directs.flush(turn);
         self.presence.flush(turn);
     }
 
-    /// Whether [`Self::flush`] has calls to make.
     pub(super) fn has_calls(&self) -> bool {
         self.directs.has_acks() || self.presence.has_announcements()
     }
 
-    /// Redis answers: stale users are restored.
-    pub(super) fn redis_is_back(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn redis_is_back(&mut self, turn: &mut OwnerTurn<'_>) {
         self.directs.retry_acks();
         self.stale.restore_now(turn);
     }
 
     /// Redis can have missed any change of this node's users, or have lost them: all are restored.
-    pub(super) fn restore_all(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn restore_all(&mut self, turn: &mut OwnerTurn<'_>) {
         turn.node.directory.names().for_each(|user| self.stale.add(user.clone(), Vec::new()));
         self.redis_is_back(turn);
     }
 
-    /// Records all users of this node.
-    pub(super) fn record_all(&self, turn: &mut Turn<'_>) {
+    pub(super) fn record_all(&self, turn: &mut OwnerTurn<'_>) {
         let users: Vec<Name> = turn.node.directory.names().chain(self.stale.names()).cloned().collect();
         let registry: &mut Registry = &mut turn.node.registry;
         users.iter().chain(self.presence.absent_users()).for_each(|user| registry.user_entered(user));
@@ -466,7 +461,7 @@ impl Users {
 }
 
 /// Names the connections of a user on this node in Redis, and asks for the user's waiting messages.
-fn restore(turn: &mut Turn<'_>, user: Name, rooms: Vec<Name>) {
+fn restore(turn: &mut OwnerTurn<'_>, user: Name, rooms: Vec<Name>) {
     turn.node.registry.user_entered(&user);
     let directory = &turn.node.directory;
     let identity = directory.identity(&user);
@@ -479,12 +474,11 @@ fn restore(turn: &mut Turn<'_>, user: Name, rooms: Vec<Name>) {
 
 /// Removes the connections of a user on a dead node; a user without other connections goes offline. Several nodes may do
 /// this: only the first call has an effect.
-pub(super) fn purge(turn: &mut Turn<'_>, user: Name, node: u16) {
+pub(super) fn purge(turn: &mut OwnerTurn<'_>, user: Name, node: u16) {
     let purpose = CallPurpose::User(user.clone(), UserCall::Purge(node));
     turn.call_user(&scripts::PURGE_USER, &user, None, purpose, vec![wire::number(node.into())]);
 }
 
-/// The refusal of this word.
 fn refusal(why: &str, rest_per_minute: u32, retry_after_ms: u64) -> Reject {
     match why {
         "connections" => too_many_connections(),

@@ -21,7 +21,7 @@ use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::rooms::Rooms;
 use crate::owner::redis::rooms::commands::RoomCall;
 use crate::owner::redis::scripts;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::users::{UserCall, UserDeadline, UserReply};
 use crate::owner::redis::wire::{self, WireConnectionId, WireDirect};
 
@@ -70,7 +70,6 @@ impl UserPublication {
         Name::from(&*self.user)
     }
 
-    /// Kind and minute of a quota request.
     pub(crate) fn quota(&self) -> Option<(usize, Option<u64>)> {
         self.quota_kind.map(|kind| (kind, self.quota_minute))
     }
@@ -97,10 +96,9 @@ impl PresenceNews {
         Self { latest: map(seed), ends: VecDeque::new(), announcements: Vec::new(), absent: BTreeMap::new() }
     }
 
-    /// Sends a presence update to the shards.
     pub(super) fn published(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         rooms: &Rooms,
         room: Option<Name>,
         user: Name,
@@ -135,7 +133,7 @@ impl PresenceNews {
     /// by the rooms' channels.
     fn latest(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut OwnerTurn<'_>,
         user: Name,
         number: u64,
         event: Event,
@@ -194,14 +192,14 @@ impl PresenceNews {
     }
 
     /// Calls the script that publishes an announcement, for each one.
-    pub(super) fn flush(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn flush(&mut self, turn: &mut OwnerTurn<'_>) {
         for (room, body) in std::mem::take(&mut self.announcements) {
             turn.call_room(&scripts::ANNOUNCE, room, None, RoomCall::Done, vec![body]);
         }
     }
 
     /// The last connection of a user has ended, and they can return: schedules the end of their presence.
-    pub(super) fn wait_for_return(&mut self, turn: &mut Turn<'_>, user: &Name, absence: Box<str>) {
+    pub(super) fn wait_for_return(&mut self, turn: &mut OwnerTurn<'_>, user: &Name, absence: Box<str>) {
         self.absent.insert(user.clone(), absence.clone());
         let deadline = Deadline::User(user.clone(), UserDeadline::GoOffline(absence));
         turn.after(turn.node.rules.presence_grace_ms, deadline);
@@ -232,13 +230,13 @@ impl PresenceNews {
 }
 
 /// Sets a user offline, unless they have returned on another node.
-pub(super) fn go_offline(turn: &mut Turn<'_>, user: Name, absence: &str) {
+pub(super) fn go_offline(turn: &mut OwnerTurn<'_>, user: Name, absence: &str) {
     let purpose = CallPurpose::User(user.clone(), UserCall::GoOffline);
     turn.call_user(&scripts::GO_OFFLINE, &user, None, purpose, vec![wire::text(absence)]);
 }
 
 /// Sends an update to the members of a room on this node, unless the room is too large for announcements.
-fn send_to_room(turn: &mut Turn<'_>, rooms: &Rooms, room: Name, news: &Arc<PresenceUpdate>) {
+fn send_to_room(turn: &mut OwnerTurn<'_>, rooms: &Rooms, room: Name, news: &Arc<PresenceUpdate>) {
     for shard in rooms.announced_shards(&room, turn.node.rules.announce_limit) {
         let reach = UpdateReach::Members(room.clone());
         turn.out.push((shard, ShardMessage::PresenceUpdate { reach, news: news.clone() }));

@@ -7,7 +7,7 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::message::redis::RedisState;
 use crate::owner::redis::deadlines::Deadline;
-use crate::owner::redis::turn::Turn;
+use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::users::{UserDeadline, restore};
 
 /// Users that are restored at once, and the pause before the next ones, in milliseconds: about 10,000 users a second, so
@@ -43,20 +43,20 @@ impl StaleUsers {
     }
 
     /// Schedules the restoration at once, if there are stale users.
-    pub(super) fn restore_now(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn restore_now(&mut self, turn: &mut OwnerTurn<'_>) {
         if !self.users.is_empty() {
             self.schedule(turn, 0);
         }
     }
 
     /// Schedules the restoration of users that became stale although Redis answers.
-    pub(super) fn restore_later(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn restore_later(&mut self, turn: &mut OwnerTurn<'_>) {
         if turn.node.redis == RedisState::Good {
             self.schedule(turn, RETRY_MS);
         }
     }
 
-    fn schedule(&mut self, turn: &mut Turn<'_>, ms: u64) {
+    fn schedule(&mut self, turn: &mut OwnerTurn<'_>, ms: u64) {
         if !std::mem::replace(&mut self.is_scheduled, true) {
             turn.after(ms, Deadline::User("".into(), UserDeadline::RestoreStale));
         }
@@ -68,7 +68,7 @@ impl StaleUsers {
     }
 
     /// Restores the first users, and schedules the others.
-    pub(super) fn restore_some(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn restore_some(&mut self, turn: &mut OwnerTurn<'_>) {
         for _ in 0..PORTION {
             match self.users.pop_first() {
                 Some((user, rooms)) => restore(turn, user, rooms),
