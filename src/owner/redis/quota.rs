@@ -100,11 +100,11 @@ impl ClusterQuotas {
             let counts = [rate, wanted, unspent, settled, u32::from(is_last)].map(|count| number(count.into()));
             let head = [json(&user), number(kind as u64), number(minute)];
             let arguments = head.into_iter().chain(counts).collect();
-            let purpose = match wanted {
+            let purpose = |user| match wanted {
                 0 => CallPurpose::QuotaReturn,
-                _ => CallPurpose::QuotaLease(user.clone(), kind),
+                _ => CallPurpose::QuotaLease(user, kind),
             };
-            turn.call_user(&scripts::LEASE, &user, None, purpose, arguments);
+            turn.call_user(&scripts::LEASE, user, None, purpose, arguments);
         }
     }
 

@@ -162,14 +162,14 @@ impl OwnerTurn<'_> {
     pub(super) fn call_user(
         &mut self,
         script: &'static Script,
-        user: &Name,
+        user: Name,
         to: Option<Requester>,
-        purpose: CallPurpose,
+        purpose: impl FnOnce(Name) -> CallPurpose,
         own: Vec<Bytes>,
     ) {
         let head = [text(self.node.presence_audience()), number(self.node.rules.keep_ms)];
-        let key = self.node.keys.user(user);
-        self.call(script, key, to, purpose, head.into_iter().chain(own));
+        let key = self.node.keys.user(&user);
+        self.call(script, key, to, purpose(user), head.into_iter().chain(own));
     }
 
     /// Calls a script on the set of nodes.

@@ -107,7 +107,7 @@ pub(super) fn flush(turn: &mut OwnerTurn<'_>) {
         let user = enrolment.user.clone();
         let rooms = enrolment.rooms.iter().map(|room| text(&**room));
         let arguments: Vec<Bytes> = [flag(enrolment.is_participant)].into_iter().chain(rooms).collect();
-        turn.call_user(&scripts::ENROLL, &user, None, CallPurpose::Enrolment(Box::new(enrolment)), arguments);
+        turn.call_user(&scripts::ENROLL, user, None, |_| CallPurpose::Enrolment(Box::new(enrolment)), arguments);
     }
     turn.node.calls.move_to_front(mark);
 }
@@ -139,5 +139,5 @@ pub(crate) fn listed_rooms(result: CallResult) -> Option<(usize, Vec<Box<str>>)>
 
 /// Asks for the room list of a user, for the query of this number.
 pub(super) fn list_rooms(turn: &mut OwnerTurn<'_>, user: &Name, query: u32) {
-    turn.call_user(&scripts::ROOMS_OF, user, None, CallPurpose::RoomList(query), Vec::new());
+    turn.call_user(&scripts::ROOMS_OF, user.clone(), None, |_| CallPurpose::RoomList(query), Vec::new());
 }

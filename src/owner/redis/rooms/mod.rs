@@ -111,9 +111,10 @@ impl Rooms {
 
     /// Subscribes to a room for an operation that can add a member; whether the subscription is confirmed.
     fn begin_arrival(&mut self, turn: &mut OwnerTurn<'_>, name: &Name) -> bool {
-        if !self.subscriptions.contains_key(name) {
-            turn.subscribe_room(name);
+        if let Some(room) = self.subscriptions.get_mut(name) {
+            return room.begin_arrival();
         }
+        turn.subscribe_room(name);
         self.subscriptions.entry(name.clone()).or_default().begin_arrival()
     }
 

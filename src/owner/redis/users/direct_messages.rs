@@ -211,8 +211,8 @@ impl DirectMessages {
     /// Calls the script that removes a message, for each received one.
     pub(super) fn flush(&mut self, turn: &mut OwnerTurn<'_>) {
         for (user, id) in std::mem::take(&mut self.acks) {
-            let purpose = CallPurpose::User(user.clone(), UserCall::AckDirect(id));
-            turn.call_user(&scripts::STRIKE, &user, None, purpose, vec![wire::message_id(id)]);
+            let purpose = |user| CallPurpose::User(user, UserCall::AckDirect(id));
+            turn.call_user(&scripts::STRIKE, user, None, purpose, vec![wire::message_id(id)]);
         }
     }
 
@@ -238,11 +238,11 @@ impl DirectMessages {
 }
 
 /// Calls the script that stores and publishes a message.
-pub(super) fn send(turn: &mut OwnerTurn<'_>, name: &Name, by: Identity, content: Content, to: Requester) {
+pub(super) fn send(turn: &mut OwnerTurn<'_>, name: Name, by: Identity, content: Content, to: Requester) {
     let direct = Direct { id: message_id(&mut turn.node.rng, turn.now), sender: by, content, at: turn.now.wall };
     let keep = wire::number(turn.node.settings.keep_messages);
     let arguments = vec![wire::message_id(direct.id), wire::json(&WireDirect::from(&direct)), keep];
     let sent = Sent { id: direct.id, seq: None, at: direct.at };
-    let purpose = CallPurpose::User(name.clone(), UserCall::Send(sent));
+    let purpose = |name| CallPurpose::User(name, UserCall::Send(sent));
     turn.call_user(&scripts::SEND_DIRECT, name, Some(to), purpose, arguments);
 }

@@ -160,7 +160,7 @@ impl Users {
                 let by = by.map_or_else(Bytes::default, wire::connection);
                 (&scripts::SET_STATUS, UserCall::SetStatus, vec![wire::text(status.as_str()), since, by])
             }
-            UserOp::Send { by, content } => return direct_messages::send(turn, &name, by, content, to),
+            UserOp::Send { by, content } => return direct_messages::send(turn, name, by, content, to),
             UserOp::Push { direct } => (&scripts::PUSH, UserCall::Push, vec![wire::json(&WireDirect::from(&*direct))]),
             UserOp::ListConnections => (&scripts::CONNECTIONS, UserCall::Connections, Vec::new()),
             UserOp::Describe { by } => (&scripts::LOOK, UserCall::Look(by), Vec::new()),
@@ -179,7 +179,7 @@ impl Users {
                 (&scripts::SPEND_REST, UserCall::SpendRest, vec![limit])
             }
         };
-        turn.call_user(script, &name.clone(), Some(to), CallPurpose::User(name, call), arguments);
+        turn.call_user(script, name, Some(to), |name| CallPurpose::User(name, call), arguments);
     }
 
     /// Refuses an operation without Redis; connections end all the same.
@@ -210,8 +210,8 @@ impl Users {
             wire::number(turn.node.rules.connections_per_user as u64),
             wire::text(socket.as_deref().unwrap_or_default()),
         ];
-        let purpose = CallPurpose::User(name.clone(), UserCall::Attach(connection));
-        turn.call_user(&scripts::ATTACH, &name, Some(to), purpose, arguments);
+        let purpose = |name| CallPurpose::User(name, UserCall::Attach(connection));
+        turn.call_user(&scripts::ATTACH, name, Some(to), purpose, arguments);
     }
 
     fn detach(
@@ -225,8 +225,8 @@ impl Users {
         self.remove_connection(turn, &name, connection);
         let may_return = parting == DisconnectKind::Lost && turn.node.rules.presence_grace_ms > 0;
         let arguments = vec![wire::connection(connection), wire::number(may_return.into()), wire::json(&rooms)];
-        let purpose = CallPurpose::User(name.clone(), UserCall::Detach(rooms));
-        turn.call_user(&scripts::DETACH, &name, Some(to), purpose, arguments);
+        let purpose = |name| CallPurpose::User(name, UserCall::Detach(rooms));
+        turn.call_user(&scripts::DETACH, name, Some(to), purpose, arguments);
     }
 
     /// A connection has ended on this node.
@@ -468,15 +468,15 @@ fn restore(turn: &mut OwnerTurn<'_>, user: Name, rooms: Vec<Name>) {
     let identity = identity.map_or_else(Bytes::default, |identity| wire::json(&WireIdentity::from(identity)));
     let connections: Vec<_> = directory.connections(&user).iter().copied().map(WireConnectionId).collect();
     let arguments = vec![identity, wire::json(&connections), wire::json(&rooms)];
-    let purpose = CallPurpose::User(user.clone(), UserCall::Restore(rooms));
-    turn.call_user(&scripts::RESTORE_USER, &user, None, purpose, arguments);
+    let purpose = |user| CallPurpose::User(user, UserCall::Restore(rooms));
+    turn.call_user(&scripts::RESTORE_USER, user, None, purpose, arguments);
 }
 
 /// Removes the connections of a user on a dead node; a user without other connections goes offline. Several nodes may do
 /// this: only the first call has an effect.
 pub(super) fn purge(turn: &mut OwnerTurn<'_>, user: Name, node: u16) {
-    let purpose = CallPurpose::User(user.clone(), UserCall::Purge(node));
-    turn.call_user(&scripts::PURGE_USER, &user, None, purpose, vec![wire::number(node.into())]);
+    let purpose = |user| CallPurpose::User(user, UserCall::Purge(node));
+    turn.call_user(&scripts::PURGE_USER, user, None, purpose, vec![wire::number(node.into())]);
 }
 
 fn refusal(why: &str, rest_per_minute: u32, retry_after_ms: u64) -> Reject {

@@ -106,8 +106,7 @@ impl PresenceNews {
     ) {
         if let Some(status) = publication.status.as_deref().and_then(Status::parse) {
             let except = publication.except.map(|id| id.0);
-            let event = Event::Presence { user: user.clone(), status, last_seen: publication.last_active };
-            let news = self.latest(turn, user, publication.number, event, except);
+            let news = self.latest(turn, user, publication.number, (status, publication.last_active, except));
             match (room, publication.connections, publication.rooms) {
                 (Some(room), ..) => send_to_room(turn, rooms, room, &news),
                 (None, None, None) => {
@@ -136,8 +135,7 @@ impl PresenceNews {
         turn: &mut OwnerTurn<'_>,
         user: Name,
         number: u64,
-        event: Event,
-        except: Option<ConnectionId>,
+        (status, last_seen, except): (Status, u64, Option<ConnectionId>),
     ) -> Arc<PresenceUpdate> {
         let now = turn.now.mono;
         while let Some((_, over)) = self.ends.pop_front_if(|(until, _)| *until <= now) {
@@ -148,6 +146,7 @@ impl PresenceNews {
         if let Some((_, known)) = self.latest.get(&user).filter(|(_, known)| known.number >= number) {
             return known.clone();
         }
+        let event = Event::Presence { user: user.clone(), status, last_seen };
         let packed = turn.encode(turn.now, &event, true);
         let news = Arc::new(PresenceUpdate { user: user.clone(), number, except, packed });
         let until = now + RECENT_MS;
@@ -231,8 +230,8 @@ impl PresenceNews {
 
 /// Sets a user offline, unless they have returned on another node.
 pub(super) fn go_offline(turn: &mut OwnerTurn<'_>, user: Name, absence: &str) {
-    let purpose = CallPurpose::User(user.clone(), UserCall::GoOffline);
-    turn.call_user(&scripts::GO_OFFLINE, &user, None, purpose, vec![wire::text(absence)]);
+    let purpose = |user| CallPurpose::User(user, UserCall::GoOffline);
+    turn.call_user(&scripts::GO_OFFLINE, user, None, purpose, vec![wire::text(absence)]);
 }
 
 /// Sends an update to the members of a room on this node, unless the room is too large for announcements.
