@@ -1,14 +1,14 @@
-//! What a message costs that goes by way of Redis: nodes as the server makes them, without the shards and their sockets.
+//! Cost of a room message through Redis: bridges as the server starts them, without shards and sockets.
 //!
-//! It starts a `redis-server` of its own. Each node has one shard, which the bench plays: it asks that messages be sent,
-//! so many under way at once, and takes the answers, and what members are told, without writing it to anybody.
+//! The bench starts a `redis-server`. It takes the place of the one shard of each node: it requests messages, a number of them
+//! under way at once, and receives the replies and events without writing them to connections.
 //!
 //! ```text
 //! cargo bench --bench bridge           # about half a minute
 //! cargo bench --bench bridge -- 1 3    # pinned: the bridges have processor 1 to themselves, all else is on 3
 //! ```
 //!
-//! Not by criterion: what is looked for are the shares of two processes.
+//! It does not use criterion, because it measures the CPU time of two processes.
 
 mod support;
 
@@ -33,13 +33,13 @@ use switchboard::runtime::clock::Clock;
 
 use support::stage;
 
-/// Bytes that a message says.
+/// Bytes of a message's content.
 const BODY: usize = 128;
 
-/// How long each figure is taken over.
+/// Duration of each measurement.
 const TIME: Duration = Duration::from_secs(2);
 
-/// How long anything may take that has to come.
+/// Time limit of each wait.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() {
@@ -133,7 +133,7 @@ impl Scene {
         scene
     }
 
-    /// Each node gets a member of each room.
+    /// Adds a member of each room to each node.
     fn join(&mut self) {
         for node in &mut self.nodes {
             for (slot, room) in self.rooms.iter().enumerate() {
@@ -151,7 +151,7 @@ impl Scene {
         self.settle(0);
     }
 
-    /// Has messages sent for a while, so many under way at once, and waits for all that comes of them; how many.
+    /// Sends messages for a time, a number of them under way at once, and waits for all events. Returns the number.
     fn send(&mut self, under_way: usize, time: Duration) -> usize {
         let until = Instant::now() + time;
         let mut sent = 0;
@@ -169,7 +169,7 @@ impl Scene {
         sent
     }
 
-    /// One node's member says something in the next room.
+    /// Sends a message to the next room by a member of one node.
     fn say(&mut self) {
         let slot = self.next % self.rooms.len();
         let at = self.next % self.nodes.len();
@@ -190,7 +190,7 @@ impl Scene {
         node.ask(Op::Room(self.rooms[slot].clone(), RoomOp::Send(Box::new(message))));
     }
 
-    /// Waits until everything is answered and so much has been told.
+    /// Waits for all replies, and for this number of events.
     fn settle(&mut self, told: usize) {
         let until = Instant::now() + PATIENCE;
         while self.nodes.iter().any(|node| node.asks > 0)
@@ -202,7 +202,7 @@ impl Scene {
         }
     }
 
-    /// Takes what has come, or sleeps until something does.
+    /// Handles messages, or waits for some.
     fn wait(&mut self) {
         let taken: usize = self.nodes.iter_mut().map(Node::read).sum();
         if taken == 0 && self.nodes.iter().all(|node| node.inbox.prepare_sleep()) {
@@ -265,7 +265,7 @@ impl Node {
         self.mail.send(ShardMessage::Request { from: Requester { shard: 0, ask: 0 }, op });
     }
 
-    /// Takes what has come; how much.
+    /// Handles messages. Returns their number.
     fn read(&mut self) -> usize {
         let mut taken = 0;
         while let Some(ChannelItem::Message(mail)) = self.inbox.take() {
@@ -283,7 +283,7 @@ impl Node {
     }
 }
 
-/// A Redis that keeps nothing on disk.
+/// A Redis server without persistence.
 struct Server {
     child: Child,
     port: u16,
@@ -320,7 +320,7 @@ impl Drop for Server {
     }
 }
 
-/// The threads of this process that have this name.
+/// Threads of this process with this name.
 fn threads(name: &str) -> impl Iterator<Item = u32> {
     let all = fs::read_dir("/proc/self/task").expect("the list of threads");
     let named = format!("{name}\n");
@@ -328,13 +328,13 @@ fn threads(name: &str) -> impl Iterator<Item = u32> {
         .filter(move |id: &u32| fs::read_to_string(format!("/proc/self/task/{id}/comm")).is_ok_and(|own| own == named))
 }
 
-/// CPU time of a thread, or of a process's first one.
+/// CPU time of a thread, or of the first thread of a process.
 fn cpu_us(id: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{id}/schedstat")).expect("its statistics");
     stat.split(' ').next().and_then(|first| first.parse::<f64>().ok()).expect("a figure") / 1_000.0
 }
 
-/// Binds a thread, or a process's first one, to a processor.
+/// Binds a thread, or the first thread of a process, to a processor.
 fn pin(id: u32, processor: usize) {
     let done = Command::new("taskset").args(["-cp", &processor.to_string(), &id.to_string()]).output();
     assert!(done.is_ok_and(|output| output.status.success()), "bound to processor {processor}");

@@ -22,7 +22,7 @@ pub(crate) static ADD: Script =
 pub(crate) static WRONG: Script = Script { name: "wrong", source: "return redis.call('NONSENSE')" };
 
 /// See the module.
-pub(crate) struct Desk {
+pub(crate) struct TestClient {
     client: RedisClient,
     next: u32,
     pub(crate) answers: BTreeMap<u32, Result<Bytes, CallError>>,
@@ -33,19 +33,19 @@ pub(crate) struct Desk {
 }
 
 /// Runs a test that speaks with Redis at this address.
-pub(crate) fn with_desk(url: &str, test: impl AsyncFnOnce(Desk)) {
+pub(crate) fn with_client(url: &str, test: impl AsyncFnOnce(TestClient)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let address = RedisAddress::parse(url).expect("an address");
         let client = RedisClient::start(&address, vec![&APPEND, &ADD, &WRONG], (*b"probe").into(), [1, 2]);
         let (answers, following) = (BTreeMap::new(), BTreeMap::new());
-        let mut desk = Desk { client, next: 0, answers, published: Vec::new(), following, states: Vec::new() };
-        desk.until("a connection", |desk| desk.is_good()).await;
-        test(desk).await;
+        let mut client = TestClient { client, next: 0, answers, published: Vec::new(), following, states: Vec::new() };
+        client.until("a connection", |client| client.is_good()).await;
+        test(client).await;
     });
 }
 
-impl Desk {
+impl TestClient {
     pub(crate) fn is_good(&self) -> bool {
         self.states.last() == Some(&RedisState::Good)
     }
@@ -86,7 +86,7 @@ impl Desk {
 
     /// Waits for the answer to the call of this ticket; whether it was done.
     pub(crate) async fn is_done(&mut self, ticket: u32) -> bool {
-        self.until("an answer", |desk| desk.answers.contains_key(&ticket)).await;
+        self.until("an answer", |client| client.answers.contains_key(&ticket)).await;
         self.answers[&ticket].is_ok()
     }
 
