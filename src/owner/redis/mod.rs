@@ -17,7 +17,7 @@
 //!   connections on this node).
 //!
 //! Each operation that reads or changes a room or a user is one script of the same name in `lua/`. The head of a script names
-//! the file of [`crate::domain`] that it mirrors, and its arguments. [`schema`] has the keys and constants.
+//! the file of [`crate::domain`] that it mirrors, and its arguments. `schema` has the keys and constants.
 
 mod calls;
 mod cluster;

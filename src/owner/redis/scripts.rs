@@ -1,4 +1,4 @@
-//! The Lua scripts: one for each operation that reads or changes state in Redis. [`schema`] generates their constants.
+//! The Lua scripts: one for each operation that reads or changes state in Redis. `schema` generates their constants.
 
 use crate::message::redis::Script;
 use crate::owner::redis::schema::{self, utf8};
