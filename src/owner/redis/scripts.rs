@@ -73,37 +73,37 @@ scripts! { ALL:
     /// [`crate::domain::op::RoomOp::Leave`].
     LEAVE = room "leave";
     /// [`crate::domain::op::RoomOp::Rejoin`].
-    RETURN = room "return";
+    REJOIN = room "rejoin";
     /// [`crate::domain::op::RoomOp::StartGrace`].
-    LOSE = room "lose";
+    START_GRACE = room "start_grace";
     /// [`crate::domain::op::RoomOp::RemoveMember`].
-    VANISH = room "vanish";
+    REMOVE_MEMBER = room "remove_member";
     /// [`crate::domain::op::RoomOp::RelaySignal`].
-    SIGNAL = room "signal";
+    RELAY_SIGNAL = room "relay_signal";
     /// [`crate::domain::op::RoomOp::SetMedia`].
-    MEDIA = room "media";
+    SET_MEDIA = room "set_media";
     /// [`crate::domain::op::RoomOp::Send`].
     SEND = send "send";
     /// [`crate::domain::op::RoomOp::SetTyping`].
-    TYPING = room "typing";
+    SET_TYPING = room "set_typing";
     /// [`crate::domain::op::RoomOp::ListTypists`].
-    TYPISTS = room "typists";
+    LIST_TYPISTS = room "list_typists";
     /// [`crate::domain::op::RoomOp::MarkMessage`].
-    RECEIPT = room "receipt";
+    MARK_MESSAGE = room "mark_message";
     /// [`crate::domain::op::RoomOp::ReadHistory`].
-    HISTORY = room "history";
+    READ_HISTORY = room "read_history";
     /// [`crate::domain::op::RoomOp::ReadSince`].
-    SYNC = room "sync";
+    READ_SINCE = room "read_since";
     /// [`crate::domain::op::RoomOp::ReadReceipts`].
-    MARKS = room "marks";
+    READ_RECEIPTS = room "read_receipts";
     /// [`crate::domain::op::RoomOp::AddParticipant`].
-    ADMIT = room "admit";
+    ADD_PARTICIPANT = room "add_participant";
     /// [`crate::domain::op::RoomOp::RemoveParticipant`].
-    WITHDRAW = room "withdraw";
+    REMOVE_PARTICIPANT = room "remove_participant";
     /// [`crate::domain::op::RoomOp::Describe`].
     DESCRIBE = room "describe";
     /// [`crate::domain::op::RoomOp::ListUsers`].
-    ROSTER = room "roster";
+    LIST_USERS = room "list_users";
     /// [`crate::domain::op::RoomOp::Close`].
     CLOSE = room "close";
     /// Publishes a message to the members of a room, outside the room's order.
@@ -119,7 +119,7 @@ scripts! { ALL:
     /// [`crate::domain::op::UserOp::Detach`].
     DETACH = user "detach";
     /// [`crate::domain::op::UserOp::AnnounceIn`].
-    INTRODUCE = user "introduce";
+    ANNOUNCE_IN = user "announce_in";
     /// [`crate::domain::op::UserOp::SetStatus`].
     SET_STATUS = user "set_status";
     /// [`crate::domain::op::UserOp::Send`].
@@ -127,15 +127,15 @@ scripts! { ALL:
     /// [`crate::domain::op::UserOp::Push`].
     PUSH = user "push";
     /// [`crate::domain::op::UserOp::ListConnections`].
-    CONNECTIONS = user "connections";
+    LIST_CONNECTIONS = user "list_connections";
     /// [`crate::domain::op::UserOp::Describe`].
-    LOOK = user "look";
+    DESCRIBE_USER = user "describe_user";
     /// [`crate::domain::op::UserOp::RegisterSocket`].
-    REGISTER = user "register";
+    REGISTER_SOCKET = user "register_socket";
     /// [`crate::domain::op::UserOp::UnregisterSocket`].
-    WITHDRAW_REGISTRATION = user "withdraw_registration";
+    UNREGISTER_SOCKET = user "unregister_socket";
     /// [`crate::domain::op::UserOp::SpendRestQuota`].
-    SPEND_REST = user "spend_rest";
+    SPEND_REST_QUOTA = user "spend_rest_quota";
     /// Draws credits of a user's quota, or gives them back.
     LEASE = user "lease";
     /// Adds rooms to a user's room list, or removes them.
@@ -143,7 +143,7 @@ scripts! { ALL:
     /// Returns a user's room list.
     ROOMS_OF = user "rooms_of";
     /// Removes a direct message that a connection has received.
-    STRIKE = user "strike";
+    ACK_DIRECT = user "ack_direct";
     /// Sets a user offline after the grace period.
     GO_OFFLINE = user "go_offline";
     /// Replaces the connections of a user on one node.
@@ -151,15 +151,15 @@ scripts! { ALL:
     /// Removes the connections of a user on a dead node.
     PURGE_USER = user "purge_user";
     /// [`crate::domain::recovery::SessionOp::Save`].
-    KEEP = session "keep";
+    SAVE = session "save";
     /// [`crate::domain::recovery::SessionOp::Take`].
     TAKE = session "take";
     /// [`crate::domain::recovery::SessionOp::Transfer`].
-    CLAIM = session "claim";
+    TRANSFER = session "transfer";
     /// [`crate::domain::recovery::SessionOp::Clear`].
     CLEAR = session "clear";
     /// [`crate::domain::recovery::SessionOp::Delete`].
-    DROP = session "drop";
+    DELETE = session "delete";
 }
 
 scripts! { OF_NODES:
@@ -168,19 +168,19 @@ scripts! { OF_NODES:
     /// Renews the lease of a node.
     RENEW = node "nodes/renew";
     /// Shortens the lease of a node that stops.
-    PART = node "nodes/part";
+    LEAVE_NODE = node "nodes/leave";
     /// Makes a node the collector of a dead one.
-    REAP = node "nodes/reap";
+    CLAIM_CLEANUP = node "nodes/claim_cleanup";
     /// Frees the number of a dead node.
-    BURY = node "nodes/bury";
+    END_CLEANUP = node "nodes/end_cleanup";
     /// Adds and removes the places of a node.
-    NOTE = node "nodes/note";
+    RECORD = node "nodes/record";
     /// Adds rooms to the room list, or removes them.
     ENLIST = node "nodes/enlist";
     /// Returns the room list.
-    LISTED = node "nodes/listed";
+    LIST_ROOMS = node "nodes/list_rooms";
     /// Returns places of a dead node.
-    LEFT = node "nodes/left";
+    LIST_PLACES = node "nodes/list_places";
 }
 
 #[cfg(test)]

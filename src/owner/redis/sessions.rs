@@ -121,15 +121,15 @@ pub(super) fn request(turn: &mut OwnerTurn<'_>, of: ConnectionId, op: SessionOp,
             let connection = wire::connection(session.connection);
             let session = wire::json(&WireSession::from(*session));
             let arguments = vec![hex(token), wire::number(ends), session, wire::number(kept_ms), connection];
-            (&scripts::KEEP, SessionCall::Done, arguments)
+            (&scripts::SAVE, SessionCall::Done, arguments)
         }
         SessionOp::Transfer { token, by, from, to } => {
             let arguments = vec![hex(token), wire::text(&*by), wire::connection(from), wire::connection(to)];
-            (&scripts::CLAIM, SessionCall::Take(token), arguments)
+            (&scripts::TRANSFER, SessionCall::Take(token), arguments)
         }
         SessionOp::Clear { token } => (&scripts::CLEAR, SessionCall::Done, vec![hex(token)]),
         SessionOp::Take { token } => (&scripts::TAKE, SessionCall::Take(token), vec![hex(token)]),
-        SessionOp::Delete { token } => (&scripts::DROP, SessionCall::Done, vec![hex(token)]),
+        SessionOp::Delete { token } => (&scripts::DELETE, SessionCall::Done, vec![hex(token)]),
     };
     let key = turn.node.keys.session(of);
     turn.call(script, key, Some(to), CallPurpose::Session(purpose), arguments);

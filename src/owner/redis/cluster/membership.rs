@@ -163,7 +163,7 @@ impl NodeMembership {
         turn.node.lease.is_renewing = true;
         let own = turn.own_node();
         let (name, grace) = (text(&*turn.node.settings.name), number(turn.node.rules.presence_grace_ms));
-        turn.call_nodes(&scripts::PART, ClusterCall::Done, vec![number(own.into()), name, grace]);
+        turn.call_nodes(&scripts::LEAVE_NODE, ClusterCall::Done, vec![number(own.into()), name, grace]);
         let everyone = turn.node.keys.everyone();
         turn.publish(everyone, json(&NodeMessage::Gone(own)));
     }
@@ -232,7 +232,7 @@ impl NodeMembership {
             self.cleanups.push(Cleanup { node, awaited: 0, rooms, users, has_failed: false });
         }
         let key = turn.node.keys.node(node);
-        turn.call(&scripts::LEFT, key, None, CallPurpose::Cluster(ClusterCall::ListPlaces(node)), []);
+        turn.call(&scripts::LIST_PLACES, key, None, CallPurpose::Cluster(ClusterCall::ListPlaces(node)), []);
     }
 
     /// Handles places of a dead node: removes its connections from them. When none are left, its number is free.
@@ -244,7 +244,7 @@ impl NodeMembership {
             (Some(PlacesReply { rooms, users }), Some(_)) if rooms.is_empty() && users.is_empty() => {
                 self.end_cleanup(node);
                 let arguments = vec![number(node.into()), number(turn.own_node().into())];
-                turn.call_nodes(&scripts::BURY, ClusterCall::Done, arguments);
+                turn.call_nodes(&scripts::END_CLEANUP, ClusterCall::Done, arguments);
             }
             (Some(PlacesReply { rooms, users }), Some(cleanup)) => {
                 cleanup.awaited = rooms.len() + users.len();
@@ -284,7 +284,7 @@ impl NodeMembership {
         let has_failed = cleanup.has_failed;
         let key = turn.node.keys.node(node);
         let arguments = registry::record_arguments([Vec::new(), rooms, Vec::new(), users]);
-        turn.call(&scripts::NOTE, key, None, CallPurpose::Cluster(ClusterCall::Done), arguments);
+        turn.call(&scripts::RECORD, key, None, CallPurpose::Cluster(ClusterCall::Done), arguments);
         if has_failed {
             // The next renewal returns the dead node again.
             self.end_cleanup(node);
@@ -305,7 +305,7 @@ impl NodeMembership {
 
 fn claim_cleanup(turn: &mut OwnerTurn<'_>, node: u16) {
     let arguments = vec![number(node.into()), number(turn.own_node().into())];
-    turn.call_nodes(&scripts::REAP, ClusterCall::ClaimCleanup(node), arguments);
+    turn.call_nodes(&scripts::CLAIM_CLEANUP, ClusterCall::ClaimCleanup(node), arguments);
 }
 
 /// Another node has started.

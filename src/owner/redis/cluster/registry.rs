@@ -167,12 +167,12 @@ pub(crate) fn flush_places(turn: &mut OwnerTurn<'_>) {
         let key = turn.node.keys.node(turn.own_node());
         let mark = turn.node.calls.mark();
         let arguments = record_arguments([entered, left, came, went]);
-        turn.call(&scripts::NOTE, key, None, CallPurpose::Cluster(ClusterCall::Record), arguments);
+        turn.call(&scripts::RECORD, key, None, CallPurpose::Cluster(ClusterCall::Record), arguments);
         turn.node.calls.move_to_front(mark);
     }
 }
 
-/// The arguments of [`scripts::NOTE`]: new and former rooms, new and former users.
+/// The arguments of [`scripts::RECORD`]: new and former rooms, new and former users.
 pub(super) fn record_arguments(names: [Vec<Bytes>; 4]) -> Vec<Bytes> {
     let counts = names.each_ref().map(Vec::len);
     let head = text(format!("[{},{},{},{}]", counts[0], counts[1], counts[2], counts[3]));
@@ -196,5 +196,5 @@ pub(crate) fn listed_rooms(result: CallResult) -> Option<(usize, Vec<Box<str>>)>
 
 /// Asks for the room list, for the query of this number.
 pub(super) fn list_rooms(turn: &mut OwnerTurn<'_>, query: u32) {
-    turn.call_nodes(&scripts::LISTED, ClusterCall::ListRooms(query), Vec::new());
+    turn.call_nodes(&scripts::LIST_ROOMS, ClusterCall::ListRooms(query), Vec::new());
 }

@@ -62,50 +62,52 @@ fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'static Script
             (&scripts::CREATE, RoomCall::Create, create(turn, name, &by, &profile, log))
         }
         RoomOp::Join(join) => (&scripts::JOIN, RoomCall::Join(join.connection), encode_join(turn, &join)),
-        RoomOp::Rejoin(back) => (&scripts::RETURN, RoomCall::Return(back.join.connection), encode_return(&back)),
+        RoomOp::Rejoin(back) => (&scripts::REJOIN, RoomCall::Return(back.join.connection), encode_return(&back)),
         RoomOp::Leave { connection, by, peer } => {
             let arguments = vec![id(connection), user(&by), admin(&by), optional(peer.as_deref())];
             (&scripts::LEAVE, RoomCall::Leave(connection), arguments)
         }
-        RoomOp::StartGrace { connection } => (&scripts::LOSE, RoomCall::Lose(connection), vec![id(connection)]),
-        RoomOp::RemoveMember { connection } => (&scripts::VANISH, RoomCall::Vanish(connection), vec![id(connection)]),
-        RoomOp::RelaySignal(signal) => (&scripts::SIGNAL, RoomCall::Signal, encode_signal(&signal)),
+        RoomOp::StartGrace { connection } => (&scripts::START_GRACE, RoomCall::Lose(connection), vec![id(connection)]),
+        RoomOp::RemoveMember { connection } => {
+            (&scripts::REMOVE_MEMBER, RoomCall::Vanish(connection), vec![id(connection)])
+        }
+        RoomOp::RelaySignal(signal) => (&scripts::RELAY_SIGNAL, RoomCall::Signal, encode_signal(&signal)),
         RoomOp::SetMedia { connection, peer, media } => {
             let bits = number(media_bits(media).into());
-            (&scripts::MEDIA, RoomCall::Done, vec![id(connection), optional(peer.as_deref()), bits])
+            (&scripts::SET_MEDIA, RoomCall::Done, vec![id(connection), optional(peer.as_deref()), bits])
         }
         RoomOp::Send(message) => (&scripts::SEND, RoomCall::Send, encode_message(turn, *message)),
         RoomOp::SetTyping { connection, is_typing } => {
-            (&scripts::TYPING, RoomCall::Done, vec![id(connection), flag(is_typing)])
+            (&scripts::SET_TYPING, RoomCall::Done, vec![id(connection), flag(is_typing)])
         }
-        RoomOp::ListTypists { connection } => (&scripts::TYPISTS, RoomCall::Typists, vec![id(connection)]),
+        RoomOp::ListTypists { connection } => (&scripts::LIST_TYPISTS, RoomCall::Typists, vec![id(connection)]),
         RoomOp::MarkMessage { connection, message, kind } => {
             let kind = if kind == ReceiptKind::Read { "read" } else { "delivered" };
-            (&scripts::RECEIPT, RoomCall::Done, vec![id(connection), text(message.to_string()), text(kind)])
+            (&scripts::MARK_MESSAGE, RoomCall::Done, vec![id(connection), text(message.to_string()), text(kind)])
         }
         RoomOp::ReadHistory { connection, wanted } => {
             let after = optional_number(wanted.after);
             let arguments = vec![id(connection), after, number(wanted.limit.min(PAGE_MAX) as u64)];
-            (&scripts::HISTORY, RoomCall::History { is_upward: wanted.after.is_some() }, arguments)
+            (&scripts::READ_HISTORY, RoomCall::History { is_upward: wanted.after.is_some() }, arguments)
         }
         RoomOp::ReadSince { connection, after, limit } => {
             let arguments = vec![id(connection), text(after.to_string()), number(limit.min(PAGE_MAX) as u64)];
-            (&scripts::SYNC, RoomCall::History { is_upward: true }, arguments)
+            (&scripts::READ_SINCE, RoomCall::History { is_upward: true }, arguments)
         }
         RoomOp::ReadReceipts { connection, message } => {
-            (&scripts::MARKS, RoomCall::Marks(message), vec![id(connection), text(message.to_string())])
+            (&scripts::READ_RECEIPTS, RoomCall::Marks(message), vec![id(connection), text(message.to_string())])
         }
         RoomOp::AddParticipant { by, connections } => {
-            (&scripts::ADMIT, RoomCall::Done, admit(turn, name, &by, &connections))
+            (&scripts::ADD_PARTICIPANT, RoomCall::Done, admit(turn, name, &by, &connections))
         }
         RoomOp::RemoveParticipant { by, connection } => {
             let connection = connection.map_or_else(|| text(""), id);
-            (&scripts::WITHDRAW, RoomCall::Done, vec![user(&by), connection])
+            (&scripts::REMOVE_PARTICIPANT, RoomCall::Done, vec![user(&by), connection])
         }
         RoomOp::Describe { by } => (&scripts::DESCRIBE, RoomCall::Describe, vec![user(&by), admin(&by)]),
         RoomOp::ListUsers { by, page } => {
             let arguments = vec![user(&by), admin(&by), optional(page.after.as_deref()), number(page.limit as u64)];
-            (&scripts::ROSTER, RoomCall::Roster, arguments)
+            (&scripts::LIST_USERS, RoomCall::Roster, arguments)
         }
         RoomOp::Close { by } => (&scripts::CLOSE, RoomCall::Close, vec![user(&by), admin(&by), flag(by.roles().guest)]),
     }

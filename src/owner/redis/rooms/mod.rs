@@ -162,7 +162,7 @@ impl Rooms {
             Some(_) => {
                 self.typing.remove(&key);
                 let arguments = vec![wire::connection(connection), text("x")];
-                turn.call_room(&scripts::TYPING, name, None, RoomCall::Done, arguments);
+                turn.call_room(&scripts::SET_TYPING, name, None, RoomCall::Done, arguments);
             }
             None => {}
         }
@@ -245,5 +245,5 @@ pub(super) fn purge(turn: &mut OwnerTurn<'_>, room: Name, node: u16) {
 /// Checks whether a listed room still exists: as an admin, and without its users.
 pub(super) fn check_listed(turn: &mut OwnerTurn<'_>, room: Name) {
     let arguments = vec![text(""), flag(true), text(""), number(0)];
-    turn.call_room(&scripts::ROSTER, room, None, RoomCall::CheckListed, arguments);
+    turn.call_room(&scripts::LIST_USERS, room, None, RoomCall::CheckListed, arguments);
 }

@@ -212,7 +212,7 @@ impl DirectMessages {
     pub(super) fn flush(&mut self, turn: &mut OwnerTurn<'_>) {
         for (user, id) in std::mem::take(&mut self.acks) {
             let purpose = |user| CallPurpose::User(user, UserCall::AckDirect(id));
-            turn.call_user(&scripts::STRIKE, user, None, purpose, vec![wire::message_id(id)]);
+            turn.call_user(&scripts::ACK_DIRECT, user, None, purpose, vec![wire::message_id(id)]);
         }
     }
 

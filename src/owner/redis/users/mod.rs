@@ -153,7 +153,7 @@ impl Users {
             }
             UserOp::AnnounceIn { connection, room } => {
                 let arguments = vec![wire::text(&*room)];
-                (&scripts::INTRODUCE, UserCall::Introduce(connection, room), arguments)
+                (&scripts::ANNOUNCE_IN, UserCall::Introduce(connection, room), arguments)
             }
             UserOp::SetStatus { status, last_seen, by } => {
                 let since = last_seen.map_or_else(Bytes::default, wire::number);
@@ -162,21 +162,21 @@ impl Users {
             }
             UserOp::Send { by, content } => return direct_messages::send(turn, name, by, content, to),
             UserOp::Push { direct } => (&scripts::PUSH, UserCall::Push, vec![wire::json(&WireDirect::from(&*direct))]),
-            UserOp::ListConnections => (&scripts::CONNECTIONS, UserCall::Connections, Vec::new()),
-            UserOp::Describe { by } => (&scripts::LOOK, UserCall::Look(by), Vec::new()),
+            UserOp::ListConnections => (&scripts::LIST_CONNECTIONS, UserCall::Connections, Vec::new()),
+            UserOp::Describe { by } => (&scripts::DESCRIBE_USER, UserCall::Look(by), Vec::new()),
             UserOp::RegisterSocket { socket, device } => {
                 if !self.may_register(turn.now.mono) {
                     return turn.reply(Some(to), Err(Reject::overloaded()));
                 }
                 let arguments = vec![wire::text(&*socket), wire::text(device.as_deref().unwrap_or_default())];
-                (&scripts::REGISTER, UserCall::Register, arguments)
+                (&scripts::REGISTER_SOCKET, UserCall::Register, arguments)
             }
             UserOp::UnregisterSocket { socket } => {
-                (&scripts::WITHDRAW_REGISTRATION, UserCall::Withdraw, vec![wire::text(&*socket)])
+                (&scripts::UNREGISTER_SOCKET, UserCall::Withdraw, vec![wire::text(&*socket)])
             }
             UserOp::SpendRestQuota => {
                 let limit = wire::number(turn.node.rules.rest_per_minute.into());
-                (&scripts::SPEND_REST, UserCall::SpendRest, vec![limit])
+                (&scripts::SPEND_REST_QUOTA, UserCall::SpendRest, vec![limit])
             }
         };
         turn.call_user(script, name, Some(to), |name| CallPurpose::User(name, call), arguments);

@@ -1,4 +1,4 @@
--- left: places of a dead node, or some of them.
+-- list_places: places of a dead node, or some of them.
 local function some(kind)
   local names = call('SRANDMEMBER', key .. kind, DEAD_NODE_PORTION)
   for place, name in ipairs(names) do names[place] = cjson.encode(name) end

@@ -1,4 +1,4 @@
--- note: adds and removes places of a node. `counts`: how many names follow of each kind: rooms and former rooms, users and
+-- record: adds and removes places of a node. `counts`: how many names follow of each kind: rooms and former rooms, users and
 -- former users. Arguments from 5 on: the names.
 local counts, at = cjson.decode(ARGV[4]), 5
 local function all(command, set, count)

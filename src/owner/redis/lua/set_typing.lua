@@ -1,4 +1,4 @@
--- typing: mirrors domain/typing.rs
+-- set_typing: mirrors domain/typing.rs
 -- A typing indicator: 1 begins, 0 ends, x has expired.
 local connection, state = ARGV[5], ARGV[6]
 local why = open()

@@ -1,4 +1,4 @@
--- roster: mirrors domain/roster.rs
+-- list_users: mirrors domain/roster.rs
 -- The room, and a page of its users: `limit` users after `after` (empty: from the first).
 local user_id, is_admin, after, limit = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 local why = open()

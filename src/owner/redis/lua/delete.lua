@@ -1,4 +1,4 @@
--- drop: mirrors domain/recovery.rs
+-- delete: mirrors domain/recovery.rs
 -- Removes the session, and remembers that the token was used.
 local token = ARGV[4]
 if string.match(call('GET', key) or '', '^%S+') == token then call('DEL', key) end

@@ -1,4 +1,4 @@
--- history: mirrors domain/history.rs
+-- read_history: mirrors domain/history.rs
 -- A page of the log: after a number, or the newest if `after` is nil.
 local connection, after, limit = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local why = open()

@@ -1,4 +1,4 @@
--- register: mirrors domain/registration.rs
+-- register_socket: mirrors domain/registration.rs
 -- Registers a name for a future connection, with a description of its device.
 local name, device = ARGV[6], ARGV[7]
 local names, count = registered()

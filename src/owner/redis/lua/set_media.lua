@@ -1,4 +1,4 @@
--- media: mirrors domain/membership.rs
+-- set_media: mirrors domain/membership.rs
 -- A member changes its media. `own_peer`: the peer id that it gives as its own, or empty.
 local connection, own_peer, media = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local why = open()

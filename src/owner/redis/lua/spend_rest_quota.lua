@@ -1,4 +1,4 @@
--- spend_rest: mirrors domain/quota.rs
+-- spend_rest_quota: mirrors domain/quota.rs
 -- Counts a REST request; a minute begins with its first request.
 local limit = tonumber(ARGV[6])
 local ends, spent = string.match(call('GET', key .. ':a') or '', '^(%d+) (%d+)$')

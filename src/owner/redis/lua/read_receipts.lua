@@ -1,4 +1,4 @@
--- marks: mirrors domain/history.rs
+-- read_receipts: mirrors domain/history.rs
 -- Receipts of a message.
 local connection, message = ARGV[5], ARGV[6]
 local why = open()

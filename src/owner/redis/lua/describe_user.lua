@@ -1,4 +1,4 @@
--- look: mirrors domain/user.rs
+-- describe_user: mirrors domain/user.rs
 -- Presence of the user.
 read()
 if not user.identity then return refuse('user') end

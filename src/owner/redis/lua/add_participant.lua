@@ -1,4 +1,4 @@
--- admit: mirrors domain/membership.rs
+-- add_participant: mirrors domain/membership.rs
 -- A user becomes a participant, and their connections become members.
 -- Arguments from 7 on: the future members.
 local user_id, is_admin = ARGV[5], ARGV[6]

@@ -1,4 +1,4 @@
--- return: mirrors domain/recovery.rs
+-- rejoin: mirrors domain/recovery.rs
 -- A client continues on another connection. `epoch` and `seq`: the last message that it has.
 local former_connection, member_text, is_admin, epoch, seq = ARGV[5], ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
 local why = open(true)

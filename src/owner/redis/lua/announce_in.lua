@@ -1,4 +1,4 @@
--- introduce: mirrors domain/presence.rs
+-- announce_in: mirrors domain/presence.rs
 -- A connection has joined a room. The answer has the presence that the caller announces there: another server can
 -- keep the room. A user who has only returned to the room is not announced.
 local room = ARGV[6]

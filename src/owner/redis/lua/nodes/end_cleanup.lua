@@ -1,4 +1,4 @@
--- bury: a dead node has no places left; its number is free.
+-- end_cleanup: a dead node has no places left; its number is free.
 local dead_node, collector = ARGV[4], ARGV[5]
 if string.match(call('HGET', key .. ':reapers', dead_node) or '', '^%d+') ~= collector then return refuse('held') end
 call('ZREM', key, dead_node)

@@ -1,4 +1,4 @@
--- keep: mirrors domain/recovery.rs
+-- save: mirrors domain/recovery.rs
 -- Stores the session. `ends`: its end, 0: none; `kept_ms`: time until it is removed.
 local token, ends, session, kept_ms, connection = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 -- A token that was used does not open a session again.

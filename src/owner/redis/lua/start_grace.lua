@@ -1,4 +1,4 @@
--- lose: mirrors domain/recovery.rs
+-- start_grace: mirrors domain/recovery.rs
 -- A member's connection was lost: its typing indicator ends, whether or not it returns.
 local connection = ARGV[5]
 local why = open()

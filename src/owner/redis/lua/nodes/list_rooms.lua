@@ -1,4 +1,4 @@
--- listed: the room list, or the first rooms of it.
+-- list_rooms: the room list, or the first rooms of it.
 call('ZREMRANGEBYSCORE', key .. ':left', '-inf', '(' .. string.format('%.0f', clock()))
 local names, count = {}, 0
 for _, part in ipairs({':made', ':left'}) do

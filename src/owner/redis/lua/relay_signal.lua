@@ -1,4 +1,4 @@
--- signal: mirrors domain/signaling.rs
+-- relay_signal: mirrors domain/signaling.rs
 -- A signaling message to a member. `own_peer`: the peer id that the sender gives as its own, or empty.
 local connection, own_peer, peer, kind, body = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local why = open()

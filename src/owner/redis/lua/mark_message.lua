@@ -1,4 +1,4 @@
--- receipt: mirrors domain/messages.rs
+-- mark_message: mirrors domain/messages.rs
 -- A member has received ("delivered") or read ("read") a message.
 local connection, message, kind = ARGV[5], ARGV[6], ARGV[7]
 local why = open()

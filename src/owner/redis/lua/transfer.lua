@@ -1,4 +1,4 @@
--- claim: mirrors domain/recovery.rs
+-- transfer: mirrors domain/recovery.rs
 -- The session passes to another connection of the user.
 local token, user, former_connection, connection = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local taken, over = string.match(call('GET', key .. ':t') or '', '^(%S+) (%d+)$')

@@ -1,4 +1,4 @@
--- sync: mirrors domain/history.rs
+-- read_since: mirrors domain/history.rs
 -- A page of the log after a message.
 local connection, message, limit = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local why = open()

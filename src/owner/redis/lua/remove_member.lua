@@ -1,4 +1,4 @@
--- vanish: mirrors domain/membership.rs
+-- remove_member: mirrors domain/membership.rs
 -- The membership of a connection ends.
 local connection = ARGV[5]
 local why = open()

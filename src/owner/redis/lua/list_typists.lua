@@ -1,4 +1,4 @@
--- typists: mirrors domain/typing.rs
+-- list_typists: mirrors domain/typing.rs
 -- The active typing indicators.
 local connection = ARGV[5]
 local why = open()

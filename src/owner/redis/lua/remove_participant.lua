@@ -1,4 +1,4 @@
--- withdraw: mirrors domain/membership.rs
+-- remove_participant: mirrors domain/membership.rs
 -- A user is a participant no more. `connection`: the one that leaves, or empty: all connections of the user.
 local user_id, connection = ARGV[5], ARGV[6]
 local why = open()

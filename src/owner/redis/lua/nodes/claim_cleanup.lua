@@ -1,4 +1,4 @@
--- reap: a node becomes the collector of a dead one, if no other node is.
+-- claim_cleanup: a node becomes the collector of a dead one, if no other node is.
 local dead_node, collector = ARGV[4], ARGV[5]
 local at = clock()
 local ends = call('ZSCORE', key, dead_node)

@@ -1,4 +1,4 @@
--- withdraw_registration: mirrors domain/registration.rs
+-- unregister_socket: mirrors domain/registration.rs
 -- Removes a registered name without a connection.
 local name = ARGV[6]
 local names = registered()
