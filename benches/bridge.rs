@@ -31,13 +31,13 @@ use switchboard::runtime::clock::Clock;
 use support::redis::RedisServer;
 use support::settings;
 
-/// Bytes that a message says.
+/// Bytes of a message's content.
 const BODY: usize = 128;
 
-/// How long each figure is taken over.
+/// Duration of each measurement.
 const TIME: Duration = Duration::from_secs(2);
 
-/// How long anything may take that has to come.
+/// Time limit of each wait.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() {
@@ -133,7 +133,7 @@ impl BridgedNodes {
         bridged
     }
 
-    /// Each node gets a member of each room.
+    /// Adds a member of each room to each node.
     fn join(&mut self) {
         for node in &mut self.nodes {
             for (slot, room) in self.rooms.iter().enumerate() {
@@ -151,7 +151,7 @@ impl BridgedNodes {
         self.settle(0);
     }
 
-    /// Has messages sent for a while, so many under way at once, and waits for all that comes of them; how many.
+    /// Sends messages for a time, a number of them under way at once, and waits for all events. Returns the number.
     fn send(&mut self, under_way: usize, time: Duration) -> usize {
         let until = Instant::now() + time;
         let mut sent = 0;
@@ -169,7 +169,7 @@ impl BridgedNodes {
         sent
     }
 
-    /// One node's member says something in the next room.
+    /// Sends a message to the next room by a member of one node.
     fn say(&mut self) {
         let slot = self.next % self.rooms.len();
         let at = self.next % self.nodes.len();
@@ -190,7 +190,7 @@ impl BridgedNodes {
         node.ask(Op::Room(self.rooms[slot].clone(), RoomOp::Send(Box::new(message))));
     }
 
-    /// Waits until everything is answered and so much has been told.
+    /// Waits for all replies, and for this number of events.
     fn settle(&mut self, told: usize) {
         let until = Instant::now() + PATIENCE;
         while self.nodes.iter().any(|node| node.asks > 0)
@@ -202,7 +202,7 @@ impl BridgedNodes {
         }
     }
 
-    /// Takes what has come, or sleeps until something does.
+    /// Handles messages, or waits for some.
     fn wait(&mut self) {
         let taken: usize = self.nodes.iter_mut().map(Node::read).sum();
         if taken == 0 && self.nodes.iter().all(|node| node.inbox.prepare_sleep()) {
@@ -264,7 +264,7 @@ impl Node {
         self.mail.send(ShardMessage::Request { from: Requester { shard: 0, ask: 0 }, op });
     }
 
-    /// Takes what has come; how much.
+    /// Handles messages. Returns their number.
     fn read(&mut self) -> usize {
         let mut taken = 0;
         while let Some(ChannelItem::Message(mail)) = self.inbox.take() {
@@ -290,13 +290,13 @@ fn threads(name: &str) -> impl Iterator<Item = u32> {
         .filter(move |id: &u32| fs::read_to_string(format!("/proc/self/task/{id}/comm")).is_ok_and(|own| own == named))
 }
 
-/// CPU time of a thread, or of a process's first one.
+/// CPU time of a thread, or of the first thread of a process.
 fn cpu_us(id: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{id}/schedstat")).expect("its statistics");
     stat.split(' ').next().and_then(|first| first.parse::<f64>().ok()).expect("a figure") / 1_000.0
 }
 
-/// Binds a thread, or a process's first one, to a processor.
+/// Binds a thread, or the first thread of a process, to a processor.
 fn pin(id: u32, processor: usize) {
     let done = Command::new("taskset").args(["-cp", &processor.to_string(), &id.to_string()]).output();
     assert!(done.is_ok_and(|output| output.status.success()), "bound to processor {processor}");

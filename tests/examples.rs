@@ -1,6 +1,5 @@
 //! The examples work against a real server, and their clients meet in one room.
 
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;

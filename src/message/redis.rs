@@ -1,107 +1,107 @@
-//! What a keeper of rooms in Redis and whoever speaks with Redis tell each other. The keeper knows of Redis nothing but
-//! this: calls of scripts go out, each with a ticket, and an answer to each comes in; channels are followed, and what is
-//! published there comes in. Behind it stands the thread with the connections, or a test's own.
+//! Commands and events between the owner of rooms and users in Redis and the thread with the connections to Redis. The owner
+//! knows no more of Redis than this: it calls scripts, each call with a ticket, and gets one reply to each; it subscribes to
+//! channels, and gets their publications. A test can take the place of the thread.
 //!
-//! # What is promised to the keeper
+//! # Guarantees for the owner
 //!
-//! 1. **One answer per call**, in bounded time; a call whose answer was lost on the way may have been done all the same.
-//! 2. **In order**: calls that name the same first key are done in the order in which they were given.
-//! 3. What is published may be lost, but is not altered or told out of order by one and the same Redis.
-//! 4. After [`RedisEvent::Subscribed`] nothing that is published is missed, but for what 3 says.
+//! 1. **One reply per call**, in bounded time; a call without an answer of Redis can have been done all the same.
+//! 2. **Order**: calls with the same first key are done in the order in which they were given.
+//! 3. Publications can be lost, but they are not altered, and those of one Redis server are not reordered.
+//! 4. After [`RedisEvent::Subscribed`] all publications come, except for what 3 says.
 
 use smallvec::SmallVec;
 
-/// A script, as Redis runs it.
+/// A Lua script.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Script {
-    /// Its name: that of the op it does.
+    /// Name of the operation that it does.
     pub name: &'static str,
-    /// Its text, in Lua.
+    /// Source text.
     pub source: &'static str,
 }
 
 /// A text for Redis or from it.
 pub type Bytes = Box<[u8]>;
 
-/// One call of a script.
+/// A call of a script.
 #[derive(Clone, Debug)]
 pub struct ScriptCall {
-    /// What its answer will carry.
+    /// Number that the reply carries.
     pub ticket: u32,
     /// The script.
     pub script: &'static Script,
-    /// The keys it begins with; all of one call are kept by the same server of a cluster.
+    /// Its keys; one server of a cluster keeps all of them.
     pub keys: SmallVec<[Bytes; 1]>,
-    /// Its arguments. If the one at [`ScriptCall::SERVER`] is empty, whoever carries the call out puts there the name of the
-    /// server that does it, if one is known.
+    /// Its arguments. The bridge replaces an empty argument at [`ScriptCall::SERVER`] by the name of the server, if it is
+    /// known.
     pub arguments: Vec<Bytes>,
 }
 
 impl ScriptCall {
-    /// The place of the argument that says which server does the call, where that is not a cluster's matter.
+    /// Position of the argument with the name of the server.
     pub const SERVER: usize = 2;
 }
 
-/// What a keeper has for Redis, in order.
+/// A command for Redis.
 #[derive(Debug)]
 pub enum RedisCommand {
-    /// Have this done.
+    /// Call a script.
     ScriptCall(ScriptCall),
-    /// Listen to a channel.
+    /// Subscribe to a channel.
     Subscribe(Bytes),
-    /// Listen to it no longer.
+    /// Unsubscribe from a channel.
     Unsubscribe(Bytes),
-    /// Publish something outside of a script.
+    /// Publish a message outside of a script.
     Publish {
-        /// Where.
+        /// The channel.
         channel: Bytes,
-        /// What.
+        /// The message.
         body: Bytes,
     },
 }
 
-/// What Redis has to say.
+/// An event of Redis.
 #[derive(Debug)]
 pub enum RedisEvent {
-    /// The answer to a call: what its script returned, as JSON.
+    /// The reply to a call.
     Reply {
-        /// The call's.
+        /// Ticket of the call.
         ticket: u32,
-        /// What came of it.
+        /// The script's answer as JSON, or the reason why there is none.
         outcome: Result<Bytes, CallError>,
     },
-    /// Something was published.
+    /// A publication.
     Published {
-        /// Where.
+        /// The channel.
         channel: Bytes,
-        /// What.
+        /// The message.
         body: Bytes,
     },
-    /// A channel is listened to from now on, perhaps again after a time when it was not.
+    /// A subscription is confirmed; again after an interruption, in which publications were lost.
     Subscribed(Bytes),
-    /// Whether there is a connection. While there is none, what was published is missed and calls fail.
+    /// The connection has begun or ended. Without it, publications are lost and calls fail.
     State(RedisState),
 }
 
-/// Why there is no answer.
+/// The reason why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallError {
-    /// There is no connection, or none came in time. What was called may have been done.
+    /// No connection, or no answer in time. Redis can have done the call.
     Away,
-    /// Redis keeps nothing new for now, in its own words. Nothing was done.
+    /// Redis rejects writes, with its error text. The call was not done.
     Full(Box<str>),
-    /// Redis refused, in its own words.
+    /// Redis has refused the call, with its error text.
     Rejected(Box<str>),
 }
 
-/// How Redis is.
+/// State of Redis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RedisState {
-    /// It answers.
+    /// Redis answers.
     Good,
-    /// It answers, but keeps nothing new: its memory or its disk is full, or too few replicas follow it.
+    /// Redis answers, but rejects writes: its memory or disk is full, or it has too few replicas.
     Full,
-    /// It does not.
+    /// Redis does not answer.
     #[default]
     Away,
 }

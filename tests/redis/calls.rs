@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use switchboard::message::redis::{CallError, RedisState};
 
-use crate::desk::{ADD, APPEND, WRONG, with_desk};
+use crate::redis_client::{ADD, APPEND, WRONG, with_client};
 use support::fault_proxy::FaultProxy;
 use support::redis::RedisServer;
 
@@ -18,15 +18,15 @@ fn is_in_order(numbers: &[u32]) -> bool {
 }
 
 #[test]
-fn calls_of_a_key_are_done_in_order_and_each_is_answered() {
+fn calls_of_a_key_are_done_in_order_with_one_reply_each() {
     let redis = RedisServer::start();
-    with_desk(&redis.url(), async |mut desk| {
+    with_client(&redis.url(), async |mut client| {
         for number in 0..5_000_u32 {
             let script = if number % 3 == 0 { &ADD } else { &APPEND };
-            desk.call(script, &format!("k{}", number % 7), &number.to_string());
+            client.call(script, &format!("k{}", number % 7), &number.to_string());
         }
-        desk.until("all answers", |desk| desk.answers.len() == 5_000).await;
-        for (ticket, outcome) in &desk.answers {
+        client.until("all answers", |client| client.answers.len() == 5_000).await;
+        for (ticket, outcome) in &client.answers {
             assert_eq!(outcome.as_deref(), Ok((ticket - 1).to_string().as_bytes()));
         }
         for key in 0..7 {
@@ -37,89 +37,91 @@ fn calls_of_a_key_are_done_in_order_and_each_is_answered() {
 }
 
 #[test]
-fn a_refusal_says_why_and_harms_no_other_call() {
+fn refused_call_reports_its_reason_and_no_other_call_fails() {
     let redis = RedisServer::start();
-    with_desk(&redis.url(), async |mut desk| {
-        let before = desk.call(&APPEND, "k", "1");
-        let wrong = desk.call(&WRONG, "k", "");
-        let after = desk.call(&APPEND, "k", "2");
-        assert!(desk.is_done(before).await && desk.is_done(after).await && !desk.is_done(wrong).await);
+    with_client(&redis.url(), async |mut client| {
+        let before = client.call(&APPEND, "k", "1");
+        let wrong = client.call(&WRONG, "k", "");
+        let after = client.call(&APPEND, "k", "2");
+        assert!(client.is_done(before).await && client.is_done(after).await && !client.is_done(wrong).await);
         assert!(
-            matches!(&desk.answers[&wrong], Err(CallError::Rejected(why)) if why.contains("Unknown") && why.contains("command"))
+            matches!(&client.answers[&wrong], Err(CallError::Rejected(why)) if why.contains("Unknown") && why.contains("command"))
         );
-        assert_eq!(desk.states, [RedisState::Good]);
+        assert_eq!(client.states, [RedisState::Good]);
     });
 }
 
 #[test]
-fn scripts_that_redis_has_forgotten_are_given_again() {
+fn flushed_scripts_are_loaded_again() {
     let redis = RedisServer::start();
-    with_desk(&redis.url(), async |mut desk| {
+    with_client(&redis.url(), async |mut client| {
         redis.ask::<redis::Value>("SCRIPT FLUSH");
         let tickets: Vec<u32> = (0..100)
-            .map(|number| desk.call(if number % 2 == 0 { &APPEND } else { &ADD }, "k", &number.to_string()))
+            .map(|number| client.call(if number % 2 == 0 { &APPEND } else { &ADD }, "k", &number.to_string()))
             .collect();
         for ticket in tickets {
-            assert!(desk.is_done(ticket).await);
+            assert!(client.is_done(ticket).await);
         }
         assert_eq!(list(&redis, "k"), (0..100).collect::<Vec<u32>>());
     });
 }
 
 #[test]
-fn order_holds_while_scripts_are_forgotten_again_and_again() {
+fn calls_keep_their_order_when_scripts_are_flushed() {
     let redis = RedisServer::start();
-    with_desk(&redis.url(), async |mut desk| {
+    with_client(&redis.url(), async |mut client| {
         let mut last = 0;
         for number in 0..4_000_u32 {
-            last = desk.call(if number % 2 == 0 { &APPEND } else { &ADD }, "k", &number.to_string());
+            last = client.call(if number % 2 == 0 { &APPEND } else { &ADD }, "k", &number.to_string());
             if number % 100 == 0 {
                 redis.ask::<redis::Value>("SCRIPT FLUSH");
-                desk.until("something", |desk| desk.answers.len() as u32 + 300 > number).await;
+                client.until("something", |client| client.answers.len() as u32 + 300 > number).await;
             }
         }
-        desk.until("all answers", |desk| desk.answers.len() as u32 == last).await;
+        client.until("all answers", |client| client.answers.len() as u32 == last).await;
         let done = list(&redis, "k");
         assert!(is_in_order(&done));
-        for (ticket, outcome) in &desk.answers {
+        for (ticket, outcome) in &client.answers {
             assert_eq!(outcome.is_ok(), done.binary_search(&(ticket - 1)).is_ok(), "{ticket}: {outcome:?}");
         }
     });
 }
 
 #[test]
-fn after_a_restart_calls_are_done_again() {
+fn calls_succeed_after_a_restart() {
     let mut redis = RedisServer::start();
     let url = redis.url();
-    with_desk(&url, async |mut desk| {
-        desk.insist("k", "1").await;
+    with_client(&url, async |mut client| {
+        client.insist("k", "1").await;
         redis.stop();
-        let ticket = desk.call(&APPEND, "k", "2");
-        assert!(!desk.is_done(ticket).await);
-        desk.until("word of it", |desk| desk.states == [RedisState::Good, RedisState::Away]).await;
-        let ticket = desk.call(&APPEND, "k", "3");
-        assert!(!desk.is_done(ticket).await);
-        assert_eq!(desk.answers[&ticket], Err(CallError::Away));
+        let ticket = client.call(&APPEND, "k", "2");
+        assert!(!client.is_done(ticket).await);
+        client.until("word of it", |client| client.states == [RedisState::Good, RedisState::Away]).await;
+        let ticket = client.call(&APPEND, "k", "3");
+        assert!(!client.is_done(ticket).await);
+        assert_eq!(client.answers[&ticket], Err(CallError::Away));
         redis.restart();
-        desk.until("word of it", |desk| desk.states == [RedisState::Good, RedisState::Away, RedisState::Good]).await;
-        desk.insist("k", "4").await;
+        client
+            .until("word of it", |client| client.states == [RedisState::Good, RedisState::Away, RedisState::Good])
+            .await;
+        client.insist("k", "4").await;
         assert_eq!(list(&redis, "k"), [4]);
     });
 }
 
 #[test]
-fn a_redis_that_hangs_is_away_and_does_nothing_late_out_of_order() {
+fn hanging_redis_is_unavailable_and_keeps_the_order_of_calls() {
     let redis = RedisServer::start();
-    with_desk(&redis.url(), async |mut desk| {
-        desk.insist("k", "1").await;
+    with_client(&redis.url(), async |mut client| {
+        client.insist("k", "1").await;
         redis.ask::<redis::Value>("CLIENT PAUSE 4000 ALL");
         let mut number = 1;
         let mut slowest = Duration::ZERO;
         loop {
             number += 1;
             let since = std::time::Instant::now();
-            let ticket = desk.call(&APPEND, "k", &number.to_string());
-            let is_done = desk.is_done(ticket).await;
+            let ticket = client.call(&APPEND, "k", &number.to_string());
+            let is_done = client.is_done(ticket).await;
             slowest = slowest.max(since.elapsed());
             if is_done {
                 break;
@@ -127,23 +129,23 @@ fn a_redis_that_hangs_is_away_and_does_nothing_late_out_of_order() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(slowest <= Duration::from_secs(3), "an answer took {slowest:?}");
-        assert_eq!(desk.states, [RedisState::Good, RedisState::Away, RedisState::Good]);
+        assert_eq!(client.states, [RedisState::Good, RedisState::Away, RedisState::Good]);
         let done = list(&redis, "k");
         assert!(is_in_order(&done) && done.last() == Some(&number), "{done:?}");
     });
 }
 
 #[test]
-fn a_way_that_is_cut_is_found_again() {
+fn cut_connection_is_renewed() {
     let redis = RedisServer::start();
-    let way = FaultProxy::to(redis.port());
-    with_desk(&way.url(), async |mut desk| {
+    let proxy = FaultProxy::to(redis.port());
+    with_client(&proxy.url(), async |mut client| {
         for round in 0..3_u32 {
-            desk.insist("k", &round.to_string()).await;
-            way.cut();
-            desk.until("word of it", |desk| !desk.is_good()).await;
-            way.restore();
-            desk.until("word of it", |desk| desk.is_good()).await;
+            client.insist("k", &round.to_string()).await;
+            proxy.cut();
+            client.until("word of it", |client| !client.is_good()).await;
+            proxy.restore();
+            client.until("word of it", |client| client.is_good()).await;
         }
         assert!(is_in_order(&list(&redis, "k")));
     });

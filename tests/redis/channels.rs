@@ -3,111 +3,113 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::desk::{Desk, with_desk};
+use crate::redis_client::{TestClient, with_client};
 use support::client::PATIENCE;
 use support::fault_proxy::FaultProxy;
 use support::process::wait_until;
 use support::redis::RedisServer;
 use support::redis_cluster::RedisCluster;
 
-fn bodies(desk: &Desk, channel: &str) -> Vec<String> {
-    desk.published.iter().filter(|(of, _)| of == channel).map(|(_, body)| body.clone()).collect()
+fn bodies(client: &TestClient, channel: &str) -> Vec<String> {
+    client.published.iter().filter(|(of, _)| of == channel).map(|(_, body)| body.clone()).collect()
 }
 
 #[test]
-fn who_listens_hears_what_is_published_in_order() {
+fn subscriber_receives_publications_in_order() {
     let redis = RedisServer::start();
-    with_desk(&redis.url(), async |mut desk| {
-        desk.follow("a");
-        desk.follow("b");
-        desk.until("both", |desk| desk.following.len() == 2).await;
+    with_client(&redis.url(), async |mut client| {
+        client.follow("a");
+        client.follow("b");
+        client.until("both", |client| client.following.len() == 2).await;
         for number in 0..500 {
-            desk.publish(if number % 2 == 0 { "a" } else { "b" }, &number.to_string());
+            client.publish(if number % 2 == 0 { "a" } else { "b" }, &number.to_string());
         }
-        desk.publish("c", "nobody listens");
-        desk.until("all", |desk| desk.published.len() == 500).await;
+        client.publish("c", "nobody listens");
+        client.until("all", |client| client.published.len() == 500).await;
         let even: Vec<String> = (0..500).step_by(2).map(|number| number.to_string()).collect();
-        assert_eq!(bodies(&desk, "a"), even);
-        desk.leave("a");
-        desk.leave("b");
-        desk.follow("b");
-        desk.until("b again", |desk| desk.following["b"] == 2).await;
-        desk.publish("a", "unheard");
-        desk.publish("b", "heard");
-        desk.until("the last", |desk| bodies(desk, "b").last().is_some_and(|last| last == "heard")).await;
-        assert!(!bodies(&desk, "a").contains(&"unheard".to_owned()));
+        assert_eq!(bodies(&client, "a"), even);
+        client.leave("a");
+        client.leave("b");
+        client.follow("b");
+        client.until("b again", |client| client.following["b"] == 2).await;
+        client.publish("a", "unheard");
+        client.publish("b", "heard");
+        client.until("the last", |client| bodies(client, "b").last().is_some_and(|last| last == "heard")).await;
+        assert!(!bodies(&client, "a").contains(&"unheard".to_owned()));
     });
 }
 
 #[test]
-fn a_subscription_that_is_ended_is_made_anew_with_all_its_channels() {
+fn ended_subscription_is_renewed_with_all_channels() {
     let redis = RedisServer::start();
-    with_desk(&redis.url(), async |mut desk| {
+    with_client(&redis.url(), async |mut client| {
         for number in 0..1_500 {
-            desk.follow(&format!("c{number}"));
+            client.follow(&format!("c{number}"));
         }
-        desk.until("all", |desk| desk.following.len() == 1_500).await;
+        client.until("all", |client| client.following.len() == 1_500).await;
         assert_eq!(redis.ask::<u32>("CLIENT KILL TYPE pubsub"), 1);
-        desk.until("all again", |desk| desk.following.values().all(|times| *times == 2)).await;
-        desk.publish("c1499", "here");
-        desk.until("it", |desk| !desk.published.is_empty()).await;
-        assert!(desk.is_good() && desk.states.len() == 1, "calls had nothing to do with it");
+        client.until("all again", |client| client.following.values().all(|times| *times == 2)).await;
+        client.publish("c1499", "here");
+        client.until("it", |client| !client.published.is_empty()).await;
+        assert!(client.is_good() && client.states.len() == 1, "calls had nothing to do with it");
     });
 }
 
 #[test]
-fn a_subscription_that_starves_is_noticed_while_redis_looks_well() {
+fn dead_subscription_is_renewed_by_probes() {
     let redis = RedisServer::start();
-    let way = FaultProxy::to(redis.port());
-    with_desk(&way.url(), async |mut desk| {
-        desk.follow("a");
-        desk.until("the channel", |desk| desk.following.contains_key("a")).await;
-        way.drop_published();
+    let proxy = FaultProxy::to(redis.port());
+    with_client(&proxy.url(), async |mut client| {
+        client.follow("a");
+        client.until("the channel", |client| client.following.contains_key("a")).await;
+        proxy.drop_published();
         let since = std::time::Instant::now();
-        desk.until("the channel again", |desk| desk.following["a"] == 2).await;
+        client.until("the channel again", |client| client.following["a"] == 2).await;
         assert!(since.elapsed().as_secs() < 8, "it took {:?}", since.elapsed());
-        desk.publish("a", "here");
-        desk.until("it", |desk| !desk.published.is_empty()).await;
-        assert_eq!(desk.states.len(), 1, "calls were done all the while");
+        client.publish("a", "here");
+        client.until("it", |client| !client.published.is_empty()).await;
+        assert_eq!(client.states.len(), 1, "calls were done all the while");
     });
 }
 
 #[test]
-fn channels_are_listened_to_again_after_a_restart() {
+fn channels_are_subscribed_again_after_a_restart() {
     let mut redis = RedisServer::start();
     let url = redis.url();
-    with_desk(&url, async |mut desk| {
-        desk.follow("a");
-        desk.until("the channel", |desk| desk.following.contains_key("a")).await;
+    with_client(&url, async |mut client| {
+        client.follow("a");
+        client.until("the channel", |client| client.following.contains_key("a")).await;
         redis.stop();
-        desk.until("word of it", |desk| !desk.is_good()).await;
+        client.until("word of it", |client| !client.is_good()).await;
         // What is wished meanwhile counts, too.
-        desk.follow("b");
+        client.follow("b");
         redis.restart();
-        desk.until("both", |desk| desk.following.get("a") == Some(&2) && desk.following.contains_key("b")).await;
+        client
+            .until("both", |client| client.following.get("a") == Some(&2) && client.following.contains_key("b"))
+            .await;
         let channels: BTreeSet<String> = redis.ask::<Vec<String>>("PUBSUB CHANNELS").into_iter().collect();
         assert_eq!(channels, ["a", "b", "probe"].map(str::to_owned).into());
     });
 }
 
-/// Of a cluster, the way from one server only starves. The others' subscriptions do not show that.
+/// Of a cluster, the proxy of one server drops what is published. The others' subscriptions do not show that.
 #[test]
-fn a_subscription_that_starves_at_one_server_of_a_cluster_is_noticed() {
+fn dead_subscription_at_one_cluster_server_is_renewed() {
     let cluster = RedisCluster::start();
-    let ways: Vec<FaultProxy> = cluster.servers.iter().map(|server| FaultProxy::to(server.port())).collect();
-    for (server, way) in cluster.servers.iter().zip(&ways) {
-        server.command(&["CONFIG", "SET", "cluster-announce-port", &way.port.to_string()]);
+    let proxies: Vec<FaultProxy> = cluster.servers.iter().map(|server| FaultProxy::to(server.port())).collect();
+    for (server, proxy) in cluster.servers.iter().zip(&proxies) {
+        server.command(&["CONFIG", "SET", "cluster-announce-port", &proxy.port.to_string()]);
     }
-    let knows_ways = |server: &RedisServer| {
+    let knows_proxies = |server: &RedisServer| {
         let known: String = server.ask("CLUSTER NODES");
-        ways.iter().all(|way| known.contains(&format!(":{}@", way.port)))
+        proxies.iter().all(|proxy| known.contains(&format!(":{}@", proxy.port)))
     };
-    wait_until("all servers know the ways", || cluster.servers.iter().all(knows_ways));
-    let hosts: Vec<String> = ways.iter().map(|way| format!("127.0.0.1:{}", way.port)).collect();
-    with_desk(&format!("redis+cluster://{}", hosts.join(",")), async |mut desk| {
+    wait_until("all servers know the proxies", || cluster.servers.iter().all(knows_proxies));
+    let hosts: Vec<String> = proxies.iter().map(|proxy| format!("127.0.0.1:{}", proxy.port)).collect();
+    with_client(&format!("redis+cluster://{}", hosts.join(",")), async |mut client| {
         let rooms: Vec<String> = (0..12).map(|room| format!("x:room:{{r{room}}}")).collect();
-        rooms.iter().for_each(|room| desk.follow(room));
-        desk.until("all rooms", |desk| desk.following.len() == rooms.len()).await;
+        rooms.iter().for_each(|room| client.follow(room));
+        client.until("all rooms", |client| client.following.len() == rooms.len()).await;
         let until = Instant::now() + PATIENCE;
         let at = loop {
             assert!(Instant::now() < until, "no server but that of the common probe has one");
@@ -115,17 +117,17 @@ fn a_subscription_that_starves_at_one_server_of_a_cluster_is_noticed() {
             let listens = |at: &usize, command: &str| !cluster.servers[*at].ask::<Vec<String>>(command).is_empty();
             let is_other =
                 |at: &usize| !listens(at, "PUBSUB CHANNELS probe") && listens(at, "PUBSUB SHARDCHANNELS probe:*");
-            if let Some(at) = (0..ways.len()).find(is_other) {
+            if let Some(at) = (0..proxies.len()).find(is_other) {
                 break at;
             }
         };
-        let before = desk.following.clone();
-        ways[at].drop_published();
+        let before = client.following.clone();
+        proxies[at].drop_published();
         let since = Instant::now();
-        desk.until("all rooms again", |desk| rooms.iter().all(|room| desk.following[room] > before[room])).await;
+        client.until("all rooms again", |client| rooms.iter().all(|room| client.following[room] > before[room])).await;
         assert!(since.elapsed().as_secs() < 8, "it took {:?}", since.elapsed());
-        rooms.iter().for_each(|room| desk.publish(room, "here"));
-        desk.until("all", |desk| rooms.iter().all(|room| !bodies(desk, room).is_empty())).await;
-        assert_eq!(desk.states.len(), 1, "calls were done all the while");
+        rooms.iter().for_each(|room| client.publish(room, "here"));
+        client.until("all", |client| rooms.iter().all(|room| !bodies(client, room).is_empty())).await;
+        assert_eq!(client.states.len(), 1, "calls were done all the while");
     });
 }

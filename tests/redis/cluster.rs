@@ -8,7 +8,7 @@ use support::redis_cluster::RedisCluster;
 use support::server::{Server, token};
 
 #[test]
-fn members_on_two_nodes_are_in_one_room_wherever_that_is_kept() {
+fn room_of_any_cluster_server_has_members_on_two_nodes() {
     let cluster = RedisCluster::start();
     let url = format!("redis.url={}", cluster.url());
     let servers = [(); 2].map(|()| Server::of_shards(2, &[&url]));

@@ -56,7 +56,7 @@ fn news(bo: &mut Client) -> Vec<(Value, Value)> {
 }
 
 #[test]
-fn whose_joining_was_not_answered_has_left_when_the_server_hears_redis_again() {
+fn join_without_an_answer_is_undone_when_redis_returns() {
     let mut scene = Scene::begin();
     let Scene { way, ada, bo, cy, .. } = &mut scene;
     assert_eq!(ada.wait_for("error")["code"], "STORAGE_UNAVAILABLE");
@@ -68,7 +68,7 @@ fn whose_joining_was_not_answered_has_left_when_the_server_hears_redis_again() {
 }
 
 #[test]
-fn whose_joining_was_not_answered_has_left_when_the_server_was_killed() {
+fn join_without_an_answer_is_undone_when_the_server_dies() {
     let Scene { first, second, mut bo, _redis, .. } = Scene::begin();
     first.kill();
     let mut left = [bo.wait_for("peer-left"), bo.wait_for("peer-left")].map(|left| left["peerId"].clone());

@@ -3,9 +3,9 @@
 mod calls;
 mod channels;
 mod cluster;
-mod desk;
 mod half_done;
 mod nodes;
 mod questions;
+mod redis_client;
 mod secure;
 mod users;

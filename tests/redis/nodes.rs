@@ -32,7 +32,7 @@ fn is_ready(server: &Server) -> bool {
 }
 
 #[test]
-fn each_server_has_a_number_of_its_own_and_gives_it_back() {
+fn server_claims_a_number_and_releases_it() {
     let redis = RedisServer::start();
     let mut servers = [node(&redis.url()), node(&redis.url()), node(&redis.url())];
     let mut known = numbers(&redis);
@@ -49,7 +49,7 @@ fn each_server_has_a_number_of_its_own_and_gives_it_back() {
 }
 
 #[test]
-fn members_on_two_nodes_are_in_one_room() {
+fn room_has_members_on_two_nodes() {
     let redis = RedisServer::start();
     let servers = [node(&redis.url()), node(&redis.url())];
     let (mut ada, mut bob) = (connect(&servers[0], "ada"), connect(&servers[1], "bob"));
@@ -66,7 +66,7 @@ fn members_on_two_nodes_are_in_one_room() {
 }
 
 #[test]
-fn whoever_comes_back_to_another_server_gets_nothing_twice() {
+fn client_returning_on_another_server_gets_no_message_twice() {
     let redis = RedisServer::start();
     let node = || {
         let url = format!("redis.url={}", redis.url());
@@ -95,7 +95,7 @@ fn whoever_comes_back_to_another_server_gets_nothing_twice() {
 }
 
 #[test]
-fn what_a_killed_server_leaves_behind_is_cleared_up_once() {
+fn state_of_a_killed_server_is_cleaned_up_once() {
     let redis = RedisServer::start();
     let servers = [node(&redis.url()), node(&redis.url()), node(&redis.url())];
     let mut clients = [connect(&servers[0], "ada"), connect(&servers[1], "bob"), connect(&servers[2], "eve")];
@@ -121,27 +121,27 @@ fn what_a_killed_server_leaves_behind_is_cleared_up_once() {
 }
 
 #[test]
-fn a_server_without_its_redis_is_not_ready_and_says_so_until_it_is_back() {
+fn server_without_redis_is_not_ready_until_it_returns() {
     let redis = RedisServer::start();
-    let way = FaultProxy::to(redis.port());
-    let server = node(&way.url());
+    let proxy = FaultProxy::to(redis.port());
+    let server = node(&proxy.url());
     wait_until("it is ready", || is_ready(&server));
     let mut ada = connect(&server, "ada");
     ada.join("r", "a");
-    way.cut();
+    proxy.cut();
     wait_until("it is not ready", || !is_ready(&server));
     ada.send(&json!({ "type": "message", "roomId": "r", "content": "lost" }));
     assert_eq!(ada.next()["code"], "STORAGE_UNAVAILABLE");
-    way.restore();
+    proxy.restore();
     wait_until("it is ready again", || is_ready(&server));
     ada.send(&json!({ "type": "message", "roomId": "r", "content": "kept" }));
     assert_eq!(ada.next()["seq"], 1);
 }
 
 #[test]
-fn a_server_that_finds_no_redis_says_so_and_does_not_start() {
-    let way = FaultProxy::to(1);
-    let mut child = command(&["--set", &format!("redis.url={}", way.url())], &[]);
+fn start_without_redis_fails() {
+    let proxy = FaultProxy::to(1);
+    let mut child = command(&["--set", &format!("redis.url={}", proxy.url())], &[]);
     let mut child = child.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
     let status = child.wait().expect("it ends");
     let mut said = String::new();
@@ -153,7 +153,7 @@ fn a_server_that_finds_no_redis_says_so_and_does_not_start() {
 }
 
 #[test]
-fn when_redis_has_lost_everything_clients_are_told_and_begin_anew() {
+fn clients_rejoin_after_redis_lost_everything() {
     let redis = RedisServer::start();
     let servers = [node(&redis.url()), node(&redis.url())];
     let mut clients = [connect(&servers[0], "ada"), connect(&servers[1], "bob")];
@@ -176,7 +176,7 @@ fn when_redis_has_lost_everything_clients_are_told_and_begin_anew() {
 }
 
 #[test]
-fn a_server_that_was_taken_for_dead_begins_anew() {
+fn server_declared_dead_restores_its_state() {
     let redis = RedisServer::start();
     let servers = [node(&redis.url()), node(&redis.url())];
     let (mut ada, mut bob) = (connect(&servers[0], "ada"), connect(&servers[1], "bob"));
@@ -195,7 +195,7 @@ fn a_server_that_was_taken_for_dead_begins_anew() {
 }
 
 #[test]
-fn servers_whose_redis_is_full_are_not_ready_until_it_takes_writes_and_nobody_has_left_then() {
+fn servers_with_a_full_redis_are_not_ready_and_keep_their_members() {
     let redis = RedisServer::start();
     let servers = [node(&redis.url()), node(&redis.url())];
     let (mut ada, mut bob) = (connect(&servers[0], "ada"), connect(&servers[1], "bob"));
@@ -225,7 +225,7 @@ fn servers_whose_redis_is_full_are_not_ready_until_it_takes_writes_and_nobody_ha
 }
 
 #[test]
-fn who_is_sent_away_and_comes_back_elsewhere_has_not_left_for_anybody() {
+fn drained_client_returns_on_another_node_without_leaving() {
     let redis = RedisServer::start();
     let url = format!("redis.url={}", redis.url());
     let settings = ["drain.seconds=1", "presence.scope=all", "presence.grace_ms=3000", &url];

@@ -80,7 +80,7 @@ fn rooms_and_users_of_all_nodes_are_listed_once() {
 }
 
 #[test]
-fn a_connection_is_seen_and_closed_from_another_node() {
+fn connection_is_described_and_closed_from_another_node() {
     let mut stage = Stage::new();
     for seen in stage.look("/connections/bob") {
         assert_eq!(seen["connections"].as_array().map(Vec::len), Some(2), "{seen}");
@@ -94,7 +94,7 @@ fn a_connection_is_seen_and_closed_from_another_node() {
 }
 
 #[test]
-fn a_broadcast_reaches_the_connections_of_all_nodes() {
+fn broadcast_reaches_connections_of_all_nodes() {
     let mut stage = Stage::new();
     let body = json!({ "type": "news", "message": "hello", "data": { "hello": 1 } }).to_string();
     let answer = ask(&stage.servers[1].address, "POST", "/websocket/message/broadcast", &[&stage.root], Some(&body));
@@ -106,7 +106,7 @@ fn a_broadcast_reaches_the_connections_of_all_nodes() {
 }
 
 #[test]
-fn a_client_goes_on_where_it_was_on_another_node() {
+fn client_recovers_on_another_node() {
     let mut stage = Stage::new();
     let ada = stage.clients.remove(0);
     let recovery = ada.hello["recoveryToken"].as_str().expect("a token").to_owned();
@@ -124,7 +124,7 @@ fn a_client_goes_on_where_it_was_on_another_node() {
 }
 
 #[test]
-fn rooms_that_nobody_is_in_are_listed_by_every_node_while_they_are_there() {
+fn empty_rooms_are_listed_by_every_node_while_they_exist() {
     const MADE: &str = "switchboard:nodes:{all}:made";
     let mut stage = Stage::new();
     let ada = bearer(&token("ada", &json!({})));

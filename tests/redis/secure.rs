@@ -93,7 +93,7 @@ fn redis_is_reached_by_tls() {
 }
 
 #[test]
-fn who_is_not_to_be_trusted_is_not() {
+fn untrusted_certificate_is_refused() {
     let [authority, other] = [CertificateAuthority::new(), CertificateAuthority::new()];
     let (_redis, port) = authority.start(&[]);
     let url = format!("redis.url=rediss://127.0.0.1:{port}");
@@ -109,7 +109,7 @@ fn who_is_not_to_be_trusted_is_not() {
 }
 
 #[test]
-fn whoever_has_to_log_in_does_and_need_not_be_allowed_everything() {
+fn login_with_limited_permissions_is_sufficient() {
     let redis = RedisServer::start();
     let allowed = ["~switchboard:*", "&switchboard:*", "+@all", "-@dangerous", "-@admin"];
     redis.command(&[&["ACL", "SETUSER", "node", "on", ">p@ss/word"], &allowed[..]].concat());

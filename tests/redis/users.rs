@@ -37,7 +37,7 @@ fn messages(client: &mut Client) -> Vec<String> {
 }
 
 #[test]
-fn a_message_waits_for_a_user_whose_server_was_killed_and_reaches_them_once_on_another() {
+fn direct_message_waits_for_a_user_of_a_killed_server() {
     let redis = RedisServer::start();
     let [first, second, third] = [(); 3].map(|()| node(&redis));
     let (mut ada, mut bob) = (connect(&first, "ada"), connect(&second, "bob"));
@@ -61,7 +61,7 @@ fn a_message_waits_for_a_user_whose_server_was_killed_and_reaches_them_once_on_a
 }
 
 #[test]
-fn users_of_a_killed_server_are_offline_once_for_everybody() {
+fn users_of_a_killed_server_go_offline_once() {
     let redis = RedisServer::start();
     let [first, second, third] = [(); 3].map(|()| node(&redis));
     let mut watchers = [connect(&second, "bob"), connect(&third, "eve")];

@@ -79,7 +79,7 @@ impl Shared {
 }
 
 #[test]
-fn all_that_there_is_can_be_spent_on_any_nodes_and_no_more() {
+fn quota_is_spent_exactly_on_all_nodes() {
     let mut rng = Rng::from_seed(1);
     let mut shared = Shared::new();
     for minute in 0..12 {
@@ -105,7 +105,7 @@ fn all_that_there_is_can_be_spent_on_any_nodes_and_no_more() {
 }
 
 #[test]
-fn a_user_on_one_node_costs_few_calls() {
+fn quota_of_a_user_on_one_node_costs_few_calls() {
     let mut shared = Shared::new();
     shared.world.pass(1);
     let before = shared.calls();
@@ -116,7 +116,7 @@ fn a_user_on_one_node_costs_few_calls() {
 }
 
 #[test]
-fn what_a_dead_node_had_counts_as_spent() {
+fn credits_of_a_dead_node_count_as_spent() {
     let mut shared = Shared::new();
     assert!(shared.spend(0, "ann", QuotaKind::Messages));
     let mut spent = 0;
@@ -140,7 +140,7 @@ fn what_a_dead_node_had_counts_as_spent() {
 }
 
 #[test]
-fn while_redis_is_away_each_node_has_a_minute_of_its_own() {
+fn node_grants_its_own_quota_while_redis_is_away() {
     let mut shared = Shared::new();
     let mut out = Vec::new();
     let claim =

@@ -366,16 +366,16 @@ fn play(scope: Scope, grace_ms: u64, sequences: u64) {
 }
 
 #[test]
-fn one_process_and_many_say_the_same_where_everybody_hears_of_users() {
+fn owners_agree_with_presence_for_everyone() {
     play(Scope::All, 3_000, 55);
 }
 
 #[test]
-fn one_process_and_many_say_the_same_where_rooms_hear_of_users() {
+fn owners_agree_with_presence_for_rooms() {
     play(Scope::Rooms, 3_000, 55);
 }
 
 #[test]
-fn one_process_and_many_say_the_same_without_grace() {
+fn owners_agree_without_grace_period() {
     play(Scope::Auto, 0, 20);
 }

@@ -30,7 +30,7 @@ fn text(node: u16, number: u32, text: &str) -> (usize, ConnectionId, String) {
 }
 
 #[test]
-fn a_message_waits_for_whoever_was_ever_here() {
+fn direct_message_waits_for_a_known_user() {
     let mut world = World::new(3, rules());
     assert_eq!(world.send(0, "ann", "x").expect_err("nobody knows them").code, Code::UserNotFound);
     world.attach(0, "ann", 1).expect("they come");
@@ -47,7 +47,7 @@ fn a_message_waits_for_whoever_was_ever_here() {
 }
 
 #[test]
-fn a_message_goes_to_all_connections_until_one_of_them_has_it() {
+fn direct_message_is_delivered_until_one_connection_confirms() {
     let mut world = World::new(2, rules());
     world.attach(0, "ann", 1).expect("they come");
     world.attach(1, "ann", 2).expect("they come");
@@ -68,7 +68,7 @@ fn a_message_goes_to_all_connections_until_one_of_them_has_it() {
 }
 
 #[test]
-fn what_waits_longer_or_is_more_than_is_kept_is_forgotten() {
+fn old_or_excess_direct_messages_are_dropped() {
     let mut world = World::new(1, RoomRules { keep_ms: 1_000_000, ..rules() });
     world.attach(0, "ann", 1).expect("they come");
     world.detach(0, "ann", 1, DisconnectKind::Clean).expect("they go");
@@ -81,7 +81,7 @@ fn what_waits_longer_or_is_more_than_is_kept_is_forgotten() {
 }
 
 #[test]
-fn thousands_that_wait_come_one_after_another() {
+fn thousands_of_waiting_messages_are_delivered_in_order() {
     let mut world = World::new(2, rules());
     world.attach(0, "ann", 1).expect("they come");
     world.detach(0, "ann", 1, DisconnectKind::Clean).expect("they go");

@@ -44,7 +44,7 @@ fn connections(world: &mut World, at: usize, user: &str) -> usize {
 }
 
 #[test]
-fn the_users_of_a_dead_node_go_offline_once() {
+fn users_of_a_dead_node_go_offline_once() {
     let mut world = World::new(3, rules());
     world.attach(2, "ann", 1).expect("they come");
     world.attach(2, "bob", 2).expect("they come");
@@ -68,7 +68,7 @@ fn the_users_of_a_dead_node_go_offline_once() {
 }
 
 #[test]
-fn rooms_hear_of_the_users_of_a_dead_node_too() {
+fn rooms_receive_the_absence_of_users_of_a_dead_node() {
     let mut world = World::new(2, RoomRules { presence_scope: Scope::Rooms, ..rules() });
     world.attach(0, "ann", 1).expect("they come");
     world.attach(1, "bob", 2).expect("they come");
@@ -81,7 +81,7 @@ fn rooms_hear_of_the_users_of_a_dead_node_too() {
 }
 
 #[test]
-fn a_node_that_was_taken_for_dead_says_its_users_anew() {
+fn node_declared_dead_restores_its_users() {
     let mut world = World::new(2, rules());
     world.attach(0, "ann", 1).expect("they come");
     purge(&mut world, 1, "ann", 0);
@@ -95,7 +95,7 @@ fn a_node_that_was_taken_for_dead_says_its_users_anew() {
 }
 
 #[test]
-fn when_redis_was_emptied_it_learns_everything_anew() {
+fn emptied_redis_gets_all_users_again() {
     let mut world = World::new(2, rules());
     for number in 0..5 {
         world.attach(0, &format!("user {number}"), number).expect("they come");
@@ -118,7 +118,7 @@ fn when_redis_was_emptied_it_learns_everything_anew() {
 }
 
 #[test]
-fn connections_that_end_while_redis_is_away_end_for_redis_later() {
+fn connections_ended_while_redis_is_away_are_removed_later() {
     let mut world = World::new(2, rules());
     world.attach(0, "ann", 1).expect("they come");
     world.attach(0, "bob", 2).expect("they come");
@@ -141,7 +141,7 @@ fn connections_that_end_while_redis_is_away_end_for_redis_later() {
 }
 
 #[test]
-fn a_user_whose_grace_ends_while_redis_is_away_goes_offline_later() {
+fn user_goes_offline_after_redis_returns() {
     let mut world = World::new(2, rules());
     world.attach(0, "ann", 1).expect("they come");
     world.detach(0, "ann", 1, DisconnectKind::Lost).expect("they go");
@@ -159,7 +159,7 @@ fn a_user_whose_grace_ends_while_redis_is_away_goes_offline_later() {
 
 /// An answer that is lost leaves open whether it was done; either way nothing is left of a connection that was refused.
 #[test]
-fn a_connection_that_was_refused_for_want_of_an_answer_is_forgotten() {
+fn attach_without_an_answer_leaves_no_connection() {
     for is_done in [false, true] {
         let mut world = World::new(2, rules());
         let attach = UserOp::Attach { connection: id(0, 1), by: who("ann"), socket: None };
@@ -178,7 +178,7 @@ fn a_connection_that_was_refused_for_want_of_an_answer_is_forgotten() {
 }
 
 #[test]
-fn a_message_that_was_missed_is_handed_over_when_the_node_listens_again() {
+fn missed_direct_message_is_delivered_after_resubscribing() {
     let mut world = World::new(2, rules());
     world.attach(0, "ann", 1).expect("they come");
     world.attach(0, "ann", 2).expect("they come");
@@ -198,7 +198,7 @@ fn a_message_that_was_missed_is_handed_over_when_the_node_listens_again() {
 }
 
 #[test]
-fn that_a_message_has_arrived_is_said_until_redis_knows() {
+fn delivery_confirmation_is_repeated_until_redis_has_it() {
     let mut world = World::new(2, rules());
     world.attach(0, "ann", 1).expect("they come");
     world.send(1, "ann", "x").expect("it is kept");

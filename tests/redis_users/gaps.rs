@@ -60,7 +60,7 @@ fn told(out: &[Outgoing]) -> Vec<u64> {
 }
 
 #[test]
-fn what_is_late_is_waited_for_and_not_taken_for_lost() {
+fn late_events_are_awaited() {
     let mut world = behind(MANY);
     speak_and_wait(&mut world);
     let called = world.nodes[1].called;
@@ -71,7 +71,7 @@ fn what_is_late_is_waited_for_and_not_taken_for_lost() {
 }
 
 #[test]
-fn an_answer_does_not_wait_for_what_cannot_come_because_redis_is_away() {
+fn reply_does_not_wait_for_events_while_redis_is_away() {
     let messages = 5;
     let mut world = behind(messages);
     speak_and_wait(&mut world);
@@ -86,7 +86,7 @@ fn an_answer_does_not_wait_for_what_cannot_come_because_redis_is_away() {
 }
 
 #[test]
-fn what_is_lost_is_asked_for() {
+fn lost_events_are_requested() {
     let messages = 900;
     let mut world = behind(messages);
     assert_eq!(world.nodes[1].miss_published(), messages);
@@ -98,7 +98,7 @@ fn what_is_lost_is_asked_for() {
 }
 
 #[test]
-fn what_is_lost_and_not_kept_ends_the_room_for_those_who_missed_it() {
+fn lost_events_that_are_not_kept_end_the_room_for_its_members() {
     let mut world = behind(MANY);
     assert_eq!(world.nodes[1].miss_published(), MANY);
     speak_and_wait(&mut world);

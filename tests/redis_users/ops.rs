@@ -42,7 +42,7 @@ fn news(world: &World, status: &'static str, except: Option<(u16, u32)>) -> Vec<
 }
 
 #[test]
-fn a_user_is_online_with_the_first_connection_and_offline_after_the_last() {
+fn user_is_online_from_first_to_last_connection() {
     let mut world = World::new(3, rules());
     done(world.attach(0, "ann", 1));
     let online = news(&world, "online", Some((0, 1)));
@@ -80,7 +80,7 @@ fn a_user_is_online_with_the_first_connection_and_offline_after_the_last() {
 }
 
 #[test]
-fn a_connection_that_is_not_known_ends_without_a_word() {
+fn detach_of_an_unknown_connection_has_no_effect() {
     let mut world = World::new(2, rules());
     assert_eq!(code(world.detach(0, "ann", 1, DisconnectKind::Lost)), Code::UserNotFound);
     done(world.attach(0, "ann", 1));
@@ -92,7 +92,7 @@ fn a_connection_that_is_not_known_ends_without_a_word() {
 }
 
 #[test]
-fn there_is_a_bound_to_connections_on_all_nodes_together() {
+fn connections_per_user_are_bounded_on_all_nodes_together() {
     let mut world = World::new(2, rules());
     for (node, number) in [(0, 1), (1, 2), (0, 3)] {
         done(world.attach(node, "ann", number));
@@ -109,7 +109,7 @@ fn there_is_a_bound_to_connections_on_all_nodes_together() {
 }
 
 #[test]
-fn what_they_say_of_themselves_is_told_when_it_is_news() {
+fn changed_status_is_published() {
     let mut world = World::new(2, rules());
     let set = |status, last_seen, by| UserOp::SetStatus { status, last_seen, by };
     assert_eq!(code(world.user(0, "ann", set(Status::Away, None, None))), Code::UserNotFound);
@@ -141,7 +141,7 @@ fn what_they_say_of_themselves_is_told_when_it_is_news() {
 }
 
 #[test]
-fn nobody_hears_of_users_where_that_is_the_setting() {
+fn presence_is_not_published_with_scope_none() {
     let mut world = World::new(2, RoomRules { presence_scope: Scope::None, ..rules() });
     done(world.attach(0, "ann", 1));
     done(world.detach(0, "ann", 1, DisconnectKind::Clean));
@@ -149,7 +149,7 @@ fn nobody_hears_of_users_where_that_is_the_setting() {
 }
 
 #[test]
-fn those_who_share_a_room_hear_of_a_user_wherever_they_are() {
+fn presence_reaches_members_of_common_rooms_on_all_nodes() {
     let mut world = World::new(3, RoomRules { presence_scope: Scope::Rooms, ..rules() });
     for (node, user, number) in [(0, "ann", 1), (1, "bob", 2), (2, "cid", 3)] {
         done(world.attach(node, user, number));
@@ -178,7 +178,7 @@ fn those_who_share_a_room_hear_of_a_user_wherever_they_are() {
 }
 
 #[test]
-fn who_is_back_in_a_room_in_time_is_no_news_there() {
+fn return_to_a_room_in_time_is_not_published() {
     let mut world = World::new(2, RoomRules { presence_scope: Scope::Rooms, ..rules() });
     done(world.attach(0, "ann", 1));
     done(world.attach(1, "bob", 2));
@@ -198,7 +198,7 @@ fn who_is_back_in_a_room_in_time_is_no_news_there() {
 }
 
 #[test]
-fn what_is_pushed_reaches_who_is_there() {
+fn push_reaches_connected_users() {
     let mut world = World::new(2, rules());
     let direct = Arc::new(Direct { id: Uuid::from_u128(5), sender: who("bob"), content: content("x"), at: 3 });
     let push = || UserOp::Push { direct: direct.clone() };
@@ -219,7 +219,7 @@ fn what_is_pushed_reaches_who_is_there() {
 }
 
 #[test]
-fn a_name_is_registered_before_its_connection_comes_or_after() {
+fn registered_name_matches_an_earlier_or_later_connection() {
     let mut world = World::new(2, rules());
     let register = |name: &str, said: &str| UserOp::RegisterSocket { socket: name.into(), device: Some(said.into()) };
     let attach =
@@ -253,7 +253,7 @@ fn a_name_is_registered_before_its_connection_comes_or_after() {
 }
 
 #[test]
-fn requests_are_counted_on_all_nodes_together() {
+fn rest_requests_are_counted_on_all_nodes_together() {
     let mut world = World::new(2, rules());
     for request in 0..4 {
         done(world.user(request % 2, "ann", UserOp::SpendRestQuota));
@@ -267,7 +267,7 @@ fn requests_are_counted_on_all_nodes_together() {
 }
 
 #[test]
-fn rooms_too_large_for_joins_and_leaves_do_not_hear_of_users_either() {
+fn presence_is_not_published_in_large_rooms() {
     let rules = RoomRules { presence_scope: Scope::Rooms, announce_limit: 2, ..rules() };
     let mut world = World::new(3, rules);
     for (node, user, number) in [(0, "ann", 1), (1, "bob", 2), (2, "cid", 3)] {
@@ -283,7 +283,7 @@ fn rooms_too_large_for_joins_and_leaves_do_not_hear_of_users_either() {
 
 /// A server of a cluster, with channels that belong to it, lets scripts do what they do: it keeps all keys here.
 #[test]
-fn a_server_of_a_cluster_does_the_same() {
+fn scripts_run_on_a_cluster_server() {
     let server = Arc::new(RedisServer::start_cluster());
     let mut world = World::beside(server, 2, RoomRules { presence_scope: Scope::Rooms, ..rules() }, "sharded");
     done(world.attach(0, "ann", 1));
@@ -300,7 +300,7 @@ fn a_server_of_a_cluster_does_the_same() {
 }
 
 #[test]
-fn up_to_a_number_of_users_on_all_nodes_everybody_hears_of_a_user() {
+fn presence_scope_auto_reaches_everyone_up_to_a_limit() {
     let mut world = World::new(1, RoomRules { presence_scope: Scope::Auto, ..rules() });
     let is_told_to_all = |world: &World| world.nodes[0].authority.tells_everybody();
     world.server.command(&["ZADD", "test:nodes:{all}", "4000000000000", "7"]);

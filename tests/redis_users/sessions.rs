@@ -44,7 +44,7 @@ fn take(world: &mut World, at: usize, token: TokenHash) -> Option<Session> {
 }
 
 #[test]
-fn a_session_is_taken_once_by_who_has_its_token() {
+fn session_is_taken_once_with_its_token() {
     let mut world = World::new(3, rules());
     assert_eq!(take(&mut world, 0, OTHER), None);
     keep(&mut world, session(None, 1));
@@ -57,7 +57,7 @@ fn a_session_is_taken_once_by_who_has_its_token() {
 }
 
 #[test]
-fn a_session_ends() {
+fn session_expires() {
     let mut world = World::new(2, rules());
     let ends = world.now.wall + 60_000;
     keep(&mut world, session(Some(ends), 1));
@@ -70,7 +70,7 @@ fn a_session_ends() {
 }
 
 #[test]
-fn a_session_is_dropped() {
+fn deleted_session_cannot_be_taken() {
     let mut world = World::new(2, rules());
     keep(&mut world, session(None, 1));
     let dropped = world.ask(1, Op::Session(id(0, 1), SessionOp::Delete { token: TOKEN }));

@@ -1,367 +1,485 @@
-//! The authority of several processes: Redis keeps the rooms and users, and every node asks it by scripts that check,
-//! number, keep and publish in one step. This is one node's half: it turns ops into calls, answers into replies, and what
-//! is published into mail for the shards that have listeners.
+//! The owner of rooms and users for a cluster of nodes: Redis holds them, and every node changes them by scripts that check,
+//! number, store and publish in one step. This is the part of one node: it turns operations into calls of scripts, answers
+//! into replies, and publications into messages for the shards with receivers.
 //!
-//! It does no input or output itself. What it has for Redis it lists as [`RedisCommand`]s; what Redis says it is
-//! [told](Authority::told). So a test can play it against a Redis of its own, one call at a time.
+//! It does no input or output: it returns [`RedisCommand`]s, and takes [`RedisEvent`]s. So a test can run several nodes with
+//! one Redis, one call at a time.
 //!
-//! Each op that changes or reads a room or a user is one script of the same name in `lua/`; the head of each says which
-//! file of [`crate::domain`] it mirrors. They share `lua/prelude.lua`.
+//! # Components
+//!
+//! [`RedisOwner`] routes each input to the component that owns the state:
+//!
+//! - `rooms`: subscriptions, operations on rooms, events of rooms;
+//! - `users`: connections of users, presence, direct messages;
+//! - `sessions`: recoverable sessions; `quota`: quotas of users;
+//! - `cluster`: live and dead nodes, the registry of rooms and users, cross-node queries;
+//! - `turn`: state that all of them use: `calls` (tickets, pending calls, commands), `deadlines`, `directory` (users with
+//!   connections on this node).
+//!
+//! Each operation that reads or changes a room or a user is one script of the same name in `lua/`. The head of a script names
+//! the file of [`crate::domain`] that it mirrors, and its arguments. `schema` has the keys and constants.
 
-mod away;
-mod credit;
-mod direct_messages;
-mod enrolment;
-mod gaps;
-mod keys;
-mod nodes;
-mod online;
-mod presence;
-mod refusals;
-mod room_answers;
-mod room_facts;
+mod calls;
+mod cluster;
+mod deadlines;
+mod directory;
+mod quota;
 mod rooms;
+mod schema;
 pub mod scripts;
 mod sessions;
-mod subscription;
+mod turn;
 mod users;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use smallvec::smallvec;
 use uuid::Uuid;
 
 use crate::base::Name;
-use crate::base::ids::ConnectionId;
-use crate::base::map::{Map, map};
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::event::Event;
 use crate::domain::op::{Op, Reply, RoomRules};
-use crate::domain::quota::{QuotaPool, Rates};
+use crate::domain::quota::{QuotaRequest, Rates};
+use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
-use crate::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, Script, ScriptCall};
-use crate::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, ShardNumber};
+use crate::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, Script};
+use crate::message::{BRIDGE, Outgoing, PresenceUpdate, Requester, ShardMessage, ShardNumber, UpdateReach};
+use crate::owner::redis::calls::{CallPurpose, CallResult, PendingCall};
+use crate::owner::redis::cluster::membership::{self, NodeMembership};
+use crate::owner::redis::cluster::queries::ClusterQueries;
+use crate::owner::redis::cluster::{ClusterCall, enrolment, registry};
+use crate::owner::redis::deadlines::Deadline;
+use crate::owner::redis::quota::ClusterQuotas;
+use crate::owner::redis::rooms::Rooms;
+use crate::owner::redis::rooms::commands::RoomCall;
+use crate::owner::redis::turn::{NodeState, OwnerTurn};
+use crate::owner::redis::users::{UserCall, UserPublication, Users};
 
-pub use keys::KeySchema;
-pub use nodes::NodeNumber;
-use subscription::Followed;
+pub use cluster::membership::NodeNumber;
+pub use schema::KeySchema;
 
-/// How a node uses Redis.
+/// A node's use of Redis.
 #[derive(Clone, Debug)]
 pub struct RedisSettings {
-    /// This node's number among those that share the Redis.
+    /// Number of this node among those that share the Redis.
     pub node: u16,
-    /// What tells this process from another that had, or may get, the same number.
+    /// Distinguishes this process from others that had, or may get, the same number.
     pub name: Box<str>,
     /// Shards of this node.
     pub shards: usize,
-    /// What all keys and channels begin with.
+    /// Prefix of all keys and channels.
     pub prefix: Box<str>,
-    /// Whether channels belong to the server of a cluster that keeps their room.
+    /// Whether channels of rooms are sharded: published by the server of a cluster that keeps the room.
     pub sharded: bool,
-    /// What users may do in a minute, as far as it is counted for them.
+    /// Quotas of users per minute.
     pub rates: Rates,
-    /// How many messages of a room are kept when its maker did not say; 0: all.
+    /// Messages that a room keeps if its maker did not choose; 0: all.
     pub keep_messages: u64,
 }
 
-/// How long an answer is waited for, in milliseconds, before whoever asked is told that there is none.
-const ANSWER_MS: u64 = 2_000;
-
-/// One node's half of the truth.
+/// One node's part of the owner.
 pub struct RedisOwner {
-    settings: RedisSettings,
-    keys: KeySchema,
-    rules: Arc<RoomRules>,
-    rng: Rng,
-    /// Calls that are not answered yet, by their tickets, which are in the order of time.
-    calls: BTreeMap<u32, Pending>,
-    next_ticket: u32,
-    demands: Vec<RedisCommand>,
-    /// Rooms with members on this node.
-    rooms: Map<Name, Followed>,
-    /// Acts that wait until their room is followed.
-    waiting: Vec<rooms::Waiting>,
-    /// Connections that are members no longer, as Redis is to be told when it is back.
-    owed: BTreeSet<(Name, ConnectionId)>,
-    /// Who types in which room, and until when unless they say so again, in monotonic milliseconds; 0: they have stopped.
-    typing: BTreeMap<(Name, ConnectionId), u64>,
-    users: users::Users,
-    /// Which rooms users take part in, as far as that is to be noted.
-    enrolments: enrolment::Enrolments,
-    /// What shards were lent of their users' allowances.
-    credit: QuotaPool,
-    nodes: nodes::Nodes,
-    /// What is to be looked at, and when, in monotonic milliseconds.
-    due: BTreeMap<u64, BTreeSet<Due>>,
-    state: RedisState,
-    /// Whether it answers, but keeps nothing new.
-    is_full: bool,
-    /// Where events are encoded; empty but for its memory.
-    draft: Vec<u8>,
+    node: NodeState,
+    rooms: Rooms,
+    users: Users,
+    quotas: ClusterQuotas,
+    membership: NodeMembership,
+    queries: ClusterQueries,
 }
 
-/// A call that is not answered yet.
-struct Pending {
-    /// Who asked, if somebody did.
-    to: Option<Requester>,
-    /// What for.
-    purpose: Purpose,
-    /// When it was made, in monotonic milliseconds.
-    since: u64,
+/// Splits the owner into a turn and its components.
+macro_rules! turn {
+    ($self:ident, $now:expr, $out:expr) => {
+        OwnerTurn { now: $now, node: &mut $self.node, out: $out }
+    };
 }
-
-/// What a call is for, as far as its answer is to be understood.
-enum Purpose {
-    Room(Name, rooms::Purpose),
-    User(Name, users::Purpose),
-    Session(sessions::Purpose),
-    Nodes(nodes::Purpose),
-}
-
-/// Something to be looked at.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    Room(Name, rooms::Due),
-    User(Name, users::Due),
-    /// Whether calls have waited for too long.
-    Calls,
-    /// Whether acts have waited too long for their rooms, and whether Redis is owed something.
-    Waiting,
-    /// Whether questions to other nodes have.
-    Questions,
-    /// The node's own lease.
-    Nodes,
-    /// What could not be noted of users' rooms.
-    Enrolments,
-}
-
-/// What comes of an op: its answer, or `None` when that comes later.
-type Outcome = Result<Option<Reply>, Reject>;
 
 impl RedisOwner {
-    /// A node's half, without rooms or users.
+    /// A node without rooms or users.
     pub fn new(settings: RedisSettings, rules: Arc<RoomRules>, mut rng: Rng) -> Self {
         let seed = rng.next_u64();
-        let credit = QuotaPool::sharing(settings.rates, seed);
         Self {
-            keys: KeySchema::new(&settings.prefix),
-            settings,
-            rules,
-            calls: BTreeMap::new(),
-            next_ticket: 0,
-            demands: Vec::new(),
-            rooms: map(seed),
-            waiting: Vec::new(),
-            owed: BTreeSet::new(),
-            typing: BTreeMap::new(),
-            users: users::Users::new(seed),
-            enrolments: enrolment::Enrolments::default(),
-            credit,
-            nodes: nodes::Nodes::default(),
-            due: BTreeMap::new(),
-            state: RedisState::Away,
-            is_full: false,
-            draft: Vec::new(),
-            rng,
+            rooms: Rooms::new(seed),
+            users: Users::new(seed),
+            quotas: ClusterQuotas::new(settings.rates, seed),
+            membership: NodeMembership::default(),
+            queries: ClusterQueries::default(),
+            node: NodeState::new(settings, rules, rng, seed),
         }
     }
 
-    /// How Redis is.
+    /// All scripts that are called.
+    pub fn scripts() -> Vec<&'static Script> {
+        scripts::ALL.iter().chain(scripts::OF_NODES).copied().collect()
+    }
+
+    /// State of Redis.
     pub fn state(&self) -> RedisState {
-        self.state
+        self.node.redis
     }
 
-    /// Has a script called. Its first arguments are the same for all: the time, who calls, and where.
-    fn call(
-        &mut self,
-        now: Now,
-        script: &'static Script,
-        key: Bytes,
-        to: Option<Requester>,
-        purpose: Purpose,
-        arguments: Vec<Bytes>,
-    ) {
-        if self.calls.is_empty() {
-            self.due_in(now, ANSWER_MS, Due::Calls);
-        }
-        // None is used again soon: an answer may come after it has been given up.
-        let ticket = self.next_ticket;
-        self.next_ticket = ticket.wrapping_add(1);
-        self.calls.insert(ticket, Pending { to, purpose, since: now.mono });
-        let server = if self.settings.sharded { "SPUBLISH" } else { "" };
-        let head = [now.wall.to_string(), format!("{}:{ticket}", self.settings.node), server.to_owned()];
-        let arguments = head.into_iter().map(|text| text.into_bytes().into()).chain(arguments).collect();
-        self.demands.push(RedisCommand::ScriptCall(ScriptCall { ticket, script, keys: smallvec![key], arguments }));
+    /// Channel of this node's probes.
+    pub fn probe(&self) -> Bytes {
+        self.node.keys.probe(self.node.settings.node)
     }
 
-    /// Has something looked at `ms` from now.
-    fn due_in(&mut self, now: Now, ms: u64, due: Due) {
-        self.due.entry(now.mono + ms).or_default().insert(due);
+    /// Number of users with connections on this node.
+    pub fn users(&self) -> usize {
+        self.node.directory.len()
     }
 
-    /// Answers a question, if somebody asked it.
-    fn answer(to: Option<Requester>, reply: Result<Reply, Reject>, out: &mut Vec<Outgoing>) {
-        if let Some(to) = to {
-            out.push((to.shard, ShardMessage::Reply { ask: to.ask, reply }));
-        }
+    /// Whether everyone receives presence, and not only users with a common room.
+    pub fn tells_everybody(&self) -> bool {
+        self.node.presence_reaches_all()
     }
 
-    /// All shards of this node.
-    fn shards(&self) -> impl Iterator<Item = ShardNumber> + use<> {
-        0..self.settings.shards as ShardNumber
+    /// Whether another process has this node's number, so that this node has to stop.
+    pub fn is_replaced(&self) -> bool {
+        self.membership.is_replaced()
     }
 
-    fn answered(&mut self, now: Now, ticket: u32, outcome: Result<Bytes, CallError>, out: &mut Vec<Outgoing>) {
-        let Some(Pending { to, purpose, .. }) = self.calls.remove(&ticket) else { return };
-        let outcome = self.unless_unsettled(now, &purpose, outcome);
-        match &outcome {
-            Err(CallError::Rejected(why)) => tracing::error!(%why, "Redis refuses"),
-            Err(CallError::Full(why)) => self.note_full(now, why, out),
-            Ok(_) | Err(CallError::Away) => {}
-        }
-        if let Purpose::Room(name, rooms::Purpose::Purge(node)) = &purpose {
-            self.room_purged(now, name, *node, outcome.is_ok());
-        }
-        match purpose {
-            Purpose::Room(name, purpose) => self.room_answered(now, (to, ticket), name, purpose, outcome, out),
-            Purpose::User(name, purpose) => self.user_answered(now, to, name, purpose, outcome, out),
-            Purpose::Session(purpose) => self.session_answered(now, to, purpose, outcome, out),
-            Purpose::Nodes(purpose) => self.nodes_answered(now, purpose, outcome, out),
-        }
-    }
-
-    /// Gives up on calls that were not answered in time.
-    fn give_up(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        let is_late = |pending: &Pending| now.mono.saturating_sub(pending.since) >= ANSWER_MS;
-        let late: Vec<u32> =
-            self.calls.iter().filter(|(_, pending)| is_late(pending)).map(|(ticket, _)| *ticket).collect();
-        for ticket in late {
-            self.answered(now, ticket, Err(CallError::Away), out);
-        }
-        if let Some(oldest) = self.calls.values().map(|pending| pending.since).min() {
-            self.due.entry(oldest + ANSWER_MS).or_default().insert(Due::Calls);
-        }
-    }
-}
-
-/// Whether what was published is about a user.
-fn is_of_a_user(body: &[u8]) -> bool {
-    body.starts_with(b"{\"u\":")
-}
-
-/// The operations and events of an owner; see [`crate::owner`].
-impl RedisOwner {
-    /// Applies an operation and replies to `from`.
-    pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
-        let outcome = match op {
-            Op::User(name, op) if self.state == RedisState::Away => Err(self.user_op_while_away(name, op)),
-            Op::Room(name, op) if self.state == RedisState::Away => self.room_op_while_away(name, op, out),
-            Op::Session(..) if self.state == RedisState::Away => Err(Reject::storage_unavailable()),
-            Op::Room(name, op) => self.room_op(now, name, op, from, out),
-            Op::User(name, op) => self.user_op(now, name, op, from, out),
-            Op::Session(connection, op) => self.session_op(now, connection, op, from),
-            op => self.ask_nodes(now, from, op, out),
-        };
-        if let Some(reply) = outcome.transpose() {
-            Self::answer(Some(from), reply, out);
-        }
-    }
-
-    /// Delivers an event to every connection of a user.
-    pub fn notify(&mut self, _now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
-        // What is for a user's connections elsewhere is published by scripts.
-        self.tell_local_user(user, &event, out);
-    }
-
-    /// Delivers a presence update to every member of a room.
-    pub fn announce(&mut self, room: &Name, news: Arc<PresenceUpdate>, out: &mut Vec<Outgoing>) {
-        self.announce_in(room, &news, out);
-    }
-
-    /// Notes that a connection of the user has received a direct message.
-    pub fn handed(&mut self, user: &Name, message: Uuid) {
-        self.strike(user, message);
-    }
-
-    /// Handles an event of the bridge.
-    pub fn told(&mut self, now: Now, told: RedisEvent, out: &mut Vec<Outgoing>) {
-        match told {
-            RedisEvent::Reply { ticket, outcome } => self.answered(now, ticket, outcome, out),
-            RedisEvent::Published { channel, body } if is_of_a_user(&body) => {
-                let room = self.keys.room_of(&channel).map(Name::from);
-                self.user_published(now, room, &body, out);
+    /// Handles a message from a shard of this node, or from the owner itself.
+    pub fn handle(&mut self, now: Now, message: ShardMessage, out: &mut Vec<Outgoing>) {
+        match message {
+            // A query has asked a shard of this node to end a connection: the asking node takes the session.
+            ShardMessage::Request { from, op: Op::Session(_, SessionOp::Take { .. } | SessionOp::Transfer { .. }) }
+                if from.shard == BRIDGE =>
+            {
+                self.replied(now, from.ask, Ok(Reply::Done), out);
             }
-            RedisEvent::Published { channel, body } => match self.keys.room_of(&channel) {
-                Some(room) => self.room_published(now, &room, &body, out),
-                None => self.published(now, &channel, &body, out),
-            },
-            RedisEvent::Subscribed(channel) => match self.keys.room_of(&channel) {
-                Some(room) => self.room_followed(now, &room),
-                None => {
-                    self.users_followed(now, &channel);
-                    self.node_followed(now, &channel);
+            ShardMessage::Request { from, op } => self.ask(now, from, op, out),
+            ShardMessage::Reply { ask, reply } => self.replied(now, ask, reply, out),
+            ShardMessage::NotifyUser { user, event } => self.notify(now, &user, event, out),
+            ShardMessage::PresenceUpdate { reach: UpdateReach::Room(room), news } => self.announce(&room, news, out),
+            ShardMessage::DurableDelivered { user, id } => self.handed(&user, id),
+            ShardMessage::QuotaRequest { from, claim } => self.claimed(now, from, &claim, out),
+            ShardMessage::Supersede { connection, to, token, by, from } => {
+                let mut turn = turn!(self, now, out);
+                self.queries.supersede(&mut turn, &self.rooms, (connection, to), token, &by, from);
+                self.request_lookups(now, out);
+            }
+            // Messages between shards, and to them.
+            ShardMessage::PresenceUpdate {
+                reach: UpdateReach::Everyone | UpdateReach::Members(_) | UpdateReach::Around(_),
+                ..
+            }
+            | ShardMessage::Deliver { .. }
+            | ShardMessage::DeliverDurable { .. }
+            | ShardMessage::Publish { .. }
+            | ShardMessage::Close { .. }
+            | ShardMessage::OnlineUsers { .. }
+            | ShardMessage::AdmissionRequest { .. }
+            | ShardMessage::AdmissionVerdict { .. }
+            | ShardMessage::AddressReleased { .. }
+            | ShardMessage::QuotaGrant(_)
+            | ShardMessage::Storage(_)
+            | ShardMessage::ShardReport { .. }
+            | ShardMessage::RedisState(_)
+            | ShardMessage::Keys(_)
+            | ShardMessage::Drain { .. } => {}
+        }
+    }
+
+    /// Does an operation, and replies to `from`.
+    pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
+        let is_away = self.node.redis == RedisState::Away;
+        let mut turn = turn!(self, now, out);
+        match op {
+            Op::Room(name, op) if is_away => {
+                let reply = self.rooms.request_offline(&mut turn, name, op);
+                turn.reply(Some(from), reply);
+            }
+            Op::User(name, op) if is_away => {
+                let reject = self.users.request_offline(&mut turn, name, op);
+                turn.reply(Some(from), Err(reject));
+            }
+            Op::Session(..) if is_away => turn.reply(Some(from), Err(Reject::storage_unavailable())),
+            Op::Room(name, op) => self.rooms.request(&mut turn, name, op, from),
+            Op::User(name, op) => self.users.request(&mut turn, name, op, from),
+            Op::Session(connection, op) => sessions::request(&mut turn, connection, op, from),
+            op @ (Op::Rooms
+            | Op::Users(_)
+            | Op::Connection(..)
+            | Op::Broadcast(_)
+            | Op::Query(_)
+            | Op::FindMessageRoom { .. }) => {
+                self.queries.request(&mut turn, &self.rooms, from, op);
+                self.request_lookups(now, out);
+            }
+        }
+    }
+
+    /// Handles the reply to a request that this owner has made.
+    fn replied(&mut self, now: Now, ask: u32, reply: Result<Reply, Reject>, out: &mut Vec<Outgoing>) {
+        self.queries.replied(&mut turn!(self, now, out), ask, reply);
+        self.request_lookups(now, out);
+    }
+
+    /// Requests the operations that queries need.
+    fn request_lookups(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        while let Some((from, op)) = self.queries.next_request() {
+            self.ask(now, from, op, out);
+        }
+    }
+
+    /// Sends an event to all connections of a user on this node. Scripts publish events for a user on all nodes.
+    pub fn notify(&mut self, now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
+        turn!(self, now, out).deliver_to_user(user, &event);
+    }
+
+    /// Announces a presence update to the members of a room, on all nodes.
+    pub fn announce(&mut self, room: &Name, news: Arc<PresenceUpdate>, _out: &mut Vec<Outgoing>) {
+        self.users.announce(room, &news);
+    }
+
+    /// A connection of a user has received a direct message.
+    pub fn handed(&mut self, user: &Name, message: Uuid) {
+        self.users.direct_delivered(user, message);
+    }
+
+    /// A shard reports credits that it has spent, or asks for more.
+    pub fn claimed(&mut self, now: Now, from: ShardNumber, claim: &QuotaRequest, out: &mut Vec<Outgoing>) {
+        self.quotas.request(&mut turn!(self, now, out), from, claim);
+    }
+
+    /// Removes the connections of a user on a dead node.
+    pub fn purge_user(&mut self, now: Now, user: Name, node: u16) {
+        users::purge(&mut turn!(self, now, &mut Vec::new()), user, node);
+    }
+
+    /// This node stops: the other nodes need not wait for the end of its lease.
+    pub fn part(&mut self, now: Now) {
+        let mut out = Vec::new();
+        let mut turn = turn!(self, now, &mut out);
+        registry::flush(&mut turn);
+        self.membership.leave(&mut turn);
+        debug_assert!(out.is_empty(), "invariant: a node that stops has no message for its shards");
+    }
+
+    /// Handles an event of Redis.
+    pub fn told(&mut self, now: Now, event: RedisEvent, out: &mut Vec<Outgoing>) {
+        match event {
+            RedisEvent::Reply { ticket, outcome } => self.call_ended(now, ticket, outcome, out),
+            RedisEvent::Published { channel, body } => self.published(now, &channel, &body, out),
+            RedisEvent::Subscribed(channel) => {
+                let mut turn = turn!(self, now, out);
+                match turn.node.keys.room_of(&channel) {
+                    Some(room) => self.rooms.subscribed(&mut turn, &room),
+                    // This node's channel: publications for its users can have been missed.
+                    None if channel == turn.node.keys.node(turn.own_node()) => self.users.restore_all(&mut turn),
+                    None => {}
                 }
-            },
+            }
             RedisEvent::State(state) => {
-                (self.state, self.is_full) = (state, false);
+                (self.node.redis, self.node.is_read_only) = (state, false);
+                let mut turn = turn!(self, now, out);
                 match state {
                     RedisState::Good => {
-                        self.users_are_back(now);
-                        self.nodes_are_back(now);
-                        self.settle_owed(now);
+                        self.users.redis_is_back(&mut turn);
+                        self.membership.redis_is_back(&mut turn);
+                        self.rooms.remove_departed(&mut turn);
                     }
-                    _ => self.release_answers(now, out),
+                    RedisState::Full | RedisState::Away => self.rooms.release_replies(&mut turn),
                 }
             }
         }
     }
 
-    /// Takes the commands for the bridge, in order.
-    pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, RedisCommand> {
-        self.call_strikes(now);
-        self.call_announcements(now);
-        self.call_leases(now);
-        self.call_enrolments(now);
-        self.note_places(now);
-        self.demands.drain(..)
+    /// Handles a publication: of a room, about a user, or from another node.
+    fn published(&mut self, now: Now, channel: &[u8], body: &[u8], out: &mut Vec<Outgoing>) {
+        let mut turn = turn!(self, now, out);
+        let room = turn.node.keys.room_of(channel);
+        if body.starts_with(schema::USER_MESSAGE_START) {
+            match serde_json::from_slice::<UserPublication>(body) {
+                Ok(publication) => match publication.quota() {
+                    Some(quota) => self.quotas.published(&mut turn, &publication.user(), quota),
+                    None => self.users.published(&mut turn, &self.rooms, room.map(Name::from), publication),
+                },
+                Err(error) => tracing::warn!(%error, "what was published about a user is not understood"),
+            }
+        } else if let Some(room) = room {
+            self.rooms.published(&mut turn, &room, body);
+        } else if !self.rooms.delivered(&mut turn, body) {
+            self.queries.published(&mut turn, &self.rooms, body);
+            self.request_lookups(now, out);
+        }
     }
 
-    /// Whether there are commands for the bridge.
+    /// A call has its result, or has expired.
+    fn call_ended(&mut self, now: Now, ticket: u32, result: CallResult, out: &mut Vec<Outgoing>) {
+        if let Some(PendingCall { to, purpose, .. }) = self.node.calls.take(ticket) {
+            let result = self.settled(now, &purpose, result, out);
+            let mut turn = turn!(self, now, out);
+            match &result {
+                Err(CallError::Rejected(why)) => tracing::error!(%why, "Redis refuses"),
+                Err(CallError::Full(why)) => turn.note_read_only(why),
+                Ok(_) | Err(CallError::Away) => {}
+            }
+            self.route_result(now, (to, ticket), purpose, result, out);
+        }
+    }
+
+    /// The result, or an error if the script did not begin because its keys are moving to another server.
+    fn settled(&mut self, now: Now, purpose: &CallPurpose, result: CallResult, out: &mut Vec<Outgoing>) -> CallResult {
+        match result {
+            Ok(text) if text.starts_with(schema::UNSETTLED_START) => {
+                if let CallPurpose::Room(name, purpose) = purpose {
+                    self.rooms.unsettled(&mut turn!(self, now, out), name, purpose);
+                }
+                Err(CallError::Away)
+            }
+            result => result,
+        }
+    }
+
+    /// Passes the result of a call to its component.
+    fn route_result(
+        &mut self,
+        now: Now,
+        (to, ticket): (Option<Requester>, u32),
+        purpose: CallPurpose,
+        result: CallResult,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let mut turn = turn!(self, now, out);
+        match purpose {
+            CallPurpose::Room(name, purpose) => {
+                if let RoomCall::Purge(node) = purpose {
+                    self.membership.room_purged(&mut turn, &name, node, result.is_ok());
+                }
+                if let Some(online) = self.rooms.replied(&mut turn, (to, ticket), name, purpose, result) {
+                    self.queries.look_up_online(&mut turn, &self.rooms, online);
+                }
+            }
+            CallPurpose::User(name, purpose) => {
+                if let UserCall::Purge(node) = purpose {
+                    self.membership.user_purged(&mut turn, &name, node, result.is_ok());
+                }
+                self.users.replied(&mut turn, to, name, purpose, result);
+            }
+            CallPurpose::QuotaLease(user, kind) => self.quotas.replied(&mut turn, &user, kind, result),
+            CallPurpose::QuotaReturn => {}
+            CallPurpose::Session(purpose) => sessions::replied(&mut turn, to, purpose, result),
+            CallPurpose::Enrolment(enrolment) => enrolment::replied(&mut turn, *enrolment, result.is_ok()),
+            CallPurpose::RoomList(query) => {
+                let listed = enrolment::listed_rooms(result);
+                self.queries.listed(&mut turn, query, listed);
+            }
+            CallPurpose::Cluster(purpose) => self.cluster_replied(now, purpose, result, out),
+        }
+        self.request_lookups(now, out);
+    }
+
+    /// Handles the result of a call on the set of nodes.
+    fn cluster_replied(&mut self, now: Now, purpose: ClusterCall, result: CallResult, out: &mut Vec<Outgoing>) {
+        let mut turn = turn!(self, now, out);
+        match purpose {
+            ClusterCall::Done => {}
+            ClusterCall::Renew => {
+                if let Some(renewed) = self.membership.renewed(&mut turn, result) {
+                    if renewed.is_forgotten {
+                        tracing::warn!("Redis knows nothing of this node any more; it begins anew");
+                        self.record_all(now, out);
+                        let mut turn = turn!(self, now, out);
+                        self.rooms.end_all(&mut turn);
+                        self.users.restore_all(&mut turn);
+                    }
+                    self.membership.clean_up(&mut turn!(self, now, out), renewed);
+                }
+            }
+            // It is not known which changes were recorded: all are, again.
+            ClusterCall::Record if result.is_err() => self.record_all(now, out),
+            ClusterCall::Enlist(made) if result.is_err() => {
+                made.into_iter().for_each(|room| turn.node.registry.enlist(room));
+            }
+            ClusterCall::Record | ClusterCall::Enlist(_) => {}
+            ClusterCall::ListRooms(query) => self.queries.listed(&mut turn, query, registry::listed_rooms(result)),
+            ClusterCall::ClaimCleanup(node) => self.membership.cleanup_claimed(&mut turn, node, result),
+            ClusterCall::ListPlaces(node) => self.membership.places_listed(&mut turn, node, result),
+        }
+    }
+
+    /// Records all rooms and users of this node.
+    fn record_all(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        let mut turn = turn!(self, now, out);
+        self.rooms.record_all(&mut turn.node.registry);
+        self.users.record_all(&mut turn);
+    }
+
+    /// Takes the commands for Redis, in order.
+    pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, RedisCommand> {
+        let mut out = Vec::new();
+        let mut turn = turn!(self, now, &mut out);
+        self.users.flush(&mut turn);
+        self.quotas.flush(&mut turn);
+        registry::flush(&mut turn);
+        debug_assert!(out.is_empty(), "invariant: commands for Redis lead to no message for shards");
+        self.node.calls.drain()
+    }
+
+    /// Whether there are commands for Redis.
     pub fn has_orders(&self) -> bool {
-        let has_said = !self.demands.is_empty() || self.users.has_calls();
-        has_said || self.credit.has_cluster_requests() || self.has_places_to_note() || self.has_enrolments()
+        let has_registry_calls = self.node.is_writable() && self.node.registry.has_changes();
+        self.node.calls.has_commands() || self.users.has_calls() || self.quotas.has_requests() || has_registry_calls
     }
 
     /// Does the work that is due.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        self.tick_credit(now, out);
-        while let Some(entry) = self.due.first_entry()
-            && *entry.key() <= now.mono
-        {
-            for due in entry.remove() {
-                match due {
-                    Due::Room(name, due) => self.room_due(now, name, due, out),
-                    Due::User(name, due) => self.user_due(now, name, due, out),
-                    Due::Calls => self.give_up(now, out),
-                    Due::Waiting => {
-                        self.give_up_waiting(now, out);
-                        self.settle_owed(now);
-                    }
-                    Due::Questions => self.give_up_questions(now, out),
-                    Due::Nodes => self.renew_if_due(now),
-                    Due::Enrolments => self.enroll_again(now),
-                }
+        self.quotas.tick(&mut turn!(self, now, out));
+        while let Some(due) = self.node.deadlines.pop_due(now.mono) {
+            for deadline in due {
+                self.due(now, deadline, out);
             }
         }
     }
 
-    /// When [`RedisOwner::tick`] has work, in monotonic milliseconds.
+    fn due(&mut self, now: Now, deadline: Deadline, out: &mut Vec<Outgoing>) {
+        let mut turn = turn!(self, now, out);
+        match deadline {
+            Deadline::Room(name, deadline) => self.rooms.due(&mut turn, name, deadline),
+            Deadline::User(name, deadline) => self.users.due(&mut turn, name, deadline),
+            Deadline::Calls => self.expire_calls(now, out),
+            Deadline::WaitingOps => {
+                self.rooms.expire_waiting(&mut turn);
+                self.rooms.remove_departed(&mut turn);
+            }
+            Deadline::Queries => {
+                self.queries.expire(&mut turn);
+                self.request_lookups(now, out);
+            }
+            Deadline::Lease => membership::renew_if_due(&mut turn),
+            Deadline::Enrolments => self.node.registry.enrolments.resume(now.mono),
+        }
+    }
+
+    fn expire_calls(&mut self, now: Now, out: &mut Vec<Outgoing>) {
+        for ticket in self.node.calls.expired(now.mono) {
+            self.call_ended(now, ticket, Err(CallError::Away), out);
+        }
+        if let Some(expiry) = self.node.calls.next_expiry() {
+            self.node.deadlines.add(expiry, Deadline::Calls);
+        }
+    }
+
+    /// When [`Self::tick`] next has work, in monotonic milliseconds.
     pub fn next_due(&self) -> Option<u64> {
-        let due = self.due.first_key_value().map(|(at, _)| *at);
-        [due, self.credit.next_due()].into_iter().flatten().min()
+        [self.node.deadlines.next(), self.quotas.next_due()].into_iter().flatten().min()
+    }
+
+    /// Checks the invariants of all components, between two inputs.
+    ///
+    /// # Panics
+    /// One of them does not hold.
+    pub fn check_invariants(&self) {
+        let NodeState { calls, deadlines, directory, registry, settings, .. } = &self.node;
+        calls.check_invariants(deadlines.next_of(&Deadline::Calls));
+        directory.check_invariants();
+        registry.check_invariants();
+        self.rooms.check_invariants(deadlines.next_of(&Deadline::WaitingOps));
+        self.users.check_invariants(directory);
+        self.membership.check_invariants(settings.node);
+        self.queries.check_invariants(deadlines.next_of(&Deadline::Queries));
     }
 }

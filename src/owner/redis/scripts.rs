@@ -1,23 +1,52 @@
-//! The scripts, one for each op, and the table of them.
+//! The Lua scripts: one for each operation that reads or changes state in Redis. `schema` generates their constants.
 
 use crate::message::redis::Script;
+use crate::owner::redis::schema::{self, utf8};
 
+/// Defines a script of the name's file. It begins with the constants and the preludes of its kind.
 macro_rules! scripts {
-    ($($(#[$meta:meta])* $id:ident = $kind:ident $name:literal;)*) => {
+    ($list:ident: $($(#[$meta:meta])* $id:ident = $kind:ident $name:literal;)*) => {
         $(
             $(#[$meta])*
             pub static $id: Script = Script {
                 name: $name,
-                source: concat!(prelude!($kind), include_str!(concat!("lua/", $name, ".lua"))),
+                source: {
+                    const PRELUDE: &str = prelude!($kind);
+                    const OWN: &str = include_str!(concat!("lua/", $name, ".lua"));
+                    const CONSTANTS: [u8; schema::length(constants!($kind))] = schema::joined(constants!($kind));
+                    const LENGTH: usize = CONSTANTS.len() + PRELUDE.len() + OWN.len();
+                    const CONSTANTS_TEXT: &str = utf8(&CONSTANTS);
+                    static SOURCE: [u8; LENGTH] = schema::joined(&[CONSTANTS_TEXT, PRELUDE, OWN]);
+                    utf8(&SOURCE)
+                },
             };
         )*
 
-        /// All of them.
-        pub static ALL: &[&Script] = &[$(&$id),*];
+        /// The scripts of this list.
+        pub static $list: &[&Script] = &[$(&$id),*];
     };
 }
 
-/// What scripts of a kind begin with.
+/// Constants of a kind of script.
+macro_rules! constants {
+    (send) => {
+        schema::ROOM_CONSTANTS
+    };
+    (room) => {
+        schema::ROOM_CONSTANTS
+    };
+    (user) => {
+        schema::USER_CONSTANTS
+    };
+    (session) => {
+        schema::SESSION_CONSTANTS
+    };
+    (node) => {
+        schema::NODE_CONSTANTS
+    };
+}
+
+/// Functions that all scripts of a kind share.
 macro_rules! prelude {
     (send) => {
         concat!(include_str!("lua/prelude.lua"), include_str!("lua/usual_send.lua"), include_str!("lua/room.lua"))
@@ -29,11 +58,14 @@ macro_rules! prelude {
         concat!(include_str!("lua/prelude.lua"), include_str!("lua/user.lua"))
     };
     (session) => {
-        include_str!("lua/prelude.lua")
+        concat!(include_str!("lua/prelude.lua"), include_str!("lua/session.lua"))
+    };
+    (node) => {
+        concat!(include_str!("lua/prelude.lua"), include_str!("lua/nodes/prelude.lua"))
     };
 }
 
-scripts! {
+scripts! { ALL:
     /// [`crate::domain::op::RoomOp::Create`].
     CREATE = room "create";
     /// [`crate::domain::op::RoomOp::Join`].
@@ -41,53 +73,53 @@ scripts! {
     /// [`crate::domain::op::RoomOp::Leave`].
     LEAVE = room "leave";
     /// [`crate::domain::op::RoomOp::Rejoin`].
-    RETURN = room "return";
+    REJOIN = room "rejoin";
     /// [`crate::domain::op::RoomOp::StartGrace`].
-    LOSE = room "lose";
+    START_GRACE = room "start_grace";
     /// [`crate::domain::op::RoomOp::RemoveMember`].
-    VANISH = room "vanish";
+    REMOVE_MEMBER = room "remove_member";
     /// [`crate::domain::op::RoomOp::RelaySignal`].
-    SIGNAL = room "signal";
+    RELAY_SIGNAL = room "relay_signal";
     /// [`crate::domain::op::RoomOp::SetMedia`].
-    MEDIA = room "media";
+    SET_MEDIA = room "set_media";
     /// [`crate::domain::op::RoomOp::Send`].
     SEND = send "send";
     /// [`crate::domain::op::RoomOp::SetTyping`].
-    TYPING = room "typing";
+    SET_TYPING = room "set_typing";
     /// [`crate::domain::op::RoomOp::ListTypists`].
-    TYPISTS = room "typists";
+    LIST_TYPISTS = room "list_typists";
     /// [`crate::domain::op::RoomOp::MarkMessage`].
-    RECEIPT = room "receipt";
+    MARK_MESSAGE = room "mark_message";
     /// [`crate::domain::op::RoomOp::ReadHistory`].
-    HISTORY = room "history";
+    READ_HISTORY = room "read_history";
     /// [`crate::domain::op::RoomOp::ReadSince`].
-    SYNC = room "sync";
+    READ_SINCE = room "read_since";
     /// [`crate::domain::op::RoomOp::ReadReceipts`].
-    MARKS = room "marks";
+    READ_RECEIPTS = room "read_receipts";
     /// [`crate::domain::op::RoomOp::AddParticipant`].
-    ADMIT = room "admit";
+    ADD_PARTICIPANT = room "add_participant";
     /// [`crate::domain::op::RoomOp::RemoveParticipant`].
-    WITHDRAW = room "withdraw";
+    REMOVE_PARTICIPANT = room "remove_participant";
     /// [`crate::domain::op::RoomOp::Describe`].
     DESCRIBE = room "describe";
     /// [`crate::domain::op::RoomOp::ListUsers`].
-    ROSTER = room "roster";
+    LIST_USERS = room "list_users";
     /// [`crate::domain::op::RoomOp::Close`].
     CLOSE = room "close";
-    /// How a user is, for a room's members.
+    /// Publishes a message to the members of a room, outside the room's order.
     ANNOUNCE = room "announce";
-    /// How many members or users a room has, told to all at most once in a while.
+    /// Publishes the number of members or users of a room, or returns the users.
     COUNT = room "count";
-    /// What a node has missed of a room.
+    /// Events that a node has missed.
     SINCE = room "since";
-    /// The members of a node that is no more have left.
+    /// Removes the members of a dead node.
     PURGE = room "purge";
     /// [`crate::domain::op::UserOp::Attach`].
     ATTACH = user "attach";
     /// [`crate::domain::op::UserOp::Detach`].
     DETACH = user "detach";
     /// [`crate::domain::op::UserOp::AnnounceIn`].
-    INTRODUCE = user "introduce";
+    ANNOUNCE_IN = user "announce_in";
     /// [`crate::domain::op::UserOp::SetStatus`].
     SET_STATUS = user "set_status";
     /// [`crate::domain::op::UserOp::Send`].
@@ -95,39 +127,60 @@ scripts! {
     /// [`crate::domain::op::UserOp::Push`].
     PUSH = user "push";
     /// [`crate::domain::op::UserOp::ListConnections`].
-    CONNECTIONS = user "connections";
+    LIST_CONNECTIONS = user "list_connections";
     /// [`crate::domain::op::UserOp::Describe`].
-    LOOK = user "look";
+    DESCRIBE_USER = user "describe_user";
     /// [`crate::domain::op::UserOp::RegisterSocket`].
-    REGISTER = user "register";
+    REGISTER_SOCKET = user "register_socket";
     /// [`crate::domain::op::UserOp::UnregisterSocket`].
-    WITHDRAW_REGISTRATION = user "withdraw_registration";
+    UNREGISTER_SOCKET = user "unregister_socket";
     /// [`crate::domain::op::UserOp::SpendRestQuota`].
-    SPEND_REST = user "spend_rest";
-    /// Credits of a user's allowance are drawn, or given back.
+    SPEND_REST_QUOTA = user "spend_rest_quota";
+    /// Draws credits of a user's quota, or gives them back.
     LEASE = user "lease";
-    /// A user takes part in rooms, or does no longer.
+    /// Adds rooms to a user's room list, or removes them.
     ENROLL = user "enroll";
-    /// The rooms that a user takes part in.
+    /// Returns a user's room list.
     ROOMS_OF = user "rooms_of";
-    /// A connection of a user has a message that was sent to them.
-    STRIKE = user "strike";
-    /// A user did not come back in time.
+    /// Removes a direct message that a connection has received.
+    ACK_DIRECT = user "ack_direct";
+    /// Sets a user offline after the grace period.
     GO_OFFLINE = user "go_offline";
-    /// What a user has on one node is said anew.
+    /// Replaces the connections of a user on one node.
     RESTORE_USER = user "restore_user";
-    /// A node is no more.
+    /// Removes the connections of a user on a dead node.
     PURGE_USER = user "purge_user";
     /// [`crate::domain::recovery::SessionOp::Save`].
-    KEEP = session "keep";
+    SAVE = session "save";
     /// [`crate::domain::recovery::SessionOp::Take`].
     TAKE = session "take";
     /// [`crate::domain::recovery::SessionOp::Transfer`].
-    CLAIM = session "claim";
+    TRANSFER = session "transfer";
     /// [`crate::domain::recovery::SessionOp::Clear`].
     CLEAR = session "clear";
     /// [`crate::domain::recovery::SessionOp::Delete`].
-    DROP = session "drop";
+    DELETE = session "delete";
+}
+
+scripts! { OF_NODES:
+    /// Gives a number to a new node.
+    CLAIM_NODE = node "nodes/claim";
+    /// Renews the lease of a node.
+    RENEW = node "nodes/renew";
+    /// Shortens the lease of a node that stops.
+    LEAVE_NODE = node "nodes/leave";
+    /// Makes a node the collector of a dead one.
+    CLAIM_CLEANUP = node "nodes/claim_cleanup";
+    /// Frees the number of a dead node.
+    END_CLEANUP = node "nodes/end_cleanup";
+    /// Adds and removes the places of a node.
+    RECORD = node "nodes/record";
+    /// Adds rooms to the room list, or removes them.
+    ENLIST = node "nodes/enlist";
+    /// Returns the room list.
+    LIST_ROOMS = node "nodes/list_rooms";
+    /// Returns places of a dead node.
+    LIST_PLACES = node "nodes/list_places";
 }
 
 #[cfg(test)]
@@ -135,10 +188,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_script_says_what_it_mirrors() {
+    fn every_script_of_a_domain_operation_names_the_file_it_mirrors() {
         for script in ALL {
             let head = format!("\n-- {}: mirrors domain/", script.name);
             assert!(script.source.contains(&head), "{}", script.name);
         }
+    }
+
+    #[test]
+    fn constants_are_those_of_the_limits() {
+        let constants = schema::ROOM_CONSTANTS.concat();
+        assert!(constants.starts_with("local JOINED_ROOM_IDLE_MS = 60000\nlocal MADE_ROOM_IDLE_MS = 86400000\n"));
+        assert!(JOIN.source.starts_with(&constants) && JOIN.source.contains("\n-- join: mirrors"));
     }
 }

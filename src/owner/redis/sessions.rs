@@ -1,164 +1,154 @@
-//! What it takes to bring lost connections back, on whichever node they come.
+//! Recoverable sessions: state that lets a client continue on another connection, on any node.
 //!
-//! A session without an end is that of a connection that lives, or whose node is no more: nobody gives it an end then. So
-//! it is kept for a day from when it was last noted, and opens for whoever has its token. There are as many as connections
-//! that are in rooms, and for a day those of nodes that ended without a word.
+//! A session without an end is that of a live connection, or of a connection whose node died: then no node sets an end. It
+//! is kept for a day after its last update, for the holder of its token. So there are as many as connections in rooms, plus
+//! for a day those of nodes that died.
 //!
-//! That of a connection that was in no room is not kept here: the node that had the connection remembers it for the window
-//! and [hands it over](crate::authority::redis::nodes) to another one. It is lost with the node, as it is with a process
-//! alone; there is nothing to come back to then but a name.
+//! The session of a connection that was in no room is not stored: the connection's node remembers it for the recovery window
+//! and [hands it over](crate::owner::redis::cluster) to another node. It is lost with the node, as in a single process.
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
-use crate::base::limits;
-use crate::base::time::Now;
 use crate::domain::op::Reply;
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
-use crate::message::redis::{Bytes, CallError};
-use crate::message::{Outgoing, Requester};
-use crate::owner::redis::wire::{self, Id, media_bits};
-use crate::owner::redis::{Outcome, RedisOwner, scripts};
+use crate::message::Requester;
+use crate::message::redis::Bytes;
+use crate::owner::redis::calls::{CallPurpose, CallResult};
+use crate::owner::redis::schema::LIVE_SESSION_MS;
+use crate::owner::redis::scripts;
+use crate::owner::redis::turn::OwnerTurn;
+use crate::owner::redis::wire::{self, WireConnectionId, media_bits};
 
-/// How long a session without an end is kept, in milliseconds.
-const LIVE_MS: u64 = 24 * 3_600_000;
-
-/// What a call was for.
-pub(super) enum Purpose {
-    /// Nothing but its being done.
+/// The operation that a call on a session does.
+pub(super) enum SessionCall {
+    /// An operation without a result.
     Done,
     Take(TokenHash),
 }
 
-/// A session, without what opens it.
+/// A session without its token.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
-    u: Name,
-    c: Id,
-    /// When its connection came, when it last did something, and when the session ends; 0: its connection lives.
+struct WireSession {
+    #[serde(rename = "u")]
+    user: Name,
+    #[serde(rename = "c")]
+    connection: WireConnectionId,
+    /// Start of the connection, its last activity, and the session's end; 0: the connection lives.
     at: (u64, u64, u64),
-    /// What its client speaks.
-    #[serde(default)]
-    l: u8,
-    r: Vec<Place>,
+    /// The client's dialect.
+    #[serde(rename = "l", default)]
+    dialect: u8,
+    #[serde(rename = "r")]
+    positions: Vec<WirePosition>,
 }
 
-/// A place in a room.
+/// A position in a room.
 #[derive(Debug, Serialize, Deserialize)]
-struct Place {
-    r: Name,
-    e: Name,
-    s: u64,
-    /// The last message before those that its client counts by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    b: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    p: Option<Name>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    d: Option<Box<str>>,
-    v: u8,
+struct WirePosition {
+    #[serde(rename = "r")]
+    room: Name,
+    #[serde(rename = "e")]
+    epoch: Name,
+    #[serde(rename = "s")]
+    seq: u64,
+    /// The last message before those that the client counts itself.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    peer: Option<Name>,
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    display_name: Option<Box<str>>,
+    #[serde(rename = "v")]
+    media: u8,
 }
 
-/// What a script says.
+/// The answer of a session script.
 #[derive(Deserialize)]
-struct Said {
-    #[serde(default)]
-    s: Option<Kept>,
+struct SessionReply {
+    #[serde(rename = "s", default)]
+    session: Option<WireSession>,
 }
 
-impl From<Session> for Kept {
+impl From<Session> for WireSession {
     fn from(session: Session) -> Self {
-        let place = |at: Position| {
+        let position = |at: Position| {
             let Position { room, epoch, seq, peer, display_name, media, since } = at;
-            Place { r: room, e: epoch, s: seq, b: since, p: peer, d: display_name, v: media_bits(media) }
+            WirePosition { room, epoch, seq, since, peer, display_name, media: media_bits(media) }
         };
         Self {
-            u: session.user,
-            l: session.dialect,
-            c: Id(session.connection),
+            user: session.user,
+            dialect: session.dialect,
+            connection: WireConnectionId(session.connection),
             at: (session.connected_at, session.active_at, session.expires_at.unwrap_or_default()),
-            r: session.rooms.into_iter().map(place).collect(),
+            positions: session.rooms.into_iter().map(position).collect(),
         }
     }
 }
 
-impl Kept {
-    fn session(self, token: TokenHash) -> Session {
-        let position = |at: Place| Position {
-            room: at.r,
-            epoch: at.e,
-            seq: at.s,
-            since: at.b,
-            peer: at.p,
-            display_name: at.d,
-            media: wire::media(at.v),
+impl WireSession {
+    fn into_session(self, token: TokenHash) -> Session {
+        let position = |at: WirePosition| {
+            let WirePosition { room, epoch, seq, since, peer, display_name, media } = at;
+            Position { room, epoch, seq, since, peer, display_name, media: wire::media(media) }
         };
         let (connected_at, active_at, ends) = self.at;
         Session {
             token,
-            user: self.u,
-            connection: self.c.0,
+            user: self.user,
+            connection: self.connection.0,
             connected_at,
             active_at,
             expires_at: (ends != 0).then_some(ends),
-            dialect: self.l,
-            rooms: self.r.into_iter().map(position).collect(),
+            dialect: self.dialect,
+            rooms: self.positions.into_iter().map(position).collect(),
         }
     }
 }
 
-impl RedisOwner {
-    pub(super) fn session_op(&mut self, now: Now, of: ConnectionId, op: SessionOp, to: Requester) -> Outcome {
-        if !self.rules.has_store {
-            return Ok(Some(Reply::Session(None)));
+/// Calls the script of an operation on a session.
+pub(super) fn request(turn: &mut OwnerTurn<'_>, of: ConnectionId, op: SessionOp, to: Requester) {
+    if !turn.node.rules.has_store {
+        return turn.reply(Some(to), Ok(Reply::Session(None)));
+    }
+    let (script, purpose, arguments) = match op {
+        SessionOp::Save(session) => {
+            let (token, ends) = (session.token, session.expires_at.unwrap_or_default());
+            let kept_ms = session.expires_at.map_or(LIVE_SESSION_MS, |at| at.saturating_sub(turn.now.wall).max(1));
+            let connection = wire::connection(session.connection);
+            let session = wire::json(&WireSession::from(*session));
+            let arguments = vec![hex(token), wire::number(ends), session, wire::number(kept_ms), connection];
+            (&scripts::SAVE, SessionCall::Done, arguments)
         }
-        let taken = || wire::number(limits::SESSION_TAKEN_MS);
-        let (script, purpose, arguments) = match op {
-            SessionOp::Save(session) => {
-                let (token, ends) = (session.token, session.expires_at.unwrap_or_default());
-                let kept_ms = session.expires_at.map_or(LIVE_MS, |at| at.saturating_sub(now.wall).max(1));
-                let connection = wire::text(session.connection.text().as_str());
-                let session = wire::json(&Kept::from(*session));
-                let arguments = vec![hex(token), wire::number(ends), session, wire::number(kept_ms), connection];
-                (&scripts::KEEP, Purpose::Done, arguments)
-            }
-            SessionOp::Transfer { token, by, from, to } => {
-                let connection = |id: ConnectionId| wire::text(id.text().as_str());
-                let (from, to) = (connection(from), connection(to));
-                let arguments = vec![hex(token), wire::text(&*by), from, to, wire::number(LIVE_MS), taken()];
-                (&scripts::CLAIM, Purpose::Take(token), arguments)
-            }
-            SessionOp::Clear { token } => (&scripts::CLEAR, Purpose::Done, vec![hex(token)]),
-            SessionOp::Take { token } => (&scripts::TAKE, Purpose::Take(token), vec![hex(token), taken()]),
-            SessionOp::Delete { token } => (&scripts::DROP, Purpose::Done, vec![hex(token), taken()]),
-        };
-        let key = self.keys.session(of);
-        self.call(now, script, key, Some(to), super::Purpose::Session(purpose), arguments);
-        Ok(None)
-    }
-
-    pub(super) fn session_answered(
-        &mut self,
-        _now: Now,
-        to: Option<Requester>,
-        purpose: Purpose,
-        outcome: Result<Bytes, CallError>,
-        out: &mut Vec<Outgoing>,
-    ) {
-        let said = outcome.ok().and_then(|text| serde_json::from_slice::<Said>(&text).ok());
-        let reply = match (purpose, said) {
-            (_, None) => Err(Reject::storage_unavailable()),
-            (Purpose::Done, Some(_)) => Ok(Reply::Done),
-            (Purpose::Take(token), Some(said)) => Ok(Reply::Session(said.s.map(|kept| Box::new(kept.session(token))))),
-        };
-        Self::answer(to, reply, out);
-    }
+        SessionOp::Transfer { token, by, from, to } => {
+            let arguments = vec![hex(token), wire::text(&*by), wire::connection(from), wire::connection(to)];
+            (&scripts::TRANSFER, SessionCall::Take(token), arguments)
+        }
+        SessionOp::Clear { token } => (&scripts::CLEAR, SessionCall::Done, vec![hex(token)]),
+        SessionOp::Take { token } => (&scripts::TAKE, SessionCall::Take(token), vec![hex(token)]),
+        SessionOp::Delete { token } => (&scripts::DELETE, SessionCall::Done, vec![hex(token)]),
+    };
+    let key = turn.node.keys.session(of);
+    turn.call(script, key, Some(to), CallPurpose::Session(purpose), arguments);
 }
 
-/// The hash of a token, spelled out.
+/// Handles the result of a call on a session.
+pub(super) fn replied(turn: &mut OwnerTurn<'_>, to: Option<Requester>, purpose: SessionCall, result: CallResult) {
+    let answer = result.ok().and_then(|text| serde_json::from_slice::<SessionReply>(&text).ok());
+    let reply = match (purpose, answer) {
+        (_, None) => Err(Reject::storage_unavailable()),
+        (SessionCall::Done, Some(_)) => Ok(Reply::Done),
+        (SessionCall::Take(token), Some(SessionReply { session })) => {
+            Ok(Reply::Session(session.map(|session| Box::new(session.into_session(token)))))
+        }
+    };
+    turn.reply(to, reply);
+}
+
+/// The hash of a token in hexadecimal digits.
 fn hex(token: TokenHash) -> Bytes {
     let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
     token.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
@@ -187,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_session_comes_back_as_it_was(
+        fn session_written_and_read_is_unchanged(
             user in "\\PC{1,12}",
             id in any::<[u8; 18]>(),
             at in (any::<u64>(), any::<u64>(), prop::option::of(1..u64::MAX)),
@@ -203,9 +193,9 @@ mod tests {
                 dialect: 2,
                 rooms,
             };
-            let text = wire::json(&Kept::from(session.clone()));
-            let kept: Kept = serde_json::from_slice(&text).expect("it is what was written");
-            prop_assert_eq!(kept.session(session.token), session);
+            let text = wire::json(&WireSession::from(session.clone()));
+            let kept: WireSession = serde_json::from_slice(&text).expect("the written session");
+            prop_assert_eq!(kept.into_session(session.token), session);
         }
     }
 }

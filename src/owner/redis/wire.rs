@@ -1,6 +1,7 @@
-//! The domain's words as JSON, as they stand in Redis and on its channels, and back.
+//! JSON forms of domain values, as they are stored in Redis and published on its channels.
 //!
-//! Names of fields are of one letter: a message has its sender with it, and there are many. What nobody says is left out.
+//! Field names have one letter, because each message carries its sender and there are many messages. Absent values are left
+//! out. These names are part of the schema: nodes of different versions share them.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -8,17 +9,16 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::{Identity, Roles};
-use crate::domain::command::MediaState;
-use crate::domain::event::{Content, Direct, Joined, Message, PeerName, PeerView};
-use crate::domain::op::{Profile, RoomView};
+use crate::domain::command::{MediaState, ReceiptKind, Status};
+use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView};
+use crate::domain::op::{PresenceView, Profile, RoomView};
 use crate::message::redis::Bytes;
-use crate::owner::redis::online::Present;
 
-/// Who somebody is: id, user name and e-mail address (empty when there is none), roles as bits.
+/// An identity: user id, user name, e-mail address (empty: none), roles as bits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Who(Box<str>, Box<str>, Box<str>, u8);
+pub(super) struct WireIdentity(Box<str>, Box<str>, Box<str>, u8);
 
-impl From<&Identity> for Who {
+impl From<&Identity> for WireIdentity {
     fn from(identity: &Identity) -> Self {
         let username = if identity.username() == identity.user() { "" } else { identity.username() };
         let Roles { admin, push, guest } = identity.roles();
@@ -27,90 +27,92 @@ impl From<&Identity> for Who {
     }
 }
 
-impl From<Who> for Identity {
-    fn from(Who(user, username, email, roles): Who) -> Self {
+impl From<WireIdentity> for Identity {
+    fn from(WireIdentity(user, username, email, roles): WireIdentity) -> Self {
         let roles = Roles { admin: roles & 1 != 0, push: roles & 2 != 0, guest: roles & 4 != 0 };
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Identity::new(&user, some(&username).as_deref(), some(&email).as_deref(), roles)
     }
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Says {
-    b: Box<str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    k: Option<Box<str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    r: Option<Box<str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    a: Option<Box<str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    m: Option<Box<str>>,
+pub(super) struct WireContent {
+    #[serde(rename = "b")]
+    body: Box<str>,
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    kind: Option<Box<str>>,
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    reply_to: Option<Box<str>>,
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    attachment: Option<Box<str>>,
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<Box<str>>,
 }
 
-impl From<Content> for Says {
-    fn from(content: Content) -> Self {
-        Self { b: content.body, k: content.kind, r: content.reply_to, a: content.attachment, m: content.metadata }
+impl From<Content> for WireContent {
+    fn from(Content { body, kind, reply_to, attachment, metadata }: Content) -> Self {
+        Self { body, kind, reply_to, attachment, metadata }
     }
 }
 
-impl From<Says> for Content {
-    fn from(says: Says) -> Self {
-        Self { body: says.b, kind: says.k, reply_to: says.r, attachment: says.a, metadata: says.m }
+impl From<WireContent> for Content {
+    fn from(WireContent { body, kind, reply_to, attachment, metadata }: WireContent) -> Self {
+        Self { body, kind, reply_to, attachment, metadata }
     }
 }
 
-/// A message outside any room.
+/// A direct message.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Letter {
-    id: Uuid2,
-    w: Who,
-    s: Says,
+pub(super) struct WireDirect {
+    id: WireMessageId,
+    #[serde(rename = "w")]
+    sender: WireIdentity,
+    #[serde(rename = "s")]
+    content: WireContent,
     at: u64,
 }
 
-impl From<&Direct> for Letter {
-    fn from(direct: &Direct) -> Self {
-        let Direct { id, sender, content, at } = direct;
-        Self { id: Uuid2(*id), w: sender.into(), s: content.clone().into(), at: *at }
+impl From<&Direct> for WireDirect {
+    fn from(Direct { id, sender, content, at }: &Direct) -> Self {
+        Self { id: WireMessageId(*id), sender: sender.into(), content: content.clone().into(), at: *at }
     }
 }
 
-impl From<Letter> for Direct {
-    fn from(letter: Letter) -> Self {
-        Self { id: letter.id.0, sender: letter.w.into(), content: letter.s.into(), at: letter.at }
+impl From<WireDirect> for Direct {
+    fn from(direct: WireDirect) -> Self {
+        Self { id: direct.id.0, sender: direct.sender.into(), content: direct.content.into(), at: direct.at }
     }
 }
 
-/// A connection's id as text.
+/// The id of a connection, as text.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Id(pub(super) ConnectionId);
+pub(super) struct WireConnectionId(pub(super) ConnectionId);
 
-impl Serialize for Id {
+impl Serialize for WireConnectionId {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(self.0.text().as_str())
     }
 }
 
-impl<'de> Deserialize<'de> for Id {
+impl<'de> Deserialize<'de> for WireConnectionId {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
         ConnectionId::parse(&text).map(Self).ok_or_else(|| serde::de::Error::custom("no connection id"))
     }
 }
 
-/// A message's id as text.
+/// The id of a message, as text.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Uuid2(pub(super) Uuid);
+pub(super) struct WireMessageId(pub(super) Uuid);
 
-impl Serialize for Uuid2 {
+impl Serialize for WireMessageId {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(self.0.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 }
 
-impl<'de> Deserialize<'de> for Uuid2 {
+impl<'de> Deserialize<'de> for WireMessageId {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
         Uuid::try_parse(&text).map(Self).map_err(serde::de::Error::custom)
@@ -119,301 +121,419 @@ impl<'de> Deserialize<'de> for Uuid2 {
 
 /// A member of a room.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Seat {
-    /// When it came, among the room's members.
-    #[serde(default)]
-    pub(super) o: u64,
-    /// The connection.
-    pub(super) c: Id,
-    /// The name its client chose; empty: none.
-    pub(super) p: Box<str>,
-    /// The name to show, where it is another than the user's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) d: Option<Box<str>>,
-    /// Who it is.
-    pub(super) w: Who,
-    /// Which media it sends, as bits.
-    pub(super) v: u8,
-    /// 1 if it speaks Socket.IO.
-    pub(super) k: u8,
-    /// The node that holds the connection.
-    pub(super) q: u16,
+pub(super) struct WireMember {
+    /// Position among all members the room has had; Redis sets it.
+    #[serde(rename = "o", default)]
+    pub(super) order: u64,
+    #[serde(rename = "c")]
+    pub(super) connection: WireConnectionId,
+    /// The peer id that the client chose; empty: none.
+    #[serde(rename = "p")]
+    pub(super) peer: Box<str>,
+    /// The name to show, if it differs from the user name.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub(super) display_name: Option<Box<str>>,
+    #[serde(rename = "w")]
+    pub(super) identity: WireIdentity,
+    /// The media that it sends, as bits.
+    #[serde(rename = "v")]
+    pub(super) media: u8,
+    /// 1 for a Socket.IO peer.
+    #[serde(rename = "k")]
+    pub(super) is_socketio: u8,
+    #[serde(rename = "q")]
+    pub(super) node: u16,
 }
 
-impl Seat {
-    /// The member's name in the room.
+impl WireMember {
     pub(super) fn name(&self) -> PeerName {
-        if self.p.is_empty() { PeerName::Own(self.c.0) } else { PeerName::Chosen((*self.p).into()) }
+        peer_name(&self.peer, self.connection.0)
     }
 
-    /// The member as the others see it.
-    pub(super) fn peer(self) -> PeerView {
-        PeerView { name: self.name(), display_name: self.d, identity: self.w.into(), media: media(self.v) }
+    fn into_peer(self) -> PeerView {
+        PeerView {
+            name: self.name(),
+            display_name: self.display_name,
+            identity: self.identity.into(),
+            media: media(self.media),
+        }
+    }
+
+    /// The first members in their order, as the others see them.
+    fn into_peers(mut members: Vec<Self>, most: usize) -> Vec<PeerView> {
+        members.sort_unstable_by_key(|member| member.order);
+        members.into_iter().take(most).map(Self::into_peer).collect()
+    }
+
+    pub(super) fn joined(self, room: Name) -> Event {
+        Event::PeerJoined { room, peer: self.into_peer() }
     }
 }
 
-/// A message of a room, as it stands in the log.
+fn peer_name(chosen: &str, connection: ConnectionId) -> PeerName {
+    if chosen.is_empty() { PeerName::Own(connection) } else { PeerName::Chosen(chosen.into()) }
+}
+
+/// A message of a room, as it is logged.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct WireMessage {
     #[serde(default)]
     pub(super) seq: Option<u64>,
-    /// The sender as a member.
-    pub(super) by: Seat,
-    /// The peer it is for, if it is for one.
+    #[serde(rename = "by")]
+    pub(super) sender: WireMember,
+    /// The addressed member of a private message.
     #[serde(default)]
-    pub(super) to: Option<Seat>,
-    pub(super) id: Uuid2,
-    pub(super) s: Says,
-    pub(super) at: u64,
+    to: Option<WireMember>,
+    pub(super) id: WireMessageId,
+    #[serde(rename = "s")]
+    content: WireContent,
+    at: u64,
 }
 
-impl Entry {
-    /// The message, of this room.
-    pub(super) fn message(self, room: &Name) -> Message {
+impl WireMessage {
+    pub(super) fn into_message(self, room: &Name) -> Message {
         Message {
             id: self.id.0,
             seq: self.seq,
             room: room.clone(),
-            from: self.by.name(),
-            sender: self.by.w.into(),
+            from: self.sender.name(),
+            sender: self.sender.identity.into(),
             to: self.to.map(|to| to.name()),
-            content: self.s.into(),
+            content: self.content.into(),
             at: self.at,
         }
     }
-}
 
-/// What became known in a room at once, and when.
-#[derive(Clone, Debug)]
-pub(super) struct Told {
-    /// In milliseconds since 1970.
-    pub(super) t: u64,
-    /// Who learns it (`*` and a connection: the members but that one; `@` and a connection; `u` and a user), and what.
-    pub(super) f: Vec<(Box<str>, Fact)>,
-}
-
-/// The same as it is published, with its number (0: it has none) and who caused it: a node and its call's ticket.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Publication {
-    pub(super) n: u64,
-    /// How many servers have kept the room before the one that says this.
-    #[serde(default)]
-    pub(super) z: u64,
-    pub(super) o: Box<str>,
-    pub(super) t: u64,
-    pub(super) f: Vec<(Box<str>, Fact)>,
-}
-
-/// What is for single connections of a node: the key of their room, and what they are told.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Handed {
-    pub(super) r: Box<str>,
-    pub(super) f: Vec<(Box<str>, Fact)>,
-}
-
-/// One thing that became known in a room.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Fact {
-    Message(Box<Entry>),
-    Joined(Box<Seat>),
-    Left(Box<Seat>),
-    Out(Out),
-    /// The member's place was taken by another connection of its client.
-    Moved,
-    Stats(usize),
-    Online(usize),
-    /// How many are online, and the first of them.
-    Present(usize, Vec<Present>),
-    Media(Box<Seat>),
-    Typing {
-        w: Who,
-        on: u8,
-    },
-    Marked(Mark),
-    Receipt(Mark),
-    You(Box<View>),
-    Closed(Box<str>),
-    Signal(Box<Signal>),
-    /// A connection of this node has become a member by an act on another one.
-    Enter {
-        e: Box<str>,
-        n: u64,
-        s: u64,
-        z: u64,
-    },
-}
-
-/// Why a membership ended.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Out {
-    Left,
-    Replaced,
-    Removed,
-}
-
-/// Somebody received or read a message.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Mark {
-    pub(super) i: Uuid2,
-    pub(super) w: Who,
-    pub(super) y: Box<str>,
-}
-
-/// A signaling message.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Signal {
-    pub(super) p: Seat,
-    pub(super) to: Seat,
-    pub(super) y: Box<str>,
-    pub(super) b: Box<str>,
-}
-
-/// A member's first view of the room.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct View {
-    pub(super) e: Box<str>,
-    pub(super) p: Box<str>,
-    pub(super) c: usize,
-    pub(super) s: u64,
-    pub(super) l: Vec<Seat>,
-}
-
-impl View {
-    /// The member's own name.
-    pub(super) fn name(&self, connection: ConnectionId) -> PeerName {
-        if self.p.is_empty() { PeerName::Own(connection) } else { PeerName::Chosen((*self.p).into()) }
-    }
-
-    /// The view, with at most so many of the others.
-    pub(super) fn joined(mut self, room: &Name, connection: ConnectionId, most: usize) -> Joined {
-        self.l.sort_unstable_by_key(|seat| seat.o);
-        let peer = self.name(connection);
-        Joined {
-            room: room.clone(),
-            peer,
-            peers: self.l.into_iter().take(most).map(Seat::peer).collect(),
-            participant_count: self.c,
-            epoch: (*self.e).into(),
-            seq: self.s,
-        }
-    }
-}
-
-impl Entry {
-    /// The message as it is remembered: of its sender nothing but the names.
-    pub(super) fn remembered(self, room: &Name) -> Message {
-        let message = self.message(room);
+    /// The message as history shows it: without the sender's e-mail address and roles.
+    pub(super) fn into_history(self, room: &Name) -> Message {
+        let message = self.into_message(room);
         let sender = &message.sender;
         let sender = Identity::new(sender.user(), Some(sender.username()), None, Roles::default());
         Message { sender, ..message }
     }
 }
 
-/// Media as bits.
-pub(super) fn media_bits(media: MediaState) -> u8 {
-    u8::from(media.audio) | u8::from(media.video) << 1 | u8::from(media.screen) << 2
+/// Each event with its audience: `*` and a connection: all members but that one; `@` and a connection; `u` and a user.
+pub(super) type AddressedEvents = Vec<(Box<str>, WireEvent)>;
+
+/// The events of one operation.
+#[derive(Clone, Debug)]
+pub(super) struct WireEvents {
+    /// In milliseconds since 1970.
+    pub(super) at: u64,
+    pub(super) events: AddressedEvents,
 }
 
-/// Bits as media.
-pub(super) fn media(bits: u8) -> MediaState {
-    MediaState { audio: bits & 1 != 0, video: bits & 2 != 0, screen: bits & 4 != 0 }
+/// The events of one operation, as the room's channel carries them.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct RoomPublication {
+    /// Position in the room's order; 0: outside of it.
+    #[serde(rename = "n")]
+    pub(super) number: u64,
+    /// Changes of the room's server before these events; see [`ReplyHeader::generation`].
+    #[serde(rename = "z", default)]
+    pub(super) generation: u64,
+    /// The call that caused the events: `node:ticket`.
+    #[serde(rename = "o")]
+    pub(super) origin: Box<str>,
+    #[serde(rename = "t")]
+    pub(super) at: u64,
+    #[serde(rename = "f")]
+    pub(super) events: AddressedEvents,
 }
 
-/// Something as JSON.
-pub(super) fn json(value: &impl Serialize) -> Bytes {
-    // These have neither maps with odd keys nor anything that can fail.
-    serde_json::to_vec(value).unwrap_or_default().into()
+/// Events for single connections of a node, outside the room's order, as the node's channel carries them.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct WireDelivery {
+    /// Key of the room.
+    #[serde(rename = "r")]
+    pub(super) room_key: Box<str>,
+    #[serde(rename = "f")]
+    pub(super) events: AddressedEvents,
 }
 
-/// What a room was made to be.
+/// An event of a room.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WireEvent {
+    Message(Box<WireMessage>),
+    Joined(Box<WireMember>),
+    Left(Box<WireMember>),
+    /// The addressed connection's membership ended.
+    Out(WireDeparture),
+    /// The addressed connection's membership passed to another connection of its client.
+    Moved,
+    /// Number of members.
+    Stats(usize),
+    /// Number of users.
+    Online(usize),
+    /// Number of users online, and the first of them.
+    Present(usize, Vec<WirePresence>),
+    Media(Box<WireMember>),
+    Typing {
+        #[serde(rename = "w")]
+        identity: WireIdentity,
+        on: u8,
+    },
+    /// A receipt, for the room's Socket.IO peers.
+    Marked(WireReceipt),
+    /// A receipt, for the message's sender.
+    Receipt(WireReceipt),
+    /// The addressed connection became a member.
+    You(Box<WireJoinView>),
+    Closed(Box<str>),
+    Signal(Box<WireSignal>),
+    /// A connection of this node became a member by an operation on another node.
+    Enter {
+        #[serde(rename = "e")]
+        epoch: Box<str>,
+        /// Number of the last events.
+        #[serde(rename = "n")]
+        number: u64,
+        /// Number of the last message.
+        #[serde(rename = "s")]
+        seq: u64,
+        #[serde(rename = "z")]
+        generation: u64,
+    },
+}
+
+/// The cause of a membership's end.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WireDeparture {
+    Left,
+    Replaced,
+    Removed,
+}
+
+impl From<WireDeparture> for LeaveCause {
+    fn from(cause: WireDeparture) -> Self {
+        match cause {
+            WireDeparture::Left => Self::Left,
+            WireDeparture::Replaced => Self::Replaced,
+            WireDeparture::Removed => Self::Removed,
+        }
+    }
+}
+
+/// A receipt: a user received or read a message.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct WireReceipt {
+    #[serde(rename = "i")]
+    message: WireMessageId,
+    #[serde(rename = "w")]
+    by: WireIdentity,
+    #[serde(rename = "y")]
+    kind: Box<str>,
+}
+
+impl WireReceipt {
+    pub(super) fn message(&self) -> Uuid {
+        self.message.0
+    }
+
+    pub(super) fn kind(&self) -> ReceiptKind {
+        if &*self.kind == "read" { ReceiptKind::Read } else { ReceiptKind::Delivered }
+    }
+
+    pub(super) fn into_user(self) -> Identity {
+        self.by.into()
+    }
+}
+
+/// A signaling message.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct WireSignal {
+    #[serde(rename = "p")]
+    pub(super) from: WireMember,
+    pub(super) to: WireMember,
+    #[serde(rename = "y")]
+    pub(super) kind: Box<str>,
+    #[serde(rename = "b")]
+    pub(super) body: Box<str>,
+}
+
+/// A new member's view of the room.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct WireJoinView {
+    #[serde(rename = "e")]
+    epoch: Box<str>,
+    /// The member's own peer id; empty: the connection's id.
+    #[serde(rename = "p")]
+    peer: Box<str>,
+    #[serde(rename = "c")]
+    member_count: usize,
+    #[serde(rename = "s")]
+    seq: u64,
+    /// The other members, or a sample of them.
+    #[serde(rename = "l")]
+    members: Vec<WireMember>,
+}
+
+impl WireJoinView {
+    pub(super) fn name(&self, connection: ConnectionId) -> PeerName {
+        peer_name(&self.peer, connection)
+    }
+
+    /// The view, with at most this many of the other members.
+    pub(super) fn into_joined(self, room: &Name, connection: ConnectionId, most: usize) -> Joined {
+        Joined {
+            room: room.clone(),
+            peer: self.name(connection),
+            peers: WireMember::into_peers(self.members, most),
+            participant_count: self.member_count,
+            epoch: (*self.epoch).into(),
+            seq: self.seq,
+        }
+    }
+}
+
+/// A user who is online: id, name, status, last activity, start of the current presence.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct WirePresence(Name, Box<str>, Box<str>, u64, Option<u64>);
+
+impl From<&PresenceView> for WirePresence {
+    fn from(view: &PresenceView) -> Self {
+        let (name, status) = (view.username().into(), view.status.as_str().into());
+        Self(view.user.clone(), name, status, view.last_seen.unwrap_or_default(), view.connected_at)
+    }
+}
+
+impl From<WirePresence> for PresenceView {
+    fn from(WirePresence(user, name, status, last_seen, connected_at): WirePresence) -> Self {
+        let identity = Identity::new(&user, Some(&name), None, Roles::default());
+        let status = Status::parse(&status).unwrap_or(Status::Online);
+        Self { status, last_seen: Some(last_seen), identity: Some(identity), connected_at, ..Self::nobody(user) }
+    }
+}
+
+/// The profile of a room that was made on purpose.
 #[derive(Serialize, Deserialize)]
-struct Made {
-    n: Option<Box<str>>,
-    k: Option<Box<str>>,
-    v: bool,
-    h: Option<Box<str>>,
-    x: usize,
-    y: Option<Box<str>>,
+struct WireProfile {
+    #[serde(rename = "n")]
+    name: Option<Box<str>>,
+    #[serde(rename = "k")]
+    kind: Option<Box<str>>,
+    #[serde(rename = "v")]
+    is_private: bool,
+    #[serde(rename = "h")]
+    host_peer: Option<Box<str>>,
+    #[serde(rename = "x")]
+    max_participants: usize,
+    #[serde(rename = "y")]
+    encryption: Option<Box<str>>,
 }
 
-/// A profile as JSON, without the participants.
+/// A profile as JSON, without its participants, which have a key of their own.
 pub(super) fn profile(profile: &Profile) -> Bytes {
     let Profile { name, kind, is_private, participants: _, host_peer, max_participants, encryption } = profile.clone();
     let host_peer = host_peer.map(|peer| (*peer).into());
-    json(&Made { n: name, k: kind, v: is_private, h: host_peer, x: max_participants, y: encryption })
+    json(&WireProfile { name, kind, is_private, host_peer, max_participants, encryption })
 }
 
-/// A room as an onlooker sees it.
+/// A room as an observer sees it.
 #[derive(Deserialize)]
-pub(super) struct Shown {
-    h: Box<str>,
-    c: u64,
-    a: u64,
-    pf: Option<Made>,
-    k: usize,
-    pa: Vec<Box<str>>,
-    l: Vec<Seat>,
+pub(super) struct WireRoomView {
+    #[serde(rename = "h")]
+    host: Box<str>,
+    #[serde(rename = "c")]
+    created_at: u64,
+    #[serde(rename = "a")]
+    last_activity: u64,
+    #[serde(rename = "pf")]
+    profile: Option<WireProfile>,
+    #[serde(rename = "k")]
+    member_count: usize,
+    #[serde(rename = "pa")]
+    participants: Vec<Box<str>>,
+    #[serde(rename = "l")]
+    members: Vec<WireMember>,
 }
 
-impl Shown {
-    /// The view, with at most so many members.
-    pub(super) fn view(mut self, room: &Name, most: usize) -> RoomView {
-        self.l.sort_unstable_by_key(|seat| seat.o);
-        let participants = self.pa.iter().map(|user| (**user).into()).collect();
-        let is_made = self.pf.is_some();
-        let profile = self.pf.map(|made| Profile {
-            name: made.n,
-            kind: made.k,
-            is_private: made.v,
+impl WireRoomView {
+    /// The view, with at most this many members.
+    pub(super) fn into_view(self, room: &Name, most: usize) -> RoomView {
+        let participants = self.participants.iter().map(|user| (**user).into()).collect();
+        let is_made = self.profile.is_some();
+        let profile = self.profile.map(|profile| Profile {
+            name: profile.name,
+            kind: profile.kind,
+            is_private: profile.is_private,
             participants,
-            host_peer: made.h.map(|peer| (*peer).into()),
-            max_participants: made.x,
-            encryption: made.y,
+            host_peer: profile.host_peer.map(|peer| (*peer).into()),
+            max_participants: profile.max_participants,
+            encryption: profile.encryption,
         });
         RoomView {
             room: room.clone(),
             is_made,
             profile: profile.unwrap_or_default(),
-            host: (*self.h).into(),
-            created_at: self.c,
-            last_activity: self.a,
-            participant_count: self.k,
-            peers: self.l.into_iter().take(most).map(Seat::peer).collect(),
+            host: (*self.host).into(),
+            created_at: self.created_at,
+            last_activity: self.last_activity,
+            participant_count: self.member_count,
+            peers: WireMember::into_peers(self.members, most),
         }
     }
 }
 
-/// What a script answers, whatever it was for.
+/// The fields that all answers of room scripts share.
 #[derive(Deserialize)]
-pub(super) struct Head<'a> {
-    /// Why it refuses.
-    #[serde(default, borrow)]
-    pub(super) x: Option<&'a str>,
-    /// The number of the room's last facts.
-    #[serde(default)]
-    pub(super) n: u64,
-    /// How many servers have kept the room before the one that answers.
-    #[serde(default)]
-    pub(super) z: u64,
-    /// 1 if those are its own.
-    #[serde(default)]
-    pub(super) f: u8,
-    /// 1: the count of members is to be told; 2: that of users; 3: both.
-    #[serde(default)]
-    pub(super) d: u8,
-    /// The run of the room's log.
-    #[serde(default, borrow)]
-    pub(super) e: &'a str,
+pub(super) struct ReplyHeader<'a> {
+    /// Reason of a refusal.
+    #[serde(rename = "x", default, borrow)]
+    pub(super) refusal: Option<&'a str>,
+    /// Number of the room's last events.
+    #[serde(rename = "n", default)]
+    pub(super) number: u64,
+    /// Changes of the server that keeps the room. After a failover, numbers of an earlier generation can be missing or mean
+    /// other events.
+    #[serde(rename = "z", default)]
+    pub(super) generation: u64,
+    /// 1 if the operation itself caused the events of that number.
+    #[serde(rename = "f", default)]
+    pub(super) caused_events: u8,
+    /// Bit 0: the number of members is to be published; bit 1: that of users.
+    #[serde(rename = "d", default)]
+    pub(super) due_counts: u8,
+    #[serde(rename = "e", default, borrow)]
+    pub(super) epoch: &'a str,
 }
 
-/// Some text as an argument.
+pub(super) fn media_bits(media: MediaState) -> u8 {
+    u8::from(media.audio) | u8::from(media.video) << 1 | u8::from(media.screen) << 2
+}
+
+pub(super) fn media(bits: u8) -> MediaState {
+    MediaState { audio: bits & 1 != 0, video: bits & 2 != 0, screen: bits & 4 != 0 }
+}
+
+pub(super) fn json(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("invariant: wire types have no keys or values that JSON cannot hold").into()
+}
+
+/// A text as an argument of a script.
 pub(super) fn text(value: impl AsRef<[u8]>) -> Bytes {
     value.as_ref().into()
 }
 
-/// A number as an argument.
+/// A number as an argument of a script.
 pub(super) fn number(value: u64) -> Bytes {
     value.to_string().into_bytes().into()
+}
+
+/// A flag as an argument of a script.
+pub(super) fn flag(is_set: bool) -> Bytes {
+    text(if is_set { "1" } else { "0" })
+}
+
+/// A connection as an argument of a script.
+pub(super) fn connection(id: ConnectionId) -> Bytes {
+    text(id.text().as_str())
+}
+
+/// A message id as an argument of a script.
+pub(super) fn message_id(id: Uuid) -> Bytes {
+    text(id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()))
 }

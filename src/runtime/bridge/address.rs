@@ -1,4 +1,4 @@
-//! Where Redis is: one server, a group that Sentinels watch over, or a cluster.
+//! Address of Redis: one server, a group of servers with Sentinels, or a cluster.
 
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
@@ -8,25 +8,25 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// See the module.
+/// An address with the certificates to trust.
 #[derive(Clone, Debug)]
 pub struct RedisAddress {
-    kind: Kind,
-    /// Authorities in PEM form, one of which has signed the servers' certificates; `None`: those that the system trusts.
+    kind: AddressKind,
+    /// Trusted certificate authorities in PEM form; `None`: those of the system.
     authorities: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
+pub(super) enum AddressKind {
     /// One server.
     Single(ConnectionInfo),
-    /// The master of this name, which these Sentinels know. The first of the addresses says how to log in to it.
+    /// The master of this name, found by these Sentinels. The first address has the login for it.
     Sentinel { sentinels: Vec<ConnectionInfo>, master: String },
-    /// Servers of a cluster; the others are learnt from them.
+    /// Some servers of a cluster; they name the others.
     Cluster(Vec<ConnectionInfo>),
 }
 
-/// What addresses look like, in words.
+/// The forms of an address, for error messages.
 pub const ADDRESS_FORMS: &str = "redis://[user:password@]host[:port][/database], redis+sentinel://host:port,…/master or \
                          redis+cluster://host:port,…, each with TLS when it begins with rediss";
 
@@ -48,7 +48,7 @@ impl RedisAddress {
         if !matches!(plain, "redis" | "rediss") {
             return None;
         }
-        // People forget to escape an `@` within a password, so the last one ends it.
+        // A password can contain an unescaped `@`: the last one ends it.
         let (login, place) = rest.rsplit_once('@').map_or(("", rest), |(login, place)| (login, place));
         let (hosts, path) = place.split_once('/').unwrap_or((place, ""));
         let server = |host: &str, path: &str| {
@@ -61,26 +61,26 @@ impl RedisAddress {
         let all = |path: &str| hosts.split(',').map(|host| server(host, path)).collect::<Option<Vec<_>>>();
         let kind = match kind {
             "" if !hosts.contains(',') => {
-                Kind::Single(server(hosts, &if path.is_empty() { String::new() } else { format!("/{path}") })?)
+                AddressKind::Single(server(hosts, &if path.is_empty() { String::new() } else { format!("/{path}") })?)
             }
             "sentinel" => {
                 let (master, database) = path.split_once('/').unwrap_or((path, ""));
                 let is_name = !master.is_empty() && database.bytes().all(|digit| digit.is_ascii_digit());
-                Kind::Sentinel {
+                AddressKind::Sentinel {
                     sentinels: all(&format!("/{database}")).filter(|_| is_name)?,
                     master: master.to_owned(),
                 }
             }
-            "cluster" if path.is_empty() => Kind::Cluster(all("")?),
+            "cluster" if path.is_empty() => AddressKind::Cluster(all("")?),
             _ => return None,
         };
         Some(Self { kind, authorities: None })
     }
 
-    /// The same, where nobody but these authorities is trusted; their certificates are in PEM form.
+    /// The same address with only these certificate authorities trusted, in PEM form.
     ///
     /// # Errors
-    /// There is no certificate in it, or one that is none.
+    /// It contains no certificate, or an invalid one.
     pub fn trusting(self, authorities: Vec<u8>) -> Result<Self, String> {
         let mut store = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&authorities) {
@@ -93,46 +93,46 @@ impl RedisAddress {
         Ok(Self { authorities: Some(authorities), ..self })
     }
 
-    /// Whether it is reached by TLS.
+    /// Whether connections use TLS.
     pub fn is_secure(&self) -> bool {
         let first = match &self.kind {
-            Kind::Single(info) => Some(info),
-            Kind::Sentinel { sentinels: all, .. } | Kind::Cluster(all) => all.first(),
+            AddressKind::Single(info) => Some(info),
+            AddressKind::Sentinel { sentinels: all, .. } | AddressKind::Cluster(all) => all.first(),
         };
         first.is_some_and(|info| matches!(info.addr(), ConnectionAddr::TcpTls { .. }))
     }
 
-    /// Whom to trust, if not those whom the system does.
+    /// The certificates to trust; `None`: those of the system.
     pub(super) fn certificates(&self) -> Option<TlsCertificates> {
         self.authorities.clone().map(|authorities| TlsCertificates { client_tls: None, root_cert: Some(authorities) })
     }
 
-    /// Whether channels belong to single servers of a cluster.
+    /// Whether channels of rooms are sharded over a cluster.
     pub fn is_sharded(&self) -> bool {
-        matches!(self.kind, Kind::Cluster(_))
+        matches!(self.kind, AddressKind::Cluster(_))
     }
 
-    /// The address without what opens it.
+    /// The address without login, for logs.
     pub fn shown(&self) -> String {
         let hosts = |all: &[ConnectionInfo]| {
             let hosts: Vec<String> = all.iter().map(|info| info.addr().to_string()).collect();
             hosts.join(", ")
         };
         match &self.kind {
-            Kind::Single(info) => info.addr().to_string(),
-            Kind::Sentinel { sentinels, master } => {
+            AddressKind::Single(info) => info.addr().to_string(),
+            AddressKind::Sentinel { sentinels, master } => {
                 format!("{master}, which the Sentinels at {} know", hosts(sentinels))
             }
-            Kind::Cluster(servers) => format!("the cluster of {}", hosts(servers)),
+            AddressKind::Cluster(servers) => format!("the cluster of {}", hosts(servers)),
         }
     }
 
-    pub(super) fn kind(&self) -> &Kind {
+    pub(super) fn kind(&self) -> &AddressKind {
         &self.kind
     }
 }
 
-/// Whoever asks Sentinels for their master.
+/// A client that asks Sentinels for their master.
 pub(super) fn sentinel_client(
     sentinels: &[ConnectionInfo],
     master: &str,
@@ -162,7 +162,6 @@ pub(super) fn sentinel_client(
     builder.build()
 }
 
-/// A login whose password may have characters that mean something else in an address.
 fn escaped(login: &str) -> String {
     login.replace('@', "%40").replace('/', "%2F")
 }

@@ -1,8 +1,7 @@
-//! Listens to channels, by a connection of its own, so that what is published does not wait behind answers.
+//! Subscriptions, by a connection of their own, so that publications do not wait behind replies.
 //!
-//! A subscription may starve while the server looks well: it was dropped on the way and nobody said so, or a failover left
-//! it with a server that nobody publishes to. So [something](Probes) is published to the node itself again and again; when
-//! that does not come back, the connection is made anew.
+//! A subscription can be dead although the server looks well: the network dropped it silently, or a failover left it with a
+//! server without publications. So the node publishes [probes](Probes) to itself, and reconnects when one does not arrive.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,62 +14,62 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::message::redis::{Bytes, RedisEvent};
 use crate::runtime::bridge::address::RedisAddress;
-use crate::runtime::bridge::calls::Task;
-use crate::runtime::bridge::line::{ANSWER, Line};
-use crate::runtime::bridge::pause::Pause;
+use crate::runtime::bridge::backoff::Backoff;
+use crate::runtime::bridge::calls::CallCommand;
+use crate::runtime::bridge::connection::{REPLY_TIMEOUT, RedisConnection};
 use crate::runtime::bridge::probes::Probes;
 
-/// Channels that are asked for at once.
+/// Channels in one command.
 const CHANNELS_PER_COMMAND: usize = 512;
 
-/// How often something is published to the node itself.
+/// Time between probes.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 
-/// How often a channel whose slot has moved is asked for, and how long apart.
+/// Attempts to subscribe to a channel whose slot has moved, and the pause between them.
 const MOVED_TIMES: u32 = 10;
 const MOVED_PAUSE: Duration = Duration::from_millis(50);
 
-/// What is to be listened to.
+/// A change of the changes.
 #[derive(Debug)]
-pub(super) enum Wish {
-    Follow(Bytes),
-    Leave(Bytes),
+pub(super) enum SubscriptionCommand {
+    Subscribe(Bytes),
+    Unsubscribe(Bytes),
 }
 
-/// See the module.
-pub(super) struct Channels {
+/// The loop of the subscription connection.
+pub(super) struct SubscriptionLoop {
     pub(super) address: RedisAddress,
-    pub(super) wishes: UnboundedReceiver<Wish>,
-    pub(super) heard: UnboundedSender<RedisEvent>,
-    /// Where probes are published.
-    pub(super) tasks: WeakUnboundedSender<Task>,
-    /// Whether they can be.
+    pub(super) changes: UnboundedReceiver<SubscriptionCommand>,
+    pub(super) events: UnboundedSender<RedisEvent>,
+    /// Queue of the loop that publishes probes.
+    pub(super) tasks: WeakUnboundedSender<CallCommand>,
+    /// Whether that loop has a connection.
     pub(super) is_connected: Arc<AtomicBool>,
-    pub(super) pause: Pause,
+    pub(super) backoff: Backoff,
     pub(super) probes: Probes,
-    pub(super) followed: BTreeSet<Bytes>,
+    pub(super) subscribed: BTreeSet<Bytes>,
 }
 
-impl Channels {
-    /// Connects, again and again if need be, and listens. Ends when nobody can wish for anything any more.
+impl SubscriptionLoop {
+    /// Connects, repeatedly if necessary, and receives publications. Ends when the queue of changes is closed.
     pub(super) async fn run(mut self) {
         loop {
             let (pushes, mut pushed) = unbounded_channel();
-            match timeout(ANSWER, Line::open(&self.address, pushes)).await {
-                Ok(Ok(mut line)) => match self.listen(&mut line, &mut pushed).await {
+            match timeout(REPLY_TIMEOUT, RedisConnection::open(&self.address, pushes)).await {
+                Ok(Ok(mut connection)) => match self.listen(&mut connection, &mut pushed).await {
                     Some(reason) => tracing::warn!(%reason, "the subscription at Redis is made anew"),
                     None => return,
                 },
                 Ok(Err(error)) => tracing::debug!(%error, "no subscription at Redis"),
                 Err(_) => tracing::debug!("no subscription at Redis: no answer"),
             }
-            let pause = tokio::time::sleep(self.pause.next());
+            let pause = tokio::time::sleep(self.backoff.next());
             tokio::pin!(pause);
             loop {
                 tokio::select! {
                     () = &mut pause => break,
-                    wish = self.wishes.recv() => match wish {
-                        Some(wish) => drop(self.note(wish)),
+                    change = self.changes.recv() => match change {
+                        Some(change) => drop(self.note(change)),
                         None => return,
                     },
                 }
@@ -78,19 +77,23 @@ impl Channels {
         }
     }
 
-    /// Listens until the connection is of no use any more, for this reason; `None` when it is not wanted any more.
-    async fn listen(&mut self, line: &mut Line, pushed: &mut UnboundedReceiver<PushInfo>) -> Option<String> {
-        let mut all: Vec<Bytes> = self.followed.iter().cloned().collect();
+    /// Receives publications until the connection fails, for the returned reason; `None` when the queue is closed.
+    async fn listen(
+        &mut self,
+        connection: &mut RedisConnection,
+        pushed: &mut UnboundedReceiver<PushInfo>,
+    ) -> Option<String> {
+        let mut all: Vec<Bytes> = self.subscribed.iter().cloned().collect();
         all.insert(0, self.probes.begin());
         for some in all.chunks(CHANNELS_PER_COMMAND) {
-            if let Err(error) = line.follow(some).await {
+            if let Err(error) = connection.subscribe(some).await {
                 return Some(error.to_string());
             }
         }
-        self.pause.reset();
+        self.backoff.reset();
         let mut probes = interval(PROBE_EVERY);
         probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut wishes = Vec::new();
+        let mut changes = Vec::new();
         let mut pushes = Vec::new();
         loop {
             let overdue = self.probes.deadline();
@@ -103,21 +106,21 @@ impl Channels {
                     }
                     let mut lost = Vec::new();
                     for push in pushes.drain(..) {
-                        match self.pushed(push) {
-                            Pushed::Fine => {}
-                            Pushed::Lost(channel) => lost.push(channel),
-                            Pushed::End => return Some("it was ended".to_owned()),
+                        match self.handle_push(push) {
+                            PushEffect::Fine => {}
+                            PushEffect::Lost(channel) => lost.push(channel),
+                            PushEffect::End => return Some("it was ended".to_owned()),
                         }
                     }
-                    if let Err(error) = follow_again(line, &lost).await {
+                    if let Err(error) = resubscribe(connection, &lost).await {
                         return Some(error.to_string());
                     }
                 }
-                count = self.wishes.recv_many(&mut wishes, CHANNELS_PER_COMMAND) => {
+                count = self.changes.recv_many(&mut changes, CHANNELS_PER_COMMAND) => {
                     if count == 0 {
                         return None;
                     }
-                    if let Err(error) = self.grant(line, &mut wishes).await {
+                    if let Err(error) = self.apply(connection, &mut changes).await {
                         return Some(error);
                     }
                 }
@@ -125,7 +128,7 @@ impl Channels {
                     return Some("what is published does not arrive".to_owned());
                 }
                 _ = probes.tick() => {
-                    if let Err(error) = self.probe(line).await {
+                    if let Err(error) = self.probe(connection).await {
                         return Some(error.to_string());
                     }
                 }
@@ -133,92 +136,95 @@ impl Channels {
         }
     }
 
-    /// Publishes something for this node itself, if anything can be published now.
-    async fn probe(&mut self, line: &mut Line) -> RedisResult<()> {
+    /// Publishes the probes, if the other loop has a connection.
+    async fn probe(&mut self, connection: &mut RedisConnection) -> RedisResult<()> {
         let Some(tasks) = self.tasks.upgrade().filter(|_| self.is_connected.load(Ordering::Acquire)) else {
             return Ok(());
         };
-        if let Some(keepers) = line.keepers().await? {
-            let [follow, leave] = self.probes.spread(&keepers, &self.followed);
-            line.leave(&leave).await?;
-            line.follow(&follow).await?;
+        if let Some(slot_owners) = connection.slot_owners().await? {
+            let [added, removed] = self.probes.spread(&slot_owners, &self.subscribed);
+            connection.unsubscribe(&removed).await?;
+            connection.subscribe(&added).await?;
         }
         for channel in self.probes.publish() {
-            let _ = tasks.send(Task::Publish { channel, body: (*b"?").into() });
+            let _ = tasks.send(CallCommand::Publish { channel, body: (*b"?").into() });
         }
         Ok(())
     }
 
-    /// Does as is wished, all that was wished at once by as few commands as the order allows.
-    async fn grant(&mut self, line: &mut Line, wishes: &mut Vec<Wish>) -> Result<(), String> {
-        let (mut follow, mut leave) = (BTreeSet::new(), BTreeSet::new());
-        for wish in wishes.drain(..) {
-            let Some(wish) = self.note(wish) else { continue };
-            match wish {
-                // Whoever leaves and comes back at once wants to hear that it is listened to again.
-                Wish::Follow(channel) => drop(follow.insert(channel)),
-                Wish::Leave(channel) => {
-                    follow.remove(&channel);
-                    leave.insert(channel);
+    /// Carries out queued changes with as few commands as their order allows.
+    async fn apply(
+        &mut self,
+        connection: &mut RedisConnection,
+        changes: &mut Vec<SubscriptionCommand>,
+    ) -> Result<(), String> {
+        let (mut added, mut removed) = (BTreeSet::new(), BTreeSet::new());
+        for change in changes.drain(..) {
+            match self.note(change) {
+                None => {}
+                // A channel that is left and subscribed again needs a new confirmation.
+                Some(SubscriptionCommand::Subscribe(channel)) => drop(added.insert(channel)),
+                Some(SubscriptionCommand::Unsubscribe(channel)) => {
+                    added.remove(&channel);
+                    removed.insert(channel);
                 }
             }
         }
-        let leave: Vec<Bytes> = leave.into_iter().filter(|channel| !follow.contains(channel)).collect();
-        let follow: Vec<Bytes> = follow.into_iter().collect();
-        if !leave.is_empty() {
-            line.leave(&leave).await.map_err(|error| error.to_string())?;
+        let removed: Vec<Bytes> = removed.into_iter().filter(|channel| !added.contains(channel)).collect();
+        let added: Vec<Bytes> = added.into_iter().collect();
+        if !removed.is_empty() {
+            connection.unsubscribe(&removed).await.map_err(|error| error.to_string())?;
         }
-        if !follow.is_empty() {
-            line.follow(&follow).await.map_err(|error| error.to_string())?;
+        if !added.is_empty() {
+            connection.subscribe(&added).await.map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 
-    /// Remembers a wish for later connections.
-    fn note(&mut self, wish: Wish) -> Option<Wish> {
-        match &wish {
-            Wish::Follow(channel) => drop(self.followed.insert(channel.clone())),
-            Wish::Leave(channel) => {
-                if !self.followed.remove(channel) {
-                    return None;
-                }
+    /// Remembers a change for later connections; `None` if there is no subscription to end.
+    fn note(&mut self, change: SubscriptionCommand) -> Option<SubscriptionCommand> {
+        let is_effective = match &change {
+            // A repeated subscription is confirmed again.
+            SubscriptionCommand::Subscribe(channel) => {
+                self.subscribed.insert(channel.clone());
+                true
             }
-        }
-        Some(wish)
+            SubscriptionCommand::Unsubscribe(channel) => self.subscribed.remove(channel),
+        };
+        is_effective.then_some(change)
     }
 
-    /// Something has come.
-    fn pushed(&mut self, push: PushInfo) -> Pushed {
+    fn handle_push(&mut self, push: PushInfo) -> PushEffect {
         let mut data = push.data.into_iter();
         let channel = match data.next() {
             Some(Value::BulkString(channel)) => Bytes::from(channel),
-            _ if push.kind == PushKind::Disconnection => return Pushed::End,
-            _ => return Pushed::Fine,
+            _ if push.kind == PushKind::Disconnection => return PushEffect::End,
+            _ => return PushEffect::Fine,
         };
         match (push.kind, data.next()) {
             (PushKind::Message | PushKind::SMessage, _) if self.probes.are_on(&channel) => {
                 self.probes.arrived(&channel)
             }
             (PushKind::Message | PushKind::SMessage, Some(Value::BulkString(body))) => {
-                let _ = self.heard.send(RedisEvent::Published { channel, body: body.into() });
+                let _ = self.events.send(RedisEvent::Published { channel, body: body.into() });
             }
             (PushKind::Subscribe | PushKind::SSubscribe, _) if !self.probes.are_on(&channel) => {
-                let _ = self.heard.send(RedisEvent::Subscribed(channel));
+                let _ = self.events.send(RedisEvent::Subscribed(channel));
             }
             // The slot has moved to another server of the cluster.
-            (PushKind::SUnsubscribe, _) if self.probes.are_on(&channel) || self.followed.contains(&channel) => {
-                return Pushed::Lost(channel);
+            (PushKind::SUnsubscribe, _) if self.probes.are_on(&channel) || self.subscribed.contains(&channel) => {
+                return PushEffect::Lost(channel);
             }
             _ => {}
         }
-        Pushed::Fine
+        PushEffect::Fine
     }
 }
 
-/// Listens again to channels whose slots have moved. Where to is known after a moment.
-async fn follow_again(line: &mut Line, lost: &[Bytes]) -> RedisResult<()> {
+/// Subscribes again to channels whose slots have moved. The new server is known after a short time.
+async fn resubscribe(connection: &mut RedisConnection, lost: &[Bytes]) -> RedisResult<()> {
     let mut times = 0;
-    while let Err(error) = line.follow(lost).await {
+    while let Err(error) = connection.subscribe(lost).await {
         times += 1;
         if times == MOVED_TIMES {
             return Err(error);
@@ -228,12 +234,12 @@ async fn follow_again(line: &mut Line, lost: &[Bytes]) -> RedisResult<()> {
     Ok(())
 }
 
-/// What came.
-enum Pushed {
-    /// Nothing to be done about it here.
+/// The effect of a push message.
+enum PushEffect {
+    /// None.
     Fine,
-    /// This channel is not listened to any more.
+    /// The subscription of this channel has ended.
     Lost(Bytes),
-    /// The connection's end.
+    /// The connection has ended.
     End,
 }

@@ -1,4 +1,4 @@
-//! The number of a process among the nodes that share a Redis.
+//! Claim of a node number at the start of a process.
 
 use std::time::{Duration, Instant};
 
@@ -10,48 +10,48 @@ use tokio::time::{sleep, timeout};
 use crate::base::rng::Rng;
 use crate::owner::redis::{KeySchema, NodeNumber};
 use crate::runtime::bridge::RedisOptions;
-use crate::runtime::bridge::line::{ANSWER, Line};
-use crate::runtime::bridge::pause::Pause;
+use crate::runtime::bridge::backoff::Backoff;
+use crate::runtime::bridge::connection::{REPLY_TIMEOUT, RedisConnection};
 use crate::runtime::{clock, entropy};
 
-/// How long it is tried to reach Redis before the process gives up.
+/// Time to reach Redis before the process gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What errors say that time does not mend.
+/// Texts of errors that another attempt does not solve.
 const CERTIFICATE: &str = "invalid peer certificate";
 const LOGIN: [&str; 3] = ["WRONGPASS", "NOAUTH", "authentication failed"];
 
-/// A number, and what is needed to begin under it.
+/// A node number, and the parts of the bridge that starts with it.
 pub struct ClaimedNode {
-    /// The number.
+    /// The node number.
     pub node: u16,
     pub(super) name: Box<str>,
     pub(super) options: RedisOptions,
     pub(super) runtime: Runtime,
 }
 
-/// Claims a number for this process, waiting for Redis for a while.
+/// Claims a number for this process; waits for Redis for a limited time.
 ///
 /// # Errors
-/// Redis cannot be reached or refuses; there is no number left.
+/// Redis cannot be reached or refuses; all numbers are taken.
 pub fn claim(mut options: RedisOptions) -> Result<ClaimedNode, String> {
     if let Some(path) = &options.ca_file {
         let bad = |error: String| format!("redis.ca_file: {}: {error}", path.display());
         let authorities = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
         options.address = options.address.trusting(authorities).map_err(bad)?;
     }
-    // It may be there already: whoever was first has chosen the same.
+    // An error means that the same provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no asynchronous runtime: {error}"))?;
     let no_entropy = |error| format!("no entropy: {error}");
-    let mut pause = Pause::new(Rng::from_entropy(entropy::seed().map_err(no_entropy)?));
+    let mut backoff = Backoff::new(Rng::from_entropy(entropy::seed().map_err(no_entropy)?));
     let name: Box<str> = entropy::fresh_secret().map_err(no_entropy)?.into();
     let node = runtime.block_on(async {
         let until = Instant::now() + PATIENCE;
         let mut is_first = true;
         loop {
-            let error = match timeout(2 * ANSWER, attempt(&options, &name)).await {
+            let error = match timeout(2 * REPLY_TIMEOUT, attempt(&options, &name)).await {
                 Ok(Ok(node)) => return node,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
@@ -73,22 +73,22 @@ pub fn claim(mut options: RedisOptions) -> Result<ClaimedNode, String> {
             if std::mem::take(&mut is_first) {
                 tracing::warn!(%error, "Redis at {shown} cannot be used; trying for {} s", PATIENCE.as_secs());
             }
-            sleep(pause.next()).await;
+            sleep(backoff.next()).await;
         }
     })?;
     Ok(ClaimedNode { node, name, options, runtime })
 }
 
-/// The number, or why there is none; an error if it is worth another try.
+/// The number, or the reason why there is none; an error if another attempt can succeed.
 async fn attempt(options: &RedisOptions, name: &str) -> Result<Result<u16, String>, RedisError> {
     let (pushes, _pushed) = unbounded_channel();
-    let mut line = Line::open(&options.address, pushes).await?;
+    let mut connection = RedisConnection::open(&options.address, pushes).await?;
     let call = NodeNumber::claim(&KeySchema::new(&options.prefix), name, clock::unix_millis());
     let mut command = cmd("EVAL");
     command.arg(call.script.source).arg(call.keys.len());
     for text in call.keys.iter().chain(&call.arguments) {
         command.arg(&text[..]);
     }
-    let answer: Vec<u8> = from_redis_value(line.ask(&command).await?)?;
+    let answer: Vec<u8> = from_redis_value(connection.ask(&command).await?)?;
     Ok(NodeNumber::claimed(&answer).ok_or_else(|| "redis.url: all numbers of nodes are taken".to_owned()))
 }

@@ -1,26 +1,26 @@
-//! The thread that speaks with Redis, where that keeps rooms and users for several processes.
+//! The bridge: the thread that talks to Redis in a cluster.
 //!
-//! It owns this node's half of the truth ([`crate::owner::redis`]), takes mail as a shard does, carries out what that
-//! half demands, and brings back what it has to say. It decides nothing about rooms or users itself. It is the only thread
-//! with an asynchronous runtime, because the library that speaks with Redis wants one.
+//! It runs this node's part of the owner ([`crate::owner::redis`]): it receives messages as a shard does, carries out the
+//! owner's commands, and passes events of Redis to it. It makes no decisions about rooms or users. It is the only thread with
+//! an asynchronous runtime, because the Redis library requires one.
 //!
-//! # The parts
+//! # Parts
 //!
-//! - **carrier**: the connections. One for **calls** of scripts, batch after batch; one for **channels**. Both are made
-//!   anew when they are lost, after a **pause** that grows and is never the same for two nodes.
-//! - **claim**: at the start, the number that this process has among the nodes that share the Redis.
-//! - **probes**: what is published to see whether anything still arrives.
-//! - **server**: which server answers, so that whatever it keeps is known to have another keeper than before.
-//! - **desk**: the turn of the thread: mail, what Redis said, what has become due.
+//! - `bridge_loop`: the loop of the thread;
+//! - `client`: the connections, one for `calls` of scripts in batches, one for the subscriptions of `channels`. Both reconnect
+//!   after a pause (`backoff`) that grows and differs between nodes;
+//! - `claim`: the node number, at the start of the process;
+//! - `probes`: messages that show whether publications still arrive;
+//! - `server`: name of the server, so that a failover is noticed.
 
 mod address;
+mod backoff;
+mod bridge_loop;
 mod calls;
-mod carrier;
 mod channels;
 mod claim;
-mod desk;
-mod line;
-mod pause;
+mod client;
+mod connection;
 mod probes;
 mod server;
 
@@ -33,31 +33,31 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 
 pub use address::{ADDRESS_FORMS, RedisAddress};
-pub use carrier::RedisClient;
 pub use claim::{ClaimedNode, claim};
+pub use client::RedisClient;
 
 use crate::base::rng::Rng;
 use crate::domain::op::RoomRules;
 use crate::domain::quota::Rates;
 use crate::owner::redis::{RedisOwner, RedisSettings};
-use crate::runtime::bridge::desk::Desk;
+use crate::runtime::bridge::bridge_loop::BridgeLoop;
 use crate::runtime::channel::{ChannelReceiver, ChannelSender};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy;
 
-/// How long clients are kept waiting at the start for Redis, which has answered just before.
-const FIRST_ANSWER: Duration = Duration::from_secs(5);
+/// Time to wait at the start for Redis, which has answered just before.
+const FIRST_REPLY: Duration = Duration::from_secs(5);
 
-/// How a process uses Redis.
+/// A process's use of Redis.
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
-    /// Where it is.
+    /// Address of Redis.
     pub address: RedisAddress,
-    /// The certificates of the authorities that are trusted to vouch for it; `None`: the system's.
+    /// File with the certificates of trusted authorities; `None`: those of the system.
     pub ca_file: Option<PathBuf>,
-    /// What all keys and channels begin with.
+    /// Prefix of all keys and channels.
     pub prefix: String,
-    /// How many messages of a room are kept when its maker did not say; 0: all.
+    /// Messages that a room keeps if its maker did not choose; 0: all.
     pub keep_messages: u64,
 }
 
@@ -69,11 +69,11 @@ pub struct Bridge {
 }
 
 impl ClaimedNode {
-    /// Starts the thread. Its mail comes by `inbox`; it writes to the shards by all but the last of `mailboxes`, which is
-    /// its own. Returns once Redis has answered it, or did not for a while.
+    /// Starts the thread. It receives messages by `inbox`, and sends to the shards by all but the last of `mailboxes`; the last
+    /// one is its own. Returns when Redis has answered, or after a limited time.
     ///
     /// # Errors
-    /// There is no entropy or no thread to be had.
+    /// Entropy or a thread is not available.
     pub fn start(
         self,
         inbox: ChannelReceiver,
@@ -81,7 +81,7 @@ impl ClaimedNode {
         (rules, rates): (Arc<RoomRules>, Rates),
         clock: Clock,
     ) -> std::io::Result<Bridge> {
-        let Some(mailbox) = mailboxes.last().cloned() else { return Err(std::io::Error::other("no mailbox")) };
+        let mailbox = mailboxes.last().cloned().expect("invariant: the bridge has a channel of its own");
         let settings = RedisSettings {
             node: self.node,
             name: self.name,
@@ -93,28 +93,28 @@ impl ClaimedNode {
         };
         let mut rng = Rng::from_entropy(entropy::seed()?);
         let seeds = [rng.next_u64(), rng.next_u64()];
-        let authority = RedisOwner::new(settings, rules, rng);
+        let owner = RedisOwner::new(settings, rules, rng);
         let is_over: Arc<AtomicBool> = Arc::default();
         let (runtime, address, ends) = (self.runtime, self.options.address, is_over.clone());
         let (begun, has_begun) = bounded(1);
         let thread = thread::Builder::new().name("bridge".into()).spawn(move || {
             runtime.block_on(async move {
-                let carrier = RedisClient::start(&address, RedisOwner::scripts(), authority.probe(), seeds);
-                Desk::new(authority, carrier, inbox, mailboxes, clock, ends, begun).run().await;
+                let client = RedisClient::start(&address, RedisOwner::scripts(), owner.probe(), seeds);
+                BridgeLoop::new(owner, client, inbox, mailboxes, clock, ends, begun).run().await;
             });
         })?;
-        let _ = has_begun.recv_timeout(FIRST_ANSWER);
+        let _ = has_begun.recv_timeout(FIRST_REPLY);
         Ok(Bridge { thread, is_over, mailbox })
     }
 }
 
 impl Bridge {
-    /// Whether it has ended, which it does by itself only when another process has taken this one's number.
+    /// Whether the thread has ended. It ends by itself only when another process has this node's number.
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// Has what is under way done, gives the number back, and ends. No shard may need it any more.
+    /// Completes the calls under way, releases the node number, and ends the thread. No shard may use it any more.
     pub fn close(self) {
         self.is_over.store(true, Ordering::Release);
         self.mailbox.wake();

@@ -1,8 +1,7 @@
-//! What a node publishes to itself, again and again, to see whether what is published still arrives.
+//! Probes: messages that a node publishes to itself repeatedly, to check that publications still arrive.
 //!
-//! One server has one probe. In a cluster, channels of rooms belong to the servers that keep the rooms, so there each such
-//! server has another one: a channel in the slot of some room that is followed there. All other channels are the whole
-//! cluster's and have one probe between them.
+//! One server has one probe. In a cluster, channels of rooms are sharded, so each server with a subscribed room has another
+//! probe: a channel in the slot of that room. All other channels belong to the whole cluster and share one probe.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,47 +12,46 @@ use tokio::time::Instant;
 use crate::message::redis::Bytes;
 use crate::owner::redis::KeySchema;
 
-/// How long a probe may take to come back.
+/// Time within which a probe has to arrive.
 const PROBE_WITHIN: Duration = Duration::from_secs(3);
 
-/// Slots of a cluster.
+/// Number of slots of a cluster.
 const SLOTS: u16 = 16_384;
 
-/// See the module.
+/// The probes of a node's subscriptions.
 pub(super) struct Probes {
-    /// The channel that is the only one, or the whole cluster's.
+    /// The probe of the one server, or of the whole cluster.
     own: Bytes,
-    /// The channels, each with the time by which what was published has to have come back, if something was.
+    /// Channels, with the time by which the last probe has to arrive, if one is on its way.
     due: BTreeMap<Bytes, Option<Instant>>,
 }
 
-/// Which server of a cluster keeps which slots: the first one, the last one, and the server's name.
-pub(super) type Keepers = Vec<(u16, u16, Bytes)>;
+/// Servers of a cluster by slots: first slot, last slot, name.
+pub(super) type SlotOwners = Vec<(u16, u16, Bytes)>;
 
 impl Probes {
     pub(super) fn new(own: Bytes) -> Self {
         Self { due: BTreeMap::from([(own.clone(), None)]), own }
     }
 
-    /// Begins anew, with the one channel that it returns.
+    /// Starts again with one channel, for a new connection. Returns that channel.
     pub(super) fn begin(&mut self) -> Bytes {
         self.due = BTreeMap::from([(self.own.clone(), None)]);
         self.own.clone()
     }
 
-    /// Whether a channel is one of probes.
     pub(super) fn are_on(&self, channel: &[u8]) -> bool {
         self.due.contains_key(channel)
     }
 
-    /// One has come back.
+    /// A probe has arrived.
     pub(super) fn arrived(&mut self, channel: &[u8]) {
         if let Some(due) = self.due.get_mut(channel) {
             *due = None;
         }
     }
 
-    /// Takes note that something is published to each of the channels it returns.
+    /// Notes a probe on each channel. Returns the channels to publish to.
     pub(super) fn publish(&mut self) -> impl Iterator<Item = Bytes> {
         let by = Instant::now() + PROBE_WITHIN;
         self.due.iter_mut().map(move |(channel, due)| {
@@ -62,17 +60,15 @@ impl Probes {
         })
     }
 
-    /// When the first of what was published has to have come back.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.due.values().flatten().min().copied()
     }
 
-    /// Sees to it that each server that keeps a followed room has a probe, and only one: the channels that are to be
-    /// followed from now on, and those that are not any more.
-    pub(super) fn spread(&mut self, keepers: &Keepers, followed: &BTreeSet<Bytes>) -> [Vec<Bytes>; 2] {
-        let keeper = |channel: &[u8]| {
+    /// Gives each server with a subscribed room one probe. Returns the channels to subscribe to, and those to unsubscribe from.
+    pub(super) fn spread(&mut self, slot_owners: &SlotOwners, followed: &BTreeSet<Bytes>) -> [Vec<Bytes>; 2] {
+        let owner = |channel: &[u8]| {
             let slot = slot_of(channel);
-            keepers.iter().find(|(first, last, _)| (*first..=*last).contains(&slot)).map(|(.., name)| name)
+            slot_owners.iter().find(|(first, last, _)| (*first..=*last).contains(&slot)).map(|(.., name)| name)
         };
         let is_needed = |probe: &Bytes| {
             let tag = &probe[tag_of(probe)..];
@@ -81,18 +77,18 @@ impl Probes {
         let mut probed: BTreeSet<&Bytes> = BTreeSet::new();
         let mut leave = Vec::new();
         for probe in self.due.keys().filter(|probe| **probe != self.own) {
-            match keeper(probe).filter(|_| is_needed(probe)) {
+            match owner(probe).filter(|_| is_needed(probe)) {
                 Some(name) if probed.insert(name) => {}
                 _ => leave.push(probe.clone()),
             }
         }
         let mut follow = Vec::new();
-        let servers: BTreeSet<&Bytes> = keepers.iter().map(|(.., name)| name).collect();
+        let servers: BTreeSet<&Bytes> = slot_owners.iter().map(|(.., name)| name).collect();
         for channel in followed.iter().filter(|channel| KeySchema::is_sharded(channel)) {
             if probed.len() == servers.len() {
                 break;
             }
-            if keeper(channel).is_some_and(|name| probed.insert(name)) {
+            if owner(channel).is_some_and(|name| probed.insert(name)) {
                 follow.push(probe_beside(&self.own, channel));
             }
         }
@@ -102,28 +98,25 @@ impl Probes {
     }
 }
 
-/// The channel of probes in the slot of a room's channel.
+/// The probe channel in the slot of a room's channel.
 fn probe_beside(own: &[u8], channel: &[u8]) -> Bytes {
     [own, b":room:", &channel[tag_of(channel)..]].concat().into()
 }
 
-/// Where the tag of a channel begins.
 fn tag_of(channel: &[u8]) -> usize {
     channel.iter().position(|byte| *byte == b'{').unwrap_or(channel.len())
 }
 
-/// The slot of a channel with a tag.
+/// Slot of a channel with a hash tag.
 fn slot_of(channel: &[u8]) -> u16 {
     let tag = channel.split(|byte| *byte == b'{').nth(1).and_then(|rest| rest.split(|byte| *byte == b'}').next());
     crc16::State::<crc16::XMODEM>::calculate(tag.unwrap_or(channel)) % SLOTS
 }
 
-/// What `CLUSTER SLOTS` says.
-pub(super) fn keepers_in(answer: Value) -> Keepers {
+pub(super) fn slot_owners_in(answer: Value) -> SlotOwners {
     let Value::Array(ranges) = answer else { return Vec::new() };
-    let read = |range: Value| {
-        let Value::Array(parts) = range else { return None };
-        match parts.as_slice() {
+    let read = |range: Value| match range {
+        Value::Array(parts) => match parts.as_slice() {
             [Value::Int(first), Value::Int(last), Value::Array(server), ..] => match server.get(2)? {
                 Value::BulkString(name) => {
                     Some((u16::try_from(*first).ok()?, u16::try_from(*last).ok()?, name[..].into()))
@@ -131,7 +124,8 @@ pub(super) fn keepers_in(answer: Value) -> Keepers {
                 _ => None,
             },
             _ => None,
-        }
+        },
+        _ => None,
     };
     ranges.into_iter().filter_map(read).collect()
 }
@@ -149,15 +143,15 @@ mod tests {
     }
 
     #[test]
-    fn channels_are_in_the_slots_that_redis_knows_them_by() {
-        // As CLUSTER KEYSLOT has it.
+    fn channel_slot_equals_that_of_redis() {
+        // Slots by CLUSTER KEYSLOT.
         for (channel, slot) in [("s:room:{foo}", 12_182), ("p:room:{bar}:l", 5_061), ("somekey", 11_058)] {
             assert_eq!(slot_of(channel.as_bytes()), slot, "{channel}");
         }
     }
 
     #[test]
-    fn each_server_that_keeps_a_followed_room_has_one_probe() {
+    fn spread_gives_each_server_with_a_room_one_probe() {
         let mut probes = Probes::new(text("s:probe:1"));
         let halves = |last: u16| vec![(0, last, text("a")), (last + 1, SLOTS - 1, text("b"))];
         let [bar, foo] = [text("s:probe:1:room:{bar}"), text("s:probe:1:room:{foo}")];

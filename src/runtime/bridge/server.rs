@@ -1,22 +1,22 @@
-//! Which server answers, where it is not a cluster. Scripts are told, and those of rooms look whether that has changed: a
-//! replica that became the master, or a server that began anew from its disk, may not have all that was told.
+//! Name of the server, except in a cluster. Scripts receive it, and those of rooms check whether it has changed: a replica that
+//! became the master, or a server that restarted from its disk, can lack events that were published.
 
 use redis::{ErrorKind, RedisResult, ServerErrorKind, cmd, from_redis_value};
 
-use crate::runtime::bridge::line::Line;
+use crate::runtime::bridge::connection::RedisConnection;
 
-/// The name that a server has given itself when it started (`run_id` of `INFO`); empty where nobody is allowed to ask.
+/// The name that the server chose at its start (`run_id` of `INFO`); empty if the login does not allow to ask.
 ///
 /// # Errors
-/// It does not answer, or it is a replica.
-pub(super) async fn name_of_server(line: &mut Line) -> RedisResult<String> {
-    let information: String = match line.ask(cmd("INFO").arg("server").arg("replication")).await {
+/// The server does not answer, or is a replica.
+pub(super) async fn name_of_server(connection: &mut RedisConnection) -> RedisResult<String> {
+    let information: String = match connection.ask(cmd("INFO").arg("server").arg("replication")).await {
         Ok(value) => from_redis_value(value)?,
         Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) => return Ok(String::new()),
-        // Without a name that is known otherwise, rooms would seem to have gone to another server.
+        // An empty name instead of the known one would look like another server.
         Err(error) => return Err(error),
     };
-    let field = |name: &str| information.lines().find_map(|line| line.strip_prefix(name));
+    let field = |name: &str| information.lines().find_map(|connection| connection.strip_prefix(name));
     if field("role:").is_some_and(|role| role.trim() == "slave") {
         return Err((ErrorKind::Server(ServerErrorKind::ReadOnly), "it is a replica").into());
     }

@@ -64,7 +64,7 @@ impl Node {
                 if own.is_empty() {
                     break;
                 }
-                own.into_iter().for_each(|(_, mail)| self.authority.mail(now, mail, out));
+                own.into_iter().for_each(|(_, mail)| self.authority.handle(now, mail, out));
             }
         }
     }

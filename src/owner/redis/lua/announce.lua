@@ -1,6 +1,7 @@
 -- announce: mirrors domain/presence.rs
--- ARGV: 5 how a user is. Where joins and leaves are not told, nor is this.
+-- A message for the members, outside the room's order; not where joins and leaves are not announced.
+local body = ARGV[5]
 local why = open()
 if why then return refuse(why) end
-if call('HLEN', M) <= announce then call(publish, K, ARGV[5]) end
+if call('HLEN', members_key) <= announce then call(publish, key, body) end
 return done('"r":1', true)

@@ -1,4 +1,5 @@
 -- clear: mirrors domain/recovery.rs
--- ARGV: 4 what opens it. It is kept no longer until there is something to come back to.
-if string.match(call('GET', K) or '', '^%S+') == ARGV[4] then call('DEL', K) end
+-- Removes the session until it has a position to return to.
+local token = ARGV[4]
+if string.match(call('GET', key) or '', '^%S+') == token then call('DEL', key) end
 return '{}'

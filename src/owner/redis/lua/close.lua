@@ -1,11 +1,13 @@
 -- close: mirrors domain/room.rs
--- ARGV: 5 user, 6 1 if an admin, 7 1 if a guest.
+-- The room ends for all members.
+local user_id, is_admin, is_guest = ARGV[5], ARGV[6], ARGV[7]
 local why = open()
 if why then return refuse('room_not_found') end
-if not is_host(ARGV[5], ARGV[6]) and not (room.hg == '1' and ARGV[7] == '1') then return refuse('close_forbidden') end
-local by = ARGV[5] == room.hu and 'host' or 'admin'
+local is_guest_host = room.host_is_guest == '1' and is_guest == '1'
+if not is_host(user_id, is_admin) and not is_guest_host then return refuse('close_forbidden') end
+local by = user_id == room.host and 'host' or 'admin'
 tell('*', '{"closed":"closed by ' .. by .. '"}')
 local answer = done('"r":1')
 each('DEL')
-call('SET', K .. ':x', now + CLOSED, 'PX', CLOSED)
+call('SET', key .. ':x', now + CLOSED_ROOM_MS, 'PX', CLOSED_ROOM_MS)
 return answer

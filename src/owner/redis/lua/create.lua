@@ -1,12 +1,14 @@
 -- create: mirrors domain/room.rs
--- ARGV: 5 epoch, 6 host, 7 host's id, 8 1 if a guest, 9 profile, 10 1 if private, 11 members it takes, 12 whether
--- messages are kept, 13 how many, 14 how long, then the participants.
-if call('EXISTS', K) == 1 then
+-- Makes a room. `history`: 1 or 0 if messages are kept or not, empty: the default; `keep_count` and
+-- `keep_age`: how many and how long, empty: the default. Arguments from 15 on: the participants.
+local epoch, host, host_id, is_guest, profile, is_private = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local capacity, history, keep_count, keep_age = ARGV[11], ARGV[12], ARGV[13], ARGV[14]
+if call('EXISTS', key) == 1 then
   touch()
   return refuse('in_use')
 end
-make(ARGV[5], ARGV[6], ARGV[7], ARGV[8], true)
-call('HSET', K, 'pf', ARGV[9], 'v', ARGV[10], 'x', ARGV[11], 'y', ARGV[12], 'km', ARGV[13], 'ka', ARGV[14])
-for at = 15, #ARGV do call('ZADD', A, 'NX', at, ARGV[at]) end
+make(epoch, host, host_id, is_guest, true)
+call('HSET', key, 'pf', profile, 'v', is_private, 'x', capacity, 'y', history, 'km', keep_count, 'ka', keep_age)
+for at = 15, #ARGV do call('ZADD', participants_key, 'NX', at, ARGV[at]) end
 rest()
 return done(view(false))

@@ -1,8 +1,9 @@
 -- describe: mirrors domain/room.rs
--- ARGV: 5 user, 6 1 if an admin.
+-- The room with its members.
+local user_id, is_admin = ARGV[5], ARGV[6]
 local why = open()
 if why then return refuse('room_not_found') end
 touch()
-if not admits(ARGV[5], ARGV[6]) then return refuse('private') end
+if not admits(user_id, is_admin) then return refuse('private') end
 rest()
 return done(view(true))

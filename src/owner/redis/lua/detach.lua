@@ -1,13 +1,15 @@
 -- detach: mirrors domain/presence.rs
--- ARGV: 6 connection, 7 1 if they may come back, 8 the rooms it was in.
+-- A connection ends. `may_return`: 1 if the user can return within the grace period; `rooms`: the connection's
+-- rooms.
+local connection, may_return, rooms = ARGV[6], ARGV[7], ARGV[8]
 read()
-local member = node .. ':' .. ARGV[6]
+local member = node .. ':' .. connection
 unname(member)
 if not user.here then return refuse('user') end
-if call('ZREM', C, member) == 0 then return '{}' end
-part(cjson.decode(ARGV[8]))
-if call('ZCARD', C) > 0 then return '{}' end
-if ARGV[7] == '1' then return wait() end
-user.l = last_seen()
+if call('ZREM', connections_key, member) == 0 then return '{}' end
+part(cjson.decode(rooms))
+if call('ZCARD', connections_key) > 0 then return '{}' end
+if may_return == '1' then return wait() end
+user.last_active = last_seen()
 go()
 return '{}'

@@ -1,16 +1,17 @@
 -- enroll: mirrors domain/roster.rs
--- ARGV: 6 rooms at the most, 7 for how long they are remembered, in milliseconds, 8 1 if the user takes part in the rooms
--- that follow, 0 if not.
-local N = K .. ':p'
-for at = 9, #ARGV do
-  if ARGV[8] == '1' then
-    call('ZADD', N, now, ARGV[at])
+-- Updates the user's room list. `is_participant`: 1 if the rooms are added, 0 if they are removed. Arguments from
+-- 7 on: the rooms.
+local is_participant = ARGV[6]
+local rooms_key = key .. ':p'
+for at = 7, #ARGV do
+  if is_participant == '1' then
+    call('ZADD', rooms_key, now, ARGV[at])
   else
-    -- What was noted a moment ago may be of a room that is being made.
-    local noted = call('ZSCORE', N, ARGV[at])
-    if noted and tonumber(noted) + 60000 <= now then call('ZREM', N, ARGV[at]) end
+    -- A new entry can be of a room that is being made.
+    local added = call('ZSCORE', rooms_key, ARGV[at])
+    if added and tonumber(added) + NEW_ENTRY_MS <= now then call('ZREM', rooms_key, ARGV[at]) end
   end
 end
-call('ZREMRANGEBYRANK', N, 0, -1 - ARGV[6])
-call('PEXPIRE', N, ARGV[7])
+call('ZREMRANGEBYRANK', rooms_key, 0, -1 - ROOMS_LISTED)
+call('PEXPIRE', rooms_key, ROOM_LIST_MS)
 return '{}'

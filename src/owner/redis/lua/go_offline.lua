@@ -1,5 +1,6 @@
 -- go_offline: mirrors domain/presence.rs
--- ARGV: 6 what was said when they went. If they came back since, nothing happens.
+-- The user goes offline, unless they have returned since this absence began.
+local absence = ARGV[6]
 read()
-if user.here and user.g == ARGV[6] then go() end
+if user.here and user.absence == absence then go() end
 return '{}'

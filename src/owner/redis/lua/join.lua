@@ -1,12 +1,13 @@
 -- join: mirrors domain/membership.rs
--- ARGV: 5 the member to be, 6 1 if an admin, 7 1 if a guest, 8 1 if a room that is not there is made, 9 its epoch.
-local why = open(ARGV[8] == '1')
-local seat = cjson.decode(ARGV[5])
+-- A connection becomes a member. `may_create`: 1 if a room that does not exist is made, with `new_epoch`.
+local member_text, is_admin, is_guest, may_create, new_epoch = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local why = open(may_create == '1')
+local seat = cjson.decode(member_text)
 if why then
-  if ARGV[8] == '0' then return refuse(why) end
-  make(ARGV[9], cjson.encode(seat.w), seat.w[1], ARGV[7], false)
-  each('PEXPIRE', JOINED_IDLE)
+  if may_create == '0' then return refuse(why) end
+  make(new_epoch, cjson.encode(seat.w), seat.w[1], is_guest, false)
+  each('PEXPIRE', JOINED_ROOM_IDLE_MS)
 end
 touch()
-local answer, refused = join(seat, ARGV[6])
+local answer, refused = join(seat, is_admin)
 return done(answer or '"x":"' .. refused .. '"')

@@ -1,49 +1,50 @@
--- lease: mirrors domain/allowance/share.rs
--- ARGV: 6 the user's name as JSON, 7 what the allowance is for, 8 the minute that credits are given back of, 9 how much it
--- is, 10 credits wanted, 11 credits given back, 12 of how many, the others of which are spent, 13 1 if what other nodes
--- hold counts as spent.
--- K:l and what it is for is a hash: e when the minute is over, f free credits, h and a node what it holds, w and a node 1
--- if it waits for what others give back.
-local kind, most, wanted = ARGV[7], tonumber(ARGV[9]), tonumber(ARGV[10])
-local L = K .. ':l' .. kind
-local function say(to, words)
-  call('PUBLISH', prefix .. ':node:{' .. to .. '}', '{"u":' .. ARGV[6] .. ',"y":' .. kind .. words .. '}')
+-- lease: mirrors domain/quota/cluster.rs
+-- Draws credits of a quota and returns unspent ones. `user_json`: the user's name as JSON; `kind`: kind of the quota; `rate`:
+-- credits per minute; `minute`: the minute of the returned credits; `unspent`: how many are returned, of `settled` that the
+-- node had; `is_last`: 1 if the credits of other nodes count as spent.
+-- key:l and the kind is a hash: e end of the minute, f free credits, h and a node: credits of that node, w and a node: 1 if
+-- the node waits for credits that others return.
+local user_json, kind, minute, rate = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
+local wanted, unspent, settled, is_last = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13]
+local fund_key = key .. ':l' .. kind
+local function say(to, fields)
+  call('PUBLISH', prefix .. ':node:{' .. to .. '}', '{"u":' .. user_json .. ',"y":' .. kind .. fields .. '}')
 end
 local fund = {}
-local v = call('HGETALL', L)
+local v = call('HGETALL', fund_key)
 for at = 1, #v, 2 do fund[v[at]] = tonumber(v[at + 1]) end
 if not fund.e or now >= fund.e then
   if wanted == 0 then return '{}' end
-  call('DEL', L)
-  fund = {e = now + 60000, f = most}
-  call('HSET', L, 'e', fund.e)
-  call('PEXPIRE', L, 60000)
+  call('DEL', fund_key)
+  fund = {e = now + MINUTE_MS, f = rate}
+  call('HSET', fund_key, 'e', fund.e)
+  call('PEXPIRE', fund_key, MINUTE_MS)
 end
-if tonumber(ARGV[8]) == fund.e then
-  local had = math.min(tonumber(ARGV[12]), fund['h' .. node] or 0)
-  fund.f = fund.f + math.min(tonumber(ARGV[11]), had)
-  if had > 0 then call('HINCRBY', L, 'h' .. node, -had) end
+if minute == fund.e then
+  local had = math.min(settled, fund['h' .. node] or 0)
+  fund.f = fund.f + math.min(unspent, had)
+  if had > 0 then call('HINCRBY', fund_key, 'h' .. node, -had) end
   for field in pairs(fund) do
     local waits = string.match(field, '^w(%d+)$')
     if waits then
-      call('HDEL', L, field)
+      call('HDEL', fund_key, field)
       say(waits, ',"a":1')
     end
   end
 end
 local grant = math.min(wanted, fund.f)
-call('HSET', L, 'f', fund.f - grant)
+call('HSET', fund_key, 'f', fund.f - grant)
 local answer = string.format('{"n":%.0f,"l":%.0f', fund.e, fund.e - now)
 if grant > 0 then
-  call('HINCRBY', L, 'h' .. node, grant)
+  call('HINCRBY', fund_key, 'h' .. node, grant)
   return answer .. ',"k":' .. grant .. '}'
 end
 local is_held = false
 for field, held in pairs(fund) do
   local holder = string.match(field, '^h(%d+)$')
   if wanted > 0 and holder and holder ~= node and held > 0 then
-    if ARGV[13] == '1' then
-      call('HDEL', L, field)
+    if is_last == '1' then
+      call('HDEL', fund_key, field)
     else
       is_held = true
       say(holder, string.format(',"e":%.0f', fund.e))
@@ -51,7 +52,7 @@ for field, held in pairs(fund) do
   end
 end
 if is_held then
-  call('HSET', L, 'w' .. node, 1)
+  call('HSET', fund_key, 'w' .. node, 1)
   return answer .. ',"m":1}'
 end
 return answer .. ',"k":0}'

@@ -1,17 +1,18 @@
 -- leave: mirrors domain/membership.rs
--- ARGV: 5 connection, 6 user, 7 1 if an admin, 8 whose membership, by peer id; empty: one's own.
+-- A membership ends: that of the member `peer`, or the connection's own if `peer` is empty.
+local connection, user_id, is_admin, peer = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local why = open()
 if why then return refuse(why) end
 touch()
-local own, own_text = seat_of(ARGV[5])
+local own, own_text = seat_of(connection)
 local target, target_text
-if ARGV[8] ~= '' then target, target_text = named(ARGV[8]) end
-if own and (ARGV[8] == '' or (target and target.c == own.c)) then
+if peer ~= '' then target, target_text = named(peer) end
+if own and (peer == '' or (target and target.c == own.c)) then
   leave(own, own_text)
   rest()
   return done('"own":1')
 end
-if target and is_host(ARGV[6], ARGV[7]) then
+if target and is_host(user_id, is_admin) then
   leave(target, target_text)
   tell('@' .. target.c, '{"out":"removed"}')
   rest()

@@ -1,12 +1,13 @@
 -- purge: mirrors domain/membership.rs
--- ARGV: 5 a node that is no more. Its connections have left.
+-- The members of a dead node leave.
+local dead_node = ARGV[5]
 local why = open()
 if why then return refuse(why) end
-for _, text in ipairs(call('HVALS', M)) do
+for _, text in ipairs(call('HVALS', members_key)) do
   local seat = cjson.decode(text)
-  if tostring(seat.q) == ARGV[5] then
+  if tostring(seat.q) == dead_node then
     leave(seat, text)
-    -- It may only have been slow.
+    -- The node can be slow, not dead: the member is informed.
     tell('@' .. seat.c, '{"out":"removed"}')
   end
 end

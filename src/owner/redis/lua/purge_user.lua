@@ -1,20 +1,21 @@
 -- purge_user: mirrors domain/presence.rs
--- ARGV: 6 a node that is no more. If it had their last connections, or waited for their return, they are offline.
+-- The connections on a dead node end; with the last ones, or if that node awaited the user's return, the user goes
+-- offline.
+local dead_node = ARGV[6]
 read()
 if not user.here then return '{}' end
-local dead = ARGV[6]
-local ended = user.g and string.match(user.g, '^%d+') == dead
-for _, member in ipairs(call('ZRANGE', C, 0, -1)) do
-  if string.match(member, '^%d+') == dead then
-    call('ZREM', C, member)
+local ended = user.absence and string.match(user.absence, '^%d+') == dead_node
+for _, member in ipairs(call('ZRANGE', connections_key, 0, -1)) do
+  if string.match(member, '^%d+') == dead_node then
+    call('ZREM', connections_key, member)
     unname(member)
     ended = true
   end
 end
-if ended and call('ZCARD', C) == 0 then
-  -- Nobody said which rooms its connections were in.
-  if way == 'r' then part(call('SMEMBERS', I)) end
-  user.l = last_seen()
+if ended and call('ZCARD', connections_key) == 0 then
+  -- The dead node did not report the rooms of its connections.
+  if audience == 'r' then part(call('SMEMBERS', told_rooms_key)) end
+  user.last_active = last_seen()
   go()
 end
 return '{}'

@@ -1,4 +1,5 @@
 -- push: mirrors domain/user.rs
--- ARGV: 6 the message.
+-- Publishes a direct message without storing it.
+local direct = ARGV[6]
 read()
-return '{"k":' .. hand(',"p":' .. ARGV[6]) .. '}'
+return '{"k":' .. hand(',"p":' .. direct) .. '}'

@@ -1,18 +1,19 @@
 -- send_direct: mirrors domain/user.rs
--- ARGV: 6 the message's id, 7 the message, 8 messages that may wait. Only who was ever here can be written to.
+-- Stores and publishes a direct message, for a user who was connected before. `keep_count`: messages that can wait,
+-- 0: any number.
+local id, direct, keep_count = ARGV[6], ARGV[7], tonumber(ARGV[8])
 read()
-if not user.w and call('EXISTS', Q) == 0 then return refuse('user') end
-local last = call('ZRANGE', Q, -1, -1, 'WITHSCORES')
-call('ZADD', Q, tonumber(last[2] or 0) + 1, ARGV[6])
-call('HSET', D, ARGV[6], ARGV[7])
-local may = tonumber(ARGV[8])
-local beyond = may > 0 and call('ZRANGE', Q, 0, -may - 1) or {}
+if not user.identity and call('EXISTS', waiting_key) == 0 then return refuse('user') end
+local last = call('ZRANGE', waiting_key, -1, -1, 'WITHSCORES')
+call('ZADD', waiting_key, tonumber(last[2] or 0) + 1, id)
+call('HSET', directs_key, id, direct)
+local beyond = keep_count > 0 and call('ZRANGE', waiting_key, 0, -keep_count - 1) or {}
 for _, id in ipairs(beyond) do
-  call('ZREM', Q, id)
-  call('HDEL', D, id)
+  call('ZREM', waiting_key, id)
+  call('HDEL', directs_key, id)
 end
-for _, key in ipairs({Q, D}) do
+for _, key in ipairs({waiting_key, directs_key}) do
   if keep_ms > 0 then call('PEXPIRE', key, keep_ms) else call('PERSIST', key) end
 end
-hand(',"d":' .. ARGV[7])
+hand(',"d":' .. direct)
 return '{}'

@@ -1,9 +1,11 @@
 -- set_status: mirrors domain/presence.rs
--- ARGV: 6 how they are, 7 since when, 8 the connection that says so.
+-- Sets the status. `since`: time of the last activity, or nil; `except`: the connection that does not receive the
+-- update.
+local status, since, except = ARGV[6], tonumber(ARGV[7]), ARGV[8]
 read()
 if not user.here then return refuse('user') end
-if say(ARGV[6], tonumber(ARGV[7])) then
+if say(status, since) then
   put({t = last_seen()})
-  tell(ARGV[8])
+  tell(except)
 end
 return '{}'

@@ -1,30 +1,34 @@
 -- since: mirrors domain/history.rs
--- ARGV: 5 after which facts, by number, 6 after which message, by number, 7 the epoch and 8 the server, by number, that it
--- knows them of, 9 an epoch to be. What a node has missed of a room.
+-- Events that a node has missed. It knows the room of `epoch` and `generation` up to these events and message.
+-- `next_epoch`: the epoch after this one, if that has to end.
+local last_number, last_seq, epoch = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local generation, next_epoch = tonumber(ARGV[8]), ARGV[9]
 local why = open(true, true)
 if why then return refuse(why) end
-if ARGV[7] == room.e then
-  local known, kept = tonumber(ARGV[8]), tonumber(ARGV[5])
-  for at = known + 1, room.zi do kept = math.min(kept, tonumber(call('HGET', K, 'zn' .. at) or 0)) end
-  if kept < tonumber(ARGV[5]) then
-    -- The node knows what was lost: this run of the log ends. What is left of it is the beginning of the next one.
-    room.e, room.n = ARGV[9], math.max(room.n, tonumber(ARGV[5]))
-    call('HSET', K, 'e', room.e, 'n', room.n, 'k', 0)
-    call('HDEL', K, 'u', 'w')
-    call('DEL', M, P, T)
-    room.k = 0
+if epoch == room.epoch then
+  local kept = last_number
+  for at = generation + 1, room.generation do
+    kept = math.min(kept, tonumber(call('HGET', key, 'zn' .. at) or 0))
+  end
+  if kept < last_number then
+    -- The node has events that this server has lost: the epoch ends, and the remaining log belongs to the next one.
+    room.epoch, room.number = next_epoch, math.max(room.number, last_number)
+    call('HSET', key, 'e', room.epoch, 'n', room.number, 'k', 0)
+    call('HDEL', key, 'u', 'w')
+    call('DEL', members_key, peers_key, typing_key)
+    room.socketio_count = 0
     settle()
     tell('*', '{"closed":"the room\'s messages were lost"}')
     rest()
     return done('"l":[]')
   end
-  call('SREM', K .. ':z', string.match(origin, '^%d+'))
+  call('SREM', key .. ':z', string.match(origin, '^%d+'))
 end
 local list = {}
-for _, entry in ipairs(call('XRANGE', K .. ':f', string.format('%d-0', tonumber(ARGV[5]) + 1), '+')) do
+for _, entry in ipairs(call('XRANGE', key .. ':f', string.format('%d-0', last_number + 1), '+')) do
   list[#list + 1] = entry[2][2]
 end
-for _, entry in ipairs(call('XRANGE', L, string.format('%d-0', tonumber(ARGV[6]) + 1), '+', 'COUNT', 2000)) do
+for _, entry in ipairs(call('XRANGE', log_key, string.format('%d-0', last_seq + 1), '+', 'COUNT', MISSED_PUBLICATIONS)) do
   local text = entry[2][2]
   local n, c = string.match(text, '^{"n":(%d+)'), string.match(text, '"c":"([%w_-]+)"')
   list[#list + 1] = '{"n":' .. n .. ',"o":"","t":' .. now .. ',"f":[["*' .. c .. '",{"message":' .. text .. '}]]}'

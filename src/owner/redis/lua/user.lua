@@ -1,53 +1,56 @@
--- What the scripts of users share. Of a user there are
---   K       a hash: w who they are, p 1 while they are here or were a moment ago, b since when, s how they say they are if
---           not online, l when they were last active if that is not now, g since they are gone: the node that waits for
---           their return, and a number, r rooms of ended connections, o connections so far, n number of the last news,
---           t when they were seen
---   K:c     a sorted set: connections, as "node:id", in the order in which they came
---   K:i     a set: rooms whose members were told how they are, where only those who share a room are told
---   K:q     a sorted set: ids of the messages that wait for them, in order          K:d   a hash: these messages by id
---   K:r     a hash: registered names of connections, "l" and the connection, or "p", until when, and what was said
---   K:a     when the minute of their REST allowance is over, and what is spent of it
--- ARGV[4] is who learns how they are: "e" everybody, "r" those who share a room, "n" nobody. ARGV[5] is how long what
--- nobody asks for is kept, in milliseconds; 0: for ever.
-local C, I, Q, D, R = K .. ':c', K .. ':i', K .. ':q', K .. ':d', K .. ':r'
-local way, keep_ms = ARGV[4], tonumber(ARGV[5])
-local prefix = string.match(K, '^(.-):user:{')
+-- State and functions of the scripts of users. Of a user there are
+--   key      a hash:
+--            w     identity, as JSON                    p     1 while present, or absent for less than the grace period
+--            b     start of the presence                s     status, if that is not online
+--            l     last activity, if that is not now    g     absence: the node that waits for the return, and a number
+--            r     rooms of ended connections           o     connections so far
+--            n     number of the last presence update   t     end of the last presence
+--   key:c    a sorted set: connections as "node:id", in their order
+--   key:i    a set: rooms whose members received the presence, where only users with a common room receive it
+--   key:q    a sorted set: ids of waiting direct messages, in order     key:d   a hash: these messages by id
+--   key:r    a hash: registered names: "l" and the connection, or "p", the end, and the description of the device
+--   key:p    a sorted set: the room list
+--   key:a    a string: end of the minute of the REST quota, and requests in it
+-- Arguments: 4 the audience of presence: "e" everyone, "r" users with a common room, "n" none; 5 time that state of an absent
+-- user is kept, in milliseconds; 0: no limit.
+local connections_key, told_rooms_key, names_key = key .. ':c', key .. ':i', key .. ':r'
+local waiting_key, directs_key = key .. ':q', key .. ':d'
+local audience, keep_ms = ARGV[4], tonumber(ARGV[5])
+local prefix = string.match(key, '^(.-):user:{')
 local node = string.match(origin, '^%d+')
-local PARTED, PENDING = 1000, 60000
 local user
 
 local function read()
-  local v = call('HMGET', K, 'w', 'p', 's', 'l', 'g', 'r', 'n', 't', 'b')
+  local v = call('HMGET', key, 'w', 'p', 's', 'l', 'g', 'r', 'n', 't', 'b')
   user = {
-    w = v[1], here = v[2], s = v[3] or 'online', l = v[4] and tonumber(v[4]), g = v[5], r = v[6], n = tonumber(v[7] or 0),
-    t = v[8], b = v[9]
+    identity = v[1], here = v[2], status = v[3] or 'online', last_active = v[4] and tonumber(v[4]), absence = v[5],
+    parted_rooms = v[6], number = tonumber(v[7] or 0), last_seen = v[8], connected_at = v[9]
   }
 end
 
--- Sets fields, or takes out those that are false.
+-- Sets fields, or removes those that are false.
 local function put(fields)
   for field, value in pairs(fields) do
-    if value then call('HSET', K, field, value) else call('HDEL', K, field) end
+    if value then call('HSET', key, field, value) else call('HDEL', key, field) end
   end
 end
 
 local function last_seen()
-  return user.l or now
+  return user.last_active or now
 end
 
 local function encoded_name()
-  return cjson.encode(cjson.decode(user.w)[1])
+  return cjson.encode(cjson.decode(user.identity)[1])
 end
 
 local function is_guest()
-  return math.floor(cjson.decode(user.w)[4] / 4) % 2 == 1
+  return math.floor(cjson.decode(user.identity)[4] / 4) % 2 == 1
 end
 
--- The ids of their connections, oldest first, and the same by node as lists of JSON.
+-- Ids of the connections, oldest first, and the same as JSON lists by node.
 local function connections()
   local ids, nodes = {}, {}
-  for at, member in ipairs(call('ZRANGE', C, 0, -1)) do
+  for at, member in ipairs(call('ZRANGE', connections_key, 0, -1)) do
     local of, id = string.match(member, '^(%d+):(.*)$')
     ids[at] = id
     nodes[of] = (nodes[of] and nodes[of] .. ',' or '') .. '"' .. id .. '"'
@@ -55,7 +58,7 @@ local function connections()
   return ids, nodes
 end
 
--- Tells each node that has connections of theirs which ones are to have something; how many that are.
+-- Publishes a message for all connections to their nodes. Returns the number of connections.
 local function hand(body)
   local ids, nodes = connections()
   for of, list in pairs(nodes) do
@@ -64,119 +67,120 @@ local function hand(body)
   return #ids
 end
 
--- How they are, as news of the next number. Numbers grow even when what is kept of the user was lost: by Redis's own clock,
--- for those of nodes may differ.
+-- The presence as an update with the next number. Numbers grow even when the user's state was lost: they follow the clock of
+-- Redis, because the clocks of nodes can differ.
 local function news()
   local time = call('TIME')
-  user.n = math.max(user.n + 1, time[1] * 1000 + math.floor(time[2] / 1000))
-  put({n = user.n})
-  return ',"n":' .. user.n .. ',"s":"' .. user.s .. '","l":' .. last_seen()
+  user.number = math.max(user.number + 1, time[1] * 1000 + math.floor(time[2] / 1000))
+  put({n = user.number})
+  return ',"n":' .. user.number .. ',"s":"' .. user.status .. '","l":' .. last_seen()
 end
 
--- Tells whoever is to know how they are, but for one connection.
+-- Publishes the presence, except to one connection.
 local function tell(except)
-  if way == 'n' then return end
+  if audience == 'n' then return end
   local body = news()
   if except and except ~= '' then body = body .. ',"x":"' .. except .. '"' end
-  if way == 'e' then
+  if audience == 'e' then
     call('PUBLISH', prefix .. ':everyone', '{"u":' .. encoded_name() .. body .. '}')
     return
   end
   hand(body)
-  if user.r then
-    call('PUBLISH', prefix .. ':everyone', '{"u":' .. encoded_name() .. body .. ',"r":' .. user.r .. '}')
+  if user.parted_rooms then
+    call('PUBLISH', prefix .. ':everyone', '{"u":' .. encoded_name() .. body .. ',"r":' .. user.parted_rooms .. '}')
   end
 end
 
--- They say how they are, and perhaps since when; whether that is news.
+-- Sets the status, and the time of the last activity if that is given. Returns whether the status has changed.
 local function say(status, given)
-  local is_news = user.s ~= status
+  local is_news = user.status ~= status
   if given then given = math.min(given, now) end
   if not given and status == 'online' then
-    user.l = false
+    user.last_active = false
   elseif given or is_news then
-    user.l = given or now
+    user.last_active = given or now
   end
-  user.s = status
-  put({s = status ~= 'online' and status, l = user.l})
+  user.status = status
+  put({s = status ~= 'online' and status, l = user.last_active})
   return is_news
 end
 
--- Somebody who was not here has come.
+-- Begins a presence.
 local function begin(who)
-  call('HDEL', K, 's', 'l', 'g', 'r')
-  call('HSET', K, 'w', who, 'p', 1)
-  call('PERSIST', K)
-  call('DEL', I)
-  user.w, user.here, user.s, user.l, user.g, user.r = who, '1', 'online', false, false, false
+  call('HDEL', key, 's', 'l', 'g', 'r')
+  call('HSET', key, 'w', who, 'p', 1)
+  call('PERSIST', key)
+  call('DEL', told_rooms_key)
+  user.identity, user.here, user.status = who, '1', 'online'
+  user.last_active, user.absence, user.parted_rooms = false, false, false
 end
 
--- Connections of this node are theirs; the first of all makes them online, which `except` is not told.
+-- Adds connections of this node. With the first of all, the user is online; `except` does not receive that.
 local function come(ids, except)
-  local count = call('ZCARD', C)
-  local is_first = count == 0 and not user.g
+  local count = call('ZCARD', connections_key)
+  local is_first = count == 0 and not user.absence
   if count == 0 then put({b = now}) end
   for _, id in ipairs(ids) do
-    call('ZADD', C, 'NX', call('HINCRBY', K, 'o', 1), node .. ':' .. id)
+    call('ZADD', connections_key, 'NX', call('HINCRBY', key, 'o', 1), node .. ':' .. id)
   end
-  if user.s == 'online' then user.l = false end
-  user.g = false
-  put({g = false, l = user.l})
+  if user.status == 'online' then user.last_active = false end
+  user.absence = false
+  put({g = false, l = user.last_active})
   if is_first then
     put({t = last_seen()})
     tell(except)
   end
 end
 
--- A connection has ended that was in these rooms.
+-- Notes the rooms of a connection that has ended.
 local function part(rooms)
   if #rooms == 0 then return end
-  local known = user.r and cjson.decode(user.r) or {}
+  local known = user.parted_rooms and cjson.decode(user.parted_rooms) or {}
   local has = {}
   for _, room in ipairs(known) do has[room] = true end
   for _, room in ipairs(rooms) do
-    if #known < PARTED and not has[room] then
+    if #known < PARTED_ROOMS and not has[room] then
       known[#known + 1], has[room] = room, true
     end
   end
-  user.r = cjson.encode(known)
-  put({r = user.r})
+  user.parted_rooms = cjson.encode(known)
+  put({r = user.parted_rooms})
 end
 
--- Their last connection has ended, and they may come back: what this node is to say when they have not.
+-- The last connection has ended, and the user can return: begins an absence, which this node ends after the grace period.
 local function wait()
-  user.l = last_seen()
-  user.g = node .. ':' .. call('HINCRBY', K, 'o', 1)
-  put({l = user.l, g = user.g})
-  return '{"g":"' .. user.g .. '"}'
+  user.last_active = last_seen()
+  user.absence = node .. ':' .. call('HINCRBY', key, 'o', 1)
+  put({l = user.last_active, g = user.absence})
+  return '{"g":"' .. user.absence .. '"}'
 end
 
--- They are offline. Who seemed so before is no news. Nobody asks for a guest who has gone, but the news of one who is
--- back in a moment must have a later number.
+-- The user goes offline; that is published unless the status was offline. The state of a guest is not needed any more, except
+-- the number of the update, which must grow if the guest returns soon.
 local function go()
   put({t = last_seen()})
   if say('offline', last_seen()) then tell() end
-  call('DEL', C, I)
-  call('HDEL', K, 'p', 'b', 's', 'l', 'g', 'r')
+  call('DEL', connections_key, told_rooms_key)
+  call('HDEL', key, 'p', 'b', 's', 'l', 'g', 'r')
   if is_guest() then
-    call('HDEL', K, 'w', 't')
-    call('PEXPIRE', K, 60000)
+    call('HDEL', key, 'w', 't')
+    call('PEXPIRE', key, GUEST_MS)
   elseif keep_ms > 0 then
-    call('PEXPIRE', K, keep_ms)
+    call('PEXPIRE', key, keep_ms)
   end
 end
 
--- The messages that wait for them, the first of many; what is too old is there no longer.
+-- The first waiting direct messages; removes those that are too old.
 local function waiting()
   local texts, bytes, is_more = {}, 0, false
-  for _, id in ipairs(call('ZRANGE', Q, 0, 500)) do
-    local text = call('HGET', D, id)
+  for _, id in ipairs(call('ZRANGE', waiting_key, 0, WAITING_MESSAGES)) do
+    local text = call('HGET', directs_key, id)
     if not text or keep_ms > 0 and cjson.decode(text).at + keep_ms <= now then
-      call('ZREM', Q, id)
-      call('HDEL', D, id)
+      call('ZREM', waiting_key, id)
+      call('HDEL', directs_key, id)
     else
       bytes = bytes + #text
-      is_more = #texts == 500 or bytes > 1048576 and #texts > 0
+      is_more = #texts == WAITING_MESSAGES or bytes > WAITING_BYTES and #texts > 0
       if is_more then break end
       texts[#texts + 1] = text
     end
@@ -184,14 +188,14 @@ local function waiting()
   return '"d":[' .. table.concat(texts, ',') .. '],"m":' .. (is_more and 1 or 0)
 end
 
--- The registered names, without those that have waited long enough; how many.
+-- The registered names and their number; removes those that have expired.
 local function registered()
   local names, count = {}, 0
-  local v = call('HGETALL', R)
+  local v = call('HGETALL', names_key)
   for at = 1, #v, 2 do
     local ends = string.match(v[at + 1], '^p(%d+)')
     if ends and tonumber(ends) <= now then
-      call('HDEL', R, v[at])
+      call('HDEL', names_key, v[at])
     else
       names[v[at]] = v[at + 1]
       count = count + 1
@@ -200,22 +204,22 @@ local function registered()
   return names, count
 end
 
--- Registers a name, or lets it go. Those that only wait for their connections are forgotten together.
+-- Registers a name, or removes it. If no name has a connection, all of them expire together.
 local function register(names, name, value)
   names[name] = value
-  if value then call('HSET', R, name, value) else call('HDEL', R, name) end
+  if value then call('HSET', names_key, name, value) else call('HDEL', names_key, name) end
   for _, known in pairs(names) do
     if string.sub(known, 1, 1) == 'l' then
-      call('PERSIST', R)
+      call('PERSIST', names_key)
       return
     end
   end
-  call('PEXPIRE', R, PENDING)
+  call('PEXPIRE', names_key, PENDING_MS)
 end
 
--- A connection has ended, as "node:id", and its name with it.
+-- Removes the name of a connection ("node:id") that has ended.
 local function unname(member)
-  if call('EXISTS', R) == 0 then return end
+  if call('EXISTS', names_key) == 0 then return end
   local names = registered()
   for name, value in pairs(names) do
     if value == 'l' .. member then

@@ -1,18 +1,22 @@
--- Nearly every message is one to a room by one of its members, without a name of its sender's. It is sent before anything
--- else is looked at; every sixty-fourth, and whatever is not so simple, takes the long way.
-if ARGV[6] == '' and ARGV[9] == '' then
-  local v = call('HMGET', K, 'e', 's', 'n', 'z')
-  local member = v[1] and call('HGET', K .. ':m', ARGV[5])
-  local seq = v[1] and tonumber(v[2]) + 1
-  local own = server()
-  if member and seq % 64 ~= 0 and v[4] and string.sub(v[4], 1, #own + 1) == own .. ':' then
-    local n, zi = tonumber(v[3]) + 1, ',"z":' .. string.sub(v[4], #own + 2)
-    local entry = '{"n":' .. n .. ',"seq":' .. seq .. ',"by":' .. member .. ',' .. ARGV[8]
-    call('HSET', K, 's', seq, 'n', n, 'a', now)
-    call('XADD', K .. ':l', seq .. '-0', 'm', entry, 'i', ARGV[7])
-    call('HSET', K .. ':i', ARGV[7], seq)
-    call(publish, K, '{"n":' .. n .. zi .. ',"o":"' .. origin .. '","t":' .. now .. ',"f":[["*' .. ARGV[5] ..
-      '",{"message":' .. entry .. '}]]}')
-    return '{"n":' .. n .. zi .. ',"f":1,"d":0,"e":"' .. v[1] .. '","id":"' .. ARGV[7] .. '","seq":' .. seq .. ',"at":' .. now .. '}'
+-- The usual message: to the room, by a member, without a client id. It is sent before the script reads any other state of the
+-- room. Each message that trims the log, and all other cases, take the general way.
+do
+  local connection, peer, message, message_rest, client_id = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+  if peer == '' and client_id == '' then
+    local v = call('HMGET', key, 'e', 's', 'n', 'z')
+    local member = v[1] and call('HGET', key .. ':m', connection)
+    local seq = v[1] and tonumber(v[2]) + 1
+    local own = server()
+    if member and seq % TRIM_EVERY ~= 0 and v[4] and string.sub(v[4], 1, #own + 1) == own .. ':' then
+      local n, generation = tonumber(v[3]) + 1, ',"z":' .. string.sub(v[4], #own + 2)
+      local entry = '{"n":' .. n .. ',"seq":' .. seq .. ',"by":' .. member .. ',' .. message_rest
+      call('HSET', key, 's', seq, 'n', n, 'a', now)
+      call('XADD', key .. ':l', seq .. '-0', 'm', entry, 'i', message)
+      call('HSET', key .. ':i', message, seq)
+      call(publish, key, '{"n":' .. n .. generation .. ',"o":"' .. origin .. '","t":' .. now .. ',"f":[["*' ..
+        connection .. '",{"message":' .. entry .. '}]]}')
+      return '{"n":' .. n .. generation .. ',"f":1,"d":0,"e":"' .. v[1] .. '","id":"' .. message .. '","seq":' .. seq ..
+        ',"at":' .. now .. '}'
+    end
   end
 end

@@ -1,0 +1,15 @@
+-- Functions of the scripts of the nodes. Suffixes of key:
+--   (none)    a sorted set: node numbers by the end of their lease
+--   :names    a hash: names of processes by node; none for a node that stops
+--   :reapers  a hash: collector of a dead node, and until when it is, by dead node
+--   :users    a hash: number of users by node
+--   :made     a sorted set: rooms that were made on purpose, by the end of their list entry
+--   :left     the same, of other rooms
+-- Of one node: :rooms and :users are sets of its places.
+
+-- Time in milliseconds since 1970, by the one clock that all nodes share.
+local function clock()
+  local time = call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+

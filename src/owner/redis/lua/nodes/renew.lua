@@ -1,0 +1,38 @@
+-- renew: renews the lease of a node. `users`: number of its users.
+local node, name, users = ARGV[4], ARGV[5], ARGV[6]
+local at = clock()
+local known_name = call('HGET', key .. ':names', node)
+if known_name and known_name ~= name then return refuse('taken') end
+-- A node that another one cleans up after waits until that is done, and then begins again.
+if call('HEXISTS', key .. ':reapers', node) == 1 then return refuse('reaped') end
+-- A node that is late, but does not count as dead, could not reach Redis, or Redis took no writes. The other nodes are late
+-- for the same reason, unless they have stopped.
+local ends = tonumber(call('ZSCORE', key, node) or at)
+if known_name and ends < at then
+  for _, other in ipairs(call('ZRANGEBYSCORE', key, '-inf', '(' .. at)) do
+    local has_name = call('HEXISTS', key .. ':names', other) == 1
+    if has_name and call('HEXISTS', key .. ':reapers', other) == 0 then call('ZADD', key, at + LEASE_MS, other) end
+  end
+end
+call('ZADD', key, at + LEASE_MS, node)
+if not known_name then call('HSET', key .. ':names', node, name) end
+call('HSET', key .. ':users', node, users)
+local live, others = {}, 0
+for _, one in ipairs(call('ZRANGEBYSCORE', key, at, '+inf')) do
+  if call('HEXISTS', key .. ':names', one) == 1 then
+    live[#live + 1] = one
+    if one ~= node then others = others + (call('HGET', key .. ':users', one) or 0) end
+  end
+end
+local dead = table.concat(call('ZRANGEBYSCORE', key, '-inf', '(' .. at), ',')
+local first = call('ZRANGEBYSCORE', key, at, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local first_ends = ',"e":' .. string.format('%.0f', tonumber(first[2]) - at)
+call('ZREMRANGEBYSCORE', key .. ':left', '-inf', '(' .. at)
+local over = call('ZRANGEBYSCORE', key .. ':made', '-inf', '(' .. at, 'LIMIT', 0, OVERDUE_ROOMS_MAX)
+for place, room in ipairs(over) do
+  -- If this node does not check the room, another one does later.
+  call('ZADD', key .. ':made', at + OVERDUE_AGAIN_MS, room)
+  over[place] = cjson.encode(room)
+end
+return '{"k":' .. (known_name and 1 or 0) .. ',"u":' .. others .. first_ends .. ',"l":[' .. table.concat(live, ',') ..
+  '],"d":[' .. dead .. '],"o":[' .. table.concat(over, ',') .. ']}'

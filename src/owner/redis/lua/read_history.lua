@@ -1,0 +1,7 @@
+-- read_history: mirrors domain/history.rs
+-- A page of the log: after a number, or the newest if `after` is nil.
+local connection, after, limit = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local why = open()
+if why then return refuse(why) end
+if call('HEXISTS', members_key, connection) == 0 then return refuse('not_in_room') end
+return done(page(after, limit))

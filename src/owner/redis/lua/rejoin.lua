@@ -1,0 +1,32 @@
+-- rejoin: mirrors domain/recovery.rs
+-- A client continues on another connection. `epoch` and `seq`: the last message that it has.
+local former_connection, member_text, is_admin, epoch, seq = ARGV[5], ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
+local why = open(true)
+if why then return refuse('room_not_found') end
+touch()
+local seat = cjson.decode(member_text)
+local missed = ''
+local is_whole = epoch == room.epoch and seq == room.seq
+if epoch == room.epoch and seq < room.seq and room.seq - seq <= MISSED_MESSAGES and room.kept then
+  local entries, bytes = call('XRANGE', log_key, string.format('%d-0', seq + 1), '+'), 0
+  local list = {}
+  for at, entry in ipairs(entries) do
+    list[at] = entry[2][2]
+    bytes = bytes + #list[at]
+  end
+  if #list == room.seq - seq and bytes <= MISSED_LOG_BYTES then
+    is_whole, missed = true, table.concat(list, ',')
+  end
+end
+local former, answer, refused = seat_of(former_connection), nil, nil
+if former and former.w[1] == seat.w[1] and call('HEXISTS', members_key, seat.c) == 0 then
+  local from = former.c
+  move(former, seat)
+  former.w = seat.w
+  tell('@' .. from, '"moved"')
+  answer = joined(former, write(former))
+else
+  answer, refused = join(seat, is_admin)
+end
+if not answer then return done('"x":"' .. refused .. '"') end
+return done(answer .. ',"ok":' .. (is_whole and 1 or 0) .. ',"ms":[' .. missed .. ']')

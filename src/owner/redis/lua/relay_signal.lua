@@ -1,0 +1,13 @@
+-- relay_signal: mirrors domain/signaling.rs
+-- A signaling message to a member. `own_peer`: the peer id that the sender gives as its own, or empty.
+local connection, own_peer, peer, kind, body = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local why = open()
+if why then return refuse(why) end
+touch()
+local seat, text = seat_of(connection)
+if not seat then return refuse('not_in_room') end
+if own_peer ~= '' and own_peer ~= seat.c and name_of(seat) ~= own_peer then return refuse('peer_mismatch') end
+local target, target_text = named(peer)
+if not target then return refuse('peer_not_found') end
+hand(target, '{"signal":{"p":' .. text .. ',"to":' .. target_text .. ',"y":"' .. kind .. '","b":' .. body .. '}}')
+return done('"r":1')

@@ -1,0 +1,12 @@
+-- remove_member: mirrors domain/membership.rs
+-- The membership of a connection ends.
+local connection = ARGV[5]
+local why = open()
+if why then return refuse('room_not_found') end
+touch()
+local seat, text = seat_of(connection)
+if seat then
+  leave(seat, text)
+  rest()
+end
+return done('"r":1')

@@ -1,0 +1,19 @@
+-- remove_participant: mirrors domain/membership.rs
+-- A user is a participant no more. `connection`: the one that leaves, or empty: all connections of the user.
+local user_id, connection = ARGV[5], ARGV[6]
+local why = open()
+if why then return refuse(why) end
+touch()
+local found = false
+local texts = connection == '' and call('HVALS', members_key) or {call('HGET', members_key, connection) or nil}
+for _, text in ipairs(texts) do
+  local seat = cjson.decode(text)
+  if seat.w[1] == user_id then
+    leave(seat, text)
+    tell('@' .. seat.c, '{"out":"left"}')
+    found = true
+  end
+end
+if connection == '' and room.made and call('ZREM', participants_key, user_id) == 1 then found = true end
+rest()
+return done(found and '"r":1' or '"x":"not_in_room"')

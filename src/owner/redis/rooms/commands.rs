@@ -1,0 +1,215 @@
+//! Operations on rooms: from operations to calls of scripts.
+
+use crate::base::Name;
+use crate::base::ids::{ConnectionId, random_word};
+use crate::base::time::Now;
+use crate::domain::access::Identity;
+use crate::domain::command::{MediaState, ReceiptKind};
+use crate::domain::event::Content;
+use crate::domain::history::PAGE_MAX;
+use crate::domain::op::{JoinRoom, LogTerms, Profile, RelaySignal, RoomOp, SendMessage, message_id};
+use crate::domain::recovery::Returning;
+use crate::message::Requester;
+use crate::message::redis::{Bytes, Script};
+use crate::owner::redis::schema::EPOCH_CHARS;
+use crate::owner::redis::scripts;
+use crate::owner::redis::turn::OwnerTurn;
+use crate::owner::redis::wire::{
+    self, WireConnectionId, WireContent, WireIdentity, WireMember, connection as id, flag, json, media_bits, number,
+    text,
+};
+
+/// The operation that a call on a room does: it selects how the reply is decoded.
+pub(crate) enum RoomCall {
+    /// An operation without a result.
+    Done,
+    /// A signaling message; it has no result either.
+    Signal,
+    Create,
+    Join(ConnectionId),
+    Return(ConnectionId),
+    Leave(ConnectionId),
+    Close,
+    /// The connection's membership ends.
+    Vanish(ConnectionId),
+    /// The connection's membership ends after the grace period, unless the connection returns.
+    Lose(ConnectionId),
+    Send,
+    Typists,
+    History {
+        is_upward: bool,
+    },
+    Marks(uuid::Uuid),
+    Describe,
+    Roster,
+    Since,
+    /// Count of users, or the list of them.
+    Online,
+    /// Removal of the members of a dead node.
+    Purge(u16),
+    /// Check of a room whose list entry has expired.
+    CheckListed,
+}
+
+pub(super) fn call(turn: &mut OwnerTurn<'_>, name: Name, op: RoomOp, to: Option<Requester>) {
+    let (script, purpose, arguments) = encode(turn, &name, op);
+    turn.call_room(script, name, to, purpose, arguments);
+}
+
+fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'static Script, RoomCall, Vec<Bytes>) {
+    match op {
+        RoomOp::Create { by, profile, log } => {
+            (&scripts::CREATE, RoomCall::Create, create(turn, name, &by, &profile, log))
+        }
+        RoomOp::Join(join) => (&scripts::JOIN, RoomCall::Join(join.connection), encode_join(turn, &join)),
+        RoomOp::Rejoin(back) => (&scripts::REJOIN, RoomCall::Return(back.join.connection), encode_return(&back)),
+        RoomOp::Leave { connection, by, peer } => {
+            let arguments = vec![id(connection), user(&by), admin(&by), optional(peer.as_deref())];
+            (&scripts::LEAVE, RoomCall::Leave(connection), arguments)
+        }
+        RoomOp::StartGrace { connection } => (&scripts::START_GRACE, RoomCall::Lose(connection), vec![id(connection)]),
+        RoomOp::RemoveMember { connection } => {
+            (&scripts::REMOVE_MEMBER, RoomCall::Vanish(connection), vec![id(connection)])
+        }
+        RoomOp::RelaySignal(signal) => (&scripts::RELAY_SIGNAL, RoomCall::Signal, encode_signal(&signal)),
+        RoomOp::SetMedia { connection, peer, media } => {
+            let bits = number(media_bits(media).into());
+            (&scripts::SET_MEDIA, RoomCall::Done, vec![id(connection), optional(peer.as_deref()), bits])
+        }
+        RoomOp::Send(message) => (&scripts::SEND, RoomCall::Send, encode_message(turn, *message)),
+        RoomOp::SetTyping { connection, is_typing } => {
+            (&scripts::SET_TYPING, RoomCall::Done, vec![id(connection), flag(is_typing)])
+        }
+        RoomOp::ListTypists { connection } => (&scripts::LIST_TYPISTS, RoomCall::Typists, vec![id(connection)]),
+        RoomOp::MarkMessage { connection, message, kind } => {
+            let kind = if kind == ReceiptKind::Read { "read" } else { "delivered" };
+            (&scripts::MARK_MESSAGE, RoomCall::Done, vec![id(connection), text(message.to_string()), text(kind)])
+        }
+        RoomOp::ReadHistory { connection, wanted } => {
+            let after = optional_number(wanted.after);
+            let arguments = vec![id(connection), after, number(wanted.limit.min(PAGE_MAX) as u64)];
+            (&scripts::READ_HISTORY, RoomCall::History { is_upward: wanted.after.is_some() }, arguments)
+        }
+        RoomOp::ReadSince { connection, after, limit } => {
+            let arguments = vec![id(connection), text(after.to_string()), number(limit.min(PAGE_MAX) as u64)];
+            (&scripts::READ_SINCE, RoomCall::History { is_upward: true }, arguments)
+        }
+        RoomOp::ReadReceipts { connection, message } => {
+            (&scripts::READ_RECEIPTS, RoomCall::Marks(message), vec![id(connection), text(message.to_string())])
+        }
+        RoomOp::AddParticipant { by, connections } => {
+            (&scripts::ADD_PARTICIPANT, RoomCall::Done, admit(turn, name, &by, &connections))
+        }
+        RoomOp::RemoveParticipant { by, connection } => {
+            let connection = connection.map_or_else(|| text(""), id);
+            (&scripts::REMOVE_PARTICIPANT, RoomCall::Done, vec![user(&by), connection])
+        }
+        RoomOp::Describe { by } => (&scripts::DESCRIBE, RoomCall::Describe, vec![user(&by), admin(&by)]),
+        RoomOp::ListUsers { by, page } => {
+            let arguments = vec![user(&by), admin(&by), optional(page.after.as_deref()), number(page.limit as u64)];
+            (&scripts::LIST_USERS, RoomCall::Roster, arguments)
+        }
+        RoomOp::Close { by } => (&scripts::CLOSE, RoomCall::Close, vec![user(&by), admin(&by), flag(by.roles().guest)]),
+    }
+}
+
+/// The new room is listed, and added to the lists of its participants, before it exists.
+fn create(turn: &mut OwnerTurn<'_>, name: &Name, by: &Identity, profile: &Profile, log: LogTerms) -> Vec<Bytes> {
+    turn.node.registry.enlist(name.clone());
+    turn.node.registry.enrolments.add_all(name, by, profile);
+    let history = match log.history {
+        None => "",
+        Some(true) => "1",
+        Some(false) => "0",
+    };
+    let mut arguments = vec![
+        text(random_word(&mut turn.node.rng, EPOCH_CHARS)),
+        json(&WireIdentity::from(by)),
+        user(by),
+        flag(by.roles().guest),
+        wire::profile(profile),
+        flag(profile.is_private),
+        number(profile.max_participants as u64),
+        text(history),
+        optional_number(log.retention.messages),
+        optional_number(log.retention.age_ms),
+    ];
+    arguments.extend(profile.participants.iter().map(|user| text(&**user)));
+    arguments
+}
+
+fn member(join: &JoinRoom) -> Bytes {
+    json(&WireMember {
+        order: 0,
+        connection: WireConnectionId(join.connection),
+        peer: join.peer.as_deref().unwrap_or_default().into(),
+        display_name: join.display_name.clone(),
+        identity: WireIdentity::from(&join.by),
+        media: media_bits(join.media),
+        is_socketio: u8::from(join.connection.is_peer()),
+        node: join.connection.place().node,
+    })
+}
+
+fn encode_join(turn: &mut OwnerTurn<'_>, join: &JoinRoom) -> Vec<Bytes> {
+    let epoch = text(random_word(&mut turn.node.rng, EPOCH_CHARS));
+    vec![member(join), admin(&join.by), flag(join.by.roles().guest), flag(join.create), epoch]
+}
+
+fn encode_return(back: &Returning) -> Vec<Bytes> {
+    let join = &back.join;
+    vec![id(back.former), member(join), admin(&join.by), text(&*back.epoch), number(back.seq)]
+}
+
+fn encode_signal(signal: &RelaySignal) -> Vec<Bytes> {
+    let body = json(&signal.body);
+    let (from, kind) = (optional(signal.from.as_deref()), text(signal.signal.as_str()));
+    vec![id(signal.connection), from, text(&*signal.to), kind, body]
+}
+
+fn encode_message(turn: &mut OwnerTurn<'_>, message: SendMessage) -> Vec<Bytes> {
+    let SendMessage { connection, to, content, client_message_id } = message;
+    let message = message_id(&mut turn.node.rng, turn.now).to_string();
+    let rest = message_rest(&message, content, turn.now);
+    vec![id(connection), optional(to.as_deref()), text(message), rest, optional(client_message_id.as_deref())]
+}
+
+/// The room is added to the caller's list before the caller becomes a participant.
+fn admit(turn: &mut OwnerTurn<'_>, name: &Name, by: &Identity, connections: &[ConnectionId]) -> Vec<Bytes> {
+    turn.node.registry.enrolments.add(name, by);
+    let join = |connection: &ConnectionId| JoinRoom {
+        connection: *connection,
+        by: by.clone(),
+        peer: None,
+        display_name: None,
+        media: MediaState::default(),
+        create: false,
+    };
+    let members = connections.iter().map(|connection| member(&join(connection)));
+    [user(by), admin(by)].into_iter().chain(members).collect()
+}
+
+/// A logged message from its id on; the script adds number and sender before it.
+fn message_rest(id: &str, content: Content, now: Now) -> Bytes {
+    let content = json(&WireContent::from(content));
+    let mut rest = format!(r#""id":"{id}","s":"#).into_bytes();
+    rest.extend_from_slice(&content);
+    rest.extend_from_slice(format!(r#","at":{}}}"#, now.wall).as_bytes());
+    rest.into()
+}
+
+fn user(by: &Identity) -> Bytes {
+    text(by.user())
+}
+
+fn admin(by: &Identity) -> Bytes {
+    flag(by.roles().admin)
+}
+
+fn optional(value: Option<&str>) -> Bytes {
+    text(value.unwrap_or_default())
+}
+
+fn optional_number(value: Option<u64>) -> Bytes {
+    value.map_or_else(|| text(""), number)
+}

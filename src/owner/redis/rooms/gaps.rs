@@ -1,0 +1,233 @@
+//! Missing events of a room: detection, and how the node gets them.
+//!
+//! Events that do not come in time can be late: under load, many publications wait on their way. So the node first publishes
+//! a marker on the room's channel. Events that have not come before the marker are lost, and are requested from Redis. If
+//! Redis has them no longer, the room ends for the members on this node: they can join again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::base::Name;
+use crate::base::ids::random_word;
+use crate::domain::event::Event;
+use crate::domain::op::RoomOp;
+use crate::message::ShardMessage;
+use crate::message::redis::Bytes;
+use crate::owner::redis::cluster::membership;
+use crate::owner::redis::deadlines::Deadline;
+use crate::owner::redis::rooms::commands::{self, RoomCall};
+use crate::owner::redis::rooms::replies::read;
+use crate::owner::redis::rooms::subscription::RoomSubscription;
+use crate::owner::redis::rooms::{RoomDeadline, Rooms};
+use crate::owner::redis::schema::{EPOCH_CHARS, MARKER_START};
+use crate::owner::redis::scripts;
+use crate::owner::redis::turn::OwnerTurn;
+use crate::owner::redis::wire::{self, ReplyHeader, RoomPublication};
+
+/// Time after which missing events are searched for, in milliseconds.
+pub(super) const FIND_GAPS_MS: u64 = 200;
+
+/// Time a marker may take before the subscription counts as broken, in milliseconds.
+const MARKER_MS: u64 = 1_500;
+
+/// State of the search for a room's missing events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum GapSearch {
+    /// No search: no events are missing, or only for a short time.
+    #[default]
+    None,
+    /// The marker is on its way.
+    Marked {
+        /// Time of its publication, in monotonic milliseconds.
+        since: u64,
+        /// Number of the last delivered events at that time.
+        last: u64,
+    },
+    /// The missing events are requested.
+    Requested,
+}
+
+#[derive(Deserialize)]
+struct SinceReply {
+    #[serde(rename = "l")]
+    publications: Vec<RoomPublication>,
+}
+
+impl Rooms {
+    /// Continues the search: publishes the marker, or requests the events.
+    pub(super) fn find_gaps(&mut self, turn: &mut OwnerTurn<'_>, name: Name) {
+        let room = self.subscriptions.get_mut(&name).filter(|room| room.search != GapSearch::Requested);
+        if let Some(room) = room {
+            match room.search {
+                _ if room.needs_check && room.epoch.is_some() => request_missed(turn, room, name),
+                _ if !room.has_gap() => {}
+                GapSearch::None => {
+                    room.search = GapSearch::Marked { since: turn.now.mono, last: room.last };
+                    let (channel, marker) = (turn.node.keys.room(&name), marker(turn.own_node()));
+                    turn.publish(channel, marker);
+                    turn.after(MARKER_MS, Deadline::Room(name, RoomDeadline::FindGaps));
+                }
+                GapSearch::Marked { since, .. } if turn.now.mono - since >= MARKER_MS => {
+                    request_missed(turn, room, name);
+                }
+                GapSearch::Marked { .. } | GapSearch::Requested => {}
+            }
+        }
+    }
+
+    /// Handles a publication on a room's channel.
+    pub(crate) fn published(&mut self, turn: &mut OwnerTurn<'_>, name: &str, body: &[u8]) {
+        let name: Name = name.into();
+        if body.starts_with(MARKER_START) {
+            return self.marker_came(turn, name, body);
+        }
+        if let Some(room) = self.subscriptions.get_mut(&name) {
+            match serde_json::from_slice::<RoomPublication>(body) {
+                Ok(publication) => match room.sift(publication) {
+                    Some(publication) => {
+                        self.take_publication(turn, &name, publication);
+                        self.advance(turn, &name);
+                    }
+                    None if room.needs_check => self.check_missed(turn, name),
+                    None => {}
+                },
+                Err(error) => tracing::error!(room = %name, %error, "a publication that is not understood"),
+            }
+        }
+    }
+
+    /// A marker has come: events that are still missing since its publication are lost. Markers of other nodes are ignored.
+    fn marker_came(&mut self, turn: &mut OwnerTurn<'_>, name: Name, body: &[u8]) {
+        if *marker(turn.own_node()) == *body
+            && let Some(room) = self.subscriptions.get_mut(&name)
+            && let GapSearch::Marked { last, .. } = room.search
+        {
+            room.search = GapSearch::None;
+            match room.has_gap() {
+                true if room.last == last => request_missed(turn, room, name),
+                // The events that are missing now can have been published behind the marker.
+                true => turn.after(FIND_GAPS_MS, Deadline::Room(name, RoomDeadline::FindGaps)),
+                false => {}
+            }
+        }
+    }
+
+    /// Requests missed events, until Redis has answered.
+    pub(super) fn check_missed(&mut self, turn: &mut OwnerTurn<'_>, name: Name) {
+        if let Some(room) = self.subscriptions.get_mut(&name).filter(|room| room.epoch.is_some()) {
+            room.needs_check = true;
+            if room.search != GapSearch::Requested {
+                request_missed(turn, room, name);
+            }
+        }
+    }
+
+    /// Whether a reply comes from another server than the known numbers, so that its numbers can mean other events. A reply
+    /// that contradicts the known state starts a check.
+    pub(super) fn is_superseded(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, header: &ReplyHeader<'_>) -> bool {
+        match self.subscriptions.get_mut(name) {
+            Some(room) if contradicts(room, header) => {
+                // Redis can have lost this room, or everything: both are checked, in this order.
+                membership::renew_soon(turn);
+                request_missed(turn, room, name.clone());
+                false
+            }
+            Some(room) if room.is_other_generation(header.epoch, header.generation) => {
+                if header.generation > room.generation {
+                    self.check_missed(turn, name.clone());
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Handles the answer to a request for missed events. If they are lost, the room ends for the members on this node.
+    pub(super) fn missed(&mut self, turn: &mut OwnerTurn<'_>, name: Name, header: &ReplyHeader<'_>, text: &[u8]) {
+        if let Some(room) = self.subscriptions.get_mut(&name) {
+            room.search = GapSearch::None;
+            room.is_entering = false;
+            let before = room.last;
+            let is_same = header.refusal.is_none() && room.epoch.as_deref() == Some(header.epoch);
+            if is_same && header.generation < room.generation {
+                // A former server answers: its connection is about to end.
+                room.needs_check = true;
+                return turn.after(FIND_GAPS_MS, Deadline::Room(name, RoomDeadline::FindGaps));
+            }
+            if is_same && let Ok(SinceReply { publications }) = read(text) {
+                let later = room.adopt_generation(header.generation);
+                for publication in publications.into_iter().chain(later) {
+                    self.take_publication(turn, &name, publication);
+                }
+                self.advance(turn, &name);
+                match self.subscriptions.get_mut(&name) {
+                    Some(room) if room.needs_check => {
+                        return turn.after(FIND_GAPS_MS, Deadline::Room(name, RoomDeadline::FindGaps));
+                    }
+                    Some(room) if room.last >= header.number => return,
+                    // One answer holds a limited number of messages.
+                    Some(room) if room.last > before => return request_missed(turn, room, name),
+                    Some(room) if room.has_gap() => {}
+                    _ => return,
+                }
+            }
+            self.end(turn, &name, is_same);
+        }
+    }
+
+    /// Ends all rooms for the members on this node.
+    pub(crate) fn end_all(&mut self, turn: &mut OwnerTurn<'_>) {
+        let rooms: Vec<Name> = self.subscriptions.keys().cloned().collect();
+        for room in rooms {
+            self.end(turn, &room, true);
+        }
+    }
+
+    /// Ends a room for the members on this node. `is_known`: Redis has the room, so the members are removed there, too.
+    fn end(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, is_known: bool) {
+        if let Some(room) = self.subscriptions.get_mut(name) {
+            room.epoch = None;
+            let replies = room.abandon();
+            let members = std::mem::take(&mut room.members);
+            let shards: BTreeSet<u8> = members.iter().map(|(member, _)| member.place().shard).collect();
+            for reply in replies {
+                turn.reply(reply.to, reply.reply);
+            }
+            let event = Event::Closed { room: name.clone(), reason: "the room's messages were lost".into() };
+            let packed = Arc::new(turn.encode(turn.now, &event, true));
+            for shard in shards {
+                turn.out.push((shard, ShardMessage::Close { room: name.clone(), packed: packed.clone() }));
+            }
+            for (connection, _) in members.into_iter().filter(|_| is_known) {
+                commands::call(turn, name.clone(), RoomOp::RemoveMember { connection }, None);
+            }
+        }
+        self.unsubscribe_if_unused(turn, name);
+    }
+}
+
+/// The marker of a node: it shows that all earlier publications have come.
+fn marker(node: u16) -> Bytes {
+    let mut marker = MARKER_START.to_vec();
+    marker.extend_from_slice(format!("{node}}}").as_bytes());
+    marker.into()
+}
+
+/// Requests the events behind the last delivered ones.
+fn request_missed(turn: &mut OwnerTurn<'_>, room: &mut RoomSubscription, name: Name) {
+    (room.search, room.needs_check) = (GapSearch::Requested, false);
+    let epoch = wire::text(room.epoch.as_deref().unwrap_or_default());
+    let [last, seq, generation] = [room.last, room.seq, room.generation].map(wire::number);
+    let next_epoch = wire::text(random_word(&mut turn.node.rng, EPOCH_CHARS));
+    let arguments = vec![last, seq, epoch, generation, next_epoch];
+    turn.call_room(&scripts::SINCE, name, None, RoomCall::Since, arguments);
+}
+
+/// Whether an answer says that a room with members here does not exist, or is another one of this name.
+fn contradicts(room: &RoomSubscription, header: &ReplyHeader<'_>) -> bool {
+    let is_other = !header.epoch.is_empty() && room.epoch.as_deref().is_some_and(|known| known != header.epoch);
+    let is_member = !room.members.is_empty() && room.search != GapSearch::Requested;
+    is_member && (is_other || header.refusal == Some("room_not_found"))
+}

@@ -1,0 +1,276 @@
+//! Operations on rooms: from answers of scripts to replies.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::domain::access::Identity;
+use crate::domain::event::PeerName;
+use crate::domain::history::{History, Marks};
+use crate::domain::op::{Reply, Sent, Typist};
+use crate::domain::query::RoomRoster;
+use crate::domain::recovery::Returned;
+use crate::domain::reject::{Code, Reject};
+use crate::message::Requester;
+use crate::message::redis::CallError;
+use crate::owner::redis::calls::CallResult;
+use crate::owner::redis::deadlines::Deadline;
+use crate::owner::redis::rooms::commands::RoomCall;
+use crate::owner::redis::rooms::online::{self, OnlineUsers};
+use crate::owner::redis::rooms::refusals;
+use crate::owner::redis::rooms::subscription::OrderedReply;
+use crate::owner::redis::rooms::{RoomDeadline, Rooms};
+use crate::owner::redis::turn::OwnerTurn;
+use crate::owner::redis::wire::{ReplyHeader, WireIdentity, WireJoinView, WireMessage, WireMessageId, WireRoomView};
+
+/// A room too large for announcements publishes its number of members once in this time, in milliseconds.
+const COUNT_EVERY_MS: u64 = 1_000;
+
+/// A room with Socket.IO peers publishes its users once in this time, in milliseconds.
+const ONLINE_EVERY_MS: u64 = 100;
+
+#[derive(Deserialize)]
+struct SentReply {
+    id: WireMessageId,
+    seq: Option<u64>,
+    at: u64,
+}
+
+#[derive(Deserialize)]
+struct ReturnReply {
+    #[serde(flatten)]
+    view: WireJoinView,
+    #[serde(rename = "ok")]
+    is_recovered: u8,
+    #[serde(rename = "ms")]
+    messages: Vec<WireMessage>,
+}
+
+#[derive(Deserialize)]
+struct PageReply {
+    #[serde(rename = "s")]
+    seq: u64,
+    #[serde(rename = "l")]
+    messages: Vec<WireMessage>,
+    #[serde(rename = "c")]
+    is_complete: u8,
+}
+
+#[derive(Deserialize)]
+struct TypistsReply {
+    #[serde(rename = "l")]
+    typists: Vec<WireTypist>,
+}
+
+#[derive(Deserialize)]
+struct WireTypist {
+    #[serde(rename = "w")]
+    identity: WireIdentity,
+    at: u64,
+}
+
+#[derive(Deserialize)]
+struct MarksReply {
+    /// `d` (delivered) or `r` (read) and the user, with the time.
+    #[serde(rename = "l")]
+    marks: Vec<(Box<str>, u64)>,
+}
+
+#[derive(Deserialize)]
+struct RosterReply {
+    #[serde(flatten)]
+    room: WireRoomView,
+    #[serde(rename = "t")]
+    total: usize,
+    #[serde(rename = "us")]
+    users: Vec<Box<str>>,
+    #[serde(rename = "more")]
+    is_more: u8,
+}
+
+#[derive(Deserialize)]
+struct LeaveReply {
+    own: u8,
+}
+
+impl Rooms {
+    /// Handles the result of a call on a room. Returns users to look up, if the room is to be told who is online.
+    pub(crate) fn replied(
+        &mut self,
+        turn: &mut OwnerTurn<'_>,
+        (to, ticket): (Option<Requester>, u32),
+        name: Name,
+        purpose: RoomCall,
+        result: CallResult,
+    ) -> Option<OnlineUsers> {
+        if let Some(room) = self.subscriptions.get_mut(&name) {
+            room.release_ticket(ticket);
+            if matches!(purpose, RoomCall::Join(_) | RoomCall::Return(_)) {
+                room.end_arrival();
+            }
+        }
+        let text = match result {
+            Ok(text) => text,
+            Err(error) => {
+                self.unanswered(turn, to, &name, &purpose, &error);
+                self.advance(turn, &name);
+                return None;
+            }
+        };
+        match serde_json::from_slice::<ReplyHeader<'_>>(&text) {
+            Ok(header) => self.answered(turn, to, name, purpose, &header, &text),
+            Err(error) => {
+                turn.reply(to, Err(unreadable(&error, &text)));
+                self.advance(turn, &name);
+                None
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        turn: &mut OwnerTurn<'_>,
+        to: Option<Requester>,
+        name: Name,
+        purpose: RoomCall,
+        header: &ReplyHeader<'_>,
+        text: &[u8],
+    ) -> Option<OnlineUsers> {
+        schedule_counts(turn, &name, header.due_counts);
+        let online = match purpose {
+            RoomCall::Since => {
+                self.missed(turn, name, header, text);
+                return None;
+            }
+            RoomCall::CheckListed => {
+                match header.refusal {
+                    None => turn.node.registry.enlist(name),
+                    Some(_) => turn.node.registry.delist(name),
+                }
+                return None;
+            }
+            RoomCall::Online => online::users(&name, text),
+            _ => None,
+        };
+        if self.is_superseded(turn, &name, header) {
+            self.unanswered(turn, to, &name, &purpose, &CallError::Away);
+            self.advance(turn, &name);
+            return online;
+        }
+        let field = if matches!(purpose, RoomCall::Signal) { "fromPeerId" } else { "peerId" };
+        let reply = match header.refusal {
+            Some(why) => Err(refusals::of(why, field)),
+            None => decode(&name, &purpose, text, header.epoch, turn.node.rules.announce_limit),
+        };
+        let (joins, leaves) = membership_change(&purpose, &reply);
+        if let (RoomCall::Lose(connection), Ok(_)) = (&purpose, &reply) {
+            let deadline = Deadline::Room(name.clone(), RoomDeadline::RemoveMember(*connection));
+            turn.after(turn.node.rules.presence_grace_ms, deadline);
+        }
+        if matches!(purpose, RoomCall::Close) && reply.is_ok() {
+            turn.node.registry.delist(name.clone());
+        }
+        self.place(turn, &name, header, OrderedReply { to, reply, joins, leaves });
+        self.advance(turn, &name);
+        online
+    }
+}
+
+/// Schedules the publication of counts at the next full interval.
+fn schedule_counts(turn: &mut OwnerTurn<'_>, name: &Name, due: u8) {
+    let now = turn.now.mono;
+    let next = |every| now - now % every + every;
+    if due & 1 != 0 {
+        turn.node.deadlines.add(next(COUNT_EVERY_MS), Deadline::Room(name.clone(), RoomDeadline::PublishCount));
+    }
+    if due & 2 != 0 {
+        turn.node.deadlines.add(next(ONLINE_EVERY_MS), Deadline::Room(name.clone(), RoomDeadline::PublishOnline));
+    }
+}
+
+/// Decodes an answer; lists of members have at most `most` entries.
+fn decode(room: &Name, purpose: &RoomCall, text: &[u8], epoch: &str, most: usize) -> Result<Reply, Reject> {
+    Ok(match purpose {
+        RoomCall::Done | RoomCall::Lose(_) | RoomCall::Signal | RoomCall::Vanish(_) | RoomCall::Close => Reply::Done,
+        RoomCall::Since | RoomCall::Online | RoomCall::Purge(_) | RoomCall::CheckListed => Reply::Done,
+        RoomCall::Create => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, 0))),
+        RoomCall::Describe => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, most))),
+        RoomCall::Join(connection) => {
+            Reply::Joined(Box::new(read::<WireJoinView>(text)?.into_joined(room, *connection, most)))
+        }
+        RoomCall::Return(connection) => {
+            let ReturnReply { view, is_recovered, messages } = read(text)?;
+            let joined = view.into_joined(room, *connection, most);
+            let messages = messages.into_iter().map(|message| message.into_history(room)).collect();
+            Reply::Returned(Box::new(Returned { joined, recovered: is_recovered == 1, messages }))
+        }
+        RoomCall::Leave(_) => Reply::Left { own: read::<LeaveReply>(text)?.own == 1 },
+        RoomCall::Send => {
+            let SentReply { id, seq, at } = read(text)?;
+            Reply::Sent(Sent { id: id.0, seq, at })
+        }
+        RoomCall::Typists => Reply::Typists(typists(read(text)?)),
+        RoomCall::History { is_upward } => {
+            let PageReply { seq, messages, is_complete } = read(text)?;
+            let messages = messages.into_iter().map(|message| message.into_history(room)).collect::<Vec<_>>();
+            let is_upward = *is_upward || seq == 0 || messages.is_empty();
+            let (room, epoch) = (room.clone(), epoch.into());
+            Reply::History(Box::new(History { room, epoch, seq, messages, complete: is_complete == 1, is_upward }))
+        }
+        RoomCall::Marks(message) => Reply::Marks(Box::new(marks(room, *message, read(text)?))),
+        RoomCall::Roster => {
+            let RosterReply { room: view, total, users, is_more } = read(text)?;
+            let users = users.iter().map(|user| (**user).into()).collect();
+            Reply::Roster(Box::new(RoomRoster { room: view.into_view(room, 0), total, users, is_more: is_more == 1 }))
+        }
+    })
+}
+
+/// The connection that is a member from a reply on, and the one that is not.
+fn membership_change(
+    purpose: &RoomCall,
+    reply: &Result<Reply, Reject>,
+) -> (Option<(ConnectionId, PeerName)>, Option<ConnectionId>) {
+    match (purpose, reply) {
+        (RoomCall::Join(connection), Ok(Reply::Joined(joined))) => (Some((*connection, joined.peer.clone())), None),
+        (RoomCall::Return(connection), Ok(Reply::Returned(back))) => {
+            (Some((*connection, back.joined.peer.clone())), None)
+        }
+        (RoomCall::Leave(connection), Ok(Reply::Left { own: true })) => (None, Some(*connection)),
+        (RoomCall::Vanish(connection), _) => (None, Some(*connection)),
+        _ => (None, None),
+    }
+}
+
+pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Reject> {
+    serde_json::from_slice(text).map_err(|error| unreadable(&error, text))
+}
+
+fn unreadable(error: &serde_json::Error, text: &[u8]) -> Reject {
+    tracing::error!(%error, answer = %String::from_utf8_lossy(text), "an answer that is not understood");
+    Reject::new(Code::Internal, "The store's answer is not understood")
+}
+
+/// Each user once, in the order in which they began to type.
+fn typists(mut reply: TypistsReply) -> Vec<Typist> {
+    reply.typists.sort_by_key(|typist| typist.at);
+    let mut typists: Vec<Typist> = Vec::new();
+    for WireTypist { identity, at } in reply.typists {
+        let identity = Identity::from(identity);
+        if !typists.iter().any(|known| known.identity.user() == identity.user()) {
+            typists.push(Typist { identity, started_at: at });
+        }
+    }
+    typists
+}
+
+fn marks(room: &Name, message: Uuid, mut reply: MarksReply) -> Marks {
+    reply.marks.sort();
+    let of = |kind: char| {
+        let one = |(user, at): &(Box<str>, u64)| user.strip_prefix(kind).map(|user| (user.into(), *at));
+        reply.marks.iter().filter_map(one).collect()
+    };
+    Marks { room: room.clone(), message, delivered: of('d'), read: of('r'), complete: true }
+}

@@ -1,0 +1,110 @@
+//! Drives the sequence of each room: takes replies and publications, and releases them in the room's order.
+
+use crate::base::Name;
+use crate::domain::op::Reply;
+use crate::domain::reject::Reject;
+use crate::owner::redis::deadlines::Deadline;
+use crate::owner::redis::rooms::gaps::{FIND_GAPS_MS, GapSearch};
+use crate::owner::redis::rooms::subscription::{OrderedReply, RoomSubscription, SequenceStep};
+use crate::owner::redis::rooms::{RoomDeadline, Rooms};
+use crate::owner::redis::turn::OwnerTurn;
+use crate::owner::redis::wire::{ReplyHeader, RoomPublication, WireEvents};
+
+impl Rooms {
+    /// Puts a reply into the room's order.
+    pub(super) fn place(
+        &mut self,
+        turn: &mut OwnerTurn<'_>,
+        name: &Name,
+        header: &ReplyHeader<'_>,
+        reply: OrderedReply,
+    ) {
+        // A room without known numbers, and a reply without an epoch, have nothing to wait for.
+        let at_once = match self.subscriptions.get_mut(name) {
+            None => Some(reply),
+            Some(room) => {
+                if room.epoch.is_none() && reply.joins.is_some() {
+                    let last = header.number.saturating_sub(header.caused_events.into());
+                    room.start(header.epoch, header.generation, (last, seq_of(&reply.reply)));
+                }
+                match room.epoch.as_deref() == Some(header.epoch) {
+                    true => room.take_reply(header.number, header.caused_events == 1, reply),
+                    false => Some(reply),
+                }
+            }
+        };
+        if let Some(reply) = at_once {
+            self.release(turn, name, reply);
+        }
+    }
+
+    pub(super) fn release(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, reply: OrderedReply) {
+        let OrderedReply { to, reply, joins, leaves } = reply;
+        if let Some((connection, _)) = &joins {
+            self.departed.remove(&(name.clone(), *connection));
+        }
+        if let Some(room) = self.subscriptions.get_mut(name) {
+            if let Some((connection, name)) = joins {
+                room.add_member(connection, name);
+            }
+            if let Some(connection) = leaves {
+                room.remove_member(connection);
+            }
+        }
+        if let Some(connection) = leaves {
+            self.typing.remove(&(name.clone(), connection));
+        }
+        turn.reply(to, reply);
+    }
+
+    /// Releases all replies and events that are next in a room's order, and schedules a search if some are missing.
+    pub(super) fn advance(&mut self, turn: &mut OwnerTurn<'_>, name: &Name) {
+        // The member that the operation added that caused the next events.
+        let mut newcomer = None;
+        while let Some(step) = self.subscriptions.get_mut(name).and_then(RoomSubscription::next_step) {
+            match step {
+                SequenceStep::Reply(reply) => {
+                    newcomer = reply.joins.as_ref().map(|(connection, _)| *connection);
+                    self.release(turn, name, reply);
+                }
+                SequenceStep::Events(events) => self.deliver(turn, name, newcomer.take(), events),
+            }
+        }
+        if self.subscriptions.get(name).is_some_and(|room| room.has_gap() && room.search == GapSearch::None) {
+            turn.after(FIND_GAPS_MS, Deadline::Room(name.clone(), RoomDeadline::FindGaps));
+        }
+        self.unsubscribe_if_unused(turn, name);
+    }
+
+    /// Ends a subscription without members, arrivals and pending replies.
+    pub(super) fn unsubscribe_if_unused(&mut self, turn: &mut OwnerTurn<'_>, name: &Name) {
+        if self.subscriptions.get(name).is_some_and(RoomSubscription::is_unused) {
+            self.subscriptions.remove(name);
+            turn.unsubscribe_room(name);
+        }
+    }
+
+    pub(super) fn take_publication(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, publication: RoomPublication) {
+        let RoomPublication { number, generation: _, origin, at, events } = publication;
+        let events = WireEvents { at, events };
+        if number == 0 {
+            return self.deliver(turn, name, None, events);
+        }
+        let own_node = turn.own_node();
+        let own = origin.split_once(':').filter(|(node, _)| node.parse() == Ok(own_node));
+        let ticket = own.and_then(|(_, ticket)| ticket.parse::<u32>().ok());
+        let awaited_ticket = ticket.filter(|ticket| turn.node.calls.is_pending(*ticket));
+        if let Some(room) = self.subscriptions.get_mut(name) {
+            room.take_events(number, events, awaited_ticket);
+        }
+    }
+}
+
+/// The number of the last message that a new member knows.
+fn seq_of(reply: &Result<Reply, Reject>) -> u64 {
+    match reply {
+        Ok(Reply::Joined(joined)) => joined.seq,
+        Ok(Reply::Returned(returned)) => returned.joined.seq,
+        _ => 0,
+    }
+}

@@ -1,0 +1,248 @@
+//! Direct messages: stored in Redis first, then delivered to the user's connections on all nodes, and removed from Redis when
+//! one of the connections has received them.
+//!
+//! Each message is delivered once to each connection: a message that waits already by the answer to the connection's attach,
+//! a later one by the channel of its node. This node notes its deliveries, so that no connection gets a message twice when
+//! the node asks for waiting messages again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use crate::base::Name;
+use crate::base::ids::ConnectionId;
+use crate::domain::access::Identity;
+use crate::domain::event::{Content, Direct, Event};
+use crate::domain::op::{Sent, message_id};
+use crate::message::{Requester, ShardMessage};
+use crate::owner::redis::calls::CallPurpose;
+use crate::owner::redis::directory::LocalUsers;
+use crate::owner::redis::scripts;
+use crate::owner::redis::turn::OwnerTurn;
+use crate::owner::redis::users::UserCall;
+use crate::owner::redis::wire::{self, WireDirect};
+
+/// Progress of a message on this node.
+enum DirectState {
+    /// It was delivered to these connections; none of them has confirmed it.
+    Delivered(SmallVec<[ConnectionId; 2]>),
+    /// A connection has received it; the call that removes it from Redis is pending.
+    AckPending,
+    /// A connection has received it, but the call has failed.
+    AckFailed,
+}
+
+/// Messages under way, by user.
+#[derive(Default)]
+pub(super) struct DirectMessages {
+    states: BTreeMap<Name, Vec<(Uuid, DirectState)>>,
+    /// Users with more waiting messages than one answer holds.
+    more: BTreeSet<Name>,
+    /// Received messages to be removed from Redis.
+    acks: Vec<(Name, Uuid)>,
+    /// Connections whose attach is under way, with the messages for them since.
+    arriving: BTreeMap<ConnectionId, Vec<ShardMessage>>,
+}
+
+impl DirectMessages {
+    /// The attach of a connection has begun.
+    pub(super) fn begin_arrival(&mut self, connection: ConnectionId) {
+        self.arriving.insert(connection, Vec::new());
+    }
+
+    /// The attach of a connection has failed.
+    pub(super) fn cancel_arrival(&mut self, connection: ConnectionId) {
+        self.arriving.remove(&connection);
+    }
+
+    /// The attach of a connection is done: the waiting messages are delivered, then those that came meanwhile. If the
+    /// connection has ended already, they stay in Redis.
+    pub(super) fn arrived(
+        &mut self,
+        turn: &mut OwnerTurn<'_>,
+        user: &Name,
+        connection: ConnectionId,
+        waiting: Vec<WireDirect>,
+        has_more: bool,
+    ) {
+        if let Some(meanwhile) = self.arriving.remove(&connection) {
+            self.note_more(user, has_more);
+            for direct in waiting {
+                self.deliver(turn, user, &Arc::new(direct.into()), connection);
+            }
+            for message in meanwhile {
+                match message {
+                    ShardMessage::DeliverDurable { to, user, direct } => self.deliver(turn, &user, &direct, to),
+                    message => turn.out.push((connection.place().shard, message)),
+                }
+            }
+        }
+    }
+
+    /// Delivers waiting messages to all connections of a user on this node that do not have them.
+    pub(super) fn deliver_waiting(
+        &mut self,
+        turn: &mut OwnerTurn<'_>,
+        user: &Name,
+        waiting: Vec<WireDirect>,
+        has_more: bool,
+    ) {
+        self.note_more(user, has_more);
+        for direct in waiting {
+            let direct = Arc::new(Direct::from(direct));
+            for to in SmallVec::<[ConnectionId; 2]>::from_slice(turn.node.directory.connections(user)) {
+                self.deliver(turn, user, &direct, to);
+            }
+        }
+    }
+
+    fn note_more(&mut self, user: &Name, has_more: bool) {
+        if has_more {
+            self.more.insert(user.clone());
+        }
+    }
+
+    /// Delivers a message to a connection of this node, unless the connection has it.
+    pub(super) fn deliver(&mut self, turn: &mut OwnerTurn<'_>, user: &Name, direct: &Arc<Direct>, to: ConnectionId) {
+        if !turn.node.directory.connections(user).contains(&to) {
+            return;
+        }
+        let message = || ShardMessage::DeliverDurable { to, user: user.clone(), direct: direct.clone() };
+        if let Some(meanwhile) = self.arriving.get_mut(&to) {
+            meanwhile.push(message());
+        } else if self.begin_delivery(user, direct.id, to) {
+            turn.out.push((to.place().shard, message()));
+        } else if let Some(DirectState::AckFailed) = self.state(user, direct.id) {
+            self.delivered(user, direct.id);
+        }
+    }
+
+    /// Delivers a message that is not stored to a connection of this node.
+    pub(super) fn push(&mut self, turn: &mut OwnerTurn<'_>, user: &Name, direct: &Arc<Direct>, to: ConnectionId) {
+        if turn.node.directory.connections(user).contains(&to) {
+            let message = ShardMessage::Deliver { to, event: Event::Direct(direct.clone()) };
+            match self.arriving.get_mut(&to) {
+                Some(meanwhile) => meanwhile.push(message),
+                None => turn.out.push((to.place().shard, message)),
+            }
+        }
+    }
+
+    fn state(&mut self, user: &Name, id: Uuid) -> Option<&mut DirectState> {
+        let (_, state) = self.states.get_mut(user)?.iter_mut().find(|(known, _)| *known == id)?;
+        Some(state)
+    }
+
+    /// Notes a delivery; whether it is to be made.
+    fn begin_delivery(&mut self, user: &Name, id: Uuid, to: ConnectionId) -> bool {
+        match self.state(user, id) {
+            Some(DirectState::Delivered(known)) if !known.contains(&to) => {
+                known.push(to);
+                true
+            }
+            Some(_) => false,
+            None => {
+                let state = DirectState::Delivered([to].into_iter().collect());
+                self.states.entry(user.clone()).or_default().push((id, state));
+                true
+            }
+        }
+    }
+
+    /// Removes the messages of a user that `is_over` selects.
+    fn remove(&mut self, user: &Name, mut is_over: impl FnMut(Uuid, &mut DirectState) -> bool) {
+        if let Some(known) = self.states.get_mut(user) {
+            known.retain_mut(|(id, state)| !is_over(*id, state));
+            if known.is_empty() {
+                self.states.remove(user);
+            }
+        }
+    }
+
+    /// A connection has ended. Messages that no other connection has stay in Redis.
+    pub(super) fn end_connection(&mut self, user: &Name, connection: ConnectionId) {
+        self.arriving.remove(&connection);
+        self.remove(user, |_, state| match state {
+            DirectState::Delivered(known) => {
+                known.retain(|known| *known != connection);
+                known.is_empty()
+            }
+            DirectState::AckPending | DirectState::AckFailed => false,
+        });
+    }
+
+    /// A connection of a user has received a message.
+    pub(super) fn delivered(&mut self, user: &Name, id: Uuid) {
+        if let Some(state @ (DirectState::Delivered(_) | DirectState::AckFailed)) = self.state(user, id) {
+            *state = DirectState::AckPending;
+            self.acks.push((user.clone(), id));
+        }
+    }
+
+    /// Redis has removed a message; whether more messages of the user are to be requested.
+    pub(super) fn acknowledged(&mut self, user: &Name, id: Uuid) -> bool {
+        self.remove(user, |known, _| known == id);
+        !self.states.contains_key(user) && self.more.remove(user)
+    }
+
+    pub(super) fn ack_failed(&mut self, user: &Name, id: Uuid) {
+        if let Some(state) = self.state(user, id) {
+            debug_assert!(!matches!(state, DirectState::Delivered(_)), "invariant: only received messages are removed");
+            *state = DirectState::AckFailed;
+        }
+    }
+
+    /// Redis answers again: removals that failed are repeated.
+    pub(super) fn retry_acks(&mut self) {
+        for (user, known) in &mut self.states {
+            for (id, state) in known.iter_mut().filter(|(_, state)| matches!(state, DirectState::AckFailed)) {
+                *state = DirectState::AckPending;
+                self.acks.push((user.clone(), *id));
+            }
+        }
+    }
+
+    pub(super) fn has_acks(&self) -> bool {
+        !self.acks.is_empty()
+    }
+
+    /// Calls the script that removes a message, for each received one.
+    pub(super) fn flush(&mut self, turn: &mut OwnerTurn<'_>) {
+        for (user, id) in std::mem::take(&mut self.acks) {
+            let purpose = |user| CallPurpose::User(user, UserCall::AckDirect(id));
+            turn.call_user(&scripts::ACK_DIRECT, user, None, purpose, vec![wire::message_id(id)]);
+        }
+    }
+
+    pub(super) fn check_invariants(&self, directory: &LocalUsers) {
+        for connection in self.arriving.keys() {
+            assert!(directory.has_connection(*connection), "invariant: an arriving connection belongs to a local user");
+        }
+        for (user, known) in &self.states {
+            assert!(!known.is_empty(), "invariant: a user with message states has some");
+            for (_, state) in known {
+                let DirectState::Delivered(to) = state else { continue };
+                let is_local = to.iter().all(|to| directory.connections(user).contains(to));
+                assert!(!to.is_empty() && is_local, "invariant: messages are delivered to connections of their user");
+            }
+        }
+        for (user, id) in &self.acks {
+            let is_pending = self.states.get(user).is_some_and(|known| {
+                known.iter().any(|(known, state)| known == id && matches!(state, DirectState::AckPending))
+            });
+            assert!(is_pending, "invariant: only received messages are removed");
+        }
+    }
+}
+
+/// Calls the script that stores and publishes a message.
+pub(super) fn send(turn: &mut OwnerTurn<'_>, name: Name, by: Identity, content: Content, to: Requester) {
+    let direct = Direct { id: message_id(&mut turn.node.rng, turn.now), sender: by, content, at: turn.now.wall };
+    let keep = wire::number(turn.node.settings.keep_messages);
+    let arguments = vec![wire::message_id(direct.id), wire::json(&WireDirect::from(&direct)), keep];
+    let sent = Sent { id: direct.id, seq: None, at: direct.at };
+    let purpose = |name| CallPurpose::User(name, UserCall::Send(sent));
+    turn.call_user(&scripts::SEND_DIRECT, name, Some(to), purpose, arguments);
+}

@@ -1,0 +1,140 @@
+//! The loop of the bridge thread: messages of shards, events of Redis, deferred work; then the messages and commands that these
+//! lead to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::base::time::Now;
+use crate::message::redis::{RedisCommand, RedisEvent};
+use crate::message::{BRIDGE, Outgoing, ShardMessage};
+use crate::owner::redis::RedisOwner;
+use crate::runtime::bridge::client::RedisClient;
+use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender};
+use crate::runtime::clock::Clock;
+
+/// Messages, and events, in one turn.
+const PER_TURN: usize = 1_024;
+
+/// Calls under way above which no messages are read: they wait in the channel, whose length makes shards refuse new work.
+const CALLS_MAX: usize = 16 * 1_024;
+
+/// Time for calls under way at the end, in milliseconds.
+const LAST_MS: u64 = 1_500;
+
+/// The state of the bridge thread.
+pub(super) struct BridgeLoop {
+    owner: RedisOwner,
+    client: RedisClient,
+    inbox: ChannelReceiver,
+    /// Channels to the shards, and the bridge's own as the last one.
+    mailboxes: Arc<[ChannelSender]>,
+    clock: Clock,
+    is_over: Arc<AtomicBool>,
+    /// Signals the first answer of Redis.
+    begun: Sender<()>,
+    /// Messages of the owner; empty between turns.
+    output: Vec<Outgoing>,
+    events: Vec<RedisEvent>,
+    commands: Vec<RedisCommand>,
+}
+
+impl BridgeLoop {
+    pub(super) fn new(
+        owner: RedisOwner,
+        client: RedisClient,
+        inbox: ChannelReceiver,
+        mailboxes: Arc<[ChannelSender]>,
+        clock: Clock,
+        is_over: Arc<AtomicBool>,
+        begun: Sender<()>,
+    ) -> Self {
+        let (output, events, commands) = (Vec::new(), Vec::new(), Vec::new());
+        Self { owner, client, inbox, mailboxes, clock, is_over, begun, output, events, commands }
+    }
+
+    /// Runs until the server stops, or until another process has this node's number.
+    pub(super) async fn run(mut self) {
+        let mut last: Option<u64> = None;
+        loop {
+            let now = self.clock.now();
+            self.read_messages(now);
+            if self.owner.next_due().is_some_and(|at| at <= now.mono) {
+                self.owner.tick(now, &mut self.output);
+            }
+            if last.is_none() && self.is_over.load(Ordering::Acquire) && self.inbox.is_empty() {
+                last = Some(now.mono + LAST_MS);
+                self.owner.part(now);
+            }
+            self.send_output(now);
+            let is_done = last.is_some_and(|at| at <= now.mono || self.client.pending_calls() == 0);
+            if is_done || self.owner.is_replaced() {
+                return;
+            }
+            self.sleep(now, last).await;
+        }
+    }
+
+    /// Waits for messages, events or deferred work, and handles events.
+    async fn sleep(&mut self, now: Now, last: Option<u64>) {
+        let due = [self.owner.next_due(), last].into_iter().flatten().min();
+        let pause = due.map_or(Duration::from_secs(3_600), |at| Duration::from_millis(at.saturating_sub(now.mono)));
+        let reads_messages = self.client.pending_calls() < CALLS_MAX;
+        tokio::select! {
+            () = self.client.receive(&mut self.events, PER_TURN) => {}
+            () = self.inbox.wait(), if reads_messages => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+        self.inbox.end_sleep();
+        let now = self.clock.now();
+        let mut events = std::mem::take(&mut self.events);
+        for events in events.drain(..) {
+            if let RedisEvent::State(state) = events {
+                let _ = self.begun.try_send(());
+                let shards = self.mailboxes.len() - 1;
+                self.mailboxes[..shards].iter().for_each(|mailbox| mailbox.send(ShardMessage::RedisState(state)));
+            }
+            self.owner.told(now, events, &mut self.output);
+        }
+        self.events = events;
+    }
+
+    fn read_messages(&mut self, now: Now) {
+        for _ in 0..PER_TURN {
+            if self.client.pending_calls() + self.commands.len() >= CALLS_MAX {
+                return;
+            }
+            match self.inbox.take() {
+                Some(ChannelItem::Message(mail)) => self.owner.handle(now, mail, &mut self.output),
+                Some(ChannelItem::Connection(_)) => debug_assert!(false, "invariant: connections go to shards only"),
+                None => return,
+            }
+        }
+    }
+
+    fn send_output(&mut self, now: Now) {
+        while !self.output.is_empty() {
+            let mut output = std::mem::take(&mut self.output);
+            for (to, mail) in output.drain(..) {
+                match to {
+                    BRIDGE => self.owner.handle(now, mail, &mut self.output),
+                    shard => match self.mailboxes[..self.mailboxes.len() - 1].get(usize::from(shard)) {
+                        Some(mailbox) => mailbox.send(mail),
+                        None => tracing::error!(shard, "there is no such shard"),
+                    },
+                }
+            }
+            if self.output.is_empty() {
+                self.output = output;
+                break;
+            }
+        }
+        debug_assert!(self.output.is_empty(), "invariant: a turn sends all its messages");
+        self.commands.extend(self.owner.orders(now));
+        for command in self.commands.drain(..) {
+            self.client.send(command);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! A connection to Redis: to one server, or to each server of a cluster.
+
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::SentinelClient;
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, Pipeline, PushInfo, PushKind, RedisResult, Value, cmd};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{sleep, timeout};
+
+use crate::message::redis::Bytes;
+use crate::owner::redis::KeySchema;
+use crate::runtime::bridge::address::{AddressKind, RedisAddress, sentinel_client};
+use crate::runtime::bridge::probes::{SlotOwners, slot_owners_in};
+
+/// Time to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// Time for a reply. Requesters get an error after two seconds at most.
+pub(super) const REPLY_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// Time between checks of the master by the Sentinels.
+const MASTER_CHECK_EVERY: Duration = Duration::from_millis(1_000);
+
+/// A connection of the Redis library.
+#[derive(Clone)]
+pub(super) enum RedisConnection {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl RedisConnection {
+    /// Connects. Push messages, and the end of the connection, go to `pushes`.
+    pub(super) async fn open(address: &RedisAddress, pushes: UnboundedSender<PushInfo>) -> RedisResult<Self> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(REPLY_TIMEOUT))
+            .set_push_sender(pushes.clone());
+        let certificates = address.certificates();
+        Ok(match address.kind() {
+            AddressKind::Single(info) => {
+                let client = match certificates.filter(|_| address.is_secure()) {
+                    Some(certificates) => Client::build_with_tls(info.clone(), certificates)?,
+                    None => Client::open(info.clone())?,
+                };
+                Self::Single(client.get_multiplexed_async_connection_with_config(&config).await?)
+            }
+            AddressKind::Sentinel { sentinels, master } => {
+                let mut sentinels = sentinel_client(sentinels, master, certificates)?;
+                let client = sentinels.async_get_client().await?;
+                let connection = Self::Single(client.get_multiplexed_async_connection_with_config(&config).await?);
+                tokio::spawn(watch(sentinels, client.get_connection_info().addr().clone(), pushes));
+                connection
+            }
+            AddressKind::Cluster(servers) => {
+                let builder = ClusterClient::builder(servers.clone());
+                let builder = match certificates.filter(|_| address.is_secure()) {
+                    Some(certificates) => builder.certs(certificates),
+                    None => builder,
+                };
+                let client = builder
+                    .use_protocol(redis::ProtocolVersion::RESP3)
+                    .connection_timeout(CONNECT_TIMEOUT)
+                    .response_timeout(REPLY_TIMEOUT)
+                    .overall_response_timeout(Some(REPLY_TIMEOUT))
+                    .push_sender(pushes)
+                    // A retry would repeat calls that the server can have done.
+                    .retries(0)
+                    .build()?;
+                Self::Cluster(client.get_async_connection().await?)
+            }
+        })
+    }
+
+    /// Sends commands with one write. Returns their replies in order. In a cluster, all commands are for one server.
+    pub(super) async fn perform(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        let count = pipeline.len();
+        match self {
+            Self::Single(connection) => connection.req_packed_commands(pipeline, 0, count).await,
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, 0, count).await,
+        }
+    }
+
+    /// Sends one command; to all servers of a cluster if it concerns all of them.
+    pub(super) async fn ask(&mut self, command: &redis::Cmd) -> RedisResult<Value> {
+        match self {
+            Self::Single(connection) => connection.req_packed_command(command).await?,
+            Self::Cluster(connection) => connection.req_packed_command(command).await?,
+        }
+        .extract_error()
+    }
+
+    /// Servers of a cluster by slots; `None` without a cluster.
+    pub(super) async fn slot_owners(&mut self) -> RedisResult<Option<SlotOwners>> {
+        match self {
+            Self::Single(_) => Ok(None),
+            Self::Cluster(_) => Ok(Some(slot_owners_in(self.ask(cmd("CLUSTER").arg("SLOTS")).await?))),
+        }
+    }
+
+    /// Subscribes to channels. Returns when all subscriptions are confirmed.
+    pub(super) async fn subscribe(&mut self, channels: &[Bytes]) -> RedisResult<()> {
+        match self {
+            _ if channels.is_empty() => Ok(()),
+            Self::Single(connection) => connection.subscribe(names(channels)).await,
+            Self::Cluster(connection) => {
+                for channel in channels {
+                    match KeySchema::is_sharded(channel) {
+                        true => connection.ssubscribe(&channel[..]).await?,
+                        false => connection.subscribe(&channel[..]).await?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) async fn unsubscribe(&mut self, channels: &[Bytes]) -> RedisResult<()> {
+        match self {
+            _ if channels.is_empty() => Ok(()),
+            Self::Single(connection) => connection.unsubscribe(names(channels)).await,
+            Self::Cluster(connection) => {
+                for channel in channels {
+                    match KeySchema::is_sharded(channel) {
+                        true => connection.sunsubscribe(&channel[..]).await?,
+                        false => connection.unsubscribe(&channel[..]).await?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Checks whether the master is still the server at `own`. A former master answers until it learns of the change, and its
+/// writes until then are lost: the connection ends as soon as the Sentinels name another master.
+async fn watch(mut sentinels: SentinelClient, own: ConnectionAddr, pushes: UnboundedSender<PushInfo>) {
+    while !pushes.is_closed() {
+        sleep(MASTER_CHECK_EVERY).await;
+        // If the Sentinels know no master, this connection is used further.
+        if let Ok(Ok(client)) = timeout(REPLY_TIMEOUT, sentinels.async_get_client()).await
+            && *client.get_connection_info().addr() != own
+        {
+            tracing::info!("the Sentinels know another master");
+            let _ = pushes.send(PushInfo { kind: PushKind::Disconnection, data: Vec::new() });
+            return;
+        }
+    }
+}
+
+fn names(channels: &[Bytes]) -> Vec<&[u8]> {
+    channels.iter().map(|channel| &channel[..]).collect()
+}
