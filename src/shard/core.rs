@@ -29,7 +29,7 @@ use crate::shard::presence::Presence;
 use crate::shard::quota::Quota;
 use crate::shard::recovery::Recovery;
 use crate::shard::requests::{PendingRequest, Requests};
-use crate::shard::rooms::{Rooms, rooms_of};
+use crate::shard::rooms::{LocalRooms, rooms_of};
 use crate::shard::sessions::EngineIo;
 use crate::shard::trimming::Trim;
 
@@ -42,7 +42,7 @@ pub(super) struct Core {
     /// Connections, sessions and peers, and the bytes that leave by them.
     pub(super) net: Net,
     /// Rooms with members here.
-    pub(super) rooms: Rooms,
+    pub(super) rooms: LocalRooms,
     /// The rooms and users that this shard owns.
     pub(super) owner: EmbeddedOwner,
     pub(super) requests: Requests,
@@ -82,7 +82,7 @@ impl Core {
             options,
             verifier,
             rng,
-            rooms: Rooms::new(seed),
+            rooms: LocalRooms::new(seed),
             requests: Requests::new(),
             presence: Presence::new(seed),
             trim: Trim::default(),

@@ -58,7 +58,7 @@ enum Subject {
 }
 
 /// The next step of a query.
-enum Step {
+enum NextStep {
     Answer(Box<QueryResult>),
     Request(Subject, Op),
 }
@@ -87,10 +87,10 @@ impl<'a> Queries<'a> {
         let by = self.core.net.identity(slot)?;
         query.action().check(&by)?;
         match self.first_step(now, slot, &by, query)? {
-            Step::Answer(result) => {
+            NextStep::Answer(result) => {
                 Peers::on(self.core).answer(now, slot.into(), id, &SocketIoAnswer::Found(&result));
             }
-            Step::Request(subject, op) => {
+            NextStep::Request(subject, op) => {
                 let takes_it = match &op {
                     Op::Room(name, _) | Op::User(name, _) => self.core.takes_requests_for(name),
                     _ => !self.core.requests.is_full(),
@@ -111,13 +111,13 @@ impl<'a> Queries<'a> {
         slot: SocketIoSlot,
         by: &Identity,
         query: ClientQuery<'_>,
-    ) -> Result<Step, Reject> {
+    ) -> Result<NextStep, Reject> {
         let connection = self.core.net.id_of(slot);
         let is_cluster = self.core.channels.placement.is_cluster();
         let users_of = |subject, room: &str, page| {
-            Step::Request(subject, Op::Room(room.into(), RoomOp::ListUsers { by: by.clone(), page }))
+            NextStep::Request(subject, Op::Room(room.into(), RoomOp::ListUsers { by: by.clone(), page }))
         };
-        let every_owner = |subject, query| Step::Request(subject, Op::Query(query));
+        let every_owner = |subject, query| NextStep::Request(subject, Op::Query(query));
         Ok(match query {
             ClientQuery::Room { room } => users_of(Subject::Room, &room, UsersPage { after: None, limit: 0 }),
             ClientQuery::Rooms => {
@@ -130,30 +130,30 @@ impl<'a> Queries<'a> {
             ClientQuery::Typing { room } => {
                 let room: Name = room.as_ref().into();
                 let op = Op::Room(room.clone(), RoomOp::ListTypists { connection });
-                Step::Request(Subject::Typing(room), op)
+                NextStep::Request(Subject::Typing(room), op)
             }
             ClientQuery::Message { message } => {
                 let message = Uuid::try_parse(&message).map_err(|_| Reject::message_not_found())?;
                 let rooms = self.core.rooms_of(slot.into()).into();
-                Step::Request(Subject::Message(message), Op::FindMessageRoom { message, connection, rooms })
+                NextStep::Request(Subject::Message(message), Op::FindMessageRoom { message, connection, rooms })
             }
             ClientQuery::Users { page } => {
                 every_owner(Subject::Users, Query::Users(users_page(page, limits::USERS_LISTED)))
             }
             ClientQuery::Presence { user } => {
                 let op = UserOp::Describe { by: by.clone() };
-                Step::Request(Subject::Presence, Op::User(user.as_ref().into(), op))
+                NextStep::Request(Subject::Presence, Op::User(user.as_ref().into(), op))
             }
             ClientQuery::MessageStats => every_owner(Subject::Stats, Query::MessageStats),
             ClientQuery::PresenceStats => every_owner(Subject::Stats, Query::PresenceStats),
             ClientQuery::SessionStats => every_owner(Subject::Stats, Query::SessionStats),
-            ClientQuery::Session => Step::Answer(Box::new(self.session(now, slot, by)?)),
+            ClientQuery::Session => NextStep::Answer(Box::new(self.session(now, slot, by)?)),
             ClientQuery::Connections if is_cluster => every_owner(Subject::Stats, Query::Totals),
             ClientQuery::Connections => {
                 let metrics = Metering::on(self.core).totals(now).metrics();
-                Step::Answer(Box::new(QueryResult::Connections(metrics)))
+                NextStep::Answer(Box::new(QueryResult::Connections(metrics)))
             }
-            ClientQuery::Health => Step::Answer(Box::new(QueryResult::Health(Metering::on(self.core).assess(now)))),
+            ClientQuery::Health => NextStep::Answer(Box::new(QueryResult::Health(Metering::on(self.core).assess(now)))),
             ClientQuery::Events(filter) => {
                 every_owner(Subject::Events, Query::Incidents(Arc::new(filter.into_owned())))
             }
@@ -200,10 +200,10 @@ impl<'a> Queries<'a> {
         };
         let ClientRequest { by, subject } = request;
         match self.next_step(now, slot, &by, subject, reply) {
-            Ok(Step::Answer(result)) => {
+            Ok(NextStep::Answer(result)) => {
                 Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Found(&result));
             }
-            Ok(Step::Request(subject, op)) => self.request(slot, id, ClientRequest { by, subject }, op),
+            Ok(NextStep::Request(subject, op)) => self.request(slot, id, ClientRequest { by, subject }, op),
             Err(reject) => Peers::on(self.core).refuse(now, peer, id, &reject),
         }
     }
@@ -216,7 +216,7 @@ impl<'a> Queries<'a> {
         by: &Identity,
         subject: Subject,
         reply: Result<Reply, Reject>,
-    ) -> Result<Step, Reject> {
+    ) -> Result<NextStep, Reject> {
         let reply = match (&subject, reply) {
             // The connection has ended meanwhile; the rest is as true as it was.
             (Subject::PresenceOf(_), Err(_)) => Reply::Described(Vec::new()),
@@ -229,12 +229,12 @@ impl<'a> Queries<'a> {
             (Subject::Members, Reply::Roster(roster)) => {
                 let next = roster.users.last().filter(|_| roster.is_more).cloned();
                 let op = Op::Query(Query::UsersNamed(roster.users.into()));
-                return Ok(Step::Request(Subject::MembersNamed(next), op));
+                return Ok(NextStep::Request(Subject::MembersNamed(next), op));
             }
             (Subject::Typing(room), Reply::Typists(typists)) => QueryResult::Typing(room, typists),
             (Subject::Message(message), Reply::RoomOf(room)) => {
                 let op = RoomOp::ReadReceipts { connection: self.core.net.id_of(slot), message };
-                return Ok(Step::Request(Subject::Message(message), Op::Room(room, op)));
+                return Ok(NextStep::Request(Subject::Message(message), Op::Room(room, op)));
             }
             (Subject::Message(_), Reply::Marks(marks)) => QueryResult::Message(marks),
             (Subject::Presence, Reply::Presence(view)) => {
@@ -242,7 +242,7 @@ impl<'a> Queries<'a> {
                 match view.newest.filter(|_| may_see) {
                     Some(newest) => {
                         let op = Op::Connection(newest, ConnectionOp::Describe);
-                        return Ok(Step::Request(Subject::PresenceOf(Box::new(view)), op));
+                        return Ok(NextStep::Request(Subject::PresenceOf(Box::new(view)), op));
                     }
                     None => QueryResult::Presence { view: Box::new(view), private: may_see.then_some(None) },
                 }
@@ -253,11 +253,11 @@ impl<'a> Queries<'a> {
             (subject, Reply::PartialResult(result)) => return self.result_of(now, subject, result),
             _ => return Err(of_another_kind()),
         };
-        Ok(Step::Answer(Box::new(result)))
+        Ok(NextStep::Answer(Box::new(result)))
     }
 
     /// The step that the merged results of all owners lead to.
-    fn result_of(&mut self, now: Now, subject: Subject, result: PartialResult) -> Result<Step, Reject> {
+    fn result_of(&mut self, now: Now, subject: Subject, result: PartialResult) -> Result<NextStep, Reject> {
         let result = match (subject, result) {
             (Subject::Rooms, PartialResult::Rooms(mut rooms)) => {
                 rooms.rooms.sort_unstable_by(|a, b| a.room.cmp(&b.room));
@@ -277,7 +277,7 @@ impl<'a> Queries<'a> {
             (Subject::Events, PartialResult::Incidents(incidents)) => QueryResult::Events(incidents),
             (Subject::Monitoring, PartialResult::Overview(parts)) => {
                 if self.core.channels.placement.is_cluster() {
-                    return Ok(Step::Request(Subject::Overview(parts), Op::Query(Query::Totals)));
+                    return Ok(NextStep::Request(Subject::Overview(parts), Op::Query(Query::Totals)));
                 }
                 let metrics = Metering::on(self.core).totals(now).metrics();
                 QueryResult::Monitoring(Box::new(parts.overview(metrics)))
@@ -287,7 +287,7 @@ impl<'a> Queries<'a> {
             }
             _ => return Err(of_another_kind()),
         };
-        Ok(Step::Answer(Box::new(result)))
+        Ok(NextStep::Answer(Box::new(result)))
     }
 
     /// This shard's part of a query.

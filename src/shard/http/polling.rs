@@ -241,10 +241,8 @@ impl<'a> Polling<'a> {
             if has_body(head) { Form { connection: Some(Connection::Close), ..reply.clone() } } else { reply.clone() };
         let is_last = refused.closes();
         self.await_answer(slot, link, refused);
-        if EngineIo::on(self.core)
-            .feed(now, SessionSlot::from_raw(link.session), |session, context| session.post_begun(slot.raw(), context))
-            == false
-        {
+        let session = SessionSlot::from_raw(link.session);
+        if !EngineIo::on(self.core).feed(now, session, |session, context| session.post_begun(slot.raw(), context)) {
             return if is_last { Step::Broken } else { Step::Read(used) };
         }
         let content_type = head.header("content-type").unwrap_or_default();
@@ -307,7 +305,7 @@ impl<'a> Polling<'a> {
             let body = refusal.body().as_bytes();
             return self.answer_for_session(now, slot, refusal.status(), "application/json", body);
         };
-        if EngineIo::on(self.core).feed(now, at, |session, context| session.post_whole(slot.raw(), context)) == false {
+        if !EngineIo::on(self.core).feed(now, at, |session, context| session.post_whole(slot.raw(), context)) {
             return;
         }
         let text = if is_form { jsonp::decode(body).map(Some) } else { Ok(None) };

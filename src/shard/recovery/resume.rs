@@ -208,14 +208,13 @@ impl<'a> Resume<'a> {
     }
 
     /// Makes a peer a local member again. `since`: the position where its own offsets begin.
-    pub(super) fn rejoin(&mut self, peer: PeerKey, returned: &Returned, shown: Box<Appearance>, since: u64) {
+    pub(super) fn rejoin(&mut self, peer: PeerKey, returned: &Returned, mut shown: Box<Appearance>, since: u64) {
         let joined = &returned.joined;
         Peers::on(self.core).join_room(peer, joined, since);
-        let name = match &joined.peer {
+        shown.peer = match &joined.peer {
             PeerName::Chosen(name) => Some(name.clone()),
             PeerName::Own(_) => None,
         };
-        let shown = Box::new(Appearance { peer: name, ..*shown });
         Appearances::on(self.core).set(peer, &joined.room, Some(shown));
         // Its user may have been announced as gone meanwhile.
         Peers::on(self.core).announce(peer, &joined.room);

@@ -31,7 +31,7 @@ use socketio::SocketIoGroups;
 const AT_ONCE: usize = 32;
 
 /// The rooms that have members on this shard, and the events gathered for them.
-pub(super) struct Rooms {
+pub(super) struct LocalRooms {
     rooms: Table<LocalRoom>,
     /// Rooms with a run for raw members, each once.
     dirty: Vec<RoomSlot>,
@@ -72,7 +72,7 @@ impl HasName for LocalRoom {
     }
 }
 
-impl Rooms {
+impl LocalRooms {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             rooms: Table::new(seed),
@@ -130,7 +130,7 @@ impl Rooms {
         self.rooms.len()
     }
 
-    /// Whether it holds memory that [`Rooms::trim`] gives back.
+    /// Whether it holds memory that [`LocalRooms::trim`] gives back.
     pub(super) fn is_large(&self) -> bool {
         self.spare.is_large()
     }

@@ -4,7 +4,7 @@
 //! carry offsets gets a copy of its own, since its offsets name all of its rooms.
 
 use super::run::SpareRuns;
-use super::{Rooms, Run, SmallList, grow};
+use super::{LocalRooms, Run, SmallList, grow};
 use crate::base::handle::{ConnSlot, PeerKey, RoomSlot, Slot, SocketIoSlot};
 use crate::codec::ws;
 use crate::connection::outbound::Segment;
@@ -141,7 +141,7 @@ impl SocketIoGroups {
     }
 }
 
-impl Rooms {
+impl LocalRooms {
     /// The Socket.IO members of a room that speak one dialect.
     pub(in crate::shard) fn socketio_members(
         &self,
