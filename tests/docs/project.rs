@@ -36,6 +36,13 @@ fn every_fuzz_target_is_listed() {
 }
 
 #[test]
+fn every_mutation_is_listed() {
+    let list = read("tests/mutation/mutations.toml");
+    let names = list.lines().filter_map(|line| Some(line.strip_prefix("name = \"")?.strip_suffix('"')?.to_owned()));
+    assert_eq!(listed(&document("docs/testing.md"), "Mutations"), names.collect());
+}
+
+#[test]
 fn every_layer_is_listed() {
     let library = read("src/lib.rs");
     let modules = library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
