@@ -23,7 +23,7 @@ use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::Content;
 use switchboard::domain::op::{JoinRoom, Op, RoomOp, SendMessage};
-use switchboard::message::{Requester, ShardMessage};
+use switchboard::message::{OwnerMessage, Requester, ShardMessage, ThreadMessage};
 use switchboard::runtime::bridge::{self, Bridge, RedisAddress, RedisOptions};
 use switchboard::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, channel, task_channel};
 use switchboard::runtime::clock::Clock;
@@ -261,7 +261,7 @@ impl Node {
 
     fn ask(&mut self, op: Op) {
         self.asks += 1;
-        self.mail.send(ShardMessage::Request { from: Requester { shard: 0, ask: 0 }, op });
+        self.mail.send(ThreadMessage::Owner(OwnerMessage::Request { from: Requester { shard: 0, ask: 0 }, op }));
     }
 
     /// Handles messages. Returns their number.
@@ -270,11 +270,11 @@ impl Node {
         while let Some(ChannelItem::Message(mail)) = self.inbox.take() {
             taken += 1;
             match mail {
-                ShardMessage::Reply { reply, .. } => {
+                ThreadMessage::Reply { reply, .. } => {
                     reply.expect("it is done");
                     self.asks -= 1;
                 }
-                ShardMessage::Publish { packed, .. } if packed.seq > 0 => self.told += 1,
+                ThreadMessage::Shard(ShardMessage::Publish { packed, .. }) if packed.seq > 0 => self.told += 1,
                 _ => {}
             }
         }

@@ -11,7 +11,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mio::{Events, Poll, Token};
 use switchboard::base::Name;
 use switchboard::dialect::encoded_event::EncodedEvent;
-use switchboard::message::ShardMessage;
+use switchboard::message::{ShardMessage, ThreadMessage};
 use switchboard::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, channel};
 
 use support::bench::brief;
@@ -54,8 +54,12 @@ struct RoomMessage {
 }
 
 impl RoomMessage {
-    fn mail(&self) -> ShardMessage {
-        ShardMessage::Publish { room: self.room.clone(), except: None, packed: self.packed.clone() }
+    fn mail(&self) -> ThreadMessage {
+        ThreadMessage::Shard(ShardMessage::Publish {
+            room: self.room.clone(),
+            except: None,
+            packed: self.packed.clone(),
+        })
     }
 }
 
@@ -63,8 +67,8 @@ impl RoomMessage {
 fn answer(mut receiver: ReceivingThread, back: &ChannelSender) {
     loop {
         match receiver.wait() {
-            ChannelItem::Message(ShardMessage::Drain { window_ms: 0 }) => return,
-            drain @ ChannelItem::Message(ShardMessage::Drain { .. }) => back.send_item(drain),
+            ChannelItem::Message(ThreadMessage::Shard(ShardMessage::Drain { window_ms: 0 })) => return,
+            drain @ ChannelItem::Message(ThreadMessage::Shard(ShardMessage::Drain { .. })) => back.send_item(drain),
             mail => drop(black_box(mail)),
         }
     }
@@ -75,7 +79,7 @@ fn hops(criterion: &mut Criterion) {
         room: "standup".into(),
         packed: Arc::new(EncodedEvent { raw: Box::new([0; 341]), seq: 0, droppable: false, for_peers: None }),
     };
-    let question = || ShardMessage::Drain { window_ms: 1 };
+    let question = || ThreadMessage::Shard(ShardMessage::Drain { window_ms: 1 });
     let mut group = criterion.benchmark_group("channel");
 
     let (own, mut receiver) = ReceivingThread::new();
@@ -105,7 +109,7 @@ fn hops(criterion: &mut Criterion) {
                 receiver.wait()
             });
         });
-        channel.send(ShardMessage::Drain { window_ms: 0 });
+        channel.send(ThreadMessage::Shard(ShardMessage::Drain { window_ms: 0 }));
     });
     group.finish();
 }

@@ -14,7 +14,7 @@
 //! | layer | module | what it is |
 //! |---|---|---|
 //! | 6 | [`config`], [`command_line`] | settings from five sources, checked once; the commands |
-//! | 5 | [`runtime`] | the operating system: event loops, sockets, mailboxes, the store, clocks, entropy, key files, signals |
+//! | 5 | [`runtime`] | the operating system: event loops, sockets, channels, the store, clocks, entropy, key files, signals |
 //! | 4 | [`shard`] | the clients and the domain of one thread, sans-IO |
 //! | 3 | [`connection`], [`owner`] | one client's protocol stack; the truth about rooms and users |
 //! | 2½ | [`message`] | what crosses threads, and who gets it; what shards and the store tell each other |

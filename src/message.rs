@@ -1,7 +1,8 @@
-//! Layer 2½: what crosses threads, and who gets it.
+//! Layer 2½: the messages between the threads of a process, and the choice of the thread that receives each.
 //!
-//! A shard never knows whether it runs alone or with others: it asks about a room or a user, and [`Placement`] says who
-//! answers. Mail between two shards keeps its order; between a room's home and a shard that order is the room's.
+//! A shard sends a request to the owner of its subject. [`Placement`] maps a room or user to its owner: a shard of this
+//! process, or the bridge if Redis owns rooms and users. Messages between two threads keep their order; the messages of a
+//! room from its owner to a shard are therefore in the room's order.
 
 pub mod redis;
 pub mod storage;
@@ -23,221 +24,263 @@ use crate::domain::op::{Op, Reply};
 use crate::domain::quota::{QuotaGrant, QuotaRequest};
 use crate::domain::reject::Reject;
 
-/// A shard of this process, by number.
+/// The index of a shard in this process.
 pub type ShardNumber = u8;
 
-/// Takes mail as shards do, where Redis keeps rooms and users: whoever speaks with it.
+/// The bridge's place among the receivers of messages. No shard has this number.
 pub const BRIDGE: ShardNumber = ShardNumber::MAX;
 
-/// Who put a question, so that the answer finds it.
+/// The return address of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Requester {
-    /// The shard that asks.
+    /// The shard, or [`BRIDGE`].
     pub shard: ShardNumber,
-    /// The question's number among those the shard has under way.
+    /// The request's number among the pending requests of the requester.
     pub ask: u32,
 }
 
-/// Anything that one thread tells another.
+impl Requester {
+    /// The reply to this requester, with its receiver.
+    pub fn reply(self, reply: Result<Reply, Reject>) -> Outgoing {
+        (self.shard, ThreadMessage::Reply { ask: self.ask, reply })
+    }
+}
+
+/// An item of the channel into a thread.
+///
+/// A shard receives all kinds. The bridge receives requests and notices for an owner, and replies to its own requests.
 #[derive(Debug)]
-pub enum ShardMessage {
-    /// A question to whoever keeps the room or the user.
-    Request {
-        /// Who asks.
-        from: Requester,
-        /// What.
-        op: Op,
-    },
-    /// The one answer to a question.
+pub enum ThreadMessage {
+    /// For a shard.
+    Shard(ShardMessage),
+    /// For an owner: a shard, or the bridge.
+    Owner(OwnerMessage),
+    /// The one reply to a request, for a shard or the bridge.
     Reply {
-        /// The question's number at the asker.
+        /// The request's number at the requester.
         ask: u32,
-        /// The answer.
+        /// The result of the operation.
         reply: Result<Reply, Reject>,
     },
-    /// Something one connection is told.
+}
+
+impl From<ShardMessage> for ThreadMessage {
+    fn from(message: ShardMessage) -> Self {
+        Self::Shard(message)
+    }
+}
+
+impl From<OwnerMessage> for ThreadMessage {
+    fn from(message: OwnerMessage) -> Self {
+        Self::Owner(message)
+    }
+}
+
+/// A message to an owner of rooms, users, quotas or connections: a shard, or the bridge on behalf of Redis.
+#[derive(Debug)]
+pub enum OwnerMessage {
+    /// Request: an operation for the owner of its subject.
+    Request {
+        /// The address of the reply.
+        from: Requester,
+        /// The operation.
+        op: Op,
+    },
+    /// Event for all connections of a user.
+    NotifyUser {
+        /// The user.
+        user: Name,
+        /// The event.
+        event: Event,
+    },
+    /// Presence update for all members of a room.
+    RoomPresence {
+        /// The room.
+        room: Name,
+        /// The update, for members on any shard.
+        update: Arc<PresenceUpdate>,
+    },
+    /// Acknowledgement: a connection of the user has received a direct message.
+    DurableDelivered {
+        /// The user.
+        user: Name,
+        /// The direct message.
+        id: Uuid,
+    },
+    /// Quota request: a shard's consumption of a user's quota, and its need for more.
+    QuotaRequest {
+        /// The shard that the grant goes to.
+        from: ShardNumber,
+        /// Consumption and need.
+        request: QuotaRequest,
+    },
+    /// Recovery request: a client has returned on a new connection. The owner of the former connection closes it, and the
+    /// reply carries its session.
+    Supersede {
+        /// The former connection.
+        connection: ConnectionId,
+        /// The connection that a Socket.IO session moves to, under the same token; `None`: a raw session is used up.
+        to: Option<ConnectionId>,
+        /// The recovery token that the client presents.
+        token: Box<str>,
+        /// The client's identity.
+        by: Identity,
+        /// The address of the reply.
+        from: Requester,
+    },
+}
+
+/// A message that only a shard receives.
+///
+/// Messages about client addresses are among them: a shard owns an address even if Redis owns rooms and users.
+#[derive(Debug)]
+pub enum ShardMessage {
+    /// Event for one connection.
     Deliver {
         /// The connection.
         to: ConnectionId,
-        /// What.
+        /// The event.
         event: Event,
     },
-    /// A message that is kept for a user, for one of their connections.
+    /// Direct message for one connection of a user; [`OwnerMessage::DurableDelivered`] acknowledges it.
     DeliverDurable {
         /// The connection.
         to: ConnectionId,
         /// The user.
         user: Name,
-        /// The message.
+        /// The direct message.
         direct: Arc<Direct>,
     },
-    /// A connection of a user has the message that was handed to it.
-    DurableDelivered {
-        /// The user.
-        user: Name,
-        /// The message.
-        id: Uuid,
-    },
-    /// Something a room's members on this shard are told.
+    /// Event for the members of a room on the shard.
     Publish {
         /// The room.
         room: Name,
-        /// The member that is not told.
+        /// A member that does not receive the event.
         except: Option<ConnectionId>,
-        /// What, encoded.
+        /// The encoded event.
         packed: Arc<EncodedEvent>,
     },
-    /// A room is no more; what its members are told of it.
+    /// Last event for the members of a room; the room is then closed.
     Close {
         /// The room.
         room: Name,
-        /// What, encoded.
+        /// The encoded event.
         packed: Arc<EncodedEvent>,
     },
-    /// How a user is, on its way to those who are to know.
+    /// Presence of a user, for connections on the shard.
     PresenceUpdate {
-        /// Who they are.
+        /// The connections that receive the update.
         reach: UpdateReach,
-        /// What they are told.
-        news: Arc<PresenceUpdate>,
+        /// The update, shared by all shards.
+        update: Arc<PresenceUpdate>,
     },
-    /// The members of a room are to be told which of its users are online; for the room's home, which asks the users'.
+    /// Presence list of a room, to be published: the shard that owns the room queries the owners of its users first.
     OnlineUsers {
         /// The room.
         room: Name,
         /// Its users.
         users: Arc<[Name]>,
     },
-    /// Something all connections of a user are told, on its way to the user's home.
-    NotifyUser {
-        /// The user.
-        user: Name,
-        /// What.
-        event: Event,
-    },
-    /// A connection wants to stay; for the home of its client's address.
+    /// Admission request to the shard that owns the client's address.
     AdmissionRequest {
-        /// The connection.
+        /// The connection to be admitted.
         connection: ConnectionId,
-        /// Its client's address.
+        /// The client's address.
         address: IpAddr,
     },
-    /// Whether it may.
+    /// Reply to an admission request.
     AdmissionVerdict {
         /// The connection.
         connection: ConnectionId,
-        /// Its client's address.
+        /// The client's address.
         address: IpAddr,
-        /// If not, why.
+        /// Admitted, or the reason for the refusal.
         verdict: Result<(), Reject>,
     },
-    /// A connection that stayed is no more; for the home of its client's address.
+    /// An admitted connection has ended; for the shard that owns the client's address.
     AddressReleased {
-        /// The address.
+        /// The client's address.
         address: IpAddr,
     },
-    /// A shard tells a user's home what it has spent of the user's allowance, or asks for more.
-    QuotaRequest {
-        /// The shard.
-        from: ShardNumber,
-        /// What.
-        claim: QuotaRequest,
-    },
-    /// A user's home tells a shard what it may spend of the user's allowance.
+    /// Quota lease for the shard, from the user's owner.
     QuotaGrant(QuotaGrant),
-    /// The store has something to say.
+    /// Receipt, reply or state of the storage threads.
     Storage(storage::StorageEvent),
-    /// A client has come back on another connection, and wants to go on where this one was: it ends if it is still there,
-    /// and what is noted of it is used up, or passed on.
-    Supersede {
-        /// The connection.
-        connection: ConnectionId,
-        /// The connection that what is noted is passed on to, under the same token; `None`: it is used up.
-        to: Option<ConnectionId>,
-        /// What the client shows for it.
-        token: Box<str>,
-        /// Who the client is.
-        by: Identity,
-        /// Who asks for what is noted.
-        from: Requester,
-    },
-    /// What another shard counts.
+    /// Counters of another shard.
     ShardReport {
-        /// The shard.
+        /// The shard that sends the report.
         from: ShardNumber,
-        /// What it counts.
-        pulse: Box<ShardReport>,
+        /// Its counters.
+        report: Box<ShardReport>,
     },
-    /// How Redis is, where that keeps rooms and users.
+    /// Change of the state of Redis, in cluster mode.
     RedisState(redis::RedisState),
-    /// The keys that tokens are verified by have changed.
+    /// Change of the keys that verify tokens.
     Keys(Arc<Verifier>),
-    /// The server is to stop: tell everyone, and close all connections within the time.
+    /// Start of an orderly shutdown.
     Drain {
-        /// How long that may take, in milliseconds.
+        /// Time until all connections are closed, in milliseconds.
         window_ms: u64,
     },
 }
 
-/// What a shard counts, as it tells the others.
+/// Counters of one shard, reported to the other shards.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ShardReport {
-    /// Of its connections.
+    /// Counters of its connections.
     pub figures: Figures,
-    /// Of everything else.
+    /// All other counters.
     pub stats: Stats,
-    /// The age of the oldest record that the store has not kept yet, in milliseconds.
+    /// Age of the oldest record without a receipt, in milliseconds.
     pub storage_lag_ms: u64,
 }
 
-/// How a user is.
+/// A change of a user's presence, encoded.
 #[derive(Debug)]
 pub struct PresenceUpdate {
     /// The user.
     pub user: Name,
-    /// Which news of the user it is; later ones have larger numbers.
+    /// Order among the updates of this user; later updates have larger numbers.
     pub number: u64,
-    /// The connection that is not told.
+    /// A connection that does not receive the update.
     pub except: Option<ConnectionId>,
-    /// What, encoded.
+    /// The encoded event.
     pub packed: EncodedEvent,
 }
 
-/// Who is told some news.
+/// The connections on a shard that receive a presence update.
 #[derive(Clone, Debug)]
 pub enum UpdateReach {
-    /// Every connection on this shard.
+    /// Every connection on the shard.
     Everyone,
-    /// The members of a room on this shard.
+    /// The members of a room on the shard.
     Members(Name),
-    /// All members of a room; for the room's home.
-    Room(Name),
-    /// A connection on this shard, and all members of the rooms it is in.
+    /// One connection. The shard also sends the update to the owners of the connection's rooms.
     Around(ConnectionId),
 }
 
-/// Who keeps rooms and users.
+/// The owners of rooms and users.
 #[derive(Clone, Copy, Debug)]
 pub enum Placement {
-    /// The shards of this process, each its part.
+    /// Each shard of this process owns a part.
     Embedded {
-        /// How many there are.
+        /// Number of shards.
         shards: usize,
     },
-    /// Redis, for all nodes that share it.
+    /// Redis is the owner, for all nodes that share it.
     Cluster {
-        /// Shards of this process.
+        /// Number of shards of this process.
         shards: usize,
     },
 }
 
 impl Placement {
-    /// Who keeps rooms and users for a node of this number: 0 is the number of one that is alone.
+    /// The placement for a node number. A process without Redis has node number 0.
     pub fn for_node(node: u16, shards: usize) -> Self {
         if node == 0 { Self::Embedded { shards } } else { Self::Cluster { shards } }
     }
 
-    /// The shard that answers for the room or user called `name`.
+    /// The owner of a room or user.
     pub fn of(&self, name: &str) -> ShardNumber {
         match self {
             Self::Embedded { shards: 1 } => 0,
@@ -246,44 +289,55 @@ impl Placement {
         }
     }
 
-    /// The shard that keeps what every process counts for itself of whatever is called `name`.
+    /// The shard that owns state which each process keeps for itself, such as the counters of an address.
     pub fn local(&self, name: &str) -> ShardNumber {
         home(name, self.shards()) as ShardNumber
     }
 
-    /// How many shards this process has.
+    /// Number of shards of this process.
     pub fn shards(&self) -> usize {
         match self {
             Self::Embedded { shards } | Self::Cluster { shards } => *shards,
         }
     }
 
-    /// How many mailboxes this process has: that of [`BRIDGE`], if there is one, is the last.
-    pub fn mailboxes(&self) -> usize {
+    /// Number of channels of this process. In cluster mode the last one is the bridge's.
+    pub fn channels(&self) -> usize {
         self.shards() + usize::from(self.is_cluster())
     }
 
-    /// Which of so many mailboxes is `to`'s.
-    pub fn mailbox(to: ShardNumber, mailboxes: usize) -> usize {
-        usize::from(to).min(mailboxes - 1)
+    /// Index of the channel to a shard or to [`BRIDGE`] among `channels`.
+    pub fn channel_index(to: ShardNumber, channels: usize) -> usize {
+        usize::from(to).min(channels - 1)
     }
 
-    /// Whether Redis keeps rooms and users.
+    /// Whether Redis owns rooms and users.
     pub fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster { .. })
     }
 
-    /// Whom `shard` asks what no single keeper can answer.
-    pub fn whoever(&self, shard: ShardNumber) -> ShardNumber {
+    /// The receiver of `shard`'s requests that no single owner can answer: the bridge, or the shard itself.
+    pub fn coordinator(&self, shard: ShardNumber) -> ShardNumber {
         if self.is_cluster() { BRIDGE } else { shard }
     }
 
-    /// The keepers besides that one that `shard` has to ask the same.
-    pub fn others(&self, shard: ShardNumber) -> impl Iterator<Item = ShardNumber> + use<> {
+    /// The other shards that own a part of the rooms and users.
+    pub fn other_owners(&self, shard: ShardNumber) -> impl Iterator<Item = ShardNumber> + use<> {
         let shards = if self.is_cluster() { 0 } else { self.shards() };
         (0..shards as ShardNumber).filter(move |other| *other != shard)
     }
 }
 
-/// A piece of mail and the shard it goes to.
-pub type Outgoing = (ShardNumber, ShardMessage);
+/// A message and its receiver: a shard, or [`BRIDGE`].
+pub type Outgoing = (ShardNumber, ThreadMessage);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_kinds_add_no_bytes() {
+        assert_eq!(size_of::<OwnerMessage>(), size_of::<Op>() + size_of::<Requester>());
+        assert_eq!(size_of::<ThreadMessage>(), size_of::<OwnerMessage>());
+    }
+}

@@ -11,12 +11,12 @@ use mio::net::TcpStream;
 use mio::{Poll, Token, Waker};
 use tokio::sync::Notify;
 
-use crate::message::ShardMessage;
+use crate::message::ThreadMessage;
 
 /// An item of a channel.
 pub enum ChannelItem {
     /// A message.
-    Message(ShardMessage),
+    Message(ThreadMessage),
     /// A connection for the receiving shard to take over.
     Connection(Box<ConnectionTransfer>),
 }
@@ -79,8 +79,8 @@ fn woken_by(waker: Wakeup) -> (ChannelSender, ChannelReceiver) {
 
 impl ChannelSender {
     /// Sends a message. A message to a thread that has ended is dropped.
-    pub fn send(&self, message: ShardMessage) {
-        self.send_item(ChannelItem::Message(message));
+    pub fn send(&self, message: impl Into<ThreadMessage>) {
+        self.send_item(ChannelItem::Message(message.into()));
     }
 
     /// Sends a message or a connection. If the receiver has ended, the item is dropped; this closes a connection.
@@ -162,12 +162,13 @@ impl ChannelReceiver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::ShardMessage;
     use mio::Events;
     use std::time::Duration;
 
     #[test]
     fn an_item_is_no_larger_than_a_message() {
-        assert_eq!(size_of::<ChannelItem>(), size_of::<ShardMessage>());
+        assert_eq!(size_of::<ChannelItem>(), size_of::<ThreadMessage>());
     }
 
     #[test]
@@ -186,7 +187,9 @@ mod tests {
             poll.poll(&mut events, Some(Duration::from_secs(10))).expect("a wake-up");
             inbox.end_sleep();
             loop {
-                while let Some(ChannelItem::Message(ShardMessage::Drain { window_ms })) = inbox.take() {
+                while let Some(ChannelItem::Message(ThreadMessage::Shard(ShardMessage::Drain { window_ms }))) =
+                    inbox.take()
+                {
                     assert_eq!(window_ms, seen);
                     seen += 1;
                 }

@@ -417,5 +417,5 @@ impl EventLoop {
 
 /// The channel into shard `to`, or to the bridge.
 fn channel_of(channels: &[ChannelSender], to: ShardNumber) -> &ChannelSender {
-    &channels[Placement::mailbox(to, channels.len())]
+    &channels[Placement::channel_index(to, channels.len())]
 }

@@ -340,7 +340,7 @@ impl Server {
                         allocator::trim();
                     }
                     if let Some(verifier) = self.keys.reread() {
-                        self.send_to_all(|| ShardMessage::Keys(verifier.clone()));
+                        self.send_to_shards(|| ShardMessage::Keys(verifier.clone()));
                     }
                     if self.shards.iter().any(JoinHandle::is_finished) {
                         return self.join();
@@ -353,7 +353,7 @@ impl Server {
 
     fn shut_down(self) -> Result<(), String> {
         let window_ms = self.drain.as_millis() as u64;
-        self.send_to_all(|| ShardMessage::Drain { window_ms });
+        self.send_to_shards(|| ShardMessage::Drain { window_ms });
         let until = Instant::now() + self.drain + GRACE;
         while !self.shards.iter().all(JoinHandle::is_finished) {
             if self.signals.recv_timeout(Duration::from_millis(10)).is_ok() {
@@ -386,8 +386,8 @@ impl Server {
         Ok(())
     }
 
-    fn send_to_all(&self, message: impl Fn() -> ShardMessage) {
-        for channel in &*self.channels {
+    fn send_to_shards(&self, message: impl Fn() -> ShardMessage) {
+        for channel in &self.channels[..self.shards.len()] {
             channel.send(message());
         }
     }

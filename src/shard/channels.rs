@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::base::ids::ConnectionId;
-use crate::domain::op::Op;
-use crate::message::{BRIDGE, Outgoing, Placement, ShardMessage, ShardNumber};
+use crate::domain::op::{Op, Reply};
+use crate::domain::reject::Reject;
+use crate::message::{BRIDGE, Outgoing, Placement, Requester, ShardNumber, ThreadMessage};
 
 /// Messages to this shard and to others.
 pub(super) struct Channels {
@@ -12,7 +13,7 @@ pub(super) struct Channels {
     node: u16,
     pub(super) placement: Placement,
     /// Messages of the shard to itself, not handled yet.
-    pub(super) local: VecDeque<ShardMessage>,
+    pub(super) local: VecDeque<ThreadMessage>,
     /// Messages to other shards, in order.
     pub(super) outgoing: Vec<Outgoing>,
     /// Output of the owner's last call; empty but for its memory.
@@ -30,17 +31,24 @@ impl Channels {
             local: VecDeque::new(),
             outgoing: Vec::new(),
             owner_output: Vec::new(),
-            congested: vec![false; placement.mailboxes()],
+            congested: vec![false; placement.channels()],
         }
     }
 
     /// Sends a message, to this shard or to another one.
-    pub(super) fn post(&mut self, to: ShardNumber, message: ShardMessage) {
+    pub(super) fn post(&mut self, to: ShardNumber, message: impl Into<ThreadMessage>) {
+        let message = message.into();
         if to == self.number {
             self.local.push_back(message);
         } else {
             self.outgoing.push((to, message));
         }
+    }
+
+    /// Replies to a request of this shard, of another one or of the bridge.
+    pub(super) fn reply(&mut self, to: Requester, reply: Result<Reply, Reject>) {
+        let (to, message) = to.reply(reply);
+        self.post(to, message);
     }
 
     /// Sends the owner's output, and keeps the list for its memory.
@@ -58,20 +66,20 @@ impl Channels {
             Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
             Op::Connection(connection, _) => self.holder_of(*connection),
             Op::Rooms | Op::Users(_) | Op::Broadcast(_) | Op::Query(_) | Op::FindMessageRoom { .. } => {
-                self.placement.whoever(self.number)
+                self.placement.coordinator(self.number)
             }
         }
     }
 
     /// The owners that each own a part of what a query is about; this shard's own part comes last.
     pub(super) fn all_owners(&self) -> Vec<ShardNumber> {
-        self.placement.others(self.number).chain([self.placement.whoever(self.number)]).collect()
+        self.placement.other_owners(self.number).chain([self.placement.coordinator(self.number)]).collect()
     }
 
     /// The shard that holds a connection, if it is one of this process; otherwise the way to its node.
     fn holder_of(&self, connection: ConnectionId) -> ShardNumber {
         let place = connection.place();
-        if place.node == self.node { place.shard } else { self.placement.whoever(place.shard) }
+        if place.node == self.node { place.shard } else { self.placement.coordinator(place.shard) }
     }
 
     /// Whether a connection of this id is possible.
@@ -87,12 +95,12 @@ impl Channels {
 
     /// Sets whether a shard's channel holds more messages than it should; new requests to it are then refused.
     pub(super) fn set_congested(&mut self, shard: ShardNumber, is_congested: bool) {
-        let channel = Placement::mailbox(shard, self.congested.len());
+        let channel = Placement::channel_index(shard, self.congested.len());
         self.congested[channel] = is_congested;
     }
 
     /// Whether the channel to the owner of a room or user is congested.
     pub(super) fn is_congested(&self, name: &str) -> bool {
-        self.congested[Placement::mailbox(self.placement.of(name), self.congested.len())]
+        self.congested[Placement::channel_index(self.placement.of(name), self.congested.len())]
     }
 }

@@ -17,7 +17,7 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::monitoring::Stats;
 use crate::domain::op::{Op, Scope};
 use crate::domain::reject::{Code, Reject};
-use crate::message::{Outgoing, Placement, Requester, ShardMessage, ShardNumber, redis};
+use crate::message::{Outgoing, OwnerMessage, Placement, Requester, ShardNumber, redis};
 use crate::owner::embedded::EmbeddedOwner;
 use crate::shard::Options;
 use crate::shard::admission::{Admission, AdmissionDecision};
@@ -98,7 +98,7 @@ impl Core {
     pub(super) fn send(&mut self, request: PendingRequest, op: Op) {
         let owner = self.channels.owner_of(&op);
         let from = self.expect(request);
-        self.channels.post(owner, ShardMessage::Request { from, op });
+        self.channels.post(owner, OwnerMessage::Request { from, op });
     }
 
     /// Sends a request whose reply is not used.
@@ -111,13 +111,13 @@ impl Core {
         debug_assert!(!parts.is_empty(), "invariant: a request has a part");
         let from = self.expect(request);
         for (owner, op) in parts {
-            self.channels.post(owner, ShardMessage::Request { from, op });
+            self.channels.post(owner, OwnerMessage::Request { from, op });
         }
     }
 
     /// An operation for its owner, or one for each owner if every owner has a part of its subject.
     pub(super) fn to_all_owners(&self, op: Op) -> Vec<(ShardNumber, Op)> {
-        let others = self.channels.placement.others(self.number);
+        let others = self.channels.placement.other_owners(self.number);
         let mut parts = vec![(self.channels.owner_of(&op), op)];
         parts.extend(others.filter_map(|shard| parts[0].1.to_every_owner().map(|op| (shard, op))).collect::<Vec<_>>());
         parts

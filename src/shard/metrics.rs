@@ -144,7 +144,7 @@ impl Metering<'_> {
         let Core { metrics, channels, number: from, .. } = &mut *self.core;
         metrics.due = if opened_lately + attempts == 0 { 0 } else { now.mono + REPORT_EVERY_MS };
         for shard in (0..channels.placement.shards() as ShardNumber).filter(|shard| shard != from) {
-            channels.post(shard, ShardMessage::ShardReport { from: *from, pulse: Box::new(report) });
+            channels.post(shard, ShardMessage::ShardReport { from: *from, report: Box::new(report) });
         }
     }
 

@@ -51,7 +51,7 @@ use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::codec::jwt::Verifier;
 use crate::message::storage::{Restored, StorageCommand};
-use crate::message::{Outgoing, ShardMessage, ShardNumber};
+use crate::message::{Outgoing, ShardNumber, ThreadMessage};
 
 use self::core::Core;
 use accepting::Accept;
@@ -103,8 +103,8 @@ impl Shard {
     }
 
     /// A message came from another shard or from the server.
-    pub fn mail(&mut self, now: Now, message: ShardMessage) {
-        Router::on(&mut self.core).message(now, message);
+    pub fn mail(&mut self, now: Now, message: impl Into<ThreadMessage>) {
+        Router::on(&mut self.core).message(now, message.into());
     }
 
     /// Handles the shard's messages to itself until there are none.

@@ -12,7 +12,7 @@ use crate::domain::access::Identity;
 use crate::domain::op::{Op, RoomOp, UserOp};
 use crate::domain::quota::{QuotaCache, QuotaGrant, QuotaKind, QuotaPool, QuotaRequest, Rates, Verdict};
 use crate::domain::reject::{Code, Reject};
-use crate::message::{ShardMessage, ShardNumber};
+use crate::message::{OwnerMessage, ShardMessage, ShardNumber};
 use crate::shard::channels::Channels;
 use crate::shard::core::Core;
 use crate::shard::net::Net;
@@ -174,9 +174,9 @@ impl Quota {
     }
 
     fn send_requests(&mut self, channels: &mut Channels) {
-        for claim in self.requests.drain(..) {
-            let (owner, from) = (channels.placement.of(&claim.user), channels.number);
-            channels.post(owner, ShardMessage::QuotaRequest { from, claim });
+        for request in self.requests.drain(..) {
+            let (owner, from) = (channels.placement.of(&request.user), channels.number);
+            channels.post(owner, OwnerMessage::QuotaRequest { from, request });
         }
     }
 

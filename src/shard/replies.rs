@@ -10,7 +10,7 @@ use crate::dialect::socketio::{self as dialects, SocketIoAnswer};
 use crate::domain::history::History;
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::reject::{Code, Reject};
-use crate::message::ShardMessage;
+use crate::message::OwnerMessage;
 use crate::shard::commands::Commands;
 use crate::shard::core::Core;
 use crate::shard::http::answer::RestAnswers;
@@ -244,7 +244,7 @@ impl<'a> Replies<'a> {
             };
             if is_delivered {
                 let owner = self.core.channels.placement.of(user);
-                self.core.channels.post(owner, ShardMessage::DurableDelivered { user: user.clone(), id: *id });
+                self.core.channels.post(owner, OwnerMessage::DurableDelivered { user: user.clone(), id: *id });
             }
             waits && !is_delivered
         });

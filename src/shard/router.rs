@@ -5,7 +5,7 @@ use crate::base::time::Now;
 use crate::base::wheel::tick;
 use crate::connection::conn::{CloseState, ConnStage};
 use crate::domain::op::{Op, Reply};
-use crate::message::ShardMessage;
+use crate::message::{OwnerMessage, ShardMessage, ThreadMessage};
 use crate::shard::accepting::Accept;
 use crate::shard::core::Core;
 use crate::shard::drain::Draining;
@@ -90,31 +90,49 @@ impl<'a> Router<'a> {
         self.core.stats.closed += 1;
     }
 
-    /// Handles a message of another shard or of the server.
-    pub(super) fn message(&mut self, now: Now, message: ShardMessage) {
+    /// Handles a message of a shard, of the bridge or of the server.
+    pub(super) fn message(&mut self, now: Now, message: ThreadMessage) {
         match message {
-            ShardMessage::Request { from, op: Op::Connection(connection, op) } => {
+            ThreadMessage::Shard(message) => self.shard_message(now, message),
+            ThreadMessage::Owner(message) => self.owner_message(now, message),
+            ThreadMessage::Reply { ask, reply } => Replies::on(self.core).handle(now, ask, reply),
+        }
+    }
+
+    /// Handles a message to this shard as the owner of rooms, users, quotas or connections.
+    fn owner_message(&mut self, now: Now, message: OwnerMessage) {
+        match message {
+            OwnerMessage::Request { from, op: Op::Connection(connection, op) } => {
                 let reply = Peers::on(self.core).apply(now, connection, op);
-                self.core.channels.post(from.shard, ShardMessage::Reply { ask: from.ask, reply });
+                self.core.channels.reply(from, reply);
             }
-            ShardMessage::Request { from, op: Op::Broadcast(direct) } => {
+            OwnerMessage::Request { from, op: Op::Broadcast(direct) } => {
                 let reply = Ok(Peers::on(self.core).broadcast(now, direct));
-                self.core.channels.post(from.shard, ShardMessage::Reply { ask: from.ask, reply });
+                self.core.channels.reply(from, reply);
             }
-            ShardMessage::Request { from, op: Op::Query(query) } => {
+            OwnerMessage::Request { from, op: Op::Query(query) } => {
                 let reply = Ok(Reply::PartialResult(Queries::on(self.core).part(now, &query)));
-                self.core.channels.post(from.shard, ShardMessage::Reply { ask: from.ask, reply });
+                self.core.channels.reply(from, reply);
             }
-            ShardMessage::Request { from, op } => self.core.apply_to_owner(|owner, out| owner.ask(now, from, op, out)),
-            ShardMessage::NotifyUser { user, event } => {
+            OwnerMessage::Request { from, op } => self.core.apply_to_owner(|owner, out| owner.ask(now, from, op, out)),
+            OwnerMessage::NotifyUser { user, event } => {
                 self.core.apply_to_owner(|owner, out| owner.notify(now, &user, event, out));
             }
-            ShardMessage::Storage(event) => self.core.apply_to_owner(|owner, out| owner.told(now, event, out)),
-            ShardMessage::DurableDelivered { user, id } => self.core.owner.handed(&user, id),
-            ShardMessage::Supersede { connection, to, token, by, from } => {
+            OwnerMessage::RoomPresence { room, update } => {
+                self.core.apply_to_owner(|owner, out| owner.announce(&room, update, out));
+            }
+            OwnerMessage::DurableDelivered { user, id } => self.core.owner.handed(&user, id),
+            OwnerMessage::QuotaRequest { from, request } => {
+                self.core.quota.lend(now, from, &request, &mut self.core.channels);
+            }
+            OwnerMessage::Supersede { connection, to, token, by, from } => {
                 KeptSessions::on(self.core).supersede(now, (connection, to), &token, &by, from);
             }
-            ShardMessage::Reply { ask, reply } => Replies::on(self.core).handle(now, ask, reply),
+        }
+    }
+
+    fn shard_message(&mut self, now: Now, message: ShardMessage) {
+        match message {
             ShardMessage::Deliver { to, event } => Peers::on(self.core).deliver(now, to, &event),
             ShardMessage::DeliverDurable { to, user, direct } => {
                 Peers::on(self.core).deliver_durable(now, to, user, direct);
@@ -130,7 +148,7 @@ impl<'a> Router<'a> {
                 Peers::on(self.core).close_room(now, &room);
             }
             ShardMessage::OnlineUsers { room, users } => OnlineUsers::on(self.core).request_for_room(room, &users),
-            ShardMessage::PresenceUpdate { reach, news } => PresenceFeed::on(self.core).take(now, reach, news),
+            ShardMessage::PresenceUpdate { reach, update } => PresenceFeed::on(self.core).take(now, reach, update),
             ShardMessage::AdmissionRequest { connection, address } => {
                 self.core.admission.decide(now, connection, address, &mut self.core.channels);
             }
@@ -143,11 +161,9 @@ impl<'a> Router<'a> {
                 }
             }
             ShardMessage::AddressReleased { address } => self.core.admission.released(address),
-            ShardMessage::QuotaRequest { from, claim } => {
-                self.core.quota.lend(now, from, &claim, &mut self.core.channels);
-            }
             ShardMessage::QuotaGrant(grant) => QuotaFlow::on(self.core).granted(now, &grant),
-            ShardMessage::ShardReport { from, pulse } => self.core.metrics.apply_report(from, *pulse),
+            ShardMessage::Storage(event) => self.core.apply_to_owner(|owner, out| owner.told(now, event, out)),
+            ShardMessage::ShardReport { from, report } => self.core.metrics.apply_report(from, *report),
             ShardMessage::RedisState(state) => self.core.metrics.set_redis(state),
             ShardMessage::Keys(verifier) => self.core.verifier = verifier,
             ShardMessage::Drain { window_ms } => Draining::on(self.core).start(now, window_ms),

@@ -14,6 +14,7 @@ use crate::connection::credentials::Origins;
 use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::event::{Event, Joined, PeerName};
 use crate::domain::op::{RoomRules, Scope};
+use crate::message::ShardMessage;
 
 const NOW: Now = Now { mono: 1000, wall: 1_750_000_000_000 };
 

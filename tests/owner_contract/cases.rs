@@ -10,7 +10,7 @@ use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, Reply, RoomOp, SendMessage};
 use switchboard::domain::recovery::Returning;
 use switchboard::domain::reject::{Code, Reject};
-use switchboard::message::{Outgoing, Requester, ShardMessage};
+use switchboard::message::{Outgoing, Requester, ShardMessage, ThreadMessage};
 
 use crate::owners::{EmbeddedTestOwner, RedisTestOwner, TestOwner, rules};
 
@@ -70,14 +70,14 @@ impl World {
         let from = Requester { shard, ask: self.asks };
         let mut said = self.owner.ask(self.now, node, from, op);
         let is_answer = |(to, mail): &mut Outgoing| {
-            *to == shard && matches!(mail, ShardMessage::Reply { ask, .. } if *ask == from.ask)
+            *to == shard && matches!(mail, ThreadMessage::Reply { ask, .. } if *ask == from.ask)
         };
         let mut answers: Vec<Outgoing> = said.extract_if(.., is_answer).collect();
         assert_eq!(answers.len(), 1, "exactly one answer per question");
-        assert!(!said.iter().any(|(_, mail)| matches!(mail, ShardMessage::Reply { .. })), "nobody else is answered");
+        assert!(!said.iter().any(|(_, mail)| matches!(mail, ThreadMessage::Reply { .. })), "nobody else is answered");
         self.said = said;
         match answers.pop() {
-            Some((_, ShardMessage::Reply { reply, .. })) => reply,
+            Some((_, ThreadMessage::Reply { reply, .. })) => reply,
             _ => unreachable!("it is an answer"),
         }
     }
@@ -116,7 +116,7 @@ impl World {
     /// The messages published by the last operation: shard and sequence number.
     fn published(&self) -> Vec<(u8, u64)> {
         let number = |(shard, mail): &Outgoing| match mail {
-            ShardMessage::Publish { packed, .. } if packed.seq > 0 => Some((*shard, packed.seq)),
+            ThreadMessage::Shard(ShardMessage::Publish { packed, .. }) if packed.seq > 0 => Some((*shard, packed.seq)),
             _ => None,
         };
         self.said.iter().filter_map(number).collect()
@@ -192,7 +192,7 @@ fn a_peer_id_is_its_users_alone_and_passes_from_connection_to_connection() {
         assert_eq!((joined.peer, joined.participant_count), (PeerName::Chosen(name("chair")), 1));
         let former = world.connection(0);
         let is_told = |(_, mail): &Outgoing| match mail {
-            ShardMessage::Deliver { to, event: Event::Left { cause, .. } } => {
+            ThreadMessage::Shard(ShardMessage::Deliver { to, event: Event::Left { cause, .. } }) => {
                 *to == former && *cause == LeaveCause::Replaced
             }
             _ => false,
@@ -219,7 +219,8 @@ fn who_is_lost_comes_back_without_a_word_or_leaves_after_a_while() {
         world.act(2, RoomOp::StartGrace { connection }).expect("it is lost");
         world.now = world.now.plus(10_000);
         let told = world.owner.tick(world.now);
-        let departures = told.iter().filter(|(_, mail)| matches!(mail, ShardMessage::Publish { .. })).count();
+        let departures =
+            told.iter().filter(|(_, mail)| matches!(mail, ThreadMessage::Shard(ShardMessage::Publish { .. }))).count();
         assert_eq!(departures, 1, "{told:?}");
         assert_eq!(code(world.send(2, "x", None)), Code::NotInRoom);
     });
@@ -241,7 +242,11 @@ fn private_rooms_admit_their_participants_and_rooms_take_so_many() {
         assert_eq!(code(world.join(2, "bob", None, false)), Code::RoomFull);
         assert_eq!(code(world.act(0, RoomOp::Close { by: user("ann") })), Code::Forbidden);
         world.act(0, RoomOp::Close { by: user("host") }).expect("its host may");
-        assert!(world.said.iter().any(|(_, mail)| matches!(mail, ShardMessage::Close { .. })), "{:?}", world.said);
+        assert!(
+            world.said.iter().any(|(_, mail)| matches!(mail, ThreadMessage::Shard(ShardMessage::Close { .. }))),
+            "{:?}",
+            world.said
+        );
         assert_eq!(code(world.send(1, "x", None)), Code::RoomClosed);
         assert_eq!(code(world.act(0, RoomOp::Describe { by: user("host") })), Code::RoomNotFound);
     });

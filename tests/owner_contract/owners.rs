@@ -11,7 +11,7 @@ use switchboard::base::time::Now;
 use switchboard::domain::op::{Op, RoomRules, Scope};
 use switchboard::message::redis::RedisState;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
-use switchboard::message::{Outgoing, Placement, Requester, ShardMessage};
+use switchboard::message::{Outgoing, Placement, Requester, ThreadMessage};
 use switchboard::owner::embedded::EmbeddedOwner;
 use switchboard::owner::redis::RedisSettings;
 use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
@@ -212,8 +212,8 @@ impl TestOwner for RedisTestOwner {
 }
 
 /// The messages by receiving shard, in order.
-pub(crate) fn by_shard(out: Vec<Outgoing>) -> [VecDeque<ShardMessage>; SHARDS] {
-    let mut shards: [VecDeque<ShardMessage>; SHARDS] = Default::default();
+pub(crate) fn by_shard(out: Vec<Outgoing>) -> [VecDeque<ThreadMessage>; SHARDS] {
+    let mut shards: [VecDeque<ThreadMessage>; SHARDS] = Default::default();
     for (shard, mail) in out {
         shards[usize::from(shard)].push_back(mail);
     }

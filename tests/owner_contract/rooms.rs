@@ -10,7 +10,7 @@ use switchboard::domain::event::Content;
 use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, RelaySignal, Reply, RoomOp, SendMessage, UsersPage};
 use switchboard::domain::recovery::Returning;
-use switchboard::message::{Requester, ShardMessage};
+use switchboard::message::{Requester, ThreadMessage};
 use uuid::Uuid;
 
 use crate::owners::{EmbeddedTestOwner, RedisTestOwner, SHARDS, TestOwner, rules};
@@ -184,7 +184,7 @@ impl Chooser<'_> {
 fn listed(owner: &mut dyn TestOwner, now: Now, node: usize) -> (Vec<(Name, bool, usize)>, usize, usize) {
     let said = owner.ask(now, node, Requester { shard: 0, ask: u32::MAX }, Op::Rooms);
     let view = said.into_iter().find_map(|(_, mail)| match mail {
-        ShardMessage::Reply { reply: Ok(Reply::Rooms(view)), .. } => Some(view),
+        ThreadMessage::Reply { reply: Ok(Reply::Rooms(view)), .. } => Some(view),
         _ => None,
     });
     let view = view.expect("it lists them");

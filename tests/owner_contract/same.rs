@@ -9,7 +9,7 @@ use switchboard::domain::access::Identity;
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::{Event, Joined, PeerName, PeerView};
 use switchboard::domain::op::Reply;
-use switchboard::message::{Outgoing, ShardMessage};
+use switchboard::message::{Outgoing, OwnerMessage, ShardMessage, ThreadMessage};
 
 use crate::owners::by_shard;
 
@@ -76,17 +76,17 @@ impl Names {
         for (shard, mails) in by_shard(out).into_iter().enumerate() {
             for mail in mails {
                 let told = match mail {
-                    ShardMessage::Reply { ask, reply } => {
+                    ThreadMessage::Reply { ask, reply } => {
                         let reply = reply.map(|reply| self.sorted(reply));
                         format!("answers {ask}: {reply:?}")
                     }
-                    ShardMessage::Deliver { to, mut event } => {
+                    ThreadMessage::Shard(ShardMessage::Deliver { to, mut event }) => {
                         if let Event::Joined(joined) = &mut event {
                             self.sort_view(joined);
                         }
                         format!("tells {to:?}: {event:?}")
                     }
-                    ShardMessage::Publish { room, except, packed } => {
+                    ThreadMessage::Shard(ShardMessage::Publish { room, except, packed }) => {
                         let colon = packed.for_peers.as_ref().map(|peers| peers.frames(Dialect::Colon));
                         let colon = colon.map(String::from_utf8_lossy).unwrap_or_default();
                         let is_online = colon.contains("room:online-update");
@@ -102,11 +102,14 @@ impl Names {
                         let colon = if self.is_for_peers { colon } else { Default::default() };
                         format!("publishes in {room} but {except:?}: {} {colon}", readable(&packed.raw))
                     }
-                    ShardMessage::Close { room, packed } => format!("closes {room}: {}", readable(&packed.raw)),
+                    ThreadMessage::Shard(ShardMessage::Close { room, packed }) => {
+                        format!("closes {room}: {}", readable(&packed.raw))
+                    }
                     // Another test covers users. Redis does not look up the presence of a room's users.
-                    ShardMessage::NotifyUser { .. }
-                    | ShardMessage::PresenceUpdate { .. }
-                    | ShardMessage::OnlineUsers { .. } => continue,
+                    ThreadMessage::Owner(OwnerMessage::NotifyUser { .. } | OwnerMessage::RoomPresence { .. })
+                    | ThreadMessage::Shard(ShardMessage::PresenceUpdate { .. } | ShardMessage::OnlineUsers { .. }) => {
+                        continue;
+                    }
                     other => format!("{other:?}"),
                 };
                 let told = self.replace(&told);

@@ -18,7 +18,7 @@ use switchboard::domain::record::{Position, Session, TokenHash};
 use switchboard::domain::recovery::SessionOp;
 use switchboard::domain::reject::Reject;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
-use switchboard::message::{Placement, Requester, ShardMessage};
+use switchboard::message::{Placement, Requester, ShardMessage, ThreadMessage};
 use switchboard::owner::embedded::EmbeddedOwner;
 use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
 use uuid::Uuid;
@@ -77,7 +77,7 @@ impl OneProcess {
     }
 
     /// Does something, and all that comes of it.
-    fn act(&mut self, now: Now, act: impl FnOnce(&mut EmbeddedOwner, &mut Vec<(u8, ShardMessage)>)) {
+    fn act(&mut self, now: Now, act: impl FnOnce(&mut EmbeddedOwner, &mut Vec<(u8, ThreadMessage)>)) {
         self.wall.store(now.wall, Ordering::SeqCst);
         let mut out = Vec::new();
         act(&mut self.authority, &mut out);
@@ -103,8 +103,10 @@ impl OneProcess {
         for (_, mail) in out {
             self.heard.extend(Heard::of(&mail));
             match mail {
-                ShardMessage::Reply { reply, .. } => self.answers.push(reply),
-                ShardMessage::DeliverDurable { user, direct, .. } => self.handed.push((user, direct.id)),
+                ThreadMessage::Reply { reply, .. } => self.answers.push(reply),
+                ThreadMessage::Shard(ShardMessage::DeliverDurable { user, direct, .. }) => {
+                    self.handed.push((user, direct.id))
+                }
                 _ => {}
             }
         }

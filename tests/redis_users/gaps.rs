@@ -2,7 +2,7 @@
 
 use switchboard::domain::op::{Op, Reply, RoomOp, SendMessage};
 use switchboard::message::redis::RedisState;
-use switchboard::message::{Outgoing, Requester, ShardMessage};
+use switchboard::message::{Outgoing, Requester, ShardMessage, ThreadMessage};
 
 use crate::world::{World, content, id, rules};
 
@@ -45,15 +45,15 @@ fn speak_and_wait(world: &mut World) {
 }
 
 fn answers(out: &[Outgoing]) -> usize {
-    let is_sent = |mail: &ShardMessage| matches!(mail, ShardMessage::Reply { reply: Ok(Reply::Sent(_)), .. });
+    let is_sent = |mail: &ThreadMessage| matches!(mail, ThreadMessage::Reply { reply: Ok(Reply::Sent(_)), .. });
     out.iter().filter(|(_, mail)| is_sent(mail)).count()
 }
 
 /// The numbers of the messages that members were told.
 fn told(out: &[Outgoing]) -> Vec<u64> {
-    let number = |mail: &ShardMessage| match mail {
-        ShardMessage::Publish { packed, .. } => Some(packed.seq).filter(|seq| *seq > 0),
-        ShardMessage::Reply { .. } => None,
+    let number = |mail: &ThreadMessage| match mail {
+        ThreadMessage::Shard(ShardMessage::Publish { packed, .. }) => Some(packed.seq).filter(|seq| *seq > 0),
+        ThreadMessage::Reply { .. } => None,
         other => panic!("nobody should be told {other:?}"),
     };
     out.iter().filter_map(|(_, mail)| number(mail)).collect()
@@ -105,5 +105,5 @@ fn lost_events_that_are_not_kept_end_the_room_for_its_members() {
     let mut out = Vec::new();
     world.nodes[1].settle(world.now, &mut out);
     assert_eq!(answers(&out), 1, "it was sent all the same");
-    assert!(out.iter().any(|(_, mail)| matches!(mail, ShardMessage::Close { .. })));
+    assert!(out.iter().any(|(_, mail)| matches!(mail, ThreadMessage::Shard(ShardMessage::Close { .. }))));
 }

@@ -14,7 +14,9 @@ use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::quota::{QuotaGrant, Rates};
 use switchboard::domain::reject::Reject;
 use switchboard::message::redis::RedisState;
-use switchboard::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, UpdateReach};
+use switchboard::message::{
+    Outgoing, OwnerMessage, PresenceUpdate, Requester, ShardMessage, ThreadMessage, UpdateReach,
+};
 use switchboard::owner::redis::{KeySchema, RedisSettings};
 
 use support::redis::RedisServer;
@@ -70,26 +72,32 @@ pub(crate) enum Heard {
 
 impl Heard {
     /// What a piece of mail says; `None` for answers.
-    pub(crate) fn of(mail: &ShardMessage) -> Option<Self> {
+    pub(crate) fn of(mail: &ThreadMessage) -> Option<Self> {
         match mail {
-            ShardMessage::PresenceUpdate { reach, news } => Some(Self::news(reach, news)),
-            ShardMessage::DeliverDurable { to, user, direct } => {
+            ThreadMessage::Shard(ShardMessage::PresenceUpdate { reach, update }) => {
+                Some(Self::presence(format!("{reach:?}"), update))
+            }
+            ThreadMessage::Owner(OwnerMessage::RoomPresence { room, update }) => {
+                Some(Self::presence(format!("Room({room:?})"), update))
+            }
+            ThreadMessage::Shard(ShardMessage::DeliverDurable { to, user, direct }) => {
                 Some(Self::Hand(*to, user.clone(), direct.content.body.to_string()))
             }
-            ShardMessage::Deliver { to, event: Event::Direct(direct) } => {
+            ThreadMessage::Shard(ShardMessage::Deliver { to, event: Event::Direct(direct) }) => {
                 Some(Self::Tell(*to, direct.content.body.to_string()))
             }
             // What goes on in rooms is of no interest here.
-            ShardMessage::Reply { .. } | ShardMessage::Publish { .. } | ShardMessage::Deliver { .. } => None,
+            ThreadMessage::Reply { .. }
+            | ThreadMessage::Shard(ShardMessage::Publish { .. } | ShardMessage::Deliver { .. }) => None,
             other => panic!("nobody should be told {other:?}"),
         }
     }
 
-    fn news(reach: &UpdateReach, news: &PresenceUpdate) -> Self {
-        let event = news.packed.for_peers.as_ref().expect("it is for everybody").event();
+    fn presence(reach: String, update: &PresenceUpdate) -> Self {
+        let event = update.packed.for_peers.as_ref().expect("it is for everybody").event();
         let Event::Presence { user, status, last_seen } = event else { panic!("{event:?}") };
-        assert_eq!(*user, news.user);
-        Self::PresenceUpdate(user.clone(), status.as_str(), *last_seen, news.except, format!("{reach:?}"))
+        assert_eq!(*user, update.user);
+        Self::PresenceUpdate(user.clone(), status.as_str(), *last_seen, update.except, reach)
     }
 }
 
@@ -171,26 +179,28 @@ impl World {
 
     pub(crate) fn note(&mut self, at: usize, out: Vec<Outgoing>) {
         for (shard, mail) in out {
-            if let ShardMessage::QuotaGrant(notice) = mail {
+            if let ThreadMessage::Shard(ShardMessage::QuotaGrant(notice)) = mail {
                 self.notices.push_back((at, shard, notice));
                 continue;
             }
             assert_eq!(shard, 0);
             self.heard[at].extend(Heard::of(&mail));
             match mail {
-                ShardMessage::Reply { reply, .. } => self.answers.push(reply),
-                ShardMessage::DeliverDurable { user, direct, .. } => self.handed.push((at, user, direct.id)),
-                ShardMessage::PresenceUpdate { reach: UpdateReach::Around(of), news } => {
+                ThreadMessage::Reply { reply, .. } => self.answers.push(reply),
+                ThreadMessage::Shard(ShardMessage::DeliverDurable { user, direct, .. }) => {
+                    self.handed.push((at, user, direct.id))
+                }
+                ThreadMessage::Shard(ShardMessage::PresenceUpdate { reach: UpdateReach::Around(of), update }) => {
                     // As the connection's shard does.
                     let mut out = Vec::new();
                     for room in self.rooms.get(&of).cloned().unwrap_or_default() {
-                        self.nodes[at].authority.announce(&room, news.clone(), &mut out);
+                        self.nodes[at].authority.announce(&room, update.clone(), &mut out);
                     }
                     assert!(out.is_empty());
                 }
-                ShardMessage::PresenceUpdate { reach: UpdateReach::Everyone, news } => {
-                    let last = self.numbers.insert((at, news.user.clone()), news.number);
-                    assert!(last < Some(news.number), "{news:?} after {last:?}");
+                ThreadMessage::Shard(ShardMessage::PresenceUpdate { reach: UpdateReach::Everyone, update }) => {
+                    let last = self.numbers.insert((at, update.user.clone()), update.number);
+                    assert!(last < Some(update.number), "{update:?} after {last:?}");
                 }
                 _ => {}
             }

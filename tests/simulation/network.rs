@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use switchboard::base::handle::{ConnSlot, Slot};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
-use switchboard::message::{ShardMessage, ShardNumber};
+use switchboard::message::{ShardNumber, ThreadMessage};
 use switchboard::shard::{Departure, Gone, Shard, Stats, Wire};
 
 use super::faulty_store::{self, FaultyStore};
@@ -97,7 +97,7 @@ enum NextStep {
 
 /// What one shard has for another.
 enum InTransit {
-    ShardMessage(ShardMessage),
+    Message(ThreadMessage),
     /// A connection that moves, where its client is, and what came by it that was not read.
     Connection(usize, IpAddr, Vec<u8>),
 }
@@ -395,12 +395,14 @@ impl Network {
         for from in (start..sources).chain(0..start) {
             let parcel = match from.checked_sub(count) {
                 None => self.links[from * count + shard].pop_front(),
-                Some(voice) => {
-                    self.store.as_mut().and_then(|store| store.mail(voice, shard)).map(InTransit::ShardMessage)
-                }
+                Some(voice) => self
+                    .store
+                    .as_mut()
+                    .and_then(|store| store.mail(voice, shard))
+                    .map(|message| InTransit::Message(message.into())),
             };
             match parcel {
-                Some(InTransit::ShardMessage(mail)) => return self.shards[shard].mail(self.now, mail),
+                Some(InTransit::Message(mail)) => return self.shards[shard].mail(self.now, mail),
                 Some(InTransit::Connection(socket, from, unread)) => {
                     return self.take_over(shard, socket, from, unread);
                 }
@@ -515,7 +517,7 @@ impl Network {
         let count = self.shards.len();
         for (to, mail) in self.shards[shard].outgoing() {
             assert_ne!(usize::from(to), shard, "mail to oneself does not leave the house");
-            self.links[shard * count + usize::from(to)].push_back(InTransit::ShardMessage(mail));
+            self.links[shard * count + usize::from(to)].push_back(InTransit::Message(mail));
         }
     }
 

@@ -127,8 +127,8 @@ impl RoomStore {
             && room.members.len() <= limit
         {
             for shard in room.members.shards() {
-                let (reach, news) = (UpdateReach::Members(room.id.clone()), news.clone());
-                out.push((shard, ShardMessage::PresenceUpdate { reach, news }));
+                let (reach, update) = (UpdateReach::Members(room.id.clone()), news.clone());
+                out.push((shard, ShardMessage::PresenceUpdate { reach, update }.into()));
             }
         }
     }

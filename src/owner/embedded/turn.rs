@@ -18,7 +18,7 @@ use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 use crate::message::storage::StorageQuery;
-use crate::message::{Outgoing, Placement, Requester, ShardMessage, ShardNumber};
+use crate::message::{Outgoing, OwnerMessage, Placement, Requester, ShardMessage, ShardNumber, ThreadMessage};
 use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
 use crate::owner::embedded::storage_requests::{StorageRequest, StorageRequests};
 
@@ -127,8 +127,8 @@ impl Turn<'_> {
         &self.core.rules
     }
 
-    pub(super) fn send(&mut self, shard: ShardNumber, message: ShardMessage) {
-        self.out.push((shard, message));
+    pub(super) fn send(&mut self, shard: ShardNumber, message: impl Into<ThreadMessage>) {
+        self.out.push((shard, message.into()));
     }
 
     pub(super) fn deliver(&mut self, to: ConnectionId, event: Event) {
@@ -137,7 +137,7 @@ impl Turn<'_> {
 
     pub(super) fn reply(&mut self, reply: Result<Reply, Reject>) {
         if let Some(to) = self.to {
-            self.send(to.shard, ShardMessage::Reply { ask: to.ask, reply });
+            self.out.push(to.reply(reply));
         }
     }
 
@@ -152,7 +152,7 @@ impl Turn<'_> {
     pub(super) fn reply_first(&mut self, operate: impl FnOnce(&mut Self) -> OpOutcome) {
         let at = self.out.len();
         if let (Some(reply), Some(to)) = (operate(self).transpose(), self.to) {
-            self.out.insert(at, (to.shard, ShardMessage::Reply { ask: to.ask, reply }));
+            self.out.insert(at, to.reply(reply));
         }
     }
 
@@ -234,7 +234,7 @@ impl Turn<'_> {
             Audience::Connection(to) => turn.deliver(to, event),
             Audience::User(user) => {
                 let shard = turn.core.placement.of(&user);
-                turn.send(shard, ShardMessage::NotifyUser { user, event });
+                turn.send(shard, OwnerMessage::NotifyUser { user, event });
             }
             Audience::Observers { .. } | Audience::Acquaintances { .. } => {
                 debug_assert!(false, "invariant: a room publishes no presence of users");

@@ -16,7 +16,7 @@ use crate::domain::registration::Registrations;
 use crate::domain::reject::Reject;
 use crate::domain::user::{User, user_not_found};
 use crate::message::storage::StorageQuery;
-use crate::message::{PresenceUpdate, ShardMessage, ShardNumber, UpdateReach};
+use crate::message::{OwnerMessage, PresenceUpdate, ShardMessage, ShardNumber, UpdateReach};
 use crate::owner::embedded::commit_barrier::PendingEffect;
 use crate::owner::embedded::direct_messages::DirectDeliveries;
 use crate::owner::embedded::rest_quotas::RestQuotas;
@@ -227,14 +227,14 @@ impl UserStore {
     fn publish_to_observers(&self, turn: &mut Turn<'_>, name: &Name, rooms: Vec<Name>, update: &Arc<PresenceUpdate>) {
         if self.tells_everybody(turn.core) {
             for shard in 0..turn.core.placement.shards() as ShardNumber {
-                let (reach, news) = (UpdateReach::Everyone, update.clone());
-                turn.send(shard, ShardMessage::PresenceUpdate { reach, news });
+                let (reach, update) = (UpdateReach::Everyone, update.clone());
+                turn.send(shard, ShardMessage::PresenceUpdate { reach, update });
             }
             return;
         }
         for &connection in self.connections_of(name) {
-            let (reach, news) = (UpdateReach::Around(connection), update.clone());
-            turn.send(connection.place().shard, ShardMessage::PresenceUpdate { reach, news });
+            let (reach, update) = (UpdateReach::Around(connection), update.clone());
+            turn.send(connection.place().shard, ShardMessage::PresenceUpdate { reach, update });
         }
         for room in rooms {
             send_to_room(turn, room, update.clone());
@@ -292,7 +292,7 @@ impl UserStore {
     }
 }
 
-fn send_to_room(turn: &mut Turn<'_>, room: Name, news: Arc<PresenceUpdate>) {
+fn send_to_room(turn: &mut Turn<'_>, room: Name, update: Arc<PresenceUpdate>) {
     let owner = turn.core.placement.of(&room);
-    turn.send(owner, ShardMessage::PresenceUpdate { reach: UpdateReach::Room(room), news });
+    turn.send(owner, OwnerMessage::RoomPresence { room, update });
 }

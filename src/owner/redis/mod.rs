@@ -45,7 +45,7 @@ use crate::domain::quota::{QuotaRequest, Rates};
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
 use crate::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, Script};
-use crate::message::{BRIDGE, Outgoing, PresenceUpdate, Requester, ShardMessage, ShardNumber, UpdateReach};
+use crate::message::{BRIDGE, Outgoing, OwnerMessage, PresenceUpdate, Requester, ShardNumber};
 use crate::owner::redis::calls::{CallPurpose, CallResult, PendingCall};
 use crate::owner::redis::cluster::membership::{self, NodeMembership};
 use crate::owner::redis::cluster::queries::ClusterQueries;
@@ -141,44 +141,24 @@ impl RedisOwner {
     }
 
     /// Handles a message from a shard of this node, or from the owner itself.
-    pub fn handle(&mut self, now: Now, message: ShardMessage, out: &mut Vec<Outgoing>) {
+    pub fn handle(&mut self, now: Now, message: OwnerMessage, out: &mut Vec<Outgoing>) {
         match message {
             // A query has asked a shard of this node to end a connection: the asking node takes the session.
-            ShardMessage::Request { from, op: Op::Session(_, SessionOp::Take { .. } | SessionOp::Transfer { .. }) }
+            OwnerMessage::Request { from, op: Op::Session(_, SessionOp::Take { .. } | SessionOp::Transfer { .. }) }
                 if from.shard == BRIDGE =>
             {
                 self.replied(now, from.ask, Ok(Reply::Done), out);
             }
-            ShardMessage::Request { from, op } => self.ask(now, from, op, out),
-            ShardMessage::Reply { ask, reply } => self.replied(now, ask, reply, out),
-            ShardMessage::NotifyUser { user, event } => self.notify(now, &user, event, out),
-            ShardMessage::PresenceUpdate { reach: UpdateReach::Room(room), news } => self.announce(&room, news, out),
-            ShardMessage::DurableDelivered { user, id } => self.handed(&user, id),
-            ShardMessage::QuotaRequest { from, claim } => self.claimed(now, from, &claim, out),
-            ShardMessage::Supersede { connection, to, token, by, from } => {
+            OwnerMessage::Request { from, op } => self.ask(now, from, op, out),
+            OwnerMessage::NotifyUser { user, event } => self.notify(now, &user, event, out),
+            OwnerMessage::RoomPresence { room, update } => self.announce(&room, update, out),
+            OwnerMessage::DurableDelivered { user, id } => self.handed(&user, id),
+            OwnerMessage::QuotaRequest { from, request } => self.claimed(now, from, &request, out),
+            OwnerMessage::Supersede { connection, to, token, by, from } => {
                 let mut turn = turn!(self, now, out);
                 self.queries.supersede(&mut turn, &self.rooms, (connection, to), token, &by, from);
                 self.request_lookups(now, out);
             }
-            // Messages between shards, and to them.
-            ShardMessage::PresenceUpdate {
-                reach: UpdateReach::Everyone | UpdateReach::Members(_) | UpdateReach::Around(_),
-                ..
-            }
-            | ShardMessage::Deliver { .. }
-            | ShardMessage::DeliverDurable { .. }
-            | ShardMessage::Publish { .. }
-            | ShardMessage::Close { .. }
-            | ShardMessage::OnlineUsers { .. }
-            | ShardMessage::AdmissionRequest { .. }
-            | ShardMessage::AdmissionVerdict { .. }
-            | ShardMessage::AddressReleased { .. }
-            | ShardMessage::QuotaGrant(_)
-            | ShardMessage::Storage(_)
-            | ShardMessage::ShardReport { .. }
-            | ShardMessage::RedisState(_)
-            | ShardMessage::Keys(_)
-            | ShardMessage::Drain { .. } => {}
         }
     }
 
@@ -212,7 +192,7 @@ impl RedisOwner {
     }
 
     /// Handles the reply to a request that this owner has made.
-    fn replied(&mut self, now: Now, ask: u32, reply: Result<Reply, Reject>, out: &mut Vec<Outgoing>) {
+    pub fn replied(&mut self, now: Now, ask: u32, reply: Result<Reply, Reject>, out: &mut Vec<Outgoing>) {
         self.queries.replied(&mut turn!(self, now, out), ask, reply);
         self.request_lookups(now, out);
     }

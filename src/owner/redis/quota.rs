@@ -87,7 +87,7 @@ impl ClusterQuotas {
     ) {
         let mut grants = Vec::new();
         act(&mut self.pool, &mut grants);
-        turn.out.extend(grants.into_iter().map(|(to, grant)| (to, ShardMessage::QuotaGrant(grant))));
+        turn.out.extend(grants.into_iter().map(|(to, grant)| (to, ShardMessage::QuotaGrant(grant).into())));
     }
 
     /// Calls the script for each request and return of credits.

@@ -13,7 +13,7 @@ use crate::domain::event::Event;
 use crate::domain::op::{Reply, RoomRules, Scope};
 use crate::domain::reject::Reject;
 use crate::message::redis::{Bytes, RedisCommand, RedisState, Script, ScriptCall};
-use crate::message::{Outgoing, Requester, ShardMessage, ShardNumber};
+use crate::message::{Outgoing, Requester, ShardMessage, ShardNumber, ThreadMessage};
 use crate::owner::redis::RedisSettings;
 use crate::owner::redis::calls::{CallPurpose, Calls, REPLY_MS};
 use crate::owner::redis::cluster::ClusterCall;
@@ -183,10 +183,15 @@ impl OwnerTurn<'_> {
         self.node.deadlines.add(self.now.mono + ms, deadline);
     }
 
+    /// Sends a message to a shard of this node.
+    pub(super) fn send(&mut self, shard: ShardNumber, message: impl Into<ThreadMessage>) {
+        self.out.push((shard, message.into()));
+    }
+
     /// Replies to a request, if there is one.
     pub(super) fn reply(&mut self, to: Option<Requester>, reply: Result<Reply, Reject>) {
         if let Some(to) = to {
-            self.out.push((to.shard, ShardMessage::Reply { ask: to.ask, reply }));
+            self.out.push(to.reply(reply));
         }
     }
 
@@ -216,7 +221,7 @@ impl OwnerTurn<'_> {
     /// Sends an event to all connections of a user on this node.
     pub(super) fn deliver_to_user(&mut self, user: &str, event: &Event) {
         for &to in self.node.directory.connections(user) {
-            self.out.push((to.place().shard, ShardMessage::Deliver { to, event: event.clone() }));
+            self.out.push((to.place().shard, ShardMessage::Deliver { to, event: event.clone() }.into()));
         }
     }
 
@@ -239,6 +244,6 @@ impl OwnerTurn<'_> {
 
     fn inform_shards(&mut self, state: RedisState) {
         let shards = self.shards();
-        self.out.extend(shards.map(|shard| (shard, ShardMessage::RedisState(state))));
+        self.out.extend(shards.map(|shard| (shard, ShardMessage::RedisState(state).into())));
     }
 }

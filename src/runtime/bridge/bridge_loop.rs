@@ -9,7 +9,7 @@ use crossbeam_channel::Sender;
 
 use crate::base::time::Now;
 use crate::message::redis::{RedisCommand, RedisEvent};
-use crate::message::{BRIDGE, Outgoing, ShardMessage};
+use crate::message::{BRIDGE, Outgoing, ShardMessage, ThreadMessage};
 use crate::owner::redis::RedisOwner;
 use crate::runtime::bridge::client::RedisClient;
 use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender};
@@ -30,7 +30,7 @@ pub(super) struct BridgeLoop {
     client: RedisClient,
     inbox: ChannelReceiver,
     /// Channels to the shards, and the bridge's own as the last one.
-    mailboxes: Arc<[ChannelSender]>,
+    channels: Arc<[ChannelSender]>,
     clock: Clock,
     is_over: Arc<AtomicBool>,
     /// Signals the first answer of Redis.
@@ -46,13 +46,13 @@ impl BridgeLoop {
         owner: RedisOwner,
         client: RedisClient,
         inbox: ChannelReceiver,
-        mailboxes: Arc<[ChannelSender]>,
+        channels: Arc<[ChannelSender]>,
         clock: Clock,
         is_over: Arc<AtomicBool>,
         begun: Sender<()>,
     ) -> Self {
         let (output, events, commands) = (Vec::new(), Vec::new(), Vec::new());
-        Self { owner, client, inbox, mailboxes, clock, is_over, begun, output, events, commands }
+        Self { owner, client, inbox, channels, clock, is_over, begun, output, events, commands }
     }
 
     /// Runs until the server stops, or until another process has this node's number.
@@ -93,8 +93,8 @@ impl BridgeLoop {
         for events in events.drain(..) {
             if let RedisEvent::State(state) = events {
                 let _ = self.begun.try_send(());
-                let shards = self.mailboxes.len() - 1;
-                self.mailboxes[..shards].iter().for_each(|mailbox| mailbox.send(ShardMessage::RedisState(state)));
+                let shards = self.channels.len() - 1;
+                self.channels[..shards].iter().for_each(|channel| channel.send(ShardMessage::RedisState(state)));
             }
             self.owner.told(now, events, &mut self.output);
         }
@@ -107,21 +107,29 @@ impl BridgeLoop {
                 return;
             }
             match self.inbox.take() {
-                Some(ChannelItem::Message(mail)) => self.owner.handle(now, mail, &mut self.output),
+                Some(ChannelItem::Message(message)) => self.handle(now, message),
                 Some(ChannelItem::Connection(_)) => debug_assert!(false, "invariant: connections go to shards only"),
                 None => return,
             }
         }
     }
 
+    fn handle(&mut self, now: Now, message: ThreadMessage) {
+        match message {
+            ThreadMessage::Owner(message) => self.owner.handle(now, message, &mut self.output),
+            ThreadMessage::Reply { ask, reply } => self.owner.replied(now, ask, reply, &mut self.output),
+            ThreadMessage::Shard(message) => debug_assert!(false, "invariant: {message:?} goes to shards only"),
+        }
+    }
+
     fn send_output(&mut self, now: Now) {
         while !self.output.is_empty() {
             let mut output = std::mem::take(&mut self.output);
-            for (to, mail) in output.drain(..) {
+            for (to, message) in output.drain(..) {
                 match to {
-                    BRIDGE => self.owner.handle(now, mail, &mut self.output),
-                    shard => match self.mailboxes[..self.mailboxes.len() - 1].get(usize::from(shard)) {
-                        Some(mailbox) => mailbox.send(mail),
+                    BRIDGE => self.handle(now, message),
+                    shard => match self.channels[..self.channels.len() - 1].get(usize::from(shard)) {
+                        Some(channel) => channel.send(message),
                         None => tracing::error!(shard, "there is no such shard"),
                     },
                 }

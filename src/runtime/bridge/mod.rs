@@ -65,11 +65,11 @@ pub struct RedisOptions {
 pub struct Bridge {
     thread: JoinHandle<()>,
     is_over: Arc<AtomicBool>,
-    mailbox: ChannelSender,
+    channel: ChannelSender,
 }
 
 impl ClaimedNode {
-    /// Starts the thread. It receives messages by `inbox`, and sends to the shards by all but the last of `mailboxes`; the last
+    /// Starts the thread. It receives messages by `inbox`, and sends to the shards by all but the last of `channels`; the last
     /// one is its own. Returns when Redis has answered, or after a limited time.
     ///
     /// # Errors
@@ -77,15 +77,15 @@ impl ClaimedNode {
     pub fn start(
         self,
         inbox: ChannelReceiver,
-        mailboxes: Arc<[ChannelSender]>,
+        channels: Arc<[ChannelSender]>,
         (rules, rates): (Arc<RoomRules>, Rates),
         clock: Clock,
     ) -> std::io::Result<Bridge> {
-        let mailbox = mailboxes.last().cloned().expect("invariant: the bridge has a channel of its own");
+        let channel = channels.last().cloned().expect("invariant: the bridge has a channel of its own");
         let settings = RedisSettings {
             node: self.node,
             name: self.name,
-            shards: mailboxes.len() - 1,
+            shards: channels.len() - 1,
             prefix: self.options.prefix.as_str().into(),
             sharded: self.options.address.is_sharded(),
             rates,
@@ -100,11 +100,11 @@ impl ClaimedNode {
         let thread = thread::Builder::new().name("bridge".into()).spawn(move || {
             runtime.block_on(async move {
                 let client = RedisClient::start(&address, RedisOwner::scripts(), owner.probe(), seeds);
-                BridgeLoop::new(owner, client, inbox, mailboxes, clock, ends, begun).run().await;
+                BridgeLoop::new(owner, client, inbox, channels, clock, ends, begun).run().await;
             });
         })?;
         let _ = has_begun.recv_timeout(FIRST_REPLY);
-        Ok(Bridge { thread, is_over, mailbox })
+        Ok(Bridge { thread, is_over, channel })
     }
 }
 
@@ -117,7 +117,7 @@ impl Bridge {
     /// Completes the calls under way, releases the node number, and ends the thread. No shard may use it any more.
     pub fn close(self) {
         self.is_over.store(true, Ordering::Release);
-        self.mailbox.wake();
+        self.channel.wake();
         let _ = self.thread.join();
     }
 }

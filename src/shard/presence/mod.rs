@@ -15,7 +15,7 @@ use crate::connection::conn::HandshakeState;
 use crate::connection::outbound::Segment;
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::dialect::socketio::Dialect;
-use crate::message::{PresenceUpdate, ShardMessage, UpdateReach};
+use crate::message::{OwnerMessage, PresenceUpdate, UpdateReach};
 use crate::shard::core::Core;
 use crate::shard::net::Net;
 
@@ -145,13 +145,10 @@ impl<'a> PresenceFeed<'a> {
         Self { core }
     }
 
-    /// Takes an update, to be passed on to a room's owner or sent at the next tick.
+    /// Takes an update for connections of this shard, to be sent at the next tick.
     pub(super) fn take(&mut self, now: Now, reach: UpdateReach, update: Arc<PresenceUpdate>) {
         let presence = &mut self.core.presence;
         match reach {
-            UpdateReach::Room(room) => {
-                return self.core.apply_to_owner(|owner, out| owner.announce(&room, update, out));
-            }
             UpdateReach::Around(of) => {
                 let Some(peer) = self.core.net.find_peer(of) else {
                     // The peer has gone meanwhile, and its rooms have been told.
@@ -159,8 +156,8 @@ impl<'a> PresenceFeed<'a> {
                 };
                 for room in self.core.rooms_of(peer) {
                     let owner = self.core.channels.placement.of(&room);
-                    let (reach, news) = (UpdateReach::Room(room), update.clone());
-                    self.core.channels.post(owner, ShardMessage::PresenceUpdate { reach, news });
+                    let update = update.clone();
+                    self.core.channels.post(owner, OwnerMessage::RoomPresence { room, update });
                 }
                 let to = self.core.presence.recipients(update);
                 if !to.connections.contains(&of) {

@@ -19,7 +19,7 @@ use crate::domain::presence::DisconnectKind;
 use crate::domain::record::{Position, Session};
 use crate::domain::recovery::{Returned, Returning};
 use crate::domain::reject::Reject;
-use crate::message::ShardMessage;
+use crate::message::OwnerMessage;
 use crate::shard::core::Core;
 use crate::shard::peers::Peers;
 use crate::shard::recovery::appearances::{Appearance, Appearances};
@@ -85,7 +85,7 @@ impl<'a> Resume<'a> {
         self.core.recovery.resumes.insert(slot, resume);
         let from = self.core.expect(PendingRequest::new(connection, id.to_owned(), OnReply::SessionTaken));
         let shard = self.core.channels.shard_to_supersede(former);
-        let message = ShardMessage::Supersede { connection: former, to: None, token: token.into(), by, from };
+        let message = OwnerMessage::Supersede { connection: former, to: None, token: token.into(), by, from };
         self.core.channels.post(shard, message);
         Ok(())
     }

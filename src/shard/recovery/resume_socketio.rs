@@ -25,7 +25,7 @@ use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::{Returned, SessionOp};
 use crate::domain::reject::Reject;
-use crate::message::ShardMessage;
+use crate::message::OwnerMessage;
 use crate::shard::core::Core;
 use crate::shard::namespaces::Namespacing;
 use crate::shard::peers::{Departing, Peers};
@@ -100,7 +100,7 @@ impl<'a> ResumeSocketIo<'a> {
         let id = RequestId::SocketIo(ReplyTo::default());
         let from = self.core.expect(PendingRequest::new(connection, id, then));
         let shard = self.core.channels.shard_to_supersede(former);
-        let message = ShardMessage::Supersede { connection: former, to: Some(connection), token: secret, by, from };
+        let message = OwnerMessage::Supersede { connection: former, to: Some(connection), token: secret, by, from };
         self.core.channels.post(shard, message);
         Ok(())
     }

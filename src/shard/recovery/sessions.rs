@@ -14,7 +14,7 @@ use crate::domain::op::{Op, Reply};
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
-use crate::message::{Requester, ShardMessage};
+use crate::message::{OwnerMessage, Requester};
 use crate::shard::core::Core;
 use crate::shard::peers::{Departing, Peers};
 use crate::shard::raw_sockets::RawSockets;
@@ -259,7 +259,7 @@ impl<'a> KeptSessions<'a> {
             None => {
                 let op = Op::Session(connection, SessionOp::Take { token: hash });
                 let owner = self.core.channels.owner_of(&op);
-                self.core.channels.post(owner, ShardMessage::Request { from, op });
+                self.core.channels.post(owner, OwnerMessage::Request { from, op });
             }
         }
     }
@@ -293,14 +293,14 @@ impl<'a> KeptSessions<'a> {
                 let op = SessionOp::Transfer { token, by: by.user_name(), from: connection, to };
                 let op = Op::Session(first, op);
                 let owner = self.core.channels.owner_of(&op);
-                self.core.channels.post(owner, ShardMessage::Request { from, op });
+                self.core.channels.post(owner, OwnerMessage::Request { from, op });
             }
         }
     }
 
     fn reply(&mut self, from: Requester, session: Session) {
         let reply = Ok(Reply::Session(Some(Box::new(session))));
-        self.core.channels.post(from.shard, ShardMessage::Reply { ask: from.ask, reply });
+        self.core.channels.reply(from, reply);
     }
 
     /// A Socket.IO peer ends because its client has come back, if this is the client's secret.

@@ -6,7 +6,7 @@ use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::command::Status;
 use crate::domain::op::{Op, Reply, UsersView};
 use crate::domain::query::{PartialResult, Query};
-use crate::message::{PresenceUpdate, Requester, UpdateReach};
+use crate::message::{OwnerMessage, PresenceUpdate, Requester, ShardMessage, ThreadMessage, UpdateReach};
 
 const OPEN: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -30,8 +30,8 @@ impl Desk {
 
     /// The questions for all users that have been put to shard 1 since the last time.
     fn asked(&mut self) -> Vec<Requester> {
-        let is_asked = |mail: &ShardMessage| match mail {
-            ShardMessage::Request { from, op: Op::Query(Query::Users(_)) } => Some(*from),
+        let is_asked = |mail: &ThreadMessage| match mail {
+            ThreadMessage::Owner(OwnerMessage::Request { from, op: Op::Query(Query::Users(_)) }) => Some(*from),
             _ => None,
         };
         self.shard
@@ -85,11 +85,12 @@ fn news_come_after_the_list_that_they_change() {
     let event = Event::Presence { user: "gone".into(), status: Status::Offline, last_seen: NOW.wall };
     let packed = EncodedEvent::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW);
     let news = Arc::new(PresenceUpdate { user: "gone".into(), number: 1, except: None, packed });
-    desk.shard.mail(NOW, ShardMessage::PresenceUpdate { reach: UpdateReach::Everyone, news });
+    desk.shard
+        .mail(NOW, ThreadMessage::Shard(ShardMessage::PresenceUpdate { reach: UpdateReach::Everyone, update: news }));
     desk.tick();
     assert_eq!(desk.paper.take(slot), "");
     let reply = Reply::PartialResult(PartialResult::Users(UsersView { total: 7, ..UsersView::default() }));
-    desk.shard.mail(NOW, ShardMessage::Reply { ask: asked[0].ask, reply: Ok(reply) });
+    desk.shard.mail(NOW, ThreadMessage::Reply { ask: asked[0].ask, reply: Ok(reply) });
     desk.tick();
     let told = desk.paper.take(slot);
     let (list, news) = (told.find("users:online"), told.find("user:offline"));
@@ -108,7 +109,7 @@ fn who_leaves_while_it_is_asked_for_leaves_nothing_behind() {
     desk.shard.ended(NOW, slot);
     desk.turn();
     let reply = Reply::PartialResult(PartialResult::Users(UsersView::default()));
-    desk.shard.mail(NOW, ShardMessage::Reply { ask: asked[0].ask, reply: Ok(reply) });
+    desk.shard.mail(NOW, ThreadMessage::Reply { ask: asked[0].ask, reply: Ok(reply) });
     desk.tick();
     let stats = desk.shard.stats();
     assert_eq!((stats.sessions, stats.peers, stats.connections, stats.asks), (0, 0, 0, 0));

@@ -7,6 +7,7 @@ use crate::connection::peer::SocketIoPeer;
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Message};
+use crate::message::OwnerMessage;
 use crate::shard::recovery::sessions::KeptSessions;
 use crate::shard::requests::PendingRequest;
 use crate::shard::sessions::Client;
@@ -179,7 +180,7 @@ fn the_last_that_a_client_hears_says_how_far_it_is_in_all_its_rooms() {
     let by = desk.shard.core.net.identity(peer).expect("an identity");
     let to = Some(ConnectionId::new(id.place(), [9; 12]));
     let from = desk.shard.core.expect(PendingRequest::detached());
-    desk.shard.mail(NOW, ShardMessage::Supersede { connection: id, to, token, by, from });
+    desk.shard.mail(NOW, OwnerMessage::Supersede { connection: id, to, token, by, from });
     desk.turn();
     let told = desk.paper.take(slot);
     let texts = told.split('"');

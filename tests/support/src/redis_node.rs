@@ -9,7 +9,7 @@ use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::op::{Op, RoomRules};
 use switchboard::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, ScriptCall};
-use switchboard::message::{BRIDGE, Outgoing, Requester};
+use switchboard::message::{BRIDGE, Outgoing, Requester, ThreadMessage};
 use switchboard::owner::redis::{RedisOwner, RedisSettings};
 
 use super::redis::RedisServer;
@@ -58,13 +58,19 @@ impl Node {
             for heard in heard {
                 self.authority.told(now, heard, out);
             }
-            // What it has for itself is mail, too.
+            // The owner sends messages to itself, too.
             loop {
                 let own: Vec<Outgoing> = out.extract_if(.., |(to, _)| *to == BRIDGE).collect();
                 if own.is_empty() {
                     break;
                 }
-                own.into_iter().for_each(|(_, mail)| self.authority.handle(now, mail, out));
+                for (_, message) in own {
+                    match message {
+                        ThreadMessage::Owner(message) => self.authority.handle(now, message, out),
+                        ThreadMessage::Reply { ask, reply } => self.authority.replied(now, ask, reply, out),
+                        ThreadMessage::Shard(message) => panic!("the owner is sent {message:?}"),
+                    }
+                }
             }
         }
     }

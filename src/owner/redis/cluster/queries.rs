@@ -19,7 +19,7 @@ use crate::domain::record::TokenHash;
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::{Code, Reject};
 use crate::message::redis::RedisState;
-use crate::message::{BRIDGE, Requester, ShardMessage};
+use crate::message::{BRIDGE, OwnerMessage, Requester};
 use crate::owner::redis::cluster::membership;
 use crate::owner::redis::cluster::merge::{ClusterQuery, ListRepair, NameList, merge_shards};
 use crate::owner::redis::cluster::node_message::{NodeMessage, NodeQuery, NodeResult};
@@ -245,7 +245,7 @@ impl ClusterQueries {
             NodeQuery::Totals => return self.query_shards(turn, asker, Query::Totals),
             NodeQuery::End(id, to, token, by) => {
                 let (connection, to, by) = (id.0, to.map(|to| to.0), Identity::from(by));
-                return self.ask_shard(turn, asker, connection, |from| ShardMessage::Supersede {
+                return self.ask_shard(turn, asker, connection, |from| OwnerMessage::Supersede {
                     connection,
                     to,
                     token,
@@ -273,12 +273,12 @@ impl ClusterQueries {
     fn ask_shards(&mut self, turn: &mut OwnerTurn<'_>, asker: (u16, u32), query: Option<Query>, op: impl Fn() -> Op) {
         let shards = turn.shards();
         let from = self.expect_shards(turn, asker, shards.len(), query);
-        turn.out.extend(shards.map(|shard| (shard, ShardMessage::Request { from, op: op() })));
+        turn.out.extend(shards.map(|shard| (shard, OwnerMessage::Request { from, op: op() }.into())));
     }
 
     fn ask_connection(&mut self, turn: &mut OwnerTurn<'_>, asker: (u16, u32), id: WireConnectionId, op: ConnectionOp) {
         let op = Op::Connection(id.0, op);
-        self.ask_shard(turn, asker, id.0, |from| ShardMessage::Request { from, op });
+        self.ask_shard(turn, asker, id.0, |from| OwnerMessage::Request { from, op });
     }
 
     /// Asks the shard that a connection of this node belongs to.
@@ -287,14 +287,14 @@ impl ClusterQueries {
         turn: &mut OwnerTurn<'_>,
         asker: (u16, u32),
         connection: ConnectionId,
-        message: impl FnOnce(Requester) -> ShardMessage,
+        message: impl FnOnce(Requester) -> OwnerMessage,
     ) {
         let (node, shard) = (connection.place().node, connection.place().shard);
         if node != turn.own_node() || usize::from(shard) >= turn.node.settings.shards {
             return self.send_part(turn, asker, NodeResult::refused(&connection_not_found()));
         }
         let from = self.expect_shards(turn, asker, 1, None);
-        turn.out.push((shard, message(from)));
+        turn.send(shard, message(from));
     }
 
     fn expect_shards(

@@ -110,7 +110,7 @@ impl Rooms {
             event => into_event(name, event),
         };
         if let Some(event) = event {
-            turn.out.push((connection.place().shard, ShardMessage::Deliver { to: connection, event }));
+            turn.send(connection.place().shard, ShardMessage::Deliver { to: connection, event });
         }
     }
 
@@ -162,7 +162,7 @@ fn publish(
                 true => ShardMessage::Close { room, packed },
                 false => ShardMessage::Publish { room, except, packed },
             };
-            turn.out.push((shard, message));
+            turn.send(shard, message);
         }
         if is_end {
             room.members.clear();

@@ -198,7 +198,7 @@ impl Rooms {
             let event = Event::Closed { room: name.clone(), reason: "the room's messages were lost".into() };
             let packed = Arc::new(turn.encode(turn.now, &event, true));
             for shard in shards {
-                turn.out.push((shard, ShardMessage::Close { room: name.clone(), packed: packed.clone() }));
+                turn.send(shard, ShardMessage::Close { room: name.clone(), packed: packed.clone() });
             }
             for (connection, _) in members.into_iter().filter(|_| is_known) {
                 commands::call(turn, name.clone(), RoomOp::RemoveMember { connection }, None);

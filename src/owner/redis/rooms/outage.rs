@@ -55,7 +55,7 @@ impl Rooms {
         let (from, to) = (sender.clone(), to.clone());
         let RelaySignal { signal, body, .. } = signal;
         let event = Event::Signal(Box::new(Signaled { room: name.clone(), from, to, signal, body }));
-        turn.out.push((connection.place().shard, ShardMessage::Deliver { to: connection, event }));
+        turn.send(connection.place().shard, ShardMessage::Deliver { to: connection, event });
         Ok(Reply::Done)
     }
 

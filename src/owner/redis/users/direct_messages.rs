@@ -75,7 +75,7 @@ impl DirectMessages {
             for message in meanwhile {
                 match message {
                     ShardMessage::DeliverDurable { to, user, direct } => self.deliver(turn, &user, &direct, to),
-                    message => turn.out.push((connection.place().shard, message)),
+                    message => turn.send(connection.place().shard, message),
                 }
             }
         }
@@ -113,7 +113,7 @@ impl DirectMessages {
         if let Some(meanwhile) = self.arriving.get_mut(&to) {
             meanwhile.push(message());
         } else if self.begin_delivery(user, direct.id, to) {
-            turn.out.push((to.place().shard, message()));
+            turn.send(to.place().shard, message());
         } else if let Some(DirectState::AckFailed) = self.state(user, direct.id) {
             self.delivered(user, direct.id);
         }
@@ -125,7 +125,7 @@ impl DirectMessages {
             let message = ShardMessage::Deliver { to, event: Event::Direct(direct.clone()) };
             match self.arriving.get_mut(&to) {
                 Some(meanwhile) => meanwhile.push(message),
-                None => turn.out.push((to.place().shard, message)),
+                None => turn.send(to.place().shard, message),
             }
         }
     }

@@ -111,14 +111,14 @@ impl PresenceNews {
                 (Some(room), ..) => send_to_room(turn, rooms, room, &news),
                 (None, None, None) => {
                     let shards = turn.shards();
-                    let message = |news| ShardMessage::PresenceUpdate { reach: UpdateReach::Everyone, news };
-                    turn.out.extend(shards.map(|shard| (shard, message(news.clone()))));
+                    let message = |update| ShardMessage::PresenceUpdate { reach: UpdateReach::Everyone, update };
+                    turn.out.extend(shards.map(|shard| (shard, message(news.clone()).into())));
                 }
                 (None, connections, names) => {
                     for WireConnectionId(of) in connections.into_iter().flatten() {
                         let reach = UpdateReach::Around(of);
-                        let message = ShardMessage::PresenceUpdate { reach, news: news.clone() };
-                        turn.out.push((of.place().shard, message));
+                        let message = ShardMessage::PresenceUpdate { reach, update: news.clone() };
+                        turn.send(of.place().shard, message);
                     }
                     for room in names.into_iter().flatten() {
                         send_to_room(turn, rooms, room, &news);
@@ -238,6 +238,6 @@ pub(super) fn go_offline(turn: &mut OwnerTurn<'_>, user: Name, absence: &str) {
 fn send_to_room(turn: &mut OwnerTurn<'_>, rooms: &Rooms, room: Name, news: &Arc<PresenceUpdate>) {
     for shard in rooms.announced_shards(&room, turn.node.rules.announce_limit) {
         let reach = UpdateReach::Members(room.clone());
-        turn.out.push((shard, ShardMessage::PresenceUpdate { reach, news: news.clone() }));
+        turn.send(shard, ShardMessage::PresenceUpdate { reach, update: news.clone() });
     }
 }
