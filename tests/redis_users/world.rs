@@ -14,7 +14,9 @@ use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::quota::{QuotaGrant, Rates};
 use switchboard::domain::reject::Reject;
 use switchboard::message::redis::RedisState;
-use switchboard::message::{Outgoing, PresenceUpdate, Requester, ShardMessage, ThreadMessage, UpdateReach};
+use switchboard::message::{
+    Outgoing, OwnerMessage, PresenceUpdate, Requester, ShardMessage, ThreadMessage, UpdateReach,
+};
 use switchboard::owner::redis::{KeySchema, RedisSettings};
 
 use support::redis::RedisServer;
@@ -72,7 +74,12 @@ impl Heard {
     /// What a piece of mail says; `None` for answers.
     pub(crate) fn of(mail: &ThreadMessage) -> Option<Self> {
         match mail {
-            ThreadMessage::Shard(ShardMessage::PresenceUpdate { reach, update }) => Some(Self::presence(reach, update)),
+            ThreadMessage::Shard(ShardMessage::PresenceUpdate { reach, update }) => {
+                Some(Self::presence(format!("{reach:?}"), update))
+            }
+            ThreadMessage::Owner(OwnerMessage::RoomPresence { room, update }) => {
+                Some(Self::presence(format!("Room({room:?})"), update))
+            }
             ThreadMessage::Shard(ShardMessage::DeliverDurable { to, user, direct }) => {
                 Some(Self::Hand(*to, user.clone(), direct.content.body.to_string()))
             }
@@ -86,11 +93,11 @@ impl Heard {
         }
     }
 
-    fn presence(reach: &UpdateReach, update: &PresenceUpdate) -> Self {
+    fn presence(reach: String, update: &PresenceUpdate) -> Self {
         let event = update.packed.for_peers.as_ref().expect("it is for everybody").event();
         let Event::Presence { user, status, last_seen } = event else { panic!("{event:?}") };
         assert_eq!(*user, update.user);
-        Self::PresenceUpdate(user.clone(), status.as_str(), *last_seen, update.except, format!("{reach:?}"))
+        Self::PresenceUpdate(user.clone(), status.as_str(), *last_seen, update.except, reach)
     }
 }
 
