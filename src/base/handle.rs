@@ -77,7 +77,7 @@ impl PeerKey {
         (self != Self::NONE && self.0 & PEER != 0).then_some(SocketIoSlot(self.0 & !PEER))
     }
 
-    /// The number that stands for it in [`crate::base::ids::Place`].
+    /// The number that stands for it in [`crate::base::ids::ConnectionPlace`].
     pub fn raw(self) -> u32 {
         self.0
     }
