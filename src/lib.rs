@@ -1,33 +1,34 @@
 //! Switchboard: a WebSocket signaling and real-time messaging server.
 //!
-//! One thread per core, each with everything it needs; between them nothing but queues and immutable bytes. Everything
-//! between the operating system and the queues is sans-IO: bytes, time and randomness come in as arguments, so a
-//! simulator can run many shards in one thread and replay any run from its seed.
+//! The server runs one shard per core. A shard owns its connections, rooms and users; shards share nothing but queues and
+//! immutable bytes. All code between the operating system and the queues is sans-IO: bytes, time and randomness are
+//! arguments, so that a simulator runs many shards in one thread and replays any run from its seed.
 //!
-//! `docs/architecture.md` has the glossary, the threads and queues, and the paths of a message.
+//! `docs/architecture.md` has the glossary, the threads and queues, and the message paths function by function.
 //!
-//! # The map
+//! # Layers
 //!
-//! A module imports only from rows below its own, and two modules in one row are blind to each other; a test holds the
-//! source to that.
+//! A module imports only from layers below its own, and modules of one layer do not import each other; `tests/layering`
+//! enforces both.
 //!
-//! | layer | module | what it is |
+//! | layer | module | contents |
 //! |---|---|---|
-//! | 6 | [`config`], [`command_line`] | settings from five sources, checked once; the commands |
+//! | 6 | [`config`], [`command_line`] | settings from five sources, validated once; the commands |
 //! | 5 | [`runtime`] | the operating system: event loops, sockets, channels, the store, clocks, entropy, key files, signals |
-//! | 4 | [`shard`] | the clients and the domain of one thread, sans-IO |
-//! | 3 | [`connection`], [`owner`] | one client's protocol stack; the truth about rooms and users |
-//! | 2½ | [`message`] | what crosses threads, and who gets it; what shards and the store tell each other |
-//! | 2 | [`dialect`] | translators between wires and domain: `raw` JSON over WebSocket; `notify`, `colon` and `camel` over Socket.IO; `rest` over HTTP |
-//! | 1 | [`codec`], [`domain`] | bytes without meaning; meaning without bytes |
-//! | 0 | [`base`], [`pages`] | ids, time values, seeded randomness, maps, timers, limits; what a browser gets |
+//! | 4 | [`shard`] | connections, rooms and requests of one thread, sans-IO |
+//! | 3 | [`connection`], [`owner`] | the protocol stack of one client; the owners of rooms and users, in memory or in Redis |
+//! | 2½ | [`message`] | messages between threads and the choice of their receiver |
+//! | 2 | [`dialect`] | mappings between wire formats and the domain: `raw` JSON over WebSocket; `notify`, `colon` and `camel` over Socket.IO; `rest` over HTTP |
+//! | 1 | [`codec`], [`domain`] | wire formats without meaning; the domain without wire formats |
+//! | 0 | [`base`], [`pages`] | ids, time values, seeded randomness, maps, timers, limits; pages for browsers |
 //!
-//! # The line of a message
+//! # Path of a message
 //!
-//! A frame that becomes a broadcast goes, within one turn of `runtime::event_loop`: socket → the shard's read buffer →
-//! [`shard::Shard::received`] → [`codec::ws`] → [`dialect::raw`] → the peer's half of the command → [`message::Placement`]
-//! says who keeps the room → [`owner`] → [`domain::room::Room::apply`] → [`dialect::encoded_event`], encoded once → one
-//! shared copy to each shard with members → the room's run of bytes for this turn → one write per member at the end.
+//! A frame that becomes a broadcast passes these steps in one turn of `runtime::event_loop`: the socket's read →
+//! [`shard::Shard::received`] → [`codec::ws`] → [`dialect::raw`] → a request, which [`message::Placement`] sends to the owner
+//! of the room → [`owner`] → [`domain::room::Room::apply`] → [`dialect::encoded_event`], which encodes the event once → one
+//! shared copy to each shard with members → the bytes that the room has gathered in this turn → one write per member at the
+//! end of the turn.
 
 pub mod base;
 pub mod codec;

@@ -201,7 +201,7 @@ impl EventLoop {
             timeout = Some(timeout.map_or(pause, |timeout| timeout.min(pause)));
         }
         let has_more_to_read = !self.still_ready.is_empty() || self.shard.has_resumed();
-        let is_busy = has_more_to_read || self.shard.has_mail() || self.shard.has_output();
+        let is_busy = has_more_to_read || self.shard.has_messages() || self.shard.has_output();
         if is_busy || !self.inbox.prepare_sleep() {
             timeout = Some(Duration::ZERO);
         }
@@ -234,7 +234,7 @@ impl EventLoop {
     fn receive_messages(&mut self, now: Now) {
         for _ in 0..MESSAGES_PER_TURN {
             match self.inbox.take() {
-                Some(ChannelItem::Message(message)) => self.shard.mail(now, message),
+                Some(ChannelItem::Message(message)) => self.shard.handle_message(now, message),
                 Some(ChannelItem::Connection(transfer)) => self.take_over(now, *transfer),
                 None => return,
             }

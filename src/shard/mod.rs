@@ -1,7 +1,7 @@
 //! Layer 4: the clients and the domain of one thread, sans-IO.
 //!
 //! The rule of use: feed a shard what happened ([`Shard::accepted`], [`Shard::received`], [`Shard::ended`],
-//! [`Shard::mail`], [`Shard::tick`]), in any order and as often as there is something; then [`Shard::run`], then
+//! [`Shard::handle_message`], [`Shard::tick`]), in any order and as often as there is something; then [`Shard::run`], then
 //! [`Shard::flush`], and take what it has for other shards from [`Shard::outgoing`]. Time is an argument, randomness
 //! comes from a seed, so the same inputs give the same outputs.
 
@@ -103,7 +103,7 @@ impl Shard {
     }
 
     /// A message came from another shard or from the server.
-    pub fn mail(&mut self, now: Now, message: impl Into<ThreadMessage>) {
+    pub fn handle_message(&mut self, now: Now, message: impl Into<ThreadMessage>) {
         Router::on(&mut self.core).message(now, message.into());
     }
 
@@ -189,7 +189,7 @@ impl Shard {
     }
 
     /// Whether there are messages to itself that are not handled yet.
-    pub fn has_mail(&self) -> bool {
+    pub fn has_messages(&self) -> bool {
         !self.core.channels.local.is_empty()
     }
 

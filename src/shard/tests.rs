@@ -265,7 +265,7 @@ fn the_greeting_comes_first_though_a_room_is_quicker_than_the_user() {
         epoch: "e".into(),
         seq: 0,
     };
-    desk.shard.mail(NOW, ShardMessage::Deliver { to, event: Event::Joined(Box::new(joined)) });
+    desk.shard.handle_message(NOW, ShardMessage::Deliver { to, event: Event::Joined(Box::new(joined)) });
     desk.turn();
     let told = desk.paper.take(slot);
     let (greeting, joined) = (told.find(r#""connect""#).expect("a greeting"), told.find("room-joined").expect("news"));

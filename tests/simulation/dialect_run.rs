@@ -279,7 +279,7 @@ impl DialectRun {
         self.ledger.is_draining = true;
         let now = self.net.now;
         for shard in &mut self.net.shards {
-            shard.mail(now, ShardMessage::Drain { window_ms: DRAIN_MS });
+            shard.handle_message(now, ShardMessage::Drain { window_ms: DRAIN_MS });
         }
         self.advance(DRAIN_MS + 4_000);
         assert!(self.net.shards.iter().all(Shard::is_drained), "{} outlive the drain", self.net.stats().connections);

@@ -338,7 +338,7 @@ impl Network {
         let count = self.shards.len();
         let is_due = self.shards[shard].next_due().is_some_and(|at| at <= self.now.mono);
         is_due
-            || self.shards[shard].has_mail()
+            || self.shards[shard].has_messages()
             || self.shards[shard].has_output()
             || self.shards[shard].has_resumed()
             || !self.arrivals[shard].is_empty()
@@ -402,7 +402,7 @@ impl Network {
                     .map(|message| InTransit::Message(message.into())),
             };
             match parcel {
-                Some(InTransit::Message(mail)) => return self.shards[shard].mail(self.now, mail),
+                Some(InTransit::Message(message)) => return self.shards[shard].handle_message(self.now, message),
                 Some(InTransit::Connection(socket, from, unread)) => {
                     return self.take_over(shard, socket, from, unread);
                 }
@@ -515,9 +515,9 @@ impl Network {
             store.order(self.now, order);
         }
         let count = self.shards.len();
-        for (to, mail) in self.shards[shard].outgoing() {
-            assert_ne!(usize::from(to), shard, "mail to oneself does not leave the house");
-            self.links[shard * count + usize::from(to)].push_back(InTransit::Message(mail));
+        for (to, message) in self.shards[shard].outgoing() {
+            assert_ne!(usize::from(to), shard, "a message to the own shard is not sent");
+            self.links[shard * count + usize::from(to)].push_back(InTransit::Message(message));
         }
     }
 

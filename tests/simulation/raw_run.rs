@@ -245,7 +245,7 @@ impl RawRun {
         self.book.is_draining = true;
         let now = self.net.now;
         for shard in &mut self.net.shards {
-            shard.mail(now, ShardMessage::Drain { window_ms: DRAIN_MS });
+            shard.handle_message(now, ShardMessage::Drain { window_ms: DRAIN_MS });
         }
         for socket in &mut self.net.sockets {
             socket.is_stalled = false;

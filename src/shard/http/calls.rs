@@ -1,7 +1,7 @@
-//! From a REST call to the questions it puts, and from their answers to its own.
+//! REST calls as requests to owners and connections, and the results of calls from the replies.
 //!
-//! Most calls are one question to whoever keeps what they are about. Some go to every keeper, or to every connection or
-//! user they name, and what these say is added up. Some have a second question that the first one's answer leads to.
+//! Most calls are one request to the owner of their subject. Some are sent to every owner, or to every connection or user
+//! that they name, and the replies are added up. Some send a second request that depends on the first reply.
 
 use crate::shard::core::Core;
 use std::sync::Arc;
@@ -123,7 +123,7 @@ impl<'a> Calls<'a> {
         Arc::new(Direct { id, sender: by.clone(), content: content.clone(), at: now.wall })
     }
 
-    /// A live connection may be named by its id; otherwise its user's keeper knows whether it has come.
+    /// Registers a socket: at its shard if it is named by the id of a live connection, otherwise at the user's owner.
     fn register(&self, user: &Name, socket: &Name, device: &Option<Box<str>>) -> CallRequests {
         let op = match self.connection_of(socket) {
             Some(connection) => Op::Connection(connection, equip(user, device)),
@@ -185,7 +185,7 @@ impl PendingCall {
             (RestCall::DisconnectUser { .. }, Reply::Connections(list)) => {
                 Ok(each(&list, Reply::Closed(0), |_| ConnectionOp::Close { by: self.by.clone() }))
             }
-            // Its user's keeper knows the connection by the name it gave itself; its shard is yet to hear.
+            // The user's owner found the connection under the name that its client chose; its shard has to be told.
             (RestCall::Register { user, device, .. }, Reply::Connections(list)) => {
                 let live = *list.first().ok_or_else(connection_not_found)?;
                 Ok(CallStep::Request((vec![Op::Connection(live, equip(user, device))], None)))
@@ -219,7 +219,7 @@ fn equip(user: &Name, device: &Option<Box<str>>) -> ConnectionOp {
     ConnectionOp::SetDevice { user: user.clone(), device: device.clone() }
 }
 
-/// Somebody of whom nothing is known.
+/// The presence of an unknown user.
 fn nobody(user: Name) -> PresenceView {
     PresenceView::nobody(user)
 }

@@ -83,7 +83,7 @@ impl StoringShard {
                     }
                 }
                 let receipt = CommitReceipt { ticket: batch.ticket, outcome: Ok(kept) };
-                self.desk.shard.mail(self.now, ShardMessage::Storage(StorageEvent::Receipt(receipt)));
+                self.desk.shard.handle_message(self.now, ShardMessage::Storage(StorageEvent::Receipt(receipt)));
             }
             self.desk.shard.run(self.now);
             self.desk.shard.flush(self.now, &mut self.desk.paper);

@@ -85,12 +85,14 @@ fn news_come_after_the_list_that_they_change() {
     let event = Event::Presence { user: "gone".into(), status: Status::Offline, last_seen: NOW.wall };
     let packed = EncodedEvent::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW);
     let news = Arc::new(PresenceUpdate { user: "gone".into(), number: 1, except: None, packed });
-    desk.shard
-        .mail(NOW, ThreadMessage::Shard(ShardMessage::PresenceUpdate { reach: UpdateReach::Everyone, update: news }));
+    desk.shard.handle_message(
+        NOW,
+        ThreadMessage::Shard(ShardMessage::PresenceUpdate { reach: UpdateReach::Everyone, update: news }),
+    );
     desk.tick();
     assert_eq!(desk.paper.take(slot), "");
     let reply = Reply::PartialResult(PartialResult::Users(UsersView { total: 7, ..UsersView::default() }));
-    desk.shard.mail(NOW, ThreadMessage::Reply { ask: asked[0].ask, reply: Ok(reply) });
+    desk.shard.handle_message(NOW, ThreadMessage::Reply { ask: asked[0].ask, reply: Ok(reply) });
     desk.tick();
     let told = desk.paper.take(slot);
     let (list, news) = (told.find("users:online"), told.find("user:offline"));
@@ -109,7 +111,7 @@ fn who_leaves_while_it_is_asked_for_leaves_nothing_behind() {
     desk.shard.ended(NOW, slot);
     desk.turn();
     let reply = Reply::PartialResult(PartialResult::Users(UsersView::default()));
-    desk.shard.mail(NOW, ThreadMessage::Reply { ask: asked[0].ask, reply: Ok(reply) });
+    desk.shard.handle_message(NOW, ThreadMessage::Reply { ask: asked[0].ask, reply: Ok(reply) });
     desk.tick();
     let stats = desk.shard.stats();
     assert_eq!((stats.sessions, stats.peers, stats.connections, stats.asks), (0, 0, 0, 0));

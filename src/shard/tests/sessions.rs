@@ -64,7 +64,7 @@ impl Desk {
             epoch: epoch.into(),
             seq: 0,
         };
-        self.shard.mail(NOW, ShardMessage::Deliver { to, event: Event::Joined(Box::new(joined)) });
+        self.shard.handle_message(NOW, ShardMessage::Deliver { to, event: Event::Joined(Box::new(joined)) });
         self.turn();
     }
 
@@ -134,8 +134,8 @@ fn a_message_is_encoded_once_for_all_listeners_of_a_dialect() {
     let packed = Arc::new(EncodedEvent::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
     let publish =
         |packed: &Arc<EncodedEvent>| ShardMessage::Publish { room: "r".into(), except: None, packed: packed.clone() };
-    desk.shard.mail(NOW, publish(&packed));
-    desk.shard.mail(NOW, publish(&packed));
+    desk.shard.handle_message(NOW, publish(&packed));
+    desk.shard.handle_message(NOW, publish(&packed));
     desk.turn();
     let encoded = |packed: &EncodedEvent| packed.for_peers.as_ref().map(|for_peers| for_peers.encoded());
     assert_eq!(encoded(&packed), Some(1));
@@ -152,7 +152,7 @@ fn a_message_is_encoded_once_for_all_listeners_of_a_dialect() {
     desk.turn();
     let event = Event::Closed { room: "r".into(), reason: "over".into() };
     let packed = Arc::new(EncodedEvent::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
-    desk.shard.mail(NOW, publish(&packed));
+    desk.shard.handle_message(NOW, publish(&packed));
     desk.turn();
     assert_eq!(encoded(&packed), Some(2));
 }
@@ -173,14 +173,14 @@ fn the_last_that_a_client_hears_says_how_far_it_is_in_all_its_rooms() {
         let message = Message { id, seq, room, sender, from, to: None, content, at: NOW.wall };
         let event = Event::Message(Arc::new(message));
         let packed = Arc::new(EncodedEvent::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
-        desk.shard.mail(NOW, ShardMessage::Publish { room: name.into(), except: None, packed });
+        desk.shard.handle_message(NOW, ShardMessage::Publish { room: name.into(), except: None, packed });
     }
     // Its client is back on another connection, and hears this one to its end.
     let token = KeptSessions::on(&mut desk.shard.core).secret_of(peer.into()).into();
     let by = desk.shard.core.net.identity(peer).expect("an identity");
     let to = Some(ConnectionId::new(id.place(), [9; 12]));
     let from = desk.shard.core.expect(PendingRequest::detached());
-    desk.shard.mail(NOW, OwnerMessage::Supersede { connection: id, to, token, by, from });
+    desk.shard.handle_message(NOW, OwnerMessage::Supersede { connection: id, to, token, by, from });
     desk.turn();
     let told = desk.paper.take(slot);
     let texts = told.split('"');
