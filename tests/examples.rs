@@ -8,11 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use support::chromium::{Browser, Page};
 use support::client::Client;
 use support::directory::Directory;
 use support::packages::{NODE, SCRIPTS, run};
+use support::process::wait_until;
 use support::server::{SECRET, Server, token};
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
@@ -160,8 +162,12 @@ fn raw_clients_recover_what_they_missed() {
     rust.hear("cyd: one");
     page.wait_for(&shows("cyd: one"), PATIENCE);
 
-    // Sessions are noted a moment after their clients have joined.
-    std::thread::sleep(Duration::from_millis(500));
+    let store = directory.path().join("store.db");
+    let store = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the store");
+    let mut count = store.prepare("SELECT count(*) FROM session WHERE rooms LIKE '%tea%'").expect("a query");
+    wait_until("the sessions of three members are stored", || {
+        count.query_row([], |row| row.get::<_, u32>(0)).expect("a number") == 3
+    });
     let address = server.address.clone();
     server.signal(15);
     server.wait(PATIENCE);
