@@ -126,20 +126,6 @@ impl ReplyTo {
         let event = event.or_else(|| camel::RequestName::parse(name).map(camel::RequestName::name));
         Self { ack, event: event.unwrap_or_default() }
     }
-
-    /// As text.
-    pub fn text(&self) -> String {
-        match self.ack {
-            Some(ack) => format!("{ack} {}", self.event),
-            None => format!(" {}", self.event),
-        }
-    }
-
-    /// Reads [`ReplyTo::text`].
-    pub fn parse(text: &str) -> Self {
-        let (ack, name) = text.split_once(' ').unwrap_or(("", text));
-        Self::new(ack.parse().ok(), name)
-    }
 }
 
 /// The answer to a request. "You" is the client.
@@ -314,9 +300,7 @@ mod tests {
             (None, "ping", "ping"),
             (Some(u64::MAX), "with spaces in it", ""),
         ] {
-            let to = ReplyTo::new(ack, name);
-            assert_eq!(to, ReplyTo { ack, event });
-            assert_eq!(ReplyTo::parse(&to.text()), to);
+            assert_eq!(ReplyTo::new(ack, name), ReplyTo { ack, event });
         }
     }
 

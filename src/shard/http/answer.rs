@@ -84,6 +84,12 @@ impl From<Reject> for Answer {
     }
 }
 
+/// The result of routing a request that is not refused.
+enum Routed {
+    Answered(Answer),
+    Call(Box<RestRequest>),
+}
+
 /// Answers HTTP requests.
 pub(in crate::shard) struct RestAnswers<'a> {
     core: &'a mut Core,
@@ -97,15 +103,15 @@ impl<'a> RestAnswers<'a> {
     /// Where a head leads, and whether its sender may go there.
     pub(super) fn admit(&mut self, now: Now, head: &RequestHead<'_>, form: Form) -> Admitted {
         match self.route(now, head, &form) {
-            Ok(admitted) => admitted,
-            Err(answer) => Admitted::Answered(form, answer),
+            Ok(Routed::Call(request)) => Admitted::Call(request),
+            Ok(Routed::Answered(answer)) | Err(answer) => Admitted::Answered(form, answer),
         }
     }
 
-    pub(super) fn route(&mut self, now: Now, head: &RequestHead<'_>, form: &Form) -> Result<Admitted, Answer> {
+    fn route(&mut self, now: Now, head: &RequestHead<'_>, form: &Form) -> Result<Routed, Answer> {
         let origin = head.header("origin");
         if head.method == "OPTIONS" {
-            return Err(self.options_answer(head, form));
+            return Ok(Routed::Answered(self.options_answer(head, form)));
         }
         if head.path() == "/ws" {
             let text = "This is a WebSocket endpoint: send Upgrade: websocket";
@@ -120,17 +126,18 @@ impl<'a> RestAnswers<'a> {
         })?;
         let call = match route {
             RestRoute::Call(call) => call,
-            RestRoute::Health => return Err(self.health(now)),
-            RestRoute::Ready => return Err(self.ready()),
-            RestRoute::Metrics => return Err(self.metrics_page(now)),
-            RestRoute::Landing => return Err(Answer::page(pages::LANDING)),
-            RestRoute::CallPage => return Err(Answer::page(pages::CALL)),
+            RestRoute::Health => return Ok(Routed::Answered(self.health(now))),
+            RestRoute::Ready => return Ok(Routed::Answered(self.ready())),
+            RestRoute::Metrics => return Ok(Routed::Answered(self.metrics_page(now))),
+            RestRoute::Landing => return Ok(Routed::Answered(Answer::page(pages::LANDING))),
+            RestRoute::CallPage => return Ok(Routed::Answered(Answer::page(pages::CALL))),
             RestRoute::MeetingLink(room) => {
-                return Err(Answer::json(302, Vec::new()).with("Location", rest::call_page(&room)));
+                let answer = Answer::json(302, Vec::new()).with("Location", rest::call_page(&room));
+                return Ok(Routed::Answered(answer));
             }
             RestRoute::Asset(name) => {
-                let page = pages::asset(&name);
-                return Err(page.map_or_else(|| RestRefusal::from(RestRouteFault::NotFound).into(), Answer::page));
+                let page = pages::asset(&name).ok_or_else(|| RestRefusal::from(RestRouteFault::NotFound))?;
+                return Ok(Routed::Answered(Answer::page(page)));
             }
         };
         if origin.is_some() && form.origin.is_none() {
@@ -146,7 +153,7 @@ impl<'a> RestAnswers<'a> {
         if head.framing == Framing::None && rest::needs_body(&call) {
             return Err(RestRefusal::length_required().into());
         }
-        Ok(Admitted::Call(Box::new(RestRequest {
+        Ok(Routed::Call(Box::new(RestRequest {
             kind: call.kind,
             page,
             parameter: call.parameter.into_owned(),
