@@ -34,12 +34,12 @@ impl RedisAddress {
     /// Reads an address.
     ///
     /// ```
-    /// use switchboard::runtime::bridge::Address;
+    /// use switchboard::runtime::bridge::RedisAddress;
     /// for good in ["redis://:p@10.0.0.1:6379/2", "redis+sentinel://a:1,b:2/mymaster", "rediss+cluster://a:1,b:2"] {
-    ///     assert!(Address::parse(good).is_some(), "{good}");
+    ///     assert!(RedisAddress::parse(good).is_some(), "{good}");
     /// }
     /// for bad in ["http://a", "redis://a:1,b:2", "redis+sentinel://a:1", "redis+cluster://", "redis://a/x"] {
-    ///     assert!(Address::parse(bad).is_none(), "{bad}");
+    ///     assert!(RedisAddress::parse(bad).is_none(), "{bad}");
     /// }
     /// ```
     pub fn parse(text: &str) -> Option<Self> {
