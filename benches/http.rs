@@ -54,6 +54,8 @@ fn heads(criterion: &mut Criterion) {
                 connection: head.header("connection"),
                 version_header: head.header("sec-websocket-version"),
                 key: head.header("sec-websocket-key"),
+                is_ambiguous: head.count("sec-websocket-key") > 1 || head.count("sec-websocket-version") > 1,
+                has_body: head.has_body(),
             };
             out.clear();
             let accept = black_box(handshake).check()?;

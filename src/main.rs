@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 
 fn serve(arguments: &ServeArguments) -> Result<(), String> {
     let loaded = arguments.load(fresh_secret)?;
-    command_line::start_logging(&loaded.settings.log);
+    let _guard = command_line::start_logging(&loaded.settings.log);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -13,6 +13,10 @@ pub const MAIL_PER_SHARD: usize = 262_144;
 /// Timeout for the peer's close frame or end of stream, in milliseconds.
 pub const CLOSING_MS: u64 = 3_000;
 
+/// Time after `limits.idle_ms` at which an idle HTTP connection is closed, in milliseconds: a client or proxy with the same
+/// timeout closes first, and its last request is answered.
+pub const IDLE_GRACE_MS: u64 = 1_000;
+
 /// Bytes of an HTTP response that a client must read per [`CLOSING_MS`] to keep the connection open: about 5 KiB/s.
 pub const TAKEN_BYTES_MIN: usize = 16 * 1024;
 

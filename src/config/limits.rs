@@ -49,8 +49,9 @@ settings! {
         handshake_ms: u64 = 10_000, limit(MILLISECONDS_MAX);
         /// Milliseconds that an HTTP head may take; 0: any time.
         head_ms: u64 = 10_000, limit(MILLISECONDS_MAX);
-        /// Milliseconds that a kept-alive HTTP connection may be idle; 0: any time.
-        idle_ms: u64 = 60_000, limit(MILLISECONDS_MAX);
+        /// Milliseconds that a kept-alive HTTP connection may be idle; 0: any time. Longer than the idle timeout of the
+        /// proxy in front, so that the proxy closes first.
+        idle_ms: u64 = 75_000, limit(MILLISECONDS_MAX);
         /// Milliseconds that a Socket.IO transport may stay without a CONNECT; 0: any time.
         unauthenticated_ms: u64 = 45_000, limit(MILLISECONDS_MAX);
         /// Maximum size of an HTTP head, in bytes.

@@ -31,7 +31,7 @@ pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
 pub use network::{
     CorsSettings, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings, RedisServerSettings,
-    TurnSettings,
+    TurnSettings, WebSocketSettings,
 };
 pub use print::{print, reference};
 pub use rooms::{CreateOnJoin, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
@@ -76,6 +76,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// Web pages that may use the server.
     pub cors: CorsSettings,
+    /// The endpoint `/ws`.
+    pub websocket: WebSocketSettings,
     /// STUN servers for clients.
     pub ice: IceSettings,
     /// The TURN server for clients.
@@ -161,6 +163,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
         RecoverySettings::KEYS,
         LimitSettings::KEYS,
         CorsSettings::KEYS,
+        WebSocketSettings::KEYS,
         IceSettings::KEYS,
         TurnSettings::KEYS,
         RedisServerSettings::KEYS,
@@ -182,6 +185,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let recovery = RecoverySettings::read(raw);
     let limits = LimitSettings::read(raw);
     let cors = CorsSettings::read(raw);
+    let websocket = WebSocketSettings::read(raw);
     let ice = IceSettings::read(raw);
     let turn = TurnSettings::read(raw);
     let redis = RedisServerSettings::read(raw);
@@ -203,6 +207,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
         recovery: recovery?,
         limits: limits?,
         cors: cors?,
+        websocket: websocket?,
         ice: ice?,
         turn: turn?,
         redis: redis?,

@@ -10,13 +10,15 @@ use super::kinds::{
     path, secret, text, truth, web_address, whole,
 };
 use super::raw::settings;
+use crate::codec::http::is_token;
 use crate::runtime::bridge::{ADDRESS_FORMS, RedisAddress};
 
 settings! {
     /// The settings without a group; [`super::Settings`] has them as its own fields.
     pub(super) struct TopSettings in "" {
-        /// Addresses and ports to listen on; `--dev`: `127.0.0.1:8090`. Port 0 picks a free one.
-        listen: Vec<SocketAddr> = vec!["0.0.0.0:8090"], addresses;
+        /// Addresses and ports to listen on; `--dev`: `127.0.0.1:8090` and `[::1]:8090`. `[::]` is every address, of IPv4
+        /// too. Port 0 picks a free one.
+        listen: Vec<SocketAddr> = vec!["[::]:8090"], addresses;
         /// Threads that serve clients; by default one per core.
         shards: usize = 1, whole(1, 1_024);
         /// Directory for messages and rooms; `""`: data is kept in memory only.
@@ -37,6 +39,19 @@ settings! {
         origins: Vec<String> = Vec::<String>::new(),
             list("an origin, such as https://app.example, or *", origin);
     }
+}
+
+settings! {
+    /// The WebSocket endpoint `/ws`.
+    pub struct WebSocketSettings in "websocket." {
+        /// Subprotocols that a client of `/ws` may ask for, such as `chat`; the first one on its list that is named here is
+        /// selected, `"*"`: the first one.
+        subprotocols: Vec<String> = Vec::<String>::new(), list("a subprotocol, such as chat, or *", subprotocol);
+    }
+}
+
+fn subprotocol(text: &str) -> Option<String> {
+    is_token(text).then(|| text.to_owned())
 }
 
 impl CorsSettings {

@@ -59,6 +59,8 @@ impl Settings {
             create_on_join: self.rooms.create_on_join == CreateOnJoin::Always,
             create_on_join_in_camel: self.rooms.create_on_join != CreateOnJoin::Never,
             origins: self.origins(),
+            subprotocols: self.websocket.subprotocols.clone(),
+            lost_log_lines: || 0,
             client_url: self.client_url.clone(),
             ice: self.ice_servers(),
             rules: Arc::new(self.rules()),

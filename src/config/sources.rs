@@ -128,7 +128,7 @@ fn value_of_count(count: usize) -> Value {
 
 /// Defaults for a machine whose owner is the only user of the server.
 fn put_dev(raw: &mut RawSettings) {
-    raw.put("listen", vec!["127.0.0.1:8090"], SettingSource::Dev);
+    raw.put("listen", vec!["127.0.0.1:8090", "[::1]:8090"], SettingSource::Dev);
     raw.put("auth.guests", true, SettingSource::Dev);
     raw.put("auth.require_exp", false, SettingSource::Dev);
     raw.put("rooms.create_on_join", "always", SettingSource::Dev);

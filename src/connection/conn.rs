@@ -79,6 +79,8 @@ pub enum CloseState {
     HalfClosed,
     /// Close: the peer's stream has ended.
     Close,
+    /// Close unless a request has arrived meanwhile.
+    CloseIdle,
     /// Close at once and discard unsent bytes.
     Abort,
 }

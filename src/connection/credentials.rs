@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::codec::http::{RequestHead, cookie, query_value};
+use crate::codec::http::{RequestHead, cookie, is_token, query_value};
 
 /// WebSocket subprotocol that announces the next one in the list as a token.
 pub const BEARER_PROTOCOL: &str = "bearer";
@@ -24,15 +24,24 @@ pub fn token<'a>(head: &RequestHead<'a>) -> Option<Cow<'a, str>> {
     protocol_token(head).map(Cow::Borrowed)
 }
 
+/// The subprotocols that a request offers, in its order, the one that is a token included.
+fn offered<'a>(head: &RequestHead<'a>) -> impl Iterator<Item = &'a str> {
+    head.headers_named("sec-websocket-protocol").flat_map(|value| value.split(',')).map(str::trim)
+}
+
 fn protocol_token<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
-    let mut protocols = head.headers_named("sec-websocket-protocol").flat_map(|value| value.split(',')).map(str::trim);
+    let mut protocols = offered(head);
     protocols.find(|protocol| *protocol == BEARER_PROTOCOL)?;
     protocols.next()
 }
 
-/// Whether the request offers the subprotocol `bearer`, to be selected in the response.
-pub fn offers_bearer(head: &RequestHead<'_>) -> bool {
-    protocol_token(head).is_some()
+/// The subprotocol that the response selects: the first offered one that is in `known` (`*`: any), else `bearer` if that
+/// announces a token. A token itself is not selected.
+pub fn subprotocol<'a>(head: &RequestHead<'a>, known: &[impl AsRef<str>]) -> Option<&'a str> {
+    let token = protocol_token(head);
+    let is_known = |protocol: &&str| known.iter().any(|known| known.as_ref() == "*" || known.as_ref() == *protocol);
+    let mut selectable = offered(head).filter(|protocol| is_token(protocol) && Some(*protocol) != token);
+    selectable.find(is_known).or(token.map(|_| BEARER_PROTOCOL))
 }
 
 /// Substrings of `User-Agent` of Socket.IO clients that pass every argument of an event to the application.
@@ -107,6 +116,35 @@ mod tests {
         assert_eq!(token_of(&format!("x {rest}\r\nCookie: a=1; token=c")).as_deref(), Some("c"));
         assert_eq!(token_of(&format!("x {rest}\r\nSec-WebSocket-Protocol: bearer, d")).as_deref(), Some("d"));
         assert_eq!(token_of(&format!("x {rest}\r\nSec-WebSocket-Protocol: chat")), None);
+    }
+
+    #[test]
+    fn subprotocol_is_the_first_known_one_or_that_of_the_token() {
+        let selected = |offers: &str, known: &[&str]| {
+            let text = format!("GET /ws HTTP/1.1\r\nHost: h\r\n{offers}\r\n");
+            let limits = HeadLimits { bytes: 16_384, headers: 100 };
+            let (head, _) = parse_head(text.as_bytes(), &limits).expect("a good head").expect("a whole head");
+            subprotocol(&head, known).map(str::to_owned)
+        };
+        let line = "Sec-WebSocket-Protocol: ";
+        for (offers, known, expected) in [
+            ("chat", &[][..], None),
+            ("chat", &["chat"], Some("chat")),
+            ("mqtt, chat, wamp", &["wamp", "chat"], Some("chat")),
+            ("CHAT", &["chat"], None),
+            ("mqtt,chat", &["*"], Some("mqtt")),
+            ("a b, chat", &["*"], Some("chat")),
+            ("", &["*"], None),
+            ("bearer, t", &[], Some("bearer")),
+            ("bearer, t, chat", &["chat"], Some("chat")),
+            ("bearer, t", &["t", "*"], Some("bearer")),
+            ("bearer", &["*"], Some("bearer")),
+            ("bearer", &[], None),
+        ] {
+            assert_eq!(selected(&format!("{line}{offers}\r\n"), known).as_deref(), expected, "{offers} {known:?}");
+        }
+        assert_eq!(selected(&format!("{line}a\r\n{line}chat\r\n"), &["chat"]).as_deref(), Some("chat"));
+        assert_eq!(selected("", &["*"]), None);
     }
 
     #[test]

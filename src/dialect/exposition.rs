@@ -22,6 +22,7 @@ pub fn write(stats: &Stats, metrics: &Metrics, vitals: &Vitals, level: Level, up
     counter("refusals_total", "Requests that were refused.", stats.refusals);
     counter("timeouts_total", "Connections closed because nothing came from them.", stats.timed_out);
     counter("slow_consumers_total", "Connections closed because they did not read.", stats.slow_consumers);
+    counter("log_lines_dropped_total", "Log lines that were not written.", vitals.lost_log_lines);
     let mut gauge = |name, help, value: u64| family(&mut out, name, "gauge", help, value);
     gauge("sockets", "TCP connections.", stats.connections as u64);
     gauge("connections", "Clients that are connected.", metrics.active);

@@ -20,6 +20,8 @@ pub enum Code {
     TokenExpired,
     /// The user may not do this.
     Forbidden,
+    /// No such path.
+    NotFound,
     /// No such room.
     RoomNotFound,
     /// The room has as many peers as it takes.
@@ -65,6 +67,7 @@ impl Code {
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::TokenExpired => "TOKEN_EXPIRED",
             Self::Forbidden => "FORBIDDEN",
+            Self::NotFound => "NOT_FOUND",
             Self::RoomNotFound => "ROOM_NOT_FOUND",
             Self::RoomFull => "ROOM_FULL",
             Self::RoomClosed => "ROOM_CLOSED",

@@ -1,4 +1,10 @@
-//! Web pages, scripts and styles, embedded into the binary.
+//! Web pages, scripts and styles, and the browser bundles of Socket.IO's client, embedded into the binary.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Read;
+
+use flate2::read::GzDecoder;
 
 /// A static file.
 #[derive(Clone, Copy, Debug)]
@@ -7,6 +13,31 @@ pub struct WebPage {
     pub content_type: &'static str,
     /// The content of the file.
     pub body: &'static [u8],
+    /// Whether the content is compressed with gzip.
+    pub is_gzip: bool,
+}
+
+impl WebPage {
+    const fn plain(content_type: &'static str, body: &'static [u8]) -> Self {
+        Self { content_type, body, is_gzip: false }
+    }
+
+    /// The entity tag of the content as it is sent, with or without its compression.
+    pub fn entity_tag(&self, is_gzip: bool) -> String {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(self.body);
+        format!("\"{:016x}{}\"", hasher.finish(), if is_gzip { "-gzip" } else { "" })
+    }
+
+    /// The content without compression.
+    pub fn unpacked(&self) -> Cow<'static, [u8]> {
+        if !self.is_gzip {
+            return Cow::Borrowed(self.body);
+        }
+        let mut body = Vec::new();
+        GzDecoder::new(self.body).read_to_end(&mut body).expect("invariant: an embedded file is intact");
+        Cow::Owned(body)
+    }
 }
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -14,10 +45,10 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// The landing page, `/`.
-pub const LANDING: WebPage = WebPage { content_type: HTML, body: include_bytes!("landing.html") };
+pub const LANDING: WebPage = WebPage::plain(HTML, include_bytes!("landing.html"));
 
 /// The demonstration of a call, `/call`.
-pub const CALL: WebPage = WebPage { content_type: HTML, body: include_bytes!("call.html") };
+pub const CALL: WebPage = WebPage::plain(HTML, include_bytes!("call.html"));
 
 /// The scripts and styles of the pages.
 const ASSETS: &[(&str, &str, &[u8])] = &[
@@ -29,10 +60,52 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("peers.js", SCRIPT, include_bytes!("peers.js")),
     ("signaling.js", SCRIPT, include_bytes!("signaling.js")),
     ("ui.js", SCRIPT, include_bytes!("ui.js")),
+    ("favicon.ico", "image/x-icon", include_bytes!("favicon.ico")),
+    ("robots.txt", "text/plain; charset=utf-8", include_bytes!("robots.txt")),
 ];
 
-/// The script or style of this name.
+/// The browser bundles of the npm package socket.io-client 4.8.4 (MIT licence, in the comment at their head).
+const CLIENT_BUNDLES: &[(&str, &[u8])] = &[
+    ("socket.io.js", include_bytes!("socketio/socket.io.js.gz")),
+    ("socket.io.js.map", include_bytes!("socketio/socket.io.js.map.gz")),
+    ("socket.io.min.js", include_bytes!("socketio/socket.io.min.js.gz")),
+    ("socket.io.min.js.map", include_bytes!("socketio/socket.io.min.js.map.gz")),
+    ("socket.io.esm.min.js", include_bytes!("socketio/socket.io.esm.min.js.gz")),
+    ("socket.io.esm.min.js.map", include_bytes!("socketio/socket.io.esm.min.js.map.gz")),
+    ("socket.io.msgpack.min.js", include_bytes!("socketio/socket.io.msgpack.min.js.gz")),
+    ("socket.io.msgpack.min.js.map", include_bytes!("socketio/socket.io.msgpack.min.js.map.gz")),
+];
+
+/// The script, style or other file of this name.
 pub fn asset(name: &str) -> Option<WebPage> {
     let (_, content_type, body) = ASSETS.iter().find(|(known, _, _)| *known == name)?;
-    Some(WebPage { content_type, body })
+    Some(WebPage::plain(content_type, body))
+}
+
+/// The file of Socket.IO's client of this name.
+pub fn client_bundle(name: &str) -> Option<WebPage> {
+    let (_, body) = CLIENT_BUNDLES.iter().find(|(known, _)| *known == name)?;
+    let content_type = if name.ends_with(".map") { "application/json; charset=utf-8" } else { SCRIPT };
+    Some(WebPage { content_type, body, is_gzip: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_bundles_unpack_to_scripts_with_their_licence() {
+        for (name, _) in CLIENT_BUNDLES {
+            let page = client_bundle(name).expect("it is embedded");
+            let text = String::from_utf8(page.unpacked().into_owned()).expect("text");
+            match name.ends_with(".map") {
+                true => assert!(text.starts_with('{'), "{name}"),
+                false => {
+                    assert!(text.contains("Released under the MIT License"), "{name}");
+                    assert!(text.contains(&format!("sourceMappingURL={name}.map")), "{name}");
+                }
+            }
+            assert_ne!(page.entity_tag(true), page.entity_tag(false));
+        }
+    }
 }

@@ -64,6 +64,11 @@ impl KeyFiles {
         }
     }
 
+    /// Has [`reread`](Self::reread) read the file even if its time has not changed.
+    pub fn forget_time(&mut self) {
+        self.changed = None;
+    }
+
     fn read_jwks(&mut self) -> Result<(), String> {
         let Some(path) = &self.jwks_file else { return Ok(()) };
         self.changed = modified(path).ok();

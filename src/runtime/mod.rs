@@ -9,6 +9,7 @@ pub mod entropy;
 mod event_loop;
 pub mod key_files;
 mod listener;
+pub mod log_writer;
 mod memory;
 mod memory_trim;
 pub mod server;

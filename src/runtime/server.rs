@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use mio::Poll;
 use mio::net::TcpListener;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::base::limits;
@@ -28,7 +28,7 @@ use crate::runtime::event_loop::{EventLoop, LoopResources, WAKER};
 use crate::runtime::key_files::KeyFiles;
 use crate::runtime::memory_trim::MemoryTrim;
 use crate::runtime::storage::{self, OpenError, Opened, Storage, StorageHandle, StorageLocation};
-use crate::runtime::{entropy, listener, memory};
+use crate::runtime::{entropy, listener, log_writer, memory};
 use crate::shard::{Options, Shard};
 
 /// Everything a server is started with.
@@ -104,8 +104,13 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     }
     // The storage may have fallen back to memory.
     let rules = RoomRules { outlives_process: backend.outlives_process(), ..(*plan.options.rules).clone() };
-    let options = Options { memory: memory::load, node: backend.node(), rules: Arc::new(rules), ..plan.options };
-    let options = Arc::new(options);
+    let options = Arc::new(Options {
+        memory: memory::load,
+        lost_log_lines: log_writer::dropped_lines,
+        node: backend.node(),
+        rules: Arc::new(rules),
+        ..plan.options
+    });
     let clock = Clock::start();
     let StartedBackend { channels, backend, shards } = backend.start(channels, &options, &verifier, clock)?;
     assert_eq!(shards.len(), inputs.len(), "invariant: each event loop has one shard");
@@ -130,8 +135,8 @@ pub fn start(plan: Plan) -> Result<Server, String> {
 fn listen(addresses: Vec<SocketAddr>, shards: usize) -> Result<(Vec<SocketAddr>, Vec<Vec<TcpListener>>), String> {
     let mut bound = Vec::new();
     let mut listeners: Vec<Vec<TcpListener>> = (0..shards).map(|_| Vec::new()).collect();
-    for address in addresses {
-        let (local, sockets) = listener::bind(address, shards).map_err(|error| format!("{address}: {error}"))?;
+    let all = listener::bind_all(&addresses, shards)?;
+    for (local, sockets) in all {
         assert_eq!(sockets.len(), shards, "invariant: each shard has a listener per address");
         bound.push(local);
         for (own, socket) in listeners.iter_mut().zip(sockets) {
@@ -304,11 +309,11 @@ fn send_storage_event(channels: &[ChannelSender], event: StorageEvent) {
     channels[to].send(ShardMessage::Storage(event));
 }
 
-/// Delivers SIGTERM and SIGINT through a queue.
+/// Delivers SIGTERM, SIGINT and SIGHUP through a queue.
 fn catch_signals() -> io::Result<Receiver<i32>> {
     // A write beyond the file-size limit must fail with an error, which the storage reports, instead of ending the process.
     signal_hook::flag::register(libc::SIGXFSZ, Arc::default())?;
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (sender, receiver) = unbounded();
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
@@ -321,7 +326,8 @@ fn catch_signals() -> io::Result<Receiver<i32>> {
 }
 
 impl Server {
-    /// Serves until a signal arrives, then drains the shards. A second signal ends the process at once.
+    /// Serves until SIGTERM or SIGINT arrives, then drains the shards. A second one ends the process at once. SIGHUP has the
+    /// JWKS file read again.
     ///
     /// # Errors
     /// A shard failed.
@@ -329,6 +335,11 @@ impl Server {
         let mut memory_trim = MemoryTrim::default();
         loop {
             match self.signals.recv_timeout(CHECK_INTERVAL) {
+                Ok(SIGHUP) => {
+                    tracing::info!("SIGHUP: the JWKS file is read again; other settings need a restart");
+                    self.keys.forget_time();
+                    self.reread_keys();
+                }
                 Ok(signal) => {
                     tracing::info!(signal, "leaving");
                     return self.shut_down();
@@ -339,9 +350,8 @@ impl Server {
                     if memory_trim.is_due(connections) {
                         allocator::trim();
                     }
-                    if let Some(verifier) = self.keys.reread() {
-                        self.send_to_shards(|| ShardMessage::Keys(verifier.clone()));
-                    }
+                    self.reread_keys();
+                    log_writer::report_dropped_lines();
                     if self.shards.iter().any(JoinHandle::is_finished) {
                         return self.join();
                     }
@@ -351,12 +361,19 @@ impl Server {
         }
     }
 
+    /// Gives the shards the keys of the JWKS file, if it has changed.
+    fn reread_keys(&mut self) {
+        if let Some(verifier) = self.keys.reread() {
+            self.send_to_shards(|| ShardMessage::Keys(verifier.clone()));
+        }
+    }
+
     fn shut_down(self) -> Result<(), String> {
         let window_ms = self.drain.as_millis() as u64;
         self.send_to_shards(|| ShardMessage::Drain { window_ms });
         let until = Instant::now() + self.drain + GRACE;
         while !self.shards.iter().all(JoinHandle::is_finished) {
-            if self.signals.recv_timeout(Duration::from_millis(10)).is_ok() {
+            if self.signals.recv_timeout(Duration::from_millis(10)).is_ok_and(|signal| signal != SIGHUP) {
                 tracing::warn!("a second signal: ending at once");
                 std::process::exit(130);
             }

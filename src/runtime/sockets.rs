@@ -141,6 +141,11 @@ impl Wire for Sockets {
         }
     }
 
+    fn has_input(&mut self, slot: ConnSlot) -> bool {
+        let peeked = self.get(slot).map(|stream| recv(&*stream, &mut [0_u8][..], RecvFlags::PEEK));
+        matches!(peeked, Some(Ok((count, _))) if count > 0)
+    }
+
     fn close(&mut self, slot: ConnSlot) {
         if let Some(stream) = self.by_slot.get_mut(slot.raw() as usize) {
             if stream.take().is_some() {

@@ -1,6 +1,7 @@
-//! Drain: closes all clients within a window, spread evenly so that they do not reconnect at the same time.
+//! Drain: closes all clients within a window, spread evenly so that they do not reconnect at the same time. Few clients do
+//! not take all of the window.
 //!
-//! Each client gets a random moment within the window, is notified of it at once where its dialect has an event for that,
+//! Each client gets a random moment of that time, is notified of it at once where its dialect has an event for that,
 //! is served until then, and may reconnect without delay.
 
 use crate::base::handle::{ConnSlot, SessionSlot, TimerKey, TimerSlot};
@@ -16,8 +17,11 @@ use crate::shard::sessions::{Client, EngineIo};
 /// Least interval between two steps within the window, in milliseconds.
 const STEP_EVERY_MS: u64 = 10;
 
-/// Interval between two steps after the window, in milliseconds.
+/// Interval between two steps when the last client's moment is over, in milliseconds.
 const SWEEP_EVERY_MS: u64 = 100;
+
+/// Time of the schedule per client of the shard, in milliseconds.
+const MS_PER_CLIENT: u64 = 100;
 
 /// Schedule of a drain.
 pub(super) struct Drain {
@@ -39,8 +43,11 @@ enum DrainStep {
 }
 
 impl Drain {
-    /// Gives each of `clients` a moment within `span_ms` from now.
-    fn new(now: Now, span_ms: u64, mut clients: Vec<TimerKey>, rng: &mut Rng) -> Self {
+    /// Gives each of `clients` a moment within the window.
+    fn new(now: Now, window_ms: u64, mut clients: Vec<TimerKey>, rng: &mut Rng) -> Self {
+        // The last tenth of the window is for closing handshakes.
+        let until_ms = window_ms * 9 / 10;
+        let span_ms = until_ms.min(clients.len() as u64 * MS_PER_CLIENT);
         for at in (1..clients.len()).rev() {
             clients.swap(at, rng.below(at as u64 + 1) as usize);
         }
@@ -48,7 +55,7 @@ impl Drain {
         let mut moment = |at: usize| (at as u64 * span_ms + rng.below(span_ms)) / count;
         let clients = clients.into_iter().enumerate().rev();
         let moments = clients.map(|(at, key)| (u32::try_from(moment(at)).unwrap_or(u32::MAX), key)).collect();
-        let mut drain = Self { began: now.mono, until: now.mono + span_ms, next: 0, moments };
+        let mut drain = Self { began: now.mono, until: now.mono + until_ms, next: 0, moments };
         drain.next = drain.next_moment();
         debug_assert!(drain.moments.is_sorted_by(|a, b| a.0 >= b.0), "invariant: the latest moments come first");
         debug_assert!(drain.next <= drain.until, "invariant: all moments are within the window");
@@ -76,7 +83,10 @@ impl Drain {
         let is_due = |&(moment, _): &(u32, TimerKey)| self.began + u64::from(moment) <= now.mono;
         let left = self.moments.len() - self.moments.iter().rev().take_while(|entry| is_due(entry)).count();
         let due = self.moments.split_off(left).into_iter().rev().map(|(_, key)| key).collect();
-        self.next = self.next_moment().max(now.mono + STEP_EVERY_MS).min(self.until);
+        // After the last client's moment, connections that only its polls needed are left to be closed.
+        let every_ms = if self.moments.is_empty() { SWEEP_EVERY_MS } else { STEP_EVERY_MS };
+        let next = if self.moments.is_empty() { 0 } else { self.next_moment() };
+        self.next = next.max(now.mono + every_ms).min(self.until);
         Some(DrainStep::Close(due))
     }
 }
@@ -101,15 +111,8 @@ impl Draining<'_> {
         self.core.owner.leave(window_ms);
         let conns = self.core.net.listening_conns().into_iter().map(TimerKey::from);
         let sessions = self.core.net.open_sessions().into_iter().map(TimerKey::from);
-        // The last tenth of the window is for closing handshakes.
-        let drain = Drain::new(now, window_ms * 9 / 10, conns.chain(sessions).collect(), &mut self.core.rng);
-        let polls = |(_, client): (SessionSlot, &Client)| {
-            !client.session.is_over() && !matches!(client.session.route(), SessionRoute::Socket(_))
-        };
-        // A client that polls needs its connections.
-        if !self.core.net.sessions.list.iter().any(polls) {
-            self.close_idle(now, |conn| matches!(conn.stage, ConnStage::Http(None)));
-        }
+        let drain = Drain::new(now, window_ms, conns.chain(sessions).collect(), &mut self.core.rng);
+        self.close_unneeded(now);
         for &(moment, client) in &drain.moments {
             if let TimerSlot::Conn(slot) = client.slot() {
                 RawSockets::on(self.core).greet(now, slot);
@@ -132,6 +135,7 @@ impl Draining<'_> {
                         TimerSlot::Session(at) => self.close_session(now, at),
                     }
                 }
+                self.close_unneeded(now);
             }
             Some(DrainStep::CloseAll) => {
                 for slot in self.core.net.listening_conns() {
@@ -142,6 +146,16 @@ impl Draining<'_> {
                 }
                 self.close_idle(now, |conn| conn.asks == 0 && matches!(conn.stage, ConnStage::Http(_)));
             }
+        }
+    }
+
+    /// Closes the connections without a request. A client that polls needs them.
+    fn close_unneeded(&mut self, now: Now) {
+        let polls = |(_, client): (SessionSlot, &Client)| {
+            !client.session.is_over() && !matches!(client.session.route(), SessionRoute::Socket(_))
+        };
+        if !self.core.net.sessions.list.iter().any(polls) {
+            self.close_idle(now, |conn| matches!(conn.stage, ConnStage::Http(None)));
         }
     }
 

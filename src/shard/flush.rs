@@ -25,6 +25,9 @@ pub trait Wire {
     /// Ends our side of the stream, leaving the other open.
     fn half_close(&mut self, slot: ConnSlot);
 
+    /// Whether the socket has input that has not been read.
+    fn has_input(&mut self, slot: ConnSlot) -> bool;
+
     /// Closes the socket; the slot may be used again at once.
     fn close(&mut self, slot: ConnSlot);
 }
@@ -176,7 +179,12 @@ impl<'a> Flush<'a> {
                 wire.half_close(slot);
             }
             CloseState::Close if !conn.queue.is_empty() => {}
-            CloseState::Close | CloseState::Abort => {
+            CloseState::CloseIdle if wire.has_input(slot) => {
+                conn.ending = CloseState::None;
+                let head_ms = self.core.options.head_ms;
+                self.core.net.set_deadline(now, slot, head_ms);
+            }
+            CloseState::Close | CloseState::CloseIdle | CloseState::Abort => {
                 // A write may have found that the other side is gone; the rooms have not been told then.
                 Router::on(self.core).detach_connection(now, slot, Departing::Lost);
                 Router::on(self.core).remove_connection(slot);

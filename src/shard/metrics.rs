@@ -197,6 +197,7 @@ impl Metering<'_> {
         Vitals {
             connections: Load { used: connections, limit: options.connections as u64 },
             memory_bytes: (options.memory)(),
+            lost_log_lines: (options.lost_log_lines)(),
             queue: Load { used: metrics.longest_queue, limit: limits::MAIL_PER_SHARD as u64 },
             attempts: total.attempts,
             failures: total.failures,

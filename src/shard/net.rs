@@ -312,6 +312,19 @@ impl Net {
         }
     }
 
+    /// Closes a connection at the turn's end unless input has arrived by then: a client may send a request at the moment
+    /// when the connection times out.
+    pub(super) fn close_idle(&mut self, slot: ConnSlot) {
+        let conn = &mut self.conns[slot];
+        match conn.ending {
+            CloseState::None => {
+                conn.ending = CloseState::CloseIdle;
+                self.ending.push(slot);
+            }
+            _ => self.abort(slot),
+        }
+    }
+
     /// Ends our side of a connection as soon as everything is sent.
     pub(super) fn half_close(&mut self, now: Now, slot: ConnSlot) {
         let conn = &mut self.conns[slot];
@@ -421,6 +434,8 @@ pub(super) fn accept_key(head: &RequestHead<'_>) -> Result<AcceptKey, UpgradeErr
         connection: Some(&connection),
         version_header: head.header("sec-websocket-version"),
         key: head.header("sec-websocket-key"),
+        is_ambiguous: ["sec-websocket-key", "sec-websocket-version"].iter().any(|name| head.count(name) > 1),
+        has_body: head.has_body(),
     };
     handshake.check()
 }

@@ -37,6 +37,8 @@ pub struct Options {
     pub connections: usize,
     /// Measures the memory of the process and its limit.
     pub memory: fn() -> Load,
+    /// Number of log lines that were dropped.
+    pub lost_log_lines: fn() -> u64,
     /// Rate limit of a connection's signaling messages.
     pub signals: SignalRate,
     /// WebSocket heartbeats.
@@ -59,6 +61,8 @@ pub struct Options {
     pub create_on_join_in_camel: bool,
     /// Web origins that may use the server.
     pub origins: Origins,
+    /// Subprotocols that clients of `/ws` may ask for; `*`: any.
+    pub subprotocols: Vec<String>,
     /// Base URL of links to the application; by default the server's own.
     pub client_url: Option<String>,
     /// STUN and TURN servers.

@@ -53,6 +53,8 @@ fn options() -> Options {
         create_on_join: true,
         create_on_join_in_camel: true,
         origins: Origins::default(),
+        subprotocols: Vec::new(),
+        lost_log_lines: || 0,
         client_url: None,
         ice: Ice::default(),
         rules: Arc::new(rules),
@@ -68,6 +70,8 @@ struct Paper {
     /// Bytes taken at once; 0 is any number.
     at_once: usize,
     ended: Vec<ConnSlot>,
+    /// Whether its sockets have unread input.
+    has_input: bool,
 }
 
 impl Wire for Paper {
@@ -79,6 +83,10 @@ impl Wire for Paper {
 
     fn half_close(&mut self, slot: ConnSlot) {
         self.ended.push(slot);
+    }
+
+    fn has_input(&mut self, _slot: ConnSlot) -> bool {
+        self.has_input
     }
 
     fn close(&mut self, slot: ConnSlot) {
@@ -230,6 +238,32 @@ fn an_answer_goes_out_whole_however_often_the_end_is_told() {
     }
     let told = desk.paper.take(slot);
     assert!(told.starts_with("HTTP/1.1 200 OK") && told.ends_with('}'), "{told}");
+}
+
+#[test]
+fn idle_connection_with_a_request_at_its_timeout_is_served_and_later_closed() {
+    const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    let mut desk = Desk::new();
+    let slot = desk.connect();
+    desk.receive(slot, GET);
+    desk.turn();
+    assert!(desk.paper.take(slot).starts_with("HTTP/1.1 200 OK"));
+    let due = |desk: &mut Desk, ms: u64| {
+        let later = NOW.plus(ms);
+        desk.shard.tick(later);
+        desk.shard.flush(later, &mut desk.paper);
+        !desk.paper.ended.is_empty()
+    };
+    assert!(!due(&mut desk, 60_000), "a proxy with the same timeout closes first");
+    // The request has come, but has not been read yet.
+    desk.paper.has_input = true;
+    assert!(!due(&mut desk, 61_100));
+    desk.paper.has_input = false;
+    desk.shard.received(NOW.plus(61_100), slot, &mut GET.to_vec());
+    assert!(!due(&mut desk, 61_100));
+    assert!(desk.paper.take(slot).starts_with("HTTP/1.1 200 OK"));
+    assert!(!due(&mut desk, 121_100));
+    assert!(due(&mut desk, 122_200));
 }
 
 #[test]

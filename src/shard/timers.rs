@@ -133,7 +133,8 @@ impl<'a> Timers<'a> {
             ConnStage::Http(Some(http)) if http.has_begun() => {
                 RestAnswers::on(self.core).request_timed_out(now, slot);
             }
-            ConnStage::ProxyHeader(_) | ConnStage::Http(_) | ConnStage::Draining => self.core.net.abort(slot),
+            ConnStage::Http(_) => self.core.net.close_idle(slot),
+            ConnStage::ProxyHeader(_) | ConnStage::Draining => self.core.net.abort(slot),
             ConnStage::WebSocket(_) | ConnStage::EngineIoSocket(_) | ConnStage::Echo(_) => {}
         }
     }

@@ -44,6 +44,35 @@ fn conformance_server_answers_the_suites() {
 }
 
 #[test]
+fn unknown_namespace_of_any_length_is_refused_and_the_others_stay() {
+    let server = server(&[]);
+    let mut socket = Socket::open(&server.address, "/socket.io/");
+    socket.send(&connect_packet("/chat", "alice"));
+    assert!(socket.next().starts_with("40/chat,"));
+    for name in [
+        format!("/chat?token={}", "x".repeat(300)),
+        format!("/{}", "a".repeat(128)),
+        format!("/{}", "é".repeat(40_000)),
+    ] {
+        socket.send(&format!("40{name},{{}}"));
+        let refusal = std::iter::repeat_with(|| socket.next()).find(|packet| !packet.starts_with("42"));
+        assert_eq!(refusal, Some(format!(r#"44{name},{{"message":"Invalid namespace"}}"#)));
+    }
+    socket.ask(1, "heartbeat", &json!(null));
+    socket.acked(1);
+}
+
+#[test]
+fn upgrade_without_a_probe_carries_the_session_on() {
+    let server = server(&[]);
+    let client = Polling::open(&server.address, "/socket.io/");
+    let mut socket = Socket::connect(&server.address, &client.path().replace("polling", "websocket"));
+    socket.send("5");
+    socket.send(&connect_packet("/chat", "alice"));
+    assert!(socket.next().starts_with("40/chat,"));
+}
+
+#[test]
 fn attachments_by_polling_are_echoed() {
     let server = suite_server();
     let mut client = Polling::open(&server.address, "/socket.io/");

@@ -48,11 +48,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "socket2",
             "tokio",
             "tracing",
+            "tracing_appender",
             "uuid",
         ],
     ),
     ("config", &["jsonwebtoken", "serde", "toml", "tracing"]),
-    ("command_line", &["clap", "httparse", "humantime", "jsonwebtoken", "serde_json", "tracing_subscriber"]),
+    (
+        "command_line",
+        &["clap", "httparse", "humantime", "jsonwebtoken", "serde_json", "tracing_appender", "tracing_subscriber"],
+    ),
+    ("pages", &["flate2"]),
     ("main", &["clap", "jsonwebtoken", "rlimit", "tracing"]),
 ];
 

@@ -51,7 +51,25 @@ fn meeting_lifecycle_by_rest_works() {
     assert_eq!(keys(&list.json()), ["rooms", "serverStats", "totalPeers", "totalRooms"]);
     let gone = http.ask("DELETE", &path, &[&alice], None);
     assert_eq!((gone.status, gone.text().as_str(), gone.header("content-length")), (204, "", None));
+    assert_eq!(gone.header("content-type"), None);
     assert_refused(&http.ask("GET", &path, &[&alice], None), 404, "ROOM_NOT_FOUND");
+}
+
+#[test]
+fn join_link_behind_a_proxy_has_the_clients_scheme_and_host() {
+    let alice = bearer(&token("alice", &json!({})));
+    let link = |trusted: &str, headers: &[&str]| {
+        let server = Server::start(&["--set", &format!("trusted_proxies={trusted}")]);
+        let headers = [&[alice.as_str()], headers].concat();
+        let made = ask(&server.address, "POST", "/api/rooms", &headers, Some("{}")).json();
+        let link = made["joinLink"].as_str().expect("a link").to_owned();
+        link.split("/meeting/").next().expect("a site").to_owned()
+    };
+    let secure = ["X-Forwarded-Proto: https", "X-Forwarded-For: 192.0.2.1"];
+    assert_eq!(link("127.0.0.0/8", &secure), "https://switchboard.test");
+    let forwarded = ["Forwarded: for=192.0.2.1;proto=https;host=chat.example"];
+    assert_eq!(link("127.0.0.1", &forwarded), "https://chat.example");
+    assert_eq!(link("192.0.2.7", &secure), "http://switchboard.test", "an untrusted client is not believed");
 }
 
 #[test]
@@ -79,10 +97,13 @@ fn refusal_has_its_status_and_code() {
         ("POST", "/rooms", "Authorization: Bearer x.y.z", Some("{}"), 401, "UNAUTHENTICATED"),
         ("GET", "/api/rooms", alice.as_str(), None, 403, "FORBIDDEN"),
         ("GET", "/rooms/none", alice.as_str(), None, 404, "ROOM_NOT_FOUND"),
-        ("GET", "/nowhere", alice.as_str(), None, 404, "UNKNOWN_TYPE"),
-        ("GET", "/rooms/", alice.as_str(), None, 404, "UNKNOWN_TYPE"),
+        ("GET", "/nowhere", alice.as_str(), None, 404, "NOT_FOUND"),
+        ("GET", "/rooms/", alice.as_str(), None, 404, "NOT_FOUND"),
         ("PUT", "/rooms/none", alice.as_str(), Some("{}"), 405, "UNKNOWN_TYPE"),
-        ("POST", "/rooms", alice.as_str(), None, 411, "INVALID_MESSAGE"),
+        // No length at all is an empty body.
+        ("POST", "/broadcast", alice.as_str(), None, 403, "FORBIDDEN"),
+        ("PUT", "/presence/alice", alice.as_str(), None, 422, "INVALID_MESSAGE"),
+        ("POST", "/connections", alice.as_str(), None, 422, "INVALID_MESSAGE"),
         ("POST", "/rooms", alice.as_str(), Some(long.as_str()), 413, "MESSAGE_TOO_LARGE"),
         ("POST", "/rooms", alice.as_str(), Some("[]"), 422, "INVALID_MESSAGE"),
         ("POST", "/rooms", alice.as_str(), Some(r#"{"isPrivate": "yes"}"#), 422, "INVALID_MESSAGE"),
@@ -121,9 +142,13 @@ fn body_must_be_json_in_utf8() {
         http.write(with_type(kind));
         assert_eq!(http.answer().status, 201, "{kind}");
     }
-    // No type at all, and no body but a length.
-    http.write(format!("POST /rooms HTTP/1.1\r\nHost: h\r\n{alice}\r\nContent-Length: 0\r\n\r\n"));
-    assert_eq!(http.answer().status, 201);
+    // No type at all, and no body, with and without a length.
+    for path in ["/rooms", "/api/rooms"] {
+        for length in ["Content-Length: 0\r\n", ""] {
+            http.write(format!("POST {path} HTTP/1.1\r\nHost: h\r\n{alice}\r\n{length}\r\n"));
+            assert_eq!(http.answer().status, 201, "{path} {length:?}");
+        }
+    }
 }
 
 #[test]
@@ -155,7 +180,7 @@ fn wrong_method_is_answered_with_allow() {
         assert!(options.body.is_empty() && options.header("content-length").is_none());
     }
     assert_eq!(ask(&server.address, "OPTIONS", "*", &[], None).status, 204);
-    assert_refused(&ask(&server.address, "OPTIONS", "/nowhere", &[], None), 404, "UNKNOWN_TYPE");
+    assert_refused(&ask(&server.address, "OPTIONS", "/nowhere", &[], None), 404, "NOT_FOUND");
 }
 
 #[test]
@@ -191,7 +216,46 @@ fn health_readiness_and_pages_need_no_token() {
         assert!(page.header("content-security-policy").is_some(), "{path}");
         assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
     }
-    assert_refused(&http.ask("GET", "/assets/none.js", &[], None), 404, "UNKNOWN_TYPE");
+    assert_refused(&http.ask("GET", "/assets/none.js", &[], None), 404, "NOT_FOUND");
+}
+
+#[test]
+fn page_that_the_client_has_is_not_sent_again() {
+    let (server, ..) = start();
+    let mut http = Http::connect(&server.address);
+    for path in ["/", "/call", "/assets/call.js", "/favicon.ico", "/robots.txt", "/socket.io/socket.io.js"] {
+        let page = http.ask("GET", path, &[], None);
+        assert!(page.status == 200 && !page.body.is_empty(), "{path}");
+        let tag = page.header("etag").expect("a tag").to_owned();
+        for known in [tag.clone(), format!("W/{tag}"), format!("\"x\", {tag}"), "*".to_owned()] {
+            let again = http.ask("GET", path, &[&format!("If-None-Match: {known}")], None);
+            assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, Some(tag.as_str())), "{path}");
+            assert_eq!((again.header("content-length"), again.header("content-type")), (None, None));
+        }
+        assert_eq!(http.ask("GET", path, &["If-None-Match: \"x\""], None).status, 200);
+    }
+}
+
+#[test]
+fn socketio_client_is_served_from_the_path_of_node() {
+    let (server, ..) = start();
+    let mut http = Http::connect(&server.address);
+    for name in ["socket.io.js", "socket.io.min.js", "socket.io.esm.min.js", "socket.io.msgpack.min.js"] {
+        let script = http.ask("GET", &format!("/socket.io/{name}?v=1"), &[], None);
+        assert_eq!((script.status, script.header("content-encoding")), (200, None), "{name}");
+        assert_eq!(script.header("content-type"), Some("text/javascript; charset=utf-8"));
+        assert!(script.text().contains("Released under the MIT License"));
+        let packed = http.ask("GET", &format!("/socket.io/{name}"), &["Accept-Encoding: deflate, gzip;q=0.5"], None);
+        assert_eq!((packed.status, packed.header("content-encoding")), (200, Some("gzip")), "{name}");
+        assert!(packed.body.starts_with(&[0x1F, 0x8B]) && packed.body.len() < script.body.len() / 2);
+        let refused = http.ask("GET", &format!("/socket.io/{name}"), &["Accept-Encoding: gzip;q=0"], None);
+        assert_eq!(refused.body, script.body);
+        let map = http.ask("GET", &format!("/socket.io/{name}.map"), &[], None);
+        assert_eq!(map.json()["version"], 3);
+    }
+    for path in ["/socket.io/socket.io.slim.js", "/socket.io/../assets/call.js", "/socket.io/"] {
+        assert!([400, 404].contains(&http.ask("GET", path, &[], None).status), "{path}");
+    }
 }
 
 #[test]
@@ -210,6 +274,11 @@ fn other_http_versions_are_refused() {
     http.write("GET /healthz HTTP/2.0\r\nHost: h\r\n\r\n");
     assert_refused(&http.answer(), 505, "INVALID_MESSAGE");
     assert_eq!(http.rest(), "", "and the connection ends");
+    for version in ["HTTP/01.01", "HTTP/1", "HTTP/1.1x", "HTTP/x.1", "HTTP/3"] {
+        let mut http = Http::connect(&server.address);
+        http.write(format!("GET /healthz {version}\r\nHost: h\r\n\r\n"));
+        assert_eq!(http.answer().status, 400, "{version}");
+    }
     let mut http = Http::connect(&server.address);
     http.write("GET /healthz HTTP/1.0\r\n\r\n");
     let old = http.answer();

@@ -106,6 +106,21 @@ fn chunked_body_is_reassembled() {
 }
 
 #[test]
+fn chunk_extension_outside_its_grammar_is_refused() {
+    let (server, alice) = start();
+    let head = format!("POST /rooms HTTP/1.1\r\nHost: h\r\n{alice}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for line in ["2;", "2;bad[=x", "2;=x", "2;a b", "2;a=\"x", "2;a;;b", "2 x"] {
+        let (response, rest) = last_answer(&server, &format!("{head}{line}\r\n{{}}\r\n0\r\n\r\n"));
+        assert_eq!((response.status, rest.as_str()), (400, ""), "{line:?}");
+    }
+    let mut http = Http::connect(&server.address);
+    for line in ["2;a", "2 ; a = \"x;\\\"y\";b=c"] {
+        http.write(format!("{head}{line}\r\n{{}}\r\n0;z\r\n\r\n"));
+        assert_eq!(http.answer().status, 201, "{line:?}");
+    }
+}
+
+#[test]
 fn expect_continue_is_answered() {
     let (server, alice) = start();
     let head = |length: usize, token: &str| {

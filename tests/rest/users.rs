@@ -344,7 +344,7 @@ fn push_requires_admin_or_push_scope() {
             stage.granted(method, path, line, body.clone());
         }
         if method == "POST" {
-            stage.refused(method, path, &stage.root, None, (411, "INVALID_MESSAGE"));
+            stage.refused(method, path, &stage.root, None, (422, "INVALID_MESSAGE"));
             stage.refused(method, path, &stage.root, Some(json!({})), (422, "INVALID_MESSAGE"));
             let response = ask(&stage.server.address, "PUT", path, &[&stage.root], None);
             assert_eq!((response.status, response.header("allow")), (405, Some("POST, OPTIONS")));

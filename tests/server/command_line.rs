@@ -97,6 +97,24 @@ fn get(address: &str, path: &str, token: Option<&str>) -> (u16, String) {
 }
 
 #[test]
+fn unread_log_blocks_no_client_and_its_lost_lines_are_counted() {
+    let mut command = support::server::command(&["--set", "log.level=debug", "--shards", "1"], &[]);
+    let server = support::server::Server::spawn(command.stderr(std::process::Stdio::piped()));
+    let metric = || {
+        let page = support::http::ask(&server.address, "GET", "/metrics", &[], None).text();
+        let line = page.lines().find_map(|line| line.strip_prefix("switchboard_log_lines_dropped_total "));
+        line.and_then(|count| count.parse::<u64>().ok()).expect("a count")
+    };
+    assert_eq!(metric(), 0);
+    // Each connection is a line of the log, and a pipe holds a few hundred of them.
+    while metric() == 0 {
+        for _ in 0..100 {
+            drop(std::net::TcpStream::connect(&server.address).expect("it accepts"));
+        }
+    }
+}
+
+#[test]
 fn serve_without_key_is_refused_with_advice() {
     let directory = scratch("no-key");
     let ways = ["auth.secret", "JWT_SECRET", "auth.public_keys", "auth.jwks_file", "switchboard serve --dev"];
@@ -325,7 +343,7 @@ fn unverified_tokens_outside_loopback_are_refused() {
             unchecked.iter().chain(&["--listen", "127.0.0.1:0", "--listen", exposed]).copied().collect();
         refused(&directory, &arguments, &[], &["auth.verify", "loopback", exposed]);
     }
-    refused(&directory, &unchecked, &[], &["auth.verify", "0.0.0.0:8090"]);
+    refused(&directory, &unchecked, &[], &["auth.verify", "[::]:8090"]);
     for loopback in ["127.0.0.1:0", "[::1]:0", "127.1.2.3:0"] {
         let arguments: Vec<&str> = unchecked.iter().chain(&["--listen", loopback]).copied().collect();
         let address = Serving::start(&directory, &arguments, &[]).address();

@@ -4,6 +4,7 @@
 mod command_line;
 mod connection_attempts;
 mod drain;
+mod handshakes;
 mod limits;
 mod malformed_input;
 mod presence;

@@ -592,6 +592,11 @@ impl Wire for ShardOutput<'_> {
         socket.down_fin = true;
     }
 
+    fn has_input(&mut self, _slot: ConnSlot) -> bool {
+        // Input is delivered at once.
+        false
+    }
+
     fn close(&mut self, slot: ConnSlot) {
         let (_, socket) = self.socket(slot);
         socket.slot = None;

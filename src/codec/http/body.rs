@@ -37,9 +37,14 @@ enum BodyStage {
         digits: u8,
         size: u64,
     },
-    /// Chunk extension, after the semicolon.
+    /// White space between a chunk size and the first semicolon.
+    SizeSpace {
+        size: u64,
+    },
+    /// Chunk extension, after a semicolon.
     Extension {
         size: u64,
+        part: ExtensionPart,
     },
     /// LF at the end of a chunk size line.
     SizeLineFeed {
@@ -58,6 +63,50 @@ enum BodyStage {
     /// LF of the empty line at the end of a chunked body.
     LastLineFeed,
     Complete,
+}
+
+/// Position within a chunk extension (RFC 9112 §7.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExtensionPart {
+    /// White space before a name.
+    NameStart,
+    Name,
+    NameEnd,
+    /// White space before a value.
+    ValueStart,
+    Value,
+    /// Within a quoted value.
+    Quoted,
+    /// After the backslash in a quoted value.
+    QuotedPair,
+    /// After a value, or after the white space that follows it.
+    ValueEnd,
+}
+
+impl ExtensionPart {
+    /// The position after the next byte; `None` if the byte is not allowed.
+    fn next(self, byte: u8) -> Option<Self> {
+        let is_space = matches!(byte, b' ' | b'\t');
+        match (self, byte) {
+            (Self::NameStart | Self::NameEnd | Self::ValueStart | Self::ValueEnd, _) if is_space => Some(self),
+            (Self::NameStart | Self::Name, _) if is_token_byte(byte) => Some(Self::Name),
+            (Self::Name, _) if is_space => Some(Self::NameEnd),
+            (Self::Name | Self::NameEnd | Self::Value | Self::ValueEnd, b';') => Some(Self::NameStart),
+            (Self::Name | Self::NameEnd, b'=') => Some(Self::ValueStart),
+            (Self::ValueStart | Self::Value, _) if is_token_byte(byte) => Some(Self::Value),
+            (Self::ValueStart, b'"') => Some(Self::Quoted),
+            (Self::Value, _) if is_space => Some(Self::ValueEnd),
+            (Self::Quoted, b'"') => Some(Self::ValueEnd),
+            (Self::Quoted, b'\\') => Some(Self::QuotedPair),
+            (Self::Quoted | Self::QuotedPair, _) if !is_forbidden_in_text(byte) => Some(Self::Quoted),
+            _ => None,
+        }
+    }
+
+    /// Whether the size line may end here.
+    fn may_end(self) -> bool {
+        matches!(self, Self::Name | Self::Value | Self::ValueEnd)
+    }
 }
 
 impl BodyDecoder {
@@ -128,15 +177,21 @@ impl BodyDecoder {
     /// The stage after one byte of chunk framing.
     fn step(&mut self, stage: BodyStage, byte: u8) -> Result<BodyStage, HttpError> {
         match (stage, byte) {
-            (BodyStage::Size { digits: 1.., size }, b';' | b'\r') => self.end_size(size, byte),
+            (BodyStage::Size { digits: 1.., size }, b' ' | b'\t' | b';' | b'\r') => self.end_size(size, byte),
             (BodyStage::Size { digits, size }, _) => match hex_digit(byte) {
                 Some(digit) if digits < SIZE_DIGITS_MAX => {
                     Ok(BodyStage::Size { digits: digits + 1, size: size << 4 | u64::from(digit) })
                 }
                 _ => Err(HttpError::ChunkSize),
             },
-            (BodyStage::Extension { size }, b'\r') => Ok(BodyStage::SizeLineFeed { size }),
-            (BodyStage::Extension { .. }, _) => self.count_extension(byte).map(|()| stage),
+            (BodyStage::SizeSpace { size }, b' ' | b'\t' | b';') => self.step_size_end(size, byte),
+            (BodyStage::SizeSpace { .. }, _) => Err(HttpError::ChunkSize),
+            (BodyStage::Extension { size, part }, b'\r') if part.may_end() => Ok(BodyStage::SizeLineFeed { size }),
+            (BodyStage::Extension { size, part }, _) => {
+                self.count_extension()?;
+                let part = part.next(byte).ok_or(HttpError::ChunkExtension)?;
+                Ok(BodyStage::Extension { size, part })
+            }
             (BodyStage::SizeLineFeed { size: 0 }, b'\n') => Ok(BodyStage::TrailerStart),
             (BodyStage::SizeLineFeed { size }, b'\n') => Ok(BodyStage::Data { remaining: size }),
             (BodyStage::DataCarriageReturn, b'\r') => Ok(BodyStage::DataLineFeed),
@@ -166,13 +221,21 @@ impl BodyDecoder {
         if byte == b'\r' {
             return Ok(BodyStage::SizeLineFeed { size });
         }
-        self.count_extension(byte)?;
-        Ok(BodyStage::Extension { size })
+        self.step_size_end(size, byte)
     }
 
-    fn count_extension(&mut self, byte: u8) -> Result<(), HttpError> {
+    /// The stage after a space or semicolon that follows a chunk size.
+    fn step_size_end(&mut self, size: u64, byte: u8) -> Result<BodyStage, HttpError> {
+        self.count_extension()?;
+        Ok(match byte {
+            b';' => BodyStage::Extension { size, part: ExtensionPart::NameStart },
+            _ => BodyStage::SizeSpace { size },
+        })
+    }
+
+    fn count_extension(&mut self) -> Result<(), HttpError> {
         self.extension_bytes += 1;
-        if is_forbidden_in_text(byte) || self.extension_bytes > EXTENSION_BYTES_MAX {
+        if self.extension_bytes > EXTENSION_BYTES_MAX {
             return Err(HttpError::ChunkExtension);
         }
         Ok(())
@@ -197,6 +260,11 @@ impl BodyDecoder {
 /// Whether the byte is a control character other than the tab.
 fn is_forbidden_in_text(byte: u8) -> bool {
     byte.is_ascii_control() && byte != b'\t'
+}
+
+/// Whether the text is a token (RFC 9110 §5.6.2).
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
 /// Whether the byte is a `tchar` (RFC 9110 §5.6.2).
@@ -251,11 +319,43 @@ mod tests {
 
     #[test]
     fn chunk_ends_are_exact() {
-        for input in ["1\rX", "1\r\nab", "1\r\na\n", "1\r\na\rX", "1;a\rX", "1\r\na0\r\n\r\n"] {
+        for input in ["1\rX", "1\r\nab", "1\r\na\n", "1\r\na\rX", "1;a\rX", "1;a=b\rX", "1\r\na0\r\n\r\n"] {
             assert_eq!(chunked(input.as_bytes()), Err(HttpError::ChunkEnd), "{input:?}");
         }
-        for input in ["1;a\n", "1;a\0", "1;\x7f"] {
-            assert_eq!(chunked(input.as_bytes()), Err(HttpError::ChunkExtension), "{input:?}");
+    }
+
+    #[test]
+    fn chunk_extension_outside_its_grammar_is_refused() {
+        for line in
+            ["1;a", "1 ;a", "1\t; a", "1;a=b", "1;a = b ; c", "1;a=\"\"", "1;a=\"x;\\\"y\" ;b=c", "1;a;b=\"\u{e9}\";c"]
+        {
+            let input = format!("{line}\r\nx\r\n0;z\r\n\r\n");
+            assert_eq!(chunked(input.as_bytes()), Ok(Some((b"x".to_vec(), 0))), "{line:?}");
+        }
+        for line in [
+            "1;",
+            "1; ",
+            "1;;a",
+            "1;a;",
+            "1;a=",
+            "1;a= ",
+            "1;a b",
+            "1;a=b c",
+            "1;a=\"b",
+            "1;a=\"b\"c",
+            "1;bad[=x",
+            "1;=x",
+            "1;\"a\"",
+            "1;a=b=c",
+            "1;a=[",
+            "1;a=\"\\\0\"",
+            "1;a\n",
+            "1;a\0",
+            "1;\x7f",
+            "1;a=\"\r\"",
+        ] {
+            let input = format!("{line}\r\nx\r\n0\r\n\r\n");
+            assert_eq!(chunked(input.as_bytes()), Err(HttpError::ChunkExtension), "{line:?}");
         }
     }
 

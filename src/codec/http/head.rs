@@ -147,7 +147,7 @@ fn refuse(text: &[u8], read: httparse::Result<usize>, headers_max: usize) -> Res
         None => (read, Ok(())),
     };
     match read {
-        Err(httparse::Error::Version) => Err(version_error(text)),
+        Err(httparse::Error::Version) => version_error(text).and(fallback),
         Err(httparse::Error::Token | httparse::Error::Status) => Err(HttpError::RequestLine),
         Err(httparse::Error::NewLine) => Err(HttpError::LineEnd),
         Err(httparse::Error::HeaderName) => Err(HttpError::HeaderName),
@@ -157,12 +157,16 @@ fn refuse(text: &[u8], read: httparse::Result<usize>, headers_max: usize) -> Res
     }
 }
 
-/// A well-formed version other than 1.0 and 1.1 is not supported; any other text is malformed.
-fn version_error(text: &[u8]) -> HttpError {
+/// Determines the error of a version other than 1.0 and 1.1: a well-formed one (RFC 9112 §2.3) is not supported, any
+/// other text is malformed. `Ok` while it may become either.
+fn version_error(text: &[u8]) -> Result<(), HttpError> {
+    const FORM: &[u8] = b"HTTP/1.1";
     let version = text.splitn(3, |&byte| byte == b' ').nth(2).unwrap_or_default();
-    match version.iter().zip(b"HTTP/1.1").position(|(given, spoken)| given != spoken) {
-        Some(at @ (5 | 7)) if version[at].is_ascii_digit() => HttpError::Version,
-        _ => HttpError::RequestLine,
+    let fits = |(given, form): (&u8, &u8)| if form.is_ascii_digit() { given.is_ascii_digit() } else { given == form };
+    match version.iter().zip(FORM).all(fits) {
+        true if version.len() < FORM.len() => Ok(()),
+        true => Err(HttpError::Version),
+        false => Err(HttpError::RequestLine),
     }
 }
 
@@ -194,6 +198,16 @@ impl<'a> RequestHead<'a> {
         self.lines.values(name).filter_map(|value| str::from_utf8(value).ok())
     }
 
+    /// Number of lines of this header, whatever their values.
+    pub fn count(&self, name: &str) -> usize {
+        self.lines.values(name).count()
+    }
+
+    /// Whether a body follows.
+    pub fn has_body(&self) -> bool {
+        !matches!(self.framing, Framing::None | Framing::Length(0))
+    }
+
     /// All header lines in order: name as sent, value trimmed.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.lines.pairs()
@@ -223,7 +237,7 @@ impl<'a> RequestHead<'a> {
     /// Whether the client expects [`CONTINUE`](super::CONTINUE) before it sends the body (RFC 9110 §10.1.1).
     pub fn expects_continue(&self) -> bool {
         // HTTP/1.0 has no interim responses; without a body there is no reason to wait.
-        self.expects_continue && self.version == 1 && !matches!(self.framing, Framing::None | Framing::Length(0))
+        self.expects_continue && self.version == 1 && self.has_body()
     }
 
     /// Checks beyond the grammar: target, host, framing, expectation.

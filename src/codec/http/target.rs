@@ -17,7 +17,7 @@ pub struct RequestTarget<'a> {
 }
 
 impl<'a> RequestTarget<'a> {
-    /// Parses the target of a request with this method: origin-form, absolute-form with `http` or `https`, and `*` for
+    /// Parses the target of a request with this method: origin-form, absolute-form with `http`, `https`, `ws` or `wss`, and `*` for
     /// `OPTIONS`. An absolute-form target without a path has the path `/`.
     ///
     /// # Errors
@@ -52,16 +52,20 @@ impl<'a> RequestTarget<'a> {
     }
 }
 
-/// The text after `http://` or `https://`, case-insensitive (RFC 9110 §4.2.3).
+/// The text after `http://` or `https://`, case-insensitive (RFC 9110 §4.2.3). Clients behind a forward proxy also write
+/// the scheme of the WebSocket's URL.
 fn strip_scheme(text: &str) -> Option<&str> {
     let (scheme, rest) = text.split_once("://")?;
-    let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let known = ["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     known.then_some(rest)
 }
 
 /// Whether the text is `uri-host [ ":" port ]` (RFC 9110 §7.2): no user information, path, list or space. Empty is
-/// valid, as for `Host`.
+/// valid, as for `Host`. So is an IPv6 address without brackets: Node.js clients send it.
 pub(super) fn is_authority(text: &str) -> bool {
+    if text.bytes().filter(|byte| *byte == b':').count() > 1 && !text.starts_with('[') {
+        return is_bare_ipv6(text);
+    }
     let (host, port) = match text.rsplit_once(':') {
         // IPv6 literal without port: the last colon is within the brackets.
         Some((_, after)) if after.ends_with(']') => (text, ""),
@@ -76,6 +80,30 @@ pub(super) fn is_authority(text: &str) -> bool {
         None => host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(&byte)),
     };
     host_is_valid && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// An authority, with brackets if it is an IPv6 address without them; `None` if it is malformed. The last group of such an
+/// address is its port if what precedes it is an address, too.
+pub fn bracketed_authority(text: &str) -> Option<Cow<'_, str>> {
+    if !is_authority(text) {
+        return None;
+    }
+    if text.starts_with('[') || text.bytes().filter(|byte| *byte == b':').count() < 2 {
+        return Some(Cow::Borrowed(text));
+    }
+    let is_address = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    Some(Cow::Owned(match text.rsplit_once(':').filter(|(host, _)| is_address(host)) {
+        Some((host, port)) => format!("[{host}]:{port}"),
+        None => format!("[{text}]"),
+    }))
+}
+
+/// Whether the text is an IPv6 address without brackets, perhaps with a port. Where its last group ends is not clear, so
+/// both readings are accepted.
+fn is_bare_ipv6(text: &str) -> bool {
+    let is_address = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    let is_port = |text: &str| text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_address(text) || text.rsplit_once(':').is_some_and(|(host, port)| is_address(host) && is_port(port))
 }
 
 /// First value of a parameter in a query, form-decoded (WHATWG URL, `application/x-www-form-urlencoded`): percent
@@ -161,6 +189,8 @@ mod tests {
         assert_eq!(parts("GET", "//twice?"), Ok((None, "//twice", Some(""))));
         assert_eq!(parts("GET", "http://h:80/ws?q"), Ok((Some("h:80"), "/ws", Some("q"))));
         assert_eq!(parts("GET", "HTTPS://[::1]:443"), Ok((Some("[::1]:443"), "/", None)));
+        assert_eq!(parts("GET", "ws://h/ws?q"), Ok((Some("h"), "/ws", Some("q"))));
+        assert_eq!(parts("GET", "WSS://h:1/ws"), Ok((Some("h:1"), "/ws", None)));
         assert_eq!(parts("GET", "http://h?q=/"), Ok((Some("h"), "/", Some("q=/"))));
         assert_eq!(parts("OPTIONS", "*"), Ok((None, "*", None)));
         assert_eq!(parts("GET", "/?next=http://h/"), Ok((None, "/", Some("next=http://h/"))));
@@ -190,12 +220,42 @@ mod tests {
 
     #[test]
     fn an_authority_is_a_host_and_perhaps_a_port() {
-        for valid in ["", "h", "example.com", "h:", "h:8090", "127.0.0.1:1", "[::1]", "[fe80::1]:80", "a_b"] {
+        for valid in [
+            "",
+            "h",
+            "example.com",
+            "h:",
+            "h:8090",
+            "127.0.0.1:1",
+            "[::1]",
+            "[fe80::1]:80",
+            "a_b",
+            "::1",
+            "::1:8090",
+            "fe80::1:2:80",
+            "::",
+        ] {
             assert!(is_authority(valid), "{valid}");
         }
-        for invalid in
-            ["a b", "a/b", "a@b", "a,b", "a:b", "a:1:2", "h:123456", "h:+1", "[::1", "::1]", "[]", "[a]b", "é"]
-        {
+        for invalid in [
+            "a b",
+            "a/b",
+            "a@b",
+            "a,b",
+            "a:b",
+            "a:1:2",
+            "h:123456",
+            "h:+1",
+            "[::1",
+            "::1]",
+            "::g",
+            "::1:123456",
+            "1::2::3",
+            "::1:+1",
+            "[]",
+            "[a]b",
+            "é",
+        ] {
             assert!(!is_authority(invalid), "{invalid}");
         }
     }

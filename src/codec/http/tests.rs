@@ -89,12 +89,27 @@ fn request_lines_are_exact() {
 }
 
 #[test]
-fn other_versions_are_known_at_their_first_digit() {
-    for version in ["HTTP/2", "HTTP/2.0\r\n", "HTTP/0.9", "HTTP/3.x", "HTTP/1.2", "HTTP/1.9\r\n\r\n"] {
+fn version_of_other_digits_is_unsupported_and_other_text_malformed() {
+    for version in ["HTTP/2.0", "HTTP/2.0\r\n", "HTTP/2.05", "HTTP/0.9", "HTTP/1.2", "HTTP/1.9\r\n\r\n"] {
         assert_eq!(fault(&format!("GET / {version}")), Some(HttpError::Version), "{version:?}");
     }
-    for version in ["x", "HTTX", "HTTP/x", "HTTP/11", "HTTP/1.x", "HTTP/1.\r\n\r\n"] {
+    for version in [
+        "x",
+        "HTTX",
+        "HTTP/x",
+        "HTTP/11",
+        "HTTP/1.x",
+        "HTTP/1.\r\n\r\n",
+        "HTTP/01.01\r\n",
+        "HTTP/01",
+        "HTTP/2\r\n",
+        "HTTP/3.x",
+        "http/2.0",
+    ] {
         assert_eq!(fault(&format!("GET / {version}")), Some(HttpError::RequestLine), "{version:?}");
+    }
+    for version in ["H", "HTTP/2", "HTTP/0", "HTTP/3."] {
+        assert_eq!(fault(&format!("GET / {version}")), None, "{version:?}");
     }
     assert_eq!(fault("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(HttpError::Version));
 }

@@ -3,8 +3,8 @@
 use serde::de::IgnoredAny;
 
 use super::{
-    ACK_ID_MAX, ATTACHMENTS_MAX, Arguments, Attachments, MAIN, NAMESPACE_BYTES_MAX, PacketContent, RESERVED_EVENTS,
-    SocketIoError, SocketIoEvent, SocketIoPacket,
+    ACK_ID_MAX, ATTACHMENTS_MAX, Arguments, Attachments, MAIN, PacketContent, RESERVED_EVENTS, SocketIoError,
+    SocketIoEvent, SocketIoPacket,
 };
 use crate::codec::engineio::Version;
 
@@ -32,7 +32,7 @@ pub(super) fn parse(version: Version, text: &str) -> Result<(SocketIoPacket<'_>,
         Some((namespace, query)) if version == Version::V3 => (namespace, Some(query)),
         _ => (name, None),
     };
-    if namespace.len() > NAMESPACE_BYTES_MAX || name.bytes().any(|byte| byte.is_ascii_control()) {
+    if name.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(SocketIoError::Namespace);
     }
     let (id, payload) = ack_id(rest)?;
@@ -60,7 +60,7 @@ fn kind(text: &str) -> Result<(PacketType, bool), SocketIoError> {
 fn attachment_count(text: &str) -> Result<(usize, &str), SocketIoError> {
     let (digits, rest) = text.split_at(digits(text));
     let rest = rest.strip_prefix('-').ok_or(SocketIoError::AttachmentCount)?;
-    if digits.is_empty() {
+    if digits.is_empty() || digits.bytes().all(|digit| digit == b'0') {
         return Err(SocketIoError::AttachmentCount);
     }
     // A number beyond 64 bits exceeds the limit, too.

@@ -38,9 +38,6 @@ pub const MAIN: &str = "/";
 /// Maximum of attachments per packet, as in the reference parser.
 pub const ATTACHMENTS_MAX: usize = 10;
 
-/// Maximum size of a namespace's name without its query, in bytes.
-pub const NAMESPACE_BYTES_MAX: usize = 128;
-
 /// The largest ack id: the largest integer that JavaScript represents exactly.
 pub const ACK_ID_MAX: u64 = (1 << 53) - 1;
 
@@ -113,11 +110,11 @@ impl Default for SocketIoLimits {
 pub enum SocketIoError {
     /// Missing or unknown packet type.
     Kind,
-    /// Missing or malformed number of attachments.
+    /// Missing, malformed or zero number of attachments.
     AttachmentCount,
     /// More than [`ATTACHMENTS_MAX`] attachments.
     TooManyAttachments,
-    /// Name of a namespace that is too long or contains control characters.
+    /// Name of a namespace that contains control characters.
     Namespace,
     /// Ack id that is too large, missing in an ACK, or present in a type without.
     AckId,

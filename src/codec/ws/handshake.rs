@@ -4,12 +4,18 @@
 //! refusal is an ordinary HTTP response, written by the caller.
 
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 
 /// The supported protocol version, sent as `Sec-WebSocket-Version` in a refusal with status 426.
 pub const VERSION: &str = "13";
 
-/// Fields of an upgrade request; a repeated header is one value, joined by commas.
+/// Decoder of keys. It ignores the four bits after the last byte, as Node.js and nginx do: some clients send random
+/// characters there.
+const KEY_BASE64: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+
+/// Fields of an upgrade request. `Upgrade` and `Connection` are lists: repeated headers are one value, joined by commas.
 #[derive(Clone, Copy, Debug)]
 pub struct UpgradeRequest<'a> {
     /// Method.
@@ -24,6 +30,10 @@ pub struct UpgradeRequest<'a> {
     pub version_header: Option<&'a str>,
     /// `Sec-WebSocket-Key`.
     pub key: Option<&'a str>,
+    /// Whether one of the other two headers is repeated.
+    pub is_ambiguous: bool,
+    /// Whether the request has a body.
+    pub has_body: bool,
 }
 
 /// The value of `Sec-WebSocket-Accept` for a client's key: 28 characters of base64.
@@ -48,6 +58,10 @@ pub enum UpgradeError {
     Upgrade,
     /// `Connection` does not name upgrade.
     Connection,
+    /// The request has a body. A proxy that relays it would have it read as frames (RFC 9110 §7.8).
+    Body,
+    /// `Sec-WebSocket-Key` or `Sec-WebSocket-Version` is repeated (sections 11.3.1, 11.3.5).
+    Repeated,
     /// `Sec-WebSocket-Version` is missing or not [`VERSION`].
     Version,
     /// `Sec-WebSocket-Key` is missing or not the base64 of 16 bytes.
@@ -70,6 +84,8 @@ impl UpgradeError {
             Self::HttpVersion => "a WebSocket handshake needs HTTP/1.1",
             Self::Upgrade => "the Upgrade header does not name websocket",
             Self::Connection => "the Connection header does not name Upgrade",
+            Self::Body => "a WebSocket handshake has no body",
+            Self::Repeated => "Sec-WebSocket-Key and Sec-WebSocket-Version must not be repeated",
             Self::Version => "Sec-WebSocket-Version must be 13",
             Self::Key => "Sec-WebSocket-Key must be the base64 of 16 bytes",
         }
@@ -102,6 +118,12 @@ impl UpgradeRequest<'_> {
         if !names(self.connection, "upgrade") {
             return Err(UpgradeError::Connection);
         }
+        if self.has_body {
+            return Err(UpgradeError::Body);
+        }
+        if self.is_ambiguous {
+            return Err(UpgradeError::Repeated);
+        }
         if self.version_header.map(str::trim) != Some(VERSION) {
             return Err(UpgradeError::Version);
         }
@@ -117,7 +139,7 @@ fn names(value: Option<&str>, token: &str) -> bool {
 
 fn is_sixteen_bytes(key: &str) -> bool {
     let mut decoded = [0; 18];
-    key.len() == 24 && BASE64_STANDARD.decode_slice(key, &mut decoded) == Ok(16)
+    key.len() == 24 && KEY_BASE64.decode_slice(key, &mut decoded) == Ok(16)
 }
 
 /// Appends the response that completes the handshake (section 4.2.2). `protocol` is one the client offered,
@@ -155,6 +177,8 @@ mod tests {
         connection: Some("Upgrade"),
         version_header: Some("13"),
         key: Some("dGhlIHNhbXBsZSBub25jZQ=="),
+        is_ambiguous: false,
+        has_body: false,
     };
 
     #[test]
@@ -182,6 +206,14 @@ mod tests {
     }
 
     #[test]
+    fn key_with_stray_bits_after_its_last_byte_is_accepted() {
+        for key in ["AQIDBAUGBwgJCgsMDQ4PEC==", "AQIDBAUGBwgJCgsMDQ4PEP=="] {
+            let accept = UpgradeRequest { key: Some(key), ..GOOD }.check().unwrap();
+            assert_eq!(accept.as_str(), tungstenite::handshake::derive_accept_key(key.as_bytes()));
+        }
+    }
+
+    #[test]
     fn refuses() {
         let cases = [
             (UpgradeRequest { method: "POST", ..GOOD }, UpgradeError::Method, 400),
@@ -189,6 +221,8 @@ mod tests {
             (UpgradeRequest { upgrade: None, ..GOOD }, UpgradeError::Upgrade, 400),
             (UpgradeRequest { upgrade: Some("websockets"), ..GOOD }, UpgradeError::Upgrade, 400),
             (UpgradeRequest { connection: Some("keep-alive"), ..GOOD }, UpgradeError::Connection, 400),
+            (UpgradeRequest { has_body: true, ..GOOD }, UpgradeError::Body, 400),
+            (UpgradeRequest { is_ambiguous: true, ..GOOD }, UpgradeError::Repeated, 400),
             (UpgradeRequest { version_header: Some("8"), ..GOOD }, UpgradeError::Version, 426),
             (UpgradeRequest { version_header: None, ..GOOD }, UpgradeError::Version, 426),
             (UpgradeRequest { key: None, ..GOOD }, UpgradeError::Key, 400),

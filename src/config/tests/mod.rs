@@ -42,7 +42,7 @@ fn refusal(sources: SettingSources) -> String {
 
 /// Key and default of every setting, in the order they are printed.
 const TABLE: &str = r#"
-listen = ["0.0.0.0:8090"]
+listen = ["[::]:8090"]
 shards = 3
 data_dir = "./switchboard-data"
 client_url = ""
@@ -89,11 +89,12 @@ limits.connections_per_ip = 10000
 limits.connections = 0
 limits.handshake_ms = 10000
 limits.head_ms = 10000
-limits.idle_ms = 60000
+limits.idle_ms = 75000
 limits.unauthenticated_ms = 45000
 limits.http_head_bytes = 16384
 limits.http_headers = 100
 cors.origins = []
+websocket.subprotocols = []
 ice.stun_urls = []
 turn.url = ""
 turn.username = ""
@@ -136,7 +137,7 @@ fn every_key_of_the_table_is_taken_from_every_source() {
 #[test]
 fn defaults_arrive_in_their_types() {
     let settings = settings(sources());
-    assert_eq!(settings.listen, ["0.0.0.0:8090".parse().unwrap()]);
+    assert_eq!(settings.listen, ["[::]:8090".parse().unwrap()]);
     assert_eq!((settings.shards, settings.dev), (3, false));
     assert_eq!(settings.data_dir, Some("./switchboard-data".into()));
     assert!(settings.auth.secret.is_none() && settings.auth.accepted_algorithms().is_empty());
@@ -224,7 +225,7 @@ fn common_variables_set_their_settings() {
 fn dev_changes_defaults_only() {
     let dev = load(SettingSources { dev: true, ..sources() }).unwrap();
     let settings = &dev.settings;
-    assert_eq!(settings.listen, ["127.0.0.1:8090".parse().unwrap()]);
+    assert_eq!(settings.listen, ["127.0.0.1:8090".parse().unwrap(), "[::1]:8090".parse().unwrap()]);
     assert!(settings.dev && settings.auth.guests && !settings.auth.require_exp);
     assert!(settings.cors.any());
     assert_eq!(settings.rooms.create_on_join, CreateOnJoin::Always);
@@ -271,7 +272,7 @@ fn printed_settings_have_sources_and_masked_secrets() {
     let loaded = loaded.unwrap();
     let text = print(&loaded);
     for line in [
-        "listen = [\"127.0.0.1:8090\"]  # --dev",
+        "listen = [\"127.0.0.1:8090\", \"[::1]:8090\"]  # --dev",
         "shards = 2  # switchboard.toml:1:10",
         "[auth]",
         "secret = \"********\"  # switchboard.toml:3:10",

@@ -472,7 +472,8 @@ impl EngineIoSession {
         let SessionTransport::Polling(polling) = std::mem::replace(&mut self.transport, SessionTransport::Gone) else {
             unreachable!("invariant: only a polling session has a probe");
         };
-        self.transport = SessionTransport::WebSocket(polling.hand_over(context.effects));
+        let socket = polling.hand_over(self.version, self.takes_binary, context.effects);
+        self.transport = SessionTransport::WebSocket(socket);
     }
 
     /// Ends the session and answers the pending poll. After a regular end without a pending poll, the next poll is

@@ -1,8 +1,6 @@
 //! State of a polling session: the pending GET, the POST in progress, queued packets, and the WebSocket that probes.
 
-use crate::codec::engineio::{
-    self, EngineIoPacket, EngineIoRefusal, Form, PROBE, PacketKind, PayloadWriter, Version, jsonp,
-};
+use crate::codec::engineio::{self, EngineIoPacket, Form, PROBE, PacketKind, PayloadWriter, Version, jsonp};
 use crate::connection::session::{Effects, SessionContext};
 
 /// Interval between responses to pending polls during an upgrade, in milliseconds.
@@ -130,8 +128,8 @@ impl Polling {
             }
             return Probed::Goes;
         }
-        // The client has stopped polling and has received the response to its POST before it sends this.
-        if packet.kind == PacketKind::Upgrade && probe.is_answered && self.post.is_none() {
+        // The client has received the response to its POST before it sends this. Clients of microcontrollers do not probe.
+        if packet.kind == PacketKind::Upgrade && self.post.is_none() {
             return Probed::TakesOver;
         }
         self.end_probe(1002, context.effects);
@@ -172,14 +170,15 @@ impl Polling {
         Some(if nudges { probe.until.min(probe.nudge_at) } else { probe.until })
     }
 
-    /// The probing WebSocket takes over; returns its slot. Queued packets are sent on it; a pending poll is refused.
-    pub(super) fn hand_over(mut self, effects: &mut Effects) -> u32 {
+    /// The probing WebSocket takes over; returns its slot. Queued packets are sent on it; a pending poll, of a client that
+    /// has not probed, is answered without any of them.
+    pub(super) fn hand_over(mut self, version: Version, takes_binary: bool, effects: &mut Effects) -> u32 {
         let probe = self.probe.take().expect("invariant: a WebSocket probes when it takes over");
-        if let Some(poll) = self.poll.take() {
-            effects.refuse(poll.to, EngineIoRefusal::BadRequest);
-        }
-        if !self.frames.is_empty() {
-            effects.frames(probe.to, |out| out.extend_from_slice(&self.frames));
+        let frames = std::mem::take(&mut self.frames);
+        self.push(version, EngineIoPacket::text(PacketKind::Noop, ""));
+        self.answer(version, takes_binary, effects);
+        if !frames.is_empty() {
+            effects.frames(probe.to, |out| out.extend_from_slice(&frames));
         }
         probe.to
     }

@@ -16,7 +16,7 @@ mod route;
 pub use decode::{decode, page};
 pub use encode::{RestAnswer, ServerStats, Site, call_page, encode};
 pub use refusal::{RestRefusal, refuse, status_of};
-pub use route::{RestCallRoute, RestRoute, RestRouteFault, allowed, needs_body, route};
+pub use route::{RestCallRoute, RestRoute, RestRouteFault, allowed, route};
 
 use std::collections::BTreeSet;
 

@@ -5,7 +5,8 @@
 //!
 //! | status | code |
 //! |---|---|
-//! | 404 no such path, 405 method, 501 | `UNKNOWN_TYPE` |
+//! | 404 no such path | `NOT_FOUND` |
+//! | 405 method, 501 | `UNKNOWN_TYPE` |
 //! | 413 body, 414, 431 head | `MESSAGE_TOO_LARGE` |
 //! | 415 media type | `UNSUPPORTED_DATA` |
 //! | 401 | `UNAUTHENTICATED` |
@@ -13,7 +14,7 @@
 //! | 429 | `RATE_LIMITED` |
 //! | 503 | `OVERLOADED` |
 //! | other 5xx, but for 505 | `INTERNAL` |
-//! | the rest: 400 malformed, 408, 411 length, 417, 505 | `INVALID_MESSAGE` |
+//! | the rest: 400 malformed, 408, 417, 505 | `INVALID_MESSAGE` |
 
 use std::borrow::Cow;
 
@@ -37,7 +38,8 @@ impl RestRefusal {
         let code = match status {
             401 => Code::Unauthenticated,
             403 => Code::Forbidden,
-            404 | 405 | 501 => Code::UnknownType,
+            404 => Code::NotFound,
+            405 | 501 => Code::UnknownType,
             413 | 414 | 431 => Code::MessageTooLarge,
             415 => Code::UnsupportedData,
             429 => Code::RateLimited,
@@ -47,11 +49,6 @@ impl RestRefusal {
             _ => Code::InvalidMessage,
         };
         Self { status, reject: Reject::new(code, text) }
-    }
-
-    /// A request body without a length.
-    pub fn length_required() -> Self {
-        Self::of_status(411, "This call needs a body: send Content-Length or Transfer-Encoding: chunked")
     }
 
     /// A body that is not JSON in UTF-8.
@@ -97,7 +94,8 @@ pub fn status_of(code: Code) -> u16 {
         Code::BadJson | Code::UnknownType => 400,
         Code::Unauthenticated | Code::TokenExpired => 401,
         Code::Forbidden | Code::NotInRoom | Code::PeerMismatch => 403,
-        Code::RoomNotFound
+        Code::NotFound
+        | Code::RoomNotFound
         | Code::PeerNotFound
         | Code::UserNotFound
         | Code::ConnectionNotFound
@@ -123,7 +121,7 @@ mod tests {
             (401, vec![Code::Unauthenticated, Code::TokenExpired]),
             (403, vec![Code::Forbidden, Code::NotInRoom, Code::PeerMismatch]),
             (404, vec![Code::RoomNotFound, Code::PeerNotFound, Code::UserNotFound, Code::ConnectionNotFound]),
-            (404, vec![Code::MessageNotFound]),
+            (404, vec![Code::MessageNotFound, Code::NotFound]),
             (409, vec![Code::RoomFull, Code::PeerIdTaken, Code::RoomClosed, Code::RecoveryFailed]),
             (413, vec![Code::MessageTooLarge]),
             (415, vec![Code::UnsupportedData]),
@@ -142,16 +140,15 @@ mod tests {
     #[test]
     fn what_http_refuses_has_a_code_too() {
         let table = [
-            (RestRefusal::from(RestRouteFault::NotFound), 404, Code::UnknownType),
+            (RestRefusal::from(RestRouteFault::NotFound), 404, Code::NotFound),
             (RestRefusal::from(RestRouteFault::MethodNotAllowed { allow: String::new() }), 405, Code::UnknownType),
-            (RestRefusal::length_required(), 411, Code::InvalidMessage),
             (RestRefusal::unsupported_media_type(), 415, Code::UnsupportedData),
         ];
         for (refusal, status, code) in table {
             assert_eq!((refusal.status, refusal.reject.code), (status, code));
         }
         let of_status = |status| RestRefusal::of_status(status, "").reject.code;
-        for status in [400, 408, 411, 417, 505] {
+        for status in [400, 408, 417, 505] {
             assert_eq!(of_status(status), Code::InvalidMessage, "{status}");
         }
         for status in [413, 414, 431] {

@@ -28,6 +28,8 @@ pub enum RestRoute<'a> {
     MeetingLink(Cow<'a, str>),
     /// A file of the pages, by name. It may not exist.
     Asset(Cow<'a, str>),
+    /// A file of Socket.IO's client, by name. It may not exist.
+    ClientBundle(Cow<'a, str>),
 }
 
 /// A call as named by its method and path.
@@ -67,6 +69,9 @@ enum End {
     CallPage,
     MeetingLink,
     Asset,
+    /// The file of this name.
+    File(&'static str),
+    ClientBundle,
 }
 
 const fn row(method: &'static str, path: &'static str, end: End) -> Row {
@@ -103,6 +108,9 @@ static TABLE: &[Row] = &[
     row("GET", "/call", End::CallPage),
     row("GET", "/meeting/:roomId", End::MeetingLink),
     row("GET", "/assets/:name", End::Asset),
+    row("GET", "/favicon.ico", End::File("favicon.ico")),
+    row("GET", "/robots.txt", End::File("robots.txt")),
+    row("GET", "/socket.io/:name", End::ClientBundle),
 ];
 
 /// The route of `method` and `path` (without its query). `HEAD` has the routes of `GET`. The caller answers `OPTIONS`
@@ -120,6 +128,8 @@ pub fn route<'a>(method: &str, path: &'a str) -> Result<RestRoute<'a>, RestRoute
                 End::CallPage => RestRoute::CallPage,
                 End::MeetingLink => RestRoute::MeetingLink(parameter),
                 End::Asset => RestRoute::Asset(parameter),
+                End::File(name) => RestRoute::Asset(Cow::Borrowed(name)),
+                End::ClientBundle => RestRoute::ClientBundle(parameter),
             });
         }
     }
@@ -143,15 +153,6 @@ pub fn allowed(path: &str) -> Option<String> {
     }
     methods.push("OPTIONS");
     Some(methods.join(", "))
-}
-
-/// Whether a request for `route` without a body length is answered with 411. A body of length 0 counts as `{}`.
-pub fn needs_body(route: &RestCallRoute<'_>) -> bool {
-    use RestCallKind::{Broadcast, CreateMeeting, CreateRoom, Notify, PushToAll, PushToUser, PushToUsers};
-    use RestCallKind::{Register, SetPresence};
-    let needs =
-        [CreateMeeting, CreateRoom, Register, SetPresence, Broadcast, PushToUser, PushToUsers, PushToAll, Notify];
-    needs.contains(&route.kind)
 }
 
 /// Matches `path` with `pattern`. Returns the parameter, empty if the pattern has none.
@@ -213,6 +214,8 @@ mod tests {
             ("/", "GET, HEAD, OPTIONS"),
             ("/call", "GET, HEAD, OPTIONS"),
             ("/assets/call.js", "GET, HEAD, OPTIONS"),
+            ("/favicon.ico", "GET, HEAD, OPTIONS"),
+            ("/socket.io/socket.io.js", "GET, HEAD, OPTIONS"),
         ];
         for (path, allow) in table {
             assert_eq!(allowed(path).as_deref(), Some(allow), "{path}");
@@ -261,6 +264,9 @@ mod tests {
             ("GET", "/call", RestRoute::CallPage),
             ("GET", "/meeting/abc%20123", RestRoute::MeetingLink("abc 123".into())),
             ("GET", "/assets/call.js", RestRoute::Asset("call.js".into())),
+            ("GET", "/favicon.ico", RestRoute::Asset("favicon.ico".into())),
+            ("GET", "/robots.txt", RestRoute::Asset("robots.txt".into())),
+            ("GET", "/socket.io/socket.io.js", RestRoute::ClientBundle("socket.io.js".into())),
         ];
         assert_eq!(table.len(), TABLE.len());
         for (method, path, end) in table {
@@ -287,6 +293,8 @@ mod tests {
             "/call/",
             "/assets/",
             "/assets/a/b",
+            "/socket.io/",
+            "/socket.io/a/b",
             "/api",
             "/api/rooms/",
             "/api/rooms/r/join",
@@ -327,16 +335,6 @@ mod tests {
         assert!(matches!(room("/rooms/plain"), Some(Cow::Borrowed("plain"))));
         let longest = format!("/rooms/{}", "%72".repeat(128));
         assert_eq!(room(&longest).as_deref(), Some("r".repeat(128).as_str()));
-    }
-
-    #[test]
-    fn only_calls_with_fields_that_must_be_there_need_a_body() {
-        for row in TABLE {
-            let End::Call(kind) = row.end else { continue };
-            let route = RestCallRoute { kind, parameter: "".into() };
-            let needs = row.method == "PUT" || row.method == "POST" && !row.path.contains(':');
-            assert_eq!(needs_body(&route), needs, "{}", row.path);
-        }
     }
 
     proptest! {

@@ -76,6 +76,8 @@ pub struct Vitals {
     pub connections: Load,
     /// The process's memory, in bytes.
     pub memory_bytes: Load,
+    /// Log lines that were dropped since the start.
+    pub lost_log_lines: u64,
     /// The longest queue between shards.
     pub queue: Load,
     /// Connection attempts and requests within the last five minutes.

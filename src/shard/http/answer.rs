@@ -7,15 +7,15 @@ use crate::shard::metrics::Metering;
 use crate::shard::sessions::EngineIo;
 use std::borrow::Cow;
 
-use crate::base::ids;
 use crate::base::time::{Now, http_date};
-use crate::codec::http::{self, Connection, Framing, RequestHead};
+use crate::base::{ids, limits};
+use crate::codec::http::{self, Connection, RequestHead};
 use crate::codec::json::{self, Object};
 use crate::codec::ws;
 use crate::connection::conn::ConnStage;
-use crate::connection::credentials;
 use crate::connection::http::Http;
 use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, Phase, ReplyForm as Form, RestRequest};
+use crate::connection::{credentials, forwarded};
 use crate::dialect::exposition;
 use crate::dialect::rest::{self, RestCall, RestCallKind, RestRefusal, RestRoute, RestRouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
@@ -50,19 +50,45 @@ impl Answer {
         Self { status, content_type: JSON, body: body.into(), headers: Vec::new() }
     }
 
-    fn page(page: pages::WebPage) -> Self {
-        let headers = vec![
+    /// A page as the answer to a request with this head: not again where the client has it (RFC 9110 §13.1.2).
+    fn page(page: pages::WebPage, head: &RequestHead<'_>) -> Self {
+        let is_gzip = page.is_gzip && accepts_gzip(head);
+        let tag = page.entity_tag(is_gzip);
+        let mut headers = vec![
             ("Content-Security-Policy", CONTENT_SECURITY_POLICY.to_owned()),
             ("Cache-Control", "no-cache".to_owned()),
             ("Referrer-Policy", "no-referrer".to_owned()),
         ];
-        Self { status: 200, content_type: page.content_type, body: Cow::Borrowed(page.body), headers }
+        if page.is_gzip {
+            headers.push(("Vary", "Accept-Encoding".to_owned()));
+        }
+        let mut tags = head.headers_named("if-none-match").flat_map(|list| list.split(',')).map(str::trim);
+        let is_known = tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag);
+        headers.push(("ETag", tag));
+        if is_known {
+            return Self { status: 304, content_type: page.content_type, body: Cow::Borrowed(b""), headers };
+        }
+        if is_gzip {
+            headers.push(("Content-Encoding", "gzip".to_owned()));
+        }
+        let body = if is_gzip { Cow::Borrowed(page.body) } else { page.unpacked() };
+        Self { status: 200, content_type: page.content_type, body, headers }
     }
 
     fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
+}
+
+/// Whether `Accept-Encoding` names gzip, and not with the weight 0 (RFC 9110 §12.5.3).
+fn accepts_gzip(head: &RequestHead<'_>) -> bool {
+    let mut codings = head.headers_named("accept-encoding").flat_map(|list| list.split(','));
+    codings.any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let weight = weight.trim().trim_start_matches(['q', 'Q']).trim_start_matches('=').parse::<f32>();
+        name.trim().eq_ignore_ascii_case("gzip") && weight.is_ok_and(|weight| weight > 0.0)
+    })
 }
 
 impl From<RestRefusal> for Answer {
@@ -101,14 +127,14 @@ impl<'a> RestAnswers<'a> {
     }
 
     /// Where a head leads, and whether its sender may go there.
-    pub(super) fn admit(&mut self, now: Now, head: &RequestHead<'_>, form: Form) -> Admitted {
-        match self.route(now, head, &form) {
+    pub(super) fn admit(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, form: Form) -> Admitted {
+        match self.route(now, slot, head, &form) {
             Ok(Routed::Call(request)) => Admitted::Call(request),
             Ok(Routed::Answered(answer)) | Err(answer) => Admitted::Answered(form, answer),
         }
     }
 
-    fn route(&mut self, now: Now, head: &RequestHead<'_>, form: &Form) -> Result<Routed, Answer> {
+    fn route(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, form: &Form) -> Result<Routed, Answer> {
         let origin = head.header("origin");
         if head.method == "OPTIONS" {
             return Ok(Routed::Answered(self.options_answer(head, form)));
@@ -129,15 +155,19 @@ impl<'a> RestAnswers<'a> {
             RestRoute::Health => return Ok(Routed::Answered(self.health(now))),
             RestRoute::Ready => return Ok(Routed::Answered(self.ready())),
             RestRoute::Metrics => return Ok(Routed::Answered(self.metrics_page(now))),
-            RestRoute::Landing => return Ok(Routed::Answered(Answer::page(pages::LANDING))),
-            RestRoute::CallPage => return Ok(Routed::Answered(Answer::page(pages::CALL))),
+            RestRoute::Landing => return Ok(Routed::Answered(Answer::page(pages::LANDING, head))),
+            RestRoute::CallPage => return Ok(Routed::Answered(Answer::page(pages::CALL, head))),
             RestRoute::MeetingLink(room) => {
                 let answer = Answer::json(302, Vec::new()).with("Location", rest::call_page(&room));
                 return Ok(Routed::Answered(answer));
             }
             RestRoute::Asset(name) => {
                 let page = pages::asset(&name).ok_or_else(|| RestRefusal::from(RestRouteFault::NotFound))?;
-                return Ok(Routed::Answered(Answer::page(page)));
+                return Ok(Routed::Answered(Answer::page(page, head)));
+            }
+            RestRoute::ClientBundle(name) => {
+                let page = pages::client_bundle(&name).ok_or_else(|| RestRefusal::from(RestRouteFault::NotFound))?;
+                return Ok(Routed::Answered(Answer::page(page, head)));
             }
         };
         if origin.is_some() && form.origin.is_none() {
@@ -150,18 +180,20 @@ impl<'a> RestAnswers<'a> {
             RestCallKind::ConnectedUsers => Some(rest::page(head.query())?),
             _ => None,
         };
-        if head.framing == Framing::None && rest::needs_body(&call) {
-            return Err(RestRefusal::length_required().into());
-        }
         Ok(Routed::Call(Box::new(RestRequest {
             kind: call.kind,
             page,
             parameter: call.parameter.into_owned(),
             content_type: head.header("content-type").map(str::to_owned),
-            site: format!("http://{}", head.host().unwrap_or("localhost")),
+            site: self.site(slot, head),
             identity,
             reply: form.clone(),
         })))
+    }
+
+    /// `scheme://host` of the server as the sender of a request knows it.
+    fn site(&self, slot: ConnSlot, head: &RequestHead<'_>) -> String {
+        forwarded::site(head, self.core.net.remotes.address(slot), &self.core.options.allowances.trusted_proxies)
     }
 
     /// Who sends a request: its token's bearer, or a guest where guests may come.
@@ -318,7 +350,11 @@ impl<'a> RestAnswers<'a> {
 
     /// Writes the answer to the request under way, and goes on to what came after it.
     pub(super) fn answer(&mut self, now: Now, slot: ConnSlot, answer: Answer) {
-        let mut headers = vec![("Content-Type", answer.content_type)];
+        // An answer without content has no type either.
+        let mut headers = match answer.body.is_empty() {
+            true => Vec::new(),
+            false => vec![("Content-Type", answer.content_type)],
+        };
         headers.extend(answer.headers.iter().map(|(name, value)| (*name, value.as_str())));
         self.write_answer(now, slot, answer.status, &headers, &answer.body);
     }
@@ -341,7 +377,7 @@ impl<'a> RestAnswers<'a> {
         if form.closes() {
             return self.core.net.half_close(now, slot);
         }
-        self.core.net.set_deadline(now, slot, self.core.options.idle_ms);
+        self.core.net.set_deadline(now, slot, self.core.options.idle_ms + limits::IDLE_GRACE_MS);
         self.core.net.resumed.push(slot);
         if !unread.is_empty() {
             HttpRequests::on(self.core).received(now, slot, &mut unread);

@@ -182,7 +182,7 @@ impl<'a> HttpRequests<'a> {
             return Upgrade::on(self.core).echo_request(now, slot, head, used);
         }
         let form = self.core.net.reply_form(head);
-        match RestAnswers::on(self.core).admit(now, head, form) {
+        match RestAnswers::on(self.core).admit(now, slot, head, form) {
             Admitted::Call(request) => match head.framing {
                 Framing::None | Framing::Length(0) => {
                     self.core.net.keep(slot, Http::answering(request.reply.clone()));
@@ -199,7 +199,7 @@ impl<'a> HttpRequests<'a> {
             },
             Admitted::Answered(mut form, answer) => {
                 // A body that is not read could not be told from the next request.
-                let has_body = !matches!(head.framing, Framing::None | Framing::Length(0));
+                let has_body = head.has_body();
                 if has_body {
                     form.connection = Some(Connection::Close);
                 }

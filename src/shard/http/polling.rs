@@ -6,7 +6,7 @@
 use crate::base::handle::{ConnSlot, SessionSlot, Slot};
 use crate::base::time::Now;
 use crate::codec::engineio::{EngineIoRefusal, HandshakeQuery, Payload, Transport, Version, jsonp};
-use crate::codec::http::{BodyDecoder, Connection, Framing, HttpError, RequestHead};
+use crate::codec::http::{BodyDecoder, Connection, HttpError, RequestHead};
 use crate::codec::ws::{self, AcceptKey, FrameDecoder};
 use crate::connection::conn::ConnStage;
 use crate::connection::credentials;
@@ -82,7 +82,7 @@ impl<'a> Polling<'a> {
                 Step::Upgraded(used)
             }
             SessionRequest::Poll { .. } | SessionRequest::Open { .. } => {
-                if has_body(head) {
+                if head.has_body() {
                     return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest);
                 }
                 self.await_answer(slot, link, self.core.net.session_form(head));
@@ -103,7 +103,7 @@ impl<'a> Polling<'a> {
         query: &HandshakeQuery<'_>,
         (application, version, transport): (Application, Version, Transport),
     ) -> Step {
-        if has_body(head) {
+        if head.has_body() {
             return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest);
         }
         if !EngineIo::on(self.core).takes_sessions() {
@@ -177,7 +177,8 @@ impl<'a> Polling<'a> {
 
     /// Tells a client that its connection is a WebSocket from now on.
     pub(super) fn answer_upgrade(&mut self, slot: ConnSlot, head: &RequestHead<'_>, accept: &AcceptKey) {
-        let protocol = credentials::offers_bearer(head).then_some(credentials::BEARER_PROTOCOL);
+        // As Node.js does, whose clients rely on it.
+        let protocol = credentials::subprotocol(head, &["*"]);
         let segment = self.core.net.outbound.encode(|out| ws::encode_switching_protocols(out, accept, protocol, None));
         self.core.net.push(slot, segment);
     }
@@ -208,7 +209,7 @@ impl<'a> Polling<'a> {
         let mut form = self.core.net.reply_form(head);
         let is_upgrade = head.list_contains("upgrade", "websocket");
         // A body that nobody reads could not be told from the next request.
-        if is_upgrade || has_body(head) {
+        if is_upgrade || head.has_body() {
             form.connection = Some(Connection::Close);
         }
         let is_last = form.closes();
@@ -238,7 +239,7 @@ impl<'a> Polling<'a> {
         let reply = self.core.net.session_form(head);
         // Should the session refuse it, the body is not read.
         let refused =
-            if has_body(head) { Form { connection: Some(Connection::Close), ..reply.clone() } } else { reply.clone() };
+            if head.has_body() { Form { connection: Some(Connection::Close), ..reply.clone() } } else { reply.clone() };
         let is_last = refused.closes();
         self.await_answer(slot, link, refused);
         let session = SessionSlot::from_raw(link.session);
@@ -366,8 +367,4 @@ impl<'a> Polling<'a> {
             RestAnswers::on(self.core).write_answer(now, slot, status, &headers, body);
         }
     }
-}
-
-fn has_body(head: &RequestHead<'_>) -> bool {
-    !matches!(head.framing, Framing::None | Framing::Length(0))
 }

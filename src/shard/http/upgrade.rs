@@ -3,7 +3,7 @@
 use crate::base::handle::ConnSlot;
 use crate::base::ids::{self, is_name};
 use crate::base::time::Now;
-use crate::codec::http::{Framing, RequestHead, query_value};
+use crate::codec::http::{RequestHead, query_value};
 use crate::codec::ws::{self};
 use crate::connection::conn::ConnStage;
 use crate::connection::credentials;
@@ -63,7 +63,7 @@ impl<'a> Upgrade<'a> {
         refusal: RestRefusal,
     ) -> Step {
         let form = self.core.net.reply_form(head);
-        let is_last = form.closes() || !matches!(head.framing, Framing::None | Framing::Length(0));
+        let is_last = form.closes() || head.has_body();
         if is_last {
             RestAnswers::on(self.core).close_with(now, slot, refusal);
             return Step::Broken;
@@ -90,7 +90,7 @@ impl<'a> Upgrade<'a> {
         if socket.as_deref().is_some_and(|socket| !is_name(socket)) {
             return Err(Reject::invalid("socketId must have 1 to 128 bytes and no control characters").into());
         }
-        let protocol = credentials::offers_bearer(head).then_some(credentials::BEARER_PROTOCOL);
+        let protocol = credentials::subprotocol(head, &self.core.options.subprotocols);
         let segment = self.core.net.outbound.encode(|out| ws::encode_switching_protocols(out, &accept, protocol, None));
         self.core.net.push(slot, segment);
         let conn = &mut self.core.net.conns[slot];

@@ -53,6 +53,8 @@ pub fn options() -> Options {
         create_on_join: true,
         create_on_join_in_camel: true,
         origins: Origins::default(),
+        subprotocols: Vec::new(),
+        lost_log_lines: || 0,
         client_url: None,
         ice: Ice::default(),
         rules: Arc::new(rules()),

@@ -47,6 +47,10 @@ impl Wire for Sink {
 
     fn half_close(&mut self, _slot: ConnSlot) {}
 
+    fn has_input(&mut self, _slot: ConnSlot) -> bool {
+        false
+    }
+
     fn close(&mut self, _slot: ConnSlot) {}
 }
 
