@@ -62,6 +62,7 @@ fn message(bytes: usize) -> Event {
         seq: Some(4711),
         room: room(),
         sender: alice(),
+        display_name: None,
         from: PeerName::Own(connection(1)),
         to: None,
         content: content(bytes),
@@ -97,9 +98,9 @@ fn events() -> Vec<(&'static str, Event)> {
         ("message of 1024", message(1024)),
         ("message of 16384", message(16_384)),
         ("message to a user", Event::Direct(Arc::new(direct))),
-        ("typing", Event::Typing { room: room(), by: alice(), is_typing: true }),
+        ("typing", Event::Typing { room: room(), by: alice(), display_name: None, is_typing: true }),
         ("read-receipt", Event::Receipt { room: room(), message: MESSAGE_ID, by: alice(), kind: ReceiptKind::Read }),
-        ("presence", Event::Presence { user: "user-0123456789".into(), status: Status::Away, last_seen: NOW.wall }),
+        ("presence", Event::Presence { by: alice(), status: Status::Away, last_seen: NOW.wall }),
         ("room-closed", Event::Closed { room: room(), reason: "closed by host".into() }),
     ]
 }

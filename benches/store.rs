@@ -127,6 +127,7 @@ impl Bench {
             seq: Some(*seq),
             room: room.clone(),
             sender: self.people[person].0.clone(),
+            display_name: None,
             from: self.people[person].1.clone(),
             to: None,
             content: Content {

@@ -78,6 +78,8 @@ pub enum Command<'a> {
         token: Cow<'a, str>,
         /// The last message that the client has of each room, where it knows.
         has: Vec<Has>,
+        /// Whether the client's own messages are among the missed ones.
+        own_messages: bool,
     },
     /// Renew the token.
     Authenticate {

@@ -75,6 +75,8 @@ pub enum Event {
         room: Name,
         /// The user.
         by: Identity,
+        /// The name to show, if it is not the username.
+        display_name: Option<Name>,
         /// Whether the user types.
         is_typing: bool,
     },
@@ -103,7 +105,7 @@ pub enum Event {
     /// A user's presence changed.
     Presence {
         /// The user.
-        user: Name,
+        by: Identity,
         /// The new status.
         status: Status,
         /// The time of the user's last activity, in milliseconds since 1970.
@@ -207,7 +209,7 @@ pub struct PeerView {
     /// Its name in the room.
     pub name: PeerName,
     /// The name to show, if it is not the username.
-    pub display_name: Option<Box<str>>,
+    pub display_name: Option<Name>,
     /// Its user.
     pub identity: Identity,
     /// The media it sends.
@@ -217,8 +219,19 @@ pub struct PeerView {
 impl PeerView {
     /// The name to show.
     pub fn display_name(&self) -> &str {
-        self.display_name.as_deref().unwrap_or(self.identity.username())
+        shown_name(&self.display_name, &self.identity)
     }
+
+    /// The most bytes that it takes as JSON: names whose every byte is escaped, the names of fields, the media.
+    pub fn bytes_max(&self) -> usize {
+        let names = self.name.with(str::len) + self.identity.user().len() + self.display_name().len();
+        2 * names + 128
+    }
+}
+
+/// The name to show for a user: the one that was chosen for a room, or else the username.
+pub fn shown_name<'a>(display_name: &'a Option<Name>, identity: &'a Identity) -> &'a str {
+    display_name.as_deref().unwrap_or(identity.username())
 }
 
 /// A signaling message between two peers of a room.
@@ -270,6 +283,8 @@ pub struct Message {
     pub room: Name,
     /// The sender.
     pub sender: Identity,
+    /// The name to show for the sender, if it is not the username.
+    pub display_name: Option<Name>,
     /// The sender's name in the room.
     pub from: PeerName,
     /// The only receiver; all members when absent.

@@ -25,7 +25,7 @@ pub(crate) struct Member {
     /// The peer id that its client chose; the connection's id if absent.
     pub(crate) name: Option<Name>,
     /// The display name, if it differs from the username.
-    pub(crate) display_name: Option<Box<str>>,
+    pub(crate) display_name: Option<Name>,
     pub(crate) identity: Identity,
     pub(crate) media: MediaState,
 }

@@ -19,7 +19,7 @@ impl Room {
     pub(super) fn send(&mut self, draft: SendMessage, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         let member = self.members.identify(draft.connection, None, "fromPeerId")?;
         let sender = member.identity.clone();
-        let from = member.peer_name();
+        let (from, display_name) = (member.peer_name(), member.display_name.clone());
         let target = match &draft.to {
             Some(name) => {
                 let target = self.members.named(name).ok_or_else(Reject::peer_not_found)?;
@@ -32,7 +32,7 @@ impl Room {
         let seq = target.is_none().then(|| self.log.append(id, sender.clone()));
         let (connection, to) = target.unzip();
         let room = self.id.clone();
-        let message = Arc::new(Message { id, seq, room, sender, from, to, content: draft.content, at });
+        let message = Arc::new(Message { id, seq, room, sender, display_name, from, to, content: draft.content, at });
         if seq.is_some() {
             self.store(&message, draft.client_message_id, context);
         }

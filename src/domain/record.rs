@@ -176,7 +176,7 @@ pub struct Position {
     /// The peer id that its client chose; the connection's id if absent.
     pub peer: Option<Name>,
     /// The display name, if it differs from the username.
-    pub display_name: Option<Box<str>>,
+    pub display_name: Option<Name>,
     /// The media it sent.
     pub media: MediaState,
 }

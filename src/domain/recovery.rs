@@ -6,7 +6,7 @@
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
-use crate::domain::event::{Joined, Message};
+use crate::domain::event::{Joined, Message, PeerName};
 use crate::domain::op::{JoinRoom, OpContext};
 use crate::domain::record::{Session, TokenHash};
 use crate::domain::reject::Reject;
@@ -70,6 +70,16 @@ pub struct Returned {
 }
 
 impl Returned {
+    /// Drops the messages that the client has sent itself: those of its user under its name in the room, which may be the
+    /// lost connection's id.
+    pub fn drop_own(&mut self, user: &str, former: ConnectionId) {
+        let own = &self.joined.peer;
+        self.messages.retain(|message| {
+            let is_own = |name: &PeerName| name.with(|name| own.is(name)) || *name == PeerName::Own(former);
+            message.sender.user() != user || !is_own(&message.from)
+        });
+    }
+
     /// Drops the missed messages, which are too large for one reply; their number.
     pub fn give_up(&mut self) -> usize {
         self.recovered = false;

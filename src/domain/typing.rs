@@ -2,11 +2,13 @@
 //! request, by leaving, or by a timeout. A repeated start renews the timeout without an event, and a user that types on two
 //! connections counts once.
 
+use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::event::Event;
+use crate::domain::membership::Member;
 use crate::domain::op::{OpContext, Reply, Typist};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -25,6 +27,8 @@ struct ActiveTyping {
 struct TypingConnection {
     connection: ConnectionId,
     identity: Identity,
+    /// The name to show, if it is not the username.
+    display_name: Option<Name>,
     /// In milliseconds since 1970.
     started_at: u64,
     /// The timeout, in monotonic milliseconds.
@@ -54,30 +58,32 @@ impl Typing {
     }
 
     /// Starts or renews typing; whether the user has just started. Beyond the limit nothing is noted.
-    fn start(&mut self, connection: ConnectionId, identity: &Identity, now: Now) -> bool {
+    fn start(&mut self, member: &Member, now: Now) -> bool {
+        let Member { connection, identity, display_name, .. } = member;
         let is_new = !self.has_user(identity.user());
         let until = now.mono + limits::TYPING_MS;
         let connections = &mut self.0.get_or_insert_default().connections;
-        if let Some(typing) = connections.iter_mut().find(|typing| typing.connection == connection) {
+        if let Some(typing) = connections.iter_mut().find(|typing| typing.connection == *connection) {
             typing.until = until;
             return false;
         }
         if connections.len() >= limits::TYPISTS_PER_ROOM {
             return false;
         }
-        connections.push(TypingConnection { connection, identity: identity.clone(), started_at: now.wall, until });
+        let (connection, identity, display_name) = (*connection, identity.clone(), display_name.clone());
+        connections.push(TypingConnection { connection, identity, display_name, started_at: now.wall, until });
         is_new
     }
 
-    /// Stops a connection; its user, if none of the user's connections types any more.
-    fn stop(&mut self, connection: ConnectionId) -> Option<Identity> {
+    /// Stops a connection; what it had, if none of the user's connections types any more.
+    fn stop(&mut self, connection: ConnectionId) -> Option<TypingConnection> {
         let active = self.0.as_deref_mut()?;
         let at = active.connections.iter().position(|typing| typing.connection == connection)?;
         let stopped = active.connections.remove(at);
         if active.connections.is_empty() {
             self.0 = None;
         }
-        (!self.has_user(stopped.identity.user())).then_some(stopped.identity)
+        (!self.has_user(stopped.identity.user())).then_some(stopped)
     }
 
     /// The first connection whose timeout has passed.
@@ -129,11 +135,12 @@ impl Room {
         is_typing: bool,
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
-        let identity = &self.members.identify(connection, None, "peerId")?.identity;
+        let member = self.members.identify(connection, None, "peerId")?;
         if !is_typing {
             self.stop_typing(connection, connection, context);
-        } else if self.typing.start(connection, identity, context.now) {
-            let event = Event::Typing { room: self.id.clone(), by: identity.clone(), is_typing };
+        } else if self.typing.start(member, context.now) {
+            let (by, display_name) = (member.identity.clone(), member.display_name.clone());
+            let event = Event::Typing { room: self.id.clone(), by, display_name, is_typing };
             context.tell_members(Some(connection), event);
         }
         Ok(Reply::Done)
@@ -141,8 +148,8 @@ impl Room {
 
     /// Stops the typing of a connection, with an event for all members but `except`.
     pub(super) fn stop_typing(&mut self, connection: ConnectionId, except: ConnectionId, context: &mut OpContext<'_>) {
-        if let Some(by) = self.typing.stop(connection) {
-            let event = Event::Typing { room: self.id.clone(), by, is_typing: false };
+        if let Some(TypingConnection { identity: by, display_name, .. }) = self.typing.stop(connection) {
+            let event = Event::Typing { room: self.id.clone(), by, display_name, is_typing: false };
             context.tell_members(Some(except), event);
         }
     }

@@ -191,7 +191,7 @@ impl User {
 
     fn presence_event(&self, context: &OpContext<'_>) -> Event {
         let last_seen = self.presence.last_seen(context.now);
-        Event::Presence { user: self.identity.user_name(), status: self.presence.status(), last_seen }
+        Event::Presence { by: self.identity.clone(), status: self.presence.status(), last_seen }
     }
 }
 

@@ -103,7 +103,9 @@ impl<'a> Commands<'a> {
                 let op = RoomOp::ReadSince { connection, after, limit };
                 self.request_room(now, peer, id, OnReply::Found, name(room), op)
             }
-            Command::Resume { token, has } => Resume::on(self.core).begin(now, peer, id, &token, has),
+            Command::Resume { token, has, own_messages } => {
+                Resume::on(self.core).begin(now, peer, id, &token, (has, own_messages))
+            }
             Command::Authenticate { token } => self.renew_token(now, peer, id, &token),
             command => self.answer_at_once(now, peer, id, command),
         }

@@ -75,6 +75,7 @@ conversations! {
     limits_per_minute,
     meetings,
     messages,
+    names,
     notify,
     notify_calls,
     peer_ids,

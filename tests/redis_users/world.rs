@@ -95,9 +95,9 @@ impl Heard {
 
     fn presence(reach: String, update: &PresenceUpdate) -> Self {
         let event = update.packed.for_peers.as_ref().expect("it is for everybody").event();
-        let Event::Presence { user, status, last_seen } = event else { panic!("{event:?}") };
-        assert_eq!(*user, update.user);
-        Self::PresenceUpdate(user.clone(), status.as_str(), *last_seen, update.except, reach)
+        let Event::Presence { by, status, last_seen } = event else { panic!("{event:?}") };
+        assert_eq!(by.user(), &*update.user);
+        Self::PresenceUpdate(update.user.clone(), status.as_str(), *last_seen, update.except, reach)
     }
 }
 

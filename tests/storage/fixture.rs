@@ -279,6 +279,7 @@ pub(crate) fn message(room: &str, seq: u64, at: u64) -> Message {
         seq: Some(seq),
         room: room.into(),
         sender: person(if seq.is_multiple_of(2) { "ann" } else { "bob" }),
+        display_name: seq.is_multiple_of(17).then(|| "Somebody".into()),
         from: if seq.is_multiple_of(3) { PeerName::Chosen("laptop".into()) } else { PeerName::Own(connection) },
         to: None,
         content: Content {

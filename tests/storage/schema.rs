@@ -31,6 +31,7 @@ fn open_of_an_older_version_migrates_it() {
     let id = fixture.messages("attic")[0].id;
     let Ok(StorageReply::Message(Some(view))) = fixture.ask(StorageQuery::Message { id }) else { panic!("it is lost") };
     assert_eq!((view.message.sender.username(), view.read.len()), ("Ada Lovelace", 1));
+    assert_eq!(view.message.display_name, None, "version 1 stored no name to show");
 
     // What version 1 had no tables for is kept now.
     let waiting = Record::DirectKept { user: "bob".into(), direct: direct(1, BEGINNING).into() };
@@ -56,7 +57,7 @@ fn open_of_the_present_version_changes_no_table() {
 
 #[test]
 fn open_refuses_later_versions_and_foreign_files() {
-    let newer = "has version 99, this program knows versions up to 4: it was written by a later version of Switchboard; \
+    let newer = "has version 99, this program knows versions up to 5: it was written by a later version of Switchboard; \
                  run that one, or give this one another data_dir";
     for (pragma, expected) in [
         ("PRAGMA user_version = 99", newer),

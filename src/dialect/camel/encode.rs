@@ -20,7 +20,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::Signal(signaled) => events::signal(out, signaled, now),
         Event::Message(message) => new_message(out, message),
         Event::Direct(direct) => events::direct(out, direct),
-        Event::Typing { room, by, is_typing } => emit_object(out, "userTyping", |object| {
+        Event::Typing { room, by, is_typing, .. } => emit_object(out, "userTyping", |object| {
             object.string("roomId", room).string("userId", by.user()).bool("isTyping", *is_typing);
         }),
         Event::Receipt { room, message, by, kind: ReceiptKind::Read } => emit_object(out, "messageRead", |object| {
@@ -28,8 +28,8 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
             object.string("userId", by.user()).string("roomId", room);
             instant(object, "timestamp", now.wall);
         }),
-        Event::Presence { user, status, last_seen } => emit_object(out, "presenceUpdate", |object| {
-            object.string("userId", user).plain("status", status.as_str());
+        Event::Presence { by, status, last_seen } => emit_object(out, "presenceUpdate", |object| {
+            object.string("userId", by.user()).plain("status", status.as_str());
             instant(object, "lastSeen", *last_seen);
         }),
         Event::Closed { room, reason } => emit_object(out, "roomClosed", |object| {

@@ -123,7 +123,7 @@ fn command<'a>(
         RequestName::ConnectionCreateSession => Ok(Command::MakeRecoveryToken),
         RequestName::ConnectionRecover => {
             let token = required("recoveryToken", text("recoveryToken", fields.recovery_token)?)?;
-            Ok(Command::Resume { token, has: Vec::new() })
+            Ok(Command::Resume { token, has: Vec::new(), own_messages: true })
         }
         RequestName::MessageDeliveryStatus if present(fields.chat_id).is_some() => {
             let message = required("messageId", text("messageId", fields.message_id)?)?;

@@ -35,7 +35,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::Media { .. } | Event::Receipt { .. } => return false,
         Event::Message(sent) => emit_object(out, "message:new", |object| message(object, sent)),
         Event::Direct(direct) => events::direct(out, direct),
-        Event::Typing { room, by, is_typing } => emit_object(out, "user:typing", |object| {
+        Event::Typing { room, by, is_typing, .. } => emit_object(out, "user:typing", |object| {
             object.string("chatId", room).string("userId", by.user()).string("username", by.username());
             object.bool("isTyping", *is_typing);
         }),
@@ -47,14 +47,14 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
                 instant(object, "timestamp", now.wall);
             });
         }
-        Event::Presence { user, status, last_seen } => {
+        Event::Presence { by, status, last_seen } => {
             let name = match status {
                 Status::Online => "user:online",
                 Status::Offline => "user:offline",
                 Status::Away | Status::Busy => "user:status-changed",
             };
             emit_object(out, name, |object| {
-                object.string("userId", user).plain("status", status.as_str());
+                object.string("userId", by.user()).plain("status", status.as_str());
                 instant(object, "lastSeen", *last_seen);
             });
         }

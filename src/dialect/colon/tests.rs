@@ -73,7 +73,7 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
     assert_eq!(command(status), Command::Receipts { room: room(), message: "message-uuid".into() });
     assert_eq!(command(r#"2["presence:update-status",{"status":"away"}]"#), Command::SetStatus(Status::Away));
     assert_eq!(command(r#"2["connection:create-session",{}]"#), Command::MakeRecoveryToken);
-    let recover = Command::Resume { token: "recovery-token-string".into(), has: Vec::new() };
+    let recover = Command::Resume { token: "recovery-token-string".into(), has: Vec::new(), own_messages: true };
     assert_eq!(command(r#"2["connection:recover",{"recoveryToken":"recovery-token-string"}]"#), recover);
     assert_eq!(command(r#"2["heartbeat"]"#), Command::Ping);
 }

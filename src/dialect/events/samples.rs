@@ -72,7 +72,17 @@ fn peer() -> PeerView {
 /// A message in a room.
 pub(crate) fn message(content: Content) -> Message {
     let from = PeerName::Own(connection());
-    Message { id: MESSAGE, seq: Some(8), room: room(), sender: user(), from, to: None, content, at: NOW.wall }
+    Message {
+        id: MESSAGE,
+        seq: Some(8),
+        room: room(),
+        sender: user(),
+        display_name: None,
+        from,
+        to: None,
+        content,
+        at: NOW.wall,
+    }
 }
 
 /// The content of such a message.
@@ -99,7 +109,7 @@ pub(crate) fn direct(kind: Option<&str>, body: &str) -> Event {
 }
 
 pub(crate) fn presence(status: Status) -> Event {
-    Event::Presence { user: "user-uuid".into(), status, last_seen: NOW.wall }
+    Event::Presence { by: user(), status, last_seen: NOW.wall }
 }
 
 pub(crate) fn receipt(kind: ReceiptKind) -> Event {
@@ -129,7 +139,7 @@ pub(crate) fn all() -> Vec<Event> {
         Event::Media { room: room(), peer: peer().name, media: MediaState::default() },
         Event::Message(Arc::new(message(hello()))),
         direct(Some("system"), r#"{"message":"Welcome to our platform!","level":"info"}"#),
-        Event::Typing { room: room(), by: user(), is_typing: true },
+        Event::Typing { room: room(), by: user(), display_name: None, is_typing: true },
         receipt(ReceiptKind::Read),
         marked(ReceiptKind::Read),
         presence(Status::Online),

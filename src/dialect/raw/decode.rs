@@ -61,6 +61,7 @@ fields! {
     limit = "limit",
     recovery_token = "recoveryToken",
     rooms = "rooms",
+    own_messages = "ownMessages",
 }
 
 /// Reads one frame. `content_bytes` bounds a message's content.
@@ -151,6 +152,7 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
         "resume" => Ok(Command::Resume {
             token: required("recoveryToken", text("recoveryToken", fields.recovery_token)?)?,
             has: positions(fields.rooms)?,
+            own_messages: flag("ownMessages", fields.own_messages)?.unwrap_or(false),
         }),
         other => {
             let shown: String = other.chars().take(limits::LABEL_BYTES).collect();

@@ -4,7 +4,9 @@ use crate::base::Name;
 use crate::base::time::Now;
 use crate::codec::json::Object;
 use crate::domain::command::{MediaState, Opaque, ReceiptKind, Signal};
-use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Signaled};
+use crate::domain::event::{
+    Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Signaled, shown_name,
+};
 use crate::domain::history::{History, Marks};
 use crate::domain::op::Sent;
 use crate::domain::recovery::Returned;
@@ -22,10 +24,11 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
             member(&mut object, peer);
             end(&mut object, None, now);
         }
-        Event::PeerLeft { room, peer, .. } => {
+        Event::PeerLeft { room, peer, identity } => {
             let mut object = begin(out, "peer-left");
             object.string("roomId", room);
             named(&mut object, "peerId", peer);
+            object.string("userId", identity.user());
             end(&mut object, None, now);
         }
         Event::Stats { room, participant_count } => {
@@ -43,9 +46,10 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
         }
         Event::Message(sent) => message(out, sent),
         Event::Direct(sent) => direct(out, sent),
-        Event::Typing { room, by, is_typing } => {
+        Event::Typing { room, by, display_name, is_typing } => {
             let mut object = begin(out, "typing");
-            object.string("roomId", room).string("userId", by.user()).bool("isTyping", *is_typing);
+            object.string("roomId", room).string("userId", by.user());
+            object.string("displayName", shown_name(display_name, by)).bool("isTyping", *is_typing);
             end(&mut object, None, now);
         }
         Event::Receipt { room, message, by, kind } => {
@@ -57,9 +61,10 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
         }
         // `Receipt` goes to the message's sender instead, and each join and leave is announced.
         Event::Marked { .. } | Event::Online { .. } => {}
-        Event::Presence { user, status, last_seen } => {
+        Event::Presence { by, status, last_seen } => {
             let mut object = begin(out, "presence");
-            object.string("userId", user).plain("status", status.as_str()).number("lastSeen", *last_seen);
+            object.string("userId", by.user()).string("displayName", by.username());
+            object.plain("status", status.as_str()).number("lastSeen", *last_seen);
             end(&mut object, None, now);
         }
         Event::Closed { room, reason } => {
@@ -83,11 +88,7 @@ pub fn joined(out: &mut Vec<u8>, joined: &Joined, ice_servers: &str, request: Op
     let mut object = begin(out, "room-joined");
     object.string("roomId", &joined.room);
     named(&mut object, "peerId", &joined.peer);
-    object.list("peers", &joined.peers, |out, peer| {
-        let mut object = Object::begin(out);
-        member(&mut object, peer);
-        object.end();
-    });
+    peers(&mut object, &joined.peers);
     object.number("participantCount", joined.participant_count as u64);
     object.raw("iceServers", ice_servers);
     object.string("epoch", &joined.epoch).number("seq", joined.seq).plain("connectionMode", "p2p");
@@ -136,16 +137,17 @@ pub fn receipts(out: &mut Vec<u8>, marks: &Marks, request: Option<Opaque<'_>>, n
     end(&mut object, request, now);
 }
 
-/// The answer to a recovery: for each room the missed messages, or the reason that the client is not a member again.
+/// The answer to a recovery, with the next token and the user that the client is: for each room the view of it and the missed
+/// messages, or the reason that the client is not a member again.
 pub fn resumed(
     out: &mut Vec<u8>,
-    token: &str,
+    (token, user): (&str, &str),
     rooms: &[(Name, Result<Returned, Reject>)],
     request: Option<Opaque<'_>>,
     now: Now,
 ) {
     let mut object = begin(out, "resumed");
-    object.string("recoveryToken", token);
+    object.string("recoveryToken", token).string("userId", user);
     object.value("rooms", |out| {
         let mut object = Object::begin(out);
         for (room, outcome) in rooms {
@@ -164,6 +166,7 @@ fn back_in(out: &mut Vec<u8>, outcome: &Result<Returned, Reject>) {
             object.string("epoch", &returned.joined.epoch).number("seq", returned.joined.seq);
             object.list("messages", &returned.messages, message);
             named(&mut object, "peerId", &returned.joined.peer);
+            peers(&mut object, &returned.joined.peers);
             object.number("participantCount", returned.joined.participant_count as u64);
         }
         Err(reject) => {
@@ -236,6 +239,7 @@ fn message(out: &mut Vec<u8>, message: &Message) {
         object.number("seq", seq);
     }
     object.string("roomId", &message.room).string("sender", message.sender.user());
+    object.string("displayName", shown_name(&message.display_name, &message.sender));
     named(&mut object, "fromPeerId", &message.from);
     if let Some(to) = &message.to {
         named(&mut object, "toPeerId", to);
@@ -249,7 +253,7 @@ fn message(out: &mut Vec<u8>, message: &Message) {
 fn direct(out: &mut Vec<u8>, direct: &Direct) {
     let mut object = begin(out, "message");
     object.plain("id", direct.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
-    object.string("sender", direct.sender.user());
+    object.string("sender", direct.sender.user()).string("displayName", direct.sender.username());
     kind(&mut object, &direct.content);
     object.raw("data", &direct.content.body);
     extras(&mut object, &direct.content);
@@ -269,9 +273,17 @@ fn extras(object: &mut Object<'_>, content: &Content) {
     object.optional_raw("metadata", content.metadata.as_deref());
 }
 
+fn peers(object: &mut Object<'_>, peers: &[PeerView]) {
+    object.list("peers", peers, |out, peer| {
+        let mut object = Object::begin(out);
+        member(&mut object, peer);
+        object.end();
+    });
+}
+
 fn member(object: &mut Object<'_>, peer: &PeerView) {
     named(object, "peerId", &peer.name);
-    object.string("displayName", peer.display_name());
+    object.string("userId", peer.identity.user()).string("displayName", peer.display_name());
     media_state(object, peer.media);
 }
 

@@ -284,7 +284,7 @@ mod tests {
         let connection = ConnectionId::new(ConnectionPlace { node: 0, shard: 0, slot: 1 }, [0; 12]);
         let peer = |name, display_name: Option<&str>| PeerView {
             name,
-            display_name: display_name.map(Box::from),
+            display_name: display_name.map(Into::into),
             identity: identity.clone(),
             media: MediaState { audio: true, video: true, screen: false },
         };

@@ -160,7 +160,7 @@ pub struct JoinRoom {
     /// The peer id in the room; the connection's id when absent.
     pub peer: Option<Name>,
     /// The name to show; the username when absent.
-    pub display_name: Option<Box<str>>,
+    pub display_name: Option<Name>,
     /// The media it sends.
     pub media: MediaState,
     /// Whether a room that does not exist is created.

@@ -64,8 +64,8 @@ impl UserFixture {
         let mut context = OpContext { now, rng, rules: &rules, events: &mut events, records };
         let outcome = act(self.user.as_mut()?, &mut context);
         for fact in events {
-            let Event::Presence { user, status, last_seen } = fact.event else { panic!("{fact:?}") };
-            assert_eq!(&*user, "ann");
+            let Event::Presence { by, status, last_seen } = fact.event else { panic!("{fact:?}") };
+            assert_eq!(by.user(), "ann");
             match fact.audience {
                 Audience::Observers { except, rooms } => self.told.push((status, last_seen, except, rooms)),
                 Audience::Acquaintances { connection, room } => self.introduced.push((connection, room, status)),

@@ -61,7 +61,7 @@ struct WirePosition {
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     peer: Option<Name>,
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
-    display_name: Option<Box<str>>,
+    display_name: Option<Name>,
     #[serde(rename = "v")]
     media: u8,
 }

@@ -132,7 +132,7 @@ pub(super) struct WireMember {
     pub(super) peer: Box<str>,
     /// The name to show, if it differs from the user name.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
-    pub(super) display_name: Option<Box<str>>,
+    pub(super) display_name: Option<Name>,
     #[serde(rename = "w")]
     pub(super) identity: WireIdentity,
     /// The media that it sends, as bits.
@@ -198,6 +198,7 @@ impl WireMessage {
             room: room.clone(),
             from: self.sender.name(),
             sender: self.sender.identity.into(),
+            display_name: self.sender.display_name,
             to: self.to.map(|to| to.name()),
             content: self.content.into(),
             at: self.at,
@@ -273,6 +274,8 @@ pub(super) enum WireEvent {
     Typing {
         #[serde(rename = "w")]
         identity: WireIdentity,
+        #[serde(rename = "d", default)]
+        display_name: Option<Name>,
         on: u8,
     },
     /// A receipt, for the room's Socket.IO peers.

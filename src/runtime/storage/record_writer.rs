@@ -60,7 +60,7 @@ statements! {
             SELECT number, ?2 FROM room WHERE number = ?1 AND has_profile";
         remove_participant: "DELETE FROM participant WHERE room = ?1 AND user = ?2";
         add_message: "INSERT INTO message(room, seq, id, at, sender, username, peer, body, kind, reply_to, attachment,
-            metadata, client_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+            metadata, client_id, display_name) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
         mark: "INSERT INTO receipt(message, user, delivered_at, read_at)
             SELECT number, ?2, ?3, ?4 FROM message WHERE id = ?1
             ON CONFLICT DO UPDATE SET delivered_at = ifnull(delivered_at, excluded.delivered_at),
@@ -228,6 +228,7 @@ impl<'c> RecordWriter<'c> {
             content.attachment.as_deref(),
             content.metadata.as_deref(),
             sent.client_message_id.as_deref(),
+            message.display_name.as_deref(),
         ])?;
         debug_assert_eq!(added, 1, "invariant: a message is one row");
         Ok(())

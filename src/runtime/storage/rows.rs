@@ -16,7 +16,7 @@ use crate::message::storage::StoredUser;
 
 /// Columns of [`message`], from `message` joined with its sender's row in `user`.
 pub(super) const MESSAGE: &str = "message.seq, message.id, message.at, user.name, message.username, message.peer, \
-    message.body, message.kind, message.reply_to, message.attachment, message.metadata";
+    message.body, message.kind, message.reply_to, message.attachment, message.metadata, message.display_name";
 
 /// Columns of [`direct`].
 pub(super) const DIRECT: &str = "id, at, sender, username, body, kind, reply_to, attachment, metadata";
@@ -97,6 +97,7 @@ pub(super) fn message(room: &Name, row: &Row<'_>) -> Result<Message> {
         seq: Some(nat(row, 0)?),
         room: room.clone(),
         sender: sender(row, 3)?,
+        display_name: optional_text(row, 11)?,
         from: peer(row, 5)?,
         to: None,
         content: content(row, 6)?,

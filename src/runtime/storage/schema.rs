@@ -13,7 +13,8 @@ pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step n migrates version n to n + 1. A released step never changes.
-const STEPS: [&str; 4] = [ROOMS_AND_MESSAGES, DIRECTS_SESSIONS_AND_PRESENCE, DIALECTS_OF_SESSIONS, SESSIONS_BY_TOKEN];
+const STEPS: [&str; 5] =
+    [ROOMS_AND_MESSAGES, DIRECTS_SESSIONS_AND_PRESENCE, DIALECTS_OF_SESSIONS, SESSIONS_BY_TOKEN, NAMES_OF_SENDERS];
 
 const ROOMS_AND_MESSAGES: &str = "
     -- What the file's last user left to the next one: durability, boot, clean.
@@ -147,6 +148,10 @@ const SESSIONS_BY_TOKEN: &str = "
     DROP TABLE session_by_number;
 ";
 
+const NAMES_OF_SENDERS: &str = "
+    ALTER TABLE message ADD COLUMN display_name TEXT;    -- NULL: the username
+";
+
 /// The identifying fields of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileHeader {
@@ -197,6 +202,7 @@ mod tests {
         assert_eq!(tables(0), tables(2));
         assert_eq!(tables(0), tables(3));
         assert_eq!(tables(0), tables(4));
+        assert_eq!(tables(0), tables(5));
     }
 
     #[test]

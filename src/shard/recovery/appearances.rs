@@ -12,7 +12,7 @@ use crate::shard::rooms::rooms_of;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::shard) struct Appearance {
     pub(in crate::shard) peer: Option<Name>,
-    pub(in crate::shard) display_name: Option<Box<str>>,
+    pub(in crate::shard) display_name: Option<Name>,
     pub(in crate::shard) media: MediaState,
 }
 

@@ -13,7 +13,7 @@ use crate::connection::outbound::Backlog;
 use crate::dialect::raw;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Has;
-use crate::domain::event::PeerName;
+use crate::domain::event::{Joined, PeerName, PeerView};
 use crate::domain::op::{JoinRoom, Op, Reply, RoomOp, UserOp};
 use crate::domain::presence::DisconnectKind;
 use crate::domain::record::{Position, Session};
@@ -33,6 +33,10 @@ pub(super) struct RawResume {
     id: RequestId,
     /// The client's own positions.
     cursors: Vec<Has>,
+    /// Whether the messages that it sent itself are among the missed ones.
+    own_messages: bool,
+    /// The connection that was lost.
+    former: ConnectionId,
     /// Its positions in the rooms that have not replied yet.
     awaited: Vec<Position>,
     rooms: Vec<(Name, Result<Returned, Reject>)>,
@@ -41,6 +45,19 @@ pub(super) struct RawResume {
 impl RawResume {
     pub(super) fn awaited(&self) -> &[Position] {
         &self.awaited
+    }
+
+    /// Shortens the lists of members evenly until they take at most `bytes_max` together.
+    fn bound_peers(&mut self, bytes_max: usize) {
+        while self.views().flat_map(|joined| &joined.peers).map(PeerView::bytes_max).sum::<usize>() > bytes_max {
+            let longest = self.views().map(|joined| joined.peers.len()).max().unwrap_or(0);
+            self.views().for_each(|joined| joined.peers.truncate(longest / 2));
+        }
+    }
+
+    /// The views of the rooms that the client is back in.
+    fn views(&mut self) -> impl Iterator<Item = &mut Joined> {
+        self.rooms.iter_mut().filter_map(|(_, outcome)| outcome.as_mut().ok()).map(|returned| &mut returned.joined)
     }
 }
 
@@ -64,15 +81,21 @@ impl<'a> Resume<'a> {
         peer: PeerKey,
         id: RequestRef<'_>,
         token: &str,
-        cursors: Vec<Has>,
+        (cursors, own_messages): (Vec<Has>, bool),
     ) -> Result<(), Reject> {
         match peer.slot() {
-            PeerSlot::Raw(slot) => self.begin_raw(slot, id, token, cursors),
+            PeerSlot::Raw(slot) => self.begin_raw(slot, id, token, (cursors, own_messages)),
             PeerSlot::SocketIo(slot) => ResumeSocketIo::on(self.core).begin(now, slot, id.socketio(), token),
         }
     }
 
-    fn begin_raw(&mut self, slot: ConnSlot, id: RequestRef<'_>, token: &str, cursors: Vec<Has>) -> Result<(), Reject> {
+    fn begin_raw(
+        &mut self,
+        slot: ConnSlot,
+        id: RequestRef<'_>,
+        token: &str,
+        (cursors, own_messages): (Vec<Has>, bool),
+    ) -> Result<(), Reject> {
         let connection = self.core.net.id_of(slot);
         // The secrets of Socket.IO clients are passed on from one connection to the next, and never used up.
         let former = recovery::connection_of(token).filter(|former| *former != connection && !former.is_peer());
@@ -81,7 +104,8 @@ impl<'a> Resume<'a> {
             return Err(failed());
         }
         let by = self.core.net.identity(slot)?;
-        let resume = RawResume { id: id.to_owned(), cursors, awaited: Vec::new(), rooms: Vec::new() };
+        let (id_owned, awaited, rooms) = (id.to_owned(), Vec::new(), Vec::new());
+        let resume = RawResume { id: id_owned, cursors, own_messages, former, awaited, rooms };
         self.core.recovery.resumes.insert(slot, resume);
         let from = self.core.expect(PendingRequest::new(connection, id.to_owned(), OnReply::SessionTaken));
         let shard = self.core.channels.shard_to_supersede(former);
@@ -186,7 +210,7 @@ impl<'a> Resume<'a> {
         (room, shown): (Name, Box<Appearance>),
         reply: Result<Reply, Reject>,
     ) {
-        let outcome = match reply {
+        let mut outcome = match reply {
             Ok(Reply::Returned(returned)) => Ok(*returned),
             Ok(_) => Err(failed()),
             Err(reject) => Err(reject),
@@ -197,7 +221,11 @@ impl<'a> Resume<'a> {
                     self.cork(slot);
                     self.rejoin(peer, returned, shown, returned.joined.seq);
                 }
+                let user = self.core.net.identity(slot).map(|identity| identity.user_name());
                 if let Some(resume) = self.core.recovery.resumes.get_mut(&slot) {
+                    if let (Ok(returned), Ok(user), false) = (&mut outcome, &user, resume.own_messages) {
+                        returned.drop_own(user, resume.former);
+                    }
                     resume.awaited.retain(|position| position.room != room);
                     resume.rooms.push((room, outcome));
                     self.finish(now, slot);
@@ -226,6 +254,7 @@ impl<'a> Resume<'a> {
         let resume = if is_complete { self.core.recovery.resumes.remove(&slot) } else { None };
         if let Some(mut resume) = resume {
             resume.rooms.sort_by(|(one, _), (other, _)| one.cmp(other));
+            resume.bound_peers(self.core.answer_bytes() / 2);
             if !self.core.net.conns[slot].rooms.is_empty() {
                 KeptSessions::on(self.core).note(now, slot.into());
             }
@@ -237,10 +266,11 @@ impl<'a> Resume<'a> {
     /// The answer, with as many missed messages as fit.
     fn answer(&self, now: Now, slot: ConnSlot, resume: &mut RawResume) -> Vec<u8> {
         let token = self.core.recovery.key.token(self.core.net.id_of(slot));
+        let user = self.core.net.identity(slot).map(|identity| identity.user_name()).unwrap_or_default();
         let mut frame = Vec::new();
         loop {
             let mark = ws::begin_text(&mut frame);
-            raw::resumed(&mut frame, &token, &resume.rooms, resume.id.as_ref().raw(), now);
+            raw::resumed(&mut frame, (&token, &user), &resume.rooms, resume.id.as_ref().raw(), now);
             ws::finish(&mut frame, mark);
             // The longest list of missed messages is given up first.
             let returned = resume.rooms.iter_mut().filter_map(|(_, outcome)| outcome.as_mut().ok());

@@ -3,6 +3,7 @@
 use super::*;
 use crate::codec::jwt::{NewToken, sign_hs256};
 use crate::dialect::encoded_event::EncodedEvent;
+use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::op::{Op, Reply, UsersView};
 use crate::domain::query::{PartialResult, Query};
@@ -82,7 +83,8 @@ fn news_come_after_the_list_that_they_change() {
     let asked = desk.asked();
     assert_eq!(asked.len(), 1);
     // The other shard says that somebody has gone before it says who is there.
-    let event = Event::Presence { user: "gone".into(), status: Status::Offline, last_seen: NOW.wall };
+    let by = Identity::new("gone", None, None, Roles::default());
+    let event = Event::Presence { by, status: Status::Offline, last_seen: NOW.wall };
     let packed = EncodedEvent::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW);
     let news = Arc::new(PresenceUpdate { user: "gone".into(), number: 1, except: None, packed });
     desk.shard.handle_message(

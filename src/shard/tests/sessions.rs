@@ -170,7 +170,8 @@ fn the_last_that_a_client_hears_says_how_far_it_is_in_all_its_rooms() {
         let content = Content { body: r#""hi""#.into(), kind: None, reply_to: None, attachment: None, metadata: None };
         let (sender, from) = (Identity::guest("bo"), PeerName::Chosen("bo".into()));
         let (id, seq, room) = (uuid::Uuid::from_u128(seq.into()), Some(seq), name.into());
-        let message = Message { id, seq, room, sender, from, to: None, content, at: NOW.wall };
+        let (display_name, at) = (None, NOW.wall);
+        let message = Message { id, seq, room, sender, display_name, from, to: None, content, at };
         let event = Event::Message(Arc::new(message));
         let packed = Arc::new(EncodedEvent::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
         desk.shard.handle_message(NOW, ShardMessage::Publish { room: name.into(), except: None, packed });

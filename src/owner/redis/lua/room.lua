@@ -191,16 +191,22 @@ local function note_online()
   end
 end
 
+-- The event that a user types, or types no more; `of`: the member, or its entry among the typing indicators.
+local function typing(of, on)
+  local shown = of.d and ',"d":' .. cjson.encode(of.d) or ''
+  return '{"typing":{"w":' .. cjson.encode(of.w) .. shown .. ',"on":' .. on .. '}}'
+end
+
 -- Ends the typing indicator of a connection. Others receive that if the user has no other one.
 local function stop_typing(connection, except)
   local typed = call('HGET', typing_key, connection)
   if not typed then return end
   call('HDEL', typing_key, connection)
-  local who = cjson.decode(typed).w
+  local stopped = cjson.decode(typed)
   for _, other in ipairs(call('HVALS', typing_key)) do
-    if cjson.decode(other).w[1] == who[1] then return end
+    if cjson.decode(other).w[1] == stopped.w[1] then return end
   end
-  tell('*' .. except, '{"typing":{"w":' .. cjson.encode(who) .. ',"on":0}}')
+  tell('*' .. except, typing(stopped, 0))
 end
 
 -- Ends a membership.

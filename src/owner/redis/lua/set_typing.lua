@@ -20,7 +20,7 @@ if call('HEXISTS', typing_key, seat.c) == 0 and call('HLEN', typing_key) < TYPIS
   for _, other in ipairs(call('HVALS', typing_key)) do
     if cjson.decode(other).w[1] == seat.w[1] then is_news = false end
   end
-  call('HSET', typing_key, seat.c, cjson.encode({w = seat.w, at = now}))
-  if is_news then tell('*' .. seat.c, '{"typing":{"w":' .. cjson.encode(seat.w) .. ',"on":1}}') end
+  call('HSET', typing_key, seat.c, cjson.encode({w = seat.w, d = seat.d, at = now}))
+  if is_news then tell('*' .. seat.c, typing(seat, 1)) end
 end
 return done('"r":1', true)

@@ -73,7 +73,9 @@ local function news()
   local time = call('TIME')
   user.number = math.max(user.number + 1, time[1] * 1000 + math.floor(time[2] / 1000))
   put({n = user.number})
-  return ',"n":' .. user.number .. ',"s":"' .. user.status .. '","l":' .. last_seen()
+  local username = cjson.decode(user.identity)[2]
+  return ',"n":' .. user.number .. ',"s":"' .. user.status .. '","l":' .. last_seen() ..
+    (username ~= '' and ',"un":' .. cjson.encode(username) or '')
 end
 
 -- Publishes the presence, except to one connection.

@@ -188,7 +188,9 @@ fn into_event(name: &Name, event: WireEvent) -> Option<Event> {
             Event::Online { room, online_count, users: Some(users.into_iter().map(Into::into).collect()) }
         }
         WireEvent::Media(member) => Event::Media { room, peer: member.name(), media: wire::media(member.media) },
-        WireEvent::Typing { identity, on } => Event::Typing { room, by: identity.into(), is_typing: on == 1 },
+        WireEvent::Typing { identity, display_name, on } => {
+            Event::Typing { room, by: identity.into(), display_name, is_typing: on == 1 }
+        }
         WireEvent::Marked(receipt) => {
             let (message, kind) = (receipt.message(), receipt.kind());
             Event::Marked { room, message, by: receipt.into_user(), kind }

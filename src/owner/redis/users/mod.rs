@@ -111,6 +111,9 @@ struct UserReply {
     /// Last activity while online.
     #[serde(rename = "l")]
     last_active: u64,
+    /// The username, with a presence update, if it is not the id.
+    #[serde(rename = "un")]
+    username: Option<Box<str>>,
     /// Number of the presence update.
     #[serde(rename = "n")]
     number: u64,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
+use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::event::Event;
 use crate::message::redis::Bytes;
@@ -42,6 +43,9 @@ pub(crate) struct UserPublication {
     pub(super) status: Option<Box<str>>,
     #[serde(rename = "l", skip_serializing_if = "is_zero")]
     pub(super) last_active: u64,
+    /// The username, if it is not the id.
+    #[serde(rename = "un", skip_serializing_if = "Option::is_none")]
+    pub(super) username: Option<Box<str>>,
     /// The connection that does not receive the update.
     #[serde(rename = "x", skip_serializing_if = "Option::is_none")]
     pub(super) except: Option<WireConnectionId>,
@@ -106,7 +110,9 @@ impl PresenceNews {
     ) {
         if let Some(status) = publication.status.as_deref().and_then(Status::parse) {
             let except = publication.except.map(|id| id.0);
-            let news = self.latest(turn, user, publication.number, (status, publication.last_active, except));
+            let by = Identity::new(&user, publication.username.as_deref(), None, Roles::default());
+            let update = Event::Presence { by, status, last_seen: publication.last_active };
+            let news = self.latest(turn, user, publication.number, update, except);
             match (room, publication.connections, publication.rooms) {
                 (Some(room), ..) => send_to_room(turn, rooms, room, &news),
                 (None, None, None) => {
@@ -135,7 +141,8 @@ impl PresenceNews {
         turn: &mut OwnerTurn<'_>,
         user: Name,
         number: u64,
-        (status, last_seen, except): (Status, u64, Option<ConnectionId>),
+        event: Event,
+        except: Option<ConnectionId>,
     ) -> Arc<PresenceUpdate> {
         let now = turn.now.mono;
         while let Some((_, over)) = self.ends.pop_front_if(|(until, _)| *until <= now) {
@@ -146,7 +153,6 @@ impl PresenceNews {
         if let Some((_, known)) = self.latest.get(&user).filter(|(_, known)| known.number >= number) {
             return known.clone();
         }
-        let event = Event::Presence { user: user.clone(), status, last_seen };
         let packed = turn.encode(turn.now, &event, true);
         let news = Arc::new(PresenceUpdate { user: user.clone(), number, except, packed });
         let until = now + RECENT_MS;
@@ -163,6 +169,7 @@ impl PresenceNews {
                 number: reply.number,
                 status: reply.status,
                 last_active: reply.last_active,
+                username: reply.username,
                 except: Some(WireConnectionId(connection)),
                 ..UserPublication::default()
             };
@@ -173,12 +180,13 @@ impl PresenceNews {
     /// Announces a presence update in a room, on all nodes.
     pub(super) fn announce(&mut self, room: &Name, news: &PresenceUpdate) {
         let event = news.packed.for_peers.as_ref().map(|for_peers| for_peers.event());
-        if let Some(Event::Presence { user, status, last_seen }) = event {
+        if let Some(Event::Presence { by, status, last_seen }) = event {
             let publication = UserPublication {
-                user: (**user).into(),
+                user: by.user().into(),
                 number: news.number,
                 status: Some(status.as_str().into()),
                 last_active: *last_seen,
+                username: (by.username() != by.user()).then(|| by.username().into()),
                 except: news.except.map(WireConnectionId),
                 ..UserPublication::default()
             };
