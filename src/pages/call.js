@@ -206,10 +206,9 @@ function receive(message) {
 }
 
 // Members of the room that are not on this page may write to it by the server.
-function roomMessage({ sender, content, timestamp }) {
+function roomMessage({ sender, displayName: name, content, timestamp }) {
   if (typeof content !== "string") return;
-  const name = sender?.displayName || sender?.username || sender?.userId || (typeof sender === "string" ? sender : "Server");
-  addMessage({ peerId: null, name, text: content, at: Number(timestamp) || Date.now(), self: false });
+  addMessage({ peerId: null, name: name || sender, text: content, at: Number(timestamp) || Date.now(), self: false });
 }
 
 function sendSignal(type, toPeerId, body) {

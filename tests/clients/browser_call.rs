@@ -228,8 +228,18 @@ fn landing_page_shows_server_health() {
     // The client that it shows works as it stands there.
     let snippet = evaluate(&page, "document.getElementById('snippet').textContent");
     let snippet = snippet.as_str().expect("a text");
-    let joined = "new Promise(joined => socket.addEventListener('message', ({ data }) => { \
-                  const message = JSON.parse(data); if (message.type === 'room-joined') joined(message.peerId); }))";
-    assert_eq!(evaluate(&page, &format!("{snippet}\n{joined}")), "peer-unique-id");
+    let shows = |page: &Page, text: &str| {
+        page.wait_for(&format!("document.body.innerText.includes({})", json!(text)), PATIENCE);
+    };
+    evaluate(&page, &format!("{snippet}\nundefined"));
+    shows(&page, "joined the room; 0 others are here");
+    let second = browser.page(&format!("http://{}/", server.address));
+    evaluate(&second, &format!("{snippet}\nundefined"));
+    shows(&second, "joined the room; 1 others are here");
+    let (host, guest) = (evaluate(&page, "name"), evaluate(&second, "name"));
+    let (host, guest) = (host.as_str().expect("a name"), guest.as_str().expect("a name"));
+    shows(&page, &format!("{guest} joined"));
+    shows(&second, &format!("{host}: Hello, {guest}!"));
     assert_eq!(page.problems(), [""; 0]);
+    assert_eq!(second.problems(), [""; 0]);
 }
