@@ -4,16 +4,18 @@
 //! arguments to a text for standard output or an error message, so that tests need no process. The clock, entropy and
 //! the signing of tokens are arguments.
 
+mod dev_secret;
 mod health;
 mod logging;
 mod token;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, ConfigError, Flags, Loaded, SettingSources};
 
+pub use dev_secret::{CreatedSecret, keep_secret, kept_secret};
 pub use health::health;
 pub use logging::start_logging;
 pub use token::{TokenArguments, token};
@@ -40,12 +42,14 @@ Without --dev the server needs a key to verify tokens with: auth.secret, auth.pu
 auth.jwks_file.";
 
 const TOKEN_EXAMPLES: &str = "\
-The token is signed with auth.secret (or JWT_SECRET) from the same settings as the server's, and
-names auth.issuer and auth.audience if they are set.
+The token is signed with auth.secret (or JWT_SECRET) from the same settings as the server's, with
+--dev with the secret that `switchboard serve --dev` keeps in its data directory, and names
+auth.issuer and auth.audience if they are set.
 
 Examples:
   switchboard token --sub alice
   switchboard token --sub operator --role admin --ttl 15m
+  switchboard token --dev --sub alice
   switchboard token --sub billing --scope push --ttl 30days
   curl -H \"Authorization: Bearer $(switchboard token --sub alice)\" http://127.0.0.1:8090/rooms/abc123";
 
@@ -104,15 +108,16 @@ pub struct ServeArguments {
 
 impl ServeArguments {
     /// Loads the settings as [`SettingsArguments::load`]. The test suites use the settings of `--dev` and store no
-    /// data.
+    /// data, nor the secret.
     ///
     /// # Errors
     ///
     /// As [`SettingsArguments::load`], or if the suites would be served on an address that others can reach.
-    pub fn load(&self, fresh_secret: impl FnOnce() -> String + 'static) -> Result<Loaded, String> {
-        let dev = self.settings.dev || self.conformance;
+    pub fn load(&self, dev_secret: impl FnOnce(Option<&Path>) -> String + 'static) -> Result<Loaded, String> {
+        let (dev, keeps) = (self.settings.dev || self.conformance, !self.conformance);
+        let dev_secret = move |directory: Option<&Path>| dev_secret(directory.filter(|_| keeps));
         let arguments = SettingsArguments { dev, ..self.settings.clone() };
-        let mut loaded = arguments.load(fresh_secret).map_err(|error| error.to_string())?;
+        let mut loaded = arguments.load(dev_secret).map_err(|error| error.to_string())?;
         if self.conformance {
             if let Some(open) = loaded.settings.listen.iter().find(|address| !address.ip().is_loopback()) {
                 return Err(format!("--conformance serves loopback addresses only, and {open} is none"));
@@ -126,8 +131,8 @@ impl ServeArguments {
 /// The flags that change settings.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SettingsArguments {
-    /// Try things out on this machine: guests, rooms made by joining, any origin, a fresh secret,
-    /// 127.0.0.1:8090
+    /// Try things out on this machine: guests, rooms made by joining, any origin, a generated secret, no wait for
+    /// clients at the end, 127.0.0.1:8090
     #[arg(long)]
     pub dev: bool,
     /// Settings file [default: switchboard.toml, if there is one]
@@ -148,21 +153,21 @@ pub struct SettingsArguments {
 }
 
 impl SettingsArguments {
-    /// Loads the settings from these arguments, the settings file and the environment. `fresh_secret` generates a
-    /// random text of at least 32 bytes; it is called at most once.
+    /// Loads the settings from these arguments, the settings file and the environment. `dev_secret` returns a random
+    /// text of at least 32 bytes, which may be kept in the data directory; it is called at most once.
     ///
     /// # Errors
     ///
     /// As [`SettingSources::gather`] and [`config::load`].
-    pub fn load(&self, fresh_secret: impl FnOnce() -> String + 'static) -> Result<Loaded, ConfigError> {
+    pub fn load(&self, dev_secret: impl FnOnce(Option<&Path>) -> String + 'static) -> Result<Loaded, ConfigError> {
         let flags = Flags {
             listen: self.listen.clone(),
             shards: self.shards.clone(),
             data: self.data.clone(),
             set: self.set.clone(),
         };
-        let fresh_secret = Box::new(fresh_secret);
-        config::load(SettingSources::gather(self.config.as_deref(), flags, self.dev, fresh_secret)?)
+        let dev_secret = Box::new(dev_secret);
+        config::load(SettingSources::gather(self.config.as_deref(), flags, self.dev, dev_secret)?)
     }
 }
 
@@ -212,7 +217,7 @@ mod tests {
     #[test]
     fn conformance_needs_loopback() {
         let load = |words| match parse(words).unwrap().command {
-            Some(ProgramCommand::Serve(arguments)) => arguments.load(String::new),
+            Some(ProgramCommand::Serve(arguments)) => arguments.load(|_| String::new()),
             _ => panic!("not serve"),
         };
         let loaded = load("switchboard serve --conformance --listen [::1]:0 --listen 127.0.0.2:0").unwrap();
@@ -244,7 +249,7 @@ mod tests {
     #[test]
     fn a_named_settings_file_must_exist() {
         let arguments = SettingsArguments { config: Some("/nowhere/s.toml".into()), ..Default::default() };
-        let error = arguments.load(String::new).unwrap_err().to_string();
+        let error = arguments.load(|_| String::new()).unwrap_err().to_string();
         assert!(error.starts_with("cannot read the settings file /nowhere/s.toml: "), "{error}");
     }
 }

@@ -1,15 +1,19 @@
 //! The `switchboard` command.
 
+use std::cell::Cell;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use switchboard::codec::jwt::{NewToken, sign_hs256};
-use switchboard::command_line::{self, CommandLine, ProgramCommand, ServeArguments, SettingsArguments, TokenArguments};
-use switchboard::config::{self, Settings};
+use switchboard::command_line::{
+    self, CommandLine, CreatedSecret, ProgramCommand, ServeArguments, SettingsArguments, TokenArguments,
+};
+use switchboard::config::{self, Loaded, Settings};
 use switchboard::runtime::key_files::KeyFiles;
 use switchboard::runtime::{clock, entropy, server};
 
@@ -40,8 +44,22 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: &ServeArguments) -> Result<(), String> {
-    let loaded = arguments.load(fresh_secret)?;
-    let _guard = command_line::start_logging(&loaded.settings.log);
+    let created = Rc::new(Cell::new(None));
+    let keeper = created.clone();
+    let loaded = arguments.load(move |directory| dev_secret(directory, &keeper));
+    let outcome = loaded.and_then(|loaded| {
+        let log_guard = command_line::start_logging(&loaded.settings.log);
+        Ok((start(arguments, loaded)?, log_guard))
+    });
+    if let (Err(_), Some(secret)) = (&outcome, created.take()) {
+        secret.remove();
+    }
+    let (server, _log_guard) = outcome?;
+    server.wait()
+}
+
+/// Starts the server and prints where it listens.
+fn start(arguments: &ServeArguments, loaded: Loaded) -> Result<server::Server, String> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -70,21 +88,36 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
         print_developer_links(&settings, &format!("http://{address}"));
     }
     tracing::info!(addresses = ?server.addresses, shards = settings.shards, "serving");
-    server.wait()
+    Ok(server)
+}
+
+/// The secret of `--dev`: kept in the data directory, else a fresh one.
+fn dev_secret(directory: Option<&Path>, created: &Cell<Option<CreatedSecret>>) -> String {
+    match directory.map(|directory| command_line::keep_secret(directory, &fresh_secret())) {
+        Some(Ok((secret, new))) => {
+            created.set(new);
+            secret
+        }
+        Some(Err(error)) => {
+            eprintln!("switchboard: {error}; tokens of this server end with it");
+            fresh_secret()
+        }
+        None => fresh_secret(),
+    }
 }
 
 /// Prints addresses and tokens for a developer.
 fn print_developer_links(settings: &Settings, base: &str) {
-    print_line(&format!("landing page       {base}/"));
-    print_line(&format!("make a call        {base}/call"));
+    print_line(&format!("landing page          {base}/"));
+    print_line(&format!("make a call           {base}/call"));
     let secret = settings.auth.secret.as_ref().expect("invariant: --dev generates a secret if none is set");
     let now = clock::unix_seconds();
     let sign = |user: &str, role: Option<&str>| {
         let token = NewToken { user, role, issued_at: now, expires_at: Some(now + DEV_TOKEN_S), ..NewToken::default() };
         sign_hs256(secret.expose(), &token)
     };
-    print_line(&format!("token of a user    {}", sign("alice", None)));
-    print_line(&format!("token of an admin  {}", sign("root", Some("admin"))));
+    print_line(&format!("token of user alice   {}", sign("alice", None)));
+    print_line(&format!("token of admin root   {}", sign("root", Some("admin"))));
 }
 
 fn token(arguments: &TokenArguments) -> Result<(), String> {
@@ -98,7 +131,9 @@ fn token(arguments: &TokenArguments) -> Result<(), String> {
 }
 
 fn show_config(arguments: &SettingsArguments) -> Result<(), String> {
-    let loaded = arguments.load(fresh_secret).map_err(|error| error.to_string())?;
+    let kept = |path: &Path| command_line::kept_secret(path).ok().flatten();
+    let secret = move |directory: Option<&Path>| directory.and_then(kept).unwrap_or_else(fresh_secret);
+    let loaded = arguments.load(secret).map_err(|error| error.to_string())?;
     print_line(config::print(&loaded).trim_end());
     Ok(())
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
-use super::SettingsArguments;
+use super::{SettingsArguments, kept_secret};
 use crate::config::{ConfigError, Loaded, Secret, Settings};
 
 /// Maximum size of a user id, in bytes.
@@ -32,6 +32,12 @@ pub struct TokenArguments {
     /// How long the token is good for, such as 15m, 8h or 30days
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = time_to_live)]
     pub ttl: Duration,
+    /// For a server with --dev: its secret is in the data directory
+    #[arg(long)]
+    pub dev: bool,
+    /// Data directory of that server, if it was started with --data
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
     /// Settings file [default: switchboard.toml, if there is one]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -47,9 +53,9 @@ impl TokenArguments {
     ///
     /// As [`SettingsArguments::load`].
     pub fn load(&self) -> Result<Loaded, ConfigError> {
-        let arguments =
-            SettingsArguments { config: self.config.clone(), set: self.set.clone(), ..SettingsArguments::default() };
-        arguments.load(String::new)
+        let Self { dev, config, data, set, .. } = self.clone();
+        let arguments = SettingsArguments { dev, config, data, set, ..SettingsArguments::default() };
+        arguments.load(|directory| directory.and_then(|path| kept_secret(path).ok().flatten()).unwrap_or_default())
     }
 
     /// The claims of the token at `now_s` (Unix seconds), with the configured `iss` and `aud`, because the server would
@@ -91,6 +97,13 @@ pub fn token(
     sign: impl FnOnce(&Value, &Secret) -> Result<String, String>,
 ) -> Result<String, String> {
     let Some(secret) = &settings.auth.secret else {
+        if let (true, Some(directory)) = (settings.dev, &settings.data_dir) {
+            return Err(format!(
+                "no secret to sign the token with: no server has kept one in {} yet; start `switchboard serve --dev` first, \
+                 with the same --data",
+                directory.display()
+            ));
+        }
         return Err("no secret to sign the token with: set auth.secret in switchboard.toml, \
                     or JWT_SECRET or SWITCHBOARD_AUTH__SECRET in the environment, \
                     to what the server has"
@@ -140,7 +153,7 @@ mod tests {
             flags,
             dev: false,
             cores: 1,
-            fresh_secret: Box::new(String::new),
+            dev_secret: Box::new(|_| String::new()),
         };
         config::load(sources).unwrap().settings
     }

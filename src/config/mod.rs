@@ -35,7 +35,7 @@ pub use network::{
 };
 pub use print::{print, reference};
 pub use rooms::{CreateOnJoin, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
-pub use sources::{FILE, Flags, SettingSources};
+pub use sources::{DevSecret, FILE, Flags, SettingSources};
 
 use mask::masked;
 use network::TopSettings;

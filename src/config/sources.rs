@@ -45,6 +45,9 @@ pub struct Flags {
     pub set: Vec<String>,
 }
 
+/// The source of the secret of `--dev`, given the data directory if there is one; called at most once.
+pub type DevSecret = Box<dyn FnOnce(Option<&Path>) -> String>;
+
 /// All sources of settings; [`super::load`] reads no others.
 pub struct SettingSources {
     /// The settings file's path and text, if there is one.
@@ -57,8 +60,8 @@ pub struct SettingSources {
     pub dev: bool,
     /// The number of cores: the default of `shards`.
     pub cores: usize,
-    /// Generates a random secret; called at most once, if `--dev` needs one.
-    pub fresh_secret: Box<dyn FnOnce() -> String>,
+    /// The secret, if `--dev` needs one.
+    pub dev_secret: DevSecret,
 }
 
 impl SettingSources {
@@ -68,12 +71,7 @@ impl SettingSources {
     /// # Errors
     ///
     /// A file cannot be read or is not UTF-8, or a `SWITCHBOARD_` variable is not.
-    pub fn gather(
-        config: Option<&Path>,
-        flags: Flags,
-        dev: bool,
-        fresh_secret: Box<dyn FnOnce() -> String>,
-    ) -> Result<Self, ConfigError> {
+    pub fn gather(config: Option<&Path>, flags: Flags, dev: bool, dev_secret: DevSecret) -> Result<Self, ConfigError> {
         let path = config.unwrap_or(Path::new(FILE));
         let file = match std::fs::read_to_string(path) {
             Ok(text) => Some((path.to_owned(), text)),
@@ -98,7 +96,7 @@ impl SettingSources {
         // A fixed order, so that problems are reported in the same order each time.
         environment.sort();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { file, environment, flags, dev, cores, fresh_secret })
+        Ok(Self { file, environment, flags, dev, cores, dev_secret })
     }
 
     /// All values of all keys, from all sources.
@@ -116,7 +114,8 @@ impl SettingSources {
         put_flags(&mut raw, keys, &self.flags);
         let secret = raw.given("auth.secret").value.as_str();
         if self.dev && secret.is_none_or(str::is_empty) {
-            raw.put("auth.secret", (self.fresh_secret)(), SettingSource::Dev);
+            let directory = raw.given("data_dir").value.as_str().filter(|path| !path.is_empty()).map(PathBuf::from);
+            raw.put("auth.secret", (self.dev_secret)(directory.as_deref()), SettingSource::Dev);
         }
         raw
     }
@@ -133,6 +132,7 @@ fn put_dev(raw: &mut RawSettings) {
     raw.put("auth.require_exp", false, SettingSource::Dev);
     raw.put("rooms.create_on_join", "always", SettingSource::Dev);
     raw.put("cors.origins", vec!["*"], SettingSource::Dev);
+    raw.put("drain.seconds", 0, SettingSource::Dev);
 }
 
 fn find<'a>(keys: &[&'a SettingKey], name: &str) -> Option<&'a SettingKey> {

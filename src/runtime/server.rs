@@ -86,6 +86,8 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let signals = catch_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
     let verifier = plan.keys.verifier()?;
     let count = plan.options.shards;
+    // First, so that a server whose port is taken leaves no data directory behind.
+    let (addresses, listeners) = listen(plan.listen, count)?;
     let backend = match plan.redis {
         Some(redis) => PreparedBackend::Redis(bridge::claim(redis)?),
         None => {
@@ -93,7 +95,6 @@ pub fn start(plan: Plan) -> Result<Server, String> {
             PreparedBackend::Storage(opened)
         }
     };
-    let (addresses, listeners) = listen(plan.listen, count)?;
     let mut inputs = Vec::new();
     let mut channels = Vec::new();
     for listeners in listeners {
@@ -371,6 +372,10 @@ impl Server {
     fn shut_down(self) -> Result<(), String> {
         let window_ms = self.drain.as_millis() as u64;
         self.send_to_shards(|| ShardMessage::Drain { window_ms });
+        let clients: usize = self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        if clients > 0 && !self.drain.is_zero() {
+            tracing::info!("waiting for {clients} clients; press Ctrl-C again to stop now");
+        }
         let until = Instant::now() + self.drain + GRACE;
         while !self.shards.iter().all(JoinHandle::is_finished) {
             if self.signals.recv_timeout(Duration::from_millis(10)).is_ok_and(|signal| signal != SIGHUP) {

@@ -228,21 +228,56 @@ fn dev_command_prints_everything_needed_to_try() {
         assert_eq!(status, 200);
         assert!(head.to_ascii_lowercase().contains("content-type: text/html"), "{head}");
     }
-    for (label, user, may_list) in [("token of a user ", "alice", 403), ("token of an admin ", "root", 200)] {
+    let mut tokens = Vec::new();
+    for (label, user, may_list) in [("token of user alice ", "alice", 403), ("token of admin root ", "root", 200)] {
         let line = serving.line();
         let token = line.strip_prefix(label).unwrap_or_else(|| panic!("{line:?}")).trim();
         let mut client = Client::connect(&address, Some(token));
         assert_eq!(client.hello["userId"], user);
         assert_eq!(client.join("a-new-room", user)["roomId"], "a-new-room");
         assert_eq!(get(&address, "/api/rooms", Some(token)).0, may_list, "{user}");
+        tokens.push(token.to_owned());
     }
     let guest = Client::connect(&address, None);
     assert!(guest.hello["userId"].as_str().expect("a user").starts_with("guest:"));
-    // Its secret is fresh: the tokens of another start are none of this one's.
-    let mut other = Serving::start(&directory, &["serve", "--dev", "--listen", "127.0.0.1:0"], &[]);
-    let [_, _, _, line] = [other.address(), other.line(), other.line(), other.line()];
-    let foreign = line.strip_prefix("token of a user ").expect("a token").trim();
-    assert!(Client::try_connect(&address, Some(foreign)).is_err());
+    // The secret is kept: a second server in the same directory accepts the tokens, and the next one, too.
+    let start = |arguments: &[&str]| {
+        let arguments: Vec<&str> =
+            ["serve", "--dev", "--listen", "127.0.0.1:0"].iter().chain(arguments).copied().collect();
+        let mut serving = Serving::start(&directory, &arguments, &[]);
+        let address = serving.address();
+        (serving, address)
+    };
+    let (second, second_address) = start(&[]);
+    assert_eq!(Client::connect(&second_address, Some(&tokens[0])).hello["userId"], "alice");
+    drop((serving, second));
+    let (_third, third_address) = start(&[]);
+    assert_eq!(Client::connect(&third_address, Some(&tokens[0])).hello["userId"], "alice");
+    let outcome = run(&directory, &["token", "--dev", "--sub", "carol"], &[]);
+    let token = outcome.stdout.trim();
+    assert_eq!(Client::connect(&third_address, Some(token)).hello["userId"], "carol", "{outcome:?}");
+    // Each directory has its own, and without one there is none to be kept.
+    for arguments in [["--data", "elsewhere"], ["--data", ""]] {
+        let (_other, other_address) = start(&arguments);
+        assert!(Client::try_connect(&other_address, Some(&tokens[0])).is_err(), "{arguments:?}");
+    }
+    let nowhere = ["token", "--dev", "--sub", "carol", "--data", "nowhere"];
+    refused(&directory, &nowhere, &[], &["no server has kept one in nowhere yet", "switchboard serve --dev"]);
+}
+
+#[test]
+fn start_that_fails_leaves_no_directory_behind() {
+    let directory = scratch("failed-start");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("its address").to_string();
+    let key = ["--set", "auth.public_keys=[\"absent.pem\"]"];
+    for arguments in [&["--listen", taken.as_str()][..], &key] {
+        for command in [&["serve", "--dev"][..], &["serve"]] {
+            let arguments: Vec<&str> = command.iter().chain(arguments).copied().collect();
+            refused(&directory, &arguments, &[("JWT_SECRET", if command.len() > 1 { "" } else { SECRET })], &[]);
+            assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 0, "{arguments:?}");
+        }
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn sources() -> SettingSources {
         flags: Flags::default(),
         dev: false,
         cores: 3,
-        fresh_secret: Box::new(|| "fresh and thirty-two bytes long!".to_owned()),
+        dev_secret: Box::new(|_| "fresh and thirty-two bytes long!".to_owned()),
     }
 }
 
@@ -235,8 +235,8 @@ fn dev_changes_defaults_only() {
     dev.check_serve().unwrap();
 
     let text = "listen = '127.0.0.1:1'\nauth = { guests = false, secret = 'set' }";
-    let fresh_secret = Box::new(|| panic!("a secret was set"));
-    let set = load(SettingSources { dev: true, fresh_secret, ..file(text) }).unwrap().settings;
+    let dev_secret = Box::new(|_: Option<&std::path::Path>| -> String { panic!("a secret was set") });
+    let set = load(SettingSources { dev: true, dev_secret, ..file(text) }).unwrap().settings;
     assert_eq!(set.listen, ["127.0.0.1:1".parse().unwrap()]);
     assert!(!set.auth.guests);
     assert_eq!(set.auth.secret.unwrap().expose(), "set");
