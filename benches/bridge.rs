@@ -177,9 +177,11 @@ impl BridgedNodes {
         let node = &mut self.nodes[at];
         let message = SendMessage {
             connection: node.connection(slot),
+            publisher: None,
             to: None,
             content: Content {
                 body: "m".repeat(BODY).into(),
+                event: None,
                 kind: None,
                 reply_to: None,
                 attachment: None,

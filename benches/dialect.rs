@@ -53,7 +53,7 @@ fn joined(peers: u32) -> Joined {
 
 fn content(bytes: usize) -> Content {
     let body = format!("\"{}\"", "a".repeat(bytes)).into();
-    Content { body, kind: None, reply_to: None, attachment: None, metadata: None }
+    Content { body, event: None, kind: None, reply_to: None, attachment: None, metadata: None }
 }
 
 fn message(bytes: usize) -> Event {

@@ -83,8 +83,8 @@ fn media(connection: ConnectionId) -> RoomOp {
 
 fn message(connection: ConnectionId, bytes: usize) -> RoomOp {
     let body = format!("\"{}\"", "a".repeat(bytes)).into();
-    let content = Content { body, kind: None, reply_to: None, attachment: None, metadata: None };
-    RoomOp::Send(Box::new(SendMessage { connection, to: None, content, client_message_id: None }))
+    let content = Content { body, event: None, kind: None, reply_to: None, attachment: None, metadata: None };
+    RoomOp::Send(Box::new(SendMessage { connection, publisher: None, to: None, content, client_message_id: None }))
 }
 
 fn offer(connection: ConnectionId, to: &str) -> RoomOp {

@@ -132,6 +132,7 @@ impl Bench {
             to: None,
             content: Content {
                 body: format!("\"{}\"", "x".repeat(126)).into(),
+                event: None,
                 kind: None,
                 reply_to: None,
                 attachment: None,

@@ -73,6 +73,21 @@ pub const REPEAT_MS: u64 = 300_000;
 /// Idempotency records per shard: about 100 MiB at most.
 pub const REPEATS: usize = 1 << 20;
 
+/// Lifetime of the idempotency record of a backend's message, in milliseconds.
+pub const REPEATED_PUBLICATION_MS: u64 = 24 * 3_600_000;
+
+/// Idempotency records of backends' messages per shard: about 25 MiB at most.
+pub const REPEATED_PUBLICATIONS: usize = 1 << 18;
+
+/// Prefix of a backend's idempotency key where it is stored as the client id of its message.
+pub const PUBLICATION_KEY_PREFIX: &str = "idempotency:";
+
+/// Maximum size of an event's name and of an idempotency key, in bytes.
+pub const EVENT_BYTES: usize = 128;
+
+/// Rooms, or users, of one published message.
+pub const PUBLISHED_TARGETS: usize = 100;
+
 /// How long a consumed session is remembered, in milliseconds: longer than messages are in transit.
 pub const SESSION_TAKEN_MS: u64 = 60_000;
 

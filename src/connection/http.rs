@@ -7,6 +7,7 @@ use crate::codec::http::{BodyDecoder, Connection, HeadScan, Response};
 use crate::connection::engineio_socket::SessionLink;
 use crate::dialect::rest::RestCallKind;
 use crate::domain::access::Identity;
+use crate::domain::history::HistoryRange;
 use crate::domain::op::UsersPage;
 
 /// State of an HTTP connection while a request is incomplete or pending.
@@ -64,8 +65,8 @@ pub struct RestRequest {
     pub kind: RestCallKind,
     /// The id in the path.
     pub parameter: String,
-    /// The page of a list, from the query.
-    pub page: Option<UsersPage>,
+    /// The part of a list that the query asks for.
+    pub part: Option<ListPart>,
     /// Value of `Content-Type`.
     pub content_type: Option<String>,
     /// `scheme://host` as the client wrote it, for links in the response.
@@ -74,6 +75,14 @@ pub struct RestRequest {
     pub identity: Identity,
     /// Form of the response.
     pub reply: ReplyForm,
+}
+
+/// A part of a list.
+pub enum ListPart {
+    /// A page of users.
+    Users(UsersPage),
+    /// Messages of a room.
+    Messages(HistoryRange),
 }
 
 impl Http {

@@ -170,7 +170,7 @@ pub(super) fn id(object: &mut Object<'_>, field: &str, id: uuid::Uuid) {
 pub(super) fn direct(out: &mut Vec<u8>, direct: &Direct) {
     emit_object(out, "message", |object| {
         object.string("type", direct.content.kind.as_deref().unwrap_or("text"));
-        object.raw("data", &direct.content.body);
+        object.optional("event", direct.content.event.as_deref()).raw("data", &direct.content.body);
         instant(object, "timestamp", direct.at);
     });
 }

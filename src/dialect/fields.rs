@@ -183,14 +183,39 @@ pub(super) fn media(value: Option<&str>) -> Result<Option<MediaState>, Reject> {
     }
 }
 
-/// Checks that a message's content has at most `bytes` bytes. For a string, its text counts, not its escapes.
-pub(super) fn within(content: Opaque<'_>, bytes: usize) -> Result<Opaque<'_>, Reject> {
-    if is_longer(content, bytes) {
-        return Err(Reject::new(Code::MessageTooLarge, format!("content is larger than {bytes} bytes")));
+/// The body of a message, and its event unless that is the default. A message has `content`, or `data` with an `event`;
+/// both names mean the same.
+pub(super) fn body<'a>(
+    event: Option<&'a str>,
+    data: Option<&'a str>,
+    content: Option<&'a str>,
+    bytes: usize,
+) -> Result<(Opaque<'a>, Option<Cow<'a, str>>), Reject> {
+    let event = text("event", event)?;
+    if event.as_deref().is_some_and(|event| !(1..=limits::EVENT_BYTES).contains(&event.len())) {
+        return Err(Reject::invalid(format!("event must have 1 to {} bytes", limits::EVENT_BYTES)));
     }
-    Ok(content)
+    // A body of `null` is one: only a message that names its event can have it.
+    let (field, body) = match (present(content), data) {
+        (Some(content), None) => ("content", content),
+        (None, Some(data)) => ("data", data),
+        (None, None) => return Err(missing(if event.is_some() { "data" } else { "content" })),
+        (Some(_), Some(_)) if event.is_some() => {
+            return Err(Reject::invalid("A message has content or data, not both"));
+        }
+        // Clients of the first version may send further fields.
+        (Some(content), Some(_)) => ("content", content),
+    };
+    if is_longer(body, bytes) {
+        return Err(Reject::new(Code::MessageTooLarge, format!("{field} is larger than {bytes} bytes")));
+    }
+    Ok((body, event.filter(|event| event != DEFAULT_EVENT)))
 }
 
+/// The event of a message that names none.
+pub(super) const DEFAULT_EVENT: &str = "message";
+
+/// Whether a message's content has more than `bytes` bytes. For a string, its text counts, not its escapes.
 fn is_longer(content: &str, bytes: usize) -> bool {
     if content.len() <= bytes.saturating_add(2) {
         return false;

@@ -198,6 +198,8 @@ pub struct Has {
 pub struct Draft<'a> {
     /// The content, as JSON.
     pub content: Opaque<'a>,
+    /// The application's event; `message` when absent.
+    pub event: Option<Cow<'a, str>>,
     /// The kind of content; `text` when absent.
     pub kind: Option<Cow<'a, str>>,
     /// The message this one answers.

@@ -254,6 +254,8 @@ pub struct Signaled {
 pub struct Content {
     /// The content, as JSON.
     pub body: Box<str>,
+    /// The application's event; `message` when absent.
+    pub event: Option<Box<str>>,
     /// The kind of content; `text` when absent.
     pub kind: Option<Box<str>>,
     /// The message this one answers.
@@ -267,7 +269,7 @@ pub struct Content {
 impl Content {
     /// The size of all fields, in bytes.
     pub fn bytes(&self) -> usize {
-        let extras = [&self.kind, &self.reply_to, &self.attachment, &self.metadata];
+        let extras = [&self.event, &self.kind, &self.reply_to, &self.attachment, &self.metadata];
         self.body.len() + extras.into_iter().flatten().map(|text| text.len()).sum::<usize>()
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::command::ReceiptKind;
-use crate::domain::event::{Event, Message};
+use crate::domain::event::{Event, Message, PeerName};
 use crate::domain::op::{AddressedEvent, Audience, OpContext, Reply, SendMessage, Sent};
 use crate::domain::record::{Record, SentMessage};
 use crate::domain::reject::Reject;
@@ -17,9 +17,16 @@ impl Room {
     /// Appends a message to the log and sends it to every member but the sending connection, or sends it to one peer only,
     /// without a sequence number.
     pub(super) fn send(&mut self, draft: SendMessage, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
-        let member = self.members.identify(draft.connection, None, "fromPeerId")?;
-        let sender = member.identity.clone();
-        let (from, display_name) = (member.peer_name(), member.display_name.clone());
+        let (sender, from, display_name) = match draft.publisher {
+            Some(publisher) => {
+                let name = publisher.user_name();
+                (publisher, PeerName::Chosen(name), None)
+            }
+            None => {
+                let member = self.members.identify(draft.connection, None, "fromPeerId")?;
+                (member.identity.clone(), member.peer_name(), member.display_name.clone())
+            }
+        };
         let target = match &draft.to {
             Some(name) => {
                 let target = self.members.named(name).ok_or_else(Reject::peer_not_found)?;

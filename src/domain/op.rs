@@ -23,7 +23,9 @@ use crate::domain::record::Session;
 use crate::domain::recovery::{Returned, SessionOp};
 
 pub use context::{AddressedEvent, Audience, OpContext, RoomRules, Scope, message_id};
-pub use room::{JoinRoom, LogTerms, Profile, RelaySignal, RoomOp, RoomView, RoomsView, SendMessage, Sent, Typist};
+pub use room::{
+    JoinRoom, LogTerms, Profile, Publication, RelaySignal, RoomOp, RoomView, RoomsView, SendMessage, Sent, Typist,
+};
 pub use user::{PushResult, UserOp};
 
 /// One operation and its subject.
@@ -87,6 +89,8 @@ pub enum Reply {
     },
     /// The message was accepted.
     Sent(Sent),
+    /// The outcomes of a backend's message, in each room.
+    Published(Vec<Publication>),
     /// The room.
     Room(Box<RoomView>),
     /// Earlier messages.

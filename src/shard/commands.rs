@@ -90,8 +90,8 @@ impl<'a> Commands<'a> {
             }
             Command::History { room, after, limit } => {
                 let wanted = HistoryRange { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
-                let (room, op) = (self.core.rooms.name(&room), RoomOp::ReadHistory { connection, wanted });
-                self.request_room(now, peer, id, OnReply::Found, room, op)
+                let op = RoomOp::ReadHistory { connection: Some(connection), wanted };
+                self.request_room(now, peer, id, OnReply::Found, self.core.rooms.name(&room), op)
             }
             Command::Receipts { room, message } => {
                 let message = message_id(&message)?;
@@ -200,6 +200,7 @@ impl<'a> Commands<'a> {
         let client_message_id = draft.client_message_id.map(|text| text.into());
         let content = Content {
             body: draft.content.into(),
+            event: draft.event.map(|text| text.into()),
             kind: draft.kind.map(|text| text.into()),
             reply_to: draft.reply_to.map(|text| text.into()),
             attachment: draft.attachment.map(Into::into),
@@ -222,7 +223,8 @@ impl<'a> Commands<'a> {
             true => OnReply::Repeated(room.clone(), Box::new(content.clone())),
             false => OnReply::Sent("roomId", room.clone()),
         };
-        let message = SendMessage { connection: self.core.net.id_of(peer), to, content, client_message_id };
+        let message =
+            SendMessage { connection: self.core.net.id_of(peer), publisher: None, to, content, client_message_id };
         self.request_room(now, peer, id, then, room, RoomOp::Send(Box::new(message)))
     }
 

@@ -247,6 +247,7 @@ fn merge(all: &mut Reply, part: Reply, rule: &Merge) {
         (Reply::Described(all), Reply::Described(mut part), _) => all.append(&mut part),
         (Reply::Closed(all), Reply::Closed(part), _) => *all += part,
         (Reply::Pushed(all), Reply::Pushed(part), _) => all.merge(part),
+        (Reply::Published(all), Reply::Published(mut part), _) => all.append(&mut part),
         _ => debug_assert!(false, "invariant: all owners reply to a request with parts of one kind"),
     }
 }

@@ -78,6 +78,7 @@ conversations! {
     names,
     notify,
     notify_calls,
+    publish,
     peer_ids,
     people,
     presence,

@@ -90,9 +90,12 @@ impl World {
 
     fn send(&mut self, number: usize, text: &str, named: Option<&str>) -> Result<Reply, Reject> {
         let (kind, reply_to, attachment, metadata) = (None, None, None, None);
-        let content = Content { body: format!("\"{text}\"").into(), kind, reply_to, attachment, metadata };
+        let content = Content { body: format!("\"{text}\"").into(), event: None, kind, reply_to, attachment, metadata };
         let (connection, client_message_id) = (self.connection(number), named.map(Into::into));
-        self.act(number, RoomOp::Send(Box::new(SendMessage { connection, to: None, content, client_message_id })))
+        self.act(
+            number,
+            RoomOp::Send(Box::new(SendMessage { connection, publisher: None, to: None, content, client_message_id })),
+        )
     }
 
     /// Sends a message; its sequence number.
@@ -105,7 +108,9 @@ impl World {
 
     fn history(&mut self, number: usize, after: Option<u64>, limit: usize) -> (Vec<u64>, bool) {
         let connection = self.connection(number);
-        match self.act(number, RoomOp::ReadHistory { connection, wanted: HistoryRange { after, limit } }) {
+        match self
+            .act(number, RoomOp::ReadHistory { connection: Some(connection), wanted: HistoryRange { after, limit } })
+        {
             Ok(Reply::History(history)) => {
                 (history.messages.iter().filter_map(|message| message.seq).collect(), history.complete)
             }
@@ -178,7 +183,7 @@ fn only_members_do_anything_in_a_room() {
         let connection = world.connection(1);
         assert_eq!(code(world.act(1, RoomOp::SetTyping { connection, is_typing: true })), Code::NotInRoom);
         let wanted = HistoryRange { after: None, limit: 1 };
-        assert_eq!(code(world.act(1, RoomOp::ReadHistory { connection, wanted })), Code::NotInRoom);
+        assert_eq!(code(world.act(1, RoomOp::ReadHistory { connection: Some(connection), wanted })), Code::NotInRoom);
         assert_eq!(code(world.act(1, RoomOp::Leave { connection, by: user("bob"), peer: None })), Code::NotInRoom);
     });
 }

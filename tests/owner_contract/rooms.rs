@@ -95,6 +95,7 @@ impl Chooser<'_> {
     fn content(&mut self) -> Content {
         Content {
             body: format!(r#"{{"text":"{} / ü {{}} []"}}"#, self.pick(1000)).into(),
+            event: None,
             kind: self.coin().then(|| "text".into()),
             reply_to: None,
             attachment: (self.pick(6) == 0).then(|| r#"{"url":"http:\/\/x"}"#.into()),
@@ -110,6 +111,7 @@ impl Chooser<'_> {
             0..=6 => RoomOp::Join(Box::new(self.join(connection, by))),
             7..=13 => RoomOp::Send(Box::new(SendMessage {
                 connection,
+                publisher: None,
                 to: (self.pick(6) == 0).then(|| self.peer_name(nodes)),
                 content: self.content(),
                 client_message_id: (self.pick(4) == 0).then(|| format!("c{}", self.pick(3)).into()),
@@ -147,7 +149,10 @@ impl Chooser<'_> {
             }
             28 | 29 => {
                 let after = self.coin().then(|| self.pick(20) as u64);
-                RoomOp::ReadHistory { connection, wanted: HistoryRange { after, limit: 1 + self.pick(9) } }
+                RoomOp::ReadHistory {
+                    connection: Some(connection),
+                    wanted: HistoryRange { after, limit: 1 + self.pick(9) },
+                }
             }
             30 => RoomOp::ReadSince { connection, after: self.message(), limit: 1 + self.pick(9) },
             31 => RoomOp::ReadReceipts { connection, message: self.message() },

@@ -56,7 +56,7 @@ pub(crate) fn who(user: &str) -> Identity {
 
 pub(crate) fn content(text: &str) -> Content {
     let body = format!("\"{text}\"").into();
-    Content { body, kind: None, reply_to: None, attachment: None, metadata: None }
+    Content { body, event: None, kind: None, reply_to: None, attachment: None, metadata: None }
 }
 
 /// What a shard is told, as far as it can be compared.

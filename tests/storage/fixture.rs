@@ -284,6 +284,7 @@ pub(crate) fn message(room: &str, seq: u64, at: u64) -> Message {
         to: None,
         content: Content {
             body: format!("\"message {seq} in {room}\"").into(),
+            event: None,
             kind: seq.is_multiple_of(5).then(|| "image".into()),
             reply_to: seq.is_multiple_of(7).then(|| Uuid::from_u128(7).to_string().into()),
             attachment: seq.is_multiple_of(11).then(|| "{\"url\": \"https://a\"}".into()),
@@ -311,6 +312,7 @@ pub(crate) fn told(message: &Message) -> String {
 pub(crate) fn direct(number: u128, at: u64) -> Direct {
     let content = Content {
         body: format!("{{\"n\": {number}}}").into(),
+        event: None,
         kind: Some("chat".into()),
         reply_to: None,
         attachment: None,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::codec::socketio::Arguments;
 use crate::dialect::events::{self, requests};
 use crate::dialect::fields::{
-    self, display_name, extra, fields, flag, label, limit, media, name, present, required, status, text, within,
+    self, body, display_name, extra, fields, flag, label, limit, media, name, required, status, text,
 };
 use crate::domain::command::{Command, Draft, Join, MessageTarget, ReceiptKind};
 use crate::domain::reject::Reject;
@@ -33,6 +33,8 @@ fields! {
     display_name = "displayName",
     media_state = "mediaState",
     content = "content",
+    event = "event",
+    data = "data",
     reply_to_id = "replyToId",
     attachment = "attachment",
     metadata = "metadata",
@@ -108,12 +110,10 @@ fn room<'a>(fields: &Fields<'a>) -> Result<Cow<'a, str>, Reject> {
 }
 
 fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Reject> {
-    let content = required("content", present(fields.content))?;
-    if !content.starts_with('"') {
-        return Err(Reject::invalid("content must be a string"));
-    }
+    let (content, event) = body(fields.event, fields.data, fields.content, content_bytes)?;
     Ok(Draft {
-        content: within(content, content_bytes)?,
+        content,
+        event,
         kind: None,
         reply_to: label("replyToId", fields.reply_to_id)?,
         attachment: extra("attachment", fields.attachment)?,
@@ -173,6 +173,7 @@ mod tests {
             "metadata":{"customField":"value"},"clientMessageId":"c-1"}]"#;
         let draft = Draft {
             content: r#""Hello world!""#,
+            event: None,
             kind: None,
             reply_to: Some("message-id-to-reply-to".into()),
             attachment: Some(r#"{"url":"https://example.com/file.jpg","type":"image/jpeg","name":"image.jpg"}"#),
@@ -191,7 +192,10 @@ mod tests {
             (r#"2["leaveRoom",""]"#, "roomId must have 1 to 128 bytes and no control characters"),
             (r#"2["sendMessage","hi"]"#, "sendMessage takes an object"),
             (r#"2["sendMessage",{"roomId":"r"}]"#, "content is missing"),
-            (r#"2["sendMessage",{"roomId":"r","content":{}}]"#, "content must be a string"),
+            (
+                r#"2["sendMessage",{"roomId":"r","event":"e","content":1,"data":2}]"#,
+                "A message has content or data, not both",
+            ),
             (r#"2["typingIndicator",{"roomId":"r"}]"#, "isTyping is missing"),
             (r#"2["presenceUpdate",{"status":"asleep"}]"#, "status must be one of online, away, busy, offline"),
             (r#"2["readReceipt",{"roomId":"r"}]"#, "messageId is missing"),

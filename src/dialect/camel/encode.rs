@@ -63,7 +63,11 @@ pub fn message_sent(out: &mut Vec<u8>, sent: &Sent) {
 pub fn new_message(out: &mut Vec<u8>, message: &Message) {
     emit_object(out, "newMessage", |object| {
         id(object, "id", message.id);
-        object.raw("content", &message.content.body).string("sender", message.sender.user());
+        match &message.content.event {
+            None => object.raw("content", &message.content.body),
+            Some(event) => object.string("event", event).raw("data", &message.content.body),
+        };
+        object.string("sender", message.sender.user());
         object.string("roomId", &message.room);
         instant(object, "timestamp", message.at);
         object.optional("replyToId", message.content.reply_to.as_deref());

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::codec::socketio::Arguments;
 use crate::dialect::events::{self, requests};
 use crate::dialect::fields::{
-    display_name, extra, fields, flag, label, media, name, present, required, status, text, whole, within,
+    body, display_name, extra, fields, flag, label, media, name, present, required, status, text, whole,
 };
 use crate::domain::client_query::{ClientQuery, IncidentFilter, IncidentKind, PageRequest};
 use crate::domain::command::{Command, Draft, Join, MessageTarget, ReceiptKind};
@@ -65,6 +65,8 @@ requests! {
 fields! {
     chat_id = "chatId",
     content = "content",
+    event = "event",
+    data = "data",
     kind = "type",
     reply_to_id = "replyToId",
     attachment = "attachment",
@@ -160,12 +162,10 @@ fn question<'a>(request: RequestName, fields: &Fields<'a>) -> Result<ClientQuery
 }
 
 fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Reject> {
-    let content = required("content", present(fields.content))?;
-    if !content.starts_with('"') {
-        return Err(Reject::invalid("content must be a string"));
-    }
+    let (content, event) = body(fields.event, fields.data, fields.content, content_bytes)?;
     Ok(Draft {
-        content: within(content, content_bytes)?,
+        content,
+        event,
         kind: label("type", fields.kind)?,
         reply_to: label("replyToId", fields.reply_to_id)?,
         attachment: extra("attachment", fields.attachment)?,

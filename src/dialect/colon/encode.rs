@@ -194,7 +194,11 @@ fn message(object: &mut Object<'_>, message: &Message) {
 /// The same from its parts.
 pub(super) fn said(object: &mut Object<'_>, sent: &Sent, room: &str, sender: &Identity, content: &Content) {
     id(object, "id", sent.id);
-    object.raw("content", &content.body).string("type", content.kind.as_deref().unwrap_or("text"));
+    match &content.event {
+        None => object.raw("content", &content.body),
+        Some(event) => object.string("event", event).raw("data", &content.body),
+    };
+    object.string("type", content.kind.as_deref().unwrap_or("text"));
     object.string("chatId", room).string("userId", sender.user());
     instant(object, "createdAt", sent.at);
     object.value("user", |out| {

@@ -43,6 +43,7 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
     assert_eq!(command(r#"2["leave:chat",{"chatId":"chat-uuid"}]"#), Command::Leave { room: room(), peer: None });
     let draft = Draft {
         content: r#""Hello, world!""#,
+        event: None,
         kind: Some("text".into()),
         reply_to: None,
         attachment: None,
@@ -55,6 +56,7 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
         "metadata":[1],"clientMessageId":"c-1"}]"#;
     let draft = Draft {
         content: r#""""#,
+        event: None,
         kind: Some("image".into()),
         reply_to: Some("m".into()),
         attachment: Some(r#"{"url":"u"}"#),
@@ -179,7 +181,7 @@ fn a_refusal_names_the_field() {
         (r#"2["join:chat",{"chatId":7}]"#, "chatId must be a string"),
         (r#"2["leave:chat",{"chatId":""}]"#, "chatId must have 1 to 128 bytes and no control characters"),
         (r#"2["message:send",{"chatId":"c"}]"#, "content is missing"),
-        (r#"2["message:send",{"chatId":"c","content":["x"]}]"#, "content must be a string"),
+        (r#"2["message:send",{"chatId":"c","event":"moved"}]"#, "data is missing"),
         (r#"2["message:typing",{"chatId":"c","isTyping":"yes"}]"#, "isTyping must be true or false"),
         (r#"2["message:read",{"chatId":"c"}]"#, "messageId is missing"),
         (r#"2["message:delivery-status",{}]"#, "messageId is missing"),

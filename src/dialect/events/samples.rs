@@ -88,13 +88,14 @@ pub(crate) fn message(content: Content) -> Message {
 /// The content of such a message.
 pub(crate) fn hello() -> Content {
     let body = r#""Hello, world!""#.into();
-    Content { body, kind: None, reply_to: None, attachment: None, metadata: None }
+    Content { body, event: None, kind: None, reply_to: None, attachment: None, metadata: None }
 }
 
 /// The same with everything a message may have.
 pub(crate) fn rich() -> Content {
     Content {
         body: r#""Hello world!""#.into(),
+        event: None,
         kind: Some("image".into()),
         reply_to: Some("message-id".into()),
         attachment: Some(r#"{"url":"https://example.com/file.jpg"}"#.into()),
@@ -104,7 +105,7 @@ pub(crate) fn rich() -> Content {
 
 /// A message to a user; `body` is JSON.
 pub(crate) fn direct(kind: Option<&str>, body: &str) -> Event {
-    let content = Content { body: body.into(), kind: kind.map(Into::into), ..hello() };
+    let content = Content { body: body.into(), event: None, kind: kind.map(Into::into), ..hello() };
     Event::Direct(Arc::new(Direct { id: MESSAGE, sender: user(), content, at: NOW.wall }))
 }
 

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use crate::base::ids::is_name;
 use crate::base::limits;
 use crate::dialect::fields::{
-    self, display_name, extra, fields, flag, label, limit, media, missing, name, present, required, status, text,
-    whole, within,
+    self, body, display_name, extra, fields, flag, label, limit, media, missing, name, present, required, status, text,
+    whole,
 };
 use crate::domain::command::{Command, Draft, Has, Join, MessageTarget, Opaque, ReceiptKind, Signal, SignalTo};
 use crate::domain::reject::{Code, Reject};
@@ -48,6 +48,8 @@ fields! {
     answer = "answer",
     candidate = "candidate",
     content = "content",
+    event = "event",
+    data = "data",
     message_type = "messageType",
     reply_to_id = "replyToId",
     attachment = "attachment",
@@ -176,12 +178,10 @@ fn target<'a>(fields: &Fields<'a>) -> Result<MessageTarget<'a>, Reject> {
 }
 
 fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Reject> {
-    let content = required("content", present(fields.content))?;
-    if !content.starts_with('"') && present(fields.to_user_id).is_none() {
-        return Err(Reject::invalid("content must be a string"));
-    }
+    let (content, event) = body(fields.event, fields.data, fields.content, content_bytes)?;
     Ok(Draft {
-        content: within(content, content_bytes)?,
+        content,
+        event,
         kind: label("messageType", fields.message_type)?,
         reply_to: label("replyToId", fields.reply_to_id)?,
         attachment: extra("attachment", fields.attachment)?,
@@ -258,7 +258,8 @@ mod tests {
         let message = |content: &str| format!(r#"{{"type":"message","roomId":"r","content":{content}}}"#);
         assert!(decode(&message(r#""\n\n\n\n\n\n\n\n\n\n""#), 16).is_ok());
         assert_eq!(refusal(&message(r#""12345678901234567""#)).0, Code::MessageTooLarge);
-        assert_eq!(refusal(&message("5")).0, Code::InvalidMessage);
+        assert!(decode(&message("[1,2,3,4,5]"), 16).is_ok());
+        assert_eq!(refusal(&message("[1,2,3,4,5,6,7,8,9]")).0, Code::MessageTooLarge);
     }
 
     #[test]

@@ -244,7 +244,10 @@ fn message(out: &mut Vec<u8>, message: &Message) {
     if let Some(to) = &message.to {
         named(&mut object, "toPeerId", to);
     }
-    object.raw("content", &message.content.body);
+    match &message.content.event {
+        None => object.raw("content", &message.content.body),
+        Some(event) => object.string("event", event).raw("data", &message.content.body),
+    };
     kind(&mut object, &message.content);
     extras(&mut object, &message.content);
     object.number("timestamp", message.at).end();
@@ -255,7 +258,7 @@ fn direct(out: &mut Vec<u8>, direct: &Direct) {
     object.plain("id", direct.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
     object.string("sender", direct.sender.user()).string("displayName", direct.sender.username());
     kind(&mut object, &direct.content);
-    object.raw("data", &direct.content.body);
+    object.optional("event", direct.content.event.as_deref()).raw("data", &direct.content.body);
     extras(&mut object, &direct.content);
     object.number("timestamp", direct.at).end();
 }

@@ -11,11 +11,12 @@ use serde_json::value::RawValue;
 
 use super::refusal::RestRefusal;
 use super::route::RestCallRoute;
-use super::{RestCall, RestCallKind};
+use super::{RestCall, RestCallKind, backend};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
 use crate::codec::http::query_value;
+use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
 use crate::domain::op::{LogTerms, Profile, UsersPage};
 use crate::domain::record::Retention;
 use crate::domain::reject::{Code, Reject};
@@ -100,6 +101,10 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         RestCallKind::PushToUsers => users::push_to_users(fields(text()?)?)?,
         RestCallKind::PushToAll => users::push_to_all(fields(text()?)?)?,
         RestCallKind::Notify => users::notify(fields(text()?)?)?,
+        RestCallKind::Publish => RestCall::Publish(Box::new(backend::publish(fields(text()?)?)?)),
+        RestCallKind::Messages => {
+            RestCall::Messages { room: named(), range: HistoryRange { after: None, limit: PAGE_DEFAULT } }
+        }
         RestCallKind::ConnectedUsers => {
             RestCall::ConnectedUsers(UsersPage { after: None, limit: limits::USERS_LISTED })
         }
@@ -174,7 +179,7 @@ fn connection(body: MembershipBody<'_>) -> Result<Option<ConnectionId>, Reject> 
 }
 
 /// The field's value, if present. If it is no `T` or does not fit, the refusal says that it must be `wanted`.
-fn read<T: DeserializeOwned>(
+pub(super) fn read<T: DeserializeOwned>(
     field: &str,
     value: Option<&RawValue>,
     wanted: &str,
@@ -233,7 +238,7 @@ mod tests {
     use crate::base::ids::ConnectionPlace;
     use crate::base::rng::Rng;
 
-    const KINDS: [RestCallKind; 22] = [
+    const KINDS: [RestCallKind; 24] = [
         RestCallKind::CreateMeeting,
         RestCallKind::ListMeetings,
         RestCallKind::Meeting,
@@ -252,6 +257,8 @@ mod tests {
         RestCallKind::PushToUsers,
         RestCallKind::PushToAll,
         RestCallKind::Notify,
+        RestCallKind::Publish,
+        RestCallKind::Messages,
         RestCallKind::ConnectedUsers,
         RestCallKind::UserStatus,
         RestCallKind::OwnStatus,

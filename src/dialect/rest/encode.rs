@@ -5,8 +5,8 @@
 
 mod users;
 
-use super::RestCall;
 use super::refusal::refuse;
+use super::{RestCall, backend};
 use crate::base::limits;
 use crate::base::time::{Now, rfc3339};
 use crate::codec::json::{self, Object};
@@ -84,6 +84,7 @@ pub fn encode(
             message(out, "Left room");
             200
         }
+        (call, reply) if backend::encode(out, call, reply) => 200,
         (call, reply) => match users::encode(out, call, reply) {
             Some(status) => status,
             None => return refuse(&Reject::new(Code::Internal, "The call was answered with something else")),

@@ -8,11 +8,13 @@
 //! To add a call, add a row to `route`'s table, a variant to [`RestCallKind`] and [`RestCall`], and the match arms that
 //! the compiler then demands.
 
+mod backend;
 mod decode;
 mod encode;
 mod refusal;
 mod route;
 
+pub use backend::{Publish, PublishTarget, messages_range};
 pub use decode::{decode, page};
 pub use encode::{RestAnswer, ServerStats, Site, call_page, encode};
 pub use refusal::{RestRefusal, refuse, status_of};
@@ -24,6 +26,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::command::Status;
 use crate::domain::event::Content;
+use crate::domain::history::HistoryRange;
 use crate::domain::op::{LogTerms, Profile, UsersPage};
 use crate::domain::policy::Action;
 
@@ -66,6 +69,10 @@ pub enum RestCallKind {
     PushToAll,
     /// `POST /websocket/notification`.
     Notify,
+    /// `POST /api/v1/publish`.
+    Publish,
+    /// `GET /api/v1/rooms/:roomId/messages`.
+    Messages,
     /// `GET /websocket/users/connected`.
     ConnectedUsers,
     /// `GET /websocket/users/:userId/status`.
@@ -83,9 +90,13 @@ impl RestCallKind {
             Self::CreateMeeting | Self::Meeting | Self::CloseMeeting => Action::UseMeetings,
             Self::ListMeetings => Action::ListRooms,
             Self::Broadcast => Action::Broadcast,
-            Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
-                Action::Push
-            }
+            Self::PushToUser
+            | Self::PushToUsers
+            | Self::PushToAll
+            | Self::Notify
+            | Self::Publish
+            | Self::Messages
+            | Self::ConnectedUsers => Action::Push,
             Self::CreateRoom
             | Self::Room
             | Self::Join
@@ -198,6 +209,15 @@ pub enum RestCall {
         /// The content.
         content: Content,
     },
+    /// Send a message to rooms, users or all connections.
+    Publish(Box<Publish>),
+    /// Show messages of a room.
+    Messages {
+        /// The room.
+        room: Name,
+        /// The messages.
+        range: HistoryRange,
+    },
     /// List the connected users.
     ConnectedUsers(UsersPage),
     /// Show whether a user is connected.
@@ -236,6 +256,8 @@ impl RestCall {
             Self::PushToUsers { .. } => RestCallKind::PushToUsers,
             Self::PushToAll(_) => RestCallKind::PushToAll,
             Self::Notify { .. } => RestCallKind::Notify,
+            Self::Publish(_) => RestCallKind::Publish,
+            Self::Messages { .. } => RestCallKind::Messages,
             Self::ConnectedUsers(_) => RestCallKind::ConnectedUsers,
             Self::UserStatus { .. } => RestCallKind::UserStatus,
             Self::OwnStatus => RestCallKind::OwnStatus,
@@ -258,6 +280,7 @@ impl RestCall {
     pub fn content(&self) -> Option<&Content> {
         match self {
             Self::Broadcast(content) | Self::PushToAll(content) => Some(content),
+            Self::Publish(publish) => Some(&publish.content),
             Self::PushToUser { content, .. } | Self::PushToUsers { content, .. } | Self::Notify { content, .. } => {
                 Some(content)
             }
@@ -292,7 +315,7 @@ mod tests {
     use super::*;
 
     fn content() -> Content {
-        Content { body: "1".into(), kind: None, reply_to: None, attachment: None, metadata: None }
+        Content { body: "1".into(), event: None, kind: None, reply_to: None, attachment: None, metadata: None }
     }
 
     fn calls() -> Vec<RestCall> {

@@ -12,6 +12,7 @@ use crate::domain::history::HistoryRange;
 use crate::domain::people::UsersPage;
 use crate::domain::record::Retention;
 use crate::domain::recovery::Returning;
+use crate::domain::reject::Reject;
 
 /// An operation on a room.
 #[derive(Debug)]
@@ -84,8 +85,8 @@ pub enum RoomOp {
     },
     /// Reads earlier messages.
     ReadHistory {
-        /// The requesting connection.
-        connection: ConnectionId,
+        /// The requesting connection, which must be a member; absent for a backend.
+        connection: Option<ConnectionId>,
         /// The range of messages.
         wanted: HistoryRange,
     },
@@ -144,6 +145,15 @@ impl RoomOp {
         matches!(self, Self::Join(_) | Self::Rejoin(_) | Self::AddParticipant { .. })
     }
 
+    /// Whether it is of an application's backend, which need not be a member.
+    pub fn is_of_backend(&self) -> bool {
+        match self {
+            Self::Send(message) => message.publisher.is_some(),
+            Self::ReadHistory { connection, .. } => connection.is_none(),
+            _ => false,
+        }
+    }
+
     /// Whether it ends memberships, but not the room.
     pub fn is_departure(&self) -> bool {
         matches!(self, Self::Leave { .. } | Self::RemoveMember { .. } | Self::RemoveParticipant { .. })
@@ -185,8 +195,11 @@ pub struct RelaySignal {
 /// See [`RoomOp::Send`].
 #[derive(Debug)]
 pub struct SendMessage {
-    /// The sending connection.
+    /// The sending connection. It does not receive the message.
     pub connection: ConnectionId,
+    /// The sender of a message that an application's backend publishes, who need not be a member; the user of the sending
+    /// connection when absent.
+    pub publisher: Option<Identity>,
     /// The peer id of the only receiver; all members when absent.
     pub to: Option<Name>,
     /// The content.
@@ -241,6 +254,15 @@ pub struct Sent {
     pub seq: Option<u64>,
     /// When it was accepted, in milliseconds since 1970.
     pub at: u64,
+}
+
+/// The outcome of a backend's message in one room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// The room.
+    pub room: Name,
+    /// The receipt and the epoch that its sequence number counts in, or the refusal.
+    pub outcome: Result<(Sent, Name), Reject>,
 }
 
 /// A room as its users see it.

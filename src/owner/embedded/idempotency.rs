@@ -6,7 +6,6 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::quality::FixedState;
 use uuid::Uuid;
 
-use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
 use crate::domain::op::Sent;
@@ -17,6 +16,10 @@ pub(super) struct IdempotencyRecords {
     known: Map<u128, IdempotencyRecord>,
     /// Expiries in monotonic milliseconds. A removed record leaves its expiry.
     ends: VecDeque<(u64, u128)>,
+    /// Lifetime of a record in milliseconds.
+    keep_ms: u64,
+    /// The most records.
+    max: usize,
 }
 
 /// The first message with a key.
@@ -35,8 +38,8 @@ impl IdempotencyRecord {
 }
 
 impl IdempotencyRecords {
-    pub(super) fn new(seeds: [u64; 2]) -> Self {
-        Self { seeds, known: map(seeds[0]), ends: VecDeque::new() }
+    pub(super) fn new(seeds: [u64; 2], keep_ms: u64, max: usize) -> Self {
+        Self { seeds, known: map(seeds[0]), ends: VecDeque::new(), keep_ms, max }
     }
 
     /// The key of a message: its room, epoch, sender and client message id.
@@ -58,11 +61,11 @@ impl IdempotencyRecords {
 
     /// Adds the record of a message sent `age_ms` ago.
     pub(super) fn note(&mut self, now: Now, key: u128, record: IdempotencyRecord, age_ms: u64) {
-        if self.ends.len() >= limits::REPEATS {
+        if self.ends.len() >= self.max {
             self.remove_first();
         }
         self.known.insert(key, record);
-        self.ends.push_back((now.mono + limits::REPEAT_MS.saturating_sub(age_ms), key));
+        self.ends.push_back((now.mono + self.keep_ms.saturating_sub(age_ms), key));
     }
 
     /// Removes the record of a message that storage refused.
@@ -93,7 +96,7 @@ impl IdempotencyRecords {
     }
 
     pub(super) fn check_invariants(&self) {
-        assert!(self.ends.len() <= limits::REPEATS, "idempotency: records are within their limit");
+        assert!(self.ends.len() <= self.max, "idempotency: records are within their limit");
         assert!(self.known.len() <= self.ends.len(), "idempotency: each record has an expiry");
     }
 }

@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::{Identity, Roles};
@@ -162,7 +163,13 @@ impl EmbeddedOwner {
 
     /// When [`EmbeddedOwner::tick`] has work, in monotonic milliseconds.
     pub fn next_due(&self) -> Option<u64> {
-        let dues = [self.users.next_due(), self.core.tasks.next_due(), self.rooms.idempotency.next_due()];
+        let rooms = &self.rooms;
+        let dues = [
+            self.users.next_due(),
+            self.core.tasks.next_due(),
+            rooms.idempotency.next_due(),
+            rooms.publications.next_due(),
+        ];
         dues.into_iter().flatten().min()
     }
 
@@ -432,9 +439,14 @@ fn restore_room(turn: &mut Turn<'_>, rooms: &mut RoomStore, stored: StoredRoom) 
 }
 
 fn restore_repeatable(turn: &Turn<'_>, rooms: &mut RoomStore, message: &RecentMessage) {
-    if let Some(epoch) = rooms.epoch_of(&message.room) {
-        let key = rooms.idempotency.key(&message.room, epoch, &message.user, &message.client_message_id);
+    if let Some(epoch) = rooms.epoch_of(&message.room).cloned() {
+        let records = match message.client_message_id.starts_with(limits::PUBLICATION_KEY_PREFIX) {
+            true => &mut rooms.publications,
+            false => &mut rooms.idempotency,
+        };
+        // Both stores have the same seeds, and so the same keys.
+        let key = records.key(&message.room, &epoch, &message.user, &message.client_message_id);
         let record = IdempotencyRecord { id: message.id, seq: message.seq, at: message.at };
-        rooms.idempotency.note(turn.now, key, record, turn.now.wall.saturating_sub(message.at));
+        records.note(turn.now, key, record, turn.now.wall.saturating_sub(message.at));
     }
 }

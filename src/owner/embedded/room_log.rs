@@ -26,7 +26,7 @@ impl RoomStore {
         &mut self,
         turn: &mut Turn<'_>,
         place: u32,
-        connection: ConnectionId,
+        connection: Option<ConnectionId>,
         range: HistoryRange,
     ) -> OpOutcome {
         let room = room_at(&mut self.rooms, place);
@@ -49,7 +49,7 @@ impl RoomStore {
         let room = room_at(&mut self.rooms, place);
         room.user_of(connection)?;
         if let Some(seq) = room.log.seq_of(after) {
-            return self.history(turn, place, connection, HistoryRange { after: Some(seq), limit });
+            return self.history(turn, place, Some(connection), HistoryRange { after: Some(seq), limit });
         }
         if !room.log.is_kept(turn.rules()) {
             return Err(Reject::message_not_found());

@@ -9,7 +9,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::monitoring::MessageStats;
-use crate::domain::op::{AddressedEvent, PresenceView, Reply, RoomOp, RoomsView, Scope, UsersPage};
+use crate::domain::op::{AddressedEvent, PresenceView, Publication, Reply, RoomOp, RoomsView, Scope, UsersPage};
 use crate::domain::reject::Reject;
 use crate::message::storage::{StorageQuery, StorageReply};
 use crate::message::{Outgoing, PresenceUpdate, ShardMessage, UpdateReach};
@@ -20,6 +20,17 @@ use crate::owner::embedded::turn::{DeferredTask, OpOutcome, Turn};
 
 impl RoomStore {
     pub(super) fn apply(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp) -> OpOutcome {
+        let is_publication = matches!(&op, RoomOp::Send(message) if message.publisher.is_some());
+        match self.dispatch(turn, name.clone(), op) {
+            // The backend learns the outcome for each of its rooms.
+            Err(reject) if is_publication => {
+                Ok(Some(Reply::Published(vec![Publication { room: name, outcome: Err(reject) }])))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn dispatch(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp) -> OpOutcome {
         let op = match op {
             RoomOp::Create { by, profile, log } if !self.rooms.contains(&name) => {
                 return self.create(turn, name, (by, profile, log));
@@ -183,6 +194,7 @@ impl RoomStore {
     pub(super) fn undo(&mut self, turn: &mut Turn<'_>, name: &Name, seq: u64, idempotency_key: Option<u128>) {
         if let Some(key) = idempotency_key {
             self.idempotency.remove(key);
+            self.publications.remove(key);
         }
         if seq != 0
             && let Some(room) = self.rooms.get_mut(name)

@@ -6,7 +6,7 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::table::Table;
 use crate::domain::access::Identity;
-use crate::domain::op::{LogTerms, Profile, Reply, RoomOp, SendMessage};
+use crate::domain::op::{LogTerms, Profile, Publication, Reply, RoomOp, SendMessage, Sent};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::{Room, UnloadedRoom};
@@ -21,6 +21,8 @@ pub(super) struct RoomStore {
     /// The rooms closed in the last [`limits::CLOSED_ROOM_MS`], by the time at which that is forgotten.
     closed: VecDeque<(u64, Name)>,
     pub(super) idempotency: IdempotencyRecords,
+    /// The idempotency records of backends, which are kept longer.
+    pub(super) publications: IdempotencyRecords,
 }
 
 /// The room at a place that was found in this turn.
@@ -34,11 +36,16 @@ impl RoomStore {
             rooms: Table::new(seed),
             unloaded: Table::new(seed),
             closed: VecDeque::new(),
-            idempotency: IdempotencyRecords::new(idempotency_seeds),
+            idempotency: IdempotencyRecords::new(idempotency_seeds, limits::REPEAT_MS, limits::REPEATS),
+            publications: IdempotencyRecords::new(
+                idempotency_seeds,
+                limits::REPEATED_PUBLICATION_MS,
+                limits::REPEATED_PUBLICATIONS,
+            ),
         }
     }
 
-    /// The place of the room that `op` acts on. A join creates the room, a join or a return loads it.
+    /// The place of the room that `op` acts on. A join creates the room; a join, a return or a backend loads it.
     pub(super) fn open(&mut self, turn: &mut Turn<'_>, name: &Name, op: &RoomOp) -> Result<u32, Reject> {
         if let Some(place) = self.rooms.find(name) {
             return Ok(place);
@@ -49,6 +56,11 @@ impl RoomStore {
                 self.rooms.insert(Box::new(room))
             })),
             RoomOp::Rejoin(_) => self.load(turn, name).ok_or_else(Reject::room_not_found),
+            op if op.is_of_backend() && self.unloaded.contains(name) => {
+                let place = self.load(turn, name).ok_or_else(Reject::room_not_found)?;
+                turn.defer_room(room_at(&mut self.rooms, place));
+                Ok(place)
+            }
             RoomOp::Describe { .. } | RoomOp::Close { .. } | RoomOp::RemoveMember { .. } => {
                 Err(Reject::room_not_found())
             }
@@ -126,11 +138,23 @@ impl RoomStore {
     /// Sends a message to the members: at once, or when its record is committed.
     pub(super) fn send(&mut self, turn: &mut Turn<'_>, place: u32, message: SendMessage) -> OpOutcome {
         let room = room_at(&mut self.rooms, place);
-        let sender = room.user_of(message.connection)?;
+        let publisher = message.publisher.clone();
+        let sender = match &publisher {
+            Some(publisher) => publisher.clone(),
+            None => room.user_of(message.connection)?,
+        };
+        let records = if publisher.is_some() { &mut self.publications } else { &mut self.idempotency };
         let client_id = message.client_message_id.as_deref();
-        let idempotency_key = client_id.map(|id| self.idempotency.key(&room.id, room.log.epoch(), sender.user(), id));
-        if let Some(known) = idempotency_key.and_then(|key| self.idempotency.find(key)) {
-            let reply = Reply::Sent(known.sent());
+        let idempotency_key = client_id.map(|id| records.key(&room.id, room.log.epoch(), sender.user(), id));
+        let reply_to = |sent: Sent, room: &Room| match publisher {
+            Some(_) => {
+                let outcome = Ok((sent, room.log.epoch().clone()));
+                Reply::Published(vec![Publication { room: room.id.clone(), outcome }])
+            }
+            None => Reply::Sent(sent),
+        };
+        if let Some(known) = idempotency_key.and_then(|key| records.find(key)) {
+            let reply = reply_to(known.sent(), room);
             if known.seq <= room.log.committed() {
                 return Ok(Some(reply));
             }
@@ -143,13 +167,17 @@ impl RoomStore {
         let outcome = room.apply(RoomOp::Send(Box::new(message)), &mut turn.context());
         let seq = room.log.seq();
         if let (Some(key), Ok(Reply::Sent(sent))) = (idempotency_key, &outcome) {
-            self.idempotency.note(turn.now, key, IdempotencyRecord { id: sent.id, seq, at: sent.at }, 0);
+            records.note(turn.now, key, IdempotencyRecord { id: sent.id, seq, at: sent.at }, 0);
         }
+        let reply = match outcome? {
+            Reply::Sent(sent) => reply_to(sent, room),
+            other => other,
+        };
         if !turn.has_records() {
             turn.publish(room, false);
-            return outcome.map(Some);
+            turn.defer_room(room);
+            return Ok(Some(reply));
         }
-        let reply = outcome.expect("room: a rejected message leaves no record");
         let room = room.id.clone();
         turn.hold_events(|events| PendingEffect::RoomEvents { room, reply, events, seq, idempotency_key });
         Ok(None)
@@ -234,6 +262,7 @@ impl RoomStore {
     pub(super) fn expire(&mut self, turn: &Turn<'_>) {
         while self.closed.pop_front_if(|(until, _)| *until <= turn.now.mono).is_some() {}
         self.idempotency.tick(turn.now);
+        self.publications.tick(turn.now);
     }
 
     pub(super) fn check_invariants(&self, core: &OwnerCore) {
@@ -259,5 +288,6 @@ impl RoomStore {
         assert!(self.closed.len() <= limits::CLOSED_ROOMS, "rooms: remembered closed rooms are within their limit");
         assert!(self.closed.iter().is_sorted_by_key(|(at, _)| at), "rooms: remembered closed rooms are in order");
         self.idempotency.check_invariants();
+        self.publications.check_invariants();
     }
 }

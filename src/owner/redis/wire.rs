@@ -40,6 +40,8 @@ impl From<WireIdentity> for Identity {
 pub(super) struct WireContent {
     #[serde(rename = "b")]
     body: Box<str>,
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    event: Option<Box<str>>,
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     kind: Option<Box<str>>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
@@ -51,14 +53,14 @@ pub(super) struct WireContent {
 }
 
 impl From<Content> for WireContent {
-    fn from(Content { body, kind, reply_to, attachment, metadata }: Content) -> Self {
-        Self { body, kind, reply_to, attachment, metadata }
+    fn from(Content { body, event, kind, reply_to, attachment, metadata }: Content) -> Self {
+        Self { body, event, kind, reply_to, attachment, metadata }
     }
 }
 
 impl From<WireContent> for Content {
-    fn from(WireContent { body, kind, reply_to, attachment, metadata }: WireContent) -> Self {
-        Self { body, kind, reply_to, attachment, metadata }
+    fn from(WireContent { body, event, kind, reply_to, attachment, metadata }: WireContent) -> Self {
+        Self { body, event, kind, reply_to, attachment, metadata }
     }
 }
 

@@ -60,7 +60,8 @@ statements! {
             SELECT number, ?2 FROM room WHERE number = ?1 AND has_profile";
         remove_participant: "DELETE FROM participant WHERE room = ?1 AND user = ?2";
         add_message: "INSERT INTO message(room, seq, id, at, sender, username, peer, body, kind, reply_to, attachment,
-            metadata, client_id, display_name) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+            metadata, client_id, display_name, event)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         mark: "INSERT INTO receipt(message, user, delivered_at, read_at)
             SELECT number, ?2, ?3, ?4 FROM message WHERE id = ?1
             ON CONFLICT DO UPDATE SET delivered_at = ifnull(delivered_at, excluded.delivered_at),
@@ -75,8 +76,8 @@ statements! {
                 seen_at = excluded.seen_at";
         see_sender: "UPDATE user SET username = ?2, email = ?3, status = ?4, seen_at = ?5
             WHERE number = ?1 AND seen_at IS NULL";
-        keep_direct: "INSERT INTO direct(user, id, at, sender, username, body, kind, reply_to, attachment, metadata)
-            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        keep_direct: "INSERT INTO direct(user, id, at, sender, username, body, kind, reply_to, attachment, metadata, event)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         drop_direct: "DELETE FROM direct WHERE user = ?1 AND id = ?2";
         keep_session: "INSERT INTO session(token, user, connection, connected_at, active_at, expires_at, rooms, dialect)
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -229,6 +230,7 @@ impl<'c> RecordWriter<'c> {
             content.metadata.as_deref(),
             sent.client_message_id.as_deref(),
             message.display_name.as_deref(),
+            content.event.as_deref(),
         ])?;
         debug_assert_eq!(added, 1, "invariant: a message is one row");
         Ok(())
@@ -256,6 +258,7 @@ impl<'c> RecordWriter<'c> {
             content.reply_to.as_deref(),
             content.attachment.as_deref(),
             content.metadata.as_deref(),
+            content.event.as_deref(),
         ])?;
         Ok(())
     }

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use uuid::Uuid;
 
 use crate::base::Name;
+use crate::base::limits;
 use crate::message::storage::{RecentMessage, Restored, StoredRoom};
 use crate::runtime::storage::rows::{self, int};
 use crate::runtime::storage::statements::statements;
@@ -67,6 +68,12 @@ fn add_participants(participants: &mut rusqlite::Statement<'_>, number: i64, roo
     Ok(())
 }
 
+/// Messages with the idempotency key of a backend: the condition of the index that finds them.
+const PUBLISHED: &str = "(client_id >= 'idempotency:' AND client_id < 'idempotency;')";
+
+/// How much longer the keys of backends are kept than those of other clients, in milliseconds.
+const LONGER_MS: u64 = limits::REPEATED_PUBLICATION_MS - limits::REPEAT_MS;
+
 pub(super) fn restore(connection: &Connection, since: u64, emit: &mut dyn FnMut(Restored)) -> Result<()> {
     let transaction = connection.unchecked_transaction()?;
     RoomReader::new(&transaction)?.each(emit)?;
@@ -83,14 +90,22 @@ pub(super) fn restore(connection: &Connection, since: u64, emit: &mut dyn FnMut(
         emit(Restored::DirectRecipient(row.get_ref(0)?.as_str()?.into()));
     }
     // Ids begin with the time, so recent messages are at the end of the index.
-    let mut messages = transaction.prepare(
-        "SELECT room.name, user.name, client_id, id, seq, at FROM message
+    let columns = "SELECT room.name, user.name, client_id, id, seq, at FROM message
             JOIN room ON room.number = message.room JOIN user ON user.number = message.sender
-            WHERE id >= ?1 AND client_id IS NOT NULL AND at >= ?2 AND room.name IS NOT NULL ORDER BY id",
-    )?;
+            WHERE room.name IS NOT NULL AND";
+    let mut recent = transaction.prepare(&format!(
+        "{columns} id >= ?1 AND client_id IS NOT NULL AND at >= ?2 AND NOT {PUBLISHED} ORDER BY id"
+    ))?;
     let first = uuid::Builder::from_unix_timestamp_millis(since, &[0; 10]).into_uuid();
-    let mut messages = messages.query(params![first.as_bytes(), int(since)])?;
-    while let Some(row) = messages.next()? {
+    let mut recent = recent.query(params![first.as_bytes(), int(since)])?;
+    while let Some(row) = recent.next()? {
+        emit(Restored::RecentMessage(Box::new(recent_message(row)?)));
+    }
+    let mut published = transaction.prepare(&format!(
+        "{columns} client_id >= 'idempotency:' AND client_id < 'idempotency;' AND at >= ?1 ORDER BY at"
+    ))?;
+    let mut published = published.query(params![int(since.saturating_sub(LONGER_MS))])?;
+    while let Some(row) = published.next()? {
         emit(Restored::RecentMessage(Box::new(recent_message(row)?)));
     }
     Ok(())

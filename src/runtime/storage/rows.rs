@@ -16,10 +16,11 @@ use crate::message::storage::StoredUser;
 
 /// Columns of [`message`], from `message` joined with its sender's row in `user`.
 pub(super) const MESSAGE: &str = "message.seq, message.id, message.at, user.name, message.username, message.peer, \
-    message.body, message.kind, message.reply_to, message.attachment, message.metadata, message.display_name";
+    message.body, message.kind, message.reply_to, message.attachment, message.metadata, message.event, \
+    message.display_name";
 
 /// Columns of [`direct`].
-pub(super) const DIRECT: &str = "id, at, sender, username, body, kind, reply_to, attachment, metadata";
+pub(super) const DIRECT: &str = "id, at, sender, username, body, kind, reply_to, attachment, metadata, event";
 
 /// Columns of [`session`].
 pub(super) const SESSION: &str = "token, user, connection, connected_at, active_at, expires_at, rooms, dialect";
@@ -70,6 +71,7 @@ fn peer(row: &Row<'_>, at: usize) -> Result<PeerName> {
 fn content(row: &Row<'_>, at: usize) -> Result<Content> {
     Ok(Content {
         body: row.get_ref(at)?.as_str()?.into(),
+        event: optional_text(row, at + 5)?,
         kind: optional_text(row, at + 1)?,
         reply_to: optional_text(row, at + 2)?,
         attachment: optional_text(row, at + 3)?,
@@ -97,7 +99,7 @@ pub(super) fn message(room: &Name, row: &Row<'_>) -> Result<Message> {
         seq: Some(nat(row, 0)?),
         room: room.clone(),
         sender: sender(row, 3)?,
-        display_name: optional_text(row, 11)?,
+        display_name: optional_text(row, 12)?,
         from: peer(row, 5)?,
         to: None,
         content: content(row, 6)?,

@@ -13,8 +13,14 @@ pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step n migrates version n to n + 1. A released step never changes.
-const STEPS: [&str; 5] =
-    [ROOMS_AND_MESSAGES, DIRECTS_SESSIONS_AND_PRESENCE, DIALECTS_OF_SESSIONS, SESSIONS_BY_TOKEN, NAMES_OF_SENDERS];
+const STEPS: [&str; 6] = [
+    ROOMS_AND_MESSAGES,
+    DIRECTS_SESSIONS_AND_PRESENCE,
+    DIALECTS_OF_SESSIONS,
+    SESSIONS_BY_TOKEN,
+    NAMES_OF_SENDERS,
+    EVENTS_OF_MESSAGES,
+];
 
 const ROOMS_AND_MESSAGES: &str = "
     -- What the file's last user left to the next one: durability, boot, clean.
@@ -152,6 +158,13 @@ const NAMES_OF_SENDERS: &str = "
     ALTER TABLE message ADD COLUMN display_name TEXT;    -- NULL: the username
 ";
 
+const EVENTS_OF_MESSAGES: &str = "
+    ALTER TABLE message ADD COLUMN event TEXT;     -- NULL: message
+    ALTER TABLE direct ADD COLUMN event TEXT;      -- likewise
+    -- Messages with the idempotency key of a backend.
+    CREATE INDEX message_publication ON message(at) WHERE client_id >= 'idempotency:' AND client_id < 'idempotency;';
+";
+
 /// The identifying fields of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileHeader {
@@ -203,6 +216,7 @@ mod tests {
         assert_eq!(tables(0), tables(3));
         assert_eq!(tables(0), tables(4));
         assert_eq!(tables(0), tables(5));
+        assert_eq!(tables(0), tables(6));
     }
 
     #[test]

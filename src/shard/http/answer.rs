@@ -14,7 +14,7 @@ use crate::codec::json::{self, Object};
 use crate::codec::ws;
 use crate::connection::conn::ConnStage;
 use crate::connection::http::Http;
-use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, Phase, ReplyForm as Form, RestRequest};
+use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, ListPart, Phase, ReplyForm as Form, RestRequest};
 use crate::connection::{credentials, forwarded};
 use crate::dialect::exposition;
 use crate::dialect::rest::{self, RestCall, RestCallKind, RestRefusal, RestRoute, RestRouteFault, ServerStats, Site};
@@ -176,13 +176,14 @@ impl<'a> RestAnswers<'a> {
         let action = call.kind.action();
         let identity = self.identify(now, head, action.admits_guests())?;
         action.check(&identity)?;
-        let page = match call.kind {
-            RestCallKind::ConnectedUsers => Some(rest::page(head.query())?),
+        let part = match call.kind {
+            RestCallKind::ConnectedUsers => Some(ListPart::Users(rest::page(head.query())?)),
+            RestCallKind::Messages => Some(ListPart::Messages(rest::messages_range(head.query())?)),
             _ => None,
         };
         Ok(Routed::Call(Box::new(RestRequest {
             kind: call.kind,
-            page,
+            part,
             parameter: call.parameter.into_owned(),
             content_type: head.header("content-type").map(str::to_owned),
             site: self.site(slot, head),
@@ -270,11 +271,14 @@ impl<'a> RestAnswers<'a> {
             Ok(call) => call,
             Err(refusal) => return self.answer(now, slot, refusal.into()),
         };
-        if let (RestCall::ConnectedUsers(page), Some(asked)) = (&mut call, request.page) {
-            *page = asked;
+        match (&mut call, request.part) {
+            (RestCall::ConnectedUsers(page), Some(ListPart::Users(asked))) => *page = asked,
+            (RestCall::Messages { range, .. }, Some(ListPart::Messages(asked))) => *range = asked,
+            _ => {}
         }
         let by = request.identity;
-        let requests = match Calls::on(self.core).first_requests(now, &mut call, &by) {
+        let caller = self.core.net.id_of(slot);
+        let requests = match Calls::on(self.core).first_requests(now, &mut call, &by, caller) {
             Ok(requests) => requests,
             Err(reject) => return self.answer(now, slot, reject.into()),
         };

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, random_room_id};
+use crate::base::limits;
 use crate::base::time::Now;
-use crate::dialect::rest::RestCall;
+use crate::dialect::rest::{Publish, PublishTarget, RestCall};
 use crate::domain::access::Identity;
 use crate::domain::connection::{ConnectionOp, connection_not_found};
 use crate::domain::event::{Content, Direct};
 use crate::domain::op::{
-    LogTerms, Op, PresenceView, PushResult, Reply, RoomOp, RoomsView, UserOp, UsersView, message_id,
+    LogTerms, Op, PresenceView, PushResult, Reply, RoomOp, RoomsView, SendMessage, UserOp, UsersView, message_id,
 };
 use crate::domain::reject::{Code, Reject};
 use crate::domain::user::user_not_found;
@@ -61,6 +62,7 @@ impl<'a> Calls<'a> {
         now: Now,
         call: &mut RestCall,
         by: &Identity,
+        caller: ConnectionId,
     ) -> Result<CallRequests, Reject> {
         if call.concerns_only().is_some_and(|user| **user != *by.user()) && !by.roles().admin {
             return Err(Reject::new(Code::Forbidden, "Only the user themselves and admins may do this"));
@@ -112,6 +114,10 @@ impl<'a> Calls<'a> {
                 let push = |user: &Name| Op::User(user.clone(), UserOp::Push { direct: direct.clone() });
                 Ok((users.iter().map(push).collect(), Some(Reply::Pushed(PushResult::default()))))
             }
+            RestCall::Publish(publish) => Ok(self.publish(now, by, publish, caller)),
+            RestCall::Messages { room, range } => {
+                one(Op::Room(room.clone(), RoomOp::ReadHistory { connection: None, wanted: *range }))
+            }
             RestCall::ConnectedUsers(page) => {
                 Ok((vec![Op::Users(page.clone())], Some(Reply::Users(UsersView::default()))))
             }
@@ -121,6 +127,31 @@ impl<'a> Calls<'a> {
     fn direct(&mut self, now: Now, by: &Identity, content: &Content) -> Arc<Direct> {
         let id = message_id(&mut self.core.rng, now);
         Arc::new(Direct { id, sender: by.clone(), content: content.clone(), at: now.wall })
+    }
+
+    /// A backend's message. `caller` stands for a connection that does not receive it where the backend names none.
+    fn publish(&mut self, now: Now, by: &Identity, publish: &Publish, caller: ConnectionId) -> CallRequests {
+        let pushed = Some(Reply::Pushed(PushResult::default()));
+        match &publish.target {
+            PublishTarget::Rooms(rooms) => {
+                let key = publish.idempotency_key.as_deref();
+                let message = || SendMessage {
+                    connection: publish.except.unwrap_or(caller),
+                    publisher: Some(by.clone()),
+                    to: None,
+                    content: publish.content.clone(),
+                    client_message_id: key.map(|key| [limits::PUBLICATION_KEY_PREFIX, key].concat().into()),
+                };
+                let send = |room: &Name| Op::Room(room.clone(), RoomOp::Send(Box::new(message())));
+                (rooms.iter().map(send).collect(), Some(Reply::Published(Vec::new())))
+            }
+            PublishTarget::Users(users) => {
+                let direct = self.direct(now, by, &publish.content);
+                let push = |user: &Name| Op::User(user.clone(), UserOp::Push { direct: direct.clone() });
+                (users.iter().map(push).collect(), pushed)
+            }
+            PublishTarget::All => (vec![Op::Broadcast(self.direct(now, by, &publish.content))], pushed),
+        }
     }
 
     /// Registers a socket: at its shard if it is named by the id of a live connection, otherwise at the user's owner.

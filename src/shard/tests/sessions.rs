@@ -167,7 +167,14 @@ fn the_last_that_a_client_hears_says_how_far_it_is_in_all_its_rooms() {
     desk.is_put_into(id, "q", "f");
     desk.paper.take(slot);
     for (name, seq) in [("r", 1), ("q", 1), ("r", 2)] {
-        let content = Content { body: r#""hi""#.into(), kind: None, reply_to: None, attachment: None, metadata: None };
+        let content = Content {
+            body: r#""hi""#.into(),
+            event: None,
+            kind: None,
+            reply_to: None,
+            attachment: None,
+            metadata: None,
+        };
         let (sender, from) = (Identity::guest("bo"), PeerName::Chosen("bo".into()));
         let (id, seq, room) = (uuid::Uuid::from_u128(seq.into()), Some(seq), name.into());
         let (display_name, at) = (None, NOW.wall);

@@ -149,7 +149,7 @@ fn pushed(body: &PushBody<'_>) -> Result<Content, Reject> {
 }
 
 fn content(kind: Box<str>, body: &str) -> Content {
-    Content { body: body.into(), kind: Some(kind), reply_to: None, attachment: None, metadata: None }
+    Content { body: body.into(), event: None, kind: Some(kind), reply_to: None, attachment: None, metadata: None }
 }
 
 fn required<T>(field: &str, value: Option<T>) -> Result<T, Reject> {

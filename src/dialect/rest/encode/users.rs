@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn content() -> Content {
-        Content { body: "1".into(), kind: None, reply_to: None, attachment: None, metadata: None }
+        Content { body: "1".into(), event: None, kind: None, reply_to: None, attachment: None, metadata: None }
     }
 
     fn view(status: Status, last_seen: Option<u64>, connections: usize) -> PresenceView {

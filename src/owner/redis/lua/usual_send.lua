@@ -2,7 +2,7 @@
 -- room. Each message that trims the log, and all other cases, take the general way.
 do
   local connection, peer, message, message_rest, client_id = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-  if peer == '' and client_id == '' then
+  if peer == '' and client_id == '' and not ARGV[10] then
     local v = call('HMGET', key, 'e', 's', 'n', 'z')
     local member = v[1] and call('HGET', key .. ':m', connection)
     local seq = v[1] and tonumber(v[2]) + 1

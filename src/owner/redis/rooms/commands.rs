@@ -35,6 +35,8 @@ pub(crate) enum RoomCall {
     /// The connection's membership ends after the grace period, unless the connection returns.
     Lose(ConnectionId),
     Send,
+    /// A message of a backend.
+    Publish,
     Typists,
     History {
         is_upward: bool,
@@ -76,7 +78,10 @@ fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'static Script
             let bits = number(media_bits(media).into());
             (&scripts::SET_MEDIA, RoomCall::Done, vec![id(connection), optional(peer.as_deref()), bits])
         }
-        RoomOp::Send(message) => (&scripts::SEND, RoomCall::Send, encode_message(turn, *message)),
+        RoomOp::Send(message) => {
+            let call = if message.publisher.is_some() { RoomCall::Publish } else { RoomCall::Send };
+            (&scripts::SEND, call, encode_message(turn, *message))
+        }
         RoomOp::SetTyping { connection, is_typing } => {
             (&scripts::SET_TYPING, RoomCall::Done, vec![id(connection), flag(is_typing)])
         }
@@ -87,7 +92,8 @@ fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'static Script
         }
         RoomOp::ReadHistory { connection, wanted } => {
             let after = optional_number(wanted.after);
-            let arguments = vec![id(connection), after, number(wanted.limit.min(PAGE_MAX) as u64)];
+            let connection = connection.map_or_else(|| text(""), id);
+            let arguments = vec![connection, after, number(wanted.limit.min(PAGE_MAX) as u64)];
             (&scripts::READ_HISTORY, RoomCall::History { is_upward: wanted.after.is_some() }, arguments)
         }
         RoomOp::ReadSince { connection, after, limit } => {
@@ -168,10 +174,24 @@ fn encode_signal(signal: &RelaySignal) -> Vec<Bytes> {
 }
 
 fn encode_message(turn: &mut OwnerTurn<'_>, message: SendMessage) -> Vec<Bytes> {
-    let SendMessage { connection, to, content, client_message_id } = message;
+    let SendMessage { connection, publisher, to, content, client_message_id } = message;
     let message = message_id(&mut turn.node.rng, turn.now).to_string();
     let rest = message_rest(&message, content, turn.now);
-    vec![id(connection), optional(to.as_deref()), text(message), rest, optional(client_message_id.as_deref())]
+    let mut arguments =
+        vec![id(connection), optional(to.as_deref()), text(message), rest, optional(client_message_id.as_deref())];
+    if let Some(publisher) = publisher {
+        arguments.push(json(&WireMember {
+            order: 0,
+            connection: WireConnectionId(connection),
+            peer: publisher.user().into(),
+            display_name: None,
+            identity: WireIdentity::from(&publisher),
+            media: 0,
+            is_socketio: 0,
+            node: connection.place().node,
+        }));
+    }
+    arguments
 }
 
 /// The room is added to the caller's list before the caller becomes a participant.

@@ -83,7 +83,12 @@ impl Rooms {
                     turn.after(FIND_GAPS_MS, Deadline::Room(name.clone(), RoomDeadline::FindGaps));
                 }
             }
-            RoomCall::Done | RoomCall::Signal | RoomCall::Send | RoomCall::Create | RoomCall::Leave(_) => {}
+            RoomCall::Done
+            | RoomCall::Signal
+            | RoomCall::Send
+            | RoomCall::Publish
+            | RoomCall::Create
+            | RoomCall::Leave(_) => {}
             RoomCall::Close | RoomCall::Typists | RoomCall::History { .. } | RoomCall::Marks(_) => {}
             RoomCall::Describe | RoomCall::Roster | RoomCall::Online => {}
             RoomCall::Purge(_) | RoomCall::CheckListed => {}

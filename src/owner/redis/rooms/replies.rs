@@ -9,7 +9,7 @@ use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::event::PeerName;
 use crate::domain::history::{History, Marks};
-use crate::domain::op::{Reply, Sent, Typist};
+use crate::domain::op::{Publication, Reply, Sent, Typist};
 use crate::domain::query::RoomRoster;
 use crate::domain::recovery::Returned;
 use crate::domain::reject::{Code, Reject};
@@ -161,6 +161,10 @@ impl Rooms {
         }
         let field = if matches!(purpose, RoomCall::Signal) { "fromPeerId" } else { "peerId" };
         let reply = match header.refusal {
+            Some(why) if matches!(purpose, RoomCall::Publish) => {
+                let outcome = Err(refusals::of(why, field));
+                Ok(Reply::Published(vec![Publication { room: name.clone(), outcome }]))
+            }
             Some(why) => Err(refusals::of(why, field)),
             None => decode(&name, &purpose, text, header.epoch, turn.node.rules.announce_limit),
         };
@@ -210,6 +214,11 @@ fn decode(room: &Name, purpose: &RoomCall, text: &[u8], epoch: &str, most: usize
         RoomCall::Send => {
             let SentReply { id, seq, at } = read(text)?;
             Reply::Sent(Sent { id: id.0, seq, at })
+        }
+        RoomCall::Publish => {
+            let SentReply { id, seq, at } = read(text)?;
+            let outcome = Ok((Sent { id: id.0, seq, at }, epoch.into()));
+            Reply::Published(vec![Publication { room: room.clone(), outcome }])
         }
         RoomCall::Typists => Reply::Typists(typists(read(text)?)),
         RoomCall::History { is_upward } => {

@@ -1,0 +1,264 @@
+//! Calls of an application's backend: messages published to rooms, users or everybody, and the messages of a room.
+//!
+//! Bodies are strict: an unknown field is refused by name, because a mistyped field of a backend would be lost silently.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::decode::read;
+use crate::base::Name;
+use crate::base::ids::{ConnectionId, is_name};
+use crate::base::limits;
+use crate::base::time::rfc3339;
+use crate::codec::http::query_value;
+use crate::codec::json::{self, Object};
+use crate::domain::event::{Content, Message};
+use crate::domain::history::{History, HistoryRange, PAGE_DEFAULT, PAGE_MAX};
+use crate::domain::op::{Publication, PushResult, Reply, Sent};
+use crate::domain::reject::Reject;
+
+/// The event of a message that names none.
+const DEFAULT_EVENT: &str = "message";
+
+/// A message of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Its receivers.
+    pub target: PublishTarget,
+    /// The message.
+    pub content: Content,
+    /// A connection that does not receive it.
+    pub except: Option<ConnectionId>,
+    /// A repeated call with this key publishes nothing and gets the first answer.
+    pub idempotency_key: Option<Box<str>>,
+}
+
+/// The receivers of a backend's message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublishTarget {
+    /// The members of rooms, each once.
+    Rooms(Vec<Name>),
+    /// The connections of users, each once.
+    Users(Vec<Name>),
+    /// All connections.
+    All,
+}
+
+/// The body of `POST /api/v1/publish`, unread.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PublishBody<'a> {
+    #[serde(borrow)]
+    rooms: Option<&'a RawValue>,
+    #[serde(borrow)]
+    users: Option<&'a RawValue>,
+    #[serde(borrow)]
+    all: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "some")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    exclude: Option<&'a RawValue>,
+    #[serde(borrow)]
+    idempotency_key: Option<&'a RawValue>,
+}
+
+/// A value that is there, even if it is `null`.
+fn some<'a, 'de: 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&'a RawValue>::deserialize(deserializer).map(Some)
+}
+
+pub(super) fn publish(body: PublishBody<'_>) -> Result<Publish, Reject> {
+    let label = format!("a string of 1 to {} bytes", limits::EVENT_BYTES);
+    let text =
+        |field, value| read::<Box<str>>(field, value, &label, |text| (1..=limits::EVENT_BYTES).contains(&text.len()));
+    let is_id = |text: &String| ConnectionId::parse(text).is_some();
+    let except = read::<String>("exclude", body.exclude, "a connection's id", is_id)?;
+    let data = body.data.ok_or_else(|| Reject::invalid("data is missing"))?;
+    let content = Content {
+        body: data.get().into(),
+        event: text("event", body.event)?.filter(|event| &**event != DEFAULT_EVENT),
+        kind: None,
+        reply_to: None,
+        attachment: None,
+        metadata: None,
+    };
+    Ok(Publish {
+        target: target(&body)?,
+        content,
+        except: except.and_then(|text| ConnectionId::parse(&text)),
+        idempotency_key: text("idempotencyKey", body.idempotency_key)?,
+    })
+}
+
+fn target(body: &PublishBody<'_>) -> Result<PublishTarget, Reject> {
+    let names = |field: &str, value| {
+        let wanted = format!("a list of 1 to {} ids", limits::PUBLISHED_TARGETS);
+        read::<Vec<Name>>(field, value, &wanted, |names| {
+            (1..=limits::PUBLISHED_TARGETS).contains(&names.len()) && names.iter().all(|name| is_name(name))
+        })
+    };
+    let all = read::<bool>("all", body.all, "true", |all| *all)?;
+    match (names("rooms", body.rooms)?, names("users", body.users)?, all) {
+        (Some(rooms), None, None) => Ok(PublishTarget::Rooms(distinct(rooms))),
+        (None, Some(users), None) => Ok(PublishTarget::Users(distinct(users))),
+        (None, None, Some(_)) => Ok(PublishTarget::All),
+        (None, None, None) => Err(Reject::invalid("One of rooms, users and all is needed")),
+        _ => Err(Reject::invalid("Only one of rooms, users and all can be given")),
+    }
+}
+
+fn distinct(mut names: Vec<Name>) -> Vec<Name> {
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+/// Reads the range of messages from a query: those after a sequence number, or before one, or else the newest.
+pub fn messages_range(query: Option<&str>) -> Result<HistoryRange, Reject> {
+    let number = |name: &str| -> Result<Option<u64>, Reject> {
+        let wrong = |_| Reject::invalid(format!("{name} must be a whole number that is not negative"));
+        query.and_then(|query| query_value(query, name)).map(|text| text.parse().map_err(wrong)).transpose()
+    };
+    let limit = number("limit")?.unwrap_or(PAGE_DEFAULT as u64);
+    if !(1..=PAGE_MAX as u64).contains(&limit) {
+        return Err(Reject::invalid(format!("limit must be a whole number from 1 to {PAGE_MAX}")));
+    }
+    match (number("after")?, number("before")?) {
+        (Some(_), Some(_)) => Err(Reject::invalid("Only one of after and before can be given")),
+        // Sequence numbers have no gaps.
+        (None, Some(before)) => {
+            let count = limit.min(before.saturating_sub(1)).max(1);
+            let after = before.saturating_sub(1).saturating_sub(count);
+            Ok(HistoryRange { after: Some(after), limit: count as usize })
+        }
+        (after, None) => Ok(HistoryRange { after, limit: limit as usize }),
+    }
+}
+
+/// The answer to a message that was published to rooms: its receipt in each room, or the refusal.
+pub(super) fn published(out: &mut Vec<u8>, rooms: &[Name], outcomes: &[Publication]) {
+    let is_sent = outcomes.len() == rooms.len() && outcomes.iter().all(|one| one.outcome.is_ok());
+    let mut object = Object::begin(out);
+    object.bool("success", is_sent);
+    object.list("rooms", rooms, |out, room| {
+        let mut object = Object::begin(out);
+        object.string("roomId", room);
+        let unavailable = Reject::storage_unavailable();
+        match outcomes.iter().find(|one| one.room == *room).map(|one| &one.outcome) {
+            Some(Ok((sent, epoch))) => receipt(&mut object, sent, epoch),
+            Some(Err(reject)) => refusal(&mut object, reject),
+            // The owner of the room did not store the message.
+            None => refusal(&mut object, &unavailable),
+        }
+        object.end();
+    });
+    object.end();
+}
+
+fn receipt(object: &mut Object<'_>, sent: &Sent, epoch: &str) {
+    object.plain("id", sent.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+    if let Some(seq) = sent.seq {
+        object.number("seq", seq);
+    }
+    object.string("epoch", epoch).string("timestamp", &rfc3339(sent.at));
+}
+
+fn refusal(object: &mut Object<'_>, reject: &Reject) {
+    object.string("error", &reject.text).plain("code", reject.code.as_str());
+}
+
+/// The answer to a message that was published to users or all connections.
+pub(super) fn pushed(out: &mut Vec<u8>, to: &PushResult) {
+    let mut object = Object::begin(out);
+    object.bool("success", true).number("delivered", to.reached as u64);
+    object.list("offline", &to.offline, |out, user| json::string(out, user)).end();
+}
+
+/// The messages of a room.
+pub(super) fn messages(out: &mut Vec<u8>, history: &History) {
+    let mut object = Object::begin(out);
+    object.string("roomId", &history.room).string("epoch", &history.epoch).number("seq", history.seq);
+    object.bool("complete", history.complete).list("messages", &history.messages, message).end();
+}
+
+fn message(out: &mut Vec<u8>, message: &Message) {
+    let content = &message.content;
+    let mut object = Object::begin(out);
+    object.plain("id", message.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+    if let Some(seq) = message.seq {
+        object.number("seq", seq);
+    }
+    object.string("sender", message.sender.user()).string("event", content.event.as_deref().unwrap_or(DEFAULT_EVENT));
+    object.raw("data", &content.body).optional("messageType", content.kind.as_deref());
+    object.optional("replyToId", content.reply_to.as_deref());
+    object.optional_raw("attachment", content.attachment.as_deref());
+    object.optional_raw("metadata", content.metadata.as_deref());
+    object.string("timestamp", &rfc3339(message.at)).end();
+}
+
+/// Writes the answer to a call of a backend. Returns false for all other calls.
+pub(super) fn encode(out: &mut Vec<u8>, call: &super::RestCall, reply: &Reply) -> bool {
+    match (call, reply) {
+        (super::RestCall::Publish(call), reply) => match (&call.target, reply) {
+            (PublishTarget::Rooms(rooms), Reply::Published(outcomes)) => published(out, rooms, outcomes),
+            (PublishTarget::Users(_) | PublishTarget::All, Reply::Pushed(to)) => pushed(out, to),
+            _ => return false,
+        },
+        (super::RestCall::Messages { .. }, Reply::History(history)) => messages(out, history),
+        _ => return false,
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_body(text: &str) -> Result<Publish, Reject> {
+        publish(serde_json::from_str(text).map_err(|error| Reject::invalid(error.to_string()))?)
+    }
+
+    #[test]
+    fn publish_body_is_read_whole() {
+        let read = read_body(r#"{"rooms":["a","b","a"],"event":"moved","data":{"x":1},"idempotencyKey":"k"}"#);
+        let read = read.expect("it is whole");
+        assert_eq!(read.target, PublishTarget::Rooms(vec!["a".into(), "b".into()]));
+        assert_eq!((read.content.event.as_deref(), &*read.content.body), (Some("moved"), r#"{"x":1}"#));
+        assert_eq!(read.idempotency_key.as_deref(), Some("k"));
+        assert_eq!(read_body(r#"{"all":true,"data":null,"event":"message"}"#).map(|read| read.content.event), Ok(None));
+    }
+
+    #[test]
+    fn publish_body_with_fault_names_it() {
+        let table = [
+            (r#"{"rooms":["a"]}"#, "data is missing"),
+            (r#"{"data":1}"#, "One of rooms, users and all is needed"),
+            (r#"{"rooms":["a"],"all":true,"data":1}"#, "Only one of rooms, users and all can be given"),
+            (r#"{"rooms":[],"data":1}"#, "rooms must be a list of 1 to 100 ids"),
+            (r#"{"all":false,"data":1}"#, "all must be true"),
+            (r#"{"all":true,"data":1,"event":""}"#, "event must be a string of 1 to 128 bytes"),
+            (r#"{"all":true,"data":1,"exclude":"x"}"#, "exclude must be a connection's id"),
+        ];
+        for (body, text) in table {
+            assert_eq!(read_body(body).map_err(|reject| reject.text.into_owned()), Err(text.to_owned()), "{body}");
+        }
+        let unknown = read_body(r#"{"all":true,"data":1,"evnt":"x"}"#).expect_err("a mistyped field").text;
+        assert!(unknown.contains("evnt"), "{unknown}");
+    }
+
+    #[test]
+    fn messages_before_a_number_are_those_that_end_with_it() {
+        let range = |after, limit| Ok(HistoryRange { after, limit });
+        assert_eq!(messages_range(None), range(None, PAGE_DEFAULT));
+        assert_eq!(messages_range(Some("after=7&limit=2")), range(Some(7), 2));
+        assert_eq!(messages_range(Some("before=10&limit=3")), range(Some(6), 3));
+        assert_eq!(messages_range(Some("before=3&limit=50")), range(Some(0), 2));
+        for query in ["limit=0", "limit=501", "after=-1", "after=x", "after=1&before=2"] {
+            assert!(messages_range(Some(query)).is_err(), "{query}");
+        }
+    }
+}
