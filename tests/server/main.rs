@@ -1,6 +1,7 @@
 //! The real binary over real sockets: raw WebSocket clients, the command line, limits and quotas, presence, drain, and
 //! input that no correct client sends.
 
+mod access;
 mod command_line;
 mod connection_attempts;
 mod drain;
