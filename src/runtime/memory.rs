@@ -17,18 +17,18 @@ const READ_EVERY: Duration = Duration::from_millis(500);
 pub(super) fn load() -> Load {
     static LIMIT: OnceLock<u64> = OnceLock::new();
     let limit = *LIMIT.get_or_init(|| limit().unwrap_or_default());
-    Load { used: recent(resident), limit }
+    static LAST: Mutex<Option<(Instant, u64)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    Load { used: recent(&mut last, Instant::now(), resident), limit }
 }
 
 /// The last reading, or a new one if that is too old.
-fn recent(read: impl FnOnce() -> Option<u64>) -> u64 {
-    static LAST: Mutex<Option<(Instant, u64)>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+fn recent(last: &mut Option<(Instant, u64)>, now: Instant, read: impl FnOnce() -> Option<u64>) -> u64 {
     match *last {
-        Some((at, used)) if at.elapsed() < READ_EVERY => used,
+        Some((at, used)) if now.duration_since(at) < READ_EVERY => used,
         _ => {
             let used = read().unwrap_or_default();
-            *last = Some((Instant::now(), used));
+            *last = Some((now, used));
             used
         }
     }
@@ -54,6 +54,13 @@ mod tests {
     #[test]
     fn load_reports_resident_memory() {
         assert!(load().used > 0);
-        assert!(recent(|| panic!("a recent reading is used again")) > 0);
+    }
+
+    #[test]
+    fn recent_reading_is_used_again() {
+        let (mut last, begin) = (None, Instant::now());
+        assert_eq!(recent(&mut last, begin, || Some(7)), 7);
+        assert_eq!(recent(&mut last, begin + READ_EVERY / 2, || Some(8)), 7);
+        assert_eq!(recent(&mut last, begin + READ_EVERY, || Some(9)), 9);
     }
 }
