@@ -6,6 +6,7 @@
 
 mod disk_faults;
 mod kill;
+mod publish;
 mod reconnect;
 mod recovery_limits;
 mod restart;
