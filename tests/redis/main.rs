@@ -3,9 +3,12 @@
 mod calls;
 mod channels;
 mod cluster;
+mod forks;
 mod half_done;
+mod leftovers;
 mod nodes;
 mod questions;
 mod redis_client;
 mod secure;
+mod sentinels;
 mod users;

@@ -102,8 +102,10 @@ lua_constants! {
     TRIM_EVERY = 64;
     // A room that has changed its server waits so long for what the nodes know of it.
     TAKEOVER_MS = 5_000;
-    // For so many changes of server the number of the last events is kept.
+    // So many takeovers are kept, each with the number of the last events before it.
     TAKEOVERS_KEPT = 16;
+    // Digits of a takeover that no other one has.
+    TAKEOVER_DIGITS = 12;
 }
 
 lua_constants! {

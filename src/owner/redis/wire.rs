@@ -233,7 +233,7 @@ pub(super) struct RoomPublication {
     /// Position in the room's order; 0: outside of it.
     #[serde(rename = "n")]
     pub(super) number: u64,
-    /// Changes of the room's server before these events; see [`ReplyHeader::generation`].
+    /// The takeover by the server that published them; see [`ReplyHeader::generation`].
     #[serde(rename = "z", default)]
     pub(super) generation: u64,
     /// The call that caused the events: `node:ticket`.
@@ -492,8 +492,8 @@ pub(super) struct ReplyHeader<'a> {
     /// Number of the room's last events.
     #[serde(rename = "n", default)]
     pub(super) number: u64,
-    /// Changes of the server that keeps the room. After a failover, numbers of an earlier generation can be missing or mean
-    /// other events.
+    /// The takeover by the server that keeps the room: larger than those before it, and no other server has it. After a
+    /// failover, numbers of another generation can be missing or mean other events.
     #[serde(rename = "z", default)]
     pub(super) generation: u64,
     /// 1 if the operation itself caused the events of that number.

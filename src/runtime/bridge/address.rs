@@ -1,12 +1,11 @@
 //! Address of Redis: one server, a group of servers with Sentinels, or a cluster.
 
-use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{
-    ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisResult, TlsCertificates, TlsMode,
-};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+
+use crate::runtime::bridge::sentinels::Sentinels;
 
 /// An address with the certificates to trust.
 #[derive(Clone, Debug)]
@@ -20,8 +19,8 @@ pub struct RedisAddress {
 pub(super) enum AddressKind {
     /// One server.
     Single(ConnectionInfo),
-    /// The master of this name, found by these Sentinels. The first address has the login for it.
-    Sentinel { sentinels: Vec<ConnectionInfo>, master: String },
+    /// A master that Sentinels find.
+    Sentinel(Sentinels),
     /// Some servers of a cluster; they name the others.
     Cluster(Vec<ConnectionInfo>),
 }
@@ -66,10 +65,8 @@ impl RedisAddress {
             "sentinel" => {
                 let (master, database) = path.split_once('/').unwrap_or((path, ""));
                 let is_name = !master.is_empty() && database.bytes().all(|digit| digit.is_ascii_digit());
-                AddressKind::Sentinel {
-                    sentinels: all(&format!("/{database}")).filter(|_| is_name)?,
-                    master: master.to_owned(),
-                }
+                let servers = all(&format!("/{database}")).filter(|_| is_name)?;
+                AddressKind::Sentinel(Sentinels::new(servers, master.to_owned()))
             }
             "cluster" if path.is_empty() => AddressKind::Cluster(all("")?),
             _ => return None,
@@ -97,7 +94,8 @@ impl RedisAddress {
     pub fn is_secure(&self) -> bool {
         let first = match &self.kind {
             AddressKind::Single(info) => Some(info),
-            AddressKind::Sentinel { sentinels: all, .. } | AddressKind::Cluster(all) => all.first(),
+            AddressKind::Sentinel(sentinels) => sentinels.servers().first(),
+            AddressKind::Cluster(all) => all.first(),
         };
         first.is_some_and(|info| matches!(info.addr(), ConnectionAddr::TcpTls { .. }))
     }
@@ -120,8 +118,8 @@ impl RedisAddress {
         };
         match &self.kind {
             AddressKind::Single(info) => info.addr().to_string(),
-            AddressKind::Sentinel { sentinels, master } => {
-                format!("{master}, which the Sentinels at {} know", hosts(sentinels))
+            AddressKind::Sentinel(sentinels) => {
+                format!("{}, which the Sentinels at {} know", sentinels.master(), hosts(sentinels.servers()))
             }
             AddressKind::Cluster(servers) => format!("the cluster of {}", hosts(servers)),
         }
@@ -130,36 +128,6 @@ impl RedisAddress {
     pub(super) fn kind(&self) -> &AddressKind {
         &self.kind
     }
-}
-
-/// A client that asks Sentinels for their master.
-pub(super) fn sentinel_client(
-    sentinels: &[ConnectionInfo],
-    master: &str,
-    certificates: Option<TlsCertificates>,
-) -> RedisResult<SentinelClient> {
-    let addresses = sentinels.iter().map(|info| info.addr().clone());
-    let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?;
-    builder = builder.set_client_to_redis_protocol(ProtocolVersion::RESP3);
-    if let Some(first) = sentinels.first() {
-        let settings = first.redis_settings();
-        builder = builder.set_client_to_redis_db(settings.db());
-        if let Some(user) = settings.username() {
-            builder = builder.set_client_to_redis_username(user);
-        }
-        if let Some(password) = settings.password() {
-            builder = builder.set_client_to_redis_password(password);
-        }
-        if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
-            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
-            builder = builder.set_client_to_sentinel_tls_mode(TlsMode::Secure);
-            if let Some(certificates) = certificates {
-                builder = builder.set_client_to_redis_certificates(certificates.clone());
-                builder = builder.set_client_to_sentinel_certificates(certificates);
-            }
-        }
-    }
-    builder.build()
 }
 
 fn escaped(login: &str) -> String {

@@ -5,24 +5,21 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::sentinel::SentinelClient;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, Pipeline, PushInfo, PushKind, RedisResult, Value, cmd};
+use redis::{AsyncConnectionConfig, Pipeline, PushInfo, RedisResult, Value, cmd};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::{sleep, timeout};
 
 use crate::message::redis::Bytes;
 use crate::owner::redis::KeySchema;
-use crate::runtime::bridge::address::{AddressKind, RedisAddress, sentinel_client};
+use crate::runtime::bridge::address::{AddressKind, RedisAddress};
 use crate::runtime::bridge::probes::{SlotOwners, slot_owners_in};
+use crate::runtime::bridge::sentinels::client;
+use crate::runtime::bridge::server::name_of_server;
 
 /// Time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 /// Time for a reply. Requesters get an error after two seconds at most.
 pub(super) const REPLY_TIMEOUT: Duration = Duration::from_millis(1_500);
-
-/// Time between checks of the master by the Sentinels.
-const MASTER_CHECK_EVERY: Duration = Duration::from_millis(1_000);
 
 /// A connection of the Redis library.
 #[derive(Clone)]
@@ -41,17 +38,15 @@ impl RedisConnection {
         let certificates = address.certificates();
         Ok(match address.kind() {
             AddressKind::Single(info) => {
-                let client = match certificates.filter(|_| address.is_secure()) {
-                    Some(certificates) => Client::build_with_tls(info.clone(), certificates)?,
-                    None => Client::open(info.clone())?,
-                };
+                let client = client(info.clone(), certificates)?;
                 Self::Single(client.get_multiplexed_async_connection_with_config(&config).await?)
             }
-            AddressKind::Sentinel { sentinels, master } => {
-                let mut sentinels = sentinel_client(sentinels, master, certificates)?;
-                let client = sentinels.async_get_client().await?;
-                let connection = Self::Single(client.get_multiplexed_async_connection_with_config(&config).await?);
-                tokio::spawn(watch(sentinels, client.get_connection_info().addr().clone(), pushes));
+            AddressKind::Sentinel(sentinels) => {
+                let master = sentinels.find_master(certificates.as_ref()).await?;
+                let client = client(sentinels.info(master.clone()), certificates.clone())?;
+                let mut connection = Self::Single(client.get_multiplexed_async_connection_with_config(&config).await?);
+                name_of_server(&mut connection).await?;
+                tokio::spawn(sentinels.clone().watch(master, certificates, pushes));
                 connection
             }
             AddressKind::Cluster(servers) => {
@@ -130,22 +125,6 @@ impl RedisConnection {
                 }
                 Ok(())
             }
-        }
-    }
-}
-
-/// Checks whether the master is still the server at `own`. A former master answers until it learns of the change, and its
-/// writes until then are lost: the connection ends as soon as the Sentinels name another master.
-async fn watch(mut sentinels: SentinelClient, own: ConnectionAddr, pushes: UnboundedSender<PushInfo>) {
-    while !pushes.is_closed() {
-        sleep(MASTER_CHECK_EVERY).await;
-        // If the Sentinels know no master, this connection is used further.
-        if let Ok(Ok(client)) = timeout(REPLY_TIMEOUT, sentinels.async_get_client()).await
-            && *client.get_connection_info().addr() != own
-        {
-            tracing::info!("the Sentinels know another master");
-            let _ = pushes.send(PushInfo { kind: PushKind::Disconnection, data: Vec::new() });
-            return;
         }
     }
 }

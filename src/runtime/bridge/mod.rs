@@ -11,6 +11,7 @@
 //!   after a pause (`backoff`) that grows and differs between nodes;
 //! - `claim`: the node number, at the start of the process;
 //! - `probes`: messages that show whether publications still arrive;
+//! - `sentinels`: the master that Sentinels watch over;
 //! - `server`: name of the server, so that a failover is noticed.
 
 mod address;
@@ -22,6 +23,7 @@ mod claim;
 mod client;
 mod connection;
 mod probes;
+mod sentinels;
 mod server;
 
 use std::path::PathBuf;

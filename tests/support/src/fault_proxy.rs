@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ struct Faults {
     is_cut: AtomicBool,
     drops_all: AtomicBool,
     drops_replies: AtomicBool,
+    /// The port that new connections lead to, and how often it has changed.
+    target: AtomicU16,
+    moves: AtomicUsize,
 }
 
 impl FaultProxy {
@@ -28,11 +31,13 @@ impl FaultProxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let proxy = Self { port: listener.local_addr().expect("its address").port(), faults: Arc::default() };
         let faults = proxy.faults.clone();
+        faults.target.store(port, Ordering::Release);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 if faults.is_cut.load(Ordering::Acquire) {
                     continue;
                 }
+                let port = faults.target.load(Ordering::Acquire);
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
                 forward(client, server, &faults);
             }
@@ -62,6 +67,12 @@ impl FaultProxy {
         self.faults.drops_replies.store(true, Ordering::Release);
     }
 
+    /// Closes all connections; later ones lead to this port.
+    pub fn lead_to(&self, port: u16) {
+        self.faults.target.store(port, Ordering::Release);
+        self.faults.moves.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Ends the faults for new connections.
     pub fn restore(&self) {
         self.faults.drops_replies.store(false, Ordering::Release);
@@ -87,6 +98,7 @@ struct Met {
 fn forward(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
     let met = Arc::new(Met::default());
     let is_late = faults.drops_published.load(Ordering::Acquire);
+    let moves = faults.moves.load(Ordering::Acquire);
     for stream in [&client, &server] {
         stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket");
     }
@@ -103,7 +115,7 @@ fn forward(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
                     Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => 0,
                     Err(_) => break,
                 };
-                if faults.is_cut.load(Ordering::Acquire) {
+                if faults.is_cut.load(Ordering::Acquire) || faults.moves.load(Ordering::Acquire) != moves {
                     break;
                 }
                 let bytes = &bytes[..count];

@@ -1,5 +1,7 @@
 //! A master and its replica, and Sentinels that watch over them, of a test's own.
 
+use std::collections::BTreeMap;
+
 use super::process::wait_until;
 use super::redis::RedisServer;
 
@@ -10,7 +12,8 @@ const NAME: &str = "mymaster";
 pub struct RedisGroup {
     /// The master, and then its replica, at first.
     pub servers: [RedisServer; 2],
-    sentinels: Vec<RedisServer>,
+    /// The Sentinels, in the order of the address.
+    pub sentinels: Vec<RedisServer>,
 }
 
 impl RedisGroup {
@@ -50,6 +53,21 @@ impl RedisGroup {
         };
         let ports: Vec<String> = self.sentinels.iter().map(|sentinel| ask(sentinel)[1].clone()).collect();
         self.servers.iter().position(|server| ports.iter().all(|port| *port == server.port().to_string()))
+    }
+
+    /// Whether a Sentinel is about to replace the master.
+    pub fn is_failing_over(&self) -> bool {
+        self.sentinels.iter().any(|sentinel| {
+            let state: BTreeMap<String, String> = sentinel.ask(&format!("SENTINEL MASTER {NAME}"));
+            state.get("flags").is_some_and(|flags| flags.contains("failover_in_progress"))
+        })
+    }
+
+    /// Has one Sentinel name another server, which the others know nothing of.
+    pub fn mislead(&self, sentinel: usize, port: u16) {
+        let sentinel = &self.sentinels[sentinel];
+        sentinel.command(&["SENTINEL", "REMOVE", NAME]);
+        sentinel.command(&["SENTINEL", "MONITOR", NAME, "127.0.0.1", &port.to_string(), "2"]);
     }
 
     /// Waits until the Sentinels know each other and a replica that has what its master has.

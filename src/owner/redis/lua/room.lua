@@ -10,15 +10,17 @@
 --            hg    1 if the host is a guest             pf    profile, as JSON
 --            o     members so far                       k     members that are Socket.IO peers
 --            u, w  1 if the number of members, or of users, is to be published
---            z     the Redis server that keeps the room, and how many kept it before, with "?" between them while the server
---                  waits for what the nodes know, or else ":"
---            zt    since when it waits                  zn1, zn2, ...   n when the next server took over
+--            z     the Redis server that keeps the room, and its takeover, with "?" between them while the server waits for
+--                  what the nodes know, or else ":"
+--            zt    since when it waits                  zl    the last takeovers, each with n at that time
 --   key:m    a hash: members by connection              key:p    a hash: connections by chosen peer id
 --   key:l    a stream: messages, by number              key:i    a hash: numbers of messages by id
 --   key:f    a stream: other events, by number          key:t    a hash: typing indicators, by connection
 --   key:a    a sorted set: participants                 key:x    a string: the room was closed a moment ago
 --   key:k:id a hash: receipts of a message              key:c:id a string: the reply to a message with a client id
 --   key:z    a set: nodes that have not reported what they know
+-- A takeover is 0 for the server that made the room, and else a number: how many there were before, and 12 digits that no
+-- other takeover has. Two servers that take over from the same one, because each is the master for some nodes, differ in it.
 -- A member is the JSON of `WireMember`: c connection, p peer id, w identity (its first entry is the user id), v media, k 1 for
 -- a Socket.IO peer, q node, d name to show, o order.
 -- Argument 4: the rules: announce limit, capacity in members, 1 if messages are kept, how many, and how long.
@@ -51,6 +53,30 @@ local function idle_ms()
   return JOINED_ROOM_IDLE_MS
 end
 
+-- Appends an entry to the log of messages. After a failover the log can have entries beyond the room's last message: those of
+-- a run of the room that is over. They are removed. A script appends before it writes anything else, so that an error leaves
+-- no part of an operation.
+local function append(seq, entry, message)
+  local added = redis.pcall('XADD', log_key, seq .. '-0', 'm', entry, 'i', message)
+  if type(added) ~= 'table' then return end
+  if string.find(added.err, 'equal or smaller', 1, true) then
+    for _, beyond in ipairs(call('XRANGE', log_key, seq .. '-0', '+')) do
+      call('XDEL', log_key, beyond[1])
+      call('HDEL', ids_key, beyond[2][4])
+    end
+    call('XSETID', log_key, (seq - 1) .. '-0')
+  end
+  call('XADD', log_key, seq .. '-0', 'm', entry, 'i', message)
+end
+
+-- Appends to the last events. If they cannot be continued, nodes that miss some find them gone.
+local function keep_events(n, body)
+  local added = redis.pcall('XADD', key .. ':f', 'MAXLEN', '~', EVENTS_KEPT, n .. '-0', 'b', body)
+  if type(added) ~= 'table' then return end
+  call('DEL', key .. ':f')
+  call('XADD', key .. ':f', n .. '-0', 'b', body)
+end
+
 -- This server has the room: operations can go on.
 local function settle()
   call('HSET', key, 'z', server() .. ':' .. room.generation)
@@ -58,21 +84,43 @@ local function settle()
   call('DEL', key .. ':z')
 end
 
+-- The takeovers that this server knows, the first one first, each with the number of the last events before it.
+local function takeovers()
+  local known = {}
+  for generation, number in string.gmatch(call('HGET', key, 'zl') or '', '(%d+)=(%d+)') do
+    known[#known + 1] = {generation, tonumber(number)}
+  end
+  return known
+end
+
+-- Notes a takeover by this server.
+local function note_takeover(own, time)
+  local known = takeovers()
+  if #known == 0 then known[1] = {room.generation, 0} end
+  local count = #room.generation > TAKEOVER_DIGITS and tonumber(string.sub(room.generation, 1, -TAKEOVER_DIGITS - 1)) or 0
+  local word = redis.sha1hex(own .. ' ' .. origin .. ' ' .. time[1] .. ' ' .. time[2])
+  local digits = string.format('%0' .. TAKEOVER_DIGITS .. '.0f', tonumber(string.sub(word, 1, 12), 16))
+  room.generation = string.format('%.0f', count + 1) .. string.sub(digits, -TAKEOVER_DIGITS)
+  known[#known + 1] = {room.generation, room.number}
+  local list = {}
+  for at = math.max(1, #known - TAKEOVERS_KEPT), #known do list[#list + 1] = known[at][1] .. '=' .. known[at][2] end
+  call('HSET', key, 'zl', table.concat(list, ' '))
+end
+
 -- Whether operations can go on. A server that has taken the room over can lack events that the former server published, and
 -- would use their numbers again: first the nodes with members report what they know; see `since`.
 local function is_settled(keeper)
   local own = server()
-  local name, is_awaiting, number = string.match(keeper or '', '^(%w*)([:?])(%d+)$')
-  room.generation = tonumber(number or 0)
+  local name, is_awaiting, generation = string.match(keeper or '', '^(%w*)([:?])(%d+)$')
+  room.generation = generation or '0'
   if name == own and is_awaiting == ':' then return true end
   local time = call('TIME')
   local ms = time[1] * 1000 + math.floor(time[2] / 1000)
   if name ~= own then
-    room.generation = room.generation + 1
+    note_takeover(own, time)
     call('DEL', key .. ':z')
     for _, text in ipairs(call('HVALS', members_key)) do call('SADD', key .. ':z', cjson.decode(text).q) end
-    call('HSET', key, 'z', own .. '?' .. room.generation, 'zt', ms, 'zn' .. room.generation, room.number)
-    call('HDEL', key, 'zn' .. room.generation - TAKEOVERS_KEPT)
+    call('HSET', key, 'z', own .. '?' .. room.generation, 'zt', ms)
   end
   if call('SCARD', key .. ':z') > 0 and ms - call('HGET', key, 'zt') < TAKEOVER_MS then return false end
   settle()
@@ -135,7 +183,7 @@ local function done(answer, is_light)
     end
     local body = '{"n":' .. n .. ',"z":' .. room.generation .. ',"o":"' .. origin .. '","t":' .. now .. ',"f":[' ..
       table.concat(events, ',') .. ']}'
-    if not is_light then call('XADD', key .. ':f', 'MAXLEN', '~', EVENTS_KEPT, n .. '-0', 'b', body) end
+    if not is_light then keep_events(n, body) end
     call(publish, key, body)
   end
   return '{"n":' .. room.number .. ',"z":' .. room.generation .. ',"f":' .. has .. ',"d":' .. due .. ',"e":"' .. room.epoch .. '",' ..
@@ -367,11 +415,12 @@ local function view(with_members)
     call('HLEN', members_key) .. ',"pa":[' .. table.concat(participants, ',') .. '],"l":[' .. table.concat(list, ',') .. ']'
 end
 
--- Makes the room.
+-- Makes the room. A failover can have left a part of an earlier room of this name: it is removed.
 local function make(epoch, host, user, guest, made)
   room = {epoch = epoch, seq = 0, number = 0, made = made, private = false, capacity = 0, history = '',
-    keep_count = keep, keep_age = keep_ms, host = user, host_is_guest = guest, socketio_count = 0, generation = 0,
+    keep_count = keep, keep_age = keep_ms, host = user, host_is_guest = guest, socketio_count = 0, generation = '0',
     kept = keeps == 1}
+  each('DEL')
   call('HSET', key, 'e', epoch, 's', 0, 'n', 0, 'm', made and 1 or 0, 'v', 0, 'x', 0, 'y', '', 'km', '', 'ka', '', 'a',
     now, 'c', now, 'h', host, 'hu', user, 'hg', guest, 'o', 0, 'k', 0, 'z', server() .. ':0', 'b', epoch)
 end

@@ -23,8 +23,8 @@ if client_id ~= '' then
 end
 local n, seq = room.number + 1, room.seq + 1
 local entry = '{"n":' .. n .. ',"seq":' .. seq .. ',"by":' .. text .. ',' .. message_rest
+append(seq, entry, message)
 call('HSET', key, 's', seq, 'n', n, 'a', now)
-call('XADD', log_key, seq .. '-0', 'm', entry, 'i', message)
 call('HSET', ids_key, message, seq)
 local most = room.kept and room.keep_count or RECEIPTED_MESSAGES
 if most > 0 and seq > most and seq % TRIM_EVERY == 0 then

@@ -2,27 +2,33 @@
 -- Events that a node has missed. It knows the room of `epoch` and `generation` up to these events and message.
 -- `next_epoch`: the epoch after this one, if that has to end.
 local last_number, last_seq, epoch = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
-local generation, next_epoch = tonumber(ARGV[8]), ARGV[9]
+local generation, next_epoch = ARGV[8], ARGV[9]
+
+-- The number of the last events that both this server and a server of that takeover have; -1 if that is not in the history
+-- of this server: it took over beside it.
+local function common_number()
+  if generation == room.generation then return room.number end
+  local known = takeovers()
+  for at = 1, #known - 1 do
+    if known[at][1] == generation then return math.min(known[at + 1][2], room.number) end
+  end
+  return -1
+end
+
 local why = open(true, true)
 if why then return refuse(why) end
-if epoch == room.epoch then
-  local kept = last_number
-  for at = generation + 1, room.generation do
-    kept = math.min(kept, tonumber(call('HGET', key, 'zn' .. at) or 0))
-  end
-  if kept < last_number then
-    -- The node has events that this server has lost: the epoch ends, and the remaining log belongs to the next one.
-    room.epoch, room.number = next_epoch, math.max(room.number, last_number)
-    call('HSET', key, 'e', room.epoch, 'n', room.number, 'k', 0)
-    call('HDEL', key, 'u', 'w')
-    call('DEL', members_key, peers_key, typing_key)
-    room.socketio_count = 0
-    settle()
-    tell('*', '{"closed":"the room\'s messages were lost"}')
-    rest()
-    return done('"l":[]')
-  end
-  call('SREM', key .. ':z', string.match(origin, '^%d+'))
+call('SREM', key .. ':z', string.match(origin, '^%d+'))
+if epoch == room.epoch and common_number() < last_number then
+  -- The node has events that this server does not have: the epoch ends, and the remaining log belongs to the next one.
+  room.epoch, room.number = next_epoch, math.max(room.number, last_number)
+  call('HSET', key, 'e', room.epoch, 'n', room.number, 'k', 0)
+  call('HDEL', key, 'u', 'w')
+  call('DEL', members_key, peers_key, typing_key)
+  room.socketio_count = 0
+  settle()
+  tell('*', '{"closed":"the room\'s messages were lost"}')
+  rest()
+  return done('"l":[]')
 end
 local list = {}
 for _, entry in ipairs(call('XRANGE', key .. ':f', string.format('%d-0', last_number + 1), '+')) do

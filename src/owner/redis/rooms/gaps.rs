@@ -135,9 +135,7 @@ impl Rooms {
                 false
             }
             Some(room) if room.is_other_generation(header.epoch, header.generation) => {
-                if header.generation > room.generation {
-                    self.check_missed(turn, name.clone());
-                }
+                self.check_missed(turn, name.clone());
                 true
             }
             _ => false,
@@ -151,11 +149,6 @@ impl Rooms {
             room.is_entering = false;
             let before = room.last;
             let is_same = header.refusal.is_none() && room.epoch.as_deref() == Some(header.epoch);
-            if is_same && header.generation < room.generation {
-                // A former server answers: its connection is about to end.
-                room.needs_check = true;
-                return turn.after(FIND_GAPS_MS, Deadline::Room(name, RoomDeadline::FindGaps));
-            }
             if is_same && let Ok(SinceReply { publications }) = read(text) {
                 let later = room.adopt_generation(header.generation);
                 for publication in publications.into_iter().chain(later) {

@@ -10,8 +10,8 @@
 use crate::base::Name;
 use crate::domain::event::{Event, Signaled};
 use crate::domain::op::{RelaySignal, Reply, RoomOp};
-use crate::domain::reject::{Code, Reject};
-use crate::message::redis::{CallError, RedisState};
+use crate::domain::reject::Reject;
+use crate::message::redis::RedisState;
 use crate::message::{Requester, ShardMessage};
 use crate::owner::redis::calls::REPLY_MS;
 use crate::owner::redis::deadlines::Deadline;
@@ -60,14 +60,13 @@ impl Rooms {
     }
 
     /// An operation has no answer, so Redis can have done it: a connection that can have become a member without knowing it
-    /// is removed.
+    /// is removed. The requester can try again.
     pub(super) fn unanswered(
         &mut self,
         turn: &mut OwnerTurn<'_>,
         to: Option<Requester>,
         name: &Name,
         purpose: &RoomCall,
-        error: &CallError,
     ) {
         match purpose {
             RoomCall::Join(connection)
@@ -93,11 +92,7 @@ impl Rooms {
             RoomCall::Describe | RoomCall::Roster | RoomCall::Online => {}
             RoomCall::Purge(_) | RoomCall::CheckListed => {}
         }
-        let reject = match error {
-            CallError::Away | CallError::Full(_) => Reject::storage_unavailable(),
-            CallError::Rejected(_) => Reject::new(Code::Internal, "The store could not do that"),
-        };
-        turn.reply(to, Err(reject));
+        turn.reply(to, Err(Reject::storage_unavailable()));
     }
 
     /// The script of an operation did not begin, because the room changes its server: the node reports what it knows of the

@@ -14,7 +14,6 @@ use crate::domain::query::RoomRoster;
 use crate::domain::recovery::Returned;
 use crate::domain::reject::{Code, Reject};
 use crate::message::Requester;
-use crate::message::redis::CallError;
 use crate::owner::redis::calls::CallResult;
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::rooms::commands::RoomCall;
@@ -113,8 +112,8 @@ impl Rooms {
         }
         let text = match result {
             Ok(text) => text,
-            Err(error) => {
-                self.unanswered(turn, to, &name, &purpose, &error);
+            Err(_) => {
+                self.unanswered(turn, to, &name, &purpose);
                 self.advance(turn, &name);
                 return None;
             }
@@ -155,7 +154,7 @@ impl Rooms {
             _ => None,
         };
         if self.is_superseded(turn, &name, header) {
-            self.unanswered(turn, to, &name, &purpose, &CallError::Away);
+            self.unanswered(turn, to, &name, &purpose);
             self.advance(turn, &name);
             return online;
         }

@@ -21,6 +21,10 @@ use crate::owner::redis::wire::{RoomPublication, WireEvents};
 /// Numbers that are kept ahead of missing ones. Later ones are dropped and requested again.
 const AHEAD_MAX: usize = 4_096;
 
+/// Answers of a server, some 200 ms apart, after which publications of later takeovers are dropped: they come from a server
+/// that is not the master for this node.
+const LATER_CHECKS_MAX: u8 = 25;
+
 /// A room with members on this node, or with joins under way.
 #[derive(Default)]
 pub(super) struct RoomSubscription {
@@ -38,7 +42,8 @@ pub(super) struct RoomSubscription {
     pub(super) needs_check: bool,
     /// The run of the room's log that the numbers belong to; `None` before the first reply.
     pub(super) epoch: Option<Name>,
-    /// Changes of the room's server up to the one that the known numbers come from.
+    /// The takeover by the server that the known numbers come from. It is the newest takeover of its server, and no other
+    /// server has it.
     pub(super) generation: u64,
     /// Number of the last delivered events.
     pub(super) last: u64,
@@ -46,8 +51,10 @@ pub(super) struct RoomSubscription {
     pub(super) seq: u64,
     /// Events and replies behind that, by number.
     ahead: BTreeMap<u64, SequenceSlot>,
-    /// Publications of a later generation: their numbers can mean other events until that server has been asked.
+    /// Publications of later takeovers: their numbers can mean other events until that server has been asked.
     later: Vec<RoomPublication>,
+    /// Answers of the server since the first of them came.
+    later_checks: u8,
 }
 
 /// The events and replies of one number.
@@ -148,7 +155,7 @@ impl RoomSubscription {
         self.generation = generation;
         (self.last, self.seq) = (last, seq);
         self.ahead = self.ahead.split_off(&(last + 1));
-        self.later.retain(|publication| publication.generation > generation);
+        (self.later, self.later_checks) = (Vec::new(), 0);
     }
 
     /// Whether a reply in this epoch comes from another server than the known numbers, so that its numbers can mean other
@@ -157,26 +164,28 @@ impl RoomSubscription {
         self.epoch.as_deref() == Some(epoch) && generation != self.generation
     }
 
-    /// Returns a publication of the current generation. One of a later generation is kept until that server has been asked;
-    /// one of an earlier generation is dropped.
+    /// Returns a publication of the current generation. After any other the server is to be asked. One of a later generation
+    /// is kept until then: this node's calls can still go to the former server.
     pub(super) fn sift(&mut self, publication: RoomPublication) -> Option<RoomPublication> {
         if self.epoch.is_none() || publication.generation == self.generation {
             return Some(publication);
         }
+        self.needs_check = true;
         if publication.generation > self.generation && self.later.len() < AHEAD_MAX {
             self.later.push(publication);
-            self.needs_check = true;
         }
         None
     }
 
     /// The server of this generation has been asked: returns its publications so far.
     pub(super) fn adopt_generation(&mut self, generation: u64) -> Vec<RoomPublication> {
-        debug_assert!(generation >= self.generation, "invariant: the generation of a room does not decrease");
         self.generation = generation;
-        let is_known = |publication: &RoomPublication| publication.generation <= generation;
-        let (known, later) = std::mem::take(&mut self.later).into_iter().partition(is_known);
-        self.later = later;
+        let known = self.later.extract_if(.., |publication| publication.generation == generation).collect();
+        self.later.retain(|publication| publication.generation > generation);
+        self.later_checks += 1;
+        if self.later.is_empty() || self.later_checks >= LATER_CHECKS_MAX {
+            (self.later, self.later_checks) = (Vec::new(), 0);
+        }
         self.needs_check |= !self.later.is_empty();
         known
     }
@@ -267,9 +276,9 @@ impl RoomSubscription {
 
     /// Checks the sequence state and the list of members.
     pub(super) fn check_invariants(&self) {
-        assert!(self.later.len() <= AHEAD_MAX, "invariant: publications of a later generation are bounded");
+        assert!(self.later.len() <= AHEAD_MAX, "invariant: publications of later generations are bounded");
         let is_later = self.later.iter().all(|publication| publication.generation > self.generation);
-        assert!(self.later.is_empty() || is_later, "invariant: kept publications are of a later generation");
+        assert!(is_later, "invariant: kept publications are of later generations");
         for (at, (member, _)) in self.members.iter().enumerate() {
             let is_once = self.members[at + 1..].iter().all(|(other, _)| other != member);
             assert!(is_once, "invariant: a connection is a member once");
