@@ -101,6 +101,8 @@ pub enum RedisState {
     Good,
     /// Redis answers, but rejects writes: its memory or disk is full, or it has too few replicas.
     Full,
+    /// Some servers of a cluster do not answer, or some slots have no server: calls with their keys fail.
+    Partial,
     /// Redis does not answer.
     #[default]
     Away,

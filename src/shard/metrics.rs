@@ -207,6 +207,7 @@ impl Metering<'_> {
                 _ if !is_cluster => BackendState::Unused,
                 None => BackendState::Reached,
                 Some(RedisState::Full) => BackendState::Lost("it takes no writes".into()),
+                Some(RedisState::Partial) => BackendState::Lost("a part of the cluster does not answer".into()),
                 Some(_) => BackendState::Lost("it does not answer".into()),
             },
         }

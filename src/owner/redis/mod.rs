@@ -261,7 +261,7 @@ impl RedisOwner {
                         self.membership.redis_is_back(&mut turn);
                         self.rooms.remove_departed(&mut turn);
                     }
-                    RedisState::Full | RedisState::Away => self.rooms.release_replies(&mut turn),
+                    RedisState::Full | RedisState::Partial | RedisState::Away => self.rooms.release_replies(&mut turn),
                 }
             }
         }

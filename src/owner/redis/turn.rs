@@ -71,7 +71,7 @@ impl NodeState {
 
     /// Whether Redis can be asked to record changes of the registry.
     pub(super) fn is_writable(&self) -> bool {
-        self.redis == RedisState::Good && !self.is_read_only
+        self.redis != RedisState::Away && !self.is_read_only
     }
 
     /// Number of users on all nodes, as far as the others have reported. A user on several nodes counts for each.
@@ -99,7 +99,7 @@ impl NodeState {
 
     /// Nodes that can answer a query: this one, and the live ones while Redis answers.
     pub(super) fn reachable_nodes(&self) -> BTreeSet<u16> {
-        let others = self.lease.alive().filter(|_| self.redis == RedisState::Good);
+        let others = self.lease.alive().filter(|_| self.redis != RedisState::Away);
         others.chain([self.settings.node]).collect()
     }
 }
@@ -238,7 +238,7 @@ impl OwnerTurn<'_> {
     pub(super) fn note_writable(&mut self) {
         if std::mem::replace(&mut self.node.is_read_only, false) {
             tracing::info!("Redis takes writes again");
-            self.inform_shards(RedisState::Good);
+            self.inform_shards(self.node.redis);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::message::redis::{Bytes, CallError, RedisEvent, RedisState, Script, Sc
 use crate::owner::redis::KeySchema;
 use crate::runtime::bridge::address::RedisAddress;
 use crate::runtime::bridge::backoff::Backoff;
+use crate::runtime::bridge::cluster_state::ClusterWatch;
 use crate::runtime::bridge::connection::{REPLY_TIMEOUT, RedisConnection};
 use crate::runtime::bridge::server::name_of_server;
 
@@ -80,8 +81,16 @@ pub(super) struct LoadedScripts {
     server: String,
 }
 
-/// A connection, its identity at the server, and the server's name.
-type ReadyConnection = (RedisConnection, ConnectionIdentity, String);
+/// A connection that calls can use.
+struct ReadyConnection {
+    connection: RedisConnection,
+    identity: ConnectionIdentity,
+    /// The server's name.
+    server: String,
+    state: RedisState,
+    /// The watch over a cluster.
+    watch: Option<ClusterWatch>,
+}
 
 /// A connection's identity at the server: its number, and its address, because a restarted server numbers from the start.
 type ConnectionIdentity = Option<(String, String)>;
@@ -120,14 +129,21 @@ impl CallLoop {
         loop {
             let (pushes, mut pushed) = unbounded_channel();
             let ready = self.connect(&pushes, former.take()).await;
-            let Some((mut connection, identity, server)) = ready else { break };
+            let Some(ReadyConnection { mut connection, identity, server, state, watch }) = ready else { break };
             former = identity;
             self.scripts.server = server;
             self.backoff.reset();
             self.is_connected.store(true, Ordering::Release);
             tracing::info!(address = self.address.shown(), "Redis answers");
             let _ = self.events.send(RedisEvent::State(RedisState::Good));
-            let reason = self.serve(&mut connection, &mut pushed).await;
+            let (states, mut changed) = unbounded_channel();
+            if state != RedisState::Good {
+                let _ = states.send(state);
+            }
+            if let Some(watch) = watch {
+                tokio::spawn(watch.run(states));
+            }
+            let reason = self.serve(&mut connection, &mut pushed, &mut changed).await;
             self.is_connected.store(false, Ordering::Release);
             let Some(reason) = reason else { break };
             tracing::warn!(%reason, "no connection with Redis any more");
@@ -174,6 +190,7 @@ impl CallLoop {
         &mut self,
         connection: &mut RedisConnection,
         pushed: &mut UnboundedReceiver<PushInfo>,
+        changed: &mut UnboundedReceiver<RedisState>,
     ) -> Option<String> {
         let mut batch = Vec::new();
         loop {
@@ -185,6 +202,14 @@ impl CallLoop {
                     }
                     Some(_) => continue,
                     None => return Some("it has ended".to_owned()),
+                },
+                Some(state) = changed.recv() => match state {
+                    RedisState::Away => return Some("the cluster does not serve".to_owned()),
+                    state => {
+                        tracing::warn!(?state, "the state of the cluster has changed");
+                        let _ = self.events.send(RedisEvent::State(state));
+                        continue;
+                    }
                 },
             }
             if let Err(reason) = self.perform_batch(connection, std::mem::take(&mut batch)).await {
@@ -254,8 +279,16 @@ async fn prepare(
     former: &ConnectionIdentity,
 ) -> RedisResult<ReadyConnection> {
     let mut connection = RedisConnection::open(address, pushes.clone()).await?;
-    let (mut identity, mut name) = (None, String::new());
-    if matches!(connection, RedisConnection::Single(_)) {
+    let (mut identity, mut server) = (None, String::new());
+    let (mut state, mut watch) = (RedisState::Good, None);
+    if let RedisConnection::Cluster(cluster) = &connection {
+        let mut cluster = ClusterWatch::new(cluster.clone());
+        state = cluster.ask().await;
+        if state == RedisState::Away {
+            return Err((ErrorKind::Server(ServerErrorKind::ClusterDown), "the cluster does not serve").into());
+        }
+        watch = Some(cluster);
+    } else {
         if let Some((id, address)) = former {
             // An error is ignored: the former connection is gone, or the login does not allow this command.
             let _ = connection.ask(cmd("CLIENT").arg("KILL").arg("ID").arg(id).arg("ADDR").arg(address)).await;
@@ -263,10 +296,10 @@ async fn prepare(
         let information =
             connection.ask(cmd("CLIENT").arg("INFO")).await.and_then(|value| Ok(from_redis_value::<String>(value)?));
         identity = information.ok().as_deref().and_then(identity_in);
-        name = name_of_server(&mut connection).await?;
+        server = name_of_server(&mut connection).await?;
     }
     scripts.load(&mut connection).await?;
-    Ok((connection, identity, name))
+    Ok(ReadyConnection { connection, identity, server, state, watch })
 }
 
 /// Number and address of a connection, from the answer of `CLIENT INFO`.

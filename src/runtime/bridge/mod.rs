@@ -10,6 +10,7 @@
 //! - `client`: the connections, one for `calls` of scripts in batches, one for the subscriptions of `channels`. Both reconnect
 //!   after a pause (`backoff`) that grows and differs between nodes;
 //! - `claim`: the node number, at the start of the process;
+//! - `cluster_state`: whether a cluster serves;
 //! - `probes`: messages that show whether publications still arrive;
 //! - `sentinels`: the master that Sentinels watch over;
 //! - `server`: name of the server, so that a failover is noticed.
@@ -21,6 +22,7 @@ mod calls;
 mod channels;
 mod claim;
 mod client;
+mod cluster_state;
 mod connection;
 mod probes;
 mod sentinels;

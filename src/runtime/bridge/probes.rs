@@ -16,7 +16,7 @@ use crate::owner::redis::KeySchema;
 const PROBE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Number of slots of a cluster.
-const SLOTS: u16 = 16_384;
+pub(super) const SLOTS: u16 = 16_384;
 
 /// The probes of a node's subscriptions.
 pub(super) struct Probes {

@@ -258,6 +258,7 @@ impl<'a> RestAnswers<'a> {
             _ if self.core.net.is_draining => "draining",
             None => "ready",
             Some(redis::RedisState::Full) => "Redis takes no writes",
+            Some(redis::RedisState::Partial) => "a part of Redis is away",
             Some(_) => "without Redis",
         };
         Object::begin(&mut body).string("status", status).end();
