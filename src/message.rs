@@ -167,6 +167,11 @@ pub enum ShardMessage {
         /// The encoded event.
         packed: Arc<EncodedEvent>,
     },
+    /// A connection to be closed, so that its client returns by a new one: its rooms have gone on without this node.
+    Reconnect {
+        /// The connection.
+        connection: ConnectionId,
+    },
     /// Presence of a user, for connections on the shard.
     PresenceUpdate {
         /// The connections that receive the update.

@@ -3,8 +3,11 @@
 //!
 //! Each client gets a random moment of that time, is notified of it at once where its dialect has an event for that,
 //! is served until then, and may reconnect without delay.
+//!
+//! Single clients are sent back in the same way when the server cannot follow their rooms any more.
 
-use crate::base::handle::{ConnSlot, SessionSlot, TimerKey, TimerSlot};
+use crate::base::handle::{ConnSlot, PeerKey, PeerSlot, SessionSlot, TimerKey, TimerSlot};
+use crate::base::ids::ConnectionId;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::connection::conn::{Conn, ConnStage};
@@ -22,6 +25,9 @@ const SWEEP_EVERY_MS: u64 = 100;
 
 /// Time of the schedule per client of the shard, in milliseconds.
 const MS_PER_CLIENT: u64 = 100;
+
+/// Time within which clients return whose connections are closed together, in milliseconds.
+const SEND_BACK_MS: u64 = 2_000;
 
 /// Schedule of a drain.
 pub(super) struct Drain {
@@ -163,6 +169,27 @@ impl Draining<'_> {
         let idle = self.core.net.conns.iter().filter_map(|(slot, conn)| is_idle(conn).then_some(slot));
         for slot in idle.collect::<Vec<ConnSlot>>() {
             self.core.net.half_close(now, slot);
+        }
+    }
+
+    /// Closes the connection of a peer, whose client is to return by another one.
+    pub(super) fn send_back(&mut self, now: Now, connection: ConnectionId) {
+        let net = &self.core.net;
+        match net.find_peer(connection).filter(|peer| net.is_listening(*peer)).map(PeerKey::slot) {
+            Some(PeerSlot::Raw(slot)) => {
+                let wait_ms = self.core.rng.below(SEND_BACK_MS);
+                RawSockets::on(self.core).greet(now, slot);
+                self.core.settle_for(slot.into());
+                let notice = |out: &mut Vec<u8>| raw::disconnect(out, "server-isolated", Some(wait_ms), now);
+                self.core.net.send_raw(slot, notice);
+                self.close(now, slot, 1012, "service restart");
+            }
+            Some(PeerSlot::SocketIo(slot)) => {
+                if let Some(at) = net.session_of(slot) {
+                    self.close_session(now, at);
+                }
+            }
+            None => {}
         }
     }
 

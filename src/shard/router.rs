@@ -147,6 +147,7 @@ impl<'a> Router<'a> {
                 rooms.publish(&room, PeerKey::NONE, &packed, net, &mut recovery.returns);
                 Peers::on(self.core).close_room(now, &room);
             }
+            ShardMessage::Reconnect { connection } => Draining::on(self.core).send_back(now, connection),
             ShardMessage::OnlineUsers { room, users } => OnlineUsers::on(self.core).request_for_room(room, &users),
             ShardMessage::PresenceUpdate { reach, update } => PresenceFeed::on(self.core).take(now, reach, update),
             ShardMessage::AdmissionRequest { connection, address } => {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::harness::{CONVERGENCE, ClientPool, ClusterTest, NODES};
 use crate::{asked, times};
+use support::fault_proxy::FaultProxy;
 use support::lossy_client::LossyClient;
 use support::room_log::text;
 
@@ -85,10 +86,14 @@ enum RedisFault {
     Paused,
     Cut,
     Swallowed,
+    /// Redis hears the node, but not the other way round.
+    NoReplies,
+    /// The node hears Redis, but not the other way round.
+    NoRequests,
 }
 
 fn redis_is_away(name: &'static str, fault: RedisFault, usual: usize, seconds: u64) {
-    let has_proxies = matches!(fault, RedisFault::Cut | RedisFault::Swallowed);
+    let has_proxies = !matches!(fault, RedisFault::Restarted | RedisFault::Paused);
     ClusterTest::start(name, has_proxies, &[]).play(|harness, pool| {
         let mut pairs: Vec<SignalingPair> = (0..NODES).map(|node| SignalingPair::meet(harness, node)).collect();
         for round in 0..times(usual) {
@@ -105,13 +110,8 @@ fn redis_is_away(name: &'static str, fault: RedisFault, usual: usize, seconds: u
                     get_by_without_redis(harness, pool, &all, &mut pairs, long);
                     harness.redis().signal(SIGCONT);
                 }
-                RedisFault::Cut => {
-                    harness.proxies[one[0]].cut();
-                    get_by_without_redis(harness, pool, &one, &mut pairs, Duration::from_secs(1));
-                    harness.proxies[one[0]].restore();
-                }
-                RedisFault::Swallowed => {
-                    harness.proxies[one[0]].drop_all();
+                fault => {
+                    cut_off(&harness.proxies[one[0]], fault);
                     get_by_without_redis(harness, pool, &one, &mut pairs, Duration::from_secs(1));
                     harness.proxies[one[0]].restore();
                 }
@@ -124,6 +124,40 @@ fn redis_is_away(name: &'static str, fault: RedisFault, usual: usize, seconds: u
             pairs = (0..NODES).map(|node| SignalingPair::meet(harness, node)).collect();
         }
         leave_pairs(&mut pairs);
+        assert_eq!(pool.total(|shown| shown.closed), 0, "a room has ended");
+    });
+}
+
+fn cut_off(proxy: &FaultProxy, fault: RedisFault) {
+    match fault {
+        RedisFault::Cut => proxy.cut(),
+        RedisFault::NoReplies => proxy.drop_replies(),
+        RedisFault::NoRequests => proxy.drop_requests(),
+        _ => proxy.drop_all(),
+    }
+}
+
+/// A node is cut off from Redis for these times, in seconds: for long ones the others take it for dead. Its clients miss
+/// nothing, are told to come back, or stay.
+fn node_is_cut_off(faults: &[RedisFault], seconds: &[u64], rounds: usize) {
+    ClusterTest::start("a node cut off from Redis for long", true, &[]).play(|harness, pool| {
+        let all = (0..rounds).flat_map(|_| seconds.iter().flat_map(|long| faults.iter().map(|fault| (*fault, *long))));
+        for (round, (fault, long)) in all.enumerate() {
+            let node = round % NODES;
+            let (since, sent_away) = (Instant::now(), pool.total(|shown| shown.sent_away.len()));
+            cut_off(&harness.proxies[node], fault);
+            thread::sleep(Duration::from_secs(long)); // so long is the fault
+            harness.proxies[node].restore();
+            let back = Instant::now();
+            pool.wait("all nodes are ready", CONVERGENCE, || (0..NODES).all(|node| harness.is_ready(node)));
+            harness.recover(pool, back);
+            let sent_away = pool.total(|shown| shown.sent_away.len()) - sent_away;
+            eprintln!(
+                "{fault:?} for {long} s: well {:.1?} after its end, {:.1?} after its beginning; {sent_away} were told to come back",
+                back.elapsed(),
+                since.elapsed()
+            );
+        }
         assert_eq!(pool.total(|shown| shown.closed), 0, "a room has ended");
     });
 }
@@ -153,6 +187,15 @@ fn clients_of_node_cut_off_from_redis_lose_nothing() {
 #[test]
 fn clients_of_node_without_redis_replies_lose_nothing() {
     redis_is_away("a node whose fault to Redis swallows everything", RedisFault::Swallowed, 2, 1);
+}
+
+#[test]
+fn clients_of_node_taken_for_dead_lose_nothing() {
+    use RedisFault::{Cut, NoReplies, NoRequests, Swallowed};
+    match asked() {
+        None => node_is_cut_off(&[Cut], &[18], 1),
+        Some(rounds) => node_is_cut_off(&[Cut, Swallowed, NoReplies, NoRequests], &[1, 8, 18, 40], rounds),
+    }
 }
 
 #[test]

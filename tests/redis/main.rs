@@ -7,6 +7,7 @@ mod forks;
 mod half_done;
 mod leftovers;
 mod nodes;
+mod partition;
 mod questions;
 mod redis_client;
 mod secure;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use support::client::Client;
+use support::client::{Client, End};
 use support::fault_proxy::FaultProxy;
 use support::http;
 use support::process::wait_until;
@@ -188,8 +188,11 @@ fn server_declared_dead_restores_its_state() {
     assert_eq!((&left["type"], &left["peerId"]), (&json!("peer-left"), &json!("b")));
     wait_until("it is given up", || numbers(&redis).len() == 1);
     servers[1].signal(SIGCONT);
-    bob.wait_until(|event| event["roomId"] == "r" && event["type"] != "peer-left");
+    let told = bob.wait_for("disconnect");
+    assert_eq!((&told["reason"], &told["reconnect"]), (&json!("server-isolated"), &json!(true)), "{told}");
+    assert_eq!(bob.end(), End::Close(1012, "service restart".to_owned()));
     wait_until("it has its number again", || numbers(&redis).len() == 2);
+    let mut bob = connect(&servers[1], "bob");
     assert_eq!(bob.join("r", "b")["participantCount"], 2);
     assert_eq!(ada.next()["type"], "peer-joined");
 }

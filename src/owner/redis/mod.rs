@@ -47,7 +47,7 @@ use crate::domain::reject::Reject;
 use crate::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, Script};
 use crate::message::{BRIDGE, Outgoing, OwnerMessage, PresenceUpdate, Requester, ShardNumber};
 use crate::owner::redis::calls::{CallPurpose, CallResult, PendingCall};
-use crate::owner::redis::cluster::membership::{self, NodeMembership};
+use crate::owner::redis::cluster::membership::{self, NodeMembership, NodeStanding};
 use crate::owner::redis::cluster::queries::ClusterQueries;
 use crate::owner::redis::cluster::{ClusterCall, enrolment, registry};
 use crate::owner::redis::deadlines::Deadline;
@@ -359,11 +359,14 @@ impl RedisOwner {
             ClusterCall::Done => {}
             ClusterCall::Renew => {
                 if let Some(renewed) = self.membership.renewed(&mut turn, result) {
-                    if renewed.is_forgotten {
-                        tracing::warn!("Redis knows nothing of this node any more; it begins anew");
+                    if renewed.standing != NodeStanding::Known {
+                        tracing::warn!(standing = ?renewed.standing, "this node begins anew");
                         self.record_all(now, out);
                         let mut turn = turn!(self, now, out);
-                        self.rooms.end_all(&mut turn);
+                        match renewed.standing {
+                            NodeStanding::Purged => self.rooms.leave_all_behind(&mut turn),
+                            _ => self.rooms.end_all(&mut turn),
+                        }
                         self.users.restore_all(&mut turn);
                     }
                     self.membership.clean_up(&mut turn!(self, now, out), renewed);

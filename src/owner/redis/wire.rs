@@ -266,6 +266,8 @@ pub(super) enum WireEvent {
     Out(WireDeparture),
     /// The addressed connection's membership passed to another connection of its client.
     Moved,
+    /// The addressed connection's membership ended because its node seemed to be dead.
+    Purged,
     /// Number of members.
     Stats(usize),
     /// Number of users.

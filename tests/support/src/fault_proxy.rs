@@ -20,6 +20,7 @@ struct Faults {
     is_cut: AtomicBool,
     drops_all: AtomicBool,
     drops_replies: AtomicBool,
+    drops_requests: AtomicBool,
     /// The port that new connections lead to, and how often it has changed.
     target: AtomicU16,
     moves: AtomicUsize,
@@ -67,6 +68,12 @@ impl FaultProxy {
         self.faults.drops_replies.store(true, Ordering::Release);
     }
 
+    /// Drops requests and passes what Redis sends until [`FaultProxy::restore`]. Connections that exist meanwhile send nothing
+    /// afterwards.
+    pub fn drop_requests(&self) {
+        self.faults.drops_requests.store(true, Ordering::Release);
+    }
+
     /// Closes all connections; later ones lead to this port.
     pub fn lead_to(&self, port: u16) {
         self.faults.target.store(port, Ordering::Release);
@@ -76,6 +83,7 @@ impl FaultProxy {
     /// Ends the faults for new connections.
     pub fn restore(&self) {
         self.faults.drops_replies.store(false, Ordering::Release);
+        self.faults.drops_requests.store(false, Ordering::Release);
         self.faults.drops_all.store(false, Ordering::Release);
         self.faults.is_cut.store(false, Ordering::Release);
     }
@@ -92,6 +100,7 @@ struct Met {
     is_subscribed: AtomicBool,
     drops_all: AtomicBool,
     drops_replies: AtomicBool,
+    drops_requests: AtomicBool,
 }
 
 /// Copies bytes in both directions, on two threads, until either end closes.
@@ -139,11 +148,14 @@ impl Met {
         if faults.drops_replies.load(Ordering::Acquire) {
             self.drops_replies.store(true, Ordering::Release);
         }
+        if faults.drops_requests.load(Ordering::Acquire) {
+            self.drops_requests.store(true, Ordering::Release);
+        }
         if is_request {
             if bytes.windows(9).any(|word| word == b"SUBSCRIBE") {
                 self.is_subscribed.store(true, Ordering::Release);
             }
-            return self.drops_all.load(Ordering::Acquire);
+            return self.drops_all.load(Ordering::Acquire) || self.drops_requests.load(Ordering::Acquire);
         }
         let is_published = self.is_subscribed.load(Ordering::Acquire) && !is_late;
         (is_published && faults.drops_published.load(Ordering::Acquire))

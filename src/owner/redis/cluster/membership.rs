@@ -42,9 +42,9 @@ struct RenewReply {
     /// Reason of a refusal.
     #[serde(rename = "x", default)]
     refusal: Option<Box<str>>,
-    /// 1 if the node was known.
+    /// 1 if the node was known, 2 if another one has cleaned up after it.
     #[serde(rename = "k", default)]
-    is_known: u8,
+    standing: u8,
     #[serde(rename = "l", default)]
     alive: Vec<u16>,
     /// Time until the first lease ends, in milliseconds.
@@ -133,10 +133,19 @@ pub(crate) struct NodeMembership {
     cleanups: Vec<Cleanup>,
 }
 
+/// What Redis has of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NodeStanding {
+    Known,
+    /// Another node has cleaned up: the members and users of this one are removed.
+    Purged,
+    /// Nothing: Redis was emptied.
+    Forgotten,
+}
+
 /// The effects of a renewal on other components.
 pub(crate) struct RenewedLease {
-    /// Whether Redis has forgotten this node, so that everything has to be written again.
-    pub(crate) is_forgotten: bool,
+    pub(crate) standing: NodeStanding,
     /// Dead nodes to clean up after.
     pub(crate) dead: Vec<u16>,
     overdue_rooms: Vec<Name>,
@@ -192,7 +201,11 @@ impl NodeMembership {
                 turn.node.lease.alive = reply.alive;
                 turn.node.lease.users_elsewhere = reply.users_elsewhere;
                 Some(RenewedLease {
-                    is_forgotten: reply.is_known == 0,
+                    standing: match reply.standing {
+                        0 => NodeStanding::Forgotten,
+                        2 => NodeStanding::Purged,
+                        _ => NodeStanding::Known,
+                    },
                     dead: reply.dead,
                     overdue_rooms: reply.overdue_rooms,
                 })

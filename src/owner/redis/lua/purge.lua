@@ -7,8 +7,8 @@ for _, text in ipairs(call('HVALS', members_key)) do
   local seat = cjson.decode(text)
   if tostring(seat.q) == dead_node then
     leave(seat, text)
-    -- The node can be slow, not dead: the member is informed.
-    tell('@' .. seat.c, '{"out":"removed"}')
+    -- The node can be cut off, not dead: it has the member return.
+    tell('@' .. seat.c, '"purged"')
   end
 end
 rest()

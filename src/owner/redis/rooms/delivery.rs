@@ -8,8 +8,8 @@ use crate::base::time::Now;
 use crate::domain::command::Signal;
 use crate::domain::event::{Event, PeerName, Signaled};
 use crate::message::ShardMessage;
-use crate::owner::redis::rooms::Rooms;
 use crate::owner::redis::rooms::subscription::RoomSubscription;
+use crate::owner::redis::rooms::{Rooms, outage};
 use crate::owner::redis::schema::{TO_CONNECTION, TO_MEMBERS};
 use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{self, WireDelivery, WireEvent, WireEvents, WireSignal};
@@ -51,7 +51,7 @@ impl Rooms {
                 let receiver = audience.strip_prefix(TO_CONNECTION).and_then(ConnectionId::parse);
                 let gone = match event {
                     WireEvent::Left(member) => Some(member.connection.0),
-                    WireEvent::Out(_) | WireEvent::Moved => receiver,
+                    WireEvent::Out(_) | WireEvent::Moved | WireEvent::Purged => receiver,
                     WireEvent::You(view) => {
                         if let Some(own) = receiver.filter(|receiver| receiver.place().node == own_node) {
                             room.add_member(own, view.name(own));
@@ -103,6 +103,7 @@ impl Rooms {
             WireEvent::Enter { epoch, number, seq, generation } => {
                 return self.entered(turn, name, &epoch, generation, (number, seq));
             }
+            WireEvent::Purged => return outage::have_return(turn, [connection]),
             WireEvent::You(view) => {
                 let joined = view.into_joined(name, connection, turn.node.rules.announce_limit);
                 Some(Event::Joined(Box::new(joined)))
@@ -206,6 +207,6 @@ fn into_event(name: &Name, event: WireEvent) -> Option<Event> {
             let signal = kinds.into_iter().find(|known| known.as_str() == &*kind)?;
             Event::Signal(Box::new(Signaled { room, from: from.name(), to: to.name(), signal, body }))
         }
-        WireEvent::Moved | WireEvent::You(_) | WireEvent::Enter { .. } => return None,
+        WireEvent::Moved | WireEvent::Purged | WireEvent::You(_) | WireEvent::Enter { .. } => return None,
     })
 }

@@ -2,7 +2,8 @@
 //!
 //! Events that do not come in time can be late: under load, many publications wait on their way. So the node first publishes
 //! a marker on the room's channel. Events that have not come before the marker are lost, and are requested from Redis. If
-//! Redis has them no longer, the room ends for the members on this node: they can join again.
+//! Redis has them no longer, the members on this node are told to reconnect: they return by recovery. If Redis does not have
+//! the room any more, or has lost messages, the room ends for them: they can join again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,17 +11,16 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::base::Name;
-use crate::base::ids::random_word;
+use crate::base::ids::{ConnectionId, random_word};
 use crate::domain::event::Event;
-use crate::domain::op::RoomOp;
 use crate::message::ShardMessage;
 use crate::message::redis::Bytes;
 use crate::owner::redis::cluster::membership;
 use crate::owner::redis::deadlines::Deadline;
-use crate::owner::redis::rooms::commands::{self, RoomCall};
+use crate::owner::redis::rooms::commands::RoomCall;
 use crate::owner::redis::rooms::replies::read;
 use crate::owner::redis::rooms::subscription::RoomSubscription;
-use crate::owner::redis::rooms::{RoomDeadline, Rooms};
+use crate::owner::redis::rooms::{RoomDeadline, Rooms, outage};
 use crate::owner::redis::schema::{EPOCH_CHARS, MARKER_START};
 use crate::owner::redis::scripts;
 use crate::owner::redis::turn::OwnerTurn;
@@ -166,38 +166,60 @@ impl Rooms {
                     _ => return,
                 }
             }
-            self.end(turn, &name, is_same);
+            match header.refusal {
+                _ if is_same => self.leave_behind(turn, &name),
+                Some("room_closed") => self.end(turn, &name, "the room was closed"),
+                _ => self.end(turn, &name, "the room's messages were lost"),
+            }
         }
     }
 
-    /// Ends all rooms for the members on this node.
+    /// Ends all rooms for the members on this node: Redis does not have them any more.
     pub(crate) fn end_all(&mut self, turn: &mut OwnerTurn<'_>) {
         let rooms: Vec<Name> = self.subscriptions.keys().cloned().collect();
         for room in rooms {
-            self.end(turn, &room, true);
+            self.end(turn, &room, "the room's messages were lost");
         }
     }
 
-    /// Ends a room for the members on this node. `is_known`: Redis has the room, so the members are removed there, too.
-    fn end(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, is_known: bool) {
-        if let Some(room) = self.subscriptions.get_mut(name) {
-            room.epoch = None;
-            let replies = room.abandon();
-            let members = std::mem::take(&mut room.members);
-            let shards: BTreeSet<u8> = members.iter().map(|(member, _)| member.place().shard).collect();
-            for reply in replies {
-                turn.reply(reply.to, reply.reply);
-            }
-            let event = Event::Closed { room: name.clone(), reason: "the room's messages were lost".into() };
-            let packed = Arc::new(turn.encode(turn.now, &event, true));
-            for shard in shards {
-                turn.send(shard, ShardMessage::Close { room: name.clone(), packed: packed.clone() });
-            }
-            for (connection, _) in members.into_iter().filter(|_| is_known) {
-                commands::call(turn, name.clone(), RoomOp::RemoveMember { connection }, None);
-            }
+    /// Has the members on this node return to all their rooms: they were removed there, because this node was cut off.
+    pub(crate) fn leave_all_behind(&mut self, turn: &mut OwnerTurn<'_>) {
+        let rooms: Vec<Name> = self.subscriptions.keys().cloned().collect();
+        for room in rooms {
+            self.leave_behind(turn, &room);
+        }
+    }
+
+    /// Ends a room for the members on this node.
+    fn end(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, reason: &str) {
+        let members = self.drop_members(turn, name);
+        let shards: BTreeSet<u8> = members.iter().map(|member| member.place().shard).collect();
+        let event = Event::Closed { room: name.clone(), reason: reason.into() };
+        let packed = Arc::new(turn.encode(turn.now, &event, true));
+        for shard in shards {
+            turn.send(shard, ShardMessage::Close { room: name.clone(), packed: packed.clone() });
         }
         self.unsubscribe_if_unused(turn, name);
+    }
+
+    /// The node cannot follow a room any more, which goes on: the members on this node return to it by new connections.
+    fn leave_behind(&mut self, turn: &mut OwnerTurn<'_>, name: &Name) {
+        let members = self.drop_members(turn, name);
+        outage::have_return(turn, members);
+        self.unsubscribe_if_unused(turn, name);
+    }
+
+    /// Ends the order of a room on this node, and returns the members.
+    fn drop_members(&mut self, turn: &mut OwnerTurn<'_>, name: &Name) -> Vec<ConnectionId> {
+        let mut members = Vec::new();
+        if let Some(room) = self.subscriptions.get_mut(name) {
+            room.epoch = None;
+            for reply in room.abandon() {
+                turn.reply(reply.to, reply.reply);
+            }
+            members.extend(room.members.drain(..).map(|(connection, _)| connection));
+        }
+        members
     }
 }
 

@@ -8,6 +8,7 @@
 //! updates wait, and the lease is renewed repeatedly: its first success shows that Redis takes writes again.
 
 use crate::base::Name;
+use crate::base::ids::ConnectionId;
 use crate::domain::event::{Event, Signaled};
 use crate::domain::op::{RelaySignal, Reply, RoomOp};
 use crate::domain::reject::Reject;
@@ -20,6 +21,13 @@ use crate::owner::redis::rooms::gaps::{FIND_GAPS_MS, GapSearch};
 use crate::owner::redis::rooms::subscription::RoomSubscription;
 use crate::owner::redis::rooms::{RoomDeadline, Rooms, WaitingOp};
 use crate::owner::redis::turn::OwnerTurn;
+
+/// Has connections of this node return by new connections: their clients recover what this node has missed.
+pub(super) fn have_return(turn: &mut OwnerTurn<'_>, connections: impl IntoIterator<Item = ConnectionId>) {
+    for connection in connections {
+        turn.send(connection.place().shard, ShardMessage::Reconnect { connection });
+    }
+}
 
 impl Rooms {
     /// Does an operation without Redis, if that is possible.

@@ -7,4 +7,5 @@ while taken[tostring(node)] do node = node + 1 end
 if node > NODES_MAX then return refuse('full') end
 call('ZADD', key, clock() + LEASE_MS, node)
 call('HSET', key .. ':names', node, name)
+call('HDEL', key .. ':purged', node)
 return '{"n":' .. node .. '}'

@@ -2,6 +2,7 @@
 --   (none)    a sorted set: node numbers by the end of their lease
 --   :names    a hash: names of processes by node; none for a node that stops
 --   :reapers  a hash: collector of a dead node, and until when it is, by dead node
+--   :purged   a hash: names of processes that another node has cleaned up after, by node, until they return
 --   :users    a hash: number of users by node
 --   :made     a sorted set: rooms that were made on purpose, by the end of their list entry
 --   :left     the same, of other rooms

@@ -15,7 +15,9 @@ if known_name and ends < at then
   end
 end
 call('ZADD', key, at + LEASE_MS, node)
+local standing = known_name and 1 or call('HGET', key .. ':purged', node) == name and 2 or 0
 if not known_name then call('HSET', key .. ':names', node, name) end
+call('HDEL', key .. ':purged', node)
 call('HSET', key .. ':users', node, users)
 local live, others = {}, 0
 for _, one in ipairs(call('ZRANGEBYSCORE', key, at, '+inf')) do
@@ -34,5 +36,5 @@ for place, room in ipairs(over) do
   call('ZADD', key .. ':made', at + OVERDUE_AGAIN_MS, room)
   over[place] = cjson.encode(room)
 end
-return '{"k":' .. (known_name and 1 or 0) .. ',"u":' .. others .. first_ends .. ',"l":[' .. table.concat(live, ',') ..
+return '{"k":' .. standing .. ',"u":' .. others .. first_ends .. ',"l":[' .. table.concat(live, ',') ..
   '],"d":[' .. dead .. '],"o":[' .. table.concat(over, ',') .. ']}'
