@@ -113,6 +113,9 @@ settings! {
         ca_file: Option<PathBuf> = "", path;
         /// Prefix of every key in Redis.
         prefix: String = "switchboard", key_prefix;
+        /// Rooms without members whose messages Redis keeps; those without members for longest are removed first. 0: any
+        /// number. A room with a few messages takes about 1.5 KB.
+        resting_rooms: u64 = 1_000_000, limit(1_000_000_000);
     }
 }
 

@@ -128,6 +128,7 @@ impl Settings {
             ca_file: self.redis.ca_file.clone(),
             prefix: self.redis.prefix.clone(),
             keep_messages: self.rooms.retention_messages,
+            resting_rooms: self.redis.resting_rooms,
         })
     }
 

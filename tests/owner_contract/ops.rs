@@ -46,6 +46,7 @@ fn each_op_has_a_script_of_its_name() {
         "count",
         "since",
         "purge",
+        "discard",
         "lease",
         "ack_direct",
         "go_offline",

@@ -10,6 +10,7 @@ mod nodes;
 mod partition;
 mod questions;
 mod redis_client;
+mod resting_rooms;
 mod secure;
 mod sentinels;
 mod users;

@@ -136,6 +136,7 @@ impl World {
                 sharded: prefix == "sharded",
                 rates: RATES,
                 keep_messages: 0,
+                resting_rooms: 0,
             };
             Node::new(&server, settings, rules.clone(), node as u64)
         };

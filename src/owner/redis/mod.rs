@@ -77,6 +77,8 @@ pub struct RedisSettings {
     pub rates: Rates,
     /// Messages that a room keeps if its maker did not choose; 0: all.
     pub keep_messages: u64,
+    /// Rooms without members whose messages Redis keeps; 0: any number.
+    pub resting_rooms: u64,
 }
 
 /// One node's part of the owner.

@@ -97,6 +97,8 @@ lua_constants! {
     MISSED_LOG_BYTES = 2 * limits::MISSED_BYTES as u64;
     MISSED_PUBLICATIONS = 2_000;
     EVENTS_KEPT = 512;
+    // The log of a room without members is copied up to this length.
+    COMPACTED_MESSAGES = 64;
     RECEIPTS_MS = 30 * 24 * 3_600_000;
     // Every so many messages a log is trimmed.
     TRIM_EVERY = 64;

@@ -114,6 +114,8 @@ scripts! { ALL:
     SINCE = room "since";
     /// Removes the members of a dead node.
     PURGE = room "purge";
+    /// Removes a room without members.
+    DISCARD = room "discard";
     /// [`crate::domain::op::UserOp::Attach`].
     ATTACH = user "attach";
     /// [`crate::domain::op::UserOp::Detach`].

@@ -63,6 +63,8 @@ pub struct RedisOptions {
     pub prefix: String,
     /// Messages that a room keeps if its maker did not choose; 0: all.
     pub keep_messages: u64,
+    /// Rooms without members whose messages Redis keeps; 0: any number.
+    pub resting_rooms: u64,
 }
 
 /// A running bridge.
@@ -94,6 +96,7 @@ impl ClaimedNode {
             sharded: self.options.address.is_sharded(),
             rates,
             keep_messages: self.options.keep_messages,
+            resting_rooms: self.options.resting_rooms,
         };
         let mut rng = Rng::from_entropy(entropy::seed()?);
         let seeds = [rng.next_u64(), rng.next_u64()];

@@ -58,6 +58,9 @@ struct RenewReply {
     /// Listed rooms that may not exist any more.
     #[serde(rename = "o", default)]
     overdue_rooms: Vec<Name>,
+    /// Rooms without members to remove.
+    #[serde(rename = "v", default)]
+    excess_rooms: Vec<Name>,
 }
 
 /// An answer that grants or refuses.
@@ -149,6 +152,7 @@ pub(crate) struct RenewedLease {
     /// Dead nodes to clean up after.
     pub(crate) dead: Vec<u16>,
     overdue_rooms: Vec<Name>,
+    excess_rooms: Vec<Name>,
 }
 
 impl NodeMembership {
@@ -208,15 +212,19 @@ impl NodeMembership {
                     },
                     dead: reply.dead,
                     overdue_rooms: reply.overdue_rooms,
+                    excess_rooms: reply.excess_rooms,
                 })
             }
         }
     }
 
-    /// Checks rooms with an expired list entry, and begins to clean up after dead nodes.
+    /// Checks rooms with an expired list entry, removes those beyond the bound, and begins to clean up after dead nodes.
     pub(crate) fn clean_up(&mut self, turn: &mut OwnerTurn<'_>, renewed: RenewedLease) {
         for room in renewed.overdue_rooms {
             rooms::check_listed(turn, room);
+        }
+        for room in renewed.excess_rooms {
+            rooms::discard(turn, room);
         }
         for dead in renewed.dead.into_iter().take(CLEANUPS_MAX) {
             if self.cleanup(dead).is_none() {
@@ -348,7 +356,9 @@ pub(crate) fn renew_soon(turn: &mut OwnerTurn<'_>) {
     if !std::mem::replace(&mut turn.node.lease.is_renewing, true) {
         let (own, name) = (number(turn.own_node().into()), text(&*turn.node.settings.name));
         let users = number(turn.node.directory.len() as u64);
-        turn.call_nodes(&scripts::RENEW, ClusterCall::Renew, vec![own, name, users]);
+        let bounds = [turn.node.settings.resting_rooms, turn.node.rules.keep_ms].map(number);
+        let arguments = [own, name, users].into_iter().chain(bounds).collect();
+        turn.call_nodes(&scripts::RENEW, ClusterCall::Renew, arguments);
     }
 }
 

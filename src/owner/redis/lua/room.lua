@@ -160,9 +160,14 @@ local function touch()
   call('HSET', key, 'a', now)
 end
 
--- Sets the end of a room without members.
+-- Sets the end of a room without members. The last events are for nodes with members, so that they end now. A stream
+-- reserves space for more entries; a copy of it does not.
 local function rest()
   if call('HLEN', members_key) > 0 then return end
+  room.is_resting = true
+  if call('DEL', key .. ':f') == 1 and call('XLEN', log_key) <= COMPACTED_MESSAGES then
+    if call('COPY', log_key, log_key .. ':-', 'REPLACE') == 1 then call('RENAME', log_key .. ':-', log_key) end
+  end
   local ms = idle_ms()
   if ms > 0 then each('PEXPIRE', ms) else each('PERSIST') end
 end
@@ -183,7 +188,7 @@ local function done(answer, is_light)
     end
     local body = '{"n":' .. n .. ',"z":' .. room.generation .. ',"o":"' .. origin .. '","t":' .. now .. ',"f":[' ..
       table.concat(events, ',') .. ']}'
-    if not is_light then keep_events(n, body) end
+    if not is_light and not room.is_resting then keep_events(n, body) end
     call(publish, key, body)
   end
   return '{"n":' .. room.number .. ',"z":' .. room.generation .. ',"f":' .. has .. ',"d":' .. due .. ',"e":"' .. room.epoch .. '",' ..

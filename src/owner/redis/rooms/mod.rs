@@ -242,6 +242,11 @@ pub(super) fn purge(turn: &mut OwnerTurn<'_>, room: Name, node: u16) {
     turn.call_room(&scripts::PURGE, room, None, RoomCall::Purge(node), vec![number(node.into())]);
 }
 
+/// Removes a room without members, whose messages Redis keeps no longer.
+pub(super) fn discard(turn: &mut OwnerTurn<'_>, room: Name) {
+    turn.call_room(&scripts::DISCARD, room, None, RoomCall::Done, Vec::new());
+}
+
 /// Checks whether a listed room still exists: as an admin, and without its users.
 pub(super) fn check_listed(turn: &mut OwnerTurn<'_>, room: Name) {
     let arguments = vec![text(""), flag(true), text(""), number(0)];

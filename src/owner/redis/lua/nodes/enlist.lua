@@ -12,6 +12,7 @@ each(counts[2], function(name)
     call('ZADD', made, at + MADE_ROOM_IDLE_MS, name)
   else
     call('ZADD', left, at + JOINED_ROOM_IDLE_MS, name)
+    call('ZADD', key .. ':resting', at, name)
   end
 end)
 each(counts[3], function(name)

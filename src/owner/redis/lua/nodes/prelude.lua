@@ -6,6 +6,7 @@
 --   :users    a hash: number of users by node
 --   :made     a sorted set: rooms that were made on purpose, by the end of their list entry
 --   :left     the same, of other rooms
+--   :resting  a sorted set: other rooms, by the time when a node left them last
 -- Of one node: :rooms and :users are sets of its places.
 
 -- Time in milliseconds since 1970, by the one clock that all nodes share.

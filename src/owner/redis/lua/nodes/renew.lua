@@ -1,5 +1,6 @@
--- renew: renews the lease of a node. `users`: number of its users.
-local node, name, users = ARGV[4], ARGV[5], ARGV[6]
+-- renew: renews the lease of a node. `users`: number of its users; `resting_max`: rooms without members that keep their
+-- messages, 0: any number; `keep_ms`: how long they keep them, 0: no limit.
+local node, name, users, resting_max, keep_ms = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local at = clock()
 local known_name = call('HGET', key .. ':names', node)
 if known_name and known_name ~= name then return refuse('taken') end
@@ -36,5 +37,15 @@ for place, room in ipairs(over) do
   call('ZADD', key .. ':made', at + OVERDUE_AGAIN_MS, room)
   over[place] = cjson.encode(room)
 end
+-- Rooms that have rested longest, beyond their number. Some of them can have members again.
+local resting, beyond = key .. ':resting', {}
+if keep_ms > 0 then
+  call('ZREMRANGEBYSCORE', resting, '-inf', '(' .. string.format('%.0f', at - math.max(keep_ms, JOINED_ROOM_IDLE_MS)))
+end
+local excess = resting_max > 0 and call('ZCARD', resting) - resting_max or 0
+if excess > 0 then
+  local popped = call('ZPOPMIN', resting, math.min(excess, OVERDUE_ROOMS_MAX))
+  for place = 1, #popped, 2 do beyond[#beyond + 1] = cjson.encode(popped[place]) end
+end
 return '{"k":' .. standing .. ',"u":' .. others .. first_ends .. ',"l":[' .. table.concat(live, ',') ..
-  '],"d":[' .. dead .. '],"o":[' .. table.concat(over, ',') .. ']}'
+  '],"d":[' .. dead .. '],"o":[' .. table.concat(over, ',') .. '],"v":[' .. table.concat(beyond, ',') .. ']}'
