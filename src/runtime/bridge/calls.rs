@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::message::redis::{Bytes, CallError, RedisEvent, RedisState, Script, ScriptCall};
 use crate::owner::redis::KeySchema;
-use crate::runtime::bridge::address::RedisAddress;
+use crate::runtime::bridge::address::{AddressKind, RedisAddress};
 use crate::runtime::bridge::backoff::Backoff;
 use crate::runtime::bridge::cluster_state::ClusterWatch;
 use crate::runtime::bridge::connection::{REPLY_TIMEOUT, RedisConnection};
@@ -281,8 +281,8 @@ async fn prepare(
     let mut connection = RedisConnection::open(address, pushes.clone()).await?;
     let (mut identity, mut server) = (None, String::new());
     let (mut state, mut watch) = (RedisState::Good, None);
-    if let RedisConnection::Cluster(cluster) = &connection {
-        let mut cluster = ClusterWatch::new(cluster.clone());
+    if let AddressKind::Cluster(servers) = address.kind() {
+        let mut cluster = ClusterWatch::new(servers.clone(), address.certificates());
         state = cluster.ask().await;
         if state == RedisState::Away {
             return Err((ErrorKind::Server(ServerErrorKind::ClusterDown), "the cluster does not serve").into());

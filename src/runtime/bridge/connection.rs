@@ -5,14 +5,16 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Pipeline, PushInfo, RedisResult, Value, cmd};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Pipeline, PushInfo, RedisResult, TlsCertificates,
+    Value, cmd,
+};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::message::redis::Bytes;
 use crate::owner::redis::KeySchema;
 use crate::runtime::bridge::address::{AddressKind, RedisAddress};
 use crate::runtime::bridge::probes::{SlotOwners, slot_owners_in};
-use crate::runtime::bridge::sentinels::client;
 use crate::runtime::bridge::server::name_of_server;
 
 /// Time to connect.
@@ -20,6 +22,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 /// Time for a reply. Requesters get an error after two seconds at most.
 pub(super) const REPLY_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// Host and port of a server.
+pub(super) type Address = (String, u16);
 
 /// A connection of the Redis library.
 #[derive(Clone)]
@@ -127,6 +132,23 @@ impl RedisConnection {
             }
         }
     }
+}
+
+/// A client of a server, with TLS if its address says so.
+pub(super) fn client(info: ConnectionInfo, certificates: Option<TlsCertificates>) -> RedisResult<Client> {
+    match certificates.filter(|_| matches!(info.addr(), ConnectionAddr::TcpTls { .. })) {
+        Some(certificates) => Client::build_with_tls(info, certificates),
+        None => Client::open(info),
+    }
+}
+
+/// The address of another server, with login and TLS of this one.
+pub(super) fn at(seed: ConnectionInfo, (host, port): Address) -> ConnectionInfo {
+    let address = match seed.addr() {
+        ConnectionAddr::TcpTls { .. } => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+        _ => ConnectionAddr::Tcp(host, port),
+    };
+    seed.set_addr(address)
 }
 
 fn names(channels: &[Bytes]) -> Vec<&[u8]> {

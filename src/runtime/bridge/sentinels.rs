@@ -15,12 +15,14 @@ use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, PushInfo, PushKind,
-    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value, from_redis_value,
+    AsyncConnectionConfig, ConnectionInfo, ErrorKind, Pipeline, PushInfo, PushKind, RedisConnectionInfo, RedisError,
+    RedisResult, TlsCertificates, Value, from_redis_value,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::runtime::bridge::connection::{Address, at, client};
 
 /// Time for the answers of all Sentinels.
 const ANSWERS_WITHIN: Duration = Duration::from_millis(800);
@@ -47,9 +49,6 @@ pub(super) struct Sentinels {
     /// When the failover that is under way was first seen.
     failover_since: Arc<Mutex<Option<Instant>>>,
 }
-
-/// Host and port of a server.
-type Address = (String, u16);
 
 /// The view of one Sentinel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,21 +165,8 @@ impl Sentinels {
     }
 
     /// The address of a master, with the login for it.
-    pub(super) fn info(&self, (host, port): Address) -> ConnectionInfo {
-        let first = self.servers.first().expect("invariant: an address names a Sentinel").clone();
-        let address = match first.addr() {
-            ConnectionAddr::TcpTls { .. } => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
-            _ => ConnectionAddr::Tcp(host, port),
-        };
-        first.set_addr(address)
-    }
-}
-
-/// A client of a server, with TLS if its address says so.
-pub(super) fn client(info: ConnectionInfo, certificates: Option<TlsCertificates>) -> RedisResult<Client> {
-    match certificates.filter(|_| matches!(info.addr(), ConnectionAddr::TcpTls { .. })) {
-        Some(certificates) => Client::build_with_tls(info, certificates),
-        None => Client::open(info),
+    pub(super) fn info(&self, master: Address) -> ConnectionInfo {
+        at(self.servers.first().expect("invariant: an address names a Sentinel").clone(), master)
     }
 }
 
