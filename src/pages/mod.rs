@@ -1,10 +1,11 @@
 //! Web pages, scripts and styles, and the browser bundles of Socket.IO's client, embedded into the binary.
 
 use std::borrow::Cow;
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{BuildHasher, Hasher};
 use std::io::Read;
 
 use flate2::read::GzDecoder;
+use foldhash::quality::FixedState;
 
 /// A static file.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,7 @@ impl WebPage {
 
     /// The entity tag of the content as it is sent, with or without its compression.
     pub fn entity_tag(&self, is_gzip: bool) -> String {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = FixedState::with_seed(0).build_hasher();
         hasher.write(self.body);
         format!("\"{:016x}{}\"", hasher.finish(), if is_gzip { "-gzip" } else { "" })
     }

@@ -57,7 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "command_line",
         &["clap", "httparse", "humantime", "jsonwebtoken", "serde_json", "tracing_appender", "tracing_subscriber"],
     ),
-    ("pages", &["flate2"]),
+    ("pages", &["flate2", "foldhash"]),
     ("main", &["clap", "jsonwebtoken", "rlimit", "tracing"]),
 ];
 
