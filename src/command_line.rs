@@ -7,6 +7,7 @@
 mod dev_secret;
 mod health;
 mod logging;
+mod suggest;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::config::{self, ConfigError, Flags, Loaded, SettingSources};
 pub use dev_secret::{CreatedSecret, keep_secret, kept_secret};
 pub use health::health;
 pub use logging::start_logging;
+pub use suggest::with_suggestion;
 pub use token::{TokenArguments, token};
 
 const OVERVIEW: &str = "\

@@ -24,7 +24,8 @@ const OWN_DESCRIPTORS: u64 = 64;
 const DEV_TOKEN_S: u64 = 30 * 86_400;
 
 fn main() -> ExitCode {
-    let outcome = match CommandLine::parse().command {
+    let arguments = CommandLine::try_parse().unwrap_or_else(|error| command_line::with_suggestion(error).exit());
+    let outcome = match arguments.command {
         Some(ProgramCommand::Serve(arguments)) => serve(&arguments),
         Some(ProgramCommand::Token(arguments)) => token(&arguments),
         Some(ProgramCommand::Config(arguments)) => show_config(&arguments),

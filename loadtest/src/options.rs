@@ -17,9 +17,19 @@ use crate::scenario::floor::{self, Floor};
 use crate::vocabulary::{Vocabulary, Words};
 use crate::worker;
 
+const EXAMPLES: &str = "\
+Examples, after `cargo build --release --workspace`:
+  target/release/loadtest fanout --rooms 10 --members 100
+  target/release/loadtest fanout --dialect colon --transport polling --runs 1
+  target/release/loadtest echo --shards 2 --with-floor --html report.html --json report.json
+  target/release/loadtest idle --target 127.0.0.1:8090 --pid 4711 --connections 5000
+  target/release/loadtest --compare before.json after.json
+
+Each scenario has options of its own: `loadtest fanout --help` shows them.";
+
 /// Puts load on a WebSocket server and accounts for every delivery.
 #[derive(Parser, Debug)]
-#[command(version, subcommand_negates_reqs = true, arg_required_else_help = true)]
+#[command(version, subcommand_negates_reqs = true, arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(subcommand)]
     task: Option<Task>,
@@ -56,9 +66,9 @@ pub struct Common {
     /// The secret that the server verifies tokens by; without one, clients are guests
     #[arg(long, global = true)]
     pub secret: Option<String>,
-    /// The binary to start
-    #[arg(long, global = true, default_value = "target/release/switchboard")]
-    pub binary: String,
+    /// The binary to start [default: switchboard in the directory of this program]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub binary: Option<PathBuf>,
     /// Shards of the server that is started
     #[arg(long, global = true, default_value_t = 1)]
     pub shards: usize,
@@ -99,6 +109,14 @@ pub struct Common {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+impl Common {
+    /// The binary to start: the one that was given, else the one beside this program, whatever the current directory is.
+    pub fn binary(&self) -> PathBuf {
+        let beside = || Some(std::env::current_exe().ok()?.with_file_name("switchboard")).filter(|path| path.exists());
+        self.binary.clone().or_else(beside).unwrap_or_else(|| "target/release/switchboard".into())
+    }
 }
 
 impl Arguments {
@@ -209,7 +227,9 @@ mod tests {
         let text = std::fs::read_to_string(path).expect("the document").replace("\\\n", " ");
         let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("target/release/")).collect();
         assert!(commands.len() >= 10, "{} commands found", commands.len());
-        for command in commands.into_iter().filter(|command| !command.contains("--help")) {
+        let examples: Vec<&str> = EXAMPLES.lines().filter_map(|line| line.strip_prefix("  target/release/")).collect();
+        assert!(examples.len() >= 5, "{examples:?}");
+        for command in commands.into_iter().chain(examples).filter(|command| !command.contains("--help")) {
             Arguments::try_parse_from(words(command)).unwrap_or_else(|error| panic!("{command}: {error}"));
         }
     }

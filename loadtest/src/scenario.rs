@@ -58,7 +58,7 @@ pub trait Scenario {
         match common.target {
             Some(address) => Ok(Target::running(address, common.pid, common.secret.clone())),
             None => {
-                Target::start_all(common.servers, &common.binary, common.shards, &common.set, common.data.as_deref())
+                Target::start_all(common.servers, &common.binary(), common.shards, &common.set, common.data.as_deref())
             }
         }
     }

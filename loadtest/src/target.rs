@@ -40,7 +40,7 @@ impl Target {
     /// Starts so many servers, which share what their settings say. See [`Target::start`].
     pub fn start_all(
         servers: usize,
-        binary: &str,
+        binary: &Path,
         shards: usize,
         settings: &[String],
         data: Option<&Path>,
@@ -65,7 +65,7 @@ impl Target {
 
     /// Starts `binary serve` on a free port of loopback, with every limit off that a load run would meet. It keeps things
     /// in `data`, which must not be there yet and is removed in the end, or else in memory.
-    pub fn start(binary: &str, shards: usize, settings: &[String], data: Option<&Path>) -> Result<Self, String> {
+    pub fn start(binary: &Path, shards: usize, settings: &[String], data: Option<&Path>) -> Result<Self, String> {
         let own = data.map(Data::make).transpose()?;
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);

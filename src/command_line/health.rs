@@ -60,7 +60,16 @@ impl<'a> HealthTarget<'a> {
     fn parse(url: &'a str) -> Result<Self, String> {
         const EXPECTED: &str = "expected an address such as http://127.0.0.1:8090/healthz";
         let wrong = || format!("{url:?}: {EXPECTED}");
-        let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
+        let rest = match url.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some(("https", _)) => {
+                return Err(format!(
+                    "{url:?}: https is not supported; ask the server itself, behind its proxy, by http, or use curl"
+                ));
+            }
+            Some(_) => return Err(wrong()),
+            None => return Err(format!("{url:?}: the scheme is missing; {EXPECTED}")),
+        };
         if rest.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
             return Err(wrong());
         }
@@ -218,7 +227,12 @@ mod tests {
         assert_eq!(parts("http://a"), ("a", 80, "/healthz"));
         assert_eq!(parts("http://[::1]:81/x"), ("::1", 81, "/x"));
         assert_eq!(parts("http://[::1]"), ("::1", 80, "/healthz"));
-        for wrong in ["", "a", "https://a", "http://", "http://:80", "http://a:b", "http://a b", "http://u@a"] {
+        let error = |url| HealthTarget::parse(url).err().unwrap();
+        assert!(error("https://a").contains("https is not supported"), "{}", error("https://a"));
+        for url in ["127.0.0.1:8090", "localhost", "//a"] {
+            assert!(error(url).contains("the scheme is missing"), "{}", error(url));
+        }
+        for wrong in ["", "a", "ftp://a", "http://", "http://:80", "http://a:b", "http://a b", "http://u@a"] {
             let error = HealthTarget::parse(wrong).err().unwrap();
             assert!(error.ends_with("expected an address such as http://127.0.0.1:8090/healthz"));
         }

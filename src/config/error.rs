@@ -7,6 +7,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use strsim::osa_distance;
+
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SettingSource {
@@ -136,33 +138,17 @@ impl std::error::Error for ConfigError {}
 /// The known name most similar to `written`, if one is similar enough.
 ///
 /// A name with the right last word in the wrong group is similar; otherwise at most a third of the letters may differ.
-pub(super) fn nearest(written: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub fn nearest(written: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let last_word = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let allowed = (written.chars().count() / 3).max(1);
     known
         .map(|name| match last_word(name) == last_word(written) {
             true => (1, name),
-            false => (edit_distance(written, name), name),
+            false => (osa_distance(written, name), name),
         })
         .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, name)| (*distance, edit_distance(written, name)))
+        .min_by_key(|(distance, name)| (*distance, osa_distance(written, name)))
         .map(|(_, name)| name)
-}
-
-/// The Levenshtein distance.
-fn edit_distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (line, left_letter) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, right_letter) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(left_letter != *right_letter);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]
@@ -173,13 +159,6 @@ mod tests {
 
     fn guess(written: &str) -> Option<&'static str> {
         nearest(written, KNOWN.into_iter())
-    }
-
-    #[test]
-    fn edit_distance_is_levenshtein() {
-        assert_eq!(edit_distance("", "abc"), 3);
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-        assert_eq!(edit_distance("same", "same"), 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! source.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use jsonwebtoken::Algorithm;
@@ -165,8 +165,9 @@ pub(super) fn list<T>(words: &'static str, parse: impl Fn(&str) -> Option<T>) ->
 
 /// Addresses to listen on: at least one, none twice.
 pub(super) fn addresses(value: &Value) -> Checked<Vec<SocketAddr>> {
-    const WORDS: &str = "an address and a port, such as 127.0.0.1:8090 or [::1]:8090";
-    let addresses = list(WORDS, |text| text.parse::<SocketAddr>().ok())(value)?;
+    const WORDS: &str = "an address and a port, such as 127.0.0.1:8090 or [::1]:8090, or a host name of this machine and \
+                         a port, such as localhost:8090";
+    let addresses: Vec<SocketAddr> = list(WORDS, resolved)(value)?.into_iter().flatten().collect();
     // Port 0 picks a free port, so the same text twice means two listeners.
     let twice = addresses
         .iter()
@@ -179,6 +180,22 @@ pub(super) fn addresses(value: &Value) -> Checked<Vec<SocketAddr>> {
         None if addresses.is_empty() => expected("at least one address to listen on"),
         None => Ok(addresses),
     }
+}
+
+/// The addresses that a text with a port stands for: itself, or those of its host name.
+fn resolved(text: &str) -> Option<Vec<SocketAddr>> {
+    let named = || Some(text).filter(|text| !text.starts_with(':')).and_then(|text| text.to_socket_addrs().ok());
+    let mut found: Vec<SocketAddr> = match text.parse() {
+        Ok(address) => vec![address],
+        Err(_) => named()?.collect(),
+    };
+    found.sort_unstable();
+    found.dedup();
+    // Each would get another free port.
+    if found.first()?.port() == 0 {
+        found.truncate(1);
+    }
+    Some(found)
 }
 
 /// Ranges of IP addresses.

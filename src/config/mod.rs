@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use auth::{AuthSettings, Verify};
-pub use error::ConfigError;
+pub use error::{ConfigError, nearest};
 pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
 pub use network::{
@@ -149,6 +149,11 @@ fn shown(raw: &RawSettings, key: &'static SettingKey) -> InForce {
     let given = raw.given(key.name);
     let value = masked(key.name, &given.value);
     InForce { key: key.name, value, source: given.source.clone() }
+}
+
+/// The key most similar to `written`, if one is similar enough.
+pub fn nearest_key(written: &str) -> Option<&'static str> {
+    nearest(written, keys().map(|key| key.name))
 }
 
 /// All keys in the order of printing; those without a group come first.

@@ -17,7 +17,7 @@ settings! {
     /// The settings without a group; [`super::Settings`] has them as its own fields.
     pub(super) struct TopSettings in "" {
         /// Addresses and ports to listen on; `--dev`: `127.0.0.1:8090` and `[::1]:8090`. `[::]` is every address, of IPv4
-        /// too. Port 0 picks a free one.
+        /// too. Port 0 picks a free one. A host name stands for its addresses.
         listen: Vec<SocketAddr> = vec!["[::]:8090"], addresses;
         /// Threads that serve clients; by default one per core.
         shards: usize = 1, whole(1, 1_024);

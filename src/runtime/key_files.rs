@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use std::{fs, io};
 
-use crate::codec::jwt::{Verifier, VerifierOptions};
+use crate::codec::jwt::{KeyError, Verifier, VerifierOptions};
 
 /// The key files and the verifier options that go with them.
 pub struct KeyFiles {
@@ -25,8 +25,9 @@ impl KeyFiles {
         jwks_file: Option<PathBuf>,
     ) -> Result<Self, String> {
         for path in public_keys {
-            let pem = fs::read(path).map_err(|error| unreadable(path, &error))?;
-            options.public_keys_pem.push((path.display().to_string(), pem));
+            let name = format!("auth.public_keys: {}", path.display());
+            let pem = fs::read(path).map_err(|error| format!("{name}: {error}"))?;
+            options.public_keys_pem.push((name, pem));
         }
         let mut keys = Self { options, jwks_file, changed: None };
         keys.read_jwks()?;
@@ -38,7 +39,7 @@ impl KeyFiles {
     /// # Errors
     /// A key is unusable, with the reason.
     pub fn verifier(&self) -> Result<Arc<Verifier>, String> {
-        let verifier = Verifier::new(self.options.clone()).map_err(|error| error.to_string())?;
+        let verifier = Verifier::new(self.options.clone()).map_err(|error| named(&error))?;
         for error in verifier.left_out() {
             tracing::warn!(%error, "a key of the JWKS file is not used");
         }
@@ -72,7 +73,8 @@ impl KeyFiles {
     fn read_jwks(&mut self) -> Result<(), String> {
         let Some(path) = &self.jwks_file else { return Ok(()) };
         self.changed = modified(path).ok();
-        self.options.jwks = Some(fs::read(path).map_err(|error| unreadable(path, &error))?);
+        let unreadable = |error: io::Error| format!("auth.jwks_file: {}: {error}", path.display());
+        self.options.jwks = Some(fs::read(path).map_err(unreadable)?);
         Ok(())
     }
 }
@@ -81,6 +83,11 @@ fn modified(path: &std::path::Path) -> io::Result<SystemTime> {
     fs::metadata(path)?.modified()
 }
 
-fn unreadable(path: &std::path::Path, error: &io::Error) -> String {
-    format!("{}: {error}", path.display())
+/// An error of a key with the name of its setting.
+fn named(error: &KeyError) -> String {
+    match error.key.as_str() {
+        "secret" | "algorithms" => format!("auth.{error}"),
+        key if key.starts_with("jwks") => format!("auth.jwks_file: {error}"),
+        _ => error.to_string(),
+    }
 }

@@ -18,7 +18,13 @@ type BoundListeners = (SocketAddr, Vec<TcpListener>);
 /// # Errors
 /// An address is in use, not local, or not permitted; the text names it.
 pub(super) fn bind_all(addresses: &[SocketAddr], shards: usize) -> Result<Vec<BoundListeners>, String> {
-    let refused = |address: &SocketAddr, error: io::Error| format!("{address}: {error}");
+    let refused = |address: &SocketAddr, error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "cannot listen on {address}: the port is in use by another program; end that one, or give another address \
+             with --listen"
+        ),
+        _ => format!("cannot listen on {address}: {error}"),
+    };
     let mut bound = Vec::with_capacity(addresses.len());
     for address in addresses {
         let is_left_out =

@@ -52,7 +52,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "uuid",
         ],
     ),
-    ("config", &["jsonwebtoken", "serde", "toml", "tracing"]),
+    ("config", &["jsonwebtoken", "serde", "strsim", "toml", "tracing"]),
     (
         "command_line",
         &["clap", "httparse", "humantime", "jsonwebtoken", "serde_json", "tracing_appender", "tracing_subscriber"],

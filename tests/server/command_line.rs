@@ -120,8 +120,13 @@ fn serve_without_key_is_refused_with_advice() {
     let ways = ["auth.secret", "JWT_SECRET", "auth.public_keys", "auth.jwks_file", "switchboard serve --dev"];
     refused(&directory, &["serve", "--listen", "127.0.0.1:0"], &[], &ways);
     refused(&directory, &["serve", "--listen", "127.0.0.1:0"], &[("JWT_SECRET", "")], &ways);
-    refused(&directory, &["serve", "--set", "auth.jwks_file=absent.json"], &[], &["absent.json"]);
-    refused(&directory, &["serve", "--set", "auth.public_keys=[\"absent.pem\"]"], &[], &["absent.pem"]);
+    let absent = ["serve", "--set", "auth.jwks_file=absent.json"];
+    refused(&directory, &absent, &[], &["auth.jwks_file: absent.json: No such file"]);
+    let absent = ["serve", "--set", "auth.public_keys=[\"absent.pem\"]"];
+    refused(&directory, &absent, &[], &["auth.public_keys: absent.pem: No such file"]);
+    fs::write(directory.join("no.pem"), "no key").expect("a file");
+    let useless = ["serve", "--set", "auth.public_keys=no.pem"];
+    refused(&directory, &useless, &[], &["auth.public_keys: no.pem: "]);
 }
 
 #[test]
@@ -168,6 +173,17 @@ fn invalid_flags_and_variables_are_reported() {
     refused(&directory, &["serve"], &variables, &["SWITCHBOARD_LIMITS__FRAME_BITES: no setting has this name"]);
     let variables = [("JWT_SECRET", SECRET), ("SWITCHBOARD_DRAIN__SECONDS", "soon")];
     refused(&directory, &["serve"], &variables, &["SWITCHBOARD_DRAIN__SECONDS: drain.seconds", "expected"]);
+    let mistyped: [(&[&str], &str); 4] = [
+        (&["serve", "--dve"], "tip: use '--dev'"),
+        (&["serve", "--port", "9000"], "tip: use '--listen ADDR:PORT'"),
+        (&["serve", "--drain-seconds", "5"], "tip: use '--set drain.seconds=VALUE'"),
+        (&["serve", "--lisen", "a"], "tip: a similar argument exists: '--listen'"),
+    ];
+    for (arguments, tip) in mistyped {
+        let outcome = run(&directory, arguments, &environment);
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        assert!(outcome.stderr.contains(tip), "{tip}: {outcome:?}");
+    }
     for unknown in [&["serve", "--colour"][..], &["dance"], &["token"]] {
         let outcome = run(&directory, unknown, &[]);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{outcome:?}");
@@ -181,7 +197,8 @@ fn listen_address_in_use_is_reported() {
     let environment = [("JWT_SECRET", SECRET)];
     let other = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = other.local_addr().expect("its address").to_string();
-    refused(&directory, &["serve", "--listen", &taken], &environment, &[&taken, "in use"]);
+    let said = format!("cannot listen on {taken}: the port is in use by another program");
+    refused(&directory, &["serve", "--listen", &taken], &environment, &[&said, "--listen"]);
     // A second server does not share a port with the first, although the shards of one do.
     let server = Server::start(&["--shards", "2"]);
     let mine = ["serve", "--shards", "2", "--listen", "127.0.0.1:0", "--listen", &server.address];
@@ -207,6 +224,13 @@ fn each_listen_address_is_printed_and_served() {
         assert_eq!(client.hello["userId"], "ann");
     }
     drop(serving);
+    // A host name stands for its addresses.
+    let mut serving = Serving::start(&directory, &["serve", "--listen", "localhost:0"], &environment);
+    let address = serving.address();
+    assert!(address.starts_with("127.0.0.1:") || address.starts_with("[::1]:"), "{address}");
+    assert_eq!(get(&address, "/healthz", None).0, 200);
+    drop(serving);
+    refused(&directory, &["serve", "--listen", "no.such.host.invalid:1"], &environment, &["no.such.host.invalid:1"]);
     // The same by the environment, and by a file that a flag overrides.
     let variables = [("JWT_SECRET", SECRET), ("SWITCHBOARD_LISTEN", "[\"127.0.0.3:0\"]")];
     assert!(Serving::start(&directory, &["serve"], &variables).address().starts_with("127.0.0.3:"));

@@ -114,7 +114,7 @@ impl Scenario for Slow {
         }
         let bound = format!("limits.outbound_bytes={}", self.outbound_bytes);
         let settings: Vec<String> = common.set.iter().cloned().chain([bound]).collect();
-        Target::start(&common.binary, common.shards, &settings, common.data.as_deref())
+        Target::start(&common.binary(), common.shards, &settings, common.data.as_deref())
     }
 }
 
