@@ -26,7 +26,7 @@ pub enum Action {
 impl Action {
     /// Whether a caller without a token may try it as a guest, where the server admits guests.
     pub fn admits_guests(self) -> bool {
-        matches!(self, Self::UseMeetings | Self::ListRooms)
+        matches!(self, Self::UseMeetings)
     }
 
     /// Checks the roles that the action requires.

@@ -89,7 +89,9 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
             RestCall::CreateRoom(Box::new(profile(body)?), log)
         }
         RestCallKind::Room => RestCall::Room { room: named() },
-        RestCallKind::Join => RestCall::Join { room: named(), connection: connection(fields(text()?)?)? },
+        RestCallKind::Join => {
+            RestCall::Join { room: named(), connection: connection(fields(text()?)?)?, is_connected: true }
+        }
         RestCallKind::Leave => RestCall::Leave { room: named(), connection: connection(fields(text()?)?)? },
         RestCallKind::Register => users::register(fields(text()?)?)?,
         RestCallKind::Disconnect => RestCall::Disconnect { socket: named() },
@@ -324,7 +326,10 @@ mod tests {
             read_as(RestCallKind::CreateRoom, ""),
             Ok(RestCall::CreateRoom(Box::default(), LogTerms::default()))
         );
-        assert_eq!(read_as(RestCallKind::Join, ""), Ok(RestCall::Join { room: "r".into(), connection: None }));
+        assert_eq!(
+            read_as(RestCallKind::Join, ""),
+            Ok(RestCall::Join { room: "r".into(), connection: None, is_connected: true })
+        );
         assert_eq!(read_as(RestCallKind::Leave, "{}"), Ok(RestCall::Leave { room: "r".into(), connection: None }));
     }
 
@@ -334,7 +339,10 @@ mod tests {
         let id = ConnectionId::new(place, Rng::from_seed(1).nonce());
         let body = format!(r#"{{"connectionId":"{id}"}}"#);
         let (room, connection) = (Name::from("r"), Some(id));
-        assert_eq!(read_as(RestCallKind::Join, &body), Ok(RestCall::Join { room: room.clone(), connection }));
+        assert_eq!(
+            read_as(RestCallKind::Join, &body),
+            Ok(RestCall::Join { room: room.clone(), connection, is_connected: true })
+        );
         assert_eq!(read_as(RestCallKind::Leave, &body), Ok(RestCall::Leave { room, connection }));
     }
 

@@ -76,8 +76,8 @@ pub fn encode(
             room(out, view);
             200
         }
-        (RestCall::Join { .. }, Reply::Done) => {
-            message(out, "Joined room");
+        (RestCall::Join { is_connected, .. }, Reply::Done) => {
+            message(out, if *is_connected { "Joined room" } else { NO_CONNECTION_JOINED });
             200
         }
         (RestCall::Leave { .. }, Reply::Done) => {
@@ -93,6 +93,9 @@ pub fn encode(
     debug_assert_eq!(status == 204, body.is_empty(), "invariant: only status 204 has no body");
     RestAnswer { status, body }
 }
+
+/// The message for a caller without an open connection, who became a participant at most.
+const NO_CONNECTION_JOINED: &str = "You may join the room, but no connection of yours is open to be put into it";
 
 fn meeting_made(out: &mut Vec<u8>, view: &RoomView, site: &Site<'_>) {
     let mut object = Object::begin(out);
@@ -355,7 +358,7 @@ mod tests {
     #[test]
     fn what_is_done_is_said_in_few_words() {
         let room = Name::from("abc123");
-        let join = RestCall::Join { room: room.clone(), connection: None };
+        let join = RestCall::Join { room: room.clone(), connection: None, is_connected: true };
         let leave = RestCall::Leave { room: room.clone(), connection: None };
         assert_eq!(answer(&join, &Reply::Done), (200, r#"{"message":"Joined room"}"#.to_owned()));
         assert_eq!(answer(&leave, &Reply::Done), (200, r#"{"message":"Left room"}"#.to_owned()));

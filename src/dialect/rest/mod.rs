@@ -143,6 +143,8 @@ pub enum RestCall {
         room: Name,
         /// The connection that becomes a member; all of the caller's when absent.
         connection: Option<ConnectionId>,
+        /// Whether there is such a connection, as far as is known.
+        is_connected: bool,
     },
     /// Undo [`RestCall::Join`].
     Leave {
@@ -327,7 +329,7 @@ mod tests {
             RestCall::CloseMeeting { room: room() },
             RestCall::CreateRoom(Box::default(), LogTerms::default()),
             RestCall::Room { room: room() },
-            RestCall::Join { room: room(), connection: None },
+            RestCall::Join { room: room(), connection: None, is_connected: true },
             RestCall::Leave { room: room(), connection: None },
             RestCall::Register { user: user(), socket: "s".into(), device: None },
             RestCall::Disconnect { socket: "s".into() },
@@ -355,7 +357,7 @@ mod tests {
         use RestCallKind::*;
         let of = |action| kinds(|call| call.kind().action() == action);
         let guests = kinds(|call| call.kind().action().admits_guests());
-        assert_eq!(guests, [CreateMeeting, ListMeetings, Meeting, CloseMeeting]);
+        assert_eq!(guests, [CreateMeeting, Meeting, CloseMeeting]);
         assert_eq!([of(Action::ListRooms), of(Action::Broadcast)].concat(), [ListMeetings, Broadcast]);
         assert_eq!(of(Action::Push), [PushToUser, PushToUsers, PushToAll, Notify, ConnectedUsers]);
         let own = [Register, Connections, SetPresence, DisconnectUser];

@@ -181,7 +181,7 @@ impl PendingCall {
     ///
     /// # Errors
     /// The call is refused.
-    pub(super) fn next_step(&self, reply: Result<Reply, Reject>) -> Result<CallStep, Reject> {
+    pub(super) fn next_step(&mut self, reply: Result<Reply, Reject>) -> Result<CallStep, Reject> {
         let reply = match (&self.call, reply) {
             (RestCall::UserStatus { user }, Err(reject)) if reject.code == Code::UserNotFound => {
                 Reply::Presence(nobody(user.clone()))
@@ -198,14 +198,15 @@ impl PendingCall {
             }
             (_, reply) => reply?,
         };
-        match (&self.call, reply) {
-            (RestCall::Join { room, connection }, Reply::Connections(mut connections)) => {
+        match (&mut self.call, reply) {
+            (RestCall::Join { room, connection, is_connected }, Reply::Connections(mut connections)) => {
                 if let Some(connection) = connection {
-                    connections.retain(|known| known == connection);
+                    connections.retain(|known| known == &*connection);
                     if connections.is_empty() {
                         return Err(Reject::new(Code::ConnectionNotFound, "You have no connection of that id"));
                     }
                 }
+                *is_connected = !connections.is_empty();
                 let op = RoomOp::AddParticipant { by: self.by.clone(), connections };
                 Ok(CallStep::Request((vec![Op::Room(room.clone(), op)], None)))
             }
