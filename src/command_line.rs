@@ -12,7 +12,7 @@ mod token;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, ConfigError, Flags, Loaded, SettingSources};
 
@@ -104,8 +104,30 @@ pub struct ServeArguments {
     pub settings: SettingsArguments,
     /// Serve third-party test suites in place of clients, on loopback addresses only: /echo, /engine.io/ and /socket.io/
     /// as the suites expect them
-    #[arg(long)]
-    pub conformance: bool,
+    #[arg(long, value_name = "SUITES", num_args = 0..=1, require_equals = true, default_missing_value = "protocols")]
+    pub conformance: Option<ConformanceSuites>,
+}
+
+/// Test suites that `serve --conformance` serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConformanceSuites {
+    /// Those of WebSocket, Engine.IO and Socket.IO
+    Protocols,
+    /// The own tests of socket.io-client
+    SocketioClient,
+    /// The own tests of engine.io-client
+    EngineioClient,
+}
+
+impl ConformanceSuites {
+    /// The largest payload that the own tests of a client expect, in bytes.
+    pub fn payload_bytes(self) -> Option<usize> {
+        match self {
+            Self::Protocols => None,
+            Self::SocketioClient => Some(1_000_000),
+            Self::EngineioClient => Some(100),
+        }
+    }
 }
 
 impl ServeArguments {
@@ -116,11 +138,12 @@ impl ServeArguments {
     ///
     /// As [`SettingsArguments::load`], or if the suites would be served on an address that others can reach.
     pub fn load(&self, dev_secret: impl FnOnce(Option<&Path>) -> String + 'static) -> Result<Loaded, String> {
-        let (dev, keeps) = (self.settings.dev || self.conformance, !self.conformance);
+        let keeps = self.conformance.is_none();
+        let dev = self.settings.dev || !keeps;
         let dev_secret = move |directory: Option<&Path>| dev_secret(directory.filter(|_| keeps));
         let arguments = SettingsArguments { dev, ..self.settings.clone() };
         let mut loaded = arguments.load(dev_secret).map_err(|error| error.to_string())?;
-        if self.conformance {
+        if !keeps {
             if let Some(open) = loaded.settings.listen.iter().find(|address| !address.ip().is_loopback()) {
                 return Err(format!("--conformance serves loopback addresses only, and {open} is none"));
             }
@@ -206,7 +229,7 @@ mod tests {
         let Some(ProgramCommand::Serve(arguments)) = parse(words).unwrap().command else {
             panic!("not serve");
         };
-        assert!(!arguments.conformance);
+        assert!(arguments.conformance.is_none());
         let arguments = arguments.settings;
         assert!(arguments.dev);
         assert_eq!(arguments.config.unwrap(), PathBuf::from("a.toml"));

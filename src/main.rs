@@ -72,7 +72,10 @@ fn start(arguments: &ServeArguments, loaded: Loaded) -> Result<server::Server, S
     let options = settings.shard_options(connections_allowed());
     let server = server::start(server::Plan {
         listen: settings.listen.clone(),
-        options: if arguments.conformance { options.for_conformance() } else { options },
+        options: match arguments.conformance {
+            Some(suites) => options.for_conformance(suites.payload_bytes()),
+            None => options,
+        },
         keys,
         drain: Duration::from_secs(settings.drain.seconds),
         storage: settings.storage_options(Arc::new(clock::unix_millis)),
@@ -83,7 +86,7 @@ fn start(arguments: &ServeArguments, loaded: Loaded) -> Result<server::Server, S
         print_line(&format!("listening on http://{address}"));
     }
     if settings.dev
-        && !arguments.conformance
+        && arguments.conformance.is_none()
         && let Some(address) = server.addresses.first()
     {
         print_developer_links(&settings, &format!("http://{address}"));

@@ -64,7 +64,7 @@ impl<'a> HealthTarget<'a> {
             Some(("http", rest)) => rest,
             Some(("https", _)) => {
                 return Err(format!(
-                    "{url:?}: https is not supported; ask the server itself, behind its proxy, by http, or use curl"
+                    "{url:?}: https is not supported; ask the server itself, behind its proxy ({EXPECTED}), or use curl"
                 ));
             }
             Some(_) => return Err(wrong()),

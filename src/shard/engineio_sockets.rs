@@ -51,7 +51,8 @@ impl<'a> EngineIoSockets<'a> {
                 }
                 Ok(None) => false,
                 Err(error) => {
-                    self.end(now, slot, |out| ws::encode_close(out, error.close_code(), error.text()));
+                    // Without a reason, as Node.js closes.
+                    self.end(now, slot, |out| ws::encode_close(out, error.close_code(), ""));
                     return 0;
                 }
             };

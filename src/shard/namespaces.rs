@@ -121,8 +121,11 @@ impl<'a> Namespacing<'a> {
                 }
             }
             NamespaceEvent::Unknown { namespace } => self.send_refusal(at, namespace, INVALID_NAMESPACE, None),
-            NamespaceEvent::Event { space, event, id, attachments, .. } if is_conformance => {
-                Conformance::on(self.core).answer(at, space, event, id, attachments);
+            NamespaceEvent::Event { space, peer, event, id, attachments } if is_conformance => {
+                Conformance::on(self.core).answer(now, (at, space, peer), event, id, attachments);
+            }
+            NamespaceEvent::Acked { space, arguments, .. } if is_conformance => {
+                Conformance::on(self.core).acknowledged(at, space, arguments);
             }
             NamespaceEvent::Event { peer, event, id, attachments, .. } => {
                 let slot = SocketIoSlot::from_raw(peer);
@@ -294,7 +297,7 @@ impl<'a> Namespacing<'a> {
         metrics.turned_away(now, remotes.address(at), remotes.agent(at), reject);
     }
 
-    fn send_refusal(&mut self, at: SessionSlot, namespace: &str, message: &str, data: Option<&str>) {
+    pub(super) fn send_refusal(&mut self, at: SessionSlot, namespace: &str, message: &str, data: Option<&str>) {
         let net = &mut self.core.net;
         let namespaces = &net.sessions.list[at].namespaces;
         let segment = net.outbound.encode(|out| {

@@ -101,6 +101,8 @@ pub struct SocketIo {
     pub connect_ms: u64,
     /// Whether the server echoes messages for the protocols' test suites.
     pub is_conformance: bool,
+    /// Whether these are the own tests of the clients, which are greeted.
+    pub is_client_suite: bool,
 }
 
 impl Default for SocketIo {
@@ -116,15 +118,22 @@ impl Default for SocketIo {
             packet: socketio::SocketIoLimits::default(),
             connect_ms: 45_000,
             is_conformance: false,
+            is_client_suite: false,
         }
     }
 }
 
 impl Options {
-    /// Changes the settings for the protocols' test suites.
+    /// Changes the settings for the protocols' test suites, or for the clients' own tests, which expect a largest payload.
     #[must_use]
-    pub fn for_conformance(self) -> Self {
-        let socket_io = SocketIo::conformance();
+    pub fn for_conformance(self, payload_bytes: Option<usize>) -> Self {
+        let mut socket_io = SocketIo { is_client_suite: payload_bytes.is_some(), ..SocketIo::conformance() };
+        let payload = &mut socket_io.sessions.payload.payload_bytes;
+        *payload = payload_bytes.unwrap_or(*payload);
+        if socket_io.is_client_suite {
+            // As those tests set up their own servers.
+            socket_io.sessions.heartbeat = Heartbeat { interval_ms: 500, timeout_ms: 20_000 };
+        }
         // A suite sends several of the largest messages before it reads their echoes.
         Self { outbound_bytes: 256 << 20, socket_io, ..self }
     }

@@ -4,7 +4,7 @@
 //! A TCP connection names the session it carries by a [`SessionLink`]; a session names its connections by their slots. These
 //! slots hold because a connection tells its session before it goes ([`EngineIo::part_from_session`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::handle::{ConnSlot, SessionSlot, Slot, Slots, SocketIoSlot};
 use crate::base::ids::Nonce;
@@ -38,6 +38,10 @@ pub(super) struct Sessions {
     pub(super) slow: Vec<SessionSlot>,
     /// Sessions to be opened for test suites, in the order of their times.
     pub(super) late: VecDeque<Late>,
+    /// The queries of the handshakes of test suites, by slot.
+    pub(super) suite_queries: BTreeMap<u32, Box<str>>,
+    /// The cookies of their last POSTs, by slot.
+    pub(super) suite_cookies: BTreeMap<u32, Option<Box<str>>>,
     /// Address, time of arrival and client program of the sessions, by slot.
     pub(super) remotes: Remotes<SessionSlot>,
 }
@@ -94,8 +98,15 @@ impl Sessions {
             touched: Vec::new(),
             slow: Vec::new(),
             late: VecDeque::new(),
+            suite_queries: BTreeMap::new(),
+            suite_cookies: BTreeMap::new(),
             remotes: Remotes::new(seed),
         }
+    }
+
+    /// The query of the handshake of a session for test suites.
+    pub(super) fn suite_query(&self, at: SessionSlot) -> &str {
+        self.suite_queries.get(&at.raw()).map_or("", |query| query)
     }
 
     /// The session that a connection names, if it is still there.

@@ -174,6 +174,16 @@ fn npm_clients_pass_the_conformance_suite() {
     assert_eq!(node("suite", &[server], &[]), expected);
 }
 
+#[test]
+fn npm_clients_pass_cases_of_their_own_suites() {
+    let _noisy = noisy();
+    let suites = ["socketio-client", "engineio-client"].map(|suite| format!("--conformance={suite}"));
+    let [sockets, engines] = suites.map(|suite| Server::start(&[&suite, "--shards", "2"]));
+    let urls = [sockets, engines].map(|server| (format!("http://{}", server.address), server));
+    let said = run(Command::new("node").arg(NODE.join("own_cases.mjs")).args(urls.iter().map(|(url, _)| url)));
+    assert_eq!(said.lines().count(), 10, "{said}");
+}
+
 /// What clients of each version say that talk with each transport.
 fn of_each_version() -> Vec<String> {
     let versions = |transport| [2, 3, 4].map(|version| format!("socket.io-client {version}, {transport}"));

@@ -117,6 +117,12 @@ pub fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     decode(value, Plus::IsSpace)
 }
 
+/// The parameters of a query, form-decoded as by [`query_value`]; malformed ones are left out.
+pub fn query_pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.filter_map(|(name, value)| Some((decode(name, Plus::IsSpace)?, decode(value, Plus::IsSpace)?)))
+}
+
 /// Decodes the percent escapes of a path segment (RFC 3986 §2.1); `+` is unchanged. The result may contain any
 /// character, also a slash.
 ///

@@ -394,6 +394,12 @@ impl<'a> RestAnswers<'a> {
         self.close_with(now, slot, RestRefusal::of_status(error.status(), error.text()));
     }
 
+    /// The same without an explanation.
+    pub(super) fn fail_without_body(&mut self, now: Now, slot: ConnSlot, status: u16) {
+        self.prepare_last_answer(now, slot);
+        self.write_answer(now, slot, status, &[("Cache-Control", "no-store")], b"");
+    }
+
     /// A proxy did not say whose a connection is.
     pub(in crate::shard) fn refuse_proxy_header(&mut self, now: Now, slot: ConnSlot, text: &'static str) {
         self.close_with(now, slot, RestRefusal::of_status(400, text));
@@ -420,9 +426,13 @@ impl<'a> RestAnswers<'a> {
 
     /// Answers whatever was asked with a refusal, and closes.
     pub(super) fn close_with(&mut self, now: Now, slot: ConnSlot, refusal: RestRefusal) {
+        self.prepare_last_answer(now, slot);
+        self.answer(now, slot, refusal.into());
+    }
+
+    fn prepare_last_answer(&mut self, now: Now, slot: ConnSlot) {
         EngineIo::on(self.core).part_from_session(now, slot);
         let form = Form { connection: Some(Connection::Close), ..Form::default() };
         self.core.net.keep(slot, Http::answering(form));
-        self.answer(now, slot, refusal.into());
     }
 }

@@ -106,7 +106,9 @@ impl<'a> Polling<'a> {
         if head.has_body() {
             return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest);
         }
-        if !EngineIo::on(self.core).takes_sessions() {
+        let is_denied =
+            self.core.options.socket_io.is_client_suite && head.query().is_some_and(|it| it.contains("deny"));
+        if is_denied || !EngineIo::on(self.core).takes_sessions() {
             self.core.stats.refused += 1;
             return self.refuse_request(now, slot, head, used, EngineIoRefusal::Forbidden);
         }
@@ -131,15 +133,17 @@ impl<'a> Polling<'a> {
             });
             self.await_answer(slot, self.core.net.link_of(at), self.core.net.reply_form(head));
             self.opened(now, slot, at, Handshake::of(head));
+            self.note_suite_query(at, head);
             self.core.net.sessions.remotes.set_address(at, address);
             return Step::Read(used);
         };
         self.answer_upgrade(slot, head, &accept);
-        if self.core.options.socket_io.is_conformance && version == Version::V3 {
+        if Conformance::on(self.core).opens_late(version) {
             self.become_carrier(slot, SessionLink::none());
-            Conformance::on(self.core).open_late(now, slot, application);
+            Conformance::on(self.core).open_late(now, slot, (version, application), head.query());
         } else {
             let at = self.open_by_websocket(now, slot, version, application, Handshake::of(head));
+            self.note_suite_query(at, head);
             self.core.net.sessions.remotes.set_address(at, address);
         }
         Step::Upgraded(used)
@@ -172,6 +176,14 @@ impl<'a> Polling<'a> {
         if client.application == Application::SocketIo {
             client.handshake = handshake.and_then(Handshake::to_keep);
             Namespacing::on(self.core).open(now, at);
+        } else {
+            Conformance::on(self.core).greet(at);
+        }
+    }
+
+    fn note_suite_query(&mut self, at: SessionSlot, head: &RequestHead<'_>) {
+        if self.core.options.socket_io.is_conformance {
+            Conformance::on(self.core).note_query(at, head.query());
         }
     }
 
@@ -232,6 +244,11 @@ impl<'a> Polling<'a> {
         link: SessionLink,
         is_form: bool,
     ) -> Step {
+        if self.core.options.socket_io.is_client_suite
+            && let Some(at) = self.core.net.sessions.named(link)
+        {
+            Conformance::on(self.core).note_cookie(at, head.header("cookie"));
+        }
         let body = match BodyDecoder::new(head.framing, self.core.options.socket_io.sessions.payload.payload_bytes) {
             Ok(body) => body,
             Err(error) => return self.post_broken(now, slot, link, error),
@@ -293,7 +310,11 @@ impl<'a> Polling<'a> {
                 _ => session.ended(slot.raw(), context),
             });
         }
-        RestAnswers::on(self.core).fail(now, slot, error);
+        match error.status() {
+            // As Node.js answers, whose clients look at the status alone.
+            413 => RestAnswers::on(self.core).fail_without_body(now, slot, 413),
+            _ => RestAnswers::on(self.core).fail(now, slot, error),
+        }
         Step::Broken
     }
 

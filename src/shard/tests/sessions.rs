@@ -18,7 +18,7 @@ const OPEN: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 
 const POLL: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: h\r\n\r\n";
 
 fn suite_desk() -> Desk {
-    Desk::with(options().for_conformance())
+    Desk::with(options().for_conformance(None))
 }
 
 impl Desk {
