@@ -87,8 +87,11 @@ fn events() -> Vec<(&'static str, Event)> {
         ("room-joined, 500 peers", Event::Joined(Box::new(joined(500)))),
         ("room-left", Event::Left { room: room(), cause: LeaveCause::Left }),
         ("disconnect from a room", Event::Left { room: room(), cause: LeaveCause::Replaced }),
-        ("peer-joined", Event::PeerJoined { room: room(), peer: peer(1) }),
-        ("peer-left", Event::PeerLeft { room: room(), peer: PeerName::Own(connection(1)), identity: alice() }),
+        ("peer-joined", Event::PeerJoined { room: room(), peer: peer(1), is_first: true }),
+        (
+            "peer-left",
+            Event::PeerLeft { room: room(), peer: PeerName::Own(connection(1)), identity: alice(), is_last: true },
+        ),
         ("room-stats", Event::Stats { room: room(), participant_count: 1234 }),
         ("offer of 4 KiB", signaled(Signal::Offer, "offer", request("offer"))),
         ("answer of 2 KiB", signaled(Signal::Answer, "answer", request("answer"))),

@@ -29,8 +29,10 @@ pub enum ConnectionOp {
 /// The view of a connection for its user and for admins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionView {
-    /// Its id.
+    /// Its id, by which it is addressed.
     pub connection: ConnectionId,
+    /// The id by which its client knows it: after a recovery that of its first connection.
+    pub shown: ConnectionId,
     /// Its transport.
     pub transport: &'static str,
     /// Its dialect.

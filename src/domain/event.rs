@@ -28,6 +28,8 @@ pub enum Event {
         room: Name,
         /// The new member.
         peer: PeerView,
+        /// Whether no other member is of the same user. Always set without Socket.IO members, which alone need it.
+        is_first: bool,
     },
     /// Another client's membership ended.
     PeerLeft {
@@ -37,6 +39,8 @@ pub enum Event {
         peer: PeerName,
         /// Its user.
         identity: Identity,
+        /// Whether no other member is of the same user; as for a new member.
+        is_last: bool,
     },
     /// The number of members, in a room too large for announcements.
     Stats {

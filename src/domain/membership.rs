@@ -100,6 +100,12 @@ impl Members {
         self.position_named(name).map(|at| &self.list[at])
     }
 
+    /// The member that others address by this: its peer id, or the id of its present connection, which is another one after
+    /// a recovery.
+    pub(crate) fn addressed(&self, name: &str) -> Option<&Member> {
+        self.named(name).or_else(|| self.of(ConnectionId::parse(name)?))
+    }
+
     pub(super) fn position(&self, connection: ConnectionId) -> Option<usize> {
         match &self.index {
             Some(index) => index.by_connection.get(&connection).map(|at| *at as usize),
@@ -200,6 +206,13 @@ impl Members {
             }
             _ => Ok(member),
         }
+    }
+
+    /// Whether a connection's user has no other member here, for the dialects that announce users. Without Socket.IO peers
+    /// there is no receiver, and no search.
+    fn is_alone(&self, connection: ConnectionId, user: &str) -> bool {
+        let is_other = |member: &Member| member.connection != connection && member.identity.user() == user;
+        !self.has_peers() || !self.list.iter().any(is_other)
     }
 
     pub(super) fn check_invariants(&self) {
@@ -305,7 +318,8 @@ impl Room {
         if self.members.len() > context.rules.announce_limit {
             self.uncounted = true;
         } else {
-            context.tell_members(Some(connection), Event::PeerJoined { room: self.id.clone(), peer });
+            let is_first = self.members.is_alone(connection, peer.identity.user());
+            context.tell_members(Some(connection), Event::PeerJoined { room: self.id.clone(), peer, is_first });
             self.is_online_news = self.members.has_peers();
         }
         self.joined(connection, context)
@@ -338,7 +352,8 @@ impl Room {
         let member = self.members.remove(at);
         if was_announced {
             let (peer, identity) = (member.peer_name(), member.identity.clone());
-            let event = Event::PeerLeft { room: self.id.clone(), peer, identity };
+            let is_last = self.members.is_alone(member.connection, identity.user());
+            let event = Event::PeerLeft { room: self.id.clone(), peer, identity, is_last };
             context.tell_members(Some(member.connection), event);
             self.is_online_news = self.members.has_peers();
         } else {

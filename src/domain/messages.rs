@@ -29,7 +29,7 @@ impl Room {
         };
         let target = match &draft.to {
             Some(name) => {
-                let target = self.members.named(name).ok_or_else(Reject::peer_not_found)?;
+                let target = self.members.addressed(name).ok_or_else(Reject::peer_not_found)?;
                 Some((target.connection, target.peer_name()))
             }
             None => None,

@@ -9,7 +9,7 @@ impl Room {
     /// Relays a signaling message. The sender and the addressed peer must be members.
     pub(super) fn relay(&mut self, signal: RelaySignal, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         let sender = self.members.identify(signal.connection, signal.from.as_deref(), "fromPeerId")?;
-        let target = self.members.named(&signal.to).ok_or_else(Reject::peer_not_found)?;
+        let target = self.members.addressed(&signal.to).ok_or_else(Reject::peer_not_found)?;
         let event = Event::Signal(Box::new(Signaled {
             room: self.id.clone(),
             from: sender.peer_name(),

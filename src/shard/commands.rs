@@ -148,10 +148,13 @@ impl<'a> Commands<'a> {
         }
         let by = self.core.net.identity(peer)?;
         let display_name = join.display_name.filter(|shown| *shown != by.username()).map(|shown| shown.into());
+        let (connection, shown) = (self.core.net.id_of(peer), self.core.shown_id(peer));
+        // Others address a recovered client by the id that it has kept.
+        let kept = (shown != connection).then(|| shown.text().as_str().into());
         let op = JoinRoom {
-            connection: self.core.net.id_of(peer),
+            connection,
             by,
-            peer: join.peer.map(name),
+            peer: join.peer.map(name).or(kept),
             display_name,
             media: join.media,
             create: self.creates_rooms(peer),
@@ -247,7 +250,7 @@ impl<'a> Commands<'a> {
                 if let Some(at) = self.core.net.session_of(slot) {
                     self.core.net.sessions.touch(at);
                 }
-                let socket = self.core.net.socket_id(slot);
+                let socket = self.core.socket_id(slot);
                 let answer = SocketIoAnswer::Authenticated { user: &user, socket: &socket, expires_at };
                 Peers::on(self.core).answer(now, peer, id, &answer);
             }

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use crate::base::Name;
-use crate::base::handle::{ConnSlot, PeerKey};
+use crate::base::handle::{ConnSlot, PeerKey, SocketIoSlot};
+use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::codec::http::RequestHead;
 use crate::codec::jwt::Verifier;
+use crate::codec::recovery;
 use crate::connection::conn::ConnStage;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::monitoring::Stats;
@@ -148,6 +150,22 @@ impl Core {
     /// Decides on a request that opens a WebSocket or an Engine.IO session.
     pub(super) fn admit(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> AdmissionDecision {
         self.admission.enter(now, slot, head, &self.net, &mut self.channels)
+    }
+
+    /// The id by which clients know a peer. A recovered Socket.IO client keeps the id of its first connection, whatever
+    /// shard or node it comes back to.
+    pub(super) fn shown_id(&self, peer: impl Into<PeerKey>) -> ConnectionId {
+        let peer = peer.into();
+        let line = peer.socketio().and_then(|slot| self.recovery.returns.line(slot));
+        line.and_then(recovery::connection_of).unwrap_or_else(|| self.net.id_of(peer))
+    }
+
+    /// A Socket.IO peer's id as its client knows it. Clients of older versions know only their session's.
+    pub(super) fn socket_id(&self, slot: SocketIoSlot) -> String {
+        match self.recovery.returns.has_line(slot) {
+            true => self.shown_id(slot).to_string(),
+            false => self.net.socket_id(slot),
+        }
     }
 
     // Settings and state that several handlers need.

@@ -20,7 +20,6 @@ use crate::message::redis::RedisState;
 use crate::message::storage::StorageState;
 use crate::message::{ShardMessage, ShardNumber, ShardReport};
 use crate::shard::core::Core;
-use crate::shard::net::Net;
 use crate::shard::peers::Departing;
 
 /// Interval of the reports, in milliseconds.
@@ -215,7 +214,7 @@ impl Metering<'_> {
 
     /// A peer is attached.
     pub(super) fn note_arrival(&mut self, now: Now, peer: impl Into<PeerKey>) {
-        if let Some(visitor) = visitor(&self.core.net, peer.into()) {
+        if let Some(visitor) = visitor(self.core, peer.into()) {
             self.core.metrics.connected(now, visitor);
         }
     }
@@ -242,7 +241,7 @@ impl Metering<'_> {
             Departing::Removed => "sent away",
             Departing::Superseded => "the client came back on another connection",
         };
-        if let Some(visitor) = visitor(net, peer).filter(|_| was_attached) {
+        if let Some(visitor) = visitor(self.core, peer).filter(|_| was_attached) {
             self.core.metrics.disconnected(now, visitor, connected_at, reason);
         }
     }
@@ -250,7 +249,7 @@ impl Metering<'_> {
     /// A request of an attached client was refused. Only rate limits are recorded.
     pub(super) fn note_refused(&mut self, now: Now, peer: impl Into<PeerKey>, reject: &Reject) {
         if reject.code == Code::RateLimited
-            && let Some(visitor) = visitor(&self.core.net, peer.into())
+            && let Some(visitor) = visitor(self.core, peer.into())
         {
             self.core.metrics.rate_limited(now, visitor, reject);
         }
@@ -258,7 +257,8 @@ impl Metering<'_> {
 }
 
 /// A peer as incidents record it.
-fn visitor(net: &Net, peer: PeerKey) -> Option<MonitoredClient> {
+fn visitor(core: &Core, peer: PeerKey) -> Option<MonitoredClient> {
+    let net = &core.net;
     let (address, agent) = match peer.slot() {
         PeerSlot::Raw(slot) => (net.remotes.address(slot), net.remotes.agent(slot)),
         PeerSlot::SocketIo(slot) => {
@@ -268,7 +268,7 @@ fn visitor(net: &Net, peer: PeerKey) -> Option<MonitoredClient> {
     };
     let user = net.identity_of(peer).map(Identity::user_name);
     let user_agent = agent.map(|agent| shortened(agent).into());
-    Some(MonitoredClient { connection: Some(net.id_of(peer)), user, address, user_agent })
+    Some(MonitoredClient { connection: Some(core.shown_id(peer)), user, address, user_agent })
 }
 
 /// Whether the server, not the client, is at fault for a refusal.

@@ -249,8 +249,9 @@ impl<'a> Namespacing<'a> {
         let Some(at) = at else { return false };
         self.core.net.sessions.peers[slot].is_connected = true;
         let secret = has_secret.then(|| KeptSessions::on(self.core).secret_of(slot.into()));
+        let id = self.core.shown_id(slot).text();
         let net = &mut self.core.net;
-        let (name, id) = (net.spaces()[usize::from(space)], net.id_of(slot).text());
+        let name = net.spaces()[usize::from(space)];
         let namespaces = &net.sessions.list[at].namespaces;
         let segment = net.outbound.encode(|out| {
             engineio::encode_text(out, |out| namespaces.encode_accepted(out, name, id.as_str(), secret.as_deref()));
@@ -260,7 +261,7 @@ impl<'a> Namespacing<'a> {
         self.core.stats.opened += 1;
         Metering::on(self.core).note_arrival(now, slot);
         if let Some(identity) = identity {
-            let socket = self.core.net.socket_id(slot);
+            let socket = self.core.socket_id(slot);
             let net = &mut self.core.net;
             net.send_to_session(at, |out| dialects::greet(out, dialect, identity.user(), &socket));
         }

@@ -162,7 +162,7 @@ impl Net {
         self.sessions.peers.get(slot).and_then(|peer| self.sessions.named(peer.link))
     }
 
-    /// A Socket.IO peer's id as its client knows it. Clients of older versions know only their session's.
+    /// The id of a Socket.IO peer that was not recovered, as its client knows it; see [`Core::socket_id`](crate::shard::core::Core::socket_id).
     pub(super) fn socket_id(&self, slot: SocketIoSlot) -> String {
         let own = self.id_of(slot).to_string();
         let Some((peer, at)) = self.sessions.peers.get(slot).zip(self.session_of(slot)) else { return own };

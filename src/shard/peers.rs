@@ -360,6 +360,7 @@ impl<'a> Peers<'a> {
         let remote = net.remote_of(peer, now)?;
         Some(ConnectionView {
             connection: net.id_of(peer),
+            shown: self.core.shown_id(peer),
             transport,
             dialect,
             connected_at: remote.connected_at,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use support::client::Client;
 use support::engineio::{Socket, array, event};
+use support::http::{ask, bearer};
 use support::server::{Server, token};
 
 /// What a client knows that was accepted.
@@ -168,7 +169,7 @@ fn recovered_client_receives_missed_events_first_and_once() {
         let (mut said, last) = contents(&missed);
         said.sort();
         assert_eq!((said.as_slice(), &second.pid), (&["a", "b", "c"].map(str::to_owned)[..], &pid), "{dialect}");
-        assert_ne!(first.sid, second.sid);
+        assert_eq!(first.sid, second.sid);
         // With the last one it has everything, and again.
         for _ in 0..3 {
             let (_, missed, again) = chat(&server, dialect, "bob", pid.as_deref(), last.as_deref());
@@ -222,7 +223,7 @@ fn recovered_client_keeps_its_id() {
         drop(socket);
         let (again, _, back) = chat(&server, "camel", "bob", first.pid.as_deref(), None);
         socket = again;
-        assert_ne!(back.sid, first.sid);
+        assert_eq!(back.sid, first.sid);
         let offer = json!({ "roomId": "tea", "fromPeerId": back.sid, "toPeerId": "speaker", "offer": {} });
         socket.send(&format!("42/chat,{}", json!(["offer", offer])));
         assert_eq!(speaker.0.wait_for("offer")["fromPeerId"], first.sid);
@@ -230,6 +231,33 @@ fn recovered_client_keeps_its_id() {
         speaker.0.send(&answer);
         assert_eq!(socket.hear("answer")["toPeerId"], first.sid);
     }
+}
+
+#[test]
+fn recovered_client_is_known_by_its_id_in_new_rooms_and_rest() {
+    let server = server(&["--set=presence.grace_ms=60000"]);
+    let mut speaker = RoomSender::new(&server, &["jam"]);
+    let (mut socket, _, first) = chat(&server, "camel", "bob", None, None);
+    join(&mut socket, "camel", "tea");
+    drop(socket);
+    let (mut socket, _, back) = chat(&server, "camel", "bob", first.pid.as_deref(), None);
+    assert_eq!(back.sid, first.sid);
+    join(&mut socket, "camel", "jam");
+    assert_eq!(speaker.0.wait_for("peer-joined")["peerId"], first.sid);
+    speaker.0.send(&json!({ "type": "offer", "roomId": "jam", "toPeerId": first.sid, "offer": {} }));
+    assert_eq!(socket.hear("offer")["toPeerId"], first.sid);
+    let bob = bearer(&token("bob", &json!({})));
+    let call = |method: &str, path: &str, body: Option<&str>| ask(&server.address, method, path, &[&bob], body);
+    let list = call("GET", "/connections/bob", None).json();
+    assert_eq!(list["connections"][0]["connectionId"], first.sid);
+    let body = json!({ "connectionId": first.sid }).to_string();
+    assert_eq!(call("POST", "/rooms/jam/leave", Some(&body)).status, 200);
+    assert_eq!(speaker.0.wait_for("peer-left")["peerId"], first.sid);
+    assert_eq!(call("POST", "/rooms/jam/join", Some(&body)).status, 200);
+    speaker.0.wait_for("peer-joined");
+    assert_eq!(call("DELETE", &format!("/connections/{}", first.sid), None).status, 200);
+    speaker.0.wait_for("peer-left");
+    assert_eq!(call("DELETE", &format!("/connections/{}", first.sid), None).status, 404);
 }
 
 #[test]
@@ -305,6 +333,7 @@ fn notify_client_is_recovered() {
     let (mut socket, missed, back) = connect(&server, "", "/", &payload(first.pid.as_deref()));
     assert_eq!((missed.len(), &back.pid), (0, &first.pid));
     assert_eq!(socket.hear("authenticated"), json!({ "userId": "bob", "socketId": back.sid }));
+    assert_eq!(back.sid, first.sid);
     // It is not of another namespace.
     let (_socket, _, other) = connect(&server, "", "/chat", &payload(first.pid.as_deref()));
     assert_ne!(other.pid, first.pid);

@@ -27,6 +27,52 @@ fn polled_message(client: &mut Polling) -> Value {
 }
 
 #[test]
+fn user_with_several_tabs_is_announced_once() {
+    for shards in [1, 3] {
+        let server = Server::of_shards(shards, &[]);
+        let mut raw = Client::connect(&server.address, Some(&token("eve", &json!({}))));
+        raw.join("tea", "eve");
+        let (mut colon, _) = Socket::chat(&server.address, "colon", "ada");
+        colon.ask(0, "join:chat", &json!({ "chatId": "tea" }));
+        colon.acked(0);
+        let (mut camel, _) = Socket::chat(&server.address, "camel", "cyd");
+        camel.send(r#"42/chat,["joinRoom","tea"]"#);
+        camel.hear("joinedRoom");
+        // One tab is a raw client, two are not.
+        let mut first = Client::connect(&server.address, Some(&token("bob", &json!({}))));
+        first.join("tea", "tab");
+        let mut others: Vec<Socket> = (0..2).map(|_| Socket::chat(&server.address, "camel", "bob").0).collect();
+        for tab in &mut others {
+            tab.send(r#"42/chat,["joinRoom","tea"]"#);
+            tab.hear("joinedRoom");
+        }
+        first.close();
+        others.into_iter().for_each(drop);
+        // All news of Bob up to a message that is sent when he is gone.
+        let mut joined = 0;
+        let mut left = 0;
+        while left < 3 {
+            match raw.next()["type"].as_str() {
+                Some("peer-joined") => joined += 1,
+                Some("peer-left") => left += 1,
+                _ => {}
+            }
+        }
+        assert_eq!(joined, 5, "a raw client is told of each peer");
+        raw.send(&json!({ "type": "message", "roomId": "tea", "content": "end" }));
+        let news = |socket: &mut Socket, names: [&str; 2], end: &str| {
+            let packets = std::iter::repeat_with(|| event(&socket.next())).take_while(|(name, _)| name != end);
+            let of_bob = packets.filter(|(name, it)| names.contains(&name.as_str()) && it["userId"] == "bob");
+            of_bob.map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        let names = ["user:joined", "user:left"];
+        assert_eq!(news(&mut colon, names, "message:new"), names);
+        let names = ["userJoinedRoom", "userLeftRoom"];
+        assert_eq!(news(&mut camel, names, "newMessage"), names);
+    }
+}
+
+#[test]
 fn members_of_all_transports_receive_messages_in_one_order() {
     for shards in [1, 3] {
         let server = Server::of_shards(shards, &["limits.messages_per_minute=0"]);

@@ -129,6 +129,8 @@ class Listener {
     this.socket.on('connect', () => {
       this.connects += 1;
       if (this.connects > 1 && !this.socket.recovered) this.fail('it was not recovered');
+      this.id ??= this.socket.id;
+      if (this.id !== this.socket.id) this.fail('its id is another one');
     });
     this.socket.on('disconnect', () => { this.disconnects += 1; });
     this.socket.on(this.words.message, (message) => this.hear(message));

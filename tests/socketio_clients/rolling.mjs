@@ -90,7 +90,9 @@ class Client {
     this.socket = io(`${await balancer(this.number)}/chat`, { ...auth, ...this.options, forceNew: true });
     this.socket.on('connect', () => {
       this.connects += 1;
+      this.id ??= this.socket.id;
       if (this.connects === 1) return;
+      if (this.id !== this.socket.id) this.fail('its id is another one');
       if (this.socket.recovered !== true) this.fail('it was not recovered');
       console.log(`back ${this.number}`);
     });

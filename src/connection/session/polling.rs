@@ -1,6 +1,8 @@
 //! State of a polling session: the pending GET, the POST in progress, queued packets, and the WebSocket that probes.
 
-use crate::codec::engineio::{self, EngineIoPacket, Form, PROBE, PacketKind, PayloadWriter, Version, jsonp};
+use crate::codec::engineio::{
+    self, EngineIoPacket, EngineIoRefusal, Form, PROBE, PacketKind, PayloadWriter, Version, jsonp,
+};
 use crate::connection::session::{Effects, SessionContext};
 
 /// Interval between responses to pending polls during an upgrade, in milliseconds.
@@ -170,13 +172,19 @@ impl Polling {
         Some(if nudges { probe.until.min(probe.nudge_at) } else { probe.until })
     }
 
-    /// The probing WebSocket takes over; returns its slot. Queued packets are sent on it; a pending poll, of a client that
-    /// has not probed, is answered without any of them.
+    /// The probing WebSocket takes over; returns its slot. Queued packets are sent on it. A pending poll is refused, or
+    /// answered without any of them to a client that has not probed.
     pub(super) fn hand_over(mut self, version: Version, takes_binary: bool, effects: &mut Effects) -> u32 {
         let probe = self.probe.take().expect("invariant: a WebSocket probes when it takes over");
         let frames = std::mem::take(&mut self.frames);
-        self.push(version, EngineIoPacket::text(PacketKind::Noop, ""));
-        self.answer(version, takes_binary, effects);
+        match self.poll.take() {
+            Some(poll) if probe.is_answered => effects.refuse(poll.to, EngineIoRefusal::BadRequest),
+            Some(poll) => {
+                self.push(version, EngineIoPacket::text(PacketKind::Noop, ""));
+                self.respond(poll, version, takes_binary, effects);
+            }
+            None => {}
+        }
         if !frames.is_empty() {
             effects.frames(probe.to, |out| out.extend_from_slice(&frames));
         }

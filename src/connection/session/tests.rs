@@ -533,7 +533,7 @@ fn upgrade_without_a_probe_takes_over() {
     let mut play = Play::polling(Version::V4);
     assert_eq!(play.gets(1), "");
     assert_eq!(play.opens(5), "");
-    assert_eq!(play.sends(5, "5"), "1: 6");
+    assert_eq!(play.sends(5, "5"), "1: 200 6");
     assert_eq!(play.sends(5, "4hello"), "5: 4hello");
 }
 

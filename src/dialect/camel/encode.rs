@@ -15,8 +15,12 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
     match event {
         Event::Joined(joined) => joined_room(out, &joined.room),
         Event::Left { room, .. } => left_room(out, room),
-        Event::PeerJoined { room, peer } => came_or_went(out, "userJoinedRoom", peer.identity.user(), room, now),
-        Event::PeerLeft { room, identity, .. } => came_or_went(out, "userLeftRoom", identity.user(), room, now),
+        Event::PeerJoined { room, peer, is_first: true } => {
+            came_or_went(out, "userJoinedRoom", peer.identity.user(), room, now)
+        }
+        Event::PeerLeft { room, identity, is_last: true, .. } => {
+            came_or_went(out, "userLeftRoom", identity.user(), room, now)
+        }
         Event::Signal(signaled) => events::signal(out, signaled, now),
         Event::Message(message) => new_message(out, message),
         Event::Direct(direct) => events::direct(out, direct),
@@ -35,6 +39,8 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::Closed { room, reason } => emit_object(out, "roomClosed", |object| {
             object.string("roomId", room).string("reason", reason);
         }),
+        // The user has other connections in the room.
+        Event::PeerJoined { is_first: false, .. } | Event::PeerLeft { is_last: false, .. } => return false,
         Event::Stats { .. }
         | Event::Media { .. }
         | Event::Marked { .. }

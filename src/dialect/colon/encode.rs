@@ -17,8 +17,8 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
     match event {
         Event::Joined(joined) => room_joined(out, joined, now),
         Event::Left { room, cause } => room_left(out, room, *cause),
-        Event::PeerJoined { room, peer } => came_or_went(out, "user:joined", room, &peer.identity, now),
-        Event::PeerLeft { room, identity, .. } => came_or_went(out, "user:left", room, identity, now),
+        Event::PeerJoined { room, peer, is_first: true } => came_or_went(out, "user:joined", room, &peer.identity, now),
+        Event::PeerLeft { room, identity, is_last: true, .. } => came_or_went(out, "user:left", room, identity, now),
         Event::Stats { room, participant_count } => {
             room_online(out, room, *participant_count as u64, None::<[OnlineUserView<'_>; 0]>);
         }
@@ -33,6 +33,8 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::Signal(signaled) => events::signal(out, signaled, now),
         // Receipts are announced to the room, not to the message's sender.
         Event::Media { .. } | Event::Receipt { .. } => return false,
+        // The user has other connections in the room.
+        Event::PeerJoined { is_first: false, .. } | Event::PeerLeft { is_last: false, .. } => return false,
         Event::Message(sent) => emit_object(out, "message:new", |object| message(object, sent)),
         Event::Direct(direct) => events::direct(out, direct),
         Event::Typing { room, by, is_typing, .. } => emit_object(out, "user:typing", |object| {

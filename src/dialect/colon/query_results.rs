@@ -47,7 +47,7 @@ pub fn query_result(out: &mut Vec<u8>, result: &QueryResult) {
 fn of_user<'a>(view: &'a PresenceView, connection: Option<&'a ConnectionView>) -> PrivateUserView<'a> {
     PrivateUserView {
         email: view.identity.as_ref().and_then(Identity::email),
-        socket: connection.map(|connection| connection.connection),
+        socket: connection.map(|connection| connection.shown),
         user_agent: connection.and_then(|connection| connection.agent.as_deref()),
         address: connection.map(|connection| connection.address),
     }
@@ -56,7 +56,7 @@ fn of_user<'a>(view: &'a PresenceView, connection: Option<&'a ConnectionView>) -
 fn session<'a>(identity: &'a Identity, connection: &'a ConnectionView, token: Option<&'a str>) -> SessionView<'a> {
     SessionView {
         user: identity.user(),
-        socket: connection.connection,
+        socket: connection.shown,
         connected_at: connection.connected_at,
         last_activity: connection.last_seen,
         rooms: &connection.rooms,

@@ -132,8 +132,8 @@ pub(crate) fn all() -> Vec<Event> {
     vec![
         Event::Joined(Box::new(joined())),
         left(LeaveCause::Left),
-        Event::PeerJoined { room: room(), peer: peer() },
-        Event::PeerLeft { room: room(), peer: peer().name, identity: user() },
+        Event::PeerJoined { room: room(), peer: peer(), is_first: true },
+        Event::PeerLeft { room: room(), peer: peer().name, identity: user(), is_last: true },
         Event::Stats { room: room(), participant_count: 501 },
         Event::Online { room: room(), online_count: 3, users: None },
         Event::Signal(Box::new(signaled)),

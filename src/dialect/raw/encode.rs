@@ -18,13 +18,13 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
         Event::Joined(joined_room) => joined(out, joined_room, "[]", None, now),
         Event::Left { room, cause: LeaveCause::Left } => left(out, room, None, now),
         Event::Left { room, cause } => departed(out, room, *cause, now),
-        Event::PeerJoined { room, peer } => {
+        Event::PeerJoined { room, peer, .. } => {
             let mut object = begin(out, "peer-joined");
             object.string("roomId", room);
             member(&mut object, peer);
             end(&mut object, None, now);
         }
-        Event::PeerLeft { room, peer, identity } => {
+        Event::PeerLeft { room, peer, identity, .. } => {
             let mut object = begin(out, "peer-left");
             object.string("roomId", room);
             named(&mut object, "peerId", peer);

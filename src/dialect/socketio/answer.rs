@@ -82,7 +82,7 @@ fn in_colon(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: No
         SocketIoAnswer::Recovered { user, view, connected_at, token, gaps, messages } => {
             let session = colon::SessionView {
                 user,
-                socket: view.connection,
+                socket: view.shown,
                 connected_at,
                 last_activity: view.last_seen,
                 rooms: &view.rooms,

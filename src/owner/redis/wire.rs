@@ -167,8 +167,12 @@ impl WireMember {
         members.into_iter().take(most).map(Self::into_peer).collect()
     }
 
-    pub(super) fn joined(self, room: Name) -> Event {
-        Event::PeerJoined { room, peer: self.into_peer() }
+    pub(super) fn joined(self, room: Name, is_first: bool) -> Event {
+        Event::PeerJoined { room, peer: self.into_peer(), is_first }
+    }
+
+    pub(super) fn left(self, room: Name, is_last: bool) -> Event {
+        Event::PeerLeft { room, peer: self.name(), identity: self.identity.into(), is_last }
     }
 }
 
@@ -261,7 +265,11 @@ pub(super) struct WireDelivery {
 pub(super) enum WireEvent {
     Message(Box<WireMessage>),
     Joined(Box<WireMember>),
+    /// The new member's user has another one.
+    JoinedToo(Box<WireMember>),
     Left(Box<WireMember>),
+    /// The former member's user has another one.
+    LeftOne(Box<WireMember>),
     /// The addressed connection's membership ended.
     Out(WireDeparture),
     /// The addressed connection's membership passed to another connection of its client.

@@ -12,7 +12,7 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::dialect::rest::{Publish, PublishTarget, RestCall};
 use crate::domain::access::Identity;
-use crate::domain::connection::{ConnectionOp, connection_not_found};
+use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
 use crate::domain::event::{Content, Direct};
 use crate::domain::op::{
     LogTerms, Op, PresenceView, PushResult, Reply, RoomOp, RoomsView, SendMessage, UserOp, UsersView, message_id,
@@ -41,6 +41,14 @@ pub(super) enum CallStep {
     Answer(Reply),
     /// Further requests.
     Request(CallRequests),
+}
+
+/// The result of a reply to a call that may name a connection.
+enum NamedStep {
+    /// The next step.
+    Step(CallStep),
+    /// The call names none; its reply.
+    Other(Reply),
 }
 
 /// Turns calls into requests.
@@ -84,6 +92,8 @@ impl<'a> Calls<'a> {
                 one(Op::Room(room.clone(), RoomOp::Describe { by: by.clone() }))
             }
             RestCall::CloseMeeting { room } => one(Op::Room(room.clone(), RoomOp::Close { by: by.clone() })),
+            // The connection may be named by the id that its client has kept.
+            RestCall::Leave { connection: Some(_), .. } => one(Op::User(by.user_name(), UserOp::ListConnections)),
             RestCall::Leave { room, connection } => {
                 one(Op::Room(room.clone(), RoomOp::RemoveParticipant { by: by.clone(), connection: *connection }))
             }
@@ -196,14 +206,27 @@ impl PendingCall {
                 let op = UserOp::RegisterSocket { socket: socket.clone(), device: device.clone() };
                 return Ok(CallStep::Request((vec![Op::User(user.clone(), op)], None)));
             }
+            (RestCall::Disconnect { socket }, Err(reject))
+                if reject.code == Code::ConnectionNotFound
+                    && self.rounds == 0
+                    && ConnectionId::parse(socket).is_some() =>
+            {
+                // A recovered client knows its connection by the id of the first one.
+                let op = Op::User(self.by.user_name(), UserOp::ListConnections);
+                return Ok(CallStep::Request((vec![op], None)));
+            }
             (_, reply) => reply?,
+        };
+        let reply = match self.step_of_named_connection(reply)? {
+            NamedStep::Step(step) => return Ok(step),
+            NamedStep::Other(reply) => reply,
         };
         match (&mut self.call, reply) {
             (RestCall::Join { room, connection, is_connected }, Reply::Connections(mut connections)) => {
                 if let Some(connection) = connection {
                     connections.retain(|known| known == &*connection);
                     if connections.is_empty() {
-                        return Err(Reject::new(Code::ConnectionNotFound, "You have no connection of that id"));
+                        return Err(not_yours());
                     }
                 }
                 *is_connected = !connections.is_empty();
@@ -230,6 +253,40 @@ impl PendingCall {
         }
     }
 
+    /// The next step of a call that names one of the caller's connections, perhaps by the id that a recovered client has
+    /// kept: then each of them is asked for the id that it shows.
+    fn step_of_named_connection(&mut self, reply: Reply) -> Result<NamedStep, Reject> {
+        let describe = |list: &[ConnectionId]| each(list, Reply::Described(Vec::new()), |_| ConnectionOp::Describe);
+        let by = &self.by;
+        let step = match (&mut self.call, reply) {
+            (
+                RestCall::Join { connection: Some(named), .. } | RestCall::Leave { connection: Some(named), .. },
+                Reply::Connections(list),
+            ) if !list.is_empty() && !list.contains(&*named) => describe(&list),
+            (RestCall::Join { room, connection: Some(named), is_connected }, Reply::Described(views)) => {
+                let connection = shown_as(&views, *named).ok_or_else(not_yours)?;
+                *is_connected = true;
+                let op = RoomOp::AddParticipant { by: by.clone(), connections: vec![connection] };
+                CallStep::Request((vec![Op::Room(room.clone(), op)], None))
+            }
+            (RestCall::Leave { room, connection: Some(named) }, Reply::Connections(_)) => leave(by, room, *named),
+            (RestCall::Leave { room, connection: Some(named) }, Reply::Described(views)) => {
+                leave(by, room, shown_as(&views, *named).unwrap_or(*named))
+            }
+            (RestCall::Disconnect { .. }, Reply::Connections(list)) if list.is_empty() => {
+                return Err(connection_not_found());
+            }
+            (RestCall::Disconnect { .. }, Reply::Connections(list)) => describe(&list),
+            (RestCall::Disconnect { socket }, Reply::Described(views)) => {
+                let named = ConnectionId::parse(socket).and_then(|named| shown_as(&views, named));
+                let op = ConnectionOp::Close { by: by.clone() };
+                CallStep::Request((vec![Op::Connection(named.ok_or_else(connection_not_found)?, op)], None))
+            }
+            (_, reply) => return Ok(NamedStep::Other(reply)),
+        };
+        Ok(NamedStep::Step(step))
+    }
+
     /// Users that the answer may list.
     pub(super) fn users_max(&self) -> usize {
         match &self.call {
@@ -245,6 +302,20 @@ fn each(list: &[ConnectionId], none: Reply, op: impl Fn(&ConnectionId) -> Connec
         return CallStep::Answer(none);
     }
     CallStep::Request((list.iter().map(|connection| Op::Connection(*connection, op(connection))).collect(), Some(none)))
+}
+
+fn leave(by: &Identity, room: &Name, connection: ConnectionId) -> CallStep {
+    let op = RoomOp::RemoveParticipant { by: by.clone(), connection: Some(connection) };
+    CallStep::Request((vec![Op::Room(room.clone(), op)], None))
+}
+
+/// The connection that its client knows by this id.
+fn shown_as(views: &[ConnectionView], id: ConnectionId) -> Option<ConnectionId> {
+    views.iter().find(|view| view.shown == id).map(|view| view.connection)
+}
+
+fn not_yours() -> Reject {
+    Reject::new(Code::ConnectionNotFound, "You have no connection of that id")
 }
 
 fn equip(user: &Name, device: &Option<Box<str>>) -> ConnectionOp {

@@ -80,12 +80,12 @@ impl Returns {
     }
 
     /// The secret of a line that began before the peer.
-    pub(super) fn line(&self, slot: SocketIoSlot) -> Option<&str> {
+    pub(in crate::shard) fn line(&self, slot: SocketIoSlot) -> Option<&str> {
         self.lines.get(&slot).map(|secret| &**secret)
     }
 
     /// Whether a peer has the session of a line that began before it.
-    pub(super) fn has_line(&self, slot: SocketIoSlot) -> bool {
+    pub(in crate::shard) fn has_line(&self, slot: SocketIoSlot) -> bool {
         self.lines.contains_key(&slot)
     }
 

@@ -45,7 +45,7 @@ fn connections(out: &mut Vec<u8>, list: &[ConnectionView]) {
     let mut object = Object::begin(out);
     object.list("connections", list, |out, view| {
         let mut object = Object::begin(out);
-        object.plain("connectionId", view.connection.text().as_str());
+        object.plain("connectionId", view.shown.text().as_str());
         object.plain("transport", view.transport).plain("dialect", view.dialect);
         object.string("connectedAt", &rfc3339(view.connected_at)).string("lastSeen", &rfc3339(view.last_seen));
         object.list("rooms", &view.rooms, |out, room| json::string(out, room));
@@ -152,6 +152,7 @@ mod tests {
         let call = RestCall::Connections { user: ann() };
         let one = ConnectionView {
             connection: id(),
+            shown: id(),
             transport: "websocket",
             dialect: "raw",
             connected_at: NEW_YEAR_2024,

@@ -125,6 +125,8 @@ pub(super) struct WireIncident {
 pub(super) struct WireConnection {
     #[serde(rename = "c")]
     connection: WireConnectionId,
+    #[serde(rename = "s")]
+    shown: WireConnectionId,
     #[serde(rename = "t")]
     transport: Box<str>,
     #[serde(rename = "d")]
@@ -308,6 +310,7 @@ impl From<&ConnectionView> for WireConnection {
     fn from(view: &ConnectionView) -> Self {
         Self {
             connection: WireConnectionId(view.connection),
+            shown: WireConnectionId(view.shown),
             transport: view.transport.into(),
             dialect: view.dialect.into(),
             connected_at: view.connected_at,
@@ -325,6 +328,7 @@ impl From<WireConnection> for ConnectionView {
         let word = |text: &str| WORDS.into_iter().find(|word| *word == text).unwrap_or("unknown");
         Self {
             connection: view.connection.0,
+            shown: view.shown.0,
             transport: word(&view.transport),
             dialect: word(&view.dialect),
             connected_at: view.connected_at,
@@ -379,7 +383,7 @@ mod tests {
 
         #[test]
         fn connection_sent_to_a_node_is_unchanged(
-            connection in connections(),
+            (connection, shown) in (connections(), connections()),
             (transport, dialect) in (0..2_usize, 2..6_usize),
             (connected_at, last_seen) in any::<(u64, u64)>(),
             rooms in prop::collection::vec("\\PC{1,9}", 0..4),
@@ -388,6 +392,7 @@ mod tests {
         ) {
             let view = ConnectionView {
                 connection,
+                shown,
                 transport: WORDS[transport],
                 dialect: WORDS[dialect],
                 connected_at,

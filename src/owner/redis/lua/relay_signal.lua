@@ -7,7 +7,7 @@ touch()
 local seat, text = seat_of(connection)
 if not seat then return refuse('not_in_room') end
 if own_peer ~= '' and own_peer ~= seat.c and name_of(seat) ~= own_peer then return refuse('peer_mismatch') end
-local target, target_text = named(peer)
+local target, target_text = addressed(peer)
 if not target then return refuse('peer_not_found') end
 hand(target, '{"signal":{"p":' .. text .. ',"to":' .. target_text .. ',"y":"' .. kind .. '","b":' .. body .. '}}')
 return done('"r":1')

@@ -215,6 +215,14 @@ local function named(name)
   if seat and seat.p == '' then return seat, text end
 end
 
+-- The member that others address by a name: its own, or the id of its present connection, which is another one after a
+-- recovery.
+local function addressed(name)
+  local seat, text = named(name)
+  if seat then return seat, text end
+  return seat_of(name)
+end
+
 local function name_of(seat)
   return seat.p ~= '' and seat.p or seat.c
 end
@@ -262,6 +270,17 @@ local function stop_typing(connection, except)
   tell('*' .. except, typing(stopped, 0))
 end
 
+-- Whether a user has no member, for the nodes that announce users. Without Socket.IO members none does. Each member's text is
+-- of the same encoder, so it is searched undecoded.
+local function is_absent(user, socketio_count)
+  if socketio_count == 0 then return true end
+  local start = '"w":[' .. cjson.encode(user)
+  for _, text in ipairs(call('HVALS', members_key)) do
+    if string.find(text, start .. ',', 1, true) or string.find(text, start .. ']', 1, true) then return false end
+  end
+  return true
+end
+
 -- Ends a membership.
 local function leave(seat, text)
   local was_announced = call('HLEN', members_key) <= announce
@@ -270,7 +289,7 @@ local function leave(seat, text)
   if seat.p ~= '' then call('HDEL', peers_key, seat.p) end
   count_peers(-seat.k)
   if was_announced then
-    tell('*' .. seat.c, '{"left":' .. text .. '}')
+    tell('*' .. seat.c, (is_absent(seat.w[1], room.socketio_count) and '{"left":' or '{"leftone":') .. text .. '}')
     note_online()
   else
     note_uncounted()
@@ -318,6 +337,7 @@ end
 -- Adds a member.
 local function enter(seat)
   seat.o = call('HINCRBY', key, 'o', 1)
+  local is_first = is_absent(seat.w[1], room.socketio_count + seat.k)
   local text = write(seat)
   if seat.p ~= '' then call('HSET', peers_key, seat.p, seat.c) end
   count_peers(seat.k)
@@ -326,7 +346,7 @@ local function enter(seat)
   if count > announce then
     note_uncounted()
   else
-    tell('*' .. seat.c, '{"joined":' .. text .. '}')
+    tell('*' .. seat.c, (is_first and '{"joined":' or '{"joinedtoo":') .. text .. '}')
     note_online()
   end
   return joined(seat, text)

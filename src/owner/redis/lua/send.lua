@@ -8,7 +8,7 @@ if peer ~= '' then touch() end
 local text = publisher or call('HGET', members_key, connection)
 if not text then return refuse('not_in_room') end
 if peer ~= '' then
-  local target, target_text = named(peer)
+  local target, target_text = addressed(peer)
   if not target then return refuse('peer_not_found') end
   hand(target, '{"message":{"by":' .. text .. ',"to":' .. target_text .. ',' .. message_rest .. '}')
   return done('"id":"' .. message .. '","at":' .. now)

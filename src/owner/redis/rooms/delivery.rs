@@ -177,11 +177,10 @@ fn into_event(name: &Name, event: WireEvent) -> Option<Event> {
     let room = name.clone();
     Some(match event {
         WireEvent::Message(message) => Event::Message(Arc::new(message.into_message(name))),
-        WireEvent::Joined(member) => member.joined(room),
-        WireEvent::Left(member) => {
-            let peer = member.name();
-            Event::PeerLeft { room, peer, identity: member.identity.into() }
-        }
+        WireEvent::Joined(member) => member.joined(room, true),
+        WireEvent::JoinedToo(member) => member.joined(room, false),
+        WireEvent::Left(member) => member.left(room, true),
+        WireEvent::LeftOne(member) => member.left(room, false),
         WireEvent::Out(cause) => Event::Left { room, cause: cause.into() },
         WireEvent::Stats(participant_count) => Event::Stats { room, participant_count },
         WireEvent::Online(online_count) => Event::Online { room, online_count, users: None },
