@@ -68,7 +68,7 @@ fn answer(mut receiver: ReceivingThread, back: &ChannelSender) {
     loop {
         match receiver.wait() {
             ChannelItem::Message(ThreadMessage::Shard(ShardMessage::Drain { window_ms: 0 })) => return,
-            drain @ ChannelItem::Message(ThreadMessage::Shard(ShardMessage::Drain { .. })) => back.send_item(drain),
+            drain @ ChannelItem::Message(ThreadMessage::Shard(ShardMessage::Drain { .. })) => back.send(drain),
             mail => drop(black_box(mail)),
         }
     }

@@ -183,9 +183,9 @@ impl Outbound {
         }
     }
 
-    /// Number of connections with a share.
-    pub fn shares(&self) -> usize {
-        self.used
+    /// The shares of the connections that have one.
+    pub fn shares(&self) -> impl Iterator<Item = &Share> {
+        self.shares[..self.used].iter().filter(|share| share.slot != NO_CONNECTION)
     }
 
     /// Bytes encoded in this turn.
@@ -196,11 +196,6 @@ impl Outbound {
     /// Whether the turn has neither bytes nor shares.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty() && self.used == 0
-    }
-
-    /// The share with index `at`.
-    pub fn share(&self, at: usize) -> &Share {
-        &self.shares[at]
     }
 
     /// The bytes of a segment.
@@ -259,10 +254,10 @@ mod tests {
         outbound.push(1, &mut a, first);
         outbound.push(1, &mut a, second);
         outbound.push(2, &mut b, second);
-        assert_eq!(outbound.shares(), 2);
-        assert_eq!(outbound.share(0).segments.len(), 1);
-        assert_eq!(outbound.bytes(outbound.share(0).segments[0]), b"onetwo");
-        assert_eq!(outbound.bytes(outbound.share(1).segments[0]), b"two");
+        let [first, second] = outbound.shares().collect::<Vec<_>>()[..] else { panic!("two shares") };
+        assert_eq!(first.segments.len(), 1);
+        assert_eq!(outbound.bytes(first.segments[0]), b"onetwo");
+        assert_eq!(outbound.bytes(second.segments[0]), b"two");
     }
 
     #[test]

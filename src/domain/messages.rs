@@ -15,8 +15,9 @@ use crate::domain::room::Room;
 
 impl Room {
     /// Appends a message to the log and sends it to every member but the sending connection, or sends it to one peer only,
-    /// without a sequence number.
-    pub(super) fn send(&mut self, draft: SendMessage, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
+    /// without a sequence number. Records it, and before the first recorded one the room.
+    pub(crate) fn send(&mut self, draft: SendMessage, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
+        self.touch(context.now);
         let (sender, from, display_name) = match draft.publisher {
             Some(publisher) => {
                 let name = publisher.user_name();
@@ -40,8 +41,16 @@ impl Room {
         let (connection, to) = target.unzip();
         let room = self.id.clone();
         let message = Arc::new(Message { id, seq, room, sender, display_name, from, to, content: draft.content, at });
-        if seq.is_some() {
-            self.store(&message, draft.client_message_id, context);
+        if seq.is_some() && !self.log.is_kept(context.rules) {
+            // A message that is not stored needs no commit.
+            self.log.commit_unstored();
+        } else if seq.is_some() {
+            if self.log.take_unmade() {
+                context.records.push(Record::RoomMade(Box::new(self.made(context.rules))));
+            }
+            let (message, epoch) = (message.clone(), self.log.epoch().clone());
+            let client_message_id = draft.client_message_id;
+            context.records.push(Record::MessageSent(SentMessage { message, epoch, client_message_id }));
         }
         let event = Event::Message(message);
         match connection {
@@ -49,19 +58,6 @@ impl Room {
             None => context.tell_members(Some(draft.connection), event),
         }
         Ok(Reply::Sent(Sent { id, seq, at }))
-    }
-
-    /// Records a message, and before the first one the room. A message that is not stored needs no commit.
-    fn store(&mut self, message: &Arc<Message>, client_message_id: Option<Box<str>>, context: &mut OpContext<'_>) {
-        if !self.log.is_kept(context.rules) {
-            self.log.commit_unstored();
-            return;
-        }
-        if self.log.take_unmade() {
-            context.records.push(Record::RoomMade(Box::new(self.made(context.rules))));
-        }
-        let (message, epoch) = (message.clone(), self.log.epoch().clone());
-        context.records.push(Record::MessageSent(SentMessage { message, epoch, client_message_id }));
     }
 
     /// Marks a recent message as received or read.

@@ -93,7 +93,8 @@ impl User {
 
     pub(crate) fn tell(&self, event: &Event, context: &mut OpContext<'_>) {
         for connection in self.connections.as_slice() {
-            context.tell(*connection, event.clone());
+            let audience = Audience::Connection(*connection);
+            context.events.push(AddressedEvent { audience, event: event.clone() });
         }
     }
 

@@ -21,6 +21,18 @@ pub enum ChannelItem {
     Connection(Box<ConnectionTransfer>),
 }
 
+impl<M: Into<ThreadMessage>> From<M> for ChannelItem {
+    fn from(message: M) -> Self {
+        Self::Message(message.into())
+    }
+}
+
+impl From<Box<ConnectionTransfer>> for ChannelItem {
+    fn from(transfer: Box<ConnectionTransfer>) -> Self {
+        Self::Connection(transfer)
+    }
+}
+
 /// A connection that moves from one shard to another, with its connection permit.
 pub struct ConnectionTransfer {
     /// Its socket.
@@ -78,14 +90,9 @@ fn woken_by(waker: Wakeup) -> (ChannelSender, ChannelReceiver) {
 }
 
 impl ChannelSender {
-    /// Sends a message. A message to a thread that has ended is dropped.
-    pub fn send(&self, message: impl Into<ThreadMessage>) {
-        self.send_item(ChannelItem::Message(message.into()));
-    }
-
     /// Sends a message or a connection. If the receiver has ended, the item is dropped; this closes a connection.
-    pub fn send_item(&self, item: ChannelItem) {
-        if self.queue.send(item).is_ok() {
+    pub fn send(&self, item: impl Into<ChannelItem>) {
+        if self.queue.send(item.into()).is_ok() {
             self.wake_if_asleep();
         }
     }

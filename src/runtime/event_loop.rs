@@ -295,7 +295,7 @@ impl EventLoop {
         while let Some(Departure { slot, to, from, unread }) = self.shard.departure() {
             if let Some(stream) = self.sockets.take(self.poll.registry(), slot) {
                 let transfer = Box::new(ConnectionTransfer { stream, from, unread });
-                channel_of(&self.channels, to).send_item(ChannelItem::Connection(transfer));
+                channel_of(&self.channels, to).send(transfer);
             }
         }
     }
@@ -395,7 +395,7 @@ impl EventLoop {
     /// Sends the shard's commands to the storage threads and its messages to other shards and the bridge.
     fn send_messages(&mut self, now: Now) {
         if let Some(storage) = &self.storage {
-            for command in self.shard.orders(now) {
+            for command in self.shard.storage_commands(now) {
                 match command {
                     StorageCommand::Commit(batch) => storage.submit(batch),
                     StorageCommand::Query { from, query } => storage.query(from, query),

@@ -16,7 +16,7 @@ pub(super) struct Channels {
     pub(super) local: VecDeque<ThreadMessage>,
     /// Messages to other shards, in order.
     pub(super) outgoing: Vec<Outgoing>,
-    /// Output of the owner's last call; empty but for its memory.
+    /// Output of the owner's last call; empty between calls.
     pub(super) owner_output: Vec<Outgoing>,
     /// Shards whose channels hold more messages than they should.
     congested: Vec<bool>,
@@ -51,12 +51,15 @@ impl Channels {
         self.post(to, message);
     }
 
-    /// Sends the owner's output, and keeps the list for its memory.
-    pub(super) fn post_all(&mut self, mut output: Vec<Outgoing>) {
-        for (to, message) in output.drain(..) {
-            self.post(to, message);
+    /// Sends the output of the owner's last call.
+    pub(super) fn post_owner_output(&mut self) {
+        for (to, message) in self.owner_output.drain(..) {
+            if to == self.number {
+                self.local.push_back(message);
+            } else {
+                self.outgoing.push((to, message));
+            }
         }
-        self.owner_output = output;
     }
 
     /// The owner of an operation's subject; this shard when every shard owns a part.

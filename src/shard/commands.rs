@@ -23,7 +23,7 @@ use crate::shard::quota::QuotaFlow;
 use crate::shard::recovery::Appearance;
 use crate::shard::recovery::resume::Resume;
 use crate::shard::recovery::sessions::KeptSessions;
-use crate::shard::requests::{OnReply, PendingRequest, RequestRef};
+use crate::shard::requests::{OnReply, RequestRef};
 use crate::shard::rooms::rooms_of;
 
 /// Handles commands.
@@ -48,12 +48,13 @@ impl<'a> Commands<'a> {
         command: Command<'_>,
     ) -> Result<(), Reject> {
         let connection = self.core.net.id_of(peer);
-        match command {
-            Command::Join(join) => self.join(now, peer, id, join),
+        let (then, op) = match command {
+            Command::Join(join) => return self.join(now, peer, id, join),
+            Command::Send { target, draft } => self.message(peer, id, target, draft)?,
             Command::Leave { room, peer: other } => {
                 let room = self.core.rooms.name(&room);
                 let op = RoomOp::Leave { connection, by: self.core.net.identity(peer)?, peer: other.map(name) };
-                self.request_room(now, peer, id, OnReply::Left { room: room.clone() }, room, op)
+                (OnReply::Left { room: room.clone() }, Op::Room(room, op))
             }
             Command::Signal(signal) => {
                 self.spend_signal(now, peer)?;
@@ -65,50 +66,47 @@ impl<'a> Commands<'a> {
                     body: signal.body.into(),
                 };
                 let room = self.core.rooms.name(&signal.room);
-                self.request_room(now, peer, id, OnReply::Refusal, room, RoomOp::RelaySignal(Box::new(relay)))
+                (OnReply::Refusal, Op::Room(room, RoomOp::RelaySignal(Box::new(relay))))
             }
             Command::Media { room, peer: own, media } => {
                 self.spend_signal(now, peer)?;
                 let room = self.core.rooms.name(&room);
                 let op = RoomOp::SetMedia { connection, peer: own.map(name), media };
-                self.request_room(now, peer, id, OnReply::Media { room: room.clone(), media }, room, op)
+                (OnReply::Media { room: room.clone(), media }, Op::Room(room, op))
             }
-            Command::Send { target, draft } => self.send(now, peer, id, target, draft),
             Command::SetStatus(status) => {
                 let user = self.core.net.identity(peer)?.user_name();
                 let op = UserOp::SetStatus { status, last_seen: None, by: Some(connection) };
-                self.request_user(now, peer, id, OnReply::Refusal, user, op)
+                (OnReply::Refusal, Op::User(user, op))
             }
             Command::Typing { room, is_typing } => {
-                let room = self.core.rooms.name(&room);
-                self.request_room(now, peer, id, OnReply::Refusal, room, RoomOp::SetTyping { connection, is_typing })
+                let op = RoomOp::SetTyping { connection, is_typing };
+                (OnReply::Refusal, Op::Room(self.core.rooms.name(&room), op))
             }
             Command::Receipt { room, message, kind } => {
-                let message = message_id(&message)?;
-                let (room, op) = (self.core.rooms.name(&room), RoomOp::MarkMessage { connection, message, kind });
-                self.request_room(now, peer, id, OnReply::Refusal, room, op)
+                let op = RoomOp::MarkMessage { connection, message: message_id(&message)?, kind };
+                (OnReply::Refusal, Op::Room(self.core.rooms.name(&room), op))
             }
             Command::History { room, after, limit } => {
                 let wanted = HistoryRange { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
                 let op = RoomOp::ReadHistory { connection: Some(connection), wanted };
-                self.request_room(now, peer, id, OnReply::Found, self.core.rooms.name(&room), op)
+                (OnReply::Found, Op::Room(self.core.rooms.name(&room), op))
             }
             Command::Receipts { room, message } => {
-                let message = message_id(&message)?;
-                let (room, op) = (self.core.rooms.name(&room), RoomOp::ReadReceipts { connection, message });
-                self.request_room(now, peer, id, OnReply::Found, room, op)
+                let op = RoomOp::ReadReceipts { connection, message: message_id(&message)? };
+                (OnReply::Found, Op::Room(self.core.rooms.name(&room), op))
             }
             Command::Sync { room, after, limit } if peer.socketio().is_some() => {
                 let (after, limit) = (message_id(&after)?, limit.unwrap_or(PAGE_DEFAULT));
-                let op = RoomOp::ReadSince { connection, after, limit };
-                self.request_room(now, peer, id, OnReply::Found, name(room), op)
+                (OnReply::Found, Op::Room(name(room), RoomOp::ReadSince { connection, after, limit }))
             }
             Command::Resume { token, has, own_messages } => {
-                Resume::on(self.core).begin(now, peer, id, &token, (has, own_messages))
+                return Resume::on(self.core).begin(now, peer, id, &token, (has, own_messages));
             }
-            Command::Authenticate { token } => self.renew_token(now, peer, id, &token),
-            command => self.answer_at_once(now, peer, id, command),
-        }
+            Command::Authenticate { token } => return self.renew_token(now, peer, id, &token),
+            command => return self.answer_at_once(now, peer, id, command),
+        };
+        QuotaFlow::on(self.core).send(now, peer, id, then, op)
     }
 
     /// Handles the commands that involve no owner, and those of one dialect only.
@@ -162,7 +160,7 @@ impl<'a> Commands<'a> {
         let shown = Appearance { peer: op.peer.clone(), display_name: op.display_name.clone(), media: op.media };
         let shown = (shown != Appearance::default()).then(|| Box::new(shown));
         let then = OnReply::Joined { room: room.clone(), shown };
-        self.request_room(now, peer, id, then, room, RoomOp::Join(Box::new(op)))?;
+        QuotaFlow::on(self.core).send(now, peer, id, then, Op::Room(room, RoomOp::Join(Box::new(op))))?;
         *self.joins(peer) += 1;
         Ok(())
     }
@@ -192,14 +190,14 @@ impl<'a> Commands<'a> {
         options.create_on_join || options.create_on_join_in_camel && in_camel
     }
 
-    fn send(
+    /// The operation that sends a message, and the use of its reply.
+    fn message(
         &mut self,
-        now: Now,
         peer: PeerKey,
         id: RequestRef<'_>,
         target: MessageTarget<'_>,
         draft: Draft<'_>,
-    ) -> Result<(), Reject> {
+    ) -> Result<(OnReply, Op), Reject> {
         let client_message_id = draft.client_message_id.map(|text| text.into());
         let content = Content {
             body: draft.content.into(),
@@ -216,7 +214,7 @@ impl<'a> Commands<'a> {
                 let by = self.core.net.identity(peer)?;
                 let user = name(user);
                 let then = OnReply::Sent("toUserId", user.clone());
-                return self.request_user(now, peer, id, then, user, UserOp::Send { by, content });
+                return Ok((then, Op::User(user, UserOp::Send { by, content })));
             }
         };
         let room = self.core.rooms.name(&room);
@@ -228,7 +226,7 @@ impl<'a> Commands<'a> {
         };
         let message =
             SendMessage { connection: self.core.net.id_of(peer), publisher: None, to, content, client_message_id };
-        self.request_room(now, peer, id, then, room, RoomOp::Send(Box::new(message)))
+        Ok((then, Op::Room(room, RoomOp::Send(Box::new(message)))))
     }
 
     fn renew_token(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, token: &str) -> Result<(), Reject> {
@@ -256,38 +254,6 @@ impl<'a> Commands<'a> {
             }
         }
         Ok(())
-    }
-
-    fn request_room(
-        &mut self,
-        now: Now,
-        peer: PeerKey,
-        id: RequestRef<'_>,
-        then: OnReply,
-        room: Name,
-        op: RoomOp,
-    ) -> Result<(), Reject> {
-        if !matches!(op, RoomOp::Leave { .. }) && !self.core.takes_requests_for(&room) {
-            return Err(Reject::overloaded());
-        }
-        let request = PendingRequest::new(self.core.net.id_of(peer), id.to_owned(), then);
-        QuotaFlow::on(self.core).send(now, peer, request, Op::Room(room, op))
-    }
-
-    fn request_user(
-        &mut self,
-        now: Now,
-        peer: PeerKey,
-        id: RequestRef<'_>,
-        then: OnReply,
-        user: Name,
-        op: UserOp,
-    ) -> Result<(), Reject> {
-        if !self.core.takes_requests_for(&user) {
-            return Err(Reject::overloaded());
-        }
-        let request = PendingRequest::new(self.core.net.id_of(peer), id.to_owned(), then);
-        QuotaFlow::on(self.core).send(now, peer, request, Op::User(user, op))
     }
 
     /// Counts a signaling message against the peer's rate.

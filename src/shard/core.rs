@@ -17,9 +17,9 @@ use crate::codec::recovery;
 use crate::connection::conn::ConnStage;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::monitoring::Stats;
-use crate::domain::op::{Op, Scope};
+use crate::domain::op::{Op, Reply, RoomOp, Scope};
 use crate::domain::reject::{Code, Reject};
-use crate::message::{Outgoing, OwnerMessage, Placement, Requester, ShardNumber, redis};
+use crate::message::{OwnerMessage, Placement, Requester, ShardNumber, redis};
 use crate::owner::embedded::EmbeddedOwner;
 use crate::shard::Options;
 use crate::shard::admission::{Admission, AdmissionDecision};
@@ -30,7 +30,7 @@ use crate::shard::net::Net;
 use crate::shard::presence::Presence;
 use crate::shard::quota::Quota;
 use crate::shard::recovery::Recovery;
-use crate::shard::requests::{PendingRequest, Requests};
+use crate::shard::requests::{Merge, PendingRequest, Requests};
 use crate::shard::rooms::{LocalRooms, rooms_of};
 use crate::shard::sessions::EngineIo;
 use crate::shard::trimming::Trim;
@@ -108,21 +108,31 @@ impl Core {
         self.send(PendingRequest::detached(), op);
     }
 
-    /// Sends the parts of a request, all under one number.
-    pub(super) fn scatter(&mut self, request: PendingRequest, parts: Vec<(ShardNumber, Op)>) {
+    /// Sends the operations of a request, all under one number: each to its owner, or to every owner that has a part of its
+    /// subject. Several replies are merged, into `initial` if there is one.
+    pub(super) fn send_to_all_owners(
+        &mut self,
+        request: PendingRequest,
+        ops: Vec<Op>,
+        initial: Option<Reply>,
+        merge: Merge,
+    ) {
+        let mut parts = Vec::with_capacity(ops.len());
+        for op in ops {
+            let others = self.channels.placement.other_owners(self.number);
+            let at = parts.len();
+            parts.extend(others.filter_map(|shard| Some((shard, op.to_every_owner()?))));
+            parts.insert(at, (self.channels.owner_of(&op), op));
+        }
+        let request = match (parts.len(), initial) {
+            (1, None) => request,
+            (awaited, initial) => request.scattered(awaited, initial, merge),
+        };
         debug_assert!(!parts.is_empty(), "invariant: a request has a part");
         let from = self.expect(request);
         for (owner, op) in parts {
             self.channels.post(owner, OwnerMessage::Request { from, op });
         }
-    }
-
-    /// An operation for its owner, or one for each owner if every owner has a part of its subject.
-    pub(super) fn to_all_owners(&self, op: Op) -> Vec<(ShardNumber, Op)> {
-        let others = self.channels.placement.other_owners(self.number);
-        let mut parts = vec![(self.channels.owner_of(&op), op)];
-        parts.extend(others.filter_map(|shard| parts[0].1.to_every_owner().map(|op| (shard, op))).collect::<Vec<_>>());
-        parts
     }
 
     /// Awaits the reply to a request.
@@ -140,11 +150,13 @@ impl Core {
         !self.requests.is_full() && !self.channels.is_congested(name)
     }
 
-    /// Calls the owner, and sends its output.
-    pub(super) fn apply_to_owner(&mut self, call: impl FnOnce(&mut EmbeddedOwner, &mut Vec<Outgoing>)) {
-        let mut output = std::mem::take(&mut self.channels.owner_output);
-        call(&mut self.owner, &mut output);
-        self.channels.post_all(output);
+    /// The same for the owner of an operation's subject. A member may leave at any time.
+    pub(super) fn takes(&self, op: &Op) -> bool {
+        match op {
+            Op::Room(_, RoomOp::Leave { .. }) => true,
+            Op::Room(name, _) | Op::User(name, _) => self.takes_requests_for(name),
+            _ => true,
+        }
     }
 
     /// Decides on a request that opens a WebSocket or an Engine.IO session.
@@ -181,7 +193,7 @@ impl Core {
             Scope::None | Scope::All => true,
             // Only the owner knows how many users all nodes have.
             Scope::Auto if self.channels.placement.is_cluster() => false,
-            Scope::Auto | Scope::Rooms => self.owner.tells_everybody(),
+            Scope::Auto | Scope::Rooms => self.owner.presence_reaches_all(),
         }
     }
 

@@ -3,8 +3,10 @@
 use crate::base::handle::{ConnSlot, Slot};
 use crate::base::time::Now;
 use crate::connection::conn::{CloseState, Conn};
-use crate::connection::outbound::{Backlog, NO_CONNECTION};
+use crate::connection::outbound::Backlog;
+use crate::shard::Shard;
 use crate::shard::core::Core;
+use crate::shard::net::Net;
 use crate::shard::peers::Departing;
 use crate::shard::raw_sockets::RawSockets;
 use crate::shard::replies::Replies;
@@ -36,46 +38,16 @@ pub trait Wire {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 
-/// Writes the outgoing bytes of a turn.
-pub(super) struct Flush<'a> {
-    core: &'a mut Core,
-}
-
-impl<'a> Flush<'a> {
-    pub(super) fn on(core: &'a mut Core) -> Self {
-        Self { core }
-    }
-
+impl Shard {
     /// Writes the bytes gathered in the turn, and ends the connections that are to end. The order matters: each step may
     /// produce work for the next.
-    pub(super) fn flush(&mut self, now: Now, wire: &mut impl Wire) {
+    pub fn flush(&mut self, now: Now, wire: &mut impl Wire) {
         // Events of rooms go to sessions before the sessions' polls are answered.
-        let Core { rooms, net, recovery, .. } = &mut *self.core;
+        let Core { rooms, net, recovery, .. } = &mut self.core;
         rooms.settle_all_groups(net, &mut recovery.returns);
-        EngineIo::on(self.core).flush(now);
+        EngineIo::on(&mut self.core).flush(now);
         // Raw members with nothing but one room's run are written first; the others find the run among their segments.
-        self.write_rooms(wire);
-        self.write_shares(wire);
-        while let Some(slot) = self.core.net.overflowed.pop() {
-            RawSockets::on(self.core).drop_slow_consumer(now, slot);
-        }
-        // The last message of a connection that was dropped just now.
-        self.write_shares(wire);
-        while let Some(slot) = self.core.net.uncorked.pop() {
-            self.writable(slot, wire);
-        }
-        for slot in std::mem::take(&mut self.core.net.ending) {
-            self.end(now, slot, wire);
-        }
-        Replies::on(self.core).confirm_delivered();
-        // Input that waited is read after the writes, so that its answers belong to the next turn.
-        Reading::on(self.core).read_waiting(now);
-        Trimming::on(self.core).schedule(now);
-    }
-
-    /// Writes the rooms' runs to the members that get nothing else.
-    fn write_rooms(&mut self, wire: &mut impl Wire) {
-        let Core { rooms, net, options, .. } = &mut *self.core;
+        let Core { rooms, net, options, .. } = &mut self.core;
         let (ending, overflowed) = (&mut net.ending, &mut net.overflowed);
         rooms.write_raw_runs(&mut net.conns, &mut net.outbound, |conn, slot, bytes| {
             let outcome = wire.write(slot, bytes);
@@ -88,64 +60,71 @@ impl<'a> Flush<'a> {
                 }
             }
         });
+        self.write_shares(wire);
+        while let Some(slot) = self.core.net.overflowed.pop() {
+            RawSockets::on(&mut self.core).drop_slow_consumer(now, slot);
+        }
+        // The last message of a connection that was dropped just now.
+        self.write_shares(wire);
+        while let Some(slot) = self.core.net.uncorked.pop() {
+            self.writable(slot, wire);
+        }
+        for slot in std::mem::take(&mut self.core.net.ending) {
+            self.carry_on_close(now, slot, wire);
+        }
+        Replies::on(&mut self.core).confirm_delivered();
+        // Input that waited is read after the writes, so that its answers belong to the next turn.
+        Reading::on(&mut self.core).read_waiting(now);
+        Trimming::on(&mut self.core).schedule(now);
     }
 
+    /// Writes each connection's share of the turn, or adds it to the connection's backlog.
     fn write_shares(&mut self, wire: &mut impl Wire) {
-        let mut cork = std::mem::take(&mut self.core.net.cork);
-        for at in 0..self.core.net.outbound.shares() {
-            self.write_share(at, &mut cork, wire);
-        }
-        self.core.net.cork = cork;
-        self.core.net.outbound.clear();
-    }
-
-    /// Writes one connection's share of the turn, or adds it to the backlog.
-    fn write_share(&mut self, at: usize, cork: &mut Vec<u8>, wire: &mut impl Wire) {
-        let net = &mut self.core.net;
-        let share = net.outbound.share(at);
-        if share.slot == NO_CONNECTION {
-            return;
-        }
-        let slot = ConnSlot::from_raw(share.slot);
-        let conn = &mut net.conns[slot];
-        conn.queue.settle();
-        if conn.ending == CloseState::Abort {
-            return;
-        }
         let bytes_max = self.core.options.outbound_bytes;
-        if let Some(backlog) = &mut conn.queue.backlog {
-            for segment in &share.segments {
-                if !segment.droppable || backlog.rest().len() <= bytes_max / 2 {
-                    backlog.push(net.outbound.bytes(*segment));
-                }
-            }
-        } else {
-            let bytes = match share.segments.as_slice() {
-                [one] => net.outbound.bytes(*one),
-                several => {
-                    cork.clear();
-                    for segment in several {
-                        cork.extend_from_slice(net.outbound.bytes(*segment));
-                    }
-                    cork.as_slice()
-                }
-            };
-            let outcome = wire.write(slot, bytes);
-            if outcome == Ok(bytes.len()) {
-                return;
-            }
-            keep_rest(conn, bytes, outcome);
+        let Net { conns, outbound, cork, ending, overflowed, .. } = &mut self.core.net;
+        for share in outbound.shares() {
+            let slot = ConnSlot::from_raw(share.slot);
+            let conn = &mut conns[slot];
+            conn.queue.settle();
             if conn.ending == CloseState::Abort {
-                return net.ending.push(slot);
+                continue;
+            }
+            if let Some(backlog) = &mut conn.queue.backlog {
+                for segment in &share.segments {
+                    if !segment.droppable || backlog.rest().len() <= bytes_max / 2 {
+                        backlog.push(outbound.bytes(*segment));
+                    }
+                }
+            } else {
+                let bytes = match share.segments.as_slice() {
+                    [one] => outbound.bytes(*one),
+                    several => {
+                        cork.clear();
+                        for segment in several {
+                            cork.extend_from_slice(outbound.bytes(*segment));
+                        }
+                        cork.as_slice()
+                    }
+                };
+                let outcome = wire.write(slot, bytes);
+                if outcome == Ok(bytes.len()) {
+                    continue;
+                }
+                keep_rest(conn, bytes, outcome);
+                if conn.ending == CloseState::Abort {
+                    ending.push(slot);
+                    continue;
+                }
+            }
+            if conn.queue.backlog_bytes() > bytes_max && conn.ending == CloseState::None {
+                overflowed.push(slot);
             }
         }
-        if conn.queue.backlog_bytes() > bytes_max && conn.ending == CloseState::None {
-            net.overflowed.push(slot);
-        }
+        outbound.clear();
     }
 
-    /// Continues with a connection's backlog: its socket takes bytes again.
-    pub(super) fn writable(&mut self, slot: ConnSlot, wire: &mut impl Wire) {
+    /// A socket takes bytes again: continues with the connection's backlog.
+    pub fn writable(&mut self, slot: ConnSlot, wire: &mut impl Wire) {
         let net = &mut self.core.net;
         if let Some(conn) = net.conns.get_mut(slot)
             && let Some(backlog) = conn.queue.backlog.as_mut().filter(|backlog| !backlog.ready().is_empty())
@@ -167,8 +146,7 @@ impl<'a> Flush<'a> {
         }
     }
 
-    /// Carries on with the close of a connection.
-    fn end(&mut self, now: Now, slot: ConnSlot, wire: &mut impl Wire) {
+    fn carry_on_close(&mut self, now: Now, slot: ConnSlot, wire: &mut impl Wire) {
         let Some(conn) = self.core.net.conns.get_mut(slot) else {
             // It was in the list twice.
             return;
@@ -186,8 +164,8 @@ impl<'a> Flush<'a> {
             }
             CloseState::Close | CloseState::CloseIdle | CloseState::Abort => {
                 // A write may have found that the other side is gone; the rooms have not been told then.
-                Router::on(self.core).detach_connection(now, slot, Departing::Lost);
-                Router::on(self.core).remove_connection(slot);
+                Router::on(&mut self.core).detach_connection(now, slot, Departing::Lost);
+                Router::on(&mut self.core).remove_connection(slot);
                 wire.close(slot);
             }
             CloseState::None | CloseState::HalfClose | CloseState::HalfClosed => {}

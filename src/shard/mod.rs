@@ -51,11 +51,10 @@ use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::codec::jwt::Verifier;
 use crate::message::storage::{Restored, StorageCommand};
-use crate::message::{Outgoing, ShardNumber, ThreadMessage};
+use crate::message::{Outgoing, ShardNumber};
 
 use self::core::Core;
 use accepting::Accept;
-use flush::Flush;
 use router::Router;
 use timers::Timers;
 
@@ -87,39 +86,14 @@ impl Shard {
         Accept::on(&mut self.core).refused(now, remote.ip());
     }
 
-    /// Bytes came from a connection. They may be changed in place.
-    pub fn received(&mut self, now: Now, slot: ConnSlot, input: &mut [u8]) {
-        Router::on(&mut self.core).received(now, slot, input);
-    }
-
-    /// A connection's stream ended, or its socket failed.
-    pub fn ended(&mut self, now: Now, slot: ConnSlot) {
-        Router::on(&mut self.core).ended(now, slot);
-    }
-
     /// Whether a connection may be read now. When that changes to yes, [`Shard::resumed`] says so.
     pub fn wants_read(&self, slot: ConnSlot) -> bool {
         self.core.wants_read(slot)
     }
 
-    /// A message came from another shard or from the server.
-    pub fn handle_message(&mut self, now: Now, message: impl Into<ThreadMessage>) {
-        Router::on(&mut self.core).message(now, message.into());
-    }
-
     /// Handles the shard's messages to itself until there are none.
     pub fn run(&mut self, now: Now) {
         Router::on(&mut self.core).run(now);
-    }
-
-    /// Writes what the turn has gathered, and ends the connections that are to end.
-    pub fn flush(&mut self, now: Now, wire: &mut impl Wire) {
-        Flush::on(&mut self.core).flush(now, wire);
-    }
-
-    /// A socket takes bytes again.
-    pub fn writable(&mut self, slot: ConnSlot, wire: &mut impl Wire) {
-        Flush::on(&mut self.core).writable(slot, wire);
     }
 
     /// Does what has become due by now.
@@ -174,8 +148,8 @@ impl Shard {
     }
 
     /// Takes the commands for the store, in order.
-    pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, StorageCommand> {
-        self.core.owner.orders(now)
+    pub fn storage_commands(&mut self, now: Now) -> std::vec::Drain<'_, StorageCommand> {
+        self.core.owner.storage_commands(now)
     }
 
     /// Restores a room or user that was stored before a restart.
@@ -212,7 +186,7 @@ impl Shard {
     pub fn has_output(&self) -> bool {
         let Core { net, rooms, owner, .. } = &self.core;
         let is_dirty = rooms.is_dirty() || net.sessions.is_dirty();
-        owner.has_orders() || !net.outbound.is_empty() || !net.ending.is_empty() || is_dirty
+        owner.has_storage_commands() || !net.outbound.is_empty() || !net.ending.is_empty() || is_dirty
     }
 
     /// Connections, in whatever stage.

@@ -248,12 +248,14 @@ impl Net {
 
     /// Sends a raw connection a frame whose text `write` writes.
     pub(super) fn send_raw(&mut self, slot: ConnSlot, write: impl FnOnce(&mut Vec<u8>)) {
-        let segment = self.outbound.encode(|out| {
-            let mark = ws::begin_text(out);
-            write(out);
-            ws::finish(out, mark);
-        });
-        self.push(slot, segment);
+        if let Some(conn) = self.conns.get_mut(slot) {
+            let segment = self.outbound.encode(|out| {
+                let mark = ws::begin_text(out);
+                write(out);
+                ws::finish(out, mark);
+            });
+            self.outbound.push(slot.raw(), &mut conn.queue, segment);
+        }
     }
 
     /// Gives a connection a segment of this turn's bytes.

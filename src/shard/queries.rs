@@ -178,11 +178,7 @@ impl<'a> Queries<'a> {
         };
         let then = OnReply::Query(Box::new(request));
         let request = PendingRequest::new(self.core.net.id_of(slot), id.to_owned(), then);
-        let parts = self.core.to_all_owners(op);
-        match parts.len() {
-            1 => self.core.scatter(request, parts),
-            awaited => self.core.scatter(request.scattered(awaited, None, merge), parts),
-        }
+        self.core.send_to_all_owners(request, vec![op], None, merge);
     }
 
     /// The reply to a step has come.

@@ -17,7 +17,7 @@ use crate::shard::channels::Channels;
 use crate::shard::core::Core;
 use crate::shard::net::Net;
 use crate::shard::peers::Peers;
-use crate::shard::requests::PendingRequest;
+use crate::shard::requests::{OnReply, PendingRequest, RequestRef};
 use crate::shard::sessions::EngineIo;
 
 /// Quota leases, quota pools and held requests of a shard.
@@ -211,8 +211,19 @@ impl<'a> QuotaFlow<'a> {
     /// Sends a request of a peer, at once or as soon as it is granted.
     ///
     /// # Errors
-    /// The quota of this minute is used up.
-    pub(super) fn send(&mut self, now: Now, peer: PeerKey, request: PendingRequest, op: Op) -> Result<(), Reject> {
+    /// The owner's channel is congested, or the quota of this minute is used up.
+    pub(super) fn send(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        id: RequestRef<'_>,
+        then: OnReply,
+        op: Op,
+    ) -> Result<(), Reject> {
+        if !self.core.takes(&op) {
+            return Err(Reject::overloaded());
+        }
+        let request = PendingRequest::new(self.core.net.id_of(peer), id.to_owned(), then);
         let Core { quota, net, channels, .. } = &mut *self.core;
         let verdict = match quota.kind_of(&op) {
             _ if quota.holds(peer) => Verdict::Wait,

@@ -69,7 +69,18 @@ impl<'a> RawSockets<'a> {
     fn frame(&mut self, now: Now, slot: ConnSlot, frame: Frame<'_>) {
         self.greet(now, slot);
         match frame {
-            Frame::Text(text) => self.text(now, slot, text),
+            Frame::Text(text) => {
+                let (id, outcome) = match raw::decode(text, self.core.options.content_bytes) {
+                    Ok(request) => {
+                        let id = RequestRef::Raw(request.id);
+                        (request.id, Commands::on(self.core).handle(now, slot.into(), id, request.command))
+                    }
+                    Err(fault) => (fault.id, Err(fault.reject)),
+                };
+                if let Err(reject) = outcome {
+                    Peers::on(self.core).refuse(now, slot.into(), RequestRef::Raw(id), &reject);
+                }
+            }
             Frame::Binary(_) => {
                 let reject = Reject::new(Code::UnsupportedData, "Binary frames are not spoken here; send JSON as text");
                 Peers::on(self.core).refuse(now, slot.into(), RequestRef::Raw(None), &reject);
@@ -93,19 +104,6 @@ impl<'a> RawSockets<'a> {
                     None => ws::encode_close_without_code(out),
                 });
             }
-        }
-    }
-
-    fn text(&mut self, now: Now, slot: ConnSlot, text: &str) {
-        let (id, outcome) = match raw::decode(text, self.core.options.content_bytes) {
-            Ok(request) => {
-                let id = RequestRef::Raw(request.id);
-                (request.id, Commands::on(self.core).handle(now, slot.into(), id, request.command))
-            }
-            Err(fault) => (fault.id, Err(fault.reject)),
-        };
-        if let Err(reject) = outcome {
-            Peers::on(self.core).refuse(now, slot.into(), RequestRef::Raw(id), &reject);
         }
     }
 

@@ -6,6 +6,7 @@ use crate::base::wheel::tick;
 use crate::connection::conn::{CloseState, ConnStage};
 use crate::domain::op::{Op, Reply};
 use crate::message::{OwnerMessage, ShardMessage, ThreadMessage};
+use crate::shard::Shard;
 use crate::shard::accepting::Accept;
 use crate::shard::core::Core;
 use crate::shard::drain::Draining;
@@ -26,29 +27,26 @@ pub(super) struct Router<'a> {
     core: &'a mut Core,
 }
 
-impl<'a> Router<'a> {
-    pub(super) fn on(core: &'a mut Core) -> Self {
-        Self { core }
-    }
-
-    /// Handles bytes of a connection. They may be changed in place.
-    pub(super) fn received(&mut self, now: Now, slot: ConnSlot, input: &mut [u8]) {
+impl Shard {
+    /// Bytes came from a connection. They may be changed in place.
+    pub fn received(&mut self, now: Now, slot: ConnSlot, input: &mut [u8]) {
         let Some(conn) = self.core.net.conns.get_mut(slot) else { return };
         conn.seen = tick(now.mono);
         if conn.ending == CloseState::None {
             match conn.stage {
-                ConnStage::Http(_) => HttpRequests::on(self.core).received(now, slot, input),
-                ConnStage::ProxyHeader(_) => Accept::on(self.core).received_proxy_header(now, slot, input),
+                ConnStage::Http(_) => HttpRequests::on(&mut self.core).received(now, slot, input),
+                ConnStage::ProxyHeader(_) => Accept::on(&mut self.core).received_proxy_header(now, slot, input),
                 ConnStage::WebSocket(_) | ConnStage::EngineIoSocket(_) | ConnStage::Echo(_) => {
-                    Reading::on(self.core).received_frames(now, slot, input);
+                    let left = Reading::on(&mut self.core).read(now, slot, input);
+                    self.core.net.waiting.keep(slot, input, left);
                 }
                 ConnStage::Draining => {}
             }
         }
     }
 
-    /// Handles the end of a connection's stream, or the failure of its socket.
-    pub(super) fn ended(&mut self, now: Now, slot: ConnSlot) {
+    /// A connection's stream ended, or its socket failed.
+    pub fn ended(&mut self, now: Now, slot: ConnSlot) {
         let Some(conn) = self.core.net.conns.get_mut(slot) else { return };
         let is_owed_an_answer = match &conn.stage {
             // A session is told at once that no request waits for its answer any more.
@@ -58,14 +56,30 @@ impl<'a> Router<'a> {
             _ => false,
         };
         match conn.ending {
-            CloseState::None if is_owed_an_answer => RestAnswers::on(self.core).close_after_answer(now, slot),
+            CloseState::None if is_owed_an_answer => RestAnswers::on(&mut self.core).close_after_answer(now, slot),
             // A client that ended only its side may still be reading; a failed socket shows when it is written to.
             CloseState::HalfClose | CloseState::Close if !conn.queue.is_empty() => conn.ending = CloseState::Close,
             _ => {
-                self.detach_connection(now, slot, Departing::Lost);
+                Router::on(&mut self.core).detach_connection(now, slot, Departing::Lost);
                 self.core.net.abort(slot);
             }
         }
+    }
+
+    /// A message came from another shard or from the server.
+    pub fn handle_message(&mut self, now: Now, message: impl Into<ThreadMessage>) {
+        let mut router = Router::on(&mut self.core);
+        match message.into() {
+            ThreadMessage::Shard(message) => router.handle_shard_message(now, message),
+            ThreadMessage::Owner(message) => router.handle_owner_message(now, message),
+            ThreadMessage::Reply { ask, reply } => Replies::on(&mut self.core).handle(now, ask, reply),
+        }
+    }
+}
+
+impl<'a> Router<'a> {
+    pub(super) fn on(core: &'a mut Core) -> Self {
+        Self { core }
     }
 
     /// Separates a connection from its session, and takes its peer out of the domain.
@@ -90,17 +104,9 @@ impl<'a> Router<'a> {
         self.core.stats.closed += 1;
     }
 
-    /// Handles a message of a shard, of the bridge or of the server.
-    pub(super) fn message(&mut self, now: Now, message: ThreadMessage) {
-        match message {
-            ThreadMessage::Shard(message) => self.shard_message(now, message),
-            ThreadMessage::Owner(message) => self.owner_message(now, message),
-            ThreadMessage::Reply { ask, reply } => Replies::on(self.core).handle(now, ask, reply),
-        }
-    }
-
     /// Handles a message to this shard as the owner of rooms, users, quotas or connections.
-    fn owner_message(&mut self, now: Now, message: OwnerMessage) {
+    fn handle_owner_message(&mut self, now: Now, message: OwnerMessage) {
+        let Core { owner, channels, .. } = &mut *self.core;
         match message {
             OwnerMessage::Request { from, op: Op::Connection(connection, op) } => {
                 let reply = Peers::on(self.core).apply(now, connection, op);
@@ -114,14 +120,10 @@ impl<'a> Router<'a> {
                 let reply = Ok(Reply::PartialResult(Queries::on(self.core).part(now, &query)));
                 self.core.channels.reply(from, reply);
             }
-            OwnerMessage::Request { from, op } => self.core.apply_to_owner(|owner, out| owner.ask(now, from, op, out)),
-            OwnerMessage::NotifyUser { user, event } => {
-                self.core.apply_to_owner(|owner, out| owner.notify(now, &user, event, out));
-            }
-            OwnerMessage::RoomPresence { room, update } => {
-                self.core.apply_to_owner(|owner, out| owner.announce(&room, update, out));
-            }
-            OwnerMessage::DurableDelivered { user, id } => self.core.owner.handed(&user, id),
+            OwnerMessage::Request { from, op } => owner.request(now, from, op, &mut channels.owner_output),
+            OwnerMessage::NotifyUser { user, event } => owner.notify(now, &user, event, &mut channels.owner_output),
+            OwnerMessage::RoomPresence { room, update } => owner.announce(&room, update, &mut channels.owner_output),
+            OwnerMessage::DurableDelivered { user, id } => owner.acknowledge(&user, id),
             OwnerMessage::QuotaRequest { from, request } => {
                 self.core.quota.lend(now, from, &request, &mut self.core.channels);
             }
@@ -129,9 +131,10 @@ impl<'a> Router<'a> {
                 KeptSessions::on(self.core).supersede(now, (connection, to), &token, &by, from);
             }
         }
+        self.core.channels.post_owner_output();
     }
 
-    fn shard_message(&mut self, now: Now, message: ShardMessage) {
+    fn handle_shard_message(&mut self, now: Now, message: ShardMessage) {
         match message {
             ShardMessage::Deliver { to, event } => Peers::on(self.core).deliver(now, to, &event),
             ShardMessage::DeliverDurable { to, user, direct } => {
@@ -163,7 +166,11 @@ impl<'a> Router<'a> {
             }
             ShardMessage::AddressReleased { address } => self.core.admission.released(address),
             ShardMessage::QuotaGrant(grant) => QuotaFlow::on(self.core).granted(now, &grant),
-            ShardMessage::Storage(event) => self.core.apply_to_owner(|owner, out| owner.told(now, event, out)),
+            ShardMessage::Storage(event) => {
+                let Core { owner, channels, .. } = &mut *self.core;
+                owner.handle_storage_event(now, event, &mut channels.owner_output);
+                channels.post_owner_output();
+            }
             ShardMessage::ShardReport { from, report } => self.core.metrics.apply_report(from, *report),
             ShardMessage::RedisState(state) => self.core.metrics.set_redis(state),
             ShardMessage::Keys(verifier) => self.core.verifier = verifier,
@@ -174,7 +181,11 @@ impl<'a> Router<'a> {
     /// Handles the shard's messages to itself until there are none.
     pub(super) fn run(&mut self, now: Now) {
         while let Some(message) = self.core.channels.local.pop_front() {
-            self.message(now, message);
+            match message {
+                ThreadMessage::Shard(message) => self.handle_shard_message(now, message),
+                ThreadMessage::Owner(message) => self.handle_owner_message(now, message),
+                ThreadMessage::Reply { ask, reply } => Replies::on(self.core).handle(now, ask, reply),
+            }
         }
     }
 }

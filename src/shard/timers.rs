@@ -56,7 +56,9 @@ impl<'a> Timers<'a> {
             self.core.net.timers.give_back(at, due);
         }
         if self.core.owner.next_due().is_some_and(|at| at <= now.mono) {
-            self.core.apply_to_owner(|owner, out| owner.tick(now, out));
+            let Core { owner, channels, .. } = &mut *self.core;
+            owner.tick(now, &mut channels.owner_output);
+            channels.post_owner_output();
         }
         PresenceFeed::on(self.core).send_if_due(now);
         OnlineUsers::on(self.core).request_if_due(now);

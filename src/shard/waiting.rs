@@ -39,6 +39,15 @@ impl Waiting {
         self.frames.contains_key(&slot)
     }
 
+    /// Keeps the last `left` bytes of the frames of a connection.
+    pub(super) fn keep(&mut self, slot: ConnSlot, bytes: &[u8], left: usize) {
+        debug_assert!(!self.holds(slot), "invariant: a connection with input that waits is not read");
+        if left > 0 {
+            let bytes = bytes[bytes.len() - left..].to_vec();
+            self.frames.insert(slot, WaitingFrames { bytes, read: 0 });
+        }
+    }
+
     /// Drops the frames of a connection that ends.
     pub(super) fn forget(&mut self, slot: ConnSlot) {
         self.frames.remove(&slot);
@@ -55,18 +64,8 @@ impl<'a> Reading<'a> {
         Self { core }
     }
 
-    /// Handles bytes of a WebSocket; those that cannot be read now are kept.
-    pub(super) fn received_frames(&mut self, now: Now, slot: ConnSlot, bytes: &mut [u8]) {
-        debug_assert!(!self.core.net.waiting.holds(slot), "invariant: a connection with input that waits is not read");
-        let left = self.read(now, slot, bytes);
-        if left > 0 {
-            let bytes = bytes[bytes.len() - left..].to_vec();
-            self.core.net.waiting.frames.insert(slot, WaitingFrames { bytes, read: 0 });
-        }
-    }
-
-    /// Reads the frames of a WebSocket. Returns how many bytes are left.
-    fn read(&mut self, now: Now, slot: ConnSlot, bytes: &mut [u8]) -> usize {
+    /// Reads the frames of a WebSocket. Returns how many bytes are left because they cannot be read now.
+    pub(super) fn read(&mut self, now: Now, slot: ConnSlot, bytes: &mut [u8]) -> usize {
         match &self.core.net.conns[slot].stage {
             ConnStage::WebSocket(_) => RawSockets::on(self.core).read(now, slot, bytes),
             ConnStage::EngineIoSocket(_) => EngineIoSockets::on(self.core).read(now, slot, bytes),

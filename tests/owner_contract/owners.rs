@@ -100,7 +100,7 @@ impl EmbeddedTestOwner {
         let store = self.storage.handle();
         loop {
             let mut awaited = 0;
-            for order in self.owner.orders(now).collect::<Vec<_>>() {
+            for order in self.owner.storage_commands(now).collect::<Vec<_>>() {
                 awaited += 1;
                 match order {
                     StorageCommand::Commit(batch) => store.submit(batch),
@@ -113,7 +113,7 @@ impl EmbeddedTestOwner {
             while awaited > 0 {
                 let told = self.told.recv_timeout(PATIENCE).expect("the store answers");
                 awaited -= usize::from(!matches!(told, StorageEvent::State(_)));
-                self.owner.told(now, told, out);
+                self.owner.handle_storage_event(now, told, out);
                 self.owner.check_invariants();
             }
         }
@@ -124,7 +124,7 @@ impl TestOwner for EmbeddedTestOwner {
     fn ask(&mut self, now: Now, _node: usize, from: Requester, op: Op) -> Vec<Outgoing> {
         self.wall.store(now.wall, Ordering::SeqCst);
         let mut out = Vec::new();
-        self.owner.ask(now, from, op, &mut out);
+        self.owner.request(now, from, op, &mut out);
         self.owner.check_invariants();
         self.settle(now, &mut out);
         out

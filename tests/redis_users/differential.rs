@@ -84,7 +84,7 @@ impl OneProcess {
         let store = self.storage.handle();
         loop {
             let mut awaited = 0;
-            for order in self.authority.orders(now).collect::<Vec<_>>() {
+            for order in self.authority.storage_commands(now).collect::<Vec<_>>() {
                 awaited += 1;
                 match order {
                     StorageCommand::Commit(batch) => store.submit(batch),
@@ -97,7 +97,7 @@ impl OneProcess {
             while awaited > 0 {
                 let told = self.told.recv_timeout(PATIENCE).expect("the store answers");
                 awaited -= usize::from(!matches!(told, StorageEvent::State(_)));
-                self.authority.told(now, told, &mut out);
+                self.authority.handle_storage_event(now, told, &mut out);
             }
         }
         for (_, mail) in out {
@@ -113,7 +113,7 @@ impl OneProcess {
     }
 
     fn ask(&mut self, now: Now, op: Op) -> Result<Reply, Reject> {
-        self.act(now, |authority, out| authority.ask(now, Requester { shard: 0, ask: 7 }, op, out));
+        self.act(now, |authority, out| authority.request(now, Requester { shard: 0, ask: 7 }, op, out));
         assert_eq!(self.answers.len(), 1, "{:?}", self.answers);
         self.answers.pop().expect("an answer")
     }
@@ -121,7 +121,7 @@ impl OneProcess {
     /// Connections have what was handed to them.
     fn confirm(&mut self, now: Now) {
         for (user, id) in std::mem::take(&mut self.handed) {
-            self.act(now, |authority, _| authority.handed(&user, id));
+            self.act(now, |authority, _| authority.acknowledge(&user, id));
         }
     }
 }

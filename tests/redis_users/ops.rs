@@ -302,7 +302,7 @@ fn scripts_run_on_a_cluster_server() {
 #[test]
 fn presence_scope_auto_reaches_everyone_up_to_a_limit() {
     let mut world = World::new(1, RoomRules { presence_scope: Scope::Auto, ..rules() });
-    let is_told_to_all = |world: &World| world.nodes[0].authority.tells_everybody();
+    let is_told_to_all = |world: &World| world.nodes[0].authority.presence_reaches_all();
     world.server.command(&["ZADD", "test:nodes:{all}", "4000000000000", "7"]);
     world.server.command(&["HSET", "test:nodes:{all}:names", "7", "seven"]);
     world.server.command(&["HSET", "test:nodes:{all}:users", "7", "5000", "8", "1000"]);

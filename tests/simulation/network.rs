@@ -510,7 +510,7 @@ impl Network {
     }
 
     fn send_mail(&mut self, shard: usize) {
-        for order in self.shards[shard].orders(self.now) {
+        for order in self.shards[shard].storage_commands(self.now) {
             let store = self.store.as_mut().expect("a shard without a store has no orders");
             store.order(self.now, order);
         }

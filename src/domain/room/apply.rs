@@ -1,5 +1,6 @@
 //! Dispatch of the operations on a room.
 
+use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::event::Event;
 use crate::domain::op::{OpContext, Reply, RoomOp};
@@ -10,8 +11,7 @@ use crate::domain::room::Room;
 impl Room {
     /// Applies one operation and returns its reply; its events and records are listed in `context`.
     pub fn apply(&mut self, op: RoomOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
-        self.active_mono = context.now.mono;
-        self.active_wall = context.now.wall;
+        self.touch(context.now);
         match op {
             RoomOp::Create { .. } => Err(Reject::room_id_in_use()),
             RoomOp::Join(join) => self.join(*join, context).map(Reply::Joined),
@@ -35,6 +35,12 @@ impl Room {
             RoomOp::Describe { by } => self.describe(&by, context),
             RoomOp::Close { by } => self.close(&by, context),
         }
+    }
+
+    /// Notes that the room is in use.
+    pub(crate) fn touch(&mut self, now: Now) {
+        self.active_mono = now.mono;
+        self.active_wall = now.wall;
     }
 
     /// The record that has to be committed before an operation runs, if it needs one. The operation is checked twice: now,

@@ -135,7 +135,8 @@ pub(super) struct CommitBarrier {
     pending: VecDeque<PendingCommit>,
     /// The number of held departures by room; rooms without any are absent.
     departures: BTreeMap<Name, u32>,
-    commands: Vec<StorageCommand>,
+    /// Commands for the storage thread, in order.
+    pub(super) commands: Vec<StorageCommand>,
     state: StorageState,
 }
 
@@ -220,7 +221,7 @@ impl CommitBarrier {
     }
 
     /// Makes a batch of the collected records.
-    fn seal(&mut self, now: Now) {
+    pub(super) fn seal(&mut self, now: Now) {
         if self.records.is_empty() {
             return;
         }
@@ -229,11 +230,6 @@ impl CommitBarrier {
         self.pending.push_back(PendingCommit { number: self.next, since: now.mono, effects });
         self.commands.push(StorageCommand::Commit(Batch { ticket, records: std::mem::take(&mut self.records) }));
         self.next += 1;
-    }
-
-    pub(super) fn commands(&mut self, now: Now) -> std::vec::Drain<'_, StorageCommand> {
-        self.seal(now);
-        self.commands.drain(..)
     }
 
     pub(super) fn has_commands(&self) -> bool {

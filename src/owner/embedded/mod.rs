@@ -36,8 +36,8 @@ use crate::domain::reject::Reject;
 use crate::domain::room::{Room, UnloadedRoom};
 use crate::domain::user::user_not_found;
 use crate::message::storage::{
-    CommitReceipt, RecentMessage, Restored, StorageCommand, StorageEvent, StorageReply, StorageState, StoredRoom,
-    StoredUser, Unavailable,
+    RecentMessage, Restored, StorageCommand, StorageEvent, StorageReply, StorageState, StoredRoom, StoredUser,
+    Unavailable,
 };
 use crate::message::{Outgoing, Placement, PresenceUpdate, Requester, ShardNumber};
 
@@ -90,21 +90,23 @@ impl EmbeddedOwner {
     }
 
     /// Applies an operation and replies to `from`.
-    pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
+    pub fn request(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
         let Parts { mut turn, rooms, users, directs, sessions } = self.parts(now, Some(from), out);
         if let Op::Room(name, op) = &op {
             rooms.publish_departures(&mut turn, name, op);
         }
-        turn.reply_first(|turn| match op {
-            Op::Room(name, op) => rooms.apply(turn, name, op),
-            Op::User(name, op) => users.apply(turn, directs, name, op),
-            Op::Session(_, op) => sessions.apply(turn, op),
+        let at = turn.out.len();
+        let outcome = match op {
+            Op::Room(name, op) => rooms.apply(&mut turn, name, op),
+            Op::User(name, op) => users.apply(&mut turn, directs, name, op),
+            Op::Session(_, op) => sessions.apply(&mut turn, op),
             Op::Rooms => Ok(Some(Reply::Rooms(rooms.list(users.connections())))),
             Op::Users(page) => Ok(Some(Reply::Users(users.connected(now, &page)))),
-            Op::FindMessageRoom { message, .. } => RoomStore::room_of(turn, message),
+            Op::FindMessageRoom { message, .. } => RoomStore::room_of(&mut turn, message),
             // Shards own connections.
             Op::Connection(..) | Op::Broadcast(_) | Op::Query(_) => Err(connection_not_found()),
-        });
+        };
+        turn.reply_at(at, outcome);
     }
 
     /// Delivers an event to every connection of a user.
@@ -119,15 +121,35 @@ impl EmbeddedOwner {
     }
 
     /// Notes that a connection of the user has received a direct message.
-    pub fn handed(&mut self, user: &Name, message: Uuid) {
+    pub fn acknowledge(&mut self, user: &Name, message: Uuid) {
         self.directs.acknowledge(&mut self.core.barrier, user, message);
     }
 
     /// Handles an event of the storage thread.
-    pub fn told(&mut self, now: Now, told: StorageEvent, out: &mut Vec<Outgoing>) {
+    pub fn handle_storage_event(&mut self, now: Now, event: StorageEvent, out: &mut Vec<Outgoing>) {
         let mut parts = self.parts(now, None, out);
-        match told {
-            StorageEvent::Receipt(receipt) => parts.settle(receipt),
+        match event {
+            StorageEvent::Receipt(receipt) => match parts.turn.core.barrier.settle(receipt) {
+                None => {}
+                Some(ReleasedEffects::Committed(effects, kept)) => {
+                    let mut taken = kept.taken.into_iter();
+                    for HeldEffect { to, effect } in effects {
+                        parts.turn.to = to;
+                        parts.release(effect, &mut taken);
+                    }
+                    debug_assert!(taken.next().is_none(), "invariant: each taken session has a pending effect");
+                }
+                Some(ReleasedEffects::Refused(effects)) => {
+                    for HeldEffect { to, effect } in effects {
+                        parts.turn.to = to;
+                        let needs_rejection = effect.needs_rejection();
+                        parts.undo(effect);
+                        if needs_rejection {
+                            parts.turn.reply(Err(Reject::storage_unavailable()));
+                        }
+                    }
+                }
+            },
             StorageEvent::Reply { to, answer } => parts.storage_result(to.ask, answer),
             StorageEvent::State(state) => {
                 parts.turn.core.barrier.set_state(state);
@@ -139,12 +161,13 @@ impl EmbeddedOwner {
     }
 
     /// Takes the commands for the storage thread, in order.
-    pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, StorageCommand> {
-        self.core.barrier.commands(now)
+    pub fn storage_commands(&mut self, now: Now) -> std::vec::Drain<'_, StorageCommand> {
+        self.core.barrier.seal(now);
+        self.core.barrier.commands.drain(..)
     }
 
     /// Whether there are commands for the storage thread.
-    pub fn has_orders(&self) -> bool {
+    pub fn has_storage_commands(&self) -> bool {
         self.core.barrier.has_commands()
     }
 
@@ -233,7 +256,7 @@ impl EmbeddedOwner {
     }
 
     /// Publishes the online users of a room, as their owners have reported them.
-    pub fn tell_online(&mut self, now: Now, room: &str, users: Vec<PresenceView>, out: &mut Vec<Outgoing>) {
+    pub fn publish_online_users(&mut self, now: Now, room: &str, users: Vec<PresenceView>, out: &mut Vec<Outgoing>) {
         let Parts { mut turn, rooms, .. } = self.parts(now, None, out);
         rooms.publish_online_users(&mut turn, room, users);
     }
@@ -249,8 +272,8 @@ impl EmbeddedOwner {
     }
 
     /// Whether every user receives the presence of all others, and not only of those who share a room.
-    pub fn tells_everybody(&self) -> bool {
-        self.users.tells_everybody(&self.core)
+    pub fn presence_reaches_all(&self) -> bool {
+        self.users.presence_reaches_all(&self.core)
     }
 
     /// The members of all rooms.
@@ -289,30 +312,6 @@ impl Parts<'_> {
             DeferredTask::EndTyping(name) => rooms.end_typing(turn, name),
             DeferredTask::GoOffline(name) => users.go_offline_if_due(turn, &name),
             DeferredTask::RequestDirects(name) => directs.request_if_waiting(turn, users, &name, None),
-        }
-    }
-
-    fn settle(&mut self, receipt: CommitReceipt) {
-        match self.turn.core.barrier.settle(receipt) {
-            None => {}
-            Some(ReleasedEffects::Committed(effects, kept)) => {
-                let mut taken = kept.taken.into_iter();
-                for HeldEffect { to, effect } in effects {
-                    self.turn.to = to;
-                    self.release(effect, &mut taken);
-                }
-                debug_assert!(taken.next().is_none(), "invariant: each taken session has a pending effect");
-            }
-            Some(ReleasedEffects::Refused(effects)) => {
-                for HeldEffect { to, effect } in effects {
-                    self.turn.to = to;
-                    let needs_rejection = effect.needs_rejection();
-                    self.undo(effect);
-                    if needs_rejection {
-                        self.turn.reply(Err(Reject::storage_unavailable()));
-                    }
-                }
-            }
         }
     }
 

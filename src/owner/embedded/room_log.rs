@@ -137,7 +137,7 @@ impl RoomStore {
         let room = self.rooms.get_mut(&room).ok_or_else(Reject::room_not_found)?;
         let by = room.user_of(connection)?;
         room.mark(&sender, message, by, kind, &mut turn.context());
-        turn.publish_or_hold(room, Ok(Reply::Done), false)
+        turn.publish_or_hold(room, Ok(Reply::Done), false, (0, None))
     }
 
     /// Returns a recovered connection to a room. The messages it has missed are requested first, so that it becomes a
@@ -178,23 +178,25 @@ impl RoomStore {
         let from = back.seq;
         let op = RoomOp::Rejoin(back);
         self.publish_departures(turn, &room, &op);
-        turn.reply_first(|turn| {
-            let place = self.rooms.find(&room);
-            if is_cancelled {
+        let at = turn.out.len();
+        let outcome = match self.rooms.find(&room) {
+            place if is_cancelled => {
                 place.into_iter().for_each(|place| turn.defer_room(room_at(&mut self.rooms, place)));
-                return Err(Reject::not_in_room());
+                Err(Reject::not_in_room())
             }
-            let reply = self.act(turn, place.ok_or_else(Reject::room_not_found)?, op)?;
-            Ok(Some(match reply {
-                Some(Reply::Returned(mut returned)) => {
-                    if messages.len() as u64 == returned.joined.seq - from.min(returned.joined.seq) {
-                        (returned.recovered, returned.messages) = (true, messages);
-                    }
-                    Reply::Returned(returned)
+            None => Err(Reject::room_not_found()),
+            Some(place) => self.act(turn, place, op),
+        };
+        let outcome = outcome.map(|reply| match reply {
+            Some(Reply::Returned(mut returned)) => {
+                if messages.len() as u64 == returned.joined.seq - from.min(returned.joined.seq) {
+                    (returned.recovered, returned.messages) = (true, messages);
                 }
-                other => other.unwrap_or(Reply::Done),
-            }))
+                Some(Reply::Returned(returned))
+            }
+            other => Some(other.unwrap_or(Reply::Done)),
         });
+        turn.reply_at(at, outcome);
     }
 }
 

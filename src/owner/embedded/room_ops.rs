@@ -157,14 +157,14 @@ impl RoomStore {
                 room.log.commit(seq);
                 turn.core.requests.add_published(name, &events);
             }
-            turn.publish_events(room, events);
+            turn.publish_events(room, events, false);
             turn.defer_room(room);
         }
     }
 
     pub(super) fn publish_departure(&self, turn: &mut Turn<'_>, name: &Name, events: SmallVec<[AddressedEvent; 1]>) {
         if let Some(room) = self.rooms.get(name) {
-            turn.publish_events(room, events);
+            turn.publish_events(room, events, false);
         }
     }
 
@@ -174,16 +174,18 @@ impl RoomStore {
             return turn.reply(Err(Reject::room_not_found()));
         };
         self.publish_departures(turn, name, &op);
-        turn.reply_first(|turn| {
-            room_at(&mut self.rooms, place).is_closing = false;
-            self.act(turn, place, op)
-        });
+        let at = turn.out.len();
+        room_at(&mut self.rooms, place).is_closing = false;
+        let outcome = self.act(turn, place, op);
+        turn.reply_at(at, outcome);
     }
 
     /// Runs an operation again that waited for the end of its room.
     pub(super) fn retry(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp) {
         self.publish_departures(turn, &name, &op);
-        turn.reply_first(|turn| self.apply(turn, name, op));
+        let at = turn.out.len();
+        let outcome = self.apply(turn, name, op);
+        turn.reply_at(at, outcome);
     }
 
     pub(super) fn remove(&mut self, name: &Name) {

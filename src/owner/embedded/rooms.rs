@@ -115,7 +115,7 @@ impl RoomStore {
             return outcome.map(Some);
         }
         let is_closed = is_close && outcome.is_ok();
-        let outcome = turn.publish_or_hold(room, outcome, is_closed);
+        let outcome = turn.publish_or_hold(room, outcome, is_closed, (0, None));
         if is_closed {
             let name = room.id.clone();
             self.remove_closed(turn, name);
@@ -130,7 +130,7 @@ impl RoomStore {
             && let Some(room) = self.rooms.get(name)
         {
             for events in turn.core.barrier.take_departures(name) {
-                turn.publish_events(room, events);
+                turn.publish_events(room, events, false);
             }
         }
     }
@@ -164,23 +164,21 @@ impl RoomStore {
         if room.log.is_kept(turn.rules()) {
             turn.check_store()?;
         }
-        let outcome = room.apply(RoomOp::Send(Box::new(message)), &mut turn.context());
+        let outcome = room.send(message, &mut turn.context());
         let seq = room.log.seq();
         if let (Some(key), Ok(Reply::Sent(sent))) = (idempotency_key, &outcome) {
             records.note(turn.now, key, IdempotencyRecord { id: sent.id, seq, at: sent.at }, 0);
         }
-        let reply = match outcome? {
+        let outcome = outcome.map(|reply| match reply {
             Reply::Sent(sent) => reply_to(sent, room),
             other => other,
-        };
-        if !turn.has_records() {
-            turn.publish(room, false);
+        });
+        let is_published = outcome.is_ok() && !turn.has_records();
+        let outcome = turn.publish_or_hold(room, outcome, false, (seq, idempotency_key));
+        if is_published {
             turn.defer_room(room);
-            return Ok(Some(reply));
         }
-        let room = room.id.clone();
-        turn.hold_events(|events| PendingEffect::RoomEvents { room, reply, events, seq, idempotency_key });
-        Ok(None)
+        outcome
     }
 
     /// Removes a room that was closed, and remembers it for a while.

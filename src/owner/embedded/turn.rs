@@ -77,10 +77,10 @@ pub(super) struct OwnerCore {
     pub(super) requests: StorageRequests,
     pub(super) tasks: DeferredTasks,
     /// The events and records of the current operation; empty between operations.
-    events: Vec<AddressedEvent>,
+    pub(super) events: Vec<AddressedEvent>,
     records: Vec<Record>,
     /// The buffer that events are encoded in; empty between uses.
-    draft: Vec<u8>,
+    pub(super) draft: Vec<u8>,
 }
 
 impl OwnerCore {
@@ -132,7 +132,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn deliver(&mut self, to: ConnectionId, event: Event) {
-        self.send(to.place().shard, ShardMessage::Deliver { to, event });
+        self.out.push((to.place().shard, ShardMessage::Deliver { to, event }.into()));
     }
 
     pub(super) fn reply(&mut self, reply: Result<Reply, Reject>) {
@@ -147,11 +147,10 @@ impl Turn<'_> {
         }
     }
 
-    /// Sends the reply of an operation before the events that the operation causes, so that a member that leaves gets its
-    /// reply before later events.
-    pub(super) fn reply_first(&mut self, operate: impl FnOnce(&mut Self) -> OpOutcome) {
-        let at = self.out.len();
-        if let (Some(reply), Some(to)) = (operate(self).transpose(), self.to) {
+    /// Sends the reply of an operation, unless it comes later, before the events that the operation has caused: those from
+    /// `at` on. So a member that leaves gets its reply before later events.
+    pub(super) fn reply_at(&mut self, at: usize, outcome: OpOutcome) {
+        if let (Some(reply), Some(to)) = (outcome.transpose(), self.to) {
             self.out.insert(at, to.reply(reply));
         }
     }
@@ -177,12 +176,6 @@ impl Turn<'_> {
     /// Commits the records of the operation; no effect waits for them.
     pub(super) fn keep_records(&mut self) {
         self.core.barrier.keep(self.core.records.drain(..));
-    }
-
-    /// Holds the effect, and the events of the operation in it, until the records of the operation are committed.
-    pub(super) fn hold_events(&mut self, effect: impl FnOnce(SmallVec<[AddressedEvent; 1]>) -> PendingEffect) {
-        let OwnerCore { barrier, events, records, .. } = &mut *self.core;
-        barrier.hold(records.drain(..), effect(events.drain(..).collect()), self.to);
     }
 
     pub(super) fn request(&mut self, request: StorageRequest, query: StorageQuery) {
@@ -221,40 +214,41 @@ impl Turn<'_> {
         self.now.mono - self.now.mono % of_ms + of_ms
     }
 
-    pub(super) fn encode(&mut self, event: &Event) -> EncodedEvent {
-        debug_assert!(self.core.draft.is_empty(), "invariant: the draft is empty between uses");
-        EncodedEvent::new(event, self.now, &mut self.core.draft)
-    }
-
-    /// Publishes the events of an operation on `room`. An event for the members is encoded once and sent to each shard that
-    /// has a member.
+    /// Publishes the events of an operation on `room`; the list keeps its memory.
     pub(super) fn publish(&mut self, room: &Room, is_closed: bool) {
-        self.drain_events(|turn, AddressedEvent { audience, event }| match audience {
-            Audience::Members { except } => turn.publish_to_members(room, except, &event, is_closed),
-            Audience::Connection(to) => turn.deliver(to, event),
-            Audience::User(user) => {
-                let shard = turn.core.placement.of(&user);
-                turn.send(shard, OwnerMessage::NotifyUser { user, event });
-            }
-            Audience::Observers { .. } | Audience::Acquaintances { .. } => {
-                debug_assert!(false, "invariant: a room publishes no presence of users");
-            }
-        });
-    }
-
-    /// Calls `publish` with each event of the operation; the list keeps its memory.
-    pub(super) fn drain_events(&mut self, mut publish: impl FnMut(&mut Self, AddressedEvent)) {
         let mut events = std::mem::take(&mut self.core.events);
-        events.drain(..).for_each(|event| publish(self, event));
+        self.publish_events(room, events.drain(..), is_closed);
         debug_assert!(self.core.events.is_empty(), "invariant: publishing an event causes no other");
         self.core.events = events;
+    }
+
+    /// Publishes events of `room`. An event for the members is encoded once and sent to each shard that has a member.
+    pub(super) fn publish_events(
+        &mut self,
+        room: &Room,
+        events: impl IntoIterator<Item = AddressedEvent>,
+        is_closed: bool,
+    ) {
+        for AddressedEvent { audience, event } in events {
+            match audience {
+                Audience::Members { except } => self.publish_to_members(room, except, &event, is_closed),
+                Audience::Connection(to) => self.deliver(to, event),
+                Audience::User(user) => {
+                    let shard = self.core.placement.of(&user);
+                    self.send(shard, OwnerMessage::NotifyUser { user, event });
+                }
+                Audience::Observers { .. } | Audience::Acquaintances { .. } => {
+                    debug_assert!(false, "invariant: a room publishes no presence of users");
+                }
+            }
+        }
     }
 
     fn publish_to_members(&mut self, room: &Room, except: Option<ConnectionId>, event: &Event, is_closed: bool) {
         if !room.members.hear(except) {
             return;
         }
-        let mut packed = self.encode(event);
+        let mut packed = EncodedEvent::new(event, self.now, &mut self.core.draft);
         if room.members.has_peers() {
             packed = packed.and_for_peers(event, self.now);
         }
@@ -265,35 +259,34 @@ impl Turn<'_> {
                 true => ShardMessage::Close { room, packed },
                 false => ShardMessage::Publish { room, except, packed },
             };
-            self.send(shard, message);
+            self.out.push((shard, message.into()));
         }
     }
 
     /// Publishes one event to all members of a room.
     pub(super) fn publish_event(&mut self, room: &Room, event: Event) {
-        self.publish_events(room, [AddressedEvent { audience: Audience::Members { except: None }, event }]);
-    }
-
-    /// Publishes events that were held.
-    pub(super) fn publish_events(&mut self, room: &Room, events: impl IntoIterator<Item = AddressedEvent>) {
-        self.core.events.extend(events);
-        self.publish(room, false);
+        self.publish_to_members(room, None, &event, false);
     }
 
     /// Publishes the events of an operation, or holds them until its records are committed.
+    ///
+    /// `seq` is the sequence number of the message among the events, or 0.
     pub(super) fn publish_or_hold(
         &mut self,
         room: &Room,
         outcome: Result<Reply, Reject>,
         is_closed: bool,
+        (seq, idempotency_key): (u64, Option<u128>),
     ) -> OpOutcome {
         if !self.has_records() {
             self.publish(room, is_closed);
             return outcome.map(Some);
         }
         let reply = outcome.expect("room: a rejected operation leaves no record");
-        let (room, seq, idempotency_key) = (room.id.clone(), 0, None);
-        self.hold_events(|events| PendingEffect::RoomEvents { room, reply, events, seq, idempotency_key });
+        let OwnerCore { barrier, events, records, .. } = &mut *self.core;
+        let (room, events) = (room.id.clone(), events.drain(..).collect());
+        let effect = PendingEffect::RoomEvents { room, reply, events, seq, idempotency_key };
+        barrier.hold(records.drain(..), effect, self.to);
         Ok(None)
     }
 

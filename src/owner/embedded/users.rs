@@ -8,6 +8,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::table::Table;
 use crate::base::time::Now;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::Event;
@@ -205,27 +206,32 @@ impl UserStore {
     /// Publishes the events of an operation on a user.
     fn publish(&mut self, turn: &mut Turn<'_>, name: &Name) {
         let is_silent = turn.rules().presence_scope == Scope::None;
-        turn.drain_events(|turn, AddressedEvent { audience, event }| match audience {
-            Audience::Connection(to) => turn.deliver(to, event),
-            Audience::Observers { except, rooms } if !is_silent => {
-                let update = self.presence_update(turn, name, except, &event);
-                self.publish_to_observers(turn, name, rooms, &update);
+        let mut events = std::mem::take(&mut turn.core.events);
+        for AddressedEvent { audience, event } in events.drain(..) {
+            match audience {
+                Audience::Connection(to) => turn.deliver(to, event),
+                Audience::Observers { except, rooms } if !is_silent => {
+                    let update = self.presence_update(turn, name, except, &event);
+                    self.publish_to_observers(turn, name, rooms, &update);
+                }
+                Audience::Acquaintances { connection, room } if !is_silent && !self.presence_reaches_all(turn.core) => {
+                    let update = self.presence_update(turn, name, Some(connection), &event);
+                    send_to_room(turn, room, update);
+                }
+                Audience::Observers { .. } | Audience::Acquaintances { .. } => {}
+                Audience::Members { .. } | Audience::User(_) => {
+                    debug_assert!(false, "invariant: a user publishes no events of rooms");
+                }
             }
-            Audience::Acquaintances { connection, room } if !is_silent && !self.tells_everybody(turn.core) => {
-                let update = self.presence_update(turn, name, Some(connection), &event);
-                send_to_room(turn, room, update);
-            }
-            Audience::Observers { .. } | Audience::Acquaintances { .. } => {}
-            Audience::Members { .. } | Audience::User(_) => {
-                debug_assert!(false, "invariant: a user publishes no events of rooms");
-            }
-        });
+        }
+        debug_assert!(turn.core.events.is_empty(), "invariant: publishing an event causes no other");
+        turn.core.events = events;
     }
 
     /// Publishes a presence update to all users, or to the users that share a room. `rooms` are those of connections that
     /// have ended.
     fn publish_to_observers(&self, turn: &mut Turn<'_>, name: &Name, rooms: Vec<Name>, update: &Arc<PresenceUpdate>) {
-        if self.tells_everybody(turn.core) {
+        if self.presence_reaches_all(turn.core) {
             for shard in 0..turn.core.placement.shards() as ShardNumber {
                 let (reach, update) = (UpdateReach::Everyone, update.clone());
                 turn.send(shard, ShardMessage::PresenceUpdate { reach, update });
@@ -242,7 +248,7 @@ impl UserStore {
     }
 
     /// Whether every user receives the presence of all others, and not only of those who share a room.
-    pub(super) fn tells_everybody(&self, core: &OwnerCore) -> bool {
+    pub(super) fn presence_reaches_all(&self, core: &OwnerCore) -> bool {
         match core.rules.presence_scope {
             // Names hash evenly, so the total follows from the users of this shard.
             Scope::Auto => self.users.len() * core.placement.shards() <= TELL_ALL_UP_TO,
@@ -259,7 +265,7 @@ impl UserStore {
         event: &Event,
     ) -> Arc<PresenceUpdate> {
         self.updates += 1;
-        let packed = turn.encode(event).and_for_peers(event, turn.now);
+        let packed = EncodedEvent::new(event, turn.now, &mut turn.core.draft).and_for_peers(event, turn.now);
         Arc::new(PresenceUpdate { user: user.clone(), number: self.updates, except, packed })
     }
 

@@ -133,7 +133,7 @@ impl RedisOwner {
     }
 
     /// Whether everyone receives presence, and not only users with a common room.
-    pub fn tells_everybody(&self) -> bool {
+    pub fn presence_reaches_all(&self) -> bool {
         self.node.presence_reaches_all()
     }
 

@@ -64,9 +64,9 @@ pub use error::OpenError;
 pub use open::{Opened, Report, open};
 
 use crate::base::limits;
-use crate::message::Requester;
-use crate::message::storage::{Batch, StorageQuery, StorageState};
-use shared::{PendingQuery, Shared};
+use crate::message::storage::StorageState;
+
+pub use shared::Shared;
 
 /// Returns the time in milliseconds since 1970.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -161,8 +161,7 @@ pub struct Storage {
 }
 
 /// Submits batches and queries to the storage threads.
-#[derive(Clone)]
-pub struct StorageHandle(Arc<Shared>);
+pub type StorageHandle = Arc<Shared>;
 
 impl Storage {
     /// A handle for one user of the storage.
@@ -172,7 +171,7 @@ impl Storage {
 
     /// Updates the state [`StorageState::Late`]; to be called about once a second.
     pub fn check_lag(&self) {
-        self.handle.0.check_lag(limits::STORE_LATE_MS);
+        self.handle.check_lag(limits::STORE_LATE_MS);
     }
 
     /// Commits the batches submitted so far, and ends the threads. All users must have ended before: a later batch may get
@@ -182,28 +181,11 @@ impl Storage {
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        self.handle.0.close();
+        self.handle.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
             }
         }
-    }
-}
-
-impl StorageHandle {
-    /// Submits a batch; its receipt follows. Never blocks: a batch beyond 64 MiB of waiting ones is refused.
-    pub fn submit(&self, batch: Batch) {
-        self.0.submit(batch);
-    }
-
-    /// Submits a query; its reply follows.
-    pub fn query(&self, to: Requester, query: StorageQuery) {
-        self.0.query(PendingQuery { to, query });
-    }
-
-    /// The current state.
-    pub fn health(&self) -> StorageHealth {
-        self.0.health()
     }
 }

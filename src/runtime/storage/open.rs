@@ -20,9 +20,7 @@ use crate::runtime::storage::reader::StorageReader;
 use crate::runtime::storage::rows::int;
 use crate::runtime::storage::shared::Shared;
 use crate::runtime::storage::writer::Writer;
-use crate::runtime::storage::{
-    Durability, OnDamage, Storage, StorageHandle, StorageLocation, StorageOptions, restore, schema,
-};
+use crate::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, restore, schema};
 
 /// Time limit of the damage check at start. Damage beyond the part of a large file that was checked is found when it is
 /// read.
@@ -244,7 +242,7 @@ impl Opened {
         ];
         let threads = threads.into_iter().collect::<std::io::Result<_>>();
         let no_thread = |error: std::io::Error| OpenError::Database { file: source.path(), detail: error.to_string() };
-        Ok(Storage { handle: StorageHandle(shared), threads: threads.map_err(no_thread)? })
+        Ok(Storage { handle: shared, threads: threads.map_err(no_thread)? })
     }
 }
 

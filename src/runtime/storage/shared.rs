@@ -38,7 +38,7 @@ pub(super) struct PendingQuery {
 }
 
 /// See the module description.
-pub(super) struct Shared {
+pub struct Shared {
     pub(super) durability: Durability,
     commands: Sender<WriterCommand>,
     queries: Sender<Option<PendingQuery>>,
@@ -103,37 +103,33 @@ impl Shared {
     }
 
     pub(super) fn receipt(&self, ticket: Ticket, outcome: Result<CommitOutcome, Unavailable>) {
-        self.send_event(StorageEvent::Receipt(CommitReceipt { ticket, outcome }));
+        (self.on_event)(StorageEvent::Receipt(CommitReceipt { ticket, outcome }));
     }
 
-    pub(super) fn submit(&self, batch: Batch) {
+    /// Submits a batch; its receipt follows. Never blocks: a batch beyond 64 MiB of waiting ones is refused.
+    pub fn submit(&self, batch: Batch) {
         let (ticket, weight) = (batch.ticket, weight(&batch));
         let is_early = self.durability == Durability::None && !batch.records.iter().any(carries_session);
-        if self.waiting.load(Ordering::Relaxed) + weight > WAITING_BYTES_MAX {
-            if self.durability == Durability::None {
-                self.end_run(ticket);
+        let is_too_much = self.waiting.load(Ordering::Relaxed) + weight > WAITING_BYTES_MAX;
+        let command = match self.durability {
+            Durability::None if is_too_much || ticket.run != self.run(ticket.sender) => {
+                if is_too_much {
+                    self.end_run(ticket);
+                }
                 return self.receipt(ticket, Err(Unavailable));
             }
-            self.command(WriterCommand::Refuse(ticket), ticket);
-            return;
-        }
-        if self.durability == Durability::None && ticket.run != self.run(ticket.sender) {
-            return self.receipt(ticket, Err(Unavailable));
-        }
-        self.waiting.fetch_add(weight, Ordering::Relaxed);
-        self.note_waiting();
-        if self.command(WriterCommand::Commit(batch), ticket) && is_early {
+            _ if is_too_much => WriterCommand::Refuse(ticket),
+            _ => {
+                self.waiting.fetch_add(weight, Ordering::Relaxed);
+                self.note_waiting();
+                WriterCommand::Commit(batch)
+            }
+        };
+        if self.commands.send(command).is_err() {
+            self.receipt(ticket, Err(Unavailable));
+        } else if is_early {
             self.receipt(ticket, Ok(CommitOutcome::default()));
         }
-    }
-
-    /// Sends a command to the writer; refuses its batch if the writer has ended.
-    fn command(&self, command: WriterCommand, ticket: Ticket) -> bool {
-        let is_sent = self.commands.send(command).is_ok();
-        if !is_sent {
-            self.receipt(ticket, Err(Unavailable));
-        }
-        is_sent
     }
 
     /// Starts the lag clock, unless it is running.
@@ -151,8 +147,9 @@ impl Shared {
         let _ = run.compare_exchange(ticket.run, ticket.run + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    pub(super) fn query(&self, query: PendingQuery) {
-        let to = query.to;
+    /// Submits a query; its reply follows.
+    pub fn query(&self, to: Requester, query: StorageQuery) {
+        let query = PendingQuery { to, query };
         let is_sent = match self.durability {
             // After the batches before it, which may be acknowledged but not written.
             Durability::None => self.commands.send(WriterCommand::Query(query)).is_ok(),
@@ -223,7 +220,8 @@ impl Shared {
         }
     }
 
-    pub(super) fn health(&self) -> StorageHealth {
+    /// The current state.
+    pub fn health(&self) -> StorageHealth {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let (state, detail) = states.worst().clone();
         StorageHealth {

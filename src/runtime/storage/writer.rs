@@ -157,39 +157,27 @@ impl Writer {
             Err(RecvTimeoutError::Disconnected) => Some(WriterCommand::Close),
         };
         while let Some(command) = next {
-            bytes += self.take(command);
+            match command {
+                WriterCommand::Commit(batch) => {
+                    let (weight, fate) = (weight(&batch), self.fate(&batch));
+                    bytes += weight;
+                    let (ticket, outcome) = (batch.ticket, CommitOutcome::default());
+                    self.group.push(GroupedBatch { ticket, batch: Some(batch), fate, outcome, weight });
+                }
+                WriterCommand::Refuse(ticket) => {
+                    self.runs.end(ticket);
+                    let (fate, outcome) = (BatchFate::Refused, CommitOutcome::default());
+                    self.group.push(GroupedBatch { ticket, batch: None, fate, outcome, weight: 0 });
+                }
+                WriterCommand::Query(query) => self.queries.push(query),
+                WriterCommand::Close => self.is_closing = true,
+            }
             let is_full = bytes >= GROUP_BYTES || self.group.len() >= GROUP_COMMANDS;
             next = if is_full { None } else { self.commands.try_recv().ok() };
         }
         if !self.group.is_empty() {
             self.shared.note_waiting();
         }
-    }
-
-    /// Adds a command to the group; returns its size.
-    fn take(&mut self, command: WriterCommand) -> usize {
-        match command {
-            WriterCommand::Commit(batch) => {
-                let weight = weight(&batch);
-                let fate = self.fate(&batch);
-                self.group.push(GroupedBatch {
-                    ticket: batch.ticket,
-                    batch: Some(batch),
-                    fate,
-                    outcome: CommitOutcome::default(),
-                    weight,
-                });
-                return weight;
-            }
-            WriterCommand::Refuse(ticket) => {
-                self.runs.end(ticket);
-                let (fate, outcome) = (BatchFate::Refused, CommitOutcome::default());
-                self.group.push(GroupedBatch { ticket, batch: None, fate, outcome, weight: 0 });
-            }
-            WriterCommand::Query(query) => self.queries.push(query),
-            WriterCommand::Close => self.is_closing = true,
-        }
-        0
     }
 
     fn fate(&self, batch: &Batch) -> BatchFate {

@@ -27,14 +27,6 @@ use crate::pages;
 use crate::shard::http::calls::{CallRequests, CallStep, Calls, PendingCall};
 use crate::shard::requests::{Merge, OnReply, PendingRequest, RequestId};
 
-/// What a head alone leads to.
-pub(super) enum Admitted {
-    /// A call, to be put when its body is there.
-    Call(Box<RestRequest>),
-    /// An answer, in this form.
-    Answered(Form, Answer),
-}
-
 /// An answer, before it is written in the form its request wants.
 pub(super) struct Answer {
     status: u16,
@@ -111,8 +103,9 @@ impl From<Reject> for Answer {
 }
 
 /// The result of routing a request that is not refused.
-enum Routed {
+pub(super) enum Routed {
     Answered(Answer),
+    /// A call whose requests are sent when its body has come.
     Call(Box<RestRequest>),
 }
 
@@ -126,15 +119,8 @@ impl<'a> RestAnswers<'a> {
         Self { core }
     }
 
-    /// Where a head leads, and whether its sender may go there.
-    pub(super) fn admit(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, form: Form) -> Admitted {
-        match self.route(now, slot, head, &form) {
-            Ok(Routed::Call(request)) => Admitted::Call(request),
-            Ok(Routed::Answered(answer)) | Err(answer) => Admitted::Answered(form, answer),
-        }
-    }
-
-    fn route(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, form: &Form) -> Result<Routed, Answer> {
+    /// The call that a head begins, or the answer to it; an error if its sender may not go there.
+    pub(super) fn route(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, form: &Form) -> Result<Routed, Answer> {
         let origin = head.header("origin");
         if head.method == "OPTIONS" {
             return Ok(Routed::Answered(self.options_answer(head, form)));
@@ -283,11 +269,7 @@ impl<'a> RestAnswers<'a> {
             Ok(requests) => requests,
             Err(reject) => return self.answer(now, slot, reject.into()),
         };
-        let is_open = |op: &Op| match op {
-            Op::Room(name, _) | Op::User(name, _) => self.core.takes_requests_for(name),
-            _ => true,
-        };
-        if !requests.0.iter().all(is_open) {
+        if !requests.0.iter().all(|op| self.core.takes(op)) {
             return self.answer(now, slot, Reject::overloaded().into());
         }
         let is_free = self.core.options.rules.rest_per_minute == 0 || by.roles().guest;
@@ -301,15 +283,10 @@ impl<'a> RestAnswers<'a> {
 
     /// Sends the requests of a call, all under one number: each to its owner, or to every owner.
     fn send(&mut self, slot: ConnSlot, call: PendingCall, (ops, initial): CallRequests) {
-        let parts: Vec<_> = ops.into_iter().flat_map(|op| self.core.to_all_owners(op)).collect();
         let merge = Merge::Limit(call.users_max());
         let then = OnReply::Rest(Box::new(call));
         let request = PendingRequest::new(self.core.net.id_of(slot), RequestId::Raw(None), then);
-        let request = match (parts.len(), initial) {
-            (1, None) => request,
-            (awaited, initial) => request.scattered(awaited, initial, merge),
-        };
-        self.core.scatter(request, parts);
+        self.core.send_to_all_owners(request, ops, initial, merge);
     }
 
     /// The replies to a call's requests have come.

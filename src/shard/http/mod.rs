@@ -14,7 +14,7 @@ use crate::message::ShardNumber;
 use crate::shard::core::Core;
 use crate::shard::waiting::Reading;
 
-use answer::{Admitted, RestAnswers};
+use answer::{RestAnswers, Routed};
 use polling::Polling;
 use upgrade::Upgrade;
 
@@ -28,6 +28,8 @@ pub(super) enum Step {
     Elsewhere(ShardNumber),
     /// The request waits for its admission.
     Waits,
+    /// More bytes are needed.
+    Incomplete,
     /// The request cannot be served, and the stream not be read on.
     Broken,
 }
@@ -42,23 +44,21 @@ impl<'a> HttpRequests<'a> {
         Self { core }
     }
 
-    /// Handles bytes of a connection that speaks HTTP.
+    /// Handles bytes of a connection that speaks HTTP: reads requests until one of them has to wait, or the bytes end.
     pub(super) fn received(&mut self, now: Now, slot: ConnSlot, input: &mut [u8]) {
-        if let ConnStage::Http(kept) = &mut self.core.net.conns[slot].stage {
-            let was_paused = kept.as_mut().is_some_and(|http| std::mem::take(&mut http.is_paused));
-            match kept.as_mut().map(|http| std::mem::take(&mut http.unread)) {
-                Some(mut unread) if !unread.is_empty() => {
-                    unread.extend_from_slice(input);
-                    self.read(now, slot, &mut unread, !was_paused);
-                }
-                _ => self.read(now, slot, input, false),
+        let (mut unread, was_paused) = match &mut self.core.net.conns[slot].stage {
+            ConnStage::Http(Some(kept)) => (std::mem::take(&mut kept.unread), std::mem::take(&mut kept.is_paused)),
+            _ => (Vec::new(), false),
+        };
+        // Whether the bytes begin with the kept part of an incomplete request.
+        let is_begun = !unread.is_empty() && !was_paused;
+        let bytes = match unread.is_empty() {
+            true => input,
+            false => {
+                unread.extend_from_slice(input);
+                unread.as_mut_slice()
             }
-        }
-    }
-
-    /// Reads requests from `bytes` until one of them has to wait, or they end. `is_begun`: they begin with the kept part of an
-    /// incomplete one.
-    fn read(&mut self, now: Now, slot: ConnSlot, bytes: &mut [u8], is_begun: bool) {
+        };
         let mut at = 0;
         while at < bytes.len() {
             let conn = &mut self.core.net.conns[slot];
@@ -83,28 +83,14 @@ impl<'a> HttpRequests<'a> {
                     self.core.net.keep(slot, http);
                     break;
                 }
-                Phase::Head => {
-                    if !http.scan.is_due(&bytes[at..], &self.core.options.head) {
-                        self.core.net.keep(slot, http);
-                        break;
-                    }
-                    match parse_head(&bytes[at..], &self.core.options.head) {
-                        Ok(Some((head, used))) => self.head(now, slot, &head, used),
-                        Ok(None) => {
-                            self.core.net.keep(slot, http);
-                            break;
-                        }
-                        Err(error) => {
-                            RestAnswers::on(self.core).fail(now, slot, error);
-                            Step::Broken
-                        }
-                    }
-                }
+                Phase::Head => self.head(now, slot, http, &bytes[at..]),
             };
             match step {
                 Step::Read(used) => at += used,
                 Step::Upgraded(used) => {
-                    return Reading::on(self.core).received_frames(now, slot, &mut bytes[at + used..]);
+                    let frames = &mut bytes[at + used..];
+                    let left = Reading::on(self.core).read(now, slot, frames);
+                    return self.core.net.waiting.keep(slot, frames, left);
                 }
                 Step::Elsewhere(shard) => {
                     if self.core.net.hand_over(slot, shard, &bytes[at..]) {
@@ -119,6 +105,7 @@ impl<'a> HttpRequests<'a> {
                     self.core.net.keep(slot, Box::new(Http { is_paused: true, ..Http::default() }));
                     break;
                 }
+                Step::Incomplete => break,
                 Step::Broken => return,
             }
         }
@@ -167,8 +154,22 @@ impl<'a> HttpRequests<'a> {
         }
     }
 
-    /// Handles a whole head: the request is answered, or its body awaited, or the connection upgraded.
-    fn head(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, used: usize) -> Step {
+    /// Handles a head, once it is whole: the request is answered, or its body awaited, or the connection upgraded.
+    fn head(&mut self, now: Now, slot: ConnSlot, mut http: Box<Http>, bytes: &[u8]) -> Step {
+        let limits = &self.core.options.head;
+        let parsed = if http.scan.is_due(bytes, limits) { parse_head(bytes, limits) } else { Ok(None) };
+        let (head, used) = match parsed {
+            Ok(Some((head, used))) => (head, used),
+            Ok(None) => {
+                self.core.net.keep(slot, http);
+                return Step::Incomplete;
+            }
+            Err(error) => {
+                RestAnswers::on(self.core).fail(now, slot, error);
+                return Step::Broken;
+            }
+        };
+        let head = &head;
         self.core.stats.requests += 1;
         if head.path() == "/ws" && head.header("upgrade").is_some() {
             return Upgrade::on(self.core).upgrade(now, slot, head, used);
@@ -181,23 +182,29 @@ impl<'a> HttpRequests<'a> {
         if self.core.options.socket_io.is_conformance && head.path() == "/echo" {
             return Upgrade::on(self.core).echo_request(now, slot, head, used);
         }
-        let form = self.core.net.reply_form(head);
-        match RestAnswers::on(self.core).admit(now, slot, head, form) {
-            Admitted::Call(request) => match head.framing {
+        let mut form = self.core.net.reply_form(head);
+        match RestAnswers::on(self.core).route(now, slot, head, &form) {
+            Ok(Routed::Call(request)) => match head.framing {
                 Framing::None | Framing::Length(0) => {
                     self.core.net.keep(slot, Http::answering(request.reply.clone()));
                     RestAnswers::on(self.core).call(now, slot, *request, &[]);
                     Step::Read(used)
                 }
                 framing => match BodyDecoder::new(framing, self.core.options.body_bytes) {
-                    Ok(body) => self.await_body(now, slot, head, (request, body), used),
+                    Ok(body) => {
+                        self.expect_body(slot, head);
+                        let phase = Phase::Body { request, body };
+                        self.core.net.keep(slot, Box::new(Http { phase, ..Http::default() }));
+                        self.core.net.set_deadline(now, slot, self.core.options.head_ms);
+                        Step::Read(used)
+                    }
                     Err(error) => {
                         RestAnswers::on(self.core).fail(now, slot, error);
                         Step::Broken
                     }
                 },
             },
-            Admitted::Answered(mut form, answer) => {
+            Ok(Routed::Answered(answer)) | Err(answer) => {
                 // A body that is not read could not be told from the next request.
                 let has_body = head.has_body();
                 if has_body {
@@ -208,20 +215,6 @@ impl<'a> HttpRequests<'a> {
                 if has_body { Step::Broken } else { Step::Read(used) }
             }
         }
-    }
-
-    fn await_body(
-        &mut self,
-        now: Now,
-        slot: ConnSlot,
-        head: &RequestHead<'_>,
-        (request, body): (Box<RestRequest>, BodyDecoder),
-        used: usize,
-    ) -> Step {
-        self.expect_body(slot, head);
-        self.core.net.keep(slot, Box::new(Http { phase: Phase::Body { request, body }, ..Http::default() }));
-        self.core.net.set_deadline(now, slot, self.core.options.head_ms);
-        Step::Read(used)
     }
 
     /// Tells a client that waits for it to send the body.

@@ -19,7 +19,7 @@ use crate::dialect::socketio::{self as dialects, Dialect};
 use crate::domain::op::{Op, Reply, UsersPage, UsersView};
 use crate::domain::query::{PartialResult, Query};
 use crate::domain::reject::Reject;
-use crate::message::ShardNumber;
+use crate::message::{OwnerMessage, ShardNumber};
 use crate::shard::core::Core;
 use crate::shard::requests::{Merge, OnReply, PendingRequest};
 
@@ -82,7 +82,7 @@ impl<'a> OnlineUsers<'a> {
 
     /// Requests a list of all users, if a peer waits for one and it is time.
     pub(in crate::shard) fn request_if_due(&mut self, now: Now) {
-        let is_sent_to_all = self.core.owner.tells_everybody();
+        let is_sent_to_all = self.core.owner.presence_reaches_all();
         let waiters = &mut self.core.presence.waiters;
         if waiters.next_due().is_some_and(|at| at <= now.mono) {
             waiters.is_requested = true;
@@ -115,7 +115,10 @@ impl<'a> OnlineUsers<'a> {
         let initial = Reply::PartialResult(PartialResult::Users(UsersView::default()));
         let request = PendingRequest::internal(OnReply::Online(list));
         let request = request.scattered(parts.len(), Some(initial), Merge::Query(query));
-        self.core.scatter(request, parts.into_iter().map(|(owner, query)| (owner, Op::Query(query))).collect());
+        let from = self.core.expect(request);
+        for (owner, query) in parts {
+            self.core.channels.post(owner, OwnerMessage::Request { from, op: Op::Query(query) });
+        }
     }
 
     /// Sends a list whose parts have all arrived.
@@ -127,7 +130,9 @@ impl<'a> OnlineUsers<'a> {
         match list {
             UserList::All => self.send_to_waiters(&found),
             UserList::Room(room) => {
-                self.core.apply_to_owner(|owner, out| owner.tell_online(now, &room, found.users, out));
+                let Core { owner, channels, .. } = &mut *self.core;
+                owner.publish_online_users(now, &room, found.users, &mut channels.owner_output);
+                channels.post_owner_output();
             }
         }
     }

@@ -67,7 +67,7 @@ impl StoringShard {
             self.now = self.now.plus(50);
             self.desk.shard.tick(self.now);
             self.desk.shard.run(self.now);
-            let orders: Vec<StorageCommand> = self.desk.shard.orders(self.now).collect();
+            let orders: Vec<StorageCommand> = self.desk.shard.storage_commands(self.now).collect();
             for order in orders {
                 let StorageCommand::Commit(batch) = order else { continue };
                 let mut kept = CommitOutcome::default();
