@@ -23,7 +23,7 @@ use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::Content;
 use switchboard::domain::op::{JoinRoom, Op, RoomOp, SendMessage};
-use switchboard::message::{OwnerMessage, Requester, ShardMessage, ThreadMessage};
+use switchboard::message::{BridgeMessage, OwnerMessage, Requester, ShardMessage, ThreadMessage};
 use switchboard::runtime::bridge::{self, Bridge, RedisAddress, RedisOptions};
 use switchboard::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, channel, task_channel};
 use switchboard::runtime::clock::Clock;
@@ -106,7 +106,7 @@ struct BridgedNodes {
 struct Node {
     number: u16,
     bridge: Option<Bridge>,
-    mail: ChannelSender,
+    mail: ChannelSender<BridgeMessage>,
     inbox: ChannelReceiver,
     /// Questions that are not answered yet.
     asks: usize,
@@ -253,7 +253,7 @@ impl Node {
         let (mail, own) = task_channel();
         let server = settings::load(&["rooms.history=true"]).shard_options(usize::MAX);
         let bridge = claimed
-            .start(own, Arc::new([shard, mail.clone()]), (server.rules, server.allowances.rates), Clock::start())
+            .start((mail.clone(), own), Arc::new([shard]), (server.rules, server.allowances.rates), Clock::start())
             .expect("a thread");
         Self { number, bridge: Some(bridge), mail, inbox, asks: 0, told: 0 }
     }
@@ -264,7 +264,7 @@ impl Node {
 
     fn ask(&mut self, op: Op) {
         self.asks += 1;
-        self.mail.send(ThreadMessage::Owner(OwnerMessage::Request { from: Requester { shard: 0, ask: 0 }, op }));
+        self.mail.send(BridgeMessage::Owner(OwnerMessage::Request { from: Requester { shard: 0, ask: 0 }, op }));
     }
 
     /// Handles messages. Returns their number.

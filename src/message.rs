@@ -46,9 +46,7 @@ impl Requester {
     }
 }
 
-/// An item of the channel into a thread.
-///
-/// A shard receives all kinds. The bridge receives requests and notices for an owner, and replies to its own requests.
+/// An item of the channel into a shard, or of the output of an owner.
 #[derive(Debug)]
 pub enum ThreadMessage {
     /// For a shard.
@@ -62,6 +60,32 @@ pub enum ThreadMessage {
         /// The result of the operation.
         reply: Result<Reply, Reject>,
     },
+}
+
+/// An item of the channel into the bridge.
+#[derive(Debug)]
+pub enum BridgeMessage {
+    /// A request or notice for Redis as the owner.
+    Owner(OwnerMessage),
+    /// The one reply to a request of the bridge.
+    Reply {
+        /// The request's number.
+        ask: u32,
+        /// The result of the operation.
+        reply: Result<Reply, Reject>,
+    },
+}
+
+impl TryFrom<ThreadMessage> for BridgeMessage {
+    type Error = ShardMessage;
+
+    fn try_from(message: ThreadMessage) -> Result<Self, ShardMessage> {
+        match message {
+            ThreadMessage::Owner(message) => Ok(Self::Owner(message)),
+            ThreadMessage::Reply { ask, reply } => Ok(Self::Reply { ask, reply }),
+            ThreadMessage::Shard(message) => Err(message),
+        }
+    }
 }
 
 impl From<ShardMessage> for ThreadMessage {
@@ -306,7 +330,7 @@ impl Placement {
         }
     }
 
-    /// Number of channels of this process. In cluster mode the last one is the bridge's.
+    /// Number of channels of this process. In cluster mode the last one leads to the bridge.
     pub fn channels(&self) -> usize {
         self.shards() + usize::from(self.is_cluster())
     }

@@ -73,24 +73,21 @@ impl SocketIoEncodings {
         &self.event
     }
 
-    /// The event in a dialect; empty if the dialect has no such event.
-    pub fn frames(&self, dialect: Dialect) -> &[u8] {
-        self.frames[dialect as usize].get_or_init(|| {
+    /// The event in a dialect; empty if the dialect has no such event. `offset` is the epoch and number of a message of a
+    /// room, for peers in that room only.
+    pub fn frames(&self, dialect: Dialect, offset: Option<(&str, u64)>) -> &[u8] {
+        let frames = self.frames[dialect as usize].get_or_init(|| {
             let mut frames = Vec::new();
             socketio::encode(&mut frames, dialect, &self.event, self.now);
             frames.into_boxed_slice()
-        })
-    }
-
-    /// A message of a room in a dialect, for peers in that room only, with the offset `epoch:seq`; empty if the dialect
-    /// has no such event.
-    pub fn frames_with_offset(&self, dialect: Dialect, epoch: &str, seq: u64) -> &[u8] {
+        });
+        let Some((epoch, seq)) = offset else { return frames };
         self.with_offset[dialect as usize].get_or_init(|| {
-            let mut frames = Vec::new();
-            for (_, payload) in ws::frames(self.frames(dialect)) {
-                offset::with_offset(&mut frames, payload, |out| offset::entry(out, epoch, seq, true));
+            let mut with_offset = Vec::new();
+            for (_, payload) in ws::frames(frames) {
+                offset::with_offset(&mut with_offset, payload, |out| offset::entry(out, epoch, seq, true));
             }
-            frames.into_boxed_slice()
+            with_offset.into_boxed_slice()
         })
     }
 
@@ -119,9 +116,9 @@ mod tests {
         let packed = packed.and_for_peers(&event, now);
         let for_peers = packed.for_peers.expect("it was asked for");
         assert_eq!(for_peers.encoded(), 0);
-        let first = for_peers.frames(Dialect::Camel).as_ptr();
-        assert_eq!((for_peers.frames(Dialect::Camel).as_ptr(), for_peers.encoded()), (first, 1));
-        assert!(for_peers.frames(Dialect::Notify).is_empty(), "it has no word for it");
+        let first = for_peers.frames(Dialect::Camel, None).as_ptr();
+        assert_eq!((for_peers.frames(Dialect::Camel, None).as_ptr(), for_peers.encoded()), (first, 1));
+        assert!(for_peers.frames(Dialect::Notify, None).is_empty(), "it has no word for it");
         assert_eq!(for_peers.encoded(), 2);
     }
 
@@ -133,12 +130,12 @@ mod tests {
         let for_peers = for_peers.for_peers.expect("it was asked for");
         let text = |frames: &[u8]| String::from_utf8_lossy(frames).into_owned();
         for dialect in [Dialect::Colon, Dialect::Camel] {
-            let with = text(for_peers.frames_with_offset(dialect, "epoch", 8));
-            let without = text(for_peers.frames(dialect));
+            let with = text(for_peers.frames(dialect, Some(("epoch", 8))));
+            let without = text(for_peers.frames(dialect, None));
             let (with, without) =
                 (&with[with.find('[').expect("an array")..], &without[without.find('[').expect("an array")..]);
             assert_eq!(with, format!("{},\"epoch:8\"]", without.strip_suffix(']').expect("an array")));
         }
-        assert_eq!((for_peers.encoded(), for_peers.frames_with_offset(Dialect::Notify, "epoch", 8).len()), (2, 0));
+        assert_eq!((for_peers.encoded(), for_peers.frames(Dialect::Notify, Some(("epoch", 8))).len()), (2, 0));
     }
 }

@@ -114,17 +114,37 @@ impl Dialect {
 pub struct ReplyTo {
     /// The number of the ack that the client asked for, if it did.
     pub ack: Option<u64>,
-    /// The name of the request's event; empty for an unknown event, and without a request.
-    pub event: &'static str,
+    event: RequestEvent,
+}
+
+/// The event of a request, by the first dialect that has one of that name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum RequestEvent {
+    /// An unknown event, or no request.
+    #[default]
+    None,
+    Notify(notify::RequestName),
+    Colon(colon::RequestName),
+    Camel(camel::RequestName),
 }
 
 impl ReplyTo {
     /// For a request with the event `name`.
     pub fn new(ack: Option<u64>, name: &str) -> Self {
-        let event = notify::RequestName::parse(name).map(notify::RequestName::name);
-        let event = event.or_else(|| colon::RequestName::parse(name).map(colon::RequestName::name));
-        let event = event.or_else(|| camel::RequestName::parse(name).map(camel::RequestName::name));
+        let event = notify::RequestName::parse(name).map(RequestEvent::Notify);
+        let event = event.or_else(|| colon::RequestName::parse(name).map(RequestEvent::Colon));
+        let event = event.or_else(|| camel::RequestName::parse(name).map(RequestEvent::Camel));
         Self { ack, event: event.unwrap_or_default() }
+    }
+
+    /// The name of the request's event; empty for an unknown event, and without a request.
+    pub fn event(self) -> &'static str {
+        match self.event {
+            RequestEvent::None => "",
+            RequestEvent::Notify(request) => request.name(),
+            RequestEvent::Colon(request) => request.name(),
+            RequestEvent::Camel(request) => request.name(),
+        }
     }
 }
 
@@ -300,7 +320,8 @@ mod tests {
             (None, "ping", "ping"),
             (Some(u64::MAX), "with spaces in it", ""),
         ] {
-            assert_eq!(ReplyTo::new(ack, name), ReplyTo { ack, event });
+            let to = ReplyTo::new(ack, name);
+            assert_eq!((to.ack, to.event()), (ack, event));
         }
     }
 

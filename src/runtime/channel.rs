@@ -11,9 +11,9 @@ use mio::net::TcpStream;
 use mio::{Poll, Token, Waker};
 use tokio::sync::Notify;
 
-use crate::message::ThreadMessage;
+use crate::message::{BridgeMessage, ThreadMessage};
 
-/// An item of a channel.
+/// An item of the channel into a shard.
 pub enum ChannelItem {
     /// A message.
     Message(ThreadMessage),
@@ -44,15 +44,20 @@ pub struct ConnectionTransfer {
 }
 
 /// The sending end of a channel.
-#[derive(Clone)]
-pub struct ChannelSender {
-    queue: Sender<ChannelItem>,
+pub struct ChannelSender<T = ChannelItem> {
+    queue: Sender<T>,
     sleeper: Arc<Sleeper>,
 }
 
+impl<T> Clone for ChannelSender<T> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone(), sleeper: self.sleeper.clone() }
+    }
+}
+
 /// The receiving end of a channel.
-pub struct ChannelReceiver {
-    queue: Receiver<ChannelItem>,
+pub struct ChannelReceiver<T = ChannelItem> {
+    queue: Receiver<T>,
     sleeper: Arc<Sleeper>,
 }
 
@@ -70,7 +75,7 @@ enum Wakeup {
     Task(Notify),
 }
 
-/// A channel whose receiver sleeps in `poll`.
+/// A channel into a shard, whose receiver sleeps in `poll`.
 ///
 /// # Errors
 /// The kernel refuses the waker's descriptor.
@@ -78,20 +83,20 @@ pub fn channel(poll: &Poll, token: Token) -> io::Result<(ChannelSender, ChannelR
     Ok(woken_by(Wakeup::Poll(Waker::new(poll.registry(), token)?)))
 }
 
-/// A channel whose receiver is a task that sleeps in [`ChannelReceiver::wait`].
-pub fn task_channel() -> (ChannelSender, ChannelReceiver) {
+/// The channel into the bridge, a task that sleeps in [`ChannelReceiver::wait`].
+pub fn task_channel() -> (ChannelSender<BridgeMessage>, ChannelReceiver<BridgeMessage>) {
     woken_by(Wakeup::Task(Notify::new()))
 }
 
-fn woken_by(waker: Wakeup) -> (ChannelSender, ChannelReceiver) {
+fn woken_by<T>(waker: Wakeup) -> (ChannelSender<T>, ChannelReceiver<T>) {
     let (sender, receiver) = unbounded();
     let sleeper = Arc::new(Sleeper { waker, is_asleep: AtomicBool::new(false) });
     (ChannelSender { queue: sender, sleeper: sleeper.clone() }, ChannelReceiver { queue: receiver, sleeper })
 }
 
-impl ChannelSender {
+impl<T> ChannelSender<T> {
     /// Sends a message or a connection. If the receiver has ended, the item is dropped; this closes a connection.
-    pub fn send(&self, item: impl Into<ChannelItem>) {
+    pub fn send(&self, item: impl Into<T>) {
         if self.queue.send(item.into()).is_ok() {
             self.wake_if_asleep();
         }
@@ -128,9 +133,9 @@ impl ChannelSender {
     }
 }
 
-impl ChannelReceiver {
+impl<T> ChannelReceiver<T> {
     /// Takes the next item, if there is one.
-    pub fn take(&self) -> Option<ChannelItem> {
+    pub fn take(&self) -> Option<T> {
         self.queue.try_recv().ok()
     }
 

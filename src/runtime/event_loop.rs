@@ -17,7 +17,7 @@ use crate::base::handle::{ConnSlot, Slot};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::message::storage::StorageCommand;
-use crate::message::{Placement, ShardNumber};
+use crate::message::{BRIDGE, BridgeMessage, ShardNumber};
 use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, ConnectionTransfer};
 use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
@@ -54,8 +54,10 @@ const MESSAGES_PER_TURN: usize = 4096;
 #[derive(Clone)]
 pub(super) struct LoopResources {
     pub(super) clock: Clock,
-    /// The channel into each shard, by shard number; in a cluster the last one leads to the bridge.
+    /// The channel into each shard, by shard number.
     pub(super) channels: Arc<[ChannelSender]>,
+    /// The channel into the bridge, in a cluster.
+    pub(super) bridge: Option<ChannelSender<BridgeMessage>>,
     pub(super) permits: ConnectionPermits,
 }
 
@@ -74,6 +76,7 @@ pub(super) struct EventLoop {
     buffer: Vec<u8>,
     inbox: ChannelReceiver,
     channels: Arc<[ChannelSender]>,
+    bridge: Option<ChannelSender<BridgeMessage>>,
     storage: Option<StorageHandle>,
     shard: Shard,
 }
@@ -89,7 +92,7 @@ impl EventLoop {
         inbox: ChannelReceiver,
         storage: Option<StorageHandle>,
         shard: Shard,
-        LoopResources { clock, channels, permits }: LoopResources,
+        LoopResources { clock, channels, bridge, permits }: LoopResources,
     ) -> io::Result<Self> {
         if listeners.len() >= FIRST_SLOT {
             return Err(io::Error::other(format!("{} addresses to listen on are too many", listeners.len())));
@@ -108,6 +111,7 @@ impl EventLoop {
             buffer: vec![0; READ_BYTES],
             inbox,
             channels,
+            bridge,
             storage,
             shard,
         })
@@ -220,12 +224,13 @@ impl EventLoop {
 
     /// Reports the lengths of all shards' queues to this shard, which refuses requests for congested owners.
     fn measure_queues(&mut self) {
-        if self.channels.len() > 1 {
+        if self.channels.len() > 1 || self.bridge.is_some() {
+            let shards =
+                self.channels.iter().enumerate().map(|(number, channel)| (number as ShardNumber, channel.len()));
             let mut longest = 0;
-            for (number, channel) in self.channels.iter().enumerate() {
-                let waiting = channel.len();
+            for (number, waiting) in shards.chain(self.bridge.iter().map(|bridge| (BRIDGE, bridge.len()))) {
                 longest = longest.max(waiting);
-                self.shard.set_congested(number as ShardNumber, waiting > limits::MAIL_PER_SHARD);
+                self.shard.set_congested(number, waiting > limits::MAIL_PER_SHARD);
             }
             self.shard.set_longest_queue(longest);
         }
@@ -295,7 +300,7 @@ impl EventLoop {
         while let Some(Departure { slot, to, from, unread }) = self.shard.departure() {
             if let Some(stream) = self.sockets.take(self.poll.registry(), slot) {
                 let transfer = Box::new(ConnectionTransfer { stream, from, unread });
-                channel_of(&self.channels, to).send(transfer);
+                self.channels[usize::from(to)].send(transfer);
             }
         }
     }
@@ -403,7 +408,13 @@ impl EventLoop {
             }
         }
         for (to, message) in self.shard.outgoing() {
-            channel_of(&self.channels, to).send(message);
+            match (to, &self.bridge) {
+                (BRIDGE, Some(bridge)) => match BridgeMessage::try_from(message) {
+                    Ok(message) => bridge.send(message),
+                    Err(message) => debug_assert!(false, "invariant: {message:?} goes to shards only"),
+                },
+                _ => self.channels[usize::from(to)].send(message),
+            }
         }
     }
 
@@ -413,9 +424,4 @@ impl EventLoop {
         }
         self.acceptable.clear();
     }
-}
-
-/// The channel into shard `to`, or to the bridge.
-fn channel_of(channels: &[ChannelSender], to: ShardNumber) -> &ChannelSender {
-    &channels[Placement::channel_index(to, channels.len())]
 }

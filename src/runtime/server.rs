@@ -18,7 +18,7 @@ use crate::base::rng::Rng;
 use crate::codec::jwt::Verifier;
 use crate::domain::op::RoomRules;
 use crate::message::storage::StorageEvent;
-use crate::message::{Placement, ShardMessage, ShardNumber};
+use crate::message::{BridgeMessage, Placement, ShardMessage, ShardNumber};
 use crate::runtime::allocator;
 use crate::runtime::bridge::{self, Bridge};
 use crate::runtime::channel::{ChannelSender, channel, task_channel};
@@ -113,12 +113,13 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         ..plan.options
     });
     let clock = Clock::start();
-    let StartedBackend { channels, backend, shards } = backend.start(channels, &options, &verifier, clock)?;
+    let channels: Arc<[ChannelSender]> = channels.into();
+    let StartedBackend { bridge, backend, shards } = backend.start(channels.clone(), &options, &verifier, clock)?;
     assert_eq!(shards.len(), inputs.len(), "invariant: each event loop has one shard");
     let undrained = Arc::new(AtomicUsize::new(count));
     let connections: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
     let permits = ConnectionPermits::new(options.connections);
-    let resources = LoopResources { clock, channels: channels.clone(), permits };
+    let resources = LoopResources { clock, channels: channels.clone(), bridge, permits };
     let mut handles = Vec::new();
     for (number, ((poll, inbox, listeners), shard)) in inputs.into_iter().zip(shards).enumerate() {
         let event_loop = EventLoop::new(poll, listeners, inbox, backend.storage(), shard, resources.clone())
@@ -153,9 +154,10 @@ enum PreparedBackend {
     Redis(bridge::ClaimedNode),
 }
 
-/// The backend at work, the channels to all threads, and the shards with the data of the last run.
+/// The backend at work, and the shards with the data of the last run.
 struct StartedBackend {
-    channels: Arc<[ChannelSender]>,
+    /// The channel into the bridge.
+    bridge: Option<ChannelSender<BridgeMessage>>,
     backend: RunningBackend,
     shards: Vec<Shard>,
 }
@@ -180,29 +182,25 @@ impl PreparedBackend {
     /// Makes the shards, restores their data and starts the backend's threads.
     fn start(
         self,
-        mut channels: Vec<ChannelSender>,
+        channels: Arc<[ChannelSender]>,
         options: &Arc<Options>,
         verifier: &Arc<Verifier>,
         clock: Clock,
     ) -> Result<StartedBackend, String> {
         match self {
             Self::Storage(opened) => {
-                let channels: Arc<[ChannelSender]> = channels.into();
                 let (opened, shards) = restore(opened, || make_shards(options, verifier, clock), clock)?;
-                let to_shards = channels.clone();
-                let storage = opened.start(move |event| send_storage_event(&to_shards, event));
+                let storage = opened.start(move |event| send_storage_event(&channels, event));
                 let backend = RunningBackend::Storage(storage.map_err(|error| error.to_string())?);
-                Ok(StartedBackend { channels, backend, shards })
+                Ok(StartedBackend { bridge: None, backend, shards })
             }
             Self::Redis(claimed) => {
                 let (sender, inbox) = task_channel();
-                channels.push(sender);
-                let channels: Arc<[ChannelSender]> = channels.into();
                 let shards = make_shards(options, verifier, clock)?;
-                let bridge =
-                    claimed.start(inbox, channels.clone(), (options.rules.clone(), options.allowances.rates), clock);
+                let settings = (options.rules.clone(), options.allowances.rates);
+                let bridge = claimed.start((sender.clone(), inbox), channels, settings, clock);
                 let backend = RunningBackend::Redis(bridge.map_err(|error| error.to_string())?);
-                Ok(StartedBackend { channels, backend, shards })
+                Ok(StartedBackend { bridge: Some(sender), backend, shards })
             }
         }
     }
@@ -409,7 +407,7 @@ impl Server {
     }
 
     fn send_to_shards(&self, message: impl Fn() -> ShardMessage) {
-        for channel in &self.channels[..self.shards.len()] {
+        for channel in &*self.channels {
             channel.send(message());
         }
     }

@@ -213,7 +213,7 @@ impl<'a> Commands<'a> {
             MessageTarget::User(user) => {
                 let by = self.core.net.identity(peer)?;
                 let user = name(user);
-                let then = OnReply::Sent("toUserId", user.clone());
+                let then = OnReply::Sent { is_to_user: true, target: user.clone() };
                 return Ok((then, Op::User(user, UserOp::Send { by, content })));
             }
         };
@@ -222,7 +222,7 @@ impl<'a> Commands<'a> {
         let dialect = peer.socketio().map(|slot| self.core.net.sessions.peers[slot].dialect);
         let then = match dialect == Some(Dialect::Colon) && id.socketio().ack.is_some() {
             true => OnReply::Repeated(room.clone(), Box::new(content.clone())),
-            false => OnReply::Sent("roomId", room.clone()),
+            false => OnReply::Sent { is_to_user: false, target: room.clone() },
         };
         let message =
             SendMessage { connection: self.core.net.id_of(peer), publisher: None, to, content, client_message_id };

@@ -44,7 +44,9 @@ impl Shard {
     pub fn flush(&mut self, now: Now, wire: &mut impl Wire) {
         // Events of rooms go to sessions before the sessions' polls are answered.
         let Core { rooms, net, recovery, .. } = &mut self.core;
-        rooms.settle_all_groups(net, &mut recovery.returns);
+        while let Some(at) = rooms.next_dirty_groups() {
+            rooms.settle_groups(at, net, &mut recovery.returns);
+        }
         EngineIo::on(&mut self.core).flush(now);
         // Raw members with nothing but one room's run are written first; the others find the run among their segments.
         let Core { rooms, net, options, .. } = &mut self.core;

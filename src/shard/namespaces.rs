@@ -7,12 +7,12 @@ use crate::base::Name;
 use crate::base::handle::{PeerKey, SessionSlot, Slot, SocketIoSlot};
 use crate::base::ids::{SLOTS_MAX, is_name};
 use crate::base::time::Now;
-use crate::codec::engineio::{self, PacketData, Version};
+use crate::codec::engineio::{self, Version};
 use crate::codec::http::{RequestHead, query_value};
 use crate::codec::json::Object;
-use crate::codec::socketio::{self as packets, SocketIoEvent};
+use crate::codec::socketio as packets;
 use crate::connection::credentials;
-use crate::connection::namespace::{ConnectPayload, INVALID_NAMESPACE, NamespaceEvent, NamespaceFault, NamespaceIndex};
+use crate::connection::namespace::{ConnectPayload, INVALID_NAMESPACE, NamespaceEvent, NamespaceIndex};
 use crate::connection::peer::{Recovery, SocketIoPeer};
 use crate::connection::session::Reason;
 use crate::dialect::socketio::{self as dialects, Dialect, ReplyTo};
@@ -87,24 +87,8 @@ impl<'a> Namespacing<'a> {
         self.handle(now, at, event);
     }
 
-    /// Handles a session's message.
-    ///
-    /// # Errors
-    /// It is not well-formed.
-    pub(super) fn message(&mut self, now: Now, at: SessionSlot, data: PacketData<'_>) -> Result<(), NamespaceFault> {
-        let spaces = self.core.net.spaces();
-        let namespaces = &mut self.core.net.sessions.list[at].namespaces;
-        match namespaces.message(spaces, data, &self.core.options.socket_io.packet)? {
-            NamespaceEvent::Gathered(whole) => {
-                let event = namespaces.packet(spaces, whole.packet()?)?;
-                self.handle(now, at, event);
-            }
-            event => self.handle(now, at, event),
-        }
-        Ok(())
-    }
-
-    fn handle(&mut self, now: Now, at: SessionSlot, event: NamespaceEvent<'_>) {
+    /// Handles an event of a session's namespaces.
+    pub(super) fn handle(&mut self, now: Now, at: SessionSlot, event: NamespaceEvent<'_>) {
         let is_conformance = self.core.options.socket_io.is_conformance;
         match event {
             // A client that is refused does not try again by itself; one whose transport closes does, and elsewhere.
@@ -128,14 +112,24 @@ impl<'a> Namespacing<'a> {
                 Conformance::on(self.core).acknowledged(at, space, arguments);
             }
             NamespaceEvent::Event { peer, event, id, attachments, .. } => {
-                let slot = SocketIoSlot::from_raw(peer);
-                let to = ReplyTo::new(id, event.plain_name().unwrap_or_default());
-                if let Err(reject) = self.event(now, slot, event, !attachments.is_empty(), to) {
-                    Peers::on(self.core).refuse(now, slot.into(), RequestRef::SocketIo(to), &reject);
+                let (slot, name) = (SocketIoSlot::from_raw(peer), event.plain_name());
+                let to = ReplyTo::new(id, name.unwrap_or_default());
+                self.settle_dialect(now, slot, to.event());
+                let dialect = self.core.net.sessions.peers[slot].dialect;
+                let command = match attachments.is_empty() {
+                    true => dialects::decode(dialect, name, event.arguments, self.core.options.content_bytes),
+                    false => {
+                        Err(Reject::new(Code::UnsupportedData, "Events with binary attachments are not taken here"))
+                    }
+                };
+                let id = RequestRef::SocketIo(to);
+                let handle = |command| Commands::on(self.core).handle(now, slot.into(), id, command);
+                if let Err(reject) = command.and_then(handle) {
+                    Peers::on(self.core).refuse(now, slot.into(), id, &reject);
                 }
             }
             // The server requests no acks yet, so acks of clients have no effect.
-            NamespaceEvent::Acked { .. } | NamespaceEvent::Nothing | NamespaceEvent::Gathered(_) => {}
+            NamespaceEvent::Acked { .. } | NamespaceEvent::Nothing => {}
             NamespaceEvent::Left { peer: Some(peer), .. } => {
                 Peers::on(self.core).detach(now, SocketIoSlot::from_raw(peer).into(), Departing::Quit);
             }
@@ -307,18 +301,11 @@ impl<'a> Namespacing<'a> {
         net.deliver(at, segment);
     }
 
-    /// Handles a peer's event. The first event that belongs to one dialect only settles the peer's dialect.
-    fn event(
-        &mut self,
-        now: Now,
-        slot: SocketIoSlot,
-        event: SocketIoEvent<'_>,
-        has_attachments: bool,
-        to: ReplyTo,
-    ) -> Result<(), Reject> {
+    /// The first event that belongs to one dialect only settles the peer's dialect.
+    fn settle_dialect(&mut self, now: Now, slot: SocketIoSlot, event: &str) {
         let known = &mut self.core.net.sessions.peers[slot];
         if !known.is_settled
-            && let Some(dialect) = Dialect::told_by(known.dialect.namespace(), to.event)
+            && let Some(dialect) = Dialect::told_by(known.dialect.namespace(), event)
         {
             known.is_settled = true;
             if dialect != known.dialect {
@@ -328,13 +315,6 @@ impl<'a> Namespacing<'a> {
                 }
             }
         }
-        if has_attachments {
-            return Err(Reject::new(Code::UnsupportedData, "Events with binary attachments are not taken here"));
-        }
-        let dialect = self.core.net.sessions.peers[slot].dialect;
-        let name = event.plain_name();
-        let command = dialects::decode(dialect, name, event.arguments, self.core.options.content_bytes)?;
-        Commands::on(self.core).handle(now, slot.into(), RequestRef::SocketIo(to), command)
     }
 
     /// Changes a peer's dialect: its memberships move to the groups of the new one.

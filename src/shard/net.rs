@@ -275,7 +275,11 @@ impl Net {
     pub(super) fn deliver(&mut self, at: SessionSlot, segment: Segment) {
         let client = &mut self.sessions.list[at];
         match client.session.route() {
-            SessionRoute::Socket(to) => self.push(ConnSlot::from_raw(to), segment),
+            SessionRoute::Socket(to) => {
+                if let Some(conn) = self.conns.get_mut(ConnSlot::from_raw(to)) {
+                    self.outbound.push(to, &mut conn.queue, segment);
+                }
+            }
             SessionRoute::Buffer => {
                 let bytes_max = self.options.socket_io.sessions.outbound_bytes;
                 if !client.session.buffer(self.outbound.bytes(segment), segment.droppable, bytes_max) {

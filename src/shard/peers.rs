@@ -382,7 +382,8 @@ impl<'a> Peers<'a> {
         for dialect in Dialect::ALL.into_iter().filter(|_| encoded.for_peers.is_some()) {
             let sessions = net.connected_in(dialect);
             if let (Some(encodings), false) = (&encoded.for_peers, sessions.is_empty()) {
-                let segment: Segment = net.outbound.encode(|out| out.extend_from_slice(encodings.frames(dialect)));
+                let segment: Segment =
+                    net.outbound.encode(|out| out.extend_from_slice(encodings.frames(dialect, None)));
                 reached += sessions.len();
                 sessions.into_iter().for_each(|(_, at)| net.deliver(at, segment));
             }

@@ -42,7 +42,7 @@ impl<'a> Replies<'a> {
             // Further parts are awaited.
             return;
         };
-        let PendingRequest { to, id, then, .. } = request;
+        let PendingRequest { to, id, then } = request;
         match (to, then) {
             (None, OnReply::Online(list)) => OnlineUsers::on(self.core).send(now, list, reply),
             (None, _) => {}
@@ -91,7 +91,7 @@ impl<'a> Replies<'a> {
     fn answer(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, then: OnReply, reply: Result<Reply, Reject>) {
         match (then, reply) {
             (OnReply::Attached, reply) => self.attached(now, peer, id, reply),
-            (OnReply::SessionTaken | OnReply::SessionClaimed { .. }, reply) => {
+            (OnReply::SessionTaken | OnReply::SessionClaimed(_), reply) => {
                 Resume::on(self.core).session_found(now, peer, reply);
             }
             (OnReply::Rejoined { room, shown }, reply) => {
@@ -112,12 +112,13 @@ impl<'a> Replies<'a> {
                     PeerSlot::SocketIo(_) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Left(&room)),
                 }
             }
-            (OnReply::Sent(field, name), Ok(Reply::Sent(sent))) => match peer.slot() {
+            (OnReply::Sent { is_to_user, target }, Ok(Reply::Sent(sent))) => match peer.slot() {
                 PeerSlot::Raw(slot) => {
-                    self.core.net.send_raw(slot, |out| raw::sent(out, &sent, (field, &name), id.raw()));
+                    let field = if is_to_user { "toUserId" } else { "roomId" };
+                    self.core.net.send_raw(slot, |out| raw::sent(out, &sent, (field, &target), id.raw()));
                 }
                 PeerSlot::SocketIo(_) => {
-                    Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Sent(&sent, &name, None));
+                    Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Sent(&sent, &target, None));
                 }
             },
             (OnReply::Repeated(room, content), Ok(Reply::Sent(sent))) => {
@@ -142,11 +143,12 @@ impl<'a> Replies<'a> {
             (
                 OnReply::Joined { .. }
                 | OnReply::Left { .. }
-                | OnReply::Sent(..)
+                | OnReply::Sent { .. }
                 | OnReply::Repeated(..)
                 | OnReply::Found
                 | OnReply::Rest(_)
-                | OnReply::Online(_),
+                | OnReply::Online(_)
+                | OnReply::Gathered(_),
                 Ok(_),
             ) => {
                 debug_assert!(false, "invariant: an owner replies in the kind of the request");
@@ -214,10 +216,8 @@ impl<'a> Replies<'a> {
             (OnReply::SessionTaken, Ok(Reply::Session(Some(session)))) => {
                 KeptSessions::on(self.core).inherit(now, connection, *session);
             }
-            (OnReply::SessionClaimed { secret, former }, Ok(Reply::Session(Some(session))))
-                if session.connection == former =>
-            {
-                KeptSessions::on(self.core).leave_claimed(now, connection, &secret, &session);
+            (OnReply::SessionClaimed(claim), Ok(Reply::Session(Some(session)))) if session.connection == claim.1 => {
+                KeptSessions::on(self.core).leave_claimed(now, connection, &claim.0, &session);
             }
             // The rooms that it was about to rejoin have been told that it is gone.
             _ => {}

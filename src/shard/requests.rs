@@ -30,14 +30,13 @@ pub(super) struct PendingRequest {
     pub(super) to: Option<ConnectionId>,
     pub(super) id: RequestId,
     pub(super) then: OnReply,
-    /// Where several owners reply: their parts.
-    scatter: Option<Box<Scatter>>,
 }
 
-/// The parts of the owners' replies, and the rule for merging them.
+/// The parts of the owners' replies, the rule for merging them, and the use of the merged reply.
 pub(super) struct Scatter {
     gather: Gather<Reply>,
     merge: Merge,
+    then: OnReply,
 }
 
 /// The rule for merging two parts.
@@ -79,12 +78,8 @@ pub(super) enum OnReply {
     },
     /// The session whose token a raw client showed is used up.
     SessionTaken,
-    /// The session whose secret a Socket.IO client showed becomes the peer's.
-    SessionClaimed {
-        secret: Box<str>,
-        /// The connection that was thought to have it.
-        former: ConnectionId,
-    },
+    /// The session whose secret a Socket.IO client showed becomes the peer's. The connection was thought to have it.
+    SessionClaimed(Box<(Box<str>, ConnectionId)>),
     /// The peer is a member again.
     Rejoined {
         room: Name,
@@ -97,8 +92,8 @@ pub(super) enum OnReply {
     Found,
     /// A membership of the peer, or of another one, has ended.
     Left { room: Name },
-    /// The sender gets a receipt that names the message's target, by this field.
-    Sent(&'static str, Name),
+    /// The sender gets a receipt that names the message's target: a user, or a room.
+    Sent { is_to_user: bool, target: Name },
     /// The sender gets a receipt that repeats the content, and the room.
     Repeated(Name, Box<Content>),
     /// An HTTP request is answered.
@@ -107,6 +102,8 @@ pub(super) enum OnReply {
     Query(Box<ClientRequest>),
     /// The list of online users is sent.
     Online(UserList),
+    /// The replies of several owners are gathered.
+    Gathered(Box<Scatter>),
 }
 
 impl RequestId {
@@ -146,12 +143,12 @@ impl RequestRef<'_> {
 impl PendingRequest {
     /// A request of a connection.
     pub(super) fn new(to: ConnectionId, id: RequestId, then: OnReply) -> Self {
-        Self { to: Some(to), id, then, scatter: None }
+        Self { to: Some(to), id, then }
     }
 
     /// A request of the shard itself, whose reply is not used.
     pub(super) fn detached() -> Self {
-        Self { to: None, id: RequestId::Raw(None), then: OnReply::Refusal, scatter: None }
+        Self { to: None, id: RequestId::Raw(None), then: OnReply::Refusal }
     }
 
     /// A request of the shard itself.
@@ -165,7 +162,7 @@ impl PendingRequest {
             Some(initial) => Gather::into_initial(awaited, initial),
             None => Gather::new(awaited),
         };
-        Self { scatter: Some(Box::new(Scatter { gather, merge })), ..self }
+        Self { then: OnReply::Gathered(Box::new(Scatter { gather, merge, then: self.then })), ..self }
     }
 }
 
@@ -187,11 +184,13 @@ impl Requests {
     ) -> Option<(PendingRequest, Result<Reply, Reject>)> {
         debug_assert!(self.pending.contains(number as usize), "invariant: an owner replies once to each request");
         let request = self.pending.get_mut(number as usize)?;
-        let whole = match &mut request.scatter {
-            Some(scatter) => scatter.gather.add(part, |all, part| merge(all, part, &scatter.merge))?,
-            None => part,
+        let whole = match &mut request.then {
+            OnReply::Gathered(scatter) => scatter.gather.add(part, |all, part| merge(all, part, &scatter.merge))?,
+            _ => part,
         };
-        Some((self.pending.remove(number as usize), whole))
+        let PendingRequest { to, id, then } = self.pending.remove(number as usize);
+        let then = if let OnReply::Gathered(scatter) = then { scatter.then } else { then };
+        Some((PendingRequest { to, id, then }, whole))
     }
 
     /// Requests that are pending.
@@ -249,5 +248,15 @@ fn merge(all: &mut Reply, part: Reply, rule: &Merge) {
         (Reply::Pushed(all), Reply::Pushed(part), _) => all.merge(part),
         (Reply::Published(all), Reply::Published(mut part), _) => all.append(&mut part),
         _ => debug_assert!(false, "invariant: all owners reply to a request with parts of one kind"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pending_request_is_small() {
+        assert!(size_of::<PendingRequest>() <= 80, "{} bytes", size_of::<PendingRequest>());
     }
 }

@@ -8,8 +8,10 @@ use crate::domain::op::{Op, Reply};
 use crate::message::{OwnerMessage, ShardMessage, ThreadMessage};
 use crate::shard::Shard;
 use crate::shard::accepting::Accept;
+use crate::shard::conformance::Conformance;
 use crate::shard::core::Core;
 use crate::shard::drain::Draining;
+use crate::shard::engineio_sockets::EngineIoSockets;
 use crate::shard::http::HttpRequests;
 use crate::shard::http::answer::RestAnswers;
 use crate::shard::peers::{Departing, Peers};
@@ -17,10 +19,10 @@ use crate::shard::presence::PresenceFeed;
 use crate::shard::presence::online::OnlineUsers;
 use crate::shard::queries::Queries;
 use crate::shard::quota::QuotaFlow;
+use crate::shard::raw_sockets::RawSockets;
 use crate::shard::recovery::sessions::KeptSessions;
 use crate::shard::replies::Replies;
 use crate::shard::sessions::EngineIo;
-use crate::shard::waiting::Reading;
 
 /// Routes inputs and messages.
 pub(super) struct Router<'a> {
@@ -33,15 +35,15 @@ impl Shard {
         let Some(conn) = self.core.net.conns.get_mut(slot) else { return };
         conn.seen = tick(now.mono);
         if conn.ending == CloseState::None {
-            match conn.stage {
-                ConnStage::Http(_) => HttpRequests::on(&mut self.core).received(now, slot, input),
-                ConnStage::ProxyHeader(_) => Accept::on(&mut self.core).received_proxy_header(now, slot, input),
-                ConnStage::WebSocket(_) | ConnStage::EngineIoSocket(_) | ConnStage::Echo(_) => {
-                    let left = Reading::on(&mut self.core).read(now, slot, input);
-                    self.core.net.waiting.keep(slot, input, left);
-                }
-                ConnStage::Draining => {}
-            }
+            let left = match conn.stage {
+                ConnStage::Http(_) => return HttpRequests::on(&mut self.core).received(now, slot, input),
+                ConnStage::ProxyHeader(_) => return Accept::on(&mut self.core).received_proxy_header(now, slot, input),
+                ConnStage::WebSocket(_) => RawSockets::on(&mut self.core).read(now, slot, input),
+                ConnStage::EngineIoSocket(_) => EngineIoSockets::on(&mut self.core).read(now, slot, input),
+                ConnStage::Echo(_) => Conformance::on(&mut self.core).read_echo(now, slot, input),
+                ConnStage::Draining => return,
+            };
+            self.core.net.waiting.keep(slot, input, left);
         }
     }
 

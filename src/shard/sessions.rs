@@ -11,7 +11,7 @@ use crate::base::ids::Nonce;
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
 use crate::base::wheel::{TICK_MS, Tick, tick};
-use crate::codec::engineio::{EngineIoPacket, EngineIoRefusal, PacketData, Version};
+use crate::codec::engineio::{EngineIoPacket, EngineIoRefusal, Version};
 use crate::connection::conn::ConnStage;
 use crate::connection::engineio_socket::SessionLink;
 use crate::connection::namespace::Namespaces;
@@ -308,28 +308,31 @@ impl<'a> EngineIo<'a> {
 
     /// Handles a packet that came by a connection. Returns whether it, and its message, is well-formed.
     pub(super) fn packet(&mut self, now: Now, at: SessionSlot, from: ConnSlot, packet: EngineIoPacket<'_>) -> bool {
-        self.core.net.sessions.list[at].seen = tick(now.mono);
-        match self.feed(now, at, |session, context| session.hear(from.raw(), packet, context)) {
-            Some(data) => self.message(now, at, data),
-            None => true,
+        let net = &mut self.core.net;
+        net.sessions.touch(at);
+        let mut effects = std::mem::take(&mut net.sessions.effects);
+        let settings = &net.options.socket_io.sessions;
+        let context = &mut SessionContext { mono: now.mono, settings, effects: &mut effects };
+        let client = &mut net.sessions.list[at];
+        client.seen = tick(now.mono);
+        let application = client.application;
+        let data = client.session.hear(from.raw(), packet, context);
+        self.carry_out(now, at, effects);
+        let (Some(data), net) = (data, &mut self.core.net) else { return true };
+        if application == Application::Echo {
+            Conformance::on(self.core).send_back(at, data);
+            return true;
         }
-    }
-
-    fn message(&mut self, now: Now, at: SessionSlot, data: PacketData<'_>) -> bool {
-        match self.core.net.sessions.list[at].application {
-            Application::Echo => {
-                Conformance::on(self.core).send_back(at, data);
-                true
+        let (spaces, limits, mut gathered) = (net.spaces(), &net.options.socket_io.packet, None);
+        match net.sessions.list[at].namespaces.message(spaces, data, limits, &mut gathered) {
+            Ok(event) => Namespacing::on(self.core).handle(now, at, event),
+            Err(fault) => {
+                let (shard, session, fault) = (self.core.number, at.raw(), fault.text());
+                tracing::debug!(shard, session, fault, "bad packet");
+                return false;
             }
-            Application::SocketIo => match Namespacing::on(self.core).message(now, at, data) {
-                Ok(()) => true,
-                Err(fault) => {
-                    let (shard, session, fault) = (self.core.number, at.raw(), fault.text());
-                    tracing::debug!(shard, session, fault, "bad packet");
-                    false
-                }
-            },
         }
+        true
     }
 
     // Backpressure: a session is not read while too many of its peers' requests are pending or wait for quota.

@@ -77,7 +77,7 @@ impl TestClient {
         let until = Instant::now() + PATIENCE;
         while !is_so(self) {
             let mut heard = Vec::new();
-            if timeout_at(until, self.client.receive(&mut heard, 1_000)).await.is_err() {
+            if timeout_at(until, self.client.events.recv_many(&mut heard, 1_000)).await.is_err() {
                 panic!("{what}: not within {PATIENCE:?}");
             }
             heard.into_iter().for_each(|heard| self.hear(heard));

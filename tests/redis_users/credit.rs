@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use switchboard::base::Name;
 use switchboard::base::rng::Rng;
 use switchboard::domain::quota::{QuotaCache, QuotaKind, QuotaRequest, Verdict};
+use switchboard::message::OwnerMessage;
 
 use crate::world::{RATES, World, rules};
 
@@ -31,7 +32,8 @@ impl Shared {
             for (shard, claim) in std::mem::take(&mut self.claims) {
                 let (at, mut out) = (shard / SHARDS, Vec::new());
                 let now = self.world.now;
-                self.world.nodes[at].authority.claimed(now, (shard % SHARDS) as u8, &claim, &mut out);
+                let message = OwnerMessage::QuotaRequest { from: (shard % SHARDS) as u8, request: claim };
+                self.world.nodes[at].handle(now, message, &mut out);
                 self.world.note(at, out);
             }
             self.world.settle();
@@ -146,7 +148,7 @@ fn node_grants_its_own_quota_while_redis_is_away() {
     let claim =
         QuotaRequest { user: "ann".into(), kind: QuotaKind::Messages, minute: 0, spent: 0, returned: 0, wants: true };
     let now = shared.world.now;
-    shared.world.nodes[0].authority.claimed(now, 0, &claim, &mut out);
+    shared.world.nodes[0].handle(now, OwnerMessage::QuotaRequest { from: 0, request: claim }, &mut out);
     shared.world.nodes[0].lose_calls(now, &mut out);
     shared.world.note(0, out);
     let (_, _, notice) = shared.world.notices.pop_front().expect("it does not wait");

@@ -4,8 +4,8 @@ use switchboard::domain::command::Status;
 use switchboard::domain::op::{Op, Reply, RoomRules, Scope, UserOp};
 use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::reject::Code;
-use switchboard::message::Requester;
 use switchboard::message::redis::{RedisEvent, RedisState};
+use switchboard::message::{OwnerMessage, Requester};
 use switchboard::owner::redis::KeySchema;
 
 use crate::world::{GRACE_MS, Heard, World, id, rules, who};
@@ -24,7 +24,7 @@ fn purge(world: &mut World, by: usize, user: &str, dead: u16) {
 fn listen_again(world: &mut World, at: usize) {
     let mut out = Vec::new();
     let channel = KeySchema::new("test").node(at as u16);
-    world.nodes[at].authority.told(world.now, RedisEvent::Subscribed(channel), &mut out);
+    world.nodes[at].authority.handle_redis_event(world.now, RedisEvent::Subscribed(channel), &mut out);
     world.note(at, out);
     world.pass(1_000);
 }
@@ -203,7 +203,7 @@ fn delivery_confirmation_is_repeated_until_redis_has_it() {
     world.attach(0, "ann", 1).expect("they come");
     world.send(1, "ann", "x").expect("it is kept");
     let (at, user, id) = world.handed.pop().expect("it was handed over");
-    world.nodes[at].authority.handed(&user, id);
+    world.nodes[at].handle(world.now, OwnerMessage::DurableDelivered { user, id }, &mut Vec::new());
     let mut out = Vec::new();
     world.nodes[at].lose_calls(world.now, &mut out);
     world.pass(1_000);

@@ -195,7 +195,8 @@ impl World {
                     // As the connection's shard does.
                     let mut out = Vec::new();
                     for room in self.rooms.get(&of).cloned().unwrap_or_default() {
-                        self.nodes[at].authority.announce(&room, update.clone(), &mut out);
+                        let message = OwnerMessage::RoomPresence { room, update: update.clone() };
+                        self.nodes[at].handle(self.now, message, &mut out);
                     }
                     assert!(out.is_empty());
                 }
@@ -265,7 +266,8 @@ impl World {
     pub(crate) fn confirm(&mut self) {
         while !self.handed.is_empty() {
             for (at, user, id) in std::mem::take(&mut self.handed) {
-                self.nodes[at].authority.handed(&user, id);
+                let message = OwnerMessage::DurableDelivered { user, id };
+                self.nodes[at].handle(self.now, message, &mut Vec::new());
             }
             self.settle();
         }

@@ -107,8 +107,6 @@ pub enum NamespaceEvent<'m> {
         /// Slot of the peer, if the connection had been accepted.
         peer: Option<u32>,
     },
-    /// A packet with its last attachment, to be passed to [`Namespaces::packet`].
-    Gathered(Box<GatheredPacket>),
     /// No effect: an incomplete packet, or one that is ignored.
     Nothing,
 }
@@ -158,7 +156,7 @@ impl Namespaces {
         }
     }
 
-    /// Decodes a message.
+    /// Decodes a message, and interprets the packet that it completes. `gathered` is the place for a packet with attachments.
     ///
     /// # Errors
     /// A protocol violation; the session ends.
@@ -167,27 +165,16 @@ impl Namespaces {
         spaces: &[&str],
         data: PacketData<'m>,
         limits: &SocketIoLimits,
+        gathered: &'m mut Option<Box<GatheredPacket>>,
     ) -> Result<NamespaceEvent<'m>, NamespaceFault> {
-        match data {
-            PacketData::Text(text) => match self.decoder.text(self.version, text, limits)? {
-                Some(packet) => self.packet(spaces, packet),
-                None => Ok(NamespaceEvent::Nothing),
-            },
+        let packet = match data {
+            PacketData::Text(text) => self.decoder.text(self.version, text, limits)?,
             PacketData::Binary(bytes) => {
-                Ok(self.decoder.binary(bytes, limits)?.map_or(NamespaceEvent::Nothing, NamespaceEvent::Gathered))
+                *gathered = self.decoder.binary(bytes, limits)?;
+                gathered.as_ref().map(|whole| whole.packet()).transpose()?
             }
-        }
-    }
-
-    /// Interprets a complete packet.
-    ///
-    /// # Errors
-    /// A protocol violation; the session ends.
-    pub fn packet<'m>(
-        &mut self,
-        spaces: &[&str],
-        packet: SocketIoPacket<'m>,
-    ) -> Result<NamespaceEvent<'m>, NamespaceFault> {
+        };
+        let Some(packet) = packet else { return Ok(NamespaceEvent::Nothing) };
         let SocketIoPacket { namespace, query, id, content, attachments } = packet;
         let space = space_of(spaces, namespace);
         if let PacketContent::Connect(payload) = content {

@@ -22,7 +22,7 @@ fn connected() -> Namespaces {
 }
 
 fn hear<'m>(namespaces: &mut Namespaces, text: &'m str) -> Result<NamespaceEvent<'m>, NamespaceFault> {
-    namespaces.message(&SPACES, PacketData::Text(text), &LIMITS)
+    namespaces.message(&SPACES, PacketData::Text(text), &LIMITS, Box::leak(Box::default()))
 }
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -117,17 +117,13 @@ fn attachments_are_gathered() {
     let mut namespaces = connected();
     let text = r#"52-789["message-with-ack",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
     assert_eq!(hear(&mut namespaces, text), Ok(NamespaceEvent::Nothing));
-    assert_eq!(namespaces.message(&SPACES, PacketData::Binary(&[1, 2, 3]), &LIMITS), Ok(NamespaceEvent::Nothing));
-    let Ok(NamespaceEvent::Gathered(whole)) = namespaces.message(&SPACES, PacketData::Binary(&[4, 5, 6]), &LIMITS)
-    else {
-        panic!("not whole")
-    };
-    let packet = whole.packet().unwrap();
-    let Ok(NamespaceEvent::Event { id: Some(789), attachments, .. }) = namespaces.packet(&SPACES, packet) else {
-        panic!("no event")
-    };
+    let [mut first, mut second, mut third] = Default::default();
+    let binary = namespaces.message(&SPACES, PacketData::Binary(&[1, 2, 3]), &LIMITS, &mut first);
+    assert_eq!(binary, Ok(NamespaceEvent::Nothing));
+    let binary = namespaces.message(&SPACES, PacketData::Binary(&[4, 5, 6]), &LIMITS, &mut second);
+    let Ok(NamespaceEvent::Event { id: Some(789), attachments, .. }) = binary else { panic!("no event") };
     assert_eq!(attachments.iter().collect::<Vec<_>>(), [[1, 2, 3], [4, 5, 6]]);
-    let binary = namespaces.message(&SPACES, PacketData::Binary(&[]), &LIMITS);
+    let binary = namespaces.message(&SPACES, PacketData::Binary(&[]), &LIMITS, &mut third);
     assert_eq!(binary, Err(NamespaceFault::Packet(SocketIoError::AttachmentUnasked)));
     // A namespace may be left while an attachment is on its way.
     assert_eq!(hear(&mut namespaces, r#"51-["a",{"_placeholder":true,"num":0}]"#), Ok(NamespaceEvent::Nothing));

@@ -310,21 +310,17 @@ impl EngineIoSession {
     ) -> Option<PacketData<'p>> {
         self.tick(context);
         match &mut self.transport {
-            SessionTransport::WebSocket(own) if *own == from => self.hear_own(packet, context),
-            SessionTransport::Polling(polling) if polling.is_leaving() => None,
-            SessionTransport::Polling(polling) if polling.post == Some(from) => self.hear_own(packet, context),
-            SessionTransport::Polling(polling) if polling.is_probed_by(from) => {
+            SessionTransport::WebSocket(own) if *own == from => {}
+            SessionTransport::Polling(polling) if polling.post == Some(from) && !polling.is_leaving() => {}
+            SessionTransport::Polling(polling) if polling.is_probed_by(from) && !polling.is_leaving() => {
                 let probed = polling.hear_probe(packet, self.version, self.takes_binary, context);
                 if probed == Probed::TakesOver {
                     self.take_over(context);
                 }
-                None
+                return None;
             }
-            _ => None,
+            _ => return None,
         }
-    }
-
-    fn hear_own<'p>(&mut self, packet: EngineIoPacket<'p>, context: &mut SessionContext<'_>) -> Option<PacketData<'p>> {
         match (packet.kind, self.version) {
             (PacketKind::Message, _) => return Some(packet.data),
             (PacketKind::Close, _) => self.end(Reason::ClientClose, context),

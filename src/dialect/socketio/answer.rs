@@ -19,7 +19,7 @@ pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: ReplyTo, answer: &SocketI
 fn in_notify(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     const DIALECT: Dialect = Dialect::Notify;
     match *answer {
-        SocketIoAnswer::Pong(data) if to.event == notify::RequestName::Ping.name() => {
+        SocketIoAnswer::Pong(data) if to.event() == notify::RequestName::Ping.name() => {
             emit(out, DIALECT, |out| notify::pong(out, data, now));
             ack(out, DIALECT, to, |out| notify::ponged(out, data, now));
         }
@@ -50,7 +50,7 @@ fn in_notify(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: N
 
 fn in_colon(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: Now) {
     const DIALECT: Dialect = Dialect::Colon;
-    let request = colon::RequestName::parse(to.event);
+    let request = colon::RequestName::parse(to.event());
     let granted = |out: &mut Vec<u8>| {
         if let Some(request) = request {
             ack(out, DIALECT, to, |out| colon::ack::granted(out, request));

@@ -48,7 +48,8 @@ pub(super) struct Calls {
     /// Tickets grow with time, so the first entry is the oldest.
     pending: BTreeMap<u32, PendingCall>,
     next_ticket: u32,
-    commands: Vec<RedisCommand>,
+    /// Commands for Redis, in order.
+    pub(super) commands: Vec<RedisCommand>,
 }
 
 impl Calls {
@@ -85,10 +86,6 @@ impl Calls {
         self.pending.values().map(|call| call.made_at + REPLY_MS).min()
     }
 
-    pub(super) fn push(&mut self, command: RedisCommand) {
-        self.commands.push(command);
-    }
-
     /// Number of commands so far; see [`Self::move_to_front`].
     pub(super) fn mark(&self) -> usize {
         self.commands.len()
@@ -99,14 +96,6 @@ impl Calls {
         assert!(mark <= self.commands.len(), "invariant: commands leave the queue only between two turns");
         let added = self.commands.len() - mark;
         self.commands.rotate_right(added);
-    }
-
-    pub(super) fn has_commands(&self) -> bool {
-        !self.commands.is_empty()
-    }
-
-    pub(super) fn drain(&mut self) -> std::vec::Drain<'_, RedisCommand> {
-        self.commands.drain(..)
     }
 
     /// Checks that each pending call is older than the next ticket and within the queue's bound.

@@ -34,18 +34,15 @@ mod wire;
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use crate::base::Name;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
-use crate::domain::event::Event;
 use crate::domain::op::{Op, Reply, RoomRules};
-use crate::domain::quota::{QuotaRequest, Rates};
+use crate::domain::quota::Rates;
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
 use crate::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, Script};
-use crate::message::{BRIDGE, Outgoing, OwnerMessage, PresenceUpdate, Requester, ShardNumber};
+use crate::message::{BRIDGE, BridgeMessage, Outgoing, OwnerMessage, Requester};
 use crate::owner::redis::calls::{CallPurpose, CallResult, PendingCall};
 use crate::owner::redis::cluster::membership::{self, NodeMembership, NodeStanding};
 use crate::owner::redis::cluster::queries::ClusterQueries;
@@ -143,19 +140,25 @@ impl RedisOwner {
     }
 
     /// Handles a message from a shard of this node, or from the owner itself.
-    pub fn handle(&mut self, now: Now, message: OwnerMessage, out: &mut Vec<Outgoing>) {
+    pub fn handle_message(&mut self, now: Now, message: BridgeMessage, out: &mut Vec<Outgoing>) {
+        let message = match message {
+            BridgeMessage::Owner(message) => message,
+            BridgeMessage::Reply { ask, reply } => return self.handle_reply(now, ask, reply, out),
+        };
         match message {
             // A query has asked a shard of this node to end a connection: the asking node takes the session.
             OwnerMessage::Request { from, op: Op::Session(_, SessionOp::Take { .. } | SessionOp::Transfer { .. }) }
                 if from.shard == BRIDGE =>
             {
-                self.replied(now, from.ask, Ok(Reply::Done), out);
+                self.handle_reply(now, from.ask, Ok(Reply::Done), out);
             }
-            OwnerMessage::Request { from, op } => self.ask(now, from, op, out),
-            OwnerMessage::NotifyUser { user, event } => self.notify(now, &user, event, out),
-            OwnerMessage::RoomPresence { room, update } => self.announce(&room, update, out),
-            OwnerMessage::DurableDelivered { user, id } => self.handed(&user, id),
-            OwnerMessage::QuotaRequest { from, request } => self.claimed(now, from, &request, out),
+            OwnerMessage::Request { from, op } => self.request(now, from, op, out),
+            OwnerMessage::NotifyUser { user, event } => turn!(self, now, out).deliver_to_user(&user, &event),
+            OwnerMessage::RoomPresence { room, update } => self.users.announce(&room, &update),
+            OwnerMessage::DurableDelivered { user, id } => self.users.direct_delivered(&user, id),
+            OwnerMessage::QuotaRequest { from, request } => {
+                self.quotas.request(&mut turn!(self, now, out), from, &request);
+            }
             OwnerMessage::Supersede { connection, to, token, by, from } => {
                 let mut turn = turn!(self, now, out);
                 self.queries.supersede(&mut turn, &self.rooms, (connection, to), token, &by, from);
@@ -165,7 +168,7 @@ impl RedisOwner {
     }
 
     /// Does an operation, and replies to `from`.
-    pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
+    pub fn request(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
         let is_away = self.node.redis == RedisState::Away;
         let mut turn = turn!(self, now, out);
         match op {
@@ -194,7 +197,7 @@ impl RedisOwner {
     }
 
     /// Handles the reply to a request that this owner has made.
-    pub fn replied(&mut self, now: Now, ask: u32, reply: Result<Reply, Reject>, out: &mut Vec<Outgoing>) {
+    fn handle_reply(&mut self, now: Now, ask: u32, reply: Result<Reply, Reject>, out: &mut Vec<Outgoing>) {
         self.queries.replied(&mut turn!(self, now, out), ask, reply);
         self.request_lookups(now, out);
     }
@@ -202,28 +205,8 @@ impl RedisOwner {
     /// Requests the operations that queries need.
     fn request_lookups(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         while let Some((from, op)) = self.queries.next_request() {
-            self.ask(now, from, op, out);
+            self.request(now, from, op, out);
         }
-    }
-
-    /// Sends an event to all connections of a user on this node. Scripts publish events for a user on all nodes.
-    pub fn notify(&mut self, now: Now, user: &Name, event: Event, out: &mut Vec<Outgoing>) {
-        turn!(self, now, out).deliver_to_user(user, &event);
-    }
-
-    /// Announces a presence update to the members of a room, on all nodes.
-    pub fn announce(&mut self, room: &Name, news: Arc<PresenceUpdate>, _out: &mut Vec<Outgoing>) {
-        self.users.announce(room, &news);
-    }
-
-    /// A connection of a user has received a direct message.
-    pub fn handed(&mut self, user: &Name, message: Uuid) {
-        self.users.direct_delivered(user, message);
-    }
-
-    /// A shard reports credits that it has spent, or asks for more.
-    pub fn claimed(&mut self, now: Now, from: ShardNumber, claim: &QuotaRequest, out: &mut Vec<Outgoing>) {
-        self.quotas.request(&mut turn!(self, now, out), from, claim);
     }
 
     /// Removes the connections of a user on a dead node.
@@ -232,7 +215,7 @@ impl RedisOwner {
     }
 
     /// This node stops: the other nodes need not wait for the end of its lease.
-    pub fn part(&mut self, now: Now) {
+    pub fn leave(&mut self, now: Now) {
         let mut out = Vec::new();
         let mut turn = turn!(self, now, &mut out);
         registry::flush(&mut turn);
@@ -241,10 +224,28 @@ impl RedisOwner {
     }
 
     /// Handles an event of Redis.
-    pub fn told(&mut self, now: Now, event: RedisEvent, out: &mut Vec<Outgoing>) {
+    pub fn handle_redis_event(&mut self, now: Now, event: RedisEvent, out: &mut Vec<Outgoing>) {
         match event {
-            RedisEvent::Reply { ticket, outcome } => self.call_ended(now, ticket, outcome, out),
-            RedisEvent::Published { channel, body } => self.published(now, &channel, &body, out),
+            RedisEvent::Reply { ticket, outcome } => self.end_call(now, ticket, outcome, out),
+            // A publication of a room, about a user, or from another node.
+            RedisEvent::Published { channel, body } => {
+                let mut turn = turn!(self, now, out);
+                let room = turn.node.keys.room_of(&channel);
+                if body.starts_with(schema::USER_MESSAGE_START) {
+                    match serde_json::from_slice::<UserPublication>(&body) {
+                        Ok(publication) => match publication.quota() {
+                            Some(quota) => self.quotas.published(&mut turn, &publication.user(), quota),
+                            None => self.users.published(&mut turn, &self.rooms, room.map(Name::from), publication),
+                        },
+                        Err(error) => tracing::warn!(%error, "what was published about a user is not understood"),
+                    }
+                } else if let Some(room) = room {
+                    self.rooms.published(&mut turn, &room, &body);
+                } else if !self.rooms.delivered(&mut turn, &body) {
+                    self.queries.published(&mut turn, &self.rooms, &body);
+                    self.request_lookups(now, out);
+                }
+            }
             RedisEvent::Subscribed(channel) => {
                 let mut turn = turn!(self, now, out);
                 match turn.node.keys.room_of(&channel) {
@@ -269,63 +270,25 @@ impl RedisOwner {
         }
     }
 
-    /// Handles a publication: of a room, about a user, or from another node.
-    fn published(&mut self, now: Now, channel: &[u8], body: &[u8], out: &mut Vec<Outgoing>) {
+    /// A call has its result, or has expired: passes the result to the component that made the call.
+    fn end_call(&mut self, now: Now, ticket: u32, mut result: CallResult, out: &mut Vec<Outgoing>) {
+        let Some(PendingCall { to, purpose, .. }) = self.node.calls.take(ticket) else {
+            // The reply has come after the call had expired.
+            return;
+        };
         let mut turn = turn!(self, now, out);
-        let room = turn.node.keys.room_of(channel);
-        if body.starts_with(schema::USER_MESSAGE_START) {
-            match serde_json::from_slice::<UserPublication>(body) {
-                Ok(publication) => match publication.quota() {
-                    Some(quota) => self.quotas.published(&mut turn, &publication.user(), quota),
-                    None => self.users.published(&mut turn, &self.rooms, room.map(Name::from), publication),
-                },
-                Err(error) => tracing::warn!(%error, "what was published about a user is not understood"),
-            }
-        } else if let Some(room) = room {
-            self.rooms.published(&mut turn, &room, body);
-        } else if !self.rooms.delivered(&mut turn, body) {
-            self.queries.published(&mut turn, &self.rooms, body);
-            self.request_lookups(now, out);
-        }
-    }
-
-    /// A call has its result, or has expired.
-    fn call_ended(&mut self, now: Now, ticket: u32, result: CallResult, out: &mut Vec<Outgoing>) {
-        if let Some(PendingCall { to, purpose, .. }) = self.node.calls.take(ticket) {
-            let result = self.settled(now, &purpose, result, out);
-            let mut turn = turn!(self, now, out);
-            match &result {
-                Err(CallError::Rejected(why)) => tracing::error!(%why, "Redis refuses"),
-                Err(CallError::Full(why)) => turn.note_read_only(why),
-                Ok(_) | Err(CallError::Away) => {}
-            }
-            self.route_result(now, (to, ticket), purpose, result, out);
-        }
-    }
-
-    /// The result, or an error if the script did not begin because its keys are moving to another server.
-    fn settled(&mut self, now: Now, purpose: &CallPurpose, result: CallResult, out: &mut Vec<Outgoing>) -> CallResult {
-        match result {
+        match &result {
+            // The script did not begin, because its keys are moving to another server.
             Ok(text) if text.starts_with(schema::UNSETTLED_START) => {
-                if let CallPurpose::Room(name, purpose) = purpose {
-                    self.rooms.unsettled(&mut turn!(self, now, out), name, purpose);
+                if let CallPurpose::Room(name, purpose) = &purpose {
+                    self.rooms.unsettled(&mut turn, name, purpose);
                 }
-                Err(CallError::Away)
+                result = Err(CallError::Away);
             }
-            result => result,
+            Err(CallError::Rejected(why)) => tracing::error!(%why, "Redis refuses"),
+            Err(CallError::Full(why)) => turn.note_read_only(why),
+            Ok(_) | Err(CallError::Away) => {}
         }
-    }
-
-    /// Passes the result of a call to its component.
-    fn route_result(
-        &mut self,
-        now: Now,
-        (to, ticket): (Option<Requester>, u32),
-        purpose: CallPurpose,
-        result: CallResult,
-        out: &mut Vec<Outgoing>,
-    ) {
-        let mut turn = turn!(self, now, out);
         match purpose {
             CallPurpose::Room(name, purpose) => {
                 if let RoomCall::Purge(node) = purpose {
@@ -394,20 +357,23 @@ impl RedisOwner {
     }
 
     /// Takes the commands for Redis, in order.
-    pub fn orders(&mut self, now: Now) -> std::vec::Drain<'_, RedisCommand> {
+    pub fn commands(&mut self, now: Now) -> std::vec::Drain<'_, RedisCommand> {
         let mut out = Vec::new();
         let mut turn = turn!(self, now, &mut out);
         self.users.flush(&mut turn);
         self.quotas.flush(&mut turn);
         registry::flush(&mut turn);
         debug_assert!(out.is_empty(), "invariant: commands for Redis lead to no message for shards");
-        self.node.calls.drain()
+        self.node.calls.commands.drain(..)
     }
 
     /// Whether there are commands for Redis.
-    pub fn has_orders(&self) -> bool {
+    pub fn has_commands(&self) -> bool {
         let has_registry_calls = self.node.is_writable() && self.node.registry.has_changes();
-        self.node.calls.has_commands() || self.users.has_calls() || self.quotas.has_requests() || has_registry_calls
+        !self.node.calls.commands.is_empty()
+            || self.users.has_calls()
+            || self.quotas.has_requests()
+            || has_registry_calls
     }
 
     /// Does the work that is due.
@@ -441,7 +407,7 @@ impl RedisOwner {
 
     fn expire_calls(&mut self, now: Now, out: &mut Vec<Outgoing>) {
         for ticket in self.node.calls.expired(now.mono) {
-            self.call_ended(now, ticket, Err(CallError::Away), out);
+            self.end_call(now, ticket, Err(CallError::Away), out);
         }
         if let Some(expiry) = self.node.calls.next_expiry() {
             self.node.deadlines.add(expiry, Deadline::Calls);

@@ -8,7 +8,6 @@ use smallvec::smallvec;
 use crate::base::Name;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
-use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::event::Event;
 use crate::domain::op::{Reply, RoomRules, Scope};
 use crate::domain::reject::Reject;
@@ -46,7 +45,7 @@ pub(super) struct NodeState {
     /// Whether Redis answers, but rejects writes.
     pub(super) is_read_only: bool,
     /// Buffer for encoding events; empty between uses.
-    encode_buffer: Vec<u8>,
+    pub(super) encode_buffer: Vec<u8>,
 }
 
 impl NodeState {
@@ -97,6 +96,13 @@ impl NodeState {
         }
     }
 
+    /// The rules of rooms, as scripts take them.
+    pub(super) fn room_rules(&self) -> Bytes {
+        let RoomRules { announce_limit, max_participants, history, keep_ms, .. } = &*self.rules;
+        let (keeps, most) = (u8::from(*history), self.settings.keep_messages);
+        text(format!("{announce_limit},{max_participants},{keeps},{most},{keep_ms}"))
+    }
+
     /// Nodes that can answer a query: this one, and the live ones while Redis answers.
     pub(super) fn reachable_nodes(&self) -> BTreeSet<u16> {
         let others = self.lease.alive().filter(|_| self.redis != RedisState::Away);
@@ -138,7 +144,12 @@ impl OwnerTurn<'_> {
         let head = [now.wall.to_string(), format!("{}:{ticket}", node.settings.node), server.to_owned()];
         let arguments: Vec<Bytes> = head.into_iter().map(|text| text.into_bytes().into()).chain(arguments).collect();
         debug_assert!(arguments.len() > ScriptCall::SERVER, "invariant: a call has the argument of the server");
-        node.calls.push(RedisCommand::ScriptCall(ScriptCall { ticket, script, keys: smallvec![key], arguments }));
+        node.calls.commands.push(RedisCommand::ScriptCall(ScriptCall {
+            ticket,
+            script,
+            keys: smallvec![key],
+            arguments,
+        }));
     }
 
     /// Calls a script on a room. The rules come before its own arguments.
@@ -150,12 +161,8 @@ impl OwnerTurn<'_> {
         purpose: RoomCall,
         own: Vec<Bytes>,
     ) {
-        let rules = &self.node.rules;
-        let keeps = u8::from(rules.history);
-        let (announce, takes, keep_ms) = (rules.announce_limit, rules.max_participants, rules.keep_ms);
-        let rules = format!("{announce},{takes},{keeps},{},{keep_ms}", self.node.settings.keep_messages);
-        let key = self.node.keys.room(&room);
-        self.call(script, key, to, CallPurpose::Room(room, purpose), [text(rules)].into_iter().chain(own));
+        let (key, rules) = (self.node.keys.room(&room), self.node.room_rules());
+        self.call(script, key, to, CallPurpose::Room(room, purpose), [rules].into_iter().chain(own));
     }
 
     /// Calls a script on a user. The audience of presence and the retention time come before its own arguments.
@@ -197,25 +204,18 @@ impl OwnerTurn<'_> {
 
     /// Publishes a message outside of a script.
     pub(super) fn publish(&mut self, channel: Bytes, body: Bytes) {
-        self.node.calls.push(RedisCommand::Publish { channel, body });
+        self.node.calls.commands.push(RedisCommand::Publish { channel, body });
     }
 
     /// Subscribes to the channel of a room, and records that this node has members in it.
     pub(super) fn subscribe_room(&mut self, room: &Name) {
-        self.node.calls.push(RedisCommand::Subscribe(self.node.keys.room(room)));
+        self.node.calls.commands.push(RedisCommand::Subscribe(self.node.keys.room(room)));
         self.node.registry.room_entered(room);
     }
 
     pub(super) fn unsubscribe_room(&mut self, room: &Name) {
-        self.node.calls.push(RedisCommand::Unsubscribe(self.node.keys.room(room)));
+        self.node.calls.commands.push(RedisCommand::Unsubscribe(self.node.keys.room(room)));
         self.node.registry.room_left(room);
-    }
-
-    /// Encodes an event once for all its receivers; `has_peers` if Socket.IO peers are among them.
-    pub(super) fn encode(&mut self, at: Now, event: &Event, has_peers: bool) -> EncodedEvent {
-        let packed = EncodedEvent::new(event, at, &mut self.node.encode_buffer);
-        debug_assert!(self.node.encode_buffer.is_empty(), "invariant: the encode buffer is empty between uses");
-        if has_peers { packed.and_for_peers(event, at) } else { packed }
     }
 
     /// Sends an event to all connections of a user on this node.

@@ -494,7 +494,7 @@ impl WireRoomView {
 }
 
 /// The fields that all answers of room scripts share.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub(super) struct ReplyHeader<'a> {
     /// Reason of a refusal.
     #[serde(rename = "x", default, borrow)]

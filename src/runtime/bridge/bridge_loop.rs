@@ -9,10 +9,10 @@ use crossbeam_channel::Sender;
 
 use crate::base::time::Now;
 use crate::message::redis::{RedisCommand, RedisEvent};
-use crate::message::{BRIDGE, Outgoing, ShardMessage, ThreadMessage};
+use crate::message::{BRIDGE, BridgeMessage, Outgoing, ShardMessage};
 use crate::owner::redis::RedisOwner;
 use crate::runtime::bridge::client::RedisClient;
-use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender};
+use crate::runtime::channel::{ChannelReceiver, ChannelSender};
 use crate::runtime::clock::Clock;
 
 /// Messages, and events, in one turn.
@@ -28,8 +28,8 @@ const LAST_MS: u64 = 1_500;
 pub(super) struct BridgeLoop {
     owner: RedisOwner,
     client: RedisClient,
-    inbox: ChannelReceiver,
-    /// Channels to the shards, and the bridge's own as the last one.
+    inbox: ChannelReceiver<BridgeMessage>,
+    /// Channels to the shards.
     channels: Arc<[ChannelSender]>,
     clock: Clock,
     is_over: Arc<AtomicBool>,
@@ -45,7 +45,7 @@ impl BridgeLoop {
     pub(super) fn new(
         owner: RedisOwner,
         client: RedisClient,
-        inbox: ChannelReceiver,
+        inbox: ChannelReceiver<BridgeMessage>,
         channels: Arc<[ChannelSender]>,
         clock: Clock,
         is_over: Arc<AtomicBool>,
@@ -66,7 +66,7 @@ impl BridgeLoop {
             }
             if last.is_none() && self.is_over.load(Ordering::Acquire) && self.inbox.is_empty() {
                 last = Some(now.mono + LAST_MS);
-                self.owner.part(now);
+                self.owner.leave(now);
             }
             self.send_output(now);
             let is_done = last.is_some_and(|at| at <= now.mono || self.client.pending_calls() == 0);
@@ -83,20 +83,19 @@ impl BridgeLoop {
         let pause = due.map_or(Duration::from_secs(3_600), |at| Duration::from_millis(at.saturating_sub(now.mono)));
         let reads_messages = self.client.pending_calls() < CALLS_MAX;
         tokio::select! {
-            () = self.client.receive(&mut self.events, PER_TURN) => {}
+            _ = self.client.events.recv_many(&mut self.events, PER_TURN) => {}
             () = self.inbox.wait(), if reads_messages => {}
             () = tokio::time::sleep(pause) => {}
         }
         self.inbox.end_sleep();
         let now = self.clock.now();
         let mut events = std::mem::take(&mut self.events);
-        for events in events.drain(..) {
-            if let RedisEvent::State(state) = events {
+        for event in events.drain(..) {
+            if let RedisEvent::State(state) = event {
                 let _ = self.begun.try_send(());
-                let shards = self.channels.len() - 1;
-                self.channels[..shards].iter().for_each(|channel| channel.send(ShardMessage::RedisState(state)));
+                self.channels.iter().for_each(|channel| channel.send(ShardMessage::RedisState(state)));
             }
-            self.owner.told(now, events, &mut self.output);
+            self.owner.handle_redis_event(now, event, &mut self.output);
         }
         self.events = events;
     }
@@ -107,18 +106,9 @@ impl BridgeLoop {
                 return;
             }
             match self.inbox.take() {
-                Some(ChannelItem::Message(message)) => self.handle(now, message),
-                Some(ChannelItem::Connection(_)) => debug_assert!(false, "invariant: connections go to shards only"),
+                Some(message) => self.owner.handle_message(now, message, &mut self.output),
                 None => return,
             }
-        }
-    }
-
-    fn handle(&mut self, now: Now, message: ThreadMessage) {
-        match message {
-            ThreadMessage::Owner(message) => self.owner.handle(now, message, &mut self.output),
-            ThreadMessage::Reply { ask, reply } => self.owner.replied(now, ask, reply, &mut self.output),
-            ThreadMessage::Shard(message) => debug_assert!(false, "invariant: {message:?} goes to shards only"),
         }
     }
 
@@ -127,8 +117,11 @@ impl BridgeLoop {
             let mut output = std::mem::take(&mut self.output);
             for (to, message) in output.drain(..) {
                 match to {
-                    BRIDGE => self.handle(now, message),
-                    shard => match self.channels[..self.channels.len() - 1].get(usize::from(shard)) {
+                    BRIDGE => match BridgeMessage::try_from(message) {
+                        Ok(message) => self.owner.handle_message(now, message, &mut self.output),
+                        Err(message) => debug_assert!(false, "invariant: {message:?} goes to shards only"),
+                    },
+                    shard => match self.channels.get(usize::from(shard)) {
                         Some(channel) => channel.send(message),
                         None => tracing::error!(shard, "there is no such shard"),
                     },
@@ -140,7 +133,7 @@ impl BridgeLoop {
             }
         }
         debug_assert!(self.output.is_empty(), "invariant: a turn sends all its messages");
-        self.commands.extend(self.owner.orders(now));
+        self.commands.extend(self.owner.commands(now));
         for command in self.commands.drain(..) {
             self.client.send(command);
         }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use redis::aio::ConnectionLike;
 use redis::{
     Cmd, ErrorKind, Pipeline, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, Value, cmd,
     from_redis_value,
@@ -164,7 +165,7 @@ impl CallLoop {
             let outcome = loop {
                 tokio::select! {
                     outcome = &mut attempt => break outcome,
-                    command = self.commands.recv() => refuse(&self.events, &self.waiting, command?),
+                    command = self.commands.recv() => answer(&self.events, &self.waiting, command?, Err(CallError::Away)),
                 }
             };
             match outcome {
@@ -179,7 +180,7 @@ impl CallLoop {
             loop {
                 tokio::select! {
                     () = &mut pause => break,
-                    command = self.commands.recv() => refuse(&self.events, &self.waiting, command?),
+                    command = self.commands.recv() => answer(&self.events, &self.waiting, command?, Err(CallError::Away)),
                 }
             }
         }
@@ -218,56 +219,49 @@ impl CallLoop {
         }
     }
 
-    /// Carries out a batch, and sends the replies.
+    /// Carries out a batch, and sends the replies. Commands that were not done are repeated once, with the scripts loaded.
     async fn perform_batch(&mut self, connection: &mut RedisConnection, batch: Vec<CallCommand>) -> Result<(), String> {
-        let mut trouble = None;
-        let mut outcomes = perform(connection, &self.scripts, &batch, &mut trouble).await;
-        let again = to_repeat(&batch, &outcomes);
-        let mut rest = Vec::new();
-        for (at, command) in batch.into_iter().enumerate() {
-            match std::mem::replace(&mut outcomes[at], CommandResult::NotDone) {
-                CommandResult::NotDone if again.contains(&at) => rest.push(command),
-                // A later command of the same key was done: a repetition would break the order.
-                CommandResult::NotDone => self.answer(command, Err(CallError::Away)),
-                CommandResult::Done(text) => self.answer(command, Ok(text)),
-                CommandResult::Failed(fault) => self.answer(command, Err(fault)),
+        let (mut trouble, mut left, mut is_repeated) = (None, batch, false);
+        while !left.is_empty() {
+            let batch = std::mem::take(&mut left);
+            let outcomes = perform(connection, &self.scripts, &batch, &mut trouble).await;
+            let again = if is_repeated { BTreeSet::new() } else { to_repeat(&batch, &outcomes) };
+            for ((at, command), outcome) in batch.into_iter().enumerate().zip(outcomes) {
+                let outcome = match outcome {
+                    CommandResult::NotDone if again.contains(&at) => {
+                        left.push(command);
+                        continue;
+                    }
+                    // A later command of the same key was done: a repetition would break the order.
+                    CommandResult::NotDone => Err(CallError::Away),
+                    CommandResult::Done(text) => Ok(text),
+                    CommandResult::Failed(fault) => Err(fault),
+                };
+                answer(&self.events, &self.waiting, command, outcome);
             }
-        }
-        if !rest.is_empty() {
-            tracing::info!("Redis is given the scripts again");
-            if let Err(error) = self.scripts.load(connection).await {
-                trouble = Some(error.to_string());
-            }
-            let outcomes = perform(connection, &self.scripts, &rest, &mut trouble).await;
-            for (command, outcome) in rest.into_iter().zip(outcomes) {
-                self.answer(
-                    command,
-                    match outcome {
-                        CommandResult::Done(text) => Ok(text),
-                        CommandResult::NotDone => Err(CallError::Away),
-                        CommandResult::Failed(fault) => Err(fault),
-                    },
-                );
+            if !left.is_empty() {
+                is_repeated = true;
+                tracing::info!("Redis is given the scripts again");
+                if let Err(error) = self.scripts.load(connection).await {
+                    trouble = Some(error.to_string());
+                }
             }
         }
         trouble.map_or(Ok(()), Err)
     }
-
-    fn answer(&self, command: CallCommand, outcome: Result<Bytes, CallError>) {
-        if let CallCommand::ScriptCall(call) = command {
-            let waiting = self.waiting.fetch_sub(1, Ordering::AcqRel);
-            debug_assert!(waiting > 0, "invariant: a call has one reply");
-            let _ = self.events.send(RedisEvent::Reply { ticket: call.ticket, outcome });
-        }
-    }
 }
 
-/// Fails a command without a connection.
-fn refuse(events: &UnboundedSender<RedisEvent>, waiting: &AtomicUsize, command: CallCommand) {
+/// Sends the reply to a command.
+fn answer(
+    events: &UnboundedSender<RedisEvent>,
+    waiting: &AtomicUsize,
+    command: CallCommand,
+    outcome: Result<Bytes, CallError>,
+) {
     if let CallCommand::ScriptCall(call) = command {
         let before = waiting.fetch_sub(1, Ordering::AcqRel);
         debug_assert!(before > 0, "invariant: a call has one reply");
-        let _ = events.send(RedisEvent::Reply { ticket: call.ticket, outcome: Err(CallError::Away) });
+        let _ = events.send(RedisEvent::Reply { ticket: call.ticket, outcome });
     }
 }
 
@@ -317,12 +311,12 @@ async fn perform(
     trouble: &mut Option<String>,
 ) -> Vec<CommandResult> {
     let mut outcomes = Vec::new();
-    if let RedisConnection::Single(_) = connection {
+    if let RedisConnection::Single(connection) = connection {
         let mut pipeline = Pipeline::with_capacity(batch.len());
         for command in batch {
             pipeline.add_command(encode(command, scripts, false));
         }
-        match connection.perform(&pipeline).await {
+        match connection.req_packed_commands(&pipeline, 0, batch.len()).await {
             Ok(values) => outcomes.extend(values.into_iter().map(|value| outcome_of(value, trouble))),
             Err(error) => *trouble = Some(error.to_string()),
         }

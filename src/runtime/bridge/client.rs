@@ -21,7 +21,8 @@ use crate::runtime::bridge::probes::Probes;
 pub struct RedisClient {
     tasks: UnboundedSender<CallCommand>,
     changes: UnboundedSender<SubscriptionCommand>,
-    events: UnboundedReceiver<RedisEvent>,
+    /// Events, in the order in which they happened.
+    pub events: UnboundedReceiver<RedisEvent>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -75,10 +76,5 @@ impl RedisClient {
     /// Number of calls without a reply.
     pub fn pending_calls(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
-    }
-
-    /// Waits for an event, and adds it and further ones to `events`, up to `most`.
-    pub async fn receive(&mut self, events: &mut Vec<RedisEvent>, most: usize) {
-        self.events.recv_many(events, most).await;
     }
 }

@@ -43,6 +43,7 @@ pub use client::RedisClient;
 use crate::base::rng::Rng;
 use crate::domain::op::RoomRules;
 use crate::domain::quota::Rates;
+use crate::message::BridgeMessage;
 use crate::owner::redis::{RedisOwner, RedisSettings};
 use crate::runtime::bridge::bridge_loop::BridgeLoop;
 use crate::runtime::channel::{ChannelReceiver, ChannelSender};
@@ -71,27 +72,26 @@ pub struct RedisOptions {
 pub struct Bridge {
     thread: JoinHandle<()>,
     is_over: Arc<AtomicBool>,
-    channel: ChannelSender,
+    channel: ChannelSender<BridgeMessage>,
 }
 
 impl ClaimedNode {
-    /// Starts the thread. It receives messages by `inbox`, and sends to the shards by all but the last of `channels`; the last
-    /// one is its own. Returns when Redis has answered, or after a limited time.
+    /// Starts the thread. It receives messages by `inbox`, the other end of `channel`, and sends to the shards by `channels`.
+    /// Returns when Redis has answered, or after a limited time.
     ///
     /// # Errors
     /// Entropy or a thread is not available.
     pub fn start(
         self,
-        inbox: ChannelReceiver,
+        (channel, inbox): (ChannelSender<BridgeMessage>, ChannelReceiver<BridgeMessage>),
         channels: Arc<[ChannelSender]>,
         (rules, rates): (Arc<RoomRules>, Rates),
         clock: Clock,
     ) -> std::io::Result<Bridge> {
-        let channel = channels.last().cloned().expect("invariant: the bridge has a channel of its own");
         let settings = RedisSettings {
             node: self.node,
             name: self.name,
-            shards: channels.len() - 1,
+            shards: channels.len(),
             prefix: self.options.prefix.as_str().into(),
             sharded: self.options.address.is_sharded(),
             rates,

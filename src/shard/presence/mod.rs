@@ -67,7 +67,7 @@ impl UpdateEncoding {
         match self {
             Self::Raw => &encoded.raw,
             Self::SocketIo(dialect) => {
-                encoded.for_peers.as_ref().map_or(&[][..], |encodings| encodings.frames(dialect))
+                encoded.for_peers.as_ref().map_or(&[][..], |encodings| encodings.frames(dialect, None))
             }
         }
     }

@@ -96,7 +96,7 @@ impl<'a> ResumeSocketIo<'a> {
         if it.tries > TRIES || former == connection {
             return Err(failed());
         }
-        let then = OnReply::SessionClaimed { secret: secret.clone(), former };
+        let then = OnReply::SessionClaimed(Box::new((secret.clone(), former)));
         let id = RequestId::SocketIo(ReplyTo::default());
         let from = self.core.expect(PendingRequest::new(connection, id, then));
         let shard = self.core.channels.shard_to_supersede(former);

@@ -93,10 +93,7 @@ impl SocketIoGroups {
         let mut gathered = Gathered { is_first: false, is_full: false, began: 0 };
         for Group { encoding: Encoding { dialect, with_offsets }, members, run } in self.groups.as_mut_slice() {
             let has_offset = *with_offsets && packed.seq != 0;
-            let frames = match has_offset {
-                true => for_peers.frames_with_offset(*dialect, epoch, packed.seq),
-                false => for_peers.frames(*dialect),
-            };
+            let frames = for_peers.frames(*dialect, has_offset.then_some((epoch, packed.seq)));
             if frames.is_empty() {
                 continue;
             }
@@ -196,15 +193,13 @@ impl LocalRooms {
         }
     }
 
-    /// Ends the turn of all Socket.IO members.
-    pub(in crate::shard) fn settle_all_groups(&mut self, net: &mut Net, returns: &mut Returns) {
-        while let Some(at) = self.dirty_groups.pop() {
-            self.settle_groups(at, net, returns);
-        }
+    /// A room with runs for Socket.IO members, to be settled at the end of the turn.
+    pub(in crate::shard) fn next_dirty_groups(&mut self) -> Option<RoomSlot> {
+        self.dirty_groups.pop()
     }
 
     /// Hands a room's runs to its Socket.IO members.
-    pub(super) fn settle_groups(&mut self, at: RoomSlot, net: &mut Net, returns: &mut Returns) {
+    pub(in crate::shard) fn settle_groups(&mut self, at: RoomSlot, net: &mut Net, returns: &mut Returns) {
         let groups = self.rooms.at_mut(at.raw()).and_then(|room| room.groups.as_deref_mut());
         if let Some(groups) = groups.filter(|groups| groups.is_dirty) {
             groups.is_dirty = false;

@@ -81,16 +81,8 @@ impl Play {
 
     /// A message came; whether it makes sense.
     fn hears(&mut self, data: PacketData<'_>) -> Result<(), NamespaceFault> {
-        let heard = self.namespaces.message(&SPACES, data, &PACKET)?;
-        let gathered;
-        let heard = match heard {
-            NamespaceEvent::Gathered(whole) => {
-                gathered = whole;
-                self.namespaces.packet(&SPACES, gathered.packet()?)?
-            }
-            heard => heard,
-        };
-        match heard {
+        let mut gathered = None;
+        match self.namespaces.message(&SPACES, data, &PACKET, &mut gathered)? {
             NamespaceEvent::Connect { space, .. } => self.joins(space),
             NamespaceEvent::Event { event, id: Some(id), .. } => {
                 let target = socketio::PacketTarget { id: Some(id), ..socketio::PacketTarget::namespace("/") };

@@ -9,7 +9,7 @@ use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::op::{Op, RoomRules};
 use switchboard::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, ScriptCall};
-use switchboard::message::{BRIDGE, Outgoing, Requester, ThreadMessage};
+use switchboard::message::{BRIDGE, BridgeMessage, Outgoing, OwnerMessage, Requester};
 use switchboard::owner::redis::{RedisOwner, RedisSettings};
 
 use super::redis::RedisServer;
@@ -36,27 +36,32 @@ impl Node {
 
     /// Tells it how Redis is.
     pub fn set_state(&mut self, now: Now, state: RedisState, out: &mut Vec<Outgoing>) {
-        self.authority.told(now, RedisEvent::State(state), out);
+        self.authority.handle_redis_event(now, RedisEvent::State(state), out);
     }
 
     /// Asks something, without waiting for what comes of it.
     pub fn ask(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
-        self.authority.ask(now, from, op, out);
+        self.authority.request(now, from, op, out);
+    }
+
+    /// Handles a message of a shard.
+    pub fn handle(&mut self, now: Now, message: OwnerMessage, out: &mut Vec<Outgoing>) {
+        self.authority.handle_message(now, BridgeMessage::Owner(message), out);
     }
 
     /// Does what the node has for Redis, and tells it what Redis says, until there is no more; whether there was something.
     pub fn settle(&mut self, now: Now, out: &mut Vec<Outgoing>) -> bool {
         let mut was_busy = false;
         loop {
-            let demands: Vec<RedisCommand> = self.authority.orders(now).collect();
+            let demands: Vec<RedisCommand> = self.authority.commands(now).collect();
             let mut heard: Vec<RedisEvent> = demands.into_iter().filter_map(|demand| self.carry_out(demand)).collect();
             heard.extend(self.published());
-            if heard.is_empty() && !self.authority.has_orders() {
+            if heard.is_empty() && !self.authority.has_commands() {
                 return was_busy;
             }
             was_busy = true;
             for heard in heard {
-                self.authority.told(now, heard, out);
+                self.authority.handle_redis_event(now, heard, out);
             }
             // The owner sends messages to itself, too.
             loop {
@@ -65,11 +70,8 @@ impl Node {
                     break;
                 }
                 for (_, message) in own {
-                    match message {
-                        ThreadMessage::Owner(message) => self.authority.handle(now, message, out),
-                        ThreadMessage::Reply { ask, reply } => self.authority.replied(now, ask, reply, out),
-                        ThreadMessage::Shard(message) => panic!("the owner is sent {message:?}"),
-                    }
+                    let message = BridgeMessage::try_from(message).expect("a message for the owner");
+                    self.authority.handle_message(now, message, out);
                 }
             }
         }
@@ -77,30 +79,38 @@ impl Node {
 
     /// Loses what it has for Redis: each call is answered by there being no answer.
     pub fn lose_calls(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        let demands: Vec<RedisCommand> = self.authority.orders(now).collect();
+        let demands: Vec<RedisCommand> = self.authority.commands(now).collect();
         for demand in demands {
             if let RedisCommand::ScriptCall(ScriptCall { ticket, .. }) = demand {
-                self.authority.told(now, RedisEvent::Reply { ticket, outcome: Err(CallError::Away) }, out);
+                self.authority.handle_redis_event(
+                    now,
+                    RedisEvent::Reply { ticket, outcome: Err(CallError::Away) },
+                    out,
+                );
             }
         }
     }
 
     /// Does what it has for Redis, but does not hear the answers.
     pub fn lose_answers(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        let demands: Vec<RedisCommand> = self.authority.orders(now).collect();
+        let demands: Vec<RedisCommand> = self.authority.commands(now).collect();
         for demand in demands {
             if let Some(RedisEvent::Reply { ticket, .. }) = self.carry_out(demand) {
-                self.authority.told(now, RedisEvent::Reply { ticket, outcome: Err(CallError::Away) }, out);
+                self.authority.handle_redis_event(
+                    now,
+                    RedisEvent::Reply { ticket, outcome: Err(CallError::Away) },
+                    out,
+                );
             }
         }
     }
 
     /// Does what it has for Redis and tells it the answers, but does not listen to its channels yet.
     pub fn hear_answers(&mut self, now: Now, out: &mut Vec<Outgoing>) {
-        let demands: Vec<RedisCommand> = self.authority.orders(now).collect();
+        let demands: Vec<RedisCommand> = self.authority.commands(now).collect();
         for demand in demands {
             if let Some(heard) = self.carry_out(demand) {
-                self.authority.told(now, heard, out);
+                self.authority.handle_redis_event(now, heard, out);
             }
         }
     }
@@ -153,7 +163,7 @@ impl Node {
     /// Listens to a channel.
     pub fn follow(&mut self, now: Now, channel: &[u8], out: &mut Vec<Outgoing>) {
         self.say("SUBSCRIBE", channel);
-        self.authority.told(now, RedisEvent::Subscribed(channel.into()), out);
+        self.authority.handle_redis_event(now, RedisEvent::Subscribed(channel.into()), out);
     }
 
     /// Whether a channel is that of a room, and those are kept apart.

@@ -165,8 +165,8 @@ impl NodeMembership {
     pub(crate) fn redis_is_back(&mut self, turn: &mut OwnerTurn<'_>) {
         if !std::mem::replace(&mut self.is_subscribed, true) {
             let (own, everyone) = (turn.node.keys.node(turn.own_node()), turn.node.keys.everyone());
-            turn.node.calls.push(RedisCommand::Subscribe(own));
-            turn.node.calls.push(RedisCommand::Subscribe(everyone));
+            turn.node.calls.commands.push(RedisCommand::Subscribe(own));
+            turn.node.calls.commands.push(RedisCommand::Subscribe(everyone));
         }
         renew_soon(turn);
     }

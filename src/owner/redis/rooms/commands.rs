@@ -9,7 +9,6 @@ use crate::domain::event::Content;
 use crate::domain::history::PAGE_MAX;
 use crate::domain::op::{JoinRoom, LogTerms, Profile, RelaySignal, RoomOp, SendMessage, message_id};
 use crate::domain::recovery::Returning;
-use crate::message::Requester;
 use crate::message::redis::{Bytes, Script};
 use crate::owner::redis::schema::EPOCH_CHARS;
 use crate::owner::redis::scripts;
@@ -53,12 +52,8 @@ pub(crate) enum RoomCall {
     CheckListed,
 }
 
-pub(super) fn call(turn: &mut OwnerTurn<'_>, name: Name, op: RoomOp, to: Option<Requester>) {
-    let (script, purpose, arguments) = encode(turn, &name, op);
-    turn.call_room(script, name, to, purpose, arguments);
-}
-
-fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'static Script, RoomCall, Vec<Bytes>) {
+/// The script of an operation, the way to decode its reply, and its arguments.
+pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'static Script, RoomCall, Vec<Bytes>) {
     match op {
         RoomOp::Create { by, profile, log } => {
             (&scripts::CREATE, RoomCall::Create, create(turn, name, &by, &profile, log))

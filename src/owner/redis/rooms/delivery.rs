@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::command::Signal;
 use crate::domain::event::{Event, PeerName, Signaled};
 use crate::message::ShardMessage;
@@ -71,7 +72,8 @@ impl Rooms {
         }
     }
 
-    /// Delivers an event to all members on this node, except one, and notes messages and receipts.
+    /// Delivers an event to all members on this node, except one, and notes messages and receipts. It is encoded once, and sent
+    /// to the shards with members.
     fn deliver_to_members(
         &mut self,
         turn: &mut OwnerTurn<'_>,
@@ -80,6 +82,8 @@ impl Rooms {
         except: Option<ConnectionId>,
         event: WireEvent,
     ) {
+        let is_end = matches!(event, WireEvent::Closed(_));
+        let receives = |(member, _): &(ConnectionId, PeerName)| Some(*member) != except || member.is_peer();
         if let Some(room) = self.subscriptions.get_mut(name) {
             match &event {
                 WireEvent::Message(message) => {
@@ -90,7 +94,26 @@ impl Rooms {
                 WireEvent::Marked(receipt) => self.messages.add_receipt(receipt.message(), receipt.kind()),
                 _ => {}
             }
-            publish(turn, at, name, room, except, event);
+            if !is_end && !room.members.iter().any(receives) {
+                return;
+            }
+            let (shards, has_peers) = (room.shards(), room.has_peers());
+            if let Some(event) = into_event(name, event).filter(|event| has_peers || !event.is_for_peers()) {
+                let packed = EncodedEvent::new(&event, at, &mut turn.node.encode_buffer);
+                let packed = Arc::new(if has_peers { packed.and_for_peers(&event, at) } else { packed });
+                for shard in shards {
+                    let (room, packed) = (name.clone(), packed.clone());
+                    let message = match is_end {
+                        true => ShardMessage::Close { room, packed },
+                        false => ShardMessage::Publish { room, except, packed },
+                    };
+                    turn.out.push((shard, message.into()));
+                }
+                if is_end {
+                    room.members.clear();
+                    room.epoch = None;
+                }
+            }
         }
     }
 
@@ -136,38 +159,6 @@ impl Rooms {
         if !self.subscriptions.contains_key(name) {
             turn.subscribe_room(name);
             self.subscriptions.insert(name.clone(), RoomSubscription::entered(epoch, generation, known));
-        }
-    }
-}
-
-/// Sends an event to the shards with members of a room. It is encoded once.
-fn publish(
-    turn: &mut OwnerTurn<'_>,
-    at: Now,
-    name: &Name,
-    room: &mut RoomSubscription,
-    except: Option<ConnectionId>,
-    event: WireEvent,
-) {
-    let is_end = matches!(event, WireEvent::Closed(_));
-    let receives = |(member, _): &(ConnectionId, PeerName)| Some(*member) != except || member.is_peer();
-    if !is_end && !room.members.iter().any(receives) {
-        return;
-    }
-    let (shards, has_peers) = (room.shards(), room.has_peers());
-    if let Some(event) = into_event(name, event).filter(|event| has_peers || !event.is_for_peers()) {
-        let packed = Arc::new(turn.encode(at, &event, has_peers));
-        for shard in shards {
-            let (room, packed) = (name.clone(), packed.clone());
-            let message = match is_end {
-                true => ShardMessage::Close { room, packed },
-                false => ShardMessage::Publish { room, except, packed },
-            };
-            turn.send(shard, message);
-        }
-        if is_end {
-            room.members.clear();
-            room.epoch = None;
         }
     }
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, random_word};
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::event::Event;
 use crate::message::ShardMessage;
 use crate::message::redis::Bytes;
@@ -85,14 +86,16 @@ impl Rooms {
         }
         if let Some(room) = self.subscriptions.get_mut(&name) {
             match serde_json::from_slice::<RoomPublication>(body) {
-                Ok(publication) => match room.sift(publication) {
-                    Some(publication) => {
-                        self.take_publication(turn, &name, publication);
-                        self.advance(turn, &name);
+                Ok(publication) if room.is_of_generation(&publication) => {
+                    self.take_publication(turn, &name, publication);
+                    self.advance(turn, &name);
+                }
+                Ok(publication) => {
+                    room.keep_later(publication);
+                    if room.needs_check {
+                        self.check_missed(turn, name);
                     }
-                    None if room.needs_check => self.check_missed(turn, name),
-                    None => {}
-                },
+                }
                 Err(error) => tracing::error!(room = %name, %error, "a publication that is not understood"),
             }
         }
@@ -195,7 +198,8 @@ impl Rooms {
         let members = self.drop_members(turn, name);
         let shards: BTreeSet<u8> = members.iter().map(|member| member.place().shard).collect();
         let event = Event::Closed { room: name.clone(), reason: reason.into() };
-        let packed = Arc::new(turn.encode(turn.now, &event, true));
+        let packed = EncodedEvent::new(&event, turn.now, &mut turn.node.encode_buffer);
+        let packed = Arc::new(packed.and_for_peers(&event, turn.now));
         for shard in shards {
             turn.send(shard, ShardMessage::Close { room: name.clone(), packed: packed.clone() });
         }

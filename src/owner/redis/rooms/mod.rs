@@ -29,6 +29,7 @@ use crate::base::map::{Map, map};
 use crate::domain::monitoring::MessageStats;
 use crate::domain::op::RoomOp;
 use crate::message::{Requester, ShardNumber};
+use crate::owner::redis::calls::CallPurpose;
 use crate::owner::redis::cluster::registry::Registry;
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::turn::OwnerTurn;
@@ -122,7 +123,9 @@ impl Rooms {
         if let RoomOp::SetTyping { connection, is_typing } = op {
             self.note_typing(turn, &name, connection, is_typing);
         }
-        commands::call(turn, name, op, to);
+        let (script, purpose, own) = commands::encode(turn, &name, op);
+        let (key, rules) = (turn.node.keys.room(&name), turn.node.room_rules());
+        turn.call(script, key, to, CallPurpose::Room(name, purpose), [rules].into_iter().chain(own));
     }
 
     fn note_typing(&mut self, turn: &mut OwnerTurn<'_>, room: &Name, connection: ConnectionId, is_typing: bool) {

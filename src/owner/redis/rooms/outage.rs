@@ -16,7 +16,7 @@ use crate::message::redis::RedisState;
 use crate::message::{Requester, ShardMessage};
 use crate::owner::redis::calls::REPLY_MS;
 use crate::owner::redis::deadlines::Deadline;
-use crate::owner::redis::rooms::commands::{self, RoomCall};
+use crate::owner::redis::rooms::commands::RoomCall;
 use crate::owner::redis::rooms::gaps::{FIND_GAPS_MS, GapSearch};
 use crate::owner::redis::rooms::subscription::RoomSubscription;
 use crate::owner::redis::rooms::{RoomDeadline, Rooms, WaitingOp};
@@ -132,7 +132,7 @@ impl Rooms {
     pub(crate) fn remove_departed(&mut self, turn: &mut OwnerTurn<'_>) {
         if turn.node.redis != RedisState::Away {
             for (name, connection) in std::mem::take(&mut self.departed) {
-                commands::call(turn, name, RoomOp::RemoveMember { connection }, None);
+                self.call(turn, name, RoomOp::RemoveMember { connection }, None);
             }
         }
     }

@@ -118,29 +118,18 @@ impl Rooms {
                 return None;
             }
         };
-        match serde_json::from_slice::<ReplyHeader<'_>>(&text) {
-            Ok(header) => self.answered(turn, to, name, purpose, &header, &text),
+        let header = match serde_json::from_slice::<ReplyHeader<'_>>(&text) {
+            Ok(header) => header,
             Err(error) => {
                 turn.reply(to, Err(unreadable(&error, &text)));
                 self.advance(turn, &name);
-                None
+                return None;
             }
-        }
-    }
-
-    fn answered(
-        &mut self,
-        turn: &mut OwnerTurn<'_>,
-        to: Option<Requester>,
-        name: Name,
-        purpose: RoomCall,
-        header: &ReplyHeader<'_>,
-        text: &[u8],
-    ) -> Option<OnlineUsers> {
+        };
         schedule_counts(turn, &name, header.due_counts);
         let online = match purpose {
             RoomCall::Since => {
-                self.missed(turn, name, header, text);
+                self.missed(turn, name, &header, &text);
                 return None;
             }
             RoomCall::CheckListed => {
@@ -150,10 +139,10 @@ impl Rooms {
                 }
                 return None;
             }
-            RoomCall::Online => online::users(&name, text),
+            RoomCall::Online => online::users(&name, &text),
             _ => None,
         };
-        if self.is_superseded(turn, &name, header) {
+        if self.is_superseded(turn, &name, &header) {
             self.unanswered(turn, to, &name, &purpose);
             self.advance(turn, &name);
             return online;
@@ -165,19 +154,34 @@ impl Rooms {
                 Ok(Reply::Published(vec![Publication { room: name.clone(), outcome }]))
             }
             Some(why) => Err(refusals::of(why, field)),
-            None => decode(&name, &purpose, text, header.epoch, turn.node.rules.announce_limit),
+            None => decode(&name, &purpose, &text, header.epoch, turn.node.rules.announce_limit),
         };
         let (joins, leaves) = membership_change(&purpose, &reply);
-        if let (RoomCall::Lose(connection), Ok(_)) = (&purpose, &reply) {
+        if reply.is_ok() {
+            note_success(turn, &name, &purpose);
+        }
+        let reply = OrderedReply { to, reply, joins, leaves };
+        let at_once = match self.subscriptions.get_mut(&name) {
+            Some(room) => room.take_reply(&header, reply),
+            None => Some(reply),
+        };
+        if let Some(reply) = at_once {
+            self.release(turn, &name, reply);
+        }
+        self.advance(turn, &name);
+        online
+    }
+}
+
+/// The effect of a granted operation on this node.
+fn note_success(turn: &mut OwnerTurn<'_>, name: &Name, purpose: &RoomCall) {
+    match purpose {
+        RoomCall::Lose(connection) => {
             let deadline = Deadline::Room(name.clone(), RoomDeadline::RemoveMember(*connection));
             turn.after(turn.node.rules.presence_grace_ms, deadline);
         }
-        if matches!(purpose, RoomCall::Close) && reply.is_ok() {
-            turn.node.registry.delist(name.clone());
-        }
-        self.place(turn, &name, header, OrderedReply { to, reply, joins, leaves });
-        self.advance(turn, &name);
-        online
+        RoomCall::Close => turn.node.registry.delist(name.clone()),
+        _ => {}
     }
 }
 

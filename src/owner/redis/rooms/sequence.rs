@@ -1,43 +1,14 @@
 //! Drives the sequence of each room: takes replies and publications, and releases them in the room's order.
 
 use crate::base::Name;
-use crate::domain::op::Reply;
-use crate::domain::reject::Reject;
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::rooms::gaps::{FIND_GAPS_MS, GapSearch};
 use crate::owner::redis::rooms::subscription::{OrderedReply, RoomSubscription, SequenceStep};
 use crate::owner::redis::rooms::{RoomDeadline, Rooms};
 use crate::owner::redis::turn::OwnerTurn;
-use crate::owner::redis::wire::{ReplyHeader, RoomPublication, WireEvents};
+use crate::owner::redis::wire::{RoomPublication, WireEvents};
 
 impl Rooms {
-    /// Puts a reply into the room's order.
-    pub(super) fn place(
-        &mut self,
-        turn: &mut OwnerTurn<'_>,
-        name: &Name,
-        header: &ReplyHeader<'_>,
-        reply: OrderedReply,
-    ) {
-        // A room without known numbers, and a reply without an epoch, have nothing to wait for.
-        let at_once = match self.subscriptions.get_mut(name) {
-            None => Some(reply),
-            Some(room) => {
-                if room.epoch.is_none() && reply.joins.is_some() {
-                    let last = header.number.saturating_sub(header.caused_events.into());
-                    room.start(header.epoch, header.generation, (last, seq_of(&reply.reply)));
-                }
-                match room.epoch.as_deref() == Some(header.epoch) {
-                    true => room.take_reply(header.number, header.caused_events == 1, reply),
-                    false => Some(reply),
-                }
-            }
-        };
-        if let Some(reply) = at_once {
-            self.release(turn, name, reply);
-        }
-    }
-
     pub(super) fn release(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, reply: OrderedReply) {
         let OrderedReply { to, reply, joins, leaves } = reply;
         if let Some((connection, _)) = &joins {
@@ -54,7 +25,9 @@ impl Rooms {
         if let Some(connection) = leaves {
             self.typing.remove(&(name.clone(), connection));
         }
-        turn.reply(to, reply);
+        if let Some(to) = to {
+            turn.out.push(to.reply(reply));
+        }
     }
 
     /// Releases all replies and events that are next in a room's order, and schedules a search if some are missing.
@@ -97,14 +70,5 @@ impl Rooms {
         if let Some(room) = self.subscriptions.get_mut(name) {
             room.take_events(number, events, awaited_ticket);
         }
-    }
-}
-
-/// The number of the last message that a new member knows.
-fn seq_of(reply: &Result<Reply, Reject>) -> u64 {
-    match reply {
-        Ok(Reply::Joined(joined)) => joined.seq,
-        Ok(Reply::Returned(returned)) => returned.joined.seq,
-        _ => 0,
     }
 }

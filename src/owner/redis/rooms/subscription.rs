@@ -16,7 +16,7 @@ use crate::domain::op::Reply;
 use crate::domain::reject::Reject;
 use crate::message::{Requester, ShardNumber};
 use crate::owner::redis::rooms::gaps::GapSearch;
-use crate::owner::redis::wire::{RoomPublication, WireEvents};
+use crate::owner::redis::wire::{ReplyHeader, RoomPublication, WireEvents};
 
 /// Numbers that are kept ahead of missing ones. Later ones are dropped and requested again.
 const AHEAD_MAX: usize = 4_096;
@@ -164,17 +164,18 @@ impl RoomSubscription {
         self.epoch.as_deref() == Some(epoch) && generation != self.generation
     }
 
-    /// Returns a publication of the current generation. After any other the server is to be asked. One of a later generation
-    /// is kept until then: this node's calls can still go to the former server.
-    pub(super) fn sift(&mut self, publication: RoomPublication) -> Option<RoomPublication> {
-        if self.epoch.is_none() || publication.generation == self.generation {
-            return Some(publication);
-        }
+    /// Whether a publication is of the current generation.
+    pub(super) fn is_of_generation(&self, publication: &RoomPublication) -> bool {
+        self.epoch.is_none() || publication.generation == self.generation
+    }
+
+    /// Takes a publication of another generation, after which the server is to be asked. One of a later generation is kept
+    /// until then: this node's calls can still go to the former server.
+    pub(super) fn keep_later(&mut self, publication: RoomPublication) {
         self.needs_check = true;
         if publication.generation > self.generation && self.later.len() < AHEAD_MAX {
             self.later.push(publication);
         }
-        None
     }
 
     /// The server of this generation has been asked: returns its publications so far.
@@ -190,14 +191,24 @@ impl RoomSubscription {
         known
     }
 
-    /// Takes the reply to an operation after which the room was at `number`; `has_events` if the operation caused those.
-    /// Returns the reply if it need not wait.
-    pub(super) fn take_reply(&mut self, number: u64, has_events: bool, reply: OrderedReply) -> Option<OrderedReply> {
-        if number <= self.last {
+    /// Takes the reply to an operation. Returns the reply if it need not wait. A new member's reply starts the order.
+    pub(super) fn take_reply(&mut self, header: &ReplyHeader<'_>, reply: OrderedReply) -> Option<OrderedReply> {
+        if self.epoch.is_none() && reply.joins.is_some() {
+            let last = header.number.saturating_sub(header.caused_events.into());
+            // The number of the last message that the new member knows.
+            let seq = match &reply.reply {
+                Ok(Reply::Joined(joined)) => joined.seq,
+                Ok(Reply::Returned(returned)) => returned.joined.seq,
+                _ => 0,
+            };
+            self.start(header.epoch, header.generation, (last, seq));
+        }
+        // A room without known numbers, and a reply without an epoch, have nothing to wait for.
+        if self.epoch.as_deref() != Some(header.epoch) || header.number <= self.last {
             return Some(reply);
         }
-        let slot = self.ahead.entry(number).or_default();
-        if has_events {
+        let slot = self.ahead.entry(header.number).or_default();
+        if header.caused_events == 1 {
             slot.awaited_ticket = None;
             slot.cause = Some(reply);
         } else {
@@ -305,6 +316,10 @@ mod tests {
         OrderedReply { to: Some(Requester { shard: 0, ask }), reply: Ok(Reply::Done), joins: None, leaves: None }
     }
 
+    fn header(number: u64, has_caused: bool) -> ReplyHeader<'static> {
+        ReplyHeader { epoch: "e", number, caused_events: has_caused.into(), ..ReplyHeader::default() }
+    }
+
     fn events(at: u64) -> WireEvents {
         WireEvents { at, events: Vec::new() }
     }
@@ -327,13 +342,13 @@ mod tests {
         room.take_events(5, events(5), None);
         assert_eq!(steps(&mut room), [-5], "6 is this node's own, and its reply is missing");
         assert!(!room.has_gap());
-        assert!(room.take_reply(6, true, reply(60)).is_none());
-        assert!(room.take_reply(7, false, reply(70)).is_none());
+        assert!(room.take_reply(&header(6, true), reply(60)).is_none());
+        assert!(room.take_reply(&header(7, false), reply(70)).is_none());
         assert_eq!(steps(&mut room), [60, -6]);
         assert!(room.has_gap());
         room.take_events(7, events(7), None);
         assert_eq!(steps(&mut room), [-7, 70]);
-        assert!(room.take_reply(7, false, reply(71)).is_some(), "delivered already");
+        assert!(room.take_reply(&header(7, false), reply(71)).is_some(), "delivered already");
         room.take_events(7, events(7), None);
         assert!(steps(&mut room).is_empty(), "once");
         assert!(!room.has_gap() && room.is_unused());

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
+use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Status;
 use crate::domain::event::Event;
@@ -153,7 +154,7 @@ impl PresenceNews {
         if let Some((_, known)) = self.latest.get(&user).filter(|(_, known)| known.number >= number) {
             return known.clone();
         }
-        let packed = turn.encode(turn.now, &event, true);
+        let packed = EncodedEvent::new(&event, turn.now, &mut turn.node.encode_buffer).and_for_peers(&event, turn.now);
         let news = Arc::new(PresenceUpdate { user: user.clone(), number, except, packed });
         let until = now + RECENT_MS;
         self.latest.insert(user.clone(), (until, news.clone()));
