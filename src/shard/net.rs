@@ -291,9 +291,14 @@ impl Net {
         }
     }
 
-    /// Whether the socket of a connection has taken all it was given.
-    pub(super) fn keeps_up(&self, slot: ConnSlot) -> bool {
-        self.conns.get(slot).is_some_and(|conn| conn.queue.backlog.is_none())
+    /// Whether a session has a socket that has taken all it was given.
+    pub(super) fn keeps_up_with(&self, at: SessionSlot) -> bool {
+        match self.sessions.list[at].session.route() {
+            SessionRoute::Socket(to) => {
+                self.conns.get(ConnSlot::from_raw(to)).is_some_and(|conn| conn.queue.backlog.is_none())
+            }
+            SessionRoute::Buffer | SessionRoute::Nowhere => false,
+        }
     }
 
     /// Whether so many answers wait to be sent that the next request has to wait as well.

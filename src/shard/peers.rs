@@ -87,10 +87,7 @@ impl<'a> Peers<'a> {
         }
         match peer.slot() {
             PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| raw::encode(out, event, now)),
-            PeerSlot::SocketIo(slot) => {
-                let dialect = self.core.net.sessions.peers[slot].dialect;
-                self.send_frames(peer, |out| dialects::encode(out, dialect, event, now));
-            }
+            PeerSlot::SocketIo(_) => self.send_frames(peer, |out, dialect| dialects::encode(out, dialect, event, now)),
         }
     }
 
@@ -121,23 +118,24 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// Sends a Socket.IO peer the frames that `write` writes, or holds them while the peer is being recovered.
-    pub(super) fn send_frames(&mut self, peer: PeerKey, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(slot) = peer.socketio() else {
-            debug_assert!(false, "invariant: frames of Socket.IO go to Socket.IO peers");
+    /// Sends a Socket.IO peer the frames that `write` writes in its dialect, or holds them while it is being recovered.
+    pub(super) fn send_frames(&mut self, peer: PeerKey, write: impl FnOnce(&mut Vec<u8>, Dialect)) {
+        let Core { net, rooms, recovery, .. } = &mut *self.core;
+        let known = peer.socketio().and_then(|slot| Some((slot, net.sessions.peers.get(slot)?)));
+        let Some((slot, known)) = known else {
+            debug_assert!(peer.socketio().is_some(), "invariant: frames of Socket.IO go to Socket.IO peers");
             return;
         };
-        let Core { net, rooms, recovery, .. } = &mut *self.core;
+        let dialect = known.dialect;
         if recovery.returns.is_under_way(slot) {
             let mut frames = Vec::new();
-            write(&mut frames);
+            write(&mut frames, dialect);
             return recovery.returns.hold(slot, &frames);
         }
-        if let Some(at) = net.session_of(slot) {
-            let known = &net.sessions.peers[slot];
+        if let Some(at) = net.sessions.named(known.link) {
             let segment = net.outbound.encode(|out| {
                 let start = out.len();
-                write(out);
+                write(out, dialect);
                 if known.recovery == Recovery::Offsets {
                     offset::mend(out, start, |out| rooms.append_offset(out, known, None));
                 }
@@ -148,10 +146,7 @@ impl<'a> Peers<'a> {
 
     /// Answers a request of a Socket.IO peer in its dialect.
     pub(super) fn answer(&mut self, now: Now, peer: PeerKey, to: RequestRef<'_>, answer: &SocketIoAnswer<'_>) {
-        let known = peer.socketio().and_then(|slot| self.core.net.sessions.peers.get(slot));
-        if let Some(dialect) = known.map(|known| known.dialect) {
-            self.send_frames(peer, |out| dialects::answer(out, dialect, to.socketio(), answer, now));
-        }
+        self.send_frames(peer, |out, dialect| dialects::answer(out, dialect, to.socketio(), answer, now));
     }
 
     /// Tells a peer that its request was refused.

@@ -231,7 +231,11 @@ impl<'a> QuotaFlow<'a> {
             Some(kind) => quota.spend(now, identity(net, peer)?.user(), kind, channels),
         };
         match verdict {
-            Verdict::Granted => self.core.send(request, op),
+            Verdict::Granted => {
+                let owner = channels.owner_of(&op);
+                let from = self.core.expect(request);
+                self.core.channels.post(owner, OwnerMessage::Request { from, op });
+            }
             Verdict::Wait => {
                 let is_first = quota.hold(identity(net, peer)?.user_name(), HeldRequest { peer, request, op });
                 if let Some(slot) = peer.socketio().filter(|_| is_first) {

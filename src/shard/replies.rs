@@ -38,11 +38,15 @@ impl<'a> Replies<'a> {
 
     /// Handles the reply to a request of this shard, or one owner's part of it.
     pub(super) fn handle(&mut self, now: Now, number: u32, part: Result<Reply, Reject>) {
-        let Some((request, reply)) = self.core.requests.reply(number, part) else {
+        let whole = match self.core.requests.get_mut(number) {
+            Some(PendingRequest { then: OnReply::Gathered(scatter), .. }) => scatter.add(part),
+            known => known.map(|_| part),
+        };
+        let Some(reply) = whole else {
             // Further parts are awaited.
             return;
         };
-        let PendingRequest { to, id, then } = request;
+        let PendingRequest { to, id, then } = self.core.requests.remove(number);
         match (to, then) {
             (None, OnReply::Online(list)) => OnlineUsers::on(self.core).send(now, list, reply),
             (None, _) => {}
@@ -118,13 +122,19 @@ impl<'a> Replies<'a> {
                     self.core.net.send_raw(slot, |out| raw::sent(out, &sent, (field, &target), id.raw()));
                 }
                 PeerSlot::SocketIo(_) => {
-                    Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Sent(&sent, &target, None));
+                    let answer = SocketIoAnswer::Sent(&sent, &target, None);
+                    Peers::on(self.core).send_frames(peer, |out, dialect| {
+                        dialects::answer(out, dialect, id.socketio(), &answer, now);
+                    });
                 }
             },
             (OnReply::Repeated(room, content), Ok(Reply::Sent(sent))) => {
                 let sender = self.core.net.identity_of(peer).cloned();
                 let repeated = sender.as_ref().map(|sender| (sender, &*content));
-                Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Sent(&sent, &room, repeated));
+                let answer = SocketIoAnswer::Sent(&sent, &room, repeated);
+                Peers::on(self.core).send_frames(peer, |out, dialect| {
+                    dialects::answer(out, dialect, id.socketio(), &answer, now);
+                });
             }
             (OnReply::Found, Ok(Reply::History(history))) => self.send_history(now, peer, id, *history),
             (OnReply::Found, Ok(Reply::Marks(marks))) => match peer.slot() {
@@ -203,7 +213,7 @@ impl<'a> Replies<'a> {
         }
         match peer.slot() {
             PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| out.extend_from_slice(&bytes)),
-            PeerSlot::SocketIo(_) => Peers::on(self.core).send_frames(peer, |out| out.extend_from_slice(&bytes)),
+            PeerSlot::SocketIo(_) => Peers::on(self.core).send_frames(peer, |out, _| out.extend_from_slice(&bytes)),
         }
     }
 

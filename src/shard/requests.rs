@@ -140,6 +140,13 @@ impl RequestRef<'_> {
     }
 }
 
+impl Scatter {
+    /// Adds one owner's part. Returns the whole reply with the last one.
+    pub(super) fn add(&mut self, part: Result<Reply, Reject>) -> Option<Result<Reply, Reject>> {
+        self.gather.add(part, |all, part| merge(all, part, &self.merge))
+    }
+}
+
 impl PendingRequest {
     /// A request of a connection.
     pub(super) fn new(to: ConnectionId, id: RequestId, then: OnReply) -> Self {
@@ -176,21 +183,17 @@ impl Requests {
         self.pending.insert(request) as u32
     }
 
-    /// Takes a reply, or one owner's part of it. Returns the request and the whole reply once that is there.
-    pub(super) fn reply(
-        &mut self,
-        number: u32,
-        part: Result<Reply, Reject>,
-    ) -> Option<(PendingRequest, Result<Reply, Reject>)> {
+    /// The request of this number.
+    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut PendingRequest> {
         debug_assert!(self.pending.contains(number as usize), "invariant: an owner replies once to each request");
-        let request = self.pending.get_mut(number as usize)?;
-        let whole = match &mut request.then {
-            OnReply::Gathered(scatter) => scatter.gather.add(part, |all, part| merge(all, part, &scatter.merge))?,
-            _ => part,
-        };
+        self.pending.get_mut(number as usize)
+    }
+
+    /// Removes the request of this number, whose whole reply is there.
+    pub(super) fn remove(&mut self, number: u32) -> PendingRequest {
         let PendingRequest { to, id, then } = self.pending.remove(number as usize);
         let then = if let OnReply::Gathered(scatter) = then { scatter.then } else { then };
-        Some((PendingRequest { to, id, then }, whole))
+        PendingRequest { to, id, then }
     }
 
     /// Requests that are pending.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::base::time::Now;
-use crate::message::redis::{RedisCommand, RedisEvent};
+use crate::message::redis::RedisEvent;
 use crate::message::{BRIDGE, BridgeMessage, Outgoing, ShardMessage};
 use crate::owner::redis::RedisOwner;
 use crate::runtime::bridge::client::RedisClient;
@@ -38,7 +38,6 @@ pub(super) struct BridgeLoop {
     /// Messages of the owner; empty between turns.
     output: Vec<Outgoing>,
     events: Vec<RedisEvent>,
-    commands: Vec<RedisCommand>,
 }
 
 impl BridgeLoop {
@@ -51,8 +50,8 @@ impl BridgeLoop {
         is_over: Arc<AtomicBool>,
         begun: Sender<()>,
     ) -> Self {
-        let (output, events, commands) = (Vec::new(), Vec::new(), Vec::new());
-        Self { owner, client, inbox, channels, clock, is_over, begun, output, events, commands }
+        let (output, events) = (Vec::new(), Vec::new());
+        Self { owner, client, inbox, channels, clock, is_over, begun, output, events }
     }
 
     /// Runs until the server stops, or until another process has this node's number.
@@ -60,7 +59,14 @@ impl BridgeLoop {
         let mut last: Option<u64> = None;
         loop {
             let now = self.clock.now();
-            self.read_messages(now);
+            let mut taken = 0;
+            while taken < PER_TURN
+                && self.client.pending_calls() < CALLS_MAX
+                && let Some(message) = self.inbox.take()
+            {
+                self.owner.handle_message(now, message, &mut self.output);
+                taken += 1;
+            }
             if self.owner.next_due().is_some_and(|at| at <= now.mono) {
                 self.owner.tick(now, &mut self.output);
             }
@@ -73,45 +79,27 @@ impl BridgeLoop {
             if is_done || self.owner.is_replaced() {
                 return;
             }
-            self.sleep(now, last).await;
-        }
-    }
-
-    /// Waits for messages, events or deferred work, and handles events.
-    async fn sleep(&mut self, now: Now, last: Option<u64>) {
-        let due = [self.owner.next_due(), last].into_iter().flatten().min();
-        let pause = due.map_or(Duration::from_secs(3_600), |at| Duration::from_millis(at.saturating_sub(now.mono)));
-        let reads_messages = self.client.pending_calls() < CALLS_MAX;
-        tokio::select! {
-            _ = self.client.events.recv_many(&mut self.events, PER_TURN) => {}
-            () = self.inbox.wait(), if reads_messages => {}
-            () = tokio::time::sleep(pause) => {}
-        }
-        self.inbox.end_sleep();
-        let now = self.clock.now();
-        let mut events = std::mem::take(&mut self.events);
-        for event in events.drain(..) {
-            if let RedisEvent::State(state) = event {
-                let _ = self.begun.try_send(());
-                self.channels.iter().for_each(|channel| channel.send(ShardMessage::RedisState(state)));
+            let due = [self.owner.next_due(), last].into_iter().flatten().min();
+            let pause = due.map_or(Duration::from_secs(3_600), |at| Duration::from_millis(at.saturating_sub(now.mono)));
+            let reads_messages = self.client.pending_calls() < CALLS_MAX;
+            tokio::select! {
+                _ = self.client.events.recv_many(&mut self.events, PER_TURN) => {}
+                () = self.inbox.wait(), if reads_messages => {}
+                () = tokio::time::sleep(pause) => {}
             }
-            self.owner.handle_redis_event(now, event, &mut self.output);
-        }
-        self.events = events;
-    }
-
-    fn read_messages(&mut self, now: Now) {
-        for _ in 0..PER_TURN {
-            if self.client.pending_calls() + self.commands.len() >= CALLS_MAX {
-                return;
-            }
-            match self.inbox.take() {
-                Some(message) => self.owner.handle_message(now, message, &mut self.output),
-                None => return,
+            self.inbox.end_sleep();
+            let now = self.clock.now();
+            for event in self.events.drain(..) {
+                if let RedisEvent::State(state) = event {
+                    let _ = self.begun.try_send(());
+                    self.channels.iter().for_each(|channel| channel.send(ShardMessage::RedisState(state)));
+                }
+                self.owner.handle_redis_event(now, event, &mut self.output);
             }
         }
     }
 
+    /// Sends the owner's messages to the shards, or to itself, and its commands to Redis.
     fn send_output(&mut self, now: Now) {
         while !self.output.is_empty() {
             let mut output = std::mem::take(&mut self.output);
@@ -133,8 +121,7 @@ impl BridgeLoop {
             }
         }
         debug_assert!(self.output.is_empty(), "invariant: a turn sends all its messages");
-        self.commands.extend(self.owner.commands(now));
-        for command in self.commands.drain(..) {
+        for command in self.owner.commands(now) {
             self.client.send(command);
         }
     }

@@ -3,13 +3,14 @@
 //! A run is handed out as one segment, or into the buffer a member will poll. Only a member of several rooms whose messages
 //! carry offsets gets a copy of its own, since its offsets name all of its rooms.
 
+use std::ops::Range;
+
 use super::run::SpareRuns;
 use super::{LocalRooms, Run, SmallList, grow};
-use crate::base::handle::{ConnSlot, PeerKey, RoomSlot, Slot, SocketIoSlot};
+use crate::base::handle::{PeerKey, RoomSlot, Slot, SocketIoSlot};
 use crate::codec::ws;
 use crate::connection::outbound::Segment;
 use crate::connection::peer::{PeerMembership, Recovery, SocketIoPeer};
-use crate::connection::session::SessionRoute;
 use crate::dialect::encoded_event::{EncodedEvent, SocketIoEncodings};
 use crate::dialect::offset;
 use crate::dialect::socketio::Dialect;
@@ -211,52 +212,34 @@ impl LocalRooms {
                     run.seal();
                     let whole = net.outbound.encode(|out| out.extend_from_slice(&run.bytes));
                     for &slot in &group.members {
-                        self.hand_run(at, slot, &run, whole, net, returns);
+                        let peer = &net.sessions.peers[slot];
+                        let Some(session) = net.sessions.named(peer.link) else {
+                            // The session of a peer that rejoins rooms before it is connected may be gone.
+                            debug_assert!(!peer.is_connected, "invariant: a connected peer's session is there");
+                            continue;
+                        };
+                        if returns.is_under_way(slot) {
+                            // A peer that waits for the store for long counts as a slow consumer.
+                            if !returns.hold_run(at, slot, &run, net.options.outbound_bytes) {
+                                net.sessions.slow.push(session);
+                            }
+                        } else if run.has_offsets && peer.rooms.len() > 1 {
+                            self.hand_copies(at, slot, &run, whole, net);
+                        } else if net.keeps_up_with(session) && !run.excepts(slot.into()) {
+                            net.deliver(session, whole);
+                        } else {
+                            // The pieces that are for it, each marked whether it may be dropped.
+                            for (Range { start, end }, droppable, _) in run.pieces_for(slot.into()) {
+                                let (start, end) = (whole.start + start, whole.start + end);
+                                net.deliver(session, Segment { start, end, droppable });
+                            }
+                        }
                     }
                     self.spare.put(run);
                 }
             }
             let room = self.rooms.at_mut(at.raw()).expect("invariant: handing out changes no membership");
             room.groups.as_mut().expect("invariant: handing out changes no membership").groups = list;
-        }
-    }
-
-    /// Gives one member the run, or those of its pieces that are for it, each marked whether it may be dropped.
-    fn hand_run(
-        &mut self,
-        room: RoomSlot,
-        slot: SocketIoSlot,
-        run: &Run,
-        whole: Segment,
-        net: &mut Net,
-        returns: &mut Returns,
-    ) {
-        let peer = &net.sessions.peers[slot];
-        let Some(at) = net.sessions.named(peer.link) else {
-            // The session of a peer that rejoins rooms before it is connected may be gone.
-            debug_assert!(!peer.is_connected, "invariant: a connected peer's session is there");
-            return;
-        };
-        if returns.is_under_way(slot) {
-            // A peer that waits for the store for long counts as a slow consumer.
-            if !returns.hold_run(room, slot, run, net.options.outbound_bytes) {
-                net.sessions.slow.push(at);
-            }
-            return;
-        }
-        if run.has_offsets && peer.rooms.len() > 1 {
-            return self.hand_copies(room, slot, run, whole, net);
-        }
-        let keeps_up = match net.sessions.list[at].session.route() {
-            SessionRoute::Socket(to) => net.keeps_up(ConnSlot::from_raw(to)),
-            SessionRoute::Buffer => false,
-            SessionRoute::Nowhere => return,
-        };
-        if keeps_up && !run.excepts(slot.into()) {
-            return net.deliver(at, whole);
-        }
-        for (range, droppable, _) in run.pieces_for(slot.into()) {
-            net.deliver(at, Segment { start: whole.start + range.start, end: whole.start + range.end, droppable });
         }
     }
 

@@ -87,7 +87,10 @@ impl Rooms {
         if let Some(room) = self.subscriptions.get_mut(&name) {
             match serde_json::from_slice::<RoomPublication>(body) {
                 Ok(publication) if room.is_of_generation(&publication) => {
-                    self.take_publication(turn, &name, publication);
+                    let ticket = awaited_ticket(turn, &publication.origin);
+                    if let Some(events) = room.take_events(publication, ticket) {
+                        self.deliver(turn, &name, None, events);
+                    }
                     self.advance(turn, &name);
                 }
                 Ok(publication) => {
@@ -155,7 +158,11 @@ impl Rooms {
             if is_same && let Ok(SinceReply { publications }) = read(text) {
                 let later = room.adopt_generation(header.generation);
                 for publication in publications.into_iter().chain(later) {
-                    self.take_publication(turn, &name, publication);
+                    let ticket = awaited_ticket(turn, &publication.origin);
+                    let room = self.subscriptions.get_mut(&name);
+                    if let Some(events) = room.and_then(|room| room.take_events(publication, ticket)) {
+                        self.deliver(turn, &name, None, events);
+                    }
                 }
                 self.advance(turn, &name);
                 match self.subscriptions.get_mut(&name) {
@@ -225,6 +232,13 @@ impl Rooms {
         }
         members
     }
+}
+
+/// The ticket of this node's own call that caused a publication, if its reply is missing.
+fn awaited_ticket(turn: &OwnerTurn<'_>, origin: &str) -> Option<u32> {
+    let own = origin.split_once(':').filter(|(node, _)| node.parse() == Ok(turn.own_node()));
+    let ticket = own.and_then(|(_, ticket)| ticket.parse::<u32>().ok());
+    ticket.filter(|ticket| turn.node.calls.is_pending(*ticket))
 }
 
 /// The marker of a node: it shows that all earlier publications have come.

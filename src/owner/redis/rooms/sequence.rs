@@ -6,7 +6,6 @@ use crate::owner::redis::rooms::gaps::{FIND_GAPS_MS, GapSearch};
 use crate::owner::redis::rooms::subscription::{OrderedReply, RoomSubscription, SequenceStep};
 use crate::owner::redis::rooms::{RoomDeadline, Rooms};
 use crate::owner::redis::turn::OwnerTurn;
-use crate::owner::redis::wire::{RoomPublication, WireEvents};
 
 impl Rooms {
     pub(super) fn release(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, reply: OrderedReply) {
@@ -54,21 +53,6 @@ impl Rooms {
         if self.subscriptions.get(name).is_some_and(RoomSubscription::is_unused) {
             self.subscriptions.remove(name);
             turn.unsubscribe_room(name);
-        }
-    }
-
-    pub(super) fn take_publication(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, publication: RoomPublication) {
-        let RoomPublication { number, generation: _, origin, at, events } = publication;
-        let events = WireEvents { at, events };
-        if number == 0 {
-            return self.deliver(turn, name, None, events);
-        }
-        let own_node = turn.own_node();
-        let own = origin.split_once(':').filter(|(node, _)| node.parse() == Ok(own_node));
-        let ticket = own.and_then(|(_, ticket)| ticket.parse::<u32>().ok());
-        let awaited_ticket = ticket.filter(|ticket| turn.node.calls.is_pending(*ticket));
-        if let Some(room) = self.subscriptions.get_mut(name) {
-            room.take_events(number, events, awaited_ticket);
         }
     }
 }

@@ -217,19 +217,29 @@ impl RoomSubscription {
         None
     }
 
-    /// Takes events. `awaited_ticket` is the ticket of this node's own call that caused them, if its reply is missing.
-    pub(super) fn take_events(&mut self, number: u64, events: WireEvents, awaited_ticket: Option<u32>) {
-        debug_assert!(number > 0, "invariant: events in the room's order have a number");
+    /// Takes the events of a publication. `awaited_ticket` is the ticket of this node's own call that caused them, if its reply
+    /// is missing. Returns the events if they are not in the room's order.
+    pub(super) fn take_events(
+        &mut self,
+        publication: RoomPublication,
+        awaited_ticket: Option<u32>,
+    ) -> Option<WireEvents> {
+        let RoomPublication { number, at, events, .. } = publication;
+        let events = WireEvents { at, events };
+        if number == 0 {
+            return Some(events);
+        }
         let is_full = self.ahead.len() >= AHEAD_MAX;
         let is_last = || self.ahead.last_key_value().is_none_or(|(last, _)| *last < number);
         if number <= self.last || (is_full && is_last()) {
-            return;
+            return None;
         }
         let slot = self.ahead.entry(number).or_default();
         if slot.events.is_none() {
             slot.awaited_ticket = awaited_ticket.filter(|_| slot.cause.is_none());
             slot.events = Some(events);
         }
+        None
     }
 
     /// A call has its reply, or will get none: no events wait for it.
@@ -320,8 +330,9 @@ mod tests {
         ReplyHeader { epoch: "e", number, caused_events: has_caused.into(), ..ReplyHeader::default() }
     }
 
-    fn events(at: u64) -> WireEvents {
-        WireEvents { at, events: Vec::new() }
+    /// A publication of this number, at the same time.
+    fn events(number: u64) -> RoomPublication {
+        RoomPublication { number, generation: 0, origin: "".into(), at: number, events: Vec::new() }
     }
 
     /// All next steps: replies by their request number, events by their negative time.
@@ -338,18 +349,18 @@ mod tests {
     fn a_reply_precedes_the_events_it_caused_and_follows_all_others() {
         let mut room = RoomSubscription::default();
         room.start("e", 0, (4, 0));
-        room.take_events(6, events(6), Some(9));
-        room.take_events(5, events(5), None);
+        room.take_events(events(6), Some(9));
+        room.take_events(events(5), None);
         assert_eq!(steps(&mut room), [-5], "6 is this node's own, and its reply is missing");
         assert!(!room.has_gap());
         assert!(room.take_reply(&header(6, true), reply(60)).is_none());
         assert!(room.take_reply(&header(7, false), reply(70)).is_none());
         assert_eq!(steps(&mut room), [60, -6]);
         assert!(room.has_gap());
-        room.take_events(7, events(7), None);
+        room.take_events(events(7), None);
         assert_eq!(steps(&mut room), [-7, 70]);
         assert!(room.take_reply(&header(7, false), reply(71)).is_some(), "delivered already");
-        room.take_events(7, events(7), None);
+        room.take_events(events(7), None);
         assert!(steps(&mut room).is_empty(), "once");
         assert!(!room.has_gap() && room.is_unused());
     }
@@ -358,7 +369,7 @@ mod tests {
     fn events_of_an_expired_call_are_delivered() {
         let mut room = RoomSubscription::default();
         room.start("e", 0, (0, 0));
-        room.take_events(1, events(1), Some(9));
+        room.take_events(events(1), Some(9));
         assert!(steps(&mut room).is_empty());
         room.release_ticket(9);
         assert_eq!(steps(&mut room), [-1]);
@@ -369,9 +380,9 @@ mod tests {
         let mut room = RoomSubscription::default();
         room.start("e", 0, (0, 0));
         let most = AHEAD_MAX as u64;
-        (2..most + 100).for_each(|number| room.take_events(number, events(number), None));
+        (2..most + 100).for_each(|number| room.take_events(events(number), None));
         assert!(steps(&mut room).is_empty() && room.has_gap());
-        room.take_events(1, events(1), None);
+        room.take_events(events(1), None);
         assert_eq!(steps(&mut room).len() as u64, most + 1, "later ones are dropped");
     }
 
@@ -379,7 +390,7 @@ mod tests {
     fn events_before_the_start_are_dropped() {
         let mut room = RoomSubscription::default();
         for number in 1..=4 {
-            room.take_events(number, events(number), None);
+            room.take_events(events(number), None);
         }
         room.start("e", 0, (2, 0));
         assert_eq!(steps(&mut room), [-3, -4]);
