@@ -87,7 +87,7 @@ impl Names {
                         format!("tells {to:?}: {event:?}")
                     }
                     ThreadMessage::Shard(ShardMessage::Publish { room, except, packed }) => {
-                        let colon = packed.for_peers.as_ref().map(|peers| peers.frames(Dialect::Colon));
+                        let colon = packed.for_peers.as_ref().map(|peers| peers.frames(Dialect::Colon, None));
                         let colon = colon.map(String::from_utf8_lossy).unwrap_or_default();
                         let is_online = colon.contains("room:online-update");
                         if packed.raw.is_empty() && (is_online || !self.is_for_peers) {

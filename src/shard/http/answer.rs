@@ -120,7 +120,13 @@ impl<'a> RestAnswers<'a> {
     }
 
     /// The call that a head begins, or the answer to it; an error if its sender may not go there.
-    pub(super) fn route(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, form: &Form) -> Result<Routed, Answer> {
+    pub(super) fn route(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        head: &RequestHead<'_>,
+        form: &Form,
+    ) -> Result<Routed, Answer> {
         let origin = head.header("origin");
         if head.method == "OPTIONS" {
             return Ok(Routed::Answered(self.options_answer(head, form)));
