@@ -144,9 +144,11 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// Answers a request of a Socket.IO peer in its dialect.
+    /// Answers a request of a Socket.IO peer in its dialect. A raw connection gets no such answer.
     pub(super) fn answer(&mut self, now: Now, peer: PeerKey, to: RequestRef<'_>, answer: &SocketIoAnswer<'_>) {
-        self.send_frames(peer, |out, dialect| dialects::answer(out, dialect, to.socketio(), answer, now));
+        if peer.socketio().is_some() {
+            self.send_frames(peer, |out, dialect| dialects::answer(out, dialect, to.socketio(), answer, now));
+        }
     }
 
     /// Tells a peer that its request was refused.
