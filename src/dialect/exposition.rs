@@ -32,7 +32,7 @@ pub fn write(stats: &Stats, metrics: &Metrics, vitals: &Vitals, level: Level, up
     gauge("rooms", "Rooms.", stats.rooms as u64);
     gauge("users", "Users who are here, or were a moment ago.", stats.users as u64);
     gauge("questions", "Questions between shards under way.", stats.asks as u64);
-    gauge("queue_length", "Mail in the longest queue between shards.", vitals.queue.used);
+    gauge("queue_length", "Messages in the longest queue between shards.", vitals.queue.used);
     gauge("storage_lag_milliseconds", "The age of the oldest record not kept yet.", vitals.storage_lag_ms.used);
     gauge("resident_memory_bytes", "The process's memory.", vitals.memory_bytes.used);
     gauge("uptime_seconds", "Since the start.", uptime_s);

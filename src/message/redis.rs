@@ -98,12 +98,12 @@ pub enum CallError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RedisState {
     /// Redis answers.
-    Good,
+    Ready,
     /// Redis answers, but rejects writes: its memory or disk is full, or it has too few replicas.
-    Full,
+    ReadOnly,
     /// Some servers of a cluster do not answer, or some slots have no server: calls with their keys fail.
     Partial,
     /// Redis does not answer.
     #[default]
-    Away,
+    Unreachable,
 }

@@ -210,7 +210,7 @@ impl Core {
     /// The state of Redis, if rooms and users are out of reach because of it.
     pub(super) fn lost_redis(&self) -> Option<redis::RedisState> {
         let state = self.metrics.redis();
-        (self.channels.placement.is_cluster() && state != redis::RedisState::Good).then_some(state)
+        (self.channels.placement.is_cluster() && state != redis::RedisState::Ready).then_some(state)
     }
 
     /// Hands a peer the events that its rooms have gathered, so that bytes for it alone come after them.

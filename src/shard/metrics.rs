@@ -205,7 +205,7 @@ impl Metering<'_> {
             redis: match self.core.lost_redis() {
                 _ if !is_cluster => BackendState::Unused,
                 None => BackendState::Reached,
-                Some(RedisState::Full) => BackendState::Lost("it takes no writes".into()),
+                Some(RedisState::ReadOnly) => BackendState::Lost("it takes no writes".into()),
                 Some(RedisState::Partial) => BackendState::Lost("a part of the cluster does not answer".into()),
                 Some(_) => BackendState::Lost("it does not answer".into()),
             },

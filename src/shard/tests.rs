@@ -104,12 +104,12 @@ impl Paper {
     }
 }
 
-struct Desk {
+struct Harness {
     shard: Shard,
     paper: Paper,
 }
 
-impl Desk {
+impl Harness {
     fn new() -> Self {
         Self::with(options())
     }
@@ -179,118 +179,118 @@ fn nothing_follows_a_close_frame() {
     for (first, payload, last) in
         [(0x88, &1000_u16.to_be_bytes()[..], &b"\x88\x02\x03\xE8"[..]), (0x83, b"", b"\x88\x11\x03\xEAreserved opcode")]
     {
-        let mut desk = Desk::new();
-        let (one, other) = (desk.member(), desk.member());
-        desk.frame(one, 0x81, MESSAGE);
-        desk.shard.run(NOW);
-        desk.frame(other, first, payload);
-        desk.turn();
-        let told = desk.paper.written.iter().filter(|(slot, _)| *slot == other).flat_map(|(_, bytes)| bytes.clone());
+        let mut harness = Harness::new();
+        let (one, other) = (harness.member(), harness.member());
+        harness.frame(one, 0x81, MESSAGE);
+        harness.shard.run(NOW);
+        harness.frame(other, first, payload);
+        harness.turn();
+        let told = harness.paper.written.iter().filter(|(slot, _)| *slot == other).flat_map(|(_, bytes)| bytes.clone());
         let told: Vec<u8> = told.collect();
         assert!(told.ends_with(last), "{}", String::from_utf8_lossy(&told));
-        assert!(desk.paper.take(other).contains("hello"));
-        assert_eq!(desk.paper.ended, [other]);
+        assert!(harness.paper.take(other).contains("hello"));
+        assert_eq!(harness.paper.ended, [other]);
     }
 }
 
 #[test]
 fn who_joins_again_hears_first_what_came_before() {
-    let mut desk = Desk::new();
-    let (one, other) = (desk.member(), desk.member());
-    desk.frame(one, 0x81, MESSAGE);
-    desk.frame(other, 0x81, br#"{"type":"join-room","roomId":"r"}"#);
-    desk.turn();
-    let told = desk.paper.take(other);
+    let mut harness = Harness::new();
+    let (one, other) = (harness.member(), harness.member());
+    harness.frame(one, 0x81, MESSAGE);
+    harness.frame(other, 0x81, br#"{"type":"join-room","roomId":"r"}"#);
+    harness.turn();
+    let told = harness.paper.take(other);
     let (message, joined) = (told.find("hello").expect("the message"), told.find("room-joined").expect("the answer"));
     assert!(message < joined && told[joined..].contains(r#""seq":1"#), "{told}");
 }
 
 #[test]
 fn what_one_is_told_alone_comes_after_what_all_were_told() {
-    let mut desk = Desk::new();
-    let one = desk.member();
-    let other = desk.connect();
-    let peer = desk.shard.core.net.id_of(one);
-    desk.receive(other, UPGRADE);
-    desk.turn();
-    desk.frame(other, 0x81, br#"{"type":"join-room","roomId":"r"}"#);
+    let mut harness = Harness::new();
+    let one = harness.member();
+    let other = harness.connect();
+    let peer = harness.shard.core.net.id_of(one);
+    harness.receive(other, UPGRADE);
+    harness.turn();
+    harness.frame(other, 0x81, br#"{"type":"join-room","roomId":"r"}"#);
     let offer = format!(r#"{{"type":"offer","roomId":"r","toPeerId":"{peer}","offer":1}}"#);
-    desk.frame(other, 0x81, offer.as_bytes());
-    desk.turn();
-    let told = desk.paper.take(one);
+    harness.frame(other, 0x81, offer.as_bytes());
+    harness.turn();
+    let told = harness.paper.take(one);
     let (joined, offer) = (told.find("peer-joined").expect("the news"), told.find("offer").expect("the offer"));
     assert!(joined < offer, "{told}");
 }
 
 #[test]
 fn an_answer_goes_out_whole_however_often_the_end_is_told() {
-    let mut desk = Desk::new();
-    desk.paper.at_once = 100;
-    let slot = desk.connect();
-    desk.receive(slot, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
-    desk.shard.ended(NOW, slot);
-    desk.turn();
-    while desk.paper.ended.is_empty() {
-        desk.shard.writable(slot, &mut desk.paper);
-        desk.shard.ended(NOW, slot);
-        desk.turn();
-        assert!(desk.paper.written.len() < 20, "it ends");
+    let mut harness = Harness::new();
+    harness.paper.at_once = 100;
+    let slot = harness.connect();
+    harness.receive(slot, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
+    harness.shard.ended(NOW, slot);
+    harness.turn();
+    while harness.paper.ended.is_empty() {
+        harness.shard.writable(slot, &mut harness.paper);
+        harness.shard.ended(NOW, slot);
+        harness.turn();
+        assert!(harness.paper.written.len() < 20, "it ends");
     }
-    let told = desk.paper.take(slot);
+    let told = harness.paper.take(slot);
     assert!(told.starts_with("HTTP/1.1 200 OK") && told.ends_with('}'), "{told}");
 }
 
 #[test]
 fn idle_connection_with_a_request_at_its_timeout_is_served_and_later_closed() {
     const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
-    let mut desk = Desk::new();
-    let slot = desk.connect();
-    desk.receive(slot, GET);
-    desk.turn();
-    assert!(desk.paper.take(slot).starts_with("HTTP/1.1 200 OK"));
-    let due = |desk: &mut Desk, ms: u64| {
+    let mut harness = Harness::new();
+    let slot = harness.connect();
+    harness.receive(slot, GET);
+    harness.turn();
+    assert!(harness.paper.take(slot).starts_with("HTTP/1.1 200 OK"));
+    let due = |harness: &mut Harness, ms: u64| {
         let later = NOW.plus(ms);
-        desk.shard.tick(later);
-        desk.shard.flush(later, &mut desk.paper);
-        !desk.paper.ended.is_empty()
+        harness.shard.tick(later);
+        harness.shard.flush(later, &mut harness.paper);
+        !harness.paper.ended.is_empty()
     };
-    assert!(!due(&mut desk, 60_000), "a proxy with the same timeout closes first");
+    assert!(!due(&mut harness, 60_000), "a proxy with the same timeout closes first");
     // The request has come, but has not been read yet.
-    desk.paper.has_input = true;
-    assert!(!due(&mut desk, 61_100));
-    desk.paper.has_input = false;
-    desk.shard.received(NOW.plus(61_100), slot, &mut GET.to_vec());
-    assert!(!due(&mut desk, 61_100));
-    assert!(desk.paper.take(slot).starts_with("HTTP/1.1 200 OK"));
-    assert!(!due(&mut desk, 121_100));
-    assert!(due(&mut desk, 122_200));
+    harness.paper.has_input = true;
+    assert!(!due(&mut harness, 61_100));
+    harness.paper.has_input = false;
+    harness.shard.received(NOW.plus(61_100), slot, &mut GET.to_vec());
+    assert!(!due(&mut harness, 61_100));
+    assert!(harness.paper.take(slot).starts_with("HTTP/1.1 200 OK"));
+    assert!(!due(&mut harness, 121_100));
+    assert!(due(&mut harness, 122_200));
 }
 
 #[test]
 fn joins_under_way_count_against_the_limit_before_they_are_granted() {
-    let mut desk = Desk::with(Options { rooms_per_connection: 2, ..options() });
-    let (one, other) = (desk.member(), desk.member());
+    let mut harness = Harness::with(Options { rooms_per_connection: 2, ..options() });
+    let (one, other) = (harness.member(), harness.member());
     for room in ["a", "b"] {
-        desk.frame(one, 0x81, format!(r#"{{"type":"join-room","roomId":"{room}"}}"#).as_bytes());
+        harness.frame(one, 0x81, format!(r#"{{"type":"join-room","roomId":"{room}"}}"#).as_bytes());
     }
-    desk.turn();
-    let told = desk.paper.take(one);
+    harness.turn();
+    let told = harness.paper.take(one);
     assert_eq!((told.matches("room-joined").count(), told.matches("RATE_LIMITED").count()), (1, 1), "{told}");
     // A room that refused it is not there, one that it is in already does not count.
-    desk.frame(other, 0x81, br#"{"type":"message","roomId":"b","content":"x"}"#);
-    desk.frame(one, 0x81, br#"{"type":"join-room","roomId":"a"}"#);
-    desk.turn();
-    assert!(desk.paper.take(other).contains("ROOM_NOT_FOUND"));
-    assert!(desk.paper.take(one).contains("room-joined"));
+    harness.frame(other, 0x81, br#"{"type":"message","roomId":"b","content":"x"}"#);
+    harness.frame(one, 0x81, br#"{"type":"join-room","roomId":"a"}"#);
+    harness.turn();
+    assert!(harness.paper.take(other).contains("ROOM_NOT_FOUND"));
+    assert!(harness.paper.take(one).contains("room-joined"));
 }
 
 #[test]
 fn the_greeting_comes_first_though_a_room_is_quicker_than_the_user() {
-    let mut desk = Desk::new();
-    let slot = desk.connect();
-    desk.receive(slot, UPGRADE);
+    let mut harness = Harness::new();
+    let slot = harness.connect();
+    harness.receive(slot, UPGRADE);
     // A call by REST made the connection a member; its own shard has not heard yet that its user knows of it.
-    let to = desk.shard.core.net.id_of(slot);
+    let to = harness.shard.core.net.id_of(slot);
     let joined = Joined {
         room: "r".into(),
         peer: PeerName::Own(to),
@@ -299,9 +299,9 @@ fn the_greeting_comes_first_though_a_room_is_quicker_than_the_user() {
         epoch: "e".into(),
         seq: 0,
     };
-    desk.shard.handle_message(NOW, ShardMessage::Deliver { to, event: Event::Joined(Box::new(joined)) });
-    desk.turn();
-    let told = desk.paper.take(slot);
+    harness.shard.handle_message(NOW, ShardMessage::Deliver { to, event: Event::Joined(Box::new(joined)) });
+    harness.turn();
+    let told = harness.paper.take(slot);
     let (greeting, joined) = (told.find(r#""connect""#).expect("a greeting"), told.find("room-joined").expect("news"));
     assert!(greeting < joined && told.matches(r#""connect""#).count() == 1, "{told}");
 }
@@ -309,24 +309,24 @@ fn the_greeting_comes_first_though_a_room_is_quicker_than_the_user() {
 #[test]
 fn of_each_user_the_latest_is_told_once_and_in_one_write() {
     for scope in [Scope::All, Scope::Rooms] {
-        let mut desk = Desk::telling(scope);
-        let (one, other) = (desk.member(), desk.member());
+        let mut harness = Harness::telling(scope);
+        let (one, other) = (harness.member(), harness.member());
         for slot in [one, other] {
-            desk.frame(slot, 0x81, br#"{"type":"join-room","roomId":"s"}"#);
+            harness.frame(slot, 0x81, br#"{"type":"join-room","roomId":"s"}"#);
         }
-        desk.turn();
-        desk.tick();
-        desk.paper.written.clear();
+        harness.turn();
+        harness.tick();
+        harness.paper.written.clear();
         for status in ["away", "busy", "online", "busy"] {
-            desk.frame(one, 0x81, format!(r#"{{"type":"presence","status":"{status}"}}"#).as_bytes());
-            desk.frame(other, 0x81, format!(r#"{{"type":"presence","status":"{status}"}}"#).as_bytes());
-            desk.turn();
+            harness.frame(one, 0x81, format!(r#"{{"type":"presence","status":"{status}"}}"#).as_bytes());
+            harness.frame(other, 0x81, format!(r#"{{"type":"presence","status":"{status}"}}"#).as_bytes());
+            harness.turn();
         }
-        assert_eq!(desk.paper.written, [], "{scope:?}: it is gathered");
-        desk.tick();
-        assert_eq!(desk.paper.written.len(), 2, "{scope:?}: one write each");
+        assert_eq!(harness.paper.written, [], "{scope:?}: it is gathered");
+        harness.tick();
+        assert_eq!(harness.paper.written.len(), 2, "{scope:?}: one write each");
         for slot in [one, other] {
-            let told = desk.paper.take(slot);
+            let told = harness.paper.take(slot);
             assert_eq!((told.matches("presence").count(), told.matches("busy").count()), (1, 1), "{scope:?}: {told}");
         }
     }
@@ -334,18 +334,18 @@ fn of_each_user_the_latest_is_told_once_and_in_one_write() {
 
 #[test]
 fn a_newcomer_hears_nothing_of_what_was_before() {
-    let mut desk = Desk::telling(Scope::All);
-    let one = desk.member();
-    desk.frame(one, 0x81, br#"{"type":"presence","status":"away"}"#);
-    desk.turn();
-    let other = desk.member();
-    desk.frame(other, 0x81, br#"{"type":"presence","status":"busy"}"#);
-    desk.turn();
-    desk.frame(one, 0x81, br#"{"type":"presence","status":"online"}"#);
-    desk.turn();
-    let third = desk.member();
-    desk.tick();
-    let told = [one, other, third].map(|slot| desk.paper.take(slot).matches("\"presence\"").count());
+    let mut harness = Harness::telling(Scope::All);
+    let one = harness.member();
+    harness.frame(one, 0x81, br#"{"type":"presence","status":"away"}"#);
+    harness.turn();
+    let other = harness.member();
+    harness.frame(other, 0x81, br#"{"type":"presence","status":"busy"}"#);
+    harness.turn();
+    harness.frame(one, 0x81, br#"{"type":"presence","status":"online"}"#);
+    harness.turn();
+    let third = harness.member();
+    harness.tick();
+    let told = [one, other, third].map(|slot| harness.paper.take(slot).matches("\"presence\"").count());
     // The first hears of the second and the third, the second of what the first became and of the third.
     assert_eq!(told, [2, 2, 0]);
 }
@@ -353,12 +353,12 @@ fn a_newcomer_hears_nothing_of_what_was_before() {
 #[test]
 fn a_room_too_large_for_announcements_is_not_told_of_presence() {
     let rules = RoomRules { presence_scope: Scope::Rooms, announce_limit: 2, ..(*options().rules).clone() };
-    let mut desk = Desk::with(Options { rules: Arc::new(rules), ..options() });
-    let members = [desk.member(), desk.member(), desk.member()];
-    desk.tick();
-    desk.paper.written.clear();
-    desk.frame(members[0], 0x81, br#"{"type":"presence","status":"away"}"#);
-    desk.turn();
-    desk.tick();
-    assert_eq!(desk.paper.written, []);
+    let mut harness = Harness::with(Options { rules: Arc::new(rules), ..options() });
+    let members = [harness.member(), harness.member(), harness.member()];
+    harness.tick();
+    harness.paper.written.clear();
+    harness.frame(members[0], 0x81, br#"{"type":"presence","status":"away"}"#);
+    harness.turn();
+    harness.tick();
+    assert_eq!(harness.paper.written, []);
 }

@@ -182,7 +182,7 @@ fn node(rules: &RoomRules, number: usize, seed: u64, server: &RedisServer) -> No
         resting_rooms: 0,
     };
     let mut node = Node::new(server, settings, Arc::new(rules.clone()), seed + u64::from(number));
-    node.set_state(Now::default(), RedisState::Good, &mut Vec::new());
+    node.set_state(Now::default(), RedisState::Ready, &mut Vec::new());
     node
 }
 

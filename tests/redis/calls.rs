@@ -47,7 +47,7 @@ fn refused_call_reports_its_reason_and_no_other_call_fails() {
         assert!(
             matches!(&client.answers[&wrong], Err(CallError::Rejected(why)) if why.contains("Unknown") && why.contains("command"))
         );
-        assert_eq!(client.states, [RedisState::Good]);
+        assert_eq!(client.states, [RedisState::Ready]);
     });
 }
 
@@ -96,13 +96,15 @@ fn calls_succeed_after_a_restart() {
         redis.stop();
         let ticket = client.call(&APPEND, "k", "2");
         assert!(!client.is_done(ticket).await);
-        client.until("word of it", |client| client.states == [RedisState::Good, RedisState::Away]).await;
+        client.until("word of it", |client| client.states == [RedisState::Ready, RedisState::Unreachable]).await;
         let ticket = client.call(&APPEND, "k", "3");
         assert!(!client.is_done(ticket).await);
         assert_eq!(client.answers[&ticket], Err(CallError::Away));
         redis.restart();
         client
-            .until("word of it", |client| client.states == [RedisState::Good, RedisState::Away, RedisState::Good])
+            .until("word of it", |client| {
+                client.states == [RedisState::Ready, RedisState::Unreachable, RedisState::Ready]
+            })
             .await;
         client.insist("k", "4").await;
         assert_eq!(list(&redis, "k"), [4]);
@@ -129,7 +131,7 @@ fn hanging_redis_is_unavailable_and_keeps_the_order_of_calls() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(slowest <= Duration::from_secs(3), "an answer took {slowest:?}");
-        assert_eq!(client.states, [RedisState::Good, RedisState::Away, RedisState::Good]);
+        assert_eq!(client.states, [RedisState::Ready, RedisState::Unreachable, RedisState::Ready]);
         let done = list(&redis, "k");
         assert!(is_in_order(&done) && done.last() == Some(&number), "{done:?}");
     });

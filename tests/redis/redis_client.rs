@@ -47,7 +47,7 @@ pub(crate) fn with_client(url: &str, test: impl AsyncFnOnce(TestClient)) {
 
 impl TestClient {
     pub(crate) fn is_good(&self) -> bool {
-        self.states.last() == Some(&RedisState::Good)
+        self.states.last() == Some(&RedisState::Ready)
     }
 
     /// Calls a script; the call's ticket.

@@ -124,13 +124,13 @@ fn connections_ended_while_redis_is_away_are_removed_later() {
     world.attach(0, "bob", 2).expect("they come");
     world.attach(0, "bob", 3).expect("they come");
     world.take_heard();
-    set_state(&mut world, 0, RedisState::Away);
+    set_state(&mut world, 0, RedisState::Unreachable);
     for (user, number) in [("ann", 1), ("bob", 2)] {
         let refused = world.detach(0, user, number, DisconnectKind::Lost).expect_err("Redis is away");
         assert_eq!(refused.code, Code::StorageUnavailable);
     }
     assert_eq!(world.attach(0, "cid", 4).expect_err("Redis is away").code, Code::StorageUnavailable);
-    set_state(&mut world, 0, RedisState::Good);
+    set_state(&mut world, 0, RedisState::Ready);
     assert_eq!((connections(&mut world, 1, "ann"), connections(&mut world, 1, "bob")), (0, 1));
     world.pass(GRACE_MS);
     let heard = world.take_heard();
@@ -145,10 +145,10 @@ fn user_goes_offline_after_redis_returns() {
     let mut world = World::new(2, rules());
     world.attach(0, "ann", 1).expect("they come");
     world.detach(0, "ann", 1, DisconnectKind::Lost).expect("they go");
-    set_state(&mut world, 0, RedisState::Away);
+    set_state(&mut world, 0, RedisState::Unreachable);
     world.pass(10 * GRACE_MS);
     world.take_heard();
-    set_state(&mut world, 0, RedisState::Good);
+    set_state(&mut world, 0, RedisState::Ready);
     world.pass(GRACE_MS);
     assert_eq!(world.take_heard()[1].len(), 1);
     let Ok(Reply::Presence(view)) = world.user(1, "ann", UserOp::Describe { by: who("bob") }) else {

@@ -76,10 +76,10 @@ fn reply_does_not_wait_for_events_while_redis_is_away() {
     let mut world = behind(messages);
     speak_and_wait(&mut world);
     let mut out = Vec::new();
-    world.nodes[1].set_state(world.now, RedisState::Away, &mut out);
+    world.nodes[1].set_state(world.now, RedisState::Unreachable, &mut out);
     assert_eq!((answers(&out), told(&out).len()), (1, 0));
     out.clear();
-    world.nodes[1].set_state(world.now, RedisState::Good, &mut out);
+    world.nodes[1].set_state(world.now, RedisState::Ready, &mut out);
     world.nodes[1].settle(world.now, &mut out);
     assert!(told(&out).into_iter().eq(1..=messages as u64), "all, in order");
     assert_eq!(answers(&out), 0, "once");

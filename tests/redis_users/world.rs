@@ -154,7 +154,7 @@ impl World {
         let keys = KeySchema::new(prefix);
         for at in 0..nodes {
             let mut out = Vec::new();
-            world.nodes[at].set_state(world.now, RedisState::Good, &mut out);
+            world.nodes[at].set_state(world.now, RedisState::Ready, &mut out);
             world.nodes[at].follow(world.now, &keys.everyone(), &mut out);
             world.nodes[at].follow(world.now, &keys.node(at as u16), &mut out);
             world.note(at, out);

@@ -461,11 +461,11 @@ impl FaultyStore {
         self.told.iter_mut().for_each(|told| told[0].push_back(StorageEvent::State(state)));
     }
 
-    pub(crate) fn has_mail(&self, shard: usize) -> bool {
+    pub(crate) fn has_events(&self, shard: usize) -> bool {
         self.told[shard].iter().any(|voice| !voice.is_empty())
     }
 
-    pub(crate) fn mail(&mut self, voice: usize, shard: usize) -> Option<ShardMessage> {
+    pub(crate) fn next_event(&mut self, voice: usize, shard: usize) -> Option<ShardMessage> {
         self.told[shard][voice].pop_front().map(ShardMessage::Storage)
     }
 

@@ -343,7 +343,7 @@ impl Network {
             || self.shards[shard].has_resumed()
             || !self.arrivals[shard].is_empty()
             || (0..count).any(|from| !self.links[from * count + shard].is_empty())
-            || self.store.as_ref().is_some_and(|store| store.has_mail(shard))
+            || self.store.as_ref().is_some_and(|store| store.has_events(shard))
             || self.slots[shard].iter().flatten().any(|socket| self.sockets[*socket].wants_shard())
     }
 
@@ -398,7 +398,7 @@ impl Network {
                 Some(voice) => self
                     .store
                     .as_mut()
-                    .and_then(|store| store.mail(voice, shard))
+                    .and_then(|store| store.next_event(voice, shard))
                     .map(|message| InTransit::Message(message.into())),
             };
             match parcel {

@@ -5,6 +5,18 @@
 
 mod users;
 
+/// Declares the bodies of calls: their fields, each with its name in JSON, unread.
+macro_rules! bodies {
+    ($($(#[$doc:meta])* $body:ident { $($field:ident = $name:literal),+ })+) => { $(
+        $(#[$doc])*
+        #[derive(Deserialize)]
+        pub(super) struct $body<'a> {
+            $(#[serde(borrow, rename = $name)] $field: Option<&'a RawValue>,)+
+        }
+    )+ };
+}
+use bodies;
+
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
@@ -33,44 +45,16 @@ const COUNT_MAX: u64 = 1_000_000_000;
 /// The limit on members of a meeting unless its creator sets one.
 const PARTICIPANTS_DEFAULT: usize = 100;
 
-/// The body of `POST /api/rooms`, unread.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct MeetingBody<'a> {
-    #[serde(borrow)]
-    host_peer_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    max_participants: Option<&'a RawValue>,
-    #[serde(borrow)]
-    encryption: Option<&'a RawValue>,
-}
-
-/// The body of `POST /rooms`, unread.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RoomBody<'a> {
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    participants: Option<&'a RawValue>,
-    #[serde(borrow)]
-    is_private: Option<&'a RawValue>,
-    #[serde(borrow)]
-    history: Option<&'a RawValue>,
-    #[serde(borrow)]
-    retention_messages: Option<&'a RawValue>,
-    #[serde(borrow)]
-    retention_hours: Option<&'a RawValue>,
-}
-
-/// The body of `POST /rooms/:roomId/join` and `/leave`, unread.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct MembershipBody<'a> {
-    #[serde(borrow)]
-    connection_id: Option<&'a RawValue>,
+bodies! {
+    /// The body of `POST /api/rooms`, unread.
+    MeetingBody { host_peer_id = "hostPeerId", max_participants = "maxParticipants", encryption = "encryption" }
+    /// The body of `POST /rooms`, unread.
+    RoomBody {
+        name = "name", kind = "type", participants = "participants", is_private = "isPrivate", history = "history",
+        retention_messages = "retentionMessages", retention_hours = "retentionHours"
+    }
+    /// The body of `POST /rooms/:roomId/join` and `/leave`, unread.
+    MembershipBody { connection_id = "connectionId" }
 }
 
 /// Reads the request for `route`. A call without fields does not look at its body; for the others an empty body is

@@ -169,7 +169,7 @@ impl RedisOwner {
 
     /// Does an operation, and replies to `from`.
     pub fn request(&mut self, now: Now, from: Requester, op: Op, out: &mut Vec<Outgoing>) {
-        let is_away = self.node.redis == RedisState::Away;
+        let is_away = self.node.redis == RedisState::Unreachable;
         let mut turn = turn!(self, now, out);
         match op {
             Op::Room(name, op) if is_away => {
@@ -259,12 +259,14 @@ impl RedisOwner {
                 (self.node.redis, self.node.is_read_only) = (state, false);
                 let mut turn = turn!(self, now, out);
                 match state {
-                    RedisState::Good => {
+                    RedisState::Ready => {
                         self.users.redis_is_back(&mut turn);
                         self.membership.redis_is_back(&mut turn);
                         self.rooms.remove_departed(&mut turn);
                     }
-                    RedisState::Full | RedisState::Partial | RedisState::Away => self.rooms.release_replies(&mut turn),
+                    RedisState::ReadOnly | RedisState::Partial | RedisState::Unreachable => {
+                        self.rooms.release_replies(&mut turn)
+                    }
                 }
             }
         }

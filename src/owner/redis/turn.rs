@@ -62,7 +62,7 @@ impl NodeState {
             directory: LocalUsers::new(seed),
             registry: Registry::default(),
             lease: NodeLease::default(),
-            redis: RedisState::Away,
+            redis: RedisState::Unreachable,
             is_read_only: false,
             encode_buffer: Vec::new(),
         }
@@ -70,7 +70,7 @@ impl NodeState {
 
     /// Whether Redis can be asked to record changes of the registry.
     pub(super) fn is_writable(&self) -> bool {
-        self.redis != RedisState::Away && !self.is_read_only
+        self.redis != RedisState::Unreachable && !self.is_read_only
     }
 
     /// Number of users on all nodes, as far as the others have reported. A user on several nodes counts for each.
@@ -105,7 +105,7 @@ impl NodeState {
 
     /// Nodes that can answer a query: this one, and the live ones while Redis answers.
     pub(super) fn reachable_nodes(&self) -> BTreeSet<u16> {
-        let others = self.lease.alive().filter(|_| self.redis != RedisState::Away);
+        let others = self.lease.alive().filter(|_| self.redis != RedisState::Unreachable);
         others.chain([self.settings.node]).collect()
     }
 }
@@ -229,7 +229,7 @@ impl OwnerTurn<'_> {
     pub(super) fn note_read_only(&mut self, reason: &str) {
         if !std::mem::replace(&mut self.node.is_read_only, true) {
             tracing::error!(%reason, "Redis takes no writes");
-            self.inform_shards(RedisState::Full);
+            self.inform_shards(RedisState::ReadOnly);
             membership::renew_soon(self);
         }
     }

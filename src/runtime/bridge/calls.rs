@@ -136,9 +136,9 @@ impl CallLoop {
             self.backoff.reset();
             self.is_connected.store(true, Ordering::Release);
             tracing::info!(address = self.address.shown(), "Redis answers");
-            let _ = self.events.send(RedisEvent::State(RedisState::Good));
+            let _ = self.events.send(RedisEvent::State(RedisState::Ready));
             let (states, mut changed) = unbounded_channel();
-            if state != RedisState::Good {
+            if state != RedisState::Ready {
                 let _ = states.send(state);
             }
             if let Some(watch) = watch {
@@ -148,7 +148,7 @@ impl CallLoop {
             self.is_connected.store(false, Ordering::Release);
             let Some(reason) = reason else { break };
             tracing::warn!(%reason, "no connection with Redis any more");
-            let _ = self.events.send(RedisEvent::State(RedisState::Away));
+            let _ = self.events.send(RedisEvent::State(RedisState::Unreachable));
         }
     }
 
@@ -205,7 +205,7 @@ impl CallLoop {
                     None => return Some("it has ended".to_owned()),
                 },
                 Some(state) = changed.recv() => match state {
-                    RedisState::Away => return Some("the cluster does not serve".to_owned()),
+                    RedisState::Unreachable => return Some("the cluster does not serve".to_owned()),
                     state => {
                         tracing::warn!(?state, "the state of the cluster has changed");
                         let _ = self.events.send(RedisEvent::State(state));
@@ -274,11 +274,11 @@ async fn prepare(
 ) -> RedisResult<ReadyConnection> {
     let mut connection = RedisConnection::open(address, pushes.clone()).await?;
     let (mut identity, mut server) = (None, String::new());
-    let (mut state, mut watch) = (RedisState::Good, None);
+    let (mut state, mut watch) = (RedisState::Ready, None);
     if let AddressKind::Cluster(servers) = address.kind() {
         let mut cluster = ClusterWatch::new(servers.clone(), address.certificates());
         state = cluster.ask().await;
-        if state == RedisState::Away {
+        if state == RedisState::Unreachable {
             return Err((ErrorKind::Server(ServerErrorKind::ClusterDown), "the cluster does not serve").into());
         }
         watch = Some(cluster);

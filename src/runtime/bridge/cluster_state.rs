@@ -57,15 +57,15 @@ impl ClusterWatch {
 
     /// Sends the state, and each other one that follows it, until there is no receiver.
     pub(super) async fn run(mut self, states: UnboundedSender<RedisState>) {
-        let (mut reported, mut before) = (RedisState::Good, RedisState::Good);
+        let (mut reported, mut before) = (RedisState::Ready, RedisState::Ready);
         while !states.is_closed() {
             let state = self.ask().await;
-            if state != reported && (state == RedisState::Good || state == before) {
+            if state != reported && (state == RedisState::Ready || state == before) {
                 reported = state;
                 let _ = states.send(state);
             }
             before = state;
-            sleep(if state == RedisState::Good { ASK_EVERY } else { ASK_AGAIN_AFTER }).await;
+            sleep(if state == RedisState::Ready { ASK_EVERY } else { ASK_AGAIN_AFTER }).await;
         }
     }
 
@@ -78,8 +78,8 @@ impl ClusterWatch {
         let ClusterView { masters, covered } = self.view.clone();
         let asked = masters.len();
         match self.ask_servers(masters).await {
-            0 => RedisState::Away,
-            serving if serving == asked && covered == u32::from(SLOTS) => RedisState::Good,
+            0 => RedisState::Unreachable,
+            serving if serving == asked && covered == u32::from(SLOTS) => RedisState::Ready,
             _ => RedisState::Partial,
         }
     }

@@ -249,7 +249,7 @@ impl<'a> RestAnswers<'a> {
         let status = match self.core.lost_redis() {
             _ if self.core.net.is_draining => "draining",
             None => "ready",
-            Some(redis::RedisState::Full) => "Redis takes no writes",
+            Some(redis::RedisState::ReadOnly) => "Redis takes no writes",
             Some(redis::RedisState::Partial) => "a part of Redis is away",
             Some(_) => "without Redis",
         };

@@ -11,7 +11,7 @@ const USERS: usize = 100;
 
 /// A shard with a store, and the clients of its users.
 struct StoringShard {
-    desk: Desk,
+    harness: Harness,
     now: Now,
     slots: Vec<ConnSlot>,
 }
@@ -29,7 +29,7 @@ impl StoringShard {
     fn new(outlives_process: bool) -> Self {
         let rules = RoomRules { has_store: true, outlives_process, ..(*options().rules).clone() };
         let options = Options { recovery_window_ms: 120_000, rules: Arc::new(rules), ..options() };
-        Self { desk: Desk::with(options), now: NOW, slots: Vec::new() }
+        Self { harness: Harness::with(options), now: NOW, slots: Vec::new() }
     }
 
     /// Connects all users.
@@ -39,24 +39,24 @@ impl StoringShard {
             let claims = format!(r#"{{"sub":"user-{user}","exp":{}}}"#, u32::MAX);
             let token = format!("{}.{}.{}", base64(r#"{"alg":"HS256"}"#), base64(&claims), base64("unread"));
             let head = String::from_utf8_lossy(UPGRADE).replace("/ws", &format!("/ws?token={token}"));
-            let slot = self.desk.shard.accepted(self.now, ([127, 0, 0, 1], 1).into()).expect("there is room");
-            self.desk.shard.received(self.now, slot, &mut head.into_bytes());
+            let slot = self.harness.shard.accepted(self.now, ([127, 0, 0, 1], 1).into()).expect("there is room");
+            self.harness.shard.received(self.now, slot, &mut head.into_bytes());
             self.slots.push(slot);
         }
-        self.desk.shard.run(self.now);
+        self.harness.shard.run(self.now);
     }
 
     fn all_say(&mut self, request: &[u8]) {
         for slot in self.slots.clone() {
             let mut bytes = vec![0x81, 0x80 | request.len() as u8, 0, 0, 0, 0];
             bytes.extend_from_slice(request);
-            self.desk.shard.received(self.now, slot, &mut bytes);
+            self.harness.shard.received(self.now, slot, &mut bytes);
         }
     }
 
     fn all_are_lost(&mut self) {
         for slot in std::mem::take(&mut self.slots) {
-            self.desk.shard.ended(self.now, slot);
+            self.harness.shard.ended(self.now, slot);
         }
     }
 
@@ -65,9 +65,9 @@ impl StoringShard {
         let mut written = Written::default();
         for _ in 0..ms / 50 {
             self.now = self.now.plus(50);
-            self.desk.shard.tick(self.now);
-            self.desk.shard.run(self.now);
-            let orders: Vec<StorageCommand> = self.desk.shard.storage_commands(self.now).collect();
+            self.harness.shard.tick(self.now);
+            self.harness.shard.run(self.now);
+            let orders: Vec<StorageCommand> = self.harness.shard.storage_commands(self.now).collect();
             for order in orders {
                 let StorageCommand::Commit(batch) = order else { continue };
                 let mut kept = CommitOutcome::default();
@@ -83,10 +83,10 @@ impl StoringShard {
                     }
                 }
                 let receipt = CommitReceipt { ticket: batch.ticket, outcome: Ok(kept) };
-                self.desk.shard.handle_message(self.now, ShardMessage::Storage(StorageEvent::Receipt(receipt)));
+                self.harness.shard.handle_message(self.now, ShardMessage::Storage(StorageEvent::Receipt(receipt)));
             }
-            self.desk.shard.run(self.now);
-            self.desk.shard.flush(self.now, &mut self.desk.paper);
+            self.harness.shard.run(self.now);
+            self.harness.shard.flush(self.now, &mut self.harness.paper);
         }
         written
     }
@@ -100,7 +100,7 @@ fn idle_connection_writes_its_user_once_after_ten_seconds() {
     assert_eq!(shard.written(50), Written { seen: USERS, ..Written::default() });
     // The first heartbeat is sent after 25 s.
     assert_eq!(shard.written(10_000), Written::default());
-    assert_eq!(shard.desk.shard.stats().users, USERS);
+    assert_eq!(shard.harness.shard.stats().users, USERS);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn memory_only_shard_writes_departed_users_only() {
     shard.written(50);
     shard.all_say(br#"{"type":"join-room","roomId":"r"}"#);
     assert_eq!(shard.written(20_000), Written::default());
-    assert_eq!(shard.desk.shard.stats().listened_rooms, 1);
+    assert_eq!(shard.harness.shard.stats().listened_rooms, 1);
     shard.all_are_lost();
     assert_eq!(shard.written(200_000), Written { seen: USERS, ..Written::default() });
 }

@@ -7,70 +7,24 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Name, Reject, RestCall, is_name, limits, read};
+use super::{Name, Reject, RestCall, bodies, is_name, limits, read};
 use crate::base::time::parse_rfc3339;
 use crate::codec::json::{self, Object};
 use crate::domain::command::Status;
 use crate::domain::event::Content;
 use crate::domain::reject::Code;
 
-/// The body of `POST /connections`, unread.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ConnectionBody<'a> {
-    #[serde(borrow)]
-    user_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    socket_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    device_info: Option<&'a RawValue>,
-}
-
-/// The body of `PUT /presence/:userId`, unread.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PresenceBody<'a> {
-    #[serde(borrow)]
-    status: Option<&'a RawValue>,
-    #[serde(borrow)]
-    last_seen: Option<&'a RawValue>,
-}
-
-/// The body of `POST /broadcast`, unread.
-#[derive(Deserialize)]
-pub(super) struct BroadcastBody<'a> {
-    #[serde(borrow)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-}
-
-/// The body of `POST /websocket/message/…`, unread.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PushBody<'a> {
-    #[serde(borrow)]
-    user_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    user_ids: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-/// The body of `POST /websocket/notification`, unread.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct NotificationBody<'a> {
-    #[serde(borrow)]
-    user_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    title: Option<&'a RawValue>,
-    #[serde(borrow)]
-    body: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
+bodies! {
+    /// The body of `POST /connections`, unread.
+    ConnectionBody { user_id = "userId", socket_id = "socketId", device_info = "deviceInfo" }
+    /// The body of `PUT /presence/:userId`, unread.
+    PresenceBody { status = "status", last_seen = "lastSeen" }
+    /// The body of `POST /broadcast`, unread.
+    BroadcastBody { message = "message", kind = "type" }
+    /// The body of `POST /websocket/message/…`, unread.
+    PushBody { user_id = "userId", user_ids = "userIds", kind = "type", data = "data" }
+    /// The body of `POST /websocket/notification`, unread.
+    NotificationBody { user_id = "userId", title = "title", body = "body", data = "data" }
 }
 
 pub(super) fn register(body: ConnectionBody<'_>) -> Result<RestCall, Reject> {

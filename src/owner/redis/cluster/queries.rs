@@ -98,7 +98,7 @@ impl ClusterQueries {
     }
 
     pub(crate) fn request(&mut self, turn: &mut OwnerTurn<'_>, rooms: &Rooms, from: Requester, op: Op) {
-        let is_away = turn.node.redis == RedisState::Away;
+        let is_away = turn.node.redis == RedisState::Unreachable;
         let query = match op {
             Op::Rooms | Op::Query(Query::RoomsOf { .. }) if is_away => {
                 return turn.reply(Some(from), Err(Reject::storage_unavailable()));

@@ -3,7 +3,7 @@
 //! Members on one node can exchange signaling messages, because the node knows them. Connections that end meanwhile are
 //! removed from the node's members, and from Redis when it answers again. All other operations are refused.
 //!
-//! Redis can also answer but [reject writes](crate::message::redis::RedisState::Full). Each operation that has to write is
+//! Redis can also answer but [reject writes](crate::message::redis::RedisState::ReadOnly). Each operation that has to write is
 //! refused then, one by one; reads succeed. The shards are informed, so that the node reports that it is not ready. Registry
 //! updates wait, and the lease is renewed repeatedly: its first success shows that Redis takes writes again.
 
@@ -130,7 +130,7 @@ impl Rooms {
 
     /// Removes departed members in Redis, if it answers.
     pub(crate) fn remove_departed(&mut self, turn: &mut OwnerTurn<'_>) {
-        if turn.node.redis != RedisState::Away {
+        if turn.node.redis != RedisState::Unreachable {
             for (name, connection) in std::mem::take(&mut self.departed) {
                 self.call(turn, name, RoomOp::RemoveMember { connection }, None);
             }

@@ -376,7 +376,7 @@ impl Users {
         match deadline {
             UserDeadline::GoOffline(absence) => {
                 if self.presence.take_absence(&name, &absence) {
-                    if turn.node.redis == RedisState::Away {
+                    if turn.node.redis == RedisState::Unreachable {
                         self.stale.add(name, Vec::new());
                     } else {
                         presence::go_offline(turn, name, &absence);
@@ -385,7 +385,7 @@ impl Users {
             }
             UserDeadline::RestoreStale => {
                 self.stale.due();
-                if turn.node.redis != RedisState::Away {
+                if turn.node.redis != RedisState::Unreachable {
                     self.directs.retry_acks();
                     self.stale.restore_some(turn);
                 }

@@ -51,7 +51,7 @@ impl StaleUsers {
 
     /// Schedules the restoration of users that became stale although Redis answers.
     pub(super) fn restore_later(&mut self, turn: &mut OwnerTurn<'_>) {
-        if turn.node.redis != RedisState::Away {
+        if turn.node.redis != RedisState::Unreachable {
             self.schedule(turn, RETRY_MS);
         }
     }
