@@ -14,6 +14,7 @@ import * as ui from "./ui.js";
 const MESH_PEERS_MAX = 8;
 const TAKEN_RETRY_MS = 3_000;
 const TAKEN_RETRIES_MAX = 20;
+const FAILURES_MAX = 3;
 const SPEAKING_LEVEL = 0.02;
 const SPEAKING_EVERY_MS = 300;
 const FRAMES_EVERY_MS = 2_000;
@@ -33,6 +34,8 @@ let displayName = fitting(params.get("name")) || remembered("localStorage", "swi
 // "lobby", "joining", "joined", "rejoining" or "ended".
 let phase = "lobby";
 let takenRetries = 0;
+// Attempts to connect that failed before the first greeting.
+let failures = 0;
 let retryTimer = 0;
 const messages = [];
 const media = new LocalMedia();
@@ -44,6 +47,7 @@ let mesh = null;
 function join() {
   phase = "joining";
   takenRetries = 0;
+  failures = 0;
   mesh = new Mesh({ selfId: peerId, media, send: sendSignal });
   mesh.addEventListener("change", render);
   mesh.addEventListener("chat", ({ detail }) => addMessage({ ...detail, name: detail.displayName, self: false }));
@@ -162,21 +166,37 @@ function linkChanged({ state, everOpened }) {
   if (phase === "joining" && !everOpened) diagnose();
 }
 
-// A browser is not told why a WebSocket was refused; plain HTTP is.
+// A browser is not told why a WebSocket was refused; plain HTTP is. An attempt to connect is counted by the server like one
+// of a Socket.IO client, which comes by HTTP.
 async function diagnose() {
+  failures += 1;
   const answer = await fetch(`/api/rooms/${encodeURIComponent(roomId)}`, { headers: bearer() }).catch(() => null);
+  const door = answer && answer.status !== 401 && await fetch("/socket.io/?EIO=4&transport=polling", { cache: "no-store" }).catch(() => null);
   if (phase !== "joining") return;
+  const limited = [answer, door].find((it) => it?.status === 429);
   if (answer?.status === 401) {
     leaveQuietly();
     backToLobby(token
       ? "The sign-in in this link is not valid any more."
       : "This server asks for a sign-in: open the call with a link that carries a token.");
+  } else if (limited) {
+    leaveQuietly();
+    backToLobby(`The server has seen too many attempts from your address. Try again in ${waitOf(limited)}.`);
+  } else if (door?.ok && failures >= FAILURES_MAX) {
+    leaveQuietly();
+    backToLobby(`The server answers, but refuses the WebSocket of this page. Pages of ${location.origin} may not be allowed (setting cors.origins), or a proxy in between passes no WebSockets on.`);
   } else {
     ui.showStatus("reconnecting", "Trying again…");
-    notice(answer?.status === 429
-      ? "The server has seen too many attempts from here and asks to wait. Trying again…"
+    notice(answer
+      ? "The server answers, but the WebSocket cannot be opened. Trying again…"
       : "The server cannot be reached. Trying again…");
   }
+}
+
+function waitOf(answer) {
+  const seconds = Number(answer.headers.get("Retry-After"));
+  if (!seconds) return "some minutes";
+  return seconds < 90 ? `${seconds} seconds` : `${Math.ceil(seconds / 60)} minutes`;
 }
 
 function receive(message) {

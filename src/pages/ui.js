@@ -62,15 +62,13 @@ export function toast(text, action) {
   $("toasts").append(node);
 }
 
-// Buttons marked data-media show what is on and say what a click would do.
+// Buttons marked data-media keep their name and show by `aria-pressed` whether it is on; the tip says what a click would do.
 export function showMedia(state) {
   const words = { audio: ["Unmute", "Mute"], video: ["Turn camera on", "Turn camera off"], screen: ["Share screen", "Stop sharing"] };
   for (const button of document.querySelectorAll("[data-media]")) {
     const kind = button.dataset.media;
-    const label = words[kind][Number(state[kind])];
     button.setAttribute("aria-pressed", String(state[kind]));
-    button.setAttribute("aria-label", label);
-    button.dataset.tip = label;
+    button.dataset.tip = words[kind][Number(state[kind])];
   }
   $("sharing").hidden = !state.screen;
 }
@@ -190,6 +188,8 @@ function fit(width, height, count, narrowest) {
 
 export function renderPeople(people) {
   $("people-count").textContent = $("people-badge").textContent = String(people.length);
+  // The name has what the button shows.
+  document.querySelector("[data-panel=people]").setAttribute("aria-label", `People ${people.length}`);
   $("people-list").replaceChildren(...people.map((person) => {
     const avatar = element("span", { className: "avatar small", "aria-hidden": "true" });
     paintAvatar(avatar, person.name);
@@ -235,6 +235,7 @@ function panelShown() {
 function showUnread() {
   $("chat-badge").hidden = unread === 0;
   $("chat-badge").textContent = unread > 99 ? "99+" : String(unread);
+  document.querySelector("[data-panel=chat]").setAttribute("aria-label", unread ? `Chat, ${$("chat-badge").textContent} unread` : "Chat");
 }
 
 export function wirePanel() {

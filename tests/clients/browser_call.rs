@@ -213,6 +213,46 @@ fn three_pages_on_several_shards_connect_a_call() {
 }
 
 #[test]
+fn call_controls_on_a_phone_stay_in_reach_and_have_fitting_names() {
+    let server = Server::start(&["--dev"]);
+    let browser = Browser::launch(&[]);
+    let page = join(&browser, &server.address, "tea", "Ann");
+    page.set_viewport(320, 568, true);
+    let is_hit = |selector: &str| {
+        format!(
+            "(() => {{ const it = document.querySelector('{selector}'); const {{ left, top, width, height, right }} = \
+             it.getBoundingClientRect(); return right <= innerWidth && it.contains(\
+             document.elementFromPoint(left + width / 2, top + height / 2)); }})()"
+        )
+    };
+    evaluate(&page, "document.querySelector('[data-panel=chat]').click()");
+    for selector in ["#leave", ".toolbar [data-media=audio]", ".toolbar [data-media=video]", "#chat-text"] {
+        page.wait_for(&is_hit(selector), PATIENCE);
+    }
+    // The name of a button says what it switches, and its state whether that is on.
+    let microphone = "(() => { const it = document.querySelector('.toolbar [data-media=audio]'); \
+                      return [it.getAttribute('aria-label'), it.getAttribute('aria-pressed')]; })()";
+    for audio in [false, true] {
+        evaluate(&page, &format!("call.setMedia({{ audio: {audio} }})"));
+        page.wait_for(&format!("{microphone}[1] === '{audio}'"), PATIENCE);
+        assert_eq!(evaluate(&page, microphone)[0], "Microphone");
+    }
+    let mismatched = "[...document.querySelectorAll('button[aria-label]')].filter(it => it.offsetParent && \
+                      !it.getAttribute('aria-label').includes(it.innerText.trim())).map(it => it.outerHTML)";
+    assert_eq!(evaluate(&page, mismatched), json!([]));
+    assert_eq!(evaluate(&page, "document.querySelectorAll('footer[role]').length"), 0);
+}
+
+#[test]
+fn call_page_without_token_says_so_and_stops() {
+    let server = Server::start(&["--set", "rooms.create_on_join=always"]);
+    let browser = Browser::launch(&[]);
+    let page = browser.page(&format!("http://{}/call?room=tea&name=Ann&autojoin=1", server.address));
+    page.wait_for("document.getElementById('join-notice-text').textContent.includes('asks for a sign-in')", PATIENCE);
+    assert_eq!(evaluate(&page, "call.phase"), "lobby");
+}
+
+#[test]
 fn landing_page_shows_server_health() {
     let server = Server::start(&["--dev"]);
     let browser = Browser::launch(&[]);
