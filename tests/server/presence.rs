@@ -149,14 +149,15 @@ impl StormPart<'_> {
     fn come(&mut self, gust: usize) {
         let user = format!("s{gust}-{}", self.rng.below(USERS));
         let server = self.below(self.servers.len());
-        let mut wire = TcpClient::connect(&self.servers[server].address).upgrade(&token(&user, &json!({})));
-        for _ in 0..1 + self.below(2) {
-            let room = ROOMS[self.below(ROOMS.len())];
-            wire.send_text(&json!({ "type": "join-room", "roomId": room }).to_string());
-            while wire.next_json().expect("it is connected")["type"] != "room-joined" {}
-        }
+        let rooms: Vec<_> = (0..1 + self.below(2)).map(|_| ROOMS[self.below(ROOMS.len())]).collect();
+        let mut wire = None;
+        // On a busy machine a server may have lost its Redis for a moment, and then sends clients away.
+        wait_until("the client is in its rooms", || {
+            wire = enter(&self.servers[server].address, &user, &rooms);
+            wire.is_some()
+        });
         self.seen.insert(user.clone(), "offline".to_owned());
-        self.here.push((user, wire));
+        self.here.push((user, wire.expect("it is in its rooms")));
     }
 
     fn go(&mut self) {
@@ -168,6 +169,22 @@ impl StormPart<'_> {
             _ => drop(wire),
         }
     }
+}
+
+/// A connection of a user that has joined these rooms; `None` if the server refuses or ends it.
+fn enter(address: &str, user: &str, rooms: &[&str]) -> Option<TcpClient> {
+    let mut wire = TcpClient::connect(address).upgrade(&token(user, &json!({})));
+    for room in rooms {
+        wire.send_text(&json!({ "type": "join-room", "roomId": room }).to_string());
+        loop {
+            match wire.next_json()?["type"].as_str() {
+                Some("room-joined") => break,
+                Some("error") => return None,
+                _ => {}
+            }
+        }
+    }
+    Some(wire)
 }
 
 /// A thousand connections come and go; whoever was there all the time knows in the end who is there and how.
