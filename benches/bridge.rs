@@ -106,7 +106,7 @@ struct BridgedNodes {
 struct Node {
     number: u16,
     bridge: Option<Bridge>,
-    mail: ChannelSender<BridgeMessage>,
+    sender: ChannelSender<BridgeMessage>,
     inbox: ChannelReceiver,
     /// Questions that are not answered yet.
     asks: usize,
@@ -250,12 +250,12 @@ impl Node {
         let claimed = bridge::claim(options).expect("Redis is there");
         let number = claimed.node;
         let (shard, inbox) = channel(poll, token).expect("a mailbox");
-        let (mail, own) = task_channel();
+        let (sender, own) = task_channel();
         let server = settings::load(&["rooms.history=true"]).shard_options(usize::MAX);
         let bridge = claimed
-            .start((mail.clone(), own), Arc::new([shard]), (server.rules, server.allowances.rates), Clock::start())
+            .start((sender.clone(), own), Arc::new([shard]), (server.rules, server.allowances.rates), Clock::start())
             .expect("a thread");
-        Self { number, bridge: Some(bridge), mail, inbox, asks: 0, told: 0 }
+        Self { number, bridge: Some(bridge), sender, inbox, asks: 0, told: 0 }
     }
 
     fn connection(&self, slot: usize) -> ConnectionId {
@@ -264,15 +264,15 @@ impl Node {
 
     fn ask(&mut self, op: Op) {
         self.asks += 1;
-        self.mail.send(BridgeMessage::Owner(OwnerMessage::Request { from: Requester { shard: 0, ask: 0 }, op }));
+        self.sender.send(BridgeMessage::Owner(OwnerMessage::Request { from: Requester { shard: 0, ask: 0 }, op }));
     }
 
     /// Handles messages. Returns their number.
     fn read(&mut self) -> usize {
         let mut taken = 0;
-        while let Some(ChannelItem::Message(mail)) = self.inbox.take() {
+        while let Some(ChannelItem::Message(message)) = self.inbox.take() {
             taken += 1;
-            match mail {
+            match message {
                 ThreadMessage::Reply { reply, .. } => {
                     reply.expect("it is done");
                     self.asks -= 1;

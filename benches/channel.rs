@@ -19,7 +19,7 @@ use support::bench::brief;
 /// Messages in one direction before the other side is asked whether it has them.
 const BATCH: u64 = 1_000;
 
-/// A thread's end of the mail: what it reads, and where it sleeps.
+/// A thread's end of the channels: its inbox, and the poll in which it sleeps.
 struct ReceivingThread {
     poll: Poll,
     events: Events,
@@ -33,11 +33,11 @@ impl ReceivingThread {
         (sender, Self { poll, events: Events::with_capacity(16), inbox })
     }
 
-    /// The next piece of mail, which is slept for if there is none.
+    /// The next message; sleeps until there is one.
     fn wait(&mut self) -> ChannelItem {
         loop {
-            if let Some(mail) = self.inbox.take() {
-                return mail;
+            if let Some(message) = self.inbox.take() {
+                return message;
             }
             if self.inbox.prepare_sleep() {
                 self.poll.poll(&mut self.events, Some(Duration::from_secs(10))).expect("a wake-up");
@@ -47,14 +47,14 @@ impl ReceivingThread {
     }
 }
 
-/// What most mail between shards is: something for the members of a room.
+/// The most frequent message between shards: an event for the members of a room.
 struct RoomMessage {
     room: Name,
     packed: Arc<EncodedEvent>,
 }
 
 impl RoomMessage {
-    fn mail(&self) -> ThreadMessage {
+    fn to_message(&self) -> ThreadMessage {
         ThreadMessage::Shard(ShardMessage::Publish {
             room: self.room.clone(),
             except: None,
@@ -69,7 +69,7 @@ fn answer(mut receiver: ReceivingThread, back: &ChannelSender) {
         match receiver.wait() {
             ChannelItem::Message(ThreadMessage::Shard(ShardMessage::Drain { window_ms: 0 })) => return,
             drain @ ChannelItem::Message(ThreadMessage::Shard(ShardMessage::Drain { .. })) => back.send(drain),
-            mail => drop(black_box(mail)),
+            message => drop(black_box(message)),
         }
     }
 }
@@ -85,7 +85,7 @@ fn hops(criterion: &mut Criterion) {
     let (own, mut receiver) = ReceivingThread::new();
     group.bench_function("send and take, on one thread", |bencher| {
         bencher.iter(|| {
-            own.send(message.mail());
+            own.send(message.to_message());
             black_box(receiver.inbox.take())
         });
     });
@@ -103,7 +103,7 @@ fn hops(criterion: &mut Criterion) {
         group.bench_function("a thousand to another thread", |bencher| {
             bencher.iter(|| {
                 for _ in 0..BATCH {
-                    channel.send(message.mail());
+                    channel.send(message.to_message());
                 }
                 channel.send(question());
                 receiver.wait()

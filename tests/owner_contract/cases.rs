@@ -69,12 +69,15 @@ impl World {
         let (node, shard) = (number % self.nodes, self.connection(number).place().shard);
         let from = Requester { shard, ask: self.asks };
         let mut said = self.owner.ask(self.now, node, from, op);
-        let is_answer = |(to, mail): &mut Outgoing| {
-            *to == shard && matches!(mail, ThreadMessage::Reply { ask, .. } if *ask == from.ask)
+        let is_answer = |(to, message): &mut Outgoing| {
+            *to == shard && matches!(message, ThreadMessage::Reply { ask, .. } if *ask == from.ask)
         };
         let mut answers: Vec<Outgoing> = said.extract_if(.., is_answer).collect();
         assert_eq!(answers.len(), 1, "exactly one answer per question");
-        assert!(!said.iter().any(|(_, mail)| matches!(mail, ThreadMessage::Reply { .. })), "nobody else is answered");
+        assert!(
+            !said.iter().any(|(_, message)| matches!(message, ThreadMessage::Reply { .. })),
+            "nobody else is answered"
+        );
         self.said = said;
         match answers.pop() {
             Some((_, ThreadMessage::Reply { reply, .. })) => reply,
@@ -120,7 +123,7 @@ impl World {
 
     /// The messages published by the last operation: shard and sequence number.
     fn published(&self) -> Vec<(u8, u64)> {
-        let number = |(shard, mail): &Outgoing| match mail {
+        let number = |(shard, message): &Outgoing| match message {
             ThreadMessage::Shard(ShardMessage::Publish { packed, .. }) if packed.seq > 0 => Some((*shard, packed.seq)),
             _ => None,
         };
@@ -196,7 +199,7 @@ fn a_peer_id_is_its_users_alone_and_passes_from_connection_to_connection() {
         let Ok(Reply::Joined(joined)) = world.join(2, "ann", Some("chair"), true) else { panic!("they join") };
         assert_eq!((joined.peer, joined.participant_count), (PeerName::Chosen(name("chair")), 1));
         let former = world.connection(0);
-        let is_told = |(_, mail): &Outgoing| match mail {
+        let is_told = |(_, message): &Outgoing| match message {
             ThreadMessage::Shard(ShardMessage::Deliver { to, event: Event::Left { cause, .. } }) => {
                 *to == former && *cause == LeaveCause::Replaced
             }
@@ -224,8 +227,10 @@ fn who_is_lost_comes_back_without_a_word_or_leaves_after_a_while() {
         world.act(2, RoomOp::StartGrace { connection }).expect("it is lost");
         world.now = world.now.plus(10_000);
         let told = world.owner.tick(world.now);
-        let departures =
-            told.iter().filter(|(_, mail)| matches!(mail, ThreadMessage::Shard(ShardMessage::Publish { .. }))).count();
+        let departures = told
+            .iter()
+            .filter(|(_, message)| matches!(message, ThreadMessage::Shard(ShardMessage::Publish { .. })))
+            .count();
         assert_eq!(departures, 1, "{told:?}");
         assert_eq!(code(world.send(2, "x", None)), Code::NotInRoom);
     });
@@ -248,7 +253,7 @@ fn private_rooms_admit_their_participants_and_rooms_take_so_many() {
         assert_eq!(code(world.act(0, RoomOp::Close { by: user("ann") })), Code::Forbidden);
         world.act(0, RoomOp::Close { by: user("host") }).expect("its host may");
         assert!(
-            world.said.iter().any(|(_, mail)| matches!(mail, ThreadMessage::Shard(ShardMessage::Close { .. }))),
+            world.said.iter().any(|(_, message)| matches!(message, ThreadMessage::Shard(ShardMessage::Close { .. }))),
             "{:?}",
             world.said
         );

@@ -215,8 +215,8 @@ impl TestOwner for RedisTestOwner {
 /// The messages by receiving shard, in order.
 pub(crate) fn by_shard(out: Vec<Outgoing>) -> [VecDeque<ThreadMessage>; SHARDS] {
     let mut shards: [VecDeque<ThreadMessage>; SHARDS] = Default::default();
-    for (shard, mail) in out {
-        shards[usize::from(shard)].push_back(mail);
+    for (shard, message) in out {
+        shards[usize::from(shard)].push_back(message);
     }
     shards
 }

@@ -188,7 +188,7 @@ impl Chooser<'_> {
 /// The rooms that an owner lists, with their member counts, and its totals of rooms and members.
 fn listed(owner: &mut dyn TestOwner, now: Now, node: usize) -> (Vec<(Name, bool, usize)>, usize, usize) {
     let said = owner.ask(now, node, Requester { shard: 0, ask: u32::MAX }, Op::Rooms);
-    let view = said.into_iter().find_map(|(_, mail)| match mail {
+    let view = said.into_iter().find_map(|(_, message)| match message {
         ThreadMessage::Reply { reply: Ok(Reply::Rooms(view)), .. } => Some(view),
         _ => None,
     });

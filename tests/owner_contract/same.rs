@@ -73,9 +73,9 @@ impl Names {
     /// The messages of each shard as text that can be compared.
     pub(crate) fn tell(&mut self, out: Vec<Outgoing>) -> String {
         let mut text = String::new();
-        for (shard, mails) in by_shard(out).into_iter().enumerate() {
-            for mail in mails {
-                let told = match mail {
+        for (shard, messages) in by_shard(out).into_iter().enumerate() {
+            for message in messages {
+                let told = match message {
                     ThreadMessage::Reply { ask, reply } => {
                         let reply = reply.map(|reply| self.sorted(reply));
                         format!("answers {ask}: {reply:?}")

@@ -26,7 +26,7 @@ impl Shared {
         Self { world: World::new(NODES, rules()), purses, claims: Vec::new() }
     }
 
-    /// Has all mail between shards, keepers and Redis arrive.
+    /// Delivers all messages between shards, owners and Redis.
     fn settle(&mut self) {
         loop {
             for (shard, claim) in std::mem::take(&mut self.claims) {

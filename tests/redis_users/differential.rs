@@ -100,9 +100,9 @@ impl OneProcess {
                 self.authority.handle_storage_event(now, told, &mut out);
             }
         }
-        for (_, mail) in out {
-            self.heard.extend(Heard::of(&mail));
-            match mail {
+        for (_, message) in out {
+            self.heard.extend(Heard::of(&message));
+            match message {
                 ThreadMessage::Reply { reply, .. } => self.answers.push(reply),
                 ThreadMessage::Shard(ShardMessage::DeliverDurable { user, direct, .. }) => {
                     self.handed.push((user, direct.id))

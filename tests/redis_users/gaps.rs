@@ -45,18 +45,18 @@ fn speak_and_wait(world: &mut World) {
 }
 
 fn answers(out: &[Outgoing]) -> usize {
-    let is_sent = |mail: &ThreadMessage| matches!(mail, ThreadMessage::Reply { reply: Ok(Reply::Sent(_)), .. });
-    out.iter().filter(|(_, mail)| is_sent(mail)).count()
+    let is_sent = |message: &ThreadMessage| matches!(message, ThreadMessage::Reply { reply: Ok(Reply::Sent(_)), .. });
+    out.iter().filter(|(_, message)| is_sent(message)).count()
 }
 
 /// The numbers of the messages that members were told.
 fn told(out: &[Outgoing]) -> Vec<u64> {
-    let number = |mail: &ThreadMessage| match mail {
+    let number = |message: &ThreadMessage| match message {
         ThreadMessage::Shard(ShardMessage::Publish { packed, .. }) => Some(packed.seq).filter(|seq| *seq > 0),
         ThreadMessage::Reply { .. } => None,
         other => panic!("nobody should be told {other:?}"),
     };
-    out.iter().filter_map(|(_, mail)| number(mail)).collect()
+    out.iter().filter_map(|(_, message)| number(message)).collect()
 }
 
 #[test]
@@ -105,9 +105,9 @@ fn members_return_when_lost_events_are_not_kept() {
     let mut out = Vec::new();
     world.nodes[1].settle(world.now, &mut out);
     assert_eq!(answers(&out), 1, "it was sent all the same");
-    let back = |mail: &ThreadMessage| match mail {
+    let back = |message: &ThreadMessage| match message {
         ThreadMessage::Shard(ShardMessage::Reconnect { connection }) => Some(*connection),
         _ => None,
     };
-    assert!(out.iter().filter_map(|(_, mail)| back(mail)).eq([id(1, 2)]), "the room has not ended");
+    assert!(out.iter().filter_map(|(_, message)| back(message)).eq([id(1, 2)]), "the room has not ended");
 }

@@ -71,9 +71,9 @@ pub(crate) enum Heard {
 }
 
 impl Heard {
-    /// What a piece of mail says; `None` for answers.
-    pub(crate) fn of(mail: &ThreadMessage) -> Option<Self> {
-        match mail {
+    /// The content of a message; `None` for replies.
+    pub(crate) fn of(message: &ThreadMessage) -> Option<Self> {
+        match message {
             ThreadMessage::Shard(ShardMessage::PresenceUpdate { reach, update }) => {
                 Some(Self::presence(format!("{reach:?}"), update))
             }
@@ -179,14 +179,14 @@ impl World {
     }
 
     pub(crate) fn note(&mut self, at: usize, out: Vec<Outgoing>) {
-        for (shard, mail) in out {
-            if let ThreadMessage::Shard(ShardMessage::QuotaGrant(notice)) = mail {
+        for (shard, message) in out {
+            if let ThreadMessage::Shard(ShardMessage::QuotaGrant(notice)) = message {
                 self.notices.push_back((at, shard, notice));
                 continue;
             }
             assert_eq!(shard, 0);
-            self.heard[at].extend(Heard::of(&mail));
-            match mail {
+            self.heard[at].extend(Heard::of(&message));
+            match message {
                 ThreadMessage::Reply { reply, .. } => self.answers.push(reply),
                 ThreadMessage::Shard(ShardMessage::DeliverDurable { user, direct, .. }) => {
                     self.handed.push((at, user, direct.id))
