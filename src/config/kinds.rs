@@ -210,22 +210,21 @@ pub(super) fn algorithms(value: &Value) -> Checked<Vec<Algorithm>> {
     list(WORDS, |text| text.parse::<Algorithm>().ok())(value)
 }
 
-/// The address of a web page, stored without a slash at its end; `""` means none.
-pub(super) fn web_address(value: &Value) -> Checked<Option<String>> {
-    const WORDS: &str = "an address that begins with http:// or https://";
-    match value.as_str() {
-        Some("") => Ok(None),
-        Some(text) if has_host(text, &["http://", "https://"]) => Ok(Some(text.trim_end_matches('/').to_owned())),
-        _ => expected(WORDS),
-    }
+/// Addresses of web pages, stored without a slash at their end.
+pub(super) fn web_addresses(value: &Value) -> Checked<Vec<String>> {
+    let mut urls = urls_in("an address that begins with http:// or https://", &["http://", "https://"])(value)?;
+    urls.iter_mut().for_each(|url| url.truncate(url.trim_end_matches('/').len()));
+    Ok(urls)
 }
 
-/// An address with one of the given schemes; `""` means none.
-pub(super) fn address_in(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Checked<Option<String>> {
+/// Addresses with one of the given schemes; `""` means none.
+pub(super) fn urls_in(
+    words: &'static str,
+    schemes: &'static [&'static str],
+) -> impl Fn(&Value) -> Checked<Vec<String>> {
     move |value| match value.as_str() {
-        Some("") => Ok(None),
-        Some(text) if has_host(text, schemes) => Ok(Some(text.to_owned())),
-        _ => expected(format!("an address that begins with {}", schemes.join(" or "))),
+        Some("") => Ok(Vec::new()),
+        _ => list(words, |text| has_host(text, schemes).then(|| text.to_owned()))(value),
     }
 }
 
@@ -291,10 +290,10 @@ mod tests {
 
     #[test]
     fn web_address_is_stored_without_final_slash() {
-        let kept = web_address(&Value::from("https://app.example/"));
-        assert_eq!(kept.unwrap().unwrap(), "https://app.example");
-        assert_eq!(web_address(&Value::from("")).unwrap(), None);
-        assert!(web_address(&Value::from("app.example")).is_err());
+        let kept = web_addresses(&Value::from("https://app.example/"));
+        assert_eq!(kept.unwrap(), ["https://app.example"]);
+        assert!(web_addresses(&Value::from("")).unwrap().is_empty());
+        assert!(web_addresses(&Value::from(vec!["https://app.example", "app.example"])).is_err());
     }
 
     #[test]

@@ -54,8 +54,8 @@ pub struct Settings {
     pub shards: usize,
     /// Directory for messages and rooms; `None`: data is kept in memory only.
     pub data_dir: Option<PathBuf>,
-    /// Address of the web client, without a slash at its end.
-    pub client_url: Option<String>,
+    /// Addresses of the web client, without a slash at their end.
+    pub client_url: Vec<String>,
     /// Proxies that are trusted to report a client's address.
     pub trusted_proxies: Vec<Network>,
     /// Whether those proxies send a PROXY protocol header, version 1 or 2.

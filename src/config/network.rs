@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
 use super::kinds::{
-    Checked, Mismatch, Network, Secret, Shaped, address_in, addresses, has_host, limit, list, networks, one_of, origin,
-    path, secret, text, truth, web_address, whole,
+    Checked, Mismatch, Network, Secret, Shaped, addresses, limit, list, networks, one_of, origin, path, secret, text,
+    truth, urls_in, web_addresses, whole,
 };
 use super::raw::settings;
 use crate::codec::http::is_token;
@@ -23,8 +23,8 @@ settings! {
         shards: usize = 1, whole(1, 1_024);
         /// Directory for messages and rooms; `""`: data is kept in memory only.
         data_dir: Option<PathBuf> = "./switchboard-data", path;
-        /// Address of the web client, for join links and as an allowed origin; `""`: none.
-        client_url: Option<String> = "", web_address;
+        /// Addresses of the web client: the first for join links, all as allowed origins.
+        client_url: Vec<String> = Vec::<String>::new(), web_addresses;
         /// Proxies that are trusted to report a client's address, as addresses and ranges.
         trusted_proxies: Vec<Network> = Vec::<String>::new(), networks;
         /// Whether trusted proxies send a PROXY protocol header, version 1 or 2, at the start of each connection.
@@ -76,19 +76,15 @@ settings! {
     pub struct IceSettings in "ice." {
         /// STUN servers sent to clients, such as `stun:stun.example:3478`.
         stun_urls: Vec<String> = Vec::<String>::new(),
-            list("an address that begins with stun: or stuns:", stun_url);
+            urls_in("an address that begins with stun: or stuns:", &["stun:", "stuns:"]);
     }
-}
-
-fn stun_url(text: &str) -> Option<String> {
-    has_host(text, &["stun:", "stuns:"]).then(|| text.to_owned())
 }
 
 settings! {
     /// The TURN server, for clients that cannot connect to each other directly.
     pub struct TurnSettings in "turn." {
-        /// TURN server sent to clients, such as `turn:turn.example:3478`; `""`: none.
-        url: Option<String> = "", address_in(&["turn:", "turns:"]);
+        /// Addresses of the TURN server sent to clients, such as `turn:turn.example:3478`.
+        url: Vec<String> = Vec::<String>::new(), urls_in("an address that begins with turn: or turns:", &["turn:", "turns:"]);
         /// User name for `turn.credential`.
         username: Option<String> = "", text;
         /// Static password, the same for all clients.

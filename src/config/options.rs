@@ -61,7 +61,7 @@ impl Settings {
             origins: self.origins(),
             subprotocols: self.websocket.subprotocols.clone(),
             lost_log_lines: || 0,
-            client_url: self.client_url.clone(),
+            client_url: self.client_url.first().cloned(),
             ice: self.ice_servers(),
             rules: Arc::new(self.rules()),
             socket_io: self.socket_io(),
@@ -141,6 +141,7 @@ impl Settings {
             issuer: self.auth.issuer.iter().cloned().collect(),
             require_exp: self.auth.require_exp,
             verify_signature: self.auth.verify != Verify::None,
+            may_lack_keys: self.auth.guests && !self.auth.has_key(),
             leeway_s: limits::TOKEN_LEEWAY_S,
             ..VerifierOptions::default()
         }
@@ -166,7 +167,7 @@ impl Settings {
 
     fn origins(&self) -> Origins {
         let mut allowed = self.cors.origins.clone();
-        allowed.extend(self.client_url.clone());
+        allowed.extend(self.client_url.iter().cloned());
         Origins { any: self.cors.any(), allowed }
     }
 
@@ -180,6 +181,6 @@ impl Settings {
             }
             _ => TurnAccess::Open,
         };
-        Ice { stun_urls: self.ice.stun_urls.clone(), turn_url: self.turn.url.clone(), turn_access }
+        Ice { stun_urls: self.ice.stun_urls.clone(), turn_urls: self.turn.url.clone(), turn_access }
     }
 }

@@ -244,15 +244,43 @@ fn put_common_variables(raw: &mut RawSettings, keys: &[&'static SettingKey], env
             raw.put(key.name, value_of(key.shape, text), SettingSource::Environment(name.to_owned()));
         }
     }
-    // Without a host the others are ignored: Kubernetes sets REDIS_PORT in every pod beside a service called redis, and to
-    // an address.
-    if let Some(host) = variable("REDIS_HOST") {
-        put_redis_address(raw, host, variable("REDIS_PORT").unwrap_or("6379"), variable("REDIS_PASSWORD"));
+    if let Some(port) = variable("PORT") {
+        put_port(raw, port);
+    }
+    // Kubernetes sets REDIS_PORT to an address in every pod beside a service called redis: that does not ask for Redis.
+    let port = variable("REDIS_PORT");
+    let host = variable("REDIS_HOST").or(port.filter(|port| is_port(port)).map(|_| "127.0.0.1"));
+    if let Some(host) = host {
+        put_redis_address(raw, host, port.unwrap_or("6379"), variable("REDIS_PASSWORD"));
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// `PORT`: the first address to listen on, with this port.
+fn put_port(raw: &mut RawSettings, port: &str) {
+    let source = SettingSource::Environment("PORT".to_owned());
+    let listen = super::kinds::addresses(&raw.given("listen").value).ok();
+    match (port.parse::<u16>(), listen.and_then(|listen| listen.first().copied())) {
+        (Ok(port), Some(mut address)) => {
+            address.set_port(port);
+            raw.put("listen", vec![address.to_string()], source);
+        }
+        // The wrong addresses are reported as they are read.
+        (Ok(_), None) => {}
+        (Err(_), _) => raw.problems.push(Problem::Value {
+            source,
+            key: "listen".to_owned(),
+            found: format!("{port:?}"),
+            expected: "a port number from 0 to 65535".to_owned(),
+        }),
     }
 }
 
 fn put_redis_address(raw: &mut RawSettings, host: &str, port: &str, password: Option<&str>) {
-    if port.parse::<u16>().is_ok_and(|port| port > 0) {
+    if is_port(port) {
         let login = password.map(|password| format!(":{}@", escaped(password)));
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let address = format!("redis://{}{host}:{port}", login.unwrap_or_default());

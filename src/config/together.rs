@@ -30,7 +30,7 @@ pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
     }
     let turn = &settings.turn;
     let has_password = turn.username.is_some() && turn.credential.is_some();
-    if turn.url.is_some() && turn.secret.is_none() && !has_password {
+    if !turn.url.is_empty() && turn.secret.is_none() && !has_password {
         // Browsers reject a TURN server without both: every call would fail.
         let message = "turn.url: a TURN server needs turn.secret, or turn.username and \
                        turn.credential";
@@ -94,14 +94,15 @@ pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
 ///
 /// No key is configured; the text lists the ways to give one.
 pub(super) fn check_serve(settings: &Settings) -> Result<(), ConfigError> {
-    if settings.auth.has_key() {
+    if settings.auth.has_key() || settings.auth.guests {
         return Ok(());
     }
     let message = "no key to verify tokens with. Give one of:\n  \
         auth.secret       a secret shared with whoever signs the tokens, also as JWT_SECRET or \
         SWITCHBOARD_AUTH__SECRET\n  \
         auth.public_keys  PEM files with public keys\n  \
-        auth.jwks_file    a JWKS file with public keys\n\
+        auth.jwks_file    a JWKS file with public keys\n  \
+        auth.guests       true: clients of /ws and /api/rooms need no token\n\
         or, to try things out on this machine alone: switchboard serve --dev";
     Err(Problem::other(None::<SettingSource>, message).into())
 }

@@ -304,6 +304,8 @@ pub struct Message {
 /// A message to a user or to all users, outside any room.
 #[derive(Clone, Debug)]
 pub struct Direct {
+    /// Whether a backend pushed it. A client's message is for one user, and stored until it is delivered.
+    pub is_pushed: bool,
     /// Its id, a UUIDv7.
     pub id: Uuid,
     /// The sender.

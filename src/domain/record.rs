@@ -82,6 +82,15 @@ pub enum Record {
     },
     /// A user's presence is stored.
     UserSeen(Box<Seen>),
+    /// A backend has set the presence of an absent user; the rest of what is stored of the user stays.
+    AbsenceSet {
+        /// The user.
+        user: Name,
+        /// The status.
+        status: Status,
+        /// The last activity in milliseconds since 1970; the one stored before, or else now, when absent.
+        last_seen: Option<u64>,
+    },
 }
 
 /// A room at its creation.

@@ -154,8 +154,8 @@ impl SocketIo {
 pub struct Ice {
     /// STUN servers, `stun:host:port`.
     pub stun_urls: Vec<String>,
-    /// The TURN server, `turn:host:port`.
-    pub turn_url: Option<String>,
+    /// Addresses of the TURN server, `turn:host:port`.
+    pub turn_urls: Vec<String>,
     /// Credentials of the TURN server.
     pub turn_access: TurnAccess,
 }
@@ -191,12 +191,12 @@ impl Ice {
             let mut object = json::Object::begin(&mut out);
             object.list("urls", &self.stun_urls, |out, url| json::string(out, url)).end();
         }
-        if let Some(url) = &self.turn_url {
+        if !self.turn_urls.is_empty() {
             if out.len() > 1 {
                 out.push(b',');
             }
             let mut object = json::Object::begin(&mut out);
-            object.list("urls", [url], |out, url| json::string(out, url));
+            object.list("urls", &self.turn_urls, |out, url| json::string(out, url));
             let access = match &self.turn_access {
                 TurnAccess::Open => None,
                 TurnAccess::Fixed { username, credential } => Some((username.clone(), credential.clone())),

@@ -4,10 +4,11 @@ use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
-use switchboard::domain::command::{MediaState, ReceiptKind};
+use switchboard::domain::command::{MediaState, ReceiptKind, Status};
 use switchboard::domain::event::{Content, Event, LeaveCause, PeerName};
 use switchboard::domain::history::HistoryRange;
-use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, Reply, RoomOp, SendMessage};
+use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, Reply, RoomOp, SendMessage, UserOp};
+use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::recovery::Returning;
 use switchboard::domain::reject::{Code, Reject};
 use switchboard::message::{Outgoing, Requester, ShardMessage, ThreadMessage};
@@ -133,6 +134,34 @@ impl World {
 
 fn code(reply: Result<Reply, Reject>) -> Code {
     reply.expect_err("it is refused").code
+}
+
+#[test]
+fn absent_user_has_last_seen_that_backend_sets() {
+    on_each(|world| {
+        let set = |status, last_seen, by| Op::User(name("ann"), UserOp::SetStatus { status, last_seen, by });
+        let by_connection = Some(world.connection(0));
+        assert_eq!(code(world.ask(0, set(Status::Away, None, by_connection))), Code::UserNotFound);
+        let look = |world: &mut World| match world.ask(1, Op::User(name("ann"), UserOp::Describe { by: user("eve") })) {
+            Ok(Reply::Presence(view)) => (view.status, view.last_seen, view.username().to_owned()),
+            other => panic!("{other:?}"),
+        };
+        world.ask(0, set(Status::Away, Some(1_700_000_000_000), None)).expect("it is set");
+        assert!(world.said.is_empty(), "an absent user stays absent: {:?}", world.said);
+        assert_eq!(look(world), (Status::Offline, Some(1_700_000_000_000), "ann".to_owned()));
+        world.ask(2, set(Status::Offline, None, None)).expect("it is set");
+        assert_eq!(look(world), (Status::Offline, Some(1_700_000_000_000), "ann".to_owned()));
+        let by = Identity::new("ann", Some("Ann Adams"), None, Roles::default());
+        let connection = world.connection(0);
+        world.ask(0, Op::User(name("ann"), UserOp::Attach { connection, by, socket: None })).expect("a connection");
+        let (parting, rooms) = (DisconnectKind::Clean, Vec::new());
+        world.ask(0, Op::User(name("ann"), UserOp::Detach { connection, parting, rooms })).expect("it ends");
+        world.owner.tick(world.now.plus(1));
+        world.ask(1, set(Status::Busy, Some(u64::MAX), None)).expect("it is set");
+        let shown = look(world);
+        assert!(shown.1.is_some_and(|at| at <= world.now.wall), "no time is in the future: {shown:?}");
+        assert_eq!(shown.2, "Ann Adams", "the name stays known");
+    });
 }
 
 #[test]

@@ -216,7 +216,13 @@ impl Both {
             1 => UserOp::Send { by: by.clone(), content: content(&number.to_string()) },
             2 => {
                 let id = Uuid::from_u128(number.into());
-                let direct = Direct { id, sender: by.clone(), content: content(&number.to_string()), at: number };
+                let direct = Direct {
+                    is_pushed: true,
+                    id,
+                    sender: by.clone(),
+                    content: content(&number.to_string()),
+                    at: number,
+                };
                 UserOp::Push { direct: Arc::new(direct) }
             }
             3 => UserOp::ListConnections,

@@ -228,8 +228,8 @@ fn presence_is_readable_by_all_and_set_by_owner_or_admin() {
     for user in USERS {
         let path = format!("/presence/{user}");
         let look = |line: &str| stage.granted("GET", &path, line, None);
-        stage.refused("GET", &path, &own("eve"), None, (404, "USER_NOT_FOUND"));
-        stage.refused("PUT", &path, &own(user), Some(json!({ "status": "away" })), (404, "USER_NOT_FOUND"));
+        let unknown = json!({ "userId": user, "status": "offline", "lastSeen": null, "connections": 0 });
+        assert_eq!(look(&own("eve")), unknown);
         let clients = (stage.connect(user), stage.connect(user));
         let shown = look(&own("eve"));
         assert_eq!((&shown["userId"], &shown["status"]), (&json!(user), &json!("online")));
@@ -251,6 +251,36 @@ fn presence_is_readable_by_all_and_set_by_owner_or_admin() {
     }
     for body in [json!({}), json!({ "status": "asleep" }), json!({ "status": "away", "lastSeen": "soon" })] {
         stage.refused("PUT", "/presence/ann", &own("ann"), Some(body), (422, "INVALID_MESSAGE"));
+    }
+}
+
+#[test]
+fn presence_of_absent_user_keeps_last_seen_that_backend_sets() {
+    let stage = PeopleTest::new();
+    for user in USERS {
+        let path = format!("/presence/{user}");
+        let shown = |last_seen: &str| {
+            let status = json!({ "userId": user, "status": "offline", "lastSeen": last_seen, "connections": 0 });
+            assert_eq!(stage.granted("GET", &path, &own("eve"), None), status);
+            // Both calls know the same users.
+            let status = stage.granted("GET", &format!("/websocket/users/{user}/status"), &own("eve"), None);
+            assert_eq!((&status["connected"], &status["lastSeen"]), (&json!(false), &json!(last_seen)), "{status}");
+        };
+        let set = |line: &str, body: Value| stage.granted("PUT", &path, line, Some(body));
+        stage.refused("PUT", &path, &own("eve"), Some(json!({ "status": "away" })), (403, "FORBIDDEN"));
+        // A user that the server has never seen.
+        let body = json!({ "status": "offline", "lastSeen": "2024-01-01T00:00:00.000Z" });
+        assert_eq!(set(&stage.root, body), json!({ "userId": user, "status": "offline" }));
+        shown("2024-01-01T00:00:00.000Z");
+        set(&own(user), json!({ "status": "away" }));
+        shown("2024-01-01T00:00:00.000Z");
+        // A user that has left.
+        stage.connect(user).close();
+        stage.connections(user, 0);
+        let left = stage.granted("GET", &path, &own("eve"), None);
+        assert!(left["lastSeen"].as_str() > Some("2024-01-01T00:00:00.000Z"), "{left}");
+        set(&stage.root, json!({ "status": "offline", "lastSeen": 1_706_745_600_000_u64 }));
+        shown("2024-02-01T00:00:00.000Z");
     }
 }
 

@@ -451,3 +451,24 @@ fn program_without_command_prints_usage() {
     let version = run(&directory, &["--version"], &[]);
     assert_eq!(version.stdout, concat!("switchboard ", env!("CARGO_PKG_VERSION"), "\n"));
 }
+
+#[test]
+fn server_for_guests_only_starts_without_key() {
+    let directory = scratch("guests");
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", "", "--set", "auth.guests=true"];
+    let environment = [("TURN_URL", "turn:a.example:3478,turns:b.example:5349"), ("TURN_USERNAME", "u")];
+    let environment = [&environment[..], &[("TURN_CREDENTIAL", "c"), ("SWITCHBOARD_ROOMS__CREATE_ON_JOIN", "always")]];
+    let mut serving = Serving::start(&directory, &arguments, &environment.concat());
+    let address = serving.address();
+    let mut guest = Client::connect(&address, None);
+    guest.send(&json!({ "type": "join-room", "roomId": "tea" }));
+    let joined = guest.wait_for("room-joined");
+    let urls = json!(["turn:a.example:3478", "turns:b.example:5349"]);
+    assert_eq!(
+        joined["iceServers"],
+        json!([{
+            "urls": urls, "username": "u", "credential": "c", "credentialType": "password"
+        }])
+    );
+    assert!(Client::try_connect(&address, Some(&token("ann", &json!({})))).is_err(), "no token can be verified");
+}

@@ -79,7 +79,7 @@ fn connections_per_user_stop_at_the_limit() {
     let mut sender = connect(&server, "bo");
     sender.send(&json!({ "type": "message", "toUserId": "ann", "content": "all of you" }));
     for client in &mut kept {
-        assert_eq!(client.next()["data"], "all of you");
+        assert_eq!(client.next()["content"], "all of you");
     }
     // One that ends makes place for another.
     kept.remove(0).close();

@@ -348,7 +348,7 @@ fn direct_message_reaches_connections_on_every_shard() {
             for client in &mut own {
                 let message = client.next();
                 assert_eq!((&message["type"], &message["sender"]), (&json!("message"), &json!("sender")));
-                assert_eq!((&message["messageType"], &message["data"]), (&json!("note"), &content));
+                assert_eq!((&message["messageType"], &message["content"]), (&json!("note"), &content));
                 assert_eq!(message["id"], receipt["id"]);
             }
         }

@@ -440,7 +440,7 @@ impl DialectClient {
                     }
                 }
             }
-            "message" if told["roomId"].is_null() => ledger.hear_direct(text(told, "data"), self.number, "raw"),
+            "message" if told["roomId"].is_null() => ledger.hear_direct(text(told, "content"), self.number, "raw"),
             "message" => self.message(&room(), text(told, "sender"), told, ledger),
             "peer-joined" => self.note(&room(), joined(text(told, "peerId")), ledger),
             "peer-left" => self.note(&room(), left(text(told, "peerId")), ledger),

@@ -150,7 +150,7 @@ impl DurabilityChecker {
         let id = id_of(&told["id"]);
         let Some(seq) = told["seq"].as_u64() else {
             assert!(store.directs.contains(&id), "told before it is kept: {told}");
-            if let Some(key) = told["data"].as_str() {
+            if let Some(key) = told["content"].as_str() {
                 let note = self.notes.get_mut(key).unwrap_or_else(|| panic!("nobody sent {key}"));
                 note.written += 1;
                 let is_excused = store.resurrected.contains(&format!("{key:?}"));

@@ -83,7 +83,10 @@ impl History {
                 let (username, email) = (self.maybe("A name"), self.maybe("a@example.com"));
                 let status = self.one_of(&[Status::Online, Status::Away, Status::Busy, Status::Offline]);
                 let identity = Identity::new(&user, username, email, Roles::default());
-                Record::UserSeen(Box::new(Seen { identity, status, at: now }))
+                match self.rng.below(4) {
+                    0 => Record::AbsenceSet { user: identity.user_name(), status, last_seen: Some(now / 2) },
+                    _ => Record::UserSeen(Box::new(Seen { identity, status, at: now })),
+                }
             }
         };
         self.model.apply(&record);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use switchboard::base::Name;
-use switchboard::domain::access::Identity;
+use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{ReceiptKind, Status};
 use switchboard::domain::event::{Direct, Message};
 use switchboard::domain::record::{Record, Session, TokenHash};
@@ -86,6 +86,12 @@ impl Model {
             Record::SessionClaimed { .. } => {}
             Record::UserSeen(seen) => {
                 self.users.insert(seen.identity.user_name(), stored(&seen.identity, seen.status, seen.at));
+            }
+            Record::AbsenceSet { user, status, last_seen } => {
+                let identity = Identity::new(user, None, None, Roles::default());
+                let known = self.users.entry(user.clone()).or_insert_with(|| stored(&identity, *status, 0));
+                known.status = *status;
+                known.seen_at = last_seen.unwrap_or(known.seen_at);
             }
         }
     }

@@ -47,6 +47,8 @@ pub struct VerifierOptions {
     pub require_exp: bool,
     /// False accepts any signature, for development. Claims are still checked.
     pub verify_signature: bool,
+    /// Whether there may be no key at all, so that every token is refused: a server for guests only.
+    pub may_lack_keys: bool,
     /// Tolerated difference of clocks, in seconds, in favour of the token.
     pub leeway_s: u64,
 }
@@ -62,6 +64,7 @@ impl Default for VerifierOptions {
             issuer: Vec::new(),
             require_exp: true,
             verify_signature: true,
+            may_lack_keys: false,
             leeway_s: 30,
         }
     }
@@ -98,7 +101,7 @@ impl Verifier {
             keys.extend(set.keys);
             left_out = set.left_out;
         }
-        if keys.is_empty() && options.verify_signature {
+        if keys.is_empty() && options.verify_signature && !options.may_lack_keys {
             return Err(KeyError::new("keys", KeyProblem::NoKeys));
         }
         if keys.len() > KEYS_MAX {

@@ -45,7 +45,7 @@ const TABLE: &str = r#"
 listen = ["[::]:8090"]
 shards = 3
 data_dir = "./switchboard-data"
-client_url = ""
+client_url = []
 trusted_proxies = []
 proxy_protocol = false
 auth.secret = ""
@@ -96,7 +96,7 @@ limits.http_headers = 100
 cors.origins = []
 websocket.subprotocols = []
 ice.stun_urls = []
-turn.url = ""
+turn.url = []
 turn.username = ""
 turn.credential = ""
 turn.secret = ""
@@ -207,18 +207,22 @@ fn common_variables_set_their_settings() {
         ("REDIS_HOST", "redis"),
         ("REDIS_PORT", "6380"),
         ("REDIS_PASSWORD", "p@ss"),
-        ("TURN_URL", "turn:t:3478"),
+        ("TURN_URL", "turn:t:3478, turns:t:5349"),
         ("TURN_USERNAME", "me"),
         ("TURN_CREDENTIAL", "hush"),
-        ("CLIENT_URL", "http://localhost:3000"),
+        ("CLIENT_URL", "http://localhost:3000/,https://app.example"),
+        ("PORT", "4000"),
         ("JWT_SECRET", ""),
     ]));
     assert_eq!(settings.redis.url.unwrap().expose(), "redis://:p%40ss@redis:6380");
-    assert_eq!(settings.turn.url.unwrap(), "turn:t:3478");
+    assert_eq!(settings.turn.url, ["turn:t:3478", "turns:t:5349"]);
     assert_eq!(settings.turn.username.unwrap(), "me");
     assert_eq!(settings.turn.credential.unwrap().expose(), "hush");
-    assert_eq!(settings.client_url.unwrap(), "http://localhost:3000");
+    assert_eq!(settings.client_url, ["http://localhost:3000", "https://app.example"]);
     assert!(settings.auth.secret.is_none());
+    assert_eq!(settings.listen, ["0.0.0.0:4000".parse().unwrap()]);
+    let dev = SettingSources { dev: true, ..environment(&[("PORT", "4000")]) };
+    assert_eq!(load(dev).unwrap().settings.listen, ["127.0.0.1:4000".parse().unwrap()]);
 }
 
 #[test]

@@ -157,14 +157,25 @@ fn overridden_invalid_value_is_reported() {
 }
 
 #[test]
-fn redis_variables_need_a_host_and_a_valid_port() {
+fn redis_variables_need_a_host_or_port_that_is_valid() {
     let url = |variables| settings(environment(variables)).redis.url;
     assert_eq!(url(&[("REDIS_PORT", "tcp://10.0.0.1:6379"), ("REDIS_PASSWORD", "x")]), None);
+    assert_eq!(url(&[("REDIS_PORT", "6380"), ("REDIS_PASSWORD", "x")]).unwrap().expose(), "redis://:x@127.0.0.1:6380");
     assert_eq!(url(&[("REDIS_HOST", "::1")]).unwrap().expose(), "redis://[::1]:6379");
     assert_eq!(
         refusal(environment(&[("REDIS_HOST", "redis"), ("REDIS_PORT", "tcp://10.0.0.1:6379")])),
         "REDIS_PORT: redis.url: found \"tcp://10.0.0.1:6379\", expected a port number from 1 to 65535"
     );
+}
+
+#[test]
+fn port_that_is_none_is_rejected() {
+    for port in ["http", "65536", "-1"] {
+        assert_eq!(
+            refusal(environment(&[("PORT", port)])),
+            format!("PORT: listen: found {port:?}, expected a port number from 0 to 65535")
+        );
+    }
 }
 
 #[test]
@@ -176,9 +187,10 @@ fn serve_without_key_is_rejected() {
   auth.secret       a secret shared with whoever signs the tokens, also as JWT_SECRET or SWITCHBOARD_AUTH__SECRET
   auth.public_keys  PEM files with public keys
   auth.jwks_file    a JWKS file with public keys
+  auth.guests       true: clients of /ws and /api/rooms need no token
 or, to try things out on this machine alone: switchboard serve --dev"
     );
-    for key in ["auth.secret=hush", "auth.public_keys=a.pem", "auth.jwks_file=a.json"] {
+    for key in ["auth.secret=hush", "auth.public_keys=a.pem", "auth.jwks_file=a.json", "auth.guests=true"] {
         load(set(&[key])).unwrap().check_serve().unwrap();
     }
     load(set(&["auth.verify=none", "listen=127.0.0.1:0"])).unwrap().check_serve().unwrap();

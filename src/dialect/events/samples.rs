@@ -106,7 +106,7 @@ pub(crate) fn rich() -> Content {
 /// A message to a user; `body` is JSON.
 pub(crate) fn direct(kind: Option<&str>, body: &str) -> Event {
     let content = Content { body: body.into(), event: None, kind: kind.map(Into::into), ..hello() };
-    Event::Direct(Arc::new(Direct { id: MESSAGE, sender: user(), content, at: NOW.wall }))
+    Event::Direct(Arc::new(Direct { is_pushed: true, id: MESSAGE, sender: user(), content, at: NOW.wall }))
 }
 
 pub(crate) fn presence(status: Status) -> Event {

@@ -106,13 +106,13 @@ fn command<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Command<'a>,
 
 fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Result<Command<'a>, Reject> {
     let room = || name("roomId", fields.room_id).and_then(|room| required("roomId", room));
-    let signal = |signal: Signal, field: &'static str, body: Option<&'a str>| {
+    let signal = |signal: Signal, field: &'static str, body: Option<Opaque<'a>>| {
         Ok(Command::Signal(SignalTo {
             room: room()?,
             from: name("fromPeerId", fields.from_peer_id)?,
             to: required("toPeerId", name("toPeerId", fields.to_peer_id)?)?,
             signal,
-            body: required(field, present(body))?,
+            body: required(field, body)?,
         }))
     };
     let receipt = |kind| {
@@ -127,8 +127,9 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
             media: media(fields.media_state)?.unwrap_or_default(),
         })),
         "leave-room" => Ok(Command::Leave { room: room()?, peer: name("peerId", fields.peer_id)? }),
-        "offer" => signal(Signal::Offer, "offer", fields.offer),
-        "answer" => signal(Signal::Answer, "answer", fields.answer),
+        "offer" => signal(Signal::Offer, "offer", present(fields.offer)),
+        "answer" => signal(Signal::Answer, "answer", present(fields.answer)),
+        // Browsers end the candidates with `null` (WebRTC §4.8.2).
         "ice-candidate" => signal(Signal::Candidate, "candidate", fields.candidate),
         "media-state-changed" => Ok(Command::Media {
             room: room()?,
@@ -238,6 +239,16 @@ mod tests {
         let Command::Signal(signal) = decode(&text, 16).expect("it is an offer").command else { panic!("an offer") };
         assert_eq!(signal.body, body);
         assert_eq!((signal.from.as_deref(), signal.to.as_ref()), (Some("a"), "b"));
+    }
+
+    #[test]
+    fn candidate_null_ends_the_candidates() {
+        let text = r#"{"type":"ice-candidate","roomId":"r","toPeerId":"b","candidate":null}"#;
+        let Ok(RawRequest { command: Command::Signal(signal), .. }) = decode(text, 16) else { panic!("a candidate") };
+        assert_eq!((signal.signal, signal.body), (Signal::Candidate, "null"));
+        let absent = r#"{"type":"ice-candidate","roomId":"r","toPeerId":"b"}"#;
+        assert_eq!(refusal(absent).1, "candidate is missing");
+        assert_eq!(refusal(&text.replace("ice-candidate", "offer")).1, "offer is missing");
     }
 
     #[test]

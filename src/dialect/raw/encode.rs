@@ -258,7 +258,9 @@ fn direct(out: &mut Vec<u8>, direct: &Direct) {
     object.plain("id", direct.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
     object.string("sender", direct.sender.user()).string("displayName", direct.sender.username());
     kind(&mut object, &direct.content);
-    object.optional("event", direct.content.event.as_deref()).raw("data", &direct.content.body);
+    let event = direct.content.event.as_deref();
+    object.optional("event", event);
+    object.raw(if direct.is_pushed || event.is_some() { "data" } else { "content" }, &direct.content.body);
     extras(&mut object, &direct.content);
     object.number("timestamp", direct.at).end();
 }

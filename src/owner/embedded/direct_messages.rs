@@ -320,5 +320,5 @@ impl DirectDeliveries {
 }
 
 fn new_direct(turn: &mut Turn<'_>, sender: Identity, content: Content) -> Arc<Direct> {
-    Arc::new(Direct { id: turn.context().message_id(), sender, content, at: turn.now.wall })
+    Arc::new(Direct { is_pushed: false, id: turn.context().message_id(), sender, content, at: turn.now.wall })
 }

@@ -13,6 +13,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::Event;
 use crate::domain::op::{AddressedEvent, Audience, PushResult, Reply, Scope, UserOp};
+use crate::domain::record::Record;
 use crate::domain::registration::Registrations;
 use crate::domain::reject::Reject;
 use crate::domain::user::{User, user_not_found};
@@ -109,6 +110,17 @@ impl UserStore {
                     Self::look_up(turn, user);
                 }
                 Ok(None)
+            }
+            // A status that a client sets is for the time of its connections.
+            UserOp::SetStatus { status, last_seen, by: None } => {
+                if turn.rules().has_store {
+                    turn.check_store()?;
+                    let last_seen = last_seen.map(|at| at.min(turn.now.wall));
+                    let record = Record::AbsenceSet { user, status: *status, last_seen };
+                    turn.hold([record], PendingEffect::Reply(Reply::Done));
+                    return Ok(None);
+                }
+                Ok(Some(Reply::Done))
             }
             _ => Err(user_not_found()),
         }

@@ -73,17 +73,21 @@ pub(super) struct WireDirect {
     #[serde(rename = "s")]
     content: WireContent,
     at: u64,
+    #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
+    is_pushed: bool,
 }
 
 impl From<&Direct> for WireDirect {
-    fn from(Direct { id, sender, content, at }: &Direct) -> Self {
-        Self { id: WireMessageId(*id), sender: sender.into(), content: content.clone().into(), at: *at }
+    fn from(Direct { is_pushed, id, sender, content, at }: &Direct) -> Self {
+        let (id, sender, content) = (WireMessageId(*id), sender.into(), content.clone().into());
+        Self { id, sender, content, at: *at, is_pushed: *is_pushed }
     }
 }
 
 impl From<WireDirect> for Direct {
     fn from(direct: WireDirect) -> Self {
-        Self { id: direct.id.0, sender: direct.sender.into(), content: direct.content.into(), at: direct.at }
+        let WireDirect { id, sender, content, at, is_pushed } = direct;
+        Self { is_pushed, id: id.0, sender: sender.into(), content: content.into(), at }
     }
 }
 

@@ -74,6 +74,8 @@ statements! {
         see_user: "INSERT INTO user(name, used_day, username, email, status, seen_at) VALUES(?1, ?2, ?3, ?4, ?5, ?6)
             ON CONFLICT DO UPDATE SET username = excluded.username, email = excluded.email, status = excluded.status,
                 seen_at = excluded.seen_at";
+        set_absence: "INSERT INTO user(name, used_day, status, seen_at) VALUES(?1, ?2, ?3, ifnull(?4, ?5))
+            ON CONFLICT DO UPDATE SET status = excluded.status, seen_at = coalesce(?4, seen_at, ?5)";
         see_sender: "UPDATE user SET username = ?2, email = ?3, status = ?4, seen_at = ?5
             WHERE number = ?1 AND seen_at IS NULL";
         keep_direct: "INSERT INTO direct(user, id, at, sender, username, body, kind, reply_to, attachment, metadata, event)
@@ -162,6 +164,11 @@ impl<'c> RecordWriter<'c> {
                 Ok(())
             }
             Record::UserSeen(seen) => Ok(self.update_user(seen)?),
+            Record::AbsenceSet { user, status, last_seen } => {
+                let (today, status) = (int(self.now / DAY_MS), rows::status_column(*status));
+                let values = params![&**user, today, status, last_seen.map(int), int(self.now)];
+                Ok(self.statements.set_absence.execute(values).map(drop)?)
+            }
         }
     }
 

@@ -108,7 +108,8 @@ pub(super) fn message(room: &Name, row: &Row<'_>) -> Result<Message> {
 }
 
 pub(super) fn direct(row: &Row<'_>) -> Result<Direct> {
-    Ok(Direct { id: uuid(row, 0)?, at: nat(row, 1)?, sender: sender(row, 2)?, content: content(row, 4)? })
+    let (id, at, sender, content) = (uuid(row, 0)?, nat(row, 1)?, sender(row, 2)?, content(row, 4)?);
+    Ok(Direct { is_pushed: false, id, sender, content, at })
 }
 
 pub(super) fn roles_column(roles: Roles) -> u8 {

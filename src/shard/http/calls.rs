@@ -136,7 +136,7 @@ impl<'a> Calls<'a> {
 
     fn direct(&mut self, now: Now, by: &Identity, content: &Content) -> Arc<Direct> {
         let id = message_id(&mut self.core.rng, now);
-        Arc::new(Direct { id, sender: by.clone(), content: content.clone(), at: now.wall })
+        Arc::new(Direct { is_pushed: true, id, sender: by.clone(), content: content.clone(), at: now.wall })
     }
 
     /// A backend's message. `caller` stands for a connection that does not receive it where the backend names none.
@@ -193,11 +193,13 @@ impl PendingCall {
     /// The call is refused.
     pub(super) fn next_step(&mut self, reply: Result<Reply, Reject>) -> Result<CallStep, Reject> {
         let reply = match (&self.call, reply) {
-            (RestCall::UserStatus { user }, Err(reject)) if reject.code == Code::UserNotFound => {
-                Reply::Presence(nobody(user.clone()))
+            (RestCall::Presence { user } | RestCall::UserStatus { user }, Err(reject))
+                if reject.code == Code::UserNotFound =>
+            {
+                Reply::Presence(PresenceView::nobody(user.clone()))
             }
             (RestCall::OwnStatus, Err(reject)) if reject.code == Code::UserNotFound => {
-                Reply::Presence(nobody(self.by.user_name()))
+                Reply::Presence(PresenceView::nobody(self.by.user_name()))
             }
             (RestCall::Register { user, socket, device }, Err(reject))
                 if reject.code == Code::ConnectionNotFound && self.rounds == 0 =>
@@ -320,9 +322,4 @@ fn not_yours() -> Reject {
 
 fn equip(user: &Name, device: &Option<Box<str>>) -> ConnectionOp {
     ConnectionOp::SetDevice { user: user.clone(), device: device.clone() }
-}
-
-/// The presence of an unknown user.
-fn nobody(user: Name) -> PresenceView {
-    PresenceView::nobody(user)
 }

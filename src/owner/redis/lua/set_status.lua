@@ -1,9 +1,15 @@
 -- set_status: mirrors domain/presence.rs
 -- Sets the status. `since`: time of the last activity, or nil; `except`: the connection that does not receive the
--- update.
-local status, since, except = ARGV[6], tonumber(ARGV[7]), ARGV[8]
+-- update; `unknown`: the identity if the user has none. A backend, which has no connection, may set when an absent user was
+-- last seen.
+local status, since, except, unknown = ARGV[6], tonumber(ARGV[7]), ARGV[8], ARGV[9]
 read()
-if not user.here then return refuse('user') end
+if not user.here then
+  if except ~= '' then return refuse('user') end
+  put({w = user.identity or unknown, t = since and math.min(since, now) or user.last_seen or now})
+  if keep_ms > 0 then call('PEXPIRE', key, keep_ms) end
+  return '{}'
+end
 if say(status, since) then
   put({t = last_seen()})
   tell(except)

@@ -239,7 +239,8 @@ impl DirectMessages {
 
 /// Calls the script that stores and publishes a message.
 pub(super) fn send(turn: &mut OwnerTurn<'_>, name: Name, by: Identity, content: Content, to: Requester) {
-    let direct = Direct { id: message_id(&mut turn.node.rng, turn.now), sender: by, content, at: turn.now.wall };
+    let (id, at) = (message_id(&mut turn.node.rng, turn.now), turn.now.wall);
+    let direct = Direct { is_pushed: false, id, sender: by, content, at };
     let keep = wire::number(turn.node.settings.keep_messages);
     let arguments = vec![wire::message_id(direct.id), wire::json(&WireDirect::from(&direct)), keep];
     let sent = Sent { id: direct.id, seq: None, at: direct.at };

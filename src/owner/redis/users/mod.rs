@@ -161,7 +161,10 @@ impl Users {
             UserOp::SetStatus { status, last_seen, by } => {
                 let since = last_seen.map_or_else(Bytes::default, wire::number);
                 let by = by.map_or_else(Bytes::default, wire::connection);
-                (&scripts::SET_STATUS, UserCall::SetStatus, vec![wire::text(status.as_str()), since, by])
+                // The identity of a user that Redis does not know.
+                let unknown = Identity::new(&name, None, None, Roles::default());
+                let unknown = wire::json(&WireIdentity::from(&unknown));
+                (&scripts::SET_STATUS, UserCall::SetStatus, vec![wire::text(status.as_str()), since, by, unknown])
             }
             UserOp::Send { by, content } => return direct_messages::send(turn, name, by, content, to),
             UserOp::Push { direct } => (&scripts::PUSH, UserCall::Push, vec![wire::json(&WireDirect::from(&*direct))]),
