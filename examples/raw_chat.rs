@@ -77,8 +77,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 impl Chat {
     fn connect(&self) -> Result<WebSocket<TcpStream>, Box<dyn Error>> {
         let stream = TcpStream::connect(&self.address)?;
-        let query = self.token.as_ref().map(|token| format!("?token={token}")).unwrap_or_default();
-        let url = format!("ws://{}/ws{query}", self.address);
+        let token = self.token.as_ref().map(|token| format!("&token={token}")).unwrap_or_default();
+        let url = format!("ws://{}/ws?events=all{token}", self.address);
         let (socket, _response) = tungstenite::client(url, stream)?;
         socket.get_ref().set_read_timeout(Some(POLL))?;
         Ok(socket)

@@ -98,7 +98,7 @@ fn token_of(user: &str) -> String {
 }
 
 fn open_page(browser: &Browser, server: &Server, user: &str) -> Page {
-    let url = format!("ws%3A%2F%2F{}%2Fws%3Ftoken%3D{}", server.address, token_of(user));
+    let url = format!("ws%3A%2F%2F{}%2Fws%3Fevents%3Dall%26token%3D{}", server.address, token_of(user));
     let page = browser.page(&format!("file://{EXAMPLES}/raw-chat.html?room=tea&server={url}"));
     page.wait_for(&shows("joined tea"), PATIENCE);
     page

@@ -7,6 +7,7 @@ use crate::codec::ws;
 use crate::connection::engineio_socket::EngineIoSocket;
 use crate::connection::http::Http;
 use crate::connection::outbound::Queue;
+use crate::connection::standing::{Notice, Notices, Standing};
 use crate::connection::websocket::WebSocket;
 use crate::domain::access::Identity;
 
@@ -34,8 +35,8 @@ pub struct Conn {
     pub asks: u8,
     /// Pending joins; they are counted in `asks`, too.
     pub joins: u8,
-    /// Progress of the application handshake.
-    pub standing: HandshakeState,
+    /// The application handshake.
+    pub standing: Standing,
     /// Action after everything has been sent.
     pub ending: CloseState,
 }
@@ -54,17 +55,6 @@ pub enum ConnStage {
     Echo(ws::FrameDecoder),
     /// Closed by this side; input is discarded until the peer closes, too.
     Draining,
-}
-
-/// Progress of a `raw` connection's application handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum HandshakeState {
-    /// No message has been sent.
-    New,
-    /// The `connect` message has been sent, always the first one.
-    Greeted,
-    /// The owner of the user has confirmed the connection; presence updates are delivered.
-    Attached,
 }
 
 /// Action after all bytes have been sent.
@@ -108,7 +98,7 @@ impl Conn {
             seen: 0,
             expires_at: 0,
             asks: 0,
-            standing: HandshakeState::New,
+            standing: Standing::new(Notices::UPON_REQUEST),
             joins: 0,
             ending: CloseState::None,
         }
@@ -117,6 +107,11 @@ impl Conn {
     /// Whether messages are delivered to it: an open `raw` WebSocket.
     pub fn is_listening(&self) -> bool {
         matches!(self.stage, ConnStage::WebSocket(_)) && self.ending == CloseState::None
+    }
+
+    /// Whether the presence of other users is delivered to it.
+    pub fn gets_presence(&self) -> bool {
+        self.is_listening() && self.standing.is_attached() && self.standing.gets(Notice::Presence)
     }
 }
 

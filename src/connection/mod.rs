@@ -15,4 +15,5 @@ pub mod namespace;
 pub mod outbound;
 pub mod peer;
 pub mod session;
+pub mod standing;
 pub mod websocket;

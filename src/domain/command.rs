@@ -105,6 +105,24 @@ pub enum Command<'a> {
     Ask(ClientQuery<'a>),
 }
 
+impl Command<'_> {
+    /// Whether it belongs to the protocol of messages and presence, not to that of WebRTC signaling or to both.
+    pub fn is_messaging(&self) -> bool {
+        match self {
+            Self::Send { .. }
+            | Self::SetStatus(_)
+            | Self::Typing { .. }
+            | Self::Receipt { .. }
+            | Self::History { .. }
+            | Self::Receipts { .. }
+            | Self::Resume { .. }
+            | Self::Sync { .. } => true,
+            Self::Join(_) | Self::Leave { .. } | Self::Signal(_) | Self::Media { .. } => false,
+            Self::Authenticate { .. } | Self::Ping | Self::Echo(_) | Self::MakeRecoveryToken | Self::Ask(_) => false,
+        }
+    }
+}
+
 /// A request to become a member of a room.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Join<'a> {

@@ -222,7 +222,7 @@ export class Signaling extends EventTarget {
 
 // The address of /ws on the server that served this page.
 export function signalingUrl(token) {
-  const url = new URL("/ws", location.href);
+  const url = new URL("/ws?events=all", location.href);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   if (token) url.searchParams.set("token", token);
   return url.href;

@@ -12,7 +12,6 @@ use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::connection::conn::{Conn, ConnStage};
 use crate::connection::session::{Reason, SessionRoute};
-use crate::dialect::raw;
 use crate::shard::core::Core;
 use crate::shard::raw_sockets::RawSockets;
 use crate::shard::sessions::{Client, EngineIo};
@@ -121,9 +120,9 @@ impl Draining<'_> {
         self.close_unneeded(now);
         for &(moment, client) in &drain.moments {
             if let TimerSlot::Conn(slot) = client.slot() {
-                RawSockets::on(self.core).greet(now, slot);
-                let notice = |out: &mut Vec<u8>| raw::disconnect(out, "server-shutdown", Some(moment.into()), now);
-                self.core.net.send_raw(slot, notice);
+                let mut sockets = RawSockets::on(self.core);
+                sockets.greet(now, slot);
+                sockets.announce_close(now, slot, "server-shutdown", Some(moment.into()));
             }
         }
         self.core.net.is_draining = true;

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use crate::base::handle::{PeerKey, PeerSlot};
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::connection::conn::HandshakeState;
 use crate::domain::access::Identity;
 use crate::domain::client_query::{IncidentFilter, IncidentKind};
 use crate::domain::monitoring::{
@@ -225,7 +224,7 @@ impl Metering<'_> {
         let net = &self.core.net;
         let (was_attached, connected_at) = match peer.slot() {
             PeerSlot::Raw(slot) => {
-                let was_attached = net.conns.get(slot).is_some_and(|conn| conn.standing == HandshakeState::Attached);
+                let was_attached = net.conns.get(slot).is_some_and(|conn| conn.standing.is_attached());
                 (was_attached, net.remotes.connected_at(slot, now))
             }
             PeerSlot::SocketIo(slot) => {

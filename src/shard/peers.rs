@@ -8,7 +8,7 @@ use crate::base::handle::{PeerKey, PeerSlot, Slot};
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::connection::conn::{ConnStage, HandshakeState};
+use crate::connection::conn::ConnStage;
 use crate::connection::outbound::Segment;
 use crate::connection::peer::Recovery;
 use crate::connection::session::SessionRoute;
@@ -386,7 +386,7 @@ impl<'a> Peers<'a> {
             }
         }
         for (slot, conn) in net.conns.iter_mut() {
-            if conn.is_listening() && conn.standing != HandshakeState::New {
+            if conn.is_listening() && conn.standing.state() != HandshakeState::New {
                 net.outbound.push(slot.raw(), &mut conn.queue, segment);
                 reached += 1;
             }

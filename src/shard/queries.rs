@@ -9,7 +9,7 @@ use crate::base::Name;
 use crate::base::handle::{PeerKey, SocketIoSlot};
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::connection::conn::HandshakeState;
+use crate::connection::conn::Conn;
 use crate::connection::peer::Recovery;
 use crate::dialect::socketio::SocketIoAnswer;
 use crate::domain::access::Identity;
@@ -311,8 +311,7 @@ impl<'a> Queries<'a> {
             stats.tokens += u64::from(has_token);
             stats.age_ms += now.wall.saturating_sub(connected_at);
         };
-        let attached =
-            |conn: &crate::connection::conn::Conn| conn.is_listening() && conn.standing == HandshakeState::Attached;
+        let attached = |conn: &Conn| conn.is_listening() && conn.standing.is_attached();
         for (slot, _) in net.conns.iter().filter(|(_, conn)| attached(conn)) {
             count(self.core.recovers(), net.remotes.connected_at(slot, now));
         }

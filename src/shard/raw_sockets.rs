@@ -4,8 +4,9 @@ use crate::base::handle::{ConnSlot, PeerKey};
 use crate::base::limits::{self, ASKS_PER_CONNECTION};
 use crate::base::time::Now;
 use crate::codec::ws::{self, FrameEvent as Frame, Input};
-use crate::connection::conn::{ConnStage, HandshakeState};
+use crate::connection::conn::ConnStage;
 use crate::connection::session::Reason;
+use crate::connection::standing::{HandshakeState, Notice};
 use crate::dialect::raw;
 use crate::domain::reject::{Code, Reject};
 use crate::shard::commands::Commands;
@@ -72,6 +73,9 @@ impl<'a> RawSockets<'a> {
             Frame::Text(text) => {
                 let (id, outcome) = match raw::decode(text, self.core.options.content_bytes) {
                     Ok(request) => {
+                        if request.command.is_messaging() {
+                            self.begin_notices(now, slot);
+                        }
                         let id = RequestRef::Raw(request.id);
                         (request.id, Commands::on(self.core).handle(now, slot.into(), id, request.command))
                     }
@@ -107,21 +111,47 @@ impl<'a> RawSockets<'a> {
         }
     }
 
-    /// Tells a new connection its id, once: when its user's owner has attached it, so that every event sent to the user from
-    /// then on reaches it; or sooner, since this is the first message it gets.
+    /// Tells a new connection its id, once, if its client gets notices: when its user's owner has attached it, so that every
+    /// event sent to the user from then on reaches it; or sooner, since this is the first message it gets.
     pub(super) fn greet(&mut self, now: Now, slot: ConnSlot) {
         let conn = &mut self.core.net.conns[slot];
-        if conn.standing == HandshakeState::New {
-            conn.standing = HandshakeState::Greeted;
+        if conn.standing.state() == HandshakeState::New {
+            conn.standing.set_state(HandshakeState::Greeted);
+            let is_told = conn.standing.gets(Notice::Connect);
             self.core.stats.opened += 1;
-            if let Some(identity) = conn.identity.clone() {
-                let connection = self.core.net.id_of(slot);
-                let token = self.core.recovery.key.token(connection);
-                let heartbeat_ms = self.core.options.heartbeat.interval_ms;
-                self.core.net.send_raw(slot, |out| {
-                    raw::connect(out, connection.text().as_str(), identity.user(), heartbeat_ms, &token, now);
-                });
+            if is_told {
+                self.send_connect(now, slot);
             }
+        }
+    }
+
+    /// The client has sent a request of the messaging protocol: it gets notices from now on, if it has not chosen otherwise.
+    fn begin_notices(&mut self, now: Now, slot: ConnSlot) {
+        let conn = &mut self.core.net.conns[slot];
+        if conn.standing.ask() {
+            if conn.standing.is_attached() {
+                self.core.presence.add_newcomer(slot.into());
+            }
+            self.send_connect(now, slot);
+        }
+    }
+
+    fn send_connect(&mut self, now: Now, slot: ConnSlot) {
+        if let Some(identity) = self.core.net.conns[slot].identity.clone() {
+            let connection = self.core.net.id_of(slot);
+            let token = self.core.recovery.key.token(connection);
+            let heartbeat_ms = self.core.options.heartbeat.interval_ms;
+            self.core.net.send_raw(slot, |out| {
+                raw::connect(out, connection.text().as_str(), identity.user(), heartbeat_ms, &token, now);
+            });
+        }
+    }
+
+    /// Sends the notice that the connection is about to be closed, if its client gets that. `retry_after_ms` is when to
+    /// reconnect, if at all.
+    pub(super) fn announce_close(&mut self, now: Now, slot: ConnSlot, reason: &str, retry_after_ms: Option<u64>) {
+        if self.core.net.conns[slot].standing.gets(Notice::Disconnect) {
+            self.core.net.send_raw(slot, |out| raw::disconnect(out, reason, retry_after_ms, now));
         }
     }
 
@@ -140,7 +170,7 @@ impl<'a> RawSockets<'a> {
     fn notify(&mut self, now: Now, slot: ConnSlot, reason: &str) {
         self.greet(now, slot);
         self.core.settle_for(slot.into());
-        self.core.net.send_raw(slot, |out| raw::disconnect(out, reason, None, now));
+        self.announce_close(now, slot, reason, None);
     }
 
     /// Sends a close frame and takes the connection out of the domain; the client's end of the stream is awaited.
@@ -170,7 +200,7 @@ impl<'a> RawSockets<'a> {
         let conn = &self.core.net.conns[slot];
         if conn.is_listening() {
             self.core.stats.slow_consumers += 1;
-            self.core.net.send_raw(slot, |out| raw::disconnect(out, "slow-consumer", Some(0), now));
+            self.announce_close(now, slot, "slow-consumer", Some(0));
             self.close(now, slot, 4413, "slow consumer");
         } else if let ConnStage::EngineIoSocket(socket) = &conn.stage
             && let Some(at) = self.core.net.sessions.named(socket.link)

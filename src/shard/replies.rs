@@ -4,7 +4,7 @@ use crate::base::handle::{ConnSlot, PeerKey, PeerSlot};
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::connection::conn::HandshakeState;
+use crate::connection::standing::HandshakeState;
 use crate::dialect::raw;
 use crate::dialect::socketio::{self as dialects, SocketIoAnswer};
 use crate::domain::history::History;
@@ -190,7 +190,7 @@ impl<'a> Replies<'a> {
             self.core.net.remotes.set_device(slot, Some(device));
         }
         RawSockets::on(self.core).greet(now, slot);
-        self.core.net.conns[slot].standing = HandshakeState::Attached;
+        self.core.net.conns[slot].standing.set_state(HandshakeState::Attached);
         Metering::on(self.core).note_arrival(now, slot);
         self.core.presence.add_newcomer(slot.into());
     }

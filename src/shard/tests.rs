@@ -169,7 +169,7 @@ impl Harness {
     }
 }
 
-const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+const UPGRADE: &[u8] = b"GET /ws?events=all HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 const MESSAGE: &[u8] = br#"{"type":"message","roomId":"r","content":"hello"}"#;

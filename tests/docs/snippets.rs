@@ -48,7 +48,7 @@ fn reconnecting_client_receives_each_message_once() {
     let snippets = snippets("docs/protocol.md", "js", &server);
     let [connect] = snippets.as_slice() else { panic!("one snippet: {snippets:?}") };
     let page = browser.page(&format!("http://{}/", server.address));
-    let url = format!("ws://{}/ws?token={}", server.address, token("ann", &json!({})));
+    let url = format!("ws://{}/ws?events=all&token={}", server.address, token("ann", &json!({})));
     let start = format!("const heard = []; const client = connect('{url}', {{ onMessage: (it) => heard.push(it) }});");
     page.evaluate(&format!("{connect}\n{start}")).expect("it runs");
     let mut other = Client::connect(&server.address, Some(&token("bob", &json!({}))));

@@ -43,7 +43,7 @@ impl PeopleTest {
         let upgrade = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"];
         let mut headers = vec![line.as_str(), agent.as_str(), "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
         headers.extend(upgrade);
-        http.write(request("GET", &format!("/ws?socketId={socket}"), &headers, None));
+        http.write(request("GET", &format!("/ws?events=all&socketId={socket}"), &headers, None));
         assert_eq!(http.answer().status, 101);
         http
     }

@@ -8,6 +8,7 @@ mod drain;
 mod handshakes;
 mod limits;
 mod malformed_input;
+mod notices;
 mod presence;
 mod proxy_protocol;
 mod quotas;

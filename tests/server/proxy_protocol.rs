@@ -50,7 +50,7 @@ fn addresses(server: &Server, header: &[u8], user: &str) -> Vec<String> {
 }
 
 fn upgrade_of(user: &str) -> String {
-    let path = format!("/ws?token={}", token(user, &json!({})));
+    let path = format!("/ws?events=all&token={}", token(user, &json!({})));
     let headers = [
         "Upgrade: websocket",
         "Connection: Upgrade",

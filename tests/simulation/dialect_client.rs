@@ -76,7 +76,7 @@ impl DialectClient {
         let line = if speech == ClientDialect::Raw {
             let socket = net.connect(owner);
             let head = format!(
-                "GET /ws?token={token} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                "GET /ws?events=all&token={token} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             );
             net.send(socket, head.as_bytes());

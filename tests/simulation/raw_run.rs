@@ -75,9 +75,9 @@ impl RawRun {
         }
         let nature = ClientTraits { expires, is_guest: user.is_none(), is_slow };
         let tokens = if expires { &tokens().short } else { &tokens().long };
-        let token = user.map(|user| format!("?token={}", tokens[user])).unwrap_or_default();
+        let token = user.map(|user| format!("&token={}", tokens[user])).unwrap_or_default();
         let head = format!(
-            "GET /ws{token} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET /ws?events=all{token} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         self.net.send(socket, head.as_bytes());

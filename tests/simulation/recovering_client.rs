@@ -155,7 +155,7 @@ impl RecoveringClient {
     pub(crate) fn connect(&mut self, net: &mut Network, way: ReturnMode, crashes: u64) {
         let socket = net.connect(Owner::RawClient(self.number));
         let head = format!(
-            "GET /ws?token={} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET /ws?events=all&token={} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
             tokens().long[self.user]
         );

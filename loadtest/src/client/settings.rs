@@ -44,7 +44,7 @@ pub struct Settings {
     /// What carries Socket.IO
     #[arg(long, global = true, value_enum, default_value_t)]
     pub transport: Transport,
-    /// Path, with a query if need be; {token} and {number} are filled in [default: /ws, /socket.io/, or / for echo]
+    /// Path, with a query if need be; {token} and {number} are filled in [default: /ws?events=all, /socket.io/, or / for echo]
     #[arg(long, global = true)]
     pub path: Option<String>,
     /// Socket.IO namespace
@@ -115,7 +115,7 @@ impl Settings {
     pub(super) fn fill(&self, number: usize, token: Option<&str>) -> Filled {
         let query_token: String = utf8_percent_encode(token.unwrap_or_default(), QUERY).collect();
         let template = self.path.as_deref().unwrap_or(match self.dialect {
-            Dialect::Raw => "/ws",
+            Dialect::Raw => "/ws?events=all",
             Dialect::SocketIo => "/socket.io/",
             Dialect::Echo => "/",
         });
@@ -189,8 +189,8 @@ mod tests {
 
     #[test]
     fn the_path_is_the_dialects_own_unless_given() {
-        assert_eq!(target(&[], Some("a b")), "/ws?token=a%20b");
-        assert_eq!(target(&[], None), "/ws");
+        assert_eq!(target(&[], Some("a b")), "/ws?events=all&token=a%20b");
+        assert_eq!(target(&[], None), "/ws?events=all");
         assert_eq!(target(&["--dialect", "echo"], None), "/");
         assert_eq!(target(&["--path", "/a?b=c"], Some("t.t_t")), "/a?b=c&token=t.t_t");
         assert_eq!(target(&["--path", "/{number}/{token}"], Some("t")), "/7/t");

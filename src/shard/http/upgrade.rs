@@ -2,12 +2,14 @@
 
 use crate::base::handle::ConnSlot;
 use crate::base::ids::{self, is_name};
+use crate::base::limits;
 use crate::base::time::Now;
 use crate::codec::http::{RequestHead, query_value};
 use crate::codec::ws::{self};
 use crate::connection::conn::ConnStage;
 use crate::connection::credentials;
 use crate::connection::http::Http;
+use crate::connection::standing::{Notices, Standing};
 use crate::connection::websocket::WebSocket;
 use crate::dialect::rest::RestRefusal;
 use crate::domain::access::Identity;
@@ -91,10 +93,13 @@ impl<'a> Upgrade<'a> {
             return Err(Reject::invalid("socketId must have 1 to 128 bytes and no control characters").into());
         }
         let protocol = credentials::subprotocol(head, &self.core.options.subprotocols);
+        let events = head.query().and_then(|query| query_value(query, "events"));
+        let notices = events.as_deref().map_or(Ok(Notices::UPON_REQUEST), Notices::parse).map_err(unknown_event)?;
         let segment = self.core.net.outbound.encode(|out| ws::encode_switching_protocols(out, &accept, protocol, None));
         self.core.net.push(slot, segment);
         let conn = &mut self.core.net.conns[slot];
         conn.stage = ConnStage::WebSocket(WebSocket::new(now.mono));
+        conn.standing = Standing::new(notices);
         conn.deadline = 0;
         conn.expires_at = expires_at.map_or(0, seconds);
         conn.identity = Some(identity.clone());
@@ -123,4 +128,9 @@ impl<'a> Upgrade<'a> {
             }
         }
     }
+}
+
+fn unknown_event(name: &str) -> Reject {
+    let shown: String = name.chars().take(limits::LABEL_BYTES).collect();
+    Reject::invalid(format!("events must be all, none or a list of connect, disconnect and presence; found {shown:?}"))
 }

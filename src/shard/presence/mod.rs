@@ -11,7 +11,6 @@ use crate::base::handle::{PeerKey, PeerSlot, Slot};
 use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
-use crate::connection::conn::HandshakeState;
 use crate::connection::outbound::Segment;
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::dialect::socketio::Dialect;
@@ -205,7 +204,7 @@ impl<'a> PresenceFeed<'a> {
             UpdateEncoding::Raw => {
                 if let Some(mut run) = UpdateRun::gather(net, encoding, pending, newcomers) {
                     for (slot, conn) in net.conns.iter_mut() {
-                        if conn.is_listening() && conn.standing == HandshakeState::Attached {
+                        if conn.gets_presence() {
                             let push = |segment| net.outbound.push(slot.raw(), &mut conn.queue, segment);
                             run.hand_to(slot.into(), push);
                         }
@@ -276,10 +275,7 @@ impl<'a> PresenceFeed<'a> {
 /// Whether a peer is attached and has this encoding.
 fn gets_updates(net: &Net, peer: PeerKey, encoding: UpdateEncoding) -> bool {
     match (peer.slot(), encoding) {
-        (PeerSlot::Raw(slot), UpdateEncoding::Raw) => {
-            let conn = &net.conns[slot];
-            conn.is_listening() && conn.standing == HandshakeState::Attached
-        }
+        (PeerSlot::Raw(slot), UpdateEncoding::Raw) => net.conns[slot].gets_presence(),
         (PeerSlot::SocketIo(slot), UpdateEncoding::SocketIo(dialect)) => {
             let known = &net.sessions.peers[slot];
             known.is_connected && known.dialect == dialect

@@ -38,7 +38,7 @@ impl StoringShard {
         for user in 0..USERS {
             let claims = format!(r#"{{"sub":"user-{user}","exp":{}}}"#, u32::MAX);
             let token = format!("{}.{}.{}", base64(r#"{"alg":"HS256"}"#), base64(&claims), base64("unread"));
-            let head = String::from_utf8_lossy(UPGRADE).replace("/ws", &format!("/ws?token={token}"));
+            let head = String::from_utf8_lossy(UPGRADE).replace("/ws?", &format!("/ws?token={token}&"));
             let slot = self.harness.shard.accepted(self.now, ([127, 0, 0, 1], 1).into()).expect("there is room");
             self.harness.shard.received(self.now, slot, &mut head.into_bytes());
             self.slots.push(slot);

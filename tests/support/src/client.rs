@@ -36,8 +36,20 @@ impl Client {
 
     /// Connects, or says why not.
     pub fn try_connect(address: &str, token: Option<&str>) -> Result<Self, Box<Error>> {
-        let query = token.map(|token| format!("?token={token}")).unwrap_or_default();
-        let request = format!("ws://{address}/ws{query}").into_client_request().expect("a request");
+        let query = token.map(|token| format!("&token={token}")).unwrap_or_default();
+        let mut client = Self::try_open(address, &format!("events=all{query}"))?;
+        client.hello = client.next();
+        assert_eq!(client.hello["type"], "connect", "the first message");
+        Ok(client)
+    }
+
+    /// Connects with this query, and reads nothing: only clients that ask for it are greeted.
+    pub fn open(address: &str, query: &str) -> Self {
+        Self::try_open(address, query).unwrap_or_else(|error| panic!("cannot connect: {error}"))
+    }
+
+    fn try_open(address: &str, query: &str) -> Result<Self, Box<Error>> {
+        let request = format!("ws://{address}/ws?{query}").into_client_request().expect("a request");
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("an option");
         stream.set_read_timeout(Some(PATIENCE)).expect("an option");
@@ -45,10 +57,7 @@ impl Client {
             tungstenite::HandshakeError::Failure(error) => Box::new(error),
             tungstenite::HandshakeError::Interrupted(_) => panic!("the handshake took too long"),
         })?;
-        let mut client = Self { socket, hello: Value::Null };
-        client.hello = client.next();
-        assert_eq!(client.hello["type"], "connect", "the first message");
-        Ok(client)
+        Ok(Self { socket, hello: Value::Null })
     }
 
     /// The connection's id.

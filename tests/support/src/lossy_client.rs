@@ -37,7 +37,7 @@ pub enum Cut {
 impl LossyClient {
     /// Connects as `user`.
     pub fn connect(address: &str, user: &str) -> Result<Self, ConnectionLost> {
-        let url = format!("ws://{address}/ws?token={}", token(user, &json!({})));
+        let url = format!("ws://{address}/ws?events=all&token={}", token(user, &json!({})));
         let stream = TcpStream::connect(address).map_err(|_| ConnectionLost)?;
         stream.set_nodelay(true).map_err(|_| ConnectionLost)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(|_| ConnectionLost)?;

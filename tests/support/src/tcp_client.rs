@@ -177,7 +177,7 @@ impl TcpClient {
 /// A request that makes a connection a WebSocket.
 pub fn upgrade_request(token: &str) -> String {
     format!(
-        "GET /ws?token={token} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET /ws?events=all&token={token} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
 }

@@ -3,7 +3,7 @@
 use super::play::{Lines, Step, agree};
 use crate::client::{Client, Dialect, Effects, Reason, Settings};
 
-const RAW_REQUEST: &str = "write 0 GET /ws?token=t HTTP/1.1\\r\\nHost: h:1\\r\\nUpgrade: websocket\\r\\n\
+const RAW_REQUEST: &str = "write 0 GET /ws?events=all&token=t HTTP/1.1\\r\\nHost: h:1\\r\\nUpgrade: websocket\\r\\n\
     Connection: Upgrade\\r\\nSec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\n\\r\\n";
 const SOCKETIO_REQUEST: &str = "write 0 GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\\r\\nHost: h:1\\r\\n\
     Upgrade: websocket\\r\\nConnection: Upgrade\\r\\nSec-WebSocket-Version: 13\\r\\n\
@@ -101,7 +101,7 @@ fn echo_goes_to_any_path() {
         subprotocol: Some("a, {token}".to_owned()),
         ..settings(Dialect::Echo)
     };
-    let request = RAW_REQUEST.replace("/ws?token=t", "/echo/7?t=t");
+    let request = RAW_REQUEST.replace("/ws?events=all&token=t", "/echo/7?t=t");
     let request = request.replace("==\\r\\n\\r\\n", "==\\r\\nSec-WebSocket-Protocol: a, t\\r\\n\\r\\n");
     let steps =
         [Step::Connected(0), upgraded(&[]), Step::Send("hi"), Step::Received(0, texts(&["hi"])), Step::Ended(0)];
