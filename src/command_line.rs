@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, ConfigError, Flags, Loaded, SettingSources};
+use crate::config::{self, ConfigError, Flags, Loaded, ProtocolProfile, SettingSources};
 
 pub use dev_secret::{CreatedSecret, keep_secret, kept_secret};
 pub use health::health;
@@ -35,6 +35,7 @@ Examples:
 const SERVE_EXAMPLES: &str = "\
 Examples:
   switchboard serve --dev
+  switchboard serve --profile 002
   JWT_SECRET=… switchboard serve
   switchboard serve --config /etc/switchboard.toml --listen [::]:8090 --shards 4
   switchboard serve --set auth.public_keys='[\"key.pem\"]' --set limits.messages_per_minute=0
@@ -160,6 +161,10 @@ pub struct SettingsArguments {
     /// clients at the end, 127.0.0.1:8090
     #[arg(long)]
     pub dev: bool,
+    /// Defaults for the clients of one protocol document on this machine: 000 messaging and 001 meetings at /ws, 002 push,
+    /// 003 and 004 chat by Socket.IO
+    #[arg(long, value_name = "NUMBER")]
+    pub profile: Option<ProtocolProfile>,
     /// Settings file [default: switchboard.toml, if there is one]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -192,7 +197,7 @@ impl SettingsArguments {
             set: self.set.clone(),
         };
         let dev_secret = Box::new(dev_secret);
-        config::load(SettingSources::gather(self.config.as_deref(), flags, self.dev, dev_secret)?)
+        config::load(SettingSources::gather(self.config.as_deref(), flags, (self.dev, self.profile), dev_secret)?)
     }
 }
 

@@ -152,6 +152,7 @@ mod tests {
             environment: Vec::new(),
             flags,
             dev: false,
+            profile: None,
             cores: 1,
             dev_secret: Box::new(|_| String::new()),
         };

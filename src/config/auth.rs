@@ -35,7 +35,7 @@ settings! {
         audience: Vec<String> = Vec::<String>::new(), list("a text that is not empty", not_empty);
         /// Required value of `iss`; empty: not checked.
         issuer: Option<String> = "", text;
-        /// Whether a token must have `exp`; `--dev` turns this off.
+        /// Whether a token must have `exp`; `--dev` and `auth.verify = "none"` turn this off.
         require_exp: bool = true, truth;
         /// Whether `/ws` and `/api/rooms` admit clients without a token; `--dev` turns it on.
         guests: bool = false, truth;

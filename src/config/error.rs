@@ -14,6 +14,8 @@ use strsim::osa_distance;
 pub(super) enum SettingSource {
     Default,
     Dev,
+    /// The flag `--profile` with this number.
+    Profile(&'static str),
     /// A place in the settings file; line and column (in characters) count from 1.
     File {
         path: PathBuf,
@@ -31,6 +33,7 @@ impl fmt::Display for SettingSource {
         match self {
             Self::Default => formatter.write_str("default"),
             Self::Dev => formatter.write_str("--dev"),
+            Self::Profile(number) => write!(formatter, "--profile {number}"),
             Self::File { path, line, column } => {
                 write!(formatter, "{}:{line}:{column}", path.display())
             }

@@ -13,6 +13,7 @@ mod mask;
 mod network;
 mod options;
 mod print;
+mod profile;
 mod raw;
 mod rooms;
 mod sources;
@@ -30,10 +31,11 @@ pub use error::{ConfigError, nearest};
 pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
 pub use network::{
-    CorsSettings, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings, RedisServerSettings,
-    TurnSettings, WebSocketSettings,
+    CorsSettings, DefaultNotices, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings,
+    MonitoringSettings, PushSettings, RedisServerSettings, TurnSettings, WebSocketSettings,
 };
 pub use print::{print, reference};
+pub use profile::ProtocolProfile;
 pub use rooms::{CreateOnJoin, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
 pub use sources::{DevSecret, FILE, Flags, SettingSources};
 
@@ -68,6 +70,12 @@ pub struct Settings {
     pub storage: StorageSettings,
     /// Recipients of presence.
     pub presence: PresenceSettings,
+    /// The endpoint `/ws`.
+    pub websocket: WebSocketSettings,
+    /// Messages that a backend pushes.
+    pub push: PushSettings,
+    /// What is told about connections.
+    pub monitoring: MonitoringSettings,
     /// Detection of dead connections.
     pub heartbeat: HeartbeatSettings,
     /// Recovery of sessions.
@@ -76,8 +84,6 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// Web pages that may use the server.
     pub cors: CorsSettings,
-    /// The endpoint `/ws`.
-    pub websocket: WebSocketSettings,
     /// STUN servers for clients.
     pub ice: IceSettings,
     /// The TURN server for clients.
@@ -164,11 +170,13 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
         RoomSettings::KEYS,
         StorageSettings::KEYS,
         PresenceSettings::KEYS,
+        WebSocketSettings::KEYS,
+        PushSettings::KEYS,
+        MonitoringSettings::KEYS,
         HeartbeatSettings::KEYS,
         RecoverySettings::KEYS,
         LimitSettings::KEYS,
         CorsSettings::KEYS,
-        WebSocketSettings::KEYS,
         IceSettings::KEYS,
         TurnSettings::KEYS,
         RedisServerSettings::KEYS,
@@ -186,11 +194,13 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let rooms = RoomSettings::read(raw);
     let storage = StorageSettings::read(raw);
     let presence = PresenceSettings::read(raw);
+    let websocket = WebSocketSettings::read(raw);
+    let push = PushSettings::read(raw);
+    let monitoring = MonitoringSettings::read(raw);
     let heartbeat = HeartbeatSettings::read(raw);
     let recovery = RecoverySettings::read(raw);
     let limits = LimitSettings::read(raw);
     let cors = CorsSettings::read(raw);
-    let websocket = WebSocketSettings::read(raw);
     let ice = IceSettings::read(raw);
     let turn = TurnSettings::read(raw);
     let redis = RedisServerSettings::read(raw);
@@ -208,11 +218,13 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
         rooms: rooms?,
         storage: storage?,
         presence: presence?,
+        websocket: websocket?,
+        push: push?,
+        monitoring: monitoring?,
         heartbeat: heartbeat?,
         recovery: recovery?,
         limits: limits?,
         cors: cors?,
-        websocket: websocket?,
         ice: ice?,
         turn: turn?,
         redis: redis?,

@@ -47,6 +47,9 @@ settings! {
         /// Subprotocols that a client of `/ws` may ask for, such as `chat`; the first one on its list that is named here is
         /// selected, `"*"`: the first one.
         subprotocols: Vec<String> = Vec::<String>::new(), list("a subprotocol, such as chat, or *", subprotocol);
+        /// When a client without `?events=` gets `connect`, `presence` and `disconnect`: `"request"` (from its first request
+        /// of the messaging protocol on), `"all"` (at once) or `"none"` (never).
+        events: DefaultNotices = "request", one_of(NOTICES);
     }
 }
 
@@ -58,6 +61,39 @@ impl CorsSettings {
     /// Whether any origin is allowed.
     pub fn any(&self) -> bool {
         self.origins.iter().any(|origin| origin == "*")
+    }
+}
+
+/// When a client of `/ws` gets notices that no request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultNotices {
+    /// From its first request of the messaging protocol on.
+    Request,
+    /// From the beginning.
+    All,
+    /// Never.
+    None,
+}
+
+impl Shaped for DefaultNotices {}
+
+const NOTICES: &[(&str, DefaultNotices)] =
+    &[("request", DefaultNotices::Request), ("all", DefaultNotices::All), ("none", DefaultNotices::None)];
+
+settings! {
+    /// Messages that a backend pushes.
+    pub struct PushSettings in "push." {
+        /// Whether every user may push messages to others, list the connected users and disconnect them, without a token
+        /// with the scope `push`.
+        by_users: bool = false, truth;
+    }
+}
+
+settings! {
+    /// What is told about connections.
+    pub struct MonitoringSettings in "monitoring." {
+        /// Whether every user may read the incidents and the overview of all connections, and not only admins.
+        open: bool = false, truth;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CreateOnJoin, Settings, Verify};
+use super::{CreateOnJoin, DefaultNotices, Settings, Verify};
 use crate::base::limits;
 use crate::codec::http::HeadLimits;
 use crate::codec::jwt::VerifierOptions;
@@ -10,9 +10,11 @@ use crate::codec::turn::TurnSecret;
 use crate::codec::{engineio, socketio, ws};
 use crate::connection::credentials::Origins;
 use crate::connection::session;
+use crate::connection::standing::Notices;
 use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::monitoring::Load;
 use crate::domain::op::RoomRules;
+use crate::domain::policy::Openness;
 use crate::domain::quota::{AttemptRules, Rates};
 use crate::runtime::bridge;
 use crate::runtime::storage::{self, StorageLocation};
@@ -56,6 +58,17 @@ impl Settings {
             recovery_window_ms: self.recovery.window_ms,
             presence_batch_ms: self.presence.batch_ms,
             guests: self.auth.guests,
+            notices: match self.websocket.events {
+                DefaultNotices::Request => Notices::UPON_REQUEST,
+                DefaultNotices::All => Notices::ALL,
+                DefaultNotices::None => Notices::NONE,
+            },
+            openness: Openness {
+                push: self.push.by_users,
+                monitoring: self.monitoring.open,
+                presence_details: self.presence.details,
+                room_list: self.rooms.list_open,
+            },
             create_on_join: self.rooms.create_on_join == CreateOnJoin::Always,
             create_on_join_in_camel: self.rooms.create_on_join != CreateOnJoin::Never,
             origins: self.origins(),

@@ -64,7 +64,7 @@ impl RawSettings {
 
     /// Whether a source other than the defaults has set `key`.
     pub(super) fn is_explicit(&self, key: &str) -> bool {
-        !matches!(self.source(key), SettingSource::Default | SettingSource::Dev)
+        !matches!(self.source(key), SettingSource::Default | SettingSource::Dev | SettingSource::Profile(_))
     }
 
     /// The value in force in its own type; `None`, and a problem for each invalid value, if a check rejects one.

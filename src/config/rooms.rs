@@ -29,6 +29,8 @@ settings! {
         create_on_join: CreateOnJoin = "seed", one_of(CREATE_ON_JOIN);
         /// Whether the messages of a room are stored if its creator does not choose.
         history: bool = true, truth;
+        /// Whether everyone may list all rooms with `GET /api/rooms`, and not only admins.
+        list_open: bool = false, truth;
         /// Members above which joins and leaves are announced as a count, once a second; 0: never.
         announce_limit: usize = 500, limit(10_000_000);
         /// Messages stored per room; 0: no bound.
@@ -70,6 +72,9 @@ settings! {
         /// Recipients of a user's presence: `"all"`, `"rooms"` (users that share a room), `"none"`, or `"auto"` (all up
         /// to 5,000 connected users, then rooms).
         scope: Scope = "auto", one_of(PRESENCE_SCOPE);
+        /// Whether `presence:user-status` shows everyone a user's e-mail address, socket, user agent and IP address, and not
+        /// only the user and admins.
+        details: bool = false, truth;
         /// Milliseconds after a user's last connection has closed until the user counts as offline.
         grace_ms: u64 = 3_000, whole(0, 3_600_000);
         /// Milliseconds over which changes are collected into one write.

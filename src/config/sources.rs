@@ -1,9 +1,11 @@
 //! The sources of settings and their spelling.
 //!
-//! In rising order of precedence: defaults, `--dev`, the settings file, common environment variables (`REDIS_HOST`,
+//! In rising order of precedence: defaults, `--dev`, `--profile`, the settings file, common environment variables (`REDIS_HOST`,
 //! `JWT_SECRET`, …), environment variables with the prefix `SWITCHBOARD_`, `--set`, and the flags with a name of their
 //! own. Each source adds its values to those below it, and checks its spelling only.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -14,6 +16,7 @@ use super::UNSUPPORTED;
 use super::error::{ConfigError, Problem, SettingSource, nearest};
 use super::kinds::Shape;
 use super::mask::masked;
+use super::profile::ProtocolProfile;
 use super::raw::{RawSettings, SettingKey};
 
 /// The settings file if no other is named; it need not exist.
@@ -58,6 +61,8 @@ pub struct SettingSources {
     pub flags: Flags,
     /// Whether `--dev` was given.
     pub dev: bool,
+    /// The value of `--profile`.
+    pub profile: Option<ProtocolProfile>,
     /// The number of cores: the default of `shards`.
     pub cores: usize,
     /// The secret, if `--dev` needs one.
@@ -71,7 +76,12 @@ impl SettingSources {
     /// # Errors
     ///
     /// A file cannot be read or is not UTF-8, or a `SWITCHBOARD_` variable is not.
-    pub fn gather(config: Option<&Path>, flags: Flags, dev: bool, dev_secret: DevSecret) -> Result<Self, ConfigError> {
+    pub fn gather(
+        config: Option<&Path>,
+        flags: Flags,
+        (dev, profile): (bool, Option<ProtocolProfile>),
+        dev_secret: DevSecret,
+    ) -> Result<Self, ConfigError> {
         let path = config.unwrap_or(Path::new(FILE));
         let file = match std::fs::read_to_string(path) {
             Ok(text) => Some((path.to_owned(), text)),
@@ -96,7 +106,7 @@ impl SettingSources {
         // A fixed order, so that problems are reported in the same order each time.
         environment.sort();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { file, environment, flags, dev, cores, dev_secret })
+        Ok(Self { file, environment, flags, dev, profile, cores, dev_secret })
     }
 
     /// All values of all keys, from all sources.
@@ -106,12 +116,23 @@ impl SettingSources {
         if self.dev {
             put_dev(&mut raw);
         }
+        if let Some(profile) = self.profile {
+            profile.put(&mut raw);
+        }
         if let Some((path, text)) = &self.file {
             put_file(&mut raw, keys, path, text);
         }
         put_common_variables(&mut raw, keys, &self.environment);
         put_own_variables(&mut raw, keys, &self.environment);
         put_flags(&mut raw, keys, &self.flags);
+        if let Some(profile) = self.profile {
+            profile.put_verification(&mut raw);
+        }
+        // A token whose signature does not count need not have an end either.
+        if raw.given("auth.verify").value.as_str() == Some("none") && !raw.is_explicit("auth.require_exp") {
+            let source = raw.source("auth.verify");
+            raw.put("auth.require_exp", false, source);
+        }
         let secret = raw.given("auth.secret").value.as_str();
         if self.dev && secret.is_none_or(str::is_empty) {
             let directory = raw.given("data_dir").value.as_str().filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -259,14 +280,15 @@ fn is_port(text: &str) -> bool {
     text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-/// `PORT`: the first address to listen on, with this port.
+/// `PORT`: the addresses to listen on, with this port.
 fn put_port(raw: &mut RawSettings, port: &str) {
     let source = SettingSource::Environment("PORT".to_owned());
     let listen = super::kinds::addresses(&raw.given("listen").value).ok();
-    match (port.parse::<u16>(), listen.and_then(|listen| listen.first().copied())) {
-        (Ok(port), Some(mut address)) => {
-            address.set_port(port);
-            raw.put("listen", vec![address.to_string()], source);
+    match (port.parse::<u16>(), listen) {
+        (Ok(port), Some(listen)) => {
+            let addresses: BTreeSet<_> = listen.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
+            let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            raw.put("listen", texts, source);
         }
         // The wrong addresses are reported as they are read.
         (Ok(_), None) => {}

@@ -19,9 +19,26 @@ pub enum Action {
     Broadcast,
     /// Delivers messages to the connections of chosen users, and lists connected users.
     Push,
+    /// Sends messages to any room, and reads the messages of any room.
+    Publish,
     /// Reads the connections and incidents of all users.
     Monitor,
 }
+
+/// Actions that every user may do, whatever the role, because the server is set so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Openness {
+    /// Push messages to others, list the connected users, and disconnect them.
+    pub push: bool,
+    /// Read the connections and incidents of all users.
+    pub monitoring: bool,
+    /// Read the private part of other users' presence.
+    pub presence_details: bool,
+    /// List all rooms.
+    pub room_list: bool,
+}
+
+const BACKENDS_ONLY: &str = "Only admins, and whoever has a token with the scope push, may do this";
 
 impl Action {
     /// Whether a caller without a token may try it as a guest, where the server admits guests.
@@ -33,16 +50,15 @@ impl Action {
     ///
     /// # Errors
     /// The user lacks them.
-    pub fn check(self, by: &Identity) -> Result<(), Reject> {
+    pub fn check(self, by: &Identity, open: Openness) -> Result<(), Reject> {
         let roles = by.roles();
         match self {
             Self::UseMeetings | Self::UseServer => Ok(()),
-            Self::ListRooms | Self::Broadcast => allow(roles.admin, "Only admins may do this"),
-            Self::Push => allow(
-                roles.push || roles.admin,
-                "Only admins, and whoever has a token with the scope push, may do this",
-            ),
-            Self::Monitor => allow(roles.admin, "Only admins may see what others do"),
+            Self::ListRooms => allow(roles.admin || open.room_list, "Only admins may do this"),
+            Self::Broadcast => allow(roles.admin, "Only admins may do this"),
+            Self::Push => allow(roles.push || roles.admin || open.push, BACKENDS_ONLY),
+            Self::Publish => allow(roles.push || roles.admin, BACKENDS_ONLY),
+            Self::Monitor => allow(roles.admin || open.monitoring, "Only admins may see what others do"),
         }
     }
 }
@@ -130,12 +146,25 @@ mod tests {
             (Action::ListRooms, [false, false, true]),
             (Action::Broadcast, [false, false, true]),
             (Action::Push, [false, true, true]),
+            (Action::Publish, [false, true, true]),
             (Action::Monitor, [false, false, true]),
         ];
         for (action, allowed) in table {
-            assert_eq!([&user, &pusher, &admin].map(|by| action.check(by).is_ok()), allowed, "{action:?}");
+            let check = |by: &&Identity| action.check(by, Openness::default()).is_ok();
+            assert_eq!([&user, &pusher, &admin].each_ref().map(check), allowed, "{action:?}");
         }
-        let rejects = [Action::ListRooms, Action::Push].map(|action| action.check(&user).expect_err("no role").code);
+        let closed = Openness::default();
+        for (action, open) in [
+            (Action::Push, Openness { push: true, ..closed }),
+            (Action::Monitor, Openness { monitoring: true, ..closed }),
+            (Action::ListRooms, Openness { room_list: true, ..closed }),
+        ] {
+            assert!(action.check(&user, open).is_ok(), "{action:?}");
+            let others = [Action::Broadcast, Action::Publish];
+            assert!(others.iter().all(|other| other.check(&user, open).is_err()), "{action:?}");
+        }
+        let rejects =
+            [Action::ListRooms, Action::Push].map(|action| action.check(&user, closed).expect_err("no role").code);
         assert_eq!(rejects, [Code::Forbidden; 2]);
     }
 

@@ -43,6 +43,7 @@ impl WebPage {
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// The landing page, `/`.
@@ -50,6 +51,19 @@ pub const LANDING: WebPage = WebPage::plain(HTML, include_bytes!("landing.html")
 
 /// The demonstration of a call, `/call`.
 pub const CALL: WebPage = WebPage::plain(HTML, include_bytes!("call.html"));
+
+/// Files for trying the push dialect out: a page, its script, and calls for an HTTP client.
+const TEST_FILES: &[(&str, &str, &[u8])] = &[
+    ("/websocket-client.html", HTML, include_bytes!("websocket-client.html")),
+    ("/websocket-client.js", SCRIPT, include_bytes!("websocket-client.js")),
+    ("/testing-websocket.http", TEXT, include_bytes!("testing-websocket.http")),
+];
+
+/// The file for trying the push dialect out that has this path.
+pub fn test_file(path: &str) -> Option<WebPage> {
+    let (_, content_type, body) = TEST_FILES.iter().find(|(known, _, _)| *known == path)?;
+    Some(WebPage::plain(content_type, body))
+}
 
 /// The scripts and styles of the pages.
 const ASSETS: &[(&str, &str, &[u8])] = &[
@@ -62,7 +76,7 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("signaling.js", SCRIPT, include_bytes!("signaling.js")),
     ("ui.js", SCRIPT, include_bytes!("ui.js")),
     ("favicon.ico", "image/x-icon", include_bytes!("favicon.ico")),
-    ("robots.txt", "text/plain; charset=utf-8", include_bytes!("robots.txt")),
+    ("robots.txt", TEXT, include_bytes!("robots.txt")),
 ];
 
 /// The browser bundles of the npm package socket.io-client 4.8.4 (MIT licence, in the comment at their head).

@@ -2,6 +2,8 @@
 
 mod refusals;
 
+use std::net::SocketAddr;
+
 use super::error::SettingSource;
 use super::*;
 use crate::domain::op::Scope;
@@ -13,6 +15,7 @@ fn sources() -> SettingSources {
         environment: Vec::new(),
         flags: Flags::default(),
         dev: false,
+        profile: None,
         cores: 3,
         dev_secret: Box::new(|_| "fresh and thirty-two bytes long!".to_owned()),
     }
@@ -59,14 +62,20 @@ auth.guests = false
 auth.verify = "signature"
 rooms.create_on_join = "seed"
 rooms.history = true
+rooms.list_open = false
 rooms.announce_limit = 500
 rooms.retention_messages = 10000
 rooms.retention_hours = 720
 storage.durability = "process"
 storage.on_damage = "set-aside"
 presence.scope = "auto"
+presence.details = false
 presence.grace_ms = 3000
 presence.batch_ms = 100
+websocket.subprotocols = []
+websocket.events = "request"
+push.by_users = false
+monitoring.open = false
 heartbeat.interval_ms = 25000
 heartbeat.timeout_ms = 20000
 recovery.window_ms = 120000
@@ -94,7 +103,6 @@ limits.unauthenticated_ms = 45000
 limits.http_head_bytes = 16384
 limits.http_headers = 100
 cors.origins = []
-websocket.subprotocols = []
 ice.stun_urls = []
 turn.url = []
 turn.username = ""
@@ -220,9 +228,31 @@ fn common_variables_set_their_settings() {
     assert_eq!(settings.turn.credential.unwrap().expose(), "hush");
     assert_eq!(settings.client_url, ["http://localhost:3000", "https://app.example"]);
     assert!(settings.auth.secret.is_none());
-    assert_eq!(settings.listen, ["0.0.0.0:4000".parse().unwrap()]);
+    assert_eq!(settings.listen, ["[::]:4000".parse().unwrap()]);
     let dev = SettingSources { dev: true, ..environment(&[("PORT", "4000")]) };
-    assert_eq!(load(dev).unwrap().settings.listen, ["127.0.0.1:4000".parse().unwrap()]);
+    assert_eq!(load(dev).unwrap().settings.listen, ["127.0.0.1:4000", "[::1]:4000"].map(|text| text.parse().unwrap()));
+}
+
+#[test]
+fn profile_changes_defaults_only() {
+    use ProtocolProfile::{CamelChat, ColonChat, Meetings, Messaging, Push};
+    for (profile, port) in [(Messaging, 8090), (Meetings, 4000), (Push, 8090), (ColonChat, 3001), (CamelChat, 8090)] {
+        let loaded = load(SettingSources { profile: Some(profile), ..sources() }).unwrap();
+        loaded.check_serve().unwrap();
+        let settings = loaded.settings;
+        let listen = ["127.0.0.1", "::1"].map(|ip| SocketAddr::new(ip.parse().unwrap(), port));
+        assert_eq!(settings.listen, listen, "{profile:?}");
+        // The documents' tokens have no `exp`, and signatures of unknown secrets.
+        let takes_any_token = settings.auth.verify == Verify::None && !settings.auth.require_exp;
+        assert_eq!((takes_any_token, settings.auth.guests), (profile != Meetings, profile == Meetings), "{profile:?}");
+        assert_eq!((settings.push.by_users, settings.monitoring.open), (profile == Push, profile == ColonChat));
+        assert_eq!((settings.presence.details, settings.rooms.list_open), (profile == ColonChat, profile == Meetings));
+        // A key is used once there is one.
+        let keyed = SettingSources { profile: Some(profile), ..environment(&[("JWT_SECRET", "hush")]) };
+        assert_eq!(load(keyed).unwrap().settings.auth.verify, Verify::Signature, "{profile:?}");
+    }
+    let open = SettingSources { profile: Some(Push), ..set(&["listen=0.0.0.0:1"]) };
+    assert!(refusal(open).contains("must be on loopback"));
 }
 
 #[test]

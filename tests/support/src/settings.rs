@@ -6,9 +6,11 @@ use switchboard::codec::http::HeadLimits;
 use switchboard::codec::ws;
 use switchboard::config::{self, Flags, SettingSources, Settings};
 use switchboard::connection::credentials::Origins;
+use switchboard::connection::standing::Notices;
 use switchboard::connection::websocket::{Heartbeat, SignalRate};
 use switchboard::domain::monitoring::Load;
 use switchboard::domain::op::{RoomRules, Scope};
+use switchboard::domain::policy::Openness;
 use switchboard::shard::{Allowances, Ice, Options, SocketIo};
 
 use super::token::SECRET;
@@ -55,6 +57,8 @@ pub fn options() -> Options {
         origins: Origins::default(),
         subprotocols: Vec::new(),
         lost_log_lines: || 0,
+        notices: Notices::UPON_REQUEST,
+        openness: Openness::default(),
         client_url: None,
         ice: Ice::default(),
         rules: Arc::new(rules()),
@@ -84,6 +88,7 @@ pub fn load(set: &[&str]) -> Settings {
         environment: Vec::new(),
         flags: Flags { set: own.iter().chain(set).map(|&set| set.to_owned()).collect(), ..Flags::default() },
         dev: false,
+        profile: None,
         cores: 1,
         dev_secret: Box::new(|_| String::new()),
     };
