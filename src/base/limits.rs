@@ -35,6 +35,9 @@ pub const EXTRA_BYTES: usize = 16 * 1024;
 /// Maximum size of a message's type and of a reason, in bytes.
 pub const LABEL_BYTES: usize = 64;
 
+/// Maximum size of a room's description, in bytes: members receive it with each change of the room.
+pub const DESCRIPTION_BYTES: usize = 1_024;
+
 /// Maximum number of participants named for a room.
 pub const PARTICIPANTS_PER_ROOM: usize = 10_000;
 

@@ -64,6 +64,12 @@ impl Notices {
     /// None until the first request of the messaging protocol, then all.
     pub const UPON_REQUEST: Self = Self(0);
 
+    /// All.
+    pub const ALL: Self = Self(Self::EVERY | Self::CHOSEN);
+
+    /// None.
+    pub const NONE: Self = Self(Self::CHOSEN);
+
     const EVERY: u8 = Notice::Connect.bit() | Notice::Presence.bit() | Notice::Disconnect.bit();
 
     /// Set when the client has chosen.

@@ -126,6 +126,9 @@ pub(super) fn label<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Co
     if text.as_deref().is_some_and(|text| text.len() > limits::LABEL_BYTES) {
         return Err(Reject::invalid(format!("{field} must have at most {} bytes", limits::LABEL_BYTES)));
     }
+    if text.as_deref().is_some_and(|text| text.contains(char::is_control)) {
+        return Err(Reject::invalid(format!("{field} must not have control characters")));
+    }
     Ok(text)
 }
 

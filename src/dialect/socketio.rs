@@ -328,10 +328,11 @@ mod tests {
     #[test]
     fn an_event_is_told_where_there_is_a_word_for_it() {
         let event = samples::presence(Status::Busy);
-        let fields = r#"{"userId":"user-uuid","status":"busy","lastSeen":"2025-01-09T21:30:00.000Z"}"#;
+        let fields = r#""status":"busy","lastSeen":"2025-01-09T21:30:00.000Z"}"#;
+        let named = format!(r#"{{"userId":"user-uuid","username":"username",{fields}"#);
         let told = |dialect| written(|out| encode(out, dialect, &event, NOW));
-        assert_eq!(told(Dialect::Colon), [format!(r#"42/chat,["user:status-changed",{fields}]"#)]);
-        assert_eq!(told(Dialect::Camel), [format!(r#"42/chat,["presenceUpdate",{fields}]"#)]);
+        assert_eq!(told(Dialect::Colon), [format!(r#"42/chat,["user:status-changed",{named}]"#)]);
+        assert_eq!(told(Dialect::Camel), [format!(r#"42/chat,["presenceUpdate",{{"userId":"user-uuid",{fields}]"#)]);
         assert_eq!(told(Dialect::Notify), [""; 0]);
     }
 

@@ -58,6 +58,8 @@ pub enum Event {
         /// The first of them, if presence is known.
         users: Option<Arc<[PresenceView]>>,
     },
+    /// The name, description or participants of a room have changed.
+    Info(Arc<RoomInfo>),
     /// A signaling message for you.
     Signal(Box<Signaled>),
     /// A peer changed the media it sends.
@@ -139,6 +141,7 @@ impl Event {
             | Self::Online { room, .. }
             | Self::Closed { room, .. } => Some(room),
             Self::Signal(signaled) => Some(&signaled.room),
+            Self::Info(info) => Some(&info.room),
             Self::Message(message) => Some(&message.room),
             Self::Direct(_) | Self::Receipt { .. } | Self::Presence { .. } => None,
         }
@@ -146,13 +149,30 @@ impl Event {
 
     /// Whether only dialects of Socket.IO encode it.
     pub fn is_for_peers(&self) -> bool {
-        matches!(self, Self::Marked { .. } | Self::Online { .. })
+        matches!(self, Self::Marked { .. } | Self::Online { .. } | Self::Info(_))
     }
 
     /// Whether it may be dropped for a connection that cannot keep up.
     pub fn droppable(&self) -> bool {
         matches!(self, Self::Typing { .. } | Self::Presence { .. })
     }
+}
+
+/// A room as it is announced to its members after a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomInfo {
+    /// The room.
+    pub room: Name,
+    /// Its name; the id when absent.
+    pub name: Option<Box<str>>,
+    /// Its description.
+    pub description: Option<Box<str>>,
+    /// The number of its participants.
+    pub participant_count: usize,
+    /// The number of its users.
+    pub online_count: usize,
+    /// The time of its last operation, in milliseconds since 1970.
+    pub last_activity: u64,
 }
 
 /// The reason that a membership ended, as the former member receives it.

@@ -40,9 +40,17 @@ pub struct History {
     pub complete: bool,
     /// Whether the messages beyond the limit come after these rather than before them.
     pub is_upward: bool,
+    /// Whether the request named a message that is not known, so that these are the newest messages instead.
+    pub is_instead: bool,
 }
 
 impl History {
+    /// Whether the room has more messages in the direction of the request.
+    pub fn has_more(&self) -> bool {
+        let last = self.messages.last().and_then(|message| message.seq);
+        if self.is_upward { last.is_some_and(|last| last < self.seq) } else { !self.complete }
+    }
+
     /// Drops half of the messages, to make the reply smaller; `false` if there is only one.
     pub fn halve(&mut self) -> bool {
         let half = self.messages.len() / 2;
@@ -74,19 +82,38 @@ pub struct Marks {
     pub complete: bool,
 }
 
+impl Marks {
+    /// The receipts of a message. A user that read it has received it.
+    pub fn new(
+        (room, message): (Name, Uuid),
+        mut delivered: Vec<(Name, u64)>,
+        read: Vec<(Name, u64)>,
+        complete: bool,
+    ) -> Self {
+        for (user, at) in &read {
+            match delivered.binary_search_by(|(known, _)| known.cmp(user)) {
+                Ok(found) => delivered[found].1 = delivered[found].1.min(*at),
+                Err(place) => delivered.insert(place, (user.clone(), *at)),
+            }
+        }
+        Self { room, message, delivered, read, complete }
+    }
+}
+
 impl Room {
     /// The reply to a request for history if storage is not needed: a rejection for non-members, and an empty history if the
     /// room has no stored messages. `None`: storage has them.
     pub(crate) fn history(&self, connection: Option<ConnectionId>, rules: &RoomRules) -> Result<Option<Reply>, Reject> {
         if let Some(connection) = connection {
-            self.members.identify(connection, None, "peerId")?;
+            self.identify(connection, None, "peerId")?;
         }
         let seq = self.log.committed();
         if self.log.is_kept(rules) && seq > 0 {
             return Ok(None);
         }
         let (room, epoch) = (self.id.clone(), self.log.epoch().clone());
-        let history = History { room, epoch, seq, messages: Vec::new(), complete: seq == 0, is_upward: true };
+        let history =
+            History { room, epoch, seq, messages: Vec::new(), complete: seq == 0, is_upward: true, is_instead: false };
         Ok(Some(Reply::History(Box::new(history))))
     }
 }

@@ -251,6 +251,23 @@ impl MemberIndex {
 }
 
 impl Room {
+    /// As [`Members::identify`]. For a connection that is no member, a private room looks like one that does not exist.
+    pub(super) fn identify(
+        &self,
+        connection: ConnectionId,
+        peer: Option<&str>,
+        field: &str,
+    ) -> Result<&Member, Reject> {
+        match self.members.of(connection) {
+            Some(_) => self.members.identify(connection, peer, field),
+            None => Err(self.not_a_member()),
+        }
+    }
+
+    fn not_a_member(&self) -> Reject {
+        if self.is_private() { Reject::room_not_found() } else { Reject::not_in_room() }
+    }
+
     /// Makes a connection a member. A peer id that the same user already has moves to the connection, without an event for
     /// the others. A repeated join of the same connection updates its display name and media only.
     pub(super) fn join(&mut self, join: JoinRoom, context: &mut OpContext<'_>) -> Result<Box<Joined>, Reject> {
@@ -333,7 +350,7 @@ impl Room {
             room: self.id.clone(),
             peer: own.peer_name(),
             peers: others.take(context.rules.announce_limit).map(Member::peer).collect(),
-            participant_count: self.members.len(),
+            participant_count: self.participant_count(),
             epoch: self.log.epoch().clone(),
             seq: self.log.committed(),
         })
@@ -382,7 +399,7 @@ impl Room {
                 context.tell(member.connection, event);
                 Ok(Reply::Left { own: false })
             }
-            (None, _) => Err(Reject::not_in_room()),
+            (None, _) => Err(self.not_a_member()),
             (Some(_), Some(None)) => Err(Reject::peer_not_found()),
             (Some(_), _) => Err(Reject::peer_mismatch("peerId")),
         }
@@ -427,6 +444,7 @@ impl Room {
             && let Some(profile) = &mut self.profile
         {
             profile.participants.push(by.user_name());
+            self.tell_info(context);
         }
         Ok(Reply::Done)
     }
@@ -462,7 +480,10 @@ impl Room {
         {
             let before = profile.participants.len();
             profile.participants.retain(|participant| **participant != *by.user());
-            found |= profile.participants.len() != before;
+            if profile.participants.len() != before {
+                found = true;
+                self.tell_info(context);
+            }
         }
         if found { Ok(Reply::Done) } else { Err(Reject::not_in_room()) }
     }
@@ -474,7 +495,7 @@ impl Room {
         media: MediaState,
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
-        let name = self.members.identify(connection, peer, "peerId")?.peer_name();
+        let name = self.identify(connection, peer, "peerId")?.peer_name();
         let at = self.members.position(connection).expect("members: an identified member is found");
         self.members.list[at].media = media;
         context.tell_members(Some(connection), Event::Media { room: self.id.clone(), peer: name, media });

@@ -24,7 +24,7 @@ impl Room {
                 (publisher, PeerName::Chosen(name), None)
             }
             None => {
-                let member = self.members.identify(draft.connection, None, "fromPeerId")?;
+                let member = self.identify(draft.connection, None, "fromPeerId")?;
                 (member.identity.clone(), member.peer_name(), member.display_name.clone())
             }
         };
@@ -97,6 +97,6 @@ impl Room {
 
     /// The user of a member's connection.
     pub(crate) fn user_of(&self, connection: ConnectionId) -> Result<Identity, Reject> {
-        self.members.identify(connection, None, "peerId").map(|member| member.identity.clone())
+        self.identify(connection, None, "peerId").map(|member| member.identity.clone())
     }
 }

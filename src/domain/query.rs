@@ -28,6 +28,8 @@ pub enum Query {
     PresenceStats,
     /// Counts of recoverable sessions.
     SessionStats,
+    /// The numbers of the last messages of these rooms.
+    LastMessages(Arc<[Name]>),
     /// Incidents of connections.
     Incidents(Arc<IncidentFilter<'static>>),
     /// The parts of the overview of connections.
@@ -49,6 +51,8 @@ pub enum PartialResult {
     PresenceStats(PresenceStats),
     /// Counts of recoverable sessions.
     SessionStats(SessionStats),
+    /// The numbers of the last messages, 0 of a room that the owner does not have.
+    LastMessages(Vec<u64>),
     /// Incidents of connections, newest first.
     Incidents(Vec<Incident>),
     /// The parts of the overview of connections.
@@ -82,6 +86,9 @@ impl PartialResult {
             (Self::MessageStats(all), Self::MessageStats(part)) => all.merge(&part),
             (Self::PresenceStats(all), Self::PresenceStats(part)) => all.merge(&part),
             (Self::SessionStats(all), Self::SessionStats(part)) => all.merge(&part),
+            (Self::LastMessages(all), Self::LastMessages(part)) => {
+                all.iter_mut().zip(part).for_each(|(all, part)| *all = part.max(*all));
+            }
             (Self::Incidents(all), Self::Incidents(part)) => {
                 let limit = if let Query::Incidents(filter) = query { filter.limit } else { None };
                 *all = newest([std::mem::take(all), part], limit);

@@ -13,7 +13,7 @@ use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind, Status};
 use crate::domain::event::{Direct, Message};
-use crate::domain::op::Profile;
+use crate::domain::op::{Profile, ProfileChange};
 
 /// One change to store.
 #[derive(Clone, Debug)]
@@ -38,6 +38,13 @@ pub enum Record {
         room: Name,
         /// The user.
         user: Name,
+    },
+    /// The settings of a room with a profile have changed.
+    RoomChanged {
+        /// The room.
+        room: Name,
+        /// The new values.
+        change: Box<ProfileChange>,
     },
     /// A message was appended to a room's log. A sender that storage does not know, unless a guest, is stored as seen.
     MessageSent(SentMessage),

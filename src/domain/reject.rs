@@ -130,6 +130,16 @@ impl Reject {
         Self::new(Code::RoomFull, "The room is full")
     }
 
+    /// Only its host and admins may change the room.
+    pub fn update_forbidden() -> Self {
+        Self::new(Code::Forbidden, "Only the room's host or an admin may change it")
+    }
+
+    /// The room began with a join.
+    pub fn no_profile() -> Self {
+        Self::invalid("A room that was created by joining has no name or description")
+    }
+
     /// The room has as many participants as it may.
     pub fn participants_full() -> Self {
         Self::new(Code::RoomFull, "The room has as many participants as it takes")

@@ -7,13 +7,14 @@ mod apply;
 pub mod log;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::base::Name;
 use crate::base::ids::random_word;
 use crate::base::limits;
 use crate::base::table::HasName;
 use crate::domain::access::Identity;
-use crate::domain::event::{Event, PeerView};
+use crate::domain::event::{Event, PeerView, RoomInfo};
 use crate::domain::membership::Members;
 use crate::domain::op::{LogTerms, OpContext, PresenceView, Profile, RoomRules, RoomView};
 use crate::domain::record::MadeRoom;
@@ -150,7 +151,7 @@ impl Room {
     }
 
     pub(crate) fn stats(&self) -> Event {
-        Event::Stats { room: self.id.clone(), participant_count: self.members.len() }
+        Event::Stats { room: self.id.clone(), participant_count: self.participant_count() }
     }
 
     /// The users to ask for their presence, if the online users have to be published and no request is pending. The result
@@ -177,9 +178,35 @@ impl Room {
         Event::Online { room: self.id.clone(), online_count, users }
     }
 
+    /// Announces the room's profile to the members whose dialect has an event for that.
+    pub(super) fn tell_info(&self, context: &mut OpContext<'_>) {
+        if self.members.has_peers() {
+            context.tell_members(None, self.info());
+        }
+    }
+
+    /// The event that announces a change of the room's profile.
+    fn info(&self) -> Event {
+        let profile = self.profile.as_deref();
+        Event::Info(Arc::new(RoomInfo {
+            room: self.id.clone(),
+            name: profile.and_then(|profile| profile.name.clone()),
+            description: profile.and_then(|profile| profile.description.clone()),
+            participant_count: self.participant_count(),
+            online_count: self.users().len(),
+            last_activity: self.active_wall,
+        }))
+    }
+
     /// The users of the members, each once.
     pub(super) fn users(&self) -> BTreeSet<&str> {
         self.members.iter().map(|member| member.identity.user()).collect()
+    }
+
+    /// The number of its members, or of the users that its creator named, if they are more. Its host alone is not named.
+    pub(super) fn participant_count(&self) -> usize {
+        let named = self.profile.as_deref().map_or(0, |profile| profile.participants.len());
+        self.members.len().max(if named > 1 { named } else { 0 })
     }
 
     /// The room's public view, with at most `peers` of its members.
@@ -191,7 +218,7 @@ impl Room {
             host: self.host.user_name(),
             created_at: self.created_at,
             last_activity: self.active_wall,
-            participant_count: self.members.len(),
+            participant_count: self.participant_count(),
             peers: self.members.iter().take(peers).map(|member| member.peer()).collect::<Vec<PeerView>>(),
         }
     }
@@ -215,9 +242,12 @@ impl Room {
         self.is_host(by) || (self.host.roles().guest && by.roles().guest)
     }
 
+    pub(super) fn is_private(&self) -> bool {
+        self.profile.as_deref().is_some_and(|profile| profile.is_private)
+    }
+
     fn admits(&self, by: &Identity) -> bool {
-        let is_private = self.profile.as_deref().is_some_and(|profile| profile.is_private);
-        !is_private || self.is_host(by) || self.has_participant(by.user())
+        !self.is_private() || self.is_host(by) || self.has_participant(by.user())
     }
 
     /// Checks the room's invariants, for tests.

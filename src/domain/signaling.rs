@@ -8,7 +8,7 @@ use crate::domain::room::Room;
 impl Room {
     /// Relays a signaling message. The sender and the addressed peer must be members.
     pub(super) fn relay(&mut self, signal: RelaySignal, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
-        let sender = self.members.identify(signal.connection, signal.from.as_deref(), "fromPeerId")?;
+        let sender = self.identify(signal.connection, signal.from.as_deref(), "fromPeerId")?;
         let target = self.members.addressed(&signal.to).ok_or_else(Reject::peer_not_found)?;
         let event = Event::Signal(Box::new(Signaled {
             room: self.id.clone(),

@@ -135,6 +135,7 @@ impl Room {
         is_typing: bool,
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
+        self.identify(connection, None, "peerId")?;
         let member = self.members.identify(connection, None, "peerId")?;
         if !is_typing {
             self.stop_typing(connection, connection, context);
@@ -169,7 +170,7 @@ impl Room {
 
     /// The typing users, for a member.
     pub(super) fn typists(&self, connection: ConnectionId) -> Result<Reply, Reject> {
-        self.members.identify(connection, None, "peerId")?;
+        self.identify(connection, None, "peerId")?;
         let typist =
             |typing: &TypingConnection| Typist { identity: typing.identity.clone(), started_at: typing.started_at };
         Ok(Reply::Typists(self.typing.firsts().map(typist).collect()))

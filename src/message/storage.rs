@@ -158,6 +158,13 @@ pub enum StorageQuery {
         /// The user's id.
         user: Name,
     },
+    /// The number of users with stored presence.
+    UserCount {
+        /// Whether all of them are to be counted.
+        is_all: bool,
+        /// The users of whom those are counted apart that are stored.
+        named: Box<[Name]>,
+    },
     /// Direct messages that wait for a user, oldest first.
     Directs {
         /// The user's id.
@@ -196,6 +203,13 @@ pub enum StorageReply {
     Room(Option<Box<StoredRoom>>),
     /// A user.
     User(Option<Box<StoredUser>>),
+    /// The number of users with stored presence.
+    UserCount {
+        /// All of them; 0 if that was not asked.
+        all: u64,
+        /// Those that were named.
+        named: u64,
+    },
     /// Direct messages that wait for a user.
     Directs {
         /// The messages.

@@ -97,8 +97,10 @@ impl<'a> Commands<'a> {
                 (OnReply::Found, Op::Room(self.core.rooms.name(&room), op))
             }
             Command::Sync { room, after, limit } if peer.socketio().is_some() => {
-                let (after, limit) = (message_id(&after)?, limit.unwrap_or(PAGE_DEFAULT));
-                (OnReply::Found, Op::Room(name(room), RoomOp::ReadSince { connection, after, limit }))
+                let (room, limit) = (name(room), limit.unwrap_or(PAGE_DEFAULT));
+                let Ok(after) = message_id(&after) else { return self.sync_newest(now, peer, id, room, limit) };
+                let op = RoomOp::ReadSince { connection, after, limit };
+                (OnReply::Synced { room: room.clone(), limit }, Op::Room(room, op))
             }
             Command::Resume { token, has, own_messages } => {
                 return Resume::on(self.core).begin(now, peer, id, &token, (has, own_messages));
@@ -254,6 +256,20 @@ impl<'a> Commands<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Requests the newest messages of a room for a client that named an unknown message as its last.
+    pub(super) fn sync_newest(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        id: RequestRef<'_>,
+        room: Name,
+        limit: usize,
+    ) -> Result<(), Reject> {
+        let wanted = HistoryRange { after: None, limit };
+        let op = RoomOp::ReadHistory { connection: Some(self.core.net.id_of(peer)), wanted };
+        QuotaFlow::on(self.core).send(now, peer, id, OnReply::SyncedInstead, Op::Room(room, op))
     }
 
     /// Counts a signaling message against the peer's rate.

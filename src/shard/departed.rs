@@ -113,6 +113,7 @@ impl SessionLog {
         bytes.extend_from_slice(&key);
         bytes.extend_from_slice(&session.connection.bytes());
         put_number(bytes, now.mono - began.mono);
+        put_number(bytes, now.wall.saturating_sub(session.connected_at));
         put_text(bytes, Some(&session.user));
         bytes.push(session.dialect);
         put_number(bytes, session.rooms.len() as u64);
@@ -142,12 +143,13 @@ impl SessionLog {
         let mut brief = CompactReader(self.bytes.get(place as usize + KEY_BYTES..)?);
         let connection = ConnectionId::from_bytes(brief.bytes()?);
         let after = brief.number()?;
-        let at = self.began.wall + after;
+        let active_at = self.began.wall + after;
+        let connected_at = active_at.saturating_sub(brief.number()?);
         let user = brief.text()??.into();
         let dialect = brief.byte()?;
         let count = brief.number()?;
         let rooms = (0..count).map(|_| position(&mut brief)).collect::<Option<_>>()?;
-        let (connected_at, active_at, expires_at) = (at, at, None);
+        let expires_at = None;
         let session = Session { token, user, connection, connected_at, active_at, expires_at, dialect, rooms };
         Some((self.began.mono + after, session))
     }
@@ -194,7 +196,7 @@ mod tests {
     fn session(number: u32, gone: u64, rooms: Vec<Position>) -> Session {
         let connection = ConnectionId::new(ConnectionPlace { node: 0, shard: 1, slot: number }, [number as u8; 12]);
         let (user, at) = (format!("user-{number}").into(), at(gone).wall);
-        let (connected_at, active_at, expires_at, dialect) = (at, at, None, number as u8);
+        let (connected_at, active_at, expires_at, dialect) = (at - 60_000 * u64::from(number), at, None, number as u8);
         Session { token: token(number), user, connection, connected_at, active_at, expires_at, dialect, rooms }
     }
 

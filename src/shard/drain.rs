@@ -179,8 +179,7 @@ impl Draining<'_> {
                 let wait_ms = self.core.rng.below(SEND_BACK_MS);
                 RawSockets::on(self.core).greet(now, slot);
                 self.core.settle_for(slot.into());
-                let notice = |out: &mut Vec<u8>| raw::disconnect(out, "server-isolated", Some(wait_ms), now);
-                self.core.net.send_raw(slot, notice);
+                RawSockets::on(self.core).announce_close(now, slot, "server-isolated", Some(wait_ms));
                 self.close(now, slot, 1012, "service restart");
             }
             Some(PeerSlot::SocketIo(slot)) => {

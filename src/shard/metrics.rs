@@ -24,6 +24,10 @@ use crate::shard::peers::Departing;
 /// Interval of the reports, in milliseconds.
 const REPORT_EVERY_MS: u64 = 1_000;
 
+/// Refused requests that are recorded as incidents in one window, and its length in milliseconds.
+const REFUSALS_MAX: u32 = 200;
+const REFUSALS_WINDOW_MS: u64 = 10_000;
+
 /// Counters and incidents of this shard, and the reports of all shards.
 pub(super) struct ShardMetrics {
     monitor: ConnectionMonitor,
@@ -35,6 +39,8 @@ pub(super) struct ShardMetrics {
     /// Messages in the longest channel between shards, as last measured.
     longest_queue: u64,
     redis: RedisState,
+    /// Start of a window, in monotonic milliseconds, and the refused requests in it.
+    refusals: (u64, u32),
 }
 
 impl ShardMetrics {
@@ -46,6 +52,7 @@ impl ShardMetrics {
             due: 0,
             longest_queue: 0,
             redis: RedisState::default(),
+            refusals: (0, 0),
         }
     }
 
@@ -108,18 +115,24 @@ impl ShardMetrics {
     pub(super) fn turned_away(&mut self, now: Now, address: IpAddr, agent: Option<&str>, reject: &Reject) {
         let user_agent = agent.map(|agent| shortened(agent).into());
         let visitor = MonitoredClient { connection: None, user: None, address, user_agent };
-        let kind = match reject.code {
-            Code::Unauthenticated | Code::TokenExpired => IncidentKind::AuthFailure,
-            Code::RateLimited => IncidentKind::RateLimit,
-            _ => IncidentKind::Error,
-        };
-        self.monitor.turned_away(now, visitor, kind, reject.text.as_ref().into());
+        self.monitor.turned_away(now, visitor, kind_of(reject), reject.text.as_ref().into());
         self.schedule_report(now);
     }
 
-    fn rate_limited(&mut self, now: Now, visitor: MonitoredClient, reject: &Reject) {
-        self.monitor.incident(now, visitor, IncidentKind::RateLimit, reject.text.as_ref().into());
+    /// Records a request of an attached client that was refused.
+    fn refused(&mut self, now: Now, visitor: MonitoredClient, reject: &Reject) {
+        self.monitor.incident(now, visitor, kind_of(reject), reject.text.as_ref().into());
         self.schedule_report(now);
+    }
+
+    /// Whether an incident of this kind is recorded now: a client whose requests all fail must not push all others out of the
+    /// journal.
+    fn takes_refusal(&mut self, now: Now) -> bool {
+        if now.mono >= self.refusals.0 + REFUSALS_WINDOW_MS {
+            self.refusals = (now.mono, 0);
+        }
+        self.refusals.1 += 1;
+        self.refusals.1 <= REFUSALS_MAX
     }
 }
 
@@ -245,13 +258,21 @@ impl Metering<'_> {
         }
     }
 
-    /// A request of an attached client was refused. Only rate limits are recorded.
+    /// A request of an attached client was refused.
     pub(super) fn note_refused(&mut self, now: Now, peer: impl Into<PeerKey>, reject: &Reject) {
-        if reject.code == Code::RateLimited
+        if self.core.metrics.takes_refusal(now)
             && let Some(visitor) = visitor(self.core, peer.into())
         {
-            self.core.metrics.rate_limited(now, visitor, reject);
+            self.core.metrics.refused(now, visitor, reject);
         }
+    }
+}
+
+fn kind_of(reject: &Reject) -> IncidentKind {
+    match reject.code {
+        Code::Unauthenticated | Code::TokenExpired => IncidentKind::AuthFailure,
+        Code::RateLimited => IncidentKind::RateLimit,
+        _ => IncidentKind::Error,
     }
 }
 

@@ -9,9 +9,11 @@ use crate::codec::turn::{self, TurnSecret};
 use crate::codec::{engineio, json, socketio, ws};
 use crate::connection::credentials::Origins;
 use crate::connection::session;
+use crate::connection::standing::Notices;
 use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::monitoring::Load;
 use crate::domain::op::RoomRules;
+use crate::domain::policy::Openness;
 use crate::domain::quota::{AttemptRules, Rates};
 
 /// Settings of a shard.
@@ -55,6 +57,10 @@ pub struct Options {
     pub presence_batch_ms: u64,
     /// Whether clients may connect without a token, as guests.
     pub guests: bool,
+    /// The notices of a raw client that does not choose.
+    pub notices: Notices,
+    /// What every user may do.
+    pub openness: Openness,
     /// Whether joining a room creates it.
     pub create_on_join: bool,
     /// The same for the dialect `camel`, where rooms cannot be created otherwise.

@@ -12,6 +12,7 @@ use crate::connection::conn::ConnStage;
 use crate::connection::outbound::Segment;
 use crate::connection::peer::Recovery;
 use crate::connection::session::SessionRoute;
+use crate::connection::standing::HandshakeState;
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::dialect::socketio::{self as dialects, Dialect, SocketIoAnswer};
 use crate::dialect::{offset, raw};

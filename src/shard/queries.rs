@@ -15,7 +15,7 @@ use crate::dialect::socketio::SocketIoAnswer;
 use crate::domain::access::Identity;
 use crate::domain::client_query::{ClientQuery, PageRequest};
 use crate::domain::connection::ConnectionOp;
-use crate::domain::monitoring::{OverviewParts, SessionStats};
+use crate::domain::monitoring::{OverviewParts, PresenceStats, SessionStats};
 use crate::domain::op::{Op, PresenceView, Reply, RoomOp, UserOp, UsersPage, UsersView};
 use crate::domain::query::{PartialResult, Query};
 use crate::domain::query_result::{QueryResult, UserList};
@@ -49,6 +49,8 @@ enum Subject {
     PresenceOf(Box<PresenceView>),
     /// Counters of every owner.
     Stats,
+    /// Counters of sessions, whose queued messages are counted.
+    Sessions(Box<SessionStats>),
     /// Incidents on connections.
     Events,
     /// All counters of connections.
@@ -85,7 +87,7 @@ impl<'a> Queries<'a> {
         query: ClientQuery<'_>,
     ) -> Result<(), Reject> {
         let by = self.core.net.identity(slot)?;
-        query.action().check(&by)?;
+        query.action().check(&by, self.core.options.openness)?;
         match self.first_step(now, slot, &by, query)? {
             NextStep::Answer(result) => {
                 Peers::on(self.core).answer(now, slot.into(), id, &SocketIoAnswer::Found(&result));
@@ -234,7 +236,7 @@ impl<'a> Queries<'a> {
             }
             (Subject::Message(_), Reply::Marks(marks)) => QueryResult::Message(marks),
             (Subject::Presence, Reply::Presence(view)) => {
-                let may_see = by.is_user_or_admin(&view.user);
+                let may_see = self.core.options.openness.presence_details || by.is_user_or_admin(&view.user);
                 match view.newest.filter(|_| may_see) {
                     Some(newest) => {
                         let op = Op::Connection(newest, ConnectionOp::Describe);
@@ -267,8 +269,19 @@ impl<'a> Queries<'a> {
                 QueryResult::Users(UserList { users, next })
             }
             (Subject::Stats, PartialResult::MessageStats(stats)) => QueryResult::MessageStats(stats),
-            (Subject::Stats, PartialResult::PresenceStats(stats)) => QueryResult::PresenceStats(stats),
+            (Subject::Stats, PartialResult::PresenceStats(mut stats)) => {
+                stats.count_stored();
+                QueryResult::PresenceStats(stats)
+            }
+            (Subject::Stats, PartialResult::SessionStats(stats)) if !stats.waiting.is_empty() => {
+                let op = Op::Query(Query::LastMessages(stats.waiting_rooms().into()));
+                return Ok(NextStep::Request(Subject::Sessions(Box::new(stats)), op));
+            }
             (Subject::Stats, PartialResult::SessionStats(stats)) => QueryResult::SessionStats(stats),
+            (Subject::Sessions(mut stats), PartialResult::LastMessages(last)) => {
+                stats.count_queued(&last);
+                QueryResult::SessionStats(*stats)
+            }
             (Subject::Stats, PartialResult::Totals(totals)) => QueryResult::Connections(totals.metrics()),
             (Subject::Events, PartialResult::Incidents(incidents)) => QueryResult::Events(incidents),
             (Subject::Monitoring, PartialResult::Overview(parts)) => {
@@ -293,19 +306,21 @@ impl<'a> Queries<'a> {
             Query::Users(page) => PartialResult::Users(self.core.owner.users_shown(now, page)),
             Query::UsersNamed(users) => PartialResult::Users(self.core.owner.these_users(now, users)),
             Query::MessageStats => PartialResult::MessageStats(self.core.owner.message_stats()),
-            Query::PresenceStats => PartialResult::PresenceStats(self.core.owner.presence_stats()),
+            // The owner answers these itself.
+            Query::PresenceStats => PartialResult::PresenceStats(PresenceStats::default()),
             Query::SessionStats => PartialResult::SessionStats(self.session_stats(now)),
+            Query::LastMessages(rooms) => PartialResult::LastMessages(self.core.owner.last_messages(rooms)),
             Query::Incidents(filter) => PartialResult::Incidents(self.core.metrics.incidents(filter)),
             Query::Overview => PartialResult::Overview(Box::new(self.core.metrics.overview())),
             Query::Totals => PartialResult::Totals(Box::new(Metering::on(self.core).own_totals(now))),
         }
     }
 
-    /// Counters of the sessions that may be recovered. Messages that a lost one misses stay in their rooms' logs and are not
-    /// queued.
-    fn session_stats(&self, now: Now) -> SessionStats {
-        let Core { net, .. } = &*self.core;
+    /// Counters of the sessions that may be recovered. Messages that a lost one misses stay in their rooms' logs.
+    fn session_stats(&mut self, now: Now) -> SessionStats {
         let mut stats = SessionStats::default();
+        self.core.recovery.count_lost(now, &mut stats);
+        let Core { net, .. } = &*self.core;
         let mut count = |has_token: bool, connected_at: u64| {
             stats.sessions += 1;
             stats.tokens += u64::from(has_token);

@@ -102,6 +102,9 @@ impl<'a> Replies<'a> {
                 Resume::on(self.core).rejoined(now, peer, (room, shown), reply);
             }
             (OnReply::Query(query), reply) => Queries::on(self.core).replied(now, peer, id, *query, reply),
+            (then @ (OnReply::Synced { .. } | OnReply::SyncedInstead), reply) => {
+                self.synced(now, peer, id, then, reply)
+            }
             (_, Err(reject)) => Peers::on(self.core).refuse(now, peer, id, &reject),
             (OnReply::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
                 Peers::on(self.core).add_member(now, peer, id, &joined);
@@ -161,11 +164,32 @@ impl<'a> Replies<'a> {
                 | OnReply::Gathered(_),
                 Ok(_),
             ) => {
-                debug_assert!(false, "invariant: an owner replies in the kind of the request");
-                let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
-                Peers::on(self.core).refuse(now, peer, id, &reject);
+                self.unexpected(now, peer, id);
             }
         }
+    }
+
+    /// The owner of a room has answered `sync-messages`. The newest messages come in place of those after an unknown one.
+    fn synced(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, then: OnReply, reply: Result<Reply, Reject>) {
+        match (then, reply) {
+            (OnReply::Synced { room, limit }, Err(reject)) if reject.code == Code::MessageNotFound => {
+                if let Err(reject) = Commands::on(self.core).sync_newest(now, peer, id, room, limit) {
+                    Peers::on(self.core).refuse(now, peer, id, &reject);
+                }
+            }
+            (then, Ok(Reply::History(history))) => {
+                let is_instead = matches!(then, OnReply::SyncedInstead);
+                self.send_history(now, peer, id, History { is_instead, ..*history });
+            }
+            (_, Err(reject)) => Peers::on(self.core).refuse(now, peer, id, &reject),
+            (_, Ok(_)) => self.unexpected(now, peer, id),
+        }
+    }
+
+    fn unexpected(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>) {
+        debug_assert!(false, "invariant: an owner replies in the kind of the request");
+        let reject = Reject::new(Code::Internal, "The answer was of another kind than the question");
+        Peers::on(self.core).refuse(now, peer, id, &reject);
     }
 
     /// The owner of a peer's user has attached the peer, or refused it.

@@ -90,6 +90,10 @@ pub(super) enum OnReply {
     Media { room: Name, media: MediaState },
     /// Messages or receipts.
     Found,
+    /// The messages after one that the client named, or the newest of the room if that is not known: this number of them.
+    Synced { room: Name, limit: usize },
+    /// The newest messages, in place of those after an unknown one.
+    SyncedInstead,
     /// A membership of the peer, or of another one, has ended.
     Left { room: Name },
     /// The sender gets a receipt that names the message's target: a user, or a room.

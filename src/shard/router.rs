@@ -5,6 +5,7 @@ use crate::base::time::Now;
 use crate::base::wheel::tick;
 use crate::connection::conn::{CloseState, ConnStage};
 use crate::domain::op::{Op, Reply};
+use crate::domain::query::Query;
 use crate::message::{OwnerMessage, ShardMessage, ThreadMessage};
 use crate::shard::Shard;
 use crate::shard::accepting::Accept;
@@ -117,6 +118,10 @@ impl<'a> Router<'a> {
             OwnerMessage::Request { from, op: Op::Broadcast(direct) } => {
                 let reply = Ok(Peers::on(self.core).broadcast(now, direct));
                 self.core.channels.reply(from, reply);
+            }
+            // The store knows the users who have left.
+            OwnerMessage::Request { from, op: Op::Query(Query::PresenceStats) } => {
+                owner.presence_stats(now, from, &mut channels.owner_output);
             }
             OwnerMessage::Request { from, op: Op::Query(query) } => {
                 let reply = Ok(Reply::PartialResult(Queries::on(self.core).part(now, &query)));

@@ -11,9 +11,11 @@ use crate::codec::http::HeadLimits;
 use crate::codec::jwt::VerifierOptions;
 use crate::codec::ws;
 use crate::connection::credentials::Origins;
+use crate::connection::standing::Notices;
 use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::event::{Event, Joined, PeerName};
 use crate::domain::op::{RoomRules, Scope};
+use crate::domain::policy::Openness;
 use crate::message::ShardMessage;
 
 const NOW: Now = Now { mono: 1000, wall: 1_750_000_000_000 };
@@ -55,6 +57,8 @@ fn options() -> Options {
         origins: Origins::default(),
         subprotocols: Vec::new(),
         lost_log_lines: || 0,
+        notices: Notices::UPON_REQUEST,
+        openness: Openness::default(),
         client_url: None,
         ice: Ice::default(),
         rules: Arc::new(rules),

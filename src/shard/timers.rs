@@ -63,7 +63,7 @@ impl<'a> Timers<'a> {
         PresenceFeed::on(self.core).send_if_due(now);
         OnlineUsers::on(self.core).request_if_due(now);
         KeptSessions::on(self.core).write_if_due(now);
-        self.core.recovery.departed.expire(now);
+        self.core.recovery.expire(now);
         Trimming::on(self.core).trim_if_due(now);
         self.core.quota.tick(now, &mut self.core.channels);
         if self.core.metrics.next_due().is_some_and(|at| at <= now.mono) {
@@ -82,7 +82,7 @@ impl<'a> Timers<'a> {
             owner.next_due(),
             presence.next_due(),
             recovery.next_due(),
-            recovery.departed.next_due(),
+            recovery.next_end(),
             trim.next_due(),
             drain.as_ref().map(|drain| drain.next_due()),
             quota.next_due(),

@@ -79,7 +79,7 @@ pub(crate) enum ClientIdentity {
     },
 }
 
-const METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "HEAD"];
+const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
 
 impl Script {
     /// Reads a file.

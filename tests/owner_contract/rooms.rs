@@ -8,7 +8,9 @@ use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind, Signal};
 use switchboard::domain::event::Content;
 use switchboard::domain::history::HistoryRange;
-use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, RelaySignal, Reply, RoomOp, SendMessage, UsersPage};
+use switchboard::domain::op::{
+    JoinRoom, LogTerms, Op, Profile, ProfileChange, RelaySignal, Reply, RoomOp, SendMessage, UsersPage,
+};
 use switchboard::domain::recovery::Returning;
 use switchboard::message::{Requester, ThreadMessage};
 use uuid::Uuid;
@@ -158,7 +160,12 @@ impl Chooser<'_> {
             31 => RoomOp::ReadReceipts { connection, message: self.message() },
             32 => RoomOp::AddParticipant { by, connections: vec![connection] },
             33 => RoomOp::RemoveParticipant { by, connection: self.coin().then_some(connection) },
-            34 => RoomOp::Describe { by },
+            34 if self.coin() => RoomOp::Describe { by },
+            34 => {
+                let name = self.coin().then(|| "Other \"name\"".into());
+                let description = self.coin().then(|| if self.coin() { "About it".into() } else { "".into() });
+                RoomOp::Update { by, change: Box::new(ProfileChange { name, description }) }
+            }
             35 => {
                 let after = self.coin().then(|| "bob".into());
                 RoomOp::ListUsers { by, page: UsersPage { after, limit: 1 + self.pick(3) } }

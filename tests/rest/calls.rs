@@ -158,7 +158,7 @@ fn wrong_method_is_answered_with_allow() {
         ("/api/rooms", "DELETE", "GET, HEAD, POST, OPTIONS"),
         ("/api/rooms/r", "POST", "GET, HEAD, DELETE, OPTIONS"),
         ("/rooms", "GET", "POST, OPTIONS"),
-        ("/rooms/r", "PATCH", "GET, HEAD, OPTIONS"),
+        ("/rooms/r", "DELETE", "GET, HEAD, PATCH, OPTIONS"),
         ("/rooms/r/join", "HEAD", "POST, OPTIONS"),
         ("/rooms/r/leave", "GET", "POST, OPTIONS"),
         ("/connections", "GET", "POST, OPTIONS"),

@@ -124,6 +124,10 @@ impl StoreContents {
                 StorageReply::Room(self.room(room).map(|room| Box::new(room.stored.clone())))
             }
             StorageQuery::User { user } => StorageReply::User(self.0.users.get(user).cloned().map(Box::new)),
+            StorageQuery::UserCount { is_all, named } => {
+                let named = named.iter().filter(|user| self.0.users.contains_key(*user)).count() as u64;
+                StorageReply::UserCount { all: if *is_all { self.0.users.len() as u64 } else { 0 }, named }
+            }
             StorageQuery::Directs { user, limit } => {
                 let all = self.0.directs.get(user).map_or(&[][..], Vec::as_slice);
                 let count = all.len().min(cut(*limit, rng));

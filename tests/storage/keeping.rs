@@ -7,7 +7,7 @@ use switchboard::base::Name;
 use switchboard::base::rng::Rng;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{ReceiptKind, Status};
-use switchboard::domain::op::Profile;
+use switchboard::domain::op::{Profile, ProfileChange};
 use switchboard::domain::record::{MadeRoom, Record, Retention, Seen, SentMessage, TokenHash};
 use switchboard::message::storage::{
     MessageSpan, RecentMessage, Restored, StorageQuery, StorageReply, StoredRoom, StoredUser,
@@ -64,6 +64,11 @@ impl History {
                 let mark = self.one_of(&[ReceiptKind::Delivered, ReceiptKind::Read]);
                 Record::MessageMarked { message, user, mark, at: now }
             }
+            (Some(_), 28) => {
+                let text = self.one_of(&["", "About all"]);
+                let (name, description) = (self.maybe("Another".into()), self.maybe(text.into()));
+                Record::RoomChanged { room, change: Box::new(ProfileChange { name, description }) }
+            }
             (_, 28..31) => Record::DirectKept { user, direct: Arc::new(direct(u128::from(self.rng.next_u64()), now)) },
             (_, 31..33) => {
                 let waiting = self.model.directs.get(&user);
@@ -98,6 +103,7 @@ impl History {
         let profile = Profile {
             name: self.maybe("A room".into()),
             kind: self.maybe("group".into()),
+            description: self.maybe("About it".into()),
             is_private: self.rng.below(2) == 0,
             participants: self.maybe(vec!["host".into(), "bob".into()]).unwrap_or_default(),
             host_peer: self.maybe("host's laptop".into()),

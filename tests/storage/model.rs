@@ -36,6 +36,14 @@ impl Model {
                 self.rooms.insert(room.stored.made.room.clone(), room);
             }
             Record::RoomClosed { room } => drop(self.rooms.remove(room)),
+            Record::RoomChanged { room, change } => {
+                let room = self.rooms.get_mut(room).expect("the room is there");
+                if let Some(profile) = &mut room.stored.made.profile {
+                    profile.name = change.name.clone().or(profile.name.take());
+                    let description = change.description.clone().or(profile.description.take());
+                    profile.description = description.filter(|text| !text.is_empty());
+                }
+            }
             Record::ParticipantAdded { room, user } => {
                 if let Some(participants) = self.participants(room)
                     && !participants.contains(user)

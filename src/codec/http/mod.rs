@@ -29,4 +29,7 @@ pub use body::{BodyDecoder, EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX, is_token};
 pub use error::HttpError;
 pub use head::{EMPTY_LINES_MAX, Framing, HEAD_BYTES_MAX, HEADERS_MAX, HeadLimits, HeadScan, RequestHead, parse_head};
 pub use response::{CONTINUE, Connection, Response, reason};
-pub use target::{RequestTarget, bracketed_authority, cookie, decode_path_segment, query_pairs, query_value};
+pub use target::{
+    QueryFault, RequestTarget, bracketed_authority, cookie, decode_path_segment, query_pairs, query_value,
+    sole_query_value,
+};

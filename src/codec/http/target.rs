@@ -123,6 +123,39 @@ pub fn query_pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, s
     pairs.filter_map(|(name, value)| Some((decode(name, Plus::IsSpace)?, decode(value, Plus::IsSpace)?)))
 }
 
+/// The reason that a query does not have one value of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryFault {
+    /// The parameter is given several times.
+    Repeated,
+    /// The value has a malformed escape or is not UTF-8.
+    Malformed,
+}
+
+impl QueryFault {
+    /// The reason as the end of a sentence that begins with the parameter's name.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Repeated => "is given more than once",
+            Self::Malformed => "is not UTF-8 text in percent escapes",
+        }
+    }
+}
+
+/// The only value of a parameter in a query, decoded as [`query_value`] does.
+///
+/// # Errors
+/// There are several values, or it cannot be decoded.
+pub fn sole_query_value<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, QueryFault> {
+    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut values = pairs.filter(|(key, _)| decode(key, Plus::IsSpace).is_some_and(|key| key == name));
+    let Some((_, value)) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(QueryFault::Repeated);
+    }
+    decode(value, Plus::IsSpace).map(Some).ok_or(QueryFault::Malformed)
+}
+
 /// Decodes the percent escapes of a path segment (RFC 3986 §2.1); `+` is unchanged. The result may contain any
 /// character, also a slash.
 ///
@@ -278,6 +311,17 @@ mod tests {
         assert_eq!(value(""), Some(Cow::Borrowed("nameless")));
         for absent in ["bad", "bin", "d", "A"] {
             assert_eq!(value(absent), None, "{absent}");
+        }
+    }
+
+    #[test]
+    fn sole_query_value_is_given_once() {
+        let value = |name| sole_query_value("a=1&b=%c3%a9&%61=2&bad=%4&bin=%ff", name);
+        assert_eq!(value("b"), Ok(Some("é".into())));
+        assert_eq!(value("c"), Ok(None));
+        assert_eq!(value("a"), Err(QueryFault::Repeated));
+        for malformed in ["bad", "bin"] {
+            assert_eq!(value(malformed), Err(QueryFault::Malformed));
         }
     }
 

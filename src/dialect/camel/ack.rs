@@ -3,6 +3,7 @@
 use crate::base::time::Now;
 use crate::codec::json::Object;
 use crate::dialect::events::{instant, object_of};
+use crate::domain::history::History;
 use crate::domain::op::Sent;
 
 pub use crate::dialect::events::{granted, refused, renewed};
@@ -20,8 +21,8 @@ pub fn sent(out: &mut Vec<u8>, sent: &Sent) {
 }
 
 /// `syncMessages`.
-pub fn synced(out: &mut Vec<u8>, room: &str, count: usize) {
-    success(out, |object| super::encode::synced(object, room, count));
+pub fn synced(out: &mut Vec<u8>, history: &History) {
+    success(out, |object| super::encode::synced(object, history));
 }
 
 /// `heartbeat`.

@@ -5,6 +5,7 @@ use crate::codec::json::{self, Object};
 use crate::dialect::events::{self, emit, emit_object, id, instant};
 use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Event, Message};
+use crate::domain::history::History;
 use crate::domain::op::Sent;
 
 pub use crate::dialect::events::{error, heartbeat};
@@ -45,6 +46,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         | Event::Media { .. }
         | Event::Marked { .. }
         | Event::Online { .. }
+        | Event::Info(_)
         | Event::Receipt { kind: ReceiptKind::Delivered, .. } => return false,
     }
     true
@@ -86,8 +88,8 @@ pub fn new_message(out: &mut Vec<u8>, message: &Message) {
 }
 
 /// `syncComplete`: after the messages that `syncMessages` asked for.
-pub fn sync_complete(out: &mut Vec<u8>, room: &str, count: usize) {
-    emit_object(out, "syncComplete", |object| synced(object, room, count));
+pub fn sync_complete(out: &mut Vec<u8>, history: &History) {
+    emit_object(out, "syncComplete", |object| synced(object, history));
 }
 
 pub(super) fn receipt(object: &mut Object<'_>, sent: &Sent) {
@@ -99,8 +101,12 @@ pub(super) fn receipt(object: &mut Object<'_>, sent: &Sent) {
     object.plain("status", "sent");
 }
 
-pub(super) fn synced(object: &mut Object<'_>, room: &str, count: usize) {
-    object.string("roomId", room).number("syncedMessageCount", count as u64);
+pub(super) fn synced(object: &mut Object<'_>, history: &History) {
+    object.string("roomId", &history.room).number("syncedMessageCount", history.messages.len() as u64);
+    object.bool("hasMore", history.has_more());
+    if history.is_instead {
+        object.bool("lastMessageFound", false);
+    }
 }
 
 fn came_or_went(out: &mut Vec<u8>, name: &str, user: &str, room: &str, now: Now) {
@@ -126,6 +132,7 @@ mod tests {
             Some(r#"["leftRoom","chat-uuid"]"#.to_owned()),
             Some(format!(r#"["userJoinedRoom",{{"userId":"user-uuid","roomId":"chat-uuid","timestamp":{AT}}}]"#)),
             Some(format!(r#"["userLeftRoom",{{"userId":"user-uuid","roomId":"chat-uuid","timestamp":{AT}}}]"#)),
+            None,
             None,
             None,
             Some(
@@ -167,9 +174,14 @@ mod tests {
         let receipt = format!(r#""id":"{MESSAGE_ID}","seq":8,"timestamp":{AT},"status":"sent""#);
         assert_eq!(written(|out| message_sent(out, &sent)), format!(r#"["messageSent",{{{receipt}}}]"#));
         assert_eq!(written(|out| ack::sent(out, &sent)), format!(r#"{{"success":true,{receipt}}}"#));
-        let synced = r#""roomId":"r","syncedMessageCount":3"#;
-        assert_eq!(written(|out| sync_complete(out, "r", 3)), format!(r#"["syncComplete",{{{synced}}}]"#));
-        assert_eq!(written(|out| ack::synced(out, "r", 3)), format!(r#"{{"success":true,{synced}}}"#));
+        let (room, epoch, messages) = ("r".into(), "e".into(), Vec::new());
+        let history = History { room, epoch, seq: 9, messages, complete: false, is_upward: false, is_instead: false };
+        let synced = r#""roomId":"r","syncedMessageCount":0,"hasMore":true"#;
+        assert_eq!(written(|out| sync_complete(out, &history)), format!(r#"["syncComplete",{{{synced}}}]"#));
+        assert_eq!(written(|out| ack::synced(out, &history)), format!(r#"{{"success":true,{synced}}}"#));
+        let instead = History { is_instead: true, ..history };
+        let expected = format!(r#"["syncComplete",{{{synced},"lastMessageFound":false}}]"#);
+        assert_eq!(written(|out| sync_complete(out, &instead)), expected);
         assert_eq!(written(|out| ack::room(out, "r")), r#"{"success":true,"roomId":"r"}"#);
         assert_eq!(written(ack::granted), r#"{"success":true}"#);
         assert_eq!(written(|out| heartbeat(out, NOW)), format!(r#"["heartbeat",{{"timestamp":{AT}}}]"#));

@@ -1,16 +1,18 @@
 //! The values of acks: one object each, in the shape of its request.
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 use super::decode::RequestName;
-use super::encode::{entered, here, how, or_null, said, session_fields, who};
+use super::encode::{entered, here, how, or_null, room_info, said, session_fields, who};
 use super::views::{OnlineUserView, SessionView, TypistView, UserStatusView};
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::codec::json::{self, Object};
 use crate::dialect::events::{id, instant, object_of};
 use crate::domain::access::Identity;
-use crate::domain::event::{Content, Joined};
+use crate::domain::event::{Content, Joined, RoomInfo};
 use crate::domain::monitoring::{HealthReport, Incident, MessageStats, Metrics, Overview, PresenceStats, SessionStats};
 use crate::domain::op::{RoomView, Sent};
 use crate::domain::reject::{Code, Reject};
@@ -35,7 +37,7 @@ pub fn granted(out: &mut Vec<u8>, request: RequestName) {
 /// The request was refused. If the seed has a text for this kind of refusal, that is the `message`, and the particular
 /// text is the `detail`.
 pub fn refused(out: &mut Vec<u8>, request: Option<RequestName>, reject: &Reject) {
-    let is_about_chat = request.is_some_and(is_about_chat);
+    let reject = &*shown(request, reject);
     let message = match reject.code {
         Code::Unauthenticated | Code::TokenExpired => "User not authenticated",
         Code::RateLimited if request == Some(RequestName::MessageSend) => {
@@ -43,7 +45,6 @@ pub fn refused(out: &mut Vec<u8>, request: Option<RequestName>, reject: &Reject)
         }
         Code::InvalidMessage | Code::BadJson => "Invalid request data",
         Code::RoomNotFound | Code::RoomClosed | Code::NotInRoom => "Chat not found or access denied",
-        Code::Forbidden if is_about_chat => "Chat not found or access denied",
         _ => &reject.text,
     };
     object_of(out, |object| {
@@ -57,6 +58,14 @@ pub fn refused(out: &mut Vec<u8>, request: Option<RequestName>, reject: &Reject)
     });
 }
 
+/// A refusal as the client receives it: a private chat is refused as one that does not exist.
+pub fn shown(request: Option<RequestName>, reject: &Reject) -> Cow<'_, Reject> {
+    match reject.code {
+        Code::Forbidden if request.is_some_and(is_about_chat) => Cow::Owned(Reject::room_not_found()),
+        _ => Cow::Borrowed(reject),
+    }
+}
+
 /// `join:chat`.
 pub fn joined(out: &mut Vec<u8>, joined: &Joined, now: Now) {
     success(out, |object| {
@@ -65,19 +74,18 @@ pub fn joined(out: &mut Vec<u8>, joined: &Joined, now: Now) {
     });
 }
 
-/// `room:info`. The participants are the members or those that may always join, if they are more.
+/// `room:info`.
 pub fn room(out: &mut Vec<u8>, view: &RoomView, online_count: u64) {
     success(out, |object| {
-        object.value("roomInfo", |out| {
-            object_of(out, |object| {
-                object.string("chatId", &view.room).string("name", view.profile.name.as_deref().unwrap_or(&view.room));
-                // Rooms have no description.
-                object.plain("description", "");
-                object.number("participantCount", participants(view)).number("onlineCount", online_count);
-                object.bool("isActive", true);
-                instant(object, "lastActivity", view.last_activity);
-            });
-        });
+        let info = RoomInfo {
+            room: view.room.clone(),
+            name: view.profile.name.clone(),
+            description: view.profile.description.clone(),
+            participant_count: view.participant_count,
+            online_count: online_count as usize,
+            last_activity: view.last_activity,
+        };
+        object.value("roomInfo", |out| object_of(out, |object| room_info(object, &info)));
     });
 }
 
@@ -87,7 +95,7 @@ pub fn rooms<'a>(out: &mut Vec<u8>, rooms: impl IntoIterator<Item = &'a RoomView
         object.list("rooms", rooms, |out, view| {
             object_of(out, |object| {
                 object.string("chatId", &view.room).string("name", view.profile.name.as_deref().unwrap_or(&view.room));
-                object.number("participantCount", participants(view));
+                object.number("participantCount", view.participant_count as u64);
                 instant(object, "lastActivity", view.last_activity);
             });
         });
@@ -290,10 +298,6 @@ fn is_about_chat(request: RequestName) -> bool {
             | RequestName::MessageRead
             | RequestName::MessageDeliveryStatus
     )
-}
-
-fn participants(view: &RoomView) -> u64 {
-    view.participant_count.max(view.profile.participants.len()) as u64
 }
 
 fn metrics_object(out: &mut Vec<u8>, metrics: &Metrics) {

@@ -6,7 +6,7 @@ use crate::dialect::colon::views::{OnlineUserView, SessionView};
 use crate::dialect::events::{self, emit_object, id, instant, object_of};
 use crate::domain::access::Identity;
 use crate::domain::command::{ReceiptKind, Status};
-use crate::domain::event::{Content, Event, Joined, LeaveCause, Message};
+use crate::domain::event::{Content, Event, Joined, LeaveCause, Message, RoomInfo};
 use crate::domain::op::Sent;
 
 pub use crate::dialect::events::{error, heartbeat};
@@ -30,6 +30,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
                 users.as_ref().map(|users| users.iter().map(OnlineUserView::of)),
             );
         }
+        Event::Info(info) => emit_object(out, "room:info", |object| room_info(object, info)),
         Event::Signal(signaled) => events::signal(out, signaled, now),
         // Receipts are announced to the room, not to the message's sender.
         Event::Media { .. } | Event::Receipt { .. } => return false,
@@ -56,7 +57,8 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
                 Status::Away | Status::Busy => "user:status-changed",
             };
             emit_object(out, name, |object| {
-                object.string("userId", by.user()).plain("status", status.as_str());
+                object.string("userId", by.user()).string("username", by.username());
+                object.plain("status", status.as_str());
                 instant(object, "lastSeen", *last_seen);
             });
         }
@@ -148,6 +150,16 @@ pub fn queued_messages<'a>(out: &mut Vec<u8>, messages: impl IntoIterator<Item =
     });
 }
 
+/// A room as its users see it.
+pub(super) fn room_info(object: &mut Object<'_>, info: &RoomInfo) {
+    object.string("chatId", &info.room).string("name", info.name.as_deref().unwrap_or(&info.room));
+    object.string("description", info.description.as_deref().unwrap_or_default());
+    object.number("participantCount", info.participant_count as u64).number("onlineCount", info.online_count as u64);
+    // A room that has ended is not found, so each room shown is active.
+    object.bool("isActive", true);
+    instant(object, "lastActivity", info.last_activity);
+}
+
 fn came_or_went(out: &mut Vec<u8>, name: &str, room: &str, who: &Identity, now: Now) {
     emit_object(out, name, |object| {
         object.string("userId", who.user()).string("username", who.username()).string("chatId", room);
@@ -224,12 +236,14 @@ pub(super) fn or_null(object: &mut Object<'_>, field: &str, value: Option<&str>)
     };
 }
 
-/// A recoverable or recovered session. Its queue is always empty: missed messages are sent as a separate event.
+/// A recoverable or recovered session. Its queue has the ids of the missed messages, which a separate event brings.
 pub(super) fn session_fields(object: &mut Object<'_>, session: &SessionView<'_>) {
     object.string("userId", session.user).plain("socketId", session.socket.text().as_str());
     instant(object, "connectedAt", session.connected_at);
     instant(object, "lastActivity", session.last_activity);
     object.list("rooms", session.rooms, |out, room| json::string(out, room));
-    object.raw("messageQueue", "[]");
+    object.list("messageQueue", session.queued, |out, message| {
+        json::string(out, message.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+    });
     or_null(object, "recoveryToken", session.recovery_token);
 }

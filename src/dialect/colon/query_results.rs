@@ -61,5 +61,6 @@ fn session<'a>(identity: &'a Identity, connection: &'a ConnectionView, token: Op
         last_activity: connection.last_seen,
         rooms: &connection.rooms,
         recovery_token: token,
+        queued: &[],
     }
 }

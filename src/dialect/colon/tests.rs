@@ -217,6 +217,9 @@ fn each_event_is_told_to_the_letter() {
         Some(format!(r#"["user:left",{{{who},"timestamp":{AT}}}]"#)),
         Some(r#"["room:online-update",{"chatId":"chat-uuid","onlineCount":501}]"#.to_owned()),
         Some(r#"["room:online-update",{"chatId":"chat-uuid","onlineCount":3}]"#.to_owned()),
+        Some(format!(
+            r#"["room:info",{{"chatId":"chat-uuid","name":"Chat Room Name","description":"Chat description","participantCount":5,"onlineCount":3,"isActive":true,"lastActivity":{AT}}}]"#
+        )),
         Some(
             r#"["offer",{"type":"offer","roomId":"chat-uuid","fromPeerId":"a","toPeerId":"b","offer":{ },"timestamp":1736458200000}]"#
                 .to_owned(),
@@ -236,7 +239,7 @@ fn each_event_is_told_to_the_letter() {
         Some(format!(
             r#"["message:read",{{"messageId":"{MESSAGE_ID}","chatId":"chat-uuid","userId":"user-uuid","timestamp":{AT}}}]"#
         )),
-        Some(format!(r#"["user:online",{{"userId":"user-uuid","status":"online","lastSeen":{AT}}}]"#)),
+        Some(format!(r#"["user:online",{{"userId":"user-uuid","username":"username","status":"online","lastSeen":{AT}}}]"#)),
         Some(r#"["room:closed",{"chatId":"chat-uuid","reason":"closed by host"}]"#.to_owned()),
     ];
     let all: Vec<Option<String>> = samples::all().iter().map(|event| told(encode, event)).collect();

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::command::Status;
+use crate::domain::event::Message;
 use crate::domain::op::PresenceView;
 
 /// A user that is online.
@@ -83,4 +84,6 @@ pub struct SessionView<'a> {
     pub rooms: &'a [Name],
     /// Its recovery token, if one was created.
     pub recovery_token: Option<&'a str>,
+    /// The messages that waited for it while its connection was lost. Nothing waits for an open connection.
+    pub queued: &'a [&'a Message],
 }

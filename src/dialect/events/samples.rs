@@ -12,7 +12,9 @@ use crate::codec::engineio::Version;
 use crate::codec::socketio::{Arguments, PacketContent as Payload, SocketIoDecoder, SocketIoLimits};
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, ReceiptKind, Signal, Status};
-use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Signaled};
+use crate::domain::event::{
+    Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, RoomInfo, Signaled,
+};
 
 /// `2025-01-09T21:30:00.000Z`.
 pub(crate) const NOW: Now = Now { mono: 1_000, wall: 1_736_458_200_000 };
@@ -125,6 +127,17 @@ pub(crate) fn left(cause: LeaveCause) -> Event {
     Event::Left { room: room(), cause }
 }
 
+pub(crate) fn info() -> RoomInfo {
+    RoomInfo {
+        room: room(),
+        name: Some("Chat Room Name".into()),
+        description: Some("Chat description".into()),
+        participant_count: 5,
+        online_count: 3,
+        last_activity: NOW.wall,
+    }
+}
+
 /// One of each kind.
 pub(crate) fn all() -> Vec<Event> {
     let (from, to) = (PeerName::Chosen("a".into()), PeerName::Chosen("b".into()));
@@ -136,6 +149,7 @@ pub(crate) fn all() -> Vec<Event> {
         Event::PeerLeft { room: room(), peer: peer().name, identity: user(), is_last: true },
         Event::Stats { room: room(), participant_count: 501 },
         Event::Online { room: room(), online_count: 3, users: None },
+        Event::Info(Arc::new(info())),
         Event::Signal(Box::new(signaled)),
         Event::Media { room: room(), peer: peer().name, media: MediaState::default() },
         Event::Message(Arc::new(message(hello()))),

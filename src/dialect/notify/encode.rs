@@ -24,6 +24,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         | Event::Receipt { .. }
         | Event::Marked { .. }
         | Event::Online { .. }
+        | Event::Info(_)
         | Event::Presence { .. }
         | Event::Closed { .. } => return false,
     }

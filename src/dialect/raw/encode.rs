@@ -60,7 +60,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
             end(&mut object, None, now);
         }
         // `Receipt` goes to the message's sender instead, and each join and leave is announced.
-        Event::Marked { .. } | Event::Online { .. } => {}
+        Event::Marked { .. } | Event::Online { .. } | Event::Info(_) => {}
         Event::Presence { by, status, last_seen } => {
             let mut object = begin(out, "presence");
             object.string("userId", by.user()).string("displayName", by.username());

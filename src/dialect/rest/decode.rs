@@ -27,9 +27,9 @@ use super::{RestCall, RestCallKind, backend};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
-use crate::codec::http::query_value;
+use crate::codec::http::sole_query_value;
 use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
-use crate::domain::op::{LogTerms, Profile, UsersPage};
+use crate::domain::op::{LogTerms, Profile, ProfileChange, UsersPage};
 use crate::domain::record::Retention;
 use crate::domain::reject::{Code, Reject};
 
@@ -50,9 +50,12 @@ bodies! {
     MeetingBody { host_peer_id = "hostPeerId", max_participants = "maxParticipants", encryption = "encryption" }
     /// The body of `POST /rooms`, unread.
     RoomBody {
-        name = "name", kind = "type", participants = "participants", is_private = "isPrivate", history = "history",
-        retention_messages = "retentionMessages", retention_hours = "retentionHours"
+        name = "name", kind = "type", description = "description", participants = "participants",
+        is_private = "isPrivate", history = "history", retention_messages = "retentionMessages",
+        retention_hours = "retentionHours"
     }
+    /// The body of `PATCH /rooms/:roomId`, unread.
+    ChangeBody { name = "name", description = "description" }
     /// The body of `POST /rooms/:roomId/join` and `/leave`, unread.
     MembershipBody { connection_id = "connectionId" }
 }
@@ -73,6 +76,7 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
             RestCall::CreateRoom(Box::new(profile(body)?), log)
         }
         RestCallKind::Room => RestCall::Room { room: named() },
+        RestCallKind::UpdateRoom => RestCall::UpdateRoom { room: named(), change: Box::new(change(fields(text()?)?)?) },
         RestCallKind::Join => {
             RestCall::Join { room: named(), connection: connection(fields(text()?)?)?, is_connected: true }
         }
@@ -102,14 +106,17 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
 
 /// Reads the page from a query: `?after=` is the last user of the page before, `?limit=` the size.
 pub fn page(query: Option<&str>) -> Result<UsersPage, Reject> {
-    let value = |name| query.and_then(|query| query_value(query, name));
-    let limit = match value("limit") {
+    let value = |name| {
+        let found = query.map_or(Ok(None), |query| sole_query_value(query, name));
+        found.map_err(|fault| Reject::invalid(format!("{name} {}", fault.text())))
+    };
+    let limit = match value("limit")? {
         Some(text) => text.parse().ok().filter(|limit| (1..=limits::USERS_LISTED).contains(limit)),
         None => Some(limits::USERS_LISTED),
     };
     let limit =
         limit.ok_or_else(|| Reject::invalid(format!("limit must be an integer from 1 to {}", limits::USERS_LISTED)))?;
-    match value("after") {
+    match value("after")? {
         Some(after) if !is_name(&after) => Err(Reject::invalid("after must be a user's id")),
         after => Ok(UsersPage { after: after.map(|after| after.as_ref().into()), limit }),
     }
@@ -118,31 +125,57 @@ pub fn page(query: Option<&str>) -> Result<UsersPage, Reject> {
 fn meeting(body: MeetingBody<'_>) -> Result<Profile, Reject> {
     let peer = "a string of 1 to 128 bytes without control characters";
     let count = format!("an integer from 1 to {PARTICIPANTS_MAX}");
-    let label = format!("a string of at most {} bytes", limits::LABEL_BYTES);
+    let label = format!("a string of at most {} bytes without control characters", limits::LABEL_BYTES);
     let is_possible = |count: &usize| (1..=PARTICIPANTS_MAX).contains(count);
     let max_participants = read("maxParticipants", body.max_participants, &count, is_possible)?;
     Ok(Profile {
         host_peer: read::<Name>("hostPeerId", body.host_peer_id, peer, |name| is_name(name))?,
         max_participants: max_participants.unwrap_or(PARTICIPANTS_DEFAULT),
-        encryption: read::<Box<str>>("encryption", body.encryption, &label, |text| text.len() <= limits::LABEL_BYTES)?,
+        encryption: read::<Box<str>>("encryption", body.encryption, &label, |text| {
+            text.is_empty() || is_title(text, limits::LABEL_BYTES)
+        })?,
         ..Profile::default()
     })
 }
 
 fn profile(body: RoomBody<'_>) -> Result<Profile, Reject> {
-    let label = format!("a string of 1 to {TEXT_BYTES} bytes");
+    let label = format!("a string of 1 to {TEXT_BYTES} bytes without control characters");
     let users = format!("a list of at most {} user ids", limits::PARTICIPANTS_PER_ROOM);
-    let text = |field, value| read::<Box<str>>(field, value, &label, |text| (1..=TEXT_BYTES).contains(&text.len()));
+    let text = |field, value| read::<Box<str>>(field, value, &label, |text| is_title(text, TEXT_BYTES));
     let participants = read::<Vec<Name>>("participants", body.participants, &users, |users| {
         users.len() <= limits::PARTICIPANTS_PER_ROOM && users.iter().all(|user| is_name(user))
     })?;
     Ok(Profile {
         name: text("name", body.name)?,
         kind: text("type", body.kind)?,
+        description: description(body.description)?.filter(|text| !text.is_empty()),
         participants: participants.unwrap_or_default(),
         is_private: read("isPrivate", body.is_private, "true or false", |_| true)?.unwrap_or_default(),
         ..Profile::default()
     })
+}
+
+/// Whether a text that names something has 1 to `bytes_max` bytes and no control characters.
+fn is_title(text: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&text.len()) && !text.contains(char::is_control)
+}
+
+fn description(value: Option<&RawValue>) -> Result<Option<Box<str>>, Reject> {
+    let expected = format!("a string of at most {} bytes without control characters", limits::DESCRIPTION_BYTES);
+    let is_line_end = |letter| matches!(letter, '\n' | '\r' | '\t');
+    read::<Box<str>>("description", value, &expected, |text| {
+        text.len() <= limits::DESCRIPTION_BYTES && !text.contains(|c: char| c.is_control() && !is_line_end(c))
+    })
+}
+
+fn change(body: ChangeBody<'_>) -> Result<ProfileChange, Reject> {
+    let label = format!("a string of 1 to {TEXT_BYTES} bytes without control characters");
+    let name = read::<Box<str>>("name", body.name, &label, |text| is_title(text, TEXT_BYTES))?;
+    let change = ProfileChange { name, description: description(body.description)? };
+    if change == ProfileChange::default() {
+        return Err(Reject::invalid("A change needs name or description"));
+    }
+    Ok(change)
 }
 
 /// The retention of the room's messages, if its creator sets it; 0 is unlimited.

@@ -72,7 +72,7 @@ pub fn encode(
             room(out, view);
             201
         }
-        (RestCall::Room { .. }, Reply::Room(view)) => {
+        (RestCall::Room { .. } | RestCall::UpdateRoom { .. }, Reply::Room(view)) => {
             room(out, view);
             200
         }
@@ -146,6 +146,7 @@ fn room(out: &mut Vec<u8>, view: &RoomView) {
         let mut object = Object::begin(out);
         object.string("roomId", &view.room).string("id", &view.room).string("name", name(view));
         object.string("type", view.profile.kind.as_deref().unwrap_or("group"));
+        object.optional("description", view.profile.description.as_deref());
         object.list("participants", &view.profile.participants, |out, user| json::string(out, user));
         object.bool("isPrivate", view.profile.is_private).string("host", &view.host);
         object.string("createdAt", &rfc3339(view.created_at)).string("lastActivity", &rfc3339(view.last_activity));

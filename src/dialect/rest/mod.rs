@@ -27,7 +27,7 @@ use crate::base::ids::ConnectionId;
 use crate::domain::command::Status;
 use crate::domain::event::Content;
 use crate::domain::history::HistoryRange;
-use crate::domain::op::{LogTerms, Profile, UsersPage};
+use crate::domain::op::{LogTerms, Profile, ProfileChange, UsersPage};
 use crate::domain::policy::Action;
 
 /// A kind of call, before its path and body are read.
@@ -45,6 +45,8 @@ pub enum RestCallKind {
     CreateRoom,
     /// `GET /rooms/:roomId`.
     Room,
+    /// `PATCH /rooms/:roomId`.
+    UpdateRoom,
     /// `POST /rooms/:roomId/join`.
     Join,
     /// `POST /rooms/:roomId/leave`.
@@ -90,15 +92,13 @@ impl RestCallKind {
             Self::CreateMeeting | Self::Meeting | Self::CloseMeeting => Action::UseMeetings,
             Self::ListMeetings => Action::ListRooms,
             Self::Broadcast => Action::Broadcast,
-            Self::PushToUser
-            | Self::PushToUsers
-            | Self::PushToAll
-            | Self::Notify
-            | Self::Publish
-            | Self::Messages
-            | Self::ConnectedUsers => Action::Push,
+            Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
+                Action::Push
+            }
+            Self::Publish | Self::Messages => Action::Publish,
             Self::CreateRoom
             | Self::Room
+            | Self::UpdateRoom
             | Self::Join
             | Self::Leave
             | Self::Register
@@ -136,6 +136,13 @@ pub enum RestCall {
     Room {
         /// The room.
         room: Name,
+    },
+    /// Change a room's name and description.
+    UpdateRoom {
+        /// The room.
+        room: Name,
+        /// The new values.
+        change: Box<ProfileChange>,
     },
     /// Make the caller a participant of a room.
     Join {
@@ -246,6 +253,7 @@ impl RestCall {
             Self::CloseMeeting { .. } => RestCallKind::CloseMeeting,
             Self::CreateRoom(..) => RestCallKind::CreateRoom,
             Self::Room { .. } => RestCallKind::Room,
+            Self::UpdateRoom { .. } => RestCallKind::UpdateRoom,
             Self::Join { .. } => RestCallKind::Join,
             Self::Leave { .. } => RestCallKind::Leave,
             Self::Register { .. } => RestCallKind::Register,

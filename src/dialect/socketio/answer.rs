@@ -87,6 +87,7 @@ fn in_colon(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: No
                 last_activity: view.last_seen,
                 rooms: &view.rooms,
                 recovery_token: Some(token),
+                queued: messages,
             };
             ack(out, DIALECT, to, |out| colon::ack::recovered(out, &session));
             emit(out, DIALECT, |out| colon::recovered(out, &session, gaps.iter().copied()));
@@ -105,7 +106,9 @@ fn in_colon(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: No
         SocketIoAnswer::Refused(reject) if to.ack.is_some() => {
             ack(out, DIALECT, to, |out| colon::ack::refused(out, request, reject));
         }
-        SocketIoAnswer::Refused(reject) => emit(out, DIALECT, |out| colon::error(out, reject)),
+        SocketIoAnswer::Refused(reject) => {
+            emit(out, DIALECT, |out| colon::error(out, &colon::ack::shown(request, reject)))
+        }
         // It has no such requests.
         SocketIoAnswer::History(_) => {}
     }
@@ -130,9 +133,8 @@ fn in_camel(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: No
             for message in &history.messages {
                 emit(out, DIALECT, |out| camel::new_message(out, message));
             }
-            let count = history.messages.len();
-            emit(out, DIALECT, |out| camel::sync_complete(out, &history.room, count));
-            ack(out, DIALECT, to, |out| camel::ack::synced(out, &history.room, count));
+            emit(out, DIALECT, |out| camel::sync_complete(out, history));
+            ack(out, DIALECT, to, |out| camel::ack::synced(out, history));
         }
         SocketIoAnswer::Authenticated { expires_at, .. } => {
             ack(out, DIALECT, to, |out| camel::ack::renewed(out, expires_at));

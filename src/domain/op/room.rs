@@ -120,6 +120,13 @@ pub enum RoomOp {
         /// The one connection to remove; all of the user's when absent.
         connection: Option<ConnectionId>,
     },
+    /// Changes what a room that was created on purpose is called.
+    Update {
+        /// The requesting user.
+        by: Identity,
+        /// The new values.
+        change: Box<ProfileChange>,
+    },
     /// Reads the room.
     Describe {
         /// The requesting user.
@@ -224,6 +231,8 @@ pub struct Profile {
     pub name: Option<Box<str>>,
     /// Its type, in the words of its creator.
     pub kind: Option<Box<str>>,
+    /// Its description.
+    pub description: Option<Box<str>>,
     /// Whether only its participants may join.
     pub is_private: bool,
     /// The users that may always join, its host first.
@@ -234,6 +243,15 @@ pub struct Profile {
     pub max_participants: usize,
     /// The media encryption its users agreed on; passed on unread.
     pub encryption: Option<Box<str>>,
+}
+
+/// New values of a room's settings; absent ones stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProfileChange {
+    /// Its name.
+    pub name: Option<Box<str>>,
+    /// Its description; empty: none.
+    pub description: Option<Box<str>>,
 }
 
 /// A user with an active typing indicator.

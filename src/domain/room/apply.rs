@@ -3,7 +3,7 @@
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::event::Event;
-use crate::domain::op::{OpContext, Reply, RoomOp};
+use crate::domain::op::{OpContext, ProfileChange, Reply, RoomOp};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -32,6 +32,7 @@ impl Room {
             | RoomOp::ListUsers { .. } => Ok(Reply::Done),
             RoomOp::AddParticipant { by, connections } => self.add_participant(by, &connections, context),
             RoomOp::RemoveParticipant { by, connection } => self.remove_participant(&by, connection, context),
+            RoomOp::Update { by, change } => self.update(&by, *change, context),
             RoomOp::Describe { by } => self.describe(&by, context),
             RoomOp::Close { by } => self.close(&by, context),
         }
@@ -52,6 +53,10 @@ impl Room {
                 self.check_close(by)?;
                 self.log.is_made().then_some(Record::RoomClosed { room })
             }
+            RoomOp::Update { by, change } => {
+                self.check_update(by)?;
+                is_stored.then(|| Record::RoomChanged { room, change: change.clone() })
+            }
             RoomOp::AddParticipant { by, .. }
                 if is_stored && self.profile.is_some() && !self.has_participant(by.user()) =>
             {
@@ -63,6 +68,25 @@ impl Room {
             }
             _ => None,
         })
+    }
+
+    /// Changes the room's name and description.
+    fn update(&mut self, by: &Identity, change: ProfileChange, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
+        self.check_update(by)?;
+        if let Some(profile) = &mut self.profile {
+            profile.name = change.name.or(profile.name.take());
+            profile.description = change.description.or(profile.description.take()).filter(|text| !text.is_empty());
+        }
+        self.tell_info(context);
+        Ok(Reply::Room(Box::new(self.view(0))))
+    }
+
+    fn check_update(&self, by: &Identity) -> Result<(), Reject> {
+        self.check_admits(by)?;
+        if !self.is_host(by) {
+            return Err(Reject::update_forbidden());
+        }
+        self.profile.is_some().then_some(()).ok_or_else(Reject::no_profile)
     }
 
     fn describe(&self, by: &Identity, context: &OpContext<'_>) -> Result<Reply, Reject> {

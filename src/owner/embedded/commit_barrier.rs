@@ -75,6 +75,8 @@ pub(super) enum PendingEffect {
     UserLookup {
         user: Name,
     },
+    /// A count of the stored users: records of some may be in transit.
+    UserCount,
     /// The end of a session that is returned to the requester.
     SessionEnd,
     /// The end of a session without a reply.

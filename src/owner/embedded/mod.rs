@@ -31,6 +31,7 @@ use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
 use crate::domain::monitoring::{MessageStats, PresenceStats};
 use crate::domain::op::{LogTerms, Op, PresenceView, Reply, RoomOp, RoomRules, RoomsView, Sent, UsersPage, UsersView};
+use crate::domain::query::PartialResult;
 use crate::domain::record::Session;
 use crate::domain::reject::Reject;
 use crate::domain::room::{Room, UnloadedRoom};
@@ -266,9 +267,19 @@ impl EmbeddedOwner {
         self.rooms.message_stats()
     }
 
-    /// Presence statistics of the present users.
-    pub fn presence_stats(&self) -> PresenceStats {
-        self.users.presence_stats()
+    /// The numbers of the last messages of rooms, 0 of a room that this owner does not have.
+    pub fn last_messages(&self, rooms: &[Name]) -> Vec<u64> {
+        rooms.iter().map(|room| self.rooms.last_message(room)).collect()
+    }
+
+    /// Replies with presence statistics of the present users, and, from the first shard, of all users in the store.
+    pub fn presence_stats(&mut self, now: Now, from: Requester, out: &mut Vec<Outgoing>) {
+        let Parts { mut turn, users, .. } = self.parts(now, Some(from), out);
+        if turn.core.barrier.is_busy() {
+            turn.hold([], PendingEffect::UserCount);
+        } else {
+            users.count(&mut turn);
+        }
     }
 
     /// Whether every user receives the presence of all others, and not only of those who share a room.
@@ -341,6 +352,7 @@ impl Parts<'_> {
             }
             PendingEffect::DirectAck { user, id } => directs.ack_settled(turn, users, &user, id, true),
             PendingEffect::UserLookup { user } => UserStore::look_up(turn, user),
+            PendingEffect::UserCount => users.count(turn),
             PendingEffect::SessionEnd => turn.reply(Ok(Reply::Session(taken.next().flatten()))),
             PendingEffect::SessionDeletion => drop(taken.next()),
             PendingEffect::SessionClaim(claim) => sessions.complete_claim(turn, claim, taken.next().flatten()),
@@ -361,6 +373,7 @@ impl Parts<'_> {
             PendingEffect::SessionEnd
             | PendingEffect::SessionDeletion
             | PendingEffect::UserLookup { .. }
+            | PendingEffect::UserCount
             | PendingEffect::RoomOperation { .. }
             | PendingEffect::RoomCreation(_)
             | PendingEffect::DirectToUnknownUser { .. }
@@ -397,6 +410,7 @@ impl Parts<'_> {
                 directs.recipient_found(turn, users, (user, by, content), result);
             }
             StorageRequest::LastSeen => turn.reply(last_seen_found(result)),
+            StorageRequest::UserCount(stats) => turn.reply(users_counted(*stats, result)),
             StorageRequest::Directs { user, arrival } => directs.found(turn, users, user, arrival, result),
         }
     }
@@ -414,6 +428,14 @@ fn last_seen_found(result: StorageResult) -> Result<Reply, Reject> {
         Ok(_) => Err(user_not_found()),
         Err(Unavailable) => Err(Reject::storage_unavailable()),
     }
+}
+
+/// The result of [`StorageRequest::UserCount`].
+fn users_counted(mut stats: PresenceStats, result: StorageResult) -> Result<Reply, Reject> {
+    let Ok(StorageReply::UserCount { all, named }) = result else { return Err(Reject::storage_unavailable()) };
+    stats.stored = all;
+    stats.stored_here += named;
+    Ok(Reply::PartialResult(PartialResult::PresenceStats(stats)))
 }
 
 /// A room that was created by joining stays unloaded until its next join.

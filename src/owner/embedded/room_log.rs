@@ -83,7 +83,8 @@ impl RoomStore {
         let complete = page.complete && page.first <= from;
         let (messages, is_upward) = (page.messages, range.after.is_some());
         // Messages sent since the request are not part of this page, so it is complete up to `last`.
-        Ok(Reply::History(Box::new(History { room, epoch, seq: last, messages, complete, is_upward })))
+        let (seq, is_instead) = (last, false);
+        Ok(Reply::History(Box::new(History { room, epoch, seq, messages, complete, is_upward, is_instead })))
     }
 
     pub(super) fn marks(
@@ -226,5 +227,5 @@ pub(super) fn found_message(result: StorageResult, room: &Name) -> Result<Messag
 /// The result of [`StorageRequest::Marks`].
 pub(super) fn marks_found(room: Name, message: Uuid, result: StorageResult) -> Result<Reply, Reject> {
     let MessageView { delivered, read, complete, .. } = found_message(result, &room)?;
-    Ok(Reply::Marks(Box::new(Marks { room, message, delivered, read, complete })))
+    Ok(Reply::Marks(Box::new(Marks::new((room, message), delivered, read, complete))))
 }

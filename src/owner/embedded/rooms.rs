@@ -61,7 +61,7 @@ impl RoomStore {
                 turn.defer_room(room_at(&mut self.rooms, place));
                 Ok(place)
             }
-            RoomOp::Describe { .. } | RoomOp::Close { .. } | RoomOp::RemoveMember { .. } => {
+            RoomOp::Describe { .. } | RoomOp::Update { .. } | RoomOp::Close { .. } | RoomOp::RemoveMember { .. } => {
                 Err(Reject::room_not_found())
             }
             _ if self.closed.iter().any(|(_, closed)| closed == name) => Err(Reject::room_closed()),
@@ -227,6 +227,12 @@ impl RoomStore {
             turn.defer_by(keep_ms.saturating_sub(age), DeferredTask::ExpireUnloaded(room.room.clone()));
         }
         self.unloaded.insert(room);
+    }
+
+    /// The number of the last message of a room; 0 if this owner does not have it.
+    pub(super) fn last_message(&self, name: &str) -> u64 {
+        let unloaded = || self.unloaded.get(name).map(|room| room.last);
+        self.rooms.get(name).map(|room| room.log.committed()).or_else(unloaded).unwrap_or_default()
     }
 
     /// Loads an unloaded room; its place.

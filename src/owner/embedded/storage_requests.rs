@@ -13,6 +13,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Content, Event, Message};
 use crate::domain::history::HistoryRange;
+use crate::domain::monitoring::PresenceStats;
 use crate::domain::op::AddressedEvent;
 use crate::domain::recovery::Returning;
 use crate::message::Requester;
@@ -39,6 +40,8 @@ pub(super) enum StorageRequest {
     Recipient { user: Name, by: Identity, content: Content },
     /// The last presence of an offline user.
     LastSeen,
+    /// The number of users in the store, for statistics of those who are here.
+    UserCount(Box<PresenceStats>),
     /// The stored direct messages of a user. `arrival` is the connection that caused the request.
     Directs { user: Name, arrival: Option<ConnectionId> },
 }

@@ -1,14 +1,21 @@
 //! Lists and statistics of a shard's users: one partial result of a query over all owners.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use crate::base::Name;
 use crate::base::time::Now;
 use crate::domain::command::Status;
 use crate::domain::monitoring::PresenceStats;
-use crate::domain::op::{UsersPage, UsersView};
+use crate::domain::op::{Reply, UsersPage, UsersView};
+use crate::domain::query::PartialResult;
 use crate::domain::user::User;
+use crate::message::storage::StorageQuery;
+use crate::owner::embedded::storage_requests::StorageRequest;
+use crate::owner::embedded::turn::Turn;
 use crate::owner::embedded::users::UserStore;
+
+/// Users that the store is asked about one by one, to count them.
+const UNSURE_MAX: usize = 10_000;
 
 impl UserStore {
     /// A page of the connected users.
@@ -31,7 +38,28 @@ impl UserStore {
         UsersView { total: users.len(), users, is_more: false }
     }
 
-    pub(super) fn presence_stats(&self) -> PresenceStats {
+    /// Counts the users, and asks the store for those who are not here. All but those who have just arrived are in the store
+    /// while they are here, if state outlives the process.
+    pub(super) fn count(&self, turn: &mut Turn<'_>) {
+        let rules = turn.rules();
+        let mut stats = self.presence_stats();
+        if !rules.has_store {
+            return turn.reply(Ok(Reply::PartialResult(PartialResult::PresenceStats(stats))));
+        }
+        let recorded = || self.users.iter().filter(|user| user.is_recorded(rules));
+        let mut unsure: BTreeSet<Name> = match rules.outlives_process {
+            true => self.arrivals().filter(|name| self.is_present(name)).cloned().collect(),
+            false => recorded().map(|user| user.identity.user_name()).take(UNSURE_MAX).collect(),
+        };
+        while unsure.len() > UNSURE_MAX {
+            unsure.pop_last();
+        }
+        stats.stored_here = (recorded().count() - unsure.len()) as u64;
+        let (is_all, named) = (turn.core.number == 0, unsure.into_iter().collect());
+        turn.request(StorageRequest::UserCount(Box::new(stats)), StorageQuery::UserCount { is_all, named });
+    }
+
+    fn presence_stats(&self) -> PresenceStats {
         let mut all = PresenceStats::default();
         for user in self.users.iter() {
             *match user.shown() {

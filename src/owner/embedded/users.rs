@@ -52,6 +52,11 @@ impl UserStore {
         }
     }
 
+    /// The users that may not be in the store yet; some may have left.
+    pub(super) fn arrivals(&self) -> impl Iterator<Item = &Name> {
+        self.arrivals.iter().map(|(_, name)| name)
+    }
+
     /// Whether a user is connected or in the grace period.
     pub(super) fn is_present(&self, name: &str) -> bool {
         self.users.contains(name)

@@ -100,6 +100,8 @@ scripts! { ALL:
     ADD_PARTICIPANT = room "add_participant";
     /// [`crate::domain::op::RoomOp::RemoveParticipant`].
     REMOVE_PARTICIPANT = room "remove_participant";
+    /// [`crate::domain::op::RoomOp::Update`].
+    UPDATE = room "update";
     /// [`crate::domain::op::RoomOp::Describe`].
     DESCRIBE = room "describe";
     /// [`crate::domain::op::RoomOp::ListUsers`].
@@ -181,6 +183,8 @@ scripts! { OF_NODES:
     ENLIST = node "nodes/enlist";
     /// Returns the room list.
     LIST_ROOMS = node "nodes/list_rooms";
+    /// Notes users, and counts the known ones.
+    SEE = node "nodes/see";
     /// Returns places of a dead node.
     LIST_PLACES = node "nodes/list_places";
 }

@@ -10,7 +10,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, ReceiptKind, Status};
-use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView};
+use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, RoomInfo};
 use crate::domain::op::{PresenceView, Profile, RoomView};
 use crate::message::redis::Bytes;
 
@@ -280,6 +280,8 @@ pub(super) enum WireEvent {
     Moved,
     /// The addressed connection's membership ended because its node seemed to be dead.
     Purged,
+    /// The name, description or participants have changed.
+    Info(Box<WireRoomInfo>),
     /// Number of members.
     Stats(usize),
     /// Number of users.
@@ -428,7 +430,7 @@ impl From<WirePresence> for PresenceView {
 }
 
 /// The profile of a room that was made on purpose.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct WireProfile {
     #[serde(rename = "n")]
     name: Option<Box<str>>,
@@ -442,13 +444,37 @@ struct WireProfile {
     max_participants: usize,
     #[serde(rename = "y")]
     encryption: Option<Box<str>>,
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    description: Option<Box<str>>,
+}
+
+/// A changed room, as it is announced.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct WireRoomInfo {
+    #[serde(rename = "pf")]
+    profile: WireProfile,
+    #[serde(rename = "k")]
+    participant_count: usize,
+    #[serde(rename = "o")]
+    online_count: usize,
+    #[serde(rename = "a")]
+    last_activity: u64,
+}
+
+impl WireRoomInfo {
+    pub(super) fn into_info(self, room: Name) -> RoomInfo {
+        let Self { profile, participant_count, online_count, last_activity } = self;
+        let WireProfile { name, description, .. } = profile;
+        RoomInfo { room, name, description, participant_count, online_count, last_activity }
+    }
 }
 
 /// A profile as JSON, without its participants, which have a key of their own.
 pub(super) fn profile(profile: &Profile) -> Bytes {
-    let Profile { name, kind, is_private, participants: _, host_peer, max_participants, encryption } = profile.clone();
+    let Profile { name, kind, description, is_private, participants: _, host_peer, max_participants, encryption } =
+        profile.clone();
     let host_peer = host_peer.map(|peer| (*peer).into());
-    json(&WireProfile { name, kind, is_private, host_peer, max_participants, encryption })
+    json(&WireProfile { name, kind, is_private, host_peer, max_participants, encryption, description })
 }
 
 /// A room as an observer sees it.
@@ -478,6 +504,7 @@ impl WireRoomView {
         let profile = self.profile.map(|profile| Profile {
             name: profile.name,
             kind: profile.kind,
+            description: profile.description,
             is_private: profile.is_private,
             participants,
             host_peer: profile.host_peer.map(|peer| (*peer).into()),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Rows, params};
@@ -128,6 +128,7 @@ fn answer(
         StorageQuery::Message { id } => StorageReply::Message(queries.message(id)?.map(Box::new)),
         StorageQuery::Room { room } => StorageReply::Room(queries.rooms.find(room)?.map(Box::new)),
         StorageQuery::User { user } => StorageReply::User(queries.user(user)?.map(Box::new)),
+        StorageQuery::UserCount { is_all, named } => queries.user_count(*is_all, named)?,
         StorageQuery::Directs { user, limit } => queries.directs(user, *limit)?,
         StorageQuery::Session { token } => StorageReply::Session(queries.session(token, now)?.map(Box::new)),
     };
@@ -150,6 +151,7 @@ statements! {
         receipts: "SELECT user.name, delivered_at, read_at FROM receipt JOIN user ON user.number = receipt.user
             WHERE message = ?1 ORDER BY user.name LIMIT ?2";
         user: format!("SELECT {} FROM user WHERE name = ?1 AND seen_at IS NOT NULL", rows::USER);
+        users: "SELECT count(*) FROM user WHERE seen_at IS NOT NULL";
         directs: format!("SELECT {} FROM direct WHERE user = (SELECT number FROM user WHERE name = ?1)
             ORDER BY number LIMIT ?2", rows::DIRECT);
         session: format!("SELECT {} FROM session WHERE token = ?1", rows::SESSION);
@@ -160,12 +162,25 @@ statements! {
 struct Queries<'c> {
     statements: Statements<'c>,
     rooms: RoomReader<'c>,
+    /// The last count of all users.
+    counted: Option<CountedUsers>,
 }
+
+/// A count of all users, when it was made, and how long that took.
+struct CountedUsers {
+    count: u64,
+    at: Instant,
+    took: Duration,
+}
+
+/// A count stands for this many times as long as it took, so that counts take a small part of the thread's time.
+const COUNT_STANDS: u32 = 50;
 
 impl<'c> Queries<'c> {
     fn new(connection: &'c Connection) -> Result<Self> {
         debug_assert_eq!(rows::MESSAGE.split(',').count(), MESSAGE_COLUMNS, "invariant: MESSAGE has these columns");
-        Ok(Self { statements: Statements::prepare(connection)?, rooms: RoomReader::new(connection)? })
+        let (statements, rooms) = (Statements::prepare(connection)?, RoomReader::new(connection)?);
+        Ok(Self { statements, rooms, counted: None })
     }
 
     fn page(&mut self, name: &Name, span: MessageSpan, limit: usize) -> Result<Option<MessagePage>, StorageFault> {
@@ -230,6 +245,25 @@ impl<'c> Queries<'c> {
 
     fn user(&mut self, user: &Name) -> Result<Option<StoredUser>> {
         self.statements.user.query_row([&**user], rows::user).optional()
+    }
+
+    fn user_count(&mut self, is_all: bool, users: &[Name]) -> Result<StorageReply> {
+        let all = match &self.counted {
+            _ if !is_all => 0,
+            Some(counted) if counted.at.elapsed() < counted.took * COUNT_STANDS => counted.count,
+            _ => {
+                let begun = Instant::now();
+                let count: i64 = self.statements.users.query_row([], |row| row.get(0))?;
+                let (count, at) = (count as u64, Instant::now());
+                self.counted = Some(CountedUsers { count, at, took: at - begun });
+                count
+            }
+        };
+        let mut named = 0;
+        for user in users {
+            named += u64::from(self.statements.user.exists([&**user])?);
+        }
+        Ok(StorageReply::UserCount { all, named })
     }
 
     fn directs(&mut self, user: &Name, limit: usize) -> Result<StorageReply> {

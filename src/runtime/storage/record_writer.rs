@@ -53,8 +53,11 @@ statements! {
             max(trimmed, ifnull((SELECT max(seq) FROM message WHERE message.room = room.number), 0))
             FROM room WHERE name = ?1";
         make_room: "INSERT INTO room(name, epoch, host, host_username, host_roles, created_at, history, keep_messages,
-            keep_ms, trimmed, has_profile, title, kind, is_private, host_peer, max_participants, encryption)
-            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16) RETURNING number";
+            keep_ms, trimmed, has_profile, title, kind, is_private, host_peer, max_participants, encryption,
+            description)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) RETURNING number";
+        change_room: "UPDATE room SET title = ifnull(?2, title), description = ifnull(?3, description)
+            WHERE number = ?1 AND has_profile";
         close_room: "UPDATE room SET name = NULL WHERE name = ?1";
         add_participant: "INSERT OR IGNORE INTO participant(room, user)
             SELECT number, ?2 FROM room WHERE number = ?1 AND has_profile";
@@ -147,6 +150,11 @@ impl<'c> RecordWriter<'c> {
                 let (room, user) = (self.room(room)?.number, self.known_user(user)?);
                 Ok(self.statements.remove_participant.execute(params![room, user]).map(drop)?)
             }
+            Record::RoomChanged { room, change } => {
+                let room = self.room(room)?.number;
+                let values = params![room, change.name.as_deref(), change.description.as_deref()];
+                Ok(self.statements.change_room.execute(values).map(drop)?)
+            }
             Record::MessageSent(sent) => self.add_message(sent),
             Record::MessageMarked { message, user, mark, at } => self.mark(message, user, *mark, *at),
             Record::DirectKept { user, direct } => self.keep_direct(user, direct),
@@ -193,6 +201,7 @@ impl<'c> RecordWriter<'c> {
                 profile.and_then(|profile| profile.host_peer.as_deref()),
                 int(profile.map_or(0, |profile| profile.max_participants as u64)),
                 profile.and_then(|profile| profile.encryption.as_deref()),
+                profile.and_then(|profile| profile.description.as_deref()),
             ],
             |row| row.get(0),
         )?;

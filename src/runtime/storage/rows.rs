@@ -30,7 +30,7 @@ pub(super) const USER: &str = "name, username, email, status, seen_at";
 
 /// Columns of [`made_room`].
 pub(super) const ROOM: &str = "name, epoch, host, host_username, host_roles, created_at, history, keep_messages, \
-    keep_ms, has_profile, title, kind, is_private, host_peer, max_participants, encryption";
+    keep_ms, has_profile, title, kind, is_private, host_peer, max_participants, encryption, description";
 
 /// A count or time as a database integer. Larger values become the maximum.
 pub(super) fn int(number: u64) -> i64 {
@@ -133,6 +133,7 @@ pub(super) fn made_room(row: &Row<'_>) -> Result<MadeRoom> {
         host_peer: optional_text(row, 13)?,
         max_participants: usize::try_from(nat(row, 14)?).unwrap_or(usize::MAX),
         encryption: optional_text(row, 15)?,
+        description: optional_text::<Box<str>>(row, 16)?.filter(|text| !text.is_empty()),
     };
     let bound = |at| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.and_then(|n| u64::try_from(n).ok()));
     Ok(MadeRoom {

@@ -13,13 +13,14 @@ pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step n migrates version n to n + 1. A released step never changes.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     ROOMS_AND_MESSAGES,
     DIRECTS_SESSIONS_AND_PRESENCE,
     DIALECTS_OF_SESSIONS,
     SESSIONS_BY_TOKEN,
     NAMES_OF_SENDERS,
     EVENTS_OF_MESSAGES,
+    DESCRIPTIONS_OF_ROOMS,
 ];
 
 const ROOMS_AND_MESSAGES: &str = "
@@ -163,6 +164,10 @@ const EVENTS_OF_MESSAGES: &str = "
     ALTER TABLE direct ADD COLUMN event TEXT;      -- likewise
     -- Messages with the idempotency key of a backend.
     CREATE INDEX message_publication ON message(at) WHERE client_id >= 'idempotency:' AND client_id < 'idempotency;';
+";
+
+const DESCRIPTIONS_OF_ROOMS: &str = "
+    ALTER TABLE room ADD COLUMN description TEXT;
 ";
 
 /// The identifying fields of a file.

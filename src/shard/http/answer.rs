@@ -135,6 +135,11 @@ impl<'a> RestAnswers<'a> {
             let text = "This is a WebSocket endpoint: send Upgrade: websocket";
             return Err(RestRefusal::of_status(426, text).into());
         }
+        if head.header("upgrade").is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {
+            let text =
+                "No WebSocket is served here: connect to /ws, or with a Socket.IO client, which uses /socket.io/";
+            return Err(RestRefusal::of_status(404, text).into());
+        }
         let route = rest::route(head.method, head.path()).map_err(|fault| match &fault {
             RestRouteFault::MethodNotAllowed { allow } => {
                 let allow = allow.clone();
@@ -149,6 +154,10 @@ impl<'a> RestAnswers<'a> {
             RestRoute::Metrics => return Ok(Routed::Answered(self.metrics_page(now))),
             RestRoute::Landing => return Ok(Routed::Answered(Answer::page(pages::LANDING, head))),
             RestRoute::CallPage => return Ok(Routed::Answered(Answer::page(pages::CALL, head))),
+            RestRoute::TestFile => {
+                let page = pages::test_file(head.path()).ok_or_else(|| RestRefusal::from(RestRouteFault::NotFound))?;
+                return Ok(Routed::Answered(Answer::page(page, head)));
+            }
             RestRoute::MeetingLink(room) => {
                 let answer = Answer::json(302, Vec::new()).with("Location", rest::call_page(&room));
                 return Ok(Routed::Answered(answer));
@@ -167,7 +176,7 @@ impl<'a> RestAnswers<'a> {
         }
         let action = call.kind.action();
         let identity = self.identify(now, head, action.admits_guests())?;
-        action.check(&identity)?;
+        action.check(&identity, self.core.options.openness)?;
         let part = match call.kind {
             RestCallKind::ConnectedUsers => Some(ListPart::Users(rest::page(head.query())?)),
             RestCallKind::Messages => Some(ListPart::Messages(rest::messages_range(head.query())?)),
@@ -203,7 +212,7 @@ impl<'a> RestAnswers<'a> {
     /// The answer to OPTIONS: which methods there are, and to a page of another site, that it may use them.
     fn options_answer(&self, head: &RequestHead<'_>, form: &Form) -> Answer {
         let allow = match head.path() {
-            "*" => "GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned(),
+            "*" => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned(),
             "/ws" => "GET, OPTIONS".to_owned(),
             path if self.core.net.application(path).is_some() => "GET, POST, OPTIONS".to_owned(),
             path => match rest::allowed(path) {

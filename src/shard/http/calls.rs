@@ -11,7 +11,7 @@ use crate::base::ids::{ConnectionId, random_room_id};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::dialect::rest::{Publish, PublishTarget, RestCall};
-use crate::domain::access::Identity;
+use crate::domain::access::{Identity, Roles};
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
 use crate::domain::event::{Content, Direct};
 use crate::domain::op::{
@@ -61,6 +61,19 @@ impl<'a> Calls<'a> {
         Self { core }
     }
 
+    /// Checks that the caller may call it, and that its content is not too large.
+    fn check(&self, call: &RestCall, by: &Identity) -> Result<(), Reject> {
+        let is_open = self.core.options.openness.push && matches!(call, RestCall::DisconnectUser { .. });
+        if call.concerns_only().is_some_and(|user| **user != *by.user()) && !by.roles().admin && !is_open {
+            return Err(Reject::new(Code::Forbidden, "Only the user themselves and admins may do this"));
+        }
+        let content_bytes = self.core.options.content_bytes;
+        if call.content().is_some_and(|content| content.body.len() > content_bytes.saturating_add(2)) {
+            return Err(Reject::new(Code::MessageTooLarge, format!("The data is larger than {content_bytes} bytes")));
+        }
+        Ok(())
+    }
+
     /// The first requests of a call.
     ///
     /// # Errors
@@ -72,13 +85,7 @@ impl<'a> Calls<'a> {
         by: &Identity,
         caller: ConnectionId,
     ) -> Result<CallRequests, Reject> {
-        if call.concerns_only().is_some_and(|user| **user != *by.user()) && !by.roles().admin {
-            return Err(Reject::new(Code::Forbidden, "Only the user themselves and admins may do this"));
-        }
-        let content_bytes = self.core.options.content_bytes;
-        if call.content().is_some_and(|content| content.body.len() > content_bytes.saturating_add(2)) {
-            return Err(Reject::new(Code::MessageTooLarge, format!("The data is larger than {content_bytes} bytes")));
-        }
+        self.check(call, by)?;
         let one = |op| Ok((vec![op], None));
         let look = |user: &Name| Op::User(user.clone(), UserOp::Describe { by: by.clone() });
         match call {
@@ -90,6 +97,9 @@ impl<'a> Calls<'a> {
             }
             RestCall::Meeting { room } | RestCall::Room { room } => {
                 one(Op::Room(room.clone(), RoomOp::Describe { by: by.clone() }))
+            }
+            RestCall::UpdateRoom { room, change } => {
+                one(Op::Room(room.clone(), RoomOp::Update { by: by.clone(), change: change.clone() }))
             }
             RestCall::CloseMeeting { room } => one(Op::Room(room.clone(), RoomOp::Close { by: by.clone() })),
             // The connection may be named by the id that its client has kept.
@@ -239,8 +249,10 @@ impl PendingCall {
                 Ok(each(&list, Reply::Described(Vec::new()), |_| ConnectionOp::Describe))
             }
             (RestCall::DisconnectUser { .. }, Reply::Connections(list)) if list.is_empty() => Err(user_not_found()),
-            (RestCall::DisconnectUser { .. }, Reply::Connections(list)) => {
-                Ok(each(&list, Reply::Closed(0), |_| ConnectionOp::Close { by: self.by.clone() }))
+            // That the caller may act for the user was checked before.
+            (RestCall::DisconnectUser { user }, Reply::Connections(list)) => {
+                let by = Identity::new(user, None, None, Roles::default());
+                Ok(each(&list, Reply::Closed(0), |_| ConnectionOp::Close { by: by.clone() }))
             }
             // The user's owner found the connection under the name that its client chose; its shard has to be told.
             (RestCall::Register { user, device, .. }, Reply::Connections(list)) => {

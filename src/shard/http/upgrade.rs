@@ -1,10 +1,12 @@
 //! From HTTP to WebSocket: the admission of raw clients.
 
+use std::borrow::Cow;
+
 use crate::base::handle::ConnSlot;
 use crate::base::ids::{self, is_name};
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::codec::http::{RequestHead, query_value};
+use crate::codec::http::{RequestHead, sole_query_value};
 use crate::codec::ws::{self};
 use crate::connection::conn::ConnStage;
 use crate::connection::credentials;
@@ -88,13 +90,13 @@ impl<'a> Upgrade<'a> {
             None if self.core.options.guests => (Identity::guest(&ids::random_word(&mut self.core.rng, 16)), None),
             None => return Err(Reject::new(Code::Unauthenticated, "A token is required").into()),
         };
-        let socket = head.query().and_then(|query| query_value(query, "socketId"));
+        let socket = parameter(head, "socketId")?;
         if socket.as_deref().is_some_and(|socket| !is_name(socket)) {
             return Err(Reject::invalid("socketId must have 1 to 128 bytes and no control characters").into());
         }
         let protocol = credentials::subprotocol(head, &self.core.options.subprotocols);
-        let events = head.query().and_then(|query| query_value(query, "events"));
-        let notices = events.as_deref().map_or(Ok(Notices::UPON_REQUEST), Notices::parse).map_err(unknown_event)?;
+        let events = parameter(head, "events")?;
+        let notices = events.as_deref().map_or(Ok(self.core.options.notices), Notices::parse).map_err(unknown_event)?;
         let segment = self.core.net.outbound.encode(|out| ws::encode_switching_protocols(out, &accept, protocol, None));
         self.core.net.push(slot, segment);
         let conn = &mut self.core.net.conns[slot];
@@ -133,4 +135,10 @@ impl<'a> Upgrade<'a> {
 fn unknown_event(name: &str) -> Reject {
     let shown: String = name.chars().take(limits::LABEL_BYTES).collect();
     Reject::invalid(format!("events must be all, none or a list of connect, disconnect and presence; found {shown:?}"))
+}
+
+/// A parameter of the query.
+fn parameter<'a>(head: &RequestHead<'a>, name: &str) -> Result<Option<Cow<'a, str>>, Reject> {
+    let found = head.query().map_or(Ok(None), |query| sole_query_value(query, name));
+    found.map_err(|fault| Reject::invalid(format!("{name} {}", fault.text())))
 }

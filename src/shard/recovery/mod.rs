@@ -6,6 +6,7 @@
 //! departure.
 
 pub(super) mod appearances;
+mod lost;
 pub(super) mod resume;
 pub(super) mod resume_socketio;
 pub(super) mod returns;
@@ -19,12 +20,15 @@ use crate::base::Name;
 use crate::base::handle::{ConnSlot, PeerKey, RoomSlot};
 use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
+use crate::base::time::Now;
 use crate::codec::recovery::RecoveryKey;
+use crate::domain::monitoring::SessionStats;
 use crate::domain::reject::{Code, Reject};
 use crate::shard::departed::DepartedSessions;
 use crate::shard::net::Net;
 
 pub(super) use appearances::Appearance;
+use lost::LostSessions;
 use resume::RawResume;
 use returns::Returns;
 
@@ -35,6 +39,8 @@ pub(super) struct Recovery {
     unsaved_due: u64,
     /// Sessions that this shard itself keeps after their connections.
     pub(super) departed: DepartedSessions,
+    /// Sessions whose connections are lost, for statistics.
+    lost: LostSessions,
     /// Raw clients that are being recovered.
     resumes: BTreeMap<ConnSlot, RawResume>,
     /// Socket.IO peers that were recovered, or are being recovered.
@@ -53,6 +59,7 @@ impl Recovery {
             unsaved: BTreeSet::new(),
             unsaved_due: 0,
             departed: DepartedSessions::new(window_ms),
+            lost: LostSessions::new(window_ms, seed),
             resumes: BTreeMap::new(),
             returns: Returns::default(),
             unconfirmed: Vec::new(),
@@ -64,6 +71,22 @@ impl Recovery {
     /// When sessions are to be written, in monotonic milliseconds.
     pub(super) fn next_due(&self) -> Option<u64> {
         (!self.unsaved.is_empty()).then_some(self.unsaved_due)
+    }
+
+    /// When the first session that is kept ends, in monotonic milliseconds.
+    pub(super) fn next_end(&self) -> Option<u64> {
+        [self.departed.next_due(), self.lost.next_due()].into_iter().flatten().min()
+    }
+
+    /// Forgets the sessions that have ended.
+    pub(super) fn expire(&mut self, now: Now) {
+        self.departed.expire(now);
+        self.lost.expire(now);
+    }
+
+    /// Adds the sessions of lost connections to the counts of open ones.
+    pub(super) fn count_lost(&mut self, now: Now, stats: &mut SessionStats) {
+        self.lost.add_to(now, stats);
     }
 
     /// Panics unless all that is kept belongs to peers that are here.

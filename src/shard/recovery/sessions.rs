@@ -88,7 +88,8 @@ impl<'a> KeptSessions<'a> {
             PeerSlot::Raw(slot) => {
                 let own = net.conns.get(slot)?.rooms.as_slice().iter();
                 let awaited = recovery.resumes.get(&slot).map(|resume| resume.awaited()).unwrap_or_default();
-                (own.filter_map(|own| position(own.room, None)).collect(), awaited, now.wall, 0)
+                let connected_at = net.remotes.connected_at(slot, now);
+                (own.filter_map(|own| position(own.room, None)).collect(), awaited, connected_at, 0)
             }
             PeerSlot::SocketIo(slot) => {
                 let known = net.sessions.peers.get(slot)?;
@@ -132,6 +133,7 @@ impl<'a> KeptSessions<'a> {
     /// Keeps the session of a connection that has gone for a window. `is_noted`: a version of it may be written, perhaps with
     /// other rooms.
     fn keep_departed(&mut self, now: Now, session: Session, is_noted: bool) {
+        self.core.recovery.lost.insert(now, &session);
         let is_own = self.is_own(&session);
         if is_own {
             self.core.recovery.departed.insert(now, &session);
@@ -145,7 +147,10 @@ impl<'a> KeptSessions<'a> {
     fn keep_departed_peer(&mut self, now: Now, peer: PeerKey, is_noted: bool) {
         let has_line = peer.socketio().is_some_and(|slot| self.core.recovery.returns.has_line(slot));
         match self.session_of(now, peer, Some(self.core.window_end(now))) {
-            Some((first, session)) if has_line => self.write(first, session),
+            Some((first, session)) if has_line => {
+                self.core.recovery.lost.insert(now, &session);
+                self.write(first, session);
+            }
             Some((_, session)) => self.keep_departed(now, session, is_noted),
             None => {}
         }
@@ -254,6 +259,7 @@ impl<'a> KeptSessions<'a> {
             }
             RawSockets::on(self.core).disconnect(now, slot, "replaced", 4409);
         }
+        self.core.recovery.lost.remove(hash);
         match self.core.recovery.departed.take(now, hash) {
             Some(session) => self.reply(from, session),
             None => {
@@ -278,6 +284,7 @@ impl<'a> KeptSessions<'a> {
             self.replace(now, slot, secret);
         }
         let token = TokenHash(recovery::hash(secret));
+        self.core.recovery.lost.remove(token);
         let first = recovery::connection_of(secret).unwrap_or(connection);
         match self.core.recovery.departed.take(now, token) {
             Some(session) if *session.user == *by.user() => {

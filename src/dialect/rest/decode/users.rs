@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Name, Reject, RestCall, bodies, is_name, limits, read};
+use super::{Name, Reject, RestCall, bodies, is_name, is_title, limits, read};
 use crate::base::time::parse_rfc3339;
 use crate::codec::json::{self, Object};
 use crate::domain::command::Status;
@@ -115,8 +115,8 @@ fn name(field: &str, value: Option<&RawValue>) -> Result<Option<Name>, Reject> {
 }
 
 fn label(field: &str, value: Option<&RawValue>) -> Result<Option<Box<str>>, Reject> {
-    let wanted = format!("a string of 1 to {} bytes", limits::LABEL_BYTES);
-    read::<Box<str>>(field, value, &wanted, |text| (1..=limits::LABEL_BYTES).contains(&text.len()))
+    let wanted = format!("a string of 1 to {} bytes without control characters", limits::LABEL_BYTES);
+    read::<Box<str>>(field, value, &wanted, |text| is_title(text, limits::LABEL_BYTES))
 }
 
 /// A time in milliseconds since 1970, given as a number or in the format of RFC 3339.

@@ -76,6 +76,9 @@ impl ClusterQuery {
             Self::Query(Query::PresenceStats) => NodeQuery::Users(None, COUNTED_USERS),
             Self::Query(Query::MessageStats) => NodeQuery::Messages,
             Self::Query(Query::SessionStats) => NodeQuery::Sessions,
+            Self::Query(Query::LastMessages(rooms)) => {
+                NodeQuery::LastMessages(rooms.iter().map(|room| (**room).into()).collect())
+            }
             Self::Query(Query::Incidents(filter)) => NodeQuery::Incidents((&**filter).into()),
             Self::Query(Query::Overview) => NodeQuery::Watched,
             Self::Query(Query::Totals) => NodeQuery::Totals,
@@ -87,7 +90,7 @@ impl ClusterQuery {
 
     /// Whether the query includes a list in Redis.
     pub(super) fn uses_list(&self) -> bool {
-        matches!(self, Self::Rooms | Self::Query(Query::RoomsOf { .. }))
+        matches!(self, Self::Rooms | Self::Query(Query::RoomsOf { .. } | Query::PresenceStats))
     }
 
     /// The user whose room list is part of the query; `None` for the list of all rooms.
@@ -149,11 +152,12 @@ impl ClusterQuery {
             SessionOp::Save(_) | SessionOp::Clear { .. } | SessionOp::Delete { .. } => return None,
         };
         parts.into_iter().find_map(|part| match part {
-            NodeResult::Session(user, dialect) => Some(Session {
+            NodeResult::Session(user, dialect, connected_at) => Some(Session {
                 token,
                 user: user.into(),
                 connection,
-                connected_at: now.wall,
+                // A node of an earlier version does not say.
+                connected_at: if connected_at == 0 { now.wall } else { connected_at },
                 active_at: now.wall,
                 expires_at: None,
                 dialect,
@@ -339,9 +343,14 @@ fn merge(query: &Query, parts: Vec<NodeResult>, list: &NameList, found: Vec<Repl
                 } += 1;
             }
             stats.online += list.total.saturating_sub(list.names.len()) as u64;
+            // Of the known users, those who are not here have left.
+            let guests = list.names.iter().filter(|user| user.starts_with("guest:")).count();
+            let here = list.total.saturating_sub(guests);
+            let known = listed(&parts).map_or(0, |(total, _)| total);
+            stats.offline += known.saturating_sub(here) as u64;
             PartialResult::PresenceStats(stats)
         }
-        Query::SessionStats | Query::Incidents(_) | Query::Overview | Query::Totals => {
+        Query::SessionStats | Query::LastMessages(_) | Query::Incidents(_) | Query::Overview | Query::Totals => {
             let mut parts = parts.into_iter().filter_map(NodeResult::into_partial);
             let mut all = parts.next().unwrap_or_else(|| empty(query));
             parts.for_each(|part| all.add(part, query));
@@ -353,6 +362,7 @@ fn merge(query: &Query, parts: Vec<NodeResult>, list: &NameList, found: Vec<Repl
 fn empty(query: &Query) -> PartialResult {
     match query {
         Query::Incidents(_) => PartialResult::Incidents(Vec::new()),
+        Query::LastMessages(rooms) => PartialResult::LastMessages(vec![0; rooms.len()]),
         Query::Overview => PartialResult::Overview(Box::new(watched(Vec::new(), Vec::new(), Vec::new()))),
         Query::Totals => PartialResult::Totals(Box::default()),
         _ => PartialResult::SessionStats(SessionStats::default()),

@@ -22,7 +22,7 @@ pub(super) enum ClusterCall {
     Record,
     /// Update of the room list, with the rooms that were made on purpose.
     Enlist(BTreeSet<Name>),
-    /// The room list, for the query of this number.
+    /// The room list, or the number of known users, for the query of this number.
     ListRooms(u32),
     /// Claim of the cleanup of this dead node.
     ClaimCleanup(u16),

@@ -59,6 +59,8 @@ pub(super) enum NodeQuery {
     End(WireConnectionId, Option<WireConnectionId>, Box<str>, WireIdentity),
     /// Counts of sessions.
     Sessions,
+    /// Numbers of the last messages of rooms.
+    LastMessages(Vec<Box<str>>),
     /// Incidents of connections.
     Incidents(WireFilter),
     /// Clients of connections, for an overview.
@@ -82,12 +84,14 @@ pub(super) enum NodeResult {
     Room(Box<str>),
     Views(Vec<WireConnection>),
     Registered(WireConnectionId),
-    /// The session of a connection that was in no room: user and dialect.
-    Session(Box<str>, u8),
+    /// The session of a connection that was in no room: user, dialect, and when it connected.
+    Session(Box<str>, u8, #[serde(default)] u64),
     /// Typing users; messages, delivered ones, read ones.
     Messages(u64, u64, u64, u64),
-    /// Sessions, tokens, queued messages, age.
-    Sessions(u64, u64, u64, u64),
+    /// Sessions, tokens, queued messages, age; rooms of lost connections, and their positions.
+    Sessions(u64, u64, u64, u64, #[serde(default)] Vec<(Box<str>, u64)>),
+    /// Numbers of the last messages of rooms, 0 of a room without members on the node.
+    LastMessages(Vec<u64>),
     Incidents(Vec<WireIncident>),
     /// Addresses, user agents, last incidents.
     Watched(Vec<(IpAddr, u64)>, Vec<(Box<str>, u64)>, Vec<WireIncident>),
@@ -179,7 +183,7 @@ impl NodeResult {
             Ok(Reply::Described(views)) => Self::Views(views.iter().map(Into::into).collect()),
             Ok(Reply::Registered(Some(connection))) => Self::Registered(WireConnectionId(connection)),
             Ok(Reply::Session(Some(session))) if session.rooms.is_empty() => {
-                Self::Session((*session.user).into(), session.dialect)
+                Self::Session((*session.user).into(), session.dialect, session.connected_at)
             }
             Ok(Reply::PartialResult(PartialResult::SessionStats(stats))) => Self::sessions(&stats),
             Ok(Reply::PartialResult(PartialResult::Incidents(incidents))) => {
@@ -193,7 +197,8 @@ impl NodeResult {
     }
 
     fn sessions(stats: &SessionStats) -> Self {
-        Self::Sessions(stats.sessions, stats.tokens, stats.queued, stats.age_ms)
+        let waiting = stats.waiting.iter().map(|(room, seq)| ((**room).into(), *seq)).collect();
+        Self::Sessions(stats.sessions, stats.tokens, stats.queued, stats.age_ms, waiting)
     }
 
     fn totals(Totals { figures, peak, since }: &Totals) -> Self {
@@ -224,9 +229,11 @@ impl NodeResult {
     /// The partial result of another node's shards; `None` for results of other kinds.
     pub(super) fn into_partial(self) -> Option<PartialResult> {
         Some(match self {
-            Self::Sessions(sessions, tokens, queued, age_ms) => {
-                PartialResult::SessionStats(SessionStats { sessions, tokens, queued, age_ms })
+            Self::Sessions(sessions, tokens, queued, age_ms, waiting) => {
+                let waiting = waiting.into_iter().map(|(room, seq)| (room.into(), seq)).collect();
+                PartialResult::SessionStats(SessionStats { sessions, tokens, queued, age_ms, waiting })
             }
+            Self::LastMessages(last) => PartialResult::LastMessages(last),
             Self::Incidents(incidents) => {
                 PartialResult::Incidents(incidents.into_iter().filter_map(WireIncident::incident).collect())
             }

@@ -237,6 +237,9 @@ impl ClusterQueries {
                 let direct = Arc::new(Direct::from(direct));
                 return self.ask_shards(turn, asker, None, || Op::Broadcast(direct.clone()));
             }
+            NodeQuery::LastMessages(names) => {
+                NodeResult::LastMessages(names.iter().map(|room| rooms.last_message(room)).collect())
+            }
             NodeQuery::Sessions => return self.query_shards(turn, asker, Query::SessionStats),
             NodeQuery::Incidents(filter) => {
                 return self.query_shards(turn, asker, Query::Incidents(filter.filter().into()));
@@ -382,9 +385,10 @@ impl ClusterQueries {
         if own.query.uses_list() {
             own.stage = QueryStage::List;
             turn.after(RESULT_MS - NODES_MS, Deadline::Queries);
-            match own.query.list_owner() {
-                Some(user) => enrolment::list_rooms(turn, user, number),
-                None => registry::list_rooms(turn, number),
+            match (&own.query, own.query.list_owner()) {
+                (_, Some(user)) => enrolment::list_rooms(turn, user, number),
+                (ClusterQuery::Query(Query::PresenceStats), _) => registry::count_users(turn, number),
+                _ => registry::list_rooms(turn, number),
             }
         } else {
             self.look_up(turn, number);

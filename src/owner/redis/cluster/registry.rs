@@ -19,10 +19,13 @@ use crate::owner::redis::cluster::ClusterCall;
 use crate::owner::redis::cluster::enrolment::{self, Enrolments};
 use crate::owner::redis::scripts;
 use crate::owner::redis::turn::OwnerTurn;
-use crate::owner::redis::wire::text;
+use crate::owner::redis::wire::{number, text};
 
 /// List changes of each kind that can wait; later ones are dropped, and repaired by queries.
 const LIST_CHANGES_MAX: usize = 65_536;
+
+/// Prefix of the ids of guests, who are unknown once they have gone.
+const GUEST: &[u8] = b"guest:";
 
 /// Rooms, or users, that are not recorded yet: new ones, and ones that this node has no more.
 #[derive(Default)]
@@ -164,12 +167,31 @@ pub(crate) fn flush_places(turn: &mut OwnerTurn<'_>) {
     let registry = &mut turn.node.registry;
     if registry.has_places() {
         let ([entered, left], [came, went]) = (registry.rooms.take(), registry.users.take());
+        see(
+            turn,
+            came.iter().chain(&went).filter(|user| !user.starts_with(GUEST)).cloned().collect(),
+            ClusterCall::Done,
+        );
         let key = turn.node.keys.node(turn.own_node());
         let mark = turn.node.calls.mark();
         let arguments = record_arguments([entered, left, came, went]);
         turn.call(&scripts::RECORD, key, None, CallPurpose::Cluster(ClusterCall::Record), arguments);
         turn.node.calls.move_to_front(mark);
     }
+}
+
+/// Notes that users have come or gone, and asks for the number of known users, for `purpose`.
+fn see(turn: &mut OwnerTurn<'_>, users: Vec<Bytes>, purpose: ClusterCall) {
+    let is_count = matches!(purpose, ClusterCall::ListRooms(_));
+    if is_count || !users.is_empty() {
+        let keep_ms = number(turn.node.rules.keep_ms);
+        turn.call_nodes(&scripts::SEE, purpose, [keep_ms].into_iter().chain(users).collect());
+    }
+}
+
+/// Asks for the number of known users, for the query of this number.
+pub(super) fn count_users(turn: &mut OwnerTurn<'_>, query: u32) {
+    see(turn, Vec::new(), ClusterCall::ListRooms(query));
 }
 
 /// The arguments of [`scripts::RECORD`]: new and former rooms, new and former users.

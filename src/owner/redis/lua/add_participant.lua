@@ -24,6 +24,7 @@ end
 if not is_known then
   local last = call('ZRANGE', participants_key, -1, -1, 'WITHSCORES')[2]
   call('ZADD', participants_key, (tonumber(last) or 0) + 1, user_id)
+  tell_info()
 end
 rest()
 return done('"r":1')

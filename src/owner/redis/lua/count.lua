@@ -6,7 +6,7 @@ local why = open()
 if why then return refuse(why) end
 if call('HDEL', key, kind == 'n' and 'w' or kind) == 1 and call('HLEN', members_key) > 0 then
   if kind == 'u' then
-    tell('*', '{"stats":' .. call('HLEN', members_key) .. '}')
+    tell('*', '{"stats":' .. participant_count() .. '}')
   elseif room.socketio_count > 0 then
     local known, list = {}, {}
     for _, text in ipairs(call('HVALS', members_key)) do

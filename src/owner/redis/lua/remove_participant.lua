@@ -14,6 +14,9 @@ for _, text in ipairs(texts) do
     found = true
   end
 end
-if connection == '' and room.made and call('ZREM', participants_key, user_id) == 1 then found = true end
+if connection == '' and room.made and call('ZREM', participants_key, user_id) == 1 then
+  found = true
+  tell_info()
+end
 rest()
 return done(found and '"r":1' or '"x":"not_in_room"')

@@ -34,8 +34,10 @@ do
 end
 local room, events, due = nil, {}, 0
 
--- A refusal. It names the room's epoch, so that a node that knows another epoch finds out.
+-- A refusal. It names the room's epoch, so that a node that knows another epoch finds out. For a connection that is no member,
+-- a private room looks like one that does not exist.
 local function refuse(why)
+  if why == 'not_in_room' and room and room.private then why = 'hidden' end
   return '{"x":"' .. why .. '"' .. (room and ',"e":"' .. room.epoch .. '","z":' .. room.generation or '') .. '}'
 end
 
@@ -314,6 +316,24 @@ local function admits(user, admin)
   return not room.private or is_host(user, admin) or call('ZSCORE', participants_key, user)
 end
 
+-- Number of members, or of the users that the creator named, if they are more. The host alone is not named.
+local function participant_count()
+  local named = room.made and call('ZCARD', participants_key) or 0
+  return math.max(call('HLEN', members_key), named > 1 and named or 0)
+end
+
+-- Announces the room's profile to its Socket.IO peers.
+local function tell_info()
+  if room.socketio_count == 0 then return end
+  local known, users = {}, 0
+  for _, text in ipairs(call('HVALS', members_key)) do
+    local user = cjson.decode(text).w[1]
+    if not known[user] then known[user], users = true, users + 1 end
+  end
+  tell('*', '{"info":{"pf":' .. call('HGET', key, 'pf') .. ',"k":' .. participant_count() .. ',"o":' .. users .. ',"a":' ..
+    now .. '}}')
+end
+
 -- The view of the room for a new member.
 local function joined(seat, own)
   local count = call('HLEN', members_key)
@@ -330,7 +350,7 @@ local function joined(seat, own)
   for _, text in ipairs(texts) do
     if text ~= own then list[#list + 1] = text end
   end
-  return '"p":' .. cjson.encode(seat.p) .. ',"c":' .. count .. ',"s":' .. room.seq .. ',"l":[' ..
+  return '"p":' .. cjson.encode(seat.p) .. ',"c":' .. participant_count() .. ',"s":' .. room.seq .. ',"l":[' ..
     table.concat(list, ',') .. ']'
 end
 
@@ -437,7 +457,7 @@ local function view(with_members)
   local participants = {}
   for at, user in ipairs(call('ZRANGE', participants_key, 0, -1)) do participants[at] = cjson.encode(user) end
   return '"h":' .. cjson.encode(v[1]) .. ',"c":' .. v[2] .. ',"a":' .. v[3] .. ',"pf":' .. (v[4] or 'null') .. ',"k":' ..
-    call('HLEN', members_key) .. ',"pa":[' .. table.concat(participants, ',') .. '],"l":[' .. table.concat(list, ',') .. ']'
+    participant_count() .. ',"pa":[' .. table.concat(participants, ',') .. '],"l":[' .. table.concat(list, ',') .. ']'
 end
 
 -- Makes the room. A failover can have left a part of an earlier room of this name: it is removed.

@@ -42,6 +42,7 @@ pub(crate) enum RoomCall {
     },
     Marks(uuid::Uuid),
     Describe,
+    Update,
     Roster,
     Since,
     /// Count of users, or the list of them.
@@ -104,6 +105,11 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
         RoomOp::RemoveParticipant { by, connection } => {
             let connection = connection.map_or_else(|| text(""), id);
             (&scripts::REMOVE_PARTICIPANT, RoomCall::Done, vec![user(&by), connection])
+        }
+        RoomOp::Update { by, change } => {
+            let has_description = flag(change.description.is_some());
+            let (name, description) = (optional(change.name.as_deref()), optional(change.description.as_deref()));
+            (&scripts::UPDATE, RoomCall::Update, vec![user(&by), admin(&by), name, has_description, description])
         }
         RoomOp::Describe { by } => (&scripts::DESCRIBE, RoomCall::Describe, vec![user(&by), admin(&by)]),
         RoomOp::ListUsers { by, page } => {

@@ -38,7 +38,8 @@ impl MessageIndex {
     /// Notes a receipt of a message, if the index has the message.
     pub(super) fn add_receipt(&mut self, message: Uuid, kind: ReceiptKind) {
         if let Some(known) = self.messages.get_mut(&message) {
-            known.is_delivered |= kind == ReceiptKind::Delivered;
+            // A message that was read was delivered.
+            known.is_delivered = true;
             known.is_read |= kind == ReceiptKind::Read;
         }
     }

@@ -209,6 +209,11 @@ impl Rooms {
         summary
     }
 
+    /// The number of the last message of a room with members on this node; else 0.
+    pub(super) fn last_message(&self, room: &str) -> u64 {
+        self.subscriptions.get(room).map_or(0, |room| room.seq)
+    }
+
     /// Counts of the messages that were sent from this node, and of its typing indicators.
     pub(super) fn message_stats(&self) -> MessageStats {
         let typing = self.typing.values().filter(|until| **until > 0).count() as u64;

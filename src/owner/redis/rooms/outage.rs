@@ -97,7 +97,7 @@ impl Rooms {
             | RoomCall::Create
             | RoomCall::Leave(_) => {}
             RoomCall::Close | RoomCall::Typists | RoomCall::History { .. } | RoomCall::Marks(_) => {}
-            RoomCall::Describe | RoomCall::Roster | RoomCall::Online => {}
+            RoomCall::Describe | RoomCall::Update | RoomCall::Roster | RoomCall::Online => {}
             RoomCall::Purge(_) | RoomCall::CheckListed => {}
         }
         turn.reply(to, Err(Reject::storage_unavailable()));

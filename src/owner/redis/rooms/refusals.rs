@@ -5,13 +5,15 @@ use crate::domain::reject::{Code, Reject};
 /// The refusal of this word; `field` is the field of the request with the requester's own peer id.
 pub(super) fn of(why: &str, field: &str) -> Reject {
     match why {
-        "room_not_found" => Reject::room_not_found(),
+        "room_not_found" | "hidden" => Reject::room_not_found(),
         "room_closed" => Reject::room_closed(),
         "room_full" => Reject::room_full(),
         "in_use" => Reject::room_id_in_use(),
         "private" => Reject::private(),
         "participants_full" => Reject::participants_full(),
         "close_forbidden" => Reject::close_forbidden(),
+        "update_forbidden" => Reject::update_forbidden(),
+        "no_profile" => Reject::no_profile(),
         "not_in_room" => Reject::not_in_room(),
         "peer_not_found" => Reject::peer_not_found(),
         "peer_id_taken" => Reject::peer_id_taken(),

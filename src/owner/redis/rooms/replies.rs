@@ -202,7 +202,7 @@ fn decode(room: &Name, purpose: &RoomCall, text: &[u8], epoch: &str, most: usize
     Ok(match purpose {
         RoomCall::Done | RoomCall::Lose(_) | RoomCall::Signal | RoomCall::Vanish(_) | RoomCall::Close => Reply::Done,
         RoomCall::Since | RoomCall::Online | RoomCall::Purge(_) | RoomCall::CheckListed => Reply::Done,
-        RoomCall::Create => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, 0))),
+        RoomCall::Create | RoomCall::Update => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, 0))),
         RoomCall::Describe => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, most))),
         RoomCall::Join(connection) => {
             Reply::Joined(Box::new(read::<WireJoinView>(text)?.into_joined(room, *connection, most)))
@@ -228,8 +228,8 @@ fn decode(room: &Name, purpose: &RoomCall, text: &[u8], epoch: &str, most: usize
             let PageReply { seq, messages, is_complete } = read(text)?;
             let messages = messages.into_iter().map(|message| message.into_history(room)).collect::<Vec<_>>();
             let is_upward = *is_upward || seq == 0 || messages.is_empty();
-            let (room, epoch) = (room.clone(), epoch.into());
-            Reply::History(Box::new(History { room, epoch, seq, messages, complete: is_complete == 1, is_upward }))
+            let (room, epoch, complete, is_instead) = (room.clone(), epoch.into(), is_complete == 1, false);
+            Reply::History(Box::new(History { room, epoch, seq, messages, complete, is_upward, is_instead }))
         }
         RoomCall::Marks(message) => Reply::Marks(Box::new(marks(room, *message, read(text)?))),
         RoomCall::Roster => {
@@ -284,5 +284,5 @@ fn marks(room: &Name, message: Uuid, mut reply: MarksReply) -> Marks {
         let one = |(user, at): &(Box<str>, u64)| user.strip_prefix(kind).map(|user| (user.into(), *at));
         reply.marks.iter().filter_map(one).collect()
     };
-    Marks { room: room.clone(), message, delivered: of('d'), read: of('r'), complete: true }
+    Marks::new((room.clone(), message), of('d'), of('r'), true)
 }

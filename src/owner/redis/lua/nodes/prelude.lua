@@ -7,6 +7,7 @@
 --   :made     a sorted set: rooms that were made on purpose, by the end of their list entry
 --   :left     the same, of other rooms
 --   :resting  a sorted set: other rooms, by the time when a node left them last
+--   :seen     a sorted set: users by the time at which they last came or went, guests excepted
 -- Of one node: :rooms and :users are sets of its places.
 
 -- Time in milliseconds since 1970, by the one clock that all nodes share.
