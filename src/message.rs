@@ -226,6 +226,18 @@ pub enum ShardMessage {
         /// Admitted, or the reason for the refusal.
         verdict: Result<(), Reject>,
     },
+    /// An attempt was refused; for the shard that owns the client's address.
+    AttemptRefused {
+        /// The client's address.
+        address: IpAddr,
+    },
+    /// An address is blocked, from its owner to all shards.
+    AddressBlocked {
+        /// The address.
+        address: IpAddr,
+        /// The refusal of its attempts, with the time that it is blocked for.
+        block: Reject,
+    },
     /// An admitted connection has ended; for the shard that owns the client's address.
     AddressReleased {
         /// The client's address.

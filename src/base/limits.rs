@@ -156,3 +156,6 @@ pub const PAGE_BYTES: usize = 1 << 20;
 
 /// Users in the receipts of one message.
 pub const RECEIPTS_LISTED: usize = 10_000;
+
+/// Milliseconds between two notices of one kind to the operator that clients can cause.
+pub const NOTICE_MS: u64 = 60_000;

@@ -1,22 +1,59 @@
 //! Hash maps with a seeded hasher: keys chosen by an attacker do not collide, and a run with the same seed iterates in
 //! the same order.
+//!
+//! A hash depends on the seed of its map and on a seed of the process. The latter is fixed, for the simulator, unless
+//! [`randomize`] sets it before the first use.
 
-use foldhash::quality::FixedState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::OnceLock;
+
+use foldhash::SharedSeed;
+use foldhash::quality::{FoldHasher, SeedableRandomState};
 
 /// A hash map with a seeded hasher.
-pub type Map<K, V> = hashbrown::HashMap<K, V, FixedState>;
+pub type Map<K, V> = hashbrown::HashMap<K, V, HashSeed>;
 
 /// An empty map with a hasher seeded by `seed`.
 pub fn map<K, V>(seed: u64) -> Map<K, V> {
-    Map::with_hasher(FixedState::with_seed(seed))
+    Map::with_hasher(HashSeed(seed))
 }
 
-/// The shard (0 to `shards` − 1) that owns `key`. The result is the same on every thread, in every process.
-pub fn home(key: &str, shards: usize) -> usize {
-    use std::hash::{BuildHasher, Hasher};
-    debug_assert!(shards > 0, "invariant: a process has a shard");
+/// A seed, as the source of hashers.
+#[derive(Clone, Copy, Debug)]
+pub struct HashSeed(pub u64);
+
+impl BuildHasher for HashSeed {
+    type Hasher = FoldHasher<'static>;
+
+    fn build_hasher(&self) -> Self::Hasher {
+        SeedableRandomState::with_seed(self.0, &process_seed().shared).build_hasher()
+    }
+}
+
+struct ProcessSeed {
+    shared: SharedSeed,
+    /// The seed of [`home`].
+    spread: HashSeed,
+}
+
+static PROCESS_SEED: OnceLock<ProcessSeed> = OnceLock::new();
+
+fn process_seed() -> &'static ProcessSeed {
     const SPREAD: u64 = 0x5157_4954_4348_4244;
-    let mut hasher = FixedState::with_seed(SPREAD).build_hasher();
+    let fixed = || ProcessSeed { shared: SharedSeed::global_fixed().clone(), spread: HashSeed(SPREAD) };
+    PROCESS_SEED.get_or_init(fixed)
+}
+
+/// Sets the seed of the process: two random numbers. Has no effect after the first use of a map or of [`home`].
+pub fn randomize([shared, spread]: [u64; 2]) {
+    PROCESS_SEED.get_or_init(|| ProcessSeed { shared: SharedSeed::from_u64(shared), spread: HashSeed(spread) });
+}
+
+/// The shard (0 to `shards` − 1) that owns `key`. The result is the same on every thread of a process. Clients cannot
+/// predict it, and so not load one shard with names of their choice.
+pub fn home(key: &str, shards: usize) -> usize {
+    debug_assert!(shards > 0, "invariant: a process has a shard");
+    let mut hasher = process_seed().spread.build_hasher();
     hasher.write(key.as_bytes());
     ((u128::from(hasher.finish()) * shards as u128) >> 64) as usize
 }

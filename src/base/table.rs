@@ -3,9 +3,10 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 use slab::Slab;
+
+use crate::base::map::HashSeed;
 
 /// A value with a name.
 pub trait HasName {
@@ -17,16 +18,16 @@ pub trait HasName {
 pub struct Table<T> {
     slots: HashTable<u32>,
     values: Slab<T>,
-    hasher: FixedState,
+    hasher: HashSeed,
 }
 
 impl<T: HasName> Table<T> {
     /// An empty table with a hasher seeded by `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { slots: HashTable::new(), values: Slab::new(), hasher: FixedState::with_seed(seed) }
+        Self { slots: HashTable::new(), values: Slab::new(), hasher: HashSeed(seed) }
     }
 
-    fn hash(hasher: &FixedState, name: &str) -> u64 {
+    fn hash(hasher: &HashSeed, name: &str) -> u64 {
         let mut state = hasher.build_hasher();
         state.write(name.as_bytes());
         state.finish()

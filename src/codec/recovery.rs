@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::{constant_time, digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -59,6 +59,11 @@ pub fn connection_of(token: &str) -> Option<ConnectionId> {
     bytes.first_chunk().copied().map(ConnectionId::from_bytes)
 }
 
+/// Whether two tokens are the same, compared in a time that does not depend on where they differ.
+pub fn is_same(token: &str, other: &str) -> bool {
+    constant_time::verify_slices_are_equal(token.as_bytes(), other.as_bytes()).is_ok()
+}
+
 /// The hash that identifies a token in the store.
 pub fn hash(token: &str) -> [u8; 32] {
     let mut hash = [0; 32];
@@ -84,6 +89,7 @@ mod tests {
         assert_eq!(token, RecoveryKey::new(&[1; 32]).token(id));
         assert_ne!(token, RecoveryKey::new(&[2; 32]).token(id));
         assert_ne!(hash(&token), hash(&token[1..]));
+        assert!(is_same(&token, &token) && !is_same(&token, &token[1..]) && !is_same(&token, &token.to_lowercase()));
         assert_eq!(hash(&token)[..6], id.bytes()[..6], "neighbours lie together");
         for wrong in ["", "x", &token[1..], &format!("{token}A"), &"é".repeat(24)] {
             assert_eq!(connection_of(wrong), None, "{wrong:?}");

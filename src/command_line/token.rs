@@ -155,6 +155,7 @@ mod tests {
             profile: None,
             cores: 1,
             dev_secret: Box::new(|_| String::new()),
+            read_secret: |_| Err(std::io::ErrorKind::NotFound.into()),
         };
         config::load(sources).unwrap().settings
     }

@@ -25,6 +25,11 @@ settings! {
     pub struct AuthSettings in "auth." {
         /// Secret that signs and verifies HS256, HS384 and HS512 tokens; at least 32 bytes.
         secret: Option<Secret> = "", secret;
+        /// File with `auth.secret` in its first line; further lines are as `auth.secrets`. A relative path is looked up in
+        /// `$CREDENTIALS_DIRECTORY` of systemd first.
+        secret_file: Option<PathBuf> = "", path;
+        /// Further secrets that verify tokens but sign none: the former and the next one while the secret is changed.
+        secrets: Vec<Secret> = Vec::<String>::new(), list("the secret itself, not empty", further_secret);
         /// PEM files with public keys for RS, PS, ES and EdDSA tokens.
         public_keys: Vec<PathBuf> = Vec::<String>::new(), list("the path of a PEM file", pem_file);
         /// JWKS file with public keys; read again when it changes.
@@ -35,8 +40,16 @@ settings! {
         audience: Vec<String> = Vec::<String>::new(), list("a text that is not empty", not_empty);
         /// Required value of `iss`; empty: not checked.
         issuer: Option<String> = "", text;
+        /// The claim that makes an admin; `""`: `role`, `roles`, `scope` and `scp`.
+        admin_claim: Option<String> = "", text;
+        /// Values of that claim, or words in it, that make an admin; empty: no token does.
+        admin_values: Vec<String> = vec!["admin"], list("a text that is not empty", not_empty);
         /// Whether a token must have `exp`; `--dev` and `auth.verify = "none"` turn this off.
         require_exp: bool = true, truth;
+        /// Whether the cookie `token` is accepted, from pages of allowed origins (not of `"*"`) and this server's own only.
+        cookie: bool = true, truth;
+        /// Whether `?token=` is accepted; proxies may log it.
+        query_token: bool = true, truth;
         /// Whether `/ws` and `/api/rooms` admit clients without a token; `--dev` turns it on.
         guests: bool = false, truth;
         /// `"none"` accepts tokens without checking their signature, on loopback listeners only.
@@ -48,6 +61,11 @@ fn pem_file(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }
 
+fn further_secret(text: &str) -> Option<Secret> {
+    let text = toml::Value::from(text);
+    secret(&text).ok().flatten()
+}
+
 fn not_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -55,7 +73,12 @@ fn not_empty(text: &str) -> Option<String> {
 impl AuthSettings {
     /// Whether tokens can be verified, or need not be.
     pub fn has_key(&self) -> bool {
-        self.secret.is_some() || self.has_public_key() || self.verify == Verify::None
+        self.has_secret() || self.has_public_key() || self.verify == Verify::None
+    }
+
+    /// Whether a shared secret is configured.
+    pub fn has_secret(&self) -> bool {
+        self.secret.is_some() || !self.secrets.is_empty()
     }
 
     /// Whether public keys are configured, by PEM or JWKS file.
@@ -67,7 +90,7 @@ impl AuthSettings {
     /// public key.
     pub fn accepted_algorithms(&self) -> Vec<Algorithm> {
         let families = [
-            (AlgorithmFamily::Hmac, self.secret.is_some()),
+            (AlgorithmFamily::Hmac, self.has_secret()),
             (AlgorithmFamily::Rsa, self.has_public_key()),
             (AlgorithmFamily::Ec, self.has_public_key()),
             (AlgorithmFamily::Ed, self.has_public_key()),

@@ -26,6 +26,8 @@ pub(super) enum SettingSource {
     Environment(String),
     /// The flag as it was spelled, without its value.
     Flag(String),
+    /// A file with nothing but the value.
+    SecretFile(PathBuf),
 }
 
 impl fmt::Display for SettingSource {
@@ -38,6 +40,7 @@ impl fmt::Display for SettingSource {
                 write!(formatter, "{}:{line}:{column}", path.display())
             }
             Self::Environment(name) | Self::Flag(name) => formatter.write_str(name),
+            Self::SecretFile(path) => write!(formatter, "{}", path.display()),
         }
     }
 }

@@ -235,15 +235,22 @@ pub(super) fn has_host(text: &str, schemes: &[&str]) -> bool {
     after.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':', '?', '#', '@']) && !rest.contains(blank))
 }
 
-/// An origin as browsers send it (RFC 6454 §6.2) in lower case, or `*` for any.
+/// An origin as browsers and native shells send it (RFC 6454 §6.2) in lower case, without a final slash; `null`; or `*`
+/// for any. Schemes other than those of the web may have an empty host.
 pub(super) fn origin(text: &str) -> Option<String> {
-    if text == "*" {
+    if text == "*" || text == "null" {
         return Some(text.to_owned());
     }
     let origin = text.to_ascii_lowercase();
-    let (_, host) = origin.split_once("://")?;
-    let plain = has_host(&origin, &["http://", "https://"]) && !host.contains(['/', '?', '#', '@']);
-    plain.then_some(origin)
+    let (scheme, host) = origin.split_once("://")?;
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let is_scheme = scheme.starts_with(|letter: char| letter.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let is_plain =
+        !host.contains(|letter: char| "/?#@*".contains(letter) || letter.is_whitespace() || letter.is_control());
+    let is_web = ["http", "https", "ws", "wss", "ftp"].contains(&scheme);
+    let has_valid_host = if is_web { has_host(&origin, &["http://", "https://"]) } else { true };
+    (is_scheme && is_plain && has_valid_host).then(|| format!("{scheme}://{host}"))
 }
 
 #[cfg(test)]
@@ -283,7 +290,33 @@ mod tests {
     fn origin_has_scheme_host_and_port_only() {
         assert_eq!(origin("*").unwrap(), "*");
         assert_eq!(origin("https://App.Example:8443").unwrap(), "https://app.example:8443");
-        for wrong in ["app.example", "https://", "https://a/b", "https://u@a", "ftp://a", "https://a b"] {
+        for shell in [
+            "null",
+            "capacitor://localhost",
+            "ionic://localhost",
+            "tauri://localhost",
+            "app://-",
+            "file://",
+            "chrome-extension://abcdefghijklmnop",
+            "moz-extension://6f2a4d1c-0000-4000-8000-000000000000",
+        ] {
+            assert_eq!(origin(shell).as_deref(), Some(shell));
+        }
+        assert_eq!(origin("https://app.example/").as_deref(), Some("https://app.example"));
+        for wrong in [
+            "app.example",
+            "https://",
+            "https://a/b",
+            "https://u@a",
+            "ftp://a",
+            "wss://a",
+            "https://a b",
+            "https://*.a",
+            "://a",
+            "1a://b",
+            "file:///home",
+            "NULL",
+        ] {
             assert_eq!(origin(wrong), None, "{wrong}");
         }
     }

@@ -2,6 +2,7 @@
 
 use super::kinds::{Network, limit, networks, whole};
 use super::raw::settings;
+use crate::codec::http::HEADERS_MAX;
 
 const COUNT_MAX: u64 = 1_000_000_000;
 const BYTES_MAX: u64 = 1 << 30;
@@ -57,6 +58,6 @@ settings! {
         /// Maximum size of an HTTP head, in bytes.
         http_head_bytes: usize = 16_384, whole(1_024, 1_048_576);
         /// Maximum number of headers in an HTTP head.
-        http_headers: usize = 100, whole(8, 1_000);
+        http_headers: usize = 100, whole(8, HEADERS_MAX as u64);
     }
 }

@@ -26,19 +26,23 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use toml::Value;
+
 pub use auth::{AuthSettings, Verify};
 pub use error::{ConfigError, nearest};
 pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
 pub use network::{
     CorsSettings, DefaultNotices, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings,
-    MonitoringSettings, PushSettings, RedisServerSettings, TurnSettings, WebSocketSettings,
+    MonitoringSettings, PushSettings, RedisServerSettings, ServerSettings, SocketIoSettings, TurnSettings,
+    WebSocketSettings,
 };
 pub use print::{print, reference};
 pub use profile::ProtocolProfile;
 pub use rooms::{CreateOnJoin, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
-pub use sources::{DevSecret, FILE, Flags, SettingSources};
+pub use sources::{DevSecret, FILE, Flags, SecretReader, SettingSources};
 
+use error::SettingSource;
 use mask::masked;
 use network::TopSettings;
 use print::InForce;
@@ -62,6 +66,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// Whether those proxies send a PROXY protocol header, version 1 or 2.
     pub proxy_protocol: bool,
+    /// The server as its clients see it.
+    pub server: ServerSettings,
     /// Token verification.
     pub auth: AuthSettings,
     /// Defaults of rooms.
@@ -82,6 +88,8 @@ pub struct Settings {
     pub recovery: RecoverySettings,
     /// Limits of clients, users and addresses.
     pub limits: LimitSettings,
+    /// Socket.IO clients.
+    pub socketio: SocketIoSettings,
     /// Web pages that may use the server.
     pub cors: CorsSettings,
     /// STUN servers for clients.
@@ -153,7 +161,12 @@ pub fn load(sources: SettingSources) -> Result<Loaded, ConfigError> {
 
 fn shown(raw: &RawSettings, key: &'static SettingKey) -> InForce {
     let given = raw.given(key.name);
-    let value = masked(key.name, &given.value);
+    // The text is a settings file again, where a secret in a file is not given twice.
+    let value = match (&given.source, &given.value) {
+        (SettingSource::SecretFile(_), Value::Array(_)) => Value::Array(Vec::new()),
+        (SettingSource::SecretFile(_), _) => Value::from(""),
+        (_, value) => masked(key.name, value),
+    };
     InForce { key: key.name, value, source: given.source.clone() }
 }
 
@@ -166,6 +179,7 @@ pub fn nearest_key(written: &str) -> Option<&'static str> {
 fn keys() -> impl Iterator<Item = &'static SettingKey> {
     [
         TopSettings::KEYS,
+        ServerSettings::KEYS,
         AuthSettings::KEYS,
         RoomSettings::KEYS,
         StorageSettings::KEYS,
@@ -176,6 +190,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
         HeartbeatSettings::KEYS,
         RecoverySettings::KEYS,
         LimitSettings::KEYS,
+        SocketIoSettings::KEYS,
         CorsSettings::KEYS,
         IceSettings::KEYS,
         TurnSettings::KEYS,
@@ -190,6 +205,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
 /// The settings in force; `None` if a value was rejected. Reads all groups first, so that all problems are reported.
 fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let top = TopSettings::read(raw);
+    let server = ServerSettings::read(raw);
     let auth = AuthSettings::read(raw);
     let rooms = RoomSettings::read(raw);
     let storage = StorageSettings::read(raw);
@@ -200,6 +216,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let heartbeat = HeartbeatSettings::read(raw);
     let recovery = RecoverySettings::read(raw);
     let limits = LimitSettings::read(raw);
+    let socketio = SocketIoSettings::read(raw);
     let cors = CorsSettings::read(raw);
     let ice = IceSettings::read(raw);
     let turn = TurnSettings::read(raw);
@@ -214,6 +231,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
         client_url: top.client_url,
         trusted_proxies: top.trusted_proxies,
         proxy_protocol: top.proxy_protocol,
+        server: server?,
         auth: auth?,
         rooms: rooms?,
         storage: storage?,
@@ -224,6 +242,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
         heartbeat: heartbeat?,
         recovery: recovery?,
         limits: limits?,
+        socketio: socketio?,
         cors: cors?,
         ice: ice?,
         turn: turn?,

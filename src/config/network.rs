@@ -1,6 +1,6 @@
 //! Settings of the process and its environment: addresses, proxies, web origins, ICE servers, Redis, shutdown, logging.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use tracing::level_filters::LevelFilter;
@@ -33,11 +33,38 @@ settings! {
 }
 
 settings! {
+    /// The server as its clients see it.
+    pub struct ServerSettings in "server." {
+        /// Host names of this server, without port, in addition to those of `client_url`, the addresses of `listen` and
+        /// loopback. Pages loaded from these hosts may use the server.
+        names: Vec<String> = Vec::<String>::new(), list("a host name without a port, such as chat.example", host_name);
+    }
+}
+
+fn host_name(text: &str) -> Option<String> {
+    let text = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let is_name = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    (is_name || text.parse::<Ipv6Addr>().is_ok()).then(|| text.to_ascii_lowercase())
+}
+
+settings! {
+    /// Socket.IO clients.
+    pub struct SocketIoSettings in "socketio." {
+        /// Whether polls are answered as scripts (JSONP) to clients that ask for it; never if a cookie authenticates them.
+        jsonp: bool = false, truth;
+        /// Whether version 3 of Engine.IO is served, which clients of Socket.IO 2 use.
+        eio3: bool = true, truth;
+    }
+}
+
+settings! {
     /// Web pages that may use the server.
     pub struct CorsSettings in "cors." {
-        /// Origins allowed in addition to the server's own host and `client_url`; `"*"`: any, as with `--dev`.
+        /// Origins allowed in addition to the server's own names and `client_url`, such as `https://app.example`,
+        /// `capacitor://localhost` or `null`; `"*"`: any, as with `--dev`. Pages of `"*"` and `null` get no credentials,
+        /// and their cookies do not count.
         origins: Vec<String> = Vec::<String>::new(),
-            list("an origin, such as https://app.example, or *", origin);
+            list("an origin, such as https://app.example or capacitor://localhost, null, or *", origin);
     }
 }
 
@@ -128,6 +155,8 @@ settings! {
         /// Secret shared with the TURN server, from which each client gets a temporary password (coturn's REST scheme);
         /// takes precedence over `turn.credential`.
         secret: Option<Secret> = "", secret;
+        /// File with `turn.secret`, looked up as `auth.secret_file` is.
+        secret_file: Option<PathBuf> = "", path;
         /// Lifetime of a temporary password, in seconds.
         ttl_s: u64 = 86_400, whole(60, 31_536_000);
     }
@@ -140,6 +169,10 @@ settings! {
         /// `rediss://` with TLS, `redis+sentinel://host:port,host:port/master` or
         /// `redis+cluster://host:port,host:port`; `""`: none, a single server.
         url: Option<Secret> = "", redis_address;
+        /// Password for Redis, instead of one in `redis.url`.
+        password: Option<Secret> = "", secret;
+        /// File with `redis.password`, looked up as `auth.secret_file` is.
+        password_file: Option<PathBuf> = "", path;
         /// PEM file with the certificate authorities trusted to sign the certificate of a Redis with TLS; `""`: those
         /// of the system.
         ca_file: Option<PathBuf> = "", path;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::{CreateOnJoin, DefaultNotices, Settings, Verify};
 use crate::base::limits;
 use crate::codec::http::HeadLimits;
-use crate::codec::jwt::VerifierOptions;
+use crate::codec::jwt::{AdminRule, VerifierOptions};
 use crate::codec::turn::TurnSecret;
 use crate::codec::{engineio, socketio, ws};
-use crate::connection::credentials::Origins;
+use crate::connection::credentials::TokenCarriers;
+use crate::connection::origins::{Origins, host_name};
 use crate::connection::session;
 use crate::connection::standing::Notices;
 use crate::connection::websocket::{Heartbeat, SignalRate};
@@ -75,10 +76,12 @@ impl Settings {
             subprotocols: self.websocket.subprotocols.clone(),
             lost_log_lines: || 0,
             client_url: self.client_url.first().cloned(),
+            token_carriers: TokenCarriers { query: self.auth.query_token, cookie: self.auth.cookie },
             ice: self.ice_servers(),
             rules: Arc::new(self.rules()),
             socket_io: self.socket_io(),
             allowances: self.allowances(),
+            operator_notices: Arc::default(),
         }
     }
 
@@ -114,6 +117,8 @@ impl Settings {
                 ..default.sessions
             },
             packet: socketio::SocketIoLimits { packet_bytes: unless_off(self.limits.frame_bytes, payload_bytes) },
+            jsonp: self.socketio.jsonp,
+            version_3: self.socketio.eio3,
             connect_ms: if self.limits.unauthenticated_ms == 0 { 86_400_000 } else { self.limits.unauthenticated_ms },
             ..default
         }
@@ -135,9 +140,13 @@ impl Settings {
     /// Options of the bridge to Redis, if one is configured.
     pub fn redis_options(&self) -> Option<bridge::RedisOptions> {
         let url = self.redis.url.as_ref()?;
+        let address =
+            bridge::RedisAddress::parse(url.expose()).expect("invariant: redis.url was checked as it was read");
         Some(bridge::RedisOptions {
-            address: bridge::RedisAddress::parse(url.expose())
-                .expect("invariant: redis.url was checked as it was read"),
+            address: match &self.redis.password {
+                Some(password) => address.with_password(password.expose()),
+                None => address,
+            },
             ca_file: self.redis.ca_file.clone(),
             prefix: self.redis.prefix.clone(),
             keep_messages: self.rooms.retention_messages,
@@ -149,6 +158,8 @@ impl Settings {
     pub fn verifier_options(&self) -> VerifierOptions {
         VerifierOptions {
             secret: self.auth.secret.as_ref().map(|secret| secret.expose().to_owned()),
+            more_secrets: self.auth.secrets.iter().map(|secret| secret.expose().to_owned()).collect(),
+            admin: AdminRule { claim: self.auth.admin_claim.clone(), values: self.auth.admin_values.clone() },
             algorithms: self.auth.algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect(),
             audience: self.auth.audience.clone(),
             issuer: self.auth.issuer.iter().cloned().collect(),
@@ -179,9 +190,18 @@ impl Settings {
     }
 
     fn origins(&self) -> Origins {
+        let pages = self.client_url.iter().filter_map(|url| {
+            let (scheme, rest) = url.split_once("://")?;
+            Some((scheme, rest.split(['/', '?', '#']).next().unwrap_or(rest)))
+        });
         let mut allowed = self.cors.origins.clone();
-        allowed.extend(self.client_url.iter().cloned());
-        Origins { any: self.cors.any(), allowed }
+        allowed.extend(pages.clone().map(|(scheme, authority)| format!("{scheme}://{authority}")));
+        let mut names = self.server.names.clone();
+        names.extend(pages.map(|(_, authority)| host_name(authority).trim_matches(['[', ']']).to_owned()));
+        let addresses = self.listen.iter().map(|address| address.ip().to_canonical());
+        names.extend(addresses.clone().filter(|address| !address.is_unspecified()).map(|address| address.to_string()));
+        let has_any_address = addresses.into_iter().any(|address| address.is_unspecified());
+        Origins { any: self.cors.any(), allowed, names, has_any_address }
     }
 
     fn ice_servers(&self) -> Ice {

@@ -17,7 +17,7 @@ use super::error::{ConfigError, Problem, SettingSource, nearest};
 use super::kinds::Shape;
 use super::mask::masked;
 use super::profile::ProtocolProfile;
-use super::raw::{RawSettings, SettingKey};
+use super::raw::{Given, RawSettings, SettingKey};
 
 /// The settings file if no other is named; it need not exist.
 pub const FILE: &str = "switchboard.toml";
@@ -67,6 +67,27 @@ pub struct SettingSources {
     pub cores: usize,
     /// The secret, if `--dev` needs one.
     pub dev_secret: DevSecret,
+    /// Reads a file that a setting names for its secret.
+    pub read_secret: SecretReader,
+}
+
+/// Reads a file with a secret.
+pub type SecretReader = fn(&Path) -> std::io::Result<Vec<u8>>;
+
+/// Settings that name a file, and the secret settings that they stand for.
+const SECRET_FILES: [(&str, &str); 3] = [
+    ("auth.secret_file", "auth.secret"),
+    ("redis.password_file", "redis.password"),
+    ("turn.secret_file", "turn.secret"),
+];
+
+/// Reads a file with a secret. A relative path is first looked up among the credentials that systemd hands to a service.
+fn read_secret(path: &Path) -> std::io::Result<Vec<u8>> {
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(path));
+    match credential.filter(|credential| path.is_relative() && credential.exists()) {
+        Some(credential) => std::fs::read(credential),
+        None => std::fs::read(path),
+    }
 }
 
 impl SettingSources {
@@ -106,7 +127,7 @@ impl SettingSources {
         // A fixed order, so that problems are reported in the same order each time.
         environment.sort();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { file, environment, flags, dev, profile, cores, dev_secret })
+        Ok(Self { file, environment, flags, dev, profile, cores, dev_secret, read_secret })
     }
 
     /// All values of all keys, from all sources.
@@ -133,6 +154,7 @@ impl SettingSources {
             let source = raw.source("auth.verify");
             raw.put("auth.require_exp", false, source);
         }
+        put_secret_files(&mut raw, self.read_secret);
         let secret = raw.given("auth.secret").value.as_str();
         if self.dev && secret.is_none_or(str::is_empty) {
             let directory = raw.given("data_dir").value.as_str().filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -388,6 +410,42 @@ fn put_flags(raw: &mut RawSettings, keys: &[&'static SettingKey], flags: &Flags)
     }
     if let Some(data) = &flags.data {
         raw.put("data_dir", data.as_str(), SettingSource::Flag("--data".to_owned()));
+    }
+}
+
+fn put_secret_files(raw: &mut RawSettings, read: SecretReader) {
+    for (file_key, key) in SECRET_FILES {
+        let Given { value, source } = raw.given(file_key).clone();
+        let Some(path) = value.as_str().filter(|path| !path.is_empty()).map(PathBuf::from) else { continue };
+        let former = raw.given(key);
+        if former.value.as_str().is_none_or(|secret| !secret.is_empty()) {
+            let message = format!("{file_key}: {key} is set, too ({}); give one of them", former.source);
+            raw.problems.push(Problem::other(Some(source), message));
+            continue;
+        }
+        let text = read(&path).map_err(|error| error.to_string());
+        let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned()));
+        let lines =
+            text.map(|text| text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>());
+        let source_of_secret = SettingSource::SecretFile(path.clone());
+        match lines.as_deref() {
+            Ok([secret]) => raw.put(key, secret.as_str(), source_of_secret),
+            Ok([secret, more @ ..]) if key == "auth.secret" => {
+                raw.put(key, secret.as_str(), source_of_secret.clone());
+                let further = raw.given("auth.secrets").value.as_array().cloned().unwrap_or_default();
+                let all = further.into_iter().chain(more.iter().map(|secret| Value::from(secret.as_str())));
+                raw.put("auth.secrets", Value::Array(all.collect()), source_of_secret);
+            }
+            wrong => {
+                let reason = match wrong {
+                    Ok([]) => "it is empty",
+                    Ok(_) => "it has more than one line",
+                    Err(reason) => reason,
+                };
+                let message = format!("{file_key}: {}: {reason}", path.display());
+                raw.problems.push(Problem::other(Some(source), message));
+            }
+        }
     }
 }
 

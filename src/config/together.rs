@@ -1,11 +1,14 @@
 //! Checks of settings against each other, after each has passed its own check.
 
+use std::net::SocketAddr;
+
 use jsonwebtoken::AlgorithmFamily;
 
 use super::Settings;
 use super::auth::Verify;
 use super::error::{ConfigError, Problem, SettingSource};
 use super::raw::RawSettings;
+use crate::runtime::bridge::RedisAddress;
 
 /// Shorter secrets can be guessed: RFC 7518 §3.2 requires the size of the hash.
 const SECRET_BYTES_MIN: usize = 32;
@@ -13,16 +16,20 @@ const SECRET_BYTES_MIN: usize = 32;
 /// Contradictions that prevent the start.
 pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let exposed = settings.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
-    if let (Verify::None, Some(address)) = (settings.auth.verify, exposed) {
+    if let (Verify::None, Some(address)) = (settings.auth.verify, exposed(settings)) {
         let message = format!(
             "auth.verify: \"none\" lets anybody be anybody, so every listener must be on loopback, \
              such as 127.0.0.1:8090; {address} is not"
         );
         problems.push(Problem::other(Some(raw.source("auth.verify")), message));
     }
+    let address = settings.redis.url.as_ref().and_then(|url| RedisAddress::parse(url.expose()));
+    if settings.redis.password.is_some() && address.is_some_and(|address| address.has_password()) {
+        let message = "redis.password: redis.url has a password, too; give one of them";
+        problems.push(Problem::other(Some(raw.source("redis.password")), message));
+    }
     let auth = &settings.auth;
-    let has_real_key = auth.secret.is_some() || auth.has_public_key();
+    let has_real_key = auth.has_secret() || auth.has_public_key();
     if has_real_key && auth.accepted_algorithms().is_empty() {
         let message = "auth.algorithms: none of them fits the keys given: HS algorithms need \
                        auth.secret, all others auth.public_keys or auth.jwks_file";
@@ -43,6 +50,19 @@ pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
     problems
 }
 
+/// A listener that other machines can reach, if there is one.
+fn exposed(settings: &Settings) -> Option<SocketAddr> {
+    settings.listen.iter().copied().find(|address| !address.ip().to_canonical().is_loopback())
+}
+
+/// The size of the shortest secret that verifies tokens, and its key.
+fn shortest_secret(settings: &Settings) -> Option<(usize, &'static str)> {
+    let auth = &settings.auth;
+    let all = auth.secret.iter().map(|secret| (secret, "auth.secret"));
+    let all = all.chain(auth.secrets.iter().map(|secret| (secret, "auth.secrets")));
+    all.map(|(secret, key)| (secret.expose().len(), key)).min()
+}
+
 /// Warnings about settings that do not prevent the start.
 pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -51,14 +71,24 @@ pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
         warnings.push(format!("{source}: {key}: {message}"));
     };
     let auth = &settings.auth;
-    let secret_bytes = auth.secret.as_ref().map_or(0, |secret| secret.expose().len());
-    if (1..SECRET_BYTES_MIN).contains(&secret_bytes) {
-        let least = SECRET_BYTES_MIN;
-        warn("auth.secret", format!("{secret_bytes} bytes can be guessed, use at least {least}"));
+    if let Some((bytes, key)) = shortest_secret(settings).filter(|(bytes, _)| *bytes < SECRET_BYTES_MIN) {
+        warn(key, format!("{bytes} bytes can be guessed, use at least {SECRET_BYTES_MIN}"));
+    }
+    if auth.has_public_key() && auth.audience.is_empty() {
+        let text = "without it, tokens that the issuer has made for other services are accepted here, those of their \
+                    admins, too";
+        warn("auth.audience", text.to_owned());
+    }
+    if let Some(address) = exposed(settings).filter(|_| settings.dev) {
+        let text = format!("{address} can be reached by others, and --dev admits guests and pages of any origin");
+        warn("listen", text);
+    }
+    if settings.cors.origins.iter().any(|origin| origin == "null") {
+        warn("cors.origins", "null is the origin of frames that any page can make".to_owned());
     }
     let uses_secret =
         auth.accepted_algorithms().iter().any(|algorithm| AlgorithmFamily::Hmac.algorithms().contains(algorithm));
-    if secret_bytes > 0 && !uses_secret {
+    if auth.has_secret() && !uses_secret {
         warn("auth.secret", "not used, since auth.algorithms names no HS algorithm".to_owned());
     }
     if auth.verify == Verify::None {
@@ -85,6 +115,16 @@ pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
             warn(key, "0 lets a single client take all the memory".to_owned());
         }
     }
+    for (key, ms) in [
+        ("limits.handshake_ms", limits.handshake_ms),
+        ("limits.head_ms", limits.head_ms),
+        ("limits.idle_ms", limits.idle_ms),
+        ("limits.unauthenticated_ms", limits.unauthenticated_ms),
+    ] {
+        if ms == 0 {
+            warn(key, "0 lets silent clients hold their connections for a day".to_owned());
+        }
+    }
     warnings
 }
 
@@ -94,6 +134,14 @@ pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
 ///
 /// No key is configured; the text lists the ways to give one.
 pub(super) fn check_serve(settings: &Settings) -> Result<(), ConfigError> {
+    let short = shortest_secret(settings).filter(|(bytes, _)| *bytes < SECRET_BYTES_MIN);
+    if let (Some((bytes, key)), Some(address)) = (short, exposed(settings)) {
+        let message = format!(
+            "{key}: {bytes} bytes can be guessed by others, who can reach {address}; use at least {SECRET_BYTES_MIN}, such \
+             as those of: head -c 32 /dev/urandom | base64"
+        );
+        return Err(Problem::other(None::<SettingSource>, message).into());
+    }
     if settings.auth.has_key() || settings.auth.guests {
         return Ok(());
     }

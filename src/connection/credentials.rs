@@ -1,4 +1,4 @@
-//! Credentials of a request: token, `Origin`, subprotocol.
+//! Credentials of a request: its token, and where it is carried.
 
 use std::borrow::Cow;
 
@@ -7,21 +7,56 @@ use crate::codec::http::{RequestHead, cookie, is_token, query_value};
 /// WebSocket subprotocol that announces the next one in the list as a token.
 pub const BEARER_PROTOCOL: &str = "bearer";
 
-/// The token of a request: the first of `Authorization: Bearer`, the query parameter `token`, the cookie `token`, and
-/// the WebSocket subprotocol pair `bearer, <token>`.
-pub fn token<'a>(head: &RequestHead<'a>) -> Option<Cow<'a, str>> {
-    if let Some(value) = head.header("authorization") {
-        // Any other scheme yields the empty token, refused by every verifier.
-        let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-        return Some(Cow::Borrowed(if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" }));
+/// The places where a request may carry its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenCarrier {
+    /// `Authorization: Bearer`.
+    Header,
+    /// The query parameter `token`.
+    Query,
+    /// The cookie `token`.
+    Cookie,
+    /// The WebSocket subprotocol pair `bearer, <token>`.
+    Subprotocol,
+}
+
+/// The carriers that count, apart from the header and the subprotocol, which no page can make another one's browser send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenCarriers {
+    /// The query.
+    pub query: bool,
+    /// The cookie.
+    pub cookie: bool,
+}
+
+/// The token of a request and its carrier: the first one in the order of [`TokenCarrier`].
+pub fn token<'a>(head: &RequestHead<'a>, accepted: TokenCarriers) -> Option<(Cow<'a, str>, TokenCarrier)> {
+    if let Some(token) = head.header("authorization").and_then(bearer) {
+        return Some((Cow::Borrowed(token), TokenCarrier::Header));
     }
-    if let Some(token) = head.query().and_then(|query| query_value(query, "token")) {
-        return Some(token);
+    if accepted.query
+        && let Some(token) = head.query().and_then(|query| query_value(query, "token"))
+    {
+        return Some((token, TokenCarrier::Query));
     }
-    if let Some(token) = head.headers_named("cookie").find_map(|value| cookie(value, "token")) {
-        return Some(Cow::Borrowed(token));
+    if accepted.cookie
+        && let Some(token) = head.values("cookie").find_map(|value| cookie(value, "token"))
+    {
+        return Some((Cow::Borrowed(token), TokenCarrier::Cookie));
     }
-    protocol_token(head).map(Cow::Borrowed)
+    protocol_token(head).map(|token| (Cow::Borrowed(token), TokenCarrier::Subprotocol))
+}
+
+/// The token of an `Authorization` value with the scheme `Bearer`. Other schemes are a proxy's and none of ours.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// A token without the word `Bearer`, which some clients put before it in any place.
+pub fn without_scheme(token: &str) -> &str {
+    let token = token.trim_ascii();
+    bearer(token).filter(|bare| !bare.is_empty()).unwrap_or(token)
 }
 
 /// The subprotocols that a request offers, in its order, the one that is a token included.
@@ -62,38 +97,6 @@ pub fn wants_recovery(head: &RequestHead<'_>) -> bool {
     }
 }
 
-/// Origins of web pages that may use this server.
-#[derive(Clone, Debug, Default)]
-pub struct Origins {
-    /// All origins.
-    pub any: bool,
-    /// Allowed origins as `scheme://host[:port]`; `*` allows all.
-    pub allowed: Vec<String>,
-}
-
-impl Origins {
-    /// Whether a request with these headers is allowed. Requests without `Origin` do not come from a web page; an
-    /// origin with the request's own host is the server's own page.
-    pub fn allows(&self, origin: Option<&str>, host: Option<&str>) -> bool {
-        let Some(origin) = origin else { return true };
-        self.any
-            || host.is_some_and(|host| is_same_host(origin, host))
-            || self
-                .allowed
-                .iter()
-                .any(|allowed| allowed == "*" || allowed.trim_end_matches('/').eq_ignore_ascii_case(origin))
-    }
-}
-
-/// Whether an origin (RFC 6454 §7) and a `Host` header name the same host and port. The origin `null` names none.
-fn is_same_host(origin: &str, host: &str) -> bool {
-    origin.split_once("://").is_some_and(|(scheme, authority)| {
-        let default_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-        let plain = |authority: &str| authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
-        plain(authority) == plain(host)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,7 +106,8 @@ mod tests {
         let text = format!("GET /ws?{lines}\r\n\r\n");
         let limits = HeadLimits { bytes: 16_384, headers: 100 };
         let (head, _) = parse_head(text.as_bytes(), &limits).expect("a good head").expect("a whole head");
-        token(&head).map(Cow::into_owned)
+        let all = TokenCarriers { query: true, cookie: true };
+        token(&head, all).map(|(token, _)| token.into_owned())
     }
 
     #[test]
@@ -112,7 +116,11 @@ mod tests {
         assert_eq!(token_of(&format!("x=1 {rest}")), None);
         assert_eq!(token_of(&format!("token=a%2Eb {rest}")).as_deref(), Some("a.b"));
         assert_eq!(token_of(&format!("token=a {rest}\r\nAuthorization: bearer b")).as_deref(), Some("b"));
-        assert_eq!(token_of(&format!("token=a {rest}\r\nAuthorization: Basic b")).as_deref(), Some(""));
+        for other in ["Basic YTpi", "Digest a=b", "bearertoken", ""] {
+            let lines = format!("token=a {rest}\r\nAuthorization: {other}");
+            assert_eq!(token_of(&lines).as_deref(), Some("a"), "{other}");
+        }
+        assert_eq!(token_of(&format!("token=a {rest}\r\nAuthorization: Bearer")).as_deref(), Some(""));
         assert_eq!(token_of(&format!("x {rest}\r\nCookie: a=1; token=c")).as_deref(), Some("c"));
         assert_eq!(token_of(&format!("x {rest}\r\nSec-WebSocket-Protocol: bearer, d")).as_deref(), Some("d"));
         assert_eq!(token_of(&format!("x {rest}\r\nSec-WebSocket-Protocol: chat")), None);
@@ -169,14 +177,29 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_compared_by_host_and_port() {
-        let origins = Origins { any: false, allowed: vec!["https://app.example/".into()] };
-        assert!(origins.allows(None, None));
-        assert!(origins.allows(Some("https://APP.example"), Some("api.example")));
-        assert!(origins.allows(Some("http://api.example"), Some("api.example:80")));
-        assert!(origins.allows(Some("http://127.0.0.1:8090"), Some("127.0.0.1:8090")));
-        assert!(!origins.allows(Some("http://127.0.0.1:8091"), Some("127.0.0.1:8090")));
-        assert!(!origins.allows(Some("https://evil.example"), Some("api.example")));
-        assert!(!origins.allows(Some("null"), Some("api.example")));
+    fn token_is_sought_in_accepted_carriers_only() {
+        let text =
+            "GET /ws?token=a HTTP/1.1\r\nHost: h\r\nCookie: token=b\r\nSec-WebSocket-Protocol: bearer, c\r\n\r\n";
+        let limits = HeadLimits { bytes: 16_384, headers: 100 };
+        let (head, _) = parse_head(text.as_bytes(), &limits).expect("a good head").expect("a whole head");
+        let found = |query, cookie| token(&head, TokenCarriers { query, cookie }).map(|(_, carrier)| carrier);
+        assert_eq!(found(true, true), Some(TokenCarrier::Query));
+        assert_eq!(found(false, true), Some(TokenCarrier::Cookie));
+        assert_eq!(found(false, false), Some(TokenCarrier::Subprotocol));
+    }
+
+    #[test]
+    fn token_in_other_cookies_of_any_bytes_is_found() {
+        let text = b"GET /ws HTTP/1.1\r\nHost: h\r\nCookie: name=M\xfcller; token=t; x=\xff\r\n\r\n";
+        let limits = HeadLimits { bytes: 16_384, headers: 100 };
+        let (head, _) = parse_head(text, &limits).expect("a good head").expect("a whole head");
+        let (found, carrier) = token(&head, TokenCarriers { query: true, cookie: true }).expect("a token");
+        assert_eq!((&*found, carrier), ("t", TokenCarrier::Cookie));
+    }
+
+    #[test]
+    fn token_may_have_its_scheme_before_it() {
+        assert_eq!(["a.b.c", "Bearer a.b.c", "bearer  a.b.c ", " a.b.c"].map(without_scheme), ["a.b.c"; 4]);
+        assert_eq!(["Bearer", "Basic a", ""].map(without_scheme), ["Bearer", "Basic a", ""]);
     }
 }

@@ -1,17 +1,35 @@
-//! Client address and site of a request: those of its connection or, behind trusted proxies, those in `X-Forwarded-For`,
-//! `X-Forwarded-Proto` or `Forwarded` (RFC 7239).
+//! What proxies report of a request: the client's address, in `X-Forwarded-For` or `Forwarded` (RFC 7239), and the host and
+//! the scheme that the client used. Only trusted proxies are believed.
 
-use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::base::network::Network;
 use crate::codec::http::{RequestHead, bracketed_authority};
+use crate::connection::origins::Addressed;
+
+/// Headers that proxies add.
+const FORWARDING_HEADERS: [&str; 9] = [
+    "x-forwarded-for",
+    "forwarded",
+    "x-real-ip",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "via",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+];
 
 /// The client address of a request on a connection from `peer`. It is the right-most address of the chain that is not a
-/// trusted proxy; addresses to its left are unverified.
+/// trusted proxy; addresses to its left are unverified. It is the unspecified address if a proxy on this host is not
+/// trusted: its clients are unknown, and none of them is on loopback.
 pub fn client_address(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network]) -> IpAddr {
     if !is_trusted(peer, trusted) {
-        return peer;
+        return match peer.to_canonical() {
+            peer if !peer.is_loopback() || !is_forwarded(head) => peer,
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
     }
     let mut chain: Vec<&str> = head.headers_named("x-forwarded-for").flat_map(|list| list.split(',')).collect();
     if chain.is_empty() {
@@ -30,44 +48,51 @@ pub fn client_address(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network])
     client
 }
 
-/// The `scheme://host[:port]` by which the client of a request on a connection from `peer` knows the server.
+fn is_forwarded(head: &RequestHead<'_>) -> bool {
+    FORWARDING_HEADERS.iter().any(|name| head.values(name).next().is_some())
+}
+
+/// The server as the client of a request on a connection from `peer` addresses it: by `Host` and without TLS.
 ///
 /// Behind trusted proxies the scheme is that of `X-Forwarded-Proto` or, without it, of the parameter `proto` of `Forwarded`;
-/// the host is its parameter `host` or else `Host`. Of several proxies the outermost trusted one counts.
-pub fn site(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network]) -> String {
-    let reported = if is_trusted(peer, trusted) { Reported::of(head, trusted) } else { Reported::default() };
+/// the host is that of `X-Forwarded-Host`, of the parameter `host`, or else of `Host`. Of several proxies the outermost
+/// trusted one counts.
+pub fn addressed<'h>(head: &RequestHead<'h>, peer: IpAddr, trusted: &[Network]) -> Addressed<'h> {
+    let reported = if is_trusted(peer, trusted) { reported(head, trusted) } else { Addressed::default() };
     let host = reported.host.or_else(|| head.host().and_then(bracketed_authority));
-    let scheme = if reported.is_secure { "https" } else { "http" };
-    format!("{scheme}://{}", host.as_deref().filter(|host| !host.is_empty()).unwrap_or("localhost"))
+    Addressed { host: host.filter(|host| !host.is_empty()), ..reported }
 }
 
-/// The client's URL as proxies report it.
-#[derive(Default)]
-struct Reported<'a> {
-    is_secure: bool,
-    host: Option<Cow<'a, str>>,
+/// The `scheme://host[:port]` by which the client of a request on a connection from `peer` knows the server.
+pub fn site(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network]) -> String {
+    let Addressed { host, is_secure } = addressed(head, peer, trusted);
+    let scheme = if is_secure { "https" } else { "http" };
+    format!("{scheme}://{}", host.as_deref().unwrap_or("localhost"))
 }
 
-impl<'a> Reported<'a> {
-    fn of(head: &RequestHead<'a>, trusted: &[Network]) -> Self {
-        let listed = |name| head.headers_named(name).flat_map(|list| list.split(',')).map(str::trim);
-        let elements: Vec<&str> = listed("forwarded").collect();
-        // Each proxy appends an element with the address that it saw.
-        let is_proxy = |element: &&&str| {
-            let address = parameter(element, "for").and_then(parse);
-            address.is_some_and(|address| is_trusted(address, trusted))
-        };
-        let passed = elements.iter().rev().take_while(is_proxy).count();
-        let outer = elements.iter().rev().take(passed + 1);
-        let last = |name: &str| outer.clone().filter_map(|element| parameter(element, name)).next_back();
-        let addresses: Vec<&str> = listed("x-forwarded-for").collect();
-        let is_proxy = |text: &&&str| parse(text).is_some_and(|address| is_trusted(address, trusted));
-        let passed = addresses.iter().rev().take_while(is_proxy).count();
-        let schemes: Vec<&str> = listed("x-forwarded-proto").collect();
-        let scheme = schemes.iter().rev().take(passed + 1).next_back().copied().or_else(|| last("proto"));
-        let is_secure = scheme.is_some_and(|scheme| ["https", "wss"].iter().any(|it| it.eq_ignore_ascii_case(scheme)));
-        Self { is_secure, host: last("host").and_then(bracketed_authority) }
-    }
+/// The server as the client addresses it, as far as proxies report it.
+fn reported<'h>(head: &RequestHead<'h>, trusted: &[Network]) -> Addressed<'h> {
+    let listed = |name| head.headers_named(name).flat_map(|list| list.split(',')).map(str::trim);
+    let elements: Vec<&str> = listed("forwarded").collect();
+    // Each proxy appends an element with the address that it saw.
+    let is_proxy = |element: &&&str| {
+        let address = parameter(element, "for").and_then(parse);
+        address.is_some_and(|address| is_trusted(address, trusted))
+    };
+    let passed = elements.iter().rev().take_while(is_proxy).count();
+    let outer = elements.iter().rev().take(passed + 1);
+    let last = |name: &str| outer.clone().filter_map(|element| parameter(element, name)).next_back();
+    let addresses: Vec<&str> = listed("x-forwarded-for").collect();
+    let is_proxy = |text: &&&str| parse(text).is_some_and(|address| is_trusted(address, trusted));
+    let passed = addresses.iter().rev().take_while(is_proxy).count();
+    let outermost = |name| {
+        let values: Vec<&str> = listed(name).collect();
+        values.iter().rev().take(passed + 1).next_back().copied()
+    };
+    let scheme = outermost("x-forwarded-proto").or_else(|| last("proto"));
+    let is_secure = scheme.is_some_and(|scheme| ["https", "wss"].iter().any(|it| it.eq_ignore_ascii_case(scheme)));
+    let host = outermost("x-forwarded-host").or_else(|| last("host"));
+    Addressed { host: host.and_then(bracketed_authority), is_secure }
 }
 
 /// Whether `address` is that of a trusted proxy.
@@ -171,5 +196,39 @@ mod tests {
         }
         assert_eq!(of("Forwarded: for=203.0.113.9, for=192.0.2.1;proto=http, for=10.0.0.3\r\n"), "192.0.2.1");
         assert_eq!(of("Forwarded: for=203.0.113.9, proto=http\r\n"), "::ffff:10.0.0.1");
+    }
+
+    #[test]
+    fn client_of_an_untrusted_proxy_on_this_host_is_unknown() {
+        for header in
+            ["X-Forwarded-For: 192.0.2.1", "X-Real-IP: 1", "Forwarded: for=a", "Via: 1.1 p", "X-Forwarded-Proto: a"]
+        {
+            assert_eq!(client(&format!("{header}\r\n"), "127.0.0.1", &["10.0.0.0/8"]), "0.0.0.0", "{header}");
+            assert_eq!(client(&format!("{header}\r\n"), "::1", &[]), "::", "{header}");
+        }
+        assert_eq!(client("X-Other: 1\r\n", "127.0.0.1", &[]), "127.0.0.1");
+        assert_eq!(client("X-Forwarded-For: 192.0.2.1\r\n", "127.0.0.1", &["127.0.0.1"]), "192.0.2.1");
+    }
+
+    #[test]
+    fn address_of_the_server_is_reported_by_trusted_proxies() {
+        let of = |headers: &str, trusted: &[&str]| {
+            let text = format!("GET / HTTP/1.1\r\nHost: inner:8090\r\n{headers}\r\n\r\n");
+            let trusted: Vec<Network> = trusted.iter().map(|text| Network::parse(text).expect(text)).collect();
+            let limits = HeadLimits { bytes: 4_096, headers: 20 };
+            let (head, _) = parse_head(text.as_bytes(), &limits).expect("a head").expect("whole");
+            let Addressed { host, is_secure } = addressed(&head, "10.0.0.1".parse().expect("an address"), &trusted);
+            (host.unwrap_or_default().into_owned(), is_secure)
+        };
+        let trusted = ["10.0.0.0/8"];
+        assert_eq!(of("X-Forwarded-Proto: https\r\nX-Forwarded-Host: chat.example", &[]), ("inner:8090".into(), false));
+        for headers in [
+            "X-Forwarded-Proto: https\r\nX-Forwarded-Host: chat.example",
+            "X-Forwarded-For: 192.0.2.1, 10.0.0.2\r\nX-Forwarded-Proto: HTTPS, http\r\nX-Forwarded-Host: chat.example, other",
+            "Forwarded: for=192.0.2.1;Proto=https;host=\"chat.example\", for=10.0.0.2;proto=http",
+        ] {
+            assert_eq!(of(headers, &trusted), ("chat.example".into(), true), "{headers}");
+        }
+        assert_eq!(of("X-Forwarded-Proto: http", &trusted), ("inner:8090".into(), false));
     }
 }

@@ -116,6 +116,8 @@ pub struct ReplyForm {
     pub connection: Option<Connection>,
     /// Allowed `Origin`, for the CORS headers.
     pub origin: Option<Box<str>>,
+    /// Whether the page may use the cookies that its browser sends.
+    pub with_credentials: bool,
 }
 
 /// Response headers beside the common ones, as pairs of name and value.
@@ -139,7 +141,9 @@ impl ReplyForm {
         }
         if let Some(origin) = &self.origin {
             response = response.header("Access-Control-Allow-Origin", origin);
-            response = response.header("Access-Control-Allow-Credentials", "true");
+            if self.with_credentials {
+                response = response.header("Access-Control-Allow-Credentials", "true");
+            }
             response = response.header("Access-Control-Expose-Headers", "Retry-After");
         }
         response = response.header("Vary", "Origin");

@@ -12,6 +12,7 @@ pub mod engineio_socket;
 pub mod forwarded;
 pub mod http;
 pub mod namespace;
+pub mod origins;
 pub mod outbound;
 pub mod peer;
 pub mod session;

@@ -80,6 +80,8 @@ pub enum Record {
     SessionTaken {
         /// The token.
         token: TokenHash,
+        /// The user who takes it: a session that [`Identity::may_recover`] excludes stays, and is not in the receipt.
+        by: Option<Identity>,
     },
     /// A connection claims a session, which stays in storage until it is stored for that connection: after a crash in
     /// between it can be claimed again. The receipt carries the session, as for [`Record::SessionTaken`].

@@ -6,6 +6,7 @@
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::domain::access::Identity;
 use crate::domain::event::{Joined, Message, PeerName};
 use crate::domain::op::{JoinRoom, OpContext};
 use crate::domain::record::{Session, TokenHash};
@@ -21,6 +22,8 @@ pub enum SessionOp {
     Take {
         /// The hash of its recovery token.
         token: TokenHash,
+        /// The claiming user: a session that [`Identity::may_recover`] excludes stays where it is.
+        by: Identity,
     },
     /// Move it from one connection to the next, which keeps it under the same token.
     Transfer {

@@ -13,6 +13,14 @@ pub fn seed() -> std::io::Result<[u8; 32]> {
     Ok(seed)
 }
 
+/// Two random numbers.
+///
+/// # Errors
+/// As [`seed`].
+pub fn numbers() -> std::io::Result<[u64; 2]> {
+    Ok([getrandom::u64().map_err(std::io::Error::other)?, getrandom::u64().map_err(std::io::Error::other)?])
+}
+
 /// A new secret for signing tokens, as text.
 ///
 /// # Errors

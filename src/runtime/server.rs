@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::base::limits;
+use crate::base::map;
 use crate::base::rng::Rng;
 use crate::codec::jwt::Verifier;
 use crate::domain::op::RoomRules;
@@ -83,6 +84,7 @@ const GRACE: Duration = Duration::from_millis(250);
 /// An address, a descriptor, a thread or a usable key could not be had.
 pub fn start(plan: Plan) -> Result<Server, String> {
     allocator::set_up();
+    map::randomize(entropy::numbers().map_err(|error| format!("no entropy: {error}"))?);
     let signals = catch_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
     let verifier = plan.keys.verifier()?;
     let count = plan.options.shards;

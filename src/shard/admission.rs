@@ -1,4 +1,7 @@
-//! Admission of new connections: counts the connection attempts and the connections of each client address.
+//! Admission of new connections: counts the refused attempts and the connections of each client address.
+//!
+//! An address with too many refused attempts is blocked: nothing that it sends is verified, be it a request to connect, a
+//! REST call, or a token on an open connection.
 //!
 //! Each address has one owner shard, so that its counts hold for the whole process. A request to connect waits for the
 //! owner's verdict; exempt addresses, and addresses that this shard knows to be blocked, need no request to the owner.
@@ -11,11 +14,9 @@ use crate::base::handle::ConnSlot;
 use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
-use crate::codec::http::RequestHead;
-use crate::connection::forwarded::client_address;
 use crate::domain::quota::{Attempts, Blocks, source};
 use crate::domain::reject::{Code, Reject};
-use crate::message::ShardMessage;
+use crate::message::{ShardMessage, ShardNumber};
 use crate::shard::Options;
 use crate::shard::channels::Channels;
 use crate::shard::net::Net;
@@ -23,7 +24,7 @@ use crate::shard::net::Net;
 /// Connection attempts and connections by address, and requests that wait for a verdict.
 pub(super) struct Admission {
     options: Arc<Options>,
-    /// Attempts of the addresses that this shard owns.
+    /// Refused attempts of the addresses that this shard owns.
     attempts: Attempts,
     /// Open connections of the addresses that this shard owns; never 0.
     connections: Map<IpAddr, u32>,
@@ -65,11 +66,10 @@ impl Admission {
         &mut self,
         now: Now,
         slot: ConnSlot,
-        head: &RequestHead<'_>,
+        address: IpAddr,
         net: &Net,
         channels: &mut Channels,
     ) -> AdmissionDecision {
-        let address = client_address(head, net.remotes.address(slot), &self.options.allowances.trusted_proxies);
         if !self.counts(address) {
             return AdmissionDecision::Open(address);
         }
@@ -103,9 +103,50 @@ impl Admission {
             && !rules.attempts.exempt.iter().any(|network| network.contains(address))
     }
 
-    /// Counts an attempt from an address that this shard owns, and the connection if it is admitted.
+    /// Whether refused attempts of an address are counted.
+    fn counts_attempts(&self, address: IpAddr) -> bool {
+        self.options.allowances.attempts.apply_to(address) && !self.options.socket_io.is_conformance
+    }
+
+    /// Checks that an address is not blocked, before its token is verified.
+    ///
+    /// # Errors
+    /// It is, and the refusal says for how long.
+    pub(super) fn check(&mut self, now: Now, address: IpAddr) -> Result<(), Reject> {
+        if self.counts_attempts(address) { self.blocks.check(now, address) } else { Ok(()) }
+    }
+
+    /// Has the owner of an address count a refused attempt.
+    pub(super) fn note_refused(&mut self, now: Now, address: IpAddr, channels: &mut Channels) {
+        if self.counts_attempts(address) {
+            match channels.placement.local(&source(address).to_string()) {
+                owner if owner == channels.number => self.attempt_refused(now, address, channels),
+                owner => channels.post(owner, ShardMessage::AttemptRefused { address }),
+            }
+        }
+    }
+
+    /// Counts a refused attempt from an address that this shard owns. All shards learn of an address that is blocked now.
+    pub(super) fn attempt_refused(&mut self, now: Now, address: IpAddr, channels: &mut Channels) {
+        if let Some(block) = self.attempts.refused(now, address) {
+            let seconds = block.retry_after_s.unwrap_or_default();
+            tracing::warn!(%address, seconds, "address blocked after too many refused attempts (limits.connection_attempts)");
+            self.address_blocked(now, address, &block);
+            let others = (0..channels.placement.shards() as ShardNumber).filter(|shard| *shard != channels.number);
+            for shard in others.collect::<Vec<_>>() {
+                channels.post(shard, ShardMessage::AddressBlocked { address, block: block.clone() });
+            }
+        }
+    }
+
+    /// Notes an address that its owner has blocked.
+    pub(super) fn address_blocked(&mut self, now: Now, address: IpAddr, block: &Reject) {
+        self.blocks.note(now, address, block);
+    }
+
+    /// Checks an attempt from an address that this shard owns, and counts the connection if it is admitted.
     fn count(&mut self, now: Now, address: IpAddr) -> Result<(), Reject> {
-        self.attempts.attempt(now, address)?;
+        self.attempts.check(now, address)?;
         let max = self.options.allowances.connections_per_address;
         if max != 0 {
             let source = source(address);

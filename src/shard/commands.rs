@@ -232,7 +232,7 @@ impl<'a> Commands<'a> {
     }
 
     fn renew_token(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, token: &str) -> Result<(), Reject> {
-        let (identity, expires_at) = self.core.verify(token, now)?;
+        let (identity, expires_at) = self.core.verify(token, self.core.net.address_of(peer), now)?;
         self.core.net.identity(peer)?.check_renewal(&identity)?;
         let user = identity.user_name();
         match peer.slot() {

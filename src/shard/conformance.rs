@@ -77,7 +77,8 @@ impl<'a> Conformance<'a> {
         while let Some(late) = self.core.net.sessions.late.pop_front_if(|late| late.due <= now.mono) {
             let conn = self.core.net.conns.get(late.slot).filter(|conn| conn.nonce == late.nonce);
             if conn.is_some_and(|conn| matches!(conn.stage, ConnStage::EngineIoSocket(_))) {
-                let at = Polling::on(self.core).open_by_websocket(now, late.slot, late.version, late.application, None);
+                let (kind, address) = ((late.version, late.application), self.core.net.remotes.address(late.slot));
+                let at = Polling::on(self.core).open_by_websocket(now, late.slot, kind, None, address);
                 self.note_query(at, Some(&late.query));
                 self.core.net.waiting.look_again(late.slot);
             }

@@ -3,6 +3,7 @@
 //! Each component keeps its state to itself. A handler (`Http`, `Commands`, `Replies`, …) borrows the core for one input and
 //! has no state of its own.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::base::Name;
@@ -15,6 +16,9 @@ use crate::codec::http::RequestHead;
 use crate::codec::jwt::Verifier;
 use crate::codec::recovery;
 use crate::connection::conn::ConnStage;
+use crate::connection::credentials;
+use crate::connection::forwarded::client_address;
+use crate::connection::origins::Sender;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::monitoring::Stats;
 use crate::domain::op::{Op, Reply, RoomOp, Scope};
@@ -161,7 +165,32 @@ impl Core {
 
     /// Decides on a request that opens a WebSocket or an Engine.IO session.
     pub(super) fn admit(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> AdmissionDecision {
-        self.admission.enter(now, slot, head, &self.net, &mut self.channels)
+        let address = self.client_address(now, slot, head);
+        self.admission.enter(now, slot, address, &self.net, &mut self.channels)
+    }
+
+    /// The client address of a request.
+    pub(super) fn client_address(&self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> IpAddr {
+        let trusted = &self.options.allowances.trusted_proxies;
+        let address = client_address(head, self.net.remotes.address(slot), trusted);
+        if address.is_unspecified() {
+            self.options.operator_notices.unknown_client(now);
+        }
+        address
+    }
+
+    /// The sender of a request. The log says once in a while which setting is missing if it is this server's own page.
+    pub(super) fn sender(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> Sender {
+        let sender = self.net.sender(slot, head);
+        if sender == Sender::ForeignPage {
+            self.options.operator_notices.foreign_page(
+                now,
+                head,
+                &self.net.addressed(slot, head),
+                &self.options.origins,
+            );
+        }
+        sender
     }
 
     /// The id by which clients know a peer. A recovered Socket.IO client keeps the id of its first connection, whatever
@@ -223,12 +252,16 @@ impl Core {
         rooms_of(&self.net, peer).into_iter().filter_map(|at| self.rooms.name_of(at).cloned()).collect()
     }
 
-    /// The bearer of a token, and its expiry (seconds since 1970).
+    /// The bearer of a token that comes from an address, and its expiry (seconds since 1970). A refused token counts as an
+    /// attempt of the address.
     ///
     /// # Errors
-    /// The token is not valid.
-    pub(super) fn verify(&self, token: &str, now: Now) -> Result<(Identity, Option<u64>), Reject> {
+    /// The token is not valid, or the address is blocked.
+    pub(super) fn verify(&mut self, token: &str, address: IpAddr, now: Now) -> Result<(Identity, Option<u64>), Reject> {
+        self.admission.check(now, address)?;
+        let token = credentials::without_scheme(token);
         let claims = self.verifier.verify(token, now.unix_seconds()).map_err(|error| {
+            self.admission.note_refused(now, address, &mut self.channels);
             let code = if error.code() == "TOKEN_EXPIRED" { Code::TokenExpired } else { Code::Unauthenticated };
             Reject::new(code, error.text())
         })?;
@@ -240,6 +273,12 @@ impl Core {
             if is_over { at + limits::TOKEN_LEEWAY_S } else { at }
         });
         Ok((identity, expires_at))
+    }
+
+    /// The refusal of a connection from an address, which shows no token where one is required. It counts as an attempt.
+    pub(super) fn refuse_without_token(&mut self, address: IpAddr, now: Now) -> Reject {
+        self.admission.note_refused(now, address, &mut self.channels);
+        Reject::new(Code::Unauthenticated, "A token is required")
     }
 
     /// Whether a connection may be read now.

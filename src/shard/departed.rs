@@ -63,8 +63,13 @@ impl DepartedSessions {
         self.logs.back_mut().expect("invariant: the newest log is never dropped").write(now, session);
     }
 
-    /// Takes the session of a recovery token, unless its window is over.
-    pub(super) fn take(&mut self, now: Now, token: TokenHash) -> Option<Session> {
+    /// Takes the session of a recovery token, unless its window is over or its user is another than `may_take` accepts.
+    pub(super) fn take_if(&mut self, now: Now, token: TokenHash, may_take: impl Fn(&str) -> bool) -> Option<Session> {
+        // All sessions of a token are of one user.
+        let kept = self.logs.iter().rev().find_map(|log| log.any(token))?;
+        if !may_take(&kept.user) {
+            return None;
+        }
         let window_ms = self.window_ms;
         let all = self.logs.iter_mut().rev().filter_map(|log| log.take(token));
         // A session may have been kept several times: the newest counts, and all are removed.
@@ -129,6 +134,13 @@ impl SessionLog {
         places.insert_unique(hash(key), place, |place| hash(key_at(bytes, *place)));
     }
 
+    /// A session of a token.
+    fn any(&self, token: TokenHash) -> Option<Session> {
+        let key = key(token);
+        let place = self.places.find(hash(key), |place| key_at(&self.bytes, *place) == key)?;
+        Some(self.read(token, *place).expect("invariant: a log reads back what it wrote").1)
+    }
+
     /// Removes all sessions of a token. Returns the last one and when it ended, in monotonic milliseconds.
     fn take(&mut self, token: TokenHash) -> Option<(u64, Session)> {
         let key = key(token);
@@ -170,6 +182,12 @@ mod tests {
     use crate::base::ids::ConnectionPlace;
 
     const WINDOW_MS: u64 = 120_000;
+
+    impl DepartedSessions {
+        fn take(&mut self, now: Now, token: TokenHash) -> Option<Session> {
+            self.take_if(now, token, |_| true)
+        }
+    }
 
     fn at(ms: u64) -> Now {
         Now { mono: 1_000 + ms, wall: 1_750_000_000_000 + ms }
@@ -215,6 +233,16 @@ mod tests {
             assert_eq!(departed.take(at(2_000), session.token).as_ref(), Some(session));
             assert_eq!(departed.take(at(2_000), session.token), None);
         }
+    }
+
+    #[test]
+    fn session_of_another_user_stays() {
+        let mut departed = DepartedSessions::new(WINDOW_MS);
+        departed.insert(at(0), &session(1, 0, Vec::new()));
+        for _ in 0..10 {
+            assert_eq!(departed.take_if(at(1), token(1), |user| user == "user-2"), None);
+        }
+        assert!(departed.take_if(at(WINDOW_MS - 1), token(1), |user| user == "user-1").is_some());
     }
 
     #[test]

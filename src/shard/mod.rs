@@ -20,6 +20,7 @@ mod metrics;
 mod moves;
 mod namespaces;
 mod net;
+mod notices;
 mod options;
 mod peers;
 mod presence;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 pub use crate::domain::monitoring::Stats;
 pub use flush::{Gone, Wire};
 pub use moves::Departure;
+pub use notices::OperatorNotices;
 pub use options::{Allowances, Ice, Options, SocketIo, TurnAccess};
 
 use crate::base::handle::ConnSlot;

@@ -3,6 +3,8 @@
 //! To the domain a Socket.IO peer is a peer like any other; its commands take the same path as those of raw clients. The
 //! events' names and shapes belong to the dialects ([`crate::dialect::socketio`]).
 
+use std::borrow::Cow;
+
 use crate::base::Name;
 use crate::base::handle::{PeerKey, SessionSlot, Slot, SocketIoSlot};
 use crate::base::ids::{SLOTS_MAX, is_name};
@@ -11,7 +13,7 @@ use crate::codec::engineio::{self, Version};
 use crate::codec::http::{RequestHead, query_value};
 use crate::codec::json::Object;
 use crate::codec::socketio as packets;
-use crate::connection::credentials;
+use crate::connection::credentials::{self, TokenCarrier};
 use crate::connection::namespace::{ConnectPayload, INVALID_NAMESPACE, NamespaceEvent, NamespaceIndex};
 use crate::connection::peer::{Recovery, SocketIoPeer};
 use crate::connection::session::Reason;
@@ -32,8 +34,8 @@ use crate::shard::sessions::EngineIo;
 /// Credentials and wishes of a session's first request.
 pub(super) struct Handshake {
     token: Option<Box<str>>,
-    /// Whether the token is in `Authorization`, and so counts more than a later one.
-    is_in_header: bool,
+    /// The carrier of the token. One in `Authorization` counts more than a later token.
+    carrier: Option<TokenCarrier>,
     dialect: Option<Dialect>,
     /// The client's own name for the connection.
     socket: Option<Name>,
@@ -45,12 +47,12 @@ pub(super) struct Handshake {
 
 impl Handshake {
     /// The handshake of a request with this head, if it has any field.
-    pub(super) fn of(head: &RequestHead<'_>) -> Option<Box<Self>> {
+    pub(super) fn of(head: &RequestHead<'_>, token: Option<(Cow<'_, str>, TokenCarrier)>) -> Option<Box<Self>> {
         let dialect = head.query().and_then(|query| query_value(query, "dialect"));
         let socket = head.query().and_then(|query| query_value(query, "socketId")).filter(|socket| is_name(socket));
         let handshake = Self {
-            token: credentials::token(head).map(|token| token.into()),
-            is_in_header: head.header("authorization").is_some(),
+            carrier: token.as_ref().map(|(_, carrier)| *carrier),
+            token: token.map(|(token, _)| token.into()),
             dialect: dialect.and_then(|name| Dialect::parse(&name)),
             socket: socket.map(|socket| socket.as_ref().into()),
             agent: head.header("user-agent").map(Into::into),
@@ -63,6 +65,11 @@ impl Handshake {
     pub(super) fn to_keep(mut self: Box<Self>) -> Option<Box<Self>> {
         self.agent = None;
         self.is_of_use().then_some(self)
+    }
+
+    /// Whether the session's credentials are a cookie.
+    pub(super) fn has_cookie_token(&self) -> bool {
+        self.carrier == Some(TokenCarrier::Cookie)
     }
 
     fn is_of_use(&self) -> bool {
@@ -99,6 +106,7 @@ impl<'a> Namespacing<'a> {
                 Conformance::on(self.core).connect(now, at, space, payload);
             }
             NamespaceEvent::Connect { space, payload, query } => {
+                self.core.net.sessions.list[at].has_asked = true;
                 if let Err(reject) = self.connect(now, at, space, payload, query) {
                     self.note_turned_away(now, at, &reject);
                     self.refuse_peer(now, at, space, &reject);
@@ -150,11 +158,12 @@ impl<'a> Namespacing<'a> {
         let fields = ConnectPayload::read(payload, query);
         let handshake = self.core.net.sessions.list[at].handshake.as_deref();
         let earlier = handshake.and_then(|handshake| handshake.token.as_deref());
-        let comes_first = handshake.is_some_and(|handshake| handshake.is_in_header);
+        let comes_first = handshake.is_some_and(|handshake| handshake.carrier == Some(TokenCarrier::Header));
         let token = if comes_first { earlier } else { fields.token.as_deref().or(earlier) };
-        let token = token.ok_or_else(|| Reject::new(Code::Unauthenticated, "A token is required"))?;
         let socket = handshake.and_then(|handshake| handshake.socket.clone());
-        let (identity, expires_at) = self.core.verify(token, now)?;
+        let (token, address) = (token.map(str::to_owned), self.core.net.sessions.remotes.address(at));
+        let Some(token) = token else { return Err(self.core.refuse_without_token(address, now)) };
+        let (identity, expires_at) = self.core.verify(&token, address, now)?;
         if !self.core.takes_requests_for(identity.user()) {
             return Err(Reject::overloaded());
         }

@@ -4,6 +4,8 @@
 //! A slot stays valid for the turn in which it was obtained: connections are removed only where the flush ends them or hands
 //! them to another shard, sessions only where the flush finds them gone. A peer may be removed in the middle of a turn.
 
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::base::handle::{ConnSlot, PeerKey, PeerSlot, SessionSlot, Slot, Slots, SocketIoSlot, TimerKey};
@@ -16,8 +18,11 @@ use crate::codec::http::{Connection, RequestHead};
 use crate::codec::socketio as packets;
 use crate::codec::ws::{self, AcceptKey, UpgradeError, UpgradeRequest};
 use crate::connection::conn::{CloseState, Conn, ConnStage};
+use crate::connection::credentials::{self, TokenCarrier, TokenCarriers};
 use crate::connection::engineio_socket::SessionLink;
+use crate::connection::forwarded::addressed;
 use crate::connection::http::{Http, ReplyForm as Form};
+use crate::connection::origins::{Addressed, Sender};
 use crate::connection::outbound::{Outbound, Segment};
 use crate::connection::session::SessionRoute;
 use crate::dialect::socketio::{Dialect, NAMESPACES};
@@ -413,15 +418,49 @@ impl Net {
     }
 
     /// The form that the answer to a request must have.
-    pub(super) fn reply_form(&self, head: &RequestHead<'_>) -> Form {
-        let origin = head.header("origin").filter(|origin| self.options.origins.allows(Some(origin), head.host()));
+    pub(super) fn reply_form(&self, slot: ConnSlot, head: &RequestHead<'_>) -> Form {
+        let sender = self.sender(slot, head);
+        let origin = head.header("origin").filter(|_| sender.is_allowed());
         let connection = if self.is_draining { Connection::Close } else { head.connection() };
-        Form { head_only: head.method == "HEAD", connection: Some(connection), origin: origin.map(Into::into) }
+        Form {
+            head_only: head.method == "HEAD",
+            connection: Some(connection),
+            origin: origin.map(Into::into),
+            with_credentials: sender == Sender::TrustedPage,
+        }
+    }
+
+    /// The client address of a peer.
+    pub(super) fn address_of(&self, peer: PeerKey) -> IpAddr {
+        match peer.slot() {
+            PeerSlot::Raw(slot) => self.remotes.address(slot),
+            PeerSlot::SocketIo(slot) => match self.session_of(slot) {
+                Some(at) => self.sessions.remotes.address(at),
+                None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            },
+        }
+    }
+
+    /// The sender of a request.
+    pub(super) fn sender(&self, slot: ConnSlot, head: &RequestHead<'_>) -> Sender {
+        self.options.origins.sender(head, &self.addressed(slot, head))
+    }
+
+    /// The server as the client of a request addresses it.
+    pub(super) fn addressed<'h>(&self, slot: ConnSlot, head: &RequestHead<'h>) -> Addressed<'h> {
+        addressed(head, self.remotes.address(slot), &self.options.allowances.trusted_proxies)
+    }
+
+    /// The token of a request, and its carrier. A cookie counts only if a page of this site, or its user, has sent it.
+    pub(super) fn token<'h>(&self, head: &RequestHead<'h>, sender: Sender) -> Option<(Cow<'h, str>, TokenCarrier)> {
+        let TokenCarriers { query, cookie } = self.options.token_carriers;
+        let accepted = TokenCarriers { query, cookie: cookie && sender == Sender::TrustedPage };
+        credentials::token(head, accepted)
     }
 
     /// The same for a request of a session: its client is served on until the session is over.
-    pub(super) fn session_form(&self, head: &RequestHead<'_>) -> Form {
-        Form { connection: Some(head.connection()), ..self.reply_form(head) }
+    pub(super) fn session_form(&self, slot: ConnSlot, head: &RequestHead<'_>) -> Form {
+        Form { connection: Some(head.connection()), ..self.reply_form(slot, head) }
     }
 
     /// The application behind a path, if the path is one of sessions.

@@ -7,7 +7,8 @@ use crate::base::time::Now;
 use crate::codec::http::HeadLimits;
 use crate::codec::turn::{self, TurnSecret};
 use crate::codec::{engineio, json, socketio, ws};
-use crate::connection::credentials::Origins;
+use crate::connection::credentials::TokenCarriers;
+use crate::connection::origins::Origins;
 use crate::connection::session;
 use crate::connection::standing::Notices;
 use crate::connection::websocket::{Heartbeat, SignalRate};
@@ -15,6 +16,7 @@ use crate::domain::monitoring::Load;
 use crate::domain::op::RoomRules;
 use crate::domain::policy::Openness;
 use crate::domain::quota::{AttemptRules, Rates};
+use crate::shard::notices::OperatorNotices;
 
 /// Settings of a shard.
 #[derive(Clone, Debug)]
@@ -69,6 +71,8 @@ pub struct Options {
     pub origins: Origins,
     /// Subprotocols that clients of `/ws` may ask for; `*`: any.
     pub subprotocols: Vec<String>,
+    /// Places where a token is accepted.
+    pub token_carriers: TokenCarriers,
     /// Base URL of links to the application; by default the server's own.
     pub client_url: Option<String>,
     /// STUN and TURN servers.
@@ -79,6 +83,8 @@ pub struct Options {
     pub socket_io: SocketIo,
     /// Quotas of users and limits on connecting.
     pub allowances: Allowances,
+    /// Notices to the operator, of all shards.
+    pub operator_notices: Arc<OperatorNotices>,
 }
 
 /// Quotas of users and limits on connecting.
@@ -105,6 +111,10 @@ pub struct SocketIo {
     pub packet: socketio::SocketIoLimits,
     /// How long a session may stay without a namespace, in milliseconds.
     pub connect_ms: u64,
+    /// Whether answers to polls may be scripts (JSONP).
+    pub jsonp: bool,
+    /// Whether version 3 of Engine.IO is served, which clients of Socket.IO 2 use.
+    pub version_3: bool,
     /// Whether the server echoes messages for the protocols' test suites.
     pub is_conformance: bool,
     /// Whether these are the own tests of the clients, which are greeted.
@@ -123,6 +133,8 @@ impl Default for SocketIo {
             },
             packet: socketio::SocketIoLimits::default(),
             connect_ms: 45_000,
+            jsonp: false,
+            version_3: true,
             is_conformance: false,
             is_client_suite: false,
         }
@@ -151,7 +163,7 @@ impl SocketIo {
         let default = Self::default();
         let heartbeat = Heartbeat { interval_ms: 300, timeout_ms: 200 };
         let sessions = session::SessionSettings { heartbeat, ..default.sessions };
-        Self { sessions, connect_ms: 1_000, is_conformance: true, ..default }
+        Self { sessions, connect_ms: 1_000, jsonp: true, is_conformance: true, ..default }
     }
 }
 

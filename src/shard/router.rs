@@ -172,6 +172,12 @@ impl<'a> Router<'a> {
                 }
             }
             ShardMessage::AddressReleased { address } => self.core.admission.released(address),
+            ShardMessage::AttemptRefused { address } => {
+                self.core.admission.attempt_refused(now, address, &mut self.core.channels);
+            }
+            ShardMessage::AddressBlocked { address, block } => {
+                self.core.admission.address_blocked(now, address, &block);
+            }
             ShardMessage::QuotaGrant(grant) => QuotaFlow::on(self.core).granted(now, &grant),
             ShardMessage::Storage(event) => {
                 let Core { owner, channels, .. } = &mut *self.core;

@@ -63,6 +63,8 @@ pub(super) struct Client {
     /// When its client last sent a packet.
     pub(super) seen: Tick,
     pub(super) application: Application,
+    /// Whether it has asked to connect to a namespace.
+    pub(super) has_asked: bool,
     is_touched: bool,
 }
 
@@ -190,6 +192,7 @@ impl<'a> EngineIo<'a> {
             halted: 0,
             seen: tick(now.mono),
             application,
+            has_asked: false,
             is_touched: false,
         });
         debug_assert_eq!(inserted, at, "invariant: a session lies at the slot that its id names");
@@ -259,6 +262,7 @@ impl<'a> EngineIo<'a> {
             Reason::SlowConsumer => self.core.stats.slow_consumers += 1,
             _ => {}
         }
+        self.count_unused(now, at);
         let client = &mut self.core.net.sessions.list[at];
         let held = std::mem::replace(&mut client.held_post, NO_CONNECTION);
         let peers: Vec<u32> = client.namespaces.peers().map(|(_, peer)| peer).collect();
@@ -285,6 +289,15 @@ impl<'a> EngineIo<'a> {
             let (refusal, held) = (EngineIoRefusal::UnknownSession, ConnSlot::from_raw(held));
             let body = refusal.body().as_bytes();
             Polling::on(self.core).answer_for_session(now, held, refusal.status(), "application/json", body);
+        }
+    }
+
+    /// A session that ends before it has shown a token is a refused attempt, unless the server ends all.
+    fn count_unused(&mut self, now: Now, at: SessionSlot) {
+        let Core { net, admission, channels, .. } = &mut *self.core;
+        let client = &net.sessions.list[at];
+        if client.application == Application::SocketIo && !client.has_asked && !net.is_draining {
+            admission.note_refused(now, net.sessions.remotes.address(at), channels);
         }
     }
 

@@ -10,7 +10,8 @@ use crate::base::ids::{ConnectionId, ConnectionPlace};
 use crate::codec::http::HeadLimits;
 use crate::codec::jwt::VerifierOptions;
 use crate::codec::ws;
-use crate::connection::credentials::Origins;
+use crate::connection::credentials::TokenCarriers;
+use crate::connection::origins::Origins;
 use crate::connection::standing::Notices;
 use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::event::{Event, Joined, PeerName};
@@ -59,11 +60,13 @@ fn options() -> Options {
         lost_log_lines: || 0,
         notices: Notices::UPON_REQUEST,
         openness: Openness::default(),
+        token_carriers: TokenCarriers { query: true, cookie: true },
         client_url: None,
         ice: Ice::default(),
         rules: Arc::new(rules),
         socket_io: SocketIo::default(),
         allowances: Allowances::default(),
+        operator_notices: Arc::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Engine.IO and Socket.IO over real sockets, rule by rule and byte by byte, with correct and faulty clients.
 
+mod cookies;
 mod dialects;
 mod engineio3;
 mod faulty_client;

@@ -88,7 +88,7 @@ fn handshake_response_describes_the_session() {
 
 #[test]
 fn cross_origin_requests_follow_the_settings() {
-    let server = server(&["cors.origins=[\"https://app.example\"]"]);
+    let server = server(&["server.names=switchboard.test", "cors.origins=[\"https://app.example\"]"]);
     let path = "/socket.io/?EIO=4&transport=polling";
     let answer = ask(&server.address, "GET", path, &["Origin: https://app.example"], None);
     assert_eq!(answer.status, 200);

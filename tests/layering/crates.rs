@@ -27,7 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dialect", &["serde", "serde_json", "uuid"]),
     ("message", &["smallvec", "uuid"]),
     ("connection", &["serde", "serde_json", "smallvec"]),
-    ("owner", &["foldhash", "serde", "serde_json", "slab", "smallvec", "tracing", "uuid"]),
+    ("owner", &["serde", "serde_json", "slab", "smallvec", "tracing", "uuid"]),
     ("shard", &["hashbrown", "slab", "smallvec", "tracing", "uuid"]),
     (
         "runtime",

@@ -121,4 +121,12 @@ fn login_with_limited_permissions_is_sufficient() {
     let environment = [("REDIS_HOST", "127.0.0.1"), ("REDIS_PORT", port.as_str()), ("REDIS_PASSWORD", "hush")];
     let server = Server::start_with(&[], &environment);
     assert!(server.address.starts_with("127."));
+    let file = Directory::new();
+    std::fs::create_dir_all(file.path()).expect("a directory");
+    let path = file.path().join("password");
+    std::fs::write(&path, "hush\n").expect("a file");
+    meet(&format!("redis://127.0.0.1:{port}"), &[&format!("redis.password_file={}", path.display())]);
+    meet(&format!("redis://127.0.0.1:{port}"), &["redis.password=hush"]);
+    let said = refusal(&[&format!("redis.url=redis://127.0.0.1:{port}?password=hush")]);
+    assert!(said.contains("redis.url: found") && !said.contains("hush"), "{said}");
 }

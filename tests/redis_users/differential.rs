@@ -10,6 +10,7 @@ use switchboard::base::Name;
 use switchboard::base::limits;
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
+use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, Status};
 use switchboard::domain::event::Direct;
 use switchboard::domain::op::{Op, Reply, RoomRules, Scope, UserOp};
@@ -270,12 +271,14 @@ impl Both {
             }],
         };
         let kind = self.below(5);
+        let taker = if self.below(3) == 0 { "somebody" } else { user_of(connection) };
+        let by = Identity::new(taker, None, None, Roles::default());
         if kind > 1 {
             self.sessions[at].1.get_or_insert(self.many.now.wall);
         }
         let op = || match kind {
             0 | 1 => SessionOp::Save(Box::new(session.clone())),
-            2 | 3 => SessionOp::Take { token },
+            2 | 3 => SessionOp::Take { token, by: by.clone() },
             _ => SessionOp::Delete { token },
         };
         let op = || Op::Session(id(0, connection), op());

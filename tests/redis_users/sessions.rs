@@ -1,5 +1,6 @@
 //! Sessions of lost connections, on whichever node their clients come back.
 
+use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::op::{Op, Reply};
 use switchboard::domain::record::{Position, Session, TokenHash};
@@ -37,7 +38,11 @@ fn keep(world: &mut World, session: Session) {
 }
 
 fn take(world: &mut World, at: usize, token: TokenHash) -> Option<Session> {
-    match world.ask(at, Op::Session(id(0, 1), SessionOp::Take { token })) {
+    take_by(world, at, token, &Identity::new("ann \"a\"/b", None, None, Roles::default()))
+}
+
+fn take_by(world: &mut World, at: usize, token: TokenHash, by: &Identity) -> Option<Session> {
+    match world.ask(at, Op::Session(id(0, 1), SessionOp::Take { token, by: by.clone() })) {
         Ok(Reply::Session(session)) => session.map(|session| *session),
         other => panic!("{other:?}"),
     }
@@ -54,6 +59,30 @@ fn session_is_taken_once_with_its_token() {
     assert_eq!(take(&mut world, 0, TOKEN), None);
     keep(&mut world, session(None, 9));
     assert_eq!(take(&mut world, 0, TOKEN), None, "what its connection still had noted does not open it again");
+}
+
+#[test]
+fn session_tried_by_another_user_stays_the_owners() {
+    let mut world = World::new(2, rules());
+    let (eve, guest) = (Identity::new("eve", None, None, Roles::default()), Identity::guest("word"));
+    // Before its connection has stored it, and afterwards.
+    for by in [&eve, &guest] {
+        assert_eq!(take_by(&mut world, 1, TOKEN, by), None);
+    }
+    keep(&mut world, session(None, 1));
+    for by in [&guest, &eve, &eve] {
+        assert_eq!(take_by(&mut world, 1, TOKEN, by), None);
+    }
+    assert_eq!(take(&mut world, 0, TOKEN), Some(session(None, 1)));
+    assert_eq!(take_by(&mut world, 1, TOKEN, &eve), None);
+    keep(&mut world, session(None, 2));
+    assert_eq!(take(&mut world, 0, TOKEN), None, "it was used");
+    // A guest has no name but the token.
+    let mut world = World::new(2, rules());
+    let of_guest = Session { user: "guest:other".into(), ..session(None, 1) };
+    keep(&mut world, of_guest.clone());
+    assert_eq!(take_by(&mut world, 1, TOKEN, &eve), None);
+    assert_eq!(take_by(&mut world, 1, TOKEN, &guest), Some(of_guest));
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn token_is_accepted_from_every_carrier() {
     for (path, headers) in [
         ("/ws", vec![bearer(&good)]),
         (query.as_str(), vec![]),
-        ("/ws", vec![cookie.clone()]),
+        ("/ws", vec![cookie.clone(), "Sec-Fetch-Site: none".to_owned()]),
         ("/ws", vec![protocols.clone()]),
     ] {
         let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
@@ -105,10 +105,68 @@ fn token_is_accepted_from_every_carrier() {
     // The first place that has one counts.
     assert_eq!(upgrade(&server, &query, &[&bearer("bad")]).status, 401);
     assert_eq!(upgrade(&server, "/ws?token=bad", &[&cookie]).status, 401);
-    assert_eq!(upgrade(&server, "/ws", &["Cookie: token=bad", &protocols]).status, 401);
+    assert_eq!(upgrade(&server, "/ws", &["Sec-Fetch-Site: none", "Cookie: token=bad", &protocols]).status, 401);
+    // A cookie counts only if the browser says that no foreign page has sent it.
+    assert_eq!(upgrade(&server, "/ws", &[&cookie]).status, 401);
+    assert_eq!(upgrade(&server, "/ws", &["Cookie: token=bad", &protocols]).status, 101);
     // REST takes them from the same places.
     assert_eq!(ask(&server.address, "GET", &format!("/rooms/none?token={good}"), &[], None).status, 404);
-    assert_eq!(ask(&server.address, "GET", "/rooms/none", &[&cookie], None).status, 404);
+    assert_eq!(ask(&server.address, "GET", "/rooms/none", &[&cookie], None).status, 401);
+    let own = [cookie.as_str(), "Sec-Fetch-Site: none"];
+    assert_eq!(ask(&server.address, "GET", "/rooms/none", &own, None).status, 404);
+}
+
+#[test]
+fn proxys_own_authorization_is_no_token() {
+    let server = Server::start(&[]);
+    let good = token("alice", &json!({}));
+    let query = format!("/ws?token={good}");
+    for other in
+        ["Basic YWxpY2U6cHc=", "Digest username=\"alice\"", "Negotiate a2V5", "Bearerish x", "AWS4-HMAC-SHA256 a=b"]
+    {
+        let header = format!("Authorization: {other}");
+        assert_eq!(upgrade(&server, &query, &[&header]).status, 101, "{other}");
+        assert_eq!(upgrade(&server, "/ws", &[&header]).json()["error"], "A token is required", "{other}");
+        let path = format!("/rooms/none?token={good}");
+        assert_eq!(ask(&server.address, "GET", &path, &[&header], None).status, 404, "{other}");
+    }
+    // The word before the token does not make it another one.
+    let worded = format!("/ws?token=Bearer%20{good}");
+    assert_eq!(upgrade(&server, &worded, &[]).status, 101);
+}
+
+#[test]
+fn second_authorization_is_refused() {
+    let server = Server::start(&[]);
+    let (alice, bob) = (bearer(&token("alice", &json!({}))), bearer(&token("bob", &json!({}))));
+    for headers in [[&alice, &bob], [&alice, &alice], [&alice, &"authorization: Basic YTpi".to_owned()]] {
+        let headers = headers.map(String::as_str);
+        for path in ["/rooms/none", "/socket.io/?EIO=4&transport=polling"] {
+            let refused = ask(&server.address, "GET", path, &headers, None);
+            assert_eq!(refused.status, 400, "{path}");
+            assert!(refused.text().contains("Authorization"), "{}", refused.text());
+        }
+        assert_eq!(upgrade(&server, "/ws", &headers).status, 400);
+    }
+}
+
+#[test]
+fn token_in_query_by_setting_is_ignored() {
+    let server = Server::start(&["--set", "auth.query_token=false"]);
+    let good = token("alice", &json!({}));
+    assert_eq!(upgrade(&server, &format!("/ws?token={good}"), &[]).status, 401);
+    assert_eq!(upgrade(&server, &format!("/ws?token={good}"), &[&bearer(&good)]).status, 101);
+}
+
+#[test]
+fn cookie_beside_bytes_of_any_kind_is_found() {
+    let server = Server::start(&[]);
+    let good = token("alice", &json!({}));
+    let mut http = Http::connect(&server.address);
+    let mut bytes = b"GET /rooms/none HTTP/1.1\r\nHost: h\r\nSec-Fetch-Site: none\r\nCookie: name=M\xfcller; ".to_vec();
+    bytes.extend_from_slice(format!("token={good}\r\n\r\n").as_bytes());
+    http.write(bytes);
+    assert_eq!(http.answer().status, 404);
 }
 
 #[test]
@@ -212,6 +270,47 @@ fn audience_and_issuer_are_checked_when_set() {
     assert_eq!(with(json!({ "aud": "other", "iss": "https://id.example" })), 401);
     assert_eq!(with(json!({ "aud": "calls", "iss": "https://evil.example" })), 401);
     assert_eq!(with(json!({})), 401);
+}
+
+/// A token of `alice` by a shared secret.
+fn signed_by(secret: &str, more: &Value) -> String {
+    let mut claims = json!({ "sub": "alice", "exp": 4_000_000_000_u32 });
+    claims.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+    encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes())).expect("a token")
+}
+
+#[test]
+fn secrets_in_rotation_verify_side_by_side() {
+    let [first, second, third] =
+        ["first", "second", "third"].map(|name| format!("the {name} of several secrets of the issuer"));
+    let file = TemporaryFile::new("secrets", &format!("{first}\n{second}\n"));
+    let (settings, none) =
+        ([format!("auth.secret_file={}", file.path().display()), format!("auth.secrets={third}")], json!({}));
+    let server = Server::start_with(&["--set", &settings[0], "--set", &settings[1]], &[("JWT_SECRET", "")]);
+    for secret in [&first, &second, &third] {
+        assert_eq!(status(&server, &signed_by(secret, &none)), 200, "{secret}");
+    }
+    assert_eq!(status(&server, &signed_by("another secret of more than thirty-two bytes", &none)), 401);
+    // As a credential of systemd.
+    let (directory, name) = (file.path().parent().expect("a directory"), file.path().file_name().expect("a name"));
+    let setting = format!("auth.secret_file={}", name.to_string_lossy());
+    let directory = directory.to_string_lossy();
+    let environment = [("JWT_SECRET", ""), ("CREDENTIALS_DIRECTORY", &*directory)];
+    let server = Server::start_with(&["--set", &setting], &environment);
+    assert_eq!(status(&server, &signed_by(&second, &none)), 200);
+}
+
+#[test]
+fn admin_is_made_by_the_configured_claim_alone() {
+    let server = Server::start(&["--set", "auth.admin_claim=groups", "--set", "auth.admin_values=chat-admins"]);
+    let list = |claims: Value| {
+        let token = bearer(&token("alice", &claims));
+        ask(&server.address, "GET", "/api/rooms", &[&token], None).status
+    };
+    assert_eq!(list(json!({ "groups": ["staff", "chat-admins"] })), 200);
+    for claims in [json!({ "role": "admin" }), json!({ "scope": "admin" }), json!({ "groups": "staff" }), json!({})] {
+        assert_eq!(list(claims.clone()), 403, "{claims}");
+    }
 }
 
 #[test]

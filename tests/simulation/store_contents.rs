@@ -68,8 +68,11 @@ impl StoreContents {
             Change::Batch(records, now) => {
                 for record in records {
                     self.check(record);
-                    if let Record::SessionTaken { token } | Record::SessionClaimed { token } = record {
-                        kept.taken.push(self.session(token, *now).cloned().map(Box::new));
+                    if let Record::SessionTaken { token, .. } | Record::SessionClaimed { token } = record {
+                        let by = if let Record::SessionTaken { by, .. } = record { by.as_ref() } else { None };
+                        let found = self.session(token, *now).cloned();
+                        let found = found.filter(|session| by.is_none_or(|by| by.may_recover(&session.user)));
+                        kept.taken.push(found.map(Box::new));
                     }
                     self.0.apply(record);
                 }

@@ -82,7 +82,11 @@ impl History {
             }
             (_, 36) => {
                 let token = TokenHash([self.rng.below(6) as u8; 32]);
-                if self.rng.below(2) == 0 { Record::SessionTaken { token } } else { Record::SessionClaimed { token } }
+                if self.rng.below(2) == 0 {
+                    Record::SessionTaken { token, by: None }
+                } else {
+                    Record::SessionClaimed { token }
+                }
             }
             _ => {
                 let (username, email) = (self.maybe("A name"), self.maybe("a@example.com"));
@@ -268,8 +272,12 @@ fn session_is_taken_once_and_not_after_its_end() {
     let mut fixture = StorageFixture::open(options(&scratch.0, &time));
     let lasting = session(1, "ann", Some(BEGINNING + 1_000));
     let keep = |token| Record::SessionKept(Box::new(session(token, "ann", Some(BEGINNING + 1_000))));
-    let take = |token| Record::SessionTaken { token: TokenHash([token; 32]) };
+    let ann = Identity::new("ann", None, None, Roles::default());
+    let take = |token| Record::SessionTaken { token: TokenHash([token; 32]), by: Some(ann.clone()) };
     fixture.keep([keep(1), keep(2)]).expect("kept");
+    let eve = Identity::new("eve", None, None, Roles::default());
+    let tried = Record::SessionTaken { token: TokenHash([1; 32]), by: Some(eve) };
+    assert_eq!(fixture.keep([tried]).expect("kept").taken, [None], "another user's stays where it is");
     fixture.submit_as(0, [take(1)]);
     fixture.submit_as(1, [take(1), take(9)]);
     let taken = [fixture.receipt(), fixture.receipt()].map(|receipt| receipt.outcome.expect("kept").taken);

@@ -90,7 +90,12 @@ impl Model {
                 self.directs.entry(user.clone()).or_default().retain(|direct| direct.id != *id);
             }
             Record::SessionKept(session) => drop(self.sessions.insert(session.token, (**session).clone())),
-            Record::SessionTaken { token } => drop(self.sessions.remove(token)),
+            Record::SessionTaken { token, by } => {
+                let may_take = |session: &Session| by.as_ref().is_none_or(|by| by.may_recover(&session.user));
+                if self.sessions.get(token).is_some_and(may_take) {
+                    self.sessions.remove(token);
+                }
+            }
             Record::SessionClaimed { .. } => {}
             Record::UserSeen(seen) => {
                 self.users.insert(seen.identity.user_name(), stored(&seen.identity, seen.status, seen.at));

@@ -1,20 +1,22 @@
 //! Refusals of requests, with the codes and messages of the reference implementation.
 
-/// Reason for refusing a request; the discriminant is the protocol's error code.
+/// Reason for refusing a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineIoRefusal {
     /// The transport is missing or unknown.
-    UnknownTransport = 0,
+    UnknownTransport,
     /// The session id is unknown.
-    UnknownSession = 1,
+    UnknownSession,
     /// A handshake with a method other than GET.
-    HandshakeMethod = 2,
+    HandshakeMethod,
     /// The request does not fit the state of the session.
-    BadRequest = 3,
+    BadRequest,
     /// Not allowed: `Origin`, or a limit.
-    Forbidden = 4,
+    Forbidden,
     /// The protocol version is not supported.
-    UnsupportedVersion = 5,
+    UnsupportedVersion,
+    /// JSONP is off, or not available to the session.
+    Jsonp,
 }
 
 impl EngineIoRefusal {
@@ -32,6 +34,7 @@ impl EngineIoRefusal {
             Self::BadRequest => "Bad request",
             Self::Forbidden => "Forbidden",
             Self::UnsupportedVersion => "Unsupported protocol version",
+            Self::Jsonp => "JSONP is not available",
         }
     }
 
@@ -45,6 +48,7 @@ impl EngineIoRefusal {
             Self::BadRequest => r#"{"code":3,"message":"Bad request"}"#,
             Self::Forbidden => r#"{"code":4,"message":"Forbidden"}"#,
             Self::UnsupportedVersion => r#"{"code":5,"message":"Unsupported protocol version"}"#,
+            Self::Jsonp => r#"{"code":3,"message":"JSONP is not available"}"#,
         }
     }
 }

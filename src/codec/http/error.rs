@@ -23,6 +23,8 @@ pub enum HttpError {
     HeadTooLarge,
     /// `Host` is missing, repeated or invalid (RFC 9112 §3.2). 400.
     Host,
+    /// `Authorization` is repeated: two readers could act for different users. 400.
+    Authorization,
     /// `Content-Length` is repeated or not a decimal number (RFC 9112 §6.3). 400.
     ContentLength,
     /// `Transfer-Encoding` is not a single `chunked`, or is sent in HTTP/1.0 (RFC 9112 §6.1). 400.
@@ -59,6 +61,7 @@ impl HttpError {
             | Self::HeaderName
             | Self::HeaderValue
             | Self::Host
+            | Self::Authorization
             | Self::ContentLength
             | Self::TransferEncoding
             | Self::AmbiguousLength
@@ -81,6 +84,7 @@ impl HttpError {
             Self::TooManyHeaders => "too many header lines",
             Self::HeadTooLarge => "the request head is too large",
             Self::Host => "exactly one valid Host header is required",
+            Self::Authorization => "only one Authorization header is allowed",
             Self::ContentLength => "exactly one Content-Length of decimal digits is allowed",
             Self::TransferEncoding => "the only Transfer-Encoding accepted is chunked, in HTTP/1.1",
             Self::AmbiguousLength => "Content-Length and Transfer-Encoding exclude each other",

@@ -119,7 +119,48 @@ fn parse_within(input: &[u8], headers_max: usize) -> Result<Option<(RequestHead<
         let head = RequestHead::check(&request, lines)?;
         return Ok(Some((head, start + length)));
     }
+    if read == Err(httparse::Error::Version)
+        && let Some(parsed) = parse_spaced(text, headers_max)
+    {
+        return Ok(parsed?.map(|(head, length)| (head, start + length)));
+    }
     refuse(text, read, headers_max).map(|()| None)
+}
+
+/// Parses a head whose query has spaces that are not encoded. Its last space ends the target. `None` if it is no such head.
+fn parse_spaced<'a>(text: &'a [u8], headers_max: usize) -> Option<Result<Option<(RequestHead<'a>, usize)>, HttpError>> {
+    let end = text.iter().position(|byte| *byte == b'\n');
+    let bytes = &text[..end.unwrap_or(text.len())];
+    let line = match (str::from_utf8(bytes), end) {
+        (Ok(line), Some(_)) => line.strip_suffix('\r')?,
+        (Ok(line), None) => line.strip_suffix('\r').unwrap_or(line),
+        // The rest of the last letter is missing.
+        (Err(error), None) if error.error_len().is_none() => str::from_utf8(&bytes[..error.valid_up_to()]).ok()?,
+        (Err(_), _) => return None,
+    };
+    let (method, rest) = line.split_once(' ')?;
+    let is_in_query = rest.find('?')? < rest.find(' ').unwrap_or(rest.len());
+    if !is_in_query || line.contains(|letter: char| letter.is_ascii_control()) {
+        return None;
+    }
+    let Some(end) = end else { return Some(Ok(None)) };
+    let (target, version) = rest.rsplit_once(' ')?;
+    let version = match version {
+        "HTTP/1.0" => 0,
+        "HTTP/1.1" => 1,
+        _ => return None,
+    };
+    let mut space = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let (length, headers) = match httparse::parse_headers(&text[end + 1..], &mut space[..headers_max]) {
+        Ok(httparse::Status::Complete(parsed)) => parsed,
+        Ok(httparse::Status::Partial) => return Some(Ok(None)),
+        Err(_) => return None,
+    };
+    let length = end + 1 + length;
+    let lines = Lines::index(&text[..length], headers)?;
+    let mut request = httparse::Request::new(&mut []);
+    (request.method, request.path, request.version) = (Some(method), Some(target), Some(version));
+    Some(RequestHead::check(&request, lines).map(|head| Some((head, length))))
 }
 
 /// Bytes of empty lines to skip.
@@ -208,6 +249,11 @@ impl<'a> RequestHead<'a> {
         !matches!(self.framing, Framing::None | Framing::Length(0))
     }
 
+    /// The bytes of all values of this header in order, trimmed.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.lines.values(name)
+    }
+
     /// All header lines in order: name as sent, value trimmed.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.lines.pairs()
@@ -247,6 +293,9 @@ impl<'a> RequestHead<'a> {
         };
         let parts = RequestTarget::parse(method, target)?;
         check_host(version, &lines)?;
+        if lines.values("authorization").nth(1).is_some() {
+            return Err(HttpError::Authorization);
+        }
         let framing = framing(version, &lines)?;
         let expects_continue = expects_continue(&lines)?;
         Ok(Self { method, target, version, framing, parts, expects_continue, lines })

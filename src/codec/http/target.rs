@@ -22,9 +22,11 @@ impl<'a> RequestTarget<'a> {
     ///
     /// # Errors
     /// [`HttpError::Target`] for any other form (so always for `CONNECT`), a fragment, user information, or a non-ASCII
-    /// byte. Characters that should be escaped but are unambiguous, such as `|`, are accepted: browsers send them.
+    /// byte before the query. Characters that should be escaped but are unambiguous, such as `|`, are accepted: browsers
+    /// send them. In the query, text in UTF-8 and spaces are accepted, too.
     pub fn parse(method: &str, text: &'a str) -> Result<Self, HttpError> {
-        if method == "CONNECT" || !text.is_ascii() || text.contains('#') {
+        let before_query = text.split('?').next().unwrap_or_default();
+        if method == "CONNECT" || !before_query.is_ascii() || text.contains('#') {
             return Err(HttpError::Target);
         }
         if text == "*" && method == "OPTIONS" {
@@ -165,12 +167,15 @@ pub fn decode_path_segment(segment: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Value of the first cookie of this name in a `Cookie` header, without quotes (RFC 6265 §4.2.1). Names are
-/// case-sensitive.
-pub fn cookie<'a>(head_value: &'a str, name: &str) -> Option<&'a str> {
-    let mut pairs = head_value.split(';').filter_map(|pair| pair.trim().split_once('='));
-    let (_, value) = pairs.find(|(key, _)| *key == name)?;
-    let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-    Some(unquoted.unwrap_or(value))
+/// case-sensitive. Other cookies may have any bytes.
+pub fn cookie<'a>(head_value: &'a [u8], name: &str) -> Option<&'a str> {
+    let mut pairs = head_value.split(|byte| *byte == b';').filter_map(|pair| {
+        let pair = pair.trim_ascii();
+        pair.iter().position(|byte| *byte == b'=').map(|at| (&pair[..at], &pair[at + 1..]))
+    });
+    let (_, value) = pairs.find(|(key, _)| *key == name.as_bytes())?;
+    let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    str::from_utf8(unquoted.unwrap_or(value)).ok()
 }
 
 /// Meaning of `+`: a space in forms, itself in paths.
@@ -231,6 +236,7 @@ mod tests {
         assert_eq!(parts("GET", "ws://h/ws?q"), Ok((Some("h"), "/ws", Some("q"))));
         assert_eq!(parts("GET", "WSS://h:1/ws"), Ok((Some("h:1"), "/ws", None)));
         assert_eq!(parts("GET", "http://h?q=/"), Ok((Some("h"), "/", Some("q=/"))));
+        assert_eq!(parts("GET", "/ws?name=Zoë Müller"), Ok((None, "/ws", Some("name=Zoë Müller"))));
         assert_eq!(parts("OPTIONS", "*"), Ok((None, "*", None)));
         assert_eq!(parts("GET", "/?next=http://h/"), Ok((None, "/", Some("next=http://h/"))));
     }
@@ -243,6 +249,8 @@ mod tests {
             ("GET", "?q"),
             ("GET", "/a#b"),
             ("GET", "/é"),
+            ("GET", "/é?q"),
+            ("GET", "http://é?q"),
             ("GET", "host:80"),
             ("CONNECT", "host:80"),
             ("CONNECT", "/"),
@@ -336,11 +344,12 @@ mod tests {
 
     #[test]
     fn cookies_are_found_by_their_exact_name() {
-        let value = "theme=dark; token=abc.def=; Token=other;quoted=\"q\"; lone=\"; novalue";
+        let value = b"theme=dark; token=abc.def=; Token=other;quoted=\"q\"; lone=\"; bytes=\xfc; novalue";
         assert_eq!(cookie(value, "token"), Some("abc.def="));
         assert_eq!(cookie(value, "Token"), Some("other"));
         assert_eq!(cookie(value, "quoted"), Some("q"));
         assert_eq!(cookie(value, "lone"), Some("\""));
+        assert_eq!(cookie(value, "bytes"), None);
         assert_eq!(cookie(value, "novalue"), None);
         assert_eq!(cookie(value, "oken"), None);
     }

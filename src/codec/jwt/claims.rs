@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::error::TokenError;
-use super::loose::Loose;
+use super::loose::{self, Loose};
 
 /// Prefix of the names of clients without a token; reserved in tokens.
 pub const GUEST_PREFIX: &str = "guest:";
@@ -30,7 +30,7 @@ pub struct Claims {
     pub username: Option<String>,
     /// `email`: 1–254 bytes, no control characters. The syntax is not checked.
     pub email: Option<String>,
-    /// Whether `role` is `admin`, or `roles`, `scope` or `scp` contains it.
+    /// Whether the token makes an admin, see [`AdminRule`].
     pub admin: bool,
     /// Whether `scope` or `scp` contains `push`.
     pub push: bool,
@@ -38,9 +38,42 @@ pub struct Claims {
     pub expires_at: Option<u64>,
 }
 
+/// The tokens that make an admin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminRule {
+    /// The claim that decides, alone; by default `role` is one of the values, or `roles`, `scope` or `scp` contains one.
+    pub claim: Option<String>,
+    /// Values of the claim that make an admin; none: no token does.
+    pub values: Vec<String>,
+}
+
+impl Default for AdminRule {
+    fn default() -> Self {
+        Self { claim: None, values: vec!["admin".to_owned()] }
+    }
+}
+
+impl AdminRule {
+    fn is_met(&self, raw: &RawClaims<'_>, json: &str) -> Result<bool, TokenError> {
+        let is_met_by = |claim: &Loose<'_>, separators: &[char]| {
+            self.values.iter().any(|value| claim.names(value) || claim.lists(value, separators))
+        };
+        Ok(match &self.claim {
+            Some(name) => is_met_by(&loose::member(json, name).map_err(|_| TokenError::Malformed)?, &[' ', ',']),
+            None => {
+                self.values.iter().any(|value| raw.role.text() == Some(value))
+                    || is_met_by(&raw.roles, &[' ', ','])
+                    || is_met_by(&raw.scope, &[' '])
+                    || is_met_by(&raw.scp, &[' '])
+            }
+        })
+    }
+}
+
 /// Rules for claims, from the configuration.
 #[derive(Debug)]
 pub(super) struct ClaimRules {
+    pub(super) admin: AdminRule,
     pub(super) audience: Vec<String>,
     pub(super) issuer: Vec<String>,
     pub(super) require_exp: bool,
@@ -66,7 +99,8 @@ impl ClaimRules {
         if user.starts_with(GUEST_PREFIX) {
             return Err(TokenError::ReservedSubject);
         }
-        Ok(raw.told(user.to_owned()))
+        let is_admin = self.admin.is_met(&raw, json)?;
+        Ok(raw.told(user.to_owned(), is_admin))
     }
 
     /// A token is expired "on or after" `exp` (RFC 7519 §4.1.4) and not valid before `nbf` (§4.1.5).
@@ -118,7 +152,7 @@ struct RawClaims<'a> {
 }
 
 impl RawClaims<'_> {
-    fn told(&self, user: String) -> Claims {
+    fn told(&self, user: String, admin: bool) -> Claims {
         let in_scope = |word| self.scope.lists(word, &[' ']) || self.scp.lists(word, &[' ']);
         let owned =
             |claim: &Loose<'_>, bytes_max| claim.text().and_then(|text| usable(text, bytes_max)).map(str::to_owned);
@@ -127,7 +161,7 @@ impl RawClaims<'_> {
             user,
             username: names.into_iter().find_map(|name| owned(name, USERNAME_BYTES_MAX)),
             email: owned(&self.email, EMAIL_BYTES_MAX),
-            admin: self.role.text() == Some("admin") || self.roles.lists("admin", &[' ', ',']) || in_scope("admin"),
+            admin,
             push: in_scope("push"),
             expires_at: self.exp,
         }
@@ -175,7 +209,13 @@ mod tests {
     const NOW: u64 = 1_700_000_000;
 
     fn rules() -> ClaimRules {
-        ClaimRules { audience: Vec::new(), issuer: Vec::new(), require_exp: false, leeway_s: 30 }
+        ClaimRules {
+            admin: AdminRule::default(),
+            audience: Vec::new(),
+            issuer: Vec::new(),
+            require_exp: false,
+            leeway_s: 30,
+        }
     }
 
     fn check(json: &str) -> Result<Claims, TokenError> {
@@ -187,6 +227,47 @@ mod tests {
         let plain =
             Claims { user: "u1".into(), username: None, email: None, admin: false, push: false, expires_at: None };
         assert_eq!(check(r#"{"sub":"u1"}"#), Ok(plain));
+    }
+
+    #[test]
+    fn configured_claim_alone_makes_an_admin() {
+        let rule = |claim: Option<&str>, values: &[&str]| ClaimRules {
+            admin: AdminRule {
+                claim: claim.map(str::to_owned),
+                values: values.iter().map(|value| (*value).to_owned()).collect(),
+            },
+            ..rules()
+        };
+        let is_admin = |rules: &ClaimRules, claims: &str| {
+            rules.check(&format!(r#"{{"sub":"u1",{claims}}}"#), NOW).map(|claims| claims.admin)
+        };
+        let groups = rule(Some("https://app.example/groups"), &["ops", "chat admins"]);
+        for claims in [
+            r#""https://app.example/groups":"ops""#,
+            r#""https://app.example/groups":["dev","chat admins"]"#,
+            r#""https://app.example/groups":"dev,ops""#,
+            r#""https://app.example/groups":"chat admins""#,
+        ] {
+            assert_eq!(is_admin(&groups, claims), Ok(true), "{claims}");
+        }
+        for claims in [
+            r#""role":"admin""#,
+            r#""role":"ops""#,
+            r#""scope":"admin ops""#,
+            r#""https://app.example/groups":"opsx""#,
+            r#""https://app.example/groups":{"ops":true}"#,
+            r#""https://app.example/groups":null"#,
+        ] {
+            assert_eq!(is_admin(&groups, claims), Ok(false), "{claims}");
+        }
+        let twice = r#""https://app.example/groups":"dev","https://app.example/groups":"ops""#;
+        assert_eq!(is_admin(&groups, twice), Err(TokenError::Malformed));
+        let values = rule(None, &["superuser"]);
+        assert_eq!(is_admin(&values, r#""role":"superuser""#), Ok(true));
+        assert_eq!(is_admin(&values, r#""roles":["superuser"]"#), Ok(true));
+        assert_eq!(is_admin(&values, r#""role":"admin""#), Ok(false));
+        let nobody = rule(None, &[]);
+        assert_eq!(is_admin(&nobody, r#""role":"admin","scope":"admin""#), Ok(false));
     }
 
     #[test]

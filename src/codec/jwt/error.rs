@@ -14,6 +14,8 @@ pub enum TokenError {
     AlgorithmNotAccepted,
     /// No configured key has the id `kid`.
     UnknownKey,
+    /// The signature does not match the keys tried, and there are more: the token must name its key by `kid`.
+    KeyIdRequired,
     /// The signature does not match the key.
     BadSignature,
     /// `exp` is missing and required.
@@ -48,6 +50,7 @@ impl TokenError {
             TokenError::UnknownExtension => "The token demands an extension (crit) that is not supported.",
             TokenError::AlgorithmNotAccepted => "The token's algorithm is not accepted.",
             TokenError::UnknownKey => "The token names a key (kid) that is not known.",
+            TokenError::KeyIdRequired => "The token must name its key (kid), as too many keys fit.",
             TokenError::BadSignature => "The token's signature is not valid.",
             TokenError::NoExpiry => "The token has no expiry (exp), and one is required.",
             TokenError::Expired => "The token has expired.",

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A claim or header value. `null` equals absence.
 #[derive(Debug, Default)]
@@ -41,6 +41,36 @@ impl Loose<'_> {
             Loose::Text(text) => text.split(separators).any(|word| word == wanted),
             _ => self.names(wanted),
         }
+    }
+}
+
+/// The member of a JSON object with this name. A repeated one is an error, like a repeated registered claim.
+pub(super) fn member<'a>(json: &'a str, name: &str) -> serde_json::Result<Loose<'a>> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let found = reader.deserialize_map(MemberVisitor(name))?;
+    reader.end()?;
+    Ok(found)
+}
+
+struct MemberVisitor<'n>(&'n str);
+
+impl<'de> Visitor<'de> for MemberVisitor<'_> {
+    type Value = Loose<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(name) = entries.next_key::<Cow<'_, str>>()? {
+            if *name != *self.0 {
+                entries.next_value::<IgnoredAny>()?;
+            } else if found.replace(entries.next_value::<Loose<'de>>()?).is_some() {
+                return Err(A::Error::custom("repeated"));
+            }
+        }
+        Ok(found.unwrap_or_default())
     }
 }
 

@@ -17,15 +17,17 @@ mod sign;
 #[cfg(test)]
 mod tests;
 
-pub use claims::{Claims, EMAIL_BYTES_MAX, GUEST_PREFIX, SUBJECT_BYTES_MAX, USERNAME_BYTES_MAX};
+pub use claims::{AdminRule, Claims, EMAIL_BYTES_MAX, GUEST_PREFIX, SUBJECT_BYTES_MAX, USERNAME_BYTES_MAX};
 pub use error::{KeyError, KeyProblem, TokenError};
 pub use keys::KEYS_MAX;
 pub use parts::TOKEN_BYTES_MAX;
 pub use sign::{NewToken, sign_hs256};
 
+use jsonwebtoken::AlgorithmFamily;
+
 use claims::ClaimRules;
 use jwks::KeySet;
-use keys::{Allowed, VerifyingKey};
+use keys::{Allowed, KEYS_TRIED_MAX, VerifyingKey};
 use parts::{Scratch, TokenHeader, TokenParts, decode_object};
 
 /// Options of a [`Verifier`]. Not `Debug`, as they contain the secret.
@@ -33,6 +35,8 @@ use parts::{Scratch, TokenHeader, TokenParts, decode_object};
 pub struct VerifierOptions {
     /// Shared secret of HS256, HS384 and HS512.
     pub secret: Option<String>,
+    /// Other shared secrets that verify, while tokens of a former or a future one are in use.
+    pub more_secrets: Vec<String>,
     /// Contents of PEM files, each with a name for errors.
     pub public_keys_pem: Vec<(String, Vec<u8>)>,
     /// Contents of a JWKS file.
@@ -43,6 +47,8 @@ pub struct VerifierOptions {
     pub audience: Vec<String>,
     /// Accepted issuers; empty: `iss` is ignored.
     pub issuer: Vec<String>,
+    /// The tokens that make an admin.
+    pub admin: AdminRule,
     /// Whether a token without `exp` is refused.
     pub require_exp: bool,
     /// False accepts any signature, for development. Claims are still checked.
@@ -57,11 +63,13 @@ impl Default for VerifierOptions {
     fn default() -> Self {
         VerifierOptions {
             secret: None,
+            more_secrets: Vec::new(),
             public_keys_pem: Vec::new(),
             jwks: None,
             algorithms: Vec::new(),
             audience: Vec::new(),
             issuer: Vec::new(),
+            admin: AdminRule::default(),
             require_exp: true,
             verify_signature: true,
             may_lack_keys: false,
@@ -93,6 +101,10 @@ impl Verifier {
             let key = VerifyingKey::from_secret(secret.as_bytes(), &allowed);
             keys.push(key.map_err(|problem| KeyError::new("secret", problem))?);
         }
+        for (number, secret) in options.more_secrets.iter().enumerate() {
+            let key = VerifyingKey::from_secret(secret.as_bytes(), &allowed);
+            keys.push(key.map_err(|problem| KeyError::new(format!("secrets, number {}", number + 1), problem))?);
+        }
         for (name, pem) in &options.public_keys_pem {
             keys.push(VerifyingKey::from_pem(pem, &allowed).map_err(|problem| KeyError::new(name, problem))?);
         }
@@ -108,6 +120,7 @@ impl Verifier {
             return Err(KeyError::new("keys", KeyProblem::TooManyKeys));
         }
         let rules = ClaimRules {
+            admin: options.admin,
             audience: options.audience,
             issuer: options.issuer,
             require_exp: options.require_exp,
@@ -138,12 +151,14 @@ impl Verifier {
     }
 
     /// Verifies the signature. A known `kid` restricts the keys to those with this id. An unknown one may be an
-    /// issuer's id for the secret or the PEM keys, configured without an id, so these are tried.
+    /// issuer's id for the secret or the PEM keys, configured without an id, so these are tried. Of public keys, no more
+    /// than [`KEYS_TRIED_MAX`] are tried.
     fn check_signature(&self, header: &TokenHeader<'_>, parts: &TokenParts<'_>) -> Result<(), TokenError> {
         let algorithm = header.algorithm.ok_or(TokenError::AlgorithmNotAccepted)?;
         let key_id = header.key_id.text();
         let is_known = key_id.is_some() && self.keys.iter().any(|key| key.id() == key_id);
         let mut refusal = TokenError::AlgorithmNotAccepted;
+        let mut tried = 0;
         for key in self.keys.iter().filter(|key| key.accepts(algorithm)) {
             let is_selected = match key_id {
                 None => true,
@@ -151,6 +166,10 @@ impl Verifier {
                 Some(_) => key.id().is_none(),
             };
             if is_selected {
+                if tried == KEYS_TRIED_MAX {
+                    return Err(TokenError::KeyIdRequired);
+                }
+                tried += usize::from(algorithm.family() != AlgorithmFamily::Hmac);
                 if key.verifies(parts, algorithm)? {
                     return Ok(());
                 }

@@ -335,6 +335,28 @@ fn key_errors_name_the_key() {
 }
 
 #[test]
+fn token_that_names_no_key_is_tried_with_four() {
+    let with = |others: usize| {
+        let mut keys = vec![("other.pem".to_owned(), fixtures::RSA_PUBLIC.as_bytes().to_vec()); others];
+        keys.push(("p256.pem".to_owned(), fixtures::P256_PUBLIC.as_bytes().to_vec()));
+        Verifier::new(VerifierOptions { public_keys_pem: keys, ..jwks_only(fixtures::JWKS) }).expect("good keys")
+    };
+    let by_other = encode(
+        &Header::new(Algorithm::RS256),
+        &claims(),
+        &EncodingKey::from_rsa_pem(fixtures::RSA_OTHER_PRIVATE.as_bytes()).expect("a good fixture"),
+    );
+    let by_other = by_other.expect("a token");
+    // The key of the JWKS is one more.
+    assert_eq!(with(3).verify(&by_other, NOW).err(), Some(TokenError::BadSignature));
+    assert_eq!(with(4).verify(&by_other, NOW).err(), Some(TokenError::KeyIdRequired));
+    assert_eq!(with(8).verify(&by_other, NOW).err(), Some(TokenError::KeyIdRequired));
+    // Keys of other algorithms, and those that the token does not name, are not tried.
+    assert!(with(8).verify(&sign(Algorithm::ES256, None, &claims()), NOW).is_ok());
+    assert!(with(8).verify(&sign(Algorithm::RS256, Some("rsa-1"), &claims()), NOW).is_ok());
+}
+
+#[test]
 fn nothing_printed_shows_the_secret() {
     let verifier = Verifier::new(secret_only()).expect("good keys");
     assert!(!format!("{verifier:?}").contains(SECRET));

@@ -18,6 +18,13 @@ fn sources() -> SettingSources {
         profile: None,
         cores: 3,
         dev_secret: Box::new(|_| "fresh and thirty-two bytes long!".to_owned()),
+        read_secret: |path| match path.to_str() {
+            Some("one") => Ok(b"a secret of thirty-two bytes here\r\n".to_vec()),
+            Some("two") => Ok(b"a secret of thirty-two bytes here\n\nthe former one, of as many bytes\n".to_vec()),
+            Some("empty") => Ok(b"\n".to_vec()),
+            Some("binary") => Ok(vec![0xff]),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        },
     }
 }
 
@@ -51,13 +58,20 @@ data_dir = "./switchboard-data"
 client_url = []
 trusted_proxies = []
 proxy_protocol = false
+server.names = []
 auth.secret = ""
+auth.secret_file = ""
+auth.secrets = []
 auth.public_keys = []
 auth.jwks_file = ""
 auth.algorithms = []
 auth.audience = []
 auth.issuer = ""
+auth.admin_claim = ""
+auth.admin_values = ["admin"]
 auth.require_exp = true
+auth.cookie = true
+auth.query_token = true
 auth.guests = false
 auth.verify = "signature"
 rooms.create_on_join = "seed"
@@ -102,14 +116,19 @@ limits.idle_ms = 75000
 limits.unauthenticated_ms = 45000
 limits.http_head_bytes = 16384
 limits.http_headers = 100
+socketio.jsonp = false
+socketio.eio3 = true
 cors.origins = []
 ice.stun_urls = []
 turn.url = []
 turn.username = ""
 turn.credential = ""
 turn.secret = ""
+turn.secret_file = ""
 turn.ttl_s = 86400
 redis.url = ""
+redis.password = ""
+redis.password_file = ""
 redis.ca_file = ""
 redis.prefix = "switchboard"
 drain.seconds = 10
@@ -280,6 +299,15 @@ fn dev_changes_defaults_only() {
 fn suspicious_value_is_a_warning() {
     let warnings = |values: &[&str]| load(set(values)).unwrap().warnings.join("\n");
     assert_eq!(warnings(&["auth.secret=short"]), "--set: auth.secret: 5 bytes can be guessed, use at least 32");
+    assert_eq!(warnings(&["auth.secrets=short"]), "--set: auth.secrets: 5 bytes can be guessed, use at least 32");
+    let audience = warnings(&["auth.public_keys=a.pem"]);
+    assert!(audience.starts_with("default: auth.audience: without it, tokens"), "{audience}");
+    assert_eq!(warnings(&["auth.public_keys=a.pem", "auth.audience=chat"]), "");
+    for key in ["handshake_ms", "head_ms", "idle_ms", "unauthenticated_ms"] {
+        let expected = format!("--set: limits.{key}: 0 lets silent clients hold their connections for a day");
+        assert_eq!(warnings(&[&format!("limits.{key}=0")]), expected);
+    }
+    assert!(warnings(&["cors.origins=null"]).contains("cors.origins"));
     assert_eq!(
         warnings(&["turn.secret=a", "turn.credential=b"]),
         "--set: turn.credential: not used, since turn.secret wins over it"
@@ -293,6 +321,56 @@ fn suspicious_value_is_a_warning() {
         warnings(&["limits.frame_bytes=0"]),
         "--set: limits.frame_bytes: 0 lets a single client take all the memory"
     );
+}
+
+#[test]
+fn short_secret_is_refused_where_others_can_reach_the_server() {
+    let serve = |values: &[&str]| load(set(values)).unwrap().check_serve().map_err(|error| error.to_string());
+    for (values, key) in [
+        (["auth.secret=short", "listen=0.0.0.0:1"], "auth.secret: 5 bytes"),
+        (["auth.secrets=short", "listen=[\"127.0.0.1:1\", \"10.0.0.1:1\"]"], "auth.secrets: 5 bytes"),
+    ] {
+        let refusal = serve(&values).unwrap_err();
+        assert!(refusal.contains(key), "{refusal}");
+    }
+    serve(&["auth.secret=short", "listen=127.0.0.1:1"]).unwrap();
+    serve(&["auth.secret=a secret of thirty-two bytes here", "listen=0.0.0.0:1"]).unwrap();
+    let dev = SettingSources { dev: true, ..set(&["listen=0.0.0.0:1"]) };
+    assert!(load(dev).unwrap().warnings.join("\n").contains("listen: 0.0.0.0:1 can be reached by others"));
+}
+
+#[test]
+fn secret_in_a_file_is_read_and_not_shown() {
+    let loaded = load(set(&["auth.secret_file=two", "turn.secret_file=one", "redis.password_file=one"])).unwrap();
+    let secret = "a secret of thirty-two bytes here";
+    let auth = &loaded.settings.auth;
+    assert_eq!(auth.secret.as_ref().unwrap().expose(), secret);
+    assert_eq!(auth.secrets.iter().map(Secret::expose).collect::<Vec<_>>(), ["the former one, of as many bytes"]);
+    assert_eq!(loaded.settings.turn.secret.as_ref().unwrap().expose(), secret);
+    assert_eq!(loaded.settings.redis.password.as_ref().unwrap().expose(), secret);
+    let text = print(&loaded);
+    assert!(text.contains("secret_file = \"two\"  # --set") && text.contains("secret = \"\"  # two"), "{text}");
+    assert!(!text.contains("thirty") && !format!("{loaded:?}").contains("thirty"), "{text}");
+    load(file(&text)).unwrap();
+}
+
+#[test]
+fn secret_file_without_a_secret_is_refused() {
+    for (values, problem) in [
+        (&["auth.secret_file=none"][..], "auth.secret_file: none: entity not found"),
+        (&["auth.secret_file=empty"], "auth.secret_file: empty: it is empty"),
+        (&["turn.secret_file=two"], "turn.secret_file: two: it has more than one line"),
+        (&["redis.password_file=binary"], "redis.password_file: binary: not UTF-8 text"),
+        (&["auth.secret_file=one", "auth.secret=x"], "auth.secret_file: auth.secret is set, too (--set); give one"),
+        (&["redis.url=redis://:hush@h", "redis.password=x"], "redis.password: redis.url has a password, too"),
+        (&["redis.url=redis://:hush"], "redis.url: found \"redis://********\", expected"),
+        (&["redis.url=redis://h:1?password=hush"], "redis.url: found \"redis://********\", expected"),
+        (&["limits.http_headers=129"], "expected a whole number from 8 to 128"),
+        (&["auth.secrets=[\"\"]"], "auth.secrets: found "),
+    ] {
+        let refusal = refusal(set(values));
+        assert!(refusal.contains(problem) && !refusal.contains("hush"), "{refusal}");
+    }
 }
 
 #[test]

@@ -123,7 +123,10 @@ const WRONG: &[(&str, &str)] = &[
     ("presence.scope=some", "found \"some\", expected one of \"auto\", \"all\", \"rooms\", \"none\""),
     ("heartbeat.interval_ms=0", "found 0, expected a whole number from 1 to 86400000"),
     ("heartbeat.timeout_ms=0", "found 0, expected a whole number from 1 to 86400000"),
-    ("cors.origins=app.example", "found \"app.example\", expected an origin, such as https://app.example, or *"),
+    (
+        "cors.origins=app.example",
+        "found \"app.example\", expected an origin, such as https://app.example or capacitor://localhost, null, or *",
+    ),
     ("ice.stun_urls=turn:a", "found \"turn:a\", expected an address that begins with stun: or stuns:"),
     ("turn.url=stun:a", "found \"stun:a\", expected an address that begins with turn: or turns:"),
     (
@@ -137,7 +140,7 @@ const WRONG: &[(&str, &str)] = &[
          redis+sentinel://host:port,…/master or redis+cluster://host:port,…, each with TLS when it begins with rediss",
     ),
     ("redis.prefix={a}", "found \"{a}\", expected 1 to 64 of the characters A-Z a-z 0-9 - _ . :"),
-    ("limits.http_headers=0", "found 0, expected a whole number from 8 to 1000"),
+    ("limits.http_headers=0", "found 0, expected a whole number from 8 to 128"),
     ("log.format=xml", "found \"xml\", expected one of \"text\", \"json\""),
 ];
 
@@ -190,7 +193,12 @@ fn serve_without_key_is_rejected() {
   auth.guests       true: clients of /ws and /api/rooms need no token
 or, to try things out on this machine alone: switchboard serve --dev"
     );
-    for key in ["auth.secret=hush", "auth.public_keys=a.pem", "auth.jwks_file=a.json", "auth.guests=true"] {
+    for key in [
+        "auth.secret=hush hush hush hush hush hush hush",
+        "auth.public_keys=a.pem",
+        "auth.jwks_file=a.json",
+        "auth.guests=true",
+    ] {
         load(set(&[key])).unwrap().check_serve().unwrap();
     }
     load(set(&["auth.verify=none", "listen=127.0.0.1:0"])).unwrap().check_serve().unwrap();

@@ -1,4 +1,5 @@
-//! Connection attempts by address: a source with too many attempts in a window is blocked for some time.
+//! Refused attempts by address: a source with too many of them in a window is blocked for some time. An attempt is a token
+//! that is refused, or a connection that shows none where one is required.
 //!
 //! Each source is owned by one shard, so that all shards share one count. The other shards remember blocked
 //! sources in [`Blocks`].
@@ -18,11 +19,11 @@ pub const SOURCES_KEPT: usize = 65_536;
 /// The limit on attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttemptRules {
-    /// Attempts per source and window; 0 is unlimited. A window begins with an attempt.
+    /// Refused attempts per source and window; 0 is unlimited. A window begins with an attempt.
     pub attempts: u32,
     /// The length of a window, in milliseconds.
     pub window_ms: u64,
-    /// How long a source is blocked after one attempt too many, in milliseconds; 0: until its window ends.
+    /// How long a source is blocked after so many attempts, in milliseconds; 0: until its window ends.
     pub block_ms: u64,
     /// Networks without a limit.
     pub exempt: Vec<Network>,
@@ -55,30 +56,34 @@ impl Attempts {
         Self { rules, sources: SourceTable::new(seed) }
     }
 
-    /// Counts an attempt.
+    /// Checks an attempt, which is not counted unless it is refused.
     ///
     /// # Errors
-    /// The source is blocked, perhaps by this attempt. The refusal says when to try again.
-    pub fn attempt(&mut self, now: Now, address: IpAddr) -> Result<(), Reject> {
+    /// The source is blocked. The refusal says when to try again.
+    pub fn check(&mut self, now: Now, address: IpAddr) -> Result<(), Reject> {
         if !self.rules.apply_to(address) {
             return Ok(());
         }
-        let source = source(address);
         self.sources.forget(now);
-        let Some(known) = self.sources.get(source) else {
-            self.sources.set(source, Known { until: now.mono + self.rules.window_ms, attempts: 1 });
-            return Ok(());
-        };
-        if known.attempts < self.rules.attempts {
-            self.sources.set(source, Known { attempts: known.attempts + 1, ..known });
-            return Ok(());
+        match self.sources.get(source(address)) {
+            Some(known) if known.attempts >= self.rules.attempts => Err(blocked(known.until, now)),
+            _ => Ok(()),
         }
-        if known.attempts > self.rules.attempts {
-            return Err(blocked(known.until, now));
+    }
+
+    /// Counts an attempt that was refused. Returns the refusal of further ones if it has the source blocked.
+    pub fn refused(&mut self, now: Now, address: IpAddr) -> Option<Reject> {
+        if self.check(now, address).is_err() || !self.rules.apply_to(address) {
+            return None;
         }
-        let until = if self.rules.block_ms == 0 { known.until } else { now.mono + self.rules.block_ms };
-        self.sources.set(source, Known { until, attempts: known.attempts + 1 });
-        Err(blocked(until, now))
+        let source = source(address);
+        let window_end = now.mono + self.rules.window_ms;
+        let known = self.sources.get(source).unwrap_or(Known { until: window_end, attempts: 0 });
+        let attempts = known.attempts + 1;
+        let is_blocked = attempts >= self.rules.attempts;
+        let until = if is_blocked && self.rules.block_ms != 0 { now.mono + self.rules.block_ms } else { known.until };
+        self.sources.set(source, Known { until, attempts });
+        is_blocked.then(|| blocked(until, now))
     }
 
     /// The number of sources remembered.
@@ -132,7 +137,7 @@ fn blocked(until: u64, now: Now) -> Reject {
 struct Known {
     /// When it is forgotten, in monotonic milliseconds.
     until: u64,
-    /// Its attempts. One more than the limit: it is blocked.
+    /// Its refused attempts. As many as the limit: it is blocked.
     attempts: u32,
 }
 
@@ -189,26 +194,29 @@ mod tests {
     }
 
     #[test]
-    fn the_sixth_attempt_in_five_minutes_is_blocked_for_fifteen() {
+    fn source_after_five_refused_attempts_is_blocked_for_fifteen_minutes() {
         let mut attempts = Attempts::new(rules(), 1);
         let from = address("192.0.2.1");
-        for n in 0..5 {
-            assert_eq!(attempts.attempt(START.plus(n * 60_000), from), Ok(()));
+        for n in 0..4 {
+            assert_eq!(attempts.refused(START.plus(n * 60_000), from), None);
+            assert_eq!(attempts.check(START.plus(n * 60_000), from), Ok(()), "an attempt that succeeds costs nothing");
         }
-        let wait = |attempts: &mut Attempts, ms| attempts.attempt(START.plus(ms), from).map_err(|r| r.retry_after_s);
+        let block = attempts.refused(START.plus(299_999), from).expect("the fifth");
+        assert_eq!((block.code, block.retry_after_s), (Code::RateLimited, Some(900)));
+        let wait = |attempts: &mut Attempts, ms| attempts.check(START.plus(ms), from).map_err(|r| r.retry_after_s);
         assert_eq!(wait(&mut attempts, 299_999), Err(Some(900)));
         // Trying on does not make it longer.
-        assert_eq!(wait(&mut attempts, 300_000), Err(Some(900)));
+        assert_eq!(attempts.refused(START.plus(600_000), from), None);
         assert_eq!(wait(&mut attempts, 1_199_000), Err(Some(1)));
         assert_eq!(wait(&mut attempts, 1_199_999), Ok(()));
-        assert_eq!(attempts.attempt(START, address("192.0.2.2")), Ok(()), "others are not concerned");
+        assert_eq!(attempts.check(START, address("192.0.2.2")), Ok(()), "others are not concerned");
     }
 
     #[test]
     fn a_window_that_is_over_counts_for_nothing() {
         let mut attempts = Attempts::new(rules(), 1);
         for n in 0..100 {
-            assert_eq!(attempts.attempt(START.plus(n * 60_000), address("192.0.2.1")), Ok(()), "{n}");
+            assert_eq!(attempts.refused(START.plus(n * 75_000), address("192.0.2.1")), None, "{n}");
         }
         assert_eq!(attempts.len(), 1);
     }
@@ -217,10 +225,10 @@ mod tests {
     fn without_a_block_an_address_waits_for_its_window_to_end() {
         let mut attempts = Attempts::new(AttemptRules { block_ms: 0, ..rules() }, 1);
         let from = address("192.0.2.1");
-        (0..5).for_each(|_| assert_eq!(attempts.attempt(START, from), Ok(())));
-        let reject = attempts.attempt(START.plus(100_000), from).expect_err("the sixth");
+        (0..4).for_each(|_| assert_eq!(attempts.refused(START, from), None));
+        let reject = attempts.refused(START.plus(100_000), from).expect("the fifth");
         assert_eq!((reject.code, reject.retry_after_s), (Code::RateLimited, Some(200)));
-        assert_eq!(attempts.attempt(START.plus(300_000), from), Ok(()));
+        assert_eq!(attempts.check(START.plus(300_000), from), Ok(()));
     }
 
     #[test]
@@ -228,9 +236,9 @@ mod tests {
         let mut attempts = Attempts::new(rules(), 1);
         let mut off = Attempts::new(AttemptRules { attempts: 0, ..rules() }, 1);
         for _ in 0..100 {
-            assert_eq!(attempts.attempt(START, address("127.0.0.1")), Ok(()));
-            assert_eq!(attempts.attempt(START, address("::ffff:127.9.9.9")), Ok(()));
-            assert_eq!(off.attempt(START, address("192.0.2.1")), Ok(()));
+            assert_eq!(attempts.refused(START, address("127.0.0.1")), None);
+            assert_eq!(attempts.refused(START, address("::ffff:127.9.9.9")), None);
+            assert_eq!(off.refused(START, address("192.0.2.1")), None);
         }
         assert!(attempts.is_empty() && off.is_empty());
     }
@@ -238,11 +246,11 @@ mod tests {
     #[test]
     fn a_customers_ipv6_addresses_are_one_source() {
         let mut attempts = Attempts::new(rules(), 1);
-        for n in 0..5 {
-            assert_eq!(attempts.attempt(START, address(&format!("2001:db8:1:2::{n}"))), Ok(()));
-        }
-        assert!(attempts.attempt(START, address("2001:db8:1:2:ffff::1")).is_err());
-        assert_eq!(attempts.attempt(START, address("2001:db8:1:3::1")), Ok(()));
+        let blocks =
+            |attempts: &mut Attempts, n| attempts.refused(START, address(&format!("2001:db8:1:2::{n}"))).is_some();
+        assert_eq!([0, 1, 2, 3, 4].map(|n| blocks(&mut attempts, n)), [false, false, false, false, true]);
+        assert!(attempts.check(START, address("2001:db8:1:2:ffff::1")).is_err());
+        assert_eq!(attempts.check(START, address("2001:db8:1:3::1")), Ok(()));
         assert_eq!(source(address("::ffff:192.0.2.1")), address("192.0.2.1"));
     }
 
@@ -251,10 +259,10 @@ mod tests {
         let mut attempts = Attempts::new(rules(), 1);
         for n in 0..SOURCES_KEPT as u32 + 1_000 {
             let from = IpAddr::from((0x0B00_0000 + n).to_be_bytes());
-            assert_eq!(attempts.attempt(START.plus(u64::from(n) / 1_000), from), Ok(()));
+            assert_eq!(attempts.refused(START.plus(u64::from(n) / 1_000), from), None);
         }
         assert_eq!((attempts.len(), attempts.sources.order.len()), (SOURCES_KEPT, SOURCES_KEPT));
-        assert_eq!(attempts.attempt(START.plus(10_000_000), address("192.0.2.1")), Ok(()));
+        assert_eq!(attempts.refused(START.plus(10_000_000), address("192.0.2.1")), None);
         assert_eq!(attempts.len(), 1);
     }
 
@@ -263,7 +271,7 @@ mod tests {
         let (mut attempts, mut blocks) = (Attempts::new(rules(), 1), Blocks::new(1));
         let from = address("192.0.2.1");
         assert_eq!(blocks.check(START, from), Ok(()));
-        let refusal = (0..6).find_map(|_| attempts.attempt(START, from).err()).expect("the sixth");
+        let refusal = (0..5).find_map(|_| attempts.refused(START, from)).expect("the fifth");
         blocks.note(START, from, &refusal);
         let again = blocks.check(START.plus(10_000), from).expect_err("it is turned away");
         assert_eq!((again.code, again.retry_after_s), (Code::RateLimited, Some(890)));

@@ -78,7 +78,9 @@ pub(super) enum PendingEffect {
     /// A count of the stored users: records of some may be in transit.
     UserCount,
     /// The end of a session that is returned to the requester.
-    SessionEnd,
+    SessionEnd {
+        token: TokenHash,
+    },
     /// The end of a session without a reply.
     SessionDeletion,
     SessionClaim(SessionClaim),

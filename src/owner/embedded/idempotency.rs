@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
 
-use foldhash::quality::FixedState;
 use uuid::Uuid;
 
-use crate::base::map::{Map, map};
+use crate::base::map::{HashSeed, Map, map};
 use crate::base::time::Now;
 use crate::domain::op::Sent;
 
@@ -45,7 +44,7 @@ impl IdempotencyRecords {
     /// The key of a message: its room, epoch, sender and client message id.
     pub(super) fn key(&self, room: &str, epoch: &str, user: &str, client_message_id: &str) -> u128 {
         let hash = |seed| {
-            let mut state = FixedState::with_seed(seed).build_hasher();
+            let mut state = HashSeed(seed).build_hasher();
             for part in [room, epoch, user, client_message_id] {
                 state.write_usize(part.len());
                 state.write(part.as_bytes());

@@ -353,7 +353,7 @@ impl Parts<'_> {
             PendingEffect::DirectAck { user, id } => directs.ack_settled(turn, users, &user, id, true),
             PendingEffect::UserLookup { user } => UserStore::look_up(turn, user),
             PendingEffect::UserCount => users.count(turn),
-            PendingEffect::SessionEnd => turn.reply(Ok(Reply::Session(taken.next().flatten()))),
+            PendingEffect::SessionEnd { token } => sessions.complete_take(turn, token, taken.next().flatten()),
             PendingEffect::SessionDeletion => drop(taken.next()),
             PendingEffect::SessionClaim(claim) => sessions.complete_claim(turn, claim, taken.next().flatten()),
             PendingEffect::RetriedClaim(claim) => sessions.retry_claim(turn, claim),
@@ -370,7 +370,7 @@ impl Parts<'_> {
             PendingEffect::RoomOperation { room, op: RoomOp::Close { .. } } => rooms.undo_close(turn, &room),
             PendingEffect::DirectMessage { user, direct } => directs.store_refused(&user, direct.id),
             PendingEffect::SessionClaim(claim) => sessions.undo_claim(turn, &claim),
-            PendingEffect::SessionEnd
+            PendingEffect::SessionEnd { .. }
             | PendingEffect::SessionDeletion
             | PendingEffect::UserLookup { .. }
             | PendingEffect::UserCount

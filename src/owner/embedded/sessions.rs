@@ -7,6 +7,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
+use crate::domain::access::Identity;
 use crate::domain::op::Reply;
 use crate::domain::record::{Record, Session, TokenHash};
 use crate::domain::recovery::SessionOp;
@@ -23,7 +24,8 @@ pub(super) struct SessionStore {
 
 /// The fate of a session.
 enum SessionFate {
-    Ended,
+    /// It has ended or, if a user has taken it, would have if it is one that the user may recover.
+    Ended(Option<Identity>),
     /// It belongs to this connection.
     OwnedBy(ConnectionId),
     /// A claim waits for storage; the session as its connection stored it since.
@@ -53,17 +55,19 @@ impl SessionStore {
         match op {
             SessionOp::Save(session) => {
                 match self.recent.get_mut(&session.token) {
-                    Some(SessionFate::Ended) => {}
+                    Some(SessionFate::Ended(by)) if by.as_ref().is_none_or(|by| by.may_recover(&session.user)) => {}
                     Some(SessionFate::OwnedBy(connection)) if *connection != session.connection => {}
                     Some(SessionFate::Claimed(latest)) => *latest = Some(session),
                     _ => turn.core.barrier.keep([Record::SessionKept(session)]),
                 }
                 Ok(Some(Reply::Done))
             }
-            SessionOp::Take { token } => {
+            SessionOp::Take { token, by } => {
                 turn.check_store()?;
-                self.note(turn.now, token, SessionFate::Ended);
-                turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionEnd);
+                if !self.has_ended(token) {
+                    self.note(turn.now, token, SessionFate::Ended(Some(by.clone())));
+                }
+                turn.hold_alone(Record::SessionTaken { token, by: Some(by) }, PendingEffect::SessionEnd { token });
                 Ok(None)
             }
             SessionOp::Transfer { token, by: user, from, to: successor } => {
@@ -71,21 +75,34 @@ impl SessionStore {
                 self.claim(turn, SessionClaim { token, user, from, to: successor })
             }
             SessionOp::Clear { token } => {
-                turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionDeletion);
+                turn.hold_alone(Record::SessionTaken { token, by: None }, PendingEffect::SessionDeletion);
                 Ok(Some(Reply::Done))
             }
             SessionOp::Delete { token } => {
-                self.note(turn.now, token, SessionFate::Ended);
-                turn.hold_alone(Record::SessionTaken { token }, PendingEffect::SessionDeletion);
+                self.note(turn.now, token, SessionFate::Ended(None));
+                turn.hold_alone(Record::SessionTaken { token, by: None }, PendingEffect::SessionDeletion);
                 Ok(Some(Reply::Done))
             }
         }
     }
 
+    /// Whether a session has ended for all users.
+    fn has_ended(&self, token: TokenHash) -> bool {
+        matches!(self.recent.get(&token), Some(SessionFate::Ended(None)))
+    }
+
+    /// Returns a session that storage has given up. It has ended for all users now.
+    pub(super) fn complete_take(&mut self, turn: &mut Turn<'_>, token: TokenHash, found: Option<Box<Session>>) {
+        if found.is_some() {
+            self.note(turn.now, token, SessionFate::Ended(None));
+        }
+        turn.reply(Ok(Reply::Session(found)));
+    }
+
     fn claim(&mut self, turn: &mut Turn<'_>, claim: SessionClaim) -> OpOutcome {
         let token = claim.token;
         match self.recent.get(&token) {
-            Some(SessionFate::Ended) => return Ok(Some(Reply::Session(None))),
+            Some(SessionFate::Ended(_)) => return Ok(Some(Reply::Session(None))),
             Some(SessionFate::Claimed(_)) => turn.hold([], PendingEffect::RetriedClaim(claim)),
             _ => {
                 self.note(turn.now, token, SessionFate::Claimed(None));
@@ -148,7 +165,7 @@ impl SessionStore {
                 SessionFate::Claimed(_) => {
                     assert!(barrier.holds_claim(token), "sessions: each claimed session has a pending claim");
                 }
-                SessionFate::Ended | SessionFate::OwnedBy(_) => {
+                SessionFate::Ended(_) | SessionFate::OwnedBy(_) => {
                     assert!(
                         self.expiries.iter().any(|(_, known)| known == token),
                         "sessions: each recent session has an expiry"

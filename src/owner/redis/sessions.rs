@@ -128,7 +128,10 @@ pub(super) fn request(turn: &mut OwnerTurn<'_>, of: ConnectionId, op: SessionOp,
             (&scripts::TRANSFER, SessionCall::Take(token), arguments)
         }
         SessionOp::Clear { token } => (&scripts::CLEAR, SessionCall::Done, vec![hex(token)]),
-        SessionOp::Take { token } => (&scripts::TAKE, SessionCall::Take(token), vec![hex(token)]),
+        SessionOp::Take { token, by } => {
+            let arguments = vec![hex(token), wire::flag(by.roles().guest), wire::text(by.user())];
+            (&scripts::TAKE, SessionCall::Take(token), arguments)
+        }
         SessionOp::Delete { token } => (&scripts::DELETE, SessionCall::Done, vec![hex(token)]),
     };
     let key = turn.node.keys.session(of);

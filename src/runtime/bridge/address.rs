@@ -37,7 +37,7 @@ impl RedisAddress {
     /// for good in ["redis://:p@10.0.0.1:6379/2", "redis+sentinel://a:1,b:2/mymaster", "rediss+cluster://a:1,b:2"] {
     ///     assert!(RedisAddress::parse(good).is_some(), "{good}");
     /// }
-    /// for bad in ["http://a", "redis://a:1,b:2", "redis+sentinel://a:1", "redis+cluster://", "redis://a/x"] {
+    /// for bad in ["http://a", "redis://a:1,b:2", "redis+sentinel://a:1", "redis+cluster://", "redis://a/x", "redis://a?password=x"] {
     ///     assert!(RedisAddress::parse(bad).is_none(), "{bad}");
     /// }
     /// ```
@@ -49,6 +49,10 @@ impl RedisAddress {
         }
         // A password can contain an unescaped `@`: the last one ends it.
         let (login, place) = rest.rsplit_once('@').map_or(("", rest), |(login, place)| (login, place));
+        // Parameters would be ignored, and a password among them sent to nobody.
+        if place.contains(['?', '#']) {
+            return None;
+        }
         let (hosts, path) = place.split_once('/').unwrap_or((place, ""));
         let server = |host: &str, path: &str| {
             let login = if login.is_empty() { String::new() } else { format!("{}@", escaped(login)) };
@@ -90,14 +94,37 @@ impl RedisAddress {
         Ok(Self { authorities: Some(authorities), ..self })
     }
 
-    /// Whether connections use TLS.
-    pub fn is_secure(&self) -> bool {
-        let first = match &self.kind {
+    /// The same address with this password.
+    pub fn with_password(mut self, password: &str) -> Self {
+        let all = match &mut self.kind {
+            AddressKind::Single(info) => std::slice::from_mut(info),
+            AddressKind::Sentinel(sentinels) => sentinels.servers_mut(),
+            AddressKind::Cluster(all) => all.as_mut_slice(),
+        };
+        for info in all {
+            let settings = info.redis_settings().clone().set_password(password);
+            *info = info.clone().set_redis_settings(settings);
+        }
+        self
+    }
+
+    /// The first server, or Sentinel.
+    fn first(&self) -> Option<&ConnectionInfo> {
+        match &self.kind {
             AddressKind::Single(info) => Some(info),
             AddressKind::Sentinel(sentinels) => sentinels.servers().first(),
             AddressKind::Cluster(all) => all.first(),
-        };
-        first.is_some_and(|info| matches!(info.addr(), ConnectionAddr::TcpTls { .. }))
+        }
+    }
+
+    /// Whether it has a password.
+    pub fn has_password(&self) -> bool {
+        self.first().is_some_and(|info| info.redis_settings().password().is_some())
+    }
+
+    /// Whether connections use TLS.
+    pub fn is_secure(&self) -> bool {
+        self.first().is_some_and(|info| matches!(info.addr(), ConnectionAddr::TcpTls { .. }))
     }
 
     /// The certificates to trust; `None`: those of the system.

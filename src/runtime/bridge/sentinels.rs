@@ -77,6 +77,11 @@ impl Sentinels {
         Self { servers, master, failover_since: Arc::default() }
     }
 
+    /// Their addresses, to change the login.
+    pub(super) fn servers_mut(&mut self) -> &mut [ConnectionInfo] {
+        &mut self.servers
+    }
+
     pub(super) fn servers(&self) -> &[ConnectionInfo] {
         &self.servers
     }

@@ -163,8 +163,12 @@ impl<'c> RecordWriter<'c> {
                 Ok(self.statements.drop_direct.execute(params![user, id.as_bytes()]).map(drop)?)
             }
             Record::SessionKept(session) => self.keep_session(session),
-            Record::SessionTaken { token } => {
-                outcome.taken.push(self.take_session(token)?);
+            Record::SessionTaken { token, by } => {
+                let is_excluded = match by {
+                    Some(by) => self.find_session(token)?.is_some_and(|session| !by.may_recover(&session.user)),
+                    None => false,
+                };
+                outcome.taken.push(if is_excluded { None } else { self.take_session(token)? });
                 Ok(())
             }
             Record::SessionClaimed { token } => {

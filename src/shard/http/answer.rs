@@ -6,6 +6,7 @@ use crate::shard::http::HttpRequests;
 use crate::shard::metrics::Metering;
 use crate::shard::sessions::EngineIo;
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use crate::base::time::{Now, http_date};
 use crate::base::{ids, limits};
@@ -13,9 +14,10 @@ use crate::codec::http::{self, Connection, RequestHead};
 use crate::codec::json::{self, Object};
 use crate::codec::ws;
 use crate::connection::conn::ConnStage;
+use crate::connection::forwarded;
 use crate::connection::http::Http;
 use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, ListPart, Phase, ReplyForm as Form, RestRequest};
-use crate::connection::{credentials, forwarded};
+use crate::connection::origins::Sender;
 use crate::dialect::exposition;
 use crate::dialect::rest::{self, RestCall, RestCallKind, RestRefusal, RestRoute, RestRouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
@@ -127,7 +129,6 @@ impl<'a> RestAnswers<'a> {
         head: &RequestHead<'_>,
         form: &Form,
     ) -> Result<Routed, Answer> {
-        let origin = head.header("origin");
         if head.method == "OPTIONS" {
             return Ok(Routed::Answered(self.options_answer(head, form)));
         }
@@ -171,11 +172,13 @@ impl<'a> RestAnswers<'a> {
                 return Ok(Routed::Answered(Answer::page(page, head)));
             }
         };
-        if origin.is_some() && form.origin.is_none() {
+        let sender = self.core.sender(now, slot, head);
+        if !sender.is_allowed() {
             return Err(Reject::new(Code::Forbidden, "This origin may not use the server").into());
         }
         let action = call.kind.action();
-        let identity = self.identify(now, head, action.admits_guests())?;
+        let address = self.core.client_address(now, slot, head);
+        let identity = self.identify(now, head, (sender, address), action.admits_guests())?;
         action.check(&identity, self.core.options.openness)?;
         let part = match call.kind {
             RestCallKind::ConnectedUsers => Some(ListPart::Users(rest::page(head.query())?)),
@@ -199,9 +202,16 @@ impl<'a> RestAnswers<'a> {
     }
 
     /// Who sends a request: its token's bearer, or a guest where guests may come.
-    fn identify(&mut self, now: Now, head: &RequestHead<'_>, guests_may: bool) -> Result<Identity, Answer> {
-        match credentials::token(head) {
-            Some(token) => Ok(self.core.verify(&token, now)?.0),
+    fn identify(
+        &mut self,
+        now: Now,
+        head: &RequestHead<'_>,
+        (sender, address): (Sender, IpAddr),
+        guests_may: bool,
+    ) -> Result<Identity, Answer> {
+        self.core.admission.check(now, address)?;
+        match self.core.net.token(head, sender) {
+            Some((token, _)) => Ok(self.core.verify(&token, address, now)?.0),
             None if guests_may && self.core.options.guests => {
                 Ok(Identity::guest(&ids::random_word(&mut self.core.rng, 16)))
             }

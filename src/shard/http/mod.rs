@@ -182,7 +182,7 @@ impl<'a> HttpRequests<'a> {
         if self.core.options.socket_io.is_conformance && head.path() == "/echo" {
             return Upgrade::on(self.core).echo_request(now, slot, head, used);
         }
-        let mut form = self.core.net.reply_form(head);
+        let mut form = self.core.net.reply_form(slot, head);
         match RestAnswers::on(self.core).route(now, slot, head, &form) {
             Ok(Routed::Call(request)) => match head.framing {
                 Framing::None | Framing::Length(0) => {

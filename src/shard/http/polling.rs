@@ -3,6 +3,8 @@
 //! A request for a session of another shard goes there with its connection: nothing but the head has been read, and the
 //! owner starts from its first byte.
 
+use std::net::IpAddr;
+
 use crate::base::handle::{ConnSlot, SessionSlot, Slot};
 use crate::base::time::Now;
 use crate::codec::engineio::{EngineIoRefusal, HandshakeQuery, Payload, Transport, Version, jsonp};
@@ -12,6 +14,7 @@ use crate::connection::conn::ConnStage;
 use crate::connection::credentials;
 use crate::connection::engineio_socket::{EngineIoSocket, SessionLink};
 use crate::connection::http::{Http, Phase, Post, ReplyForm as Form};
+use crate::connection::origins::Sender;
 use crate::connection::session::{EngineIoSession, Poll, SessionRequest, read};
 use crate::shard::admission::AdmissionDecision;
 use crate::shard::conformance::Conformance;
@@ -48,16 +51,22 @@ impl<'a> Polling<'a> {
         head: &RequestHead<'_>,
         used: usize,
     ) -> Step {
-        let query = HandshakeQuery::parse(head.query());
+        let mut query = HandshakeQuery::parse(head.query());
+        if query.version == Some(Version::V3) && !self.core.options.socket_io.version_3 {
+            query.version = None;
+        }
         let is_upgrade = head.list_contains("upgrade", "websocket");
-        let is_allowed = self.core.options.origins.allows(head.header("origin"), head.host());
-        let request = match read(head.method, &query, is_upgrade, is_allowed) {
+        let sender = self.session_sender(now, slot, head, &query);
+        let request = match read(head.method, &query, is_upgrade, sender.is_allowed()) {
+            Ok(_) if query.jsonp.is_some() && !self.core.options.socket_io.jsonp => {
+                return self.refuse_request(now, slot, head, used, EngineIoRefusal::Jsonp);
+            }
             Ok(request) => request,
             Err(refusal) => return self.refuse_request(now, slot, head, used, refusal),
         };
         let at = match request {
             SessionRequest::Open { version, transport } => {
-                return self.open(now, slot, head, used, &query, (application, version, transport));
+                return self.open(now, slot, (head, sender), used, &query, (application, version, transport));
             }
             SessionRequest::Poll { sid } | SessionRequest::Post { sid } | SessionRequest::Upgrade { sid } => {
                 match self.core.net.find_session(sid, application) {
@@ -85,7 +94,11 @@ impl<'a> Polling<'a> {
                 if head.has_body() {
                     return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest);
                 }
-                self.await_answer(slot, link, self.core.net.session_form(head));
+                let handshake = self.core.net.sessions.list[at].handshake.as_deref();
+                if query.jsonp.is_some() && handshake.is_some_and(Handshake::has_cookie_token) {
+                    return self.refuse_request(now, slot, head, used, EngineIoRefusal::Jsonp);
+                }
+                self.await_answer(slot, link, self.core.net.session_form(slot, head));
                 let poll = Poll { to: slot.raw(), jsonp: query.jsonp };
                 EngineIo::on(self.core).feed(now, at, |session, context| session.poll(poll, context));
                 Step::Read(used)
@@ -93,12 +106,27 @@ impl<'a> Polling<'a> {
         }
     }
 
-    /// Opens a session.
-    pub(super) fn open(
+    /// The sender of a request for a session. A script says nothing of the page that asks for it, so its cookies never count.
+    fn session_sender(
         &mut self,
         now: Now,
         slot: ConnSlot,
         head: &RequestHead<'_>,
+        query: &HandshakeQuery<'_>,
+    ) -> Sender {
+        let is_script = query.jsonp.is_some() && self.core.options.socket_io.jsonp;
+        match is_script && head.header("origin").is_none() {
+            true => Sender::Program,
+            false => self.core.sender(now, slot, head),
+        }
+    }
+
+    /// Opens a session.
+    fn open(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        (head, sender): (&RequestHead<'_>, Sender),
         used: usize,
         query: &HandshakeQuery<'_>,
         (application, version, transport): (Application, Version, Transport),
@@ -126,15 +154,17 @@ impl<'a> Polling<'a> {
                 return Upgrade::on(self.core).refuse_head(now, slot, head, used, reject.into());
             }
         };
+        // A session that a cookie authenticates is never answered as a script.
+        let sender = if query.jsonp.is_some() { Sender::Program } else { sender };
+        let handshake = Handshake::of(head, self.core.net.token(head, sender));
         let Some(accept) = accept else {
             let poll = Poll { to: slot.raw(), jsonp: query.jsonp };
             let at = EngineIo::on(self.core).open_session(now, version, application, |nonce, sid, context| {
                 EngineIoSession::open_polling(version, nonce, sid, poll, !query.takes_base64_only, context)
             });
-            self.await_answer(slot, self.core.net.link_of(at), self.core.net.reply_form(head));
-            self.opened(now, slot, at, Handshake::of(head));
+            self.await_answer(slot, self.core.net.link_of(at), self.core.net.reply_form(slot, head));
+            self.opened(now, at, handshake, address);
             self.note_suite_query(at, head);
-            self.core.net.sessions.remotes.set_address(at, address);
             return Step::Read(used);
         };
         self.answer_upgrade(slot, head, &accept);
@@ -142,9 +172,8 @@ impl<'a> Polling<'a> {
             self.become_carrier(slot, SessionLink::none());
             Conformance::on(self.core).open_late(now, slot, (version, application), head.query());
         } else {
-            let at = self.open_by_websocket(now, slot, version, application, Handshake::of(head));
+            let at = self.open_by_websocket(now, slot, (version, application), handshake, address);
             self.note_suite_query(at, head);
-            self.core.net.sessions.remotes.set_address(at, address);
         }
         Step::Upgraded(used)
     }
@@ -154,21 +183,20 @@ impl<'a> Polling<'a> {
         &mut self,
         now: Now,
         slot: ConnSlot,
-        version: Version,
-        application: Application,
+        (version, application): (Version, Application),
         handshake: Option<Box<Handshake>>,
+        address: IpAddr,
     ) -> SessionSlot {
         let at = EngineIo::on(self.core).open_session(now, version, application, |nonce, sid, context| {
             EngineIoSession::open_websocket(version, nonce, sid, slot.raw(), context)
         });
         self.become_carrier(slot, self.core.net.link_of(at));
-        self.opened(now, slot, at, handshake);
+        self.opened(now, at, handshake, address);
         at
     }
 
     /// A session was opened by a request that said this of who sends it.
-    fn opened(&mut self, now: Now, slot: ConnSlot, at: SessionSlot, handshake: Option<Box<Handshake>>) {
-        let address = self.core.net.remotes.address(slot);
+    fn opened(&mut self, now: Now, at: SessionSlot, handshake: Option<Box<Handshake>>, address: IpAddr) {
         self.core.net.sessions.remotes.insert(at, address, now);
         let agent = handshake.as_ref().and_then(|handshake| handshake.agent.as_deref());
         self.core.net.sessions.remotes.set_agent(at, agent, now);
@@ -218,7 +246,7 @@ impl<'a> Polling<'a> {
         used: usize,
         refusal: EngineIoRefusal,
     ) -> Step {
-        let mut form = self.core.net.reply_form(head);
+        let mut form = self.core.net.reply_form(slot, head);
         let is_upgrade = head.list_contains("upgrade", "websocket");
         // A body that nobody reads could not be told from the next request.
         if is_upgrade || head.has_body() {
@@ -253,7 +281,7 @@ impl<'a> Polling<'a> {
             Ok(body) => body,
             Err(error) => return self.post_broken(now, slot, link, error),
         };
-        let reply = self.core.net.session_form(head);
+        let reply = self.core.net.session_form(slot, head);
         // Should the session refuse it, the body is not read.
         let refused =
             if head.has_body() { Form { connection: Some(Connection::Close), ..reply.clone() } } else { reply.clone() };

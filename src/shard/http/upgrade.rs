@@ -1,6 +1,7 @@
 //! From HTTP to WebSocket: the admission of raw clients.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use crate::base::handle::ConnSlot;
 use crate::base::ids::{self, is_name};
@@ -43,7 +44,7 @@ impl<'a> Upgrade<'a> {
             AdmissionDecision::Wait => return Step::Waits,
             AdmissionDecision::Refused(reject) => return self.refuse_head(now, slot, head, used, reject.into()),
         };
-        match self.try_upgrade(now, slot, head) {
+        match self.try_upgrade(now, slot, head, address) {
             Ok(()) => {
                 self.core.net.remotes.set_address(slot, address);
                 Step::Upgraded(used)
@@ -66,7 +67,7 @@ impl<'a> Upgrade<'a> {
         used: usize,
         refusal: RestRefusal,
     ) -> Step {
-        let form = self.core.net.reply_form(head);
+        let form = self.core.net.reply_form(slot, head);
         let is_last = form.closes() || head.has_body();
         if is_last {
             RestAnswers::on(self.core).close_with(now, slot, refusal);
@@ -77,18 +78,25 @@ impl<'a> Upgrade<'a> {
         Step::Read(used)
     }
 
-    fn try_upgrade(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> Result<(), RestRefusal> {
+    fn try_upgrade(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        head: &RequestHead<'_>,
+        address: IpAddr,
+    ) -> Result<(), RestRefusal> {
         let accept = accept_key(head).map_err(|error| RestRefusal::of_status(error.status(), error.text()))?;
-        if !self.core.options.origins.allows(head.header("origin"), head.host()) {
+        let sender = self.core.sender(now, slot, head);
+        if !sender.is_allowed() {
             return Err(Reject::new(Code::Forbidden, "This origin may not connect").into());
         }
         if self.core.net.is_draining {
             return Err(Reject::new(Code::Overloaded, "The server is shutting down").into());
         }
-        let (identity, expires_at) = match credentials::token(head) {
-            Some(token) => self.core.verify(&token, now)?,
+        let (identity, expires_at) = match self.core.net.token(head, sender) {
+            Some((token, _)) => self.core.verify(&token, address, now)?,
             None if self.core.options.guests => (Identity::guest(&ids::random_word(&mut self.core.rng, 16)), None),
-            None => return Err(Reject::new(Code::Unauthenticated, "A token is required").into()),
+            None => return Err(self.core.refuse_without_token(address, now).into()),
         };
         let socket = parameter(head, "socketId")?;
         if socket.as_deref().is_some_and(|socket| !is_name(socket)) {

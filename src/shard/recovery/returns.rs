@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::base::Name;
 use crate::base::handle::{RoomSlot, SocketIoSlot};
 use crate::base::ids::ConnectionId;
+use crate::codec::recovery;
 use crate::dialect::offset::{self, Offset};
 use crate::dialect::socketio::ReplyTo;
 use crate::domain::record::{Position, Session};
@@ -76,7 +77,7 @@ impl Returns {
 
     /// Whether a peer is being recovered by this secret.
     pub(super) fn claims(&self, slot: SocketIoSlot, secret: &str) -> bool {
-        self.under_way.get(&slot).is_some_and(|it| *it.secret == *secret)
+        self.under_way.get(&slot).is_some_and(|it| recovery::is_same(&it.secret, secret))
     }
 
     /// The secret of a line that began before the peer.

@@ -248,7 +248,7 @@ impl<'a> KeptSessions<'a> {
         let hash = TokenHash(recovery::hash(token));
         if let Some(slot) = self.core.net.find_conn(connection)
             && self.core.net.conns[slot].is_listening()
-            && self.core.recovery.key.token(connection) == token
+            && recovery::is_same(&self.core.recovery.key.token(connection), token)
             && self.core.net.identity_of(slot.into()).is_some_and(|own| by.may_recover(own.user()))
         {
             let is_noted =
@@ -260,10 +260,10 @@ impl<'a> KeptSessions<'a> {
             RawSockets::on(self.core).disconnect(now, slot, "replaced", 4409);
         }
         self.core.recovery.lost.remove(hash);
-        match self.core.recovery.departed.take(now, hash) {
+        match self.core.recovery.departed.take_if(now, hash, |user| by.may_recover(user)) {
             Some(session) => self.reply(from, session),
             None => {
-                let op = Op::Session(connection, SessionOp::Take { token: hash });
+                let op = Op::Session(connection, SessionOp::Take { token: hash, by: by.clone() });
                 let owner = self.core.channels.owner_of(&op);
                 self.core.channels.post(owner, OwnerMessage::Request { from, op });
             }
@@ -286,17 +286,14 @@ impl<'a> KeptSessions<'a> {
         let token = TokenHash(recovery::hash(secret));
         self.core.recovery.lost.remove(token);
         let first = recovery::connection_of(secret).unwrap_or(connection);
-        match self.core.recovery.departed.take(now, token) {
-            Some(session) if *session.user == *by.user() => {
+        match self.core.recovery.departed.take_if(now, token, |user| user == by.user()) {
+            Some(session) => {
                 // The owner of the line's sessions knows its latest connection from now on.
                 let passed = SessionOp::Save(Box::new(session.passed_to(to, None)));
                 self.core.send_detached(Op::Session(first, passed));
                 self.reply(from, session);
             }
-            other => {
-                if let Some(session) = other {
-                    self.core.recovery.departed.insert(now, &session);
-                }
+            None => {
                 let op = SessionOp::Transfer { token, by: by.user_name(), from: connection, to };
                 let op = Op::Session(first, op);
                 let owner = self.core.channels.owner_of(&op);
@@ -313,7 +310,7 @@ impl<'a> KeptSessions<'a> {
     /// A Socket.IO peer ends because its client has come back, if this is the client's secret.
     fn replace(&mut self, now: Now, slot: SocketIoSlot, secret: &str) {
         let peer = PeerKey::from(slot);
-        let has_session = self.secret_of(peer) == secret;
+        let has_session = recovery::is_same(&self.secret_of(peer), secret);
         let returns = &self.core.recovery.returns;
         if !has_session && !returns.claims(slot, secret) {
             return;

@@ -23,6 +23,6 @@ fuzz_target!(|data: &[u8]| {
         let _ = RequestTarget::parse("GET", text);
         let _ = query_value(text, "name");
         let _ = decode_path_segment(text);
-        let _ = cookie(text, "name");
+        let _ = cookie(text.as_bytes(), "name");
     }
 });

@@ -75,6 +75,13 @@ impl Server {
         self.address.clone()
     }
 
+    /// Stops it; what it has written to its standard error, which must be a pipe.
+    pub fn log(mut self) -> String {
+        let stderr = self.stderr().expect("a pipe");
+        self.signal(15);
+        std::io::read_to_string(stderr).expect("text")
+    }
+
     /// Sends a signal by its number.
     pub fn signal(&self, signal: i32) {
         let status = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();

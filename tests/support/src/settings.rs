@@ -5,7 +5,8 @@ use std::sync::Arc;
 use switchboard::codec::http::HeadLimits;
 use switchboard::codec::ws;
 use switchboard::config::{self, Flags, SettingSources, Settings};
-use switchboard::connection::credentials::Origins;
+use switchboard::connection::credentials::TokenCarriers;
+use switchboard::connection::origins::Origins;
 use switchboard::connection::standing::Notices;
 use switchboard::connection::websocket::{Heartbeat, SignalRate};
 use switchboard::domain::monitoring::Load;
@@ -59,11 +60,13 @@ pub fn options() -> Options {
         lost_log_lines: || 0,
         notices: Notices::UPON_REQUEST,
         openness: Openness::default(),
+        token_carriers: TokenCarriers { query: true, cookie: true },
         client_url: None,
         ice: Ice::default(),
         rules: Arc::new(rules()),
         socket_io: SocketIo::default(),
         allowances: Allowances::default(),
+        operator_notices: Arc::default(),
     }
 }
 
@@ -91,6 +94,7 @@ pub fn load(set: &[&str]) -> Settings {
         profile: None,
         cores: 1,
         dev_secret: Box::new(|_| String::new()),
+        read_secret: |_| Err(std::io::ErrorKind::NotFound.into()),
     };
     config::load(sources).expect("good settings").settings
 }

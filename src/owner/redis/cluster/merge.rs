@@ -146,7 +146,7 @@ impl ClusterQuery {
     /// The session that the former connection's node has handed over: that of a connection that was in no room.
     pub(super) fn handed_over(now: Now, of: ConnectionId, op: &SessionOp, parts: Vec<NodeResult>) -> Option<Session> {
         let (token, connection) = match op {
-            SessionOp::Take { token } => (*token, of),
+            SessionOp::Take { token, .. } => (*token, of),
             // The node notes that the session has passed on.
             SessionOp::Transfer { token, from, .. } => (*token, *from),
             SessionOp::Save(_) | SessionOp::Clear { .. } | SessionOp::Delete { .. } => return None,

@@ -150,7 +150,7 @@ impl ClusterQueries {
         let is_open = node != turn.own_node() && turn.node.reachable_nodes().contains(&node);
         let hash = TokenHash(recovery::hash(&token));
         let query = match to {
-            None => ClusterQuery::TakeSession(connection, SessionOp::Take { token: hash }),
+            None => ClusterQuery::TakeSession(connection, SessionOp::Take { token: hash, by: by.clone() }),
             Some(to) => {
                 let first = recovery::connection_of(&token).unwrap_or(connection);
                 let op = SessionOp::Transfer { token: hash, by: by.user_name(), from: connection, to };

@@ -1,8 +1,14 @@
 -- take: mirrors domain/recovery.rs
--- Takes the session: each token is used once.
-local token = ARGV[4]
+-- Takes the session: each token is used once, and only by a user who may recover the session.
+local token, guest, user = ARGV[4], ARGV[5], ARGV[6]
 local stored, ends, session = string.match(call('GET', key) or '', '^(%S+) (%d+) (.*)$')
-call('SET', key .. ':t', string.format('%s %.0f', token, now + SESSION_TAKEN_MS), 'PX', SESSION_TAKEN_MS)
+if stored == token and not may_recover(user, guest, session) then return '{}' end
+local used = string.format('%s %.0f', token, now + SESSION_TAKEN_MS)
+if stored ~= token then
+  local taken, over, by = string.match(call('GET', key .. ':t') or '', '^(%S+) (%d+)(.*)$')
+  if not (taken == token and by == '' and now < tonumber(over)) then used = used .. ' ' .. guest .. ' ' .. user end
+end
+call('SET', key .. ':t', used, 'PX', SESSION_TAKEN_MS)
 if stored ~= token then return '{}' end
 call('DEL', key)
 if tonumber(ends) ~= 0 and tonumber(ends) <= now then return '{}' end

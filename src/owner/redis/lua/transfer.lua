@@ -1,7 +1,7 @@
 -- transfer: mirrors domain/recovery.rs
 -- The session passes to another connection of the user.
 local token, user, former_connection, connection = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local taken, over = string.match(call('GET', key .. ':t') or '', '^(%S+) (%d+)$')
+local taken, over = string.match(call('GET', key .. ':t') or '', '^(%S+) (%d+)')
 if taken == token and now < tonumber(over) then return '{}' end
 local stored, ends, text = string.match(call('GET', key) or '', '^(%S+) (%d+) (.*)$')
 if stored ~= token or (tonumber(ends) ~= 0 and tonumber(ends) <= now) then return '{}' end
