@@ -51,8 +51,9 @@ impl<'a> EngineIoSockets<'a> {
                 }
                 Ok(None) => false,
                 Err(error) => {
-                    // Without a reason, as Node.js closes.
-                    self.end(now, slot, |out| ws::encode_close(out, error.close_code(), ""));
+                    // Node.js gives no reason when a message is too large, and its clients' own tests rely on that.
+                    let reason = if error == ws::FrameError::TooLarge { "" } else { error.text() };
+                    self.end(now, slot, |out| ws::encode_close(out, error.close_code(), reason));
                     return 0;
                 }
             };
