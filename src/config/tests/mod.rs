@@ -131,6 +131,7 @@ redis.password = ""
 redis.password_file = ""
 redis.ca_file = ""
 redis.prefix = "switchboard"
+redis.resting_rooms = 1000000
 drain.seconds = 10
 log.level = "info"
 log.format = "text"

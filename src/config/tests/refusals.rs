@@ -82,9 +82,10 @@ fn invalid_value_names_its_variable_or_flag() {
         "SWITCHBOARD_SHARDS: shards: found 0, expected a whole number from 1 to 1024"
     );
     assert_eq!(
-        refusal(environment(&[("SWITCHBOARD_LISTEN", "localhost:80, [::1]:80")])),
-        "SWITCHBOARD_LISTEN: listen: found \"localhost:80\", \
-         expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090"
+        refusal(environment(&[("SWITCHBOARD_LISTEN", "7, [::1]:80")])),
+        "SWITCHBOARD_LISTEN: listen: found \"7\", \
+         expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090, or a host name of this machine and a port, \
+         such as localhost:8090"
     );
     assert_eq!(
         refusal(set(&["storage.durability=paper"])),
@@ -95,7 +96,8 @@ fn invalid_value_names_its_variable_or_flag() {
     assert_eq!(
         refusal(SettingSources { flags, ..sources() }),
         "--listen: listen: found \"here\", \
-         expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090\n\
+         expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090, or a host name of this machine and a port, \
+         such as localhost:8090\n\
          --shards: shards: found -1, expected a whole number from 1 to 1024"
     );
 }
@@ -104,7 +106,10 @@ fn invalid_value_names_its_variable_or_flag() {
 const WRONG: &[(&str, &str)] = &[
     ("listen=[]", "found [], expected at least one address to listen on"),
     ("listen=[::1]:80,[::1]:80", "found \"[::1]:80\", expected each address once"),
-    ("listen=7", "found \"7\", expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090"),
+    (
+        "listen=7",
+        "found \"7\", expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090, or a host name of this machine and a port, such as localhost:8090",
+    ),
     ("client_url=app.example", "found \"app.example\", expected an address that begins with http:// or https://"),
     (
         "trusted_proxies=10.0.0.0/40",

@@ -92,7 +92,7 @@ fn rooms() {
     assert_eq!(
         written(|out| ack::rooms(out, [&view()])),
         format!(
-            r#"{{"success":true,"rooms":[{{"chatId":"chat-uuid","name":"Chat Room Name","participantCount":5,"lastActivity":{AT}}}]}}"#
+            r#"{{"success":true,"rooms":[{{"chatId":"chat-uuid","name":"Chat Room Name","participantCount":3,"lastActivity":{AT}}}]}}"#
         )
     );
     let unnamed = RoomView { profile: Profile::default(), ..view() };

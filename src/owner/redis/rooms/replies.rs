@@ -147,13 +147,8 @@ impl Rooms {
             self.advance(turn, &name);
             return online;
         }
-        let field = if matches!(purpose, RoomCall::Signal) { "fromPeerId" } else { "peerId" };
         let reply = match header.refusal {
-            Some(why) if matches!(purpose, RoomCall::Publish) => {
-                let outcome = Err(refusals::of(why, field));
-                Ok(Reply::Published(vec![Publication { room: name.clone(), outcome }]))
-            }
-            Some(why) => Err(refusals::of(why, field)),
+            Some(why) => refused(&name, &purpose, why),
             None => decode(&name, &purpose, &text, header.epoch, turn.node.rules.announce_limit),
         };
         let (joins, leaves) = membership_change(&purpose, &reply);
@@ -182,6 +177,16 @@ fn note_success(turn: &mut OwnerTurn<'_>, name: &Name, purpose: &RoomCall) {
         }
         RoomCall::Close => turn.node.registry.delist(name.clone()),
         _ => {}
+    }
+}
+
+/// The reply to a call that Redis has refused. A backend learns it for each of its rooms.
+fn refused(name: &Name, purpose: &RoomCall, why: &str) -> Result<Reply, Reject> {
+    let field = if matches!(purpose, RoomCall::Signal) { "fromPeerId" } else { "peerId" };
+    let reject = refusals::of(why, field);
+    match purpose {
+        RoomCall::Publish => Ok(Reply::Published(vec![Publication { room: name.clone(), outcome: Err(reject) }])),
+        _ => Err(reject),
     }
 }
 
