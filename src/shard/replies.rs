@@ -1,5 +1,6 @@
 //! Replies of owners: each becomes the answer to the peer, the HTTP client or the component that sent the request.
 
+use crate::base::Name;
 use crate::base::handle::{ConnSlot, PeerKey, PeerSlot};
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
@@ -110,15 +111,7 @@ impl<'a> Replies<'a> {
                 Peers::on(self.core).add_member(now, peer, id, &joined);
                 Appearances::on(self.core).set(peer, &joined.room, shown);
             }
-            (OnReply::Left { room }, Ok(Reply::Left { own })) => {
-                if own {
-                    Peers::on(self.core).leave_room(now, peer, &room);
-                }
-                match peer.slot() {
-                    PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| raw::left(out, &room, id.raw(), now)),
-                    PeerSlot::SocketIo(_) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Left(&room)),
-                }
-            }
+            (OnReply::Left { room }, Ok(Reply::Left { own })) => self.left(now, peer, id, &room, own),
             (OnReply::Sent { is_to_user, target }, Ok(Reply::Sent(sent))) => match peer.slot() {
                 PeerSlot::Raw(slot) => {
                     let field = if is_to_user { "toUserId" } else { "roomId" };
@@ -166,6 +159,17 @@ impl<'a> Replies<'a> {
             ) => {
                 self.unexpected(now, peer, id);
             }
+        }
+    }
+
+    /// A member has left a room; `own`: the peer itself.
+    fn left(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, room: &Name, own: bool) {
+        if own {
+            Peers::on(self.core).leave_room(now, peer, room);
+        }
+        match peer.slot() {
+            PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| raw::left(out, room, id.raw(), now)),
+            PeerSlot::SocketIo(_) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Left(room)),
         }
     }
 

@@ -155,22 +155,13 @@ impl<'a> RestAnswers<'a> {
             RestRoute::Metrics => return Ok(Routed::Answered(self.metrics_page(now))),
             RestRoute::Landing => return Ok(Routed::Answered(Answer::page(pages::LANDING, head))),
             RestRoute::CallPage => return Ok(Routed::Answered(Answer::page(pages::CALL, head))),
-            RestRoute::TestFile => {
-                let page = pages::test_file(head.path()).ok_or_else(|| RestRefusal::from(RestRouteFault::NotFound))?;
-                return Ok(Routed::Answered(Answer::page(page, head)));
-            }
+            RestRoute::TestFile => return file(pages::test_file(head.path()), head),
             RestRoute::MeetingLink(room) => {
                 let answer = Answer::json(302, Vec::new()).with("Location", rest::call_page(&room));
                 return Ok(Routed::Answered(answer));
             }
-            RestRoute::Asset(name) => {
-                let page = pages::asset(&name).ok_or_else(|| RestRefusal::from(RestRouteFault::NotFound))?;
-                return Ok(Routed::Answered(Answer::page(page, head)));
-            }
-            RestRoute::ClientBundle(name) => {
-                let page = pages::client_bundle(&name).ok_or_else(|| RestRefusal::from(RestRouteFault::NotFound))?;
-                return Ok(Routed::Answered(Answer::page(page, head)));
-            }
+            RestRoute::Asset(name) => return file(pages::asset(&name), head),
+            RestRoute::ClientBundle(name) => return file(pages::client_bundle(&name), head),
         };
         let sender = self.core.sender(now, slot, head);
         if !sender.is_allowed() {
@@ -437,4 +428,10 @@ impl<'a> RestAnswers<'a> {
         let form = Form { connection: Some(Connection::Close), ..Form::default() };
         self.core.net.keep(slot, Http::answering(form));
     }
+}
+
+/// The answer with a file, if there is one.
+fn file(page: Option<pages::WebPage>, head: &RequestHead<'_>) -> Result<Routed, Answer> {
+    let page = page.ok_or_else(|| RestRefusal::from(RestRouteFault::NotFound))?;
+    Ok(Routed::Answered(Answer::page(page, head)))
 }

@@ -147,10 +147,14 @@ impl Rooms {
             self.advance(turn, &name);
             return online;
         }
+<<<<<<< HEAD
         let reply = match header.refusal {
             Some(why) => refused(&name, &purpose, why),
             None => decode(&name, &purpose, &text, header.epoch, turn.node.rules.announce_limit),
         };
+=======
+        let reply = reply_to(&name, &purpose, &header, &text, turn.node.rules.announce_limit);
+>>>>>>> a4a0570 (shard, http, redis: split functions that had grown too long)
         let (joins, leaves) = membership_change(&purpose, &reply);
         if reply.is_ok() {
             note_success(turn, &name, &purpose);
@@ -168,6 +172,25 @@ impl Rooms {
     }
 }
 
+/// The reply to the request that a call was for.
+fn reply_to(
+    name: &Name,
+    purpose: &RoomCall,
+    header: &ReplyHeader<'_>,
+    text: &[u8],
+    announce_limit: usize,
+) -> Result<Reply, Reject> {
+    let Some(why) = header.refusal else { return decode(name, purpose, text, header.epoch, announce_limit) };
+    let field = if matches!(purpose, RoomCall::Signal) { "fromPeerId" } else { "peerId" };
+    match purpose {
+        RoomCall::Publish => {
+            let outcome = Err(refusals::of(why, field));
+            Ok(Reply::Published(vec![Publication { room: name.clone(), outcome }]))
+        }
+        _ => Err(refusals::of(why, field)),
+    }
+}
+
 /// The effect of a granted operation on this node.
 fn note_success(turn: &mut OwnerTurn<'_>, name: &Name, purpose: &RoomCall) {
     match purpose {
@@ -177,16 +200,6 @@ fn note_success(turn: &mut OwnerTurn<'_>, name: &Name, purpose: &RoomCall) {
         }
         RoomCall::Close => turn.node.registry.delist(name.clone()),
         _ => {}
-    }
-}
-
-/// The reply to a call that Redis has refused. A backend learns it for each of its rooms.
-fn refused(name: &Name, purpose: &RoomCall, why: &str) -> Result<Reply, Reject> {
-    let field = if matches!(purpose, RoomCall::Signal) { "fromPeerId" } else { "peerId" };
-    let reject = refusals::of(why, field);
-    match purpose {
-        RoomCall::Publish => Ok(Reply::Published(vec![Publication { room: name.clone(), outcome: Err(reject) }])),
-        _ => Err(reject),
     }
 }
 
