@@ -87,8 +87,9 @@ impl Channels {
 
     /// Whether a connection of this id is possible.
     pub(super) fn may_exist(&self, connection: ConnectionId) -> bool {
-        let holder = self.holder_of(connection);
-        holder == BRIDGE || usize::from(holder) < self.placement.shards()
+        let (place, holder) = (connection.place(), self.holder_of(connection));
+        // The number of the bridge in an id of this server is no shard's.
+        holder == BRIDGE && place.node != self.node || usize::from(holder) < self.placement.shards()
     }
 
     /// The shard that is requested first for the session of a former connection: the connection may be there still.

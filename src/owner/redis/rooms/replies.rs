@@ -147,14 +147,7 @@ impl Rooms {
             self.advance(turn, &name);
             return online;
         }
-<<<<<<< HEAD
-        let reply = match header.refusal {
-            Some(why) => refused(&name, &purpose, why),
-            None => decode(&name, &purpose, &text, header.epoch, turn.node.rules.announce_limit),
-        };
-=======
         let reply = reply_to(&name, &purpose, &header, &text, turn.node.rules.announce_limit);
->>>>>>> a4a0570 (shard, http, redis: split functions that had grown too long)
         let (joins, leaves) = membership_change(&purpose, &reply);
         if reply.is_ok() {
             note_success(turn, &name, &purpose);
